@@ -1,0 +1,70 @@
+"""The preconditioned denoiser D(x; sigma) = c_skip x + c_out F(c_in x; c_noise) (EDM, eq. 7 and Table 1)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float, Int64
+from torch import Tensor, nn
+
+from edm.config import NetworkConfig
+from edm.network import UNet
+
+
+@dataclass(frozen=True)
+class Scalings:
+    """c_skip, c_out, c_in, c_noise and the loss weight of noise levels, for data of standard deviation sigma_data."""
+
+    c_skip: Tensor
+    c_out: Tensor
+    c_in: Tensor
+    c_noise: Tensor
+    weight: Tensor
+
+    @classmethod
+    def of(cls, sigma: Float[Tensor, " b"], sigma_data: float) -> Scalings:
+        """EDM, Table 1; the weight is 1 / c_out**2, so that every noise level starts with a loss of 1."""
+        variance = sigma**2 + sigma_data**2
+        return cls(
+            c_skip=sigma_data**2 / variance,
+            c_out=sigma * sigma_data / variance.sqrt(),
+            c_in=1 / variance.sqrt(),
+            c_noise=sigma.log() / 4,
+            weight=variance / (sigma * sigma_data) ** 2,
+        )
+
+
+class Denoiser(nn.Module):
+    """A network and the scalings around it: (x, sigma, label) -> the expected clean image.
+
+    Images are in [-1, 1]. Scalings are computed in the precision of `x`; the network sees float32.
+    """
+
+    def __init__(self, config: NetworkConfig, sigma_data: float) -> None:
+        super().__init__()
+        self.config = config
+        self.sigma_data = sigma_data
+        self.network = UNet(config)
+
+    @property
+    def image_shape(self) -> tuple[int, int, int]:
+        """Channels, height and width of the images it was made for."""
+        return self.config.image_channels, self.config.resolution, self.config.resolution
+
+    @property
+    def null_label(self) -> int:
+        """The label id that means "no label"."""
+        return self.config.num_classes
+
+    def forward(
+        self, x: Float[Tensor, "b c h w"], sigma: Float[Tensor, " b"], label: Int64[Tensor, " b"] | None = None
+    ) -> Float[Tensor, "b c h w"]:
+        s = Scalings.of(sigma.to(x.dtype), self.sigma_data)
+        scaled = (_spread(s.c_in) * x).to(torch.float32, memory_format=torch.channels_last)
+        output = self.network(scaled, s.c_noise.to(torch.float32), label)
+        return _spread(s.c_skip) * x + _spread(s.c_out) * output.to(x.dtype)
+
+
+def _spread(values: Float[Tensor, " b"]) -> Float[Tensor, "b 1 1 1"]:
+    return values[:, None, None, None]
