@@ -1,0 +1,117 @@
+"""YAML files as data that remembers its lines, so that an error can say where."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from experiments.errors import UserError
+
+Location = tuple[str | int, ...]
+
+
+class _Loader(yaml.SafeLoader):
+    """PyYAML's safe loader, which also reads 1e-4 as the number that YAML 1.2 says it is."""
+
+
+_Loader.yaml_implicit_resolvers = {k: list(v) for k, v in yaml.SafeLoader.yaml_implicit_resolvers.items()}
+_Loader.add_implicit_resolver("tag:yaml.org,2002:float", re.compile(r"^[-+]?[0-9]+(\.[0-9]*)?[eE][-+]?[0-9]+$"), list("-+0123456789"))
+
+
+@dataclass(frozen=True)
+class Document:
+    """A file's data (lists as tuples) and where every key and list entry was written, such as "x.yaml:14"."""
+
+    name: str
+    data: Any
+    places: dict[Location, str] = field(default_factory=dict)
+
+    def error(self, location: Location, message: str) -> UserError:
+        """A UserError that begins with the place of `location`, or of the nearest thing around it."""
+        while location and location not in self.places:
+            location = location[:-1]
+        return UserError(f"{self.places.get(location, self.name)}: {message}")
+
+
+def read_document(path: Path) -> Document:
+    """Read a YAML file; raises UserError where it is absent, unreadable, not YAML, or has a key twice."""
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise UserError(f"{path}: no such file; {_nearby(path)}") from None
+    except IsADirectoryError:
+        raise UserError(f"{path}: is a folder; give a sweep file inside it, such as {path / 'digits.yaml'}") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"{path}: cannot be read as text ({error}); give a YAML file") from None
+    return parse_document(str(path), text)
+
+
+def _nearby(path: Path) -> str:
+    files = sorted(str(file) for file in [*path.parent.glob("*.yaml"), *Path("sweeps").glob("*.yaml")])
+    return f"there are {', '.join(dict.fromkeys(files[:6]))}" if files else "give the path of a sweep file"
+
+
+def parse_document(name: str, text: str) -> Document:
+    """The same for text that is already there."""
+    try:
+        loader = _Loader(text)
+        node = loader.get_single_node()
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        place = f"{name}:{mark.line + 1}" if mark else name
+        raise UserError(f"{place}: is not YAML ({error.problem or error.context}); put the syntax right there") from None
+    except yaml.YAMLError as error:
+        raise UserError(f"{name}: is not YAML ({str(error).splitlines()[0]}); give a text file in YAML") from None
+    if node is None:
+        raise UserError(f"{name}: is empty; start from sweeps/digits.yaml")
+    document = Document(name, None, {})
+    data = _Builder(loader, document).build(node, (), frozenset())
+    return Document(name, data, document.places)
+
+
+def _dotted(location: Location) -> str:
+    return ".".join(str(part) for part in location)
+
+
+class _Builder:
+    """Turns YAML nodes into data and notes where they stand."""
+
+    def __init__(self, loader: _Loader, document: Document) -> None:
+        self.loader, self.document = loader, document
+
+    def build(self, node: yaml.Node, location: Location, around: frozenset[int]) -> Any:
+        self._note(location, node)
+        if id(node) in around:
+            raise self.document.error(location, "an anchor that contains itself; write the values out")
+        around |= {id(node)}
+        if isinstance(node, yaml.MappingNode):
+            return {key: self.build(value, (*location, key), around) for key, value in self._pairs(node, location)}
+        if isinstance(node, yaml.SequenceNode):
+            return tuple(self.build(value, (*location, i), around) for i, value in enumerate(node.value))
+        try:
+            return self.loader.construct_object(node)
+        except (yaml.YAMLError, ValueError) as error:
+            reason = getattr(error, "problem", None) or error
+            key = f"{_dotted(location)}: " if location else ""
+            raise self.document.error(location, f"{key}{node.value!r} cannot be read ({reason}); write a plain value") from None
+
+    def _note(self, location: Location, node: yaml.Node) -> None:
+        self.document.places.setdefault(location, f"{self.document.name}:{node.start_mark.line + 1}")
+
+    def _pairs(self, node: yaml.MappingNode, location: Location) -> Iterator[tuple[str, yaml.Node]]:
+        seen: dict[str, int] = {}
+        for key_node, _ in node.value:
+            key, line = str(key_node.value), key_node.start_mark.line + 1
+            self._note((*location, key), key_node)
+            if key in seen:
+                where = _dotted((*location, key))
+                raise UserError(f"{self.document.name}:{line}: {where}: is there twice, first in line {seen[key]}; drop one")
+            seen[key] = line
+        self.loader.flatten_mapping(node)  # "<<": merged keys come first, so that the mapping's own win
+        for key_node, value in node.value:
+            yield str(key_node.value), value

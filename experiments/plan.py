@@ -1,0 +1,200 @@
+"""Sweep -> trainings and evaluations, their signatures and their cost. Pure: nothing is read or written."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from edm.config import ClassifierConfig, DataConfig, EvaluationConfig, Features, NetworkConfig, SamplingConfig, Split, TrainingConfig
+from edm.cost import forward_flops
+from edm.data.catalogue import facts
+from experiments.spec import Cell, Sweep
+
+Kind = Literal["training", "evaluation"]
+
+# Raised by a developer when the meaning of a stage changes, so that what was made the old way is not taken for the new.
+VERSIONS = {"data": 1, "classifier": 1, "reference": 1, "training": 1, "evaluation": 1}
+SIGNATURE_DIGITS = 20  # 80 bits: no collision in any store a person could fill
+
+FORWARDS_PER_TRAINING_IMAGE = 3  # a backward pass costs about two forward passes
+
+
+def canonical(value: Any) -> Any:
+    """A configuration as plain JSON values: what two equal configurations share and two different ones do not.
+
+    Display fields are left out, and so are fields added after a release while they have their default.
+    """
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {f.name: canonical(getattr(value, f.name)) for f in dataclasses.fields(value) if _counts(f, getattr(value, f.name))}
+    if isinstance(value, tuple | list):
+        return [canonical(entry) for entry in value]
+    if isinstance(value, float) and value.is_integer():
+        return int(value)  # 2 and 2.0 are one guidance scale
+    return value
+
+
+def _counts(field: dataclasses.Field[Any], value: Any) -> bool:
+    return field.metadata.get("identity", True) and not (field.metadata.get("added") and value == field.default)
+
+
+def signature(stage: str, **content: Any) -> str:
+    """SHA-256 (its first 20 hex digits) over canonical JSON of the stage, its version and everything it depends on."""
+    parts = {"stage": stage, "version": VERSIONS[stage]} | {name: canonical(value) for name, value in content.items()}
+    text = json.dumps(parts, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()[:SIGNATURE_DIGITS]
+
+
+@dataclass(frozen=True)
+class DataSource:
+    """A prepared data set."""
+
+    signature: str
+    config: DataConfig
+
+    @classmethod
+    def of(cls, config: DataConfig) -> DataSource:
+        """The prepared form of a data set; its published fingerprint enters its signature."""
+        return cls(signature("data", config=config, fingerprint=facts(config).fingerprint), config)
+
+
+@dataclass(frozen=True)
+class FeatureSpace:
+    """The space that distances are measured in; `classifier` is the signature of the one trained for it."""
+
+    name: Features
+    dimension: int
+    classifier: str | None = None
+
+    @classmethod
+    def of(cls, name: Features, data: DataSource) -> FeatureSpace:
+        """The feature space `name` for a data set."""
+        if name == "inception":
+            return cls(name, 2048)
+        config = ClassifierConfig()
+        return cls(name, config.feature_channels, signature("classifier", data=data.signature, config=config))
+
+    @property
+    def label(self) -> str:
+        """What to call a distance in it."""
+        return f"FID, {'Inception' if self.name == 'inception' else 'classifier'} features, {self.dimension}-d"
+
+    def reference(self, data: DataSource, split: Split) -> str:
+        """The signature of the reference statistics of a split."""
+        return signature("reference", data=data.signature, features=self, split=split)
+
+
+@dataclass(frozen=True)
+class Training:
+    """One network to train."""
+
+    signature: str
+    seed: int
+    data: DataSource
+    network: NetworkConfig
+    config: TrainingConfig
+    flops: float
+    kind: Kind = "training"
+
+    @property
+    def title(self) -> str:
+        """A few words for a person."""
+        return f"train {self.signature[:8]}"
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Images to draw from a training and to score."""
+
+    signature: str
+    training: Training
+    sampling: SamplingConfig
+    config: EvaluationConfig
+    features: FeatureSpace
+    flops: float
+    kind: Kind = "evaluation"
+
+    @property
+    def title(self) -> str:
+        """A few words for a person."""
+        return f"evaluate {self.signature[:8]}"
+
+
+Piece = Training | Evaluation
+
+
+@dataclass(frozen=True)
+class PlannedCell:
+    """A cell and the pieces of work that fill it."""
+
+    cell: Cell
+    training: Training
+    evaluation: Evaluation
+
+
+@dataclass(frozen=True)
+class Plan:
+    """All of a sweep: its cells in the file's order, each piece of work once."""
+
+    sweep: Sweep
+    cells: tuple[PlannedCell, ...]
+    trainings: dict[str, Training]
+    evaluations: dict[str, Evaluation]
+
+    @property
+    def sources(self) -> dict[str, DataSource]:
+        """The data sets it stands on, by signature."""
+        return {training.data.signature: training.data for training in self.trainings.values()}
+
+    @property
+    def warnings(self) -> list[str]:
+        """What a person should know before they believe the numbers."""
+        thin = {(e.config.images, e.features) for e in self.evaluations.values() if e.config.images <= e.features.dimension}
+        return [
+            f"evaluation.images {images:,} is not above the {space.dimension:,} dimensions of {space.name} features: "
+            "the covariance is singular and the FID biased; draw more"
+            for images, space in sorted(thin, key=str)
+        ]
+
+
+def plan_sweep(sweep: Sweep) -> Plan:
+    """Work out the least work that fills a sweep."""
+    cells, trainings, evaluations = [], {}, {}
+    for cell in sweep.cells:
+        training = plan_training(cell)
+        training = trainings.setdefault(training.signature, training)
+        evaluation = plan_evaluation(cell, training)
+        evaluation = _united(evaluations.get(evaluation.signature), evaluation)
+        evaluations[evaluation.signature] = evaluation
+        cells.append((cell, training, evaluation.signature))
+    planned = tuple(PlannedCell(cell, training, evaluations[sig]) for cell, training, sig in cells)
+    return Plan(sweep, planned, trainings, evaluations)
+
+
+def _united(known: Evaluation | None, new: Evaluation) -> Evaluation:
+    """Two cells may want other splits of the same images: one evaluation scores them all."""
+    if known is None:
+        return new
+    splits = tuple(dict.fromkeys((*known.config.splits, *new.config.splits)))
+    return dataclasses.replace(known, config=dataclasses.replace(known.config, splits=splits))
+
+
+def plan_training(cell: Cell) -> Training:
+    """The training that a cell stands on."""
+    known = facts(cell.data)
+    data = DataSource.of(cell.data)
+    network = cell.model.network(known.channels, known.resolution, known.num_classes)
+    flops = FORWARDS_PER_TRAINING_IMAGE * cell.training.num_steps * cell.training.batch_size * forward_flops(network)
+    name = signature("training", data=data.signature, network=network, training=cell.training, seed=cell.seed)
+    return Training(name, cell.seed, data, network, cell.training, flops)
+
+
+def plan_evaluation(cell: Cell, training: Training) -> Evaluation:
+    """The evaluation that fills a cell."""
+    features = FeatureSpace.of(cell.evaluation.features, training.data)
+    sampling = cell.sampling.canonical()
+    flops = cell.evaluation.images * sampling.nfe * forward_flops(training.network)
+    name = signature("evaluation", training=training.signature, sampling=sampling, evaluation=cell.evaluation, features=features)
+    return Evaluation(name, training, sampling, cell.evaluation, features, flops)
