@@ -40,3 +40,31 @@ def _residual(inputs: int, width: int, side: int, cond: int) -> int:
 def _attention(width: int, side: int, cond: int) -> int:
     pixels = side**2
     return 2 * cond * 2 * width + _conv(width, 4 * width, 1, side) + 2 * 2 * pixels**2 * width
+
+
+def num_parameters(config: NetworkConfig) -> int:
+    """Trainable parameters of the network."""
+    channels, cond = config.level_channels, config.cond_channels
+    embedding = (config.num_classes + 1) * cond if config.num_classes else 0
+    ends = _weights(config.image_channels, channels[0], 3) + _weights(channels[0], config.image_channels, 3)
+    total = embedding + 2 * _weights(cond, cond) + ends
+    inputs = channels[0]
+    for width, depth, heads in zip(channels, config.depths, config.heads, strict=False):
+        total += _level_parameters(inputs, width, depth, heads, cond) + _weights(2 * width, width, 3)
+        total += _level_parameters(2 * width, width, depth, heads, cond)
+        inputs = width
+    return total + _level_parameters(inputs, channels[-1], config.depths[-1], config.bridge_heads, cond)
+
+
+def _weights(inputs: int, outputs: int, kernel: int = 1) -> int:
+    return inputs * outputs * kernel**2 + outputs
+
+
+def _level_parameters(inputs: int, width: int, depth: int, heads: int, cond: int) -> int:
+    first = _weights(inputs, width) if inputs != width else 0  # the skip's 1x1 convolution
+    for i in range(depth):
+        entering = inputs if i == 0 else width
+        first += _weights(cond, 2 * entering) + _weights(entering, width, 3)
+        first += _weights(cond, 2 * width) + _weights(width, width, 3)
+    attention = _weights(cond, 2 * width) + _weights(width, 3 * width) + _weights(width, width)
+    return first + (depth * attention if heads else 0)

@@ -67,9 +67,12 @@ class TrainState:
         self.step = int(tensors["step"])
         self.denoiser.load_state_dict(_under("model.", tensors))
         self.ema.module.load_state_dict(_under("ema.", tensors))
+        parameters = list(self.denoiser.parameters())
         moments: dict[int, dict[str, Tensor]] = {}
         for name, value in _under("optimizer.", tensors).items():
             index, key = name.split(".")
+            if key != "step":  # the fused optimizer walks raw memory: moments must lie as their parameter does
+                value = torch.empty_like(parameters[int(index)]).copy_(value)
             moments.setdefault(int(index), {})[key] = value
         self.optimizer.load_state_dict({"state": moments, "param_groups": self.optimizer.state_dict()["param_groups"]})
 

@@ -6,6 +6,7 @@ import dataclasses
 import hashlib
 import json
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Literal
 
 from edm.config import ClassifierConfig, DataConfig, EvaluationConfig, Features, NetworkConfig, SamplingConfig, Split, TrainingConfig
@@ -18,6 +19,8 @@ Kind = Literal["training", "evaluation"]
 # Raised by a developer when the meaning of a stage changes, so that what was made the old way is not taken for the new.
 VERSIONS = {"data": 1, "classifier": 1, "reference": 1, "training": 1, "evaluation": 1}
 SIGNATURE_DIGITS = 20  # 80 bits: no collision in any store a person could fill
+
+TRAINING_SECTIONS = ("data", "model", "training")  # of the sweep file: what decides a training
 
 FORWARDS_PER_TRAINING_IMAGE = 3  # a backward pass costs about two forward passes
 
@@ -98,11 +101,6 @@ class Training:
     flops: float
     kind: Kind = "training"
 
-    @property
-    def title(self) -> str:
-        """A few words for a person."""
-        return f"train {self.signature[:8]}"
-
 
 @dataclass(frozen=True)
 class Evaluation:
@@ -115,11 +113,6 @@ class Evaluation:
     features: FeatureSpace
     flops: float
     kind: Kind = "evaluation"
-
-    @property
-    def title(self) -> str:
-        """A few words for a person."""
-        return f"evaluate {self.signature[:8]}"
 
 
 Piece = Training | Evaluation
@@ -143,6 +136,19 @@ class Plan:
     trainings: dict[str, Training]
     evaluations: dict[str, Evaluation]
 
+    @cached_property
+    def names(self) -> dict[str, str]:
+        """What to call each piece of work: the axis values that distinguish it, such as nano/attention=false/heun."""
+        names: dict[str, str] = {}
+        several_seeds = len({planned.cell.seed for planned in self.cells}) > 1
+        for planned in self.cells:
+            values = {axis: planned.cell.value(axis) for axis in self.sweep.axes}
+            of_training = {axis: value for axis, value in values.items() if axis.split(".")[0] in TRAINING_SECTIONS}
+            seed = {"seed.seed": planned.cell.seed} if several_seeds else {}
+            names.setdefault(planned.training.signature, short_name(of_training | seed) or self.sweep.name)
+            names.setdefault(planned.evaluation.signature, short_name(values | seed) or self.sweep.name)
+        return names
+
     @property
     def sources(self) -> dict[str, DataSource]:
         """The data sets it stands on, by signature."""
@@ -157,6 +163,20 @@ class Plan:
             "the covariance is singular and the FID biased; draw more"
             for images, space in sorted(thin, key=str)
         ]
+
+
+def short_name(values: dict[str, Any]) -> str:
+    """Axis values in one word: text stands for itself, anything else is told with its field's name."""
+    parts = (value if isinstance(value, str) else f"{axis.split('.')[1]}={_plain(value)}" for axis, value in values.items())
+    return "/".join(parts)
+
+
+def _plain(value: Any) -> str:
+    if isinstance(value, bool) or value is None:
+        return json.dumps(value)
+    if isinstance(value, tuple):
+        return ",".join(_plain(entry) for entry in value)
+    return f"{value:g}" if isinstance(value, float) else str(value)
 
 
 def plan_sweep(sweep: Sweep) -> Plan:
@@ -186,7 +206,9 @@ def plan_training(cell: Cell) -> Training:
     known = facts(cell.data)
     data = DataSource.of(cell.data)
     network = cell.model.network(known.channels, known.resolution, known.num_classes)
-    flops = FORWARDS_PER_TRAINING_IMAGE * cell.training.num_steps * cell.training.batch_size * forward_flops(network)
+    flops = TRAINING_SECTIONS = ("data", "model", "training")  # of the sweep file: what decides a training
+
+FORWARDS_PER_TRAINING_IMAGE * cell.training.num_steps * cell.training.batch_size * forward_flops(network)
     name = signature("training", data=data.signature, network=network, training=cell.training, seed=cell.seed)
     return Training(name, cell.seed, data, network, cell.training, flops)
 

@@ -40,18 +40,20 @@ class ResourcesConfig:
     """What one trial gets; never part of a signature.
 
     gpus: of each trial, a fraction packs several on one; by default 1 where there are any. cpus: cores and threads of
-    each trial; by default the cores shared out evenly. sampling_batch: images drawn at once.
+    each trial; by default the cores shared out evenly. sampling_batch: images drawn at once. checkpoint_s: seconds of
+    training between checkpoints, or more where writing one would take over 2% of the time.
     """
 
     gpus: float | None = None
     cpus: int | None = None
     sampling_batch: int = 250
+    checkpoint_s: float = 15.0
 
     def __post_init__(self) -> None:
         gpus = self.gpus
         require(gpus is None or 0 <= gpus <= 1, "gpus", f"{gpus!r} is not possible; give 0 to 1 (one network trains on one GPU)")
         require(self.cpus is None or self.cpus >= 1, "cpus", f"{self.cpus!r} is not possible; give 1 or more")
-        require_positive(self, "sampling_batch")
+        require_positive(self, "sampling_batch", "checkpoint_s")
 
 
 @dataclass(frozen=True)

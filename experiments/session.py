@@ -1,0 +1,167 @@
+"""One `run`: plan, subtract what the store holds, hand the rest to Ray, mirror into MLflow as results come."""
+
+from __future__ import annotations
+
+import _thread
+import secrets
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import FrameType
+
+from rich.console import Console
+
+from experiments.display import STORE_KINDS, Monitor
+from experiments.plan import Piece, Plan
+from experiments.schedule import Schedule
+from experiments.store import LOG, Store
+
+GRACE_S = 6.0  # between a request to stop and taking the workers away
+MIRROR_S = 60.0  # how long to wait for MLflow at the end
+LOG_TAIL_LINES = 12
+
+
+@dataclass(frozen=True)
+class Failure:
+    """A piece of work that failed."""
+
+    name: str
+    message: str
+    log: Path
+    tail: list[str]
+
+
+@dataclass(frozen=True)
+class Summary:
+    """How a run ended."""
+
+    started: int
+    done: int
+    failures: list[Failure] = field(default_factory=list)
+    blocked: list[str] = field(default_factory=list)
+    interrupted: bool = False
+    mirror_problem: str | None = None
+
+
+def open_schedule(plan: Plan, store: Store) -> Schedule:
+    """What is left to do of a plan; an evaluation counts as done once it is scored against all splits asked for."""
+    present = {name for name in plan.trainings if store.result("trainings", name) is not None}
+    for name, evaluation in plan.evaluations.items():
+        result = store.result("evaluations", name)
+        if result is not None and set(evaluation.config.splits) <= set(result["splits"]):
+            present.add(name)
+    return Schedule(plan, frozenset(present))
+
+
+def run_sweep(schedule: Schedule, store: Store, tracking_uri: str | None, console: Console) -> Summary:
+    """Do all that is left, then bring MLflow up to date; without anything left only the latter."""
+    from experiments.tracking import MirrorThread, embedded_uri  # heavy
+
+    left = len(schedule.of("waiting"))
+    mirror = MirrorThread(store, schedule.plan, tracking_uri or embedded_uri(store))
+    interrupted = False
+    try:
+        if left:
+            interrupted = _execute(schedule, store, console)
+    except KeyboardInterrupt:
+        interrupted = True
+    if interrupted:
+        problem = mirror.finish(timeout_s=2.0)
+    else:
+        with console.status("bringing MLflow up to date"):
+            problem = mirror.finish(MIRROR_S)
+    return _summary(schedule, store, left, interrupted, problem)
+
+
+def _execute(schedule: Schedule, store: Store, console: Console) -> bool:
+    """Run what is left on Ray; returns whether it was interrupted."""
+    with console.status("starting Ray") if console.is_terminal else _saying(console, "starting Ray"):
+        from experiments import tuning  # heavy
+        from experiments.work import Setting, check_weights, ensure_data
+
+        for source in schedule.plan.sources.values():
+            ensure_data(store, source)
+        if any(piece.kind == "evaluation" and piece.features.name == "inception" for piece in schedule.of("waiting")):
+            check_weights()
+    resources = schedule.plan.sweep.resources
+    setting = Setting(secrets.token_hex(8), sampling_batch=resources.sampling_batch, checkpoint_s=resources.checkpoint_s)
+    monitor = Monitor(console, schedule, store)
+    with _interruptible(schedule, store, setting.session, console) as interrupted, tuning.cluster() as total:
+        if not schedule.stopping:
+            with monitor.showing(), _ticking(monitor.tick):
+                tuning.execute(schedule, store, setting, resources, total, monitor.changed)
+    return interrupted.is_set()
+
+
+@contextmanager
+def _saying(console: Console, text: str) -> Iterator[None]:
+    console.print(text)
+    yield
+
+
+@contextmanager
+def _ticking(tick: Callable[[], None]) -> Iterator[None]:
+    ending = threading.Event()
+
+    def loop() -> None:
+        while not ending.wait(1.0):
+            tick()
+
+    thread = threading.Thread(target=loop, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        ending.set()
+        thread.join()
+
+
+@contextmanager
+def _interruptible(schedule: Schedule, store: Store, session: str, console: Console) -> Iterator[threading.Event]:
+    """While the block lasts, Ctrl-C or SIGTERM asks all trials to save and leave; a second one, or a trial that does not
+    answer within GRACE_S, ends the block by KeyboardInterrupt. What is lost then is only the time since a checkpoint."""
+    asked = threading.Event()
+    timer = threading.Timer(GRACE_S, _thread.interrupt_main)
+    timer.daemon = True
+
+    def on_signal(number: int, frame: FrameType | None) -> None:
+        if asked.is_set():
+            raise KeyboardInterrupt
+        asked.set()
+        schedule.stop()
+        store.request_stop(session)
+        timer.start()
+        console.print("Stopping: the running work saves its state (Ctrl-C again to leave at once).")
+
+    before = {number: signal.signal(number, on_signal) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield asked
+    finally:
+        timer.cancel()
+        for number, handler in before.items():
+            signal.signal(number, handler)
+        store.end_session(session)
+
+
+def _summary(schedule: Schedule, store: Store, left: int, interrupted: bool, problem: str | None) -> Summary:
+    names = schedule.plan.names
+    failures = [_failure(piece, schedule, store) for piece in schedule.of("failed")]
+    unfinished = schedule.of("waiting", "running", "stopped", "failed", "blocked")
+    return Summary(
+        started=left,
+        done=left - len(unfinished),
+        failures=failures,
+        blocked=[names[piece.signature] for piece in schedule.of("blocked")],
+        interrupted=interrupted,
+        mirror_problem=problem,
+    )
+
+
+def _failure(piece: Piece, schedule: Schedule, store: Store) -> Failure:
+    path = store.folder(STORE_KINDS[piece.kind], piece.signature) / LOG
+    lines = path.read_text(errors="replace").splitlines() if path.exists() else []
+    name = f"{piece.kind} {schedule.plan.names[piece.signature]}"
+    return Failure(name, schedule.messages.get(piece.signature, ""), path, lines[-LOG_TAIL_LINES:])

@@ -1,0 +1,270 @@
+"""MLflow as a mirror of the store: one way, idempotent. The only file that imports mlflow.
+
+One code path serves live updates, catching up after an outage and filling an empty server: look at what the store has,
+look at what MLflow has, send the difference. Timestamps come from the store, so that sending a line twice stores it once.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+
+from pathlib import Path
+from typing import Any
+
+QUIET = {
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "10",
+    "GIT_PYTHON_REFRESH": "quiet",
+    "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
+    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "DO_NOT_TRACK": "true",
+}
+os.environ.update({name: value for name, value in QUIET.items() if name not in os.environ})
+
+import mlflow  # noqa: E402
+from mlflow.entities import Experiment, Metric, Param, Run, RunTag  # noqa: E402
+from mlflow.exceptions import MlflowException  # noqa: E402
+
+from experiments.plan import TRAINING_SECTIONS, Evaluation, Plan, PlannedCell, Training  # noqa: E402
+from experiments.store import FAILURE, JOURNAL, Journal, Store, read_json  # noqa: E402
+
+PERIOD_S = 3.0
+BATCH = 900  # metrics a call; MLflow takes 1,000
+FINISHED, FAILED, KILLED, RUNNING = "FINISHED", "FAILED", "KILLED", "RUNNING"
+
+log = logging.getLogger("edm_sweep.mlflow")
+
+
+def embedded_uri(store: Store) -> str:
+    """The tracking URI of the database inside a store."""
+    return f"sqlite:///{store.root / 'mlflow.db'}"
+
+
+class Mirror:
+    """Brings one experiment of a tracking server up to date with a plan's part of a store."""
+
+    def __init__(self, store: Store, plan: Plan, uri: str) -> None:
+        for name in ("mlflow", "alembic"):
+            logging.getLogger(name).setLevel(logging.ERROR)
+        self.store, self.plan = store, plan
+        self.client = mlflow.MlflowClient(tracking_uri=uri)
+        self.experiment = self._experiment(uri)
+        self.runs = {run.data.tags["edm.signature"]: run for run in self._all_runs() if "edm.signature" in run.data.tags}
+        self.mirrored_steps: dict[str, int] = {}
+        self.first_cells: dict[str, PlannedCell] = {}
+        for planned in plan.cells:
+            self.first_cells.setdefault(planned.training.signature, planned)
+            self.first_cells.setdefault(planned.evaluation.signature, planned)
+
+    def _experiment(self, uri: str) -> str:
+        name = self.plan.sweep.name
+        found: Experiment | None = self.client.get_experiment_by_name(name)
+        if found is not None:
+            if found.lifecycle_stage != "active":
+                self.client.restore_experiment(found.experiment_id)
+            return found.experiment_id
+        place = (self.store.root / "mlartifacts" / name).as_uri() if uri.startswith("sqlite:") else None
+        return self.client.create_experiment(name, artifact_location=place)
+
+    def _all_runs(self) -> list[Run]:
+        runs, token = [], None
+        while True:
+            page = self.client.search_runs([self.experiment], max_results=1000, page_token=token)
+            runs += page
+            token = page.token
+            if not token:
+                return runs
+
+    def update(self, ended: bool = False) -> None:
+        """Send what is new; with `ended`, nothing runs any more and no run is left as running."""
+        for training in self.plan.trainings.values():
+            self._training(training, ended)
+        for evaluation in self.plan.evaluations.values():
+            self._evaluation(evaluation)
+
+    def _training(self, training: Training, ended: bool) -> None:
+        name = training.signature
+        if self._status(name) == FINISHED:
+            return
+        folder, result = self.store.folder("trainings", name), self.store.result("trainings", name)
+        failure = read_json(folder / FAILURE)
+        if result is None and failure is None and not (folder / JOURNAL).exists():
+            return
+        run = self._run(name, None, self._parameters(name, TRAINING_SECTIONS), training.kind)
+        self._curves(run, training, Journal(folder / JOURNAL))
+        if result is not None:
+            numbers = {key: result[key] for key in ("seconds", "parameters", "kimg")}
+            metrics = [Metric(key, value, _finished_ms(folder), 0) for key, value in numbers.items()]
+            self._finish(run, metrics, _provenance_tags(result), [folder / "config.yaml", folder / "log.txt"])
+        elif failure is not None:
+            self._end(run, FAILED, failure["message"])
+        elif ended:
+            self._end(run, KILLED, "interrupted; run the sweep again to go on")
+        elif self._status(name) != RUNNING:
+            self._end(run, RUNNING, "")
+
+    def _curves(self, run: Run, training: Training, journal: Journal) -> None:
+        """Send the journal lines that MLflow does not have; the step of a curve counts images seen."""
+        name, batch_size = training.signature, training.config.batch_size
+        if name not in self.mirrored_steps:
+            known = self.client.get_metric_history(run.info.run_id, "loss") if "loss" in run.data.metrics else []
+            self.mirrored_steps[name] = max((metric.step for metric in known), default=-1)
+        metrics = []
+        lines = journal.read()
+        for line in lines:
+            images = line["step"] * batch_size
+            if images > self.mirrored_steps[name]:
+                metrics += [
+                    Metric(key, line[key], int(line["time"] * 1000), images)
+                    for key in ("loss", "kimg", "images_per_s", "memory_gib")
+                    if key in line
+                ]
+        for first in range(0, len(metrics), BATCH):
+            self.client.log_batch(run.info.run_id, metrics=metrics[first : first + BATCH])
+        if lines:
+            self.mirrored_steps[name] = max(self.mirrored_steps[name], lines[-1]["step"] * batch_size)
+
+    def _evaluation(self, evaluation: Evaluation) -> None:
+        name = evaluation.signature
+        result = self.store.result("evaluations", name)
+        folder = self.store.folder("evaluations", name)
+        failure = read_json(folder / FAILURE)
+        if result is None and failure is None:
+            return
+        if self._status(name) == FINISHED and result is not None and self._has_all(name, result):
+            return
+        parent = self.runs.get(evaluation.training.signature)
+        run = self._run(name, parent, self._parameters(name), evaluation.kind)
+        if result is None:
+            self._end(run, FAILED, failure["message"] if failure else "")
+            return
+        numbers = {**result["metrics"], "seconds": result["seconds"], "nfe": evaluation.sampling.nfe}
+        metrics = [Metric(key, value, _finished_ms(folder), 0) for key, value in numbers.items()]
+        tags = [RunTag("edm.label", result["label"]), RunTag("edm.training", evaluation.training.signature)]
+        self._finish(run, metrics, tags + _provenance_tags(result), [folder / "samples.png", folder / "log.txt"])
+
+    def _has_all(self, name: str, result: dict[str, Any]) -> bool:
+        return set(result["metrics"]) <= set(self.runs[name].data.metrics)
+
+    # MLflow -----------------------------------------------------------------------------------------------------------
+
+    def _status(self, signature: str) -> str | None:
+        run = self.runs.get(signature)
+        return run.info.status if run else None
+
+    def _parameters(self, signature: str, sections: tuple[str, ...] | None = None) -> list[Param]:
+        parameters = self.first_cells[signature].cell.parameters()
+        wanted = {k: v for k, v in parameters.items() if sections is None or k == "seed" or k.split(".")[0] in sections}
+        return [Param(key, str(value)) for key, value in wanted.items()]
+
+    def _run(self, signature: str, parent: Run | None, parameters: list[Param], kind: str) -> Run:
+        """The run of a piece of work, made with all its parameters if it is not there."""
+        if signature in self.runs:
+            return self.runs[signature]
+        tags = {
+            "edm.signature": signature,
+            "edm.kind": kind,
+            "edm.sweep": self.plan.sweep.name,
+            "edm.store": str(self.store.root),
+            "mlflow.source.name": "edm-sweep",
+        }
+        if parent is not None:
+            tags["mlflow.parentRunId"] = parent.info.run_id
+        run = self.client.create_run(self.experiment, run_name=self.plan.names[signature], tags=tags)
+        self.runs[signature] = run
+        self.client.log_batch(run.info.run_id, params=parameters)
+        return run
+
+    def _finish(self, run: Run, metrics: list[Metric], tags: list[RunTag], artifacts: list[Path]) -> None:
+        for path in artifacts:
+            if path.exists():
+                self.client.log_artifact(run.info.run_id, str(path))
+        tags = [*tags, RunTag("edm.status", "done")]
+        self.client.log_batch(run.info.run_id, metrics=metrics, tags=tags)
+        self._set_status(run, FINISHED)
+
+    def _end(self, run: Run, status: str, message: str) -> None:
+        if run.info.status == status and run.data.tags.get("edm.status") == message:
+            return
+        self.client.set_tag(run.info.run_id, "edm.status", message)
+        self._set_status(run, status)
+
+    def _set_status(self, run: Run, status: str) -> None:
+        if status == RUNNING:
+            self.client.update_run(run.info.run_id, status=RUNNING)
+        else:
+            self.client.set_terminated(run.info.run_id, status)
+        self.runs[run.data.tags["edm.signature"]] = self.client.get_run(run.info.run_id)
+
+
+def _finished_ms(folder: Path) -> int:
+    return int((folder / "result.json").stat().st_mtime * 1000)
+
+
+def _provenance_tags(result: dict[str, Any]) -> list[RunTag]:
+    provenance = result["provenance"]
+    flat = {key: value for key, value in provenance.items() if not isinstance(value, dict)}
+    flat |= {f"package.{name}": version for name, version in provenance["packages"].items()}
+    return [RunTag(f"edm.{key}", str(value)) for key, value in flat.items()]
+
+
+class MirrorThread:
+    """A mirror kept up to date in the background: a server that is slow or down slows nothing."""
+
+    def __init__(self, store: Store, plan: Plan, uri: str) -> None:
+        self.store, self.plan, self.uri = store, plan, uri
+        self.problem: str | None = None
+        self._ending = threading.Event()
+        self._thread = threading.Thread(target=self._loop, name="mlflow-mirror", daemon=True)
+        self._thread.start()
+
+    def _loop(self) -> None:
+        mirror: Mirror | None = None
+        while True:
+            ending = self._ending.is_set()  # asked before the update, so that the last one sees everything
+            try:
+                mirror = mirror or Mirror(self.store, self.plan, self.uri)
+                mirror.update(ended=ending)
+                self.problem = None
+            except Exception as error:
+                # whatever a server or a database may say: MLflow is a mirror, and the next round tries again
+                mirror, self.problem = None, _one_line(error)
+            if ending:
+                return
+            self._ending.wait(PERIOD_S)
+
+    def finish(self, timeout_s: float) -> str | None:
+        """Catch up and end; returns what went wrong, or None where MLflow has everything."""
+        self._ending.set()
+        self._thread.join(timeout_s)
+        if self._thread.is_alive():
+            return self.problem or f"no answer within {timeout_s:.0f} s"
+        return self.problem
+
+
+def _one_line(error: Exception) -> str:
+    text = error.message if isinstance(error, MlflowException) else str(error)
+    lines = text.strip().splitlines()
+    return lines[0][:300] if lines else type(error).__name__
+
+
+def metrics_of(uri: str, sweep: str) -> dict[str, dict[str, Any]]:
+    """What MLflow has of a sweep's finished evaluations, by signature: metrics and tags. Raises MlflowException."""
+    client = mlflow.MlflowClient(tracking_uri=uri)
+    experiment = client.get_experiment_by_name(sweep)
+    if experiment is None:
+        return {}
+    found, token = {}, None
+    while True:
+        page = client.search_runs([experiment.experiment_id], "tags.`edm.kind` = 'evaluation'", max_results=1000, page_token=token)
+        for run in page:
+            if run.info.status == FINISHED:
+                found[run.data.tags["edm.signature"]] = {"metrics": run.data.metrics, "tags": run.data.tags}
+        token = page.token
+        if not token:
+            return found
+
+

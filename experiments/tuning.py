@@ -1,0 +1,144 @@
+"""Ray Tune as a disposable executor. The only file that imports ray."""
+
+from __future__ import annotations
+
+import logging
+import os
+import secrets
+import tempfile
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+QUIET = {
+    "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",  # under `uv run` Ray would start workers through uv and upload the folder
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_CHDIR_TO_TRIAL_DIR": "0",
+    "RAY_DEDUP_LOGS": "0",
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+    "TUNE_DISABLE_SIGINT_HANDLER": "1",  # session.py stops trials itself, and gently
+    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
+    "TUNE_GLOBAL_CHECKPOINT_S": "3600",  # nothing depends on Tune's own state
+}
+os.environ.update({name: value for name, value in QUIET.items() if name not in os.environ})
+# Ray authenticates its processes by a token; one for this process alone needs no file under HOME, which may be read-only
+os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
+
+import ray  # noqa: E402
+from ray import tune  # noqa: E402
+from ray.tune.search import Searcher  # noqa: E402
+
+from experiments.errors import UserError  # noqa: E402
+from experiments.plan import Kind, Piece, Plan  # noqa: E402
+from experiments.schedule import Schedule  # noqa: E402
+from experiments.spec import ResourcesConfig  # noqa: E402
+from experiments.store import Store  # noqa: E402
+from experiments.work import Setting, perform  # noqa: E402
+
+
+@dataclass(frozen=True)
+class Share:
+    """What one trial gets."""
+
+    cpus: int
+    gpus: float
+
+
+@contextmanager
+def cluster() -> Iterator[dict[str, float]]:
+    """A Ray of our own for as long as the block lasts; yields its total resources."""
+    logging.getLogger("ray").setLevel(logging.CRITICAL)  # what matters arrives as an exception or in a trial's log.txt
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        ray.init(include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR, configure_logging=False)
+    try:
+        yield ray.cluster_resources()
+    finally:
+        ray.shutdown()
+
+
+def share(kind: Kind, plan: Plan, resources: ResourcesConfig, total: dict[str, float]) -> Share:
+    """What each trial of a kind gets: as asked, else one GPU where there are any and an even part of the cores.
+
+    The part follows from the whole plan and not from what is left of it, so that a repeated run computes with as many
+    threads as the first. Raises UserError where more is asked for than there is.
+    """
+    cores, devices = int(total.get("CPU", 1)), total.get("GPU", 0.0)
+    gpus = resources.gpus if resources.gpus is not None else min(1.0, devices)
+    if gpus > devices:
+        raise UserError(f"resources.gpus: {gpus:g} per trial but there are {devices:g}; give --gpus 0 to run on the CPU")
+    pieces = len(plan.trainings if kind == "training" else plan.evaluations)
+    at_once = int(devices / gpus) if gpus else pieces
+    cpus = resources.cpus or max(1, cores // max(1, min(at_once, cores)))
+    if cpus > cores:
+        raise UserError(f"resources.cpus: {cpus} per trial but there are {cores}; give --cpus-per-trial {cores} or fewer")
+    return Share(cpus, gpus)
+
+
+class ScheduleSearcher(Searcher):
+    """Feeds Tune from a schedule: nothing to start yet is None, nothing left is FINISHED."""
+
+    def __init__(self, schedule: Schedule, on_change: Callable[[Piece], None]) -> None:
+        super().__init__()
+        self.schedule = schedule
+        self.on_change = on_change
+        self.running: dict[str, Piece] = {}
+
+    def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
+        """The next piece's kind and signature."""
+        piece = self.schedule.take()
+        if piece is None:
+            return Searcher.FINISHED if self.schedule.finished else None
+        self.running[trial_id] = piece
+        self.on_change(piece)
+        return {"kind": piece.kind, "signature": piece.signature}
+
+    def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
+        """Hand the outcome to the schedule; a trial without one lost its worker."""
+        piece = self.running.pop(trial_id)
+        if error or not result or "state" not in result:
+            state = "stopped" if self.schedule.stopping else "failed"
+            self.schedule.ended(piece.signature, state, "the worker process died (killed, or out of memory)")
+        else:
+            self.schedule.ended(piece.signature, result["state"], result["message"])
+        self.on_change(piece)
+
+    def save(self, checkpoint_path: str) -> None:
+        """Nothing: every run starts a fresh Tune."""
+
+    def restore(self, checkpoint_path: str) -> None:
+        """Nothing: see `save`."""
+
+
+def execute(
+    schedule: Schedule,
+    store: Store,
+    setting: Setting,
+    resources: ResourcesConfig,
+    total: dict[str, float],
+    on_change: Callable[[Piece], None],
+) -> None:
+    """Run everything that `schedule` has to start; returns when nothing runs any more."""
+    shares: dict[str, Share] = {kind: share(kind, schedule.plan, resources, total) for kind in ("training", "evaluation")}
+    pieces, root = schedule.pieces, store.root
+
+    def trial(config: dict[str, Any]) -> dict[str, Any]:
+        given = shares[config["kind"]]
+        own = replace(setting, threads=given.cpus, gpus=given.gpus)
+        outcome = perform(Store(root), pieces[config["signature"]], own)
+        return {"state": outcome.state, "message": outcome.message}
+
+    def request(config: dict[str, Any]) -> dict[str, float]:
+        given = shares[config["kind"]]
+        return {"cpu": given.cpus, "gpu": given.gpus}
+
+    with tempfile.TemporaryDirectory(prefix="edm-sweep-tune-") as scratch:
+        tuner = tune.Tuner(
+            tune.with_resources(trial, request),
+            tune_config=tune.TuneConfig(search_alg=ScheduleSearcher(schedule, on_change), num_samples=-1, reuse_actors=True),
+            run_config=tune.RunConfig(storage_path=str(Path(scratch)), name="run", verbose=0),
+        )
+        tuner.fit()

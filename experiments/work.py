@@ -1,0 +1,509 @@
+"""What one trial does, given the store: train a network, or draw images from one and score them. No Ray, no MLflow.
+
+Every piece of work can be killed at any moment and done again: it goes on from what is in the store.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import logging
+import math
+import time
+import traceback
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+import yaml
+from torch import Tensor
+
+from edm.config import SPLITS, ClassifierConfig, Split
+from edm.data.catalogue import facts
+from edm.data.prepare import Dataset, open_prepared, prepare, to_uint8
+from edm.features import Classifier, Extractor, WeightsError, extract, image_statistics, inception_file, load_inception, train_classifier
+from edm.fid import Statistics, frechet_distance
+from edm.files import load_model, load_tensors, save_model, save_tensors
+from edm.generate import generate
+from edm.noise import Stream, normals
+from edm.pictures import save_grid
+from edm.precondition import Denoiser
+from edm.train import TrainingSet, TrainState, averaged_model, train
+from experiments.errors import UserError
+from experiments.plan import DataSource, Evaluation, FeatureSpace, Piece, Training
+from experiments.provenance import provenance
+from experiments.store import FAILURE, JOURNAL, LOG, PROGRESS, Journal, Store, StoreKind, publish, replacing, sha256_file, write_json, write_soon
+
+MODEL = "model.safetensors"
+STATISTICS = "statistics.safetensors"
+SAMPLES = "samples.png"
+
+JOURNAL_LINES = 200  # of a whole training
+SEGMENT_IMAGES = 1000  # statistics are kept and merged by segments of this size, in order: so to the same bits
+PREVIEW_IMAGES = 100
+NOISE_IMAGES = 1000
+PULSE_S = 0.5  # how often progress is written and a request to stop is looked for
+CHECKPOINT_SHARE = 0.02  # at most this share of the time goes into checkpoints
+
+STORE_KINDS: dict[str, StoreKind] = {"training": "trainings", "evaluation": "evaluations"}
+
+log = logging.getLogger("edm_sweep")
+
+
+class Stopped(Exception):
+    """The run was asked to stop; what there is has been saved."""
+
+
+class DivergedError(RuntimeError):
+    """A training whose loss is no longer a number."""
+
+
+@dataclass(frozen=True)
+class Setting:
+    """Where and how a trial runs; nothing here changes a result on the same kind of machine."""
+
+    session: str
+    threads: int = 1
+    gpus: float = 0.0
+    sampling_batch: int = 250
+    checkpoint_s: float = 15.0
+
+    @property
+    def device(self) -> torch.device:
+        """The device that the trial computes on."""
+        return torch.device("cuda" if self.gpus > 0 and torch.cuda.is_available() else "cpu")
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a piece of work ended: done, stopped on request, or failed."""
+
+    state: Literal["done", "stopped", "failed"]
+    message: str = ""
+
+
+def perform(store: Store, piece: Piece, setting: Setting) -> Outcome:
+    """Do a piece of work, its output in log.txt; a failure is recorded in failure.json and never raised."""
+    torch.set_num_threads(setting.threads)
+    try:
+        with store.lock(STORE_KINDS[piece.kind], piece.signature, lambda: _raise_if_stopped(store, setting)) as folder:
+            return _perform_locked(store, piece, setting, folder)
+    except Stopped:
+        return Outcome("stopped")
+
+
+def _perform_locked(store: Store, piece: Piece, setting: Setting, folder: Path) -> Outcome:
+    (folder / FAILURE).unlink(missing_ok=True)
+    with _logged(folder / LOG):
+        try:
+            _raise_if_stopped(store, setting)
+            if isinstance(piece, Training):
+                run_training(store, piece, setting)
+            else:
+                run_evaluation(store, piece, setting)
+        except Stopped:
+            log.info("stopped on request")
+            raise
+        except Exception as error:
+            log.error("%s", traceback.format_exc())
+            message = f"{type(error).__name__}: {error}"
+            write_json(folder / FAILURE, {"message": message, "time": time.time()})
+            return Outcome("failed", message)
+        finally:
+            (folder / PROGRESS).unlink(missing_ok=True)
+    return Outcome("done")
+
+
+@contextmanager
+def _logged(path: Path) -> Iterator[None]:
+    """Send logging, warnings and prints of this process to a file."""
+    with path.open("a", encoding="utf-8", buffering=1) as file, redirect_stdout(file), redirect_stderr(file):
+        handler = logging.StreamHandler(file)
+        handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+        log.addHandler(handler)
+        log.setLevel(logging.INFO)
+        try:
+            yield
+        finally:
+            log.removeHandler(handler)
+
+
+class Pulse:
+    """Tells how far a piece of work is, and raises Stopped where that is asked for, at most twice a second."""
+
+    def __init__(self, store: Store, setting: Setting, folder: Path, unit: str, total: float) -> None:
+        self.store, self.setting, self.path = store, setting, folder / PROGRESS
+        self.unit, self.total = unit, total
+        self.started = time.monotonic()
+        self.begun_at: float | None = None
+        self.last = -math.inf
+
+    def beat(self, done: float, **more: float) -> bool:
+        """Report `done` of the total; True where it is time to look whether to stop."""
+        now = time.monotonic()
+        if now - self.last < PULSE_S:
+            return False
+        if self.begun_at is None:
+            self.begun_at = done
+        self.last = now
+        elapsed = now - self.started
+        rate = (done - self.begun_at) / elapsed if elapsed > 1 else 0.0
+        write_soon(self.path, {"done": done, "total": self.total, "unit": self.unit, "rate": rate, "time": time.time(), **more})
+        return True
+
+    def raise_if_stopped(self) -> None:
+        """Raise Stopped where the run was asked to stop."""
+        _raise_if_stopped(self.store, self.setting)
+
+
+def _raise_if_stopped(store: Store, setting: Setting) -> None:
+    if store.stop_requested(setting.session):
+        raise Stopped
+
+
+# files that carry their own checksum in their name ----------------------------------------------------------------------
+
+
+def write_sealed(folder: Path, stem: str, tensors: dict[str, Tensor]) -> None:
+    """Write tensors under a name that holds the file's checksum."""
+    folder.mkdir(exist_ok=True)
+    temporary = folder / f".{stem}.part"
+    save_tensors(tensors, temporary)
+    publish(temporary, folder / f"{stem}-{sha256_file(temporary)[:16]}.safetensors")
+
+
+def read_sealed(path: Path) -> dict[str, Tensor] | None:
+    """What `write_sealed` wrote; None where the file is damaged, which is then dropped."""
+    if sha256_file(path)[:16] != path.stem.rpartition("-")[2]:
+        log.warning("%s is damaged and will be redone", path)
+        path.unlink()
+        return None
+    return load_tensors(path)
+
+
+# prerequisites --------------------------------------------------------------------------------------------------------
+
+
+def ensure_data(store: Store, source: DataSource) -> Dataset:
+    """A prepared data set, prepared first if it is not there."""
+
+    def build(folder: Path) -> dict[str, Any]:
+        return {**prepare(source.config, folder), "provenance": provenance()}
+
+    files = ("images.npy", "labels.npy", "splits.json")
+    result = store.ensure("data", source.signature, build, files)
+    for name in files:
+        store.checked("data", source.signature, name)
+    return open_prepared(store.folder("data", source.signature), result["sigma_data"])
+
+
+def check_weights() -> None:
+    """Fetch or find Inception's weights, before any work is started that needs them in the end."""
+    try:
+        inception_file()
+    except WeightsError as error:
+        raise UserError(str(error)) from None
+
+
+def ensure_extractor(store: Store, source: DataSource, space: FeatureSpace, device: torch.device) -> Extractor:
+    """The feature extractor of a space, on `device`; a classifier is trained first if it is not there."""
+    if space.classifier is None:
+        return load_inception(device)
+    known, config = facts(source.config), ClassifierConfig()
+
+    def build(folder: Path) -> dict[str, Any]:
+        data = ensure_data(store, source)
+        log.info("training the feature classifier, %d epochs", config.epochs)
+        *_, classifier = train_classifier(config, data, known.num_classes)
+        save_tensors(classifier.state_dict(), folder / MODEL)
+        accuracy = {split: _accuracy(classifier, data, split) for split in SPLITS}
+        log.info("its accuracy: %s", accuracy)
+        return {"accuracy": accuracy, "config": dataclasses.asdict(config), "provenance": provenance()}
+
+    store.ensure("classifiers", space.classifier, build, [MODEL])
+    classifier = Classifier(config, known.channels, known.resolution, known.num_classes)
+    classifier.load_state_dict(load_tensors(store.checked("classifiers", space.classifier, MODEL)))
+    return classifier.to(device, memory_format=torch.channels_last).eval()
+
+
+def _accuracy(classifier: Classifier, data: Dataset, split: Split) -> float:
+    images, labels = data.split(split)
+    classes = extract(classifier, images)[1]
+    assert classes is not None
+    return float((classes == labels).double().mean())
+
+
+def ensure_reference(
+    store: Store, source: DataSource, space: FeatureSpace, subset: Split | Literal["noise"], extractor: Extractor, device: torch.device
+) -> Statistics:
+    """Reference statistics of a split's real images, or of images of pure noise, computed first if they are not there."""
+    name = space.reference(source, subset)
+
+    def build(folder: Path) -> dict[str, Any]:
+        known = facts(source.config)
+        if subset == "noise":
+            shape = (known.channels, known.resolution, known.resolution)
+            images = to_uint8(normals(0, Stream.BASELINE, torch.arange(NOISE_IMAGES), shape))
+        else:
+            images = ensure_data(store, source).split(subset)[0]
+        log.info("reference statistics of %d images (%s)", len(images), subset)
+        save_tensors(image_statistics(extractor, images, device).tensors(), folder / STATISTICS)
+        return {"subset": subset, "images": len(images), "features": space.label, "provenance": provenance()}
+
+    store.ensure("references", name, build, [STATISTICS])
+    return Statistics.from_tensors(load_tensors(store.checked("references", name, STATISTICS)))
+
+
+# training -------------------------------------------------------------------------------------------------------------
+
+
+def run_training(store: Store, training: Training, setting: Setting) -> None:
+    """Train a network from its last checkpoint, or from nothing, to the end; the caller holds its lock."""
+    if store.result("trainings", training.signature) is not None:
+        return
+    folder = store.folder("trainings", training.signature)
+    _write_config(folder, training)
+    device = setting.device
+    data = ensure_data(store, training.data)
+    state = TrainState(training.network, training.config, data.sigma_data, training.seed, device)
+    ledger = _Ledger(folder, state)
+    examples = TrainingSet(*data.split("train")).to(device)
+    log.info("training %s on %s, %d threads, from step %d", training.signature, device, setting.threads, state.step)
+    seconds = _train_to_the_end(state, examples, ledger, Pulse(store, setting, folder, "kimg", _total_kimg(state)), setting)
+    with replacing(folder / MODEL) as temporary:
+        save_model(averaged_model(state, examples), temporary)
+    result = {
+        "kimg": state.kimg,
+        "loss": ledger.last_loss,
+        "seconds": seconds,
+        "flops": training.flops,
+        "device": _device_name(device),
+        "threads": setting.threads,
+        "parameters": sum(p.numel() for p in state.denoiser.parameters()),
+        "provenance": provenance(),
+    }
+    store.finish("trainings", training.signature, result, [MODEL, JOURNAL])
+    ledger.drop_checkpoints()
+    log.info("done in %.1f s", seconds)
+
+
+def _total_kimg(state: TrainState) -> float:
+    return state.config.num_steps * state.config.batch_size / 1000
+
+
+class _Ledger:
+    """What a training writes as it goes: the journal and the checkpoints, in step with each other."""
+
+    def __init__(self, folder: Path, state: TrainState) -> None:
+        self.state = state
+        self.checkpoints = folder / "checkpoints"
+        self.journal = Journal(folder / JOURNAL)
+        self.interval = math.ceil(state.config.num_steps / JOURNAL_LINES)
+        self.window = torch.zeros((), dtype=torch.float64, device=state.device)
+        self.seconds = 0.0  # spent in steps so far, in this process and earlier ones
+        self.last_loss = math.nan
+        self._restore()
+
+    def _restore(self) -> None:
+        for path in sorted(self.checkpoints.glob("*-*.safetensors"), reverse=True):
+            tensors = read_sealed(path)
+            if tensors is not None:
+                self.window.copy_(tensors.pop("window"))
+                self.seconds = float(tensors.pop("seconds"))
+                self.state.load(tensors)
+                break
+        self.journal.keep(lambda line: line["step"] <= self.state.step)
+        lines = self.journal.read()
+        self.last_loss = lines[-1]["loss"] if lines else math.nan
+
+    def checkpoint(self) -> None:
+        """Save all of the state; the one before it stays, in case this one is damaged on disk."""
+        extra = {"window": self.window, "seconds": torch.tensor(self.seconds, dtype=torch.float64)}
+        write_sealed(self.checkpoints, f"{self.state.step:010d}", {**self.state.tensors(), **extra})
+        for old in sorted(self.checkpoints.glob("*-*.safetensors"))[:-2]:
+            old.unlink()
+
+    def drop_checkpoints(self) -> None:
+        """Remove them all: the training is done."""
+        for path in self.checkpoints.glob("*"):
+            path.unlink()
+        if self.checkpoints.exists():
+            self.checkpoints.rmdir()
+
+    def note(self, loss: Tensor) -> None:
+        """Take in one step's loss and write a line where a window of steps is full."""
+        self.window += loss
+        step = self.state.step
+        if step % self.interval and step != self.state.config.num_steps:
+            return
+        count = (step - 1) % self.interval + 1
+        self.last_loss = float(self.window) / count
+        if not math.isfinite(self.last_loss):
+            raise DivergedError(
+                f"the loss is {self.last_loss} after step {step} ({self.state.kimg:g} kimg); "
+                f"lower training.lr (it is {self.state.config.lr:g}) and run again"
+            )
+        self.window.zero_()
+        rate = self.state.kimg * 1000 / self.seconds if self.seconds else 0.0
+        line = {"step": step, "kimg": self.state.kimg, "loss": self.last_loss, "images_per_s": rate, "time": time.time()}
+        if self.state.device.type == "cuda":
+            line["memory_gib"] = torch.cuda.max_memory_allocated() / 2**30
+        self.journal.append(line)
+
+
+def _train_to_the_end(state: TrainState, data: TrainingSet, ledger: _Ledger, pulse: Pulse, setting: Setting) -> float:
+    """The loop around the loop: journal, progress, checkpoints, stopping. Returns the seconds it all took."""
+    before = last_saved = time.monotonic()
+    interval = setting.checkpoint_s
+    for loss in train(state, data):
+        now = time.monotonic()
+        ledger.seconds += now - before
+        before = now
+        ledger.note(loss)
+        if not pulse.beat(state.kimg, loss=ledger.last_loss):
+            continue
+        stopping = pulse.store.stop_requested(setting.session)
+        if stopping or now - last_saved > interval:
+            ledger.checkpoint()
+            last_saved = before = time.monotonic()
+            interval = max(setting.checkpoint_s, (last_saved - now) / CHECKPOINT_SHARE)
+        if stopping:
+            raise Stopped
+    return ledger.seconds
+
+
+def _device_name(device: torch.device) -> str:
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu"
+
+
+def _write_config(folder: Path, piece: Piece) -> None:
+    """config.yaml: for people; nothing reads it."""
+    content = json.loads(json.dumps(dataclasses.asdict(piece)))
+    with replacing(folder / "config.yaml") as temporary:
+        temporary.write_text(yaml.safe_dump(content, sort_keys=False))
+
+
+# evaluation -----------------------------------------------------------------------------------------------------------
+
+
+def run_evaluation(store: Store, evaluation: Evaluation, setting: Setting) -> None:
+    """Draw an evaluation's images and score them, or only score them where they were drawn before."""
+    done = store.result("evaluations", evaluation.signature)
+    wanted = evaluation.config.splits
+    if done is not None and covers(done, wanted):
+        return
+    folder = store.folder("evaluations", evaluation.signature)
+    _write_config(folder, evaluation)
+    device, source, space = setting.device, evaluation.training.data, evaluation.features
+    extractor = ensure_extractor(store, source, space, device)
+    if done is None:
+        drawn = _draw_and_measure(store, evaluation, extractor, setting)
+    else:
+        drawn = {key: done[key] for key in ("images", "correct", "seconds", "flops", "device", "threads")}
+        wanted = (*done["splits"], *(split for split in wanted if split not in done["splits"]))
+        store.checked("evaluations", evaluation.signature, STATISTICS)
+    statistics = Statistics.from_tensors(load_tensors(folder / STATISTICS))
+    references = {s: ensure_reference(store, source, space, s, extractor, device) for s in wanted}
+    noise = ensure_reference(store, source, space, "noise", extractor, device)
+    metrics = {f"fid_{split}": frechet_distance(statistics, reference) for split, reference in references.items()}
+    if drawn["correct"] is not None:
+        metrics["class_accuracy"] = drawn["correct"] / drawn["images"]
+    result = {
+        "metrics": metrics,
+        "label": space.label,
+        "splits": list(wanted),
+        "reference_images": {split: reference.count for split, reference in references.items()},
+        "scale": _scale(references, noise),
+        **drawn,
+        "provenance": provenance(),
+    }
+    store.finish("evaluations", evaluation.signature, result, [STATISTICS, SAMPLES])
+    log.info("done: %s", metrics)
+
+
+def covers(result: dict[str, Any], splits: tuple[Split, ...]) -> bool:
+    """Whether a finished evaluation has been scored against all of `splits`."""
+    return set(splits) <= set(result["splits"])
+
+
+def _scale(references: dict[Split, Statistics], noise: Statistics) -> dict[str, dict[Split, float]]:
+    """Distances to read a score by: pure noise's, and the real train split's own to the other splits."""
+    scale = {"noise": {split: frechet_distance(noise, reference) for split, reference in references.items()}}
+    if "train" in references:
+        train_split = references["train"]
+        scale["train split"] = {s: frechet_distance(train_split, r) for s, r in references.items() if s != "train"}
+    return scale
+
+
+def _draw_and_measure(store: Store, evaluation: Evaluation, extractor: Extractor, setting: Setting) -> dict[str, Any]:
+    """Draw all images by segments, each kept when it is done; leaves statistics and a sample grid in the folder."""
+    folder = store.folder("evaluations", evaluation.signature)
+    segments, total = folder / "segments", evaluation.config.images
+    model = load_model(store.checked("trainings", evaluation.training.signature, MODEL), setting.device)
+    pulse = Pulse(store, setting, folder, "images", total)
+    log.info("drawing %d images on %s, %d threads", total, setting.device, setting.threads)
+    statistics: Statistics | None = None
+    correct, seconds, preview = 0, 0.0, None
+    for start in range(0, total, SEGMENT_IMAGES):
+        stop = min(start + SEGMENT_IMAGES, total)
+        tensors = _segment(segments, start, lambda a=start, b=stop: _draw_segment(model, evaluation, a, b, extractor, setting, pulse))
+        part = Statistics.from_tensors(tensors)
+        statistics = part if statistics is None else statistics.merge(part)
+        correct, seconds = correct + int(tensors["correct"]), seconds + float(tensors["seconds"])
+        preview = tensors["preview"] if preview is None else preview
+    assert statistics is not None and preview is not None
+    with replacing(folder / STATISTICS) as temporary:
+        save_tensors(statistics.tensors(), temporary)
+    with replacing(folder / SAMPLES) as temporary:
+        save_grid(preview, temporary)
+    for path in segments.glob("*"):
+        path.unlink()
+    segments.rmdir()
+    knows = extractor.knows_classes and evaluation.training.network.num_classes > 0 and evaluation.sampling.guidance != 0
+    return {
+        "images": total,
+        "correct": correct if knows else None,
+        "seconds": seconds,
+        "flops": evaluation.flops,
+        "device": _device_name(setting.device),
+        "threads": setting.threads,
+    }
+
+
+def _segment(folder: Path, start: int, draw: Callable[[], dict[str, Tensor]]) -> dict[str, Tensor]:
+    """A segment's tensors, drawn now if they were not kept."""
+    for path in folder.glob(f"{start:08d}-*.safetensors"):
+        tensors = read_sealed(path)
+        if tensors is not None:
+            return tensors
+    tensors = draw()
+    write_sealed(folder, f"{start:08d}", tensors)
+    return tensors
+
+
+def _draw_segment(
+    model: Denoiser, evaluation: Evaluation, start: int, stop: int, extractor: Extractor, setting: Setting, pulse: Pulse
+) -> dict[str, Tensor]:
+    """Draw images start to stop - 1; their feature statistics, how many show the asked class, and the first few of them."""
+    began = time.monotonic()
+    images, labels = [], []
+    done = start
+    pulse.raise_if_stopped()
+    for drawn in generate(model, evaluation.sampling, start, stop, setting.sampling_batch):
+        images.append(drawn.images)
+        labels.append(drawn.labels.cpu())
+        done += len(drawn.images)
+        if pulse.beat(done):
+            pulse.raise_if_stopped()
+    pictures = torch.cat(images)
+    features, classes = extract(extractor, pictures, setting.device)
+    correct = 0 if classes is None else int((classes == torch.cat(labels)).sum())
+    return {
+        **Statistics.of(features).tensors(),
+        "correct": torch.tensor(correct),
+        "seconds": torch.tensor(time.monotonic() - began, dtype=torch.float64),
+        "preview": pictures[:PREVIEW_IMAGES].cpu(),
+    }
