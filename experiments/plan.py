@@ -206,9 +206,7 @@ def plan_training(cell: Cell) -> Training:
     known = facts(cell.data)
     data = DataSource.of(cell.data)
     network = cell.model.network(known.channels, known.resolution, known.num_classes)
-    flops = TRAINING_SECTIONS = ("data", "model", "training")  # of the sweep file: what decides a training
-
-FORWARDS_PER_TRAINING_IMAGE * cell.training.num_steps * cell.training.batch_size * forward_flops(network)
+    flops = FORWARDS_PER_TRAINING_IMAGE * cell.training.num_steps * cell.training.batch_size * forward_flops(network)
     name = signature("training", data=data.signature, network=network, training=cell.training, seed=cell.seed)
     return Training(name, cell.seed, data, network, cell.training, flops)
 

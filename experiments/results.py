@@ -6,6 +6,7 @@ from typing import Any
 
 import pandas as pd
 
+from edm.config import SPLITS
 from experiments.plan import Plan
 from experiments.spec import METRICS
 from experiments.store import JOURNAL, Journal, Store
@@ -20,6 +21,7 @@ def metrics_in_store(plan: Plan, store: Store) -> dict[str, dict[str, float]]:
 def results_frame(plan: Plan, metrics: dict[str, dict[str, float]]) -> pd.DataFrame:
     """One row a cell, in the sweep's order: name, axes, all other parameters, signatures, what the scores are, scores.
 
+    noise_fid_* and real_fid_* are what pure noise and the real train split score, to read the others by.
     A cell without scores yet has status "missing" and empty scores. Holds nothing that depends on when, where or how
     fast the work was done.
     """
@@ -29,6 +31,7 @@ def results_frame(plan: Plan, metrics: dict[str, dict[str, float]]) -> pd.DataFr
         own = metrics.get(evaluation.signature, {})
         wanted = {f"fid_{split}" for split in planned.cell.evaluation.splits} | {"class_accuracy"}
         scores = {name: own.get(name) for name in METRICS if name in wanted}
+        context = {f"{who}_fid_{split}": own.get(f"{who}_fid_{split}") for who in ("noise", "real") for split in SPLITS}
         rows.append(
             {
                 "cell": plan.names[evaluation.signature],
@@ -40,11 +43,12 @@ def results_frame(plan: Plan, metrics: dict[str, dict[str, float]]) -> pd.DataFr
                 "features": evaluation.features.label,
                 "status": "done" if any(value is not None for value in scores.values()) else "missing",
                 **scores,
+                **context,
             }
         )
     frame = pd.DataFrame(rows)
-    present = [name for name in METRICS if name in frame and (name != "class_accuracy" or frame[name].notna().any())]
-    return frame[[column for column in frame if column not in METRICS] + present]
+    optional = [name for name in frame if name == "class_accuracy" or name.startswith(("noise_", "real_"))]
+    return frame.drop(columns=[name for name in optional if frame[name].isna().all()])
 
 
 def curves_frame(plan: Plan, store: Store) -> pd.DataFrame:
@@ -54,3 +58,21 @@ def curves_frame(plan: Plan, store: Store) -> pd.DataFrame:
         lines = Journal(store.folder("trainings", name) / JOURNAL).read()
         rows += [{"training": plan.names[name], "kimg": line["kimg"], "loss": line["loss"]} for line in lines]
     return pd.DataFrame(rows, columns=["training", "kimg", "loss"])
+
+
+def facts_of(plan: Plan, store: Store) -> dict[str, str]:
+    """Where a plan's numbers come from: code, packages, machines and the time that it took."""
+    results = [store.result("trainings", name) for name in plan.trainings]
+    results += [store.result("evaluations", name) for name in plan.evaluations]
+    done = [result for result in results if result is not None]
+    facts = {key: _united(done, key) for key in ("git_commit", "git_dirty", "host", "python")}
+    for package in ("torch", "ray", "mlflow"):
+        versions = {str(result["provenance"]["packages"][package]) for result in done}
+        facts[package] = ", ".join(sorted(versions))
+    facts["devices"] = ", ".join(sorted({str(result["device"]) for result in done}))
+    facts["compute"] = f"{sum(result['seconds'] for result in done):,.0f} s on those devices"
+    return {key: value for key, value in facts.items() if value}
+
+
+def _united(results: list[dict[str, Any]], key: str) -> str:
+    return ", ".join(sorted({str(result["provenance"][key]) for result in results}))

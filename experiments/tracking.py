@@ -28,6 +28,7 @@ import mlflow  # noqa: E402
 from mlflow.entities import Experiment, Metric, Param, Run, RunTag  # noqa: E402
 from mlflow.exceptions import MlflowException  # noqa: E402
 
+from experiments.errors import UserError  # noqa: E402
 from experiments.plan import TRAINING_SECTIONS, Evaluation, Plan, PlannedCell, Training  # noqa: E402
 from experiments.store import FAILURE, JOURNAL, Journal, Store, read_json  # noqa: E402
 
@@ -52,7 +53,8 @@ class Mirror:
         self.store, self.plan = store, plan
         self.client = mlflow.MlflowClient(tracking_uri=uri)
         self.experiment = self._experiment(uri)
-        self.runs = {run.data.tags["edm.signature"]: run for run in self._all_runs() if "edm.signature" in run.data.tags}
+        runs = _all_runs(self.client, self.experiment)
+        self.runs = {run.data.tags["edm.signature"]: run for run in runs if "edm.signature" in run.data.tags}
         self.mirrored_steps: dict[str, int] = {}
         self.first_cells: dict[str, PlannedCell] = {}
         for planned in plan.cells:
@@ -68,15 +70,6 @@ class Mirror:
             return found.experiment_id
         place = (self.store.root / "mlartifacts" / name).as_uri() if uri.startswith("sqlite:") else None
         return self.client.create_experiment(name, artifact_location=place)
-
-    def _all_runs(self) -> list[Run]:
-        runs, token = [], None
-        while True:
-            page = self.client.search_runs([self.experiment], max_results=1000, page_token=token)
-            runs += page
-            token = page.token
-            if not token:
-                return runs
 
     def update(self, ended: bool = False) -> None:
         """Send what is new; with `ended`, nothing runs any more and no run is left as running."""
@@ -251,20 +244,28 @@ def _one_line(error: Exception) -> str:
     return lines[0][:300] if lines else type(error).__name__
 
 
-def metrics_of(uri: str, sweep: str) -> dict[str, dict[str, Any]]:
-    """What MLflow has of a sweep's finished evaluations, by signature: metrics and tags. Raises MlflowException."""
+def metrics_in_mlflow(plan: Plan, uri: str) -> dict[str, dict[str, float]]:
+    """The metrics of a plan's finished evaluations as MLflow has them, by signature.
+
+    Raises UserError where the server does not answer or has no such experiment.
+    """
     client = mlflow.MlflowClient(tracking_uri=uri)
-    experiment = client.get_experiment_by_name(sweep)
-    if experiment is None:
-        return {}
-    found, token = {}, None
+    try:
+        experiment = client.get_experiment_by_name(plan.sweep.name)
+        if experiment is None:
+            raise UserError(f"--tracking-uri {uri}: has no experiment {plan.sweep.name!r}; run the sweep with it first")
+        runs = _all_runs(client, experiment.experiment_id)
+    except MlflowException as error:
+        raise UserError(f"--tracking-uri {uri}: does not answer ({_one_line(error)}); leave it out to use the store") from None
+    finished = {run.data.tags.get("edm.signature", ""): run.data.metrics for run in runs if run.info.status == FINISHED}
+    return {name: finished[name] for name in plan.evaluations if name in finished}
+
+
+def _all_runs(client: mlflow.MlflowClient, experiment: str) -> list[Run]:
+    runs, token = [], None
     while True:
-        page = client.search_runs([experiment.experiment_id], "tags.`edm.kind` = 'evaluation'", max_results=1000, page_token=token)
-        for run in page:
-            if run.info.status == FINISHED:
-                found[run.data.tags["edm.signature"]] = {"metrics": run.data.metrics, "tags": run.data.tags}
+        page = client.search_runs([experiment], max_results=1000, page_token=token)
+        runs += page
         token = page.token
         if not token:
-            return found
-
-
+            return runs

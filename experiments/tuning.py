@@ -106,6 +106,10 @@ class ScheduleSearcher(Searcher):
             self.schedule.ended(piece.signature, result["state"], result["message"])
         self.on_change(piece)
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Nothing: Tune pickles its searcher for a restore that we never ask for."""
+        return {}
+
     def save(self, checkpoint_path: str) -> None:
         """Nothing: every run starts a fresh Tune."""
 

@@ -411,12 +411,12 @@ def run_evaluation(store: Store, evaluation: Evaluation, setting: Setting) -> No
     metrics = {f"fid_{split}": frechet_distance(statistics, reference) for split, reference in references.items()}
     if drawn["correct"] is not None:
         metrics["class_accuracy"] = drawn["correct"] / drawn["images"]
+    metrics |= _scale(references, noise)
     result = {
         "metrics": metrics,
         "label": space.label,
         "splits": list(wanted),
         "reference_images": {split: reference.count for split, reference in references.items()},
-        "scale": _scale(references, noise),
         **drawn,
         "provenance": provenance(),
     }
@@ -429,12 +429,12 @@ def covers(result: dict[str, Any], splits: tuple[Split, ...]) -> bool:
     return set(splits) <= set(result["splits"])
 
 
-def _scale(references: dict[Split, Statistics], noise: Statistics) -> dict[str, dict[Split, float]]:
-    """Distances to read a score by: pure noise's, and the real train split's own to the other splits."""
-    scale = {"noise": {split: frechet_distance(noise, reference) for split, reference in references.items()}}
+def _scale(references: dict[Split, Statistics], noise: Statistics) -> dict[str, float]:
+    """Distances to read a score by: those of pure noise, and of the real train split to the other splits."""
+    scale = {f"noise_fid_{split}": frechet_distance(noise, reference) for split, reference in references.items()}
     if "train" in references:
-        train_split = references["train"]
-        scale["train split"] = {s: frechet_distance(train_split, r) for s, r in references.items() if s != "train"}
+        real = references["train"]
+        scale |= {f"real_fid_{split}": frechet_distance(real, r) for split, r in references.items() if split != "train"}
     return scale
 
 

@@ -1,0 +1,238 @@
+"""The command line. Thin: parses, calls one function, prints; heavy imports wait until they are needed."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from experiments.errors import UserError
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from experiments.plan import Plan
+    from experiments.schedule import Schedule
+    from experiments.session import Summary
+    from experiments.store import Store
+    from reports.page import Report
+
+DONE, FAILED, WRONG_INPUT, INTERRUPTED = 0, 1, 2, 130
+
+app = typer.Typer(
+    name="edm-sweep",
+    help="A build system for ablation tables of EDM diffusion models.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+SweepFile = Annotated[Path, typer.Argument(help="The sweep file, such as sweeps/digits.yaml.")]
+StoreFolder = Annotated[Path, typer.Option("--store", envvar="EDM_SWEEP_STORE", help="The folder that holds every result.")]
+Overrides = Annotated[list[str] | None, typer.Option("--set", help="Override a field: training.kimg=10. May be repeated.")]
+TrackingUri = Annotated[str | None, typer.Option("--tracking-uri", envvar="MLFLOW_TRACKING_URI", help="An MLflow server, instead of the database in the store.")]
+Gpus = Annotated[float | None, typer.Option("--gpus", help="GPUs per trial; a fraction packs several on one.")]
+Cpus = Annotated[int | None, typer.Option("--cpus-per-trial", help="Cores, and so threads, per trial.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, for scripts.")]
+
+DEFAULT_STORE = Path("runs")
+
+
+@app.command()
+def plan(
+    file: SweepFile, store: StoreFolder = DEFAULT_STORE, set_: Overrides = None, gpus: Gpus = None, cpus: Cpus = None, as_json: AsJson = False
+) -> None:
+    """Show what `run` would do and what it would cost. Starts nothing."""
+    schedule, place = _open(file, store, set_, gpus, cpus)
+    _show_plan(schedule, place, _console(as_json), as_json)
+
+
+@app.command()
+def run(
+    file: SweepFile,
+    store: StoreFolder = DEFAULT_STORE,
+    set_: Overrides = None,
+    gpus: Gpus = None,
+    cpus: Cpus = None,
+    tracking_uri: TrackingUri = None,
+    as_json: AsJson = False,
+) -> None:
+    """Run what is missing of a sweep and show its table. Safe to repeat, always.
+
+    Exit codes: 0 done, 1 some work failed, 2 wrong input, 130 interrupted.
+    """
+    from experiments.session import run_sweep
+
+    schedule, place = _open(file, store, set_, gpus, cpus)
+    place.create()
+    console = _console(as_json)
+    _show_plan(schedule, place, console, as_json=False)
+    summary = run_sweep(schedule, place, tracking_uri, console)
+    report = _report(schedule.plan, place)
+    page = _write_report(report, schedule.plan, place, console)
+    if as_json:
+        print(json.dumps(_summary_json(summary, report, page), indent=1))
+    _show_end(summary, page, file, place, console)
+    raise typer.Exit(INTERRUPTED if summary.interrupted else FAILED if summary.failures else DONE)
+
+
+@app.command()
+def report(
+    file: SweepFile, store: StoreFolder = DEFAULT_STORE, set_: Overrides = None, tracking_uri: TrackingUri = None, as_json: AsJson = False
+) -> None:
+    """Rebuild tables, figures and the HTML page from the store; with --tracking-uri, from the scores in MLflow."""
+    schedule, place = _open(file, store, set_, None, None)
+    console = _console(as_json)
+    made = _report(schedule.plan, place, tracking_uri)
+    page = _write_report(made, schedule.plan, place, console)
+    if as_json:
+        print(json.dumps({"report": str(page), "cells": _cells_json(made)}, indent=1))
+    console.print(f"Report: {page}", soft_wrap=True)
+
+
+@app.command()
+def ui(
+    store: StoreFolder = DEFAULT_STORE,
+    tracking_uri: TrackingUri = None,
+    host: Annotated[str, typer.Option(help="The address to serve on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="The port to serve on.")] = 5000,
+) -> None:
+    """Serve MLflow's own UI on the record."""
+    from experiments.store import Store
+    from experiments.ui import serve
+
+    raise typer.Exit(serve(Store(store), tracking_uri, host, port))
+
+
+# what the commands share ------------------------------------------------------------------------------------------------
+
+
+def _console(as_json: bool) -> Console:
+    """Standard output, or standard error where JSON goes to standard output."""
+    from rich.console import Console
+
+    return Console(stderr=as_json, highlight=False)
+
+
+def _open(file: Path, store: Path, overrides: list[str] | None, gpus: float | None, cpus: int | None) -> tuple[Schedule, Store]:
+    from experiments.spec import load_sweep
+
+    options = [f"resources.{name}={value}" for name, value in (("gpus", gpus), ("cpus", cpus)) if value is not None]
+    sweep = load_sweep(file, (*(overrides or ()), *options))
+    # a wrong file has been answered before these are imported
+    from experiments.plan import plan_sweep
+    from experiments.session import open_schedule
+    from experiments.store import Store
+
+    place = Store(store)
+    return open_schedule(plan_sweep(sweep), place), place
+
+
+def _show_plan(schedule: Schedule, store: Store, console: Console, as_json: bool) -> None:
+    from experiments.display import plan_json, plan_lines, plan_table
+    from experiments.forecast import forecast
+
+    estimate = forecast(schedule.plan, schedule.of("waiting"), store)
+    if as_json:
+        print(json.dumps(plan_json(schedule.plan, schedule, estimate), indent=1))
+        return
+    if schedule.of("waiting"):
+        console.print(plan_table(schedule.plan, schedule))
+    for line in plan_lines(schedule.plan, schedule, estimate):
+        console.print(line, soft_wrap=True)
+
+
+def _report(plan: Plan, store: Store, tracking_uri: str | None = None) -> Report:
+    from experiments.results import curves_frame, metrics_in_store, results_frame
+    from reports.page import Report
+    from reports.tables import Layout
+
+    if tracking_uri:
+        from experiments.tracking import metrics_in_mlflow
+
+        metrics = metrics_in_mlflow(plan, tracking_uri)
+    else:
+        metrics = metrics_in_store(plan, store)
+    wanted = plan.sweep.report
+    pictures = {plan.names[name]: store.folder("evaluations", name) / "samples.png" for name in plan.evaluations}
+    layout = Layout(plan.sweep.name, wanted.rows or (), wanted.columns, wanted.metrics)
+    return Report(layout, results_frame(plan, metrics), curves_frame(plan, store), pictures, _facts(plan, store, tracking_uri))
+
+
+def _facts(plan: Plan, store: Store, tracking_uri: str | None) -> dict[str, str]:
+    from experiments.results import facts_of
+
+    return {"scores": f"MLflow at {tracking_uri}" if tracking_uri else f"the store {store.root}", **facts_of(plan, store)}
+
+
+def _write_report(report: Report, plan: Plan, store: Store, console: Console) -> Path:
+    from reports.page import write_report
+    from reports.tables import to_rich
+
+    try:
+        page = write_report(report, store.root / "reports" / plan.sweep.name)
+    except OSError as error:
+        raise UserError(f"{store.root}: the report cannot be written ({error}); choose another store with --store") from None
+    for table in report.tables:
+        console.print()
+        console.print(to_rich(table), soft_wrap=not console.is_terminal, no_wrap=True)
+    console.print()
+    return page
+
+
+def _show_end(summary: Summary, page: Path, file: Path, store: Store, console: Console) -> None:
+    for failure in summary.failures:
+        console.print(f"FAILED {failure.name}: {failure.message}", style="bold red", markup=False, soft_wrap=True)
+        for line in failure.tail:
+            console.print(f"    {line}", markup=False, soft_wrap=True)
+        console.print(f"    the whole log: {failure.log}", markup=False, soft_wrap=True)
+    if summary.blocked:
+        console.print(f"Not run, as the training below them failed: {', '.join(summary.blocked)}", markup=False, soft_wrap=True)
+    if summary.mirror_problem:
+        console.print(
+            f"MLflow is not up to date ({summary.mirror_problem}); nothing is lost: the next run catches up.", markup=False, soft_wrap=True
+        )
+    again = f"edm-sweep run {file}"
+    if summary.interrupted:
+        console.print(f"Interrupted: {summary.done} of {summary.started} pieces are done. To go on: {again}", soft_wrap=True)
+    elif summary.failures:
+        console.print(f"{len(summary.failures)} of {summary.started} pieces failed. To try them again: {again}", soft_wrap=True)
+    suffix = "" if store.root == DEFAULT_STORE.absolute() else f" --store {store.root}"
+    console.print(f"Report: {page}", soft_wrap=True)
+    console.print(f"MLflow: uv run edm-sweep ui{suffix}", soft_wrap=True)
+
+
+def _summary_json(summary: Summary, report: Report, page: Path) -> dict[str, Any]:
+    return {
+        "done": summary.done,
+        "started": summary.started,
+        "failed": [{"name": f.name, "message": f.message, "log": str(f.log)} for f in summary.failures],
+        "blocked": summary.blocked,
+        "interrupted": summary.interrupted,
+        "mlflow_problem": summary.mirror_problem,
+        "report": str(page),
+        "cells": _cells_json(report),
+    }
+
+
+def _cells_json(report: Report) -> list[dict[str, Any]]:
+    return json.loads(report.frame.to_json(orient="records"))
+
+
+def main() -> None:
+    """The entry point: errors for people become one line and exit code 2."""
+    try:
+        app()
+    except UserError as error:
+        print(error, file=sys.stderr)
+        sys.exit(WRONG_INPUT)
+    except KeyboardInterrupt:
+        print("Interrupted.", file=sys.stderr)
+        sys.exit(INTERRUPTED)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,43 @@
+"""MLflow's own server on the record, as a child process that ends with us."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+
+from experiments.errors import UserError
+from experiments.store import Store
+
+ENVIRONMENT = {"MLFLOW_DISABLE_TELEMETRY": "true", "DO_NOT_TRACK": "true", "GIT_PYTHON_REFRESH": "quiet"}
+
+
+def serve(store: Store, tracking_uri: str | None, host: str, port: int) -> int:
+    """Serve until interrupted; returns the exit code. Raises UserError where there is no record or the port is taken."""
+    if tracking_uri and tracking_uri.startswith("http"):
+        raise UserError(f"--tracking-uri {tracking_uri}: is a server with a UI of its own; open it in a browser")
+    database = store.root / "mlflow.db"
+    if tracking_uri is None and not database.exists():
+        raise UserError(f"{database}: nothing is recorded there yet; run a sweep first: edm-sweep run sweeps/digits.yaml")
+    _require_free_port(host, port)
+    uri = tracking_uri or f"sqlite:///{database}"
+    print(f"MLflow's UI: http://{host}:{port}  (Ctrl-C ends it)", flush=True)
+    command = [sys.executable, "-m", "mlflow", "server", "--backend-store-uri", uri, "--default-artifact-root"]
+    command += [str(store.root / "mlartifacts"), "--host", host, "--port", str(port), "--workers", "1"]
+    server = subprocess.Popen(command, env=os.environ | ENVIRONMENT)
+    try:
+        return server.wait()
+    except KeyboardInterrupt:
+        server.terminate()
+        server.wait(timeout=10)
+        return 0
+
+
+def _require_free_port(host: str, port: int) -> None:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError as error:
+            raise UserError(f"--port {port}: cannot be served on {host} ({error.strerror}); give another, such as --port {port + 1}") from None
