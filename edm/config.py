@@ -124,8 +124,14 @@ class ModelConfig:
     def __post_init__(self) -> None:
         # preset may still be a wrong word here: pydantic validates types, a notebook does not
         require(self.preset in PRESETS, "preset", f"{self.preset!r} is not one of {', '.join(PRESETS)}")
-        require(self.cond_channels >= 2 and self.cond_channels % 2 == 0, "cond_channels", "give an even number, 2 or more")
-        require(self.attention or not (self.heads or self.bridge_heads), "attention", "is false but heads are given; drop one")
+        require(
+            self.cond_channels >= 2 and self.cond_channels % 2 == 0, "cond_channels", "give an even number, 2 or more"
+        )
+        require(
+            self.attention or not (self.heads or self.bridge_heads),
+            "attention",
+            "is false but heads are given; drop one",
+        )
         network = self.network(image_channels=1, resolution=0, num_classes=0)
         require(network.channels >= 1, "channels", f"{network.channels} is not above 0; give a positive number")
         require(bool(network.depths) and min(network.depths) >= 1, "depths", "every level needs at least one block")
@@ -142,7 +148,9 @@ class ModelConfig:
             ("bridge_heads", network.bridge_heads, network.level_channels[-1]),
         ):
             whole = heads >= 0 and (heads == 0 or channels % heads == 0)
-            require(whole, name, f"{heads} heads do not divide {channels} channels; give a divisor, or 0 for no attention")
+            require(
+                whole, name, f"{heads} heads do not divide {channels} channels; give a divisor, or 0 for no attention"
+            )
 
     def network(self, image_channels: int, resolution: int, num_classes: int) -> NetworkConfig:
         """The network this describes for images of `image_channels` x `resolution` x `resolution`."""
@@ -212,10 +220,14 @@ class SamplingConfig:
 
     def __post_init__(self) -> None:
         require_positive(self, "steps", "sigma_min", "sigma_max", "rho", "s_noise")
-        require(self.sigma_min < self.sigma_max, "sigma_min", f"{self.sigma_min} is not below sigma_max {self.sigma_max}")
+        require(
+            self.sigma_min < self.sigma_max, "sigma_min", f"{self.sigma_min} is not below sigma_max {self.sigma_max}"
+        )
         require(math.isfinite(self.guidance), "guidance", f"{self.guidance!r} is not a finite number")
         require(self.s_churn >= 0, "s_churn", f"{self.s_churn!r} is below 0; give 0 or more, or .inf")
-        require(0 <= self.s_min <= self.s_max, "s_min", f"{self.s_min} to s_max {self.s_max} is not a range of noise levels")
+        require(
+            0 <= self.s_min <= self.s_max, "s_min", f"{self.s_min} to s_max {self.s_max} is not a range of noise levels"
+        )
         require_seed(self.seed, "seed")
 
     def canonical(self) -> SamplingConfig:
@@ -244,7 +256,11 @@ class EvaluationConfig:
     splits: tuple[Split, ...] = display_field(SPLITS)
 
     def __post_init__(self) -> None:
-        require(self.images >= 2, "images", f"{self.images} is too few for a covariance; give 2 or more, 10,000 for a usable number")
+        require(
+            self.images >= 2,
+            "images",
+            f"{self.images} is too few for a covariance; give 2 or more, 10,000 for a usable number",
+        )
         require(bool(self.splits), "splits", f"is empty; give one or more of {', '.join(SPLITS)}")
         require(len(set(self.splits)) == len(self.splits), "splits", "names a split twice; drop one")
 

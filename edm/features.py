@@ -22,7 +22,9 @@ from edm.noise import Stream, generator, permutation
 
 EXTRACTOR_BATCH = 100  # fixed: features drift in their last bits with the batch size
 
-INCEPTION_URL = "https://github.com/mseitzer/pytorch-fid/releases/download/fid_weights/pt_inception-2015-12-05-6726825d.pth"
+INCEPTION_URL = (
+    "https://github.com/mseitzer/pytorch-fid/releases/download/fid_weights/pt_inception-2015-12-05-6726825d.pth"
+)
 INCEPTION_FILE = "pt_inception-2015-12-05-6726825d.pth"
 INCEPTION_SHA256 = "6726825d0af5f729cebd5821db510b11b1cfad8faad88a03f1befd49fb9129b2"
 WEIGHTS_VARIABLE = "EDM_SWEEP_WEIGHTS"
@@ -38,7 +40,9 @@ class Extractor(Protocol):
     dimension: int
     knows_classes: bool
 
-    def __call__(self, images: UInt8[Tensor, "b c h w"]) -> tuple[Float[Tensor, "b d"], Float[Tensor, "b k"] | None]: ...
+    def __call__(
+        self, images: UInt8[Tensor, "b c h w"]
+    ) -> tuple[Float[Tensor, "b d"], Float[Tensor, "b k"] | None]: ...
 
 
 class Classifier(nn.Module):
@@ -123,7 +127,9 @@ def inception_file(folder: Path | None = None) -> Path:
     with path.open("rb") as file:
         found = hashlib.file_digest(file, "sha256").hexdigest()
     if found != INCEPTION_SHA256:
-        raise WeightsError(f"{path} is not the published file: its sha256 is {found}, expected {INCEPTION_SHA256}; replace it")
+        raise WeightsError(
+            f"{path} is not the published file: its sha256 is {found}, expected {INCEPTION_SHA256}; replace it"
+        )
     return path
 
 

@@ -36,7 +36,10 @@ def load_model(path: Path, device: torch.device | str = "cpu") -> Denoiser:
     """The model that `save_model` wrote, in evaluation mode on `device`."""
     with safe_open(path, framework="pt") as file:
         metadata = file.metadata()
-    fields = {name: tuple(value) if isinstance(value, list) else value for name, value in json.loads(metadata["network"]).items()}
+    fields = {
+        name: tuple(value) if isinstance(value, list) else value
+        for name, value in json.loads(metadata["network"]).items()
+    }
     model = Denoiser(NetworkConfig(**fields), float(metadata["sigma_data"]))
     model.load_state_dict(load_tensors(path))
     return model.to(device, memory_format=torch.channels_last).eval().requires_grad_(False)

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from experiments.store import Store
     from reports.page import Report
 
+LOG_WIDTH = 160  # of tables that go to a file
+
 DONE, FAILED, WRONG_INPUT, INTERRUPTED = 0, 1, 2, 130
 
 app = typer.Typer(
@@ -31,9 +33,18 @@ app = typer.Typer(
 )
 
 SweepFile = Annotated[Path, typer.Argument(help="The sweep file, such as sweeps/digits.yaml.")]
-StoreFolder = Annotated[Path, typer.Option("--store", envvar="EDM_SWEEP_STORE", help="The folder that holds every result.")]
-Overrides = Annotated[list[str] | None, typer.Option("--set", help="Override a field: training.kimg=10. May be repeated.")]
-TrackingUri = Annotated[str | None, typer.Option("--tracking-uri", envvar="MLFLOW_TRACKING_URI", help="An MLflow server, instead of the database in the store.")]
+StoreFolder = Annotated[
+    Path, typer.Option("--store", envvar="EDM_SWEEP_STORE", help="The folder that holds every result.")
+]
+Overrides = Annotated[
+    list[str] | None, typer.Option("--set", help="Override a field: training.kimg=10. May be repeated.")
+]
+TrackingUri = Annotated[
+    str | None,
+    typer.Option(
+        "--tracking-uri", envvar="MLFLOW_TRACKING_URI", help="An MLflow server, instead of the database in the store."
+    ),
+]
 Gpus = Annotated[float | None, typer.Option("--gpus", help="GPUs per trial; a fraction packs several on one.")]
 Cpus = Annotated[int | None, typer.Option("--cpus-per-trial", help="Cores, and so threads, per trial.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, for scripts.")]
@@ -43,7 +54,12 @@ DEFAULT_STORE = Path("runs")
 
 @app.command()
 def plan(
-    file: SweepFile, store: StoreFolder = DEFAULT_STORE, set_: Overrides = None, gpus: Gpus = None, cpus: Cpus = None, as_json: AsJson = False
+    file: SweepFile,
+    store: StoreFolder = DEFAULT_STORE,
+    set_: Overrides = None,
+    gpus: Gpus = None,
+    cpus: Cpus = None,
+    as_json: AsJson = False,
 ) -> None:
     """Show what `run` would do and what it would cost. Starts nothing."""
     schedule, place = _open(file, store, set_, gpus, cpus)
@@ -81,7 +97,11 @@ def run(
 
 @app.command()
 def report(
-    file: SweepFile, store: StoreFolder = DEFAULT_STORE, set_: Overrides = None, tracking_uri: TrackingUri = None, as_json: AsJson = False
+    file: SweepFile,
+    store: StoreFolder = DEFAULT_STORE,
+    set_: Overrides = None,
+    tracking_uri: TrackingUri = None,
+    as_json: AsJson = False,
 ) -> None:
     """Rebuild tables, figures and the HTML page from the store; with --tracking-uri, from the scores in MLflow."""
     schedule, place = _open(file, store, set_, None, None)
@@ -114,10 +134,13 @@ def _console(as_json: bool) -> Console:
     """Standard output, or standard error where JSON goes to standard output."""
     from rich.console import Console
 
-    return Console(stderr=as_json, highlight=False)
+    console = Console(stderr=as_json, highlight=False)
+    return console if console.is_terminal else Console(stderr=as_json, highlight=False, width=LOG_WIDTH)
 
 
-def _open(file: Path, store: Path, overrides: list[str] | None, gpus: float | None, cpus: int | None) -> tuple[Schedule, Store]:
+def _open(
+    file: Path, store: Path, overrides: list[str] | None, gpus: float | None, cpus: int | None
+) -> tuple[Schedule, Store]:
     from experiments.spec import load_sweep
 
     options = [f"resources.{name}={value}" for name, value in (("gpus", gpus), ("cpus", cpus)) if value is not None]
@@ -159,13 +182,18 @@ def _report(plan: Plan, store: Store, tracking_uri: str | None = None) -> Report
     wanted = plan.sweep.report
     pictures = {plan.names[name]: store.folder("evaluations", name) / "samples.png" for name in plan.evaluations}
     layout = Layout(plan.sweep.name, wanted.rows or (), wanted.columns, wanted.metrics)
-    return Report(layout, results_frame(plan, metrics), curves_frame(plan, store), pictures, _facts(plan, store, tracking_uri))
+    return Report(
+        layout, results_frame(plan, metrics), curves_frame(plan, store), pictures, _facts(plan, store, tracking_uri)
+    )
 
 
 def _facts(plan: Plan, store: Store, tracking_uri: str | None) -> dict[str, str]:
     from experiments.results import facts_of
 
-    return {"scores": f"MLflow at {tracking_uri}" if tracking_uri else f"the store {store.root}", **facts_of(plan, store)}
+    return {
+        "scores": f"MLflow at {tracking_uri}" if tracking_uri else f"the store {store.root}",
+        **facts_of(plan, store),
+    }
 
 
 def _write_report(report: Report, plan: Plan, store: Store, console: Console) -> Path:
@@ -175,10 +203,12 @@ def _write_report(report: Report, plan: Plan, store: Store, console: Console) ->
     try:
         page = write_report(report, store.root / "reports" / plan.sweep.name)
     except OSError as error:
-        raise UserError(f"{store.root}: the report cannot be written ({error}); choose another store with --store") from None
+        raise UserError(
+            f"{store.root}: the report cannot be written ({error}); choose another store with --store"
+        ) from None
     for table in report.tables:
         console.print()
-        console.print(to_rich(table), soft_wrap=not console.is_terminal, no_wrap=True)
+        console.print(to_rich(table))
     console.print()
     return page
 
@@ -190,16 +220,24 @@ def _show_end(summary: Summary, page: Path, file: Path, store: Store, console: C
             console.print(f"    {line}", markup=False, soft_wrap=True)
         console.print(f"    the whole log: {failure.log}", markup=False, soft_wrap=True)
     if summary.blocked:
-        console.print(f"Not run, as the training below them failed: {', '.join(summary.blocked)}", markup=False, soft_wrap=True)
+        console.print(
+            f"Not run, as the training below them failed: {', '.join(summary.blocked)}", markup=False, soft_wrap=True
+        )
     if summary.mirror_problem:
         console.print(
-            f"MLflow is not up to date ({summary.mirror_problem}); nothing is lost: the next run catches up.", markup=False, soft_wrap=True
+            f"MLflow is not up to date ({summary.mirror_problem}); nothing is lost: the next run catches up.",
+            markup=False,
+            soft_wrap=True,
         )
     again = f"edm-sweep run {file}"
     if summary.interrupted:
-        console.print(f"Interrupted: {summary.done} of {summary.started} pieces are done. To go on: {again}", soft_wrap=True)
+        console.print(
+            f"Interrupted: {summary.done} of {summary.started} pieces are done. To go on: {again}", soft_wrap=True
+        )
     elif summary.failures:
-        console.print(f"{len(summary.failures)} of {summary.started} pieces failed. To try them again: {again}", soft_wrap=True)
+        console.print(
+            f"{len(summary.failures)} of {summary.started} pieces failed. To try them again: {again}", soft_wrap=True
+        )
     suffix = "" if store.root == DEFAULT_STORE.absolute() else f" --store {store.root}"
     console.print(f"Report: {page}", soft_wrap=True)
     console.print(f"MLflow: uv run edm-sweep ui{suffix}", soft_wrap=True)

@@ -17,6 +17,7 @@ from edm.cost import num_parameters
 from experiments.forecast import Forecast, Speeds, forecast
 from experiments.plan import Piece, Plan
 from experiments.schedule import Schedule
+from experiments.spec import METRICS
 from experiments.store import PROGRESS, Store, StoreKind, read_json
 
 STORE_KINDS: dict[str, StoreKind] = {"training": "trainings", "evaluation": "evaluations"}
@@ -31,7 +32,9 @@ def duration(seconds: float) -> str:
     if seconds < 60:
         return f"{seconds} s"
     units = ((86400, "d"), (3600, "h"), (60, "min"), (1, "s"))
-    (big, name), (small, rest_name) = next(pair for pair in zip(units, units[1:], strict=False) if seconds >= pair[0][0])
+    (big, name), (small, rest_name) = next(
+        pair for pair in zip(units, units[1:], strict=False) if seconds >= pair[0][0]
+    )
     whole, rest = seconds // big, seconds % big // small
     return f"{whole} {name} {rest} {rest_name}" if rest else f"{whole} {name}"
 
@@ -44,7 +47,14 @@ def count(number: int, noun: str) -> str:
 def plan_table(plan: Plan, schedule: Schedule) -> Table:
     """Every training with its size and what stands on it."""
     table = Table(box=None, pad_edge=False, header_style="bold")
-    for header, justify in (("training", "left"), ("parameters", "right"), ("kimg", "right"), ("evaluations", "right"), ("NFE", "right"), ("", "left")):
+    for header, justify in (
+        ("training", "left"),
+        ("parameters", "right"),
+        ("kimg", "right"),
+        ("evaluations", "right"),
+        ("NFE", "right"),
+        ("", "left"),
+    ):
         table.add_column(header, justify=justify)  # pyright: ignore[reportArgumentType]
     for name, training in list(plan.trainings.items())[:MAX_ROWS]:
         standing = [e for e in plan.evaluations.values() if e.training.signature == name]
@@ -64,7 +74,10 @@ def plan_table(plan: Plan, schedule: Schedule) -> Table:
 
 def plan_lines(plan: Plan, schedule: Schedule, estimate: Forecast) -> Iterator[str]:
     """The plan in sentences."""
-    have = {kind: sum(p.kind == kind and p.signature in schedule.present for p in schedule.pieces.values()) for kind in VERBS}
+    have = {
+        kind: sum(p.kind == kind and p.signature in schedule.present for p in schedule.pieces.values())
+        for kind in VERBS
+    }
     yield (
         f"{plan.sweep.name}: {count(len(plan.cells), 'cell')} from {count(len(plan.trainings), 'training')} "
         f"({have['training']} in the store) and {count(len(plan.evaluations), 'evaluation')} ({have['evaluation']} in the store)"
@@ -73,7 +86,11 @@ def plan_lines(plan: Plan, schedule: Schedule, estimate: Forecast) -> Iterator[s
     if not left:
         yield "Nothing is left to do."
         return
-    basis = "by the speed that the store has measured" if estimate.measured else "a rough guess: nothing has been measured here yet"
+    basis = (
+        "by the speed that the store has measured"
+        if estimate.measured
+        else "a rough guess: nothing has been measured here yet"
+    )
     yield f"{count(len(left), 'piece')} of work left, about {duration(estimate.wall_s)} ({basis})"
     for warning in plan.warnings:
         yield f"Warning: {warning}"
@@ -117,7 +134,6 @@ class Monitor:
 
     def __init__(self, console: Console, schedule: Schedule, store: Store) -> None:
         self.console, self.schedule, self.store = console, schedule, store
-        self.started: dict[str, float] = {}
         self.began = time.monotonic()
         self.total = len(schedule.of("waiting"))
         self.estimate: tuple[float, float] = (0.0, 0.0)  # when it was made, seconds left then
@@ -136,10 +152,8 @@ class Monitor:
         """A piece was started or has ended: say so in a line that stays."""
         name = piece.signature
         state = self.schedule.states[name]
-        if state == "running":
-            self.started[name] = time.monotonic()
-            if self.console.is_terminal:
-                return
+        if state == "running":  # which for Tune may still mean queued: the progress lines tell what really runs
+            return
         self.estimate = (0.0, 0.0)
         self.console.print(Text(self._line(piece, state)), soft_wrap=True)
 
@@ -147,14 +161,16 @@ class Monitor:
         name = piece.signature
         title = f"{VERBS[piece.kind]} {self.schedule.plan.names[name]}"
         clock = f"[{duration(time.monotonic() - self.began)}]"
-        if state == "running":
-            return f"{clock} start  {title}"
         if state != "done":
-            return f"{clock} {state:6s} {title}: {self.schedule.messages.get(name, 'will go on from its last checkpoint')}"
+            return f"{clock} {state} {title}: {self.schedule.messages.get(name, 'will go on from its last checkpoint')}"
         result = self.store.result(STORE_KINDS[piece.kind], name) or {}
-        numbers = result.get("metrics") or {"loss": result.get("loss")}
-        shown = ", ".join(f"{key} {value:.3f}" for key, value in numbers.items() if value is not None)
-        return f"{clock} done   {title}: {shown} ({duration(time.monotonic() - self.started.get(name, self.began))})"
+        scores = {
+            key: value
+            for key, value in result.get("metrics", {"loss": result.get("loss")}).items()
+            if key in (*METRICS, "loss")
+        }
+        shown = ", ".join(f"{key} {value:.3f}" for key, value in scores.items() if value is not None)
+        return f"{clock} done {title}: {shown} ({duration(result.get('seconds', 0.0))})"
 
     def tick(self) -> None:
         """Without a terminal: a line on all that runs, every now and then."""
@@ -164,9 +180,15 @@ class Monitor:
         for piece in self.schedule.of("running"):
             progress = self._progress(piece)
             if progress:
-                parts = [f"{progress['done']:,.6g}/{progress['total']:,.6g} {progress['unit']}", *_numbers(progress), _left(progress)]
+                parts = [
+                    f"{progress['done']:,.6g}/{progress['total']:,.6g} {progress['unit']}",
+                    *_numbers(progress),
+                    _left(progress),
+                ]
                 name = self.schedule.plan.names[piece.signature]
-                self.console.print(Text(f"  {VERBS[piece.kind]} {name}: {', '.join(filter(None, parts))}"), soft_wrap=True)
+                self.console.print(
+                    Text(f"  {VERBS[piece.kind]} {name}: {', '.join(filter(None, parts))}"), soft_wrap=True
+                )
         self.console.print(Text(f"  {self._summary()}"), soft_wrap=True)
 
     def _progress(self, piece: Piece) -> dict[str, Any] | None:
@@ -193,7 +215,11 @@ class Monitor:
         speeds = Speeds(self.store)
         pieces = [*self.schedule.of("waiting"), *self.schedule.of("running")]
         whole = forecast(self.schedule.plan, pieces, self.store)
-        already = sum((progress["done"] / progress["total"]) * speeds.seconds(p) for p in self.schedule.of("running") if (progress := self._progress(p)))
+        already = sum(
+            (progress["done"] / progress["total"]) * speeds.seconds(p)
+            for p in self.schedule.of("running")
+            if (progress := self._progress(p))
+        )
         share = max(1 - already / whole.work_s, 0.0) if whole.work_s else 0.0
         return whole.wall_s * share
 
@@ -206,7 +232,7 @@ class Monitor:
             progress = self._progress(piece)
             title = f"{VERBS[piece.kind]} {self.schedule.plan.names[piece.signature]}"
             if progress is None:
-                table.add_row(title, "", "starting", "", "", "")
+                table.add_row(title, "", "queued", "", "", "")
                 continue
             bar = ProgressBar(total=progress["total"], completed=progress["done"], width=20)
             loss, speed = _numbers(progress)

@@ -20,7 +20,9 @@ class _Loader(yaml.SafeLoader):
 
 
 _Loader.yaml_implicit_resolvers = {k: list(v) for k, v in yaml.SafeLoader.yaml_implicit_resolvers.items()}
-_Loader.add_implicit_resolver("tag:yaml.org,2002:float", re.compile(r"^[-+]?[0-9]+(\.[0-9]*)?[eE][-+]?[0-9]+$"), list("-+0123456789"))
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float", re.compile(r"^[-+]?[0-9]+(\.[0-9]*)?[eE][-+]?[0-9]+$"), list("-+0123456789")
+)
 
 
 @dataclass(frozen=True)
@@ -64,7 +66,9 @@ def parse_document(name: str, text: str) -> Document:
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         place = f"{name}:{mark.line + 1}" if mark else name
-        raise UserError(f"{place}: is not YAML ({error.problem or error.context}); put the syntax right there") from None
+        raise UserError(
+            f"{place}: is not YAML ({error.problem or error.context}); put the syntax right there"
+        ) from None
     except yaml.YAMLError as error:
         raise UserError(f"{name}: is not YAML ({str(error).splitlines()[0]}); give a text file in YAML") from None
     if node is None:
@@ -98,7 +102,9 @@ class _Builder:
         except (yaml.YAMLError, ValueError) as error:
             reason = getattr(error, "problem", None) or error
             key = f"{_dotted(location)}: " if location else ""
-            raise self.document.error(location, f"{key}{node.value!r} cannot be read ({reason}); write a plain value") from None
+            raise self.document.error(
+                location, f"{key}{node.value!r} cannot be read ({reason}); write a plain value"
+            ) from None
 
     def _note(self, location: Location, node: yaml.Node) -> None:
         self.document.places.setdefault(location, f"{self.document.name}:{node.start_mark.line + 1}")
@@ -110,7 +116,9 @@ class _Builder:
             self._note((*location, key), key_node)
             if key in seen:
                 where = _dotted((*location, key))
-                raise UserError(f"{self.document.name}:{line}: {where}: is there twice, first in line {seen[key]}; drop one")
+                raise UserError(
+                    f"{self.document.name}:{line}: {where}: is there twice, first in line {seen[key]}; drop one"
+                )
             seen[key] = line
         self.loader.flatten_mapping(node)  # "<<": merged keys come first, so that the mapping's own win
         for key_node, value in node.value:

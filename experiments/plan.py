@@ -9,7 +9,16 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Literal
 
-from edm.config import ClassifierConfig, DataConfig, EvaluationConfig, Features, NetworkConfig, SamplingConfig, Split, TrainingConfig
+from edm.config import (
+    ClassifierConfig,
+    DataConfig,
+    EvaluationConfig,
+    Features,
+    NetworkConfig,
+    SamplingConfig,
+    Split,
+    TrainingConfig,
+)
 from edm.cost import forward_flops
 from edm.data.catalogue import facts
 from experiments.spec import Cell, Sweep
@@ -31,7 +40,11 @@ def canonical(value: Any) -> Any:
     Display fields are left out, and so are fields added after a release while they have their default.
     """
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return {f.name: canonical(getattr(value, f.name)) for f in dataclasses.fields(value) if _counts(f, getattr(value, f.name))}
+        return {
+            f.name: canonical(getattr(value, f.name))
+            for f in dataclasses.fields(value)
+            if _counts(f, getattr(value, f.name))
+        }
     if isinstance(value, tuple | list):
         return [canonical(entry) for entry in value]
     if isinstance(value, float) and value.is_integer():
@@ -157,7 +170,9 @@ class Plan:
     @property
     def warnings(self) -> list[str]:
         """What a person should know before they believe the numbers."""
-        thin = {(e.config.images, e.features) for e in self.evaluations.values() if e.config.images <= e.features.dimension}
+        thin = {
+            (e.config.images, e.features) for e in self.evaluations.values() if e.config.images <= e.features.dimension
+        }
         return [
             f"evaluation.images {images:,} is not above the {space.dimension:,} dimensions of {space.name} features: "
             "the covariance is singular and the FID biased; draw more"
@@ -167,7 +182,9 @@ class Plan:
 
 def short_name(values: dict[str, Any]) -> str:
     """Axis values in one word: text stands for itself, anything else is told with its field's name."""
-    parts = (value if isinstance(value, str) else f"{axis.split('.')[1]}={_plain(value)}" for axis, value in values.items())
+    parts = (
+        value if isinstance(value, str) else f"{axis.split('.')[1]}={_plain(value)}" for axis, value in values.items()
+    )
     return "/".join(parts)
 
 
@@ -216,5 +233,7 @@ def plan_evaluation(cell: Cell, training: Training) -> Evaluation:
     features = FeatureSpace.of(cell.evaluation.features, training.data)
     sampling = cell.sampling.canonical()
     flops = cell.evaluation.images * sampling.nfe * forward_flops(training.network)
-    name = signature("evaluation", training=training.signature, sampling=sampling, evaluation=cell.evaluation, features=features)
+    name = signature(
+        "evaluation", training=training.signature, sampling=sampling, evaluation=cell.evaluation, features=features
+    )
     return Evaluation(name, training, sampling, cell.evaluation, features, flops)

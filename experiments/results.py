@@ -27,7 +27,8 @@ def results_frame(plan: Plan, metrics: dict[str, dict[str, float]]) -> pd.DataFr
     """
     rows = []
     for planned in plan.cells:
-        parameters, evaluation = planned.cell.parameters(), planned.evaluation
+        parameters = {name: _plain(value) for name, value in planned.cell.parameters().items()}
+        evaluation = planned.evaluation
         own = metrics.get(evaluation.signature, {})
         wanted = {f"fid_{split}" for split in planned.cell.evaluation.splits} | {"class_accuracy"}
         scores = {name: own.get(name) for name in METRICS if name in wanted}
@@ -49,6 +50,11 @@ def results_frame(plan: Plan, metrics: dict[str, dict[str, float]]) -> pd.DataFr
     frame = pd.DataFrame(rows)
     optional = [name for name in frame if name == "class_accuracy" or name.startswith(("noise_", "real_"))]
     return frame.drop(columns=[name for name in optional if frame[name].isna().all()])
+
+
+def _plain(value: Any) -> Any:
+    """Lists as one word: a frame's cells compare, group and print as single values."""
+    return ",".join(map(str, value)) if isinstance(value, tuple) else value
 
 
 def curves_frame(plan: Plan, store: Store) -> pd.DataFrame:

@@ -66,4 +66,3 @@ class Schedule:
     def stop(self) -> None:
         """Start nothing more."""
         self.stopping = True
-

@@ -87,7 +87,9 @@ def _execute(schedule: Schedule, store: Store, console: Console) -> bool:
         if any(piece.kind == "evaluation" and piece.features.name == "inception" for piece in schedule.of("waiting")):
             check_weights()
     resources = schedule.plan.sweep.resources
-    setting = Setting(secrets.token_hex(8), sampling_batch=resources.sampling_batch, checkpoint_s=resources.checkpoint_s)
+    setting = Setting(
+        secrets.token_hex(8), sampling_batch=resources.sampling_batch, checkpoint_s=resources.checkpoint_s
+    )
     monitor = Monitor(console, schedule, store)
     with _interruptible(schedule, store, setting.session, console) as interrupted, tuning.cluster() as total:
         if not schedule.stopping:

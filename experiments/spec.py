@@ -51,7 +51,11 @@ class ResourcesConfig:
 
     def __post_init__(self) -> None:
         gpus = self.gpus
-        require(gpus is None or 0 <= gpus <= 1, "gpus", f"{gpus!r} is not possible; give 0 to 1 (one network trains on one GPU)")
+        require(
+            gpus is None or 0 <= gpus <= 1,
+            "gpus",
+            f"{gpus!r} is not possible; give 0 to 1 (one network trains on one GPU)",
+        )
         require(self.cpus is None or self.cpus >= 1, "cpus", f"{self.cpus!r} is not possible; give 1 or more")
         require_positive(self, "sampling_batch", "checkpoint_s")
 
@@ -175,16 +179,22 @@ class _Reader:
     def _name(self, default: str) -> str:
         name = self.data.get("name", default)
         if not isinstance(name, str) or not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.-]*", name):
-            raise self.document.error(("name",), f"name: {name!r} cannot name a folder; use letters, digits, '_', '-' and '.'")
+            raise self.document.error(
+                ("name",), f"name: {name!r} cannot name a folder; use letters, digits, '_', '-' and '.'"
+            )
         return name
 
     def _seeds(self) -> tuple[int, ...]:
         seeds = self.data.get("seeds", (0,))
         if not isinstance(seeds, tuple) or not seeds:
-            raise self.document.error(("seeds",), f"seeds: {_show(seeds)} is not a list of seeds; give for example [0, 1, 2]")
+            raise self.document.error(
+                ("seeds",), f"seeds: {_show(seeds)} is not a list of seeds; give for example [0, 1, 2]"
+            )
         for i, seed in enumerate(seeds):
             if not isinstance(seed, int) or isinstance(seed, bool):
-                raise self.document.error(("seeds", i), f"seeds: {_show(seed)} is not a whole number; give for example [0, 1, 2]")
+                raise self.document.error(
+                    ("seeds", i), f"seeds: {_show(seed)} is not a whole number; give for example [0, 1, 2]"
+                )
             try:
                 require_seed(seed, "seeds")
             except FieldError as error:
@@ -230,7 +240,9 @@ class _Reader:
         for i, axes in enumerate(entries):
             location = (key, i) if isinstance(value, tuple) else (key,)
             if not isinstance(axes, dict):
-                raise self.document.error(location, f"{key}: {_show(axes)} is not a mapping of axes; write 'model.preset: [tiny, small]'")
+                raise self.document.error(
+                    location, f"{key}: {_show(axes)} is not a mapping of axes; write 'model.preset: [tiny, small]'"
+                )
             for axis, values in axes.items():
                 self._axis(axis, values, (*location, axis))
         return [dict(axes) for axes in entries]
@@ -239,16 +251,24 @@ class _Reader:
         section, _, name = axis.partition(".")
         if section not in SECTIONS:
             known = tuple(f"{s}.{f}" for s, kind in SECTIONS.items() for f in _fields(kind))
-            hint = "seeds have a key of their own, 'seeds: [0, 1]'" if axis in ("seed", "seeds") else _suggest(axis, known, show=0)
+            hint = (
+                "seeds have a key of their own, 'seeds: [0, 1]'"
+                if axis in ("seed", "seeds")
+                else _suggest(axis, known, show=0)
+            )
             raise self.document.error(location, f"{axis}: is not an axis; {hint or 'give a field as section.field'}")
         self._known_key(name, _fields(SECTIONS[section]), location, axis)
         if not isinstance(values, tuple):
-            raise self.document.error(location, f"{axis}: {_show(values)} is not a list of values; write [{_show(values)}]")
+            raise self.document.error(
+                location, f"{axis}: {_show(values)} is not a list of values; write [{_show(values)}]"
+            )
         if not values:
             raise self.document.error(location, f"{axis}: is an empty axis; give at least one value, or drop it")
         for i, value in enumerate(values):
             if any(_same(value, earlier) for earlier in values[:i]):
-                raise self.document.error((*location, i), f"{axis}: {_show(value)} is there twice, which makes duplicate cells; drop one")
+                raise self.document.error(
+                    (*location, i), f"{axis}: {_show(value)} is there twice, which makes duplicate cells; drop one"
+                )
 
     def _cells(self, base: Cell, grids: list[Axes], zipped: list[Axes]) -> list[Cell]:
         rows = list(self._zip_rows(zipped))
@@ -261,14 +281,18 @@ class _Reader:
             for choice in itertools.product(*(_choices(axis, values, location) for axis, values in grid.items()), rows):
                 picks = list(itertools.chain(*choice))
                 cell = self._cell(base, picks)
-                hits = [i for i, rule in enumerate(excluded) if all(cell.value(a) in values for a, values in rule.items())]
+                hits = [
+                    i for i, rule in enumerate(excluded) if all(cell.value(a) in values for a, values in rule.items())
+                ]
                 for i in hits:
                     matches[i] += 1
                 if hits:
                     continue
                 if cell in cells:
                     shown = ", ".join(f"{axis}={_show(value)}" for axis, value, _ in picks)
-                    raise self.document.error(location, f"grid: duplicate cell {shown}; an earlier mapping has it already, drop one")
+                    raise self.document.error(
+                        location, f"grid: duplicate cell {shown}; an earlier mapping has it already, drop one"
+                    )
                 cells[cell] = location
         for i, count in enumerate(matches):
             if not count:
@@ -289,7 +313,9 @@ class _Reader:
             location: Location = ("zip", number) if isinstance(self.data.get("zip"), tuple) else ("zip",)
             if len({len(values) for values in axes.values()}) > 1:
                 counts = ", ".join(f"{axis} has {len(values)}" for axis, values in axes.items())
-                raise self.document.error(location, f"zip: axes that move together need equally many values, but {counts}")
+                raise self.document.error(
+                    location, f"zip: axes that move together need equally many values, but {counts}"
+                )
             choices = [_choices(axis, values, location) for axis, values in axes.items()]
             groups.append([list(itertools.chain(*row)) for row in zip(*choices, strict=True)] or [[]])
         for row in itertools.product(*groups):
@@ -323,7 +349,9 @@ class _Reader:
 
         def refuse(axis: str, message: str) -> UserError:
             section, name = axis.split(".")
-            return self.document.error(places.get(axis, (section, name)), f"{axis}: {_show(cell.value(axis))} {message}")
+            return self.document.error(
+                places.get(axis, (section, name)), f"{axis}: {_show(cell.value(axis))} {message}"
+            )
 
         known = facts(cell.data)
         network = cell.model.network(known.channels, known.resolution, known.num_classes)
@@ -331,26 +359,40 @@ class _Reader:
         if known.resolution % 2**halvings:
             size = f"{known.resolution}x{known.resolution}"
             presets = " or ".join(_presets_for(known.resolution))
-            raise refuse("model.preset", f"halves the image {halvings} times, which {cell.data.name}'s {size} does not allow; use {presets}")
+            raise refuse(
+                "model.preset",
+                f"halves the image {halvings} times, which {cell.data.name}'s {size} does not allow; use {presets}",
+            )
         guidance, dropout = cell.sampling.guidance, cell.training.label_dropout
         if dropout == 0 and guidance != 1:
-            raise refuse("sampling.guidance", "needs the unconditional branch, which training.label_dropout 0 never trains; set it to 0.1 or so")
+            raise refuse(
+                "sampling.guidance",
+                "needs the unconditional branch, which training.label_dropout 0 never trains; set it to 0.1 or so",
+            )
         if dropout == 1 and guidance not in (0, 1):
-            raise refuse("sampling.guidance", "needs the conditional branch, which training.label_dropout 1 never trains; use guidance 0")
+            raise refuse(
+                "sampling.guidance",
+                "needs the conditional branch, which training.label_dropout 1 never trains; use guidance 0",
+            )
 
     def _excluded(self, axes: Axes) -> list[dict[str, tuple[Any, ...]]]:
         value = self.data.get("exclude")
         if value is None:
             return []
         if not isinstance(value, tuple):
-            raise self.document.error(("exclude",), "exclude: is not a list; write '- {model.preset: big, model.attention: false}' lines")
+            raise self.document.error(
+                ("exclude",), "exclude: is not a list; write '- {model.preset: big, model.attention: false}' lines"
+            )
         rules = []
         for i, rule in enumerate(value):
             if not isinstance(rule, dict) or not rule:
                 raise self.document.error(("exclude", i), f"exclude: {_show(rule)} is not a mapping of axes to values")
             for axis in rule:
                 if axis not in axes:
-                    raise self.document.error(("exclude", i, axis), f"exclude: {axis} is not an axis of the grid; {_suggest(axis, tuple(axes))}")
+                    raise self.document.error(
+                        ("exclude", i, axis),
+                        f"exclude: {axis} is not an axis of the grid; {_suggest(axis, tuple(axes))}",
+                    )
             rules.append({axis: v if isinstance(v, tuple) else (v,) for axis, v in rule.items()})
         return rules
 
@@ -361,10 +403,14 @@ class _Reader:
         for key in ("rows", "columns"):
             for i, axis in enumerate(getattr(report, key) or ()):
                 if axis not in axes:
-                    raise self.document.error(("report", key, i), f"report.{key}: {axis!r} is not an axis of the grid; {_suggest(axis, axes)}")
+                    raise self.document.error(
+                        ("report", key, i), f"report.{key}: {axis!r} is not an axis of the grid; {_suggest(axis, axes)}"
+                    )
         for i, metric in enumerate(report.metrics or ()):
             if metric not in METRICS:
-                raise self.document.error(("report", "metrics", i), f"report.metrics: {metric!r} is not a metric; {_suggest(metric, METRICS)}")
+                raise self.document.error(
+                    ("report", "metrics", i), f"report.metrics: {metric!r} is not a metric; {_suggest(metric, METRICS)}"
+                )
         rows = tuple(axis for axis in axes if axis not in report.columns) if report.rows is None else report.rows
         self._one_cell_an_entry((*rows, *report.columns), axes, cells)
         return replace(report, rows=rows)
@@ -377,7 +423,8 @@ class _Reader:
             if other != cell:
                 axis = next(a for a in axes if cell.value(a) != other.value(a))
                 raise self.document.error(
-                    ("report", "rows"), f"report: leaves out {axis}, so that different cells share an entry; add it to rows or columns"
+                    ("report", "rows"),
+                    f"report: leaves out {axis}, so that different cells share an entry; add it to rows or columns",
                 )
 
 

@@ -49,7 +49,9 @@ class Store:
             with tempfile.TemporaryFile(dir=self.root):
                 pass
         except OSError as error:
-            raise UserError(f"{self.root}: the store cannot be written ({error}); choose another with --store") from None
+            raise UserError(
+                f"{self.root}: the store cannot be written ({error}); choose another with --store"
+            ) from None
 
     def folder(self, kind: StoreKind, signature: str) -> Path:
         """Where a piece of work has its files."""
@@ -176,7 +178,9 @@ def read_json(path: Path) -> dict[str, Any] | None:
     except (FileNotFoundError, NotADirectoryError):
         return None
     except (ValueError, OSError) as error:
-        raise DamagedFile(f"{path}: cannot be read ({error}); delete the folder {path.parent} and run again to redo it") from None
+        raise DamagedFile(
+            f"{path}: cannot be read ({error}); delete the folder {path.parent} and run again to redo it"
+        ) from None
 
 
 def write_json(path: Path, content: dict[str, Any]) -> None:

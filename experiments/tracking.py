@@ -9,7 +9,6 @@ from __future__ import annotations
 import logging
 import os
 import threading
-
 from pathlib import Path
 from typing import Any
 
@@ -256,7 +255,9 @@ def metrics_in_mlflow(plan: Plan, uri: str) -> dict[str, dict[str, float]]:
             raise UserError(f"--tracking-uri {uri}: has no experiment {plan.sweep.name!r}; run the sweep with it first")
         runs = _all_runs(client, experiment.experiment_id)
     except MlflowException as error:
-        raise UserError(f"--tracking-uri {uri}: does not answer ({_one_line(error)}); leave it out to use the store") from None
+        raise UserError(
+            f"--tracking-uri {uri}: does not answer ({_one_line(error)}); leave it out to use the store"
+        ) from None
     finished = {run.data.tags.get("edm.signature", ""): run.data.metrics for run in runs if run.info.status == FINISHED}
     return {name: finished[name] for name in plan.evaluations if name in finished}
 

@@ -19,6 +19,7 @@ QUIET = {
     "RAY_CHDIR_TO_TRIAL_DIR": "0",
     "RAY_DEDUP_LOGS": "0",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+    "RAY_AIR_NEW_OUTPUT": "0",  # with verbose=0 the older output prints nothing
     "TUNE_DISABLE_SIGINT_HANDLER": "1",  # session.py stops trials itself, and gently
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
     "TUNE_GLOBAL_CHECKPOINT_S": "3600",  # nothing depends on Tune's own state
@@ -69,12 +70,16 @@ def share(kind: Kind, plan: Plan, resources: ResourcesConfig, total: dict[str, f
     cores, devices = int(total.get("CPU", 1)), total.get("GPU", 0.0)
     gpus = resources.gpus if resources.gpus is not None else min(1.0, devices)
     if gpus > devices:
-        raise UserError(f"resources.gpus: {gpus:g} per trial but there are {devices:g}; give --gpus 0 to run on the CPU")
+        raise UserError(
+            f"resources.gpus: {gpus:g} per trial but there are {devices:g}; give --gpus 0 to run on the CPU"
+        )
     pieces = len(plan.trainings if kind == "training" else plan.evaluations)
     at_once = int(devices / gpus) if gpus else pieces
     cpus = resources.cpus or max(1, cores // max(1, min(at_once, cores)))
     if cpus > cores:
-        raise UserError(f"resources.cpus: {cpus} per trial but there are {cores}; give --cpus-per-trial {cores} or fewer")
+        raise UserError(
+            f"resources.cpus: {cpus} per trial but there are {cores}; give --cpus-per-trial {cores} or fewer"
+        )
     return Share(cpus, gpus)
 
 
@@ -126,7 +131,9 @@ def execute(
     on_change: Callable[[Piece], None],
 ) -> None:
     """Run everything that `schedule` has to start; returns when nothing runs any more."""
-    shares: dict[str, Share] = {kind: share(kind, schedule.plan, resources, total) for kind in ("training", "evaluation")}
+    shares: dict[str, Share] = {
+        kind: share(kind, schedule.plan, resources, total) for kind in ("training", "evaluation")
+    }
     pieces, root = schedule.pieces, store.root
 
     def trial(config: dict[str, Any]) -> dict[str, Any]:
@@ -142,7 +149,9 @@ def execute(
     with tempfile.TemporaryDirectory(prefix="edm-sweep-tune-") as scratch:
         tuner = tune.Tuner(
             tune.with_resources(trial, request),
-            tune_config=tune.TuneConfig(search_alg=ScheduleSearcher(schedule, on_change), num_samples=-1, reuse_actors=True),
+            tune_config=tune.TuneConfig(
+                search_alg=ScheduleSearcher(schedule, on_change), num_samples=-1, reuse_actors=True
+            ),
             run_config=tune.RunConfig(storage_path=str(Path(scratch)), name="run", verbose=0),
         )
         tuner.fit()

@@ -19,7 +19,9 @@ def serve(store: Store, tracking_uri: str | None, host: str, port: int) -> int:
         raise UserError(f"--tracking-uri {tracking_uri}: is a server with a UI of its own; open it in a browser")
     database = store.root / "mlflow.db"
     if tracking_uri is None and not database.exists():
-        raise UserError(f"{database}: nothing is recorded there yet; run a sweep first: edm-sweep run sweeps/digits.yaml")
+        raise UserError(
+            f"{database}: nothing is recorded there yet; run a sweep first: edm-sweep run sweeps/digits.yaml"
+        )
     _require_free_port(host, port)
     uri = tracking_uri or f"sqlite:///{database}"
     print(f"MLflow's UI: http://{host}:{port}  (Ctrl-C ends it)", flush=True)
@@ -40,4 +42,6 @@ def _require_free_port(host: str, port: int) -> None:
         try:
             probe.bind((host, port))
         except OSError as error:
-            raise UserError(f"--port {port}: cannot be served on {host} ({error.strerror}); give another, such as --port {port + 1}") from None
+            raise UserError(
+                f"--port {port}: cannot be served on {host} ({error.strerror}); give another, such as --port {port + 1}"
+            ) from None

@@ -24,7 +24,16 @@ from torch import Tensor
 from edm.config import SPLITS, ClassifierConfig, Split
 from edm.data.catalogue import facts
 from edm.data.prepare import Dataset, open_prepared, prepare, to_uint8
-from edm.features import Classifier, Extractor, WeightsError, extract, image_statistics, inception_file, load_inception, train_classifier
+from edm.features import (
+    Classifier,
+    Extractor,
+    WeightsError,
+    extract,
+    image_statistics,
+    inception_file,
+    load_inception,
+    train_classifier,
+)
 from edm.fid import Statistics, frechet_distance
 from edm.files import load_model, load_tensors, save_model, save_tensors
 from edm.generate import generate
@@ -35,7 +44,20 @@ from edm.train import TrainingSet, TrainState, averaged_model, train
 from experiments.errors import UserError
 from experiments.plan import DataSource, Evaluation, FeatureSpace, Piece, Training
 from experiments.provenance import provenance
-from experiments.store import FAILURE, JOURNAL, LOG, PROGRESS, Journal, Store, StoreKind, publish, replacing, sha256_file, write_json, write_soon
+from experiments.store import (
+    FAILURE,
+    JOURNAL,
+    LOG,
+    PROGRESS,
+    Journal,
+    Store,
+    StoreKind,
+    publish,
+    replacing,
+    sha256_file,
+    write_json,
+    write_soon,
+)
 
 MODEL = "model.safetensors"
 STATISTICS = "statistics.safetensors"
@@ -151,7 +173,9 @@ class Pulse:
         self.last = now
         elapsed = now - self.started
         rate = (done - self.begun_at) / elapsed if elapsed > 1 else 0.0
-        write_soon(self.path, {"done": done, "total": self.total, "unit": self.unit, "rate": rate, "time": time.time(), **more})
+        write_soon(
+            self.path, {"done": done, "total": self.total, "unit": self.unit, "rate": rate, "time": time.time(), **more}
+        )
         return True
 
     def raise_if_stopped(self) -> None:
@@ -237,7 +261,12 @@ def _accuracy(classifier: Classifier, data: Dataset, split: Split) -> float:
 
 
 def ensure_reference(
-    store: Store, source: DataSource, space: FeatureSpace, subset: Split | Literal["noise"], extractor: Extractor, device: torch.device
+    store: Store,
+    source: DataSource,
+    space: FeatureSpace,
+    subset: Split | Literal["noise"],
+    extractor: Extractor,
+    device: torch.device,
 ) -> Statistics:
     """Reference statistics of a split's real images, or of images of pure noise, computed first if they are not there."""
     name = space.reference(source, subset)
@@ -272,7 +301,9 @@ def run_training(store: Store, training: Training, setting: Setting) -> None:
     ledger = _Ledger(folder, state)
     examples = TrainingSet(*data.split("train")).to(device)
     log.info("training %s on %s, %d threads, from step %d", training.signature, device, setting.threads, state.step)
-    seconds = _train_to_the_end(state, examples, ledger, Pulse(store, setting, folder, "kimg", _total_kimg(state)), setting)
+    seconds = _train_to_the_end(
+        state, examples, ledger, Pulse(store, setting, folder, "kimg", _total_kimg(state)), setting
+    )
     with replacing(folder / MODEL) as temporary:
         save_model(averaged_model(state, examples), temporary)
     result = {
@@ -348,7 +379,13 @@ class _Ledger:
             )
         self.window.zero_()
         rate = self.state.kimg * 1000 / self.seconds if self.seconds else 0.0
-        line = {"step": step, "kimg": self.state.kimg, "loss": self.last_loss, "images_per_s": rate, "time": time.time()}
+        line = {
+            "step": step,
+            "kimg": self.state.kimg,
+            "loss": self.last_loss,
+            "images_per_s": rate,
+            "time": time.time(),
+        }
         if self.state.device.type == "cuda":
             line["memory_gib"] = torch.cuda.max_memory_allocated() / 2**30
         self.journal.append(line)
@@ -449,7 +486,9 @@ def _draw_and_measure(store: Store, evaluation: Evaluation, extractor: Extractor
     correct, seconds, preview = 0, 0.0, None
     for start in range(0, total, SEGMENT_IMAGES):
         stop = min(start + SEGMENT_IMAGES, total)
-        tensors = _segment(segments, start, lambda a=start, b=stop: _draw_segment(model, evaluation, a, b, extractor, setting, pulse))
+        tensors = _segment(
+            segments, start, lambda a=start, b=stop: _draw_segment(model, evaluation, a, b, extractor, setting, pulse)
+        )
         part = Statistics.from_tensors(tensors)
         statistics = part if statistics is None else statistics.merge(part)
         correct, seconds = correct + int(tensors["correct"]), seconds + float(tensors["seconds"])
@@ -462,7 +501,9 @@ def _draw_and_measure(store: Store, evaluation: Evaluation, extractor: Extractor
     for path in segments.glob("*"):
         path.unlink()
     segments.rmdir()
-    knows = extractor.knows_classes and evaluation.training.network.num_classes > 0 and evaluation.sampling.guidance != 0
+    knows = (
+        extractor.knows_classes and evaluation.training.network.num_classes > 0 and evaluation.sampling.guidance != 0
+    )
     return {
         "images": total,
         "correct": correct if knows else None,

@@ -78,7 +78,10 @@ def _apart(tables: list[Comparison]) -> str:
 
 def _html(report: Report, tables: list[Comparison]) -> str:
     environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True
+        loader=jinja2.FileSystemLoader(Path(__file__).parent),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
     )
     return environment.get_template("page.html.j2").render(
         title=report.layout.title,
@@ -99,7 +102,14 @@ def _gallery(report: Report) -> list[dict[str, Any]]:
         path = report.pictures.get(row["cell"])
         if path is not None and path.exists():
             data = base64.b64encode(path.read_bytes()).decode()
-            fid = next((f"FID {row[name]:.3f} ({name[4:]})" for name in ("fid_test", "fid_val", "fid_train") if not pd.isna(row.get(name))), "")
+            fid = next(
+                (
+                    f"FID {row[name]:.3f} ({name[4:]})"
+                    for name in ("fid_test", "fid_val", "fid_train")
+                    if not pd.isna(row.get(name))
+                ),
+                "",
+            )
             cells.append({"name": row["cell"], "picture": f"data:image/png;base64,{data}", "fid": fid})
     return cells
 
@@ -122,7 +132,9 @@ def loss_figure(curves: pd.DataFrame) -> str:
     figure = go.Figure()
     for name, curve in curves.groupby("training", sort=False):
         smooth = curve["loss"].ewm(halflife=5).mean()
-        figure.add_scatter(x=curve["kimg"], y=smooth, mode="lines", name=str(name), hovertemplate="%{x:.4g} kimg, loss %{y:.4f}")
+        figure.add_scatter(
+            x=curve["kimg"], y=smooth, mode="lines", name=str(name), hovertemplate="%{x:.4g} kimg, loss %{y:.4f}"
+        )
     figure.update_layout(
         template="plotly_white",
         height=420,

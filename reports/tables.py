@@ -173,8 +173,6 @@ def show_value(value: Any) -> str:
     """An axis value as a person writes it."""
     if isinstance(value, bool):
         return "yes" if value else "no"
-    if isinstance(value, tuple | list):
-        return ",".join(map(show_value, value))
     if value is None or (isinstance(value, float) and pd.isna(value)):
         return "preset"
     return f"{value:g}" if isinstance(value, float) else str(value)
@@ -204,9 +202,15 @@ def to_latex(table: Comparison) -> str:
     def line(cells: list[str]) -> str:
         return "  " + " & ".join(cells).replace("%", r"\%").replace("_", r"\_").replace("±", r"$\pm$") + r" \\"
 
-    body = [line([*names, *(rf"\textbf{{{e.text}}}" if e.best else e.text for e in entries)]) for names, entries in table.rows]
+    body = [
+        line([*names, *(rf"\textbf{{{e.text}}}" if e.best else e.text for e in entries)])
+        for names, entries in table.rows
+    ]
     blank = [""] * (len(table.row_heads) - 1)
-    context = [line([title, *blank, *(e.text if e.mean is not None else "" for e in entries)]) for title, entries in table.context]
+    context = [
+        line([title, *blank, *(e.text if e.mean is not None else "" for e in entries)])
+        for title, entries in table.context
+    ]
     return "\n".join(
         [
             f"% {table.title} ({table.label})",
@@ -225,7 +229,9 @@ def to_latex(table: Comparison) -> str:
 
 def to_rich(table: Comparison) -> RichTable:
     """The table for a terminal."""
-    rich = RichTable(title=f"{table.title}: {table.label}", title_justify="left", box=None, pad_edge=False, header_style="bold")
+    rich = RichTable(
+        title=f"{table.title}: {table.label}", title_justify="left", box=None, pad_edge=False, header_style="bold"
+    )
     for head in table.row_heads:
         rich.add_column(head, no_wrap=True)
     for head in table.number_heads:

@@ -48,4 +48,8 @@ def split_indices(name: str, sizes: dict[Split, int]) -> dict[Split, list[int]]:
     total = sum(sizes.values())
     ranked = sorted(range(total), key=lambda i: hashlib.sha256(f"{name}/{i}".encode()).digest())
     test, val = sizes["test"], sizes["val"]
-    return {"train": sorted(ranked[test + val :]), "val": sorted(ranked[test : test + val]), "test": sorted(ranked[:test])}
+    return {
+        "train": sorted(ranked[test + val :]),
+        "val": sorted(ranked[test : test + val]),
+        "test": sorted(ranked[:test]),
+    }
