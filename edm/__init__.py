@@ -1,1 +1,1 @@
-"""EDM diffusion models (Karras et al. 2022): networks, training, sampling, scoring. Knows nothing of sweeps, Ray or MLflow."""
+"""EDM diffusion models (Karras et al. 2022): networks, training, sampling, scoring. Nothing of sweeps or Ray."""

@@ -46,7 +46,7 @@ def require_seed(value: int, name: str) -> None:
 
 
 def added_field(default: Any) -> Any:
-    """Declare a field added after a release: while it has its default it does not enter signatures, so old ones hold."""
+    """Declare a field added after a release: at its default it does not enter signatures, so that old ones hold."""
     return field(default=default, metadata={"added": True})
 
 
@@ -138,7 +138,7 @@ class ModelConfig:
         require(
             len(network.heads) == len(network.depths),
             "depths" if self.heads is None else "heads",
-            f"{len(network.depths)} levels but {len(network.heads)} numbers of heads; give one per level in model.heads",
+            f"{len(network.depths)} levels but {len(network.heads)} numbers of heads; give one a level in model.heads",
         )
         self._require_whole_heads(network)
 

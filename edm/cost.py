@@ -6,7 +6,7 @@ from edm.config import NetworkConfig
 
 
 def forward_flops(config: NetworkConfig) -> int:
-    """Floating-point operations of one forward pass on one image: two per multiply-add of convolutions, linear layers and attention."""
+    """Floating-point operations of one forward pass on one image: two per multiply-add."""
     channels, cond = config.level_channels, config.cond_channels
     side = config.resolution
     flops = 2 * _conv(config.image_channels, channels[0], 3, side) + 2 * 2 * cond**2

@@ -27,4 +27,4 @@ class Ema:
     def update(self, module: nn.Module, batch_size: int, seen_kimg: float) -> None:
         """Move the average towards the parameters of `module`."""
         weight = 1 - self.decay(batch_size, seen_kimg)
-        torch._foreach_lerp_(self._average, list(module.parameters()), weight)
+        torch._foreach_lerp_(self._average, list(module.parameters()), weight)  # pyright: ignore[reportPrivateImportUsage]

@@ -31,7 +31,7 @@ WEIGHTS_VARIABLE = "EDM_SWEEP_WEIGHTS"
 
 
 class WeightsError(RuntimeError):
-    """Weights of a feature extractor are absent or wrong; the message says which file, its checksum and where to put it."""
+    """Weights of a feature extractor are absent or wrong; the message says which, its checksum and where to put it."""
 
 
 class Extractor(Protocol):
@@ -144,9 +144,10 @@ def _fetch_inception(path: Path) -> None:
         torch.hub.download_url_to_file(INCEPTION_URL, str(path), hash_prefix=INCEPTION_SHA256[:8], progress=True)
     except (URLError, OSError, RuntimeError) as error:
         raise WeightsError(
-            f"the weights for 'features: inception' are not there and could not be fetched ({error}). Get {INCEPTION_FILE} "
-            f"(95,628,359 bytes, sha256 {INCEPTION_SHA256}) from {INCEPTION_URL} and put it at {path}, or point "
-            f"{WEIGHTS_VARIABLE} to it; or use 'evaluation.features: classifier', which needs no download"
+            f"the weights for 'features: inception' are not there and could not be fetched ({error}). "
+            f"Get {INCEPTION_FILE} (95,628,359 bytes, sha256 {INCEPTION_SHA256}) from {INCEPTION_URL} "
+            f"and put it at {path}, or point {WEIGHTS_VARIABLE} to it; "
+            "or use 'evaluation.features: classifier', which needs no download"
         ) from error
 
 

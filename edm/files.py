@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import safe_open
@@ -12,6 +13,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from edm.config import NetworkConfig
+from edm.network import on_device
 from edm.precondition import Denoiser
 
 
@@ -36,10 +38,8 @@ def load_model(path: Path, device: torch.device | str = "cpu") -> Denoiser:
     """The model that `save_model` wrote, in evaluation mode on `device`."""
     with safe_open(path, framework="pt") as file:
         metadata = file.metadata()
-    fields = {
-        name: tuple(value) if isinstance(value, list) else value
-        for name, value in json.loads(metadata["network"]).items()
-    }
+    fields: dict[str, Any] = json.loads(metadata["network"])
+    fields = {name: tuple(value) if isinstance(value, list) else value for name, value in fields.items()}
     model = Denoiser(NetworkConfig(**fields), float(metadata["sigma_data"]))
     model.load_state_dict(load_tensors(path))
-    return model.to(device, memory_format=torch.channels_last).eval().requires_grad_(False)
+    return on_device(model, device).eval().requires_grad_(False)

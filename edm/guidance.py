@@ -20,8 +20,8 @@ class DenoiserFunction(Protocol):
 def guided(model: Denoiser, labels: Int64[Tensor, " b"], guidance: float) -> DenoiserFunction:
     """Classifier-free guidance (Ho and Salimans 2022): lerp(D(x), D(x | label), guidance).
 
-    At 1 and 0 one branch decides and one forward pass is made; else both branches go through in one batch, which is exact
-    in evaluation mode and wrong in training mode (batch norm). A model without classes has the one branch only.
+    At 1 and 0 one branch decides and one forward pass is made; else both branches go through in one batch, which is
+    exact in evaluation mode and wrong in training mode (batch norm). A model without classes has the one branch only.
     """
     null = torch.full_like(labels, model.null_label)
 

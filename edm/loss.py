@@ -15,7 +15,7 @@ def denoising_loss(
     sigma: Float[Tensor, " b"],
     noise: Float[Tensor, "b c h w"],
 ) -> Float[Tensor, " b"]:
-    """Mean squared error per image of D(y + sigma n), weighted so that an untrained network scores about 1 everywhere."""
+    """Mean squared error per image of D(y + sigma n), weighted so that a network of zeros scores about 1."""
     noisy = images + sigma[:, None, None, None] * noise
     error = (denoiser(noisy, sigma, label) - images) ** 2
     return Scalings.of(sigma, denoiser.sigma_data).weight * error.mean(dim=(1, 2, 3))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import TypeVar
 
 import torch
 import torch.nn.functional as F
@@ -128,6 +129,14 @@ class UNet(nn.Module):
             x = torch.cat([halve(F.interpolate(x, scale_factor=2.0, mode="nearest")), skip], dim=1)
             x = level(x, cond)
         return self.conv_out(x)
+
+
+M = TypeVar("M", bound=nn.Module)
+
+
+def on_device(module: M, device: torch.device | str) -> M:
+    """Move a module to `device`, its convolutions laid out channels-last, in which they are faster."""
+    return module.to(torch.device(device), memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
 
 
 def initialise(network: nn.Module, generator: torch.Generator) -> None:

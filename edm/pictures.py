@@ -9,15 +9,16 @@ from PIL import Image
 from torch import Tensor
 
 SMALLEST_TILE = 32  # pixels: smaller images are enlarged by a whole factor, to be seen at all
+GAP = 2  # white pixels between tiles
 
 
 def save_grid(images: UInt8[Tensor, "n c h w"], path: Path, columns: int = 10) -> None:
-    """Write images as a grid, row by row; gray or RGB."""
+    """Write images as a grid, row by row; gray or RGB, small ones enlarged, white between them."""
     n, c, h, w = images.shape
-    rows = -(-n // columns)
-    canvas = images.new_zeros(rows * columns, c, h, w)
-    canvas[:n] = images
-    grid = canvas.reshape(rows, columns, c, h, w).permute(0, 3, 1, 4, 2).reshape(rows * h, columns * w, c)
-    scale = max(1, -(-SMALLEST_TILE // h))
-    grid = grid.repeat_interleave(scale, dim=0).repeat_interleave(scale, dim=1)
+    rows, scale = -(-n // columns), max(1, -(-SMALLEST_TILE // h))
+    tiles = images.new_full((rows * columns, c, h * scale + GAP, w * scale + GAP), 255)
+    tiles[:n, :, : h * scale, : w * scale] = images.repeat_interleave(scale, dim=2).repeat_interleave(scale, dim=3)
+    height, width = tiles.shape[2:]
+    grid = tiles.reshape(rows, columns, c, height, width).permute(0, 3, 1, 4, 2)
+    grid = grid.reshape(rows * height, columns * width, c)[:-GAP, :-GAP]
     Image.fromarray((grid[..., 0] if c == 1 else grid).cpu().numpy()).save(path, format="PNG")

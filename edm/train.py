@@ -13,7 +13,7 @@ from edm.config import NetworkConfig, TrainingConfig
 from edm.data.prepare import to_unit
 from edm.ema import Ema
 from edm.loss import denoising_loss
-from edm.network import initialise
+from edm.network import initialise, on_device
 from edm.noise import Stream, generator, normals, permutation, training_sigmas, uniforms
 from edm.precondition import Denoiser
 
@@ -44,7 +44,7 @@ class TrainState:
         self.step = 0
         self.denoiser = Denoiser(network, sigma_data)
         initialise(self.denoiser, generator(seed, Stream.WEIGHTS))
-        self.denoiser = self.denoiser.to(device, memory_format=torch.channels_last).train()
+        self.denoiser = on_device(self.denoiser, device).train()
         self.ema = Ema(self.denoiser, config.ema_halflife_kimg)
         self.optimizer = torch.optim.Adam(self.denoiser.parameters(), lr=config.lr, fused=True)
 

@@ -127,7 +127,7 @@ def ui(
     raise typer.Exit(serve(Store(store), tracking_uri, host, port))
 
 
-# what the commands share ------------------------------------------------------------------------------------------------
+# what the commands share --------------------------------------------------------------------------
 
 
 def _console(as_json: bool) -> Console:
@@ -180,7 +180,9 @@ def _report(plan: Plan, store: Store, tracking_uri: str | None = None) -> Report
     else:
         metrics = metrics_in_store(plan, store)
     wanted = plan.sweep.report
-    pictures = {plan.names[name]: store.folder("evaluations", name) / "samples.png" for name in plan.evaluations}
+    pictures = {
+        plan.cell_name(p): store.folder("evaluations", p.evaluation.signature) / "samples.png" for p in plan.cells
+    }
     layout = Layout(plan.sweep.name, wanted.rows or (), wanted.columns, wanted.metrics)
     return Report(
         layout, results_frame(plan, metrics), curves_frame(plan, store), pictures, _facts(plan, store, tracking_uri)
@@ -257,7 +259,7 @@ def _summary_json(summary: Summary, report: Report, page: Path) -> dict[str, Any
 
 
 def _cells_json(report: Report) -> list[dict[str, Any]]:
-    return json.loads(report.frame.to_json(orient="records"))
+    return json.loads(report.frame.to_json(orient="records") or "[]")
 
 
 def main() -> None:

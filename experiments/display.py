@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,9 +19,8 @@ from experiments.forecast import Forecast, Speeds, forecast
 from experiments.plan import Piece, Plan
 from experiments.schedule import Schedule
 from experiments.spec import METRICS
-from experiments.store import PROGRESS, Store, StoreKind, read_json
+from experiments.store import KIND_OF_PIECE, PROGRESS, Store, read_json
 
-STORE_KINDS: dict[str, StoreKind] = {"training": "trainings", "evaluation": "evaluations"}
 VERBS = {"training": "train", "evaluation": "evaluate"}
 PLAIN_PERIOD_S = 15.0  # between progress lines where there is no terminal
 MAX_ROWS = 40
@@ -32,9 +32,7 @@ def duration(seconds: float) -> str:
     if seconds < 60:
         return f"{seconds} s"
     units = ((86400, "d"), (3600, "h"), (60, "min"), (1, "s"))
-    (big, name), (small, rest_name) = next(
-        pair for pair in zip(units, units[1:], strict=False) if seconds >= pair[0][0]
-    )
+    (big, name), (small, rest_name) = next(pair for pair in itertools.pairwise(units) if seconds >= pair[0][0])
     whole, rest = seconds // big, seconds % big // small
     return f"{whole} {name} {rest} {rest_name}" if rest else f"{whole} {name}"
 
@@ -80,7 +78,8 @@ def plan_lines(plan: Plan, schedule: Schedule, estimate: Forecast) -> Iterator[s
     }
     yield (
         f"{plan.sweep.name}: {count(len(plan.cells), 'cell')} from {count(len(plan.trainings), 'training')} "
-        f"({have['training']} in the store) and {count(len(plan.evaluations), 'evaluation')} ({have['evaluation']} in the store)"
+        f"({have['training']} in the store) and {count(len(plan.evaluations), 'evaluation')} "
+        f"({have['evaluation']} in the store)"
     )
     left = schedule.of("waiting")
     if not left:
@@ -163,7 +162,7 @@ class Monitor:
         clock = f"[{duration(time.monotonic() - self.began)}]"
         if state != "done":
             return f"{clock} {state} {title}: {self.schedule.messages.get(name, 'will go on from its last checkpoint')}"
-        result = self.store.result(STORE_KINDS[piece.kind], name) or {}
+        result = self.store.result(KIND_OF_PIECE[piece.kind], name) or {}
         scores = {
             key: value
             for key, value in result.get("metrics", {"loss": result.get("loss")}).items()
@@ -192,7 +191,7 @@ class Monitor:
         self.console.print(Text(f"  {self._summary()}"), soft_wrap=True)
 
     def _progress(self, piece: Piece) -> dict[str, Any] | None:
-        return read_json(self.store.folder(STORE_KINDS[piece.kind], piece.signature) / PROGRESS)
+        return read_json(self.store.folder(KIND_OF_PIECE[piece.kind], piece.signature) / PROGRESS)
 
     def _summary(self) -> str:
         waiting, running = len(self.schedule.of("waiting")), len(self.schedule.of("running"))

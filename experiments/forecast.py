@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from functools import cache
 
 from experiments.plan import Piece, Plan
-from experiments.store import Store, StoreKind
+from experiments.store import KIND_OF_PIECE, Store, StoreKind
 
 START_UP_S = 25.0  # Ray, its workers and their imports
 GUESSED_FLOPS_PER_S = {"cpu": 4e10, "gpu": 2e13}  # of one core, of one GPU, with networks of a middling size
@@ -41,8 +41,7 @@ class Speeds:
 
     def __init__(self, store: Store) -> None:
         self.store = store
-        kinds: dict[str, StoreKind] = {"training": "trainings", "evaluation": "evaluations"}
-        self.measured = {kind: speed for kind, folder in kinds.items() if (speed := self._measure(folder))}
+        self.measured = {kind: speed for kind, folder in KIND_OF_PIECE.items() if (speed := self._measure(folder))}
 
     def _measure(self, kind: StoreKind) -> float | None:
         seconds = flops = 0.0

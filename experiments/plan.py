@@ -21,9 +21,10 @@ from edm.config import (
 )
 from edm.cost import forward_flops
 from edm.data.catalogue import facts
-from experiments.spec import Cell, Sweep
+from experiments.spec import SECTIONS, Cell, Sweep
 
 Kind = Literal["training", "evaluation"]
+Subset = Split | Literal["noise"]  # what reference statistics are of
 
 # Raised by a developer when the meaning of a stage changes, so that what was made the old way is not taken for the new.
 VERSIONS = {"data": 1, "classifier": 1, "reference": 1, "training": 1, "evaluation": 1}
@@ -97,9 +98,9 @@ class FeatureSpace:
         """What to call a distance in it."""
         return f"FID, {'Inception' if self.name == 'inception' else 'classifier'} features, {self.dimension}-d"
 
-    def reference(self, data: DataSource, split: Split) -> str:
-        """The signature of the reference statistics of a split."""
-        return signature("reference", data=data.signature, features=self, split=split)
+    def reference(self, data: DataSource, subset: Subset) -> str:
+        """The signature of the statistics of a split, or of pure noise."""
+        return signature("reference", data=data.signature, features=self, subset=subset)
 
 
 @dataclass(frozen=True)
@@ -153,14 +154,24 @@ class Plan:
     def names(self) -> dict[str, str]:
         """What to call each piece of work: the axis values that distinguish it, such as nano/attention=false/heun."""
         names: dict[str, str] = {}
-        several_seeds = len({planned.cell.seed for planned in self.cells}) > 1
         for planned in self.cells:
-            values = {axis: planned.cell.value(axis) for axis in self.sweep.axes}
-            of_training = {axis: value for axis, value in values.items() if axis.split(".")[0] in TRAINING_SECTIONS}
-            seed = {"seed.seed": planned.cell.seed} if several_seeds else {}
-            names.setdefault(planned.training.signature, short_name(of_training | seed) or self.sweep.name)
-            names.setdefault(planned.evaluation.signature, short_name(values | seed) or self.sweep.name)
+            names.setdefault(planned.training.signature, self._name(planned, TRAINING_SECTIONS))
+            names.setdefault(planned.evaluation.signature, self._name(planned, tuple(SECTIONS)))
         return names
+
+    def cell_name(self, planned: PlannedCell) -> str:
+        """What to call a cell: the value of every axis, and the seed where there are several."""
+        return self._name(planned, tuple(SECTIONS))
+
+    def _name(self, planned: PlannedCell, sections: tuple[str, ...]) -> str:
+        values = {axis: planned.cell.value(axis) for axis in self.sweep.axes if axis.split(".")[0] in sections}
+        if self._several_seeds:
+            values["seed.seed"] = planned.cell.seed
+        return short_name(values) or self.sweep.name
+
+    @cached_property
+    def _several_seeds(self) -> bool:
+        return len({planned.cell.seed for planned in self.cells}) > 1
 
     @property
     def sources(self) -> dict[str, DataSource]:

@@ -8,7 +8,6 @@ import pandas as pd
 
 from edm.config import SPLITS
 from experiments.plan import Plan
-from experiments.spec import METRICS
 from experiments.store import JOURNAL, Journal, Store
 
 
@@ -30,26 +29,28 @@ def results_frame(plan: Plan, metrics: dict[str, dict[str, float]]) -> pd.DataFr
         parameters = {name: _plain(value) for name, value in planned.cell.parameters().items()}
         evaluation = planned.evaluation
         own = metrics.get(evaluation.signature, {})
-        wanted = {f"fid_{split}" for split in planned.cell.evaluation.splits} | {"class_accuracy"}
-        scores = {name: own.get(name) for name in METRICS if name in wanted}
+        splits = planned.cell.evaluation.splits
+        scores = {f"fid_{split}": own.get(f"fid_{split}") for split in SPLITS if split in splits}
+        done = None not in scores.values()
         context = {f"{who}_fid_{split}": own.get(f"{who}_fid_{split}") for who in ("noise", "real") for split in SPLITS}
         rows.append(
             {
-                "cell": plan.names[evaluation.signature],
+                "cell": plan.cell_name(planned),
                 **{axis: parameters[axis] for axis in plan.sweep.axes},
                 **{name: value for name, value in parameters.items() if name not in plan.sweep.axes},
                 "data": planned.training.data.signature,
                 "training": planned.training.signature,
                 "evaluation": evaluation.signature,
                 "features": evaluation.features.label,
-                "status": "done" if any(value is not None for value in scores.values()) else "missing",
+                "status": "done" if done else "missing",
                 **scores,
+                "class_accuracy": own.get("class_accuracy"),
                 **context,
             }
         )
     frame = pd.DataFrame(rows)
-    optional = [name for name in frame if name == "class_accuracy" or name.startswith(("noise_", "real_"))]
-    return frame.drop(columns=[name for name in optional if frame[name].isna().all()])
+    optional = [name for name in frame.columns if name == "class_accuracy" or name.startswith(("noise_", "real_"))]
+    return frame.drop(columns=[name for name in optional if not any(frame[name].notna().tolist())])
 
 
 def _plain(value: Any) -> Any:

@@ -14,10 +14,10 @@ from types import FrameType
 
 from rich.console import Console
 
-from experiments.display import STORE_KINDS, Monitor
-from experiments.plan import Piece, Plan
+from experiments.display import Monitor
+from experiments.plan import Evaluation, Piece, Plan
 from experiments.schedule import Schedule
-from experiments.store import LOG, Store
+from experiments.store import KIND_OF_PIECE, LOG, Store
 
 GRACE_S = 6.0  # between a request to stop and taking the workers away
 MIRROR_S = 60.0  # how long to wait for MLflow at the end
@@ -84,7 +84,9 @@ def _execute(schedule: Schedule, store: Store, console: Console) -> bool:
 
         for source in schedule.plan.sources.values():
             ensure_data(store, source)
-        if any(piece.kind == "evaluation" and piece.features.name == "inception" for piece in schedule.of("waiting")):
+        if any(
+            isinstance(piece, Evaluation) and piece.features.name == "inception" for piece in schedule.of("waiting")
+        ):
             check_weights()
     resources = schedule.plan.sweep.resources
     setting = Setting(
@@ -123,8 +125,11 @@ def _ticking(tick: Callable[[], None]) -> Iterator[None]:
 
 @contextmanager
 def _interruptible(schedule: Schedule, store: Store, session: str, console: Console) -> Iterator[threading.Event]:
-    """While the block lasts, Ctrl-C or SIGTERM asks all trials to save and leave; a second one, or a trial that does not
-    answer within GRACE_S, ends the block by KeyboardInterrupt. What is lost then is only the time since a checkpoint."""
+    """While the block lasts, Ctrl-C or SIGTERM asks all trials to save and leave.
+
+    A second one, or a trial that does not leave within GRACE_S, ends the block by KeyboardInterrupt; all that is lost
+    then is the time since a checkpoint.
+    """
     asked = threading.Event()
     timer = threading.Timer(GRACE_S, _thread.interrupt_main)
     timer.daemon = True
@@ -163,7 +168,7 @@ def _summary(schedule: Schedule, store: Store, left: int, interrupted: bool, pro
 
 
 def _failure(piece: Piece, schedule: Schedule, store: Store) -> Failure:
-    path = store.folder(STORE_KINDS[piece.kind], piece.signature) / LOG
+    path = store.folder(KIND_OF_PIECE[piece.kind], piece.signature) / LOG
     lines = path.read_text(errors="replace").splitlines() if path.exists() else []
     name = f"{piece.kind} {schedule.plan.names[piece.signature]}"
     return Failure(name, schedule.messages.get(piece.signature, ""), path, lines[-LOG_TAIL_LINES:])

@@ -203,7 +203,7 @@ class _Reader:
                 raise self.document.error(("seeds", i), f"seeds: {seed} is there twice; drop one")
         return seeds
 
-    # sections -------------------------------------------------------------------------------------------------------
+    # sections -------------------------------------------------------------------------------------
 
     def _section(self, name: str, kind: type) -> Any:
         values = self.data.get(name)
@@ -228,7 +228,7 @@ class _Reader:
         if key not in known:
             raise self.document.error(location, f"{title}: unknown key; {_suggest(key, known)}")
 
-    # axes -----------------------------------------------------------------------------------------------------------
+    # axes -----------------------------------------------------------------------------------------
 
     def _axes(self, key: str) -> list[Axes]:
         value = self.data.get(key)
@@ -396,7 +396,7 @@ class _Reader:
             rules.append({axis: v if isinstance(v, tuple) else (v,) for axis, v in rule.items()})
         return rules
 
-    # report ---------------------------------------------------------------------------------------------------------
+    # report ---------------------------------------------------------------------------------------
 
     def _report(self, axes: tuple[str, ...], cells: list[Cell]) -> ReportConfig:
         report = cast(ReportConfig, self._section("report", ReportConfig))
@@ -428,7 +428,7 @@ class _Reader:
                 )
 
 
-# small things ---------------------------------------------------------------------------------------------------------
+# small things -------------------------------------------------------------------------------------
 
 
 @cache
@@ -482,7 +482,9 @@ def _explain(detail: ErrorDetails, kind: type) -> tuple[Location, str]:
         return (error.field,), str(error)
     value = detail["input"]
     if detail["type"] == "literal_error":
-        choices = tuple(part.strip("' ") for part in detail["ctx"]["expected"].replace(" or ", ", ").split(", "))
+        choices = tuple(
+            part.strip("' ") for part in detail.get("ctx", {})["expected"].replace(" or ", ", ").split(", ")
+        )
         close = difflib.get_close_matches(str(value), choices, n=1, cutoff=0.4)
         hint = f"did you mean {close[0]!r}?" if close else f"use for example {choices[0]!r}"
         return location, f"{_show(value)} is not one of {', '.join(choices)}; {hint}"

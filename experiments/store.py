@@ -2,7 +2,8 @@
 
     <root>/<kind>/<signature>/result.json    written last; it is what makes work done
 
-Files appear whole or not at all: written beside, synced, renamed. result.json holds the SHA-256 of the files it vouches for.
+Files appear whole or not at all: written beside, synced, renamed. result.json holds the SHA-256 of the files
+it vouches for.
 """
 
 from __future__ import annotations
@@ -23,6 +24,8 @@ from filelock import FileLock, Timeout
 from experiments.errors import UserError
 
 StoreKind = Literal["data", "classifiers", "references", "trainings", "evaluations"]
+
+KIND_OF_PIECE: dict[str, StoreKind] = {"training": "trainings", "evaluation": "evaluations"}
 
 RESULT = "result.json"
 JOURNAL = "journal.jsonl"
@@ -91,7 +94,7 @@ class Store:
 
     @contextmanager
     def lock(self, kind: StoreKind, signature: str, on_wait: Callable[[], None] = lambda: None) -> Iterator[Path]:
-        """Hold a piece of work, so that no other process on this machine does it too; gone with the process that holds it."""
+        """Hold a piece of work, so that no other process on this machine does it too."""
         folder = self.folder(kind, signature)
         folder.mkdir(parents=True, exist_ok=True)
         lock = FileLock(folder / ".lock")
@@ -122,7 +125,7 @@ class Store:
         assert result is not None
         return result
 
-    # a request to stop, which trials look for on whatever machine they run ----------------------------------------------
+    # a request to stop, which trials look for on whatever machine they run ------------------------
 
     def request_stop(self, session: str) -> None:
         """Ask every trial of a session of `run` to save its state and leave."""

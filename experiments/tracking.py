@@ -1,7 +1,8 @@
 """MLflow as a mirror of the store: one way, idempotent. The only file that imports mlflow.
 
 One code path serves live updates, catching up after an outage and filling an empty server: look at what the store has,
-look at what MLflow has, send the difference. Timestamps come from the store, so that sending a line twice stores it once.
+look at what MLflow has, send the difference. Timestamps come from the store, so that sending a line twice stores it
+once.
 """
 
 from __future__ import annotations
@@ -141,7 +142,7 @@ class Mirror:
     def _has_all(self, name: str, result: dict[str, Any]) -> bool:
         return set(result["metrics"]) <= set(self.runs[name].data.metrics)
 
-    # MLflow -----------------------------------------------------------------------------------------------------------
+    # MLflow ---------------------------------------------------------------------------------------
 
     def _status(self, signature: str) -> str | None:
         run = self.runs.get(signature)

@@ -7,7 +7,7 @@ import os
 import secrets
 import tempfile
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -25,7 +25,7 @@ QUIET = {
     "TUNE_GLOBAL_CHECKPOINT_S": "3600",  # nothing depends on Tune's own state
 }
 os.environ.update({name: value for name, value in QUIET.items() if name not in os.environ})
-# Ray authenticates its processes by a token; one for this process alone needs no file under HOME, which may be read-only
+# Ray authenticates its processes by a token; one of our own needs no file under HOME, which may be read-only
 os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
 
 import ray  # noqa: E402
@@ -49,7 +49,7 @@ class Share:
 
 
 @contextmanager
-def cluster() -> Iterator[dict[str, float]]:
+def cluster() -> Generator[dict[str, Any]]:
     """A Ray of our own for as long as the block lasts; yields its total resources."""
     logging.getLogger("ray").setLevel(logging.CRITICAL)  # what matters arrives as an exception or in a trial's log.txt
     with warnings.catch_warnings():
@@ -92,7 +92,7 @@ class ScheduleSearcher(Searcher):
         self.on_change = on_change
         self.running: dict[str, Piece] = {}
 
-    def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
+    def suggest(self, trial_id: str) -> dict[str, Any] | str | None:  # pyright: ignore[reportIncompatibleMethodOverride]
         """The next piece's kind and signature."""
         piece = self.schedule.take()
         if piece is None:
@@ -142,9 +142,9 @@ def execute(
         outcome = perform(Store(root), pieces[config["signature"]], own)
         return {"state": outcome.state, "message": outcome.message}
 
-    def request(config: dict[str, Any]) -> dict[str, float]:
+    def request(config: dict[str, Any]) -> tune.PlacementGroupFactory:
         given = shares[config["kind"]]
-        return {"cpu": given.cpus, "gpu": given.gpus}
+        return tune.PlacementGroupFactory([{"CPU": given.cpus, "GPU": given.gpus}])
 
     with tempfile.TemporaryDirectory(prefix="edm-sweep-tune-") as scratch:
         tuner = tune.Tuner(

@@ -14,7 +14,7 @@ ENVIRONMENT = {"MLFLOW_DISABLE_TELEMETRY": "true", "DO_NOT_TRACK": "true", "GIT_
 
 
 def serve(store: Store, tracking_uri: str | None, host: str, port: int) -> int:
-    """Serve until interrupted; returns the exit code. Raises UserError where there is no record or the port is taken."""
+    """Serve until interrupted; the exit code. Raises UserError where there is no record or the port is taken."""
     if tracking_uri and tracking_uri.startswith("http"):
         raise UserError(f"--tracking-uri {tracking_uri}: is a server with a UI of its own; open it in a browser")
     database = store.root / "mlflow.db"

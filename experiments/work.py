@@ -11,7 +11,7 @@ import logging
 import math
 import time
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
@@ -37,21 +37,22 @@ from edm.features import (
 from edm.fid import Statistics, frechet_distance
 from edm.files import load_model, load_tensors, save_model, save_tensors
 from edm.generate import generate
+from edm.network import on_device
 from edm.noise import Stream, normals
 from edm.pictures import save_grid
 from edm.precondition import Denoiser
 from edm.train import TrainingSet, TrainState, averaged_model, train
 from experiments.errors import UserError
-from experiments.plan import DataSource, Evaluation, FeatureSpace, Piece, Training
+from experiments.plan import DataSource, Evaluation, FeatureSpace, Piece, Subset, Training
 from experiments.provenance import provenance
 from experiments.store import (
     FAILURE,
     JOURNAL,
+    KIND_OF_PIECE,
     LOG,
     PROGRESS,
     Journal,
     Store,
-    StoreKind,
     publish,
     replacing,
     sha256_file,
@@ -70,7 +71,6 @@ NOISE_IMAGES = 1000
 PULSE_S = 0.5  # how often progress is written and a request to stop is looked for
 CHECKPOINT_SHARE = 0.02  # at most this share of the time goes into checkpoints
 
-STORE_KINDS: dict[str, StoreKind] = {"training": "trainings", "evaluation": "evaluations"}
 
 log = logging.getLogger("edm_sweep")
 
@@ -111,7 +111,9 @@ def perform(store: Store, piece: Piece, setting: Setting) -> Outcome:
     """Do a piece of work, its output in log.txt; a failure is recorded in failure.json and never raised."""
     torch.set_num_threads(setting.threads)
     try:
-        with store.lock(STORE_KINDS[piece.kind], piece.signature, lambda: _raise_if_stopped(store, setting)) as folder:
+        with store.lock(
+            KIND_OF_PIECE[piece.kind], piece.signature, lambda: _raise_if_stopped(store, setting)
+        ) as folder:
             return _perform_locked(store, piece, setting, folder)
     except Stopped:
         return Outcome("stopped")
@@ -188,7 +190,7 @@ def _raise_if_stopped(store: Store, setting: Setting) -> None:
         raise Stopped
 
 
-# files that carry their own checksum in their name ----------------------------------------------------------------------
+# files that carry their own checksum in their name ------------------------------------------------
 
 
 def write_sealed(folder: Path, stem: str, tensors: dict[str, Tensor]) -> None:
@@ -208,7 +210,7 @@ def read_sealed(path: Path) -> dict[str, Tensor] | None:
     return load_tensors(path)
 
 
-# prerequisites --------------------------------------------------------------------------------------------------------
+# prerequisites ------------------------------------------------------------------------------------
 
 
 def ensure_data(store: Store, source: DataSource) -> Dataset:
@@ -250,7 +252,7 @@ def ensure_extractor(store: Store, source: DataSource, space: FeatureSpace, devi
     store.ensure("classifiers", space.classifier, build, [MODEL])
     classifier = Classifier(config, known.channels, known.resolution, known.num_classes)
     classifier.load_state_dict(load_tensors(store.checked("classifiers", space.classifier, MODEL)))
-    return classifier.to(device, memory_format=torch.channels_last).eval()
+    return on_device(classifier, device).eval()
 
 
 def _accuracy(classifier: Classifier, data: Dataset, split: Split) -> float:
@@ -264,11 +266,11 @@ def ensure_reference(
     store: Store,
     source: DataSource,
     space: FeatureSpace,
-    subset: Split | Literal["noise"],
+    subset: Subset,
     extractor: Extractor,
     device: torch.device,
 ) -> Statistics:
-    """Reference statistics of a split's real images, or of images of pure noise, computed first if they are not there."""
+    """Statistics of a split's real images, or of images of pure noise, computed first if they are not there."""
     name = space.reference(source, subset)
 
     def build(folder: Path) -> dict[str, Any]:
@@ -286,7 +288,7 @@ def ensure_reference(
     return Statistics.from_tensors(load_tensors(store.checked("references", name, STATISTICS)))
 
 
-# training -------------------------------------------------------------------------------------------------------------
+# training -----------------------------------------------------------------------------------------
 
 
 def run_training(store: Store, training: Training, setting: Setting) -> None:
@@ -423,42 +425,55 @@ def _write_config(folder: Path, piece: Piece) -> None:
         temporary.write_text(yaml.safe_dump(content, sort_keys=False))
 
 
-# evaluation -----------------------------------------------------------------------------------------------------------
+# evaluation ---------------------------------------------------------------------------------------
 
 
 def run_evaluation(store: Store, evaluation: Evaluation, setting: Setting) -> None:
     """Draw an evaluation's images and score them, or only score them where they were drawn before."""
     done = store.result("evaluations", evaluation.signature)
-    wanted = evaluation.config.splits
-    if done is not None and covers(done, wanted):
+    if done is not None and covers(done, evaluation.config.splits):
         return
-    folder = store.folder("evaluations", evaluation.signature)
-    _write_config(folder, evaluation)
-    device, source, space = setting.device, evaluation.training.data, evaluation.features
-    extractor = ensure_extractor(store, source, space, device)
+    _write_config(store.folder("evaluations", evaluation.signature), evaluation)
+    extractor = ensure_extractor(store, evaluation.training.data, evaluation.features, setting.device)
     if done is None:
-        drawn = _draw_and_measure(store, evaluation, extractor, setting)
+        drawn, splits = _draw_and_measure(store, evaluation, extractor, setting), evaluation.config.splits
     else:
-        drawn = {key: done[key] for key in ("images", "correct", "seconds", "flops", "device", "threads")}
-        wanted = (*done["splits"], *(split for split in wanted if split not in done["splits"]))
+        drawn, splits = done["drawn"], (*evaluation.config.splits, *done["splits"])
         store.checked("evaluations", evaluation.signature, STATISTICS)
-    statistics = Statistics.from_tensors(load_tensors(folder / STATISTICS))
-    references = {s: ensure_reference(store, source, space, s, extractor, device) for s in wanted}
-    noise = ensure_reference(store, source, space, "noise", extractor, device)
-    metrics = {f"fid_{split}": frechet_distance(statistics, reference) for split, reference in references.items()}
-    if drawn["correct"] is not None:
-        metrics["class_accuracy"] = drawn["correct"] / drawn["images"]
-    metrics |= _scale(references, noise)
+    metrics = _score(store, evaluation, drawn, tuple(split for split in SPLITS if split in splits), extractor, setting)
     result = {
         "metrics": metrics,
-        "label": space.label,
-        "splits": list(wanted),
-        "reference_images": {split: reference.count for split, reference in references.items()},
-        **drawn,
+        "label": evaluation.features.label,
+        "splits": [split for split in SPLITS if split in splits],
+        "seconds": drawn["seconds"],
+        "flops": evaluation.flops,
+        "device": drawn["device"],
+        "drawn": drawn,
         "provenance": provenance(),
     }
     store.finish("evaluations", evaluation.signature, result, [STATISTICS, SAMPLES])
     log.info("done: %s", metrics)
+
+
+def _score(
+    store: Store,
+    evaluation: Evaluation,
+    drawn: dict[str, Any],
+    splits: tuple[Split, ...],
+    extractor: Extractor,
+    setting: Setting,
+) -> dict[str, float]:
+    """Every metric of images that have been drawn and measured."""
+    source, space = evaluation.training.data, evaluation.features
+    statistics = Statistics.from_tensors(load_tensors(store.folder("evaluations", evaluation.signature) / STATISTICS))
+    references: dict[Split, Statistics] = {
+        split: ensure_reference(store, source, space, split, extractor, setting.device) for split in splits
+    }
+    noise = ensure_reference(store, source, space, "noise", extractor, setting.device)
+    metrics = {f"fid_{split}": frechet_distance(statistics, reference) for split, reference in references.items()}
+    if drawn["correct"] is not None:
+        metrics["class_accuracy"] = drawn["correct"] / drawn["images"]
+    return metrics | _scale(references, noise)
 
 
 def covers(result: dict[str, Any], splits: tuple[Split, ...]) -> bool:
@@ -466,7 +481,7 @@ def covers(result: dict[str, Any], splits: tuple[Split, ...]) -> bool:
     return set(splits) <= set(result["splits"])
 
 
-def _scale(references: dict[Split, Statistics], noise: Statistics) -> dict[str, float]:
+def _scale(references: Mapping[Split, Statistics], noise: Statistics) -> dict[str, float]:
     """Distances to read a score by: those of pure noise, and of the real train split to the other splits."""
     scale = {f"noise_fid_{split}": frechet_distance(noise, reference) for split, reference in references.items()}
     if "train" in references:
@@ -508,7 +523,6 @@ def _draw_and_measure(store: Store, evaluation: Evaluation, extractor: Extractor
         "images": total,
         "correct": correct if knows else None,
         "seconds": seconds,
-        "flops": evaluation.flops,
         "device": _device_name(setting.device),
         "threads": setting.threads,
     }
@@ -528,7 +542,7 @@ def _segment(folder: Path, start: int, draw: Callable[[], dict[str, Tensor]]) ->
 def _draw_segment(
     model: Denoiser, evaluation: Evaluation, start: int, stop: int, extractor: Extractor, setting: Setting, pulse: Pulse
 ) -> dict[str, Tensor]:
-    """Draw images start to stop - 1; their feature statistics, how many show the asked class, and the first few of them."""
+    """Draw images start to stop - 1: their statistics, how many show the asked class, and the first few of them."""
     began = time.monotonic()
     images, labels = [], []
     done = start

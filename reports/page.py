@@ -12,6 +12,8 @@ import pandas as pd
 
 from reports.tables import Comparison, Layout, comparisons, show_value, to_latex, to_markdown
 
+CAPTION_METRICS = ("fid_test", "fid_val", "fid_train")  # the first that a cell has stands under its picture
+
 
 @dataclass(frozen=True)
 class Report:
@@ -52,7 +54,7 @@ def _write(path: Path, text: str) -> None:
 
 def state_line(frame: pd.DataFrame) -> str:
     """How much of the table is there."""
-    missing = int((frame["status"] != "done").sum())
+    missing = frame["status"].tolist().count("missing")
     return f"{len(frame)} cells, all done" if not missing else f"{len(frame)} cells, {missing} of them missing"
 
 
@@ -65,7 +67,7 @@ def _markdown(report: Report, tables: list[Comparison]) -> str:
 
 def reading_note(frame: pd.DataFrame) -> str:
     """How to read the table."""
-    seeds = frame["seed"].nunique()
+    seeds = len(set(frame["seed"]))
     spread = f" Mean ± standard deviation over {seeds} seeds." if seeds > 1 else " One seed: no spread is known."
     return f"The best value of every column is in bold.{spread}"
 
@@ -103,12 +105,7 @@ def _gallery(report: Report) -> list[dict[str, Any]]:
         if path is not None and path.exists():
             data = base64.b64encode(path.read_bytes()).decode()
             fid = next(
-                (
-                    f"FID {row[name]:.3f} ({name[4:]})"
-                    for name in ("fid_test", "fid_val", "fid_train")
-                    if not pd.isna(row.get(name))
-                ),
-                "",
+                (f"FID {row[name]:.3f} ({name[4:]})" for name in CAPTION_METRICS if row.get(name) == row.get(name)), ""
             )
             cells.append({"name": row["cell"], "picture": f"data:image/png;base64,{data}", "fid": fid})
     return cells
@@ -119,7 +116,7 @@ def _shared_parameters(report: Report) -> list[tuple[str, str]]:
     axes = (*report.layout.rows, *report.layout.columns, "seed")
     sections = ("data.", "model.", "training.", "sampling.", "evaluation.")
     names = [name for name in report.frame if str(name).startswith(sections) and name not in axes]
-    shared = [name for name in names if report.frame[name].map(str).nunique() == 1]
+    shared = [name for name in names if len(set(report.frame[name].map(str))) == 1]
     return [(name, show_value(report.frame[name].iloc[0])) for name in shared]
 
 

@@ -95,7 +95,7 @@ def comparisons(frame: pd.DataFrame, layout: Layout) -> list[Comparison]:
 
 
 def _comparison(frame: pd.DataFrame, layout: Layout) -> Comparison:
-    metrics = [m for m in layout.metrics or METRICS if m in frame and (m != "class_accuracy" or frame[m].notna().any())]
+    metrics = [m for m in layout.metrics or METRICS if m in frame.columns]
     row_keys, column_keys = _keys(frame, layout.rows), _keys(frame, layout.columns)
     places = list(itertools.product(column_keys, metrics))
     entries = [[_entry(frame, layout, row, column, metric) for column, metric in places] for row in row_keys]
@@ -150,8 +150,8 @@ def _context(frame: pd.DataFrame, metrics: list[str], entries: list[list[Entry]]
     for prefix, title in CONTEXT.items():
         line = []
         for metric, entry in zip(metrics, entries[0], strict=True):
-            values = frame[prefix + metric].dropna() if prefix + metric in frame else []
-            line.append(Entry(float(values.iloc[0]) if len(values) else None, decimals=entry.decimals))
+            values = frame[prefix + metric].dropna().tolist() if prefix + metric in frame.columns else []
+            line.append(Entry(values[0] if values else None, decimals=entry.decimals))
         if any(entry.mean is not None for entry in line):
             rows.append((title, line))
     return rows
@@ -193,7 +193,8 @@ def _markdown_lines(table: Comparison) -> Iterator[str]:
         yield f"| {' | '.join((*names, *numbers))} |"
     for title, entries in table.context:
         blank = [""] * (len(table.row_heads) - 1)
-        yield f"| {' | '.join((f'*{title}*', *blank, *(f'*{e.text}*' if e.mean is not None else '' for e in entries)))} |"
+        numbers = [f"*{entry.text}*" if entry.mean is not None else "" for entry in entries]
+        yield f"| {' | '.join((f'*{title}*', *blank, *numbers))} |"
 
 
 def to_latex(table: Comparison) -> str:

@@ -7,6 +7,7 @@ import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -62,7 +63,7 @@ def load_digits() -> Arrays:
     """scikit-learn's digits: 1,797 8x8 scans of handwritten digits, 17 grey levels, shipped with the package."""
     from sklearn.datasets import load_digits as sklearn_digits  # heavy
 
-    digits = sklearn_digits()
+    digits: Any = sklearn_digits()
     images = np.rint(digits.images * (255 / 16)).astype(np.uint8)[:, None]
     return images, digits.target.astype(np.int64)
 
