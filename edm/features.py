@@ -6,7 +6,7 @@ import hashlib
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 from urllib.error import URLError
 
 import torch
@@ -34,6 +34,7 @@ class WeightsError(RuntimeError):
     """Weights of a feature extractor are absent or wrong; the message says which, its checksum and where to put it."""
 
 
+@runtime_checkable
 class Extractor(Protocol):
     """Images -> features, and class scores where it knows classes."""
 

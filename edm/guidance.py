@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float, Int64
@@ -11,6 +11,7 @@ from torch import Tensor
 from edm.precondition import Denoiser
 
 
+@runtime_checkable
 class DenoiserFunction(Protocol):
     """The contract that samplers build on: (x, sigma) -> denoised, sigma one number for the whole batch."""
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 
 from jaxtyping import UInt8
-from PIL import Image
 from torch import Tensor
 
 SMALLEST_TILE = 32  # pixels: smaller images are enlarged by a whole factor, to be seen at all
@@ -14,6 +13,8 @@ GAP = 2  # white pixels between tiles
 
 def save_grid(images: UInt8[Tensor, "n c h w"], path: Path, columns: int = 10) -> None:
     """Write images as a grid, row by row; gray or RGB, small ones enlarged, white between them."""
+    from PIL import Image  # edm imports without it
+
     n, c, h, w = images.shape
     rows, scale = -(-n // columns), max(1, -(-SMALLEST_TILE // h))
     tiles = images.new_full((rows * columns, c, h * scale + GAP, w * scale + GAP), 255)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import shlex
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -91,7 +93,7 @@ def run(
     page = _write_report(report, schedule.plan, place, console)
     if as_json:
         print(json.dumps(_summary_json(summary, report, page), indent=1))
-    _show_end(summary, page, file, place, console)
+    _show_end(summary, page, place, console)
     raise typer.Exit(INTERRUPTED if summary.interrupted else FAILED if summary.failures else DONE)
 
 
@@ -208,14 +210,15 @@ def _write_report(report: Report, plan: Plan, store: Store, console: Console) ->
         raise UserError(
             f"{store.root}: the report cannot be written ({error}); choose another store with --store"
         ) from None
-    for table in report.tables:
+    if "done" in set(report.frame["status"]):
+        for table in report.tables:
+            console.print()
+            console.print(to_rich(table))
         console.print()
-        console.print(to_rich(table))
-    console.print()
     return page
 
 
-def _show_end(summary: Summary, page: Path, file: Path, store: Store, console: Console) -> None:
+def _show_end(summary: Summary, page: Path, store: Store, console: Console) -> None:
     for failure in summary.failures:
         console.print(f"FAILED {failure.name}: {failure.message}", style="bold red", markup=False, soft_wrap=True)
         for line in failure.tail:
@@ -231,18 +234,22 @@ def _show_end(summary: Summary, page: Path, file: Path, store: Store, console: C
             markup=False,
             soft_wrap=True,
         )
-    again = f"edm-sweep run {file}"
+    again = _command(*sys.argv[1:])
     if summary.interrupted:
-        console.print(
-            f"Interrupted: {summary.done} of {summary.started} pieces are done. To go on: {again}", soft_wrap=True
-        )
+        done = f"{summary.done} of {summary.started} pieces are done"
+        console.print(f"Interrupted: {done}. To go on: {again}", soft_wrap=True, markup=False)
     elif summary.failures:
-        console.print(
-            f"{len(summary.failures)} of {summary.started} pieces failed. To try them again: {again}", soft_wrap=True
-        )
-    suffix = "" if store.root == DEFAULT_STORE.absolute() else f" --store {store.root}"
-    console.print(f"Report: {page}", soft_wrap=True)
-    console.print(f"MLflow: uv run edm-sweep ui{suffix}", soft_wrap=True)
+        failed = f"{len(summary.failures)} of {summary.started} pieces failed"
+        console.print(f"{failed}. To try them again: {again}", soft_wrap=True, markup=False)
+    place = [] if store.root == DEFAULT_STORE.absolute() else ["--store", str(store.root)]
+    console.print(f"Report: {page}", soft_wrap=True, markup=False)
+    console.print(f"MLflow: {_command('ui', *place)}", soft_wrap=True, markup=False)
+
+
+def _command(*arguments: str) -> str:
+    """A command as the person would type it here."""
+    runner = ["uv", "run"] if "UV_RUN_RECURSION_DEPTH" in os.environ else []
+    return shlex.join([*runner, "edm-sweep", *arguments])
 
 
 def _summary_json(summary: Summary, report: Report, page: Path) -> dict[str, Any]:

@@ -1,6 +1,67 @@
-"""Shapes and types of edm's public functions are checked in every test run."""
+"""Shapes and types of edm's public functions are checked in every test run; small sweeps and stores for all tests."""
 
+import shutil
+from pathlib import Path
+
+import pytest
 from jaxtyping import install_import_hook
 
 # before anything of edm is imported; processes that tests start run unchecked
 install_import_hook("edm", "beartype.beartype")
+
+from experiments.plan import Plan, plan_sweep  # noqa: E402
+from experiments.spec import load_sweep  # noqa: E402
+from experiments.store import Store  # noqa: E402
+
+TINY = """\
+name: tiny_digits
+model:      {preset: nano, channels: 8}
+training:   {kimg: 0.64, batch_size: 32, lr: 2.0e-3, ema_halflife_kimg: 0.1, label_dropout: 0.1}
+sampling:   {steps: 3}
+evaluation: {images: 120, features: classifier}
+grid:
+  model.attention: [false, true]
+  sampling.sampler: [euler, heun]
+resources:  {sampling_batch: 40}
+"""
+
+
+@pytest.fixture
+def tiny_file(tmp_path: Path) -> Path:
+    """A sweep of two trainings and four evaluations that takes a few seconds."""
+    path = tmp_path / "tiny_digits.yaml"
+    path.write_text(TINY)
+    return path
+
+
+@pytest.fixture
+def tiny_plan(tiny_file: Path) -> Plan:
+    """Its plan."""
+    return plan_sweep(load_sweep(tiny_file))
+
+
+@pytest.fixture(scope="session")
+def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A store that holds the digits, their classifier and their reference statistics, made once for all tests."""
+    import torch
+
+    from edm.config import SPLITS, DataConfig
+    from experiments.plan import DataSource, FeatureSpace
+    from experiments.work import ensure_extractor, ensure_reference
+
+    torch.set_num_threads(1)
+    store = Store(tmp_path_factory.mktemp("prepared"))
+    source = DataSource.of(DataConfig())
+    space, cpu = FeatureSpace.of("classifier", source), torch.device("cpu")
+    extractor = ensure_extractor(store, source, space, cpu)
+    for subset in (*SPLITS, "noise"):
+        ensure_reference(store, source, space, subset, extractor, cpu)
+    return store.root
+
+
+@pytest.fixture
+def store(prepared: Path, tmp_path: Path) -> Store:
+    """A store of its own for one test, with the digits and what scoring them needs already there."""
+    root = tmp_path / "store"
+    shutil.copytree(prepared, root)
+    return Store(root)

@@ -1,0 +1,167 @@
+"""Configurations: what is refused, with the field and the remedy, and the numbers derived from their fields."""
+
+import dataclasses
+import math
+import subprocess
+import sys
+
+import pytest
+
+from edm.config import (
+    MAX_SEED,
+    PRESETS,
+    EvaluationConfig,
+    FieldError,
+    ModelConfig,
+    NetworkConfig,
+    SamplingConfig,
+    TrainingConfig,
+)
+
+REFUSED = [  # configuration, the field that is wrong, fields given, what the message says to do
+    (ModelConfig, "cond_channels", {"cond_channels": 7}, "even number"),
+    (ModelConfig, "cond_channels", {"cond_channels": 0}, "2 or more"),
+    (ModelConfig, "attention", {"attention": False, "heads": (4, 4)}, "drop one"),
+    (ModelConfig, "attention", {"attention": False, "bridge_heads": 4}, "drop one"),
+    (ModelConfig, "channels", {"channels": 0}, "give a positive number"),
+    (ModelConfig, "channels", {"channels": -64}, "-64 is not above 0"),
+    (ModelConfig, "depths", {"depths": ()}, "at least one block"),
+    (ModelConfig, "depths", {"depths": (2, 0)}, "at least one block"),
+    (ModelConfig, "depths", {"depths": (2, 2, 2)}, "3 levels but 2 numbers of heads; give one"),
+    (ModelConfig, "heads", {"heads": (4,)}, "2 levels but 1 numbers of heads; give one"),
+    (ModelConfig, "heads", {"heads": (4, 3)}, "3 heads do not divide 128 channels; give a divisor, or 0"),
+    (ModelConfig, "heads", {"heads": (-1, 0)}, "give a divisor, or 0 for no attention"),
+    (ModelConfig, "heads", {"preset": "nano", "channels": 9, "heads": (2, 0), "bridge_heads": 0}, "do not divide 9"),
+    (ModelConfig, "bridge_heads", {"bridge_heads": 5}, "5 heads do not divide 256 channels"),
+    (TrainingConfig, "kimg", {"kimg": 0.0}, "give a positive number"),
+    (TrainingConfig, "kimg", {"kimg": math.inf}, "give a positive number"),
+    (TrainingConfig, "kimg", {"kimg": math.nan}, "give a positive number"),
+    (TrainingConfig, "batch_size", {"batch_size": 0}, "0 is not above 0"),
+    (TrainingConfig, "lr", {"lr": -1e-4}, "-0.0001 is not above 0"),
+    (TrainingConfig, "p_std", {"p_std": 0.0}, "give a positive number"),
+    (TrainingConfig, "p_mean", {"p_mean": math.nan}, "finite"),
+    (TrainingConfig, "p_mean", {"p_mean": -math.inf}, "finite"),
+    (TrainingConfig, "ema_halflife_kimg", {"ema_halflife_kimg": -1.0}, "give 0 (no average) or more"),
+    (TrainingConfig, "ema_halflife_kimg", {"ema_halflife_kimg": math.nan}, "give 0 (no average) or more"),
+    (TrainingConfig, "label_dropout", {"label_dropout": 1.01}, "give 0 to 1"),
+    (TrainingConfig, "label_dropout", {"label_dropout": -0.2}, "-0.2 is not a share"),
+    (SamplingConfig, "steps", {"steps": 0}, "give a positive number"),
+    (SamplingConfig, "sigma_min", {"sigma_min": 0.0}, "give a positive number"),
+    (SamplingConfig, "sigma_min", {"sigma_min": 80.0}, "80.0 is not below sigma_max 80.0"),
+    (SamplingConfig, "sigma_max", {"sigma_max": math.inf}, "give a positive number"),
+    (SamplingConfig, "rho", {"rho": -7.0}, "give a positive number"),
+    (SamplingConfig, "s_noise", {"s_noise": 0.0}, "give a positive number"),
+    (SamplingConfig, "guidance", {"guidance": math.inf}, "not a finite number"),
+    (SamplingConfig, "s_churn", {"s_churn": -1.0}, "give 0 or more, or .inf"),
+    (SamplingConfig, "s_churn", {"s_churn": math.nan}, "give 0 or more, or .inf"),
+    (SamplingConfig, "s_min", {"s_min": 51.0}, "51.0 to s_max 50.0 is not a range"),
+    (SamplingConfig, "s_min", {"s_min": -0.1}, "not a range of noise levels"),
+    (SamplingConfig, "seed", {"seed": -1}, "give a whole number from 0 to 4294967295"),
+    (SamplingConfig, "seed", {"seed": MAX_SEED + 1}, "is not a seed"),
+    (EvaluationConfig, "images", {"images": 1}, "give 2 or more"),
+    (EvaluationConfig, "splits", {"splits": ()}, "give one or more of train, val, test"),
+    (EvaluationConfig, "splits", {"splits": ("test", "test")}, "drop one"),
+]
+ACCEPTED = [  # the nearest values that make sense
+    (ModelConfig, {"cond_channels": 2}),
+    (ModelConfig, {"attention": False}),
+    (ModelConfig, {"depths": (2, 2, 2), "heads": (0, 0, 4)}),
+    (ModelConfig, {"heads": (0, 128), "bridge_heads": 0}),
+    (TrainingConfig, {"ema_halflife_kimg": 0.0, "label_dropout": 0.0}),
+    (TrainingConfig, {"label_dropout": 1.0, "batch_size": 1, "kimg": 1e-3}),
+    (SamplingConfig, {"steps": 1, "s_churn": 0.0, "s_min": 0.0, "s_max": 0.0}),
+    (SamplingConfig, {"s_churn": math.inf, "s_max": math.inf, "seed": MAX_SEED, "guidance": -0.5}),
+    (EvaluationConfig, {"images": 2, "splits": ("val",)}),
+]
+
+
+@pytest.mark.parametrize(("kind", "field", "given", "remedy"), REFUSED)
+def test_a_wrong_value_is_refused_by_field_with_a_remedy(kind, field, given, remedy):
+    with pytest.raises(FieldError) as refusal:
+        kind(**given)
+    assert refusal.value.field == field
+    assert remedy in str(refusal.value)
+    assert isinstance(refusal.value, ValueError)
+
+
+def test_an_unknown_preset_is_answered_with_those_there_are():
+    # in a process of its own: here the type checker of the tests would refuse the word first
+    code = "from edm.config import FieldError, ModelConfig\ntry: ModelConfig('huge')\nexcept FieldError as e: print(e.field, e)"
+    answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert answer.stdout.strip() == "preset 'huge' is not one of nano, micro, mini, tiny, small, big"
+
+
+@pytest.mark.parametrize(("kind", "given"), ACCEPTED)
+def test_values_at_the_edge_are_accepted(kind, given):
+    config = kind(**given)
+    assert all(getattr(config, name) == value for name, value in given.items())
+
+
+@pytest.mark.parametrize("kind", [ModelConfig, TrainingConfig, SamplingConfig, EvaluationConfig])
+def test_configurations_cannot_be_changed(kind):
+    config = kind()
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        setattr(config, dataclasses.fields(kind)[0].name, None)
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+@pytest.mark.parametrize("attention", [True, False])
+def test_every_preset_makes_a_network(preset, attention):
+    network = ModelConfig(preset, attention=attention).network(3, 128, 10)
+    assert bool(sum(network.heads) + network.bridge_heads) == attention
+    assert (network.channels, network.depths) == (PRESETS[preset].channels, PRESETS[preset].depths)
+
+
+def test_fields_of_a_model_override_its_preset():
+    config = ModelConfig("mini", channels=32, depths=(1, 2, 3), heads=(0, 1, 2), bridge_heads=8, cond_channels=16)
+    assert config.network(3, 32, 10) == NetworkConfig(3, 32, 10, 32, (1, 2, 3), (0, 1, 2), 8, 16)
+
+
+def test_a_model_without_attention_may_have_other_depths_than_its_preset():
+    network = ModelConfig("mini", attention=False, depths=(2, 2, 2)).network(3, 32, 10)
+    assert (network.depths, network.heads, network.bridge_heads) == ((2, 2, 2), (0, 0, 0), 0)
+
+
+def test_channels_double_at_every_level_and_in_the_bridge():
+    assert ModelConfig("tiny").network(3, 128, 0).level_channels == (64, 128, 256, 512)
+
+
+@pytest.mark.parametrize(
+    ("kimg", "batch_size", "num_steps"),
+    [(10_000.0, 64, 156_250), (1.0, 64, 16), (0.064, 64, 1), (0.065, 64, 2), (0.001, 64, 1), (12.8, 100, 128)],
+)
+def test_num_steps_are_the_whole_batches_it_takes(kimg, batch_size, num_steps):
+    assert TrainingConfig(kimg=kimg, batch_size=batch_size).num_steps == num_steps
+
+
+@pytest.mark.parametrize(("kimg", "batch_size", "num_steps"), [(4.035, 5, 807), (2.007, 1, 2007), (16.21, 10, 1621)])
+def test_num_steps_does_not_gain_a_step_by_rounding(kimg, batch_size, num_steps):
+    assert TrainingConfig(kimg=kimg, batch_size=batch_size).num_steps == num_steps
+
+
+@pytest.mark.parametrize("sampler", ["euler", "heun"])
+def test_canonical_sampling_forgets_what_its_sampler_ignores(sampler):
+    given = SamplingConfig(sampler, steps=9, guidance=2.0, s_churn=1.0, s_min=0.1, s_max=2.0, s_noise=1.5, seed=4)
+    assert given.canonical() == SamplingConfig(sampler, steps=9, guidance=2.0, seed=4)
+    assert given.canonical().canonical() == given.canonical()
+
+
+def test_canonical_sampling_of_the_stochastic_sampler_keeps_everything():
+    given = SamplingConfig("stochastic_heun", s_churn=1.0, s_min=0.1, s_max=2.0, s_noise=1.5)
+    assert given.canonical() == given
+
+
+@pytest.mark.parametrize(
+    ("sampler", "steps", "guidance", "nfe"),
+    [
+        ("euler", 50, 1.0, 50),
+        ("heun", 18, 1.0, 35),
+        ("stochastic_heun", 256, 1.0, 511),
+        ("heun", 1, 1.0, 1),
+        ("heun", 18, 0.0, 35),
+        ("heun", 18, 2.5, 70),
+        ("euler", 50, 0.5, 100),
+    ],
+)
+def test_nfe_counts_evaluations_per_image(sampler, steps, guidance, nfe):
+    assert SamplingConfig(sampler, steps=steps, guidance=guidance).nfe == nfe

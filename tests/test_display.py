@@ -1,0 +1,93 @@
+"""What people and scripts are told of a plan, and forecasts."""
+
+import io
+import time
+
+import pytest
+from rich.console import Console
+
+from experiments.display import Monitor, count, duration, plan_json, plan_lines, plan_table
+from experiments.forecast import START_UP_S, Speeds, forecast
+from experiments.plan import Plan
+from experiments.schedule import Schedule
+from experiments.session import open_schedule
+from experiments.store import Store, write_json, write_soon
+from tests.inprocess import run_all
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [
+        (0.2, "0 s"),
+        (59.4, "59 s"),
+        (59.9, "1 min"),
+        (200, "3 min 20 s"),
+        (3600, "1 h"),
+        (18720, "5 h 12 min"),
+        (187200, "2 d 4 h"),
+    ],
+)
+def test_durations(seconds: float, text: str) -> None:
+    assert duration(seconds) == text
+
+
+def test_counts() -> None:
+    assert (count(1, "cell"), count(1200, "cell")) == ("1 cell", "1,200 cells")
+
+
+def write_result(store: Store, kind, name: str, seconds: float, flops: float) -> None:
+    store.folder(kind, name).mkdir(parents=True)
+    write_json(store.folder(kind, name) / "result.json", {"seconds": seconds, "flops": flops, "files": {}})
+
+
+def test_a_forecast_is_a_guess_until_something_was_measured(tiny_plan: Plan, tmp_path) -> None:
+    store, pieces = Store(tmp_path), [*tiny_plan.trainings.values(), *tiny_plan.evaluations.values()]
+    assert not forecast(tiny_plan, pieces, store).measured
+    assert forecast(tiny_plan, [], store).wall_s == 0
+    write_result(store, "trainings", "other", seconds=10.0, flops=1e9)
+    write_result(store, "evaluations", "other", seconds=1.0, flops=1e9)
+    measured = forecast(tiny_plan, pieces, store)
+    trainings = sum(t.flops for t in tiny_plan.trainings.values()) * 10 / 1e9
+    evaluations = sum(e.flops for e in tiny_plan.evaluations.values()) / 1e9
+    assert measured.measured and measured.work_s == pytest.approx(trainings + evaluations)
+    assert measured.wall_s >= measured.work_s / 64 + START_UP_S
+    assert Speeds(store).seconds(pieces[0]) == pytest.approx(pieces[0].flops * 10 / 1e9)
+
+
+def test_the_plan_in_words_and_for_scripts(tiny_plan: Plan, store: Store) -> None:
+    schedule = open_schedule(tiny_plan, store)
+    estimate = forecast(tiny_plan, schedule.of("waiting"), store)
+    first, second = plan_lines(tiny_plan, schedule, estimate)
+    assert first == "tiny_digits: 4 cells from 2 trainings (0 in the store) and 4 evaluations (0 in the store)"
+    assert second.startswith("6 pieces of work left, about ") and "a rough guess" in second
+    made = plan_json(tiny_plan, schedule, estimate)
+    assert made["left"] == 6 and len(made["trainings"]) == 2 and not made["evaluations"][0]["done"]
+    assert made["trainings"][0]["name"] == "attention=false"
+    run_all(tiny_plan, store)
+    schedule = open_schedule(tiny_plan, store)
+    assert list(plan_lines(tiny_plan, schedule, forecast(tiny_plan, [], store)))[1] == "Nothing is left to do."
+    assert plan_table(tiny_plan, schedule).row_count == 2
+
+
+def test_the_monitor_tells_what_runs_and_what_ended(tiny_plan: Plan, store: Store) -> None:
+    output = io.StringIO()
+    schedule = Schedule(tiny_plan, frozenset())
+    monitor = Monitor(Console(file=output, width=120), schedule, store)
+    piece = schedule.take()
+    assert piece is not None
+    folder = store.folder("trainings", piece.signature)
+    folder.mkdir(parents=True)
+    progress = {"done": 0.32, "total": 0.64, "unit": "kimg", "rate": 0.1, "loss": 0.5, "time": time.time()}
+    write_soon(folder / "progress.json", progress)
+    Console(file=output, width=120, force_terminal=True).print(monitor.render())
+    assert (
+        "0.32/0.64 kimg" in output.getvalue()
+        and "100 images/s" in output.getvalue()
+        and "3 s left" in output.getvalue()
+    )
+    monitor.last_plain -= 60
+    monitor.tick()
+    assert "0 of 6 done" in output.getvalue()
+    schedule.ended(piece.signature, "failed", "RuntimeError: no")
+    monitor.changed(piece)
+    assert "failed train attention=true: RuntimeError: no" in output.getvalue()

@@ -1,0 +1,139 @@
+"""A model's image stream: the same whatever the batch and the slice, with balanced labels."""
+
+import dataclasses
+
+import pytest
+import torch
+
+from edm.config import NetworkConfig, SamplingConfig
+from edm.data.prepare import to_uint8, to_unit
+from edm.generate import draw, generate, labels_of
+from edm.network import initialise
+from edm.noise import Stream, normals
+from edm.precondition import Denoiser
+
+CONFIG = SamplingConfig(steps=5, seed=3)
+SAMPLINGS = {
+    "heun": CONFIG,
+    "euler": dataclasses.replace(CONFIG, sampler="euler"),
+    "stochastic": dataclasses.replace(CONFIG, sampler="stochastic_heun"),
+    "guided": dataclasses.replace(CONFIG, guidance=2.0),
+}
+
+
+@pytest.fixture(scope="module")
+def model():
+    network = NetworkConfig(1, 8, 3, channels=8, depths=(1, 1), heads=(0, 2), bridge_heads=2, cond_channels=4)
+    denoiser = Denoiser(network, 0.5)
+    initialise(denoiser, torch.Generator().manual_seed(0))
+    return denoiser.eval().requires_grad_(False)
+
+
+def stream(model, config, start, stop, batch_size):
+    drawn = list(generate(model, config, start, stop, batch_size))
+    return torch.cat([part.images for part in drawn]), torch.cat([part.labels for part in drawn])
+
+
+def first_inputs(model, config, start, stop, batch_size):
+    """What the model is given at the first noise level, for every image of the slice."""
+    seen = []
+    with model.register_forward_pre_hook(lambda _, inputs: seen.append(inputs)):
+        list(generate(model, config, start, stop, batch_size))
+    return torch.cat([x for x, sigma, _ in seen if sigma[0] == config.sigma_max])
+
+
+@pytest.mark.parametrize("sampling", SAMPLINGS)
+@pytest.mark.parametrize("batch_size", [1, 4, 5, 12, 20])
+def test_images_do_not_depend_on_the_batch_size(model, sampling, batch_size):
+    images, labels = stream(model, SAMPLINGS[sampling], 0, 12, 6)
+    assert images.float().std() > 20  # of 255: neither empty nor saturated
+    found, found_labels = stream(model, SAMPLINGS[sampling], 0, 12, batch_size)
+    assert torch.equal(found, images)
+    assert torch.equal(found_labels, labels)
+
+
+@pytest.mark.parametrize("sampling", SAMPLINGS)
+def test_a_slice_is_part_of_the_whole(model, sampling):
+    images, labels = stream(model, SAMPLINGS[sampling], 0, 12, 4)
+    found, found_labels = stream(model, SAMPLINGS[sampling], 3, 9, 4)
+    assert torch.equal(found, images[3:9])
+    assert torch.equal(found_labels, labels[3:9])
+
+
+@pytest.mark.parametrize(("start", "batch_size"), [(0, 1), (0, 5), (3, 4), (11, 7)])
+def test_initial_noise_is_exactly_the_same_for_any_batch_and_slice(model, start, batch_size):
+    found = first_inputs(model, CONFIG, start, 12, batch_size)[: 12 - start]
+    whole = normals(CONFIG.seed, Stream.SAMPLING, torch.arange(12), (1, 8, 8)).double() * 80.0
+    assert torch.equal(found, whole[start:])
+
+
+def test_every_batch_is_padded_to_one_size(model):
+    sizes = []
+    with model.register_forward_pre_hook(lambda _, inputs: sizes.append(len(inputs[0]))):
+        drawn = list(generate(model, CONFIG, 0, 11, 4))
+    assert [len(part.images) for part in drawn] == [4, 4, 3]
+    assert set(sizes) == {4}
+    assert len(sizes) == 3 * CONFIG.nfe
+
+
+def test_images_follow_their_index_and_the_seed(model):
+    images, _ = stream(model, CONFIG, 0, 12, 12)
+    assert len({image.numpy().tobytes() for image in images}) == 12
+    other, _ = stream(model, dataclasses.replace(CONFIG, seed=4), 0, 12, 12)
+    assert not torch.equal(other, images)
+
+
+def test_samplers_start_from_the_same_noise_and_end_apart(model):
+    noises = [first_inputs(model, SAMPLINGS[name], 0, 4, 4) for name in ("heun", "euler")]
+    assert torch.equal(*noises)
+    images = {name: stream(model, config, 0, 4, 4)[0].numpy().tobytes() for name, config in SAMPLINGS.items()}
+    assert len(set(images.values())) == len(SAMPLINGS)
+
+
+def test_labels_reach_the_images(model):
+    index = torch.arange(6)
+    first, second = (draw(model, CONFIG, index, torch.full((6,), label)) for label in (0, 1))
+    assert first.dtype == torch.float64
+    assert (first - second).abs().max() > 1e-3
+
+
+def test_churn_noise_is_new_at_every_step(model):
+    drawn = []
+    config = dataclasses.replace(SAMPLINGS["stochastic"], s_churn=2.0, s_min=0.0, s_max=100.0, s_noise=1.0)
+    with model.register_forward_hook(lambda _, inputs, output: drawn.append((*inputs[:2], output))):
+        list(generate(model, config, 0, 2, 2))
+    # x_hat - x = sqrt(t_hat**2 - t**2) noise: at the first step x is the initial noise
+    raised = 80.0 * 1.4
+    assert float(drawn[0][1][0]) == pytest.approx(raised)
+    noise = [normals(config.seed, Stream.SAMPLING, torch.arange(2), (1, 8, 8), step).double() for step in (0, 1)]
+    torch.testing.assert_close(drawn[0][0], 80.0 * noise[0] + (raised**2 - 80.0**2) ** 0.5 * noise[1])
+
+
+@pytest.mark.parametrize("start", [0, 7])
+def test_labels_are_balanced(start):
+    labels = labels_of(torch.arange(start, start + 30), 10)
+    assert torch.bincount(labels).tolist() == [3] * 10
+    assert int(labels[0]) == start
+
+
+def test_generated_labels_are_those_of_the_index(model):
+    _, labels = stream(model, CONFIG, 4, 13, 5)
+    assert labels.tolist() == [i % 3 for i in range(4, 13)]
+
+
+def test_labels_without_classes_are_0():
+    assert labels_of(torch.arange(5), 0).tolist() == [0] * 5
+
+
+def test_every_grey_level_survives_the_round_trip():
+    levels = torch.arange(256, dtype=torch.uint8)
+    assert torch.equal(to_uint8(to_unit(levels)), levels)
+    assert to_unit(levels).dtype == torch.float32
+    assert to_unit(levels)[[0, 255]].tolist() == [-1.0, 1.0]
+
+
+@pytest.mark.parametrize(
+    ("value", "level"), [(-7.0, 0), (-1.0, 0), (0.0, 128), (-0.005, 127), (1.0, 255), (7.0, 255), (0.5, 191)]
+)
+def test_quantisation_is_edms(value, level):
+    assert int(to_uint8(torch.tensor(value))) == level

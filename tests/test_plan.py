@@ -1,0 +1,131 @@
+"""Plans: the least work, and signatures that change when and only when the meaning does."""
+
+import dataclasses
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from edm.config import EvaluationConfig, SamplingConfig, TrainingConfig, added_field
+from experiments.plan import Plan, canonical, plan_sweep, signature
+from experiments.spec import load_sweep
+
+ROOT = Path(__file__).parent.parent
+
+
+def plan(tmp_path: Path, text: str) -> Plan:
+    path = tmp_path / "x.yaml"
+    path.write_text(text)
+    return plan_sweep(load_sweep(path))
+
+
+def test_the_digits_sweep_is_24_evaluations_on_4_trainings() -> None:
+    digits = plan_sweep(load_sweep(ROOT / "sweeps" / "digits.yaml"))
+    assert (len(digits.cells), len(digits.trainings), len(digits.evaluations)) == (24, 4, 24)
+    assert all(e.config.images >= 1000 for e in digits.evaluations.values())
+    assert {e.config.splits for e in digits.evaluations.values()} == {("train", "val", "test")}
+
+
+def test_signatures_of_the_shipped_sweep_are_pinned() -> None:
+    """A change here makes every store redo its work: raise a version in plan.VERSIONS on purpose, or undo the change."""
+    digits = plan_sweep(load_sweep(ROOT / "sweeps" / "digits.yaml"))
+    golden = json.loads((Path(__file__).parent / "golden_signatures.json").read_text())
+    found = {digits.names[name]: name for name in (*digits.trainings, *digits.evaluations)}
+    assert found == golden
+
+
+@pytest.mark.parametrize(
+    "axis",
+    ["sampling.steps: [3, 4]", "sampling.guidance: [1, 2]", "sampling.seed: [0, 1]", "evaluation.images: [100, 200]"],
+)
+def test_a_sampling_or_scoring_axis_never_retrains(tmp_path: Path, axis: str) -> None:
+    made = plan(tmp_path, f"grid:\n  {axis}\n")
+    assert len(made.trainings) == 1 and len(made.evaluations) == 2
+
+
+@pytest.mark.parametrize(
+    "axis",
+    ["model.preset: [nano, micro]", "model.channels: [8, 16]", "training.lr: [1.0, 2.0]", "training.kimg: [1, 2]"],
+)
+def test_a_model_or_training_axis_trains(tmp_path: Path, axis: str) -> None:
+    assert len(plan(tmp_path, f"grid:\n  {axis}\n").trainings) == 2
+
+
+def test_every_seed_trains_anew(tmp_path: Path) -> None:
+    made = plan(tmp_path, "seeds: [0, 1, 2]\n")
+    assert len(made.trainings) == len(made.evaluations) == 3
+
+
+def test_equal_networks_are_one_training_however_they_are_written(tmp_path: Path) -> None:
+    grid = "grid:\n  - {model.preset: [nano]}\n  - {model.preset: [micro], model.channels: [16]}\n"
+    made = plan(tmp_path, grid)
+    assert len(made.cells) == 2 and len(made.trainings) == 1 and len(made.evaluations) == 1
+
+
+def test_settings_that_a_sampler_ignores_share_its_evaluation(tmp_path: Path) -> None:
+    grid = "grid: {sampling.sampler: [heun, stochastic_heun], sampling.s_churn: [10, 30]}\n"
+    made = plan(tmp_path, grid)
+    assert len(made.cells) == 4 and len(made.evaluations) == 3
+
+
+def test_splits_choose_what_is_shown_and_are_scored_together(tmp_path: Path) -> None:
+    made = plan(tmp_path, "grid: {evaluation.splits: [[test], [train, val]]}\n")
+    (evaluation,) = made.evaluations.values()
+    assert set(evaluation.config.splits) == {"train", "val", "test"}
+
+
+@pytest.mark.parametrize("section", ["resources: {cpus: 2}", "report: {metrics: [fid_test]}", "name: other"])
+def test_resources_report_and_name_do_not_change_signatures(tmp_path: Path, section: str) -> None:
+    assert (
+        plan(tmp_path, "seeds: [0]\n").evaluations.keys()
+        == plan(tmp_path, f"seeds: [0]\n{section}\n").evaluations.keys()
+    )
+
+
+def test_whole_numbers_and_floats_are_one_value() -> None:
+    assert signature("training", x=2.0) == signature("training", x=2)
+    assert signature("training", x=2.5) != signature("training", x=2)
+
+
+def test_defaults_are_part_of_a_signature() -> None:
+    assert "rho" in canonical(SamplingConfig())
+    assert signature("evaluation", x=SamplingConfig()) != signature("evaluation", x=SamplingConfig(rho=6.0))
+
+
+def test_a_field_added_later_leaves_old_signatures_alone_at_its_default() -> None:
+    @dataclass(frozen=True)
+    class Grown(TrainingConfig):
+        warmup_kimg: float = added_field(0.0)
+
+    before = signature("training", x=TrainingConfig())
+    assert signature("training", x=Grown()) == before
+    assert signature("training", x=Grown(warmup_kimg=5.0)) != before
+
+
+def test_display_fields_are_not_part_of_a_signature() -> None:
+    config = EvaluationConfig()
+    assert canonical(config) == canonical(dataclasses.replace(config, splits=("test",)))
+
+
+def test_names_tell_pieces_and_cells_apart(tmp_path: Path) -> None:
+    text = "grid: {model.preset: [nano, micro], model.attention: [true], sampling.guidance: [1, 2.5]}\nseeds: [0, 1]\n"
+    made = plan(tmp_path, text)
+    names = [made.cell_name(planned) for planned in made.cells]
+    assert names[0] == "nano/attention=true/guidance=1/seed=0" and names[3] == "nano/attention=true/guidance=2.5/seed=1"
+    assert len(set(names)) == len(names)
+    assert made.names[made.cells[0].training.signature] == "nano/attention=true/seed=0"
+
+
+def test_too_few_images_for_the_features_are_warned_of(tmp_path: Path) -> None:
+    few = plan(tmp_path, "evaluation: {images: 2048, features: inception}\n")
+    assert "2,048 is not above the 2,048 dimensions of inception" in few.warnings[0]
+    assert not plan(tmp_path, "evaluation: {images: 2049, features: inception}\n").warnings
+
+
+def test_cost_follows_kimg_and_nfe(tmp_path: Path) -> None:
+    made = plan(tmp_path, "sampling: {steps: 10}\ngrid: {training.kimg: [10, 20], sampling.sampler: [euler, heun]}\n")
+    small, large = made.trainings.values()
+    assert large.flops == pytest.approx(2 * small.flops, rel=0.01)
+    euler, heun = (planned.evaluation for planned in made.cells[:2])
+    assert heun.flops / euler.flops == pytest.approx(19 / 10)

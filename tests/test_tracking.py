@@ -1,0 +1,139 @@
+"""MLflow mirrors the store, idempotently: a real SQLite database."""
+
+import json
+from pathlib import Path
+
+import mlflow
+import pytest
+
+from experiments import work
+from experiments.errors import UserError
+from experiments.plan import Plan
+from experiments.results import metrics_in_store, results_frame
+from experiments.store import Journal, Store
+from experiments.tracking import Mirror, MirrorThread, embedded_uri, metrics_in_mlflow
+from tests.inprocess import run_all
+
+pytestmark = pytest.mark.filterwarnings("ignore")  # MLflow's own deprecations
+
+
+def runs_of(uri: str, plan: Plan) -> dict:
+    client = mlflow.MlflowClient(tracking_uri=uri)
+    experiment = client.get_experiment_by_name(plan.sweep.name)
+    assert experiment is not None
+    return {run.data.tags["edm.signature"]: run for run in client.search_runs([experiment.experiment_id])}
+
+
+@pytest.fixture
+def filled(tiny_plan: Plan, store: Store) -> Store:
+    run_all(tiny_plan, store)
+    return store
+
+
+def test_parents_children_parameters_metrics_tags_and_pictures(tiny_plan: Plan, filled: Store) -> None:
+    uri = embedded_uri(filled)
+    Mirror(filled, tiny_plan, uri).update(ended=True)
+    runs = runs_of(uri, tiny_plan)
+    assert set(runs) == {*tiny_plan.trainings, *tiny_plan.evaluations}
+    client = mlflow.MlflowClient(tracking_uri=uri)
+    for planned in tiny_plan.cells:
+        parent, child = runs[planned.training.signature], runs[planned.evaluation.signature]
+        assert child.data.tags["mlflow.parentRunId"] == parent.info.run_id
+        assert child.info.run_name == tiny_plan.cell_name(planned)
+        assert (parent.info.status, child.info.status) == ("FINISHED", "FINISHED")
+        assert child.data.params == {key: str(value) for key, value in planned.cell.parameters().items()}
+        assert parent.data.params.items() <= child.data.params.items()
+        result = filled.result("evaluations", planned.evaluation.signature)
+        assert result is not None and result["metrics"].items() <= child.data.metrics.items()
+        assert child.data.tags["edm.label"] == "FID, classifier features, 64-d"
+        assert {a.path for a in client.list_artifacts(child.info.run_id)} == {"samples.png", "log.txt"}
+        assert parent.data.tags["edm.package.torch"] and "edm.git_commit" in parent.data.tags
+
+
+def test_curves_are_the_journals_lines_against_images_seen(tiny_plan: Plan, filled: Store) -> None:
+    uri = embedded_uri(filled)
+    Mirror(filled, tiny_plan, uri).update(ended=True)
+    name, training = next(iter(tiny_plan.trainings.items()))
+    history = mlflow.MlflowClient(tracking_uri=uri).get_metric_history(
+        runs_of(uri, tiny_plan)[name].info.run_id, "loss"
+    )
+    lines = Journal(filled.folder("trainings", name) / "journal.jsonl").read()
+    expected = [(line["step"] * training.config.batch_size, line["loss"]) for line in lines]
+    assert sorted((m.step, m.value) for m in history) == expected and len(expected) == 20
+
+
+def test_mirroring_again_changes_nothing(tiny_plan: Plan, filled: Store) -> None:
+    uri = embedded_uri(filled)
+    for _ in range(3):  # a fresh mirror each time, as a fresh process has
+        Mirror(filled, tiny_plan, uri).update(ended=True)
+    runs = runs_of(uri, tiny_plan)
+    assert len(runs) == 6
+    client = mlflow.MlflowClient(tracking_uri=uri)
+    for name in tiny_plan.trainings:
+        assert len(client.get_metric_history(runs[name].info.run_id, "loss")) == 20
+
+
+def test_a_training_is_followed_while_it_runs_and_through_an_interruption(
+    tiny_plan: Plan, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    uri = embedded_uri(store)
+    name, training = next(iter(tiny_plan.trainings.items()))
+    states = []
+
+    class Following(Store):
+        looks = 0
+
+        def stop_requested(self, session: str) -> bool:
+            Mirror(Store(self.root), tiny_plan, uri).update()
+            states.extend(run.info.status for run in runs_of(uri, tiny_plan).values())
+            self.looks += 1
+            return self.looks > 4
+
+    monkeypatch.setattr(work, "PULSE_S", 0.0)
+    assert work.perform(Following(store.root), training, work.Setting("s")).state == "stopped"
+    assert set(states) == {"RUNNING"}
+    Mirror(store, tiny_plan, uri).update(ended=True)
+    assert runs_of(uri, tiny_plan)[name].info.status == "KILLED"
+    assert work.perform(store, training, work.Setting("s")).state == "done"
+    Mirror(store, tiny_plan, uri).update(ended=True)
+    run = runs_of(uri, tiny_plan)[name]
+    history = mlflow.MlflowClient(tracking_uri=uri).get_metric_history(run.info.run_id, "loss")
+    assert run.info.status == "FINISHED" and len(history) == len({m.step for m in history}) == 20
+
+
+def test_failures_are_shown_and_lifted(tiny_plan: Plan, filled: Store) -> None:
+    uri = embedded_uri(filled)
+    name = next(iter(tiny_plan.evaluations))
+    folder = filled.folder("evaluations", name)
+    result = (folder / "result.json").read_text()
+    (folder / "result.json").unlink()
+    (folder / "failure.json").write_text(json.dumps({"message": "RuntimeError: no", "time": 0}))
+    Mirror(filled, tiny_plan, uri).update(ended=True)
+    run = runs_of(uri, tiny_plan)[name]
+    assert run.info.status == "FAILED" and run.data.tags["edm.status"] == "RuntimeError: no"
+    (folder / "failure.json").unlink()
+    (folder / "result.json").write_text(result)
+    Mirror(filled, tiny_plan, uri).update(ended=True)
+    run = runs_of(uri, tiny_plan)[name]
+    assert run.info.status == "FINISHED" and run.data.tags["edm.status"] == "done"
+
+
+def test_the_frame_from_mlflow_equals_the_frame_from_the_store(tiny_plan: Plan, filled: Store) -> None:
+    uri = embedded_uri(filled)
+    Mirror(filled, tiny_plan, uri).update(ended=True)
+    offline = results_frame(tiny_plan, metrics_in_store(tiny_plan, filled)).to_csv()
+    assert results_frame(tiny_plan, metrics_in_mlflow(tiny_plan, uri)).to_csv() == offline
+
+
+def test_a_server_that_is_down_is_a_problem_and_not_an_error(tiny_plan: Plan, filled: Store) -> None:
+    mirror = MirrorThread(filled, tiny_plan, "http://127.0.0.1:9")
+    problem = mirror.finish(timeout_s=60)
+    assert problem is not None and "127.0.0.1" in problem
+    uri = embedded_uri(filled)
+    assert MirrorThread(filled, tiny_plan, uri).finish(timeout_s=60) is None
+    assert len(runs_of(uri, tiny_plan)) == 6
+
+
+def test_asking_mlflow_for_a_sweep_it_does_not_have_is_an_error_for_people(tiny_plan: Plan, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="has no experiment 'tiny_digits'; run the sweep with it first"):
+        metrics_in_mlflow(tiny_plan, f"sqlite:///{tmp_path / 'empty.db'}")

@@ -1,0 +1,243 @@
+"""Training: resumed bit for bit, batches as pure functions of their step, learning, and the averaged model."""
+
+import dataclasses
+import itertools
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from edm.config import NetworkConfig, TrainingConfig
+from edm.data.prepare import load_digits
+from edm.files import load_model, load_tensors, save_model, save_tensors
+from edm.noise import Stream, uniforms
+from edm.precondition import Scalings
+from edm.train import STATISTICS_BATCHES, Batches, TrainingSet, TrainState, averaged_model, train
+
+CPU = torch.device("cpu")
+NETWORK = NetworkConfig(
+    image_channels=1,
+    resolution=8,
+    num_classes=3,
+    channels=8,
+    depths=(1, 1),
+    heads=(0, 2),
+    bridge_heads=2,
+    cond_channels=4,
+)
+CONFIG = TrainingConfig(kimg=0.12, batch_size=10, lr=1e-3, ema_halflife_kimg=0.05, label_dropout=0.3)
+
+
+@pytest.fixture(autouse=True)
+def one_thread():
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+def tiny_data(num=24):
+    generator = torch.Generator().manual_seed(0)
+    images = torch.randint(0, 256, (num, 1, 8, 8), dtype=torch.uint8, generator=generator)
+    return TrainingSet(images, torch.arange(num) % 3)
+
+
+def new_state(config=CONFIG, seed=0):
+    return TrainState(NETWORK, config, 0.5, seed, CPU)
+
+
+def assert_same_tensors(found, expected):
+    assert found.keys() == expected.keys()
+    for name in expected:
+        assert found[name].dtype == expected[name].dtype, name
+        assert torch.equal(found[name], expected[name]), name
+
+
+@pytest.fixture(scope="module")
+def uninterrupted():
+    state = new_state()
+    losses = torch.stack(list(train(state, tiny_data())))
+    return losses, {name: value.clone() for name, value in state.tensors().items()}
+
+
+@pytest.mark.parametrize("interruptions", [(1,), (5,), (11,), (0, 2, 3, 9)])
+def test_interrupted_training_ends_as_if_it_had_not_been(uninterrupted, interruptions, tmp_path):
+    expected_losses, expected = uninterrupted
+    losses, state, data = [], new_state(), tiny_data()
+    for step in interruptions:
+        losses += itertools.islice(train(state, data), step - state.step)
+        save_tensors(state.tensors(), tmp_path / f"{step}.safetensors")
+        state = new_state(seed=0)
+        for parameter in state.denoiser.parameters():  # a state that failed to load something would show
+            nn.init.zeros_(parameter)
+        state.load(load_tensors(tmp_path / f"{step}.safetensors"))
+        assert state.step == step
+    losses += train(state, data)
+    assert torch.equal(torch.stack(losses), expected_losses)
+    assert_same_tensors(state.tensors(), expected)
+
+
+def test_training_state_holds_weights_average_and_both_moments(uninterrupted):
+    _, tensors = uninterrupted
+    num = len(list(new_state().denoiser.parameters()))
+    for kind in ("exp_avg", "exp_avg_sq", "step"):
+        assert sum(name.startswith("optimizer.") and name.endswith(f".{kind}") for name in tensors) == num
+    assert int(tensors["step"]) == 12
+    assert sum(name.startswith("model.") for name in tensors) == sum(name.startswith("ema.") for name in tensors)
+
+
+def test_saved_state_is_not_shared_with_the_training_that_goes_on(tmp_path):
+    state = new_state()
+    steps = train(state, tiny_data())
+    next(steps)
+    save_tensors(state.tensors(), tmp_path / "state.safetensors")
+    saved = {name: value.clone() for name, value in load_tensors(tmp_path / "state.safetensors").items()}
+    next(steps)
+    assert_same_tensors(load_tensors(tmp_path / "state.safetensors"), saved)
+
+
+def test_training_depends_on_its_seed_alone(uninterrupted):
+    expected_losses, expected = uninterrupted
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(123)
+        again = new_state()
+        assert torch.equal(torch.stack(list(train(again, tiny_data()))), expected_losses)
+    assert_same_tensors(again.tensors(), expected)
+    other = new_state(seed=1)
+    assert not torch.equal(torch.stack(list(train(other, tiny_data()))), expected_losses)
+
+
+def test_training_takes_its_steps_and_counts_images():
+    state = new_state()
+    assert state.kimg == 0
+    losses = list(train(state, tiny_data()))
+    assert len(losses) == state.step == CONFIG.num_steps == 12
+    assert state.kimg == pytest.approx(0.12)
+    assert list(train(state, tiny_data())) == []
+
+
+def test_average_lags_behind_the_weights():
+    state = new_state(dataclasses.replace(CONFIG, ema_halflife_kimg=500.0))
+    list(train(state, tiny_data()))
+    pairs = zip(state.denoiser.parameters(), state.ema.module.parameters(), strict=True)
+    assert all(not torch.equal(raw, average) for raw, average in pairs)
+    immediate = new_state(dataclasses.replace(CONFIG, ema_halflife_kimg=0.0))
+    list(train(immediate, tiny_data()))
+    pairs = zip(immediate.denoiser.parameters(), immediate.ema.module.parameters(), strict=True)
+    assert all(torch.equal(raw, average) for raw, average in pairs)
+
+
+def assert_same_batch(found, expected):
+    for field in dataclasses.fields(expected):
+        assert torch.equal(getattr(found, field.name), getattr(expected, field.name)), field.name
+
+
+def test_a_batch_is_a_pure_function_of_its_step():
+    data = tiny_data()
+    wanted = [0, 1, 2, 7, 40]
+    fresh = {step: Batches(data, CONFIG, 0, 3)[step] for step in wanted}
+    used = Batches(data, CONFIG, 0, 3)
+    for step in (40, 7, 0, 2, 1, 40, 1, 0, 7, 2):
+        assert_same_batch(used[step], fresh[step])
+    assert not torch.equal(fresh[0].noise, fresh[1].noise)
+    assert not torch.equal(Batches(data, CONFIG, 1, 3)[0].noise, fresh[0].noise)
+
+
+def numbered_data(num):
+    return TrainingSet(torch.arange(num, dtype=torch.uint8).reshape(num, 1, 1, 1), torch.arange(num))
+
+
+@pytest.mark.parametrize(("num", "batch_size"), [(12, 4), (12, 5), (7, 16), (10, 10)])
+def test_every_epoch_visits_each_image_once(num, batch_size):
+    config = dataclasses.replace(CONFIG, batch_size=batch_size, label_dropout=0.0)
+    batches = Batches(numbered_data(num), config, 0, num)
+    seen = torch.cat([batches[step].labels for step in range(num * 4 // batch_size + 1)])
+    epochs = [seen[start : start + num].tolist() for start in range(0, 3 * num, num)]
+    assert all(sorted(epoch) == list(range(num)) for epoch in epochs)
+    assert len({tuple(epoch) for epoch in epochs}) == 3
+
+
+def test_what_an_image_meets_does_not_depend_on_the_batch_size():
+    four, six = (Batches(tiny_data(), dataclasses.replace(CONFIG, batch_size=size), 0, 3) for size in (4, 6))
+    for field in ("images", "labels", "sigma", "noise"):
+        by_four = torch.cat([getattr(four[step], field) for step in range(9)])
+        by_six = torch.cat([getattr(six[step], field) for step in range(6)])
+        assert torch.equal(by_four, by_six), field
+
+
+def test_images_keep_their_labels():
+    batches = Batches(numbered_data(12), dataclasses.replace(CONFIG, label_dropout=0.0), 0, 12)
+    for step in range(3):
+        pixels = (batches[step].images.flatten() + 1) * 127.5
+        assert pixels.round().to(torch.int64).tolist() == batches[step].labels.tolist()
+
+
+@pytest.mark.parametrize("share", [0.0, 0.2, 1.0])
+def test_label_dropout_masks_its_share(share):
+    config = dataclasses.replace(CONFIG, batch_size=2000, label_dropout=share)
+    labels = Batches(tiny_data(), config, 0, 3)[0].labels
+    masked = float((labels == 3).double().mean())
+    assert masked == (share if share in (0, 1) else pytest.approx(share, abs=0.05))
+    drawn = uniforms(0, Stream.LABEL_DROPOUT, torch.arange(2000))
+    assert torch.equal(labels == 3, drawn < share)
+
+
+def test_noise_levels_of_a_batch_are_log_normal():
+    config = dataclasses.replace(CONFIG, batch_size=5000, p_mean=-0.4, p_std=0.7)
+    logarithms = Batches(tiny_data(), config, 0, 3)[0].sigma.double().log()
+    assert float(logarithms.mean()) == pytest.approx(-0.4, abs=5 * 0.7 / 5000**0.5)
+    assert float(logarithms.std()) == pytest.approx(0.7, rel=0.05)
+
+
+def test_loss_goes_down_on_digits():
+    images, labels = load_digits()
+    data = TrainingSet(torch.from_numpy(images[:500]), torch.from_numpy(labels[:500]))
+    network = dataclasses.replace(NETWORK, num_classes=10, heads=(0, 0), bridge_heads=0)
+    config = TrainingConfig(kimg=6.4, batch_size=32, lr=3e-3)
+    losses = torch.stack(list(train(TrainState(network, config, 0.75, 0, CPU), data)))
+    assert losses.isfinite().all()
+    assert losses[-40:].mean() < 0.6 * losses[:20].mean()
+
+
+def test_averaged_model_has_batch_norm_statistics_of_its_own():
+    state, data = new_state(), tiny_data()
+    list(itertools.islice(train(state, data), 7))
+    weights = [parameter.clone() for parameter in state.ema.module.parameters()]
+    raw_statistics = state.denoiser.network.down[0][0].norm1.norm.running_mean.clone()
+    model = averaged_model(state, data)
+
+    conv = model.network.conv_in  # the first norm sees its output
+    batches, means, variances = Batches(data, CONFIG, 0, 3), [], []
+    for step in range(7, 7 + STATISTICS_BATCHES):
+        batch = batches[step]
+        noisy = batch.images + batch.sigma[:, None, None, None] * batch.noise
+        scaled = Scalings.of(batch.sigma, 0.5).c_in[:, None, None, None] * noisy
+        entering = F.conv2d(scaled, conv.weight, conv.bias, padding=1)
+        means.append(entering.mean(dim=(0, 2, 3)))
+        variances.append(entering.var(dim=(0, 2, 3)))
+    norm = model.network.down[0][0].norm1.norm
+    torch.testing.assert_close(norm.running_mean, torch.stack(means).mean(dim=0), rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(norm.running_var, torch.stack(variances).mean(dim=0), rtol=1e-4, atol=1e-5)
+    assert (norm.running_mean - raw_statistics).abs().max() > 1e-3
+
+    norms = [module for module in model.modules() if isinstance(module, nn.BatchNorm2d)]
+    assert all(module.num_batches_tracked == STATISTICS_BATCHES for module in norms)
+    assert all(module.momentum == nn.BatchNorm2d(1).momentum for module in norms)
+    assert not any(module.training for module in model.modules())
+    assert all(torch.equal(a, b) for a, b in zip(weights, model.parameters(), strict=True))
+    assert torch.equal(state.denoiser.network.down[0][0].norm1.norm.running_mean, raw_statistics)
+
+
+def test_saved_model_gives_the_same_images(tmp_path):
+    state, data = new_state(), tiny_data()
+    list(itertools.islice(train(state, data), 3))
+    model = averaged_model(state, data)
+    save_model(model, tmp_path / "model.safetensors")
+    loaded = load_model(tmp_path / "model.safetensors")
+    assert loaded.config == model.config
+    assert loaded.sigma_data == model.sigma_data
+    assert not loaded.training
+    x, sigma, label = torch.ones(2, 1, 8, 8), torch.tensor([0.1, 3.0]), torch.tensor([0, 3])
+    with torch.no_grad():
+        assert torch.equal(loaded(x, sigma, label), model(x, sigma, label))

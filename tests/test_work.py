@@ -1,0 +1,231 @@
+"""What a trial does: once, resumably, to the same bits."""
+
+import json
+import logging
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from experiments import work
+from experiments.plan import Plan, plan_sweep
+from experiments.results import metrics_in_store, results_frame
+from experiments.session import open_schedule
+from experiments.spec import load_sweep
+from experiments.store import DamagedFile, Journal, Store
+from experiments.work import Setting, perform
+from tests.inprocess import SETTING, execute, run_all
+
+
+def table(plan: Plan, store: Store) -> str:
+    return results_frame(plan, metrics_in_store(plan, store)).to_csv()
+
+
+def first_training(plan: Plan):
+    return next(iter(plan.trainings.values()))
+
+
+class StopAfter(Store):
+    """A store that asks to stop the nth time somebody looks."""
+
+    looks = 0
+
+    def stop_requested(self, session: str) -> bool:
+        self.looks -= 1
+        return self.looks < 0
+
+
+def test_a_whole_sweep_fills_its_table(tiny_plan: Plan, store: Store) -> None:
+    schedule = open_schedule(tiny_plan, store)
+    assert execute(schedule, store) == ["training"] * 2 + ["evaluation"] * 4
+    frame = results_frame(tiny_plan, metrics_in_store(tiny_plan, store))
+    assert list(frame["status"]) == ["done"] * 4
+    scores = frame[["fid_train", "fid_val", "fid_test", "class_accuracy"]]
+    assert scores.notna().all().all() and (scores[["fid_train", "fid_val", "fid_test"]] > 0).all().all()
+    assert scores["fid_test"].nunique() == 4
+    assert execute(open_schedule(tiny_plan, store), store) == []
+
+
+def test_the_folders_hold_what_people_look_for(tiny_plan: Plan, store: Store) -> None:
+    run_all(tiny_plan, store)
+    for name in tiny_plan.trainings:
+        found = {path.name for path in store.folder("trainings", name).iterdir()} - {".lock"}
+        assert found == {"config.yaml", "journal.jsonl", "log.txt", "model.safetensors", "result.json"}
+    for name in tiny_plan.evaluations:
+        found = {path.name for path in store.folder("evaluations", name).iterdir()} - {".lock"}
+        assert found == {"config.yaml", "log.txt", "samples.png", "statistics.safetensors", "result.json"}
+        assert "git_commit" in (store.result("evaluations", name) or {})["provenance"]
+
+
+@pytest.mark.parametrize("looks", [1, 2, 3])
+def test_a_training_stopped_anywhere_goes_on_to_the_same_weights(
+    tiny_plan: Plan, store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, looks: int
+) -> None:
+    monkeypatch.setattr(work, "PULSE_S", 0.02)
+    training = first_training(tiny_plan)
+    assert perform(store, training, SETTING).state == "done"
+    disturbed = StopAfter(tmp_path / "disturbed")
+    disturbed.looks = looks
+    assert perform(disturbed, training, SETTING).state == "stopped"
+    assert disturbed.result("trainings", training.signature) is None
+    assert perform(Store(disturbed.root), training, SETTING).state == "done"
+    folders = [s.folder("trainings", training.signature) for s in (store, disturbed)]
+    whole, resumed = (load_file(folder / "model.safetensors") for folder in folders)
+    assert all(torch.equal(whole[name], resumed[name]) for name in whole)
+    losses = [[(e["step"], e["loss"]) for e in Journal(folder / "journal.jsonl").read()] for folder in folders]
+    assert losses[0] == losses[1]
+    log = (folders[1] / "log.txt").read_text()
+    assert "stopped on request" in log and ("from step 0" in log)
+
+
+def stop_in_training(plan: Plan, root: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Stop the first training twice, so that it has two checkpoints; its folder."""
+    monkeypatch.setattr(work, "PULSE_S", 0.02)
+    for _ in range(2):
+        stopping = StopAfter(root)
+        stopping.looks = 2
+        assert perform(stopping, first_training(plan), SETTING).state == "stopped"
+    return Store(root).folder("trainings", first_training(plan).signature)
+
+
+def test_a_damaged_checkpoint_is_dropped_for_the_one_before(
+    tiny_plan: Plan, store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    training = first_training(tiny_plan)
+    perform(store, training, SETTING)
+    folder = stop_in_training(tiny_plan, tmp_path / "damaged", monkeypatch)
+    *_, before, last = sorted(folder.glob("checkpoints/*.safetensors"))
+    content = bytearray(last.read_bytes())
+    content[-5] ^= 1
+    last.write_bytes(content)
+    assert perform(Store(tmp_path / "damaged"), training, SETTING).state == "done"
+    log = (folder / "log.txt").read_text()
+    assert f"{last} is damaged" in log and f"from step {int(before.name.split('-')[0])}" in log
+    whole = load_file(store.folder("trainings", training.signature) / "model.safetensors")
+    redone = load_file(folder / "model.safetensors")
+    assert all(torch.equal(whole[name], redone[name]) for name in whole)
+
+
+def test_an_evaluation_stopped_between_segments_draws_only_the_rest(
+    tiny_plan: Plan, store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(work, "SEGMENT_IMAGES", 50)
+    run_all(tiny_plan, store)
+    evaluation = next(iter(tiny_plan.evaluations.values()))
+    undisturbed = store.result("evaluations", evaluation.signature)
+    assert undisturbed is not None
+    (store.folder("evaluations", evaluation.signature) / "result.json").unlink()
+    stopping = StopAfter(store.root)
+    stopping.looks = 4  # at the start, then in the first segment three times, then before the second
+    monkeypatch.setattr(work, "PULSE_S", 0.0)
+    assert perform(stopping, evaluation, SETTING).state == "stopped"
+    kept = {path.name for path in store.folder("evaluations", evaluation.signature).glob("segments/*")}
+    assert len(kept) == 1
+    drawn: list[int] = []
+    original = work._draw_segment
+
+    def counting(model, evaluation, start, *rest):
+        drawn.append(start)
+        return original(model, evaluation, start, *rest)
+
+    monkeypatch.setattr(work, "_draw_segment", counting)
+    assert perform(store, evaluation, SETTING).state == "done"
+    assert drawn == [50, 100]
+    again = store.result("evaluations", evaluation.signature)
+    assert again is not None and again["metrics"] == undisturbed["metrics"]
+
+
+def test_adding_a_split_scores_without_drawing_again(
+    tiny_file: Path, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    few = plan_sweep(load_sweep(tiny_file, ("evaluation.splits=[test]",)))
+    run_all(few, store)
+    before = metrics_in_store(few, store)
+    assert all("fid_train" not in metrics for metrics in before.values())
+    monkeypatch.setattr(work, "_draw_and_measure", None)  # drawing would fail
+    every = plan_sweep(load_sweep(tiny_file))
+    schedule = open_schedule(every, store)
+    assert len(schedule.of("waiting")) == 4
+    execute(schedule, store)
+    after = metrics_in_store(every, store)
+    assert all({"fid_train", "fid_val", "fid_test"} <= set(metrics) for metrics in after.values())
+    assert all(after[name]["fid_test"] == before[name]["fid_test"] for name in before)
+    assert not open_schedule(few, store).of("waiting")  # fewer splits are covered by more
+
+
+def test_a_failure_is_recorded_and_the_next_run_tries_again(
+    tiny_plan: Plan, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    broken = first_training(tiny_plan).signature
+    original = work.run_training
+
+    def failing(store, training, setting):
+        if training.signature == broken:
+            raise RuntimeError("the disk is on fire")
+        original(store, training, setting)
+
+    monkeypatch.setattr(work, "run_training", failing)
+    schedule = run_all(tiny_plan, store)
+    assert [p.signature for p in schedule.of("failed")] == [broken]
+    assert schedule.messages[broken] == "RuntimeError: the disk is on fire"
+    assert len(schedule.of("blocked")) == 2 and len(schedule.of("done")) == 3
+    folder = store.folder("trainings", broken)
+    assert "the disk is on fire" in json.loads((folder / "failure.json").read_text())["message"]
+    assert "Traceback" in (folder / "log.txt").read_text()
+    monkeypatch.setattr(work, "run_training", original)
+    assert not run_all(tiny_plan, store).of("failed", "blocked")
+    assert not (folder / "failure.json").exists()
+
+
+def test_a_damaged_model_fails_its_evaluations_with_the_remedy(tiny_plan: Plan, store: Store) -> None:
+    training = first_training(tiny_plan)
+    perform(store, training, SETTING)
+    path = store.folder("trainings", training.signature) / "model.safetensors"
+    path.write_bytes(path.read_bytes()[:-1] + b"\x00\x01")
+    evaluation = next(e for e in tiny_plan.evaluations.values() if e.training.signature == training.signature)
+    outcome = perform(store, evaluation, SETTING)
+    assert outcome.state == "failed" and "is damaged" in outcome.message and "delete the folder" in outcome.message
+    with pytest.raises(DamagedFile):
+        store.checked("trainings", training.signature, "model.safetensors")
+
+
+def test_a_loss_that_is_not_a_number_stops_the_training_with_the_remedy(tiny_file: Path, store: Store) -> None:
+    plan = plan_sweep(load_sweep(tiny_file, ("training.lr=1e30",)))
+    outcome = perform(store, first_training(plan), SETTING)
+    assert outcome.state == "failed"
+    assert "DivergedError: the loss is" in outcome.message and "lower training.lr (it is 1e+30)" in outcome.message
+
+
+def test_results_do_not_depend_on_the_sampling_batch_beyond_rounding(
+    tiny_plan: Plan, store: Store, tmp_path: Path
+) -> None:
+    run_all(tiny_plan, store)
+    evaluation = next(iter(tiny_plan.evaluations.values()))
+    before = store.result("evaluations", evaluation.signature)
+    (store.folder("evaluations", evaluation.signature) / "result.json").unlink()
+    assert perform(store, evaluation, replace(SETTING, sampling_batch=17)).state == "done"
+    after = store.result("evaluations", evaluation.signature)
+    assert before is not None and after is not None
+    assert after["metrics"]["fid_test"] == pytest.approx(before["metrics"]["fid_test"], rel=1e-3)
+
+
+def test_a_piece_waits_for_who_holds_it_and_leaves_when_asked(tiny_plan: Plan, tmp_path: Path) -> None:
+    training = first_training(tiny_plan)
+    stopping = StopAfter(tmp_path)
+    with Store(tmp_path).lock("trainings", training.signature):
+        assert perform(stopping, training, SETTING).state == "stopped"
+
+
+def test_the_classifier_is_accurate_and_recorded(prepared: Path) -> None:
+    (path,) = prepared.glob("classifiers/*/result.json")
+    assert json.loads(path.read_text())["accuracy"]["test"] >= 0.95
+
+
+def test_logging_goes_to_the_piece_and_nowhere_else(
+    tiny_plan: Plan, store: Store, caplog: pytest.LogCaptureFixture, capsys: pytest.CaptureFixture[str]
+) -> None:
+    perform(store, first_training(tiny_plan), Setting(session="x"))
+    assert capsys.readouterr() == ("", "")
+    assert not [h for h in logging.getLogger("edm_sweep").handlers if isinstance(h, logging.StreamHandler)]
