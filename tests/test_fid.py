@@ -11,7 +11,6 @@ from scipy import linalg
 
 from edm.fid import Statistics, factor, frechet_distance
 
-
 scipys_deprecation = pytest.mark.filterwarnings("ignore:.*disp:DeprecationWarning")
 
 

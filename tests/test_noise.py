@@ -1,4 +1,4 @@
-"""The counter-based generator against Random123's known answers, its independence and normality; the noise schedules."""
+"""The counter-based generator against known answers, its independence and normality; the noise schedules."""
 
 import itertools
 

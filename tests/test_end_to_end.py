@@ -1,0 +1,123 @@
+"""The real thing, smaller: real digits, real Ray, a real MLflow database and server."""
+
+import json
+import re
+import signal
+import socket
+import time
+import urllib.request
+from dataclasses import dataclass
+from pathlib import Path
+
+import mlflow
+import pandas as pd
+import pytest
+
+from experiments.store import Store
+from experiments.tracking import embedded_uri
+from tests.commandline import run, start
+from tests.conftest import TINY
+
+pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]
+
+
+@dataclass(frozen=True)
+class Filled:
+    """A sweep file, the store that its run filled, and what the run printed."""
+
+    file: Path
+    store: Path
+    output: str
+
+
+@pytest.fixture(scope="module")
+def filled(tmp_path_factory: pytest.TempPathFactory) -> Filled:
+    folder = tmp_path_factory.mktemp("end_to_end")
+    file = folder / "tiny_digits.yaml"
+    file.write_text(TINY)
+    done = run("run", file, "--store", folder / "store")
+    assert done.returncode == 0, done.stdout + done.stderr
+    return Filled(file, folder / "store", done.stdout)
+
+
+def test_a_run_prints_the_plan_what_it_did_and_the_whole_table(filled: Filled) -> None:
+    assert "4 cells from 2 trainings (0 in the store) and 4 evaluations (0 in the store)" in filled.output
+    assert len(re.findall(r"done train attention=", filled.output)) == 2
+    assert len(re.findall(r"done evaluate attention=.*fid_test \d", filled.output)) == 4
+    rows = re.findall(r"^(?:yes|no) +(?:euler|heun)(?: +[\d.]+){4} %$", filled.output, re.MULTILINE)
+    assert len(rows) == 4
+    assert "—" not in filled.output and "FID, classifier features, 64-d" in filled.output
+    assert f"Report: {filled.store}/reports/tiny_digits/report.html" in filled.output
+    assert f"edm-sweep ui --store {filled.store}" in filled.output
+
+
+def test_no_library_chatters(filled: Filled) -> None:
+    assert not re.search(r"ray|tune|alembic|warning|INFO", filled.output.replace("starting Ray", ""), re.IGNORECASE)
+
+
+def test_run_again_does_nothing_and_shows_the_table(filled: Filled) -> None:
+    before = {path: path.stat().st_mtime_ns for path in filled.store.glob("[et]*/*/*")}
+    done = run("run", filled.file, "--store", filled.store, "--json")
+    assert done.returncode == 0 and "Nothing is left to do." in done.stderr
+    made = json.loads(done.stdout)
+    assert made["started"] == 0 and len(made["cells"]) == 4 and made["mlflow_problem"] is None
+    assert {path: path.stat().st_mtime_ns for path in filled.store.glob("[et]*/*/*")} == before
+
+
+def test_the_report_is_rebuilt_the_same_from_the_store_and_from_mlflow(filled: Filled) -> None:
+    folder = filled.store / "reports" / "tiny_digits"
+    before = (folder / "results.csv").read_bytes()
+    for options in ((), ("--tracking-uri", embedded_uri(Store(filled.store)))):
+        for path in folder.iterdir():
+            path.unlink()
+        assert run("report", filled.file, "--store", filled.store, *options).returncode == 0
+        assert (folder / "results.csv").read_bytes() == before
+        assert {path.name for path in folder.iterdir()} == {"report.html", "report.md", "report.tex", "results.csv"}
+    frame = pd.read_csv(folder / "results.csv")
+    assert frame[["fid_train", "fid_val", "fid_test", "class_accuracy"]].notna().all().all()
+
+
+def test_mlflow_has_every_run_finished(filled: Filled) -> None:
+    client = mlflow.MlflowClient(tracking_uri=embedded_uri(Store(filled.store)))
+    experiment = client.get_experiment_by_name("tiny_digits")
+    assert experiment is not None
+    runs = client.search_runs([experiment.experiment_id])
+    assert len(runs) == 6 and {run.info.status for run in runs} == {"FINISHED"}
+    assert sum("fid_test" in run.data.metrics for run in runs) == 4
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def test_growing_the_grid_runs_the_new_cells_only(filled: Filled) -> None:
+    more = filled.file.with_name("more.yaml")
+    more.write_text(TINY.replace("[euler, heun]", "[euler, heun, stochastic_heun]"))
+    done = run("run", more, "--store", filled.store, "--set", "evaluation.splits=[test]")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "(2 in the store) and 6 evaluations (4 in the store)" in done.stdout
+    assert "done train" not in done.stdout and len(re.findall("done evaluate", done.stdout)) == 2
+
+
+def test_mlflows_ui_is_served_on_loopback_and_ends_with_ctrl_c(filled: Filled) -> None:
+    port = free_port()
+    server = start("ui", "--store", filled.store, "--port", port)
+    try:
+        page = ""
+        for _ in range(120):
+            try:
+                page = urllib.request.urlopen(f"http://127.0.0.1:{port}/", timeout=2).read().decode()
+                break
+            except OSError:
+                time.sleep(0.5)
+        assert "MLflow" in page
+        client = mlflow.MlflowClient(tracking_uri=f"http://127.0.0.1:{port}")
+        assert client.get_experiment_by_name("tiny_digits") is not None
+        taken = run("ui", "--store", filled.store, "--port", port)
+        assert taken.returncode == 2 and f"--port {port}: cannot be served" in taken.stderr
+        server.send_signal(signal.SIGINT)
+        assert server.wait(timeout=30) == 0
+    finally:
+        server.kill()
