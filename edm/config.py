@@ -110,7 +110,7 @@ PRESETS: dict[PresetName, Preset] = {
 class ModelConfig:
     """A network by preset; every field but `preset` and `attention` overrides the preset's where it is given.
 
-    attention: the preset's self-attention, or none at all.
+    attention: false takes all self-attention out, whatever preset and heads say.
     """
 
     preset: PresetName = "mini"
@@ -126,11 +126,6 @@ class ModelConfig:
         require(self.preset in PRESETS, "preset", f"{self.preset!r} is not one of {', '.join(PRESETS)}")
         require(
             self.cond_channels >= 2 and self.cond_channels % 2 == 0, "cond_channels", "give an even number, 2 or more"
-        )
-        require(
-            self.attention or not (self.heads or self.bridge_heads),
-            "attention",
-            "is false but heads are given; drop one",
         )
         network = self.network(image_channels=1, resolution=0, num_classes=0)
         require(network.channels >= 1, "channels", f"{network.channels} is not above 0; give a positive number")
@@ -155,6 +150,7 @@ class ModelConfig:
     def network(self, image_channels: int, resolution: int, num_classes: int) -> NetworkConfig:
         """The network this describes for images of `image_channels` x `resolution` x `resolution`."""
         preset = PRESETS[self.preset]
+        depths = preset.depths if self.depths is None else self.depths
         heads = preset.heads if self.heads is None else self.heads
         bridge_heads = preset.bridge_heads if self.bridge_heads is None else self.bridge_heads
         return NetworkConfig(
@@ -162,8 +158,8 @@ class ModelConfig:
             resolution=resolution,
             num_classes=num_classes,
             channels=preset.channels if self.channels is None else self.channels,
-            depths=preset.depths if self.depths is None else self.depths,
-            heads=heads if self.attention else (0,) * len(heads),
+            depths=depths,
+            heads=heads if self.attention else (0,) * len(depths),
             bridge_heads=bridge_heads if self.attention else 0,
             cond_channels=self.cond_channels,
         )
@@ -188,13 +184,14 @@ class TrainingConfig:
 
     def __post_init__(self) -> None:
         require_positive(self, "kimg", "batch_size", "lr", "p_std")
+        require(math.isfinite(self.p_mean), "p_mean", f"{self.p_mean!r} is not a finite number")
         require(self.ema_halflife_kimg >= 0, "ema_halflife_kimg", "give 0 (no average) or more")
         require(0 <= self.label_dropout <= 1, "label_dropout", f"{self.label_dropout!r} is not a share; give 0 to 1")
 
     @property
     def num_steps(self) -> int:
         """Gradient steps: as many whole batches as it takes to see `kimg`."""
-        return math.ceil(self.kimg * 1000 / self.batch_size)
+        return math.ceil(round(self.kimg * 1000, 6) / self.batch_size)  # rounded: 2.007 * 1000 is not quite 2007
 
 
 @dataclass(frozen=True)

@@ -166,7 +166,8 @@ def extract(
     classes: list[Tensor] = []
     for batch in images.split(EXTRACTOR_BATCH):
         padding = batch[-1:].expand(EXTRACTOR_BATCH - len(batch), -1, -1, -1)
-        found, scores = extractor(torch.cat([batch, padding]).to(device))
+        with torch.backends.cudnn.flags(allow_tf32=False):  # scores must not hang on the GPU's short floats
+            found, scores = extractor(torch.cat([batch, padding]).to(device))
         features.append(found[: len(batch)].cpu())
         if scores is not None:
             classes.append(scores[: len(batch)].argmax(dim=1).cpu())

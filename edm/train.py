@@ -116,11 +116,13 @@ class Batches:
 
     def _images_at(self, index: Int64[Tensor, " b"]) -> Int64[Tensor, " b"]:
         num = len(self.data.images)
-        return torch.stack([self._order(int(i) // num)[int(i) % num] for i in index])
+        epochs = range(int(index[0]) // num, int(index[-1]) // num + 1)
+        orders = torch.cat([self._order(epoch) for epoch in epochs])
+        return orders[index - epochs.start * num]
 
     def _order(self, epoch: int) -> Int64[Tensor, " n"]:
         if epoch not in self._orders:
-            self._orders = {e: order for e, order in self._orders.items() if e == epoch - 1}
+            self._orders = {e: order for e, order in self._orders.items() if e == epoch - 1}  # a batch may straddle two
             self._orders[epoch] = permutation(self.seed, epoch, len(self.data.images))
         return self._orders[epoch]
 

@@ -6,8 +6,9 @@ import json
 import os
 import shlex
 import sys
+import threading
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
@@ -273,12 +274,23 @@ def main() -> None:
     """The entry point: errors for people become one line and exit code 2."""
     try:
         app()
+    except SystemExit as end:
+        _leave(end.code if isinstance(end.code, int) else DONE)
     except UserError as error:
         print(error, file=sys.stderr)
-        sys.exit(WRONG_INPUT)
+        _leave(WRONG_INPUT)
     except KeyboardInterrupt:
         print("Interrupted.", file=sys.stderr)
-        sys.exit(INTERRUPTED)
+        _leave(INTERRUPTED)
+
+
+def _leave(code: int) -> NoReturn:
+    """Exit, at once where a library's thread still runs: taking the interpreter down around it could abort."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    if threading.active_count() > 1:
+        os._exit(code)
+    sys.exit(code)
 
 
 if __name__ == "__main__":

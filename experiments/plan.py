@@ -243,6 +243,8 @@ def plan_evaluation(cell: Cell, training: Training) -> Evaluation:
     """The evaluation that fills a cell."""
     features = FeatureSpace.of(cell.evaluation.features, training.data)
     sampling = cell.sampling.canonical()
+    if not training.network.num_classes:  # one branch only: there is nothing to guide
+        sampling = dataclasses.replace(sampling, guidance=1.0)
     flops = cell.evaluation.images * sampling.nfe * forward_flops(training.network)
     name = signature(
         "evaluation", training=training.signature, sampling=sampling, evaluation=cell.evaluation, features=features

@@ -69,7 +69,7 @@ def run_sweep(schedule: Schedule, store: Store, tracking_uri: str | None, consol
     except KeyboardInterrupt:
         interrupted = True
     if interrupted:
-        problem = mirror.finish(timeout_s=2.0)
+        problem = mirror.finish(timeout_s=3.0)
     else:
         with console.status("bringing MLflow up to date"):
             problem = mirror.finish(MIRROR_S)

@@ -75,15 +75,19 @@ def test_splits_are_disjoint_complete_and_of_their_sizes(digits):
     assert all(indices == sorted(indices) for indices in digits.splits.values())
 
 
-def test_splits_follow_the_published_rule(digits):
-    ranks = sorted((hashlib.sha256(b"digits/%d" % i).hexdigest(), i) for i in range(1797))
-    order = [i for _, i in ranks]
-    assert digits.splits["test"] == sorted(order[:300])
-    assert digits.splits["val"] == sorted(order[300:600])
-    assert digits.splits["train"] == sorted(order[600:])
+@pytest.mark.parametrize(("name", "sizes"), [("digits", SIZES), ("other", {"train": 5, "val": 2, "test": 3})])
+def test_splits_follow_the_published_rule(name, sizes):
+    ranked = sorted((hashlib.sha256(f"{name}/{i}".encode()).hexdigest(), i) for i in range(sum(sizes.values())))
+    order, num_test, num_held_out = [i for _, i in ranked], sizes["test"], sizes["test"] + sizes["val"]
+    assert split_indices(name, sizes) == {
+        "test": sorted(order[:num_test]),
+        "val": sorted(order[num_test:num_held_out]),
+        "train": sorted(order[num_held_out:]),
+    }
 
 
 def test_splits_begin_as_they_always_have(digits):
+    assert digits.splits == split_indices("digits", SIZES)
     assert {name: indices[:5] for name, indices in digits.splits.items()} == FIRST_INDICES
 
 

@@ -121,3 +121,4 @@ def test_mlflows_ui_is_served_on_loopback_and_ends_with_ctrl_c(filled: Filled) -
         assert server.wait(timeout=30) == 0
     finally:
         server.kill()
+        server.communicate()

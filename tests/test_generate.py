@@ -98,15 +98,20 @@ def test_labels_reach_the_images(model):
 
 
 def test_churn_noise_is_new_at_every_step(model):
-    drawn = []
-    config = dataclasses.replace(SAMPLINGS["stochastic"], s_churn=2.0, s_min=0.0, s_max=100.0, s_noise=1.0)
-    with model.register_forward_hook(lambda _, inputs, output: drawn.append((*inputs[:2], output))):
+    calls = []  # two a step: at the raised level, and Heun's correction
+    churn = {"s_churn": 2.0, "s_min": 0.0, "s_max": 100.0, "s_noise": 1.0}
+    config = dataclasses.replace(SAMPLINGS["stochastic"], **churn)
+    with model.register_forward_hook(lambda _, inputs, output: calls.append((*inputs[:2], output))):
         list(generate(model, config, 0, 2, 2))
-    # x_hat - x = sqrt(t_hat**2 - t**2) noise: at the first step x is the initial noise
-    raised = 80.0 * 1.4
-    assert float(drawn[0][1][0]) == pytest.approx(raised)
-    noise = [normals(config.seed, Stream.SAMPLING, torch.arange(2), (1, 8, 8), step).double() for step in (0, 1)]
-    torch.testing.assert_close(drawn[0][0], 80.0 * noise[0] + (raised**2 - 80.0**2) ** 0.5 * noise[1])
+    x, level = 80.0 * normals(config.seed, Stream.SAMPLING, torch.arange(2), (1, 8, 8)).double(), 80.0
+    for step in range(3):
+        (raised_x, raised, denoised), (euler_x, to, denoised_there) = calls[2 * step : 2 * step + 2]
+        raised, to = float(raised[0]), float(to[0])
+        added = (raised_x - x) / (raised**2 - level**2) ** 0.5
+        expected = normals(config.seed, Stream.SAMPLING, torch.arange(2), (1, 8, 8), step + 1)
+        torch.testing.assert_close(added.float(), expected, rtol=1e-4, atol=1e-5)
+        slope = (raised_x - denoised) / raised + (euler_x - denoised_there) / to
+        x, level = raised_x + (to - raised) * slope / 2, to
 
 
 @pytest.mark.parametrize("start", [0, 7])

@@ -28,7 +28,7 @@ def test_the_digits_sweep_is_24_evaluations_on_4_trainings() -> None:
 
 
 def test_signatures_of_the_shipped_sweep_are_pinned() -> None:
-    """A change here makes every store redo its work: raise a version in plan.VERSIONS on purpose, or undo the change."""
+    """A change here makes every store redo its work: raise a version on purpose, or undo the change."""
     digits = plan_sweep(load_sweep(ROOT / "sweeps" / "digits.yaml"))
     golden = json.loads((Path(__file__).parent / "golden_signatures.json").read_text())
     found = {digits.names[name]: name for name in (*digits.trainings, *digits.evaluations)}

@@ -10,8 +10,9 @@ from torch import nn
 
 from edm.config import NetworkConfig, TrainingConfig
 from edm.data.prepare import load_digits
+from edm.ema import Ema
 from edm.files import load_model, load_tensors, save_model, save_tensors
-from edm.noise import Stream, uniforms
+from edm.noise import Stream, permutation, uniforms
 from edm.precondition import Scalings
 from edm.train import STATISTICS_BATCHES, Batches, TrainingSet, TrainState, averaged_model, train
 
@@ -128,6 +129,16 @@ def test_average_lags_behind_the_weights():
     assert all(torch.equal(raw, average) for raw, average in pairs)
 
 
+def test_average_follows_the_weights_by_the_images_seen_before_each_step():
+    config = dataclasses.replace(CONFIG, ema_halflife_kimg=0.004)  # beyond the ramp from the ninth step on
+    state = new_state(config)
+    average = Ema(state.denoiser, config.ema_halflife_kimg)
+    for step, _ in enumerate(train(state, tiny_data())):
+        average.update(state.denoiser, 10, seen_kimg=step * 10 / 1000)
+        pairs = zip(average.module.parameters(), state.ema.module.parameters(), strict=True)
+        assert all(torch.equal(expected, found) for expected, found in pairs)
+
+
 def assert_same_batch(found, expected):
     for field in dataclasses.fields(expected):
         assert torch.equal(getattr(found, field.name), getattr(expected, field.name)), field.name
@@ -156,6 +167,7 @@ def test_every_epoch_visits_each_image_once(num, batch_size):
     epochs = [seen[start : start + num].tolist() for start in range(0, 3 * num, num)]
     assert all(sorted(epoch) == list(range(num)) for epoch in epochs)
     assert len({tuple(epoch) for epoch in epochs}) == 3
+    assert epochs == [permutation(0, epoch, num).tolist() for epoch in range(3)]
 
 
 def test_what_an_image_meets_does_not_depend_on_the_batch_size():
@@ -227,6 +239,18 @@ def test_averaged_model_has_batch_norm_statistics_of_its_own():
     assert not any(module.training for module in model.modules())
     assert all(torch.equal(a, b) for a, b in zip(weights, model.parameters(), strict=True))
     assert torch.equal(state.denoiser.network.down[0][0].norm1.norm.running_mean, raw_statistics)
+
+
+def test_averaging_midway_changes_nothing_later():
+    data, states = tiny_data(), [new_state(), new_state()]
+    list(itertools.islice(train(states[0], data), 3))
+    averaged_model(states[0], data)
+    models = []
+    for state in states:
+        list(itertools.islice(train(state, data), 7 - state.step))
+        models.append(averaged_model(state, data))
+    assert_same_tensors(models[0].state_dict(), models[1].state_dict())
+    assert_same_tensors(states[0].denoiser.state_dict(), states[1].denoiser.state_dict())
 
 
 def test_saved_model_gives_the_same_images(tmp_path):

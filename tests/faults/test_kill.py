@@ -17,8 +17,8 @@ from tests.conftest import TINY
 pytestmark = [pytest.mark.slow, pytest.mark.faults]
 
 # long enough for a kill to land inside, with checkpoints all along
-LONGER = TINY.replace("kimg: 0.64", "kimg: 24").replace("sampling_batch: 40", "sampling_batch: 40, checkpoint_s: 0.5")
-LONGER = LONGER.replace("images: 120", "images: 2000").replace("steps: 3", "steps: 12")
+LONGER = TINY.replace("kimg: 0.64", "kimg: 8").replace("sampling_batch: 40", "sampling_batch: 40, checkpoint_s: 0.3")
+LONGER = LONGER.replace("images: 120", "images: 2000").replace("steps: 3", "steps: 6")
 
 
 @pytest.fixture(scope="module")
@@ -77,13 +77,26 @@ def workers_of(process: subprocess.Popen[str]) -> list[psutil.Process]:
     return found
 
 
-def test_the_driver_killed_in_a_training_and_in_an_evaluation(file: Path, place: Path, undisturbed: bytes) -> None:
-    for moment in (in_a_training(place), in_an_evaluation(place)):
-        process = start("run", file, "--store", place)
-        wait_for(moment, process)
-        process.kill()
-        process.wait()
-        assert not (place / "reports").exists()
+def test_killed_processes_and_the_same_command_again_make_the_same_table(
+    file: Path, place: Path, undisturbed: bytes
+) -> None:
+    process = start("run", file, "--store", place)
+    wait_for(in_a_training(place), process)
+    process.kill()  # the driver, in a training
+    process.communicate()
+
+    process = start("run", file, "--store", place)
+    wait_for(lambda: in_a_training(place)() and workers_of(process), process)
+    workers_of(process)[0].kill()  # a worker, which the driver tells of
+    output, _ = process.communicate(timeout=280)
+    assert process.returncode == 1
+    assert "the worker process died" in output and "To try them again: edm-sweep run" in output
+
+    process = start("run", file, "--store", place)
+    wait_for(in_an_evaluation(place), process)
+    process.kill()  # the driver, in an evaluation
+    process.communicate()
+
     done = run("run", file, "--store", place)
     assert done.returncode == 0, done.stdout + done.stderr
     assert results(place) == undisturbed
@@ -91,32 +104,17 @@ def test_the_driver_killed_in_a_training_and_in_an_evaluation(file: Path, place:
     assert re.search(r"from step [1-9]", logs), "no training went on from a checkpoint"
 
 
-def test_a_worker_killed_in_a_training_is_told_and_done_again(file: Path, place: Path, undisturbed: bytes) -> None:
-    process = start("run", file, "--store", place)
-    wait_for(in_a_training(place), process)
-    victim = workers_of(process)[0]
-    victim.send_signal(signal.SIGKILL)
-    output, _ = process.communicate(timeout=280)
-    assert process.returncode == 1
-    assert "the worker process died" in output and "To try them again: edm-sweep run" in output
-    done = run("run", file, "--store", place)
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert results(place) == undisturbed
-
-
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_ctrl_c_saves_and_the_same_command_goes_on(
-    file: Path, place: Path, undisturbed: bytes, number: signal.Signals
-) -> None:
-    process = start("run", file, "--store", place)
-    wait_for(in_a_training(place), process)
-    process.send_signal(number)
-    asked = time.monotonic()
-    output, errors = process.communicate(timeout=120)
-    print(f"left {time.monotonic() - asked:.1f} s after {number.name}")
-    assert process.returncode == 130 and "Traceback" not in output + errors
-    assert "Stopping: the running work saves its state" in output and "Interrupted: " in output
-    assert not list(place.glob("sessions/*"))
+def test_ctrl_c_and_sigterm_save_and_the_same_command_goes_on(file: Path, place: Path, undisturbed: bytes) -> None:
+    for number, moment in ((signal.SIGINT, in_a_training(place)), (signal.SIGTERM, in_an_evaluation(place))):
+        process = start("run", file, "--store", place)
+        wait_for(moment, process)
+        process.send_signal(number)
+        asked = time.monotonic()
+        output, errors = process.communicate(timeout=120)
+        print(f"left {time.monotonic() - asked:.1f} s after {number.name}")
+        assert process.returncode == 130 and "Traceback" not in output + errors
+        assert "Stopping: the running work saves its state" in output and "Interrupted: " in output
+        assert not list(place.glob("sessions/*"))
     done = run("run", file, "--store", place)
     assert done.returncode == 0, done.stdout + done.stderr
     assert results(place) == undisturbed
