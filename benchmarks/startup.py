@@ -18,7 +18,7 @@ REPEATS = 5
 
 
 def cpu_seconds(command: list[str]) -> float:
-    """The median CPU time, user and system, of a command and its children; the first run only warms the disk's cache."""
+    """The median CPU time, user and system, of a command; a first run only warms the disk's cache."""
     times = []
     for _ in range(REPEATS + 1):
         before = resource.getrusage(resource.RUSAGE_CHILDREN)

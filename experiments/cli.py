@@ -113,7 +113,7 @@ def report(
     page = _write_report(made, schedule.plan, place, console)
     if as_json:
         print(json.dumps({"report": str(page), "cells": _cells_json(made)}, indent=1))
-    console.print(f"Report: {page}", soft_wrap=True)
+    _say(console, f"Report: {page}")
 
 
 @app.command()
@@ -168,7 +168,7 @@ def _show_plan(schedule: Schedule, store: Store, console: Console, as_json: bool
     if schedule.of("waiting"):
         console.print(plan_table(schedule.plan, schedule))
     for line in plan_lines(schedule.plan, schedule, estimate):
-        console.print(line, soft_wrap=True)
+        _say(console, line)
 
 
 def _report(plan: Plan, store: Store, tracking_uri: str | None = None) -> Report:
@@ -221,30 +221,28 @@ def _write_report(report: Report, plan: Plan, store: Store, console: Console) ->
 
 def _show_end(summary: Summary, page: Path, store: Store, console: Console) -> None:
     for failure in summary.failures:
-        console.print(f"FAILED {failure.name}: {failure.message}", style="bold red", markup=False, soft_wrap=True)
+        _say(console, f"FAILED {failure.name}: {failure.message}", style="bold red")
         for line in failure.tail:
-            console.print(f"    {line}", markup=False, soft_wrap=True)
-        console.print(f"    the whole log: {failure.log}", markup=False, soft_wrap=True)
+            _say(console, f"    {line}")
+        _say(console, f"    the whole log: {failure.log}")
     if summary.blocked:
-        console.print(
-            f"Not run, as the training below them failed: {', '.join(summary.blocked)}", markup=False, soft_wrap=True
-        )
+        _say(console, f"Not run, as the training below them failed: {', '.join(summary.blocked)}")
     if summary.mirror_problem:
-        console.print(
-            f"MLflow is not up to date ({summary.mirror_problem}); nothing is lost: the next run catches up.",
-            markup=False,
-            soft_wrap=True,
-        )
+        problem = f"MLflow is not up to date ({summary.mirror_problem})"
+        _say(console, f"{problem}; nothing is lost: the next run catches up.")
     again = _command(*sys.argv[1:])
     if summary.interrupted:
-        done = f"{summary.done} of {summary.started} pieces are done"
-        console.print(f"Interrupted: {done}. To go on: {again}", soft_wrap=True, markup=False)
+        _say(console, f"Interrupted: {summary.done} of {summary.started} pieces are done. To go on: {again}")
     elif summary.failures:
-        failed = f"{len(summary.failures)} of {summary.started} pieces failed"
-        console.print(f"{failed}. To try them again: {again}", soft_wrap=True, markup=False)
+        _say(console, f"{len(summary.failures)} of {summary.started} pieces failed. To try them again: {again}")
     place = [] if store.root == DEFAULT_STORE.absolute() else ["--store", str(store.root)]
-    console.print(f"Report: {page}", soft_wrap=True, markup=False)
-    console.print(f"MLflow: {_command('ui', *place)}", soft_wrap=True, markup=False)
+    _say(console, f"Report: {page}")
+    _say(console, f"MLflow: {_command('ui', *place)}")
+
+
+def _say(console: Console, text: str, style: str | None = None) -> None:
+    """Print a line as it is: no markup in it, never broken."""
+    console.print(text, style=style, markup=False, soft_wrap=True)
 
 
 def _command(*arguments: str) -> str:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import os
+import secrets
 import threading
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,7 @@ QUIET = {
 os.environ.update({name: value for name, value in QUIET.items() if name not in os.environ})
 
 import mlflow  # noqa: E402
+from filelock import FileLock  # noqa: E402
 from mlflow.entities import Experiment, Metric, Param, Run, RunTag  # noqa: E402
 from mlflow.exceptions import MlflowException  # noqa: E402
 
@@ -52,27 +54,45 @@ class Mirror:
             logging.getLogger(name).setLevel(logging.ERROR)
         self.store, self.plan = store, plan
         self.client = mlflow.MlflowClient(tracking_uri=uri)
-        self.experiment = self._experiment(uri)
-        runs = _all_runs(self.client, self.experiment)
-        self.runs = {run.data.tags["edm.signature"]: run for run in runs if "edm.signature" in run.data.tags}
+        self.uri = uri
+        self.identity = secrets.token_hex(8)
+        self.experiment = ""
+        self.runs: dict[str, Run] = {}
         self.mirrored_steps: dict[str, int] = {}
         self.first_cells: dict[str, PlannedCell] = {}
         for planned in plan.cells:
             self.first_cells.setdefault(planned.training.signature, planned)
             self.first_cells.setdefault(planned.evaluation.signature, planned)
 
-    def _experiment(self, uri: str) -> str:
+    def _experiment(self) -> str:
         name = self.plan.sweep.name
         found: Experiment | None = self.client.get_experiment_by_name(name)
         if found is not None:
             if found.lifecycle_stage != "active":
                 self.client.restore_experiment(found.experiment_id)
             return found.experiment_id
-        place = (self.store.root / "mlartifacts" / name).as_uri() if uri.startswith("sqlite:") else None
+        place = (self.store.root / "mlartifacts" / name).as_uri() if self.uri.startswith("sqlite:") else None
         return self.client.create_experiment(name, artifact_location=place)
 
     def update(self, ended: bool = False) -> None:
-        """Send what is new; with `ended`, nothing runs any more and no run is left as running."""
+        """Send what is new; with `ended`, nothing runs any more and no run is left as running.
+
+        One mirror of a store writes at a time, and looks anew where another one has written since.
+        """
+        with FileLock(self.store.root / ".mirror.lock"):
+            last_writer = self.store.root / ".mirror.writer"
+            if not last_writer.exists() or last_writer.read_text() != self.identity:
+                self._look()
+                last_writer.write_text(self.identity)
+            self._send(ended)
+
+    def _look(self) -> None:
+        self.experiment = self._experiment()
+        runs = _all_runs(self.client, self.experiment)
+        self.runs = {run.data.tags["edm.signature"]: run for run in runs if "edm.signature" in run.data.tags}
+        self.mirrored_steps = {}
+
+    def _send(self, ended: bool) -> None:
         for training in self.plan.trainings.values():
             self._training(training, ended)
         for evaluation in self.plan.evaluations.values():

@@ -1,6 +1,7 @@
 """Shapes and types of edm's public functions are checked in every test run; small sweeps and stores for all tests."""
 
 import shutil
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ install_import_hook("edm", "beartype.beartype")
 from experiments.plan import Plan, plan_sweep  # noqa: E402
 from experiments.spec import load_sweep  # noqa: E402
 from experiments.store import Store  # noqa: E402
+from tests.commandline import run  # noqa: E402
 
 TINY = """\
 name: tiny_digits
@@ -65,3 +67,38 @@ def store(prepared: Path, tmp_path: Path) -> Store:
     root = tmp_path / "store"
     shutil.copytree(prepared, root)
     return Store(root)
+
+
+# long enough for a kill to land inside, with checkpoints and segments all along
+LONGER = (
+    TINY.replace("kimg: 0.64", "kimg: 8")
+    .replace("images: 120", "images: 2000")
+    .replace("steps: 3", "steps: 6")
+    .replace("sampling_batch: 40", "sampling_batch: 40, checkpoint_s: 0.3")
+)
+
+
+@dataclass(frozen=True)
+class Filled:
+    """A sweep file, the store that a run of it filled, and what the run printed."""
+
+    file: Path
+    store: Path
+    output: str
+
+    @property
+    def results(self) -> bytes:
+        """results.csv as it is now."""
+        return (self.store / "reports" / "tiny_digits" / "results.csv").read_bytes()
+
+
+@pytest.fixture(scope="session")
+def undisturbed(prepared: Path, tmp_path_factory: pytest.TempPathFactory) -> Filled:
+    """A real run, by the command line, on Ray and with MLflow, to which nothing happens."""
+    folder = tmp_path_factory.mktemp("undisturbed")
+    file, store = folder / "tiny_digits.yaml", folder / "store"
+    file.write_text(LONGER)
+    shutil.copytree(prepared, store)
+    done = run("run", file, "--store", store)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return Filled(file, store, done.stdout)

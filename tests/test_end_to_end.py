@@ -6,8 +6,6 @@ import signal
 import socket
 import time
 import urllib.request
-from dataclasses import dataclass
-from pathlib import Path
 
 import mlflow
 import pandas as pd
@@ -16,28 +14,14 @@ import pytest
 from experiments.store import Store
 from experiments.tracking import embedded_uri
 from tests.commandline import run, start
-from tests.conftest import TINY
+from tests.conftest import Filled
 
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]
 
 
-@dataclass(frozen=True)
-class Filled:
-    """A sweep file, the store that its run filled, and what the run printed."""
-
-    file: Path
-    store: Path
-    output: str
-
-
-@pytest.fixture(scope="module")
-def filled(tmp_path_factory: pytest.TempPathFactory) -> Filled:
-    folder = tmp_path_factory.mktemp("end_to_end")
-    file = folder / "tiny_digits.yaml"
-    file.write_text(TINY)
-    done = run("run", file, "--store", folder / "store")
-    assert done.returncode == 0, done.stdout + done.stderr
-    return Filled(file, folder / "store", done.stdout)
+@pytest.fixture
+def filled(undisturbed: Filled) -> Filled:
+    return undisturbed
 
 
 def test_a_run_prints_the_plan_what_it_did_and_the_whole_table(filled: Filled) -> None:
@@ -90,15 +74,6 @@ def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return probe.getsockname()[1]
-
-
-def test_growing_the_grid_runs_the_new_cells_only(filled: Filled) -> None:
-    more = filled.file.with_name("more.yaml")
-    more.write_text(TINY.replace("[euler, heun]", "[euler, heun, stochastic_heun]"))
-    done = run("run", more, "--store", filled.store, "--set", "evaluation.splits=[test]")
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert "(2 in the store) and 6 evaluations (4 in the store)" in done.stdout
-    assert "done train" not in done.stdout and len(re.findall("done evaluate", done.stdout)) == 2
 
 
 def test_mlflows_ui_is_served_on_loopback_and_ends_with_ctrl_c(filled: Filled) -> None:

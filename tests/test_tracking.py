@@ -73,6 +73,23 @@ def test_mirroring_again_changes_nothing(tiny_plan: Plan, filled: Store) -> None
         assert len(client.get_metric_history(runs[name].info.run_id, "loss")) == 20
 
 
+def test_two_runs_that_mirror_at_once_make_every_run_once(tiny_plan: Plan, filled: Store) -> None:
+    uri = embedded_uri(filled)
+    one, two = Mirror(filled, tiny_plan, uri), Mirror(filled, tiny_plan, uri)
+    hidden = filled.folder("evaluations", next(iter(tiny_plan.evaluations))) / "result.json"
+    hidden.rename(hidden.with_suffix(".later"))
+    one.update()
+    two.update()
+    hidden.with_suffix(".later").rename(hidden)
+    two.update()
+    one.update(ended=True)
+    client = mlflow.MlflowClient(tracking_uri=uri)
+    experiment = client.get_experiment_by_name(tiny_plan.sweep.name)
+    assert experiment is not None
+    signatures = [run.data.tags["edm.signature"] for run in client.search_runs([experiment.experiment_id])]
+    assert sorted(signatures) == sorted([*tiny_plan.trainings, *tiny_plan.evaluations])
+
+
 def test_a_training_is_followed_while_it_runs_and_through_an_interruption(
     tiny_plan: Plan, store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:

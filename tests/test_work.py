@@ -229,3 +229,16 @@ def test_logging_goes_to_the_piece_and_nowhere_else(
     perform(store, first_training(tiny_plan), Setting(session="x"))
     assert capsys.readouterr() == ("", "")
     assert not [h for h in logging.getLogger("edm_sweep").handlers if isinstance(h, logging.StreamHandler)]
+
+
+def test_growing_the_grid_runs_the_new_cells_only_and_shrinking_it_none(
+    tiny_file: Path, tiny_plan: Plan, store: Store
+) -> None:
+    run_all(tiny_plan, store)
+    text = tiny_file.read_text()
+    tiny_file.write_text(text.replace("[euler, heun]", "[euler, heun, stochastic_heun]"))
+    assert execute(open_schedule(plan_sweep(load_sweep(tiny_file)), store), store) == ["evaluation"] * 2
+    tiny_file.write_text(text.replace("[euler, heun]", "[stochastic_heun]"))
+    fewer = plan_sweep(load_sweep(tiny_file))
+    assert execute(open_schedule(fewer, store), store) == []
+    assert list(results_frame(fewer, metrics_in_store(fewer, store))["status"]) == ["done"] * 2
