@@ -90,12 +90,15 @@ def run(
     console = _console(as_json)
     _show_plan(schedule, place, console, as_json=False)
     summary = run_sweep(schedule, place, tracking_uri, console)
-    report = _report(schedule.plan, place)
-    page = _write_report(report, schedule.plan, place, console)
+    if summary.interrupted:  # who interrupts wants to leave: no tables now
+        _say(console, f"Interrupted: {summary.done} of {summary.started} pieces are done. To go on: {_same_command()}")
+        raise typer.Exit(INTERRUPTED)
+    made = _report(schedule.plan, place)
+    page = _write_report(made, schedule.plan, place, console)
     if as_json:
-        print(json.dumps(_summary_json(summary, report, page), indent=1))
+        print(json.dumps(_summary_json(summary, made, page), indent=1))
     _show_end(summary, page, place, console)
-    raise typer.Exit(INTERRUPTED if summary.interrupted else FAILED if summary.failures else DONE)
+    raise typer.Exit(FAILED if summary.failures else DONE)
 
 
 @app.command()
@@ -230,11 +233,9 @@ def _show_end(summary: Summary, page: Path, store: Store, console: Console) -> N
     if summary.mirror_problem:
         problem = f"MLflow is not up to date ({summary.mirror_problem})"
         _say(console, f"{problem}; nothing is lost: the next run catches up.")
-    again = _command(*sys.argv[1:])
-    if summary.interrupted:
-        _say(console, f"Interrupted: {summary.done} of {summary.started} pieces are done. To go on: {again}")
-    elif summary.failures:
-        _say(console, f"{len(summary.failures)} of {summary.started} pieces failed. To try them again: {again}")
+    if summary.failures:
+        failed = f"{len(summary.failures)} of {summary.started} pieces failed"
+        _say(console, f"{failed}. To try them again: {_same_command()}")
     place = [] if store.root == DEFAULT_STORE.absolute() else ["--store", str(store.root)]
     _say(console, f"Report: {page}")
     _say(console, f"MLflow: {_command('ui', *place)}")
@@ -243,6 +244,10 @@ def _show_end(summary: Summary, page: Path, store: Store, console: Console) -> N
 def _say(console: Console, text: str, style: str | None = None) -> None:
     """Print a line as it is: no markup in it, never broken."""
     console.print(text, style=style, markup=False, soft_wrap=True)
+
+
+def _same_command() -> str:
+    return _command(*sys.argv[1:])
 
 
 def _command(*arguments: str) -> str:
@@ -257,7 +262,6 @@ def _summary_json(summary: Summary, report: Report, page: Path) -> dict[str, Any
         "started": summary.started,
         "failed": [{"name": f.name, "message": f.message, "log": str(f.log)} for f in summary.failures],
         "blocked": summary.blocked,
-        "interrupted": summary.interrupted,
         "mlflow_problem": summary.mirror_problem,
         "report": str(page),
         "cells": _cells_json(report),

@@ -93,10 +93,14 @@ def _execute(schedule: Schedule, store: Store, console: Console) -> bool:
         secrets.token_hex(8), sampling_batch=resources.sampling_batch, checkpoint_s=resources.checkpoint_s
     )
     monitor = Monitor(console, schedule, store)
-    with _interruptible(schedule, store, setting.session, console) as interrupted, tuning.cluster() as total:
-        if not schedule.stopping:
-            with monitor.showing(), _ticking(monitor.tick):
-                tuning.execute(schedule, store, setting, resources, total, monitor.changed)
+    # our signal handlers go inside: Ray sets some of its own when it starts
+    with (
+        tuning.cluster() as total,
+        _interruptible(schedule, store, setting.session, console) as interrupted,
+        monitor.showing(),
+        _ticking(monitor.tick),
+    ):
+        tuning.execute(schedule, store, setting, resources, total, monitor.changed)
     return interrupted.is_set()
 
 

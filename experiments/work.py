@@ -42,6 +42,7 @@ from edm.noise import Stream, normals
 from edm.pictures import save_grid
 from edm.precondition import Denoiser
 from edm.train import TrainingSet, TrainState, averaged_model, train
+from experiments.checkpoints import Ledger, read_sealed, write_sealed
 from experiments.errors import UserError
 from experiments.plan import DataSource, Evaluation, FeatureSpace, Piece, Subset, Training
 from experiments.provenance import provenance
@@ -51,11 +52,8 @@ from experiments.store import (
     KIND_OF_PIECE,
     LOG,
     PROGRESS,
-    Journal,
     Store,
-    publish,
     replacing,
-    sha256_file,
     write_json,
     write_soon,
 )
@@ -64,7 +62,6 @@ MODEL = "model.safetensors"
 STATISTICS = "statistics.safetensors"
 SAMPLES = "samples.png"
 
-JOURNAL_LINES = 200  # of a whole training
 SEGMENT_IMAGES = 1000  # statistics are kept and merged by segments of this size, in order: so to the same bits
 PREVIEW_IMAGES = 100
 NOISE_IMAGES = 1000
@@ -77,10 +74,6 @@ log = logging.getLogger("edm_sweep")
 
 class Stopped(Exception):
     """The run was asked to stop; what there is has been saved."""
-
-
-class DivergedError(RuntimeError):
-    """A training whose loss is no longer a number."""
 
 
 @dataclass(frozen=True)
@@ -124,6 +117,8 @@ def _perform_locked(store: Store, piece: Piece, setting: Setting, folder: Path) 
     with _logged(folder / LOG):
         try:
             _raise_if_stopped(store, setting)
+            if setting.gpus > 0 and setting.device.type == "cpu":
+                log.warning("a GPU was assigned but torch sees none: computing on the CPU")
             if isinstance(piece, Training):
                 run_training(store, piece, setting)
             else:
@@ -188,26 +183,6 @@ class Pulse:
 def _raise_if_stopped(store: Store, setting: Setting) -> None:
     if store.stop_requested(setting.session):
         raise Stopped
-
-
-# files that carry their own checksum in their name ------------------------------------------------
-
-
-def write_sealed(folder: Path, stem: str, tensors: dict[str, Tensor]) -> None:
-    """Write tensors under a name that holds the file's checksum."""
-    folder.mkdir(exist_ok=True)
-    temporary = folder / f".{stem}.part"
-    save_tensors(tensors, temporary)
-    publish(temporary, folder / f"{stem}-{sha256_file(temporary)[:16]}.safetensors")
-
-
-def read_sealed(path: Path) -> dict[str, Tensor] | None:
-    """What `write_sealed` wrote; None where the file is damaged, which is then dropped."""
-    if sha256_file(path)[:16] != path.stem.rpartition("-")[2]:
-        log.warning("%s is damaged and will be redone", path)
-        path.unlink()
-        return None
-    return load_tensors(path)
 
 
 # prerequisites ------------------------------------------------------------------------------------
@@ -300,7 +275,7 @@ def run_training(store: Store, training: Training, setting: Setting) -> None:
     device = setting.device
     data = ensure_data(store, training.data)
     state = TrainState(training.network, training.config, data.sigma_data, training.seed, device)
-    ledger = _Ledger(folder, state)
+    ledger = Ledger(folder, state)
     examples = TrainingSet(*data.split("train")).to(device)
     log.info("training %s on %s, %d threads, from step %d", training.signature, device, setting.threads, state.step)
     seconds = _train_to_the_end(
@@ -327,73 +302,7 @@ def _total_kimg(state: TrainState) -> float:
     return state.config.num_steps * state.config.batch_size / 1000
 
 
-class _Ledger:
-    """What a training writes as it goes: the journal and the checkpoints, in step with each other."""
-
-    def __init__(self, folder: Path, state: TrainState) -> None:
-        self.state = state
-        self.checkpoints = folder / "checkpoints"
-        self.journal = Journal(folder / JOURNAL)
-        self.interval = math.ceil(state.config.num_steps / JOURNAL_LINES)
-        self.window = torch.zeros((), dtype=torch.float64, device=state.device)
-        self.seconds = 0.0  # spent in steps so far, in this process and earlier ones
-        self.last_loss = math.nan
-        self._restore()
-
-    def _restore(self) -> None:
-        for path in sorted(self.checkpoints.glob("*-*.safetensors"), reverse=True):
-            tensors = read_sealed(path)
-            if tensors is not None:
-                self.window.copy_(tensors.pop("window"))
-                self.seconds = float(tensors.pop("seconds"))
-                self.state.load(tensors)
-                break
-        self.journal.keep(lambda line: line["step"] <= self.state.step)
-        lines = self.journal.read()
-        self.last_loss = lines[-1]["loss"] if lines else math.nan
-
-    def checkpoint(self) -> None:
-        """Save all of the state; the one before it stays, in case this one is damaged on disk."""
-        extra = {"window": self.window, "seconds": torch.tensor(self.seconds, dtype=torch.float64)}
-        write_sealed(self.checkpoints, f"{self.state.step:010d}", {**self.state.tensors(), **extra})
-        for old in sorted(self.checkpoints.glob("*-*.safetensors"))[:-2]:
-            old.unlink()
-
-    def drop_checkpoints(self) -> None:
-        """Remove them all: the training is done."""
-        for path in self.checkpoints.glob("*"):
-            path.unlink()
-        if self.checkpoints.exists():
-            self.checkpoints.rmdir()
-
-    def note(self, loss: Tensor) -> None:
-        """Take in one step's loss and write a line where a window of steps is full."""
-        self.window += loss
-        step = self.state.step
-        if step % self.interval and step != self.state.config.num_steps:
-            return
-        count = (step - 1) % self.interval + 1
-        self.last_loss = float(self.window) / count
-        if not math.isfinite(self.last_loss):
-            raise DivergedError(
-                f"the loss is {self.last_loss} after step {step} ({self.state.kimg:g} kimg); "
-                f"lower training.lr (it is {self.state.config.lr:g}) and run again"
-            )
-        self.window.zero_()
-        rate = self.state.kimg * 1000 / self.seconds if self.seconds else 0.0
-        line = {
-            "step": step,
-            "kimg": self.state.kimg,
-            "loss": self.last_loss,
-            "images_per_s": rate,
-            "time": time.time(),
-        }
-        if self.state.device.type == "cuda":
-            line["memory_gib"] = torch.cuda.max_memory_allocated() / 2**30
-        self.journal.append(line)
-
-
-def _train_to_the_end(state: TrainState, data: TrainingSet, ledger: _Ledger, pulse: Pulse, setting: Setting) -> float:
+def _train_to_the_end(state: TrainState, data: TrainingSet, ledger: Ledger, pulse: Pulse, setting: Setting) -> float:
     """The loop around the loop: journal, progress, checkpoints, stopping. Returns the seconds it all took."""
     before = last_saved = time.monotonic()
     interval = setting.checkpoint_s

@@ -21,8 +21,6 @@ from edm.config import (
 REFUSED = [  # configuration, the field that is wrong, fields given, what the message says to do
     (ModelConfig, "cond_channels", {"cond_channels": 7}, "even number"),
     (ModelConfig, "cond_channels", {"cond_channels": 0}, "2 or more"),
-    (ModelConfig, "attention", {"attention": False, "heads": (4, 4)}, "drop one"),
-    (ModelConfig, "attention", {"attention": False, "bridge_heads": 4}, "drop one"),
     (ModelConfig, "channels", {"channels": 0}, "give a positive number"),
     (ModelConfig, "channels", {"channels": -64}, "-64 is not above 0"),
     (ModelConfig, "depths", {"depths": ()}, "at least one block"),
@@ -165,3 +163,8 @@ def test_canonical_sampling_of_the_stochastic_sampler_keeps_everything():
 )
 def test_nfe_counts_evaluations_per_image(sampler, steps, guidance, nfe):
     assert SamplingConfig(sampler, steps=steps, guidance=guidance).nfe == nfe
+
+
+def test_without_attention_heads_do_not_matter_so_that_attention_can_be_an_axis():
+    plain = ModelConfig("mini", attention=False).network(3, 32, 10)
+    assert ModelConfig("mini", attention=False, heads=(2, 2), bridge_heads=2).network(3, 32, 10) == plain
