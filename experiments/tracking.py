@@ -31,8 +31,8 @@ from mlflow.entities import Experiment, Metric, Param, Run, RunTag  # noqa: E402
 from mlflow.exceptions import MlflowException  # noqa: E402
 
 from experiments.errors import UserError  # noqa: E402
-from experiments.plan import TRAINING_SECTIONS, Evaluation, Plan, PlannedCell, Training  # noqa: E402
-from experiments.store import FAILURE, JOURNAL, Journal, Store, read_json  # noqa: E402
+from experiments.plan import TRAINING_SECTIONS, Evaluation, Piece, Plan, PlannedCell, Training  # noqa: E402
+from experiments.store import FAILURE, JOURNAL, KIND_OF_PIECE, Journal, Store, read_json  # noqa: E402
 
 PERIOD_S = 3.0
 BATCH = 900  # metrics a call; MLflow takes 1,000
@@ -106,12 +106,12 @@ class Mirror:
         failure = read_json(folder / FAILURE)
         if result is None and failure is None and not (folder / JOURNAL).exists():
             return
-        run = self._run(name, None, self._parameters(name, TRAINING_SECTIONS), training.kind)
+        run = self._run(training, None, self._parameters(name, TRAINING_SECTIONS), result)
         self._curves(run, training, Journal(folder / JOURNAL))
         if result is not None:
             numbers = {key: result[key] for key in ("seconds", "parameters", "kimg")}
             metrics = [Metric(key, value, _finished_ms(folder), 0) for key, value in numbers.items()]
-            self._finish(run, metrics, _provenance_tags(result), [folder / "config.yaml", folder / "log.txt"])
+            self._finish(run, folder, metrics, _provenance_tags(result), ("config.yaml", "log.txt"))
         elif failure is not None:
             self._end(run, FAILED, failure["message"])
         elif ended:
@@ -150,14 +150,14 @@ class Mirror:
         if self._status(name) == FINISHED and result is not None and self._has_all(name, result):
             return
         parent = self.runs.get(evaluation.training.signature)
-        run = self._run(name, parent, self._parameters(name), evaluation.kind)
+        run = self._run(evaluation, parent, self._parameters(name), result)
         if result is None:
             self._end(run, FAILED, failure["message"] if failure else "")
             return
         numbers = {**result["metrics"], "seconds": result["seconds"], "nfe": evaluation.sampling.nfe}
         metrics = [Metric(key, value, _finished_ms(folder), 0) for key, value in numbers.items()]
         tags = [RunTag("edm.label", result["label"]), RunTag("edm.training", evaluation.training.signature)]
-        self._finish(run, metrics, tags + _provenance_tags(result), [folder / "samples.png", folder / "log.txt"])
+        self._finish(run, folder, metrics, tags + _provenance_tags(result), ("samples.png", "log.txt"))
 
     def _has_all(self, name: str, result: dict[str, Any]) -> bool:
         return set(result["metrics"]) <= set(self.runs[name].data.metrics)
@@ -173,31 +173,38 @@ class Mirror:
         wanted = {k: v for k, v in parameters.items() if sections is None or k == "seed" or k.split(".")[0] in sections}
         return [Param(key, str(value)) for key, value in wanted.items()]
 
-    def _run(self, signature: str, parent: Run | None, parameters: list[Param], kind: str) -> Run:
+    def _run(self, piece: Piece, parent: Run | None, parameters: list[Param], result: dict[str, Any] | None) -> Run:
         """The run of a piece of work, made with all its parameters if it is not there."""
+        signature = piece.signature
         if signature in self.runs:
             return self.runs[signature]
         tags = {
             "edm.signature": signature,
-            "edm.kind": kind,
+            "edm.kind": piece.kind,
             "edm.sweep": self.plan.sweep.name,
             "edm.store": str(self.store.root),
             "mlflow.source.name": "edm-sweep",
         }
+        folder = self.store.folder(KIND_OF_PIECE[piece.kind], signature)
+        began_ms = _finished_ms(folder) - int(result["seconds"] * 1000) if result is not None else None
         if parent is not None:
             tags["mlflow.parentRunId"] = parent.info.run_id
-        run = self.client.create_run(self.experiment, run_name=self.plan.names[signature], tags=tags)
+        run = self.client.create_run(
+            self.experiment, start_time=began_ms, run_name=self.plan.names[signature], tags=tags
+        )
         self.runs[signature] = run
         self.client.log_batch(run.info.run_id, params=parameters)
         return run
 
-    def _finish(self, run: Run, metrics: list[Metric], tags: list[RunTag], artifacts: list[Path]) -> None:
-        for path in artifacts:
-            if path.exists():
-                self.client.log_artifact(run.info.run_id, str(path))
+    def _finish(
+        self, run: Run, folder: Path, metrics: list[Metric], tags: list[RunTag], artifacts: tuple[str, ...]
+    ) -> None:
+        for name in artifacts:
+            if (folder / name).exists():
+                self.client.log_artifact(run.info.run_id, str(folder / name))
         tags = [*tags, RunTag("edm.status", "done")]
         self.client.log_batch(run.info.run_id, metrics=metrics, tags=tags)
-        self._set_status(run, FINISHED)
+        self._set_status(run, FINISHED, _finished_ms(folder))
 
     def _end(self, run: Run, status: str, message: str) -> None:
         if run.info.status == status and run.data.tags.get("edm.status") == message:
@@ -205,11 +212,11 @@ class Mirror:
         self.client.set_tag(run.info.run_id, "edm.status", message)
         self._set_status(run, status)
 
-    def _set_status(self, run: Run, status: str) -> None:
+    def _set_status(self, run: Run, status: str, ended_ms: int | None = None) -> None:
         if status == RUNNING:
             self.client.update_run(run.info.run_id, status=RUNNING)
         else:
-            self.client.set_terminated(run.info.run_id, status)
+            self.client.set_terminated(run.info.run_id, status, ended_ms)
         self.runs[run.data.tags["edm.signature"]] = self.client.get_run(run.info.run_id)
 
 

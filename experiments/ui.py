@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import socket
 import subprocess
 import sys
+import time
 
 from experiments.errors import UserError
 from experiments.store import Store
@@ -24,16 +26,31 @@ def serve(store: Store, tracking_uri: str | None, host: str, port: int) -> int:
         )
     _require_free_port(host, port)
     uri = tracking_uri or f"sqlite:///{database}"
-    print(f"MLflow's UI: http://{host}:{port}  (Ctrl-C ends it)", flush=True)
     command = [sys.executable, "-m", "mlflow", "server", "--backend-store-uri", uri, "--default-artifact-root"]
     command += [str(store.root / "mlartifacts"), "--host", host, "--port", str(port), "--workers", "1"]
-    server = subprocess.Popen(command, env=os.environ | ENVIRONMENT)
+    log = store.root / "mlflow-server.log"
+    with log.open("w") as output:
+        server = subprocess.Popen(command, env=os.environ | ENVIRONMENT, stdout=output, stderr=subprocess.STDOUT)
+    print(f"MLflow's UI is starting, its log is {log}", flush=True)
     try:
-        return server.wait()
+        if _answers(server, host, port):
+            print(f"Open http://{host}:{port} in a browser. Ctrl-C ends it.", flush=True)
+        code = server.wait()
+        raise UserError(f"MLflow's server ended by itself with exit code {code}; the reason is in {log}")
     except KeyboardInterrupt:
+        return 0
+    finally:
         server.terminate()
         server.wait(timeout=10)
-        return 0
+
+
+def _answers(server: subprocess.Popen[bytes], host: str, port: int) -> bool:
+    """Wait until the server takes connections; False where it ended instead."""
+    while server.poll() is None:
+        with contextlib.suppress(OSError), socket.create_connection((host, port), timeout=1):
+            return True
+        time.sleep(0.2)
+    return False
 
 
 def _require_free_port(host: str, port: int) -> None:
