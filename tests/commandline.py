@@ -8,9 +8,12 @@ from pathlib import Path
 EDM_SWEEP = Path(sys.executable).parent / "edm-sweep"
 
 
+OWN = ("EDM_SWEEP_STORE", "MLFLOW_TRACKING_URI", "UV_RUN_RECURSION_DEPTH")
+
+
 def environment() -> dict[str, str]:
-    """This process's, less what would send a test's record elsewhere."""
-    return {k: v for k, v in os.environ.items() if k not in ("EDM_SWEEP_STORE", "MLFLOW_TRACKING_URI")}
+    """This process's, less what would send a test's record elsewhere or change what is printed."""
+    return {name: value for name, value in os.environ.items() if name not in OWN}
 
 
 def start(*arguments: object) -> subprocess.Popen[str]:
