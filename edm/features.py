@@ -166,7 +166,8 @@ def extract(
     classes: list[Tensor] = []
     for batch in images.split(EXTRACTOR_BATCH):
         padding = batch[-1:].expand(EXTRACTOR_BATCH - len(batch), -1, -1, -1)
-        with torch.backends.cudnn.flags(allow_tf32=False):  # scores must not hang on the GPU's short floats
+        # no TF32: scores must not hang on a short float format of the GPU
+        with torch.backends.cudnn.flags(enabled=True, deterministic=True, allow_tf32=False):
             found, scores = extractor(torch.cat([batch, padding]).to(device))
         features.append(found[: len(batch)].cpu())
         if scores is not None:
