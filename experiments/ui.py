@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -12,6 +13,7 @@ import time
 from experiments.errors import UserError
 from experiments.store import Store
 
+GRACE_S = 3.0
 ENVIRONMENT = {"MLFLOW_DISABLE_TELEMETRY": "true", "DO_NOT_TRACK": "true", "GIT_PYTHON_REFRESH": "quiet"}
 
 
@@ -30,7 +32,12 @@ def serve(store: Store, tracking_uri: str | None, host: str, port: int) -> int:
     command += [str(store.root / "mlartifacts"), "--host", host, "--port", str(port), "--workers", "1"]
     log = store.root / "mlflow-server.log"
     with log.open("w") as output:
-        server = subprocess.Popen(command, env=os.environ | ENVIRONMENT, stdout=output, stderr=subprocess.STDOUT)
+        # in a process group of its own: the server starts a dozen processes, which have to end with it
+        server = subprocess.Popen(
+            command, env=os.environ | ENVIRONMENT, stdout=output, stderr=subprocess.STDOUT, start_new_session=True
+        )
+    for number in (signal.SIGINT, signal.SIGTERM):  # set, as a shell's background job starts with Ctrl-C ignored
+        signal.signal(number, signal.default_int_handler)
     print(f"MLflow's UI is starting, its log is {log}", flush=True)
     try:
         if _answers(server, host, port):
@@ -40,8 +47,16 @@ def serve(store: Store, tracking_uri: str | None, host: str, port: int) -> int:
     except KeyboardInterrupt:
         return 0
     finally:
-        server.terminate()
-        server.wait(timeout=10)
+        _end_group(server)
+
+
+def _end_group(server: subprocess.Popen[bytes]) -> None:
+    """End the server and all that it started: asked first, then not."""
+    for number in (signal.SIGTERM, signal.SIGKILL):
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(server.pid, number)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            server.wait(timeout=GRACE_S)
 
 
 def _answers(server: subprocess.Popen[bytes], host: str, port: int) -> bool:

@@ -9,6 +9,7 @@ import urllib.request
 
 import mlflow
 import pandas as pd
+import psutil
 import pytest
 
 from experiments.store import Store
@@ -92,8 +93,10 @@ def test_mlflows_ui_is_served_on_loopback_and_ends_with_ctrl_c(filled: Filled) -
         assert client.get_experiment_by_name("tiny_digits") is not None
         taken = run("ui", "--store", filled.store, "--port", port)
         assert taken.returncode == 2 and f"--port {port}: cannot be served" in taken.stderr
+        family = psutil.Process(server.pid).children(recursive=True)
         server.send_signal(signal.SIGINT)
         assert server.wait(timeout=30) == 0
+        assert len(family) > 1 and not psutil.wait_procs(family, timeout=10)[1], "it left processes behind"
     finally:
         server.kill()
         server.communicate()
