@@ -97,7 +97,7 @@ def run(
     page = _write_report(made, schedule.plan, place, console)
     if as_json:
         print(json.dumps(_summary_json(summary, made, page), indent=1))
-    _show_end(summary, page, place, console)
+    _show_end(summary, page, place, tracking_uri, console)
     raise typer.Exit(FAILED if summary.failures else DONE)
 
 
@@ -124,7 +124,7 @@ def ui(
     store: StoreFolder = DEFAULT_STORE,
     tracking_uri: TrackingUri = None,
     host: Annotated[str, typer.Option(help="The address to serve on.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(help="The port to serve on.")] = 5000,
+    port: Annotated[int, typer.Option(help="The port to serve on.", min=1, max=65535)] = 5000,
 ) -> None:
     """Serve MLflow's own UI on the record."""
     from experiments.store import Store
@@ -205,7 +205,7 @@ def _facts(plan: Plan, store: Store, tracking_uri: str | None) -> dict[str, str]
 
 
 def _write_report(report: Report, plan: Plan, store: Store, console: Console) -> Path:
-    from reports.page import write_report
+    from reports.page import state_line, write_report
     from reports.tables import to_rich
 
     try:
@@ -214,6 +214,8 @@ def _write_report(report: Report, plan: Plan, store: Store, console: Console) ->
         raise UserError(
             f"{store.root}: the report cannot be written ({error}); choose another store with --store"
         ) from None
+    if "missing" in set(report.frame["status"]):
+        _say(console, f"{state_line(report.frame)} in {store.root}.")
     if "done" in set(report.frame["status"]):
         for table in report.tables:
             console.print()
@@ -222,7 +224,7 @@ def _write_report(report: Report, plan: Plan, store: Store, console: Console) ->
     return page
 
 
-def _show_end(summary: Summary, page: Path, store: Store, console: Console) -> None:
+def _show_end(summary: Summary, page: Path, store: Store, tracking_uri: str | None, console: Console) -> None:
     for failure in summary.failures:
         _say(console, f"FAILED {failure.name}: {failure.message}", style="bold red")
         for line in failure.tail:
@@ -238,7 +240,7 @@ def _show_end(summary: Summary, page: Path, store: Store, console: Console) -> N
         _say(console, f"{failed}. To try them again: {_same_command()}")
     place = [] if store.root == DEFAULT_STORE.absolute() else ["--store", str(store.root)]
     _say(console, f"Report: {page}")
-    _say(console, f"MLflow: {_command('ui', *place)}")
+    _say(console, f"MLflow: {tracking_uri or _command('ui', *place)}")
 
 
 def _say(console: Console, text: str, style: str | None = None) -> None:

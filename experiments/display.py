@@ -161,7 +161,7 @@ class Monitor:
         title = f"{VERBS[piece.kind]} {self.schedule.plan.names[name]}"
         clock = f"[{duration(time.monotonic() - self.began)}]"
         if state != "done":
-            return f"{clock} {state} {title}: {self.schedule.messages.get(name, 'will go on from its last checkpoint')}"
+            return f"{clock} {state} {title}: {self.schedule.messages.get(name, 'the next run goes on with it')}"
         result = self.store.result(KIND_OF_PIECE[piece.kind], name) or {}
         scores = {
             key: value

@@ -138,7 +138,10 @@ def _override(document: Document, text: str) -> None:
     key, equals, value = text.partition("=")
     section, _, name = key.strip().partition(".")
     if not equals or (section not in SECTIONS | SETTINGS) != (section == "seeds") or bool(name) == (section == "seeds"):
-        raise UserError(f"--set {text}: expected section.field=value, such as training.kimg=10")
+        raise UserError(
+            f"--set {text}: expected section.field=value, such as training.kimg=10, or seeds=[0, 1]; "
+            f"the sections are {', '.join(SECTIONS | SETTINGS)}"
+        )
     given = parse_document(f"--set {text}", value or "null").data
     if section == "seeds":
         document.data["seeds"] = given
@@ -460,6 +463,8 @@ def _show(value: Any) -> str:
 
 
 def _suggest(word: str, known: tuple[str, ...], show: int = 16) -> str:
+    if not known:
+        return "there are none: give axes under 'grid:'"
     close = difflib.get_close_matches(str(word), known, n=1, cutoff=0.5)
     choices = f"choose from {', '.join(known)}" if len(known) <= show else ""
     return "; ".join(filter(None, [f"did you mean {close[0]!r}?" if close else "", choices]))

@@ -100,8 +100,8 @@ def _comparison(frame: pd.DataFrame, layout: Layout) -> Comparison:
     places = list(itertools.product(column_keys, metrics))
     entries = [[_entry(frame, layout, row, column, metric) for column, metric in places] for row in row_keys]
     decorated = _decorated(entries, [metric for _, metric in places])
-    heads = tuple(" ".join([*map(show_value, column), METRICS[metric].title]) for column, metric in places)
-    names = short_axes(layout.rows)
+    names, column_names = short_axes(layout.rows), short_axes(layout.columns)
+    heads = tuple(" ".join([*map(_tell, column_names, column), METRICS[metric].title]) for column, metric in places)
     return Comparison(
         title=layout.title,
         label=describe_scores(frame),
@@ -178,6 +178,11 @@ def show_value(value: Any) -> str:
     return f"{value:g}" if isinstance(value, float) else str(value)
 
 
+def _tell(name: str, value: Any) -> str:
+    """An axis value that stands alone: text speaks for itself, anything else is told with its name."""
+    return value if isinstance(value, str) else f"{name}={show_value(value)}"
+
+
 def to_markdown(table: Comparison) -> str:
     """A Markdown table, the best of every column in bold."""
     return "\n".join(_markdown_lines(table)) + "\n"
@@ -201,7 +206,11 @@ def to_latex(table: Comparison) -> str:
     """A booktabs table to paste into a paper."""
 
     def line(cells: list[str]) -> str:
-        return "  " + " & ".join(cells).replace("%", r"\%").replace("_", r"\_").replace("±", r"$\pm$") + r" \\"
+        return (
+            "  "
+            + " & ".join(cells).replace("%", r"\%").replace("_", r"\_").replace("±", r"$\pm$").replace(NOTHING, "--")
+            + r" \\"
+        )
 
     body = [
         line([*names, *(rf"\textbf{{{e.text}}}" if e.best else e.text for e in entries)])

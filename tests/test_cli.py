@@ -50,6 +50,8 @@ def test_a_wrong_file_is_one_sentence_and_exit_code_2(command: str, tmp_path: Pa
         (("run", DIGITS, "--set", "training.kimg=x"), "--set training.kimg=x: training.kimg: 'x' is not a number"),
         (("run", DIGITS, "--store", "/proc/store"), "the store cannot be written"),
         (("ui", "--store", "/proc/store"), "nothing is recorded there yet; run a sweep first"),
+        (("ui", "--port", "99999"), "99999"),
+        (("run", DIGITS, "--set", "foo.bar=1"), "the sections are data, model, training, sampling, evaluation"),
         (("run",), "Missing argument"),
         (("rnu", DIGITS), "No such command 'rnu'"),
     ],
@@ -80,3 +82,4 @@ def test_a_report_of_nothing_says_that_all_is_missing(tmp_path: Path) -> None:
     assert done.returncode == 0
     made = json.loads(done.stdout)
     assert {cell["status"] for cell in made["cells"]} == {"missing"} and Path(made["report"]).exists()
+    assert f"24 cells, 24 of them missing in {tmp_path}." in done.stderr

@@ -71,7 +71,7 @@ def test_rows_columns_and_the_best_of_every_column() -> None:
 def test_an_axis_can_make_columns() -> None:
     layout = Layout("trial", rows=("model.preset",), columns=("model.attention",), metrics=("fid_test",))
     (table,) = comparisons(frame(), layout)
-    assert table.number_heads == ("no FID test", "yes FID test")
+    assert table.number_heads == ("attention=no FID test", "attention=yes FID test")
     assert texts(table) == [["10.00", "11.00"], ["20.00", "21.00"]]
 
 

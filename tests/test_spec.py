@@ -229,5 +229,10 @@ def test_wrong_overrides_name_the_option(tmp_path: Path, override: str, expected
     assert expected in error_of(tmp_path, BASE, override)
 
 
+def test_a_report_of_axes_where_there_is_no_grid_says_so(tmp_path: Path) -> None:
+    message = error_of(tmp_path, "model: {preset: nano}\nreport: {rows: [sampling.steps]}\n")
+    assert message.endswith("'sampling.steps' is not an axis of the grid; there are none: give axes under 'grid:'")
+
+
 def test_an_anchor_that_contains_itself_is_refused(tmp_path: Path) -> None:
     assert "contains itself" in error_of(tmp_path, "model: &a {preset: *a}\n")
