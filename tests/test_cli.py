@@ -50,7 +50,7 @@ def test_a_wrong_file_is_one_sentence_and_exit_code_2(command: str, tmp_path: Pa
         (("run", DIGITS, "--set", "training.kimg=x"), "--set training.kimg=x: training.kimg: 'x' is not a number"),
         (("run", DIGITS, "--store", "/proc/store"), "the store cannot be written"),
         (("ui", "--store", "/proc/store"), "nothing is recorded there yet; run a sweep first"),
-        (("ui", "--port", "99999"), "99999"),
+        (("ui", "--port", "99999"), "65535"),
         (("run", DIGITS, "--set", "foo.bar=1"), "the sections are data, model, training, sampling, evaluation"),
         (("run",), "Missing argument"),
         (("rnu", DIGITS), "No such command 'rnu'"),
