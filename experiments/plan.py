@@ -128,6 +128,10 @@ class Evaluation:
     flops: float
     kind: Kind = "evaluation"
 
+    def is_covered_by(self, result: dict[str, Any]) -> bool:
+        """Whether a finished evaluation's result has been scored against every split that is asked for."""
+        return set(self.config.splits) <= set(result["splits"])
+
 
 Piece = Training | Evaluation
 

@@ -51,7 +51,7 @@ def open_schedule(plan: Plan, store: Store) -> Schedule:
     present = {name for name in plan.trainings if store.result("trainings", name) is not None}
     for name, evaluation in plan.evaluations.items():
         result = store.result("evaluations", name)
-        if result is not None and set(evaluation.config.splits) <= set(result["splits"]):
+        if result is not None and evaluation.is_covered_by(result):
             present.add(name)
     return Schedule(plan, frozenset(present))
 

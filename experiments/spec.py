@@ -18,6 +18,7 @@ from pydantic import TypeAdapter, ValidationError
 from pydantic_core import ErrorDetails
 
 from edm.config import (
+    PRESETS,
     DataConfig,
     EvaluationConfig,
     FieldError,
@@ -471,8 +472,6 @@ def _suggest(word: str, known: tuple[str, ...], show: int = 16) -> str:
 
 
 def _presets_for(resolution: int) -> list[str]:
-    from edm.config import PRESETS
-
     return [name for name, preset in PRESETS.items() if resolution % 2 ** len(preset.depths) == 0]
 
 

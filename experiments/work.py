@@ -340,7 +340,7 @@ def _write_config(folder: Path, piece: Piece) -> None:
 def run_evaluation(store: Store, evaluation: Evaluation, setting: Setting) -> None:
     """Draw an evaluation's images and score them, or only score them where they were drawn before."""
     done = store.result("evaluations", evaluation.signature)
-    if done is not None and covers(done, evaluation.config.splits):
+    if done is not None and evaluation.is_covered_by(done):
         return
     _write_config(store.folder("evaluations", evaluation.signature), evaluation)
     extractor = ensure_extractor(store, evaluation.training.data, evaluation.features, setting.device)
@@ -383,11 +383,6 @@ def _score(
     if drawn["correct"] is not None:
         metrics["class_accuracy"] = drawn["correct"] / drawn["images"]
     return metrics | _scale(references, noise)
-
-
-def covers(result: dict[str, Any], splits: tuple[Split, ...]) -> bool:
-    """Whether a finished evaluation has been scored against all of `splits`."""
-    return set(splits) <= set(result["splits"])
 
 
 def _scale(references: Mapping[Split, Statistics], noise: Statistics) -> dict[str, float]:
