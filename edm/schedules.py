@@ -1,0 +1,85 @@
+"""Sampling schedules: decreasing noise levels that end in 0. In plain Python, so that a plan counts without torch.
+
+EDM writes every earlier sampler as a choice of noise levels on the same ODE (Karras et al. 2022, Table 1 and appendix
+C); these are those choices. Python's floats are float64, as EDM's: noise levels span 0.002 to 80.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Literal
+
+Schedule = Literal["karras", "exponential", "linear_log_snr", "ve", "vp", "iddpm"]
+
+# with x = y + sigma n the log of the signal-to-noise ratio is -2 ln(sigma): all three are a geometric series of sigmas
+SAME_AS: dict[Schedule, Schedule] = {"linear_log_snr": "exponential", "ve": "exponential"}
+
+VP_EPSILON = 1e-3  # smallest time of the variance-preserving SDE (Song et al. 2021)
+IDDPM_LEVELS, IDDPM_C1, IDDPM_C2 = 1000, 0.001, 0.008  # EDM, Table 1
+
+
+def noise_levels(schedule: Schedule, steps: int, sigma_min: float, sigma_max: float, rho: float = 7.0) -> list[float]:
+    """`steps` + 1 decreasing noise levels from about sigma_max through about sigma_min to 0.
+
+    `rho` bends the karras schedule alone. Raises ValueError where `steps` are more than the schedule has levels.
+    """
+    if steps == 1:
+        return [float(sigma_max), 0.0]
+    levels = LEVELS[SAME_AS.get(schedule, schedule)](steps, sigma_min, sigma_max, rho)
+    return [*levels, 0.0]
+
+
+def karras(steps: int, sigma_min: float, sigma_max: float, rho: float) -> list[float]:
+    """sigma**(1 / rho) falls in a straight line (EDM, eq. 5)."""
+    top, bottom = sigma_max ** (1 / rho), sigma_min ** (1 / rho)
+    return [(top + i / (steps - 1) * (bottom - top)) ** rho for i in range(steps)]
+
+
+def exponential(steps: int, sigma_min: float, sigma_max: float, _rho: float) -> list[float]:
+    """ln(sigma), and with it the log of the signal-to-noise ratio, falls in a straight line."""
+    return [sigma_max * (sigma_min / sigma_max) ** (i / (steps - 1)) for i in range(steps)]
+
+
+def vp(steps: int, sigma_min: float, sigma_max: float, _rho: float) -> list[float]:
+    """Time falls in a straight line from 1, where sigma is that of the variance-preserving SDE (EDM, Table 1, VP).
+
+    beta_d and beta_min are such that sigma(1) = sigma_max and sigma(VP_EPSILON) = sigma_min.
+    """
+    high, low, end = math.log(sigma_max**2 + 1), math.log(sigma_min**2 + 1), VP_EPSILON
+    beta_d = 2 * (low / end - high) / (end - 1)
+    beta_min = high - beta_d / 2
+
+    def sigma(t: float) -> float:
+        return math.sqrt(math.expm1(beta_d * t**2 / 2 + beta_min * t))
+
+    return [sigma(1 + i / (steps - 1) * (end - 1)) for i in range(steps)]
+
+
+def iddpm(steps: int, sigma_min: float, sigma_max: float, _rho: float) -> list[float]:
+    """Every so many of the 1,000 levels of improved DDPM's cosine schedule (EDM, Table 1, iDDPM)."""
+    known = [sigma for sigma in _iddpm_levels() if sigma_min <= sigma <= sigma_max]
+    if steps > len(known):
+        raise ValueError(
+            f"iddpm has {len(known)} levels from {sigma_max:g} to {sigma_min:g}; give at most as many steps"
+        )
+    return [known[round(i * (len(known) - 1) / (steps - 1))] for i in range(steps)]
+
+
+def _iddpm_levels() -> list[float]:
+    def alpha_bar(j: int) -> float:
+        return math.sin(math.pi / 2 * j / (IDDPM_LEVELS * (IDDPM_C2 + 1))) ** 2
+
+    levels = [0.0]
+    for j in range(IDDPM_LEVELS, 0, -1):  # from the least noise to the most
+        ratio = max(alpha_bar(j - 1) / alpha_bar(j), IDDPM_C1)
+        levels.append(math.sqrt((levels[-1] ** 2 + 1) / ratio - 1))
+    return levels[::-1]
+
+
+LEVELS: dict[Schedule, Callable[[int, float, float, float], list[float]]] = {
+    "karras": karras,
+    "exponential": exponential,
+    "vp": vp,
+    "iddpm": iddpm,
+}
