@@ -9,14 +9,17 @@ def forward_flops(config: NetworkConfig) -> int:
     """Floating-point operations of one forward pass on one image: two per multiply-add."""
     channels, cond = config.level_channels, config.cond_channels
     side = config.resolution
-    flops = 2 * _conv(config.image_channels, channels[0], 3, side) + 2 * 2 * cond**2
+    flops = 2 * _conv(config.image_channels, channels[0], 3, side) + 2 * (2 * cond + config.augment_labels) * cond
     inputs = channels[0]
     for level, (depth, heads) in enumerate(zip(config.depths, config.heads, strict=True)):
         at = side // 2**level
         width = channels[level]
         flops += _level(inputs, width, depth, heads, at, cond)  # down
-        flops += _conv(2 * width, width, 3, at)  # after the nearest-neighbour up-sampling
         flops += _level(2 * width, width, depth, heads, at, cond)  # up
+        if config.resample == "residual":
+            flops += _residual(2 * width, width, at, cond) + _residual(width, width, at // 2, cond)
+        else:
+            flops += _conv(2 * width, width, 3, at)  # after the nearest-neighbour up-sampling
         inputs = width
     bridge = side // 2 ** len(config.depths)
     return flops + _level(inputs, channels[-1], config.depths[-1], config.bridge_heads, bridge, cond)
@@ -47,13 +50,22 @@ def num_parameters(config: NetworkConfig) -> int:
     channels, cond = config.level_channels, config.cond_channels
     embedding = (config.num_classes + 1) * cond if config.num_classes else 0
     ends = _weights(config.image_channels, channels[0], 3) + _weights(channels[0], config.image_channels, 3)
-    total = embedding + 2 * _weights(cond, cond) + ends
+    total = embedding + config.augment_labels * cond + 2 * _weights(cond, cond) + ends
     inputs = channels[0]
     for width, depth, heads in zip(channels, config.depths, config.heads, strict=False):
-        total += _level_parameters(inputs, width, depth, heads, cond) + _weights(2 * width, width, 3)
+        total += _level_parameters(inputs, width, depth, heads, cond)
         total += _level_parameters(2 * width, width, depth, heads, cond)
+        total += _resampling_parameters(config, width)
         inputs = width
     return total + _level_parameters(inputs, channels[-1], config.depths[-1], config.bridge_heads, cond)
+
+
+def _resampling_parameters(config: NetworkConfig, width: int) -> int:
+    """Of the ways down from a level of `width` channels and up to it."""
+    if config.resample == "pool":
+        return _weights(2 * width, width, 3)
+    down = _level_parameters(width, width, 1, 0, config.cond_channels)
+    return down + _level_parameters(2 * width, width, 1, 0, config.cond_channels)
 
 
 def _weights(inputs: int, outputs: int, kernel: int = 1) -> int:

@@ -58,11 +58,15 @@ class Denoiser(nn.Module):
         return self.config.num_classes
 
     def forward(
-        self, x: Float[Tensor, "b c h w"], sigma: Float[Tensor, " b"], label: Int64[Tensor, " b"] | None = None
+        self,
+        x: Float[Tensor, "b c h w"],
+        sigma: Float[Tensor, " b"],
+        label: Int64[Tensor, " b"] | None = None,
+        augment_labels: Float[Tensor, "b a"] | None = None,
     ) -> Float[Tensor, "b c h w"]:
         s = Scalings.of(sigma.to(x.dtype), self.sigma_data)
         scaled = (_spread(s.c_in) * x).to(torch.float32, memory_format=torch.channels_last)
-        output = self.network(scaled, s.c_noise.to(torch.float32), label)
+        output = self.network(scaled, s.c_noise.to(torch.float32), label, augment_labels)
         return _spread(s.c_skip) * x + _spread(s.c_out) * output.to(x.dtype)
 
 

@@ -1,5 +1,7 @@
 """Costs counted from the configuration against torch's own count over the network itself."""
 
+import dataclasses
+
 import pytest
 import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
@@ -22,6 +24,9 @@ NETWORKS = {
     "overridden": ModelConfig(
         "nano", channels=12, depths=(3, 1, 2), heads=(3, 0, 2), bridge_heads=0, cond_channels=6
     ).network(2, 16, 5),
+    "residual resampling": ModelConfig("nano", resample="residual", norm="group").network(3, 8, 10),
+    "told of augmentation": dataclasses.replace(ModelConfig("nano").network(3, 8, 10), augment_labels=9),
+    "attention everywhere": ModelConfig("tiny", attention="levels", resample="residual").network(3, 32, 0),
     "one level": ModelConfig("nano", channels=8, depths=(2,), heads=(2,), bridge_heads=4).network(1, 6, 3),
 }
 
@@ -33,8 +38,9 @@ def test_forward_flops_are_those_that_torch_counts(name):
         network = UNet(config).eval().requires_grad_(False)
         x = torch.zeros(1, config.image_channels, config.resolution, config.resolution)
         c_noise, label = torch.zeros(1), torch.zeros(1, dtype=torch.int64)
+        augment_labels = torch.zeros(1, config.augment_labels)
     with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
-        network(x, c_noise, label)
+        network(x, c_noise, label, augment_labels)
     assert forward_flops(config) == counter.get_total_flops()
 
 

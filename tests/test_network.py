@@ -1,12 +1,14 @@
-"""The U-Net: the 2023 study's parameter counts, what its output depends on, its attention and its initialisation."""
+"""The U-Net: the 2023 study's parameter counts, EDM's options, what its output depends on, its attention and its initialisation."""
 
+import dataclasses
 import math
 
 import pytest
 import torch
+from torch import nn
 
 from edm.config import ModelConfig, NetworkConfig
-from edm.network import AttentionBlock, ConditionalBatchNorm, UNet, initialise
+from edm.network import AttentionBlock, ConditionalBatchNorm, ConditionalGroupNorm, ResidualBlock, UNet, initialise
 
 # the 2023 study's ten networks: image channels, resolution, classes, depths, heads, heads of the bridge, parameters
 REFERENCE = {
@@ -33,6 +35,9 @@ PRESET_OF = {
     "celeba_small": ("small", True),
     "celeba_big": ("big", True),
 }
+# the same by the words of an axis
+PRESET_OF |= {f"{name} in words": (preset, "none") for name, (preset, on) in PRESET_OF.items() if not on}
+PRESET_OF |= {"cifar10_cond in words": ("mini", "levels"), "celeba_tiny in words": ("tiny", "bridge")}
 SMALL = NetworkConfig(
     image_channels=3,
     resolution=8,
@@ -67,7 +72,7 @@ def test_parameter_count_is_the_reference_studys(name):
 @pytest.mark.parametrize("name", PRESET_OF)
 def test_preset_is_the_reference_studys_network(name):
     preset, attention = PRESET_OF[name]
-    channels, resolution, classes, depths, heads, bridge_heads, _ = REFERENCE[name]
+    channels, resolution, classes, depths, heads, bridge_heads, _ = REFERENCE[name.removesuffix(" in words")]
     network = ModelConfig(preset=preset, attention=attention).network(channels, resolution, classes)
     assert network == NetworkConfig(channels, resolution, classes, 64, depths, heads, bridge_heads, cond_channels=8)
 
@@ -123,7 +128,7 @@ def test_images_of_a_batch_do_not_meet_in_evaluation_mode():
 @pytest.mark.parametrize("heads", [1, 2, 4])
 def test_attention_is_softmax_of_scaled_products(heads):
     channels, cond_channels, side = 8, 4, 3
-    block = AttentionBlock(channels, heads, cond_channels)
+    block = AttentionBlock(channels, heads, dataclasses.replace(SMALL, cond_channels=cond_channels))
     initialise(block, torch.Generator().manual_seed(0))
     block = block.double().eval().requires_grad_(False)
     block.qkv.weight.mul_(4)  # sharper than the initial weights make it
@@ -185,3 +190,96 @@ def test_initialise_draws_from_torchs_default_distribution():
     assert weight.abs().max() <= bound
     assert float(weight.std()) == pytest.approx(bound / math.sqrt(3), rel=0.02)
     assert network.down[0][0].conv1.bias.abs().max() <= bound
+
+
+EDM = dataclasses.replace(SMALL, norm="group", resample="residual", init="edm")
+
+
+def edm_network(**changes):
+    config = dataclasses.replace(EDM, **changes)
+    network = UNet(config)
+    initialise(network, torch.Generator().manual_seed(0), config.init)
+    return network
+
+
+def test_group_norm_is_normalised_over_its_groups_then_scaled_about_one_and_shifted():
+    norm = ConditionalGroupNorm(8, 4)
+    x, cond = normal(3, 8, 5, 5), normal(3, 4, seed=1)
+    gamma, beta = norm.scale_shift(cond)[:, :, None, None].chunk(2, dim=1)
+    groups = x.reshape(3, 2, -1)  # EDM: at least 4 channels in a group
+    normal_groups = (groups - groups.mean(-1, keepdim=True)) / (
+        groups.var(-1, keepdim=True, correction=0) + 1e-5
+    ).sqrt()
+    torch.testing.assert_close(norm(x, cond), normal_groups.reshape_as(x) * (1 + gamma) + beta, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize(("channels", "groups"), [(8, 2), (24, 6), (11, 1), (64, 16), (256, 32), (10, 2), (2, 1)])
+def test_group_norm_has_at_least_four_channels_in_each_of_at_most_32_groups(channels, groups):
+    assert ConditionalGroupNorm(channels, 4).norm.num_groups == groups
+
+
+@pytest.mark.parametrize("norm", ["batch", "group"])
+def test_either_norm_has_the_same_parameters(norm):
+    network = UNet(dataclasses.replace(SMALL, norm=norm))
+    assert sum(p.numel() for p in network.parameters()) == sum(p.numel() for p in UNet(SMALL).parameters())
+
+
+def test_images_do_not_meet_in_training_with_group_norm_and_meet_with_batch_norm():
+    x, c_noise = normal(4, 3, 8, 8), torch.zeros(4)
+    for norm, meets in (("group", False), ("batch", True)):
+        network = small_network(dataclasses.replace(SMALL, norm=norm)).train()
+        together, alone = network(x, c_noise)[:2], network(x[:2], c_noise[:2])
+        assert torch.allclose(together, alone, atol=1e-4) != meets
+
+
+@pytest.mark.parametrize("scale", ["down", "up"])
+def test_residual_resampling_passes_its_input_on_resampled(scale):
+    block = ResidualBlock(4, 4, EDM, scale)
+    nn.init.zeros_(block.conv2.weight)
+    nn.init.zeros_(block.conv2.bias)
+    x = normal(2, 4, 6, 6)
+    if scale == "down":
+        expected = x.reshape(2, 4, 3, 2, 3, 2).mean(dim=(3, 5))
+    else:
+        expected = x.repeat_interleave(2, dim=2).repeat_interleave(2, dim=3)
+    torch.testing.assert_close(block(x, torch.zeros(2, 8)), expected)
+
+
+@pytest.mark.parametrize("norm", ["batch", "group"])
+@pytest.mark.parametrize("resample", ["pool", "residual"])
+def test_edms_initialisation_starts_at_zero_and_learns_from_there(norm, resample):
+    network = edm_network(norm=norm, resample=resample)
+    x = normal(4, 3, 8, 8)
+    assert torch.equal(network(x, torch.zeros(4)), torch.zeros_like(x))
+    optimizer = torch.optim.Adam(network.parameters(), lr=1e-2)
+    for _ in range(3):  # the gradient reaches the last layers first, then those before them
+        optimizer.zero_grad()
+        (network(x, torch.zeros(4)) - x).square().mean().backward()
+        optimizer.step()
+    assert all((p.grad != 0).any() for name, p in network.named_parameters() if "label" not in name)
+
+
+def test_edms_initialisation_makes_every_block_the_identity():
+    network = edm_network().eval()
+    x, cond = normal(2, 16, 4, 4), normal(2, 8, seed=3)
+    residual, attention = network.down[1][2], network.down[1][3]
+    assert torch.equal(residual(x, cond), x)
+    assert torch.equal(attention(x, cond), x)
+
+
+def test_dropout_drops_in_training_alone():
+    network = edm_network(init="torch", dropout=0.5)
+    x, c_noise = normal(2, 3, 8, 8), torch.zeros(2)
+    assert not torch.equal(network(x, c_noise), network(x, c_noise))
+    network.eval()
+    assert torch.equal(network(x, c_noise), network(x, c_noise))
+
+
+def test_augmentation_parameters_reach_the_output_and_none_are_zeros():
+    network = edm_network(init="torch", augment_labels=9).eval()
+    x, c_noise = normal(1, 3, 8, 8), torch.zeros(1)
+    plain = network(x, c_noise)
+    assert torch.equal(network(x, c_noise, None, torch.zeros(1, 9)), plain)
+    for i in range(9):
+        told = network(x, c_noise, None, torch.eye(9)[i : i + 1])
+        assert (told - plain).abs().max() > 1e-4
