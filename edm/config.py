@@ -35,6 +35,7 @@ Features = Literal["inception", "classifier"]
 PresetName = Literal["nano", "micro", "mini", "tiny", "small", "big"]
 
 SPLITS: tuple[Split, ...] = ("train", "val", "test")
+AUGMENT_LABELS = 9  # numbers that describe one augmentation (edm/augment.py)
 MAX_SEED = 2**32 - 1  # one word of the counter-based generator's key (edm/noise.py)
 
 
@@ -337,6 +338,10 @@ class TrainingConfig:
             power_ema_snapshots=self.power_ema_snapshots if self.power_ema else default.power_ema_snapshots,
         )
 
+    def prepared(self, network: NetworkConfig) -> NetworkConfig:
+        """The network that this training needs: one that is told of its images' augmentation has inputs for that."""
+        return replace(network, augment_labels=AUGMENT_LABELS) if self.augment > 0 else network
+
     @property
     def num_steps(self) -> int:
         """Gradient steps: as many whole batches as it takes to see `kimg`."""
@@ -374,6 +379,21 @@ class GuideConfig:
                 require_positive(self, name)
         if self.ema is not None:
             require_power_width(self.ema, "ema")
+
+    def __str__(self) -> str:
+        names = ("channels", "kimg", "ema")
+        told = [f"{name}={getattr(self, name):g}" for name in names if getattr(self, name) is not None]
+        return ",".join([*filter(None, [self.preset]), *told])
+
+    def model(self, main: ModelConfig) -> ModelConfig:
+        """The guide of `main`: another preset as it is, but for what all presets share."""
+        if self.preset is not None:
+            main = replace(main, preset=self.preset, channels=None, depths=None, heads=None, bridge_heads=None)
+        return main if self.channels is None else replace(main, channels=self.channels)
+
+    def training(self, main: TrainingConfig) -> TrainingConfig:
+        """How the guide of a network trained by `main` is trained."""
+        return replace(main, kimg=self.kimg or main.kimg, keep="last")
 
 
 @dataclass(frozen=True)
@@ -433,9 +453,9 @@ class SamplingConfig:
         require(self.resolution is None or self.resolution >= 1, "resolution", "give a number of pixels above 0")
         require_seed(self.seed, "seed")
         try:
-            self.sigmas  # noqa: B018 - iddpm has only so many levels
+            self.sigmas  # noqa: B018 - not every schedule has so many levels, or such
         except ValueError as error:
-            raise FieldError("steps", str(error)) from None
+            raise FieldError("schedule", str(error)) from None
 
     def canonical(self) -> SamplingConfig:
         """The same configuration with the fields that nothing reads at their defaults."""

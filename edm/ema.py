@@ -1,13 +1,17 @@
-"""The average of the weights that is sampled from (EDM, appendix F.2)."""
+"""The averages of the weights that are sampled from: exponential (EDM), and by a power function (EDM2)."""
 
 from __future__ import annotations
 
 import copy
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
-RAMP_UP = 0.05  # the half-life is never more than this share of the images seen
+RAMP_UP = 0.05  # the half-life is never more than this share of the images seen (EDM, appendix F.2)
 
 
 class Ema:
@@ -26,5 +30,84 @@ class Ema:
     @torch.no_grad()
     def update(self, module: nn.Module, batch_size: int, seen_kimg: float) -> None:
         """Move the average towards the parameters of `module`."""
-        weight = 1 - self.decay(batch_size, seen_kimg)
-        torch._foreach_lerp_(self._average, list(module.parameters()), weight)  # pyright: ignore[reportPrivateImportUsage]
+        _move(self._average, module, 1 - self.decay(batch_size, seen_kimg))
+
+
+class PowerEma:
+    """Averages of a module's parameters, one for each relative width (EDM2, section 3.1, eq. 4)."""
+
+    def __init__(self, module: nn.Module, widths: Sequence[float]) -> None:
+        self.widths = tuple(widths)
+        self.names = [name for name, _ in module.named_parameters()]
+        self.averages = [[p.detach().clone() for p in module.parameters()] for _ in widths]
+
+    @torch.no_grad()
+    def update(self, module: nn.Module, step: int) -> None:
+        """Move every average towards `module` as it is after the `step`-th step, counted from 1."""
+        for width, average in zip(self.widths, self.averages, strict=True):
+            keep = (1 - 1 / step) ** (power_of_width(width) + 1)
+            _move(average, module, 1 - keep)
+
+    def tensors(self) -> dict[str, Tensor]:
+        """All averages by width and parameter name, for a file."""
+        pairs = zip(self.widths, self.averages, strict=True)
+        return {f"{width}/{n}": p for width, average in pairs for n, p in zip(self.names, average, strict=True)}
+
+    @torch.no_grad()
+    def load(self, tensors: dict[str, Tensor]) -> None:
+        """Take on what `tensors` returned."""
+        for name, value in self.tensors().items():
+            value.copy_(tensors[name])
+
+
+def _move(average: list[Tensor], module: nn.Module, weight: float) -> None:
+    torch._foreach_lerp_(average, list(module.parameters()), weight)  # pyright: ignore[reportPrivateImportUsage]
+
+
+@lru_cache
+def power_of_width(width: float) -> float:
+    """gamma of the power function t**gamma whose relative width is `width`, above 0 and below 0.2887.
+
+    EDM2, eq. 123: width**2 = (gamma + 1) / ((gamma + 2)**2 (gamma + 3)).
+    """
+    inverse = width**-2
+    roots = np.roots([1, 7, 16 - inverse, 12 - inverse])
+    return float(roots.real.max())
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """One power-function average at one time: after how many steps, and of which width."""
+
+    step: int
+    width: float
+
+
+def posthoc_coefficients(snapshots: Sequence[Snapshot], target: Snapshot) -> list[float]:
+    """How much of every snapshot makes the average `target`, best in least squares (EDM2, section 3.2).
+
+    Both are averages over the weights' past with known profiles, so the fit needs the profiles' inner products alone.
+    """
+    gram = [[_inner_product(a, b) for b in snapshots] for a in snapshots]
+    wanted = [_inner_product(a, target) for a in snapshots]
+    # lstsq, as snapshots that are close together make the system all but singular
+    return np.linalg.lstsq(np.array(gram), np.array(wanted), rcond=1e-14)[0].tolist()
+
+
+def _inner_product(a: Snapshot, b: Snapshot) -> float:
+    """Integral of the product of two profiles p(t) = (gamma + 1) t**gamma / step**(gamma + 1) on [0, step]."""
+    early, late = sorted((a, b), key=lambda s: s.step)
+    ge, gl = power_of_width(early.width), power_of_width(late.width)
+    return (ge + 1) * (gl + 1) / (ge + gl + 1) * (early.step / late.step) ** gl / late.step
+
+
+def combined(parts: Iterable[tuple[float, dict[str, Tensor]]]) -> dict[str, Tensor]:
+    """The weighted sum of tensors by name, summed in float64."""
+    total: dict[str, Tensor] = {}
+    for weight, tensors in parts:
+        for name, value in tensors.items():
+            if name in total:
+                total[name].add_(value.double(), alpha=weight)
+            else:
+                total[name] = value.double() * weight
+    return {name: value.float() for name, value in total.items()}

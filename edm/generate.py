@@ -6,15 +6,15 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Int64, UInt8
+from jaxtyping import Float64, Int64, UInt8
 from torch import Tensor
 
 from edm.config import SamplingConfig
 from edm.data.prepare import to_uint8
 from edm.guidance import guided
-from edm.noise import Stream, karras_sigmas, normals
+from edm.noise import Stream, normals
 from edm.precondition import Denoiser
-from edm.samplers import sample
+from edm.samplers import OnStep, sample
 
 
 @dataclass(frozen=True)
@@ -30,28 +30,53 @@ def labels_of(index: Int64[Tensor, " b"], num_classes: int) -> Int64[Tensor, " b
     return index % num_classes if num_classes else torch.zeros_like(index)
 
 
-def generate(model: Denoiser, config: SamplingConfig, start: int, stop: int, batch_size: int) -> Iterator[Drawn]:
+def generate(
+    model: Denoiser, config: SamplingConfig, start: int, stop: int, batch_size: int, guide: Denoiser | None = None
+) -> Iterator[Drawn]:
     """Draw images start to stop - 1, a batch at a time, quantised to uint8 on the model's device.
 
     Image i depends on (config.seed, i) alone. Every batch is padded to `batch_size`, so that a tail meets the same
-    kernels as the rest and its images come out the same.
+    kernels as the rest and its images come out the same. guide: the weaker network of autoguidance.
     """
     device = next(model.parameters()).device
     for first in range(start, stop, batch_size):
         index = torch.arange(first, first + batch_size, device=device)
         labels = labels_of(index, model.config.num_classes)
-        images = to_uint8(draw(model, config, index, labels))
+        images = to_uint8(draw(model, config, index, labels, guide))
         kept = min(batch_size, stop - first)
         yield Drawn(images[:kept], labels[:kept])
 
 
 @torch.no_grad()
-def draw(model: Denoiser, config: SamplingConfig, index: Int64[Tensor, " b"], labels: Int64[Tensor, " b"]) -> Tensor:
-    """The images of `index` with the given labels, float64, about [-1, 1]."""
-    sigmas = karras_sigmas(config.steps, config.sigma_min, config.sigma_max, config.rho)
+def draw(
+    model: Denoiser,
+    config: SamplingConfig,
+    index: Int64[Tensor, " b"],
+    labels: Int64[Tensor, " b"],
+    guide: Denoiser | None = None,
+    on_step: OnStep | None = None,
+) -> Float64[Tensor, "b c h w"]:
+    """The images of `index` with the given labels, about [-1, 1].
+
+    on_step, where given, sees every step's (index, sigma, x, D(x; sigma)) on the device. Raises ValueError where
+    config.resolution is not one that the network can take.
+    """
+    shape = _shape(model, config)
 
     def noise(step: int) -> Tensor:
-        return normals(config.seed, Stream.SAMPLING, index, model.image_shape, step)
+        return normals(config.seed, Stream.SAMPLING, index, shape, step)
 
-    denoiser = guided(model, labels, config.guidance)
-    return sample(denoiser, noise(0), sigmas, config, lambda step: noise(step + 1))
+    denoiser = guided(model, labels, config, guide)
+    return sample(denoiser, noise(0), config, lambda step: noise(step + 1), on_step)
+
+
+def _shape(model: Denoiser, config: SamplingConfig) -> tuple[int, int, int]:
+    """Channels, height and width of the images to draw."""
+    channels, trained, _ = model.image_shape
+    resolution, whole = config.resolution or trained, 2 ** len(model.config.depths)
+    if resolution % whole:
+        raise ValueError(
+            f"sampling.resolution: {resolution} pixels cannot be halved {len(model.config.depths)} times; "
+            f"give a multiple of {whole}"
+        )
+    return channels, resolution, resolution

@@ -1,10 +1,11 @@
-"""The denoising loss (EDM, eq. 2 and Table 1)."""
+"""The denoising loss (EDM, eq. 2 and Table 1), and its weights over noise levels."""
 
 from __future__ import annotations
 
 from jaxtyping import Float, Int64
 from torch import Tensor
 
+from edm.config import Weighting
 from edm.precondition import Denoiser, Scalings
 
 
@@ -14,8 +15,24 @@ def denoising_loss(
     label: Int64[Tensor, " b"] | None,
     sigma: Float[Tensor, " b"],
     noise: Float[Tensor, "b c h w"],
+    augment_labels: Float[Tensor, "b a"] | None = None,
+    weighting: Weighting = "edm",
+    min_snr_gamma: float = 5.0,
 ) -> Float[Tensor, " b"]:
-    """Mean squared error per image of D(y + sigma n), weighted so that a network of zeros scores about 1."""
+    """Weighted mean squared error per image of D(y + sigma n); by EDM's weights a network of zeros scores about 1."""
     noisy = images + sigma[:, None, None, None] * noise
-    error = (denoiser(noisy, sigma, label) - images) ** 2
-    return Scalings.of(sigma, denoiser.sigma_data).weight * error.mean(dim=(1, 2, 3))
+    error = (denoiser(noisy, sigma, label, augment_labels) - images) ** 2
+    return loss_weight(sigma, denoiser.sigma_data, weighting, min_snr_gamma) * error.mean(dim=(1, 2, 3))
+
+
+def loss_weight(
+    sigma: Float[Tensor, " b"], sigma_data: float, weighting: Weighting, min_snr_gamma: float
+) -> Float[Tensor, " b"]:
+    """The weight of the error of D at noise levels.
+
+    EDM's is (SNR + 1) / sigma_data**2 with SNR = (sigma_data / sigma)**2; min-SNR's min(SNR, gamma) / sigma_data**2
+    (Hang et al. 2023, eq. 5, for networks that predict the image).
+    """
+    if weighting == "edm":
+        return Scalings.of(sigma, sigma_data).weight
+    return (sigma_data / sigma).square().clip(max=min_snr_gamma) / sigma_data**2

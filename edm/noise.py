@@ -1,4 +1,4 @@
-"""Noise levels, sampling schedules, and noise that depends on nothing but what it is for.
+"""Training noise levels, and noise that depends on nothing but what it is for.
 
 The generator is counter-based: Philox4x32-10 (Salmon et al. 2011, "Parallel random numbers: as easy as 1, 2, 3"). Every
 number is a pure function of (seed, stream, index, step, position), so it is the same for any batch size, shard, worker,
@@ -89,13 +89,6 @@ def generator(seed: int, stream: Stream) -> torch.Generator:
     """A CPU generator of torch's for initialising weights, where torch's own functions want one."""
     state = torch.Generator()
     return state.manual_seed(int(uniforms(seed, stream, torch.zeros(1, dtype=torch.int64))[0] * 2**32))
-
-
-def karras_sigmas(steps: int, sigma_min: float, sigma_max: float, rho: float) -> Float64[Tensor, " n"]:
-    """`steps` + 1 decreasing noise levels from sigma_max through sigma_min to 0 (EDM, eq. 5)."""
-    ramp = torch.linspace(0, 1, steps, dtype=torch.float64)
-    top, bottom = sigma_max ** (1 / rho), sigma_min ** (1 / rho)
-    return torch.cat([(top + ramp * (bottom - top)) ** rho, torch.zeros(1, dtype=torch.float64)])
 
 
 def training_sigmas(z: Float[Tensor, " b"], p_mean: float, p_std: float) -> Float[Tensor, " b"]:

@@ -1,85 +1,242 @@
-"""Samplers: plain functions over a denoiser `(x, sigma) -> denoised` and decreasing sigmas that end in 0.
+"""Samplers: small step rules over a denoiser `(x, sigma) -> denoised`, and the one loop that takes them.
 
-One loop (EDM, Algorithm 2) holds them all: churn, then a step down by Euler's or Heun's rule. Without churn it is
-Algorithm 1. State and sigmas are float64, as EDM's: sigmas span 0.002 to 80.
+All solve EDM's ODE dx/dsigma = (x - D(x; sigma)) / sigma, or an SDE with the same marginals, down noise levels that end
+in 0. Noise levels are Python's floats and the state is float64, as EDM's: sigmas span 0.002 to 80. Nothing here looks
+at a tensor's values, so that a GPU is never waited for.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from itertools import pairwise
+from typing import Protocol, runtime_checkable
 
-import torch
+import numpy as np
 from jaxtyping import Float, Float64
 from torch import Tensor
 
-from edm.config import SamplingConfig
-from edm.guidance import DenoiserFunction
+from edm.config import Sampler, SamplingConfig
 
-Images = Float[Tensor, "b c h w"]
-StepRule = Callable[[DenoiserFunction, Tensor, Tensor, Tensor], Tensor]
+Images = Float64[Tensor, "b c h w"]
 StepNoise = Callable[[int], Tensor]  # step -> standard normal noise for it
+OnStep = Callable[[int, float, Tensor, Tensor], None]  # step, sigma, x, D(x; sigma), before the step is taken
 
-MAX_GAMMA = math.sqrt(2) - 1
+MAX_GAMMA = math.sqrt(2) - 1  # EDM, Algorithm 2: noise never more than doubles in variance
+
+
+@runtime_checkable
+class DenoiserFunction(Protocol):
+    """The contract that samplers build on: (x, sigma) -> denoised, sigma one number for the whole batch."""
+
+    def __call__(self, x: Float[Tensor, "b c h w"], sigma: Float[Tensor, ""]) -> Float[Tensor, "b c h w"]: ...
+
+
+@runtime_checkable
+class StepwiseDenoiser(Protocol):
+    """A denoiser that may be another one at every step, chosen by the noise level at which the step begins."""
+
+    def for_step(self, sigma: float) -> DenoiserFunction: ...
+
+
+@dataclass(frozen=True)
+class Point:
+    """A state and what the denoiser makes of it."""
+
+    sigma: float
+    x: Images
+    denoised: Images
+
+    @property
+    def slope(self) -> Images:
+        """dx/dsigma (EDM, eq. 3)."""
+        return (self.x - self.denoised) / self.sigma
+
+
+@dataclass(frozen=True)
+class Step:
+    """All that a step rule may read: where the step begins, where it goes, and the points before, the latest first."""
+
+    denoiser: DenoiserFunction
+    here: Point
+    to: float
+    past: tuple[Point, ...]
+    noise: Callable[[], Tensor]
+
+
+StepRule = Callable[[Step], Tensor]
 
 
 @dataclass(frozen=True)
 class Churn:
-    """How much fresh noise Algorithm 2 adds at each step, and where `noise` comes from."""
+    """How much fresh noise Algorithm 2 adds before each step (EDM, Table 5)."""
 
     s_churn: float
     s_min: float
     s_max: float
     s_noise: float
-    noise: StepNoise
 
     def gamma(self, sigma: float, num_steps: int) -> float:
         """The relative rise of the noise level at `sigma`."""
         return min(self.s_churn / num_steps, MAX_GAMMA) if self.s_min <= sigma <= self.s_max else 0.0
 
+    def raised(self, x: Images, sigma: float, num_steps: int, noise: Callable[[], Tensor]) -> tuple[Images, float]:
+        """The state with noise added, and its new noise level."""
+        gamma = self.gamma(sigma, num_steps)
+        if gamma == 0:
+            return x, sigma
+        added = sigma * math.sqrt((1 + gamma) ** 2 - 1) * self.s_noise
+        return x + added * noise().to(x), sigma * (1 + gamma)
 
-def euler_step(denoiser: DenoiserFunction, x: Images, sigma: Float[Tensor, ""], to: Float[Tensor, ""]) -> Images:
-    """Euler's rule from `sigma` down to `to`: first order."""
-    slope = (x - denoiser(x, sigma)) / sigma
-    return x + (to - sigma) * slope
+
+@dataclass(frozen=True)
+class Method:
+    """A sampler: its step rule, and what it does besides.
+
+    history: how many earlier points its rules read. correct: mends the state at a step's beginning by the evaluation
+    made of it. churn: noise added before each step.
+    """
+
+    rule: StepRule
+    history: int = 0
+    correct: StepRule | None = None
+    churn: Churn | None = None
 
 
-def heun_step(denoiser: DenoiserFunction, x: Images, sigma: Float[Tensor, ""], to: Float[Tensor, ""]) -> Images:
-    """Heun's rule, the trapezoid: second order; plain Euler where `to` is 0, as the slope there is not defined."""
-    slope = (x - denoiser(x, sigma)) / sigma
-    euler = x + (to - sigma) * slope
-    if to == 0:
-        return euler
-    slope_there = (euler - denoiser(euler, to)) / to
-    return x + (to - sigma) * (slope + slope_there) / 2
+def evaluate(denoiser: DenoiserFunction, x: Images, sigma: float) -> Point:
+    """One evaluation of the denoiser."""
+    return Point(sigma, x, denoiser(x, x.new_full((), sigma)))
+
+
+def euler(step: Step) -> Images:
+    """First order: straight along the slope."""
+    return step.here.x + (step.to - step.here.sigma) * step.here.slope
+
+
+def heun(step: Step) -> Images:
+    """Second order, the trapezoid (EDM, Algorithm 1); Euler into 0, where there is no slope."""
+    if step.to == 0:
+        return euler(step)
+    there = evaluate(step.denoiser, euler(step), step.to)
+    return step.here.x + (step.to - step.here.sigma) * (step.here.slope + there.slope) / 2
+
+
+def dpm2(step: Step) -> Images:
+    """DPM-Solver-2 (Lu et al. 2022): second order by the slope midway in ln(sigma); Euler into 0."""
+    if step.to == 0:
+        return euler(step)
+    midway = math.sqrt(step.here.sigma * step.to)
+    there = evaluate(step.denoiser, euler(replace(step, to=midway)), midway)
+    return step.here.x + (step.to - step.here.sigma) * there.slope
+
+
+def multistep(step: Step, order: int, eta: float = 0.0) -> Images:
+    """DPM-Solver++ (Lu et al. 2022): D extrapolated through the last `order` points; D itself into 0.
+
+    Of lower order while there are fewer points. eta: share of the SDE's noise, 0 is the ODE. At order 3 the released
+    code halves the parabola's second derivative, which leaves it second order; here it counts in full.
+    """
+    if step.to == 0:
+        return step.here.denoised
+    x = exponential_step(step.here, step.to, (step.here, *step.past)[:order], eta)
+    if eta == 0:
+        return x
+    fresh = step.to * math.sqrt(-math.expm1(-2 * eta * math.log(step.here.sigma / step.to)))
+    return x + fresh * step.noise().to(x)
+
+
+def unic(step: Step) -> Images:
+    """UniC (Zhao et al. 2023): the last step taken again, now that D is known at its end as well."""
+    return exponential_step(step.past[0], step.here.sigma, (*step.past, step.here))
+
+
+def exponential_step(start: Point, to: float, points: Sequence[Point], eta: float = 0.0) -> Images:
+    """Carry `start` to noise level `to` exactly for the polynomial D in ln(sigma) that goes through `points`.
+
+    x(to) = (to / sigma) x + integral of e**(s - h) D over s from 0 to h = ln(sigma / to) (DPM-Solver++, eq. 8).
+    """
+    h = math.log(start.sigma / to)
+    nodes = [math.log(start.sigma / point.sigma) / h for point in points]
+    x = to / start.sigma * math.exp(-eta * h) * start.x
+    for weight, point in zip(quadrature_weights(nodes, (1 + eta) * h), points, strict=True):
+        x = x + weight * point.denoised
+    return x
+
+
+def quadrature_weights(nodes: Sequence[float], h: float) -> list[float]:
+    """Weights of a function's values at `nodes` in its integral against h e**(h (u - 1)) over u from 0 to 1.
+
+    Exact for polynomials with as many coefficients as there are nodes, but for two nodes, where DPM-Solver++(2M) and
+    UniPC's B(h) = e**h - 1 both take half of the integral of 1 as the integral of u.
+    """
+    moments = [math.factorial(k) * h * phi(k + 1, -h) for k in range(len(nodes))]
+    if len(nodes) == 2:
+        moments[1] = moments[0] / 2
+    return np.linalg.solve(np.vander(nodes, increasing=True).T, np.array(moments)).tolist()
+
+
+def phi(k: int, z: float) -> float:
+    """phi_k(z), the sum of z**j / (j + k)! over all j: the functions of exponential integrators."""
+    if abs(z) < 1:  # the recurrence divides its rounding errors by z, k times
+        return sum(z**j / math.factorial(j + k) for j in range(18))
+    return math.exp(z) if k == 0 else (phi(k - 1, z) - 1 / math.factorial(k - 1)) / z
+
+
+def method_of(config: SamplingConfig) -> Method:
+    """The sampler that `config` describes."""
+    churn = Churn(config.s_churn, config.s_min, config.s_max, config.s_noise)
+    methods: dict[Sampler, Method] = {
+        "euler": Method(euler),
+        "heun": Method(heun),
+        "dpm2": Method(dpm2),
+        "stochastic_euler": Method(euler, churn=churn),
+        "stochastic_heun": Method(heun, churn=churn),
+        "dpmpp_2m": Method(partial(multistep, order=2), history=1),
+        "dpmpp_3m": Method(partial(multistep, order=3), history=2),
+        "dpmpp_2m_sde": Method(partial(multistep, order=2, eta=config.eta), history=1),
+        "unipc": Method(partial(multistep, order=3), history=3, correct=unic),
+    }
+    return methods[config.sampler]
 
 
 def integrate(
-    denoiser: DenoiserFunction,
-    x: Float64[Tensor, "b c h w"],
-    sigmas: Float64[Tensor, " n"],
-    step_rule: StepRule,
-    churn: Churn | None = None,
-) -> Float64[Tensor, "b c h w"]:
-    """Carry `x`, noise of level sigmas[0], down all `sigmas` (EDM, Algorithm 2)."""
-    num_steps = len(sigmas) - 1
-    for i in range(num_steps):
-        sigma, to = sigmas[i], sigmas[i + 1]
-        gamma = churn.gamma(float(sigma), num_steps) if churn else 0.0
-        if churn and gamma > 0:
-            raised = sigma * (1 + gamma)
-            x = x + (raised**2 - sigma**2).sqrt() * churn.s_noise * churn.noise(i).to(x)
-            sigma = raised
-        x = step_rule(denoiser, x, sigma, to)
+    denoiser: DenoiserFunction | StepwiseDenoiser,
+    x: Images,
+    sigmas: Sequence[float],
+    method: Method,
+    noise: StepNoise,
+    on_step: OnStep | None = None,
+) -> Images:
+    """Carry `x`, noise of level sigmas[0], down all `sigmas`; `noise` is asked only where some is added."""
+    past: tuple[Point, ...] = ()
+    for i, (sigma, to) in enumerate(pairwise(sigmas)):
+        chosen = denoiser.for_step(sigma) if isinstance(denoiser, StepwiseDenoiser) else denoiser
+        step_noise = partial(noise, i)
+        if method.churn:
+            x, sigma = method.churn.raised(x, sigma, len(sigmas) - 1, step_noise)
+        here = evaluate(chosen, x, sigma)
+        if on_step:
+            on_step(i, here.sigma, here.x, here.denoised)
+        step = Step(chosen, here, to, past, step_noise)
+        if method.correct and past:
+            step = replace(step, here=replace(here, x=method.correct(step)))
+        x = method.rule(step)
+        past = (step.here, *past)[: method.history]
     return x
 
 
 def sample(
-    denoiser: DenoiserFunction, x: Images, sigmas: Float64[Tensor, " n"], config: SamplingConfig, noise: StepNoise
-) -> Float64[Tensor, "b c h w"]:
-    """Draw images with the sampler that `config` names, from standard normal `x`; `noise` serves the stochastic one."""
-    churn = Churn(config.s_churn, config.s_min, config.s_max, config.s_noise, noise)
-    step_rule = euler_step if config.sampler == "euler" else heun_step
-    start = x.to(torch.float64) * sigmas[0]
-    return integrate(denoiser, start, sigmas, step_rule, churn if config.sampler == "stochastic_heun" else None)
+    denoiser: DenoiserFunction | StepwiseDenoiser,
+    x: Float[Tensor, "b c h w"],
+    config: SamplingConfig,
+    noise: StepNoise,
+    on_step: OnStep | None = None,
+) -> Images:
+    """Draw images as `config` says, from standard normal `x`; `noise` serves the stochastic samplers.
+
+    on_step, where given, sees every step's (index, sigma, x, D(x; sigma)) on the device; nothing is kept otherwise.
+    """
+    sigmas = config.sigmas
+    return integrate(denoiser, x.double() * sigmas[0], sigmas, method_of(config), noise, on_step)

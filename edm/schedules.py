@@ -22,12 +22,13 @@ IDDPM_LEVELS, IDDPM_C1, IDDPM_C2 = 1000, 0.001, 0.008  # EDM, Table 1
 def noise_levels(schedule: Schedule, steps: int, sigma_min: float, sigma_max: float, rho: float = 7.0) -> list[float]:
     """`steps` + 1 decreasing noise levels from about sigma_max through about sigma_min to 0.
 
-    `rho` bends the karras schedule alone. Raises ValueError where `steps` are more than the schedule has levels.
+    `rho` bends the karras schedule alone. Raises ValueError where the schedule has no such levels.
     """
     if steps == 1:
         return [float(sigma_max), 0.0]
     levels = LEVELS[SAME_AS.get(schedule, schedule)](steps, sigma_min, sigma_max, rho)
-    return [*levels, 0.0]
+    # rounding must not carry an end out of a range, of churn or guidance, that is given by the same number
+    return [*(min(max(level, sigma_min), sigma_max) for level in levels), 0.0]
 
 
 def karras(steps: int, sigma_min: float, sigma_max: float, rho: float) -> list[float]:
@@ -44,11 +45,14 @@ def exponential(steps: int, sigma_min: float, sigma_max: float, _rho: float) -> 
 def vp(steps: int, sigma_min: float, sigma_max: float, _rho: float) -> list[float]:
     """Time falls in a straight line from 1, where sigma is that of the variance-preserving SDE (EDM, Table 1, VP).
 
-    beta_d and beta_min are such that sigma(1) = sigma_max and sigma(VP_EPSILON) = sigma_min.
+    beta_d and beta_min are such that sigma(1) = sigma_max and sigma(VP_EPSILON) = sigma_min. Raises ValueError where
+    sigma would not rise all the way between.
     """
     high, low, end = math.log(sigma_max**2 + 1), math.log(sigma_min**2 + 1), VP_EPSILON
     beta_d = 2 * (low / end - high) / (end - 1)
     beta_min = high - beta_d / 2
+    if beta_d + beta_min <= 0:
+        raise ValueError(f"vp does not fall steadily from {sigma_max:g} to {sigma_min:g}; give a lower sigma_min")
 
     def sigma(t: float) -> float:
         return math.sqrt(math.expm1(beta_d * t**2 / 2 + beta_min * t))
@@ -57,7 +61,11 @@ def vp(steps: int, sigma_min: float, sigma_max: float, _rho: float) -> list[floa
 
 
 def iddpm(steps: int, sigma_min: float, sigma_max: float, _rho: float) -> list[float]:
-    """Every so many of the 1,000 levels of improved DDPM's cosine schedule (EDM, Table 1, iDDPM)."""
+    """Every so many of the 1,000 levels of improved DDPM's cosine schedule (EDM, Table 1, iDDPM).
+
+    Those between sigma_max and sigma_min, by default from 71.3 on; EDM begins at 80.2. Raises ValueError where there
+    are fewer than `steps`.
+    """
     known = [sigma for sigma in _iddpm_levels() if sigma_min <= sigma <= sigma_max]
     if steps > len(known):
         raise ValueError(

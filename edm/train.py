@@ -3,50 +3,102 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from contextlib import contextmanager
+from dataclasses import dataclass, fields
 
 import torch
 from jaxtyping import Float, Int64, UInt8
 from torch import Tensor, nn
 
-from edm.config import NetworkConfig, TrainingConfig
-from edm.data.prepare import to_unit
-from edm.ema import Ema
+from edm.augment import augment, flip
+from edm.config import NetworkConfig, Precision, TrainingConfig
+from edm.data.prepare import Dataset, to_unit
+from edm.ema import Ema, PowerEma
 from edm.loss import denoising_loss
 from edm.network import initialise, on_device
 from edm.noise import Stream, generator, normals, permutation, training_sigmas, uniforms
 from edm.precondition import Denoiser
 
 STATISTICS_BATCHES = 64  # over which batch-norm statistics of averaged weights are computed anew
+RESIDENT_SHARE = 0.4  # of a GPU's free memory: a larger train split stays in the host's
+COMPILE_STEPS = 5000  # fewer steps than this are not worth the minutes that torch.compile takes
+CPU = torch.device("cpu")
+DTYPES: dict[Precision, torch.dtype] = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 @dataclass(frozen=True)
 class TrainingSet:
-    """The train split as the loop wants it: uint8 images and labels on the training device."""
+    """The train split as the loop wants it: uint8 images and labels, and what of them to use (all by default)."""
 
     images: UInt8[Tensor, "n c h w"]
     labels: Int64[Tensor, " n"]
+    rows: Int64[Tensor, " m"] | None = None
+    device: torch.device = CPU
 
-    def to(self, device: torch.device) -> TrainingSet:
-        """The same on `device`."""
-        return TrainingSet(self.images.to(device), self.labels.to(device))
+    @classmethod
+    def of(cls, data: Dataset, device: torch.device) -> TrainingSet:
+        """The train split for training on `device`: resident there where it fits, else read from the prepared file."""
+        rows = torch.as_tensor(data.splits["train"])
+        size = len(rows) * data.images[0].numel()
+        if device.type == "cuda" and size < RESIDENT_SHARE * torch.cuda.mem_get_info(device)[0]:
+            return cls(data.images[rows].to(device), data.labels[rows].to(device), None, device)
+        return cls(data.images, data.labels, rows, device)
+
+    def __len__(self) -> int:
+        return len(self.images if self.rows is None else self.rows)
+
+    def at(self, positions: Int64[Tensor, " b"]) -> tuple[UInt8[Tensor, "b c h w"], Int64[Tensor, " b"]]:
+        """Images and labels at some positions of the split, on `device`."""
+        rows = (positions if self.rows is None else self.rows[positions]).to(self.images.device)
+        return self.images[rows].to(self.device), self.labels[rows].to(self.device)
+
+
+@dataclass(frozen=True)
+class Computing:
+    """How a device computes a training: chosen for it, recorded with the result, never part of what is asked for."""
+
+    precision: Precision
+    compiled: bool
+    fused: bool = True
+
+    @classmethod
+    def choose(cls, config: TrainingConfig, device: torch.device, compiled: bool | None = None) -> Computing:
+        """As the configuration says; what it leaves open as suits the device."""
+        gpu = device.type == "cuda"
+        precision = config.precision
+        if precision == "auto":
+            precision = "fp32" if not gpu else "bf16" if torch.cuda.is_bf16_supported() else "fp16"
+        if compiled is None:  # on a CPU it took minutes and gained nothing
+            compiled = gpu and config.num_steps >= COMPILE_STEPS
+        return cls(precision, compiled)
 
 
 class TrainState:
-    """Everything that a training carries from one step to the next: weights, their average, the optimizer, the step."""
+    """Everything that a training carries from one step to the next: weights, averages, the optimizer, the step."""
 
     def __init__(
-        self, network: NetworkConfig, config: TrainingConfig, sigma_data: float, seed: int, device: torch.device
+        self,
+        network: NetworkConfig,
+        config: TrainingConfig,
+        sigma_data: float,
+        seed: int,
+        device: torch.device,
+        computing: Computing | None = None,
     ) -> None:
         self.config = config
         self.seed = seed
         self.device = device
+        self.computing = computing or Computing.choose(config, device)
         self.step = 0
         self.denoiser = Denoiser(network, sigma_data)
-        initialise(self.denoiser, generator(seed, Stream.WEIGHTS))
+        initialise(self.denoiser, generator(seed, Stream.WEIGHTS), network.init)
         self.denoiser = on_device(self.denoiser, device).train()
         self.ema = Ema(self.denoiser, config.ema_halflife_kimg)
-        self.optimizer = torch.optim.Adam(self.denoiser.parameters(), lr=config.lr, fused=True)
+        self.power = PowerEma(self.denoiser, config.power_ema)
+        self.optimizer = _optimizer(self.denoiser, config, self.computing.fused)
+        self.scaler = torch.amp.GradScaler(device.type, enabled=self.computing.precision == "fp16")
+        if self.computing.compiled:
+            self.denoiser.network.compile()
 
     @property
     def kimg(self) -> float:
@@ -58,23 +110,38 @@ class TrainState:
         tensors = {"step": torch.tensor(self.step)}
         tensors |= {f"model.{name}": value for name, value in self.denoiser.state_dict().items()}
         tensors |= {f"ema.{name}": value for name, value in self.ema.module.state_dict().items()}
+        tensors |= {f"power.{name}": value for name, value in self.power.tensors().items()}
         for index, moments in self.optimizer.state_dict()["state"].items():
             tensors |= {f"optimizer.{index}.{name}": value for name, value in moments.items()}
-        return tensors
+        scaling = self.scaler.state_dict()  # empty unless it scales
+        return tensors | {f"scaler.{name}": torch.tensor(value) for name, value in scaling.items()}
 
     def load(self, tensors: dict[str, Tensor]) -> None:
         """Take on the state that `tensors` returned."""
         self.step = int(tensors["step"])
         self.denoiser.load_state_dict(_under("model.", tensors))
         self.ema.module.load_state_dict(_under("ema.", tensors))
+        self.power.load(_under("power.", tensors))
+        self._load_moments(_under("optimizer.", tensors))
+        scaling = _under("scaler.", tensors)
+        if scaling:
+            self.scaler.load_state_dict({name: value.item() for name, value in scaling.items()})
+
+    def _load_moments(self, tensors: dict[str, Tensor]) -> None:
         parameters = list(self.denoiser.parameters())
         moments: dict[int, dict[str, Tensor]] = {}
-        for name, value in _under("optimizer.", tensors).items():
+        for name, value in tensors.items():
             index, key = name.split(".")
             if key != "step":  # the fused optimizer walks raw memory: moments must lie as their parameter does
                 value = torch.empty_like(parameters[int(index)]).copy_(value)
             moments.setdefault(int(index), {})[key] = value
         self.optimizer.load_state_dict({"state": moments, "param_groups": self.optimizer.state_dict()["param_groups"]})
+
+
+def _optimizer(module: nn.Module, config: TrainingConfig, fused: bool) -> torch.optim.Optimizer:
+    if config.optimizer == "adamw":
+        return torch.optim.AdamW(module.parameters(), lr=config.lr, weight_decay=config.weight_decay, fused=fused)
+    return torch.optim.Adam(module.parameters(), lr=config.lr, fused=fused)
 
 
 def _under(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -83,12 +150,18 @@ def _under(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
 
 @dataclass(frozen=True)
 class Batch:
-    """What one step sees."""
+    """What one step sees; augment_labels are zeros where nothing is augmented."""
 
     images: Float[Tensor, "b c h w"]
     labels: Int64[Tensor, " b"]
     sigma: Float[Tensor, " b"]
     noise: Float[Tensor, "b c h w"]
+    augment_labels: Float[Tensor, "b a"]
+
+    def parts(self, size: int | None) -> list[Batch]:
+        """Micro-batches of `size`, each of images evenly spaced, so that stratified noise levels reach all alike."""
+        num = 1 if size is None else len(self.images) // size
+        return [Batch(**{f.name: getattr(self, f.name)[i::num] for f in fields(self)}) for i in range(num)]
 
 
 class Batches:
@@ -102,20 +175,34 @@ class Batches:
         config, seed = self.config, self.seed
         # positions in the endless stream of training images; noise hangs on the position, not on the batch
         index = torch.arange(step * config.batch_size, (step + 1) * config.batch_size)
-        chosen = self._images_at(index).to(self.data.images.device)
-        index = index.to(self.data.images.device)
-        images = to_unit(self.data.images[chosen])
+        pixels, labels = self.data.at(self._images_at(index))
+        index = index.to(self.data.device)
+        images, augment_labels = self._augmented(to_unit(pixels), index)
         dropped = uniforms(seed, Stream.LABEL_DROPOUT, index) < config.label_dropout
-        z = normals(seed, Stream.TRAINING_SIGMA, index)
         return Batch(
             images=images,
-            labels=self.data.labels[chosen].masked_fill(dropped, self.null_label),
-            sigma=training_sigmas(z, config.p_mean, config.p_std),
+            labels=labels.masked_fill(dropped, self.null_label),
+            sigma=training_sigmas(self._sigma_normals(index), config.p_mean, config.p_std),
             noise=normals(seed, Stream.TRAINING_NOISE, index, tuple(images.shape[1:])),
+            augment_labels=augment_labels,
         )
 
+    def _augmented(self, images: Float[Tensor, "b c h w"], index: Int64[Tensor, " b"]) -> tuple[Tensor, Tensor]:
+        if self.config.flip:
+            images = flip(images, self.seed, index)
+        if self.config.augment > 0:
+            return augment(images, self.seed, index, self.config.augment)
+        return images, images.new_zeros(len(images), 0)
+
+    def _sigma_normals(self, index: Int64[Tensor, " b"]) -> Float[Tensor, " b"]:
+        """Standard normal numbers; stratified, one from each of equally likely intervals."""
+        if not self.config.stratified:
+            return normals(self.seed, Stream.TRAINING_SIGMA, index)
+        place = torch.arange(len(index), device=index.device)
+        return torch.special.ndtri((place + uniforms(self.seed, Stream.TRAINING_SIGMA, index)) / len(index)).float()
+
     def _images_at(self, index: Int64[Tensor, " b"]) -> Int64[Tensor, " b"]:
-        num = len(self.data.images)
+        num = len(self.data)
         epochs = range(int(index[0]) // num, int(index[-1]) // num + 1)
         orders = torch.cat([self._order(epoch) for epoch in epochs])
         return orders[index - epochs.start * num]
@@ -123,7 +210,7 @@ class Batches:
     def _order(self, epoch: int) -> Int64[Tensor, " n"]:
         if epoch not in self._orders:
             self._orders = {e: order for e, order in self._orders.items() if e == epoch - 1}  # a batch may straddle two
-            self._orders[epoch] = permutation(self.seed, epoch, len(self.data.images))
+            self._orders[epoch] = permutation(self.seed, epoch, len(self.data))
         return self._orders[epoch]
 
 
@@ -135,35 +222,97 @@ def train(state: TrainState, data: TrainingSet) -> Iterator[Float[Tensor, ""]]:
     batches = Batches(data, state.config, state.seed, state.denoiser.null_label)
     batch_size = state.config.batch_size
     while state.step < state.config.num_steps:
-        batch = batches[state.step]
-        loss = denoising_loss(state.denoiser, batch.images, batch.labels, batch.sigma, batch.noise).mean()
-        state.optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        state.optimizer.step()
+        loss = _gradient(state, batches[state.step])
+        _descend(state)
         state.ema.update(state.denoiser, batch_size, state.kimg)
         state.step += 1
-        yield loss.detach()
+        state.power.update(state.denoiser, state.step)
+        yield loss
+
+
+def _gradient(state: TrainState, batch: Batch) -> Float[Tensor, ""]:
+    """Add up the gradient of a batch's mean loss, a micro-batch at a time; returns that loss."""
+    config, precision = state.config, state.computing.precision
+    state.optimizer.zero_grad(set_to_none=True)
+    total = torch.zeros((), device=state.device)
+    parts = batch.parts(config.micro_batch)
+    for number, part in enumerate(parts):
+        with (
+            _dropout_from(state, number),
+            torch.autocast(state.device.type, DTYPES[precision], enabled=precision != "fp32"),
+        ):
+            losses = denoising_loss(
+                state.denoiser,
+                part.images,
+                part.labels,
+                part.sigma,
+                part.noise,
+                part.augment_labels if part.augment_labels.shape[1] else None,
+                config.weighting,
+                config.min_snr_gamma,
+            )
+        loss = losses.mean() / len(parts)
+        state.scaler.scale(loss).backward()
+        total += loss.detach()
+    return total
+
+
+@contextmanager
+def _dropout_from(state: TrainState, number: int) -> Iterator[None]:
+    """Draw dropout's masks from (seed, step, micro-batch), and put torch's own generator back as it was."""
+    if not state.denoiser.config.dropout:
+        yield
+        return
+    step = torch.tensor([state.step])
+    with torch.random.fork_rng([state.device] if state.device.type == "cuda" else []):
+        torch.manual_seed(int(uniforms(state.seed, Stream.DROPOUT, step, number)[0] * 2**32))
+        yield
+
+
+def _descend(state: TrainState) -> None:
+    """One step of the optimizer: learning rate warmed up, gradient clipped."""
+    config = state.config
+    share = min(1.0, state.kimg / config.warmup_kimg) if config.warmup_kimg else 1.0
+    for group in state.optimizer.param_groups:
+        group["lr"] = config.lr * share
+    if config.clip_norm is not None:
+        state.scaler.unscale_(state.optimizer)
+        torch.nn.utils.clip_grad_norm_(state.denoiser.parameters(), config.clip_norm)
+    state.scaler.step(state.optimizer)
+    state.scaler.update()
+
+
+def averaged_model(state: TrainState, data: TrainingSet, num_batches: int = STATISTICS_BATCHES) -> Denoiser:
+    """The model to sample from: averaged weights, with batch-norm statistics of their own."""
+    model = state.ema.module
+    assert isinstance(model, Denoiser)
+    return with_statistics(model, data, state.config, state.seed, state.step, num_batches)
 
 
 @torch.no_grad()
-def averaged_model(state: TrainState, data: TrainingSet) -> Denoiser:
-    """The model to sample from: averaged weights, with batch-norm statistics of their own.
+def with_statistics(
+    model: Denoiser,
+    data: TrainingSet,
+    config: TrainingConfig,
+    seed: int,
+    step: int,
+    num_batches: int = STATISTICS_BATCHES,
+) -> Denoiser:
+    """`model` in evaluation mode, its batch-norm statistics computed anew.
 
-    The running statistics belong to the raw weights; these are computed over the batches that training would see next.
+    Running statistics belong to the raw weights; these are over the batches that training would see after `step`.
     """
-    model = state.ema.module
-    assert isinstance(model, Denoiser)
     norms = [module for module in model.modules() if isinstance(module, nn.BatchNorm2d)]
     momenta = [norm.momentum for norm in norms]
     for norm in norms:
         norm.reset_running_stats()
         norm.momentum = None  # a plain mean over batches
         norm.train()
-    batches = Batches(data, state.config, state.seed, model.null_label)
-    for step in range(state.step, state.step + STATISTICS_BATCHES):
-        batch = batches[step]
-        noisy = batch.images + batch.sigma[:, None, None, None] * batch.noise
-        model(noisy, batch.sigma, batch.labels)
+    batches = Batches(data, config, seed, model.null_label)
+    for number in range(step, step + num_batches if norms else step):
+        for part in batches[number].parts(config.micro_batch):
+            noisy = part.images + part.sigma[:, None, None, None] * part.noise
+            model(noisy, part.sigma, part.labels, part.augment_labels if part.augment_labels.shape[1] else None)
     for norm, momentum in zip(norms, momenta, strict=True):
         norm.momentum = momentum
     return model.eval()

@@ -7,28 +7,37 @@ import math
 import time
 from pathlib import Path
 
+import psutil
 import torch
 from torch import Tensor
 
-from edm.files import load_tensors, save_tensors
+from edm.files import load_tensors, model_metadata, save_tensors
 from edm.train import TrainState
-from experiments.store import JOURNAL, Journal, publish, sha256_file
+from edm.validation import total_loss
+from experiments.store import JOURNAL, VALIDATION, Journal, publish, sha256_file
 
+CHECKPOINTS, KEPT, SNAPSHOTS = "checkpoints", "kept", "snapshots"  # folders of a training
 JOURNAL_LINES = 200  # of a whole training
+EXPLODED = 20.0  # times the lowest loss so far: no training comes back from there
 
 log = logging.getLogger("edm_sweep")
 
 
 class DivergedError(RuntimeError):
-    """A training whose loss is no longer a number."""
+    """A training whose loss is no longer a number, or explodes."""
 
 
-def write_sealed(folder: Path, stem: str, tensors: dict[str, Tensor]) -> None:
-    """Write tensors under a name that holds the file's checksum."""
+def write_sealed(folder: Path, stem: str, tensors: dict[str, Tensor], metadata: dict[str, str] | None = None) -> Path:
+    """Write tensors under a name that holds the file's checksum, in place of what was there under that stem."""
     folder.mkdir(exist_ok=True)
     temporary = folder / f".{stem}.part"
-    save_tensors(tensors, temporary)
-    publish(temporary, folder / f"{stem}-{sha256_file(temporary)[:16]}.safetensors")
+    save_tensors(tensors, temporary, metadata)
+    path = folder / f"{stem}-{sha256_file(temporary)[:16]}.safetensors"
+    publish(temporary, path)
+    for other in folder.glob(f"{stem}-*.safetensors"):
+        if other != path:
+            other.unlink()
+    return path
 
 
 def read_sealed(path: Path) -> dict[str, Tensor] | None:
@@ -41,66 +50,136 @@ def read_sealed(path: Path) -> dict[str, Tensor] | None:
 
 
 class Ledger:
-    """What a training writes as it goes: the journal and the checkpoints, in step with each other."""
+    """What a training writes as it goes: journals and checkpoints, in step with each other."""
 
     def __init__(self, folder: Path, state: TrainState) -> None:
         self.state = state
-        self.checkpoints = folder / "checkpoints"
-        self.journal = Journal(folder / JOURNAL)
+        self.checkpoints, self.kept, self.snapshots = (folder / name for name in (CHECKPOINTS, KEPT, SNAPSHOTS))
+        self.journal, self.validation = Journal(folder / JOURNAL), Journal(folder / VALIDATION)
         self.interval = math.ceil(state.config.num_steps / JOURNAL_LINES)
         self.window = torch.zeros((), dtype=torch.float64, device=state.device)
+        self.first_bad = torch.full((), -1, device=state.device)  # step after which the loss was no number
         self.seconds = 0.0  # spent in steps so far, in this process and earlier ones
-        self.last_loss = math.nan
+        self.other_seconds = 0.0  # spent in looking at what has been learnt
         self._restore()
 
     def _restore(self) -> None:
-        for path in sorted(self.checkpoints.glob("*-*.safetensors"), reverse=True):
+        for path in self._checkpoint_files(newest_first=True):
             tensors = read_sealed(path)
             if tensors is not None:
                 self.window.copy_(tensors.pop("window"))
                 self.seconds = float(tensors.pop("seconds"))
+                self.other_seconds = float(tensors.pop("other_seconds", 0.0))
                 self.state.load(tensors)
                 break
-        self.journal.keep(lambda line: line["step"] <= self.state.step)
-        lines = self.journal.read()
-        self.last_loss = lines[-1]["loss"] if lines else math.nan
+        for journal in (self.journal, self.validation):
+            journal.keep(lambda line: line["step"] <= self.state.step)
+        losses = [line["loss"] for line in self.journal.read()]
+        self.last_loss = losses[-1] if losses else math.nan
+        self.lowest_loss = min(losses, default=math.inf)
+
+    def _checkpoint_files(self, newest_first: bool = False) -> list[Path]:
+        return sorted(self.checkpoints.glob("*-*.safetensors"), reverse=newest_first)
+
+    def _all(self) -> dict[str, Tensor]:
+        numbers = {"seconds": self.seconds, "other_seconds": self.other_seconds}
+        extra = {name: torch.tensor(value, dtype=torch.float64) for name, value in numbers.items()}
+        return {**self.state.tensors(), "window": self.window, **extra}
 
     def checkpoint(self) -> None:
         """Save all of the state; the one before it stays, in case this one is damaged on disk."""
-        extra = {"window": self.window, "seconds": torch.tensor(self.seconds, dtype=torch.float64)}
-        write_sealed(self.checkpoints, f"{self.state.step:010d}", {**self.state.tensors(), **extra})
-        for old in sorted(self.checkpoints.glob("*-*.safetensors"))[:-2]:
+        self.raise_if_bad()
+        metadata = model_metadata(self.state.denoiser)
+        write_sealed(self.checkpoints, f"{self.state.step:010d}", self._all(), metadata)
+        for old in self._checkpoint_files()[:-2]:
             old.unlink()
 
+    def keep_checkpoint(self) -> None:
+        """Save all of the state for good; the caller has given the averaged model its statistics."""
+        self.raise_if_bad()
+        write_sealed(self.kept, _kimg_name(self.state), self._all(), model_metadata(self.state.denoiser))
+
+    def keep_snapshot(self) -> None:
+        """Save the power-function averages as they are now."""
+        self.raise_if_bad()
+        write_sealed(self.snapshots, f"{self.state.step:010d}", self.state.power.tensors())
+
     def drop_checkpoints(self) -> None:
-        """Remove them all: the training is done."""
+        """Remove those that served resuming: the training is done."""
         for path in self.checkpoints.glob("*"):
             path.unlink()
         if self.checkpoints.exists():
             self.checkpoints.rmdir()
 
+    def permanent_files(self) -> list[str]:
+        """What stays beside the model: kept checkpoints and snapshots, by their place in the training's folder."""
+        return [
+            f"{place.name}/{path.name}" for place in (self.kept, self.snapshots) for path in sorted(place.glob("[!.]*"))
+        ]
+
     def note(self, loss: Tensor) -> None:
-        """Take in one step's loss and write a line where a window of steps is full."""
+        """Take in one step's loss and write a line where a window of steps is full; raises DivergedError."""
+        state, step = self.state, self.state.step
         self.window += loss
-        step = self.state.step
-        if step % self.interval and step != self.state.config.num_steps:
+        self.first_bad = torch.where((self.first_bad < 0) & ~loss.isfinite(), step, self.first_bad)
+        if step % self.interval and step != state.config.num_steps:
             return
-        count = (step - 1) % self.interval + 1
-        self.last_loss = float(self.window) / count
-        if not math.isfinite(self.last_loss):
-            raise DivergedError(
-                f"the loss is {self.last_loss} after step {step} ({self.state.kimg:g} kimg); "
-                f"lower training.lr (it is {self.state.config.lr:g}) and run again"
-            )
+        self.raise_if_bad()
+        self.last_loss = float(self.window) / ((step - 1) % self.interval + 1)
+        self.lowest_loss = min(self.lowest_loss, self.last_loss)
+        if self.last_loss > EXPLODED * self.lowest_loss:
+            self._diverged(f"rose to {self.last_loss:.3g} from {self.lowest_loss:.3g}", step)
         self.window.zero_()
-        rate = self.state.kimg * 1000 / self.seconds if self.seconds else 0.0
-        line = {
-            "step": step,
-            "kimg": self.state.kimg,
-            "loss": self.last_loss,
-            "images_per_s": rate,
-            "time": time.time(),
-        }
-        if self.state.device.type == "cuda":
-            line["memory_gib"] = torch.cuda.max_memory_allocated() / 2**30
-        self.journal.append(line)
+        self.journal.append(
+            {
+                "step": step,
+                "kimg": state.kimg,
+                "loss": self.last_loss,
+                "images_per_s": state.kimg * 1000 / self.seconds if self.seconds else 0.0,
+                "memory_gib": _memory_gib(state.device),
+                "time": time.time(),
+            }
+        )
+
+    def note_validation(self, losses: dict[float, float]) -> float:
+        """Write a line of the loss on the val split, per noise level and in total; returns the total."""
+        total = total_loss(losses)
+        levels = {f"{sigma:g}": loss for sigma, loss in losses.items()}
+        line = {"step": self.state.step, "kimg": self.state.kimg, "val_loss": total, "levels": levels}
+        self.validation.append({**line, "time": time.time()})
+        return total
+
+    def raise_if_bad(self) -> None:
+        """Raise DivergedError where the loss or a weight is no number, so that no such state is ever saved."""
+        step = int(self.first_bad)
+        if step >= 0:
+            self._diverged("is not a finite number", step)
+        norms = torch.stack(torch._foreach_norm(list(self.state.denoiser.parameters())))  # pyright: ignore[reportPrivateImportUsage]
+        if not bool(norms.isfinite().all()):
+            self._diverged("left weights that are not finite numbers", self.state.step)
+
+    def _diverged(self, what: str, step: int) -> None:
+        config = self.state.config
+        good = self._checkpoint_files(newest_first=True)
+        remedies = [f"lower training.lr (it is {config.lr:g})"]
+        if not config.warmup_kimg:
+            remedies.append("give it a training.warmup_kimg")
+        if config.clip_norm is None:
+            remedies.append("clip the gradient (training.clip_norm: 1)")
+        if self.state.computing.precision != "fp32":
+            remedies.append(f"set training.precision: fp32 (it computed in {self.state.computing.precision})")
+        raise DivergedError(
+            f"the loss {what} at step {step} ({step * config.batch_size / 1000:g} kimg); the last good checkpoint is "
+            f"{good[0] if good else 'none, it had not come that far'}. What may help: {', or '.join(remedies)}"
+        )
+
+
+def _kimg_name(state: TrainState) -> str:
+    return f"kimg{state.kimg:012.3f}"
+
+
+def _memory_gib(device: torch.device) -> float:
+    """The most memory so far on a GPU; of the process now on a CPU."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device) / 2**30
+    return psutil.Process().memory_info().rss / 2**30

@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
+from edm.config import Sampler
+from edm.schedules import Schedule as NoiseSchedule
 from experiments.errors import UserError
 
 if TYPE_CHECKING:
@@ -36,6 +38,9 @@ app = typer.Typer(
 )
 
 SweepFile = Annotated[Path, typer.Argument(help="The sweep file, such as sweeps/digits.yaml.")]
+data = typer.Typer(no_args_is_help=True, help="Prepare data sets, and list them.")
+app.add_typer(data, name="data")
+
 StoreFolder = Annotated[
     Path, typer.Option("--store", envvar="EDM_SWEEP_STORE", help="The folder that holds every result.")
 ]
@@ -120,6 +125,47 @@ def report(
 
 
 @app.command()
+def sample(
+    cell: Annotated[str, typer.Argument(help="A cell of a sweep that was run, or how it begins, or a signature.")],
+    images: Annotated[int, typer.Option(help="How many images to draw.", min=1)] = 64,
+    label: Annotated[int | None, typer.Option(help="The class to draw; all of them in turn by default.")] = None,
+    guidance: Annotated[float | None, typer.Option(help="Guidance scale; 1 is none.")] = None,
+    sampler: Annotated[Sampler | None, typer.Option(help="How to step.")] = None,
+    schedule: Annotated[NoiseSchedule | None, typer.Option(help="Where to step.")] = None,
+    steps: Annotated[int | None, typer.Option(help="Sampling steps.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Of the noise.")] = None,
+    ema: Annotated[float | None, typer.Option(help="Relative width of the power-function average.")] = None,
+    resolution: Annotated[int | None, typer.Option(help="Pixels a side, other than trained.")] = None,
+    out: Annotated[Path, typer.Option(help="The picture to write.")] = Path("grid.png"),
+    trajectory: Annotated[bool, typer.Option("--trajectory", help="Show noisy states and denoised images.")] = False,
+    per_class: Annotated[bool, typer.Option("--per-class", help="One picture for each class.")] = False,
+    store: StoreFolder = DEFAULT_STORE,
+    device: Annotated[str | None, typer.Option(help="cuda or cpu; a GPU by default where there is one.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Draw pictures from a finished training: a grid, a page for each class, or the denoising step by step.
+
+    Whatever is not given is as the cell has it.
+    """
+    given = {
+        "guidance": guidance,
+        "sampler": sampler,
+        "schedule": schedule,
+        "steps": steps,
+        "seed": seed,
+        "ema": ema,
+        "resolution": resolution,
+    }
+    changes = {name: value for name, value in given.items() if value is not None}
+    console = _console(as_json)
+    paths = _draw(cell, changes, (images, label, per_class, trajectory, out), store, device, console)
+    if as_json:
+        print(json.dumps({"pictures": [str(path) for path in paths]}, indent=1))
+    for path in paths:
+        _say(console, f"Wrote {path}")
+
+
+@app.command()
 def ui(
     store: StoreFolder = DEFAULT_STORE,
     tracking_uri: TrackingUri = None,
@@ -131,6 +177,52 @@ def ui(
     from experiments.ui import serve
 
     raise typer.Exit(serve(Store(store), tracking_uri, host, port))
+
+
+@data.command("prepare")
+def data_prepare(
+    name: Annotated[str, typer.Argument(help="digits, fashion_mnist, cifar10, celeba or folder.")],
+    from_: Annotated[
+        Path | None, typer.Option("--from", help="The archive, or the folder of its files; of folder, the images.")
+    ] = None,
+    resolution: Annotated[int | None, typer.Option(help="Of celeba (128 by default) and folder, in pixels.")] = None,
+    splits: Annotated[str | None, typer.Option(help="Of celeba: study (the default) or official.")] = None,
+    channels: Annotated[int | None, typer.Option(help="Of folder: 3 (the default) or 1.")] = None,
+    split_seed: Annotated[int | None, typer.Option(help="Of folder without train, val and test.")] = None,
+    store: StoreFolder = DEFAULT_STORE,
+    as_json: AsJson = False,
+) -> None:
+    """Decode a data set into the store, once; absent files are downloaded where that is possible. Safe to repeat."""
+    from experiments.datasets import prepare_data, record, record_lines, requested
+    from experiments.store import Store
+
+    source, origin = requested(
+        name, from_, resolution=resolution, splits=splits, channels=channels, split_seed=split_seed
+    )
+    place = Store(store)
+    place.create()
+    console = _console(as_json)
+    done_now = prepare_data(place, source, console, origin)
+    made = record(place, source)
+    if as_json:
+        print(json.dumps({**made, "prepared_now": done_now}, indent=1))
+        return
+    _say(console, f"{name} is prepared{'' if done_now else ' already'}.")
+    for line in record_lines(made):
+        _say(console, line)
+
+
+@data.command("list")
+def data_list(store: StoreFolder = DEFAULT_STORE, as_json: AsJson = False) -> None:
+    """Show all data sets: what they are, which are prepared, and where the files of the others are expected."""
+    from experiments.datasets import listed, listing_table
+    from experiments.store import Store
+
+    rows = listed(Store(store))
+    if as_json:
+        print(json.dumps(rows, indent=1))
+        return
+    _console(as_json).print(listing_table(rows))
 
 
 # what the commands share --------------------------------------------------------------------------
@@ -158,6 +250,34 @@ def _open(
 
     place = Store(store)
     return open_schedule(plan_sweep(sweep), place), place
+
+
+def _draw(
+    cell: str,
+    changes: dict[str, Any],
+    wanted: tuple[int, int | None, bool, bool, Path],
+    store: Path,
+    device: str | None,
+    console: Console,
+) -> list[Path]:
+    from edm.config import FieldError
+    from experiments.display import progress
+    from experiments.names import find
+    from experiments.store import Store
+
+    place = Store(store)
+    piece = find(cell, place)
+    with console.status("loading torch"):
+        import torch
+
+        from experiments.drawing import Request, draw_pictures, sampling_of
+    try:
+        sampling = sampling_of(piece, changes)
+    except FieldError as error:
+        raise UserError(f"--{error.field}: {error}") from None
+    chosen = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    with progress(console, "drawing", "images") as on_progress:
+        return draw_pictures(piece, sampling, Request(*wanted), place, chosen, on_progress)
 
 
 def _show_plan(schedule: Schedule, store: Store, console: Console, as_json: bool) -> None:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import itertools
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
@@ -55,7 +56,7 @@ def plan_table(plan: Plan, schedule: Schedule) -> Table:
     ):
         table.add_column(header, justify=justify)  # pyright: ignore[reportArgumentType]
     for name, training in list(plan.trainings.items())[:MAX_ROWS]:
-        standing = [e for e in plan.evaluations.values() if e.training.signature == name]
+        standing = [e for e in plan.evaluations.values() if training in e.stands_on]
         nfe = sorted({e.sampling.nfe for e in standing})
         table.add_row(
             plan.names[name],
@@ -115,6 +116,9 @@ def plan_json(plan: Plan, schedule: Schedule, estimate: Forecast) -> dict[str, A
                 "name": plan.names[name],
                 "signature": name,
                 "training": evaluation.training.signature,
+                "guide": evaluation.guide.signature if evaluation.guide else None,
+                "parameters": num_parameters(evaluation.training.network),
+                "kimg": evaluation.training.config.kimg,
                 "images": evaluation.config.images,
                 "nfe": evaluation.sampling.nfe,
                 "done": name in schedule.present,
@@ -126,6 +130,21 @@ def plan_json(plan: Plan, schedule: Schedule, estimate: Forecast) -> dict[str, A
         "estimate_measured": estimate.measured,
         "warnings": plan.warnings,
     }
+
+
+@contextmanager
+def progress(console: Console, title: str, unit: str) -> Iterator[Callable[[int, int], None]]:
+    """A bar for work that tells (done, total); nothing where there is no terminal."""
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn(unit),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
+        task = bar.add_task(title, total=None)
+        yield lambda done, total: bar.update(task, completed=done, total=total)
 
 
 class Monitor:
@@ -164,9 +183,7 @@ class Monitor:
             return f"{clock} {state} {title}: {self.schedule.messages.get(name, 'the next run goes on with it')}"
         result = self.store.result(KIND_OF_PIECE[piece.kind], name) or {}
         scores = {
-            key: value
-            for key, value in result.get("metrics", {"loss": result.get("loss")}).items()
-            if key in (*METRICS, "loss")
+            key: value for key, value in result.get("metrics", result).items() if key in (*METRICS, "loss", "val_loss")
         }
         shown = ", ".join(f"{key} {value:.3f}" for key, value in scores.items() if value is not None)
         return f"{clock} done {title}: {shown} ({duration(result.get('seconds', 0.0))})"

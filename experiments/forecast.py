@@ -65,7 +65,10 @@ def forecast(plan: Plan, pieces: Iterable[Piece], store: Store) -> Forecast:
     seconds = {piece.signature: speeds.seconds(piece) for piece in pieces}
     if not seconds:
         return Forecast(0.0, 0.0, True)
-    chains = [seconds.get(e.training.signature, 0.0) + seconds.get(e.signature, 0.0) for e in plan.evaluations.values()]
+    chains = [
+        max(seconds.get(training.signature, 0.0) for training in e.stands_on) + seconds.get(e.signature, 0.0)
+        for e in plan.evaluations.values()
+    ]
     slots = min(len(seconds), _slots(plan))
     work = sum(seconds.values())
     return Forecast(max(work / slots, max(chains)) + START_UP_S, work, bool(speeds.measured))

@@ -20,7 +20,7 @@ from edm.config import (
     TrainingConfig,
 )
 from edm.cost import forward_flops
-from edm.data.catalogue import facts
+from edm.data.catalogue import facts, source_fingerprint, without_defaults
 from experiments.spec import SECTIONS, Cell, Sweep
 
 Kind = Literal["training", "evaluation"]
@@ -74,7 +74,8 @@ class DataSource:
     @classmethod
     def of(cls, config: DataConfig) -> DataSource:
         """The prepared form of a data set; its published fingerprint enters its signature."""
-        return cls(signature("data", config=config, fingerprint=facts(config).fingerprint), config)
+        config = without_defaults(config)
+        return cls(signature("data", config=config, fingerprint=source_fingerprint(config)), config)
 
 
 @dataclass(frozen=True)
@@ -118,7 +119,7 @@ class Training:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Images to draw from a training and to score."""
+    """Images to draw from a training, guided by another one where there is one, and to score."""
 
     signature: str
     training: Training
@@ -126,7 +127,13 @@ class Evaluation:
     config: EvaluationConfig
     features: FeatureSpace
     flops: float
+    guide: Training | None = None
     kind: Kind = "evaluation"
+
+    @property
+    def stands_on(self) -> tuple[Training, ...]:
+        """The trainings that must be done before it."""
+        return (self.training,) if self.guide is None else (self.training, self.guide)
 
     def is_covered_by(self, result: dict[str, Any]) -> bool:
         """Whether a finished evaluation's result has been scored against every split that is asked for."""
@@ -161,6 +168,11 @@ class Plan:
         for planned in self.cells:
             names.setdefault(planned.training.signature, self._name(planned, TRAINING_SECTIONS))
             names.setdefault(planned.evaluation.signature, self._name(planned, tuple(SECTIONS)))
+        for planned in self.cells:  # last, as a guide may be another cell's network
+            guide = planned.evaluation.guide
+            if guide is not None:
+                own = self._name(planned, TRAINING_SECTIONS)
+                names.setdefault(guide.signature, f"{own}/guide {planned.cell.sampling.guide}")
         return names
 
     def cell_name(self, planned: PlannedCell) -> str:
@@ -217,7 +229,10 @@ def plan_sweep(sweep: Sweep) -> Plan:
     for cell in sweep.cells:
         training = plan_training(cell)
         training = trainings.setdefault(training.signature, training)
-        evaluation = plan_evaluation(cell, training)
+        guide = plan_guide(cell)
+        if guide is not None:
+            guide = trainings.setdefault(guide.signature, guide)
+        evaluation = plan_evaluation(cell, training, guide)
         evaluation = _united(evaluations.get(evaluation.signature), evaluation)
         evaluations[evaluation.signature] = evaluation
         cells.append((cell, training, evaluation.signature))
@@ -237,20 +252,47 @@ def plan_training(cell: Cell) -> Training:
     """The training that a cell stands on."""
     known = facts(cell.data)
     data = DataSource.of(cell.data)
-    network = cell.model.network(known.channels, known.resolution, known.num_classes)
-    flops = FORWARDS_PER_TRAINING_IMAGE * cell.training.num_steps * cell.training.batch_size * forward_flops(network)
-    name = signature("training", data=data.signature, network=network, training=cell.training, seed=cell.seed)
-    return Training(name, cell.seed, data, network, cell.training, flops)
+    config = cell.training.canonical()
+    network = config.prepared(cell.model.network(known.channels, known.resolution, known.num_classes))
+    flops = FORWARDS_PER_TRAINING_IMAGE * config.num_steps * config.batch_size * forward_flops(network)
+    name = signature("training", data=data.signature, network=network, training=config, seed=cell.seed)
+    return Training(name, cell.seed, data, network, config, flops)
 
 
-def plan_evaluation(cell: Cell, training: Training) -> Evaluation:
+def guide_cell(cell: Cell) -> Cell | None:
+    """The cell whose training guides this one's (autoguidance)."""
+    guide = cell.sampling.canonical().guide
+    if guide is None:
+        return None
+    return dataclasses.replace(cell, model=guide.model(cell.model), training=guide.training(cell.training))
+
+
+def plan_guide(cell: Cell) -> Training | None:
+    """The training that guides a cell's."""
+    guide = guide_cell(cell)
+    return plan_training(guide) if guide is not None else None
+
+
+def plan_evaluation(cell: Cell, training: Training, guide: Training | None) -> Evaluation:
     """The evaluation that fills a cell."""
     features = FeatureSpace.of(cell.evaluation.features, training.data)
     sampling = cell.sampling.canonical()
-    if not training.network.num_classes:  # one branch only: there is nothing to guide
-        sampling = dataclasses.replace(sampling, guidance=1.0)
-    flops = cell.evaluation.images * sampling.nfe * forward_flops(training.network)
-    name = signature(
-        "evaluation", training=training.signature, sampling=sampling, evaluation=cell.evaluation, features=features
-    )
-    return Evaluation(name, training, sampling, cell.evaluation, features, flops)
+    if not training.network.num_classes and guide is None:  # one branch only: there is nothing to guide
+        sampling = dataclasses.replace(sampling, guidance=1.0).canonical()
+    content = {"training": training.signature, "sampling": sampling, "evaluation": cell.evaluation}
+    if guide is not None:
+        content["guide"] = guide.signature
+    name = signature("evaluation", **content, features=features)
+    flops = cell.evaluation.images * flops_per_image(sampling, training, guide)
+    return Evaluation(name, training, sampling, cell.evaluation, features, flops, guide)
+
+
+def flops_per_image(sampling: SamplingConfig, training: Training, guide: Training | None) -> int:
+    """What drawing one image takes, at the resolution it is drawn at."""
+
+    def forward(network: NetworkConfig) -> int:
+        return forward_flops(dataclasses.replace(network, resolution=sampling.resolution or network.resolution))
+
+    counts = sampling.evaluations
+    other = training.network if guide is None else guide.network
+    return counts["main"] * forward(training.network) + counts["other"] * forward(other)

@@ -8,7 +8,7 @@ import pandas as pd
 
 from edm.config import SPLITS
 from experiments.plan import Plan
-from experiments.store import JOURNAL, Journal, Store
+from experiments.store import JOURNAL, VALIDATION, Journal, Store
 
 
 def metrics_in_store(plan: Plan, store: Store) -> dict[str, dict[str, float]]:
@@ -59,12 +59,14 @@ def _plain(value: Any) -> Any:
 
 
 def curves_frame(plan: Plan, store: Store) -> pd.DataFrame:
-    """Loss against kimg of every training that has begun: columns training, kimg, loss."""
+    """Loss against kimg of every training that has begun: columns training, kimg, loss, val_loss, one of them a row."""
     rows: list[dict[str, Any]] = []
     for name in plan.trainings:
-        lines = Journal(store.folder("trainings", name) / JOURNAL).read()
-        rows += [{"training": plan.names[name], "kimg": line["kimg"], "loss": line["loss"]} for line in lines]
-    return pd.DataFrame(rows, columns=["training", "kimg", "loss"])
+        folder = store.folder("trainings", name)
+        for journal, key in ((JOURNAL, "loss"), (VALIDATION, "val_loss")):
+            lines = Journal(folder / journal).read()
+            rows += [{"training": plan.names[name], "kimg": line["kimg"], key: line[key]} for line in lines]
+    return pd.DataFrame(rows, columns=["training", "kimg", "loss", "val_loss"])
 
 
 def facts_of(plan: Plan, store: Store) -> dict[str, str]:

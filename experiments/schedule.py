@@ -26,7 +26,8 @@ class Schedule:
 
     def _drop_needless_trainings(self) -> None:
         """A training that nothing unfinished stands on need not be done, even if its files were deleted."""
-        needed = {e.training.signature for e in self.plan.evaluations.values() if self.states[e.signature] != "done"}
+        unfinished = (e for e in self.plan.evaluations.values() if self.states[e.signature] != "done")
+        needed = {training.signature for evaluation in unfinished for training in evaluation.stands_on}
         for name in self.plan.trainings:
             if name not in needed:
                 self.states[name] = "done"
@@ -52,7 +53,7 @@ class Schedule:
         return piece
 
     def _is_ready(self, piece: Piece) -> bool:
-        return isinstance(piece, Training) or self.states[piece.training.signature] == "done"
+        return isinstance(piece, Training) or all(self.states[t.signature] == "done" for t in piece.stands_on)
 
     def ended(self, signature: str, state: Literal["done", "failed", "stopped"], message: str = "") -> None:
         """Take note of how a piece ended; what stands on a failed training is blocked."""
@@ -60,7 +61,8 @@ class Schedule:
         if state == "failed":
             self.messages[signature] = message
             for name, piece in self.plan.evaluations.items():
-                if piece.training.signature == signature and self.states[name] == "waiting":
+                stands_on = [training.signature for training in piece.stands_on]
+                if signature in stands_on and self.states[name] == "waiting":
                     self.states[name] = "blocked"
 
     def stop(self) -> None:

@@ -14,7 +14,9 @@ from types import FrameType
 
 from rich.console import Console
 
+from experiments.datasets import prepare_data
 from experiments.display import Monitor
+from experiments.names import remember
 from experiments.plan import Evaluation, Piece, Plan
 from experiments.schedule import Schedule
 from experiments.store import KIND_OF_PIECE, LOG, Store
@@ -60,6 +62,7 @@ def run_sweep(schedule: Schedule, store: Store, tracking_uri: str | None, consol
     """Do all that is left, then bring MLflow up to date; without anything left only the latter."""
     from experiments.tracking import MirrorThread, embedded_uri  # heavy
 
+    remember(schedule.plan, store)
     left = len(schedule.of("waiting"))
     mirror = MirrorThread(store, schedule.plan, tracking_uri or embedded_uri(store))
     interrupted = False
@@ -78,6 +81,8 @@ def run_sweep(schedule: Schedule, store: Store, tracking_uri: str | None, consol
 
 def _execute(schedule: Schedule, store: Store, console: Console) -> bool:
     """Run what is left on Ray; returns whether it was interrupted."""
+    for source in schedule.plan.sources.values():
+        prepare_data(store, source, console)  # with a bar of its own: there is room for one live display at a time
     with console.status("starting Ray") if console.is_terminal else _saying(console, "starting Ray"):
         from experiments import tuning  # heavy
         from experiments.work import Setting, check_weights, ensure_data
@@ -90,7 +95,10 @@ def _execute(schedule: Schedule, store: Store, console: Console) -> bool:
             check_weights()
     resources = schedule.plan.sweep.resources
     setting = Setting(
-        secrets.token_hex(8), sampling_batch=resources.sampling_batch, checkpoint_s=resources.checkpoint_s
+        secrets.token_hex(8),
+        sampling_batch=resources.sampling_batch,
+        checkpoint_s=resources.checkpoint_s,
+        compile=resources.compile,
     )
     monitor = Monitor(console, schedule, store)
     # our signal handlers go inside: Ray sets some of its own when it starts

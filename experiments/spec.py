@@ -8,7 +8,7 @@ import itertools
 import json
 import math
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
@@ -22,6 +22,7 @@ from edm.config import (
     DataConfig,
     EvaluationConfig,
     FieldError,
+    GuideConfig,
     ModelConfig,
     SamplingConfig,
     TrainingConfig,
@@ -29,7 +30,8 @@ from edm.config import (
     require_positive,
     require_seed,
 )
-from edm.data.catalogue import facts
+from edm.data.catalogue import facts, source_fingerprint
+from edm.data.errors import DataError
 from experiments.document import Document, Location, parse_document, read_document
 from experiments.errors import UserError
 
@@ -42,13 +44,15 @@ class ResourcesConfig:
 
     gpus: of each trial, a fraction packs several on one; by default 1 where there are any. cpus: cores and threads of
     each trial; by default the cores shared out evenly. sampling_batch: images drawn at once. checkpoint_s: seconds of
-    training between checkpoints, or more where writing one would take over 2% of the time.
+    training between checkpoints, or more where writing one would take over 2% of the time. compile: whether networks
+    go through torch.compile; by default on a GPU where the training is long enough to gain by it.
     """
 
     gpus: float | None = None
     cpus: int | None = None
     sampling_batch: int = 250
     checkpoint_s: float = 15.0
+    compile: bool | None = None
 
     def __post_init__(self) -> None:
         gpus = self.gpus
@@ -91,8 +95,11 @@ class Cell:
 
     def parameters(self) -> dict[str, Any]:
         """Every parameter by its dotted name, and the seed."""
-        sections = {s: dataclasses.asdict(getattr(self, s)) for s in SECTIONS}
-        flat = {f"{s}.{name}": value for s, values in sections.items() for name, value in values.items()}
+        flat = {
+            f"{section}.{name}": self.value(f"{section}.{name}")
+            for section, kind in SECTIONS.items()
+            for name in _fields(kind)
+        }
         return {**flat, "seed": self.seed}
 
 
@@ -118,6 +125,7 @@ SECTIONS: dict[str, type] = {
     "sampling": SamplingConfig,
     "evaluation": EvaluationConfig,
 }
+NESTED: dict[tuple[type, str], type] = {(SamplingConfig, "guide"): GuideConfig}  # fields that are mappings themselves
 SETTINGS: dict[str, type] = {"resources": ResourcesConfig, "report": ReportConfig}
 TOP_LEVEL = ("name", *SECTIONS, "grid", "zip", "exclude", "seeds", *SETTINGS)
 
@@ -215,8 +223,8 @@ class _Reader:
             values = {}
         if not isinstance(values, dict):
             raise self.document.error((name,), f"{name}: {_show(values)} is not a mapping; write 'key: value' pairs")
-        for key in values:
-            self._known_key(key, _fields(kind), (name, key), f"{name}.{key}")
+        for key, value in values.items():
+            self._known_field(kind, key, value, (name, key), f"{name}.{key}")
         return self._validated(kind, values, lambda loc: (name, *loc), lambda loc: f"{name}.{loc[0]}" if loc else name)
 
     def _validated(self, kind: type, values: Mapping[str, Any], place: Any, title: Any) -> Any:
@@ -224,9 +232,14 @@ class _Reader:
             # as JSON, where strict validation still takes a mapping for a dataclass and a list for a tuple
             return _adapter(kind).validate_json(json.dumps(values, default=str), strict=True)
         except ValidationError as error:
-            detail = error.errors()[0]
-            location, message = _explain(detail, kind)
+            location, message = _explain(error.errors(), kind)
             raise self.document.error(place(location), f"{title(location)}: {message}") from None
+
+    def _known_field(self, kind: type, key: str, value: Any, location: Location, title: str) -> None:
+        self._known_key(key, _fields(kind), location, title)
+        if (kind, key) in NESTED and isinstance(value, dict):
+            for inner in value:
+                self._known_key(inner, _fields(NESTED[kind, key]), location, f"{title}.{inner}")
 
     def _known_key(self, key: str, known: tuple[str, ...], location: Location, title: str) -> None:
         if key not in known:
@@ -269,6 +282,7 @@ class _Reader:
         if not values:
             raise self.document.error(location, f"{axis}: is an empty axis; give at least one value, or drop it")
         for i, value in enumerate(values):
+            self._known_field(SECTIONS[section], name, value, (*location, i), axis)
             if any(_same(value, earlier) for earlier in values[:i]):
                 raise self.document.error(
                     (*location, i), f"{axis}: {_show(value)} is there twice, which makes duplicate cells; drop one"
@@ -357,7 +371,11 @@ class _Reader:
                 places.get(axis, (section, name)), f"{axis}: {_show(cell.value(axis))} {message}"
             )
 
-        known = facts(cell.data)
+        try:
+            known = facts(cell.data)
+            source_fingerprint(cell.data)  # a folder is read here, where what is wrong with it has a line
+        except DataError as error:
+            raise self.document.error(places.get("data.path", ("data", "path")), f"data.path: {error}") from None
         network = cell.model.network(known.channels, known.resolution, known.num_classes)
         halvings = len(network.depths)
         if known.resolution % 2**halvings:
@@ -367,17 +385,46 @@ class _Reader:
                 "model.preset",
                 f"halves the image {halvings} times, which {cell.data.name}'s {size} does not allow; use {presets}",
             )
+        self._guidance_was_trained(cell, known.num_classes, refuse)
+        self._other_sizes_fit(cell, halvings, refuse)
+        self._average_was_kept(cell, refuse)
+
+    def _guidance_was_trained(self, cell: Cell, num_classes: int, refuse: Callable[[str, str], UserError]) -> None:
         guidance, dropout = cell.sampling.guidance, cell.training.label_dropout
-        if dropout == 0 and guidance != 1:
+        if not num_classes:
+            return
+        if dropout == 0 and guidance != 1 and cell.sampling.guide is None:
             raise refuse(
                 "sampling.guidance",
                 "needs the unconditional branch, which training.label_dropout 0 never trains; set it to 0.1 or so",
             )
-        if dropout == 1 and guidance not in (0, 1):
+        if dropout == 1 and guidance != 0:
             raise refuse(
                 "sampling.guidance",
                 "needs the conditional branch, which training.label_dropout 1 never trains; use guidance 0",
             )
+
+    def _other_sizes_fit(self, cell: Cell, halvings: int, refuse: Callable[[str, str], UserError]) -> None:
+        if (cell.sampling.resolution or 0) % 2**halvings:
+            raise refuse("sampling.resolution", f"is not a multiple of {2**halvings}, which {halvings} halvings need")
+        guide = cell.sampling.guide
+        if guide is None:
+            return
+        try:
+            depths = guide.model(cell.model).network(1, 0, 0).depths
+            guide.training(cell.training)
+        except FieldError as error:
+            raise refuse("sampling.guide", f"is no network: {error.field}: {error}") from None
+        resolution = facts(cell.data).resolution
+        if resolution % 2 ** len(depths):
+            presets = " or ".join(_presets_for(resolution))
+            raise refuse("sampling.guide", f"halves the image {len(depths)} times, too often for it; use {presets}")
+
+    def _average_was_kept(self, cell: Cell, refuse: Callable[[str, str], UserError]) -> None:
+        guide = cell.sampling.guide
+        for axis, width in (("sampling.ema", cell.sampling.ema), ("sampling.guide", guide.ema if guide else None)):
+            if width is not None and not cell.training.power_ema:
+                raise refuse(axis, "needs averages that can be recombined; train with training.power_ema: [0.05, 0.10]")
 
     def _excluded(self, axes: Axes) -> list[dict[str, tuple[Any, ...]]]:
         value = self.data.get("exclude")
@@ -478,21 +525,32 @@ def _presets_for(resolution: int) -> list[str]:
 EXPECTED = {"int": "a whole number", "float": "a number", "bool": "true or false", "string": "text", "tuple": "a list"}
 
 
-def _explain(detail: ErrorDetails, kind: type) -> tuple[Location, str]:
+def _explain(details: list[ErrorDetails], kind: type) -> tuple[Location, str]:
     """Where in the section a value is wrong, and one sentence on it."""
+    detail = details[0]
     location: Location = tuple(part for part in detail["loc"] if not isinstance(part, str) or part in _fields(kind))
     error = detail.get("ctx", {}).get("error")
     if isinstance(error, FieldError):
-        return (error.field,), str(error)
+        return (location, f"{error.field}: {error}") if location else ((error.field,), str(error))
     value = detail["input"]
-    if detail["type"] == "literal_error":
-        choices = tuple(
-            part.strip("' ") for part in detail.get("ctx", {})["expected"].replace(" or ", ", ").split(", ")
-        )
-        close = difflib.get_close_matches(str(value), choices, n=1, cutoff=0.4)
-        hint = f"did you mean {close[0]!r}?" if close else f"use for example {choices[0]!r}"
-        return location, f"{_show(value)} is not one of {', '.join(choices)}; {hint}"
+    words = _words(details)
+    if words:
+        close = difflib.get_close_matches(str(value), words, n=1, cutoff=0.4)
+        hint = f"did you mean {close[0]!r}?" if close else f"use for example {words[0]!r}"
+        return location, f"{_show(value)} is not one of {', '.join(words)}; {hint}"
     expected = next((text for key, text in EXPECTED.items() if detail["type"].startswith(key)), None)
     if expected is None:
         return location, f"{_show(value)} is not possible ({detail['msg']}); correct it"
     return location, f"{_show(value)} is not {expected}; give {expected}"
+
+
+def _words(details: list[ErrorDetails]) -> tuple[str, ...]:
+    """The words that would have been right, where the value may be one; a field may also take true and false."""
+    same = [detail for detail in details if detail["loc"][:1] == details[0]["loc"][:1]]
+    literals = [detail for detail in same if detail["type"] == "literal_error"]
+    if not literals or isinstance(details[0]["input"], tuple | list):
+        return ()
+    texts = (detail.get("ctx", {})["expected"].replace(" or ", ", ").split(", ") for detail in literals)
+    words = [part.strip("' ") for part in itertools.chain(*texts)]
+    switches = ["true", "false"] if any(detail["type"].startswith("bool") for detail in same) else []
+    return (*switches, *words)

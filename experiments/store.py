@@ -28,7 +28,10 @@ StoreKind = Literal["data", "classifiers", "references", "trainings", "evaluatio
 KIND_OF_PIECE: dict[str, StoreKind] = {"training": "trainings", "evaluation": "evaluations"}
 
 RESULT = "result.json"
+CONFIG = "config.yaml"
 JOURNAL = "journal.jsonl"
+VALIDATION = "validation.jsonl"
+GRIDS = "samples"  # folder of a training: pictures from the same noise as it went on
 PROGRESS = "progress.json"
 FAILURE = "failure.json"
 LOG = "log.txt"

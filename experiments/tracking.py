@@ -7,6 +7,7 @@ once.
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 import os
 import secrets
@@ -31,8 +32,25 @@ from mlflow.entities import Experiment, Metric, Param, Run, RunTag  # noqa: E402
 from mlflow.exceptions import MlflowException  # noqa: E402
 
 from experiments.errors import UserError  # noqa: E402
-from experiments.plan import TRAINING_SECTIONS, Evaluation, Piece, Plan, PlannedCell, Training  # noqa: E402
-from experiments.store import FAILURE, JOURNAL, KIND_OF_PIECE, Journal, Store, read_json  # noqa: E402
+from experiments.plan import (  # noqa: E402
+    TRAINING_SECTIONS,
+    Evaluation,
+    Piece,
+    Plan,
+    PlannedCell,
+    Training,
+    guide_cell,
+)
+from experiments.store import (  # noqa: E402
+    FAILURE,
+    GRIDS,
+    JOURNAL,
+    KIND_OF_PIECE,
+    VALIDATION,
+    Journal,
+    Store,
+    read_json,
+)
 
 PERIOD_S = 3.0
 BATCH = 900  # metrics a call; MLflow takes 1,000
@@ -58,11 +76,16 @@ class Mirror:
         self.identity = secrets.token_hex(8)
         self.experiment = ""
         self.runs: dict[str, Run] = {}
-        self.mirrored_steps: dict[str, int] = {}
+        self.mirrored_steps: dict[tuple[str, str], int] = {}
+        self.mirrored_grids: dict[str, set[str]] = {}
         self.first_cells: dict[str, PlannedCell] = {}
         for planned in plan.cells:
             self.first_cells.setdefault(planned.training.signature, planned)
             self.first_cells.setdefault(planned.evaluation.signature, planned)
+        for planned in plan.cells:  # last, as a guide may be another cell's network
+            guide, cell = planned.evaluation.guide, guide_cell(planned.cell)
+            if guide is not None and cell is not None:
+                self.first_cells.setdefault(guide.signature, dataclasses.replace(planned, cell=cell, training=guide))
 
     def _experiment(self) -> str:
         name = self.plan.sweep.name
@@ -90,7 +113,7 @@ class Mirror:
         self.experiment = self._experiment()
         runs = _all_runs(self.client, self.experiment)
         self.runs = {run.data.tags["edm.signature"]: run for run in runs if "edm.signature" in run.data.tags}
-        self.mirrored_steps = {}
+        self.mirrored_steps, self.mirrored_grids = {}, {}
 
     def _send(self, ended: bool) -> None:
         for training in self.plan.trainings.values():
@@ -107,11 +130,13 @@ class Mirror:
         if result is None and failure is None and not (folder / JOURNAL).exists():
             return
         run = self._run(training, None, self._parameters(name, TRAINING_SECTIONS), result)
-        self._curves(run, training, Journal(folder / JOURNAL))
+        self._curves(run, training, folder)
+        self._grids(run, name, folder)
         if result is not None:
             numbers = {key: result[key] for key in ("seconds", "parameters", "kimg")}
+            tags = [RunTag(f"edm.computing.{key}", str(value)) for key, value in result.get("computing", {}).items()]
             metrics = [Metric(key, value, _finished_ms(folder), 0) for key, value in numbers.items()]
-            self._finish(run, folder, metrics, _provenance_tags(result), ("config.yaml", "log.txt"))
+            self._finish(run, folder, metrics, tags + _provenance_tags(result), ("config.yaml", "log.txt"))
         elif failure is not None:
             self._end(run, FAILED, failure["message"])
         elif ended:
@@ -119,26 +144,33 @@ class Mirror:
         elif self._status(name) != RUNNING:
             self._end(run, RUNNING, "")
 
-    def _curves(self, run: Run, training: Training, journal: Journal) -> None:
-        """Send the journal lines that MLflow does not have; the step of a curve counts images seen."""
+    def _curves(self, run: Run, training: Training, folder: Path) -> None:
+        """Send the journals' lines that MLflow does not have; the step of a curve counts images seen."""
         name, batch_size = training.signature, training.config.batch_size
-        if name not in self.mirrored_steps:
-            known = self.client.get_metric_history(run.info.run_id, "loss") if "loss" in run.data.metrics else []
-            self.mirrored_steps[name] = max((metric.step for metric in known), default=-1)
         metrics = []
-        lines = journal.read()
-        for line in lines:
-            images = line["step"] * batch_size
-            if images > self.mirrored_steps[name]:
-                metrics += [
-                    Metric(key, line[key], int(line["time"] * 1000), images)
-                    for key in ("loss", "kimg", "images_per_s", "memory_gib")
-                    if key in line
-                ]
+        for journal, key in ((JOURNAL, "loss"), (VALIDATION, "val_loss")):
+            lines = Journal(folder / journal).read()
+            sent = self._mirrored(run, name, key)
+            fresh = [line for line in lines if line["step"] * batch_size > sent]
+            metrics += [metric for line in fresh for metric in _metrics(line, line["step"] * batch_size)]
+            self.mirrored_steps[name, key] = max([sent, *(line["step"] * batch_size for line in fresh)])
         for first in range(0, len(metrics), BATCH):
             self.client.log_batch(run.info.run_id, metrics=metrics[first : first + BATCH])
-        if lines:
-            self.mirrored_steps[name] = max(self.mirrored_steps[name], lines[-1]["step"] * batch_size)
+
+    def _mirrored(self, run: Run, name: str, key: str) -> int:
+        """Up to which step MLflow has a curve."""
+        if (name, key) not in self.mirrored_steps:
+            known = self.client.get_metric_history(run.info.run_id, key) if key in run.data.metrics else []
+            self.mirrored_steps[name, key] = max((metric.step for metric in known), default=-1)
+        return self.mirrored_steps[name, key]
+
+    def _grids(self, run: Run, name: str, folder: Path) -> None:
+        """Send the sample grids that MLflow was not sent by this mirror; sending one twice stores it once."""
+        sent = self.mirrored_grids.setdefault(name, set())
+        for path in sorted((folder / GRIDS).glob("[!.]*.png")):
+            if path.name not in sent:
+                self.client.log_artifact(run.info.run_id, str(path), GRIDS)
+                sent.add(path.name)
 
     def _evaluation(self, evaluation: Evaluation) -> None:
         name = evaluation.signature
@@ -218,6 +250,13 @@ class Mirror:
         else:
             self.client.set_terminated(run.info.run_id, status, ended_ms)
         self.runs[run.data.tags["edm.signature"]] = self.client.get_run(run.info.run_id)
+
+
+def _metrics(line: dict[str, Any], step: int) -> list[Metric]:
+    """A journal's line as metrics: its numbers, and the loss on the val split at each noise level."""
+    numbers = {key: line[key] for key in ("loss", "val_loss", "kimg", "images_per_s", "memory_gib") if key in line}
+    numbers |= {f"val_loss_at/{sigma}": loss for sigma, loss in line.get("levels", {}).items()}
+    return [Metric(key, value, int(line["time"] * 1000), step) for key, value in numbers.items()]
 
 
 def _finished_ms(folder: Path) -> int:

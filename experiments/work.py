@@ -23,7 +23,10 @@ from torch import Tensor
 
 from edm.config import SPLITS, ClassifierConfig, Split
 from edm.data.catalogue import facts
-from edm.data.prepare import Dataset, open_prepared, prepare, to_uint8
+from edm.data.errors import DataError
+from edm.data.prepare import FILES, Dataset, open_prepared, prepare, to_uint8
+from edm.data.sources import OnProgress, Origin
+from edm.ema import Snapshot, combined, posthoc_coefficients
 from edm.features import (
     Classifier,
     Extractor,
@@ -35,30 +38,34 @@ from edm.features import (
     train_classifier,
 )
 from edm.fid import Statistics, frechet_distance
-from edm.files import load_model, load_tensors, save_model, save_tensors
-from edm.generate import generate
+from edm.files import MODEL, load_model, load_tensors, save_model, save_tensors
+from edm.generate import Drawn, generate
 from edm.network import on_device
 from edm.noise import Stream, normals
 from edm.pictures import save_grid
 from edm.precondition import Denoiser
-from edm.train import TrainingSet, TrainState, averaged_model, train
-from experiments.checkpoints import Ledger, read_sealed, write_sealed
+from edm.train import Computing, TrainingSet, TrainState, averaged_model, train, with_statistics
+from edm.validation import VALIDATION_IMAGES, validation_losses
+from experiments.checkpoints import SNAPSHOTS, DivergedError, Ledger, read_sealed, write_sealed
 from experiments.errors import UserError
+from experiments.milestones import GRID_IMAGES, GRID_SAMPLING, LOOK_BATCHES, Milestones
 from experiments.plan import DataSource, Evaluation, FeatureSpace, Piece, Subset, Training
 from experiments.provenance import provenance
 from experiments.store import (
+    CONFIG,
     FAILURE,
+    GRIDS,
     JOURNAL,
     KIND_OF_PIECE,
     LOG,
     PROGRESS,
+    VALIDATION,
     Store,
     replacing,
     write_json,
     write_soon,
 )
 
-MODEL = "model.safetensors"
 STATISTICS = "statistics.safetensors"
 SAMPLES = "samples.png"
 
@@ -69,7 +76,12 @@ PULSE_S = 0.5  # how often progress is written and a request to stop is looked f
 CHECKPOINT_SHARE = 0.02  # at most this share of the time goes into checkpoints
 
 
+EXPECTED_ERRORS = (UserError, DivergedError, DataError, WeightsError)  # that say all there is to say
+
 log = logging.getLogger("edm_sweep")
+
+
+Drawer = Callable[[int, int], Iterator[Drawn]]  # images start to stop - 1, a batch at a time
 
 
 class Stopped(Exception):
@@ -85,6 +97,7 @@ class Setting:
     gpus: float = 0.0
     sampling_batch: int = 250
     checkpoint_s: float = 15.0
+    compile: bool | None = None
 
     @property
     def device(self) -> torch.device:
@@ -126,14 +139,20 @@ def _perform_locked(store: Store, piece: Piece, setting: Setting, folder: Path) 
         except Stopped:
             log.info("stopped on request")
             raise
+        except EXPECTED_ERRORS as error:
+            log.error("%s", error)
+            return _failed(folder, str(error))
         except Exception as error:
             log.error("%s", traceback.format_exc())
-            message = f"{type(error).__name__}: {error}"
-            write_json(folder / FAILURE, {"message": message, "time": time.time()})
-            return Outcome("failed", message)
+            return _failed(folder, f"{type(error).__name__}: {error}")
         finally:
             (folder / PROGRESS).unlink(missing_ok=True)
     return Outcome("done")
+
+
+def _failed(folder: Path, message: str) -> Outcome:
+    write_json(folder / FAILURE, {"message": message, "time": time.time()})
+    return Outcome("failed", message)
 
 
 @contextmanager
@@ -188,15 +207,26 @@ def _raise_if_stopped(store: Store, setting: Setting) -> None:
 # prerequisites ------------------------------------------------------------------------------------
 
 
-def ensure_data(store: Store, source: DataSource) -> Dataset:
-    """A prepared data set, prepared first if it is not there."""
+def ensure_data(
+    store: Store,
+    source: DataSource,
+    origin: Origin | None = None,
+    on_progress: OnProgress = lambda _step, _done, _total: None,
+) -> Dataset:
+    """A prepared data set, prepared first if it is not there, by default from where Origin.usual says.
+
+    Raises UserError where that is not possible.
+    """
 
     def build(folder: Path) -> dict[str, Any]:
-        return {**prepare(source.config, folder), "provenance": provenance()}
+        try:
+            made = prepare(source.config, folder, origin or Origin.usual(store.root), on_progress)
+        except DataError as error:
+            raise UserError(str(error)) from None
+        return {**made, "provenance": provenance()}
 
-    files = ("images.npy", "labels.npy", "splits.json")
-    result = store.ensure("data", source.signature, build, files)
-    for name in files:
+    result = store.ensure("data", source.signature, build, FILES)
+    for name in FILES:
         store.checked("data", source.signature, name)
     return open_prepared(store.folder("data", source.signature), result["sigma_data"])
 
@@ -272,55 +302,114 @@ def run_training(store: Store, training: Training, setting: Setting) -> None:
         return
     folder = store.folder("trainings", training.signature)
     _write_config(folder, training)
-    device = setting.device
+    device, config = setting.device, training.config
     data = ensure_data(store, training.data)
-    state = TrainState(training.network, training.config, data.sigma_data, training.seed, device)
+    computing = Computing.choose(config, device, setting.compile)
+    state = TrainState(training.network, config, data.sigma_data, training.seed, device, computing)
     ledger = Ledger(folder, state)
-    examples = TrainingSet(*data.split("train")).to(device)
-    log.info("training %s on %s, %d threads, from step %d", training.signature, device, setting.threads, state.step)
-    seconds = _train_to_the_end(
-        state, examples, ledger, Pulse(store, setting, folder, "kimg", _total_kimg(state)), setting
+    examples = TrainingSet.of(data, device)
+    log.info(
+        "training %s on %s, %d threads, %s, from step %d",
+        *(training.signature, device, setting.threads, computing, state.step),
     )
-    with replacing(folder / MODEL) as temporary:
-        save_model(averaged_model(state, examples), temporary)
+    lookout = Lookout(folder, ledger, data, examples)
+    _train_to_the_end(lookout, Pulse(store, setting, folder, "kimg", _total_kimg(state)), setting)
+    val_loss = lookout.finish()
     result = {
         "kimg": state.kimg,
         "loss": ledger.last_loss,
-        "seconds": seconds,
+        "val_loss": val_loss,
+        "seconds": ledger.seconds + ledger.other_seconds,
         "flops": training.flops,
         "device": _device_name(device),
         "threads": setting.threads,
+        "computing": dataclasses.asdict(computing),
         "parameters": sum(p.numel() for p in state.denoiser.parameters()),
         "provenance": provenance(),
     }
-    store.finish("trainings", training.signature, result, [MODEL, JOURNAL])
+    files = [MODEL, JOURNAL, VALIDATION, *ledger.permanent_files()]
+    store.finish("trainings", training.signature, result, files)
     ledger.drop_checkpoints()
-    log.info("done in %.1f s", seconds)
+    log.info("done in %.1f s", result["seconds"])
 
 
 def _total_kimg(state: TrainState) -> float:
     return state.config.num_steps * state.config.batch_size / 1000
 
 
-def _train_to_the_end(state: TrainState, data: TrainingSet, ledger: Ledger, pulse: Pulse, setting: Setting) -> float:
-    """The loop around the loop: journal, progress, checkpoints, stopping. Returns the seconds it all took."""
+class Lookout:
+    """Looks at a training along the way, and keeps of it what its configuration asks for."""
+
+    def __init__(self, folder: Path, ledger: Ledger, data: Dataset, examples: TrainingSet) -> None:
+        self.folder, self.ledger, self.state, self.examples = folder, ledger, ledger.state, examples
+        self.milestones = Milestones.of(self.state.config)
+        rows = torch.as_tensor(data.splits["val"][:VALIDATION_IMAGES])
+        self.images, self.labels = data.images[rows], data.labels[rows]
+
+    def look(self) -> bool:
+        """Do what is due after this step; True where the state ought to be saved as well."""
+        due, step = self.milestones, self.state.step
+        if step in due.snapshot:
+            self.ledger.keep_snapshot()
+        if step == self.state.config.num_steps:
+            return False
+        if step in due.validate | due.grid | due.keep:
+            model = averaged_model(self.state, self.examples, LOOK_BATCHES)
+            if step in due.validate:
+                self._validate(model)
+            if step in due.grid:
+                self._draw_grid(model)
+            if step in due.keep:
+                self.ledger.keep_checkpoint()
+        return step in due.save
+
+    def finish(self) -> float:
+        """Save the finished model, look at it once more, and return its loss on the val split."""
+        began = time.monotonic()
+        model = averaged_model(self.state, self.examples)
+        with replacing(self.folder / MODEL) as temporary:
+            save_model(model, temporary)
+        self.ledger.validation.keep(lambda line: line["step"] < self.state.step)  # of a kill since
+        self._draw_grid(model)
+        loss = self._validate(model)
+        self.ledger.other_seconds += time.monotonic() - began
+        return loss
+
+    def _validate(self, model: Denoiser) -> float:
+        return self.ledger.note_validation(validation_losses(model, self.images, self.labels))
+
+    def _draw_grid(self, model: Denoiser) -> None:
+        sampling = GRID_SAMPLING
+        if self.state.config.label_dropout == 1:
+            sampling = dataclasses.replace(sampling, guidance=0.0)
+        drawn = next(generate(model, sampling, 0, GRID_IMAGES, GRID_IMAGES))
+        folder = self.folder / GRIDS
+        folder.mkdir(exist_ok=True)
+        with replacing(folder / f"kimg{self.state.kimg:012.3f}.png") as temporary:
+            save_grid(drawn.images, temporary, columns=8)
+
+
+def _train_to_the_end(lookout: Lookout, pulse: Pulse, setting: Setting) -> None:
+    """The loop around the loop: journal, looks, progress, checkpoints, stopping."""
+    ledger, state = lookout.ledger, lookout.state
     before = last_saved = time.monotonic()
     interval = setting.checkpoint_s
-    for loss in train(state, data):
+    for loss in train(state, lookout.examples):
         now = time.monotonic()
         ledger.seconds += now - before
-        before = now
         ledger.note(loss)
-        if not pulse.beat(state.kimg, loss=ledger.last_loss):
-            continue
-        stopping = pulse.store.stop_requested(setting.session)
-        if stopping or now - last_saved > interval:
+        save = lookout.look()
+        before = time.monotonic()
+        ledger.other_seconds += before - now
+        beat = pulse.beat(state.kimg, loss=ledger.last_loss)
+        stopping = beat and pulse.store.stop_requested(setting.session)
+        if save or stopping or (beat and now - last_saved > interval):
+            began = time.monotonic()
             ledger.checkpoint()
             last_saved = before = time.monotonic()
-            interval = max(setting.checkpoint_s, (last_saved - now) / CHECKPOINT_SHARE)
+            interval = max(setting.checkpoint_s, (last_saved - began) / CHECKPOINT_SHARE)
         if stopping:
             raise Stopped
-    return ledger.seconds
 
 
 def _device_name(device: torch.device) -> str:
@@ -328,9 +417,9 @@ def _device_name(device: torch.device) -> str:
 
 
 def _write_config(folder: Path, piece: Piece) -> None:
-    """config.yaml: for people; nothing reads it."""
+    """config.yaml: for people, and for those who name a piece of work later (experiments/names.py)."""
     content = json.loads(json.dumps(dataclasses.asdict(piece)))
-    with replacing(folder / "config.yaml") as temporary:
+    with replacing(folder / CONFIG) as temporary:
         temporary.write_text(yaml.safe_dump(content, sort_keys=False))
 
 
@@ -398,7 +487,7 @@ def _draw_and_measure(store: Store, evaluation: Evaluation, extractor: Extractor
     """Draw all images by segments, each kept when it is done; leaves statistics and a sample grid in the folder."""
     folder = store.folder("evaluations", evaluation.signature)
     segments, total = folder / "segments", evaluation.config.images
-    model = load_model(store.checked("trainings", evaluation.training.signature, MODEL), setting.device)
+    draw_images = drawer(store, evaluation, setting)
     pulse = Pulse(store, setting, folder, "images", total)
     log.info("drawing %d images on %s, %d threads", total, setting.device, setting.threads)
     statistics: Statistics | None = None
@@ -406,7 +495,7 @@ def _draw_and_measure(store: Store, evaluation: Evaluation, extractor: Extractor
     for start in range(0, total, SEGMENT_IMAGES):
         stop = min(start + SEGMENT_IMAGES, total)
         tensors = _segment(
-            segments, start, lambda a=start, b=stop: _draw_segment(model, evaluation, a, b, extractor, setting, pulse)
+            segments, start, lambda a=start, b=stop: _draw_segment(draw_images, a, b, extractor, setting, pulse)
         )
         part = Statistics.from_tensors(tensors)
         statistics = part if statistics is None else statistics.merge(part)
@@ -443,15 +532,51 @@ def _segment(folder: Path, start: int, draw: Callable[[], dict[str, Tensor]]) ->
     return tensors
 
 
+def drawer(store: Store, evaluation: Evaluation, setting: Setting) -> Drawer:
+    """What draws any slice of an evaluation's images, its networks loaded."""
+    sampling, device = evaluation.sampling, setting.device
+    model = load_averaged(store, evaluation.training, sampling.ema, device)
+    guide = None
+    if evaluation.guide is not None and sampling.guide is not None:
+        guide = load_averaged(store, evaluation.guide, sampling.guide.ema, device)
+    return lambda start, stop: generate(model, sampling, start, stop, setting.sampling_batch, guide=guide)
+
+
+def load_averaged(store: Store, training: Training, width: float | None, device: torch.device) -> Denoiser:
+    """A finished training's model; of a `width`, the power-function average made from its snapshots (EDM2, 3.2)."""
+    name = training.signature
+    model = load_model(store.checked("trainings", name, MODEL), device)
+    if width is None:
+        return model
+    files = [file for file in (store.result("trainings", name) or {})["files"] if file.startswith(f"{SNAPSHOTS}/")]
+    snapshots = [
+        Snapshot(int(Path(file).name.split("-")[0]), kept) for file in files for kept in training.config.power_ema
+    ]
+    end = Snapshot(training.config.num_steps, width)
+    coefficients = dict(zip(snapshots, posthoc_coefficients(snapshots, end), strict=True))
+
+    def parts() -> Iterator[tuple[float, dict[str, Tensor]]]:
+        for file in files:
+            averages = load_tensors(store.checked("trainings", name, file))
+            for full_name, value in averages.items():
+                kept, _, parameter = full_name.partition("/")
+                yield coefficients[Snapshot(int(Path(file).name.split("-")[0]), float(kept))], {parameter: value}
+
+    model.load_state_dict(combined(parts()), strict=False)
+    log.info("averaged to a relative width of %g from %d snapshots", width, len(files))
+    examples = TrainingSet.of(ensure_data(store, training.data), device)
+    return with_statistics(model, examples, training.config, training.seed, end.step)
+
+
 def _draw_segment(
-    model: Denoiser, evaluation: Evaluation, start: int, stop: int, extractor: Extractor, setting: Setting, pulse: Pulse
+    draw_images: Drawer, start: int, stop: int, extractor: Extractor, setting: Setting, pulse: Pulse
 ) -> dict[str, Tensor]:
     """Draw images start to stop - 1: their statistics, how many show the asked class, and the first few of them."""
     began = time.monotonic()
     images, labels = [], []
     done = start
     pulse.raise_if_stopped()
-    for drawn in generate(model, evaluation.sampling, start, stop, setting.sampling_batch):
+    for drawn in draw_images(start, stop):
         images.append(drawn.images)
         labels.append(drawn.labels.cpu())
         done += len(drawn.images)

@@ -12,6 +12,7 @@ import pandas as pd
 
 from reports.tables import Comparison, Layout, comparisons, show_value, to_latex, to_markdown
 
+HOVER = "%{x:.4g} kimg, loss %{y:.4f}"
 CAPTION_METRICS = ("fid_test", "fid_val", "fid_train")  # the first that a cell has stands under its picture
 
 
@@ -19,7 +20,7 @@ CAPTION_METRICS = ("fid_test", "fid_val", "fid_train")  # the first that a cell 
 class Report:
     """All that a report is made from.
 
-    curves: columns training, kimg, loss. pictures: a PNG of samples for every cell that has one.
+    curves: columns training, kimg, loss, val_loss. pictures: a PNG of samples for every cell that has one.
     facts: what to say of where the numbers come from.
     """
 
@@ -121,23 +122,35 @@ def _shared_parameters(report: Report) -> list[tuple[str, str]]:
 
 
 def loss_figure(curves: pd.DataFrame) -> str:
-    """Loss curves as an interactive figure with its script inside; empty where there are none."""
+    """Loss curves as an interactive figure with its script inside; empty where there are none.
+
+    Solid with markers on the val split, at fixed noise; faint and smoothed on the batches that were trained on.
+    """
     if curves.empty:
         return ""
-    import plotly.graph_objects as go  # heavy
+    import plotly.express as px  # heavy
+    import plotly.graph_objects as go
 
     figure = go.Figure()
-    for name, curve in curves.groupby("training", sort=False):
-        smooth = curve["loss"].ewm(halflife=5).mean()
+    palette = px.colors.qualitative.D3
+    for number, (name, curve) in enumerate(curves.groupby("training", sort=False)):
+        seen, held_out = curve.dropna(subset="loss"), curve.dropna(subset="val_loss")
+        look: dict[str, Any] = {
+            "name": str(name),
+            "legendgroup": str(name),
+            "line_color": palette[number % len(palette)],
+        }
+        smooth = seen["loss"].ewm(halflife=5).mean()
+        figure.add_scatter(x=seen["kimg"], y=smooth, opacity=0.35, showlegend=False, hovertemplate=HOVER, **look)
         figure.add_scatter(
-            x=curve["kimg"], y=smooth, mode="lines", name=str(name), hovertemplate="%{x:.4g} kimg, loss %{y:.4f}"
+            x=held_out["kimg"], y=held_out["val_loss"], mode="lines+markers", hovertemplate=HOVER, **look
         )
     figure.update_layout(
         template="plotly_white",
         height=420,
         margin={"l": 60, "r": 20, "t": 20, "b": 50},
         xaxis_title="images seen (thousands)",
-        yaxis_title="weighted denoising loss, smoothed",
+        yaxis_title="weighted denoising loss",
         legend={"orientation": "h", "y": 1.08},
     )
     figure.update_yaxes(type="log")

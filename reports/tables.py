@@ -13,7 +13,12 @@ from rich.table import Table as RichTable
 from rich.text import Text
 
 NOTHING = "—"
-COMPARABLE = ("features", "evaluation.images", "data")  # numbers that differ in any of these never share a table
+COMPARABLE = (
+    "features",
+    "evaluation.images",
+    "data",
+    "sampling.resolution",
+)  # numbers that differ in any of these never share a table
 CONTEXT = {"noise_": "pure noise", "real_": "real train split"}  # prefixes of columns that say how to read a metric
 
 
@@ -160,7 +165,9 @@ def _context(frame: pd.DataFrame, metrics: list[str], entries: list[list[Entry]]
 def describe_scores(frame: pd.DataFrame) -> str:
     """What the numbers of comparable cells are: features, images, data set."""
     first = frame.iloc[0]
-    return f"{first['features']}; {int(first['evaluation.images']):,} images drawn; {first['data.name']}"
+    size = first["sampling.resolution"]
+    at = "" if pd.isna(size) else f" at {int(size)}x{int(size)}"
+    return f"{first['features']}; {int(first['evaluation.images']):,} images drawn{at}; {first['data.name']}"
 
 
 def short_axes(axes: tuple[str, ...]) -> tuple[str, ...]:
@@ -174,7 +181,7 @@ def show_value(value: Any) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
     if value is None or (isinstance(value, float) and pd.isna(value)):
-        return "preset"
+        return "default"
     return f"{value:g}" if isinstance(value, float) else str(value)
 
 

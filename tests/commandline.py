@@ -8,7 +8,7 @@ from pathlib import Path
 EDM_SWEEP = Path(sys.executable).parent / "edm-sweep"
 
 
-OWN = ("EDM_SWEEP_STORE", "MLFLOW_TRACKING_URI", "UV_RUN_RECURSION_DEPTH")
+OWN = ("EDM_SWEEP_STORE", "EDM_SWEEP_DATA", "MLFLOW_TRACKING_URI", "UV_RUN_RECURSION_DEPTH")
 
 
 def environment() -> dict[str, str]:

@@ -12,6 +12,7 @@ from edm.config import (
     PRESETS,
     EvaluationConfig,
     FieldError,
+    GuideConfig,
     ModelConfig,
     NetworkConfig,
     SamplingConfig,
@@ -56,6 +57,18 @@ REFUSED = [  # configuration, the field that is wrong, fields given, what the me
     (SamplingConfig, "s_min", {"s_min": -0.1}, "not a range of noise levels"),
     (SamplingConfig, "seed", {"seed": -1}, "give a whole number from 0 to 4294967295"),
     (SamplingConfig, "seed", {"seed": MAX_SEED + 1}, "is not a seed"),
+    (SamplingConfig, "eta", {"eta": 1.1}, "1.1 is not a share; give 0 (no noise) to 1"),
+    (SamplingConfig, "eta", {"eta": math.nan}, "nan is not a share"),
+    (SamplingConfig, "guidance_interval", {"guidance_interval": (2.0, 2.0)}, "2 to 2 is not a range of noise levels"),
+    (SamplingConfig, "guidance_interval", {"guidance_interval": (-1.0, 2.0)}, "give [low, high]"),
+    (SamplingConfig, "ema", {"ema": 0.0}, "0.0 is not a relative width"),
+    (SamplingConfig, "resolution", {"resolution": 0}, "give a number of pixels above 0"),
+    (SamplingConfig, "schedule", {"schedule": "iddpm", "steps": 992}, "iddpm has 991 levels from 80 to 0.002; give"),
+    (SamplingConfig, "schedule", {"schedule": "vp", "sigma_min": 1.0}, "vp does not fall steadily from 80 to 1; give"),
+    (GuideConfig, "preset", {}, "a guide differs from its network in preset, channels, kimg or ema"),
+    (GuideConfig, "channels", {"channels": 0}, "give a positive number"),
+    (GuideConfig, "kimg", {"kimg": -1.0}, "give a positive number"),
+    (GuideConfig, "ema", {"ema": 0.5}, "0.5 is not a relative width"),
     (EvaluationConfig, "images", {"images": 1}, "give 2 or more"),
     (EvaluationConfig, "splits", {"splits": ()}, "give one or more of train, val, test"),
     (EvaluationConfig, "splits", {"splits": ("test", "test")}, "drop one"),
@@ -69,6 +82,9 @@ ACCEPTED = [  # the nearest values that make sense
     (TrainingConfig, {"label_dropout": 1.0, "batch_size": 1, "kimg": 1e-3}),
     (SamplingConfig, {"steps": 1, "s_churn": 0.0, "s_min": 0.0, "s_max": 0.0}),
     (SamplingConfig, {"s_churn": math.inf, "s_max": math.inf, "seed": MAX_SEED, "guidance": -0.5}),
+    (SamplingConfig, {"eta": 0.0, "guidance_interval": (0.0, math.inf), "resolution": 1, "ema": 0.28}),
+    (SamplingConfig, {"schedule": "iddpm", "steps": 991}),
+    (GuideConfig, {"kimg": 1e-3}),
     (EvaluationConfig, {"images": 2, "splits": ("val",)}),
 ]
 
@@ -147,6 +163,63 @@ def test_canonical_sampling_forgets_what_its_sampler_ignores(sampler):
 def test_canonical_sampling_of_the_stochastic_sampler_keeps_everything():
     given = SamplingConfig("stochastic_heun", s_churn=1.0, s_min=0.1, s_max=2.0, s_noise=1.5)
     assert given.canonical() == given
+
+
+GUIDING = {"guidance_interval": (0.1, 2.0), "guide": GuideConfig(channels=16)}
+UNREAD = [  # fields given, and those of them that nothing reads
+    ({"sampler": "stochastic_euler", "s_churn": 1.0, "s_noise": 1.5, "eta": 0.5}, {"eta"}),
+    ({"sampler": "dpmpp_2m_sde", "s_churn": 1.0, "s_min": 0.1, "eta": 0.5}, {"s_churn", "s_min"}),
+    ({"sampler": "unipc", "s_max": 1.0, "eta": 0.5, "rho": 5.0}, {"s_max", "eta"}),
+    ({"schedule": "karras", "rho": 5.0}, set()),
+    ({"schedule": "exponential", "rho": 5.0}, {"rho"}),
+    ({"schedule": "vp", "rho": 5.0}, {"rho"}),
+    ({"schedule": "iddpm", "rho": 5.0}, {"rho"}),
+    ({"guidance": 1.0, **GUIDING}, {"guidance_interval", "guide"}),
+    ({"guidance": 0.0, **GUIDING}, set()),
+    ({"guidance": 2.0, **GUIDING}, set()),
+    ({"resolution": 16, "precision": "bf16", "ema": 0.1, "seed": 3, "sigma_min": 0.01}, set()),
+]
+
+
+@pytest.mark.parametrize(("given", "unread"), UNREAD)
+def test_canonical_sampling_has_unread_fields_at_their_defaults(given, unread):
+    read = {name: value for name, value in given.items() if name not in unread}
+    assert SamplingConfig(**given).canonical() == SamplingConfig(**read)
+    assert (SamplingConfig(**given) == SamplingConfig(**read)) == (not unread)
+
+
+@pytest.mark.parametrize("alias", ["linear_log_snr", "ve"])
+def test_schedules_that_are_the_same_are_one_in_canonical_form(alias):
+    given, same = SamplingConfig(schedule=alias, steps=9), SamplingConfig(schedule="exponential", steps=9)
+    assert given.sigmas == same.sigmas
+    assert given.canonical() == same
+
+
+def test_guidance_interval_holds_for_levels_above_its_low_end_up_to_its_high_end():
+    config = SamplingConfig(guidance=2.0, guidance_interval=(0.5, 2.0))
+    assert [config.guides(sigma) for sigma in (0.1, 0.5, 0.51, 2.0, 2.01)] == [False, False, True, True, False]
+    assert SamplingConfig(guidance=2.0).guides(80.0)
+
+
+@pytest.mark.parametrize(
+    ("given", "main", "other"),
+    [
+        ({"sampler": "euler"}, 4, 0),
+        ({"sampler": "heun"}, 7, 0),
+        ({"sampler": "heun", "guidance": 0.0}, 0, 7),
+        ({"sampler": "heun", "guidance": 2.0}, 7, 7),
+        # levels 80, 9.7, 0.5 and 0.002
+        ({"sampler": "heun", "guidance": 2.0, "guidance_interval": (0.01, 9.0)}, 7, 2),
+        ({"sampler": "heun", "guidance": 0.0, "guidance_interval": (0.01, 9.0)}, 5, 2),
+        ({"sampler": "dpm2", "guidance": 2.0, "guidance_interval": (0.0, 1.0)}, 7, 3),
+        ({"sampler": "unipc", "guidance": 2.0, "guidance_interval": (0.0, 1.0)}, 4, 2),
+        ({"sampler": "dpmpp_2m", "guidance": 2.0, "guide": GuideConfig(kimg=1.0)}, 4, 4),
+    ],
+)
+def test_evaluations_are_counted_for_each_branch(given, main, other):
+    config = SamplingConfig(steps=4, **given)
+    assert config.evaluations == {"main": main, "other": other}
+    assert config.nfe == main + other
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from edm.ema import RAMP_UP, Ema
+from edm.ema import RAMP_UP, Ema, PowerEma, Snapshot, combined, posthoc_coefficients, power_of_width
 
 
 def scalar_module(value=0.0):
@@ -70,3 +70,82 @@ def test_average_starts_as_a_copy_that_is_not_trained():
     assert all(parameter.requires_grad for parameter in module.parameters())
     assert not ema.module.training
     assert module.training
+
+
+def width_of_power(gamma):
+    """EDM2, section 3.1: standard deviation over the past, as a share of the time trained."""
+    return (gamma + 1) ** 0.5 / ((gamma + 2) * (gamma + 3) ** 0.5)
+
+
+@pytest.mark.parametrize("gamma", [0.5, 1.0, 6.94, 16.97, 120.0])
+def test_width_and_power_are_each_others_inverse(gamma):
+    assert power_of_width(width_of_power(gamma)) == pytest.approx(gamma, rel=1e-8)
+
+
+def test_edm2s_two_widths_have_the_powers_that_the_paper_gives():
+    assert power_of_width(0.05) == pytest.approx(16.97, abs=0.005)
+    assert power_of_width(0.10) == pytest.approx(6.94, abs=0.005)
+
+
+def wandering_weights(steps, seed=0):
+    """The weights after every step of a training that goes somewhere, with noise."""
+    generator = torch.Generator().manual_seed(seed)
+    walk = torch.randn(steps, generator=generator, dtype=torch.float64).cumsum(0) * 0.05
+    return (torch.linspace(1, 0, steps, dtype=torch.float64) ** 3 * 5 + walk).tolist()
+
+
+def tracked(widths, values):
+    """Power-function averages of one weight, step by step: a dict width -> value after each step."""
+    module = nn.Linear(1, 1, bias=False).double()
+    power = PowerEma(module, widths)
+    for step, value in enumerate(values, start=1):
+        nn.init.constant_(module.weight, value)
+        power.update(module, step)
+        yield {float(name.split("/")[0]): tensor.clone() for name, tensor in power.tensors().items()}
+
+
+@pytest.mark.parametrize("width", [0.05, 0.1, 0.25])
+def test_power_average_weighs_the_past_by_the_power_function(width):
+    values = wandering_weights(2000)
+    *_, last = tracked([width], values)
+    t = torch.arange(1, 2001, dtype=torch.float64) / 2000
+    profile = t ** power_of_width(width)
+    expected = float((profile * torch.tensor(values, dtype=torch.float64)).sum() / profile.sum())
+    assert float(last[width]) == pytest.approx(expected, rel=2e-3, abs=2e-3)
+
+
+@pytest.mark.parametrize("width", [0.05, 0.07, 0.1, 0.15, 0.2])
+def test_posthoc_average_is_the_one_that_was_tracked(width):
+    """EDM2, section 3.2: from 24 snapshots of two widths any other width, without training again."""
+    steps, values = 4800, wandering_weights(4800)
+    snapshots, parts = [], []
+    for step, averages in enumerate(tracked([0.05, 0.1], values), start=1):
+        if step % (steps // 24) == 0:
+            for kept, value in averages.items():
+                snapshots.append(Snapshot(step, kept))
+                parts.append({"weight": value})
+    *_, directly = tracked([width], values)
+    coefficients = posthoc_coefficients(snapshots, Snapshot(steps, width))
+    found = combined(zip(coefficients, parts, strict=True))["weight"]
+    spread = float(torch.tensor(values).std())
+    assert sum(coefficients) == pytest.approx(1, abs=5e-3)
+    assert float(found) == pytest.approx(float(directly[width]), abs=2e-3 * spread)
+    others = [float(value) for value in averages.values()]
+    assert min(abs(float(found) - other) for other in others) > 1e-2 * spread or width in (0.05, 0.1)
+
+
+def test_posthoc_average_of_a_width_that_was_kept_is_its_last_snapshot():
+    snapshots = [Snapshot(step, width) for step in (100, 200, 300) for width in (0.05, 0.1)]
+    coefficients = posthoc_coefficients(snapshots, Snapshot(300, 0.1))
+    assert coefficients == pytest.approx([0, 0, 0, 0, 0, 1], abs=1e-6)
+
+
+def test_combined_sums_what_it_is_given_part_by_part():
+    parts = [
+        (2.0, {"a": torch.tensor([1.0, 2.0])}),
+        (-1.0, {"b": torch.tensor(3.0)}),
+        (0.5, {"a": torch.tensor([4.0, 4.0])}),
+    ]
+    total = combined(parts)
+    assert total["a"].tolist() == [4.0, 6.0] and float(total["b"]) == -3.0
+    assert total["a"].dtype == torch.float32

@@ -1,4 +1,4 @@
-"""The U-Net: the 2023 study's parameter counts, EDM's options, what its output depends on, its attention and its initialisation."""
+"""The U-Net: parameter counts, EDM's options, what its output depends on, its attention and its initialisation."""
 
 import dataclasses
 import math

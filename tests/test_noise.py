@@ -1,4 +1,4 @@
-"""The counter-based generator against known answers, its independence and normality; the noise schedules."""
+"""The counter-based generator against known answers, its independence and normality; training's noise levels."""
 
 import itertools
 
@@ -9,7 +9,6 @@ from scipy import stats
 from edm.noise import (
     Stream,
     generator,
-    karras_sigmas,
     normals,
     permutation,
     philox,
@@ -154,24 +153,6 @@ def test_generators_follow_seed_and_stream():
     seeds = [generator(s, stream).initial_seed() for s in (0, 1) for stream in (Stream.WEIGHTS, Stream.CLASSIFIER)]
     assert len(set(seeds)) == 4
     assert generator(0, Stream.WEIGHTS).initial_seed() == seeds[0]
-
-
-@pytest.mark.parametrize(("steps", "rho"), [(2, 7.0), (18, 7.0), (50, 3.0), (256, 1.0)])
-def test_karras_sigmas_follow_equation_5(steps, rho):
-    low, high = 0.002, 80.0
-    sigmas = karras_sigmas(steps, low, high, rho)
-    formula = [
-        (high ** (1 / rho) + i / (steps - 1) * (low ** (1 / rho) - high ** (1 / rho))) ** rho for i in range(steps)
-    ]
-    assert sigmas.dtype == torch.float64
-    assert sigmas.tolist() == pytest.approx([*formula, 0.0], rel=1e-12)
-    assert (sigmas.diff() < 0).all()
-    assert sigmas[-1] == 0
-    assert sigmas[[0, -2]].tolist() == pytest.approx([high, low], rel=1e-12)
-
-
-def test_one_step_goes_from_sigma_max_to_0():
-    assert karras_sigmas(1, 0.002, 80.0, 7.0).tolist() == pytest.approx([80.0, 0.0])
 
 
 def test_training_sigmas_are_log_normal_within_bounds():

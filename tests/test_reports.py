@@ -25,6 +25,7 @@ def frame(seeds: int = 1, **changes) -> pd.DataFrame:
             "training.kimg": 50.0,
             "data.name": "digits",
             "evaluation.images": 1000,
+            "sampling.resolution": None,
             "seed": seed,
             "data": "abc",
             "features": "FID, classifier features, 64-d",
@@ -46,7 +47,9 @@ def report(made: pd.DataFrame, tmp_path: Path, layout: Layout = LAYOUT) -> Repor
     for cell in made["cell"]:
         pictures[cell] = tmp_path / f"{cell.replace('/', '_')}.png"
         Image.fromarray(np.zeros((4, 4), np.uint8)).save(pictures[cell])
-    curves = pd.DataFrame({"training": ["a"] * 3, "kimg": [1.0, 2.0, 3.0], "loss": [1.0, 0.5, 0.4]})
+    curves = pd.DataFrame(
+        {"training": ["a"] * 4, "kimg": [1, 2, 3, 3], "loss": [1, 0.5, 0.4, None], "val_loss": [None, None, None, 0.5]}
+    )
     return Report(layout, made, curves, pictures, {"git_commit": "0123"})
 
 
@@ -95,6 +98,7 @@ def test_missing_numbers_are_dashes_or_say_how_many_seeds() -> None:
     [
         ("features", ["FID, Inception features, 2048-d", "FID, classifier features, 64-d"]),
         ("evaluation.images", [1000, 2000]),
+        ("sampling.resolution", [None, 16]),
         ("data", ["abc", "abd"]),
     ],
 )
@@ -118,7 +122,7 @@ def test_an_unset_axis_value_is_one_row_of_its_own() -> None:
     made = frame().assign(**{"model.depths": [None, None, "1,1", "1,1"]})
     layout = Layout("trial", rows=("model.depths", "model.attention"))
     (table,) = comparisons(made, layout)
-    assert [names for names, _ in table.rows] == [("preset", "no"), ("preset", "yes"), ("1,1", "no"), ("1,1", "yes")]
+    assert [names for names, _ in table.rows] == [("default", "no"), ("default", "yes"), ("1,1", "no"), ("1,1", "yes")]
     assert [line[0] for line in texts(table)] == ["10.00", "11.00", "20.00", "21.00"]
 
 
@@ -177,7 +181,7 @@ def test_parameters_that_all_cells_share_are_listed_once(tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize(
-    ("value", "text"), [(True, "yes"), (False, "no"), (1.0, "1"), (2.5, "2.5"), ("heun", "heun"), (None, "preset")]
+    ("value", "text"), [(True, "yes"), (False, "no"), (1.0, "1"), (2.5, "2.5"), ("heun", "heun"), (None, "default")]
 )
 def test_values_are_shown_as_people_write_them(value, text: str) -> None:
     assert show_value(value) == text

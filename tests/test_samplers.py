@@ -1,17 +1,24 @@
-"""Samplers against closed forms, against the paper's algorithms written anew, and by their order of convergence."""
+"""Samplers against closed forms, against the papers' algorithms written anew, and by their order of convergence."""
 
 import math
+import weakref
+from itertools import pairwise
+from typing import get_args
 
 import numpy as np
 import pytest
 import torch
 
-from edm.config import SamplingConfig
-from edm.noise import karras_sigmas
-from edm.samplers import MAX_GAMMA, Churn, euler_step, heun_step, integrate, sample
+from edm.config import Sampler, SamplingConfig
+from edm.noise import Stream, normals
+from edm.samplers import MAX_GAMMA, Churn, integrate, method_of, phi, quadrature_weights, sample
+from edm.schedules import noise_levels
 
 SD = 0.5  # of the Gaussian data
-STEP_RULES = {"euler": euler_step, "heun": heun_step}
+SAMPLERS = get_args(Sampler)
+ORDERS = {"euler": 1, "heun": 2, "dpm2": 2, "dpmpp_2m": 2, "dpmpp_3m": 3, "unipc": 4}
+STUDY = {"s_churn": math.inf, "s_min": 0.0, "s_max": math.inf, "s_noise": 1.0}  # the 2023 study's churn
+GENTLE = {**STUDY, "s_churn": 10.0}
 
 
 def gaussian_denoiser(x, sigma, mean=0.0):
@@ -22,6 +29,23 @@ def gaussian_denoiser(x, sigma, mean=0.0):
 def two_point_denoiser(x, sigma):
     """The ideal denoiser of data that is -1 or 1: nothing about it is linear."""
     return torch.tanh(x / sigma**2)
+
+
+def mixture_denoiser(means, weights):
+    """The ideal denoiser of a mixture of Gaussians N(means[k], SD**2) with the given weights."""
+    centres = means.flatten(1)
+
+    def denoise(x, sigma):
+        variance = SD**2 + sigma**2
+        away = x.flatten(1)[:, None] - centres
+        share = torch.softmax(weights.log() - (away**2).sum(-1) / (2 * variance), dim=1)
+        return (share[..., None] * (centres + SD**2 / variance * away)).sum(1).reshape(x.shape)
+
+    return denoise
+
+
+def float64(values):
+    return torch.tensor(values, dtype=torch.float64)
 
 
 def normal(*shape, seed=0):
@@ -37,39 +61,112 @@ def no_noise(step):
     raise AssertionError("a deterministic sampler asked for noise")
 
 
-@pytest.mark.parametrize(("rule", "order"), [("euler", 1), ("heun", 2)])
-def test_error_falls_with_the_order_of_the_rule(rule, order):
-    start = normal(1, 1, 2, 2) * 80
-    step_counts = [64, 128, 256, 512]
+TRIANGLE = mixture_denoiser(float64([[1.0, 0.3], [-0.8, 0.6], [0.1, -1.0]]), float64([0.5, 0.3, 0.2]))
+
+
+# Order of accuracy
+
+
+def runge_kutta(denoiser, x, top, bottom, steps):
+    """The ODE in ln(sigma), dx/dln(sigma) = x - D, by the classical fourth-order method."""
+
+    def slope(x, at):
+        return x - denoiser(x, float64(math.exp(at)))
+
+    h = math.log(bottom / top) / steps
+    for i in range(steps):
+        at = math.log(top) + i * h
+        k1 = slope(x, at)
+        k2 = slope(x + h / 2 * k1, at + h / 2)
+        k3 = slope(x + h / 2 * k2, at + h / 2)
+        x = x + h / 6 * (k1 + 2 * k2 + 2 * k3 + slope(x + h * k3, at + h))
+    return x
+
+
+@pytest.fixture(scope="module")
+def triangle_flow():
+    """16 points of noise level 80, and where the ODE of a mixture of three Gaussians takes them at 0.05."""
+    start = 80 * normal(16, 2, 1, 1)
+    truth = runge_kutta(TRIANGLE, start, 80.0, 0.05, 600)
+    # halved steps of a fourth-order method: the truth is 15 times as good as this
+    torch.testing.assert_close(runge_kutta(TRIANGLE, start, 80.0, 0.05, 300), truth, rtol=0, atol=3e-8)
+    return start, truth
+
+
+def test_every_deterministic_sampler_has_its_order_fitted():
+    assert set(ORDERS) == set(SAMPLERS) - {"stochastic_euler", "stochastic_heun", "dpmpp_2m_sde"}
+
+
+@pytest.mark.parametrize("schedule", ["karras", "exponential"])
+@pytest.mark.parametrize(("sampler", "order"), ORDERS.items())
+def test_error_on_a_gaussian_mixture_falls_with_the_order_of_the_sampler(triangle_flow, schedule, sampler, order):
+    start, truth = triangle_flow
+    step_counts = [32, 64, 128, 256]  # from here on halving the step divides the error by 2**order
     errors = []
     for steps in step_counts:
-        sigmas = karras_sigmas(steps, 0.002, 80.0, 7.0)[:-1]  # down to sigma_min, where the closed form is exact too
-        found = integrate(gaussian_denoiser, start, sigmas, STEP_RULES[rule])
-        truth = start * torch.sqrt((SD**2 + sigmas[-1] ** 2) / (SD**2 + sigmas[0] ** 2))
+        sigmas = noise_levels(schedule, steps + 1, 0.05, 80.0)[:-1]
+        found = integrate(TRIANGLE, start, sigmas, method_of(SamplingConfig(sampler=sampler)), no_noise)
         errors.append(float((found - truth).abs().max()))
+    assert errors[-1] > 2e-8  # ten times what the truth is off by, so that the fit sees the sampler alone
     slope = np.polyfit(np.log(step_counts), np.log(errors), 1)[0]
-    assert -slope == pytest.approx(order, abs=0.25)
+    assert -slope == pytest.approx(order, abs=0.15)
 
 
-@pytest.mark.parametrize(("rule", "tolerance"), [("euler", 2e-2), ("heun", 1e-3)])
-def test_probability_flow_ends_at_its_closed_form(rule, tolerance):
+@pytest.mark.parametrize(
+    ("sampler", "tolerance"), [("euler", 2e-2), ("heun", 1e-3), ("dpm2", 1e-3), ("dpmpp_2m", 1e-3), ("unipc", 1e-4)]
+)
+def test_probability_flow_ends_at_its_closed_form(sampler, tolerance):
     x = normal(2, 1, 3, 3)
-    config = SamplingConfig(sampler=rule, steps=256)
-    found = sample(gaussian_denoiser, x, karras_sigmas(256, 0.002, 80.0, 7.0), config, no_noise)
+    found = sample(gaussian_denoiser, x, SamplingConfig(sampler=sampler, steps=256), no_noise)
     truth = x * 80 * SD / math.sqrt(SD**2 + 80**2)
     torch.testing.assert_close(found, truth, rtol=tolerance, atol=0)
 
 
-def test_rules_take_one_step_as_worked_by_hand():
-    x, sigma, to = torch.full((1, 1, 1, 1), 3.0, dtype=torch.float64), torch.tensor(2.0), torch.tensor(1.0)
+@pytest.mark.parametrize("schedule", ["exponential", "linear_log_snr", "ve", "vp", "iddpm"])
+def test_every_schedule_leads_to_the_closed_form(schedule):
+    config, x = SamplingConfig(sampler="heun", steps=400, schedule=schedule), normal(2, 1, 3, 3)
+    top = config.sigmas[0]
+    truth = x * top * SD / math.sqrt(SD**2 + top**2)
+    torch.testing.assert_close(sample(gaussian_denoiser, x, config, no_noise), truth, rtol=3e-3, atol=0)
 
+
+@pytest.fixture(scope="module")
+def images_of_1000_steps():
+    """One batch of noise taken down 1,000 steps to 8x8 images of a Gaussian mixture, by every deterministic sampler."""
+    denoiser = mixture_denoiser(torch.tanh(normal(3, 1, 8, 8, seed=4)), float64([0.5, 0.3, 0.2]))
+    noise = normal(8, 1, 8, 8, seed=5)
+    return {s: sample(denoiser, noise, SamplingConfig(sampler=s, steps=1000), no_noise) for s in ORDERS}
+
+
+@pytest.mark.parametrize(
+    ("sampler", "tolerance"),  # a grey level is 8e-3
+    [("euler", 8e-3), ("heun", 5e-5), ("dpm2", 5e-5), ("dpmpp_2m", 5e-5), ("dpmpp_3m", 2e-6)],
+)
+def test_all_deterministic_samplers_converge_to_the_same_image(images_of_1000_steps, sampler, tolerance):
+    images = images_of_1000_steps
+    assert images["unipc"].std() > 0.5  # images that differ from each other, with values about [-1, 1]
+    assert float((images[sampler] - images["unipc"]).abs().max()) < tolerance
+
+
+# The papers' algorithms, written anew
+
+
+def test_samplers_take_one_step_as_worked_by_hand():
     def halve(x, sigma):
         return x / 2
 
+    def stepped(sampler, to):
+        x = torch.full((1, 1, 1, 1), 3.0, dtype=torch.float64)
+        return float(integrate(halve, x, [2.0, to], method_of(SamplingConfig(sampler=sampler)), no_noise))
+
     # slope (3 - 1.5) / 2 = 0.75; Euler 3 - 0.75 = 2.25; slope there (2.25 - 1.125) / 1 = 1.125; mean 0.9375
-    assert float(euler_step(halve, x, sigma, to)) == 2.25
-    assert float(heun_step(halve, x, sigma, to)) == 3 - 0.9375
-    assert float(heun_step(halve, x, sigma, torch.tensor(0.0))) == 1.5
+    assert stepped("euler", 1.0) == 2.25
+    assert stepped("heun", 1.0) == 3 - 0.9375
+    # midway between 2 and 0.5 is 1: slope there 1.125
+    assert stepped("dpm2", 0.5) == 3 - 1.5 * 1.125
+    # without a past the multistep samplers are Euler, and into 0 all take D
+    assert stepped("dpmpp_2m", 1.0) == stepped("dpmpp_3m", 1.0) == stepped("unipc", 1.0) == pytest.approx(2.25)
+    assert [stepped(sampler, 0.0) for sampler in ORDERS] == [1.5] * len(ORDERS)
 
 
 def algorithm_1(denoise, noise, t):
@@ -85,7 +182,7 @@ def algorithm_1(denoise, noise, t):
     return x
 
 
-def algorithm_2(denoise, noise, t, config, epsilon):
+def algorithm_2(denoise, noise, t, config, epsilon, second_order=True):
     """EDM, Algorithm 2: stochastic sampling."""
     num = len(t) - 1
     x = t[0] * noise
@@ -93,86 +190,282 @@ def algorithm_2(denoise, noise, t, config, epsilon):
         inside = config.s_min <= t[i] <= config.s_max
         gamma = min(config.s_churn / num, math.sqrt(2) - 1) if inside else 0
         t_hat = t[i] + gamma * t[i]
-        x_hat = x + torch.sqrt(t_hat**2 - t[i] ** 2) * config.s_noise * epsilon(i)
+        x_hat = x + math.sqrt(t_hat**2 - t[i] ** 2) * config.s_noise * epsilon(i)
         d = (x_hat - denoise(x_hat, t_hat)) / t_hat
         x = x_hat + (t[i + 1] - t_hat) * d
-        if t[i + 1] != 0:
+        if t[i + 1] != 0 and second_order:
             d_prime = (x - denoise(x, t[i + 1])) / t[i + 1]
             x = x_hat + (t[i + 1] - t_hat) * (d + d_prime) / 2
     return x
 
 
-@pytest.mark.parametrize("denoiser", [gaussian_denoiser, two_point_denoiser])
+def dpmpp_3m(denoise, noise, t):
+    """DPM-Solver++'s Taylor expansion of D in lambda = -ln(sigma) with three points, 2M and 1 while there are fewer.
+
+    D2 estimates the second derivative, twice the second divided difference, as in the singlestep solver. The released
+    multistep code leaves out the 2, which makes it second order (errors on the mixture fall by 4 a halving, not 8).
+    """
+    x, models, lambdas = t[0] * noise, [], []
+    for s, to in pairwise(t):
+        models, lambdas = [denoise(x, s), *models], [-math.log(s), *lambdas]
+        if to == 0:
+            return models[0]
+        h = -math.log(to) - lambdas[0]
+        e = math.expm1(-h)
+        following = to / s * x - e * models[0]
+        if len(models) > 1:
+            r0 = (lambdas[0] - lambdas[1]) / h
+            d1_0 = (models[0] - models[1]) / r0
+        if len(models) == 2:
+            following = following - 0.5 * e * d1_0
+        if len(models) > 2:
+            r1 = (lambdas[1] - lambdas[2]) / h
+            d1_1 = (models[1] - models[2]) / r1
+            d1 = d1_0 + r0 / (r0 + r1) * (d1_0 - d1_1)
+            d2 = 2 * (d1_0 - d1_1) / (r0 + r1)
+            following = following + (e / h + 1) * d1 - ((e + h) / h**2 - 0.5) * d2
+        x = following
+    raise AssertionError("ends in 0")
+
+
+def dpmpp_2m_sde(denoise, noise, t, eta, epsilon):
+    """SDE-DPM-Solver++(2M), midpoint; with eta 0 it is DPM-Solver++(2M)."""
+    x, before, h_before = t[0] * noise, None, None
+    for i, (s, to) in enumerate(pairwise(t)):
+        denoised = denoise(x, s)
+        if to == 0:
+            return denoised
+        h = math.log(s / to)
+        share = -math.expm1(-h - eta * h)
+        x = to / s * math.exp(-eta * h) * x + share * denoised
+        if before is not None:
+            x = x + 0.5 * share / (h_before / h) * (denoised - before)
+        if eta:
+            x = x + epsilon(i) * to * math.sqrt(-math.expm1(-2 * eta * h))
+        before, h_before = denoised, h
+    raise AssertionError("ends in 0")
+
+
+def unipc_rhos(rks, hh, b_h):
+    """R_p(h) and its right-hand side, phi_p(h) / B(h) (Zhao et al. 2023, Theorem 3.1), solved: one rho for each r_k."""
+    rows, right, phi_k, factorial = [], [], math.expm1(hh) / hh - 1, 1
+    for k in range(1, len(rks) + 1):
+        rows.append([r ** (k - 1) for r in rks])
+        right.append(phi_k * factorial / b_h)
+        factorial *= k + 1
+        phi_k = phi_k / hh - 1 / factorial
+    return [0.5] if len(rks) == 1 else list(np.linalg.solve(rows, right))
+
+
+def unipc(denoise, noise, t, order=3):
+    """UniPC (Zhao et al. 2023, Algorithms 1 and 2, data prediction), B(h) = e**h - 1; every D serves twice."""
+    x = t[0] * noise
+    models, lambdas = [denoise(x, t[0])], [-math.log(t[0])]
+    for s, to in pairwise(t):
+        if to == 0:
+            return models[0]
+        h = -math.log(to) - lambdas[0]
+        b_h = math.expm1(-h)
+        rks = [(earlier - lambdas[0]) / h for earlier in lambdas[1:order]]
+        d1s = [(model - models[0]) / rk for model, rk in zip(models[1:order], rks, strict=True)]
+        base = to / s * x - b_h * models[0]
+        predicted = base
+        for rho, d1 in zip(unipc_rhos(rks, -h, b_h) if rks else [], d1s, strict=True):
+            predicted = predicted - b_h * rho * d1
+        model = denoise(predicted, to)
+        x = base
+        for rho, d1 in zip(unipc_rhos([*rks, 1.0], -h, b_h), [*d1s, model - models[0]], strict=True):
+            x = x - b_h * rho * d1
+        models, lambdas = [model, *models], [-math.log(to), *lambdas]
+    raise AssertionError("ends in 0")
+
+
+DENOISERS = [gaussian_denoiser, two_point_denoiser]
+
+
+@pytest.mark.parametrize("denoiser", DENOISERS)
 @pytest.mark.parametrize("steps", [1, 2, 9, 18])
 def test_heun_is_algorithm_1(denoiser, steps):
-    x, sigmas = normal(2, 3, 4, 4), karras_sigmas(steps, 0.02, 80.0, 7.0)
-    found = sample(denoiser, x, sigmas, SamplingConfig(sampler="heun", steps=steps), no_noise)
-    torch.testing.assert_close(found, algorithm_1(denoiser, x, sigmas), rtol=1e-12, atol=1e-12)
+    x, config = normal(2, 3, 4, 4), SamplingConfig(sampler="heun", steps=steps, sigma_min=0.02)
+    found = sample(denoiser, x, config, no_noise)
+    torch.testing.assert_close(found, algorithm_1(denoiser, x, config.sigmas), rtol=1e-12, atol=1e-12)
 
 
-@pytest.mark.parametrize("denoiser", [gaussian_denoiser, two_point_denoiser])
+@pytest.mark.parametrize("denoiser", DENOISERS)
+@pytest.mark.parametrize("sampler", ["stochastic_heun", "stochastic_euler"])
 @pytest.mark.parametrize(
     "churn",
     [
         {"s_churn": 3.0, "s_min": 0.05, "s_max": 50.0, "s_noise": 1.003},
-        {"s_churn": math.inf, "s_min": 0.0, "s_max": math.inf, "s_noise": 1.0},
+        STUDY,
         {"s_churn": 40.0, "s_min": 0.5, "s_max": 2.0, "s_noise": 1.1},
     ],
 )
-def test_stochastic_heun_is_algorithm_2(denoiser, churn):
-    x, sigmas = normal(2, 1, 4, 4), karras_sigmas(12, 0.02, 80.0, 7.0)
-    config = SamplingConfig(sampler="stochastic_heun", steps=12, **churn)
+def test_churned_samplers_are_algorithm_2(denoiser, sampler, churn):
+    x, config = normal(2, 1, 4, 4), SamplingConfig(sampler=sampler, steps=12, sigma_min=0.02, **churn)
     epsilon = noise_table(12, x.shape)
-    found = sample(denoiser, x, sigmas, config, epsilon)
-    torch.testing.assert_close(found, algorithm_2(denoiser, x, sigmas, config, epsilon), rtol=1e-11, atol=1e-11)
+    found = sample(denoiser, x, config, epsilon)
+    expected = algorithm_2(denoiser, x, config.sigmas, config, epsilon, second_order=sampler == "stochastic_heun")
+    torch.testing.assert_close(found, expected, rtol=1e-11, atol=1e-11)
 
 
-@pytest.mark.parametrize("s_churn", [10.0, 40.0, math.inf])
-def test_stochastic_sampler_reaches_mean_and_variance_of_the_data(s_churn):
-    mean, steps, shape = 0.3, 128, (1, 1, 300, 300)
-    churn = {"s_churn": s_churn, "s_min": 0.0, "s_max": math.inf, "s_noise": 1.0}
-    config = SamplingConfig(sampler="stochastic_heun", steps=steps, **churn)
-    generator = torch.Generator().manual_seed(5)
-    found = sample(
-        lambda x, sigma: gaussian_denoiser(x, sigma, mean),
-        normal(*shape),
-        karras_sigmas(steps, 0.002, 80.0, 7.0),
-        config,
-        lambda _: torch.randn(shape, dtype=torch.float64, generator=generator),
-    )
-    standard_error = SD / 300
-    assert float(found.mean()) == pytest.approx(mean, abs=5 * standard_error)
-    assert float(found.var()) == pytest.approx(SD**2, rel=0.025)  # five standard errors, sqrt(2) / 300 each
+@pytest.mark.parametrize("schedule", ["karras", "vp"])
+@pytest.mark.parametrize("steps", [1, 2, 3, 4, 25, 200])
+def test_multistep_samplers_are_their_papers_formulas(schedule, steps):
+    x, epsilon = normal(4, 2, 1, 1), noise_table(steps, (4, 2, 1, 1))
+
+    def found(sampler, noise=no_noise, **given):
+        config = SamplingConfig(sampler=sampler, steps=steps, schedule=schedule, **given)
+        return sample(TRIANGLE, x, config, noise)
+
+    t = noise_levels(schedule, steps, 0.002, 80.0)
+    for sampler, expected in [
+        (found("dpmpp_2m"), dpmpp_2m_sde(TRIANGLE, x, t, 0.0, no_noise)),
+        (found("dpmpp_3m"), dpmpp_3m(TRIANGLE, x, t)),
+        (found("unipc"), unipc(TRIANGLE, x, t)),
+        (found("dpmpp_2m_sde", epsilon, eta=1.0), dpmpp_2m_sde(TRIANGLE, x, t, 1.0, epsilon)),
+        (found("dpmpp_2m_sde", epsilon, eta=0.3), dpmpp_2m_sde(TRIANGLE, x, t, 0.3, epsilon)),
+    ]:
+        torch.testing.assert_close(sampler, expected, rtol=1e-9, atol=1e-9)
+
+
+def test_dpmpp_2m_sde_without_noise_is_dpmpp_2m_exactly():
+    x = normal(2, 1, 4, 4)
+    noiseless = sample(two_point_denoiser, x, SamplingConfig(sampler="dpmpp_2m_sde", eta=0.0), no_noise)
+    assert torch.equal(noiseless, sample(two_point_denoiser, x, SamplingConfig(sampler="dpmpp_2m"), no_noise))
+
+
+@pytest.mark.parametrize("k", [1, 2, 3, 4])
+@pytest.mark.parametrize("z", [-30.0, -1.001, -0.999, -0.3, -1e-3, -1e-9, 2.0])
+def test_phi_is_its_integral_to_the_last_digits(k, z):
+    at, weights = np.polynomial.legendre.leggauss(60)
+    u, weights = (at + 1) / 2, weights / 2
+    integral = (weights * np.exp((1 - u) * z) * u ** (k - 1)).sum() / math.factorial(k - 1)
+    assert phi(k, z) == pytest.approx(integral, rel=5e-14)
+
+
+@pytest.mark.parametrize("nodes", [[0.0], [0.0, -0.7, -1.9], [0.0, -0.7, 1.0], [0.0, -1.1, -2.0, 1.0]])
+@pytest.mark.parametrize("h", [1e-4, 0.1, 3.0])
+def test_quadrature_is_exact_for_polynomials(nodes, h):
+    at, weights = np.polynomial.legendre.leggauss(30)
+    u, weights = (at + 1) / 2, weights / 2
+    polynomial = np.polynomial.Polynomial(range(2, 2 + len(nodes)))
+    found = np.dot(quadrature_weights(nodes, h), polynomial(np.array(nodes)))
+    assert found == pytest.approx((weights * h * np.exp(h * (u - 1)) * polynomial(u)).sum(), rel=1e-12)
+
+
+# Stochastic samplers: mean and covariance
+
+MEAN = float64([0.3, -0.7])
+COVARIANCE = float64([[0.5, 0.2], [0.2, 0.25]])
+VARIANCES, AXES = torch.linalg.eigh(COVARIANCE)
+
+
+def correlated_denoiser(x, sigma):
+    """The ideal denoiser of N(MEAN, COVARIANCE)."""
+    away = (x.flatten(1) - MEAN) @ AXES * (VARIANCES / (VARIANCES + sigma**2))
+    return (MEAN + away @ AXES.T).reshape(x.shape)
+
+
+def exact_moments(config):
+    """Mean and covariance of what a sampler draws: for Gaussian data its images are affine in all of its noise.
+
+    An image for every single noise number that is 1 while all others are 0 gives the matrix of that map.
+    """
+    num = 2 * (config.steps + 1)
+    units = torch.cat([torch.eye(num), torch.zeros(1, num)]).double().reshape(num + 1, config.steps + 1, 2, 1, 1)
+    drawn = sample(correlated_denoiser, units[:, 0], config, lambda step: units[:, step + 1]).flatten(1)
+    response = drawn[:-1] - drawn[-1]
+    return drawn[-1], response.T @ response
+
+
+def covariance_errors(step_counts, **given):
+    """Largest error of the covariance, relative to its largest entry, for every number of steps."""
+    found = [exact_moments(SamplingConfig(steps=steps, **given))[1] for steps in step_counts]
+    return [float((covariance - COVARIANCE).abs().max() / COVARIANCE.max()) for covariance in found]
+
+
+@pytest.mark.parametrize(
+    ("sampler", "given", "order"),
+    [
+        ("stochastic_euler", GENTLE, 1),
+        ("stochastic_heun", GENTLE, 2),
+        ("stochastic_heun", STUDY, 1),  # churn that does not shrink with the step costs Heun an order
+        ("dpmpp_2m_sde", {"eta": 1.0}, 2),
+        ("dpmpp_2m_sde", {"eta": 0.5}, 2),
+    ],
+)
+def test_covariance_of_stochastic_samplers_tends_to_the_truth(sampler, given, order):
+    step_counts = [64, 128, 256]
+    errors = covariance_errors(step_counts, sampler=sampler, **given)
+    assert -np.polyfit(np.log(step_counts), np.log(errors), 1)[0] == pytest.approx(order, abs=0.2)
+    assert errors[-1] < (0.05 if order == 1 else 0.006)
+
+
+def test_full_churn_leaves_euler_with_too_little_variance_whatever_the_steps():
+    # up by sqrt(2) and down again is a step that never shrinks: 1 / (4 - 2 sqrt(2)) = 0.854 is the limit for sigma -> 0
+    limit = 1 - 1 / (4 - 2 * math.sqrt(2))
+    errors = covariance_errors([128, 256, 512], sampler="stochastic_euler", **STUDY)
+    assert errors[0] > errors[1] > errors[2] > limit > 0.14
+    assert errors[2] == pytest.approx(limit, abs=0.015)
+
+
+@pytest.mark.parametrize(
+    ("sampler", "given"),
+    [("stochastic_euler", GENTLE), ("stochastic_heun", GENTLE), ("stochastic_heun", STUDY), ("dpmpp_2m_sde", {})],
+)
+def test_mean_of_stochastic_samplers_is_the_truth(sampler, given):
+    mean, _ = exact_moments(SamplingConfig(sampler=sampler, steps=64, **given))
+    torch.testing.assert_close(mean, MEAN, rtol=0, atol=1e-4)  # sigma_max 80 rather than infinity
+
+
+@pytest.mark.parametrize(
+    ("sampler", "given"),
+    [
+        ("stochastic_euler", GENTLE),
+        ("stochastic_euler", STUDY),
+        ("stochastic_heun", GENTLE),
+        ("stochastic_heun", STUDY),
+        ("dpmpp_2m_sde", {}),
+    ],
+)
+def test_many_images_have_the_moments_that_the_sampler_should_give(sampler, given):
+    config, index = SamplingConfig(sampler=sampler, steps=64, **given), torch.arange(10_000)
+    noise = [normals(0, Stream.SAMPLING, index, (2, 1, 1), step) for step in range(65)]
+    drawn = sample(correlated_denoiser, noise[0], config, lambda step: noise[step + 1]).flatten(1)
+    mean, covariance = exact_moments(config)
+    spread = covariance.diag().sqrt()
+    standard_error = 10_000**-0.5
+    assert ((drawn.mean(0) - mean).abs() < 5 * standard_error * spread).all()
+    bound = (
+        5 * standard_error * math.sqrt(2) * spread[:, None] * spread
+    )  # an entry's error is at most that of its variances
+    assert ((torch.cov(drawn.T) - covariance).abs() < bound).all()
 
 
 def test_too_much_churn_noise_raises_the_variance():
-    shape, steps = (1, 1, 200, 200), 64
-    config = SamplingConfig(sampler="stochastic_heun", steps=steps, s_churn=40.0, s_min=0.0, s_max=80.0, s_noise=1.05)
-    sigmas = karras_sigmas(steps, 0.002, 80.0, 7.0)
-    found = sample(gaussian_denoiser, normal(*shape), sigmas, config, noise_table(steps, shape))
-    assert float(found.var()) > 1.05 * SD**2
+    too_much = {**STUDY, "s_churn": 40.0, "s_noise": 1.05}
+    _, covariance = exact_moments(SamplingConfig(sampler="stochastic_heun", steps=64, **too_much))
+    assert (covariance.diag() > 1.05 * COVARIANCE.diag()).all()
 
 
-def test_no_churn_is_heun_exactly():
-    x, sigmas = normal(2, 1, 4, 4), karras_sigmas(18, 0.002, 80.0, 7.0)
-    stochastic = SamplingConfig(sampler="stochastic_heun", s_churn=0.0)
-    found = sample(two_point_denoiser, x, sigmas, stochastic, no_noise)
-    assert torch.equal(found, sample(two_point_denoiser, x, sigmas, SamplingConfig(sampler="heun"), no_noise))
+# Churn
 
 
-def test_churn_outside_every_sigma_is_heun_exactly():
-    x, sigmas = normal(2, 1, 4, 4), karras_sigmas(18, 0.002, 80.0, 7.0)
-    stochastic = SamplingConfig(sampler="stochastic_heun", s_min=81.0, s_max=100.0)
-    found = sample(two_point_denoiser, x, sigmas, stochastic, no_noise)
-    assert torch.equal(found, sample(two_point_denoiser, x, sigmas, SamplingConfig(sampler="heun"), no_noise))
+@pytest.mark.parametrize("order", ["euler", "heun"])
+@pytest.mark.parametrize("unchurned", [{"s_churn": 0.0}, {"s_min": 81.0, "s_max": 100.0}])
+def test_without_churn_stochastic_samplers_are_the_plain_ones_exactly(order, unchurned):
+    x = normal(2, 1, 4, 4)
+    found = sample(two_point_denoiser, x, SamplingConfig(sampler=f"stochastic_{order}", **unchurned), no_noise)
+    assert torch.equal(found, sample(two_point_denoiser, x, SamplingConfig(sampler=order), no_noise))
 
 
-def test_deterministic_samplers_ignore_churn_settings():
-    x, sigmas = normal(1, 1, 4, 4), karras_sigmas(8, 0.002, 80.0, 7.0)
-    for sampler in ("euler", "heun"):
-        plain = sample(two_point_denoiser, x, sigmas, SamplingConfig(sampler=sampler), no_noise)
-        churned = SamplingConfig(sampler=sampler, s_churn=math.inf, s_min=0.0, s_max=math.inf)
-        assert torch.equal(plain, sample(two_point_denoiser, x, sigmas, churned, no_noise))
+@pytest.mark.parametrize("sampler", ORDERS)
+def test_deterministic_samplers_ignore_churn_and_eta(sampler):
+    x = normal(1, 1, 4, 4)
+    plain = sample(two_point_denoiser, x, SamplingConfig(sampler=sampler, steps=8), no_noise)
+    churned = SamplingConfig(sampler=sampler, steps=8, eta=0.5, **STUDY)
+    assert torch.equal(plain, sample(two_point_denoiser, x, churned, no_noise))
 
 
 @pytest.mark.parametrize(
@@ -187,58 +480,148 @@ def test_deterministic_samplers_ignore_churn_settings():
     ],
 )
 def test_gamma_at_and_outside_the_edges(sigma, churns):
-    churn = Churn(s_churn=6.0, s_min=0.05, s_max=50.0, s_noise=1.0, noise=no_noise)
+    churn = Churn(s_churn=6.0, s_min=0.05, s_max=50.0, s_noise=1.0)
     assert churn.gamma(sigma, 20) == (0.3 if churns else 0.0)
 
 
 def test_gamma_is_capped():
-    churn = Churn(s_churn=math.inf, s_min=0.0, s_max=math.inf, s_noise=1.0, noise=no_noise)
-    assert churn.gamma(80.0, 50) == math.sqrt(2) - 1 == MAX_GAMMA
+    assert Churn(**STUDY).gamma(80.0, 50) == math.sqrt(2) - 1 == MAX_GAMMA
     just_below, just_above = 50 * MAX_GAMMA - 1e-6, 50 * MAX_GAMMA + 1e-6
-    assert Churn(just_below, 0.0, 80.0, 1.0, no_noise).gamma(1.0, 50) < MAX_GAMMA
-    assert Churn(just_above, 0.0, 80.0, 1.0, no_noise).gamma(1.0, 50) == MAX_GAMMA
+    assert Churn(just_below, 0.0, 80.0, 1.0).gamma(1.0, 50) < MAX_GAMMA
+    assert Churn(just_above, 0.0, 80.0, 1.0).gamma(1.0, 50) == MAX_GAMMA
 
 
-def test_churn_raises_the_level_that_the_denoiser_sees_at_its_steps_alone():
+def levels_seen(config):
+    """The noise levels at which the denoiser is evaluated."""
     seen = []
 
     def denoiser(x, sigma):
         seen.append(float(sigma))
         return gaussian_denoiser(x, sigma)
 
-    sigmas = karras_sigmas(6, 0.02, 80.0, 7.0)
-    config = SamplingConfig(sampler="stochastic_heun", steps=6, s_churn=0.6, s_min=0.05, s_max=50.0)
-    sample(denoiser, normal(1, 1, 2, 2), sigmas, config, noise_table(6, (1, 1, 2, 2)))
-    expected = [s * 1.1 if 0.05 <= s <= 50 else s for s in sigmas[:-1].tolist()]
+    sample(denoiser, normal(1, 1, 2, 2), config, noise_table(config.steps, (1, 1, 2, 2)))
+    return seen
+
+
+def test_churn_raises_the_level_that_the_denoiser_sees_at_its_steps_alone():
+    config = SamplingConfig(
+        sampler="stochastic_heun", steps=6, sigma_min=0.02, s_churn=0.6, s_min=0.05, s_max=50.0, s_noise=1.0
+    )
+    seen = levels_seen(config)
+    expected = [s * 1.1 if 0.05 <= s <= 50 else s for s in config.sigmas[:-1]]
     assert seen[0::2] == pytest.approx(expected)  # every other call is Heun's correction
-    assert seen[1::2] == sigmas[1:-1].tolist()
+    assert seen[1::2] == config.sigmas[1:-1]
 
 
-@pytest.mark.parametrize("sampler", ["euler", "heun", "stochastic_heun"])
+def test_the_studys_churn_raises_every_step_the_first_and_the_last_included():
+    config = SamplingConfig(sampler="stochastic_euler", steps=5, **STUDY)
+    assert levels_seen(config) == pytest.approx([s * math.sqrt(2) for s in config.sigmas[:-1]])
+
+
+# The loop
+
+
+@pytest.mark.parametrize("sampler", SAMPLERS)
 @pytest.mark.parametrize("steps", [1, 2, 7])
 def test_number_of_denoiser_calls_is_nfe(sampler, steps):
-    calls = []
-
-    def denoiser(x, sigma):
-        calls.append(sigma)
-        return gaussian_denoiser(x, sigma)
-
     config = SamplingConfig(sampler=sampler, steps=steps)
-    sigmas = karras_sigmas(steps, 0.002, 80.0, 7.0)
-    sample(denoiser, normal(1, 1, 2, 2), sigmas, config, noise_table(steps, (1, 1, 2, 2)))
-    assert len(calls) == config.nfe
+    assert len(levels_seen(config)) == config.nfe
 
 
-def test_state_is_float64_whatever_the_noise():
+@pytest.mark.parametrize("sampler", SAMPLERS)
+def test_state_is_float64_whatever_the_noise(sampler):
     seen = []
 
     def denoiser(x, sigma):
-        seen.append(x.dtype)
+        seen.append((x.dtype, sigma.dtype))
         return gaussian_denoiser(x, sigma)
 
     x = normal(1, 1, 2, 2).float()
-    config = SamplingConfig(sampler="stochastic_heun", steps=4)
-    sigmas = karras_sigmas(4, 0.002, 80.0, 7.0)
-    found = sample(denoiser, x, sigmas, config, lambda _: torch.ones(1, 1, 2, 2))
+    found = sample(denoiser, x, SamplingConfig(sampler=sampler, steps=4), lambda _: torch.ones(1, 1, 2, 2))
     assert found.dtype == torch.float64
-    assert set(seen) == {torch.float64}
+    assert set(seen) == {(torch.float64, torch.float64)}
+
+
+@pytest.mark.parametrize("sampler", SAMPLERS)
+def test_no_step_reads_a_value_back_from_the_device(sampler):
+    # the meta device has shapes and no values: whoever asks one for a number or a branch raises
+    x = torch.empty(2, 1, 4, 4, device="meta")
+    found = sample(gaussian_denoiser, x, SamplingConfig(sampler=sampler, steps=5), lambda _: torch.empty_like(x))
+    assert (found.device.type, found.shape) == ("meta", x.shape)
+    with pytest.raises(RuntimeError):
+        bool((found > 0).all())
+
+
+@pytest.mark.parametrize("sampler", SAMPLERS)
+def test_noise_is_asked_for_by_steps_that_add_some_alone(sampler):
+    asked = []
+
+    def noise(step):
+        asked.append(step)
+        return torch.ones(1, 1, 2, 2)
+
+    config = SamplingConfig(sampler=sampler, steps=6, s_churn=1.0, s_min=0.0, s_max=50.0)
+    sample(gaussian_denoiser, normal(1, 1, 2, 2), config, noise)
+    expected = {
+        "dpmpp_2m_sde": [0, 1, 2, 3, 4],
+        "stochastic_euler": [1, 2, 3, 4, 5],
+        "stochastic_heun": [1, 2, 3, 4, 5],
+    }
+    assert asked == expected.get(sampler, [])
+
+
+@pytest.mark.parametrize("sampler", SAMPLERS)
+def test_states_are_let_go_but_for_the_few_that_rules_still_read(sampler):
+    states, alive = [], []
+
+    def denoiser(x, sigma):
+        states.append(weakref.ref(x))
+        alive.append(sum(state() is not None for state in states))
+        return gaussian_denoiser(x, sigma)
+
+    config = SamplingConfig(sampler=sampler, steps=40)
+    sample(denoiser, normal(1, 1, 2, 2), config, noise_table(40, (1, 1, 2, 2)))
+    assert max(alive) <= 5
+
+
+@pytest.mark.parametrize("sampler", SAMPLERS)
+def test_on_step_sees_every_state_with_its_level_and_what_the_denoiser_made_of_it(sampler):
+    seen = []
+    config = SamplingConfig(sampler=sampler, steps=6)
+    x, noise = normal(2, 1, 2, 2), noise_table(6, (2, 1, 2, 2))
+    found = sample(gaussian_denoiser, x, config, noise, lambda *step: seen.append(step))
+    assert torch.equal(found, sample(gaussian_denoiser, x, config, noise))  # looking changes nothing
+    assert [index for index, *_ in seen] == list(range(6))
+    assert torch.equal(seen[0][2], 80 * x)
+    for (_, sigma, state, denoised), level in zip(seen, config.sigmas, strict=False):
+        assert level <= sigma <= level * math.sqrt(2)
+        assert torch.equal(denoised, gaussian_denoiser(state, float64(sigma)))
+    torch.testing.assert_close(found, seen[-1][3])  # the last step goes to D
+
+
+class Recorded:
+    """A denoiser that is another one at every step, and remembers which served whom."""
+
+    def __init__(self):
+        self.steps, self.calls = [], []
+
+    def for_step(self, sigma):
+        self.steps.append(sigma)
+
+        def denoise(x, at):
+            self.calls.append((sigma, float(at)))
+            return gaussian_denoiser(x, at)
+
+        return denoise
+
+
+@pytest.mark.parametrize("sampler", SAMPLERS)
+def test_a_denoiser_by_step_is_chosen_once_a_step_by_the_unchurned_level(sampler):
+    recorded = Recorded()
+    config = SamplingConfig(sampler=sampler, steps=6)
+    sample(recorded, normal(1, 1, 2, 2), config, noise_table(6, (1, 1, 2, 2)))
+    assert recorded.steps == config.sigmas[:-1]
+    per_step = [sum(step == sigma for step, _ in recorded.calls) for sigma in config.sigmas[:-1]]
+    twice = sampler in ("heun", "dpm2", "stochastic_heun")
+    assert per_step == [2, 2, 2, 2, 2, 1] if twice else [1] * 6
+    assert [at for _, at in recorded.calls] == levels_seen(config)

@@ -52,7 +52,8 @@ def test_the_folders_hold_what_people_look_for(tiny_plan: Plan, store: Store) ->
     run_all(tiny_plan, store)
     for name in tiny_plan.trainings:
         found = {path.name for path in store.folder("trainings", name).iterdir()} - {".lock"}
-        assert found == {"config.yaml", "journal.jsonl", "log.txt", "model.safetensors", "result.json"}
+        journals = {"journal.jsonl", "validation.jsonl"}
+        assert found == {"config.yaml", "log.txt", "model.safetensors", "result.json", "samples"} | journals
     for name in tiny_plan.evaluations:
         found = {path.name for path in store.folder("evaluations", name).iterdir()} - {".lock"}
         assert found == {"config.yaml", "log.txt", "samples.png", "statistics.safetensors", "result.json"}
@@ -126,9 +127,9 @@ def test_an_evaluation_stopped_between_segments_draws_only_the_rest(
     drawn: list[int] = []
     original = work._draw_segment
 
-    def counting(model, evaluation, start, *rest):
+    def counting(draw_images, start, *rest):
         drawn.append(start)
-        return original(model, evaluation, start, *rest)
+        return original(draw_images, start, *rest)
 
     monkeypatch.setattr(work, "_draw_segment", counting)
     assert perform(store, evaluation, SETTING).state == "done"
@@ -195,7 +196,9 @@ def test_a_loss_that_is_not_a_number_stops_the_training_with_the_remedy(tiny_fil
     plan = plan_sweep(load_sweep(tiny_file, ("training.lr=1e30",)))
     outcome = perform(store, first_training(plan), SETTING)
     assert outcome.state == "failed"
-    assert "DivergedError: the loss is" in outcome.message and "lower training.lr (it is 1e+30)" in outcome.message
+    assert outcome.message.startswith("the loss ") and "lower training.lr (it is 1e+30)" in outcome.message
+    log = (store.folder("trainings", first_training(plan).signature) / "log.txt").read_text()
+    assert "Traceback" not in log and outcome.message in log
 
 
 def test_results_do_not_depend_on_the_sampling_batch_beyond_rounding(

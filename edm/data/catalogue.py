@@ -3,53 +3,208 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import TypeVar
 
-from edm.config import DataConfig, Split
+from edm.config import SPLITS, DataConfig, Split
+from edm.data.folder import carve, folder_fingerprint, folder_splits, open_folder
+
+Value = TypeVar("Value")
 
 
 @dataclass(frozen=True)
 class DatasetFacts:
-    """What a plan needs to know of a data set without opening it.
+    """What a plan needs to know of a data set without reading its images.
 
-    fingerprint: SHA-256 of the prepared images and labels (uint8, in index order); preparation checks it.
-    splits: how many images each split has; together all of them.
+    num_classes: 0 where there are no labels. splits: how many images each split has; together all that are prepared.
     """
 
     channels: int
     resolution: int
     num_classes: int
     splits: dict[Split, int]
-    fingerprint: str
 
 
-CATALOGUE: dict[str, DatasetFacts] = {
-    "digits": DatasetFacts(
+@dataclass(frozen=True)
+class SourceFile:
+    """A published file: its size in bytes, its MD5 as torchvision has it, and where to get it.
+
+    unpacked: the file or folder that comes out of it, which will do as well. drive_id: of a file on Google Drive, where
+    an address alone fetches nothing.
+    """
+
+    name: str
+    size: int
+    md5: str
+    url: str
+    unpacked: str
+    drive_id: str | None = None
+
+
+@dataclass(frozen=True)
+class KnownDataset:
+    """A data set that is known by its name.
+
+    official: the parts of its own partition, in the order in which they are prepared (val is what CelebA calls valid).
+    study: the sizes of the 2023 study's splits. files: published on `page`. layout: where torchvision keeps them, below
+    its root.
+    members: files of its archive that have a published MD5 too, in the order of their images.
+    pinned: SHA-256 of the prepared images and labels, where no file but a package is the source.
+    """
+
+    channels: int
+    resolution: int
+    num_classes: int
+    official: dict[Split, int]
+    study: dict[Split, int]
+    files: tuple[SourceFile, ...] = ()
+    page: str = ""
+    layout: str = "."
+    members: tuple[tuple[str, str], ...] = ()
+    pinned: str | None = None
+
+    def parts(self, splits: str) -> dict[Split, int]:
+        """The official parts that are prepared: the study leaves CelebA's valid part out."""
+        return {part: size for part, size in self.official.items() if part != "val" or splits == "official"}
+
+
+FASHION_MNIST_URL = "http://fashion-mnist.s3-website.eu-central-1.amazonaws.com/"
+CELEBA_URL = "https://mmlab.ie.cuhk.edu.hk/projects/CelebA.html"  # the page that leads to the drive
+
+CATALOGUE: dict[str, KnownDataset] = {
+    "digits": KnownDataset(
         channels=1,
         resolution=8,
         num_classes=10,
-        splits={"train": 1197, "val": 300, "test": 300},
-        fingerprint="0b7e9c3202d7bcd255d6a19a238d3743bf5e320ba74812a6679958a017c55382",
+        official={"train": 1797},
+        study={"train": 1197, "val": 300, "test": 300},
+        pinned="0b7e9c3202d7bcd255d6a19a238d3743bf5e320ba74812a6679958a017c55382",
+    ),
+    "fashion_mnist": KnownDataset(
+        channels=1,
+        resolution=32,
+        num_classes=10,
+        official={"train": 60_000, "test": 10_000},
+        study={"train": 50_000, "val": 10_000, "test": 10_000},
+        files=tuple(
+            SourceFile(name, size, md5, FASHION_MNIST_URL + name, unpacked=name.removesuffix(".gz"))
+            for name, size, md5 in (
+                ("train-images-idx3-ubyte.gz", 26_421_880, "8d4fb7e6c68d591d4c3dfef9ec88bf0d"),
+                ("train-labels-idx1-ubyte.gz", 29_515, "25c81989df183df01b3e8a0aad5dffbe"),
+                ("t10k-images-idx3-ubyte.gz", 4_422_102, "bef4ecab320f06d8554ea6380940ec79"),
+                ("t10k-labels-idx1-ubyte.gz", 5_148, "bb300cfdad3c16e7a12a480ee83cd310"),
+            )
+        ),
+        page="https://github.com/zalandoresearch/fashion-mnist",
+        layout="FashionMNIST/raw",
+    ),
+    "cifar10": KnownDataset(
+        channels=3,
+        resolution=32,
+        num_classes=10,
+        official={"train": 50_000, "test": 10_000},
+        study={"train": 40_000, "val": 10_000, "test": 10_000},
+        files=(
+            SourceFile(
+                "cifar-10-python.tar.gz",
+                170_498_071,
+                "c58f30108f718f92721af3b95e74349a",
+                "https://www.cs.toronto.edu/~kriz/cifar-10-python.tar.gz",
+                unpacked="cifar-10-batches-py",
+            ),
+        ),
+        page="https://www.cs.toronto.edu/~kriz/cifar.html",
+        members=(
+            ("data_batch_1", "c99cafc152244af753f735de768cd75f"),
+            ("data_batch_2", "d4bba439e000b95fd0a9bffe97cbabec"),
+            ("data_batch_3", "54ebc095f3ab1f0389bbae665268c751"),
+            ("data_batch_4", "634d18415352ddfa80567beed471001a"),
+            ("data_batch_5", "482c414d41f54cd18b22e5b47cb7c3cb"),
+            ("test_batch", "40351d587109b95175f43aff81a1287e"),
+        ),
+    ),
+    "celeba": KnownDataset(
+        channels=3,
+        resolution=128,
+        num_classes=0,
+        official={"train": 162_770, "val": 19_867, "test": 19_962},
+        study={"train": 150_000, "val": 12_770, "test": 19_962},
+        files=(
+            SourceFile(
+                "img_align_celeba.zip",
+                1_443_490_838,
+                "00d2c5bc6d35e252742224ab0c1e8fcb",
+                CELEBA_URL,
+                unpacked="img_align_celeba",
+                drive_id="0B7EVK8r0v71pZjFTYXZWM3FlRnM",
+            ),
+            SourceFile(
+                "list_eval_partition.txt",
+                2_836_386,
+                "d32c9cbf5e040fd4025c592c306e6668",
+                CELEBA_URL,
+                unpacked="list_eval_partition.txt",
+                drive_id="0B7EVK8r0v71pY0NSMzRuSXJEVkk",
+            ),
+        ),
+        page=CELEBA_URL,
+        layout="celeba",
     ),
 }
 
 
 def facts(config: DataConfig) -> DatasetFacts:
-    """What is known of the data set that `config` names."""
-    return CATALOGUE[config.name]
+    """What is known of the data set that `config` names; raises DataError for a folder that cannot be used."""
+    if config.name == "folder":
+        assert config.path and config.resolution  # required by DataConfig
+        folder = open_folder(config.path)
+        splits = folder_splits(folder, config.split_seed)
+        sizes: dict[Split, int] = {split: len(splits[split]) for split in SPLITS}
+        return DatasetFacts(config.channels, config.resolution, len(folder.classes), sizes)
+    known = CATALOGUE[config.name]
+    sizes = known.official if config.splits == "official" else known.study
+    return DatasetFacts(known.channels, config.resolution or known.resolution, known.num_classes, _in_order(sizes))
 
 
-def split_indices(name: str, sizes: dict[Split, int]) -> dict[Split, list[int]]:
-    """Carve the images of a data set into splits, for good and the same for every model.
+def source_fingerprint(config: DataConfig) -> str:
+    """What the content of a data set is known by before it is prepared, for signatures.
 
-    The rule: image i has the rank of SHA-256("NAME/i") among all images; the first ranks are test, the next val, the
-    rest train. Within a split the order is that of the data set. No library's random generator is involved.
+    The published checksums of its files, so that a plan needs none of them; of a folder, its content.
     """
-    total = sum(sizes.values())
-    ranked = sorted(range(total), key=lambda i: hashlib.sha256(f"{name}/{i}".encode()).digest())
-    test, val = sizes["test"], sizes["val"]
-    return {
-        "train": sorted(ranked[test + val :]),
-        "val": sorted(ranked[test : test + val]),
-        "test": sorted(ranked[:test]),
-    }
+    if config.name == "folder":
+        assert config.path
+        return folder_fingerprint(open_folder(config.path))
+    known = CATALOGUE[config.name]
+    return known.pinned or hashlib.sha256(" ".join(file.md5 for file in known.files).encode()).hexdigest()
+
+
+def without_defaults(config: DataConfig) -> DataConfig:
+    """The same data set with a resolution that goes without saying left out: both ways to write it are one."""
+    known = CATALOGUE.get(config.name)
+    return replace(config, resolution=None) if known and config.resolution == known.resolution else config
+
+
+def split_indices(config: DataConfig) -> dict[Split, list[int]]:
+    """The splits of a data set, for good and the same for every model; indices into the images as prepared.
+
+    The rule: splits that the data set has itself are kept; the others are carved out of its train part, where image i
+    has the rank of SHA-256("NAME/i"): the first ranks are test, the next val, the rest train. Within a split the order
+    is that of the data set. A folder of images is split by its own folders, or by folder_splits.
+    """
+    if config.name == "folder":
+        assert config.path
+        return _in_order(folder_splits(open_folder(config.path), config.split_seed))
+    known = CATALOGUE[config.name]
+    parts, sizes = known.parts(config.splits), facts(config).splits
+    carved: dict[Split, int] = {split: sizes[split] for split in ("test", "val") if split not in parts}
+    splits = carve((f"{config.name}/{i}".encode() for i in range(parts["train"])), carved)
+    start = 0
+    for part, size in parts.items():
+        if part != "train":
+            splits[part] = list(range(start, start + size))
+        start += size
+    return _in_order(splits)
+
+
+def _in_order(splits: dict[Split, Value]) -> dict[Split, Value]:
+    return {split: splits[split] for split in SPLITS}

@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable
-from dataclasses import dataclass
+import math
+import os
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import BinaryIO, TypeVar
 
 import numpy as np
 import torch
@@ -15,13 +20,19 @@ from jaxtyping import Int64, UInt8
 from torch import Tensor
 
 from edm.config import DataConfig, Split
-from edm.data.catalogue import facts, split_indices
+from edm.data.catalogue import DatasetFacts, facts, source_fingerprint, split_indices
+from edm.data.errors import DataError
+from edm.data.loaders import Pictures, open_pictures
+from edm.data.sources import OnProgress, Origin
 
-Arrays = tuple[np.ndarray, np.ndarray]
+IMAGES, LABELS, SPLIT_INDICES = "images.npy", "labels.npy", "splits.json"
+FILES = (IMAGES, LABELS, SPLIT_INDICES)
+CHUNK_BYTES = 2**22  # of decoded images: enough work for a thread, little enough to have many of them
+MAX_CHUNK = 4096
+AHEAD = 2  # chunks per thread that may wait to be written
 
-
-class DataError(ValueError):
-    """A data set is not what it should be; the message says which file and what to do."""
+Item = TypeVar("Item")
+Result = TypeVar("Result")
 
 
 @dataclass(frozen=True)
@@ -36,9 +47,13 @@ class Dataset:
     splits: dict[Split, list[int]]
     sigma_data: float
 
+    def indices(self, name: Split) -> Int64[Tensor, " m"]:
+        """Where the images of one split are; for those who read them piece by piece."""
+        return torch.tensor(self.splits[name], dtype=torch.int64)
+
     def split(self, name: Split) -> tuple[UInt8[Tensor, "m c h w"], Int64[Tensor, " m"]]:
-        """Images and labels of one split."""
-        indices = torch.tensor(self.splits[name])
+        """Images and labels of one split, copied into memory."""
+        indices = self.indices(name)
         return self.images[indices], self.labels[indices]
 
 
@@ -52,50 +67,119 @@ def to_uint8(images: Tensor) -> UInt8[Tensor, "*shape"]:
     return (images * 127.5 + 128).clip(0, 255).to(torch.uint8)
 
 
-def fingerprint(images: np.ndarray, labels: np.ndarray) -> str:
-    """SHA-256 over the bytes of uint8 images and of int64 little-endian labels."""
-    digest = hashlib.sha256(np.ascontiguousarray(images).tobytes())
-    digest.update(np.ascontiguousarray(labels, dtype="<i8").tobytes())
-    return digest.hexdigest()
-
-
-def load_digits() -> Arrays:
-    """scikit-learn's digits: 1,797 8x8 scans of handwritten digits, 17 grey levels, shipped with the package."""
-    from sklearn.datasets import load_digits as sklearn_digits  # heavy
-
-    digits: Any = sklearn_digits()
-    images = np.rint(digits.images * (255 / 16)).astype(np.uint8)[:, None]
-    return images, digits.target.astype(np.int64)
-
-
-LOADERS: dict[str, Callable[[], Arrays]] = {"digits": load_digits}
-
-
-def prepare(config: DataConfig, folder: Path) -> dict[str, object]:
+def prepare(
+    config: DataConfig,
+    folder: Path,
+    origin: Origin | None = None,
+    on_progress: OnProgress = lambda _step, _done, _total: None,
+    threads: int | None = None,
+) -> dict[str, object]:
     """Write images.npy, labels.npy and splits.json of a data set into `folder`; return what is worth recording.
 
-    Raises DataError where the images are not those the catalogue knows by that name.
+    origin: where its files are; by default where EDM_SWEEP_DATA points, else `sources` in `folder`, and what is absent
+    is downloaded there. threads: that decode; by default one a core. The bytes written depend on neither.
+    Raises DataError where the data set cannot be had or is not the one that is known by its name.
     """
-    known = facts(config)
-    images, labels = LOADERS[config.name]()
-    found = fingerprint(images, labels)
-    if found != known.fingerprint:
-        raise DataError(
-            f"data.name: {config.name}: the images have fingerprint {found[:16]}, expected {known.fingerprint[:16]}; "
-            "reinstall the package that ships them, or report a new release of the data set"
-        )
-    splits = split_indices(config.name, known.splits)
-    np.save(folder / "images.npy", images)
-    np.save(folder / "labels.npy", labels)
-    (folder / "splits.json").write_text(json.dumps(splits))
-    # float64, and over the whole train split: the 2023 study took one random batch
-    sigma_data = float((images[splits["train"]].astype(np.float64) / 127.5 - 1).std())
-    return {"name": config.name, "fingerprint": found, "images": len(images), "sigma_data": sigma_data}
+    known, splits = facts(config), split_indices(config)
+    with closing(open_pictures(config, origin or Origin.usual(folder), on_progress)) as pictures:
+        try:
+            found, sigma_data = _write_images(folder / IMAGES, pictures, known, splits["train"], on_progress, threads)
+            pictures.verify(found)
+            np.save(folder / LABELS, pictures.labels)
+            (folder / SPLIT_INDICES).write_text(json.dumps(splits))
+        except BaseException as error:
+            for name in FILES:  # up to gigabytes that nobody could use
+                (folder / name).unlink(missing_ok=True)
+            if isinstance(error, OSError):
+                raise DataError(f"{folder}: cannot be written ({error.strerror}); make room there") from None
+            raise
+    return {
+        "name": config.name,
+        "config": asdict(config),
+        "fingerprint": found,
+        "images": len(pictures.labels),
+        "shape": [known.channels, known.resolution, known.resolution],
+        "num_classes": known.num_classes,
+        "splits": known.splits,
+        "sigma_data": sigma_data,
+        "source": {**pictures.source, "fingerprint": source_fingerprint(config)},
+    }
 
 
 def open_prepared(folder: Path, sigma_data: float) -> Dataset:
     """The data set that `prepare` wrote into `folder`, memory-mapped copy-on-write."""
-    images = np.load(folder / "images.npy", mmap_mode="c")
-    labels = np.load(folder / "labels.npy")
-    splits = json.loads((folder / "splits.json").read_text())
+    images = np.load(folder / IMAGES, mmap_mode="c")
+    labels = np.load(folder / LABELS)
+    splits = json.loads((folder / SPLIT_INDICES).read_text())
     return Dataset(torch.from_numpy(images), torch.from_numpy(labels), splits, sigma_data)
+
+
+@dataclass(frozen=True)
+class _Chunk:
+    """Decoded images as bytes, and the sums of the train images' values and of their squares."""
+
+    content: bytes
+    sum: int
+    squares: int
+
+
+def _write_images(
+    path: Path,
+    pictures: Pictures,
+    known: DatasetFacts,
+    train: list[int],
+    on_progress: OnProgress,
+    threads: int | None,
+) -> tuple[str, float]:
+    """Decode all images into a .npy file; their fingerprint (with the labels), and the train split's deviation."""
+    num, shape = len(pictures.labels), (known.channels, known.resolution, known.resolution)
+    in_train = np.zeros(num, dtype=bool)
+    in_train[train] = True
+    size = max(1, min(MAX_CHUNK, CHUNK_BYTES // math.prod(shape)))
+
+    def decode(start: int) -> _Chunk:
+        images = pictures.read(start, min(start + size, num))
+        assert images.shape[1:] == shape and images.dtype == np.uint8
+        values = images[in_train[start : start + size]].astype(np.uint16)  # whose squares still fit
+        return _Chunk(images.tobytes(), int(values.sum(dtype=np.uint64)), int((values**2).sum(dtype=np.uint64)))
+
+    digest, total, squares = hashlib.sha256(), 0, 0
+    with path.open("wb") as file:
+        _write_header(file, (num, *shape))
+        for number, chunk in enumerate(in_order(decode, range(0, num, size), threads or _cores()), 1):
+            file.write(chunk.content)
+            digest.update(chunk.content)
+            total, squares = total + chunk.sum, squares + chunk.squares
+            on_progress("decoding", min(number * size, num), num)
+    digest.update(pictures.labels.astype("<i8").tobytes())
+    return digest.hexdigest(), _deviation(total, squares, len(train) * math.prod(shape))
+
+
+def _write_header(file: BinaryIO, shape: tuple[int, ...]) -> None:
+    np.lib.format.write_array_header_1_0(file, {"descr": "|u1", "fortran_order": False, "shape": shape})
+
+
+def _deviation(total: int, squares: int, num: int) -> float:
+    """The standard deviation of `num` bytes scaled to [-1, 1], from exact sums, correctly rounded."""
+    shift = 100  # bits behind the point, so that nothing is rounded before the division
+    return math.isqrt(4 * (num * squares - total * total) << 2 * shift) / (255 * num << shift)
+
+
+def in_order(work: Callable[[Item], Result], items: Iterable[Item], threads: int) -> Iterator[Result]:
+    """What `work` makes of every item, in the items' order, made by threads that run only a little ahead."""
+    waiting: deque[Future[Result]] = deque()
+    with ThreadPoolExecutor(threads) as pool:
+        try:
+            for item in items:
+                waiting.append(pool.submit(work, item))
+                if len(waiting) > AHEAD * threads:
+                    yield waiting.popleft().result()
+            while waiting:
+                yield waiting.popleft().result()
+        finally:
+            for future in waiting:
+                future.cancel()
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
