@@ -13,12 +13,11 @@ from functools import reduce
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Bool, Float, Float64, Int64
+from jaxtyping import Bool, Float, Float32, Float64, Int64
 from torch import Tensor
 
+from edm.config import AUGMENT_LABELS
 from edm.noise import Stream, normals, uniforms
-
-AUGMENT_LABELS = 9
 
 LOG2_SCALE_STD = 0.2  # of both scale and stretch
 SHIFT_STD = 0.125  # of the image's size
@@ -40,7 +39,7 @@ class Parameters:
     shift: Float64[Tensor, "b 2"]  # to the right and down, in eighths of the image's size
 
     @property
-    def labels(self) -> Float64[Tensor, "b 9"]:
+    def labels(self) -> Float32[Tensor, "b 9"]:
         """What the network is told: all zero for an image to which nothing is done (EDM, Table 6)."""
         columns = [
             self.x_flip,
@@ -52,7 +51,7 @@ class Parameters:
             self.stretch * self.direction.sin(),
             *self.shift.unbind(dim=1),
         ]
-        return torch.stack([column.double() for column in columns], dim=1)
+        return torch.stack([column.float() for column in columns], dim=1)
 
     @property
     def is_warp(self) -> Bool[Tensor, " b"]:
@@ -156,7 +155,8 @@ def warp(images: Float[Tensor, "b c h w"], matrix: Float64[Tensor, "b 3 3"]) -> 
     Images are interpolated and resampled at twice their resolution and filtered on the way back, so that little is
     blurred and shrinking does not alias.
     """
-    grid = _source_grid(matrix, *images.shape[2:]).to(images.dtype)
+    # rounded, which hides the last bits of sines and powers: they differ by device, and by the size of the batch
+    grid = _source_grid(matrix.float().double(), *images.shape[2:]).to(images.dtype)
     # both axes by way of the last one
     fine = _upsampled(_upsampled(images).mT).mT
     fine = F.grid_sample(fine, grid, mode="bicubic", padding_mode="reflection", align_corners=False)

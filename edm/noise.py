@@ -33,7 +33,7 @@ class Stream(IntEnum):
     WEIGHTS = 5
     CLASSIFIER = 6
     BASELINE = 7  # images of pure noise, against which scores are read
-    AUGMENTATION = 8  # step k: the k-th random number of an image's augmentation
+    AUGMENTATION = 8  # position k: the k-th random number of an image's augmentation
     FLIP = 9
     DROPOUT = 10
     VALIDATION = 11

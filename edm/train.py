@@ -132,8 +132,9 @@ class TrainState:
         moments: dict[int, dict[str, Tensor]] = {}
         for name, value in tensors.items():
             index, key = name.split(".")
-            if key != "step":  # the fused optimizer walks raw memory: moments must lie as their parameter does
-                value = torch.empty_like(parameters[int(index)]).copy_(value)
+            # the fused optimizer walks raw memory: moments must lie as their parameter does
+            like = value if key == "step" else parameters[int(index)]
+            value = torch.empty_like(like).copy_(value)
             moments.setdefault(int(index), {})[key] = value
         self.optimizer.load_state_dict({"state": moments, "param_groups": self.optimizer.state_dict()["param_groups"]})
 

@@ -193,21 +193,22 @@ def test_label_of_each_transform_is_edms():
     )
     half_root = math.sqrt(3) / 2
     expected = [1, 1, 0.7, -0.5, half_root, -1, -2 * half_root, 0.5, 3]
-    torch.testing.assert_close(given.labels[0], torch.tensor(expected, dtype=torch.float64))
+    torch.testing.assert_close(given.labels[0], torch.tensor(expected))
 
 
 def test_labels_tell_what_became_of_a_blob():
     """Its centroid and covariance follow from the labels, worked out here anew; a stretch is told up to its sign."""
-    image, num = blob([0, 0], [[9, 3], [3, 6]]), 300
+    image, num = blob([0, 0], [[6, 2], [2, 4]]), 300
     found, labels = augment(image.expand(num, -1, -1, -1), 5, torch.arange(num), 1.0)
     means, covariances = moments(found)
-    # the rest show a part of the blob's reflection as well
-    alone = (labels[:, [7, 8]].abs() < 1).all(dim=1) & (labels[:, 2] > 0) & (labels[:, 5:7].norm(dim=1) < 1)
-    assert alone.sum() > 30
+    # the rest show a part of the blob's reflection as well, or lose a part of the blob
+    shift, scale, stretch = labels[:, 7:].abs().amax(dim=1), labels[:, 2], labels[:, 5:7].norm(dim=1)
+    alone = (shift < 1) & (scale > 0) & (scale < 2) & (stretch < 1)
+    assert alone.sum() > 20
     for label, mean, covariance in zip(labels[alone], means[alone], covariances[alone], strict=True):
         torch.testing.assert_close(mean, 0.125 * 64 * label[7:], atol=0.02, rtol=0)
         options = [_told(label, sign) for sign in (1, -1)]
-        assert min(float((covariance - option).abs().max()) for option in options) < 0.05
+        assert min(float((covariance - option).abs().max()) for option in options) < 0.1
 
 
 def _told(label: torch.Tensor, sign: int) -> torch.Tensor:
@@ -218,7 +219,7 @@ def _told(label: torch.Tensor, sign: int) -> torch.Tensor:
     along, length = torch.outer(axis, axis), 2 ** (0.2 * sign * label[5:7].norm())
     stretch = length * along + (torch.eye(2).double() - along) / length
     whole = stretch @ turn * 2 ** (0.2 * label[2]) @ mirror
-    return whole @ torch.tensor([[9.0, 3.0], [3.0, 6.0]], dtype=torch.float64) @ whole.T
+    return whole @ torch.tensor([[6.0, 2.0], [2.0, 4.0]], dtype=torch.float64) @ whole.T
 
 
 @pytest.mark.parametrize(

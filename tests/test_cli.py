@@ -14,7 +14,7 @@ DIGITS = ROOT / "sweeps" / "digits.yaml"
 def test_help_lists_the_commands() -> None:
     done = run("--help")
     assert done.returncode == 0
-    assert all(command in done.stdout for command in ("plan", "run", "report", "ui"))
+    assert all(command in done.stdout for command in ("plan", "run", "report", "ui", "data"))
 
 
 def test_plan_says_what_would_run_and_starts_nothing(tmp_path: Path) -> None:
@@ -53,6 +53,8 @@ def test_a_wrong_file_is_one_sentence_and_exit_code_2(command: str, tmp_path: Pa
         (("ui", "--port", "99999"), "65535"),
         (("run", DIGITS, "--set", "foo.bar=1"), "the sections are data, model, training, sampling, evaluation"),
         (("run",), "Missing argument"),
+        (("data", "prepare", "cifar"), "cifar: no such data set; did you mean 'cifar10'?"),
+        (("data", "prepare", "celeba", "--from", ROOT / "tests"), "list_eval_partition.txt (2,836,386 bytes, md5 d32c9"),
         (("rnu", DIGITS), "No such command 'rnu'"),
     ],
 )

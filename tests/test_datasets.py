@@ -9,6 +9,7 @@ from typer.testing import CliRunner
 
 from edm.config import DataConfig
 from edm.data.catalogue import CATALOGUE
+from edm.data.prepare import FILES, prepare
 from experiments.cli import app
 from experiments.datasets import listed, prepare_data, requested, showing_progress
 from experiments.errors import UserError
@@ -119,9 +120,14 @@ def test_two_processes_at_once_do_it_once(tmp_path: Path, pictures: Path) -> Non
     both = [start("data", "prepare", "folder", *options) for _ in range(2)]
     records = [json.loads(process.communicate(timeout=120)[0]) for process in both]
     assert [process.returncode for process in both] == [0, 0]
-    assert len(list((tmp_path / "store" / "data").iterdir())) == 1
-    assert {record.pop("folder") for record in records} and {r.pop("prepared_now") for r in records} <= {True, False}
-    assert records[0] == records[1]
+    first, second = ({key: value for key, value in record.items() if key != "prepared_now"} for record in records)
+    assert first == second
+    folder, alone = Path(first["folder"]), tmp_path / "alone"
+    alone.mkdir()
+    made = prepare(DataConfig("folder", resolution=32, path=str(pictures)), alone)
+    assert made["fingerprint"] == first["fingerprint"]
+    assert {path.name for path in folder.iterdir()} == {*FILES, "result.json", ".lock"}
+    assert all((folder / name).read_bytes() == (alone / name).read_bytes() for name in FILES)
 
 
 # the commands -------------------------------------------------------------------------------------

@@ -57,7 +57,8 @@ def test_edm_imports_with_torch_numpy_safetensors_and_jaxtyping_alone() -> None:
 
 
 @pytest.mark.parametrize(
-    "command", [["--help"], ["plan", "missing.yaml"], ["plan", "sweeps/digits.yaml"], ["run", "pyproject.toml"]]
+    "command",
+    [["--help"], ["plan", "missing.yaml"], ["plan", "sweeps/digits.yaml"], ["run", "pyproject.toml"], ["data", "list"]],
 )
 def test_help_plan_and_a_wrong_file_import_nothing_heavy(command: list[str], tmp_path: Path) -> None:
     arguments = [*command, "--store", str(tmp_path)] if command != ["--help"] else command

@@ -172,12 +172,10 @@ def test_what_an_earlier_attempt_left_is_overwritten(any_set, tmp_path) -> None:
     assert contents(used) == contents(tmp_path / "fresh")
 
 
-def test_missing_files_leave_nothing_behind(any_set, tmp_path) -> None:
-    config, origin = any_set
-    if origin is None:
-        pytest.skip("a folder is its own source")
-    with pytest.raises(DataError, match="get (it|them) from"):
-        prepare(config, into(tmp_path, "out"), Origin.given(into(tmp_path, "empty")))
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_missing_files_leave_nothing_behind(tmp_path, name: str) -> None:
+    with pytest.raises(DataError, match=r"get (it|them) from"):
+        prepare(DataConfig(name), into(tmp_path, "out"), Origin.given(into(tmp_path, "empty")))
     assert not list((tmp_path / "out").iterdir())
 
 

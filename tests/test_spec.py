@@ -236,3 +236,20 @@ def test_a_report_of_axes_where_there_is_no_grid_says_so(tmp_path: Path) -> None
 
 def test_an_anchor_that_contains_itself_is_refused(tmp_path: Path) -> None:
     assert "contains itself" in error_of(tmp_path, "model: &a {preset: *a}\n")
+
+
+def test_a_folder_of_images_that_cannot_be_used_is_told_where_it_is_named(tmp_path: Path) -> None:
+    text = "name: x\nmodel: {preset: nano}\ndata:\n  name: folder\n  resolution: 8\n  path: PLACE\n"
+    (tmp_path / "empty").mkdir()
+    for place, expected in (("absent", "no such folder"), ("empty", "holds no images")):
+        message = error_of(tmp_path, text.replace("PLACE", str(tmp_path / place)))
+        assert message.startswith(f"x.yaml:6: data.path: {place}: {expected}")
+    for i in range(20):
+        (tmp_path / "empty" / f"{i}.png").symlink_to("nowhere")
+    message = error_of(tmp_path, text.replace("PLACE", str(tmp_path / "empty")))
+    assert message.startswith("x.yaml:6: data.path: empty")
+
+
+def test_a_folder_as_an_axis_is_told_by_its_value(tmp_path: Path) -> None:
+    text = f"data: {{name: folder, resolution: 8, path: x}}\ngrid:\n  data.path:\n    - {tmp_path}/absent\n"
+    assert error_of(tmp_path, text).startswith("x.yaml:4: data.path: absent: no such folder")
