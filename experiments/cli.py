@@ -71,7 +71,13 @@ def plan(
 ) -> None:
     """Show what `run` would do and what it would cost. Starts nothing."""
     schedule, place = _open(file, store, set_, gpus, cpus)
-    _show_plan(schedule, place, _console(as_json), as_json)
+    console = _console(as_json)
+    if not as_json:
+        from experiments.display import cells_table
+
+        console.print(cells_table(schedule.plan))
+        console.print()
+    _show_plan(schedule, place, console, as_json)
 
 
 @app.command()

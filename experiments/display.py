@@ -59,15 +59,35 @@ def plan_table(plan: Plan, schedule: Schedule) -> Table:
         standing = [e for e in plan.evaluations.values() if training in e.stands_on]
         nfe = sorted({e.sampling.nfe for e in standing})
         table.add_row(
-            plan.names[name],
+            Text(plan.names[name]),
             f"{num_parameters(training.network):,}",
             f"{training.config.kimg:g}",
             str(len(standing)),
             f"{nfe[0]}-{nfe[-1]}" if len(nfe) > 1 else str(nfe[0]),
-            "in the store" if schedule.states[name] == "done" else "",
+            "in the store" if name in schedule.present else "",
         )
     if len(plan.trainings) > MAX_ROWS:
         table.add_row(f"... and {len(plan.trainings) - MAX_ROWS} more")
+    return table
+
+
+def cells_table(plan: Plan) -> Table:
+    """Every cell with its network, its training and what drawing its images takes."""
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    table.add_column("cell")
+    for header in ("parameters", "kimg", "images", "NFE"):
+        table.add_column(header, justify="right")
+    for planned in plan.cells[:MAX_ROWS]:
+        training, evaluation = planned.training, planned.evaluation
+        table.add_row(
+            Text(plan.cell_name(planned)),
+            f"{num_parameters(training.network):,}",
+            f"{training.config.kimg:g}",
+            f"{evaluation.config.images:,}",
+            str(evaluation.sampling.nfe),
+        )
+    if len(plan.cells) > MAX_ROWS:
+        table.add_row(f"... and {len(plan.cells) - MAX_ROWS} more (--json has all)")
     return table
 
 
@@ -101,6 +121,7 @@ def plan_json(plan: Plan, schedule: Schedule, estimate: Forecast) -> dict[str, A
     return {
         "sweep": plan.sweep.name,
         "cells": len(plan.cells),
+        "flops": sum(piece.flops for piece in schedule.pieces.values()),
         "trainings": [
             {
                 "name": plan.names[name],

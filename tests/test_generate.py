@@ -23,6 +23,15 @@ SAMPLINGS = {
 }
 
 
+@pytest.fixture(scope="module", autouse=True)
+def one_thread():
+    """Tensors here are tiny: on a busy machine threads wait for each other far longer than they compute."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
 def new_model(channels, seed):
     network = NetworkConfig(1, 8, 3, channels, depths=(1, 1), heads=(0, 2), bridge_heads=2, cond_channels=4)
     denoiser = Denoiser(network, 0.5)
@@ -55,11 +64,11 @@ def first_inputs(model, config, start, stop, batch_size):
 
 
 @pytest.mark.parametrize("sampling", SAMPLINGS)
-@pytest.mark.parametrize("batch_size", [1, 5, 20])
+@pytest.mark.parametrize("batch_size", [1, 4, 8])
 def test_images_do_not_depend_on_the_batch_size(model, sampling, batch_size):
-    images, labels = stream(model, SAMPLINGS[sampling], 0, 12, 6)
+    images, labels = stream(model, SAMPLINGS[sampling], 0, 6, 3)
     assert images.float().std() > 20  # of 255: neither empty nor saturated
-    found, found_labels = stream(model, SAMPLINGS[sampling], 0, 12, batch_size)
+    found, found_labels = stream(model, SAMPLINGS[sampling], 0, 6, batch_size)
     assert torch.equal(found, images)
     assert torch.equal(found_labels, labels)
 

@@ -1,0 +1,114 @@
+"""Every shipped sweep plans, trains what its header says, costs what it says, and holds the study's configurations."""
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from edm.cost import num_parameters
+from experiments.plan import Plan, plan_sweep
+from experiments.spec import load_sweep
+
+ROOT = Path(__file__).parent.parent
+SWEEPS = sorted((ROOT / "sweeps").glob("*.yaml"))
+SHARED = ("samplers", "guidance")  # sweeps that stand on a training of another one
+GUESSED = 2e13  # floating-point operations per second, as the headers say
+
+# the 2023 study, as its reference file has it: sweep, cell, parameters, batch size, thousands of images
+STUDY = [
+    ("fashion_mnist", "attention=true/label_dropout=0.2", 5_031_081, 32, 5000),
+    ("fashion_mnist", "attention=false/label_dropout=0.2", 4_150_953, 32, 5000),
+    ("fashion_mnist", "attention=true/label_dropout=1", 5_031_081, 32, 5000),
+    ("cifar10", "attention=true/label_dropout=0.2", 5_033_387, 32, 8000),
+    ("cifar10", "attention=false/label_dropout=0.2", 4_153_259, 32, 8000),
+    ("cifar10", "attention=true/label_dropout=1", 5_033_387, 32, 8000),
+    ("celeba_sizes", "tiny/none", 30_942_291, 64, 18_750),
+    ("celeba_sizes", "tiny/bridge", 35_181_651, 64, 18_750),
+    ("celeba_sizes", "small/attention=true", 80_246_611, 32, 18_750),
+    ("celeba_sizes", "big/attention=true", 81_317_715, 32, 18_750),
+]
+
+
+def planned(name: str) -> Plan:
+    return plan_sweep(load_sweep(ROOT / "sweeps" / f"{name}.yaml"))
+
+
+def header(path: Path) -> str:
+    lines = path.read_text().splitlines()
+    return " ".join(line.removeprefix("#").strip() for line in lines if line.startswith("#"))
+
+
+@pytest.mark.parametrize("path", SWEEPS, ids=lambda p: p.stem)
+def test_it_plans_and_is_named_after_its_file(path: Path) -> None:
+    plan = planned(path.stem)
+    assert plan.sweep.name == path.stem
+    assert len({plan.cell_name(cell) for cell in plan.cells}) == len(plan.cells)
+    assert all(e.config.images > e.features.dimension for e in plan.evaluations.values())
+
+
+@pytest.mark.parametrize("path", SWEEPS, ids=lambda p: p.stem)
+def test_its_header_has_the_command_what_it_does_and_what_that_costs(path: Path) -> None:
+    head, plan = header(path), planned(path.stem)
+    assert f"edm-sweep run sweeps/{path.name}" in head
+    evaluations = list(plan.evaluations.values())
+    images = evaluations[0].config.images
+    assert f"{len(evaluations)} x {images:,} images" in head
+    flops = sum(e.flops for e in evaluations)
+    if path.stem in SHARED:
+        assert "Trains nothing that" in head
+    else:
+        assert f"Trains {len(plan.trainings)} networks" in head
+        flops += sum(t.flops for t in plan.trainings.values())
+    said = re.search(r"Cost: ([\d.e+]+) floating-point operations(?:, ([\d.]+) h)?", head)
+    assert said is not None
+    assert float(said[1]) == pytest.approx(flops, rel=0.05)
+    if said[2]:
+        assert float(said[2]) == pytest.approx(flops / GUESSED / 3600, rel=0.1)
+
+
+@pytest.mark.parametrize("path", [p for p in SWEEPS if p.stem != "digits"], ids=lambda p: p.stem)
+def test_its_header_has_the_published_numbers_to_expect(path: Path) -> None:
+    assert re.search(r"Published.*\d\.\d\d", header(path))
+
+
+@pytest.mark.parametrize(("sweep", "cell", "parameters", "batch_size", "kimg"), STUDY)
+def test_the_studys_configurations_are_there(
+    sweep: str, cell: str, parameters: int, batch_size: int, kimg: int
+) -> None:
+    plan = planned(sweep)
+    training = next(c.training for c in plan.cells if plan.cell_name(c).startswith(cell))
+    config = training.config
+    assert num_parameters(training.network) == parameters
+    assert (config.batch_size, config.kimg, config.lr) == (batch_size, kimg, 1e-4)
+    assert config.ema_halflife_kimg == 0 and config.optimizer == "adam" and not config.warmup_kimg
+
+
+def test_the_studys_sampling_is_there() -> None:
+    for name, sampler, guidance in (
+        ("fashion_mnist", "euler", 1),
+        ("cifar10", "euler", 2.5),
+        ("celeba_sizes", "stochastic_heun", 1),
+    ):
+        sampling = planned(name).cells[0].evaluation.sampling
+        assert (sampling.sampler, sampling.steps, sampling.guidance) == (sampler, 50, guidance)
+        assert (sampling.rho, sampling.sigma_min, sampling.sigma_max) == (7, 0.002, 80)
+    # it churns by sqrt(2) - 1 at every step
+    assert (sampling.s_churn, sampling.s_min, sampling.s_max, sampling.s_noise) == (float("inf"), 0, float("inf"), 1)
+
+
+@pytest.mark.skipif(not (ROOT.parent / "shared").exists(), reason="the reference file lies beside the repository")
+def test_the_table_above_is_the_reference_files() -> None:
+    reference: dict[str, Any] = yaml.safe_load((ROOT.parent / "shared/reference/zenchiyu_2023.yaml").read_text())
+    configs = reference["configs"].values()
+    assert sorted(c["parameters"] for c in configs) == sorted(row[2] for row in STUDY)
+    images = {name: split["train"] for name, split in reference["protocol"]["splits"].items()}
+    epochs = {"fashion_mnist": 100, "cifar10": 200, "celeba_sizes": 125}
+    for sweep, _, _, _, kimg in STUDY:
+        assert kimg * 1000 == epochs[sweep] * images[sweep.removesuffix("_sizes")]
+
+
+@pytest.mark.parametrize("name", SHARED)
+def test_a_comparison_of_samplers_trains_nothing_new(name: str) -> None:
+    assert set(planned(name).trainings) < set(planned("cifar10").trainings)
