@@ -8,7 +8,7 @@ import shlex
 import sys
 import threading
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NoReturn
 
 import typer
 
@@ -58,6 +58,8 @@ Cpus = Annotated[int | None, typer.Option("--cpus-per-trial", help="Cores, and s
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, for scripts.")]
 
 DEFAULT_STORE = Path("runs")
+
+Device = Literal["cpu", "cuda"]
 
 
 @app.command()
@@ -146,7 +148,7 @@ def sample(
     trajectory: Annotated[bool, typer.Option("--trajectory", help="Show noisy states and denoised images.")] = False,
     per_class: Annotated[bool, typer.Option("--per-class", help="One picture for each class.")] = False,
     store: StoreFolder = DEFAULT_STORE,
-    device: Annotated[str | None, typer.Option(help="cuda or cpu; a GPU by default where there is one.")] = None,
+    device: Annotated[Device | None, typer.Option(help="By default a GPU where there is one.")] = None,
     as_json: AsJson = False,
 ) -> None:
     """Draw pictures from a finished training: a grid, a page for each class, or the denoising step by step.
@@ -263,7 +265,7 @@ def _draw(
     changes: dict[str, Any],
     wanted: tuple[int, int | None, bool, bool, Path],
     store: Path,
-    device: str | None,
+    device: Device | None,
     console: Console,
 ) -> list[Path]:
     from edm.config import FieldError
@@ -281,6 +283,8 @@ def _draw(
         sampling = sampling_of(piece, changes)
     except FieldError as error:
         raise UserError(f"--{error.field}: {error}") from None
+    if device == "cuda" and not torch.cuda.is_available():
+        raise UserError("--device cuda: torch sees no GPU here; leave it out to draw on the CPU")
     chosen = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
     with progress(console, "drawing", "images") as on_progress:
         return draw_pictures(piece, sampling, Request(*wanted), place, chosen, on_progress)
