@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 
 import torch
@@ -11,10 +10,9 @@ from jaxtyping import Float, Int64
 from torch import Tensor
 
 from edm.config import Precision, SamplingConfig
+from edm.network import computing_in
 from edm.precondition import Denoiser
 from edm.samplers import DenoiserFunction
-
-AUTOCAST: dict[Precision, torch.dtype] = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 @dataclass(frozen=True)
@@ -26,13 +24,8 @@ class Labelled:
     precision: Precision = "fp32"
 
     def __call__(self, x: Float[Tensor, "b c h w"], sigma: Float[Tensor, ""]) -> Float[Tensor, "b c h w"]:
-        with self._autocast(x.device):
+        with computing_in(self.precision, x.device):
             return self.model(x, sigma.to(x).expand(len(x)), self.labels)
-
-    def _autocast(self, device: torch.device) -> AbstractContextManager[object]:
-        if self.precision == "fp32":
-            return nullcontext()
-        return torch.autocast(device.type, dtype=AUTOCAST[self.precision])
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from contextlib import AbstractContextManager, nullcontext
 from typing import Literal, TypeVar
 
 import torch
@@ -10,7 +11,7 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
-from edm.config import Initialisation, NetworkConfig
+from edm.config import Initialisation, NetworkConfig, Precision
 
 GROUP_CHANNELS, MAX_GROUPS = 4, 32  # of group norm: EDM has at least 4 channels in each of at most 32 groups
 
@@ -198,6 +199,14 @@ class UNet(nn.Module):
         for halve, level, skip in zip(reversed(self.halve), reversed(self.up), reversed(skips), strict=True):
             x = level(torch.cat([halve(x, cond), skip], dim=1), cond)
         return self.conv_out(x)
+
+
+DTYPES: dict[Precision, torch.dtype] = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+def computing_in(precision: Precision, device: torch.device) -> AbstractContextManager[object]:
+    """While the block lasts, networks on `device` multiply in `precision`; their weights stay float32."""
+    return nullcontext() if precision == "fp32" else torch.autocast(device.type, DTYPES[precision])
 
 
 M = TypeVar("M", bound=nn.Module)

@@ -15,7 +15,7 @@ from edm.config import NetworkConfig, Precision, TrainingConfig
 from edm.data.prepare import Dataset, to_unit
 from edm.ema import Ema, PowerEma
 from edm.loss import denoising_loss
-from edm.network import initialise, on_device
+from edm.network import computing_in, initialise, on_device
 from edm.noise import Stream, generator, normals, permutation, training_sigmas, uniforms
 from edm.precondition import Denoiser
 
@@ -23,7 +23,6 @@ STATISTICS_BATCHES = 64  # over which batch-norm statistics of averaged weights 
 RESIDENT_SHARE = 0.4  # of a GPU's free memory: a larger train split stays in the host's
 COMPILE_STEPS = 5000  # fewer steps than this are not worth the minutes that torch.compile takes
 CPU = torch.device("cpu")
-DTYPES: dict[Precision, torch.dtype] = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 @dataclass(frozen=True)
@@ -233,15 +232,12 @@ def train(state: TrainState, data: TrainingSet) -> Iterator[Float[Tensor, ""]]:
 
 def _gradient(state: TrainState, batch: Batch) -> Float[Tensor, ""]:
     """Add up the gradient of a batch's mean loss, a micro-batch at a time; returns that loss."""
-    config, precision = state.config, state.computing.precision
+    config = state.config
     state.optimizer.zero_grad(set_to_none=True)
     total = torch.zeros((), device=state.device)
     parts = batch.parts(config.micro_batch)
     for number, part in enumerate(parts):
-        with (
-            _dropout_from(state, number),
-            torch.autocast(state.device.type, DTYPES[precision], enabled=precision != "fp32"),
-        ):
+        with _dropout_from(state, number), computing_in(state.computing.precision, state.device):
             losses = denoising_loss(
                 state.denoiser,
                 part.images,

@@ -66,16 +66,20 @@ def signature(stage: str, **content: Any) -> str:
 
 @dataclass(frozen=True)
 class DataSource:
-    """A prepared data set."""
+    """A prepared data set, and the shape of what is in it, which its signature decides."""
 
     signature: str
     config: DataConfig
+    channels: int
+    resolution: int
+    num_classes: int
 
     @classmethod
     def of(cls, config: DataConfig) -> DataSource:
         """The prepared form of a data set; its published fingerprint enters its signature."""
-        config = without_defaults(config)
-        return cls(signature("data", config=config, fingerprint=source_fingerprint(config)), config)
+        config, known = without_defaults(config), facts(config)
+        name = signature("data", config=config, fingerprint=source_fingerprint(config))
+        return cls(name, config, known.channels, known.resolution, known.num_classes)
 
 
 @dataclass(frozen=True)
@@ -250,10 +254,9 @@ def _united(known: Evaluation | None, new: Evaluation) -> Evaluation:
 
 def plan_training(cell: Cell) -> Training:
     """The training that a cell stands on."""
-    known = facts(cell.data)
     data = DataSource.of(cell.data)
     config = cell.training.canonical()
-    network = config.prepared(cell.model.network(known.channels, known.resolution, known.num_classes))
+    network = config.prepared(cell.model.network(data.channels, data.resolution, data.num_classes))
     flops = FORWARDS_PER_TRAINING_IMAGE * config.num_steps * config.batch_size * forward_flops(network)
     name = signature("training", data=data.signature, network=network, training=config, seed=cell.seed)
     return Training(name, cell.seed, data, network, config, flops)

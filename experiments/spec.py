@@ -385,6 +385,8 @@ class _Reader:
                 "model.preset",
                 f"halves the image {halvings} times, which {cell.data.name}'s {size} does not allow; use {presets}",
             )
+        if cell.evaluation.features == "classifier" and not known.num_classes:
+            raise refuse("evaluation.features", f"needs classes, which {cell.data.name} does not have; use inception")
         self._guidance_was_trained(cell, known.num_classes, refuse)
         self._other_sizes_fit(cell, halvings, refuse)
         self._average_was_kept(cell, refuse)

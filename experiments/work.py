@@ -22,7 +22,6 @@ import yaml
 from torch import Tensor
 
 from edm.config import SPLITS, ClassifierConfig, Split
-from edm.data.catalogue import facts
 from edm.data.errors import DataError
 from edm.data.prepare import FILES, Dataset, open_prepared, prepare, to_uint8
 from edm.data.sources import OnProgress, Origin
@@ -243,19 +242,19 @@ def ensure_extractor(store: Store, source: DataSource, space: FeatureSpace, devi
     """The feature extractor of a space, on `device`; a classifier is trained first if it is not there."""
     if space.classifier is None:
         return load_inception(device)
-    known, config = facts(source.config), ClassifierConfig()
+    config = ClassifierConfig()
 
     def build(folder: Path) -> dict[str, Any]:
         data = ensure_data(store, source)
         log.info("training the feature classifier, %d epochs", config.epochs)
-        *_, classifier = train_classifier(config, data, known.num_classes)
+        *_, classifier = train_classifier(config, data, source.num_classes)
         save_tensors(classifier.state_dict(), folder / MODEL)
         accuracy = {split: _accuracy(classifier, data, split) for split in SPLITS}
         log.info("its accuracy: %s", accuracy)
         return {"accuracy": accuracy, "config": dataclasses.asdict(config), "provenance": provenance()}
 
     store.ensure("classifiers", space.classifier, build, [MODEL])
-    classifier = Classifier(config, known.channels, known.resolution, known.num_classes)
+    classifier = Classifier(config, source.channels, source.resolution, source.num_classes)
     classifier.load_state_dict(load_tensors(store.checked("classifiers", space.classifier, MODEL)))
     return on_device(classifier, device).eval()
 
@@ -279,9 +278,8 @@ def ensure_reference(
     name = space.reference(source, subset)
 
     def build(folder: Path) -> dict[str, Any]:
-        known = facts(source.config)
         if subset == "noise":
-            shape = (known.channels, known.resolution, known.resolution)
+            shape = (source.channels, source.resolution, source.resolution)
             images = to_uint8(normals(0, Stream.BASELINE, torch.arange(NOISE_IMAGES), shape))
         else:
             images = ensure_data(store, source).split(subset)[0]

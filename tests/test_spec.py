@@ -128,7 +128,11 @@ def test_overrides_replace_a_field_and_seeds(tmp_path: Path) -> None:
         ("images: 1000", "images: 1000.5", "x.yaml:4: evaluation.images: 1000.5 is not a whole number"),
         ("[false, true]", "[]", "x.yaml:6: model.attention: is an empty axis; give at least one value, or drop it"),
         ("[false, true]", "true", "x.yaml:6: model.attention: true is not a list of values; write [true]"),
-        ("[false, true]", "[false, 'no']", "x.yaml:6: model.attention: 'no' is not one of true, false, none, bridge, levels; did you mean"),
+        (
+            "[false, true]",
+            "[false, 'no']",
+            "x.yaml:6: model.attention: 'no' is not one of true, false, none, bridge, levels; did you mean",
+        ),
         (
             "[1, 2]",
             "[1, 2, 1.0]",
