@@ -19,6 +19,7 @@ from experiments.display import Monitor
 from experiments.names import remember
 from experiments.plan import Evaluation, Piece, Plan
 from experiments.schedule import Schedule
+from experiments.sharing import require_possible
 from experiments.store import KIND_OF_PIECE, LOG, Store
 
 GRACE_S = 6.0  # between a request to stop and taking the workers away
@@ -81,11 +82,12 @@ def run_sweep(schedule: Schedule, store: Store, tracking_uri: str | None, consol
 
 def _execute(schedule: Schedule, store: Store, console: Console) -> bool:
     """Run what is left on Ray; returns whether it was interrupted."""
+    resources = schedule.plan.sweep.resources
+    require_possible(schedule.plan, resources)
     for source in schedule.plan.sources.values():
         prepare_data(store, source, console)  # with a bar of its own: there is room for one live display at a time
     with console.status("starting Ray") if console.is_terminal else _saying(console, "starting Ray"):
-        from experiments import tuning  # heavy
-        from experiments.work import Setting, check_weights, ensure_data
+        from experiments.work import Setting, check_weights, ensure_data  # heavy
 
         for source in schedule.plan.sources.values():
             ensure_data(store, source)
@@ -93,7 +95,7 @@ def _execute(schedule: Schedule, store: Store, console: Console) -> bool:
             isinstance(piece, Evaluation) and piece.features.name == "inception" for piece in schedule.of("waiting")
         ):
             check_weights()
-    resources = schedule.plan.sweep.resources
+        from experiments import tuning  # heavy, too, and not for nothing
     setting = Setting(
         secrets.token_hex(8),
         sampling_batch=resources.sampling_batch,

@@ -9,7 +9,7 @@ import tempfile
 import warnings
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -32,20 +32,12 @@ import ray  # noqa: E402
 from ray import tune  # noqa: E402
 from ray.tune.search import Searcher  # noqa: E402
 
-from experiments.errors import UserError  # noqa: E402
-from experiments.plan import Kind, Piece, Plan  # noqa: E402
+from experiments.plan import Piece  # noqa: E402
 from experiments.schedule import Schedule  # noqa: E402
+from experiments.sharing import Share, share  # noqa: E402
 from experiments.spec import ResourcesConfig  # noqa: E402
 from experiments.store import Store  # noqa: E402
 from experiments.work import Setting, perform  # noqa: E402
-
-
-@dataclass(frozen=True)
-class Share:
-    """What one trial gets."""
-
-    cpus: int
-    gpus: float
 
 
 @contextmanager
@@ -59,28 +51,6 @@ def cluster() -> Generator[dict[str, Any]]:
         yield ray.cluster_resources()
     finally:
         ray.shutdown()
-
-
-def share(kind: Kind, plan: Plan, resources: ResourcesConfig, total: dict[str, float]) -> Share:
-    """What each trial of a kind gets: as asked, else one GPU where there are any and an even part of the cores.
-
-    The part follows from the whole plan and not from what is left of it, so that a repeated run computes with as many
-    threads as the first. Raises UserError where more is asked for than there is.
-    """
-    cores, devices = int(total.get("CPU", 1)), total.get("GPU", 0.0)
-    gpus = resources.gpus if resources.gpus is not None else min(1.0, devices)
-    if gpus > devices:
-        raise UserError(
-            f"resources.gpus: {gpus:g} per trial but there are {devices:g}; give --gpus 0 to run on the CPU"
-        )
-    pieces = len(plan.trainings if kind == "training" else plan.evaluations)
-    at_once = int(devices / gpus) if gpus else pieces
-    cpus = resources.cpus or max(1, cores // max(1, min(at_once, cores)))
-    if cpus > cores:
-        raise UserError(
-            f"resources.cpus: {cpus} per trial but there are {cores}; give --cpus-per-trial {cores} or fewer"
-        )
-    return Share(cpus, gpus)
 
 
 class ScheduleSearcher(Searcher):

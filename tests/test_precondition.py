@@ -89,7 +89,7 @@ def gaussian_denoiser(deviation, sigma_data):
     """A denoiser in name that computes the ideal one of data from N(0, deviation**2)."""
     model = Denoiser(NETWORK, sigma_data)
 
-    def ideal(x, sigma, label=None):
+    def ideal(x, sigma, label=None, augment_labels=None):
         return x * (deviation**2 / (deviation**2 + sigma**2))[:, None, None, None]
 
     model.forward = ideal

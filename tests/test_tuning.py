@@ -7,8 +7,9 @@ import pytest
 from experiments.errors import UserError
 from experiments.plan import Plan
 from experiments.schedule import Schedule
+from experiments.sharing import Share, share
 from experiments.spec import ResourcesConfig
-from experiments.tuning import ScheduleSearcher, Share, share
+from experiments.tuning import ScheduleSearcher
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # Ray's own deprecations
 

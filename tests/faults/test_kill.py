@@ -33,11 +33,18 @@ def wait_for(condition: Callable[[], object], process: subprocess.Popen[str]) ->
 
 
 def in_a_training(store: Path) -> Callable[[], object]:
-    return lambda: list(store.glob("trainings/*/checkpoints/*.safetensors"))
+    """When a training has written a checkpoint that is not there yet."""
+    return _when_new(store, "trainings/*/checkpoints/*.safetensors")
 
 
 def in_an_evaluation(store: Path) -> Callable[[], object]:
-    return lambda: list(store.glob("evaluations/*/segments/*.safetensors"))
+    """When an evaluation has kept a segment that is not there yet."""
+    return _when_new(store, "evaluations/*/segments/*.safetensors")
+
+
+def _when_new(store: Path, pattern: str) -> Callable[[], object]:
+    before = set(store.glob(pattern))
+    return lambda: set(store.glob(pattern)) - before
 
 
 def workers_of(process: subprocess.Popen[str]) -> list[psutil.Process]:
@@ -65,16 +72,28 @@ def interrupted(undisturbed: Filled, store: Path, number: signal.Signals, moment
     return output
 
 
-def test_whatever_is_killed_the_same_command_completes_the_same_table(undisturbed: Filled, place: Path) -> None:
+def asked_to_leave(undisturbed: Filled, store: Path, number: signal.Signals, moment: Callable[[], object]) -> None:
+    """Interrupt a run gently: it says so, saves its state and tidies up."""
+    output = interrupted(undisturbed, store, number, moment)
+    assert "Stopping: the running work saves its state" in output and "Interrupted: " in output
+    assert not list(store.glob("sessions/*"))
+
+
+@pytest.mark.timeout(600)
+def test_whatever_ends_it_the_same_command_completes_the_same_table(undisturbed: Filled, place: Path) -> None:
+    """Ctrl-C, kill -9 of a worker and of the driver, a job scheduler's SIGTERM: one after the other, on one store."""
+    asked_to_leave(undisturbed, place, signal.SIGINT, in_a_training(place))
     interrupted(undisturbed, place, signal.SIGKILL, in_a_training(place))
 
+    moment = in_a_training(place)
     process = start("run", undisturbed.file, "--store", place)
-    wait_for(lambda: in_a_training(place)() and workers_of(process), process)
+    wait_for(lambda: moment() and workers_of(process), process)
     workers_of(process)[0].kill()
     output, _ = process.communicate(timeout=280)
     assert process.returncode == 1, output
     assert "the worker process died" in output and "To try them again: edm-sweep run" in output
 
+    asked_to_leave(undisturbed, place, signal.SIGTERM, in_an_evaluation(place))
     interrupted(undisturbed, place, signal.SIGKILL, in_an_evaluation(place))
     done = run("run", undisturbed.file, "--store", place)
     assert done.returncode == 0, done.stdout + done.stderr
@@ -83,25 +102,15 @@ def test_whatever_is_killed_the_same_command_completes_the_same_table(undisturbe
     assert re.search(r"from step [1-9]", logs), "no training went on from a checkpoint"
 
 
-def test_ctrl_c_and_sigterm_save_and_the_same_command_goes_on(undisturbed: Filled, place: Path) -> None:
-    for number, moment in ((signal.SIGINT, in_a_training(place)), (signal.SIGTERM, in_an_evaluation(place))):
-        output = interrupted(undisturbed, place, number, moment)
-        assert "Stopping: the running work saves its state" in output and "Interrupted: " in output
-        assert not list(place.glob("sessions/*"))
-    done = run("run", undisturbed.file, "--store", place)
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert Filled(undisturbed.file, place, "").results == undisturbed.results
-
-
 def test_a_trial_that_fails_leaves_the_rest_and_is_left_to_do(tmp_path: Path, place: Path) -> None:
     sweep = TINY.replace("model.attention: [false, true]", "training.lr: [2.0e-3, 1.0e+30]")
     broken = tmp_path / "broken.yaml"
     broken.write_text(sweep.replace("lr: 2.0e-3, ", "", 1))
     done = run("run", broken, "--store", place)
     assert done.returncode == 1 and done.stderr == ""
-    assert "FAILED training lr=1e+30: DivergedError: the loss is" in done.stdout
+    assert "FAILED training lr=1e+30: the loss " in done.stdout
     log = re.search(r"the whole log: (.*)", done.stdout)
-    assert log is not None and "DivergedError" in Path(log[1]).read_text()
+    assert log is not None and "What may help: lower training.lr" in Path(log[1]).read_text()
     assert "Not run, as the training below them failed: lr=1e+30/euler, lr=1e+30/heun" in done.stdout
     assert len(re.findall(r"^0.002 .* %$", done.stdout, re.MULTILINE)) == 2
     again = run("plan", broken, "--store", place)
