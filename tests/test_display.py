@@ -6,7 +6,7 @@ import time
 import pytest
 from rich.console import Console
 
-from experiments.display import Monitor, count, duration, plan_json, plan_lines, plan_table
+from experiments.display import Monitor, cells_table, count, duration, plan_json, plan_lines, plan_table
 from experiments.forecast import START_UP_S, Speeds, forecast
 from experiments.plan import Plan
 from experiments.schedule import Schedule
@@ -67,6 +67,15 @@ def test_the_plan_in_words_and_for_scripts(tiny_plan: Plan, store: Store) -> Non
     schedule = open_schedule(tiny_plan, store)
     assert list(plan_lines(tiny_plan, schedule, forecast(tiny_plan, [], store)))[1] == "Nothing is left to do."
     assert plan_table(tiny_plan, schedule).row_count == 2
+
+
+def test_the_plan_shows_every_cell_with_its_network_its_training_and_its_evaluations(tiny_plan: Plan) -> None:
+    output = io.StringIO()
+    Console(file=output, width=120).print(cells_table(tiny_plan))
+    lines = [line.split() for line in output.getvalue().splitlines()]
+    assert lines[0] == ["cell", "parameters", "kimg", "images", "NFE"]
+    assert lines[1] == ["attention=false/euler", "37,633", "0.64", "120", "3"]
+    assert [line[-1] for line in lines[1:]] == ["3", "5", "3", "5"]
 
 
 def test_the_monitor_tells_what_runs_and_what_ended(tiny_plan: Plan, store: Store) -> None:

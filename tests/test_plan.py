@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from edm.config import EvaluationConfig, SamplingConfig, TrainingConfig, added_field
+from edm.cost import num_parameters
 from experiments.plan import Plan, canonical, plan_sweep, signature
 from experiments.spec import load_sweep
 
@@ -129,3 +130,97 @@ def test_cost_follows_kimg_and_nfe(tmp_path: Path) -> None:
     assert large.flops == pytest.approx(2 * small.flops, rel=0.01)
     euler, heun = (planned.evaluation for planned in made.cells[:2])
     assert heun.flops / euler.flops == pytest.approx(19 / 10)
+
+
+def signatures(tmp_path: Path, *sections: str) -> list[tuple[str, str]]:
+    """Signatures of the training and the evaluation of one-cell sweeps."""
+    found = []
+    for section in sections:
+        (tmp_path / "x.yaml").write_text(section + "\n")
+        [cell] = plan_sweep(load_sweep(tmp_path / "x.yaml")).cells
+        found.append((cell.training.signature, cell.evaluation.signature))
+    return found
+
+
+@pytest.mark.parametrize(
+    "sections",
+    [
+        ("model: {preset: nano, attention: none}", "model: {preset: nano, attention: false}"),
+        ("model: {attention: levels}", "model: {attention: true}"),  # mini has it everywhere
+        ("training: {micro_batch: 64}", "training: {}"),
+        ("training: {weight_decay: 3, min_snr_gamma: 1}", "training: {}"),
+        ("training: {keep: all, validate_kimg: 5, samples_kimg: 0, checkpoint_kimg: 1}", "training: {}"),
+        ("training: {power_ema: [0.1, 0.05]}", "training: {power_ema: [0.05, 0.10]}"),
+        (
+            "sampling: {schedule: ve, rho: 3}",
+            "sampling: {schedule: linear_log_snr}",
+            "sampling: {schedule: exponential}",
+        ),
+        ("sampling: {eta: 0.5, s_churn: 3}", "sampling: {}"),
+        ("sampling: {guidance: 1, guidance_interval: [0, 1], guide: {preset: nano}}", "sampling: {guidance: 1}"),
+        ("data: {name: celeba, resolution: 128}\nmodel: {preset: tiny}", "data: {name: celeba}\nmodel: {preset: tiny}"),
+        (
+            "data: {name: celeba}\nsampling: {guidance: 3, guidance_interval: [0, 1]}",
+            "data: {name: celeba}\nsampling: {guidance: 1}",  # no classes, nothing to guide
+        ),
+    ],
+)
+def test_the_same_said_otherwise_is_the_same_work(tmp_path: Path, sections: tuple[str, ...]) -> None:
+    with_data = [s if "data:" in s else f"data: {{name: cifar10}}\n{s}" for s in sections]
+    assert len(set(signatures(tmp_path, *with_data))) == 1
+
+
+@pytest.mark.parametrize(
+    "section",
+    [
+        "model: {norm: group}",
+        "model: {resample: residual}",
+        "model: {init: edm}",
+        "model: {dropout: 0.1}",
+        "training: {augment: 0.1}",
+        "training: {flip: true}",
+        "training: {warmup_kimg: 1}",
+        "training: {clip_norm: 1}",
+        "training: {optimizer: adamw}",
+        "training: {micro_batch: 32}",
+        "training: {stratified: true}",
+        "training: {weighting: min_snr}",
+        "training: {precision: bf16}",
+        "training: {power_ema: [0.05, 0.1]}",
+    ],
+)
+def test_what_changes_the_weights_trains_anew(tmp_path: Path, section: str) -> None:
+    plain, other = signatures(tmp_path, "model: {}", section)
+    assert plain[0] != other[0] and plain[1] != other[1]
+
+
+@pytest.mark.parametrize(
+    "section",
+    [
+        "sampling: {sampler: unipc}",
+        "sampling: {schedule: vp}",
+        "sampling: {guidance: 2, guidance_interval: [0.1, 3]}",
+        "sampling: {guidance: 2, guide: {preset: nano}}",
+        "sampling: {guidance: 2, guide: {kimg: 5}}",
+        "sampling: {resolution: 16}",
+        "sampling: {precision: bf16}",
+    ],
+)
+def test_what_changes_the_images_draws_anew_and_never_trains_anew(tmp_path: Path, section: str) -> None:
+    plain, guided, other = signatures(tmp_path, "sampling: {}", "sampling: {guidance: 2}", section)
+    assert plain[0] == guided[0] == other[0]
+    assert len({plain[1], guided[1], other[1]}) == 3
+
+
+def test_a_guide_that_is_another_cells_network_is_trained_once(tmp_path: Path) -> None:
+    (tmp_path / "x.yaml").write_text(
+        "data: {name: digits}\ntraining: {kimg: 5}\nsampling: {guidance: 2, guide: {preset: nano}}\n"
+        "grid: {model.preset: [nano, micro]}\n"
+    )
+    plan = plan_sweep(load_sweep(tmp_path / "x.yaml"))
+    nano, micro = plan.cells
+    assert set(plan.trainings) == {nano.training.signature, micro.training.signature}
+    assert micro.evaluation.guide == nano.training and micro.evaluation.stands_on == (micro.training, nano.training)
+    assert plan.names[nano.training.signature] == "nano"
+    small, large = (num_parameters(cell.training.network) for cell in plan.cells)
+    assert small < large and micro.evaluation.flops < 2 * nano.evaluation.flops * large / small

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from edm.config import GuideConfig
 from experiments.errors import UserError
 from experiments.spec import load_sweep
 
@@ -83,6 +84,60 @@ def test_without_a_grid_there_is_one_cell(tmp_path: Path) -> None:
 def test_numbers_with_an_exponent_and_infinity_are_numbers(tmp_path: Path) -> None:
     cell = load(tmp_path, "training: {lr: 1e-4}\nsampling: {s_churn: .inf, sampler: stochastic_heun}\n").cells[0]
     assert cell.training.lr == 1e-4 and cell.sampling.s_churn == float("inf")
+
+
+@pytest.mark.parametrize(
+    ("section", "expected"),
+    [
+        ("model: {norm: layer}", "model.norm: 'layer' is not one of batch, group"),
+        (
+            "model: {attention: brigde}",
+            "model.attention: 'brigde' is not one of true, false, none, bridge, levels; did",
+        ),
+        ("model: {dropout: 1}", "model.dropout: 1.0 is not a share below 1"),
+        ("training: {keep: some}", "training.keep: 'some' is not one of last, all"),
+        ("training: {keep: [20], kimg: 10}", "training.keep: names a point outside of the training's 10 kimg"),
+        ("training: {power_ema: [0.1]}", "training.power_ema: takes two different widths"),
+        ("training: {power_ema: [0.1, 0.5]}", "training.power_ema: 0.5 is not a relative width"),
+        ("training: {micro_batch: 7}", "training.micro_batch: 7 does not divide batch_size 64"),
+        ("training: {augment: 1.5}", "training.augment: 1.5 is not a share"),
+        ("training: {precision: tf32}", "training.precision: 'tf32' is not one of auto, fp32, bf16, fp16"),
+        ("sampling: {sampler: dpm2m}", "sampling.sampler: 'dpm2m' is not one of euler, heun, dpm2, "),
+        ("sampling: {guidance_interval: [3, 1]}", "sampling.guidance_interval: 3 to 1 is not a range of noise levels"),
+        ("sampling: {guidance_interval: 3}", "sampling.guidance_interval: 3 is not a list"),
+        ("sampling: {schedule: iddpm, steps: 2000}", "sampling.schedule: iddpm has 991 levels"),
+        ("sampling: {guide: {presett: nano}}", "sampling.guide.presett: unknown key; did you mean 'preset'?"),
+        ("sampling: {guide: {preset: nanno}}", "sampling.guide: 'nanno' is not one of nano, micro"),
+        ("sampling: {guide: {}}", "sampling.guide: preset: is missing: a guide differs from its network in"),
+        ("sampling: {guide: {kimg: -1}, guidance: 2}", "sampling.guide: kimg: -1.0 is not above 0"),
+        ("sampling: {guide: {preset: big}, guidance: 2}", "halves the image 4 times, too often for it; use nano"),
+        ("sampling: {ema: 0.07}", "sampling.ema: 0.07 needs averages that can be recombined; train with"),
+        ("sampling: {guide: {ema: 0.1}, guidance: 2}", "sampling.guide: "),
+        ("sampling: {resolution: 10}", "sampling.resolution: 10 is not a multiple of 4, which 2 halvings need"),
+        ("data: {resolution: 16}", "data.resolution: digits has a resolution of its own; drop it"),
+        ("data: {name: folder}", "data.path: is missing; say where the folder of images is"),
+        (
+            "data: {name: celeba}\nmodel: {preset: tiny}",
+            "evaluation.features: 'classifier' needs classes, which celeba",
+        ),
+        ("training: {label_dropout: 1}", "sampling.guidance: 1.0 needs the conditional branch"),
+    ],
+)
+def test_what_the_newer_fields_refuse(tmp_path: Path, section: str, expected: str) -> None:
+    rest = "evaluation: {features: classifier}\n"
+    if "model:" not in section:
+        rest += "model: {preset: nano}\n"
+    assert expected in error_of(tmp_path, f"{section}\n{rest}")
+
+
+def test_a_guide_can_be_an_axis_and_makes_the_unconditional_branch_needless(tmp_path: Path) -> None:
+    text = (
+        "model: {preset: micro}\ntraining: {label_dropout: 0}\nsampling: {guidance: 2}\n"
+        "grid: {sampling.guide: [{preset: nano}, {channels: 8, kimg: 5}]}\n"
+    )
+    guides = [cell.sampling.guide for cell in load(tmp_path, text).cells]
+    assert guides == [GuideConfig(preset="nano"), GuideConfig(channels=8, kimg=5.0)]
+    assert [str(guide) for guide in guides] == ["nano", "channels=8,kimg=5"]
 
 
 def test_merge_keys_work(tmp_path: Path) -> None:

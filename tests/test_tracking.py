@@ -63,6 +63,26 @@ def test_curves_are_the_journals_lines_against_images_seen(tiny_plan: Plan, fill
     assert sorted((m.step, m.value) for m in history) == expected and len(expected) == 20
 
 
+def test_what_was_seen_along_the_way_is_there_by_noise_level_and_as_pictures(tiny_plan: Plan, filled: Store) -> None:
+    uri = embedded_uri(filled)
+    name, training = next(iter(tiny_plan.trainings.items()))
+    (filled.folder("trainings", name) / "samples" / "kimg00000000.320.png").write_bytes(b"an earlier one")
+    Mirror(filled, tiny_plan, uri).update(ended=True)
+    client = mlflow.MlflowClient(tracking_uri=uri)
+    run = runs_of(uri, tiny_plan)[name]
+    lines = Journal(filled.folder("trainings", name) / "validation.jsonl").read()
+    assert lines[-1]["kimg"] == training.config.kimg
+    for metric, expected in (
+        ("val_loss", lines[-1]["val_loss"]),
+        ("val_loss_at/0.5", lines[-1]["levels"]["0.5"]),
+        ("val_loss_at/20", lines[-1]["levels"]["20"]),
+    ):
+        assert run.data.metrics[metric] == expected
+    assert run.data.metrics["memory_gib"] > 0 and run.data.tags["edm.computing.precision"] == "fp32"
+    pictures = [file.path for file in client.list_artifacts(run.info.run_id, "samples")]
+    assert pictures == ["samples/kimg00000000.320.png", "samples/kimg00000000.640.png"]
+
+
 def test_mirroring_again_changes_nothing(tiny_plan: Plan, filled: Store) -> None:
     uri = embedded_uri(filled)
     for _ in range(3):  # a fresh mirror each time, as a fresh process has
