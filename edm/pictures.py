@@ -11,6 +11,7 @@ from jaxtyping import UInt8
 from torch import Tensor
 
 SMALLEST_TILE = 32  # pixels: smaller images are enlarged by a whole factor, to be seen at all
+TITLED_TILE = 72  # under a line of text
 GAP = 2  # white pixels between tiles
 LINE = 14  # pixels of a line of text
 
@@ -38,12 +39,14 @@ def save_trajectory(moments: Sequence[Moment], final: UInt8[Tensor, "n c h w"], 
     denoised = [*(moment.denoised for moment in moments), final]
     rows = torch.stack([torch.stack(noisy, dim=1), torch.stack(denoised, dim=1)], dim=1)  # image, row, column
     heads = [*(f"sigma {moment.sigma:.3g}" for moment in moments), "image"]
-    _save(_grid(rows.flatten(0, 2), len(heads)), path, heads)
+    _save(_grid(rows.flatten(0, 2), len(heads), TITLED_TILE), path, heads)
 
 
-def _grid(images: UInt8[Tensor, "n c h w"], columns: int) -> UInt8[Tensor, "height width c"]:
+def _grid(
+    images: UInt8[Tensor, "n c h w"], columns: int, smallest: int = SMALLEST_TILE
+) -> UInt8[Tensor, "height width c"]:
     n, c, h, w = images.shape
-    rows, scale = -(-n // columns), max(1, -(-SMALLEST_TILE // h))
+    rows, scale = -(-n // columns), max(1, -(-smallest // h))
     tiles = images.new_full((rows * columns, c, h * scale + GAP, w * scale + GAP), 255)
     tiles[:n, :, : h * scale, : w * scale] = images.repeat_interleave(scale, dim=2).repeat_interleave(scale, dim=3)
     height, width = tiles.shape[2:]

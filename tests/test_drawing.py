@@ -232,7 +232,7 @@ def test_pages_a_class_and_trajectory(studio, tmp_path: Path) -> None:
     _, [path] = sample(store, "ema=null", "--images", 3, "--trajectory", "--steps", 6, "--out", tmp_path / "way.png")
     columns, rows = 7, 6  # six steps and the image; three images of two rows
     with Image.open(path) as picture:
-        assert picture.size == (columns * 34 - 2, rows * 34 - 2 + 14)
+        assert picture.size == (columns * 74 - 2, rows * 74 - 2 + 14)
 
 
 @pytest.mark.parametrize(
