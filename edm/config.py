@@ -81,14 +81,14 @@ class DataConfig:
 
     resolution: of celeba (128 by default) and folder (needed), which are cropped to a square and resized; the others
     have one of their own. splits: `study` has the 2023 study's sizes, `official` CelebA's own partition.
-    path, channels, split_seed: of a folder of images alone; 3 channels are RGB, 1 is gray.
+    path, channels, split_seed: of a folder of images alone; 3 channels are RGB (the default), 1 is gray.
     """
 
     name: DatasetName = "digits"
     resolution: int | None = added_field(None)
     splits: Literal["study", "official"] = added_field("study")
     path: str | None = display_field(None)  # where a folder is does not matter: its content enters the signature
-    channels: Literal[1, 3] = added_field(3)
+    channels: Literal[1, 3] | None = added_field(None)
     split_seed: int = added_field(0)
 
     def __post_init__(self) -> None:
@@ -106,7 +106,7 @@ class DataConfig:
         require(
             folder or self.path is None, "path", f"{name} is found by its name; use 'edm-sweep data prepare --from'"
         )
-        require(folder or self.channels == 3, "channels", f"{name} has a number of its own; drop it")
+        require(folder or self.channels is None, "channels", f"{name} has a number of its own; drop it")
         require(folder or self.split_seed == 0, "split_seed", f"{name} is split by a rule without a seed; drop it")
         require_seed(self.split_seed, "split_seed")
 

@@ -113,11 +113,12 @@ def _gallery(report: Report) -> list[dict[str, Any]]:
 
 
 def _shared_parameters(report: Report) -> list[tuple[str, str]]:
-    """Parameters that every cell has in common."""
+    """Parameters that every cell has in common, less those that say nothing."""
     axes = (*report.layout.rows, *report.layout.columns, "seed")
     sections = ("data.", "model.", "training.", "sampling.", "evaluation.")
     names = [name for name in report.frame if str(name).startswith(sections) and name not in axes]
-    shared = [name for name in names if len(set(report.frame[name].map(str))) == 1]
+    columns = {name: report.frame[name].tolist() for name in names}
+    shared = [name for name, values in columns.items() if len(set(map(str, values))) == 1 and not pd.isna(values[0])]
     return [(name, show_value(report.frame[name].iloc[0])) for name in shared]
 
 

@@ -9,6 +9,8 @@ from typing import TypeVar
 from edm.config import SPLITS, DataConfig, Split
 from edm.data.folder import carve, folder_fingerprint, folder_splits, open_folder
 
+RGB = 3  # channels
+
 Value = TypeVar("Value")
 
 
@@ -160,7 +162,7 @@ def facts(config: DataConfig) -> DatasetFacts:
         folder = open_folder(config.path)
         splits = folder_splits(folder, config.split_seed)
         sizes: dict[Split, int] = {split: len(splits[split]) for split in SPLITS}
-        return DatasetFacts(config.channels, config.resolution, len(folder.classes), sizes)
+        return DatasetFacts(config.channels or RGB, config.resolution, len(folder.classes), sizes)
     known = CATALOGUE[config.name]
     sizes = known.official if config.splits == "official" else known.study
     return DatasetFacts(known.channels, config.resolution or known.resolution, known.num_classes, _in_order(sizes))
@@ -179,9 +181,10 @@ def source_fingerprint(config: DataConfig) -> str:
 
 
 def without_defaults(config: DataConfig) -> DataConfig:
-    """The same data set with a resolution that goes without saying left out: both ways to write it are one."""
+    """The same data set with what goes without saying left out: both ways to write it are one."""
     known = CATALOGUE.get(config.name)
-    return replace(config, resolution=None) if known and config.resolution == known.resolution else config
+    resolution = None if known and config.resolution == known.resolution else config.resolution
+    return replace(config, resolution=resolution, channels=None if config.channels == RGB else config.channels)
 
 
 def split_indices(config: DataConfig) -> dict[Split, list[int]]:

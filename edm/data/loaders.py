@@ -255,7 +255,8 @@ class FolderPictures(Pictures):
         super().__init__(
             np.array(self.folder.labels, dtype=np.int64), {"files": [str(self.folder.root)], "checked": "content"}
         )
-        self.channels, self.resolution, self.announced = config.channels, config.resolution, source_fingerprint(config)
+        self.channels, self.resolution = facts(config).channels, config.resolution
+        self.announced = source_fingerprint(config)
         self.digests = [b""] * len(self.folder.paths)
 
     def read(self, start: int, stop: int) -> np.ndarray:
