@@ -66,7 +66,9 @@ class Computing:
         gpu = device.type == "cuda"
         precision = config.precision
         if precision == "auto":
-            precision = "fp32" if not gpu else "bf16" if torch.cuda.is_bf16_supported() else "fp16"
+            precision = "fp32"
+            if gpu:
+                precision = "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp16"
         if compiled is None:  # on a CPU it took minutes and gained nothing
             compiled = gpu and config.num_steps >= COMPILE_STEPS
         return cls(precision, compiled)

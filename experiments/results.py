@@ -79,8 +79,14 @@ def facts_of(plan: Plan, store: Store) -> dict[str, str]:
         versions = {str(result["provenance"]["packages"][package]) for result in done}
         facts[package] = ", ".join(sorted(versions))
     facts["devices"] = ", ".join(sorted({str(result["device"]) for result in done}))
+    facts["trained in"] = ", ".join(sorted({_computing(result) for result in done if "computing" in result}))
     facts["compute"] = f"{sum(result['seconds'] for result in done):,.0f} s on those devices"
     return {key: value for key, value in facts.items() if value}
+
+
+def _computing(result: dict[str, Any]) -> str:
+    """How a training was computed."""
+    return result["computing"]["precision"] + (" compiled" if result["computing"]["compiled"] else "")
 
 
 def _united(results: list[dict[str, Any]], key: str) -> str:
