@@ -315,8 +315,8 @@ class TrainingConfig:
         for width in self.power_ema:
             require_power_width(width, "power_ema")
         if isinstance(self.keep, tuple):
-            inside = all(0 < kimg <= self.kimg for kimg in self.keep)
-            require(inside, "keep", f"names a point outside of the training's {self.kimg:g} kimg; drop it")
+            for kimg in self.keep:
+                require(0 < kimg <= self.kimg, "keep", f"{kimg:g} is outside of the {self.kimg:g} kimg; drop it")
 
     def _require_whole_micro_batches(self) -> None:
         micro = self.micro_batch

@@ -86,7 +86,7 @@ def find_model(path_or_signature: str | Path, store: str | Path | None = None) -
         raise ValueError(f"{path_or_signature!r} begins {len(found)} signatures in {root} ({names}); give more of it")
     raise ValueError(
         f"{str(path_or_signature)!r} is no model file and no finished training in {root}; "
-        "give a path, a signature that 'edm-sweep plan --json' shows, or the store they are in"
+        "give a path, the signature of a training ('edm-sweep plan FILE --json' shows them), or the store they are in"
     )
 
 

@@ -60,11 +60,17 @@ class Denoiser(nn.Module):
     def forward(
         self,
         x: Float[Tensor, "b c h w"],
-        sigma: Float[Tensor, " b"],
+        sigma: Float[Tensor, " b"] | Float[Tensor, ""] | float,
         label: Int64[Tensor, " b"] | None = None,
         augment_labels: Float[Tensor, "b a"] | None = None,
     ) -> Float[Tensor, "b c h w"]:
-        s = Scalings.of(sigma.to(x.dtype), self.sigma_data)
+        """The expected clean images of `x` with noise of standard deviation `sigma`, one for each image or one for all.
+
+        label: class ids from 0; `null_label`, or None for all, is no class. augment_labels: see edm/augment.py.
+        """
+        if label is None and self.config.num_classes:
+            label = torch.full((len(x),), self.null_label, device=x.device)
+        s = Scalings.of(torch.as_tensor(sigma, dtype=x.dtype, device=x.device).expand(len(x)), self.sigma_data)
         scaled = (_spread(s.c_in) * x).to(torch.float32, memory_format=torch.channels_last)
         output = self.network(scaled, s.c_noise.to(torch.float32), label, augment_labels)
         return _spread(s.c_skip) * x + _spread(s.c_out) * output.to(x.dtype)

@@ -128,7 +128,7 @@ class Ledger:
         self.last_loss = float(self.window) / ((step - 1) % self.interval + 1)
         self.lowest_loss = min(self.lowest_loss, self.last_loss)
         if self.last_loss > EXPLODED * self.lowest_loss:
-            self._diverged(f"rose to {self.last_loss:.3g} from {self.lowest_loss:.3g}", step)
+            self._diverged(f"the loss rose to {self.last_loss:.3g} from {self.lowest_loss:.3g}", step)
         self.window.zero_()
         self.journal.append(
             {
@@ -153,10 +153,10 @@ class Ledger:
         """Raise DivergedError where the loss or a weight is no number, so that no such state is ever saved."""
         step = int(self.first_bad)
         if step >= 0:
-            self._diverged("is not a finite number", step)
+            self._diverged("the loss is not a finite number", step)
         norms = torch.stack(torch._foreach_norm(list(self.state.denoiser.parameters())))  # pyright: ignore[reportPrivateImportUsage]
         if not bool(norms.isfinite().all()):
-            self._diverged("left weights that are not finite numbers", self.state.step)
+            self._diverged("the weights are not finite numbers any more", self.state.step)
 
     def _diverged(self, what: str, step: int) -> None:
         config = self.state.config
@@ -169,8 +169,9 @@ class Ledger:
         if self.state.computing.precision != "fp32":
             remedies.append(f"set training.precision: fp32 (it computed in {self.state.computing.precision})")
         raise DivergedError(
-            f"the loss {what} at step {step} ({step * config.batch_size / 1000:g} kimg); the last good checkpoint is "
-            f"{good[0] if good else 'none, it had not come that far'}. What may help: {', or '.join(remedies)}"
+            f"{what} at step {step} ({step * config.batch_size / 1000:g} kimg); "
+            f"{f'the last good checkpoint is {good[0]}' if good else 'there is no checkpoint yet'}. "
+            f"What may help: {', or '.join(remedies)}"
         )
 
 

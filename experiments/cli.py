@@ -166,9 +166,10 @@ def sample(
     }
     changes = {name: value for name, value in given.items() if value is not None}
     console = _console(as_json)
-    paths = _draw(cell, changes, (images, label, per_class, trajectory, out), store, device, console)
+    drawn, paths = _draw(cell, changes, (images, label, per_class, trajectory, out), store, device, console)
     if as_json:
-        print(json.dumps({"pictures": [str(path) for path in paths]}, indent=1))
+        print(json.dumps({"drawn": drawn, "pictures": [str(path) for path in paths]}, indent=1))
+    _say(console, f"Drew {drawn}")
     for path in paths:
         _say(console, f"Wrote {path}")
 
@@ -267,7 +268,8 @@ def _draw(
     store: Path,
     device: Device | None,
     console: Console,
-) -> list[Path]:
+) -> tuple[str, list[Path]]:
+    """Draw pictures; returns what was drawn, in words, and the files."""
     from edm.config import FieldError
     from experiments.display import progress
     from experiments.names import find
@@ -278,7 +280,7 @@ def _draw(
     with console.status("loading torch"):
         import torch
 
-        from experiments.drawing import Request, draw_pictures, sampling_of
+        from experiments.drawing import Request, describe, draw_pictures, sampling_of
     try:
         sampling = sampling_of(piece, changes)
     except FieldError as error:
@@ -287,7 +289,8 @@ def _draw(
         raise UserError("--device cuda: torch sees no GPU here; leave it out to draw on the CPU")
     chosen = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
     with progress(console, "drawing", "images") as on_progress:
-        return draw_pictures(piece, sampling, Request(*wanted), place, chosen, on_progress)
+        paths = draw_pictures(piece, sampling, Request(*wanted), place, chosen, on_progress)
+    return describe(piece, sampling), paths
 
 
 def _show_plan(schedule: Schedule, store: Store, console: Console, as_json: bool) -> None:
@@ -361,7 +364,7 @@ def _show_end(summary: Summary, page: Path, store: Store, tracking_uri: str | No
             _say(console, f"    {line}")
         _say(console, f"    the whole log: {failure.log}")
     if summary.blocked:
-        _say(console, f"Not run, as the training below them failed: {', '.join(summary.blocked)}")
+        _say(console, f"Not run, as the training they stand on failed: {', '.join(summary.blocked)}")
     if summary.mirror_problem:
         problem = f"MLflow is not up to date ({summary.mirror_problem})"
         _say(console, f"{problem}; nothing is lost: the next run catches up.")

@@ -82,7 +82,20 @@ def _make_place(out: Path) -> None:
         raise UserError(f"--out {out}: its folder cannot be made ({error.strerror}); choose another") from None
 
 
+def describe(piece: Piece, sampling: SamplingConfig) -> str:
+    """What is drawn, in words: the training, how it is sampled, and by what it is guided."""
+    training = piece.training if isinstance(piece, Evaluation) else piece
+    parts = [sampling.sampler, f"{sampling.steps} steps", f"guidance {sampling.guidance:g}"]
+    if sampling.guide is not None and sampling.guidance != 1:
+        parts.append(f"guided by {sampling.guide}")
+    if sampling.ema is not None:
+        parts.append(f"average of width {sampling.ema:g}")
+    return f"training {training.signature} on {training.data.config.name}: {', '.join(parts)}"
+
+
 def _require(training: Training, sampling: SamplingConfig, request: Request) -> None:
+    if request.per_class and (request.label is not None or request.trajectory):
+        raise UserError("--per-class: draws a grid of every class; leave --label and --trajectory out")
     classes, halvings = training.network.num_classes, len(training.network.depths)
     if request.label is not None and not 0 <= request.label < classes:
         known = f"0 to {classes - 1}" if classes else "none: its data set has no classes"
@@ -101,7 +114,7 @@ def _require(training: Training, sampling: SamplingConfig, request: Request) -> 
 
 def _finished(training: Training, width: float | None, store: Store, device: torch.device) -> Denoiser:
     if store.result("trainings", training.signature) is None:
-        raise UserError(f"training {training.signature} is not finished; run its sweep first")
+        raise UserError(f"training {training.signature} is not finished, or failed; run its sweep again")
     return load_averaged(store, training, width, device)
 
 

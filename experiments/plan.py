@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Literal
@@ -204,11 +205,25 @@ class Plan:
         thin = {
             (e.config.images, e.features) for e in self.evaluations.values() if e.config.images <= e.features.dimension
         }
-        return [
+        warnings = [
             f"evaluation.images {images:,} is not above the {space.dimension:,} dimensions of {space.name} features: "
             "the covariance is singular and the FID biased; draw more"
             for images, space in sorted(thin, key=str)
         ]
+        return warnings + list(self._idle_fields())
+
+    def _idle_fields(self) -> Iterator[str]:
+        """Fields that were set and do nothing."""
+        asked = [planned.cell.sampling for planned in self.cells]
+        for name in ("guidance_interval", "guide"):
+            having = [sampling for sampling in asked if getattr(sampling, name) is not None]
+            if having and all(sampling.guidance == 1 for sampling in having):
+                yield f"sampling.{name} does nothing at sampling.guidance 1; give another scale"
+        never = {s.guidance_interval for s in asked if s.guidance != 1 and not any(map(s.guides, s.sigmas[:-1]))}
+        for low, high in sorted(interval for interval in never if interval is not None):
+            yield f"sampling.guidance_interval [{low:g}, {high:g}] holds none of the noise levels: no step is guided"
+        if any(t.config.warmup_kimg > t.config.kimg for t in self.trainings.values()):
+            yield "training.warmup_kimg is longer than the training: the learning rate never gets to its value"
 
 
 def short_name(values: dict[str, Any]) -> str:

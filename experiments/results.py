@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 import pandas as pd
@@ -54,8 +55,10 @@ def results_frame(plan: Plan, metrics: dict[str, dict[str, float]]) -> pd.DataFr
 
 
 def _plain(value: Any) -> Any:
-    """Lists as one word: a frame's cells compare, group and print as single values."""
-    return ",".join(map(str, value)) if isinstance(value, tuple) else value
+    """Lists and mappings as one word: a frame's cells compare, group and print as single values."""
+    if isinstance(value, tuple):
+        return ",".join(f"{entry:g}" if isinstance(entry, float) else str(entry) for entry in value)
+    return str(value) if dataclasses.is_dataclass(value) else value
 
 
 def curves_frame(plan: Plan, store: Store) -> pd.DataFrame:

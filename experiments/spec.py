@@ -380,10 +380,10 @@ class _Reader:
         halvings = len(network.depths)
         if known.resolution % 2**halvings:
             size = f"{known.resolution}x{known.resolution}"
-            presets = " or ".join(_presets_for(known.resolution))
             raise refuse(
                 "model.preset",
-                f"halves the image {halvings} times, which {cell.data.name}'s {size} does not allow; use {presets}",
+                f"halves the image {halvings} times, which {cell.data.name}'s {size} does not allow; "
+                f"{_fitting(known.resolution, 2**halvings)}",
             )
         if cell.evaluation.features == "classifier" and not known.num_classes:
             raise refuse("evaluation.features", f"needs classes, which {cell.data.name} does not have; use inception")
@@ -417,10 +417,19 @@ class _Reader:
             guide.training(cell.training)
         except FieldError as error:
             raise refuse("sampling.guide", f"is no network: {error.field}: {error}") from None
-        resolution = facts(cell.data).resolution
-        if resolution % 2 ** len(depths):
-            presets = " or ".join(_presets_for(resolution))
-            raise refuse("sampling.guide", f"halves the image {len(depths)} times, too often for it; use {presets}")
+        resolution, whole = facts(cell.data).resolution, 2 ** len(depths)
+        if resolution % whole:
+            remedy = _fitting(resolution, whole)
+            raise refuse("sampling.guide", f"halves the image {len(depths)} times, too often for it; {remedy}")
+        self._guide_is_another(cell, guide, refuse)
+
+    def _guide_is_another(self, cell: Cell, guide: GuideConfig, refuse: Callable[[str, str], UserError]) -> None:
+        training = guide.training(cell.training)
+        if training.kimg > cell.training.kimg:
+            raise refuse("sampling.guide", f"is trained for longer than its network's {cell.training.kimg:g} kimg")
+        same = guide.model(cell.model).network(1, 0, 0) == cell.model.network(1, 0, 0)
+        if same and training.num_steps == cell.training.num_steps and guide.ema == cell.sampling.ema:
+            raise refuse("sampling.guide", "is the network itself, which cannot guide it; make it smaller or earlier")
 
     def _average_was_kept(self, cell: Cell, refuse: Callable[[str, str], UserError]) -> None:
         guide = cell.sampling.guide
@@ -509,7 +518,7 @@ def _show(value: Any) -> str:
         return {True: "true", False: "false", None: "null"}[value]
     if isinstance(value, float) and math.isinf(value):
         return ".inf" if value > 0 else "-.inf"
-    return repr(value)
+    return f"{{{value}}}" if isinstance(value, GuideConfig) else repr(value)
 
 
 def _suggest(word: str, known: tuple[str, ...], show: int = 16) -> str:
@@ -520,8 +529,10 @@ def _suggest(word: str, known: tuple[str, ...], show: int = 16) -> str:
     return "; ".join(filter(None, [f"did you mean {close[0]!r}?" if close else "", choices]))
 
 
-def _presets_for(resolution: int) -> list[str]:
-    return [name for name, preset in PRESETS.items() if resolution % 2 ** len(preset.depths) == 0]
+def _fitting(resolution: int, whole: int) -> str:
+    """What to use instead of a network that halves an image of `resolution` too often."""
+    presets = [name for name, preset in PRESETS.items() if resolution % 2 ** len(preset.depths) == 0]
+    return f"use {' or '.join(presets)}" if presets else f"the image's side would have to be a multiple of {whole}"
 
 
 EXPECTED = {"int": "a whole number", "float": "a number", "bool": "true or false", "string": "text", "tuple": "a list"}
@@ -535,6 +546,11 @@ def _explain(details: list[ErrorDetails], kind: type) -> tuple[Location, str]:
     if isinstance(error, FieldError):
         return (location, f"{error.field}: {error}") if location else ((error.field,), str(error))
     value = detail["input"]
+    nested = NESTED.get((kind, str(location[0]))) if location else None
+    if nested is not None:
+        return _explain_nested(detail, nested, location[:1])
+    if detail["type"] == "too_long" or (location == ("guidance_interval",) and detail["type"] == "tuple_type"):
+        return location[:1], f"{_show(value)} is not a range; give [low, high]"
     words = _words(details)
     if words:
         close = difflib.get_close_matches(str(value), words, n=1, cutoff=0.4)
@@ -544,6 +560,14 @@ def _explain(details: list[ErrorDetails], kind: type) -> tuple[Location, str]:
     if expected is None:
         return location, f"{_show(value)} is not possible ({detail['msg']}); correct it"
     return location, f"{_show(value)} is not {expected}; give {expected}"
+
+
+def _explain_nested(detail: ErrorDetails, kind: type, location: Location) -> tuple[Location, str]:
+    """The same inside a field that is a mapping itself."""
+    if len(detail["loc"]) == 1:
+        return location, f"{_show(detail['input'])} is not a mapping; write for example {{{_fields(kind)[0]}: ...}}"
+    inside: ErrorDetails = {**detail, "loc": detail["loc"][1:]}
+    return location, f"{inside['loc'][0]}: {_explain([inside], kind)[1]}"
 
 
 def _words(details: list[ErrorDetails]) -> tuple[str, ...]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -105,11 +106,17 @@ def _gallery(report: Report) -> list[dict[str, Any]]:
         path = report.pictures.get(row["cell"])
         if path is not None and path.exists():
             data = base64.b64encode(path.read_bytes()).decode()
-            fid = next(
-                (f"FID {row[name]:.3f} ({name[4:]})" for name in CAPTION_METRICS if row.get(name) == row.get(name)), ""
-            )
-            cells.append({"name": row["cell"], "picture": f"data:image/png;base64,{data}", "fid": fid})
+            cells.append({"name": row["cell"], "picture": f"data:image/png;base64,{data}", "fid": _caption(row)})
     return cells
+
+
+def _caption(row: dict[Any, Any]) -> str:
+    """The first score that a cell has."""
+    for name in CAPTION_METRICS:
+        value = row.get(name)
+        if isinstance(value, float) and not math.isnan(value):
+            return f"FID {value:.3f} ({name[4:]})"
+    return ""
 
 
 def _shared_parameters(report: Report) -> list[tuple[str, str]]:

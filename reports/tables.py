@@ -181,7 +181,7 @@ def show_value(value: Any) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
     if value is None or (isinstance(value, float) and pd.isna(value)):
-        return "default"
+        return "null"
     return f"{value:g}" if isinstance(value, float) else str(value)
 
 

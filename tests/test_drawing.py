@@ -149,7 +149,8 @@ def test_training_is_watched_as_it_goes_on(studio) -> None:
         ("ema=0.07", "evaluation"),
         ("studio:ema=0.07", "evaluation"),
         ("ema=null", "training"),  # several cells, one training
-        ("studio:", "training"),
+        ("ema=null/guidance=2/guide=kimg=0.64", "evaluation"),
+        ("studio/guide kimg=0.64", "training"),  # of a guide
     ],
 )
 def test_cells_are_found_by_name_or_how_it_begins(studio, text: str, kind: str) -> None:
@@ -170,6 +171,8 @@ def test_what_cannot_be_found_is_said(studio, tmp_path: Path) -> None:
     for text in ("nothing", "other:ema=0.07", "0", "../../x"):
         with pytest.raises(UserError, match="is no cell of a sweep"):
             find(text, store)
+    with pytest.raises(UserError, match=r"did you mean 'ema=0.07/guidance=1/guide=null/resolution=null'"):
+        find("ema=0.7/guidance=1/guide=null/resolution=null", store)
     other = replace(plan.sweep, name="other")
     cells = tuple(replace(c, training=replace(c.training, signature="b" * 20)) for c in plan.cells)
     copied = Store(tmp_path / "copied")
@@ -198,6 +201,9 @@ def test_grid_holds_the_images_of_that_label_and_nothing_else_changed(studio, tm
     result, pictures = sample(store, "ema=null", *options)
     assert result.exit_code == 0, result.output
     assert pictures == [str(out)]
+    assert json.loads(result.stdout)["drawn"] == (
+        f"training {plan.cells[0].training.signature} on digits: heun, 5 steps, guidance 2.5"
+    )
     model = edm.load(plan.cells[0].training.signature, store=store.root)
     sampling = sampling_of(plan.cells[0].training, {"guidance": 2.5, "sampler": "heun", "steps": 5})
     images = to_uint8(draw(model, sampling, torch.arange(9), torch.full((9,), 7)))
@@ -238,6 +244,10 @@ def test_pages_a_class_and_trajectory(studio, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
+        (
+            ("--label", "1", "--per-class"),
+            "--per-class: draws a grid of every class; leave --label and --trajectory out",
+        ),
         (("--label", "10"), "--label 10: is not a class of this network; there are 0 to 9"),
         (("--ema", "0.5"), "--ema: 0.5 is not a relative width"),
         (("--resolution", "9"), "--resolution 9: the network needs a multiple of 4"),
@@ -260,4 +270,4 @@ def test_an_unfinished_training_is_said(studio, tmp_path: Path) -> None:
     name = plan.cells[0].training.signature
     (copied.folder("trainings", name) / "result.json").unlink()
     result, _ = sample(copied, "ema=0.07")
-    assert isinstance(result.exception, UserError) and "is not finished; run its sweep first" in str(result.exception)
+    assert isinstance(result.exception, UserError) and "is not finished, or failed; run its sweep again" in str(result.exception)

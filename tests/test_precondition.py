@@ -136,3 +136,12 @@ def test_denoiser_knows_its_images_and_its_null_label():
     assert model.image_shape == (3, 16, 16)
     assert model.null_label == 7
     assert model.network.conditioning.label.num_embeddings == 8
+
+
+def test_one_noise_level_serves_all_images_and_no_label_is_the_null_label():
+    model = Denoiser(NETWORK, 0.5).eval().requires_grad_(False)
+    x, label = normal(3, *model.image_shape), torch.full((3,), model.null_label)
+    expected = model(x, torch.full((3,), 2.0), label)
+    for sigma in (2.0, torch.tensor(2.0), torch.full((3,), 2.0)):
+        assert torch.equal(model(x, sigma, label), expected)
+        assert torch.equal(model(x, sigma), expected)

@@ -122,7 +122,7 @@ def test_an_unset_axis_value_is_one_row_of_its_own() -> None:
     made = frame().assign(**{"model.depths": [None, None, "1,1", "1,1"]})
     layout = Layout("trial", rows=("model.depths", "model.attention"))
     (table,) = comparisons(made, layout)
-    assert [names for names, _ in table.rows] == [("default", "no"), ("default", "yes"), ("1,1", "no"), ("1,1", "yes")]
+    assert [names for names, _ in table.rows] == [("null", "no"), ("null", "yes"), ("1,1", "no"), ("1,1", "yes")]
     assert [line[0] for line in texts(table)] == ["10.00", "11.00", "20.00", "21.00"]
 
 
@@ -153,6 +153,12 @@ def test_html_needs_nothing_beside_it(tmp_path: Path) -> None:
     assert 'class="number best">10.00' in page and "Plotly.newPlot" in page
 
 
+def test_html_of_a_sweep_that_scores_no_test_split(tmp_path: Path) -> None:
+    made = frame().rename(columns={"fid_test": "fid_val"})
+    page = write_report(report(made, tmp_path), tmp_path / "out").read_text()
+    assert "(val)" in page and "(test)" not in page
+
+
 def test_html_escapes_what_a_sweep_file_says(tmp_path: Path) -> None:
     made = frame(**{"model.preset": ["<script>alert(1)</script>"] * 2 + ["micro"] * 2})
     page = write_report(report(made, tmp_path), tmp_path / "out").read_text()
@@ -181,7 +187,7 @@ def test_parameters_that_all_cells_share_are_listed_once(tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize(
-    ("value", "text"), [(True, "yes"), (False, "no"), (1.0, "1"), (2.5, "2.5"), ("heun", "heun"), (None, "default")]
+    ("value", "text"), [(True, "yes"), (False, "no"), (1.0, "1"), (2.5, "2.5"), ("heun", "heun"), (None, "null")]
 )
 def test_values_are_shown_as_people_write_them(value, text: str) -> None:
     assert show_value(value) == text

@@ -196,7 +196,7 @@ def test_a_loss_that_is_not_a_number_stops_the_training_with_the_remedy(tiny_fil
     plan = plan_sweep(load_sweep(tiny_file, ("training.lr=1e30",)))
     outcome = perform(store, first_training(plan), SETTING)
     assert outcome.state == "failed"
-    assert outcome.message.startswith("the loss ") and "lower training.lr (it is 1e+30)" in outcome.message
+    assert outcome.message.startswith("the ") and "lower training.lr (it is 1e+30)" in outcome.message
     log = (store.folder("trainings", first_training(plan).signature) / "log.txt").read_text()
     assert "Traceback" not in log and outcome.message in log
 
