@@ -25,7 +25,7 @@ class Labelled:
 
     def __call__(self, x: Float[Tensor, "b c h w"], sigma: Float[Tensor, ""]) -> Float[Tensor, "b c h w"]:
         with computing_in(self.precision, x.device):
-            return self.model(x, sigma, self.labels)
+            return self.model(x, sigma.to(x).expand(len(x)), self.labels)
 
 
 @dataclass(frozen=True)

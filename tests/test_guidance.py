@@ -152,7 +152,7 @@ def test_a_steps_own_level_decides_for_all_of_its_evaluations():
     # churn lifts the second step's level above `high`, and its correction is evaluated below `low`
     churned = dataclasses.replace(config, s_churn=6 * 0.1, s_max=80.0, guidance_interval=(third * 1.05, second * 1.05))
     calls, levels = Calls(model), []
-    model.register_forward_pre_hook(lambda _, inputs: levels.append(float(inputs[1])))
+    model.register_forward_pre_hook(lambda _, inputs: levels.append(float(inputs[1][0])))
     draw(model, churned, torch.arange(4), LABELS)
     assert [len(labels) for labels in calls.passes] == [4, 4, 8, 8] + [4] * 7
     assert levels[2:4] == pytest.approx([second * 1.1, third])
