@@ -267,7 +267,7 @@ class TrainingConfig:
     keep: which checkpoints stay once training is done: the last (the finished model), all, or those at these kimg.
     checkpoint_kimg: save the state this often, besides every resources.checkpoint_s seconds. validate_kimg: how often
     the loss on the val split is measured, samples_kimg: how often a sample grid is drawn; by default as often as
-    costs under 5% of the training; 0 is never.
+    costs under 5% of the training; 0 is at its end alone.
     """
 
     kimg: float = 10_000.0
