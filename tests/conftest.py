@@ -5,10 +5,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+import torch
 from jaxtyping import install_import_hook
 
 # before anything of edm is imported; processes that tests start run unchecked
 install_import_hook("edm", "beartype.beartype")
+torch.set_num_threads(1)  # networks this small only wait for each other's threads
 
 from experiments.plan import Plan, plan_sweep  # noqa: E402
 from experiments.spec import load_sweep  # noqa: E402
@@ -45,13 +47,10 @@ def tiny_plan(tiny_file: Path) -> Plan:
 @pytest.fixture(scope="session")
 def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A store that holds the digits, their classifier and their reference statistics, made once for all tests."""
-    import torch
-
     from edm.config import SPLITS, DataConfig
     from experiments.plan import DataSource, FeatureSpace
     from experiments.work import ensure_extractor, ensure_reference
 
-    torch.set_num_threads(1)
     store = Store(tmp_path_factory.mktemp("prepared"))
     source = DataSource.of(DataConfig())
     space, cpu = FeatureSpace.of("classifier", source), torch.device("cpu")
@@ -71,9 +70,9 @@ def store(prepared: Path, tmp_path: Path) -> Store:
 
 # long enough for a kill to land inside, with checkpoints and segments all along
 LONGER = (
-    TINY.replace("kimg: 0.64", "kimg: 8")
+    TINY.replace("kimg: 0.64", "kimg: 6")
     .replace("images: 120", "images: 2000")
-    .replace("steps: 3", "steps: 6")
+    .replace("steps: 3", "steps: 5")
     .replace("sampling_batch: 40", "sampling_batch: 40, checkpoint_s: 0.3")
 )
 
