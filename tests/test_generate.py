@@ -23,15 +23,6 @@ SAMPLINGS = {
 }
 
 
-@pytest.fixture(scope="module", autouse=True)
-def one_thread():
-    """Tensors here are tiny: on a busy machine threads wait for each other far longer than they compute."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
 def new_model(channels, seed):
     network = NetworkConfig(1, 8, 3, channels, depths=(1, 1), heads=(0, 2), bridge_heads=2, cond_channels=4)
     denoiser = Denoiser(network, 0.5)

@@ -18,15 +18,6 @@ SIGMA = torch.tensor(0.7, dtype=torch.float64)
 AUTO = GuideConfig(kimg=1.0)
 
 
-@pytest.fixture(scope="module", autouse=True)
-def one_thread():
-    """Tensors here are tiny: on a busy machine threads wait for each other far longer than they compute."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
 def new_model(num_classes=3, channels=8, seed=0):
     network = NetworkConfig(1, 8, num_classes, channels, depths=(1,), heads=(0,), bridge_heads=2, cond_channels=4)
     model = Denoiser(network, 0.5)

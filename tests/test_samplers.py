@@ -21,15 +21,6 @@ STUDY = {"s_churn": math.inf, "s_min": 0.0, "s_max": math.inf, "s_noise": 1.0}  
 GENTLE = {**STUDY, "s_churn": 10.0}
 
 
-@pytest.fixture(scope="module", autouse=True)
-def one_thread():
-    """Tensors here are tiny: on a busy machine threads wait for each other far longer than they compute."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
 def gaussian_denoiser(x, sigma, mean=0.0):
     """The ideal denoiser of data from N(mean, SD**2)."""
     return mean + (x - mean) * SD**2 / (sigma**2 + SD**2)

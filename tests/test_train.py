@@ -42,14 +42,6 @@ NETWORK = NetworkConfig(
 CONFIG = TrainingConfig(kimg=0.12, batch_size=10, lr=1e-3, ema_halflife_kimg=0.05, label_dropout=0.3)
 
 
-@pytest.fixture(autouse=True, scope="module")
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
 def tiny_data(num=24):
     generator = torch.Generator().manual_seed(0)
     images = torch.randint(0, 256, (num, 1, 8, 8), dtype=torch.uint8, generator=generator)

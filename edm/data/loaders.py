@@ -7,6 +7,7 @@ import tarfile
 import threading
 import zipfile
 import zlib
+from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -26,7 +27,7 @@ CELEBA_PARTS: dict[Split, str] = {"train": "0", "val": "1", "test": "2"}
 FASHION_PADDING = 2
 
 
-class Pictures:
+class Pictures(ABC):
     """The images of a data set in its order, decoded when they are asked for.
 
     labels: int64, 0 where there are none. source: where they come from and how that was checked, for the record.
@@ -36,14 +37,14 @@ class Pictures:
         self.labels = labels
         self.source = source
 
+    @abstractmethod
     def read(self, start: int, stop: int) -> np.ndarray:
         """Images start to stop - 1, uint8 (n, c, h, w); may be called from several threads at once."""
-        raise NotImplementedError
 
-    def verify(self, fingerprint: str) -> None:
+    def verify(self, fingerprint: str) -> None:  # noqa: B027 - most have nothing to verify then
         """Once all is read, as images and labels of this fingerprint: raise DataError where they are not as planned."""
 
-    def close(self) -> None:
+    def close(self) -> None:  # noqa: B027 - most hold nothing open
         """Give back what is open."""
 
 
