@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from edm.schedules import SAME_AS, Schedule, noise_levels
 
@@ -33,11 +33,13 @@ Sampler = Literal[
 ]
 Features = Literal["inception", "dinov2", "classifier"]
 Resize = Literal["pytorch-fid", "clean"]
-Metric = Literal["fid", "fid_infinity", "kid", "prdc", "memorisation"]
+Metric = Literal["fid", "fid_infinity", "kid", "prdc", "accuracy", "memorisation"]
 PresetName = Literal["nano", "micro", "mini", "tiny", "small", "big"]
 
 SPLITS: tuple[Split, ...] = ("train", "val", "test")
 AUGMENT_LABELS = 9  # numbers that describe one augmentation (edm/augment.py)
+EXACT_STEPS = 512  # of Heun's method, where the solution itself is wanted
+EXACT_IMAGES = 64  # at which a sampler's own error is measured
 MAX_SEED = 2**32 - 1  # one word of the counter-based generator's key (edm/noise.py)
 
 
@@ -498,6 +500,23 @@ class SamplingConfig:
         return {"main": main, "other": other}
 
     @property
+    def is_deterministic(self) -> bool:
+        """Whether the initial noise decides the images: no sampler that adds noise on the way."""
+        if self.sampler in CHURNED_SAMPLERS:
+            return self.s_churn == 0
+        return self.sampler != "dpmpp_2m_sde" or self.eta == 0
+
+    def exact(self) -> SamplingConfig:
+        """How to draw the same images with next to no truncation error: what deterministic samplers aim at.
+
+        Begins at the very noise level that this one begins at, so that all that share it share one solution.
+        """
+        level = self.sigmas[0]
+        steps = EXACT_STEPS
+        same = replace(self, sampler="heun", steps=steps, schedule="karras", rho=7.0, sigma_max=level, precision="fp32")
+        return same.canonical()
+
+    @property
     def nfe(self) -> int:
         """Network evaluations per image: Euler N, Heun 2N - 1, doubled at steps where guidance needs both branches."""
         return sum(self.evaluations.values())
@@ -516,7 +535,8 @@ class EvaluationConfig:
     compared with; reference: with equally many real images of every split, or with all of each. statistics: the path of
     a published .npz file (NVlabs', pytorch-fid's) to compare with as well.
     metrics: fid; fid_infinity, extrapolated to infinitely many images; kid; prdc is precision, recall, density and
-    coverage; memorisation, nearest training images. truncation: the sampler's own error, against many Heun steps.
+    coverage; accuracy, of showing the asked class, by a small classifier (classifier features have it anyway);
+    memorisation, nearest training images. truncation: the sampler's own error, against many Heun steps.
     stop_when: confidence, such as 0.999, that the FID is worse than the sweep's best at the same number of images, at
     which no more of them are drawn.
     """
@@ -540,7 +560,7 @@ class EvaluationConfig:
         require(bool(self.splits), "splits", f"is empty; give one or more of {', '.join(SPLITS)}")
         require(len(set(self.splits)) == len(self.splits), "splits", "names a split twice; drop one")
         require(
-            bool(self.metrics), "metrics", "is empty; give one or more of fid, fid_infinity, kid, prdc, memorisation"
+            bool(self.metrics), "metrics", f"is empty; give one or more of {', '.join(get_args(Metric))}"
         )
         require(len(set(self.metrics)) == len(self.metrics), "metrics", "names a metric twice; drop one")
         require(

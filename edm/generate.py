@@ -17,6 +17,10 @@ from edm.precondition import Denoiser
 from edm.samplers import OnStep, sample
 
 
+class NotFiniteError(ValueError):
+    """Images that hold values which are no numbers, or infinite: nothing could be made of them but a wrong score."""
+
+
 @dataclass(frozen=True)
 class Drawn:
     """Some consecutive images of a stream and the classes they were asked to show."""
@@ -36,15 +40,28 @@ def generate(
     """Draw images start to stop - 1, a batch at a time, quantised to uint8 on the model's device.
 
     Image i depends on (config.seed, i) alone. Every batch is padded to `batch_size`, so that a tail meets the same
-    kernels as the rest and its images come out the same. guide: the weaker network of autoguidance.
+    kernels as the rest and its images come out the same. guide: the weaker network of autoguidance. Raises
+    NotFiniteError, which quantising would hide.
     """
     device = next(model.parameters()).device
     for first in range(start, stop, batch_size):
         index = torch.arange(first, first + batch_size, device=device)
         labels = labels_of(index, model.config.num_classes)
-        images = to_uint8(draw(model, config, index, labels, guide))
         kept = min(batch_size, stop - first)
-        yield Drawn(images[:kept], labels[:kept])
+        images = draw(model, config, index, labels, guide)[:kept]
+        _require_finite(images, first, config)
+        yield Drawn(to_uint8(images), labels[:kept])
+
+
+def _require_finite(images: Float64[Tensor, "b c h w"], first: int, config: SamplingConfig) -> None:
+    bad = torch.nonzero(~images.isfinite().flatten(1).all(dim=1))
+    if not len(bad):
+        return
+    remedy = "look at guidance, sigma_max and the training, which may have diverged"
+    if config.precision != "fp32":
+        remedy = f"sampling.precision {config.precision} may be too short for it, try fp32"
+    what = f"image {first + int(bad[0])} holds values that are not finite numbers ({len(bad)} of {len(images)} do)"
+    raise NotFiniteError(f"{what}; {remedy}")
 
 
 @torch.no_grad()

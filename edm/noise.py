@@ -37,6 +37,7 @@ class Stream(IntEnum):
     FLIP = 9
     DROPOUT = 10
     VALIDATION = 11
+    PREFIXES = 12  # the order of images in which FID is extrapolated to infinitely many
 
 
 def philox(counter: Words, key: tuple[int, int]) -> Words:

@@ -1,19 +1,23 @@
-"""Sample grids and denoising trajectories as PNG files."""
+"""Sample grids, denoising trajectories and closest training images as PNG files."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
-from jaxtyping import UInt8
+from jaxtyping import Float, UInt8
 from torch import Tensor
 
 SMALLEST_TILE = 32  # pixels: smaller images are enlarged by a whole factor, to be seen at all
 TITLED_TILE = 72  # under a line of text
 GAP = 2  # white pixels between tiles
 LINE = 14  # pixels of a line of text
+MARGIN = 8  # white pixels on both sides of a row's title
+PAIR_TITLES = ("generated", "nearest in pixels", "nearest in features")
 
 
 def save_grid(images: UInt8[Tensor, "n c h w"], path: Path, columns: int = 10) -> None:
@@ -39,30 +43,77 @@ def save_trajectory(moments: Sequence[Moment], final: UInt8[Tensor, "n c h w"], 
     denoised = [*(moment.denoised for moment in moments), final]
     rows = torch.stack([torch.stack(noisy, dim=1), torch.stack(denoised, dim=1)], dim=1)  # image, row, column
     heads = [*(f"sigma {moment.sigma:.3g}" for moment in moments), "image"]
-    _save(_grid(rows.flatten(0, 2), len(heads), TITLED_TILE), path, heads)
+    _save(_grid(rows.flatten(0, 2), len(heads), TITLED_TILE), path, heads=heads)
+
+
+def save_pairs(
+    generated: UInt8[Tensor, "n c h w"],
+    pixel_neighbours: UInt8[Tensor, "n c h w"],
+    feature_neighbours: UInt8[Tensor, "n c h w"],
+    path: Path,
+    pixel_distances: Float[Tensor, " n"] | None = None,
+    feature_distances: Float[Tensor, " n"] | None = None,
+) -> None:
+    """Write generated images above their nearest training images, in pixels and in features: a column each.
+
+    Distances, where given, stand below the training images that they lead to.
+    """
+    num, captions = len(generated), []
+    if pixel_distances is not None or feature_distances is not None:
+        captions = [[""] * num, _captions(pixel_distances, num), _captions(feature_distances, num)]
+    tiles = torch.cat([generated, pixel_neighbours, feature_neighbours])
+    grid = _grid(tiles, num, TITLED_TILE, GAP + LINE if captions else GAP)
+    _save(grid, path, sides=PAIR_TITLES, captions=captions)
+
+
+def _captions(distances: Float[Tensor, " n"] | None, num: int) -> list[str]:
+    if distances is None:
+        return [""] * num
+    return [f"{value:.3g}" if value < 100 else f"{value:,.0f}" for value in distances.tolist()]
 
 
 def _grid(
-    images: UInt8[Tensor, "n c h w"], columns: int, smallest: int = SMALLEST_TILE
+    images: UInt8[Tensor, "n c h w"], columns: int, smallest: int = SMALLEST_TILE, below: int = GAP
 ) -> UInt8[Tensor, "height width c"]:
+    """Images row by row, small ones enlarged; below: white pixels under each, less a gap under the last row."""
     n, c, h, w = images.shape
     rows, scale = -(-n // columns), max(1, -(-smallest // h))
-    tiles = images.new_full((rows * columns, c, h * scale + GAP, w * scale + GAP), 255)
+    tiles = images.new_full((rows * columns, c, h * scale + below, w * scale + GAP), 255)
     tiles[:n, :, : h * scale, : w * scale] = images.repeat_interleave(scale, dim=2).repeat_interleave(scale, dim=3)
     height, width = tiles.shape[2:]
     grid = tiles.reshape(rows, columns, c, height, width).permute(0, 3, 1, 4, 2)
     return grid.reshape(rows * height, columns * width, c)[:-GAP, :-GAP]
 
 
-def _save(grid: UInt8[Tensor, "height width c"], path: Path, heads: Sequence[str] = ()) -> None:
+def _save(
+    grid: UInt8[Tensor, "height width c"],
+    path: Path,
+    heads: Sequence[str] = (),
+    sides: Sequence[str] = (),
+    captions: Sequence[Sequence[str]] = (),
+) -> None:
+    """Write a grid, a head above each column, a side left of each row, captions in the white under each row."""
     from PIL import Image, ImageDraw  # edm imports without it
 
     picture = Image.fromarray((grid[..., 0] if grid.shape[2] == 1 else grid).cpu().numpy())
-    if heads:
-        titled = Image.new(picture.mode, (picture.width, picture.height + LINE), "white")
-        titled.paste(picture, (0, LINE))
-        pen, step = ImageDraw.Draw(titled), (picture.width + GAP) / len(heads)
-        for i, head in enumerate(heads):
-            pen.text(((i + 0.5) * step - GAP / 2, LINE / 2), head, fill="black", anchor="mm")
-        picture = titled
-    picture.save(path, format="PNG")
+    pen = ImageDraw.Draw(picture)
+    left = max((math.ceil(pen.textlength(side)) + 2 * MARGIN for side in sides), default=0)
+    top = LINE if heads else 0
+    titled = Image.new(picture.mode, (left + picture.width, top + picture.height), "white")
+    titled.paste(picture, (left, top))
+    pen = ImageDraw.Draw(titled)
+    _write_row(pen, heads, left, picture.width, LINE / 2)
+    step, below = (picture.height + GAP) / max(len(sides), 1), LINE if captions else 0
+    for i, side in enumerate(sides):
+        middle = top + (i + 0.5) * step - (GAP + below) / 2
+        pen.text((left - MARGIN, middle), side, fill="black", anchor="rm")
+    for i, row in enumerate(captions):
+        _write_row(pen, row, left, picture.width, top + (i + 1) * step - GAP - LINE / 2)
+    titled.save(path, format="PNG")
+
+
+def _write_row(pen: Any, texts: Sequence[str], left: int, width: int, y: float) -> None:
+    """Write each text in the middle of its column."""
+    step = (width + GAP) / max(len(texts), 1)
+    for i, text in enumerate(texts):
+        pen.text((left + (i + 0.5) * step - GAP / 2, y), text, fill="black", anchor="mm")

@@ -1,4 +1,4 @@
-"""What work leaves behind as it goes: checkpoints, journals, and files that carry their own checksum in their name."""
+"""What a training leaves behind as it goes: checkpoints and journals, in step with each other."""
 
 from __future__ import annotations
 
@@ -11,10 +11,11 @@ import psutil
 import torch
 from torch import Tensor
 
-from edm.files import load_tensors, model_metadata, save_tensors
+from edm.files import model_metadata
 from edm.train import TrainState
 from edm.validation import total_loss
-from experiments.store import JOURNAL, VALIDATION, Journal, publish, sha256_file
+from experiments.sealed import read_sealed, write_sealed
+from experiments.store import JOURNAL, VALIDATION, Journal
 
 CHECKPOINTS, KEPT, SNAPSHOTS = "checkpoints", "kept", "snapshots"  # folders of a training
 JOURNAL_LINES = 200  # of a whole training
@@ -25,28 +26,6 @@ log = logging.getLogger("edm_sweep")
 
 class DivergedError(RuntimeError):
     """A training whose loss is no longer a number, or explodes."""
-
-
-def write_sealed(folder: Path, stem: str, tensors: dict[str, Tensor], metadata: dict[str, str] | None = None) -> Path:
-    """Write tensors under a name that holds the file's checksum, in place of what was there under that stem."""
-    folder.mkdir(exist_ok=True)
-    temporary = folder / f".{stem}.part"
-    save_tensors(tensors, temporary, metadata)
-    path = folder / f"{stem}-{sha256_file(temporary)[:16]}.safetensors"
-    publish(temporary, path)
-    for other in folder.glob(f"{stem}-*.safetensors"):
-        if other != path:
-            other.unlink()
-    return path
-
-
-def read_sealed(path: Path) -> dict[str, Tensor] | None:
-    """What `write_sealed` wrote; None where the file is damaged, which is then dropped."""
-    if sha256_file(path)[:16] != path.stem.rpartition("-")[2]:
-        log.warning("%s is damaged and will be redone", path)
-        path.unlink()
-        return None
-    return load_tensors(path)
 
 
 class Ledger:

@@ -308,23 +308,28 @@ def _show_plan(schedule: Schedule, store: Store, console: Console, as_json: bool
 
 
 def _report(plan: Plan, store: Store, tracking_uri: str | None = None) -> Report:
-    from experiments.results import curves_frame, metrics_in_store, results_frame
+    from experiments.results import covariances, curves_frame, found_in_store, results_frame
+    from experiments.store import PAIRS, SAMPLES
     from reports.page import Report
+    from reports.significance import Paired
     from reports.tables import Layout
 
     if tracking_uri:
-        from experiments.tracking import metrics_in_mlflow
+        from experiments.tracking import found_in_mlflow
 
-        metrics = metrics_in_mlflow(plan, tracking_uri)
+        found = found_in_mlflow(plan, tracking_uri)
     else:
-        metrics = metrics_in_store(plan, store)
+        found = found_in_store(plan, store)
     wanted = plan.sweep.report
-    pictures = {
-        plan.cell_name(p): store.folder("evaluations", p.evaluation.signature) / "samples.png" for p in plan.cells
-    }
-    layout = Layout(plan.sweep.name, wanted.rows or (), wanted.columns, wanted.metrics)
+    folders = {plan.cell_name(p): store.folder("evaluations", p.evaluation.signature) for p in plan.cells}
     return Report(
-        layout, results_frame(plan, metrics), curves_frame(plan, store), pictures, _facts(plan, store, tracking_uri)
+        Layout(plan.sweep.name, wanted.rows or (), wanted.columns, wanted.metrics),
+        results_frame(plan, found),
+        curves_frame(plan, store),
+        {cell: folder / SAMPLES for cell, folder in folders.items()},
+        _facts(plan, store, tracking_uri),
+        paired={metric: Paired(*known) for metric, known in covariances(plan, store).items()},
+        pairs={cell: folder / PAIRS for cell, folder in folders.items() if (folder / PAIRS).exists()},
     )
 
 

@@ -61,7 +61,7 @@ def prepare_data(store: Store, source: DataSource, console: Console, origin: Ori
     if store.result("data", source.signature) is not None:
         return False
     with showing_progress(console, source.config.name) as on_progress:
-        from experiments.work import ensure_data  # heavy
+        from experiments.ingredients import ensure_data  # heavy
 
         ensure_data(store, source, origin, on_progress)
     return True

@@ -19,7 +19,7 @@ from edm.cost import num_parameters
 from experiments.forecast import Forecast, Speeds, forecast
 from experiments.plan import Piece, Plan
 from experiments.schedule import Schedule
-from experiments.spec import METRICS
+from experiments.scores import headlines
 from experiments.store import KIND_OF_PIECE, PROGRESS, Store, read_json
 
 VERBS = {"training": "train", "evaluation": "evaluate"}
@@ -203,10 +203,8 @@ class Monitor:
         if state != "done":
             return f"{clock} {state} {title}: {self.schedule.messages.get(name, 'the next run goes on with it')}"
         result = self.store.result(KIND_OF_PIECE[piece.kind], name) or {}
-        scores = {
-            key: value for key, value in result.get("metrics", result).items() if key in (*METRICS, "loss", "val_loss")
-        }
-        shown = ", ".join(f"{key} {value:.3f}" for key, value in scores.items() if value is not None)
+        scores = headlines(result["metrics"]) if "metrics" in result else _losses(result)
+        shown = ", ".join(f"{key} {value:.3f}" for key, value in scores.items())
         return f"{clock} done {title}: {shown} ({duration(result.get('seconds', 0.0))})"
 
     def tick(self) -> None:
@@ -276,6 +274,10 @@ class Monitor:
             done = f"{progress['done']:,.5g}/{progress['total']:,.5g} {progress['unit']}"
             table.add_row(title, bar, done, loss.removeprefix("loss "), speed, _left(progress))
         return Group(table, Text(self._summary(), style="dim"))
+
+
+def _losses(result: dict[str, Any]) -> dict[str, float]:
+    return {key: result[key] for key in ("loss", "val_loss") if result.get(key) is not None}
 
 
 def _numbers(progress: dict[str, Any]) -> tuple[str, str]:

@@ -19,9 +19,9 @@ from edm.generate import draw, labels_of
 from edm.pictures import Moment, save_grid, save_trajectory
 from edm.precondition import Denoiser
 from experiments.errors import UserError
+from experiments.ingredients import load_averaged
 from experiments.plan import Evaluation, Piece, Training
 from experiments.store import Store, replacing
-from experiments.work import load_averaged
 
 BATCH = 64
 TRAJECTORY_IMAGES, TRAJECTORY_COLUMNS = 6, 9

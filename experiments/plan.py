@@ -7,28 +7,41 @@ import hashlib
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from typing import Any, Literal
 
 from edm.config import (
+    EXACT_IMAGES,
     ClassifierConfig,
     DataConfig,
     EvaluationConfig,
     Features,
     NetworkConfig,
+    Resize,
     SamplingConfig,
     Split,
     TrainingConfig,
 )
 from edm.cost import forward_flops
 from edm.data.catalogue import facts, source_fingerprint, without_defaults
+from experiments.scores import DIMENSIONS, wanted_scores
 from experiments.spec import SECTIONS, Cell, Sweep
 
 Kind = Literal["training", "evaluation"]
 Subset = Split | Literal["noise"]  # what reference statistics are of
 
 # Raised by a developer when the meaning of a stage changes, so that what was made the old way is not taken for the new.
-VERSIONS = {"data": 1, "classifier": 1, "reference": 1, "training": 1, "evaluation": 1}
+VERSIONS = {
+    "data": 1,
+    "classifier": 1,
+    "training": 1,
+    "drawing": 1,
+    "space": 1,
+    "reference": 2,
+    "scale": 1,
+    "exact": 1,
+    "evaluation": 2,
+}
 SIGNATURE_DIGITS = 20  # 80 bits: no collision in any store a person could fill
 
 TRAINING_SECTIONS = ("data", "model", "training")  # of the sweep file: what decides a training
@@ -90,23 +103,31 @@ class FeatureSpace:
     name: Features
     dimension: int
     classifier: str | None = None
+    resize: Resize = "pytorch-fid"
 
     @classmethod
-    def of(cls, name: Features, data: DataSource) -> FeatureSpace:
-        """The feature space `name` for a data set."""
-        if name == "inception":
-            return cls(name, 2048)
-        config = ClassifierConfig()
-        return cls(name, config.feature_channels, signature("classifier", data=data.signature, config=config))
+    def named(cls, name: Features, data: DataSource, resize: Resize = "pytorch-fid") -> FeatureSpace:
+        """The feature space of a name, for a data set."""
+        classifier = signature("classifier", data=data.signature, config=ClassifierConfig())
+        return cls(name, DIMENSIONS[name], classifier if name == "classifier" else None, resize)
+
+    @property
+    def signature(self) -> str:
+        """What it is called in the store."""
+        return signature("space", features=self)
 
     @property
     def label(self) -> str:
-        """What to call a distance in it."""
-        return f"FID, {'Inception' if self.name == 'inception' else 'classifier'} features, {self.dimension}-d"
+        """What to call it beside a number."""
+        rule = ", clean-fid's resize" if self.resize == "clean" else ""
+        return f"{TITLES[self.name]} features, {self.dimension:,}-d{rule}"
 
     def reference(self, data: DataSource, subset: Subset) -> str:
-        """The signature of the statistics of a split, or of pure noise."""
+        """The signature of what the real images of a split, or images of pure noise, measure in it."""
         return signature("reference", data=data.signature, features=self, subset=subset)
+
+
+TITLES: dict[Features, str] = {"inception": "Inception", "dinov2": "DINOv2", "classifier": "classifier"}
 
 
 @dataclass(frozen=True)
@@ -124,7 +145,14 @@ class Training:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Images to draw from a training, guided by another one where there is one, and to score."""
+    """Images to draw from a training, guided by another one where there is one, and to score.
+
+    drawing: the signature of the images, whatever their number and however they are scored. spaces: all feature spaces
+    that the plan measures them in, so that they are drawn once; judge: the one whose classifier tells their classes.
+    scores: what is asked for, such as "fid/test".
+    statistics: the SHA-256 of a published file to compare with. rivals: evaluations of the same table, for those that
+    stop early. notes: what a reader must know of the scores.
+    """
 
     signature: str
     training: Training
@@ -132,7 +160,14 @@ class Evaluation:
     config: EvaluationConfig
     features: FeatureSpace
     flops: float
+    drawing: str
+    scores: tuple[str, ...]
     guide: Training | None = None
+    spaces: tuple[FeatureSpace, ...] = ()
+    judge: FeatureSpace | None = None
+    statistics: str | None = None
+    rivals: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
     kind: Kind = "evaluation"
 
     @property
@@ -141,8 +176,8 @@ class Evaluation:
         return (self.training,) if self.guide is None else (self.training, self.guide)
 
     def is_covered_by(self, result: dict[str, Any]) -> bool:
-        """Whether a finished evaluation's result has been scored against every split that is asked for."""
-        return set(self.config.splits) <= set(result["splits"])
+        """Whether a finished evaluation's result has every score that is asked for."""
+        return set(self.scores) <= set(result["scores"])
 
 
 Piece = Training | Evaluation
@@ -202,15 +237,8 @@ class Plan:
     @property
     def warnings(self) -> list[str]:
         """What a person should know before they believe the numbers."""
-        thin = {
-            (e.config.images, e.features) for e in self.evaluations.values() if e.config.images <= e.features.dimension
-        }
-        warnings = [
-            f"evaluation.images {images:,} is not above the {space.dimension:,} dimensions of {space.name} features: "
-            "the covariance is singular and the FID biased; draw more"
-            for images, space in sorted(thin, key=str)
-        ]
-        return warnings + list(self._idle_fields())
+        notes = {note for evaluation in self.evaluations.values() for note in evaluation.notes}
+        return sorted(notes) + list(self._idle_fields())
 
     def _idle_fields(self) -> Iterator[str]:
         """Fields that were set and do nothing."""
@@ -255,16 +283,45 @@ def plan_sweep(sweep: Sweep) -> Plan:
         evaluation = _united(evaluations.get(evaluation.signature), evaluation)
         evaluations[evaluation.signature] = evaluation
         cells.append((cell, training, evaluation.signature))
+    evaluations = {e.signature: _among(e, list(evaluations.values())) for e in evaluations.values()}
     planned = tuple(PlannedCell(cell, training, evaluations[sig]) for cell, training, sig in cells)
     return Plan(sweep, planned, trainings, evaluations)
 
 
 def _united(known: Evaluation | None, new: Evaluation) -> Evaluation:
-    """Two cells may want other splits of the same images: one evaluation scores them all."""
+    """Two cells may want other scores of the same images: one evaluation has them all."""
     if known is None:
         return new
-    splits = tuple(dict.fromkeys((*known.config.splits, *new.config.splits)))
-    return dataclasses.replace(known, config=dataclasses.replace(known.config, splits=splits))
+    scores, notes = (tuple(dict.fromkeys((*a, *b))) for a, b in ((known.scores, new.scores), (known.notes, new.notes)))
+    return dataclasses.replace(known, scores=scores, notes=notes, config=_united_configs(known.config, new.config))
+
+
+def _united_configs(a: EvaluationConfig, b: EvaluationConfig) -> EvaluationConfig:
+    return dataclasses.replace(
+        a,
+        splits=tuple(dict.fromkeys((*a.splits, *b.splits))),
+        metrics=tuple(dict.fromkeys((*a.metrics, *b.metrics))),
+        truncation=a.truncation or b.truncation,
+    )
+
+
+def _among(evaluation: Evaluation, others: list[Evaluation]) -> Evaluation:
+    """The same evaluation, that knows which others are measured on its images and which compete with it."""
+    same = [other for other in others if other.drawing == evaluation.drawing]
+    spaces = dict.fromkeys(space for e in same for space in (e.features, e.judge) if space is not None)
+    rivals: tuple[str, ...] = ()
+    if evaluation.config.stop_when is not None:
+        rivals = tuple(e.signature for e in others if e != evaluation and _compete(e, evaluation))
+    return dataclasses.replace(evaluation, spaces=tuple(spaces), rivals=rivals)
+
+
+def _compete(a: Evaluation, b: Evaluation) -> bool:
+    """Whether the scores of two evaluations stand in one table."""
+    keys = [
+        (e.features, e.config.reference, e.config.images, e.training.data.signature, e.sampling.resolution)
+        for e in (a, b)
+    ]
+    return keys[0] == keys[1]
 
 
 def plan_training(cell: Cell) -> Training:
@@ -293,16 +350,50 @@ def plan_guide(cell: Cell) -> Training | None:
 
 def plan_evaluation(cell: Cell, training: Training, guide: Training | None) -> Evaluation:
     """The evaluation that fills a cell."""
-    features = FeatureSpace.of(cell.evaluation.features, training.data)
+    config, features = (
+        cell.evaluation,
+        FeatureSpace.named(cell.evaluation.features, training.data, cell.evaluation.resize),
+    )
     sampling = cell.sampling.canonical()
     if not training.network.num_classes and guide is None:  # one branch only: there is nothing to guide
         sampling = dataclasses.replace(sampling, guidance=1.0).canonical()
-    content = {"training": training.signature, "sampling": sampling, "evaluation": cell.evaluation}
+    images: dict[str, Any] = {"training": training.signature, "sampling": sampling}
     if guide is not None:
-        content["guide"] = guide.signature
-    name = signature("evaluation", **content, features=features)
-    flops = cell.evaluation.images * flops_per_image(sampling, training, guide)
-    return Evaluation(name, training, sampling, cell.evaluation, features, flops, guide)
+        images["guide"] = guide.signature
+    drawing = signature("drawing", **images)
+    scored: dict[str, Any] = {"drawing": drawing, "evaluation": config, "features": features}
+    statistics = sha256_of(config.statistics) if config.statistics else None
+    if statistics is not None:
+        scored["statistics"] = statistics
+    wanted = wanted_scores(config, facts(cell.data).splits, sampling.is_deterministic)
+    return Evaluation(
+        signature("evaluation", **scored),
+        training,
+        sampling,
+        config,
+        features,
+        _flops(config, sampling, training, guide),
+        drawing,
+        wanted.scores,
+        guide,
+        judge=FeatureSpace.named("classifier", training.data) if "accuracy" in wanted.scores else None,
+        statistics=statistics,
+        notes=wanted.notes,
+    )
+
+
+@cache
+def sha256_of(path: str) -> str:
+    """The SHA-256 of a statistics file, in hex; raises OSError."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _flops(config: EvaluationConfig, sampling: SamplingConfig, training: Training, guide: Training | None) -> float:
+    flops = config.images * flops_per_image(sampling, training, guide)
+    if config.truncation:
+        flops += EXACT_IMAGES * flops_per_image(sampling.exact(), training, guide)
+    return flops
 
 
 def flops_per_image(sampling: SamplingConfig, training: Training, guide: Training | None) -> int:

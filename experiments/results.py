@@ -3,55 +3,121 @@
 from __future__ import annotations
 
 import dataclasses
+from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import pandas as pd
+from safetensors.numpy import load_file
 
-from edm.config import SPLITS
-from experiments.plan import Plan
-from experiments.store import JOURNAL, VALIDATION, Journal, Store
+from edm.data.catalogue import facts
+from experiments.plan import Plan, PlannedCell
+from experiments.scores import (
+    ERRORS,
+    HEADLINES,
+    context_of,
+    describe_reference,
+    metrics_of,
+    wanted_scores,
+)
+from experiments.store import INFLUENCES, JOURNAL, VALIDATION, Journal, Store
 
 
-def metrics_in_store(plan: Plan, store: Store) -> dict[str, dict[str, float]]:
-    """The metrics of a plan's finished evaluations, by signature."""
+@dataclass(frozen=True)
+class Found:
+    """What is known of a finished evaluation: its metrics, the scores that they answer, and remarks."""
+
+    metrics: dict[str, float]
+    scores: frozenset[str]
+    notes: tuple[str, ...]
+    stopped_at: int | None = None
+
+
+def found_in_store(plan: Plan, store: Store) -> dict[str, Found]:
+    """A plan's finished evaluations, by signature."""
     results = {name: store.result("evaluations", name) for name in plan.evaluations}
-    return {name: result["metrics"] for name, result in results.items() if result is not None}
+    return {
+        name: Found(result["metrics"], frozenset(result["scores"]), tuple(result["notes"]), result["stopped_at"])
+        for name, result in results.items()
+        if result is not None
+    }
 
 
-def results_frame(plan: Plan, metrics: dict[str, dict[str, float]]) -> pd.DataFrame:
+def results_frame(plan: Plan, found: dict[str, Found]) -> pd.DataFrame:
     """One row a cell, in the sweep's order: name, axes, all other parameters, signatures, what the scores are, scores.
 
-    noise_fid_* and real_fid_* are what pure noise and the real train split score, to read the others by.
-    A cell without scores yet has status "missing" and empty scores. Holds nothing that depends on when, where or how
-    fast the work was done.
+    Scores that have errors are followed by _se, _low and _high; noise_ and real_ are what pure noise and real images
+    score, to read the others by. A cell without scores yet has status "missing", one that was stopped early "stopped",
+    and both have empty scores. Holds nothing that depends on when, where or how fast the work was done.
     """
-    rows = []
-    for planned in plan.cells:
-        parameters = {name: _plain(value) for name, value in planned.cell.parameters().items()}
-        evaluation = planned.evaluation
-        own = metrics.get(evaluation.signature, {})
-        splits = planned.cell.evaluation.splits
-        scores = {f"fid_{split}": own.get(f"fid_{split}") for split in SPLITS if split in splits}
-        done = None not in scores.values()
-        context = {f"{who}_fid_{split}": own.get(f"{who}_fid_{split}") for who in ("noise", "real") for split in SPLITS}
-        rows.append(
-            {
-                "cell": plan.cell_name(planned),
-                **{axis: parameters[axis] for axis in plan.sweep.axes},
-                **{name: value for name, value in parameters.items() if name not in plan.sweep.axes},
-                "data": planned.training.data.signature,
-                "training": planned.training.signature,
-                "evaluation": evaluation.signature,
-                "features": evaluation.features.label,
-                "status": "done" if done else "missing",
-                **scores,
-                "class_accuracy": own.get("class_accuracy"),
-                **context,
-            }
-        )
-    frame = pd.DataFrame(rows)
-    optional = [name for name in frame.columns if name == "class_accuracy" or name.startswith(("noise_", "real_"))]
+    frame = pd.DataFrame([_row(plan, planned, found) for planned in plan.cells])
+    named = {name for planned in plan.cells for score in _scores(planned) for name in _columns(score)}
+    kept = {name for name in frame if str(name).startswith(HEADLINES[:2]) and not str(name).endswith(ERRORS)}
+    optional = [n for n in frame if n in named | {"real_images", "stopped_at"} and n not in kept]
     return frame.drop(columns=[name for name in optional if not any(frame[name].notna().tolist())])
+
+
+def _row(plan: Plan, planned: PlannedCell, found: dict[str, Found]) -> dict[str, Any]:
+    parameters = {name: _plain(value) for name, value in planned.cell.parameters().items()}
+    evaluation, sizes = planned.evaluation, facts(planned.cell.data).splits
+    own, wanted = found.get(evaluation.signature), _scores(planned)
+    done = own is not None and set(wanted) <= own.scores
+    shown = own.metrics if own is not None and done and own.stopped_at is None else {}
+    context = own.metrics if own is not None else {}
+    return {
+        "cell": plan.cell_name(planned),
+        **{axis: parameters[axis] for axis in plan.sweep.axes},
+        **{name: value for name, value in parameters.items() if name not in plan.sweep.axes},
+        "data": planned.training.data.signature,
+        "training": planned.training.signature,
+        "evaluation": evaluation.signature,
+        "features": evaluation.features.label,
+        "reference": describe_reference(planned.cell.evaluation, sizes),
+        "nfe": evaluation.sampling.nfe,
+        "status": ("stopped" if own and own.stopped_at else "done") if done else "missing",
+        "stopped_at": own.stopped_at if own is not None and done else None,
+        **{name: shown.get(name) for score in wanted for name in metrics_of(score)},
+        **{name: context.get(name) for score in wanted for name in context_of(score)},
+        "real_images": context.get("real_images"),
+        "notes": "; ".join(own.notes if own is not None else evaluation.notes),
+    }
+
+
+def _scores(planned: PlannedCell) -> tuple[str, ...]:
+    """What this cell asks for, which may be less than what its evaluation has."""
+    sizes = facts(planned.cell.data).splits
+    return wanted_scores(planned.cell.evaluation, sizes, planned.evaluation.sampling.is_deterministic).scores
+
+
+def _columns(score: str) -> tuple[str, ...]:
+    return (*metrics_of(score), *context_of(score))
+
+
+def covariances(plan: Plan, store: Store) -> dict[str, tuple[tuple[str, ...], np.ndarray]]:
+    """By metric: cells, and the covariance of the errors of their values.
+
+    All cells start from the same noise and labels, so image i of one corresponds to image i of another, and errors of
+    cells are correlated: var(a - b) is usually much less than var(a) + var(b). Cells of other numbers of images, which
+    no table shows side by side, count as uncorrelated.
+    """
+    influences: dict[str, dict[str, np.ndarray]] = {}
+    for planned in plan.cells:
+        path = store.folder("evaluations", planned.evaluation.signature) / INFLUENCES
+        if store.result("evaluations", planned.evaluation.signature) is not None and path.exists():
+            for metric, values in load_file(path).items():
+                influences.setdefault(metric, {})[plan.cell_name(planned)] = values
+    return {metric: (tuple(own), _covariance(list(own.values()))) for metric, own in influences.items()}
+
+
+def _covariance(influences: list[np.ndarray]) -> np.ndarray:
+    """Of means over images: the covariance of the influences over their number."""
+    made = np.zeros((len(influences), len(influences)))
+    counts = np.array([len(values) for values in influences])
+    for count in np.unique(counts):
+        same = np.flatnonzero(counts == count)
+        rows = np.stack([influences[i] for i in same]).astype(np.float64)
+        made[np.ix_(same, same)] = np.cov(rows) / count
+    return made
 
 
 def _plain(value: Any) -> Any:

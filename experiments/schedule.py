@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from experiments.plan import Piece, Plan, Training
+from experiments.plan import Evaluation, Piece, Plan, Training
 
 State = Literal["waiting", "running", "done", "failed", "stopped", "blocked"]
 
@@ -21,6 +21,9 @@ class Schedule:
         self.pieces: dict[str, Piece] = {**plan.trainings, **plan.evaluations}
         self.states: dict[str, State] = {name: "done" if name in present else "waiting" for name in self.pieces}
         self.messages: dict[str, str] = {}
+        self.drawn_together: dict[str, list[Evaluation]] = {}
+        for evaluation in plan.evaluations.values():
+            self.drawn_together.setdefault(evaluation.drawing, []).append(evaluation)
         self.stopping = False
         self._drop_needless_trainings()
 
@@ -53,7 +56,11 @@ class Schedule:
         return piece
 
     def _is_ready(self, piece: Piece) -> bool:
-        return isinstance(piece, Training) or all(self.states[t.signature] == "done" for t in piece.stands_on)
+        if isinstance(piece, Training):
+            return True
+        if any(self.states[e.signature] == "running" for e in self.drawn_together[piece.drawing]):
+            return False  # it draws the very images; once they are there they are only to be scored
+        return all(self.states[t.signature] == "done" for t in piece.stands_on)
 
     def ended(self, signature: str, state: Literal["done", "failed", "stopped"], message: str = "") -> None:
         """Take note of how a piece ended; what stands on a failed training is blocked."""

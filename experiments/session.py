@@ -14,8 +14,9 @@ from types import FrameType
 
 from rich.console import Console
 
+from edm.config import Features
 from experiments.datasets import prepare_data
-from experiments.display import Monitor
+from experiments.display import Monitor, progress
 from experiments.names import remember
 from experiments.plan import Evaluation, Piece, Plan
 from experiments.schedule import Schedule
@@ -86,16 +87,10 @@ def _execute(schedule: Schedule, store: Store, console: Console) -> bool:
     require_possible(schedule.plan, resources)
     for source in schedule.plan.sources.values():
         prepare_data(store, source, console)  # with a bar of its own: there is room for one live display at a time
+    _fetch_prerequisites(schedule, store, console)
     with console.status("starting Ray") if console.is_terminal else _saying(console, "starting Ray"):
-        from experiments.work import Setting, check_weights, ensure_data  # heavy
-
-        for source in schedule.plan.sources.values():
-            ensure_data(store, source)
-        if any(
-            isinstance(piece, Evaluation) and piece.features.name == "inception" for piece in schedule.of("waiting")
-        ):
-            check_weights()
-        from experiments import tuning  # heavy, too, and not for nothing
+        from experiments import tuning  # heavy, and not for nothing
+        from experiments.trial import Setting
     setting = Setting(
         secrets.token_hex(8),
         sampling_batch=resources.sampling_batch,
@@ -112,6 +107,23 @@ def _execute(schedule: Schedule, store: Store, console: Console) -> bool:
     ):
         tuning.execute(schedule, store, setting, resources, total, monitor.changed)
     return interrupted.is_set()
+
+
+def _fetch_prerequisites(schedule: Schedule, store: Store, console: Console) -> None:
+    """Weights and statistics files that the work needs in the end: what is wrong with them is said before it starts."""
+    left = [piece for piece in schedule.of("waiting") if isinstance(piece, Evaluation)]
+    with console.status("loading torch"):
+        from experiments.ingredients import ensure_data, ensure_published, ensure_weights  # heavy
+    for source in schedule.plan.sources.values():
+        ensure_data(store, source)
+    names: dict[Features, None] = dict.fromkeys(evaluation.features.name for evaluation in left)
+    for name in names:
+        with progress(console, f"fetching the weights of {name}", "MB") as on_progress:
+            ensure_weights(name, lambda done, total: on_progress(done // 2**20, total // 2**20))
+    for evaluation in left:
+        if evaluation.config.statistics and evaluation.statistics:
+            path = Path(evaluation.config.statistics)
+            ensure_published(store, path, evaluation.statistics, evaluation.features.dimension)
 
 
 @contextmanager

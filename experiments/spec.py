@@ -34,8 +34,7 @@ from edm.data.catalogue import facts, source_fingerprint
 from edm.data.errors import DataError
 from experiments.document import Document, Location, parse_document, read_document
 from experiments.errors import UserError
-
-METRICS = ("fid_train", "fid_val", "fid_test", "class_accuracy")
+from experiments.scores import FITTED, METRICS, meaningless
 
 
 @dataclass(frozen=True)
@@ -385,11 +384,30 @@ class _Reader:
                 f"halves the image {halvings} times, which {cell.data.name}'s {size} does not allow; "
                 f"{_fitting(known.resolution, 2**halvings)}",
             )
-        if cell.evaluation.features == "classifier" and not known.num_classes:
-            raise refuse("evaluation.features", f"needs classes, which {cell.data.name} does not have; use inception")
+        self._scores_mean_something(cell, refuse)
         self._guidance_was_trained(cell, known.num_classes, refuse)
         self._other_sizes_fit(cell, halvings, refuse)
         self._average_was_kept(cell, refuse)
+
+    def _scores_mean_something(self, cell: Cell, refuse: Callable[[str, str], UserError]) -> None:
+        config = cell.evaluation
+        if config.features == "classifier" and not facts(cell.data).num_classes:
+            raise refuse("evaluation.features", f"needs classes, which {cell.data.name} does not have; use inception")
+        if "accuracy" in config.metrics and not facts(cell.data).num_classes:
+            raise refuse("evaluation.metrics", f"accuracy needs classes, which {cell.data.name} does not have")
+        other_size = cell.sampling.resolution not in (None, facts(cell.data).resolution)
+        if "memorisation" in config.metrics and other_size:
+            raise refuse("evaluation.metrics", "memorisation compares pixels; leave sampling.resolution out")
+        if config.statistics:
+            if config.features == "classifier":
+                raise refuse("evaluation.statistics", "cannot be of a classifier of this sweep's own; use inception")
+            if not Path(config.statistics).is_file():
+                raise refuse("evaluation.statistics", "is not a file here; give the path of an .npz with mu and sigma")
+        withheld = meaningless(config, facts(cell.data).splits)
+        reasons = [withheld[split] for split in config.splits if split in withheld]
+        if reasons and set(config.metrics) <= set(FITTED):
+            remedy = "add kid, use features: classifier, or draw more"
+            raise refuse("evaluation.metrics", f"would mean nothing: {reasons[0]} features; {remedy}")
 
     def _guidance_was_trained(self, cell: Cell, num_classes: int, refuse: Callable[[str, str], UserError]) -> None:
         guidance, dropout = cell.sampling.guidance, cell.training.label_dropout

@@ -23,7 +23,7 @@ from filelock import FileLock, Timeout
 
 from experiments.errors import UserError
 
-StoreKind = Literal["data", "classifiers", "references", "trainings", "evaluations"]
+StoreKind = Literal["data", "classifiers", "references", "scales", "trainings", "drawings", "exact", "evaluations"]
 
 KIND_OF_PIECE: dict[str, StoreKind] = {"training": "trainings", "evaluation": "evaluations"}
 
@@ -31,6 +31,10 @@ RESULT = "result.json"
 CONFIG = "config.yaml"
 JOURNAL = "journal.jsonl"
 VALIDATION = "validation.jsonl"
+STATISTICS = "statistics.safetensors"
+INFLUENCES = "influences.safetensors"  # of every image on every metric that has an error
+SAMPLES = "samples.png"
+PAIRS = "closest.png"  # images and their nearest training images
 GRIDS = "samples"  # folder of a training: pictures from the same noise as it went on
 PROGRESS = "progress.json"
 FAILURE = "failure.json"
@@ -84,8 +88,7 @@ class Store:
         result = self.result(kind, signature)
         assert result is not None, f"{path} of unfinished work"
         try:
-            status = path.stat()
-            found = _sha256_of_version(path, status.st_mtime_ns, status.st_size)
+            found = checksum(path)
         except OSError as error:
             found = f"unreadable ({error.strerror})"
         if found != result["files"][name]:
@@ -231,7 +234,13 @@ def sha256_file(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-@lru_cache(maxsize=1024)
+def checksum(path: Path) -> str:
+    """The same, read once for every version of the file that this process meets."""
+    status = path.stat()
+    return _sha256_of_version(path, status.st_mtime_ns, status.st_size)
+
+
+@lru_cache(maxsize=4096)
 def _sha256_of_version(path: Path, modified_ns: int, size: int) -> str:
     del modified_ns, size  # part of the key: a file that has changed is read again
     return sha256_file(path)

@@ -8,6 +8,7 @@ once.
 from __future__ import annotations
 
 import dataclasses
+import json
 import logging
 import os
 import secrets
@@ -41,11 +42,15 @@ from experiments.plan import (  # noqa: E402
     Training,
     guide_cell,
 )
+from experiments.results import Found  # noqa: E402
 from experiments.store import (  # noqa: E402
     FAILURE,
     GRIDS,
     JOURNAL,
     KIND_OF_PIECE,
+    LOG,
+    PAIRS,
+    SAMPLES,
     VALIDATION,
     Journal,
     Store,
@@ -54,6 +59,7 @@ from experiments.store import (  # noqa: E402
 
 PERIOD_S = 3.0
 BATCH = 900  # metrics a call; MLflow takes 1,000
+FOUND = ("scores", "notes", "stopped_at")  # of a result, in tags: what a report needs beside the metrics
 FINISHED, FAILED, KILLED, RUNNING = "FINISHED", "FAILED", "KILLED", "RUNNING"
 
 log = logging.getLogger("edm_sweep.mlflow")
@@ -188,8 +194,10 @@ class Mirror:
             return
         numbers = {**result["metrics"], "seconds": result["seconds"], "nfe": evaluation.sampling.nfe}
         metrics = [Metric(key, value, _finished_ms(folder), 0) for key, value in numbers.items()]
+        metrics += _prefix_metrics(result, _finished_ms(folder))
         tags = [RunTag("edm.label", result["label"]), RunTag("edm.training", evaluation.training.signature)]
-        self._finish(run, folder, metrics, tags + _provenance_tags(result), ("samples.png", "log.txt"))
+        tags += [RunTag(f"edm.{key}", json.dumps(result[key])) for key in FOUND]
+        self._finish(run, folder, metrics, tags + _provenance_tags(result), (SAMPLES, PAIRS, LOG))
 
     def _has_all(self, name: str, result: dict[str, Any]) -> bool:
         return set(result["metrics"]) <= set(self.runs[name].data.metrics)
@@ -259,6 +267,16 @@ def _metrics(line: dict[str, Any], step: int) -> list[Metric]:
     return [Metric(key, value, int(line["time"] * 1000), step) for key, value in numbers.items()]
 
 
+def _prefix_metrics(result: dict[str, Any], finished_ms: int) -> list[Metric]:
+    """FIDs of the first images alone, with the number of images as the step: a curve."""
+    return [
+        Metric(f"prefix/{key}", value, finished_ms, int(row["images"]))
+        for row in result["prefixes"]
+        for key, value in row.items()
+        if key != "images"
+    ]
+
+
 def _finished_ms(folder: Path) -> int:
     return int((folder / "result.json").stat().st_mtime * 1000)
 
@@ -310,8 +328,8 @@ def _one_line(error: Exception) -> str:
     return lines[0][:300] if lines else type(error).__name__
 
 
-def metrics_in_mlflow(plan: Plan, uri: str) -> dict[str, dict[str, float]]:
-    """The metrics of a plan's finished evaluations as MLflow has them, by signature.
+def found_in_mlflow(plan: Plan, uri: str) -> dict[str, Found]:
+    """A plan's finished evaluations as MLflow has them, by signature.
 
     Raises UserError where the server does not answer or has no such experiment.
     """
@@ -325,8 +343,13 @@ def metrics_in_mlflow(plan: Plan, uri: str) -> dict[str, dict[str, float]]:
         raise UserError(
             f"--tracking-uri {uri}: does not answer ({_one_line(error)}); leave it out to use the store"
         ) from None
-    finished = {run.data.tags.get("edm.signature", ""): run.data.metrics for run in runs if run.info.status == FINISHED}
-    return {name: finished[name] for name in plan.evaluations if name in finished}
+    finished = {run.data.tags.get("edm.signature", ""): run for run in runs if run.info.status == FINISHED}
+    return {name: _found(finished[name]) for name in plan.evaluations if name in finished}
+
+
+def _found(run: Run) -> Found:
+    scores, notes, stopped_at = (json.loads(run.data.tags.get(f"edm.{key}", "null")) for key in FOUND)
+    return Found(run.data.metrics, frozenset(scores or ()), tuple(notes or ()), stopped_at)
 
 
 def _all_runs(client: mlflow.MlflowClient, experiment: str) -> list[Run]:

@@ -37,7 +37,8 @@ from experiments.schedule import Schedule  # noqa: E402
 from experiments.sharing import Share, share  # noqa: E402
 from experiments.spec import ResourcesConfig  # noqa: E402
 from experiments.store import Store  # noqa: E402
-from experiments.work import Setting, perform  # noqa: E402
+from experiments.trial import Setting  # noqa: E402
+from experiments.work import perform  # noqa: E402
 
 
 @contextmanager

@@ -4,25 +4,33 @@ from __future__ import annotations
 
 import base64
 import math
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import jinja2
 import pandas as pd
 
-from reports.tables import Comparison, Layout, comparisons, show_value, to_latex, to_markdown
+from reports.figures import embed, loss_figure, score_figure, truncation_figure
+from reports.metrics import BEST_SPLITS, METRICS
+from reports.notes import apart, reading_note, remarks, state_line
+from reports.parts import Layout
+from reports.render import CLOSE, to_latex, to_markdown
+from reports.significance import Paired
+from reports.tables import Comparison, comparisons, show_value
 
-HOVER = "%{x:.4g} kimg, loss %{y:.4f}"
-CAPTION_METRICS = ("fid_test", "fid_val", "fid_train")  # the first that a cell has stands under its picture
+# the first of these that a cell has stands under its picture
+CAPTION_METRICS = tuple(f"{name}_{split}" for name in ("fid", "kid") for split in BEST_SPLITS)
 
 
 @dataclass(frozen=True)
 class Report:
     """All that a report is made from.
 
-    curves: columns training, kimg, loss, val_loss. pictures: a PNG of samples for every cell that has one.
-    facts: what to say of where the numbers come from.
+    curves: columns training, kimg, loss, val_loss. pictures: a PNG of samples for every cell that has one; pairs: one
+    of the drawn images that are closest to training images. facts: what to say of where the numbers come from. paired:
+    of a metric, how the errors of cells hang together.
     """
 
     layout: Layout
@@ -30,11 +38,13 @@ class Report:
     curves: pd.DataFrame
     pictures: dict[str, Path]
     facts: dict[str, str]
+    paired: dict[str, Paired] = field(default_factory=dict)
+    pairs: dict[str, Path] = field(default_factory=dict)
 
     @property
     def tables(self) -> list[Comparison]:
-        """The comparison tables."""
-        return comparisons(self.frame, self.layout)
+        """The comparison tables, the main one of each group of comparable cells first."""
+        return comparisons(self.frame, self.layout, self.paired)
 
 
 def write_report(report: Report, folder: Path) -> Path:
@@ -54,30 +64,12 @@ def _write(path: Path, text: str) -> None:
     temporary.replace(path)
 
 
-def state_line(frame: pd.DataFrame) -> str:
-    """How much of the table is there."""
-    missing = frame["status"].tolist().count("missing")
-    return f"{len(frame)} cells, all done" if not missing else f"{len(frame)} cells, {missing} of them missing"
-
-
 def _markdown(report: Report, tables: list[Comparison]) -> str:
-    parts = [f"# {report.layout.title}\n", f"{state_line(report.frame)}.{_apart(tables)}\n"]
+    parts = [f"# {report.layout.title}\n", f"{state_line(report.frame)}.{apart(tables)}\n"]
     parts += [to_markdown(table) for table in tables]
-    parts += [f"{reading_note(report.frame)}\n", *(f"- {name}: {value}" for name, value in report.facts.items())]
-    return "\n".join(parts) + "\n"
-
-
-def reading_note(frame: pd.DataFrame) -> str:
-    """How to read the table."""
-    seeds = len(set(frame["seed"]))
-    spread = f" Mean ± standard deviation over {seeds} seeds." if seeds > 1 else " One seed: no spread is known."
-    return f"The best value of every column is in bold.{spread}"
-
-
-def _apart(tables: list[Comparison]) -> str:
-    if len(tables) < 2:
-        return ""
-    return " Numbers that cannot be compared are kept apart: " + " | ".join(table.label for table in tables) + "."
+    lists = (reading_note(tables), remarks(report.frame), [f"{name}: {value}" for name, value in report.facts.items()])
+    parts += ["".join(f"- {line}\n" for line in lines) for lines in lists if lines]
+    return "\n".join(parts)
 
 
 def _html(report: Report, tables: list[Comparison]) -> str:
@@ -87,36 +79,67 @@ def _html(report: Report, tables: list[Comparison]) -> str:
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
     )
+    main = {table.label: table for table in tables if table.main}
+    figures = embed(
+        {
+            **{f"scores-{number}": score_figure(table) for number, table in enumerate(main.values())},
+            "truncation": truncation_figure(report.frame, report.layout),
+            "loss": loss_figure(report.curves),
+        }
+    )
+    scores = [(label, figures[f"scores-{i}"]) for i, label in enumerate(main) if f"scores-{i}" in figures]
     return environment.get_template("page.html.j2").render(
         title=report.layout.title,
-        state=state_line(report.frame) + "." + _apart(tables),
-        note=reading_note(report.frame),
+        state=f"{state_line(report.frame)}.{apart(tables)}",
+        notes=reading_note(tables),
+        remarks=remarks(report.frame),
         tables=tables,
-        cells=_gallery(report),
-        curves=loss_figure(report.curves),
+        close=CLOSE,
+        cells=_gallery(report, report.pictures, _caption),
+        pairs=_gallery(report, report.pairs, _ratios),
+        scores=scores,
+        truncation=figures.get("truncation", ""),
+        curves=figures.get("loss", ""),
         shared=_shared_parameters(report),
         facts=report.facts,
     )
 
 
-def _gallery(report: Report) -> list[dict[str, Any]]:
-    """A picture and a caption of every cell that has samples."""
+def _gallery(
+    report: Report, pictures: Mapping[str, Path], caption: Callable[[dict[Any, Any]], str]
+) -> list[dict[str, str]]:
+    """A picture and a caption of every cell that has one."""
     cells = []
     for row in report.frame.to_dict("records"):
-        path = report.pictures.get(row["cell"])
+        path = pictures.get(row["cell"])
         if path is not None and path.exists():
             data = base64.b64encode(path.read_bytes()).decode()
-            cells.append({"name": row["cell"], "picture": f"data:image/png;base64,{data}", "fid": _caption(row)})
+            picture = f"data:image/png;base64,{data}"
+            cells.append({"name": row["cell"], "picture": picture, "caption": caption(row)})
     return cells
 
 
 def _caption(row: dict[Any, Any]) -> str:
     """The first score that a cell has."""
-    for name in CAPTION_METRICS:
-        value = row.get(name)
-        if isinstance(value, float) and not math.isnan(value):
-            return f"FID {value:.3f} ({name[4:]})"
-    return ""
+    name = next((name for name in CAPTION_METRICS if _known(row.get(name))), None)
+    if name is None:
+        return ""
+    metric = METRICS[name]
+    return f"{metric.name} {row[name] * metric.scale:.3f} ({metric.split})"
+
+
+def _ratios(row: dict[Any, Any]) -> str:
+    """How much nearer a cell's images are to training images than to test images."""
+    parts = [
+        f"{row[f'nn_ratio_{space}']:.3f} in {space}"
+        for space in ("pixels", "features")
+        if _known(row.get(f"nn_ratio_{space}"))
+    ]
+    return f"distance ratio {', '.join(parts)}" if parts else ""
+
+
+def _known(value: Any) -> bool:
+    return isinstance(value, float) and not math.isnan(value)
 
 
 def _shared_parameters(report: Report) -> list[tuple[str, str]]:
@@ -127,39 +150,3 @@ def _shared_parameters(report: Report) -> list[tuple[str, str]]:
     columns = {name: report.frame[name].tolist() for name in names}
     shared = [name for name, values in columns.items() if len(set(map(str, values))) == 1 and not pd.isna(values[0])]
     return [(name, show_value(report.frame[name].iloc[0])) for name in shared]
-
-
-def loss_figure(curves: pd.DataFrame) -> str:
-    """Loss curves as an interactive figure with its script inside; empty where there are none.
-
-    Solid with markers on the val split, at fixed noise; faint and smoothed on the batches that were trained on.
-    """
-    if curves.empty:
-        return ""
-    import plotly.express as px  # heavy
-    import plotly.graph_objects as go
-
-    figure = go.Figure()
-    palette = px.colors.qualitative.D3
-    for number, (name, curve) in enumerate(curves.groupby("training", sort=False)):
-        seen, held_out = curve.dropna(subset="loss"), curve.dropna(subset="val_loss")
-        look: dict[str, Any] = {
-            "name": str(name),
-            "legendgroup": str(name),
-            "line_color": palette[number % len(palette)],
-        }
-        smooth = seen["loss"].ewm(halflife=5).mean()
-        figure.add_scatter(x=seen["kimg"], y=smooth, opacity=0.35, showlegend=False, hovertemplate=HOVER, **look)
-        figure.add_scatter(
-            x=held_out["kimg"], y=held_out["val_loss"], mode="lines+markers", hovertemplate=HOVER, **look
-        )
-    figure.update_layout(
-        template="plotly_white",
-        height=420,
-        margin={"l": 60, "r": 20, "t": 20, "b": 50},
-        xaxis_title="images seen (thousands)",
-        yaxis_title="weighted denoising loss",
-        legend={"orientation": "h", "y": 1.08},
-    )
-    figure.update_yaxes(type="log")
-    return figure.to_html(full_html=False, include_plotlyjs=True, config={"displaylogo": False, "responsive": True})

@@ -1,173 +1,218 @@
-"""A frame of results -> comparison tables, and tables -> Markdown, LaTeX and rich."""
+"""A frame of results -> comparison tables: which numbers stand where, with what error, and which one is the best."""
 
 from __future__ import annotations
 
 import itertools
-import statistics
-from collections.abc import Iterator
+import math
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import pandas as pd
-from rich.table import Table as RichTable
-from rich.text import Text
 
-NOTHING = "—"
+from reports.entries import Entry, rounded
+from reports.metrics import METRICS
+from reports.parts import Layout, Part, parts, valued
+from reports.significance import Column, Mark, Paired, Sample, marks
+
 COMPARABLE = (
     "features",
     "evaluation.images",
+    "reference",
     "data",
     "sampling.resolution",
 )  # numbers that differ in any of these never share a table
 CONTEXT = {"noise_": "pure noise", "real_": "real train split"}  # prefixes of columns that say how to read a metric
+Key = tuple[Any, ...]  # values of axes
+Cells = list[dict[str, Any]]  # rows of a frame
 
 
 @dataclass(frozen=True)
-class Metric:
-    """How a metric is shown and which way is better."""
+class Head:
+    """A column of numbers: a metric, at values of the axes that make columns."""
 
+    metric: str
+    at: tuple[str, ...]
+    text: str
+
+
+@dataclass(frozen=True)
+class Context:
+    """A row below a table by which its numbers are read: kind "noise" or "real"."""
+
+    kind: str
     title: str
-    lower_is_better: bool = True
-    percent: bool = False
-
-
-METRICS = {
-    "fid_train": Metric("FID train"),
-    "fid_val": Metric("FID val"),
-    "fid_test": Metric("FID test"),
-    "class_accuracy": Metric("class accuracy", lower_is_better=False, percent=True),
-}
-
-
-@dataclass(frozen=True)
-class Layout:
-    """What makes the rows and the columns of a table; metrics None are all there are."""
-
-    title: str
-    rows: tuple[str, ...]
-    columns: tuple[str, ...] = ()
-    metrics: tuple[str, ...] | None = None
-
-
-@dataclass(frozen=True)
-class Entry:
-    """One number of a table: the mean over seeds, its standard deviation where there are several."""
-
-    mean: float | None
-    std: float | None = None
-    have: int = 0
-    want: int = 0
-    best: bool = False
-    decimals: int = 3
-    percent: bool = False
-
-    @property
-    def text(self) -> str:
-        """As it is printed, without emphasis."""
-        if self.mean is None:
-            return NOTHING
-        factor, unit = (100, " %") if self.percent else (1, "")
-        spread = f" ± {self.std * factor:.{self.decimals}f}" if self.std is not None else ""
-        part = f" ({self.have} of {self.want} seeds)" if self.have < self.want else ""
-        return f"{self.mean * factor:.{self.decimals}f}{spread}{unit}{part}"
+    entries: list[Entry]
 
 
 @dataclass(frozen=True)
 class Comparison:
     """A table of numbers that may be compared.
 
-    label: what the scores are. heads: a title for every column of row names, then for every column of numbers.
-    rows: names and entries. context: rows below the table, by which its numbers are read.
+    title: the sweep's; name: of the table where it is not the main one. label: what the scores are. row_heads: a title
+    for every column of row names. rows: names and entries.
     """
 
     title: str
+    name: str
     label: str
+    main: bool
     row_heads: tuple[str, ...]
-    number_heads: tuple[str, ...]
+    heads: tuple[Head, ...]
     rows: list[tuple[tuple[str, ...], list[Entry]]]
-    context: list[tuple[str, list[Entry]]]
+    context: list[Context]
+
+    @property
+    def heading(self) -> str:
+        """The sweep and the table."""
+        return f"{self.title}: {self.name}" if self.name else self.title
+
+    @property
+    def number_heads(self) -> tuple[str, ...]:
+        """A title for every column of numbers."""
+        return tuple(head.text for head in self.heads)
+
+    @property
+    def entries(self) -> list[Entry]:
+        """All its numbers, row by row."""
+        return [entry for _, line in self.rows for entry in line]
+
+    @property
+    def marked(self) -> tuple[bool, ...]:
+        """Of every column of numbers, whether any of its entries is marked as not told apart from the best."""
+        return tuple(any(line[i].close for _, line in self.rows) for i in range(len(self.heads)))
 
     @property
     def complete(self) -> bool:
-        """Whether every number is there."""
-        return all(entry.have == entry.want for _, entries in self.rows for entry in entries)
+        """Whether every number is there that there will ever be."""
+        return all(entry.have + entry.stopped == entry.want for entry in self.entries)
 
 
-def comparisons(frame: pd.DataFrame, layout: Layout) -> list[Comparison]:
-    """One table for each group of comparable cells: numbers of different features, image counts or data never mix."""
-    groups = frame.groupby(list(COMPARABLE), sort=False, dropna=False)
-    return [_comparison(group, layout) for _, group in groups]
+def comparisons(frame: pd.DataFrame, layout: Layout, paired: Mapping[str, Paired] | None = None) -> list[Comparison]:
+    """The tables of each group of comparable cells: numbers of different features, counts or data never mix.
+
+    Of every group the main table, then those of fidelity and of memorisation where there are such numbers; one table
+    of exactly the metrics that the layout names, if it names any. paired: of a metric, how the errors of cells hang
+    together.
+    """
+    groups = frame.groupby([name for name in COMPARABLE if name in frame.columns], sort=False, dropna=False)
+    return [
+        _comparison(group, layout.title, part, paired or {}) for _, group in groups for part in parts(group, layout)
+    ]
 
 
-def _comparison(frame: pd.DataFrame, layout: Layout) -> Comparison:
-    metrics = [m for m in layout.metrics or METRICS if m in frame.columns]
-    row_keys, column_keys = _keys(frame, layout.rows), _keys(frame, layout.columns)
-    places = list(itertools.product(column_keys, metrics))
-    entries = [[_entry(frame, layout, row, column, metric) for column, metric in places] for row in row_keys]
-    decorated = _decorated(entries, [metric for _, metric in places])
-    names, column_names = short_axes(layout.rows), short_axes(layout.columns)
-    heads = tuple(" ".join([*map(_tell, column_names, column), METRICS[metric].title]) for column, metric in places)
+def _comparison(frame: pd.DataFrame, title: str, part: Part, paired: Mapping[str, Paired]) -> Comparison:
+    cells = _cells_by_place(frame, part)
+    rows, at = (list(dict.fromkeys(key[i] for key in cells)) for i in (0, 1))
+    places = list(itertools.product(at, part.metrics))
+    columns = [[cells.get((row, column), []) for row in rows] for column, _ in places]
+    names = [name for _, name in places]
+    entries = _entries(columns, names, paired)
+    axes = short_axes(part.columns)
     return Comparison(
-        title=layout.title,
+        title=title,
+        name=part.name,
         label=describe_scores(frame),
-        row_heads=names or ("",),
-        number_heads=heads,
-        rows=[(tuple(map(show_value, row)) or ("all",), line) for row, line in zip(row_keys, decorated, strict=True)],
-        context=_context(frame, [metric for _, metric in places], decorated),
+        main=part.main,
+        row_heads=short_axes(part.rows) or ("",),
+        heads=tuple(_head(name, tuple(map(_tell, axes, column)), bool(part.name)) for column, name in places),
+        rows=[(tuple(map(show_value, row)) or ("all",), [line[i] for line in entries]) for i, row in enumerate(rows)],
+        context=list(_context(frame, [(name, line[0]) for name, line in zip(names, entries, strict=True)])),
     )
 
 
-def _keys(frame: pd.DataFrame, axes: tuple[str, ...]) -> list[tuple[Any, ...]]:
-    """The combinations of axis values there are, in order of appearance."""
-    if not axes:
-        return [()]
-    return list(dict.fromkeys(frame[list(axes)].itertuples(index=False, name=None)))
+def _cells_by_place(frame: pd.DataFrame, part: Part) -> dict[tuple[Key, Key], Cells]:
+    """The cells of every combination of row and column that there is, in order of appearance."""
+    places: dict[tuple[Key, Key], Cells] = {}
+    for row in frame.to_dict("records"):
+        named = {str(name): None if pd.isna(value) else value for name, value in row.items()}
+        row_key, column_key = (tuple(named[axis] for axis in axes) for axes in (part.rows, part.columns))
+        places.setdefault((row_key, column_key), []).append(named)
+    return places
 
 
-def _entry(frame: pd.DataFrame, layout: Layout, row: tuple[Any, ...], column: tuple[Any, ...], metric: str) -> Entry:
-    here = pd.Series(True, index=frame.index)
-    for axis, value in zip((*layout.rows, *layout.columns), (*row, *column), strict=True):
-        here &= frame[axis].map(lambda found, value=value: found == value or (pd.isna(found) and pd.isna(value)))
-    values = frame.loc[here, metric]
-    present = [float(value) for value in values.dropna()]
-    mean = statistics.fmean(present) if present else None
-    std = statistics.stdev(present) if len(present) > 1 else None
-    return Entry(mean, std, len(present), len(values), percent=METRICS[metric].percent)
+def _sample(cells: Cells, metric: str) -> Sample:
+    """The scores of an entry's seeds; none where any was stopped: the mean of those that were not is too good."""
+    there = [cell for cell in cells if cell[metric] is not None] if not _stops(cells) else []
+    errors = [cell.get(f"{metric}_se") for cell in there]
+    return Sample(
+        tuple(int(cell["seed"]) for cell in there),
+        tuple(str(cell["cell"]) for cell in there),
+        tuple(float(cell[metric]) for cell in there),
+        tuple(math.nan if error is None else float(error) for error in errors),
+    )
 
 
-def _decorated(entries: list[list[Entry]], metrics: list[str]) -> list[list[Entry]]:
-    """The same entries with the best of every column marked and as many decimals as its numbers want."""
-    columns = []
-    for column, metric in zip(zip(*entries, strict=True), metrics, strict=True):
-        means = [entry.mean for entry in column if entry.mean is not None]
-        best = (min if METRICS[metric].lower_is_better else max)(means) if len(means) > 1 else None
-        decimals = 1 if METRICS[metric].percent else 2 if means and statistics.median(means) >= 10 else 3
-        columns.append([_marked(entry, entry.mean is not None and entry.mean == best, decimals) for entry in column])
-    return [list(line) for line in zip(*columns, strict=True)]
+def _stops(cells: Cells) -> list[int]:
+    """At how many images the evaluations of those seeds ended that were stopped as clearly worse."""
+    return [int(cell["stopped_at"]) for cell in cells if cell.get("stopped_at") is not None]
 
 
-def _marked(entry: Entry, best: bool, decimals: int) -> Entry:
-    return Entry(entry.mean, entry.std, entry.have, entry.want, best, decimals, entry.percent)
+def _entries(columns: list[list[Cells]], names: list[str], paired: Mapping[str, Paired]) -> list[list[Entry]]:
+    """The entries of every column of numbers, from the cells of each and the metric that it shows."""
+    samples = [[_sample(cells, name) for cells in column] for column, name in zip(columns, names, strict=True)]
+    return [
+        rounded([_entry(*of, name, first=name == names[0]) for of in zip(column, line, found, strict=True)])
+        for column, line, found, name in zip(columns, samples, _marks(samples, names, paired), names, strict=True)
+    ]
 
 
-def _context(frame: pd.DataFrame, metrics: list[str], entries: list[list[Entry]]) -> list[tuple[str, list[Entry]]]:
-    rows = []
+def _entry(cells: Cells, sample: Sample, mark: Mark, name: str, first: bool) -> Entry:
+    stops, known = _stops(cells), bool(sample.values)
+    part = f" ({len(stops)} of {len(cells)} seeds)" if len(stops) < len(cells) else ""
+    return Entry(
+        mean=sample.mean if known else None,
+        margin=sample.margin if known else None,
+        std=sample.std,
+        have=sum(cell[name] is not None for cell in cells),
+        want=len(cells),
+        best=mark == "best",
+        close=mark == "close",
+        scale=METRICS[name].scale,
+        unit=METRICS[name].unit,
+        stopped=len(stops),
+        instead=f"worse, stopped at {max(stops):,}{part}" if stops and first else "",
+    )
+
+
+def _marks(samples: list[list[Sample]], names: list[str], paired: Mapping[str, Paired]) -> list[list[Mark]]:
+    """The marks of every column of numbers; none where no value is better than another."""
+    ranked = [i for i, name in enumerate(names) if METRICS[name].better != "neither"]
+    tested = [Column(tuple(samples[i]), METRICS[names[i]].better == "lower", paired.get(names[i])) for i in ranked]
+    found = dict(zip(ranked, marks(tested), strict=True))
+    return [found.get(i, [""] * len(line)) for i, line in enumerate(samples)]
+
+
+def _context(frame: pd.DataFrame, columns: Sequence[tuple[str, Entry]]) -> Iterator[Context]:
     for prefix, title in CONTEXT.items():
         line = []
-        for metric, entry in zip(metrics, entries[0], strict=True):
-            values = frame[prefix + metric].dropna().tolist() if prefix + metric in frame.columns else []
-            line.append(Entry(values[0] if values else None, decimals=entry.decimals))
+        for name, entry in columns:
+            found = valued(frame, [prefix + name])
+            value = float(frame[found[0]].dropna().iloc[0]) if found else None
+            line.append(Entry(value, decimals=entry.decimals, scale=entry.scale, unit=entry.unit))
         if any(entry.mean is not None for entry in line):
-            rows.append((title, line))
-    return rows
+            yield Context(prefix.rstrip("_"), _real_title(frame, columns) if prefix == "real_" else title, line)
+
+
+def _real_title(frame: pd.DataFrame, columns: Sequence[tuple[str, Entry]]) -> str:
+    if all(METRICS[name].group == "memorisation" for name, _ in columns):
+        return "held-out real images"
+    counted = valued(frame, ["real_images"])
+    return f"{int(frame['real_images'].dropna().iloc[0]):,} real train images" if counted else CONTEXT["real_"]
+
+
+def _head(name: str, at: tuple[str, ...], one_split: bool) -> Head:
+    return Head(name, at, " ".join([*at, METRICS[name].name if one_split else METRICS[name].title]))
 
 
 def describe_scores(frame: pd.DataFrame) -> str:
-    """What the numbers of comparable cells are: features, images, data set."""
+    """What the numbers of comparable cells are: features, images, reference, data set."""
     first = frame.iloc[0]
     size = first["sampling.resolution"]
     at = "" if pd.isna(size) else f" at {int(size)}x{int(size)}"
-    return f"{first['features']}; {int(first['evaluation.images']):,} images drawn{at}; {first['data.name']}"
+    reference = first.get("reference")
+    parts = [first["features"], f"{int(first['evaluation.images']):,} images drawn{at}", first["data.name"]]
+    return "; ".join(parts if reference is None or pd.isna(reference) else [*parts[:2], reference, parts[2]])
 
 
 def short_axes(axes: tuple[str, ...]) -> tuple[str, ...]:
@@ -188,74 +233,3 @@ def show_value(value: Any) -> str:
 def _tell(name: str, value: Any) -> str:
     """An axis value that stands alone: text speaks for itself, anything else is told with its name."""
     return value if isinstance(value, str) else f"{name}={show_value(value)}"
-
-
-def to_markdown(table: Comparison) -> str:
-    """A Markdown table, the best of every column in bold."""
-    return "\n".join(_markdown_lines(table)) + "\n"
-
-
-def _markdown_lines(table: Comparison) -> Iterator[str]:
-    yield f"**{table.title}** ({table.label})"
-    yield ""
-    yield f"| {' | '.join((*table.row_heads, *table.number_heads))} |"
-    yield f"|{' --- |' * len(table.row_heads)}{' ---: |' * len(table.number_heads)}"
-    for names, entries in table.rows:
-        numbers = [f"**{entry.text}**" if entry.best else entry.text for entry in entries]
-        yield f"| {' | '.join((*names, *numbers))} |"
-    for title, entries in table.context:
-        blank = [""] * (len(table.row_heads) - 1)
-        numbers = [f"*{entry.text}*" if entry.mean is not None else "" for entry in entries]
-        yield f"| {' | '.join((f'*{title}*', *blank, *numbers))} |"
-
-
-def to_latex(table: Comparison) -> str:
-    """A booktabs table to paste into a paper."""
-
-    def line(cells: list[str]) -> str:
-        return (
-            "  "
-            + " & ".join(cells).replace("%", r"\%").replace("_", r"\_").replace("±", r"$\pm$").replace(NOTHING, "--")
-            + r" \\"
-        )
-
-    body = [
-        line([*names, *(rf"\textbf{{{e.text}}}" if e.best else e.text for e in entries)])
-        for names, entries in table.rows
-    ]
-    blank = [""] * (len(table.row_heads) - 1)
-    context = [
-        line([title, *blank, *(e.text if e.mean is not None else "" for e in entries)])
-        for title, entries in table.context
-    ]
-    return "\n".join(
-        [
-            f"% {table.title} ({table.label})",
-            rf"\begin{{tabular}}{{{'l' * len(table.row_heads)}{'r' * len(table.number_heads)}}}",
-            r"  \toprule",
-            line([*table.row_heads, *table.number_heads]),
-            r"  \midrule",
-            *body,
-            *(["  \\midrule", *context] if context else []),
-            r"  \bottomrule",
-            r"\end{tabular}",
-            "",
-        ]
-    )
-
-
-def to_rich(table: Comparison) -> RichTable:
-    """The table for a terminal."""
-    rich = RichTable(
-        title=f"{table.title}: {table.label}", title_justify="left", box=None, pad_edge=False, header_style="bold"
-    )
-    for head in table.row_heads:
-        rich.add_column(head, no_wrap=True)
-    for head in table.number_heads:
-        rich.add_column(head, justify="right", no_wrap=True)
-    for names, entries in table.rows:
-        rich.add_row(*names, *(Text(entry.text, style="bold green" if entry.best else "") for entry in entries))
-    for title, entries in table.context:
-        blank = [""] * (len(table.row_heads) - 1)
-        rich.add_row(title, *blank, *(entry.text if entry.mean is not None else "" for entry in entries), style="dim")
-    return rich

@@ -47,16 +47,15 @@ def tiny_plan(tiny_file: Path) -> Plan:
 @pytest.fixture(scope="session")
 def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A store that holds the digits, their classifier and their reference statistics, made once for all tests."""
-    from edm.config import SPLITS, DataConfig
-    from experiments.plan import DataSource, FeatureSpace
-    from experiments.work import ensure_extractor, ensure_reference
+    from edm.config import EvaluationConfig
+    from experiments.scoring import scale
+    from tests.inprocess import references_of
 
+    file = tmp_path_factory.mktemp("sweep") / "tiny_digits.yaml"
+    file.write_text(TINY)
+    evaluation = next(iter(plan_sweep(load_sweep(file)).evaluations.values()))
     store = Store(tmp_path_factory.mktemp("prepared"))
-    source = DataSource.of(DataConfig())
-    space, cpu = FeatureSpace.of("classifier", source), torch.device("cpu")
-    extractor = ensure_extractor(store, source, space, cpu)
-    for subset in (*SPLITS, "noise"):
-        ensure_reference(store, source, space, subset, extractor, cpu)
+    scale(references_of(evaluation, store), EvaluationConfig(images=120), ("fid", "kid"))
     return store.root
 
 

@@ -1,9 +1,15 @@
 """An executor that runs trials in this process, one after the other: small, and honest about what they do."""
 
+import torch
+
+from experiments.ingredients import ensure_data, ensure_extractor
+from experiments.measuring import References
+from experiments.plan import Evaluation
 from experiments.schedule import Schedule
 from experiments.session import open_schedule
 from experiments.store import Store
-from experiments.work import Setting, perform
+from experiments.trial import Setting
+from experiments.work import perform
 
 SETTING = Setting(session="test", threads=1, sampling_batch=40)
 
@@ -23,3 +29,10 @@ def run_all(plan, store: Store) -> Schedule:
     schedule = open_schedule(plan, store)
     execute(schedule, store)
     return schedule
+
+
+def references_of(evaluation: Evaluation, store: Store) -> References:
+    """What real images measure in an evaluation's feature space."""
+    source, cpu = evaluation.training.data, torch.device("cpu")
+    extractor = ensure_extractor(store, source, evaluation.features, cpu)
+    return References(store, source, evaluation.features, extractor, ensure_data(store, source), cpu)

@@ -18,11 +18,11 @@ from edm.generate import draw
 from experiments.cli import app
 from experiments.drawing import Request, draw_pictures, sampling_of
 from experiments.errors import UserError
+from experiments.ingredients import load_averaged
 from experiments.names import find, remember
 from experiments.plan import Plan, plan_sweep
 from experiments.spec import load_sweep
 from experiments.store import Journal, Store
-from experiments.work import load_averaged
 from tests.inprocess import run_all
 
 CPU = torch.device("cpu")

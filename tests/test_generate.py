@@ -8,7 +8,7 @@ import torch
 
 from edm.config import GuideConfig, NetworkConfig, Sampler, SamplingConfig
 from edm.data.prepare import to_uint8, to_unit
-from edm.generate import draw, generate, labels_of
+from edm.generate import NotFiniteError, draw, generate, labels_of
 from edm.network import initialise
 from edm.noise import Stream, normals
 from edm.precondition import Denoiser
@@ -171,8 +171,9 @@ def test_drawing_reads_no_value_back_from_the_device(sampler):
         network = NetworkConfig(1, 8, 3, channels=8, depths=(1,), heads=(2,), bridge_heads=2, cond_channels=4)
         model = Denoiser(network, 0.5).eval()
     config = SamplingConfig(sampler=sampler, steps=3, guidance=2.0, guidance_interval=(0.01, 10.0))
-    (drawn,) = generate(model, config, 0, 3, 4)
-    assert (drawn.images.device.type, drawn.images.shape) == ("meta", (3, 1, 8, 8))
+    index = torch.arange(3, device="meta")
+    images = draw(model, config, index, labels_of(index, 3))
+    assert (images.device.type, images.shape) == ("meta", (3, 1, 8, 8))
 
 
 def test_on_step_shows_the_way_from_noise_to_image(model):
@@ -213,3 +214,13 @@ def test_every_grey_level_survives_the_round_trip():
 )
 def test_quantisation_is_edms(value, level):
     assert int(to_uint8(torch.tensor(value))) == level
+
+
+@pytest.mark.parametrize(("precision", "remedy"), [("fp32", "may have diverged"), ("bf16", "try fp32")])
+def test_an_image_that_is_no_number_is_refused_and_named(precision, remedy):
+    broken = new_model(channels=4, seed=0)
+    config = dataclasses.replace(CONFIG, precision=precision)
+    factors = torch.tensor([1.0, 1.0, float("nan"), 1.0]).reshape(4, 1, 1, 1)
+    handle = broken.register_forward_hook(lambda _model, _inputs, denoised: denoised * factors)
+    with handle, pytest.raises(NotFiniteError, match=rf"image 6 holds .*\(1 of 4 do\).*{remedy}"):
+        list(generate(broken, config, 4, 8, 4))

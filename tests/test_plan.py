@@ -119,9 +119,49 @@ def test_names_tell_pieces_and_cells_apart(tmp_path: Path) -> None:
 
 
 def test_too_few_images_for_the_features_are_warned_of(tmp_path: Path) -> None:
-    few = plan(tmp_path, "evaluation: {images: 2048, features: inception}\n")
-    assert "2,048 is not above the 2,048 dimensions of inception" in few.warnings[0]
-    assert not plan(tmp_path, "evaluation: {images: 2049, features: inception}\n").warnings
+    few = plan(tmp_path, "data: {name: cifar10}\nevaluation: {images: 2048, features: inception}\n")
+    assert "KID instead: 2,048 images drawn are not above the 2,048 dimensions of inception" in few.warnings[0]
+    enough = plan(tmp_path, "data: {name: cifar10}\nevaluation: {images: 2049, features: inception}\n")
+    assert not enough.warnings
+
+
+def test_images_are_drawn_once_for_all_numbers_and_feature_spaces(tmp_path: Path) -> None:
+    axes = "evaluation.images: [2000, 3000], evaluation.features: [inception, classifier, dinov2]"
+    made = plan(tmp_path, f"grid: {{{axes}}}\n")
+    assert len(made.evaluations) == 6
+    assert len({e.drawing for e in made.evaluations.values()}) == 1
+    assert all({s.name for s in e.spaces} == {"inception", "classifier", "dinov2"} for e in made.evaluations.values())
+
+
+def test_the_reference_and_the_rule_to_resize_make_another_evaluation_of_the_same_images(tmp_path: Path) -> None:
+    text = "grid: {evaluation.reference: [equal, all], evaluation.resize: [pytorch-fid, clean]}\n"
+    made = plan(tmp_path, text)
+    assert len(made.evaluations) == 4 and len({e.drawing for e in made.evaluations.values()}) == 1
+
+
+def test_what_is_scored_besides_does_not_draw_again(tmp_path: Path) -> None:
+    plain = plan(tmp_path, "seeds: [0]\n")
+    more = plan(tmp_path, "evaluation: {metrics: [fid, kid, prdc, memorisation], truncation: true}\n")
+    assert plain.evaluations.keys() == more.evaluations.keys()
+    (before,), (after,) = plain.evaluations.values(), more.evaluations.values()
+    assert set(before.scores) < set(after.scores)
+    assert before.is_covered_by({"scores": list(after.scores)}) and not after.is_covered_by({"scores": before.scores})
+
+
+def test_a_published_file_is_known_by_its_content(tmp_path: Path) -> None:
+    def signatures(content: bytes, name: str) -> set[str]:
+        (tmp_path / name).write_bytes(content)
+        text = f"data: {{name: cifar10}}\nevaluation: {{statistics: {tmp_path / name}}}\n"
+        return set(plan(tmp_path, text).evaluations)
+
+    assert signatures(b"one", "a.npz") == signatures(b"one", "b.npz") != signatures(b"two", "c.npz")
+
+
+def test_only_evaluations_that_may_stop_early_look_at_their_rivals(tmp_path: Path) -> None:
+    grid = "grid: {sampling.sampler: [euler, heun]}\n"
+    assert not any(e.rivals for e in plan(tmp_path, grid).evaluations.values())
+    first, second = plan(tmp_path, grid + "evaluation: {stop_when: 0.999}\n").evaluations.values()
+    assert first.rivals == (second.signature,) and second.rivals == (first.signature,)
 
 
 def test_cost_follows_kimg_and_nfe(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 import json
 import logging
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,22 +10,30 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from experiments import work
-from experiments.plan import Plan, plan_sweep
-from experiments.results import metrics_in_store, results_frame
+from experiments import evaluation as evaluating
+from experiments import measuring, trial, work
+from experiments.plan import Evaluation, Plan, plan_sweep
+from experiments.results import found_in_store, results_frame
 from experiments.session import open_schedule
 from experiments.spec import load_sweep
 from experiments.store import DamagedFile, Journal, Store
-from experiments.work import Setting, perform
+from experiments.trial import Setting
+from experiments.work import perform
 from tests.inprocess import SETTING, execute, run_all
 
 
 def table(plan: Plan, store: Store) -> str:
-    return results_frame(plan, metrics_in_store(plan, store)).to_csv()
+    return results_frame(plan, found_in_store(plan, store)).to_csv()
 
 
 def first_training(plan: Plan):
     return next(iter(plan.trainings.values()))
+
+
+def forget(store: Store, evaluation: Evaluation) -> None:
+    """Make an evaluation undone, and its images undrawn."""
+    (store.folder("evaluations", evaluation.signature) / "result.json").unlink()
+    shutil.rmtree(store.folder("drawings", evaluation.drawing))
 
 
 class StopAfter(Store):
@@ -40,7 +49,7 @@ class StopAfter(Store):
 def test_a_whole_sweep_fills_its_table(tiny_plan: Plan, store: Store) -> None:
     schedule = open_schedule(tiny_plan, store)
     assert execute(schedule, store) == ["training"] * 2 + ["evaluation"] * 4
-    frame = results_frame(tiny_plan, metrics_in_store(tiny_plan, store))
+    frame = results_frame(tiny_plan, found_in_store(tiny_plan, store))
     assert list(frame["status"]) == ["done"] * 4
     scores = frame[["fid_train", "fid_val", "fid_test", "class_accuracy"]]
     assert scores.notna().all().all() and (scores[["fid_train", "fid_val", "fid_test"]] > 0).all().all()
@@ -56,7 +65,8 @@ def test_the_folders_hold_what_people_look_for(tiny_plan: Plan, store: Store) ->
         assert found == {"config.yaml", "log.txt", "model.safetensors", "result.json", "samples"} | journals
     for name in tiny_plan.evaluations:
         found = {path.name for path in store.folder("evaluations", name).iterdir()} - {".lock"}
-        assert found == {"config.yaml", "log.txt", "samples.png", "statistics.safetensors", "result.json"}
+        tensors = {"statistics.safetensors", "influences.safetensors"}
+        assert found == {"config.yaml", "log.txt", "samples.png", "result.json"} | tensors
         assert "git_commit" in (store.result("evaluations", name) or {})["provenance"]
 
 
@@ -64,7 +74,7 @@ def test_the_folders_hold_what_people_look_for(tiny_plan: Plan, store: Store) ->
 def test_a_training_stopped_anywhere_goes_on_to_the_same_weights(
     tiny_plan: Plan, store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, looks: int
 ) -> None:
-    monkeypatch.setattr(work, "PULSE_S", 0.02)
+    monkeypatch.setattr(trial, "PULSE_S", 0.02)
     training = first_training(tiny_plan)
     assert perform(store, training, SETTING).state == "done"
     disturbed = StopAfter(tmp_path / "disturbed")
@@ -83,7 +93,7 @@ def test_a_training_stopped_anywhere_goes_on_to_the_same_weights(
 
 def stop_in_training(plan: Plan, root: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Stop the first training twice, so that it has two checkpoints; its folder."""
-    monkeypatch.setattr(work, "PULSE_S", 0.02)
+    monkeypatch.setattr(trial, "PULSE_S", 0.02)
     for _ in range(2):
         stopping = StopAfter(root)
         stopping.looks = 2
@@ -112,26 +122,26 @@ def test_a_damaged_checkpoint_is_dropped_for_the_one_before(
 def test_an_evaluation_stopped_between_segments_draws_only_the_rest(
     tiny_plan: Plan, store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(work, "SEGMENT_IMAGES", 50)
+    monkeypatch.setattr(measuring, "SEGMENT_IMAGES", 50)
     run_all(tiny_plan, store)
     evaluation = next(iter(tiny_plan.evaluations.values()))
     undisturbed = store.result("evaluations", evaluation.signature)
     assert undisturbed is not None
-    (store.folder("evaluations", evaluation.signature) / "result.json").unlink()
+    forget(store, evaluation)
     stopping = StopAfter(store.root)
-    stopping.looks = 4  # at the start, then in the first segment three times, then before the second
-    monkeypatch.setattr(work, "PULSE_S", 0.0)
+    stopping.looks = 5  # at the start, before the first segment and in it three times
+    monkeypatch.setattr(trial, "PULSE_S", 0.0)
     assert perform(stopping, evaluation, SETTING).state == "stopped"
-    kept = {path.name for path in store.folder("evaluations", evaluation.signature).glob("segments/*")}
+    kept = {path.name for path in store.folder("drawings", evaluation.drawing).glob("*/*.safetensors")}
     assert len(kept) == 1
     drawn: list[int] = []
-    original = work._draw_segment
+    original = evaluating._drawn
 
-    def counting(draw_images, start, *rest):
+    def counting(bench, start, stop):
         drawn.append(start)
-        return original(draw_images, start, *rest)
+        return original(bench, start, stop)
 
-    monkeypatch.setattr(work, "_draw_segment", counting)
+    monkeypatch.setattr(evaluating, "_drawn", counting)
     assert perform(store, evaluation, SETTING).state == "done"
     assert drawn == [50, 100]
     again = store.result("evaluations", evaluation.signature)
@@ -143,16 +153,16 @@ def test_adding_a_split_scores_without_drawing_again(
 ) -> None:
     few = plan_sweep(load_sweep(tiny_file, ("evaluation.splits=[test]",)))
     run_all(few, store)
-    before = metrics_in_store(few, store)
-    assert all("fid_train" not in metrics for metrics in before.values())
-    monkeypatch.setattr(work, "_draw_and_measure", None)  # drawing would fail
+    before = found_in_store(few, store)
+    assert all("fid_train" not in found.metrics for found in before.values())
+    monkeypatch.setattr(evaluating, "_drawn", None)  # drawing would fail
     every = plan_sweep(load_sweep(tiny_file))
     schedule = open_schedule(every, store)
     assert len(schedule.of("waiting")) == 4
     execute(schedule, store)
-    after = metrics_in_store(every, store)
-    assert all({"fid_train", "fid_val", "fid_test"} <= set(metrics) for metrics in after.values())
-    assert all(after[name]["fid_test"] == before[name]["fid_test"] for name in before)
+    after = found_in_store(every, store)
+    assert all({"fid_train", "fid_val", "fid_test"} <= set(found.metrics) for found in after.values())
+    assert all(after[name].metrics["fid_test"] == before[name].metrics["fid_test"] for name in before)
     assert not open_schedule(few, store).of("waiting")  # fewer splits are covered by more
 
 
@@ -207,7 +217,7 @@ def test_results_do_not_depend_on_the_sampling_batch_beyond_rounding(
     run_all(tiny_plan, store)
     evaluation = next(iter(tiny_plan.evaluations.values()))
     before = store.result("evaluations", evaluation.signature)
-    (store.folder("evaluations", evaluation.signature) / "result.json").unlink()
+    forget(store, evaluation)
     assert perform(store, evaluation, replace(SETTING, sampling_batch=17)).state == "done"
     after = store.result("evaluations", evaluation.signature)
     assert before is not None and after is not None
@@ -244,4 +254,4 @@ def test_growing_the_grid_runs_the_new_cells_only_and_shrinking_it_none(
     tiny_file.write_text(text.replace("[euler, heun]", "[stochastic_heun]"))
     fewer = plan_sweep(load_sweep(tiny_file))
     assert execute(open_schedule(fewer, store), store) == []
-    assert list(results_frame(fewer, metrics_in_store(fewer, store))["status"]) == ["done"] * 2
+    assert list(results_frame(fewer, found_in_store(fewer, store))["status"]) == ["done"] * 2

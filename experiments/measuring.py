@@ -1,0 +1,211 @@
+"""Features of images, drawn or real, kept in the store by fixed segments of the image index.
+
+A segment is measured once, whoever asks, for however many images, metrics and splits; shards are whole segments. All
+statistics are merged over segments in order, so that they come out to the same bits however the work was cut.
+"""
+
+from __future__ import annotations
+
+import functools
+import logging
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from edm.kid import mean_kernel
+from safetensors import safe_open
+from torch import Tensor
+
+from edm.config import Split
+from edm.data.prepare import Dataset, to_uint8
+from edm.features import Extractor, extract
+from edm.fid import Reference, Statistics
+from edm.noise import Stream, normals, permutation
+from experiments.errors import UserError
+from experiments.plan import DataSource, FeatureSpace, Subset
+from experiments.sealed import find_sealed, read_sealed, write_sealed
+from experiments.store import Store
+
+SEGMENT_IMAGES = 1000
+NOISE_IMAGES = 1000
+
+FEATURES, CLASSES, SECONDS = "features", "classes", "seconds"  # tensors of a segment
+FINGERPRINT = "fingerprint"
+
+log = logging.getLogger("edm_sweep")
+
+OnMeasured = Callable[[str, int, int], None]  # what is measured, how many are done, of how many
+
+
+@dataclass(frozen=True)
+class Part:
+    """Some consecutive rows of a segment's file."""
+
+    path: Path
+    start: int
+    stop: int
+
+
+class Measured(Sequence[Tensor]):
+    """Features of consecutive images, a segment at a time and read when asked for: no more in memory than that."""
+
+    def __init__(self, parts: Sequence[Part]) -> None:
+        self.parts = tuple(parts)
+
+    def __len__(self) -> int:
+        return len(self.parts)
+
+    def __getitem__(self, index: int) -> Tensor:  # pyright: ignore[reportIncompatibleMethodOverride] - no slices
+        return self.rows(FEATURES, self.parts[index])
+
+    @staticmethod
+    def rows(name: str, part: Part) -> Tensor:
+        """A tensor of a segment, the rows of `part` alone."""
+        with safe_open(part.path, framework="pt") as file:
+            return file.get_slice(name)[part.start : part.stop]
+
+    @property
+    def num_images(self) -> int:
+        """How many images there are."""
+        return sum(part.stop - part.start for part in self.parts)
+
+    def first(self, count: int) -> Measured:
+        """The first images alone."""
+        return Measured(list(_cut(self.parts, count)))
+
+    def classes(self) -> Tensor | None:
+        """The class that the feature space's classifier saw in each image; None where it knows none."""
+        with safe_open(self.parts[0].path, framework="pt") as file:
+            if CLASSES not in file.keys():  # noqa: SIM118 - not a mapping
+                return None
+        return torch.cat([self.rows(CLASSES, part) for part in self.parts])
+
+    def statistics(self) -> Statistics:
+        """Of all of them, merged in order."""
+        return functools.reduce(Statistics.merge, (Statistics.of(features) for features in self))
+
+
+def _cut(parts: Sequence[Part], count: int) -> Iterator[Part]:
+    for part in parts:
+        taken = min(part.stop - part.start, count)
+        if taken > 0:
+            yield Part(part.path, part.start, part.start + taken)
+        count -= taken
+
+
+@dataclass(frozen=True)
+class Shelf:
+    """A folder of segments, all measured by one extractor."""
+
+    folder: Path
+    extractor: Extractor
+    label: str
+
+    def find(self, start: int, rows: int) -> Path | None:
+        """A segment's file that has at least `rows` rows; raises UserError where another extractor measured it."""
+        path = find_sealed(self.folder, f"{start:08d}")
+        if path is None:
+            return None
+        with safe_open(path, framework="pt") as file:
+            known, have = (file.metadata() or {}).get(FINGERPRINT), file.get_slice(FEATURES).get_shape()[0]
+        if known != self.extractor.fingerprint:
+            raise UserError(
+                f"{path}: was measured with other weights of {self.label}; delete the folder {self.folder} to redo it"
+            )
+        return path if have >= rows else None
+
+    def measure(
+        self, start: int, images: Tensor, device: torch.device, seconds: Callable[[], float] = lambda: 0.0
+    ) -> None:
+        """Measure and keep the segment that begins with image `start`; `seconds` tells how long it took."""
+        features, classes = extract(self.extractor, images, device)
+        tensors = {FEATURES: features} | ({} if classes is None else {CLASSES: classes})
+        tensors[SECONDS] = torch.tensor(seconds(), dtype=torch.float64)
+        write_sealed(self.folder, f"{start:08d}", tensors, {FINGERPRINT: self.extractor.fingerprint})
+
+    def measured(self, start: int, stop: int) -> Measured:
+        """Images start to stop - 1, which have been measured."""
+        parts = []
+        for first, last in segments(start, stop):
+            path = self.find(first, last - first)
+            assert path is not None, f"segment {first} of {self.folder} is not there"
+            parts.append(Part(path, max(start - first, 0), last - first))
+        return Measured(parts)
+
+
+def segments(start: int, stop: int) -> Iterator[tuple[int, int]]:
+    """Where the segments that hold images start to stop - 1 begin, and up to where each is wanted."""
+    for first in range(start - start % SEGMENT_IMAGES, stop, SEGMENT_IMAGES):
+        yield first, min(first + SEGMENT_IMAGES, stop)
+
+
+@dataclass(frozen=True)
+class References:
+    """What real images measure in one feature space: worked out when first asked for, shared by all of a store."""
+
+    store: Store
+    source: DataSource
+    space: FeatureSpace
+    extractor: Extractor
+    data: Dataset
+    device: torch.device
+    on_measured: OnMeasured = lambda _what, _done, _total: None
+
+    def count(self, subset: Subset) -> int:
+        """How many images there are of a split, or of pure noise."""
+        return NOISE_IMAGES if subset == "noise" else len(self.data.splits[subset])
+
+    def order(self, split: Split) -> Tensor:
+        """A split's images, by their place in the data set, shuffled for good: any prefix is a fair sample."""
+        indices = self.data.indices(split)
+        return indices[permutation(0, 0, len(indices))]
+
+    def features(self, subset: Subset, start: int, stop: int) -> Measured:
+        """Features of images start to stop - 1 of a split's order."""
+        name = self.space.reference(self.source, subset)
+        shelf = Shelf(self.store.folder("references", name) / FEATURES, self.extractor, self.space.label)
+        with self.store.lock("references", name, lambda: self.on_measured(subset, 0, stop)):
+            for first, last in segments(start, stop):
+                if shelf.find(first, last - first) is None:
+                    whole = min(first + SEGMENT_IMAGES, self.count(subset))
+                    self.on_measured(f"real images ({subset})" if subset != "noise" else subset, first, stop)
+                    shelf.measure(first, self._images(subset, first, whole), self.device)
+            return shelf.measured(start, stop)
+
+    def _images(self, subset: Subset, start: int, stop: int) -> Tensor:
+        if subset == "noise":
+            shape = (self.source.channels, self.source.resolution, self.source.resolution)
+            return to_uint8(normals(0, Stream.BASELINE, torch.arange(start, stop), shape))
+        return self.data.images[self.order(subset)[start:stop]]
+
+    def reference(self, subset: Subset, count: int) -> Reference:
+        """Mean, covariance and its factor of the first `count` images."""
+        made = self._kept(
+            subset, f"statistics-{count:08d}", lambda real: Reference.of(real.statistics()).tensors(), count
+        )
+        return Reference.from_tensors(made)
+
+    def kernel_mean(self, subset: Subset, count: int) -> float:
+        """The mean of the kernel distance's kernel over all pairs of the first `count` images."""
+
+        def made(real: Measured) -> dict[str, Tensor]:
+            return {"mean": torch.tensor(mean_kernel(real, self.device), dtype=torch.float64)}
+
+        return float(self._kept(subset, f"kernel-{count:08d}", made, count)["mean"])
+
+    def _kept(
+        self, subset: Subset, stem: str, make: Callable[[Measured], dict[str, Tensor]], count: int
+    ) -> dict[str, Tensor]:
+        """Tensors made from the first `count` images once, under a fingerprint of what measured them."""
+        name = self.space.reference(self.source, subset)
+        folder, known = self.store.folder("references", name), self.extractor.fingerprint[:12]
+        path = find_sealed(folder, f"{stem}-{known}")
+        tensors = read_sealed(path) if path else None
+        if tensors is None:
+            real = self.features(subset, 0, count)
+            log.info("statistics of %d real images (%s)", count, subset)
+            tensors = make(real)
+            with self.store.lock("references", name):
+                write_sealed(folder, f"{stem}-{known}", tensors, {FINGERPRINT: self.extractor.fingerprint})
+        return tensors

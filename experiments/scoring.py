@@ -1,0 +1,181 @@
+"""Every score of drawn images from their features, with its error where it has one."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import torch
+from edm.kid import kernel_distance
+from edm.neighbours import prdc
+from edm.uncertainty import interval, standard_error
+from torch import Tensor
+
+from edm.config import SPLITS, EvaluationConfig, Split
+from edm.fid import Frechet, Reference, Statistics, fid_infinity, frechet, frechet_distance
+from edm.generate import labels_of
+from experiments.measuring import NOISE_IMAGES, Measured, References
+from experiments.plan import Evaluation, signature
+from experiments.scores import FILE, reference_sizes
+
+NEAREST_K = 5  # of precision, recall, density and coverage (Naeem et al. 2020)
+EXTRAPOLATION_SEED = 0
+
+log = logging.getLogger("edm_sweep")
+
+
+@dataclass
+class Scores:
+    """Metrics by name, the influence of every image on those that have errors, and remarks."""
+
+    metrics: dict[str, float] = field(default_factory=dict)
+    influences: dict[str, Tensor] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+
+    def note(self, text: str) -> None:
+        """Add a remark, once."""
+        if text not in self.notes:
+            self.notes.append(text)
+
+    def add(self, name: str, value: float, influences: Tensor) -> None:
+        """Take in a metric with the influence of every image on it: its standard error and 95% interval follow."""
+        error = standard_error(influences)
+        low, high = interval(value, error)
+        self.metrics |= {name: value, f"{name}_se": error, f"{name}_low": low, f"{name}_high": high}
+        self.influences[name] = influences.float()
+
+
+class Scorer:
+    """Scores the first images of an evaluation against real ones."""
+
+    def __init__(
+        self, evaluation: Evaluation, measured: Measured, references: References, published: Reference | None
+    ) -> None:
+        self.evaluation, self.measured, self.real, self.published = evaluation, measured, references, published
+        self.sizes = reference_sizes(evaluation.config, {split: references.count(split) for split in SPLITS})
+
+    def score(self, wanted: tuple[str, ...]) -> Scores:
+        """All of `wanted` that features alone decide: fid, fid_infinity, kid and prdc."""
+        scores = Scores()
+        methods = {"fid": self._fid, "fid_infinity": self._fid_infinity, "kid": self._kid, "prdc": self._prdc}
+        for metric, _, name in (score.partition("/") for score in wanted):
+            if metric in methods:
+                log.info("scoring %s against %s", metric, name)
+                methods[metric](name, scores)
+        return scores
+
+    @cached_property
+    def statistics(self) -> Statistics:
+        """Of all images."""
+        return self.measured.statistics()
+
+    def _reference(self, name: str) -> Reference:
+        if name == FILE:
+            assert self.published is not None
+            return self.published
+        return self.real.reference(_split(name), self.sizes[_split(name)])
+
+    def _fid(self, name: str, scores: Scores) -> None:
+        found = frechet(self.statistics, self._reference(name))
+        scores.add(f"fid_{name}", found.distance, _influences(found, self.measured))
+        if found.singular:
+            scores.note("the covariance of the images is singular: standard errors by its pseudo-inverse")
+
+    def _fid_infinity(self, name: str, scores: Scores) -> None:
+        found = fid_infinity(self.measured, self._reference(name), EXTRAPOLATION_SEED)
+        scores.metrics |= {f"fid_infinity_{name}": found.value, f"fid_infinity_{name}_se": found.standard_error}
+
+    def _kid(self, name: str, scores: Scores) -> None:
+        split, count = _split(name), self.sizes[_split(name)]
+        real, mean = self.real.features(split, 0, count), self.real.kernel_mean(split, count)
+        found = kernel_distance(self.measured, real, self.real.device, real_mean=mean)
+        scores.add(f"kid_{name}", found.value, found.influences)
+
+    def _prdc(self, name: str, scores: Scores) -> None:
+        """Of equally many images of both kinds, as these metrics move with the numbers."""
+        split = _split(name)
+        count = min(self.sizes[split], self.measured.num_images)
+        if count <= NEAREST_K:
+            scores.note(f"no precision, recall, density and coverage of {count} images: they need {NEAREST_K + 1}")
+            return
+        found = prdc(self.measured.first(count), self.real.features(split, 0, count), NEAREST_K, self.real.device)
+        values = {"precision": found.precision, "recall": found.recall}
+        values |= {"density": found.density, "coverage": found.coverage}
+        scores.metrics |= {f"{metric}_{name}": value for metric, value in values.items()}
+
+    def at_prefix(self, count: int) -> dict[str, float]:
+        """The FIDs that are asked for and their standard errors, of the first `count` images alone."""
+        row = {"images": float(count)}
+        if count <= self.evaluation.features.dimension:
+            return row
+        part = self.measured.first(count)
+        statistics = part.statistics()
+        for metric, _, name in (score.partition("/") for score in self.evaluation.scores):
+            if metric == "fid":
+                found = frechet(statistics, self._reference(name))
+                error = standard_error(_influences(found, part))
+                row |= {f"fid_{name}": found.distance, f"fid_{name}_se": error}
+        return row
+
+
+def _split(name: str) -> Split:
+    return SPLITS[SPLITS.index(name)]  # pyright: ignore[reportArgumentType] - raises ValueError for another word
+
+
+def _influences(found: Frechet, measured: Measured) -> Tensor:
+    return torch.cat([found.influences(features) for features in measured])
+
+
+def class_accuracy(judged: Measured, num_classes: int, scores: Scores) -> None:
+    """The share of images that a classifier assigns to the class they were asked to show."""
+    classes = judged.classes()
+    assert classes is not None, "the judge knows classes"
+    correct = (classes == labels_of(torch.arange(len(classes)), num_classes)).double()
+    scores.add("class_accuracy", float(correct.mean()), correct - correct.mean())
+
+
+# what to read a score by ---------------------------------------------------------------------------
+
+
+def scale(references: References, config: EvaluationConfig, kinds: tuple[str, ...]) -> dict[str, float]:
+    """Scores of pure noise, and of real train images that are not among those compared with: the floor.
+
+    kinds: of fid and kid. Worked out once for all evaluations that share references and number of images.
+    """
+    sizes = reference_sizes(config, {split: references.count(split) for split in SPLITS})
+    start = sizes["train"] if config.reference == "equal" else 0
+    stop = min(start + config.images, references.count("train"))
+    content = {"data": references.source.signature, "features": references.space, "sizes": sizes, "kinds": kinds}
+    name = signature("scale", **content, span=(start, stop), fingerprint=references.extractor.fingerprint)
+
+    def build(folder: Path) -> dict[str, Any]:
+        del folder
+        noise = references.features("noise", 0, NOISE_IMAGES)
+        metrics = _context("noise", noise, references, sizes, kinds)
+        if stop > start:
+            held_out: dict[Split, int] = {split: count for split, count in sizes.items() if split != "train"}
+            others = sizes if config.reference == "equal" else held_out  # train images are no floor for themselves
+            metrics |= _context("real", references.features("train", start, stop), references, others, kinds)
+            metrics["real_images"] = float(stop - start)
+        return {"metrics": metrics}
+
+    return references.store.ensure("scales", name, build, ())["metrics"]
+
+
+def _context(
+    who: str, images: Measured, references: References, sizes: dict[Split, int], kinds: tuple[str, ...]
+) -> dict[str, float]:
+    """Scores of images that no model made."""
+    metrics: dict[str, float] = {}
+    dimension = references.space.dimension
+    for split, count in sizes.items():
+        if "fid" in kinds and min(count, images.num_images) > dimension:
+            metrics[f"{who}_fid_{split}"] = frechet_distance(images.statistics(), references.reference(split, count))
+        if "kid" in kinds and images.num_images > 1:
+            mean, real = references.kernel_mean(split, count), references.features(split, 0, count)
+            found = kernel_distance(images, real, references.device, real_mean=mean)
+            metrics[f"{who}_kid_{split}"] = found.value
+    return metrics

@@ -1,0 +1,98 @@
+"""What every trial shares: where and how it runs, how it tells how far it is, how it is asked to stop."""
+
+from __future__ import annotations
+
+import json
+import logging
+import math
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import torch
+import yaml
+
+from experiments.plan import Piece
+from experiments.store import CONFIG, PROGRESS, Store, replacing, write_soon
+
+PULSE_S = 0.5  # how often progress is written and a request to stop is looked for
+
+log = logging.getLogger("edm_sweep")
+
+
+class Stopped(Exception):
+    """The run was asked to stop; what there is has been saved."""
+
+
+@dataclass(frozen=True)
+class Setting:
+    """Where and how a trial runs; nothing here changes a result on the same kind of machine."""
+
+    session: str
+    threads: int = 1
+    gpus: float = 0.0
+    sampling_batch: int = 250
+    checkpoint_s: float = 15.0
+    compile: bool | None = None
+
+    @property
+    def device(self) -> torch.device:
+        """The device that the trial computes on."""
+        return torch.device("cuda" if self.gpus > 0 and torch.cuda.is_available() else "cpu")
+
+
+class Pulse:
+    """Tells how far a piece of work is, and raises Stopped where that is asked for, at most twice a second."""
+
+    def __init__(self, store: Store, setting: Setting, folder: Path, unit: str, total: float) -> None:
+        self.store, self.setting, self.path = store, setting, folder / PROGRESS
+        self.unit, self.total = unit, total
+        self.started = time.monotonic()
+        self.begun_at: float | None = None
+        self.last = -math.inf
+
+    def beat(self, done: float, **more: float) -> bool:
+        """Report `done` of the total; True where it is time to look whether to stop."""
+        now = time.monotonic()
+        if now - self.last < PULSE_S:
+            return False
+        if self.begun_at is None:
+            self.begun_at = done
+        self.last = now
+        elapsed = now - self.started
+        rate = (done - self.begun_at) / elapsed if elapsed > 1 else 0.0
+        write_soon(
+            self.path, {"done": done, "total": self.total, "unit": self.unit, "rate": rate, "time": time.time(), **more}
+        )
+        return True
+
+    def other_work(self, what: str, done: int, total: int) -> None:
+        """Report work on something else than the images that are counted; raises Stopped where that is asked for."""
+        now = time.monotonic()
+        if now - self.last < PULSE_S:
+            return
+        self.last = now
+        self.raise_if_stopped()
+        write_soon(self.path, {"done": done, "total": max(total, 1), "unit": what, "rate": 0.0, "time": time.time()})
+
+    def raise_if_stopped(self) -> None:
+        """Raise Stopped where the run was asked to stop."""
+        raise_if_stopped(self.store, self.setting)
+
+
+def raise_if_stopped(store: Store, setting: Setting) -> None:
+    """Raise Stopped where the run that a trial belongs to was asked to stop."""
+    if store.stop_requested(setting.session):
+        raise Stopped
+
+
+def device_name(device: torch.device) -> str:
+    """What to call the device that something was computed on."""
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu"
+
+
+def write_config(folder: Path, piece: Piece) -> None:
+    """config.yaml: for people, and for those who name a piece of work later (experiments/names.py)."""
+    content = json.loads(json.dumps(asdict(piece)))
+    with replacing(folder / CONFIG) as temporary:
+        temporary.write_text(yaml.safe_dump(content, sort_keys=False))
