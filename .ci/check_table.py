@@ -5,8 +5,11 @@ import sys
 from pathlib import Path
 
 CELLS = 24
-NUMBER = r"\d+\.\d+"
-ROW = rf"^(nano|micro)\s+(yes|no)\s+([12])\s+(\w+)\s+({NUMBER})\s+({NUMBER})\s+({NUMBER})\s+({NUMBER}) %\s*$"
+NUMBER = r"\d+(?:\.\d+)?"
+SCORE = rf"\s+({NUMBER}) ± {NUMBER}(?:\s+≈)?"
+ACCURACY = rf"\s+({NUMBER})(?: ± {NUMBER})? %(?:\s+≈)?"
+ROW = rf"^(nano|micro)\s+(yes|no)\s+([12])\s+(\w+){SCORE * 3}{ACCURACY}\s*$"
+REAL = rf"^897 real train images\s+({NUMBER})\s+({NUMBER})\s+({NUMBER})\s*$"
 NOISE = rf"^pure noise\s+({NUMBER})\s+({NUMBER})\s+({NUMBER})\s*$"
 
 output = Path(sys.argv[1]).read_text()
@@ -15,8 +18,12 @@ noise = re.search(NOISE, output, re.MULTILINE)
 problems = []
 if len({row[:4] for row in rows}) != CELLS:
     problems.append(f"the table has {len(rows)} whole rows, not {CELLS}")
-if "FID, classifier features, 64-d" not in output:
-    problems.append("the numbers are not labelled with their feature space")
+if "classifier features, 64-d; 1,000 images drawn; 300 real images of each split" not in output:
+    problems.append("the numbers are not labelled with features, images and references")
+if not re.search(REAL, output, re.MULTILINE):
+    problems.append("there is no floor of real images")
+if "≈" not in output:
+    problems.append("no cells are marked as not told apart")
 if noise is None:
     problems.append("there is no row for pure noise")
 else:

@@ -512,8 +512,9 @@ class SamplingConfig:
         Begins at the very noise level that this one begins at, so that all that share it share one solution.
         """
         level = self.sigmas[0]
+        start = self.sigma_max if math.isclose(level, self.sigma_max, rel_tol=1e-9) else level  # rounding is no other
         steps = EXACT_STEPS
-        same = replace(self, sampler="heun", steps=steps, schedule="karras", rho=7.0, sigma_max=level, precision="fp32")
+        same = replace(self, sampler="heun", steps=steps, schedule="karras", rho=7.0, sigma_max=start, precision="fp32")
         return same.canonical()
 
     @property

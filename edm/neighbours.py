@@ -55,14 +55,14 @@ def _nearest(
 ) -> tuple[Float64[Tensor, "n k"], Int64[Tensor, "n k"]]:
     """Squared distances and indices, on the device of the queries."""
     device = queries.device
-    chunks = [rows.double() for rows in queries.split(ROWS)]
-    squared = [chunk.new_full((len(chunk), k), torch.inf) for chunk in chunks]
+    chunks = queries.split(ROWS)
+    squared = [torch.full((len(chunk), k), torch.inf, dtype=torch.float64, device=device) for chunk in chunks]
     indices = [torch.full((len(chunk), k), -1, device=device) for chunk in chunks]
     start = 0
     for piece in pieces:
         rows = _beside(queries, piece)
         for number, chunk in enumerate(chunks):
-            squared[number], indices[number] = _nearer(squared[number], indices[number], chunk, rows, start)
+            squared[number], indices[number] = _nearer(squared[number], indices[number], chunk.double(), rows, start)
         start += len(piece)
     if start < k:
         raise ValueError(f"{k} nearest neighbours were asked for among {start} images: ask for fewer")

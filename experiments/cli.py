@@ -344,7 +344,7 @@ def _facts(plan: Plan, store: Store, tracking_uri: str | None) -> dict[str, str]
 
 def _write_report(report: Report, plan: Plan, store: Store, console: Console) -> Path:
     from reports.page import state_line, write_report
-    from reports.tables import to_rich
+    from reports.render import to_rich
 
     try:
         page = write_report(report, store.root / "reports" / plan.sweep.name)
@@ -352,12 +352,13 @@ def _write_report(report: Report, plan: Plan, store: Store, console: Console) ->
         raise UserError(
             f"{store.root}: the report cannot be written ({error}); choose another store with --store"
         ) from None
-    if "missing" in set(report.frame["status"]):
+    if {"missing", "stopped"} & set(report.frame["status"]):
         _say(console, f"{state_line(report.frame)} in {store.root}.")
     if "done" in set(report.frame["status"]):
         for table in report.tables:
-            console.print()
-            console.print(to_rich(table))
+            if table.main:
+                console.print()
+                console.print(to_rich(table, console.width))
         console.print()
     return page
 

@@ -300,8 +300,16 @@ def _look_up(bench: Bench, scores: Scores) -> None:
         scores.metrics |= _floor(bench, view, count)
     order, closest = real.order("train"), found["features"].closest(CLOSEST)
     neighbours = {name: bench.data.images[order[it.nearest.indices[closest, 0]]] for name, it in found.items()}
+    distances = {name: it.nearest.distances[closest, 0] for name, it in found.items()}
     with replacing(bench.folder / PAIRS) as temporary:
-        save_pairs(drawn[closest], neighbours["pixels"], neighbours["features"], temporary)
+        save_pairs(
+            drawn[closest],
+            neighbours["pixels"],
+            neighbours["features"],
+            temporary,
+            distances["pixels"],
+            distances["features"],
+        )
 
 
 def _views(bench: Bench, drawn: Tensor) -> Iterator[View]:
@@ -317,7 +325,11 @@ def _views(bench: Bench, drawn: Tensor) -> Iterator[View]:
 
 
 def _told(name: str, found: Memorisation) -> dict[str, float]:
-    return {name.format("ratio"): found.ratio, name.format("copied"): found.copied}
+    return {
+        name.format("ratio"): found.ratio,
+        name.format("copied"): found.copied,
+        f"{name.format('copied')}_se": found.copied_error,
+    }
 
 
 def _floor(bench: Bench, view: View, count: int) -> dict[str, float]:

@@ -38,7 +38,9 @@ def metrics_of(score: str) -> tuple[str, ...]:
     if metric == "prdc":
         return tuple(f"{each}_{name}" for each in PRDC)
     if metric == "memorisation":
-        return tuple(f"nn_{what}_{view}" for what in ("ratio", "copied") for view in ("pixels", "features"))
+        return tuple(
+            f"nn_{what}_{view}" for view in ("pixels", "features") for what in ("ratio", "copied", "copied_se")
+        )
     if metric == "truncation":
         return ("truncation_rms",)
     if metric == "fid_infinity":

@@ -9,14 +9,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from edm.kid import kernel_distance
-from edm.neighbours import prdc
-from edm.uncertainty import interval, standard_error
 from torch import Tensor
 
 from edm.config import SPLITS, EvaluationConfig, Split
 from edm.fid import Frechet, Reference, Statistics, fid_infinity, frechet, frechet_distance
 from edm.generate import labels_of
+from edm.kid import kernel_distance
+from edm.neighbours import prdc
+from edm.uncertainty import interval, standard_error
 from experiments.measuring import NOISE_IMAGES, Measured, References
 from experiments.plan import Evaluation, signature
 from experiments.scores import FILE, reference_sizes
@@ -85,7 +85,11 @@ class Scorer:
             scores.note("the covariance of the images is singular: standard errors by its pseudo-inverse")
 
     def _fid_infinity(self, name: str, scores: Scores) -> None:
-        found = fid_infinity(self.measured, self._reference(name), EXTRAPOLATION_SEED)
+        try:
+            found = fid_infinity(self.measured, self._reference(name), EXTRAPOLATION_SEED)
+        except ValueError as error:
+            scores.note(f"no {error}")
+            return
         scores.metrics |= {f"fid_infinity_{name}": found.value, f"fid_infinity_{name}_se": found.standard_error}
 
     def _kid(self, name: str, scores: Scores) -> None:

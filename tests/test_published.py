@@ -71,7 +71,10 @@ def without(moments, name):
         (lambda m: {**m, "mu": m["mu"][None]}, r"mu is \(1, 6\) and sigma \(6, 6\)"),
         (lambda m: {**m, "sigma": m["sigma"][:5]}, r"mu is \(6,\) and sigma \(5, 6\)"),
         (lambda m: {**m, "sigma": np.diag(m["sigma"])}, r"sigma \(6,\)"),
-        (lambda m: {"mu": m["mu"][:4], "sigma": m["sigma"][:4, :4]}, "has 4 features where 6 are compared: it is of an"),
+        (
+            lambda m: {"mu": m["mu"][:4], "sigma": m["sigma"][:4, :4]},
+            "has 4 features where 6 are compared: it is of an",
+        ),
         (lambda m: {**m, "mu": m["mu"] * np.nan}, "mu has values that are not finite"),
         (lambda m: {**m, "sigma": m["sigma"] + np.diag([0, np.inf, 0, 0, 0, 0])}, "sigma has values that are not fin"),
         (lambda m: {**m, "sigma": m["sigma"] + np.triu(np.full((D, D), 1e-2))}, "sigma is not symmetric"),

@@ -286,5 +286,7 @@ def test_two_that_fetch_at_once_do_each_other_no_harm(tmp_path, server):
 
 def test_importing_fetches_nothing_and_needs_no_torch():
     code = "import sys, edm.weights; print('torch' in sys.modules)"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=Path(__file__).parent.parent)
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, cwd=Path(__file__).parent.parent
+    )
     assert done.stdout == "False\n"
