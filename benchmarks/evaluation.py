@@ -9,6 +9,7 @@ that decays as Inception's does; pytorch-fid's distance takes scipy's matrix squ
 import statistics
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -25,14 +26,14 @@ SPLITS = ("train", "val", "test")
 REPEATS = 5
 
 
-def seconds(call: Callable[[], Any], repeats: int = REPEATS) -> float:
-    """The median wall-clock time of a call; a first one only warms up where there are several."""
-    times = []
+def timed(call: Callable[[], Any], repeats: int = REPEATS) -> tuple[float, Any]:
+    """The median wall-clock time of a call, and its result; a first one only warms up where there are several."""
+    times, result = [], None
     for _ in range(repeats + (repeats > 1)):
         begun = time.perf_counter()
-        call()
+        result = call()
         times.append(time.perf_counter() - begun)
-    return statistics.median(times[-repeats:])
+    return statistics.median(times[-repeats:]), result
 
 
 def show(name: str, elapsed_s: float, than_s: float | None = None) -> None:
@@ -61,8 +62,8 @@ def without_disp(original: Callable[..., Any]) -> Callable[..., Any]:
 
 def theirs(generated: Statistics, real: Statistics) -> float:
     """pytorch-fid's distance."""
-    moments = [array.numpy() for s in (generated, real) for array in (s.mean, s.covariance)]
-    return float(fid_score.calculate_frechet_distance(*moments))
+    a, b = ((s.mean.numpy(), s.covariance.numpy()) for s in (generated, real))
+    return float(fid_score.calculate_frechet_distance(*a, *b))
 
 
 def distances() -> None:
@@ -71,22 +72,25 @@ def distances() -> None:
     features = draw_features(1, scale=1.1, shift=0.1)
     generated = Statistics.of(features)
     real = {split: Statistics.of(draw_features(seed, 1.0, 0.0)) for seed, split in enumerate(SPLITS, start=2)}
-    references = {split: Reference.of(found) for split, found in real.items()}
+    cached = [Reference.of(found).tensors() for found in real.values()]
+
+    def three(score: Callable[[Statistics, Reference], Any]) -> list[Any]:
+        made = replace(generated)  # without what an earlier call found out about it
+        return [score(made, Reference.from_tensors(tensors)) for tensors in cached]
 
     print(f"Frechet distance, {DIMENSION} dimensions, {IMAGES:,} images, {torch.get_num_threads()} threads")
-    their_times = {split: seconds(lambda split=split: theirs(generated, real[split]), repeats=1) for split in SPLITS}
-    show("pytorch-fid, one distance", their_times["test"])
-    ours = seconds(lambda: frechet_distance(generated, real["test"]))
-    show("edm, one distance", ours, their_times["test"])
-    show("pytorch-fid, three splits", sum(their_times.values()))
-    cached = seconds(lambda: [frechet_distance(generated, reference) for reference in references.values()])
-    show("edm, three splits, references cached", cached, sum(their_times.values()))
-    both = seconds(lambda: [frechet(generated, reference) for reference in references.values()], repeats=1)
-    show("  with all that influences need", both, sum(their_times.values()))
-    found = frechet(generated, references["test"])
-    show(f"influences of {IMAGES:,} images on one split", seconds(lambda: found.influences(features), repeats=3))
-    ours_then_theirs = found.distance, theirs(generated, real["test"])
-    print("the distance to test: {:.9f}, pytorch-fid's {:.9f}".format(*ours_then_theirs))
+    timings = [timed(lambda split=split: theirs(generated, real[split]), repeats=1) for split in SPLITS]
+    their_time, their_distance = timings[0]
+    show("pytorch-fid, one distance", their_time)
+    our_time, our_distance = timed(lambda: frechet_distance(replace(generated), real[SPLITS[0]]))
+    show("edm, one distance", our_time, their_time)
+    their_times = sum(elapsed_s for elapsed_s, _ in timings)
+    show("pytorch-fid, three splits", their_times)
+    show("edm, three splits, references cached", timed(lambda: three(frechet_distance))[0], their_times)
+    found_time, found = timed(lambda: three(frechet))
+    show("edm, three splits, with all that influences need", found_time, their_times)
+    show(f"edm, influences of {IMAGES:,} images on one split", timed(lambda: found[0].influences(features))[0])
+    print(f"the first distance: edm's {our_distance:.9f}, pytorch-fid's {their_distance:.9f}")
 
 
 def main() -> None:

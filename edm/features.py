@@ -32,6 +32,7 @@ INCEPTION_WEIGHTS = Weights(
     sha256="6726825d0af5f729cebd5821db510b11b1cfad8faad88a03f1befd49fb9129b2",
 )
 
+DINOV2_NETWORK = "vit_large_patch14_dinov2"  # as timm calls it
 DINOV2_SIDE, DINOV2_PATCH = 224, 14  # pixels
 DINOV2_MEAN, DINOV2_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of ImageNet's pixels, from 0 to 1
 DINOV2_WEIGHTS = Weights(
@@ -170,9 +171,7 @@ class Dinov2:
 
     knows_classes = False
 
-    def __init__(
-        self, weights: dict[str, Tensor], device: torch.device, architecture: str = "vit_large_patch14_dinov2"
-    ) -> None:
+    def __init__(self, weights: dict[str, Tensor], device: torch.device, architecture: str = DINOV2_NETWORK) -> None:
         timm = _timm()
         with torch.device("meta"):  # nothing is drawn at random for weights that are replaced
             network = timm.create_model(architecture, img_size=DINOV2_SIDE, num_classes=0)

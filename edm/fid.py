@@ -7,6 +7,7 @@ from the generated Gaussian to the real one is T = L_r U diag(1/s) U' L_r', what
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -20,7 +21,7 @@ from edm.noise import Stream, uniforms
 EPSILON = torch.finfo(torch.float64).eps
 TOLERANCE = 1e-8  # relative error of a distance that the fast route may have at most, by its own estimate
 GOLDEN = 0.6180339887498949  # its multiples modulo 1 have no pattern that a null space might be orthogonal to
-BLOCK = 256  # columns at a time where only a triangle is wanted
+BLOCK = 512  # columns at a time where only a triangle is wanted
 ROWS = 1024  # images at a time where each is projected
 PREFIXES = 10
 
@@ -52,6 +53,12 @@ class Statistics:
     def covariance(self) -> Float64[Tensor, "d d"]:
         """The unbiased covariance."""
         return self.scatter / (self.count - 1)
+
+    @functools.cached_property
+    def _log_determinant(self) -> float | None:
+        """Of the covariance; None where that is (numerically) singular. Kept, since every split asks for it."""
+        lower = _cholesky(self.covariance)
+        return None if lower is None else 2 * float(lower.diagonal().log().sum())
 
     def tensors(self) -> dict[str, Tensor]:
         """By name, for a file."""
@@ -90,7 +97,7 @@ def _cholesky(covariance: Tensor) -> Tensor | None:
     size, scale = len(lower), covariance.diagonal().sqrt()[:, None]
     vector = torch.arange(1, size + 1, dtype=torch.float64, device=lower.device)[:, None] * GOLDEN % 1 - 0.5
     smallest = torch.inf
-    for _ in range(3):  # rounding is many orders below what it must be told from, so that this has long converged
+    for _ in range(2):  # rounding is many orders below what it must be told from: one step would almost do
         vector = scale * torch.cholesky_solve(scale * vector / vector.norm(), lower)
         smallest = 1 / float(vector.norm())
     largest = float((covariance.abs() @ scale.reciprocal() / scale).max())  # no eigenvalue exceeds a row's sum
@@ -105,6 +112,10 @@ class Reference:
     mean: Float64[Tensor, " d"]
     covariance: Float64[Tensor, "d d"]
     factor: Float64[Tensor, "d r"]
+
+    @functools.cached_property
+    def _triangular(self) -> bool:
+        return self.factor.shape[1] == len(self.factor) and not bool(self.factor.triu(1).any())
 
     @classmethod
     def of(cls, statistics: Statistics) -> Reference:
@@ -177,7 +188,7 @@ def frechet(generated: Statistics, reference: Reference) -> Frechet:
         _mean=generated.mean,
         _shift=generated.mean - reference.mean,
         _projection=reference.factor @ (vectors[:, kept] / s[kept].sqrt()),
-        _average=float(generated.covariance.trace() - s.sum()),
+        _average=_trace(generated) - float(s.sum()),
     )
 
 
@@ -185,9 +196,12 @@ def frechet_distance(a: Statistics, b: Statistics | Reference) -> float:
     """The distance alone, as `frechet` finds it but in half the time; a reference brings its factor with it."""
     reference = b if isinstance(b, Reference) else Reference.of(b)
     _require_comparable(a, reference)
-    compressed = _compressed(a, reference)
-    distance = None if compressed is None else _distance_if_exact(torch.linalg.eigvalsh(compressed), a, reference)
-    return _by_singular_vectors(a, reference)[0] if distance is None else distance
+    compressed = _compress(a, reference)
+    if compressed is not None:
+        distance = _distance_if_exact(torch.linalg.eigvalsh(compressed.lower), compressed, a, reference)
+        if distance is not None:
+            return distance
+    return _by_singular_vectors(a, reference)[0]
 
 
 def _require_two(count: int) -> None:
@@ -204,45 +218,73 @@ def _require_comparable(generated: Statistics, reference: Reference) -> None:
         )
 
 
-def _compressed(generated: Statistics, reference: Reference) -> Tensor | None:
-    """The lower triangle of M = L_r' S_g L_r, all that eigh and eigvalsh read; its eigenvalues are s**2.
+@dataclass(frozen=True)
+class _Compressed:
+    """The lower triangle of M = L_r' S_g L_r (all that eigh and eigvalsh read), whose eigenvalues are s**2.
 
-    None where S_g is singular: an eigenvalue that should be 0 is then rounding, and its root is not small.
+    Its log-determinant comes from Cholesky factors, where both sides have one: right where eigenvalues may not be.
     """
-    lower, covariance = reference.factor, generated.covariance
-    size = lower.shape[1]
-    if generated.count <= size or _cholesky(covariance) is None:
+
+    lower: Float64[Tensor, "r r"]
+    log_determinant: float | None
+
+
+def _compress(generated: Statistics, reference: Reference) -> _Compressed | None:
+    """None where S_g is singular: an eigenvalue of M that should be 0 is then rounding, and its root is not small."""
+    right, triangular = reference.factor, reference._triangular
+    size = right.shape[1]
+    made = generated._log_determinant if generated.count > size else None
+    if made is None:
         return None
-    triangular = size == len(lower) and not bool(lower.triu(1).any())
-    product = lower.new_zeros(size, size)
+    covariance, product = generated.covariance, right.new_zeros(size, size)
     for start in range(0, size, BLOCK):
         rows = slice(start if triangular else 0, None)  # above are zeros
-        columns = lower[rows, start : start + BLOCK]
-        product[start:, start : start + BLOCK] = lower[rows, start:].T @ (covariance[rows, rows] @ columns)
-    return product
+        columns = right[rows, start : start + BLOCK]
+        product[start:, start : start + BLOCK] = right[rows, start:].T @ (covariance[rows, rows] @ columns)
+    real = 2 * float(right.diagonal().log().sum()) if triangular else None
+    return _Compressed(product, None if real is None else made + real)
 
 
-def _distance_if_exact(values: Tensor, generated: Statistics, reference: Reference) -> float | None:
-    """The distance from the eigenvalues of M, or None where their rounding could show in it.
-
-    An eigenvalue is off by about eps times the largest, with either sign, and s = sqrt(value) by that over 2 s.
-    """
+def _distance_if_exact(
+    values: Tensor, compressed: _Compressed, generated: Statistics, reference: Reference
+) -> float | None:
+    """The distance from the eigenvalues of M, or None where their rounding could show in it."""
     if float(values[0]) <= 0:
         return None
     shift = generated.mean - reference.mean
-    traces = generated.covariance.trace() + reference.covariance.trace()
-    distance = float(shift @ shift + traces - 2 * values.sqrt().sum())
-    error = EPSILON * float(values[-1] * values.reciprocal().sum().sqrt() + 4 * traces)
+    traces = _trace(generated) + float(reference.covariance.trace())
+    distance = float(shift @ shift - 2 * values.sqrt().sum()) + traces
+    error = _rounding(values, compressed.log_determinant) + 4 * EPSILON * traces
     return distance if error <= TOLERANCE * distance else None
+
+
+def _trace(statistics: Statistics) -> float:
+    return float(statistics.scatter.trace()) / (statistics.count - 1)
+
+
+def _rounding(values: Tensor, log_determinant: float | None) -> float:
+    """An estimate of the error of twice the sum of s, from eigenvalues s**2 of which each is off by a little.
+
+    At worst by about eps times the largest, with either sign, and s by that over 2 s. The small ones are far better
+    than that where the large come first in M, as they mostly do: then their product is close to the determinant.
+    Relative errors that add up to `missed` there add up to about missed * s here, for the s of the small (which have
+    most of the error); 10 times that, since signs may cancel.
+    """
+    inverses = values.reciprocal().sum()
+    worst = EPSILON * float(values[-1] * inverses.sqrt())
+    if log_determinant is None:
+        return worst
+    missed = abs(float(values.log().sum()) - log_determinant)
+    return min(worst, 10 * missed * float((len(values) / inverses).sqrt()))
 
 
 def _by_eigenvectors(generated: Statistics, reference: Reference) -> tuple[float, Tensor, Tensor] | None:
     """Distance, s and U from M = U diag(s**2) U', the fast route; None where it is not exact."""
-    compressed = _compressed(generated, reference)
+    compressed = _compress(generated, reference)
     if compressed is None:
         return None
-    values, vectors = torch.linalg.eigh(compressed)
-    distance = _distance_if_exact(values, generated, reference)
+    values, vectors = torch.linalg.eigh(compressed.lower)
+    distance = _distance_if_exact(values, compressed, generated, reference)
     return None if distance is None else (distance, values.sqrt(), vectors)
 
 

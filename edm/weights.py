@@ -8,9 +8,10 @@ import urllib.request
 import uuid
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from http.client import HTTPException
+from http.client import HTTPException, HTTPResponse
 from pathlib import Path
 from typing import BinaryIO
+from urllib.error import HTTPError
 
 WEIGHTS_VARIABLE = "EDM_SWEEP_WEIGHTS"
 SUFFIXES = (".pth", ".pt", ".safetensors")  # of what is a file of weights even where nothing is there yet
@@ -132,8 +133,7 @@ def _fetch(weights: Weights, path: Path, on_progress: OnFetched) -> None:
 
 def _download(weights: Weights, file: BinaryIO, on_progress: OnFetched) -> None:
     digest, done = hashlib.sha256(), 0
-    request = urllib.request.Request(weights.url, headers={"User-Agent": "edm-sweep"})
-    with urllib.request.urlopen(request, timeout=TIMEOUT_S) as response:
+    with _open(weights.url) as response:
         while block := response.read(BLOCK_BYTES):
             done += len(block)
             if done > weights.bytes:
@@ -145,6 +145,15 @@ def _download(weights: Weights, file: BinaryIO, on_progress: OnFetched) -> None:
         raise OSError(f"the connection ended after {done:,} of {weights.bytes:,} bytes")
     if digest.hexdigest() != weights.sha256:
         raise OSError(f"what came is not the published file: its sha256 is {digest.hexdigest()}")
+
+
+def _open(url: str) -> HTTPResponse:
+    request = urllib.request.Request(url, headers={"User-Agent": "edm-sweep"})
+    try:
+        return urllib.request.urlopen(request, timeout=TIMEOUT_S)
+    except HTTPError as error:
+        error.close()  # it is the response too, with a connection that stays open
+        raise
 
 
 def _absent(weights: Weights, places: Sequence[Path], error: Exception) -> WeightsError:

@@ -250,7 +250,7 @@ def _judge(bench: Bench, count: int, scores: Scores) -> None:
     evaluation, num_classes = bench.evaluation, bench.evaluation.training.network.num_classes
     if evaluation.judge is None or not num_classes or evaluation.sampling.guidance == 0:
         return
-    class_accuracy(bench.shelf(evaluation.judge).measured(0, count), num_classes, scores)
+    class_accuracy(bench.shelf(evaluation.judge).measured(0, count), scores)
 
 
 def _truncation(bench: Bench) -> float:

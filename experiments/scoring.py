@@ -16,7 +16,7 @@ from edm.fid import Frechet, Reference, Statistics, fid_infinity, frechet, frech
 from edm.generate import labels_of
 from edm.kid import kernel_distance
 from edm.neighbours import prdc
-from edm.uncertainty import interval, standard_error
+from edm.uncertainty import interval, standard_error, within_classes
 from experiments.measuring import NOISE_IMAGES, Measured, References
 from experiments.plan import Evaluation, signature
 from experiments.scores import FILE, reference_sizes
@@ -29,8 +29,12 @@ log = logging.getLogger("edm_sweep")
 
 @dataclass
 class Scores:
-    """Metrics by name, the influence of every image on those that have errors, and remarks."""
+    """Metrics by name, the influence of every image on those that have errors, and remarks.
 
+    labels: the class that every image was asked for; one and the same where there are none.
+    """
+
+    labels: Tensor
     metrics: dict[str, float] = field(default_factory=dict)
     influences: dict[str, Tensor] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
@@ -42,6 +46,7 @@ class Scores:
 
     def add(self, name: str, value: float, influences: Tensor) -> None:
         """Take in a metric with the influence of every image on it: its standard error and 95% interval follow."""
+        influences = within_classes(influences, self.labels)
         error = standard_error(influences)
         low, high = interval(value, error)
         self.metrics |= {name: value, f"{name}_se": error, f"{name}_low": low, f"{name}_high": high}
@@ -55,11 +60,13 @@ class Scorer:
         self, evaluation: Evaluation, measured: Measured, references: References, published: Reference | None
     ) -> None:
         self.evaluation, self.measured, self.real, self.published = evaluation, measured, references, published
+        index = torch.arange(measured.num_images)
+        self.labels = labels_of(index, evaluation.training.network.num_classes)
         self.sizes = reference_sizes(evaluation.config, {split: references.count(split) for split in SPLITS})
 
     def score(self, wanted: tuple[str, ...]) -> Scores:
         """All of `wanted` that features alone decide: fid, fid_infinity, kid and prdc."""
-        scores = Scores()
+        scores = Scores(self.labels)
         methods = {"fid": self._fid, "fid_infinity": self._fid_infinity, "kid": self._kid, "prdc": self._prdc}
         for metric, _, name in (score.partition("/") for score in wanted):
             if metric in methods:
@@ -120,7 +127,7 @@ class Scorer:
         for metric, _, name in (score.partition("/") for score in self.evaluation.scores):
             if metric == "fid":
                 found = frechet(statistics, self._reference(name))
-                error = standard_error(_influences(found, part))
+                error = standard_error(within_classes(_influences(found, part), self.labels[:count]))
                 row |= {f"fid_{name}": found.distance, f"fid_{name}_se": error}
         return row
 
@@ -133,11 +140,11 @@ def _influences(found: Frechet, measured: Measured) -> Tensor:
     return torch.cat([found.influences(features) for features in measured])
 
 
-def class_accuracy(judged: Measured, num_classes: int, scores: Scores) -> None:
+def class_accuracy(judged: Measured, scores: Scores) -> None:
     """The share of images that a classifier assigns to the class they were asked to show."""
     classes = judged.classes()
     assert classes is not None, "the judge knows classes"
-    correct = (classes == labels_of(torch.arange(len(classes)), num_classes)).double()
+    correct = (classes == scores.labels).double()
     scores.add("class_accuracy", float(correct.mean()), correct - correct.mean())
 
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from edm.fid import Reference, Statistics, frechet, frechet_distance
-from edm.uncertainty import interval, standard_error
+from edm.uncertainty import interval, standard_error, within_classes
 
 pytestmark = pytest.mark.slow
 
@@ -146,3 +146,39 @@ def test_standard_error_is_a_delete_group_jackknifes(generator, dimension):
     assert standard_error(scored(generator, noise)[1]) == pytest.approx(
         delete_group_jackknife(generator(noise), groups=400), rel=0.15
     )
+
+
+CLASSES = 4
+
+
+def scored_by_class(generator, noise):
+    """The same for images that are asked for classes in turn, around means of their own."""
+    labels = torch.arange(len(noise)) % CLASSES
+    features = generator(noise) + normal(CLASSES, noise.shape[1], seed=1)[labels]
+    found = frechet(Statistics.of(features), reference(noise.shape[1]))
+    return found.distance, found.influences(features), labels
+
+
+def test_intervals_cover_where_labels_are_dealt_out_and_would_be_too_wide_if_they_counted_as_drawn():
+    generator = Generator(0.2, 0.8)
+    distances, errors, naive = [], [], []
+    for seed in range(REPETITIONS):
+        distance, influences, labels = scored_by_class(generator, normal(200, 8, seed=seed))
+        distances.append(distance)
+        errors.append(standard_error(within_classes(influences, labels)))
+        naive.append(standard_error(influences))
+    truth = np.mean(distances)
+    assert 0.92 <= covered(np.array(distances), np.array(errors), truth) <= 0.98
+    assert covered(np.array(distances), np.array(naive), truth) > 0.99
+    assert np.sqrt(np.mean(np.square(errors))) == pytest.approx(np.std(distances, ddof=1), rel=0.1)
+
+
+def test_paired_intervals_cover_where_labels_are_dealt_out():
+    first, second = Generator(0.2, 0.8), Generator(0.3, 0.9)
+    differences, errors = [], []
+    for seed in range(REPETITIONS):
+        noise = normal(200, 8, seed=seed)
+        (a, of_a, labels), (b, of_b, _) = (scored_by_class(generator, noise) for generator in (first, second))
+        differences.append(a - b)
+        errors.append(standard_error(within_classes(of_a, labels) - within_classes(of_b, labels)))
+    assert 0.92 <= covered(np.array(differences), np.array(errors), np.mean(differences)) <= 0.98

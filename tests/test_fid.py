@@ -269,10 +269,14 @@ def test_an_ordinary_distance_needs_no_singular_value_decomposition(distance, mo
 def test_the_compressed_covariance_is_that_of_plain_products(dimension, deficient):
     generated = Statistics.of(normal(2 * dimension + 2, dimension))
     reference = Reference.of(Statistics.of(normal(dimension // 2 + 2 if deficient else 3 * dimension + 2, dimension)))
-    found = fid._compressed(generated, reference)
+    found = fid._compress(generated, reference)
     assert found is not None
     expected = reference.factor.T @ generated.covariance @ reference.factor
-    torch.testing.assert_close(found.tril(), expected.tril(), rtol=0, atol=1e-12)
+    torch.testing.assert_close(found.lower.tril(), expected.tril(), rtol=0, atol=1e-12)
+    if deficient and dimension > 2:
+        assert found.log_determinant is None
+    else:
+        assert found.log_determinant == pytest.approx(float(expected.logdet()), rel=1e-9, abs=1e-9)
 
 
 @pytest.mark.parametrize("rank", [1, 4, 8, 9])

@@ -5,7 +5,7 @@ import pytest
 import torch
 from scipy import stats
 
-from edm.uncertainty import interval, standard_error
+from edm.uncertainty import interval, standard_error, within_classes
 
 
 def test_standard_error_is_that_of_a_mean():
@@ -37,3 +37,25 @@ def test_interval_is_of_95_percent_unless_told():
 def test_a_level_that_is_no_probability_is_refused(level):
     with pytest.raises(ValueError, match="between 0 and 1"):
         interval(1.0, 1.0, level)
+
+
+def test_influences_within_classes_give_the_error_of_a_stratified_mean():
+    rng = np.random.default_rng(0)
+    labels = np.repeat([0, 1, 2], [10, 20, 30])
+    values = rng.normal(5.0 * labels, 1.0 + labels)
+    within = within_classes(torch.tensor(values), torch.tensor(labels))
+    strata = [values[labels == c] for c in range(3)]
+    variance = sum((len(s) / 60) ** 2 * s.var(ddof=1) / len(s) for s in strata)  # Cochran 1977, eq. 5.7
+    assert standard_error(within) == pytest.approx(np.sqrt(variance * 60 / 59), rel=1e-12)
+    assert [float(within[labels == c].mean()) for c in range(3)] == pytest.approx([0, 0, 0], abs=1e-12)
+
+
+def test_one_class_leaves_influences_but_for_their_mean():
+    values = torch.randn(50, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    within = within_classes(values, torch.zeros(50, dtype=torch.int64))
+    assert standard_error(within) == pytest.approx(standard_error(values), rel=0.02)
+
+
+def test_classes_of_one_image_leave_influences_as_they_are():
+    values = torch.randn(5, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    assert torch.equal(within_classes(values, torch.tensor([0, 1, 2, 3, 3])), values)
