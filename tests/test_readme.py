@@ -24,7 +24,8 @@ def test_every_file_of_the_house_has_a_line(path: Path) -> None:
 def test_its_table_is_the_digits_sweeps() -> None:
     """Every cell of the shipped sweep, whole and in order."""
     digits = plan_sweep(load_sweep(ROOT / "sweeps" / "digits.yaml"))
-    rows = re.findall(r"^\| (\w+) \| (yes|no) \| (\d) \| (\w+) \|(?: \**[\d.]+(?: %)?\** \|){4}$", README, re.MULTILINE)
+    entry = r" \**[\d.]+(?: ± [\d.]+)?(?: %)?\**(?: ≈)? \|"
+    rows = re.findall(rf"^\| (\w+) \| (yes|no) \| (\d) \| (\w+) \|(?:{entry}){{4}}$", README, re.MULTILINE)
     cells = [(c.model.preset, c.model.attention, c.sampling.guidance, c.sampling.sampler) for c in digits.sweep.cells]
     assert rows == [(preset, "yes" if on else "no", f"{scale:g}", sampler) for preset, on, scale, sampler in cells]
 
