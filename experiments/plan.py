@@ -11,7 +11,6 @@ from functools import cache, cached_property
 from typing import Any, Literal
 
 from edm.config import (
-    EXACT_IMAGES,
     ClassifierConfig,
     DataConfig,
     EvaluationConfig,
@@ -372,7 +371,7 @@ def plan_evaluation(cell: Cell, training: Training, guide: Training | None) -> E
         sampling,
         config,
         features,
-        _flops(config, sampling, training, guide),
+        config.images * flops_per_image(sampling, training, guide),
         drawing,
         wanted.scores,
         guide,
@@ -387,13 +386,6 @@ def sha256_of(path: str) -> str:
     """The SHA-256 of a statistics file, in hex; raises OSError."""
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _flops(config: EvaluationConfig, sampling: SamplingConfig, training: Training, guide: Training | None) -> float:
-    flops = config.images * flops_per_image(sampling, training, guide)
-    if config.truncation:
-        flops += EXACT_IMAGES * flops_per_image(sampling.exact(), training, guide)
-    return flops
 
 
 def flops_per_image(sampling: SamplingConfig, training: Training, guide: Training | None) -> int:
