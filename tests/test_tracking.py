@@ -6,12 +6,15 @@ from pathlib import Path
 import mlflow
 import pytest
 
-from experiments import work
+from experiments import trial
 from experiments.errors import UserError
-from experiments.plan import Plan
-from experiments.results import metrics_in_store, results_frame
+from experiments.plan import Plan, plan_sweep
+from experiments.results import found_in_store, results_frame
+from experiments.spec import load_sweep
 from experiments.store import Journal, Store
-from experiments.tracking import Mirror, MirrorThread, embedded_uri, metrics_in_mlflow
+from experiments.tracking import Mirror, MirrorThread, embedded_uri, found_in_mlflow
+from experiments.trial import Setting
+from experiments.work import perform
 from tests.inprocess import run_all
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # MLflow's own deprecations
@@ -45,7 +48,7 @@ def test_parents_children_parameters_metrics_tags_and_pictures(tiny_plan: Plan, 
         assert parent.data.params.items() <= child.data.params.items()
         result = filled.result("evaluations", planned.evaluation.signature)
         assert result is not None and result["metrics"].items() <= child.data.metrics.items()
-        assert child.data.tags["edm.label"] == "FID, classifier features, 64-d"
+        assert child.data.tags["edm.label"] == "classifier features, 64-d"
         assert {a.path for a in client.list_artifacts(child.info.run_id)} == {"samples.png", "log.txt"}
         assert child.info.end_time - child.info.start_time == int(result["seconds"] * 1000)
         assert parent.data.tags["edm.package.torch"] and "edm.git_commit" in parent.data.tags
@@ -81,6 +84,23 @@ def test_what_was_seen_along_the_way_is_there_by_noise_level_and_as_pictures(tin
     assert run.data.metrics["memory_gib"] > 0 and run.data.tags["edm.computing.precision"] == "fp32"
     pictures = [file.path for file in client.list_artifacts(run.info.run_id, "samples")]
     assert pictures == ["samples/kimg00000000.320.png", "samples/kimg00000000.640.png"]
+
+
+def test_intervals_prefixes_and_the_closest_pairs_are_there(tiny_file: Path, store: Store) -> None:
+    overrides = ("evaluation.images=1100", "evaluation.metrics=[fid, memorisation]", "sampling.steps=1")
+    plan = plan_sweep(load_sweep(tiny_file, overrides))
+    run_all(plan, store)
+    uri = embedded_uri(store)
+    Mirror(store, plan, uri).update(ended=True)
+    client, name = mlflow.MlflowClient(tracking_uri=uri), next(iter(plan.evaluations))
+    run, result = runs_of(uri, plan)[name], store.result("evaluations", name)
+    assert result is not None
+    metrics = run.data.metrics
+    assert metrics["fid_test_low"] < metrics["fid_test"] < metrics["fid_test_high"]
+    history = client.get_metric_history(run.info.run_id, "prefix/fid_test")
+    assert [(m.step, m.value) for m in history] == [(row["images"], row["fid_test"]) for row in result["prefixes"]]
+    assert {m.step for m in history} == {1000, 1100}
+    assert "closest.png" in {a.path for a in client.list_artifacts(run.info.run_id)}
 
 
 def test_mirroring_again_changes_nothing(tiny_plan: Plan, filled: Store) -> None:
@@ -127,12 +147,12 @@ def test_a_training_is_followed_while_it_runs_and_through_an_interruption(
             self.looks += 1
             return self.looks > 4
 
-    monkeypatch.setattr(work, "PULSE_S", 0.0)
-    assert work.perform(Following(store.root), training, work.Setting("s")).state == "stopped"
+    monkeypatch.setattr(trial, "PULSE_S", 0.0)
+    assert perform(Following(store.root), training, Setting("s")).state == "stopped"
     assert set(states) == {"RUNNING"}
     Mirror(store, tiny_plan, uri).update(ended=True)
     assert runs_of(uri, tiny_plan)[name].info.status == "KILLED"
-    assert work.perform(store, training, work.Setting("s")).state == "done"
+    assert perform(store, training, Setting("s")).state == "done"
     Mirror(store, tiny_plan, uri).update(ended=True)
     run = runs_of(uri, tiny_plan)[name]
     history = mlflow.MlflowClient(tracking_uri=uri).get_metric_history(run.info.run_id, "loss")
@@ -159,8 +179,8 @@ def test_failures_are_shown_and_lifted(tiny_plan: Plan, filled: Store) -> None:
 def test_the_frame_from_mlflow_equals_the_frame_from_the_store(tiny_plan: Plan, filled: Store) -> None:
     uri = embedded_uri(filled)
     Mirror(filled, tiny_plan, uri).update(ended=True)
-    offline = results_frame(tiny_plan, metrics_in_store(tiny_plan, filled)).to_csv()
-    assert results_frame(tiny_plan, metrics_in_mlflow(tiny_plan, uri)).to_csv() == offline
+    offline = results_frame(tiny_plan, found_in_store(tiny_plan, filled)).to_csv()
+    assert results_frame(tiny_plan, found_in_mlflow(tiny_plan, uri)).to_csv() == offline
 
 
 def test_a_server_that_is_down_is_a_problem_and_not_an_error(tiny_plan: Plan, filled: Store) -> None:
@@ -174,4 +194,4 @@ def test_a_server_that_is_down_is_a_problem_and_not_an_error(tiny_plan: Plan, fi
 
 def test_asking_mlflow_for_a_sweep_it_does_not_have_is_an_error_for_people(tiny_plan: Plan, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="has no experiment 'tiny_digits'; run the sweep with it first"):
-        metrics_in_mlflow(tiny_plan, f"sqlite:///{tmp_path / 'empty.db'}")
+        found_in_mlflow(tiny_plan, f"sqlite:///{tmp_path / 'empty.db'}")
