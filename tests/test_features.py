@@ -265,7 +265,8 @@ def dinov2_weights():
         shapes = timm.create_model(SMALL, img_size=518, num_classes=0).state_dict()
     weights = {}
     for name, value in shapes.items():
-        scale = 1.0 if value.ndim == 1 else value[0].numel() ** -0.5  # keeps variances
+        is_matrix = value.ndim > 1 and len(value) > 1  # positions and tokens are not
+        scale = value[0].numel() ** -0.5 if is_matrix else 1.0  # keeps variances
         weights[name] = torch.randn(value.shape, generator=generator) * (0.3 if name.endswith("gamma") else scale)
     return {**weights, "mask_token": torch.randn(1, 384, generator=generator)}
 
@@ -308,8 +309,8 @@ def test_dinov2_features_are_its_class_token_of_normalised_images(dinov2_weights
     found, scores = extractor(images)
     assert scores is None
     assert found.shape == (2, extractor.dimension) == (2, 384)
-    assert (found[0] - found[1]).abs().max() > 0.1
-    torch.testing.assert_close(found, plain_dinov2(dinov2_weights, normalised.permute(0, 3, 1, 2)), rtol=0, atol=1e-4)
+    assert (found[0] - found[1]).abs().max() > 1e-2
+    torch.testing.assert_close(found, plain_dinov2(dinov2_weights, normalised.permute(0, 3, 1, 2)), rtol=0, atol=2e-5)
 
 
 def test_dinov2_takes_no_weights_but_its_own(dinov2_weights):
