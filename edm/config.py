@@ -560,9 +560,7 @@ class EvaluationConfig:
         )
         require(bool(self.splits), "splits", f"is empty; give one or more of {', '.join(SPLITS)}")
         require(len(set(self.splits)) == len(self.splits), "splits", "names a split twice; drop one")
-        require(
-            bool(self.metrics), "metrics", f"is empty; give one or more of {', '.join(get_args(Metric))}"
-        )
+        require(bool(self.metrics), "metrics", f"is empty; give one or more of {', '.join(get_args(Metric))}")
         require(len(set(self.metrics)) == len(self.metrics), "metrics", "names a metric twice; drop one")
         require(
             self.resize == "pytorch-fid" or self.features == "inception",

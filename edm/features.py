@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, Protocol, runtime_checkable
 
@@ -15,7 +15,6 @@ from torch import Tensor, nn
 
 from edm.config import ClassifierConfig, Features, Resize
 from edm.data.prepare import Dataset, to_unit
-from edm.fid import Statistics
 from edm.network import initialise
 from edm.noise import Stream, generator, permutation
 from edm.resize import resize as resized
@@ -293,22 +292,3 @@ def _require_finite(features: Float[Tensor, "b d"], first: int, device: torch.de
             f"image {first + int(finite.logical_not().nonzero()[0])} has features that are NaN or infinite on {device}:"
             " the extractor's weights or the device are at fault; compute them on the CPU to see which"
         )
-
-
-def image_statistics(
-    extractor: Extractor,
-    images: UInt8[Tensor, "n c h w"],
-    device: torch.device | str = "cpu",
-    chunk: int = 1000,
-    on_progress: Callable[[int], None] = lambda _: None,
-) -> Statistics:
-    """Feature statistics of any number of images, memory bounded by `chunk`; `on_progress` hears how many are done.
-
-    Raises FeatureError as `extract` does.
-    """
-    total = Statistics.of(extract(extractor, images[:chunk], device)[0])
-    on_progress(total.count)
-    for first in range(chunk, len(images), chunk):
-        total = total.merge(Statistics.of(extract(extractor, images[first : first + chunk], device, first)[0]))
-        on_progress(total.count)
-    return total

@@ -9,8 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from edm.published import StatisticsError, load_statistics
-from edm.weights import WeightsError, find_weights
 from torch import Tensor
 
 from edm.config import SPLITS, ClassifierConfig, Features, Split
@@ -23,7 +21,9 @@ from edm.fid import Reference
 from edm.files import MODEL, load_model, load_tensors, save_tensors
 from edm.network import on_device
 from edm.precondition import Denoiser
+from edm.published import StatisticsError, load_statistics
 from edm.train import TrainingSet, with_statistics
+from edm.weights import WeightsError, find_weights
 from experiments.checkpoints import SNAPSHOTS
 from experiments.errors import UserError
 from experiments.plan import DataSource, FeatureSpace, Training, signature
@@ -62,11 +62,10 @@ def ensure_weights(name: Features, on_progress: Callable[[int, int], None] = lam
 
     Raises UserError where they cannot be had.
     """
-    weights = required_weights(name)
-    if weights is None:
-        return
     try:
-        find_weights(weights, on_progress=on_progress)
+        weights = required_weights(name)
+        if weights is not None:
+            find_weights(weights, on_progress=on_progress)
     except WeightsError as error:
         raise UserError(str(error)) from None
 

@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from edm.kid import mean_kernel
 from safetensors import safe_open
 from torch import Tensor
 
@@ -21,6 +20,7 @@ from edm.config import Split
 from edm.data.prepare import Dataset, to_uint8
 from edm.features import Extractor, extract
 from edm.fid import Reference, Statistics
+from edm.kid import mean_kernel
 from edm.noise import Stream, normals, permutation
 from experiments.errors import UserError
 from experiments.plan import DataSource, FeatureSpace, Subset
@@ -119,7 +119,7 @@ class Shelf:
         self, start: int, images: Tensor, device: torch.device, seconds: Callable[[], float] = lambda: 0.0
     ) -> None:
         """Measure and keep the segment that begins with image `start`; `seconds` tells how long it took."""
-        features, classes = extract(self.extractor, images, device)
+        features, classes = extract(self.extractor, images, device, start)
         tensors = {FEATURES: features} | ({} if classes is None else {CLASSES: classes})
         tensors[SECONDS] = torch.tensor(seconds(), dtype=torch.float64)
         write_sealed(self.folder, f"{start:08d}", tensors, {FINGERPRINT: self.extractor.fingerprint})

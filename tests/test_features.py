@@ -32,7 +32,6 @@ from edm.features import (
     Inception,
     extract,
     fingerprint,
-    image_statistics,
     load_dinov2,
     load_inception,
     required_weights,
@@ -76,8 +75,8 @@ def test_classifier_reads_digits_it_has_not_seen(classifier, digits):
 
 
 def test_frechet_distance_of_classifier_features_tells_digits_from_noise(classifier, digits):
-    train, test = (image_statistics(classifier, digits.split(name)[0]) for name in ("train", "test"))
-    noise = image_statistics(classifier, random_images(300, 1, 8, 8))
+    sets = (digits.split("train")[0], digits.split("test")[0], random_images(300, 1, 8, 8))
+    train, test, noise = (Statistics.of(extract(classifier, images)[0]) for images in sets)
     assert 10 * frechet_distance(train, test) < frechet_distance(train, noise)
 
 
@@ -148,17 +147,14 @@ def test_features_that_are_not_finite_are_answered_with_the_first_such_image(val
     for call, index in (
         (lambda: extract(extractor, images), 137),
         (lambda: extract(extractor, images[100:], first=5100), 5137),
-        (lambda: image_statistics(extractor, images, chunk=70), 137),
-        (lambda: image_statistics(extractor, images[138:], chunk=10), 63),
     ):
         with pytest.raises(FeatureError, match=f"^image {index} has features that are NaN or infinite on cpu: "):
             call()
 
 
-@pytest.mark.parametrize("function", [extract, image_statistics])
-def test_no_images_are_answered(function):
+def test_no_images_are_answered():
     with pytest.raises(FeatureError, match=r"no images .*; give at least one"):
-        function(FirstPixels(), random_images(0, 1, 2, 2))
+        extract(FirstPixels(), random_images(0, 1, 2, 2))
 
 
 def test_no_short_float_format_is_used_inside_and_settings_are_put_back():
@@ -180,17 +176,6 @@ def test_no_short_float_format_is_used_inside_and_settings_are_put_back():
     finally:
         torch.set_float32_matmul_precision(before[0])
         torch.backends.cudnn.allow_tf32 = before[1]
-
-
-@pytest.mark.parametrize("chunk", [7, 100, 250, 1000])
-def test_image_statistics_are_those_of_the_whole(classifier, digits, chunk):
-    images, heard = digits.images[:250], []
-    found = image_statistics(classifier, images, chunk=chunk, on_progress=heard.append)
-    whole = Statistics.of(extract(classifier, images)[0])
-    assert found.count == 250
-    assert heard == [*range(chunk, 250, chunk), 250]
-    torch.testing.assert_close(found.mean, whole.mean, rtol=1e-5, atol=1e-6)
-    torch.testing.assert_close(found.scatter, whole.scatter, rtol=1e-4, atol=1e-3)
 
 
 @pytest.fixture(scope="module")
