@@ -1,7 +1,10 @@
 """What is started next, and what is not."""
 
-from experiments.plan import Plan
+from pathlib import Path
+
+from experiments.plan import Plan, plan_sweep
 from experiments.schedule import Schedule
+from experiments.spec import load_sweep
 
 
 def schedule(plan: Plan, *present: str) -> Schedule:
@@ -64,3 +67,16 @@ def test_after_a_stop_nothing_is_started(tiny_plan: Plan) -> None:
     made.take()
     made.stop()
     assert made.take() is None and made.finished
+
+
+def test_evaluations_of_the_same_images_run_one_after_the_other(tiny_file: Path) -> None:
+    axes = "evaluation.reference: [equal, all]"
+    tiny_file.write_text(tiny_file.read_text().replace("sampling.sampler: [euler, heun]", axes))
+    plan = plan_sweep(load_sweep(tiny_file))
+    made = schedule(plan, *plan.trainings)
+    first, second = made.take(), made.take()
+    assert first is not None and second is not None and made.take() is None  # the others wait for their images
+    assert first.kind == second.kind == "evaluation" and first.training != second.training
+    made.ended(first.signature, "done")
+    third = made.take()
+    assert third is not None and third.kind == "evaluation" and third.drawing == first.drawing

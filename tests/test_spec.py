@@ -144,6 +144,41 @@ def test_what_the_newer_fields_refuse(tmp_path: Path, section: str, expected: st
     assert expected in error_of(tmp_path, f"{section}\n{rest}")
 
 
+@pytest.mark.parametrize(
+    ("evaluation", "expected"),
+    [
+        ("features: dinov3", "evaluation.features: 'dinov3' is not one of inception, dinov2, classifier; did you mean"),
+        ("features: inception, resize: bicubic", "evaluation.resize: 'bicubic' is not one of pytorch-fid, clean"),
+        ("features: classifier, resize: clean", "evaluation.resize: classifier features have a rule of their own"),
+        ("reference: half", "evaluation.reference: 'half' is not one of equal, all"),
+        ("metrics: [fid, kit]", "evaluation.metrics: 'kit' is not one of fid, fid_infinity, kid, prdc"),
+        ("metrics: []", "evaluation.metrics: is empty; give one or more of fid, fid_infinity, kid, prdc, accuracy"),
+        ("metrics: [kid, kid]", "evaluation.metrics: names a metric twice; drop one"),
+        ("metrics: [fid]", "would mean nothing: 300 real images are not above the 2,048 dimensions of inception"),
+        ("features: classifier, images: 64, metrics: [fid, fid_infinity]", "64 images drawn are not above the 64"),
+        ("stop_when: 95", "evaluation.stop_when: 95.0 is no confidence; give for example 0.999"),
+        ("stop_when: 0.99, metrics: [kid]", "evaluation.stop_when: looks at the FID, which evaluation.metrics leaves"),
+        (
+            "statistics: nowhere.npz",
+            "evaluation.statistics: 'nowhere.npz' is not a file here; give the path of an .npz",
+        ),
+        ("features: classifier, statistics: x.npz", "evaluation.statistics: 'x.npz' cannot be of a classifier of"),
+    ],
+)
+def test_what_scoring_refuses(tmp_path: Path, evaluation: str, expected: str) -> None:
+    assert expected in error_of(tmp_path, f"model: {{preset: nano}}\nevaluation: {{{evaluation}}}\n")
+
+
+def test_memorisation_wants_images_as_large_as_the_training_ones(tmp_path: Path) -> None:
+    text = "model: {preset: nano}\nsampling: {resolution: 16}\nevaluation: {metrics: [kid, memorisation]}\n"
+    assert "memorisation compares pixels; leave sampling.resolution out" in error_of(tmp_path, text)
+
+
+def test_accuracy_wants_classes(tmp_path: Path) -> None:
+    text = "data: {name: celeba}\nmodel: {preset: tiny}\nevaluation: {metrics: [kid, accuracy]}\n"
+    assert "accuracy needs classes, which celeba does not have" in error_of(tmp_path, text)
+
+
 def test_a_guide_can_be_an_axis_and_makes_the_unconditional_branch_needless(tmp_path: Path) -> None:
     text = (
         "model: {preset: micro}\ntraining: {label_dropout: 0}\nsampling: {guidance: 2}\n"
