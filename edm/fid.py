@@ -73,8 +73,8 @@ class Statistics:
 def factor(covariance: Float64[Tensor, "d d"]) -> Float64[Tensor, "d r"]:
     """L with L L' = covariance, for any symmetric positive semi-definite matrix of (numerical) rank r.
 
-    Lower triangular where the matrix has full rank. Rank is judged after scaling every feature to unit variance, so
-    that small features count as much as large ones: a direction with less than d * 2.2e-16 of the largest is rounding.
+    Square only if lower triangular. Rank is judged after scaling every feature to unit variance, so that small features
+    count as much as large ones: a direction with less than d * 2.2e-16 of the largest is rounding.
     """
     lower = _cholesky(covariance)
     if lower is not None:
@@ -83,7 +83,8 @@ def factor(covariance: Float64[Tensor, "d d"]) -> Float64[Tensor, "d r"]:
     scale = torch.where(variances > 0, variances, 1.0).sqrt()
     values, vectors = torch.linalg.eigh(covariance / torch.outer(scale, scale))
     kept = values >= len(values) * EPSILON * values[-1]
-    return scale[:, None] * vectors[:, kept] * values[kept].clip(min=0).sqrt()
+    found = scale[:, None] * vectors[:, kept] * values[kept].clip(min=0).sqrt()
+    return torch.linalg.qr(found.T).R.T if bool(kept.all()) else found
 
 
 def _cholesky(covariance: Tensor) -> Tensor | None:
@@ -111,11 +112,7 @@ class Reference:
     count: int | None
     mean: Float64[Tensor, " d"]
     covariance: Float64[Tensor, "d d"]
-    factor: Float64[Tensor, "d r"]
-
-    @functools.cached_property
-    def _triangular(self) -> bool:
-        return self.factor.shape[1] == len(self.factor) and not bool(self.factor.triu(1).any())
+    factor: Float64[Tensor, "d r"]  # as `factor` makes it
 
     @classmethod
     def of(cls, statistics: Statistics) -> Reference:
@@ -231,8 +228,8 @@ class _Compressed:
 
 def _compress(generated: Statistics, reference: Reference) -> _Compressed | None:
     """None where S_g is singular: an eigenvalue of M that should be 0 is then rounding, and its root is not small."""
-    right, triangular = reference.factor, reference._triangular
-    size = right.shape[1]
+    right, size = reference.factor, reference.factor.shape[1]
+    triangular = size == len(right)
     made = generated._log_determinant if generated.count > size else None
     if made is None:
         return None
@@ -241,7 +238,7 @@ def _compress(generated: Statistics, reference: Reference) -> _Compressed | None
         rows = slice(start if triangular else 0, None)  # above are zeros
         columns = right[rows, start : start + BLOCK]
         product[start:, start : start + BLOCK] = right[rows, start:].T @ (covariance[rows, rows] @ columns)
-    real = 2 * float(right.diagonal().log().sum()) if triangular else None
+    real = 2 * float(right.diagonal().abs().log().sum()) if triangular else None
     return _Compressed(product, None if real is None else made + real)
 
 

@@ -288,6 +288,15 @@ def test_factor_has_a_column_for_every_direction(rank):
         torch.testing.assert_close(found @ found.T, covariance, rtol=0, atol=1e-13 * float(covariance.trace()))
 
 
+@pytest.mark.parametrize("condition", [1, 1e6, 1e14, 1e15])  # the last two are (almost) too much for Cholesky
+def test_a_square_factor_is_lower_triangular(condition):
+    for seed in range(5):
+        covariance = rotated(decaying(8, condition), seed=seed)
+        found = factor(covariance)
+        torch.testing.assert_close(found @ found.T, covariance, rtol=0, atol=1e-14)
+        assert found.shape[1] < 8 or not found.triu(1).any()
+
+
 def test_factor_of_a_feature_and_its_copy_is_singular():
     features = normal(50, 4)
     assert factor(Statistics.of(torch.cat([features, features], dim=1)).covariance).shape == (8, 4)
