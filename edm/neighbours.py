@@ -18,7 +18,7 @@ Device = torch.device | str
 
 GROUP = 4096  # rows that are held while all others pass by
 ROWS = 1024  # rows of a matrix of distances
-NUMBERS = 2**22  # differences x - y that are held at a time
+NUMBERS = 2**18  # differences x - y that are held at a time: what fits a cache
 
 
 def in_groups(pieces: Sequence[Tensor], device: Device) -> Iterator[tuple[int, Float64[Tensor, "n d"]]]:

@@ -29,7 +29,7 @@ from experiments.provenance import provenance
 from experiments.scoring import Scorer, Scores, class_accuracy, scale
 from experiments.sealed import find_sealed, read_sealed, write_sealed
 from experiments.store import INFLUENCES, PAIRS, SAMPLES, STATISTICS, Store, replacing
-from experiments.trial import Pulse, Setting, device_name, write_config
+from experiments.trial import Pulse, Setting, write_config
 
 PREVIEW_IMAGES = 100
 LOOKED_UP_IMAGES = SEGMENT_IMAGES  # whose nearest training images are looked for: those that are kept as pixels
@@ -95,9 +95,8 @@ class Bench:
     def references(self) -> References:
         """What real images measure in the evaluation's own space."""
         source, space = self.evaluation.training.data, self.evaluation.features
-        return References(
-            self.store, source, space, self.extractor(space), self.data, self.device, self.pulse.other_work
-        )
+        own = (self.extractor(space), self.data, self.device)
+        return References(self.store, source, space, *own, self.pulse.other_work, self.pulse.raise_if_stopped)
 
     def scorer(self, count: int) -> Scorer:
         """What scores the first `count` images."""
@@ -217,7 +216,8 @@ def _scored(bench: Bench, count: int, wanted: tuple[str, ...]) -> dict[str, Any]
         "stopped_at": count if count < config.images else None,
         "seconds": _seconds(scorer.measured),
         "flops": evaluation.flops * count / config.images,
-        "device": device_name(bench.device),
+        "device": ", ".join(scorer.measured.origins("device")),
+        "drawn": {what: scorer.measured.origins(what) for what in ("device", "git_commit", "host")},
         "threads": bench.setting.threads,
         FINGERPRINT: fingerprint,
         "provenance": provenance(),
@@ -269,7 +269,7 @@ def _truncation(bench: Bench) -> float:
         save_tensors({IMAGES: solution}, folder / EXACT)
         return {"provenance": provenance()}
 
-    bench.store.ensure("exact", name, build, [EXACT])
+    bench.store.ensure("exact", name, build, [EXACT], bench.pulse.raise_if_stopped)
     solution = load_tensors(bench.store.checked("exact", name, EXACT))[IMAGES]
     return truncation_error(final_images(model, evaluation.sampling, guide), solution)
 
@@ -345,4 +345,4 @@ def _floor(bench: Bench, view: View, count: int) -> dict[str, float]:
         found = memorisation(view.held_out, view.train, view.test, count, bench.device)
         return {"metrics": _told(f"real_nn_{{}}_{view.name}", found)}
 
-    return bench.store.ensure("scales", name, build, ())["metrics"]
+    return bench.store.ensure("scales", name, build, on_wait=bench.pulse.raise_if_stopped)["metrics"]

@@ -24,8 +24,10 @@ from edm.kid import mean_kernel
 from edm.noise import Stream, normals, permutation
 from experiments.errors import UserError
 from experiments.plan import DataSource, FeatureSpace, Subset
+from experiments.provenance import provenance
 from experiments.sealed import find_sealed, read_sealed, write_sealed
 from experiments.store import Store
+from experiments.trial import device_name
 
 SEGMENT_IMAGES = 1000
 NOISE_IMAGES = 1000
@@ -81,6 +83,14 @@ class Measured(Sequence[Tensor]):
                 return None
         return torch.cat([self.rows(CLASSES, part) for part in self.parts])
 
+    def origins(self, what: str) -> list[str]:
+        """Where they were measured: the devices, git commits or hosts there are."""
+        found = set()
+        for part in self.parts:
+            with safe_open(part.path, framework="pt") as file:
+                found.add((file.metadata() or {}).get(what, "unknown"))
+        return sorted(found)
+
     def statistics(self) -> Statistics:
         """Of all of them, merged in order."""
         return functools.reduce(Statistics.merge, (Statistics.of(features) for features in self))
@@ -122,7 +132,9 @@ class Shelf:
         features, classes = extract(self.extractor, images, device, start)
         tensors = {FEATURES: features} | ({} if classes is None else {CLASSES: classes})
         tensors[SECONDS] = torch.tensor(seconds(), dtype=torch.float64)
-        write_sealed(self.folder, f"{start:08d}", tensors, {FINGERPRINT: self.extractor.fingerprint})
+        made = provenance()
+        origin = {"device": device_name(device), "git_commit": str(made["git_commit"]), "host": made["host"]}
+        write_sealed(self.folder, f"{start:08d}", tensors, {FINGERPRINT: self.extractor.fingerprint, **origin})
 
     def measured(self, start: int, stop: int) -> Measured:
         """Images start to stop - 1, which have been measured."""
@@ -151,6 +163,7 @@ class References:
     data: Dataset
     device: torch.device
     on_measured: OnMeasured = lambda _what, _done, _total: None
+    on_wait: Callable[[], None] = lambda: None  # for somebody else who is at the same work
 
     def count(self, subset: Subset) -> int:
         """How many images there are of a split, or of pure noise."""
@@ -165,7 +178,7 @@ class References:
         """Features of images start to stop - 1 of a split's order."""
         name = self.space.reference(self.source, subset)
         shelf = Shelf(self.store.folder("references", name) / FEATURES, self.extractor, self.space.label)
-        with self.store.lock("references", name, lambda: self.on_measured(subset, 0, stop)):
+        with self.store.lock("references", name, self.on_wait):
             for first, last in segments(start, stop):
                 if shelf.find(first, last - first) is None:
                     whole = min(first + SEGMENT_IMAGES, self.count(subset))
@@ -206,6 +219,6 @@ class References:
             real = self.features(subset, 0, count)
             log.info("statistics of %d real images (%s)", count, subset)
             tensors = make(real)
-            with self.store.lock("references", name):
+            with self.store.lock("references", name, self.on_wait):
                 write_sealed(folder, f"{stem}-{known}", tensors, {FINGERPRINT: self.extractor.fingerprint})
         return tensors

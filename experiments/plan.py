@@ -282,7 +282,7 @@ def plan_sweep(sweep: Sweep) -> Plan:
         evaluation = _united(evaluations.get(evaluation.signature), evaluation)
         evaluations[evaluation.signature] = evaluation
         cells.append((cell, training, evaluation.signature))
-    evaluations = {e.signature: _among(e, list(evaluations.values())) for e in evaluations.values()}
+    evaluations = _acquainted(evaluations)
     planned = tuple(PlannedCell(cell, training, evaluations[sig]) for cell, training, sig in cells)
     return Plan(sweep, planned, trainings, evaluations)
 
@@ -304,23 +304,26 @@ def _united_configs(a: EvaluationConfig, b: EvaluationConfig) -> EvaluationConfi
     )
 
 
-def _among(evaluation: Evaluation, others: list[Evaluation]) -> Evaluation:
-    """The same evaluation, that knows which others are measured on its images and which compete with it."""
-    same = [other for other in others if other.drawing == evaluation.drawing]
-    spaces = dict.fromkeys(space for e in same for space in (e.features, e.judge) if space is not None)
-    rivals: tuple[str, ...] = ()
-    if evaluation.config.stop_when is not None:
-        rivals = tuple(e.signature for e in others if e != evaluation and _compete(e, evaluation))
-    return dataclasses.replace(evaluation, spaces=tuple(spaces), rivals=rivals)
+def _acquainted(evaluations: dict[str, Evaluation]) -> dict[str, Evaluation]:
+    """The same evaluations, that know which others are measured on their images and which compete with them."""
+    spaces: dict[str, dict[FeatureSpace, None]] = {}
+    tables: dict[Any, list[str]] = {}
+    for e in evaluations.values():
+        spaces.setdefault(e.drawing, {}).update({space: None for space in (e.features, e.judge) if space is not None})
+        tables.setdefault(_table(e), []).append(e.signature)
+    return {
+        name: dataclasses.replace(
+            e,
+            spaces=tuple(spaces[e.drawing]),
+            rivals=tuple(n for n in tables[_table(e)] if n != name) if e.config.stop_when is not None else (),
+        )
+        for name, e in evaluations.items()
+    }
 
 
-def _compete(a: Evaluation, b: Evaluation) -> bool:
-    """Whether the scores of two evaluations stand in one table."""
-    keys = [
-        (e.features, e.config.reference, e.config.images, e.training.data.signature, e.sampling.resolution)
-        for e in (a, b)
-    ]
-    return keys[0] == keys[1]
+def _table(e: Evaluation) -> Any:
+    """What evaluations share whose scores stand in one table."""
+    return e.features, e.config.reference, e.config.images, e.training.data.signature, e.sampling.resolution
 
 
 def plan_training(cell: Cell) -> Training:

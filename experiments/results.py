@@ -102,9 +102,9 @@ def covariances(plan: Plan, store: Store) -> dict[str, tuple[tuple[str, ...], np
     """
     influences: dict[str, dict[str, np.ndarray]] = {}
     for planned in plan.cells:
-        path = store.folder("evaluations", planned.evaluation.signature) / INFLUENCES
-        if store.result("evaluations", planned.evaluation.signature) is not None and path.exists():
-            for metric, values in load_file(path).items():
+        name = planned.evaluation.signature
+        if store.result("evaluations", name) is not None:
+            for metric, values in load_file(store.checked("evaluations", name, INFLUENCES)).items():
                 influences.setdefault(metric, {})[plan.cell_name(planned)] = values
     return {metric: (tuple(own), _covariance(list(own.values()))) for metric, own in influences.items()}
 

@@ -173,7 +173,7 @@ def scale(references: References, config: EvaluationConfig, kinds: tuple[str, ..
             metrics["real_images"] = float(stop - start)
         return {"metrics": metrics}
 
-    return references.store.ensure("scales", name, build, ())["metrics"]
+    return references.store.ensure("scales", name, build, on_wait=references.on_wait)["metrics"]
 
 
 def _context(

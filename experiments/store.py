@@ -118,13 +118,18 @@ class Store:
             lock.release()
 
     def ensure(
-        self, kind: StoreKind, signature: str, build: Callable[[Path], dict[str, Any]], files: Iterable[str]
+        self,
+        kind: StoreKind,
+        signature: str,
+        build: Callable[[Path], dict[str, Any]],
+        files: Iterable[str] = (),
+        on_wait: Callable[[], None] = lambda: None,
     ) -> dict[str, Any]:
         """The result of a piece of work, built first if it is not there: once, whoever else asks at the same time."""
         result = self.result(kind, signature)
         if result is not None:
             return result
-        with self.lock(kind, signature) as folder:
+        with self.lock(kind, signature, on_wait) as folder:
             if self.result(kind, signature) is None:
                 self.finish(kind, signature, build(folder), files)
         result = self.result(kind, signature)

@@ -96,7 +96,7 @@ MEANINGS = {
     ),
     "nn_copied": (
         "Copied: the share of images that are nearer to the whole train split than its size explains; about 0 where "
-        "nothing is copied, and by chance below it."
+        "nothing is copied; below it by chance, far below where images keep away from the train split."
     ),
     "truncation": (
         "Truncation error: how far the finished images are from those of 512 steps of Heun from the same noise, "
