@@ -34,11 +34,16 @@ class KernelDistance:
 
 
 def kernel_distance(
-    generated: Sequence[Tensor], real: Sequence[Tensor], device: Device = "cpu", real_mean: float | None = None
+    generated: Sequence[Tensor],
+    real: Sequence[Tensor],
+    device: Device = "cpu",
+    real_mean: float | None = None,
+    generated_sums: Float64[Tensor, " n"] | None = None,
 ) -> KernelDistance:
-    """MMD^2 with the kernel (x'y/d + 1)^3, in float64; `real_mean` is `mean_kernel(real)` where it is known already.
+    """MMD^2 with the kernel (x'y/d + 1)^3, in float64.
 
-    Raises ValueError for fewer than 2 images on either side, or features of different dimensions.
+    real_mean, generated_sums: `mean_kernel(real)` and `kernel_sums(generated)`, where they are known already. Raises
+    ValueError for fewer than 2 images on either side, or features of different dimensions.
     """
     num, num_real = _size(generated, "generated"), _size(real, "real")
     if generated[0].shape[1] != real[0].shape[1]:
@@ -46,7 +51,8 @@ def kernel_distance(
             f"features of {generated[0].shape[1]} and of {real[0].shape[1]} dimensions have no kernel distance: "
             "take both from the same feature space"
         )
-    within = _kernel_sums(generated, num, device) / (num - 1)
+    sums = kernel_sums(generated, device) if generated_sums is None else generated_sums
+    within = sums / (num - 1)
     across = _cross_sums(generated, real, device) / num_real
     real_mean = mean_kernel(real, device) if real_mean is None else real_mean
     influences = 2 * (within - across)
@@ -57,7 +63,7 @@ def kernel_distance(
 def mean_kernel(real: Sequence[Tensor], device: Device = "cpu") -> float:
     """The mean kernel over all pairs of different images of one set."""
     num = _size(real, "real")
-    return float(_kernel_sums(real, num, device).mean() / (num - 1))
+    return float(kernel_sums(real, device).mean() / (num - 1))
 
 
 def _size(pieces: Sequence[Tensor], name: str) -> int:
@@ -71,9 +77,9 @@ def _kernel(x: Float64[Tensor, "n d"], y: Float64[Tensor, "m d"]) -> Float64[Ten
     return (x @ y.T).div_(x.shape[1]).add_(1).pow_(3)
 
 
-def _kernel_sums(pieces: Sequence[Tensor], num: int, device: Device) -> Float64[Tensor, " n"]:
+def kernel_sums(pieces: Sequence[Tensor], device: Device = "cpu") -> Float64[Tensor, " n"]:
     """The sum of the kernel of every image with all others of its set; every pair is computed once."""
-    sums = torch.zeros(num, dtype=torch.float64, device=device)
+    sums = torch.zeros(sum(len(piece) for piece in pieces), dtype=torch.float64, device=device)
     start = 0
     for following, group in in_groups(pieces, device):
         stop = start + len(group)

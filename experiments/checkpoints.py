@@ -11,10 +11,10 @@ import psutil
 import torch
 from torch import Tensor
 
-from edm.files import model_metadata
+from edm.files import load_tensors, model_metadata
 from edm.train import TrainState
 from edm.validation import total_loss
-from experiments.sealed import read_sealed, write_sealed
+from experiments.sealed import is_whole, write_sealed
 from experiments.store import JOURNAL, VALIDATION, Journal
 
 CHECKPOINTS, KEPT, SNAPSHOTS = "checkpoints", "kept", "snapshots"  # folders of a training
@@ -44,8 +44,8 @@ class Ledger:
 
     def _restore(self) -> None:
         for path in self._checkpoint_files(newest_first=True):
-            tensors = read_sealed(path)
-            if tensors is not None:
+            if is_whole(path):
+                tensors = load_tensors(path)
                 self.window.copy_(tensors.pop("window"))
                 self.seconds = float(tensors.pop("seconds"))
                 self.other_seconds = float(tensors.pop("other_seconds", 0.0))

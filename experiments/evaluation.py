@@ -27,7 +27,7 @@ from experiments.measuring import FINGERPRINT, SECONDS, SEGMENT_IMAGES, Measured
 from experiments.plan import Evaluation, FeatureSpace, signature
 from experiments.provenance import provenance
 from experiments.scoring import Scorer, Scores, class_accuracy, scale
-from experiments.sealed import find_sealed, read_sealed, write_sealed
+from experiments.sealed import load_sealed, write_sealed
 from experiments.store import INFLUENCES, PAIRS, SAMPLES, STATISTICS, Store, replacing
 from experiments.trial import Pulse, Setting, write_config
 
@@ -46,21 +46,46 @@ def run_evaluation(store: Store, evaluation: Evaluation, setting: Setting) -> No
         return
     folder = store.folder("evaluations", evaluation.signature)
     write_config(folder, evaluation)
-    bench = Bench(store, evaluation, setting)
-    count = draw_and_measure(bench)
-    before = done["scores"] if done is not None else []
-    wanted = tuple(dict.fromkeys((*evaluation.scores, *before)))
-    result = _scored(bench, count, wanted)
+    before = done or {"scores": [], "notes": []}
+    bench = Bench(store, evaluation, setting, tuple(dict.fromkeys((*evaluation.scores, *before["scores"]))))
+    # held while the features are read, too: who wants more of these images replaces a segment that is cut short
+    with store.lock("drawings", evaluation.drawing, bench.pulse.raise_if_stopped):
+        extent = _extent(bench, done)
+        result = _scored(bench, extent, before["notes"])
     files = [name for name in (STATISTICS, INFLUENCES, SAMPLES, PAIRS) if (folder / name).exists()]
     store.finish("evaluations", evaluation.signature, result, files)
     log.info("done: %s", result["metrics"])
 
 
+@dataclass(frozen=True)
+class Extent:
+    """How many images are scored, and the rival that an evaluation was stopped for, where it was."""
+
+    count: int
+    stopped_by: str | None = None
+
+
+def _extent(bench: Bench, done: dict[str, Any] | None) -> Extent:
+    """Draw what is missing; what was finished before stays what it was, unless it was stopped for a stranger."""
+    if done is None:
+        return draw_and_measure(bench)
+    rival = done["stopped_by"]
+    known = Extent(done["images"], rival) if rival is None or rival in bench.evaluation.rivals else None
+    if known is None:
+        return draw_and_measure(bench)
+    for start, stop in segments(0, known.count):
+        _draw_segment(bench, start, stop)
+    return known
+
+
 class Bench:
     """What one evaluation works with, each part loaded when it is first needed."""
 
-    def __init__(self, store: Store, evaluation: Evaluation, setting: Setting) -> None:
+    def __init__(
+        self, store: Store, evaluation: Evaluation, setting: Setting, wanted: tuple[str, ...] | None = None
+    ) -> None:
         self.store, self.evaluation, self.setting = store, evaluation, setting
+        self.wanted = evaluation.scores if wanted is None else wanted
         self.device = setting.device
         self.folder = store.folder("evaluations", evaluation.signature)
         self.drawing = store.folder("drawings", evaluation.drawing)
@@ -84,12 +109,21 @@ class Bench:
     def extractor(self, space: FeatureSpace) -> Extractor:
         """What measures in a feature space."""
         if space not in self.extractors:
-            self.extractors[space] = ensure_extractor(self.store, self.evaluation.training.data, space, self.device)
+            source, wait = self.evaluation.training.data, self.pulse.raise_if_stopped
+            self.extractors[space] = ensure_extractor(self.store, source, space, self.device, wait)
         return self.extractors[space]
 
     def shelf(self, space: FeatureSpace) -> Shelf:
         """Where the drawn images' features in a space are."""
         return Shelf(self.drawing / space.signature, self.extractor(space), space.label)
+
+    @cached_property
+    def spaces(self) -> dict[FeatureSpace, int]:
+        """The feature spaces that the images are measured in, and how many of them in each."""
+        evaluation, wanted = self.evaluation, dict(self.evaluation.spaces)
+        for space in (evaluation.features, evaluation.judge) if "accuracy" in self.wanted else (evaluation.features,):
+            wanted[space] = max(wanted.get(space, 0), evaluation.config.images)
+        return wanted
 
     @cached_property
     def references(self) -> References:
@@ -108,31 +142,36 @@ class Bench:
 
     def first_pixels(self) -> Tensor:
         """The first images as they were drawn."""
-        path = find_sealed(self.drawing, IMAGES)
-        assert path is not None, f"{self.drawing} has no images"
-        return load_tensors(path)[IMAGES]
+        tensors = load_sealed(self.drawing, IMAGES)
+        assert tensors is not None, f"{self.drawing} has no images"
+        return tensors[IMAGES]
 
 
 # drawing ------------------------------------------------------------------------------------------
 
 
-def draw_and_measure(bench: Bench) -> int:
-    """Draw what is missing of an evaluation's images, segment by segment; returns how many there are to be scored.
+def draw_and_measure(bench: Bench) -> Extent:
+    """Draw what is missing of an evaluation's images, segment by segment; the caller holds the drawing's lock.
 
-    Fewer than asked for only where the evaluation may stop early and is clearly worse than another.
+    Fewer than asked for only where the evaluation may stop early and is clearly worse than another. That is asked only
+    where nothing more has been drawn yet: nothing is thrown away.
     """
     evaluation, total = bench.evaluation, bench.evaluation.config.images
-    with bench.store.lock("drawings", evaluation.drawing, bench.pulse.raise_if_stopped):
-        for start, stop in segments(0, total):
-            _draw_segment(bench, start, stop)
-            if evaluation.rivals and stop in evaluation.config.prefixes[:-1] and _is_clearly_worse(bench, stop):
-                return stop
-    return total
+    for start, stop in segments(0, total):
+        _draw_segment(bench, start, stop)
+        asks = evaluation.rivals and stop in evaluation.config.prefixes[:-1]
+        if asks and bench.shelf(evaluation.features).find(stop, 1) is None:
+            rival = _clearly_better(bench, stop)
+            if rival is not None:
+                log.info("clearly worse than %s at %d images: no more are drawn", rival, stop)
+                return Extent(stop, rival)
+    return Extent(total)
 
 
 def _draw_segment(bench: Bench, start: int, stop: int) -> None:
     """Draw a segment and measure it in every space that lacks it; nothing where it is all there."""
-    missing = [s for s in bench.evaluation.spaces if bench.shelf(s).find(start, stop - start) is None]
+    spaces = [space for space, images in bench.spaces.items() if start < images]
+    missing = [space for space in spaces if bench.shelf(space).find(start, stop - start) is None]
     keeps_pixels = start == 0 and not _has_pixels(bench, stop)
     bench.pulse.beat(start)
     if not missing and not keeps_pixels:
@@ -153,8 +192,7 @@ def _draw_segment(bench: Bench, start: int, stop: int) -> None:
 
 
 def _has_pixels(bench: Bench, count: int) -> bool:
-    path = find_sealed(bench.drawing, IMAGES)
-    tensors = read_sealed(path) if path else None
+    tensors = load_sealed(bench.drawing, IMAGES)
     return tensors is not None and len(tensors[IMAGES]) >= count
 
 
@@ -170,30 +208,38 @@ def _drawn(bench: Bench, start: int, stop: int) -> Tensor:
     return torch.cat(images)
 
 
-def _is_clearly_worse(bench: Bench, count: int) -> bool:
-    """Whether, on every split, the FID of the first `count` images lies above the best other cell's at that number."""
-    own, confidence = bench.scorer(count).at_prefix(count), bench.evaluation.config.stop_when
-    results = [bench.store.result("evaluations", name) for name in bench.evaluation.rivals]
-    rows = [row for result in results if result for row in result["prefixes"] if row["images"] == count]
+def _clearly_better(bench: Bench, count: int) -> str | None:
+    """The rival whose FIDs of the first `count` images lie clearly below this evaluation's, on every split."""
+    evaluation, confidence = bench.evaluation, bench.evaluation.config.stop_when
+    own = bench.scorer(count).at_prefix(count, bench.wanted)
     names = [key for key in own if key.startswith("fid_") and not key.endswith("_se")]
-    rows = [row for row in rows if set(names) <= row.keys()]
-    if not rows or not names or confidence is None:
-        return False
+    if not names or confidence is None:
+        return None
     z = NormalDist().inv_cdf(confidence)
-    for name in names:
-        best = min(rows, key=lambda row: row[name])
-        if own[name] - z * own[f"{name}_se"] <= best[name] + z * best[f"{name}_se"]:
-            return False
-    log.info("clearly worse than another cell at %d images: no more are drawn", count)
-    return True
+    strangers = [name for name in evaluation.rivals if name not in evaluation.kin]
+    results = {name: bench.store.result("evaluations", name) for name in strangers}
+    rows: dict[str, dict[str, float]] = {
+        name: row
+        for name, result in results.items()
+        if result is not None
+        for row in result["prefixes"]
+        if row["images"] == count
+    }
+    better = [
+        rival
+        for rival, row in rows.items()
+        if set(names) <= row.keys()
+        and all(own[name] - z * own[f"{name}_se"] > row[name] + z * row[f"{name}_se"] for name in names)
+    ]
+    return min(better, key=lambda rival: rows[rival][names[-1]], default=None)
 
 
 # scoring ------------------------------------------------------------------------------------------
 
 
-def _scored(bench: Bench, count: int, wanted: tuple[str, ...]) -> dict[str, Any]:
-    """The result of an evaluation: all of `wanted`, of the first `count` images."""
-    evaluation, config = bench.evaluation, bench.evaluation.config
+def _scored(bench: Bench, extent: Extent, notes: list[str]) -> dict[str, Any]:
+    """The result of an evaluation: all that is wanted, of the first images; `notes` are those of earlier scores."""
+    evaluation, config, wanted, count = bench.evaluation, bench.evaluation.config, bench.wanted, extent.count
     bench.pulse.other_work("scoring", count, count)
     scorer = bench.scorer(count)
     scores = scorer.score(wanted)
@@ -203,17 +249,17 @@ def _scored(bench: Bench, count: int, wanted: tuple[str, ...]) -> dict[str, Any]
         _look_up(bench, scores)
     if "truncation" in wanted:
         scores.metrics["truncation_rms"] = _truncation(bench)
-    kinds = tuple(kind for kind in ("fid", "kid") if any(score.startswith(f"{kind}/") for score in wanted))
     fingerprint = bench.extractor(evaluation.features).fingerprint
     _write(bench, scorer, scores, fingerprint)
     return {
-        "metrics": scores.metrics | scale(bench.references, config, kinds),
+        "metrics": scores.metrics | scale(bench.references, config, wanted),
         "scores": list(wanted),
-        "notes": [*evaluation.notes, *scores.notes],
-        "prefixes": [scorer.at_prefix(n) for n in config.prefixes if n < count] + [_last_prefix(scores, count)],
+        "notes": list(dict.fromkeys((*evaluation.notes, *notes, *scores.notes))),
+        "prefixes": [*(scorer.at_prefix(n, wanted) for n in config.prefixes if n < count), _last_prefix(scores, count)],
         "label": evaluation.features.label,
         "images": count,
-        "stopped_at": count if count < config.images else None,
+        "stopped_at": count if extent.stopped_by else None,
+        "stopped_by": extent.stopped_by,
         "seconds": _seconds(scorer.measured),
         "flops": evaluation.flops * count / config.images,
         "device": ", ".join(scorer.measured.origins("device")),
@@ -232,7 +278,7 @@ def _last_prefix(scores: Scores, count: int) -> dict[str, float]:
 
 def _seconds(measured: Measured) -> float:
     """What drawing and measuring took."""
-    return float(sum(load_tensors(part.path)[SECONDS] for part in measured.parts))
+    return sum(float(Measured.whole(SECONDS, part)) for part in measured.parts)
 
 
 def _write(bench: Bench, scorer: Scorer, scores: Scores, fingerprint: str) -> None:
@@ -247,8 +293,9 @@ def _write(bench: Bench, scorer: Scorer, scores: Scores, fingerprint: str) -> No
 
 def _judge(bench: Bench, count: int, scores: Scores) -> None:
     """Class accuracy, where the images were asked to show classes at all."""
-    evaluation, num_classes = bench.evaluation, bench.evaluation.training.network.num_classes
-    if evaluation.judge is None or not num_classes or evaluation.sampling.guidance == 0:
+    evaluation = bench.evaluation
+    if not evaluation.training.network.num_classes or evaluation.sampling.guidance == 0:
+        scores.note("no class accuracy of images that were asked for no class")
         return
     class_accuracy(bench.shelf(evaluation.judge).measured(0, count), scores)
 
@@ -343,6 +390,6 @@ def _floor(bench: Bench, view: View, count: int) -> dict[str, float]:
     def build(folder: Path) -> dict[str, Any]:
         del folder
         found = memorisation(view.held_out, view.train, view.test, count, bench.device)
-        return {"metrics": _told(f"real_nn_{{}}_{view.name}", found)}
+        return {"metrics": _told(f"real_nn_{{}}_{view.name}", found), "provenance": provenance()}
 
     return bench.store.ensure("scales", name, build, on_wait=bench.pulse.raise_if_stopped)["metrics"]

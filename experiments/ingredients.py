@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import logging
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -11,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from edm.config import SPLITS, ClassifierConfig, Features, Split
+from edm.config import SPLITS, ClassifierConfig, Features, Resize, Split
 from edm.data.errors import DataError
 from edm.data.prepare import FILES, Dataset, open_prepared, prepare
 from edm.data.sources import OnProgress, Origin
@@ -99,28 +100,47 @@ def published_signature(digest: str, dimension: int) -> str:
     return signature("reference", published=digest, dimension=dimension)
 
 
-def ensure_extractor(store: Store, source: DataSource, space: FeatureSpace, device: torch.device) -> Extractor:
-    """The feature extractor of a space, on `device`; a classifier is trained first if it is not there."""
-    if space.name == "inception":
-        return load_inception(device, space.resize)
-    if space.name == "dinov2":
-        return load_dinov2(device)
+def ensure_extractor(
+    store: Store,
+    source: DataSource,
+    space: FeatureSpace,
+    device: torch.device,
+    on_wait: Callable[[], None] = lambda: None,
+) -> Extractor:
+    """The feature extractor of a space, on `device`; a classifier is trained first if it is not there.
+
+    on_wait: called while that takes its time, by another process or here.
+    """
+    if space.name != "classifier":
+        return _loaded(space.name, space.resize, device)
     config = ClassifierConfig()
     assert space.classifier is not None
 
     def build(folder: Path) -> dict[str, Any]:
         data = ensure_data(store, source)
         log.info("training the feature classifier, %d epochs", config.epochs)
-        *_, classifier = train_classifier(config, data, source.num_classes)
+        *_, classifier = _looking(train_classifier(config, data, source.num_classes), on_wait)
         save_tensors(classifier.state_dict(), folder / MODEL)
         accuracy = {split: _accuracy(classifier, data, split) for split in SPLITS}
         log.info("its accuracy: %s", accuracy)
         return {"accuracy": accuracy, "config": dataclasses.asdict(config), "provenance": provenance()}
 
-    store.ensure("classifiers", space.classifier, build, [MODEL])
+    store.ensure("classifiers", space.classifier, build, [MODEL], on_wait)
     classifier = Classifier(config, source.channels, source.resolution, source.num_classes)
     classifier.load_state_dict(load_tensors(store.checked("classifiers", space.classifier, MODEL)))
     return on_device(classifier, device).eval()
+
+
+def _looking(epochs: Iterator[Classifier], on_wait: Callable[[], None]) -> Iterator[Classifier]:
+    for classifier in epochs:
+        on_wait()
+        yield classifier
+
+
+@functools.lru_cache(maxsize=2)
+def _loaded(name: Features, resize: Resize, device: torch.device) -> Extractor:
+    """A published extractor, kept by a worker from one evaluation to the next."""
+    return load_inception(device, resize) if name == "inception" else load_dinov2(device)
 
 
 def _accuracy(classifier: Classifier, data: Dataset, split: Split) -> float:

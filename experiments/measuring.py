@@ -1,15 +1,16 @@
 """Features of images, drawn or real, kept in the store by fixed segments of the image index.
 
-A segment is measured once, whoever asks, for however many images, metrics and splits; shards are whole segments. All
+A segment is measured once, whoever asks, for however many images, metrics and splits. All
 statistics are merged over segments in order, so that they come out to the same bits however the work was cut.
 """
 
 from __future__ import annotations
 
 import functools
+import itertools
 import logging
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
@@ -21,16 +22,17 @@ from edm.data.prepare import Dataset, to_uint8
 from edm.features import Extractor, extract
 from edm.fid import Reference, Statistics
 from edm.kid import mean_kernel
+from edm.neighbours import squared_radii
 from edm.noise import Stream, normals, permutation
 from experiments.errors import UserError
 from experiments.plan import DataSource, FeatureSpace, Subset
 from experiments.provenance import provenance
-from experiments.sealed import find_sealed, read_sealed, write_sealed
+from experiments.sealed import find_sealed, load_sealed, write_sealed
 from experiments.store import Store
 from experiments.trial import device_name
 
 SEGMENT_IMAGES = 1000
-NOISE_IMAGES = 1000
+LEAST_NOISE_IMAGES = 1000
 
 FEATURES, CLASSES, SECONDS = "features", "classes", "seconds"  # tensors of a segment
 FINGERPRINT = "fingerprint"
@@ -67,6 +69,12 @@ class Measured(Sequence[Tensor]):
         with safe_open(part.path, framework="pt") as file:
             return file.get_slice(name)[part.start : part.stop]
 
+    @staticmethod
+    def whole(name: str, part: Part) -> Tensor:
+        """A tensor of a segment that has no rows."""
+        with safe_open(part.path, framework="pt") as file:
+            return file.get_tensor(name)
+
     @property
     def num_images(self) -> int:
         """How many images there are."""
@@ -93,7 +101,12 @@ class Measured(Sequence[Tensor]):
 
     def statistics(self) -> Statistics:
         """Of all of them, merged in order."""
-        return functools.reduce(Statistics.merge, (Statistics.of(features) for features in self))
+        return functools.reduce(Statistics.merge, map(Statistics.of, self))
+
+    def prefix_statistics(self, counts: Sequence[int]) -> dict[int, Statistics]:
+        """Of the first images alone, for all of `counts` that end a segment: what merging passes on its way."""
+        merged = itertools.accumulate(map(Statistics.of, self), Statistics.merge)
+        return {statistics.count: statistics for statistics in merged if statistics.count in counts}
 
 
 def _cut(parts: Sequence[Part], count: int) -> Iterator[Part]:
@@ -164,10 +177,13 @@ class References:
     device: torch.device
     on_measured: OnMeasured = lambda _what, _done, _total: None
     on_wait: Callable[[], None] = lambda: None  # for somebody else who is at the same work
+    read: dict[tuple[Subset, int], Reference] = field(default_factory=dict)
 
     def count(self, subset: Subset) -> int:
         """How many images there are of a split, or of pure noise."""
-        return NOISE_IMAGES if subset == "noise" else len(self.data.splits[subset])
+        if subset == "noise":
+            return max(LEAST_NOISE_IMAGES, 2 * self.space.dimension)  # enough for a covariance
+        return len(self.data.splits[subset])
 
     def order(self, split: Split) -> Tensor:
         """A split's images, by their place in the data set, shuffled for good: any prefix is a fair sample."""
@@ -194,10 +210,22 @@ class References:
 
     def reference(self, subset: Subset, count: int) -> Reference:
         """Mean, covariance and its factor of the first `count` images."""
-        made = self._kept(
-            subset, f"statistics-{count:08d}", lambda real: Reference.of(real.statistics()).tensors(), count
-        )
-        return Reference.from_tensors(made)
+
+        def made(real: Measured) -> dict[str, Tensor]:
+            return Reference.of(real.statistics()).tensors()
+
+        if (subset, count) not in self.read:
+            kept = self._kept(subset, f"statistics-{count:08d}", made, count)
+            self.read[subset, count] = Reference.from_tensors(kept)
+        return self.read[subset, count]
+
+    def radii(self, subset: Subset, count: int, k: int) -> Tensor:
+        """The squared distance of each of the first `count` images to its k-th nearest among them."""
+
+        def made(real: Measured) -> dict[str, Tensor]:
+            return {"radii": squared_radii(real, k, self.device)}
+
+        return self._kept(subset, f"radii-{k}-{count:08d}", made, count)["radii"]
 
     def kernel_mean(self, subset: Subset, count: int) -> float:
         """The mean of the kernel distance's kernel over all pairs of the first `count` images."""
@@ -212,13 +240,15 @@ class References:
     ) -> dict[str, Tensor]:
         """Tensors made from the first `count` images once, under a fingerprint of what measured them."""
         name = self.space.reference(self.source, subset)
-        folder, known = self.store.folder("references", name), self.extractor.fingerprint[:12]
-        path = find_sealed(folder, f"{stem}-{known}")
-        tensors = read_sealed(path) if path else None
-        if tensors is None:
-            real = self.features(subset, 0, count)
-            log.info("statistics of %d real images (%s)", count, subset)
-            tensors = make(real)
-            with self.store.lock("references", name, self.on_wait):
-                write_sealed(folder, f"{stem}-{known}", tensors, {FINGERPRINT: self.extractor.fingerprint})
-        return tensors
+        folder, stem = self.store.folder("references", name), f"{stem}-{self.extractor.fingerprint[:12]}"
+        tensors = load_sealed(folder, stem)
+        if tensors is not None:
+            return tensors
+        real = self.features(subset, 0, count)  # which takes the same lock
+        with self.store.lock("references", name, self.on_wait):
+            tensors = load_sealed(folder, stem)  # of another worker, meanwhile
+            if tensors is None:
+                log.info("working out %s of real images (%s)", stem, subset)
+                tensors = make(real)
+                write_sealed(folder, stem, tensors, {FINGERPRINT: self.extractor.fingerprint})
+            return tensors

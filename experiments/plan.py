@@ -147,10 +147,10 @@ class Evaluation:
     """Images to draw from a training, guided by another one where there is one, and to score.
 
     drawing: the signature of the images, whatever their number and however they are scored. spaces: all feature spaces
-    that the plan measures them in, so that they are drawn once; judge: the one whose classifier tells their classes.
-    scores: what is asked for, such as "fid/test".
-    statistics: the SHA-256 of a published file to compare with. rivals: evaluations of the same table, for those that
-    stop early. notes: what a reader must know of the scores.
+    that the plan measures them in, and how many of them, so that they are drawn once. scores: what is asked for, such
+    as "fid/test". statistics: the SHA-256 of a published file to compare with. notes: what a reader must know of the
+    scores. Where it may stop early, rivals: the evaluations of its table; kin: those that differ in seeds of training
+    alone, itself among them, which it does not compete with.
     """
 
     signature: str
@@ -162,10 +162,10 @@ class Evaluation:
     drawing: str
     scores: tuple[str, ...]
     guide: Training | None = None
-    spaces: tuple[FeatureSpace, ...] = ()
-    judge: FeatureSpace | None = None
+    spaces: tuple[tuple[FeatureSpace, int], ...] = ()
     statistics: str | None = None
     rivals: tuple[str, ...] = ()
+    kin: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
     kind: Kind = "evaluation"
 
@@ -174,9 +174,18 @@ class Evaluation:
         """The trainings that must be done before it."""
         return (self.training,) if self.guide is None else (self.training, self.guide)
 
+    @property
+    def judge(self) -> FeatureSpace:
+        """The feature space whose classifier tells which class an image shows."""
+        return FeatureSpace.named("classifier", self.training.data)
+
     def is_covered_by(self, result: dict[str, Any]) -> bool:
-        """Whether a finished evaluation's result has every score that is asked for."""
-        return set(self.scores) <= set(result["scores"])
+        """Whether a finished evaluation's result has every score that is asked for, of all images.
+
+        Of fewer where it was stopped because of a cell that it competes with here, too.
+        """
+        stopped_by = result["stopped_by"]
+        return set(self.scores) <= set(result["scores"]) and (stopped_by is None or stopped_by in self.rivals)
 
 
 Piece = Training | Evaluation
@@ -306,16 +315,23 @@ def _united_configs(a: EvaluationConfig, b: EvaluationConfig) -> EvaluationConfi
 
 def _acquainted(evaluations: dict[str, Evaluation]) -> dict[str, Evaluation]:
     """The same evaluations, that know which others are measured on their images and which compete with them."""
-    spaces: dict[str, dict[FeatureSpace, None]] = {}
+    spaces: dict[str, dict[FeatureSpace, int]] = {}
     tables: dict[Any, list[str]] = {}
-    for e in evaluations.values():
-        spaces.setdefault(e.drawing, {}).update({space: None for space in (e.features, e.judge) if space is not None})
-        tables.setdefault(_table(e), []).append(e.signature)
+    families: dict[Any, list[str]] = {}
+    for name, e in evaluations.items():
+        wanted = spaces.setdefault(e.drawing, {})
+        for space in (e.features, e.judge) if "accuracy" in e.scores else (e.features,):
+            wanted[space] = max(wanted.get(space, 0), e.config.images)
+        if e.config.stop_when is not None:
+            tables.setdefault(_table(e), []).append(name)
+            families.setdefault((_table(e), _but_for_seeds(e)), []).append(name)
+    rivals = {table: tuple(names) for table, names in tables.items()}  # one for all of a table, which may be long
     return {
         name: dataclasses.replace(
             e,
-            spaces=tuple(spaces[e.drawing]),
-            rivals=tuple(n for n in tables[_table(e)] if n != name) if e.config.stop_when is not None else (),
+            spaces=tuple(spaces[e.drawing].items()),
+            rivals=rivals.get(_table(e), ()) if e.config.stop_when is not None else (),
+            kin=tuple(families.get((_table(e), _but_for_seeds(e)), ())),
         )
         for name, e in evaluations.items()
     }
@@ -323,7 +339,13 @@ def _acquainted(evaluations: dict[str, Evaluation]) -> dict[str, Evaluation]:
 
 def _table(e: Evaluation) -> Any:
     """What evaluations share whose scores stand in one table."""
-    return e.features, e.config.reference, e.config.images, e.training.data.signature, e.sampling.resolution
+    of_images = (e.config.images, e.training.data.signature, e.sampling.resolution)
+    return e.features, e.config.reference, e.statistics, *of_images
+
+
+def _but_for_seeds(e: Evaluation) -> Any:
+    """What evaluations share that differ in seeds of training alone."""
+    return e.sampling, tuple((training.network, training.config) for training in e.stands_on)
 
 
 def plan_training(cell: Cell) -> Training:
@@ -378,7 +400,6 @@ def plan_evaluation(cell: Cell, training: Training, guide: Training | None) -> E
         drawing,
         wanted.scores,
         guide,
-        judge=FeatureSpace.named("classifier", training.data) if "accuracy" in wanted.scores else None,
         statistics=statistics,
         notes=wanted.notes,
     )

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
-from safetensors.numpy import load_file
+from safetensors import safe_open
 
 from edm.data.catalogue import facts
-from experiments.plan import Plan, PlannedCell
+from experiments.plan import Evaluation, Plan, PlannedCell
 from experiments.scores import (
     ERRORS,
     HEADLINES,
@@ -20,7 +21,7 @@ from experiments.scores import (
     metrics_of,
     wanted_scores,
 )
-from experiments.store import INFLUENCES, JOURNAL, VALIDATION, Journal, Store
+from experiments.store import INFLUENCES, JOURNAL, VALIDATION, Journal, Store, checksum
 
 
 @dataclass(frozen=True)
@@ -31,13 +32,24 @@ class Found:
     scores: frozenset[str]
     notes: tuple[str, ...]
     stopped_at: int | None = None
+    stopped_by: str | None = None
+
+    def covers(self, evaluation: Evaluation, scores: tuple[str, ...]) -> bool:
+        """Whether it has `scores`, of all images or of as many as `evaluation` may stop at for what it knows."""
+        return set(scores) <= self.scores and (self.stopped_by is None or self.stopped_by in evaluation.rivals)
 
 
 def found_in_store(plan: Plan, store: Store) -> dict[str, Found]:
     """A plan's finished evaluations, by signature."""
     results = {name: store.result("evaluations", name) for name in plan.evaluations}
     return {
-        name: Found(result["metrics"], frozenset(result["scores"]), tuple(result["notes"]), result["stopped_at"])
+        name: Found(
+            result["metrics"],
+            frozenset(result["scores"]),
+            tuple(result["notes"]),
+            result["stopped_at"],
+            result["stopped_by"],
+        )
         for name, result in results.items()
         if result is not None
     }
@@ -61,7 +73,7 @@ def _row(plan: Plan, planned: PlannedCell, found: dict[str, Found]) -> dict[str,
     parameters = {name: _plain(value) for name, value in planned.cell.parameters().items()}
     evaluation, sizes = planned.evaluation, facts(planned.cell.data).splits
     own, wanted = found.get(evaluation.signature), _scores(planned)
-    done = own is not None and set(wanted) <= own.scores
+    done = own is not None and own.covers(evaluation, wanted)
     shown = own.metrics if own is not None and done and own.stopped_at is None else {}
     context = own.metrics if own is not None else {}
     return {
@@ -100,13 +112,33 @@ def covariances(plan: Plan, store: Store) -> dict[str, tuple[tuple[str, ...], np
     cells are correlated: var(a - b) is usually much less than var(a) + var(b). Cells of other numbers of images, which
     no table shows side by side, count as uncorrelated.
     """
-    influences: dict[str, dict[str, np.ndarray]] = {}
-    for planned in plan.cells:
-        name = planned.evaluation.signature
-        if store.result("evaluations", name) is not None:
-            for metric, values in load_file(store.checked("evaluations", name, INFLUENCES)).items():
-                influences.setdefault(metric, {})[plan.cell_name(planned)] = values
-    return {metric: (tuple(own), _covariance(list(own.values()))) for metric, own in influences.items()}
+    paths = {plan.cell_name(planned): _influences(store, planned.evaluation.signature) for planned in plan.cells}
+    known = {cell: path for cell, path in paths.items() if path is not None}
+    names: dict[str, list[str]] = {}
+    for cell, path in known.items():
+        with safe_open(path, framework="np") as file:
+            for metric in file.keys():  # noqa: SIM118 - not a mapping
+                names.setdefault(metric, []).append(cell)
+    return {
+        metric: (tuple(cells), _covariance([_read(known[cell], metric) for cell in cells]))
+        for metric, cells in names.items()
+    }
+
+
+def _influences(store: Store, name: str) -> Path | None:
+    """The file of a finished evaluation's influences, if it is the one that belongs to its result.
+
+    None where it is damaged, or a kill came between it and the result: its cell goes without comparison then.
+    """
+    result, path = store.result("evaluations", name), store.folder("evaluations", name) / INFLUENCES
+    if result is None or not path.exists() or checksum(path) != result["files"][INFLUENCES]:
+        return None
+    return path
+
+
+def _read(path: Path, metric: str) -> np.ndarray:
+    with safe_open(path, framework="np") as file:
+        return file.get_tensor(metric)
 
 
 def _covariance(influences: list[np.ndarray]) -> np.ndarray:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 from edm.config import SPLITS, ClassifierConfig, EvaluationConfig, Features, Split
 
@@ -81,9 +82,9 @@ def reference_sizes(config: EvaluationConfig, sizes: Mapping[Split, int]) -> dic
 
 def describe_reference(config: EvaluationConfig, sizes: Mapping[Split, int]) -> str:
     """The same in words."""
-    if config.reference == "all":
-        return "all real images of each split"
-    return f"{min(sizes.values()):,} real images of each split"
+    count = "all" if config.reference == "all" else f"{min(sizes.values()):,}"
+    file = f" and {Path(config.statistics).name}" if config.statistics else ""
+    return f"{count} real images of each split{file}"
 
 
 def meaningless(config: EvaluationConfig, sizes: Mapping[Split, int]) -> dict[str, str]:

@@ -14,11 +14,12 @@ from torch import Tensor
 from edm.config import SPLITS, EvaluationConfig, Split
 from edm.fid import Frechet, Reference, Statistics, fid_infinity, frechet, frechet_distance
 from edm.generate import labels_of
-from edm.kid import kernel_distance
-from edm.neighbours import prdc
+from edm.kid import kernel_distance, kernel_sums
+from edm.neighbours import prdc, squared_radii
 from edm.uncertainty import interval, standard_error, within_classes
-from experiments.measuring import NOISE_IMAGES, Measured, References
+from experiments.measuring import Measured, References
 from experiments.plan import Evaluation, signature
+from experiments.provenance import provenance
 from experiments.scores import FILE, reference_sizes
 
 NEAREST_K = 5  # of precision, recall, density and coverage (Naeem et al. 2020)
@@ -62,6 +63,7 @@ class Scorer:
         self.evaluation, self.measured, self.real, self.published = evaluation, measured, references, published
         index = torch.arange(measured.num_images)
         self.labels = labels_of(index, evaluation.training.network.num_classes)
+        self.radii: dict[int, Tensor] = {}
         self.sizes = reference_sizes(evaluation.config, {split: references.count(split) for split in SPLITS})
 
     def score(self, wanted: tuple[str, ...]) -> Scores:
@@ -70,6 +72,7 @@ class Scorer:
         methods = {"fid": self._fid, "fid_infinity": self._fid_infinity, "kid": self._kid, "prdc": self._prdc}
         for metric, _, name in (score.partition("/") for score in wanted):
             if metric in methods:
+                self.real.on_wait()  # a moment at which to stop
                 log.info("scoring %s against %s", metric, name)
                 methods[metric](name, scores)
         return scores
@@ -77,7 +80,18 @@ class Scorer:
     @cached_property
     def statistics(self) -> Statistics:
         """Of all images."""
-        return self.measured.statistics()
+        return self.prefixes[self.measured.num_images]
+
+    @cached_property
+    def prefixes(self) -> dict[int, Statistics]:
+        """Of the first images alone, and of all, from one pass over their features."""
+        counts = self.evaluation.config.prefixes
+        return self.measured.prefix_statistics((*counts, self.measured.num_images))
+
+    @cached_property
+    def kernel_sums(self) -> Tensor:
+        """The drawn images' own part of every kernel distance."""
+        return kernel_sums(self.measured, self.real.device)
 
     def _reference(self, name: str) -> Reference:
         if name == FILE:
@@ -102,7 +116,7 @@ class Scorer:
     def _kid(self, name: str, scores: Scores) -> None:
         split, count = _split(name), self.sizes[_split(name)]
         real, mean = self.real.features(split, 0, count), self.real.kernel_mean(split, count)
-        found = kernel_distance(self.measured, real, self.real.device, real_mean=mean)
+        found = kernel_distance(self.measured, real, self.real.device, mean, self.kernel_sums)
         scores.add(f"kid_{name}", found.value, found.influences)
 
     def _prdc(self, name: str, scores: Scores) -> None:
@@ -112,21 +126,24 @@ class Scorer:
         if count <= NEAREST_K:
             scores.note(f"no precision, recall, density and coverage of {count} images: they need {NEAREST_K + 1}")
             return
-        found = prdc(self.measured.first(count), self.real.features(split, 0, count), NEAREST_K, self.real.device)
+        drawn, real = self.measured.first(count), self.real.features(split, 0, count)
+        if count not in self.radii:
+            self.radii[count] = squared_radii(drawn, NEAREST_K, self.real.device)
+        radii = (self.radii[count], self.real.radii(split, count, NEAREST_K))
+        found = prdc(drawn, real, NEAREST_K, self.real.device, *radii)
         values = {"precision": found.precision, "recall": found.recall}
         values |= {"density": found.density, "coverage": found.coverage}
         scores.metrics |= {f"{metric}_{name}": value for metric, value in values.items()}
 
-    def at_prefix(self, count: int) -> dict[str, float]:
-        """The FIDs that are asked for and their standard errors, of the first `count` images alone."""
+    def at_prefix(self, count: int, wanted: tuple[str, ...]) -> dict[str, float]:
+        """The FIDs among `wanted` and their standard errors, of the first `count` images alone."""
         row = {"images": float(count)}
-        if count <= self.evaluation.features.dimension:
+        if count <= self.evaluation.features.dimension or count not in self.prefixes:
             return row
         part = self.measured.first(count)
-        statistics = part.statistics()
-        for metric, _, name in (score.partition("/") for score in self.evaluation.scores):
+        for metric, _, name in (score.partition("/") for score in wanted):
             if metric == "fid":
-                found = frechet(statistics, self._reference(name))
+                found = frechet(self.prefixes[count], self._reference(name))
                 error = standard_error(within_classes(_influences(found, part), self.labels[:count]))
                 row |= {f"fid_{name}": found.distance, f"fid_{name}_se": error}
         return row
@@ -151,42 +168,45 @@ def class_accuracy(judged: Measured, scores: Scores) -> None:
 # what to read a score by ---------------------------------------------------------------------------
 
 
-def scale(references: References, config: EvaluationConfig, kinds: tuple[str, ...]) -> dict[str, float]:
+def scale(references: References, config: EvaluationConfig, wanted: tuple[str, ...]) -> dict[str, float]:
     """Scores of pure noise, and of real train images that are not among those compared with: the floor.
 
-    kinds: of fid and kid. Worked out once for all evaluations that share references and number of images.
+    wanted: scores, of which fid and kid have such a context. Worked out once for all evaluations that share references
+    and number of images.
     """
+    pairs = tuple(sorted(score for score in wanted if score.split("/")[0] in ("fid", "kid") and FILE not in score))
     sizes = reference_sizes(config, {split: references.count(split) for split in SPLITS})
     start = sizes["train"] if config.reference == "equal" else 0
     stop = min(start + config.images, references.count("train"))
-    content = {"data": references.source.signature, "features": references.space, "sizes": sizes, "kinds": kinds}
+    content = {"data": references.source.signature, "features": references.space, "sizes": sizes, "scores": pairs}
     name = signature("scale", **content, span=(start, stop), fingerprint=references.extractor.fingerprint)
 
     def build(folder: Path) -> dict[str, Any]:
         del folder
-        noise = references.features("noise", 0, NOISE_IMAGES)
-        metrics = _context("noise", noise, references, sizes, kinds)
+        noise = references.features("noise", 0, references.count("noise"))
+        metrics = _context("noise", noise, references, sizes, pairs)
         if stop > start:
-            held_out: dict[Split, int] = {split: count for split, count in sizes.items() if split != "train"}
-            others = sizes if config.reference == "equal" else held_out  # train images are no floor for themselves
-            metrics |= _context("real", references.features("train", start, stop), references, others, kinds)
+            # train images are no floor for themselves
+            others = pairs if config.reference == "equal" else tuple(p for p in pairs if not p.endswith("/train"))
+            metrics |= _context("real", references.features("train", start, stop), references, sizes, others)
             metrics["real_images"] = float(stop - start)
-        return {"metrics": metrics}
+        return {"metrics": metrics, "provenance": provenance()}
 
     return references.store.ensure("scales", name, build, on_wait=references.on_wait)["metrics"]
 
 
 def _context(
-    who: str, images: Measured, references: References, sizes: dict[Split, int], kinds: tuple[str, ...]
+    who: str, images: Measured, references: References, sizes: dict[Split, int], pairs: tuple[str, ...]
 ) -> dict[str, float]:
     """Scores of images that no model made."""
     metrics: dict[str, float] = {}
-    dimension = references.space.dimension
-    for split, count in sizes.items():
-        if "fid" in kinds and min(count, images.num_images) > dimension:
-            metrics[f"{who}_fid_{split}"] = frechet_distance(images.statistics(), references.reference(split, count))
-        if "kid" in kinds and images.num_images > 1:
+    statistics = images.statistics()
+    for metric, _, name in (pair.partition("/") for pair in pairs):
+        split = _split(name)
+        count = sizes[split]
+        if metric == "fid" and min(count, images.num_images) > references.space.dimension:
+            metrics[f"{who}_fid_{split}"] = frechet_distance(statistics, references.reference(split, count))
+        if metric == "kid" and images.num_images > 1:
             mean, real = references.kernel_mean(split, count), references.features(split, 0, count)
-            found = kernel_distance(images, real, references.device, real_mean=mean)
-            metrics[f"{who}_kid_{split}"] = found.value
+            metrics[f"{who}_kid_{split}"] = kernel_distance(images, real, references.device, mean).value
     return metrics

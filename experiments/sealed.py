@@ -24,24 +24,28 @@ def write_sealed(folder: Path, stem: str, tensors: dict[str, Tensor], metadata: 
     publish(temporary, path)
     for other in folder.glob(f"{stem}-*.safetensors"):
         if other != path:
-            other.unlink()
+            other.unlink(missing_ok=True)
     return path
 
 
 def is_whole(path: Path) -> bool:
     """Whether a sealed file is what was written; a damaged one is dropped, to be redone."""
-    if checksum(path)[:DIGITS] == path.stem.rpartition("-")[2]:
-        return True
+    try:
+        if checksum(path)[:DIGITS] == path.stem.rpartition("-")[2]:
+            return True
+    except FileNotFoundError:
+        return False  # another process replaced or dropped it just now
     log.warning("%s is damaged and will be redone", path)
-    path.unlink()
+    path.unlink(missing_ok=True)
     return False
-
-
-def read_sealed(path: Path) -> dict[str, Tensor] | None:
-    """What `write_sealed` wrote; None where the file is damaged, which is then dropped."""
-    return load_tensors(path) if is_whole(path) else None
 
 
 def find_sealed(folder: Path, stem: str) -> Path | None:
     """The whole file of a stem; None where there is none."""
     return next(filter(is_whole, sorted(folder.glob(f"{stem}-*.safetensors"))), None)
+
+
+def load_sealed(folder: Path, stem: str) -> dict[str, Tensor] | None:
+    """What `write_sealed` wrote under a stem; None where there is none, or a damaged one, which is then dropped."""
+    path = find_sealed(folder, stem)
+    return load_tensors(path) if path else None

@@ -51,7 +51,7 @@ class Summary:
 
 
 def open_schedule(plan: Plan, store: Store) -> Schedule:
-    """What is left to do of a plan; an evaluation counts as done once it is scored against all splits asked for."""
+    """What is left to do of a plan; an evaluation counts as done once it has all scores that are asked for."""
     present = {name for name in plan.trainings if store.result("trainings", name) is not None}
     for name, evaluation in plan.evaluations.items():
         result = store.result("evaluations", name)
@@ -116,7 +116,7 @@ def _fetch_prerequisites(schedule: Schedule, store: Store, console: Console) -> 
         from experiments.ingredients import ensure_data, ensure_published, ensure_weights  # heavy
     for source in schedule.plan.sources.values():
         ensure_data(store, source)
-    names: dict[Features, None] = dict.fromkeys(evaluation.features.name for evaluation in left)
+    names: dict[Features, None] = dict.fromkeys(space.name for evaluation in left for space, _ in evaluation.spaces)
     for name in names:
         with progress(console, f"fetching the weights of {name}", "MB") as on_progress:
             ensure_weights(name, lambda done, total: on_progress(done // 2**20, total // 2**20))

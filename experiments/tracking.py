@@ -10,8 +10,10 @@ from __future__ import annotations
 import dataclasses
 import json
 import logging
+import math
 import os
 import secrets
+import sys
 import threading
 from pathlib import Path
 from typing import Any
@@ -50,16 +52,18 @@ from experiments.store import (  # noqa: E402
     KIND_OF_PIECE,
     LOG,
     PAIRS,
+    RESULT,
     SAMPLES,
     VALIDATION,
     Journal,
     Store,
+    checksum,
     read_json,
 )
 
 PERIOD_S = 3.0
 BATCH = 900  # metrics a call; MLflow takes 1,000
-FOUND = ("scores", "notes", "stopped_at")  # of a result, in tags: what a report needs beside the metrics
+FOUND = ("scores", "notes", "stopped_at", "stopped_by")  # of a result, in tags: what a report needs beside the metrics
 FINISHED, FAILED, KILLED, RUNNING = "FINISHED", "FAILED", "KILLED", "RUNNING"
 
 log = logging.getLogger("edm_sweep.mlflow")
@@ -185,7 +189,7 @@ class Mirror:
         failure = read_json(folder / FAILURE)
         if result is None and failure is None:
             return
-        if self._status(name) == FINISHED and result is not None and self._has_all(name, result):
+        if self._status(name) == FINISHED and result is not None and self._is_told(name, folder):
             return
         parent = self.runs.get(evaluation.training.signature)
         run = self._run(evaluation, parent, self._parameters(name), result)
@@ -197,10 +201,12 @@ class Mirror:
         metrics += _prefix_metrics(result, _finished_ms(folder))
         tags = [RunTag("edm.label", result["label"]), RunTag("edm.training", evaluation.training.signature)]
         tags += [RunTag(f"edm.{key}", json.dumps(result[key])) for key in FOUND]
+        tags.append(RunTag("edm.result", checksum(folder / RESULT)))
         self._finish(run, folder, metrics, tags + _provenance_tags(result), (SAMPLES, PAIRS, LOG))
 
-    def _has_all(self, name: str, result: dict[str, Any]) -> bool:
-        return set(result["metrics"]) <= set(self.runs[name].data.metrics)
+    def _is_told(self, name: str, folder: Path) -> bool:
+        """Whether MLflow has this very result, not an earlier one."""
+        return self.runs[name].data.tags.get("edm.result") == checksum(folder / RESULT)
 
     # MLflow ---------------------------------------------------------------------------------------
 
@@ -217,7 +223,10 @@ class Mirror:
         """The run of a piece of work, made with all its parameters if it is not there."""
         signature = piece.signature
         if signature in self.runs:
-            return self.runs[signature]
+            run = self.runs[signature]
+            if not run.data.params:  # a kill came between making it and telling them
+                self.client.log_batch(run.info.run_id, params=parameters)
+            return run
         tags = {
             "edm.signature": signature,
             "edm.kind": piece.kind,
@@ -232,9 +241,9 @@ class Mirror:
         run = self.client.create_run(
             self.experiment, start_time=began_ms, run_name=self.plan.names[signature], tags=tags
         )
-        self.runs[signature] = run
         self.client.log_batch(run.info.run_id, params=parameters)
-        return run
+        self.runs[signature] = self.client.get_run(run.info.run_id)
+        return self.runs[signature]
 
     def _finish(
         self, run: Run, folder: Path, metrics: list[Metric], tags: list[RunTag], artifacts: tuple[str, ...]
@@ -348,8 +357,11 @@ def found_in_mlflow(plan: Plan, uri: str) -> dict[str, Found]:
 
 
 def _found(run: Run) -> Found:
-    scores, notes, stopped_at = (json.loads(run.data.tags.get(f"edm.{key}", "null")) for key in FOUND)
-    return Found(run.data.metrics, frozenset(scores or ()), tuple(notes or ()), stopped_at)
+    scores, notes, *stopped = (json.loads(run.data.tags.get(f"edm.{key}", "null")) for key in FOUND)
+    # MLflow's databases hold the largest number there is in place of infinity
+    told = run.data.metrics.items()
+    metrics = {key: math.copysign(math.inf, v) if abs(v) >= sys.float_info.max else v for key, v in told}
+    return Found(metrics, frozenset(scores or ()), tuple(notes or ()), *stopped)
 
 
 def _all_runs(client: mlflow.MlflowClient, experiment: str) -> list[Run]:

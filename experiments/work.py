@@ -45,11 +45,14 @@ class Outcome:
 def perform(store: Store, piece: Piece, setting: Setting) -> Outcome:
     """Do a piece of work, its output in log.txt; a failure is recorded in failure.json and never raised."""
     torch.set_num_threads(setting.threads)
+    kind = KIND_OF_PIECE[piece.kind]
     try:
-        with store.lock(KIND_OF_PIECE[piece.kind], piece.signature, lambda: raise_if_stopped(store, setting)) as folder:
+        with store.lock(kind, piece.signature, lambda: raise_if_stopped(store, setting)) as folder:
             return _perform_locked(store, piece, setting, folder)
     except Stopped:
         return Outcome("stopped")
+    except OSError as error:  # of the lock or the log: there is no place to write more of it down
+        return Outcome("failed", f"{store.folder(kind, piece.signature)}: cannot be written ({error})")
 
 
 def _perform_locked(store: Store, piece: Piece, setting: Setting, folder: Path) -> Outcome:

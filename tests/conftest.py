@@ -47,7 +47,7 @@ def tiny_plan(tiny_file: Path) -> Plan:
 @pytest.fixture(scope="session")
 def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A store that holds the digits, their classifier and their reference statistics, made once for all tests."""
-    from edm.config import EvaluationConfig
+    from edm.config import SPLITS, EvaluationConfig
     from experiments.scoring import scale
     from tests.inprocess import references_of
 
@@ -55,7 +55,8 @@ def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
     file.write_text(TINY)
     evaluation = next(iter(plan_sweep(load_sweep(file)).evaluations.values()))
     store = Store(tmp_path_factory.mktemp("prepared"))
-    scale(references_of(evaluation, store), EvaluationConfig(images=120), ("fid", "kid"))
+    scores = tuple(f"{metric}/{split}" for metric in ("fid", "kid") for split in SPLITS)
+    scale(references_of(evaluation, store), EvaluationConfig(images=120), scores)
     return store.root
 
 

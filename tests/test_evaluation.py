@@ -109,8 +109,8 @@ class Pooled:
 def second_space(monkeypatch: pytest.MonkeyPatch) -> None:
     original = evaluating.ensure_extractor
 
-    def extractor(store, source, space, device):
-        return Pooled() if space.name == "dinov2" else original(store, source, space, device)
+    def extractor(store, source, space, device, on_wait):
+        return Pooled() if space.name == "dinov2" else original(store, source, space, device, on_wait)
 
     monkeypatch.setattr(evaluating, "ensure_extractor", extractor)
 
@@ -303,3 +303,49 @@ def test_images_that_are_no_numbers_fail_their_evaluation_with_the_remedy(
     outcome = perform(store, first(tiny_plan), SETTING)
     assert outcome.state == "failed" and outcome.message.startswith("image 0 holds values that are not finite")
     assert not list(store.folder("drawings", first(tiny_plan).drawing).glob("*/*"))
+
+
+def test_scores_that_another_sweep_asked_for_stay_when_more_are_added(tiny_file: Path, store: Store) -> None:
+    one = planned(tiny_file, "evaluation.metrics=[fid]")
+    two = planned(tiny_file, "evaluation.metrics=[kid]", "evaluation.splits=[test]")
+    run_all(one, store)
+    before = metrics(store, first(one))
+    run_all(two, store)
+    after = store.result("evaluations", first(two).signature)
+    assert after is not None and before.items() <= after["metrics"].items() and "kid_test" in after["metrics"]
+    assert {"fid_train", "fid_val", "fid_test"} <= after["prefixes"][-1].keys()
+
+
+@pytest.mark.usefixtures("second_space")
+def test_accuracy_stays_when_a_sweep_without_it_adds_to_the_same_images(tiny_file: Path, store: Store) -> None:
+    with_it = planned(tiny_file, "evaluation.features=dinov2", "evaluation.metrics=[kid, accuracy]")
+    without = planned(tiny_file, "evaluation.features=dinov2", "evaluation.metrics=[kid, prdc]")
+    run_all(with_it, store)
+    before = metrics(store, first(with_it))["class_accuracy"]
+    run_all(without, store)
+    after = metrics(store, first(without))
+    assert after["class_accuracy"] == before and "recall_test" in after
+
+
+def test_a_finished_evaluation_is_never_cut_short_afterwards(tiny_file: Path, store: Store) -> None:
+    tiny_file.write_text(tiny_file.read_text().replace("[euler, heun]", "[heun]\n  sampling.steps: [1, 4]"))
+    plan = planned(tiny_file, *STOPPING)
+    train(plan, store)
+    worse = next(e for name, e in plan.evaluations.items() if plan.names[name].endswith("false/heun/steps=1"))
+    assert perform(store, worse, SETTING).state == "done"  # before there is a rival
+    run_all(plan, store)
+    before = store.result("evaluations", worse.signature)
+    run_all(planned(tiny_file, *STOPPING, "evaluation.metrics=[fid, kid, prdc, fid_infinity]"), store)
+    after = store.result("evaluations", worse.signature)
+    assert before is not None and after is not None and after["images"] == before["images"] == 1500
+    assert after["metrics"]["fid_test"] == before["metrics"]["fid_test"] and "fid_infinity_test" in after["metrics"]
+
+
+def test_influences_that_are_damaged_compare_nothing(tiny_plan: Plan, store: Store) -> None:
+    run_all(tiny_plan, store)
+    path = store.folder("evaluations", first(tiny_plan).signature) / "influences.safetensors"
+    content = bytearray(path.read_bytes())
+    content[-1] ^= 1
+    path.write_bytes(content)
+    cells, covariance = covariances(tiny_plan, store)["fid_test"]
+    assert len(cells) == len(covariance) == 3

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from edm.config import EvaluationConfig
+from edm.config import SPLITS, EvaluationConfig
 from edm.features import Extractor
 from edm.fid import Reference
 from experiments import measuring
@@ -157,11 +157,11 @@ def test_the_order_of_a_split_is_fixed_and_mixes_it(references: References) -> N
 
 def test_the_floor_is_of_train_images_that_nothing_is_compared_with(references: References) -> None:
     config = EvaluationConfig(images=120, features="classifier")
-    made = scale(references, config, ("fid", "kid"))
+    made = scale(references, config, tuple(f"{metric}/{split}" for metric in ("fid", "kid") for split in SPLITS))
     assert made["real_images"] == 120  # of 1,197 - 300 there are, as many as are drawn
     assert {
         f"{who}_{m}_{s}" for who in ("noise", "real") for m in ("fid", "kid") for s in ("train", "val", "test")
     } == {name for name in made if name != "real_images"}
     assert all(made[f"noise_fid_{s}"] > 8 * made[f"real_fid_{s}"] > 0 for s in ("train", "val", "test"))
-    everything = scale(references, replace(config, reference="all"), ("fid",))
+    everything = scale(references, replace(config, reference="all"), ("fid/train", "fid/test"))
     assert "real_fid_train" not in everything and everything["real_fid_test"] > 0

@@ -130,7 +130,8 @@ def test_images_are_drawn_once_for_all_numbers_and_feature_spaces(tmp_path: Path
     made = plan(tmp_path, f"grid: {{{axes}}}\n")
     assert len(made.evaluations) == 6
     assert len({e.drawing for e in made.evaluations.values()}) == 1
-    assert all({s.name for s in e.spaces} == {"inception", "classifier", "dinov2"} for e in made.evaluations.values())
+    wanted = {("inception", 3000), ("classifier", 3000), ("dinov2", 3000)}
+    assert all({(space.name, images) for space, images in e.spaces} == wanted for e in made.evaluations.values())
 
 
 def test_the_reference_and_the_rule_to_resize_make_another_evaluation_of_the_same_images(tmp_path: Path) -> None:
@@ -145,7 +146,9 @@ def test_what_is_scored_besides_does_not_draw_again(tmp_path: Path) -> None:
     assert plain.evaluations.keys() == more.evaluations.keys()
     (before,), (after,) = plain.evaluations.values(), more.evaluations.values()
     assert set(before.scores) < set(after.scores)
-    assert before.is_covered_by({"scores": list(after.scores)}) and not after.is_covered_by({"scores": before.scores})
+    done = {"stopped_by": None}
+    assert before.is_covered_by({"scores": list(after.scores), **done})
+    assert not after.is_covered_by({"scores": before.scores, **done})
 
 
 def test_a_published_file_is_known_by_its_content(tmp_path: Path) -> None:
@@ -160,8 +163,17 @@ def test_a_published_file_is_known_by_its_content(tmp_path: Path) -> None:
 def test_only_evaluations_that_may_stop_early_look_at_their_rivals(tmp_path: Path) -> None:
     grid = "grid: {sampling.sampler: [euler, heun]}\n"
     assert not any(e.rivals for e in plan(tmp_path, grid).evaluations.values())
-    first, second = plan(tmp_path, grid + "evaluation: {stop_when: 0.999}\n").evaluations.values()
-    assert first.rivals == (second.signature,) and second.rivals == (first.signature,)
+    stopping = plan(tmp_path, grid + "evaluation: {stop_when: 0.999}\nseeds: [0, 1]\n")
+    by_name = {stopping.names[name]: e for name, e in stopping.evaluations.items()}
+    assert set(by_name["euler/seed=0"].rivals) == set(stopping.evaluations)
+    assert set(by_name["euler/seed=0"].kin) == {by_name[f"euler/seed={seed}"].signature for seed in (0, 1)}
+
+
+def test_a_stopped_evaluation_is_done_only_where_what_stopped_it_competes(tmp_path: Path) -> None:
+    grid = "grid: {sampling.sampler: [euler, heun]}\nevaluation: {stop_when: 0.999}\n"
+    first, second = plan(tmp_path, grid).evaluations.values()
+    assert first.is_covered_by({"scores": first.scores, "stopped_by": second.signature})
+    assert not first.is_covered_by({"scores": first.scores, "stopped_by": "of another sweep"})
 
 
 def test_cost_follows_kimg_and_nfe(tmp_path: Path) -> None:

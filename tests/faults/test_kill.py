@@ -39,7 +39,7 @@ def in_a_training(store: Path) -> Callable[[], object]:
 
 def in_an_evaluation(store: Path) -> Callable[[], object]:
     """When an evaluation has kept a segment that is not there yet."""
-    return _when_new(store, "evaluations/*/segments/*.safetensors")
+    return _when_new(store, "drawings/*/*/*.safetensors")
 
 
 def _when_new(store: Path, pattern: str) -> Callable[[], object]:
