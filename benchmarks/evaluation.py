@@ -1,4 +1,4 @@
-"""How long scores take: Frechet distances at Inception's 2048 dimensions, beside pytorch-fid's own.
+"""How long scores take and how much memory, beside pytorch-fid's distance and the 2023 study's way.
 
     uv run python benchmarks/evaluation.py
 
@@ -6,19 +6,31 @@ Every section prints what it measured and the ratio, all in one run on one machi
 scipy's matrix square root, whose time depends on how the variances of the features decay, so that two ways are shown.
 """
 
+import resource
 import statistics
+import subprocess
+import sys
+import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from pytorch_fid import fid_score
+from PIL import Image
+from pytorch_fid import fid_score, inception
 from scipy import linalg
 from torch import Tensor
 
+from edm.features import Inception, extract
 from edm.fid import Reference, Statistics, frechet, frechet_distance
+from edm.kid import kernel_distance
+from experiments.measuring import FEATURES, Measured, Part, segments
+from experiments.sealed import write_sealed
+
+CPU = torch.device("cpu")
 
 DIMENSION = 2048
 IMAGES = 10_000
@@ -29,6 +41,8 @@ SPECTRA = {  # variances along the principal axes
     "exponentially, 10 to 1e-5": 10 * 1e-6 ** (INDEX / DIMENSION),
 }
 REPEATS = 5
+PICTURES = 200  # of the whole way: enough to see the ratio, few enough for a CPU
+SCORED = (4_000, 8_000, 16_000)
 
 
 def timed(call: Callable[[], Any], repeats: int = REPEATS) -> tuple[float, Any]:
@@ -94,6 +108,75 @@ def distances(variances: Tensor) -> None:
     print(f"the first distance: edm's {our_distance:.9f}, pytorch-fid's {their_distance:.9f}")
 
 
+def whole_way() -> None:
+    """From a tensor of drawn images to three FIDs, beside the study's way: PNG files, read again for each split."""
+    extractor = Inception(random_inception(), CPU)
+    images = torch.randint(0, 256, (PICTURES, 3, 32, 32), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    spectrum = next(iter(SPECTRA.values()))
+    real = [Statistics.of(draw_features(spectrum, seed, 1.0, 0.0)) for seed, _ in enumerate(SPLITS, start=2)]
+    cached = [Reference.of(found).tensors() for found in real]
+
+    def ours() -> list[float]:
+        generated = Statistics.of(extract(extractor, images, CPU)[0])
+        return [frechet_distance(generated, Reference.from_tensors(tensors)) for tensors in cached]
+
+    def studys() -> list[float]:
+        with tempfile.TemporaryDirectory() as folder:
+            for i, image in enumerate(images):
+                Image.fromarray(image.permute(1, 2, 0).numpy()).save(Path(folder) / f"{i:06d}.png")
+            paths = sorted(Path(folder).glob("*.png"))
+            return [theirs(_of_files(paths, extractor), found) for found in real]
+
+    print(
+        f"\n{PICTURES} images of 32x32 to three FIDs, Inception with random weights, {torch.get_num_threads()} threads"
+    )
+    their_time, _ = timed(studys, repeats=1)
+    show("the study's way: write PNGs; read, measure, compare for each split", their_time)
+    our_time, _ = timed(ours, repeats=1)
+    show("edm: measure the tensor once, compare three times", our_time, their_time)
+
+
+def _of_files(paths: list[Path], extractor: Inception) -> Statistics:
+    """Statistics of images read from files."""
+    images = torch.stack([torch.from_numpy(np.array(Image.open(path))).permute(2, 0, 1) for path in paths])
+    return Statistics.of(extract(extractor, images, CPU)[0])
+
+
+def random_inception() -> dict[str, Tensor]:
+    """Weights of pytorch-fid's network before any training."""
+    with torch.random.fork_rng():
+        return inception._inception_v3(num_classes=1008, aux_logits=False, weights=None).state_dict()
+
+
+def memory() -> None:
+    """The most memory that scoring takes, for more and more images: features are read from disk by segments."""
+    print(f"\nMemory to score images against 2,000 real ones, {DIMENSION} dimensions: FID, its influences, KID")
+    for num in SCORED:
+        child = [sys.executable, __file__, str(num)]
+        peak = subprocess.run(child, capture_output=True, text=True, check=True).stdout.strip()
+        print(f"{f'{num:,} images, {num * DIMENSION * 4 / 2**20:.0f} MiB of features':66s} {peak:>8s} MiB", flush=True)
+
+
+def score_from_disk(num: int) -> None:
+    """Write features by segments, score them, print this process's peak memory beyond what imports took, in MiB."""
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    with tempfile.TemporaryDirectory() as folder:
+        drawn, real = (_on_disk(Path(folder) / name, count) for name, count in (("drawn", num), ("real", 2_000)))
+        found = frechet(drawn.statistics(), Reference.of(real.statistics()))
+        torch.cat([found.influences(features) for features in drawn])
+        kernel_distance(drawn, real)
+    print(round((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024))
+
+
+def _on_disk(folder: Path, num: int) -> Measured:
+    """Random features, by segments as evaluations keep them."""
+    parts = []
+    for start, stop in segments(0, num):
+        features = torch.randn(stop - start, DIMENSION, generator=torch.Generator().manual_seed(start))
+        parts.append(Part(write_sealed(folder, f"{start:08d}", {FEATURES: features}), 0, stop - start))
+    return Measured(parts)
+
+
 def main() -> None:
     """Measure and print, section by section."""
     fid_score.linalg.sqrtm = without_disp(linalg.sqrtm)
@@ -101,7 +184,12 @@ def main() -> None:
     for name, variances in SPECTRA.items():
         print(f"variances that decay {name}")
         distances(variances)
+    whole_way()
+    memory()
 
 
 if __name__ == "__main__":
-    main()
+    if len(sys.argv) > 1:
+        score_from_disk(int(sys.argv[1]))
+    else:
+        main()

@@ -90,8 +90,7 @@ def _nearer(
     num, k = squared.shape
     rough, error = _rough(queries, rows)
     kth = rough.topk(min(k, len(rows)), largest=False).values[:, -1:]
-    # no row beyond either can be among the nearest
-    limit = torch.minimum(squared[:, -1:], kth + error if len(rows) >= k else squared.new_tensor(torch.inf))
+    limit = torch.minimum(squared[:, -1:], kth + error)  # no row beyond either can be among the nearest
     query, row = (rough <= limit + error).nonzero(as_tuple=True)
     owner = torch.cat([torch.arange(num, device=query.device).repeat_interleave(k), query])
     found = torch.cat([squared.flatten(), _exact(queries, rows, query, row)])

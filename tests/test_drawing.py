@@ -90,7 +90,7 @@ def test_an_evaluation_waits_for_both_of_its_trainings(studio, tmp_path: Path) -
 
 def test_every_cell_has_scores_of_its_own(studio) -> None:
     plan, store = studio
-    scores = [(store.result("evaluations", c.evaluation.signature) or {})["metrics"]["fid_test"] for c in plan.cells]
+    scores = [(store.result("evaluations", c.evaluation.signature) or {})["metrics"]["kid_test"] for c in plan.cells]
     assert len({round(score, 6) for score in scores}) == len(plan.cells)
 
 
