@@ -8,7 +8,8 @@ import torch
 from edm.config import NetworkConfig, TrainingConfig
 from edm.files import load_tensors
 from edm.train import TrainState
-from experiments.checkpoints import EXPLODED, DivergedError, Ledger, read_sealed, write_sealed
+from experiments.checkpoints import EXPLODED, DivergedError, Ledger
+from experiments.sealed import load_sealed, write_sealed
 
 NETWORK = NetworkConfig(1, 8, 3, 8, (1,), (0,), 0)
 CONFIG = TrainingConfig(kimg=10.0, batch_size=10)  # 1,000 steps, a line every 5
@@ -113,4 +114,4 @@ def test_writing_again_under_a_stem_replaces_what_was_there(tmp_path: Path) -> N
     second = write_sealed(folder, "a", {"x": torch.ones(2)})
     assert list(folder.iterdir()) == [second] and first != second
     assert write_sealed(folder, "a", {"x": torch.ones(2)}) == second
-    assert torch.equal((read_sealed(second) or {})["x"], torch.ones(2)) and "x" in load_tensors(second)
+    assert torch.equal((load_sealed(folder, "a") or {})["x"], torch.ones(2)) and "x" in load_tensors(second)
