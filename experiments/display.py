@@ -205,7 +205,8 @@ class Monitor:
         result = self.store.result(KIND_OF_PIECE[piece.kind], name) or {}
         scores = headlines(result["metrics"]) if "metrics" in result else _losses(result)
         shown = ", ".join(f"{key} {value:.3f}" for key, value in scores.items())
-        return f"{clock} done {title}: {shown} ({duration(result.get('seconds', 0.0))})"
+        state = f"stopped at {result['stopped_at']:,} images" if result.get("stopped_at") else "done"
+        return f"{clock} {state} {title}: {shown} ({duration(result.get('seconds', 0.0))})"
 
     def tick(self) -> None:
         """Without a terminal: a line on all that runs, every now and then."""

@@ -39,9 +39,8 @@ def metrics_of(score: str) -> tuple[str, ...]:
     if metric == "prdc":
         return tuple(f"{each}_{name}" for each in PRDC)
     if metric == "memorisation":
-        return tuple(
-            f"nn_{what}_{view}" for view in ("pixels", "features") for what in ("ratio", "copied", "copied_se")
-        )
+        told = ("nn_ratio_{}", "nn_copied_{}", "nn_copied_{}_se")
+        return tuple(name.format(view) for view in ("pixels", "features") for name in told)
     if metric == "truncation":
         return ("truncation_rms",)
     if metric == "fid_infinity":

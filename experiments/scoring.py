@@ -163,6 +163,8 @@ def class_accuracy(judged: Measured, scores: Scores) -> None:
     assert classes is not None, "the judge knows classes"
     correct = (classes == scores.labels).double()
     scores.add("class_accuracy", float(correct.mean()), correct - correct.mean())
+    for end in ("class_accuracy_low", "class_accuracy_high"):
+        scores.metrics[end] = min(max(scores.metrics[end], 0.0), 1.0)
 
 
 # what to read a score by ---------------------------------------------------------------------------

@@ -406,7 +406,9 @@ class _Reader:
         withheld = meaningless(config, facts(cell.data).splits)
         reasons = [withheld[split] for split in config.splits if split in withheld]
         if reasons and set(config.metrics) <= set(FITTED):
-            remedy = "add kid, use features: classifier, or draw more"
+            remedy = "add kid, or draw more"
+            if config.features != "classifier":
+                remedy = "add kid, use features: classifier, or draw more"
             raise refuse("evaluation.metrics", f"would mean nothing: {reasons[0]} features; {remedy}")
 
     def _guidance_was_trained(self, cell: Cell, num_classes: int, refuse: Callable[[str, str], UserError]) -> None:
