@@ -53,7 +53,13 @@ TrackingUri = Annotated[
         "--tracking-uri", envvar="MLFLOW_TRACKING_URI", help="An MLflow server, instead of the database in the store."
     ),
 ]
-Gpus = Annotated[float | None, typer.Option("--gpus", help="GPUs per trial; a fraction packs several on one.")]
+Gpus = Annotated[
+    str | None,
+    typer.Option(
+        "--gpus",
+        help="GPUs per trial: a fraction packs several on one, 2 train one network on two, auto packs by memory.",
+    ),
+]
 Cpus = Annotated[int | None, typer.Option("--cpus-per-trial", help="Cores, and so threads, per trial.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, for scripts.")]
 
@@ -246,7 +252,7 @@ def _console(as_json: bool) -> Console:
 
 
 def _open(
-    file: Path, store: Path, overrides: list[str] | None, gpus: float | None, cpus: int | None
+    file: Path, store: Path, overrides: list[str] | None, gpus: str | None, cpus: int | None
 ) -> tuple[Schedule, Store]:
     from experiments.spec import load_sweep
 

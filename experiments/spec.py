@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, Literal, cast
 
 from pydantic import TypeAdapter, ValidationError
 from pydantic_core import ErrorDetails
@@ -41,13 +41,14 @@ from experiments.scores import FITTED, METRICS, meaningless
 class ResourcesConfig:
     """What one trial gets; never part of a signature.
 
-    gpus: of each trial, a fraction packs several on one; by default 1 where there are any. cpus: cores and threads of
-    each trial; by default the cores shared out evenly. sampling_batch: images drawn at once. checkpoint_s: seconds of
-    training between checkpoints, or more where writing one would take over 2% of the time. compile: whether networks
-    go through torch.compile; by default on a GPU where the training is long enough to gain by it.
+    gpus: of each trial; a fraction packs several on one, 2 or more train one network on several of a node, auto packs
+    by the memory that a short probe of every network measures; by default 1 where there are any. cpus: cores and
+    threads of each trial; by default the cores shared out evenly. sampling_batch: images drawn at once. checkpoint_s:
+    seconds of training between checkpoints, or more where writing one would take over 2% of the time. compile: whether
+    networks go through torch.compile; by default on a GPU where the training is long enough to gain by it.
     """
 
-    gpus: float | None = None
+    gpus: float | Literal["auto"] | None = None
     cpus: int | None = None
     sampling_batch: int = 250
     checkpoint_s: float = 15.0
@@ -56,9 +57,9 @@ class ResourcesConfig:
     def __post_init__(self) -> None:
         gpus = self.gpus
         require(
-            gpus is None or 0 <= gpus <= 1,
+            not isinstance(gpus, float) or 0 <= gpus <= 1 or (gpus.is_integer() and gpus < math.inf),
             "gpus",
-            f"{gpus!r} is not possible; give 0 to 1 (one network trains on one GPU)",
+            f"{gpus!r} is not possible; give auto, 0 to 1, or a whole number of GPUs for each training",
         )
         require(self.cpus is None or self.cpus >= 1, "cpus", f"{self.cpus!r} is not possible; give 1 or more")
         require_positive(self, "sampling_batch", "checkpoint_s")
