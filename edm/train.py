@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, fields
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass, fields, replace
 
 import torch
 from jaxtyping import Float, Int64, UInt8
 from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
 
 from edm.augment import augment, flip
 from edm.config import NetworkConfig, Precision, TrainingConfig
@@ -17,6 +18,7 @@ from edm.ema import Ema, PowerEma
 from edm.loss import denoising_loss
 from edm.network import computing_in, initialise, on_device
 from edm.noise import Stream, generator, normals, permutation, training_sigmas, uniforms
+from edm.parallel import ALONE, Team, sharing_gradients, synchronise_norms
 from edm.precondition import Denoiser
 
 STATISTICS_BATCHES = 64  # over which batch-norm statistics of averaged weights are computed anew
@@ -54,11 +56,16 @@ class TrainingSet:
 
 @dataclass(frozen=True)
 class Computing:
-    """How a device computes a training: chosen for it, recorded with the result, never part of what is asked for."""
+    """How a device computes a training: chosen for it, recorded with the result, never part of what is asked for.
+
+    micro_batch: images that go through the network at once, on all devices together; None is the whole batch. Below
+    the configuration's where the memory of a device does not suffice for that.
+    """
 
     precision: Precision
     compiled: bool
     fused: bool = True
+    micro_batch: int | None = None
 
     @classmethod
     def choose(cls, config: TrainingConfig, device: torch.device, compiled: bool | None = None) -> Computing:
@@ -71,11 +78,35 @@ class Computing:
                 precision = "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp16"
         if compiled is None:  # on a CPU it took minutes and gained nothing
             compiled = gpu and config.num_steps >= COMPILE_STEPS
-        return cls(precision, compiled)
+        return cls(precision, compiled, micro_batch=config.micro_batch)
+
+
+class Objective(nn.Module):
+    """The loss of every image of a batch, as a module: what torch wants of gradients that several devices share."""
+
+    def __init__(self, denoiser: Denoiser, config: TrainingConfig) -> None:
+        super().__init__()
+        self.denoiser, self.config = denoiser, config
+
+    def forward(self, batch: Batch) -> Float[Tensor, " b"]:
+        """EDM's weighted loss, or as the configuration has it."""
+        return denoising_loss(
+            self.denoiser,
+            batch.images,
+            batch.labels,
+            batch.sigma,
+            batch.noise,
+            batch.augment_labels if batch.augment_labels.shape[1] else None,
+            self.config.weighting,
+            self.config.min_snr_gamma,
+        )
 
 
 class TrainState:
-    """Everything that a training carries from one step to the next: weights, averages, the optimizer, the step."""
+    """Everything that a training carries from one step to the next: weights, averages, the optimizer, the step.
+
+    In a team every process has one of its own, all the same.
+    """
 
     def __init__(
         self,
@@ -85,11 +116,13 @@ class TrainState:
         seed: int,
         device: torch.device,
         computing: Computing | None = None,
+        team: Team = ALONE,
     ) -> None:
         self.config = config
         self.seed = seed
         self.device = device
         self.computing = computing or Computing.choose(config, device)
+        self.team = team
         self.step = 0
         self.denoiser = Denoiser(network, sigma_data)
         initialise(self.denoiser, generator(seed, Stream.WEIGHTS), network.init)
@@ -98,8 +131,13 @@ class TrainState:
         self.power = PowerEma(self.denoiser, config.power_ema)
         self.optimizer = _optimizer(self.denoiser, config, self.computing.fused)
         self.scaler = torch.amp.GradScaler(device.type, enabled=self.computing.precision == "fp16")
+        if team.size > 1:
+            synchronise_norms(self.denoiser, team)  # not those of the average, which one process looks at alone
         if self.computing.compiled:
             self.denoiser.network.compile()
+        self.objective: nn.Module = Objective(self.denoiser, config)
+        if team.size > 1:
+            self.objective = sharing_gradients(self.objective)
 
     @property
     def kimg(self) -> float:
@@ -127,6 +165,19 @@ class TrainState:
         scaling = _under("scaler.", tensors)
         if scaling:
             self.scaler.load_state_dict({name: value.item() for name, value in scaling.items()})
+
+    def share(self) -> None:
+        """Have the whole team go on from the state of its first process."""
+        if self.team.size == 1:
+            return
+        tensors = self.team.of_first(self.tensors(), self.device)
+        if self.team.rank > 0:
+            self.load(tensors)
+
+    @property
+    def num_parts(self) -> int:
+        """Into how many parts, whose gradients add up, a batch is cut."""
+        return self.config.batch_size // (self.computing.micro_batch or self.config.batch_size)
 
     def _load_moments(self, tensors: dict[str, Tensor]) -> None:
         parameters = list(self.denoiser.parameters())
@@ -174,9 +225,19 @@ class Batches:
         self._orders: dict[int, Tensor] = {}
 
     def __getitem__(self, step: int) -> Batch:
+        return self.at(step, torch.arange(self.config.batch_size))
+
+    def share(self, step: int, team: Team, num_parts: int) -> Batch:
+        """What one of a team takes of a batch: as evenly spaced a share of each of its parts, in the same parts."""
+        own = torch.arange(self.config.batch_size // team.size)
+        whole, part = own // num_parts, own % num_parts
+        return self.at(step, (whole * team.size + team.rank) * num_parts + part)
+
+    def at(self, step: int, places: Int64[Tensor, " b"]) -> Batch:
+        """The images at some places of the batch, in increasing order."""
         config, seed = self.config, self.seed
         # positions in the endless stream of training images; noise hangs on the position, not on the batch
-        index = torch.arange(step * config.batch_size, (step + 1) * config.batch_size)
+        index = step * config.batch_size + places
         pixels, labels = self.data.at(self._images_at(index))
         index = index.to(self.data.device)
         images, augment_labels = self._augmented(to_unit(pixels), index)
@@ -184,7 +245,7 @@ class Batches:
         return Batch(
             images=images,
             labels=labels.masked_fill(dropped, self.null_label),
-            sigma=training_sigmas(self._sigma_normals(index), config.p_mean, config.p_std),
+            sigma=training_sigmas(self._sigma_normals(index, places), config.p_mean, config.p_std),
             noise=normals(seed, Stream.TRAINING_NOISE, index, tuple(images.shape[1:])),
             augment_labels=augment_labels,
         )
@@ -196,12 +257,12 @@ class Batches:
             return augment(images, self.seed, index, self.config.augment)
         return images, images.new_zeros(len(images), 0)
 
-    def _sigma_normals(self, index: Int64[Tensor, " b"]) -> Float[Tensor, " b"]:
+    def _sigma_normals(self, index: Int64[Tensor, " b"], places: Int64[Tensor, " b"]) -> Float[Tensor, " b"]:
         """Standard normal numbers; stratified, one from each of equally likely intervals."""
         if not self.config.stratified:
             return normals(self.seed, Stream.TRAINING_SIGMA, index)
-        place = torch.arange(len(index), device=index.device)
-        return torch.special.ndtri((place + uniforms(self.seed, Stream.TRAINING_SIGMA, index)) / len(index)).float()
+        within = uniforms(self.seed, Stream.TRAINING_SIGMA, index)
+        return torch.special.ndtri((places.to(index.device) + within) / self.config.batch_size).float()
 
     def _images_at(self, index: Int64[Tensor, " b"]) -> Int64[Tensor, " b"]:
         num = len(self.data)
@@ -219,41 +280,66 @@ class Batches:
 def train(state: TrainState, data: TrainingSet) -> Iterator[Float[Tensor, ""]]:
     """Train from `state.step` to the end of its configuration, yielding the mean loss after every step.
 
-    The state may be saved, or the generator dropped, after any step. The loss stays on the device.
+    The state may be saved, or the generator dropped, after any step. The loss stays on the device. Where the gradient
+    of a step fails, the state is as before that step, and may be trained on with a smaller micro-batch. In a team
+    every process calls it; all begin with the state of the first.
     """
+    state.share()
     batches = Batches(data, state.config, state.seed, state.denoiser.null_label)
-    batch_size = state.config.batch_size
+    statistics = _Statistics(state.denoiser)
     while state.step < state.config.num_steps:
-        loss = _gradient(state, batches[state.step])
+        with statistics.kept_on_error():
+            loss = _gradient(state, batches.share(state.step, state.team, state.num_parts))
         _descend(state)
-        state.ema.update(state.denoiser, batch_size, state.kimg)
+        state.ema.update(state.denoiser, state.config.batch_size, state.kimg)
         state.step += 1
         state.power.update(state.denoiser, state.step)
         yield loss
 
 
+class _Statistics:
+    """Batch norm's running statistics, which change with every part of a batch: put back where one of them fails."""
+
+    def __init__(self, module: nn.Module) -> None:
+        buffers = [b for norm in module.modules() if isinstance(norm, nn.BatchNorm2d) for b in norm.buffers()]
+        self.current = [[b for b in buffers if b.dtype == kind] for kind in {b.dtype for b in buffers}]
+        self.before = [[torch.empty_like(b) for b in alike] for alike in self.current]
+
+    @contextmanager
+    def kept_on_error(self) -> Iterator[None]:
+        """While the block lasts."""
+        self._copy(self.before, self.current)
+        try:
+            yield
+        except BaseException:
+            self._copy(self.current, self.before)
+            raise
+
+    @staticmethod
+    def _copy(to: list[list[Tensor]], source: list[list[Tensor]]) -> None:
+        for alike, values in zip(to, source, strict=True):
+            torch._foreach_copy_(alike, values)  # pyright: ignore[reportPrivateImportUsage]
+
+
 def _gradient(state: TrainState, batch: Batch) -> Float[Tensor, ""]:
     """Add up the gradient of a batch's mean loss, a micro-batch at a time; returns that loss."""
-    config = state.config
     state.optimizer.zero_grad(set_to_none=True)
     total = torch.zeros((), device=state.device)
-    parts = batch.parts(config.micro_batch)
+    parts = batch.parts(len(batch.images) // state.num_parts)
     for number, part in enumerate(parts):
-        with _dropout_from(state, number), computing_in(state.computing.precision, state.device):
-            losses = denoising_loss(
-                state.denoiser,
-                part.images,
-                part.labels,
-                part.sigma,
-                part.noise,
-                part.augment_labels if part.augment_labels.shape[1] else None,
-                config.weighting,
-                config.min_snr_gamma,
-            )
-        loss = losses.mean() / len(parts)
-        state.scaler.scale(loss).backward()
+        with _exchanged_where(state, number == len(parts) - 1):
+            with _dropout_from(state, number), computing_in(state.computing.precision, state.device):
+                losses = state.objective(part)
+            loss = losses.mean() / len(parts)
+            state.scaler.scale(loss).backward()
         total += loss.detach()
-    return total
+    return state.team.mean(total)
+
+
+def _exchanged_where(state: TrainState, last: bool) -> AbstractContextManager[None]:
+    """A team adds up its gradients once a step, with the last part."""
+    objective = state.objective
+    return nullcontext() if last or not isinstance(objective, DistributedDataParallel) else objective.no_sync()
 
 
 @contextmanager
@@ -264,7 +350,8 @@ def _dropout_from(state: TrainState, number: int) -> Iterator[None]:
         return
     step = torch.tensor([state.step])
     with torch.random.fork_rng([state.device] if state.device.type == "cuda" else []):
-        torch.manual_seed(int(uniforms(state.seed, Stream.DROPOUT, step, number)[0] * 2**32))
+        own = state.team.rank * state.num_parts + number
+        torch.manual_seed(int(uniforms(state.seed, Stream.DROPOUT, step, own)[0] * 2**32))
         yield
 
 
@@ -285,7 +372,8 @@ def averaged_model(state: TrainState, data: TrainingSet, num_batches: int = STAT
     """The model to sample from: averaged weights, with batch-norm statistics of their own."""
     model = state.ema.module
     assert isinstance(model, Denoiser)
-    return with_statistics(model, data, state.config, state.seed, state.step, num_batches)
+    config = replace(state.config, micro_batch=state.computing.micro_batch)  # more may not fit into memory
+    return with_statistics(model, data, config, state.seed, state.step, num_batches)
 
 
 @torch.no_grad()

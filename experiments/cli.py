@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from experiments.plan import Plan
     from experiments.schedule import Schedule
-    from experiments.session import Summary
+    from experiments.session import Options, Summary
     from experiments.store import Store
     from reports.page import Report
 
@@ -96,19 +96,31 @@ def run(
     gpus: Gpus = None,
     cpus: Cpus = None,
     tracking_uri: TrackingUri = None,
+    retries: Annotated[int, typer.Option(help="How often work that failed is tried again.", min=0)] = 1,
+    budget: Annotated[
+        str | None, typer.Option(help="Hours of GPUs (of trials, where there are none) at most: 40h, 90m, 2d.")
+    ] = None,
+    scheduler: Annotated[
+        Literal["asha"] | None, typer.Option(help="asha prunes trainings whose loss on the val split is behind.")
+    ] = None,
+    address: Annotated[
+        str | None, typer.Option(help="A Ray cluster to run on: auto, HOST:PORT or ray://HOST:PORT.")
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Run what is missing of a sweep and show its table. Safe to repeat, always.
 
-    Exit codes: 0 done, 1 some work failed, 2 wrong input, 130 interrupted.
+    Exit codes: 0 done, 1 some work failed or was not started, 2 wrong input, 130 interrupted.
     """
-    from experiments.session import run_sweep
+    from experiments.forecast import parse_hours
+    from experiments.session import Options, run_sweep
 
-    schedule, place = _open(file, store, set_, gpus, cpus)
+    options = Options(retries, parse_hours(budget) if budget is not None else None, scheduler == "asha", address)
+    schedule, place = _open(file, store, set_, gpus, cpus, options)
     place.create()
     console = _console(as_json)
     _show_plan(schedule, place, console, as_json=False)
-    summary = run_sweep(schedule, place, tracking_uri, console)
+    summary = run_sweep(schedule, place, tracking_uri, console, options)
     if summary.interrupted:  # who interrupts wants to leave: no tables now
         _say(console, f"Interrupted: {summary.done} of {summary.started} pieces are done. To go on: {_same_command()}")
         raise typer.Exit(INTERRUPTED)
@@ -117,7 +129,7 @@ def run(
     if as_json:
         print(json.dumps(_summary_json(summary, made, page), indent=1))
     _show_end(summary, page, place, tracking_uri, console)
-    raise typer.Exit(FAILED if summary.failures else DONE)
+    raise typer.Exit(FAILED if summary.failures or summary.withheld else DONE)
 
 
 @app.command()
@@ -252,7 +264,12 @@ def _console(as_json: bool) -> Console:
 
 
 def _open(
-    file: Path, store: Path, overrides: list[str] | None, gpus: str | None, cpus: int | None
+    file: Path,
+    store: Path,
+    overrides: list[str] | None,
+    gpus: str | None,
+    cpus: int | None,
+    run_options: Options | None = None,
 ) -> tuple[Schedule, Store]:
     from experiments.spec import load_sweep
 
@@ -260,11 +277,11 @@ def _open(
     sweep = load_sweep(file, (*(overrides or ()), *options))
     # a wrong file has been answered before these are imported
     from experiments.plan import plan_sweep
-    from experiments.session import open_schedule
+    from experiments.session import Options, open_schedule
     from experiments.store import Store
 
     place = Store(store)
-    return open_schedule(plan_sweep(sweep), place), place
+    return open_schedule(plan_sweep(sweep), place, run_options or Options()), place
 
 
 def _draw(
@@ -377,6 +394,11 @@ def _show_end(summary: Summary, page: Path, store: Store, tracking_uri: str | No
         _say(console, f"    the whole log: {failure.log}")
     if summary.blocked:
         _say(console, f"Not run, as the training they stand on failed: {', '.join(summary.blocked)}")
+    if summary.pruned:
+        _say(console, f"Pruned by asha, which run without it trains to the end: {', '.join(summary.pruned)}")
+    for reason in dict.fromkeys(summary.withheld.values()):
+        names = [name for name, own in summary.withheld.items() if own == reason]
+        _say(console, f"Not started ({reason}): {', '.join(names)}")
     if summary.mirror_problem:
         problem = f"MLflow is not up to date ({summary.mirror_problem})"
         _say(console, f"{problem}; nothing is lost: the next run catches up.")
@@ -409,6 +431,9 @@ def _summary_json(summary: Summary, report: Report, page: Path) -> dict[str, Any
         "started": summary.started,
         "failed": [{"name": f.name, "message": f.message, "log": str(f.log)} for f in summary.failures],
         "blocked": summary.blocked,
+        "pruned": summary.pruned,
+        "withheld": summary.withheld,
+        "worked_s": summary.worked_s,
         "mlflow_problem": summary.mirror_problem,
         "report": str(page),
         "cells": _cells_json(report),

@@ -16,15 +16,19 @@ from rich.table import Table
 from rich.text import Text
 
 from edm.cost import num_parameters
-from experiments.forecast import Forecast, Speeds, forecast
-from experiments.plan import Piece, Plan
-from experiments.schedule import Schedule
+from experiments.calibration import measurements, probes_by_training
+from experiments.forecast import Forecast, Span, Speeds, forecast
+from experiments.plan import Plan
+from experiments.schedule import Schedule, State, Work
 from experiments.scores import headlines
 from experiments.store import KIND_OF_PIECE, PROGRESS, Store, read_json
 
-VERBS = {"training": "train", "evaluation": "evaluate"}
+VERBS = {"probe": "measure", "training": "train", "evaluation": "evaluate"}
+TITLES = {"waiting": "trying again", "elsewhere": "another run is at"}
+REMARKS = {"stopped": "the next run goes on with it", "elsewhere": "this one waits for it, and helps where it can"}
 PLAIN_PERIOD_S = 15.0  # between progress lines where there is no terminal
 MAX_ROWS = 40
+TOLD: tuple[State, ...] = ("failed", "pruned", "elsewhere", "withheld")  # states that a summary counts
 
 
 def duration(seconds: float) -> str:
@@ -106,11 +110,7 @@ def plan_lines(plan: Plan, schedule: Schedule, estimate: Forecast) -> Iterator[s
     if not left:
         yield "Nothing is left to do."
         return
-    basis = (
-        "by the speed that the store has measured"
-        if estimate.measured
-        else "a rough guess: nothing has been measured here yet"
-    )
+    basis = "by what was measured here" if estimate.measured else "a rough guess: nothing has been measured here yet"
     yield f"{count(len(left), 'piece')} of work left, about {duration(estimate.wall_s)} ({basis})"
     for warning in plan.warnings:
         yield f"Warning: {warning}"
@@ -149,8 +149,84 @@ def plan_json(plan: Plan, schedule: Schedule, estimate: Forecast) -> dict[str, A
         "left": len(schedule.of("waiting")),
         "estimate_s": round(estimate.wall_s, 1),
         "estimate_measured": estimate.measured,
+        "estimate": estimate_json(estimate),
         "warnings": plan.warnings,
     }
+
+
+def estimate_json(estimate: Forecast) -> dict[str, Any]:
+    """A forecast for a script: each value with the least and the most that it may well be."""
+    return {
+        "wall_s": _ranged(estimate.wall_s, estimate.wall_span_s),
+        "work_s": _ranged(estimate.work_s, estimate.work_span_s),
+        "gpu_hours" if estimate.on_gpus else "trial_hours": _ranged(estimate.gpu_hours, estimate.gpu_hours_span),
+        "disk_gib": _ranged(estimate.disk_gib, estimate.disk_span_gib),
+    }
+
+
+def _ranged(value: float, span: Span) -> dict[str, float]:
+    return {"about": value, "low": span.low, "high": span.high}
+
+
+def cost_lines(estimate: Forecast) -> Iterator[str]:
+    """What is left of a plan costs, each with its range."""
+    what = "GPU-hours" if estimate.on_gpus else "Hours of trials"
+    (least, most), (low, high) = estimate.gpu_hours_span, estimate.disk_span_gib
+    yield f"{what}: about {estimate.gpu_hours:,.3g} ({least:,.3g} to {most:,.3g})"
+    yield f"Disk: about {estimate.disk_gib:,.3g} GiB ({low:,.3g} to {high:,.3g})"
+
+
+def machines_table(estimates: dict[int | None, Forecast]) -> Table:
+    """Wall clock here (under None) and on other numbers of GPUs, or of machines like this one."""
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for header, justify in (("on", "left"), ("wall clock", "right"), ("range", "right")):
+        table.add_column(header, justify=justify)  # pyright: ignore[reportArgumentType]
+    for machines, estimate in estimates.items():
+        noun = "GPU" if estimate.on_gpus else "such machine"
+        place = "this machine" if machines is None else count(machines, noun)
+        low, high = estimate.wall_span_s
+        table.add_row(place, duration(estimate.wall_s), f"{duration(low)} to {duration(high)}")
+    return table
+
+
+def networks_table(plan: Plan, store: Store) -> Table:
+    """Every network that was measured: its speed and its memory."""
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    table.add_column("network")
+    for header in ("parameters", "s/kimg", "NFE", "s/1,000 images", "training GiB", "sampling GiB"):
+        table.add_column(header, justify="right")
+    for row in networks_json(plan, store):
+        table.add_row(Text(row["name"]), f"{row['parameters']:,}", *_network_cells(row))
+    return table
+
+
+def _network_cells(row: dict[str, Any]) -> list[str]:
+    if not row["fits"]:
+        return ["does not fit into the memory"]
+    nfe = row["nfe"]
+    images = [f"{row['forward_s'] * n:,.3g}" for n in nfe]
+    memory = [f"{row['training_gib']:,.2f}", f"{row['sampling_gib']:,.2f}"]
+    return [f"{row['kimg_s']:,.3g}", "-".join(map(str, nfe)), "-".join(images), *memory]
+
+
+def networks_json(plan: Plan, store: Store) -> list[dict[str, Any]]:
+    """The same for a script; `forward_s` is of one network evaluation of 1,000 images, `nfe` the fewest and the most."""
+    by_training = probes_by_training(plan)
+    nfe: dict[str, set[int]] = {}
+    for evaluation in plan.evaluations.values():
+        nfe.setdefault(by_training[evaluation.training.signature].signature, set()).add(evaluation.sampling.nfe)
+    first = {probe.signature: plan.names[name] for name, probe in reversed(by_training.items())}
+    told = ("fits", "device", "kimg_s", "forward_s", "training_gib", "sampling_gib", "micro_batch", "sampling_batch")
+    return [
+        {
+            "name": first[probe.signature],
+            "signature": probe.signature,
+            "parameters": num_parameters(probe.network),
+            "nfe": sorted({min(counts), max(counts)}) if (counts := nfe.get(probe.signature)) else [],
+            **{name: result.get(name) for name in told},
+        }
+        for probe, result in measurements(plan, store)
+    ]
 
 
 @contextmanager
@@ -187,21 +263,26 @@ class Monitor:
         with Live(get_renderable=self.render, console=self.console, refresh_per_second=2, transient=True):
             yield
 
-    def changed(self, piece: Piece) -> None:
+    def changed(self, piece: Work) -> None:
         """A piece was started or has ended: say so in a line that stays."""
         name = piece.signature
         state = self.schedule.states[name]
         if state == "running":  # which for Tune may still mean queued: the progress lines tell what really runs
             return
         self.estimate = (0.0, 0.0)
-        self.console.print(Text(self._line(piece, state)), soft_wrap=True)
+        self.say(self._line(piece, state))
 
-    def _line(self, piece: Piece, state: str) -> str:
+    def say(self, text: str) -> None:
+        """A line that stays."""
+        self.console.print(Text(text), soft_wrap=True)
+
+    def _line(self, piece: Work, state: str) -> str:
         name = piece.signature
-        title = f"{VERBS[piece.kind]} {self.schedule.plan.names[name]}"
+        title = f"{VERBS[piece.kind]} {self.schedule.name(piece)}"
         clock = f"[{duration(time.monotonic() - self.began)}]"
         if state != "done":
-            return f"{clock} {state} {title}: {self.schedule.messages.get(name, 'the next run goes on with it')}"
+            message = self.schedule.messages.get(name) or REMARKS.get(state, "")
+            return f"{clock} {TITLES.get(state, state)} {title}: {message}"
         result = self.store.result(KIND_OF_PIECE[piece.kind], name) or {}
         scores = headlines(result["metrics"]) if "metrics" in result else _losses(result)
         shown = ", ".join(f"{key} {value:.3f}" for key, value in scores.items())
@@ -221,38 +302,40 @@ class Monitor:
                     *_numbers(progress),
                     _left(progress),
                 ]
-                name = self.schedule.plan.names[piece.signature]
+                name = self.schedule.name(piece)
                 self.console.print(
                     Text(f"  {VERBS[piece.kind]} {name}: {', '.join(filter(None, parts))}"), soft_wrap=True
                 )
         self.console.print(Text(f"  {self._summary()}"), soft_wrap=True)
 
-    def _progress(self, piece: Piece) -> dict[str, Any] | None:
+    def _progress(self, piece: Work) -> dict[str, Any] | None:
         return read_json(self.store.folder(KIND_OF_PIECE[piece.kind], piece.signature) / PROGRESS)
 
     def _summary(self) -> str:
-        waiting, running = len(self.schedule.of("waiting")), len(self.schedule.of("running"))
-        failed = len(self.schedule.of("failed"))
-        done = self.total - waiting - running - failed - len(self.schedule.of("stopped", "blocked"))
-        parts = [f"{done} of {self.total} done", f"{failed} failed" if failed else "", self._time_left()]
+        counts = self.schedule.counts
+        done = self.total - (len(self.schedule.pieces) - counts["done"])
+        told = [f"{counts[state]} {state}" for state in TOLD if counts[state]]
+        parts = [f"{done} of {self.total} done", *told, self._time_left()]
         return ", ".join(filter(None, parts))
 
     def _time_left(self) -> str:
         now = time.monotonic()
         if self.schedule.stopping:
             return "stopping"
+        if self.schedule.paused:
+            return "waiting for room on the disk"
         if not self.estimate[0] or now - self.estimate[0] > 10:
             self.estimate = (now, self._seconds_left())
         made, seconds = self.estimate
         return f"about {duration(max(seconds - (now - made), 1))} left"
 
     def _seconds_left(self) -> float:
-        """What is left by measured speeds, running pieces by how far they are."""
-        speeds = Speeds(self.store)
-        pieces = [*self.schedule.of("waiting"), *self.schedule.of("running")]
-        whole = forecast(self.schedule.plan, pieces, self.store)
+        """What is left, by what is known by now; of running pieces how far they are."""
+        costs = self.schedule.costs
+        pieces = self.schedule.of("waiting", "running", "elsewhere")
+        whole = forecast(self.schedule.plan, pieces, self.store, costs if isinstance(costs, Speeds) else None)
         already = sum(
-            (progress["done"] / progress["total"]) * speeds.seconds(p)
+            (progress["done"] / progress["total"]) * costs.seconds(p)
             for p in self.schedule.of("running")
             if (progress := self._progress(p))
         )
@@ -266,7 +349,7 @@ class Monitor:
             table.add_column(header, no_wrap=header != "running")
         for piece in self.schedule.of("running"):
             progress = self._progress(piece)
-            title = f"{VERBS[piece.kind]} {self.schedule.plan.names[piece.signature]}"
+            title = f"{VERBS[piece.kind]} {self.schedule.name(piece)}"
             if progress is None:
                 table.add_row(title, "", "queued", "", "", "")
                 continue

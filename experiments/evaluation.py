@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 import time
 from collections.abc import Iterator, Sequence
@@ -16,15 +17,17 @@ from torch import Tensor
 
 from edm.data.prepare import Dataset
 from edm.features import Extractor
-from edm.files import load_tensors, save_tensors
+from edm.files import MODEL, load_tensors, save_tensors
 from edm.generate import generate
 from edm.memorisation import Memorisation, PixelPieces, memorisation, pixel_rows
 from edm.pictures import save_grid, save_pairs
 from edm.precondition import Denoiser
 from edm.truncation import exact_images, final_images, truncation_error
+from experiments.faults import is_out_of_memory
 from experiments.ingredients import ensure_data, ensure_extractor, load_averaged, load_published
-from experiments.measuring import FINGERPRINT, SECONDS, SEGMENT_IMAGES, Measured, References, Shelf, segments
-from experiments.plan import Evaluation, FeatureSpace, signature
+from experiments.leases import Held
+from experiments.measuring import FINGERPRINT, SECONDS, Measured, References, Shelf, segments
+from experiments.plan import SEGMENT_IMAGES, Evaluation, FeatureSpace, Training, signature
 from experiments.provenance import provenance
 from experiments.scoring import Scorer, Scores, class_accuracy, scale
 from experiments.sealed import load_sealed, write_sealed
@@ -34,6 +37,7 @@ from experiments.trial import Pulse, Setting, write_config
 PREVIEW_IMAGES = 100
 LOOKED_UP_IMAGES = SEGMENT_IMAGES  # whose nearest training images are looked for: those that are kept as pixels
 CLOSEST = 10  # pairs in the picture
+WAIT_S = 0.5  # between looks for what somebody else draws
 IMAGES, EXACT = "images", "images.safetensors"
 
 log = logging.getLogger("edm_sweep")
@@ -52,6 +56,8 @@ def run_evaluation(store: Store, evaluation: Evaluation, setting: Setting) -> No
     with store.lock("drawings", evaluation.drawing, bench.pulse.raise_if_stopped):
         extent = _extent(bench, done)
         result = _scored(bench, extent, before["notes"])
+        for start, _ in segments(0, extent.count):
+            store.forget("segments", evaluation.segment_name(start))
     files = [name for name in (STATISTICS, INFLUENCES, SAMPLES, PAIRS) if (folder / name).exists()]
     store.finish("evaluations", evaluation.signature, result, files)
     log.info("done: %s", result["metrics"])
@@ -73,8 +79,7 @@ def _extent(bench: Bench, done: dict[str, Any] | None) -> Extent:
     known = Extent(done["images"], rival) if rival is None or rival in bench.evaluation.rivals else None
     if known is None:
         return draw_and_measure(bench)
-    for start, stop in segments(0, known.count):
-        _draw_segment(bench, start, stop)
+    _draw_all(bench, known.count)
     return known
 
 
@@ -90,6 +95,7 @@ class Bench:
         self.folder = store.folder("evaluations", evaluation.signature)
         self.drawing = store.folder("drawings", evaluation.drawing)
         self.pulse = Pulse(store, setting, self.folder, "images", evaluation.config.images)
+        self.batch = setting.sampling_batch
         self.extractors: dict[FeatureSpace, Extractor] = {}
 
     @cached_property
@@ -101,10 +107,15 @@ class Bench:
     def models(self) -> tuple[Denoiser, Denoiser | None]:
         """The network that draws, and the one that guides it."""
         evaluation, sampling = self.evaluation, self.evaluation.sampling
-        model = load_averaged(self.store, evaluation.training, sampling.ema, self.device)
+        model = self._model(evaluation.training, sampling.ema)
         if evaluation.guide is None or sampling.guide is None:
             return model, None
-        return model, load_averaged(self.store, evaluation.guide, sampling.guide.ema, self.device)
+        return model, self._model(evaluation.guide, sampling.guide.ema)
+
+    def _model(self, training: Training, width: float | None) -> Denoiser:
+        result = self.store.result("trainings", training.signature)
+        assert result is not None, f"{training.signature} is not trained"
+        return _loaded(self.store.root, training, width, self.device, result["files"][MODEL])
 
     def extractor(self, space: FeatureSpace) -> Extractor:
         """What measures in a feature space."""
@@ -147,7 +158,29 @@ class Bench:
         return tensors[IMAGES]
 
 
+@functools.lru_cache(maxsize=2)
+def _loaded(root: Path, training: Training, width: float | None, device: torch.device, checksum: str) -> Denoiser:
+    """A network to draw from, kept by a worker from one evaluation to the next."""
+    del checksum  # part of the key: a network that was trained anew is another one
+    return load_averaged(Store(root), training, width, device)
+
+
+def forget_models() -> None:
+    """Give back the memory of the networks that a worker has kept."""
+    _loaded.cache_clear()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+
+
 # drawing ------------------------------------------------------------------------------------------
+
+
+def help_draw(store: Store, evaluation: Evaluation, setting: Setting) -> None:
+    """Draw segments of an evaluation that nobody has begun, from the end on; another trial holds it, and scores it."""
+    bench = Bench(store, evaluation, setting)
+    bench.pulse.silent = True
+    for start, stop in reversed(list(segments(0, evaluation.config.images))):
+        _try_segment(bench, start, stop)
 
 
 def draw_and_measure(bench: Bench) -> Extent:
@@ -157,15 +190,39 @@ def draw_and_measure(bench: Bench) -> Extent:
     where nothing more has been drawn yet: nothing is thrown away.
     """
     evaluation, total = bench.evaluation, bench.evaluation.config.images
+    if not evaluation.rivals:
+        _draw_all(bench, total)
+        return Extent(total)
     for start, stop in segments(0, total):
         _draw_segment(bench, start, stop)
-        asks = evaluation.rivals and stop in evaluation.config.prefixes[:-1]
+        asks = stop in evaluation.config.prefixes[:-1]
         if asks and bench.shelf(evaluation.features).find(stop, 1) is None:
             rival = _clearly_better(bench, stop)
             if rival is not None:
                 log.info("clearly worse than %s at %d images: no more are drawn", rival, stop)
                 return Extent(stop, rival)
     return Extent(total)
+
+
+def _draw_all(bench: Bench, count: int) -> None:
+    """Draw all segments, but for those that helpers are at: these are waited for."""
+    left = list(segments(0, count))
+    while True:
+        left = [span for span in left if not _try_segment(bench, *span)]
+        if not left:
+            return
+        time.sleep(WAIT_S)
+        bench.pulse.raise_if_stopped()
+
+
+def _try_segment(bench: Bench, start: int, stop: int) -> bool:
+    """Draw a segment unless it is there; False where somebody else is at it."""
+    try:
+        with bench.store.try_lock("segments", bench.evaluation.segment_name(start)):
+            _draw_segment(bench, start, stop)
+    except Held:
+        return False
+    return True
 
 
 def _draw_segment(bench: Bench, start: int, stop: int) -> None:
@@ -198,13 +255,19 @@ def _has_pixels(bench: Bench, count: int) -> bool:
 
 def _drawn(bench: Bench, start: int, stop: int) -> Tensor:
     model, guide = bench.models
-    batch, sampling = bench.setting.sampling_batch, bench.evaluation.sampling
     images, done = [], start
-    for drawn in generate(model, sampling, start, stop, batch, guide=guide):
-        images.append(drawn.images.cpu())
-        done += len(drawn.images)
-        if bench.pulse.beat(done):
-            bench.pulse.raise_if_stopped()
+    while done < stop:
+        try:
+            for drawn in generate(model, bench.evaluation.sampling, done, stop, bench.batch, guide=guide):
+                images.append(drawn.images.cpu())
+                done += len(drawn.images)
+                if bench.pulse.beat(done):
+                    bench.pulse.raise_if_stopped()
+        except RuntimeError as error:
+            if not is_out_of_memory(error) or bench.batch == 1:
+                raise
+            bench.batch = -(-bench.batch // 2)  # the images are the same: each depends on its index alone
+            log.warning("out of memory: drawing %d images at once", bench.batch)
     return torch.cat(images)
 
 
@@ -240,6 +303,7 @@ def _clearly_better(bench: Bench, count: int) -> str | None:
 def _scored(bench: Bench, extent: Extent, notes: list[str]) -> dict[str, Any]:
     """The result of an evaluation: all that is wanted, of the first images; `notes` are those of earlier scores."""
     evaluation, config, wanted, count = bench.evaluation, bench.evaluation.config, bench.wanted, extent.count
+    began = time.monotonic()
     bench.pulse.other_work("scoring", count, count)
     scorer = bench.scorer(count)
     scores = scorer.score(wanted)
@@ -261,6 +325,7 @@ def _scored(bench: Bench, extent: Extent, notes: list[str]) -> dict[str, Any]:
         "stopped_at": count if extent.stopped_by else None,
         "stopped_by": extent.stopped_by,
         "seconds": _seconds(scorer.measured),
+        "scoring_seconds": time.monotonic() - began,
         "flops": evaluation.flops * count / config.images,
         "device": ", ".join(scorer.measured.origins("device")),
         "drawn": {what: scorer.measured.origins(what) for what in ("device", "git_commit", "host")},

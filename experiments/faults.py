@@ -14,6 +14,7 @@ import torch
 from edm.data.errors import DataError
 from edm.features import FeatureError
 from edm.generate import NotFiniteError
+from edm.parallel import TeammateLost
 from edm.weights import WeightsError
 from experiments.checkpoints import DivergedError
 from experiments.errors import UserError
@@ -23,9 +24,6 @@ from experiments.store import DamagedFile
 # and the process that met it cannot go on. input: data, weights or configuration are wrong. diverged: numbers that are
 # none. disk: there is no room to write. damaged: a file of the store was not what was written, and was set aside.
 Fault = Literal["memory", "lost", "device", "input", "diverged", "disk", "damaged", "unknown"]
-
-FREE = ("lost", "device", "damaged")  # tried again without being counted: nothing is wrong with the work itself
-NEVER = ("input", "diverged")  # comes out the same however often it is tried
 
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 CUDA_WORDS = ("CUDA error", "cuBLAS error", "CUBLAS_STATUS", "cuDNN error", "CUDNN_STATUS", "NCCL error", "HIP error")
@@ -42,6 +40,8 @@ def classify(error: BaseException) -> Fault:
     """The class of what was raised."""
     if isinstance(error, DamagedFile):
         return "damaged"
+    if isinstance(error, TeammateLost):
+        return "lost"
     if isinstance(error, DivergedError | NotFiniteError):
         return "diverged"
     if isinstance(error, UserError | DataError | WeightsError | FeatureError):

@@ -53,8 +53,6 @@ def ensure_data(
         return {**made, "provenance": provenance()}
 
     result = store.ensure("data", source.signature, build, FILES)
-    for name in FILES:
-        store.checked("data", source.signature, name)
     return open_prepared(store.folder("data", source.signature), result["sigma_data"])
 
 
@@ -75,7 +73,7 @@ def ensure_published(store: Store, path: Path, digest: str, dimension: int) -> N
     """Take a published statistics file into the store, under its SHA-256; raises UserError where it cannot serve."""
 
     name = published_signature(digest, dimension)
-    if store.result("references", name) is not None:
+    if store.verified("references", name) is not None:
         return
     try:
         reference = load_statistics(path, dimension)
@@ -90,7 +88,7 @@ def ensure_published(store: Store, path: Path, digest: str, dimension: int) -> N
 
 
 def load_published(store: Store, digest: str, dimension: int) -> Reference:
-    """What `ensure_published` took in."""
+    """What `ensure_published` took in; raises DamagedFile where that has been lost since."""
     path = store.checked("references", published_signature(digest, dimension), STATISTICS)
     return Reference.from_tensors(load_tensors(path))
 
@@ -156,7 +154,7 @@ def load_averaged(store: Store, training: Training, width: float | None, device:
     model = load_model(store.checked("trainings", name, MODEL), device)
     if width is None:
         return model
-    files = [file for file in (store.result("trainings", name) or {})["files"] if file.startswith(f"{SNAPSHOTS}/")]
+    files = [file for file in store.finished("trainings", name)["files"] if file.startswith(f"{SNAPSHOTS}/")]
     snapshots = [
         Snapshot(int(Path(file).name.split("-")[0]), kept) for file in files for kept in training.config.power_ema
     ]

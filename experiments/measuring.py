@@ -25,13 +25,12 @@ from edm.kid import mean_kernel
 from edm.neighbours import squared_radii
 from edm.noise import Stream, normals, permutation
 from experiments.errors import UserError
-from experiments.plan import DataSource, FeatureSpace, Subset
+from experiments.plan import SEGMENT_IMAGES, DataSource, FeatureSpace, Subset
 from experiments.provenance import provenance
 from experiments.sealed import find_sealed, load_sealed, write_sealed
 from experiments.store import Store
 from experiments.trial import device_name
 
-SEGMENT_IMAGES = 1000
 LEAST_NOISE_IMAGES = 1000
 
 FEATURES, CLASSES, SECONDS = "features", "classes", "seconds"  # tensors of a segment

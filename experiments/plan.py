@@ -34,6 +34,7 @@ VERSIONS = {
     "data": 1,
     "classifier": 1,
     "training": 1,
+    "probe": 1,
     "drawing": 1,
     "space": 1,
     "reference": 2,
@@ -44,6 +45,8 @@ VERSIONS = {
 SIGNATURE_DIGITS = 20  # 80 bits: no collision in any store a person could fill
 
 TRAINING_SECTIONS = ("data", "model", "training")  # of the sweep file: what decides a training
+
+SEGMENT_IMAGES = 1000  # drawn and measured as one; anybody may draw any of an evaluation's
 
 FORWARDS_PER_TRAINING_IMAGE = 3  # a backward pass costs about two forward passes
 
@@ -178,6 +181,15 @@ class Evaluation:
     def judge(self) -> FeatureSpace:
         """The feature space whose classifier tells which class an image shows."""
         return FeatureSpace.named("classifier", self.training.data)
+
+    @property
+    def num_segments(self) -> int:
+        """Into how many parts, which anybody may draw, it can be cut."""
+        return -(-self.config.images // SEGMENT_IMAGES)
+
+    def segment_name(self, start: int) -> str:
+        """What the part that begins with image `start` is called where somebody claims it."""
+        return f"{self.drawing}-{start:08d}"
 
     def is_covered_by(self, result: dict[str, Any]) -> bool:
         """Whether a finished evaluation's result has every score that is asked for, of all images.

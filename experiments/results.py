@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ import pandas as pd
 from safetensors import safe_open
 
 from edm.data.catalogue import facts
-from experiments.plan import Evaluation, Plan, PlannedCell
+from experiments.plan import Evaluation, Plan, PlannedCell, Training
 from experiments.scores import (
     ERRORS,
     HEADLINES,
@@ -21,28 +22,44 @@ from experiments.scores import (
     metrics_of,
     wanted_scores,
 )
-from experiments.store import INFLUENCES, JOURNAL, VALIDATION, Journal, Store, checksum
+from experiments.store import INFLUENCES, JOURNAL, PRUNED, VALIDATION, Journal, Store, checksum, read_json
 
 
 @dataclass(frozen=True)
 class Found:
-    """What is known of a finished evaluation: its metrics, the scores that they answer, and remarks."""
+    """What is known of an evaluation: its metrics, the scores that they answer, and remarks.
+
+    pruned_at: at how many kimg a training that it stands on was ended early, where there is nothing else to tell.
+    """
 
     metrics: dict[str, float]
     scores: frozenset[str]
     notes: tuple[str, ...]
     stopped_at: int | None = None
     stopped_by: str | None = None
+    pruned_at: float | None = None
 
     def covers(self, evaluation: Evaluation, scores: tuple[str, ...]) -> bool:
         """Whether it has `scores`, of all images or of as many as `evaluation` may stop at for what it knows."""
         return set(scores) <= self.scores and (self.stopped_by is None or self.stopped_by in evaluation.rivals)
 
 
+@dataclass(frozen=True)
+class Trained:
+    """What a report needs to know of a training.
+
+    pruned_at: at how many kimg it was ended early. micro_batch: how many images went through the network at once where
+    that were fewer than a batch.
+    """
+
+    pruned_at: float | None = None
+    micro_batch: int | None = None
+
+
 def found_in_store(plan: Plan, store: Store) -> dict[str, Found]:
-    """A plan's finished evaluations, by signature."""
-    results = {name: store.result("evaluations", name) for name in plan.evaluations}
-    return {
+    """A plan's finished evaluations, and those whose training was pruned, by signature."""
+    evaluations = {name: store.result("evaluations", name) for name in plan.evaluations}
+    done = {
         name: Found(
             result["metrics"],
             frozenset(result["scores"]),
@@ -50,9 +67,49 @@ def found_in_store(plan: Plan, store: Store) -> dict[str, Found]:
             result["stopped_at"],
             result["stopped_by"],
         )
-        for name, result in results.items()
+        for name, result in evaluations.items()
         if result is not None
     }
+    return joined(plan, done, {name: _trained(store, name) for name in plan.trainings})
+
+
+def _trained(store: Store, name: str) -> Trained:
+    result = store.result("trainings", name)
+    if result is not None:
+        return Trained(micro_batch=result.get("computing", {}).get("micro_batch"))
+    pruned = read_json(store.folder("trainings", name) / PRUNED)
+    return Trained(pruned_at=pruned["kimg"] if pruned is not None else None)
+
+
+def joined(plan: Plan, done: dict[str, Found], trained: dict[str, Trained]) -> dict[str, Found]:
+    """What is known of a plan's evaluations, with what their trainings have to say of them."""
+    known = {}
+    for name, evaluation in plan.evaluations.items():
+        told = [trained[training.signature] for training in evaluation.stands_on]
+        pruned = [one.pruned_at for one in told if one.pruned_at is not None]
+        if name in done:
+            notes = (*done[name].notes, *_memory_notes(evaluation, trained))
+            known[name] = dataclasses.replace(done[name], notes=notes)
+        elif pruned:
+            known[name] = Found({}, frozenset(), evaluation.notes, pruned_at=pruned[0])
+    return known
+
+
+def _memory_notes(evaluation: Evaluation, trained: dict[str, Trained]) -> Iterator[str]:
+    """What a reader must know where memory was too small for what the sweep asked for."""
+    for who, training in zip(("", "its guide was "), evaluation.stands_on, strict=False):
+        used = trained[training.signature].micro_batch
+        if used is not None and _shows_in_the_network(used, training):
+            yield (
+                f"{who}trained in micro-batches of {used} of {training.config.batch_size} for want of memory: "
+                "batch norm saw the smaller ones"
+            )
+
+
+def _shows_in_the_network(micro_batch: int, training: Training) -> bool:
+    """Whether a training in smaller micro-batches than asked for makes another network."""
+    asked = training.config.micro_batch or training.config.batch_size
+    return micro_batch < asked and training.network.norm == "batch"
 
 
 def results_frame(plan: Plan, found: dict[str, Found]) -> pd.DataFrame:
@@ -60,12 +117,13 @@ def results_frame(plan: Plan, found: dict[str, Found]) -> pd.DataFrame:
 
     Scores that have errors are followed by _se, _low and _high; noise_ and real_ are what pure noise and real images
     score, to read the others by. A cell without scores yet has status "missing", one that was stopped early "stopped",
-    and both have empty scores. Holds nothing that depends on when, where or how fast the work was done.
+    one whose training was ended early "pruned", and all of them have empty scores. Holds nothing that depends on when
+    or how fast the work was done; of where, only that memory forced smaller micro-batches, which makes another network.
     """
     frame = pd.DataFrame([_row(plan, planned, found) for planned in plan.cells])
     named = {name for planned in plan.cells for score in _scores(planned) for name in _columns(score)}
     kept = {name for name in frame if str(name).startswith(HEADLINES[:2]) and not str(name).endswith(ERRORS)}
-    optional = [n for n in frame if n in named | {"real_images", "stopped_at"} and n not in kept]
+    optional = [n for n in frame if n in named | {"real_images", "stopped_at", "pruned_at"} and n not in kept]
     return frame.drop(columns=[name for name in optional if not any(frame[name].notna().tolist())])
 
 
@@ -86,13 +144,20 @@ def _row(plan: Plan, planned: PlannedCell, found: dict[str, Found]) -> dict[str,
         "features": evaluation.features.label,
         "reference": describe_reference(planned.cell.evaluation, sizes),
         "nfe": evaluation.sampling.nfe,
-        "status": ("stopped" if own and own.stopped_at else "done") if done else "missing",
+        "status": _status(own, done),
         "stopped_at": own.stopped_at if own is not None and done else None,
+        "pruned_at": own.pruned_at if own is not None and not done else None,
         **{name: shown.get(name) for score in wanted for name in metrics_of(score)},
         **{name: context.get(name) for score in wanted for name in context_of(score)},
         "real_images": context.get("real_images"),
         "notes": "; ".join(own.notes if own is not None else evaluation.notes),
     }
+
+
+def _status(own: Found | None, done: bool) -> str:
+    if own is not None and own.pruned_at is not None:
+        return "pruned"
+    return ("stopped" if own and own.stopped_at else "done") if done else "missing"
 
 
 def _scores(planned: PlannedCell) -> tuple[str, ...]:

@@ -1,77 +1,348 @@
-"""What to start next. Pure bookkeeping over a plan, whoever does the work."""
+"""What to start next. Pure bookkeeping over a plan, whoever does the work; every answer takes logarithmic time."""
 
 from __future__ import annotations
 
-from typing import Literal
+import heapq
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Literal, Protocol
 
+from experiments.calibration import Probe
 from experiments.plan import Evaluation, Piece, Plan, Training
 
-State = Literal["waiting", "running", "done", "failed", "stopped", "blocked"]
+Work = Piece | Probe
+
+# elsewhere: another run on the same store is at it. blocked: what it stands on failed. withheld: not to be started
+State = Literal["waiting", "running", "elsewhere", "done", "failed", "stopped", "pruned", "blocked", "withheld"]
+
+JOINED_S = 60.0  # evaluations are joined into trials of about this length: ten times what a cold worker takes to start
+HELP_S = 5.0  # each worker's part of an evaluation that is cut up ought to be longer than this
+LOST_LIMIT = 10  # workers that one piece of work may lose before it counts as its own fault
+SAME_PLACE = 3  # pieces that fail at the same place in the code, before no more of their kind are started
+
+FREE = ("lost", "device", "damaged")  # faults that say nothing about the work itself
+NEVER = ("input", "diverged")  # faults that come again however often it is tried
+
+
+@dataclass(frozen=True)
+class Job:
+    """What one trial does: pieces of work one after the other, or, where it helps, a part of another trial's."""
+
+    pieces: tuple[Work, ...]
+    helps: bool = False
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a piece of work ended, and after how long; of a failure its class (faults.py), and the place in the code."""
+
+    state: Literal["done", "stopped", "failed", "pruned", "elsewhere"]
+    message: str = ""
+    fault: str = "unknown"
+    place: str = ""
+    seconds: float = 0.0
+
+
+Entry = tuple[float, int, str]  # what orders a queue: longest first, then the plan's order
+
+
+class Costs(Protocol):
+    """How long work takes by itself; corrected by what has been done."""
+
+    def seconds(self, piece: Work) -> float:
+        """What one piece takes."""
+        ...
+
+    def learn(self, piece: Work, seconds: float) -> None:
+        """Take in what a piece took."""
+        ...
+
+
+class Operations:
+    """Operations in place of seconds: enough for an order."""
+
+    def seconds(self, piece: Work) -> float:
+        """A piece's floating-point operations."""
+        return piece.flops
+
+    def learn(self, piece: Work, seconds: float) -> None:
+        """Nothing: operations are counted, not measured."""
 
 
 class Schedule:
-    """Trainings first, longest first; an evaluation as soon as the training it stands on is done.
+    """Probes, then trainings, longest first; an evaluation as soon as what it stands on is done.
 
-    `present` are the signatures of work that the store already holds.
+    present: signatures of work that the store already holds. probes: what is to be measured first, and which trainings
+    wait for it. retries: how often work that failed is tried again.
     """
 
-    def __init__(self, plan: Plan, present: frozenset[str]) -> None:
-        self.plan = plan
-        self.present = present
-        self.pieces: dict[str, Piece] = {**plan.trainings, **plan.evaluations}
+    def __init__(
+        self,
+        plan: Plan,
+        present: frozenset[str],
+        costs: Costs | None = None,
+        probes: Mapping[str, tuple[Work, tuple[str, ...]]] | None = None,
+        retries: int = 1,
+    ) -> None:
+        self.plan, self.present, self.costs, self.retries = plan, present, costs or Operations(), retries
+        probes = probes or {}
+        self.pieces: dict[str, Work] = {
+            **{name: probe for name, (probe, _) in probes.items()},
+            **plan.trainings,
+            **plan.evaluations,
+        }
+        self.order = {name: place for place, name in enumerate(self.pieces)}
+        self.needs: dict[str, tuple[str, ...]] = {
+            name: tuple(t.signature for t in e.stands_on) for name, e in plan.evaluations.items()
+        }
+        for name, (_, waiting) in probes.items():
+            for training in waiting:
+                self.needs[training] = (name,)
+        self.dependents: dict[str, list[str]] = defaultdict(list)
+        for name, needed in self.needs.items():
+            for other in needed:
+                self.dependents[other].append(name)
         self.states: dict[str, State] = {name: "done" if name in present else "waiting" for name in self.pieces}
+        self._drop_needless()
+        self.counts = Counter(self.states.values())
         self.messages: dict[str, str] = {}
-        self.drawn_together: dict[str, list[Evaluation]] = {}
-        for evaluation in plan.evaluations.values():
-            self.drawn_together.setdefault(evaluation.drawing, []).append(evaluation)
+        self.notices: list[str] = []  # what a person should be told, once each
         self.stopping = False
-        self._drop_needless_trainings()
+        self.paused: str | None = None
+        self.slots = 1
+        self.helpers: Counter[str] = Counter()
+        self.left: Callable[[Evaluation], int] = lambda _: 0  # parts of an evaluation that nobody has begun
+        self._failures: Counter[str] = Counter()
+        self._losses: Counter[str] = Counter()
+        self._places: dict[tuple[str, str], set[str]] = defaultdict(set)
+        self._first: list[Entry] = []  # probes and trainings that could be started
+        self._groups: dict[str, list[Entry]] = defaultdict(list)  # evaluations that could be started, by training
+        self._longest: list[Entry] = []  # the same, of all trainings
+        self._ready_s: dict[str, float] = {}
+        self._ready_total_s = 0.0
+        self._drawn: Counter[str] = Counter()  # drawings that somebody is at
+        self._parked: dict[str, list[str]] = defaultdict(list)  # evaluations that wait for one of the same drawing
+        self._running: Counter[str] = Counter()  # by kind
+        self._evaluating: dict[str, None] = {}  # evaluations that are at work, here or elsewhere
+        for name in self.pieces:
+            self._offer(name)
 
-    def _drop_needless_trainings(self) -> None:
-        """A training that nothing unfinished stands on need not be done, even if its files were deleted."""
-        unfinished = (e for e in self.plan.evaluations.values() if self.states[e.signature] != "done")
-        needed = {training.signature for evaluation in unfinished for training in evaluation.stands_on}
-        for name in self.plan.trainings:
-            if name not in needed:
+    def _drop_needless(self) -> None:
+        """What nothing unfinished stands on need not be done, even if its files were deleted."""
+        for name in reversed([name for name, piece in self.pieces.items() if not isinstance(piece, Evaluation)]):
+            if all(self.states[other] == "done" for other in self.dependents[name]):
                 self.states[name] = "done"
 
-    def of(self, *states: State) -> list[Piece]:
+    # looking --------------------------------------------------------------------------------------
+
+    def of(self, *states: State) -> list[Work]:
         """The pieces in any of these states, in the plan's order."""
+        if not any(self.counts[state] for state in states):
+            return []
         return [piece for name, piece in self.pieces.items() if self.states[name] in states]
+
+    def name(self, piece: Work) -> str:
+        """What to call a piece."""
+        return self.plan.names.get(piece.signature, piece.signature)
 
     @property
     def finished(self) -> bool:
-        """Whether nothing is left that could still be started."""
-        return self.stopping or not self.of("waiting")
+        """Whether nothing runs here or elsewhere, and nothing is left that could be started."""
+        going = self.counts["running"] + self.counts["elsewhere"]
+        return not going and (self.stopping or not self.counts["waiting"])
 
-    def take(self) -> Piece | None:
-        """The piece to start now, marked as running; None while there is none."""
-        if self.stopping:
-            return None
-        ready = [piece for piece in self.of("waiting") if self._is_ready(piece)]
-        if not ready:
-            return None
-        piece = max(ready, key=lambda p: (p.kind == "training", p.flops))
-        self.states[piece.signature] = "running"
-        return piece
+    # starting -------------------------------------------------------------------------------------
 
-    def _is_ready(self, piece: Piece) -> bool:
-        if isinstance(piece, Training):
+    def take(self) -> Job | None:
+        """What to start now, marked as running; None while there is nothing."""
+        if self.stopping or self.paused:
+            return None
+        name = self._pop(self._first)
+        names = [name] if name is not None else self._take_evaluations()
+        if names:
+            for name in names:
+                self._set(name, "running")
+            return Job(tuple(self.pieces[name] for name in names))
+        return self._help()
+
+    def _pop(self, heap: list[Entry]) -> str | None:
+        while heap:
+            _, _, name = heapq.heappop(heap)
+            if self._is_ready(name):
+                return name
+        return None
+
+    def _is_ready(self, name: str) -> bool:
+        return self.states[name] == "waiting" and all(
+            self.states[other] == "done" for other in self.needs.get(name, ())
+        )
+
+    def _offer(self, name: str) -> None:
+        """Queue a piece if it could be started now."""
+        if not self._is_ready(name):
+            return
+        piece, seconds = self.pieces[name], self.costs.seconds(self.pieces[name])
+        entry = (-seconds, self.order[name], name)
+        if not isinstance(piece, Evaluation):
+            # what is measured is needed to share out the rest
+            heapq.heappush(self._first, entry if isinstance(piece, Training) else (-float("inf"), *entry[1:]))
+            return
+        heapq.heappush(self._groups[piece.training.signature], entry)
+        heapq.heappush(self._longest, entry)
+        self._ready_total_s += seconds - self._ready_s.get(name, 0.0)
+        self._ready_s[name] = seconds
+
+    def _take_evaluations(self) -> list[str]:
+        """The longest evaluation there is, joined by others of its training as long as that leaves enough for all."""
+        limit = min(JOINED_S, self._ready_total_s / (2 * max(1, self.slots - self._running["training"])))
+        taken: list[str] = []
+        while not taken:
+            first = self._pop(self._longest)
+            if first is None:
+                return []
+            self._claim(first, taken)
+        first = self.pieces[taken[0]]
+        assert isinstance(first, Evaluation)
+        ready, spent = self._groups[first.training.signature], self.costs.seconds(first)
+        while ready and spent - ready[0][0] <= limit:
+            seconds, _, name = heapq.heappop(ready)
+            if self._is_ready(name) and name not in taken and self._claim(name, taken):
+                spent -= seconds
+        return taken
+
+    def _claim(self, name: str, taken: list[str]) -> bool:
+        """Take an evaluation, unless another trial draws the very images: then it waits for them."""
+        evaluation = self.pieces[name]
+        assert isinstance(evaluation, Evaluation)
+        own = any(self.pieces[other].drawing == evaluation.drawing for other in taken)  # pyright: ignore[reportAttributeAccessIssue]
+        if self._drawn[evaluation.drawing] and not own:
+            self._parked[evaluation.drawing].append(name)
+            return False
+        self._drawn[evaluation.drawing] += 1
+        self._ready_total_s -= self._ready_s.pop(name, 0.0)
+        taken.append(name)
+        return True
+
+    def _help(self) -> Job | None:
+        """A part of the evaluation that would last longest, where that is worth a trial's start."""
+        best, longest = None, HELP_S
+        for name in self._evaluating:
+            evaluation = self.pieces[name]
+            assert isinstance(evaluation, Evaluation)
+            if evaluation.rivals:  # it may stop early: nothing is drawn ahead
+                continue
+            share_s = self.left(evaluation) * self._part_s(evaluation) / (2 + self.helpers[name])
+            if share_s > longest:
+                best, longest = evaluation, share_s
+        if best is None:
+            return None
+        self.helpers[best.signature] += 1
+        return Job((best,), helps=True)
+
+    def _part_s(self, evaluation: Evaluation) -> float:
+        return self.costs.seconds(evaluation) / evaluation.num_segments
+
+    # ending ---------------------------------------------------------------------------------------
+
+    def helped(self, name: str) -> None:
+        """A trial that helped with an evaluation has ended."""
+        self.helpers[name] -= 1
+
+    def ended(self, name: str, outcome: Outcome) -> None:
+        """Take note of how a piece ended, and decide what becomes of it and of what stands on it."""
+        if outcome.state == "failed":
+            self._failed(name, outcome)
+        else:
+            self._set(name, outcome.state)
+            self.messages[name] = outcome.message
+            if outcome.state == "pruned":
+                self._settle(self._standing_on(name), "pruned", f"its training was {outcome.message}")
+        if outcome.state == "done":
+            for other in self.dependents[name]:
+                self._offer(other)
+
+    def _failed(self, name: str, outcome: Outcome) -> None:
+        self.messages[name] = outcome.message
+        if self._may_try_again(name, outcome):
+            self._set(name, "stopped" if self.stopping else "waiting")
+            self._offer(name)
+        else:
+            self._set(name, "failed")
+            self._settle(self._standing_on(name), "blocked")
+        self._count_place(name, outcome)
+
+    def _may_try_again(self, name: str, outcome: Outcome) -> bool:
+        if outcome.fault == "disk":
             return True
-        if any(self.states[e.signature] == "running" for e in self.drawn_together[piece.drawing]):
-            return False  # it draws the very images; once they are there they are only to be scored
-        return all(self.states[t.signature] == "done" for t in piece.stands_on)
+        if outcome.fault in FREE:
+            self._losses[name] += 1
+            return self._losses[name] < LOST_LIMIT
+        self._failures[name] += 1
+        return outcome.fault not in NEVER and self._failures[name] <= self.retries
 
-    def ended(self, signature: str, state: Literal["done", "failed", "stopped"], message: str = "") -> None:
-        """Take note of how a piece ended; what stands on a failed training is blocked."""
-        self.states[signature] = state
-        if state == "failed":
-            self.messages[signature] = message
-            for name, piece in self.plan.evaluations.items():
-                stands_on = [training.signature for training in piece.stands_on]
-                if signature in stands_on and self.states[name] == "waiting":
-                    self.states[name] = "blocked"
+    def _count_place(self, name: str, outcome: Outcome) -> None:
+        """The same mistake in several pieces is not theirs: start no more of their kind."""
+        if not outcome.place or outcome.fault in (*FREE, "diverged", "disk"):
+            return
+        kind = self.pieces[name].kind
+        met = self._places[kind, outcome.place]
+        met.add(name)
+        alike = [piece.signature for piece in self.of("waiting") if piece.kind == kind]
+        if len(met) == SAME_PLACE and alike:
+            reason = f"{SAME_PLACE} {kind}s failed at the same place: {outcome.message}"
+            self.notices.append(f"No more {kind}s are started: {reason}")
+            self.withhold(alike, reason)
+
+    def withhold(self, names: Iterable[str], reason: str) -> None:
+        """Do not start these, nor what stands on them."""
+        for name in [name for name in names if self.states[name] == "waiting"]:
+            self._set(name, "withheld")
+            self.messages[name] = reason
+            self._settle(self._standing_on(name), "withheld", reason)
+
+    def undo(self, name: str) -> None:
+        """Something finished has turned out to be damaged: it is to be done again."""
+        if self.states[name] == "done":
+            self._set(name, "waiting")
+            self._offer(name)
+
+    def free(self, name: str) -> None:
+        """What was taken, or what another run was at, may be started after all."""
+        if self.states[name] in ("elsewhere", "running"):
+            self._set(name, "waiting")
+            self._offer(name)
+
+    def follow(self, name: str, state: State, message: str) -> None:
+        """Take over what another schedule of the same plan has decided."""
+        self._set(name, state)
+        self.messages[name] = message
+
+    def _standing_on(self, name: str) -> list[str]:
+        names = list(self.dependents[name])
+        return names + [below for other in names for below in self._standing_on(other)]
+
+    def _settle(self, names: Iterable[str], state: State, message: str = "") -> None:
+        for name in names:
+            if self.states[name] == "waiting":
+                self._set(name, state)
+                self.messages[name] = message
 
     def stop(self) -> None:
         """Start nothing more."""
         self.stopping = True
+
+    def _set(self, name: str, state: State) -> None:
+        before, piece = self.states[name], self.pieces[name]
+        self.counts[before] -= 1
+        self.counts[state] += 1
+        self.states[name] = state
+        self._running[piece.kind] += (state == "running") - (before == "running")
+        if isinstance(piece, Evaluation):
+            self._evaluating.pop(name, None)
+            if state in ("running", "elsewhere"):
+                self._evaluating[name] = None
+        if before == "running" and isinstance(piece, Evaluation):
+            self._drawn[piece.drawing] -= 1
+            for waiting in [] if self._drawn[piece.drawing] else self._parked.pop(piece.drawing, []):
+                self._offer(waiting)

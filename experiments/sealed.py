@@ -2,26 +2,27 @@
 
 from __future__ import annotations
 
-import logging
+import errno
 from pathlib import Path
 
 from torch import Tensor
 
 from edm.files import load_tensors, save_tensors
-from experiments.store import checksum, publish, sha256_file
+from experiments.store import checksum, publish, set_aside_file, sha256_file, temporary_beside
 
 DIGITS = 16  # of the SHA-256 that go into a name
-
-log = logging.getLogger("edm_sweep")
 
 
 def write_sealed(folder: Path, stem: str, tensors: dict[str, Tensor], metadata: dict[str, str] | None = None) -> Path:
     """Write tensors under a name that holds the file's checksum, in place of what was there under that stem."""
     folder.mkdir(parents=True, exist_ok=True)
-    temporary = folder / f".{stem}.part"
-    save_tensors(tensors, temporary, metadata)
-    path = folder / f"{stem}-{sha256_file(temporary)[:DIGITS]}.safetensors"
-    publish(temporary, path)
+    temporary = temporary_beside(folder / stem)
+    try:
+        save_tensors(tensors, temporary, metadata)
+        path = folder / f"{stem}-{sha256_file(temporary)[:DIGITS]}.safetensors"
+        publish(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
     for other in folder.glob(f"{stem}-*.safetensors"):
         if other != path:
             other.unlink(missing_ok=True)
@@ -29,15 +30,19 @@ def write_sealed(folder: Path, stem: str, tensors: dict[str, Tensor], metadata: 
 
 
 def is_whole(path: Path) -> bool:
-    """Whether a sealed file is what was written; a damaged one is dropped, to be redone."""
+    """Whether a sealed file is what was written; a damaged one is set aside, to be redone."""
+    named = path.stem.rpartition("-")[2]
     try:
-        if checksum(path)[:DIGITS] == path.stem.rpartition("-")[2]:
-            return True
+        found = checksum(path)[:DIGITS]
     except FileNotFoundError:
-        return False  # another process replaced or dropped it just now
-    log.warning("%s is damaged and will be redone", path)
-    path.unlink(missing_ok=True)
-    return False
+        return False  # another process replaced it or set it aside just now
+    except OSError as error:
+        if error.errno != errno.EIO:
+            raise
+        found = "unreadable"
+    if found != named:
+        set_aside_file(path, f"sha256 {found}, named {named}")
+    return found == named
 
 
 def find_sealed(folder: Path, stem: str) -> Path | None:
@@ -46,6 +51,6 @@ def find_sealed(folder: Path, stem: str) -> Path | None:
 
 
 def load_sealed(folder: Path, stem: str) -> dict[str, Tensor] | None:
-    """What `write_sealed` wrote under a stem; None where there is none, or a damaged one, which is then dropped."""
+    """What `write_sealed` wrote under a stem; None where there is none, or a damaged one, which is then set aside."""
     path = find_sealed(folder, stem)
     return load_tensors(path) if path else None

@@ -8,22 +8,28 @@ import signal
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import FrameType
 
 from rich.console import Console
 
 from edm.config import Features
+from experiments.calibration import probes_left
 from experiments.datasets import prepare_data
+from experiments.dispatch import is_done, was_pruned
 from experiments.display import Monitor, progress
 from experiments.names import remember
 from experiments.plan import Evaluation, Piece, Plan
-from experiments.schedule import Schedule
+from experiments.schedule import Costs, Outcome, Schedule, State, Work
 from experiments.sharing import require_possible
+from experiments.speeds import Speeds
 from experiments.store import KIND_OF_PIECE, LOG, Store
 
-GRACE_S = 6.0  # between a request to stop and taking the workers away
+GRACE_S: dict[int, float] = {
+    signal.SIGINT: 10.0,
+    signal.SIGTERM: 25.0,
+}  # from a request to stop to taking the workers away
 MIRROR_S = 60.0  # how long to wait for MLflow at the end
 LOG_TAIL_LINES = 12
 
@@ -39,38 +45,58 @@ class Failure:
 
 
 @dataclass(frozen=True)
+class Options:
+    """How to run what is left. retries: of work that failed. budget_s: of devices, at most."""
+
+    retries: int = 1
+    budget_s: float | None = None
+    asha: bool = False
+    address: str | None = None
+
+
+@dataclass(frozen=True)
 class Summary:
-    """How a run ended."""
+    """How a run ended: names of pieces, by what became of them."""
 
     started: int
     done: int
     failures: list[Failure] = field(default_factory=list)
     blocked: list[str] = field(default_factory=list)
+    pruned: list[str] = field(default_factory=list)
+    withheld: dict[str, str] = field(default_factory=dict)  # and why
     interrupted: bool = False
+    worked_s: float = 0.0  # of workers, in the work itself
     mirror_problem: str | None = None
 
 
-def open_schedule(plan: Plan, store: Store) -> Schedule:
-    """What is left to do of a plan; an evaluation counts as done once it has all scores that are asked for."""
-    present = {name for name in plan.trainings if store.result("trainings", name) is not None}
-    for name, evaluation in plan.evaluations.items():
-        result = store.result("evaluations", name)
-        if result is not None and evaluation.is_covered_by(result):
-            present.add(name)
-    return Schedule(plan, frozenset(present))
+def open_schedule(plan: Plan, store: Store, options: Options = Options(), costs: Costs | None = None) -> Schedule:
+    """What is left to do of a plan; files that changed since they were written are set aside, and count as absent."""
+    pieces: list[Piece] = [*plan.trainings.values(), *plan.evaluations.values()]
+    present = {p.signature for p in pieces if store.sound(KIND_OF_PIECE[p.kind], p.signature) and is_done(store, p)}
+    if not options.asha:
+        pruned: dict[str, str] = {}
+    else:
+        pruned = {name: text for name in plan.trainings if (text := was_pruned(store, name)) is not None}
+    probes = probes_left(plan, store) if plan.sweep.resources.gpus == "auto" else {}
+    schedule = Schedule(plan, frozenset(present), costs or Speeds(store, plan), probes, options.retries)
+    for name, text in pruned.items():
+        schedule.ended(name, Outcome("pruned", text))
+    return schedule
 
 
-def run_sweep(schedule: Schedule, store: Store, tracking_uri: str | None, console: Console) -> Summary:
+def run_sweep(
+    schedule: Schedule, store: Store, tracking_uri: str | None, console: Console, options: Options = Options()
+) -> Summary:
     """Do all that is left, then bring MLflow up to date; without anything left only the latter."""
     from experiments.tracking import MirrorThread, embedded_uri  # heavy
 
     remember(schedule.plan, store)
     left = len(schedule.of("waiting"))
     mirror = MirrorThread(store, schedule.plan, tracking_uri or embedded_uri(store))
-    interrupted = False
+    interrupted, worked_s = False, 0.0
     try:
         if left:
-            interrupted = _execute(schedule, store, console)
+            interrupted, worked_s = _execute(schedule, store, console, options)
     except KeyboardInterrupt:
         interrupted = True
     if interrupted:
@@ -78,13 +104,14 @@ def run_sweep(schedule: Schedule, store: Store, tracking_uri: str | None, consol
     else:
         with console.status("bringing MLflow up to date"):
             problem = mirror.finish(MIRROR_S)
-    return _summary(schedule, store, left, interrupted, problem)
+    return replace(_summary(schedule, store, left), interrupted=interrupted, worked_s=worked_s, mirror_problem=problem)
 
 
-def _execute(schedule: Schedule, store: Store, console: Console) -> bool:
-    """Run what is left on Ray; returns whether it was interrupted."""
+def _execute(schedule: Schedule, store: Store, console: Console, options: Options) -> tuple[bool, float]:
+    """Run what is left on Ray; returns whether it was interrupted, and the seconds of work done."""
     resources = schedule.plan.sweep.resources
-    require_possible(schedule.plan, resources)
+    if options.address is None:
+        require_possible(schedule.plan, resources)
     for source in schedule.plan.sources.values():
         prepare_data(store, source, console)  # with a bar of its own: there is room for one live display at a time
     _fetch_prerequisites(schedule, store, console)
@@ -98,15 +125,16 @@ def _execute(schedule: Schedule, store: Store, console: Console) -> bool:
         compile=resources.compile,
     )
     monitor = Monitor(console, schedule, store)
+    run = tuning.run_there if (options.address or "").startswith("ray://") else tuning.run_here
     # our signal handlers go inside: Ray sets some of its own when it starts
     with (
-        tuning.cluster() as total,
+        tuning.cluster(store, options.address),
         _interruptible(schedule, store, setting.session, console) as interrupted,
         monitor.showing(),
         _ticking(monitor.tick),
     ):
-        tuning.execute(schedule, store, setting, resources, total, monitor.changed)
-    return interrupted.is_set()
+        worked_s = run(schedule, store, setting, options, monitor.changed, monitor.say)
+    return interrupted.is_set(), worked_s
 
 
 def _fetch_prerequisites(schedule: Schedule, store: Store, console: Console) -> None:
@@ -153,12 +181,10 @@ def _ticking(tick: Callable[[], None]) -> Iterator[None]:
 def _interruptible(schedule: Schedule, store: Store, session: str, console: Console) -> Iterator[threading.Event]:
     """While the block lasts, Ctrl-C or SIGTERM asks all trials to save and leave.
 
-    A second one, or a trial that does not leave within GRACE_S, ends the block by KeyboardInterrupt; all that is lost
+    A second one, or a trial that does not leave in time, ends the block by KeyboardInterrupt; all that is lost
     then is the time since a checkpoint.
     """
     asked = threading.Event()
-    timer = threading.Timer(GRACE_S, _thread.interrupt_main)
-    timer.daemon = True
 
     def on_signal(number: int, frame: FrameType | None) -> None:
         if asked.is_set():
@@ -166,35 +192,44 @@ def _interruptible(schedule: Schedule, store: Store, session: str, console: Cons
         asked.set()
         schedule.stop()
         store.request_stop(session)
+        timer = threading.Timer(GRACE_S[number], _thread.interrupt_main)
+        timer.daemon = True
         timer.start()
+        timers.append(timer)
         console.print("Stopping: the running work saves its state (Ctrl-C again to leave at once).")
 
-    before = {number: signal.signal(number, on_signal) for number in (signal.SIGINT, signal.SIGTERM)}
+    timers: list[threading.Timer] = []
+    store.begin_session(session)
+    before = {number: signal.signal(number, on_signal) for number in GRACE_S}
     try:
         yield asked
     finally:
-        timer.cancel()
+        for timer in timers:
+            timer.cancel()
         for number, handler in before.items():
             signal.signal(number, handler)
         store.end_session(session)
 
 
-def _summary(schedule: Schedule, store: Store, left: int, interrupted: bool, problem: str | None) -> Summary:
-    names = schedule.plan.names
+def _summary(schedule: Schedule, store: Store, left: int) -> Summary:
     failures = [_failure(piece, schedule, store) for piece in schedule.of("failed")]
-    unfinished = schedule.of("waiting", "running", "stopped", "failed", "blocked")
+    unfinished = len(schedule.pieces) - schedule.counts["done"]
+
+    def names(state: State) -> list[str]:
+        return [schedule.name(piece) for piece in schedule.of(state)]
+
     return Summary(
         started=left,
-        done=left - len(unfinished),
+        done=left - unfinished,
         failures=failures,
-        blocked=[names[piece.signature] for piece in schedule.of("blocked")],
-        interrupted=interrupted,
-        mirror_problem=problem,
+        blocked=names("blocked"),
+        pruned=names("pruned"),
+        withheld={schedule.name(piece): schedule.messages[piece.signature] for piece in schedule.of("withheld")},
     )
 
 
-def _failure(piece: Piece, schedule: Schedule, store: Store) -> Failure:
+def _failure(piece: Work, schedule: Schedule, store: Store) -> Failure:
     path = store.folder(KIND_OF_PIECE[piece.kind], piece.signature) / LOG
     lines = path.read_text(errors="replace").splitlines() if path.exists() else []
-    name = f"{piece.kind} {schedule.plan.names[piece.signature]}"
+    name = f"{piece.kind} {schedule.name(piece)}"
     return Failure(name, schedule.messages.get(piece.signature, ""), path, lines[-LOG_TAIL_LINES:])

@@ -3,15 +3,26 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
+from typing import Any
 
+from edm.config import Features
+from experiments.calibration import Probe, gpu_names, probes_by_training
 from experiments.errors import UserError
-from experiments.plan import Kind, Plan
+from experiments.plan import Evaluation, Kind, Piece, Plan
 from experiments.spec import ResourcesConfig
+from experiments.store import Store
 
 # of NVIDIA's and AMD's drivers, and of Windows' subsystem for Linux
 GPU_DEVICES = (Path("/dev/nvidiactl"), Path("/dev/kfd"), Path("/dev/dxg"))
+
+MARGIN = 1.2  # of memory, over what was measured: fragments, validation, libraries that load late
+MOST_ON_ONE_GPU = 8  # more wait for each other, and for their cores
+# what an extractor adds to an evaluation: its weights and a batch of its activations, amply
+EXTRACTOR_GIB: dict[Features, float] = {"inception": 2.0, "dinov2": 4.0, "classifier": 0.5}
 
 
 @dataclass(frozen=True)
@@ -22,30 +33,124 @@ class Share:
     gpus: float
 
 
-def share(kind: Kind, plan: Plan, resources: ResourcesConfig, total: dict[str, float]) -> Share:
-    """What each trial of a kind gets: as asked, else one GPU where there are any and an even part of the cores.
+def this_machine(resources: ResourcesConfig) -> dict[str, float]:
+    """What there is here to share out, in Ray's words."""
+    return {"CPU": float(os.cpu_count() or 1), "GPU": 0.0 if resources.gpus == 0 else float(len(gpu_names()))}
+
+
+class Sharing:
+    """What each trial of a plan gets: as asked, else one GPU where there are any and an even part of the cores.
 
     The part follows from the whole plan and not from what is left of it, so that a repeated run computes with as many
-    threads as the first. Raises UserError where more is asked for than there is.
+    threads as the first. Where GPUs are shared out by memory, a trial gets as small a part of one as its network's
+    probe says it needs, and a whole one while the store has no such probe. Raises UserError where more is asked for
+    than there is.
     """
-    cores, devices = int(total.get("CPU", 1)), total.get("GPU", 0.0)
-    gpus = resources.gpus if resources.gpus is not None else min(1.0, devices)
-    if gpus > devices:
+
+    def __init__(self, plan: Plan, resources: ResourcesConfig, total: Mapping[str, float], store: Store) -> None:
+        self.plan, self.resources, self.store = plan, resources, store
+        self.cores, self.devices = int(total.get("CPU", 1)), total.get("GPU", 0.0)
+        require_available(resources, self.cores, self.devices)
+        self._known: dict[str, dict[str, Any]] = {}  # results of probes
+
+    def of(self, piece: Piece | Probe) -> Share:
+        """What a piece of work gets."""
+        gpus = self._gpus(piece)
+        kind: Kind = "evaluation" if isinstance(piece, Evaluation) else "training"
+        at_once = _whole(self.devices / gpus) if gpus else self._count(kind)
+        cpus = self.resources.cpus or max(1, self.cores // max(1, min(at_once, self.cores)))
+        return Share(cpus, gpus)
+
+    def slots(self, kind: Kind) -> int:
+        """How many trials of a kind run side by side, where there are enough of them; of the smallest of them."""
+        pieces = self.plan.trainings if kind == "training" else self.plan.evaluations
+        if self.resources.gpus == "auto" and self.devices:
+            # evaluations of one training are alike
+            kinds = {self._training_of(piece): piece for piece in pieces.values()}
+            shares = [self.of(piece) for piece in kinds.values()]
+        else:
+            shares = [self.of(piece) for piece in list(pieces.values())[:1]]
+        return max(map(self.at_once, shares), default=1)
+
+    def at_once(self, share: Share) -> int:
+        """How many trials that get this much run side by side."""
+        by_cores = max(1, self.cores // share.cpus)
+        return min(by_cores, _whole(self.devices / share.gpus)) if share.gpus else by_cores
+
+    @staticmethod
+    def _training_of(piece: Piece) -> str:
+        return piece.training.signature if isinstance(piece, Evaluation) else piece.signature
+
+    def _count(self, kind: Kind) -> int:
+        return len(self.plan.trainings if kind == "training" else self.plan.evaluations)
+
+    def _gpus(self, piece: Piece | Probe) -> float:
+        asked = self.resources.gpus
+        if not self.devices or asked == 0:
+            return 0.0
+        if asked is None or isinstance(piece, Probe):  # which measures a GPU that it has to itself
+            return 1.0
+        if asked == "auto":
+            return self._by_memory(piece)
+        return min(asked, 1.0) if isinstance(piece, Evaluation) else asked
+
+    # by memory ------------------------------------------------------------------------------------
+
+    @cached_property
+    def _probes(self) -> dict[str, Probe]:
+        return probes_by_training(self.plan)
+
+    def _by_memory(self, piece: Piece) -> float:
+        """The smallest whole part of a GPU, such as a third, that has as much memory as a piece takes."""
+        needs = self._memory(piece)
+        if needs is None:
+            return 1.0
+        taken, there_is = needs
+        return 1.0 / max(1, min(_whole(there_is / (MARGIN * taken)), MOST_ON_ONE_GPU))
+
+    def _memory(self, piece: Piece) -> tuple[float, float] | None:
+        """What a piece takes and what a GPU has, in GiB, where that was measured on one and fits at all."""
+        trainings = piece.stands_on if isinstance(piece, Evaluation) else (piece,)
+        found = [self._measured(self._probes[training.signature]) for training in trainings]
+        results = [result for result in found if result is not None]
+        if len(results) < len(found) or not all(it["fits"] and it["device_gib"] for it in results):
+            return None
+        there_is = min(result["device_gib"] for result in results)
+        if not isinstance(piece, Evaluation):
+            return results[0]["training_gib"], there_is
+        extractors = sum(EXTRACTOR_GIB[space.name] for space, _ in piece.spaces)
+        return sum(result["sampling_gib"] for result in results) + extractors, there_is
+
+    def _measured(self, probe: Probe) -> dict[str, Any] | None:
+        """A probe's result, looked for until it is there: trainings wait for theirs."""
+        if probe.signature not in self._known:
+            result = self.store.result("probes", probe.signature)
+            if result is None:
+                return None
+            self._known[probe.signature] = result
+        return self._known[probe.signature]
+
+
+def _whole(ratio: float) -> int:
+    return int(ratio + 1e-6)  # 1 / (1 / 3) may come to less than 3
+
+
+def require_available(resources: ResourcesConfig, cores: int, devices: float) -> None:
+    """Raise UserError where a trial is to get more than there is."""
+    asked = resources.gpus
+    if isinstance(asked, float | int) and asked > devices:
         raise UserError(
-            f"resources.gpus: {gpus:g} per trial but there are {devices:g}; give --gpus 0 to run on the CPU"
+            f"resources.gpus: {asked:g} per trial but there are {devices:g}; give --gpus 0 to run on the CPU"
         )
-    pieces = len(plan.trainings if kind == "training" else plan.evaluations)
-    at_once = int(devices / gpus) if gpus else pieces
-    cpus = resources.cpus or max(1, cores // max(1, min(at_once, cores)))
-    if cpus > cores:
+    if resources.cpus is not None and resources.cpus > cores:
         raise UserError(
-            f"resources.cpus: {cpus} per trial but there are {cores}; give --cpus-per-trial {cores} or fewer"
+            f"resources.cpus: {resources.cpus} per trial but there are {cores}; give --cpus-per-trial {cores} or fewer"
         )
-    return Share(cpus, gpus)
 
 
 def require_possible(plan: Plan, resources: ResourcesConfig) -> None:
     """Raise UserError where this machine cannot have what a sweep asks for; how many GPUs there are, Ray will say."""
+    del plan
     may_have_gpus = any(device.exists() for device in GPU_DEVICES)
-    devices = (resources.gpus or 0.0) if may_have_gpus else 0.0
-    share("training", plan, resources, {"CPU": os.cpu_count() or 1, "GPU": devices})
+    asked = resources.gpus if isinstance(resources.gpus, float | int) else 0.0
+    require_available(resources, os.cpu_count() or 1, asked if may_have_gpus else 0.0)

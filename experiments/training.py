@@ -5,9 +5,12 @@ from __future__ import annotations
 import dataclasses
 import logging
 import time
+from collections.abc import Iterator
 from pathlib import Path
+from typing import NoReturn
 
 import torch
+from torch import Tensor
 
 from edm.data.prepare import Dataset
 from edm.files import MODEL, save_model
@@ -17,12 +20,15 @@ from edm.precondition import Denoiser
 from edm.train import Computing, TrainingSet, TrainState, averaged_model, train
 from edm.validation import VALIDATION_IMAGES, validation_losses
 from experiments.checkpoints import Ledger
+from experiments.faults import is_out_of_memory
 from experiments.ingredients import ensure_data
+from experiments.memory import Lesson
 from experiments.milestones import GRID_IMAGES, GRID_SAMPLING, LOOK_BATCHES, Milestones
+from experiments.peers import Crew, crew_for, team_size
 from experiments.plan import Training
 from experiments.provenance import provenance
-from experiments.store import GRIDS, JOURNAL, VALIDATION, Store, replacing
-from experiments.trial import Pulse, Setting, Stopped, device_name, write_config
+from experiments.store import GRIDS, JOURNAL, PRUNE, PRUNED, VALIDATION, Store, replacing, write_json
+from experiments.trial import Pruned, Pulse, Setting, Stopped, device_name, write_config
 
 CHECKPOINT_SHARE = 0.02  # at most this share of the time goes into checkpoints
 
@@ -30,23 +36,19 @@ log = logging.getLogger("edm_sweep")
 
 
 def run_training(store: Store, training: Training, setting: Setting) -> None:
-    """Train a network from its last checkpoint, or from nothing, to the end; the caller holds its lock."""
+    """Train a network from its last checkpoint, or from nothing, to the end; the caller holds its lock.
+
+    Raises Stopped and Pruned where that is asked for, UserError where it cannot be done as `setting` wants.
+    """
     if store.result("trainings", training.signature) is not None:
         return
     folder = store.folder("trainings", training.signature)
     write_config(folder, training)
-    device, config = setting.device, training.config
-    data = ensure_data(store, training.data)
-    computing = Computing.choose(config, device, setting.compile)
-    state = TrainState(training.network, config, data.sigma_data, training.seed, device, computing)
-    ledger = Ledger(folder, state)
-    examples = TrainingSet.of(data, device)
-    log.info(
-        "training %s on %s, %d threads, %s, from step %d",
-        *(training.signature, device, setting.threads, computing, state.step),
-    )
-    lookout = Lookout(folder, ledger, data, examples)
-    _train_to_the_end(lookout, Pulse(store, setting, folder, "kimg", _total_kimg(state)), setting)
+    team_size(training, setting)  # raises, before anything is prepared, where batches cannot be shared out
+    for name in (PRUNE, PRUNED):
+        (folder / name).unlink(missing_ok=True)  # it is wanted after all
+    lookout = _trained(store, training, setting)
+    state, ledger = lookout.state, lookout.ledger
     val_loss = lookout.finish()
     result = {
         "kimg": state.kimg,
@@ -54,9 +56,10 @@ def run_training(store: Store, training: Training, setting: Setting) -> None:
         "val_loss": val_loss,
         "seconds": ledger.seconds + ledger.other_seconds,
         "flops": training.flops,
-        "device": device_name(device),
+        "device": device_name(setting.device),
+        "gpus": state.team.size,
         "threads": setting.threads,
-        "computing": dataclasses.asdict(computing),
+        "computing": dataclasses.asdict(state.computing),
         "parameters": sum(p.numel() for p in state.denoiser.parameters()),
         "provenance": provenance(),
     }
@@ -66,6 +69,41 @@ def run_training(store: Store, training: Training, setting: Setting) -> None:
     log.info("done in %.1f s", result["seconds"])
 
 
+def _trained(store: Store, training: Training, setting: Setting) -> Lookout:
+    """Train to the last step, with as large a micro-batch as the memory of every GPU has room for."""
+    data = ensure_data(store, training.data)
+    computing = Computing.choose(training.config, setting.device, setting.compile)
+    lesson = Lesson.of(store, training, setting, computing)
+    while True:
+        try:
+            return _attempt(store, training, setting, data, lesson, lesson.applied(computing))
+        except RuntimeError as error:
+            if team_size(training, setting) == 1 or not is_out_of_memory(error):
+                raise
+            # the others of the team are amid the step: from the last checkpoint with all of them
+            lesson.learnt(lesson.applied(computing), error)
+        torch.cuda.empty_cache()
+
+
+def _attempt(
+    store: Store, training: Training, setting: Setting, data: Dataset, lesson: Lesson, computing: Computing
+) -> Lookout:
+    """Train from the last checkpoint to the last step, alone or with others."""
+    folder, device, config = store.folder("trainings", training.signature), setting.device, training.config
+    with crew_for(store, training, setting, computing) as crew:
+        state = TrainState(training.network, config, data.sigma_data, training.seed, device, computing, crew.team)
+        ledger = Ledger(folder, state)
+        examples = TrainingSet.of(data, device)
+        log.info(
+            "training %s on %s, %d threads, %s, %s, from step %d",
+            *(training.signature, device, setting.threads, crew.team, computing, state.step),
+        )
+        lookout = Lookout(folder, ledger, data, examples, setting, crew)
+        pulse = Pulse(store, setting, folder, "kimg", _total_kimg(state))
+        _train_to_the_end(lookout, pulse, setting, crew, lesson)
+    return lookout
+
+
 def _total_kimg(state: TrainState) -> float:
     return state.config.num_steps * state.config.batch_size / 1000
 
@@ -73,15 +111,28 @@ def _total_kimg(state: TrainState) -> float:
 class Lookout:
     """Looks at a training along the way, and keeps of it what its configuration asks for."""
 
-    def __init__(self, folder: Path, ledger: Ledger, data: Dataset, examples: TrainingSet) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        ledger: Ledger,
+        data: Dataset,
+        examples: TrainingSet,
+        setting: Setting,
+        crew: Crew,
+    ) -> None:
         self.folder, self.ledger, self.state, self.examples = folder, ledger, ledger.state, examples
-        self.milestones = Milestones.of(self.state.config)
+        self.crew, self.on_validated = crew, setting.on_validated
+        self.milestones = due = Milestones.of(self.state.config)
+        self.steps = due.snapshot | due.validate | due.grid | due.keep | due.save
         rows = torch.as_tensor(data.splits["val"][:VALIDATION_IMAGES])
         self.images, self.labels = data.images[rows], data.labels[rows]
 
     def look(self) -> bool:
         """Do what is due after this step; True where the state ought to be saved as well."""
         due, step = self.milestones, self.state.step
+        if step not in self.steps:
+            return False
+        self.crew.require_whole()
         if step in due.snapshot:
             self.ledger.keep_snapshot()
         if step == self.state.config.num_steps:
@@ -108,8 +159,19 @@ class Lookout:
         self.ledger.other_seconds += time.monotonic() - began
         return loss
 
+    def end_early(self) -> NoReturn:
+        """Write down how far the training got, which has been saved; raises Pruned."""
+        losses = [line["val_loss"] for line in self.ledger.validation.read()]
+        kimg, val_loss = self.state.kimg, losses[-1] if losses else None
+        write_json(self.folder / PRUNED, {"kimg": kimg, "val_loss": val_loss, "time": time.time()})
+        (self.folder / PRUNE).unlink()
+        raise Pruned(f"ended early, at {kimg:g} kimg" + (f" with a val loss of {val_loss:.4g}" if losses else ""))
+
     def _validate(self, model: Denoiser) -> float:
-        return self.ledger.note_validation(validation_losses(model, self.images, self.labels))
+        loss = self.ledger.note_validation(validation_losses(model, self.images, self.labels))
+        if self.on_validated is not None:
+            self.on_validated(self.state.kimg, loss)
+        return loss
 
     def _draw_grid(self, model: Denoiser) -> None:
         sampling = GRID_SAMPLING
@@ -122,12 +184,13 @@ class Lookout:
             save_grid(drawn.images, temporary, columns=8)
 
 
-def _train_to_the_end(lookout: Lookout, pulse: Pulse, setting: Setting) -> None:
+def _train_to_the_end(lookout: Lookout, pulse: Pulse, setting: Setting, crew: Crew, lesson: Lesson) -> None:
     """The loop around the loop: journal, looks, progress, checkpoints, stopping."""
     ledger, state = lookout.ledger, lookout.state
     before = last_saved = time.monotonic()
     interval = setting.checkpoint_s
-    for loss in train(state, lookout.examples):
+    for loss in _steps(state, lookout.examples, lesson):
+        crew.raise_if_lost()
         now = time.monotonic()
         ledger.seconds += now - before
         ledger.note(loss)
@@ -136,10 +199,32 @@ def _train_to_the_end(lookout: Lookout, pulse: Pulse, setting: Setting) -> None:
         ledger.other_seconds += before - now
         beat = pulse.beat(state.kimg, loss=ledger.last_loss)
         stopping = beat and pulse.store.stop_requested(setting.session)
-        if save or stopping or (beat and now - last_saved > interval):
+        pruning = beat and (lookout.folder / PRUNE).exists()
+        if save or stopping or pruning or (beat and now - last_saved > interval):
             began = time.monotonic()
+            crew.require_whole()
             ledger.checkpoint()
             last_saved = before = time.monotonic()
             interval = max(setting.checkpoint_s, (last_saved - began) / CHECKPOINT_SHARE)
         if stopping:
             raise Stopped
+        if pruning:
+            lookout.end_early()
+    crew.require_whole()
+
+
+def _steps(state: TrainState, examples: TrainingSet, lesson: Lesson) -> Iterator[Tensor]:
+    """The steps of a training, each with a smaller micro-batch where its own is too much for the memory.
+
+    In a team nobody can try a step again alone, so that the error is the caller's.
+    """
+    while True:
+        try:
+            yield from train(state, examples)
+            return
+        except RuntimeError as error:
+            if state.team.size > 1 or not is_out_of_memory(error):
+                raise
+            state.computing = lesson.learnt(state.computing, error)
+        state.optimizer.zero_grad()
+        torch.cuda.empty_cache()  # here, as until now the error's traceback held what was computed

@@ -6,8 +6,11 @@ import json
 import logging
 import math
 import time
+from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 import yaml
@@ -24,9 +27,16 @@ class Stopped(Exception):
     """The run was asked to stop; what there is has been saved."""
 
 
+class Pruned(Exception):
+    """A training was asked to end early, as others do better; what there is has been saved."""
+
+
 @dataclass(frozen=True)
 class Setting:
-    """Where and how a trial runs; nothing here changes a result on the same kind of machine."""
+    """Where and how a trial runs; nothing here changes a result on the same kind of machine.
+
+    gpus: 2 or more train one network on several. on_validated: told of (kimg, loss on the val split) along the way.
+    """
 
     session: str
     threads: int = 1
@@ -34,6 +44,7 @@ class Setting:
     sampling_batch: int = 250
     checkpoint_s: float = 15.0
     compile: bool | None = None
+    on_validated: Callable[[float, float], None] | None = None
 
     @property
     def device(self) -> torch.device:
@@ -50,6 +61,7 @@ class Pulse:
         self.started = time.monotonic()
         self.begun_at: float | None = None
         self.last = -math.inf
+        self.silent = False  # where another trial tells of the same piece of work
 
     def beat(self, done: float, **more: float) -> bool:
         """Report `done` of the total; True where it is time to look whether to stop."""
@@ -61,9 +73,7 @@ class Pulse:
         self.last = now
         elapsed = now - self.started
         rate = (done - self.begun_at) / elapsed if elapsed > 1 else 0.0
-        write_soon(
-            self.path, {"done": done, "total": self.total, "unit": self.unit, "rate": rate, "time": time.time(), **more}
-        )
+        self._tell({"done": done, "total": self.total, "unit": self.unit, "rate": rate, **more})
         return True
 
     def other_work(self, what: str, done: int, total: int) -> None:
@@ -73,7 +83,12 @@ class Pulse:
             return
         self.last = now
         self.raise_if_stopped()
-        write_soon(self.path, {"done": done, "total": max(total, 1), "unit": what, "rate": 0.0, "time": time.time()})
+        self._tell({"done": done, "total": max(total, 1), "unit": what, "rate": 0.0})
+
+    def _tell(self, progress: dict[str, Any]) -> None:
+        if not self.silent:
+            with suppress(OSError):  # of a full disk: what matters more will meet it, too
+                write_soon(self.path, {**progress, "time": time.time()})
 
     def raise_if_stopped(self) -> None:
         """Raise Stopped where the run was asked to stop."""

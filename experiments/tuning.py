@@ -5,11 +5,12 @@ from __future__ import annotations
 import logging
 import os
 import secrets
+import shutil
 import tempfile
 import warnings
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -25,62 +26,195 @@ QUIET = {
     "TUNE_GLOBAL_CHECKPOINT_S": "3600",  # nothing depends on Tune's own state
 }
 os.environ.update({name: value for name, value in QUIET.items() if name not in os.environ})
-# Ray authenticates its processes by a token; one of our own needs no file under HOME, which may be read-only
-os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
-
 import ray  # noqa: E402
 from ray import tune  # noqa: E402
+from ray.tune.schedulers import ASHAScheduler, FIFOScheduler, TrialScheduler  # noqa: E402
 from ray.tune.search import Searcher  # noqa: E402
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy  # noqa: E402
 
-from experiments.plan import Piece  # noqa: E402
-from experiments.schedule import Schedule  # noqa: E402
-from experiments.sharing import Share, share  # noqa: E402
-from experiments.spec import ResourcesConfig  # noqa: E402
-from experiments.store import Store  # noqa: E402
+from experiments.dispatch import Dispatcher  # noqa: E402
+from experiments.errors import UserError  # noqa: E402
+from experiments.forecast import Budget  # noqa: E402
+from experiments.plan import Training, plan_sweep  # noqa: E402
+from experiments.schedule import Job, Outcome, Schedule, State, Work  # noqa: E402
+from experiments.session import Options, open_schedule  # noqa: E402
+from experiments.sharing import Sharing  # noqa: E402
+from experiments.spec import Sweep  # noqa: E402
+from experiments.store import PRUNE, Store  # noqa: E402
 from experiments.trial import Setting  # noqa: E402
-from experiments.work import perform  # noqa: E402
+from experiments.work import perform_job  # noqa: E402
+
+PACKAGES = ("edm", "experiments", "reports")
+FIRST_RUNG = 0.1  # share of a training before which asha prunes none
+REDUCTION = 3  # of trainings, from one of asha's rungs to the next
+LAST = 100.0  # percent
 
 
 @contextmanager
-def cluster() -> Generator[dict[str, Any]]:
-    """A Ray of our own for as long as the block lasts; yields its total resources."""
+def cluster(store: Store, address: str | None = None) -> Generator[None]:
+    """Ray for as long as the block lasts, of our own or at an address.
+
+    Raises UserError where there is no such cluster, or where its nodes do not all see the store.
+    """
     logging.getLogger("ray").setLevel(logging.CRITICAL)  # what matters arrives as an exception or in a trial's log.txt
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        ray.init(include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR, configure_logging=False)
+        _connect(address)
     try:
-        yield ray.cluster_resources()
+        if address is not None:
+            _prepare_nodes(store, address)
+        yield
     finally:
         ray.shutdown()
 
 
-class ScheduleSearcher(Searcher):
-    """Feeds Tune from a schedule: nothing to start yet is None, nothing left is FINISHED."""
+def _connect(address: str | None, runtime_env: dict[str, Any] | None = None) -> None:
+    quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR, "configure_logging": False}
+    if address is None:
+        # Ray authenticates its processes by a token; one of our own needs no file under HOME, which may be read-only
+        os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
+        ray.init(address="local", include_dashboard=False, **quiet)
+        return
+    try:
+        ray.init(address=address, runtime_env=runtime_env, **quiet)
+    except (ConnectionError, ValueError, TimeoutError) as error:
+        reason = str(error).strip().splitlines()[0][:200]
+        raise UserError(
+            f"--address {address}: no Ray cluster answers there ({reason}); start one with 'ray start --head' "
+            "(docs/cluster.md), or leave --address out to use this machine alone"
+        ) from None
 
-    def __init__(self, schedule: Schedule, on_change: Callable[[Piece], None]) -> None:
+
+def _prepare_nodes(store: Store, address: str) -> None:
+    """See that all nodes have this very code, and that the store is one and the same folder everywhere."""
+    digest = _source_digest()
+    if any(other != digest() for other in _on_all_nodes(digest).values()):
+        ray.shutdown()
+        home = Path(__file__).parents[1]
+        _connect(address, {"py_modules": [str(home / package) for package in PACKAGES]})
+    token = secrets.token_hex(4)
+    folder = store.root / "nodes" / token
+    try:
+        folder.mkdir(parents=True)
+        (folder / "driver").write_text(token)
+        problems = {host: text for host, text in _on_all_nodes(_marker(str(folder), token)).items() if text}
+        hosts = {path.name for path in folder.iterdir()}
+        problems |= {host: text for host, text in _on_all_nodes(_reader(str(folder), sorted(hosts))).items() if text}
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+    if problems:
+        told = "; ".join(f"node {host} {text}" for host, text in sorted(problems.items()))
+        raise UserError(
+            f"{store.root}: is not one folder for all nodes of {address}: {told}; give --store a path on a file system "
+            "that every node has mounted there"
+        )
+
+
+# what runs on nodes that may not have this package: closures, which travel whole ---------------------
+
+
+def _source_digest() -> Callable[[], str]:
+    packages = PACKAGES
+
+    def of_source() -> str:
+        import hashlib
+        import importlib.util
+        import pathlib
+
+        found = hashlib.sha256()
+        for package in packages:
+            spec = importlib.util.find_spec(package)
+            if spec is None or spec.origin is None:
+                return ""
+            for path in sorted(pathlib.Path(spec.origin).parent.rglob("*.py")):
+                found.update(path.read_bytes())
+        return found.hexdigest()
+
+    return of_source
+
+
+def _marker(folder: str, token: str) -> Callable[[], str]:
+    def leave_mark() -> str:
+        import pathlib
+        import socket
+        import uuid
+
+        try:
+            if (pathlib.Path(folder) / "driver").read_text() != token:
+                return "sees another folder there"
+            (pathlib.Path(folder) / f"{socket.gethostname()}-{uuid.uuid4().hex[:8]}").write_text(token)
+        except FileNotFoundError:
+            return "does not see what was written there"
+        except OSError as error:
+            return f"cannot write there ({error.strerror})"
+        return ""
+
+    return leave_mark
+
+
+def _reader(folder: str, names: list[str]) -> Callable[[], str]:
+    def read_marks() -> str:
+        import pathlib
+        import time
+
+        wanted = set(names)
+        for _ in range(30):  # a network file system may show new names late
+            try:
+                if wanted <= {path.name for path in pathlib.Path(folder).iterdir()}:
+                    return ""
+            except OSError:
+                pass
+            time.sleep(1)
+        return "does not see what other nodes write there"
+
+    return read_marks
+
+
+def _on_all_nodes(function: Callable[[], Any]) -> dict[str, Any]:
+    """What a function returns on every node, by the node's name and a part of its Ray identity."""
+    nodes = [node for node in ray.nodes() if node["Alive"]]
+    remote = ray.remote(num_cpus=0)(function)
+    calls = {
+        f"{node['NodeManagerHostname']} ({node['NodeID'][:6]})": remote.options(
+            scheduling_strategy=NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
+        ).remote()
+        for node in nodes
+    }
+    return {name: ray.get(call) for name, call in calls.items()}
+
+
+# feeding Tune ---------------------------------------------------------------------------------------
+
+
+class DispatchedSearcher(Searcher):
+    """Feeds Tune from a dispatcher: nothing to start yet is None, nothing left is FINISHED."""
+
+    def __init__(self, dispatcher: Dispatcher, sharing: Sharing) -> None:
         super().__init__()
-        self.schedule = schedule
-        self.on_change = on_change
-        self.running: dict[str, Piece] = {}
+        self.dispatcher = dispatcher
+        self.sharing = sharing
+        self.jobs: dict[str, Job] = {}
 
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:  # pyright: ignore[reportIncompatibleMethodOverride]
-        """The next piece's kind and signature."""
-        piece = self.schedule.take()
-        if piece is None:
-            return Searcher.FINISHED if self.schedule.finished else None
-        self.running[trial_id] = piece
-        self.on_change(piece)
-        return {"kind": piece.kind, "signature": piece.signature}
+        """The next job, by its pieces' signatures, and what it gets."""
+        job = self.dispatcher.next(trial_id, lambda piece: self.sharing.of(piece).gpus or 1.0)
+        if job is None:
+            return Searcher.FINISHED if self.dispatcher.schedule.finished else None
+        self.jobs[trial_id] = job
+        names = [piece.signature for piece in job.pieces]
+        return {"signatures": names, "helps": job.helps, **asdict(self.sharing.of(job.pieces[0]))}
+
+    def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
+        """Hand on what a trial told of one of its pieces."""
+        for name, outcome in result.get("outcomes", {}).items():
+            self.dispatcher.outcome(trial_id, name, Outcome(**outcome))
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
-        """Hand the outcome to the schedule; a trial without one lost its worker."""
-        piece = self.running.pop(trial_id)
-        if error or not result or "state" not in result:
-            state = "stopped" if self.schedule.stopping else "failed"
-            self.schedule.ended(piece.signature, state, "the worker process died (killed, or out of memory)")
-        else:
-            self.schedule.ended(piece.signature, result["state"], result["message"])
-        self.on_change(piece)
+        """A trial has ended; without having told of all its pieces it lost its worker."""
+        if result is not None:
+            self.on_trial_result(trial_id, result)
+        del self.jobs[trial_id]
+        self.dispatcher.closed(trial_id, "the worker was lost: killed, out of memory, or its node went away")
 
     def __getstate__(self) -> dict[str, Any]:
         """Nothing: Tune pickles its searcher for a restore that we never ask for."""
@@ -93,36 +227,162 @@ class ScheduleSearcher(Searcher):
         """Nothing: see `save`."""
 
 
-def execute(
+class GentleAsha(FIFOScheduler):
+    """Tune's ASHA among trainings on one data set; what it stops is asked to save its state and leave.
+
+    A training that guides others is meant to be worse than they are, and never stopped.
+    """
+
+    def __init__(self, searcher: DispatchedSearcher, store: Store) -> None:
+        super().__init__()
+        self.searcher, self.store = searcher, store
+        self.brackets: dict[str, ASHAScheduler] = {}
+        self.known: set[str] = set()
+        plan = searcher.dispatcher.schedule.plan
+        self.guides = {e.guide.signature for e in plan.evaluations.values() if e.guide is not None}
+
+    def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:
+        """Compare a training's loss on the val split with others' after as great a share of their images."""
+        piece = self.searcher.jobs[trial.trial_id].pieces[0]
+        if "val_loss" not in result or not isinstance(piece, Training) or piece.signature in self.guides:
+            return TrialScheduler.CONTINUE
+        asha = self._bracket(piece)
+        if trial.trial_id not in self.known:
+            self.known.add(trial.trial_id)
+            asha.on_trial_add(tune_controller, trial)
+        if asha.on_trial_result(tune_controller, trial, result) == TrialScheduler.STOP and result["percent"] < LAST:
+            (self.store.folder("trainings", piece.signature) / PRUNE).touch()
+        return TrialScheduler.CONTINUE
+
+    def _bracket(self, piece: Training) -> ASHAScheduler:
+        return self.brackets.setdefault(
+            piece.data.signature,
+            ASHAScheduler(
+                time_attr="percent",
+                metric="val_loss",
+                mode="min",
+                max_t=int(LAST),
+                grace_period=int(LAST * FIRST_RUNG),
+                reduction_factor=REDUCTION,
+            ),
+        )
+
+
+News = tuple[str, State, str] | tuple[None, None, str]  # a piece, its state and message; or a sentence alone
+
+
+class RemoteDriver:
+    """The driver's part of a run inside a cluster that is reached by Ray's client, which cannot run Tune itself."""
+
+    def __init__(self, sweep: Sweep, store: Store, setting: Setting, options: Options) -> None:
+        self.store, self.setting, self.options = store, setting, options
+        self.schedule = open_schedule(plan_sweep(sweep), store, options)
+        self.news: list[News] = []
+
+    def run(self) -> float:
+        """Run everything that is left."""
+        return run_here(self.schedule, self.store, self.setting, self.options, self._changed, self._said)
+
+    def since(self, number: int) -> list[News]:
+        """What has happened, but for the first so many of it."""
+        return self.news[number:]
+
+    def _changed(self, piece: Work) -> None:
+        name = piece.signature
+        self.news.append((name, self.schedule.states[name], self.schedule.messages.get(name, "")))
+
+    def _said(self, text: str) -> None:
+        self.news.append((None, None, text))
+
+
+def run_there(
     schedule: Schedule,
     store: Store,
     setting: Setting,
-    resources: ResourcesConfig,
-    total: dict[str, float],
-    on_change: Callable[[Piece], None],
-) -> None:
-    """Run everything that `schedule` has to start; returns when nothing runs any more."""
-    shares: dict[str, Share] = {
-        kind: share(kind, schedule.plan, resources, total) for kind in ("training", "evaluation")
-    }
-    pieces, root = schedule.pieces, store.root
+    options: Options,
+    on_change: Callable[[Work], None],
+    notify: Callable[[str], None],
+) -> float:
+    """The same as `run_here`, inside the cluster that Ray's client is connected to; `schedule` follows from here."""
+    kind = ray.remote(RemoteDriver).options(num_cpus=0, max_concurrency=2)
+    driver: Any = kind.remote(schedule.plan.sweep, store, setting, options)
+    ending, seen = driver.run.remote(), 0
+    while True:
+        ended, _ = ray.wait([ending], timeout=1.0)
+        news: list[News] = ray.get(driver.since.remote(seen))
+        seen += len(news)
+        for name, state, message in news:
+            if name is None or state is None:
+                notify(message)
+            else:
+                schedule.follow(name, state, message)
+                on_change(schedule.pieces[name])
+        if ended:
+            return ray.get(ending)
 
-    def trial(config: dict[str, Any]) -> dict[str, Any]:
-        given = shares[config["kind"]]
-        own = replace(setting, threads=given.cpus, gpus=given.gpus)
-        outcome = perform(Store(root), pieces[config["signature"]], own)
-        return {"state": outcome.state, "message": outcome.message}
+
+def run_here(
+    schedule: Schedule,
+    store: Store,
+    setting: Setting,
+    options: Options,
+    on_change: Callable[[Work], None],
+    notify: Callable[[str], None],
+) -> float:
+    """Run all that is left of a schedule on the cluster that this process is a driver of.
+
+    Returns the seconds that workers spent in the work itself.
+    """
+    resources = schedule.plan.sweep.resources
+    budget = Budget(options.budget_s) if options.budget_s is not None else None
+    sharing = Sharing(schedule.plan, resources, ray.cluster_resources(), store)
+    schedule.slots = sharing.slots("evaluation")
+    dispatcher = Dispatcher(schedule, store, on_change, notify, budget, setting.session)
+    execute(dispatcher, store, setting, sharing, options.asha)
+    return dispatcher.worked_s
+
+
+class WorkerDamaged(RuntimeError):
+    """This process met a fault of its GPU: it must not be used again."""
+
+
+def execute(dispatcher: Dispatcher, store: Store, setting: Setting, sharing: Sharing, asha: bool = False) -> None:
+    """Run everything that the dispatcher has to start; returns when nothing runs any more."""
+    pieces, root = dispatcher.schedule.pieces, store.root
+
+    def trial(config: dict[str, Any]) -> None:
+        job = Job(tuple(pieces[name] for name in config["signatures"]), config["helps"])
+        own = replace(setting, threads=config["cpus"], gpus=config["gpus"], on_validated=_reporter(job))
+        outcomes: dict[str, dict[str, str]] = {}
+        fault = ""
+        for name, outcome in perform_job(Store(root), job, own):
+            outcomes[name], fault = asdict(outcome), outcome.fault
+            tune.report({"outcomes": outcomes})
+        if fault == "device":
+            raise WorkerDamaged  # Tune uses a worker again, unless its trial failed
 
     def request(config: dict[str, Any]) -> tune.PlacementGroupFactory:
-        given = shares[config["kind"]]
-        return tune.PlacementGroupFactory([{"CPU": given.cpus, "GPU": given.gpus}])
+        return tune.PlacementGroupFactory([{"CPU": config["cpus"], "GPU": config["gpus"]}])
 
+    searcher = DispatchedSearcher(dispatcher, sharing)
     with tempfile.TemporaryDirectory(prefix="edm-sweep-tune-") as scratch:
         tuner = tune.Tuner(
             tune.with_resources(trial, request),
             tune_config=tune.TuneConfig(
-                search_alg=ScheduleSearcher(schedule, on_change), num_samples=-1, reuse_actors=True
+                search_alg=searcher,
+                scheduler=GentleAsha(searcher, store) if asha else None,
+                num_samples=-1,
+                reuse_actors=True,
             ),
             run_config=tune.RunConfig(storage_path=str(Path(scratch)), name="run", verbose=0),
         )
         tuner.fit()
+
+
+def _reporter(job: Job) -> Callable[[float, float], None] | None:
+    """What tells the driver how a training does along the way."""
+    training = job.pieces[0]
+    if not isinstance(training, Training):
+        return None
+    total = training.config.num_steps * training.config.batch_size / 1000
+    return lambda kimg, loss: tune.report({"val_loss": loss, "percent": LAST * kimg / total, "kimg": kimg})

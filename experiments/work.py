@@ -9,80 +9,110 @@ import logging
 import time
 import traceback
 from collections.abc import Iterator
-from contextlib import contextmanager, redirect_stderr, redirect_stdout
-from dataclasses import dataclass
+from contextlib import contextmanager, redirect_stderr, redirect_stdout, suppress
+from dataclasses import replace
 from pathlib import Path
-from typing import Literal
 
 import torch
 
-from edm.data.errors import DataError
-from edm.features import FeatureError
-from edm.generate import NotFiniteError
-from edm.weights import WeightsError
-from experiments.checkpoints import DivergedError
-from experiments.errors import UserError
-from experiments.evaluation import run_evaluation
-from experiments.plan import Piece, Training
+from experiments.calibration import run_probe
+from experiments.evaluation import forget_models, help_draw, run_evaluation
+from experiments.faults import classify, place_of
+from experiments.leases import Held, LeaseLost
+from experiments.plan import Evaluation, Training
+from experiments.schedule import Job, Outcome, Work
 from experiments.store import FAILURE, KIND_OF_PIECE, LOG, PROGRESS, Store, write_json
 from experiments.training import run_training
-from experiments.trial import Setting, Stopped, raise_if_stopped
-
-# that say all there is to say
-EXPECTED_ERRORS = (UserError, DivergedError, DataError, WeightsError, FeatureError, NotFiniteError)
+from experiments.trial import Pruned, Setting, Stopped, raise_if_stopped
 
 log = logging.getLogger("edm_sweep")
 
 
-@dataclass(frozen=True)
-class Outcome:
-    """How a piece of work ended: done, stopped on request, or failed."""
+def perform_job(store: Store, job: Job, setting: Setting) -> Iterator[tuple[str, Outcome]]:
+    """Do a trial's pieces one after the other, telling of each how it ended."""
+    for piece in job.pieces:
+        began = time.monotonic()
+        outcome = help_with(store, piece, setting) if job.helps else perform(store, piece, setting)
+        yield piece.signature, replace(outcome, seconds=time.monotonic() - began)
+        if outcome.fault == "device":
+            return  # nothing that this process computes can be trusted any more
 
-    state: Literal["done", "stopped", "failed"]
-    message: str = ""
 
-
-def perform(store: Store, piece: Piece, setting: Setting) -> Outcome:
+def perform(store: Store, piece: Work, setting: Setting) -> Outcome:
     """Do a piece of work, its output in log.txt; a failure is recorded in failure.json and never raised."""
     torch.set_num_threads(setting.threads)
     kind = KIND_OF_PIECE[piece.kind]
     try:
-        with store.lock(kind, piece.signature, lambda: raise_if_stopped(store, setting)) as folder:
+        with store.try_lock(kind, piece.signature) as folder:
             return _perform_locked(store, piece, setting, folder)
+    except Held as held:
+        return Outcome("elsewhere", str(held))
+    except LeaseLost:
+        return Outcome("elsewhere", "another run took it over")
     except Stopped:
         return Outcome("stopped")
+    except Pruned as pruned:
+        return Outcome("pruned", str(pruned))
     except OSError as error:  # of the lock or the log: there is no place to write more of it down
-        return Outcome("failed", f"{store.folder(kind, piece.signature)}: cannot be written ({error})")
+        message = f"{store.folder(kind, piece.signature)}: cannot be written ({error})"
+        return Outcome("failed", message, classify(error), place_of(error))
 
 
-def _perform_locked(store: Store, piece: Piece, setting: Setting, folder: Path) -> Outcome:
+def help_with(store: Store, evaluation: Work, setting: Setting) -> Outcome:
+    """Draw parts of an evaluation that another trial is at; whatever goes wrong is left to that one."""
+    assert isinstance(evaluation, Evaluation)
+    torch.set_num_threads(setting.threads)
+    try:
+        help_draw(store, evaluation, setting)
+    except (Stopped, LeaseLost):
+        return Outcome("stopped")
+    except Exception as error:
+        return Outcome("failed", f"{type(error).__name__}: {error}", classify(error))
+    return Outcome("done")
+
+
+def _perform_locked(store: Store, piece: Work, setting: Setting, folder: Path) -> Outcome:
     (folder / FAILURE).unlink(missing_ok=True)
     with _logged(folder / LOG):
         try:
             raise_if_stopped(store, setting)
             if setting.gpus > 0 and setting.device.type == "cpu":
                 log.warning("a GPU was assigned but torch sees none: computing on the CPU")
-            if isinstance(piece, Training):
-                run_training(store, piece, setting)
-            else:
-                run_evaluation(store, piece, setting)
+            _do(store, piece, setting)
+        except (Held, LeaseLost):
+            raise
         except Stopped:
             log.info("stopped on request")
             raise
-        except EXPECTED_ERRORS as error:
-            log.error("%s", error)
-            return _failed(folder, str(error))
+        except Pruned as pruned:
+            log.info("%s", pruned)
+            raise
         except Exception as error:
-            log.error("%s", traceback.format_exc())
-            return _failed(folder, f"{type(error).__name__}: {error}")
+            return _failed(folder, error)
         finally:
             (folder / PROGRESS).unlink(missing_ok=True)
     return Outcome("done")
 
 
-def _failed(folder: Path, message: str) -> Outcome:
-    write_json(folder / FAILURE, {"message": message, "time": time.time()})
-    return Outcome("failed", message)
+def _do(store: Store, piece: Work, setting: Setting) -> None:
+    if isinstance(piece, Evaluation):
+        run_evaluation(store, piece, setting)
+        return
+    forget_models()  # a training may need all the memory there is
+    if isinstance(piece, Training):
+        run_training(store, piece, setting)
+    else:
+        run_probe(store, piece, setting)
+
+
+def _failed(folder: Path, error: Exception) -> Outcome:
+    fault, unexpected = classify(error), f"{type(error).__name__}: {error}"
+    expected = fault in ("input", "diverged", "damaged")
+    log.error("%s", error if expected else "".join(traceback.format_exception(error)))
+    outcome = Outcome("failed", str(error) if expected else unexpected, fault, place_of(error))
+    with suppress(OSError):  # of a full disk; the outcome tells the same
+        write_json(folder / FAILURE, {"message": outcome.message, "fault": fault, "time": time.time()})
+    return outcome
 
 
 @contextmanager

@@ -17,7 +17,7 @@ class Entry:
 
     margin: half of its 95% interval; std: over seeds. best: better than all others of its column; close: no other can
     be told apart from the best, or this one cannot. stopped: of how many seeds the evaluation was stopped as clearly
-    worse; instead: what to say in place of the number.
+    worse; pruned: of how many the training was ended early; instead: what to say in place of the number.
     """
 
     mean: float | None
@@ -31,6 +31,7 @@ class Entry:
     scale: float = 1.0
     unit: str = ""
     stopped: int = 0
+    pruned: int = 0
     instead: str = ""
 
     @property

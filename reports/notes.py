@@ -19,9 +19,10 @@ def state_line(frame: pd.DataFrame) -> str:
     counts = (
         ("missing", f"{states.count('missing')} of them missing"),
         ("stopped", f"{states.count('stopped')} stopped early as clearly worse"),
+        ("pruned", f"{states.count('pruned')} pruned"),
     )
-    parts = [text for state, text in counts if state in states]
-    return f"{len(frame)} cells, {' and '.join(parts) or 'all done'}"
+    parts = [text for state, text in counts if state in states] or ["all done"]
+    return f"{len(frame)} cells, {' and '.join(filter(None, (', '.join(parts[:-1]), parts[-1])))}"
 
 
 def apart(tables: list[Comparison]) -> str:
@@ -64,6 +65,11 @@ def _emphasis(tables: list[Comparison]) -> Iterator[str]:
         )
     if any(entry.stopped for entry in entries):
         yield "Stopped: no more images were drawn once the score was clearly worse than the best cell's."
+    if any(entry.pruned for entry in entries):
+        yield (
+            "Pruned: its training was stopped early because its validation loss was among the worst (ASHA); nothing is "
+            "said of its score."
+        )
     if any(_bare(table) for table in tables):
         yield "Columns without ± and s: their error is not known, and nothing in them is marked."
 

@@ -85,7 +85,7 @@ class Comparison:
     @property
     def complete(self) -> bool:
         """Whether every number is there that there will ever be."""
-        return all(entry.have + entry.stopped == entry.want for entry in self.entries)
+        return all(entry.have + entry.stopped + entry.pruned == entry.want for entry in self.entries)
 
 
 def comparisons(frame: pd.DataFrame, layout: Layout, paired: Mapping[str, Paired] | None = None) -> list[Comparison]:
@@ -132,8 +132,9 @@ def _cells_by_place(frame: pd.DataFrame, part: Part) -> dict[tuple[Key, Key], Ce
 
 
 def _sample(cells: Cells, metric: str) -> Sample:
-    """The scores of an entry's seeds; none where any was stopped: the mean of those that were not is too good."""
-    there = [cell for cell in cells if cell[metric] is not None] if not _stops(cells) else []
+    """The scores of an entry's seeds; none where any ended early: the mean of those that did not is too good."""
+    ended = _stops(cells) or _prunings(cells)
+    there = [cell for cell in cells if cell[metric] is not None] if not ended else []
     errors = [cell.get(f"{metric}_se") for cell in there]
     return Sample(
         tuple(int(cell["seed"]) for cell in there),
@@ -148,6 +149,11 @@ def _stops(cells: Cells) -> list[int]:
     return [int(cell["stopped_at"]) for cell in cells if cell.get("stopped_at") is not None]
 
 
+def _prunings(cells: Cells) -> list[float]:
+    """At how many kimg the trainings of those seeds ended that were pruned."""
+    return [float(cell["pruned_at"]) for cell in cells if cell.get("pruned_at") is not None]
+
+
 def _entries(columns: list[list[Cells]], names: list[str], paired: Mapping[str, Paired]) -> list[list[Entry]]:
     """The entries of every column of numbers, from the cells of each and the metric that it shows."""
     samples = [[_sample(cells, name) for cells in column] for column, name in zip(columns, names, strict=True)]
@@ -158,8 +164,7 @@ def _entries(columns: list[list[Cells]], names: list[str], paired: Mapping[str, 
 
 
 def _entry(cells: Cells, sample: Sample, mark: Mark, name: str, first: bool) -> Entry:
-    stops, known = _stops(cells), bool(sample.values)
-    part = f" ({len(stops)} of {len(cells)} seeds)" if len(stops) < len(cells) else ""
+    known = bool(sample.values)
     return Entry(
         mean=sample.mean if known else None,
         margin=sample.margin if known else None,
@@ -170,9 +175,23 @@ def _entry(cells: Cells, sample: Sample, mark: Mark, name: str, first: bool) -> 
         close=mark == "close",
         scale=METRICS[name].scale,
         unit=METRICS[name].unit,
-        stopped=len(stops),
-        instead=f"worse, stopped at {max(stops):,}{part}" if stops and first else "",
+        stopped=len(_stops(cells)),
+        pruned=len(_prunings(cells)),
+        instead=", ".join(_endings(cells)) if first else "",
     )
+
+
+def _endings(cells: Cells) -> Iterator[str]:
+    """What to say of seeds that ended early, and how many they are where others did not."""
+    stops, prunings = _stops(cells), _prunings(cells)
+    if stops:
+        yield f"worse, stopped at {max(stops):,}{_share(len(stops), len(cells))}"
+    if prunings:
+        yield f"pruned at {max(prunings):,g} kimg{_share(len(prunings), len(cells))}"
+
+
+def _share(some: int, total: int) -> str:
+    return f" ({some} of {total} seeds)" if some < total else ""
 
 
 def _marks(samples: list[list[Sample]], names: list[str], paired: Mapping[str, Paired]) -> list[list[Mark]]:

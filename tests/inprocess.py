@@ -1,7 +1,10 @@
 """An executor that runs trials in this process, one after the other: small, and honest about what they do."""
 
+import itertools
+
 import torch
 
+from experiments.dispatch import Dispatcher
 from experiments.ingredients import ensure_data, ensure_extractor
 from experiments.measuring import References
 from experiments.plan import Evaluation
@@ -9,19 +12,22 @@ from experiments.schedule import Schedule
 from experiments.session import open_schedule
 from experiments.store import Store
 from experiments.trial import Setting
-from experiments.work import perform
+from experiments.work import perform_job
 
 SETTING = Setting(session="test", threads=1, sampling_batch=40)
 
 
 def execute(schedule: Schedule, store: Store, setting: Setting = SETTING) -> list[str]:
     """Do all that the schedule has to start; the kinds of the pieces in the order they were done."""
-    order = []
-    while (piece := schedule.take()) is not None:
-        outcome = perform(store, piece, setting)
-        schedule.ended(piece.signature, outcome.state, outcome.message)
-        order.append(piece.kind)
-    return order
+    dispatcher, order = Dispatcher(schedule, store), []
+    for key in map(str, itertools.count()):
+        job = dispatcher.next(key)
+        if job is None:
+            return order
+        for name, outcome in perform_job(store, job, setting):
+            dispatcher.outcome(key, name, outcome)
+            order.append(schedule.pieces[name].kind)
+        dispatcher.closed(key)
 
 
 def run_all(plan, store: Store) -> Schedule:

@@ -172,6 +172,32 @@ def test_a_cell_stopped_early_says_so_once_and_keeps_none_from_being_best() -> N
     assert any(note.startswith("Stopped") for note in reading_note([table]))
 
 
+def test_a_pruned_cell_says_so_once_and_is_neither_bad_nor_missing() -> None:
+    made = with_errors(frame())
+    made.loc[3, ["fid_test", "fid_test_se", "class_accuracy", "class_accuracy_se"]] = np.nan
+    made = made.assign(pruned_at=[None, None, None, 12.0], status=["done", "done", "done", "pruned"])
+    (table,) = comparisons(made, LAYOUT)
+    assert texts(table)[3] == ["pruned at 12 kimg", "—"] and table.complete
+    assert emphasis(table) == [["best", "close"], ["", "close"], ["", "close"], ["", ""]]
+    assert state_line(made) == "4 cells, 1 pruned"
+    (note,) = (note for note in reading_note([table]) if note.startswith("Pruned"))
+    assert "nothing is said of its score" in note and not any("Stopped" in note for note in reading_note([table]))
+
+
+def test_a_mean_over_the_seeds_that_were_not_pruned_is_not_shown(tmp_path: Path) -> None:
+    made = frame(seeds=3)
+    made.loc[[0, 1], "fid_test"] = np.nan
+    made = made.assign(
+        pruned_at=[12.5, *[np.nan] * 11],
+        stopped_at=[np.nan, 2000.0, *[np.nan] * 10],
+        status=["pruned", "stopped", *["done"] * 10],
+    )
+    (table,) = comparisons(made, LAYOUT)
+    assert texts(table)[0] == ["worse, stopped at 2,000 (1 of 3 seeds), pruned at 12.5 kimg (1 of 3 seeds)", "—"]
+    assert "pruned at 12.5 kimg" in page_of(report(made, tmp_path), tmp_path)
+    assert r"pruned at 12.5 kimg" in to_latex(table) and "pruned at 12.5 kimg" in to_markdown(table)
+
+
 def test_a_mean_over_the_seeds_that_were_not_stopped_is_not_shown() -> None:
     made = frame(seeds=2)
     made.loc[0, "fid_test"] = np.nan
@@ -403,6 +429,8 @@ def test_the_state_line_counts_what_is_not_there() -> None:
     assert state_line(frame()) == "4 cells, all done"
     made = frame().assign(status=["missing", "missing", "stopped", "done"])
     assert state_line(made) == "4 cells, 2 of them missing and 1 stopped early as clearly worse"
+    made = frame().assign(status=["missing", "pruned", "stopped", "done"])
+    assert state_line(made) == "4 cells, 1 of them missing, 1 stopped early as clearly worse and 1 pruned"
 
 
 # figures ------------------------------------------------------------------------------------------

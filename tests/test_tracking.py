@@ -1,18 +1,22 @@
 """MLflow mirrors the store, idempotently: a real SQLite database."""
 
 import json
+import socket
+from collections import Counter
 from pathlib import Path
 
 import mlflow
 import pytest
+from mlflow.exceptions import MlflowException
 
-from experiments import trial
+from experiments import tracking, trial
 from experiments.errors import UserError
 from experiments.plan import Plan, plan_sweep
 from experiments.results import found_in_store, results_frame
 from experiments.spec import load_sweep
 from experiments.store import Journal, Store
-from experiments.tracking import Mirror, MirrorThread, embedded_uri, found_in_mlflow
+from experiments.syncing import Counts, Tail
+from experiments.tracking import Mirror, MirrorThread, embedded_uri, found_in_mlflow, sync
 from experiments.trial import Setting
 from experiments.work import perform
 from tests.inprocess import run_all
@@ -20,11 +24,46 @@ from tests.inprocess import run_all
 pytestmark = pytest.mark.filterwarnings("ignore")  # MLflow's own deprecations
 
 
-def runs_of(uri: str, plan: Plan) -> dict:
+def all_runs(uri: str, plan: Plan) -> list:
     client = mlflow.MlflowClient(tracking_uri=uri)
     experiment = client.get_experiment_by_name(plan.sweep.name)
-    assert experiment is not None
-    return {run.data.tags["edm.signature"]: run for run in client.search_runs([experiment.experiment_id])}
+    return list(client.search_runs([experiment.experiment_id])) if experiment is not None else []
+
+
+def runs_of(uri: str, plan: Plan) -> dict:
+    return {run.data.tags["edm.signature"]: run for run in all_runs(uri, plan)}
+
+
+def history(uri: str, run_id: str, key: str) -> list[tuple[int, float]]:
+    metrics = mlflow.MlflowClient(tracking_uri=uri).get_metric_history(run_id, key)
+    return sorted((metric.step, metric.value) for metric in metrics)
+
+
+def record(uri: str, plan: Plan) -> dict:
+    """All that a record says of a plan, by signature, but for what MLflow itself numbers."""
+    client, runs = mlflow.MlflowClient(tracking_uri=uri), all_runs(uri, plan)
+    by_id = {run.info.run_id: run.data.tags["edm.signature"] for run in runs}
+    counts = Counter(by_id.values())
+    assert set(counts.values()) <= {1}, "a run is there twice"
+    return {
+        signature: {
+            "status": run.info.status,
+            "name": run.info.run_name,
+            "times": (run.info.start_time, run.info.end_time),
+            "parent": by_id.get(run.data.tags.get("mlflow.parentRunId", "")),
+            "params": run.data.params,
+            "metrics": {key: history(uri, run.info.run_id, key) for key in run.data.metrics},
+            "tags": {key: value for key, value in run.data.tags.items() if key.startswith("edm.")},
+            "files": sorted(file.path for file in client.list_artifacts(run.info.run_id)),
+        }
+        for run in runs
+        for signature in [by_id[run.info.run_id]]
+    }
+
+
+def untimed(made: dict) -> dict:
+    """The same without when runs of MLflow began, which for trainings is when they were first seen."""
+    return {name: {key: value for key, value in of.items() if key != "times"} for name, of in made.items()}
 
 
 @pytest.fixture
@@ -103,7 +142,8 @@ def test_intervals_prefixes_and_the_closest_pairs_are_there(tiny_file: Path, sto
     assert "closest.png" in {a.path for a in client.list_artifacts(run.info.run_id)}
 
 
-def test_mirroring_again_changes_nothing(tiny_plan: Plan, filled: Store) -> None:
+def test_mirroring_again_changes_nothing(tiny_plan: Plan, filled: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tracking, "PAGE", 4)  # fewer than there are runs
     uri = embedded_uri(filled)
     for _ in range(3):  # a fresh mirror each time, as a fresh process has
         Mirror(filled, tiny_plan, uri).update(ended=True)
@@ -159,6 +199,182 @@ def test_a_training_is_followed_while_it_runs_and_through_an_interruption(
     assert run.info.status == "FINISHED" and len(history) == len({m.step for m in history}) == 20
 
 
+def test_a_run_made_twice_by_a_lost_answer_is_one_again_and_its_children_stay_with_it(
+    tiny_plan: Plan, filled: Store
+) -> None:
+    uri = embedded_uri(filled)
+    training = next(iter(tiny_plan.trainings))
+    evaluation = next(e for e in tiny_plan.evaluations.values() if e.training.signature == training)
+    client = mlflow.MlflowClient(tracking_uri=uri)
+    experiment = client.create_experiment(tiny_plan.sweep.name)
+    first, second = (
+        client.create_run(experiment, start_time=began, tags={"edm.signature": training}).info.run_id
+        for began in (1000, 2000)
+    )
+    child = {"edm.signature": evaluation.signature, "mlflow.parentRunId": second}
+    client.create_run(experiment, tags=child)
+    Mirror(filled, tiny_plan, uri).update(ended=True)
+    runs = runs_of(uri, tiny_plan)
+    assert len(all_runs(uri, tiny_plan)) == 6 and {run.info.status for run in runs.values()} == {"FINISHED"}
+    assert runs[training].info.run_id == first
+    assert runs[evaluation.signature].data.tags["mlflow.parentRunId"] == first
+    assert client.get_run(second).info.lifecycle_stage == "deleted"
+
+
+def test_answers_that_are_lost_leave_everything_there_once(
+    tiny_plan: Plan, filled: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A server that is killed between writing something and saying so: the first, third and fifth of each kind."""
+    uri, calm = embedded_uri(filled), f"sqlite:///{tmp_path / 'calm.db'}"
+    Mirror(filled, tiny_plan, calm).update(ended=True)
+    mirror, calls = Mirror(filled, tiny_plan, uri), Counter()
+
+    def losing(name: str):
+        method = getattr(mirror.client, name)
+
+        def call(*arguments, **named):
+            answer = method(*arguments, **named)
+            calls[name] += 1
+            if calls[name] % 2 and calls[name] <= 5:
+                raise MlflowException("Connection aborted")
+            return answer
+
+        return call
+
+    for name in ("create_experiment", "create_run", "log_batch", "log_artifact", "set_terminated"):
+        monkeypatch.setattr(mirror.client, name, losing(name))
+    lost = 0
+    for _ in range(30):
+        try:
+            mirror.update(ended=True)
+            break
+        except MlflowException:
+            lost += 1
+    assert lost == 13  # the experiment is made once
+    assert untimed(record(uri, tiny_plan)) == untimed(record(calm, tiny_plan))
+
+
+def test_what_is_told_is_not_read_again_until_it_changes(
+    tiny_plan: Plan, filled: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mirror = Mirror(filled, tiny_plan, embedded_uri(filled))
+    mirror.update()
+    read, result = [], Store.result
+
+    def counting(store: Store, kind, signature: str):
+        read.append(signature)
+        return result(store, kind, signature)
+
+    monkeypatch.setattr(Store, "result", counting)
+    mirror.update()
+    assert not read
+    name = next(iter(tiny_plan.evaluations))
+    redone = filled.folder("evaluations", name) / "result.json"
+    redone.write_bytes(redone.read_bytes())
+    mirror.update(ended=True)
+    assert read == [name]
+
+
+def test_a_mirror_hears_of_what_another_one_wrote_without_reading_the_record_anew(
+    tiny_plan: Plan, filled: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    uri = embedded_uri(filled)
+    hidden = filled.folder("evaluations", next(iter(tiny_plan.evaluations)))
+    aside = hidden.with_name("aside")
+    hidden.rename(aside)
+    one, two = Mirror(filled, tiny_plan, uri), Mirror(filled, tiny_plan, uri)
+    one.update()
+    two.update()
+    aside.rename(hidden)
+    two.update()
+    monkeypatch.setattr(one, "_look", lambda: pytest.fail("it looked at everything"))
+    one.update(ended=True)
+    assert len(record(uri, tiny_plan)) == 6
+    assert not one.sent & {hidden.name} and one.counts.finished == 6
+
+
+def test_a_journal_is_read_on_from_where_it_was_left_and_anew_when_it_was_replaced(tmp_path: Path) -> None:
+    journal = Journal(tmp_path / "journal.jsonl")
+    tail = Tail(journal.path)
+    assert tail.fresh() == []
+    for step in range(4):
+        journal.append({"step": step})
+    assert [line["step"] for line in tail.fresh()] == [0, 1, 2, 3] and tail.fresh() == []
+    journal.keep(lambda line: line["step"] < 2)  # as a training does that goes on from an earlier checkpoint
+    for step in range(2, 6):
+        journal.append({"step": step, "again": True})
+    assert [line["step"] for line in tail.fresh()] == [0, 1, 2, 3, 4, 5] and tail.fresh() == []
+
+
+def test_a_journal_longer_than_a_call_takes_arrives_whole_and_once(tiny_plan: Plan, store: Store) -> None:
+    name, training = next(iter(tiny_plan.trainings.items()))
+    folder, uri = store.folder("trainings", name), embedded_uri(store)
+    folder.mkdir(parents=True)
+    journal = Journal(folder / "journal.jsonl")
+    for step in range(1, 1001):
+        journal.append({"step": step, "kimg": step / 10, "loss": 1 / step, "images_per_s": 5.0, "time": 1e9 + step})
+    for _ in range(2):
+        Mirror(store, tiny_plan, uri).update()
+    (run,) = all_runs(uri, tiny_plan)
+    steps = [step * training.config.batch_size for step in range(1, 1001)]
+    for key in ("loss", "kimg", "images_per_s"):
+        assert [step for step, _ in history(uri, run.info.run_id, key)] == steps
+
+
+def test_a_pruned_training_is_told_as_such_until_it_goes_on(tiny_plan: Plan, filled: Store) -> None:
+    uri, name = embedded_uri(filled), next(iter(tiny_plan.trainings))
+    folder = filled.folder("trainings", name)
+    result = (folder / "result.json").read_bytes()
+    (folder / "result.json").unlink()
+    pruned = folder / "pruned.json"
+    pruned.write_text(json.dumps({"kimg": 0.32, "val_loss": 1.23456, "time": 0}))
+    mirror = Mirror(filled, tiny_plan, uri)
+    mirror.update()
+    run = runs_of(uri, tiny_plan)[name]
+    assert (run.info.status, run.data.tags["edm.status"]) == ("KILLED", "pruned at 0.32 kimg: val loss 1.235")
+    assert len(history(uri, run.info.run_id, "loss")) == 20
+    pruned.unlink()
+    mirror.update()
+    run = runs_of(uri, tiny_plan)[name]
+    assert (run.info.status, run.data.tags["edm.pruned_at"]) == ("RUNNING", "null")
+    (folder / "result.json").write_bytes(result)
+    mirror.update(ended=True)
+    run = runs_of(uri, tiny_plan)[name]
+    assert (run.info.status, run.data.tags["edm.status"]) == ("FINISHED", "done")
+
+
+def test_what_another_run_is_still_at_stays_as_running(tiny_plan: Plan, filled: Store) -> None:
+    uri, name = embedded_uri(filled), next(iter(tiny_plan.trainings))
+    (filled.folder("trainings", name) / "result.json").unlink()
+    with filled.lock("trainings", name):
+        Mirror(filled, tiny_plan, uri).update(ended=True)
+        assert runs_of(uri, tiny_plan)[name].info.status == "RUNNING"
+    Mirror(filled, tiny_plan, uri).update(ended=True)
+    assert runs_of(uri, tiny_plan)[name].info.status == "KILLED"
+
+
+def test_sync_fills_an_empty_record_with_the_same_and_then_has_nothing_to_send(
+    tiny_plan: Plan, filled: Store, tmp_path: Path
+) -> None:
+    own, other = embedded_uri(filled), f"sqlite:///{tmp_path / 'other.db'}"
+    Mirror(filled, tiny_plan, own).update(ended=True)
+    seen = []
+    assert sync(tiny_plan, filled, other, lambda done, total: seen.append((done, total))) == Counts(6, 6, 6)
+    assert seen == [(done, 6) for done in range(1, 7)]
+    assert record(other, tiny_plan) == record(own, tiny_plan)
+    before = record(other, tiny_plan)
+    assert sync(tiny_plan, filled, other) == Counts(6, 6, 0)
+    assert record(other, tiny_plan) == before
+
+
+@pytest.mark.parametrize("uri", ["http://127.0.0.1:9", "carrier://pigeon"])
+def test_sync_with_a_server_that_does_not_answer_is_an_error_for_people(
+    tiny_plan: Plan, store: Store, uri: str
+) -> None:
+    with pytest.raises(UserError, match=f"{uri}: does not answer .*; nothing is lost"):
+        sync(tiny_plan, store, uri)
+
+
 def test_failures_are_shown_and_lifted(tiny_plan: Plan, filled: Store) -> None:
     uri = embedded_uri(filled)
     name = next(iter(tiny_plan.evaluations))
@@ -190,6 +406,18 @@ def test_a_server_that_is_down_is_a_problem_and_not_an_error(tiny_plan: Plan, fi
     uri = embedded_uri(filled)
     assert MirrorThread(filled, tiny_plan, uri).finish(timeout_s=60) is None
     assert len(runs_of(uri, tiny_plan)) == 6
+
+
+def test_a_server_that_accepts_and_never_answers_costs_the_mirrors_thread_alone(
+    tiny_plan: Plan, filled: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "1")
+    with socket.socket() as silent:
+        silent.bind(("127.0.0.1", 0))
+        silent.listen()
+        mirror = MirrorThread(filled, tiny_plan, f"http://127.0.0.1:{silent.getsockname()[1]}")
+        assert mirror.finish(timeout_s=0.01) is not None  # whoever ends does not wait for an answer
+        assert "127.0.0.1" in (mirror.finish(timeout_s=60) or "")
 
 
 def test_asking_mlflow_for_a_sweep_it_does_not_have_is_an_error_for_people(tiny_plan: Plan, tmp_path: Path) -> None:

@@ -1,74 +1,116 @@
-"""How cores and GPUs are shared out, and how Tune is fed."""
+"""How Tune is fed, and how it prunes."""
 
 import pickle
+from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
-from experiments.errors import UserError
-from experiments.plan import Plan
+from experiments.dispatch import Dispatcher
+from experiments.plan import Evaluation, Plan, plan_sweep
 from experiments.schedule import Schedule
-from experiments.sharing import Share, share
-from experiments.spec import ResourcesConfig
-from experiments.tuning import ScheduleSearcher
+from experiments.sharing import Sharing
+from experiments.spec import ResourcesConfig, load_sweep
+from experiments.store import PRUNE, Store
+from experiments.tuning import DispatchedSearcher, GentleAsha
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # Ray's own deprecations
 
-NO_GPU, EIGHT_GPUS = {"CPU": 16.0}, {"CPU": 32.0, "GPU": 8.0}
+DONE = {"state": "done", "message": "", "fault": "unknown", "place": ""}
 
 
-@pytest.mark.parametrize(
-    ("resources", "total", "expected"),
-    [
-        (ResourcesConfig(), {"CPU": 2.0}, Share(1, 0.0)),  # two trainings on two cores: a thread each
-        (ResourcesConfig(), NO_GPU, Share(8, 0.0)),  # on sixteen cores: eight each
-        (ResourcesConfig(cpus=3), NO_GPU, Share(3, 0.0)),
-        (ResourcesConfig(), EIGHT_GPUS, Share(4, 1.0)),  # a GPU each, and its part of the cores
-        (ResourcesConfig(gpus=0.5), EIGHT_GPUS, Share(2, 0.5)),
-        (ResourcesConfig(gpus=0.0), EIGHT_GPUS, Share(16, 0.0)),
-    ],
-)
-def test_each_trial_gets_a_gpu_of_its_own_or_an_even_share_of_the_cores(
-    tiny_plan: Plan, resources: ResourcesConfig, total: dict, expected: Share
-) -> None:
-    assert share("training", tiny_plan, resources, total) == expected
+def searcher_of(plan: Plan, store: Store) -> DispatchedSearcher:
+    sharing = Sharing(plan, ResourcesConfig(), {"CPU": 2.0}, store)
+    return DispatchedSearcher(Dispatcher(Schedule(plan, frozenset()), store), sharing)
 
 
-@pytest.mark.parametrize("cores", [1, 2, 3, 4, 7, 64])
-@pytest.mark.parametrize("kind", ["training", "evaluation"])
-def test_threads_of_trials_side_by_side_never_exceed_the_cores(tiny_plan: Plan, cores: int, kind) -> None:
-    given = share(kind, tiny_plan, ResourcesConfig(), {"CPU": float(cores)})
-    assert given.cpus >= 1 and (cores // given.cpus) * given.cpus <= cores
-    pieces = len(tiny_plan.trainings if kind == "training" else tiny_plan.evaluations)
-    assert min(pieces, cores // given.cpus) == min(pieces, cores)  # and none of them waits for want of threads
+def told(config: dict, outcome: dict = DONE) -> dict:
+    """What a trial reports in the end."""
+    return {"outcomes": {name: outcome for name in config["signatures"]}}
 
 
-@pytest.mark.parametrize(
-    ("resources", "message"),
-    [
-        (ResourcesConfig(gpus=1.0), "1 per trial but there are 0; give --gpus 0"),
-        (ResourcesConfig(cpus=17), "17 per trial but there are 16; give --cpus-per-trial 16"),
-    ],
-)
-def test_more_than_there_is_is_refused(tiny_plan: Plan, resources: ResourcesConfig, message: str) -> None:
-    with pytest.raises(UserError, match=message):
-        share("training", tiny_plan, resources, NO_GPU)
-
-
-def test_the_searcher_waits_for_trainings_and_then_finishes(tiny_plan: Plan) -> None:
-    changes = []
-    searcher = ScheduleSearcher(Schedule(tiny_plan, frozenset()), lambda piece: changes.append(piece.kind))
+def test_the_searcher_waits_for_trainings_and_then_finishes(tiny_plan: Plan, tmp_path: Path) -> None:
+    searcher = searcher_of(tiny_plan, Store(tmp_path))
     first, second = searcher.suggest("a"), searcher.suggest("b")
-    assert isinstance(first, dict) and isinstance(second, dict) and {first["kind"], second["kind"]} == {"training"}
+    assert isinstance(first, dict) and isinstance(second, dict)
+    assert {*first["signatures"], *second["signatures"]} == set(tiny_plan.trainings)
+    assert first["cpus"] == 1 and first["gpus"] == 0.0 and not first["helps"]
     assert searcher.suggest("c") is None
-    searcher.on_trial_complete("a", {"state": "done", "message": ""})
+    searcher.on_trial_complete("a", told(first))
     evaluation = searcher.suggest("c")
-    assert isinstance(evaluation, dict) and evaluation["kind"] == "evaluation"
+    assert isinstance(evaluation, dict) and evaluation["signatures"][0] in tiny_plan.evaluations
     searcher.on_trial_complete("b", error=True)
-    assert searcher.schedule.messages[second["signature"]].startswith("the worker process died")
-    assert isinstance(searcher.suggest("d"), dict)
-    assert searcher.suggest("e") == ScheduleSearcher.FINISHED
-    assert changes == ["training", "training", "training", "evaluation", "training", "evaluation"]
+    assert searcher.dispatcher.schedule.messages[second["signatures"][0]].startswith("the worker was lost")
+    for trial in "cdefgh":
+        config = searcher.suggest(trial) if trial != "c" else evaluation
+        if isinstance(config, dict):
+            searcher.on_trial_complete(trial, told(config))
+    assert searcher.suggest("z") == DispatchedSearcher.FINISHED
+    assert not searcher.jobs and not searcher.dispatcher.running
 
 
-def test_tune_may_pickle_the_searcher(tiny_plan: Plan) -> None:
-    pickle.dumps(ScheduleSearcher(Schedule(tiny_plan, frozenset()), print))
+def test_what_a_trial_tells_along_the_way_counts_at_once(tiny_plan: Plan, tmp_path: Path) -> None:
+    searcher = searcher_of(tiny_plan, Store(tmp_path))
+    first = searcher.suggest("a")
+    assert isinstance(first, dict)
+    searcher.on_trial_result("a", {"val_loss": 0.3, "percent": 10.0})
+    assert searcher.dispatcher.schedule.counts["running"] == 1
+    searcher.on_trial_result("a", told(first))
+    assert searcher.dispatcher.schedule.states[first["signatures"][0]] == "done"
+    searcher.on_trial_complete("a", error=True)  # its worker died later
+    assert searcher.dispatcher.schedule.states[first["signatures"][0]] == "done"
+
+
+def test_tune_may_pickle_the_searcher(tiny_plan: Plan, tmp_path: Path) -> None:
+    pickle.dumps(searcher_of(tiny_plan, Store(tmp_path)))
+
+
+# asha ---------------------------------------------------------------------------------------------
+
+
+def raced(plan: Plan, store: Store, losses: dict[str, float], percent: float = 10.0) -> set[str]:
+    """Let every training report a loss; the signatures of those that are asked to leave."""
+    searcher = searcher_of(plan, store)
+    asha = GentleAsha(searcher, store)
+    for number in range(len(plan.trainings)):
+        config = searcher.suggest(str(number))
+        assert isinstance(config, dict)
+        (name,) = config["signatures"]
+        store.folder("trainings", name).mkdir(parents=True)
+        result = {"val_loss": losses[name], "percent": percent, "training_iteration": 1}
+        assert asha.on_trial_result(None, SimpleNamespace(trial_id=str(number)), result) == "CONTINUE"
+    return {name for name in plan.trainings if (store.folder("trainings", name) / PRUNE).exists()}
+
+
+def plan_of(tiny_file: Path, grid: str) -> Plan:
+    text = tiny_file.read_text()
+    tiny_file.write_text(text.replace("model.attention: [false, true]", grid))
+    return plan_sweep(load_sweep(tiny_file))
+
+
+RATES = "training.lr: [1.0e-3, 2.0e-3, 3.0e-3, 4.0e-3, 5.0e-3, 6.0e-3]"
+
+
+def test_asha_asks_those_to_leave_whose_loss_is_behind(tiny_file: Path, tmp_path: Path) -> None:
+    plan = plan_of(tiny_file, RATES)
+    losses = {name: float(place) for place, name in enumerate(plan.trainings)}
+    leaving = raced(plan, Store(tmp_path / "a"), losses)
+    assert leaving == set(list(plan.trainings)[1:])  # each is behind the first, which reported before it
+    assert raced(plan, Store(tmp_path / "b"), dict.fromkeys(losses, 1.0)) == set()
+
+
+def test_asha_prunes_nobody_before_the_first_rung_or_at_the_end(tiny_file: Path, tmp_path: Path) -> None:
+    plan = plan_of(tiny_file, RATES)
+    losses = {name: float(place) for place, name in enumerate(plan.trainings)}
+    assert raced(plan, Store(tmp_path / "a"), losses, percent=9.0) == set()
+    assert raced(plan, Store(tmp_path / "b"), losses, percent=100.0) == set()
+
+
+def test_a_network_that_guides_others_is_never_pruned(tiny_file: Path, tmp_path: Path) -> None:
+    text = tiny_file.read_text().replace("{steps: 3}", "{steps: 3, guidance: 2, guide: {kimg: 0.32}}")
+    tiny_file.write_text(text)
+    plan = plan_of(tiny_file, RATES)
+    guides = {e.guide.signature for e in plan.evaluations.values() if isinstance(e, Evaluation) and e.guide}
+    assert len(guides) == 6
+    leaving = raced(plan, Store(tmp_path), {name: 9.0 if name in guides else 1.0 for name in plan.trainings})
+    assert leaving == set()

@@ -1,0 +1,127 @@
+"""What orchestration costs beside the work itself.
+
+    uv run python benchmarks/overhead.py trials      # about two minutes
+    uv run python benchmarks/overhead.py sweep       # some ten minutes
+
+trials: 64 trials that do nothing, through this project's executor and through Ray Tune as it comes, in one Ray.
+sweep: a grid of 4 trainings x 12 evaluations on digits by the command, from nothing; its wall-clock, starting Ray,
+reporting and MLflow included, over the sum of its pieces' own time shared out over the same cores.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+TRIALS = 64
+
+SWEEP = """\
+name: overhead
+data:       {name: digits}
+training:   {kimg: 50, batch_size: 64, lr: 2.0e-3, ema_halflife_kimg: 5, label_dropout: 0.1}
+sampling:   {steps: 18}
+evaluation: {images: 1000, features: classifier}
+grid:
+  model.preset: [nano, micro]
+  model.attention: [false, true]
+  sampling.guidance: [1, 1.5, 2, 3]
+  sampling.sampler: [euler, heun, stochastic_heun]
+"""
+
+NO_WORK = """\
+name: nothing
+model:      {preset: nano}
+training:   {kimg: 1}
+evaluation: {images: 2000, features: classifier}
+grid: {training.lr: RATES}
+"""
+
+
+def trials() -> float:
+    """Seconds for each of 64 trials without work, ours and Tune's; returns their ratio."""
+    from ray import tune
+
+    from experiments import tuning
+    from experiments.plan import plan_sweep
+    from experiments.schedule import Outcome
+    from experiments.session import Options, open_schedule
+    from experiments.spec import load_sweep
+    from experiments.store import Store
+    from experiments.trial import Setting
+
+    def nothing(store: Store, job: Any, setting: Setting) -> Any:
+        for piece in job.pieces:
+            # evaluations are left out: nothing was trained that they could stand on
+            yield piece.signature, Outcome("done" if piece.kind == "training" else "stopped")
+
+    tuning.perform_job = nothing
+    with tempfile.TemporaryDirectory() as folder:
+        file, store = Path(folder) / "nothing.yaml", Store(Path(folder) / "store")
+        file.write_text(NO_WORK.replace("RATES", str([round(1e-4 + 1e-6 * i, 9) for i in range(TRIALS // 2)])))
+        schedule = open_schedule(plan_sweep(load_sweep(file)), store)
+        store.create()
+        with tuning.cluster(store):
+            began = time.monotonic()
+            tuner = tune.Tuner(
+                _nothing_at_all,
+                tune_config=tune.TuneConfig(num_samples=TRIALS),
+                run_config=tune.RunConfig(storage_path=folder, verbose=0),
+            )
+            tuner.fit()
+            theirs = (time.monotonic() - began) / TRIALS
+            began = time.monotonic()
+            tuning.run_here(schedule, store, Setting("none"), Options(), lambda piece: None, print)
+            ours = (time.monotonic() - began) / TRIALS
+    print(f"Ray Tune as it comes   {theirs:.3f} s a trial")
+    print(f"edm-sweep              {ours:.3f} s a trial, its worker's import of torch included")
+    print(f"ratio                  {ours / theirs:.2f} (at most 0.33 is wanted)")
+    return ours / theirs
+
+
+def _nothing_at_all(config: dict[str, Any]) -> None:
+    from ray import tune
+
+    tune.report({"done": True})
+
+
+def sweep() -> float:
+    """Wall-clock of a whole command over its pieces' own time on the same cores; returns the ratio."""
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "overhead.yaml"
+        file.write_text(SWEEP)
+        command = [
+            str(Path(sys.executable).parent / "edm-sweep"),
+            "run",
+            str(file),
+            "--store",
+            f"{folder}/store",
+            "--json",
+        ]
+        began = time.monotonic()
+        done = subprocess.run(command, stdout=subprocess.PIPE, check=True, text=True)
+        wall_s = time.monotonic() - began
+    made = json.loads(done.stdout)
+    cores = os.cpu_count() or 1
+    floor_s = made["worked_s"] / cores
+    print(f"{made['done']} pieces of work took {made['worked_s']:.0f} s, on {cores} cores at least {floor_s:.0f} s")
+    print(f"the command took {wall_s:.0f} s: {wall_s / floor_s:.3f} times that (at most 1.10 is wanted)")
+    return wall_s / floor_s
+
+
+def main() -> None:
+    """Run one of the two."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("which", choices=["trials", "sweep"])
+    which = parser.parse_args().which
+    raise SystemExit((trials() > 1 / 3) if which == "trials" else (sweep() > 1.10))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,249 @@
+"""Between a schedule and whoever does the work: what other runs hold, what a fault calls for, when to wait."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from experiments.forecast import Budget, disk_bytes
+from experiments.plan import SEGMENT_IMAGES, Evaluation
+from experiments.schedule import NEVER, Job, Outcome, Schedule, Work
+from experiments.store import FAILURE, KIND_OF_PIECE, PRUNED, Store, read_json
+
+LOOK_S = 2.0  # between looks at what other runs are at
+FIRST_PAUSE_S, LONGEST_PAUSE_S = 5.0, 300.0  # for a full disk that seems to have room: a quota, a limit
+SPARE_BYTES = 2**23  # beside what a piece of work needs: journals, logs, pictures
+
+
+@dataclass
+class Started:
+    """A job that runs: what it has told of, and what it occupies."""
+
+    job: Job
+    began: float
+    devices: float
+    told: set[str] = field(default_factory=set)
+
+
+@dataclass
+class _Pause:
+    until: float
+    needs: int
+    length: float
+
+
+def is_done(store: Store, piece: Work) -> bool:
+    """Whether the store has all that a piece of work is to give."""
+    result = store.result(KIND_OF_PIECE[piece.kind], piece.signature)
+    return result is not None and (not isinstance(piece, Evaluation) or piece.is_covered_by(result))
+
+
+def was_pruned(store: Store, name: str) -> str | None:
+    """How a training was pruned, where it was and has not been finished since."""
+    pruned = read_json(store.folder("trainings", name) / PRUNED)
+    if pruned is None or store.result("trainings", name) is not None:
+        return None
+    loss = "" if pruned["val_loss"] is None else f" (loss on the val split {pruned['val_loss']:.4g})"
+    return f"pruned at {pruned['kimg']:g} kimg{loss}"
+
+
+def parts_left(store: Store, evaluation: Evaluation) -> int:
+    """How many segments of an evaluation are neither drawn nor being drawn."""
+    shelf = store.folder("drawings", evaluation.drawing) / evaluation.features.signature
+    drawn = {path.name[:8] for path in shelf.glob("*.safetensors")}
+    starts = [number * SEGMENT_IMAGES for number in range(evaluation.num_segments)]
+    open_ = [start for start in starts if f"{start:08d}" not in drawn]
+    return sum(store.holder("segments", evaluation.segment_name(start)) is None for start in open_)
+
+
+class Dispatcher:
+    """Hands out jobs and takes in outcomes; not for several threads at once.
+
+    on_change is told of every piece that was started or has ended, notify of what a person should know. session: of a
+    run, which may be asked to stop.
+    """
+
+    def __init__(
+        self,
+        schedule: Schedule,
+        store: Store,
+        on_change: Callable[[Work], None] = lambda _: None,
+        notify: Callable[[str], None] = lambda _: None,
+        budget: Budget | None = None,
+        session: str = "",
+    ) -> None:
+        self.session = session
+        self.schedule, self.store, self.budget = schedule, store, budget
+        self.on_change, self.notify = on_change, notify
+        self.running: dict[str, Started] = {}
+        self.spent_s = 0.0  # of devices
+        self.worked_s = 0.0  # of workers, in the work itself
+        self.session_began = time.time()
+        self._pause: _Pause | None = None
+        self._looked = -LOOK_S
+        self._left: dict[str, tuple[float, int]] = {}
+        schedule.left = self._parts_left
+
+    # handing out ----------------------------------------------------------------------------------
+
+    def next(self, key: str, devices: Callable[[Work], float] = lambda _: 1.0) -> Job | None:
+        """The job to start now, under a key that its outcomes come back with; None while there is none."""
+        self._look()
+        while (job := self.schedule.take()) is not None:
+            mine = job if job.helps else self._unclaimed(job)
+            if not mine.pieces:
+                continue
+            needs = devices(mine.pieces[0])
+            if self.budget is not None and not job.helps and self._too_much(mine, needs):
+                continue
+            self.running[key] = Started(mine, time.monotonic(), needs)
+            for piece in () if mine.helps else mine.pieces:
+                self.on_change(piece)
+            return mine
+        return None
+
+    def _unclaimed(self, job: Job) -> Job:
+        """The job without what another run is at, or has finished in the meantime."""
+        free = []
+        for piece in job.pieces:
+            if is_done(self.store, piece):
+                self._ended(piece.signature, Outcome("done"))
+            elif self.store.holder(KIND_OF_PIECE[piece.kind], piece.signature) is not None:
+                self._ended(piece.signature, Outcome("elsewhere"))
+            else:
+                free.append(piece)
+        return Job(tuple(free))
+
+    def _too_much(self, job: Job, devices: float) -> bool:
+        """Whether a job would break the budget; then nothing more is started."""
+        assert self.budget is not None
+        more = sum(map(self.schedule.costs.seconds, job.pieces)) * devices
+        reason = self.budget.refusal(self.spent_s + self._committed_s() + more)
+        if reason is None:
+            return False
+        for piece in job.pieces:
+            self.schedule.free(piece.signature)
+        self.schedule.withhold([piece.signature for piece in self.schedule.of("waiting")], reason)
+        self.notify(reason)
+        return True
+
+    def _committed_s(self) -> float:
+        """Device-seconds that go to what runs already, to its end."""
+        now = time.monotonic()
+        return sum(
+            started.devices * max(now - started.began, sum(map(self.schedule.costs.seconds, started.job.pieces)))
+            for started in self.running.values()
+        )
+
+    def _parts_left(self, evaluation: Evaluation) -> int:
+        """How many parts of an evaluation nobody has begun to draw."""
+        name, now = evaluation.signature, time.monotonic()
+        made, left = self._left.get(name, (-LOOK_S, 0))
+        if now - made >= LOOK_S:
+            left = parts_left(self.store, evaluation)
+            self._left[name] = (now, left)
+        return left
+
+    # taking in ------------------------------------------------------------------------------------
+
+    def outcome(self, key: str, name: str, outcome: Outcome) -> None:
+        """One of a job's pieces has ended."""
+        started = self.running.get(key)
+        if started is None or name in started.told:
+            return
+        started.told.add(name)
+        self.worked_s += outcome.seconds
+        if not started.job.helps:
+            self._ended(name, outcome)
+
+    def closed(self, key: str, message: str = "the worker was lost") -> None:
+        """A job has ended; what it has not answered for was lost with its worker."""
+        started = self.running.pop(key)
+        self.spent_s += (time.monotonic() - started.began) * started.devices
+        if started.job.helps:
+            self.schedule.helped(started.job.pieces[0].signature)
+            return
+        state = "stopped" if self.schedule.stopping else "failed"
+        for piece in started.job.pieces:
+            if piece.signature not in started.told:
+                self._ended(piece.signature, Outcome(state, message, "lost"))
+
+    def _ended(self, name: str, outcome: Outcome) -> None:
+        piece = self.schedule.pieces[name]
+        if outcome.fault == "disk" and outcome.state == "failed":
+            self._pause_for(piece, outcome)
+        if outcome.fault == "damaged":
+            self._redo_what_it_stands_on(name)
+        self.schedule.ended(name, outcome)
+        if outcome.state == "done":
+            self._learn(piece)
+        self.on_change(piece)
+        for notice in self.schedule.notices:
+            self.notify(notice)
+        self.schedule.notices.clear()
+
+    def _learn(self, piece: Work) -> None:
+        """What all of a piece took, whoever did parts of it and when."""
+        result = self.store.result(KIND_OF_PIECE[piece.kind], piece.signature)
+        if result is not None and "seconds" in result:
+            self.schedule.costs.learn(piece, result["seconds"] + result.get("scoring_seconds", 0.0))
+
+    def _redo_what_it_stands_on(self, name: str) -> None:
+        for needed in self.schedule.needs.get(name, ()):
+            if not is_done(self.store, self.schedule.pieces[needed]):
+                self.schedule.undo(needed)
+
+    # waiting --------------------------------------------------------------------------------------
+
+    def _look(self) -> None:
+        """See what other runs have done, and whether the disk has room again."""
+        now = time.monotonic()
+        if now - self._looked < LOOK_S:
+            return
+        self._looked = now
+        if self.session and self.store.stop_requested(self.session):
+            self.schedule.stop()
+        for piece in self.schedule.of("elsewhere"):
+            self._look_at(piece)
+        if self._pause is not None and now >= self._pause.until and self.store.free_bytes() >= self._pause.needs:
+            self.schedule.paused = None
+            self.notify(f"{self.store.root}: there is room again, work goes on")
+            self._pause = _Pause(now, 0, self._pause.length)
+
+    def _look_at(self, piece: Work) -> None:
+        kind, name = KIND_OF_PIECE[piece.kind], piece.signature
+        if is_done(self.store, piece):
+            self._ended(name, Outcome("done"))
+        elif self.store.holder(kind, name) is None:
+            self._left_undone(piece)
+
+    def _left_undone(self, piece: Work) -> None:
+        """Another run no longer is at a piece, and has not finished it: what failed for good there fails here."""
+        folder = self.store.folder(KIND_OF_PIECE[piece.kind], piece.signature)
+        failure, pruned = read_json(folder / FAILURE) or {}, read_json(folder / PRUNED) or {"time": 0}
+        if pruned["time"] > self.session_began:
+            self._ended(piece.signature, Outcome("pruned", was_pruned(self.store, piece.signature) or ""))
+        elif failure.get("fault") in NEVER and failure["time"] > self.session_began:
+            self._ended(piece.signature, Outcome("failed", failure["message"], failure["fault"]))
+        else:
+            self.schedule.free(piece.signature)
+
+    def _pause_for(self, piece: Work, outcome: Outcome) -> None:
+        """The disk is full: start nothing more until there is room for a piece like this one."""
+        needs = round(1.2 * disk_bytes(piece)) + SPARE_BYTES
+        free, before = self.store.free_bytes(), self._pause
+        length = min(2 * before.length, LONGEST_PAUSE_S) if before and free >= needs else FIRST_PAUSE_S
+        self._pause = _Pause(time.monotonic() + length, needs, length)
+        if self.schedule.paused is not None:
+            return
+        left = sum(map(disk_bytes, self.schedule.of("waiting", "running")))
+        self.schedule.paused = (
+            f"{self.store.root}: the disk is full ({_mib(free)} free); nothing new is started until {_mib(needs)} are "
+            f"free, and all that is left needs about {_mib(left + SPARE_BYTES)}. Make room, and it goes on by itself"
+        )
+        self.notify(f"{self.schedule.paused} ({outcome.message})")
+
+
+def _mib(number: float) -> str:
+    return f"{number / 2**30:,.1f} GiB" if number >= 2**30 else f"{number / 2**20:,.1f} MiB"

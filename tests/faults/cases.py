@@ -1,0 +1,342 @@
+"""What is done to a run, each time to be followed by the same command again. The matrix, and what is not a matrix."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import signal
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from fnmatch import fnmatch
+from pathlib import Path
+from typing import Literal
+
+from experiments.trial import PULSE_S
+from tests.faults.harness import Command, Scene, Wire, fill, flip, kill, shift_times, truncate
+
+# which store a case begins with: empty; with prepared data, classifier and references; with trainings that were killed
+# half way; with everything done
+Beginning = Literal["empty", "prepared", "halfway", "complete"]
+
+RAYLET_S = 60.0  # for a run to notice that Ray is gone, and to end
+LEAVES_S = 30.0  # for a run to save its state and leave
+
+EVALUATING = Wire("sampling", "experiments.trial", "Pulse.beat", nth=3, matching="evaluations/")
+PHASES: dict[str, tuple[Wire, ...]] = {
+    "planning": (Wire("planning", "experiments.session", "open_schedule"),),
+    "preparing data": (Wire("data", "edm.data.prepare", "_deviation"),),
+    "training": (Wire("training", "experiments.checkpoints", "Ledger.note", nth=30),),
+    "writing a checkpoint": (Wire("checkpoint", "experiments.store", "publish", nth=3, matching="checkpoints/"),),
+    "sampling": (EVALUATING,),
+    "scoring": (Wire("scoring", "experiments.scoring", "Scorer.score", nth=2),),
+    # a trial stands beside it, so that there is one to kill
+    "mirroring": (EVALUATING, Wire("mirroring", "experiments.tracking", "Mirror._run")),
+    "reporting": (Wire("reporting", "reports.page", "_write", nth=2),),
+}
+IN_DRIVER = ("planning", "preparing data", "reporting")  # there is no Ray then
+PROCESSES = ("driver", "trial", "raylet", "mlflow")
+
+
+@dataclass(frozen=True)
+class Case:
+    """`disturb` starts the command, disturbs it and sees it end; it returns what happened, in words for the table.
+
+    Where it disturbs a store or a machine before the command, the repeated one is the only one, and `require` sees what
+    has become of the disturbance.
+    """
+
+    name: str
+    disturb: Callable[[Scene], str]
+    beginning: Beginning = "prepared"
+    needs: Literal["", "server", "disk", "home"] = ""
+    require: Callable[[Scene], None] = lambda _: None
+
+
+# processes that are killed --------------------------------------------------------------------------
+
+
+def killed(process: str, phase: str, nth: int | None = None) -> Callable[[Scene], str]:
+    """Kill one process of a run while it stands inside a phase."""
+    wires = [wire if nth is None else replace(wire, nth=nth) for wire in PHASES[phase]]
+
+    def disturb(scene: Scene) -> str:
+        command = scene.start(*wires)
+        command.reached()
+        stands = command.reached(wires[0].name)
+        {"driver": _kill_driver, "trial": _kill_trial, "raylet": _kill_raylet, "mlflow": _kill_server}[process](
+            scene, command, stands
+        )
+        command.go()
+        return ENDINGS[process](command, phase)
+
+    return disturb
+
+
+def _kill_driver(scene: Scene, command: Command, stands: int) -> None:
+    del scene, stands
+    kill(command.process.pid)
+
+
+def _kill_trial(scene: Scene, command: Command, stands: int) -> None:
+    del scene
+    assert stands != command.process.pid, "it stands in the driver"
+    kill(stands)
+
+
+def _kill_raylet(scene: Scene, command: Command, stands: int) -> None:
+    del command, stands
+    (raylet,) = scene.processes("raylet")
+    kill(raylet.pid)
+
+
+def _kill_server(scene: Scene, command: Command, stands: int) -> None:
+    del command, stands
+    assert scene.server is not None
+    scene.server.kill()
+
+
+def _driver_ended(command: Command, phase: str) -> str:
+    del phase
+    assert command.ended() == -signal.SIGKILL
+    return "killed"
+
+
+def _without_trial(command: Command, phase: str) -> str:
+    del phase
+    code = command.ended()
+    assert code == 0, command.output
+    return "redone by itself"
+
+
+def _without_raylet(command: Command, phase: str) -> str:
+    del phase
+    code = command.ended(within_s=RAYLET_S)
+    return f"ended with {code}: {last_line(command)}" if code else "redone by itself"
+
+
+def _without_server(command: Command, phase: str) -> str:
+    code = command.ended()
+    assert code == 0, command.output
+    noticed = "MLflow is not up to date" in command.output
+    assert noticed == (phase != "reporting"), command.output
+    return "went on, said that MLflow is not up to date" if noticed else "went on, did not need it any more"
+
+
+ENDINGS = {"driver": _driver_ended, "trial": _without_trial, "raylet": _without_raylet, "mlflow": _without_server}
+
+
+def last_line(command: Command) -> str:
+    """The last line that a command printed, without paths of this machine."""
+    lines = command.output.strip().splitlines() or ["nothing was said"]
+    return re.sub(r"/\S*/", "…/", lines[-1])
+
+
+def driver_killed_everywhere(scene: Scene) -> str:
+    """Kill one run after the other, each in a later phase."""
+    phases = [phase for phase in PHASES if phase != "preparing data"]
+    for phase in phases:
+        killed("driver", phase, nth=1)(scene)
+        scene.sweep_up()
+    return f"killed {len(phases)} times, each time later"
+
+
+# requests to leave ----------------------------------------------------------------------------------
+
+
+def asked(number: signal.Signals) -> Callable[[Scene], str]:
+    """Ask a run to leave while it trains: it saves its state."""
+
+    def disturb(scene: Scene) -> str:
+        before = set(scene.store.glob("trainings/*/checkpoints/*"))
+        command = scene.start(*PHASES["training"])
+        command.reached()
+        command.process.send_signal(number)
+        command.wait_for(lambda: "Stopping: the running work saves its state" in command.output, "the answer")
+        time.sleep(PULSE_S)  # so long a trial may look away
+        command.go()
+        assert command.ended(within_s=LEAVES_S) == 130, command.output
+        assert "Interrupted: " in command.output
+        assert set(scene.store.glob("trainings/*/checkpoints/*")) - before, "no state was saved"
+        assert not list(scene.store.glob("sessions/*"))
+        return "saved its state and left with 130"
+
+    return disturb
+
+
+# full disks -----------------------------------------------------------------------------------------
+
+WRITES: dict[str, Wire] = {
+    "prepared data": Wire("data", "edm.data.prepare", "_write_header"),
+    "classifier": Wire("classifier", "edm.files", "save_tensors", matching="classifiers/"),
+    "features of real images": Wire("references", "edm.files", "save_tensors", matching="references/.*/features/"),
+    "reference statistics": Wire("statistics", "edm.files", "save_tensors", matching="references/.*statistics"),
+    "journal": Wire("journal", "experiments.store", "Journal.append", nth=10, matching=r"/journal\.jsonl"),
+    "checkpoint": Wire("checkpoint", "edm.files", "save_tensors", nth=3, matching="checkpoints/"),
+    "finished model": Wire("model", "edm.files", "save_model", matching="model.safetensors"),
+    "result of a training": Wire("trained", "experiments.store", "write_json", matching="trainings/.*result"),
+    "features of drawn images": Wire("features", "edm.files", "save_tensors", matching="drawings/.*/0"),
+    "statistics": Wire("scores", "edm.files", "save_tensors", matching="evaluations/.*statistics"),
+    "influences": Wire("influences", "edm.files", "save_tensors", matching="evaluations/.*influences"),
+    "result of an evaluation": Wire(
+        "result", "experiments.store", "write_json", nth=2, matching="evaluations/.*result"
+    ),
+    "MLflow's database": Wire("mlflow", "experiments.tracking", "Mirror._made"),
+    "report": Wire("report", "reports.page", "_write", matching=r"results\.csv"),
+}
+BEFORE_TRAINING = ("prepared data", "classifier", "features of real images", "reference statistics")
+
+
+def full(wire: Wire) -> Callable[[Scene], str]:
+    """Fill the disk to the last byte just before something is written; make room once that was noticed."""
+
+    def disturb(scene: Scene) -> str:
+        command, filler = scene.start(wire), scene.store.parent / "filler"
+        command.reached()
+        fill(filler)
+        command.go()
+        paused = command.wait_for_word_or_end("the disk is full")
+        filler.unlink()
+        code = command.ended()
+        if paused:
+            assert code == 0, command.output
+            return "waited for room, went on by itself"
+        return f"ended with {code}: {last_line(command)}" if code else "went on"
+
+    return disturb
+
+
+# damage ---------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Damage:
+    """A file to damage, in which store, and what is removed so that the file is needed again.
+
+    trusted: whether it is read only where its time tells that it was touched.
+    """
+
+    pattern: str
+    beginning: Beginning = "complete"
+    removed: tuple[str, ...] = ()
+    trusted: bool = False
+
+
+SCORES, DRAWINGS = "evaluations/*", "drawings/*"
+DAMAGES: dict[str, Damage] = {
+    "checkpoint": Damage("trainings/*/checkpoints/*.safetensors", "halfway"),
+    "journal of half a training": Damage("trainings/*/journal.jsonl", "halfway"),
+    "losses on val of half a training": Damage("trainings/*/validation.jsonl", "halfway"),
+    "journal": Damage("trainings/*/journal.jsonl", trusted=True),
+    "losses on val": Damage("trainings/*/validation.jsonl", trusted=True),
+    "finished model": Damage("trainings/*/model.safetensors", removed=(SCORES, DRAWINGS)),
+    "result of a training": Damage("trainings/*/result.json"),
+    "result of an evaluation": Damage("evaluations/*/result.json"),
+    "statistics": Damage("evaluations/*/statistics.safetensors", trusted=True),
+    "influences": Damage("evaluations/*/influences.safetensors", trusted=True),
+    "features of drawn images": Damage("drawings/*/*/0*.safetensors", removed=(SCORES,)),
+    "features of real images": Damage("references/*/features/*.safetensors", removed=(SCORES,)),
+    "reference statistics": Damage("references/*/statistics-*.safetensors", removed=(SCORES,)),
+    "classifier": Damage("classifiers/*/model.safetensors", removed=(SCORES, DRAWINGS)),
+    "prepared images": Damage("data/*/images.npy", removed=(SCORES, DRAWINGS)),
+}
+
+
+def damaged(damage: Damage, how: Callable[[Path], None]) -> Callable[[Scene], str]:
+    """Damage files that a run has left."""
+
+    def disturb(scene: Scene) -> str:
+        for pattern in damage.removed:
+            for path in scene.store.glob(pattern):
+                shutil.rmtree(path)
+        files = [path for path in scene.store.glob(damage.pattern) if path.stat().st_size]
+        assert files, f"there is no {damage.pattern}"
+        for path in files:
+            how(path)
+            if damage.trusted:
+                path.touch()
+        return "named, set aside, redone"
+
+    return disturb
+
+
+def require_set_aside(damage: Damage) -> Callable[[Scene], None]:
+    """See that files of a kind were named in the log of damage, and kept beside."""
+    kind, *_, name = damage.pattern.split("/")
+
+    def require(scene: Scene) -> None:
+        aside = scene.store / "damaged"
+        assert (aside / "log.jsonl").exists(), f"nothing is said of {damage.pattern}"
+        lines = [json.loads(line) for line in (aside / "log.jsonl").read_text().splitlines()]
+        named = [file for line in lines if line["kind"] == kind for file in line["files"]]
+        assert any(fnmatch(Path(file).name, name) for file in named), f"{damage.pattern} is not among {lines}"
+        assert list((aside / kind).glob(f"*/*/**/{name}")), f"nothing was kept of {damage.pattern}"
+
+    return require
+
+
+# clocks and homes -----------------------------------------------------------------------------------
+
+
+def clock(ahead_s: float) -> Callable[[Scene], str]:
+    """A clock that was wrong, and so are the files' times, is put right in the middle of an evaluation."""
+
+    def disturb(scene: Scene) -> str:
+        command = scene.start(EVALUATING, clock_ahead_s=ahead_s)
+        command.reached()
+        shift_times(scene.store, ahead_s)
+        (command.place / "clock.go").touch()
+        command.go()
+        code = command.ended()
+        assert code == 0, command.output
+        return "went on"
+
+    return disturb
+
+
+def home(name: str | None) -> Callable[[Scene], str]:
+    """Another HOME: the root of a disk that is read-only, a folder that is not there and cannot be made, or none."""
+
+    def disturb(scene: Scene) -> str:
+        assert scene.read_only is not None
+        scene.variables["HOME"] = None if name is None else str(scene.read_only / name)
+        return "went on"
+
+    return disturb
+
+
+# all of them ----------------------------------------------------------------------------------------
+
+
+def _matrix() -> list[Case]:
+    cases = []
+    for process in PROCESSES:
+        for phase in PHASES:
+            if process in ("trial", "raylet") and phase in IN_DRIVER:
+                continue
+            beginning: Beginning = "empty" if phase == "preparing data" else "prepared"
+            needs = "server" if process == "mlflow" else ""
+            cases.append(Case(f"{process}-{phase}", killed(process, phase), beginning, needs))
+    return cases
+
+
+def _all() -> list[Case]:
+    cases = _matrix()
+    cases.append(Case("driver-everywhere", driver_killed_everywhere))
+    cases += [Case(f"asked-{number.name}", asked(number)) for number in (signal.SIGTERM, signal.SIGINT)]
+    for name, wire in WRITES.items():
+        cases.append(Case(f"full-{name}", full(wire), "empty" if name in BEFORE_TRAINING else "prepared", "disk"))
+    for name, damage in DAMAGES.items():
+        for how in (truncate, flip):
+            own = damaged(damage, how), damage.beginning
+            cases.append(Case(f"{how.__name__}-{name}", *own, require=require_set_aside(damage)))
+    cases += [Case("clock-a day back", clock(86400.0)), Case("clock-a day on", clock(-86400.0))]
+    cases += [Case("home-read-only", home(""), needs="home"), Case("home-missing", home("nobody"), needs="home")]
+    cases.append(Case("home-unset", home(None), needs="home"))
+    return cases
+
+
+CASES = _all()
+# a case of each kind, which between them meet most of the machinery
+QUICK = ("trial-sampling", "mlflow-training", "full-result of a training", "truncate-checkpoint")

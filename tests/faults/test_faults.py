@@ -1,0 +1,167 @@
+"""Whatever happens to a run, in any of its processes: the same command again completes the same table, byte for byte.
+
+`pytest -m faults` runs all cases of cases.py, plain `pytest` the quick ones. How they ended is in docs/faults.md.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import time
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+
+import mlflow
+import pytest
+
+from experiments.plan import plan_sweep
+from experiments.spec import load_sweep
+from experiments.store import Store
+from experiments.tracking import embedded_uri
+from tests.conftest import TINY
+from tests.faults.cases import CASES, QUICK, Beginning, Case, killed
+from tests.faults.harness import Scene, mounted
+from tests.test_server import Server
+
+pytestmark = [pytest.mark.slow, pytest.mark.faults, pytest.mark.timeout(900), pytest.mark.filterwarnings("ignore")]
+
+OUTCOMES = "EDM_FAULTS_OUTCOMES"  # a file that gets a line for every case that was run
+SWEEP = TINY.replace("label_dropout: 0.1", "label_dropout: 0.1, checkpoint_kimg: 0.16, validate_kimg: 0.16")
+MADE_BEFORE = ("data", "classifiers", "references", "scales")
+DISK = "size=96m"
+
+
+@dataclass(frozen=True)
+class Calm:
+    """What a run to which nothing happens leaves, and stores to begin with that were taken from it."""
+
+    results: bytes
+    beginnings: dict[Beginning, Path]
+
+
+@pytest.fixture(scope="module")
+def calm(tmp_path_factory: pytest.TempPathFactory) -> Calm:
+    folder = tmp_path_factory.mktemp("calm")
+    scene = a_scene(folder, folder / "complete", "calm")
+    scene.again()
+    empty, prepared = folder / "empty", folder / "prepared"
+    empty.mkdir()
+    for name in MADE_BEFORE:
+        shutil.copytree(scene.store / name, prepared / name)
+    results = scene.results
+    for name in ("mlartifacts", "mirror", "reports"):  # of this store's own place
+        shutil.rmtree(scene.store / name, ignore_errors=True)
+    (scene.store / "mlflow.db").unlink()
+    empty_record(prepared)
+    empty_record(scene.store)
+    return Calm(results, {"empty": empty, "prepared": prepared, "complete": scene.store})
+
+
+@pytest.fixture(scope="module")
+def halfway(calm: Calm, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A store whose trainings were killed when they had saved their state, but for the last time."""
+    folder = tmp_path_factory.mktemp("halfway")
+    shutil.copytree(calm.beginnings["prepared"], folder / "store")
+    scene = a_scene(folder, folder / "store", "halfway")
+    try:
+        killed("driver", "writing a checkpoint", nth=5)(scene)
+    finally:
+        scene.sweep_up()
+    shutil.rmtree(scene.store / "mlartifacts", ignore_errors=True)
+    (scene.store / "mlflow.db").unlink()
+    empty_record(scene.store)
+    return scene.store
+
+
+def empty_record(store: Path) -> None:
+    """MLflow's database without anything in it: to make its tables takes longer than the whole sweep."""
+    mlflow.MlflowClient(tracking_uri=embedded_uri(Store(store))).search_experiments()
+
+
+def a_scene(folder: Path, store: Path, name: str) -> Scene:
+    """The tiny sweep under a name of its own, as cases share a server: the same work, another experiment."""
+    file = folder / f"{name}.yaml"
+    file.write_text(SWEEP.replace("tiny_digits", name))
+    return Scene(folder, file, store)
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    server = Server(tmp_path_factory.mktemp("server"))
+    yield server
+    server.kill()
+
+
+@pytest.fixture
+def scene(case: Case, calm: Calm, tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Scene]:
+    """A store in the state that the case begins with, on a small disk where it is to be filled."""
+    with ExitStack() as stack:
+        disk = stack.enter_context(mounted(tmp_path / "disk", DISK if case.needs == "disk" else "ro"))
+        if disk is None and case.needs in ("disk", "home"):
+            pytest.skip("this user may not mount a file system in memory")
+        store = (disk if disk is not None and case.needs == "disk" else tmp_path) / "store"
+        half = case.beginning == "halfway"
+        shutil.copytree(request.getfixturevalue("halfway") if half else calm.beginnings[case.beginning], store)
+        scene = a_scene(tmp_path, store, "_".join(case.name.replace("'", "").split(" ")).replace("-", "_").lower())
+        scene.read_only = disk
+        if case.needs == "server":
+            scene.server = request.getfixturevalue("server")
+            started(scene.server)
+        stack.callback(scene.sweep_up)
+        yield scene
+
+
+def started(server: Server | None) -> None:
+    """See that a server runs, whatever was done to it."""
+    if server is not None and (server.process is None or server.process.poll() is not None):
+        server.start()
+
+
+def marked(case: Case) -> object:
+    return pytest.param(case, id=case.name, marks=() if case.name in QUICK else pytest.mark.matrix)
+
+
+@pytest.mark.parametrize("case", [marked(case) for case in CASES])
+def test_the_same_command_again_completes_the_same_table(case: Case, scene: Scene, calm: Calm) -> None:
+    began, told = time.monotonic(), "FAILS"
+    try:
+        told_now = case.disturb(scene)
+        started(scene.server)
+        scene.again()
+        assert scene.results == calm.results
+        require_whole_record(scene)
+        case.require(scene)
+        told = told_now
+    finally:
+        note_outcome(case, told, time.monotonic() - began)
+
+
+def require_whole_record(scene: Scene) -> None:
+    """MLflow has one finished run for every piece of work, and every point of their curves once."""
+    uri = scene.server.uri if scene.server is not None else embedded_uri(Store(scene.store))
+    plan, client = plan_sweep(load_sweep(scene.file)), mlflow.MlflowClient(tracking_uri=uri)
+    experiment = client.get_experiment_by_name(plan.sweep.name)
+    assert experiment is not None, "MLflow has no such experiment"
+    runs = client.search_runs([experiment.experiment_id])
+    names = Counter(run.data.tags["edm.signature"] for run in runs)
+    assert names == Counter([*plan.trainings, *plan.evaluations])
+    assert {run.info.status for run in runs} == {"FINISHED"}
+    for run in runs:
+        for key in ("loss", "val_loss"):
+            steps = [point.step for point in client.get_metric_history(run.info.run_id, key)]
+            assert len(steps) == len(set(steps)), f"{key} of {run.info.run_name} has points twice"
+
+
+def note_outcome(case: Case, told: str, seconds: float) -> None:
+    if OUTCOMES in os.environ:
+        with open(os.environ[OUTCOMES], "a") as file:
+            file.write(json.dumps({"case": case.name, "told": told, "seconds": round(seconds)}) + "\n")
+
+
+def test_cases_have_names_of_their_own_and_the_quick_ones_are_among_them() -> None:
+    names = [case.name for case in CASES]
+    assert len(set(names)) == len(names) and set(QUICK) <= set(names)

@@ -1,0 +1,107 @@
+"""Stops a process inside a function, or sets its clock wrong, from outside: no product code knows of it.
+
+Python imports this by itself where the folder is on PYTHONPATH; Ray's workers inherit that. EDM_TRIPWIRE says, as JSON,
+what to do; tests/faults/harness.py writes it. Without that variable nothing happens.
+"""
+
+import functools
+import importlib.abc
+import json
+import os
+import re
+import sys
+import time
+from pathlib import Path
+
+LONGEST_S = 600.0  # a test that has died lets nobody wait for ever
+
+
+def told(argument):
+    """An argument as a wire's pattern sees it: paths and words, its own or those that it holds."""
+    if isinstance(argument, str | Path):
+        return str(argument)
+    return " ".join(str(value) for value in getattr(argument, "__dict__", {}).values() if isinstance(value, str | Path))
+
+
+def stop_if_asked(wire, folder, arguments):
+    """On the wire's call, counted over all processes, say that it is reached and wait to be let go."""
+    if wire["matching"] and not any(re.search(wire["matching"], told(argument)) for argument in arguments):
+        return
+    number = 1
+    while not claimed(folder / f"{wire['name']}.call-{number}"):
+        number += 1
+    if number != wire["nth"]:
+        return
+    temporary = folder / f"{wire['name']}.part"
+    temporary.write_text(str(os.getpid()))
+    temporary.rename(folder / f"{wire['name']}.reached")
+    deadline = time.monotonic() + LONGEST_S
+    while not (folder / f"{wire['name']}.go").exists() and time.monotonic() < deadline:
+        time.sleep(0.02)
+
+
+def claimed(path):
+    """Whether this call was the first to take a number."""
+    try:
+        path.touch(exist_ok=False)
+    except FileExistsError:
+        return False
+    return True
+
+
+def lay(module, wire, folder):
+    """Put a wire before a function of a module, or of a class in it."""
+    *owners, name = wire["function"].split(".")
+    owner = functools.reduce(getattr, owners, module)
+    function = getattr(owner, name)
+
+    @functools.wraps(function)
+    def wired(*args, **kwargs):
+        stop_if_asked(wire, folder, (*args, *kwargs.values()))
+        return function(*args, **kwargs)
+
+    setattr(owner, name, wired)
+
+
+class Finder(importlib.abc.MetaPathFinder):
+    """Lays the wires of a module as soon as it has been imported, before anybody takes a function out of it."""
+
+    def __init__(self, wires, folder):
+        self.wires, self.folder = wires, folder
+
+    def find_spec(self, fullname, path=None, target=None):
+        wires = [wire for wire in self.wires if wire["module"] == fullname]
+        if not wires:
+            return None
+        others = (finder for finder in sys.meta_path if finder is not self and hasattr(finder, "find_spec"))
+        spec = next(filter(None, (finder.find_spec(fullname, path, target) for finder in others)), None)
+        if spec is None or spec.loader is None:
+            return spec
+        execute = spec.loader.exec_module
+
+        def exec_module(module):
+            execute(module)
+            for wire in wires:
+                lay(module, wire, self.folder)
+
+        spec.loader.exec_module = exec_module
+        return spec
+
+
+def set_clock(ahead_s, corrected):
+    """Let the clock be ahead until a file appears: then it jumps."""
+    real, real_ns = time.time, time.time_ns
+
+    def off():
+        return 0 if os.path.exists(corrected) else ahead_s
+
+    time.time = lambda: real() + off()
+    time.time_ns = lambda: real_ns() + int(off() * 1e9)
+
+
+if "EDM_TRIPWIRE" in os.environ:
+    asked = json.loads(os.environ["EDM_TRIPWIRE"])
+    place = Path(asked["folder"])
+    sys.meta_path.insert(0, Finder(asked["wires"], place))
+    if asked["clock_ahead_s"]:
+        set_clock(asked["clock_ahead_s"], place / "clock.go")

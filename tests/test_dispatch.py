@@ -1,0 +1,190 @@
+"""What other runs hold, what a fault calls for, when to wait."""
+
+import time
+
+import pytest
+
+from experiments import dispatch
+from experiments.dispatch import Dispatcher
+from experiments.forecast import Budget
+from experiments.plan import Plan
+from experiments.schedule import Outcome, Schedule
+from experiments.store import FAILURE, PRUNED, Store, write_json
+
+DONE = Outcome("done")
+
+
+@pytest.fixture(autouse=True)
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Look at other runs whenever asked."""
+    monkeypatch.setattr(dispatch, "LOOK_S", 0.0)
+
+
+@pytest.fixture
+def empty(tmp_path) -> Store:
+    store = Store(tmp_path / "store")
+    store.create()
+    return store
+
+
+class Desk:
+    """A dispatcher, and what it told."""
+
+    def __init__(self, plan: Plan, store: Store, **options) -> None:
+        self.said: list[str] = []
+        self.changes: list[tuple[str, str]] = []
+        self.schedule = Schedule(plan, frozenset())
+        told = self.schedule.states
+        self.dispatcher = Dispatcher(
+            self.schedule,
+            store,
+            lambda piece: self.changes.append((piece.kind, told[piece.signature])),
+            self.said.append,
+            **options,
+        )
+
+    def next(self, key: str) -> str | None:
+        """The one piece of the next job."""
+        job = self.dispatcher.next(key)
+        assert job is None or len(job.pieces) == 1
+        return job.pieces[0].signature if job else None
+
+    def end(self, key: str, name: str, outcome: Outcome = DONE) -> None:
+        """A trial tells of its piece and ends."""
+        self.dispatcher.outcome(key, name, outcome)
+        self.dispatcher.closed(key)
+
+
+def finish(store: Store, name: str) -> None:
+    """Another run has finished a training."""
+    store.folder("trainings", name).mkdir(parents=True, exist_ok=True)
+    store.finish("trainings", name, {"seconds": 1.0, "flops": 1.0})
+
+
+def longest(plan: Plan) -> tuple[str, str]:
+    first, second = sorted(plan.trainings.values(), key=lambda t: -t.flops)
+    return first.signature, second.signature
+
+
+def test_what_another_run_holds_is_left_to_it_and_taken_when_it_lets_go(tiny_plan: Plan, empty: Store) -> None:
+    desk, (first, second) = Desk(tiny_plan, empty), longest(tiny_plan)
+    with empty.lock("trainings", first):
+        assert desk.next("a") == second
+        assert desk.next("b") is None and desk.schedule.states[first] == "elsewhere"
+        assert not desk.schedule.finished
+    assert desk.next("b") == first
+
+
+def test_what_another_run_has_finished_is_done(tiny_plan: Plan, empty: Store) -> None:
+    desk, (first, second) = Desk(tiny_plan, empty), longest(tiny_plan)
+    with empty.lock("trainings", first):
+        assert desk.next("a") == second
+        finish(empty, first)
+        piece = desk.dispatcher.next("b")
+    assert desk.schedule.states[first] == "done"
+    assert piece is not None and piece.pieces[0].kind == "evaluation"
+
+
+@pytest.mark.parametrize(("fault", "state"), [("diverged", "failed"), ("unknown", "running")])
+def test_what_failed_for_good_elsewhere_is_not_tried_here(
+    tiny_plan: Plan, empty: Store, fault: str, state: str
+) -> None:
+    desk, (first, second) = Desk(tiny_plan, empty), longest(tiny_plan)
+    with empty.lock("trainings", first) as folder:
+        assert desk.next("a") == second and desk.next("b") is None
+        write_json(folder / FAILURE, {"message": "no number", "fault": fault, "time": time.time() + 1})
+    desk.next("b")
+    assert desk.schedule.states[first] == state
+
+
+def test_what_was_pruned_elsewhere_is_pruned(tiny_plan: Plan, empty: Store) -> None:
+    desk, (first, _) = Desk(tiny_plan, empty), longest(tiny_plan)
+    with empty.lock("trainings", first) as folder:
+        desk.next("a")
+        write_json(folder / PRUNED, {"kimg": 3.0, "val_loss": 0.5, "time": time.time() + 1})
+    desk.next("b")
+    assert desk.schedule.states[first] == "pruned"
+    assert desk.schedule.messages[first] == "pruned at 3 kimg (loss on the val split 0.5)"
+
+
+def test_a_worker_that_is_lost_costs_nothing_but_its_time(tiny_plan: Plan, empty: Store) -> None:
+    desk, (first, _) = Desk(tiny_plan, empty), longest(tiny_plan)
+    assert desk.next("a") == first
+    desk.dispatcher.closed("a", "the worker was lost")
+    assert desk.schedule.messages[first] == "the worker was lost"
+    assert desk.changes == [("training", "running"), ("training", "waiting")]
+    assert desk.next("b") == first
+
+
+def test_of_a_joined_job_only_what_was_not_told_is_lost(tiny_plan: Plan, empty: Store) -> None:
+    desk = Desk(tiny_plan, empty)
+    desk.schedule.costs = type("Equal", (), {"seconds": lambda self, piece: 1.0, "learn": lambda *a: None})()
+    for key in "ab":
+        name = desk.next(key)
+        assert name is not None
+        finish(empty, name)
+        desk.end(key, name)
+    job = desk.dispatcher.next("c")
+    assert job is not None and len(job.pieces) == 2
+    told, lost = (piece.signature for piece in job.pieces)
+    desk.dispatcher.outcome("c", told, DONE)
+    desk.dispatcher.outcome("c", told, DONE)  # told twice is told once
+    desk.dispatcher.closed("c")
+    assert (desk.schedule.states[told], desk.schedule.states[lost]) == ("done", "waiting")
+
+
+def test_a_full_disk_pauses_new_work_until_there_is_room(
+    tiny_plan: Plan, empty: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    free = 1000
+    monkeypatch.setattr(Store, "free_bytes", lambda self: free)
+    monkeypatch.setattr(dispatch, "FIRST_PAUSE_S", 0.0)
+    desk, (first, second) = Desk(tiny_plan, empty), longest(tiny_plan)
+    assert desk.next("a") == first
+    desk.end("a", first, Outcome("failed", "OSError: No space left on device", "disk"))
+    assert desk.next("b") is None and not desk.schedule.finished
+    assert len(desk.said) == 1 and "the disk is full (0.0 MiB free)" in desk.said[0] and "MiB are free" in desk.said[0]
+    free = 2**40
+    assert desk.next("b") == first and desk.next("c") == second
+    assert desk.said[-1].endswith("there is room again, work goes on")
+
+
+def test_a_disk_that_says_it_has_room_is_tried_ever_more_seldom(
+    tiny_plan: Plan, empty: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = [0.0]
+    monkeypatch.setattr(dispatch.time, "monotonic", lambda: clock[0])
+    desk, (first, _) = Desk(tiny_plan, empty), longest(tiny_plan)
+    waits = []
+    for _ in range(4):
+        name = desk.next("a")
+        assert name == first
+        desk.end("a", name, Outcome("failed", "quota", "disk"))
+        began = clock[0]
+        while desk.dispatcher.schedule.paused is not None:
+            clock[0] += 1.0
+            desk.dispatcher._look()
+        waits.append(clock[0] - began)
+    assert waits == [5.0, 10.0, 20.0, 40.0]
+
+
+def test_damage_brings_back_the_training(tiny_plan: Plan, empty: Store) -> None:
+    desk = Desk(tiny_plan, empty)
+    for name in tiny_plan.trainings:
+        finish(empty, name)
+    job = desk.dispatcher.next("a")
+    assert job is not None
+    (evaluation,) = job.pieces
+    training = desk.schedule.needs[evaluation.signature][0]
+    (empty.folder("trainings", training) / "result.json").unlink()  # set aside by who found the damage
+    desk.end("a", evaluation.signature, Outcome("failed", "is damaged", "damaged"))
+    assert desk.next("b") == training
+
+
+def test_a_budget_stops_new_work_and_says_so(tiny_plan: Plan, empty: Store) -> None:
+    desk, (first, _) = Desk(tiny_plan, empty, budget=Budget(150.0)), longest(tiny_plan)
+    desk.schedule.costs = type("Equal", (), {"seconds": lambda self, piece: 100.0, "learn": lambda *a: None})()
+    assert desk.next("a") == first and desk.next("b") is None
+    assert desk.schedule.counts["withheld"] == 5 and len(desk.said) == 1
+    desk.end("a", first)
+    assert desk.next("c") is None and desk.schedule.finished

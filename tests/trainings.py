@@ -1,0 +1,80 @@
+"""One small training on the digits, and what is in its folder: for tests of how trainings run."""
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file
+
+from experiments.ingredients import ensure_data
+from experiments.plan import Training, plan_sweep
+from experiments.spec import load_sweep
+from experiments.store import Journal, Store
+from experiments.trial import Setting
+
+SMALL = """\
+name: small
+model:      {preset: nano, channels: 8}
+training:   {kimg: 0.64, batch_size: 32, lr: 2.0e-3, ema_halflife_kimg: 0.1, label_dropout: 0.1}
+sampling:   {steps: 3}
+evaluation: {images: 120, features: classifier}
+"""
+SETTING = Setting(session="test")
+
+
+def small_training(folder: Path, *overrides: str) -> Training:
+    """A training of 20 steps, or as `overrides` change it."""
+    file = folder / "small.yaml"
+    file.write_text(SMALL)
+    (training,) = plan_sweep(load_sweep(file, overrides)).trainings.values()
+    return training
+
+
+def store_with_digits(folder: Path) -> Store:
+    """A store that holds the digits, made ready."""
+    store = Store(folder)
+    ensure_data(store, small_training(folder.parent).data)
+    return store
+
+
+def copy_of(store: Store, folder: Path) -> Store:
+    """A store of its own for one test."""
+    shutil.copytree(store.root, folder)
+    return Store(folder)
+
+
+def losses(store: Store, training: Training) -> list[float]:
+    """The loss after every line of the journal."""
+    return [line["loss"] for line in Journal(store.folder("trainings", training.signature) / "journal.jsonl").read()]
+
+
+def weights(store: Store, training: Training) -> dict[str, torch.Tensor]:
+    """The finished model's."""
+    return load_file(store.folder("trainings", training.signature) / "model.safetensors")
+
+
+def log_of(store: Store, training: Training) -> str:
+    """What it wrote into log.txt."""
+    return (store.folder("trainings", training.signature) / "log.txt").read_text()
+
+
+class StopAfter(Store):
+    """A store that asks to stop the nth time somebody looks."""
+
+    looks = 0
+
+    def stop_requested(self, session: str) -> bool:
+        self.looks -= 1
+        return self.looks < 0
+
+
+def at_step(step: int, act: Callable[[], None], note: Callable) -> Callable:
+    """Ledger.note, that first does something after a step."""
+
+    def noting(ledger, loss):
+        if ledger.state.step == step:
+            act()
+        note(ledger, loss)
+
+    return noting
