@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
+from typing import cast
 
 import torch
 import torch.distributed as dist
@@ -117,7 +118,7 @@ class SyncedBatchNorm2d(nn.BatchNorm2d):
         synced.team = team
         # a compiled network goes on after every exchange. Here, as marking the method would import the compiler with
         # this file, which takes seconds
-        synced._uncompiled = torch.compiler.disable(synced._over_team)
+        synced._uncompiled = cast(Callable[[Tensor], Tensor], torch.compiler.disable(synced._over_team))
         synced._parameters, synced._buffers = norm._parameters, norm._buffers
         return synced.train(norm.training)
 

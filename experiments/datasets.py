@@ -58,7 +58,7 @@ def _option(field: str) -> str:
 
 def prepare_data(store: Store, source: DataSource, console: Console, origin: Origin | None = None) -> bool:
     """Prepare a data set and show how far that is; False where it is there already. Raises UserError."""
-    if store.result("data", source.signature) is not None:
+    if store.sound("data", source.signature):
         return False
     with showing_progress(console, source.config.name) as on_progress:
         from experiments.ingredients import ensure_data  # heavy

@@ -210,7 +210,7 @@ def _network_cells(row: dict[str, Any]) -> list[str]:
 
 
 def networks_json(plan: Plan, store: Store) -> list[dict[str, Any]]:
-    """The same for a script; `forward_s` is of one network evaluation of 1,000 images, `nfe` the fewest and the most."""
+    """The same for a script. forward_s: of one evaluation of the network on 1,000 images. nfe: the least and most."""
     by_training = probes_by_training(plan)
     nfe: dict[str, set[int]] = {}
     for evaluation in plan.evaluations.values():

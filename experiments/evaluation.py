@@ -113,8 +113,7 @@ class Bench:
         return model, self._model(evaluation.guide, sampling.guide.ema)
 
     def _model(self, training: Training, width: float | None) -> Denoiser:
-        result = self.store.result("trainings", training.signature)
-        assert result is not None, f"{training.signature} is not trained"
+        result = self.store.finished("trainings", training.signature)
         return _loaded(self.store.root, training, width, self.device, result["files"][MODEL])
 
     def extractor(self, space: FeatureSpace) -> Extractor:

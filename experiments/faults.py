@@ -42,12 +42,12 @@ def classify(error: BaseException) -> Fault:
         return "damaged"
     if isinstance(error, TeammateLost):
         return "lost"
+    if any(isinstance(cause, OSError) and cause.errno in FULL for cause in _causes(error)):
+        return "disk"
     if isinstance(error, DivergedError | NotFiniteError):
         return "diverged"
     if isinstance(error, UserError | DataError | WeightsError | FeatureError):
         return "input"
-    if any(isinstance(cause, OSError) and cause.errno in FULL for cause in _causes(error)):
-        return "disk"
     if is_out_of_memory(error) or isinstance(error, MemoryError):
         return "memory"
     if isinstance(error, RuntimeError) and any(word in str(error) for word in CUDA_WORDS):

@@ -27,7 +27,7 @@ MOST_RESULTS, MOST_ALIKE, MOST_STRANGERS = 200, 8, 50  # that are read: of the p
 REMEMBERED = 32  # pieces whose true length corrects the rest
 
 # how far off the truth may be, as a factor either way
-SPREAD_OF_RESULTS, SPREAD_OF_PROBES, SPREAD_OF_STRANGERS, SPREAD_OF_GUESSES = 1.1, 1.3, 2.0, 8.0
+SPREAD_OF_RESULTS, SPREAD_OF_PROBES, SPREAD_OF_STRANGERS, SPREAD_OF_GUESSES = 1.1, 1.5, 2.0, 8.0
 SPREAD_ONCE_CORRECTED = 1.5
 
 Source = Literal["results", "probe", "strangers", "guess"]

@@ -256,7 +256,8 @@ class Store:
                 number += 1
 
     def _note_damage(self, kind: StoreKind, signature: str, files: list[str], why: str) -> None:
-        log.warning("%s is damaged (%s): set aside, to be redone", self.folder(kind, signature), why)
+        paths = ", ".join(str(self.folder(kind, signature) / name) for name in files)
+        log.warning("%s: damaged (%s), set aside to be redone", paths, why)
         line = {"kind": kind, "signature": signature, "files": files, "why": why, "time": time.time()}
         with suppress(OSError):  # of a full disk: the log file of the work has it
             self._damages.append(line)
@@ -364,26 +365,6 @@ class Store:
     def end_session(self, session: str) -> None:
         """Forget a session."""
         shutil.rmtree(self.root / "sessions" / session, ignore_errors=True)
-
-    # marks, by which machines find out whether they see the same store ----------------------------
-
-    def leave_mark(self, name: str, text: str) -> None:
-        """Leave a mark for others to see."""
-        path = self._marks / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write_bytes(path, text.encode())
-
-    def marks(self) -> dict[str, str]:
-        """All marks that can be seen from here, and what they say."""
-        return {path.name: path.read_text() for path in sorted(self._marks.glob("[!.]*"))}
-
-    def clear_marks(self) -> None:
-        """Remove all marks."""
-        shutil.rmtree(self._marks, ignore_errors=True)
-
-    @property
-    def _marks(self) -> Path:
-        return self.root / "marks"
 
 
 class Journal:

@@ -74,14 +74,15 @@ def _trained(store: Store, training: Training, setting: Setting) -> Lookout:
     data = ensure_data(store, training.data)
     computing = Computing.choose(training.config, setting.device, setting.compile)
     lesson = Lesson.of(store, training, setting, computing)
+    computing = lesson.applied(computing)
     while True:
         try:
-            return _attempt(store, training, setting, data, lesson, lesson.applied(computing))
+            return _attempt(store, training, setting, data, lesson, computing)
         except RuntimeError as error:
             if team_size(training, setting) == 1 or not is_out_of_memory(error):
                 raise
             # the others of the team are amid the step: from the last checkpoint with all of them
-            lesson.learnt(lesson.applied(computing), error)
+            computing = lesson.learnt(computing, error)
         torch.cuda.empty_cache()
 
 

@@ -206,7 +206,7 @@ class DispatchedSearcher(Searcher):
 
     def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
         """Hand on what a trial told of one of its pieces."""
-        for name, outcome in result.get("outcomes", {}).items():
+        for name, outcome in result.get("outcomes", ()):
             self.dispatcher.outcome(trial_id, name, Outcome(**outcome))
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
@@ -353,10 +353,11 @@ def execute(dispatcher: Dispatcher, store: Store, setting: Setting, sharing: Sha
     def trial(config: dict[str, Any]) -> None:
         job = Job(tuple(pieces[name] for name in config["signatures"]), config["helps"])
         own = replace(setting, threads=config["cpus"], gpus=config["gpus"], on_validated=_reporter(job))
-        outcomes: dict[str, dict[str, str]] = {}
+        outcomes: list[tuple[str, dict[str, Any]]] = []  # a list, as Tune flattens mappings within a report
         fault = ""
         for name, outcome in perform_job(Store(root), job, own):
-            outcomes[name], fault = asdict(outcome), outcome.fault
+            outcomes.append((name, asdict(outcome)))
+            fault = outcome.fault
             tune.report({"outcomes": outcomes})
         if fault == "device":
             raise WorkerDamaged  # Tune uses a worker again, unless its trial failed

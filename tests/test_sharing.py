@@ -115,8 +115,8 @@ def test_trainings_are_packed_by_the_memory_that_was_measured(
     given = Sharing(tiny_plan, AUTO, EIGHT_GPUS, empty)
     share = given.of(first(tiny_plan, "training"))
     assert share.gpus == 1 / at_once
-    assert given.at_once(share) == given.slots("training") == 8 * at_once
-    assert share.cpus * given.at_once(share) <= 32 or share.cpus == 1
+    assert given.at_once(share) == given.slots("training") == min(8 * at_once, 32)  # a core each, at least
+    assert share.cpus * given.at_once(share) <= 32
 
 
 def test_an_evaluation_is_packed_by_its_own_memory_and_its_extractor(tiny_plan: Plan, empty: Store) -> None:

@@ -515,15 +515,5 @@ def test_a_request_to_stop_is_seen_until_the_session_ends(tmp_path: Path) -> Non
     assert not store.stop_requested("s")
 
 
-def test_marks_are_seen_until_they_are_cleared(tmp_path: Path) -> None:
-    store = Store(tmp_path)
-    assert store.marks() == {}
-    store.leave_mark("node-1", "one")
-    store.leave_mark("node-2", "two")
-    assert Store(tmp_path).marks() == {"node-1": "one", "node-2": "two"}
-    store.clear_marks()
-    assert store.marks() == {}
-
-
 def test_room_is_known_before_the_store_is_there(tmp_path: Path) -> None:
     assert Store(tmp_path / "a" / "b").free_bytes() > 0 and not (tmp_path / "a").exists()

@@ -26,7 +26,7 @@ def searcher_of(plan: Plan, store: Store) -> DispatchedSearcher:
 
 def told(config: dict, outcome: dict = DONE) -> dict:
     """What a trial reports in the end."""
-    return {"outcomes": {name: outcome for name in config["signatures"]}}
+    return {"outcomes": [(name, outcome) for name in config["signatures"]]}
 
 
 def test_the_searcher_waits_for_trainings_and_then_finishes(tiny_plan: Plan, tmp_path: Path) -> None:

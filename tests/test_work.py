@@ -60,11 +60,11 @@ def test_a_whole_sweep_fills_its_table(tiny_plan: Plan, store: Store) -> None:
 def test_the_folders_hold_what_people_look_for(tiny_plan: Plan, store: Store) -> None:
     run_all(tiny_plan, store)
     for name in tiny_plan.trainings:
-        found = {path.name for path in store.folder("trainings", name).iterdir()} - {".lock"}
+        found = {path.name for path in store.folder("trainings", name).glob("[!.]*")}
         journals = {"journal.jsonl", "validation.jsonl"}
         assert found == {"config.yaml", "log.txt", "model.safetensors", "result.json", "samples"} | journals
     for name in tiny_plan.evaluations:
-        found = {path.name for path in store.folder("evaluations", name).iterdir()} - {".lock"}
+        found = {path.name for path in store.folder("evaluations", name).glob("[!.]*")}
         tensors = {"statistics.safetensors", "influences.safetensors"}
         assert found == {"config.yaml", "log.txt", "samples.png", "result.json"} | tensors
         assert "git_commit" in (store.result("evaluations", name) or {})["provenance"]
@@ -113,7 +113,7 @@ def test_a_damaged_checkpoint_is_dropped_for_the_one_before(
     last.write_bytes(content)
     assert perform(Store(tmp_path / "damaged"), training, SETTING).state == "done"
     log = (folder / "log.txt").read_text()
-    assert f"{last} is damaged" in log and f"from step {int(before.name.split('-')[0])}" in log
+    assert f"{last}: damaged" in log and f"from step {int(before.name.split('-')[0])}" in log
     whole = load_file(store.folder("trainings", training.signature) / "model.safetensors")
     redone = load_file(folder / "model.safetensors")
     assert all(torch.equal(whole[name], redone[name]) for name in whole)
@@ -197,7 +197,7 @@ def test_a_damaged_model_fails_its_evaluations_with_the_remedy(tiny_plan: Plan, 
     path.write_bytes(path.read_bytes()[:-1] + b"\x00\x01")
     evaluation = next(e for e in tiny_plan.evaluations.values() if e.training.signature == training.signature)
     outcome = perform(store, evaluation, SETTING)
-    assert outcome.state == "failed" and "is damaged" in outcome.message and "delete the folder" in outcome.message
+    assert outcome.state == "failed" and "is damaged" in outcome.message and "was set aside" in outcome.message
     with pytest.raises(DamagedFile):
         store.checked("trainings", training.signature, "model.safetensors")
 
