@@ -7,6 +7,7 @@ import os
 import shlex
 import sys
 import threading
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, NoReturn
 
@@ -19,12 +20,14 @@ from experiments.errors import UserError
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from experiments.forecast import Forecast
     from experiments.plan import Plan
     from experiments.schedule import Schedule
     from experiments.session import Options, Summary
     from experiments.store import Store
     from reports.page import Report
 
+MOST_NAMES = 12  # in one line
 LOG_WIDTH = 160  # of tables that go to a file
 
 DONE, FAILED, WRONG_INPUT, INTERRUPTED = 0, 1, 2, 130
@@ -75,17 +78,25 @@ def plan(
     set_: Overrides = None,
     gpus: Gpus = None,
     cpus: Cpus = None,
+    calibrate: Annotated[
+        bool, typer.Option("--calibrate", help="Measure every network for some seconds, and tell all costs by that.")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Show what `run` would do and what it would cost. Starts nothing."""
+    """Show what `run` would do and what it would cost. Starts nothing, but for --calibrate's short measurements."""
     schedule, place = _open(file, store, set_, gpus, cpus)
     console = _console(as_json)
+    if calibrate:
+        from experiments.calibration import calibrate as measure
+
+        place.create()
+        measure(schedule.plan, place, console)
     if not as_json:
         from experiments.display import cells_table
 
         console.print(cells_table(schedule.plan))
         console.print()
-    _show_plan(schedule, place, console, as_json)
+    _show_plan(schedule, place, console, as_json, calibrate)
 
 
 @app.command()
@@ -112,14 +123,16 @@ def run(
 
     Exit codes: 0 done, 1 some work failed or was not started, 2 wrong input, 130 interrupted.
     """
-    from experiments.forecast import parse_hours
+    from experiments.forecast import Budget, parse_hours
     from experiments.session import Options, run_sweep
 
     options = Options(retries, parse_hours(budget) if budget is not None else None, scheduler == "asha", address)
     schedule, place = _open(file, store, set_, gpus, cpus, options)
     place.create()
     console = _console(as_json)
-    _show_plan(schedule, place, console, as_json=False)
+    estimate = _show_plan(schedule, place, console, as_json=False)
+    if options.budget_s is not None:
+        Budget(options.budget_s).require(estimate)
     summary = run_sweep(schedule, place, tracking_uri, console, options)
     if summary.interrupted:  # who interrupts wants to leave: no tables now
         _say(console, f"Interrupted: {summary.done} of {summary.started} pieces are done. To go on: {_same_command()}")
@@ -148,6 +161,32 @@ def report(
     if as_json:
         print(json.dumps({"report": str(page), "cells": _cells_json(made)}, indent=1))
     _say(console, f"Report: {page}")
+
+
+@app.command()
+def sync(
+    file: SweepFile,
+    store: StoreFolder = DEFAULT_STORE,
+    set_: Overrides = None,
+    tracking_uri: TrackingUri = None,
+    as_json: AsJson = False,
+) -> None:
+    """Bring MLflow up to date with the store: after an outage, or another server with --tracking-uri."""
+    from experiments.display import progress
+
+    schedule, place = _open(file, store, set_, None, None)
+    place.create()
+    console = _console(as_json)
+    with console.status("loading MLflow"):
+        from experiments.tracking import embedded_uri, sync
+    uri = tracking_uri or embedded_uri(place)
+    with progress(console, "bringing MLflow up to date", "runs") as on_progress:
+        counts = sync(schedule.plan, place, uri, on_progress)
+    if as_json:
+        print(json.dumps({"tracking_uri": uri, **asdict(counts)}, indent=1))
+        return
+    _say(console, f"{uri}: {counts.runs} runs of {schedule.plan.sweep.name}, {counts.finished} of them finished")
+    _say(console, f"{counts.sent} were sent now.")
 
 
 @app.command()
@@ -316,18 +355,30 @@ def _draw(
     return describe(piece, sampling), paths
 
 
-def _show_plan(schedule: Schedule, store: Store, console: Console, as_json: bool) -> None:
-    from experiments.display import plan_json, plan_lines, plan_table
-    from experiments.forecast import forecast
+def _show_plan(schedule: Schedule, store: Store, console: Console, as_json: bool, calibrated: bool = False) -> Forecast:
+    """Print what is left to do and what it costs; where that was measured on purpose, on other machines as well."""
+    from experiments.display import cost_lines, machines_table, networks_table, plan_json, plan_lines, plan_table
+    from experiments.forecast import forecast, forecasts
 
-    estimate = forecast(schedule.plan, schedule.of("waiting"), store)
+    left = schedule.of("waiting")
+    made: dict[int | None, Forecast]
+    made = forecasts(schedule.plan, left, store) if calibrated else {None: forecast(schedule.plan, left, store)}
     if as_json:
-        print(json.dumps(plan_json(schedule.plan, schedule, estimate), indent=1))
-        return
+        print(json.dumps(plan_json(schedule.plan, schedule, made, store if calibrated else None), indent=1))
+        return made[None]
     if schedule.of("waiting"):
         console.print(plan_table(schedule.plan, schedule))
-    for line in plan_lines(schedule.plan, schedule, estimate):
+    for line in (*schedule.notices, *plan_lines(schedule.plan, schedule, made[None])):
         _say(console, line)
+    schedule.notices.clear()
+    if calibrated:
+        for table in (networks_table(schedule.plan, store), machines_table(made)):
+            console.print()
+            console.print(table)
+        console.print()
+        for line in cost_lines(made[None]):
+            _say(console, line)
+    return made[None]
 
 
 def _report(plan: Plan, store: Store, tracking_uri: str | None = None) -> Report:
@@ -375,7 +426,7 @@ def _write_report(report: Report, plan: Plan, store: Store, console: Console) ->
         raise UserError(
             f"{store.root}: the report cannot be written ({error}); choose another store with --store"
         ) from None
-    if {"missing", "stopped"} & set(report.frame["status"]):
+    if {"missing", "stopped", "pruned"} & set(report.frame["status"]):
         _say(console, f"{state_line(report.frame)} in {store.root}.")
     if "done" in set(report.frame["status"]):
         for table in report.tables:
@@ -393,12 +444,12 @@ def _show_end(summary: Summary, page: Path, store: Store, tracking_uri: str | No
             _say(console, f"    {line}")
         _say(console, f"    the whole log: {failure.log}")
     if summary.blocked:
-        _say(console, f"Not run, as the training they stand on failed: {', '.join(summary.blocked)}")
+        _say(console, f"Not run, as the training they stand on failed: {_listed(summary.blocked)}")
     if summary.pruned:
-        _say(console, f"Pruned by asha, which run without it trains to the end: {', '.join(summary.pruned)}")
+        _say(console, f"Pruned, which a run without --scheduler asha trains to the end: {_listed(summary.pruned)}")
     for reason in dict.fromkeys(summary.withheld.values()):
         names = [name for name, own in summary.withheld.items() if own == reason]
-        _say(console, f"Not started ({reason}): {', '.join(names)}")
+        _say(console, f"Not started: {_listed(names)}. {reason}")
     if summary.mirror_problem:
         problem = f"MLflow is not up to date ({summary.mirror_problem})"
         _say(console, f"{problem}; nothing is lost: the next run catches up.")
@@ -413,6 +464,11 @@ def _show_end(summary: Summary, page: Path, store: Store, tracking_uri: str | No
 def _say(console: Console, text: str, style: str | None = None) -> None:
     """Print a line as it is: no markup in it, never broken."""
     console.print(text, style=style, markup=False, soft_wrap=True)
+
+
+def _listed(names: list[str]) -> str:
+    more = f" and {len(names) - MOST_NAMES} more" if len(names) > MOST_NAMES else ""
+    return ", ".join(names[:MOST_NAMES]) + more
 
 
 def _same_command() -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Any
 
 from experiments.forecast import Budget, disk_bytes
 from experiments.plan import SEGMENT_IMAGES, Evaluation
@@ -48,6 +49,13 @@ def was_pruned(store: Store, name: str) -> str | None:
     return f"pruned at {pruned['kimg']:g} kimg{loss}"
 
 
+def tell_damage(line: dict[str, Any]) -> str:
+    """A line of the store's log of damage, for people."""
+    return (
+        f"Damaged, set aside and redone: {line['kind']}/{line['signature']}, {', '.join(line['files'])} ({line['why']})"
+    )
+
+
 def parts_left(store: Store, evaluation: Evaluation) -> int:
     """How many segments of an evaluation are neither drawn nor being drawn."""
     shelf = store.folder("drawings", evaluation.drawing) / evaluation.features.signature
@@ -82,6 +90,7 @@ class Dispatcher:
         self.session_began = time.time()
         self._pause: _Pause | None = None
         self._looked = -LOOK_S
+        _, self._known_damage = store.damages_since(0)
         self._left: dict[str, tuple[float, int]] = {}
         schedule.left = self._parts_left
 
@@ -204,6 +213,9 @@ class Dispatcher:
         self._looked = now
         if self.session and self.store.stop_requested(self.session):
             self.schedule.stop()
+        damages, self._known_damage = self.store.damages_since(self._known_damage)
+        for line in damages:
+            self.notify(tell_damage(line))
         for piece in self.schedule.of("elsewhere"):
             self._look_at(piece)
         if self._pause is not None and now >= self._pause.until and self.store.free_bytes() >= self._pause.needs:

@@ -116,8 +116,15 @@ def plan_lines(plan: Plan, schedule: Schedule, estimate: Forecast) -> Iterator[s
         yield f"Warning: {warning}"
 
 
-def plan_json(plan: Plan, schedule: Schedule, estimate: Forecast) -> dict[str, Any]:
-    """The plan for a script."""
+def plan_json(
+    plan: Plan, schedule: Schedule, estimates: dict[int | None, Forecast], calibrated: Store | None
+) -> dict[str, Any]:
+    """The plan for a script; of a store where networks were measured also these, and costs on other machines."""
+    estimate = estimates[None]
+    measured: dict[str, Any] = {}
+    if calibrated is not None:
+        measured["networks"] = networks_json(plan, calibrated)
+        measured["estimates"] = {number: estimate_json(made) for number, made in estimates.items() if number}
     return {
         "sweep": plan.sweep.name,
         "cells": len(plan.cells),
@@ -151,6 +158,7 @@ def plan_json(plan: Plan, schedule: Schedule, estimate: Forecast) -> dict[str, A
         "estimate_measured": estimate.measured,
         "estimate": estimate_json(estimate),
         "warnings": plan.warnings,
+        **measured,
     }
 
 

@@ -33,6 +33,7 @@ from experiments.errors import UserError
 from experiments.faults import is_out_of_memory
 from experiments.ingredients import ensure_data
 from experiments.plan import Training
+from experiments.sharing import require_even_batches
 from experiments.store import CONFIG, LOG, Store
 from experiments.trial import Setting
 
@@ -166,14 +167,8 @@ def crew_for(store: Store, training: Training, setting: Setting, computing: Comp
 
 def team_size(training: Training, setting: Setting) -> int:
     """How many processes train a network together; raises UserError where its batches cannot be shared out."""
-    size, config = max(1, int(setting.gpus)), training.config
-    name = "batch_size" if config.micro_batch is None else "micro_batch"
-    at_once: int = getattr(config, name)
-    if at_once % size:
-        raise UserError(
-            f"resources.gpus: {size} GPUs cannot share training.{name} {at_once} evenly; "
-            f"make it a multiple of {size}, or give another number of GPUs"
-        )
+    size = max(1, int(setting.gpus))
+    require_even_batches([training], setting.gpus)
     if setting.device.type == "cuda" and torch.cuda.device_count() < size:
         raise UserError(
             f"resources.gpus: {size} GPUs were asked for and torch sees {torch.cuda.device_count()}; "

@@ -17,12 +17,12 @@ from rich.console import Console
 from edm.config import Features
 from experiments.calibration import probes_left
 from experiments.datasets import prepare_data
-from experiments.dispatch import is_done, was_pruned
+from experiments.dispatch import is_done, tell_damage, was_pruned
 from experiments.display import Monitor, progress
 from experiments.names import remember
 from experiments.plan import Evaluation, Piece, Plan
 from experiments.schedule import Costs, Outcome, Schedule, State, Work
-from experiments.sharing import require_possible
+from experiments.sharing import require_even_batches, require_possible
 from experiments.speeds import Speeds
 from experiments.store import KIND_OF_PIECE, LOG, Store
 
@@ -71,6 +71,7 @@ class Summary:
 
 def open_schedule(plan: Plan, store: Store, options: Options = Options(), costs: Costs | None = None) -> Schedule:
     """What is left to do of a plan; files that changed since they were written are set aside, and count as absent."""
+    _, known = store.damages_since(0)
     pieces: list[Piece] = [*plan.trainings.values(), *plan.evaluations.values()]
     present = {p.signature for p in pieces if store.sound(KIND_OF_PIECE[p.kind], p.signature) and is_done(store, p)}
     if not options.asha:
@@ -79,6 +80,7 @@ def open_schedule(plan: Plan, store: Store, options: Options = Options(), costs:
         pruned = {name: text for name in plan.trainings if (text := was_pruned(store, name)) is not None}
     probes = probes_left(plan, store) if plan.sweep.resources.gpus == "auto" else {}
     schedule = Schedule(plan, frozenset(present), costs or Speeds(store, plan), probes, options.retries)
+    schedule.notices += map(tell_damage, store.damages_since(known)[0])
     for name, text in pruned.items():
         schedule.ended(name, Outcome("pruned", text))
     return schedule
@@ -112,6 +114,8 @@ def _execute(schedule: Schedule, store: Store, console: Console, options: Option
     resources = schedule.plan.sweep.resources
     if options.address is None:
         require_possible(schedule.plan, resources)
+    else:
+        require_even_batches(schedule.plan.trainings.values(), resources.gpus)
     for source in schedule.plan.sources.values():
         prepare_data(store, source, console)  # with a bar of its own: there is room for one live display at a time
     _fetch_prerequisites(schedule, store, console)

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from edm.config import Features
 from experiments.calibration import Probe, gpu_names, probes_by_training
 from experiments.errors import UserError
-from experiments.plan import Evaluation, Kind, Piece, Plan
+from experiments.plan import Evaluation, Kind, Piece, Plan, Training
 from experiments.spec import ResourcesConfig
 from experiments.store import Store
 
@@ -150,7 +150,19 @@ def require_available(resources: ResourcesConfig, cores: int, devices: float) ->
 
 def require_possible(plan: Plan, resources: ResourcesConfig) -> None:
     """Raise UserError where this machine cannot have what a sweep asks for; how many GPUs there are, Ray will say."""
-    del plan
+    require_even_batches(plan.trainings.values(), resources.gpus)
     may_have_gpus = any(device.exists() for device in GPU_DEVICES)
     asked = resources.gpus if isinstance(resources.gpus, float | int) else 0.0
     require_available(resources, os.cpu_count() or 1, asked if may_have_gpus else 0.0)
+
+
+def require_even_batches(trainings: Iterable[Training], gpus: float | Literal["auto"] | None) -> None:
+    """Raise UserError where several GPUs cannot share a training's batches evenly."""
+    size = int(gpus) if isinstance(gpus, float | int) and gpus >= 2 else 1
+    for config in (training.config for training in trainings):
+        field = "batch_size" if config.micro_batch is None else "micro_batch"
+        if getattr(config, field) % size:
+            raise UserError(
+                f"resources.gpus: {size} GPUs cannot share training.{field} {getattr(config, field)} evenly; "
+                f"make it a multiple of {size}, or give another number of GPUs"
+            )

@@ -15,6 +15,8 @@ from typing import Any
 import torch
 import yaml
 
+from experiments import leases
+from experiments.leases import LeaseLost
 from experiments.plan import Piece
 from experiments.store import CONFIG, PROGRESS, Store, replacing, write_soon
 
@@ -68,6 +70,7 @@ class Pulse:
         now = time.monotonic()
         if now - self.last < PULSE_S:
             return False
+        raise_if_taken_over(self.path.parent)
         if self.begun_at is None:
             self.begun_at = done
         self.last = now
@@ -93,6 +96,13 @@ class Pulse:
     def raise_if_stopped(self) -> None:
         """Raise Stopped where the run was asked to stop."""
         raise_if_stopped(self.store, self.setting)
+
+
+def raise_if_taken_over(folder: Path) -> None:
+    """Raise LeaseLost where another run took over what this one is at."""
+    lease = leases.own(folder)
+    if lease is not None and lease.lost:
+        raise LeaseLost(f"{folder}: was taken over by another run")
 
 
 def raise_if_stopped(store: Store, setting: Setting) -> None:

@@ -7,10 +7,11 @@ import pytest
 from rich.console import Console
 
 from experiments.display import Monitor, cells_table, count, duration, plan_json, plan_lines, plan_table
-from experiments.forecast import START_UP_S, Speeds, forecast
+from experiments.forecast import START_UP_S, forecast
 from experiments.plan import Plan
-from experiments.schedule import Schedule
+from experiments.schedule import Outcome, Schedule
 from experiments.session import open_schedule
+from experiments.speeds import Speeds
 from experiments.store import Store, write_json, write_soon
 from tests.inprocess import run_all
 
@@ -51,7 +52,7 @@ def test_a_forecast_is_a_guess_until_something_was_measured(tiny_plan: Plan, tmp
     evaluations = sum(e.flops for e in tiny_plan.evaluations.values()) / 1e9
     assert measured.measured and measured.work_s == pytest.approx(trainings + evaluations)
     assert measured.wall_s >= measured.work_s / 64 + START_UP_S
-    assert Speeds(store).seconds(pieces[0]) == pytest.approx(pieces[0].flops * 10 / 1e9)
+    assert Speeds(store, tiny_plan).seconds(pieces[0]) == pytest.approx(pieces[0].flops * 10 / 1e9)
 
 
 def test_the_plan_in_words_and_for_scripts(tiny_plan: Plan, store: Store) -> None:
@@ -60,7 +61,7 @@ def test_the_plan_in_words_and_for_scripts(tiny_plan: Plan, store: Store) -> Non
     first, second = plan_lines(tiny_plan, schedule, estimate)
     assert first == "tiny_digits: 4 cells from 2 trainings (0 in the store) and 4 evaluations (0 in the store)"
     assert second.startswith("6 pieces of work left, about ") and "a rough guess" in second
-    made = plan_json(tiny_plan, schedule, estimate)
+    made = plan_json(tiny_plan, schedule, {None: estimate}, None)
     assert made["left"] == 6 and len(made["trainings"]) == 2 and not made["evaluations"][0]["done"]
     assert made["trainings"][0]["name"] == "attention=false"
     run_all(tiny_plan, store)
@@ -82,8 +83,9 @@ def test_the_monitor_tells_what_runs_and_what_ended(tiny_plan: Plan, store: Stor
     output = io.StringIO()
     schedule = Schedule(tiny_plan, frozenset())
     monitor = Monitor(Console(file=output, width=120), schedule, store)
-    piece = schedule.take()
-    assert piece is not None
+    job = schedule.take()
+    assert job is not None
+    (piece,) = job.pieces
     folder = store.folder("trainings", piece.signature)
     folder.mkdir(parents=True)
     progress = {"done": 0.32, "total": 0.64, "unit": "kimg", "rate": 0.1, "loss": 0.5, "time": time.time()}
@@ -97,6 +99,6 @@ def test_the_monitor_tells_what_runs_and_what_ended(tiny_plan: Plan, store: Stor
     monitor.last_plain -= 60
     monitor.tick()
     assert "0 of 6 done" in output.getvalue()
-    schedule.ended(piece.signature, "failed", "RuntimeError: no")
+    schedule.ended(piece.signature, Outcome("failed", "RuntimeError: no", "input"))
     monitor.changed(piece)
     assert "failed train attention=true: RuntimeError: no" in output.getvalue()

@@ -2,6 +2,7 @@
 
 import json
 import logging
+import os
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -224,11 +225,11 @@ def test_results_do_not_depend_on_the_sampling_batch_beyond_rounding(
     assert after["metrics"]["fid_test"] == pytest.approx(before["metrics"]["fid_test"], rel=1e-3)
 
 
-def test_a_piece_waits_for_who_holds_it_and_leaves_when_asked(tiny_plan: Plan, tmp_path: Path) -> None:
+def test_a_piece_that_somebody_holds_is_left_to_them(tiny_plan: Plan, tmp_path: Path) -> None:
     training = first_training(tiny_plan)
-    stopping = StopAfter(tmp_path)
     with Store(tmp_path).lock("trainings", training.signature):
-        assert perform(stopping, training, SETTING).state == "stopped"
+        outcome = perform(Store(tmp_path), training, SETTING)
+    assert outcome.state == "elsewhere" and f"process {os.getpid()}" in outcome.message
 
 
 def test_the_classifier_is_accurate_and_recorded(prepared: Path) -> None:
