@@ -218,10 +218,13 @@ class Dispatcher:
             self.notify(tell_damage(line))
         for piece in self.schedule.of("elsewhere"):
             self._look_at(piece)
-        if self._pause is not None and now >= self._pause.until and self.store.free_bytes() >= self._pause.needs:
+        if self.schedule.paused is not None and self._has_room(now):
             self.schedule.paused = None
             self.notify(f"{self.store.root}: there is room again, work goes on")
-            self._pause = _Pause(now, 0, self._pause.length)
+
+    def _has_room(self, now: float) -> bool:
+        assert self._pause is not None
+        return now >= self._pause.until and self.store.free_bytes() >= self._pause.needs
 
     def _look_at(self, piece: Work) -> None:
         kind, name = KIND_OF_PIECE[piece.kind], piece.signature

@@ -71,6 +71,7 @@ class Summary:
 
 def open_schedule(plan: Plan, store: Store, options: Options = Options(), costs: Costs | None = None) -> Schedule:
     """What is left to do of a plan; files that changed since they were written are set aside, and count as absent."""
+    require_even_batches(plan.trainings.values(), plan.sweep.resources.gpus)
     _, known = store.damages_since(0)
     pieces: list[Piece] = [*plan.trainings.values(), *plan.evaluations.values()]
     present = {p.signature for p in pieces if store.sound(KIND_OF_PIECE[p.kind], p.signature) and is_done(store, p)}
@@ -113,9 +114,7 @@ def _execute(schedule: Schedule, store: Store, console: Console, options: Option
     """Run what is left on Ray; returns whether it was interrupted, and the seconds of work done."""
     resources = schedule.plan.sweep.resources
     if options.address is None:
-        require_possible(schedule.plan, resources)
-    else:
-        require_even_batches(schedule.plan.trainings.values(), resources.gpus)
+        require_possible(resources)
     for source in schedule.plan.sources.values():
         prepare_data(store, source, console)  # with a bar of its own: there is room for one live display at a time
     _fetch_prerequisites(schedule, store, console)

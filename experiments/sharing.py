@@ -148,9 +148,8 @@ def require_available(resources: ResourcesConfig, cores: int, devices: float) ->
         )
 
 
-def require_possible(plan: Plan, resources: ResourcesConfig) -> None:
+def require_possible(resources: ResourcesConfig) -> None:
     """Raise UserError where this machine cannot have what a sweep asks for; how many GPUs there are, Ray will say."""
-    require_even_batches(plan.trainings.values(), resources.gpus)
     may_have_gpus = any(device.exists() for device in GPU_DEVICES)
     asked = resources.gpus if isinstance(resources.gpus, float | int) else 0.0
     require_available(resources, os.cpu_count() or 1, asked if may_have_gpus else 0.0)

@@ -92,7 +92,7 @@ class Mirror:
 
     def __init__(self, store: Store, plan: Plan, uri: str) -> None:
         for name in ("mlflow", "alembic"):
-            logging.getLogger(name).setLevel(logging.ERROR)
+            logging.getLogger(name).setLevel(logging.CRITICAL)  # what fails is said in a line, at the end
         self.store, self.plan = store, plan
         self.client = mlflow.MlflowClient(tracking_uri=uri)
         self.uri = uri

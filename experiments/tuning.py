@@ -28,6 +28,7 @@ QUIET = {
 os.environ.update({name: value for name, value in QUIET.items() if name not in os.environ})
 import ray  # noqa: E402
 from ray import tune  # noqa: E402
+from ray._private import worker as ray_worker  # noqa: E402
 from ray.tune.schedulers import ASHAScheduler, FIFOScheduler, TrialScheduler  # noqa: E402
 from ray.tune.search import Searcher  # noqa: E402
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy  # noqa: E402
@@ -57,6 +58,8 @@ def cluster(store: Store, address: str | None = None) -> Generator[None]:
     Raises UserError where there is no such cluster, or where its nodes do not all see the store.
     """
     logging.getLogger("ray").setLevel(logging.CRITICAL)  # what matters arrives as an exception or in a trial's log.txt
+    if hasattr(ray_worker, "print_to_stdstream"):  # a page on every worker or raylet that dies; we say it in a line
+        ray_worker.print_to_stdstream = lambda *_, **__: None
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         _connect(address)

@@ -95,10 +95,10 @@ def test_more_than_there_is_is_refused(
 def test_what_is_impossible_is_known_before_ray_starts(tiny_plan: Plan, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sharing, "GPU_DEVICES", ())
     with pytest.raises(UserError, match="--gpus 0"):
-        require_possible(tiny_plan, ResourcesConfig(gpus=2.0))
-    require_possible(tiny_plan, AUTO)
+        require_possible(ResourcesConfig(gpus=2.0))
+    require_possible(AUTO)
     monkeypatch.setattr(sharing, "GPU_DEVICES", (Path("/"),))
-    require_possible(tiny_plan, ResourcesConfig(gpus=2.0))
+    require_possible(ResourcesConfig(gpus=2.0))
 
 
 # by memory ----------------------------------------------------------------------------------------

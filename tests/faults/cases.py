@@ -113,7 +113,9 @@ def _without_trial(command: Command, phase: str) -> str:
 def _without_raylet(command: Command, phase: str) -> str:
     del phase
     code = command.ended(within_s=RAYLET_S)
-    return f"ended with {code}: {last_line(command)}" if code else "redone by itself"
+    if code:
+        return f"ended with {code}: {last_line(command)}"
+    return "redone by itself" if "trying again" in command.output else "went on, its workers outlived it"
 
 
 def _without_server(command: Command, phase: str) -> str:
