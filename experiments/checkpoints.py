@@ -15,7 +15,7 @@ from edm.files import load_tensors, model_metadata
 from edm.train import TrainState
 from edm.validation import total_loss
 from experiments.sealed import is_whole, write_sealed
-from experiments.store import JOURNAL, VALIDATION, Journal
+from experiments.store import JOURNAL, VALIDATION, Journal, copy_aside_file
 
 CHECKPOINTS, KEPT, SNAPSHOTS = "checkpoints", "kept", "snapshots"  # folders of a training
 JOURNAL_LINES = 200  # of a whole training
@@ -52,6 +52,8 @@ class Ledger:
                 self.state.load(tensors)
                 break
         for journal in (self.journal, self.validation):
+            if journal.is_damaged:
+                copy_aside_file(journal.path, "a line is not as it was written")
             journal.keep(lambda line: line["step"] <= self.state.step)
         losses = [line["loss"] for line in self.journal.read()]
         self.last_loss = losses[-1] if losses else math.nan

@@ -23,7 +23,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, Literal, cast, get_args
 
 from experiments import leases
 from experiments.errors import UserError
@@ -403,6 +403,14 @@ class Journal:
         lines = map(_parsed_line, whole.split(b"\n"))
         return [line for line in lines if line is not None], offset + len(whole)
 
+    @property
+    def is_damaged(self) -> bool:
+        """Whether a whole line is not as it was written; a last one that a kill has torn does not count."""
+        if not self.path.exists():
+            return False
+        whole = self.path.read_bytes().split(b"\n")[:-1]
+        return any(text and _parsed_line(text) is None for text in whole)
+
     def keep(self, keep: Callable[[dict[str, Any]], bool]) -> None:
         """Drop every other line, and those that are torn or damaged."""
         lines = [line for line in self.read() if keep(line)]
@@ -490,14 +498,30 @@ def _checksum_of_present(path: Path) -> str:
 
 def set_aside_file(path: Path, why: str) -> None:
     """Move one damaged file, which vouched for itself, to where its store keeps such; elsewhere it is removed."""
+    owner = _owner(path)
+    if owner is None:
+        log.warning("%s is damaged (%s) and will be redone", path, why)
+        path.unlink(missing_ok=True)
+        return
+    store, kind, signature, name = owner
+    store._move_aside(kind, signature, [name], why)
+
+
+def copy_aside_file(path: Path, why: str) -> None:
+    """The same where what can be read of a file goes on to be used: a copy is kept of it as it was."""
+    owner = _owner(path)
+    if owner is not None:
+        store, kind, signature, name = owner
+        store._copy_aside(store.folder(kind, signature), kind, signature, [name], why)
+
+
+def _owner(path: Path) -> tuple[Store, StoreKind, str, str] | None:
+    """The store that a file is in, and whose it is there."""
     for folder in path.parents:
         if folder.name in get_args(StoreKind):
             signature, *rest = path.relative_to(folder).parts
-            store, kind = Store(folder.parent), folder.name
-            store._move_aside(kind, signature, ["/".join(rest)], why)  # pyright: ignore[reportArgumentType]
-            return
-    log.warning("%s is damaged (%s) and will be redone", path, why)
-    path.unlink(missing_ok=True)
+            return Store(folder.parent), cast(StoreKind, folder.name), signature, "/".join(rest)
+    return None
 
 
 def read_json(path: Path) -> dict[str, Any] | None:

@@ -115,3 +115,23 @@ def test_writing_again_under_a_stem_replaces_what_was_there(tmp_path: Path) -> N
     assert list(folder.iterdir()) == [second] and first != second
     assert write_sealed(folder, "a", {"x": torch.ones(2)}) == second
     assert torch.equal((load_sealed(folder, "a") or {})["x"], torch.ones(2)) and "x" in load_tensors(second)
+
+
+@pytest.mark.parametrize("damage", ["flip", "tear"])
+def test_a_damaged_line_of_a_curve_is_kept_aside_and_a_torn_last_one_is_not(tmp_path: Path, damage: str) -> None:
+    folder = tmp_path / "trainings" / "abc"
+    folder.mkdir(parents=True)
+    ledger = new_ledger(folder)
+    go_on(ledger, [1.0] * 20)
+    ledger.checkpoint()
+    path = folder / "journal.jsonl"
+    content = path.read_bytes()
+    spoilt = content.replace(b'"loss": 1.0', b'"loss": 3.0', 1) if damage == "flip" else content + b'{"step": 25, "lo'
+    path.write_bytes(spoilt)
+    again = new_ledger(folder)
+    aside = list((tmp_path / "damaged").rglob("journal.jsonl"))
+    if damage == "flip":
+        assert [line["step"] for line in again.journal.read()] == [10, 15, 20]
+        assert [file.read_bytes() for file in aside] == [spoilt]
+    else:
+        assert path.read_bytes() == content and not aside
