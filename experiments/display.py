@@ -258,7 +258,7 @@ class Monitor:
     def __init__(self, console: Console, schedule: Schedule, store: Store) -> None:
         self.console, self.schedule, self.store = console, schedule, store
         self.began = time.monotonic()
-        self.total = len(schedule.of("waiting"))
+        self.total, self.done_before = schedule.counts["waiting"], schedule.counts["done"]
         self.estimate: tuple[float, float] = (0.0, 0.0)  # when it was made, seconds left then
         self.last_plain = time.monotonic()
 
@@ -321,7 +321,7 @@ class Monitor:
 
     def _summary(self) -> str:
         counts = self.schedule.counts
-        done = self.total - (len(self.schedule.pieces) - counts["done"])
+        done = counts["done"] - self.done_before
         told = [f"{counts[state]} {state}" for state in TOLD if counts[state]]
         parts = [f"{done} of {self.total} done", *told, self._time_left()]
         return ", ".join(filter(None, parts))

@@ -94,7 +94,7 @@ def run_sweep(
     from experiments.tracking import MirrorThread, embedded_uri  # heavy
 
     remember(schedule.plan, store)
-    left = len(schedule.of("waiting"))
+    left, before = schedule.counts["waiting"], schedule.counts["done"]
     mirror = MirrorThread(store, schedule.plan, tracking_uri or embedded_uri(store))
     interrupted, worked_s = False, 0.0
     try:
@@ -107,7 +107,8 @@ def run_sweep(
     else:
         with console.status("bringing MLflow up to date"):
             problem = mirror.finish(MIRROR_S)
-    return replace(_summary(schedule, store, left), interrupted=interrupted, worked_s=worked_s, mirror_problem=problem)
+    summary = _summary(schedule, store, left, schedule.counts["done"] - before)
+    return replace(summary, interrupted=interrupted, worked_s=worked_s, mirror_problem=problem)
 
 
 def _execute(schedule: Schedule, store: Store, console: Console, options: Options) -> tuple[bool, float]:
@@ -214,16 +215,15 @@ def _interruptible(schedule: Schedule, store: Store, session: str, console: Cons
         store.end_session(session)
 
 
-def _summary(schedule: Schedule, store: Store, left: int) -> Summary:
+def _summary(schedule: Schedule, store: Store, started: int, done: int) -> Summary:
     failures = [_failure(piece, schedule, store) for piece in schedule.of("failed")]
-    unfinished = len(schedule.pieces) - schedule.counts["done"]
 
     def names(state: State) -> list[str]:
         return [schedule.name(piece) for piece in schedule.of(state)]
 
     return Summary(
-        started=left,
-        done=left - unfinished,
+        started=started,
+        done=done,
         failures=failures,
         blocked=names("blocked"),
         pruned=names("pruned"),

@@ -272,7 +272,11 @@ def test_overrides_replace_a_field_and_seeds(tmp_path: Path) -> None:
         ("grid:", "report: {rows: [model.attention]}\ngrid:", "x.yaml:5: report: leaves out sampling.guidance"),
         ("grid:", "report: {rows: [model.attentoin]}\ngrid:", "did you mean 'model.attention'?"),
         ("grid:", "report: {metrics: [fid]}\ngrid:", "x.yaml:5: report.metrics: 'fid' is not a metric; did you mean"),
-        ("grid:", "resources: {gpus: 1.5}\ngrid:", "x.yaml:5: resources.gpus: 1.5 is not possible; give auto, 0 to 1, or a whole number of GPUs"),
+        (
+            "grid:",
+            "resources: {gpus: 1.5}\ngrid:",
+            "x.yaml:5: resources.gpus: 1.5 is not possible; give auto, 0 to 1, or a whole number of GPUs",
+        ),
         ("grid:", "exclude: [{model.attention: 3}]\ngrid:", "x.yaml:5: exclude: matches no cell"),
         ("grid:", "exclude: [{model.preset: nano}]\ngrid:", "exclude: model.preset is not an axis of the grid"),
         ("grid:", "exclude: [{model.attention: [true, false]}]\ngrid:", "exclude: leaves no cell at all"),

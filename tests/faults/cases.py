@@ -144,6 +144,15 @@ def driver_killed_everywhere(scene: Scene) -> str:
     return f"killed {len(phases)} times, each time later"
 
 
+def driver_killed_at_first_record(scene: Scene) -> str:
+    """Kill the driver while MLflow makes the tables of its database, step by step."""
+    (scene.store / "mlflow.db").unlink()
+    command = scene.start(Wire("tables", "alembic.runtime.migration", "HeadMaintainer.update_to_step", nth=5))
+    command.reached()
+    kill(command.process.pid)
+    return _driver_ended(command, "")
+
+
 # requests to leave ----------------------------------------------------------------------------------
 
 
@@ -326,6 +335,7 @@ def _matrix() -> list[Case]:
 def _all() -> list[Case]:
     cases = _matrix()
     cases.append(Case("driver-everywhere", driver_killed_everywhere))
+    cases.append(Case("driver-first record", driver_killed_at_first_record))
     cases += [Case(f"asked-{number.name}", asked(number)) for number in (signal.SIGTERM, signal.SIGINT)]
     for name, wire in WRITES.items():
         cases.append(Case(f"full-{name}", full(wire), "empty" if name in BEFORE_TRAINING else "prepared", "disk"))
