@@ -18,6 +18,7 @@ import json
 import logging
 import math
 import os
+import secrets
 import sys
 import threading
 from collections.abc import Iterable, Iterator, Mapping
@@ -39,6 +40,9 @@ os.environ.update({name: value for name, value in QUIET.items() if name not in o
 import mlflow  # noqa: E402
 from mlflow.entities import Experiment, Metric, Param, Run, RunTag  # noqa: E402
 from mlflow.exceptions import MlflowException  # noqa: E402
+from mlflow.store.db.utils import _get_latest_schema_revision, _get_schema_version, _upgrade_db  # noqa: E402
+from sqlalchemy import Engine, create_engine, text  # noqa: E402
+from sqlalchemy.exc import DatabaseError  # noqa: E402
 
 from experiments import leases  # noqa: E402
 from experiments.errors import UserError  # noqa: E402
@@ -53,6 +57,7 @@ from experiments.plan import (  # noqa: E402
 )
 from experiments.results import Found, Trained, joined  # noqa: E402
 from experiments.store import (  # noqa: E402
+    DAMAGED,
     FAILURE,
     GRIDS,
     JOURNAL,
@@ -65,10 +70,13 @@ from experiments.store import (  # noqa: E402
     VALIDATION,
     Store,
     checksum,
+    publish,
     read_json,
+    temporary_beside,
 )
 from experiments.syncing import Counts, Known, Notices, OnProgress, Tail  # noqa: E402
 
+DATABASE = "mlflow.db"
 PERIOD_S = 3.0
 PAGE = 200  # runs a call: some 4 ms each, and an answer has to come within the timeout
 BATCH = 900  # metrics a call; MLflow takes 1,000
@@ -84,7 +92,55 @@ log = logging.getLogger("edm_sweep.mlflow")
 
 def embedded_uri(store: Store) -> str:
     """The tracking URI of the database inside a store."""
-    return f"sqlite:///{store.root / 'mlflow.db'}"
+    return f"sqlite:///{store.root / DATABASE}"
+
+
+def _ensure_database(path: Path) -> None:
+    """Have a whole database of this MLflow's, whatever was killed while it was made; for who holds the mirror's lease.
+
+    MLflow makes its tables in dozens of steps, and refuses for ever what a kill has left of them. One of an older
+    MLflow is brought up to date; what cannot be is set aside, as the store has all that it held.
+    """
+    if path.exists():
+        if _is_up_to_date(path):
+            return
+        place = path.parent / DAMAGED / f"{path.stem}-{secrets.token_hex(4)}"
+        place.mkdir(parents=True)
+        for file in path.parent.glob(f"{path.name}*"):  # SQLite's own journal with it
+            file.rename(place / file.name)
+        log.warning("%s: was not a whole database, set aside in %s to be made again", path, place)
+    temporary = temporary_beside(path)
+    try:
+        mlflow.MlflowClient(tracking_uri=f"sqlite:///{temporary}").search_experiments(max_results=1)
+        publish(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _is_up_to_date(path: Path) -> bool:
+    """Whether a database is this MLflow's, or could be made so; one that holds runs is never given up."""
+    engine = create_engine(f"sqlite:///{path}")
+    try:
+        if _get_schema_version(engine) != _get_latest_schema_revision():
+            _upgrade_db(engine)
+        return True
+    except Exception:  # whatever a migration over half a database may meet
+        if _has_runs(engine):
+            raise
+        return False
+    finally:
+        engine.dispose()
+
+
+def _has_runs(engine: Engine) -> bool:
+    """Whether a database holds any run; raises where it cannot be asked now."""
+    try:
+        with engine.connect() as connection:
+            return connection.execute(text("SELECT 1 FROM runs LIMIT 1")).first() is not None
+    except DatabaseError as error:
+        if "no such table" in str(error) or "not a database" in str(error):
+            return False
+        raise
 
 
 class Mirror:
@@ -94,6 +150,9 @@ class Mirror:
         for name in ("mlflow", "alembic"):
             logging.getLogger(name).setLevel(logging.CRITICAL)  # what fails is said in a line, at the end
         self.store, self.plan = store, plan
+        if uri == embedded_uri(store):
+            with leases.waited_for(store.root / "mirror"):
+                _ensure_database(store.root / DATABASE)
         self.client = mlflow.MlflowClient(tracking_uri=uri)
         self.uri = uri
         self.experiment = ""

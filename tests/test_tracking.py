@@ -1,7 +1,9 @@
 """MLflow mirrors the store, idempotently: a real SQLite database."""
 
 import json
+import shutil
 import socket
+import sqlite3
 from collections import Counter
 from pathlib import Path
 
@@ -423,3 +425,38 @@ def test_a_server_that_accepts_and_never_answers_costs_the_mirrors_thread_alone(
 def test_asking_mlflow_for_a_sweep_it_does_not_have_is_an_error_for_people(tiny_plan: Plan, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="has no experiment 'tiny_digits'; run the sweep with it first"):
         found_in_mlflow(tiny_plan, f"sqlite:///{tmp_path / 'empty.db'}")
+
+
+@pytest.mark.parametrize("left", ["half a database", "no database at all"])
+def test_a_database_that_a_kill_left_half_made_is_made_again(
+    tiny_plan: Plan, store: Store, tmp_path: Path, left: str
+) -> None:
+    made, path = Store(tmp_path / "made"), store.root / "mlflow.db"
+    Mirror(made, tiny_plan, embedded_uri(made))  # elsewhere, as MLflow remembers what it has opened
+    shutil.copy(made.root / "mlflow.db", path)
+    with sqlite3.connect(path) as database:
+        if left == "half a database":  # at the revision of a kill, with tables of later ones
+            database.execute("UPDATE alembic_version SET version_num = '75868b020152'")
+    database.close()
+    if left == "no database at all":
+        path.write_bytes(b"not what it was")
+    run_all(tiny_plan, store)
+    mirror = Mirror(store, tiny_plan, embedded_uri(store))
+    mirror.update(ended=True)
+    assert mirror.counts.finished == 6
+    assert not list(store.root.glob(".mlflow.db*"))
+    assert len(list(store.root.glob("damaged/mlflow-*/mlflow.db"))) == 1
+
+
+def test_a_database_that_cannot_be_upgraded_and_holds_runs_is_left_alone(tiny_plan: Plan, tmp_path: Path) -> None:
+    made, store = Store(tmp_path / "made"), Store(tmp_path / "store")
+    mirror = Mirror(made, tiny_plan, embedded_uri(made))
+    mirror.client.create_run("0")
+    store.create()
+    shutil.copy(made.root / "mlflow.db", store.root / "mlflow.db")
+    with sqlite3.connect(store.root / "mlflow.db") as database:
+        database.execute("UPDATE alembic_version SET version_num = 'from-the-future'")
+    database.close()
+    with pytest.raises(Exception, match="from-the-future"):
+        Mirror(store, tiny_plan, embedded_uri(store))
+    assert (store.root / "mlflow.db").exists()

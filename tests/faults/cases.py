@@ -135,6 +135,12 @@ def last_line(command: Command) -> str:
     return re.sub(r"/\S*/", "…/", lines[-1])
 
 
+def require_resumed(scene: Scene) -> None:
+    """See that a training went on from a checkpoint."""
+    logs = "".join(path.read_text() for path in scene.store.glob("trainings/*/log.txt"))
+    assert re.search(r"from step [1-9]", logs), logs
+
+
 def driver_killed_everywhere(scene: Scene) -> str:
     """Kill one run after the other, each in a later phase."""
     phases = [phase for phase in PHASES if phase != "preparing data"]
@@ -151,6 +157,15 @@ def driver_killed_at_first_record(scene: Scene) -> str:
     command.reached()
     kill(command.process.pid)
     return _driver_ended(command, "")
+
+
+def raylet_killed_at_start(scene: Scene) -> str:
+    """Kill the raylet before it has started any worker."""
+    command = scene.start(Wire("starting", "experiments.tuning", "execute"))
+    command.reached()
+    _kill_raylet(scene, command, 0)
+    command.go()
+    return _without_raylet(command, "")
 
 
 # requests to leave ----------------------------------------------------------------------------------
@@ -187,7 +202,7 @@ WRITES: dict[str, Wire] = {
     "checkpoint": Wire("checkpoint", "edm.files", "save_tensors", nth=3, matching="checkpoints/"),
     "finished model": Wire("model", "edm.files", "save_model", matching="model.safetensors"),
     "result of a training": Wire("trained", "experiments.store", "write_json", matching="trainings/.*result"),
-    "features of drawn images": Wire("features", "edm.files", "save_tensors", matching="drawings/.*/0"),
+    "features of drawn images": Wire("features", "edm.files", "save_tensors", matching="drawings/.*00000000"),
     "statistics": Wire("scores", "edm.files", "save_tensors", matching="evaluations/.*statistics"),
     "influences": Wire("influences", "edm.files", "save_tensors", matching="evaluations/.*influences"),
     "result of an evaluation": Wire(
@@ -328,7 +343,9 @@ def _matrix() -> list[Case]:
                 continue
             beginning: Beginning = "empty" if phase == "preparing data" else "prepared"
             needs = "server" if process == "mlflow" else ""
-            cases.append(Case(f"{process}-{phase}", killed(process, phase), beginning, needs))
+            resumes = phase == "training" and process in ("driver", "trial")
+            require = require_resumed if resumes else lambda _: None
+            cases.append(Case(f"{process}-{phase}", killed(process, phase), beginning, needs, require))
     return cases
 
 
@@ -336,6 +353,7 @@ def _all() -> list[Case]:
     cases = _matrix()
     cases.append(Case("driver-everywhere", driver_killed_everywhere))
     cases.append(Case("driver-first record", driver_killed_at_first_record))
+    cases.append(Case("raylet-start", raylet_killed_at_start))
     cases += [Case(f"asked-{number.name}", asked(number)) for number in (signal.SIGTERM, signal.SIGINT)]
     for name, wire in WRITES.items():
         cases.append(Case(f"full-{name}", full(wire), "empty" if name in BEFORE_TRAINING else "prepared", "disk"))
@@ -350,5 +368,5 @@ def _all() -> list[Case]:
 
 
 CASES = _all()
-# a case of each kind, which between them meet most of the machinery
-QUICK = ("trial-sampling", "mlflow-training", "full-result of a training", "truncate-checkpoint")
+# a case of each kind; the server that is killed has a test of its own beside it (test_server.py)
+QUICK = ("driver-writing a checkpoint", "trial-sampling", "full-result of a training", "truncate-finished model")

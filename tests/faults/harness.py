@@ -97,18 +97,18 @@ class Scene:
     server: Server | None = None
     read_only: Path | None = None  # an empty disk
     variables: dict[str, str | None] = field(default_factory=dict)  # None takes one away
-    started: int = 0
+    commands: list[Command] = field(default_factory=list)
 
     def start(self, *wires: Wire, clock_ahead_s: float = 0.0) -> Command:
         """Start the command; `wires` stop it."""
-        self.started += 1
-        place = self.folder / f"wires-{self.started}"
+        number = len(self.commands) + 1
+        place = self.folder / f"wires-{number}"
         place.mkdir()
         asked = {"folder": str(place), "wires": [asdict(wire) for wire in wires], "clock_ahead_s": clock_ahead_s}
         variables: dict[str, str | None] = {**environment(), **self.variables}
         paths = [str(WIRES), *filter(None, [variables.get("PYTHONPATH")])]
         variables |= {"PYTHONPATH": ":".join(paths), "EDM_TRIPWIRE": json.dumps(asked), PLACE: str(self.folder)}
-        log = self.folder / f"output-{self.started}.txt"
+        log = self.folder / f"output-{number}.txt"
         target = ["--tracking-uri", self.server.uri] if self.server else []
         with log.open("wb") as output:
             process = subprocess.Popen(
@@ -119,7 +119,8 @@ class Scene:
                 env={name: value for name, value in variables.items() if value is not None},
                 start_new_session=True,
             )
-        return Command(process, place, wires, log)
+        self.commands.append(Command(process, place, wires, log))
+        return self.commands[-1]
 
     def again(self) -> str:
         """The same command to its end, which must be a good one; its output."""
@@ -150,6 +151,8 @@ class Scene:
                 with suppress(psutil.Error):
                     process.kill()
             psutil.wait_procs(left, timeout=5)
+        for command in self.commands:
+            command.process.wait(30)
 
 
 def kill(pid: int) -> None:

@@ -39,6 +39,7 @@ def matrix(told: dict[str, str]) -> Iterator[str]:
         yield from rows([[phase, *(_cell(process, phase, told) for process in PROCESSES)]])
     yield f"\nThe driver, in one phase after the other on one store: {told.get('driver-everywhere', NOT_RUN)}. "
     yield f"While MLflow makes its first tables: {told.get('driver-first record', NOT_RUN)}.\n"
+    yield f"The raylet, before it has started any worker: {told.get('raylet-start', NOT_RUN)}.\n"
 
 
 def _cell(process: str, phase: str, told: dict[str, str]) -> str:
