@@ -91,6 +91,7 @@ def plan(
 
         place.create()
         measure(schedule.plan, place, console)
+        schedule, place = _open(file, store, set_, gpus, cpus)  # which knows what has been measured
     if not as_json:
         from experiments.display import cells_table
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from experiments.forecast import Budget, disk_bytes
 from experiments.plan import SEGMENT_IMAGES, Evaluation
-from experiments.schedule import NEVER, Job, Outcome, Schedule, Work
+from experiments.schedule import LOST_LIMIT, NEVER, Job, Outcome, Schedule, Work
 from experiments.store import FAILURE, KIND_OF_PIECE, PRUNED, Store, read_json
 
 LOOK_S = 2.0  # between looks at what other runs are at
@@ -22,7 +22,7 @@ class Started:
     """A job that runs: what it has told of, and what it occupies."""
 
     job: Job
-    began: float
+    heard: float  # when it was started, or when it told of a piece last
     devices: float
     told: set[str] = field(default_factory=set)
 
@@ -69,7 +69,7 @@ class Dispatcher:
     """Hands out jobs and takes in outcomes; not for several threads at once.
 
     on_change is told of every piece that was started or has ended, notify of what a person should know. session: of a
-    run, which may be asked to stop.
+    run, which may be asked to stop. asha: whether what was pruned stays so.
     """
 
     def __init__(
@@ -80,14 +80,15 @@ class Dispatcher:
         notify: Callable[[str], None] = lambda _: None,
         budget: Budget | None = None,
         session: str = "",
+        asha: bool = False,
     ) -> None:
-        self.session = session
+        self.session, self.asha = session, asha
         self.schedule, self.store, self.budget = schedule, store, budget
         self.on_change, self.notify = on_change, notify
         self.running: dict[str, Started] = {}
         self.spent_s = 0.0  # of devices
         self.worked_s = 0.0  # of workers, in the work itself
-        self.session_began = time.time()
+        self._lost_in_a_row = 0
         self._pause: _Pause | None = None
         self._looked = -LOOK_S
         _, self._known_damage = store.damages_since(0)
@@ -127,23 +128,26 @@ class Dispatcher:
     def _too_much(self, job: Job, devices: float) -> bool:
         """Whether a job would break the budget; then nothing more is started."""
         assert self.budget is not None
-        more = sum(map(self.schedule.costs.seconds, job.pieces)) * devices
+        more = sum(map(self._known_s, job.pieces)) * devices
         reason = self.budget.refusal(self.spent_s + self._committed_s() + more)
         if reason is None:
             return False
         for piece in job.pieces:
             self.schedule.free(piece.signature)
-        self.schedule.withhold([piece.signature for piece in self.schedule.of("waiting")], reason)
-        self.notify(reason)
+        self._give_up(reason)
         return True
 
     def _committed_s(self) -> float:
-        """Device-seconds that go to what runs already, to its end."""
-        now = time.monotonic()
+        """Device-seconds that go to what runs already, to its end; what helpers do is a part of that."""
+        jobs = [started for started in self.running.values() if not started.job.helps]
         return sum(
-            started.devices * max(now - started.began, sum(map(self.schedule.costs.seconds, started.job.pieces)))
-            for started in self.running.values()
+            started.devices * sum(self._known_s(p) for p in started.job.pieces if p.signature not in started.told)
+            for started in jobs
         )
+
+    def _known_s(self, piece: Work) -> float:
+        """How long a piece takes, as far as that was ever measured: a guess stops nothing."""
+        return self.schedule.costs.seconds(piece) if self.schedule.costs.measured(piece) else 0.0
 
     def _parts_left(self, evaluation: Evaluation) -> int:
         """How many parts of an evaluation nobody has begun to draw."""
@@ -162,21 +166,46 @@ class Dispatcher:
         if started is None or name in started.told:
             return
         started.told.add(name)
+        started.heard = time.monotonic()
         self.worked_s += outcome.seconds
+        self.spent_s += outcome.seconds * started.devices
+        self._lost_in_a_row = 0
         if not started.job.helps:
             self._ended(name, outcome)
+        elif outcome.state == "failed":
+            self._helper_failed(name, outcome)
+
+    def _helper_failed(self, name: str, outcome: Outcome) -> None:
+        piece = self.schedule.pieces[name]
+        if outcome.fault == "disk":
+            self._pause_for(piece, outcome)
+        elif name not in self.schedule.unhelpful:
+            self.schedule.unhelpful.add(name)
+            self.notify(
+                f"Nobody helps with {self.schedule.name(piece)} any more, its own trial goes on: {outcome.message}"
+            )
 
     def closed(self, key: str, message: str = "the worker was lost") -> None:
         """A job has ended; what it has not answered for was lost with its worker."""
         started = self.running.pop(key)
-        self.spent_s += (time.monotonic() - started.began) * started.devices
         if started.job.helps:
             self.schedule.helped(started.job.pieces[0].signature)
             return
         state = "stopped" if self.schedule.stopping else "failed"
-        for piece in started.job.pieces:
-            if piece.signature not in started.told:
-                self._ended(piece.signature, Outcome(state, message, "lost"))
+        lost = [piece for piece in started.job.pieces if piece.signature not in started.told]
+        if lost:
+            self.spent_s += (time.monotonic() - started.heard) * started.devices
+        for piece in lost:
+            self._ended(piece.signature, Outcome(state, message, "lost"))
+        self._lost_in_a_row += bool(lost)
+        if self._lost_in_a_row >= LOST_LIMIT:
+            reason = f"{LOST_LIMIT} workers in a row were lost before any of them finished a piece of work: {message}"
+            self._give_up(reason)
+
+    def _give_up(self, reason: str) -> None:
+        """Start nothing more, and say why."""
+        self.schedule.withhold([piece.signature for piece in self.schedule.of("waiting")], reason)
+        self.notify(reason)
 
     def _ended(self, name: str, outcome: Outcome) -> None:
         piece = self.schedule.pieces[name]
@@ -234,12 +263,16 @@ class Dispatcher:
             self._left_undone(piece)
 
     def _left_undone(self, piece: Work) -> None:
-        """Another run no longer is at a piece, and has not finished it: what failed for good there fails here."""
+        """Another run no longer is at a piece, and has not finished it: what failed for good there fails here.
+
+        No clocks are compared: whoever begins a piece removes what an earlier attempt has left.
+        """
         folder = self.store.folder(KIND_OF_PIECE[piece.kind], piece.signature)
-        failure, pruned = read_json(folder / FAILURE) or {}, read_json(folder / PRUNED) or {"time": 0}
-        if pruned["time"] > self.session_began:
-            self._ended(piece.signature, Outcome("pruned", was_pruned(self.store, piece.signature) or ""))
-        elif failure.get("fault") in NEVER and failure["time"] > self.session_began:
+        failure = read_json(folder / FAILURE) or {}
+        pruned = was_pruned(self.store, piece.signature) if self.asha else None
+        if pruned is not None:
+            self._ended(piece.signature, Outcome("pruned", pruned))
+        elif failure.get("fault") in NEVER:
             self._ended(piece.signature, Outcome("failed", failure["message"], failure["fault"]))
         else:
             self.schedule.free(piece.signature)

@@ -28,6 +28,7 @@ TITLES = {"waiting": "trying again", "elsewhere": "another run is at"}
 REMARKS = {"stopped": "the next run goes on with it", "elsewhere": "this one waits for it, and helps where it can"}
 PLAIN_PERIOD_S = 15.0  # between progress lines where there is no terminal
 MAX_ROWS = 40
+ESTIMATE_S, ESTIMATE_SHARE = 5.0, 0.05  # between estimates of what is left; of the time that may go into them
 TOLD: tuple[State, ...] = ("failed", "pruned", "elsewhere", "withheld")  # states that a summary counts
 
 
@@ -260,6 +261,7 @@ class Monitor:
         self.began = time.monotonic()
         self.total, self.done_before = schedule.counts["waiting"], schedule.counts["done"]
         self.estimate: tuple[float, float] = (0.0, 0.0)  # when it was made, seconds left then
+        self.estimate_until = 0.0
         self.last_plain = time.monotonic()
 
     @contextmanager
@@ -277,7 +279,6 @@ class Monitor:
         state = self.schedule.states[name]
         if state == "running":  # which for Tune may still mean queued: the progress lines tell what really runs
             return
-        self.estimate = (0.0, 0.0)
         self.say(self._line(piece, state))
 
     def say(self, text: str) -> None:
@@ -327,13 +328,16 @@ class Monitor:
         return ", ".join(filter(None, parts))
 
     def _time_left(self) -> str:
-        now = time.monotonic()
         if self.schedule.stopping:
             return "stopping"
         if self.schedule.paused:
             return "waiting for room on the disk"
-        if not self.estimate[0] or now - self.estimate[0] > 10:
-            self.estimate = (now, self._seconds_left())
+        now = time.monotonic()
+        if now > self.estimate_until:
+            seconds = self._seconds_left()
+            self.estimate = (now, seconds)
+            # of a large plan it takes a while, in which the driver can do nothing else
+            self.estimate_until = now + max(ESTIMATE_S, (time.monotonic() - now) / ESTIMATE_SHARE)
         made, seconds = self.estimate
         return f"about {duration(max(seconds - (now - made), 1))} left"
 

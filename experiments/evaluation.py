@@ -24,7 +24,7 @@ from edm.pictures import save_grid, save_pairs
 from edm.precondition import Denoiser
 from edm.truncation import exact_images, final_images, truncation_error
 from experiments.faults import is_out_of_memory
-from experiments.ingredients import ensure_data, ensure_extractor, load_averaged, load_published
+from experiments.ingredients import ensure_data, ensure_extractor, forget_extractors, load_averaged, load_published
 from experiments.leases import Held
 from experiments.measuring import FINGERPRINT, SECONDS, Measured, References, Shelf, segments
 from experiments.plan import SEGMENT_IMAGES, Evaluation, FeatureSpace, Training, signature
@@ -165,8 +165,9 @@ def _loaded(root: Path, training: Training, width: float | None, device: torch.d
 
 
 def forget_models() -> None:
-    """Give back the memory of the networks that a worker has kept."""
+    """Give back the memory of the networks that a worker has kept, those that measure as well."""
     _loaded.cache_clear()
+    forget_extractors()
     if torch.cuda.is_available():
         torch.cuda.empty_cache()
 
@@ -176,10 +177,16 @@ def forget_models() -> None:
 
 def help_draw(store: Store, evaluation: Evaluation, setting: Setting) -> None:
     """Draw segments of an evaluation that nobody has begun, from the end on; another trial holds it, and scores it."""
+    done = store.result("evaluations", evaluation.signature)
+    if done is not None and evaluation.is_covered_by(done):
+        return
     bench = Bench(store, evaluation, setting)
     bench.pulse.silent = True
     for start, stop in reversed(list(segments(0, evaluation.config.images))):
-        _try_segment(bench, start, stop)
+        # one that is there, be it cut short, may be read just now by who holds the drawing
+        if not list((bench.drawing / evaluation.features.signature).glob(f"{start:08d}-*")):
+            _try_segment(bench, start, stop)
+            store.forget("segments", evaluation.segment_name(start))
 
 
 def draw_and_measure(bench: Bench) -> Extent:

@@ -141,6 +141,11 @@ def _loaded(name: Features, resize: Resize, device: torch.device) -> Extractor:
     return load_inception(device, resize) if name == "inception" else load_dinov2(device)
 
 
+def forget_extractors() -> None:
+    """Let go of the published extractors that a worker has kept."""
+    _loaded.cache_clear()
+
+
 def _accuracy(classifier: Classifier, data: Dataset, split: Split) -> float:
     images, labels = data.split(split)
     classes = extract(classifier, images)[1]

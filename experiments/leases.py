@@ -187,7 +187,7 @@ def acquire(folder: Path) -> Lease:
 def _confirmed(lease: Lease) -> bool:
     """Whether nobody took a higher number meanwhile; then the lower ones go."""
     numbers = _generations(lease.folder)
-    if max(numbers) > lease.generation:
+    if max(numbers, default=0) != lease.generation:  # or the folder was removed just now
         lease.path.unlink(missing_ok=True)
         return False
     for number in numbers:

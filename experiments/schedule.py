@@ -21,6 +21,9 @@ HELP_S = 5.0  # each worker's part of an evaluation that is cut up ought to be l
 LOST_LIMIT = 10  # workers that one piece of work may lose before it counts as its own fault
 SAME_PLACE = 3  # pieces that fail at the same place in the code, before no more of their kind are started
 
+# what becomes of a piece once one that it stands on has come to nothing
+ENDS: dict[State, State] = {"failed": "blocked", "blocked": "blocked", "withheld": "withheld", "pruned": "pruned"}
+
 FREE = ("lost", "device", "damaged")  # faults that say nothing about the work itself
 NEVER = ("input", "diverged")  # faults that come again however often it is tried
 
@@ -54,6 +57,10 @@ class Costs(Protocol):
         """What one piece takes."""
         ...
 
+    def measured(self, piece: Work) -> bool:
+        """Whether that rests on a measurement."""
+        ...
+
     def learn(self, piece: Work, seconds: float) -> None:
         """Take in what a piece took."""
         ...
@@ -65,6 +72,10 @@ class Operations:
     def seconds(self, piece: Work) -> float:
         """A piece's floating-point operations."""
         return piece.flops
+
+    def measured(self, piece: Work) -> bool:
+        """No."""
+        return False
 
     def learn(self, piece: Work, seconds: float) -> None:
         """Nothing: operations are counted, not measured."""
@@ -112,6 +123,7 @@ class Schedule:
         self.paused: str | None = None
         self.slots = 1
         self.helpers: Counter[str] = Counter()
+        self.unhelpful: set[str] = set()  # evaluations that a helper failed at: left to their own trials
         self.left: Callable[[Evaluation], int] = lambda _: 0  # parts of an evaluation that nobody has begun
         self._failures: Counter[str] = Counter()
         self._losses: Counter[str] = Counter()
@@ -148,9 +160,10 @@ class Schedule:
 
     @property
     def finished(self) -> bool:
-        """Whether nothing runs here or elsewhere, and nothing is left that could be started."""
-        going = self.counts["running"] + self.counts["elsewhere"]
-        return not going and (self.stopping or not self.counts["waiting"])
+        """Whether nothing runs, and nothing is left to start or, unless this is to stop, to wait for."""
+        if self.counts["running"]:
+            return False
+        return self.stopping or not (self.counts["waiting"] + self.counts["elsewhere"])
 
     # starting -------------------------------------------------------------------------------------
 
@@ -174,9 +187,11 @@ class Schedule:
         return None
 
     def _is_ready(self, name: str) -> bool:
-        return self.states[name] == "waiting" and all(
-            self.states[other] == "done" for other in self.needs.get(name, ())
-        )
+        return self.states[name] == "waiting" and all(map(self._is_there, self.needs.get(name, ())))
+
+    def _is_there(self, name: str) -> bool:
+        """Whether what stands on a piece may begin; where a probe failed, without what it would have told."""
+        return self.states[name] == "done" or (self.states[name] == "failed" and isinstance(self.pieces[name], Probe))
 
     def _offer(self, name: str) -> None:
         """Queue a piece if it could be started now."""
@@ -205,11 +220,14 @@ class Schedule:
         first = self.pieces[taken[0]]
         assert isinstance(first, Evaluation)
         ready, spent = self._groups[first.training.signature], self.costs.seconds(first)
-        while ready and spent - ready[0][0] <= limit:
+        while ready and (not self._is_free(ready[0][2], taken) or spent - ready[0][0] <= limit):
             seconds, _, name = heapq.heappop(ready)
-            if self._is_ready(name) and name not in taken and self._claim(name, taken):
+            if self._is_free(name, taken) and self._claim(name, taken):
                 spent -= seconds
         return taken
+
+    def _is_free(self, name: str, taken: list[str]) -> bool:
+        return name not in taken and self._is_ready(name)
 
     def _claim(self, name: str, taken: list[str]) -> bool:
         """Take an evaluation, unless another trial draws the very images: then it waits for them."""
@@ -230,9 +248,12 @@ class Schedule:
         for name in self._evaluating:
             evaluation = self.pieces[name]
             assert isinstance(evaluation, Evaluation)
-            if evaluation.rivals:  # it may stop early: nothing is drawn ahead
+            if evaluation.rivals or name in self.unhelpful:  # that may stop early is not drawn ahead
                 continue
-            share_s = self.left(evaluation) * self._part_s(evaluation) / (2 + self.helpers[name])
+            each_s = self._part_s(evaluation) / (2 + self.helpers[name])
+            if evaluation.num_segments * each_s <= longest:
+                continue  # without looking
+            share_s = self.left(evaluation) * each_s
             if share_s > longest:
                 best, longest = evaluation, share_s
         if best is None:
@@ -265,12 +286,18 @@ class Schedule:
     def _failed(self, name: str, outcome: Outcome) -> None:
         self.messages[name] = outcome.message
         if self._may_try_again(name, outcome):
-            self._set(name, "stopped" if self.stopping else "waiting")
-            self._offer(name)
+            self._again(name)
         else:
             self._set(name, "failed")
-            self._settle(self._standing_on(name), "blocked")
+            self._pass_on(name)
         self._count_place(name, outcome)
+
+    def _pass_on(self, name: str) -> None:
+        """What stands on a failed piece cannot be done; but for a probe, without which it is only less well known."""
+        if not isinstance(self.pieces[name], Probe):
+            self._settle(self._standing_on(name), "blocked")
+        for other in self.dependents[name]:
+            self._offer(other)
 
     def _may_try_again(self, name: str, outcome: Outcome) -> bool:
         if outcome.fault == "disk":
@@ -288,8 +315,10 @@ class Schedule:
         kind = self.pieces[name].kind
         met = self._places[kind, outcome.place]
         met.add(name)
+        if len(met) < SAME_PLACE:
+            return
         alike = [piece.signature for piece in self.of("waiting") if piece.kind == kind]
-        if len(met) == SAME_PLACE and alike:
+        if alike:
             reason = f"{SAME_PLACE} {kind}s failed at the same place: {outcome.message}"
             self.notices.append(f"No more {kind}s are started: {reason}")
             self.withhold(alike, reason)
@@ -304,14 +333,25 @@ class Schedule:
     def undo(self, name: str) -> None:
         """Something finished has turned out to be damaged: it is to be done again."""
         if self.states[name] == "done":
-            self._set(name, "waiting")
-            self._offer(name)
+            self._again(name)
 
     def free(self, name: str) -> None:
         """What was taken, or what another run was at, may be started after all."""
         if self.states[name] in ("elsewhere", "running"):
-            self._set(name, "waiting")
-            self._offer(name)
+            self._again(name)
+
+    def _again(self, name: str) -> None:
+        """A piece waits once more, unless what it stands on has come to nothing meanwhile."""
+        ends: dict[State, State] = {
+            "failed": "blocked",
+            "blocked": "blocked",
+            "withheld": "withheld",
+            "pruned": "pruned",
+        }
+        needed = [self.states[other] for other in self.needs.get(name, ()) if not self._is_there(other)]
+        ended = next((ends[state] for state in needed if state in ends), None)
+        self._set(name, "stopped" if self.stopping else ended or "waiting")
+        self._offer(name)
 
     def follow(self, name: str, state: State, message: str) -> None:
         """Take over what another schedule of the same plan has decided."""

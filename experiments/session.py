@@ -7,7 +7,7 @@ import secrets
 import signal
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import FrameType
@@ -102,6 +102,9 @@ def run_sweep(
             interrupted, worked_s = _execute(schedule, store, console, options)
     except KeyboardInterrupt:
         interrupted = True
+    except BaseException:
+        mirror.finish(timeout_s=3.0)
+        raise
     if interrupted:
         problem = mirror.finish(timeout_s=3.0)
     else:
@@ -195,7 +198,8 @@ def _interruptible(schedule: Schedule, store: Store, session: str, console: Cons
             raise KeyboardInterrupt
         asked.set()
         schedule.stop()
-        store.request_stop(session)
+        with suppress(OSError):  # of a full disk; the timer ends the run all the same
+            store.request_stop(session)
         timer = threading.Timer(GRACE_S[number], _thread.interrupt_main)
         timer.daemon = True
         timer.start()

@@ -133,9 +133,9 @@ class Speeds:
 
     def _rate(self, piece: Piece) -> Rate:
         key = _key(piece)
-        if key not in self._cache:
-            self._cache[key] = self._rate_of(piece, key)
-        return self._cache[key]
+        rate = self._cache.get(key) or self._rate_of(piece, key)
+        self._cache[key] = rate  # which another thread may clear at any time
+        return rate
 
     def _rate_of(self, piece: Piece, key: Key) -> Rate:
         own = self._own.get(key)

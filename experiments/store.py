@@ -360,7 +360,12 @@ class Store:
 
     def stop_requested(self, session: str) -> bool:
         """Whether that has been asked."""
-        return (self.root / "sessions" / session / STOP).exists()
+        try:
+            return STOP in os.listdir(
+                self.root / "sessions" / session
+            )  # a network file system would remember its absence
+        except FileNotFoundError:
+            return False
 
     def end_session(self, session: str) -> None:
         """Forget a session."""

@@ -6,19 +6,22 @@ import logging
 import os
 import secrets
 import shutil
+import socket
 import tempfile
 import warnings
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
+from urllib.parse import urlsplit
 
 QUIET = {
     "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",  # under `uv run` Ray would start workers through uv and upload the folder
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_CHDIR_TO_TRIAL_DIR": "0",
     "RAY_DEDUP_LOGS": "0",
+    "RAY_BACKEND_LOG_LEVEL": "error",  # of what Ray's own libraries print here while a cluster does not answer
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
     "RAY_AIR_NEW_OUTPUT": "0",  # with verbose=0 the older output prints nothing
     "TUNE_DISABLE_SIGINT_HANDLER": "1",  # session.py stops trials itself, and gently
@@ -26,9 +29,14 @@ QUIET = {
     "TUNE_GLOBAL_CHECKPOINT_S": "3600",  # nothing depends on Tune's own state
 }
 os.environ.update({name: value for name, value in QUIET.items() if name not in os.environ})
+TOKENS = ("RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH")
+if any(name in os.environ for name in TOKENS) or os.path.exists(os.path.expanduser("~/.ray/auth_token")):
+    # 'ray start' asks for a token where there is one; who shows one to a cluster that asks for none is let in as well
+    os.environ.setdefault("RAY_AUTH_MODE", "token")
 import ray  # noqa: E402
 from ray import tune  # noqa: E402
 from ray._private import worker as ray_worker  # noqa: E402
+from ray._private.services import canonicalize_bootstrap_address_or_die  # noqa: E402
 from ray.tune.schedulers import ASHAScheduler, FIFOScheduler, TrialScheduler  # noqa: E402
 from ray.tune.search import Searcher  # noqa: E402
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy  # noqa: E402
@@ -49,6 +57,9 @@ PACKAGES = ("edm", "experiments", "reports")
 FIRST_RUNG = 0.1  # share of a training before which asha prunes none
 REDUCTION = 3  # of trainings, from one of asha's rungs to the next
 LAST = 100.0  # percent
+ANSWER_S = 5.0  # for a cluster's port to be opened: Ray itself would try for minutes
+CLIENT = "ray://"
+HEAD = {"node:__internal_head__": 0.001}  # a cluster's head, the node that is least likely to be taken away
 
 
 @contextmanager
@@ -79,13 +90,27 @@ def _connect(address: str | None, runtime_env: dict[str, Any] | None = None) -> 
         ray.init(address="local", include_dashboard=False, **quiet)
         return
     try:
+        _require_open(address)
         ray.init(address=address, runtime_env=runtime_env, **quiet)
-    except (ConnectionError, ValueError, TimeoutError) as error:
-        reason = str(error).strip().splitlines()[0][:200]
-        raise UserError(
-            f"--address {address}: no Ray cluster answers there ({reason}); start one with 'ray start --head' "
-            "(docs/cluster.md), or leave --address out to use this machine alone"
-        ) from None
+    except (ray.exceptions.RayError, OSError, ValueError, RuntimeError) as error:
+        _refuse(address, error)
+
+
+def _require_open(address: str) -> None:
+    """Raise OSError or ValueError where nothing listens at an address."""
+    found = address if address.startswith(CLIENT) else CLIENT + canonicalize_bootstrap_address_or_die(address)
+    place = urlsplit(found)
+    if place.hostname and place.port:
+        socket.create_connection((place.hostname, place.port), ANSWER_S).close()
+
+
+def _refuse(address: str, error: Exception) -> NoReturn:
+    ray.shutdown()
+    reason = " ".join(str(error).split())[:300]
+    raise UserError(
+        f"--address {address}: no Ray cluster answers there ({reason}); start one with 'ray start --head', see "
+        "docs/cluster.md for what else it takes, or leave --address out to use this machine alone"
+    ) from None
 
 
 def _prepare_nodes(store: Store, address: str) -> None:
@@ -307,21 +332,38 @@ def run_there(
     notify: Callable[[str], None],
 ) -> float:
     """The same as `run_here`, inside the cluster that Ray's client is connected to; `schedule` follows from here."""
-    kind = ray.remote(RemoteDriver).options(num_cpus=0, max_concurrency=2)
+    kind = ray.remote(RemoteDriver).options(num_cpus=0, max_concurrency=2, resources=HEAD)
     driver: Any = kind.remote(schedule.plan.sweep, store, setting, options)
-    ending, seen = driver.run.remote(), 0
-    while True:
-        ended, _ = ray.wait([ending], timeout=1.0)
-        news: list[News] = ray.get(driver.since.remote(seen))
-        seen += len(news)
-        for name, state, message in news:
-            if name is None or state is None:
-                notify(message)
-            else:
-                schedule.follow(name, state, message)
-                on_change(schedule.pieces[name])
-        if ended:
-            return ray.get(ending)
+    with _plain_errors(options.address):
+        ending, seen, ended = driver.run.remote(), 0, []
+        while not ended:
+            ended, _ = ray.wait([ending], timeout=1.0)
+            news: list[News] = ray.get(driver.since.remote(seen))
+            seen += len(news)
+            for name, state, message in news:
+                if name is None or state is None:
+                    notify(message)
+                else:
+                    schedule.follow(name, state, message)
+                    on_change(schedule.pieces[name])
+        return ray.get(ending)
+
+
+@contextmanager
+def _plain_errors(address: str | None) -> Generator[None]:
+    """Raise what was raised inside a cluster as if it had been here, and UserError where the cluster has gone away."""
+    try:
+        yield
+    except ray.exceptions.RayTaskError as error:
+        if isinstance(error.cause, UserError):
+            raise error.cause from None
+        raise
+    except (ConnectionError, ray.exceptions.RayActorError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise UserError(
+            f"--address {address}: the cluster has gone away ({reason}); what was saved is not lost, "
+            "start it and give the same command again"
+        ) from None
 
 
 def run_here(

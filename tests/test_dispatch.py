@@ -1,14 +1,12 @@
 """What other runs hold, what a fault calls for, when to wait."""
 
-import time
-
 import pytest
 
 from experiments import dispatch
-from experiments.dispatch import Dispatcher
+from experiments.dispatch import Dispatcher, Started
 from experiments.forecast import Budget
 from experiments.plan import Plan
-from experiments.schedule import Outcome, Schedule
+from experiments.schedule import LOST_LIMIT, Job, Outcome, Schedule
 from experiments.store import FAILURE, PRUNED, Store, write_json
 
 DONE = Outcome("done")
@@ -25,6 +23,22 @@ def empty(tmp_path) -> Store:
     store = Store(tmp_path / "store")
     store.create()
     return store
+
+
+class Equal:
+    """All pieces take equally long."""
+
+    def __init__(self, each_s: float, measured: bool = True) -> None:
+        self.each_s, self.is_measured = each_s, measured
+
+    def seconds(self, piece) -> float:
+        return self.each_s
+
+    def measured(self, piece) -> bool:
+        return self.is_measured
+
+    def learn(self, piece, seconds: float) -> None:
+        pass
 
 
 class Desk:
@@ -92,19 +106,21 @@ def test_what_failed_for_good_elsewhere_is_not_tried_here(
     desk, (first, second) = Desk(tiny_plan, empty), longest(tiny_plan)
     with empty.lock("trainings", first) as folder:
         assert desk.next("a") == second and desk.next("b") is None
-        write_json(folder / FAILURE, {"message": "no number", "fault": fault, "time": time.time() + 1})
+        write_json(folder / FAILURE, {"message": "no number", "fault": fault, "time": 0})  # by another clock
     desk.next("b")
     assert desk.schedule.states[first] == state
 
 
-def test_what_was_pruned_elsewhere_is_pruned(tiny_plan: Plan, empty: Store) -> None:
-    desk, (first, _) = Desk(tiny_plan, empty), longest(tiny_plan)
+@pytest.mark.parametrize("asha", [True, False])
+def test_what_was_pruned_elsewhere_is_pruned_where_asha_is_asked_for(tiny_plan: Plan, empty: Store, asha: bool) -> None:
+    desk, (first, _) = Desk(tiny_plan, empty, asha=asha), longest(tiny_plan)
     with empty.lock("trainings", first) as folder:
         desk.next("a")
-        write_json(folder / PRUNED, {"kimg": 3.0, "val_loss": 0.5, "time": time.time() + 1})
+        write_json(folder / PRUNED, {"kimg": 3.0, "val_loss": 0.5, "time": 0})
     desk.next("b")
-    assert desk.schedule.states[first] == "pruned"
-    assert desk.schedule.messages[first] == "pruned at 3 kimg (loss on the val split 0.5)"
+    assert desk.schedule.states[first] == ("pruned" if asha else "running")
+    if asha:
+        assert desk.schedule.messages[first] == "pruned at 3 kimg (loss on the val split 0.5)"
 
 
 def test_a_worker_that_is_lost_costs_nothing_but_its_time(tiny_plan: Plan, empty: Store) -> None:
@@ -118,7 +134,7 @@ def test_a_worker_that_is_lost_costs_nothing_but_its_time(tiny_plan: Plan, empty
 
 def test_of_a_joined_job_only_what_was_not_told_is_lost(tiny_plan: Plan, empty: Store) -> None:
     desk = Desk(tiny_plan, empty)
-    desk.schedule.costs = type("Equal", (), {"seconds": lambda self, piece: 1.0, "learn": lambda *a: None})()
+    desk.schedule.costs = Equal(1.0)
     for key in "ab":
         name = desk.next(key)
         assert name is not None
@@ -183,8 +199,39 @@ def test_damage_brings_back_the_training(tiny_plan: Plan, empty: Store) -> None:
 
 def test_a_budget_stops_new_work_and_says_so(tiny_plan: Plan, empty: Store) -> None:
     desk, (first, _) = Desk(tiny_plan, empty, budget=Budget(150.0)), longest(tiny_plan)
-    desk.schedule.costs = type("Equal", (), {"seconds": lambda self, piece: 100.0, "learn": lambda *a: None})()
+    desk.schedule.costs = Equal(100.0)
     assert desk.next("a") == first and desk.next("b") is None
     assert desk.schedule.counts["withheld"] == 5 and len(desk.said) == 1
     desk.end("a", first)
     assert desk.next("c") is None and desk.schedule.finished
+
+
+def test_a_budget_does_not_pay_for_waiting_nor_stop_for_a_guess(tiny_plan: Plan, empty: Store) -> None:
+    desk, (first, second) = Desk(tiny_plan, empty, budget=Budget(150.0)), longest(tiny_plan)
+    desk.schedule.costs = Equal(100.0, measured=False)
+    assert desk.next("a") == first and desk.next("b") == second  # a guess of 200 s stops nothing
+    desk.end("a", first, Outcome("done", seconds=70.0))
+    assert desk.dispatcher.spent_s == 70.0  # "b" is only queued behind it
+    desk.end("b", second, Outcome("done", seconds=70.0))
+    assert desk.dispatcher.spent_s == 140.0
+
+
+def test_a_helper_that_fails_is_told_of_once_and_not_repeated(tiny_plan: Plan, empty: Store) -> None:
+    desk = Desk(tiny_plan, empty)
+    evaluation = next(iter(tiny_plan.evaluations.values()))
+    for key in "ab":
+        desk.dispatcher.running[key] = Started(Job((evaluation,), helps=True), 0.0, 1.0)
+        desk.dispatcher.outcome(key, evaluation.signature, Outcome("failed", "no such weights", "input"))
+        desk.dispatcher.closed(key)
+    assert desk.schedule.unhelpful == {evaluation.signature}
+    assert len(desk.said) == 1 and "no such weights" in desk.said[0]
+
+
+def test_workers_that_are_lost_in_a_row_end_it(tiny_plan: Plan, empty: Store) -> None:
+    desk = Desk(tiny_plan, empty)
+    for number in range(100):
+        if desk.next(str(number)) is None:
+            break
+        desk.dispatcher.closed(str(number), "cannot import pydantic")
+    assert number == LOST_LIMIT and desk.schedule.finished
+    assert "10 workers in a row" in desk.said[-1] and "cannot import pydantic" in desk.said[-1]

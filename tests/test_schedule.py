@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from experiments.calibration import probes_of
 from experiments.plan import Evaluation, Piece, Plan, Training, plan_sweep
 from experiments.schedule import LOST_LIMIT, Job, Outcome, Schedule
 from experiments.spec import load_sweep
@@ -20,6 +21,9 @@ class Fixed:
 
     def seconds(self, piece: Piece) -> float:
         return 100.0 if piece.kind == "training" else self.evaluation_s
+
+    def measured(self, piece: Piece) -> bool:
+        return True
 
     def learn(self, piece: Piece, seconds: float) -> None:
         pass
@@ -139,6 +143,25 @@ def test_short_evaluations_of_one_training_are_joined_while_there_is_enough_for_
     assert len(jobs) < 25
 
 
+def test_one_long_evaluation_does_not_keep_the_short_ones_apart(tiny_file: Path) -> None:
+    plan = plan_of(
+        tiny_file, "sampling.sampler: [euler, heun]", f"sampling.steps: [200, {', '.join(map(str, range(3, 43)))}]"
+    )
+
+    class Unequal(Fixed):
+        def seconds(self, piece: Piece) -> float:
+            return 40.0 if isinstance(piece, Evaluation) and piece.sampling.steps == 200 else 1.0
+
+    made = schedule(plan, *plan.trainings, costs=Unequal(0.0))
+    made.slots = 2
+    sizes = []
+    for _ in range(4):
+        job = made.take()
+        assert job is not None
+        sizes.append(len(job.pieces))
+    assert sizes[:2] == [1, 1] and min(sizes[2:]) > 5
+
+
 def test_long_evaluations_are_not_joined(tiny_file: Path) -> None:
     plan = plan_of(tiny_file, "sampling.sampler: [euler, heun]", f"sampling.seed: {list(range(40))}")
     made = schedule(plan, *plan.trainings, costs=Fixed(90.0))
@@ -162,6 +185,15 @@ def test_who_has_nothing_else_to_do_helps_with_what_would_last_longest(tiny_file
     assert job is not None and job.helps
     for piece in taken:
         left[piece.signature] = 0
+    assert made.take() is None
+
+
+def test_where_helping_failed_nobody_helps_again(tiny_file: Path) -> None:
+    plan = plan_of(tiny_file, "images: 120", "images: 50000")
+    made = schedule(plan, *plan.trainings, costs=Fixed(1000.0))
+    taken = [take(made) for _ in plan.evaluations]
+    made.left = lambda e: 40
+    made.unhelpful |= {piece.signature for piece in taken}
     assert made.take() is None
 
 
@@ -280,23 +312,52 @@ def test_what_another_run_is_at_is_waited_for(tiny_plan: Plan) -> None:
     assert take(made) == first
 
 
-def test_probes_come_first_and_trainings_wait_for_theirs(tiny_plan: Plan) -> None:
-    class Probe:
-        kind, signature, flops = "probe", "probe-1", 1.0
+def test_what_waits_again_takes_over_the_end_of_what_it_stands_on(tiny_plan: Plan) -> None:
+    made = schedule(tiny_plan, *tiny_plan.trainings, retries=0)
+    first = take(made)
+    assert isinstance(first, Evaluation)
+    training = first.training
+    other = next(e for e in tiny_plan.evaluations.values() if e.training == training and e != first)
+    while made.states[other.signature] != "running":
+        take(made)
+    made.undo(training.signature)
+    made.ended(first.signature, failed("damaged"))
+    while made.states[training.signature] != "running":
+        take(made)
+    made.ended(training.signature, failed("diverged"))
+    made.ended(other.signature, failed("damaged"))
+    assert made.states[first.signature] == made.states[other.signature] == "blocked"
 
+
+def test_a_stop_does_not_wait_for_what_another_run_is_at(tiny_plan: Plan) -> None:
+    made = schedule(tiny_plan)
+    made.ended(take(made).signature, Outcome("elsewhere"))
+    assert not made.finished
+    made.stop()
+    assert made.finished
+
+
+def test_probes_come_first_and_trainings_wait_for_theirs(tiny_plan: Plan) -> None:
+    probe = next(iter(probes_of(tiny_plan).values()))
     first, second = sorted(tiny_plan.trainings.values(), key=lambda t: -t.flops)
-    made = schedule(tiny_plan, probes={"probe-1": (Probe(), (first.signature,))})
+    made = schedule(tiny_plan, probes={probe.signature: (probe, (first.signature,))})
     assert take(made).kind == "probe"
     assert take(made) == second and made.take() is None
-    made.ended("probe-1", DONE)
+    made.ended(probe.signature, DONE)
     assert take(made) == first
 
 
 def test_a_probe_is_not_made_for_what_is_done(tiny_plan: Plan) -> None:
-    class Probe:
-        kind, signature, flops = "probe", "probe-1", 1.0
-
+    probe = next(iter(probes_of(tiny_plan).values()))
     names = frozenset(tiny_plan.trainings) | frozenset(tiny_plan.evaluations)
-    made = Schedule(tiny_plan, names, probes={"probe-1": (Probe(), tuple(tiny_plan.trainings))})  # pyright: ignore
+    made = Schedule(tiny_plan, names, probes={probe.signature: (probe, tuple(tiny_plan.trainings))})
     assert made.finished and made.take() is None
     assert isinstance(next(iter(tiny_plan.trainings.values())), Training)
+
+
+def test_a_probe_that_fails_stops_nobody(tiny_plan: Plan) -> None:
+    probe = next(iter(probes_of(tiny_plan).values()))
+    made = schedule(tiny_plan, probes={probe.signature: (probe, tuple(tiny_plan.trainings))}, retries=0)
+    assert take(made) == probe and made.take() is None
+    made.ended(probe.signature, failed("unknown"))
+    assert take(made).kind == "training" and made.counts["blocked"] == 0

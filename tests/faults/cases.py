@@ -257,7 +257,7 @@ DAMAGES: dict[str, Damage] = {
     "journal": Damage("trainings/*/journal.jsonl", trusted=True),
     "losses on val": Damage("trainings/*/validation.jsonl", trusted=True),
     "finished model": Damage("trainings/*/model.safetensors", removed=(SCORES, DRAWINGS)),
-    "result of a training": Damage("trainings/*/result.json"),
+    "result of a training": Damage("trainings/*/result.json", removed=(SCORES,)),
     "result of an evaluation": Damage("evaluations/*/result.json"),
     "statistics": Damage("evaluations/*/statistics.safetensors", trusted=True),
     "influences": Damage("evaluations/*/influences.safetensors", trusted=True),

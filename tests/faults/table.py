@@ -18,7 +18,10 @@ TITLES = {
     "asked": ("Requests to leave, in a training", "signal"),
     "full": ("A disk without room for one byte more, just before this is written", "what"),
     "truncate": ("A file cut in the middle", "what"),
-    "flip": ("One bit turned in the middle of a file, whose times stay", "what"),
+    "flip": (
+        "One bit turned in the middle of a file; its times stay, but for files that no run reads unless they change",
+        "what",
+    ),
     "clock": ("A clock that jumps while images are drawn", "jump"),
     "home": ("HOME", "it is"),
 }
