@@ -10,7 +10,7 @@ from typing import Any
 from experiments.forecast import Budget, disk_bytes
 from experiments.plan import SEGMENT_IMAGES, Evaluation
 from experiments.schedule import LOST_LIMIT, NEVER, Job, Outcome, Schedule, Work
-from experiments.store import FAILURE, KIND_OF_PIECE, PRUNED, Store, read_json
+from experiments.store import FAILURE, KIND_OF_PIECE, PROGRESS, PRUNED, Store, read_json
 
 LOOK_S = 2.0  # between looks at what other runs are at
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 5.0, 300.0  # for a full disk that seems to have room: a quota, a limit
@@ -51,9 +51,8 @@ def was_pruned(store: Store, name: str) -> str | None:
 
 def tell_damage(line: dict[str, Any]) -> str:
     """A line of the store's log of damage, for people."""
-    return (
-        f"Damaged, set aside and redone: {line['kind']}/{line['signature']}, {', '.join(line['files'])} ({line['why']})"
-    )
+    files = ", ".join(f"{line['kind']}/{line['signature']}/{name}" for name in line["files"])
+    return f"Damaged and set aside, redone where it is needed: {files} ({line['why']})"
 
 
 def parts_left(store: Store, evaluation: Evaluation) -> int:
@@ -206,6 +205,12 @@ class Dispatcher:
         """Start nothing more, and say why."""
         self.schedule.withhold([piece.signature for piece in self.schedule.of("waiting")], reason)
         self.notify(reason)
+
+    def signs_of_life(self) -> str:
+        """What changes as long as anything goes on: jobs, and how far their pieces are."""
+        pieces = [piece for started in list(self.running.values()) for piece in started.job.pieces]
+        told = [read_json(self.store.folder(KIND_OF_PIECE[p.kind], p.signature) / PROGRESS) for p in pieces]
+        return f"{sorted(self.running)} {told}"
 
     def _ended(self, name: str, outcome: Outcome) -> None:
         piece = self.schedule.pieces[name]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -43,23 +43,40 @@ class Sharing:
 
     The part follows from the whole plan and not from what is left of it, so that a repeated run computes with as many
     threads as the first. Where GPUs are shared out by memory, a trial gets as small a part of one as its network's
-    probe says it needs, and a whole one while the store has no such probe. Raises UserError where more is asked for
-    than there is.
+    probe says it needs, and a whole one while the store has no such probe. nodes: what each machine of a cluster has,
+    as a trial runs on one of them. Raises UserError where more is asked for than there is.
     """
 
-    def __init__(self, plan: Plan, resources: ResourcesConfig, total: Mapping[str, float], store: Store) -> None:
+    def __init__(
+        self,
+        plan: Plan,
+        resources: ResourcesConfig,
+        total: Mapping[str, float],
+        store: Store,
+        nodes: Sequence[Mapping[str, float]] = (),
+    ) -> None:
         self.plan, self.resources, self.store = plan, resources, store
         self.cores, self.devices = int(total.get("CPU", 1)), total.get("GPU", 0.0)
-        require_available(resources, self.cores, self.devices)
+        self.nodes = [(int(node.get("CPU", 0)), node.get("GPU", 0.0)) for node in nodes or (total,)]
+        largest = max(cores for cores, _ in self.nodes), max(devices for _, devices in self.nodes)
+        require_available(resources, *largest)
         self._known: dict[str, dict[str, Any]] = {}  # results of probes
 
     def of(self, piece: Piece | Probe) -> Share:
         """What a piece of work gets."""
         gpus = self._gpus(piece)
         kind: Kind = "evaluation" if isinstance(piece, Evaluation) else "training"
-        at_once = _whole(self.devices / gpus) if gpus else self._count(kind)
-        cpus = self.resources.cpus or max(1, self.cores // max(1, min(at_once, self.cores)))
-        return Share(cpus, gpus)
+        return Share(self.resources.cpus or (self._beside(gpus) if gpus else self._even(kind)), gpus)
+
+    def _beside(self, gpus: float) -> int:
+        """Cores beside so many GPUs, such that no node has GPUs left and no core for them."""
+        parts = [cores // _whole(devices / gpus) for cores, devices in self.nodes if devices >= gpus]
+        return max(1, min(parts, default=1))
+
+    def _even(self, kind: Kind) -> int:
+        """An even part of all cores, on one node."""
+        part = self.cores // max(1, min(self._count(kind), self.cores))
+        return max(1, min(part, max(cores for cores, _ in self.nodes)))
 
     def slots(self, kind: Kind) -> int:
         """How many trials of a kind run side by side, where there are enough of them; of the smallest of them."""

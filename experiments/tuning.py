@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import _thread
 import logging
 import os
 import secrets
 import shutil
 import socket
 import tempfile
+import threading
+import time
 import warnings
 from collections.abc import Callable, Generator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, NoReturn
@@ -37,6 +40,7 @@ import ray  # noqa: E402
 from ray import tune  # noqa: E402
 from ray._private import worker as ray_worker  # noqa: E402
 from ray._private.services import canonicalize_bootstrap_address_or_die  # noqa: E402
+from ray.exceptions import RayActorError, RayError, RayTaskError  # noqa: E402
 from ray.tune.schedulers import ASHAScheduler, FIFOScheduler, TrialScheduler  # noqa: E402
 from ray.tune.search import Searcher  # noqa: E402
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy  # noqa: E402
@@ -59,6 +63,7 @@ REDUCTION = 3  # of trainings, from one of asha's rungs to the next
 LAST = 100.0  # percent
 ANSWER_S = 5.0  # for a cluster's port to be opened: Ray itself would try for minutes
 CLIENT = "ray://"
+WATCH_S, SILENCE_S = 2.0, 20.0  # between looks at our own Ray; without any sign of life before we give up on it
 HEAD = {"node:__internal_head__": 0.001}  # a cluster's head, the node that is least likely to be taken away
 
 
@@ -92,7 +97,7 @@ def _connect(address: str | None, runtime_env: dict[str, Any] | None = None) -> 
     try:
         _require_open(address)
         ray.init(address=address, runtime_env=runtime_env, **quiet)
-    except (ray.exceptions.RayError, OSError, ValueError, RuntimeError) as error:
+    except (RayError, OSError, ValueError, RuntimeError) as error:
         _refuse(address, error)
 
 
@@ -307,9 +312,10 @@ class RemoteDriver:
         self.schedule = open_schedule(plan_sweep(sweep), store, options)
         self.news: list[News] = []
 
-    def run(self) -> float:
-        """Run everything that is left."""
-        return run_here(self.schedule, self.store, self.setting, self.options, self._changed, self._said)
+    def run(self) -> tuple[float, dict[str, State], dict[str, str]]:
+        """Run everything that is left; the seconds of work, and the states and messages of all pieces in the end."""
+        worked_s = run_here(self.schedule, self.store, self.setting, self.options, self._changed, self._said)
+        return worked_s, self.schedule.states, self.schedule.messages
 
     def since(self, number: int) -> list[News]:
         """What has happened, but for the first so many of it."""
@@ -346,7 +352,10 @@ def run_there(
                 else:
                     schedule.follow(name, state, message)
                     on_change(schedule.pieces[name])
-        return ray.get(ending)
+        worked_s, states, messages = ray.get(ending)
+    for name, state in states.items():  # of some nothing was told: they stand on what failed, or were withheld
+        schedule.follow(name, state, messages.get(name, ""))
+    return worked_s
 
 
 @contextmanager
@@ -354,11 +363,11 @@ def _plain_errors(address: str | None) -> Generator[None]:
     """Raise what was raised inside a cluster as if it had been here, and UserError where the cluster has gone away."""
     try:
         yield
-    except ray.exceptions.RayTaskError as error:
+    except RayTaskError as error:
         if isinstance(error.cause, UserError):
             raise error.cause from None
         raise
-    except (ConnectionError, ray.exceptions.RayActorError) as error:
+    except (ConnectionError, RayActorError) as error:
         reason = " ".join(str(error).split())[:200]
         raise UserError(
             f"--address {address}: the cluster has gone away ({reason}); what was saved is not lost, "
@@ -380,11 +389,44 @@ def run_here(
     """
     resources = schedule.plan.sweep.resources
     budget = Budget(options.budget_s) if options.budget_s is not None else None
-    sharing = Sharing(schedule.plan, resources, ray.cluster_resources(), store)
+    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    sharing = Sharing(schedule.plan, resources, ray.cluster_resources(), store, nodes)
     schedule.slots = sharing.slots("evaluation")
-    dispatcher = Dispatcher(schedule, store, on_change, notify, budget, setting.session)
-    execute(dispatcher, store, setting, sharing, options.asha)
+    dispatcher = Dispatcher(schedule, store, on_change, notify, budget, setting.session, options.asha)
+    with _watched(dispatcher, notify) if options.address is None else nullcontext():
+        execute(dispatcher, store, setting, sharing, options.asha)
     return dispatcher.worked_s
+
+
+@contextmanager
+def _watched(dispatcher: Dispatcher, notify: Callable[[str], None]) -> Generator[None]:
+    """Interrupt what would wait for ever: without its raylet Ray starts no worker, though those that run go on."""
+    ending = threading.Event()
+
+    def watch() -> None:
+        seen, since = "", time.monotonic()
+        while not ending.wait(WATCH_S):
+            now = dispatcher.signs_of_life()
+            if now != seen or not _global_node_is_broken():
+                seen, since = now, time.monotonic()
+            elif time.monotonic() - since > SILENCE_S:
+                notify("Ray's raylet on this machine is gone, and no worker can be started: run again to go on")
+                _thread.interrupt_main()
+                return
+
+    thread = threading.Thread(target=watch, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        ending.set()
+        thread.join()
+
+
+def _global_node_is_broken() -> bool:
+    """Whether a process of our own Ray has died."""
+    node = getattr(ray_worker, "_global_node", None)
+    return node is not None and bool(node.dead_processes())
 
 
 class WorkerDamaged(RuntimeError):
@@ -397,7 +439,9 @@ def execute(dispatcher: Dispatcher, store: Store, setting: Setting, sharing: Sha
 
     def trial(config: dict[str, Any]) -> None:
         job = Job(tuple(pieces[name] for name in config["signatures"]), config["helps"])
-        own = replace(setting, threads=config["cpus"], gpus=config["gpus"], on_validated=_reporter(job))
+        own = replace(
+            setting, threads=config["cpus"], gpus=config["gpus"], on_validated=_reporter(job) if asha else None
+        )
         outcomes: list[tuple[str, dict[str, Any]]] = []  # a list, as Tune flattens mappings within a report
         fault = ""
         for name, outcome in perform_job(Store(root), job, own):

@@ -137,3 +137,17 @@ def test_a_probe_that_finishes_during_a_run_is_taken_in(tiny_plan: Plan, empty: 
 def test_memory_that_was_measured_on_a_cpu_packs_no_gpu(tiny_plan: Plan, empty: Store) -> None:
     keep_probes(empty, tiny_plan, 0.1, 0.1, None)
     assert Sharing(tiny_plan, AUTO, EIGHT_GPUS, empty).of(first(tiny_plan, "training")).gpus == 1.0
+
+
+def test_on_a_cluster_every_gpu_has_cores_and_a_trial_fits_on_one_node(tiny_plan: Plan, tmp_path: Path) -> None:
+    nodes = [{"CPU": 16.0}, {"CPU": 64.0, "GPU": 8.0}, {"CPU": 12.0, "GPU": 4.0}]
+    total = {"CPU": 92.0, "GPU": 12.0}
+    training = next(iter(tiny_plan.trainings.values()))
+
+    def sharing(gpus: float | None) -> Sharing:
+        return Sharing(tiny_plan, ResourcesConfig(gpus=gpus), total, Store(tmp_path), nodes)
+
+    assert sharing(None).of(training) == Share(3, 1.0)
+    assert sharing(8.0).of(training) == Share(64, 8.0)
+    with pytest.raises(UserError, match="10 per trial but there are 8"):
+        sharing(10.0)
