@@ -342,15 +342,10 @@ class Schedule:
 
     def _again(self, name: str) -> None:
         """A piece waits once more, unless what it stands on has come to nothing meanwhile."""
-        ends: dict[State, State] = {
-            "failed": "blocked",
-            "blocked": "blocked",
-            "withheld": "withheld",
-            "pruned": "pruned",
-        }
         needed = [self.states[other] for other in self.needs.get(name, ()) if not self._is_there(other)]
-        ended = next((ends[state] for state in needed if state in ends), None)
-        self._set(name, "stopped" if self.stopping else ended or "waiting")
+        outcomes: list[State] = [ENDS[state] for state in needed if state in ENDS]
+        outcomes.append("waiting")
+        self._set(name, "stopped" if self.stopping else outcomes[0])
         self._offer(name)
 
     def follow(self, name: str, state: State, message: str) -> None:

@@ -246,6 +246,8 @@ def test_a_node_needs_neither_this_code_nor_the_drivers_disk(
             "run", file, "--store", store.root, "--address", head.address, *THREADS, TMPDIR=str(scratch), PYTHONPATH=""
         )
         completed(command)
+    shipped = Path(head.head_node.get_session_dir_path(), "runtime_resources", "py_modules_files")
+    assert len([path for path in shipped.iterdir() if path.is_dir()]) == len(tuning.PACKAGES)
     assert results(store.root) == tables(TINY)
 
 
@@ -256,7 +258,8 @@ def test_a_node_that_does_not_see_the_store_is_named(head: Any, store: Store, tm
     with other_machine(head, f"mount -t tmpfs tmpfs {store.root}", tmp_path / "node.txt"):
         done = run("run", file, "--store", store.root, "--address", head.address)
     assert done.returncode == 2
-    (sentence,) = done.stderr.strip().splitlines()
+    assert len(done.stderr.strip().splitlines()) == 1, done.stderr
+    sentence = done.stderr
     assert sentence.startswith(f"{store.root}: is not one folder for all nodes of {head.address}: node ")
     assert "does not see what was written there; give --store a path" in sentence
     assert not list(store.root.glob("trainings/*")) and not list(store.root.glob("nodes/*"))
