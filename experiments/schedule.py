@@ -276,7 +276,7 @@ class Schedule:
             self._failed(name, outcome)
         else:
             self._set(name, outcome.state)
-            self.messages[name] = outcome.message
+            self._say(name, outcome.message)
             if outcome.state == "pruned":
                 self._settle(self._standing_on(name), "pruned", f"its training was {outcome.message}")
         if outcome.state == "done":
@@ -351,7 +351,13 @@ class Schedule:
     def follow(self, name: str, state: State, message: str) -> None:
         """Take over what another schedule of the same plan has decided."""
         self._set(name, state)
-        self.messages[name] = message
+        self._say(name, message)
+
+    def _say(self, name: str, message: str) -> None:
+        """What there is to say of a piece now, in place of what was said before."""
+        self.messages.pop(name, None)
+        if message:
+            self.messages[name] = message
 
     def _standing_on(self, name: str) -> list[str]:
         names = list(self.dependents[name])
@@ -361,7 +367,7 @@ class Schedule:
         for name in names:
             if self.states[name] == "waiting":
                 self._set(name, state)
-                self.messages[name] = message
+                self._say(name, message)
 
     def stop(self) -> None:
         """Start nothing more."""
