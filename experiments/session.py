@@ -231,7 +231,9 @@ def _summary(schedule: Schedule, store: Store, started: int, done: int) -> Summa
         failures=failures,
         blocked=names("blocked"),
         pruned=names("pruned"),
-        withheld={schedule.name(piece): schedule.messages[piece.signature] for piece in schedule.of("withheld")},
+        withheld={
+            schedule.name(piece): schedule.messages.get(piece.signature, "") for piece in schedule.of("withheld")
+        },
     )
 
 

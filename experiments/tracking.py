@@ -452,7 +452,8 @@ def _unfinished(folder: Path, ended: bool) -> tuple[str, str, float | None]:
     """How a training stands that has begun and is not finished: MLflow's status, a message, the kimg of its pruning."""
     pruned, failure = read_json(folder / PRUNED), read_json(folder / FAILURE)
     if pruned is not None:
-        return KILLED, f"pruned at {pruned['kimg']:g} kimg: val loss {pruned['val_loss']:.4g}", pruned["kimg"]
+        loss = "" if pruned["val_loss"] is None else f": val loss {pruned['val_loss']:.4g}"
+        return KILLED, f"pruned at {pruned['kimg']:g} kimg{loss}", pruned["kimg"]
     if failure is not None:
         return FAILED, failure["message"], None
     if ended and leases.holder(folder) is None:  # else another run is at it

@@ -24,7 +24,6 @@ QUIET = {
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_CHDIR_TO_TRIAL_DIR": "0",
     "RAY_DEDUP_LOGS": "0",
-    "RAY_BACKEND_LOG_LEVEL": "error",  # of what Ray's own libraries print here while a cluster does not answer
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
     "RAY_AIR_NEW_OUTPUT": "0",  # with verbose=0 the older output prints nothing
     "TUNE_DISABLE_SIGINT_HANDLER": "1",  # session.py stops trials itself, and gently
@@ -121,26 +120,43 @@ def _refuse(address: str, error: Exception) -> NoReturn:
 def _prepare_nodes(store: Store, address: str) -> None:
     """See that all nodes have this very code, and that the store is one and the same folder everywhere."""
     digest = _source_digest()
-    if any(other != digest() for other in _on_all_nodes(digest).values()):
+    own = digest()
+    if _nodes_with_other(digest, own):
         ray.shutdown()
         home = Path(__file__).parents[1]
         _connect(address, {"py_modules": [str(home / package) for package in PACKAGES]})
-    token = secrets.token_hex(4)
-    folder = store.root / "nodes" / token
-    try:
-        folder.mkdir(parents=True)
-        (folder / "driver").write_text(token)
-        problems = {host: text for host, text in _on_all_nodes(_marker(str(folder), token)).items() if text}
-        hosts = {path.name for path in folder.iterdir()}
-        problems |= {host: text for host, text in _on_all_nodes(_reader(str(folder), sorted(hosts))).items() if text}
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
+        others = _nodes_with_other(digest, own)
+        if others:
+            raise UserError(
+                f"--address {address}: node {', '.join(others)} has another version of edm-sweep, which hides the one "
+                "sent there; install this version on all nodes, or remove it from them"
+            )
+    problems = _store_problems(store)
     if problems:
         told = "; ".join(f"node {host} {text}" for host, text in sorted(problems.items()))
         raise UserError(
             f"{store.root}: is not one folder for all nodes of {address}: {told}; give --store a path on a file system "
             "that every node has mounted there"
         )
+
+
+def _nodes_with_other(digest: Callable[[], str], own: str) -> list[str]:
+    return [node for node, found in _on_all_nodes(digest).items() if found != own]
+
+
+def _store_problems(store: Store) -> dict[str, str]:
+    """What is wrong with the store's folder, by node: each leaves a mark there, then each looks for all marks."""
+    token = secrets.token_hex(4)
+    folder = store.root / "nodes" / token
+    try:
+        folder.mkdir(parents=True)
+        (folder / "driver").write_text(token)
+        told = _on_all_nodes(_marker(str(folder), token))
+        if not any(told.values()):
+            told = _on_all_nodes(_reader(str(folder), sorted(path.name for path in folder.iterdir())))
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+    return {node: text for node, text in told.items() if text}
 
 
 # what runs on nodes that may not have this package: closures, which travel whole ---------------------
@@ -213,7 +229,13 @@ def _on_all_nodes(function: Callable[[], Any]) -> dict[str, Any]:
         ).remote()
         for node in nodes
     }
-    return {name: ray.get(call) for name, call in calls.items()}
+    try:
+        return {name: ray.get(call) for name, call in calls.items()}
+    except RayError as error:
+        reason = " ".join(str(error).split())[:300]
+        raise UserError(
+            f"--address: a node of the cluster runs nothing ({reason}); what nodes need is in docs/cluster.md"
+        ) from None
 
 
 # feeding Tune ---------------------------------------------------------------------------------------

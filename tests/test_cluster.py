@@ -230,21 +230,21 @@ def test_networks_are_trained_on_two_gpus_of_a_node(head: Any, store: Store, tmp
 # nodes that are not like this machine ---------------------------------------------------------------
 
 
+def hidden(folder: Path, options: str = "rw") -> str:
+    return f"mount -t tmpfs -o {options} tmpfs {folder}"
+
+
 @slow
 @unshared
 def test_a_node_needs_neither_this_code_nor_the_drivers_disk(
     head: Any, store: Store, tmp_path: Path, tables: Callable[[str], bytes]
 ) -> None:
-    file, shadows, scratch = sweep_file(tmp_path, TINY), tmp_path / "older", tmp_path / "scratch"
+    file, scratch, home = sweep_file(tmp_path, TINY), tmp_path / "scratch", Path(tuning.__file__).parents[1]
     scratch.mkdir()
-    for package in tuning.PACKAGES:
-        (shadows / package).mkdir(parents=True)
-        (shadows / package / "__init__.py").write_text("raise ImportError('an older version')\n")
-    hidden = f"mount -t tmpfs -o ro tmpfs {scratch}"
-    with other_machine(head, hidden, tmp_path / "node.txt", PYTHONPATH=str(shadows)):
-        command = start(
-            "run", file, "--store", store.root, "--address", head.address, *THREADS, TMPDIR=str(scratch), PYTHONPATH=""
-        )
+    mounts = [hidden(scratch, "ro"), *(hidden(home / package) for package in tuning.PACKAGES)]
+    mounts.append(f"echo > {home / 'experiments' / '__init__.py'}")  # as of an older version
+    with other_machine(head, " && ".join(mounts), tmp_path / "node.txt"):
+        command = start("run", file, "--store", store.root, "--address", head.address, *THREADS, TMPDIR=str(scratch))
         completed(command)
     shipped = Path(head.head_node.get_session_dir_path(), "runtime_resources", "py_modules_files")
     assert len([path for path in shipped.iterdir() if path.is_dir()]) == len(tuning.PACKAGES)
@@ -255,7 +255,7 @@ def test_a_node_needs_neither_this_code_nor_the_drivers_disk(
 @unshared
 def test_a_node_that_does_not_see_the_store_is_named(head: Any, store: Store, tmp_path: Path) -> None:
     file = sweep_file(tmp_path, TINY)
-    with other_machine(head, f"mount -t tmpfs tmpfs {store.root}", tmp_path / "node.txt"):
+    with other_machine(head, hidden(store.root), tmp_path / "node.txt"):
         done = run("run", file, "--store", store.root, "--address", head.address)
     assert done.returncode == 2
     assert len(done.stderr.strip().splitlines()) == 1, done.stderr

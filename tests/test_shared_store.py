@@ -20,11 +20,12 @@ from tests.conftest import TINY
 from tests.inprocess import run_all
 
 GROWN = TINY.replace("sampler: [euler, heun]", "sampler: [euler, heun, stochastic_heun]")
-LONG = TINY.replace("kimg: 0.64", "kimg: 3").replace("sampling_batch: 40", "sampling_batch: 40, checkpoint_s: 0.2")
+LONG = TINY.replace("kimg: 0.64", "kimg: 3")
 
 # a run without Ray: what the Dispatcher hands out is done here, and what nobody has to do now is waited for
 SCRIPT = """
 import itertools, json, sys, time
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -55,7 +56,7 @@ def noted(bench, start, stop):
     return drawn(bench, start, stop)
 
 evaluation._drawn = noted
-store, setting = Store(Path(root)), SETTING
+store, setting = Store(Path(root)), replace(SETTING, checkpoint_s=0.2)
 schedule = open_schedule(plan_sweep(load_sweep(Path(file))), store)
 dispatcher = Dispatcher(schedule, store)
 for key in map(str, itertools.count()):
