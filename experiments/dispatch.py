@@ -52,7 +52,7 @@ def was_pruned(store: Store, name: str) -> str | None:
 def tell_damage(line: dict[str, Any]) -> str:
     """A line of the store's log of damage, for people."""
     files = ", ".join(f"{line['kind']}/{line['signature']}/{name}" for name in line["files"])
-    return f"Damaged and set aside, redone where it is needed: {files} ({line['why']})"
+    return f"Damaged and set aside, to be redone: {files} ({line['why']})"
 
 
 def parts_left(store: Store, evaluation: Evaluation) -> int:

@@ -85,7 +85,7 @@ class Schedule:
     """Probes, then trainings, longest first; an evaluation as soon as what it stands on is done.
 
     present: signatures of work that the store already holds. probes: what is to be measured first, and which trainings
-    wait for it. retries: how often work that failed is tried again.
+    wait for it. retries: how often work that failed is tried again. wanted: what is done even if nothing stands on it.
     """
 
     def __init__(
@@ -95,7 +95,9 @@ class Schedule:
         costs: Costs | None = None,
         probes: Mapping[str, tuple[Work, tuple[str, ...]]] | None = None,
         retries: int = 1,
+        wanted: frozenset[str] = frozenset(),
     ) -> None:
+        self.wanted = wanted
         self.plan, self.present, self.costs, self.retries = plan, present, costs or Operations(), retries
         probes = probes or {}
         self.pieces: dict[str, Work] = {
@@ -143,7 +145,7 @@ class Schedule:
     def _drop_needless(self) -> None:
         """What nothing unfinished stands on need not be done, even if its files were deleted."""
         for name in reversed([name for name, piece in self.pieces.items() if not isinstance(piece, Evaluation)]):
-            if all(self.states[other] == "done" for other in self.dependents[name]):
+            if name not in self.wanted and all(self.states[other] == "done" for other in self.dependents[name]):
                 self.states[name] = "done"
 
     # looking --------------------------------------------------------------------------------------

@@ -79,8 +79,9 @@ def open_schedule(plan: Plan, store: Store, options: Options = Options(), costs:
         pruned: dict[str, str] = {}
     else:
         pruned = {name: text for name in plan.trainings if (text := was_pruned(store, name)) is not None}
+    lost = frozenset(name for name in plan.trainings if name not in present and store.was_damaged("trainings", name))
     probes = probes_left(plan, store) if plan.sweep.resources.gpus == "auto" else {}
-    schedule = Schedule(plan, frozenset(present), costs or Speeds(store, plan), probes, options.retries)
+    schedule = Schedule(plan, frozenset(present), costs or Speeds(store, plan), probes, options.retries, lost)
     schedule.notices += map(tell_damage, store.damages_since(known)[0])
     for name, text in pruned.items():
         schedule.ended(name, Outcome("pruned", text))

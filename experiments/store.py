@@ -225,6 +225,10 @@ class Store:
         """What was set aside after a place in the log of damage, and the place after that. 0 is its beginning."""
         return self._damages.read_from(offset)
 
+    def was_damaged(self, kind: StoreKind, signature: str) -> bool:
+        """Whether anything of a piece of work was ever set aside."""
+        return (self.root / DAMAGED / kind / signature).exists()
+
     @property
     def _damages(self) -> Journal:
         return Journal(self.root / DAMAGED / "log.jsonl")

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import _thread
+import functools
 import logging
 import os
 import secrets
 import shutil
 import socket
+import sys
 import tempfile
 import threading
 import time
@@ -37,8 +39,8 @@ if any(name in os.environ for name in TOKENS) or os.path.exists(os.path.expandus
     os.environ.setdefault("RAY_AUTH_MODE", "token")
 import ray  # noqa: E402
 from ray import tune  # noqa: E402
+from ray._private import services  # noqa: E402
 from ray._private import worker as ray_worker  # noqa: E402
-from ray._private.services import canonicalize_bootstrap_address_or_die  # noqa: E402
 from ray.exceptions import RayActorError, RayError, RayTaskError  # noqa: E402
 from ray.tune.schedulers import ASHAScheduler, FIFOScheduler, TrialScheduler  # noqa: E402
 from ray.tune.search import Searcher  # noqa: E402
@@ -91,7 +93,8 @@ def _connect(address: str | None, runtime_env: dict[str, Any] | None = None) -> 
     if address is None:
         # Ray authenticates its processes by a token; one of our own needs no file under HOME, which may be read-only
         os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
-        ray.init(address="local", include_dashboard=False, **quiet)
+        with _apart():
+            ray.init(address="local", include_dashboard=False, **quiet)
         return
     try:
         _require_open(address)
@@ -100,9 +103,23 @@ def _connect(address: str | None, runtime_env: dict[str, Any] | None = None) -> 
         _refuse(address, error)
 
 
+@contextmanager
+def _apart() -> Generator[None]:
+    """Start Ray's processes in a group of their own: a signal to a whole job is for us, who let work be saved first."""
+    popen = getattr(services, "ConsolePopen", None)
+    if popen is None or sys.platform == "win32":
+        yield
+        return
+    services.ConsolePopen = functools.partial(popen, process_group=0)
+    try:
+        yield
+    finally:
+        services.ConsolePopen = popen
+
+
 def _require_open(address: str) -> None:
     """Raise OSError or ValueError where nothing listens at an address."""
-    found = address if address.startswith(CLIENT) else CLIENT + canonicalize_bootstrap_address_or_die(address)
+    found = address if address.startswith(CLIENT) else CLIENT + services.canonicalize_bootstrap_address_or_die(address)
     place = urlsplit(found)
     if place.hostname and place.port:
         socket.create_connection((place.hostname, place.port), ANSWER_S).close()

@@ -72,7 +72,8 @@ def help_with(store: Store, evaluation: Work, setting: Setting) -> Outcome:
 
 
 def _perform_locked(store: Store, piece: Work, setting: Setting, folder: Path) -> Outcome:
-    (folder / FAILURE).unlink(missing_ok=True)
+    for of_before in (FAILURE, PROGRESS):
+        (folder / of_before).unlink(missing_ok=True)
     with _logged(folder / LOG):
         try:
             raise_if_stopped(store, setting)

@@ -92,6 +92,12 @@ def test_a_training_that_nothing_unfinished_stands_on_is_not_repeated(tiny_plan:
     assert training not in {piece.signature for piece in made.of("waiting")}
 
 
+def test_what_was_damaged_is_repeated_even_if_nothing_stands_on_it(tiny_plan: Plan) -> None:
+    first = next(iter(tiny_plan.trainings))
+    made = schedule(tiny_plan, *tiny_plan.evaluations, wanted=frozenset({first}))
+    assert finish(made) == [first]
+
+
 def test_a_failed_training_blocks_its_evaluations_and_nothing_else(tiny_plan: Plan) -> None:
     made = schedule(tiny_plan)
     first, second = take(made), take(made)
