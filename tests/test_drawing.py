@@ -21,6 +21,7 @@ from experiments.errors import UserError
 from experiments.ingredients import load_averaged
 from experiments.names import find, remember
 from experiments.plan import Plan, plan_sweep
+from experiments.schedule import Outcome, Schedule
 from experiments.spec import load_sweep
 from experiments.store import Journal, Store
 from tests.inprocess import run_all
@@ -72,19 +73,18 @@ def test_averages_guides_and_sizes_never_train_again(studio) -> None:
 
 
 def test_an_evaluation_waits_for_both_of_its_trainings(studio, tmp_path: Path) -> None:
-    from experiments.schedule import Schedule
-
     plan, _ = studio
     schedule = Schedule(plan, frozenset())
-    started = [schedule.take() for _ in range(4)]
-    assert [piece and piece.kind for piece in started] == ["training"] * 3 + [None]
+    started = [piece for job in iter(schedule.take, None) for piece in job.pieces]
+    assert [piece.kind for piece in started] == ["training"] * 3
     main, guide = plan.cells[4].evaluation.stands_on
-    schedule.ended(main.signature, "done")
-    ready = {piece.signature for piece in iter(schedule.take, None)}
+    schedule.ended(main.signature, Outcome("done"))
+    ready = {piece.signature for job in iter(schedule.take, None) for piece in job.pieces}
     assert plan.cells[0].evaluation.signature in ready and plan.cells[4].evaluation.signature not in ready
-    schedule.ended(guide.signature, "done")
-    assert [piece.signature for piece in iter(schedule.take, None)] == [plan.cells[4].evaluation.signature]
-    schedule.ended(plan.cells[5].evaluation.stands_on[1].signature, "failed", "no")
+    schedule.ended(guide.signature, Outcome("done"))
+    ready = {piece.signature for job in iter(schedule.take, None) for piece in job.pieces}
+    assert ready == {plan.cells[4].evaluation.signature}
+    schedule.ended(plan.cells[5].evaluation.stands_on[1].signature, Outcome("failed", "no", "diverged"))
     assert schedule.states[plan.cells[5].evaluation.signature] == "blocked"
 
 
@@ -136,7 +136,7 @@ def test_training_is_watched_as_it_goes_on(studio) -> None:
     assert pictures == ["kimg00000000.960.png", "kimg00000001.920.png"]
     assert all(line["memory_gib"] > 0 and line["images_per_s"] > 0 for line in Journal(folder / "journal.jsonl").read())
     computing = (store.result("trainings", plan.cells[0].training.signature) or {})["computing"]
-    assert computing == {"precision": "fp32", "compiled": False, "fused": True}
+    assert computing == {"precision": "fp32", "compiled": False, "fused": True, "micro_batch": None}
 
 
 # naming ---------------------------------------------------------------------------------------------
