@@ -49,7 +49,7 @@ def trials() -> float:
     from ray import tune
 
     from experiments import tuning
-    from experiments.plan import plan_sweep
+    from experiments.planning import plan_sweep
     from experiments.schedule import Outcome
     from experiments.session import Options, open_schedule
     from experiments.spec import load_sweep

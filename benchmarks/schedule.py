@@ -25,7 +25,7 @@ from rich.console import Console
 from rich.table import Table
 
 from experiments.dispatch import Dispatcher
-from experiments.plan import Evaluation, Piece, Plan, plan_sweep
+from experiments.planning import Evaluation, Piece, Plan, plan_sweep
 from experiments.schedule import Job, Outcome
 from experiments.session import open_schedule
 from experiments.sharing import Sharing

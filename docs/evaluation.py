@@ -19,8 +19,8 @@ from edm.config import SPLITS, Split
 from edm.fid import Reference, Statistics, frechet, frechet_distance
 from edm.uncertainty import standard_error
 from experiments.evaluation import Bench
-from experiments.plan import plan_sweep
-from experiments.results import found_in_store, results_frame
+from experiments.frames import found_in_store, results_frame
+from experiments.planning import plan_sweep
 from experiments.spec import load_sweep
 from experiments.store import Store
 from experiments.trial import Setting

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from edm.config import NetworkConfig, Precision, TrainingConfig
 from edm.cost import forward_flops
-from experiments.plan import FORWARDS_PER_TRAINING_IMAGE, DataSource, Evaluation, Plan, Training, signature
+from experiments.planning import FORWARDS_PER_TRAINING_IMAGE, DataSource, Evaluation, Plan, Training, signature
 from experiments.spec import ResourcesConfig
 from experiments.store import Store
 

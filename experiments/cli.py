@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from experiments.forecast import Forecast
-    from experiments.plan import Plan
+    from experiments.planning import Plan
     from experiments.schedule import Schedule
     from experiments.session import Options, Summary
     from experiments.store import Store
@@ -316,7 +316,7 @@ def _open(
     options = [f"resources.{name}={value}" for name, value in (("gpus", gpus), ("cpus", cpus)) if value is not None]
     sweep = load_sweep(file, (*(overrides or ()), *options))
     # a wrong file has been answered before these are imported
-    from experiments.plan import plan_sweep
+    from experiments.planning import plan_sweep
     from experiments.session import Options, open_schedule
     from experiments.store import Store
 
@@ -383,7 +383,7 @@ def _show_plan(schedule: Schedule, store: Store, console: Console, as_json: bool
 
 
 def _report(plan: Plan, store: Store, tracking_uri: str | None = None) -> Report:
-    from experiments.results import covariances, curves_frame, found_in_store, results_frame
+    from experiments.frames import covariances, curves_frame, found_in_store, results_frame
     from experiments.store import PAIRS, SAMPLES
     from reports.page import Report
     from reports.significance import Paired
@@ -409,7 +409,7 @@ def _report(plan: Plan, store: Store, tracking_uri: str | None = None) -> Report
 
 
 def _facts(plan: Plan, store: Store, tracking_uri: str | None) -> dict[str, str]:
-    from experiments.results import facts_of
+    from experiments.frames import facts_of
 
     return {
         "scores": f"MLflow at {tracking_uri}" if tracking_uri else f"the store {store.root}",

@@ -18,7 +18,7 @@ from edm.data.catalogue import CATALOGUE, facts
 from edm.data.errors import DataError
 from edm.data.sources import OnProgress, Origin
 from experiments.errors import UserError
-from experiments.plan import DataSource
+from experiments.planning import DataSource
 from experiments.store import RESULT, Store, read_json
 
 PLAIN_PERIOD_S = 15.0  # between progress lines where there is no terminal

@@ -8,9 +8,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from experiments.forecast import Budget, disk_bytes
-from experiments.plan import SEGMENT_IMAGES, Evaluation
+from experiments.planning import SEGMENT_IMAGES, Evaluation
+from experiments.pruning import Pruning
 from experiments.schedule import LOST_LIMIT, NEVER, Job, Outcome, Schedule, Work
-from experiments.store import FAILURE, KIND_OF_PIECE, PROGRESS, PRUNED, Store, read_json
+from experiments.store import FAILURE, KIND_OF_PIECE, PROGRESS, Store, read_json
 
 LOOK_S = 2.0  # between looks at what other runs are at
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 5.0, 300.0  # for a full disk that seems to have room: a quota, a limit
@@ -38,15 +39,6 @@ def is_done(store: Store, piece: Work) -> bool:
     """Whether the store has all that a piece of work is to give."""
     result = store.result(KIND_OF_PIECE[piece.kind], piece.signature)
     return result is not None and (not isinstance(piece, Evaluation) or piece.is_covered_by(result))
-
-
-def was_pruned(store: Store, name: str) -> str | None:
-    """How a training was pruned, where it was and has not been finished since."""
-    pruned = read_json(store.folder("trainings", name) / PRUNED)
-    if pruned is None or store.result("trainings", name) is not None:
-        return None
-    loss = "" if pruned["val_loss"] is None else f" (loss on the val split {pruned['val_loss']:.4g})"
-    return f"pruned at {pruned['kimg']:g} kimg{loss}"
 
 
 def tell_damage(line: dict[str, Any]) -> str:
@@ -274,9 +266,9 @@ class Dispatcher:
         """
         folder = self.store.folder(KIND_OF_PIECE[piece.kind], piece.signature)
         failure = read_json(folder / FAILURE) or {}
-        pruned = was_pruned(self.store, piece.signature) if self.asha else None
+        pruned = Pruning.of(folder) if self.asha else None
         if pruned is not None:
-            self._ended(piece.signature, Outcome("pruned", pruned))
+            self._ended(piece.signature, Outcome("pruned", pruned.text))
         elif failure.get("fault") in NEVER:
             self._ended(piece.signature, Outcome("failed", failure["message"], failure["fault"]))
         else:

@@ -18,7 +18,7 @@ from rich.text import Text
 from edm.cost import num_parameters
 from experiments.calibration import measurements, probes_by_training
 from experiments.forecast import Forecast, Span, Speeds, forecast
-from experiments.plan import Plan
+from experiments.planning import Plan
 from experiments.schedule import Schedule, State, Work
 from experiments.scores import headlines
 from experiments.store import KIND_OF_PIECE, PROGRESS, Store, read_json

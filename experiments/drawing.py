@@ -20,7 +20,7 @@ from edm.pictures import Moment, save_grid, save_trajectory
 from edm.precondition import Denoiser
 from experiments.errors import UserError
 from experiments.ingredients import load_averaged
-from experiments.plan import Evaluation, Piece, Training
+from experiments.planning import Evaluation, Piece, Training
 from experiments.store import Store, replacing
 
 BATCH = 64

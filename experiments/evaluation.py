@@ -27,7 +27,7 @@ from experiments.faults import is_out_of_memory
 from experiments.ingredients import ensure_data, ensure_extractor, forget_extractors, load_averaged, load_published
 from experiments.leases import Held
 from experiments.measuring import FINGERPRINT, SECONDS, Measured, References, Shelf, segments
-from experiments.plan import SEGMENT_IMAGES, Evaluation, FeatureSpace, Training, signature
+from experiments.planning import SEGMENT_IMAGES, Evaluation, FeatureSpace, Training, signature
 from experiments.provenance import provenance
 from experiments.scoring import Scorer, Scores, class_accuracy, scale
 from experiments.sealed import load_sealed, write_sealed

@@ -11,7 +11,7 @@ from typing import NamedTuple
 from edm.cost import num_parameters
 from experiments.calibration import Probe
 from experiments.errors import UserError
-from experiments.plan import SEGMENT_IMAGES, Evaluation, Kind, Piece, Plan, Training
+from experiments.planning import SEGMENT_IMAGES, Evaluation, Kind, Piece, Plan, Training
 from experiments.sharing import Sharing, this_machine
 from experiments.speeds import Speeds
 from experiments.store import Store

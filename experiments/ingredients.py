@@ -27,7 +27,7 @@ from edm.train import TrainingSet, with_statistics
 from edm.weights import WeightsError, find_weights
 from experiments.checkpoints import SNAPSHOTS
 from experiments.errors import UserError
-from experiments.plan import DataSource, FeatureSpace, Training, signature
+from experiments.planning import DataSource, FeatureSpace, Training, signature
 from experiments.provenance import provenance
 from experiments.store import STATISTICS, Store
 

@@ -25,7 +25,7 @@ from edm.kid import mean_kernel
 from edm.neighbours import squared_radii
 from edm.noise import Stream, normals, permutation
 from experiments.errors import UserError
-from experiments.plan import SEGMENT_IMAGES, DataSource, FeatureSpace, Subset
+from experiments.planning import SEGMENT_IMAGES, DataSource, FeatureSpace, Subset
 from experiments.provenance import provenance
 from experiments.sealed import find_sealed, load_sealed, write_sealed
 from experiments.store import Store

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from edm.train import Computing
-from experiments.plan import Training, canonical
+from experiments.planning import Training, canonical
 from experiments.store import Store, read_json, write_json
 from experiments.trial import Setting, device_name
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from edm.config import SamplingConfig, TrainingConfig
 from edm.validation import VALIDATION_IMAGES, VALIDATION_SIGMAS
-from experiments.plan import FORWARDS_PER_TRAINING_IMAGE
+from experiments.planning import FORWARDS_PER_TRAINING_IMAGE
 
 LOOK_BATCHES = 8  # for the batch-norm statistics of the averaged model that is looked at
 GRID_IMAGES = 16

@@ -11,7 +11,7 @@ import yaml
 from pydantic import TypeAdapter, ValidationError
 
 from experiments.errors import UserError
-from experiments.plan import Evaluation, Piece, Plan, Training
+from experiments.planning import Evaluation, Piece, Plan, Training
 from experiments.store import CONFIG, KIND_OF_PIECE, Store, read_json, write_json
 
 SHORTEST_SIGNATURE = 4

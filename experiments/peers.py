@@ -32,7 +32,7 @@ from edm.train import Computing, TrainingSet, TrainState, train
 from experiments.errors import UserError
 from experiments.faults import is_out_of_memory
 from experiments.ingredients import ensure_data
-from experiments.plan import Training
+from experiments.planning import Training
 from experiments.sharing import require_even_batches
 from experiments.store import CONFIG, LOG, Store
 from experiments.trial import Setting

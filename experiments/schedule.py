@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Literal, Protocol
 
 from experiments.calibration import Probe
-from experiments.plan import Evaluation, Piece, Plan, Training
+from experiments.planning import Evaluation, Piece, Plan, Training
 
 Work = Piece | Probe
 

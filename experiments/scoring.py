@@ -18,7 +18,7 @@ from edm.kid import kernel_distance, kernel_sums
 from edm.neighbours import prdc, squared_radii
 from edm.uncertainty import interval, standard_error, within_classes
 from experiments.measuring import Measured, References
-from experiments.plan import Evaluation, signature
+from experiments.planning import Evaluation, signature
 from experiments.provenance import provenance
 from experiments.scores import FILE, reference_sizes
 

@@ -17,10 +17,11 @@ from rich.console import Console
 from edm.config import Features
 from experiments.calibration import probes_left
 from experiments.datasets import prepare_data
-from experiments.dispatch import is_done, tell_damage, was_pruned
+from experiments.dispatch import is_done, tell_damage
 from experiments.display import Monitor, progress
 from experiments.names import remember
-from experiments.plan import Evaluation, Piece, Plan
+from experiments.planning import Evaluation, Piece, Plan
+from experiments.pruning import Pruning
 from experiments.schedule import Costs, Outcome, Schedule, State, Work
 from experiments.sharing import require_even_batches, require_possible
 from experiments.speeds import Speeds
@@ -75,16 +76,14 @@ def open_schedule(plan: Plan, store: Store, options: Options = Options(), costs:
     _, known = store.damages_since(0)
     pieces: list[Piece] = [*plan.trainings.values(), *plan.evaluations.values()]
     present = {p.signature for p in pieces if store.sound(KIND_OF_PIECE[p.kind], p.signature) and is_done(store, p)}
-    if not options.asha:
-        pruned: dict[str, str] = {}
-    else:
-        pruned = {name: text for name in plan.trainings if (text := was_pruned(store, name)) is not None}
+    pruned = {name: Pruning.of(store.folder("trainings", name)) for name in plan.trainings} if options.asha else {}
     lost = frozenset(name for name in plan.trainings if name not in present and store.was_damaged("trainings", name))
     probes = probes_left(plan, store) if plan.sweep.resources.gpus == "auto" else {}
     schedule = Schedule(plan, frozenset(present), costs or Speeds(store, plan), probes, options.retries, lost)
     schedule.notices += map(tell_damage, store.damages_since(known)[0])
-    for name, text in pruned.items():
-        schedule.ended(name, Outcome("pruned", text))
+    for name, pruning in pruned.items():
+        if pruning is not None:
+            schedule.ended(name, Outcome("pruned", pruning.text))
     return schedule
 
 

@@ -12,7 +12,7 @@ from typing import Any, Literal
 from edm.config import Features
 from experiments.calibration import Probe, gpu_names, probes_by_training
 from experiments.errors import UserError
-from experiments.plan import Evaluation, Kind, Piece, Plan, Training
+from experiments.planning import Evaluation, Kind, Piece, Plan, Training
 from experiments.spec import ResourcesConfig
 from experiments.store import Store
 

@@ -13,7 +13,7 @@ from typing import Any, Literal
 from edm.config import Features
 from edm.cost import forward_flops
 from experiments.calibration import CPU, Probe, device_of, probes_by_training
-from experiments.plan import FORWARDS_PER_TRAINING_IMAGE, Evaluation, FeatureSpace, Kind, Piece, Plan, Training
+from experiments.planning import FORWARDS_PER_TRAINING_IMAGE, Evaluation, FeatureSpace, Kind, Piece, Plan, Training
 from experiments.store import KIND_OF_PIECE, Store
 
 GUESSED_FLOPS_PER_S = {"cpu": 4e10, "gpu": 2e13}  # of one core, of one GPU, with networks of a middling size

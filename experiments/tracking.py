@@ -46,7 +46,8 @@ from sqlalchemy.exc import DatabaseError  # noqa: E402
 
 from experiments import leases  # noqa: E402
 from experiments.errors import UserError  # noqa: E402
-from experiments.plan import (  # noqa: E402
+from experiments.frames import Found, Trained, joined  # noqa: E402
+from experiments.planning import (  # noqa: E402
     TRAINING_SECTIONS,
     Evaluation,
     Piece,
@@ -55,7 +56,7 @@ from experiments.plan import (  # noqa: E402
     Training,
     guide_cell,
 )
-from experiments.results import Found, Trained, joined  # noqa: E402
+from experiments.pruning import Pruning  # noqa: E402
 from experiments.store import (  # noqa: E402
     DAMAGED,
     FAILURE,
@@ -233,6 +234,7 @@ class Mirror:
     def _send(self, ended: bool, on_progress: OnProgress) -> None:
         if ended:
             self.final.clear()  # a last look at the disk: what was damaged may have been redone
+            self._end_strays()
         trainings, evaluations = self._due(self.plan.trainings), self._due(self.plan.evaluations)
         total = len(trainings) + len(evaluations)
         for done, training in enumerate(trainings, 1):
@@ -241,6 +243,16 @@ class Mirror:
         for done, evaluation in enumerate(evaluations, 1 + len(trainings)):
             self._evaluation(evaluation)
             on_progress(done, total)
+
+    def _end_strays(self) -> None:
+        """End the runs of what the sweep no longer asks for and nobody is at."""
+        for signature, known in self.runs.items():
+            if known.status != RUNNING or signature in self.plan.names:
+                continue
+            folders = [self.store.folder(kind, signature) for kind in KIND_OF_PIECE.values()]
+            begun = [folder for folder in folders if folder.exists()]  # here, and not in another store
+            if begun and all(leases.holder(folder) is None for folder in begun):
+                self._end(signature, KILLED, "interrupted, and not in the sweep any more")
 
     def _due(self, pieces: Mapping[str, PieceT]) -> list[PieceT]:
         """Those pieces of a kind that have begun and may have more to tell."""
@@ -450,10 +462,9 @@ def _known(run: Run) -> Known:
 
 def _unfinished(folder: Path, ended: bool) -> tuple[str, str, float | None]:
     """How a training stands that has begun and is not finished: MLflow's status, a message, the kimg of its pruning."""
-    pruned, failure = read_json(folder / PRUNED), read_json(folder / FAILURE)
-    if pruned is not None:
-        loss = "" if pruned["val_loss"] is None else f": val loss {pruned['val_loss']:.4g}"
-        return KILLED, f"pruned at {pruned['kimg']:g} kimg{loss}", pruned["kimg"]
+    pruning, failure = Pruning.of(folder), read_json(folder / FAILURE)
+    if pruning is not None:
+        return KILLED, pruning.text, pruning.kimg
     if failure is not None:
         return FAILED, failure["message"], None
     if ended and leases.holder(folder) is None:  # else another run is at it

@@ -25,9 +25,10 @@ from experiments.ingredients import ensure_data
 from experiments.memory import Lesson
 from experiments.milestones import GRID_IMAGES, GRID_SAMPLING, LOOK_BATCHES, Milestones
 from experiments.peers import Crew, crew_for, team_size
-from experiments.plan import Training
+from experiments.planning import Training
 from experiments.provenance import provenance
-from experiments.store import GRIDS, JOURNAL, PRUNE, PRUNED, VALIDATION, Store, replacing, write_json
+from experiments.pruning import Pruning
+from experiments.store import GRIDS, JOURNAL, PRUNE, PRUNED, VALIDATION, Store, replacing
 from experiments.trial import Pruned, Pulse, Setting, Stopped, device_name, write_config
 
 CHECKPOINT_SHARE = 0.02  # at most this share of the time goes into checkpoints
@@ -163,10 +164,10 @@ class Lookout:
     def end_early(self) -> NoReturn:
         """Write down how far the training got, which has been saved; raises Pruned."""
         losses = [line["val_loss"] for line in self.ledger.validation.read()]
-        kimg, val_loss = self.state.kimg, losses[-1] if losses else None
-        write_json(self.folder / PRUNED, {"kimg": kimg, "val_loss": val_loss, "time": time.time()})
+        pruning = Pruning(self.state.kimg, losses[-1] if losses else None)
+        pruning.write(self.folder)
         (self.folder / PRUNE).unlink()
-        raise Pruned(f"ended early, at {kimg:g} kimg" + (f" with a val loss of {val_loss:.4g}" if losses else ""))
+        raise Pruned(pruning.text)
 
     def _validate(self, model: Denoiser) -> float:
         loss = self.ledger.note_validation(validation_losses(model, self.images, self.labels))

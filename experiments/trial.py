@@ -17,7 +17,7 @@ import yaml
 
 from experiments import leases
 from experiments.leases import LeaseLost
-from experiments.plan import Piece
+from experiments.planning import Piece
 from experiments.store import CONFIG, PROGRESS, Store, replacing, write_soon
 
 PULSE_S = 0.5  # how often progress is written and a request to stop is looked for

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import _thread
+import contextlib
 import functools
 import logging
 import os
@@ -41,7 +42,7 @@ import ray  # noqa: E402
 from ray import tune  # noqa: E402
 from ray._private import services  # noqa: E402
 from ray._private import worker as ray_worker  # noqa: E402
-from ray.exceptions import RayActorError, RayError, RayTaskError  # noqa: E402
+from ray.exceptions import RayActorError, RayError, RayTaskError, TaskUnschedulableError  # noqa: E402
 from ray.tune.schedulers import ASHAScheduler, FIFOScheduler, TrialScheduler  # noqa: E402
 from ray.tune.search import Searcher  # noqa: E402
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy  # noqa: E402
@@ -49,7 +50,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy  # noq
 from experiments.dispatch import Dispatcher  # noqa: E402
 from experiments.errors import UserError  # noqa: E402
 from experiments.forecast import Budget  # noqa: E402
-from experiments.plan import Training, plan_sweep  # noqa: E402
+from experiments.planning import Training, plan_sweep  # noqa: E402
 from experiments.schedule import Job, Outcome, Schedule, State, Work  # noqa: E402
 from experiments.session import Options, open_schedule  # noqa: E402
 from experiments.sharing import Sharing  # noqa: E402
@@ -62,6 +63,7 @@ PACKAGES = ("edm", "experiments", "reports")
 FIRST_RUNG = 0.1  # share of a training before which asha prunes none
 REDUCTION = 3  # of trainings, from one of asha's rungs to the next
 LAST = 100.0  # percent
+JOINING_S, JOINING_PAUSE_S = 30.0, 0.3  # for a node that is listed to take work; between tries
 ANSWER_S = 5.0  # for a cluster's port to be opened: Ray itself would try for minutes
 CLIENT = "ray://"
 WATCH_S, SILENCE_S = 2.0, 20.0  # between looks at our own Ray; without any sign of life before we give up on it
@@ -98,7 +100,9 @@ def _connect(address: str | None, runtime_env: dict[str, Any] | None = None) -> 
         return
     try:
         _require_open(address)
-        ray.init(address=address, runtime_env=runtime_env, **quiet)
+        # Ray puts the current folder before all others for its workers: on another node it may hold another version
+        with tempfile.TemporaryDirectory(prefix="edm-sweep-nowhere-") as nowhere, contextlib.chdir(nowhere):
+            ray.init(address=address, runtime_env=runtime_env, **quiet)
     except (RayError, OSError, ValueError, RuntimeError) as error:
         _refuse(address, error)
 
@@ -237,22 +241,38 @@ def _reader(folder: str, names: list[str]) -> Callable[[], str]:
 
 
 def _on_all_nodes(function: Callable[[], Any]) -> dict[str, Any]:
-    """What a function returns on every node, by the node's name and a part of its Ray identity."""
-    nodes = [node for node in ray.nodes() if node["Alive"]]
+    """What a function returns on every node, by the node's name and a part of its Ray identity.
+
+    A node that has just joined is listed before work can be sent to it, and one may leave while it is asked.
+    """
     remote = ray.remote(num_cpus=0)(function)
-    calls = {
-        f"{node['NodeManagerHostname']} ({node['NodeID'][:6]})": remote.options(
-            scheduling_strategy=NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
-        ).remote()
-        for node in nodes
-    }
-    try:
-        return {name: ray.get(call) for name, call in calls.items()}
-    except RayError as error:
-        reason = " ".join(str(error).split())[:300]
-        raise UserError(
-            f"--address: a node of the cluster runs nothing ({reason}); what nodes need is in docs/cluster.md"
-        ) from None
+    answers: dict[str, Any] = {}
+    deadline = time.monotonic() + JOINING_S
+    while asked := {name: node for name, node in _living_nodes().items() if name not in answers}:
+        calls = {
+            name: remote.options(scheduling_strategy=NodeAffinitySchedulingStrategy(node, soft=False)).remote()
+            for name, node in asked.items()
+        }
+        for name, call in calls.items():
+            try:
+                answers[name] = ray.get(call)
+            except RayError as error:
+                joining = isinstance(error, TaskUnschedulableError) and time.monotonic() < deadline
+                if not joining and name in _living_nodes():
+                    reason = " ".join(str(error).split())[:300]
+                    raise UserError(
+                        f"--address: node {name} of the cluster runs nothing ({reason}); what nodes need is in "
+                        "docs/cluster.md"
+                    ) from None
+        if asked.keys() - answers.keys():
+            time.sleep(JOINING_PAUSE_S)
+    return answers
+
+
+def _living_nodes() -> dict[str, str]:
+    """The identities of a cluster's nodes, by what to call them."""
+    alive = (node for node in ray.nodes() if node["Alive"])
+    return {f"{node['NodeManagerHostname']} ({node['NodeID'][:6]})": node["NodeID"] for node in alive}
 
 
 # feeding Tune ---------------------------------------------------------------------------------------

@@ -19,7 +19,7 @@ from experiments.calibration import run_probe
 from experiments.evaluation import forget_models, help_draw, run_evaluation
 from experiments.faults import classify, place_of
 from experiments.leases import Held, LeaseLost
-from experiments.plan import Evaluation, Training
+from experiments.planning import Evaluation, Training
 from experiments.schedule import Job, Outcome, Work
 from experiments.store import FAILURE, KIND_OF_PIECE, LOG, PROGRESS, Store, write_json
 from experiments.training import run_training

@@ -12,7 +12,7 @@ from jaxtyping import install_import_hook
 install_import_hook("edm", "beartype.beartype")
 torch.set_num_threads(1)  # networks this small only wait for each other's threads
 
-from experiments.plan import Plan, plan_sweep  # noqa: E402
+from experiments.planning import Plan, plan_sweep  # noqa: E402
 from experiments.spec import load_sweep  # noqa: E402
 from experiments.store import Store  # noqa: E402
 from tests.commandline import run  # noqa: E402

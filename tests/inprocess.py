@@ -7,7 +7,7 @@ import torch
 from experiments.dispatch import Dispatcher
 from experiments.ingredients import ensure_data, ensure_extractor
 from experiments.measuring import References
-from experiments.plan import Evaluation
+from experiments.planning import Evaluation
 from experiments.schedule import Schedule
 from experiments.session import open_schedule
 from experiments.store import Store

@@ -9,7 +9,7 @@ from rich.console import Console
 
 from experiments import calibration, probing
 from experiments.calibration import calibrate, measurements, probes_by_training, probes_left, probes_of, run_probe
-from experiments.plan import Plan, plan_sweep
+from experiments.planning import Plan, plan_sweep
 from experiments.schedule import Schedule
 from experiments.spec import load_sweep
 from experiments.store import Store

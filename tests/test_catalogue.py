@@ -9,7 +9,7 @@ import pytest
 
 from edm.config import SPLITS, DataConfig
 from edm.data.catalogue import CATALOGUE, facts, source_fingerprint, split_indices, without_defaults
-from experiments.plan import DataSource
+from experiments.planning import DataSource
 
 PUBLISHED = ("fashion_mnist", "cifar10", "celeba")
 CONFIGS = [DataConfig(name) for name in CATALOGUE] + [DataConfig("celeba", splits="official")]

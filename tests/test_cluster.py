@@ -20,7 +20,7 @@ import pytest
 
 from experiments import tuning
 from experiments.errors import UserError
-from experiments.plan import plan_sweep
+from experiments.planning import plan_sweep
 from experiments.spec import load_sweep
 from experiments.store import Store, StoreKind
 from tests.commandline import run, start
@@ -234,7 +234,6 @@ def hidden(folder: Path, options: str = "rw") -> str:
     return f"mount -t tmpfs -o {options} tmpfs {folder}"
 
 
-@pytest.mark.matrix  # a node that has just joined may be unknown to the scheduler: not yet mended
 @slow
 @unshared
 def test_a_node_needs_neither_this_code_nor_the_drivers_disk(
@@ -252,7 +251,6 @@ def test_a_node_needs_neither_this_code_nor_the_drivers_disk(
     assert results(store.root) == tables(TINY)
 
 
-@pytest.mark.matrix  # a node that has just joined may be unknown to the scheduler: not yet mended
 @slow
 @unshared
 def test_a_node_that_does_not_see_the_store_is_named(head: Any, store: Store, tmp_path: Path) -> None:
@@ -336,7 +334,6 @@ def test_a_token_is_shown_where_there_is_one(variables: dict[str, str], mode: st
 # Ray's client ---------------------------------------------------------------------------------------
 
 
-@pytest.mark.matrix  # a node that has just joined may be unknown to the scheduler: not yet mended
 @slow
 def test_a_driver_outside_the_cluster_follows_and_may_be_interrupted(
     head: Any, store: Store, tmp_path: Path, tables: Callable[[str], bytes]
@@ -356,7 +353,6 @@ def test_a_driver_outside_the_cluster_follows_and_may_be_interrupted(
     assert results(store.root) == tables(MEDIUM)
 
 
-@pytest.mark.matrix  # a node that has just joined may be unknown to the scheduler: not yet mended
 @slow
 def test_what_a_cluster_lacks_is_said_by_a_driver_outside(head: Any, store: Store, tmp_path: Path) -> None:
     address = f"ray://127.0.0.1:{head.head_node._ray_params.ray_client_server_port}"

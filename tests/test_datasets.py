@@ -14,7 +14,7 @@ from experiments.cli import app
 from experiments.datasets import listed, prepare_data, requested, showing_progress
 from experiments.errors import UserError
 from experiments.ingredients import ensure_data
-from experiments.plan import DataSource
+from experiments.planning import DataSource
 from experiments.store import Store
 from tests.commandline import start
 from tests.datafiles import image_tree, tiny_celeba, tiny_cifar10

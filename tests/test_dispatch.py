@@ -5,7 +5,7 @@ import pytest
 from experiments import dispatch
 from experiments.dispatch import Dispatcher, Started
 from experiments.forecast import Budget
-from experiments.plan import Plan
+from experiments.planning import Plan
 from experiments.schedule import LOST_LIMIT, Job, Outcome, Schedule
 from experiments.store import FAILURE, PRUNED, Store, write_json
 

@@ -8,7 +8,7 @@ from rich.console import Console
 
 from experiments.display import Monitor, cells_table, count, duration, plan_json, plan_lines, plan_table
 from experiments.forecast import START_UP_S, forecast
-from experiments.plan import Plan
+from experiments.planning import Plan
 from experiments.schedule import Outcome, Schedule
 from experiments.session import open_schedule
 from experiments.speeds import Speeds

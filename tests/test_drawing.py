@@ -20,7 +20,7 @@ from experiments.drawing import Request, draw_pictures, sampling_of
 from experiments.errors import UserError
 from experiments.ingredients import load_averaged
 from experiments.names import find, remember
-from experiments.plan import Plan, plan_sweep
+from experiments.planning import Plan, plan_sweep
 from experiments.schedule import Outcome, Schedule
 from experiments.spec import load_sweep
 from experiments.store import Journal, Store

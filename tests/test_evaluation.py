@@ -13,9 +13,9 @@ from experiments import evaluation as evaluating
 from experiments import measuring
 from experiments.errors import UserError
 from experiments.evaluation import Bench
+from experiments.frames import covariances, found_in_store, results_frame
 from experiments.ingredients import ensure_published, load_published
-from experiments.plan import Evaluation, Plan, Training, plan_sweep
-from experiments.results import covariances, found_in_store, results_frame
+from experiments.planning import Evaluation, Plan, Training, plan_sweep
 from experiments.session import open_schedule
 from experiments.spec import load_sweep
 from experiments.store import Store

@@ -11,7 +11,7 @@ from edm.config import DataConfig
 from edm.data.catalogue import facts, source_fingerprint, split_indices
 from edm.data.errors import DataError
 from edm.data.folder import carve, folder_splits, open_folder
-from experiments.plan import DataSource
+from experiments.planning import DataSource
 from tests.datafiles import image_tree
 
 LOOSE = [f"{i:02d}.png" for i in range(20)]

@@ -10,7 +10,7 @@ from experiments.calibration import probes_of
 from experiments.display import cost_lines, estimate_json, machines_table, networks_json, networks_table
 from experiments.errors import UserError
 from experiments.forecast import START_UP_S, Budget, Forecast, Span, disk_bytes, forecast, forecasts, parse_hours
-from experiments.plan import Plan, plan_sweep
+from experiments.planning import Plan, plan_sweep
 from experiments.spec import load_sweep
 from experiments.store import Store
 from tests.inprocess import run_all

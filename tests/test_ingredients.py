@@ -14,7 +14,7 @@ from edm.features import Classifier
 from experiments import ingredients
 from experiments.ingredients import ensure_data, ensure_extractor, ensure_published, load_averaged, load_published
 from experiments.ingredients import published_signature as published
-from experiments.plan import Plan
+from experiments.planning import Plan
 from experiments.store import DamagedFile, Store
 
 CPU = torch.device("cpu")

@@ -12,7 +12,7 @@ from edm.fid import Reference
 from experiments import measuring
 from experiments.errors import UserError
 from experiments.measuring import Part, References, Shelf, segments
-from experiments.plan import Plan
+from experiments.planning import Plan
 from experiments.scoring import scale
 from experiments.store import Store
 from tests.inprocess import references_of

@@ -7,7 +7,7 @@ import pytest
 
 from edm.config import PRESETS, ModelConfig
 from edm.cost import num_parameters
-from experiments.plan import plan_sweep
+from experiments.planning import plan_sweep
 from experiments.spec import load_sweep
 
 ROOT = Path(__file__).parent.parent

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from experiments.calibration import probes_of
-from experiments.plan import Evaluation, Piece, Plan, Training, plan_sweep
+from experiments.planning import Evaluation, Piece, Plan, Training, plan_sweep
 from experiments.schedule import LOST_LIMIT, Job, Outcome, Schedule
 from experiments.spec import load_sweep
 

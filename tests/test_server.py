@@ -16,8 +16,8 @@ import pytest
 from mlflow.exceptions import MlflowException
 
 from experiments import trial
-from experiments.plan import Plan, plan_sweep
-from experiments.results import found_in_store, results_frame
+from experiments.frames import found_in_store, results_frame
+from experiments.planning import Plan, plan_sweep
 from experiments.spec import load_sweep
 from experiments.store import Store
 from experiments.syncing import Counts

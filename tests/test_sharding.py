@@ -11,7 +11,7 @@ from experiments import evaluation as evaluation_module
 from experiments import measuring
 from experiments.dispatch import parts_left
 from experiments.evaluation import generate
-from experiments.plan import Evaluation, Plan
+from experiments.planning import Evaluation, Plan
 from experiments.store import LOG, Store
 from experiments.work import help_with, perform
 from tests.inprocess import SETTING, run_all

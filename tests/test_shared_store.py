@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from experiments.plan import plan_sweep
+from experiments.planning import plan_sweep
 from experiments.spec import load_sweep
 from experiments.store import Store
 from tests.commandline import run, start
@@ -40,7 +40,7 @@ if machine:
     time.time = lambda: own() + float(ahead_s)
 from experiments import dispatch, evaluation
 from experiments.dispatch import Dispatcher
-from experiments.plan import plan_sweep
+from experiments.planning import plan_sweep
 from experiments.session import open_schedule
 from experiments.spec import load_sweep
 from experiments.store import Store

@@ -7,7 +7,7 @@ import pytest
 from experiments import sharing
 from experiments.calibration import Probe, probes_by_training
 from experiments.errors import UserError
-from experiments.plan import Plan
+from experiments.planning import Plan
 from experiments.sharing import EXTRACTOR_GIB, MARGIN, Share, Sharing, require_possible
 from experiments.spec import ResourcesConfig
 from experiments.store import Store

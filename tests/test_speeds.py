@@ -8,7 +8,7 @@ import pytest
 from edm.cost import forward_flops
 from experiments import calibration
 from experiments.calibration import probes_by_training, probes_of
-from experiments.plan import SEGMENT_IMAGES, Plan, plan_sweep
+from experiments.planning import SEGMENT_IMAGES, Plan, plan_sweep
 from experiments.spec import load_sweep
 from experiments.speeds import GUESSED_FLOPS_PER_S, MOST_RESULTS, MOST_STRANGERS, PROBE_S, Speeds
 from experiments.store import KIND_OF_PIECE, Store

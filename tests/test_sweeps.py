@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 from edm.cost import num_parameters
-from experiments.plan import Plan, plan_sweep
+from experiments.planning import Plan, plan_sweep
 from experiments.spec import load_sweep
 
 ROOT = Path(__file__).parent.parent

@@ -13,14 +13,15 @@ from mlflow.exceptions import MlflowException
 
 from experiments import tracking, trial
 from experiments.errors import UserError
-from experiments.plan import Plan, plan_sweep
-from experiments.results import found_in_store, results_frame
+from experiments.frames import found_in_store, results_frame
+from experiments.planning import Plan, plan_sweep
 from experiments.spec import load_sweep
 from experiments.store import Journal, Store
 from experiments.syncing import Counts, Tail
 from experiments.tracking import Mirror, MirrorThread, embedded_uri, found_in_mlflow, sync
 from experiments.trial import Setting
 from experiments.work import perform
+from tests.conftest import TINY
 from tests.inprocess import run_all
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # MLflow's own deprecations
@@ -333,7 +334,10 @@ def test_a_pruned_training_is_told_as_such_until_it_goes_on(tiny_plan: Plan, fil
     mirror = Mirror(filled, tiny_plan, uri)
     mirror.update()
     run = runs_of(uri, tiny_plan)[name]
-    assert (run.info.status, run.data.tags["edm.status"]) == ("KILLED", "pruned at 0.32 kimg: val loss 1.235")
+    assert (run.info.status, run.data.tags["edm.status"]) == (
+        "KILLED",
+        "pruned at 0.32 kimg (loss on the val split 1.235)",
+    )
     assert len(history(uri, run.info.run_id, "loss")) == 20
     pruned.unlink()
     mirror.update()
@@ -353,6 +357,24 @@ def test_what_another_run_is_still_at_stays_as_running(tiny_plan: Plan, filled: 
         assert runs_of(uri, tiny_plan)[name].info.status == "RUNNING"
     Mirror(filled, tiny_plan, uri).update(ended=True)
     assert runs_of(uri, tiny_plan)[name].info.status == "KILLED"
+
+
+def test_what_a_smaller_grid_no_longer_asks_for_does_not_stay_as_running(
+    tiny_file: Path, tiny_plan: Plan, filled: Store
+) -> None:
+    uri = embedded_uri(filled)
+    tiny_file.write_text(TINY.replace("[false, true]", "[false]"))
+    smaller = plan_sweep(load_sweep(tiny_file))
+    (dropped,) = tiny_plan.trainings.keys() - smaller.trainings.keys()
+    (filled.folder("trainings", dropped) / "result.json").unlink()
+    Mirror(filled, tiny_plan, uri).update()
+    Mirror(filled, smaller, uri).update()  # while the run goes on nobody knows
+    with filled.lock("trainings", dropped):
+        Mirror(filled, smaller, uri).update(ended=True)
+        assert runs_of(uri, tiny_plan)[dropped].info.status == "RUNNING"
+    Mirror(filled, smaller, uri).update(ended=True)
+    assert {run.info.status for name, run in runs_of(uri, tiny_plan).items() if name != dropped} == {"FINISHED"}
+    assert runs_of(uri, tiny_plan)[dropped].info.status == "KILLED"
 
 
 def test_sync_fills_an_empty_record_with_the_same_and_then_has_nothing_to_send(

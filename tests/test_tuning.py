@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import pytest
 
 from experiments.dispatch import Dispatcher
-from experiments.plan import Evaluation, Plan, plan_sweep
+from experiments.planning import Evaluation, Plan, plan_sweep
 from experiments.schedule import Schedule
 from experiments.sharing import Sharing
 from experiments.spec import ResourcesConfig, load_sweep

@@ -13,8 +13,8 @@ from safetensors.torch import load_file
 
 from experiments import evaluation as evaluating
 from experiments import measuring, trial, work
-from experiments.plan import Evaluation, Plan, plan_sweep
-from experiments.results import found_in_store, results_frame
+from experiments.frames import found_in_store, results_frame
+from experiments.planning import Evaluation, Plan, plan_sweep
 from experiments.session import open_schedule
 from experiments.spec import load_sweep
 from experiments.store import DamagedFile, Journal, Store

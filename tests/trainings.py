@@ -8,7 +8,7 @@ import torch
 from safetensors.torch import load_file
 
 from experiments.ingredients import ensure_data
-from experiments.plan import Training, plan_sweep
+from experiments.planning import Training, plan_sweep
 from experiments.spec import load_sweep
 from experiments.store import Journal, Store
 from experiments.trial import Setting

@@ -18,7 +18,7 @@ from pathlib import Path
 import mlflow
 import pytest
 
-from experiments.plan import plan_sweep
+from experiments.planning import plan_sweep
 from experiments.spec import load_sweep
 from experiments.store import Store
 from experiments.tracking import embedded_uri

@@ -13,7 +13,8 @@ import pandas as pd
 from safetensors import safe_open
 
 from edm.data.catalogue import facts
-from experiments.plan import Evaluation, Plan, PlannedCell, Training
+from experiments.planning import Evaluation, Plan, PlannedCell, Training
+from experiments.pruning import Pruning
 from experiments.scores import (
     ERRORS,
     HEADLINES,
@@ -22,7 +23,7 @@ from experiments.scores import (
     metrics_of,
     wanted_scores,
 )
-from experiments.store import INFLUENCES, JOURNAL, PRUNED, VALIDATION, Journal, Store, checksum, read_json
+from experiments.store import INFLUENCES, JOURNAL, VALIDATION, Journal, Store, checksum
 
 
 @dataclass(frozen=True)
@@ -77,8 +78,8 @@ def _trained(store: Store, name: str) -> Trained:
     result = store.result("trainings", name)
     if result is not None:
         return Trained(micro_batch=result.get("computing", {}).get("micro_batch"))
-    pruned = read_json(store.folder("trainings", name) / PRUNED)
-    return Trained(pruned_at=pruned["kimg"] if pruned is not None else None)
+    pruning = Pruning.of(store.folder("trainings", name))
+    return Trained(pruned_at=pruning.kimg if pruning is not None else None)
 
 
 def joined(plan: Plan, done: dict[str, Found], trained: dict[str, Trained]) -> dict[str, Found]:

@@ -9,7 +9,7 @@ import pytest
 
 from edm.config import EvaluationConfig, SamplingConfig, TrainingConfig, added_field
 from edm.cost import num_parameters
-from experiments.plan import Plan, canonical, plan_sweep, signature
+from experiments.planning import Plan, canonical, plan_sweep, signature
 from experiments.spec import load_sweep
 
 ROOT = Path(__file__).parent.parent

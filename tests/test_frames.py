@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from experiments.plan import Plan, plan_sweep
-from experiments.results import Found, Trained, found_in_store, joined, results_frame
+from experiments.frames import Found, Trained, found_in_store, joined, results_frame
+from experiments.planning import Plan, plan_sweep
 from experiments.spec import load_sweep
 from experiments.store import Store
 from experiments.tracking import Mirror, embedded_uri, found_in_mlflow
