@@ -268,7 +268,8 @@ class TrainingConfig:
     weighting: of the loss over noise levels: EDM's, or min-SNR with min_snr_gamma (Hang et al. 2023).
     precision: of the network's arithmetic; auto is bf16 on a GPU that has it, else fp16 on a GPU, fp32 on a CPU.
 
-    keep: which checkpoints stay once training is done: the last (the finished model), all, or those at these kimg.
+    keep: which checkpoints stay once training is done: the last (the finished model), beside it that with the lowest
+    loss on the val split (best), all, or those at these kimg.
     checkpoint_kimg: save the state this often, besides every resources.checkpoint_s seconds. validate_kimg: how often
     the loss on the val split is measured, samples_kimg: how often a sample grid is drawn; by default as often as
     costs under 5% of the training; 0 is at its end alone.
@@ -294,7 +295,7 @@ class TrainingConfig:
     weighting: Weighting = added_field("edm")
     min_snr_gamma: float = added_field(5.0)
     precision: Literal["auto"] | Precision = added_field("auto")
-    keep: Literal["last", "all"] | tuple[float, ...] = display_field("last")
+    keep: Literal["last", "best", "all"] | tuple[float, ...] = display_field("last")
     checkpoint_kimg: float | None = display_field(None)
     validate_kimg: float | None = display_field(None)
     samples_kimg: float | None = display_field(None)

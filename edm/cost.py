@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 from edm.config import NetworkConfig
 
 
+@lru_cache(maxsize=1024)
 def forward_flops(config: NetworkConfig) -> int:
     """Floating-point operations of one forward pass on one image: two per multiply-add."""
     channels, cond = config.level_channels, config.cond_channels

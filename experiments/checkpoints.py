@@ -14,10 +14,10 @@ from torch import Tensor
 from edm.files import load_tensors, model_metadata
 from edm.train import TrainState
 from edm.validation import total_loss
+from experiments.milestones import best_kept
 from experiments.sealed import is_whole, write_sealed
-from experiments.store import JOURNAL, VALIDATION, Journal, copy_aside_file
+from experiments.store import CHECKPOINTS, JOURNAL, KEPT, SNAPSHOTS, VALIDATION, Journal, copy_aside_file
 
-CHECKPOINTS, KEPT, SNAPSHOTS = "checkpoints", "kept", "snapshots"  # folders of a training
 JOURNAL_LINES = 200  # of a whole training
 EXPLODED = 20.0  # times the lowest loss so far: no training comes back from there
 
@@ -79,6 +79,14 @@ class Ledger:
         """Save all of the state for good; the caller has given the averaged model its statistics."""
         self.raise_if_bad()
         write_sealed(self.kept, _kimg_name(self.state), self._all(), model_metadata(self.state.denoiser))
+
+    def keep_best(self) -> None:
+        """Of the checkpoints that were kept, drop all but the one with the lowest loss on the val split."""
+        files = sorted(self.kept.glob("[!.]*"))
+        stay = best_kept(files, self.validation.read())
+        for path in files:
+            if path not in stay:
+                path.unlink()
 
     def keep_snapshot(self) -> None:
         """Save the power-function averages as they are now."""

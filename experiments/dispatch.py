@@ -84,6 +84,7 @@ class Dispatcher:
         self._looked = -LOOK_S
         _, self._known_damage = store.damages_since(0)
         self._left: dict[str, tuple[float, int]] = {}
+        self._cancelled: set[str] = set()  # what was asked to be left, as far as it is known here
         schedule.left = self._parts_left
 
     # handing out ----------------------------------------------------------------------------------
@@ -239,6 +240,7 @@ class Dispatcher:
         self._looked = now
         if self.session and self.store.stop_requested(self.session):
             self.schedule.stop()
+        self._take_cancellations()
         damages, self._known_damage = self.store.damages_since(self._known_damage)
         for line in damages:
             self.notify(tell_damage(line))
@@ -247,6 +249,17 @@ class Dispatcher:
         if self.schedule.paused is not None and self._has_room(now):
             self.schedule.paused = None
             self.notify(f"{self.store.root}: there is room again, work goes on")
+
+    def _take_cancellations(self) -> None:
+        """Leave what a person, in whatever process, has asked this run to leave."""
+        asked = self.store.cancelled(self.session) if self.session else set()
+        for name in asked - self._cancelled:
+            self._cancelled.add(name)
+            for running in self.schedule.cancel(name):
+                self._cancelled.add(running)
+                self.store.request_stop(self.session, running)
+            if name in self.schedule.pieces:
+                self.on_change(self.schedule.pieces[name])
 
     def _has_room(self, now: float) -> bool:
         assert self._pause is not None

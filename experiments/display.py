@@ -21,15 +21,21 @@ from experiments.forecast import Forecast, Span, Speeds, forecast
 from experiments.planning import Plan
 from experiments.schedule import Schedule, State, Work
 from experiments.scores import headlines
+from experiments.sessions import publish
 from experiments.store import KIND_OF_PIECE, PROGRESS, Store, read_json
 
 VERBS = {"probe": "measure", "training": "train", "evaluation": "evaluate"}
 TITLES = {"waiting": "trying again", "elsewhere": "another run is at"}
-REMARKS = {"stopped": "the next run goes on with it", "elsewhere": "this one waits for it, and helps where it can"}
+REMARKS = {
+    "stopped": "the next run goes on with it",
+    "elsewhere": "this one waits for it, and helps where it can",
+    "cancelled": "the next run goes on with it",
+}
 PLAIN_PERIOD_S = 15.0  # between progress lines where there is no terminal
+PUBLISH_S = 2.0
 MAX_ROWS = 40
 ESTIMATE_S, ESTIMATE_SHARE = 5.0, 0.05  # between estimates of what is left; of the time that may go into them
-TOLD: tuple[State, ...] = ("failed", "pruned", "elsewhere", "withheld")  # states that a summary counts
+TOLD: tuple[State, ...] = ("failed", "pruned", "elsewhere", "withheld", "cancelled")  # states that a summary counts
 
 
 def duration(seconds: float) -> str:
@@ -256,13 +262,14 @@ def progress(console: Console, title: str, unit: str) -> Iterator[Callable[[int,
 class Monitor:
     """Shows a schedule while it is worked off: a live table on a terminal, plain lines anywhere else."""
 
-    def __init__(self, console: Console, schedule: Schedule, store: Store) -> None:
-        self.console, self.schedule, self.store = console, schedule, store
+    def __init__(self, console: Console, schedule: Schedule, store: Store, session: str = "") -> None:
+        self.console, self.schedule, self.store, self.session = console, schedule, store, session
         self.began = time.monotonic()
         self.total, self.done_before = schedule.counts["waiting"], schedule.counts["done"]
         self.estimate: tuple[float, float] = (0.0, 0.0)  # when it was made, seconds left then
         self.estimate_until = 0.0
         self.last_plain = time.monotonic()
+        self.published = -PUBLISH_S
 
     @contextmanager
     def showing(self) -> Iterator[None]:
@@ -299,7 +306,8 @@ class Monitor:
         return f"{clock} {state} {title}: {shown} ({duration(result.get('seconds', 0.0))})"
 
     def tick(self) -> None:
-        """Without a terminal: a line on all that runs, every now and then."""
+        """Tell others how far it is; without a terminal, every now and then, a line on all that runs."""
+        self._publish()
         if self.console.is_terminal or time.monotonic() - self.last_plain < PLAIN_PERIOD_S:
             return
         self.last_plain = time.monotonic()
@@ -316,6 +324,14 @@ class Monitor:
                     Text(f"  {VERBS[piece.kind]} {name}: {', '.join(filter(None, parts))}"), soft_wrap=True
                 )
         self.console.print(Text(f"  {self._summary()}"), soft_wrap=True)
+
+    def _publish(self) -> None:
+        now = time.monotonic()
+        if not self.session or now - self.published < PUBLISH_S:
+            return
+        self.published = now
+        told = {"total": self.total, "done": self.schedule.counts["done"] - self.done_before, "left": self._time_left()}
+        publish(self.store, self.session, {**told, "counts": dict(self.schedule.counts)})
 
     def _progress(self, piece: Work) -> dict[str, Any] | None:
         return read_json(self.store.folder(KIND_OF_PIECE[piece.kind], piece.signature) / PROGRESS)

@@ -96,6 +96,7 @@ class Bench:
         self.drawing = store.folder("drawings", evaluation.drawing)
         self.pulse = Pulse(store, setting, self.folder, "images", evaluation.config.images)
         self.batch = setting.sampling_batch
+        self.began = time.time()
         self.extractors: dict[FeatureSpace, Extractor] = {}
 
     @cached_property
@@ -337,7 +338,7 @@ def _scored(bench: Bench, extent: Extent, notes: list[str]) -> dict[str, Any]:
         "drawn": {what: scorer.measured.origins(what) for what in ("device", "git_commit", "host")},
         "threads": bench.setting.threads,
         FINGERPRINT: fingerprint,
-        "provenance": provenance(),
+        "provenance": provenance(bench.setting.told, bench.began),
     }
 
 
@@ -374,10 +375,7 @@ def _judge(bench: Bench, count: int, scores: Scores) -> None:
 def _truncation(bench: Bench) -> float:
     """The sampler's own error, in grey levels, against the solution, which all of a training's samplers share."""
     evaluation, (model, guide) = bench.evaluation, bench.models
-    content: dict[str, Any] = {"training": evaluation.training.signature, "sampling": evaluation.sampling.exact()}
-    if evaluation.guide is not None:
-        content["guide"] = evaluation.guide.signature
-    name = signature("exact", **content)
+    name = evaluation.solution
 
     def build(folder: Path) -> dict[str, Any]:
         def progress(done: int, steps: int) -> None:

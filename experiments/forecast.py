@@ -198,6 +198,8 @@ def _kept_states(training: Training) -> int:
     keep, config = training.config.keep, training.config
     if isinstance(keep, tuple):
         return len(keep)
+    if keep == "best":
+        return 2  # the best so far, and the next one before they are compared
     return round(config.kimg / config.checkpoint_kimg) if config.checkpoint_kimg else 1
 
 

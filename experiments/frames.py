@@ -12,7 +12,6 @@ import numpy as np
 import pandas as pd
 from safetensors import safe_open
 
-from edm.data.catalogue import facts
 from experiments.planning import Evaluation, Plan, PlannedCell, Training
 from experiments.pruning import Pruning
 from experiments.scores import (
@@ -130,7 +129,7 @@ def results_frame(plan: Plan, found: dict[str, Found]) -> pd.DataFrame:
 
 def _row(plan: Plan, planned: PlannedCell, found: dict[str, Found]) -> dict[str, Any]:
     parameters = {name: _plain(value) for name, value in planned.cell.parameters().items()}
-    evaluation, sizes = planned.evaluation, facts(planned.cell.data).splits
+    evaluation, sizes = planned.evaluation, planned.training.data.sizes
     own, wanted = found.get(evaluation.signature), _scores(planned)
     done = own is not None and own.covers(evaluation, wanted)
     shown = own.metrics if own is not None and done and own.stopped_at is None else {}
@@ -163,7 +162,7 @@ def _status(own: Found | None, done: bool) -> str:
 
 def _scores(planned: PlannedCell) -> tuple[str, ...]:
     """What this cell asks for, which may be less than what its evaluation has."""
-    sizes = facts(planned.cell.data).splits
+    sizes = planned.training.data.sizes
     return wanted_scores(planned.cell.evaluation, sizes, planned.evaluation.sampling.is_deterministic).scores
 
 
@@ -189,6 +188,20 @@ def covariances(plan: Plan, store: Store) -> dict[str, tuple[tuple[str, ...], np
         metric: (tuple(cells), _covariance([_read(known[cell], metric) for cell in cells]))
         for metric, cells in names.items()
     }
+
+
+def influence_errors(store: Store, a: str, b: str) -> dict[str, float]:
+    """By metric, the standard error of the difference of two evaluations of equally many images, paired by image."""
+    paths = [_influences(store, name) for name in (a, b)]
+    if None in paths:
+        return {}
+    errors: dict[str, float] = {}
+    with safe_open(paths[0], framework="np") as here, safe_open(paths[1], framework="np") as there:
+        for metric in set(here.keys()) & set(there.keys()):
+            own, other = here.get_tensor(metric).astype(np.float64), there.get_tensor(metric).astype(np.float64)
+            if len(own) == len(other):
+                errors[metric] = float(np.std(own - other, ddof=1) / np.sqrt(len(own)))
+    return errors
 
 
 def _influences(store: Store, name: str) -> Path | None:

@@ -25,11 +25,10 @@ from edm.precondition import Denoiser
 from edm.published import StatisticsError, load_statistics
 from edm.train import TrainingSet, with_statistics
 from edm.weights import WeightsError, find_weights
-from experiments.checkpoints import SNAPSHOTS
 from experiments.errors import UserError
 from experiments.planning import DataSource, FeatureSpace, Training, signature
 from experiments.provenance import provenance
-from experiments.store import STATISTICS, Store
+from experiments.store import SNAPSHOTS, STATISTICS, Store
 
 log = logging.getLogger("edm_sweep")
 

@@ -240,6 +240,22 @@ def holder(folder: Path) -> Holder | None:
     return _look(folder)[1]
 
 
+def silence_s(folder: Path) -> float | None:
+    """How long ago the holder of a folder gave a sign of life, by the clock of the disk, which wrote both times.
+
+    None where nothing can be written there to ask it.
+    """
+    numbers, probe = _generations(folder), folder / f".clock{temporary_suffix()}"
+    try:
+        beat = (folder / f".lease-{max(numbers, default=0):06d}").stat().st_mtime
+        probe.touch()
+        now = probe.stat().st_mtime
+        probe.unlink()
+    except OSError:
+        return None
+    return max(0.0, now - beat)
+
+
 # how a lease is seen by others --------------------------------------------------------------------
 
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 from edm.config import SamplingConfig, TrainingConfig
 from edm.validation import VALIDATION_IMAGES, VALIDATION_SIGMAS
@@ -35,13 +38,31 @@ class Milestones:
     def of(cls, config: TrainingConfig) -> Milestones:
         """Those of a training."""
         save = _every(config, config.checkpoint_kimg)
+        kept = _kept(config, save)
+        validate = _looks(config, config.validate_kimg, VALIDATION_IMAGES * len(VALIDATION_SIGMAS), MOST_VALIDATIONS)
         return cls(
-            validate=_looks(config, config.validate_kimg, VALIDATION_IMAGES * len(VALIDATION_SIGMAS), MOST_VALIDATIONS),
+            validate=validate | kept if config.keep == "best" else validate,  # or it could not be told which one is
             grid=_looks(config, config.samples_kimg, GRID_IMAGES * GRID_SAMPLING.nfe, MOST_GRIDS),
             save=save,
-            keep=_kept(config, save),
+            keep=kept,
             snapshot=_snapshots(config),
         )
+
+
+def kimg_of(path: Path) -> float:
+    """At how many kimg a checkpoint was kept, by its name."""
+    return float(path.name.removeprefix("kimg").partition("-")[0])
+
+
+def best_kept(files: Sequence[Path], looks: Sequence[Mapping[str, Any]]) -> list[Path]:
+    """Of kept checkpoints that with the lowest loss on the val split, by the look nearest to it; all without any."""
+    if not looks:
+        return list(files)
+
+    def loss(path: Path) -> float:
+        return min(looks, key=lambda look: abs(look["kimg"] - kimg_of(path)))["val_loss"]
+
+    return sorted(files, key=loss)[:1]
 
 
 def _every(config: TrainingConfig, kimg: float | None) -> Steps:
@@ -67,7 +88,7 @@ def _looks(config: TrainingConfig, kimg: float | None, forwards: int, most: int)
 def _kept(config: TrainingConfig, save: Steps) -> Steps:
     if config.keep == "last":
         return frozenset()
-    if config.keep == "all":
+    if config.keep in ("best", "all"):
         return save or _evenly(config, DEFAULT_KEPT - 1)
     return frozenset(config.steps_to(kimg) for kimg in config.keep) - {config.num_steps}
 

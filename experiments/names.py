@@ -4,74 +4,136 @@ from __future__ import annotations
 
 import difflib
 import json
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import yaml
 from pydantic import TypeAdapter, ValidationError
 
 from experiments.errors import UserError
-from experiments.planning import Evaluation, Piece, Plan, Training
-from experiments.store import CONFIG, KIND_OF_PIECE, Store, read_json, write_json
+from experiments.planning import Evaluation, Piece, Plan, Training, plan_sweep
+from experiments.register import named_work, remembered
+from experiments.spec import load_sweep
+from experiments.store import CONFIG, KIND_OF_PIECE, Store
 
 SHORTEST_SIGNATURE = 4
+SHOWN = 6  # names, where there are too many
+SWEEP_FILES = (".yaml", ".yml")
 
 
-def remember(plan: Plan, store: Store) -> None:
-    """Write down what the cells and trainings of a sweep are called, for commands that know the store alone."""
-    cells = {plan.names[name]: {"training": name} for name in plan.trainings}
-    for planned in plan.cells:
-        pieces = {"training": planned.training.signature, "evaluation": planned.evaluation.signature}
-        cells[plan.cell_name(planned)] = pieces
-    folder = store.root / "sweeps"
-    folder.mkdir(parents=True, exist_ok=True)
-    write_json(folder / f"{plan.sweep.name}.json", {"cells": cells})
+@dataclass(frozen=True)
+class Named:
+    """A cell of a sweep, or, without an evaluation, one of its trainings."""
+
+    sweep: str
+    name: str
+    training: str
+    evaluation: str | None = None
+
+    @property
+    def signature(self) -> str:
+        """Of its own piece of work."""
+        return self.evaluation or self.training
 
 
-def find(text: str, store: Store) -> Piece:
-    """The piece of work that `text` names: a cell or how its name begins (or SWEEP:CELL), or a signature.
+def matching(text: str, names: Iterable[str]) -> list[str]:
+    """The names that `text` stands for: one by itself, or all that some of its parts single out.
 
-    A beginning that several cells of one training share names that training. Raises UserError where nothing or
-    too much is named.
+    The first of these that any name meets: it is the name; its parts, which may hold * and ?, are among the name's, in
+    order; the name begins with it; the name's parts begin with its own.
     """
-    cells = _cells(text, store)
-    exact = [cell for name, cell in cells if name == text.rpartition(":")[2]]
-    found = exact or [cell for _, cell in cells]
-    for kind in ("evaluation", "training"):
-        signatures = {cell.get(kind) for cell in found}
-        if len(signatures) == 1 and None not in signatures:
-            return _recall(kind, found[0][kind], text, store)
+    known, wanted = list(names), text.split("/")
+    tests = (
+        lambda name: name == text,
+        lambda name: _in_order(wanted, name.split("/"), fnmatchcase),
+        lambda name: name.startswith(text),
+        lambda name: _in_order(wanted, name.split("/"), str.startswith),
+    )
+    return next((found for test in tests if (found := [name for name in known if test(name)])), [])
+
+
+def _in_order(wanted: list[str], parts: list[str], agrees: Any) -> bool:
+    """Whether all that is wanted is met by some of the parts, in order."""
+    left = iter(parts)
+    return all(any(agrees(part, own) for part in left) for own in wanted)
+
+
+def work_of(plan: Plan) -> Iterator[Named]:
+    """The cells and trainings of a plan by name."""
+    for planned in plan.cells:
+        pieces = planned.training.signature, planned.evaluation.signature
+        yield Named(plan.sweep.name, plan.cell_name(planned), *pieces)
+    for name in plan.trainings:
+        yield Named(plan.sweep.name, plan.names[name], name)
+
+
+def named(text: str, store: Store) -> list[Named]:
+    """All that `text` stands for in the sweeps that were run on a store; SWEEP:CELL says in which.
+
+    SWEEP may be a file as well, of a sweep that was never run.
+    """
+    sweep, colon, cell = text.rpartition(":")
+    if colon and Path(sweep).suffix in SWEEP_FILES:
+        known = list(work_of(plan_sweep(load_sweep(sweep))))
+    else:
+        sweeps = remembered(store) if not colon else [sweep]
+        known = [
+            Named(own, name, **signatures) for own in sweeps for name, signatures in named_work(own, store).items()
+        ]
+    names = set(matching(cell, dict.fromkeys(one.name for one in known)))
+    return [one for one in known if one.name in names]
+
+
+def find_one(text: str, store: Store) -> Named:
+    """The one cell or training that `text` stands for, be it by its signature; raises UserError.
+
+    What several cells of one training share names that training.
+    """
+    found = named(text, store)
+    exact = [one for one in found if one.name == text.rpartition(":")[2]]
+    cells = [one for one in found if one.evaluation is not None]
+    for alike in (exact, cells):
+        if len({one.signature for one in alike}) == 1:
+            return alike[0]
+    if len({one.training for one in found}) == 1:
+        return _as_training(found)
     if found:
-        names = ", ".join(name for name, _ in cells[:6])
+        shown = cells or found
+        names = ", ".join(f"{one.sweep}:{one.name}" for one in shown[:SHOWN])
         raise UserError(
-            f"{text}: begins the names of {len(found)} cells ({names}, ...); give more of one, or SWEEP:CELL"
+            f"{text}: stands for {len(shown)} cells ({names}{', ...' if len(shown) > SHOWN else ''}); "
+            "give more of one, or SWEEP:CELL"
         )
     return _by_signature(text, store)
 
 
-def _cells(text: str, store: Store) -> list[tuple[str, dict[str, str]]]:
-    """All cells of past sweeps whose name begins with `text`."""
-    sweep, _, start = text.rpartition(":")
-    paths = sorted((store.root / "sweeps").glob("*.json"))
-    known = [(path.stem, (read_json(path) or {"cells": {}})["cells"]) for path in paths]
-    return [
-        (name, cell)
-        for own, cells in known
-        for name, cell in cells.items()
-        if name.startswith(start) and sweep in ("", own)
-    ]
+def _as_training(found: list[Named]) -> Named:
+    one = next((one for one in found if one.evaluation is None), found[0])
+    return Named(one.sweep, one.name, one.training)
 
 
-def _by_signature(text: str, store: Store) -> Piece:
+def find(text: str, store: Store) -> Piece:
+    """The piece of work that `text` stands for, as it was planned; raises UserError."""
+    one = find_one(text, store)
+    return planned_piece("evaluation" if one.evaluation else "training", one.signature, text, store)
+
+
+def _by_signature(text: str, store: Store) -> Named:
     found: list[tuple[str, str]] = []
     if len(text) >= SHORTEST_SIGNATURE and text.isalnum():
-        for kind, folder in KIND_OF_PIECE.items():
+        for kind in ("training", "evaluation"):
+            folder = KIND_OF_PIECE[kind]
             found += [(kind, path.parent.name) for path in sorted(store.root.glob(f"{folder}/{text}*/{CONFIG}"))]
     if len(found) == 1:
-        return _recall(*found[0], text, store)
+        return _with_signature(*found[0], text, store)
     if found:
         raise UserError(f"{text}: begins {len(found)} signatures; give more of one")
-    close = difflib.get_close_matches(text, [name for name, _ in _cells("", store)], n=1, cutoff=0.5)
+    every = {name for sweep in remembered(store) for name in named_work(sweep, store)}
+    close = difflib.get_close_matches(text, sorted(every), n=1, cutoff=0.5)
     raise UserError(
         f"{text}: is no cell of a sweep that was run on {store.root}, and no signature in it; "
         + (f"did you mean {close[0]!r}? " if close else "")
@@ -79,8 +141,20 @@ def _by_signature(text: str, store: Store) -> Piece:
     )
 
 
-def _recall(kind: str, signature: str, text: str, store: Store) -> Piece:
-    """The piece of work as it was planned."""
+def _with_signature(kind: str, signature: str, text: str, store: Store) -> Named:
+    """By the name that it has in a sweep, or, where none knows it any more, by its signature."""
+    for sweep in remembered(store):
+        for name, signatures in named_work(sweep, store).items():
+            if signatures.get(kind) == signature and (kind == "evaluation" or "evaluation" not in signatures):
+                return Named(sweep, name, **signatures)
+    piece = planned_piece(kind, signature, text, store)
+    if isinstance(piece, Evaluation):
+        return Named("", signature, piece.training.signature, signature)
+    return Named("", signature, signature)
+
+
+def planned_piece(kind: str, signature: str, text: str, store: Store) -> Piece:
+    """A piece of work as it was planned when it was begun; raises UserError, which calls it `text`."""
     path = store.folder(KIND_OF_PIECE[kind], signature) / CONFIG
     try:
         content = yaml.safe_load(path.read_text())

@@ -5,9 +5,9 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-from collections.abc import Iterator
-from dataclasses import dataclass
-from functools import cache, cached_property
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import cache, cached_property, lru_cache
 from typing import Any, Literal
 
 from edm.config import (
@@ -57,16 +57,21 @@ def canonical(value: Any) -> Any:
     Display fields are left out, and so are fields added after a release while they have their default.
     """
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return {
-            f.name: canonical(getattr(value, f.name))
-            for f in dataclasses.fields(value)
-            if _counts(f, getattr(value, f.name))
-        }
+        return _canonical_fields(value)
     if isinstance(value, tuple | list):
         return [canonical(entry) for entry in value]
     if isinstance(value, float) and value.is_integer():
         return int(value)  # 2 and 2.0 are one guidance scale
     return value
+
+
+@lru_cache(maxsize=4096)  # thousands of cells have few configurations among them; who gets one must not change it
+def _canonical_fields(config: Any) -> dict[str, Any]:
+    return {
+        f.name: canonical(getattr(config, f.name))
+        for f in dataclasses.fields(config)
+        if _counts(f, getattr(config, f.name))
+    }
 
 
 def _counts(field: dataclasses.Field[Any], value: Any) -> bool:
@@ -89,13 +94,25 @@ class DataSource:
     channels: int
     resolution: int
     num_classes: int
+    splits: tuple[tuple[Split, int], ...] = ()  # how many images each has
 
     @classmethod
     def of(cls, config: DataConfig) -> DataSource:
         """The prepared form of a data set; its published fingerprint enters its signature."""
         config, known = without_defaults(config), facts(config)
         name = signature("data", config=config, fingerprint=source_fingerprint(config))
-        return cls(name, config, known.channels, known.resolution, known.num_classes)
+        return cls(name, config, known.channels, known.resolution, known.num_classes, tuple(known.splits.items()))
+
+    @property
+    def sizes(self) -> dict[Split, int]:
+        """How many images each split has."""
+        return dict(self.splits)
+
+
+@lru_cache(maxsize=64)
+def classifier_of(data: DataSource) -> str:
+    """The signature of the small classifier that is trained on a data set."""
+    return signature("classifier", data=data.signature, config=ClassifierConfig())
 
 
 @dataclass(frozen=True)
@@ -110,8 +127,7 @@ class FeatureSpace:
     @classmethod
     def named(cls, name: Features, data: DataSource, resize: Resize = "pytorch-fid") -> FeatureSpace:
         """The feature space of a name, for a data set."""
-        classifier = signature("classifier", data=data.signature, config=ClassifierConfig())
-        return cls(name, DIMENSIONS[name], classifier if name == "classifier" else None, resize)
+        return cls(name, DIMENSIONS[name], classifier_of(data) if name == "classifier" else None, resize)
 
     @property
     def signature(self) -> str:
@@ -183,6 +199,14 @@ class Evaluation:
         return FeatureSpace.named("classifier", self.training.data)
 
     @property
+    def solution(self) -> str:
+        """The signature of the solution that a sampler's own error is measured against, which all samplers share."""
+        content: dict[str, Any] = {"training": self.training.signature, "sampling": self.sampling.exact()}
+        if self.guide is not None:
+            content["guide"] = self.guide.signature
+        return signature("exact", **content)
+
+    @property
     def num_segments(self) -> int:
         """Into how many parts, which anybody may draw, it can be cut."""
         return -(-self.config.images // SEGMENT_IMAGES)
@@ -223,7 +247,7 @@ class Plan:
 
     @cached_property
     def names(self) -> dict[str, str]:
-        """What to call each piece of work: the axis values that distinguish it, such as nano/attention=false/heun."""
+        """What to call each piece of work: the axis values that distinguish it, such as nano/no-attention/heun."""
         names: dict[str, str] = {}
         for planned in self.cells:
             names.setdefault(planned.training.signature, self._name(planned, TRAINING_SECTIONS))
@@ -275,11 +299,17 @@ class Plan:
 
 
 def short_name(values: dict[str, Any]) -> str:
-    """Axis values in one word: text stands for itself, anything else is told with its field's name."""
-    parts = (
-        value if isinstance(value, str) else f"{axis.split('.')[1]}={_plain(value)}" for axis, value in values.items()
-    )
-    return "/".join(parts)
+    """Axis values in one word, such as tiny/no-attention/guidance=2.5/heun."""
+    return "/".join(_part(axis.split(".")[1], value) for axis, value in values.items())
+
+
+def _part(field: str, value: Any) -> str:
+    """Text stands for itself, a switch is its field's name, anything else is told with it."""
+    if isinstance(value, str):
+        return value
+    if isinstance(value, bool):
+        return field if value else f"no-{field}"
+    return f"{field}={_plain(value)}"
 
 
 def _plain(value: Any) -> str:
@@ -290,16 +320,35 @@ def _plain(value: Any) -> str:
     return f"{value:g}" if isinstance(value, float) else str(value)
 
 
-def plan_sweep(sweep: Sweep) -> Plan:
+@dataclass(frozen=True)
+class Known:
+    """What a plan needs to know of files: by default it looks at them. statistics: the SHA-256 of each, by its path."""
+
+    sources: Mapping[DataConfig, DataSource] = field(default_factory=dict)
+    statistics: Mapping[str, str] = field(default_factory=dict)
+
+    def source(self, config: DataConfig) -> DataSource:
+        """The prepared form of a data set."""
+        return self.sources.get(config) or DataSource.of(config)
+
+    def statistics_of(self, path: str | None) -> str | None:
+        """The SHA-256 of a statistics file, where there is one."""
+        return self.statistics.get(path) or sha256_of(path) if path else None
+
+
+def plan_sweep(sweep: Sweep, known: Known = Known()) -> Plan:
     """Work out the least work that fills a sweep."""
     cells, trainings, evaluations = [], {}, {}
+    by_cell: dict[Any, tuple[Training, Training | None]] = {}
     for cell in sweep.cells:
-        training = plan_training(cell)
+        needs = (cell.data, cell.model, cell.training, cell.seed, cell.sampling.guide)
+        if needs not in by_cell:
+            by_cell[needs] = plan_training(cell, known), plan_guide(cell, known)
+        training, guide = by_cell[needs]
         training = trainings.setdefault(training.signature, training)
-        guide = plan_guide(cell)
         if guide is not None:
             guide = trainings.setdefault(guide.signature, guide)
-        evaluation = plan_evaluation(cell, training, guide)
+        evaluation = plan_evaluation(cell, training, guide, known)
         evaluation = _united(evaluations.get(evaluation.signature), evaluation)
         evaluations[evaluation.signature] = evaluation
         cells.append((cell, training, evaluation.signature))
@@ -360,9 +409,9 @@ def _but_for_seeds(e: Evaluation) -> Any:
     return e.sampling, tuple((training.network, training.config) for training in e.stands_on)
 
 
-def plan_training(cell: Cell) -> Training:
+def plan_training(cell: Cell, known: Known = Known()) -> Training:
     """The training that a cell stands on."""
-    data = DataSource.of(cell.data)
+    data = known.source(cell.data)
     config = cell.training.canonical()
     network = config.prepared(cell.model.network(data.channels, data.resolution, data.num_classes))
     flops = FORWARDS_PER_TRAINING_IMAGE * config.num_steps * config.batch_size * forward_flops(network)
@@ -378,19 +427,19 @@ def guide_cell(cell: Cell) -> Cell | None:
     return dataclasses.replace(cell, model=guide.model(cell.model), training=guide.training(cell.training))
 
 
-def plan_guide(cell: Cell) -> Training | None:
+def plan_guide(cell: Cell, known: Known = Known()) -> Training | None:
     """The training that guides a cell's."""
     guide = guide_cell(cell)
-    return plan_training(guide) if guide is not None else None
+    return plan_training(guide, known) if guide is not None else None
 
 
-def plan_evaluation(cell: Cell, training: Training, guide: Training | None) -> Evaluation:
+def plan_evaluation(cell: Cell, training: Training, guide: Training | None, known: Known = Known()) -> Evaluation:
     """The evaluation that fills a cell."""
     config, features = (
         cell.evaluation,
         FeatureSpace.named(cell.evaluation.features, training.data, cell.evaluation.resize),
     )
-    sampling = cell.sampling.canonical()
+    sampling = _canonical_sampling(cell.sampling)
     if not training.network.num_classes and guide is None:  # one branch only: there is nothing to guide
         sampling = dataclasses.replace(sampling, guidance=1.0).canonical()
     images: dict[str, Any] = {"training": training.signature, "sampling": sampling}
@@ -398,10 +447,10 @@ def plan_evaluation(cell: Cell, training: Training, guide: Training | None) -> E
         images["guide"] = guide.signature
     drawing = signature("drawing", **images)
     scored: dict[str, Any] = {"drawing": drawing, "evaluation": config, "features": features}
-    statistics = sha256_of(config.statistics) if config.statistics else None
+    statistics = known.statistics_of(config.statistics)
     if statistics is not None:
         scored["statistics"] = statistics
-    wanted = wanted_scores(config, facts(cell.data).splits, sampling.is_deterministic)
+    wanted = wanted_scores(config, training.data.sizes, sampling.is_deterministic)
     return Evaluation(
         signature("evaluation", **scored),
         training,
@@ -424,6 +473,12 @@ def sha256_of(path: str) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+@lru_cache(maxsize=4096)
+def _canonical_sampling(sampling: SamplingConfig) -> SamplingConfig:
+    return sampling.canonical()
+
+
+@lru_cache(maxsize=4096)
 def flops_per_image(sampling: SamplingConfig, training: Training, guide: Training | None) -> int:
     """What drawing one image takes, at the resolution it is drawn at."""
 

@@ -1,34 +1,118 @@
-"""Where a number comes from: commit, versions, hardware. Recorded with every result, never part of a signature."""
+"""Where a number comes from: commit, versions, hardware, command. Recorded with every result, never in a signature."""
 
 from __future__ import annotations
 
+import hashlib
 import importlib.metadata
 import os
 import platform
+import shlex
 import shutil
 import subprocess
+import sys
 import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 from typing import Any
 
+from experiments.calibration import gpu_names
+from experiments.store import Store, write_bytes
+
 PACKAGES = ("edm-sweep", "torch", "torchvision", "numpy", "ray", "mlflow", "pytorch-fid")
+DIFFS = "diffs"  # folder of a store: changes against a commit, each under its SHA-256
+DIGITS = 20  # of that which make a file's name
+
+
+@dataclass(frozen=True)
+class Told:
+    """What a run says of itself to those who do its work, maybe on other machines.
+
+    tags: a person's own. code: the commit and what differs from it, of the driver, whose code it is.
+    """
+
+    command: str = ""
+    tags: Mapping[str, str] = field(default_factory=dict)
+    code: Mapping[str, Any] = field(default_factory=dict)
+
+    @classmethod
+    def of_this_process(cls, store: Store, tags: Mapping[str, str]) -> Told:
+        """What this command says; changes of the code since its commit are kept in the store."""
+        return cls(command_line(), dict(tags), {**_code(), "git_diff": keep_diff(store)})
+
+
+def command_line() -> str:
+    """This process's command, as it could be given again."""
+    return shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])
+
+
+def provenance(told: Told = Told(), began: float | None = None) -> dict[str, Any]:
+    """The code, the packages, the machine and the command behind a result, and when it was begun and finished.
+
+    git_diff: the SHA-256 of the changes since the commit, which are in the store's `diffs`.
+    """
+    return {
+        **(told.code or _code()),
+        "command": told.command or command_line(),
+        "tags": dict(told.tags),
+        **_machine(),
+        "began": _iso(began) if began is not None else None,
+        "time": _iso(time.time()),
+    }
+
+
+def diff_path(store: Store, digest: str) -> Path:
+    """Where the changes of that SHA-256 are kept."""
+    return store.root / DIFFS / f"{digest[:DIGITS]}.patch"
+
+
+def keep_diff(store: Store) -> str | None:
+    """Write down how the code differs from its commit; the SHA-256 of that, None where it does not."""
+    diff = (_git("diff", "HEAD", "--no-ext-diff", "--no-color") or "").encode()
+    if not diff:
+        return None
+    digest = hashlib.sha256(diff).hexdigest()
+    path = diff_path(store, digest)
+    if not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_bytes(path, diff)
+    return digest
+
+
+def _iso(seconds: float) -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(seconds))
 
 
 @cache
-def provenance() -> dict[str, Any]:
-    """The code, the packages and the machine of this process, and when it asked."""
+def _code() -> dict[str, Any]:
     commit = _git("rev-parse", "HEAD")
+    dirty = bool(_git("status", "--porcelain", "--untracked-files=no")) if commit else None
+    return {"git_commit": (commit or "").strip() or None, "git_dirty": dirty}
+
+
+@cache
+def _machine() -> dict[str, Any]:
     return {
-        "git_commit": commit,
-        "git_dirty": bool(_git("status", "--porcelain", "--untracked-files=no")) if commit else None,
         "python": platform.python_version(),
         "packages": {name: _version(name) for name in PACKAGES},
+        "gpus": ", ".join(gpu_names()) or None,
+        "gpu_driver": gpu_driver(),
         "host": platform.node(),
         "platform": platform.platform(),
         "cpus": os.cpu_count(),
-        "time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
     }
+
+
+@cache
+def gpu_driver() -> str | None:
+    """The version of NVIDIA's driver; None where there is none."""
+    tool = shutil.which("nvidia-smi")
+    if tool is None:
+        return None
+    asked = [tool, "--query-gpu=driver_version", "--format=csv,noheader"]
+    done = subprocess.run(asked, capture_output=True, text=True, check=False, timeout=20)
+    return done.stdout.splitlines()[0].strip() if done.returncode == 0 and done.stdout.strip() else None
 
 
 def _version(package: str) -> str | None:
@@ -40,8 +124,8 @@ def _version(package: str) -> str | None:
 
 def _git(*arguments: str) -> str | None:
     """What git says of the checkout this code is in; None where it is installed without one."""
-    git, here = shutil.which("git"), Path(__file__).parent
-    if git is None or not (here.parent / ".git").exists():
+    git, here = shutil.which("git"), Path(__file__).parents[1]
+    if git is None or not (here / ".git").exists():
         return None
-    done = subprocess.run([git, "-C", str(here), *arguments], capture_output=True, text=True, check=False)
-    return done.stdout.strip() if done.returncode == 0 else None
+    done = subprocess.run([git, "-C", str(here), *arguments], capture_output=True, check=False)
+    return done.stdout.decode(errors="replace") if done.returncode == 0 else None

@@ -13,8 +13,21 @@ from experiments.planning import Evaluation, Piece, Plan, Training
 
 Work = Piece | Probe
 
-# elsewhere: another run on the same store is at it. blocked: what it stands on failed. withheld: not to be started
-State = Literal["waiting", "running", "elsewhere", "done", "failed", "stopped", "pruned", "blocked", "withheld"]
+# elsewhere: another run on the same store is at it. blocked: what it stands on failed. withheld: not to be started.
+# cancelled: a person asked this run to leave it. skipped: this run was not asked for it
+State = Literal[
+    "waiting",
+    "running",
+    "elsewhere",
+    "done",
+    "failed",
+    "stopped",
+    "pruned",
+    "blocked",
+    "withheld",
+    "cancelled",
+    "skipped",
+]
 
 JOINED_S = 60.0  # evaluations are joined into trials of about this length: ten times what a cold worker takes to start
 HELP_S = 5.0  # each worker's part of an evaluation that is cut up ought to be longer than this
@@ -22,7 +35,14 @@ LOST_LIMIT = 10  # workers that one piece of work may lose before it counts as i
 SAME_PLACE = 3  # pieces that fail at the same place in the code, before no more of their kind are started
 
 # what becomes of a piece once one that it stands on has come to nothing
-ENDS: dict[State, State] = {"failed": "blocked", "blocked": "blocked", "withheld": "withheld", "pruned": "pruned"}
+ENDS: dict[State, State] = {
+    "failed": "blocked",
+    "blocked": "blocked",
+    "withheld": "withheld",
+    "pruned": "pruned",
+    "cancelled": "cancelled",
+}
+UNWANTED: tuple[State, ...] = ("done", "cancelled", "skipped")  # states of what nothing need be done for
 
 FREE = ("lost", "device", "damaged")  # faults that say nothing about the work itself
 NEVER = ("input", "diverged")  # faults that come again however often it is tried
@@ -86,6 +106,7 @@ class Schedule:
 
     present: signatures of work that the store already holds. probes: what is to be measured first, and which trainings
     wait for it. retries: how often work that failed is tried again. wanted: what is done even if nothing stands on it.
+    skipped: evaluations that this run leaves out, and with them what only they stand on.
     """
 
     def __init__(
@@ -96,6 +117,7 @@ class Schedule:
         probes: Mapping[str, tuple[Work, tuple[str, ...]]] | None = None,
         retries: int = 1,
         wanted: frozenset[str] = frozenset(),
+        skipped: frozenset[str] = frozenset(),
     ) -> None:
         self.wanted = wanted
         self.plan, self.present, self.costs, self.retries = plan, present, costs or Operations(), retries
@@ -117,6 +139,7 @@ class Schedule:
             for other in needed:
                 self.dependents[other].append(name)
         self.states: dict[str, State] = {name: "done" if name in present else "waiting" for name in self.pieces}
+        self.states |= dict.fromkeys(skipped - present, "skipped")
         self._drop_needless()
         self.counts = Counter(self.states.values())
         self.messages: dict[str, str] = {}
@@ -127,6 +150,7 @@ class Schedule:
         self.helpers: Counter[str] = Counter()
         self.unhelpful: set[str] = set()  # evaluations that a helper failed at: left to their own trials
         self.left: Callable[[Evaluation], int] = lambda _: 0  # parts of an evaluation that nobody has begun
+        self._cancelled: set[str] = set()
         self._failures: Counter[str] = Counter()
         self._losses: Counter[str] = Counter()
         self._places: dict[tuple[str, str], set[str]] = defaultdict(set)
@@ -145,8 +169,9 @@ class Schedule:
     def _drop_needless(self) -> None:
         """What nothing unfinished stands on need not be done, even if its files were deleted."""
         for name in reversed([name for name, piece in self.pieces.items() if not isinstance(piece, Evaluation)]):
-            if name not in self.wanted and all(self.states[other] == "done" for other in self.dependents[name]):
-                self.states[name] = "done"
+            above = {self.states[other] for other in self.dependents[name]}
+            if name not in self.wanted and self.states[name] == "waiting" and above <= {"done", "skipped"}:
+                self.states[name] = "skipped" if "skipped" in above else "done"
 
     # looking --------------------------------------------------------------------------------------
 
@@ -274,7 +299,10 @@ class Schedule:
 
     def ended(self, name: str, outcome: Outcome) -> None:
         """Take note of how a piece ended, and decide what becomes of it and of what stands on it."""
-        if outcome.state == "failed":
+        if outcome.state != "done" and name in self._cancelled:
+            self._set(name, "cancelled")
+            self._pass_on(name)
+        elif outcome.state == "failed":
             self._failed(name, outcome)
         else:
             self._set(name, outcome.state)
@@ -297,7 +325,7 @@ class Schedule:
     def _pass_on(self, name: str) -> None:
         """What stands on a failed piece cannot be done; but for a probe, without which it is only less well known."""
         if not isinstance(self.pieces[name], Probe):
-            self._settle(self._standing_on(name), "blocked")
+            self._settle(self._standing_on(name), ENDS[self.states[name]])
         for other in self.dependents[name]:
             self._offer(other)
 
@@ -332,6 +360,25 @@ class Schedule:
             self.messages[name] = reason
             self._settle(self._standing_on(name), "withheld", reason)
 
+    def cancel(self, name: str) -> list[str]:
+        """Leave an evaluation, and what was done for it alone; returns those of them that are at work now."""
+        running: list[str] = []
+        for own in (name, *self.needs.get(name, ())):
+            if own not in self.pieces or own in self._cancelled:
+                continue
+            if own != name and not all(self._is_given_up(other) for other in self.dependents[own]):
+                continue
+            if self.states[own] in ("waiting", "elsewhere", "running"):
+                self._cancelled.add(own)
+            if self.states[own] == "running":
+                running.append(own)
+            elif own in self._cancelled:
+                self._set(own, "cancelled")
+        return running
+
+    def _is_given_up(self, name: str) -> bool:
+        return name in self._cancelled or self.states[name] in UNWANTED
+
     def undo(self, name: str) -> None:
         """Something finished has turned out to be damaged: it is to be done again."""
         if self.states[name] == "done":
@@ -346,7 +393,7 @@ class Schedule:
         """A piece waits once more, unless what it stands on has come to nothing meanwhile."""
         needed = [self.states[other] for other in self.needs.get(name, ()) if not self._is_there(other)]
         outcomes: list[State] = [ENDS[state] for state in needed if state in ENDS]
-        outcomes.append("waiting")
+        outcomes.append("cancelled" if name in self._cancelled else "waiting")
         self._set(name, "stopped" if self.stopping else outcomes[0])
         self._offer(name)
 

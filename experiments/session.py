@@ -6,7 +6,7 @@ import _thread
 import secrets
 import signal
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -19,10 +19,14 @@ from experiments.calibration import probes_left
 from experiments.datasets import prepare_data
 from experiments.dispatch import is_done, tell_damage
 from experiments.display import Monitor, progress
-from experiments.names import remember
+from experiments.errors import UserError
+from experiments.names import matching
 from experiments.planning import Evaluation, Piece, Plan
+from experiments.provenance import Told
 from experiments.pruning import Pruning
+from experiments.register import remember
 from experiments.schedule import Costs, Outcome, Schedule, State, Work
+from experiments.sessions import announced
 from experiments.sharing import require_even_batches, require_possible
 from experiments.speeds import Speeds
 from experiments.store import KIND_OF_PIECE, LOG, Store
@@ -47,12 +51,18 @@ class Failure:
 
 @dataclass(frozen=True)
 class Options:
-    """How to run what is left. retries: of work that failed. budget_s: of devices, at most."""
+    """How to run what is left.
+
+    retries: of work that failed. budget_s: of devices, at most. only: what stands for the cells to do (names.matching),
+    all of them by default. tags: a person's own, recorded with every result.
+    """
 
     retries: int = 1
     budget_s: float | None = None
     asha: bool = False
     address: str | None = None
+    only: tuple[str, ...] = ()
+    tags: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -65,6 +75,7 @@ class Summary:
     blocked: list[str] = field(default_factory=list)
     pruned: list[str] = field(default_factory=list)
     withheld: dict[str, str] = field(default_factory=dict)  # and why
+    cancelled: list[str] = field(default_factory=list)
     interrupted: bool = False
     worked_s: float = 0.0  # of workers, in the work itself
     mirror_problem: str | None = None
@@ -79,12 +90,28 @@ def open_schedule(plan: Plan, store: Store, options: Options = Options(), costs:
     pruned = {name: Pruning.of(store.folder("trainings", name)) for name in plan.trainings} if options.asha else {}
     lost = frozenset(name for name in plan.trainings if name not in present and store.was_damaged("trainings", name))
     probes = probes_left(plan, store) if plan.sweep.resources.gpus == "auto" else {}
-    schedule = Schedule(plan, frozenset(present), costs or Speeds(store, plan), probes, options.retries, lost)
+    skipped = frozenset(skipped_by(options.only, plan))
+    schedule = Schedule(plan, frozenset(present), costs or Speeds(store, plan), probes, options.retries, lost, skipped)
     schedule.notices += map(tell_damage, store.damages_since(known)[0])
     for name, pruning in pruned.items():
         if pruning is not None:
             schedule.ended(name, Outcome("pruned", pruning.text))
     return schedule
+
+
+def skipped_by(only: tuple[str, ...], plan: Plan) -> set[str]:
+    """The evaluations that a run of some cells leaves out; raises UserError where a text stands for no cell."""
+    if not only:
+        return set()
+    names = {plan.cell_name(planned): planned.evaluation.signature for planned in plan.cells}
+    wanted: set[str] = set()
+    for text in only:
+        found = matching(text, names)
+        if not found:
+            some = ", ".join(list(names)[:6])
+            raise UserError(f"--only {text}: stands for no cell of {plan.sweep.name} ({some}, ...)")
+        wanted |= {names[name] for name in found}
+    return set(names.values()) - wanted
 
 
 def run_sweep(
@@ -130,18 +157,21 @@ def _execute(schedule: Schedule, store: Store, console: Console, options: Option
         sampling_batch=resources.sampling_batch,
         checkpoint_s=resources.checkpoint_s,
         compile=resources.compile,
+        told=Told.of_this_process(store, options.tags),
     )
-    monitor = Monitor(console, schedule, store)
+    monitor = Monitor(console, schedule, store, setting.session)
     run = tuning.run_there if (options.address or "").startswith("ray://") else tuning.run_here
     # our signal handlers go inside: Ray sets some of its own when it starts
     with (
+        announced(store, setting.session, schedule.plan.sweep.name),
         tuning.cluster(store, options.address),
         _interruptible(schedule, store, setting.session, console) as interrupted,
         monitor.showing(),
         _ticking(monitor.tick),
     ):
         worked_s = run(schedule, store, setting, options, monitor.changed, monitor.say)
-    return interrupted.is_set(), worked_s
+        stopped = interrupted.is_set() or store.stop_requested(setting.session)
+    return stopped, worked_s
 
 
 def _fetch_prerequisites(schedule: Schedule, store: Store, console: Console) -> None:
@@ -207,7 +237,6 @@ def _interruptible(schedule: Schedule, store: Store, session: str, console: Cons
         console.print("Stopping: the running work saves its state (Ctrl-C again to leave at once).")
 
     timers: list[threading.Timer] = []
-    store.begin_session(session)
     before = {number: signal.signal(number, on_signal) for number in GRACE_S}
     try:
         yield asked
@@ -216,7 +245,6 @@ def _interruptible(schedule: Schedule, store: Store, session: str, console: Cons
             timer.cancel()
         for number, handler in before.items():
             signal.signal(number, handler)
-        store.end_session(session)
 
 
 def _summary(schedule: Schedule, store: Store, started: int, done: int) -> Summary:
@@ -231,6 +259,7 @@ def _summary(schedule: Schedule, store: Store, started: int, done: int) -> Summa
         failures=failures,
         blocked=names("blocked"),
         pruned=names("pruned"),
+        cancelled=names("cancelled"),
         withheld={
             schedule.name(piece): schedule.messages.get(piece.signature, "") for piece in schedule.of("withheld")
         },

@@ -52,11 +52,13 @@ STATISTICS = "statistics.safetensors"
 INFLUENCES = "influences.safetensors"  # of every image on every metric that has an error
 SAMPLES = "samples.png"
 PAIRS = "closest.png"  # images and their nearest training images
+CHECKPOINTS, KEPT, SNAPSHOTS = "checkpoints", "kept", "snapshots"  # folders of a training
 GRIDS = "samples"  # folder of a training: pictures from the same noise as it went on
 PROGRESS = "progress.json"
 FAILURE = "failure.json"
 LOG = "log.txt"
-STOP = "stop"
+SESSIONS = "sessions"  # folder of runs that go on
+STOP, CANCEL = "stop", "cancel-"  # ask a run to stop; to leave the piece of work whose signature follows
 PRUNE = "prune"  # asks a training to end early
 PRUNED = "pruned.json"  # where it did
 
@@ -133,6 +135,14 @@ class Store:
         write_json(folder / RESULT, _with_checksum({**result, "files": checksums}))
         for name in (FAILURE, PROGRESS):
             (folder / name).unlink(missing_ok=True)
+
+    def disown(self, kind: StoreKind, signature: str, names: Iterable[str]) -> None:
+        """Let a result no longer vouch for some of its files, which may then go; the caller holds the lock."""
+        result = self.result(kind, signature)
+        if result is None:
+            return
+        files = {name: digest for name, digest in result["files"].items() if name not in set(names)}
+        write_json(self.folder(kind, signature) / RESULT, _with_checksum({**result, "files": files}))
 
     def finished(self, kind: StoreKind, signature: str) -> dict[str, Any]:
         """The result of work that other work stands on; raises DamagedFile where it is undone, having been damaged."""
@@ -350,30 +360,36 @@ class Store:
         assert result is not None
         return result
 
-    # a request to stop, which trials look for on whatever machine they run ------------------------
+    # requests to a run, which it and its trials look for on whatever machine they are ---------------
 
-    def begin_session(self, session: str) -> None:
-        """Make room for a request to stop, while there is some."""
-        (self.root / "sessions" / session).mkdir(parents=True, exist_ok=True)
+    def session_folder(self, session: str) -> Path:
+        """Where a run is told what is asked of it."""
+        return self.root / SESSIONS / session
 
-    def request_stop(self, session: str) -> None:
-        """Ask every trial of a session of `run` to save its state and leave."""
-        path = self.root / "sessions" / session / STOP
+    def request_stop(self, session: str, signature: str | None = None) -> None:
+        """Ask every trial of a run to save its state and leave, or those alone that are at one piece of work."""
+        path = self.session_folder(session) / (STOP if signature is None else CANCEL + signature)
         path.parent.mkdir(parents=True, exist_ok=True)
         path.touch()
 
-    def stop_requested(self, session: str) -> bool:
-        """Whether that has been asked."""
+    def stop_requested(self, session: str, signature: str | None = None) -> bool:
+        """Whether a run has been asked to stop, or to leave this piece of work."""
+        asked = self._asked(session)
+        return STOP in asked or (signature is not None and CANCEL + signature in asked)
+
+    def cancelled(self, session: str) -> set[str]:
+        """The pieces of work that a run has been asked to leave."""
+        return {name.removeprefix(CANCEL) for name in self._asked(session) if name.startswith(CANCEL)}
+
+    def _asked(self, session: str) -> list[str]:
         try:
-            return STOP in os.listdir(
-                self.root / "sessions" / session
-            )  # a network file system would remember its absence
+            return os.listdir(self.session_folder(session))  # a network file system would remember an absence
         except FileNotFoundError:
-            return False
+            return []
 
     def end_session(self, session: str) -> None:
-        """Forget a session."""
-        shutil.rmtree(self.root / "sessions" / session, ignore_errors=True)
+        """Forget a run."""
+        shutil.rmtree(self.session_folder(session), ignore_errors=True)
 
 
 class Journal:

@@ -56,6 +56,7 @@ from experiments.planning import (  # noqa: E402
     Training,
     guide_cell,
 )
+from experiments.provenance import diff_path  # noqa: E402
 from experiments.pruning import Pruning  # noqa: E402
 from experiments.store import (  # noqa: E402
     DAMAGED,
@@ -414,6 +415,9 @@ class Mirror:
         for name in artifacts:
             if (folder / name).exists():
                 self.client.log_artifact(run.run_id, str(folder / name))
+        for tag in tags:
+            if tag.key == "edm.git_diff" and (diff := diff_path(self.store, tag.value)).exists():
+                self.client.log_artifact(run.run_id, str(diff))
         tags = [*tags, RunTag("edm.status", "done")]
         self.client.log_batch(run.run_id, metrics=metrics, tags=tags)
         self.client.set_terminated(run.run_id, FINISHED, _finished_ms(folder))
@@ -517,7 +521,8 @@ def _provenance_tags(result: dict[str, Any]) -> list[RunTag]:
     provenance = result["provenance"]
     flat = {key: value for key, value in provenance.items() if not isinstance(value, dict)}
     flat |= {f"package.{name}": version for name, version in provenance["packages"].items()}
-    return [RunTag(f"edm.{key}", str(value)) for key, value in flat.items()]
+    own = [RunTag(key, value) for key, value in provenance.get("tags", {}).items()]
+    return [*own, *(RunTag(f"edm.{key}", str(value)) for key, value in flat.items())]
 
 
 class MirrorThread:

@@ -44,6 +44,7 @@ def run_training(store: Store, training: Training, setting: Setting) -> None:
     if store.result("trainings", training.signature) is not None:
         return
     folder = store.folder("trainings", training.signature)
+    began = time.time()
     write_config(folder, training)
     team_size(training, setting)  # raises, before anything is prepared, where batches cannot be shared out
     for name in (PRUNE, PRUNED):
@@ -62,7 +63,7 @@ def run_training(store: Store, training: Training, setting: Setting) -> None:
         "threads": setting.threads,
         "computing": dataclasses.asdict(state.computing),
         "parameters": sum(p.numel() for p in state.denoiser.parameters()),
-        "provenance": provenance(),
+        "provenance": provenance(setting.told, began),
     }
     files = [MODEL, JOURNAL, VALIDATION, *ledger.permanent_files()]
     store.finish("trainings", training.signature, result, files)
@@ -147,6 +148,8 @@ class Lookout:
                 self._draw_grid(model)
             if step in due.keep:
                 self.ledger.keep_checkpoint()
+                if self.state.config.keep == "best":
+                    self.ledger.keep_best()
         return step in due.save
 
     def finish(self) -> float:
@@ -200,7 +203,7 @@ def _train_to_the_end(lookout: Lookout, pulse: Pulse, setting: Setting, crew: Cr
         before = time.monotonic()
         ledger.other_seconds += before - now
         beat = pulse.beat(state.kimg, loss=ledger.last_loss)
-        stopping = beat and pulse.store.stop_requested(setting.session)
+        stopping = beat and pulse.stop_requested
         pruning = beat and (lookout.folder / PRUNE).exists()
         if save or stopping or pruning or (beat and now - last_saved > interval):
             began = time.monotonic()

@@ -8,7 +8,7 @@ import math
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ import yaml
 from experiments import leases
 from experiments.leases import LeaseLost
 from experiments.planning import Piece
+from experiments.provenance import Told
 from experiments.store import CONFIG, PROGRESS, Store, replacing, write_soon
 
 PULSE_S = 0.5  # how often progress is written and a request to stop is looked for
@@ -38,6 +39,7 @@ class Setting:
     """Where and how a trial runs; nothing here changes a result on the same kind of machine.
 
     gpus: 2 or more train one network on several. on_validated: told of (kimg, loss on the val split) along the way.
+    told: what the run says of itself, for the record.
     """
 
     session: str
@@ -47,6 +49,7 @@ class Setting:
     checkpoint_s: float = 15.0
     compile: bool | None = None
     on_validated: Callable[[float, float], None] | None = None
+    told: Told = field(default_factory=Told)
 
     @property
     def device(self) -> torch.device:
@@ -93,9 +96,15 @@ class Pulse:
             with suppress(OSError):  # of a full disk: what matters more will meet it, too
                 write_soon(self.path, {**progress, "time": time.time()})
 
+    @property
+    def stop_requested(self) -> bool:
+        """Whether the run was asked to stop, or to leave this piece of work."""
+        return self.store.stop_requested(self.setting.session, self.path.parent.name)
+
     def raise_if_stopped(self) -> None:
-        """Raise Stopped where the run was asked to stop."""
-        raise_if_stopped(self.store, self.setting)
+        """Raise Stopped where that was asked."""
+        if self.stop_requested:
+            raise Stopped
 
 
 def raise_if_taken_over(folder: Path) -> None:
@@ -103,12 +112,6 @@ def raise_if_taken_over(folder: Path) -> None:
     lease = leases.own(folder)
     if lease is not None and lease.lost:
         raise LeaseLost(f"{folder}: was taken over by another run")
-
-
-def raise_if_stopped(store: Store, setting: Setting) -> None:
-    """Raise Stopped where the run that a trial belongs to was asked to stop."""
-    if store.stop_requested(setting.session):
-        raise Stopped
 
 
 def device_name(device: torch.device) -> str:

@@ -23,7 +23,7 @@ from experiments.planning import Evaluation, Training
 from experiments.schedule import Job, Outcome, Work
 from experiments.store import FAILURE, KIND_OF_PIECE, LOG, PROGRESS, Store, write_json
 from experiments.training import run_training
-from experiments.trial import Pruned, Setting, Stopped, raise_if_stopped
+from experiments.trial import Pruned, Setting, Stopped
 
 log = logging.getLogger("edm_sweep")
 
@@ -76,7 +76,8 @@ def _perform_locked(store: Store, piece: Work, setting: Setting, folder: Path) -
         (folder / of_before).unlink(missing_ok=True)
     with _logged(folder / LOG):
         try:
-            raise_if_stopped(store, setting)
+            if store.stop_requested(setting.session, piece.signature):
+                raise Stopped
             if setting.gpus > 0 and setting.device.type == "cpu":
                 log.warning("a GPU was assigned but torch sees none: computing on the CPU")
             _do(store, piece, setting)

@@ -63,7 +63,7 @@ def test_the_plan_in_words_and_for_scripts(tiny_plan: Plan, store: Store) -> Non
     assert second.startswith("6 pieces of work left, about ") and "a rough guess" in second
     made = plan_json(tiny_plan, schedule, {None: estimate}, None)
     assert made["left"] == 6 and len(made["trainings"]) == 2 and not made["evaluations"][0]["done"]
-    assert made["trainings"][0]["name"] == "attention=false"
+    assert made["trainings"][0]["name"] == "no-attention"
     run_all(tiny_plan, store)
     schedule = open_schedule(tiny_plan, store)
     assert list(plan_lines(tiny_plan, schedule, forecast(tiny_plan, [], store)))[1] == "Nothing is left to do."
@@ -75,7 +75,7 @@ def test_the_plan_shows_every_cell_with_its_network_its_training_and_its_evaluat
     Console(file=output, width=120).print(cells_table(tiny_plan))
     lines = [line.split() for line in output.getvalue().splitlines()]
     assert lines[0] == ["cell", "parameters", "kimg", "images", "NFE"]
-    assert lines[1] == ["attention=false/euler", "37,633", "0.64", "120", "3"]
+    assert lines[1] == ["no-attention/euler", "37,633", "0.64", "120", "3"]
     assert [line[-1] for line in lines[1:]] == ["3", "5", "3", "5"]
 
 
@@ -101,4 +101,4 @@ def test_the_monitor_tells_what_runs_and_what_ended(tiny_plan: Plan, store: Stor
     assert "0 of 6 done" in output.getvalue()
     schedule.ended(piece.signature, Outcome("failed", "RuntimeError: no", "input"))
     monitor.changed(piece)
-    assert "failed train attention=true: RuntimeError: no" in output.getvalue()
+    assert "failed train attention: RuntimeError: no" in output.getvalue()

@@ -19,8 +19,9 @@ from experiments.cli import app
 from experiments.drawing import Request, draw_pictures, sampling_of
 from experiments.errors import UserError
 from experiments.ingredients import load_averaged
-from experiments.names import find, remember
+from experiments.names import find
 from experiments.planning import Plan, plan_sweep
+from experiments.register import remember
 from experiments.schedule import Outcome, Schedule
 from experiments.spec import load_sweep
 from experiments.store import Journal, Store
@@ -178,7 +179,7 @@ def test_what_cannot_be_found_is_said(studio, tmp_path: Path) -> None:
     copied = Store(tmp_path / "copied")
     shutil.copytree(store.root / "sweeps", copied.root / "sweeps")
     remember(replace(plan, sweep=other, cells=cells), copied)
-    with pytest.raises(UserError, match="begins the names of"):
+    with pytest.raises(UserError, match="stands for 12 cells .*other:ema=null.* give more of one, or SWEEP:CELL"):
         find("ema=null", copied)
     with pytest.raises(UserError, match="has not begun; run its sweep first"):
         find("other:ema=0.07", copied)

@@ -163,7 +163,7 @@ def test_differences_between_cells_are_known_better_than_the_cells(tiny_plan: Pl
     assert np.allclose(covariance, covariance.T) and np.linalg.eigvalsh(covariance).min() > 0
     for planned_cell, variance in zip(tiny_plan.cells, covariance.diagonal(), strict=True):
         assert variance**0.5 == pytest.approx(metrics(store, planned_cell.evaluation)["fid_test_se"], rel=1e-4)
-    a, b = cells.index("attention=false/euler"), cells.index("attention=true/euler")
+    a, b = cells.index("no-attention/euler"), cells.index("attention/euler")
     assert covariance[a, b] > 0  # the same noise and the same labels
 
 
@@ -247,7 +247,7 @@ def test_an_evaluation_stops_early_where_it_is_clearly_worse_and_that_is_asked_f
     frame = results_frame(plan, found_in_store(plan, store)).set_index("cell")
     assert set(frame.loc[frame["status"] == "stopped", "stopped_at"]) == {1000}
     stopped = frame.index[frame["status"] == "stopped"]
-    names = {name.removeprefix("attention=false/") for name in stopped}
+    names = {name.removeprefix("no-attention/") for name in stopped}
     assert {"heun/steps=1", "euler/steps=1"} <= names and "heun/steps=6" not in names
     assert frame.loc[stopped, [f"fid_{s}" for s in SPLITS]].isna().all().all()
     assert not open_schedule(plan, store).of("waiting")  # stopped is done

@@ -155,7 +155,7 @@ def test_networks_are_told_with_speed_and_memory(tiny_plan: Plan, empty: Store) 
         empty.folder("probes", name).mkdir(parents=True)
         empty.finish("probes", name, result)
     row, other = networks_json(tiny_plan, empty)
-    assert row["name"] == "attention=false" and row["nfe"] == [3, 5] and row["kimg_s"] == 2.5
+    assert row["name"] == "no-attention" and row["nfe"] == [3, 5] and row["kimg_s"] == 2.5
     assert not other["fits"] and networks_table(tiny_plan, empty).row_count == 2
 
 

@@ -113,9 +113,9 @@ def test_names_tell_pieces_and_cells_apart(tmp_path: Path) -> None:
     text = "grid: {model.preset: [nano, micro], model.attention: [true], sampling.guidance: [1, 2.5]}\nseeds: [0, 1]\n"
     made = plan(tmp_path, text)
     names = [made.cell_name(planned) for planned in made.cells]
-    assert names[0] == "nano/attention=true/guidance=1/seed=0" and names[3] == "nano/attention=true/guidance=2.5/seed=1"
+    assert names[0] == "nano/attention/guidance=1/seed=0" and names[3] == "nano/attention/guidance=2.5/seed=1"
     assert len(set(names)) == len(names)
-    assert made.names[made.cells[0].training.signature] == "nano/attention=true/seed=0"
+    assert made.names[made.cells[0].training.signature] == "nano/attention/seed=0"
 
 
 def test_too_few_images_for_the_features_are_warned_of(tmp_path: Path) -> None:

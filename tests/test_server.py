@@ -111,7 +111,7 @@ def test_a_server_killed_in_the_middle_of_a_training_slows_nothing_and_has_every
     seen: list[str] = []
 
     class Disturbing(Store):
-        def stop_requested(self, session: str) -> bool:
+        def stop_requested(self, session: str, signature: str | None = None) -> bool:
             if len(seen) == 3:
                 server.kill()
             try:

@@ -99,9 +99,9 @@ def test_two_at_once_draw_every_segment_once(
 
 
 def test_how_many_parts_nobody_has_begun(trained: Evaluation, store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    from experiments import dispatch, plan
+    from experiments import dispatch, planning
 
-    for module in (dispatch, plan):
+    for module in (dispatch, planning):
         monkeypatch.setattr(module, "SEGMENT_IMAGES", 40)
     assert parts_left(store, trained) == 3
     with store.try_lock("segments", trained.segment_name(40)):

@@ -95,7 +95,7 @@ def test_numbers_with_an_exponent_and_infinity_are_numbers(tmp_path: Path) -> No
             "model.attention: 'brigde' is not one of true, false, none, bridge, levels; did",
         ),
         ("model: {dropout: 1}", "model.dropout: 1.0 is not a share below 1"),
-        ("training: {keep: some}", "training.keep: 'some' is not one of last, all"),
+        ("training: {keep: some}", "training.keep: 'some' is not one of last, best, all"),
         ("training: {keep: [20], kimg: 10}", "training.keep: 20 is outside of the 10 kimg; drop it"),
         ("training: {power_ema: [0.1]}", "training.power_ema: takes two different widths"),
         ("training: {power_ema: [0.1, 0.5]}", "training.power_ema: 0.5 is not a relative width"),

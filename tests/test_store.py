@@ -515,5 +515,15 @@ def test_a_request_to_stop_is_seen_until_the_session_ends(tmp_path: Path) -> Non
     assert not store.stop_requested("s")
 
 
+def test_a_run_is_asked_to_leave_one_piece_of_work(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    assert store.cancelled("s") == set()
+    store.request_stop("s", "1234")
+    assert store.stop_requested("s", "1234")
+    assert not store.stop_requested("s", "123") and not store.stop_requested("s")
+    assert not store.stop_requested("other", "1234")
+    assert store.cancelled("s") == {"1234"}
+
+
 def test_room_is_known_before_the_store_is_there(tmp_path: Path) -> None:
     assert Store(tmp_path / "a" / "b").free_bytes() > 0 and not (tmp_path / "a").exists()

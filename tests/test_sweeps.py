@@ -18,16 +18,16 @@ GUESSED = 2e13  # floating-point operations per second, as the headers say
 
 # the 2023 study, as its reference file has it: sweep, cell, parameters, batch size, thousands of images
 STUDY = [
-    ("fashion_mnist", "attention=true/label_dropout=0.2", 5_031_081, 32, 5000),
-    ("fashion_mnist", "attention=false/label_dropout=0.2", 4_150_953, 32, 5000),
-    ("fashion_mnist", "attention=true/label_dropout=1", 5_031_081, 32, 5000),
-    ("cifar10", "attention=true/label_dropout=0.2", 5_033_387, 32, 8000),
-    ("cifar10", "attention=false/label_dropout=0.2", 4_153_259, 32, 8000),
-    ("cifar10", "attention=true/label_dropout=1", 5_033_387, 32, 8000),
+    ("fashion_mnist", "attention/label_dropout=0.2", 5_031_081, 32, 5000),
+    ("fashion_mnist", "no-attention/label_dropout=0.2", 4_150_953, 32, 5000),
+    ("fashion_mnist", "attention/label_dropout=1", 5_031_081, 32, 5000),
+    ("cifar10", "attention/label_dropout=0.2", 5_033_387, 32, 8000),
+    ("cifar10", "no-attention/label_dropout=0.2", 4_153_259, 32, 8000),
+    ("cifar10", "attention/label_dropout=1", 5_033_387, 32, 8000),
     ("celeba_sizes", "tiny/none", 30_942_291, 64, 18_750),
     ("celeba_sizes", "tiny/bridge", 35_181_651, 64, 18_750),
-    ("celeba_sizes", "small/attention=true", 80_246_611, 32, 18_750),
-    ("celeba_sizes", "big/attention=true", 81_317_715, 32, 18_750),
+    ("celeba_sizes", "small/attention", 80_246_611, 32, 18_750),
+    ("celeba_sizes", "big/attention", 81_317_715, 32, 18_750),
 ]
 
 
