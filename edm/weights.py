@@ -63,6 +63,11 @@ def find_weights(
     return places[0]
 
 
+def present_weights(weights: Weights, folder: Path | None = None) -> Path | None:
+    """Where a published file is, its checksum not compared and nothing fetched; None where it is nowhere."""
+    return next((path for path in _places(weights, folder) if path.is_file()), None)
+
+
 def sha256_of(path: Path) -> str:
     """SHA-256 of a file, in hexadecimal."""
     with path.open("rb") as file:

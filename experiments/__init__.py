@@ -1,1 +1,92 @@
-"""Sweeps: from a YAML file to a filled store and MLflow's record of it."""
+"""Sweeps over EDM models, from Python: plan, run and read what the command line does.
+
+    from experiments import load_sweep, plan, results, run
+
+    sweep = load_sweep("sweeps/digits.yaml")
+    run(sweep)                 # what is missing of it; safe to repeat, always
+    frame = results(sweep)     # one row a cell: axes, parameters, scores with errors and intervals
+
+Everything is in a store, by default where EDM_SWEEP_STORE points, else ./runs. Nothing heavy is imported by this.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from experiments.errors import UserError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from experiments.planning import Plan
+    from experiments.session import Options, Summary
+    from experiments.spec import Sweep
+    from experiments.store import Store
+
+__all__ = ["UserError", "load_sweep", "plan", "results", "run"]
+
+STORE_VARIABLE, DEFAULT_STORE = "EDM_SWEEP_STORE", "runs"
+
+
+def load_sweep(path: str | Path, *overrides: str) -> Sweep:
+    """A sweep file, read and found right; `overrides` such as "training.kimg=10". Raises UserError, in a sentence."""
+    from experiments.spec import load_sweep as load
+
+    return load(path, overrides)
+
+
+def plan(sweep: Sweep) -> Plan:
+    """The least work that fills a sweep: its cells, trainings and evaluations, with names, signatures and operations.
+
+    Reads and writes nothing but a folder of images where the sweep is on one.
+    """
+    from experiments.planning import plan_sweep
+
+    return plan_sweep(sweep)
+
+
+def run(
+    sweep: Sweep,
+    store: str | Path | None = None,
+    tracking_uri: str | None = None,
+    options: Options | None = None,
+    quiet: bool = False,
+) -> Summary:
+    """Do what is missing of a sweep, on Ray, and tell MLflow; how it ended. Safe to repeat, always.
+
+    tracking_uri: an MLflow server, in place of the database in the store. options: retries, budget, cells and the like
+    (experiments.session.Options). quiet: print nothing. From the main thread alone, as it takes in Ctrl-C. Raises
+    UserError where the sweep asks for what is not possible here.
+    """
+    from rich.console import Console
+
+    from experiments.session import Options, open_schedule, run_sweep
+
+    place, chosen = _store(store), options or Options()
+    place.create()
+    schedule = open_schedule(plan(sweep), place, chosen)
+    return run_sweep(schedule, place, tracking_uri, Console(highlight=False, quiet=quiet), chosen)
+
+
+def results(sweep: Sweep, store: str | Path | None = None, tracking_uri: str | None = None) -> pd.DataFrame:
+    """One row a cell, in the sweep's order: its name, axes, all parameters, signatures, status and scores.
+
+    Scores that have errors are followed by their standard error (_se) and 95 % interval (_low, _high); of cells that
+    are not done they are missing. With `tracking_uri` the scores are MLflow's, else the store's.
+    """
+    from experiments.frames import found_in_store, results_frame
+
+    made = plan(sweep)
+    if tracking_uri is None:
+        return results_frame(made, found_in_store(made, _store(store)))
+    from experiments.tracking import found_in_mlflow
+
+    return results_frame(made, found_in_mlflow(made, tracking_uri))
+
+
+def _store(store: str | Path | None) -> Store:
+    from experiments.store import Store
+
+    return Store(Path(store or os.environ.get(STORE_VARIABLE) or DEFAULT_STORE))

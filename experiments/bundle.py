@@ -72,7 +72,12 @@ def export(plan: Plan, store: Store, out: Path, on_progress: OnProgress = lambda
     if not any(name.endswith(RESULT) for name, _ in files):
         raise UserError(f"{plan.sweep.name}: nothing of it is done in {store.root}; run it first")
     sweep = (json.dumps(written(plan)) + "\n").encode()
-    manifest: dict[str, Any] = {"format": FORMAT, "sweep": plan.sweep.name, "files": {SWEEP: _entry(sweep, 0)}}
+    manifest: dict[str, Any] = {
+        "format": FORMAT,
+        "sweep": plan.sweep.name,
+        "store": store.name,
+        "files": {SWEEP: _entry(sweep, 0)},
+    }
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
         with replacing(out) as temporary, zipfile.ZipFile(temporary, "w", zipfile.ZIP_DEFLATED) as archive:
@@ -159,7 +164,7 @@ def opened(path: Path) -> Iterator[tuple[Plan, Store]]:
         except (zipfile.BadZipFile, OSError, EOFError, KeyError, TypeError, ValueError, NotImplementedError) as error:
             raise _refused(path, f"{type(error).__name__}: {error}") from None
         plan = read_plan(json.loads((root / SWEEP).read_bytes()), path)
-        yield plan, Store(root)
+        yield plan, Store(root, manifest["store"])
 
 
 def _require_sealed(path: Path) -> None:

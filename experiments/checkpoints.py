@@ -14,7 +14,7 @@ from torch import Tensor
 from edm.files import load_tensors, model_metadata
 from edm.train import TrainState
 from edm.validation import total_loss
-from experiments.milestones import best_kept
+from experiments.kept import best_kept
 from experiments.sealed import is_whole, write_sealed
 from experiments.store import CHECKPOINTS, JOURNAL, KEPT, SNAPSHOTS, VALIDATION, Journal, copy_aside_file
 

@@ -95,6 +95,7 @@ def _references(space: FeatureSpace, data: DataSource, store: Store) -> Step:
 
 
 def _piece(what: str, piece: Piece, store: Store) -> Step:
+    """A training or an evaluation, and, where it has to be done, which finished one is nearest to it."""
     standing = standing_of(piece, store)
     kind: StoreKind = "evaluations" if isinstance(piece, Evaluation) else "trainings"
     if standing.state == "done":
@@ -103,7 +104,11 @@ def _piece(what: str, piece: Piece, store: Store) -> Step:
     if lacking:
         remark = f"{', '.join(lacking)} is asked for as well: scored from the images' features, which are there"
         return Step(what, kind, piece.signature, standing, remark)
-    near = nearest(piece, store) if standing.state in ("planned", "failed") else None
+    if isinstance(piece, Evaluation) and any(standing_of(below, store).state != "done" for below in piece.stands_on):
+        return Step(what, kind, piece.signature, standing, "follows its training")
+    if standing.state not in ("planned", "failed"):
+        return Step(what, kind, piece.signature, standing)
+    near = nearest(piece, store)
     return Step(what, kind, piece.signature, standing, _remark(what, piece, near), near)
 
 

@@ -11,7 +11,7 @@ from typing import Any, Literal, cast
 from edm.config import SPLITS
 from experiments import leases
 from experiments.errors import UserError
-from experiments.milestones import best_kept, kimg_of
+from experiments.kept import best_kept, kimg_of
 from experiments.planning import SEGMENT_IMAGES, Evaluation, Plan, Subset, Training
 from experiments.sessions import abandoned
 from experiments.store import DAMAGED, KEPT, RESULT, VALIDATION, Journal, Store, StoreKind

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
 
 from edm.config import SamplingConfig, TrainingConfig
 from edm.validation import VALIDATION_IMAGES, VALIDATION_SIGMAS
@@ -47,22 +44,6 @@ class Milestones:
             keep=kept,
             snapshot=_snapshots(config),
         )
-
-
-def kimg_of(path: Path) -> float:
-    """At how many kimg a checkpoint was kept, by its name."""
-    return float(path.name.removeprefix("kimg").partition("-")[0])
-
-
-def best_kept(files: Sequence[Path], looks: Sequence[Mapping[str, Any]]) -> list[Path]:
-    """Of kept checkpoints that with the lowest loss on the val split, by the look nearest to it; all without any."""
-    if not looks:
-        return list(files)
-
-    def loss(path: Path) -> float:
-        return min(looks, key=lambda look: abs(look["kimg"] - kimg_of(path)))["val_loss"]
-
-    return sorted(files, key=loss)[:1]
 
 
 def _every(config: TrainingConfig, kimg: float | None) -> Steps:

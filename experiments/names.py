@@ -99,7 +99,7 @@ def find_one(text: str, store: Store) -> Named:
     for alike in (exact, cells):
         if len({one.signature for one in alike}) == 1:
             return alike[0]
-    if len({one.training for one in found}) == 1:
+    if len({one.training for one in found}) == 1 and not any(one.evaluation for one in exact):
         return _as_training(found)
     if found:
         shown = cells or found

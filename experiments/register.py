@@ -69,7 +69,10 @@ def _content(name: str, store: Store) -> Content:
     content = read_json(path) if path.name == f"{name}.json" and path.parent == store.root / FOLDER else None
     if content is None:
         known = ", ".join(remembered(store)) or "none yet"
-        raise UserError(f"{name}: no such file, and no sweep of that name was run on {store.root} (there: {known})")
+        raise UserError(
+            f"{name}: no such file, and no sweep of that name was run on {store.root} (there: {known}); "
+            "give a sweep's file, such as sweeps/digits.yaml"
+        )
     return content
 
 

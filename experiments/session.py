@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import _thread
+import re
 import secrets
 import signal
 import threading
@@ -79,6 +80,31 @@ class Summary:
     interrupted: bool = False
     worked_s: float = 0.0  # of workers, in the work itself
     mirror_problem: str | None = None
+
+    @property
+    def is_incomplete(self) -> bool:
+        """Whether some of what was asked for was not done, but for what was pruned."""
+        return bool(self.failures or self.withheld or self.cancelled)
+
+
+TAG = re.compile(r"[\w][\w ./-]{0,249}")  # as MLflow has it
+RESERVED = ("mlflow.", "edm.")
+
+
+def parse_tags(texts: tuple[str, ...]) -> dict[str, str]:
+    """A person's own tags, each given as KEY=VALUE; raises UserError."""
+    tags: dict[str, str] = {}
+    for text in texts:
+        key, equals, value = text.partition("=")
+        if not equals or not TAG.fullmatch(key) or key.startswith(RESERVED):
+            raise UserError(
+                f"--tag {text}: expected KEY=VALUE, the key of letters, digits, '_', '.', '/', '-' and not beginning "
+                f"with {' or '.join(RESERVED)}"
+            )
+        if key in tags:
+            raise UserError(f"--tag {text}: {key} is given twice; drop one")
+        tags[key] = value
+    return tags
 
 
 def open_schedule(plan: Plan, store: Store, options: Options = Options(), costs: Costs | None = None) -> Schedule:

@@ -84,10 +84,14 @@ class DamagedFile(UserError):
 
 
 class Store:
-    """A folder of results. Cheap to make: it reads and writes only when asked."""
+    """A folder of results. Cheap to make: it reads and writes only when asked.
 
-    def __init__(self, root: Path) -> None:
+    name: what to call it for the record, where what it holds comes from another one.
+    """
+
+    def __init__(self, root: Path, name: str | None = None) -> None:
         self.root = root.absolute()
+        self.name = name or str(self.root)
 
     def create(self) -> None:
         """Make the folder; raises UserError where that or writing into it is not possible."""

@@ -146,20 +146,23 @@ def _has_runs(engine: Engine) -> bool:
 
 
 class Mirror:
-    """Brings one experiment of a tracking server up to date with a plan's part of a store."""
+    """Brings one experiment of a tracking server up to date with a plan's part of a store.
 
-    def __init__(self, store: Store, plan: Plan, uri: str) -> None:
+    place: the store that an embedded database is in, where that is another one, as for what a bundle holds.
+    """
+
+    def __init__(self, store: Store, plan: Plan, uri: str, place: Store | None = None) -> None:
         for name in ("mlflow", "alembic"):
             logging.getLogger(name).setLevel(logging.CRITICAL)  # what fails is said in a line, at the end
-        self.store, self.plan = store, plan
-        if uri == embedded_uri(store):
-            with leases.waited_for(store.root / "mirror"):
-                _ensure_database(store.root / DATABASE)
+        self.store, self.plan, self.place = store, plan, place or store
+        if uri == embedded_uri(self.place):
+            with leases.waited_for(self.place.root / "mirror"):
+                _ensure_database(self.place.root / DATABASE)
         self.client = mlflow.MlflowClient(tracking_uri=uri)
         self.uri = uri
         self.experiment = ""
         self.runs: dict[str, Known] = {}
-        self.notices = Notices(store.root / "mirror", uri, plan.sweep.name)
+        self.notices = Notices(self.place.root / "mirror", uri, plan.sweep.name)
         self.looked = False
         self.told: dict[str, int] = {}  # evaluations that MLflow has, with the time of the result that it was told
         self.final: set[str] = set()  # pieces that MLflow has and nothing of this plan will change
@@ -180,7 +183,7 @@ class Mirror:
 
         One mirror of a store writes at a time. An update that fails is repeated by calling this again.
         """
-        with leases.waited_for(self.store.root / "mirror"):
+        with leases.waited_for(self.place.root / "mirror"):
             known, self.looked = self.looked, False  # what a lost answer leaves behind is seen only by looking
             if known:
                 self._hear_of_others()
@@ -204,7 +207,7 @@ class Mirror:
             if found.lifecycle_stage != "active":
                 self.client.restore_experiment(found.experiment_id)
             return found.experiment_id
-        place = (self.store.root / "mlartifacts" / name).as_uri() if self.uri.startswith("sqlite:") else None
+        place = (self.place.root / "mlartifacts" / name).as_uri() if self.uri.startswith("sqlite:") else None
         return self.client.create_experiment(name, artifact_location=place)
 
     def _reconciled(self, runs: Iterator[Run]) -> dict[str, Known]:
@@ -394,7 +397,7 @@ class Mirror:
             "edm.signature": signature,
             "edm.kind": piece.kind,
             "edm.sweep": self.plan.sweep.name,
-            "edm.store": str(self.store.root),
+            "edm.store": self.store.name,
             "mlflow.source.name": "edm-sweep",
         }
         began_ms = _finished_ms(self._folder(piece)) - int(result["seconds"] * 1000) if result is not None else None
@@ -565,10 +568,16 @@ def _one_line(error: Exception) -> str:
     return lines[0][:300] if lines else type(error).__name__
 
 
-def sync(plan: Plan, store: Store, uri: str, on_progress: OnProgress = lambda done, total: None) -> Counts:
+def sync(
+    plan: Plan,
+    store: Store,
+    uri: str,
+    on_progress: OnProgress = lambda done, total: None,
+    place: Store | None = None,
+) -> Counts:
     """Bring a record up to date with a store by hand; raises UserError where the server does not answer."""
     with _answering(uri, "nothing is lost: try again when it does"):
-        mirror = Mirror(store, plan, uri)
+        mirror = Mirror(store, plan, uri, place)
         mirror.update(ended=True, on_progress=on_progress)
     return mirror.counts
 

@@ -92,6 +92,22 @@ class Filled:
 
 
 @pytest.fixture(scope="session")
+def finished(prepared: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Plan, Store]:
+    """The plan of the tiny sweep, and the store that it filled, in this process; to be read, not changed."""
+    from tests.finished import fill
+
+    return fill(tmp_path_factory.mktemp("finished"), prepared)
+
+
+@pytest.fixture
+def done(finished: tuple[Plan, Store], tmp_path: Path) -> tuple[Plan, Store]:
+    """The same, to be changed."""
+    from tests.finished import copy_of
+
+    return finished[0], copy_of(finished[1], tmp_path)
+
+
+@pytest.fixture(scope="session")
 def undisturbed(prepared: Path, tmp_path_factory: pytest.TempPathFactory) -> Filled:
     """A real run, by the command line, on Ray and with MLflow, to which nothing happens."""
     folder = tmp_path_factory.mktemp("undisturbed")

@@ -179,7 +179,7 @@ def test_what_cannot_be_found_is_said(studio, tmp_path: Path) -> None:
     copied = Store(tmp_path / "copied")
     shutil.copytree(store.root / "sweeps", copied.root / "sweeps")
     remember(replace(plan, sweep=other, cells=cells), copied)
-    with pytest.raises(UserError, match="stands for 12 cells .*other:ema=null.* give more of one, or SWEEP:CELL"):
+    with pytest.raises(UserError, match=r"stands for 12 cells .*other:ema=null.* give more of one, or SWEEP:CELL"):
         find("ema=null", copied)
     with pytest.raises(UserError, match="has not begun; run its sweep first"):
         find("other:ema=0.07", copied)

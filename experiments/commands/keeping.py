@@ -1,0 +1,193 @@
+"""gc, doctor: keeping a store and a machine in order."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from experiments.commands.common import (
+    DEFAULT_STORE,
+    DONE,
+    FAILED,
+    AsJson,
+    StoreFolder,
+    TrackingUri,
+    console_for,
+    plan_of,
+    print_json,
+    same_command,
+    say,
+    waiting,
+)
+from experiments.commands.completion import complete_sweeps
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.table import Table
+
+    from experiments.doctor import Finding
+    from experiments.garbage import Item
+    from experiments.planning import Plan
+
+MOST_ROWS = 40
+MARKS = {"ok": ("ok", "green"), "note": ("note", "yellow"), "wrong": ("WRONG", "bold red")}
+
+
+def gc(
+    sweeps: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[SWEEP]...",
+            help="Sweep files that count as well, beside all sweeps that were run on the store.",
+            autocompletion=complete_sweeps,
+        ),
+    ] = None,
+    store: StoreFolder = DEFAULT_STORE,
+    yes: Annotated[bool, typer.Option("--yes", help="Delete it. Without this, nothing is.")] = False,
+    keep: Annotated[
+        str | None,
+        typer.Option(
+            metavar="POLICY",
+            help="Which checkpoints of finished trainings stay: last, best, all, or kimg such as 1000,5000. "
+            "By default what the sweeps say (training.keep).",
+        ),
+    ] = None,
+    drawings: Annotated[
+        bool,
+        typer.Option("--drawings", help="Features of images, too, whose scores are all there: more scores draw anew."),
+    ] = False,
+    data: Annotated[bool, typer.Option("--data", help="Prepared data sets as well that no sweep uses.")] = False,
+    forget: Annotated[
+        list[str] | None,
+        typer.Option(metavar="SWEEP", help="Act as if this sweep had never been run on the store. May be repeated."),
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Show what of a store nothing refers to and what a policy would free, with sizes; with --yes, delete it.
+
+    What a sweep that was run on the store refers to stays, and so does what anybody is at.
+    """
+    from experiments import garbage
+    from experiments.display import progress
+    from experiments.register import forget as drop
+    from experiments.store import Store
+
+    place, console = Store(store), console_for(as_json)
+    wanted = garbage.Wanted(garbage.parse_keep(keep) if keep is not None else None, drawings, data)
+    with waiting(console, "looking through the store"):
+        items = garbage.survey(place, _plans(store, list(sweeps or ()), list(forget or ())), wanted)
+    freed: list[Item] = []
+    if yes:
+        for name in forget or ():
+            drop(name, place)
+        with progress(console, "deleting", "things") as on_progress:
+            for item in garbage.free(place, items):
+                freed.append(item)
+                on_progress(len(freed), len(items))
+    if as_json:
+        rows = [{**asdict(item), "path": str(item.path)} for item in items]
+        size = sum(item.size for item in (freed if yes else items))
+        print_json({"items": rows, "bytes": size, "deleted": yes})
+        return
+    if not items:
+        say(console, f"{place.root}: nothing could be freed.")
+        return
+    console.print(_items_table(items))
+    total = sum(item.size for item in (freed if yes else items))
+    if yes:
+        say(console, f"Freed {_size(total)}; {len(items) - len(freed)} of {len(items)} things were in use by now.")
+        return
+    say(console, f"{_size(total)} could be freed. Nothing was deleted; to do it: {same_command()} --yes")
+
+
+def _plans(store: Path, files: list[str], forgotten: list[str]) -> list[Plan]:
+    """Of all sweeps that were run on a store but those to be forgotten, and of files."""
+    from experiments.errors import UserError
+    from experiments.register import recall, remembered
+    from experiments.store import Store
+
+    place = Store(store)
+    known = remembered(place)
+    for name in forgotten:
+        if name not in known:
+            raise UserError(
+                f"--forget {name}: no sweep of that name was run on {place.root} ({', '.join(known) or 'none'})"
+            )
+    return [
+        *(recall(name, place) for name in known if name not in forgotten),
+        *(plan_of(file, store) for file in files),
+    ]
+
+
+def _items_table(items: list[Item]) -> Table:
+    from rich.table import Table
+    from rich.text import Text
+
+    reasons = {
+        "unused": "no sweep refers to it",
+        "policy": "a checkpoint that is not to be kept",
+        "drawings": "features of images that are scored",
+        "abandoned": "of a run that was killed",
+        "damaged": "set aside as damaged",
+    }
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for header in ("what", "why", "size"):
+        table.add_column(header, justify="right" if header == "size" else "left")
+    for item in sorted(items, key=lambda item: -item.size)[:MOST_ROWS]:
+        table.add_row(Text(f"{item.kind}/{item.name}"), reasons[item.reason], _size(item.size))
+    if len(items) > MOST_ROWS:
+        table.add_row(f"... and {len(items) - MOST_ROWS} smaller ones (--json has all)")
+    return table
+
+
+def _size(number: int) -> str:
+    for unit, scale in (("GiB", 2**30), ("MiB", 2**20), ("KiB", 2**10)):
+        if number >= scale:
+            return f"{number / scale:,.1f} {unit}"
+    return f"{number} bytes"
+
+
+def doctor(
+    sweep: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="[SWEEP]",
+            help="A sweep: what it needs of data, weights, GPUs and disk is looked for.",
+            autocompletion=complete_sweeps,
+        ),
+    ] = None,
+    store: StoreFolder = DEFAULT_STORE,
+    tracking_uri: TrackingUri = None,
+    as_json: AsJson = False,
+) -> None:
+    """Look whether this machine can do it: a line for each thing that may be wrong, with the remedy.
+
+    Exit codes: 0 nothing is wrong, 1 something is.
+    """
+    from experiments.doctor import examine
+    from experiments.store import Store
+
+    console, findings = console_for(as_json), []
+    plan = plan_of(sweep, store) if sweep is not None else None
+    for finding in examine(Store(store), plan, tracking_uri):
+        findings.append(finding)
+        if not as_json:
+            _show_finding(finding, console)
+    if as_json:
+        print_json([asdict(finding) for finding in findings])
+    wrong = [finding for finding in findings if finding.verdict == "wrong"]
+    if not as_json:
+        say(console, f"{len(wrong)} things are wrong." if wrong else "Nothing is wrong.")
+    raise typer.Exit(FAILED if wrong else DONE)
+
+
+def _show_finding(finding: Finding, console: Console) -> None:
+    from rich.text import Text
+
+    mark, style = MARKS[finding.verdict]
+    console.print(Text.assemble((f"{mark:<6}", style), f"{finding.what}: {finding.text}"), soft_wrap=True)
+    if finding.remedy:
+        say(console, f"{'':<6}remedy: {finding.remedy}")

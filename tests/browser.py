@@ -1,0 +1,94 @@
+"""MLflow's UI as a person meets it: served by the command line, opened in a headless Chromium."""
+
+import re
+import shutil
+import signal
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from playwright.sync_api import Locator, Page, sync_playwright
+
+from tests.commandline import start
+
+NAMES = ("/usr/bin/chromium", "chromium", "chromium-browser", "google-chrome")
+CHROMIUM = next((path for path in map(shutil.which, NAMES) if path), None)
+FLAGS = (
+    "--no-sandbox",  # which Chromium cannot have where root runs it, as in most containers
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",  # a browser of its own accord asks its maker for this and that
+    "--disable-component-update",
+    "--disable-sync",
+)
+WIDTH, HEIGHT = 1400, 900
+PATIENCE_MS = 60_000  # a loaded machine shows some pages after ten seconds
+
+
+@contextmanager
+def served(store: Path) -> Iterator[str]:
+    """Serve a store's record with `edm-sweep ui`; its address."""
+    server = start("ui", "--store", store, "--port", _free_port())
+    try:
+        assert server.stdout is not None
+        address = next((found[0] for line in server.stdout if (found := re.search(r"http://\S+", line))), None)
+        assert address is not None, server.communicate()[1]
+        yield address
+    finally:
+        server.send_signal(signal.SIGINT)  # killed at once it would leave MLflow's processes behind
+        try:
+            server.communicate(timeout=30)
+        finally:
+            server.kill()
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+@contextmanager
+def opened() -> Iterator[Page]:
+    """An empty page of a browser that knows nothing of earlier ones."""
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+        try:
+            page = browser.new_page(viewport={"width": WIDTH, "height": HEIGHT})
+            page.set_default_timeout(PATIENCE_MS)
+            yield page
+        finally:
+            browser.close()
+
+
+def open_experiment(page: Page, address: str, name: str) -> None:
+    """Go from MLflow's first page to the table of an experiment's runs, by clicking."""
+    page.goto(address)
+    page.get_by_role("button", name="Model training").click()  # MLflow 3 begins with its pages for language models
+    page.get_by_role("link", name="Experiments").first.click()
+    page.get_by_role("table").get_by_role("link", name=name, exact=True).click()
+    page.get_by_role("row").get_by_role("link").first.wait_for()
+    for panel in page.get_by_role("button", name="Close", exact=True).all():  # of an assistant that nobody called
+        panel.click()
+
+
+def row(page: Page, run: str) -> Locator:
+    """The part of a run's row in the table that has its name."""
+    return page.get_by_role("row").filter(has=page.get_by_role("link", name=run, exact=True))
+
+
+def expand(page: Page, run: str) -> None:
+    """Show a run's children in the table."""
+    row(page, run).get_by_role("button").click()
+
+
+def toggle_columns(page: Page, *columns: str) -> None:
+    """Show these columns of the table, or hide those of them that are there."""
+    page.get_by_role("button", name="Columns").click()
+    for column in columns:
+        page.get_by_placeholder("Search columns").fill(column)
+        whole = re.compile(f"^{re.escape(column)}$")  # a search for fid_test finds fid_test_low too
+        page.locator('[class*="tree-title"]').filter(has_text=whole).click()
+    page.keyboard.press("Escape")

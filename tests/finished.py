@@ -1,0 +1,28 @@
+"""A store that the tiny sweep has filled, made once for all tests that only read such a store or copy it."""
+
+import shutil
+from pathlib import Path
+
+from experiments.planning import Plan, plan_sweep
+from experiments.register import remember
+from experiments.spec import load_sweep
+from experiments.store import Store
+from tests.conftest import TINY
+from tests.inprocess import run_all
+
+
+def fill(folder: Path, prepared: Path, text: str = TINY) -> tuple[Plan, Store]:
+    """Run the tiny sweep, or another of its name, in this process, into a store that is remembered."""
+    (folder / "tiny_digits.yaml").write_text(text)
+    shutil.copytree(prepared, folder / "store")
+    plan, store = plan_sweep(load_sweep(folder / "tiny_digits.yaml")), Store(folder / "store")
+    remember(plan, store)
+    schedule = run_all(plan, store)
+    assert not schedule.messages
+    return plan, store
+
+
+def copy_of(store: Store, folder: Path) -> Store:
+    """A store of one's own, to change."""
+    shutil.copytree(store.root, folder / "copied")
+    return Store(folder / "copied")
