@@ -11,8 +11,10 @@ import typer
 
 from experiments.commands import datasets, keeping, looking, pictures, running
 from experiments.commands.common import DONE, INTERRUPTED, WRONG_INPUT
+from experiments.commands.completion import complete_in_bash
 from experiments.errors import UserError
 
+COMPLETING = "_EDM_SWEEP_COMPLETE"  # set by the shell that asks for completions
 SETTINGS = {"help_option_names": ["-h", "--help"]}
 
 app = typer.Typer(
@@ -48,6 +50,8 @@ app.add_typer(data, name="data", rich_help_panel="The store and the machine")
 def main() -> None:
     """The entry point: errors for people become one line and exit code 2."""
     try:
+        if os.environ.get(COMPLETING) == "complete_bash":
+            complete_in_bash(app)
         app()
     except SystemExit as end:
         _leave(end.code if isinstance(end.code, int) else DONE)

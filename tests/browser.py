@@ -66,7 +66,9 @@ def opened() -> Iterator[Page]:
 def open_experiment(page: Page, address: str, name: str) -> None:
     """Go from MLflow's first page to the table of an experiment's runs, by clicking."""
     page.goto(address)
-    page.get_by_role("button", name="Model training").click()  # MLflow 3 begins with its pages for language models
+    page.get_by_role(
+        "button", name="Model training", exact=True
+    ).click()  # MLflow 3 begins with its pages for language models
     page.get_by_role("link", name="Experiments").first.click()
     page.get_by_role("table").get_by_role("link", name=name, exact=True).click()
     page.get_by_role("row").get_by_role("link").first.wait_for()
@@ -86,7 +88,7 @@ def expand(page: Page, run: str) -> None:
 
 def toggle_columns(page: Page, *columns: str) -> None:
     """Show these columns of the table, or hide those of them that are there."""
-    page.get_by_role("button", name="Columns").click()
+    page.get_by_role("button", name="Columns", exact=True).click()
     for column in columns:
         page.get_by_placeholder("Search columns").fill(column)
         whole = re.compile(f"^{re.escape(column)}$")  # a search for fid_test finds fid_test_low too

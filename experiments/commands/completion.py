@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import io
+import itertools
 import os
 from collections.abc import Callable, Iterable
-from contextlib import suppress
-from functools import wraps
+from contextlib import redirect_stdout, suppress
 from pathlib import Path
 
 import typer
@@ -18,36 +19,48 @@ BREAKS = ("=", ":")  # where bash cuts a word in two, as cells' names have them
 Offers = Callable[[typer.Context, str], Iterable[str]]
 
 
-def _offering(offers: Offers) -> Callable[[typer.Context, list[str], str], list[str]]:
-    """As Typer wants it; in bash, only what comes after the place where it cut the word."""
+def complete_in_bash(complete: Callable[[], None]) -> None:
+    """Answer bash, which cuts words at BREAKS and keeps what is before by itself: asks with them whole, cuts after."""
+    cut = _mend_words()
+    output = io.StringIO()
+    try:
+        with redirect_stdout(output):
+            complete()
+    finally:
+        print(*(line[cut:] for line in output.getvalue().splitlines()), sep="\n")
 
-    @wraps(offers)
-    def complete(ctx: typer.Context, args: list[str], incomplete: str) -> list[str]:
-        text = _whole(args, incomplete)
-        cut = len(text) if incomplete in BREAKS else len(text) - len(incomplete)
+
+def _mend_words() -> int:
+    """Put the words together again that bash has cut; how much of the last one it keeps by itself."""
+    words, number = os.environ.get("COMP_WORDS", "").split(), os.environ.get("COMP_CWORD", "")
+    if not number.isdigit() or int(number) >= len(words):
+        return 0  # a word that has not begun
+    whole: list[str] = []
+    for before, word in itertools.pairwise(["", *words[: int(number) + 1]]):
+        if len(whole) > 1 and (word in BREAKS or before in BREAKS):
+            whole[-1] += word
+        else:
+            whole.append(word)
+    os.environ |= {"COMP_WORDS": " ".join(whole), "COMP_CWORD": str(len(whole) - 1)}
+    last = words[int(number)]
+    return len(whole[-1]) - (0 if last in BREAKS else len(last))
+
+
+def _offering(offers: Offers) -> Callable[[typer.Context, str], list[str]]:
+    """As Typer wants it: a few, and never an error."""
+
+    def complete(ctx: typer.Context, incomplete: str) -> list[str]:
         found: list[str] = []
         with suppress(Exception):
-            found = [offer[cut:] for offer in offers(ctx, text) if offer.startswith(text)]
+            found = [offer for offer in offers(ctx, incomplete) if offer.startswith(incomplete)]
         return found[:MOST]
 
     return complete
 
 
-def _whole(args: list[str], incomplete: str) -> str:
-    """The word that bash has cut in parts."""
-    words = [*args, incomplete]
-    text = words.pop()
-    if text in BREAKS and words:
-        text = words.pop() + text
-    while len(words) > 1 and words[-1] in BREAKS:
-        text = words.pop() + text
-        text = words.pop() + text
-    return text
-
-
 def _store(ctx: typer.Context) -> Path:
-    given = ctx.params.get("store")
-    return Path(given or os.environ.get(STORE_VARIABLE) or DEFAULT_STORE)
+    given = str(ctx.params.get("store") or DEFAULT_STORE)
+    return Path(given if given != DEFAULT_STORE else os.environ.get(STORE_VARIABLE) or given)
 
 
 def _sweeps(ctx: typer.Context, text: str) -> Iterable[str]:
