@@ -14,7 +14,6 @@ from rich.text import Text
 from experiments.differences import Difference, differences, fields_of, show
 from experiments.errors import UserError
 from experiments.explain import piece_of
-from experiments.frames import influence_errors
 from experiments.names import Named, find_one
 from experiments.planning import Evaluation
 from experiments.scores import ERRORS, METRICS
@@ -102,6 +101,8 @@ def _numbers(
     metrics = [result.get("metrics", {}) for result in results]
     errors: dict[str, float] = {}
     if here.evaluation is not None and there.evaluation is not None and all(metrics):
+        from experiments.pairing import influence_errors  # numpy
+
         errors = influence_errors(store, here.evaluation, there.evaluation)
     for name in METRICS:
         if any(name in own for own in metrics):

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 from experiments.differences import Nearest, nearest, show
 from experiments.errors import UserError
 from experiments.names import SWEEP_FILES, Named, find_one, planned_piece
-from experiments.planning import DataSource, Evaluation, FeatureSpace, Piece, plan_sweep
+from experiments.planning import DataSource, Evaluation, FeatureSpace, Piece, Plan, plan_sweep
 from experiments.register import recall
 from experiments.spec import load_sweep
 from experiments.status import Standing, standing_of
@@ -57,13 +58,18 @@ def piece_of(work: Named, text: str, store: Store) -> Piece:
     if Path(sweep).suffix in SWEEP_FILES:
         plan = plan_sweep(load_sweep(sweep))
     elif work.sweep:
-        plan = recall(work.sweep, store)
+        plan = _recalled(work.sweep, store.root)
     else:
         return planned_piece("evaluation" if work.evaluation else "training", work.signature, text, store)
     found = {**plan.trainings, **plan.evaluations}.get(work.signature)
     if found is None:  # planned by another version of edm-sweep
         raise UserError(f"{text}: was planned by another version of edm-sweep; run its sweep again, with its file")
     return found
+
+
+@lru_cache(maxsize=2)  # two cells of a large sweep ask for the same
+def _recalled(sweep: str, root: Path) -> Plan:
+    return recall(sweep, Store(root))
 
 
 def _steps(piece: Piece, store: Store) -> Iterator[Step]:

@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 from safetensors import safe_open
 
+from experiments.pairing import influences_of
 from experiments.planning import Evaluation, Plan, PlannedCell, Training
 from experiments.pruning import Pruning
 from experiments.scores import (
@@ -22,7 +23,7 @@ from experiments.scores import (
     metrics_of,
     wanted_scores,
 )
-from experiments.store import INFLUENCES, JOURNAL, VALIDATION, Journal, Store, checksum
+from experiments.store import JOURNAL, VALIDATION, Journal, Store
 
 
 @dataclass(frozen=True)
@@ -177,7 +178,7 @@ def covariances(plan: Plan, store: Store) -> dict[str, tuple[tuple[str, ...], np
     cells are correlated: var(a - b) is usually much less than var(a) + var(b). Cells of other numbers of images, which
     no table shows side by side, count as uncorrelated.
     """
-    paths = {plan.cell_name(planned): _influences(store, planned.evaluation.signature) for planned in plan.cells}
+    paths = {plan.cell_name(planned): influences_of(store, planned.evaluation.signature) for planned in plan.cells}
     known = {cell: path for cell, path in paths.items() if path is not None}
     names: dict[str, list[str]] = {}
     for cell, path in known.items():
@@ -188,31 +189,6 @@ def covariances(plan: Plan, store: Store) -> dict[str, tuple[tuple[str, ...], np
         metric: (tuple(cells), _covariance([_read(known[cell], metric) for cell in cells]))
         for metric, cells in names.items()
     }
-
-
-def influence_errors(store: Store, a: str, b: str) -> dict[str, float]:
-    """By metric, the standard error of the difference of two evaluations of equally many images, paired by image."""
-    paths = [_influences(store, name) for name in (a, b)]
-    if None in paths:
-        return {}
-    errors: dict[str, float] = {}
-    with safe_open(paths[0], framework="np") as here, safe_open(paths[1], framework="np") as there:
-        for metric in set(here.keys()) & set(there.keys()):
-            own, other = here.get_tensor(metric).astype(np.float64), there.get_tensor(metric).astype(np.float64)
-            if len(own) == len(other):
-                errors[metric] = float(np.std(own - other, ddof=1) / np.sqrt(len(own)))
-    return errors
-
-
-def _influences(store: Store, name: str) -> Path | None:
-    """The file of a finished evaluation's influences, if it is the one that belongs to its result.
-
-    None where it is damaged, or a kill came between it and the result: its cell goes without comparison then.
-    """
-    result, path = store.result("evaluations", name), store.folder("evaluations", name) / INFLUENCES
-    if result is None or not path.exists() or checksum(path) != result["files"][INFLUENCES]:
-        return None
-    return path
 
 
 def _read(path: Path, metric: str) -> np.ndarray:

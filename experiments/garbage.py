@@ -12,7 +12,7 @@ from edm.config import SPLITS
 from experiments import leases
 from experiments.errors import UserError
 from experiments.kept import best_kept, kimg_of
-from experiments.planning import SEGMENT_IMAGES, Evaluation, Plan, Subset, Training
+from experiments.planning import SEGMENT_IMAGES, DataSource, Evaluation, FeatureSpace, Plan, Subset, Training
 from experiments.sessions import abandoned
 from experiments.store import DAMAGED, KEPT, RESULT, VALIDATION, Journal, Store, StoreKind
 
@@ -69,8 +69,7 @@ def survey(store: Store, plans: Iterable[Plan], wanted: Wanted = Wanted()) -> li
         Item("unused", kind, path.name, path, size_of(path))
         for kind, names in used.items()
         if kind != "data" or wanted.data
-        for path in _folders(store, kind)
-        if path.name not in names
+        for path in _folders(store, kind, names)
     ]
     items += [item for training, keep in _policies(roots, wanted.keep) for item in _not_kept(store, training, keep)]
     if wanted.drawings:
@@ -105,8 +104,10 @@ def _is_held(folder: Path) -> bool:
     return leases.holder(folder) is not None
 
 
-def _folders(store: Store, kind: str) -> list[Path]:
-    return sorted(path for path in (store.root / kind).glob("[!.]*") if path.is_dir() and not _is_held(path))
+def _folders(store: Store, kind: str, used: set[str]) -> list[Path]:
+    """Folders of a kind that nothing uses, and nobody is at."""
+    unused = sorted(path for path in (store.root / kind).glob("[!.]*") if path.name not in used)
+    return [path for path in unused if path.is_dir() and not _is_held(path)]
 
 
 def _used(plans: Iterable[Plan]) -> dict[StoreKind, set[str]]:
@@ -119,21 +120,22 @@ def _used(plans: Iterable[Plan]) -> dict[StoreKind, set[str]]:
         used["trainings"] |= plan.trainings.keys()
         used["data"] |= plan.sources.keys()
         for evaluation in plan.evaluations.values():
-            _add(used, evaluation)
+            used["evaluations"].add(evaluation.signature)
+            used["drawings"].add(evaluation.drawing)
+            used["exact"].add(evaluation.solution)
+            starts = range(0, evaluation.config.images, SEGMENT_IMAGES)
+            used["segments"] |= {evaluation.segment_name(start) for start in starts}
+        for space, data in {pair for evaluation in plan.evaluations.values() for pair in _spaces(evaluation)}:
+            used["references"] |= {space.reference(data, subset) for subset in SUBSETS}
+            if space.classifier is not None:
+                used["classifiers"].add(space.classifier)
     return used
 
 
-def _add(used: dict[StoreKind, set[str]], evaluation: Evaluation) -> None:
-    used["evaluations"].add(evaluation.signature)
-    used["drawings"].add(evaluation.drawing)
-    used["exact"].add(evaluation.solution)
-    starts = range(0, evaluation.config.images, SEGMENT_IMAGES)
-    used["segments"] |= {evaluation.segment_name(start) for start in starts}
-    data = evaluation.training.data
-    for space in (evaluation.features, evaluation.judge, *(space for space, _ in evaluation.spaces)):
-        used["references"] |= {space.reference(data, subset) for subset in SUBSETS}
-        if space.classifier is not None:
-            used["classifiers"].add(space.classifier)
+def _spaces(evaluation: Evaluation) -> set[tuple[FeatureSpace, DataSource]]:
+    """In what an evaluation's images are measured, and those of which data set they are compared with."""
+    spaces = (evaluation.features, evaluation.judge, *(space for space, _ in evaluation.spaces))
+    return {(space, evaluation.training.data) for space in spaces}
 
 
 # checkpoints --------------------------------------------------------------------------------------

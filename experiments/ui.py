@@ -42,6 +42,7 @@ def serve(store: Store, tracking_uri: str | None, host: str, port: int) -> int:
     try:
         if _answers(server, host, port):
             print(f"Open http://{host}:{port} in a browser. Ctrl-C ends it.", flush=True)
+            print("MLflow opens with its pages for language models: choose 'Model training' there.", flush=True)
         code = server.wait()
         raise UserError(f"MLflow's server ended by itself with exit code {code}; the reason is in {log}")
     except KeyboardInterrupt:

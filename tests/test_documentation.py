@@ -86,7 +86,7 @@ def test_every_command_is_in_the_readme_or_the_page() -> None:
 
 @pytest.fixture(scope="module")
 def place(prepared: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder as a person has it who has run sweeps/digits.yaml, with smaller networks; what commands take is in it."""
+    """A folder as a person has it who has run sweeps/digits.yaml, with smaller networks; what they take is in it."""
     folder = tmp_path_factory.mktemp("place")
     (folder / "sweeps").mkdir()
     text = (ROOT / "sweeps" / "digits.yaml").read_text()

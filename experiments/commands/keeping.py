@@ -40,7 +40,7 @@ def gc(
     sweeps: Annotated[
         list[str] | None,
         typer.Argument(
-            metavar="[SWEEP]...",
+            metavar="SWEEP",
             help="Sweep files that count as well, beside all sweeps that were run on the store.",
             autocompletion=complete_sweeps,
         ),
@@ -154,7 +154,7 @@ def doctor(
     sweep: Annotated[
         str | None,
         typer.Argument(
-            metavar="[SWEEP]",
+            metavar="SWEEP",
             help="A sweep: what it needs of data, weights, GPUs and disk is looked for.",
             autocompletion=complete_sweeps,
         ),

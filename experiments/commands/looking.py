@@ -38,7 +38,7 @@ def status(
     sweep: Annotated[
         str | None,
         typer.Argument(
-            metavar="[SWEEP]",
+            metavar="SWEEP",
             help="A sweep file, or the name of a sweep that was run on the store; all of them by default.",
             autocompletion=complete_sweeps,
         ),

@@ -256,7 +256,7 @@ def export(
 def sync(
     sweep: Annotated[
         str | None,
-        typer.Argument(metavar="[SWEEP]", help="A sweep file, or the name of a sweep that was run on the store."),
+        typer.Argument(metavar="SWEEP", help="A sweep file, or the name of a sweep that was run on the store."),
     ] = None,
     from_: Annotated[
         Path | None, typer.Option("--from", metavar="BUNDLE", help="Take what a bundle of 'export' holds instead.")

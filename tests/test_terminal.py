@@ -1,0 +1,115 @@
+"""A person's day with a sweep, in real terminals: run, watch from another, cancel a cell, a power cut, run again."""
+
+import json
+import re
+import shutil
+import signal
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pexpect
+import psutil
+import pytest
+
+from tests.commandline import EDM_SWEEP, environment, run
+from tests.conftest import LONGER, Filled
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
+ANSI = re.compile(r"\x1b\[[0-9;?]*[a-zA-Z]")
+
+
+@contextmanager
+def terminal(*arguments: object) -> Iterator[Any]:
+    """A command in a terminal of its own, ended with the block."""
+    command = pexpect.spawn(
+        str(EDM_SWEEP), list(map(str, arguments)), env=environment() | {"TERM": "xterm"}, encoding="utf-8",
+        dimensions=(50, 160), timeout=240,
+    )  # fmt: skip
+    try:
+        yield command
+    finally:
+        command.close(force=True)
+
+
+def status(store: Path) -> dict[str, Any]:
+    done = run("status", store.parent / "tiny_digits.yaml", "--store", store, "--json")
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+def until(condition: Callable[[dict[str, Any]], object], store: Path) -> dict[str, Any]:
+    deadline = time.monotonic() + 240
+    while not condition(found := status(store)):
+        assert time.monotonic() < deadline, found
+        time.sleep(0.5)
+    return found
+
+
+def state_of(found: dict[str, Any], cell: str) -> str:
+    return next(row["state"] for row in found["cells"] if row["name"] == cell)
+
+
+def kill_family(pid: int) -> None:
+    """As a power cut: the driver and all of its Ray at once."""
+    family = [psutil.Process(pid), *psutil.Process(pid).children(recursive=True)]
+    for process in family:
+        try:
+            process.send_signal(signal.SIGKILL)
+        except psutil.NoSuchProcess:
+            continue
+    psutil.wait_procs(family[1:], timeout=30)  # the first is the terminal's to wait for
+
+
+def test_run_watch_cancel_kill_status_and_run_again(undisturbed: Filled, prepared: Path, tmp_path: Path) -> None:
+    file, store = tmp_path / "tiny_digits.yaml", tmp_path / "store"
+    file.write_text(LONGER)
+    shutil.copytree(prepared, store)
+    with terminal("run", file, "--store", store, "--tag", "day=one") as command:
+        command.expect("running")  # the live table
+        with terminal("status", "tiny_digits", "--store", store, "--watch") as watch:
+            watch.expect(r"Run by host \S+ process \d+, since")
+            watch.expect(r"\d+% of 6.* kimg")
+            cancelled = run("cancel", "attention/heun", "--store", store)
+            assert cancelled.returncode == 0 and "Asked to leave attention/heun: host " in cancelled.stdout
+            command.expect(r"cancelled evaluate attention/heun: the next run goes on with it")
+            watch.expect("Forecast: about")
+        found = until(lambda found: any(row["state"] == "running" for row in found["cells"]), store)
+        (session,) = found["runs"]
+        assert session["pid"] == command.pid and session["total"] == 6 and "--tag day=one" in session["command"]
+        kill_family(command.pid)
+    found = status(store)
+    assert found["runs"] == [] and found["estimate"] is not None
+    assert "running" not in found["counts"] and found["counts"].get("done", 0) < 4
+    assert state_of(found, "attention/heun") != "done"
+    text = run("status", "tiny_digits", "--store", store).stdout
+    assert "No run is at it. What is left takes about" in text
+    with terminal("run", file, "--store", store) as command:
+        command.expect(pexpect.EOF)
+        shown = ANSI.sub("", command.before)
+        command.close()
+    assert command.exitstatus == 0, shown
+    assert "done evaluate attention/heun" in shown
+    assert status(store)["counts"] == {"done": 4}
+    assert (store / "reports" / "tiny_digits" / "results.csv").read_bytes() == undisturbed.results
+
+
+def test_a_whole_sweep_is_cancelled_from_another_terminal(prepared: Path, tmp_path: Path) -> None:
+    file, store = tmp_path / "tiny_digits.yaml", tmp_path / "store"
+    file.write_text(LONGER.replace("kimg: 6", "kimg: 60"))
+    shutil.copytree(prepared, store)
+    told = tmp_path / "told.json"
+    with terminal("run", file, "--store", store, "--on-finish", f"tee {told}") as command:
+        until(lambda found: any(training["state"] == "running" for training in found["trainings"]), store)
+        assert "Asked to stop: host" in run("cancel", "tiny_digits", "--store", store).stdout
+        command.expect(r"Interrupted: 0 of 6 pieces are done. To go on: ")
+        command.expect(pexpect.EOF)
+        command.close()
+    assert command.exitstatus == 130
+    assert json.loads(told.read_text())["outcome"] == "interrupted"
+    found = status(store)
+    assert found["runs"] == []
+    states = {training["state"] for training in found["trainings"]}
+    assert "interrupted" in states and states <= {"interrupted", "planned"}
