@@ -122,7 +122,8 @@ def _used(plans: Iterable[Plan]) -> dict[StoreKind, set[str]]:
         for evaluation in plan.evaluations.values():
             used["evaluations"].add(evaluation.signature)
             used["drawings"].add(evaluation.drawing)
-            used["exact"].add(evaluation.solution)
+            if "truncation" in evaluation.scores:
+                used["exact"].add(evaluation.solution)
             starts = range(0, evaluation.config.images, SEGMENT_IMAGES)
             used["segments"] |= {evaluation.segment_name(start) for start in starts}
         for space, data in {pair for evaluation in plan.evaluations.values() for pair in _spaces(evaluation)}:

@@ -1,4 +1,4 @@
-"""Errors of differences: all cells start from the same noise, so that image i of one corresponds to image i of another."""
+"""Errors of differences: all cells start from the same noise, so image i of one corresponds to image i of another."""
 
 from __future__ import annotations
 
