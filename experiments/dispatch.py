@@ -194,6 +194,12 @@ class Dispatcher:
             reason = f"{LOST_LIMIT} workers in a row were lost before any of them finished a piece of work: {message}"
             self._give_up(reason)
 
+    def abandon(self, reason: str) -> None:
+        """Nobody does any of it any more: what runs is lost, and nothing more is started."""
+        for key in list(self.running):
+            self.closed(key, reason)
+        self._give_up(reason)
+
     def _give_up(self, reason: str) -> None:
         """Start nothing more, and say why."""
         self.schedule.withhold([piece.signature for piece in self.schedule.of("waiting")], reason)

@@ -452,15 +452,15 @@ def run_here(
     sharing = Sharing(schedule.plan, resources, ray.cluster_resources(), store, nodes)
     schedule.slots = sharing.slots("evaluation")
     dispatcher = Dispatcher(schedule, store, on_change, notify, budget, setting.session, options.asha)
-    with _watched(dispatcher, notify) if options.address is None else nullcontext():
+    with _watched(dispatcher) if options.address is None else nullcontext():
         execute(dispatcher, store, setting, sharing, options.asha)
     return dispatcher.worked_s
 
 
 @contextmanager
-def _watched(dispatcher: Dispatcher, notify: Callable[[str], None]) -> Generator[None]:
-    """Interrupt what would wait for ever: without its raylet Ray starts no worker, though those that run go on."""
-    ending = threading.Event()
+def _watched(dispatcher: Dispatcher) -> Generator[None]:
+    """End what would wait for ever: without its raylet Ray starts no worker, though those that run go on."""
+    ending, gone = threading.Event(), threading.Event()
 
     def watch() -> None:
         seen, since = "", time.monotonic()
@@ -469,7 +469,7 @@ def _watched(dispatcher: Dispatcher, notify: Callable[[str], None]) -> Generator
             if now != seen or not _global_node_is_broken():
                 seen, since = now, time.monotonic()
             elif time.monotonic() - since > SILENCE_S:
-                notify("Ray's raylet on this machine is gone, and no worker can be started: run again to go on")
+                gone.set()
                 _thread.interrupt_main()
                 return
 
@@ -477,6 +477,10 @@ def _watched(dispatcher: Dispatcher, notify: Callable[[str], None]) -> Generator
     thread.start()
     try:
         yield
+    except KeyboardInterrupt:
+        if not gone.is_set():
+            raise
+        dispatcher.abandon("Ray's raylet on this machine is gone, and no worker can be started; run again to go on")
     finally:
         ending.set()
         thread.join()
