@@ -145,6 +145,7 @@ class Schedule:
         self.messages: dict[str, str] = {}
         self.notices: list[str] = []  # what a person should be told, once each
         self.stopping = False
+        self.abandoned = False  # nobody can do any of it: no person's wish
         self.paused: str | None = None
         self.slots = 1
         self.helpers: Counter[str] = Counter()

@@ -196,7 +196,7 @@ def _execute(schedule: Schedule, store: Store, console: Console, options: Option
         _ticking(monitor.tick),
     ):
         worked_s = run(schedule, store, setting, options, monitor.changed, monitor.say)
-        stopped = interrupted.is_set() or store.stop_requested(setting.session)
+        stopped = not schedule.abandoned and (interrupted.is_set() or store.stop_requested(setting.session))
     return stopped, worked_s
 
 

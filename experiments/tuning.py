@@ -460,7 +460,7 @@ def run_here(
 @contextmanager
 def _watched(dispatcher: Dispatcher) -> Generator[None]:
     """End what would wait for ever: without its raylet Ray starts no worker, though those that run go on."""
-    ending, gone = threading.Event(), threading.Event()
+    ending = threading.Event()
 
     def watch() -> None:
         seen, since = "", time.monotonic()
@@ -469,7 +469,7 @@ def _watched(dispatcher: Dispatcher) -> Generator[None]:
             if now != seen or not _global_node_is_broken():
                 seen, since = now, time.monotonic()
             elif time.monotonic() - since > SILENCE_S:
-                gone.set()
+                dispatcher.schedule.abandoned = True
                 _thread.interrupt_main()
                 return
 
@@ -478,7 +478,7 @@ def _watched(dispatcher: Dispatcher) -> Generator[None]:
     try:
         yield
     except KeyboardInterrupt:
-        if not gone.is_set():
+        if not dispatcher.schedule.abandoned:
             raise
         dispatcher.abandon("Ray's raylet on this machine is gone, and no worker can be started; run again to go on")
     finally:

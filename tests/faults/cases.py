@@ -135,8 +135,16 @@ def last_line(command: Command) -> str:
     return re.sub(r"/\S*/", "…/", lines[-1])
 
 
+def require_nothing_trained_twice(scene: Scene) -> None:
+    """See that no training was begun anew; one whose worker outlived its driver may have come to its end at once."""
+    for path in scene.store.glob("trainings/*/log.txt"):
+        first, *later = re.findall(r"from step (\d+)", path.read_text())
+        assert first == "0" and "0" not in later, path.read_text()
+
+
 def require_resumed(scene: Scene) -> None:
     """See that a training went on from a checkpoint."""
+    require_nothing_trained_twice(scene)
     logs = "".join(path.read_text() for path in scene.store.glob("trainings/*/log.txt"))
     assert re.search(r"from step [1-9]", logs), logs
 
@@ -335,6 +343,9 @@ def home(name: str | None) -> Callable[[Scene], str]:
 # all of them ----------------------------------------------------------------------------------------
 
 
+REQUIRED = {("driver", "training"): require_nothing_trained_twice, ("trial", "training"): require_resumed}
+
+
 def _matrix() -> list[Case]:
     cases = []
     for process in PROCESSES:
@@ -343,8 +354,7 @@ def _matrix() -> list[Case]:
                 continue
             beginning: Beginning = "empty" if phase == "preparing data" else "prepared"
             needs = "server" if process == "mlflow" else ""
-            resumes = phase == "training" and process in ("driver", "trial")
-            require = require_resumed if resumes else lambda _: None
+            require = REQUIRED.get((process, phase), lambda _: None)
             cases.append(Case(f"{process}-{phase}", killed(process, phase), beginning, needs, require))
     return cases
 
