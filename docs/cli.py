@@ -32,7 +32,10 @@ that was never run. Patterns with `*` and `?` stand for several cells where seve
 
 Every command has `--json` for scripts, but for `ui`, which serves. What is for people goes to standard error then. Exit
 codes: 0 done, 1 some work failed, was cancelled or was not started (of `doctor`: something is wrong), 2 wrong input, 130
-interrupted.
+interrupted. A mistake is one sentence on standard error, with `--json` as well.
+
+A name stands for what was run under it last, overrides of `--set` included; what it stood for before stays in the store, and
+`gc` leaves it alone unless it is given `--past`.
 
 Shell completion of commands, options, sweeps and cells: `edm-sweep --install-completion`.
 """
@@ -64,7 +67,7 @@ EXAMPLES: dict[str, list[str]] = {
     "sample": ["edm-sweep sample nano/attention --images 16 --label 7 --guidance 2.5 --steps 6 --out grid.png"],
     "ui": ["edm-sweep ui --port 5001"],
     "sync": ["edm-sweep sync digits", "edm-sweep sync --from bundle.zip"],
-    "gc": ["edm-sweep gc", "edm-sweep gc --keep best --drawings", "edm-sweep gc --yes"],
+    "gc": ["edm-sweep gc", "edm-sweep gc --keep best --drawings", "edm-sweep gc --past --yes"],
     "doctor": ["edm-sweep doctor", "edm-sweep doctor sweeps/digits.yaml"],
     "data list": ["edm-sweep data list"],
     "data prepare": ["edm-sweep data prepare digits"],
@@ -81,12 +84,13 @@ A run hears of it within two seconds. What it leaves saves its state first; a tr
 `cancel SWEEP` ends its runs as Ctrl-C does.
 """,
     "gc": """\
-It never touches what a sweep that was run on the store refers to, unless `--keep` or `--drawings` says so, nor what anybody is
-at; and nothing that a cell that is left to do stands on.
+It never touches what a sweep refers to that was run on the store, now or in an earlier run, unless `--keep`, `--drawings` or
+`--past` says so, nor what anybody is at; and nothing that a cell that is left to do stands on.
 """,
     "run": """\
 The commands of `--on-finish` and `--on-failure` get one JSON object on standard input: `outcome` is `done`, `failed`,
-`interrupted` or `error`; `failed`, `withheld` and `cancelled` say what and why; `cells` are the results. No shell reads them.
+`interrupted` or `error`; `failed`, `withheld` and `cancelled` say what and why; `cells` are the results, where the run came to
+its end. No shell reads them.
 """,
     "export": """\
 A bundle has no weights and no features, so it is small. It is sealed: one whose names lead outside, or of which a byte was

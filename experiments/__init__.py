@@ -31,9 +31,15 @@ STORE_VARIABLE, DEFAULT_STORE = "EDM_SWEEP_STORE", "runs"
 
 
 def load_sweep(path: str | Path, *overrides: str) -> Sweep:
-    """A sweep file, read and found right; `overrides` such as "training.kimg=10". Raises UserError, in a sentence."""
+    """A sweep file, read and found right, or, by its name, a sweep that was run on the default store.
+
+    overrides: of a file, such as "training.kimg=10". Raises UserError, in a sentence.
+    """
+    from experiments.register import recall_sweep, remembered
     from experiments.spec import load_sweep as load
 
+    if not overrides and str(path) in remembered(_store(None)):
+        return recall_sweep(str(path), _store(None))
     return load(path, overrides)
 
 

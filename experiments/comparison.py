@@ -119,9 +119,9 @@ def comparison_view(found: Comparison) -> RenderableType:
     for title, rows in (("configuration", found.fields), ("provenance", found.provenance)):
         if rows:
             parts += [_table(title, found, ((row.field, _short(row.here), _short(row.there)) for row in rows)), Text()]
-        else:
+        elif title == "configuration" or found.numbers:
             parts += [Text(f"{title}: the same"), Text()]
-    parts.append(_numbers_table(found) if found.numbers else Text("numbers: none yet"))
+    parts.append(_numbers_table(found) if found.numbers else Text("numbers: none yet, neither is done"))
     return Group(*parts)
 
 
@@ -158,7 +158,7 @@ def _with_error(value: float | None, error: float | None, sign: bool = False) ->
 
 
 def _short(value: Any) -> str:
-    text = show(value)
+    text = f"{value:.6g}" if isinstance(value, float) else show(value)
     return text if len(text) <= SHORT else f"{text[: SHORT - 1]}…"
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -13,6 +14,8 @@ import yaml
 from experiments.errors import UserError
 
 Location = tuple[str | int, ...]
+
+MOST_FILES = 6  # that are named where one is not there
 
 
 class _Loader(yaml.SafeLoader):
@@ -54,8 +57,13 @@ def read_document(path: Path) -> Document:
 
 
 def _nearby(path: Path) -> str:
-    files = sorted(str(file) for file in [*path.parent.glob("*.yaml"), *Path("sweeps").glob("*.yaml")])
-    return f"there are {', '.join(dict.fromkeys(files[:6]))}" if files else "give the path of a sweep file"
+    found = sorted(str(file) for file in [*path.parent.glob("[!.]*.yaml"), *Path("sweeps").glob("[!.]*.yaml")])
+    files = list(dict.fromkeys(found))
+    close = difflib.get_close_matches(str(path), files, n=1, cutoff=0.6)
+    if close:
+        return f"did you mean {close[0]}?"
+    more = f" and {len(files) - MOST_FILES} more" if len(files) > MOST_FILES else ""
+    return f"there are {', '.join(files[:MOST_FILES])}{more}" if files else "give the path of a sweep file"
 
 
 def parse_document(name: str, text: str) -> Document:

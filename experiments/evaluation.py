@@ -29,6 +29,7 @@ from experiments.leases import Held
 from experiments.measuring import FINGERPRINT, SECONDS, Measured, References, Shelf, segments
 from experiments.planning import SEGMENT_IMAGES, Evaluation, FeatureSpace, Training, signature
 from experiments.provenance import provenance
+from experiments.scores import headlines
 from experiments.scoring import Scorer, Scores, class_accuracy, scale
 from experiments.sealed import load_sealed, write_sealed
 from experiments.store import INFLUENCES, PAIRS, SAMPLES, STATISTICS, Store, replacing
@@ -60,7 +61,7 @@ def run_evaluation(store: Store, evaluation: Evaluation, setting: Setting) -> No
             store.forget("segments", evaluation.segment_name(start))
     files = [name for name in (STATISTICS, INFLUENCES, SAMPLES, PAIRS) if (folder / name).exists()]
     store.finish("evaluations", evaluation.signature, result, files)
-    log.info("done: %s", result["metrics"])
+    log.info("done: %s", ", ".join(f"{name} {value:.4f}" for name, value in headlines(result["metrics"]).items()))
 
 
 @dataclass(frozen=True)

@@ -96,13 +96,13 @@ def find_one(text: str, store: Store) -> Named:
     found = named(text, store)
     exact = [one for one in found if one.name == text.rpartition(":")[2]]
     cells = [one for one in found if one.evaluation is not None]
-    for alike in (exact, cells):
+    for alike in (exact,) if exact else (cells,):
         if len({one.signature for one in alike}) == 1:
             return alike[0]
     if len({one.training for one in found}) == 1 and not any(one.evaluation for one in exact):
         return _as_training(found)
     if found:
-        shown = cells or found
+        shown = exact or cells or found
         names = ", ".join(f"{one.sweep}:{one.name}" for one in shown[:SHOWN])
         raise UserError(
             f"{text}: stands for {len(shown)} cells ({names}{', ...' if len(shown) > SHOWN else ''}); "

@@ -6,9 +6,11 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import itertools
 import json
-from collections.abc import Iterator
+import shutil
+from collections.abc import Collection, Iterator
 from dataclasses import asdict
 from functools import cache
 from pathlib import Path
@@ -23,16 +25,30 @@ from experiments.spec import SECTIONS, Cell, ReportConfig, ResourcesConfig, Swee
 from experiments.store import Store, read_json, write_json
 
 FOLDER = "sweeps"
+PAST = "past"  # folder in it: what was run under a name that now stands for something else
 FORMAT = 1
 
 Content = dict[str, Any]  # of a remembered sweep, as JSON
 
 
 def remember(plan: Plan, store: Store) -> None:
-    """Write a sweep down, for commands that know the store alone; one of the same name is replaced."""
-    path = _path(plan.sweep.name, store)
+    """Write a sweep down, for commands that know the store alone; what its name stood for before is kept as past."""
+    path, content = _path(plan.sweep.name, store), written(plan)
+    before = read_json(path)
+    if before is not None and before.get("cells") != content["cells"]:
+        digest = hashlib.sha256(json.dumps(before.get("cells"), sort_keys=True).encode()).hexdigest()[:16]
+        kept = path.parent / PAST / f"{plan.sweep.name}-{digest}.json"
+        kept.parent.mkdir(parents=True, exist_ok=True)
+        write_json(kept, before)
     path.parent.mkdir(parents=True, exist_ok=True)
-    write_json(path, written(plan))
+    write_json(path, content)
+
+
+def past_plans(store: Store, without: Collection[str] = ()) -> list[Plan]:
+    """What sweeps asked for in earlier runs and no longer do: before their file was changed, or by other overrides."""
+    paths = sorted((store.root / FOLDER / PAST).glob("[!.]*.json"))
+    contents = [(read_json(path) or {}, path) for path in paths]
+    return [read_plan(content, path) for content, path in contents if content.get("name") not in without]
 
 
 def remembered(store: Store) -> list[str]:
@@ -56,8 +72,16 @@ def recall_sweep(name: str, store: Store) -> Sweep:
 
 
 def forget(name: str, store: Store) -> None:
-    """Drop a remembered sweep: what it alone refers to is then referred to by nothing."""
+    """Drop a remembered sweep and its past: what it alone refers to is then referred to by nothing."""
     _path(name, store).unlink(missing_ok=True)
+    for path in (store.root / FOLDER / PAST).glob(f"{name}-*.json"):
+        if (read_json(path) or {}).get("name") == name:
+            path.unlink()
+
+
+def forget_past(store: Store) -> None:
+    """Drop what sweeps asked for in earlier runs."""
+    shutil.rmtree(store.root / FOLDER / PAST, ignore_errors=True)
 
 
 def _path(name: str, store: Store) -> Path:

@@ -134,8 +134,8 @@ def skipped_by(only: tuple[str, ...], plan: Plan) -> set[str]:
     for text in only:
         found = matching(text, names)
         if not found:
-            some = ", ".join(list(names)[:6])
-            raise UserError(f"--only {text}: stands for no cell of {plan.sweep.name} ({some}, ...)")
+            some = ", ".join(list(names)[:6]) + (", ..." if len(names) > 6 else "")
+            raise UserError(f"--only {text}: stands for no cell of {plan.sweep.name} ({some})")
         wanted |= {names[name] for name in found}
     return set(names.values()) - wanted
 
@@ -169,6 +169,14 @@ def run_sweep(
 
 def _execute(schedule: Schedule, store: Store, console: Console, options: Options) -> tuple[bool, float]:
     """Run what is left on Ray; returns whether it was interrupted, and the seconds of work done."""
+    session = secrets.token_hex(8)
+    with announced(store, session, schedule.plan.sweep.name):
+        return _execute_announced(schedule, store, console, options, session)
+
+
+def _execute_announced(
+    schedule: Schedule, store: Store, console: Console, options: Options, session: str
+) -> tuple[bool, float]:
     resources = schedule.plan.sweep.resources
     if options.address is None:
         require_possible(resources)
@@ -179,7 +187,7 @@ def _execute(schedule: Schedule, store: Store, console: Console, options: Option
         from experiments import tuning  # heavy, and not for nothing
         from experiments.trial import Setting
     setting = Setting(
-        secrets.token_hex(8),
+        session,
         sampling_batch=resources.sampling_batch,
         checkpoint_s=resources.checkpoint_s,
         compile=resources.compile,
@@ -189,7 +197,6 @@ def _execute(schedule: Schedule, store: Store, console: Console, options: Option
     run = tuning.run_there if (options.address or "").startswith("ray://") else tuning.run_here
     # our signal handlers go inside: Ray sets some of its own when it starts
     with (
-        announced(store, setting.session, schedule.plan.sweep.name),
         tuning.cluster(store, options.address),
         _interruptible(schedule, store, setting.session, console) as interrupted,
         monitor.showing(),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -90,8 +90,10 @@ class Observer:
         """The sweep as it is now."""
         begun = {kind: _names(self.store, kind) for kind in ("trainings", "evaluations")}
         runs = tuple(going_on(self.store, self.plan.sweep.name))
+        cancelled = {name for run in runs for name in self.store.cancelled(run.name)}
         trainings = {name: self._standing(t, begun["trainings"]) for name, t in self.plan.trainings.items()}
-        cells = tuple(self._cell(planned, trainings, begun["evaluations"]) for planned in self.plan.cells)
+        found = (self._cell(planned, trainings, begun["evaluations"]) for planned in self.plan.cells)
+        cells = tuple(_left_out(cell) if cell.evaluation in cancelled else cell for cell in found)
         told = next((str(run.progress["left"]) for run in runs if run.progress.get("left")), "")
         estimate = None if runs else self._estimate(cells, trainings)
         return Status(self.plan.sweep.name, cells, trainings, self.plan.names, runs, told, estimate)
@@ -128,6 +130,13 @@ class Observer:
             speeds = Speeds(self.store, self.plan)
             self._estimates = {key: forecast(self.plan, left.values(), self.store, speeds)}
         return self._estimates[key] if left else None
+
+
+def _left_out(cell: CellStatus) -> CellStatus:
+    """A cell that a person asked the run to leave."""
+    if cell.standing.state not in ("waiting", "planned", "interrupted"):
+        return cell
+    return replace(cell, standing=replace(cell.standing, why="cancelled: the next run goes on with it"))
 
 
 def standing_of(piece: Piece, store: Store) -> Standing:

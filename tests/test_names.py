@@ -82,6 +82,20 @@ def test_what_cells_of_one_training_share_is_that_training(known: tuple[Plan, St
     assert (found.training, found.evaluation) == (plan.cells[0].training.signature, None)
 
 
+def test_a_cell_and_a_training_of_one_name_are_told_apart_by_their_sweeps(
+    known: tuple[Plan, Store], tmp_path: Path
+) -> None:
+    _, store = known
+    path = tmp_path / "third.yaml"
+    path.write_text(SWEEP.replace("first", "third").replace("  sampling.guidance: [1, 2]\n", "  training.kimg: [2]\n"))
+    path.write_text(path.read_text().replace("  training.kimg: [2]\n", "").replace("kimg: 1", "kimg: 2"))
+    remember(plan_sweep(load_sweep(path)), store)
+    with pytest.raises(UserError, match="attention: stands for 3 cells"):
+        find_one("attention", store)
+    assert find_one("third:attention", store).evaluation is not None
+    assert find_one("first:attention", store).evaluation is None
+
+
 def test_signatures_and_how_they_begin(known: tuple[Plan, Store]) -> None:
     plan, store = known
     evaluation = plan.cells[0].evaluation

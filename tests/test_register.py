@@ -10,7 +10,16 @@ from PIL import Image
 
 from experiments.errors import UserError
 from experiments.planning import Plan, plan_sweep
-from experiments.register import forget, named_work, recall, recall_sweep, remember, remembered
+from experiments.register import (
+    forget,
+    forget_past,
+    named_work,
+    past_plans,
+    recall,
+    recall_sweep,
+    remember,
+    remembered,
+)
 from experiments.spec import load_sweep
 from experiments.store import Store
 
@@ -96,6 +105,18 @@ def test_a_sweep_that_was_forgotten_or_never_run_is_not_recalled(tmp_path: Path)
         recall("../sweeps/rich", store)
     forget("rich", store)
     assert remembered(store) == []
+
+
+def test_what_was_run_under_a_name_before_is_kept_as_its_past(tmp_path: Path) -> None:
+    path, store = written(tmp_path, RICH), Store(tmp_path / "store")
+    first, second = (plan_sweep(load_sweep(path, (f"training.kimg={kimg}",))) for kimg in (20, 40))
+    for plan in (first, first, second, first, second):
+        remember(plan, store)
+    assert recall("rich", store) == second
+    assert sorted(plan.cells[0].training.config.kimg for plan in past_plans(store)) == [20, 40]
+    assert past_plans(store, ["rich"]) == []
+    forget_past(store)
+    assert past_plans(store) == [] and recall("rich", store) == second
 
 
 @pytest.mark.parametrize(

@@ -60,6 +60,10 @@ def gc(
         typer.Option("--drawings", help="Features of images, too, whose scores are all there: more scores draw anew."),
     ] = False,
     data: Annotated[bool, typer.Option("--data", help="Prepared data sets as well that no sweep uses.")] = False,
+    past: Annotated[
+        bool,
+        typer.Option("--past", help="What sweeps asked for in earlier runs alone: before a change, by another --set."),
+    ] = False,
     forget: Annotated[
         list[str] | None,
         typer.Option(metavar="SWEEP", help="Act as if this sweep had never been run on the store. May be repeated."),
@@ -68,21 +72,24 @@ def gc(
 ) -> None:
     """Show what of a store nothing refers to and what a policy would free, with sizes; with --yes, delete it.
 
-    What a sweep that was run on the store refers to stays, and so does what anybody is at.
+    What sweeps that were run on the store refer to stays, be it in earlier runs, and so does what anybody is at.
     """
     from experiments import garbage
     from experiments.display import progress
     from experiments.register import forget as drop
+    from experiments.register import forget_past
     from experiments.store import Store
 
     place, console = Store(store), console_for(as_json)
     wanted = garbage.Wanted(garbage.parse_keep(keep) if keep is not None else None, drawings, data)
     with waiting(console, "looking through the store"):
-        items = garbage.survey(place, _plans(store, list(sweeps or ()), list(forget or ())), wanted)
+        items = garbage.survey(place, _plans(store, list(sweeps or ()), list(forget or ()), past), wanted)
     freed: list[Item] = []
     if yes:
         for name in forget or ():
             drop(name, place)
+        if past:
+            forget_past(place)
         with progress(console, "deleting", "things") as on_progress:
             for item in garbage.free(place, items):
                 freed.append(item)
@@ -98,15 +105,16 @@ def gc(
     console.print(_items_table(items))
     total = sum(item.size for item in (freed if yes else items))
     if yes:
-        say(console, f"Freed {_size(total)}; {len(items) - len(freed)} of {len(items)} things were in use by now.")
+        left = len(items) - len(freed)
+        say(console, f"Freed {_size(total)}{f'; {left} of {len(items)} things are in use by now' if left else ''}.")
         return
     say(console, f"{_size(total)} could be freed. Nothing was deleted; to do it: {same_command()} --yes")
 
 
-def _plans(store: Path, files: list[str], forgotten: list[str]) -> list[Plan]:
-    """Of all sweeps that were run on a store but those to be forgotten, and of files."""
+def _plans(store: Path, files: list[str], forgotten: list[str], without_past: bool) -> list[Plan]:
+    """Of all sweeps that were run on a store, now and earlier, but those to be forgotten; and of files."""
     from experiments.errors import UserError
-    from experiments.register import recall, remembered
+    from experiments.register import past_plans, recall, remembered
     from experiments.store import Store
 
     place = Store(store)
@@ -116,10 +124,10 @@ def _plans(store: Path, files: list[str], forgotten: list[str]) -> list[Plan]:
             raise UserError(
                 f"--forget {name}: no sweep of that name was run on {place.root} ({', '.join(known) or 'none'})"
             )
-    return [
-        *(recall(name, place) for name in known if name not in forgotten),
-        *(plan_of(file, store) for file in files),
-    ]
+    kept = [recall(name, place) for name in known if name not in forgotten]
+    if not without_past:
+        kept += past_plans(place, forgotten)
+    return [*kept, *(plan_of(file, store) for file in files)]
 
 
 def _items_table(items: list[Item]) -> Table:

@@ -44,7 +44,9 @@ def status(
         ),
     ] = None,
     store: StoreFolder = DEFAULT_STORE,
-    watch: Annotated[bool, typer.Option("--watch", "-w", help="Show it until all is done, or until Ctrl-C.")] = False,
+    watch: Annotated[
+        bool, typer.Option("--watch", "-w", help="Show it until no run is at it any more, or until Ctrl-C.")
+    ] = False,
     every: Annotated[bool, typer.Option("--all", help="Show every cell, however many there are.")] = False,
     as_json: AsJson = False,
 ) -> None:
@@ -113,7 +115,7 @@ def _watch(observer: Observer, console: Console, every: bool) -> None:
 def logs(
     cell: CellArgument,
     follow: Annotated[
-        bool, typer.Option("--follow", "-f", help="Go on until its work is done, or until Ctrl-C.")
+        bool, typer.Option("--follow", "-f", help="Go on until no run is at it any more, or until Ctrl-C.")
     ] = False,
     lines: Annotated[int, typer.Option("--lines", "-n", help="How many of the last lines of each log.", min=0)] = 40,
     store: StoreFolder = DEFAULT_STORE,

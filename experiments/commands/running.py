@@ -108,7 +108,8 @@ def run(
         str | None, typer.Option(metavar="CMD", help="A command that gets a summary as JSON when the run ends.")
     ] = None,
     on_failure: Annotated[
-        str | None, typer.Option(metavar="CMD", help="The same, only where some work failed or was not started.")
+        str | None,
+        typer.Option(metavar="CMD", help="The same, only where some work failed, was cancelled or was not started."),
     ] = None,
     as_json: AsJson = False,
 ) -> None:
@@ -129,6 +130,11 @@ def run(
     estimate = show_plan(schedule, place, console, as_json and dry_run)
     if options.budget_s is not None:
         Budget(options.budget_s).require(estimate)
+        if not estimate.measured:
+            say(
+                console,
+                f"--budget {budget}: nothing is measured yet, so it holds from when the first pieces have ended",
+            )
     if dry_run:
         return
     place.create()
