@@ -11,12 +11,13 @@ import os
 import platform
 import time
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from experiments import leases
+from experiments.errors import UserError
 from experiments.provenance import command_line
 from experiments.store import PROGRESS, SESSIONS, Store, read_json, write_json, write_soon
 
@@ -38,15 +39,17 @@ class Session:
 
 @contextmanager
 def announced(store: Store, session: str, sweep: str) -> Iterator[None]:
-    """Let others see a run for as long as the block lasts."""
+    """Let others see a run for as long as the block lasts; raises UserError where the store cannot be written."""
     folder = store.session_folder(session)
-    with leases.held(folder):
-        mine = {"sweep": sweep, "host": platform.node(), "pid": os.getpid(), "command": command_line()}
-        write_json(folder / SESSION, {**mine, "began": time.time()})
+    mine = {"sweep": sweep, "host": platform.node(), "pid": os.getpid(), "command": command_line()}
+    with ExitStack() as stack:
+        stack.callback(store.end_session, session)
         try:
-            yield
-        finally:
-            store.end_session(session)
+            stack.enter_context(leases.held(folder))
+            write_json(folder / SESSION, {**mine, "began": time.time()})
+        except OSError as error:
+            raise UserError(f"{store.root}: cannot be written ({error.strerror}); make room there") from None
+        yield
 
 
 def publish(store: Store, session: str, progress: dict[str, Any]) -> None:

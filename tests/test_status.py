@@ -11,6 +11,7 @@ from rich.console import Console, RenderableType
 
 from experiments import sessions
 from experiments.board import MOST_ROWS, board, overview_table, status_json
+from experiments.errors import UserError
 from experiments.planning import Plan, plan_sweep
 from experiments.pruning import Pruning
 from experiments.sessions import announced, going_on, publish
@@ -176,6 +177,19 @@ def test_a_run_that_was_killed_is_not_going_on(done: tuple[Plan, Store], monkeyp
         monkeypatch.setattr(sessions.leases, "silence_s", lambda _folder: 3600.0)  # on a machine that is gone
         assert look(plan, store).runs == ()
         assert [path.name for path in sessions.abandoned(store)] == ["abc"]
+
+
+def test_a_run_that_cannot_be_written_down_does_not_begin(
+    done: tuple[Plan, Store], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(sessions, "write_json", full)
+    expected = pytest.raises(UserError, match=r"cannot be written \(No space left on device\); make room there")
+    with expected, announced(done[1], "abc", "tiny_digits"):
+        pytest.fail("it began")
+    assert going_on(done[1]) == [] and not list(done[1].root.glob("sessions/*"))
 
 
 def test_overviews_count_what_is_done(done: tuple[Plan, Store]) -> None:
