@@ -374,6 +374,7 @@ class Schedule:
             if self.states[own] == "running":
                 running.append(own)
             elif own in self._cancelled:
+                self._ready_total_s -= self._ready_s.pop(own, 0.0)
                 self._set(own, "cancelled")
         return running
 
