@@ -171,7 +171,7 @@ def test_what_a_killed_one_was_at_is_taken_over(machine: str, runs: Runs, prepar
     doomed = runs.start(LONG, machine, ahead_s=3600.0)
     heir = runs.start(LONG, machine and "this machine")
     (saved,) = runs.until(
-        lambda: [p for p in runs.store.root.glob("trainings/*/checkpoints/*") if is_at(doomed, p)][:1]
+        lambda: [p for p in runs.store.root.glob("trainings/*/checkpoints/[!.]*") if is_at(doomed, p)][:1]
     )
     doomed.kill()
     doomed.wait()
