@@ -115,7 +115,7 @@ def run(
 ) -> None:
     """Run what is missing of a sweep and show its table. Safe to repeat, always.
 
-    Exit codes: 0 done, 1 some work failed or was not started, 2 wrong input, 130 interrupted.
+    Exit codes: 0 done, 1 some work failed, was cancelled or was not started, 2 wrong input, 130 interrupted.
     """
     sweep_of(sweep, store, tuple(set_ or ()))
     from experiments.forecast import Budget, parse_hours
