@@ -48,7 +48,7 @@ def trials() -> float:
     """Seconds for each of 64 trials without work, ours and Tune's; returns their ratio."""
     from ray import tune
 
-    from experiments import tuning
+    from experiments import cluster, tuning
     from experiments.planning import plan_sweep
     from experiments.schedule import Outcome
     from experiments.session import Options, open_schedule
@@ -67,7 +67,7 @@ def trials() -> float:
         file.write_text(NO_WORK.replace("RATES", str([round(1e-4 + 1e-6 * i, 9) for i in range(TRIALS // 2)])))
         schedule = open_schedule(plan_sweep(load_sweep(file)), store)
         store.create()
-        with tuning.cluster(store):
+        with cluster.connected(store):
             began = time.monotonic()
             tuner = tune.Tuner(
                 _nothing_at_all,

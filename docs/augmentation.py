@@ -12,7 +12,7 @@ from sklearn.datasets import load_digits, load_sample_image
 from torch import Tensor
 
 from edm.augment import augment, draw, transform
-from edm.data.prepare import to_uint8, to_unit
+from edm.data.dataset import to_uint8, to_unit
 
 FOLDER = Path(__file__).parent / "augmentation"
 TILE, GAP, CAPTION = 128, 6, 20  # pixels

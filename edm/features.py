@@ -14,7 +14,7 @@ from jaxtyping import Float, Int64, UInt8
 from torch import Tensor, nn
 
 from edm.config import ClassifierConfig, Features, Resize
-from edm.data.prepare import Dataset, to_unit
+from edm.data.dataset import Dataset, to_unit
 from edm.network import initialise
 from edm.noise import Stream, generator, permutation
 from edm.resize import resize as resized

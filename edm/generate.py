@@ -10,7 +10,7 @@ from jaxtyping import Float64, Int64, UInt8
 from torch import Tensor
 
 from edm.config import SamplingConfig
-from edm.data.prepare import to_uint8
+from edm.data.dataset import to_uint8
 from edm.guidance import guided
 from edm.noise import Stream, normals
 from edm.precondition import Denoiser

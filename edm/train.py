@@ -13,7 +13,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from edm.augment import augment, flip
 from edm.config import NetworkConfig, Precision, TrainingConfig
-from edm.data.prepare import Dataset, to_unit
+from edm.data.dataset import Dataset, to_unit
 from edm.ema import Ema, PowerEma
 from edm.loss import denoising_loss
 from edm.network import computing_in, initialise, on_device

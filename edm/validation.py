@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Int64, UInt8
 from torch import Tensor
 
-from edm.data.prepare import to_unit
+from edm.data.dataset import to_unit
 from edm.loss import denoising_loss
 from edm.noise import Stream, normals
 from edm.precondition import Denoiser

@@ -61,9 +61,9 @@ def prepare_data(store: Store, source: DataSource, console: Console, origin: Ori
     if store.sound("data", source.signature):
         return False
     with showing_progress(console, source.config.name) as on_progress:
-        from experiments.ingredients import ensure_data  # heavy
+        from experiments.preparing import ensure_prepared  # heavy: numpy
 
-        ensure_data(store, source, origin, on_progress)
+        ensure_prepared(store, source, origin, on_progress)
     return True
 
 

@@ -14,7 +14,7 @@ from jaxtyping import Int64, UInt8
 from torch import Tensor
 
 from edm.config import SamplingConfig
-from edm.data.prepare import to_uint8
+from edm.data.dataset import to_uint8
 from edm.generate import draw, labels_of
 from edm.pictures import Moment, save_grid, save_trajectory
 from edm.precondition import Denoiser

@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from edm.data.prepare import Dataset
+from edm.data.dataset import Dataset
 from edm.features import Extractor
 from edm.files import MODEL, load_tensors, save_tensors
 from edm.generate import generate

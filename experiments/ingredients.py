@@ -13,8 +13,7 @@ import torch
 from torch import Tensor
 
 from edm.config import SPLITS, ClassifierConfig, Features, Resize, Split
-from edm.data.errors import DataError
-from edm.data.prepare import FILES, Dataset, open_prepared, prepare
+from edm.data.dataset import Dataset, open_prepared
 from edm.data.sources import OnProgress, Origin
 from edm.ema import Snapshot, combined, posthoc_coefficients
 from edm.features import Classifier, Extractor, extract, load_dinov2, load_inception, required_weights, train_classifier
@@ -27,6 +26,7 @@ from edm.train import TrainingSet, with_statistics
 from edm.weights import WeightsError, find_weights
 from experiments.errors import UserError
 from experiments.planning import DataSource, FeatureSpace, Training, signature
+from experiments.preparing import ensure_prepared
 from experiments.provenance import provenance
 from experiments.store import SNAPSHOTS, STATISTICS, Store
 
@@ -39,19 +39,8 @@ def ensure_data(
     origin: Origin | None = None,
     on_progress: OnProgress = lambda _step, _done, _total: None,
 ) -> Dataset:
-    """A prepared data set, prepared first if it is not there, by default from where Origin.usual says.
-
-    Raises UserError where that is not possible.
-    """
-
-    def build(folder: Path) -> dict[str, Any]:
-        try:
-            made = prepare(source.config, folder, origin or Origin.usual(store.root), on_progress)
-        except DataError as error:
-            raise UserError(str(error)) from None
-        return {**made, "provenance": provenance()}
-
-    result = store.ensure("data", source.signature, build, FILES)
+    """A prepared data set, opened; prepared first if it is not there (preparing.py). Raises UserError."""
+    result = ensure_prepared(store, source, origin, on_progress)
     return open_prepared(store.folder("data", source.signature), result["sigma_data"])
 
 

@@ -18,7 +18,7 @@ from safetensors import safe_open
 from torch import Tensor
 
 from edm.config import Split
-from edm.data.prepare import Dataset, to_uint8
+from edm.data.dataset import Dataset, to_uint8
 from edm.features import Extractor, extract
 from edm.fid import Reference, Statistics
 from edm.kid import mean_kernel

@@ -21,6 +21,7 @@ from experiments.datasets import prepare_data
 from experiments.dispatch import is_done, tell_damage
 from experiments.display import Monitor, progress
 from experiments.errors import UserError
+from experiments.mirroring import MirrorThread
 from experiments.names import matching
 from experiments.planning import Evaluation, Piece, Plan
 from experiments.provenance import Told
@@ -144,15 +145,15 @@ def run_sweep(
     schedule: Schedule, store: Store, tracking_uri: str | None, console: Console, options: Options = Options()
 ) -> Summary:
     """Do all that is left, then bring MLflow up to date; without anything left only the latter."""
-    from experiments.tracking import MirrorThread, embedded_uri  # heavy
-
     remember(schedule.plan, store)
     left, before = schedule.counts["waiting"], schedule.counts["done"]
-    mirror = MirrorThread(store, schedule.plan, tracking_uri or embedded_uri(store))
+    mirror = MirrorThread(store, schedule.plan, tracking_uri)
     interrupted, worked_s = False, 0.0
     try:
         if left:
-            interrupted, worked_s = _execute(schedule, store, console, options)
+            interrupted, worked_s = _execute(schedule, store, console, options, mirror)
+        else:
+            mirror.start()
     except KeyboardInterrupt:
         interrupted = True
     except BaseException:
@@ -167,61 +168,61 @@ def run_sweep(
     return replace(summary, interrupted=interrupted, worked_s=worked_s, mirror_problem=problem)
 
 
-def _execute(schedule: Schedule, store: Store, console: Console, options: Options) -> tuple[bool, float]:
-    """Run what is left on Ray; returns whether it was interrupted, and the seconds of work done."""
-    session = secrets.token_hex(8)
-    with announced(store, session, schedule.plan.sweep.name):
-        return _execute_announced(schedule, store, console, options, session)
-
-
-def _execute_announced(
-    schedule: Schedule, store: Store, console: Console, options: Options, session: str
+def _execute(
+    schedule: Schedule, store: Store, console: Console, options: Options, mirror: MirrorThread
 ) -> tuple[bool, float]:
-    resources = schedule.plan.sweep.resources
+    """Run what is left on Ray; returns whether it was interrupted, and the seconds of work done."""
+    resources, session = schedule.plan.sweep.resources, secrets.token_hex(8)
     if options.address is None:
         require_possible(resources)
+    with announced(store, session, schedule.plan.sweep.name):
+        with console.status("loading Ray"):
+            from experiments import cluster  # heavy
+        with cluster.starting(store, options.address) as wait_for_ray:
+            _get_ready(schedule, store, console)
+            with console.status("starting Ray") if console.is_terminal else _saying(console, "starting Ray"):
+                from experiments import tuning  # heavy, and not for nothing
+                from experiments.trial import Setting
+
+                setting = Setting(
+                    session,
+                    sampling_batch=resources.sampling_batch,
+                    checkpoint_s=resources.checkpoint_s,
+                    compile=resources.compile,
+                    told=Told.of_this_process(store, options.tags),
+                )
+                wait_for_ray()
+            mirror.start()
+            monitor = Monitor(console, schedule, store, session)
+            run = tuning.run_there if (options.address or "").startswith(cluster.CLIENT) else tuning.run_here
+            with (
+                _interruptible(schedule, store, session, console) as interrupted,
+                monitor.showing(),
+                _ticking(monitor.tick),
+            ):
+                worked_s = run(schedule, store, setting, options, monitor.changed, monitor.say)
+                return not schedule.abandoned and (interrupted.is_set() or store.stop_requested(session)), worked_s
+
+
+def _get_ready(schedule: Schedule, store: Store, console: Console) -> None:
+    """Data, weights and statistics that the work needs in the end: what is wrong with them is said before it starts."""
     for source in schedule.plan.sources.values():
         prepare_data(store, source, console)  # with a bar of its own: there is room for one live display at a time
-    _fetch_prerequisites(schedule, store, console)
-    with console.status("starting Ray") if console.is_terminal else _saying(console, "starting Ray"):
-        from experiments import tuning  # heavy, and not for nothing
-        from experiments.trial import Setting
-    setting = Setting(
-        session,
-        sampling_batch=resources.sampling_batch,
-        checkpoint_s=resources.checkpoint_s,
-        compile=resources.compile,
-        told=Told.of_this_process(store, options.tags),
-    )
-    monitor = Monitor(console, schedule, store, setting.session)
-    run = tuning.run_there if (options.address or "").startswith("ray://") else tuning.run_here
-    # our signal handlers go inside: Ray sets some of its own when it starts
-    with (
-        tuning.cluster(store, options.address),
-        _interruptible(schedule, store, setting.session, console) as interrupted,
-        monitor.showing(),
-        _ticking(monitor.tick),
-    ):
-        worked_s = run(schedule, store, setting, options, monitor.changed, monitor.say)
-        stopped = not schedule.abandoned and (interrupted.is_set() or store.stop_requested(setting.session))
-    return stopped, worked_s
-
-
-def _fetch_prerequisites(schedule: Schedule, store: Store, console: Console) -> None:
-    """Weights and statistics files that the work needs in the end: what is wrong with them is said before it starts."""
     left = [piece for piece in schedule.of("waiting") if isinstance(piece, Evaluation)]
+    fetched: set[Features] = {space.name for evaluation in left for space, _ in evaluation.spaces}
+    fetched.discard("classifier")  # which is trained here
+    published = {
+        (e.statistics, e.features.dimension): e.config.statistics for e in left if e.config.statistics and e.statistics
+    }
+    if not fetched and not published:
+        return
     with console.status("loading torch"):
-        from experiments.ingredients import ensure_data, ensure_published, ensure_weights  # heavy
-    for source in schedule.plan.sources.values():
-        ensure_data(store, source)
-    names: dict[Features, None] = dict.fromkeys(space.name for evaluation in left for space, _ in evaluation.spaces)
-    for name in names:
+        from experiments.ingredients import ensure_published, ensure_weights  # heavy
+    for name in sorted(fetched):
         with progress(console, f"fetching the weights of {name}", "MB") as on_progress:
             ensure_weights(name, lambda done, total: on_progress(done // 2**20, total // 2**20))
-    for evaluation in left:
-        if evaluation.config.statistics and evaluation.statistics:
-            path = Path(evaluation.config.statistics)
-            ensure_published(store, path, evaluation.statistics, evaluation.features.dimension)
+    for (digest, dimension), path in published.items():
+        ensure_published(store, Path(path), digest, dimension)
 
 
 @contextmanager

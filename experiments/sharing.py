@@ -94,6 +94,12 @@ class Sharing:
         by_cores = max(1, self.cores // share.cpus)
         return min(by_cores, _whole(self.devices / share.gpus)) if share.gpus else by_cores
 
+    def has_room(self, shares: Iterable[Share]) -> bool:
+        """Whether trials that get these have all begun, as far as cores and GPUs in all tell."""
+        given = list(shares)
+        gpus = sum(share.gpus for share in given)
+        return sum(share.cpus for share in given) <= self.cores and gpus <= self.devices + 1e-6
+
     @staticmethod
     def _training_of(piece: Piece) -> str:
         return piece.training.signature if isinstance(piece, Evaluation) else piece.signature

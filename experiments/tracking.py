@@ -20,7 +20,6 @@ import math
 import os
 import secrets
 import sys
-import threading
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -45,7 +44,7 @@ from sqlalchemy import Engine, create_engine, text  # noqa: E402
 from sqlalchemy.exc import DatabaseError  # noqa: E402
 
 from experiments import leases  # noqa: E402
-from experiments.errors import UserError  # noqa: E402
+from experiments.errors import UserError, one_line  # noqa: E402
 from experiments.frames import Found, Trained, joined  # noqa: E402
 from experiments.planning import (  # noqa: E402
     TRAINING_SECTIONS,
@@ -79,7 +78,6 @@ from experiments.store import (  # noqa: E402
 from experiments.syncing import Counts, Known, Notices, OnProgress, Tail  # noqa: E402
 
 DATABASE = "mlflow.db"
-PERIOD_S = 3.0
 PAGE = 200  # runs a call: some 4 ms each, and an answer has to come within the timeout
 BATCH = 900  # metrics a call; MLflow takes 1,000
 FOUND = ("scores", "notes", "stopped_at", "stopped_by")  # of a result, in tags: what a report needs beside the metrics
@@ -528,46 +526,6 @@ def _provenance_tags(result: dict[str, Any]) -> list[RunTag]:
     return [*own, *(RunTag(f"edm.{key}", str(value)) for key, value in flat.items())]
 
 
-class MirrorThread:
-    """A mirror kept up to date in the background: a server that is slow or down slows nothing."""
-
-    def __init__(self, store: Store, plan: Plan, uri: str) -> None:
-        self.store, self.plan, self.uri = store, plan, uri
-        self.problem: str | None = None
-        self._ending = threading.Event()
-        self._thread = threading.Thread(target=self._loop, name="mlflow-mirror", daemon=True)
-        self._thread.start()
-
-    def _loop(self) -> None:
-        mirror: Mirror | None = None
-        while True:
-            ending = self._ending.is_set()  # asked before the update, so that the last one sees everything
-            try:
-                mirror = mirror or Mirror(self.store, self.plan, self.uri)
-                mirror.update(ended=ending)
-                self.problem = None
-            except Exception as error:
-                # whatever a server or a database may say: MLflow is a mirror, and the next round tries again
-                self.problem = _one_line(error)
-            if ending:
-                return
-            self._ending.wait(PERIOD_S)
-
-    def finish(self, timeout_s: float) -> str | None:
-        """Catch up and end; returns what went wrong, or None where MLflow has everything."""
-        self._ending.set()
-        self._thread.join(timeout_s)
-        if self._thread.is_alive():
-            return self.problem or f"no answer within {timeout_s:.0f} s"
-        return self.problem
-
-
-def _one_line(error: Exception) -> str:
-    text = error.message if isinstance(error, MlflowException) else str(error)
-    lines = text.strip().splitlines()
-    return lines[0][:300] if lines else type(error).__name__
-
-
 def sync(
     plan: Plan,
     store: Store,
@@ -587,7 +545,7 @@ def _answering(uri: str, remedy: str) -> Iterator[None]:
     try:
         yield
     except (MlflowException, ImportError) as error:  # the latter of a kind of database that needs a package of its own
-        raise UserError(f"--tracking-uri {uri}: does not answer ({_one_line(error)}); {remedy}") from None
+        raise UserError(f"--tracking-uri {uri}: does not answer ({one_line(error)}); {remedy}") from None
 
 
 def found_in_mlflow(plan: Plan, uri: str) -> dict[str, Found]:

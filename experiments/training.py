@@ -12,7 +12,7 @@ from typing import NoReturn
 import torch
 from torch import Tensor
 
-from edm.data.prepare import Dataset
+from edm.data.dataset import Dataset
 from edm.files import MODEL, save_model
 from edm.generate import generate
 from edm.pictures import save_grid

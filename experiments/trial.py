@@ -10,9 +10,8 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import torch
 import yaml
 
 from experiments import leases
@@ -20,6 +19,9 @@ from experiments.leases import LeaseLost
 from experiments.planning import Piece
 from experiments.provenance import Told
 from experiments.store import CONFIG, PROGRESS, Store, replacing, write_soon
+
+if TYPE_CHECKING:  # heavy, and a run's driver has settings without it
+    import torch
 
 PULSE_S = 0.5  # how often progress is written and a request to stop is looked for
 
@@ -54,6 +56,8 @@ class Setting:
     @property
     def device(self) -> torch.device:
         """The device that the trial computes on."""
+        import torch
+
         return torch.device("cuda" if self.gpus > 0 and torch.cuda.is_available() else "cpu")
 
 
@@ -116,6 +120,8 @@ def raise_if_taken_over(folder: Path) -> None:
 
 def device_name(device: torch.device) -> str:
     """What to call the device that something was computed on."""
+    import torch
+
     return torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu"
 
 

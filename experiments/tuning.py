@@ -1,285 +1,47 @@
-"""Ray Tune as a disposable executor. The only file that imports ray."""
+"""Ray Tune as a disposable executor. With cluster.py the only file that imports ray."""
 
 from __future__ import annotations
 
 import _thread
-import contextlib
-import functools
-import logging
-import os
-import secrets
-import shutil
-import socket
-import sys
 import tempfile
 import threading
 import time
-import warnings
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any, NoReturn
-from urllib.parse import urlsplit
+from typing import Any
 
-QUIET = {
-    "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",  # under `uv run` Ray would start workers through uv and upload the folder
-    "RAY_USAGE_STATS_ENABLED": "0",
-    "RAY_CHDIR_TO_TRIAL_DIR": "0",
-    "RAY_DEDUP_LOGS": "0",
-    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
-    "RAY_AIR_NEW_OUTPUT": "0",  # with verbose=0 the older output prints nothing
-    "TUNE_DISABLE_SIGINT_HANDLER": "1",  # session.py stops trials itself, and gently
-    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
-    "TUNE_GLOBAL_CHECKPOINT_S": "3600",  # nothing depends on Tune's own state
-}
-os.environ.update({name: value for name, value in QUIET.items() if name not in os.environ})
-TOKENS = ("RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH")
-if any(name in os.environ for name in TOKENS) or os.path.exists(os.path.expanduser("~/.ray/auth_token")):
-    # 'ray start' asks for a token where there is one; who shows one to a cluster that asks for none is let in as well
-    os.environ.setdefault("RAY_AUTH_MODE", "token")
-import ray  # noqa: E402
-from ray import tune  # noqa: E402
-from ray._private import services  # noqa: E402
-from ray._private import worker as ray_worker  # noqa: E402
-from ray.exceptions import RayActorError, RayError, RayTaskError, TaskUnschedulableError  # noqa: E402
-from ray.tune.schedulers import ASHAScheduler, FIFOScheduler, TrialScheduler  # noqa: E402
-from ray.tune.search import Searcher  # noqa: E402
-from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy  # noqa: E402
+from experiments import cluster  # isort: skip  (before Ray: it sets what Ray reads as it is imported)
+import ray
+from ray import tune
+from ray.exceptions import RayActorError, RayTaskError
+from ray.tune.schedulers import ASHAScheduler, FIFOScheduler, TrialScheduler
+from ray.tune.search import Searcher
 
-from experiments.dispatch import Dispatcher  # noqa: E402
-from experiments.errors import UserError  # noqa: E402
-from experiments.forecast import Budget  # noqa: E402
-from experiments.planning import Training, plan_sweep  # noqa: E402
-from experiments.schedule import Job, Outcome, Schedule, State, Work  # noqa: E402
-from experiments.session import Options, open_schedule  # noqa: E402
-from experiments.sharing import Sharing  # noqa: E402
-from experiments.spec import Sweep  # noqa: E402
-from experiments.store import PRUNE, Store  # noqa: E402
-from experiments.trial import Setting  # noqa: E402
-from experiments.work import perform_job  # noqa: E402
+from experiments.dispatch import Dispatcher
+from experiments.errors import UserError
+from experiments.forecast import Budget
+from experiments.planning import Training, plan_sweep
+from experiments.schedule import Job, Outcome, Schedule, State, Work
+from experiments.session import Options, open_schedule
+from experiments.sharing import Sharing
+from experiments.spec import Sweep
+from experiments.store import PRUNE, Store
+from experiments.trial import Setting
 
-PACKAGES = ("edm", "experiments", "reports")
 FIRST_RUNG = 0.1  # share of a training before which asha prunes none
 REDUCTION = 3  # of trainings, from one of asha's rungs to the next
 LAST = 100.0  # percent
-JOINING_S, JOINING_PAUSE_S = 30.0, 0.3  # for a node that is listed to take work; between tries
-ANSWER_S = 5.0  # for a cluster's port to be opened: Ray itself would try for minutes
-CLIENT = "ray://"
 WATCH_S, SILENCE_S = 2.0, 20.0  # between looks at our own Ray; without any sign of life before we give up on it
 HEAD = {"node:__internal_head__": 0.001}  # a cluster's head, the node that is least likely to be taken away
-
-
-@contextmanager
-def cluster(store: Store, address: str | None = None) -> Generator[None]:
-    """Ray for as long as the block lasts, of our own or at an address.
-
-    Raises UserError where there is no such cluster, or where its nodes do not all see the store.
-    """
-    logging.getLogger("ray").setLevel(logging.CRITICAL)  # what matters arrives as an exception or in a trial's log.txt
-    if hasattr(ray_worker, "print_to_stdstream"):  # a page on every worker or raylet that dies; we say it in a line
-        ray_worker.print_to_stdstream = lambda *_, **__: None
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        _connect(address)
-    try:
-        if address is not None:
-            _prepare_nodes(store, address)
-        yield
-    finally:
-        ray.shutdown()
-
-
-def _connect(address: str | None, runtime_env: dict[str, Any] | None = None) -> None:
-    quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR, "configure_logging": False}
-    if address is None:
-        # Ray authenticates its processes by a token; one of our own needs no file under HOME, which may be read-only
-        os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
-        with _apart():
-            ray.init(address="local", include_dashboard=False, **quiet)
-        return
-    try:
-        _require_open(address)
-        # Ray puts the current folder before all others for its workers: on another node it may hold another version
-        with tempfile.TemporaryDirectory(prefix="edm-sweep-nowhere-") as nowhere, contextlib.chdir(nowhere):
-            ray.init(address=address, runtime_env=runtime_env, **quiet)
-    except (RayError, OSError, ValueError, RuntimeError) as error:
-        _refuse(address, error)
-
-
-@contextmanager
-def _apart() -> Generator[None]:
-    """Start Ray's processes in a group of their own: a signal to a whole job is for us, who let work be saved first."""
-    popen = getattr(services, "ConsolePopen", None)
-    if popen is None or sys.platform == "win32":
-        yield
-        return
-    services.ConsolePopen = functools.partial(popen, process_group=0)
-    try:
-        yield
-    finally:
-        services.ConsolePopen = popen
-
-
-def _require_open(address: str) -> None:
-    """Raise OSError or ValueError where nothing listens at an address."""
-    found = address if address.startswith(CLIENT) else CLIENT + services.canonicalize_bootstrap_address_or_die(address)
-    place = urlsplit(found)
-    if place.hostname and place.port:
-        socket.create_connection((place.hostname, place.port), ANSWER_S).close()
-
-
-def _refuse(address: str, error: Exception) -> NoReturn:
-    ray.shutdown()
-    reason = " ".join(str(error).split())[:300]
-    raise UserError(
-        f"--address {address}: no Ray cluster answers there ({reason}); start one with 'ray start --head', see "
-        "docs/cluster.md for what else it takes, or leave --address out to use this machine alone"
-    ) from None
-
-
-def _prepare_nodes(store: Store, address: str) -> None:
-    """See that all nodes have this very code, and that the store is one and the same folder everywhere."""
-    digest = _source_digest()
-    own = digest()
-    if _nodes_with_other(digest, own):
-        ray.shutdown()
-        home = Path(__file__).parents[1]
-        _connect(address, {"py_modules": [str(home / package) for package in PACKAGES]})
-        others = _nodes_with_other(digest, own)
-        if others:
-            raise UserError(
-                f"--address {address}: node {', '.join(others)} has another version of edm-sweep, which hides the one "
-                "sent there; install this version on all nodes, or remove it from them"
-            )
-    problems = _store_problems(store)
-    if problems:
-        told = "; ".join(f"node {host} {text}" for host, text in sorted(problems.items()))
-        raise UserError(
-            f"{store.root}: is not one folder for all nodes of {address}: {told}; give --store a path on a file system "
-            "that every node has mounted there"
-        )
-
-
-def _nodes_with_other(digest: Callable[[], str], own: str) -> list[str]:
-    return [node for node, found in _on_all_nodes(digest).items() if found != own]
-
-
-def _store_problems(store: Store) -> dict[str, str]:
-    """What is wrong with the store's folder, by node: each leaves a mark there, then each looks for all marks."""
-    token = secrets.token_hex(4)
-    folder = store.root / "nodes" / token
-    try:
-        folder.mkdir(parents=True)
-        (folder / "driver").write_text(token)
-        told = _on_all_nodes(_marker(str(folder), token))
-        if not any(told.values()):
-            told = _on_all_nodes(_reader(str(folder), sorted(path.name for path in folder.iterdir())))
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
-    return {node: text for node, text in told.items() if text}
-
-
-# what runs on nodes that may not have this package: closures, which travel whole ---------------------
-
-
-def _source_digest() -> Callable[[], str]:
-    packages = PACKAGES
-
-    def of_source() -> str:
-        import hashlib
-        import importlib.util
-        import pathlib
-
-        found = hashlib.sha256()
-        for package in packages:
-            spec = importlib.util.find_spec(package)
-            if spec is None or spec.origin is None:
-                return ""
-            for path in sorted(pathlib.Path(spec.origin).parent.rglob("*.py")):
-                found.update(path.read_bytes())
-        return found.hexdigest()
-
-    return of_source
-
-
-def _marker(folder: str, token: str) -> Callable[[], str]:
-    def leave_mark() -> str:
-        import pathlib
-        import socket
-        import uuid
-
-        try:
-            if (pathlib.Path(folder) / "driver").read_text() != token:
-                return "sees another folder there"
-            (pathlib.Path(folder) / f"{socket.gethostname()}-{uuid.uuid4().hex[:8]}").write_text(token)
-        except FileNotFoundError:
-            return "does not see what was written there"
-        except OSError as error:
-            return f"cannot write there ({error.strerror})"
-        return ""
-
-    return leave_mark
-
-
-def _reader(folder: str, names: list[str]) -> Callable[[], str]:
-    def read_marks() -> str:
-        import pathlib
-        import time
-
-        wanted = set(names)
-        for _ in range(30):  # a network file system may show new names late
-            try:
-                if wanted <= {path.name for path in pathlib.Path(folder).iterdir()}:
-                    return ""
-            except OSError:
-                pass
-            time.sleep(1)
-        return "does not see what other nodes write there"
-
-    return read_marks
-
-
-def _on_all_nodes(function: Callable[[], Any]) -> dict[str, Any]:
-    """What a function returns on every node, by the node's name and a part of its Ray identity.
-
-    A node that has just joined is listed before work can be sent to it, and one may leave while it is asked.
-    """
-    remote = ray.remote(num_cpus=0)(function)
-    answers: dict[str, Any] = {}
-    deadline = time.monotonic() + JOINING_S
-    while asked := {name: node for name, node in _living_nodes().items() if name not in answers}:
-        calls = {
-            name: remote.options(scheduling_strategy=NodeAffinitySchedulingStrategy(node, soft=False)).remote()
-            for name, node in asked.items()
-        }
-        for name, call in calls.items():
-            try:
-                answers[name] = ray.get(call)
-            except RayError as error:
-                joining = isinstance(error, TaskUnschedulableError) and time.monotonic() < deadline
-                if not joining and name in _living_nodes():
-                    reason = " ".join(str(error).split())[:300]
-                    raise UserError(
-                        f"--address: node {name} of the cluster runs nothing ({reason}); what nodes need is in "
-                        "docs/cluster.md"
-                    ) from None
-        if asked.keys() - answers.keys():
-            time.sleep(JOINING_PAUSE_S)
-    return answers
-
-
-def _living_nodes() -> dict[str, str]:
-    """The identities of a cluster's nodes, by what to call them."""
-    alive = (node for node in ray.nodes() if node["Alive"])
-    return {f"{node['NodeManagerHostname']} ({node['NodeID'][:6]})": node["NodeID"] for node in alive}
 
 
 # feeding Tune ---------------------------------------------------------------------------------------
 
 
 class DispatchedSearcher(Searcher):
-    """Feeds Tune from a dispatcher: nothing to start yet is None, nothing left is FINISHED."""
+    """Feeds Tune from a dispatcher: nothing to start now is None, nothing left is FINISHED."""
 
     def __init__(self, dispatcher: Dispatcher, sharing: Sharing) -> None:
         super().__init__()
@@ -289,12 +51,19 @@ class DispatchedSearcher(Searcher):
 
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:  # pyright: ignore[reportIncompatibleMethodOverride]
         """The next job, by its pieces' signatures, and what it gets."""
+        if self._is_queued():
+            return None
         job = self.dispatcher.next(trial_id, lambda piece: self.sharing.of(piece).gpus or 1.0)
         if job is None:
             return Searcher.FINISHED if self.dispatcher.schedule.finished else None
         self.jobs[trial_id] = job
         names = [piece.signature for piece in job.pieces]
         return {"signatures": names, "helps": job.helps, **asdict(self.sharing.of(job.pieces[0]))}
+
+    def _is_queued(self) -> bool:
+        """Whether a job waits for room already: one is enough to follow at once on what ends."""
+        shares = [self.sharing.of(job.pieces[0]) for job in self.jobs.values()]
+        return not self.sharing.has_room(shares)
 
     def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
         """Hand on what a trial told of one of its pieces."""
@@ -466,7 +235,7 @@ def _watched(dispatcher: Dispatcher) -> Generator[None]:
         seen, since = "", time.monotonic()
         while not ending.wait(WATCH_S):
             now = dispatcher.signs_of_life()
-            if now != seen or not _global_node_is_broken():
+            if now != seen or not cluster.is_broken():
                 seen, since = now, time.monotonic()
             elif time.monotonic() - since > SILENCE_S:
                 dispatcher.schedule.abandoned = True
@@ -486,10 +255,11 @@ def _watched(dispatcher: Dispatcher) -> Generator[None]:
         thread.join()
 
 
-def _global_node_is_broken() -> bool:
-    """Whether a process of our own Ray has died."""
-    node = getattr(ray_worker, "_global_node", None)
-    return node is not None and bool(node.dead_processes())
+def perform_job(store: Store, job: Job, setting: Setting) -> Iterator[tuple[str, Outcome]]:
+    """Do a trial's pieces; the driver, which does none, is spared from loading torch."""
+    from experiments import work  # heavy
+
+    yield from work.perform_job(store, job, setting)
 
 
 class WorkerDamaged(RuntimeError):

@@ -18,7 +18,7 @@ from typing import Any
 import psutil
 import pytest
 
-from experiments import tuning
+from experiments import cluster
 from experiments.errors import UserError
 from experiments.planning import plan_sweep
 from experiments.spec import load_sweep
@@ -30,7 +30,7 @@ from tests.inprocess import run_all
 pytestmark = pytest.mark.filterwarnings("ignore")  # Ray's own deprecations
 
 NO_SUCH_GPUS = "97,98"  # Ray hands out logical ones by these names, and torch sees none
-QUIET = {**tuning.QUIET, "CUDA_VISIBLE_DEVICES": NO_SUCH_GPUS, "RAY_ADDRESS": ""}
+QUIET = {**cluster.QUIET, "CUDA_VISIBLE_DEVICES": NO_SUCH_GPUS, "RAY_ADDRESS": ""}
 RAY = Path(sys.executable).parent / "ray"
 SMALL = ("--object-store-memory=100000000", "--min-worker-port=0", "--max-worker-port=0", "--include-dashboard=false")
 THREADS = ("--cpus-per-trial", "1")  # as the undisturbed run below: more would round differently
@@ -239,15 +239,15 @@ def hidden(folder: Path, options: str = "rw") -> str:
 def test_a_node_needs_neither_this_code_nor_the_drivers_disk(
     head: Any, store: Store, tmp_path: Path, tables: Callable[[str], bytes]
 ) -> None:
-    file, scratch, home = sweep_file(tmp_path, TINY), tmp_path / "scratch", Path(tuning.__file__).parents[1]
+    file, scratch, home = sweep_file(tmp_path, TINY), tmp_path / "scratch", Path(cluster.__file__).parents[1]
     scratch.mkdir()
-    mounts = [hidden(scratch, "ro"), *(hidden(home / package) for package in tuning.PACKAGES)]
+    mounts = [hidden(scratch, "ro"), *(hidden(home / package) for package in cluster.PACKAGES)]
     mounts.append(f"echo > {home / 'experiments' / '__init__.py'}")  # as of an older version
     with other_machine(head, " && ".join(mounts), tmp_path / "node.txt"):
         command = start("run", file, "--store", store.root, "--address", head.address, *THREADS, TMPDIR=str(scratch))
         completed(command)
     shipped = Path(head.head_node.get_session_dir_path(), "runtime_resources", "py_modules_files")
-    assert len([path for path in shipped.iterdir() if path.is_dir()]) == len(tuning.PACKAGES)
+    assert len([path for path in shipped.iterdir() if path.is_dir()]) == len(cluster.PACKAGES)
     assert results(store.root) == tables(TINY)
 
 
@@ -267,24 +267,24 @@ def test_a_node_that_does_not_see_the_store_is_named(head: Any, store: Store, tm
 
 def test_marks_of_all_nodes_are_written_and_read(tmp_path: Path) -> None:
     (tmp_path / "driver").write_text("token")
-    assert tuning._marker(str(tmp_path), "token")() == ""
+    assert cluster._marker(str(tmp_path), "token")() == ""
     marks = [path.name for path in tmp_path.iterdir()]
     assert len(marks) == 2
-    assert tuning._reader(str(tmp_path), marks)() == ""
-    assert tuning._marker(str(tmp_path), "another")() == "sees another folder there"
-    assert tuning._marker(str(tmp_path / "none"), "token")() == "does not see what was written there"
+    assert cluster._reader(str(tmp_path), marks)() == ""
+    assert cluster._marker(str(tmp_path), "another")() == "sees another folder there"
+    assert cluster._marker(str(tmp_path / "none"), "token")() == "does not see what was written there"
 
 
 def test_a_mark_that_does_not_appear_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(time, "sleep", lambda _: None)
-    assert tuning._reader(str(tmp_path), ["elsewhere"])() == "does not see what other nodes write there"
+    assert cluster._reader(str(tmp_path), ["elsewhere"])() == "does not see what other nodes write there"
 
 
 def test_code_is_told_by_its_content(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    own = tuning._source_digest()()
-    for package in tuning.PACKAGES:
-        shutil.copytree(Path(tuning.__file__).parents[1] / package, tmp_path / package)
-    digest = [sys.executable, "-c", "from experiments import tuning; print(tuning._source_digest()())"]
+    own = cluster._source_digest()()
+    for package in cluster.PACKAGES:
+        shutil.copytree(Path(cluster.__file__).parents[1] / package, tmp_path / package)
+    digest = [sys.executable, "-c", "from experiments import cluster; print(cluster._source_digest()())"]
 
     def there() -> str:
         done = subprocess.run(digest, cwd=tmp_path, capture_output=True, text=True)
@@ -307,7 +307,7 @@ def test_an_address_where_nothing_answers_is_refused_at_once(
     monkeypatch.setenv("RAY_ADDRESS", "127.0.0.1:1")  # what auto finds; this machine may have a cluster
     with (
         pytest.raises(UserError, match=rf"^--address {re.escape(address)}: no Ray cluster answers there \(.*\); start"),
-        tuning.cluster(Store(tmp_path), address),
+        cluster.connected(Store(tmp_path), address),
     ):
         pass
 
@@ -319,7 +319,7 @@ def test_the_command_says_so_in_one_sentence(store: Store, tmp_path: Path) -> No
     assert len(done.stderr.strip().splitlines()) == 1 and "no Ray cluster answers there" in done.stderr
 
 
-MODE = "import os; from experiments import tuning; print(os.environ.get('RAY_AUTH_MODE'))"
+MODE = "import os; from experiments import cluster; print(os.environ.get('RAY_AUTH_MODE'))"
 
 
 @pytest.mark.parametrize(("variables", "mode"), [({}, "None"), ({"RAY_AUTH_TOKEN": "a" * 32}, "token")])

@@ -12,7 +12,7 @@ from PIL import Image
 from typer.testing import CliRunner
 
 import edm
-from edm.data.prepare import to_uint8
+from edm.data.dataset import to_uint8
 from edm.files import load_tensors
 from edm.generate import draw
 from experiments.cli import app

@@ -335,7 +335,7 @@ def test_a_finished_evaluation_is_never_cut_short_afterwards(tiny_file: Path, st
     tiny_file.write_text(tiny_file.read_text().replace("[euler, heun]", "[heun]\n  sampling.steps: [1, 4]"))
     plan = planned(tiny_file, *STOPPING)
     train(plan, store)
-    worse = next(e for name, e in plan.evaluations.items() if plan.names[name].endswith("false/heun/steps=1"))
+    worse = next(e for name, e in plan.evaluations.items() if plan.names[name].endswith("no-attention/heun/steps=1"))
     assert perform(store, worse, SETTING).state == "done"  # before there is a rival
     run_all(plan, store)
     before = store.result("evaluations", worse.signature)

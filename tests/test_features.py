@@ -19,7 +19,8 @@ from torch import nn
 
 from edm import features
 from edm.config import ClassifierConfig, DataConfig
-from edm.data.prepare import open_prepared, prepare
+from edm.data.dataset import open_prepared
+from edm.data.prepare import prepare
 from edm.features import (
     DINOV2_NETWORK,
     DINOV2_WEIGHTS,

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from edm.config import GuideConfig, NetworkConfig, Sampler, SamplingConfig
-from edm.data.prepare import to_uint8, to_unit
+from edm.data.dataset import to_uint8, to_unit
 from edm.generate import NotFiniteError, draw, generate, labels_of
 from edm.network import initialise
 from edm.noise import Stream, normals

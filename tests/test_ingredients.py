@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from edm.config import ClassifierConfig
-from edm.data.prepare import Dataset
+from edm.data.dataset import Dataset
 from edm.features import Classifier
 from experiments import ingredients
 from experiments.ingredients import ensure_data, ensure_extractor, ensure_published, load_averaged, load_published

@@ -18,8 +18,9 @@ from edm.config import SPLITS, DataConfig
 from edm.data import loaders
 from edm.data import prepare as preparation
 from edm.data.catalogue import CATALOGUE, facts, source_fingerprint, split_indices
+from edm.data.dataset import open_prepared
 from edm.data.loaders import ArrayPictures
-from edm.data.prepare import FILES, DataError, in_order, open_prepared, prepare
+from edm.data.prepare import FILES, DataError, in_order, prepare
 from edm.data.sources import Origin
 from tests.datafiles import image_tree, tiny_celeba, tiny_cifar10, tiny_fashion_mnist
 

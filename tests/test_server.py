@@ -17,11 +17,12 @@ from mlflow.exceptions import MlflowException
 
 from experiments import trial
 from experiments.frames import found_in_store, results_frame
+from experiments.mirroring import MirrorThread
 from experiments.planning import Plan, plan_sweep
 from experiments.spec import load_sweep
 from experiments.store import Store
 from experiments.syncing import Counts
-from experiments.tracking import Mirror, MirrorThread, embedded_uri, found_in_mlflow, sync
+from experiments.tracking import Mirror, embedded_uri, found_in_mlflow, sync
 from experiments.work import perform
 from tests.commandline import run, start
 from tests.conftest import LONGER, TINY, Filled
@@ -145,6 +146,7 @@ def test_a_server_killed_in_the_middle_of_a_training_slows_nothing_and_has_every
 def test_a_thread_waits_for_a_server_that_comes_later(server: Server, plan: Plan, filled: Path) -> None:
     server.kill()
     mirror = MirrorThread(Store(filled), plan, server.uri)
+    mirror.start()
     try:
         while mirror.problem is None:
             time.sleep(0.05)

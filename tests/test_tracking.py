@@ -14,11 +14,12 @@ from mlflow.exceptions import MlflowException
 from experiments import tracking, trial
 from experiments.errors import UserError
 from experiments.frames import found_in_store, results_frame
+from experiments.mirroring import MirrorThread
 from experiments.planning import Plan, plan_sweep
 from experiments.spec import load_sweep
 from experiments.store import Journal, Store
 from experiments.syncing import Counts, Tail
-from experiments.tracking import Mirror, MirrorThread, embedded_uri, found_in_mlflow, sync
+from experiments.tracking import Mirror, embedded_uri, found_in_mlflow, sync
 from experiments.trial import Setting
 from experiments.work import perform
 from tests.conftest import TINY
@@ -425,11 +426,17 @@ def test_the_frame_from_mlflow_equals_the_frame_from_the_store(tiny_plan: Plan, 
 
 def test_a_server_that_is_down_is_a_problem_and_not_an_error(tiny_plan: Plan, filled: Store) -> None:
     mirror = MirrorThread(filled, tiny_plan, "http://127.0.0.1:9")
+    mirror.start()
     problem = mirror.finish(timeout_s=60)
     assert problem is not None and "127.0.0.1" in problem
-    uri = embedded_uri(filled)
-    assert MirrorThread(filled, tiny_plan, uri).finish(timeout_s=60) is None
-    assert len(runs_of(uri, tiny_plan)) == 6
+    own = MirrorThread(filled, tiny_plan, None)
+    own.start()
+    assert own.finish(timeout_s=60) is None
+    assert len(runs_of(embedded_uri(filled), tiny_plan)) == 6
+
+
+def test_a_mirror_that_was_never_started_has_nothing_to_end(tiny_plan: Plan, filled: Store) -> None:
+    assert MirrorThread(filled, tiny_plan, "http://127.0.0.1:9").finish(timeout_s=0) is None
 
 
 def test_a_server_that_accepts_and_never_answers_costs_the_mirrors_thread_alone(
@@ -440,6 +447,7 @@ def test_a_server_that_accepts_and_never_answers_costs_the_mirrors_thread_alone(
         silent.bind(("127.0.0.1", 0))
         silent.listen()
         mirror = MirrorThread(filled, tiny_plan, f"http://127.0.0.1:{silent.getsockname()[1]}")
+        mirror.start()
         assert mirror.finish(timeout_s=0.01) is not None  # whoever ends does not wait for an answer
         assert "127.0.0.1" in (mirror.finish(timeout_s=60) or "")
 

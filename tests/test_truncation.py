@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from edm.config import EXACT_IMAGES, EXACT_STEPS, GuideConfig, NetworkConfig, Sampler, SamplingConfig
-from edm.data.prepare import to_uint8
+from edm.data.dataset import to_uint8
 from edm.generate import generate, labels_of
 from edm.network import initialise
 from edm.noise import Stream, normals

@@ -19,8 +19,8 @@ pytestmark = pytest.mark.filterwarnings("ignore")  # Ray's own deprecations
 DONE = {"state": "done", "message": "", "fault": "unknown", "place": ""}
 
 
-def searcher_of(plan: Plan, store: Store) -> DispatchedSearcher:
-    sharing = Sharing(plan, ResourcesConfig(), {"CPU": 2.0}, store)
+def searcher_of(plan: Plan, store: Store, cores: int = 2) -> DispatchedSearcher:
+    sharing = Sharing(plan, ResourcesConfig(cpus=1), {"CPU": float(cores)}, store)
     return DispatchedSearcher(Dispatcher(Schedule(plan, frozenset()), store), sharing)
 
 
@@ -49,6 +49,17 @@ def test_the_searcher_waits_for_trainings_and_then_finishes(tiny_plan: Plan, tmp
     assert not searcher.jobs and not searcher.dispatcher.running
 
 
+def test_no_more_is_handed_out_than_there_is_room_for_and_one(tiny_file: Path, tmp_path: Path) -> None:
+    tiny_file.write_text(tiny_file.read_text().replace("grid:", "grid:\n  training.lr: [1.0e-3, 2.0e-3, 3.0e-3]"))
+    searcher = searcher_of(plan_sweep(load_sweep(tiny_file)), Store(tmp_path), cores=3)
+    configs = [searcher.suggest(trial) for trial in "abcdef"]
+    assert all(isinstance(config, dict) for config in configs[:4]) and configs[4:] == [None, None]
+    first = configs[0]
+    assert isinstance(first, dict)
+    searcher.on_trial_complete("a", told(first))
+    assert isinstance(searcher.suggest("e"), dict) and searcher.suggest("f") is None
+
+
 def test_what_a_trial_tells_along_the_way_counts_at_once(tiny_plan: Plan, tmp_path: Path) -> None:
     searcher = searcher_of(tiny_plan, Store(tmp_path))
     first = searcher.suggest("a")
@@ -70,7 +81,7 @@ def test_tune_may_pickle_the_searcher(tiny_plan: Plan, tmp_path: Path) -> None:
 
 def raced(plan: Plan, store: Store, losses: dict[str, float], percent: float = 10.0) -> set[str]:
     """Let every training report a loss; the signatures of those that are asked to leave."""
-    searcher = searcher_of(plan, store)
+    searcher = searcher_of(plan, store, cores=len(plan.trainings))
     asha = GentleAsha(searcher, store)
     for number in range(len(plan.trainings)):
         config = searcher.suggest(str(number))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import importlib.util
 import tarfile
 import threading
 import zipfile
@@ -11,7 +12,6 @@ from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -79,12 +79,16 @@ class ArrayPictures(Pictures):
 
 def load_digits(config: DataConfig, origin: Origin, on_progress: OnProgress) -> Pictures:
     """scikit-learn's digits: 1,797 8x8 scans of handwritten digits, 17 grey levels, shipped with the package."""
-    from sklearn.datasets import load_digits as sklearn_digits  # heavy
-
-    digits: Any = sklearn_digits()
-    images = np.rint(digits.images * (255 / 16)).astype(np.uint8)[:, None]
+    package = importlib.util.find_spec("sklearn")  # whose file is read without it: to import it takes seconds
+    path = Path(package.origin or "").parent / "datasets" / "data" / "digits.csv.gz" if package else None
+    if path is None or not path.is_file():
+        raise DataError(
+            f"data.name: digits: {path or 'scikit-learn'} is not there; reinstall scikit-learn, which ships the images"
+        )
+    rows = np.loadtxt(path, delimiter=",")
+    images = np.rint(rows[:, :-1].reshape(-1, 1, 8, 8) * (255 / 16)).astype(np.uint8)
     source: dict[str, object] = {"files": ["scikit-learn"], "checked": "content"}
-    return ArrayPictures(images, digits.target.astype(np.int64), source, pinned=source_fingerprint(config))
+    return ArrayPictures(images, rows[:, -1].astype(np.int64), source, pinned=source_fingerprint(config))
 
 
 def load_fashion_mnist(config: DataConfig, origin: Origin, on_progress: OnProgress) -> Pictures:
