@@ -54,6 +54,7 @@ JOINING_S, JOINING_PAUSE_S = 30.0, 0.3  # for a node that is listed to take work
 ANSWER_S = 5.0  # for a cluster's port to be opened: Ray itself would try for minutes
 CLIENT = "ray://"
 CLIENT_TRIES = 3
+THREAD = "ray"  # which starts our own, and ends it
 
 
 @contextmanager
@@ -80,7 +81,8 @@ def connected(store: Store, address: str | None = None) -> Generator[None]:
 def starting(store: Store, address: str | None = None) -> Generator[Callable[[], None]]:
     """As `connected`, but where Ray is our own it starts while the block goes on, which takes it some six seconds.
 
-    The block is given what to call before it uses Ray: that waits until it is there, and raises what went wrong.
+    The block is given what to call before it uses Ray: that waits until it is there, and raises what went wrong. A
+    block that fails before Ray is there does not wait for it.
     """
     if address is not None:
         with connected(store, address):
@@ -100,13 +102,16 @@ def starting(store: Store, address: str | None = None) -> Generator[Callable[[],
                 raise
             ready.set_exception(error)
 
-    thread = threading.Thread(target=hold, name="ray", daemon=True)
+    for leaving in [thread for thread in threading.enumerate() if thread.name == THREAD]:
+        leaving.join()  # of a block that did not wait
+    thread = threading.Thread(target=hold, name=THREAD, daemon=True)
     thread.start()
     try:
         yield ready.result
     finally:
         ending.set()
-        thread.join()
+        if ready.done():
+            thread.join()
 
 
 def is_broken() -> bool:

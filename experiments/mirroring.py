@@ -25,14 +25,13 @@ class MirrorThread:
         self._thread = threading.Thread(target=self._loop, name="mlflow-mirror", daemon=True)
 
     def start(self) -> None:
-        """Begin, a little later: loading MLflow takes seconds of a core that workers need more as they start."""
+        """Begin; loading MLflow takes seconds of a core, best at a time when the run itself waits."""
         self._thread.start()
 
     def _loop(self) -> None:
         mirror: Mirror | None = None
-        ending = False
-        while not ending:
-            ending = self._ending.wait(PERIOD_S)  # asked before the update, so that the last one sees everything
+        while True:
+            ending = self._ending.is_set()  # asked before the update, so that the last one sees everything
             try:
                 mirror = mirror or self._open()
                 mirror.update(ended=ending)
@@ -40,6 +39,9 @@ class MirrorThread:
             except Exception as error:
                 # whatever a server or a database may say: MLflow is a mirror, and the next round tries again
                 self.problem = one_line(error)
+            if ending:
+                return
+            self._ending.wait(PERIOD_S)
 
     def _open(self) -> Mirror:
         from experiments.tracking import Mirror, embedded_uri  # heavy

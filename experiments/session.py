@@ -191,8 +191,8 @@ def _execute(
                     compile=resources.compile,
                     told=Told.of_this_process(store, options.tags),
                 )
+                mirror.start()
                 wait_for_ray()
-            mirror.start()
             monitor = Monitor(console, schedule, store, session)
             run = tuning.run_there if (options.address or "").startswith(cluster.CLIENT) else tuning.run_here
             with (
