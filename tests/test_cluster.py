@@ -297,6 +297,98 @@ def test_code_is_told_by_its_content(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert there() != own
 
 
+# a Ray of our own ------------------------------------------------------------------------------------
+
+OWN = """
+import gc, sys
+from pathlib import Path
+import pytest
+import ray
+from ray._private.worker import global_worker
+from experiments import cluster
+from experiments.store import Store
+
+class Core:
+    \"\"\"Ray's core, beside which garbage is collected just when it has been taken down.\"\"\"
+    def __init__(self, core):
+        self.core = core
+    def __getattr__(self, name):
+        return getattr(self.core, name)
+    def shutdown_driver(self):
+        self.core.shutdown_driver()
+        gc.collect()
+
+store = Store(Path(sys.argv[1]))
+with pytest.raises(KeyError), cluster.starting(store):
+    raise KeyError
+gc.disable()
+with cluster.starting(store) as wait:  # has to wait until the first, which nobody waited for, is gone
+    wait()
+    cycle = [ray.put(1)]
+    cycle.append(cycle)
+    del cycle
+    global_worker.core_worker = Core(global_worker.core_worker)
+print(ray.is_initialized(), gc.isenabled())
+"""
+
+
+def members(session: int) -> list[psutil.Process]:
+    """The processes of a session, whoever their parents are by now."""
+    found = []
+    for process in psutil.process_iter():
+        with contextlib.suppress(OSError, psutil.Error):
+            if os.getsid(process.pid) == session and process.status() != psutil.STATUS_ZOMBIE:
+                found.append(process)
+    return found
+
+
+@slow
+def test_ray_is_left_cleanly_whoever_collects_garbage_then(tmp_path: Path) -> None:
+    done = subprocess.run([sys.executable, "-c", OWN, str(tmp_path)], capture_output=True, text=True, timeout=200)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stdout.split() == ["False", "False"]
+
+
+@slow
+def test_what_fails_while_ray_starts_leaves_nothing_of_it(store: Store, tmp_path: Path) -> None:
+    pictures = tmp_path / "pictures"
+    for label in ("a", "b"):
+        (pictures / label).mkdir(parents=True)
+        for number in range(60):
+            (pictures / label / f"{number}.png").write_bytes(b"no picture")
+    text = TINY.replace("name: tiny_digits", f"name: broken\ndata: {{name: folder, path: {pictures}, resolution: 8}}")
+    command = start("run", sweep_file(tmp_path, text), "--store", store.root)
+    errors = completed(command, code=2)
+    assert "cannot be decoded" in errors
+    until(lambda: not members(command.pid), seconds=30)
+
+
+def test_a_client_is_connected_again_where_its_server_died(monkeypatch: pytest.MonkeyPatch) -> None:
+    calls: list[dict[str, Any]] = []
+
+    def init(**options: Any) -> None:
+        calls.append(options)
+        if len(calls) < cluster.CLIENT_TRIES:
+            raise ConnectionAbortedError("Starting Ray client server failed")
+
+    monkeypatch.setattr(cluster.ray, "init", init)
+    monkeypatch.setattr(cluster, "JOINING_PAUSE_S", 0.0)
+    cluster._init(address="ray://somewhere")
+    assert calls == [{"address": "ray://somewhere"}] * cluster.CLIENT_TRIES
+    calls.clear()
+    monkeypatch.setattr(cluster, "CLIENT_TRIES", 1)
+    monkeypatch.setattr(cluster.ray, "init", lambda **_: (_ for _ in ()).throw(ConnectionAbortedError("still")))
+    with pytest.raises(ConnectionAbortedError, match="still"):
+        cluster._init(address="ray://somewhere")
+
+
+def test_sigterm_is_left_as_it_was() -> None:
+    before = signal.getsignal(signal.SIGTERM)
+    with cluster._own_signals():
+        signal.signal(signal.SIGTERM, lambda *_: None)
+    assert signal.getsignal(signal.SIGTERM) is before
+
+
 # the address ----------------------------------------------------------------------------------------
 
 
