@@ -29,6 +29,11 @@ class Team:
     rank: int = 0
     size: int = 1
 
+    @property
+    def remark(self) -> str:
+        """What a person reads of it, where it is more than one."""
+        return f", {self.rank + 1} of {self.size}" if self.size > 1 else ""
+
     def mean(self, value: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
         """The mean over the team, the same for all of it."""
         if self.size == 1:

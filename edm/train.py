@@ -67,6 +67,13 @@ class Computing:
     fused: bool = True
     micro_batch: int | None = None
 
+    def __str__(self) -> str:
+        """For people."""
+        parts = [str(self.precision), "compiled" if self.compiled else "not compiled"]
+        if self.micro_batch is not None:
+            parts.append(f"{self.micro_batch} images at once")
+        return ", ".join(parts)
+
     @classmethod
     def choose(cls, config: TrainingConfig, device: torch.device, compiled: bool | None = None) -> Computing:
         """As the configuration says; what it leaves open as suits the device."""

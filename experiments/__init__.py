@@ -35,26 +35,24 @@ def load_sweep(path: str | Path, *overrides: str) -> Sweep:
 
     overrides: of a file, such as "training.kimg=10". Raises UserError, in a sentence.
     """
-    from experiments.register import recall_sweep, remembered
     from experiments.spec import load_sweep as load
 
-    if not overrides and str(path) in remembered(_store(None)):
-        return recall_sweep(str(path), _store(None))
-    return load(path, overrides)
+    return load(path, overrides) if overrides else _sweep(path, None)
 
 
-def plan(sweep: Sweep) -> Plan:
+def plan(sweep: Sweep | str | Path) -> Plan:
     """The least work that fills a sweep: its cells, trainings and evaluations, with names, signatures and operations.
 
-    Reads and writes nothing but a folder of images where the sweep is on one.
+    sweep: here and below also what `load_sweep` takes. Reads nothing but that, and a folder of images where the sweep
+    is on one.
     """
     from experiments.planning import plan_sweep
 
-    return plan_sweep(sweep)
+    return plan_sweep(_sweep(sweep, None))
 
 
 def run(
-    sweep: Sweep,
+    sweep: Sweep | str | Path,
     store: str | Path | None = None,
     tracking_uri: str | None = None,
     options: Options | None = None,
@@ -72,11 +70,13 @@ def run(
 
     place, chosen = _store(store), options or Options()
     place.create()
-    schedule = open_schedule(plan(sweep), place, chosen)
+    schedule = open_schedule(plan(_sweep(sweep, store)), place, chosen)
     return run_sweep(schedule, place, tracking_uri, Console(highlight=False, quiet=quiet), chosen)
 
 
-def results(sweep: Sweep, store: str | Path | None = None, tracking_uri: str | None = None) -> pd.DataFrame:
+def results(
+    sweep: Sweep | str | Path, store: str | Path | None = None, tracking_uri: str | None = None
+) -> pd.DataFrame:
     """One row a cell, in the sweep's order: its name, axes, all parameters, signatures, status and scores.
 
     Scores that have errors are followed by their standard error (_se) and 95 % interval (_low, _high); of cells that
@@ -84,12 +84,23 @@ def results(sweep: Sweep, store: str | Path | None = None, tracking_uri: str | N
     """
     from experiments.frames import found_in_store, results_frame
 
-    made = plan(sweep)
+    made = plan(_sweep(sweep, store))
     if tracking_uri is None:
         return results_frame(made, found_in_store(made, _store(store)))
     from experiments.tracking import found_in_mlflow
 
     return results_frame(made, found_in_mlflow(made, tracking_uri))
+
+
+def _sweep(sweep: Sweep | str | Path, store: str | Path | None) -> Sweep:
+    """A sweep as it is, of a file, or of a store that remembers its name."""
+    from experiments.register import recall_sweep, remembered
+    from experiments.spec import Sweep, load_sweep
+
+    if isinstance(sweep, Sweep):
+        return sweep
+    place = _store(store)
+    return recall_sweep(str(sweep), place) if str(sweep) in remembered(place) else load_sweep(sweep)
 
 
 def _store(store: str | Path | None) -> Store:

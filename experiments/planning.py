@@ -245,6 +245,11 @@ class Plan:
     trainings: dict[str, Training]
     evaluations: dict[str, Evaluation]
 
+    def __repr__(self) -> str:
+        """In a line: all of it is pages."""
+        sizes = f"{len(self.cells)} cells, {len(self.trainings)} trainings, {len(self.evaluations)} evaluations"
+        return f"<Plan of {self.sweep.name}: {sizes}>"
+
     @cached_property
     def names(self) -> dict[str, str]:
         """What to call each piece of work: the axis values that distinguish it, such as nano/no-attention/heun."""

@@ -96,9 +96,10 @@ class Sharing:
 
     def has_room(self, shares: Iterable[Share]) -> bool:
         """Whether trials that get these have all begun, as far as cores and GPUs in all tell."""
-        given = list(shares)
-        gpus = sum(share.gpus for share in given)
-        return sum(share.cpus for share in given) <= self.cores and gpus <= self.devices + 1e-6
+        cpus, gpus = 0, 0.0
+        for share in shares:
+            cpus, gpus = cpus + share.cpus, gpus + share.gpus
+        return cpus <= self.cores and gpus <= self.devices + 1e-6
 
     @staticmethod
     def _training_of(piece: Piece) -> str:

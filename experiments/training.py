@@ -98,8 +98,8 @@ def _attempt(
         ledger = Ledger(folder, state)
         examples = TrainingSet.of(data, device)
         log.info(
-            "training %s on %s, %d threads, %s, %s, from step %d",
-            *(training.signature, device, setting.threads, crew.team, computing, state.step),
+            "training %s on %s%s, %d threads, %s, from step %d",
+            *(training.signature, device, crew.team.remark, setting.threads, computing, state.step),
         )
         lookout = Lookout(folder, ledger, data, examples, setting, crew)
         pulse = Pulse(store, setting, folder, "kimg", _total_kimg(state))

@@ -25,7 +25,7 @@ from experiments.forecast import Budget
 from experiments.planning import Training, plan_sweep
 from experiments.schedule import Job, Outcome, Schedule, State, Work
 from experiments.session import Options, open_schedule
-from experiments.sharing import Sharing
+from experiments.sharing import Share, Sharing
 from experiments.spec import Sweep
 from experiments.store import PRUNE, Store
 from experiments.trial import Setting
@@ -48,22 +48,18 @@ class DispatchedSearcher(Searcher):
         self.dispatcher = dispatcher
         self.sharing = sharing
         self.jobs: dict[str, Job] = {}
+        self.shares: dict[str, Share] = {}
 
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:  # pyright: ignore[reportIncompatibleMethodOverride]
         """The next job, by its pieces' signatures, and what it gets."""
-        if self._is_queued():
-            return None
+        if not self.sharing.has_room(self.shares.values()):
+            return None  # one that waits is enough to follow at once on what ends
         job = self.dispatcher.next(trial_id, lambda piece: self.sharing.of(piece).gpus or 1.0)
         if job is None:
             return Searcher.FINISHED if self.dispatcher.schedule.finished else None
-        self.jobs[trial_id] = job
+        self.jobs[trial_id], self.shares[trial_id] = job, self.sharing.of(job.pieces[0])
         names = [piece.signature for piece in job.pieces]
-        return {"signatures": names, "helps": job.helps, **asdict(self.sharing.of(job.pieces[0]))}
-
-    def _is_queued(self) -> bool:
-        """Whether a job waits for room already: one is enough to follow at once on what ends."""
-        shares = [self.sharing.of(job.pieces[0]) for job in self.jobs.values()]
-        return not self.sharing.has_room(shares)
+        return {"signatures": names, "helps": job.helps, **asdict(self.shares[trial_id])}
 
     def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
         """Hand on what a trial told of one of its pieces."""
@@ -74,7 +70,7 @@ class DispatchedSearcher(Searcher):
         """A trial has ended; without having told of all its pieces it lost its worker."""
         if result is not None:
             self.on_trial_result(trial_id, result)
-        del self.jobs[trial_id]
+        del self.jobs[trial_id], self.shares[trial_id]
         self.dispatcher.closed(trial_id, "the worker was lost: killed, out of memory, or its node went away")
 
     def __getstate__(self) -> dict[str, Any]:

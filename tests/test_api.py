@@ -13,6 +13,7 @@ import pytest
 import experiments
 from experiments import UserError, load_sweep, plan, results
 from experiments.planning import Plan
+from experiments.register import remember
 from experiments.store import Store
 
 ROOT = Path(__file__).parent.parent
@@ -44,6 +45,15 @@ def test_results_are_those_of_the_report(finished: tuple[Plan, Store]) -> None:
     frame = results(made.sweep, store.root)
     assert frame["cell"].tolist() == [made.cell_name(cell) for cell in made.cells]
     assert set(frame["status"]) == {"done"} and frame["fid_test"].notna().all()
+
+
+def test_a_sweep_may_be_given_by_its_file_or_by_its_name(finished: tuple[Plan, Store], tiny_file: Path) -> None:
+    made, store = finished
+    assert repr(plan(tiny_file)) == "<Plan of tiny_digits: 4 cells, 2 trainings, 4 evaluations>"
+    remember(made, store)
+    assert results(made.sweep.name, store.root).equals(results(made.sweep, store.root))
+    with pytest.raises(UserError, match="nowhere"):
+        results("nowhere.yaml", store.root)
 
 
 def test_overrides_and_mistakes(tiny_file: Path) -> None:

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from experiments.doctor import Finding
     from experiments.garbage import Item
     from experiments.planning import Plan
+    from experiments.store import Store
 
 MOST_ROWS = 40
 MARKS = {"ok": ("ok", "green"), "note": ("note", "yellow"), "wrong": ("WRONG", "bold red")}
@@ -75,40 +76,54 @@ def gc(
     What sweeps that were run on the store refer to stays, be it in earlier runs, and so does what anybody is at.
     """
     from experiments import garbage
-    from experiments.display import progress
-    from experiments.register import forget as drop
-    from experiments.register import forget_past
     from experiments.store import Store
 
     place, console = Store(store), console_for(as_json)
     wanted = garbage.Wanted(garbage.parse_keep(keep) if keep is not None else None, drawings, data)
     with waiting(console, "looking through the store"):
         items = garbage.survey(place, _plans(store, list(sweeps or ()), list(forget or ()), past), wanted)
-    freed: list[Item] = []
-    if yes:
-        for name in forget or ():
-            drop(name, place)
-        if past:
-            forget_past(place)
-        with progress(console, "deleting", "things") as on_progress:
-            for item in garbage.free(place, items):
-                freed.append(item)
-                on_progress(len(freed), len(items))
+    freed = _free(items, place, list(forget or ()), past, console) if yes else None
     if as_json:
         rows = [{**asdict(item), "path": str(item.path)} for item in items]
-        size = sum(item.size for item in (freed if yes else items))
-        print_json({"items": rows, "bytes": size, "deleted": yes})
+        print_json({"items": rows, "bytes": _total(items if freed is None else freed), "deleted": yes})
         return
+    _show_items(items, freed, place, console)
+
+
+def _free(items: list[Item], store: Store, forgotten: list[str], with_past: bool, console: Console) -> list[Item]:
+    """Delete things, and what protected them; those that were deleted, as some may be in use by now."""
+    from experiments import garbage
+    from experiments.display import progress
+    from experiments.register import forget, forget_past
+
+    for name in forgotten:
+        forget(name, store)
+    if with_past:
+        forget_past(store)
+    freed: list[Item] = []
+    with progress(console, "deleting", "things") as on_progress:
+        for item in garbage.free(store, items):
+            freed.append(item)
+            on_progress(len(freed), len(items))
+    return freed
+
+
+def _show_items(items: list[Item], freed: list[Item] | None, store: Store, console: Console) -> None:
+    """What could be freed, or what of it was."""
     if not items:
-        say(console, f"{place.root}: nothing could be freed.")
+        say(console, f"{store.root}: nothing could be freed.")
         return
     console.print(_items_table(items))
-    total = sum(item.size for item in (freed if yes else items))
-    if yes:
-        left = len(items) - len(freed)
-        say(console, f"Freed {_size(total)}{f'; {left} of {len(items)} things are in use by now' if left else ''}.")
+    if freed is None:
+        say(console, f"{_size(_total(items))} could be freed. Nothing was deleted; to do it: {same_command()} --yes")
         return
-    say(console, f"{_size(total)} could be freed. Nothing was deleted; to do it: {same_command()} --yes")
+    left = len(items) - len(freed)
+    used = f"; {left} of {len(items)} things are in use by now" if left else ""
+    say(console, f"Freed {_size(_total(freed))}{used}.")
+
+
+def _total(items: list[Item]) -> int:
+    return sum(item.size for item in items)
 
 
 def _plans(store: Path, files: list[str], forgotten: list[str], without_past: bool) -> list[Plan]:

@@ -128,13 +128,11 @@ def run(
     schedule, place = open_sweep(sweep, store, set_, gpus, cpus, options)
     console = console_for(as_json)
     estimate = show_plan(schedule, place, console, as_json and dry_run)
-    if options.budget_s is not None:
-        Budget(options.budget_s).require(estimate)
+    if budget_s is not None:
+        Budget(budget_s).require(estimate)
         if not estimate.measured:
-            say(
-                console,
-                f"--budget {budget}: nothing is measured yet, so it holds from when the first pieces have ended",
-            )
+            remark = "nothing is measured yet, so it holds from when the first pieces have ended"
+            say(console, f"--budget {budget}: {remark}")
     if dry_run:
         return
     place.create()
@@ -142,9 +140,8 @@ def run(
         summary = run_sweep(schedule, place, tracking_uri, console, options)
         outcome |= summary_json(summary)
         if summary.interrupted:  # who interrupts wants to leave: no tables now
-            say(
-                console, f"Interrupted: {summary.done} of {summary.started} pieces are done. To go on: {same_command()}"
-            )
+            far = f"{summary.done} of {summary.started} pieces are done"
+            say(console, f"Interrupted: {far}. To go on: {same_command()}")
             raise typer.Exit(INTERRUPTED)
         made = report_of(schedule.plan, place)
         page = write_page(made, schedule.plan, place, console)

@@ -35,7 +35,7 @@ PHASES: dict[str, tuple[Wire, ...]] = {
     "mirroring": (EVALUATING, Wire("mirroring", "experiments.tracking", "Mirror._run")),
     "reporting": (Wire("reporting", "reports.page", "_write", nth=2),),
 }
-IN_DRIVER = ("planning", "preparing data", "reporting")  # there is no Ray then
+IN_DRIVER = ("planning", "preparing data", "reporting")  # there is no trial then
 PROCESSES = ("driver", "trial", "raylet", "mlflow")
 
 
