@@ -21,6 +21,8 @@ from experiments.calibration import gpu_names
 from experiments.store import Store, write_bytes
 
 PACKAGES = ("edm-sweep", "torch", "torchvision", "numpy", "ray", "mlflow", "pytorch-fid")
+CODE = ("edm", "experiments", "reports")
+PLAIN_DIFF = ("--no-ext-diff", "--no-color")
 DIFFS = "diffs"  # folder of a store: changes against a commit, each under its SHA-256
 DIGITS = 20  # of that which make a file's name
 
@@ -69,7 +71,7 @@ def diff_path(store: Store, digest: str) -> Path:
 
 def keep_diff(store: Store) -> str | None:
     """Write down how the code differs from its commit; the SHA-256 of that, None where it does not."""
-    diff = (_git("diff", "HEAD", "--no-ext-diff", "--no-color") or "").encode()
+    diff = _difference().encode()
     if not diff:
         return None
     digest = hashlib.sha256(diff).hexdigest()
@@ -80,6 +82,18 @@ def keep_diff(store: Store) -> str | None:
     return digest
 
 
+def _difference() -> str:
+    """How the code differs from its commit: what is tracked, and the packages' modules that are not."""
+    tracked = _git("diff", "HEAD", *PLAIN_DIFF) or ""
+    new = (_git("diff", "--no-index", *PLAIN_DIFF, "--", os.devnull, path, differs=1) or "" for path in _new_modules())
+    return tracked + "".join(new)
+
+
+def _new_modules() -> list[str]:
+    listed = _git("ls-files", "--others", "--exclude-standard", "-z", "--", *(f"{name}/*.py" for name in CODE))
+    return [path for path in (listed or "").split("\0") if path]
+
+
 def _iso(seconds: float) -> str:
     return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(seconds))
 
@@ -87,7 +101,7 @@ def _iso(seconds: float) -> str:
 @cache
 def _code() -> dict[str, Any]:
     commit = _git("rev-parse", "HEAD")
-    dirty = bool(_git("status", "--porcelain", "--untracked-files=no")) if commit else None
+    dirty = bool(_git("status", "--porcelain", "--untracked-files=no") or _new_modules()) if commit else None
     return {"git_commit": (commit or "").strip() or None, "git_dirty": dirty}
 
 
@@ -122,10 +136,13 @@ def _version(package: str) -> str | None:
         return None
 
 
-def _git(*arguments: str) -> str | None:
-    """What git says of the checkout this code is in; None where it is installed without one."""
+def _git(*arguments: str, differs: int = 0) -> str | None:
+    """What git says of the checkout this code is in; None where it is installed without one, or git fails.
+
+    differs: what it exits with, beside 0, where all is well.
+    """
     git, here = shutil.which("git"), Path(__file__).parents[1]
     if git is None or not (here / ".git").exists():
         return None
     done = subprocess.run([git, "-C", str(here), *arguments], capture_output=True, check=False)
-    return done.stdout.decode(errors="replace") if done.returncode == 0 else None
+    return done.stdout.decode(errors="replace") if done.returncode in (0, differs) else None

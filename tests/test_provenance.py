@@ -64,6 +64,27 @@ def test_what_differs_from_the_commit_is_kept_once_under_its_checksum(
     assert digest is not None and keep_diff(store) == digest
     (patch,) = (store.root / "diffs").iterdir()
     assert patch == diff_path(store, digest) and "+one = 2" in patch.read_text()
+    (home / "experiments" / "new.py").write_text("two = 2\n")
+    (home / "notes.txt").write_text("no code\n")
+    with_new = keep_diff(store)
+    assert with_new is not None and with_new != digest
+    text = diff_path(store, with_new).read_text()
+    assert "+one = 2" in text and "+two = 2" in text and "experiments/new.py" in text and "no code" not in text
+
+
+def test_a_module_that_was_never_committed_makes_the_code_dirty(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    home = repository(tmp_path / "checkout")
+    monkeypatch.setattr(module, "__file__", str(home / "experiments" / "provenance.py"))
+    module._code.cache_clear()
+    assert module._code()["git_dirty"] is False
+    (home / "experiments" / "new.py").write_text("two = 2\n")
+    module._code.cache_clear()
+    try:
+        assert module._code()["git_dirty"] is True
+    finally:
+        module._code.cache_clear()
 
 
 def test_a_gpu_and_its_driver_are_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
