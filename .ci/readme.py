@@ -1,10 +1,10 @@
-"""Prints the README's commands, so that what it promises is what runs: `main`, `tests`, or `check` for both."""
+"""Prints the README's commands, so that what it promises is what runs: `main`, `tests`, `slow`, or `check` for all."""
 
 import re
 import sys
 from pathlib import Path
 
-NAMES = {"main": "# the main job", "tests": "# the tests"}
+NAMES = {"main": "# the main job", "tests": "# the tests", "slow": "# the slow tests: Ray, kills, browsers"}
 
 
 def command(name: str) -> str:
