@@ -19,6 +19,7 @@ from experiments.sealed import is_whole, write_sealed
 from experiments.store import CHECKPOINTS, JOURNAL, KEPT, SNAPSHOTS, VALIDATION, Journal, copy_aside_file
 
 JOURNAL_LINES = 200  # of a whole training
+CURVES: tuple[str, str] = ("journal", "validation")  # whose numbers of lines a checkpoint remembers
 EXPLODED = 20.0  # times the lowest loss so far: no training comes back from there
 
 log = logging.getLogger("edm_sweep")
@@ -43,27 +44,38 @@ class Ledger:
         self._restore()
 
     def _restore(self) -> None:
+        expected: dict[str, int] = dict.fromkeys(CURVES, 0)
         for path in self._checkpoint_files(newest_first=True):
             if is_whole(path):
                 tensors = load_tensors(path)
                 self.window.copy_(tensors.pop("window"))
                 self.seconds = float(tensors.pop("seconds"))
                 self.other_seconds = float(tensors.pop("other_seconds", 0.0))
+                expected = {name: int(tensors.pop(f"{name}_lines", 0)) for name in CURVES}
                 self.state.load(tensors)
                 break
-        for journal in (self.journal, self.validation):
+        for name, journal in self._curves.items():
+            reached = [line for line in journal.read() if line["step"] <= self.state.step]
+            missing = expected[name] - len(reached)
             if journal.is_damaged:
                 copy_aside_file(journal.path, "a line is not as it was written")
+            elif missing > 0:  # nothing that is computed depends on them: to go further back would be a loss
+                copy_aside_file(journal.path, f"{missing} of its lines are missing")
             journal.keep(lambda line: line["step"] <= self.state.step)
         losses = [line["loss"] for line in self.journal.read()]
         self.last_loss = losses[-1] if losses else math.nan
         self.lowest_loss = min(losses, default=math.inf)
+
+    @property
+    def _curves(self) -> dict[str, Journal]:
+        return dict(zip(CURVES, (self.journal, self.validation), strict=True))
 
     def _checkpoint_files(self, newest_first: bool = False) -> list[Path]:
         return sorted(self.checkpoints.glob("*-*.safetensors"), reverse=newest_first)
 
     def _all(self) -> dict[str, Tensor]:
         numbers = {"seconds": self.seconds, "other_seconds": self.other_seconds}
+        numbers |= {f"{name}_lines": float(len(journal.read())) for name, journal in self._curves.items()}
         extra = {name: torch.tensor(value, dtype=torch.float64) for name, value in numbers.items()}
         return {**self.state.tensors(), "window": self.window, **extra}
 

@@ -1,5 +1,6 @@
 """Checkpoints and journals in step with each other, and what a training that diverges leaves behind."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -106,6 +107,33 @@ def test_two_checkpoints_stay_and_a_damaged_one_is_passed_over(tmp_path: Path) -
     newest.write_bytes(content)
     assert new_ledger(tmp_path).state.step == 15
     assert older.exists() and not newest.exists()
+
+
+@pytest.mark.parametrize("name", ["journal", "validation"])
+@pytest.mark.parametrize("end", ["of a line", "within a line", "gone"])
+def test_a_curve_that_was_cut_short_is_kept_aside_and_the_training_goes_on(tmp_path: Path, name: str, end: str) -> None:
+    folder = tmp_path / "trainings" / "abc"
+    folder.mkdir(parents=True)
+    ledger = new_ledger(folder)
+    for _ in range(4):
+        go_on(ledger, [1.0] * 5)
+        ledger.note_validation({0.1: 0.5})
+    ledger.checkpoint()
+    path = folder / f"{name}.jsonl"
+    lines = path.read_bytes().splitlines(keepends=True)
+    spoilt = b"".join(lines[:2]) + (lines[2][:9] if end == "within a line" else b"")
+    path.write_bytes(spoilt)
+    if end == "gone":
+        path.unlink()
+    again = new_ledger(folder)
+    assert again.state.step == 20
+    aside = [file.read_bytes() for file in (tmp_path / "damaged").rglob(path.name)]
+    assert aside == ([] if end == "gone" else [spoilt])
+    told = json.loads((tmp_path / "damaged" / "log.jsonl").read_text())
+    assert told["files"] == [path.name] and told["why"] == f"{4 if end == 'gone' else 2} of its lines are missing"
+    again.checkpoint()
+    new_ledger(folder)  # which is as it should be by now
+    assert len((tmp_path / "damaged" / "log.jsonl").read_text().splitlines()) == 1
 
 
 def test_writing_again_under_a_stem_replaces_what_was_there(tmp_path: Path) -> None:
