@@ -278,19 +278,16 @@ class Schedule:
             assert isinstance(evaluation, Evaluation)
             if evaluation.rivals or name in self.unhelpful:  # that may stop early is not drawn ahead
                 continue
-            each_s = self._part_s(evaluation) / (2 + self.helpers[name])
-            if evaluation.num_segments * each_s <= longest:
+            most_s = self.costs.seconds(evaluation) / (2 + self.helpers[name])
+            if most_s <= longest:
                 continue  # without looking
-            share_s = self.left(evaluation) * each_s
+            share_s = self.left(evaluation) * most_s / evaluation.num_segments
             if share_s > longest:
                 best, longest = evaluation, share_s
         if best is None:
             return None
         self.helpers[best.signature] += 1
         return Job((best,), helps=True)
-
-    def _part_s(self, evaluation: Evaluation) -> float:
-        return self.costs.seconds(evaluation) / evaluation.num_segments
 
     # ending ---------------------------------------------------------------------------------------
 

@@ -32,6 +32,14 @@ class Share:
     cpus: int
     gpus: float
 
+    def __add__(self, other: Share) -> Share:
+        """Both together."""
+        return Share(self.cpus + other.cpus, self.gpus + other.gpus)
+
+    def __neg__(self) -> Share:
+        """What adds to nothing with it."""
+        return Share(-self.cpus, -self.gpus)
+
 
 def this_machine(resources: ResourcesConfig) -> dict[str, float]:
     """What there is here to share out, in Ray's words."""
@@ -94,12 +102,9 @@ class Sharing:
         by_cores = max(1, self.cores // share.cpus)
         return min(by_cores, _whole(self.devices / share.gpus)) if share.gpus else by_cores
 
-    def has_room(self, shares: Iterable[Share]) -> bool:
-        """Whether trials that get these have all begun, as far as cores and GPUs in all tell."""
-        cpus, gpus = 0, 0.0
-        for share in shares:
-            cpus, gpus = cpus + share.cpus, gpus + share.gpus
-        return cpus <= self.cores and gpus <= self.devices + 1e-6
+    def has_room(self, given: Share) -> bool:
+        """Whether trials that together get this much have all begun, as far as cores and GPUs in all tell."""
+        return given.cpus <= self.cores and given.gpus <= self.devices + 1e-6
 
     @staticmethod
     def _training_of(piece: Piece) -> str:

@@ -49,17 +49,20 @@ class DispatchedSearcher(Searcher):
         self.sharing = sharing
         self.jobs: dict[str, Job] = {}
         self.shares: dict[str, Share] = {}
+        self.given = Share(0, 0.0)  # all of these
 
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:  # pyright: ignore[reportIncompatibleMethodOverride]
         """The next job, by its pieces' signatures, and what it gets."""
-        if not self.sharing.has_room(self.shares.values()):
+        if not self.sharing.has_room(self.given):
             return None  # one that waits is enough to follow at once on what ends
         job = self.dispatcher.next(trial_id, lambda piece: self.sharing.of(piece).gpus or 1.0)
         if job is None:
             return Searcher.FINISHED if self.dispatcher.schedule.finished else None
-        self.jobs[trial_id], self.shares[trial_id] = job, self.sharing.of(job.pieces[0])
+        share = self.sharing.of(job.pieces[0])
+        self.jobs[trial_id], self.shares[trial_id] = job, share
+        self.given += share
         names = [piece.signature for piece in job.pieces]
-        return {"signatures": names, "helps": job.helps, **asdict(self.shares[trial_id])}
+        return {"signatures": names, "helps": job.helps, **asdict(share)}
 
     def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
         """Hand on what a trial told of one of its pieces."""
@@ -70,7 +73,8 @@ class DispatchedSearcher(Searcher):
         """A trial has ended; without having told of all its pieces it lost its worker."""
         if result is not None:
             self.on_trial_result(trial_id, result)
-        del self.jobs[trial_id], self.shares[trial_id]
+        del self.jobs[trial_id]
+        self.given += -self.shares.pop(trial_id)
         self.dispatcher.closed(trial_id, "the worker was lost: killed, out of memory, or its node went away")
 
     def __getstate__(self) -> dict[str, Any]:
