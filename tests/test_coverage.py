@@ -10,8 +10,6 @@ import torch
 from edm.fid import Reference, Statistics, frechet, frechet_distance
 from edm.uncertainty import interval, standard_error, within_classes
 
-pytestmark = pytest.mark.slow
-
 REPETITIONS = 1000
 
 

@@ -438,7 +438,6 @@ def test_flips_mirror_about_half_of_the_images_and_augmentation_is_told():
     assert torch.equal(augmented.noise, plain.noise) and torch.equal(augmented.sigma, plain.sigma)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     ("network", "training", "most"),
     [
