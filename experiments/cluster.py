@@ -54,7 +54,7 @@ JOINING_S, JOINING_PAUSE_S = 30.0, 0.3  # for a node that is listed to take work
 ANSWER_S = 5.0  # for a cluster's port to be opened: Ray itself would try for minutes
 CLIENT = "ray://"
 CLIENT_TRIES = 3
-THREAD = "ray"  # which starts our own, and ends it
+THREAD = "edm-sweep-ray"  # which starts our own, and ends it
 
 
 @contextmanager

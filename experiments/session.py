@@ -303,5 +303,6 @@ def _summary(schedule: Schedule, store: Store, started: int, done: int) -> Summa
 def _failure(piece: Work, schedule: Schedule, store: Store) -> Failure:
     path = store.folder(KIND_OF_PIECE[piece.kind], piece.signature) / LOG
     lines = path.read_text(errors="replace").splitlines() if path.exists() else []
-    name = f"{piece.kind} {schedule.name(piece)}"
-    return Failure(name, schedule.messages.get(piece.signature, ""), path, lines[-LOG_TAIL_LINES:])
+    name, message = f"{piece.kind} {schedule.name(piece)}", schedule.messages.get(piece.signature, "")
+    tail = [line for line in lines[-LOG_TAIL_LINES:] if not message or message not in line]  # which is said before it
+    return Failure(name, message, path, tail)
