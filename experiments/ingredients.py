@@ -14,7 +14,6 @@ from torch import Tensor
 
 from edm.config import SPLITS, ClassifierConfig, Features, Resize, Split
 from edm.data.dataset import Dataset, open_prepared
-from edm.data.sources import OnProgress, Origin
 from edm.ema import Snapshot, combined, posthoc_coefficients
 from edm.features import Classifier, Extractor, extract, load_dinov2, load_inception, required_weights, train_classifier
 from edm.fid import Reference
@@ -33,14 +32,9 @@ from experiments.store import SNAPSHOTS, STATISTICS, Store
 log = logging.getLogger("edm_sweep")
 
 
-def ensure_data(
-    store: Store,
-    source: DataSource,
-    origin: Origin | None = None,
-    on_progress: OnProgress = lambda _step, _done, _total: None,
-) -> Dataset:
+def ensure_data(store: Store, source: DataSource) -> Dataset:
     """A prepared data set, opened; prepared first if it is not there (preparing.py). Raises UserError."""
-    result = ensure_prepared(store, source, origin, on_progress)
+    result = ensure_prepared(store, source)
     return open_prepared(store.folder("data", source.signature), result["sigma_data"])
 
 
