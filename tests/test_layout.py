@@ -84,3 +84,8 @@ def test_help_plan_and_a_wrong_file_import_nothing_heavy(command: list[str], tmp
         f"print('HEAVY', [name for name in {HEAVY} if name in sys.modules])"
     )
     assert run_python(code).stdout.endswith("HEAVY []\n")
+
+
+def test_a_runs_driver_loads_no_torch() -> None:
+    done = run_python("import sys\nimport experiments.tuning, experiments.preparing\nprint('torch' in sys.modules)")
+    assert done.stdout.strip() == "False", done.stderr
