@@ -13,8 +13,8 @@ from experiments.inspection.config_diff import NearestTask, nearest, shown
 from experiments.inspection.lookup import SWEEP_FILES, NamedTask, find_one, recorded_task
 from experiments.inspection.recall import recall
 from experiments.inspection.status import TaskStatus, status_of_task
-from experiments.store.files import read_json
 from experiments.store.layout import RESULT, StoreKind
+from experiments.store.results import EvaluationResult
 from experiments.store.store import Store
 from experiments.sweep.plan import Plan, plan_sweep
 from experiments.sweep.reader import load_sweep
@@ -125,8 +125,8 @@ def _piece(what: str, task: SweepTask, store: Store) -> Dependency:
 
 def _lacking(task: Evaluation, store: Store) -> list[str]:
     """The scores that a finished evaluation was not asked for before."""
-    result = read_json(store.folder("evaluations", task.signature) / RESULT)
-    return [] if result is None else [score for score in task.scores if score not in result["scores"]]
+    result = store.peek(EvaluationResult, task.signature)
+    return [] if result is None else [score for score in task.scores if score not in result.scores]
 
 
 def _remark(what: str, task: SweepTask, near: NearestTask | None) -> str:

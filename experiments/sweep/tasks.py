@@ -19,6 +19,7 @@ from edm.config import (
 )
 from edm.data.catalogue import facts, source_fingerprint, without_defaults
 from experiments.store.layout import FOLDER_OF_TASK, StoreKind
+from experiments.store.results import EvaluationResult, TrainingResult
 from experiments.sweep.identity import signature
 from experiments.sweep.metrics import DIMENSIONS
 
@@ -108,6 +109,11 @@ class Training:
         """The folder of the store that holds results of its kind."""
         return FOLDER_OF_TASK[self.kind]
 
+    @property
+    def result_type(self) -> type[TrainingResult]:
+        """The class of its result."""
+        return TrainingResult
+
 
 @dataclass(frozen=True)
 class Evaluation:
@@ -142,6 +148,11 @@ class Evaluation:
         return FOLDER_OF_TASK[self.kind]
 
     @property
+    def result_type(self) -> type[EvaluationResult]:
+        """The class of its result."""
+        return EvaluationResult
+
+    @property
     def depends_on(self) -> tuple[Training, ...]:
         """The trainings that must be done before it."""
         return (self.training,) if self.guide is None else (self.training, self.guide)
@@ -168,13 +179,13 @@ class Evaluation:
         """What the part that begins with image `start` is called where somebody claims it."""
         return f"{self.drawing}-{start:08d}"
 
-    def is_covered_by(self, result: dict[str, Any]) -> bool:
+    def is_covered_by(self, result: EvaluationResult) -> bool:
         """Whether a finished evaluation's result has every score that is asked for, of all images.
 
         Of fewer where it was stopped because of a cell that it competes with here, too.
         """
-        stopped_by = result["stopped_by"]
-        return set(self.scores) <= set(result["scores"]) and (stopped_by is None or stopped_by in self.rivals)
+        stopped_by = result.stopped_by
+        return set(self.scores) <= set(result.scores) and (stopped_by is None or stopped_by in self.rivals)
 
 
 SweepTask = Training | Evaluation

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 from rich.console import Console
 
@@ -13,6 +12,7 @@ from edm.data.sources import OnProgress, Origin
 from experiments.cli.views.progress import showing_progress
 from experiments.errors import UserError
 from experiments.store.provenance import provenance
+from experiments.store.results import DatasetRecord
 from experiments.store.store import Store
 from experiments.sweep.tasks import DataSource
 
@@ -33,17 +33,17 @@ def ensure_prepared(
     source: DataSource,
     origin: Origin | None = None,
     on_progress: OnProgress = lambda _step, _done, _total: None,
-) -> dict[str, Any]:
+) -> DatasetRecord:
     """What is recorded of a prepared data set, prepared first if it is not there, by default from Origin.usual.
 
     Raises UserError where that is not possible.
     """
 
-    def build(folder: Path) -> dict[str, Any]:
+    def build(folder: Path) -> DatasetRecord:
         try:
             made = prepare(source.config, folder, origin or Origin.usual(store.root), on_progress)
         except DataError as error:
             raise UserError(str(error)) from None
-        return {**made, "provenance": provenance()}
+        return DatasetRecord.from_json({**made, "provenance": provenance().to_json()})
 
-    return store.ensure("data", source.signature, build, FILES)
+    return store.ensure(DatasetRecord, source.signature, build, FILES)

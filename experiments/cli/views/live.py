@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
 
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
@@ -18,8 +17,8 @@ from experiments.runner.durations import DurationModel
 from experiments.runner.forecast import forecast
 from experiments.runner.schedule import Schedule, State
 from experiments.store.active_runs import publish_progress
-from experiments.store.files import read_json
-from experiments.store.layout import PROGRESS
+from experiments.store.progress import RunProgress, TaskProgress
+from experiments.store.results import EvaluationResult, TrainingResult
 from experiments.store.store import Store
 from experiments.sweep.jobs import Task
 from experiments.sweep.metrics import headlines
@@ -76,11 +75,16 @@ class Monitor:
         if state != "done":
             message = self.schedule.messages.get(name) or REMARKS.get(state, "")
             return f"{clock} {TITLES.get(state, state)} {title}: {message}"
-        result = self.store.result(task.store_kind, name) or {}
-        scores = headlines(result["metrics"]) if "metrics" in result else _losses(result)
+        result = self.store.result(task.result_type, name)
+        scores, state = {}, "done"
+        if isinstance(result, EvaluationResult):
+            scores = headlines(result.metrics)
+            state = f"stopped at {result.stopped_at:,} images" if result.stopped_at else "done"
+        elif isinstance(result, TrainingResult):
+            losses = {"loss": result.loss, "val_loss": result.val_loss}
+            scores = {name: loss for name, loss in losses.items() if loss is not None}
         shown = ", ".join(f"{key} {value:.3f}" for key, value in scores.items())
-        state = f"stopped at {result['stopped_at']:,} images" if result.get("stopped_at") else "done"
-        return f"{clock} {state} {title}: {shown} ({duration(result.get('seconds', 0.0))})"
+        return f"{clock} {state} {title}: {shown} ({duration(result.seconds if result is not None else 0.0)})"
 
     def tick(self) -> None:
         """Tell others how far it is; without a terminal, every now and then, a line on all that runs."""
@@ -92,7 +96,7 @@ class Monitor:
             progress = self._progress(task)
             if progress:
                 parts = [
-                    f"{progress['done']:,.6g}/{progress['total']:,.6g} {progress['unit']}",
+                    f"{progress.done:,.6g}/{progress.total:,.6g} {progress.unit}",
                     *_numbers(progress),
                     _left(progress),
                 ]
@@ -107,11 +111,12 @@ class Monitor:
         if not self.session or now - self.published < PUBLISH_S:
             return
         self.published = now
-        told = {"total": self.total, "done": self.schedule.counts["done"] - self.done_before, "left": self._time_left()}
-        publish_progress(self.store, self.session, {**told, "counts": dict(self.schedule.counts)})
+        counts: dict[str, int] = {**self.schedule.counts}
+        progress = RunProgress(self.total, counts["done"] - self.done_before, self._time_left(), counts)
+        publish_progress(self.store, self.session, progress)
 
-    def _progress(self, task: Task) -> dict[str, Any] | None:
-        return read_json(self.store.folder(task.store_kind, task.signature) / PROGRESS)
+    def _progress(self, task: Task) -> TaskProgress | None:
+        return TaskProgress.read(self.store.folder(task.store_kind, task.signature))
 
     def _summary(self) -> str:
         counts = self.schedule.counts
@@ -140,9 +145,7 @@ class Monitor:
         tasks = self.schedule.of("waiting", "running", "elsewhere")
         whole = forecast(self.schedule.plan, tasks, self.store, costs if isinstance(costs, DurationModel) else None)
         already = sum(
-            (progress["done"] / progress["total"]) * costs.seconds(p)
-            for p in self.schedule.of("running")
-            if (progress := self._progress(p))
+            progress.share * costs.seconds(p) for p in self.schedule.of("running") if (progress := self._progress(p))
         )
         share = max(1 - already / whole.work_s, 0.0) if whole.work_s else 0.0
         return whole.wall_s * share
@@ -158,22 +161,18 @@ class Monitor:
             if progress is None:
                 table.add_row(title, "", "queued", "", "", "")
                 continue
-            bar = ProgressBar(total=progress["total"], completed=progress["done"], width=20)
+            bar = ProgressBar(total=progress.total, completed=progress.done, width=20)
             loss, speed = _numbers(progress)
-            done = f"{progress['done']:,.5g}/{progress['total']:,.5g} {progress['unit']}"
+            done = f"{progress.done:,.5g}/{progress.total:,.5g} {progress.unit}"
             table.add_row(title, bar, done, loss.removeprefix("loss "), speed, _left(progress))
         return Group(table, Text(self._summary(), style="dim"))
 
 
-def _losses(result: dict[str, Any]) -> dict[str, float]:
-    return {key: result[key] for key in ("loss", "val_loss") if result.get(key) is not None}
-
-
-def _numbers(progress: dict[str, Any]) -> tuple[str, str]:
-    loss = progress.get("loss")
-    rate = progress["rate"] * (1000 if progress["unit"] == "kimg" else 1)
+def _numbers(progress: TaskProgress) -> tuple[str, str]:
+    loss = progress.loss
+    rate = progress.rate * (1000 if progress.unit == "kimg" else 1)
     return (f"loss {loss:.4f}" if loss is not None and loss == loss else "", f"{rate:,.0f} images/s" if rate else "")
 
 
-def _left(progress: dict[str, Any]) -> str:
-    return duration((progress["total"] - progress["done"]) / progress["rate"]) + " left" if progress["rate"] else ""
+def _left(progress: TaskProgress) -> str:
+    return f"{duration(progress.left_s)} left" if progress.left_s is not None else ""

@@ -98,21 +98,20 @@ def _row(table: Table, name: str, standing: TaskStatus) -> None:
 
 
 def _done(standing: TaskStatus) -> str:
-    if standing.share is None:
-        return ""
     progress = standing.progress
-    return f"{standing.share:4.0%} of {progress['total']:,.6g} {progress['unit']}"
+    return f"{progress.share:4.0%} of {progress.total:,.6g} {progress.unit}" if progress is not None else ""
 
 
 def _speed(standing: TaskStatus) -> str:
-    rate = standing.progress.get("rate")
-    if not rate:
+    progress = standing.progress
+    if progress is None or not progress.rate:
         return ""
-    return f"{rate * (1000 if standing.progress['unit'] == 'kimg' else 1):,.0f} images/s"
+    return f"{progress.rate * (1000 if progress.unit == 'kimg' else 1):,.0f} images/s"
 
 
 def _left(standing: TaskStatus) -> str:
-    return duration(standing.left_s) if standing.left_s is not None else ""
+    left_s = standing.progress.left_s if standing.progress is not None else None
+    return duration(left_s) if left_s is not None else ""
 
 
 def _by_training(status: Status) -> Table:
@@ -141,7 +140,8 @@ def overview_table(rows: Iterable[SweepOverview]) -> Table:
     table.add_column("cells done", justify="right")
     table.add_column("")
     for row in rows:
-        at_it = "; ".join(f"run by {_who(run)}: {run.progress.get('left', 'starting')}" for run in row.runs)
+        left = [run.progress.left if run.progress is not None else "starting" for run in row.runs]
+        at_it = "; ".join(f"run by {_who(run)}: {text}" for run, text in zip(row.runs, left, strict=True))
         table.add_row(Text(row.sweep), f"{row.done:,}/{row.cells:,}", Text(at_it))
     return table
 
@@ -179,9 +179,13 @@ def overview_json(row: SweepOverview) -> dict[str, Any]:
 
 
 def _run_json(run: ActiveRun) -> dict[str, Any]:
-    return {"session": run.name, "host": run.host, "pid": run.pid, "command": run.command, **run.progress}
+    progress = run.progress.to_json() if run.progress is not None else {}
+    return {"session": run.name, "host": run.host, "pid": run.pid, "command": run.command, **progress}
 
 
 def _standing_json(standing: TaskStatus) -> dict[str, Any]:
     told = {"state": standing.state, "why": standing.why or None, "where": standing.where or None}
-    return {**told, "progress": dict(standing.progress) or None, "left_s": standing.left_s}
+    progress = standing.progress
+    if progress is None:
+        return {**told, "progress": None, "left_s": None}
+    return {**told, "progress": progress.to_json(), "left_s": progress.left_s}
