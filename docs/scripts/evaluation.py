@@ -1,4 +1,4 @@
-"""Draws the figures of docs/evaluation.md and prints its numbers: `python docs/evaluation.py [STORE]`, some minutes."""
+"""Draw the figure of docs/evaluation.md and print its numbers: `uv run python docs/scripts/evaluation.py [STORE]`."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ METRICS = ("fid_train", "fid_val", "fid_test", "kid_test", "class_accuracy")
 
 
 def main() -> None:
-    """Run the sweep where its results are not there, then measure and draw."""
+    """Run whatever the sweep still needs, then measure and draw; some minutes on two cores."""
     store = Store(Path(sys.argv[1] if len(sys.argv) > 1 else "runs"))
     subprocess.run(["edm-sweep", "run", str(SWEEP), "--store", str(store.root)], check=True, stdout=subprocess.DEVNULL)
     plan = plan_sweep(load_sweep(SWEEP))
@@ -45,7 +45,7 @@ def main() -> None:
 
 
 def spread(plan, store: Store) -> None:
-    """Print how far scores of fresh draws of images spread, beside what one draw says of itself."""
+    """Print how far the scores of fresh draws spread, beside the standard error that one draw gives."""
     frame = results_frame(plan, found_in_store(plan, store))
     print(f"{len(frame)} draws of {plan.cells[0].cell.evaluation.images} images\n")
     print("| metric | mean | spread over draws | standard error, mean over draws |\n| --- | ---: | ---: | ---: |")
@@ -59,7 +59,7 @@ def spread(plan, store: Store) -> None:
 
 
 def reference_size(plan, store: Store) -> None:
-    """Print and draw the FID of the same images against more and more train images, and against val and test."""
+    """Print and plot the FID of the same images against more and more train images, and against val and test."""
     benches = [Bench(store, evaluation, Setting("docs")) for evaluation in plan.evaluations.values()]
     drawn = [bench.scorer(1000).statistics for bench in benches]
     real = benches[0].references
@@ -111,7 +111,7 @@ def _draw(curve: dict[int, list[float]], against: dict[Split, float]) -> None:
     for side in ("top", "right"):
         axes.spines[side].set_visible(False)
     figure.tight_layout()
-    figure.savefig(HERE / "evaluation" / "reference_size.png")
+    figure.savefig(HERE.parent / "images" / "reference_size.png")
 
 
 if __name__ == "__main__":
