@@ -85,7 +85,9 @@ def check(found: dict[Key, Entry], shown: dict[Key, Entry]) -> None:
     """Exit with 1 where README.md's table does not describe this run."""
     if found.keys() != shown.keys():
         sys.exit(f"README.md's table has the cells {sorted(shown)}, the sweep {sorted(found)}")
-    wrong = [f"{'/'.join(key)}: {shown[key]}, found {found[key]}" for key in found if not found[key].agrees_with(shown[key])]
+    wrong = [
+        f"{'/'.join(key)}: {shown[key]}, found {found[key]}" for key in found if not found[key].agrees_with(shown[key])
+    ]
     if wrong:
         sys.exit(f"README.md's table is out of date ({'; '.join(wrong)}); run docs/scripts/quickstart.py STORE")
     print(f"README.md's table agrees with this run: {len(found)} entries.")

@@ -33,8 +33,7 @@ PAGE = ROOT / "docs" / "sweep-file.md"
 HEAD = """\
 # Sweep file reference
 
-Made by `docs/scripts/sweep_file.py` from the configuration classes (`edm/config.py` and the sweep's own), so that every
-field and every default is as in the code.
+Made by `docs/scripts/sweep_file.py` from the configuration classes, so every field and every default is as in the code.
 
 A sweep file is YAML. It says what all cells of a table share and which fields vary. `edm-sweep init NAME` writes a
 commented one to start from.
@@ -59,8 +58,7 @@ anything starts, with the file, the line and what to write instead.
 
     sweeps/x.yaml:12: model.preset: 'tny' is not one of nano, micro, mini, tiny, small, big; did you mean 'tiny'?
 
-Numbers are YAML numbers: write `2.0e-3` or `0.002` (YAML reads `2e-3` as text, which is refused), `.inf` for infinity,
-`null` for "no value".
+`2e-3`, `2.0e-3` and `0.002` are the same number, `.inf` is infinity, and `null` is no value.
 
 ## Top level
 
@@ -198,7 +196,13 @@ MEANINGS: dict[str, str] = {
     "report.metrics": "Metrics to show, such as `[fid_test, class_accuracy]`. `null`: all that there are.",
 }
 
-WORDS: dict[Any, str] = {int: "whole number", float: "number", bool: "`true`, `false`", str: "text", type(None): "`null`"}
+WORDS: dict[Any, str] = {
+    int: "whole number",
+    float: "number",
+    bool: "`true`, `false`",
+    str: "text",
+    type(None): "`null`",
+}
 
 PLURALS = {"whole number": "whole numbers", "number": "numbers"}
 
@@ -214,7 +218,12 @@ def section(name: str, kind: type) -> str:
     types_of = get_type_hints(kind)
     for field in dataclasses.fields(kind):
         mark = "" if field.metadata.get("identity", True) and name not in OUTSIDE_SIGNATURES else " †"
-        cells = (f"`{field.name}`{mark}", values(types_of[field.name]), default(field), MEANINGS[f"{name}.{field.name}"])
+        cells = (
+            f"`{field.name}`{mark}",
+            values(types_of[field.name]),
+            default(field),
+            MEANINGS[f"{name}.{field.name}"],
+        )
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join([*lines, "", *(presets() if name == "model" else [])])
 
