@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 from rich.console import Console
 
-from experiments.scores import METRICS as SCORED
+from experiments.sweep.metrics import METRICS as SCORED
 from reports.entries import Entry
 from reports.figures import score_figure, truncation_figure
 from reports.metrics import METRICS

@@ -15,7 +15,7 @@ sys.path[0] = str(ROOT)  # from here mlflow.py would be imported as MLflow
 
 import typer  # noqa: E402
 
-from experiments.cli import app  # noqa: E402
+from experiments.cli.main import app  # noqa: E402
 
 PAGE = ROOT / "docs" / "cli.md"
 

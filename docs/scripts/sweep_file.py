@@ -26,7 +26,7 @@ from edm.config import (  # noqa: E402
     TrainingConfig,
 )
 from edm.cost import num_parameters  # noqa: E402
-from experiments.spec import ReportConfig, ResourcesConfig  # noqa: E402
+from experiments.sweep.spec import ReportConfig, ResourcesConfig  # noqa: E402
 
 PAGE = ROOT / "docs" / "sweep-file.md"
 
