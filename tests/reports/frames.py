@@ -1,5 +1,6 @@
 """Frames of results to make reports of."""
 
+import itertools
 from pathlib import Path
 
 import numpy as np
@@ -207,3 +208,14 @@ SWEEPS = {
     "large": (large_numbers, LARGE),
     "unfinished": (unfinished, UNFINISHED),
 }
+
+
+def samplers() -> pd.DataFrame:
+    """Two samplers at three numbers of steps with two seeds, and their truncation errors."""
+    rows = []
+    for (sampler, order), steps, seed in itertools.product({"euler": 1, "heun": 2}.items(), (8, 16, 32), (0, 1)):
+        error = steps**-order * (1 + seed)
+        base = frame().iloc[0].to_dict()
+        rows.append({**base, "cell": f"{sampler}{steps}/{seed}", "seed": seed, "sampling.sampler": sampler,
+                     "sampling.steps": steps, "nfe": steps * order, "truncation_rms": error})  # fmt: skip
+    return pd.DataFrame(rows)
