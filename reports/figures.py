@@ -15,7 +15,7 @@ import pandas as pd
 from reports.entries import TableEntry
 from reports.layout import Layout
 from reports.metrics import METRICS, PREFERRED_SPLITS
-from reports.tables import ResultTable, short_axes, show_value
+from reports.tables import ResultTable, label_value, short_axes
 
 if TYPE_CHECKING:
     from plotly.graph_objects import Figure
@@ -66,7 +66,8 @@ def score_figure(table: ResultTable) -> Figure | None:
 def _named_entries(table: ResultTable, metric: str | None) -> list[tuple[str, TableEntry]]:
     """The entries of a metric, each named after its row and column."""
     columns = [(i, head.axis_values) for i, head in enumerate(table.heads) if head.metric == metric]
-    return [(", ".join((*names, *values)), line[i]) for names, line in table.rows for i, values in columns]
+    rows = [(label, entries) for label, (_, entries) in zip(table.row_labels, table.rows, strict=True)]
+    return [(", ".join((label, *values)), entries[i]) for label, entries in rows for i, values in columns]
 
 
 def _add_dots(figure: Figure, title: str, colour: str, dots: list[tuple[str, TableEntry]]) -> None:
@@ -131,11 +132,7 @@ def truncation_figure(frame: pd.DataFrame, layout: Layout) -> Figure | None:
 
 
 def _line_name(row: dict[Any, Any], axes: tuple[str, ...]) -> str:
-    parts = (
-        row[axis] if isinstance(row[axis], str) else f"{name}={show_value(row[axis])}"
-        for axis, name in zip(axes, short_axes(axes), strict=True)
-    )
-    return ", ".join(parts) or "all"
+    return ", ".join(label_value(name, row[axis]) for axis, name in zip(axes, short_axes(axes), strict=True)) or "all"
 
 
 def loss_figure(curves: pd.DataFrame) -> Figure | None:

@@ -17,7 +17,7 @@ WORD_ENDS = re.compile(r"(?<=\s)(?=\S)")
 PIECE_ENDS = re.compile(r"(?<=\s)(?=\S)|(?<=[/,_=:])(?![\s/,_=:])|(?<=-)(?=[A-Za-z])")
 
 
-class Level(enum.IntEnum):
+class BreakLevel(enum.IntEnum):
     """How texts may be broken to make a column narrower; numbers are never broken."""
 
     PIECES = 0  # heads and row names after punctuation
@@ -26,7 +26,7 @@ class Level(enum.IntEnum):
 
 
 @dataclass(frozen=True)
-class Cell:
+class GridCell:
     """Lines of text that stay whole unless `wraps`. The mark stands to the right of the first one."""
 
     lines: tuple[str, ...]
@@ -36,14 +36,14 @@ class Cell:
 
 
 @dataclass(frozen=True)
-class Column:
+class GridColumn:
     """A column of names, aligned left, or of numbers, aligned right, below a head of one or more paragraphs.
 
     mark_width: blanks to the right of its numbers, for marks. least: minimum width at each level.
     """
 
     head: tuple[str, ...]
-    cells: tuple[Cell, ...]
+    cells: tuple[GridCell, ...]
     is_number: bool = False
     mark_width: int = 0
     least: tuple[int, ...] = (0, 0, 0)
@@ -51,9 +51,9 @@ class Column:
     @property
     def widths(self) -> tuple[int, ...]:
         """The width that the column needs at each level."""
-        return tuple(max(self._needed(level), self.least[level]) for level in Level)
+        return tuple(max(self._needed(level), self.least[level]) for level in BreakLevel)
 
-    def _needed(self, level: Level) -> int:
+    def _needed(self, level: BreakLevel) -> int:
         fixed = [cell_len(line) for cell in self.cells if not cell.wraps for line in cell.lines]
         texts = [line for cell in self.cells if cell.wraps for line in cell.lines]
         measure = self._measure_sentence if self.is_number else _measure_name
@@ -61,9 +61,9 @@ class Column:
         return max((*fixed, *flexible), default=0) + self.mark_width
 
     @staticmethod
-    def _measure_sentence(text: str, level: Level) -> int:
+    def _measure_sentence(text: str, level: BreakLevel) -> int:
         longest = longest_piece(text, WORD_ENDS)
-        return max(longest, min(cell_len(text), MAX_SENTENCE_WIDTH)) if level is Level.WHOLE else longest
+        return max(longest, min(cell_len(text), MAX_SENTENCE_WIDTH)) if level is BreakLevel.WHOLE else longest
 
     def align(self, lines: Sequence[str], width: int, mark: str = "") -> list[str]:
         """Align the lines of a cell in a column of this width, with a mark after the first one."""
@@ -89,42 +89,42 @@ class Column:
 class Grid:
     """Columns of names, columns of numbers, and last rows whose titles span the columns of names."""
 
-    names: tuple[Column, ...]
-    numbers: tuple[Column, ...]
+    names: tuple[GridColumn, ...]
+    numbers: tuple[GridColumn, ...]
     last_titles: tuple[str, ...] = ()
 
-    def fits(self, numbers: Sequence[Column], width: int, level: Level) -> bool:
+    def fits(self, numbers: Sequence[GridColumn], width: int, level: BreakLevel) -> bool:
         """Return whether the grid would fit with these columns of numbers instead of its own."""
         return replace(self, numbers=tuple(numbers)).fit(width, level) is not None
 
-    def fit(self, width: int, level: Level) -> list[int] | None:
+    def fit(self, width: int, level: BreakLevel) -> list[int] | None:
         """Return the width of every column if `width` is enough at this level, with spare room given to texts."""
         needs = [column.widths for column in (*self._widened_names(), *self.numbers)]
         widths = [need[level] for need in needs]
         spare = width - sum(widths) - GAP * (len(widths) - 1)
         if spare < 0:
             return None
-        for next_level in range(level + 1, len(Level)):
+        for next_level in range(level + 1, len(BreakLevel)):
             missing = {i: need[next_level] - widths[i] for i, need in enumerate(needs)}
             for i in sorted(missing, key=missing.__getitem__):
                 if 0 < missing[i] <= spare:
                     widths[i] += missing[i]
                     spare -= missing[i]
-        if level is Level.PIECES:  # names are still broken: whatever is left makes the longest ones shorter
-            longest = max(range(len(self.names)), key=lambda i: needs[i][Level.WORDS] - widths[i])
-            widths[longest] += max(0, min(spare, needs[longest][Level.WORDS] - widths[longest]))
+        if level is BreakLevel.PIECES:  # names are still broken: whatever is left makes the longest ones shorter
+            longest = max(range(len(self.names)), key=lambda i: needs[i][BreakLevel.WORDS] - widths[i])
+            widths[longest] += max(0, min(spare, needs[longest][BreakLevel.WORDS] - widths[longest]))
         return widths
 
-    def _widened_names(self) -> list[Column]:
+    def _widened_names(self) -> list[GridColumn]:
         """The columns of names, the last of them wide enough for the titles that span them all."""
         *others, last = self.names
         least: list[int] = []
-        for level in Level:
-            title = max((_measure_head(text, max(level, Level.WORDS)) for text in self.last_titles), default=0)
+        for level in BreakLevel:
+            title = max((_measure_head(text, max(level, BreakLevel.WORDS)) for text in self.last_titles), default=0)
             least.append(title - sum(column.widths[level] + GAP for column in others))
         return [*others, replace(last, least=tuple(least))]
 
-    def render(self, width: int, level: Level) -> Text | None:
+    def render(self, width: int, level: BreakLevel) -> Text | None:
         """Return the grid as lines of text, or None if it does not fit."""
         widths = self.fit(width, level)
         if widths is None:
@@ -200,10 +200,10 @@ def longest_piece(text: str, ends: re.Pattern[str]) -> int:
 
 
 def _measure_head(text: str, level: int) -> int:
-    if level == Level.WHOLE:
+    if level == BreakLevel.WHOLE:
         return cell_len(text)
-    return longest_piece(text, WORD_ENDS if level == Level.WORDS else PIECE_ENDS)
+    return longest_piece(text, WORD_ENDS if level == BreakLevel.WORDS else PIECE_ENDS)
 
 
-def _measure_name(text: str, level: Level) -> int:
-    return longest_piece(text, PIECE_ENDS) if level is Level.PIECES else cell_len(text)
+def _measure_name(text: str, level: BreakLevel) -> int:
+    return longest_piece(text, PIECE_ENDS) if level is BreakLevel.PIECES else cell_len(text)

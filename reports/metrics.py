@@ -75,18 +75,22 @@ def title_of(metric: str) -> str:
     return metric_info(metric).title
 
 
-def shown(metric: str, value: float | None, margin: float | None = None, *, sign: bool = False) -> str:
+def shown(
+    metric: str, value: float | None, margin: float | None = None, *, sign: bool = False, decimals: int | None = None
+) -> str:
     """Return a value of a metric as every log line, table and page shows it, such as "95.3 ± 1.3 %".
 
     margin: half of the value's 95% interval. Both are in the metric's stored unit. sign: write + before a positive
-    value, as for a difference. A value that is None is a dash.
+    value, as for a difference. decimals: as many as the numbers beside it have; by default what its own margin allows.
+    A value that is None is a dash.
     """
     if value is None:
         return "—"
     info = metric_info(metric)
     has_margin = margin is not None and math.isfinite(margin) and margin > 0
     errors = [margin] if has_margin and margin is not None else []
-    decimals = common_decimals([value], errors, info.scale, info.unit)
+    if decimals is None:
+        decimals = common_decimals([value], errors, info.scale, info.unit)
     text = f"{value * info.scale:{'+' if sign else ''}.{decimals}f}"
     return text + "".join(f" ± {error * info.scale:.{decimals}f}" for error in errors) + info.unit
 

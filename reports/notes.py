@@ -79,7 +79,10 @@ def _mark_notes(tables: list[ResultTable]) -> Iterator[str]:
     if any(entry.is_best for entry in entries):
         yield "Bold: significantly better than every other entry of its column."
     if any(entry.is_tied for entry in entries):
-        yield "≈: the best of its column, or not significantly different from the best; it has no single winner."
+        yield (
+            "≈: the best of its column, or not significantly different from the best. A column with this mark has no "
+            "single winner."
+        )
     if any(entry.mark for entry in entries):
         yield (
             "Significant means at 95% over the whole table: every entry is compared with the best of its column, "

@@ -6,6 +6,7 @@ import base64
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeGuard
 
@@ -21,7 +22,7 @@ from reports.significance import PairedErrors, Sample
 from reports.tables import ResultTable, result_tables, show_value
 
 CAPTION_METRICS = tuple(f"{name}_{split}" for name in ("fid", "kid") for split in PREFERRED_SPLITS)
-SECTIONS = ("data.", "model.", "training.", "sampling.", "evaluation.")  # how a frame's columns of parameters begin
+PARAMETERS = ("data.", "model.", "training.", "sampling.", "evaluation.")  # how a frame's columns of parameters begin
 
 
 @dataclass(frozen=True)
@@ -96,7 +97,7 @@ def _html(report: Report, tables: list[ResultTable]) -> str:
         remarks=remarks(report.frame),
         tables=tables,
         tied_mark=TIED_MARK,
-        cells=_gallery(report, report.pictures, _score_caption),
+        cells=_gallery(report, report.pictures, partial(_score_caption, decimals=_decimals(tables))),
         pairs=_gallery(report, report.pairs, _distance_caption),
         scores=scores,
         truncation=figures.get("truncation", ""),
@@ -121,16 +122,22 @@ def _gallery(
     return cells
 
 
-def _score_caption(row: Mapping[str, Any]) -> str:
+def _decimals(tables: list[ResultTable]) -> dict[str, int]:
+    """How many decimals the tables show of each metric."""
+    columns = [
+        (head.metric, column) for table in tables for head, column in zip(table.heads, table.columns, strict=True)
+    ]
+    return {metric: column[0].decimals for metric, column in reversed(columns)}
+
+
+def _score_caption(row: Mapping[str, Any], decimals: Mapping[str, int]) -> str:
     """The most important score of a cell with its interval."""
     metric = next((name for name in CAPTION_METRICS if _is_number(row.get(name))), None)
-    return f"{title_of(metric)}: {_with_interval(row, metric)}" if metric is not None else ""
-
-
-def _with_interval(row: Mapping[str, Any], metric: str) -> str:
+    if metric is None:
+        return ""
     value, error = float(row[metric]), row.get(f"{metric}_se")
     sample = Sample((0,), (str(row["cell"]),), (value,), (float(error) if _is_number(error) else math.nan,))
-    return shown(metric, value, sample.margin)
+    return f"{title_of(metric)}: {shown(metric, value, sample.margin, decimals=decimals.get(metric))}"
 
 
 def _distance_caption(row: Mapping[str, Any]) -> str:
@@ -147,7 +154,7 @@ def _is_number(value: object) -> TypeGuard[float]:
 def _shared_parameters(report: Report) -> list[tuple[str, str]]:
     """The parameters that have one value in all cells, except those that are null."""
     axes = (*report.layout.rows, *report.layout.columns, "seed")
-    names = [name for name in map(str, report.frame.columns) if name.startswith(SECTIONS) and name not in axes]
+    names = [name for name in map(str, report.frame.columns) if name.startswith(PARAMETERS) and name not in axes]
     columns = {name: report.frame[name].tolist() for name in names}
     shared = {name: values[0] for name, values in columns.items() if len(set(map(str, values))) == 1}
     return [(name, show_value(value)) for name, value in shared.items() if not pd.isna(value)]

@@ -55,7 +55,8 @@ class ResultTable:
     """A table of comparable numbers.
 
     title: of the sweep. name: of the table; empty for the main one. label: what the scores are. row_heads: one for each
-    axis that makes rows. rows: the axis values and the entries of each row.
+    axis that makes rows. rows: the axis values and the entries of each row. row_labels: the axis values of each row as
+    one text that makes sense without the heads.
     """
 
     title: str
@@ -65,6 +66,7 @@ class ResultTable:
     row_heads: tuple[str, ...]
     heads: tuple[ColumnHead, ...]
     rows: list[tuple[tuple[str, ...], list[TableEntry]]]
+    row_labels: list[str]
     baselines: list[BaselineRow]
 
     @property
@@ -122,18 +124,19 @@ def _result_table(frame: pd.DataFrame, title: str, spec: TableSpec, paired: Mapp
     columns = [[cells.get((row, column), []) for row in row_keys] for column, _ in positions]
     metrics = [metric for _, metric in positions]
     entries = _entries(columns, metrics, paired)
-    axes = short_axes(spec.columns)
+    row_axes, column_axes = short_axes(spec.rows), short_axes(spec.columns)
     return ResultTable(
         title=title,
         name=spec.name,
         label=describe_scores(frame),
         main=spec.main,
-        row_heads=short_axes(spec.rows) or ("",),
-        heads=tuple(_column_head(metric, axes, values, bool(spec.name)) for values, metric in positions),
+        row_heads=row_axes or ("",),
+        heads=tuple(_column_head(metric, column_axes, values, bool(spec.name)) for values, metric in positions),
         rows=[
             (tuple(map(show_value, key)) or ("all",), [column[i] for column in entries])
             for i, key in enumerate(row_keys)
         ],
+        row_labels=[", ".join(map(label_value, row_axes, key)) or "all" for key in row_keys],
         baselines=list(_baselines(frame, [(m, column[0]) for m, column in zip(metrics, entries, strict=True)])),
     )
 
@@ -244,7 +247,7 @@ def _real_title(frame: pd.DataFrame, metrics: Sequence[str]) -> str:
 
 def _column_head(metric: str, axes: tuple[str, ...], values: AxisValues, one_split: bool) -> ColumnHead:
     title = METRICS[metric].name if one_split else METRICS[metric].title
-    return ColumnHead(metric, tuple(map(_label_value, axes, values)), title)
+    return ColumnHead(metric, tuple(map(label_value, axes, values)), title)
 
 
 def describe_scores(frame: pd.DataFrame) -> str:
@@ -274,6 +277,6 @@ def show_value(value: Any) -> str:
     return f"{value:g}" if isinstance(value, float) else str(value)
 
 
-def _label_value(axis: str, value: Any) -> str:
-    """An axis value for a head of its own: text by itself, anything else with the axis's name."""
+def label_value(axis: str, value: Any) -> str:
+    """Return an axis value as a label: text by itself, anything else with the name of its axis."""
     return value if isinstance(value, str) else f"{axis}={show_value(value)}"

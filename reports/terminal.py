@@ -14,7 +14,7 @@ from rich.console import Group
 from rich.text import Text
 
 from reports.entries import NO_NUMBER, TableEntry
-from reports.grid import GAP, Cell, Column, Grid, Level, wrap
+from reports.grid import GAP, BreakLevel, Grid, GridCell, GridColumn, wrap
 from reports.render import TIED_MARK
 from reports.tables import ColumnHead, ResultTable
 
@@ -47,13 +47,13 @@ def _paragraph(text: str, width: int, style: str) -> Text:
 
 def _blocks(table: ResultTable, width: int) -> list[Text]:
     """The table as one block of text, or as several if it is too wide for one."""
-    whole, broken = (_tables(table, width, level) for level in (Level.WORDS, Level.PIECES))
+    whole, broken = (_tables(table, width, level) for level in (BreakLevel.WORDS, BreakLevel.PIECES))
     if whole and broken:
         return broken if 2 * len(broken) < len(whole) else whole
     return whole or broken or list(_row_paragraphs(table, width))
 
 
-def _tables(table: ResultTable, width: int, level: Level) -> list[Text]:
+def _tables(table: ResultTable, width: int, level: BreakLevel) -> list[Text]:
     """The table in one or several grids; empty if not even a single column of numbers fits."""
     inline, stacked = _grid(table, stacked=False), _grid(table, stacked=True)
     for grid in (inline, stacked):
@@ -72,7 +72,7 @@ def _tables(table: ResultTable, width: int, level: Level) -> list[Text]:
 
 def _grid(table: ResultTable, stacked: bool) -> Grid:
     names = [
-        Column((head,), tuple(Cell((row[i],), wraps=True) for row, _ in table.rows))
+        GridColumn((head,), tuple(GridCell((row[i],), wraps=True) for row, _ in table.rows))
         for i, head in enumerate(table.row_heads)
     ]
     numbers = [
@@ -84,18 +84,18 @@ def _grid(table: ResultTable, stacked: bool) -> Grid:
 
 def _number_column(
     head: ColumnHead, entries: Sequence[TableEntry], baselines: Sequence[TableEntry], stacked: bool
-) -> Column:
+) -> GridColumn:
     with_lines = [e for e in entries if not e.replacement] + [e for e in baselines if e.mean is not None]
     lines = iter(_stacked_lines(with_lines) if stacked else _inline_lines(with_lines))
     cells = [
-        Cell((entry.replacement,), wraps=True)
+        GridCell((entry.replacement,), wraps=True)
         if entry.replacement
-        else Cell(next(lines), "bold green" if entry.is_best else "", _mark(entry))
+        else GridCell(next(lines), "bold green" if entry.is_best else "", _mark(entry))
         for entry in entries
     ]
-    cells += [Cell(next(lines) if entry.mean is not None else ()) for entry in baselines]
+    cells += [GridCell(next(lines) if entry.mean is not None else ()) for entry in baselines]
     title = tuple(filter(None, (", ".join(head.axis_values), head.metric_title)))
-    return Column(title, tuple(cells), is_number=True, mark_width=2 if any(entry.mark for entry in entries) else 0)
+    return GridColumn(title, tuple(cells), is_number=True, mark_width=2 if any(entry.mark for entry in entries) else 0)
 
 
 def _mark(entry: TableEntry) -> str:
@@ -120,7 +120,7 @@ def _stack(entry: TableEntry) -> tuple[str, ...]:
     return tuple(filter(None, lines))
 
 
-def _split(grid: Grid, heads: Sequence[ColumnHead], width: int, level: Level) -> list[Text]:
+def _split(grid: Grid, heads: Sequence[ColumnHead], width: int, level: BreakLevel) -> list[Text]:
     """The grid as the fewest grids that fit, each of about equally many columns; every single column has to fit.
 
     Columns of the same axis values stay together if they fit.

@@ -32,10 +32,11 @@ def test_scores_are_shown_with_their_intervals_in_the_tables_order() -> None:
     figure = score_figure(table)
     assert figure is not None
     best, worse = figure.to_dict()["data"]
-    assert best["y"] == ["nano, no"] and worse["y"] == ["nano, yes", "micro, no", "micro, yes"]
+    labels = ["nano, attention=no", "nano, attention=yes", "micro, attention=no", "micro, attention=yes"]
+    assert best["y"] == labels[:1] and worse["y"] == labels[1:]
     assert worse["x"] == [11.0, 20.0, 21.0] and worse["error_x"]["array"] == pytest.approx([0.392] * 3, rel=1e-3)
     layout = figure.to_dict()["layout"]
-    assert layout["yaxis"]["categoryarray"] == ["nano, no", "nano, yes", "micro, no", "micro, yes"]
+    assert layout["yaxis"]["categoryarray"] == labels
     (line,) = layout["shapes"]
     assert line["x0"] == line["x1"] == 0.5 and layout["xaxis"]["range"][0] < 0.5
 

@@ -119,6 +119,12 @@ def test_colours_add_nothing_to_the_text(
     assert set(re.findall(r"\x1b\[([1-9][0-9;]*)m", text)) == escapes
 
 
+def test_large_numbers_are_whole_at_every_width() -> None:
+    for width in WIDTHS:
+        words = " ".join(printed(main_table("wide_range"), width).split())
+        assert words.count("27657.3") == 3 and words.count("± 312.4") == 3
+
+
 def test_marks_are_explained_below_the_table() -> None:
     text = " ".join(printed(main_table("long"), 80).split())
     assert text.endswith(
