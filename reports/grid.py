@@ -7,6 +7,7 @@ import itertools
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 from rich.cells import cell_len, chop_cells
 from rich.text import Text
@@ -39,19 +40,18 @@ class GridCell:
 class GridColumn:
     """A column of names, aligned left, or of numbers, aligned right, below a head of one or more paragraphs.
 
-    mark_width: blanks to the right of its numbers, for marks. least: minimum width at each level.
+    mark_width: blanks to the right of its numbers, for marks.
     """
 
     head: tuple[str, ...]
     cells: tuple[GridCell, ...]
     is_number: bool = False
     mark_width: int = 0
-    least: tuple[int, ...] = (0, 0, 0)
 
-    @property
+    @cached_property
     def widths(self) -> tuple[int, ...]:
         """The width that the column needs at each level."""
-        return tuple(max(self._needed(level), self.least[level]) for level in BreakLevel)
+        return tuple(self._needed(level) for level in BreakLevel)
 
     def _needed(self, level: BreakLevel) -> int:
         fixed = [cell_len(line) for cell in self.cells if not cell.wraps for line in cell.lines]
@@ -99,7 +99,7 @@ class Grid:
 
     def fit(self, width: int, level: BreakLevel) -> list[int] | None:
         """Return the width of every column if `width` is enough at this level, with spare room given to texts."""
-        needs = [column.widths for column in (*self._widened_names(), *self.numbers)]
+        needs = self._needs()
         widths = [need[level] for need in needs]
         spare = width - sum(widths) - GAP * (len(widths) - 1)
         if spare < 0:
@@ -115,14 +115,15 @@ class Grid:
             widths[longest] += max(0, min(spare, needs[longest][BreakLevel.WORDS] - widths[longest]))
         return widths
 
-    def _widened_names(self) -> list[GridColumn]:
-        """The columns of names, the last of them wide enough for the titles that span them all."""
-        *others, last = self.names
-        least: list[int] = []
-        for level in BreakLevel:
-            title = max((_measure_head(text, max(level, BreakLevel.WORDS)) for text in self.last_titles), default=0)
-            least.append(title - sum(column.widths[level] + GAP for column in others))
-        return [*others, replace(last, least=tuple(least))]
+    def _needs(self) -> list[tuple[int, ...]]:
+        """What every column needs at each level; the last one of names makes room for titles that span all names."""
+        *others, last = [column.widths for column in self.names]
+        titles = [
+            max((_measure_head(text, max(level, BreakLevel.WORDS)) for text in self.last_titles), default=0)
+            for level in BreakLevel
+        ]
+        room = [title - sum(need[level] + GAP for need in others) for level, title in enumerate(titles)]
+        return [*others, tuple(map(max, last, room)), *(column.widths for column in self.numbers)]
 
     def render(self, width: int, level: BreakLevel) -> Text | None:
         """Return the grid as lines of text, or None if it does not fit."""

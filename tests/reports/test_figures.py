@@ -35,6 +35,7 @@ def test_scores_are_shown_with_their_intervals_in_the_tables_order() -> None:
     labels = ["nano, attention=no", "nano, attention=yes", "micro, attention=no", "micro, attention=yes"]
     assert best["y"] == labels[:1] and worse["y"] == labels[1:]
     assert worse["x"] == [11.0, 20.0, 21.0] and worse["error_x"]["array"] == pytest.approx([0.392] * 3, rel=1e-3)
+    assert list(best["customdata"]) == ["10.00 ± 0.39"]  # what hovering shows
     layout = figure.to_dict()["layout"]
     assert layout["yaxis"]["categoryarray"] == labels
     (line,) = layout["shapes"]

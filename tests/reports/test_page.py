@@ -32,6 +32,12 @@ def test_html_needs_nothing_beside_it(tmp_path: Path) -> None:
     assert 'class="number best">10.00 ± 0.39' in page and ">≈</span>" in page
 
 
+def test_captions_have_as_many_decimals_as_the_table(tmp_path: Path) -> None:
+    made = with_errors(frame()).assign(fid_test_se=[0.2, 0.2, 0.2, 0.02])
+    page = page_of(report(made, tmp_path), tmp_path)
+    assert "FID test: 10.00 ± 0.39" in page and "FID test: 21.00 ± 0.04" in page
+
+
 def test_html_carries_plotlys_script_once_for_all_figures(tmp_path: Path) -> None:
     made = samplers().assign(fid_test_se=0.1, fid_test=1.0)
     layout = Layout("s", ("sampling.sampler", "sampling.steps"))
