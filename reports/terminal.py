@@ -62,7 +62,7 @@ def _tables(table: ResultTable, width: int, level: BreakLevel) -> list[Text]:
             return [text]
     pairs = zip(inline.numbers, stacked.numbers, strict=True)
     numbers = [wide if inline.fits([wide], width, level) else narrow for wide, narrow in pairs]
-    if not all(inline.fits([column], width, level) for column in numbers):
+    if not numbers or not all(inline.fits([column], width, level) for column in numbers):
         return []
     return _split(replace(inline, numbers=tuple(numbers)), table.heads, width, level)
 
@@ -175,8 +175,8 @@ def _row_paragraph(
         for head, entry in zip(heads, entries, strict=True)
         if entry.mean is not None or not style
     ]
-    indent, heads_width = " " * INDENT, max(len(head) for head, _, _ in numbers)
-    in_one_line = max(INDENT + heads_width + GAP + len(number) for _, number, _ in numbers) <= width
+    indent, heads_width = " " * INDENT, max((len(head) for head, _, _ in numbers), default=0)
+    in_one_line = all(INDENT + heads_width + GAP + len(number) <= width for _, number, _ in numbers)
     text = Text("\n".join(wrap(title, width)), style=style or "bold", no_wrap=True, overflow="ignore")
     for head, number, is_best in numbers:
         if in_one_line:

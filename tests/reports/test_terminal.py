@@ -7,6 +7,7 @@ import io
 import os
 import re
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -16,7 +17,7 @@ from rich.console import Console
 from reports.grid import PIECE_ENDS, wrap
 from reports.tables import ResultTable, result_tables
 from reports.terminal import to_rich
-from tests.reports.frames import SWEEPS
+from tests.reports.frames import LAYOUT, SWEEPS, frame
 
 SNAPSHOTS = Path(__file__).parent / "snapshots"
 UPDATE = "EDM_SWEEP_UPDATE_SNAPSHOTS" in os.environ
@@ -150,6 +151,12 @@ def test_a_very_narrow_terminal_shows_a_paragraph_for_each_row() -> None:
     assert "path=/data/collections/plants,\nguidance_interval=null,\nchannels=64,128,256,512,1024,2048\n" in text
     assert "\n  FID train       1.38 ± 0.17 ≈\n" in text and "\n  class accuracy  100.0 % *\n" in text
     assert text.count("pure noise\n  FID train  32.93\n") == 1
+
+
+def test_a_table_without_scores_shows_its_rows() -> None:
+    (table,) = result_tables(frame(), replace(LAYOUT, metrics=("kid_train",)))
+    for width in (20, 80):
+        assert len(re.findall("nano|micro", printed(table, width))) == 4
 
 
 @pytest.mark.parametrize(
