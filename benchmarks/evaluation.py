@@ -24,11 +24,11 @@ from pytorch_fid import fid_score, inception
 from scipy import linalg
 from torch import Tensor
 
-from edm.features import Inception, extract
-from edm.fid import Reference, Statistics, frechet, frechet_distance
-from edm.kid import kernel_distance
-from experiments.measuring import FEATURES, Measured, Part, segments
-from experiments.sealed import write_sealed
+from edm.metrics.features import Inception, extract
+from edm.metrics.fid import Reference, Statistics, frechet, frechet_distance
+from edm.metrics.kid import kernel_distance
+from experiments.store.checksummed import write_checksummed
+from experiments.trials.evaluation.features import FEATURES, FeatureRows, MeasuredFeatures, segments
 
 CPU = torch.device("cpu")
 
@@ -168,13 +168,13 @@ def score_from_disk(num: int) -> None:
     print(round((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024))
 
 
-def _on_disk(folder: Path, num: int) -> Measured:
+def _on_disk(folder: Path, num: int) -> MeasuredFeatures:
     """Random features, by segments as evaluations keep them."""
     parts = []
     for start, stop in segments(0, num):
         features = torch.randn(stop - start, DIMENSION, generator=torch.Generator().manual_seed(start))
-        parts.append(Part(write_sealed(folder, f"{start:08d}", {FEATURES: features}), 0, stop - start))
-    return Measured(parts)
+        parts.append(FeatureRows(write_checksummed(folder, f"{start:08d}", {FEATURES: features}), 0, stop - start))
+    return MeasuredFeatures(parts)
 
 
 def main() -> None:

@@ -15,11 +15,12 @@ import tempfile
 import time
 from pathlib import Path
 
-from experiments.planning import Plan, plan_sweep
-from experiments.register import remember
-from experiments.spec import load_sweep
-from experiments.store import Store, write_json
-from experiments.trial import write_config
+from experiments.inspection.recall import remember
+from experiments.store.files import write_json
+from experiments.store.store import Store
+from experiments.sweep.plan import Plan, plan_sweep
+from experiments.sweep.reader import load_sweep
+from experiments.trials.context import write_config
 
 WANTED_S = 3.0
 SWEEP = """\

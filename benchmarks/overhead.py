@@ -5,7 +5,7 @@
 
 trials: 64 trials that do nothing, through this project's executor and through Ray Tune as it comes, in one Ray.
 sweep: a grid of 4 trainings x 12 evaluations on digits by the command, from nothing; its wall-clock, starting Ray,
-reporting and MLflow included, over the sum of its pieces' own time shared out over the same cores.
+reporting and MLflow included, over the sum of its tasks' own time shared out over the same cores.
 """
 
 from __future__ import annotations
@@ -48,18 +48,20 @@ def trials() -> float:
     """Seconds for each of 64 trials without work, ours and Tune's; returns their ratio."""
     from ray import tune
 
-    from experiments import cluster, tuning
-    from experiments.planning import plan_sweep
-    from experiments.schedule import Outcome
-    from experiments.session import Options, open_schedule
-    from experiments.spec import load_sweep
-    from experiments.store import Store
-    from experiments.trial import Setting
+    from experiments.runner import cluster
+    from experiments.runner import tune as tuning
+    from experiments.runner.options import Options
+    from experiments.runner.resume import open_schedule
+    from experiments.store.store import Store
+    from experiments.sweep.jobs import Outcome
+    from experiments.sweep.plan import plan_sweep
+    from experiments.sweep.reader import load_sweep
+    from experiments.trials.context import TrialContext
 
-    def nothing(store: Store, job: Any, setting: Setting) -> Any:
-        for piece in job.pieces:
+    def nothing(store: Store, job: Any, setting: TrialContext) -> Any:
+        for task in job.tasks:
             # evaluations are left out: nothing was trained that they could stand on
-            yield piece.signature, Outcome("done" if piece.kind == "training" else "stopped")
+            yield task.signature, Outcome("done" if task.kind == "training" else "stopped")
 
     tuning.perform_job = nothing
     with tempfile.TemporaryDirectory() as folder:
@@ -77,7 +79,7 @@ def trials() -> float:
             tuner.fit()
             theirs = (time.monotonic() - began) / TRIALS
             began = time.monotonic()
-            tuning.run_here(schedule, store, Setting("none"), Options(), lambda piece: None, print)
+            tuning.run_here(schedule, store, TrialContext("none"), Options(), lambda task: None, print)
             ours = (time.monotonic() - began) / TRIALS
     print(f"Ray Tune as it comes   {theirs:.3f} s a trial")
     print(f"edm-sweep              {ours:.3f} s a trial, its worker's import of torch included")
@@ -92,7 +94,7 @@ def _nothing_at_all(config: dict[str, Any]) -> None:
 
 
 def sweep() -> float:
-    """Wall-clock of a whole command over its pieces' own time on the same cores; returns the ratio."""
+    """Wall-clock of a whole command over its tasks' own time on the same cores; returns the ratio."""
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "overhead.yaml"
         file.write_text(SWEEP)
@@ -110,7 +112,7 @@ def sweep() -> float:
     made = json.loads(done.stdout)
     cores = os.cpu_count() or 1
     floor_s = made["worked_s"] / cores
-    print(f"{made['done']} pieces of work took {made['worked_s']:.0f} s, on {cores} cores at least {floor_s:.0f} s")
+    print(f"{made['done']} tasks took {made['worked_s']:.0f} s, on {cores} cores at least {floor_s:.0f} s")
     print(f"the command took {wall_s:.0f} s: {wall_s / floor_s:.3f} times that (at most 1.10 is wanted)")
     return wall_s / floor_s
 

@@ -24,14 +24,15 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from experiments.dispatch import Dispatcher
-from experiments.planning import Evaluation, Piece, Plan, plan_sweep
-from experiments.schedule import Job, Outcome
-from experiments.session import open_schedule
-from experiments.sharing import Sharing
-from experiments.spec import load_sweep
-from experiments.store import Store
-from experiments.tuning import DispatchedSearcher
+from experiments.runner.allocation import Allocator
+from experiments.runner.dispatch import Dispatcher
+from experiments.runner.resume import open_schedule
+from experiments.runner.tune import DispatchedSearcher
+from experiments.store.store import Store
+from experiments.sweep.jobs import Job, Outcome
+from experiments.sweep.plan import Plan, plan_sweep
+from experiments.sweep.reader import load_sweep
+from experiments.sweep.tasks import Evaluation, SweepTask
 
 # trainings, evaluations of each, images
 SIZES = ((4, 12, 50_000), (20, 20, 50_000), (100, 20, 10_000), (1000, 20, 10_000))
@@ -50,21 +51,21 @@ grid:
 
 
 class Skewed:
-    """Durations drawn once for each piece."""
+    """Durations drawn once for each task."""
 
     def __init__(self, seed: int) -> None:
         self.seed = seed
         self.known: dict[str, float] = {}
 
-    def seconds(self, piece: Piece) -> float:
-        """Of a piece; the same whenever it is asked."""
-        name = piece.signature
+    def seconds(self, task: SweepTask) -> float:
+        """Of a task; the same whenever it is asked."""
+        name = task.signature
         if name not in self.known:
-            median = TRAINING_S if piece.kind == "training" else EVALUATION_S
+            median = TRAINING_S if task.kind == "training" else EVALUATION_S
             self.known[name] = median * random.Random(f"{self.seed}-{name}").lognormvariate(0, SPREAD)
         return self.known[name]
 
-    def learn(self, piece: Piece, seconds: float) -> None:
+    def learn(self, task: SweepTask, seconds: float) -> None:
         """Nothing: they are known."""
 
 
@@ -83,7 +84,7 @@ class Worker:
 
     key: str
     job: Job
-    left: deque[Piece] = field(default_factory=deque)
+    left: deque[SweepTask] = field(default_factory=deque)
     part_of: str | None = None  # the evaluation that it draws a part of now
 
 
@@ -129,7 +130,7 @@ class Cluster:
         if not isinstance(config, dict):
             return False
         job = self.searcher.jobs[key]
-        self.ahead = Worker(key, job, deque(job.pieces))
+        self.ahead = Worker(key, job, deque(job.tasks))
         return True
 
     def _cut(self, evaluation: Evaluation) -> Cut:
@@ -139,25 +140,25 @@ class Cluster:
         """What a worker does next: its part is done, or it has just begun, or what it waited for is there."""
         self._deliver(worker)
         while worker.left:
-            piece = worker.left[0]
-            if not isinstance(piece, Evaluation):
+            task = worker.left[0]
+            if not isinstance(task, Evaluation):
                 if worker.part_of is None:
-                    worker.part_of = piece.signature
-                    return self._later(worker, self.costs.seconds(piece))
+                    worker.part_of = task.signature
+                    return self._later(worker, self.costs.seconds(task))
             else:
-                cut = self._cut(piece)
+                cut = self._cut(task)
                 if cut.open:
                     cut.open -= 1
                     cut.going += 1
-                    worker.part_of = piece.signature
-                    return self._later(worker, self.costs.seconds(piece) / piece.num_segments)
+                    worker.part_of = task.signature
+                    return self._later(worker, self.costs.seconds(task) / task.num_segments)
                 if cut.going and not worker.job.helps:
                     cut.owner = worker  # it waits for those who help
                     return None
             worker.left.popleft()
             worker.part_of = None
             if not worker.job.helps:
-                self._tell(worker, piece)
+                self._tell(worker, task)
         self.busy -= 1
         began = time.perf_counter()
         self.searcher.on_trial_complete(worker.key)
@@ -174,9 +175,9 @@ class Cluster:
             self._later(cut.owner, 0.0)
             cut.owner = None
 
-    def _tell(self, worker: Worker, piece: Piece) -> None:
+    def _tell(self, worker: Worker, task: SweepTask) -> None:
         began = time.perf_counter()
-        self.dispatcher.outcome(worker.key, piece.signature, Outcome("done"))
+        self.dispatcher.outcome(worker.key, task.signature, Outcome("done"))
         self.deciding_s += time.perf_counter() - began
 
     def _later(self, worker: Worker, seconds: float) -> None:
@@ -220,19 +221,19 @@ def measure(trainings: int, evaluations: int, images: int) -> Iterator[Row]:
             store, costs = Store(Path(folder) / "store"), Skewed(0)
             began = time.perf_counter()
             schedule = open_schedule(plan, store, costs=costs)
-            sharing = Sharing(plan, sweep.resources, {"CPU": 8.0 * gpus, "GPU": float(gpus)}, store)
+            sharing = Allocator(plan, sweep.resources, {"CPU": 8.0 * gpus, "GPU": float(gpus)}, store)
             schedule.slots = gpus
             opening_s = time.perf_counter() - began
             cluster = Cluster(DispatchedSearcher(Dispatcher(schedule, store), sharing), costs, gpus)
             makespan = cluster.run()
-            pieces = len(schedule.pieces)
+            tasks = len(schedule.tasks)
             yield Row(
                 len(plan.trainings),
                 len(plan.evaluations),
                 gpus,
                 makespan / 3600,
                 makespan / bound(plan, costs, gpus),
-                (planning_s + opening_s + cluster.deciding_s) / pieces * 1000,
+                (planning_s + opening_s + cluster.deciding_s) / tasks * 1000,
             )
 
 
@@ -241,7 +242,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true")
     sizes = SIZES[:-1] if parser.parse_args().quick else SIZES
-    table = Table("trainings", "evaluations", "GPUs", "makespan", "of the bound", "deciding, a piece", box=None)
+    table = Table("trainings", "evaluations", "GPUs", "makespan", "of the bound", "deciding, a task", box=None)
     worst = 0.0
     for size in sizes:
         for row in measure(*size):

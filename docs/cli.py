@@ -14,7 +14,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))  # run as a script it sees it
 
 import typer
 
-from experiments.cli import app
+from experiments.cli.main import app
 
 PAGE = Path(__file__).parent / "cli.md"
 

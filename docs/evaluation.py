@@ -16,14 +16,14 @@ import numpy as np
 import torch
 
 from edm.config import SPLITS, Split
-from edm.fid import Reference, Statistics, frechet, frechet_distance
-from edm.uncertainty import standard_error
-from experiments.evaluation import Bench
-from experiments.frames import found_in_store, results_frame
-from experiments.planning import plan_sweep
-from experiments.spec import load_sweep
-from experiments.store import Store
-from experiments.trial import Setting
+from edm.metrics.fid import Reference, Statistics, frechet, frechet_distance
+from edm.metrics.uncertainty import standard_error
+from experiments.store.store import Store
+from experiments.sweep.plan import plan_sweep
+from experiments.sweep.reader import load_sweep
+from experiments.tracking.frames import found_in_store, results_frame
+from experiments.trials.context import TrialContext
+from experiments.trials.evaluation.context import EvaluationContext
 
 HERE = Path(__file__).parent
 SWEEP = HERE / "evaluation.yaml"
@@ -51,7 +51,7 @@ def spread(plan, store: Store) -> None:
     print("| metric | mean | spread over draws | standard error, mean over draws |\n| --- | ---: | ---: | ---: |")
     for name in METRICS:
         print(f"| {name} | {frame[name].mean():.4f} | {frame[name].std():.4f} | {frame[f'{name}_se'].mean():.4f} |")
-    scorer = Bench(store, plan.cells[0].evaluation, Setting("docs")).scorer(1000)
+    scorer = EvaluationContext(store, plan.cells[0].evaluation, TrialContext("docs")).scorer(1000)
     for split in SPLITS:
         found = frechet(scorer.statistics, scorer.real.reference(split, scorer.sizes[split]))
         error = standard_error(torch.cat([found.influences(features) for features in scorer.measured]))
@@ -60,7 +60,7 @@ def spread(plan, store: Store) -> None:
 
 def reference_size(plan, store: Store) -> None:
     """Print and draw the FID of the same images against more and more train images, and against val and test."""
-    benches = [Bench(store, evaluation, Setting("docs")) for evaluation in plan.evaluations.values()]
+    benches = [EvaluationContext(store, evaluation, TrialContext("docs")) for evaluation in plan.evaluations.values()]
     drawn = [bench.scorer(1000).statistics for bench in benches]
     real = benches[0].references
     features = {

@@ -15,6 +15,9 @@ def load(path_or_signature: str | Path, store: str | Path | None = None, device:
     Takes a model or checkpoint file, a training's folder, or a training's signature (or how it begins), which is looked
     up in `store`, else in EDM_SWEEP_STORE, else in ./runs. Raises ValueError where there is no such model.
     """
-    from edm.files import find_model, load_model  # torch: a plan does without
+    from edm.files import (
+        find_model,  # torch: a plan does without
+        load_model,  # torch: a plan does without
+    )
 
     return load_model(find_model(path_or_signature, store), device)

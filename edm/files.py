@@ -15,7 +15,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from edm.config import NetworkConfig
-from edm.network import on_device
+from edm.networks.unet import on_device
 from edm.precondition import Denoiser
 
 STORE_VARIABLE = "EDM_SWEEP_STORE"

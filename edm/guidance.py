@@ -10,7 +10,7 @@ from jaxtyping import Float, Int64
 from torch import Tensor
 
 from edm.config import Precision, SamplingConfig
-from edm.network import computing_in
+from edm.networks.unet import computing_in
 from edm.precondition import Denoiser
 from edm.samplers import DenoiserFunction
 

@@ -9,7 +9,7 @@ from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
 from edm.config import NetworkConfig
-from edm.network import UNet
+from edm.networks.unet import UNet
 
 
 @dataclass(frozen=True)

@@ -10,16 +10,18 @@ import math
 from collections.abc import Callable
 from typing import Literal
 
-Schedule = Literal["karras", "exponential", "linear_log_snr", "ve", "vp", "iddpm"]
+ScheduleName = Literal["karras", "exponential", "linear_log_snr", "ve", "vp", "iddpm"]
 
 # with x = y + sigma n the log of the signal-to-noise ratio is -2 ln(sigma): all three are a geometric series of sigmas
-SAME_AS: dict[Schedule, Schedule] = {"linear_log_snr": "exponential", "ve": "exponential"}
+SAME_AS: dict[ScheduleName, ScheduleName] = {"linear_log_snr": "exponential", "ve": "exponential"}
 
 VP_EPSILON = 1e-3  # smallest time of the variance-preserving SDE (Song et al. 2021)
 IDDPM_LEVELS, IDDPM_C1, IDDPM_C2 = 1000, 0.001, 0.008  # EDM, Table 1
 
 
-def noise_levels(schedule: Schedule, steps: int, sigma_min: float, sigma_max: float, rho: float = 7.0) -> list[float]:
+def noise_levels(
+    schedule: ScheduleName, steps: int, sigma_min: float, sigma_max: float, rho: float = 7.0
+) -> list[float]:
     """`steps` + 1 decreasing noise levels from about sigma_max through about sigma_min to 0.
 
     `rho` bends the karras schedule alone. Raises ValueError where the schedule has no such levels.
@@ -85,7 +87,7 @@ def _iddpm_levels() -> list[float]:
     return levels[::-1]
 
 
-LEVELS: dict[Schedule, Callable[[int, float, float, float], list[float]]] = {
+LEVELS: dict[ScheduleName, Callable[[int, float, float, float], list[float]]] = {
     "karras": karras,
     "exponential": exponential,
     "vp": vp,

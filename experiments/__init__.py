@@ -20,10 +20,11 @@ from experiments.errors import UserError
 if TYPE_CHECKING:
     import pandas as pd
 
-    from experiments.planning import Plan
-    from experiments.session import Options, Summary
-    from experiments.spec import Sweep
-    from experiments.store import Store
+    from experiments.runner.options import Options
+    from experiments.runner.run import Summary
+    from experiments.store.store import Store
+    from experiments.sweep.plan import Plan
+    from experiments.sweep.spec import Sweep
 
 __all__ = ["UserError", "load_sweep", "plan", "results", "run"]
 
@@ -35,7 +36,7 @@ def load_sweep(path: str | Path, *overrides: str) -> Sweep:
 
     overrides: of a file, such as "training.kimg=10". Raises UserError, in a sentence.
     """
-    from experiments.spec import load_sweep as load
+    from experiments.sweep.reader import load_sweep as load
 
     return load(path, overrides) if overrides else _sweep(path, None)
 
@@ -46,7 +47,7 @@ def plan(sweep: Sweep | str | Path) -> Plan:
     sweep: here and below also what `load_sweep` takes. Reads nothing but that, and a folder of images where the sweep
     is on one.
     """
-    from experiments.planning import plan_sweep
+    from experiments.sweep.plan import plan_sweep
 
     return plan_sweep(_sweep(sweep, None))
 
@@ -66,7 +67,9 @@ def run(
     """
     from rich.console import Console
 
-    from experiments.session import Options, open_schedule, run_sweep
+    from experiments.runner.options import Options
+    from experiments.runner.resume import open_schedule
+    from experiments.runner.run import run_sweep
 
     place, chosen = _store(store), options or Options()
     place.create()
@@ -82,20 +85,22 @@ def results(
     Scores that have errors are followed by their standard error (_se) and 95 % interval (_low, _high); of cells that
     are not done they are missing. With `tracking_uri` the scores are MLflow's, else the store's.
     """
-    from experiments.frames import found_in_store, results_frame
+    from experiments.tracking.frames import found_in_store, results_frame
 
     made = plan(_sweep(sweep, store))
     if tracking_uri is None:
         return results_frame(made, found_in_store(made, _store(store)))
-    from experiments.tracking import found_in_mlflow
+    from experiments.tracking.read import found_in_mlflow
 
     return results_frame(made, found_in_mlflow(made, tracking_uri))
 
 
 def _sweep(sweep: Sweep | str | Path, store: str | Path | None) -> Sweep:
     """A sweep as it is, of a file, or of a store that remembers its name."""
-    from experiments.register import recall_sweep, remembered
-    from experiments.spec import Sweep, load_sweep
+    from experiments.inspection.recall import recall_sweep
+    from experiments.store.registry import remembered
+    from experiments.sweep.reader import load_sweep
+    from experiments.sweep.spec import Sweep
 
     if isinstance(sweep, Sweep):
         return sweep
@@ -104,6 +109,6 @@ def _sweep(sweep: Sweep | str | Path, store: str | Path | None) -> Sweep:
 
 
 def _store(store: str | Path | None) -> Store:
-    from experiments.store import Store
+    from experiments.store.store import Store
 
     return Store(Path(store or os.environ.get(STORE_VARIABLE) or DEFAULT_STORE))

@@ -12,9 +12,9 @@ from jaxtyping import install_import_hook
 install_import_hook("edm", "beartype.beartype")
 torch.set_num_threads(1)  # networks this small only wait for each other's threads
 
-from experiments.planning import Plan, plan_sweep  # noqa: E402
-from experiments.spec import load_sweep  # noqa: E402
-from experiments.store import Store  # noqa: E402
+from experiments.store.store import Store  # noqa: E402
+from experiments.sweep.plan import Plan, plan_sweep  # noqa: E402
+from experiments.sweep.reader import load_sweep  # noqa: E402
 from tests.commandline import run  # noqa: E402
 
 TINY = """\
@@ -48,7 +48,7 @@ def tiny_plan(tiny_file: Path) -> Plan:
 def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A store that holds the digits, their classifier and their reference statistics, made once for all tests."""
     from edm.config import SPLITS, EvaluationConfig
-    from experiments.scoring import scale
+    from experiments.trials.evaluation.scoring import scale
     from tests.inprocess import references_of
 
     file = tmp_path_factory.mktemp("sweep") / "tiny_digits.yaml"

@@ -3,10 +3,10 @@
 import shutil
 from pathlib import Path
 
-from experiments.planning import Plan, plan_sweep
-from experiments.register import remember
-from experiments.spec import load_sweep
-from experiments.store import Store
+from experiments.inspection.recall import remember
+from experiments.store.store import Store
+from experiments.sweep.plan import Plan, plan_sweep
+from experiments.sweep.reader import load_sweep
 from tests.conftest import TINY
 from tests.inprocess import run_all
 

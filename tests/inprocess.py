@@ -4,21 +4,21 @@ import itertools
 
 import torch
 
-from experiments.dispatch import Dispatcher
-from experiments.ingredients import ensure_data, ensure_extractor
-from experiments.measuring import References
-from experiments.planning import Evaluation
-from experiments.schedule import Schedule
-from experiments.session import open_schedule
-from experiments.store import Store
-from experiments.trial import Setting
-from experiments.work import perform_job
+from experiments.runner.dispatch import Dispatcher
+from experiments.runner.resume import open_schedule
+from experiments.runner.schedule import Schedule
+from experiments.store.store import Store
+from experiments.sweep.tasks import Evaluation
+from experiments.trials.assets import ensure_data, ensure_extractor
+from experiments.trials.context import TrialContext
+from experiments.trials.evaluation.references import References
+from experiments.trials.perform import perform_job
 
-SETTING = Setting(session="test", threads=1, sampling_batch=40)
+SETTING = TrialContext(session="test", threads=1, sampling_batch=40)
 
 
-def execute(schedule: Schedule, store: Store, setting: Setting = SETTING) -> list[str]:
-    """Do all that the schedule has to start; the kinds of the pieces in the order they were done."""
+def execute(schedule: Schedule, store: Store, setting: TrialContext = SETTING) -> list[str]:
+    """Do all that the schedule has to start; the kinds of the tasks in the order they were done."""
     dispatcher, order = Dispatcher(schedule, store), []
     for key in map(str, itertools.count()):
         job = dispatcher.next(key)
@@ -26,7 +26,7 @@ def execute(schedule: Schedule, store: Store, setting: Setting = SETTING) -> lis
             return order
         for name, outcome in perform_job(store, job, setting):
             dispatcher.outcome(key, name, outcome)
-            order.append(schedule.pieces[name].kind)
+            order.append(schedule.tasks[name].kind)
         dispatcher.closed(key)
 
 

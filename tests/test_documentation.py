@@ -14,12 +14,12 @@ import typer
 from PIL import Image
 from typer.testing import CliRunner, Result
 
-from experiments.cli import app
+from experiments.cli.main import app
 from experiments.errors import UserError
-from experiments.planning import plan_sweep
-from experiments.register import remember
-from experiments.spec import load_sweep
-from experiments.store import Store
+from experiments.inspection.recall import remember
+from experiments.store.store import Store
+from experiments.sweep.plan import plan_sweep
+from experiments.sweep.reader import load_sweep
 from tests.inprocess import run_all
 
 ROOT = Path(__file__).parent.parent

@@ -7,8 +7,8 @@ import pytest
 
 from edm.config import PRESETS, ModelConfig
 from edm.cost import num_parameters
-from experiments.planning import plan_sweep
-from experiments.spec import load_sweep
+from experiments.sweep.plan import plan_sweep
+from experiments.sweep.reader import load_sweep
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()

@@ -8,10 +8,10 @@ import pytest
 import yaml
 
 from edm.cost import num_parameters
-from experiments.planning import Plan, plan_sweep
-from experiments.spec import load_sweep
+from experiments.sweep.plan import Plan, plan_sweep
+from experiments.sweep.reader import load_sweep
+from tests import ROOT
 
-ROOT = Path(__file__).parent.parent
 SWEEPS = sorted((ROOT / "sweeps").glob("*.yaml"))
 SHARED = ("samplers", "guidance")  # sweeps that stand on a training of another one
 GUESSED = 2e13  # floating-point operations per second, as the headers say

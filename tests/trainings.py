@@ -7,11 +7,13 @@ from pathlib import Path
 import torch
 from safetensors.torch import load_file
 
-from experiments.ingredients import ensure_data
-from experiments.planning import Training, plan_sweep
-from experiments.spec import load_sweep
-from experiments.store import Journal, Store
-from experiments.trial import Setting
+from experiments.store.journal import Journal
+from experiments.store.store import Store
+from experiments.sweep.plan import plan_sweep
+from experiments.sweep.reader import load_sweep
+from experiments.sweep.tasks import Training
+from experiments.trials.assets import ensure_data
+from experiments.trials.context import TrialContext
 
 SMALL = """\
 name: small
@@ -20,7 +22,7 @@ training:   {kimg: 0.64, batch_size: 32, lr: 2.0e-3, ema_halflife_kimg: 0.1, lab
 sampling:   {steps: 3}
 evaluation: {images: 120, features: classifier}
 """
-SETTING = Setting(session="test")
+SETTING = TrialContext(session="test")
 
 
 def small_training(folder: Path, *overrides: str) -> Training:

@@ -13,7 +13,7 @@ from fnmatch import fnmatch
 from pathlib import Path
 from typing import Literal
 
-from experiments.trial import PULSE_S
+from experiments.trials.progress import REPORT_S
 from tests.faults.harness import Command, Scene, Wire, fill, flip, kill, shift_times, truncate
 
 # which store a case begins with: empty; with prepared data, classifier and references; with trainings that were killed
@@ -23,16 +23,18 @@ Beginning = Literal["empty", "prepared", "halfway", "complete"]
 RAYLET_S = 60.0  # for a run to notice that Ray is gone, and to end
 LEAVES_S = 30.0  # for a run to save its state and leave
 
-EVALUATING = Wire("sampling", "experiments.trial", "Pulse.beat", nth=3, matching="evaluations/")
+EVALUATING = Wire("sampling", "experiments.trials.progress", "ProgressReporter.beat", nth=3, matching="evaluations/")
 PHASES: dict[str, tuple[Wire, ...]] = {
-    "planning": (Wire("planning", "experiments.session", "open_schedule"),),
+    "planning": (Wire("planning", "experiments.runner.resume", "open_schedule"),),
     "preparing data": (Wire("data", "edm.data.prepare", "_deviation"),),
-    "training": (Wire("training", "experiments.checkpoints", "Ledger.note", nth=30),),
-    "writing a checkpoint": (Wire("checkpoint", "experiments.store", "publish", nth=3, matching="checkpoints/"),),
+    "training": (Wire("training", "experiments.trials.training.checkpoints", "CheckpointManager.note", nth=30),),
+    "writing a checkpoint": (
+        Wire("checkpoint", "experiments.store.files", "move_into_place", nth=3, matching="checkpoints/"),
+    ),
     "sampling": (EVALUATING,),
-    "scoring": (Wire("scoring", "experiments.scoring", "Scorer.score", nth=2),),
+    "scoring": (Wire("scoring", "experiments.trials.evaluation.scoring", "Scorer.score", nth=2),),
     # a trial stands beside it, so that there is one to kill
-    "mirroring": (EVALUATING, Wire("mirroring", "experiments.tracking", "Mirror._run")),
+    "mirroring": (EVALUATING, Wire("mirroring", "experiments.tracking.mirror", "Mirror._run")),
     "reporting": (Wire("reporting", "reports.page", "_write", nth=2),),
 }
 IN_DRIVER = ("planning", "preparing data", "reporting")  # there is no trial then
@@ -169,7 +171,7 @@ def driver_killed_at_first_record(scene: Scene) -> str:
 
 def raylet_killed_at_start(scene: Scene) -> str:
     """Kill the raylet before it has started any worker."""
-    command = scene.start(Wire("starting", "experiments.tuning", "execute"))
+    command = scene.start(Wire("starting", "experiments.runner.tune", "execute"))
     command.reached()
     _kill_raylet(scene, command, 0)
     command.go()
@@ -192,7 +194,7 @@ def asked(number: signal.Signals) -> Callable[[Scene], str]:
         command.reached()
         command.process.send_signal(number)
         command.wait_for(lambda: "Stopping: the running work saves its state" in command.output, "the answer")
-        time.sleep(PULSE_S)  # so long a trial may look away
+        time.sleep(REPORT_S)  # so long a trial may look away
         command.go()
         assert command.ended(within_s=LEAVES_S) == 130, command.output
         assert "Interrupted: " in command.output
@@ -210,17 +212,17 @@ WRITES: dict[str, Wire] = {
     "classifier": Wire("classifier", "edm.files", "save_tensors", matching="classifiers/"),
     "features of real images": Wire("references", "edm.files", "save_tensors", matching="references/.*/features/"),
     "reference statistics": Wire("statistics", "edm.files", "save_tensors", matching="references/.*statistics"),
-    "journal": Wire("journal", "experiments.store", "Journal.append", nth=10, matching=r"/journal\.jsonl"),
+    "journal": Wire("journal", "experiments.store.journal", "Journal.append", nth=10, matching=r"/journal\.jsonl"),
     "checkpoint": Wire("checkpoint", "edm.files", "save_tensors", nth=3, matching="checkpoints/"),
     "finished model": Wire("model", "edm.files", "save_model", matching="model.safetensors"),
-    "result of a training": Wire("trained", "experiments.store", "write_json", matching="trainings/.*result"),
+    "result of a training": Wire("trained", "experiments.store.files", "write_json", matching="trainings/.*result"),
     "features of drawn images": Wire("features", "edm.files", "save_tensors", matching="drawings/.*00000000"),
     "statistics": Wire("scores", "edm.files", "save_tensors", matching="evaluations/.*statistics"),
     "influences": Wire("influences", "edm.files", "save_tensors", matching="evaluations/.*influences"),
     "result of an evaluation": Wire(
-        "result", "experiments.store", "write_json", nth=2, matching="evaluations/.*result"
+        "result", "experiments.store.files", "write_json", nth=2, matching="evaluations/.*result"
     ),
-    "MLflow's database": Wire("mlflow", "experiments.tracking", "Mirror._made"),
+    "MLflow's database": Wire("mlflow", "experiments.tracking.mirror", "Mirror._made"),
     "report": Wire("report", "reports.page", "_write", matching=r"results\.csv"),
 }
 BEFORE_TRAINING = ("prepared data", "classifier", "features of real images", "reference statistics")

@@ -15,7 +15,7 @@ from pathlib import Path
 import psutil
 
 from tests.commandline import EDM_SWEEP, environment
-from tests.test_server import Server
+from tests.experiments.tracking.test_server import Server
 
 PLACE = "EDM_FAULTS_PLACE"  # marks every process of a case, whoever started it
 WIRES = Path(__file__).parent / "tripwire"

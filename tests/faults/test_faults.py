@@ -18,14 +18,14 @@ from pathlib import Path
 import mlflow
 import pytest
 
-from experiments.planning import plan_sweep
-from experiments.spec import load_sweep
-from experiments.store import Store
-from experiments.tracking import embedded_uri
+from experiments.store.store import Store
+from experiments.sweep.plan import plan_sweep
+from experiments.sweep.reader import load_sweep
+from experiments.tracking.database import embedded_uri
 from tests.conftest import TINY
+from tests.experiments.tracking.test_server import Server
 from tests.faults.cases import CASES, QUICK, Beginning, Case, killed
 from tests.faults.harness import Scene, mounted
-from tests.test_server import Server
 
 pytestmark = [pytest.mark.slow, pytest.mark.faults, pytest.mark.timeout(900), pytest.mark.filterwarnings("ignore")]
 
@@ -141,7 +141,7 @@ def test_the_same_command_again_completes_the_same_table(case: Case, scene: Scen
 
 
 def require_whole_record(scene: Scene) -> None:
-    """MLflow has one finished run for every piece of work, and every point of their curves once."""
+    """MLflow has one finished run for every task, and every point of their curves once."""
     uri = scene.server.uri if scene.server is not None else embedded_uri(Store(scene.store))
     plan, client = plan_sweep(load_sweep(scene.file)), mlflow.MlflowClient(tracking_uri=uri)
     experiment = client.get_experiment_by_name(plan.sweep.name)

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from experiments.scores import METRICS as SCORED
+from experiments.sweep.metrics import METRICS as SCORED
 from reports.entries import TableEntry
 from reports.layout import Layout
 from reports.metrics import METRICS

@@ -1,0 +1,72 @@
+"""Everything about a model that can be configured: frozen dataclasses, their presets, and nothing heavy to import.
+
+They are kept apart from the modules that they configure because a sweep file has to be planned, and a wrong one
+answered, in less time than it takes to import torch.
+"""
+
+from edm.config.data import SPLITS, DataConfig, DatasetName, Split
+from edm.config.evaluation import ClassifierConfig, EvaluationConfig, Features, Metric, Resize
+from edm.config.fields import MAX_SEED, FieldError, added_field, display_field, require, require_positive, require_seed
+from edm.config.model import (
+    AUGMENT_LABELS,
+    PRESETS,
+    Attention,
+    Initialisation,
+    ModelConfig,
+    NetworkConfig,
+    Norm,
+    Preset,
+    PresetName,
+    Resample,
+)
+from edm.config.sampling import (
+    CHURNED_SAMPLERS,
+    EXACT_IMAGES,
+    EXACT_STEPS,
+    TWO_EVALUATION_SAMPLERS,
+    GuideConfig,
+    Sampler,
+    SamplingConfig,
+)
+from edm.config.training import MAX_POWER_WIDTH, Precision, TrainingConfig, Weighting, require_power_width
+
+__all__ = [
+    "AUGMENT_LABELS",
+    "CHURNED_SAMPLERS",
+    "EXACT_IMAGES",
+    "EXACT_STEPS",
+    "MAX_POWER_WIDTH",
+    "MAX_SEED",
+    "PRESETS",
+    "SPLITS",
+    "TWO_EVALUATION_SAMPLERS",
+    "Attention",
+    "ClassifierConfig",
+    "DataConfig",
+    "DatasetName",
+    "EvaluationConfig",
+    "Features",
+    "FieldError",
+    "GuideConfig",
+    "Initialisation",
+    "Metric",
+    "ModelConfig",
+    "NetworkConfig",
+    "Norm",
+    "Precision",
+    "Preset",
+    "PresetName",
+    "Resample",
+    "Resize",
+    "Sampler",
+    "SamplingConfig",
+    "Split",
+    "TrainingConfig",
+    "Weighting",
+    "added_field",
+    "display_field",
+    "require",
+    "require_positive",
+    "require_power_width",
+    "require_seed",
+]

@@ -1,0 +1,1 @@
+"""Features of images and the scores made from them."""

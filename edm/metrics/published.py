@@ -1,0 +1,100 @@
+"""Published reference statistics: the .npz files of NVlabs' edm and of pytorch-fid."""
+
+from __future__ import annotations
+
+import zipfile
+import zlib
+from pathlib import Path
+
+import numpy as np
+import torch
+from jaxtyping import Float64
+from torch import Tensor
+
+from edm.metrics.fid import Reference
+
+PICKLES = (".pkl", ".pickle")
+ROUNDING = 1e-5  # of the largest eigenvalue: what a covariance that was summed in float32 may be off by
+
+
+class StatisticsError(ValueError):
+    """A file holds no reference statistics that can serve; the message says which file, why, and what to do."""
+
+
+def load_statistics(path: Path, dimension: int) -> Reference:
+    """The mean and covariance (arrays `mu` and `sigma`) of `dimension` features in an .npz file, in float64.
+
+    The files of NVlabs' edm (fid-refs) and of pytorch-fid are such. How many images they are of is not known.
+    Raises StatisticsError where the file is absent, of another kind or another feature space, or no covariance.
+    """
+    mean, covariance = (_float64(path, name, array) for name, array in _read(path).items())
+    _require_shapes(path, mean, covariance, dimension)
+    return Reference.of_moments(mean, _checked(path, covariance))
+
+
+def _read(path: Path) -> dict[str, np.ndarray]:
+    if not path.is_file():
+        raise StatisticsError(f"{path}: no such file; give the path of an .npz file of reference statistics")
+    if path.suffix in PICKLES:
+        raise StatisticsError(
+            f"{path}: pickles are not opened, since that runs whatever is in them; give the .npz file of these"
+        )
+    try:
+        return _arrays(path)
+    except StatisticsError:
+        raise
+    except (OSError, EOFError, ValueError, zipfile.BadZipFile, zlib.error) as error:
+        raise _no_archive(path) from error
+
+
+def _arrays(path: Path) -> dict[str, np.ndarray]:
+    with path.open("rb") as file:  # numpy would leave a damaged one open
+        archive = np.load(file, allow_pickle=False)
+        if not isinstance(archive, np.lib.npyio.NpzFile):
+            raise _no_archive(path)
+        for name in ("mu", "sigma"):
+            if name not in archive:
+                raise StatisticsError(
+                    f"{path}: has no {name}, only {', '.join(archive.files) or 'nothing'}; "
+                    "give a file with the mean (mu) and the covariance (sigma) of features"
+                )
+        return {name: archive[name] for name in ("mu", "sigma")}
+
+
+def _no_archive(path: Path) -> StatisticsError:
+    return StatisticsError(f"{path}: is not an .npz file of plain arrays; give one with mu and sigma")
+
+
+def _float64(path: Path, name: str, array: np.ndarray) -> Float64[Tensor, "*shape"]:
+    if array.dtype.kind not in "fiu":
+        raise StatisticsError(f"{path}: {name} has {array.dtype} values; give a file with real numbers")
+    values = torch.from_numpy(array.astype(np.float64))
+    if not values.isfinite().all():
+        raise StatisticsError(f"{path}: {name} has values that are not finite; get or compute the file anew")
+    return values
+
+
+def _require_shapes(path: Path, mean: Tensor, covariance: Tensor, dimension: int) -> None:
+    found = tuple(mean.shape)
+    if len(found) != 1 or tuple(covariance.shape) != found * 2:
+        raise StatisticsError(
+            f"{path}: mu is {found} and sigma {tuple(covariance.shape)}, where a mean and its covariance are "
+            f"({dimension},) and ({dimension}, {dimension}); give a file of reference statistics"
+        )
+    if found != (dimension,):
+        raise StatisticsError(
+            f"{path}: has {found[0]:,} features where {dimension:,} are compared: it is of another feature space; "
+            "give statistics of the one in evaluation.features"
+        )
+
+
+def _checked(path: Path, covariance: Float64[Tensor, "d d"]) -> Float64[Tensor, "d d"]:
+    """The covariance, made exactly symmetric; raises StatisticsError where more than rounding speaks against it."""
+    asymmetry = (covariance - covariance.T).abs().max()
+    symmetric = (covariance + covariance.T) / 2
+    values = torch.linalg.eigvalsh(symmetric)
+    rounding = ROUNDING * values.abs().max()
+    if asymmetry > rounding or values[0] < -rounding:
+        fault = "not symmetric" if asymmetry > rounding else f"of a negative eigenvalue ({float(values[0]):.3g})"
+        raise StatisticsError(f"{path}: sigma is {fault}, so no covariance; get or compute the file anew")
+    return symmetric

@@ -1,0 +1,1 @@
+"""Networks F(c_in x; c_noise, label)."""

@@ -1,0 +1,96 @@
+"""data prepare, data list: the data sets of a store."""
+
+from __future__ import annotations
+
+import difflib
+from pathlib import Path
+from typing import Annotated, Any, cast, get_args
+
+import typer
+
+from edm.config import DataConfig, DatasetName, FieldError
+from edm.data.catalogue import CATALOGUE
+from edm.data.errors import DataError
+from edm.data.sources import Origin
+from experiments.cli.options import DEFAULT_STORE, AsJson, StoreFolder
+from experiments.cli.output import console_for, print_json, say
+from experiments.errors import UserError
+from experiments.sweep.tasks import DataSource
+
+
+def prepare(
+    name: Annotated[str, typer.Argument(help="digits, fashion_mnist, cifar10, celeba or folder.")],
+    from_: Annotated[
+        Path | None, typer.Option("--from", help="The archive, or the folder of its files; of folder, the images.")
+    ] = None,
+    resolution: Annotated[int | None, typer.Option(help="Of celeba (128 by default) and folder, in pixels.")] = None,
+    splits: Annotated[str | None, typer.Option(help="Of celeba: study (the default) or official.")] = None,
+    channels: Annotated[int | None, typer.Option(help="Of folder: 3 (the default) or 1.")] = None,
+    split_seed: Annotated[int | None, typer.Option(help="Of folder without train, val and test.")] = None,
+    store: StoreFolder = DEFAULT_STORE,
+    as_json: AsJson = False,
+) -> None:
+    """Decode a data set into the store, once; absent files are downloaded where that is possible. Safe to repeat."""
+    from experiments.cli.data import requested
+    from experiments.cli.views.datasets import record_lines
+    from experiments.inspection.datasets import record
+    from experiments.store.store import Store
+    from experiments.trials.datasets import prepare_data
+
+    source, origin = requested(
+        name, from_, resolution=resolution, splits=splits, channels=channels, split_seed=split_seed
+    )
+    place = Store(store)
+    place.create()
+    console = console_for(as_json)
+    done_now = prepare_data(place, source, console, origin)
+    made = record(place, source)
+    if as_json:
+        print_json({**made, "prepared_now": done_now})
+        return
+    say(console, f"{name} is prepared{'' if done_now else ' already'}.")
+    for line in record_lines(made):
+        say(console, line)
+
+
+def show(store: StoreFolder = DEFAULT_STORE, as_json: AsJson = False) -> None:
+    """Show all data sets: what they are, which are prepared, and where the files of the others are expected."""
+    from experiments.cli.views.datasets import listing_table
+    from experiments.inspection.datasets import listed
+    from experiments.store.store import Store
+
+    rows = listed(Store(store))
+    if as_json:
+        print_json(rows)
+        return
+    console_for(as_json).print(listing_table(rows))
+
+
+CHOICES: dict[str, tuple[object, ...]] = {"splits": ("study", "official"), "channels": (1, 3)}
+
+
+def requested(name: str, given: Path | None, **options: Any) -> tuple[DataSource, Origin | None]:
+    """What `data prepare NAME --from GIVEN` asks for; options that were not given are None. Raises UserError."""
+    names = get_args(DatasetName)
+    if name not in names:
+        close = difflib.get_close_matches(name, names, n=1, cutoff=0.4)
+        hint = f"did you mean {close[0]!r}?" if close else f"choose from {', '.join(names)}"
+        raise UserError(f"{name}: no such data set; {hint}")
+    if given is not None and name in CATALOGUE and not CATALOGUE[name].files:
+        raise UserError(f"--from: {name} comes with an installed package; drop it")
+    options = {key: value for key, value in options.items() if value is not None}
+    for key, choices in CHOICES.items():
+        if options.get(key, choices[0]) not in choices:
+            raise UserError(f"{_option(key)}: {options[key]!r} is not one of {', '.join(map(str, choices))}")
+    path = str(given) if name == "folder" and given is not None else None
+    try:
+        source = DataSource.of(DataConfig(cast(DatasetName, name), path=path, **options))
+        return source, Origin.given(given) if given is not None and name != "folder" else None
+    except FieldError as error:
+        raise UserError(f"{_option(error.field)}: {error}") from None
+    except DataError as error:
+        raise UserError(str(error)) from None
+
+
+def _option(field: str) -> str:
+    return "--from" if field == "path" else f"--{field.replace('_', '-')}"

@@ -1,0 +1,55 @@
+"""The command logs."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from experiments.cli.options import DEFAULT_STORE, AsJson, CellArgument, StoreFolder
+from experiments.cli.output import console_for, say
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from experiments.inspection.logs import Log
+
+
+def logs(
+    cell: CellArgument,
+    follow: Annotated[
+        bool, typer.Option("--follow", "-f", help="Go on until no run is at it any more, or until Ctrl-C.")
+    ] = False,
+    lines: Annotated[int, typer.Option("--lines", "-n", help="How many of the last lines of each log.", min=0)] = 40,
+    store: StoreFolder = DEFAULT_STORE,
+    as_json: AsJson = False,
+) -> None:
+    """Show what a cell's training and evaluation have written to their logs. With --json, a line for each line."""
+    from experiments.inspection.logs import follow as follow_logs
+    from experiments.inspection.logs import logs_of
+    from experiments.inspection.lookup import find_one
+    from experiments.store.store import Store
+
+    place, console = Store(store), console_for(as_json)
+    found = logs_of(find_one(cell, place), place)
+    shown: Log | None = None
+    for log in found:
+        if not log.path.exists() and not as_json:
+            say(console, f"==> {log.title}: has not begun")
+        for line in log.last(lines):
+            shown = _print_line(log, line, shown, console, as_json)
+    if follow:
+        for log, line in follow_logs(found, place):
+            shown = _print_line(log, line, shown, console, as_json)
+
+
+def _print_line(log: Log, line: str, shown: Log | None, console: Console, as_json: bool) -> Log:
+    """Print a line, under the title of its log where the one before was of another; returns its log."""
+    if as_json:
+        print(json.dumps({"kind": log.kind, "signature": log.signature, "line": line}), flush=True)
+        return log
+    if log != shown:
+        say(console, f"==> {log.title} ({log.path})")
+    say(console, line)
+    return log

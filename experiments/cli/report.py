@@ -1,0 +1,149 @@
+"""The commands report and export."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from experiments.cli.options import DEFAULT_STORE, AsJson, Overrides, StoreFolder, SweepArgument, TrackingUri
+from experiments.cli.output import command_here, console_for, print_json, say
+from experiments.cli.sweeps import plan_of
+from experiments.errors import UserError
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from experiments.store.store import Store
+    from experiments.sweep.plan import Plan
+    from reports.page import Report
+
+
+def report(
+    sweep: Annotated[
+        str,
+        typer.Argument(
+            metavar="SWEEP",
+            help="A sweep file, the name of a sweep that was run on the store, or a bundle.zip of 'export'.",
+        ),
+    ],
+    store: StoreFolder = DEFAULT_STORE,
+    set_: Overrides = None,
+    tracking_uri: TrackingUri = None,
+    as_json: AsJson = False,
+) -> None:
+    """Rebuild tables, figures and the HTML page from the store or a bundle; with --tracking-uri, MLflow's scores."""
+    from experiments.store.store import Store
+    from experiments.tracking.bundle import is_bundle, opened
+
+    console, place = console_for(as_json), Store(store)
+    if is_bundle(Path(sweep)):
+        if set_ or tracking_uri:
+            raise UserError(f"{sweep}: a bundle is reported as it is; leave --set and --tracking-uri out")
+        place.create()
+        with opened(Path(sweep)) as (plan, bundled):
+            _report(plan, bundled, place, None, console, as_json, source=sweep)
+        return
+    _report(plan_of(sweep, store, tuple(set_ or ())), place, place, tracking_uri, console, as_json)
+
+
+def _report(
+    plan: Plan,
+    store: Store,
+    place: Store,
+    tracking_uri: str | None,
+    console: Console,
+    as_json: bool,
+    source: str = "",
+) -> None:
+    made = report_of(plan, store, tracking_uri, source)
+    page = write_page(made, plan, place, console)
+    if as_json:
+        print_json({"report": str(page), "cells": cells_json(made)})
+    say(console, f"Report: {page}")
+
+
+def export(
+    sweep: SweepArgument,
+    bundle: Annotated[Path, typer.Argument(help="The file to write: bundle.zip.")],
+    store: StoreFolder = DEFAULT_STORE,
+    as_json: AsJson = False,
+) -> None:
+    """Pack what a sweep's report and its MLflow runs are made from into one file, without weights and features."""
+    from experiments.cli.views.progress import progress
+    from experiments.cli.views.text import count
+    from experiments.store.store import Store
+    from experiments.tracking.bundle import export as pack
+    from experiments.tracking.bundle import is_bundle
+
+    if not is_bundle(bundle):
+        raise UserError(f"{bundle}: bundles are zip files; name it {bundle.with_suffix('.zip').name}")
+    console, place = console_for(as_json), Store(store)
+    made = plan_of(sweep, store)
+    with progress(console, "packing", "files") as on_progress:
+        manifest = pack(made, place, bundle, on_progress)
+    size = bundle.stat().st_size
+    if as_json:
+        print_json({"bundle": str(bundle), "bytes": size, "sweep": manifest["sweep"], "files": len(manifest["files"])})
+        return
+    say(console, f"{bundle}: {count(len(manifest['files']), 'file')} of {made.sweep.name}, {size / 2**20:,.2f} MiB")
+    say(console, f"Anywhere else: {command_here('report', str(bundle))}, {command_here('sync', '--from', str(bundle))}")
+
+
+def report_of(plan: Plan, store: Store, tracking_uri: str | None = None, source: str = "") -> Report:
+    """A sweep's report from a store, or with scores from MLflow. source: what to call the store in it."""
+    from experiments.store.layout import PAIRS, SAMPLES
+    from experiments.tracking.frames import covariances, curves_frame, facts_of, found_in_store, results_frame
+    from reports.layout import Layout
+    from reports.page import Report
+    from reports.significance import PairedErrors
+
+    if tracking_uri:
+        from experiments.tracking.read import found_in_mlflow
+
+        found = found_in_mlflow(plan, tracking_uri)
+    else:
+        found = found_in_store(plan, store)
+    wanted = plan.sweep.report
+    folders = {plan.cell_name(p): store.folder("evaluations", p.evaluation.signature) for p in plan.cells}
+    origin = f"MLflow at {tracking_uri}" if tracking_uri else source or f"the store {store.name}"
+    return Report(
+        Layout(plan.sweep.name, wanted.rows or (), wanted.columns, wanted.metrics),
+        results_frame(plan, found),
+        curves_frame(plan, store),
+        {cell: folder / SAMPLES for cell, folder in folders.items()},
+        {"scores": origin, **facts_of(plan, store)},
+        paired={metric: PairedErrors(*known) for metric, known in covariances(plan, store).items()},
+        pairs={cell: folder / PAIRS for cell, folder in folders.items() if (folder / PAIRS).exists()},
+    )
+
+
+def write_page(report: Report, plan: Plan, store: Store, console: Console) -> Path:
+    """Write a report into a store, and show its main tables."""
+    from reports.notes import state_line
+    from reports.page import write_report
+    from reports.terminal import to_rich
+
+    try:
+        page = write_report(report, store.root / "reports" / plan.sweep.name)
+    except OSError as error:
+        raise UserError(
+            f"{store.root}: the report cannot be written ({error}); choose another store with --store"
+        ) from None
+    if {"missing", "stopped", "pruned"} & set(report.frame["status"]):
+        say(console, f"{state_line(report.frame)} in {store.root}.")
+    if "done" in set(report.frame["status"]):
+        for table in report.tables:
+            if table.main:
+                console.print()
+                console.print(to_rich(table, console.width))
+        console.print()
+    return page
+
+
+def cells_json(report: Report) -> list[dict[str, Any]]:
+    """A report's cells, for a script."""
+    import json
+
+    return json.loads(report.frame.to_json(orient="records") or "[]")

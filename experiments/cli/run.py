@@ -1,0 +1,140 @@
+"""The command run."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+
+from experiments.cli.options import (
+    DEFAULT_STORE,
+    AsJson,
+    Cpus,
+    Gpus,
+    Only,
+    Overrides,
+    StoreFolder,
+    SweepArgument,
+    TrackingUri,
+)
+from experiments.cli.output import DONE, FAILED, INTERRUPTED, console_for, print_json, same_command, say
+from experiments.cli.plan import show_plan
+from experiments.cli.report import cells_json, report_of, write_page
+from experiments.cli.sweeps import open_sweep, sweep_of
+from experiments.cli.views.summary import show_summary, summary_json
+from experiments.errors import UserError
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from experiments.store.store import Store
+
+
+def run(
+    sweep: SweepArgument,
+    store: StoreFolder = DEFAULT_STORE,
+    set_: Overrides = None,
+    only: Only = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Show what would be done and what it would cost, and start nothing.")
+    ] = False,
+    gpus: Gpus = None,
+    cpus: Cpus = None,
+    tracking_uri: TrackingUri = None,
+    retries: Annotated[int, typer.Option(help="How often work that failed is tried again.", min=0)] = 1,
+    budget: Annotated[
+        str | None, typer.Option(help="Hours of GPUs (of trials, where there are none) at most: 40h, 90m, 2d.")
+    ] = None,
+    scheduler: Annotated[
+        Literal["asha"] | None, typer.Option(help="asha prunes trainings whose loss on the val split is behind.")
+    ] = None,
+    address: Annotated[
+        str | None, typer.Option(help="A Ray cluster to run on: auto, HOST:PORT or ray://HOST:PORT.")
+    ] = None,
+    tag: Annotated[
+        list[str] | None,
+        typer.Option(metavar="KEY=VALUE", help="Recorded with every result of this run. May be repeated."),
+    ] = None,
+    on_finish: Annotated[
+        str | None, typer.Option(metavar="CMD", help="A command that gets a summary as JSON when the run ends.")
+    ] = None,
+    on_failure: Annotated[
+        str | None,
+        typer.Option(metavar="CMD", help="The same, only where some work failed, was cancelled or was not started."),
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Run what is missing of a sweep and show its table. Safe to repeat, always.
+
+    Exit codes: 0 done, 1 some work failed, was cancelled or was not started, 2 wrong input, 130 interrupted.
+    """
+    sweep_of(sweep, store, tuple(set_ or ()))
+    from experiments.runner.budget import Budget, parse_hours
+    from experiments.runner.notify import parse_hook
+    from experiments.runner.options import Options, parse_tags
+    from experiments.runner.run import run_sweep
+
+    hooks = {"on_finish": parse_hook("--on-finish", on_finish), "on_failure": parse_hook("--on-failure", on_failure)}
+    budget_s = parse_hours(budget) if budget is not None else None
+    options = Options(retries, budget_s, scheduler == "asha", address, tuple(only or ()), parse_tags(tuple(tag or ())))
+    schedule, place = open_sweep(sweep, store, set_, gpus, cpus, options)
+    console = console_for(as_json)
+    estimate = show_plan(schedule, place, console, as_json and dry_run)
+    if budget_s is not None:
+        Budget(budget_s).require(estimate)
+        if not estimate.measured:
+            remark = "nothing is measured yet, so it holds from when the first tasks have ended"
+            say(console, f"--budget {budget}: {remark}")
+    if dry_run:
+        return
+    place.create()
+    with _telling(hooks, schedule.plan.sweep.name, place, console) as outcome:
+        summary = run_sweep(schedule, place, tracking_uri, console, options)
+        outcome |= summary_json(summary)
+        if summary.interrupted:  # who interrupts wants to leave: no tables now
+            far = f"{summary.done} of {summary.started} tasks are done"
+            say(console, f"Interrupted: {far}. To go on: {same_command()}")
+            raise typer.Exit(INTERRUPTED)
+        made = report_of(schedule.plan, place)
+        page = write_page(made, schedule.plan, place, console)
+        outcome |= {"report": str(page), "cells": cells_json(made)}
+    if as_json:
+        print_json(outcome)
+    show_summary(summary, page, place, tracking_uri, console)
+    raise typer.Exit(FAILED if summary.is_incomplete else DONE)
+
+
+@contextmanager
+def _telling(
+    hooks: dict[str, list[str] | None], sweep: str, store: Store, console: Console
+) -> Iterator[dict[str, Any]]:
+    """Call the commands that want to know of the end of a run, whatever that is; the block fills in what they get."""
+    from experiments.runner.notify import call
+
+    outcome: dict[str, Any] = {}
+    error = ""
+    try:
+        yield outcome
+    except UserError as raised:
+        error = str(raised)
+        raise
+    except BaseException as raised:
+        error = "" if isinstance(raised, typer.Exit) else f"{type(raised).__name__}: {raised}"
+        raise
+    finally:
+        ended = "error" if error else _ending(outcome)
+        told = {"sweep": sweep, "store": str(store.root), "outcome": ended, "error": error or None, **outcome}
+        wanted = ("on_finish", "on_failure") if ended in ("error", "failed") else ("on_finish",)
+        for name in wanted:
+            command = hooks[name]
+            problem = call(command, told) if command is not None else None
+            if problem is not None:
+                say(console, f"--{name.replace('_', '-')} {problem}")
+
+
+def _ending(outcome: dict[str, Any]) -> str:
+    if outcome.get("interrupted"):
+        return "interrupted"
+    return "failed" if any(outcome.get(key) for key in ("failed", "withheld", "cancelled")) else "done"

@@ -1,0 +1,57 @@
+"""How a run ended."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from experiments.cli.options import DEFAULT_STORE
+from experiments.cli.output import command_here, listed, same_command, say
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from experiments.runner.run import Summary
+    from experiments.store.store import Store
+
+
+def show_summary(summary: Summary, page: Path, store: Store, tracking_uri: str | None, console: Console) -> None:
+    for failure in summary.failures:
+        say(console, f"FAILED {failure.name}: {failure.message}", style="bold red")
+        for line in failure.tail:
+            say(console, f"    {line}")
+        say(console, f"    the whole log: {failure.log}")
+    if summary.blocked:
+        say(console, f"Not run, as the training they stand on failed: {listed(summary.blocked)}")
+    if summary.pruned:
+        say(console, f"Pruned, which a run without --scheduler asha trains to the end: {listed(summary.pruned)}")
+    if summary.cancelled:
+        say(console, f"Cancelled, which the same command does after all: {listed(summary.cancelled)}")
+    for reason in dict.fromkeys(summary.withheld.values()):
+        names = [name for name, own in summary.withheld.items() if own == reason]
+        say(console, f"Not started: {listed(names)}. {reason}")
+    if summary.mirror_problem:
+        problem = f"MLflow is not up to date ({summary.mirror_problem})"
+        say(console, f"{problem}; nothing is lost: the next run catches up.")
+    if summary.failures:
+        failed = f"{len(summary.failures)} of {summary.started} tasks failed"
+        say(console, f"{failed}. To try them again: {same_command()}")
+    place = [] if store.root == DEFAULT_STORE.absolute() else ["--store", str(store.root)]
+    say(console, f"Report: {page}")
+    say(console, f"MLflow: {tracking_uri or command_here('ui', *place)}")
+
+
+def summary_json(summary: Summary) -> dict[str, Any]:
+    """How a run ended, for a script."""
+    return {
+        "done": summary.done,
+        "started": summary.started,
+        "failed": [{"name": f.name, "message": f.message, "log": str(f.log)} for f in summary.failures],
+        "blocked": summary.blocked,
+        "pruned": summary.pruned,
+        "withheld": summary.withheld,
+        "cancelled": summary.cancelled,
+        "interrupted": summary.interrupted,
+        "worked_s": summary.worked_s,
+        "mlflow_problem": summary.mirror_problem,
+    }

@@ -1,0 +1,1 @@
+"""What to start next, where, and for how long."""

@@ -1,0 +1,186 @@
+"""How cores and GPUs are shared out among trials. No Ray: what is impossible is said before it starts."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from edm.config import Features
+from experiments import hardware
+from experiments.errors import UserError
+from experiments.store.store import Store
+from experiments.sweep.plan import Plan
+from experiments.sweep.probes import Probe, probes_by_training
+from experiments.sweep.spec import ResourcesConfig
+from experiments.sweep.tasks import Evaluation, Kind, SweepTask
+
+# of NVIDIA's and AMD's drivers, and of Windows' subsystem for Linux
+GPU_DEVICES = (Path("/dev/nvidiactl"), Path("/dev/kfd"), Path("/dev/dxg"))
+
+MARGIN = 1.2  # of memory, over what was measured: fragments, validation, libraries that load late
+MOST_ON_ONE_GPU = 8  # more wait for each other, and for their cores
+# what an extractor adds to an evaluation: its weights and a batch of its activations, amply
+EXTRACTOR_GIB: dict[Features, float] = {"inception": 2.0, "dinov2": 4.0, "classifier": 0.5}
+
+
+@dataclass(frozen=True)
+class Allocation:
+    """What one trial gets."""
+
+    cpus: int
+    gpus: float
+
+    def __add__(self, other: Allocation) -> Allocation:
+        """Both together."""
+        return Allocation(self.cpus + other.cpus, self.gpus + other.gpus)
+
+    def __neg__(self) -> Allocation:
+        """What adds to nothing with it."""
+        return Allocation(-self.cpus, -self.gpus)
+
+
+def local_resources(resources: ResourcesConfig) -> dict[str, float]:
+    """What there is here to share out, in Ray's words."""
+    return {"CPU": float(os.cpu_count() or 1), "GPU": 0.0 if resources.gpus == 0 else float(len(hardware.gpu_names()))}
+
+
+class Allocator:
+    """What each trial of a plan gets: as asked, else one GPU where there are any and an even part of the cores.
+
+    The part follows from the whole plan and not from what is left of it, so that a repeated run computes with as many
+    threads as the first. Where GPUs are shared out by memory, a trial gets as small a part of one as its network's
+    probe says it needs, and a whole one while the store has no such probe. nodes: what each machine of a cluster has,
+    as a trial runs on one of them. Raises UserError where more is asked for than there is.
+    """
+
+    def __init__(
+        self,
+        plan: Plan,
+        resources: ResourcesConfig,
+        total: Mapping[str, float],
+        store: Store,
+        nodes: Sequence[Mapping[str, float]] = (),
+    ) -> None:
+        self.plan, self.resources, self.store = plan, resources, store
+        self.cores, self.devices = int(total.get("CPU", 1)), total.get("GPU", 0.0)
+        self.nodes = [(int(node.get("CPU", 0)), node.get("GPU", 0.0)) for node in nodes or (total,)]
+        largest = max(cores for cores, _ in self.nodes), max(devices for _, devices in self.nodes)
+        require_available(resources, *largest)
+        self._known: dict[str, dict[str, Any]] = {}  # results of probes
+
+    def of(self, task: SweepTask | Probe) -> Allocation:
+        """What a task gets."""
+        gpus = self._gpus(task)
+        kind: Kind = "evaluation" if isinstance(task, Evaluation) else "training"
+        return Allocation(self.resources.cpus or (self._beside(gpus) if gpus else self._even(kind)), gpus)
+
+    def _beside(self, gpus: float) -> int:
+        """Cores beside so many GPUs, such that no node has GPUs left and no core for them."""
+        parts = [cores // _whole(devices / gpus) for cores, devices in self.nodes if devices >= gpus]
+        return max(1, min(parts, default=1))
+
+    def _even(self, kind: Kind) -> int:
+        """An even part of all cores, on one node."""
+        part = self.cores // max(1, min(self._count(kind), self.cores))
+        return max(1, min(part, max(cores for cores, _ in self.nodes)))
+
+    def slots(self, kind: Kind) -> int:
+        """How many trials of a kind run side by side, where there are enough of them; of the smallest of them."""
+        tasks = self.plan.trainings if kind == "training" else self.plan.evaluations
+        if self.resources.gpus == "auto" and self.devices:
+            # evaluations of one training are alike
+            kinds = {self._training_of(task): task for task in tasks.values()}
+            shares = [self.of(task) for task in kinds.values()]
+        else:
+            shares = [self.of(task) for task in list(tasks.values())[:1]]
+        return max(map(self.at_once, shares), default=1)
+
+    def at_once(self, share: Allocation) -> int:
+        """How many trials that get this much run side by side."""
+        by_cores = max(1, self.cores // share.cpus)
+        return min(by_cores, _whole(self.devices / share.gpus)) if share.gpus else by_cores
+
+    def has_room(self, given: Allocation) -> bool:
+        """Whether trials that together get this much have all begun, as far as cores and GPUs in all tell."""
+        return given.cpus <= self.cores and given.gpus <= self.devices + 1e-6
+
+    @staticmethod
+    def _training_of(task: SweepTask) -> str:
+        return task.training.signature if isinstance(task, Evaluation) else task.signature
+
+    def _count(self, kind: Kind) -> int:
+        return len(self.plan.trainings if kind == "training" else self.plan.evaluations)
+
+    def _gpus(self, task: SweepTask | Probe) -> float:
+        asked = self.resources.gpus
+        if not self.devices or asked == 0:
+            return 0.0
+        if asked is None or isinstance(task, Probe):  # which measures a GPU that it has to itself
+            return 1.0
+        if asked == "auto":
+            return self._by_memory(task)
+        return min(asked, 1.0) if isinstance(task, Evaluation) else asked
+
+    # by memory ------------------------------------------------------------------------------------
+
+    @cached_property
+    def _probes(self) -> dict[str, Probe]:
+        return probes_by_training(self.plan)
+
+    def _by_memory(self, task: SweepTask) -> float:
+        """The smallest whole part of a GPU, such as a third, that has as much memory as a task takes."""
+        needs = self._memory(task)
+        if needs is None:
+            return 1.0
+        taken, there_is = needs
+        return 1.0 / max(1, min(_whole(there_is / (MARGIN * taken)), MOST_ON_ONE_GPU))
+
+    def _memory(self, task: SweepTask) -> tuple[float, float] | None:
+        """What a task takes and what a GPU has, in GiB, where that was measured on one and fits at all."""
+        trainings = task.depends_on if isinstance(task, Evaluation) else (task,)
+        found = [self._measured(self._probes[training.signature]) for training in trainings]
+        results = [result for result in found if result is not None]
+        if len(results) < len(found) or not all(it["fits"] and it["device_gib"] for it in results):
+            return None
+        there_is = min(result["device_gib"] for result in results)
+        if not isinstance(task, Evaluation):
+            return results[0]["training_gib"], there_is
+        extractors = sum(EXTRACTOR_GIB[space.name] for space, _ in task.spaces)
+        return sum(result["sampling_gib"] for result in results) + extractors, there_is
+
+    def _measured(self, probe: Probe) -> dict[str, Any] | None:
+        """A probe's result, looked for until it is there: trainings wait for theirs."""
+        if probe.signature not in self._known:
+            result = self.store.result("probes", probe.signature)
+            if result is None:
+                return None
+            self._known[probe.signature] = result
+        return self._known[probe.signature]
+
+
+def _whole(ratio: float) -> int:
+    return int(ratio + 1e-6)  # 1 / (1 / 3) may come to less than 3
+
+
+def require_available(resources: ResourcesConfig, cores: int, devices: float) -> None:
+    """Raise UserError where a trial is to get more than there is."""
+    asked = resources.gpus
+    if isinstance(asked, float | int) and asked > devices:
+        raise UserError(
+            f"resources.gpus: {asked:g} per trial but there are {devices:g}; give --gpus 0 to run on the CPU"
+        )
+    if resources.cpus is not None and resources.cpus > cores:
+        raise UserError(
+            f"resources.cpus: {resources.cpus} per trial but there are {cores}; give --cpus-per-trial {cores} or fewer"
+        )
+
+
+def require_possible(resources: ResourcesConfig) -> None:
+    """Raise UserError where this machine cannot have what a sweep asks for; how many GPUs there are, Ray will say."""
+    may_have_gpus = any(device.exists() for device in GPU_DEVICES)
+    asked = resources.gpus if isinstance(resources.gpus, float | int) else 0.0
+    require_available(resources, os.cpu_count() or 1, asked if may_have_gpus else 0.0)

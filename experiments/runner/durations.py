@@ -1,0 +1,261 @@
+"""How long each task takes by itself: from results, from probes, else from a guess that says it is one."""
+
+from __future__ import annotations
+
+import math
+import os
+import statistics
+from collections import Counter, defaultdict, deque
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from edm.config import Features
+from edm.cost import forward_flops
+from experiments.hardware import CPU
+from experiments.store.layout import FOLDER_OF_TASK
+from experiments.store.store import Store
+from experiments.sweep.plan import Plan
+from experiments.sweep.probes import Probe, device_of, probes_by_training
+from experiments.sweep.tasks import FORWARDS_PER_TRAINING_IMAGE, Evaluation, FeatureSpace, Kind, SweepTask, Training
+
+GUESSED_FLOPS_PER_S = {"cpu": 4e10, "gpu": 2e13}  # of one core, of one GPU, with networks of a middling size
+# of one image at the resolution that the extractor takes; of the small classifier next to nothing
+EXTRACTOR_FLOPS: dict[Features, float] = {"inception": 1.1e10, "dinov2": 1.6e11, "classifier": 0.0}
+SCORING_SHARE = 0.05  # of an evaluation, where no result tells
+PROBE_S = 15.0
+TEAM_EFFICIENCY = 0.85  # of several GPUs on one network
+
+MOST_RESULTS, MOST_ALIKE, MOST_STRANGERS = 200, 8, 50  # that are read: of the plan, of one network in it, of others
+REMEMBERED = 32  # tasks whose true length corrects the rest
+
+# how far off the truth may be, as a factor either way
+SPREAD_OF_RESULTS, SPREAD_OF_PROBES, SPREAD_OF_STRANGERS, SPREAD_OF_GUESSES = 1.1, 1.5, 2.0, 8.0
+SPREAD_ONCE_CORRECTED = 1.5
+
+Source = Literal["results", "probe", "strangers", "guess"]
+SpeedKey = tuple[Any, ...]  # what tasks of one speed share
+
+
+@dataclass(frozen=True)
+class Rate:
+    """Seconds per floating-point operation; off by a factor of `spread` at most, about."""
+
+    seconds: float
+    spread: float
+    source: Source
+
+    @classmethod
+    def of(cls, rates: list[float], source: Source, least: float) -> Rate:
+        """The middle of some rates."""
+        logs = [math.log(rate) for rate in rates]
+        deviation = statistics.stdev(logs) if len(logs) > 1 else 0.0
+        return cls(statistics.median(rates), max(least, math.exp(2 * deviation)), source)
+
+
+class DurationModel:
+    """What is known of how long tasks take. Constant time an answer, whatever the plan.
+
+    Best first: results of the same network on the same kind of device, its probe, the median over other results of the
+    same kind of work, a guess. Pieces that finish correct all of these (`learn`).
+    """
+
+    def __init__(self, store: Store, plan: Plan) -> None:
+        self.store = store
+        self.device = device_of(plan.sweep.resources)
+        self.num_gpus = _whole_gpus(plan.sweep.resources.gpus)
+        self._probes = probes_by_training(plan)
+        self._own: defaultdict[SpeedKey, deque[float]] = defaultdict(lambda: deque(maxlen=MOST_ALIKE))
+        self._ratios: defaultdict[Kind, deque[float]] = defaultdict(lambda: deque(maxlen=REMEMBERED))
+        self._scoring: dict[Features | None, float] = {}
+        self._by_probe: dict[str, dict[str, Any]] = {}
+        self._cache: dict[SpeedKey, Rate] = {}
+        self._probe_s: deque[float] = deque(maxlen=REMEMBERED)
+        self._strangers: dict[Kind, Rate] = {}
+        for probe in set(self._probes.values()):
+            self._read_probe(probe)
+        self._read_results(plan)
+        self._drawings = set(_names(store, "drawings"))
+        self._undrawn: dict[tuple[str, FeatureSpace, int], float] = {}
+
+    # answers --------------------------------------------------------------------------------------
+
+    def seconds(self, task: SweepTask | Probe) -> float:
+        """How long a task takes by itself, on what it gets."""
+        if isinstance(task, Probe):
+            return statistics.mean(self._probe_s) if self._probe_s else PROBE_S
+        drawn = task.flops * self._rate(task).seconds
+        return drawn if isinstance(task, Training) else self._evaluation_s(task, drawn)
+
+    def range(self, task: SweepTask | Probe) -> tuple[float, float]:
+        """The least and the most it may well take."""
+        spread = self._rate(task).spread if not isinstance(task, Probe) else SPREAD_OF_STRANGERS
+        return self.seconds(task) / spread, self.seconds(task) * spread
+
+    def measured(self, task: SweepTask | Probe) -> bool:
+        """Whether something was measured that tells, or all is a guess."""
+        return isinstance(task, Probe) or self._rate(task).source != "guess"
+
+    def learn(self, task: SweepTask | Probe, seconds: float) -> None:
+        """A task has just finished, after so many seconds of work: later answers follow."""
+        if isinstance(task, Probe):
+            self._probe_s.append(seconds)
+            self._read_probe(task)
+        elif seconds > 0 and task.flops > 0:
+            self._learn(task, seconds)
+        self._cache.clear()
+
+    def _learn(self, task: SweepTask, seconds: float) -> None:
+        drawing_s = seconds
+        if isinstance(task, Evaluation):
+            fixed = self._scoring.get(task.features.name, SCORING_SHARE * seconds)
+            drawing_s = max(seconds - fixed, (1 - SCORING_SHARE) * seconds / 2)
+        rate = drawing_s / task.flops
+        self._ratios[task.kind].append(rate / self._base(task).seconds)
+        self._own[_key(task)].append(rate)
+
+    def _evaluation_s(self, task: Evaluation, drawn: float) -> float:
+        """What is left to draw, and the scoring, which does not grow with the images as that does."""
+        fixed = self._scoring.get(task.features.name, self._scoring.get(None))
+        if fixed is None:
+            fixed = SCORING_SHARE * drawn
+        return drawn * self._share_undrawn(task) + fixed
+
+    def _share_undrawn(self, task: Evaluation) -> float:
+        """How much of a drawing is not there yet: to score images again takes little."""
+        if task.drawing not in self._drawings:
+            return 1.0
+        key = (task.drawing, task.features, task.num_segments)
+        if key not in self._undrawn:
+            shelf = self.store.folder("drawings", task.drawing) / task.features.signature
+            there = sum(1 for _ in shelf.glob("[!.]*.safetensors"))
+            self._undrawn[key] = max(0.0, 1 - there / task.num_segments)
+        return self._undrawn[key]
+
+    # rates ----------------------------------------------------------------------------------------
+
+    def _rate(self, task: SweepTask) -> Rate:
+        key = _key(task)
+        rate = self._cache.get(key) or self._rate_of(task, key)
+        self._cache[key] = rate  # which another thread may clear at any time
+        return rate
+
+    def _rate_of(self, task: SweepTask, key: SpeedKey) -> Rate:
+        own = self._own.get(key)
+        if own:
+            return Rate.of(list(own), "results", SPREAD_OF_RESULTS)
+        base, ratios = self._base(task), self._ratios.get(task.kind)
+        if not ratios:
+            return base
+        source: Source = "strangers" if base.source == "guess" else base.source
+        return Rate(base.seconds * statistics.median(ratios), min(base.spread, SPREAD_ONCE_CORRECTED), source)
+
+    def _base(self, task: SweepTask) -> Rate:
+        """What is known of a task before any like it has finished."""
+        training = task.training if isinstance(task, Evaluation) else task
+        probe = self._by_probe.get(self._probes[training.signature].signature)
+        if probe is not None:
+            return self._from_probe(task, probe)
+        for kind in (task.kind, *self._strangers):
+            if kind in self._strangers:
+                return self._strangers[kind]
+        return Rate(1 / GUESSED_FLOPS_PER_S[CPU if self.device == CPU else "gpu"], SPREAD_OF_GUESSES, "guess")
+
+    def _from_probe(self, task: SweepTask, probe: dict[str, Any]) -> Rate:
+        training = task.training if isinstance(task, Evaluation) else task
+        forward = 1000 * forward_flops(training.network)
+        spread = max(SPREAD_OF_PROBES, probe["spread"])
+        if isinstance(task, Training):
+            seconds = probe["kimg_s"] / (FORWARDS_PER_TRAINING_IMAGE * forward)
+            team = TEAM_EFFICIENCY * self.num_gpus if self.num_gpus > 1 else 1.0
+            return Rate(seconds / team, spread, "probe")
+        of_drawing = probe["forward_s"] / forward
+        extracting = sum(min(images, task.config.images) * EXTRACTOR_FLOPS[s.name] for s, images in task.spaces)
+        guessed = extracting / GUESSED_FLOPS_PER_S[CPU if self.device == CPU else "gpu"]
+        return Rate(of_drawing + guessed / max(task.flops, 1.0), spread, "probe")
+
+    # reading --------------------------------------------------------------------------------------
+
+    def _read_probe(self, probe: Probe) -> None:
+        result = self.store.result("probes", probe.signature)
+        if result is not None and result["fits"] and result["device"] == self.device:
+            self._by_probe[probe.signature] = result
+
+    def _read_results(self, plan: Plan) -> None:
+        tasks: dict[Kind, dict[str, Any]] = {"training": dict(plan.trainings), "evaluation": dict(plan.evaluations)}
+        scoring: defaultdict[Features | None, list[float]] = defaultdict(list)
+        for kind, own in tasks.items():
+            rates = []
+            for task, result in self._results(kind, own):
+                rate = result["seconds"] / result["flops"]
+                rates.append(rate)
+                if task is not None:
+                    self._own[_key(task)].append(rate)
+                if kind == "evaluation":
+                    names = {None, task.features.name} if isinstance(task, Evaluation) else {None}
+                    for name in names:
+                        scoring[name].append(result.get("scoring_seconds", 0.0))
+            if rates:
+                self._strangers[kind] = Rate.of(rates, "strangers", SPREAD_OF_STRANGERS)
+        self._scoring = {name: statistics.median(seconds) for name, seconds in scoring.items()}
+
+    def _results(self, kind: Kind, own: dict[str, SweepTask]) -> Iterator[tuple[SweepTask | None, dict[str, Any]]]:
+        """Some results of a kind on this kind of device, the plan's own first; those tell of a network, too."""
+        there = _names(self.store, FOLDER_OF_TASK[kind])
+        for name in _sample(own, set(there)):
+            result = self._usable(kind, name)
+            if result is not None:
+                yield own[name], result
+        for name in _newest(self.store, kind, [name for name in there if name not in own]):
+            result = self._usable(kind, name)
+            if result is not None:
+                yield None, result
+
+    def _usable(self, kind: Kind, name: str) -> dict[str, Any] | None:
+        result = self.store.result(FOLDER_OF_TASK[kind], name)
+        if result is None or result.get("device", self.device) != self.device:
+            return None
+        return result if result.get("seconds") and result.get("flops") else None
+
+
+def _key(task: SweepTask) -> SpeedKey:
+    if isinstance(task, Training):
+        return task.kind, task.network, task.config.batch_size, task.config.precision
+    guide = task.guide.network if task.guide else None
+    return task.kind, task.training.network, guide, task.sampling.precision, task.features.name
+
+
+def _whole_gpus(gpus: float | Literal["auto"] | None) -> int:
+    return int(gpus) if isinstance(gpus, float | int) and gpus >= 2 else 1
+
+
+def _names(store: Store, kind: str) -> list[str]:
+    try:
+        return [entry.name for entry in os.scandir(store.root / kind)]
+    except FileNotFoundError:
+        return []
+
+
+def _sample(own: dict[str, SweepTask], there: set[str]) -> list[str]:
+    """Pieces of a plan that the store has, a few of every network."""
+    counts: Counter[SpeedKey] = Counter()
+    names: list[str] = []
+    for name in (name for name in own if name in there):
+        key = _key(own[name])
+        counts[key] += 1
+        if counts[key] <= MOST_ALIKE:
+            names.append(name)
+        if len(names) == MOST_RESULTS:
+            break
+    return names
+
+
+def _newest(store: Store, kind: Kind, names: list[str]) -> list[str]:
+    folder = store.root / FOLDER_OF_TASK[kind]
+    changed: dict[str, float] = {}
+    for name in names:
+        try:
+            changed[name] = (folder / name).stat().st_mtime
+        except OSError:  # removed meanwhile
+            continue
+    return sorted(changed, key=lambda name: (-changed[name], name))[:MOST_STRANGERS]

@@ -1,0 +1,151 @@
+"""How long work will take and what it occupies."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from experiments.runner.allocation import Allocator, local_resources
+from experiments.runner.disk import disk_gib
+from experiments.runner.durations import DurationModel
+from experiments.store.store import Store
+from experiments.sweep.plan import Plan
+from experiments.sweep.probes import Probe
+from experiments.sweep.tasks import Evaluation, Kind, SweepTask
+
+START_UP_S = 25.0  # Ray, its workers and their imports
+MACHINES = (1, 2, 4, 8, 16)  # that a plan is told of
+HOUR_S = 3600.0
+DISK_SPREAD = 1.2  # journals, pictures, buffers and headers are not counted
+
+
+class Span(NamedTuple):
+    """The least and the most that something may well be."""
+
+    low: float
+    high: float
+
+    @classmethod
+    def around(cls, middle: float, factor: float) -> Span:
+        """Off by a factor either way."""
+        return cls(middle / factor, middle * factor)
+
+
+@dataclass(frozen=True)
+class Forecast:
+    """What is left of a plan takes, each with a range.
+
+    wall_s: seconds of wall clock. work_s: of all trials. gpu_hours: hours of devices, or of trials where they have
+    none. disk_gib: in the store, at its fullest. measured: whether any of it rests on measurements.
+    """
+
+    wall_s: float
+    work_s: float
+    gpu_hours: float
+    disk_gib: float
+    wall_span_s: Span
+    work_span_s: Span
+    gpu_hours_span: Span
+    disk_span_gib: Span
+    measured: bool
+    on_gpus: bool
+
+
+NO_TIME = Span(0.0, 0.0)
+
+
+def forecast(
+    plan: Plan,
+    tasks: Iterable[SweepTask | Probe],
+    store: Store,
+    speeds: DurationModel | None = None,
+    slots: int | None = None,
+    machines: int | None = None,
+) -> Forecast:
+    """What `tasks` take on this machine, or on `machines` GPUs like its own, or machines where it has none.
+
+    The wall clock is the larger of all work shared out and of the longest chain, and starting up. slots: trials side by
+    side, by default as the plan's resources have it.
+    """
+    left = list(tasks)
+    if not left:
+        return Forecast(0.0, 0.0, 0.0, 0.0, *(NO_TIME, NO_TIME, NO_TIME, NO_TIME), measured=True, on_gpus=False)
+    speeds = speeds or DurationModel(store, plan)
+    yard = Capacity(plan, store, slots, machines)
+    spans = {p.signature: speeds.range(p) for p in left}
+    middle = yard.taking(left, {p.signature: speeds.seconds(p) for p in left})
+    low = yard.taking(left, {name: low for name, (low, _) in spans.items()})
+    high = yard.taking(left, {name: high for name, (_, high) in spans.items()})
+    disk = disk_gib(left, yard.at_once("training"))
+    return Forecast(
+        middle.wall_s,
+        middle.work_s,
+        middle.gpu_hours,
+        disk,
+        Span(low.wall_s, high.wall_s),
+        Span(low.work_s, high.work_s),
+        Span(low.gpu_hours, high.gpu_hours),
+        Span.around(disk, DISK_SPREAD),
+        measured=any(speeds.measured(p) for p in left if not isinstance(p, Probe)),
+        on_gpus=yard.on_gpus,
+    )
+
+
+def forecasts(plan: Plan, tasks: Iterable[SweepTask | Probe], store: Store) -> dict[int | None, Forecast]:
+    """The same here, under None, and on several numbers of GPUs or machines."""
+    left, speeds = list(tasks), DurationModel(store, plan)
+    return {machines: forecast(plan, left, store, speeds, machines=machines) for machines in (None, *MACHINES)}
+
+
+class Effort(NamedTuple):
+    wall_s: float
+    work_s: float
+    gpu_hours: float
+
+
+class Capacity:
+    """Where work is done: how much of it goes on side by side."""
+
+    def __init__(self, plan: Plan, store: Store, slots: int | None, machines: int | None) -> None:
+        resources = plan.sweep.resources
+        here = local_resources(resources)
+        self.on_gpus = here["GPU"] > 0
+        self.copies = 1 if machines is None or self.on_gpus else machines
+        gpus = here["GPU"] if machines is None or not self.on_gpus else float(machines)
+        cores = here["CPU"] * (gpus / here["GPU"] if gpus else 1)  # as many for each GPU as here
+        # what a plan asks for may be another machine's: it is to be told of all the same
+        asked = resources.gpus if isinstance(resources.gpus, float | int) else 0.0
+        total = {"CPU": max(cores, resources.cpus or 1.0), "GPU": max(gpus, asked)}
+        self.sharing = Allocator(plan, resources, total, store)
+        self.slots = slots
+        self._slots: dict[Kind, int] = {
+            "training": self.copies * self.sharing.slots("training"),
+            "evaluation": self.copies * self.sharing.slots("evaluation"),
+        }
+
+    def at_once(self, kind: Kind) -> int:
+        """Trials of a kind side by side."""
+        return self.slots or self._slots[kind]
+
+    def taking(self, left: Sequence[SweepTask | Probe], seconds: dict[str, float]) -> Effort:
+        """Seconds of wall clock and of work, and hours of devices."""
+        work, occupied, shared = sum(seconds.values()), 0.0, 0.0
+        for task in left:
+            share = self.sharing.of(task)
+            occupied += seconds[task.signature] * (share.gpus or 1.0)
+            at_once = self.slots or self.copies * self.sharing.at_once(share)
+            shared += seconds[task.signature] / at_once
+        wall_s = max(shared, self._longest_chain(left, seconds)) + START_UP_S
+        return Effort(wall_s, work, occupied / HOUR_S)
+
+    def _longest_chain(self, left: Sequence[SweepTask | Probe], seconds: dict[str, float]) -> float:
+        """A training and its longest evaluation, which idle workers share in parts, unless it may stop early."""
+        longest = max((seconds[p.signature] for p in left if not isinstance(p, Evaluation)), default=0.0)
+        workers = self.at_once("evaluation")
+        for task in left:
+            if isinstance(task, Evaluation):
+                before = max(seconds.get(training.signature, 0.0) for training in task.depends_on)
+                parts = 1 if task.rivals else min(task.num_segments, workers)
+                longest = max(longest, before + seconds[task.signature] / parts)
+        return longest

@@ -1,0 +1,22 @@
+"""Settings that Ray reads from the environment when it is imported: import this module before Ray."""
+
+import os
+
+SETTINGS = {
+    "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",  # under `uv run` Ray would start workers through uv and upload the folder
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_CHDIR_TO_TRIAL_DIR": "0",
+    "RAY_DEDUP_LOGS": "0",
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+    "RAY_AIR_NEW_OUTPUT": "0",  # with verbose=0 the older output prints nothing
+    "TUNE_DISABLE_SIGINT_HANDLER": "1",  # runner/run.py stops trials itself, after they have saved
+    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
+    "TUNE_MAX_PENDING_TRIALS_PG": "1000",  # the searcher itself hands out no more than there is room for, and one
+    "TUNE_GLOBAL_CHECKPOINT_S": "3600",  # nothing depends on Tune's own state
+}
+TOKENS = ("RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH")
+
+os.environ.update({name: value for name, value in SETTINGS.items() if name not in os.environ})
+if any(name in os.environ for name in TOKENS) or os.path.exists(os.path.expanduser("~/.ray/auth_token")):
+    # 'ray start' asks for a token where there is one; a cluster that asks for none admits who shows one as well
+    os.environ.setdefault("RAY_AUTH_MODE", "token")

@@ -1,0 +1,59 @@
+"""Files of tensors that carry their checksum in their name: whole, and known to be so, without anything beside them."""
+
+from __future__ import annotations
+
+import errno
+from pathlib import Path
+
+from torch import Tensor
+
+from edm.files import load_tensors, save_tensors
+from experiments.store.files import checksum, move_into_place, sha256_file, temporary_beside
+from experiments.store.store import set_aside_file
+
+DIGITS = 16  # of the SHA-256 that go into a name
+
+
+def write_checksummed(
+    folder: Path, stem: str, tensors: dict[str, Tensor], metadata: dict[str, str] | None = None
+) -> Path:
+    """Write tensors under a name that holds the file's checksum, in place of what was there under that stem."""
+    folder.mkdir(parents=True, exist_ok=True)
+    temporary = temporary_beside(folder / stem)
+    try:
+        save_tensors(tensors, temporary, metadata)
+        path = folder / f"{stem}-{sha256_file(temporary)[:DIGITS]}.safetensors"
+        move_into_place(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+    for other in folder.glob(f"{stem}-*.safetensors"):
+        if other != path:
+            other.unlink(missing_ok=True)
+    return path
+
+
+def is_whole(path: Path) -> bool:
+    """Whether a sealed file is what was written; a damaged one is set aside, to be redone."""
+    named = path.stem.rpartition("-")[2]
+    try:
+        found = checksum(path)[:DIGITS]
+    except FileNotFoundError:
+        return False  # another process replaced it or set it aside just now
+    except OSError as error:
+        if error.errno != errno.EIO:
+            raise
+        found = "unreadable"
+    if found != named:
+        set_aside_file(path, f"sha256 {found}, named {named}")
+    return found == named
+
+
+def find_checksummed(folder: Path, stem: str) -> Path | None:
+    """The whole file of a stem; None where there is none."""
+    return next(filter(is_whole, sorted(folder.glob(f"{stem}-*.safetensors"))), None)
+
+
+def load_checksummed(folder: Path, stem: str) -> dict[str, Tensor] | None:
+    """What `write_sealed` wrote under a stem; None where there is none, or a damaged one, which is then set aside."""
+    path = find_checksummed(folder, stem)
+    return load_tensors(path) if path else None

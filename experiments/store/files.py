@@ -1,0 +1,96 @@
+"""Files that appear whole or not at all, and their checksums."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from experiments.store import processes
+
+
+def read_json(path: Path) -> dict[str, Any] | None:
+    """A JSON file's content, or None where there is no such file, or one that cannot be read."""
+    try:
+        content = json.loads(path.read_bytes())
+    except (OSError, ValueError):
+        return None
+    return content if isinstance(content, dict) else None
+
+
+def write_json(path: Path, content: dict[str, Any]) -> None:
+    """Write a JSON file whole or not at all."""
+    write_bytes(path, (json.dumps(content, indent=1) + "\n").encode())
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """Write a file whole or not at all."""
+    with replacing(path) as temporary:
+        temporary.write_bytes(content)
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """A path beside `path` to write to; it takes the place of `path` when the block ends well."""
+    temporary = temporary_beside(path)
+    try:
+        yield temporary
+        move_into_place(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def temporary_beside(path: Path) -> Path:
+    """Where to write what becomes `path`: a name of this process's own, which says so."""
+    return path.with_name(f".{path.name}{processes.temporary_suffix()}")
+
+
+def move_into_place(temporary: Path, path: Path) -> None:
+    """Give a finished temporary file its name, durably; where that fails there is no temporary file any more."""
+    try:
+        sync_to_disk(temporary)
+        temporary.replace(path)
+        sync_to_disk(path.parent)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_soon(path: Path, content: dict[str, Any]) -> None:
+    """Write a small JSON file whole, without waiting for the disk: for progress, which may be lost."""
+    temporary = temporary_beside(path)
+    try:
+        temporary.write_text(json.dumps(content))
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def sha256_file(path: Path) -> str:
+    """The SHA-256 of a file, in hex."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def checksum(path: Path) -> str:
+    """The same, read once for every version of the file that this process meets."""
+    status = path.stat()
+    return _sha256_of_version(path, status.st_mtime_ns, status.st_size)
+
+
+@lru_cache(maxsize=65536)
+def _sha256_of_version(path: Path, modified_ns: int, size: int) -> str:
+    del modified_ns, size  # part of the key: a file that has changed is read again
+    return sha256_file(path)
+
+
+def sync_to_disk(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,87 @@
+"""Lines of JSON that only grow, each with its checksum."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import zlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from experiments.store.files import write_bytes
+
+LINE_CHECKSUM = re.compile(rb', ".{5}": \d+}$', re.DOTALL)  # of a journal, whatever it is called
+
+
+class Journal:
+    """Lines of JSON that only grow, each with its checksum; one that is torn or damaged is ignored."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def append(self, line: dict[str, Any]) -> None:
+        """Add one line, or nothing where there is no room for all of it."""
+        descriptor = os.open(self.path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o666)
+        try:
+            size = os.fstat(descriptor).st_size
+            torn = size > 0 and os.pread(descriptor, 1, size - 1) != b"\n"
+            try:
+                _write_all(descriptor, b"\n" * torn + _line(line))
+            except OSError as error:
+                os.ftruncate(descriptor, size)
+                raise OSError(error.errno, error.strerror, str(self.path)) from None
+        finally:
+            os.close(descriptor)
+
+    def read(self) -> list[dict[str, Any]]:
+        """All whole lines."""
+        return self.read_from(0)[0]
+
+    def read_from(self, offset: int) -> tuple[list[dict[str, Any]], int]:
+        """The whole lines from a byte offset on, and the offset after them."""
+        try:
+            with self.path.open("rb") as file:
+                file.seek(offset)
+                content = file.read()
+        except FileNotFoundError:
+            return [], offset
+        whole = content[: content.rfind(b"\n") + 1]
+        lines = map(_parsed_line, whole.split(b"\n"))
+        return [line for line in lines if line is not None], offset + len(whole)
+
+    @property
+    def is_damaged(self) -> bool:
+        """Whether a whole line is not as it was written; a last one that a kill has torn does not count."""
+        if not self.path.exists():
+            return False
+        whole = self.path.read_bytes().split(b"\n")[:-1]
+        return any(text and _parsed_line(text) is None for text in whole)
+
+    def keep(self, keep: Callable[[dict[str, Any]], bool]) -> None:
+        """Drop every other line, and those that are torn or damaged."""
+        lines = [line for line in self.read() if keep(line)]
+        write_bytes(self.path, b"".join(map(_line, lines)))
+
+
+def _line(content: dict[str, Any]) -> bytes:
+    text = json.dumps(content)
+    return f'{text[:-1]}, "crc32": {zlib.crc32(text.encode())}}}\n'.encode()
+
+
+def _parsed_line(text: bytes) -> dict[str, Any] | None:
+    """A line's content, None where it is damaged; lines from before there were checksums are taken as they are."""
+    try:
+        content = json.loads(text)
+        crc = content.pop("crc32", None)
+    except (ValueError, AttributeError):
+        return None
+    if crc is None:
+        return None if LINE_CHECKSUM.search(text) else content  # whose name is what was damaged
+    return content if crc == zlib.crc32(json.dumps(content).encode()) else None
+
+
+def _write_all(descriptor: int, content: bytes) -> None:
+    while content:
+        content = content[os.write(descriptor, content) :]

@@ -1,0 +1,355 @@
+"""Leases: one holder of a folder at a time, among processes of any number of machines whose clocks may differ.
+
+    <folder>/.lease-000007    the highest number decides who holds it; a number is never used twice
+
+A holder counts up in its file every BEAT_S. Whoever wants the folder watches that count by a clock of its own and takes
+the next number once nothing has moved for STALE_S; no two machines' clocks are ever compared. On one machine a holder
+whose process is gone is replaced at once.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+import logging
+import os
+import re
+import secrets
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from experiments.store import processes
+
+BEAT_S = 5.0
+STALE_S = 60.0
+LENGTH = 512  # bytes of a lease: it is rewritten in place, which needs no room on a full disk
+NAME = re.compile(r"\.lease-(\d{6,})")
+log = logging.getLogger("edm_sweep")
+monotonic: Callable[[], float] = time.monotonic
+
+
+class LeaseLost(Exception):
+    """Somebody else took a folder over: what is done in it now is theirs."""
+
+
+@dataclass(frozen=True)
+class Holder:
+    """Who holds a folder."""
+
+    host: str
+    pid: int
+
+    @property
+    def text(self) -> str:
+        """What to call them."""
+        return f"host {self.host}, process {self.pid}"
+
+
+class Held(Exception):
+    """A folder is held by somebody else."""
+
+    def __init__(self, holder: Holder) -> None:
+        super().__init__(holder.text)
+        self.holder = holder
+
+
+@dataclass(eq=False)
+class Lease:
+    """A folder held by this process, until it is released or lost."""
+
+    folder: Path
+    generation: int
+    lost: bool = False
+    released: bool = False
+    token: str = field(default_factory=lambda: secrets.token_hex(8))
+    pid: int = field(default_factory=os.getpid)
+    beats: int = 0
+    guard: threading.Lock = field(default_factory=threading.Lock)  # no beat may follow the release
+
+    @property
+    def path(self) -> Path:
+        """Its file."""
+        return self.folder / f".lease-{self.generation:06d}"
+
+    def beat(self) -> None:
+        """Show that the holder lives, and look whether the folder is still its own."""
+        with self.guard:
+            if self.lost or self.released:
+                return
+            self.beats += 1
+            with suppress(OSError):  # a disk that cannot be reached now; others watch for STALE_S
+                self.lost = not (self._is_highest() and self._rewrite())
+        if self.lost:
+            log.warning("%s was taken over by another run", self.folder)
+
+    def require(self) -> None:
+        """Raise LeaseLost where the folder is no longer held."""
+        with suppress(FileNotFoundError):
+            if not self.lost and self._is_highest() and self._is_own(self.path.read_bytes()):
+                return
+        self.lost = True
+        raise LeaseLost(f"{self.folder}: was taken over by another run")
+
+    def release(self) -> None:
+        """Give the folder back; in a forked child, whose parent holds it, nothing happens."""
+        if self.pid != os.getpid():
+            return
+        with self.guard:
+            self.released = True
+            with suppress(OSError):  # who wants it then has to wait for STALE_S
+                self._rewrite()
+        with _table:
+            _held.pop(self.token, None)
+
+    def _is_highest(self) -> bool:
+        return max(_generations(self.folder), default=0) == self.generation
+
+    def _is_own(self, content: bytes) -> bool:
+        return self.token.encode() in content
+
+    def _rewrite(self) -> bool:
+        """Bring the file up to date; False where it is another's. In place: one that was removed does not come back."""
+        try:
+            with self.path.open("r+b", buffering=0) as file:
+                if not self._is_own(file.read()):
+                    return False
+                file.seek(0)
+                file.write(self._content())
+        except FileNotFoundError:
+            return False
+        return True
+
+    def _content(self) -> bytes:
+        content = {
+            "token": self.token,
+            "host": socket.gethostname()[:100],
+            "pid": self.pid,
+            "born": processes.own_birth(self.pid),
+            "machine": processes.machine(),
+            "beat": self.beats,
+            "released": self.released,
+        }
+        return (json.dumps(content).ljust(LENGTH - 1) + "\n").encode()
+
+    def create(self) -> bool:
+        """Write the file whole under a name that nobody has taken; False where somebody was faster."""
+        temporary = self.folder / f".lease{processes.temporary_suffix()}"
+        try:
+            temporary.write_bytes(self._content())
+            try:
+                os.link(temporary, self.path)
+            except FileExistsError:
+                return temporary.stat().st_nlink == 2  # NFS may repeat a call that had already succeeded
+            except OSError:
+                return self._create_in_place()
+        finally:
+            temporary.unlink(missing_ok=True)
+        return True
+
+    def _create_in_place(self) -> bool:
+        """The same where there are no links: a file seen half written is watched, as its holder is not known."""
+        try:
+            with self.path.open("xb", buffering=0) as file:
+                file.write(self._content())
+        except FileExistsError:
+            return False
+        except OSError:
+            self.path.unlink(missing_ok=True)  # of a full disk, lest it is taken for somebody's
+            raise
+        return True
+
+
+def acquire(folder: Path) -> Lease:
+    """Take the lease of a folder; raises Held where somebody else has it."""
+    while True:
+        folder.mkdir(parents=True, exist_ok=True)
+        generation, holder = _look(folder)
+        if holder is not None:
+            raise Held(holder)
+        lease = Lease(folder, generation + 1)
+        try:
+            if lease.create() and _confirmed(lease):
+                return lease
+        except FileNotFoundError:
+            continue  # the folder was removed just now, by who held it
+
+
+def _confirmed(lease: Lease) -> bool:
+    """Whether nobody took a higher number meanwhile; then the lower ones go."""
+    numbers = _generations(lease.folder)
+    if max(numbers, default=0) != lease.generation:  # or the folder was removed just now
+        lease.path.unlink(missing_ok=True)
+        return False
+    for number in numbers:
+        if number < lease.generation:
+            (lease.folder / f".lease-{number:06d}").unlink(missing_ok=True)
+    with _table:
+        _held[lease.token] = lease
+        _keep_beating()
+    return True
+
+
+@contextmanager
+def held(folder: Path) -> Iterator[Lease]:
+    """Hold a folder while the block lasts; raises Held at once where somebody else has it."""
+    lease = acquire(folder)
+    try:
+        yield lease
+    finally:
+        lease.release()
+
+
+@contextmanager
+def waited_for(folder: Path, on_wait: Callable[[], None] = lambda: None) -> Iterator[Lease]:
+    """Hold a folder while the block lasts, once it can be had; `on_wait` is called meanwhile, about once a second."""
+    lease = _acquire_in_the_end(folder, on_wait)
+    try:
+        yield lease
+    finally:
+        lease.release()
+
+
+def _acquire_in_the_end(folder: Path, on_wait: Callable[[], None]) -> Lease:
+    pauses = itertools.chain((0.05, 0.1, 0.2, 0.4), itertools.repeat(1.0))
+    while True:
+        try:
+            return acquire(folder)
+        except Held:
+            on_wait()
+            time.sleep(next(pauses))
+
+
+def own(folder: Path) -> Lease | None:
+    """The lease that this process has on a folder, be it lost."""
+    with _table:
+        return next((lease for lease in reversed(_held.values()) if lease.folder == folder), None)
+
+
+def holder(folder: Path) -> Holder | None:
+    """Who holds a folder now. To ask again and again is to watch: a holder that has gone silent is then found out."""
+    return _look(folder)[1]
+
+
+def silence_s(folder: Path) -> float | None:
+    """How long ago the holder of a folder gave a sign of life, by the clock of the disk, which wrote both times.
+
+    None where nothing can be written there to ask it.
+    """
+    numbers, probe = _generations(folder), folder / f".clock{processes.temporary_suffix()}"
+    try:
+        beat = (folder / f".lease-{max(numbers, default=0):06d}").stat().st_mtime
+        probe.touch()
+        now = probe.stat().st_mtime
+        probe.unlink()
+    except OSError:
+        return None
+    return max(0.0, now - beat)
+
+
+@dataclass
+class Watch:
+    """How long one and the same content has been seen."""
+
+    content: bytes
+    last_look: float
+    seconds: float = 0.0
+
+
+_watches: dict[Path, Watch] = {}
+
+
+def _look(folder: Path) -> tuple[int, Holder | None]:
+    """The number that decides, and who holds the folder by it: nobody where it is released, stale or not there."""
+    while True:
+        generation = max(_generations(folder), default=0)
+        path = folder / f".lease-{generation:06d}"
+        if generation == 0:
+            return 0, None
+        try:
+            content = path.read_bytes()
+        except FileNotFoundError:
+            continue  # a higher one replaced it just now
+        state = _parsed(content)
+        if state.get("released") or _is_gone(state):
+            _watches.pop(path, None)
+            return generation, None
+        if _watched_s(path, content) >= STALE_S:
+            return generation, None
+        return generation, Holder(str(state.get("host", "unknown")), int(state.get("pid", 0)))
+
+
+def _generations(folder: Path) -> list[int]:
+    try:
+        return [int(match[1]) for match in map(NAME.fullmatch, os.listdir(folder)) if match]
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+
+
+def _parsed(content: bytes) -> dict[str, Any]:
+    """What a lease says; nothing where it is damaged, so that it is watched like any other."""
+    try:
+        state = json.loads(content)
+        return {**state, "pid": int(state["pid"])}
+    except (ValueError, KeyError, TypeError):
+        return {}
+
+
+def _is_gone(state: dict[str, Any]) -> bool:
+    """Whether the holder was a process of this machine, and is no more."""
+    return state.get("machine") == processes.machine() and processes.has_ended(state["pid"], state.get("born"))
+
+
+def _watched_s(path: Path, content: bytes) -> float:
+    """How long a lease has not moved while somebody looked.
+
+    A pause between two looks counts for no more than a quarter of STALE_S: an observer that was itself suspended, with
+    the holder beside it, has watched nothing.
+    """
+    now, watch = monotonic(), _watches.get(path)
+    if watch is None or watch.content != content:
+        _watches[path] = Watch(content, now)
+        return 0.0
+    watch.seconds += min(now - watch.last_look, STALE_S / 4)
+    watch.last_look = now
+    return watch.seconds
+
+
+_held: dict[str, Lease] = {}
+_table = threading.Lock()
+_heart: threading.Thread | None = None
+
+
+def _keep_beating() -> None:
+    global _heart
+    if _heart is None:
+        _heart = threading.Thread(target=_beat_while_held, name="leases", daemon=True)
+        _heart.start()
+
+
+def _beat_while_held() -> None:
+    global _heart
+    while True:
+        time.sleep(BEAT_S)
+        with _table:
+            leases = list(_held.values())
+            if not leases:
+                _heart = None
+                return
+        for lease in leases:
+            lease.beat()
+
+
+def _forget_parents_leases() -> None:
+    global _heart, _table
+    _heart, _table = None, threading.Lock()
+    _held.clear()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget_parents_leases)

@@ -1,0 +1,30 @@
+"""What one trial does, and how each of its tasks ended."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from experiments.sweep.probes import Probe
+from experiments.sweep.tasks import SweepTask
+
+Task = SweepTask | Probe
+
+
+@dataclass(frozen=True)
+class Job:
+    """What one trial does: tasks one after the other, or, where it helps, a part of another trial's."""
+
+    tasks: tuple[Task, ...]
+    helps: bool = False
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a task ended, and after how long; of a failure its class (faults.py), and the place in the code."""
+
+    state: Literal["done", "stopped", "failed", "pruned", "elsewhere"]
+    message: str = ""
+    fault: str = "unknown"
+    place: str = ""
+    seconds: float = 0.0

@@ -1,0 +1,60 @@
+"""The mirror beside a run: MLflow is kept up to date in the background, and holds nothing up."""
+
+from __future__ import annotations
+
+import threading
+from typing import TYPE_CHECKING
+
+from experiments.errors import one_line
+from experiments.store.store import Store
+from experiments.sweep.plan import Plan
+
+if TYPE_CHECKING:
+    from experiments.tracking.mirror import Mirror
+
+PERIOD_S = 3.0
+
+
+class MirrorThread:
+    """A mirror kept up to date in the background, by default the store's own: a server that is slow slows nothing."""
+
+    def __init__(self, store: Store, plan: Plan, uri: str | None) -> None:
+        self.store, self.plan, self.uri = store, plan, uri
+        self.problem: str | None = None
+        self._ending = threading.Event()
+        self._thread = threading.Thread(target=self._loop, name="mlflow-mirror", daemon=True)
+
+    def start(self) -> None:
+        """Begin; loading MLflow takes seconds of a core, best at a time when the run itself waits."""
+        self._thread.start()
+
+    def _loop(self) -> None:
+        mirror: Mirror | None = None
+        while True:
+            ending = self._ending.is_set()  # asked before the update, so that the last one sees everything
+            try:
+                mirror = mirror or self._open()
+                mirror.update(ended=ending)
+                self.problem = None
+            except Exception as error:
+                # whatever a server or a database may say: MLflow is a mirror, and the next round tries again
+                self.problem = one_line(error)
+            if ending:
+                return
+            self._ending.wait(PERIOD_S)
+
+    def _open(self) -> Mirror:
+        from experiments.tracking.database import embedded_uri  # heavy
+        from experiments.tracking.mirror import Mirror  # heavy
+
+        return Mirror(self.store, self.plan, self.uri or embedded_uri(self.store))
+
+    def finish(self, timeout_s: float) -> str | None:
+        """Catch up and end, if it was ever started; what went wrong, or None where MLflow has everything."""
+        if self._thread.ident is None:
+            return None
+        self._ending.set()
+        self._thread.join(timeout_s)
+        if self._thread.is_alive():
+            return self.problem or f"no answer within {timeout_s:.0f} s"
+        return self.problem

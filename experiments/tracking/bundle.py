@@ -1,0 +1,213 @@
+"""A sweep's record in one file: all that its report and its MLflow runs are made from, on any machine.
+
+    manifest.json    what this is, and of every other file its SHA-256, its size and its time
+    sweep.json       the sweep (register.py)
+    trainings/<signature>/..., evaluations/<signature>/..., diffs/...    as in a store, without weights and features
+
+The last 64 bytes of the file, which are its comment to other programs, are the SHA-256 of all before them. Nothing is
+unpacked before that and every name have been found right.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+import tempfile
+import zipfile
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from experiments.errors import UserError
+from experiments.store.files import replacing
+from experiments.store.layout import (
+    CONFIG,
+    FAILURE,
+    GRIDS,
+    INFLUENCES,
+    JOURNAL,
+    LOG,
+    PAIRS,
+    PRUNED,
+    RESULT,
+    SAMPLES,
+    VALIDATION,
+    StoreKind,
+)
+from experiments.store.provenance import diff_path
+from experiments.store.store import Store
+from experiments.sweep.plan import Plan
+from experiments.sweep.recorded import read_plan, recorded_content
+
+FORMAT = "edm-sweep bundle 1"
+MANIFEST, SWEEP = "manifest.json", "sweep.json"
+OF_TRAININGS = (CONFIG, RESULT, JOURNAL, VALIDATION, PRUNED, FAILURE, LOG)
+OF_EVALUATIONS = (CONFIG, RESULT, INFLUENCES, SAMPLES, PAIRS, FAILURE, LOG)
+NAME = re.compile(r"(trainings|evaluations|diffs)/[0-9a-f]{20}(\.patch|(/[\w.-]+){1,2})")
+LARGEST = 2**30  # bytes of one file: a record holds no weights
+BLOCK = 2**20
+SEAL = 64  # hex digits at the file's end
+WHEN = (1980, 1, 1, 0, 0, 0)  # of all entries, so that the same record makes the same file; true times are listed
+
+OnFiles = Callable[[int, int], None]
+
+
+def is_bundle(path: Path) -> bool:
+    """Whether a path is meant as a bundle."""
+    return path.suffix == ".zip"
+
+
+# packing ------------------------------------------------------------------------------------------
+
+
+def export(plan: Plan, store: Store, out: Path, on_progress: OnFiles = lambda done, total: None) -> dict[str, Any]:
+    """Write what a report of a sweep needs into one file, whole or not at all; returns its manifest.
+
+    Raises UserError where nothing of the sweep is there, or the file cannot be written.
+    """
+    files = list(_files(plan, store))
+    if not any(name.endswith(RESULT) for name, _ in files):
+        raise UserError(f"{plan.sweep.name}: nothing of it is done in {store.root}; run it first")
+    sweep = (json.dumps(recorded_content(plan)) + "\n").encode()
+    manifest: dict[str, Any] = {
+        "format": FORMAT,
+        "sweep": plan.sweep.name,
+        "store": store.name,
+        "files": {SWEEP: _entry(sweep, 0)},
+    }
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        with replacing(out) as temporary, zipfile.ZipFile(temporary, "w", zipfile.ZIP_DEFLATED) as archive:
+            _add(archive, SWEEP, sweep)
+            for number, (name, path) in enumerate(files, 1):
+                content, modified_ns = path.read_bytes(), path.stat().st_mtime_ns
+                manifest["files"][name] = _entry(content, modified_ns)
+                _add(archive, name, content)
+                on_progress(number, len(files))
+            _add(archive, MANIFEST, json.dumps(manifest, indent=1).encode())
+            archive.comment = b"0" * SEAL
+            archive.close()
+            _seal(temporary)
+    except OSError as error:
+        raise UserError(f"{out}: cannot be written ({error.strerror or error}); choose another place") from None
+    return manifest
+
+
+def _files(plan: Plan, store: Store) -> Iterator[tuple[str, Path]]:
+    """What there is of a plan in a store, by its name in a bundle."""
+    diffs: set[str] = set()
+    of_kind: dict[StoreKind, tuple[Iterable[str], tuple[str, ...]]] = {
+        "trainings": (plan.trainings, OF_TRAININGS),
+        "evaluations": (plan.evaluations, OF_EVALUATIONS),
+    }
+    for kind, (tasks, names) in of_kind.items():
+        for signature in tasks:
+            result = store.result(kind, signature)  # one that is damaged is set aside, and not packed
+            diffs.add(str((result or {}).get("provenance", {}).get("git_diff")))
+            folder = store.folder(kind, signature)
+            paths = [folder / name for name in names] + sorted((folder / GRIDS).glob("[!.]*.png"))
+            for path in paths:
+                if path.is_file():
+                    yield f"{kind}/{signature}/{path.relative_to(folder).as_posix()}", path
+    for path in sorted(diff_path(store, digest) for digest in diffs):
+        if path.is_file():
+            yield f"diffs/{path.name}", path
+
+
+def _entry(content: bytes, modified_ns: int) -> dict[str, Any]:
+    return {"sha256": hashlib.sha256(content).hexdigest(), "bytes": len(content), "modified_ns": modified_ns}
+
+
+def _add(archive: zipfile.ZipFile, name: str, content: bytes) -> None:
+    archive.writestr(zipfile.ZipInfo(name, WHEN), content, zipfile.ZIP_DEFLATED)
+
+
+def _seal(path: Path) -> None:
+    with path.open("r+b") as file:
+        digest = _digest(path)
+        file.seek(-SEAL, os.SEEK_END)
+        file.write(digest)
+
+
+def _digest(path: Path) -> bytes:
+    """The SHA-256 of a file but for its seal."""
+    left, found = path.stat().st_size - SEAL, hashlib.sha256()
+    with path.open("rb") as file:
+        while left > 0 and (block := file.read(min(BLOCK, left))):
+            left -= len(block)
+            found.update(block)
+    return found.hexdigest().encode()
+
+
+# unpacking ----------------------------------------------------------------------------------------
+
+
+@contextmanager
+def opened(path: Path) -> Iterator[tuple[Plan, Store]]:
+    """The plan of a bundle, and a store that holds its record for as long as the block lasts.
+
+    Raises UserError where the file is no bundle, a name in it leads elsewhere, or a byte of it was changed.
+    """
+    with tempfile.TemporaryDirectory(prefix="edm-sweep-bundle-") as folder:
+        root = Path(folder)
+        try:
+            _require_sealed(path)
+            with zipfile.ZipFile(path) as archive:
+                manifest = _manifest(archive, path)
+                for name, known in manifest["files"].items():
+                    _unpack(archive, name, known, root, path)
+        except FileNotFoundError:
+            raise UserError(f"{path}: no such file; 'edm-sweep export SWEEP {path}' makes one") from None
+        except (zipfile.BadZipFile, OSError, EOFError, KeyError, TypeError, ValueError, NotImplementedError) as error:
+            raise _refused(path, f"{type(error).__name__}: {error}") from None
+        plan = read_plan(json.loads((root / SWEEP).read_bytes()), path)
+        yield plan, Store(root, manifest["store"])
+
+
+def _require_sealed(path: Path) -> None:
+    with path.open("rb") as file:
+        is_archive = file.read(2) == b"PK"
+    if not is_archive:
+        raise UserError(f"{path}: is no bundle of edm-sweep; 'edm-sweep export SWEEP' makes one")
+    with path.open("rb") as file:
+        file.seek(-SEAL, os.SEEK_END)
+        seal = file.read()
+    if seal != _digest(path):
+        raise _refused(path, "it is not, byte for byte, what was exported")
+
+
+def _manifest(archive: zipfile.ZipFile, path: Path) -> dict[str, Any]:
+    """What a bundle says it holds, once its names are found to be that and to lead nowhere else."""
+    names = archive.namelist()
+    if MANIFEST not in names:
+        raise UserError(f"{path}: is no bundle of edm-sweep: it has no {MANIFEST}; 'edm-sweep export' makes one")
+    manifest = json.loads(archive.read(MANIFEST))
+    if manifest.get("format") != FORMAT:
+        raise UserError(f"{path}: was made by another version of edm-sweep ({manifest.get('format')}); export it anew")
+    for name in (*names, *manifest["files"]):
+        if name not in (MANIFEST, SWEEP) and (NAME.fullmatch(name) is None or ".." in PurePosixPath(name).parts):
+            raise _refused(path, f"it holds {name!r}, which is no name of a record")
+    if len(set(names)) != len(names) or set(names) != {MANIFEST, *manifest["files"]}:
+        raise _refused(path, "what it holds is not what its manifest lists")
+    return manifest
+
+
+def _unpack(archive: zipfile.ZipFile, name: str, known: dict[str, Any], root: Path, path: Path) -> None:
+    if archive.getinfo(name).file_size != known["bytes"] or known["bytes"] > LARGEST:
+        raise _refused(path, f"{name} has not the size that its manifest lists")
+    target, digest = root / name, hashlib.sha256()
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with archive.open(name) as source, target.open("wb") as output:
+        while block := source.read(BLOCK):
+            digest.update(block)
+            output.write(block)
+    if digest.hexdigest() != known["sha256"]:
+        raise _refused(path, f"{name} is not what its manifest lists")
+    os.utime(target, ns=(known["modified_ns"], known["modified_ns"]))  # MLflow's times of a run follow from it
+
+
+def _refused(path: Path, why: str) -> UserError:
+    return UserError(f"{path}: is refused, as {why}; get it anew from where it was exported")

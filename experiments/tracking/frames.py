@@ -1,0 +1,245 @@
+"""The final table as a data frame: one row a cell, from the store or from MLflow, the same either way."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from safetensors import safe_open
+
+from experiments.store.journal import Journal
+from experiments.store.layout import JOURNAL, VALIDATION
+from experiments.store.store import Store
+from experiments.store.training_records import Pruning
+from experiments.sweep.metrics import ERRORS, HEADLINES, context_of, describe_reference, metrics_of, requested_scores
+from experiments.sweep.plan import Plan, PlannedCell
+from experiments.sweep.tasks import Evaluation, Training
+from experiments.tracking.paired_errors import influences_of
+
+
+@dataclass(frozen=True)
+class Found:
+    """What is known of an evaluation: its metrics, the scores that they answer, and remarks.
+
+    pruned_at: at how many kimg a training that it stands on was ended early, where there is nothing else to tell.
+    """
+
+    metrics: dict[str, float]
+    scores: frozenset[str]
+    notes: tuple[str, ...]
+    stopped_at: int | None = None
+    stopped_by: str | None = None
+    pruned_at: float | None = None
+
+    def covers(self, evaluation: Evaluation, scores: tuple[str, ...]) -> bool:
+        """Whether it has `scores`, of all images or of as many as `evaluation` may stop at for what it knows."""
+        return set(scores) <= self.scores and (self.stopped_by is None or self.stopped_by in evaluation.rivals)
+
+
+@dataclass(frozen=True)
+class Trained:
+    """What a report needs to know of a training.
+
+    pruned_at: at how many kimg it was ended early. micro_batch: how many images went through the network at once where
+    that were fewer than a batch.
+    """
+
+    pruned_at: float | None = None
+    micro_batch: int | None = None
+
+
+def found_in_store(plan: Plan, store: Store) -> dict[str, Found]:
+    """A plan's finished evaluations, and those whose training was pruned, by signature."""
+    evaluations = {name: store.result("evaluations", name) for name in plan.evaluations}
+    done = {
+        name: Found(
+            result["metrics"],
+            frozenset(result["scores"]),
+            tuple(result["notes"]),
+            result["stopped_at"],
+            result["stopped_by"],
+        )
+        for name, result in evaluations.items()
+        if result is not None
+    }
+    return joined(plan, done, {name: _trained(store, name) for name in plan.trainings})
+
+
+def _trained(store: Store, name: str) -> Trained:
+    result = store.result("trainings", name)
+    if result is not None:
+        return Trained(micro_batch=result.get("computing", {}).get("micro_batch"))
+    pruning = Pruning.of(store.folder("trainings", name))
+    return Trained(pruned_at=pruning.kimg if pruning is not None else None)
+
+
+def joined(plan: Plan, done: dict[str, Found], trained: dict[str, Trained]) -> dict[str, Found]:
+    """What is known of a plan's evaluations, with what their trainings have to say of them."""
+    known = {}
+    for name, evaluation in plan.evaluations.items():
+        told = [trained[training.signature] for training in evaluation.depends_on]
+        pruned = [one.pruned_at for one in told if one.pruned_at is not None]
+        if name in done:
+            notes = (*done[name].notes, *_memory_notes(evaluation, trained))
+            known[name] = dataclasses.replace(done[name], notes=notes)
+        elif pruned:
+            known[name] = Found({}, frozenset(), evaluation.notes, pruned_at=pruned[0])
+    return known
+
+
+def _memory_notes(evaluation: Evaluation, trained: dict[str, Trained]) -> Iterator[str]:
+    """What a reader must know where memory was too small for what the sweep asked for."""
+    for who, training in zip(("", "its guide was "), evaluation.depends_on, strict=False):
+        used = trained[training.signature].micro_batch
+        if used is not None and _shows_in_the_network(used, training):
+            yield (
+                f"{who}trained in micro-batches of {used} of {training.config.batch_size} for want of memory: "
+                "batch norm saw the smaller ones"
+            )
+
+
+def _shows_in_the_network(micro_batch: int, training: Training) -> bool:
+    """Whether a training in smaller micro-batches than asked for makes another network."""
+    asked = training.config.micro_batch or training.config.batch_size
+    return micro_batch < asked and training.network.norm == "batch"
+
+
+def results_frame(plan: Plan, found: dict[str, Found]) -> pd.DataFrame:
+    """One row a cell, in the sweep's order: name, axes, all other parameters, signatures, what the scores are, scores.
+
+    Scores that have errors are followed by _se, _low and _high; noise_ and real_ are what pure noise and real images
+    score, to read the others by. A cell without scores yet has status "missing", one that was stopped early "stopped",
+    one whose training was ended early "pruned", and all of them have empty scores. Holds nothing that depends on when
+    or how fast the work was done; of where, only that memory forced smaller micro-batches, which makes another network.
+    """
+    frame = pd.DataFrame([_row(plan, planned, found) for planned in plan.cells])
+    named = {name for planned in plan.cells for score in _scores(planned) for name in _columns(score)}
+    kept = {name for name in frame if str(name).startswith(HEADLINES[:2]) and not str(name).endswith(ERRORS)}
+    optional = [n for n in frame if n in named | {"real_images", "stopped_at", "pruned_at"} and n not in kept]
+    return frame.drop(columns=[name for name in optional if not any(frame[name].notna().tolist())])
+
+
+def _row(plan: Plan, planned: PlannedCell, found: dict[str, Found]) -> dict[str, Any]:
+    parameters = {name: _plain(value) for name, value in planned.cell.parameters().items()}
+    evaluation, sizes = planned.evaluation, planned.training.data.sizes
+    own, wanted = found.get(evaluation.signature), _scores(planned)
+    done = own is not None and own.covers(evaluation, wanted)
+    shown = own.metrics if own is not None and done and own.stopped_at is None else {}
+    context = own.metrics if own is not None else {}
+    return {
+        "cell": plan.cell_name(planned),
+        **{axis: parameters[axis] for axis in plan.sweep.axes},
+        **{name: value for name, value in parameters.items() if name not in plan.sweep.axes},
+        "data": planned.training.data.signature,
+        "training": planned.training.signature,
+        "evaluation": evaluation.signature,
+        "features": evaluation.features.label,
+        "reference": describe_reference(planned.cell.evaluation, sizes),
+        "nfe": evaluation.sampling.nfe,
+        "status": _status(own, done),
+        "stopped_at": own.stopped_at if own is not None and done else None,
+        "pruned_at": own.pruned_at if own is not None and not done else None,
+        **{name: shown.get(name) for score in wanted for name in metrics_of(score)},
+        **{name: context.get(name) for score in wanted for name in context_of(score)},
+        "real_images": context.get("real_images"),
+        "notes": "; ".join(own.notes if own is not None else evaluation.notes),
+    }
+
+
+def _status(own: Found | None, done: bool) -> str:
+    if own is not None and own.pruned_at is not None:
+        return "pruned"
+    return ("stopped" if own and own.stopped_at else "done") if done else "missing"
+
+
+def _scores(planned: PlannedCell) -> tuple[str, ...]:
+    """What this cell asks for, which may be less than what its evaluation has."""
+    sizes = planned.training.data.sizes
+    return requested_scores(planned.cell.evaluation, sizes, planned.evaluation.sampling.is_deterministic).scores
+
+
+def _columns(score: str) -> tuple[str, ...]:
+    return (*metrics_of(score), *context_of(score))
+
+
+def covariances(plan: Plan, store: Store) -> dict[str, tuple[tuple[str, ...], np.ndarray]]:
+    """By metric: cells, and the covariance of the errors of their values.
+
+    All cells start from the same noise and labels, so image i of one corresponds to image i of another, and errors of
+    cells are correlated: var(a - b) is usually much less than var(a) + var(b). Cells of other numbers of images, which
+    no table shows side by side, count as uncorrelated.
+    """
+    paths = {plan.cell_name(planned): influences_of(store, planned.evaluation.signature) for planned in plan.cells}
+    known = {cell: path for cell, path in paths.items() if path is not None}
+    names: dict[str, list[str]] = {}
+    for cell, path in known.items():
+        with safe_open(path, framework="np") as file:
+            for metric in file.keys():  # noqa: SIM118 - not a mapping
+                names.setdefault(metric, []).append(cell)
+    return {
+        metric: (tuple(cells), _covariance([_read(known[cell], metric) for cell in cells]))
+        for metric, cells in names.items()
+    }
+
+
+def _read(path: Path, metric: str) -> np.ndarray:
+    with safe_open(path, framework="np") as file:
+        return file.get_tensor(metric)
+
+
+def _covariance(influences: list[np.ndarray]) -> np.ndarray:
+    """Of means over images: the covariance of the influences over their number."""
+    made = np.zeros((len(influences), len(influences)))
+    counts = np.array([len(values) for values in influences])
+    for count in np.unique(counts):
+        same = np.flatnonzero(counts == count)
+        rows = np.stack([influences[i] for i in same]).astype(np.float64)
+        made[np.ix_(same, same)] = np.cov(rows) / count
+    return made
+
+
+def _plain(value: Any) -> Any:
+    """Lists and mappings as one word: a frame's cells compare, group and print as single values."""
+    if isinstance(value, tuple):
+        return ",".join(f"{entry:g}" if isinstance(entry, float) else str(entry) for entry in value)
+    return str(value) if dataclasses.is_dataclass(value) else value
+
+
+def curves_frame(plan: Plan, store: Store) -> pd.DataFrame:
+    """Loss against kimg of every training that has begun: columns training, kimg, loss, val_loss, one of them a row."""
+    rows: list[dict[str, Any]] = []
+    for name in plan.trainings:
+        folder = store.folder("trainings", name)
+        for journal, key in ((JOURNAL, "loss"), (VALIDATION, "val_loss")):
+            lines = Journal(folder / journal).read()
+            rows += [{"training": plan.names[name], "kimg": line["kimg"], key: line[key]} for line in lines]
+    return pd.DataFrame(rows, columns=["training", "kimg", "loss", "val_loss"])
+
+
+def facts_of(plan: Plan, store: Store) -> dict[str, str]:
+    """Where a plan's numbers come from: code, packages, machines and the time that it took."""
+    results = [store.result("trainings", name) for name in plan.trainings]
+    results += [store.result("evaluations", name) for name in plan.evaluations]
+    done = [result for result in results if result is not None]
+    facts = {key: _united(done, key) for key in ("git_commit", "git_dirty", "host", "python")}
+    for package in ("torch", "ray", "mlflow"):
+        versions = {str(result["provenance"]["packages"][package]) for result in done}
+        facts[package] = ", ".join(sorted(versions))
+    facts["devices"] = ", ".join(sorted({str(result["device"]) for result in done}))
+    facts["trained in"] = ", ".join(sorted({_computing(result) for result in done if "computing" in result}))
+    facts["compute"] = f"{sum(result['seconds'] for result in done):,.0f} s on those devices"
+    return {key: value for key, value in facts.items() if value}
+
+
+def _computing(result: dict[str, Any]) -> str:
+    """How a training was computed."""
+    return result["computing"]["precision"] + (" compiled" if result["computing"]["compiled"] else "")
+
+
+def _united(results: list[dict[str, Any]], key: str) -> str:
+    return ", ".join(sorted({str(result["provenance"][key]) for result in results}))

@@ -1,0 +1,52 @@
+"""Results read back from MLflow."""
+
+from __future__ import annotations
+
+import json
+import math
+import sys
+
+from experiments.tracking import mlflow_environment  # noqa: F401  isort: skip  (MLflow reads it as it is imported)
+import mlflow
+from mlflow.entities import Run
+
+from experiments.errors import UserError
+from experiments.sweep.plan import Plan
+from experiments.tracking.frames import Found, Trained, joined
+from experiments.tracking.runs import FINISHED, FOUND, KILLED, all_runs, answering
+
+
+def found_in_mlflow(plan: Plan, uri: str) -> dict[str, Found]:
+    """A plan's finished evaluations as MLflow has them, and those whose training was pruned, by signature.
+
+    Raises UserError where the server does not answer or has no such experiment.
+    """
+    done: dict[str, Found] = {}
+    trained = dict.fromkeys(plan.trainings, Trained())
+    with answering(uri, "leave it out to use the store"):
+        client = mlflow.MlflowClient(tracking_uri=uri)
+        experiment = client.get_experiment_by_name(plan.sweep.name)
+        if experiment is None:
+            raise UserError(f"--tracking-uri {uri}: has no experiment {plan.sweep.name!r}; run the sweep with it first")
+        for run in all_runs(client, experiment.experiment_id):
+            name, status = run.data.tags.get("edm.signature", ""), run.info.status
+            if name in plan.trainings and status in (FINISHED, KILLED):
+                trained[name] = _trained(run)
+            elif name in plan.evaluations and status == FINISHED:
+                done[name] = _found(run)
+    return joined(plan, done, trained)
+
+
+def _trained(run: Run) -> Trained:
+    if run.info.status == KILLED:
+        return Trained(pruned_at=json.loads(run.data.tags.get("edm.pruned_at", "null")))
+    micro_batch = run.data.tags.get("edm.computing.micro_batch", "None")
+    return Trained(micro_batch=None if micro_batch == "None" else int(micro_batch))
+
+
+def _found(run: Run) -> Found:
+    scores, notes, *stopped = (json.loads(run.data.tags.get(f"edm.{key}", "null")) for key in FOUND)
+    # MLflow's databases hold the largest number there is in place of infinity
+    told = run.data.metrics.items()
+    metrics = {key: math.copysign(math.inf, v) if abs(v) >= sys.float_info.max else v for key, v in told}
+    return Found(metrics, frozenset(scores or ()), tuple(notes or ()), *stopped)

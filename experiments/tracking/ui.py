@@ -1,0 +1,80 @@
+"""MLflow's own server on the record, as a child process that ends with us."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+
+from experiments.errors import UserError
+from experiments.store.store import Store
+
+GRACE_S = 3.0
+ENVIRONMENT = {"MLFLOW_DISABLE_TELEMETRY": "true", "DO_NOT_TRACK": "true", "GIT_PYTHON_REFRESH": "quiet"}
+
+
+def serve(store: Store, tracking_uri: str | None, host: str, port: int) -> int:
+    """Serve until interrupted; the exit code. Raises UserError where there is no record or the port is taken."""
+    if tracking_uri and tracking_uri.startswith("http"):
+        raise UserError(f"--tracking-uri {tracking_uri}: is a server with a UI of its own; open it in a browser")
+    database = store.root / "mlflow.db"
+    if tracking_uri is None and not database.exists():
+        raise UserError(
+            f"{database}: nothing is recorded there yet; run a sweep first: edm-sweep run sweeps/digits.yaml"
+        )
+    _require_free_port(host, port)
+    uri = tracking_uri or f"sqlite:///{database}"
+    command = [sys.executable, "-m", "mlflow", "server", "--backend-store-uri", uri, "--default-artifact-root"]
+    command += [str(store.root / "mlartifacts"), "--host", host, "--port", str(port), "--workers", "1"]
+    log = store.root / "mlflow-server.log"
+    with log.open("w") as output:
+        # in a process group of its own: the server starts a dozen processes, which have to end with it
+        server = subprocess.Popen(
+            command, env=os.environ | ENVIRONMENT, stdout=output, stderr=subprocess.STDOUT, start_new_session=True
+        )
+    for number in (signal.SIGINT, signal.SIGTERM):  # set, as a shell's background job starts with Ctrl-C ignored
+        signal.signal(number, signal.default_int_handler)
+    print(f"MLflow's UI is starting, its log is {log}", flush=True)
+    try:
+        if _answers(server, host, port):
+            print(f"Open http://{host}:{port} in a browser. Ctrl-C ends it.", flush=True)
+            print("MLflow opens with its pages for language models: choose 'Model training' there.", flush=True)
+        code = server.wait()
+        raise UserError(f"MLflow's server ended by itself with exit code {code}; the reason is in {log}")
+    except KeyboardInterrupt:
+        return 0
+    finally:
+        _end_group(server)
+
+
+def _end_group(server: subprocess.Popen[bytes]) -> None:
+    """End the server and all that it started: asked first, then not."""
+    for number in (signal.SIGTERM, signal.SIGKILL):
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(server.pid, number)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            server.wait(timeout=GRACE_S)
+
+
+def _answers(server: subprocess.Popen[bytes], host: str, port: int) -> bool:
+    """Wait until the server takes connections; False where it ended instead."""
+    while server.poll() is None:
+        with contextlib.suppress(OSError), socket.create_connection((host, port), timeout=1):
+            return True
+        time.sleep(0.2)
+    return False
+
+
+def _require_free_port(host: str, port: int) -> None:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError as error:
+            raise UserError(
+                f"--port {port}: cannot be served on {host} ({error.strerror}); give another, such as --port {port + 1}"
+            ) from None

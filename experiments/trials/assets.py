@@ -1,0 +1,172 @@
+"""What a task needs and the store may not have yet: data, feature extractors, averaged models."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import logging
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from edm.batches import TrainingSet
+from edm.config import SPLITS, ClassifierConfig, Features, Resize, Split
+from edm.data.dataset import Dataset, open_prepared
+from edm.ema import Snapshot, combined, posthoc_coefficients
+from edm.files import MODEL, load_model, load_tensors, save_tensors
+from edm.metrics.features import (
+    Classifier,
+    Extractor,
+    extract,
+    load_dinov2,
+    load_inception,
+    required_weights,
+    train_classifier,
+)
+from edm.metrics.fid import Reference
+from edm.metrics.published import StatisticsError, load_statistics
+from edm.metrics.weights import WeightsError, find_weights
+from edm.networks.unet import on_device
+from edm.precondition import Denoiser
+from edm.train import with_statistics
+from experiments.errors import UserError
+from experiments.store.layout import SNAPSHOTS, STATISTICS
+from experiments.store.provenance import provenance
+from experiments.store.store import Store
+from experiments.sweep.identity import signature
+from experiments.sweep.tasks import DataSource, FeatureSpace, Training
+from experiments.trials.datasets import ensure_prepared
+
+log = logging.getLogger("edm_sweep")
+
+
+def ensure_data(store: Store, source: DataSource) -> Dataset:
+    """A prepared data set, opened; prepared first if it is not there (preparing.py). Raises UserError."""
+    result = ensure_prepared(store, source)
+    return open_prepared(store.folder("data", source.signature), result["sigma_data"])
+
+
+def ensure_weights(name: Features, on_progress: Callable[[int, int], None] = lambda _done, _total: None) -> None:
+    """Find or fetch the weights of a feature space, before any work is started that needs them in the end.
+
+    Raises UserError where they cannot be had.
+    """
+    try:
+        weights = required_weights(name)
+        if weights is not None:
+            find_weights(weights, on_progress=on_progress)
+    except WeightsError as error:
+        raise UserError(str(error)) from None
+
+
+def ensure_published(store: Store, path: Path, digest: str, dimension: int) -> None:
+    """Take a published statistics file into the store, under its SHA-256; raises UserError where it cannot serve."""
+
+    name = published_signature(digest, dimension)
+    if store.verified("references", name) is not None:
+        return
+    try:
+        reference = load_statistics(path, dimension)
+    except StatisticsError as error:
+        raise UserError(f"evaluation.statistics: {error}") from None
+
+    def build(folder: Path) -> dict[str, Any]:
+        save_tensors(reference.tensors(), folder / STATISTICS)
+        return {"file": path.name, "sha256": digest, "dimension": dimension, "provenance": provenance()}
+
+    store.ensure("references", name, build, [STATISTICS])
+
+
+def load_published(store: Store, digest: str, dimension: int) -> Reference:
+    """What `ensure_published` took in; raises DamagedFile where that has been lost since."""
+    path = store.checked("references", published_signature(digest, dimension), STATISTICS)
+    return Reference.from_tensors(load_tensors(path))
+
+
+def published_signature(digest: str, dimension: int) -> str:
+    """What a published statistics file is called in the store."""
+    return signature("reference", published=digest, dimension=dimension)
+
+
+def ensure_extractor(
+    store: Store,
+    source: DataSource,
+    space: FeatureSpace,
+    device: torch.device,
+    on_wait: Callable[[], None] = lambda: None,
+) -> Extractor:
+    """The feature extractor of a space, on `device`; a classifier is trained first if it is not there.
+
+    on_wait: called while that takes its time, by another process or here.
+    """
+    if space.name != "classifier":
+        return _loaded(space.name, space.resize, device)
+    config = ClassifierConfig()
+    assert space.classifier is not None
+
+    def build(folder: Path) -> dict[str, Any]:
+        data = ensure_data(store, source)
+        log.info("training the feature classifier, %d epochs", config.epochs)
+        *_, classifier = _looking(train_classifier(config, data, source.num_classes), on_wait)
+        save_tensors(classifier.state_dict(), folder / MODEL)
+        accuracy = {split: _accuracy(classifier, data, split) for split in SPLITS}
+        log.info("its accuracy: %s", accuracy)
+        return {"accuracy": accuracy, "config": dataclasses.asdict(config), "provenance": provenance()}
+
+    store.ensure("classifiers", space.classifier, build, [MODEL], on_wait)
+    classifier = Classifier(config, source.channels, source.resolution, source.num_classes)
+    classifier.load_state_dict(load_tensors(store.checked("classifiers", space.classifier, MODEL)))
+    return on_device(classifier, device).eval()
+
+
+def _looking(epochs: Iterator[Classifier], on_wait: Callable[[], None]) -> Iterator[Classifier]:
+    for classifier in epochs:
+        on_wait()
+        yield classifier
+
+
+@functools.lru_cache(maxsize=2)
+def _loaded(name: Features, resize: Resize, device: torch.device) -> Extractor:
+    """A published extractor, kept by a worker from one evaluation to the next."""
+    return load_inception(device, resize) if name == "inception" else load_dinov2(device)
+
+
+def forget_extractors() -> None:
+    """Let go of the published extractors that a worker has kept."""
+    _loaded.cache_clear()
+
+
+def _accuracy(classifier: Classifier, data: Dataset, split: Split) -> float:
+    images, labels = data.split(split)
+    classes = extract(classifier, images)[1]
+    assert classes is not None
+    return float((classes == labels).double().mean())
+
+
+def load_averaged(store: Store, training: Training, width: float | None, device: torch.device) -> Denoiser:
+    """A finished training's model; of a `width`, the power-function average made from its snapshots (EDM2, 3.2)."""
+    name = training.signature
+    model = load_model(store.checked("trainings", name, MODEL), device)
+    if width is None:
+        return model
+    files = [file for file in store.finished("trainings", name)["files"] if file.startswith(f"{SNAPSHOTS}/")]
+    snapshots = [
+        Snapshot(int(Path(file).name.split("-")[0]), kept) for file in files for kept in training.config.power_ema
+    ]
+    end = Snapshot(training.config.num_steps, width)
+    coefficients = dict(zip(snapshots, posthoc_coefficients(snapshots, end), strict=True))
+
+    def parts() -> Iterator[tuple[float, dict[str, Tensor]]]:
+        for file in files:
+            averages = load_tensors(store.checked("trainings", name, file))
+            for full_name, value in averages.items():
+                kept, _, parameter = full_name.partition("/")
+                yield coefficients[Snapshot(int(Path(file).name.split("-")[0]), float(kept))], {parameter: value}
+
+    model.load_state_dict(combined(parts()), strict=False)
+    log.info("averaged to a relative width of %g from %d snapshots", width, len(files))
+    examples = TrainingSet.of(ensure_data(store, training.data), device)
+    return with_statistics(model, examples, training.config, training.seed, end.step)

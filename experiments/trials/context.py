@@ -1,0 +1,66 @@
+"""Where and how a trial runs, and how it is asked to stop."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import yaml
+
+from experiments.store.files import replacing
+from experiments.store.layout import CONFIG
+from experiments.store.provenance import RunInfo
+from experiments.sweep.tasks import SweepTask
+
+if TYPE_CHECKING:
+    import torch
+
+
+class Stopped(Exception):
+    """The run was asked to stop; what there is has been saved."""
+
+
+class Pruned(Exception):
+    """A training was asked to end early, as others do better; what there is has been saved."""
+
+
+@dataclass(frozen=True)
+class TrialContext:
+    """Where and how a trial runs; nothing here changes a result on the same kind of machine.
+
+    gpus: 2 or more train one network on several. on_validated: told of (kimg, loss on the val split) along the way.
+    told: what the run says of itself, for the record.
+    """
+
+    session: str
+    threads: int = 1
+    gpus: float = 0.0
+    sampling_batch: int = 250
+    checkpoint_s: float = 15.0
+    compile: bool | None = None
+    on_validated: Callable[[float, float], None] | None = None
+    told: RunInfo = field(default_factory=RunInfo)
+
+    @property
+    def device(self) -> torch.device:
+        """The device that the trial computes on."""
+        import torch
+
+        return torch.device("cuda" if self.gpus > 0 and torch.cuda.is_available() else "cpu")
+
+
+def device_name(device: torch.device) -> str:
+    """What to call the device that something was computed on."""
+    import torch
+
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu"
+
+
+def write_config(folder: Path, task: SweepTask) -> None:
+    """config.yaml: for people, and for those who name a task later (experiments/names.py)."""
+    content = json.loads(json.dumps(asdict(task)))
+    with replacing(folder / CONFIG) as temporary:
+        temporary.write_text(yaml.safe_dump(content, sort_keys=False))

@@ -1,0 +1,1 @@
+"""Drawing the images of a training, measuring and scoring them."""

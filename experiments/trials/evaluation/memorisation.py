@@ -1,0 +1,96 @@
+"""Nearest training images of drawn images, in pixels and in features."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from edm.metrics.memorisation import Memorisation, PixelPieces, memorisation, pixel_rows
+from edm.pictures import save_pairs
+from experiments.store.files import replacing
+from experiments.store.layout import PAIRS
+from experiments.store.provenance import provenance
+from experiments.sweep.identity import signature
+from experiments.sweep.tasks import SEGMENT_IMAGES
+from experiments.trials.evaluation.context import EvaluationContext
+from experiments.trials.evaluation.features import FINGERPRINT
+from experiments.trials.evaluation.scoring import Scores
+
+LOOKED_UP_IMAGES = SEGMENT_IMAGES  # whose nearest training images are looked for: those that are kept as pixels
+CLOSEST = 10  # pairs in the picture
+
+
+@dataclass(frozen=True)
+class View:
+    """One way to look at images: queries, and the train and test splits in tasks of rows."""
+
+    name: str
+    drawn: Tensor
+    held_out: Tensor
+    train: Sequence[Tensor]
+    test: Sequence[Tensor]
+
+
+def measure_memorisation(bench: EvaluationContext, scores: Scores) -> None:
+    """Nearest training images of the first images, in pixels and in features, and a picture of the closest pairs."""
+    real, drawn = bench.references, bench.first_pixels()[: bench.evaluation.config.images]
+    count = min(real.count("train"), real.count("test"))
+    found: dict[str, Memorisation] = {}
+    for view in _views(bench, drawn):
+        bench.pulse.other_work(f"nearest training images, {view.name}", 0, len(drawn))
+        found[view.name] = memorisation(view.drawn, view.train, view.test, count, bench.device)
+        scores.metrics |= _told(f"nn_{{}}_{view.name}", found[view.name])
+        scores.metrics |= _floor(bench, view, count)
+    order, closest = real.order("train"), found["features"].closest(CLOSEST)
+    neighbours = {name: bench.data.images[order[it.nearest.indices[closest, 0]]] for name, it in found.items()}
+    distances = {name: it.nearest.distances[closest, 0] for name, it in found.items()}
+    with replacing(bench.folder / PAIRS) as temporary:
+        save_pairs(
+            drawn[closest],
+            neighbours["pixels"],
+            neighbours["features"],
+            temporary,
+            distances["pixels"],
+            distances["features"],
+        )
+
+
+def _views(bench: EvaluationContext, drawn: Tensor) -> Iterator[View]:
+    real, data = bench.references, bench.data
+    held_out = min(LOOKED_UP_IMAGES, real.count("val"))
+    pixels = {split: PixelPieces(data.images, real.order(split)) for split in ("train", "test")}
+    others = pixel_rows(data.images[real.order("val")[:held_out]])
+    yield View("pixels", pixel_rows(drawn), others, pixels["train"], pixels["test"])
+    features = {split: real.features(split, 0, real.count(split)) for split in ("train", "test")}
+    rows = bench.shelf(bench.evaluation.features).measured(0, len(drawn))
+    others = torch.cat(list(real.features("val", 0, held_out)))
+    yield View("features", torch.cat(list(rows)), others, features["train"], features["test"])
+
+
+def _told(name: str, found: Memorisation) -> dict[str, float]:
+    return {
+        name.format("ratio"): found.ratio,
+        name.format("copied"): found.copied,
+        f"{name.format('copied')}_se": found.copied_error,
+    }
+
+
+def _floor(bench: EvaluationContext, view: View, count: int) -> dict[str, float]:
+    """What held-out real images of the val split score, which cannot have been copied: once for a data set."""
+    space = bench.evaluation.features
+    content = {"data": bench.evaluation.training.data.signature, "view": view.name, "count": count}
+    if view.name == "features":
+        content |= {"features": space, FINGERPRINT: bench.extractor(space).fingerprint}
+    name = signature("scale", **content)
+
+    def build(folder: Path) -> dict[str, Any]:
+        del folder
+        found = memorisation(view.held_out, view.train, view.test, count, bench.device)
+        return {"metrics": _told(f"real_nn_{{}}_{view.name}", found), "provenance": provenance()}
+
+    return bench.store.ensure("scales", name, build, on_wait=bench.pulse.raise_if_stopped)["metrics"]

@@ -1,0 +1,216 @@
+"""Every score of drawn images from their features, with its error where it has one."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from edm.config import SPLITS, EvaluationConfig, Split
+from edm.generate import labels_of
+from edm.metrics.fid import Frechet, Reference, Statistics, fid_infinity, frechet, frechet_distance
+from edm.metrics.kid import kernel_distance, kernel_sums
+from edm.metrics.neighbours import prdc, squared_radii
+from edm.metrics.uncertainty import interval, standard_error, within_classes
+from experiments.store.provenance import provenance
+from experiments.sweep.identity import signature
+from experiments.sweep.metrics import FILE, reference_sizes
+from experiments.sweep.tasks import Evaluation
+from experiments.trials.evaluation.features import MeasuredFeatures
+from experiments.trials.evaluation.references import References
+
+NEAREST_K = 5  # of precision, recall, density and coverage (Naeem et al. 2020)
+EXTRAPOLATION_SEED = 0
+
+log = logging.getLogger("edm_sweep")
+
+
+@dataclass
+class Scores:
+    """Metrics by name, the influence of every image on those that have errors, and remarks.
+
+    labels: the class that every image was asked for; one and the same where there are none.
+    """
+
+    labels: Tensor
+    metrics: dict[str, float] = field(default_factory=dict)
+    influences: dict[str, Tensor] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+
+    def note(self, text: str) -> None:
+        """Add a remark, once."""
+        if text not in self.notes:
+            self.notes.append(text)
+
+    def add(self, name: str, value: float, influences: Tensor) -> None:
+        """Take in a metric with the influence of every image on it: its standard error and 95% interval follow."""
+        influences = within_classes(influences, self.labels)
+        error = standard_error(influences)
+        low, high = interval(value, error)
+        self.metrics |= {name: value, f"{name}_se": error, f"{name}_low": low, f"{name}_high": high}
+        self.influences[name] = influences.float()
+
+
+class Scorer:
+    """Scores the first images of an evaluation against real ones."""
+
+    def __init__(
+        self, evaluation: Evaluation, measured: MeasuredFeatures, references: References, published: Reference | None
+    ) -> None:
+        self.evaluation, self.measured, self.real, self.published = evaluation, measured, references, published
+        index = torch.arange(measured.num_images)
+        self.labels = labels_of(index, evaluation.training.network.num_classes)
+        self.radii: dict[int, Tensor] = {}
+        self.sizes = reference_sizes(evaluation.config, {split: references.count(split) for split in SPLITS})
+
+    def score(self, wanted: tuple[str, ...]) -> Scores:
+        """All of `wanted` that features alone decide: fid, fid_infinity, kid and prdc."""
+        scores = Scores(self.labels)
+        methods = {"fid": self._fid, "fid_infinity": self._fid_infinity, "kid": self._kid, "prdc": self._prdc}
+        for metric, _, name in (score.partition("/") for score in wanted):
+            if metric in methods:
+                self.real.on_wait()  # a moment at which to stop
+                log.info("scoring %s against %s", metric, name)
+                methods[metric](name, scores)
+        return scores
+
+    @cached_property
+    def statistics(self) -> Statistics:
+        """Of all images."""
+        return self.prefixes[self.measured.num_images]
+
+    @cached_property
+    def prefixes(self) -> dict[int, Statistics]:
+        """Of the first images alone, and of all, from one pass over their features."""
+        counts = self.evaluation.config.prefixes
+        return self.measured.prefix_statistics((*counts, self.measured.num_images))
+
+    @cached_property
+    def kernel_sums(self) -> Tensor:
+        """The drawn images' own part of every kernel distance."""
+        return kernel_sums(self.measured, self.real.device)
+
+    def _reference(self, name: str) -> Reference:
+        if name == FILE:
+            assert self.published is not None
+            return self.published
+        return self.real.reference(_split(name), self.sizes[_split(name)])
+
+    def _fid(self, name: str, scores: Scores) -> None:
+        found = frechet(self.statistics, self._reference(name))
+        scores.add(f"fid_{name}", found.distance, _influences(found, self.measured))
+        if found.singular:
+            scores.note("the covariance of the images is singular: standard errors by its pseudo-inverse")
+
+    def _fid_infinity(self, name: str, scores: Scores) -> None:
+        try:
+            found = fid_infinity(self.measured, self._reference(name), EXTRAPOLATION_SEED)
+        except ValueError as error:
+            scores.note(f"no {error}")
+            return
+        scores.metrics |= {f"fid_infinity_{name}": found.value, f"fid_infinity_{name}_se": found.standard_error}
+
+    def _kid(self, name: str, scores: Scores) -> None:
+        split, count = _split(name), self.sizes[_split(name)]
+        real, mean = self.real.features(split, 0, count), self.real.kernel_mean(split, count)
+        found = kernel_distance(self.measured, real, self.real.device, mean, self.kernel_sums)
+        scores.add(f"kid_{name}", found.value, found.influences)
+
+    def _prdc(self, name: str, scores: Scores) -> None:
+        """Of equally many images of both kinds, as these metrics move with the numbers."""
+        split = _split(name)
+        count = min(self.sizes[split], self.measured.num_images)
+        if count <= NEAREST_K:
+            scores.note(f"no precision, recall, density and coverage of {count} images: they need {NEAREST_K + 1}")
+            return
+        drawn, real = self.measured.first(count), self.real.features(split, 0, count)
+        if count not in self.radii:
+            self.radii[count] = squared_radii(drawn, NEAREST_K, self.real.device)
+        radii = (self.radii[count], self.real.radii(split, count, NEAREST_K))
+        found = prdc(drawn, real, NEAREST_K, self.real.device, *radii)
+        values = {"precision": found.precision, "recall": found.recall}
+        values |= {"density": found.density, "coverage": found.coverage}
+        scores.metrics |= {f"{metric}_{name}": value for metric, value in values.items()}
+
+    def at_prefix(self, count: int, wanted: tuple[str, ...]) -> dict[str, float]:
+        """The FIDs among `wanted` and their standard errors, of the first `count` images alone."""
+        row = {"images": float(count)}
+        if count <= self.evaluation.features.dimension or count not in self.prefixes:
+            return row
+        part = self.measured.first(count)
+        for metric, _, name in (score.partition("/") for score in wanted):
+            if metric == "fid":
+                found = frechet(self.prefixes[count], self._reference(name))
+                error = standard_error(within_classes(_influences(found, part), self.labels[:count]))
+                row |= {f"fid_{name}": found.distance, f"fid_{name}_se": error}
+        return row
+
+
+def _split(name: str) -> Split:
+    return SPLITS[SPLITS.index(name)]  # pyright: ignore[reportArgumentType] - raises ValueError for another word
+
+
+def _influences(found: Frechet, measured: MeasuredFeatures) -> Tensor:
+    return torch.cat([found.influences(features) for features in measured])
+
+
+def class_accuracy(judged: MeasuredFeatures, scores: Scores) -> None:
+    """The share of images that a classifier assigns to the class they were asked to show."""
+    classes = judged.classes()
+    assert classes is not None, "the judge knows classes"
+    correct = (classes == scores.labels).double()
+    scores.add("class_accuracy", float(correct.mean()), correct - correct.mean())
+    for end in ("class_accuracy_low", "class_accuracy_high"):
+        scores.metrics[end] = min(max(scores.metrics[end], 0.0), 1.0)
+
+
+# what to read a score by ---------------------------------------------------------------------------
+
+
+def scale(references: References, config: EvaluationConfig, wanted: tuple[str, ...]) -> dict[str, float]:
+    """Scores of pure noise, and of real train images that are not among those compared with: the floor.
+
+    wanted: scores, of which fid and kid have such a context. Worked out once for all evaluations that share references
+    and number of images.
+    """
+    pairs = tuple(sorted(score for score in wanted if score.split("/")[0] in ("fid", "kid") and FILE not in score))
+    sizes = reference_sizes(config, {split: references.count(split) for split in SPLITS})
+    start = sizes["train"] if config.reference == "equal" else 0
+    stop = min(start + config.images, references.count("train"))
+    content = {"data": references.source.signature, "features": references.space, "sizes": sizes, "scores": pairs}
+    name = signature("scale", **content, span=(start, stop), fingerprint=references.extractor.fingerprint)
+
+    def build(folder: Path) -> dict[str, Any]:
+        del folder
+        noise = references.features("noise", 0, references.count("noise"))
+        metrics = _context("noise", noise, references, sizes, pairs)
+        if stop > start:
+            # train images are no floor for themselves
+            others = pairs if config.reference == "equal" else tuple(p for p in pairs if not p.endswith("/train"))
+            metrics |= _context("real", references.features("train", start, stop), references, sizes, others)
+            metrics["real_images"] = float(stop - start)
+        return {"metrics": metrics, "provenance": provenance()}
+
+    return references.store.ensure("scales", name, build, on_wait=references.on_wait)["metrics"]
+
+
+def _context(
+    who: str, images: MeasuredFeatures, references: References, sizes: dict[Split, int], pairs: tuple[str, ...]
+) -> dict[str, float]:
+    """Scores of images that no model made."""
+    metrics: dict[str, float] = {}
+    statistics = images.statistics()
+    for metric, _, name in (pair.partition("/") for pair in pairs):
+        split = _split(name)
+        count = sizes[split]
+        if metric == "fid" and min(count, images.num_images) > references.space.dimension:
+            metrics[f"{who}_fid_{split}"] = frechet_distance(statistics, references.reference(split, count))
+        if metric == "kid" and images.num_images > 1:
+            mean, real = references.kernel_mean(split, count), references.features(split, 0, count)
+            metrics[f"{who}_kid_{split}"] = kernel_distance(images, real, references.device, mean).value
+    return metrics

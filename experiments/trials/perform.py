@@ -1,0 +1,135 @@
+"""Does one task, given the store, and says how it ended. No Ray, no MLflow.
+
+Every task can be killed at any moment and done again: it goes on from what is in the store.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager, redirect_stderr, redirect_stdout, suppress
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+
+from experiments.store.files import write_json
+from experiments.store.layout import FAILURE, LOG, PROGRESS
+from experiments.store.leases import Held, LeaseLost
+from experiments.store.store import Store
+from experiments.sweep.jobs import Job, Outcome, Task
+from experiments.sweep.tasks import Evaluation, Training
+from experiments.trials.context import Pruned, Stopped, TrialContext
+from experiments.trials.evaluation.context import forget_models
+from experiments.trials.evaluation.draw import help_draw
+from experiments.trials.evaluation.evaluate import run_evaluation
+from experiments.trials.failures import classify, place_of
+from experiments.trials.probe import run_probe
+from experiments.trials.training.train import run_training
+
+log = logging.getLogger("edm_sweep")
+
+
+def perform_job(store: Store, job: Job, setting: TrialContext) -> Iterator[tuple[str, Outcome]]:
+    """Do a trial's tasks one after the other, telling of each how it ended."""
+    for task in job.tasks:
+        began = time.monotonic()
+        outcome = help_with(store, task, setting) if job.helps else perform(store, task, setting)
+        yield task.signature, replace(outcome, seconds=time.monotonic() - began)
+        if outcome.fault == "device":
+            return  # nothing that this process computes can be trusted any more
+
+
+def perform(store: Store, task: Task, setting: TrialContext) -> Outcome:
+    """Do a task, its output in log.txt; a failure is recorded in failure.json and never raised."""
+    torch.set_num_threads(setting.threads)
+    kind = task.store_kind
+    try:
+        with store.try_lock(kind, task.signature) as folder:
+            return _perform_locked(store, task, setting, folder)
+    except Held as held:
+        return Outcome("elsewhere", str(held))
+    except LeaseLost:
+        return Outcome("elsewhere", "another run took it over")
+    except Stopped:
+        return Outcome("stopped")
+    except Pruned as pruned:
+        return Outcome("pruned", str(pruned))
+    except OSError as error:  # of the lock or the log: there is no place to write more of it down
+        message = f"{store.folder(kind, task.signature)}: cannot be written ({error})"
+        return Outcome("failed", message, classify(error), place_of(error))
+
+
+def help_with(store: Store, evaluation: Task, setting: TrialContext) -> Outcome:
+    """Draw parts of an evaluation that another trial is at; whatever goes wrong is left to that one."""
+    assert isinstance(evaluation, Evaluation)
+    torch.set_num_threads(setting.threads)
+    try:
+        help_draw(store, evaluation, setting)
+    except (Stopped, LeaseLost):
+        return Outcome("stopped")
+    except Exception as error:
+        return Outcome("failed", f"{type(error).__name__}: {error}", classify(error))
+    return Outcome("done")
+
+
+def _perform_locked(store: Store, task: Task, setting: TrialContext, folder: Path) -> Outcome:
+    for of_before in (FAILURE, PROGRESS):
+        (folder / of_before).unlink(missing_ok=True)
+    with _logged(folder / LOG):
+        try:
+            if store.stop_requested(setting.session, task.signature):
+                raise Stopped
+            if setting.gpus > 0 and setting.device.type == "cpu":
+                log.warning("a GPU was assigned but torch sees none: computing on the CPU")
+            _do(store, task, setting)
+        except (Held, LeaseLost):
+            raise
+        except Stopped:
+            log.info("stopped on request")
+            raise
+        except Pruned as pruned:
+            log.info("%s", pruned)
+            raise
+        except Exception as error:
+            return _failed(folder, error)
+        finally:
+            (folder / PROGRESS).unlink(missing_ok=True)
+    return Outcome("done")
+
+
+def _do(store: Store, task: Task, setting: TrialContext) -> None:
+    if isinstance(task, Evaluation):
+        run_evaluation(store, task, setting)
+        return
+    forget_models()  # a training may need all the memory there is
+    if isinstance(task, Training):
+        run_training(store, task, setting)
+    else:
+        run_probe(store, task, setting)
+
+
+def _failed(folder: Path, error: Exception) -> Outcome:
+    fault, unexpected = classify(error), f"{type(error).__name__}: {error}"
+    expected = fault in ("input", "diverged", "damaged")
+    log.error("%s", error if expected else "".join(traceback.format_exception(error)))
+    outcome = Outcome("failed", str(error) if expected else unexpected, fault, place_of(error))
+    with suppress(OSError):  # of a full disk; the outcome tells the same
+        write_json(folder / FAILURE, {"message": outcome.message, "fault": fault, "time": time.time()})
+    return outcome
+
+
+@contextmanager
+def _logged(path: Path) -> Iterator[None]:
+    """Send logging, warnings and prints of this process to a file."""
+    with path.open("a", encoding="utf-8", buffering=1) as file, redirect_stdout(file), redirect_stderr(file):
+        handler = logging.StreamHandler(file)
+        handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+        log.addHandler(handler)
+        log.setLevel(logging.INFO)
+        try:
+            yield
+        finally:
+            log.removeHandler(handler)

@@ -1,0 +1,163 @@
+"""Pictures from a finished training: grids, pages a class, iterative denoising. What `edm-sweep sample` does."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from jaxtyping import Int64, UInt8
+from torch import Tensor
+
+from edm.config import SamplingConfig
+from edm.data.dataset import to_uint8
+from edm.generate import draw, labels_of
+from edm.pictures import Moment, save_grid, save_trajectory
+from edm.precondition import Denoiser
+from experiments.errors import UserError
+from experiments.store.files import replacing
+from experiments.store.store import Store
+from experiments.sweep.tasks import Evaluation, SweepTask, Training
+from experiments.trials.assets import load_averaged
+
+BATCH = 64
+TRAJECTORY_IMAGES, TRAJECTORY_COLUMNS = 6, 9
+
+
+@dataclass(frozen=True)
+class Request:
+    """What to draw: `images` of one `label` (of all classes in turn by default), or as many of each class a page."""
+
+    images: int
+    label: int | None
+    per_class: bool
+    trajectory: bool
+    out: Path
+    batch: int = BATCH
+
+
+def sampling_of(task: SweepTask, changes: dict[str, Any]) -> SamplingConfig:
+    """How a cell samples, or how one does by default, with `changes`; raises FieldError."""
+    own = task.sampling if isinstance(task, Evaluation) else SamplingConfig()
+    return dataclasses.replace(own, **changes)
+
+
+def draw_pictures(
+    task: SweepTask,
+    sampling: SamplingConfig,
+    request: Request,
+    store: Store,
+    device: torch.device,
+    on_progress: Callable[[int, int], None] = lambda done, total: None,
+) -> list[Path]:
+    """Draw and write what is asked for; returns the files. Raises UserError where that is not possible."""
+    training = task.training if isinstance(task, Evaluation) else task
+    _make_place(request.out)
+    _require(training, sampling, request)
+    model = _finished(training, sampling.ema, store, device)
+    guide = _guide(task, sampling, store, device)
+    if request.trajectory:
+        return [_draw_trajectory(model, guide, sampling, request)]
+    pages = list(_pages(request, training.network.num_classes))
+    done, total = 0, sum(len(labels) for labels, _ in pages)
+    for labels, path in pages:
+        images = []
+        for part in torch.arange(len(labels), device=device).split(request.batch):
+            images.append(to_uint8(draw(model, sampling, part, labels.to(device)[part], guide)).cpu())
+            done += len(part)
+            on_progress(done, total)
+        _write_grid(torch.cat(images), path)
+    return [path for _, path in pages]
+
+
+def _make_place(out: Path) -> None:
+    if out.suffix.lower() != ".png":
+        raise UserError(f"--out {out}: pictures are PNG files; name it {out.with_suffix('.png').name}")
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"--out {out}: its folder cannot be made ({error.strerror}); choose another") from None
+
+
+def describe(task: SweepTask, sampling: SamplingConfig) -> str:
+    """What is drawn, in words: the training, how it is sampled, and by what it is guided."""
+    training = task.training if isinstance(task, Evaluation) else task
+    parts = [sampling.sampler, f"{sampling.steps} steps", f"guidance {sampling.guidance:g}"]
+    if sampling.guide is not None and sampling.guidance != 1:
+        parts.append(f"guided by {sampling.guide}")
+    if sampling.ema is not None:
+        parts.append(f"average of width {sampling.ema:g}")
+    return f"training {training.signature} on {training.data.config.name}: {', '.join(parts)}"
+
+
+def _require(training: Training, sampling: SamplingConfig, request: Request) -> None:
+    if request.per_class and (request.label is not None or request.trajectory):
+        raise UserError("--per-class: draws a grid of every class; leave --label and --trajectory out")
+    classes, halvings = training.network.num_classes, len(training.network.depths)
+    if request.label is not None and not 0 <= request.label < classes:
+        known = f"0 to {classes - 1}" if classes else "none: its data set has no classes"
+        raise UserError(f"--label {request.label}: is not a class of this network; there are {known}")
+    if request.per_class and not classes:
+        raise UserError("--per-class: the network's data set has no classes; leave it out")
+    if sampling.ema is not None and not training.config.power_ema:
+        raise UserError("--ema: this training kept no power-function averages; train with training.power_ema")
+    if (sampling.resolution or 0) % 2**halvings:
+        raise UserError(f"--resolution {sampling.resolution}: the network needs a multiple of {2**halvings}")
+    if training.config.label_dropout == 0 and sampling.guidance != 1 and classes and sampling.guide is None:
+        raise UserError("--guidance: this network never trained without labels (label_dropout 0); leave it at 1")
+    if training.config.label_dropout == 1 and sampling.guidance != 0 and classes:
+        raise UserError("--guidance: this network never trained with labels (label_dropout 1); give --guidance 0")
+
+
+def _finished(training: Training, width: float | None, store: Store, device: torch.device) -> Denoiser:
+    if store.result("trainings", training.signature) is None:
+        raise UserError(f"training {training.signature} is not finished, or failed; run its sweep again")
+    return load_averaged(store, training, width, device)
+
+
+def _guide(task: SweepTask, sampling: SamplingConfig, store: Store, device: torch.device) -> Denoiser | None:
+    if sampling.guide is None or sampling.guidance == 1:
+        return None
+    assert isinstance(task, Evaluation)  # a guide comes with the cell alone
+    return _finished(task.guide or task.training, sampling.guide.ema, store, device)
+
+
+def _pages(request: Request, num_classes: int) -> Iterator[tuple[Int64[Tensor, " n"], Path]]:
+    """The labels of each picture and where it goes."""
+    if request.per_class:
+        for label in range(num_classes):
+            name = f"{request.out.stem}-class-{label}{request.out.suffix}"
+            yield torch.full((request.images,), label), request.out.with_name(name)
+    elif request.label is not None:
+        yield torch.full((request.images,), request.label), request.out
+    else:
+        yield labels_of(torch.arange(request.images), num_classes), request.out
+
+
+def _write_grid(images: UInt8[Tensor, "n c h w"], path: Path) -> None:
+    with replacing(path) as temporary:
+        save_grid(images, temporary, columns=math.ceil(math.sqrt(len(images))))
+
+
+def _draw_trajectory(model: Denoiser, guide: Denoiser | None, sampling: SamplingConfig, request: Request) -> Path:
+    count = min(request.images, TRAJECTORY_IMAGES)
+    labels, path = next(_pages(dataclasses.replace(request, images=count, per_class=False), model.config.num_classes))
+    columns = min(TRAJECTORY_COLUMNS, sampling.steps)
+    shown = {round(i * (sampling.steps - 1) / max(columns - 1, 1)) for i in range(columns)}
+    moments: list[Moment] = []
+
+    def on_step(step: int, sigma: float, x: Tensor, denoised: Tensor) -> None:
+        if step in shown:
+            # scaled back to the spread of images: at high noise all would be black and white
+            visible = x * model.sigma_data / math.hypot(sigma, model.sigma_data)
+            moments.append(Moment(sigma, to_uint8(visible).cpu(), to_uint8(denoised).cpu()))
+
+    device = next(model.parameters()).device
+    final = draw(model, sampling, torch.arange(count, device=device), labels.to(device), guide, on_step)
+    with replacing(path) as temporary:
+        save_trajectory(moments, to_uint8(final).cpu(), temporary)
+    return path

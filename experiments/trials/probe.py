@@ -1,0 +1,203 @@
+"""Probes: a short look at every distinct network of a plan, for speeds and for memory. No torch before one runs."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+import statistics
+import time
+from collections.abc import Callable, Iterator
+from typing import Any, TypeVar
+
+import psutil
+import torch
+
+from edm.batches import TrainingSet
+from edm.config import SamplingConfig
+from edm.generate import draw, labels_of
+from edm.networks.unet import on_device
+from edm.precondition import Denoiser
+from edm.train import Computing, TrainState, train
+from experiments.store.provenance import provenance
+from experiments.store.store import Store
+from experiments.sweep.probes import LEAST_STEPS, MOST_STEPS, WARM_UP_STEPS, Probe
+from experiments.trials.assets import ensure_data
+from experiments.trials.context import TrialContext, device_name
+from experiments.trials.failures import is_out_of_memory
+from experiments.trials.progress import ProgressReporter
+
+
+def run_probe(
+    store: Store,
+    probe: Probe,
+    setting: TrialContext,
+    on_progress: Callable[[int, int], None] = lambda _done, _total: None,
+) -> dict[str, Any]:
+    """Measure a network, unless that is done; the caller holds its lock. Returns the result."""
+    from experiments.trials.probe import measure  # torch
+
+    known = store.result("probes", probe.signature)
+    if known is not None:
+        return known
+    result = measure(store, probe, setting, on_progress)
+    store.finish("probes", probe.signature, result)
+    return result
+
+
+ENOUGH_S, TOO_LONG_S = 5.0, 60.0  # of steps after the warm-up; of as few as there are by then
+MOST_BATCHES = 4  # drawn
+DRAWN_STEPS = 2  # of an Euler sampler, for every batch
+# what CUDA's context and its libraries take beside torch's allocator: 0.4 to 0.6 GiB on NVIDIA's GPUs since Volta
+CONTEXT_GIB = 0.5
+OnSteps = Callable[[int, int], None]
+T = TypeVar("T")
+log = logging.getLogger("edm_sweep")
+
+
+class Memory:
+    """The most memory that a device gave since this was made: a GPU's, or on a CPU the growth of this process."""
+
+    def __init__(self, device: torch.device) -> None:
+        self.device = device
+        self.before = self.most = psutil.Process().memory_info().rss
+        if device.type == "cuda":
+            torch.cuda.empty_cache()
+            torch.cuda.reset_peak_memory_stats(device)
+
+    def look(self) -> None:
+        """Take note of what is in use now: nothing keeps a process's peak."""
+        self.most = max(self.most, psutil.Process().memory_info().rss)
+
+    @property
+    def peak_gib(self) -> float:
+        """The most so far."""
+        if self.device.type == "cuda":
+            return torch.cuda.max_memory_reserved(self.device) / 2**30 + CONTEXT_GIB
+        return (self.most - self.before) / 2**30
+
+
+def measure(store: Store, probe: Probe, setting: TrialContext, on_progress: OnSteps) -> dict[str, Any]:
+    """What a probe finds out. `fits` is False where not even one image at once fits into the memory."""
+    began = time.monotonic()
+    pulse = ProgressReporter(
+        store, setting, store.folder("probes", probe.signature), "steps", WARM_UP_STEPS + MOST_STEPS
+    )
+
+    def on_step(done: int, total: int) -> None:
+        if pulse.beat(done):
+            pulse.raise_if_stopped()
+        on_progress(done, total)
+
+    data = ensure_data(store, probe.data)
+    examples = TrainingSet.of(data, setting.device)
+    found = _fitting(_computings(probe, setting), lambda it: _train(probe, it, examples, data.sigma_data, on_step))
+    drawn = _fitting(_batches(probe), lambda batch: _draw(probe, batch, data.sigma_data, setting.device))
+    result = {"fits": found is not None and drawn is not None, **(found or {}), **(drawn or {})}
+    log.info("measured: %s", result)
+    return {
+        **result,
+        "device": device_name(setting.device),
+        "device_gib": _total_gib(setting.device),
+        "threads": setting.threads,
+        "seconds": time.monotonic() - began,
+        "flops": probe.flops,
+        "provenance": provenance(),
+    }
+
+
+def _total_gib(device: torch.device) -> float | None:
+    return torch.cuda.get_device_properties(device).total_memory / 2**30 if device.type == "cuda" else None
+
+
+def _fitting(choices: Iterator[T], attempt: Callable[[T], dict[str, Any]]) -> dict[str, Any] | None:
+    """What an attempt finds with the first choice that fits into the memory."""
+    for choice in choices:
+        try:
+            return attempt(choice)
+        except RuntimeError as error:
+            if not is_out_of_memory(error):
+                raise
+            log.warning("out of memory: %s", choice)
+        torch.cuda.empty_cache()
+    return None
+
+
+def _computings(probe: Probe, setting: TrialContext) -> Iterator[Computing]:
+    """As the training would compute, then in ever smaller parts of its batch."""
+    computing = Computing.choose(probe.config, setting.device, probe.compiled)
+    size = computing.micro_batch or probe.config.batch_size
+    yield computing
+    while size % 2 == 0:
+        size //= 2
+        yield dataclasses.replace(computing, micro_batch=size)
+
+
+def _batches(probe: Probe) -> Iterator[int]:
+    size = probe.sampling_batch
+    while size > 1:
+        yield size
+        size = -(-size // 2)
+    yield 1
+
+
+def _train(
+    probe: Probe, computing: Computing, examples: TrainingSet, sigma_data: float, on_step: OnSteps
+) -> dict[str, Any]:
+    memory = Memory(examples.device)
+    steps = WARM_UP_STEPS + MOST_STEPS
+    config = dataclasses.replace(probe.config, kimg=steps * probe.config.batch_size / 1000)
+    state = TrainState(probe.network, config, sigma_data, 0, examples.device, computing)
+    seconds, before = [], time.monotonic()
+    for number, loss in enumerate(train(state, examples), 1):
+        float(loss)  # waits for the device
+        now = time.monotonic()
+        seconds.append(now - before)
+        before = now
+        memory.look()
+        on_step(number, steps)
+        if _is_enough(seconds[WARM_UP_STEPS:], seconds):
+            break
+    timed = seconds[WARM_UP_STEPS:] or seconds[-1:]
+    step_s = statistics.median(timed)
+    return {
+        "kimg_s": statistics.mean(timed) / probe.config.batch_size * 1000,
+        "spread": max(step_s / min(timed), _high(timed) / step_s),
+        "steps": len(timed),
+        "training_gib": memory.peak_gib,
+        "micro_batch": computing.micro_batch,
+        "computing": dataclasses.asdict(computing),
+        "checkpoint_bytes": sum(tensor.nbytes for tensor in state.tensors().values()),
+        "model_bytes": sum(tensor.nbytes for tensor in state.denoiser.state_dict().values()),
+    }
+
+
+def _is_enough(timed: list[float], everything: list[float]) -> bool:
+    if len(timed) >= LEAST_STEPS and sum(timed) > ENOUGH_S:
+        return True
+    return sum(everything) > TOO_LONG_S  # large networks on a CPU
+
+
+def _high(values: list[float]) -> float:
+    """The value that nine of ten do not exceed."""
+    return sorted(values)[int(0.9 * (len(values) - 1))]
+
+
+def _draw(probe: Probe, batch: int, sigma_data: float, device: torch.device) -> dict[str, Any]:
+    memory = Memory(device)
+    guidance = 2.0 if probe.guided and probe.network.num_classes else 1.0
+    sampling = SamplingConfig(sampler="euler", steps=DRAWN_STEPS, guidance=guidance, precision=probe.precision)
+    model = on_device(Denoiser(probe.network, sigma_data), device).eval()
+    seconds: list[float] = []
+    while len(seconds) <= MOST_BATCHES and sum(seconds) < ENOUGH_S:
+        index = torch.arange(batch, device=device) + len(seconds) * batch
+        before = time.monotonic()
+        draw(model, sampling, index, labels_of(index, probe.network.num_classes)).cpu()
+        seconds.append(time.monotonic() - before)
+        memory.look()
+    timed = seconds[1:] or seconds  # the first one chooses kernels
+    forwards = sum(sampling.evaluations.values())
+    return {
+        "forward_s": statistics.mean(timed) / (batch * forwards) * 1000,
+        "sampling_gib": memory.peak_gib,
+        "sampling_batch": batch,
+    }

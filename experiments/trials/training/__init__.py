@@ -1,0 +1,1 @@
+"""Training one network, alone or on several GPUs."""

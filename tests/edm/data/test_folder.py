@@ -1,0 +1,176 @@
+"""Folders of images: layouts that are understood, layouts that are refused, and a fingerprint of content alone."""
+
+import hashlib
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+
+from edm.config import DataConfig
+from edm.data.catalogue import facts, source_fingerprint, split_indices
+from edm.data.errors import DataError
+from edm.data.folder import carve, folder_splits, open_folder
+from experiments.sweep.tasks import DataSource
+from tests.datafiles import image_tree
+
+LOOSE = [f"{i:02d}.png" for i in range(20)]
+
+
+def config(root: Path, **options: object) -> DataConfig:
+    return DataConfig("folder", resolution=8, path=str(root), **options)
+
+
+def signature(root: Path, **options: object) -> str:
+    return DataSource.of(config(root, **options)).signature
+
+
+def touched(root: Path, *paths: str) -> Path:
+    """A folder of empty files: enough for its layout."""
+    for path in paths:
+        (root / path).parent.mkdir(parents=True, exist_ok=True)
+        (root / path).touch()
+    return root
+
+
+def test_loose_images_have_no_classes_and_are_carved_by_tenths(tmp_path: Path) -> None:
+    known = facts(config(touched(tmp_path, *(f"{i}.png" for i in range(57)))))
+    assert known.num_classes == 0 and known.splits == {"train": 47, "val": 5, "test": 5}
+    assert (known.channels, known.resolution) == (3, 8)
+    assert facts(config(tmp_path, channels=1)).channels == 1
+
+
+def test_the_carve_is_the_published_rule(tmp_path: Path) -> None:
+    touched(tmp_path, *LOOSE)
+    for seed in (0, 7):
+        ranked = sorted(range(20), key=lambda i: hashlib.sha256(f"{seed}/{LOOSE[i]}".encode()).hexdigest())
+        found = split_indices(config(tmp_path, split_seed=seed))
+        assert found == {"train": sorted(ranked[4:]), "val": sorted(ranked[2:4]), "test": sorted(ranked[:2])}
+    assert split_indices(config(tmp_path)) != split_indices(config(tmp_path, split_seed=7))
+
+
+def test_carve_deals_everything_out_once() -> None:
+    found = carve((str(i).encode() for i in range(10)), {"test": 3, "val": 2})
+    assert sorted(found["test"] + found["val"] + found["train"]) == list(range(10))
+    assert [len(found[name]) for name in ("test", "val", "train")] == [3, 2, 5]
+
+
+def test_sub_folders_are_classes_whatever_lies_below_them(tmp_path: Path) -> None:
+    touched(tmp_path, *(f"{c}/{'deep/' * (i % 3)}{i}.JPG" for c in ("dog", "cat") for i in range(10)))
+    folder = open_folder(str(tmp_path))
+    assert folder.classes == ("cat", "dog") and facts(config(tmp_path)).num_classes == 2
+    assert folder.labels == tuple(int(path.startswith("dog")) for path in folder.paths)
+    assert list(folder.paths) == sorted(folder.paths)
+
+
+def test_one_sub_folder_is_no_class(tmp_path: Path) -> None:
+    folder = open_folder(str(touched(tmp_path, *(f"images/{path}" for path in LOOSE))))
+    assert folder.classes == () and folder.labels == (0,) * 20
+
+
+def test_train_val_and_test_are_taken_as_they_are(tmp_path: Path) -> None:
+    touched(tmp_path, *(f"{s}/{c}/{i}.png" for s in ("train", "val", "test") for c in "ab" for i in range(2)))
+    folder = open_folder(str(tmp_path))
+    assert folder.classes == ("a", "b") and facts(config(tmp_path)).splits == {"train": 4, "val": 4, "test": 4}
+    for split, indices in folder_splits(folder, 0).items():
+        assert [folder.paths[i].partition("/")[0] for i in indices] == [split] * 4
+    assert folder_splits(folder, 0) == folder_splits(folder, 1)
+
+
+def test_splits_may_have_images_without_classes(tmp_path: Path) -> None:
+    touched(tmp_path, *(f"{s}/{i}.png" for s in ("train", "val", "test") for i in range(2)))
+    assert facts(config(tmp_path)).num_classes == 0
+
+
+def test_what_is_no_image_or_hidden_is_passed_over(tmp_path: Path) -> None:
+    touched(tmp_path, *LOOSE, "README.md", "a/notes.txt", "._00.png", ".cache/x.png")
+    assert list(open_folder(str(tmp_path)).paths) == LOOSE
+
+
+@pytest.mark.parametrize(
+    ("paths", "expected"),
+    [
+        ([], "holds no images (.jpg, .jpeg, .png"),
+        (LOOSE[:19], "19 images are too few; it needs 20 to be split"),
+        (["train/0.png", "test/0.png"], "has images in train and test but none in val; give it all three"),
+        ([f"{s}/0.png" for s in ("train", "val", "test")], "it needs 2 in each of train, val and test"),
+        ([f"{s}/{i}.png" for s in ("train", "val", "test", "more") for i in "01"], "more/0.png lies beside train, val"),
+        ([f"{s}/{i}.png" for s in ("train", "val", "test") for i in "01"] + ["x.png"], "x.png lies beside train, val"),
+        ([*LOOSE, "cat/0.png"], "00.png lies in no class folder but cat/0.png in cat; put every image into"),
+        (["train/a/0.png", "train/b/0.png", "val/0.png", "test/a/0.png"], "val/0.png lies in no class folder but"),
+    ],
+)
+def test_what_cannot_be_used_is_one_sentence(tmp_path: Path, paths: list[str], expected: str) -> None:
+    with pytest.raises(DataError) as refusal:
+        facts(config(touched(tmp_path, *paths)))
+    assert expected in str(refusal.value) and str(refusal.value).startswith(f"{tmp_path}: ")
+
+
+def test_a_folder_that_is_none_is_said_to_be_none(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="no such folder; give a folder of images"):
+        facts(config(tmp_path / "absent"))
+    with pytest.raises(DataError, match="is a file; give a folder of images"):
+        facts(config(touched(tmp_path, "a.zip") / "a.zip"))
+
+
+def test_links_that_lead_in_a_circle_end(tmp_path: Path) -> None:
+    touched(tmp_path, *(f"a/{path}" for path in LOOSE))
+    (tmp_path / "a" / "loop").symlink_to(tmp_path)
+    with pytest.raises(DataError, match="take away the link that leads in a circle"):
+        facts(config(tmp_path))
+
+
+def test_paths_are_relative_to_here_and_know_the_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    touched(tmp_path / "pictures", *LOOSE)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert open_folder("pictures") is open_folder("~/pictures") is open_folder(str(tmp_path / "pictures"))
+
+
+def test_the_signature_is_that_of_the_content_not_of_the_place(tmp_path: Path) -> None:
+    first = image_tree(tmp_path / "first", *LOOSE)
+    copies = {
+        name: Path(shutil.copytree(first, tmp_path / name)) for name in ("copy", "byte", "name", "fewer", "beside")
+    }
+    picture = copies["byte"] / LOOSE[3]
+    picture.write_bytes(picture.read_bytes()[:-1] + b"\0")
+    (copies["name"] / LOOSE[3]).rename(copies["name"] / "other.png")
+    (copies["fewer"] / LOOSE[3]).write_bytes((first / LOOSE[4]).read_bytes())
+    touched(copies["beside"], "README.md")
+    found = {name: signature(path) for name, path in copies.items()}
+    assert found["copy"] == found["beside"] == signature(first)
+    assert len({*found.values()}) == 4
+
+
+def test_preparation_enters_the_signature(tmp_path: Path) -> None:
+    image_tree(tmp_path, *LOOSE)
+    other_size = DataConfig("folder", resolution=16, path=str(tmp_path))
+    signatures = {
+        signature(tmp_path),
+        signature(tmp_path, channels=1),
+        signature(tmp_path, split_seed=1),
+        DataSource.of(other_size).signature,
+    }
+    assert len(signatures) == 4
+
+
+def test_the_fingerprint_is_of_paths_and_contents(tmp_path: Path) -> None:
+    image_tree(tmp_path, *LOOSE)
+    whole = hashlib.sha256()
+    for path in LOOSE:
+        whole.update(path.encode() + b"\0" + hashlib.sha256((tmp_path / path).read_bytes()).digest())
+    assert source_fingerprint(config(tmp_path)) == whole.hexdigest()
+
+
+def test_an_image_that_cannot_be_read_is_named(tmp_path: Path) -> None:
+    touched(tmp_path, *LOOSE)
+    (tmp_path / "gone.png").symlink_to(tmp_path / "nowhere")
+    with pytest.raises(DataError, match=r"gone.png: cannot be read \(No such file"):
+        source_fingerprint(config(tmp_path))
+
+
+def test_names_that_are_no_text_are_names_too(tmp_path: Path) -> None:
+    touched(tmp_path, *LOOSE)
+    (Path(os.fsdecode(os.fsencode(tmp_path) + b"/\xff.png"))).touch()
+    assert facts(config(tmp_path)).splits["train"] == 17
+    assert len(source_fingerprint(config(tmp_path))) == 64

@@ -1,0 +1,291 @@
+"""Published weights: found, verified, fetched whole or not at all from a real server, and refused in one sentence."""
+
+import hashlib
+import subprocess
+import sys
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from urllib.error import URLError
+
+import pytest
+
+from edm.metrics import weights as module
+from edm.metrics.weights import SUFFIXES, Weights, WeightsError, find_weights, sha256_of
+from tests import ROOT
+
+CONTENT = bytes(range(256)) * 40
+SHA256 = hashlib.sha256(CONTENT).hexdigest()
+FILE = "published-1.pth"
+
+
+class Server(ThreadingHTTPServer):
+    """Serves CONTENT, or what goes wrong with it; counts what it is asked for, and can hold answers back."""
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), Handler)
+        self.asked: list[str] = []
+        self.ready: threading.Barrier | None = None
+
+    def url(self, path: str) -> str:
+        return f"http://127.0.0.1:{self.server_port}/{path}"
+
+
+class Handler(BaseHTTPRequestHandler):
+    server: Server
+
+    def do_GET(self) -> None:
+        kind = self.path.strip("/")
+        self.server.asked.append(kind)
+        if kind == "missing":
+            return self.send_error(404)
+        if kind == "redirected":
+            self.send_response(302)
+            self.send_header("Location", "/whole")
+            return self.end_headers()
+        content = {"wrong": CONTENT[::-1], "page": b"<html>", "long": CONTENT + b"more"}.get(kind, CONTENT)
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(content)))
+        self.end_headers()
+        half = len(content) // 2
+        self.wfile.write(content[:half])
+        self.wfile.flush()
+        if self.server.ready is not None:
+            self.server.ready.wait(timeout=20)
+        if kind == "stalled":
+            time.sleep(20)
+        if kind != "cut":
+            self.wfile.write(content[half:])
+
+    def log_message(self, format: str, *args: object) -> None:
+        pass
+
+
+@pytest.fixture
+def server():
+    with Server() as server:
+        server.daemon_threads, server.block_on_close = True, False
+        threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
+        yield server
+        server.shutdown()
+
+
+@pytest.fixture(autouse=True)
+def surroundings(tmp_path, monkeypatch):
+    """No weights but a test's own."""
+    monkeypatch.delenv("EDM_SWEEP_WEIGHTS", raising=False)
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
+
+
+@pytest.fixture
+def cache(tmp_path):
+    return tmp_path / "torch" / "hub" / "checkpoints"
+
+
+def published(url: str) -> Weights:
+    return Weights("features: inception", FILE, url, len(CONTENT), SHA256)
+
+
+NOWHERE = published("http://127.0.0.1:9/")  # the port that discards: nobody listens
+
+
+def write(path: Path, content: bytes = CONTENT) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(content)
+    return path
+
+
+def files(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.rglob("*") if path.is_file())
+
+
+# finding ------------------------------------------------------------------------------------------
+
+
+def test_weights_are_looked_for_in_torchs_cache_by_default(cache):
+    path = write(cache / FILE)
+    assert find_weights(NOWHERE) == path
+
+
+@pytest.mark.parametrize("name", [FILE, "renamed.pth", "renamed"])
+def test_the_variable_may_name_the_file_whatever_it_is_called(tmp_path, monkeypatch, name):
+    path = write(tmp_path / name)
+    monkeypatch.setenv("EDM_SWEEP_WEIGHTS", str(path))
+    assert find_weights(NOWHERE) == path
+
+
+def test_the_variable_may_name_the_folder_and_begin_with_a_tilde(tmp_path, monkeypatch):
+    path = write(tmp_path / "mine" / FILE)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("EDM_SWEEP_WEIGHTS", "~/mine")
+    assert find_weights(NOWHERE) == path
+
+
+def test_a_folder_that_is_given_comes_before_the_variable_and_that_before_the_cache(tmp_path, monkeypatch, cache):
+    given, mine, cached = (write(folder / FILE) for folder in (tmp_path / "given", tmp_path / "mine", cache))
+    monkeypatch.setenv("EDM_SWEEP_WEIGHTS", str(mine.parent))
+    assert find_weights(NOWHERE, given.parent) == given
+    assert find_weights(NOWHERE) == mine
+    mine.unlink()
+    assert find_weights(NOWHERE) == cached
+
+
+@pytest.mark.parametrize("where", ["beside", "cache"])
+def test_a_variable_that_names_another_extractors_file_leaves_the_others_to_be_found(
+    tmp_path, monkeypatch, cache, where
+):
+    monkeypatch.setenv("EDM_SWEEP_WEIGHTS", str(write(tmp_path / "other.pth", b"another network")))
+    path = write((tmp_path if where == "beside" else cache) / FILE)
+    assert find_weights(NOWHERE) == path
+
+
+@pytest.mark.parametrize("content", [b"another network", None], ids=["another", "nothing"])
+def test_a_variable_that_names_another_file_alone_is_answered_and_nothing_is_fetched(
+    tmp_path, monkeypatch, server, content
+):
+    place = tmp_path / f"other{SUFFIXES[0]}"
+    if content is not None:
+        write(place, content)
+    monkeypatch.setenv("EDM_SWEEP_WEIGHTS", str(place))
+    with pytest.raises(WeightsError) as refusal:
+        find_weights(published(server.url("whole")))
+    for part in ("EDM_SWEEP_WEIGHTS", str(place), FILE, SHA256, "features: inception", "unset it"):
+        assert part in str(refusal.value)
+    assert server.asked == []
+
+
+@pytest.mark.parametrize(
+    ("content", "expected"), [(b"an error page" * 1000, "not the published file"), (CONTENT[:100], "cut short")]
+)
+def test_wrong_weights_are_answered_with_path_and_both_checksums_and_left_alone(tmp_path, server, content, expected):
+    path = write(tmp_path / FILE, content)
+    with pytest.raises(WeightsError, match=expected) as refusal:
+        find_weights(published(server.url("whole")), tmp_path)
+    for part in (str(path), hashlib.sha256(content).hexdigest(), SHA256, f"{len(content):,} bytes", "delete it"):
+        assert part in str(refusal.value)
+    assert path.read_bytes() == content and server.asked == []
+
+
+def test_a_renamed_file_of_the_right_size_with_other_content_is_refused(tmp_path, monkeypatch):
+    path = write(tmp_path / "mine.pth", CONTENT[::-1])
+    monkeypatch.setenv("EDM_SWEEP_WEIGHTS", str(path))
+    with pytest.raises(WeightsError, match="not the published file") as refusal:
+        find_weights(NOWHERE)
+    assert str(path) in str(refusal.value)
+
+
+def test_sha256_is_of_the_files_content(tmp_path):
+    assert sha256_of(write(tmp_path / "file")) == SHA256
+
+
+# fetching -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", ["whole", "redirected"])
+def test_absent_weights_are_fetched_once_into_the_first_place(tmp_path, monkeypatch, server, kind):
+    monkeypatch.setenv("EDM_SWEEP_WEIGHTS", str(tmp_path / "new" / "folder"))
+    wanted = published(server.url(kind))
+    path = find_weights(wanted)
+    assert path == tmp_path / "new" / "folder" / FILE and path.read_bytes() == CONTENT
+    asked = len(server.asked)
+    assert find_weights(wanted) == path and len(server.asked) == asked
+    assert files(tmp_path) == [FILE]
+
+
+def test_the_variable_may_name_the_file_that_is_to_be_fetched(tmp_path, monkeypatch, server):
+    monkeypatch.setenv("EDM_SWEEP_WEIGHTS", str(tmp_path / "new" / FILE))
+    assert find_weights(published(server.url("whole"))).read_bytes() == CONTENT
+    assert (tmp_path / "new" / FILE).is_file()
+
+
+def test_progress_tells_of_bytes_done_and_of_their_total(tmp_path, monkeypatch, server):
+    monkeypatch.setattr(module, "BLOCK_BYTES", 1000)
+    heard: list[tuple[int, int]] = []
+    find_weights(published(server.url("whole")), tmp_path, lambda done, total: heard.append((done, total)))
+    done = [one for one, _ in heard]
+    assert done == sorted(set(done)) and done[-1] == len(CONTENT) and len(done) >= len(CONTENT) // 1000
+    assert {total for _, total in heard} == {len(CONTENT)}
+    heard.clear()
+    find_weights(published(server.url("whole")), tmp_path, lambda done, total: heard.append((done, total)))
+    assert heard == []
+
+
+@pytest.mark.parametrize(
+    ("kind", "reason"),
+    [
+        ("cut", f"the connection ended after {len(CONTENT) // 2:,} of {len(CONTENT):,} bytes"),
+        ("wrong", f"its sha256 is {hashlib.sha256(CONTENT[::-1]).hexdigest()}"),
+        ("page", f"the connection ended after 6 of {len(CONTENT):,} bytes"),
+        ("long", f"more than {len(CONTENT):,} bytes"),
+        ("missing", "404"),
+        ("stalled", "timed out"),
+    ],
+)
+def test_a_failed_fetch_says_why_and_what_to_do_and_leaves_nothing(tmp_path, monkeypatch, server, kind, reason):
+    monkeypatch.setattr(module, "TIMEOUT_S", 0.3)
+    wanted = published(server.url(kind))
+    with pytest.raises(WeightsError) as refusal:
+        find_weights(wanted, tmp_path / "new")
+    message = str(refusal.value)
+    for part in (reason, FILE, f"{len(CONTENT):,} bytes", SHA256, wanted.url, str(tmp_path / "new" / FILE)):
+        assert part in message
+    assert "EDM_SWEEP_WEIGHTS" in message and "evaluation.features: classifier" in message
+    assert files(tmp_path) == []
+    assert find_weights(published(server.url("whole")), tmp_path / "new").read_bytes() == CONTENT
+
+
+def test_no_connection_is_answered_with_every_place_looked_in(tmp_path, monkeypatch, cache):
+    monkeypatch.setenv("EDM_SWEEP_WEIGHTS", str(tmp_path / "mine"))
+    with pytest.raises(WeightsError, match="refused") as refusal:
+        find_weights(NOWHERE)
+    assert f"not in {tmp_path / 'mine'} nor in {cache}" in str(refusal.value)
+    assert f"put it at {tmp_path / 'mine' / FILE}" in str(refusal.value)
+    assert isinstance(refusal.value.__cause__, URLError)
+
+
+def test_a_folder_that_cannot_be_written_to_is_answered(tmp_path, server):
+    write(tmp_path / "file", b"in the way")
+    with pytest.raises(WeightsError, match=r"could not be fetched \(.*(Not a directory|File exists)"):
+        find_weights(published(server.url("whole")), tmp_path / "file")
+    assert files(tmp_path) == ["file"]
+
+
+def test_an_interrupted_fetch_leaves_nothing(tmp_path, server):
+    def interrupt(done: int, total: int) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        find_weights(published(server.url("whole")), tmp_path, interrupt)
+    assert files(tmp_path) == []
+
+
+def test_a_killed_fetch_leaves_nothing_that_is_taken_for_the_file(tmp_path, server):
+    code = (
+        "from pathlib import Path; from edm.metrics.weights import *; "
+        f"find_weights(Weights('x', {FILE!r}, {server.url('stalled')!r}, {len(CONTENT)}, {SHA256!r}), "
+        f"Path({str(tmp_path)!r}))"
+    )
+    with subprocess.Popen([sys.executable, "-c", code], cwd=ROOT) as process:
+        while not files(tmp_path):
+            assert process.poll() is None
+            time.sleep(0.01)
+        process.kill()
+    assert FILE not in files(tmp_path)
+    assert find_weights(published(server.url("whole")), tmp_path).read_bytes() == CONTENT
+
+
+def test_two_that_fetch_at_once_do_each_other_no_harm(tmp_path, server):
+    server.ready = threading.Barrier(3)  # all are half way before any goes on
+    with ThreadPoolExecutor(3) as pool:
+        paths = list(pool.map(lambda _: find_weights(published(server.url("whole")), tmp_path), range(3)))
+    assert set(paths) == {tmp_path / FILE} and server.asked == ["whole"] * 3
+    assert paths[0].read_bytes() == CONTENT and files(tmp_path) == [FILE]
+
+
+def test_importing_fetches_nothing_and_needs_no_torch():
+    code = "import sys, edm.metrics.weights; print('torch' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
+    assert done.stdout == "False\n"

@@ -1,0 +1,111 @@
+"""Models as files: saved, found by path or signature, loaded in one line, without what edm does not need."""
+
+import json
+import subprocess
+import sys
+from dataclasses import asdict, replace
+from pathlib import Path
+
+import pytest
+import torch
+
+import edm
+from edm.config import NetworkConfig, TrainingConfig
+from edm.files import find_model, load_model, save_model, save_tensors
+from edm.precondition import Denoiser
+
+NETWORK = NetworkConfig(1, 8, 3, 8, (1,), (0,), 0, norm="group", dropout=0.1)
+
+
+def new_model(seed=0):
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        return Denoiser(NETWORK, 0.5).eval().requires_grad_(False)
+
+
+def in_store(root: Path, signature: str, seed: int = 0) -> Path:
+    folder = root / "trainings" / signature
+    folder.mkdir(parents=True)
+    save_model(new_model(seed), folder / "model.safetensors")
+    return folder
+
+
+def same(a: Denoiser, b: Denoiser) -> bool:
+    x, sigma, label = torch.ones(2, 1, 8, 8), torch.tensor([0.1, 3.0]), torch.tensor([0, 2])
+    return torch.equal(a(x, sigma, label), b(x, sigma, label))
+
+
+@pytest.mark.parametrize("how", ["file", "folder", "signature", "beginning"])
+def test_load_takes_a_path_or_a_signature(tmp_path: Path, how: str) -> None:
+    folder = in_store(tmp_path, "0123456789abcdef0123")
+    in_store(tmp_path, "fedc456789abcdef0123", seed=1)
+    named = {
+        "file": folder / "model.safetensors",
+        "folder": folder,
+        "signature": "0123456789abcdef0123",
+        "beginning": "0123",
+    }[how]
+    model = edm.load(named, store=tmp_path)
+    assert same(model, new_model()) and not model.training
+    assert model.config == NETWORK and model.sigma_data == 0.5
+
+
+def test_the_store_is_looked_for_where_the_command_line_has_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    in_store(tmp_path / "elsewhere", "0123456789abcdef0123")
+    monkeypatch.setenv("EDM_SWEEP_STORE", str(tmp_path / "elsewhere"))
+    assert same(edm.load("0123"), new_model())
+    monkeypatch.delenv("EDM_SWEEP_STORE")
+    in_store(tmp_path / "runs", "4567456789abcdef0123")
+    monkeypatch.chdir(tmp_path)
+    assert same(edm.load("4567"), new_model())
+
+
+def test_what_is_not_there_or_not_one_is_said(tmp_path: Path) -> None:
+    in_store(tmp_path, "0123a")
+    in_store(tmp_path, "0123b")
+    with pytest.raises(ValueError, match="begins 2 signatures"):
+        find_model("0123", tmp_path)
+    for wrong in ("77", "*", "../x", ""):
+        with pytest.raises(ValueError, match=r"no finished training in|begins 2"):
+            find_model(wrong, tmp_path)
+    (tmp_path / "text.safetensors").write_text("hello")
+    with pytest.raises(ValueError, match="is not a model of edm-sweep"):
+        load_model(tmp_path / "text.safetensors")
+    save_tensors({"a": torch.zeros(2)}, tmp_path / "tensors.safetensors")
+    with pytest.raises(ValueError, match="holds tensors but no model"):
+        load_model(tmp_path / "tensors.safetensors")
+
+
+def test_a_checkpoint_loads_as_its_averaged_model(tmp_path: Path) -> None:
+    from edm.train import TrainState
+    from experiments.trials.training.checkpoints import CheckpointManager
+
+    config = TrainingConfig(kimg=1.0, batch_size=10)
+    state = TrainState(NETWORK, config, 0.5, 0, torch.device("cpu"))
+    with torch.no_grad():
+        for parameter in state.ema.module.parameters():
+            parameter.add_(0.1)
+    CheckpointManager(tmp_path, state).keep_checkpoint()
+    [path] = (tmp_path / "kept").iterdir()
+    assert same(edm.load(path), state.ema.module)  # type: ignore[arg-type]
+
+
+def test_old_files_without_newer_fields_still_load(tmp_path: Path) -> None:
+    model = Denoiser(replace(NETWORK, norm="batch", dropout=0.0), 0.5)
+    added = ("norm", "resample", "init", "dropout", "augment_labels")
+    old = {name: value for name, value in asdict(model.config).items() if name not in added}
+    metadata = {"network": json.dumps(old), "sigma_data": "0.5"}
+    save_tensors(model.state_dict(), tmp_path / "model.safetensors", metadata)
+    assert load_model(tmp_path / "model.safetensors").config == model.config
+
+
+def test_one_line_in_a_notebook_needs_neither_ray_nor_mlflow(tmp_path: Path) -> None:
+    folder = in_store(tmp_path, "0123456789abcdef0123")
+    code = (
+        "import sys\n"
+        "for name in ('ray', 'mlflow', 'pydantic', 'pandas', 'typer', 'rich'): sys.modules[name] = None\n"
+        f"import edm, torch\ndenoiser = edm.load({str(folder)!r})\n"
+        "print(denoiser(torch.zeros(2, 1, 8, 8), torch.ones(2), torch.tensor([0, 1])).shape)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert "torch.Size([2, 1, 8, 8])" in done.stdout

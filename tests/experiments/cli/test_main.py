@@ -1,0 +1,90 @@
+"""The command line: help, exit codes, one sentence for a mistake, JSON for scripts."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tests import ROOT
+from tests.commandline import run
+
+DIGITS = ROOT / "sweeps" / "digits.yaml"
+
+
+def test_help_lists_the_commands() -> None:
+    done = run("--help")
+    assert done.returncode == 0
+    assert all(command in done.stdout for command in ("plan", "run", "report", "ui", "data"))
+
+
+def test_plan_says_what_would_run_and_starts_nothing(tmp_path: Path) -> None:
+    done = run("plan", DIGITS, "--store", tmp_path / "store")
+    assert done.returncode == 0
+    assert "24 cells from 4 trainings (0 in the store) and 24 evaluations (0 in the store)" in done.stdout
+    assert not (tmp_path / "store").exists()
+
+
+def test_plan_for_scripts(tmp_path: Path) -> None:
+    done = run("plan", DIGITS, "--store", tmp_path, "--set", "training.kimg=1", "--json")
+    made = json.loads(done.stdout)
+    assert done.returncode == 0 and made["left"] == 28 and {t["kimg"] for t in made["trainings"]} == {1}
+
+
+@pytest.mark.parametrize("command", ["plan", "run", "report"])
+def test_a_wrong_file_is_one_sentence_and_exit_code_2(command: str, tmp_path: Path) -> None:
+    path = tmp_path / "wrong.yaml"
+    path.write_text("model: {preset: tny}\n")
+    done = run(command, path, "--store", tmp_path / "store")
+    assert done.returncode == 2 and done.stdout == ""
+    expected = "model.preset: 'tny' is not one of nano, micro, mini, tiny, small, big; did you mean 'tiny'?"
+    assert done.stderr == f"{path}:1: {expected}\n"
+    assert not (tmp_path / "store").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (("run", "no.yaml"), "no such file"),
+        (("run", DIGITS, "--gpus", "1.5"), "resources.gpus: 1.5 is not possible"),
+        (("run", DIGITS, "--gpus", "3"), "resources.gpus: 3 GPUs cannot share training.batch_size 64 evenly"),
+        (("run", DIGITS, "--budget", "40"), "--budget 40: of which unit? give 40h for hours"),
+        (("run", DIGITS, "--budget", "soon"), "--budget soon: is not a length of time"),
+        (("run", DIGITS, "--cpus-per-trial", "0"), "resources.cpus: 0 is not possible"),
+        (("run", DIGITS, "--set", "training.kimg=x"), "--set training.kimg=x: training.kimg: 'x' is not a number"),
+        (("run", DIGITS, "--store", "/proc/store"), "the store cannot be written"),
+        (("ui", "--store", "/proc/store"), "nothing is recorded there yet; run a sweep first"),
+        (("ui", "--port", "99999"), "65535"),
+        (("run", DIGITS, "--set", "foo.bar=1"), "the sections are data, model, training, sampling, evaluation"),
+        (("run",), "Missing argument"),
+        (("data", "prepare", "cifar"), "cifar: no such data set; did you mean 'cifar10'?"),
+        (("data", "prepare", "celeba", "--from", ROOT), "list_eval_partition.txt (2,836,386 bytes, md5 d32c9"),
+        (("rnu", DIGITS), "No such command 'rnu'"),
+    ],
+)
+def test_wrong_options_are_exit_code_2(arguments: tuple, expected: str) -> None:
+    done = run(*arguments)
+    assert done.returncode == 2 and expected in done.stderr and "Traceback" not in done.stderr
+
+
+def test_more_than_there_is_is_refused_before_anything_starts(tmp_path: Path) -> None:
+    done = run("run", DIGITS, "--store", tmp_path, "--gpus", "1", "--set", "evaluation.images=10")
+    assert done.returncode == 2
+    assert "resources.gpus: 1 per trial but there are 0; give --gpus 0 to run on the CPU" in done.stderr
+    assert "starting Ray" not in done.stdout and not (tmp_path / "trainings").exists()
+
+
+def test_inception_without_weights_is_one_sentence(tmp_path: Path) -> None:
+    offline = {"TORCH_HOME": str(tmp_path / "torch"), "https_proxy": "http://127.0.0.1:9", "EDM_SWEEP_WEIGHTS": ""}
+    done = run("run", DIGITS, "--store", tmp_path, "--set", "evaluation.features=inception", **offline)
+    assert done.returncode == 2 and "Traceback" not in done.stderr
+    assert "pt_inception-2015-12-05-6726825d.pth" in done.stderr and "sha256 6726825d0af5f729" in done.stderr
+    assert f"put it at {tmp_path / 'torch' / 'hub' / 'checkpoints'}" in done.stderr
+    assert not (tmp_path / "trainings").exists()
+
+
+def test_a_report_of_nothing_says_that_all_is_missing(tmp_path: Path) -> None:
+    done = run("report", DIGITS, "--store", tmp_path, "--json")
+    assert done.returncode == 0
+    made = json.loads(done.stdout)
+    assert {cell["status"] for cell in made["cells"]} == {"missing"} and Path(made["report"]).exists()
+    assert f"24 cells, 24 of them missing in {tmp_path}." in done.stderr

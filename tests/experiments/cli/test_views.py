@@ -1,0 +1,108 @@
+"""What people and scripts are told of a plan, and forecasts."""
+
+import io
+import time
+
+import pytest
+from rich.console import Console
+
+from experiments.cli.views.live import Monitor
+from experiments.cli.views.plan import cells_table, plan_json, plan_lines, plan_table
+from experiments.cli.views.text import count, duration
+from experiments.runner.durations import DurationModel
+from experiments.runner.forecast import START_UP_S, forecast
+from experiments.runner.resume import open_schedule
+from experiments.runner.schedule import Schedule
+from experiments.store.files import write_json, write_soon
+from experiments.store.store import Store
+from experiments.sweep.jobs import Outcome
+from experiments.sweep.plan import Plan
+from tests.inprocess import run_all
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [
+        (0.2, "0 s"),
+        (59.4, "59 s"),
+        (59.9, "1 min"),
+        (200, "3 min 20 s"),
+        (3600, "1 h"),
+        (18720, "5 h 12 min"),
+        (187200, "2 d 4 h"),
+    ],
+)
+def test_durations(seconds: float, text: str) -> None:
+    assert duration(seconds) == text
+
+
+def test_counts() -> None:
+    assert (count(1, "cell"), count(1200, "cell")) == ("1 cell", "1,200 cells")
+
+
+def write_result(store: Store, kind, name: str, seconds: float, flops: float) -> None:
+    store.folder(kind, name).mkdir(parents=True)
+    write_json(store.folder(kind, name) / "result.json", {"seconds": seconds, "flops": flops, "files": {}})
+
+
+def test_a_forecast_is_a_guess_until_something_was_measured(tiny_plan: Plan, tmp_path) -> None:
+    store, tasks = Store(tmp_path), [*tiny_plan.trainings.values(), *tiny_plan.evaluations.values()]
+    assert not forecast(tiny_plan, tasks, store).measured
+    assert forecast(tiny_plan, [], store).wall_s == 0
+    write_result(store, "trainings", "other", seconds=10.0, flops=1e9)
+    write_result(store, "evaluations", "other", seconds=1.0, flops=1e9)
+    measured = forecast(tiny_plan, tasks, store)
+    trainings = sum(t.flops for t in tiny_plan.trainings.values()) * 10 / 1e9
+    evaluations = sum(e.flops for e in tiny_plan.evaluations.values()) / 1e9
+    assert measured.measured and measured.work_s == pytest.approx(trainings + evaluations)
+    assert measured.wall_s >= measured.work_s / 64 + START_UP_S
+    assert DurationModel(store, tiny_plan).seconds(tasks[0]) == pytest.approx(tasks[0].flops * 10 / 1e9)
+
+
+def test_the_plan_in_words_and_for_scripts(tiny_plan: Plan, store: Store) -> None:
+    schedule = open_schedule(tiny_plan, store)
+    estimate = forecast(tiny_plan, schedule.of("waiting"), store)
+    first, second = plan_lines(tiny_plan, schedule, estimate)
+    assert first == "tiny_digits: 4 cells from 2 trainings (0 in the store) and 4 evaluations (0 in the store)"
+    assert second.startswith("6 tasks left, about ") and "a rough guess" in second
+    made = plan_json(tiny_plan, schedule, {None: estimate}, None)
+    assert made["left"] == 6 and len(made["trainings"]) == 2 and not made["evaluations"][0]["done"]
+    assert made["trainings"][0]["name"] == "no-attention"
+    run_all(tiny_plan, store)
+    schedule = open_schedule(tiny_plan, store)
+    assert list(plan_lines(tiny_plan, schedule, forecast(tiny_plan, [], store)))[1] == "Nothing is left to do."
+    assert plan_table(tiny_plan, schedule).row_count == 2
+
+
+def test_the_plan_shows_every_cell_with_its_network_its_training_and_its_evaluations(tiny_plan: Plan) -> None:
+    output = io.StringIO()
+    Console(file=output, width=120).print(cells_table(tiny_plan))
+    lines = [line.split() for line in output.getvalue().splitlines()]
+    assert lines[0] == ["cell", "parameters", "kimg", "images", "NFE"]
+    assert lines[1] == ["no-attention/euler", "37,633", "0.64", "120", "3"]
+    assert [line[-1] for line in lines[1:]] == ["3", "5", "3", "5"]
+
+
+def test_the_monitor_tells_what_runs_and_what_ended(tiny_plan: Plan, store: Store) -> None:
+    output = io.StringIO()
+    schedule = Schedule(tiny_plan, frozenset())
+    monitor = Monitor(Console(file=output, width=120), schedule, store)
+    job = schedule.take()
+    assert job is not None
+    (task,) = job.tasks
+    folder = store.folder("trainings", task.signature)
+    folder.mkdir(parents=True)
+    progress = {"done": 0.32, "total": 0.64, "unit": "kimg", "rate": 0.1, "loss": 0.5, "time": time.time()}
+    write_soon(folder / "progress.json", progress)
+    Console(file=output, width=120, force_terminal=True).print(monitor.render())
+    assert (
+        "0.32/0.64 kimg" in output.getvalue()
+        and "100 images/s" in output.getvalue()
+        and "3 s left" in output.getvalue()
+    )
+    monitor.last_plain -= 60
+    monitor.tick()
+    assert "0 of 6 done" in output.getvalue()
+    schedule.ended(task.signature, Outcome("failed", "RuntimeError: no", "input"))
+    monitor.changed(task)
+    assert "failed train attention: RuntimeError: no" in output.getvalue()

@@ -1,0 +1,182 @@
+"""The data sets of a store: asked for by name and options, prepared once, listed; and the commands for it."""
+
+import json
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+from typer.testing import CliRunner
+
+from edm.config import DataConfig
+from edm.data.catalogue import CATALOGUE
+from edm.data.prepare import FILES, prepare
+from experiments.cli.data import requested
+from experiments.cli.main import app
+from experiments.cli.views.progress import showing_progress
+from experiments.errors import UserError
+from experiments.inspection.datasets import listed
+from experiments.store.store import Store
+from experiments.sweep.tasks import DataSource
+from experiments.trials.assets import ensure_data
+from experiments.trials.datasets import prepare_data
+from tests.commandline import start
+from tests.datafiles import image_tree, tiny_celeba, tiny_cifar10
+
+RUNNER = CliRunner()
+
+
+@pytest.fixture(autouse=True)
+def nowhere_else(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("EDM_SWEEP_DATA", "EDM_SWEEP_STORE"):
+        monkeypatch.delenv(name, raising=False)
+
+
+@pytest.fixture
+def pictures(tmp_path: Path) -> Path:
+    return image_tree(tmp_path / "pictures", *(f"{c}/{i}.png" for c in "ab" for i in range(20)))
+
+
+def command(*arguments: object) -> str:
+    """What a command prints, which has to end well."""
+    done = RUNNER.invoke(app, list(map(str, arguments)), catch_exceptions=False)
+    assert done.exit_code == 0, done.output
+    return done.stdout
+
+
+# asking -------------------------------------------------------------------------------------------
+
+
+def test_options_make_the_data_set_of_a_sweep_file(pictures: Path) -> None:
+    source, origin = requested("folder", pictures, resolution=16, channels=1, split_seed=3, splits=None)
+    config = DataConfig("folder", resolution=16, path=str(pictures), channels=1, split_seed=3)
+    assert source == DataSource.of(config) and origin is None
+    source, origin = requested("celeba", pictures, resolution=128, splits="official")
+    assert source == DataSource.of(DataConfig("celeba", splits="official"))
+    assert origin is not None and origin.path == pictures and not origin.download
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "expected"),
+    [
+        ("cifar", {}, "cifar: no such data set; did you mean 'cifar10'?"),
+        ("xyz", {}, "choose from digits, fashion_mnist, cifar10, celeba, folder"),
+        ("digits", {"given": Path("/")}, "--from: digits comes with an installed package; drop it"),
+        ("digits", {"resolution": 16}, "--resolution: digits has a resolution of its own; drop it"),
+        ("celeba", {"splits": "offical"}, "--splits: 'offical' is not one of study, official"),
+        ("cifar10", {"splits": "official"}, "--splits: cifar10 has no official partition; drop it"),
+        ("folder", {}, "--from: is missing; say where the folder of images is"),
+        ("folder", {"given": Path("/tmp")}, "--resolution: is missing; images of a folder are resized to it"),
+        ("folder", {"given": Path("/nowhere"), "resolution": 8}, "/nowhere: no such folder; give a folder of images"),
+        ("folder", {"given": Path("/tmp"), "resolution": 8, "channels": 2}, "--channels: 2 is not one of 1, 3"),
+        ("folder", {"given": Path("/tmp"), "resolution": 8, "split_seed": -1}, "--split-seed: -1 is not a seed"),
+        ("celeba", {"given": Path("/nowhere")}, "/nowhere: no such file or folder"),
+    ],
+)
+def test_what_cannot_be_asked_for_is_one_sentence(name: str, options: dict, expected: str) -> None:
+    given = options.pop("given", None)
+    with pytest.raises(UserError) as refusal:
+        requested(name, given, **options)
+    assert expected in str(refusal.value) and "\n" not in str(refusal.value)
+
+
+# preparing ----------------------------------------------------------------------------------------
+
+
+def test_a_data_set_is_prepared_once_and_from_then_on_mapped(tmp_path: Path, pictures: Path) -> None:
+    store, console = Store(tmp_path / "store"), Console(quiet=True)
+    source, _ = requested("folder", pictures, resolution=8)
+    assert prepare_data(store, source, console)
+    images = store.folder("data", source.signature) / "images.npy"
+    before = images.stat().st_mtime_ns
+    assert not prepare_data(store, source, console)
+    assert len(ensure_data(store, source).images) == 40 and images.stat().st_mtime_ns == before
+
+
+def test_a_run_finds_the_files_where_the_variable_points(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    tiny = tiny_cifar10(tmp_path / "files", monkeypatch)
+    monkeypatch.setenv("EDM_SWEEP_DATA", str(tiny.root))
+    data = ensure_data(Store(tmp_path / "store"), DataSource.of(DataConfig("cifar10")))
+    assert (data.images.numpy() == tiny.images).all()
+
+
+def test_what_cannot_be_prepared_is_an_error_for_people(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    tiny = tiny_cifar10(tmp_path / "files", monkeypatch)
+    monkeypatch.setenv("EDM_SWEEP_DATA", str(tiny.root))
+    (tiny.root / "cifar-10-python.tar.gz").write_bytes(b"half")
+    store, source = Store(tmp_path / "store"), DataSource.of(DataConfig("cifar10"))
+    with pytest.raises(UserError, match="is cut short: 4 bytes"):
+        ensure_data(store, source)
+    assert store.result("data", source.signature) is None
+
+
+@pytest.mark.parametrize("terminal", [False, True])
+def test_progress_is_shown_step_by_step(terminal: bool, capsys: pytest.CaptureFixture[str]) -> None:
+    with showing_progress(Console(force_terminal=terminal, width=100), "celeba") as on_progress:
+        on_progress("checking img_align_celeba.zip", 5, 10)
+        on_progress("decoding", 10, 10)
+    shown = capsys.readouterr().out
+    assert ("celeba: decoding" in shown and "100%" in shown) if terminal else shown == "preparing celeba\n"
+
+
+def test_two_processes_at_once_do_it_once(tmp_path: Path, pictures: Path) -> None:
+    options = ("--from", pictures, "--resolution", 32, "--store", tmp_path / "store", "--json")
+    both = [start("data", "prepare", "folder", *options) for _ in range(2)]
+    records = [json.loads(process.communicate(timeout=120)[0]) for process in both]
+    assert [process.returncode for process in both] == [0, 0]
+    first, second = ({key: value for key, value in record.items() if key != "prepared_now"} for record in records)
+    assert first == second
+    folder, alone = Path(first["folder"]), tmp_path / "alone"
+    alone.mkdir()
+    made = prepare(DataConfig("folder", resolution=32, path=str(pictures)), alone)
+    assert made["fingerprint"] == first["fingerprint"]
+    assert {path.name for path in folder.glob("[!.]*")} == {*FILES, "result.json"}
+    assert all((folder / name).read_bytes() == (alone / name).read_bytes() for name in FILES)
+
+
+# the commands -------------------------------------------------------------------------------------
+
+
+def test_celeba_from_a_local_archive_by_the_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    tiny_celeba(tmp_path / "files", monkeypatch)
+    arguments = ("data", "prepare", "celeba", "--from", tmp_path / "files", "--store", tmp_path / "store")
+    first = command(*arguments)
+    assert "celeba is prepared.\n" in first and "17 of 3x128x128, uint8" in first
+    assert "train 9, val 3, test 5" in first and "(md5 checked)" in first and "sigma_data" in first
+    assert "celeba is prepared already.\n" in command(*arguments)
+    official = json.loads(command(*arguments, "--splits", "official", "--resolution", 64, "--json"))
+    assert official["prepared_now"] and official["shape"] == [3, 64, 64] and official["images"] == 21
+    assert Path(official["folder"], "images.npy").exists()
+    assert not json.loads(command(*arguments, "--splits", "official", "--resolution", 64, "--json"))["prepared_now"]
+
+
+def test_the_list_tells_what_is_prepared_and_what_is_missing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, pictures: Path
+) -> None:
+    tiny_celeba(tmp_path / "files", monkeypatch)
+    store = tmp_path / "store"
+    shown = command("data", "list", "--store", store)
+    assert all(name in shown for name in (*CATALOGUE, "folder")) and not store.exists()
+    assert "1x32x32" in shown and "50,000 / 10,000 / 10,000" in shown
+    command("data", "prepare", "celeba", "--from", tmp_path / "files", "--store", store)
+    command("data", "prepare", "folder", "--from", pictures, "--resolution", 8, "--store", store)
+    rows = {row["name"]: row for row in json.loads(command("data", "list", "--store", store, "--json"))}
+    assert set(rows) == {*CATALOGUE, f"folder {pictures}"}
+    assert rows["celeba"]["prepared"] and 0 < rows["celeba"]["sigma_data"] < 1
+    assert rows[f"folder {pictures}"]["num_classes"] == 2 and rows["cifar10"]["prepared"] is None
+    (archive,) = rows["cifar10"]["files"]
+    assert archive == {
+        "path": str(store / "sources" / "cifar-10-python.tar.gz"),
+        "md5": CATALOGUE["cifar10"].files[0].md5,
+        "bytes": 170_498_071,
+        "there": False,
+    }
+    shown = command("data", "list", "--store", store)
+    assert f"{rows['celeba']['sigma_data']:.4f}" in shown
+
+
+def test_the_list_knows_files_that_are_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    tiny_cifar10(tmp_path / "files", monkeypatch)
+    monkeypatch.setenv("EDM_SWEEP_DATA", str(tmp_path / "files"))
+    rows = {row["name"]: row for row in listed(Store(tmp_path / "store"))}
+    assert [file["there"] for file in rows["cifar10"]["files"]] == [True]
+    assert [file["there"] for file in rows["celeba"]["files"]] == [False, False]

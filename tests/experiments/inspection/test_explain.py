@@ -1,0 +1,122 @@
+"""why: what a cell stands on, what is done of it, and the field that makes the rest new."""
+
+from pathlib import Path
+
+import pytest
+
+from experiments.cli.views.explanation import explanation_lines
+from experiments.inspection.explain import explain, explanation_json
+from experiments.inspection.recall import remember
+from experiments.store.store import Store
+from experiments.sweep.plan import Plan, plan_sweep
+from experiments.sweep.reader import load_sweep
+from tests.conftest import TINY
+
+
+def changed(folder: Path, *changes: tuple[str, str], name: str = "changed") -> Path:
+    text = TINY.replace("tiny_digits", name)
+    for before, after in changes:
+        assert before in text
+        text = text.replace(before, after)
+    path = folder / f"{name}.yaml"
+    path.write_text(text)
+    return path
+
+
+def remarks(path: Path, cell: str, store: Store) -> dict[str, str]:
+    found = explain(f"{path}:{cell}", store)
+    return {step.what: step.remark for step in found.undone}
+
+
+def test_of_a_finished_cell_nothing_is_left(done: tuple[Plan, Store]) -> None:
+    _, store = done
+    found = explain("attention/euler", store)
+    assert [step.what for step in found.steps] == [
+        "data set digits",
+        "training",
+        "classifier",
+        "real images in classifier features, 64-d",
+        "evaluation",
+    ]
+    assert not found.undone and list(explanation_lines(found))[-1] == "Nothing is left to do for it."
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "told"),
+    [
+        ("lr: 2.0e-3", "lr: 1.0e-3", "differs in training.lr 0.001, there 0.002"),
+        ("channels: 8", "channels: 16", "differs in network.channels 16, there 8"),
+        ("label_dropout: 0.1}", "label_dropout: 0.1}\nseeds: [7]", "differs in seed 7, there 0"),
+        ("kimg: 0.64, batch_size: 32", "kimg: 0.96, batch_size: 16", "training.kimg 0.96, there 0.64; training.batch"),
+    ],
+)
+def test_a_training_that_would_be_repeated_says_in_which_field_it_differs(
+    done: tuple[Plan, Store], tmp_path: Path, before: str, after: str, told: str
+) -> None:
+    plan, store = done
+    path = changed(tmp_path, (before, after))
+    found = remarks(path, "no-attention/heun", store)
+    near = plan.cells[0].training.signature
+    assert set(found) == {"training", "evaluation"}
+    assert found["training"].startswith(f"nearest finished: {near}, which ") and told in found["training"]
+    assert found["evaluation"] == "follows its training"
+
+
+def test_a_sampling_field_repeats_no_training(done: tuple[Plan, Store], tmp_path: Path) -> None:
+    plan, store = done
+    found = remarks(changed(tmp_path, ("steps: 3", "steps: 4")), "attention/heun", store)
+    near = plan.cells[3].evaluation.signature
+    assert found == {"evaluation": f"nearest finished: {near}, which differs in sampling.steps 4, there 3"}
+
+
+def test_what_changes_no_weight_is_no_difference(done: tuple[Plan, Store], tmp_path: Path) -> None:
+    _, store = done
+    assert remarks(changed(tmp_path, ("kimg: 0.64", "kimg: 0.64, keep: all")), "attention/heun", store) == {}
+
+
+def test_a_score_that_is_asked_for_later_draws_nothing(done: tuple[Plan, Store], tmp_path: Path) -> None:
+    _, store = done
+    asked = changed(tmp_path, ("features: classifier", "features: classifier, metrics: [fid, kid, memorisation]"))
+    found = remarks(asked, "attention/heun", store)
+    assert found == {
+        "evaluation": "memorisation is asked for as well: scored from the images' features, which are there"
+    }
+
+
+def test_of_an_empty_store_nothing_is_near(tmp_path: Path, tiny_plan: Plan) -> None:
+    store = Store(tmp_path / "store")
+    store.create()
+    remember(tiny_plan, store)
+    found = explain("attention/heun", store)
+    told = {step.what: step.remark for step in found.undone}
+    assert told["training"] == "no training is finished in this store"
+    assert told["classifier"] == "made when it is first needed"
+    assert list(explanation_lines(found))[-1].startswith("To do: data set digits, training, classifier")
+
+
+def test_a_damaged_configuration_is_passed_over(done: tuple[Plan, Store], tmp_path: Path) -> None:
+    plan, store = done
+    (store.folder("trainings", plan.cells[0].training.signature) / "config.yaml").write_text("{{ not yaml")
+    found = remarks(changed(tmp_path, ("lr: 2.0e-3", "lr: 1.0e-3")), "no-attention/heun", store)
+    assert plan.cells[2].training.signature in found["training"]  # the other one is the nearest
+
+
+def test_a_guide_is_a_step_of_its_own(tmp_path: Path, done: tuple[Plan, Store]) -> None:
+    path = changed(tmp_path, ("{steps: 3}", "{steps: 3, guidance: 2, guide: {channels: 4}}"), name="guided")
+    found = remarks(path, "attention/heun", done[1])
+    assert set(found) == {"guide", "evaluation"} and "network.channels 4, there 8" in found["guide"]
+
+
+def test_json_has_the_fields(done: tuple[Plan, Store], tmp_path: Path) -> None:
+    path = changed(tmp_path, ("lr: 2.0e-3", "lr: 1.0e-3"))
+    told = explanation_json(explain(f"{path}:attention/heun", done[1]))
+    training = next(step for step in told["steps"] if step["what"] == "training")
+    assert training["nearest"]["differences"] == ({"field": "training.lr", "here": 0.001, "there": 0.002},)
+    assert told["cell"]["name"] == "attention/heun"
+
+
+def test_a_sweep_planned_now_is_the_one_of_its_file(done: tuple[Plan, Store], tmp_path: Path) -> None:
+    _, store = done
+    remember(plan_sweep(load_sweep(changed(tmp_path, ("steps: 3", "steps: 5")))), store)
+    found = explain("changed:attention/heun", store)
+    assert [step.what for step in found.undone] == ["evaluation"]

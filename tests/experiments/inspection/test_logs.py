@@ -1,0 +1,65 @@
+"""logs: the last lines, and what is added while somebody works."""
+
+import json
+
+import pytest
+from typer.testing import CliRunner
+
+from experiments.cli.main import app
+from experiments.inspection.logs import follow, logs_of
+from experiments.inspection.lookup import find_one
+from experiments.store.store import Store
+from experiments.sweep.plan import Plan
+
+
+def test_a_cell_has_the_log_of_its_training_and_its_own(finished: tuple[Plan, Store]) -> None:
+    plan, store = finished
+    logs = logs_of(find_one("attention/heun", store), store)
+    assert [log.kind for log in logs] == ["training", "evaluation"]
+    assert [log.signature for log in logs] == [plan.cells[3].training.signature, plan.cells[3].evaluation.signature]
+    assert logs[0].last(1)[0].endswith(" s") and "done in" in logs[0].last(1)[0]
+    assert len(logs[1].last(3)) == 3 and logs[1].last(0) == []
+
+
+def test_the_command_titles_each_and_says_what_has_not_begun(done: tuple[Plan, Store]) -> None:
+    plan, store = done
+    (store.folder("evaluations", plan.cells[3].evaluation.signature) / "log.txt").unlink()
+    result = CliRunner().invoke(app, ["logs", "attention/heun", "-n", "2", "--store", str(store.root)])
+    assert result.exit_code == 0, result.output
+    lines = result.output.splitlines()
+    assert lines[0].startswith("==> training attention/heun (") and len(lines) == 4
+    assert lines[-1] == "==> evaluation attention/heun: has not begun"
+
+
+def test_json_is_a_line_for_each_line(finished: tuple[Plan, Store]) -> None:
+    _, store = finished
+    result = CliRunner().invoke(app, ["logs", "attention/heun", "-n", "2", "--store", str(store.root), "--json"])
+    lines = [json.loads(line) for line in result.stdout.splitlines()]
+    assert [line["kind"] for line in lines] == ["training"] * 2 + ["evaluation"] * 2
+
+
+def test_following_ends_with_the_work_and_misses_nothing(done: tuple[Plan, Store]) -> None:
+    plan, store = done
+    logs = logs_of(find_one("attention/heun", store), store)
+    log, waits = logs[0].path, iter(range(4))
+
+    def write(_seconds: float) -> None:
+        number = next(waits)
+        with log.open("a") as file:
+            file.write(f"line {number}\nhalf")  # the rest of a line comes with the next
+        if number == 3:
+            lock.__exit__(None, None, None)
+
+    lock = store.lock("trainings", plan.cells[3].training.signature)
+    lock.__enter__()
+    seen = [line for _, line in follow(logs, store, write)]
+    assert seen == ["line 0", "halfline 1", "halfline 2", "halfline 3"]
+
+
+def test_following_what_nobody_is_at_ends_at_once(done: tuple[Plan, Store]) -> None:
+    _, store = done
+
+    def never(_seconds: float) -> None:
+        pytest.fail("nobody works at it")
+
+    assert list(follow(logs_of(find_one("attention/heun", store), store), store, never)) == []

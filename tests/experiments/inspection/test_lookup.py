@@ -1,0 +1,127 @@
+"""What a person types, and which cells that stands for."""
+
+from pathlib import Path
+
+import pytest
+
+from experiments.errors import UserError
+from experiments.inspection.lookup import find, find_one, tasks_matching
+from experiments.inspection.recall import remember
+from experiments.store.store import Store
+from experiments.sweep.names import matching
+from experiments.sweep.plan import Plan, plan_sweep
+from experiments.sweep.reader import load_sweep
+from experiments.trials.context import write_config
+
+NAMES = [
+    f"{preset}/{attention}/guidance={scale}/{sampler}"
+    for preset in ("tiny", "small")
+    for attention in ("no-attention", "attention")
+    for scale in ("1", "1.5", "2.5")
+    for sampler in ("euler", "heun", "stochastic_heun")
+]
+
+
+@pytest.mark.parametrize(
+    ("text", "count"),
+    [
+        ("tiny/attention/guidance=2.5/heun", 1),  # the name itself
+        ("tiny/attention/guidance=2.5/he", 1),  # how it begins
+        ("tiny/attention/heun", 3),  # some of its parts
+        ("heun", 12),  # a part, and no other part that merely ends or begins so
+        ("guidance=1/heun", 4),  # not guidance=1.5
+        ("tiny/heun/attention", 0),  # parts in another order
+        ("att/he", 6),  # how parts begin: not no-attention
+        ("*attention/*heun", 24),
+        ("tiny/*/guidance=?.5/heun", 4),
+        ("tin", 18),
+        ("large", 0),
+        ("", 36),
+    ],
+)
+def test_parts_beginnings_and_patterns(text: str, count: int) -> None:
+    assert len(matching(text, NAMES)) == count
+
+
+SWEEP = """\
+name: first
+model:      {preset: nano}
+training:   {kimg: 1}
+evaluation: {images: 100, features: classifier}
+grid:
+  model.attention: [false, true]
+  sampling.guidance: [1, 2]
+"""
+
+
+@pytest.fixture
+def known(tmp_path: Path) -> tuple[Plan, Store]:
+    """A store that remembers two sweeps of one grid, the second of which samples otherwise."""
+    store, plans = Store(tmp_path / "store"), []
+    for name, text in (("first", SWEEP), ("second", SWEEP + "sampling: {steps: 5}\n")):
+        path = tmp_path / f"{name}.yaml"
+        path.write_text(text.replace("first", name))
+        plans.append(plan_sweep(load_sweep(path)))
+        remember(plans[-1], store)
+    return plans[0], store
+
+
+def test_a_cell_that_two_sweeps_have_is_told_apart_by_its_sweep(known: tuple[Plan, Store]) -> None:
+    plan, store = known
+    text = "attention/guidance=2"
+    with pytest.raises(UserError, match=rf"{text}: stands for 2 cells \(first:{text}, second:{text}\); give more"):
+        find_one(text, store)
+    found = find_one(f"first:{text}", store)
+    assert (found.sweep, found.name) == ("first", text)
+    assert found.evaluation == plan.cells[3].evaluation.signature
+    assert {one.sweep for one in tasks_matching(text, store)} == {"first", "second"}
+
+
+def test_what_cells_of_one_training_share_is_that_training(known: tuple[Plan, Store]) -> None:
+    plan, store = known
+    found = find_one("no-attention", store)  # of both sweeps the same
+    assert (found.training, found.evaluation) == (plan.cells[0].training.signature, None)
+
+
+def test_a_cell_and_a_training_of_one_name_are_told_apart_by_their_sweeps(
+    known: tuple[Plan, Store], tmp_path: Path
+) -> None:
+    _, store = known
+    path = tmp_path / "third.yaml"
+    path.write_text(SWEEP.replace("first", "third").replace("  sampling.guidance: [1, 2]\n", "  training.kimg: [2]\n"))
+    path.write_text(path.read_text().replace("  training.kimg: [2]\n", "").replace("kimg: 1", "kimg: 2"))
+    remember(plan_sweep(load_sweep(path)), store)
+    with pytest.raises(UserError, match="attention: stands for 3 cells"):
+        find_one("attention", store)
+    assert find_one("third:attention", store).evaluation is not None
+    assert find_one("first:attention", store).evaluation is None
+
+
+def test_signatures_and_how_they_begin(known: tuple[Plan, Store]) -> None:
+    plan, store = known
+    evaluation = plan.cells[0].evaluation
+    with pytest.raises(UserError, match="is no cell of a sweep that was run"):
+        find_one(evaluation.signature, store)  # nothing of it was begun
+    for task in (evaluation, evaluation.training):
+        folder = store.folder("evaluations" if task is evaluation else "trainings", task.signature)
+        folder.mkdir(parents=True)
+        write_config(folder, task)
+    found = find_one(evaluation.signature[:6], store)
+    assert (found.sweep, found.name) == ("first", "no-attention/guidance=1")
+    assert find(evaluation.training.signature[:6], store) == evaluation.training
+    assert find("first:no-attention/guidance=1", store) == evaluation
+
+
+def test_a_sweep_file_that_was_never_run_can_be_asked(known: tuple[Plan, Store], tmp_path: Path) -> None:
+    _, store = known
+    path = tmp_path / "third.yaml"
+    path.write_text(SWEEP.replace("first", "third").replace("[1, 2]", "[1, 3]"))
+    found = find_one(f"{path}:attention/guidance=3", store)
+    assert (found.sweep, found.name) == ("third", "attention/guidance=3")
+    with pytest.raises(UserError, match="no such file"):
+        find_one(f"{tmp_path / 'fourth.yaml'}:attention", store)
+
+
+def test_a_typing_mistake_is_answered_by_the_nearest_name(known: tuple[Plan, Store]) -> None:
+    with pytest.raises(UserError, match=r"did you mean 'attention/guidance=2'\?"):
+        find_one("atention/guidence=2", known[1])

@@ -1,0 +1,132 @@
+"""What a store remembers of its sweeps: the very same plan, without the file, on any machine."""
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from experiments.errors import UserError
+from experiments.inspection.recall import past_plans, recall, recall_sweep, remember
+from experiments.store.registry import forget, forget_past, named_work, remembered
+from experiments.store.store import Store
+from experiments.sweep.plan import Plan, plan_sweep
+from experiments.sweep.reader import load_sweep
+from tests import ROOT
+
+SHIPPED = sorted((ROOT / "sweeps").glob("*.yaml"))
+RICH = """\
+name: rich
+data:       {name: digits}
+training:   {kimg: 20, label_dropout: 0.1, power_ema: [0.05, 0.1], keep: [5, 10]}
+evaluation: {images: 1000, features: classifier, splits: [test]}
+grid:
+  - model.attention: [true, none]
+    sampling.guidance: [2]
+    sampling.guidance_interval: [null, [0.3, 5]]
+    sampling.guide: [null, {kimg: 10}, {channels: 8, ema: 0.1}]
+  - {model.preset: [micro], sampling.s_churn: [.inf], sampling.sampler: [stochastic_heun]}
+seeds: [3, 1]
+resources: {gpus: auto, cpus: 2}
+report: {metrics: [fid_test]}
+"""
+
+
+def planned(path: Path) -> Plan:
+    return plan_sweep(load_sweep(path))
+
+
+def written(folder: Path, text: str) -> Path:
+    path = folder / "sweep.yaml"
+    path.write_text(text)
+    return path
+
+
+@pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.stem)
+def test_a_shipped_sweep_is_recalled_as_it_was(path: Path, tmp_path: Path) -> None:
+    plan, store = planned(path), Store(tmp_path)
+    remember(plan, store)
+    assert remembered(store) == [plan.sweep.name]
+    assert recall_sweep(plan.sweep.name, store) == plan.sweep
+    assert recall(plan.sweep.name, store) == plan
+
+
+def test_lists_mappings_infinities_and_seeds_come_back(tmp_path: Path) -> None:
+    plan, store = planned(written(tmp_path, RICH)), Store(tmp_path / "store")
+    remember(plan, store)
+    again = recall("rich", store)
+    assert again == plan and again.names == plan.names
+    assert [type(cell.model.attention) for cell in again.sweep.cells] == [
+        type(cell.model.attention) for cell in plan.sweep.cells
+    ]
+    cells = {name: work for name, work in named_work("rich", store).items() if "evaluation" in work}
+    assert cells == {
+        plan.cell_name(p): {"training": p.training.signature, "evaluation": p.evaluation.signature} for p in plan.cells
+    }
+
+
+def images(folder: Path) -> Path:
+    noise = np.random.default_rng(0)
+    for i in range(24):
+        path = folder / f"class-{i % 2}" / f"{i}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(noise.integers(0, 255, (8, 8, 3), dtype=np.uint8)).save(path)
+    return folder
+
+
+def test_a_sweep_on_a_folder_is_recalled_where_there_is_no_such_folder(tmp_path: Path) -> None:
+    folder, store = images(tmp_path / "images"), Store(tmp_path / "store")
+    text = f"name: mine\ndata: {{name: folder, path: {folder}, resolution: 8}}\nmodel: {{preset: nano}}\n"
+    plan = planned(written(tmp_path, text + "evaluation: {images: 100, features: classifier}\n"))
+    remember(plan, store)
+    shutil.rmtree(folder)
+    again = recall("mine", store)
+    assert again == plan
+    assert again.cells[0].training.data.sizes == {"train": 20, "val": 2, "test": 2}
+
+
+def test_a_sweep_that_was_forgotten_or_never_run_is_not_recalled(tmp_path: Path) -> None:
+    store = Store(tmp_path / "store")
+    with pytest.raises(UserError, match=r"nothing: no such file, and no sweep .* was run on .* \(there: none yet\)"):
+        recall("nothing", store)
+    remember(planned(written(tmp_path, RICH)), store)
+    with pytest.raises(UserError, match=r"other: no such file.*\(there: rich\)"):
+        recall("other", store)
+    with pytest.raises(UserError, match="no such file"):
+        recall("../sweeps/rich", store)
+    forget("rich", store)
+    assert remembered(store) == []
+
+
+def test_what_was_run_under_a_name_before_is_kept_as_its_past(tmp_path: Path) -> None:
+    path, store = written(tmp_path, RICH), Store(tmp_path / "store")
+    first, second = (plan_sweep(load_sweep(path, (f"training.kimg={kimg}",))) for kimg in (20, 40))
+    for plan in (first, first, second, first, second):
+        remember(plan, store)
+    assert recall("rich", store) == second
+    assert sorted(plan.cells[0].training.config.kimg for plan in past_plans(store)) == [20, 40]
+    assert past_plans(store, ["rich"]) == []
+    forget_past(store)
+    assert past_plans(store) == [] and recall("rich", store) == second
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda content: content.pop("fields"), "cannot be read"),
+        (lambda content: content.update(format=99), "was written by another version of edm-sweep"),
+        (lambda content: content["fields"]["training.lr"].update(values=["fast"]), "cannot be read"),
+        (lambda content: content["fields"]["model.attention"].update(at=[9] * 14), "cannot be read"),
+    ],
+)
+def test_what_cannot_be_read_is_a_sentence(tmp_path: Path, change, message: str) -> None:
+    store = Store(tmp_path / "store")
+    remember(planned(written(tmp_path, RICH)), store)
+    path = store.root / "sweeps" / "rich.json"
+    content = json.loads(path.read_text())
+    change(content)
+    path.write_text(json.dumps(content))
+    with pytest.raises(UserError, match=message):
+        recall("rich", store)

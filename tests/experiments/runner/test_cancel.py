@@ -1,0 +1,205 @@
+"""A run is asked to leave a cell, or to stop, by another process: only what nobody else wants is left."""
+
+import json
+import threading
+import time
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from experiments.cli.main import app
+from experiments.errors import UserError
+from experiments.inspection.recall import remember
+from experiments.runner import dispatch
+from experiments.runner.dispatch import Dispatcher
+from experiments.runner.resume import open_schedule
+from experiments.runner.schedule import Schedule
+from experiments.store.active_runs import active_runs, announced, request_cancellation
+from experiments.store.store import Store
+from experiments.sweep.jobs import Outcome
+from experiments.sweep.plan import Plan
+from experiments.trials import progress
+from experiments.trials.context import TrialContext
+from experiments.trials.perform import perform
+from experiments.trials.training.checkpoints import CheckpointManager
+from tests.trainings import at_step
+
+
+def names(plan: Plan) -> tuple[list[str], list[str]]:
+    """The trainings of the tiny sweep, and its evaluations in order: two of each training."""
+    return list(plan.trainings), [planned.evaluation.signature for planned in plan.cells]
+
+
+def test_a_training_is_left_once_no_cell_of_it_is_wanted(tiny_plan: Plan) -> None:
+    schedule, ((first, second), evaluations) = Schedule(tiny_plan, frozenset()), names(tiny_plan)
+    assert schedule.cancel(evaluations[0]) == []
+    assert (schedule.states[evaluations[0]], schedule.states[first]) == ("cancelled", "waiting")
+    assert schedule.cancel(evaluations[1]) == []
+    assert (schedule.states[first], schedule.states[second]) == ("cancelled", "waiting")
+    started = [task.signature for job in iter(schedule.take, None) for task in job.tasks]
+    assert started == [second]
+
+
+def test_what_is_at_work_is_named_and_cancelled_once_it_has_saved(tiny_plan: Plan) -> None:
+    schedule, ((first, _), evaluations) = Schedule(tiny_plan, frozenset()), names(tiny_plan)
+    assert schedule.take() is not None
+    assert schedule.take() is not None
+    assert schedule.cancel(evaluations[0]) == [] and schedule.cancel(evaluations[1]) == [first]
+    assert schedule.states[first] == "running" and not schedule.finished
+    schedule.ended(first, Outcome("stopped"))
+    assert schedule.states[first] == "cancelled"
+    assert schedule.cancel(evaluations[1]) == []
+
+
+def test_what_is_done_before_it_could_be_left_is_done(tiny_plan: Plan) -> None:
+    schedule, ((first, _), evaluations) = Schedule(tiny_plan, frozenset()), names(tiny_plan)
+    schedule.take()
+    schedule.cancel(evaluations[0])
+    schedule.cancel(evaluations[1])
+    schedule.ended(first, Outcome("done"))
+    assert schedule.states[first] == "done" and schedule.states[evaluations[0]] == "cancelled"
+
+
+@pytest.mark.parametrize("outcome", [Outcome("failed", "no"), Outcome("failed", "gone", "lost"), Outcome("elsewhere")])
+def test_a_cancelled_piece_is_not_tried_again(tiny_plan: Plan, outcome: Outcome) -> None:
+    schedule, ((first, _), evaluations) = Schedule(tiny_plan, frozenset()), names(tiny_plan)
+    schedule.take()
+    for name in evaluations[:2]:
+        schedule.cancel(name)
+    schedule.ended(first, outcome)
+    assert schedule.states[first] == "cancelled"
+
+
+def test_a_dispatcher_takes_requests_and_hands_them_to_trials(
+    tiny_plan: Plan, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(dispatch, "LOOK_S", 0.0)
+    (first, second), evaluations = names(tiny_plan)
+    schedule, told = open_schedule(tiny_plan, store), []
+    dispatcher = Dispatcher(schedule, store, lambda task: told.append(task.signature), session="s")
+    dispatcher.next("a")
+    dispatcher.next("b")
+    for name in (*evaluations[:2], "of another sweep"):
+        store.request_stop("s", name)
+    dispatcher.next("c")
+    assert store.cancelled("s") == {*evaluations[:2], "of another sweep", first}  # its trial looks for it
+    assert not store.stop_requested("s") and not store.stop_requested("s", second)
+    dispatcher.outcome("a", first, Outcome("stopped"))
+    dispatcher.closed("a")
+    assert {schedule.states[name] for name in (first, *evaluations[:2])} == {"cancelled"}
+    assert set(evaluations[:2]) <= set(told)
+
+
+def test_a_training_that_is_left_has_saved_its_state_and_goes_on_later(
+    tiny_plan: Plan, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(progress, "REPORT_S", 0.0)
+    training = next(iter(tiny_plan.trainings.values()))
+    setting = TrialContext(session="s")
+    with monkeypatch.context() as patch:
+        ask = lambda: store.request_stop("s", training.signature)  # noqa: E731
+        patch.setattr(CheckpointManager, "note", at_step(7, ask, CheckpointManager.note))
+        assert perform(store, training, setting).state == "stopped"
+    folder = store.folder("trainings", training.signature)
+    assert [path.name[:10] for path in folder.glob("checkpoints/*.safetensors")] == ["0000000007"]
+    assert perform(store, training, setting).state == "stopped"  # as long as it is asked for
+    other = list(tiny_plan.trainings.values())[1]
+    assert perform(store, other, setting).state == "done"
+    store.end_session("s")
+    assert perform(store, training, setting).state == "done"
+    assert "from step 7" in (folder / "log.txt").read_text()
+
+
+# the command ----------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def known(tiny_plan: Plan, store: Store) -> Store:
+    remember(tiny_plan, store)
+    return store
+
+
+def asked(store: Store, *arguments: str) -> dict:
+    result = CliRunner().invoke(app, ["cancel", *arguments, "--store", str(store.root), "--json"])
+    assert result.exit_code == 0, result.output
+    return json.loads(result.stdout)
+
+
+def test_a_cell_a_pattern_and_a_training_name_their_evaluations(tiny_plan: Plan, known: Store) -> None:
+    _, evaluations = names(tiny_plan)
+    with announced(known, "s", "tiny_digits"):
+        assert asked(known, "attention/heun")["runs"] == ["s"]
+        assert known.cancelled("s") == {evaluations[3]}
+        asked(known, "*/euler")
+        assert known.cancelled("s") == {evaluations[3], evaluations[0], evaluations[2]}
+        asked(known, "no-attention")
+        assert known.cancelled("s") == set(evaluations)
+        assert not known.stop_requested("s")
+        asked(known, "tiny_digits")
+        assert known.stop_requested("s")
+
+
+def test_runs_of_other_sweeps_are_left_alone(known: Store) -> None:
+    with announced(known, "s", "another"):
+        assert asked(known, "attention/heun")["runs"] == [] and asked(known, "tiny_digits")["runs"] == []
+        assert not known.stop_requested("s") and known.cancelled("s") == set()
+
+
+def test_where_no_run_goes_on_that_is_said(known: Store) -> None:
+    result = CliRunner().invoke(app, ["cancel", "attention/heun", "--store", str(known.root)])
+    assert result.exit_code == 0 and "no run is at it" in result.output
+    assert not list(known.root.glob("sessions/*"))
+
+
+@pytest.mark.parametrize("text", ["nothing", "*/dpm2", "heun"])
+def test_what_stands_for_no_cell_or_for_several_is_refused(known: Store, text: str) -> None:
+    result = CliRunner().invoke(app, ["cancel", text, "--store", str(known.root)])
+    assert isinstance(result.exception, UserError)
+
+
+def test_a_run_that_ended_is_asked_nothing(known: Store) -> None:
+    with announced(known, "s", "tiny_digits"):
+        (run,) = active_runs(known)
+    request_cancellation(known, [run], ["x"])  # it ended between the look and the request
+    assert active_runs(known) == []
+
+
+def test_two_runs_are_both_asked(known: Store) -> None:
+    ready, ending = threading.Event(), threading.Event()
+
+    def other() -> None:
+        with announced(known, "t", "tiny_digits"):
+            ready.set()
+            ending.wait(20)
+
+    thread = threading.Thread(target=other)
+    thread.start()
+    assert ready.wait(20)
+    with announced(known, "s", "tiny_digits"):
+        time.sleep(0)
+        assert sorted(asked(known, "attention/heun")["runs"]) == ["s", "t"]
+    ending.set()
+    thread.join()
+
+
+def test_skipped_cells_leave_out_what_only_they_stand_on(tiny_plan: Plan) -> None:
+    (first, second), evaluations = names(tiny_plan)
+    schedule = Schedule(tiny_plan, frozenset(), skipped=frozenset(evaluations[:2]))
+    assert [schedule.states[name] for name in (first, second)] == ["skipped", "waiting"]
+    started = [task.signature for job in iter(schedule.take, None) for task in job.tasks]
+    assert started == [second]
+    schedule.ended(second, Outcome("done"))
+    assert {task.signature for job in iter(schedule.take, None) for task in job.tasks} == set(evaluations[2:])
+
+
+def test_only_takes_patterns_and_refuses_what_meets_no_cell(tiny_plan: Plan, tmp_path: Path) -> None:
+    from experiments.runner.options import Options
+    from experiments.runner.resume import skipped_by
+
+    _, evaluations = names(tiny_plan)
+    assert skipped_by((), tiny_plan) == set()
+    assert skipped_by(("heun",), tiny_plan) == {evaluations[0], evaluations[2]}
+    assert skipped_by(("no-attention/heun", "*/euler"), tiny_plan) == {evaluations[3]}
+    with pytest.raises(UserError, match="--only dpm2: stands for no cell of tiny_digits"):
+        open_schedule(tiny_plan, Store(tmp_path), Options(only=("dpm2",)))

@@ -1,0 +1,193 @@
+"""Forecasts with their ranges, what goes onto the disk, budgets."""
+
+from pathlib import Path
+
+import pytest
+
+from experiments import hardware
+from experiments.cli.views.plan import cost_lines, estimate_json, machines_table, networks_json, networks_table
+from experiments.errors import UserError
+from experiments.runner import allocation as sharing_module
+from experiments.runner.budget import Budget, parse_hours
+from experiments.runner.disk import disk_bytes
+from experiments.runner.forecast import START_UP_S, Forecast, Span, forecast, forecasts
+from experiments.store.store import Store
+from experiments.sweep.plan import Plan, plan_sweep
+from experiments.sweep.probes import probes_of
+from experiments.sweep.reader import load_sweep
+from tests.inprocess import run_all
+
+
+@pytest.fixture(autouse=True)
+def no_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As on a machine of four cores without a GPU."""
+    _machine(monkeypatch, ())
+
+
+def _machine(monkeypatch: pytest.MonkeyPatch, gpus: tuple[str, ...]) -> None:
+    monkeypatch.setattr(hardware, "gpu_names", lambda: gpus)
+    monkeypatch.setattr(sharing_module.os, "cpu_count", lambda: 4)
+
+
+@pytest.fixture
+def empty(tmp_path: Path) -> Store:
+    """A store with nothing in it."""
+    return Store(tmp_path / "empty")
+
+
+class Known:
+    """Speeds that are given."""
+
+    def __init__(self, training_s: float, evaluation_s: float) -> None:
+        self.known = {"training": training_s, "evaluation": evaluation_s, "probe": 1.0}
+
+    def seconds(self, task) -> float:
+        return self.known[task.kind]
+
+    def range(self, task) -> tuple[float, float]:
+        return self.seconds(task) / 2, self.seconds(task) * 3
+
+    def measured(self, task) -> bool:
+        return True
+
+
+def pieces_of(plan: Plan):
+    return [*plan.trainings.values(), *plan.evaluations.values()]
+
+
+def estimated(plan: Plan, store: Store, training_s: float, evaluation_s: float, **more) -> Forecast:
+    return forecast(plan, pieces_of(plan), store, Known(training_s, evaluation_s), **more)  # pyright: ignore[reportArgumentType]
+
+
+def test_the_wall_clock_is_all_work_shared_out_or_the_longest_chain(tiny_plan: Plan, empty: Store) -> None:
+    chain = estimated(tiny_plan, empty, 100.0, 10.0)  # two trainings, four evaluations, four cores
+    assert chain.wall_s == 100 + 10 + START_UP_S and chain.work_s == 240
+    work = estimated(tiny_plan, empty, 100.0, 10.0, slots=1)
+    assert work.wall_s == 240 + START_UP_S
+    assert chain.gpu_hours == work.gpu_hours == 240 / 3600 and not chain.on_gpus
+
+
+def test_everything_has_a_range(tiny_plan: Plan, empty: Store) -> None:
+    made = estimated(tiny_plan, empty, 100.0, 10.0)
+    assert made.work_span_s == Span(120, 720)
+    assert made.gpu_hours_span == Span(120 / 3600, 720 / 3600)
+    assert made.wall_span_s == Span(55 + START_UP_S, 330 + START_UP_S)
+    assert made.disk_span_gib.low < made.disk_gib < made.disk_span_gib.high
+
+
+def test_nothing_left_takes_nothing(tiny_plan: Plan, empty: Store) -> None:
+    made = forecast(tiny_plan, [], empty)
+    assert made.wall_s == made.work_s == made.gpu_hours == made.disk_gib == 0 and made.measured
+
+
+def test_what_is_done_shortens_the_chain(tiny_plan: Plan, empty: Store) -> None:
+    left = list(tiny_plan.evaluations.values())
+    made = forecast(tiny_plan, left, empty, Known(100.0, 10.0))  # pyright: ignore[reportArgumentType]
+    assert made.wall_s == 10 + START_UP_S
+
+
+def test_a_large_evaluation_is_cut_up_among_idle_workers(tiny_file: Path, empty: Store) -> None:
+    plan = plan_sweep(load_sweep(tiny_file, ("evaluation.images=8000",)))
+    assert estimated(plan, empty, 100.0, 1000.0).wall_s == pytest.approx((200 / 2 + 4000) / 4 + 25, rel=0.2)
+    alone = forecast(plan, list(plan.evaluations.values())[:1], empty, Known(1.0, 1000.0))  # pyright: ignore[reportArgumentType]
+    assert alone.wall_s == 250 + START_UP_S
+
+
+def test_more_gpus_are_faster_until_the_chain_binds(
+    tiny_plan: Plan, empty: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _machine(monkeypatch, ("NVIDIA H200",))
+    walls = [estimated(tiny_plan, empty, 100.0, 10.0, machines=n).wall_s - START_UP_S for n in (1, 2, 4, 16)]
+    assert walls == [240, 120, 110, 110]
+    assert estimated(tiny_plan, empty, 100.0, 10.0).wall_s == 240 + START_UP_S
+
+
+def test_gpu_hours_count_what_a_trial_occupies(tiny_file: Path, empty: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    _machine(monkeypatch, ("NVIDIA H200",) * 4)
+    for gpus, hours in (("0.5", 120), ("1", 240), ("2", 440)):  # evaluations never take more than one
+        plan = plan_sweep(load_sweep(tiny_file, (f"resources.gpus={gpus}",)))
+        made = estimated(plan, empty, 100.0, 10.0)
+        assert made.on_gpus and made.gpu_hours == pytest.approx(hours / 3600)
+
+
+def test_a_plan_for_another_machine_is_told_of_here(tiny_file: Path, empty: Store) -> None:
+    plan = plan_sweep(load_sweep(tiny_file, ("resources.gpus=4", "resources.cpus=64")))
+    assert forecast(plan, pieces_of(plan), empty).wall_s > 0
+
+
+def test_the_disk_holds_what_the_code_writes(tiny_plan: Plan, store: Store) -> None:
+    said = forecast(tiny_plan, pieces_of(tiny_plan), store)
+    run_all(tiny_plan, store)
+    folders = [store.root / kind for kind in ("trainings", "evaluations", "drawings")]
+    tensors = [path for folder in folders for path in folder.rglob("*.safetensors")]
+    kept = sum(path.stat().st_size for path in tensors)
+    left = sum(disk_bytes(task) for task in pieces_of(tiny_plan))
+    assert kept < left and said.disk_gib * 2**30 <= left
+    passing = 3 * 4 * sum(path.stat().st_size for path in tensors if path.name == "model.safetensors")
+    assert left - passing == pytest.approx(kept, rel=0.5)
+
+
+def test_a_probe_needs_no_room(tiny_plan: Plan) -> None:
+    assert disk_bytes(next(iter(probes_of(tiny_plan).values()))) == 0
+
+
+# how it is shown ----------------------------------------------------------------------------------
+
+
+def test_costs_are_told_with_their_ranges(tiny_plan: Plan, empty: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = estimated(tiny_plan, empty, 3600.0, 900.0)
+    first, second = cost_lines(made)
+    assert first == "Hours of trials: about 3 (1.5 to 9)" and second.startswith("Disk: about ")
+    assert estimate_json(made)["trial_hours"] == {"about": 3.0, "low": 1.5, "high": 9.0}
+    _machine(monkeypatch, ("NVIDIA H200",))
+    assert next(cost_lines(estimated(tiny_plan, empty, 3600.0, 900.0))).startswith("GPU-hours: about 3 ")
+
+
+def test_the_wall_clock_is_told_for_several_sizes(tiny_plan: Plan, empty: Store) -> None:
+    made = forecasts(tiny_plan, pieces_of(tiny_plan), empty)
+    assert list(made) == [None, 1, 2, 4, 8, 16] and made[None].wall_s == made[1].wall_s >= made[16].wall_s
+    assert machines_table(made).row_count == 6
+
+
+def test_networks_are_told_with_speed_and_memory(tiny_plan: Plan, empty: Store) -> None:
+    first, second = probes_of(tiny_plan)
+    known = {"kimg_s": 2.5, "forward_s": 2.0, "training_gib": 1.0, "sampling_gib": 0.5, "device": "cpu"}
+    for name, result in ((first, {"fits": True, **known}), (second, {"fits": False})):
+        empty.folder("probes", name).mkdir(parents=True)
+        empty.finish("probes", name, result)
+    row, other = networks_json(tiny_plan, empty)
+    assert row["name"] == "no-attention" and row["nfe"] == [3, 5] and row["kimg_s"] == 2.5
+    assert not other["fits"] and networks_table(tiny_plan, empty).row_count == 2
+
+
+# budgets ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"), [("40h", 144000), ("90m", 5400), ("2d", 172800), ("1.5h", 5400), (" .5H ", 1800)]
+)
+def test_budgets_are_lengths_of_time(text: str, seconds: float) -> None:
+    assert parse_hours(text) == seconds
+
+
+@pytest.mark.parametrize(
+    ("text", "message"), [("40", "give 40h"), ("0h", "above 0"), ("-3h", "40h, 90m or 2d"), ("soon", "--budget soon")]
+)
+def test_other_budgets_are_refused(text: str, message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        parse_hours(text)
+
+
+def test_a_budget_allows_what_is_within_it() -> None:
+    budget = Budget(7200.0)
+    assert budget.refusal(7200.0) is None
+    reason = budget.refusal(9000.0)
+    assert reason is not None and reason.startswith("--budget 2h: ") and "2.5h" in reason
+
+
+def test_a_budget_refuses_beforehand_what_is_known_to_take_more(tiny_plan: Plan, empty: Store) -> None:
+    made = estimated(tiny_plan, empty, 3600.0, 900.0)
+    Budget(parse_hours("3h")).require(made)
+    with pytest.raises(UserError, match=r"--budget 2h: what is left takes about 3 hours of trials \(1.5 to 9\)"):
+        Budget(parse_hours("2h")).require(made)
+    Budget(1.0).require(forecast(tiny_plan, pieces_of(tiny_plan), empty))  # a guess refuses nothing

@@ -1,0 +1,77 @@
+"""--on-finish and --on-failure: real programs, that get JSON, fail, hang or are not there."""
+
+import json
+import sys
+from pathlib import Path
+
+import pytest
+
+from experiments.cli.run import _telling
+from experiments.errors import UserError
+from experiments.runner import notify as hooks
+from experiments.runner.notify import call, parse_hook
+from experiments.store.store import Store
+
+PYTHON = sys.executable
+
+
+def writer(path: Path) -> list[str]:
+    return [PYTHON, "-c", f"import sys; open({str(path)!r}, 'w').write(sys.stdin.read())"]
+
+
+def test_a_command_gets_the_summary_on_its_standard_input(tmp_path: Path) -> None:
+    assert call(writer(tmp_path / "told.json"), {"done": 3}) is None
+    assert json.loads((tmp_path / "told.json").read_text()) == {"done": 3}
+
+
+def test_no_shell_reads_it(tmp_path: Path) -> None:
+    command = parse_hook("--on-finish", f"{PYTHON} -c 'import sys; print(sys.argv)' '$HOME; touch {tmp_path}/x' > y")
+    assert command is not None and command[3:] == [f"$HOME; touch {tmp_path}/x", ">", "y"]
+    assert call(command, {}) is None and not (tmp_path / "x").exists()
+
+
+@pytest.mark.parametrize("text", ["no-such-program --now", "", "'unclosed"])
+def test_what_is_no_command_is_refused_before_anything_starts(text: str) -> None:
+    with pytest.raises(UserError, match="--on-failure"):
+        parse_hook("--on-failure", text)
+    assert parse_hook("--on-failure", None) is None
+
+
+def test_a_command_that_fails_or_hangs_is_told_and_never_raised(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    problem = call([PYTHON, "-c", "import sys; sys.exit('no connection')"], {})
+    assert problem is not None and problem.endswith("ended with 1 (no connection)")
+    monkeypatch.setattr(hooks, "PATIENCE_S", 0.2)
+    assert "has not ended within" in (call([PYTHON, "-c", "import time; time.sleep(30)"], {}) or "")
+    assert "cannot be run" in (call([str(tmp_path)], {}) or "")
+
+
+@pytest.mark.parametrize(
+    ("filled", "raised", "ended", "failure_told"),
+    [
+        ({"failed": [], "interrupted": False}, None, "done", False),
+        ({"failed": ["x"], "interrupted": False}, None, "failed", True),
+        ({"failed": [], "cancelled": ["x"]}, None, "failed", True),
+        ({"failed": [], "interrupted": True}, None, "interrupted", False),
+        ({}, UserError("the disk is gone"), "error", True),
+        ({}, RuntimeError("unexpected"), "error", True),
+    ],
+)
+def test_whatever_ends_a_run_is_told(
+    tmp_path: Path, filled: dict, raised: Exception | None, ended: str, failure_told: bool
+) -> None:
+    from rich.console import Console
+
+    finish, failure = tmp_path / "finish.json", tmp_path / "failure.json"
+    told = {"on_finish": writer(finish), "on_failure": writer(failure)}
+    console = Console(quiet=True)
+    if raised is None:
+        with _telling(told, "digits", Store(tmp_path), console) as outcome:
+            outcome |= filled
+    else:
+        with pytest.raises(type(raised)), _telling(told, "digits", Store(tmp_path), console):
+            raise raised
+    summary = json.loads(finish.read_text())
+    assert (summary["outcome"], summary["sweep"], summary["store"]) == (ended, "digits", str(tmp_path))
+    assert bool(summary["error"]) == (raised is not None) and failure.exists() == failure_told

@@ -1,0 +1,216 @@
+"""Several runs on one store at once: they share the work, do no task twice, and take over from one that dies."""
+
+import json
+import shutil
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from experiments.store.store import Store
+from experiments.sweep.plan import plan_sweep
+from experiments.sweep.reader import load_sweep
+from tests.commandline import run, start
+from tests.conftest import TINY
+from tests.inprocess import run_all
+
+GROWN = TINY.replace("sampler: [euler, heun]", "sampler: [euler, heun, stochastic_heun]")
+LONG = TINY.replace("kimg: 0.64", "kimg: 3")
+
+# a run without Ray: what the Dispatcher hands out is done here, and what nobody has to do now is waited for
+SCRIPT = """
+import itertools, json, sys, time
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+
+root, file, notes, machine, ahead_s = sys.argv[1:]
+torch.set_num_threads(1)
+if machine:
+    from experiments.store import leases, processes
+    processes.machine = lambda: machine
+    leases.BEAT_S, leases.STALE_S = 0.25, 3.0
+    own = time.time
+    time.time = lambda: own() + float(ahead_s)
+from experiments.runner import dispatch
+from experiments.trials.evaluation import draw
+from experiments.runner.dispatch import Dispatcher
+from experiments.sweep.plan import plan_sweep
+from experiments.runner.resume import open_schedule
+from experiments.sweep.reader import load_sweep
+from experiments.store.store import Store
+from experiments.trials.perform import perform_job
+from tests.inprocess import SETTING
+
+dispatch.LOOK_S = 0.2
+drawn = draw._drawn
+
+def noted(bench, start, stop):
+    with open(notes, "a") as lines:
+        lines.write(json.dumps(["draw", bench.evaluation.drawing, start]) + "\\n")
+    return drawn(bench, start, stop)
+
+draw._drawn = noted
+store, setting = Store(Path(root)), replace(SETTING, checkpoint_s=0.2)
+schedule = open_schedule(plan_sweep(load_sweep(Path(file))), store)
+dispatcher = Dispatcher(schedule, store)
+for key in map(str, itertools.count()):
+    while (job := dispatcher.next(key)) is None and not schedule.finished:
+        time.sleep(0.1)
+    if job is None:
+        break
+    for name, outcome in perform_job(store, job, setting):
+        dispatcher.outcome(key, name, outcome)
+        with open(notes, "a") as lines:
+            lines.write(json.dumps([outcome.state, name, schedule.tasks[name].kind]) + "\\n")
+    dispatcher.closed(key)
+assert schedule.counts["done"] == len(schedule.tasks), schedule.messages
+"""
+
+
+class Runs:
+    """Runs of sweeps on one store, and what they note."""
+
+    def __init__(self, store: Store, folder: Path) -> None:
+        self.store, self.folder = store, folder
+        self.processes: list[subprocess.Popen[str]] = []
+
+    def start(self, text: str, machine: str = "", ahead_s: float = 0.0) -> subprocess.Popen[str]:
+        number = len(self.processes)
+        file = self.folder / f"{number}.yaml"
+        file.write_text(text)
+        process = subprocess.Popen(
+            [sys.executable, "-c", SCRIPT, self.store.root, file, self.notes(number), machine, str(ahead_s)],
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        self.processes.append(process)
+        return process
+
+    def notes(self, number: int) -> Path:
+        return self.folder / f"{number}.jsonl"
+
+    def noted(self, what: str) -> Counter[str]:
+        """How often something happened to what, over all runs."""
+        files = map(self.notes, range(len(self.processes)))
+        lines = [json.loads(line) for file in files if file.exists() for line in file.read_text().splitlines()]
+        return Counter(f"{name}/{more}" for kind, name, more in lines if kind == what)
+
+    def ended_well(self, *processes: subprocess.Popen[str]) -> None:
+        for process in processes:
+            _, errors = process.communicate(timeout=200)
+            assert process.returncode == 0, errors
+
+    def until(self, condition: Callable[[], Any]) -> Any:
+        """Wait until something is so while all runs go on; what it is."""
+        deadline = time.monotonic() + 120
+        while not (found := condition()):
+            assert time.monotonic() < deadline, "it never came"
+            assert all(process.poll() is None for process in self.processes), "a run has ended before"
+            time.sleep(0.01)
+        return found
+
+
+@pytest.fixture
+def runs(store: Store, tmp_path: Path) -> Iterator[Runs]:
+    runs = Runs(store, tmp_path)
+    yield runs
+    for process in runs.processes:
+        process.kill()
+        process.communicate()
+
+
+def times_begun(store: Store) -> list[int]:
+    """How often each training was begun or gone on with."""
+    return [path.read_text().count(", from step ") for path in store.root.glob("trainings/*/log.txt")]
+
+
+def metrics(store: Store) -> dict[str, Any]:
+    found = {path.parent.name: json.loads(path.read_text()) for path in store.root.glob("evaluations/*/result.json")}
+    return {name: result["metrics"] for name, result in found.items()}
+
+
+def alone(text: str, prepared: Path, folder: Path) -> dict[str, Any]:
+    """What one undisturbed run scores."""
+    folder.mkdir()
+    file, store = folder / "alone.yaml", folder / "store"
+    file.write_text(text)
+    shutil.copytree(prepared, store)
+    run_all(plan_sweep(load_sweep(file)), Store(store))
+    return metrics(Store(store))
+
+
+def test_two_at_once_do_no_piece_twice(runs: Runs, prepared: Path, tmp_path: Path) -> None:
+    runs.ended_well(runs.start(TINY), runs.start(TINY))
+    assert times_begun(runs.store) == [1, 1]
+    assert set(runs.noted("done").values()) == {1} and len(runs.noted("done")) == 6
+    assert set(runs.noted("draw").values()) == {1} and len(runs.noted("draw")) == 4
+    assert metrics(runs.store) == alone(TINY, prepared, tmp_path / "alone")
+
+
+@pytest.mark.slow
+def test_one_that_begins_later_with_a_grown_grid_does_what_is_new(runs: Runs, prepared: Path, tmp_path: Path) -> None:
+    first = runs.start(TINY)
+    runs.until(lambda: list(runs.store.root.glob("trainings/*/journal.jsonl")))
+    runs.ended_well(first, runs.start(GROWN))
+    assert times_begun(runs.store) == [1, 1]
+    assert set(runs.noted("done").values()) == {1} and len(runs.noted("done")) == 8
+    assert set(runs.noted("draw").values()) == {1} and len(runs.noted("draw")) == 6
+    assert metrics(runs.store) == alone(GROWN, prepared, tmp_path / "alone")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("machine", ["", "another machine"])
+def test_what_a_killed_one_was_at_is_taken_over(machine: str, runs: Runs, prepared: Path, tmp_path: Path) -> None:
+    # on another machine nobody sees that its process has gone, and its clock is an hour ahead
+    doomed = runs.start(LONG, machine, ahead_s=3600.0)
+    heir = runs.start(LONG, machine and "this machine")
+    (saved,) = runs.until(
+        lambda: [p for p in runs.store.root.glob("trainings/*/checkpoints/[!.]*") if is_at(doomed, p)][:1]
+    )
+    doomed.kill()
+    doomed.wait()
+    runs.ended_well(heir)
+    log = (saved.parents[1] / "log.txt").read_text()
+    assert log.count(", from step ") == 2 and log.count("from step 0\n") == 1
+    assert set(runs.noted("draw").values()) == {1}
+    assert metrics(runs.store) == alone(LONG, prepared, tmp_path / "alone")
+
+
+def is_at(process: subprocess.Popen[str], path: Path) -> bool:
+    """Whether a process holds the training that a file belongs to."""
+    for lease in path.parents[1].glob(".lease-*"):
+        state = json.loads(lease.read_text())
+        return state["pid"] == process.pid and not state["released"]
+    return False
+
+
+@pytest.mark.slow
+def test_two_commands_at_once_of_which_one_is_killed(store: Store, prepared: Path, tmp_path: Path) -> None:
+    file, expected = tmp_path / "tiny_digits.yaml", tmp_path / "expected"
+    file.write_text(LONG)
+    shutil.copytree(prepared, expected)
+    run_all(plan_sweep(load_sweep(file)), Store(expected))
+    assert run("report", file, "--store", expected).returncode == 0
+    command = ("run", file, "--store", store.root, "--cpus-per-trial", "1")
+    doomed, heir = start(*command), start(*command)
+    try:
+        deadline = time.monotonic() + 120
+        while not list(store.root.glob("trainings/*/progress.json")):
+            assert time.monotonic() < deadline and doomed.poll() is None
+            time.sleep(0.02)
+        doomed.kill()
+        output, errors = heir.communicate(timeout=240)
+    finally:
+        doomed.kill()
+        heir.kill()
+        doomed.communicate()
+    assert heir.returncode == 0, output + errors
+    table = Path("reports") / "tiny_digits" / "results.csv"
+    assert (store.root / table).read_bytes() == (expected / table).read_bytes()

@@ -1,0 +1,125 @@
+"""Where a number comes from: code and what differs from its commit, machine, command, a person's tags, times."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+from experiments import hardware
+from experiments.errors import UserError
+from experiments.runner.options import parse_tags
+from experiments.store import provenance as module
+from experiments.store.provenance import RunInfo, diff_path, keep_diff, provenance
+from experiments.store.store import Store
+from experiments.sweep.plan import Plan
+from experiments.trials.context import TrialContext
+from experiments.trials.perform import perform
+
+NOTHING = ("packages", "tags")
+
+
+def repository(folder: Path) -> Path:
+    """A checkout with one commit."""
+    (folder / "experiments" / "store").mkdir(parents=True)
+    (folder / "experiments" / "store" / "provenance.py").write_text("one = 1\n")
+    git = ["git", "-C", str(folder), "-c", "user.name=a", "-c", "user.email=a@b"]
+    for arguments in (["init", "-q"], ["add", "."], ["commit", "-q", "-m", "first"]):
+        subprocess.run([*git, *arguments], check=True)
+    return folder
+
+
+def test_results_say_who_made_them_how_and_when(tiny_plan: Plan, store: Store) -> None:
+    told = RunInfo(
+        "edm-sweep run mine.yaml", {"paper": "iclr"}, {"git_commit": "abc", "git_dirty": True, "git_diff": "d" * 64}
+    )
+    training = next(iter(tiny_plan.trainings.values()))
+    evaluation = tiny_plan.cells[0].evaluation
+    for task in (training, evaluation):
+        assert perform(store, task, TrialContext("test", told=told)).state == "done"
+    for kind, task in (("trainings", training), ("evaluations", evaluation)):
+        known = (store.result(kind, task.signature) or {})["provenance"]
+        assert (known["command"], known["tags"]) == ("edm-sweep run mine.yaml", {"paper": "iclr"})
+        assert (known["git_commit"], known["git_dirty"], known["git_diff"]) == ("abc", True, "d" * 64)
+        assert known["began"] <= known["time"] and known["began"].endswith("Z")
+        assert {"python", "packages", "host", "platform", "cpus", "gpus", "gpu_driver"} <= known.keys()
+        assert known["packages"]["torch"]
+
+
+def test_provenance_is_no_part_of_an_identity(tiny_plan: Plan, store: Store) -> None:
+    training = next(iter(tiny_plan.trainings.values()))
+    perform(store, training, TrialContext("test", told=RunInfo("one", {"a": "b"})))
+    text = (store.folder("trainings", training.signature) / "config.yaml").read_text()
+    assert yaml.safe_load(text)["signature"] == training.signature and "tags" not in text
+
+
+def test_what_differs_from_the_commit_is_kept_once_under_its_checksum(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    home, store = repository(tmp_path / "checkout"), Store(tmp_path / "store")
+    monkeypatch.setattr(module, "__file__", str(home / "experiments" / "store" / "provenance.py"))
+    assert keep_diff(store) is None and not list(store.root.glob("diffs/*"))
+    (home / "experiments" / "store" / "provenance.py").write_text("one = 2\n")
+    digest = keep_diff(store)
+    assert digest is not None and keep_diff(store) == digest
+    (patch,) = (store.root / "diffs").iterdir()
+    assert patch == diff_path(store, digest) and "+one = 2" in patch.read_text()
+    (home / "experiments" / "new.py").write_text("two = 2\n")
+    (home / "notes.txt").write_text("no code\n")
+    with_new = keep_diff(store)
+    assert with_new is not None and with_new != digest
+    text = diff_path(store, with_new).read_text()
+    assert "+one = 2" in text and "+two = 2" in text and "experiments/new.py" in text and "no code" not in text
+
+
+def test_a_module_that_was_never_committed_makes_the_code_dirty(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    home = repository(tmp_path / "checkout")
+    monkeypatch.setattr(module, "__file__", str(home / "experiments" / "store" / "provenance.py"))
+    module._code.cache_clear()
+    assert module._code()["git_dirty"] is False
+    (home / "experiments" / "new.py").write_text("two = 2\n")
+    module._code.cache_clear()
+    try:
+        assert module._code()["git_dirty"] is True
+    finally:
+        module._code.cache_clear()
+
+
+def test_a_gpu_and_its_driver_are_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    tool = tmp_path / "nvidia-smi"
+    tool.write_text(f"#!{sys.executable}\nprint('550.54.14')\n")
+    tool.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    hardware.gpu_driver.cache_clear()
+    assert hardware.gpu_driver() == "550.54.14"
+    monkeypatch.setenv("PATH", str(tmp_path / "none"))
+    hardware.gpu_driver.cache_clear()
+    assert hardware.gpu_driver() is None
+    hardware.gpu_driver.cache_clear()
+
+
+def test_a_process_tells_its_own_command(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "argv", ["/usr/bin/edm-sweep", "run", "my file.yaml"])
+    assert provenance()["command"] == "edm-sweep run 'my file.yaml'"
+
+
+def test_tags_are_given_as_key_and_value() -> None:
+    assert parse_tags(("paper=iclr", "note=a = b", "team/lead=x")) == {
+        "paper": "iclr",
+        "note": "a = b",
+        "team/lead": "x",
+    }
+
+
+@pytest.mark.parametrize("text", ["paper", "=x", "mlflow.runName=x", "edm.kind=x", "a:b=c", "-x=1"])
+def test_what_mlflow_would_not_take_is_refused_before_anything_starts(text: str) -> None:
+    with pytest.raises(UserError, match="expected KEY=VALUE"):
+        parse_tags((text,))
+
+
+def test_a_tag_is_given_once() -> None:
+    with pytest.raises(UserError, match="paper is given twice"):
+        parse_tags(("paper=a", "paper=b"))

@@ -1,0 +1,367 @@
+"""Sweep files: what is read, and one sentence for whatever is wrong."""
+
+from pathlib import Path
+
+import pytest
+
+from edm.config import GuideConfig
+from experiments.errors import UserError
+from experiments.sweep.reader import load_sweep
+
+BASE = """\
+name: trial
+model: {preset: nano}
+training: {kimg: 50, label_dropout: 0.1}
+evaluation: {images: 1000, features: classifier}
+grid:
+  model.attention: [false, true]
+  sampling.guidance: [1, 2]
+"""
+
+
+def load(tmp_path: Path, text: str, *overrides: str):
+    path = tmp_path / "x.yaml"
+    path.write_text(text)
+    return load_sweep(path, overrides)
+
+
+def error_of(tmp_path: Path, text: str, *overrides: str) -> str:
+    with pytest.raises(UserError) as caught:
+        load(tmp_path, text, *overrides)
+    message = str(caught.value).replace(f"{tmp_path}/", "")
+    assert "\n" not in message
+    return message
+
+
+def test_a_mapping_is_a_product_in_the_order_of_the_file(tmp_path: Path) -> None:
+    sweep = load(tmp_path, BASE)
+    assert sweep.axes == ("model.attention", "sampling.guidance")
+    assert [(c.model.attention, c.sampling.guidance) for c in sweep.cells] == [
+        (False, 1),
+        (False, 2),
+        (True, 1),
+        (True, 2),
+    ]
+    assert all(c.model.preset == "nano" and c.training.kimg == 50 for c in sweep.cells)
+
+
+def test_a_list_of_mappings_is_their_union(tmp_path: Path) -> None:
+    grid = "grid:\n  - {model.preset: [nano], model.attention: [false, true]}\n  - {model.preset: [micro, mini]}\n"
+    sweep = load(tmp_path, grid)
+    assert [(c.model.preset, c.model.attention) for c in sweep.cells] == [
+        ("nano", False),
+        ("nano", True),
+        ("micro", True),
+        ("mini", True),
+    ]
+
+
+def test_zip_moves_axes_together_and_multiplies_the_grid(tmp_path: Path) -> None:
+    text = BASE + "zip: {training.lr: [1e-3, 2e-3], training.batch_size: [32, 64]}\n"
+    pairs = [(c.training.lr, c.training.batch_size) for c in load(tmp_path, text).cells]
+    assert pairs == [(1e-3, 32), (2e-3, 64)] * 4
+
+
+def test_exclude_leaves_combinations_out(tmp_path: Path) -> None:
+    text = BASE + "exclude: [{model.attention: true, sampling.guidance: [2]}]\n"
+    cells = [(c.model.attention, c.sampling.guidance) for c in load(tmp_path, text).cells]
+    assert cells == [(False, 1), (False, 2), (True, 1)]
+
+
+def test_seeds_multiply_everything(tmp_path: Path) -> None:
+    assert [c.seed for c in load(tmp_path, BASE + "seeds: [0, 7]\n").cells] == [0, 7] * 4
+
+
+def test_the_name_is_the_files_by_default(tmp_path: Path) -> None:
+    assert load(tmp_path, BASE.removeprefix("name: trial\n")).name == "x"
+
+
+def test_without_a_grid_there_is_one_cell(tmp_path: Path) -> None:
+    sweep = load(tmp_path, "model: {preset: nano}\n")
+    assert len(sweep.cells) == 1 and sweep.axes == ()
+
+
+def test_numbers_with_an_exponent_and_infinity_are_numbers(tmp_path: Path) -> None:
+    cell = load(tmp_path, "training: {lr: 1e-4}\nsampling: {s_churn: .inf, sampler: stochastic_heun}\n").cells[0]
+    assert cell.training.lr == 1e-4 and cell.sampling.s_churn == float("inf")
+
+
+@pytest.mark.parametrize(
+    ("section", "expected"),
+    [
+        ("model: {norm: layer}", "model.norm: 'layer' is not one of batch, group"),
+        (
+            "model: {attention: brigde}",
+            "model.attention: 'brigde' is not one of true, false, none, bridge, levels; did",
+        ),
+        ("model: {dropout: 1}", "model.dropout: 1.0 is not a share below 1"),
+        ("training: {keep: some}", "training.keep: 'some' is not one of last, best, all"),
+        ("training: {keep: [20], kimg: 10}", "training.keep: 20 is outside of the 10 kimg; drop it"),
+        ("training: {power_ema: [0.1]}", "training.power_ema: takes two different widths"),
+        ("training: {power_ema: [0.1, 0.5]}", "training.power_ema: 0.5 is not a relative width"),
+        ("training: {micro_batch: 7}", "training.micro_batch: 7 does not divide batch_size 64"),
+        ("training: {augment: 1.5}", "training.augment: 1.5 is not a share"),
+        ("training: {precision: tf32}", "training.precision: 'tf32' is not one of auto, fp32, bf16, fp16"),
+        ("sampling: {sampler: dpm2m}", "sampling.sampler: 'dpm2m' is not one of euler, heun, dpm2, "),
+        ("sampling: {guidance_interval: [3, 1]}", "sampling.guidance_interval: 3 to 1 is not a range of noise levels"),
+        ("sampling: {guidance_interval: 3}", "sampling.guidance_interval: 3 is not a range; give [low, high]"),
+        (
+            "sampling: {guidance_interval: [1, 2, 3]}",
+            "sampling.guidance_interval: [1, 2, 3] is not a range; give [low,",
+        ),
+        ("sampling: {guide: nano}", "sampling.guide: 'nano' is not a mapping; write for example {preset: ...}"),
+        ("sampling: {guide: {channels: eight}}", "sampling.guide: channels: 'eight' is not a whole number"),
+        (
+            "sampling: {guide: {preset: nano}, guidance: 2}",
+            "is the network itself, which cannot guide it; make it smaller",
+        ),
+        ("sampling: {guide: {kimg: 1e9}, guidance: 2}", "is trained for longer than its network's 10000 kimg"),
+        ("sampling: {schedule: iddpm, steps: 2000}", "sampling.schedule: iddpm has 991 levels"),
+        ("sampling: {guide: {presett: nano}}", "sampling.guide.presett: unknown key; did you mean 'preset'?"),
+        ("sampling: {guide: {preset: nanno}}", "sampling.guide: preset: 'nanno' is not one of nano, micro"),
+        ("sampling: {guide: {}}", "sampling.guide: preset: is missing: a guide differs from its network in"),
+        ("sampling: {guide: {kimg: -1}, guidance: 2}", "sampling.guide: kimg: -1.0 is not above 0"),
+        (
+            "sampling: {guide: {preset: big}, guidance: 2}",
+            "sampling.guide: {big} halves the image 4 times, too often for it; use nano or",
+        ),
+        ("sampling: {ema: 0.07}", "sampling.ema: 0.07 needs averages that can be recombined; train with"),
+        ("sampling: {guide: {ema: 0.1}, guidance: 2}", "sampling.guide: "),
+        ("sampling: {resolution: 10}", "sampling.resolution: 10 is not a multiple of 4, which 2 halvings need"),
+        ("data: {resolution: 16}", "data.resolution: digits has a resolution of its own; drop it"),
+        ("data: {name: folder}", "data.path: is missing; say where the folder of images is"),
+        (
+            "data: {name: celeba}\nmodel: {preset: tiny}",
+            "evaluation.features: 'classifier' needs classes, which celeba",
+        ),
+        ("training: {label_dropout: 1}", "sampling.guidance: 1.0 needs the conditional branch"),
+    ],
+)
+def test_what_the_newer_fields_refuse(tmp_path: Path, section: str, expected: str) -> None:
+    rest = "evaluation: {features: classifier}\n"
+    if "model:" not in section:
+        rest += "model: {preset: nano}\n"
+    assert expected in error_of(tmp_path, f"{section}\n{rest}")
+
+
+@pytest.mark.parametrize(
+    ("evaluation", "expected"),
+    [
+        ("features: dinov3", "evaluation.features: 'dinov3' is not one of inception, dinov2, classifier; did you mean"),
+        ("features: inception, resize: bicubic", "evaluation.resize: 'bicubic' is not one of pytorch-fid, clean"),
+        ("features: classifier, resize: clean", "evaluation.resize: classifier features have a rule of their own"),
+        ("reference: half", "evaluation.reference: 'half' is not one of equal, all"),
+        ("metrics: [fid, kit]", "evaluation.metrics: 'kit' is not one of fid, fid_infinity, kid, prdc"),
+        ("metrics: []", "evaluation.metrics: is empty; give one or more of fid, fid_infinity, kid, prdc, accuracy"),
+        ("metrics: [kid, kid]", "evaluation.metrics: names a metric twice; drop one"),
+        ("metrics: [fid]", "would mean nothing: 300 real images are not above the 2,048 dimensions of inception"),
+        ("features: classifier, images: 64, metrics: [fid, fid_infinity]", "64 images drawn are not above the 64"),
+        ("stop_when: 95", "evaluation.stop_when: 95.0 is no confidence; give for example 0.999"),
+        ("stop_when: 0.99, metrics: [kid]", "evaluation.stop_when: looks at the FID, which evaluation.metrics leaves"),
+        (
+            "statistics: nowhere.npz",
+            "evaluation.statistics: 'nowhere.npz' is not a file here; give the path of an .npz",
+        ),
+        ("features: classifier, statistics: x.npz", "evaluation.statistics: 'x.npz' cannot be of a classifier of"),
+    ],
+)
+def test_what_scoring_refuses(tmp_path: Path, evaluation: str, expected: str) -> None:
+    assert expected in error_of(tmp_path, f"model: {{preset: nano}}\nevaluation: {{{evaluation}}}\n")
+
+
+def test_memorisation_wants_images_as_large_as_the_training_ones(tmp_path: Path) -> None:
+    text = "model: {preset: nano}\nsampling: {resolution: 16}\nevaluation: {metrics: [kid, memorisation]}\n"
+    assert "memorisation compares pixels; leave sampling.resolution out" in error_of(tmp_path, text)
+
+
+def test_accuracy_wants_classes(tmp_path: Path) -> None:
+    text = "data: {name: celeba}\nmodel: {preset: tiny}\nevaluation: {metrics: [kid, accuracy]}\n"
+    assert "accuracy needs classes, which celeba does not have" in error_of(tmp_path, text)
+
+
+def test_a_guide_can_be_an_axis_and_makes_the_unconditional_branch_needless(tmp_path: Path) -> None:
+    text = (
+        "model: {preset: micro}\ntraining: {label_dropout: 0}\nsampling: {guidance: 2}\n"
+        "grid: {sampling.guide: [{preset: nano}, {channels: 8, kimg: 5}]}\n"
+    )
+    guides = [cell.sampling.guide for cell in load(tmp_path, text).cells]
+    assert guides == [GuideConfig(preset="nano"), GuideConfig(channels=8, kimg=5.0)]
+    assert [str(guide) for guide in guides] == ["nano", "channels=8,kimg=5"]
+
+
+def test_merge_keys_work(tmp_path: Path) -> None:
+    text = "training: &base {kimg: 5}\nsampling: {steps: 4}\n"
+    assert load(tmp_path, text.replace("&base ", "")).cells[0].training.kimg == 5
+    merged = "grid:\n  - &a {model.preset: [nano]}\n  - {<<: *a, model.preset: [micro]}\n"
+    assert [c.model.preset for c in load(tmp_path, merged).cells] == ["nano", "micro"]
+
+
+def test_overrides_replace_a_field_and_seeds(tmp_path: Path) -> None:
+    sweep = load(tmp_path, BASE, "training.kimg=10", "sampling.sampler=euler", "seeds=[1, 2]", "resources.cpus=2")
+    assert {c.training.kimg for c in sweep.cells} == {10}
+    assert {c.sampling.sampler for c in sweep.cells} == {"euler"}
+    assert {c.seed for c in sweep.cells} == {1, 2}
+    assert sweep.resources.cpus == 2
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "expected"),
+    [
+        (
+            "preset: nano",
+            "preset: nanno",
+            "x.yaml:2: model.preset: 'nanno' is not one of nano, micro, mini, tiny, small, big; did you mean 'nano'?",
+        ),
+        ("preset:", "presset:", "x.yaml:2: model.presset: unknown key; did you mean 'preset'?"),
+        ("grid:", "gird:", "x.yaml:5: gird: unknown key; did you mean 'grid'?"),
+        ("model.attention:", "model.atention:", "x.yaml:6: model.atention: unknown key; did you mean 'attention'?"),
+        (
+            "model.attention:",
+            "modle.attention:",
+            "x.yaml:6: modle.attention: is not an axis; did you mean 'model.attention'?",
+        ),
+        (
+            "model.attention: [false, true]",
+            "seed: [0, 1]",
+            "x.yaml:6: seed: is not an axis; seeds have a key of their own",
+        ),
+        ("kimg: 50", "kimg: fifty", "x.yaml:3: training.kimg: 'fifty' is not a number; give a number"),
+        ("kimg: 50", "kimg: true", "x.yaml:3: training.kimg: true is not a number"),
+        ("kimg: 50", "kimg: -1", "x.yaml:3: training.kimg: -1.0 is not above 0; give a positive number"),
+        ("kimg: 50", "kimg: 50, kimg: 60", "x.yaml:3: training.kimg: is there twice, first in line 3; drop one"),
+        ("images: 1000", "images: 1000.5", "x.yaml:4: evaluation.images: 1000.5 is not a whole number"),
+        ("[false, true]", "[]", "x.yaml:6: model.attention: is an empty axis; give at least one value, or drop it"),
+        ("[false, true]", "true", "x.yaml:6: model.attention: true is not a list of values; write [true]"),
+        (
+            "[false, true]",
+            "[false, 'no']",
+            "x.yaml:6: model.attention: 'no' is not one of true, false, none, bridge, levels; did you mean",
+        ),
+        (
+            "[1, 2]",
+            "[1, 2, 1.0]",
+            "x.yaml:7: sampling.guidance: 1.0 is there twice, which makes duplicate cells; drop one",
+        ),
+        ("[1, 2]", "[1, .nan]", "x.yaml:7: sampling.guidance: nan is not a finite number"),
+        ("[1, 2]", "[1, 2", "x.yaml:8: is not YAML"),
+        ("model: {preset: nano}", "model: nano", "x.yaml:2: model: 'nano' is not a mapping"),
+        ("name: trial", "name: ../trial", "x.yaml:1: name: '../trial' cannot name a folder"),
+        (
+            "label_dropout: 0.1",
+            "label_dropout: 0",
+            "needs the unconditional branch, which training.label_dropout 0 never trains",
+        ),
+        (
+            "label_dropout: 0.1",
+            "label_dropout: 1",
+            "needs the conditional branch, which training.label_dropout 1 never trains",
+        ),
+        (
+            "label_dropout: 0.1",
+            "label_dropout: 1.5",
+            "x.yaml:3: training.label_dropout: 1.5 is not a share; give 0 to 1",
+        ),
+        (
+            "preset: nano",
+            "preset: small",
+            "halves the image 4 times, which digits's 8x8 does not allow; use nano or micro",
+        ),
+        ("grid:", "seeds: [0, a]\ngrid:", "x.yaml:5: seeds: 'a' is not a whole number"),
+        ("grid:", "seeds: [0, 0]\ngrid:", "x.yaml:5: seeds: 0 is there twice; drop one"),
+        ("grid:", "seeds: []\ngrid:", "x.yaml:5: seeds: [] is not a list of seeds"),
+        ("grid:", "report: {rows: [model.attention]}\ngrid:", "x.yaml:5: report: leaves out sampling.guidance"),
+        ("grid:", "report: {rows: [model.attentoin]}\ngrid:", "did you mean 'model.attention'?"),
+        ("grid:", "report: {metrics: [fid]}\ngrid:", "x.yaml:5: report.metrics: 'fid' is not a metric; did you mean"),
+        (
+            "grid:",
+            "resources: {gpus: 1.5}\ngrid:",
+            "x.yaml:5: resources.gpus: 1.5 is not possible; give auto, 0 to 1, or a whole number of GPUs",
+        ),
+        ("grid:", "exclude: [{model.attention: 3}]\ngrid:", "x.yaml:5: exclude: matches no cell"),
+        ("grid:", "exclude: [{model.preset: nano}]\ngrid:", "exclude: model.preset is not an axis of the grid"),
+        ("grid:", "exclude: [{model.attention: [true, false]}]\ngrid:", "exclude: leaves no cell at all"),
+        (
+            "grid:",
+            "zip: {training.lr: [1.0, 2.0], training.batch_size: [1]}\ngrid:",
+            "zip: axes that move together need equally many",
+        ),
+        ("grid:", "zip: {model.attention: [true]}\ngrid:", "model.attention: is in grid and in zip; drop one"),
+        ("kimg: 50", "kimg: !!python/object:os.system 1", "training.kimg: '1' cannot be read"),
+    ],
+)
+def test_one_sentence_with_file_line_key_value_and_remedy(tmp_path: Path, old: str, new: str, expected: str) -> None:
+    assert BASE.count(old) == 1
+    message = error_of(tmp_path, BASE.replace(old, new))
+    assert expected in message
+    assert message.startswith("x.yaml:")
+
+
+def test_duplicate_cells_across_a_union_are_refused(tmp_path: Path) -> None:
+    grid = "grid:\n  - {model.preset: [nano, micro]}\n  - {model.preset: [micro]}\n"
+    assert error_of(tmp_path, grid).startswith("x.yaml:3: grid: duplicate cell model.preset='micro'")
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("", "is empty"),
+        ("- 1\n- 2\n", "is not a sweep file"),
+        ("just words", "is not a sweep file"),
+        ("a: *b\n", "is not YAML"),
+    ],
+)
+def test_files_that_are_no_sweep_files(tmp_path: Path, text: str, expected: str) -> None:
+    assert expected in error_of(tmp_path, text)
+
+
+def test_a_file_that_is_not_text_or_not_there(tmp_path: Path) -> None:
+    (tmp_path / "x.yaml").write_bytes(b"\xff\xfe\x00\x01")
+    for path, expected in (
+        (tmp_path / "x.yaml", "cannot be read as text"),
+        (tmp_path, "is a folder"),
+        (tmp_path / "no.yaml", "no such file"),
+    ):
+        with pytest.raises(UserError, match=expected):
+            load_sweep(path)
+
+
+@pytest.mark.parametrize(
+    ("override", "expected"),
+    [
+        ("training.kimg", "expected section.field=value"),
+        ("kimg=10", "expected section.field=value"),
+        ("training.kimgs=10", "--set training.kimgs=10: training.kimgs: unknown key; did you mean 'kimg'?"),
+        ("training.kimg=ten", "--set training.kimg=ten: training.kimg: 'ten' is not a number"),
+        ("model.attention=true", "model.attention is an axis of the sweep"),
+        ("training.kimg=[", "is not YAML"),
+        ("seeds=3", "--set seeds=3: seeds: 3 is not a list of seeds"),
+    ],
+)
+def test_wrong_overrides_name_the_option(tmp_path: Path, override: str, expected: str) -> None:
+    assert expected in error_of(tmp_path, BASE, override)
+
+
+def test_a_report_of_axes_where_there_is_no_grid_says_so(tmp_path: Path) -> None:
+    message = error_of(tmp_path, "model: {preset: nano}\nreport: {rows: [sampling.steps]}\n")
+    assert message.endswith("'sampling.steps' is not an axis of the grid; there are none: give axes under 'grid:'")
+
+
+def test_an_anchor_that_contains_itself_is_refused(tmp_path: Path) -> None:
+    assert "contains itself" in error_of(tmp_path, "model: &a {preset: *a}\n")
+
+
+def test_a_folder_of_images_that_cannot_be_used_is_told_where_it_is_named(tmp_path: Path) -> None:
+    text = "name: x\nmodel: {preset: nano}\ndata:\n  name: folder\n  resolution: 8\n  path: PLACE\n"
+    (tmp_path / "empty").mkdir()
+    for place, expected in (("absent", "no such folder"), ("empty", "holds no images")):
+        message = error_of(tmp_path, text.replace("PLACE", str(tmp_path / place)))
+        assert message.startswith(f"x.yaml:6: data.path: {place}: {expected}")
+    for i in range(20):
+        (tmp_path / "empty" / f"{i}.png").symlink_to("nowhere")
+    message = error_of(tmp_path, text.replace("PLACE", str(tmp_path / "empty")))
+    assert message.startswith("x.yaml:6: data.path: empty")
+
+
+def test_a_folder_as_an_axis_is_told_by_its_value(tmp_path: Path) -> None:
+    text = f"data: {{name: folder, resolution: 8, path: x}}\ngrid:\n  data.path:\n    - {tmp_path}/absent\n"
+    assert error_of(tmp_path, text).startswith("x.yaml:4: data.path: absent: no such folder")

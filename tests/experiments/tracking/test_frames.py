@@ -1,0 +1,107 @@
+"""Frames of results: what is pruned, what memory forced, the same from the store and from MLflow."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from experiments.store.store import Store
+from experiments.sweep.plan import Plan, plan_sweep
+from experiments.sweep.reader import load_sweep
+from experiments.tracking.database import embedded_uri
+from experiments.tracking.frames import Found, Trained, found_in_store, joined, results_frame
+from experiments.tracking.mirror import Mirror
+from experiments.tracking.read import found_in_mlflow
+from reports.layout import Layout
+from reports.notes import remarks, state_line
+from reports.tables import result_tables
+from tests.inprocess import run_all
+
+mlflows_warnings = pytest.mark.filterwarnings("ignore")
+NOTE = "trained in micro-batches of 8 of 32 for want of memory: batch norm saw the smaller ones"
+
+
+def frames(plan: Plan, store: Store):
+    """The frame from the store and from MLflow, which has to be the same."""
+    uri = embedded_uri(store)
+    Mirror(store, plan, uri).update(ended=True)
+    made = results_frame(plan, found_in_store(plan, store))
+    assert results_frame(plan, found_in_mlflow(plan, uri)).to_csv() == made.to_csv()
+    return made
+
+
+@mlflows_warnings
+def test_cells_of_a_pruned_training_are_pruned_and_not_missing(tiny_plan: Plan, store: Store) -> None:
+    name, other = tiny_plan.trainings
+    for evaluation in [e for e in tiny_plan.evaluations.values() if e.training.signature == name]:
+        tiny_plan.evaluations.pop(evaluation.signature)  # never begun
+    tiny_plan.trainings.pop(name)
+    run_all(tiny_plan, store)
+    folder = store.folder("trainings", name)
+    folder.mkdir(parents=True)
+    (folder / "pruned.json").write_text(json.dumps({"kimg": 0.32, "val_loss": 2.5, "time": 0}))
+    for planned in tiny_plan.cells:
+        tiny_plan.trainings.setdefault(planned.training.signature, planned.training)
+        tiny_plan.evaluations.setdefault(planned.evaluation.signature, planned.evaluation)
+    made = frames(tiny_plan, store).set_index("training")
+    assert made.loc[name, "status"].tolist() == ["pruned"] * 2 and made.loc[name, "pruned_at"].tolist() == [0.32] * 2
+    assert made.loc[name, "fid_test"].isna().all() and "stopped_at" not in made
+    assert made.loc[other, "status"].tolist() == ["done"] * 2 and made.loc[other, "pruned_at"].isna().all()
+    made = made.reset_index()
+    (table,) = result_tables(made, Layout("t", ("model.attention", "sampling.sampler"), metrics=("fid_test",)))
+    assert [line[0].text for _, line in table.rows][:2] == ["pruned at 0.32 kimg"] * 2
+    assert state_line(made) == "4 cells, 2 pruned"
+
+
+@mlflows_warnings
+def test_a_pruned_training_that_was_finished_after_all_leaves_no_trace(tiny_plan: Plan, store: Store) -> None:
+    run_all(tiny_plan, store)
+    made = frames(tiny_plan, store)
+    assert set(made["status"]) == {"done"} and "pruned_at" not in made
+
+
+def test_a_cell_is_pruned_where_its_guide_is(tiny_file: Path) -> None:
+    guided = ("sampling.guide={channels: 4}", "sampling.guidance=2")
+    plan = plan_sweep(load_sweep(tiny_file, guided))
+    guide = next(iter(plan.evaluations.values())).guide
+    assert guide is not None
+    trained = dict.fromkeys(plan.trainings, Trained()) | {guide.signature: Trained(pruned_at=3.0)}
+    made = results_frame(plan, joined(plan, {}, trained))
+    assert made.loc[0, "status"] == "pruned" and made.loc[0, "pruned_at"] == 3
+
+
+@mlflows_warnings
+def test_micro_batches_that_memory_forced_are_in_the_notes_of_their_cells(tiny_plan: Plan, store: Store) -> None:
+    run_all(tiny_plan, store)
+    name, other = tiny_plan.trainings
+    result = store.result("trainings", name)
+    assert result is not None
+    asked = {key: value for key, value in result.items() if key not in ("files", "sha256")}
+    store.finish("trainings", name, asked | {"computing": result["computing"] | {"micro_batch": 8}}, result["files"])
+    made = frames(tiny_plan, store).set_index("training")
+    assert [note.count(NOTE) for note in made.loc[name, "notes"]] == [1, 1]
+    assert not any("micro" in note for note in made.loc[other, "notes"])
+    (line,) = (line for line in remarks(made.reset_index()) if NOTE in line)
+    assert line == f"{NOTE} (cells no-attention/euler, no-attention/heun)"
+
+
+@pytest.mark.parametrize(
+    ("overrides", "used", "is_told"),
+    [
+        ((), 16, True),
+        ((), None, False),
+        ((), 32, False),
+        (("training.micro_batch=16",), 16, False),
+        (("training.micro_batch=16",), 8, True),
+        (("model.norm=group",), 16, False),
+    ],
+)
+def test_only_what_makes_another_network_than_asked_for_is_told(
+    tiny_file: Path, overrides: tuple[str, ...], used: int | None, is_told: bool
+) -> None:
+    plan = plan_sweep(load_sweep(tiny_file, overrides))
+    done = dict.fromkeys(plan.evaluations, Found({}, frozenset(), ("a note",)))
+    known = joined(plan, done, dict.fromkeys(plan.trainings, Trained(micro_batch=used)))
+    for found in known.values():
+        assert found.notes[0] == "a note" and len(found.notes) == 1 + is_told
+        assert not any("; " in note for note in found.notes)

@@ -1,0 +1,194 @@
+"""MLflow as a server: a real one, killed and started again, while a sweep goes on."""
+
+import contextlib
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from mlflow.exceptions import MlflowException
+
+from experiments.store.store import Store
+from experiments.sweep.plan import Plan, plan_sweep
+from experiments.sweep.reader import load_sweep
+from experiments.tracking.background import MirrorThread
+from experiments.tracking.database import embedded_uri
+from experiments.tracking.frames import found_in_store, results_frame
+from experiments.tracking.mirror import Mirror, sync
+from experiments.tracking.read import found_in_mlflow
+from experiments.tracking.sync_state import SyncCounts
+from experiments.trials import progress
+from experiments.trials.perform import perform
+from tests.commandline import run, start
+from tests.conftest import LONGER, TINY, Filled
+from tests.experiments.tracking.test_mirror import all_runs, record, untimed
+from tests.inprocess import SETTING, run_all
+
+pytestmark = pytest.mark.filterwarnings("ignore")  # MLflow's own deprecations
+QUIET = {"MLFLOW_DISABLE_TELEMETRY": "true", "DO_NOT_TRACK": "true", "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
+
+
+class Server:
+    """A tracking server on one port of loopback, whose database and files stay when it is killed."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            self.port = probe.getsockname()[1]
+        self.process: subprocess.Popen | None = None
+
+    @property
+    def uri(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    def start(self) -> None:
+        command = [sys.executable, "-m", "mlflow", "server", "--backend-store-uri", f"sqlite:///{self.folder / 'm.db'}"]
+        command += ["--artifacts-destination", str(self.folder / "files"), "--port", str(self.port), "--workers", "1"]
+        with (self.folder / "log.txt").open("a") as log:
+            self.process = subprocess.Popen(
+                command, env=os.environ | QUIET, stdout=log, stderr=log, start_new_session=True, cwd=self.folder
+            )
+        for _ in range(240):
+            assert self.process.poll() is None, (self.folder / "log.txt").read_text()[-2000:]
+            with contextlib.suppress(OSError), urllib.request.urlopen(f"{self.uri}/health", timeout=2):
+                return
+            time.sleep(0.25)
+        raise AssertionError("the server does not answer")
+
+    def kill(self) -> None:
+        """As a power cut would: it and all its children at once."""
+        if self.process is not None:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(self.process.pid, signal.SIGKILL)
+            self.process.wait()
+
+
+@pytest.fixture(scope="module")
+def machine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    server = Server(tmp_path_factory.mktemp("server"))
+    yield server
+    server.kill()
+
+
+@pytest.fixture
+def server(machine: Server) -> Server:
+    """One that runs, whatever the test before did to it."""
+    if machine.process is None or machine.process.poll() is not None:
+        machine.start()
+    return machine
+
+
+@pytest.fixture(scope="module")
+def filled(prepared: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A store with everything of the tiny sweep."""
+    folder = tmp_path_factory.mktemp("filled")
+    shutil.copytree(prepared, folder / "store")
+    run_all(named(folder, "tiny_digits"), Store(folder / "store"))
+    return folder / "store"
+
+
+def named(folder: Path, name: str) -> Plan:
+    """The tiny sweep under a name of its own, as all tests share a server: the same work, another experiment."""
+    file = folder / f"{name}.yaml"
+    file.write_text(TINY.replace("tiny_digits", name))
+    return plan_sweep(load_sweep(file))
+
+
+@pytest.fixture
+def plan(request: pytest.FixtureRequest, tmp_path: Path) -> Plan:
+    return named(tmp_path, request.function.__name__)
+
+
+def test_a_server_killed_in_the_middle_of_a_training_slows_nothing_and_has_everything_once_it_is_back(
+    server: Server, plan: Plan, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mirror = Mirror(store, plan, server.uri)
+    seen: list[str] = []
+
+    class Disturbing(Store):
+        def stop_requested(self, session: str, signature: str | None = None) -> bool:
+            if len(seen) == 3:
+                server.kill()
+            try:
+                mirror.update()
+                seen.extend(run.info.status for run in all_runs(server.uri, plan))
+            except MlflowException:
+                seen.append("no answer")
+            return False
+
+    monkeypatch.setattr(progress, "REPORT_S", 0.0)
+    training = next(iter(plan.trainings.values()))
+    assert perform(Disturbing(store.root), training, SETTING).state == "done"
+    assert seen[:3] == ["RUNNING"] * 3 and set(seen[3:]) == {"no answer"}
+    run_all(plan, store)
+    with pytest.raises(MlflowException):
+        mirror.update(ended=True)
+    server.start()
+    mirror.update(ended=True)
+    made = record(server.uri, plan)
+    embedded = embedded_uri(store)
+    Mirror(store, plan, embedded).update(ended=True)
+    assert untimed(made) == untimed(record(embedded, plan))
+    assert {of["status"] for of in made.values()} == {"FINISHED"} and len(made) == 6
+    for name in plan.trainings:
+        steps = [step for step, _ in made[name]["metrics"]["loss"]]
+        assert len(steps) == len(set(steps)) == 20
+    offline = results_frame(plan, found_in_store(plan, store)).to_csv()
+    assert results_frame(plan, found_in_mlflow(plan, server.uri)).to_csv() == offline
+
+
+def test_a_thread_waits_for_a_server_that_comes_later(server: Server, plan: Plan, filled: Path) -> None:
+    server.kill()
+    mirror = MirrorThread(Store(filled), plan, server.uri)
+    mirror.start()
+    try:
+        while mirror.problem is None:
+            time.sleep(0.05)
+        assert "127.0.0.1" in mirror.problem
+    finally:
+        server.start()
+        assert mirror.finish(timeout_s=120) is None
+    assert {run.info.status for run in all_runs(server.uri, plan)} == {"FINISHED"}
+
+
+def test_sync_brings_another_server_up_to_date_files_and_all(server: Server, plan: Plan, filled: Path) -> None:
+    store = Store(filled)
+    own = embedded_uri(store)
+    assert sync(plan, store, own) == sync(plan, store, server.uri) == SyncCounts(6, 6, 6)
+    assert record(server.uri, plan) == record(own, plan)
+    assert sync(plan, store, server.uri) == SyncCounts(6, 6, 0)
+
+
+@pytest.mark.slow
+def test_a_whole_run_goes_on_without_its_server_and_the_next_one_catches_up(
+    server: Server, prepared: Path, undisturbed: Filled, tmp_path: Path
+) -> None:
+    file, store = tmp_path / "tiny_digits.yaml", tmp_path / "store"
+    file.write_text(LONGER)
+    shutil.copytree(prepared, store)
+    plan = plan_sweep(load_sweep(file))
+    sweep = start("run", file, "--store", store, "--tracking-uri", server.uri)
+    try:
+        while sweep.poll() is None and not all_runs(server.uri, plan):
+            time.sleep(0.5)
+        server.kill()
+        output, errors = sweep.communicate(timeout=280)
+    finally:
+        sweep.kill()
+    assert sweep.returncode == 0, output + errors
+    assert "MLflow is not up to date" in output and "nothing is lost" in output
+    results = (store / "reports" / "tiny_digits" / "results.csv").read_bytes()
+    assert results == undisturbed.results
+    server.start()
+    again = run("run", file, "--store", store, "--tracking-uri", server.uri)
+    assert again.returncode == 0 and "MLflow is not up to date" not in again.stdout
+    made = record(server.uri, plan)
+    assert len(made) == 6 and {of["status"] for of in made.values()} == {"FINISHED"}

@@ -1,0 +1,88 @@
+"""What work stands on heals itself: damaged, it is set aside and made again."""
+
+import copy
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from edm.config import ClassifierConfig
+from edm.data.dataset import Dataset
+from edm.metrics.features import Classifier
+from experiments.store.store import DamagedFile, Store
+from experiments.sweep.plan import Plan
+from experiments.trials import assets as ingredients
+from experiments.trials.assets import ensure_data, ensure_extractor, ensure_published, load_averaged, load_published
+from experiments.trials.assets import published_signature as published
+
+CPU = torch.device("cpu")
+
+
+def damage(path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    content[-1] ^= 1
+    path.write_bytes(content)
+
+
+@pytest.mark.parametrize("name", ["images.npy", "labels.npy", "splits.json"])
+def test_damaged_data_are_prepared_again(tiny_plan: Plan, tmp_path: Path, name: str) -> None:
+    store, source = Store(tmp_path / "store"), next(iter(tiny_plan.sources.values()))
+    before = copy.deepcopy(ensure_data(store, source))  # which maps the file
+    damage(store.folder("data", source.signature) / name)
+    after = ensure_data(store, source)
+    assert torch.equal(after.images, before.images) and torch.equal(after.labels, before.labels)
+    assert after.splits == before.splits
+    (line,), _ = store.damages_since(0)
+    assert line["kind"] == "data" and set(line["files"]) == {name, "result.json"}
+    assert (store.root / "damaged" / "data" / source.signature / "1" / name).exists()
+
+
+def test_a_damaged_classifier_is_trained_again(
+    tiny_plan: Plan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    evaluation, trained = next(iter(tiny_plan.evaluations.values())), []
+    store, source, space = Store(tmp_path / "store"), evaluation.training.data, evaluation.features
+
+    def train(config: ClassifierConfig, _data: Dataset, num_classes: int) -> Iterator[Classifier]:
+        trained.append(config)
+        torch.manual_seed(0)
+        yield Classifier(config, source.channels, source.resolution, num_classes).eval()
+
+    monkeypatch.setattr(ingredients, "train_classifier", train)
+    before = ensure_extractor(store, source, space, CPU)
+    assert space.classifier is not None
+    damage(store.folder("classifiers", space.classifier) / "model.safetensors")
+    for _ in range(2):
+        assert ensure_extractor(store, source, space, CPU).fingerprint == before.fingerprint
+    assert len(trained) == 2
+
+
+def test_damaged_published_statistics_are_read_again_by_the_driver(tmp_path: Path) -> None:
+    np.savez(tmp_path / "published.npz", mu=np.zeros(4), sigma=np.eye(4))
+    store = Store(tmp_path / "store")
+    ensure_published(store, tmp_path / "published.npz", "0123", 4)
+    path = store.folder("references", published("0123", 4)) / "statistics.safetensors"
+    damage(path)
+    with pytest.raises(DamagedFile) as error:
+        load_published(store, "0123", 4)
+    assert error.value.kind == "references" and error.value.path == path
+    with pytest.raises(DamagedFile, match="run again"):
+        load_published(store, "0123", 4)
+    ensure_published(store, tmp_path / "published.npz", "0123", 4)
+    damage(path)
+    ensure_published(store, tmp_path / "published.npz", "0123", 4)
+    assert torch.equal(load_published(store, "0123", 4).covariance, torch.eye(4, dtype=torch.float64))
+
+
+def test_a_damaged_model_undoes_its_training(tiny_plan: Plan, tmp_path: Path) -> None:
+    store, training = Store(tmp_path / "store"), next(iter(tiny_plan.trainings.values()))
+    with store.lock("trainings", training.signature) as folder:
+        (folder / "model.safetensors").write_bytes(b"weights")
+        store.finish("trainings", training.signature, {}, ["model.safetensors"])
+    damage(folder / "model.safetensors")
+    with pytest.raises(DamagedFile) as error:
+        load_averaged(store, training, None, CPU)
+    assert (error.value.kind, error.value.signature) == ("trainings", training.signature)
+    assert store.result("trainings", training.signature) is None

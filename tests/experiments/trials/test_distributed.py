@@ -1,0 +1,210 @@
+"""Several processes that train one network: together to the end, and all gone whatever happens to one of them."""
+
+import dataclasses
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import psutil
+import pytest
+import torch
+
+from edm import train as edm_train
+from edm.parallel import TeammateLost
+from experiments.store.store import Store
+from experiments.trials import progress
+from experiments.trials.context import TrialContext
+from experiments.trials.perform import perform
+from experiments.trials.training import distributed as peers
+from experiments.trials.training.checkpoints import CheckpointManager
+from tests.trainings import (
+    SETTING,
+    StopAfter,
+    at_step,
+    copy_of,
+    log_of,
+    losses,
+    small_training,
+    store_with_digits,
+    weights,
+)
+
+ON_TWO = TrialContext(session="test", gpus=2.0)
+
+
+@pytest.fixture(scope="module")
+def digits(tmp_path_factory: pytest.TempPathFactory) -> Store:
+    return store_with_digits(tmp_path_factory.mktemp("digits") / "store")
+
+
+@pytest.fixture
+def store(digits: Store, tmp_path: Path) -> Store:
+    return copy_of(digits, tmp_path / "store")
+
+
+def others(process: psutil.Process | None = None) -> list[psutil.Process]:
+    """The processes that train with this one, or with another."""
+    children = (process or psutil.Process()).children(recursive=True)
+    return [
+        child
+        for child in children
+        if child.is_running() and "experiments.trials.training.distributed" in _arguments(child)
+    ]
+
+
+def _arguments(process: psutil.Process) -> list[str]:
+    try:
+        return process.cmdline()
+    except psutil.Error:
+        return []
+
+
+def until(condition: Callable[[], object], seconds: float = 120) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "waited in vain"
+        time.sleep(0.05)
+
+
+@pytest.mark.slow
+def test_two_processes_train_what_one_does_and_a_stopped_team_goes_on(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # at four times this rate a change of the last bit of the initial weights alone moves the curve by 1e-4
+    overrides = ("training.stratified=true", "training.micro_batch=16", "training.lr=5e-4")
+    training = small_training(tmp_path, *overrides)
+    alone, resumed = copy_of(store, tmp_path / "alone"), StopAfter(tmp_path / "resumed")
+    copy_of(store, resumed.root)
+    assert perform(alone, training, SETTING).state == "done"
+    assert perform(store, training, ON_TWO).state == "done"
+    monkeypatch.setattr(progress, "REPORT_S", 0.0)
+    resumed.looks = 8
+    assert perform(resumed, training, ON_TWO).state == "stopped"
+    assert not others()
+    assert perform(Store(resumed.root), training, ON_TWO).state == "done"
+    assert not others()
+
+    assert losses(store, training) == pytest.approx(losses(alone, training), rel=1e-5)
+    result = store.result("trainings", training.signature) or {}
+    assert result["gpus"] == 2 and "Traceback" not in log_of(store, training)
+    assert losses(Store(resumed.root), training) == losses(store, training)
+    found, expected = weights(Store(resumed.root), training), weights(store, training)
+    assert all(torch.equal(found[name], expected[name]) for name in expected)
+
+
+@pytest.mark.slow
+def test_a_team_ends_cleanly_when_one_of_it_is_killed(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    training = small_training(tmp_path)
+
+    def kill() -> None:
+        (other,) = others()
+        other.kill()
+
+    monkeypatch.setattr(CheckpointManager, "note", at_step(5, kill, CheckpointManager.note))
+    outcome = perform(store, training, ON_TWO)
+    assert outcome.state == "failed"
+    assert outcome.message == ("TeammateLost: of 2 processes that train one network, number 1 was killed (signal 9)")
+    assert not others()
+
+
+@pytest.mark.slow
+def test_a_process_that_fails_fails_its_team_and_says_where(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    training, original = small_training(tmp_path), peers._spec
+
+    def of_nothing(*arguments):
+        return dataclasses.replace(original(*arguments), signature="0" * 20)
+
+    monkeypatch.setattr(peers, "_spec", of_nothing)
+    outcome = perform(store, training, ON_TWO)
+    assert outcome.message.startswith("RuntimeError: of 2 processes that train one network, number 1 failed")
+    assert "FileNotFoundError" in log_of(store, training) and not others()
+
+
+@pytest.mark.slow
+def test_a_team_that_runs_out_of_memory_begins_again_with_less_at_a_time(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    enough, training = edm_train.denoising_loss, small_training(tmp_path)
+
+    def scarce(denoiser, images, *arguments):
+        if len(images) > 8:  # of the 16 that are this process's part
+            raise torch.OutOfMemoryError("CUDA out of memory (a test says so)")
+        return enough(denoiser, images, *arguments)
+
+    monkeypatch.setattr(edm_train, "denoising_loss", scarce)
+    assert perform(store, training, ON_TWO).state == "done"
+    assert (store.result("trainings", training.signature) or {})["computing"]["micro_batch"] == 16
+    assert not others()
+
+
+SCRIPT = """
+from pathlib import Path
+from experiments.store.store import Store
+from experiments.trials.context import TrialContext
+from experiments.trials.perform import perform
+from tests.trainings import small_training
+perform(Store(Path({store!r})), small_training(Path({folder!r}), "training.kimg=2000"), TrialContext("test", gpus=2.0))
+"""
+
+
+@pytest.mark.slow
+def test_the_others_die_with_the_first(store: Store, tmp_path: Path) -> None:
+    script = SCRIPT.format(store=str(store.root), folder=str(tmp_path))
+    first = subprocess.Popen([sys.executable, "-c", script])
+    try:
+        progress = f"trainings/{small_training(tmp_path, 'training.kimg=2000').signature}/journal.jsonl"
+        until((store.root / progress).exists)
+        followers = others(psutil.Process(first.pid))
+        assert len(followers) == 1
+        for process in followers:
+            os.kill(process.pid, signal.SIGTERM)  # sent to all of a job: not theirs to answer
+    finally:
+        first.kill()
+        first.wait()
+    until(lambda: not any(process.is_running() for process in followers), seconds=30)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "gpus", "message"),
+    [
+        (["training.batch_size=30"], 4.0, "resources.gpus: 4 GPUs cannot share training.batch_size 30 evenly"),
+        (["training.micro_batch=1"], 2.0, "resources.gpus: 2 GPUs cannot share training.micro_batch 1 evenly"),
+    ],
+)
+def test_batches_that_cannot_be_shared_out_are_refused_before_anything_starts(
+    store: Store, tmp_path: Path, overrides: list[str], gpus: float, message: str
+) -> None:
+    training = small_training(tmp_path, *overrides)
+    outcome = perform(store, training, TrialContext(session="test", gpus=gpus))
+    assert outcome.state == "failed" and outcome.fault == "input"
+    assert outcome.message.startswith(message) and "make it a multiple of" in outcome.message
+
+
+def test_a_share_of_a_gpu_is_trained_on_alone(tmp_path: Path) -> None:
+    training = small_training(tmp_path, "training.batch_size=7")
+    assert [peers.team_size(training, TrialContext("test", gpus=gpus)) for gpus in (0.0, 0.25, 1.0)] == [1, 1, 1]
+
+
+@pytest.mark.parametrize(
+    ("codes", "kind", "number"),
+    [
+        ([None, -9], TeammateLost, 2),
+        ([1, -9], TeammateLost, 2),
+        ([1, peers.OUT_OF_MEMORY], torch.OutOfMemoryError, 2),
+        ([-6, 1], TeammateLost, 1),
+        ([0, 1], RuntimeError, 2),
+    ],
+)
+def test_who_began_it_is_told_of_those_that_ended(
+    codes: list[int | None], kind: type[RuntimeError], number: int
+) -> None:
+    error = peers._end_of(codes)
+    assert type(error) is kind and f"number {number} " in str(error)

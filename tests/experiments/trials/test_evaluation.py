@@ -1,0 +1,358 @@
+"""Evaluations: drawn once, scored to the same bits however they were cut, stopped early only where asked to."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from safetensors import safe_open
+from safetensors.torch import load_file
+
+from experiments.errors import UserError
+from experiments.runner.resume import open_schedule
+from experiments.store.store import Store
+from experiments.sweep.plan import Plan, plan_sweep
+from experiments.sweep.reader import load_sweep
+from experiments.sweep.tasks import Evaluation, Training
+from experiments.tracking.frames import covariances, found_in_store, results_frame
+from experiments.trials.assets import ensure_published, load_published
+from experiments.trials.evaluation import context as evaluation_context
+from experiments.trials.evaluation import draw
+from experiments.trials.evaluation import features as measuring
+from experiments.trials.evaluation.context import EvaluationContext
+from experiments.trials.perform import perform
+from tests.inprocess import SETTING, execute, run_all
+
+SPLITS = ("train", "val", "test")
+
+
+def planned(file: Path, *overrides: str) -> Plan:
+    return plan_sweep(load_sweep(file, overrides))
+
+
+def first(plan: Plan) -> Evaluation:
+    return next(iter(plan.evaluations.values()))
+
+
+def train(plan: Plan, store: Store) -> None:
+    for training in plan.trainings.values():
+        assert perform(store, training, SETTING).state == "done"
+
+
+def metrics(store: Store, evaluation: Evaluation) -> dict[str, float]:
+    result = store.result("evaluations", evaluation.signature)
+    assert result is not None
+    return result["metrics"]
+
+
+@pytest.fixture
+def small_segments(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(measuring, "SEGMENT_IMAGES", 50)
+
+
+@pytest.fixture
+def drawn(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Where every segment begins that is drawn."""
+    starts: list[int] = []
+    original = draw._drawn
+
+    def counting(bench: EvaluationContext, start: int, stop: int) -> torch.Tensor:
+        starts.append(start)
+        return original(bench, start, stop)
+
+    monkeypatch.setattr(draw, "_drawn", counting)
+    return starts
+
+
+@pytest.mark.usefixtures("small_segments")
+def test_shards_drawn_apart_and_in_any_order_score_the_same_to_the_last_bit(
+    tiny_plan: Plan, store: Store, tmp_path: Path
+) -> None:
+    train(tiny_plan, store)
+    evaluation, other = first(tiny_plan), Store(tmp_path / "shards")
+    other.root.symlink_to(store.root)  # what the evaluation stands on is shared
+    assert perform(store, evaluation, SETTING).state == "done"
+    whole = store.result("evaluations", evaluation.signature)
+    influences = load_file(store.folder("evaluations", evaluation.signature) / "influences.safetensors")
+    for path in store.folder("drawings", evaluation.drawing).glob("*/*.safetensors"):
+        path.unlink()
+    (store.folder("evaluations", evaluation.signature) / "result.json").unlink()
+    for start, stop in ((100, 120), (50, 100)):  # shards, the last one first; the first is left to the evaluation
+        draw._draw_segment(EvaluationContext(other, evaluation, SETTING), start, stop)
+    assert perform(other, evaluation, SETTING).state == "done"
+    merged = store.result("evaluations", evaluation.signature)
+    assert whole is not None and merged is not None and merged["metrics"] == whole["metrics"]
+    again = load_file(store.folder("evaluations", evaluation.signature) / "influences.safetensors")
+    assert all(torch.equal(again[name], value) for name, value in influences.items())
+
+
+def test_more_images_of_the_same_kind_are_drawn_from_where_fewer_ended(
+    tiny_file: Path, store: Store, drawn: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(measuring, "SEGMENT_IMAGES", 50)
+    few, many = planned(tiny_file, "evaluation.images=100"), planned(tiny_file, "evaluation.images=150")
+    train(few, store)
+    assert perform(store, first(few), SETTING).state == "done" and drawn == [0, 50]
+    assert perform(store, first(many), SETTING).state == "done" and drawn == [0, 50, 100]
+    assert metrics(store, first(few))["fid_test"] != metrics(store, first(many))["fid_test"]
+
+
+class Pooled:
+    """A stand-in for a second feature space: pixels, repeated to the dimension that a real one has."""
+
+    dimension, knows_classes, fingerprint = 1024, False, "pooled"
+
+    def __call__(self, images):
+        return images.flatten(1).float().repeat(1, 16), None
+
+
+@pytest.fixture
+def second_space(monkeypatch: pytest.MonkeyPatch) -> None:
+    original = evaluation_context.ensure_extractor
+
+    def extractor(store, source, space, device, on_wait):
+        return Pooled() if space.name == "dinov2" else original(store, source, space, device, on_wait)
+
+    monkeypatch.setattr(evaluation_context, "ensure_extractor", extractor)
+
+
+@pytest.mark.usefixtures("second_space")
+def test_images_measured_in_two_feature_spaces_are_drawn_once(tiny_file: Path, store: Store, drawn: list[int]) -> None:
+    text = tiny_file.read_text().replace("sampling.sampler: [euler, heun]", "evaluation.features: [classifier, dinov2]")
+    tiny_file.write_text(text)
+    plan = planned(tiny_file)
+    assert not run_all(plan, store).of("failed", "blocked")
+    assert drawn == [0, 0]  # two trainings, a segment each
+    frame = results_frame(plan, found_in_store(plan, store))
+    assert list(frame["status"]) == ["done"] * 4
+    by_classifier = frame[frame["evaluation.features"] == "classifier"]
+    by_pixels = frame[frame["evaluation.features"] == "dinov2"]
+    assert by_classifier["fid_test"].notna().all() and by_pixels["fid_test"].isna().all()
+    assert by_pixels["kid_test"].notna().all() and by_pixels["notes"].str.contains("KID instead").all()
+    assert by_pixels["class_accuracy"].isna().all()
+
+
+@pytest.mark.usefixtures("second_space")
+def test_class_accuracy_can_be_had_beside_another_feature_space(tiny_file: Path, store: Store) -> None:
+    options = ("evaluation.features=dinov2", "evaluation.metrics=[kid, accuracy]")
+    plan, usual = planned(tiny_file, *options), planned(tiny_file)
+    run_all(plan, store)
+    run_all(usual, store)
+    found = metrics(store, first(plan))
+    assert found["class_accuracy"] == metrics(store, first(usual))["class_accuracy"] and "fid_test" not in found
+
+
+def test_every_distance_has_an_error_an_interval_and_influences(tiny_plan: Plan, store: Store) -> None:
+    run_all(tiny_plan, store)
+    evaluation = first(tiny_plan)
+    found = metrics(store, evaluation)
+    influences = load_file(store.folder("evaluations", evaluation.signature) / "influences.safetensors")
+    assert influences.keys() == {"class_accuracy", *(f"{m}_{s}" for m in ("fid", "kid") for s in SPLITS)}
+    for name, values in influences.items():
+        assert values.shape == (120,) and values.dtype == torch.float32
+        error = float(values.double().std()) / 120**0.5
+        assert found[f"{name}_se"] == pytest.approx(error, rel=1e-5)
+        assert found[f"{name}_low"] == pytest.approx(found[name] - 1.959964 * error, rel=1e-4)
+        high = found[name] + 1.959964 * error
+        assert found[f"{name}_high"] == pytest.approx(min(high, 1) if name == "class_accuracy" else high, rel=1e-4)
+
+
+def test_differences_between_cells_are_known_better_than_the_cells(tiny_plan: Plan, store: Store) -> None:
+    run_all(tiny_plan, store)
+    cells, covariance = covariances(tiny_plan, store)["fid_test"]
+    assert cells == tuple(tiny_plan.cell_name(planned) for planned in tiny_plan.cells)
+    assert np.allclose(covariance, covariance.T) and np.linalg.eigvalsh(covariance).min() > 0
+    for planned_cell, variance in zip(tiny_plan.cells, covariance.diagonal(), strict=True):
+        assert variance**0.5 == pytest.approx(metrics(store, planned_cell.evaluation)["fid_test_se"], rel=1e-4)
+    a, b = cells.index("no-attention/euler"), cells.index("attention/euler")
+    assert covariance[a, b] > 0  # the same noise and the same labels
+
+
+def test_statistics_know_what_they_are_of(tiny_plan: Plan, store: Store) -> None:
+    run_all(tiny_plan, store)
+    path = store.folder("evaluations", first(tiny_plan).signature) / "statistics.safetensors"
+    with safe_open(path, framework="pt") as file:
+        assert (
+            file.metadata()["fingerprint"]
+            == EvaluationContext(store, first(tiny_plan), SETTING).references.extractor.fingerprint
+        )
+    assert int(load_file(path)["count"]) == 120
+
+
+MORE = ("evaluation.metrics=[fid, fid_infinity, memorisation]", "evaluation.truncation=true")
+
+
+def test_scores_that_are_asked_for_later_are_added_without_drawing_again(
+    tiny_file: Path, store: Store, drawn: list[int]
+) -> None:
+    few = planned(tiny_file, "evaluation.images=300")
+    run_all(few, store)
+    before = {name: metrics(store, e) for name, e in few.evaluations.items()}
+    drawn.clear()
+    more = planned(tiny_file, "evaluation.images=300", *MORE)
+    assert len(open_schedule(more, store).of("waiting")) == 4
+    run_all(more, store)
+    assert drawn == []
+    for name, evaluation in more.evaluations.items():
+        found = metrics(store, evaluation)
+        assert before[name].items() <= found.items()
+        assert found["nn_copied_pixels_se"] > 0
+        assert {"nn_ratio_pixels", "nn_copied_features", "real_nn_ratio_pixels", "truncation_rms"} <= found.keys()
+        assert all(found[f"fid_infinity_{split}_se"] > 0 for split in SPLITS)
+    frame = results_frame(more, found_in_store(more, store))
+    assert frame[["nn_copied_pixels", "nn_copied_pixels_se", "real_nn_copied_features"]].notna().all().all()
+    assert not open_schedule(few, store).of("waiting")  # fewer scores are covered by more
+
+
+def test_all_samplers_of_a_training_share_one_exact_solution_and_a_better_one_is_nearer(
+    tiny_file: Path, store: Store
+) -> None:
+    text = tiny_file.read_text().replace("model.attention: [false, true]", "sampling.steps: [2, 12]")
+    tiny_file.write_text(text)
+    plan = planned(tiny_file, "evaluation.truncation=true")
+    run_all(plan, store)
+    assert len(list(store.root.glob("exact/*/result.json"))) == 1
+    errors = {
+        name: metrics(store, e)["truncation_rms"]
+        for name, e in ((plan.names[n], e) for n, e in plan.evaluations.items())
+    }
+    assert 0 < errors["steps=12/heun"] < errors["steps=12/euler"] < errors["steps=2/euler"]
+
+
+def test_the_closest_pairs_are_a_picture_and_too_few_images_for_an_extrapolation_are_said(
+    tiny_file: Path, store: Store
+) -> None:
+    plan = planned(tiny_file, *MORE)
+    run_all(plan, store)
+    notes = next(iter(found_in_store(plan, store).values())).notes
+    assert any(
+        note.startswith("no FID-infinity") and "at least 256 images, and there are 120" in note for note in notes
+    )
+    with Image.open(store.folder("evaluations", first(plan).signature) / "closest.png") as picture:
+        assert picture.width > 300 and picture.height > 100
+
+
+STOPPING = ("evaluation.images=1500", "evaluation.stop_when=0.999")
+
+
+def test_an_evaluation_stops_early_where_it_is_clearly_worse_and_that_is_asked_for(
+    tiny_file: Path, store: Store, drawn: list[int]
+) -> None:
+    text = (
+        tiny_file.read_text().replace("attention: [false, true]", "attention: [false]").replace("kimg: 0.64", "kimg: 6")
+    )
+    tiny_file.write_text(text.replace("[euler, heun]", "[heun, euler]\n  sampling.steps: [1, 6]"))
+    plan = planned(tiny_file, *STOPPING)
+    schedule = open_schedule(plan, store)
+    execute(schedule, store)
+    assert not schedule.of("failed", "blocked")
+    frame = results_frame(plan, found_in_store(plan, store)).set_index("cell")
+    assert set(frame.loc[frame["status"] == "stopped", "stopped_at"]) == {1000}
+    stopped = frame.index[frame["status"] == "stopped"]
+    names = {name.removeprefix("no-attention/") for name in stopped}
+    assert {"heun/steps=1", "euler/steps=1"} <= names and "heun/steps=6" not in names
+    assert frame.loc[stopped, [f"fid_{s}" for s in SPLITS]].isna().all().all()
+    assert not open_schedule(plan, store).of("waiting")  # stopped is done
+    drawn.clear()
+    everything = planned(tiny_file, STOPPING[0])  # without the option: the rest is drawn
+    execute(open_schedule(everything, store), store)
+    assert drawn == [1000] * len(stopped)
+    assert set(results_frame(everything, found_in_store(everything, store))["status"]) == {"done"}
+
+
+def test_prefixes_of_the_images_are_scored_in_the_same_pass(tiny_file: Path, store: Store) -> None:
+    plan = planned(tiny_file, "evaluation.images=1200", "sampling.steps=2")
+    train(plan, store)
+    assert perform(store, first(plan), SETTING).state == "done"
+    result = store.result("evaluations", first(plan).signature)
+    assert result is not None
+    assert [row["images"] for row in result["prefixes"]] == [1000, 1200]
+    assert result["prefixes"][1]["fid_test"] == result["metrics"]["fid_test"]
+    assert result["prefixes"][0]["fid_test"] != result["metrics"]["fid_test"]
+    assert result["prefixes"][0]["fid_test_se"] > result["prefixes"][1]["fid_test_se"] > 0
+
+
+def test_a_published_statistics_file_is_taken_into_the_store(tmp_path: Path, store: Store) -> None:
+    path = tmp_path / "refs.npz"
+    np.savez(path, mu=np.arange(8.0), sigma=np.diag(np.arange(1.0, 9.0)))
+    ensure_published(store, path, "0123", 8)
+    path.unlink()  # the store's copy serves
+    ensure_published(store, path, "0123", 8)
+    found = load_published(store, "0123", 8)
+    assert found.count is None and found.mean.tolist() == list(range(8))
+    torch.testing.assert_close((found.factor @ found.factor.T).diagonal(), torch.arange(1.0, 9.0).double())
+
+
+def test_a_statistics_file_of_another_feature_space_is_refused_and_nothing_is_written(
+    tmp_path: Path, store: Store
+) -> None:
+    path = tmp_path / "refs.npz"
+    np.savez(path, mu=np.zeros(768), sigma=np.eye(768))
+    before = set(store.root.rglob("*"))
+    with pytest.raises(UserError, match=r"evaluation.statistics: .*768.*2,?048"):
+        ensure_published(store, path, "4567", 2048)
+    assert set(store.root.rglob("*")) == before
+
+
+def test_images_that_are_no_numbers_fail_their_evaluation_with_the_remedy(
+    tiny_plan: Plan, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    train(tiny_plan, store)
+    original = evaluation_context.load_averaged
+
+    def broken(store: Store, training: Training, width: float | None, device: torch.device):
+        model = original(store, training, width, device)
+        next(model.parameters()).fill_(float("nan"))
+        return model
+
+    monkeypatch.setattr(evaluation_context, "load_averaged", broken)
+    outcome = perform(store, first(tiny_plan), SETTING)
+    assert outcome.state == "failed" and outcome.message.startswith("image 0 holds values that are not finite")
+    assert not list(store.folder("drawings", first(tiny_plan).drawing).glob("*/*"))
+
+
+def test_scores_that_another_sweep_asked_for_stay_when_more_are_added(tiny_file: Path, store: Store) -> None:
+    one = planned(tiny_file, "evaluation.metrics=[fid]")
+    two = planned(tiny_file, "evaluation.metrics=[kid]", "evaluation.splits=[test]")
+    run_all(one, store)
+    before = metrics(store, first(one))
+    run_all(two, store)
+    after = store.result("evaluations", first(two).signature)
+    assert after is not None and before.items() <= after["metrics"].items() and "kid_test" in after["metrics"]
+    assert {"fid_train", "fid_val", "fid_test"} <= after["prefixes"][-1].keys()
+
+
+@pytest.mark.usefixtures("second_space")
+def test_accuracy_stays_when_a_sweep_without_it_adds_to_the_same_images(tiny_file: Path, store: Store) -> None:
+    with_it = planned(tiny_file, "evaluation.features=dinov2", "evaluation.metrics=[kid, accuracy]")
+    without = planned(tiny_file, "evaluation.features=dinov2", "evaluation.metrics=[kid, prdc]")
+    run_all(with_it, store)
+    before = metrics(store, first(with_it))["class_accuracy"]
+    run_all(without, store)
+    after = metrics(store, first(without))
+    assert after["class_accuracy"] == before and "recall_test" in after
+
+
+def test_a_finished_evaluation_is_never_cut_short_afterwards(tiny_file: Path, store: Store) -> None:
+    tiny_file.write_text(tiny_file.read_text().replace("[euler, heun]", "[heun]\n  sampling.steps: [1, 4]"))
+    plan = planned(tiny_file, *STOPPING)
+    train(plan, store)
+    worse = next(e for name, e in plan.evaluations.items() if plan.names[name].endswith("no-attention/heun/steps=1"))
+    assert perform(store, worse, SETTING).state == "done"  # before there is a rival
+    run_all(plan, store)
+    before = store.result("evaluations", worse.signature)
+    run_all(planned(tiny_file, *STOPPING, "evaluation.metrics=[fid, kid, prdc, fid_infinity]"), store)
+    after = store.result("evaluations", worse.signature)
+    assert before is not None and after is not None and after["images"] == before["images"] == 1500
+    assert after["metrics"]["fid_test"] == before["metrics"]["fid_test"] and "fid_infinity_test" in after["metrics"]
+
+
+def test_influences_that_are_damaged_compare_nothing(tiny_plan: Plan, store: Store) -> None:
+    run_all(tiny_plan, store)
+    path = store.folder("evaluations", first(tiny_plan).signature) / "influences.safetensors"
+    content = bytearray(path.read_bytes())
+    content[-1] ^= 1
+    path.write_bytes(content)
+    cells, covariance = covariances(tiny_plan, store)["fid_test"]
+    assert len(cells) == len(covariance) == 3

@@ -1,0 +1,262 @@
+"""What a trial does: once, resumably, to the same bits."""
+
+import json
+import logging
+import os
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from experiments.runner.resume import open_schedule
+from experiments.store.journal import Journal
+from experiments.store.store import DamagedFile, Store
+from experiments.sweep.plan import Plan, plan_sweep
+from experiments.sweep.reader import load_sweep
+from experiments.sweep.tasks import Evaluation
+from experiments.tracking.frames import found_in_store, results_frame
+from experiments.trials import perform as work
+from experiments.trials import progress
+from experiments.trials.context import TrialContext
+from experiments.trials.evaluation import draw
+from experiments.trials.evaluation import features as measuring
+from experiments.trials.perform import perform
+from tests.inprocess import SETTING, execute, run_all
+
+
+def table(plan: Plan, store: Store) -> str:
+    return results_frame(plan, found_in_store(plan, store)).to_csv()
+
+
+def first_training(plan: Plan):
+    return next(iter(plan.trainings.values()))
+
+
+def forget(store: Store, evaluation: Evaluation) -> None:
+    """Make an evaluation undone, and its images undrawn."""
+    (store.folder("evaluations", evaluation.signature) / "result.json").unlink()
+    shutil.rmtree(store.folder("drawings", evaluation.drawing))
+
+
+class StopAfter(Store):
+    """A store that asks to stop the nth time somebody looks."""
+
+    looks = 0
+
+    def stop_requested(self, session: str, signature: str | None = None) -> bool:
+        self.looks -= 1
+        return self.looks < 0
+
+
+def test_a_whole_sweep_fills_its_table(tiny_plan: Plan, store: Store) -> None:
+    schedule = open_schedule(tiny_plan, store)
+    assert execute(schedule, store) == ["training"] * 2 + ["evaluation"] * 4
+    frame = results_frame(tiny_plan, found_in_store(tiny_plan, store))
+    assert list(frame["status"]) == ["done"] * 4
+    scores = frame[["fid_train", "fid_val", "fid_test", "class_accuracy"]]
+    assert scores.notna().all().all() and (scores[["fid_train", "fid_val", "fid_test"]] > 0).all().all()
+    assert scores["fid_test"].nunique() == 4
+    assert execute(open_schedule(tiny_plan, store), store) == []
+
+
+def test_the_folders_hold_what_people_look_for(tiny_plan: Plan, store: Store) -> None:
+    run_all(tiny_plan, store)
+    for name in tiny_plan.trainings:
+        found = {path.name for path in store.folder("trainings", name).glob("[!.]*")}
+        journals = {"journal.jsonl", "validation.jsonl"}
+        assert found == {"config.yaml", "log.txt", "model.safetensors", "result.json", "samples"} | journals
+    for name in tiny_plan.evaluations:
+        found = {path.name for path in store.folder("evaluations", name).glob("[!.]*")}
+        tensors = {"statistics.safetensors", "influences.safetensors"}
+        assert found == {"config.yaml", "log.txt", "samples.png", "result.json"} | tensors
+        assert "git_commit" in (store.result("evaluations", name) or {})["provenance"]
+
+
+@pytest.mark.parametrize("looks", [1, 2, 3])
+def test_a_training_stopped_anywhere_goes_on_to_the_same_weights(
+    tiny_plan: Plan, store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, looks: int
+) -> None:
+    monkeypatch.setattr(progress, "REPORT_S", 0.02)
+    training = first_training(tiny_plan)
+    assert perform(store, training, SETTING).state == "done"
+    disturbed = StopAfter(tmp_path / "disturbed")
+    disturbed.looks = looks
+    assert perform(disturbed, training, SETTING).state == "stopped"
+    assert disturbed.result("trainings", training.signature) is None
+    assert perform(Store(disturbed.root), training, SETTING).state == "done"
+    folders = [s.folder("trainings", training.signature) for s in (store, disturbed)]
+    whole, resumed = (load_file(folder / "model.safetensors") for folder in folders)
+    assert all(torch.equal(whole[name], resumed[name]) for name in whole)
+    losses = [[(e["step"], e["loss"]) for e in Journal(folder / "journal.jsonl").read()] for folder in folders]
+    assert losses[0] == losses[1]
+    log = (folders[1] / "log.txt").read_text()
+    assert "stopped on request" in log and ("from step 0" in log)
+
+
+def stop_in_training(plan: Plan, root: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Stop the first training twice, so that it has two checkpoints; its folder."""
+    monkeypatch.setattr(progress, "REPORT_S", 0.02)
+    for _ in range(2):
+        stopping = StopAfter(root)
+        stopping.looks = 2
+        assert perform(stopping, first_training(plan), SETTING).state == "stopped"
+    return Store(root).folder("trainings", first_training(plan).signature)
+
+
+def test_a_damaged_checkpoint_is_dropped_for_the_one_before(
+    tiny_plan: Plan, store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    training = first_training(tiny_plan)
+    perform(store, training, SETTING)
+    folder = stop_in_training(tiny_plan, tmp_path / "damaged", monkeypatch)
+    *_, before, last = sorted(folder.glob("checkpoints/*.safetensors"))
+    content = bytearray(last.read_bytes())
+    content[-5] ^= 1
+    last.write_bytes(content)
+    assert perform(Store(tmp_path / "damaged"), training, SETTING).state == "done"
+    log = (folder / "log.txt").read_text()
+    assert f"{last}: damaged" in log and f"from step {int(before.name.split('-')[0])}" in log
+    whole = load_file(store.folder("trainings", training.signature) / "model.safetensors")
+    redone = load_file(folder / "model.safetensors")
+    assert all(torch.equal(whole[name], redone[name]) for name in whole)
+
+
+def test_an_evaluation_stopped_between_segments_draws_only_the_rest(
+    tiny_plan: Plan, store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(measuring, "SEGMENT_IMAGES", 50)
+    run_all(tiny_plan, store)
+    evaluation = next(iter(tiny_plan.evaluations.values()))
+    undisturbed = store.result("evaluations", evaluation.signature)
+    assert undisturbed is not None
+    forget(store, evaluation)
+    stopping = StopAfter(store.root)
+    stopping.looks = 5  # at the start, before the first segment and in it three times
+    monkeypatch.setattr(progress, "REPORT_S", 0.0)
+    assert perform(stopping, evaluation, SETTING).state == "stopped"
+    kept = {path.name for path in store.folder("drawings", evaluation.drawing).glob("*/*.safetensors")}
+    assert len(kept) == 1
+    drawn: list[int] = []
+    original = draw._drawn
+
+    def counting(bench, start, stop):
+        drawn.append(start)
+        return original(bench, start, stop)
+
+    monkeypatch.setattr(draw, "_drawn", counting)
+    assert perform(store, evaluation, SETTING).state == "done"
+    assert drawn == [50, 100]
+    again = store.result("evaluations", evaluation.signature)
+    assert again is not None and again["metrics"] == undisturbed["metrics"]
+
+
+def test_adding_a_split_scores_without_drawing_again(
+    tiny_file: Path, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    few = plan_sweep(load_sweep(tiny_file, ("evaluation.splits=[test]",)))
+    run_all(few, store)
+    before = found_in_store(few, store)
+    assert all("fid_train" not in found.metrics for found in before.values())
+    monkeypatch.setattr(draw, "_drawn", None)  # drawing would fail
+    every = plan_sweep(load_sweep(tiny_file))
+    schedule = open_schedule(every, store)
+    assert len(schedule.of("waiting")) == 4
+    execute(schedule, store)
+    after = found_in_store(every, store)
+    assert all({"fid_train", "fid_val", "fid_test"} <= set(found.metrics) for found in after.values())
+    assert all(after[name].metrics["fid_test"] == before[name].metrics["fid_test"] for name in before)
+    assert not open_schedule(few, store).of("waiting")  # fewer splits are covered by more
+
+
+def test_a_failure_is_recorded_and_the_next_run_tries_again(
+    tiny_plan: Plan, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    broken = first_training(tiny_plan).signature
+    original = work.run_training
+
+    def failing(store, training, setting):
+        if training.signature == broken:
+            raise RuntimeError("the disk is on fire")
+        original(store, training, setting)
+
+    monkeypatch.setattr(work, "run_training", failing)
+    schedule = run_all(tiny_plan, store)
+    assert [p.signature for p in schedule.of("failed")] == [broken]
+    assert schedule.messages[broken] == "RuntimeError: the disk is on fire"
+    assert len(schedule.of("blocked")) == 2 and len(schedule.of("done")) == 3
+    folder = store.folder("trainings", broken)
+    assert "the disk is on fire" in json.loads((folder / "failure.json").read_text())["message"]
+    assert "Traceback" in (folder / "log.txt").read_text()
+    monkeypatch.setattr(work, "run_training", original)
+    assert not run_all(tiny_plan, store).of("failed", "blocked")
+    assert not (folder / "failure.json").exists()
+
+
+def test_a_damaged_model_fails_its_evaluations_with_the_remedy(tiny_plan: Plan, store: Store) -> None:
+    training = first_training(tiny_plan)
+    perform(store, training, SETTING)
+    path = store.folder("trainings", training.signature) / "model.safetensors"
+    path.write_bytes(path.read_bytes()[:-1] + b"\x00\x01")
+    evaluation = next(e for e in tiny_plan.evaluations.values() if e.training.signature == training.signature)
+    outcome = perform(store, evaluation, SETTING)
+    assert outcome.state == "failed" and "is damaged" in outcome.message and "was set aside" in outcome.message
+    with pytest.raises(DamagedFile):
+        store.checked("trainings", training.signature, "model.safetensors")
+
+
+def test_a_loss_that_is_not_a_number_stops_the_training_with_the_remedy(tiny_file: Path, store: Store) -> None:
+    plan = plan_sweep(load_sweep(tiny_file, ("training.lr=1e30",)))
+    outcome = perform(store, first_training(plan), SETTING)
+    assert outcome.state == "failed"
+    assert outcome.message.startswith("the ") and "lower training.lr (it is 1e+30)" in outcome.message
+    log = (store.folder("trainings", first_training(plan).signature) / "log.txt").read_text()
+    assert "Traceback" not in log and outcome.message in log
+
+
+def test_results_do_not_depend_on_the_sampling_batch_beyond_rounding(
+    tiny_plan: Plan, store: Store, tmp_path: Path
+) -> None:
+    run_all(tiny_plan, store)
+    evaluation = next(iter(tiny_plan.evaluations.values()))
+    before = store.result("evaluations", evaluation.signature)
+    forget(store, evaluation)
+    assert perform(store, evaluation, replace(SETTING, sampling_batch=17)).state == "done"
+    after = store.result("evaluations", evaluation.signature)
+    assert before is not None and after is not None
+    assert after["metrics"]["fid_test"] == pytest.approx(before["metrics"]["fid_test"], rel=1e-3)
+
+
+def test_a_piece_that_somebody_holds_is_left_to_them(tiny_plan: Plan, tmp_path: Path) -> None:
+    training = first_training(tiny_plan)
+    with Store(tmp_path).lock("trainings", training.signature):
+        outcome = perform(Store(tmp_path), training, SETTING)
+    assert outcome.state == "elsewhere" and f"process {os.getpid()}" in outcome.message
+
+
+def test_the_classifier_is_accurate_and_recorded(prepared: Path) -> None:
+    (path,) = prepared.glob("classifiers/*/result.json")
+    assert json.loads(path.read_text())["accuracy"]["test"] >= 0.95
+
+
+def test_logging_goes_to_the_piece_and_nowhere_else(
+    tiny_plan: Plan, store: Store, caplog: pytest.LogCaptureFixture, capsys: pytest.CaptureFixture[str]
+) -> None:
+    perform(store, first_training(tiny_plan), TrialContext(session="x"))
+    assert capsys.readouterr() == ("", "")
+    assert not [h for h in logging.getLogger("edm_sweep").handlers if isinstance(h, logging.StreamHandler)]
+
+
+def test_growing_the_grid_runs_the_new_cells_only_and_shrinking_it_none(
+    tiny_file: Path, tiny_plan: Plan, store: Store
+) -> None:
+    run_all(tiny_plan, store)
+    text = tiny_file.read_text()
+    tiny_file.write_text(text.replace("[euler, heun]", "[euler, heun, stochastic_heun]"))
+    assert execute(open_schedule(plan_sweep(load_sweep(tiny_file)), store), store) == ["evaluation"] * 2
+    tiny_file.write_text(text.replace("[euler, heun]", "[stochastic_heun]"))
+    fewer = plan_sweep(load_sweep(tiny_file))
+    assert execute(open_schedule(fewer, store), store) == []
+    assert list(results_frame(fewer, found_in_store(fewer, store))["status"]) == ["done"] * 2

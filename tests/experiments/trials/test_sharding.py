@@ -1,0 +1,157 @@
+"""An evaluation's images drawn by several: helpers, other machines, smaller batches. Always to the same bits."""
+
+import shutil
+import threading
+from pathlib import Path
+
+import pytest
+import torch
+
+from experiments.runner.dispatch import parts_left
+from experiments.store.layout import LOG
+from experiments.store.store import Store
+from experiments.sweep.plan import Plan
+from experiments.sweep.tasks import Evaluation
+from experiments.trials.evaluation import draw
+from experiments.trials.evaluation import features as measuring
+from experiments.trials.evaluation.draw import generate
+from experiments.trials.perform import help_with, perform
+from tests.inprocess import SETTING, run_all
+
+
+@pytest.fixture(autouse=True)
+def short_segments(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Three segments of an evaluation's 120 images."""
+    monkeypatch.setattr(measuring, "SEGMENT_IMAGES", 40)
+    monkeypatch.setattr(draw, "WAIT_S", 0.01)
+
+
+@pytest.fixture
+def trained(tiny_plan: Plan, store: Store) -> Evaluation:
+    """The first evaluation of a plan, its training done."""
+    evaluation = next(iter(tiny_plan.evaluations.values()))
+    assert perform(store, evaluation.training, SETTING).state == "done"
+    return evaluation
+
+
+def drawn(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, str]]:
+    """From now on: where segments that are drawn begin, and in which thread."""
+    calls, original = [], draw._drawn
+
+    def noted(bench, start: int, stop: int) -> torch.Tensor:
+        calls.append((start, threading.current_thread().name))
+        return original(bench, start, stop)
+
+    monkeypatch.setattr(draw, "_drawn", noted)
+    return calls
+
+
+def scores(store: Store, evaluation: Evaluation) -> dict[str, float]:
+    result = store.result("evaluations", evaluation.signature)
+    assert result is not None
+    return result["metrics"]
+
+
+@pytest.fixture
+def alone(tiny_plan: Plan, store: Store, tmp_path: Path) -> dict[str, float]:
+    """The scores of the first evaluation, drawn by one process."""
+    other = Store(tmp_path / "alone")
+    shutil.copytree(store.root, other.root)
+    run_all(tiny_plan, other)
+    return scores(other, next(iter(tiny_plan.evaluations.values())))
+
+
+def test_what_a_helper_drew_is_not_drawn_again_and_scores_the_same(
+    alone: dict[str, float], trained: Evaluation, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls = drawn(monkeypatch)
+    assert help_with(store, trained, SETTING).state == "done"
+    assert [start for start, _ in calls] == [80, 40, 0]
+    assert store.result("evaluations", trained.signature) is None  # scoring is the other one's
+    assert perform(store, trained, SETTING).state == "done"
+    assert len(calls) == 3 and scores(store, trained) == alone
+    assert not list(store.root.glob("segments/*"))
+
+
+def test_a_segment_that_somebody_is_at_is_waited_for_and_done_by_whoever_can(
+    alone: dict[str, float], trained: Evaluation, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls, owner = drawn(monkeypatch), threading.Thread(target=perform, args=(store, trained, SETTING), name="owner")
+    with store.try_lock("segments", trained.segment_name(40)):
+        owner.start()
+        while {start for start, _ in calls} < {0, 80}:
+            owner.join(0.01)
+        owner.join(0.3)
+        assert owner.is_alive() and 40 not in dict(calls)
+        assert help_with(store, trained, SETTING).state == "done"  # finds nothing that is free, and leaves
+    owner.join()
+    assert calls[-1] == (40, "owner") and len(calls) == 3 and scores(store, trained) == alone
+
+
+def test_two_at_once_draw_every_segment_once(
+    alone: dict[str, float], trained: Evaluation, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls = drawn(monkeypatch)
+    helper = threading.Thread(target=help_with, args=(store, trained, SETTING))
+    helper.start()
+    assert perform(store, trained, SETTING).state == "done"
+    helper.join()
+    assert sorted(start for start, _ in calls) == [0, 40, 80] and scores(store, trained) == alone
+
+
+def test_how_many_parts_nobody_has_begun(trained: Evaluation, store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    from experiments.runner import dispatch
+    from experiments.sweep import tasks
+
+    for module in (dispatch, tasks):
+        monkeypatch.setattr(module, "SEGMENT_IMAGES", 40)
+    assert parts_left(store, trained) == 3
+    with store.try_lock("segments", trained.segment_name(40)):
+        assert parts_left(store, trained) == 2
+        help_with(store, trained, SETTING)
+        assert parts_left(store, trained) == 0
+    assert parts_left(store, trained) == 1
+
+
+def test_a_helper_that_fails_leaves_the_work_to_its_owner(
+    trained: Evaluation, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(*_: object) -> torch.Tensor:
+        raise RuntimeError("CUDA error: an illegal memory access was encountered")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(draw, "_drawn", fails)
+        outcome = help_with(store, trained, SETTING)
+    assert (outcome.state, outcome.fault) == ("failed", "device")
+    assert perform(store, trained, SETTING).state == "done"
+
+
+def test_without_memory_fewer_images_are_drawn_at_once_and_come_out_the_same(
+    alone: dict[str, float], trained: Evaluation, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    batches = []
+
+    def with_little_memory(model, config, start, stop, batch_size, guide=None):
+        batches.append((start, batch_size))
+        if batch_size > 10:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        yield from generate(model, config, start, stop, batch_size, guide=guide)
+
+    monkeypatch.setattr(draw, "generate", with_little_memory)
+    assert perform(store, trained, SETTING).state == "done"
+    assert batches == [(0, 40), (0, 20), (0, 10), (40, 10), (80, 10)]
+    assert scores(store, trained) == pytest.approx(alone, rel=1e-6)  # kernels of another size round differently
+    assert (
+        "out of memory: drawing 10 images at once" in (store.folder("evaluations", trained.signature) / LOG).read_text()
+    )
+
+
+def test_where_not_even_one_image_fits_it_fails_for_want_of_memory(
+    trained: Evaluation, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def never(*_: object, **__: object):
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(draw, "generate", never)
+    outcome = perform(store, trained, SETTING)
+    assert (outcome.state, outcome.fault) == ("failed", "memory")

@@ -1,0 +1,196 @@
+"""The house: where things are, and which way imports point. Each failure names the offender and the rule in a line."""
+
+import ast
+from collections import defaultdict
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+from tests import ROOT
+
+PACKAGES = ("edm", "experiments", "reports")
+# rooms of experiments/, each of which imports only those on floors before its own
+FLOORS = (
+    ("store",),
+    ("sweep",),
+    ("trials", "tracking"),
+    ("runner",),
+    ("inspection",),
+    ("cli",),
+)  # each imports those before
+FLOOR_OF = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}
+MOST_LINES, MOST_LINES_OF_A_FUNCTION = 400, 40
+LONG_FUNCTIONS = {  # with the reason
+    "experiments/cli/run.py:run": "declares the command's options",
+    "experiments/cli/gc.py:gc": "declares the command's options",
+    "edm/config/sampling.py:__post_init__": "a table of checks, one for each field",
+}
+ONLY_IN = {  # libraries, and the folders or files that may import them
+    "ray": ("experiments/runner/",),
+    "mlflow": ("experiments/tracking/",),
+    "sqlalchemy": ("experiments/tracking/",),
+    "typer": ("experiments/cli/",),
+    "rich": ("experiments/cli/", "reports/render.py"),
+    "plotly": ("reports/",),
+    "pandas": ("experiments/tracking/", "experiments/__init__.py", "reports/"),
+    "pydantic": ("experiments/sweep/", "experiments/inspection/"),
+    "torch": ("edm/", "experiments/trials/", "experiments/store/checksummed.py", "experiments/inspection/doctor.py"),
+}
+PRINTING = ("experiments/cli/",)
+
+
+@cache
+def modules() -> dict[str, Path]:
+    """Every module of the packages by its dotted name."""
+    paths = [path for package in PACKAGES for path in sorted((ROOT / package).rglob("*.py"))]
+    return {".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): path for path in paths}
+
+
+@cache
+def tree(path: Path) -> ast.Module:
+    return ast.parse(path.read_text())
+
+
+def place(path: Path) -> str:
+    return str(path.relative_to(ROOT))
+
+
+@cache
+def imports(path: Path) -> frozenset[str]:
+    """What a file imports, anywhere in it, as dotted names: of ours the modules, of others what is written there."""
+    found: set[str] = set()
+    for node in ast.walk(tree(path)):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0 and node.module, f"{place(path)}: imports relatively; write the whole name"
+            submodules = {f"{node.module}.{alias.name}" for alias in node.names}
+            found |= (submodules & modules().keys()) or {node.module}
+    return frozenset(found)
+
+
+def room_of(module: str) -> str | None:
+    parts = module.split(".")
+    return parts[1] if parts[0] == "experiments" and len(parts) > 1 and parts[1] in FLOOR_OF else None
+
+
+def may_import(importer: str, imported: str) -> bool:
+    """Whether the order of packages and rooms lets one module import another of ours."""
+    packages = importer.split(".")[0], imported.split(".")[0]
+    if packages[0] != packages[1]:
+        return packages == ("experiments", "edm") or (room_of(importer) == "cli" and packages[1] == "reports")
+    own, other = room_of(importer), room_of(imported)
+    if other is None or own == other or importer == "experiments":
+        return True
+    return own is not None and FLOOR_OF[other] < FLOOR_OF[own]
+
+
+@pytest.mark.parametrize("module", modules())
+def test_imports_point_down(module: str) -> None:
+    for imported in imports(modules()[module]):
+        if imported.split(".")[0] in PACKAGES:
+            rule = "packages and rooms import only those below them, see FLOORS"
+            assert may_import(module, imported), f"{module} imports {imported}: {rule}"
+
+
+def circles() -> Iterator[list[str]]:
+    """Sets of modules that import each other, function-level imports included (Tarjan)."""
+    index: dict[str, int] = {}
+    lowest: dict[str, int] = {}
+    path: list[str] = []
+
+    def visit(module: str) -> Iterator[list[str]]:
+        index[module] = lowest[module] = len(index)
+        path.append(module)
+        for other in imports(modules()[module]) & modules().keys():
+            if other not in index:
+                yield from visit(other)
+            if other in path:
+                lowest[module] = min(lowest[module], lowest[other])
+        if lowest[module] == index[module]:
+            circle = path[path.index(module) :]
+            del path[path.index(module) :]
+            if len(circle) > 1:
+                yield circle
+
+    for module in modules():
+        if module not in index:
+            yield from visit(module)
+
+
+def test_no_module_takes_part_in_an_import_circle() -> None:
+    for circle in circles():
+        pytest.fail(f"{' -> '.join([*circle, circle[0]])}: no import circles, function-level imports included")
+
+
+@pytest.mark.parametrize("library", ONLY_IN)
+def test_libraries_are_imported_where_they_belong(library: str) -> None:
+    for path in modules().values():
+        if any(name.split(".")[0] == library for name in imports(path)):
+            rule = f"{library} is imported only in {', '.join(ONLY_IN[library])}"
+            assert place(path).startswith(ONLY_IN[library]), f"{place(path)} imports {library}: {rule}"
+
+
+@pytest.mark.parametrize("module", modules())
+def test_only_the_command_line_prints(module: str) -> None:
+    path = modules()[module]
+    for node in ast.walk(tree(path)):
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "print":
+            rule = f"only {', '.join(PRINTING)} prints"
+            assert place(path).startswith(PRINTING), f"{place(path)}:{node.lineno} calls print: {rule}"
+
+
+@pytest.mark.parametrize("module", modules())
+def test_files_and_functions_are_short(module: str) -> None:
+    path = modules()[module]
+    lines = len(path.read_text().splitlines())
+    assert lines <= MOST_LINES, f"{place(path)} has {lines} lines: no file has more than {MOST_LINES}"
+    for node in ast.walk(tree(path)):
+        if isinstance(node, ast.FunctionDef) and f"{place(path)}:{node.name}" not in LONG_FUNCTIONS:
+            lines = (node.end_lineno or 0) - node.lineno + 1
+            rule = f"no function has more than {MOST_LINES_OF_A_FUNCTION}, but those in LONG_FUNCTIONS"
+            assert lines <= MOST_LINES_OF_A_FUNCTION, f"{place(path)}:{node.name} has {lines} lines: {rule}"
+
+
+def test_every_long_function_still_is_one() -> None:
+    lengths = {
+        f"{place(path)}:{node.name}": (node.end_lineno or 0) - node.lineno + 1
+        for path in modules().values()
+        for node in ast.walk(tree(path))
+        if isinstance(node, ast.FunctionDef)
+    }
+    for name in LONG_FUNCTIONS:
+        assert lengths.get(name, 0) > MOST_LINES_OF_A_FUNCTION, f"{name}: is short or gone; drop it from LONG_FUNCTIONS"
+
+
+@pytest.mark.parametrize("room", FLOOR_OF)
+def test_every_room_says_in_a_sentence_what_it_holds(room: str) -> None:
+    path = ROOT / "experiments" / room / "__init__.py"
+    (sentence,) = tree(path).body
+    text = ast.get_docstring(tree(path)) or ""
+    assert isinstance(sentence, ast.Expr) and text.endswith("."), f"{place(path)}: holds one sentence and nothing else"
+
+
+def test_every_module_says_what_it_is_for() -> None:
+    for path in modules().values():
+        assert ast.get_docstring(tree(path)), f"{place(path)}: has no docstring"
+
+
+def test_no_class_name_means_two_things() -> None:
+    found: dict[str, list[str]] = defaultdict(list)
+    for path in modules().values():
+        for node in tree(path).body:
+            if isinstance(node, ast.ClassDef):
+                found[node.name].append(place(path))
+    for name, places in found.items():
+        assert len(places) == 1, f"{name} is a class of {' and of '.join(places)}: a class name means one thing"
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_tests_mirror_the_packages_and_rooms(package: str) -> None:
+    folders = [path.parent for path in (ROOT / package).rglob("__init__.py")]
+    tests = [path.parent.relative_to(ROOT / "tests") for path in (ROOT / "tests" / package).rglob("test_*.py")]
+    for folder in tests:
+        assert ROOT / folder in folders, f"tests/{folder}: mirrors no folder of {package}/"
