@@ -19,7 +19,7 @@ from typer.testing import CliRunner, Result
 
 from experiments.cli.main import app
 from experiments.errors import UserError
-from experiments.inspection.recall import remember
+from experiments.runner.record import remember
 from experiments.store.store import Store
 from experiments.sweep.plan import plan_sweep
 from experiments.sweep.reader import load_sweep
