@@ -91,7 +91,7 @@ def requested(name: str, given: Path | None, **options: Any) -> tuple[DataSource
         source = DataSource.of(DataConfig(cast(DatasetName, name), path=path, **options))
         return source, Origin.given(given) if given is not None and name != "folder" else None
     except FieldError as error:
-        raise UserError(f"{_option(error.field)}: {error}") from None
+        raise UserError(f"{_option(error.field)}: {error.problem}") from None
     except DataError as error:
         raise UserError(str(error)) from None
 
