@@ -1,4 +1,4 @@
-"""Durations and counts in words."""
+"""Durations, counts and sizes in words."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ VERBS = {"probe": "measure", "training": "train", "evaluation": "evaluate"}
 
 
 def duration(seconds: float) -> str:
-    """Seconds as a person says them: 42 s, 3 min 20 s, 5 h 12 min, 2 d 4 h."""
+    """Return seconds as a person says them: 42 s, 3 min 20 s, 5 h 12 min, 2 d 4 h."""
     seconds = round(seconds)
     if seconds < 60:
         return f"{seconds} s"
@@ -19,5 +19,13 @@ def duration(seconds: float) -> str:
 
 
 def count(number: int, noun: str) -> str:
-    """3 trainings, 1 training."""
+    """Return a number with its noun: 3 trainings, 1 training."""
     return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
+def size(number: int) -> str:
+    """Return bytes as a person says them: 1.2 GiB."""
+    for unit, scale in (("GiB", 2**30), ("MiB", 2**20), ("KiB", 2**10)):
+        if number >= scale:
+            return f"{number / scale:,.1f} {unit}"
+    return f"{number} bytes"
