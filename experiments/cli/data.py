@@ -60,7 +60,7 @@ def prepare(
     show(console, record_view(made))
 
 
-def show(store: StoreFolder = DEFAULT_STORE, as_json: AsJson = False) -> None:
+def list_data_sets(store: StoreFolder = DEFAULT_STORE, as_json: AsJson = False) -> None:
     """List all data sets: their sizes, whether they are prepared, and which files are missing."""
     from experiments.cli.views.datasets import listing_table
     from experiments.inspection.datasets import listed

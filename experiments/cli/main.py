@@ -50,7 +50,7 @@ for panel, commands in PANELS.items():
     for command in commands:
         app.command(rich_help_panel=panel)(command)
 data.command("prepare")(datasets.prepare)
-data.command("list")(datasets.show)
+data.command("list")(datasets.list_data_sets)
 app.add_typer(data, name="data", rich_help_panel=STORE_PANEL)
 
 
