@@ -18,9 +18,8 @@ from experiments.cli.main import app
 from experiments.errors import UserError
 from experiments.inspection.recall import remember
 from experiments.store.store import Store
-from experiments.sweep.plan import plan_sweep
-from experiments.sweep.reader import load_sweep
 from tests.inprocess import run_all
+from tests.planning import load_sweep, plan_sweep
 
 ROOT = Path(__file__).parent.parent
 PAGES = {"README.md": (ROOT / "README.md").read_text(), "docs/cli.md": (ROOT / "docs" / "cli.md").read_text()}

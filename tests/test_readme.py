@@ -7,8 +7,7 @@ import pytest
 
 from edm.config import PRESETS, ModelConfig
 from edm.cost import num_parameters
-from experiments.sweep.plan import plan_sweep
-from experiments.sweep.reader import load_sweep
+from tests.planning import load_sweep, plan_sweep
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()

@@ -55,7 +55,7 @@ def cancel(
 def _cells_of(text: str, store: Store) -> list[NamedTask]:
     """The cells that are meant: all that a pattern with * meets, else one, or all of one training."""
     from experiments.inspection.lookup import find_one, tasks_matching
-    from experiments.store.registry import named_work
+    from experiments.store.registry import named_tasks
 
     if "*" in text or "?" in text:
         found = [one for one in tasks_matching(text, store) if one.evaluation is not None]
@@ -67,7 +67,7 @@ def _cells_of(text: str, store: Store) -> list[NamedTask]:
         return [one]
     from experiments.inspection.lookup import NamedTask
 
-    work = named_work(one.sweep, store).items()
+    work = named_tasks(one.sweep, store).items()
     return [
         NamedTask(one.sweep, name, **signatures)
         for name, signatures in work

@@ -10,14 +10,13 @@ from typing import Any
 
 from experiments.errors import UserError
 from experiments.inspection.config_diff import NearestTask, nearest, shown
-from experiments.inspection.lookup import SWEEP_FILES, NamedTask, find_one, recorded_task
+from experiments.inspection.lookup import SWEEP_FILES, NamedTask, find_one, plan_of_file, recorded_task
 from experiments.inspection.recall import recall
 from experiments.inspection.status import TaskStatus, status_of_task
 from experiments.store.files import read_json
 from experiments.store.layout import RESULT, StoreKind
 from experiments.store.store import Store
-from experiments.sweep.plan import Plan, plan_sweep
-from experiments.sweep.reader import load_sweep
+from experiments.sweep.plan import Plan
 from experiments.sweep.tasks import DataSource, Evaluation, FeatureSpace, SweepTask
 
 MOST_FIELDS = 12  # that are told of one difference
@@ -59,7 +58,7 @@ def piece_of(work: NamedTask, text: str, store: Store) -> SweepTask:
     """A cell's own work, as its sweep asks for it now."""
     sweep = text.rpartition(":")[0]
     if Path(sweep).suffix in SWEEP_FILES:
-        plan = plan_sweep(load_sweep(sweep))
+        plan = plan_of_file(sweep)
     elif work.sweep:
         plan = _recalled(work.sweep, store.root)
     else:

@@ -9,6 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from edm.cost import num_parameters
+from experiments import hardware
 from experiments.cli.views.text import VERBS, count, duration
 from experiments.runner.forecast import Forecast, Span
 from experiments.runner.measurements import measurements
@@ -191,7 +192,7 @@ def _network_cells(row: dict[str, Any]) -> list[str]:
 
 def networks_json(plan: Plan, store: Store) -> list[dict[str, Any]]:
     """The same for a script. forward_s: of one evaluation of the network on 1,000 images. nfe: the least and most."""
-    by_training = probes_by_training(plan)
+    by_training = probes_by_training(plan, hardware.device_of(plan.sweep.resources.gpus))
     nfe: dict[str, set[int]] = {}
     for evaluation in plan.evaluations.values():
         nfe.setdefault(by_training[evaluation.training.signature].signature, set()).add(evaluation.sampling.nfe)
