@@ -17,7 +17,7 @@ from pathlib import Path
 
 from experiments import load_sweep
 from experiments import plan as planned
-from experiments.inspection.recall import remember
+from experiments.runner.record import remember
 from experiments.store.files import write_json
 from experiments.store.store import Store
 from experiments.sweep.plan import Plan

@@ -20,6 +20,7 @@ from experiments.errors import UserError
 if TYPE_CHECKING:
     import pandas as pd
 
+    from experiments.runner.listener import RunListener
     from experiments.runner.options import Options
     from experiments.runner.run import Summary
     from experiments.store.store import Store
@@ -61,15 +62,16 @@ def run(
     tracking_uri: str | None = None,
     options: Options | None = None,
     quiet: bool = False,
+    listener: RunListener | None = None,
 ) -> Summary:
     """Run whatever a sweep still needs, on Ray, record it in MLflow, and return how it ended. Safe to repeat.
 
     tracking_uri: an MLflow server to use instead of the database in the store. options: retries, budget, cells and so
-    on (experiments.runner.options.Options). quiet: print nothing. Call it from the main thread, as it handles Ctrl-C.
-    Raises UserError where the sweep needs what is not possible here.
+    on (experiments.runner.options.Options). quiet: print nothing. listener: hears of the run in place of the terminal.
+    Call it from the main thread, as it handles Ctrl-C. Raises UserError where the sweep needs what is not possible
+    here.
     """
-    from rich.console import Console
-
+    from experiments.runner.listener import RunListener
     from experiments.runner.options import Options
     from experiments.runner.resume import open_schedule
     from experiments.runner.run import run_sweep
@@ -77,7 +79,9 @@ def run(
     place, chosen = _store(store), options or Options()
     place.create()
     schedule = open_schedule(plan(_sweep(sweep, store)), place, chosen)
-    return run_sweep(schedule, place, tracking_uri, Console(highlight=False, quiet=quiet), chosen)
+    if listener is None:
+        listener = RunListener() if quiet else _terminal()
+    return run_sweep(schedule, place, tracking_uri, listener, chosen)
 
 
 def results(
@@ -96,6 +100,12 @@ def results(
     from experiments.tracking.read import found_in_mlflow
 
     return results_frame(made, found_in_mlflow(made, tracking_uri))
+
+
+def _terminal() -> RunListener:
+    from experiments.cli.views.live import standard_listener
+
+    return standard_listener()
 
 
 def _sweep(sweep: Sweep | str | Path, store: str | Path | None) -> Sweep:

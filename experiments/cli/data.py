@@ -34,9 +34,10 @@ def prepare(
     """Decode a data set into the store, once; absent files are downloaded where that is possible. Safe to repeat."""
     from experiments.cli.data import requested
     from experiments.cli.views.datasets import record_lines
+    from experiments.cli.views.progress import showing_progress
     from experiments.inspection.datasets import record
     from experiments.store.store import Store
-    from experiments.trials.datasets import prepare_data
+    from experiments.trials.datasets import ensure_prepared, is_prepared
 
     source, origin = requested(
         name, from_, resolution=resolution, splits=splits, channels=channels, split_seed=split_seed
@@ -44,7 +45,10 @@ def prepare(
     place = Store(store)
     place.create()
     console = console_for(as_json)
-    done_now = prepare_data(place, source, console, origin)
+    done_now = not is_prepared(place, source)
+    if done_now:
+        with showing_progress(console, source.config.name) as on_progress:
+            ensure_prepared(place, source, origin, on_progress)
     made = record(place, source)
     if as_json:
         print_json({**made, "prepared_now": done_now})
@@ -89,7 +93,7 @@ def requested(name: str, given: Path | None, **options: Any) -> tuple[DataSource
         origin = Origin.given(given) if given is not None and name != "folder" else None
         return DataSource.of(config, InputFiles()), origin
     except FieldError as error:
-        raise UserError(f"{_option(error.field)}: {error}") from None
+        raise UserError(f"{_option(error.field)}: {error.problem}") from None
     except DataError as error:
         raise UserError(str(error)) from None
 

@@ -83,7 +83,7 @@ def _draw(
     try:
         sampling = sampling_of(task, changes)
     except FieldError as error:
-        raise UserError(f"--{error.field}: {error}") from None
+        raise UserError(f"--{error.field}: {error.problem}") from None
     if device == "cuda" and not torch.cuda.is_available():
         raise UserError("--device cuda: torch sees no GPU here; leave it out to draw on the CPU")
     chosen = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))

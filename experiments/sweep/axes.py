@@ -223,7 +223,7 @@ def read_seeds(document: Document) -> tuple[int, ...]:
         try:
             require_seed(seed, "seeds")
         except FieldError as error:
-            raise document.error(("seeds", i), f"seeds: {error}") from None
+            raise document.error(("seeds", i), str(error)) from None
         if seed in seeds[:i]:
             raise document.error(("seeds", i), f"seeds: {seed} appears twice; remove one")
     return seeds

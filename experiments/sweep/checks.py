@@ -167,7 +167,7 @@ def _check_guide(cell: Cell, facts: DatasetFacts) -> None:
         halvings = len(guide.model(cell.model).network(1, 0, 0).depths)
         guide.training(cell.training)
     except FieldError as error:
-        raise _refuse(cell, "sampling.guide", f"does not describe a network: {error.field}: {error}") from None
+        raise _refuse(cell, "sampling.guide", f"does not describe a network: {error}") from None
     _check_halvings(cell, "sampling.guide", halvings, facts)
     _check_guide_is_another(cell, guide)
 

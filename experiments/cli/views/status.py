@@ -12,7 +12,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from experiments.cli.views.plan import estimate_json
+from experiments.cli.views.plan_json import estimate_json
 from experiments.cli.views.text import count, duration
 from experiments.inspection.status import CellState, CellStatus, Status, SweepOverview, TaskStatus
 from experiments.store.active_runs import ActiveRun

@@ -6,7 +6,7 @@ import pytest
 
 from experiments.cli.views.explanation import explanation_lines
 from experiments.inspection.explain import explain, explanation_json
-from experiments.inspection.recall import remember
+from experiments.runner.record import remember
 from experiments.store.store import Store
 from experiments.sweep.plan import Plan
 from tests.conftest import TINY
