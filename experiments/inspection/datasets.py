@@ -8,6 +8,7 @@ from typing import Any, get_args
 from edm.config import DataConfig, DatasetName
 from edm.data.catalogue import CATALOGUE, facts
 from edm.data.sources import Origin
+from experiments.inputs import InputFiles
 from experiments.store.files import read_json
 from experiments.store.layout import RESULT
 from experiments.store.store import Store
@@ -28,7 +29,7 @@ def record(store: Store, source: DataSource) -> dict[str, Any]:
 
 def listed(store: Store) -> list[dict[str, Any]]:
     """Every data set that is known by name, and whatever else is prepared in the store."""
-    sources = [DataSource.of(DataConfig(name)) for name in get_args(DatasetName) if name in CATALOGUE]
+    sources = [DataSource.of(DataConfig(name), InputFiles()) for name in get_args(DatasetName) if name in CATALOGUE]
     rows = [_named_row(store, source) for source in sources]
     known = {source.signature for source in sources}
     for path in sorted((store.root / "data").glob(f"*/{RESULT}")):

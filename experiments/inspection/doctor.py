@@ -20,6 +20,7 @@ from edm.config import DatasetName, Features
 from edm.data.catalogue import CATALOGUE
 from edm.data.sources import DATA_VARIABLE, Origin
 from experiments import hardware
+from experiments.inputs import InputFiles
 from experiments.runner.disk import GIB
 from experiments.runner.forecast import forecast
 from experiments.store import leases
@@ -239,7 +240,7 @@ def _data(store: Store, plan: Plan | None) -> Iterator[Finding]:
     else:
         from edm.config import DataConfig
 
-        sources = [DataSource.of(DataConfig(name)) for name in get_args(DatasetName) if name in CATALOGUE]
+        sources = [DataSource.of(DataConfig(name), InputFiles()) for name in get_args(DatasetName) if name in CATALOGUE]
     for source in sources:
         yield _dataset(store, source, needed=plan is not None)
 

@@ -15,7 +15,7 @@ from experiments.store import leases
 from experiments.store.active_runs import ActiveRun, active_runs, is_alive
 from experiments.store.files import read_json
 from experiments.store.layout import CHECKPOINTS, FAILURE, PROGRESS, PRUNED, RESULT, StoreKind
-from experiments.store.registry import named_work, remembered
+from experiments.store.registry import named_tasks, remembered
 from experiments.store.store import Store
 from experiments.store.training_records import Pruning
 from experiments.sweep.plan import Plan, PlannedCell
@@ -231,6 +231,6 @@ def overviews(store: Store) -> Iterator[SweepOverview]:
     """Yield every sweep that was run on a store."""
     runs = active_runs(store)
     for name in remembered(store):
-        evaluations = [named["evaluation"] for named in named_work(name, store).values() if "evaluation" in named]
+        evaluations = [named["evaluation"] for named in named_tasks(name, store).values() if "evaluation" in named]
         done = sum((store.root / "evaluations" / signature / RESULT).exists() for signature in evaluations)
         yield SweepOverview(name, len(evaluations), done, tuple(run for run in runs if run.sweep == name))

@@ -129,7 +129,7 @@ class Allocator:
 
     @cached_property
     def _probes(self) -> dict[str, Probe]:
-        return probes_by_training(self.plan)
+        return probes_by_training(self.plan, hardware.device_of(self.resources.gpus))
 
     def _by_memory(self, task: SweepTask) -> float:
         """The smallest whole part of a GPU, such as a third, that has as much memory as a task takes."""

@@ -12,11 +12,12 @@ from typing import Any, Literal
 
 from edm.config import Features
 from edm.cost import forward_flops
+from experiments import hardware
 from experiments.hardware import CPU
 from experiments.store.layout import FOLDER_OF_TASK
 from experiments.store.store import Store
 from experiments.sweep.plan import Plan
-from experiments.sweep.probes import Probe, device_of, probes_by_training
+from experiments.sweep.probes import Probe, probes_by_training
 from experiments.sweep.tasks import FORWARDS_PER_TRAINING_IMAGE, Evaluation, FeatureSpace, Kind, SweepTask, Training
 
 GUESSED_FLOPS_PER_S = {"cpu": 4e10, "gpu": 2e13}  # of one core, of one GPU, with networks of a middling size
@@ -62,9 +63,9 @@ class DurationModel:
 
     def __init__(self, store: Store, plan: Plan) -> None:
         self.store = store
-        self.device = device_of(plan.sweep.resources)
+        self.device = hardware.device_of(plan.sweep.resources.gpus)
         self.num_gpus = _whole_gpus(plan.sweep.resources.gpus)
-        self._probes = probes_by_training(plan)
+        self._probes = probes_by_training(plan, self.device)
         self._own: defaultdict[SpeedKey, deque[float]] = defaultdict(lambda: deque(maxlen=MOST_ALIKE))
         self._ratios: defaultdict[Kind, deque[float]] = defaultdict(lambda: deque(maxlen=REMEMBERED))
         self._scoring: dict[Features | None, float] = {}

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+from experiments import hardware
 from experiments.store.store import Store
 from experiments.sweep.plan import Plan
 from experiments.sweep.probes import Probe, probes_by_training, probes_of
@@ -14,7 +15,7 @@ def probes_left(plan: Plan, store: Store) -> dict[str, tuple[Any, tuple[str, ...
     """The probes that the store does not hold, by signature, each with the trainings that wait for it."""
     waiting: dict[str, tuple[Any, tuple[str, ...]]] = {}
     known: dict[str, bool] = {}
-    for name, probe in probes_by_training(plan).items():
+    for name, probe in probes_by_training(plan, _device(plan)).items():
         if probe.signature not in known:
             known[probe.signature] = store.result("probes", probe.signature) is not None
         if not known[probe.signature]:
@@ -25,7 +26,11 @@ def probes_left(plan: Plan, store: Store) -> dict[str, tuple[Any, tuple[str, ...
 
 def measurements(plan: Plan, store: Store) -> Iterator[tuple[Probe, dict[str, Any]]]:
     """Every probe of a plan that has been run, and its result."""
-    for name, probe in probes_of(plan).items():
+    for name, probe in probes_of(plan, _device(plan)).items():
         result = store.result("probes", name)
         if result is not None:
             yield probe, result
+
+
+def _device(plan: Plan) -> str:
+    return hardware.device_of(plan.sweep.resources.gpus)

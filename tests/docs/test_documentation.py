@@ -21,9 +21,8 @@ from experiments.cli.main import app
 from experiments.errors import UserError
 from experiments.runner.record import remember
 from experiments.store.store import Store
-from experiments.sweep.plan import plan_sweep
-from experiments.sweep.reader import load_sweep
 from tests.inprocess import run_all
+from tests.planning import load_sweep, plan_sweep
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"

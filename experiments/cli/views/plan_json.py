@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from edm.cost import num_parameters
+from experiments import hardware
 from experiments.runner.forecast import Forecast, Span
 from experiments.runner.measurements import measurements
 from experiments.runner.schedule import Schedule
@@ -83,7 +84,7 @@ def _ranged(value: float, span: Span) -> dict[str, float]:
 
 def networks_json(plan: Plan, store: Store) -> list[dict[str, Any]]:
     """The same for a script. forward_s: of one evaluation of the network on 1,000 images. nfe: the least and most."""
-    by_training = probes_by_training(plan)
+    by_training = probes_by_training(plan, hardware.device_of(plan.sweep.resources.gpus))
     nfe: dict[str, set[int]] = {}
     for evaluation in plan.evaluations.values():
         nfe.setdefault(by_training[evaluation.training.signature].signature, set()).add(evaluation.sampling.nfe)

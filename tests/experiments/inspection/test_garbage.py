@@ -17,11 +17,11 @@ from experiments.runner.resume import open_schedule
 from experiments.store.journal import Journal
 from experiments.store.store import Store
 from experiments.store.training_records import kimg_of
-from experiments.sweep.plan import Plan, plan_sweep
-from experiments.sweep.reader import load_sweep
+from experiments.sweep.plan import Plan
 from tests.conftest import TINY
 from tests.finished import copy_of, fill
 from tests.inprocess import run_all
+from tests.planning import load_sweep, plan_sweep
 
 KEEPING = TINY.replace("kimg: 0.64", "keep: all, checkpoint_kimg: 0.16, validate_kimg: 0.16, kimg: 0.64")
 

@@ -17,9 +17,9 @@ from experiments.store.active_runs import active_runs, announced, publish_progre
 from experiments.store.files import write_json, write_soon
 from experiments.store.store import Store
 from experiments.store.training_records import Pruning
-from experiments.sweep.plan import Plan, plan_sweep
-from experiments.sweep.reader import load_sweep
+from experiments.sweep.plan import Plan
 from tests.conftest import TINY
+from tests.planning import load_sweep, plan_sweep
 
 
 def states(status: Status) -> list[str]:

@@ -12,13 +12,12 @@ from experiments.runner.listener import RunListener
 from experiments.runner.measurements import measurements, probes_left
 from experiments.runner.schedule import Schedule
 from experiments.store.store import Store
-from experiments.sweep.plan import Plan, plan_sweep
-from experiments.sweep.probes import probes_by_training, probes_of
-from experiments.sweep.reader import load_sweep
+from experiments.sweep.plan import Plan
 from experiments.trials import probe as probing
 from experiments.trials.perform import perform
 from experiments.trials.probe import run_probe
 from tests.inprocess import SETTING
+from tests.planning import load_sweep, plan_sweep, probes_by_training, probes_of
 
 
 @pytest.fixture(autouse=True)

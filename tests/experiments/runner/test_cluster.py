@@ -22,12 +22,11 @@ from experiments.errors import UserError
 from experiments.runner import cluster, ray_environment
 from experiments.store.layout import StoreKind
 from experiments.store.store import Store
-from experiments.sweep.plan import plan_sweep
-from experiments.sweep.reader import load_sweep
 from tests import ROOT
 from tests.commandline import run, start
 from tests.conftest import TINY
 from tests.inprocess import run_all
+from tests.planning import load_sweep, plan_sweep
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # Ray's own deprecations
 

@@ -10,10 +10,9 @@ from experiments import hardware
 from experiments.runner.durations import GUESSED_FLOPS_PER_S, MOST_RESULTS, MOST_STRANGERS, PROBE_S, DurationModel
 from experiments.store.layout import FOLDER_OF_TASK
 from experiments.store.store import Store
-from experiments.sweep.plan import Plan, plan_sweep
-from experiments.sweep.probes import probes_by_training, probes_of
-from experiments.sweep.reader import load_sweep
+from experiments.sweep.plan import Plan
 from experiments.sweep.tasks import SEGMENT_IMAGES
+from tests.planning import load_sweep, plan_sweep, probes_by_training, probes_of
 
 
 @pytest.fixture(autouse=True)

@@ -12,10 +12,9 @@ from experiments.runner.budget import Budget, parse_hours
 from experiments.runner.disk import disk_bytes
 from experiments.runner.forecast import START_UP_S, Forecast, Span, forecast, forecasts
 from experiments.store.store import Store
-from experiments.sweep.plan import Plan, plan_sweep
-from experiments.sweep.probes import probes_of
-from experiments.sweep.reader import load_sweep
+from experiments.sweep.plan import Plan
 from tests.inprocess import run_all
+from tests.planning import load_sweep, plan_sweep, probes_of
 
 
 @pytest.fixture(autouse=True)

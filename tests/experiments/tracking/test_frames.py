@@ -6,8 +6,7 @@ from pathlib import Path
 import pytest
 
 from experiments.store.store import Store
-from experiments.sweep.plan import Plan, plan_sweep
-from experiments.sweep.reader import load_sweep
+from experiments.sweep.plan import Plan
 from experiments.tracking.database import embedded_uri
 from experiments.tracking.frames import Found, Trained, found_in_store, joined, results_frame
 from experiments.tracking.mirror import Mirror
@@ -16,6 +15,7 @@ from reports.layout import Layout
 from reports.notes import remarks, state_line
 from reports.tables import result_tables
 from tests.inprocess import run_all
+from tests.planning import load_sweep, plan_sweep
 
 mlflows_warnings = pytest.mark.filterwarnings("ignore")
 NOTE = "trained in micro-batches of 8 of 32 for want of memory: batch norm saw the smaller ones"

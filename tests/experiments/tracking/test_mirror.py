@@ -14,8 +14,7 @@ from mlflow.exceptions import MlflowException
 from experiments.errors import UserError
 from experiments.store.journal import Journal
 from experiments.store.store import Store
-from experiments.sweep.plan import Plan, plan_sweep
-from experiments.sweep.reader import load_sweep
+from experiments.sweep.plan import Plan
 from experiments.tracking import runs as tracking_runs
 from experiments.tracking.background import MirrorThread
 from experiments.tracking.database import embedded_uri
@@ -28,6 +27,7 @@ from experiments.trials.context import TrialContext
 from experiments.trials.perform import perform
 from tests.conftest import TINY
 from tests.inprocess import run_all
+from tests.planning import load_sweep, plan_sweep
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # MLflow's own deprecations
 

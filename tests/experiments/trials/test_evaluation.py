@@ -12,8 +12,7 @@ from safetensors.torch import load_file
 from experiments.errors import UserError
 from experiments.runner.resume import open_schedule
 from experiments.store.store import Store
-from experiments.sweep.plan import Plan, plan_sweep
-from experiments.sweep.reader import load_sweep
+from experiments.sweep.plan import Plan
 from experiments.sweep.tasks import Evaluation, Training
 from experiments.tracking.frames import covariances, found_in_store, results_frame
 from experiments.trials.assets import ensure_published, load_published
@@ -23,6 +22,7 @@ from experiments.trials.evaluation import features as measuring
 from experiments.trials.evaluation.context import EvaluationContext
 from experiments.trials.perform import perform
 from tests.inprocess import SETTING, execute, run_all
+from tests.planning import load_sweep, plan_sweep
 
 SPLITS = ("train", "val", "test")
 

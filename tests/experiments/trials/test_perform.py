@@ -14,8 +14,7 @@ from safetensors.torch import load_file
 from experiments.runner.resume import open_schedule
 from experiments.store.journal import Journal
 from experiments.store.store import DamagedFile, Store
-from experiments.sweep.plan import Plan, plan_sweep
-from experiments.sweep.reader import load_sweep
+from experiments.sweep.plan import Plan
 from experiments.sweep.tasks import Evaluation
 from experiments.tracking.frames import found_in_store, results_frame
 from experiments.trials import perform as work
@@ -25,6 +24,7 @@ from experiments.trials.evaluation import draw
 from experiments.trials.evaluation import features as measuring
 from experiments.trials.perform import perform
 from tests.inprocess import SETTING, execute, run_all
+from tests.planning import load_sweep, plan_sweep
 
 
 def table(plan: Plan, store: Store) -> str:

@@ -23,11 +23,11 @@ from experiments.runner.schedule import Schedule
 from experiments.store.journal import Journal
 from experiments.store.store import Store
 from experiments.sweep.jobs import Outcome
-from experiments.sweep.plan import Plan, plan_sweep
-from experiments.sweep.reader import load_sweep
+from experiments.sweep.plan import Plan
 from experiments.trials.assets import load_averaged
 from experiments.trials.pictures import Request, draw_pictures, sampling_of
 from tests.inprocess import run_all
+from tests.planning import load_sweep, plan_sweep
 
 CPU = torch.device("cpu")
 SWEEP = """\
