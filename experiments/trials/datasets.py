@@ -11,10 +11,12 @@ from edm.data.errors import DataError
 from edm.data.prepare import FILES, prepare
 from edm.data.sources import OnProgress, Origin
 from experiments.cli.views.progress import showing_progress
+from experiments.environment import data_folder
 from experiments.errors import UserError
 from experiments.store.provenance import provenance
 from experiments.store.store import Store
 from experiments.sweep.tasks import DataSource
+from experiments.trials.remedies import explain
 
 
 def prepare_data(store: Store, source: DataSource, console: Console, origin: Origin | None = None) -> bool:
@@ -34,16 +36,17 @@ def ensure_prepared(
     origin: Origin | None = None,
     on_progress: OnProgress = lambda _step, _done, _total: None,
 ) -> dict[str, Any]:
-    """What is recorded of a prepared data set, prepared first if it is not there, by default from Origin.usual.
+    """Return the record of a prepared data set; it is prepared first if the store does not have it.
 
-    Raises UserError where that is not possible.
+    origin: where its files are; by default where EDM_SWEEP_DATA points, else `sources` in the store. Raises UserError
+    where files are missing or wrong.
     """
 
     def build(folder: Path) -> dict[str, Any]:
         try:
-            made = prepare(source.config, folder, origin or Origin.usual(store.root), on_progress)
+            made = prepare(source.config, folder, origin or Origin.fetching(data_folder(store.root)), on_progress)
         except DataError as error:
-            raise UserError(str(error)) from None
+            raise UserError(explain(error)) from None
         return {**made, "provenance": provenance()}
 
     return store.ensure("data", source.signature, build, FILES)

@@ -11,13 +11,14 @@ import torch.nn.functional as F
 from sklearn.datasets import load_digits
 from torch import nn
 
+from edm.batch_norm import STATISTICS_BATCHES, with_statistics
 from edm.batches import Batches, TrainingSet
 from edm.config import AUGMENT_LABELS, ModelConfig, NetworkConfig, TrainingConfig
 from edm.ema import Ema, PowerEma
 from edm.files import load_model, load_tensors, save_model, save_tensors
 from edm.noise import Stream, permutation, uniforms
 from edm.precondition import Scalings
-from edm.train import STATISTICS_BATCHES, Computing, TrainState, averaged_model, train, with_statistics
+from edm.train import Computing, TrainState, averaged_model, train
 from edm.validation import total_loss, validation_losses
 
 CPU = torch.device("cpu")

@@ -13,7 +13,7 @@ from edm.config import EXACT_IMAGES, EXACT_STEPS, GuideConfig, NetworkConfig, Sa
 from edm.data.dataset import to_uint8
 from edm.generate import generate, labels_of
 from edm.metrics.truncation import exact_images, final_images, truncation_error
-from edm.networks.unet import initialise
+from edm.networks.initialise import initialise
 from edm.noise import Stream, normals
 from edm.precondition import Denoiser
 from edm.samplers import sample
@@ -106,7 +106,7 @@ def test_the_exact_images_follow_the_guide():
     sampling = SamplingConfig(guidance=2.0, guide=GuideConfig(kimg=1.0))
     exact = exact_images(gaussian_model(*[0.3] * 4), sampling, gaussian_model(*[0.1] * 4))
     torch.testing.assert_close(exact, solution(sampling, mean=0.5), rtol=0, atol=2e-4)
-    with pytest.raises(ValueError, match="guide is set, but no guide was given"):
+    with pytest.raises(ValueError, match="guide: is set, but no guide was given"):
         exact_images(gaussian_model(), sampling)
 
 
@@ -274,5 +274,5 @@ def test_deterministic_is_who_asks_for_no_noise(sampler, still):
 
 @pytest.mark.parametrize("sampler", [*CHURNED, "dpmpp_2m_sde"])
 def test_a_sampler_that_adds_noise_has_no_exact_images(sampler):
-    with pytest.raises(ValueError, match=f"sampling.sampler: {sampler} adds noise on the way"):
+    with pytest.raises(ValueError, match=f"sampler: {sampler} adds noise on the way"):
         exact_images(gaussian_model(), SamplingConfig(sampler=sampler))

@@ -8,14 +8,9 @@ import torch
 from torch import nn
 
 from edm.config import ModelConfig, NetworkConfig
-from edm.networks.unet import (
-    AttentionBlock,
-    ConditionalBatchNorm,
-    ConditionalGroupNorm,
-    ResidualBlock,
-    UNet,
-    initialise,
-)
+from edm.networks.blocks import AttentionBlock, ConditionalBatchNorm, ConditionalGroupNorm, ResidualBlock
+from edm.networks.initialise import initialise
+from edm.networks.unet import UNet
 
 # the 2023 study's ten networks: image channels, resolution, classes, depths, heads, heads of the bridge, parameters
 REFERENCE = {
