@@ -105,8 +105,8 @@ def augment(
     """Transform images in [-1, 1] at random; return them and the numbers that condition the network (EDM, F.2).
 
     probability: of each transform, 0 to 1; at 0 images come back unchanged. index: positions in the endless stream of
-    training images, which decide with `seed` about the transforms. Interpolation overshoots [-1, 1], at a hard edge by a
-    third.
+    training images, which decide with `seed` about the transforms. Interpolation overshoots [-1, 1], at a hard edge by
+    a third.
     """
     if probability == 0:
         return images, images.new_zeros(len(images), AUGMENT_LABELS)
@@ -169,7 +169,7 @@ def warp(images: Float[Tensor, "b c h w"], matrix: Float64[Tensor, "b 3 3"]) -> 
 
 
 def _source_grid(matrix: Tensor, height: int, width: int) -> Tensor:
-    """Return where each pixel of the doubled output comes from, in grid_sample's coordinates, with edges at -1 and 1."""
+    """Return where each pixel of the doubled output comes from, as grid_sample counts: edges at -1 and 1."""
     (xx, xy, x0), (yx, yy, y0) = (row[..., None, None].unbind(dim=1) for row in _inverse(matrix).unbind(dim=1)[:2])
     x = (torch.arange(2 * width, device=matrix.device) + 0.5) / 2 - width / 2
     y = ((torch.arange(2 * height, device=matrix.device) + 0.5) / 2 - height / 2)[:, None]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
-from typing import Any, cast
+from typing import Any, Protocol, cast
 
 import torch
 from jaxtyping import Float
@@ -70,26 +70,33 @@ def _moments(x: Tensor, team: Team) -> tuple[Tensor, Tensor]:
     return mean, (variances + (means - mean) ** 2).mean(dim=0)
 
 
+class _Context(Protocol):
+    """What torch passes from forward to backward."""
+
+    team: Team
+    saved_tensors: tuple[Tensor, Tensor, Tensor]
+
+    def save_for_backward(self, *tensors: Tensor) -> None: ...
+
+
 class _Normalise(torch.autograd.Function):
     """(x - mean) / std, by the mean and standard deviation of the whole team's x, through which gradients flow too."""
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, mean: Tensor, inverse_std: Tensor, team: Team) -> Tensor:  # pyright: ignore[reportIncompatibleMethodOverride] - torch declares *args
+    def forward(ctx: _Context, x: Tensor, mean: Tensor, inverse_std: Tensor, team: Team) -> Tensor:  # pyright: ignore[reportIncompatibleMethodOverride] - torch declares *args
         """Normalise `x`."""
         ctx.save_for_backward(x, mean, inverse_std)
         ctx.team = team
         return ((x - _per_channel(mean)) * _per_channel(inverse_std)).to(x.dtype)
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None, None]:  # pyright: ignore[reportIncompatibleMethodOverride] - torch declares *args
+    def backward(ctx: _Context, grad: Tensor) -> tuple[Tensor, None, None, None]:  # pyright: ignore[reportIncompatibleMethodOverride] - torch declares *args
         """Return the gradient with respect to `x`, after one exchange of sums."""
-        saved: tuple[Tensor, Tensor, Tensor] = ctx.saved_tensors
-        x, mean, inverse_std = saved
-        team: Team = ctx.team
+        x, mean, inverse_std = ctx.saved_tensors
         grad = grad.float()
         normal = (x - _per_channel(mean)) * _per_channel(inverse_std)
         own = torch.stack([grad.mean(dim=(0, 2, 3)), (grad * normal).mean(dim=(0, 2, 3))])
-        along_mean, along_std = (_per_channel(part) for part in team.mean(own).unbind())
+        along_mean, along_std = (_per_channel(part) for part in ctx.team.mean(own).unbind())
         return ((grad - along_mean - normal * along_std) * _per_channel(inverse_std)).to(x.dtype), None, None, None
 
 

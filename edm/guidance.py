@@ -24,6 +24,7 @@ class Labelled:
     precision: Precision = "fp32"
 
     def __call__(self, x: Float[Tensor, "b c h w"], sigma: Float[Tensor, ""]) -> Float[Tensor, "b c h w"]:
+        """Return the denoised images."""
         with autocast(self.precision, x.device):
             return self.model(x, sigma.to(x).expand(len(x)), self.labels)
 

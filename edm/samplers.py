@@ -33,7 +33,9 @@ MAX_GAMMA = math.sqrt(2) - 1  # EDM, Algorithm 2: the variance of the noise at m
 class DenoiserFunction(Protocol):
     """What samplers call: (x, sigma) -> denoised, with one sigma for the whole batch."""
 
-    def __call__(self, x: Float[Tensor, "b c h w"], sigma: Float[Tensor, ""]) -> Float[Tensor, "b c h w"]: ...
+    def __call__(self, x: Float[Tensor, "b c h w"], sigma: Float[Tensor, ""]) -> Float[Tensor, "b c h w"]:
+        """Return the denoised images."""
+        ...
 
 
 @runtime_checkable
@@ -132,7 +134,7 @@ def heun(step: Step) -> Images:
 
 
 def dpm2(step: Step) -> Images:
-    """Take a step of DPM-Solver-2 (Lu et al. 2022), second order: along the slope midway in ln(sigma); Euler's into 0."""
+    """Take a step of DPM-Solver-2 (Lu et al. 2022), second order by the slope midway in ln(sigma); Euler's into 0."""
     if step.to == 0:
         return euler(step)
     midway = math.sqrt(step.here.sigma * step.to)

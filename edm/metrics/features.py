@@ -7,6 +7,7 @@ import json
 from collections.abc import Generator, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from types import ModuleType
 from typing import Any, Protocol, runtime_checkable
 
 import torch
@@ -63,9 +64,9 @@ class Extractor(Protocol):
         """SHA-256 over name, preprocessing and weights, which identifies the feature space."""
         ...
 
-    def __call__(
-        self, images: UInt8[Tensor, "b c h w"]
-    ) -> tuple[Float[Tensor, "b d"], Float[Tensor, "b k"] | None]: ...
+    def __call__(self, images: UInt8[Tensor, "b c h w"]) -> tuple[Float[Tensor, "b d"], Float[Tensor, "b k"] | None]:
+        """Return features of images and, if it knows classes, a score for each class."""
+        ...
 
 
 def fingerprint(name: str, preprocessing: Mapping[str, Any], weights: Mapping[str, Tensor]) -> str:
@@ -207,7 +208,7 @@ class Dinov2:
         return self.network((unit - self.mean) / self.std), None
 
 
-def _timm() -> Any:
+def _timm() -> ModuleType:
     try:
         import timm  # heavy, and an optional dependency
     except ImportError as error:
