@@ -9,6 +9,7 @@ from typing import Any, Protocol, cast
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
+from torch.autograd.function import FunctionCtx
 
 from edm.batches import Batches, TrainingSet
 from edm.config import TrainingConfig
@@ -70,8 +71,8 @@ def _moments(x: Tensor, team: Team) -> tuple[Tensor, Tensor]:
     return mean, (variances + (means - mean) ** 2).mean(dim=0)
 
 
-class _Context(Protocol):
-    """What torch passes from forward to backward."""
+class _Saved(Protocol):
+    """The context of `_Normalise`, which torch passes from forward to backward."""
 
     team: Team
     saved_tensors: tuple[Tensor, Tensor, Tensor]
@@ -83,20 +84,22 @@ class _Normalise(torch.autograd.Function):
     """(x - mean) / std, by the mean and standard deviation of the whole team's x, through which gradients flow too."""
 
     @staticmethod
-    def forward(ctx: _Context, x: Tensor, mean: Tensor, inverse_std: Tensor, team: Team) -> Tensor:  # pyright: ignore[reportIncompatibleMethodOverride] - torch declares *args
+    def forward(ctx: FunctionCtx, x: Tensor, mean: Tensor, inverse_std: Tensor, team: Team) -> Tensor:  # pyright: ignore[reportIncompatibleMethodOverride] - torch declares *args
         """Normalise `x`."""
-        ctx.save_for_backward(x, mean, inverse_std)
-        ctx.team = team
+        saved = cast(_Saved, ctx)
+        saved.save_for_backward(x, mean, inverse_std)
+        saved.team = team
         return ((x - _per_channel(mean)) * _per_channel(inverse_std)).to(x.dtype)
 
     @staticmethod
-    def backward(ctx: _Context, grad: Tensor) -> tuple[Tensor, None, None, None]:  # pyright: ignore[reportIncompatibleMethodOverride] - torch declares *args
+    def backward(ctx: FunctionCtx, grad: Tensor) -> tuple[Tensor, None, None, None]:  # pyright: ignore[reportIncompatibleMethodOverride] - torch declares *args
         """Return the gradient with respect to `x`, after one exchange of sums."""
-        x, mean, inverse_std = ctx.saved_tensors
+        saved = cast(_Saved, ctx)
+        x, mean, inverse_std = saved.saved_tensors
         grad = grad.float()
         normal = (x - _per_channel(mean)) * _per_channel(inverse_std)
         own = torch.stack([grad.mean(dim=(0, 2, 3)), (grad * normal).mean(dim=(0, 2, 3))])
-        along_mean, along_std = (_per_channel(part) for part in ctx.team.mean(own).unbind())
+        along_mean, along_std = (_per_channel(part) for part in saved.team.mean(own).unbind())
         return ((grad - along_mean - normal * along_std) * _per_channel(inverse_std)).to(x.dtype), None, None, None
 
 

@@ -242,7 +242,7 @@ def test_no_connection_is_answered_with_every_place_looked_in(tmp_path, cache):
 def test_a_folder_that_cannot_be_written_to_is_answered(tmp_path, server):
     write(tmp_path / "file", b"in the way")
     with pytest.raises(WeightsError, match=r"could not be fetched \(.*(Not a directory|File exists)"):
-        find_weights(published(server.url("whole")), tmp_path / "file")
+        find_weights(published(server.url("whole")), tmp_path / "file" / "folder")
     assert files(tmp_path) == ["file"]
 
 
