@@ -144,7 +144,7 @@ class StatisticsBackup:
 
 
 @torch.no_grad()
-def with_statistics(
+def recompute_statistics(
     model: Denoiser,
     data: TrainingSet,
     config: TrainingConfig,

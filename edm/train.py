@@ -12,7 +12,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from edm.batch_norm import STATISTICS_BATCHES, StatisticsBackup, synchronise_norms, with_statistics
+from edm.batch_norm import STATISTICS_BATCHES, StatisticsBackup, recompute_statistics, synchronise_norms
 from edm.batches import Batch, Batches, TrainingSet
 from edm.config import NetworkConfig, Precision, TrainingConfig
 from edm.ema import Ema, PowerEma
@@ -259,4 +259,4 @@ def averaged_model(state: TrainState, data: TrainingSet, num_batches: int = STAT
     model = state.ema.module
     assert isinstance(model, Denoiser)
     config = replace(state.config, micro_batch=state.computing.micro_batch)  # a larger one may not fit into memory
-    return with_statistics(model, data, config, state.seed, state.step, num_batches)
+    return recompute_statistics(model, data, config, state.seed, state.step, num_batches)

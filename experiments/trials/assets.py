@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from edm.batch_norm import with_statistics
+from edm.batch_norm import recompute_statistics
 from edm.batches import TrainingSet
 from edm.config import SPLITS, ClassifierConfig, Features, Resize, Split
 from edm.data.dataset import Dataset, open_prepared
@@ -175,4 +175,4 @@ def load_averaged(store: Store, training: Training, width: float | None, device:
     model.load_state_dict(combined(parts()), strict=False)
     log.info("averaged to a relative width of %g from %d snapshots", width, len(files))
     examples = TrainingSet.of(ensure_data(store, training.data), device)
-    return with_statistics(model, examples, training.config, training.seed, end.step)
+    return recompute_statistics(model, examples, training.config, training.seed, end.step)

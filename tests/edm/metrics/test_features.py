@@ -140,7 +140,7 @@ def test_every_batch_has_one_size_and_padding_is_dropped(num):
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
-def test_features_that_are_not_finite_are_answered_with_the_first_such_image(value):
+def test_the_first_image_with_features_that_are_not_finite_is_named(value):
     images = torch.zeros(250, 1, 2, 2, dtype=torch.uint8)
     images[[137, 201], 0, 0, 1] = 1
     extractor = FirstPixels(lambda found: found.where(found == 0, value))

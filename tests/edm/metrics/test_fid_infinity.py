@@ -57,7 +57,7 @@ def test_intercept_weights_are_those_of_a_least_squares_line(sizes):
 
 
 @pytest.mark.parametrize(("num", "dimension"), [(64, 16), (50_000, 2048), (8_192, 2048), (8, 1), (200, 3)])
-def test_prefixes_are_evenly_spaced_in_1_over_n_and_twice_the_dimension_at_least(num, dimension):
+def test_prefixes_are_even_in_1_over_n_and_at_least_twice_the_dimension(num, dimension):
     sizes = module._prefix_sizes(num, dimension)
     assert sizes[-1] == num
     assert sizes[0] == max(2 * dimension, math.ceil(num / 10), 4)

@@ -118,7 +118,7 @@ def interval_solution(sampling, plain, guided):
     return plain + (x - plain) * SD**2 / (sampling.sigma_min**2 + SD**2)
 
 
-def test_a_guidance_interval_costs_the_reference_some_of_its_accuracy_and_samplers_more():
+def test_a_guidance_interval_costs_the_reference_accuracy_samplers_more():
     sampling = SamplingConfig(guidance=3.0, guidance_interval=(0.3, 2.0))
     model, truth = gaussian_model(0.2, 0.2, 0.2, 0.0), interval_solution(sampling, 0.2, 0.6)
     smooth = dataclasses.replace(sampling, guidance_interval=None)
@@ -136,7 +136,7 @@ def test_a_guidance_interval_costs_the_reference_some_of_its_accuracy_and_sample
 @pytest.mark.parametrize("sampler", DETERMINISTIC)
 @pytest.mark.parametrize("steps", [1, 5, 18, 512, 600])
 @pytest.mark.parametrize("schedule", ["karras", "exponential", "ve", "linear_log_snr", "vp"])
-def test_all_samplers_step_counts_and_schedules_from_one_level_share_one_reference(sampler, steps, schedule):
+def test_samplers_steps_and_schedules_from_one_level_share_a_reference(sampler, steps, schedule):
     sampling = SamplingConfig(sampler=sampler, steps=steps, schedule=schedule)
     assert sampling.exact() == SamplingConfig(sampler="heun", steps=EXACT_STEPS)
 

@@ -156,7 +156,7 @@ def test_given_another_file_alone_nothing_is_fetched(tmp_path, cache, server, co
 @pytest.mark.parametrize(
     ("content", "expected"), [(b"an error page" * 1000, "not the published file"), (CONTENT[:100], "cut short")]
 )
-def test_wrong_weights_are_answered_with_path_and_both_checksums_and_left_alone(tmp_path, server, content, expected):
+def test_wrong_weights_are_named_with_both_checksums_and_left_alone(tmp_path, server, content, expected):
     path = write(tmp_path / FILE, content)
     with pytest.raises(WeightsError, match=expected) as refusal:
         find_weights(published(server.url("whole")), tmp_path)
