@@ -25,7 +25,6 @@ MOST_LINES, MOST_LINES_OF_A_FUNCTION = 400, 40
 LONG_FUNCTIONS = {  # with the reason
     "experiments/cli/run.py:run": "declares the command's options",
     "experiments/cli/gc.py:gc": "declares the command's options",
-    "edm/config/sampling.py:__post_init__": "a table of checks, one for each field",
 }
 ONLY_IN = {  # libraries, and the folders or files that may import them
     "ray": ("experiments/runner/",),
