@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from experiments.cli.options import DEFAULT_STORE, AsJson, Cpus, Gpus, Only, Overrides, StoreFolder, SweepArgument
-from experiments.cli.output import console_for, print_json, say
+from experiments.cli.output import console_for, print_json, say, show
 from experiments.cli.sweeps import open_sweep, sweep_of
 
 if TYPE_CHECKING:
@@ -47,21 +47,25 @@ def plan(
         place.create()
         measure(schedule.plan, place, TerminalListener(console))
         schedule, place = open_sweep(sweep, store, set_, gpus, cpus, options)  # with the new measurements
-    if not as_json:
-        from experiments.cli.views.plan import plan_tables
-
-        for table in plan_tables(schedule.plan, schedule):
-            console.print(table)
-            console.print()
-    estimates = estimate(schedule, place, calibrate)
     if as_json:
         from experiments.cli.views.plan_json import plan_json
 
+        estimates = estimate(schedule, place, calibrate)
         print_json(plan_json(schedule.plan, schedule, estimates, place if calibrate else None))
         return
+    _show(schedule, place, calibrate, console)
+
+
+def _show(schedule: Schedule, store: Store, calibrated: bool, console: Console) -> None:
+    from experiments.cli.views.plan import plan_tables
+
+    for table in plan_tables(schedule.plan, schedule):
+        show(console, table)
+        show(console)
+    estimates = estimate(schedule, store, calibrated)
     _show_sentences(schedule, estimates[None], console)
-    if calibrate:
-        _show_calibration(schedule, place, estimates, console)
+    if calibrated:
+        _show_calibration(schedule, store, estimates, console)
 
 
 def show_plan(schedule: Schedule, store: Store, console: Console, as_json: bool = False) -> Forecast:
@@ -74,7 +78,7 @@ def show_plan(schedule: Schedule, store: Store, console: Console, as_json: bool 
         print_json(plan_json(schedule.plan, schedule, estimates, None))
         return estimates[None]
     if schedule.of("waiting"):
-        console.print(trainings_table(schedule.plan, schedule))
+        show(console, trainings_table(schedule.plan, schedule))
     _show_sentences(schedule, estimates[None], console)
     return estimates[None]
 
@@ -103,8 +107,8 @@ def _show_calibration(
     from experiments.cli.views.calibration import cost_lines, machines_table, networks_table
 
     for table in (networks_table(schedule.plan, store), machines_table(estimates)):
-        console.print()
-        console.print(table)
-    console.print()
+        show(console)
+        show(console, table)
+    show(console)
     for line in cost_lines(estimates[None]):
         say(console, line)

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from experiments.cli.views.plan_json import networks_json
-from experiments.cli.views.tables import Column, Table
+from experiments.cli.views.tables import TextTable, name, numbers, sentences, values
 from experiments.cli.views.text import count, duration
 from experiments.runner.forecast import Forecast
 from experiments.store.store import Store
@@ -15,10 +15,9 @@ from experiments.sweep.plan import Plan
 NUMBERS = ("parameters", "s/kimg", "NFE", "s/1,000 images", "training GiB", "sampling GiB")
 
 
-def networks_table(plan: Plan, store: Store) -> Table:
+def networks_table(plan: Plan, store: Store) -> TextTable:
     """Return a row for every network that was timed: its speed and its memory."""
-    numbers = (Column(head, "number") for head in NUMBERS)
-    table = Table(Column("network", "name"), *numbers, Column("", "sentence"))
+    table = TextTable(name("network"), *numbers(*NUMBERS), *sentences(""))
     for row in networks_json(plan, store):
         parameters = f"{row['parameters']:,}"
         if row["fits"]:
@@ -35,9 +34,9 @@ def _measurements(row: dict[str, Any]) -> list[str]:
     return [f"{row['kimg_s']:,.3g}", " to ".join(map(str, nfe)), " to ".join(images), *memory]
 
 
-def machines_table(estimates: dict[int | None, Forecast]) -> Table:
+def machines_table(estimates: dict[int | None, Forecast]) -> TextTable:
     """Return the time that a run takes here (under None) and on other numbers of GPUs, or of machines like this one."""
-    table = Table(Column("on", "name"), Column("time", "number"), Column("range", "number"))
+    table = TextTable(*values("on"), *numbers("time", "range"))
     for machines, estimate in estimates.items():
         noun = "GPU" if estimate.on_gpus else "such machine"
         place = "this machine" if machines is None else count(machines, noun)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from edm.cost import num_parameters
-from experiments.cli.views.tables import Column, Table
+from experiments.cli.views.tables import TextTable, name, numbers, values
 from experiments.cli.views.text import VERBS, count, duration
 from experiments.runner.forecast import Forecast
 from experiments.runner.schedule import Schedule
@@ -16,17 +16,17 @@ IN_STORE = "in the store"
 REST = "... and {} more (--json lists all)"
 
 
-def plan_tables(plan: Plan, schedule: Schedule) -> list[Table]:
+def plan_tables(plan: Plan, schedule: Schedule) -> list[TextTable]:
     """Return the trainings and the cells, in one table if every cell has a training of its own."""
     if len({planned.training.signature for planned in plan.cells}) == len(plan.cells) == len(plan.trainings):
         return [_cells_table(plan, schedule, with_training=True)]
     return [trainings_table(plan, schedule), _cells_table(plan, schedule, with_training=False)]
 
 
-def trainings_table(plan: Plan, schedule: Schedule) -> Table:
+def trainings_table(plan: Plan, schedule: Schedule) -> TextTable:
     """Return a row for every training: its size, and how many evaluations depend on it."""
-    numbers = (Column(head, "number") for head in ("parameters", "kimg", "evaluations"))
-    table = Table(Column("training", "name"), *numbers, Column(""), remark=_rest(len(plan.trainings)))
+    columns = (name("training"), *numbers("parameters", "kimg", "evaluations"), *values(""))
+    table = TextTable(*columns, remark=_rest(len(plan.trainings)))
     for signature, training in list(plan.trainings.items())[:MAX_ROWS]:
         table.add(
             plan.names[signature],
@@ -38,15 +38,15 @@ def trainings_table(plan: Plan, schedule: Schedule) -> Table:
     return table
 
 
-def _cells_table(plan: Plan, schedule: Schedule, with_training: bool) -> Table:
+def _cells_table(plan: Plan, schedule: Schedule, with_training: bool) -> TextTable:
     of_training = ("parameters", "kimg") if with_training else ()
-    numbers = (Column(head, "number") for head in (*of_training, "images", "NFE"))
-    table = Table(Column("cell", "name"), *numbers, Column(""), remark=_rest(len(plan.cells)))
+    columns = (name("cell"), *numbers(*of_training, "images", "NFE"), *values(""))
+    table = TextTable(*columns, remark=_rest(len(plan.cells)))
     for planned in plan.cells[:MAX_ROWS]:
         evaluation, training = planned.evaluation, planned.training
         size = (f"{num_parameters(training.network):,}", f"{training.config.kimg:g}") if with_training else ()
-        numbers = (f"{evaluation.config.images:,}", f"{evaluation.sampling.nfe:,}")
-        table.add(plan.cell_name(planned), *size, *numbers, _state(planned, schedule, with_training))
+        drawn = (f"{evaluation.config.images:,}", f"{evaluation.sampling.nfe:,}")
+        table.add(plan.cell_name(planned), *size, *drawn, _state(planned, schedule, with_training))
     return table
 
 

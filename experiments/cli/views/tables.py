@@ -25,7 +25,7 @@ MIN_SENTENCE_WIDTH = 30  # where a sentence would get less room, the table takes
 
 
 @dataclass(frozen=True)
-class Column:
+class TableColumn:
     """A column of a table. Numbers are aligned to the right, and only sentences are broken into lines."""
 
     head: str
@@ -48,13 +48,33 @@ class Column:
         return Text(" " * (width - line.cell_len)) + line if self.kind == "number" else line
 
 
-class Table:
+def name(head: str) -> TableColumn:
+    """Return a column of names, of which the parts that all share may be shown once, above the table."""
+    return TableColumn(head, "name")
+
+
+def values(*heads: str) -> list[TableColumn]:
+    """Return columns of values that are never broken."""
+    return [TableColumn(head) for head in heads]
+
+
+def numbers(*heads: str) -> list[TableColumn]:
+    """Return columns of numbers, which are aligned to the right."""
+    return [TableColumn(head, "number") for head in heads]
+
+
+def sentences(*heads: str) -> list[TableColumn]:
+    """Return columns of sentences, which are broken into lines if they are long."""
+    return [TableColumn(head, "sentence") for head in heads]
+
+
+class TextTable:
     """Rows below heads; the first column has the rows' names. Columns that are empty are not shown.
 
     remark: a line below the table, such as how to see what it leaves out.
     """
 
-    def __init__(self, *columns: Column, remark: str = "") -> None:
+    def __init__(self, *columns: TableColumn, remark: str = "") -> None:
         self.columns, self.remark = columns, remark
         self.rows: list[Row] = []
 
@@ -71,23 +91,40 @@ class Table:
         lines = next(lines for form in forms if (lines := form(columns, rows, width)) is not None)
         return [*lines, *(Text(line, "dim") for line in wrap(self.remark, width) if line)]
 
-    def __rich_console__(self, _console: Console, options: ConsoleOptions) -> RenderResult:
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        del console
         for line in self.lines(options.max_width):
             line.no_wrap, line.overflow = True, "ignore"
             yield line
 
 
+class Paragraph:
+    """A text beside its label, in as many lines of a terminal as it needs, and in one line of a file."""
+
+    def __init__(self, label: Text, text: str, indent: int) -> None:
+        self.label, self.text, self.indent = label, text, indent
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        start = self.label + Text(" " * (self.indent - self.label.cell_len))
+        lines = wrap(self.text, options.max_width - self.indent) if console.is_terminal else [self.text]
+        for line in lines:
+            whole = start + line
+            whole.no_wrap, whole.overflow = True, "ignore"
+            yield whole
+            start = Text(" " * self.indent)
+
+
 # forms: None where the width is too little for one ------------------------------------------------
 
 
-def _grid(columns: Sequence[Column], rows: Sequence[Row], width: int) -> list[Text] | None:
+def _grid(columns: Sequence[TableColumn], rows: Sequence[Row], width: int) -> list[Text] | None:
     widths = _widths(columns, rows, width)
     if widths is None:
         return None
     return [*_head_lines(columns, widths), *(line for row in rows for line in _row_lines(columns, row, widths))]
 
 
-def _grid_of_short_names(columns: Sequence[Column], rows: Sequence[Row], width: int) -> list[Text] | None:
+def _grid_of_short_names(columns: Sequence[TableColumn], rows: Sequence[Row], width: int) -> list[Text] | None:
     shared, names = split_names([row[0].plain for row in rows])
     if columns[0].kind != "name" or not shared:
         return None
@@ -95,7 +132,7 @@ def _grid_of_short_names(columns: Sequence[Column], rows: Sequence[Row], width: 
     return None if grid is None else [*map(Text, wrap(f"all: {shared}", width)), *grid]
 
 
-def _stacked(columns: Sequence[Column], rows: Sequence[Row], width: int) -> list[Text] | None:
+def _stacked(columns: Sequence[TableColumn], rows: Sequence[Row], width: int) -> list[Text] | None:
     widths = _widths(columns[1:], [row[1:] for row in rows], width - len(GAP))
     if widths is None:
         return None
@@ -106,7 +143,7 @@ def _stacked(columns: Sequence[Column], rows: Sequence[Row], width: int) -> list
     return lines
 
 
-def _one_value_a_line(columns: Sequence[Column], rows: Sequence[Row], width: int) -> list[Text]:
+def _one_value_a_line(columns: Sequence[TableColumn], rows: Sequence[Row], width: int) -> list[Text]:
     heads = max((cell_len(column.head) for column in columns[1:]), default=0)
     heads = heads if heads <= width // 3 else 0  # 0: each value below its head
     lines: list[Text] = []
@@ -131,7 +168,7 @@ def _labelled(head: str, heads: int, cell: Text, width: int) -> Iterator[Text]:
 # lines --------------------------------------------------------------------------------------------
 
 
-def _widths(columns: Sequence[Column], rows: Sequence[Row], width: int) -> list[int] | None:
+def _widths(columns: Sequence[TableColumn], rows: Sequence[Row], width: int) -> list[int] | None:
     """The width of every column, with spare room for those that can use it; None if there is too little."""
     ranges = [column.widths([row[i] for row in rows]) for i, column in enumerate(columns)]
     widths = [least for least, _ in ranges]
@@ -145,7 +182,7 @@ def _widths(columns: Sequence[Column], rows: Sequence[Row], width: int) -> list[
     return widths
 
 
-def _head_lines(columns: Sequence[Column], widths: Sequence[int]) -> list[Text]:
+def _head_lines(columns: Sequence[TableColumn], widths: Sequence[int]) -> list[Text]:
     heads = [
         [column.aligned(Text(line, "bold"), width) for line in wrap(column.head, width)]
         for column, width in zip(columns, widths, strict=True)
@@ -154,7 +191,7 @@ def _head_lines(columns: Sequence[Column], widths: Sequence[int]) -> list[Text]:
     return _side_by_side([[Text()] * (height - len(head)) + head for head in heads], widths)
 
 
-def _row_lines(columns: Sequence[Column], row: Row, widths: Sequence[int]) -> list[Text]:
+def _row_lines(columns: Sequence[TableColumn], row: Row, widths: Sequence[int]) -> list[Text]:
     blocks = [column.block(cell, width) for column, cell, width in zip(columns, row, widths, strict=True)]
     return _side_by_side(blocks, widths)
 
