@@ -19,7 +19,7 @@ from experiments.cli.views.text import VERBS, duration
 from experiments.runner.listener import OnCount, OnStep, RunListener, TaskChange
 from experiments.runner.progress import RunningTask, RunProgress
 from experiments.runner.schedule import State
-from experiments.sweep.metrics import headlines
+from experiments.sweep.metrics import headline
 
 TITLES = {"waiting": "trying again", "elsewhere": "another run is at"}
 REMARKS = {
@@ -111,8 +111,7 @@ class TerminalListener(RunListener):
         if state != "done":
             return f"{clock} {TITLES.get(state, state)} {title}: {change.message or REMARKS.get(state, '')}"
         result = self.run.store.result(task.store_kind, task.signature) or {}
-        scores = headlines(result["metrics"]) if "metrics" in result else _losses(result)
-        shown = ", ".join(f"{key} {value:.3f}" for key, value in scores.items())
+        shown = headline(result["metrics"]) if "metrics" in result else _losses(result)
         ending = f"stopped at {result['stopped_at']:,} images" if result.get("stopped_at") else "done"
         return f"{clock} {ending} {title}: {shown} ({duration(result.get('seconds', 0.0))})"
 
@@ -127,8 +126,8 @@ def standard_listener() -> TerminalListener:
     return TerminalListener(console_for(as_json=False))
 
 
-def _losses(result: dict[str, Any]) -> dict[str, float]:
-    return {key: result[key] for key in ("loss", "val_loss") if result.get(key) is not None}
+def _losses(result: dict[str, Any]) -> str:
+    return ", ".join(f"{key} {result[key]:.3f}" for key in ("loss", "val_loss") if result.get(key) is not None)
 
 
 def _numbers(progress: Mapping[str, Any]) -> tuple[str, str]:
