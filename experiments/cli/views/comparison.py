@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -12,6 +11,7 @@ from rich.text import Text
 from experiments.cli.views.tables import TextTable, numbers, sentences, values
 from experiments.inspection.compare import NORMAL_95, CellComparison, ComparedNumber
 from experiments.inspection.config_diff import FieldDifference, shown
+from experiments.sweep.metrics import metric_title, shown_metric
 
 NOTES = {True: "", False: "≈ not significantly different", None: ""}
 
@@ -43,10 +43,10 @@ def _numbers_table(names: tuple[str, str], rows: Sequence[ComparedNumber]) -> Te
     table = TextTable(*values("metric"), *numbers(*names, "difference"), *sentences(""))
     for number in rows:
         table.add(
-            number.metric,
-            _with_margin(number.here, number.here_error),
-            _with_margin(number.there, number.there_error),
-            _with_margin(number.difference, number.error, sign=True),
+            metric_title(number.metric),
+            _with_margin(number.metric, number.here, number.here_error),
+            _with_margin(number.metric, number.there, number.there_error),
+            _with_margin(number.metric, number.difference, number.error, sign=True),
             NOTES[number.is_significant],
         )
     return table
@@ -57,11 +57,10 @@ def _explanation(rows: Sequence[ComparedNumber]) -> list[Text]:
     return [Text("±: half of the 95% interval; of a difference, paired by image.", "dim")] if known else []
 
 
-def _with_margin(value: float | None, error: float | None, sign: bool = False) -> str:
+def _with_margin(metric: str, value: float | None, error: float | None, sign: bool = False) -> str:
     if value is None:
         return "-"
-    text = f"{value:{'+' if sign else ''}.4f}"
-    return text if error is None or math.isnan(error) else f"{text} ± {NORMAL_95 * error:.4f}"
+    return shown_metric(metric, value, None if error is None else NORMAL_95 * error, sign)
 
 
 def _value(value: Any) -> str:

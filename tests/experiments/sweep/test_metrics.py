@@ -6,6 +6,7 @@ from edm.config import EvaluationConfig
 from experiments.sweep.metrics import (
     METRICS,
     context_of,
+    headline,
     headlines,
     meaningless,
     metrics_of,
@@ -81,6 +82,13 @@ def test_a_line_tells_the_best_that_there_is() -> None:
         "class_accuracy": 0.5,
     }
     assert headlines({"kid_test": 2.0, "recall_test": 0.5}) == {"kid_test": 2.0}
+
+
+def test_a_line_shows_titles_scales_and_units() -> None:
+    assert headline({"kid_test": 0.021724, "recall_test": 0.5, "class_accuracy": 0.953}) == (
+        "KID x10^3 test 21.72, class accuracy 95.3 %"
+    )
+    assert headline({}) == ""
 
 
 @pytest.mark.parametrize(
