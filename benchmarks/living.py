@@ -15,7 +15,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from experiments.inspection.recall import remember
+from experiments.runner.record import remember
 from experiments.store.files import write_json
 from experiments.store.store import Store
 from experiments.sweep.plan import Plan, plan_sweep

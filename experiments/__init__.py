@@ -20,6 +20,7 @@ from experiments.errors import UserError
 if TYPE_CHECKING:
     import pandas as pd
 
+    from experiments.runner.listener import RunListener
     from experiments.runner.options import Options
     from experiments.runner.run import Summary
     from experiments.store.store import Store
@@ -58,15 +59,16 @@ def run(
     tracking_uri: str | None = None,
     options: Options | None = None,
     quiet: bool = False,
+    listener: RunListener | None = None,
 ) -> Summary:
-    """Do what is missing of a sweep, on Ray, and tell MLflow; how it ended. Safe to repeat, always.
+    """Run whatever a sweep still needs, on Ray, and record it in MLflow. Safe to repeat, always.
 
     tracking_uri: an MLflow server, in place of the database in the store. options: retries, budget, cells and the like
-    (experiments.session.Options). quiet: print nothing. From the main thread alone, as it takes in Ctrl-C. Raises
-    UserError where the sweep asks for what is not possible here.
+    (experiments.runner.options.Options). quiet: print nothing. listener: hears of the run in place of the terminal.
+    Call it from the main thread, as it handles Ctrl-C. Raises UserError where the sweep asks for what is not possible
+    here.
     """
-    from rich.console import Console
-
+    from experiments.runner.listener import RunListener
     from experiments.runner.options import Options
     from experiments.runner.resume import open_schedule
     from experiments.runner.run import run_sweep
@@ -74,7 +76,9 @@ def run(
     place, chosen = _store(store), options or Options()
     place.create()
     schedule = open_schedule(plan(_sweep(sweep, store)), place, chosen)
-    return run_sweep(schedule, place, tracking_uri, Console(highlight=False, quiet=quiet), chosen)
+    if listener is None:
+        listener = RunListener() if quiet else _terminal()
+    return run_sweep(schedule, place, tracking_uri, listener, chosen)
 
 
 def results(
@@ -93,6 +97,12 @@ def results(
     from experiments.tracking.read import found_in_mlflow
 
     return results_frame(made, found_in_mlflow(made, tracking_uri))
+
+
+def _terminal() -> RunListener:
+    from experiments.cli.views.live import standard_listener
+
+    return standard_listener()
 
 
 def _sweep(sweep: Sweep | str | Path, store: str | Path | None) -> Sweep:

@@ -3,7 +3,7 @@
 import shutil
 from pathlib import Path
 
-from experiments.inspection.recall import remember
+from experiments.runner.record import remember
 from experiments.store.store import Store
 from experiments.sweep.plan import Plan, plan_sweep
 from experiments.sweep.reader import load_sweep

@@ -41,10 +41,11 @@ def plan(
     schedule, place = open_sweep(sweep, store, set_, gpus, cpus, options)
     console = console_for(as_json)
     if calibrate:
+        from experiments.cli.views.live import TerminalListener
         from experiments.runner.calibrate import calibrate as measure
 
         place.create()
-        measure(schedule.plan, place, console)
+        measure(schedule.plan, place, TerminalListener(console))
         schedule, place = open_sweep(sweep, store, set_, gpus, cpus, options)  # with the new measurements
     if as_json:
         from experiments.cli.views.plan_json import plan_json

@@ -80,10 +80,10 @@ def export(
     The file has no weights and no features of images.
     """
     from experiments.cli.views.progress import progress
-    from experiments.cli.views.text import count, size
     from experiments.store.store import Store
     from experiments.tracking.bundle import export as pack
     from experiments.tracking.bundle import is_bundle
+    from experiments.wording import count, size
 
     if not is_bundle(bundle):
         raise UserError(f"{bundle}: a bundle is a zip file; name it {bundle.with_suffix('.zip').name}")
@@ -105,9 +105,9 @@ def report_of(plan: Plan, store: Store, tracking_uri: str | None = None, source:
     """Return a sweep's report, with scores from a store or from MLflow. source: what the report calls the store."""
     from experiments.store.layout import PAIRS, SAMPLES
     from experiments.tracking.frames import covariances, curves_frame, facts_of, found_in_store, results_frame
+    from reports.layout import Layout
     from reports.page import Report
-    from reports.significance import Paired
-    from reports.tables import Layout
+    from reports.significance import PairedErrors
 
     if tracking_uri:
         from experiments.tracking.read import found_in_mlflow
@@ -124,15 +124,16 @@ def report_of(plan: Plan, store: Store, tracking_uri: str | None = None, source:
         curves_frame(plan, store),
         {cell: folder / SAMPLES for cell, folder in folders.items()},
         {"scores": origin, **facts_of(plan, store)},
-        paired={metric: Paired(*known) for metric, known in covariances(plan, store).items()},
+        paired={metric: PairedErrors(*known) for metric, known in covariances(plan, store).items()},
         pairs={cell: folder / PAIRS for cell, folder in folders.items() if (folder / PAIRS).exists()},
     )
 
 
 def write_page(report: Report, plan: Plan, store: Store, console: Console) -> Path:
     """Write a report into a store and print its main tables. Raises UserError if it cannot be written."""
-    from reports.page import state_line, write_report
-    from reports.render import to_rich
+    from reports.notes import state_line
+    from reports.page import write_report
+    from reports.terminal import to_rich
 
     try:
         page = write_report(report, store.root / "reports" / plan.sweep.name)

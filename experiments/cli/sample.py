@@ -78,7 +78,7 @@ def _draw(
     try:
         sampling = sampling_of(task, changes)
     except FieldError as error:
-        raise UserError(f"--{error.field}: {error}") from None
+        raise UserError(f"--{error.field}: {error.problem}") from None
     chosen = choose_device(device)
     with progress(console, "drawing", "images") as on_progress:
         paths = draw_pictures(task, sampling, Request(*wanted), place, chosen, on_progress)

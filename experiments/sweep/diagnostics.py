@@ -48,7 +48,7 @@ def explain(details: list[ErrorDetails], kind: type) -> tuple[Location, str]:
     location: Location = tuple(part for part in detail["loc"] if not isinstance(part, str) or part in field_names(kind))
     error = detail.get("ctx", {}).get("error")
     if isinstance(error, FieldError):
-        return (location, f"{error.field}: {error}") if location else ((error.field,), str(error))
+        return (location, str(error)) if location else ((error.field,), error.problem)
     value = detail["input"]
     nested = NESTED.get((kind, str(location[0]))) if location else None
     if nested is not None:

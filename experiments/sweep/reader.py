@@ -112,7 +112,7 @@ class Reader:
             try:
                 require_seed(seed, "seeds")
             except FieldError as error:
-                raise self.document.error(("seeds", i), f"seeds: {error}") from None
+                raise self.document.error(("seeds", i), str(error)) from None
             if seed in seeds[:i]:
                 raise self.document.error(("seeds", i), f"seeds: {seed} is there twice; drop one")
         return seeds
@@ -341,7 +341,7 @@ class Reader:
             depths = guide.model(cell.model).network(1, 0, 0).depths
             guide.training(cell.training)
         except FieldError as error:
-            raise refuse("sampling.guide", f"is no network: {error.field}: {error}") from None
+            raise refuse("sampling.guide", f"is no network: {error}") from None
         resolution, whole = facts(cell.data).resolution, 2 ** len(depths)
         if resolution % whole:
             remedy = fitting_presets(resolution, whole)

@@ -12,7 +12,7 @@ import pytest
 
 import experiments
 from experiments import UserError, load_sweep, plan, results
-from experiments.inspection.recall import remember
+from experiments.runner.record import remember
 from experiments.store.store import Store
 from experiments.sweep.plan import Plan
 from tests import ROOT

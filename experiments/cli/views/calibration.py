@@ -7,10 +7,10 @@ from typing import Any
 
 from experiments.cli.views.plan_json import networks_json
 from experiments.cli.views.tables import TextTable, name, numbers, sentences, values
-from experiments.cli.views.text import count, duration
 from experiments.runner.forecast import Forecast
 from experiments.store.store import Store
 from experiments.sweep.plan import Plan
+from experiments.wording import count, duration
 
 NUMBERS = ("parameters", "s/kimg", "NFE", "s/1,000 images", "training GiB", "sampling GiB")
 

@@ -7,20 +7,19 @@ that all names share above the table; each name in a line of its own; each value
 from __future__ import annotations
 
 import itertools
-import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from rich.cells import cell_len, chop_cells
+from rich.cells import cell_len
 from rich.console import Console, ConsoleOptions, RenderResult
 from rich.text import Text
+
+from reports.grid import wrap
 
 Row = Sequence[Text]
 
 GAP = "  "
-WORD_ENDS = re.compile(r"(?<=\s)(?=\S)")
-PART_ENDS = re.compile(r"(?<=[/,;:=_])(?=[^\s/,;:=_])")  # where a word may be broken that is too long for a line
 MIN_SENTENCE_WIDTH = 30  # where a sentence would get less room, the table takes another form
 
 
@@ -222,22 +221,3 @@ def split_names(names: Sequence[str]) -> tuple[str, list[str]]:
         return "", list(names)
     shared = itertools.compress(parts[0], is_shared)
     return "/".join(shared), ["/".join(p for p, s in zip(own, is_shared, strict=True) if not s) for own in parts]
-
-
-def wrap(text: str, width: int) -> list[str]:
-    """Break a text into lines: between words, or where a word is too long in it, preferably after punctuation."""
-    lines = [""]
-    for piece in _pieces(text, width):
-        if lines[-1] and cell_len((lines[-1] + piece).rstrip()) > width:
-            lines.append("")
-        lines[-1] += piece
-    return [line.rstrip() for line in lines]
-
-
-def _pieces(text: str, width: int) -> Iterator[str]:
-    for word in WORD_ENDS.split(text):
-        if cell_len(word.rstrip()) <= width:
-            yield word
-            continue
-        for part in PART_ENDS.split(word):
-            yield from [part] if cell_len(part.rstrip()) <= width else chop_cells(part, width)

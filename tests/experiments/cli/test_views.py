@@ -7,17 +7,18 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from experiments.cli.views.live import Monitor
+from experiments.cli.views.live import TerminalListener
 from experiments.cli.views.plan import plan_lines, plan_tables
 from experiments.cli.views.plan_json import plan_json
 from experiments.cli.views.text import count, duration
 from experiments.runner.durations import DurationModel
 from experiments.runner.forecast import START_UP_S, forecast
+from experiments.runner.listener import TaskChange
+from experiments.runner.progress import RunProgress
 from experiments.runner.resume import open_schedule
 from experiments.runner.schedule import Schedule
 from experiments.store.files import write_json, write_soon
 from experiments.store.store import Store
-from experiments.sweep.jobs import Outcome
 from experiments.sweep.plan import Plan, plan_sweep
 from experiments.sweep.reader import load_sweep
 from tests.conftest import TINY
@@ -102,26 +103,22 @@ def test_cells_with_a_training_of_their_own_are_one_table(tiny_file: Path) -> No
     assert [line[0] for line in lines[1:]] == ["no-attention/heun", "attention/heun"]
 
 
-def test_the_monitor_tells_what_runs_and_what_ended(tiny_plan: Plan, store: Store) -> None:
+def test_the_terminal_shows_what_runs_and_what_ended(tiny_plan: Plan, store: Store) -> None:
     output = io.StringIO()
     schedule = Schedule(tiny_plan, frozenset())
-    monitor = Monitor(Console(file=output, width=120), schedule, store)
+    listener, progress = TerminalListener(Console(file=output, width=120)), RunProgress(schedule, store, "run")
     job = schedule.take()
     assert job is not None
     (task,) = job.tasks
     folder = store.folder("trainings", task.signature)
     folder.mkdir(parents=True)
-    progress = {"done": 0.32, "total": 0.64, "unit": "kimg", "rate": 0.1, "loss": 0.5, "time": time.time()}
-    write_soon(folder / "progress.json", progress)
-    Console(file=output, width=120, force_terminal=True).print(monitor.render())
-    assert (
-        "0.32/0.64 kimg" in output.getvalue()
-        and "100 images/s" in output.getvalue()
-        and "3 s left" in output.getvalue()
-    )
-    monitor.last_plain -= 60
-    monitor.tick()
-    assert "0 of 6 done" in output.getvalue()
-    schedule.ended(task.signature, Outcome("failed", "RuntimeError: no", "input"))
-    monitor.changed(task)
+    content = {"done": 0.32, "total": 0.64, "unit": "kimg", "rate": 0.1, "loss": 0.5, "time": time.time()}
+    write_soon(folder / "progress.json", content)
+    with listener.live(progress):
+        Console(file=output, width=120, force_terminal=True).print(listener.render())
+        assert all(text in output.getvalue() for text in ("0.32/0.64 kimg", "100 images/s", "3 s left"))
+        listener.last_plain -= 60
+        listener.tick()
+        assert "0 of 6 done" in output.getvalue()
+        listener.ended(TaskChange(task, schedule.name(task), "failed", "RuntimeError: no"))
     assert "failed train attention: RuntimeError: no" in output.getvalue()

@@ -18,7 +18,7 @@ from experiments.inspection.datasets import listed
 from experiments.store.store import Store
 from experiments.sweep.tasks import DataSource
 from experiments.trials.assets import ensure_data
-from experiments.trials.datasets import prepare_data
+from experiments.trials.datasets import ensure_prepared, is_prepared
 from tests.commandline import start
 from tests.datafiles import image_tree, tiny_celeba, tiny_cifar10
 
@@ -83,12 +83,14 @@ def test_what_cannot_be_asked_for_is_one_sentence(name: str, options: dict, expe
 
 
 def test_a_data_set_is_prepared_once_and_from_then_on_mapped(tmp_path: Path, pictures: Path) -> None:
-    store, console = Store(tmp_path / "store"), Console(quiet=True)
+    store = Store(tmp_path / "store")
     source, _ = requested("folder", pictures, resolution=8)
-    assert prepare_data(store, source, console)
+    assert not is_prepared(store, source)
+    ensure_prepared(store, source)
     images = store.folder("data", source.signature) / "images.npy"
     before = images.stat().st_mtime_ns
-    assert not prepare_data(store, source, console)
+    assert is_prepared(store, source)
+    ensure_prepared(store, source)
     assert len(ensure_data(store, source).images) == 40 and images.stat().st_mtime_ns == before
 
 

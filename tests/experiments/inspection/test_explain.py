@@ -8,7 +8,7 @@ from rich.console import Console
 
 from experiments.cli.views.explanation import explanation_view
 from experiments.inspection.explain import Explanation, explain, explanation_json
-from experiments.inspection.recall import remember
+from experiments.runner.record import remember
 from experiments.store.store import Store
 from experiments.sweep.plan import Plan, plan_sweep
 from experiments.sweep.reader import load_sweep

@@ -12,7 +12,7 @@ import edm
 from experiments.cli.main import app
 from experiments.errors import UserError
 from experiments.inspection.garbage import CleanupPolicy, Garbage, free, parse_keep, size_of, survey
-from experiments.inspection.recall import remember
+from experiments.runner.record import remember
 from experiments.runner.resume import open_schedule
 from experiments.store.journal import Journal
 from experiments.store.store import Store

@@ -6,7 +6,7 @@ import pytest
 
 from experiments.errors import UserError
 from experiments.inspection.lookup import find, find_one, tasks_matching
-from experiments.inspection.recall import remember
+from experiments.runner.record import remember
 from experiments.store.store import Store
 from experiments.sweep.names import matching
 from experiments.sweep.plan import Plan, plan_sweep

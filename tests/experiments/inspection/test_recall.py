@@ -9,7 +9,8 @@ import pytest
 from PIL import Image
 
 from experiments.errors import UserError
-from experiments.inspection.recall import past_plans, recall, recall_sweep, remember
+from experiments.inspection.recall import past_plans, recall, recall_sweep
+from experiments.runner.record import remember
 from experiments.store.registry import forget, forget_past, named_work, remembered
 from experiments.store.store import Store
 from experiments.sweep.plan import Plan, plan_sweep

@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 import torch
-from rich.console import Console
 
 from experiments import hardware
 from experiments.runner.calibrate import calibrate
+from experiments.runner.listener import RunListener
 from experiments.runner.measurements import measurements, probes_left
 from experiments.runner.schedule import Schedule
 from experiments.store.store import Store
@@ -107,7 +107,7 @@ def test_calibrate_measures_all_networks_here(tiny_plan: Plan, store: Store, bri
     seen: list[int] = []
     threads = torch.get_num_threads()
     try:
-        calibrate(tiny_plan, store, Console(quiet=True))
+        calibrate(tiny_plan, store, RunListener())
     finally:
         torch.set_num_threads(threads)
     seen += [result["threads"] for _, result in measurements(tiny_plan, store)]

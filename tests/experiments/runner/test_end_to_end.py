@@ -29,7 +29,7 @@ def test_a_run_prints_the_plan_what_it_did_and_the_whole_table(filled: Filled) -
     assert "4 cells from 2 trainings (0 in the store) and 4 evaluations (0 in the store)" in filled.output
     assert len(re.findall(r"done train (?:no-)?attention", filled.output)) == 2
     assert len(re.findall(r"done evaluate (?:no-)?attention.*fid_test \d", filled.output)) == 4
-    entry = r" +[\d.]+ ± [\d.]+(?: %)?(?: +≈)?"
+    entry = r" +[\d.]+ ± [\d.]+(?: %)?(?: +[≈*])?"
     rows = re.findall(rf"^(?:yes|no) +(?:euler|heun)(?:{entry}){{4}} *$", filled.output, re.MULTILINE)
     assert len(rows) == 4
     words = " ".join(filled.output.split())  # a title may be broken

@@ -157,7 +157,7 @@ def test_what_the_newer_fields_refuse(tmp_path: Path, section: str, expected: st
         ("metrics: [fid]", "would mean nothing: 300 real images are not above the 2,048 dimensions of inception"),
         ("features: classifier, images: 64, metrics: [fid, fid_infinity]", "64 images drawn are not above the 64"),
         ("stop_when: 95", "evaluation.stop_when: 95.0 is no confidence; give for example 0.999"),
-        ("stop_when: 0.99, metrics: [kid]", "evaluation.stop_when: looks at the FID, which evaluation.metrics leaves"),
+        ("stop_when: 0.99, metrics: [kid]", "evaluation.stop_when: looks at the FID, which metrics leaves"),
         (
             "statistics: nowhere.npz",
             "evaluation.statistics: 'nowhere.npz' is not a file here; give the path of an .npz",

@@ -12,8 +12,9 @@ from experiments.tracking.database import embedded_uri
 from experiments.tracking.frames import Found, Trained, found_in_store, joined, results_frame
 from experiments.tracking.mirror import Mirror
 from experiments.tracking.read import found_in_mlflow
+from reports.layout import Layout
 from reports.notes import remarks, state_line
-from reports.tables import Layout, comparisons
+from reports.tables import result_tables
 from tests.inprocess import run_all
 
 mlflows_warnings = pytest.mark.filterwarnings("ignore")
@@ -47,7 +48,7 @@ def test_cells_of_a_pruned_training_are_pruned_and_not_missing(tiny_plan: Plan, 
     assert made.loc[name, "fid_test"].isna().all() and "stopped_at" not in made
     assert made.loc[other, "status"].tolist() == ["done"] * 2 and made.loc[other, "pruned_at"].isna().all()
     made = made.reset_index()
-    (table,) = comparisons(made, Layout("t", ("model.attention", "sampling.sampler"), metrics=("fid_test",)))
+    (table,) = result_tables(made, Layout("t", ("model.attention", "sampling.sampler"), metrics=("fid_test",)))
     assert [line[0].text for _, line in table.rows][:2] == ["pruned at 0.32 kimg"] * 2
     assert state_line(made) == "4 cells, 2 pruned"
 

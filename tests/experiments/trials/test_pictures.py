@@ -18,7 +18,7 @@ from edm.generate import draw
 from experiments.cli.main import app
 from experiments.errors import UserError
 from experiments.inspection.lookup import find
-from experiments.inspection.recall import remember
+from experiments.runner.record import remember
 from experiments.runner.schedule import Schedule
 from experiments.store.journal import Journal
 from experiments.store.store import Store

@@ -1,4 +1,4 @@
-"""Takes docs/mlflow.png, the runs of a sweep in MLflow's UI: `uv run python docs/mlflow.py STORE SWEEP`."""
+"""Take docs/images/mlflow.png, a sweep in MLflow's UI: `uv run python docs/scripts/mlflow.py STORE SWEEP`."""
 
 from __future__ import annotations
 
@@ -6,15 +6,15 @@ import re
 import sys
 from pathlib import Path
 
-HERE = Path(__file__).parent
-sys.path[0] = str(HERE.parent)  # tests/ is not installed; and from docs/ this file would be imported as MLflow
+ROOT = Path(__file__).parents[2]
+sys.path[0] = str(ROOT)  # tests/ is not installed; and from here this file would be imported as MLflow
 
 from playwright.sync_api import Page  # noqa: E402
 
 from tests.browser import expand, open_experiment, opened, row, served, toggle_columns  # noqa: E402
 
-EMPTY = ("Dataset", "Source", "Models")  # columns that say nothing of a sweep
-TOLD = ("fid_test", "class_accuracy", "sampling.sampler", "sampling.guidance")
+EMPTY = ("Dataset", "Source", "Models")  # columns that a sweep leaves empty
+SHOWN = ("fid_test", "class_accuracy", "sampling.sampler", "sampling.guidance")
 
 
 def main(store: Path, sweep: str) -> None:
@@ -23,14 +23,14 @@ def main(store: Path, sweep: str) -> None:
         open_experiment(page, address, sweep)
         page.get_by_role("button", name="Toggle sidebar").click()  # or the columns do not all fit
         expand_all(page)
-        toggle_columns(page, *EMPTY, *TOLD)
+        toggle_columns(page, *EMPTY, *SHOWN)
         fit_columns(page)
         page.get_by_role("heading", name="Runs").click()  # nothing is left focused or hovered over
-        page.screenshot(path=HERE / "mlflow.png")
+        page.screenshot(path=ROOT / "docs" / "images" / "mlflow.png")
 
 
 def expand_all(page: Page) -> None:
-    """Show the children of every run that has some."""
+    """Show the child runs of every run that has any."""
     for name in page.get_by_role("row").get_by_role("link").all_inner_texts():
         if row(page, name).get_by_role("button").count():
             expand(page, name)

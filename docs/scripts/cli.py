@@ -1,4 +1,4 @@
-"""Makes docs/cli.md from the commands themselves and from the examples below: `uv run python docs/cli.py`.
+"""Make docs/cli.md from the commands themselves and from the examples below: `uv run python docs/scripts/cli.py`.
 
 A test compares the page with what this makes, so that no command and no option is missing; another runs the examples.
 """
@@ -10,34 +10,43 @@ import sys
 from pathlib import Path
 from typing import Any
 
-sys.path.insert(0, str(Path(__file__).parents[1]))  # run as a script it sees its own folder alone
+ROOT = Path(__file__).parents[2]
+sys.path[0] = str(ROOT)  # from here mlflow.py would be imported as MLflow
 
-import typer
+import typer  # noqa: E402
 
-from experiments.cli.main import app
+from experiments.cli.main import app  # noqa: E402
 
-PAGE = Path(__file__).parent / "cli.md"
+PAGE = ROOT / "docs" / "cli.md"
 
 HEAD = """\
-# The command line
+# Command line
 
-Made by `docs/cli.py` from the commands themselves; `edm-sweep COMMAND --help` says the same.
+Made by `docs/scripts/cli.py` from the commands themselves. `edm-sweep COMMAND --help` shows the same.
 
-**SWEEP** is a sweep file, or the name of a sweep that was run on the store: the store remembers it whole, so that `status`,
-`report`, `export`, `sync` and `plan` need no file. **CELL** is a cell of such a sweep, called by what distinguishes it, as in
-`nano/no-attention/guidance=2/heun`: by its name, by some of its parts in order (`nano/guidance=2/heun`, `heun`), by how
-either begins, or by a signature or how that begins. What several cells of one training have in common (`nano/attention`) names that
-training. Where two sweeps have a cell of that name, `SWEEP:CELL` says which; a file in the place of SWEEP asks of a sweep
-that was never run. Patterns with `*` and `?` stand for several cells where several make sense.
+**SWEEP** is a sweep file, or the name of a sweep that was run on the store. The store remembers every sweep that was run, so
+`status`, `report`, `export`, `sync` and `plan` need no file.
 
-Every command has `--json` for scripts, but for `ui`, which serves. What is for people goes to standard error then. Exit
-codes: 0 done, 1 some work failed, was cancelled or was not started (of `doctor`: something is wrong), 2 wrong input, 130
-interrupted. A mistake is one sentence on standard error, with `--json` as well.
+**CELL** is a cell of such a sweep. Its name is made of what distinguishes it, as in `nano/no-attention/guidance=2/heun`. You may
+give:
 
-A name stands for what was run under it last, overrides of `--set` included; what it stood for before stays in the store, and
-`gc` leaves it alone unless it is given `--past`.
+- the whole name,
+- some of its parts in order (`nano/guidance=2/heun`, `heun`), if only one cell has them,
+- the beginning of the name or of a part,
+- a signature, or the beginning of one,
+- what all cells of a training have in common (`nano/attention`), which means the training,
+- a pattern, if the command takes several cells; `*` and `?` are wildcards,
+- `SWEEP:CELL`, if several sweeps have a cell of that name. SWEEP may be a file, even of a sweep that was never run.
 
-Shell completion of commands, options, sweeps and cells: `edm-sweep --install-completion`.
+Every command but `ui` takes `--json`. It then prints JSON on standard output and everything else on standard error.
+
+Exit codes: 0 done; 1 some work failed, was cancelled or was not started (`doctor`: problems found); 2 wrong input; 130
+interrupted. A mistake is one sentence on standard error.
+
+A name refers to the sweep that was last run under it, including overrides by `--set`. Results of earlier versions stay in the
+store, and `gc` keeps them unless you give `--past`.
+
+`edm-sweep --install-completion` makes the shell complete commands, options, sweeps and cells.
 """
 
 EXAMPLES: dict[str, list[str]] = {
@@ -75,26 +84,26 @@ EXAMPLES: dict[str, list[str]] = {
 
 MORE = {
     "status": """\
-States: `done`; `running` (where, how far, how fast, how long still); `failed` (why); `pruned`; `interrupted` (half done, and
-nobody is at it: the next run goes on with it); `waiting` for its training, which has begun; `planned`. Where there are more than
-40 cells they are told by training, and those that run, failed or were interrupted by themselves.
+States: `done`; `running` (with place, progress, speed and time left); `failed` (with the reason); `pruned`; `interrupted` (partly
+done, and no run is active: the next run continues it); `waiting` for its training, which has started; `planned`. With more than 40
+cells, they are summed up by training, and cells that are running, failed or interrupted are listed as well.
 """,
     "cancel": """\
-A run hears of it within two seconds. What it leaves saves its state first; a training is left once no cell wants it any more.
-`cancel SWEEP` ends its runs as Ctrl-C does.
+Active runs notice within two seconds. They save the state of what they leave. A training is left once no other cell needs it.
+`cancel SWEEP` ends the sweep's runs as Ctrl-C does.
 """,
     "gc": """\
-It never touches what a sweep refers to that was run on the store, now or in an earlier run, unless `--keep`, `--drawings` or
-`--past` says so, nor what anybody is at; and nothing that a cell that is left to do stands on.
+It never touches what a sweep on this store refers to, now or in an earlier version, unless `--keep`, `--drawings` or `--past` says
+so. It never touches what an active run uses, nor what an unfinished cell depends on.
 """,
     "run": """\
-The commands of `--on-finish` and `--on-failure` get one JSON object on standard input: `outcome` is `done`, `failed`,
-`interrupted` or `error`; `failed`, `withheld` and `cancelled` say what and why; `cells` are the results, where the run came to
-its end. No shell reads them.
+The commands of `--on-finish` and `--on-failure` get one JSON object on standard input. `outcome` is `done`, `failed`,
+`interrupted` or `error`; `failed`, `withheld` and `cancelled` list tasks with the reason; `cells` are the results, if the run came
+to its end. The commands are not run by a shell.
 """,
     "export": """\
-A bundle has no weights and no features, so it is small. It is sealed: one whose names lead outside, or of which a byte was
-changed, is refused.
+A bundle has no weights and no features, so it is small. A bundle that was changed, or that would write outside its folder, is
+refused.
 """,
 }
 
@@ -127,18 +136,18 @@ def section(name: str, command: Any) -> str:
 
 
 def _row(parameter: Any) -> str | None:
-    told = _text(parameter.help or "")
+    text = _text(parameter.help or "")
     if parameter.param_type_name == "argument":
-        return f"| `{parameter.metavar or parameter.name.upper()}` | {told} |"
+        return f"| `{parameter.metavar or parameter.name.upper()}` | {text} |"
     if "--help" in parameter.opts:
         return None
     names = ", ".join(f"`{option}`" for option in sorted(parameter.opts, key=len, reverse=True))
     default = parameter.default
     if default not in (None, False, (), [], "") and not callable(default):
-        told += f" By default {default}."
+        text += f" By default {default}."
     if parameter.envvar:
-        told += f" Or `{parameter.envvar}`."
-    return f"| {names} | {told} |"
+        text += f" Or `{parameter.envvar}`."
+    return f"| {names} | {text} |"
 
 
 def _text(text: str) -> str:

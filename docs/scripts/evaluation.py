@@ -1,4 +1,4 @@
-"""Draws the figures of docs/evaluation.md and prints its numbers: `python docs/evaluation.py [STORE]`, some minutes."""
+"""Draw the figure of docs/evaluation.md and print its numbers: `uv run python docs/scripts/evaluation.py [STORE]`."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from edm.config import SPLITS, Split
 from edm.metrics.fid import Reference, Statistics, frechet, frechet_distance
 from edm.metrics.uncertainty import standard_error
 from experiments.store.store import Store
-from experiments.sweep.plan import plan_sweep
+from experiments.sweep.plan import Plan, plan_sweep
 from experiments.sweep.reader import load_sweep
 from experiments.tracking.frames import found_in_store, results_frame
 from experiments.trials.context import TrialContext
@@ -35,7 +35,7 @@ METRICS = ("fid_train", "fid_val", "fid_test", "kid_test", "class_accuracy")
 
 
 def main() -> None:
-    """Run the sweep where its results are not there, then measure and draw."""
+    """Run whatever the sweep still needs, then measure and draw; about a minute on two cores if the network is trained."""
     store = Store(Path(sys.argv[1] if len(sys.argv) > 1 else "runs"))
     subprocess.run(["edm-sweep", "run", str(SWEEP), "--store", str(store.root)], check=True, stdout=subprocess.DEVNULL)
     plan = plan_sweep(load_sweep(SWEEP))
@@ -44,8 +44,8 @@ def main() -> None:
     reference_size(plan, store)
 
 
-def spread(plan, store: Store) -> None:
-    """Print how far scores of fresh draws of images spread, beside what one draw says of itself."""
+def spread(plan: Plan, store: Store) -> None:
+    """Print how far the scores of fresh draws spread, beside the standard error that one draw gives."""
     frame = results_frame(plan, found_in_store(plan, store))
     print(f"{len(frame)} draws of {plan.cells[0].cell.evaluation.images} images\n")
     print("| metric | mean | spread over draws | standard error, mean over draws |\n| --- | ---: | ---: | ---: |")
@@ -58,16 +58,16 @@ def spread(plan, store: Store) -> None:
         print(f"the first draw's fid_{split} has {error:.4f} where the labels count as drawn by chance")
 
 
-def reference_size(plan, store: Store) -> None:
-    """Print and draw the FID of the same images against more and more train images, and against val and test."""
-    benches = [EvaluationContext(store, evaluation, TrialContext("docs")) for evaluation in plan.evaluations.values()]
-    drawn = [bench.scorer(1000).statistics for bench in benches]
-    real = benches[0].references
-    features = {
-        split: torch.cat(list(real.features(split, 0, real.count(split)))) for split in ("train", "val", "test")
+def reference_size(plan: Plan, store: Store) -> None:
+    """Print and plot the FID of the same images against more and more train images, and against val and test."""
+    contexts = [EvaluationContext(store, evaluation, TrialContext("docs")) for evaluation in plan.evaluations.values()]
+    drawn = [context.scorer(1000).statistics for context in contexts]
+    real = contexts[0].references
+    features: dict[Split, torch.Tensor] = {
+        split: torch.cat(list(real.features(split, 0, real.count(split)))) for split in SPLITS
     }
     score = _scorer(drawn)
-    against = {split: score(features[split]) for split in features}
+    against: dict[Split, float] = {split: score(features[split]) for split in features}
     rng = np.random.default_rng(SEED)
     curve = {n: [score(features["train"][_some(rng, n)]) for _ in range(SUBSETS if n < 1197 else 1)] for n in SIZES}
     equal, every = float(np.mean(curve[300])), against["train"]
@@ -99,7 +99,8 @@ def _draw(curve: dict[int, list[float]], against: dict[Split, float]) -> None:
     sizes = np.array(list(curve))
     means, spreads = (np.array([f(values) for values in curve.values()]) for f in (np.mean, np.std))
     axes.errorbar(1 / sizes, means, yerr=spreads, fmt="o-", color="#175cd3", capsize=3, label="n train images")
-    for split, colour in (("val", "#067647"), ("test", "#b54708")):
+    colours: dict[Split, str] = {"val": "#067647", "test": "#b54708"}
+    for split, colour in colours.items():
         axes.plot([1 / 300], [against[split]], "D", color=colour, markersize=9, label=f"all 300 {split} images")
     axes.axvline(1 / 300, color="#98a2b3", linestyle=":", zorder=0)
     labelled = [n for n in SIZES if n != 900]  # too close to the last
@@ -111,7 +112,7 @@ def _draw(curve: dict[int, list[float]], against: dict[Split, float]) -> None:
     for side in ("top", "right"):
         axes.spines[side].set_visible(False)
     figure.tight_layout()
-    figure.savefig(HERE / "evaluation" / "reference_size.png")
+    figure.savefig(HERE.parent / "images" / "reference_size.png")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Draws the pictures of docs/augmentation.md: `python docs/augmentation.py`."""
+"""Draw the pictures of docs/augmentation.md: `uv run python docs/scripts/augmentation.py`."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from torch import Tensor
 from edm.augment import augment, draw, transform
 from edm.data.dataset import to_uint8, to_unit
 
-FOLDER = Path(__file__).parent / "augmentation"
+FOLDER = Path(__file__).parents[1] / "images" / "augmentation"
 TILE, GAP, CAPTION = 128, 6, 20  # pixels
 TURNS = (-90, -30, 15, 45, 180)
 STRETCHES = ((2, 0), (-2, 0), (2, 90), (2, 45), (3, -30))

@@ -1,11 +1,14 @@
-"""docs/cli.md has every command and option, and every command of it and of the README does what it says."""
+"""The pages of docs/: what scripts make of the code is up to date, what they name exists, and their commands run."""
 
+import importlib
 import importlib.util
 import json
 import re
 import shlex
 import shutil
+import sys
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -16,18 +19,20 @@ from typer.testing import CliRunner, Result
 
 from experiments.cli.main import app
 from experiments.errors import UserError
-from experiments.inspection.recall import remember
+from experiments.runner.record import remember
 from experiments.store.store import Store
 from experiments.sweep.plan import plan_sweep
 from experiments.sweep.reader import load_sweep
 from tests.inprocess import run_all
 
-ROOT = Path(__file__).parent.parent
-PAGES = {"README.md": (ROOT / "README.md").read_text(), "docs/cli.md": (ROOT / "docs" / "cli.md").read_text()}
-SERVES = "ui"  # until it is interrupted: test_end_to_end.py starts it for real
-# CELL of the README, and what is not here: a data set of 1.4 GB
-OF_A_BENCHMARK = re.compile(r"\d s$|of importing torch$")  # which prints such lines
-CELL, ABSENT = "nano/attention/guidance=2/heun", "data prepare celeba"
+ROOT = Path(__file__).parents[2]
+DOCS = ROOT / "docs"
+SCRIPTS = sorted((DOCS / "scripts").glob("*.py"))
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted(DOCS.glob("*.md"))]
+# pages whose commands run below; clusters are not to be had here
+RUN = ("README", "cli", "quickstart", "datasets", "sampling", "reports", "running", "mlflow")
+CELL, ABSENT = "nano/attention/guidance=2/heun", "data prepare celeba"  # a data set of 1.4 GB
+SERVES = "ui"  # until it is interrupted: test_end_to_end.py starts it
 SMALL = {
     "kimg: 50": "kimg: 0.64",
     "{steps: 18}": "{steps: 3}",
@@ -40,33 +45,55 @@ SMALL = {
 def commands(page: str) -> list[str]:
     """The commands in a page's blocks, as they are typed after `edm-sweep`."""
     lines = re.findall(r"^ {4}(?:.*\s)?edm-sweep (.+)$", page, re.MULTILINE)
-    return [re.sub(r"\s+#.*$", "", line).strip() for line in lines if not OF_A_BENCHMARK.search(line)]
+    return [re.sub(r"\s+#.*$", "", line).strip() for line in lines]
 
 
-DOCUMENTED = list(dict.fromkeys(line for page in PAGES.values() for line in commands(page)))
+DOCUMENTED = list(dict.fromkeys(line for page in PAGES if page.stem in RUN for line in commands(page.read_text())))
 
 
-def generator() -> Any:
-    spec = importlib.util.spec_from_file_location("docs_cli", ROOT / "docs" / "cli.py")
+def script(name: str) -> ModuleType:
+    """One of docs/scripts, imported."""
+    spec = importlib.util.spec_from_file_location(f"docs_{name}", DOCS / "scripts" / f"{name}.py")
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
+    sys.modules[spec.name] = module  # dataclasses look their module up
+    path = list(sys.path)
+    try:
+        spec.loader.exec_module(module)
+    finally:
+        sys.path[:] = path
     return module
 
 
 def every_command() -> list[tuple[str, Any]]:
-    return generator().commands(typer.main.get_command(app))
+    return script("cli").commands(typer.main.get_command(app))
 
 
-def test_the_page_is_what_the_commands_say() -> None:
-    assert PAGES["docs/cli.md"] == generator().page(), "run: uv run python docs/cli.py"
+# what scripts make -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("page", "maker"), [("cli.md", "cli"), ("sweep-file.md", "sweep_file")])
+def test_the_page_is_what_the_code_says(page: str, maker: str) -> None:
+    assert (DOCS / page).read_text() == script(maker).page(), f"run: uv run python docs/scripts/{maker}.py"
+
+
+def test_every_meaning_is_of_a_field() -> None:
+    made = script("sweep_file")
+    fields = {f"{name}.{field}" for name, kind in made.CLASSES.items() for field in kind.__dataclass_fields__}
+    assert set(made.MEANINGS) == fields
+
+
+@pytest.mark.parametrize("path", SCRIPTS, ids=lambda path: path.stem)
+def test_every_script_imports(path: Path) -> None:
+    module = script(path.stem)
+    assert callable(getattr(module, "main", None) or module.page)
 
 
 @pytest.mark.parametrize(
     ("name", "command"), every_command(), ids=lambda value: value if isinstance(value, str) else ""
 )
 def test_every_command_and_option_is_in_the_page_and_has_a_help(name: str, command: Any) -> None:
-    section = PAGES["docs/cli.md"].split(f"\n## {name}\n")[1].split("\n## ")[0]
+    section = (DOCS / "cli.md").read_text().split(f"\n## {name}\n")[1].split("\n## ")[0]
     assert f"    edm-sweep {name}" in section, "it has no example"
     for parameter in command.params:
         for option in parameter.opts if parameter.param_type_name == "option" else ():
@@ -76,17 +103,36 @@ def test_every_command_and_option_is_in_the_page_and_has_a_help(name: str, comma
         assert "`--json`" in section
 
 
-def test_every_command_is_in_the_readme_or_the_page() -> None:
+# what pages name -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+def test_every_file_that_a_page_names_exists(page: Path) -> None:
+    named = re.findall(r"`((?:edm|experiments|reports|sweeps|benchmarks|docs|tests)/[\w./-]*)`", page.read_text())
+    absent = {name for name in named if not (ROOT / name).exists()}
+    assert not absent, f"{page.name} names {', '.join(sorted(absent))}"
+
+
+def test_the_api_page_names_what_is_there() -> None:
+    page = (DOCS / "api.md").read_text()
+    entries = re.findall(r"^::: (\S+)\n    options:\n      members: \[(.+)\]$", page, re.MULTILINE)
+    assert len(entries) == page.count(":::")
+    for module, members in entries:
+        for member in members.split(", "):
+            assert hasattr(importlib.import_module(module), member), f"{module} has no {member}"
+
+
+# running the commands --------------------------------------------------------------------------------
+
+
+def test_every_command_is_documented() -> None:
     for name, _ in every_command():
         assert any(line == name or line.startswith(f"{name} ") for line in DOCUMENTED), name
 
 
-# running them ---------------------------------------------------------------------------------------
-
-
 @pytest.fixture(scope="module")
 def place(prepared: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder as a person has it who has run sweeps/digits.yaml, with smaller networks; what they take is in it."""
+    """A folder in which sweeps/digits.yaml was run, with smaller networks, and the files that the commands take."""
     folder = tmp_path_factory.mktemp("place")
     (folder / "sweeps").mkdir()
     text = (ROOT / "sweeps" / "digits.yaml").read_text()
@@ -108,7 +154,8 @@ def place(prepared: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def invoke(line: str) -> Result:
-    words = [CELL if word == "CELL" else word.replace("~", ".") for word in shlex.split(line)]
+    line = line.replace("~", ".").replace("mine.yaml", "digits.yaml")  # `init mine` has its own test
+    words = [CELL if word == "CELL" else word for word in shlex.split(line)]
     return CliRunner().invoke(app, words)
 
 
