@@ -15,7 +15,7 @@ from rich.cells import cell_len
 from rich.console import Console, ConsoleOptions, RenderResult
 from rich.text import Text
 
-from reports.grid import wrap
+from reports.grid import PIECE_ENDS, longest_piece, wrap
 
 Row = Sequence[Text]
 
@@ -34,8 +34,7 @@ class TableColumn:
         """Return the least and the most width that the column makes use of."""
         content = max((cell.cell_len for cell in cells), default=0)
         least = min(content, MIN_SENTENCE_WIDTH) if self.kind == "sentence" else content
-        longest_word = max(map(cell_len, self.head.split()), default=0)
-        return max(least, longest_word), max(content, cell_len(self.head))
+        return max(least, longest_piece(self.head, PIECE_ENDS)), max(content, cell_len(self.head))
 
     def block(self, cell: Text, width: int) -> list[Text]:
         """Return the lines of a cell."""
@@ -145,9 +144,9 @@ def _stacked(columns: Sequence[TableColumn], rows: Sequence[Row], width: int) ->
 def _one_value_a_line(columns: Sequence[TableColumn], rows: Sequence[Row], width: int) -> list[Text]:
     heads = max((cell_len(column.head) for column in columns[1:]), default=0)
     heads = heads if heads <= width // 3 else 0  # 0: each value below its head
-    lines: list[Text] = []
+    lines = [Text(line, "bold") for line in wrap(columns[0].head, width)]
     for row in rows:
-        lines += _wrapped(Text(row[0].plain, "bold"), width)
+        lines += _wrapped(row[0], width)
         for column, cell in zip(columns[1:], row[1:], strict=True):
             lines += _labelled(column.head, heads, cell, width) if cell.plain else []
     return lines

@@ -65,7 +65,7 @@ def test_what_is_not_there_yet_is_told_as_such(done: tuple[Plan, Store]) -> None
     found = compare("attention/heun", "attention/euler", store)
     number = next(number for number in found.numbers if number.metric == "fid_test")
     assert number.here is None and number.difference is None and number.is_significant is None
-    assert "- " in printed(found)
+    assert "—" in printed(found)
 
 
 def test_a_cell_does_not_compare_with_a_training(finished: tuple[Plan, Store]) -> None:
@@ -78,4 +78,4 @@ def test_both_shapes_hold_the_same(finished: tuple[Plan, Store]) -> None:
     told, text = json.loads(json.dumps(comparison_json(found))), printed(found)
     assert told["here"]["name"] == "attention/heun" and "model.attention" in text
     number = next(number for number in told["numbers"] if number["metric"] == "fid_test")
-    assert f"{number['here']:.4f} ± " in text and f"{number['difference']:+.4f} ± " in text
+    assert f"{number['here']:.1f} ± " in text and f"{number['difference']:+.1f} ± " in text and "FID test" in text
