@@ -116,7 +116,8 @@ class TerminalListener(RunListener):
         ending = "done"
         if isinstance(result, EvaluationResult) and result.stopped_at:
             ending = f"stopped at {result.stopped_at:,} images"
-        return f"{clock} {ending} {title}: {_numbers_of(result)} ({duration(result.seconds if result is not None else 0.0)})"
+        seconds = result.seconds if result is not None else 0.0
+        return f"{clock} {ending} {title}: {_numbers_of(result)} ({duration(seconds)})"
 
     @staticmethod
     def _summary(run: RunProgress) -> str:

@@ -2,6 +2,7 @@
 
 import pytest
 
+import reports.metrics
 from edm.config import EvaluationConfig
 from experiments.sweep.metrics import (
     METRICS,
@@ -96,3 +97,7 @@ def test_a_line_shows_titles_scales_and_units() -> None:
 )
 def test_prefixes_are_round_numbers_and_all(images: int, prefixes: tuple[int, ...]) -> None:
     assert config(images=images).prefixes == prefixes
+
+
+def test_reports_know_how_to_show_every_metric() -> None:
+    assert set(METRICS) == set(reports.metrics.METRICS)
