@@ -17,7 +17,8 @@ from experiments.store.layout import DAMAGED, KEPT, RESULT, VALIDATION, StoreKin
 from experiments.store.store import Store
 from experiments.store.training_records import best_kept, kimg_of
 from experiments.sweep.plan import Plan
-from experiments.sweep.tasks import SEGMENT_IMAGES, DataSource, Evaluation, FeatureSpace, Subset, Training
+from experiments.sweep.segments import segment_starts
+from experiments.sweep.tasks import DataSource, Evaluation, FeatureSpace, Subset, Training
 
 # unused: no sweep that was run on the store, or that was named, refers to it. policy: a checkpoint that is not to be
 # kept. drawings: features of images that are scored already. abandoned: of runs that were killed. damaged: set aside
@@ -127,7 +128,7 @@ def _used(plans: Iterable[Plan]) -> dict[StoreKind, set[str]]:
             used["drawings"].add(evaluation.drawing)
             if "truncation" in evaluation.scores:
                 used["exact"].add(evaluation.solution)
-            starts = range(0, evaluation.config.images, SEGMENT_IMAGES)
+            starts = segment_starts(evaluation.config.images)
             used["segments"] |= {evaluation.segment_name(start) for start in starts}
         for space, data in {pair for evaluation in plan.evaluations.values() for pair in _spaces(evaluation)}:
             used["references"] |= {space.reference(data, subset) for subset in SUBSETS}

@@ -21,10 +21,10 @@ from edm.data.catalogue import facts, source_fingerprint, without_defaults
 from experiments.store.layout import FOLDER_OF_TASK, StoreKind
 from experiments.sweep.identity import signature
 from experiments.sweep.metrics import DIMENSIONS
+from experiments.sweep.segments import segment_starts
 
 Kind = Literal["training", "evaluation"]
 Subset = Split | Literal["noise"]  # what reference statistics are of
-SEGMENT_IMAGES = 1000  # drawn and measured as one; anybody may draw any of an evaluation's
 FORWARDS_PER_TRAINING_IMAGE = 3  # a backward pass costs about two forward passes
 
 
@@ -162,7 +162,7 @@ class Evaluation:
     @property
     def num_segments(self) -> int:
         """Into how many parts, which anybody may draw, it can be cut."""
-        return -(-self.config.images // SEGMENT_IMAGES)
+        return len(segment_starts(self.config.images))
 
     def segment_name(self, start: int) -> str:
         """What the part that begins with image `start` is called where somebody claims it."""

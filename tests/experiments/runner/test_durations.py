@@ -13,7 +13,7 @@ from experiments.store.store import Store
 from experiments.sweep.plan import Plan, plan_sweep
 from experiments.sweep.probes import probes_by_training, probes_of
 from experiments.sweep.reader import load_sweep
-from experiments.sweep.tasks import SEGMENT_IMAGES
+from experiments.sweep.segments import segment_starts
 
 
 @pytest.fixture(autouse=True)
@@ -141,8 +141,8 @@ def test_scoring_again_what_was_drawn_costs_little(tiny_plan: Plan, empty: Store
     before = DurationModel(empty, tiny_plan).seconds(evaluation)
     shelf = empty.folder("drawings", evaluation.drawing) / evaluation.features.signature
     shelf.mkdir(parents=True)
-    for number in range(evaluation.num_segments):
-        (shelf / f"{number * SEGMENT_IMAGES:08d}-abc.safetensors").touch()
+    for start in segment_starts(evaluation.config.images):
+        (shelf / f"{start:08d}-abc.safetensors").touch()
     assert DurationModel(empty, tiny_plan).seconds(evaluation) < 0.1 * before
 
 
