@@ -16,9 +16,9 @@ install_import_hook("edm", "beartype.beartype")
 torch.set_num_threads(1)  # networks this small only wait for each other's threads
 
 from experiments.store.store import Store  # noqa: E402
-from experiments.sweep.plan import Plan, plan_sweep  # noqa: E402
-from experiments.sweep.reader import load_sweep  # noqa: E402
+from experiments.sweep.plan import Plan  # noqa: E402
 from tests.commandline import run  # noqa: E402
+from tests.planning import load_sweep, plan_sweep  # noqa: E402
 
 QUICK = "not slow"  # what pyproject.toml gives to -m
 

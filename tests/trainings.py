@@ -10,11 +10,10 @@ from safetensors.torch import load_file
 
 from experiments.store.journal import Journal
 from experiments.store.store import Store
-from experiments.sweep.plan import plan_sweep
-from experiments.sweep.reader import load_sweep
 from experiments.sweep.tasks import Training
 from experiments.trials.assets import ensure_data
 from experiments.trials.context import TrialContext
+from tests.planning import load_sweep, plan_sweep
 
 SMALL = """\
 name: small

@@ -71,6 +71,7 @@ def run(
     Exit codes: 0 done, 1 some work failed, was cancelled or was not started, 2 wrong input, 130 interrupted.
     """
     sweep_of(sweep, store, tuple(set_ or ()))
+    from experiments.cli.views.live import TerminalListener
     from experiments.runner.budget import Budget, parse_hours
     from experiments.runner.notify import parse_hook
     from experiments.runner.options import Options, parse_tags
@@ -91,7 +92,7 @@ def run(
         return
     place.create()
     with _telling(hooks, schedule.plan.sweep.name, place, console) as outcome:
-        summary = run_sweep(schedule, place, tracking_uri, console, options)
+        summary = run_sweep(schedule, place, tracking_uri, TerminalListener(console), options)
         outcome |= summary_json(summary)
         if summary.interrupted:  # who interrupts wants to leave: no tables now
             far = f"{summary.done} of {summary.started} tasks are done"

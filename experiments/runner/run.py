@@ -12,24 +12,19 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import FrameType
 
-from rich.console import Console
-
-from edm.config import Features
-from experiments.cli.views.live import Monitor
-from experiments.cli.views.progress import progress
-from experiments.inspection.recall import remember
-from experiments.runner import remote
 from experiments.runner.allocation import require_possible
+from experiments.runner.listener import RunListener, TaskChange
 from experiments.runner.options import Options
+from experiments.runner.prepare import prepare_inputs
+from experiments.runner.progress import RunProgress
+from experiments.runner.record import remember
 from experiments.runner.schedule import Schedule, State
 from experiments.store.active_runs import announced
 from experiments.store.layout import LOG
 from experiments.store.provenance import RunInfo
 from experiments.store.store import Store
 from experiments.sweep.jobs import Task
-from experiments.sweep.tasks import Evaluation
 from experiments.tracking.background import MirrorThread
-from experiments.trials.datasets import prepare_data
 
 GRACE_S: dict[int, float] = {
     signal.SIGINT: 10.0,
@@ -71,7 +66,11 @@ class Summary:
 
 
 def run_sweep(
-    schedule: Schedule, store: Store, tracking_uri: str | None, console: Console, options: Options = Options()
+    schedule: Schedule,
+    store: Store,
+    tracking_uri: str | None,
+    listener: RunListener,
+    options: Options = Options(),
 ) -> Summary:
     """Do all that is left, then bring MLflow up to date; without anything left only the latter."""
     remember(schedule.plan, store)
@@ -80,7 +79,7 @@ def run_sweep(
     interrupted, worked_s = False, 0.0
     try:
         if left:
-            interrupted, worked_s = _execute(schedule, store, console, options, mirror)
+            interrupted, worked_s = _execute(schedule, store, listener, options, mirror)
         else:
             mirror.start()
     except KeyboardInterrupt:
@@ -91,30 +90,30 @@ def run_sweep(
     if interrupted:
         problem = mirror.finish(timeout_s=3.0)
     else:
-        with console.status("bringing MLflow up to date"):
+        with listener.phase("bringing MLflow up to date"):
             problem = mirror.finish(MIRROR_S)
     summary = _summary(schedule, store, left, schedule.counts["done"] - before)
     return replace(summary, interrupted=interrupted, worked_s=worked_s, mirror_problem=problem)
 
 
 def _execute(
-    schedule: Schedule, store: Store, console: Console, options: Options, mirror: MirrorThread
+    schedule: Schedule, store: Store, listener: RunListener, options: Options, mirror: MirrorThread
 ) -> tuple[bool, float]:
     """Run what is left on Ray; returns whether it was interrupted, and the seconds of work done."""
-    resources, session = schedule.plan.sweep.resources, secrets.token_hex(8)
+    resources, run_id = schedule.plan.sweep.resources, secrets.token_hex(8)
     if options.address is None:
         require_possible(resources)
-    with announced(store, session, schedule.plan.sweep.name):
-        with console.status("loading Ray"):
+    with announced(store, run_id, schedule.plan.sweep.name):
+        with listener.phase("loading Ray"):
             from experiments.runner import cluster  # heavy
         with cluster.starting(store, options.address) as wait_for_ray:
-            _get_ready(schedule, store, console)
-            with console.status("starting Ray") if console.is_terminal else _saying(console, "starting Ray"):
-                from experiments.runner import tune as tuning  # heavy, and not for nothing
+            prepare_inputs(schedule, store, listener)
+            with listener.phase("starting Ray"):
+                from experiments.runner import remote, tune  # heavy, and not for nothing
                 from experiments.trials.context import TrialContext
 
                 setting = TrialContext(
-                    session,
+                    run_id,
                     sampling_batch=resources.sampling_batch,
                     checkpoint_s=resources.checkpoint_s,
                     compile=resources.compile,
@@ -122,45 +121,36 @@ def _execute(
                 )
                 mirror.start()
                 wait_for_ray()
-            monitor = Monitor(console, schedule, store, session)
-            run = remote.run_there if (options.address or "").startswith(cluster.CLIENT) else tuning.run_here
+            run = remote.run_there if (options.address or "").startswith(cluster.CLIENT) else tune.run_here
             with (
-                _interruptible(schedule, store, session, console) as interrupted,
-                monitor.showing(),
-                _ticking(monitor.tick),
+                _interruptible(schedule, store, run_id, listener.notice) as interrupted,
+                _reported(RunProgress(schedule, store, run_id), listener),
             ):
-                worked_s = run(schedule, store, setting, options, monitor.changed, monitor.say)
-                return not schedule.abandoned and (interrupted.is_set() or store.stop_requested(session)), worked_s
+                worked_s = run(schedule, store, setting, options, _changes(schedule, listener), listener.notice)
+                return not schedule.abandoned and (interrupted.is_set() or store.stop_requested(run_id)), worked_s
 
 
-def _get_ready(schedule: Schedule, store: Store, console: Console) -> None:
-    """Data, weights and statistics that the work needs in the end: what is wrong with them is said before it starts."""
-    for source in schedule.plan.sources.values():
-        prepare_data(store, source, console)  # with a bar of its own: there is room for one live display at a time
-    left = [task for task in schedule.of("waiting") if isinstance(task, Evaluation)]
-    fetched: set[Features] = {space.name for evaluation in left for space, _ in evaluation.spaces}
-    fetched.discard("classifier")  # which is trained here
-    published = {
-        (e.statistics, e.features.dimension): e.config.statistics for e in left if e.config.statistics and e.statistics
-    }
-    if not fetched and not published:
-        return
-    with console.status("loading torch"):
-        from experiments.trials.assets import (
-            ensure_published,  # heavy
-            ensure_weights,  # heavy
-        )
-    for name in sorted(fetched):
-        with progress(console, f"fetching the weights of {name}", "MB") as on_progress:
-            ensure_weights(name, lambda done, total: on_progress(done // 2**20, total // 2**20))
-    for (digest, dimension), path in published.items():
-        ensure_published(store, Path(path), digest, dimension)
+def _changes(schedule: Schedule, listener: RunListener) -> Callable[[Task], None]:
+    """What tells a listener of each task that was started or has ended."""
+
+    def changed(task: Task) -> None:
+        state, message = schedule.states[task.signature], schedule.messages.get(task.signature, "")
+        change = TaskChange(task, schedule.name(task), state, message)
+        (listener.started if state == "running" else listener.ended)(change)
+
+    return changed
 
 
 @contextmanager
-def _saying(console: Console, text: str) -> Iterator[None]:
-    console.print(text)
-    yield
+def _reported(progress: RunProgress, listener: RunListener) -> Iterator[None]:
+    """While the block lasts, publish how far the run is and let the listener show it, once a second."""
+
+    def tick() -> None:
+        progress.publish()
+        listener.tick()
+
+    with listener.live(progress), _ticking(tick):
+        yield
 
 
 @contextmanager
@@ -181,7 +171,9 @@ def _ticking(tick: Callable[[], None]) -> Iterator[None]:
 
 
 @contextmanager
-def _interruptible(schedule: Schedule, store: Store, session: str, console: Console) -> Iterator[threading.Event]:
+def _interruptible(
+    schedule: Schedule, store: Store, run_id: str, notify: Callable[[str], None]
+) -> Iterator[threading.Event]:
     """While the block lasts, Ctrl-C or SIGTERM asks all trials to save and leave.
 
     A second one, or a trial that does not leave in time, ends the block by KeyboardInterrupt; all that is lost
@@ -195,12 +187,12 @@ def _interruptible(schedule: Schedule, store: Store, session: str, console: Cons
         asked.set()
         schedule.stop()
         with suppress(OSError):  # of a full disk; the timer ends the run all the same
-            store.request_stop(session)
+            store.request_stop(run_id)
         timer = threading.Timer(GRACE_S[number], _thread.interrupt_main)
         timer.daemon = True
         timer.start()
         timers.append(timer)
-        console.print("Stopping: the running work saves its state (Ctrl-C again to leave at once).")
+        notify("Stopping: the running work saves its state (Ctrl-C again to leave at once).")
 
     timers: list[threading.Timer] = []
     before = {number: signal.signal(number, on_signal) for number in GRACE_S}

@@ -54,6 +54,12 @@ class TrialContext:
 
         return torch.device("cuda" if self.gpus > 0 and torch.cuda.is_available() else "cpu")
 
+    def limit_threads(self) -> None:
+        """Let torch compute with as many threads as the trial was given."""
+        import torch
+
+        torch.set_num_threads(self.threads)
+
 
 def device_name(device: torch.device) -> str:
     """What to call the device that something was computed on."""

@@ -13,8 +13,6 @@ from contextlib import contextmanager, redirect_stderr, redirect_stdout, suppres
 from dataclasses import replace
 from pathlib import Path
 
-import torch
-
 from experiments.store.files import write_json
 from experiments.store.layout import FAILURE, LOG, PROGRESS
 from experiments.store.leases import Held, LeaseLost
@@ -44,7 +42,7 @@ def perform_job(store: Store, job: Job, setting: TrialContext) -> Iterator[tuple
 
 def perform(store: Store, task: Task, setting: TrialContext) -> Outcome:
     """Do a task, its output in log.txt; a failure is recorded in failure.json and never raised."""
-    torch.set_num_threads(setting.threads)
+    setting.limit_threads()
     kind = task.store_kind
     try:
         with store.try_lock(kind, task.signature) as folder:
@@ -65,7 +63,7 @@ def perform(store: Store, task: Task, setting: TrialContext) -> Outcome:
 def help_with(store: Store, evaluation: Task, setting: TrialContext) -> Outcome:
     """Draw parts of an evaluation that another trial is at; whatever goes wrong is left to that one."""
     assert isinstance(evaluation, Evaluation)
-    torch.set_num_threads(setting.threads)
+    setting.limit_threads()
     try:
         help_draw(store, evaluation, setting)
     except (Stopped, LeaseLost):

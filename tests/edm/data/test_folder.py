@@ -11,8 +11,8 @@ from edm.config import DataConfig
 from edm.data.catalogue import facts, source_fingerprint, split_indices
 from edm.data.errors import DataError
 from edm.data.folder import carve, folder_splits, open_folder
-from experiments.sweep.tasks import DataSource
 from tests.datafiles import image_tree
+from tests.planning import source_of
 
 LOOSE = [f"{i:02d}.png" for i in range(20)]
 
@@ -22,7 +22,7 @@ def config(root: Path, **options: object) -> DataConfig:
 
 
 def signature(root: Path, **options: object) -> str:
-    return DataSource.of(config(root, **options)).signature
+    return source_of(config(root, **options)).signature
 
 
 def touched(root: Path, *paths: str) -> Path:
@@ -149,7 +149,7 @@ def test_preparation_enters_the_signature(tmp_path: Path) -> None:
         signature(tmp_path),
         signature(tmp_path, channels=1),
         signature(tmp_path, split_seed=1),
-        DataSource.of(other_size).signature,
+        source_of(other_size).signature,
     }
     assert len(signatures) == 4
 

@@ -6,18 +6,21 @@ import time
 import pytest
 from rich.console import Console
 
-from experiments.cli.views.live import Monitor
+from experiments.cli.views.live import TerminalListener
 from experiments.cli.views.plan import cells_table, plan_json, plan_lines, plan_table
 from experiments.cli.views.text import count, duration
 from experiments.runner.durations import DurationModel
 from experiments.runner.forecast import START_UP_S, forecast
+from experiments.runner.listener import TaskChange
+from experiments.runner.progress import RunProgress
 from experiments.runner.resume import open_schedule
 from experiments.runner.schedule import Schedule
-from experiments.store.files import write_json, write_soon
+from experiments.store.files import write_soon
+from experiments.store.results import EvaluationResult, TrainingResult
 from experiments.store.store import Store
-from experiments.sweep.jobs import Outcome
 from experiments.sweep.plan import Plan
 from tests.inprocess import run_all
+from tests.results import evaluation_result, training_result
 
 
 @pytest.mark.parametrize(
@@ -40,17 +43,17 @@ def test_counts() -> None:
     assert (count(1, "cell"), count(1200, "cell")) == ("1 cell", "1,200 cells")
 
 
-def write_result(store: Store, kind, name: str, seconds: float, flops: float) -> None:
-    store.folder(kind, name).mkdir(parents=True)
-    write_json(store.folder(kind, name) / "result.json", {"seconds": seconds, "flops": flops, "files": {}})
+def write_result(store: Store, result: TrainingResult | EvaluationResult) -> None:
+    store.folder(result.kind, "other").mkdir(parents=True)
+    store.finish("other", result)
 
 
 def test_a_forecast_is_a_guess_until_something_was_measured(tiny_plan: Plan, tmp_path) -> None:
     store, tasks = Store(tmp_path), [*tiny_plan.trainings.values(), *tiny_plan.evaluations.values()]
     assert not forecast(tiny_plan, tasks, store).measured
     assert forecast(tiny_plan, [], store).wall_s == 0
-    write_result(store, "trainings", "other", seconds=10.0, flops=1e9)
-    write_result(store, "evaluations", "other", seconds=1.0, flops=1e9)
+    write_result(store, training_result(seconds=10.0, flops=1e9))
+    write_result(store, evaluation_result(seconds=1.0, flops=1e9))
     measured = forecast(tiny_plan, tasks, store)
     trainings = sum(t.flops for t in tiny_plan.trainings.values()) * 10 / 1e9
     evaluations = sum(e.flops for e in tiny_plan.evaluations.values()) / 1e9
@@ -83,26 +86,22 @@ def test_the_plan_shows_every_cell_with_its_network_its_training_and_its_evaluat
     assert [line[-1] for line in lines[1:]] == ["3", "5", "3", "5"]
 
 
-def test_the_monitor_tells_what_runs_and_what_ended(tiny_plan: Plan, store: Store) -> None:
+def test_the_terminal_shows_what_runs_and_what_ended(tiny_plan: Plan, store: Store) -> None:
     output = io.StringIO()
     schedule = Schedule(tiny_plan, frozenset())
-    monitor = Monitor(Console(file=output, width=120), schedule, store)
+    listener, progress = TerminalListener(Console(file=output, width=120)), RunProgress(schedule, store, "run")
     job = schedule.take()
     assert job is not None
     (task,) = job.tasks
     folder = store.folder("trainings", task.signature)
     folder.mkdir(parents=True)
-    progress = {"done": 0.32, "total": 0.64, "unit": "kimg", "rate": 0.1, "loss": 0.5, "time": time.time()}
-    write_soon(folder / "progress.json", progress)
-    Console(file=output, width=120, force_terminal=True).print(monitor.render())
-    assert (
-        "0.32/0.64 kimg" in output.getvalue()
-        and "100 images/s" in output.getvalue()
-        and "3 s left" in output.getvalue()
-    )
-    monitor.last_plain -= 60
-    monitor.tick()
-    assert "0 of 6 done" in output.getvalue()
-    schedule.ended(task.signature, Outcome("failed", "RuntimeError: no", "input"))
-    monitor.changed(task)
+    content = {"done": 0.32, "total": 0.64, "unit": "kimg", "rate": 0.1, "loss": 0.5, "time": time.time()}
+    write_soon(folder / "progress.json", content)
+    with listener.live(progress):
+        Console(file=output, width=120, force_terminal=True).print(listener.render())
+        assert all(text in output.getvalue() for text in ("0.32/0.64 kimg", "100 images/s", "3 s left"))
+        listener.last_plain -= 60
+        listener.tick()
+        assert "0 of 6 done" in output.getvalue()
+        listener.ended(TaskChange(task, schedule.name(task), "failed", "RuntimeError: no"))
     assert "failed train attention: RuntimeError: no" in output.getvalue()

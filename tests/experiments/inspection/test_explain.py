@@ -6,11 +6,11 @@ import pytest
 
 from experiments.cli.views.explanation import explanation_lines
 from experiments.inspection.explain import explain, explanation_json
-from experiments.inspection.recall import remember
+from experiments.runner.record import remember
 from experiments.store.store import Store
-from experiments.sweep.plan import Plan, plan_sweep
-from experiments.sweep.reader import load_sweep
+from experiments.sweep.plan import Plan
 from tests.conftest import TINY
+from tests.planning import load_sweep, plan_sweep
 
 
 def changed(folder: Path, *changes: tuple[str, str], name: str = "changed") -> Path:

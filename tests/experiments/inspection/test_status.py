@@ -15,15 +15,16 @@ from experiments.inspection.status import Observer, Status, overviews
 from experiments.store import active_runs as sessions
 from experiments.store.active_runs import active_runs, announced, publish_progress
 from experiments.store.files import write_json, write_soon
+from experiments.store.progress import RunProgress
 from experiments.store.store import Store
 from experiments.store.training_records import Pruning
-from experiments.sweep.plan import Plan, plan_sweep
-from experiments.sweep.reader import load_sweep
+from experiments.sweep.plan import Plan
 from tests.conftest import TINY
+from tests.planning import load_sweep, plan_sweep
 
 
 def states(status: Status) -> list[str]:
-    return [cell.standing.state for cell in status.cells]
+    return [cell.status.state for cell in status.cells]
 
 
 def look(plan: Plan, store: Store) -> Status:
@@ -77,12 +78,12 @@ def test_running_says_where_how_far_and_how_fast(done: tuple[Plan, Store]) -> No
         write_soon(folder / "progress.json", {"done": 0.16, "total": 0.64, "unit": "kimg", "rate": 0.08})
         status = look(plan, store)
         assert states(status) == ["waiting", "waiting", "done", "done"]
-        assert [cell.standing.why for cell in status.cells[:2]] == ["for its training"] * 2
-        standing = status.trainings[name]
-        assert (standing.state, standing.share, standing.left_s) == ("running", 0.25, 6.0)
-        assert standing.where.startswith("host ")
+        assert [cell.status.why for cell in status.cells[:2]] == ["for its training"] * 2
+        status = status.trainings[name]
+        assert (status.state, status.share, status.left_s) == ("running", 0.25, 6.0)
+        assert status.where.startswith("host ")
         text = shown(status)
-        assert "25% of 0.64 kimg" in text and "80 images/s" in text and "6 s" in text and standing.where in text
+        assert "25% of 0.64 kimg" in text and "80 images/s" in text and "6 s" in text and status.where in text
     assert states(look(plan, store))[:2] == ["planned", "planned"]  # nothing was saved
 
 
@@ -94,7 +95,7 @@ def test_an_evaluation_that_is_at_work_is_running(done: tuple[Plan, Store]) -> N
         assert states(look(plan, store)) == ["done", "running", "done", "done"]
     status = look(plan, store)  # its images are drawn
     assert states(status) == ["done", "interrupted", "done", "done"]
-    assert status.cells[1].standing.why == "1 of 1 segments are drawn"
+    assert status.cells[1].status.why == "1 of 1 segments are drawn"
 
 
 def test_a_failure_says_why_and_so_do_the_cells_that_stand_on_it(done: tuple[Plan, Store]) -> None:
@@ -106,7 +107,7 @@ def test_a_failure_says_why_and_so_do_the_cells_that_stand_on_it(done: tuple[Pla
     write_json(store.folder("evaluations", evaluation) / "failure.json", {"message": "no images", "fault": "x"})
     status = look(plan, store)
     assert states(status) == ["failed", "failed", "failed", "done"]
-    assert [cell.standing.why for cell in status.cells[:3]] == [
+    assert [cell.status.why for cell in status.cells[:3]] == [
         "its training failed: the loss exploded",
         "its training failed: the loss exploded",
         "no images",
@@ -120,7 +121,7 @@ def test_pruned_is_pruned_and_never_failed(done: tuple[Plan, Store]) -> None:
     Pruning(0.32, 1.25).write(store.folder("trainings", name))
     status = look(plan, store)
     assert states(status) == ["pruned", "pruned", "done", "done"]
-    assert status.cells[0].standing.why == "its training was pruned at 0.32 kimg (loss on the val split 1.25)"
+    assert status.cells[0].status.why == "its training was pruned at 0.32 kimg (loss on the val split 1.25)"
     assert status.trainings[name].state == "pruned"
 
 
@@ -135,7 +136,7 @@ def test_an_interrupted_training_says_how_far_it_was_saved(done: tuple[Plan, Sto
     status = look(plan, store)
     assert status.trainings[name].why == "saved at 0.32 of 0.64 kimg" and status.trainings[name].share == 0.5
     assert states(status) == ["waiting", "waiting", "done", "done"]
-    assert status.cells[0].standing.why == "for its training, which was interrupted"
+    assert status.cells[0].status.why == "for its training, which was interrupted"
     assert status.estimate is not None and status.estimate.wall_s > 0
 
 
@@ -160,7 +161,7 @@ def test_a_run_that_goes_on_is_seen_with_its_forecast_and_not_once_it_is_gone(do
     plan, store = done
     shutil.rmtree(store.folder("evaluations", plan.cells[3].evaluation.signature))
     with announced(store, "abc", "tiny_digits"):
-        publish_progress(store, "abc", {"total": 3, "done": 1, "left": "about 42 s left"})
+        publish_progress(store, "abc", RunProgress(3, 1, "about 42 s left"))
         status = look(plan, store)
         assert [run.name for run in status.runs] == ["abc"] and status.estimate is None
         text = shown(status)

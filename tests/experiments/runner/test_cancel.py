@@ -10,9 +10,9 @@ from typer.testing import CliRunner
 
 from experiments.cli.main import app
 from experiments.errors import UserError
-from experiments.inspection.recall import remember
 from experiments.runner import dispatch
 from experiments.runner.dispatch import Dispatcher
+from experiments.runner.record import remember
 from experiments.runner.resume import open_schedule
 from experiments.runner.schedule import Schedule
 from experiments.store.active_runs import active_runs, announced, request_cancellation

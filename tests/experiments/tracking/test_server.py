@@ -16,8 +16,7 @@ import pytest
 from mlflow.exceptions import MlflowException
 
 from experiments.store.store import Store
-from experiments.sweep.plan import Plan, plan_sweep
-from experiments.sweep.reader import load_sweep
+from experiments.sweep.plan import Plan
 from experiments.tracking.background import MirrorThread
 from experiments.tracking.database import embedded_uri
 from experiments.tracking.frames import found_in_store, results_frame
@@ -29,6 +28,7 @@ from tests.commandline import run, start
 from tests.conftest import LONGER, TINY, Filled
 from tests.experiments.tracking.test_mirror import all_runs, record, untimed
 from tests.inprocess import WATCHFUL, run_all
+from tests.planning import load_sweep, plan_sweep
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # MLflow's own deprecations
 QUIET = {"MLFLOW_DISABLE_TELEMETRY": "true", "DO_NOT_TRACK": "true", "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}

@@ -1,0 +1,26 @@
+"""How durations, counts and sizes are said."""
+
+from __future__ import annotations
+
+import itertools
+
+
+def duration(seconds: float) -> str:
+    """Return seconds as a person says them: 42 s, 3 min 20 s, 5 h 12 min, 2 d 4 h."""
+    seconds = round(seconds)
+    if seconds < 60:
+        return f"{seconds} s"
+    units = ((86400, "d"), (3600, "h"), (60, "min"), (1, "s"))
+    (big, name), (small, rest_name) = next(pair for pair in itertools.pairwise(units) if seconds >= pair[0][0])
+    whole, rest = seconds // big, seconds % big // small
+    return f"{whole} {name} {rest} {rest_name}" if rest else f"{whole} {name}"
+
+
+def count(number: int, noun: str) -> str:
+    """Return a number with its noun: 1 training, 3 trainings."""
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
+def size(num_bytes: float) -> str:
+    """Return a number of bytes in MiB, or in GiB from one GiB on."""
+    return f"{num_bytes / 2**30:,.1f} GiB" if num_bytes >= 2**30 else f"{num_bytes / 2**20:,.1f} MiB"
