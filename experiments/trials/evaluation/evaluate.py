@@ -15,11 +15,12 @@ from experiments.store.provenance import provenance
 from experiments.store.results import DrawingOrigins, EvaluationResult, SolutionRecord
 from experiments.store.store import Store
 from experiments.sweep.metrics import headline
+from experiments.sweep.segments import segments
 from experiments.sweep.tasks import Evaluation
 from experiments.trials.context import TrialContext, write_config
 from experiments.trials.evaluation.context import EXACT, IMAGES, EvaluationContext
 from experiments.trials.evaluation.draw import Extent, _draw_all, draw_and_measure
-from experiments.trials.evaluation.features import FINGERPRINT, SECONDS, MeasuredFeatures, segments
+from experiments.trials.evaluation.features import FINGERPRINT, SECONDS, MeasuredFeatures
 from experiments.trials.evaluation.memorisation import measure_memorisation
 from experiments.trials.evaluation.scoring import Scorer, Scores, class_accuracy, scale
 

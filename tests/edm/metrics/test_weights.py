@@ -50,11 +50,13 @@ class Handler(BaseHTTPRequestHandler):
         kind = self.path.strip("/")
         self.server.asked.append(kind)
         if kind == "missing":
-            return self.send_error(404)
+            self.send_error(404)
+            return
         if kind == "redirected":
             self.send_response(302)
             self.send_header("Location", "/whole")
-            return self.end_headers()
+            self.end_headers()
+            return
         content = {"wrong": CONTENT[::-1], "page": b"<html>", "long": CONTENT + b"more"}.get(kind, CONTENT)
         self.send_response(200)
         self.send_header("Content-Length", str(len(content)))
