@@ -25,7 +25,7 @@ def gc(
         list[str] | None,
         typer.Argument(
             metavar="SWEEP",
-            help="Sweep files whose results to keep as well, although they were not run on the store.",
+            help="Further sweep files whose results to keep. Sweeps that were run on the store need not be given.",
             autocompletion=complete_sweeps,
         ),
     ] = None,

@@ -46,11 +46,11 @@ def run(
     retries: Annotated[int, typer.Option(help="How often to try a failed task again.", min=0)] = 1,
     budget: Annotated[
         str | None,
-        typer.Option(help="GPU-hours to use at most, or hours of trials if there are no GPUs: 40h, 90m, 2d."),
+        typer.Option(help="The most GPU-hours to use (hours of trials without GPUs): 40h, 90m, 2d."),
     ] = None,
     scheduler: Annotated[
         Literal["asha"] | None,
-        typer.Option(help="asha ends trainings early if their loss on the val split falls behind."),
+        typer.Option(help="asha ends trainings whose loss on the val split falls behind."),
     ] = None,
     address: Annotated[
         str | None, typer.Option(help="A Ray cluster to run on: auto, HOST:PORT or ray://HOST:PORT.")
@@ -61,15 +61,11 @@ def run(
     ] = None,
     on_finish: Annotated[
         str | None,
-        typer.Option(
-            metavar="CMD", help="A command to call when the run ends, with a summary as JSON on its standard input."
-        ),
+        typer.Option(metavar="CMD", help="A command to call at the end, with a summary as JSON on its input."),
     ] = None,
     on_failure: Annotated[
         str | None,
-        typer.Option(
-            metavar="CMD", help="Like --on-finish, but only if a task failed, was cancelled or was not started."
-        ),
+        typer.Option(metavar="CMD", help="Like --on-finish, but only if a task failed, was cancelled or not started."),
     ] = None,
     as_json: AsJson = False,
 ) -> None:
