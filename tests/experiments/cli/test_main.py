@@ -41,7 +41,7 @@ def commands() -> Iterator[tuple[str, click.Command]]:
         yield from command.commands.items() if isinstance(command, click.Group) else ()
 
 
-@pytest.mark.parametrize(("name", "command"), commands(), ids=lambda part: part if isinstance(part, str) else "")
+@pytest.mark.parametrize(("name", "command"), list(commands()), ids=lambda part: part if isinstance(part, str) else "")
 def test_every_command_and_option_is_explained_in_plain_words(name: str, command: click.Command) -> None:
     texts = [command.help or "", *(getattr(parameter, "help", None) or "" for parameter in command.params)]
     assert all(texts), f"{name}: has a parameter without help"
