@@ -58,7 +58,7 @@ def cancel(
 def _cells_of(text: str, store: Store) -> list[NamedTask]:
     """The cells that a pattern matches; or one cell; or all cells of one training."""
     from experiments.inspection.lookup import NamedTask, find_one, tasks_matching
-    from experiments.store.registry import named_work
+    from experiments.store.registry import named_tasks
 
     if "*" in text or "?" in text:
         found = [task for task in tasks_matching(text, store) if task.evaluation is not None]
@@ -70,7 +70,7 @@ def _cells_of(text: str, store: Store) -> list[NamedTask]:
         return [task]
     return [
         NamedTask(task.sweep, name, **signatures)
-        for name, signatures in named_work(task.sweep, store).items()
+        for name, signatures in named_tasks(task.sweep, store).items()
         if signatures["training"] == task.training and "evaluation" in signatures
     ]
 

@@ -15,6 +15,7 @@ from edm.data.sources import Origin
 from experiments.cli.options import DEFAULT_STORE, AsJson, StoreFolder
 from experiments.cli.output import console_for, print_json, say, show
 from experiments.errors import UserError
+from experiments.inputs import InputFiles
 from experiments.sweep.tasks import DataSource
 
 if TYPE_CHECKING:
@@ -108,8 +109,9 @@ def requested(name: str, given: Path | None, **options: Any) -> tuple[DataSource
             raise UserError(f"{_option(key)}: {options[key]!r} is not one of {', '.join(map(str, choices))}")
     path = str(given) if name == "folder" and given is not None else None
     try:
-        source = DataSource.of(DataConfig(cast(DatasetName, name), path=path, **options))
-        return source, Origin.given(given) if given is not None and name != "folder" else None
+        config = DataConfig(cast(DatasetName, name), path=path, **options)
+        origin = Origin.given(given) if given is not None and name != "folder" else None
+        return DataSource.of(config, InputFiles()), origin
     except FieldError as error:
         raise UserError(f"{_option(error.field)}: {error.problem}") from None
     except DataError as error:

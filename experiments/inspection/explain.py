@@ -10,15 +10,14 @@ from typing import Any
 
 from experiments.errors import UserError
 from experiments.inspection.config_diff import NearestTask, in_sweep_fields, nearest, shown
-from experiments.inspection.lookup import SWEEP_FILES, NamedTask, find_one, recorded_task
+from experiments.inspection.lookup import SWEEP_FILES, NamedTask, find_one, plan_of_file, recorded_task
 from experiments.inspection.recall import recall
 from experiments.inspection.status import TaskStatus, status_of_task
-from experiments.store.files import read_json
 from experiments.store.layout import RESULT, StoreKind
-from experiments.store.registry import named_work, remembered
+from experiments.store.registry import named_tasks, remembered
+from experiments.store.results import EvaluationResult
 from experiments.store.store import Store
-from experiments.sweep.plan import Plan, guide_cell, plan_sweep
-from experiments.sweep.reader import load_sweep
+from experiments.sweep.plan import Plan, guide_cell
 from experiments.sweep.spec import Cell
 from experiments.sweep.tasks import DataSource, Evaluation, FeatureSpace, SweepTask, Training
 
@@ -68,7 +67,7 @@ def resolve(named: NamedTask, text: str, store: Store) -> ResolvedTask:
     """Return the task that a name stands for, as its sweep asks for it now. text: as a person gave it."""
     sweep = text.rpartition(":")[0]
     if Path(sweep).suffix in SWEEP_FILES:
-        plan = plan_sweep(load_sweep(sweep))
+        plan = plan_of_file(sweep)
     elif named.sweep:
         plan = _recalled(named.sweep, store.root)
     else:
@@ -153,8 +152,8 @@ def _task(what: str, resolved: ResolvedTask, store: Store) -> Dependency:
 
 def _missing_scores(task: Evaluation, store: Store) -> list[str]:
     """The scores that a finished evaluation was not asked for before."""
-    result = read_json(store.folder("evaluations", task.signature) / RESULT)
-    return [] if result is None else [score for score in task.scores if score not in result["scores"]]
+    result = store.peek(EvaluationResult, task.signature)
+    return [] if result is None else [score for score in task.scores if score not in result.scores]
 
 
 # the nearest finished task ------------------------------------------------------------------------
@@ -167,7 +166,7 @@ def _nearest(resolved: ResolvedTask, store: Store) -> NearestTask | None:
     if near is None:
         return None
     for sweep in remembered(store):
-        for name, signatures in named_work(sweep, store).items():
+        for name, signatures in named_tasks(sweep, store).items():
             if signatures.get(kind) == near.signature and (kind == "evaluation" or "evaluation" not in signatures):
                 cell = _recalled_cell(sweep, near.signature, store)
                 found = in_sweep_fields(near.differences, resolved.cell, cell)

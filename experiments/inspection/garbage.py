@@ -6,7 +6,7 @@ import shutil
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Literal, cast
 
 from edm.config import SPLITS
 from experiments.errors import UserError
@@ -14,10 +14,12 @@ from experiments.store import leases
 from experiments.store.active_runs import abandoned_runs
 from experiments.store.journal import Journal
 from experiments.store.layout import DAMAGED, KEPT, RESULT, VALIDATION, StoreKind
+from experiments.store.results import EvaluationResult
 from experiments.store.store import Store
 from experiments.store.training_records import best_kept, kimg_of
 from experiments.sweep.plan import Plan
-from experiments.sweep.tasks import SEGMENT_IMAGES, DataSource, Evaluation, FeatureSpace, Subset, Training
+from experiments.sweep.segments import segment_starts
+from experiments.sweep.tasks import DataSource, Evaluation, FeatureSpace, Subset, Training
 
 # unused: no sweep refers to it. policy: a checkpoint that no policy keeps. drawings: features of images that have all
 # their scores. abandoned: left behind by a run that was killed. damaged: set aside
@@ -132,7 +134,7 @@ def _used(plans: Iterable[Plan]) -> dict[StoreKind, set[str]]:
             used["drawings"].add(evaluation.drawing)
             if "truncation" in evaluation.scores:
                 used["exact"].add(evaluation.solution)
-            starts = range(0, evaluation.config.images, SEGMENT_IMAGES)
+            starts = segment_starts(evaluation.config.images)
             used["segments"] |= {evaluation.segment_name(start) for start in starts}
         for space, data in {pair for evaluation in plan.evaluations.values() for pair in _spaces(evaluation)}:
             used["references"] |= {space.reference(data, subset) for subset in SUBSETS}
@@ -204,7 +206,7 @@ def _drawings(store: Store, plans: Iterable[Plan]) -> Iterator[Garbage]:
     pending: set[str] = set()
     drawn: dict[str, None] = {}
     for evaluation in (evaluation for plan in plans for evaluation in plan.evaluations.values()):
-        result: dict[str, Any] | None = store.result("evaluations", evaluation.signature)
+        result = store.result(EvaluationResult, evaluation.signature)
         if result is None or not evaluation.is_covered_by(result):
             pending.add(evaluation.drawing)
         drawn[evaluation.drawing] = None

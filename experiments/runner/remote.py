@@ -11,6 +11,7 @@ import ray
 from ray.exceptions import RayActorError, RayTaskError
 
 from experiments.errors import UserError
+from experiments.inputs import InputFiles
 from experiments.runner.options import Options
 from experiments.runner.resume import open_schedule
 from experiments.runner.schedule import Schedule, State
@@ -30,7 +31,7 @@ class RemoteDriver:
 
     def __init__(self, sweep: Sweep, store: Store, setting: TrialContext, options: Options) -> None:
         self.store, self.setting, self.options = store, setting, options
-        self.schedule = open_schedule(plan_sweep(sweep), store, options)
+        self.schedule = open_schedule(plan_sweep(sweep, InputFiles()), store, options)
         self.news: list[News] = []
 
     def run(self) -> tuple[float, dict[str, State], dict[str, str]]:

@@ -18,8 +18,8 @@ from experiments.inspection import doctor
 from experiments.inspection.doctor import Finding, SetupCheck, checks
 from experiments.store import leases
 from experiments.store.store import Store
-from experiments.sweep.plan import Plan, plan_sweep
-from experiments.sweep.reader import load_sweep
+from experiments.sweep.plan import Plan
+from tests.planning import load_sweep, plan_sweep
 
 
 def found(store: Store, plan: Plan | None = None, uri: str | None = None) -> dict[str, Finding]:

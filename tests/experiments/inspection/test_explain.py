@@ -10,9 +10,9 @@ from experiments.cli.views.explanation import explanation_view
 from experiments.inspection.explain import Explanation, explain, explanation_json
 from experiments.runner.record import remember
 from experiments.store.store import Store
-from experiments.sweep.plan import Plan, plan_sweep
-from experiments.sweep.reader import load_sweep
+from experiments.sweep.plan import Plan
 from tests.conftest import TINY
+from tests.planning import load_sweep, plan_sweep
 
 
 def changed(folder: Path, *changes: tuple[str, str], name: str = "changed") -> Path:

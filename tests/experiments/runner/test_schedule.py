@@ -7,10 +7,9 @@ import pytest
 
 from experiments.runner.schedule import LOST_LIMIT, Schedule
 from experiments.sweep.jobs import Job, Outcome
-from experiments.sweep.plan import Plan, plan_sweep
-from experiments.sweep.probes import probes_of
-from experiments.sweep.reader import load_sweep
+from experiments.sweep.plan import Plan
 from experiments.sweep.tasks import Evaluation, SweepTask, Training
+from tests.planning import load_sweep, plan_sweep, probes_of
 
 DONE = Outcome("done")
 
