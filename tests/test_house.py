@@ -39,6 +39,7 @@ ONLY_IN = {  # libraries, and the folders or files that may import them
     "torch": ("edm/", "experiments/trials/", "experiments/store/checksummed.py", "experiments/inspection/doctor.py"),
 }
 PRINTING = ("experiments/cli/",)
+READING_RESULTS = ("experiments/store/", "experiments/runner/tune.py")  # `result` is what Tune calls a trial's report
 
 
 @cache
@@ -140,6 +141,27 @@ def test_only_the_command_line_prints(module: str) -> None:
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "print":
             rule = f"only {', '.join(PRINTING)} prints"
             assert place(path).startswith(PRINTING), f"{place(path)}:{node.lineno} calls print: {rule}"
+
+
+def reads_a_result_as_a_dictionary(node: ast.AST) -> bool:
+    """Whether a node is `result["..."]` or `result.get("...")`, also of `results`."""
+    if isinstance(node, ast.Subscript):
+        value, key = node.value, node.slice
+    elif isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr == "get" and node.args:
+        value, key = node.func.value, node.args[0]
+    else:
+        return False
+    is_text = isinstance(key, ast.Constant) and isinstance(key.value, str)
+    return is_text and isinstance(value, ast.Name) and value.id in ("result", "results")
+
+
+@pytest.mark.parametrize("module", modules())
+def test_results_are_read_as_values(module: str) -> None:
+    path = modules()[module]
+    rule = "a result is a class of experiments/store/results.py, whose fields are read"
+    for node in ast.walk(tree(path)):
+        if not place(path).startswith(READING_RESULTS) and reads_a_result_as_a_dictionary(node):
+            pytest.fail(f"{place(path)}:{getattr(node, 'lineno', 0)} reads a key of a result: {rule}")
 
 
 @pytest.mark.parametrize("module", modules())

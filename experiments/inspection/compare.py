@@ -10,14 +10,13 @@ from experiments.errors import UserError
 from experiments.inspection.config_diff import FieldDifference, differences, fields_of, in_sweep_fields
 from experiments.inspection.explain import resolve
 from experiments.inspection.lookup import NamedTask, find_one
-from experiments.store.layout import FOLDER_OF_TASK, StoreKind
+from experiments.store.results import EvaluationResult, TrainingResult
 from experiments.store.store import Store
 from experiments.sweep.metrics import ERRORS, METRICS
-from experiments.sweep.tasks import Evaluation
+from experiments.sweep.tasks import Evaluation, SweepTask
 
 NORMAL_95 = 1.959964  # standard errors to either side of a 95% interval
 LOSSES = ("loss", "val_loss")
-NESTED = ("tags", "packages")  # fields of a provenance that are mappings
 
 
 @dataclass(frozen=True)
@@ -66,38 +65,47 @@ def compare(a: str, b: str, store: Store) -> CellComparison:
         raise UserError(f"{training}: is a training, but the other is a cell; give two cells or two trainings")
     resolved = resolve(here, a, store), resolve(there, b, store)
     tasks = resolved[0].task, resolved[1].task
-    kind: StoreKind = FOLDER_OF_TASK[tasks[0].kind]
-    results = [store.result(kind, task.signature) or {} for task in tasks]
-    trained = [
-        store.result("trainings", (task.training if isinstance(task, Evaluation) else task).signature) or {}
-        for task in tasks
-    ]
-    origins = [_origin(result or other) for result, other in zip(results, trained, strict=True)]
+    scored, trained = zip(*(_results(task, store) for task in tasks), strict=True)
+    origins = [_origin(result or other) for result, other in zip(scored, trained, strict=True)]
     return CellComparison(
         here,
         there,
         in_sweep_fields(differences(fields_of(tasks[0]), fields_of(tasks[1])), resolved[0].cell, resolved[1].cell),
         differences(origins[0], origins[1]),
-        tuple(_numbers(here, there, results, trained, store)),
+        tuple(_numbers(here, there, scored, trained, store)),
     )
 
 
-def _origin(result: dict[str, Any]) -> dict[str, Any]:
+def _results(task: SweepTask, store: Store) -> tuple[EvaluationResult | None, TrainingResult | None]:
+    """The results of an evaluation, if the task is one, and of its training."""
+    if isinstance(task, Evaluation):
+        return store.result(EvaluationResult, task.signature), store.result(TrainingResult, task.training.signature)
+    return None, store.result(TrainingResult, task.signature)
+
+
+def _origin(result: TrainingResult | EvaluationResult | None) -> dict[str, Any]:
     """A result's provenance as one flat mapping."""
-    known = result.get("provenance", {})
-    flat = {name: value for name, value in known.items() if name not in NESTED}
-    flat |= {f"package {name}": value for name, value in known.get("packages", {}).items()}
-    flat |= {f"tag {name}": value for name, value in known.get("tags", {}).items()}
-    return {**flat, "device": result.get("device"), "threads": result.get("threads"), "seconds": result.get("seconds")}
+    if result is None:
+        return {}
+    origin = result.provenance
+    flat = {name: value for name, value in origin.to_json().items() if name not in ("tags", "packages")}
+    flat |= {f"package {name}": version for name, version in origin.packages.items()}
+    flat |= {f"tag {name}": value for name, value in origin.tags.items()}
+    return {**flat, "device": result.device, "threads": result.threads, "seconds": result.seconds}
 
 
 def _numbers(
-    here: NamedTask, there: NamedTask, results: list[dict[str, Any]], trained: list[dict[str, Any]], store: Store
+    here: NamedTask,
+    there: NamedTask,
+    scored: tuple[EvaluationResult | None, ...],
+    trained: tuple[TrainingResult | None, ...],
+    store: Store,
 ) -> Iterator[ComparedNumber]:
     for name in LOSSES:
-        if any(result.get(name) is not None for result in trained):
-            yield ComparedNumber(name, trained[0].get(name), trained[1].get(name))
-    metrics = [result.get("metrics", {}) for result in results]
+        values = [getattr(result, name) if result is not None else None for result in trained]
+        if any(value is not None for value in values):
+            yield ComparedNumber(name, *values)
+    metrics = [result.metrics if result is not None else {} for result in scored]
     errors: dict[str, float] = {}
     if here.evaluation is not None and there.evaluation is not None and all(metrics):
         from experiments.tracking.paired_errors import influence_errors  # numpy

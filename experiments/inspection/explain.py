@@ -13,9 +13,9 @@ from experiments.inspection.config_diff import NearestTask, in_sweep_fields, nea
 from experiments.inspection.lookup import SWEEP_FILES, NamedTask, find_one, plan_of_file, recorded_task
 from experiments.inspection.recall import recall
 from experiments.inspection.status import TaskStatus, status_of_task
-from experiments.store.files import read_json
 from experiments.store.layout import RESULT, StoreKind
 from experiments.store.registry import named_tasks, remembered
+from experiments.store.results import EvaluationResult
 from experiments.store.store import Store
 from experiments.sweep.plan import Plan, guide_cell
 from experiments.sweep.spec import Cell
@@ -152,8 +152,8 @@ def _task(what: str, resolved: ResolvedTask, store: Store) -> Dependency:
 
 def _missing_scores(task: Evaluation, store: Store) -> list[str]:
     """The scores that a finished evaluation was not asked for before."""
-    result = read_json(store.folder("evaluations", task.signature) / RESULT)
-    return [] if result is None else [score for score in task.scores if score not in result["scores"]]
+    result = store.peek(EvaluationResult, task.signature)
+    return [] if result is None else [score for score in task.scores if score not in result.scores]
 
 
 # the nearest finished task ------------------------------------------------------------------------

@@ -6,7 +6,7 @@ import shutil
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Literal, cast
 
 from edm.config import SPLITS
 from experiments.errors import UserError
@@ -14,6 +14,7 @@ from experiments.store import leases
 from experiments.store.active_runs import abandoned_runs
 from experiments.store.journal import Journal
 from experiments.store.layout import DAMAGED, KEPT, RESULT, VALIDATION, StoreKind
+from experiments.store.results import EvaluationResult
 from experiments.store.store import Store
 from experiments.store.training_records import best_kept, kimg_of
 from experiments.sweep.plan import Plan
@@ -204,7 +205,7 @@ def _drawings(store: Store, plans: Iterable[Plan]) -> Iterator[Garbage]:
     pending: set[str] = set()
     drawn: dict[str, None] = {}
     for evaluation in (evaluation for plan in plans for evaluation in plan.evaluations.values()):
-        result: dict[str, Any] | None = store.result("evaluations", evaluation.signature)
+        result = store.result(EvaluationResult, evaluation.signature)
         if result is None or not evaluation.is_covered_by(result):
             pending.add(evaluation.drawing)
         drawn[evaluation.drawing] = None

@@ -5,17 +5,19 @@ from __future__ import annotations
 import os
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from experiments.runner.durations import DurationModel
 from experiments.runner.forecast import Forecast, forecast
 from experiments.store import leases
 from experiments.store.active_runs import ActiveRun, active_runs, is_alive
 from experiments.store.files import read_json
-from experiments.store.layout import CHECKPOINTS, FAILURE, PROGRESS, PRUNED, RESULT, StoreKind
+from experiments.store.layout import CHECKPOINTS, FAILURE, PRUNED, RESULT, StoreKind
+from experiments.store.progress import TaskProgress
 from experiments.store.registry import named_tasks, remembered
+from experiments.store.results import EvaluationResult
 from experiments.store.store import Store
 from experiments.store.training_records import Pruning
 from experiments.sweep.plan import Plan, PlannedCell
@@ -30,26 +32,14 @@ STATES: tuple[CellState, ...] = ("done", "running", "failed", "pruned", "interru
 class TaskStatus:
     """The status of a task or a cell.
 
-    why: the reason for the state, in words. where: the host and process of the active task. progress: done, total, unit
-    and rate, as the task last wrote them.
+    why: the reason for the state, in words. where: the host and process of the active task. progress: as the task last
+    wrote it.
     """
 
     state: CellState
     why: str = ""
     where: str = ""
-    progress: Mapping[str, Any] = field(default_factory=dict)
-
-    @property
-    def share(self) -> float | None:
-        """The share that is done, from 0 to 1, if it is known."""
-        total = self.progress.get("total")
-        return self.progress["done"] / total if total else None
-
-    @property
-    def left_s(self) -> float | None:
-        """Seconds left at the present speed, if that is known."""
-        rate = self.progress.get("rate")
-        return (self.progress["total"] - self.progress["done"]) / rate if rate else None
+    progress: TaskProgress | None = None
 
 
 @dataclass(frozen=True)
@@ -102,7 +92,7 @@ class StatusReader:
         trainings = {name: self._status(t, begun["trainings"]) for name, t in self.plan.trainings.items()}
         found = (self._cell(planned, trainings, begun["evaluations"]) for planned in self.plan.cells)
         cells = tuple(_cancelled(cell) if cell.evaluation in cancelled else cell for cell in found)
-        left = next((str(run.progress["left"]) for run in runs if run.progress.get("left")), "")
+        left = next((run.progress.left for run in runs if run.progress is not None and run.progress.left), "")
         estimate = None if runs else self._estimate(cells, trainings)
         return Status(self.plan.sweep.name, cells, trainings, self.plan.names, runs, left, estimate)
 
@@ -155,12 +145,12 @@ def status_of_task(task: SweepTask, store: Store) -> TaskStatus:
         there = set(os.listdir(folder))
     except FileNotFoundError:
         return TaskStatus("planned")
-    if RESULT in there and (done := _done(task, folder)) is not None:
+    if RESULT in there and (done := _done(task, store)) is not None:
         return done
     if any(name.startswith(".lease-") for name in there) and is_alive(folder):
         holder = leases.holder(folder)
         where = holder.text if holder is not None else ""
-        return TaskStatus("running", where=where, progress=read_json(folder / PROGRESS) or {})
+        return TaskStatus("running", where=where, progress=TaskProgress.read(folder))
     if FAILURE in there:
         return TaskStatus("failed", str((read_json(folder / FAILURE) or {}).get("message", "")))
     if PRUNED in there and (pruning := Pruning.of(folder)) is not None:
@@ -168,14 +158,14 @@ def status_of_task(task: SweepTask, store: Store) -> TaskStatus:
     return _begun(task, folder, store)
 
 
-def _done(task: SweepTask, folder: Path) -> TaskStatus | None:
+def _done(task: SweepTask, store: Store) -> TaskStatus | None:
     """The status of a task with a result; None if the result lacks a score that is asked for."""
     if not isinstance(task, Evaluation):
         return TaskStatus("done")
-    result = read_json(folder / RESULT)
+    result = store.peek(EvaluationResult, task.signature)
     if result is None or not task.is_covered_by(result):
         return None
-    at = result.get("stopped_at")
+    at = result.stopped_at
     return TaskStatus("done", f"stopped at {at:,} images, as clearly worse than another" if at else "")
 
 
@@ -192,8 +182,7 @@ def _begun(task: SweepTask, folder: Path, store: Store) -> TaskStatus:
     config = task.config
     kimg = int(saved[-1].partition("-")[0]) * config.batch_size / 1000
     total = config.num_steps * config.batch_size / 1000
-    progress = {"done": kimg, "total": total, "unit": "kimg", "rate": 0.0}
-    return TaskStatus("interrupted", f"saved at {kimg:g} of {total:g} kimg", progress=progress)
+    return TaskStatus("interrupted", f"saved at {kimg:g} of {total:g} kimg", progress=TaskProgress(kimg, total, "kimg"))
 
 
 def _with_trainings(own: TaskStatus, trainings: list[TaskStatus]) -> TaskStatus:

@@ -5,13 +5,15 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
 
 from experiments.runner.budget import Budget
 from experiments.runner.disk import disk_bytes
 from experiments.runner.schedule import LOST_LIMIT, NEVER, Schedule
+from experiments.store.damage import Damage
 from experiments.store.files import read_json
-from experiments.store.layout import FAILURE, PROGRESS
+from experiments.store.layout import FAILURE
+from experiments.store.progress import TaskProgress
+from experiments.store.results import EvaluationResult
 from experiments.store.store import Store
 from experiments.store.training_records import Pruning
 from experiments.sweep.jobs import Job, Outcome, Task
@@ -41,14 +43,16 @@ class _Pause:
 
 def is_done(store: Store, task: Task) -> bool:
     """Whether the store has all that a task is to give."""
-    result = store.result(task.store_kind, task.signature)
-    return result is not None and (not isinstance(task, Evaluation) or task.is_covered_by(result))
+    if isinstance(task, Evaluation):
+        result = store.result(EvaluationResult, task.signature)
+        return result is not None and task.is_covered_by(result)
+    return store.result(task.result_type, task.signature) is not None
 
 
-def tell_damage(line: dict[str, Any]) -> str:
+def tell_damage(damage: Damage) -> str:
     """A line of the store's log of damage, for people."""
-    files = ", ".join(f"{line['kind']}/{line['signature']}/{name}" for name in line["files"])
-    return f"Damaged and set aside, to be redone: {files} ({line['why']})"
+    files = ", ".join(f"{damage.kind}/{damage.signature}/{name}" for name in damage.files)
+    return f"Damaged and set aside, to be redone: {files} ({damage.why})"
 
 
 def parts_left(store: Store, evaluation: Evaluation) -> int:
@@ -212,7 +216,7 @@ class Dispatcher:
     def signs_of_life(self) -> str:
         """What changes as long as anything goes on: jobs, and how far their tasks are."""
         tasks = [task for started in list(self.running.values()) for task in started.job.tasks]
-        told = [read_json(self.store.folder(p.store_kind, p.signature) / PROGRESS) for p in tasks]
+        told = [TaskProgress.read(self.store.folder(p.store_kind, p.signature)) for p in tasks]
         return f"{sorted(self.running)} {told}"
 
     def _ended(self, name: str, outcome: Outcome) -> None:
@@ -231,9 +235,9 @@ class Dispatcher:
 
     def _learn(self, task: Task) -> None:
         """What all of a task took, whoever did parts of it and when."""
-        result = self.store.result(task.store_kind, task.signature)
-        if result is not None and "seconds" in result:
-            self.schedule.costs.learn(task, result["seconds"] + result.get("scoring_seconds", 0.0))
+        result = self.store.result(task.result_type, task.signature)
+        if result is not None:
+            self.schedule.costs.learn(task, result.work_s)
 
     def _redo_what_it_stands_on(self, name: str) -> None:
         for needed in self.schedule.needs.get(name, ()):
@@ -252,8 +256,8 @@ class Dispatcher:
             self.schedule.stop()
         self._take_cancellations()
         damages, self._known_damage = self.store.damages_since(self._known_damage)
-        for line in damages:
-            self.notify(tell_damage(line))
+        for damage in damages:
+            self.notify(tell_damage(damage))
         for task in self.schedule.of("elsewhere"):
             self._look_at(task)
         if self.schedule.paused is not None and self._has_room(now):

@@ -100,9 +100,9 @@ def headlines(metrics: Mapping[str, float]) -> dict[str, float]:
     return {n: v for n, v in known.items() if n.startswith((first, "class_accuracy")) and "infinity" not in n}
 
 
-def headline(metrics: Mapping[str, float]) -> str:
-    """Return the headlines of an evaluation as one line, such as "FID test 5.614, class accuracy 95.3 %"."""
-    return ", ".join(f"{metric_title(name)} {shown_metric(name, value)}" for name, value in headlines(metrics).items())
+def metrics_line(metrics: Mapping[str, float]) -> str:
+    """Return metrics as one line, such as "FID test 5.614, class accuracy 95.3 %"."""
+    return ", ".join(f"{metric_title(name)} {shown_metric(name, value)}" for name, value in metrics.items())
 
 
 # scores and their metrics -------------------------------------------------------------------------

@@ -9,6 +9,7 @@ from typing import Any, Literal
 from edm.config import NetworkConfig, Precision, TrainingConfig
 from edm.cost import forward_flops
 from experiments.store.layout import FOLDER_OF_TASK, StoreKind
+from experiments.store.results import ProbeResult
 from experiments.sweep.identity import signature
 from experiments.sweep.plan import Plan
 from experiments.sweep.spec import ResourcesConfig
@@ -57,6 +58,11 @@ class Probe:
     def store_kind(self) -> StoreKind:
         """The folder of the store that holds results of this kind."""
         return FOLDER_OF_TASK[self.kind]
+
+    @property
+    def result_type(self) -> type[ProbeResult]:
+        """The class of its result."""
+        return ProbeResult
 
     @property
     def flops(self) -> float:

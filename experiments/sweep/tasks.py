@@ -20,6 +20,7 @@ from edm.config import (
 from edm.data.catalogue import without_defaults
 from experiments.inputs import Inputs
 from experiments.store.layout import FOLDER_OF_TASK, StoreKind
+from experiments.store.results import EvaluationResult, TrainingResult
 from experiments.sweep.identity import signature
 from experiments.sweep.metrics import DIMENSIONS
 
@@ -110,6 +111,11 @@ class Training:
         """The folder of the store that holds results of this kind."""
         return FOLDER_OF_TASK[self.kind]
 
+    @property
+    def result_type(self) -> type[TrainingResult]:
+        """The class of its result."""
+        return TrainingResult
+
 
 @dataclass(frozen=True)
 class Evaluation:
@@ -146,6 +152,11 @@ class Evaluation:
         return FOLDER_OF_TASK[self.kind]
 
     @property
+    def result_type(self) -> type[EvaluationResult]:
+        """The class of its result."""
+        return EvaluationResult
+
+    @property
     def depends_on(self) -> tuple[Training, ...]:
         """The trainings that must be done first."""
         return (self.training,) if self.guide is None else (self.training, self.guide)
@@ -172,13 +183,13 @@ class Evaluation:
         """Return the name under which the store holds the segment that begins with image `start`."""
         return f"{self.drawing}-{start:08d}"
 
-    def is_covered_by(self, result: dict[str, Any]) -> bool:
+    def is_covered_by(self, result: EvaluationResult) -> bool:
         """Return whether a stored result has every requested score.
 
         A result that was stopped early counts only where the evaluation that stopped it is a rival here, too.
         """
-        stopped_by = result["stopped_by"]
-        return set(self.scores) <= set(result["scores"]) and (stopped_by is None or stopped_by in self.rivals)
+        stopped_by = result.stopped_by
+        return set(self.scores) <= set(result.scores) and (stopped_by is None or stopped_by in self.rivals)
 
 
 SweepTask = Training | Evaluation

@@ -7,7 +7,6 @@ import functools
 import logging
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -35,6 +34,7 @@ from edm.train import with_statistics
 from experiments.errors import UserError
 from experiments.store.layout import SNAPSHOTS, STATISTICS
 from experiments.store.provenance import provenance
+from experiments.store.results import ClassifierRecord, ReferenceRecord, TrainingResult
 from experiments.store.store import Store
 from experiments.sweep.identity import signature
 from experiments.sweep.tasks import DataSource, FeatureSpace, Training
@@ -45,8 +45,8 @@ log = logging.getLogger("edm_sweep")
 
 def ensure_data(store: Store, source: DataSource) -> Dataset:
     """A prepared data set, opened; prepared first if it is not there (preparing.py). Raises UserError."""
-    result = ensure_prepared(store, source)
-    return open_prepared(store.folder("data", source.signature), result["sigma_data"])
+    record = ensure_prepared(store, source)
+    return open_prepared(store.folder("data", source.signature), record.sigma_data)
 
 
 def ensure_weights(name: Features, on_progress: Callable[[int, int], None] = lambda _done, _total: None) -> None:
@@ -66,18 +66,18 @@ def ensure_published(store: Store, path: Path, digest: str, dimension: int) -> N
     """Take a published statistics file into the store, under its SHA-256; raises UserError where it cannot serve."""
 
     name = published_signature(digest, dimension)
-    if store.verified("references", name) is not None:
+    if store.verified(ReferenceRecord, name) is not None:
         return
     try:
         reference = load_statistics(path, dimension)
     except StatisticsError as error:
         raise UserError(f"evaluation.statistics: {error}") from None
 
-    def build(folder: Path) -> dict[str, Any]:
+    def build(folder: Path) -> ReferenceRecord:
         save_tensors(reference.tensors(), folder / STATISTICS)
-        return {"file": path.name, "sha256": digest, "dimension": dimension, "provenance": provenance()}
+        return ReferenceRecord(file=path.name, sha256=digest, dimension=dimension, provenance=provenance())
 
-    store.ensure("references", name, build, [STATISTICS])
+    store.ensure(ReferenceRecord, name, build, [STATISTICS])
 
 
 def load_published(store: Store, digest: str, dimension: int) -> Reference:
@@ -107,16 +107,16 @@ def ensure_extractor(
     config = ClassifierConfig()
     assert space.classifier is not None
 
-    def build(folder: Path) -> dict[str, Any]:
+    def build(folder: Path) -> ClassifierRecord:
         data = ensure_data(store, source)
         log.info("training the feature classifier, %d epochs", config.epochs)
         *_, classifier = _looking(train_classifier(config, data, source.num_classes), on_wait)
         save_tensors(classifier.state_dict(), folder / MODEL)
         accuracy = {split: _accuracy(classifier, data, split) for split in SPLITS}
         log.info("its accuracy: %s", accuracy)
-        return {"accuracy": accuracy, "config": dataclasses.asdict(config), "provenance": provenance()}
+        return ClassifierRecord(accuracy=accuracy, config=dataclasses.asdict(config), provenance=provenance())
 
-    store.ensure("classifiers", space.classifier, build, [MODEL], on_wait)
+    store.ensure(ClassifierRecord, space.classifier, build, [MODEL], on_wait)
     classifier = Classifier(config, source.channels, source.resolution, source.num_classes)
     classifier.load_state_dict(load_tensors(store.checked("classifiers", space.classifier, MODEL)))
     return on_device(classifier, device).eval()
@@ -152,7 +152,7 @@ def load_averaged(store: Store, training: Training, width: float | None, device:
     model = load_model(store.checked("trainings", name, MODEL), device)
     if width is None:
         return model
-    files = [file for file in store.finished("trainings", name)["files"] if file.startswith(f"{SNAPSHOTS}/")]
+    files = [file for file in store.finished(TrainingResult, name).files if file.startswith(f"{SNAPSHOTS}/")]
     snapshots = [
         Snapshot(int(Path(file).name.split("-")[0]), kept) for file in files for kept in training.config.power_ema
     ]

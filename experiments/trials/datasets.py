@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 from edm.data.errors import DataError
 from edm.data.sources import OnProgress, Origin
 from experiments.errors import UserError
 from experiments.store.provenance import provenance
+from experiments.store.results import DatasetRecord
 from experiments.store.store import Store
 from experiments.sweep.tasks import DataSource
 
@@ -23,18 +23,18 @@ def ensure_prepared(
     source: DataSource,
     origin: Origin | None = None,
     on_progress: OnProgress = lambda _step, _done, _total: None,
-) -> dict[str, Any]:
+) -> DatasetRecord:
     """Return what is recorded of a prepared data set, and prepare it first where the store does not hold it.
 
     origin: where its files are, by default Origin.usual. Raises UserError where it cannot be prepared.
     """
     from edm.data.prepare import FILES, prepare  # heavy: numpy
 
-    def build(folder: Path) -> dict[str, Any]:
+    def build(folder: Path) -> DatasetRecord:
         try:
             made = prepare(source.config, folder, origin or Origin.usual(store.root), on_progress)
         except DataError as error:
             raise UserError(str(error)) from None
-        return {**made, "provenance": provenance()}
+        return DatasetRecord.from_json({**made, "provenance": provenance().to_json()})
 
-    return store.ensure("data", source.signature, build, FILES)
+    return store.ensure(DatasetRecord, source.signature, build, FILES)

@@ -17,7 +17,7 @@ from edm.metrics.features import FeatureError
 from edm.metrics.weights import WeightsError
 from edm.parallel import TeammateLost
 from experiments.errors import UserError
-from experiments.store.store import DamagedFile
+from experiments.store.damage import DamagedFile
 from experiments.trials.training.checkpoints import DivergedError
 
 # memory: even the smallest batch does not fit. lost: the worker or its node is gone. device: a GPU reported a fault,

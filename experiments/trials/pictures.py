@@ -20,6 +20,7 @@ from edm.pictures import Moment, save_grid, save_trajectory
 from edm.precondition import Denoiser
 from experiments.errors import UserError
 from experiments.store.files import replacing
+from experiments.store.results import TrainingResult
 from experiments.store.store import Store
 from experiments.sweep.tasks import Evaluation, SweepTask, Training
 from experiments.trials.assets import load_averaged
@@ -122,7 +123,7 @@ def _require(training: Training, sampling: SamplingConfig, request: Request) -> 
 
 
 def _finished(training: Training, width: float | None, store: Store, device: torch.device) -> Denoiser:
-    if store.result("trainings", training.signature) is None:
+    if store.result(TrainingResult, training.signature) is None:
         raise UserError(f"training {training.signature} is not finished, or failed; run its sweep again")
     return load_averaged(store, training, width, device)
 

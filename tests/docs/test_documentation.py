@@ -20,6 +20,7 @@ from typer.testing import CliRunner, Result
 from experiments.cli.main import app
 from experiments.errors import UserError
 from experiments.runner.record import remember
+from experiments.store.results import EvaluationResult
 from experiments.store.store import Store
 from tests.inprocess import run_all
 from tests.planning import load_sweep, plan_sweep
@@ -186,4 +187,4 @@ def test_init_writes_what_runs_as_it_is(place: Path, monkeypatch: pytest.MonkeyP
         Store(place / "runs"),
     )
     assert not run_all(plan, store).messages
-    assert all(store.result("evaluations", name) for name in plan.evaluations)
+    assert all(store.result(EvaluationResult, name) for name in plan.evaluations)

@@ -10,6 +10,7 @@ from experiments import hardware
 from experiments.runner.forecast import Forecast, Span
 from experiments.runner.measurements import measurements
 from experiments.runner.schedule import Schedule
+from experiments.store.results import ProbeResult
 from experiments.store.store import Store
 from experiments.sweep.plan import Plan
 from experiments.sweep.probes import probes_by_training
@@ -83,20 +84,37 @@ def _ranged(value: float, span: Span) -> dict[str, float]:
 
 
 def networks_json(plan: Plan, store: Store) -> list[dict[str, Any]]:
-    """The same for a script. forward_s: of one evaluation of the network on 1,000 images. nfe: the least and most."""
+    """Return every network that was measured, for a script.
+
+    forward_s: seconds of one evaluation of the network on 1,000 images. nfe: the least and the most of its evaluations.
+    """
     by_training = probes_by_training(plan, hardware.device_of(plan.sweep.resources.gpus))
     nfe: dict[str, set[int]] = {}
     for evaluation in plan.evaluations.values():
         nfe.setdefault(by_training[evaluation.training.signature].signature, set()).add(evaluation.sampling.nfe)
     first = {probe.signature: plan.names[name] for name, probe in reversed(by_training.items())}
-    told = ("fits", "device", "kimg_s", "forward_s", "training_gib", "sampling_gib", "micro_batch", "sampling_batch")
     return [
         {
             "name": first[probe.signature],
             "signature": probe.signature,
             "parameters": num_parameters(probe.network),
             "nfe": sorted({min(counts), max(counts)}) if (counts := nfe.get(probe.signature)) else [],
-            **{name: result.get(name) for name in told},
+            **_speeds_json(result),
         }
         for probe, result in measurements(plan, store)
     ]
+
+
+def _speeds_json(result: ProbeResult) -> dict[str, Any]:
+    """A network's speed and memory; None for what does not fit into the memory."""
+    training, drawing = result.training, result.drawing
+    return {
+        "fits": result.fits,
+        "device": result.device,
+        "kimg_s": training.kimg_s if training else None,
+        "forward_s": drawing.forward_s if drawing else None,
+        "training_gib": training.training_gib if training else None,
+        "sampling_gib": drawing.sampling_gib if drawing else None,
+        "micro_batch": training.micro_batch if training else None,
+        "sampling_batch": drawing.sampling_batch if drawing else None,
+    }

@@ -84,20 +84,20 @@ def _state(status: TaskStatus) -> Text:
 
 
 def _progress(status: TaskStatus) -> str:
-    if status.share is None:
-        return ""
-    return f"{status.share:.0%} of {status.progress['total']:,.6g} {status.progress['unit']}"
+    progress = status.progress
+    return f"{progress.share:.0%} of {progress.total:,.6g} {progress.unit}" if progress is not None else ""
 
 
 def _speed(status: TaskStatus) -> str:
-    rate = status.progress.get("rate")
-    if not rate:
+    progress = status.progress
+    if progress is None or not progress.rate:
         return ""
-    return f"{rate * (1000 if status.progress['unit'] == 'kimg' else 1):,.0f} images/s"
+    return f"{progress.rate * (1000 if progress.unit == 'kimg' else 1):,.0f} images/s"
 
 
 def _left(status: TaskStatus) -> str:
-    return duration(status.left_s) if status.left_s is not None else ""
+    left_s = status.progress.left_s if status.progress is not None else None
+    return duration(left_s) if left_s is not None else ""
 
 
 def _trainings_table(status: Status) -> TextTable:
@@ -122,6 +122,6 @@ def overview_table(rows: Iterable[SweepOverview]) -> TextTable:
     """Return a row for each sweep of a store."""
     table = TextTable(*values("sweep"), *numbers("cells done"), *sentences("active run"))
     for row in rows:
-        runs = "; ".join(f"{_process(run)}: {run.progress.get('left', 'starting')}" for run in row.runs)
+        runs = "; ".join(f"{_process(run)}: {run.progress.left if run.progress else 'starting'}" for run in row.runs)
         table.add(row.sweep, f"{row.done:,} of {row.cells:,}", runs)
     return table

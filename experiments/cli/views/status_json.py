@@ -34,14 +34,16 @@ def overview_json(row: SweepOverview) -> dict[str, Any]:
 
 
 def _run_json(run: ActiveRun) -> dict[str, Any]:
-    return {"session": run.name, "host": run.host, "pid": run.pid, "command": run.command, **run.progress}
+    progress = run.progress.to_json() if run.progress is not None else {}
+    return {"session": run.name, "host": run.host, "pid": run.pid, "command": run.command, **progress}
 
 
 def _task_json(status: TaskStatus) -> dict[str, Any]:
+    progress = status.progress
     return {
         "state": status.state,
         "why": status.why or None,
         "where": status.where or None,
-        "progress": dict(status.progress) or None,
-        "left_s": status.left_s,
+        "progress": progress.to_json() if progress is not None else None,
+        "left_s": progress.left_s if progress is not None else None,
     }

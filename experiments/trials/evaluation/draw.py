@@ -13,6 +13,7 @@ from torch import Tensor
 from edm.generate import generate
 from experiments.store.checksummed import load_checksummed, write_checksummed
 from experiments.store.leases import Held
+from experiments.store.results import EvaluationResult
 from experiments.store.store import Store
 from experiments.sweep.tasks import Evaluation
 from experiments.trials.context import TrialContext
@@ -34,7 +35,7 @@ class Extent:
 
 def help_draw(store: Store, evaluation: Evaluation, setting: TrialContext) -> None:
     """Draw segments of an evaluation that nobody has begun, from the end on; another trial holds it, and scores it."""
-    done = store.result("evaluations", evaluation.signature)
+    done = store.result(EvaluationResult, evaluation.signature)
     if done is not None and evaluation.is_covered_by(done):
         return
     bench = EvaluationContext(store, evaluation, setting)
@@ -143,12 +144,12 @@ def _clearly_better(bench: EvaluationContext, count: int) -> str | None:
         return None
     z = NormalDist().inv_cdf(confidence)
     strangers = [name for name in evaluation.rivals if name not in evaluation.kin]
-    results = {name: bench.store.result("evaluations", name) for name in strangers}
-    rows: dict[str, dict[str, float]] = {
+    results = {name: bench.store.result(EvaluationResult, name) for name in strangers}
+    rows = {
         name: row
         for name, result in results.items()
         if result is not None
-        for row in result["prefixes"]
+        for row in result.prefixes
         if row["images"] == count
     }
     better = [

@@ -132,7 +132,7 @@ class FeatureCache:
         tensors = {FEATURES: features} | ({} if classes is None else {CLASSES: classes})
         tensors[SECONDS] = torch.tensor(seconds(), dtype=torch.float64)
         made = provenance()
-        origin = {"device": device_name(device), "git_commit": str(made["git_commit"]), "host": made["host"]}
+        origin = {"device": device_name(device), "git_commit": str(made.git_commit), "host": made.host}
         write_checksummed(self.folder, f"{start:08d}", tensors, {FINGERPRINT: self.extractor.fingerprint, **origin})
 
     def measured(self, start: int, stop: int) -> MeasuredFeatures:

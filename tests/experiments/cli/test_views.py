@@ -15,10 +15,12 @@ from experiments.runner.listener import TaskChange
 from experiments.runner.progress import RunProgress
 from experiments.runner.resume import open_schedule
 from experiments.runner.schedule import Schedule
-from experiments.store.files import write_json, write_soon
+from experiments.store.files import write_soon
+from experiments.store.results import EvaluationResult, TrainingResult
 from experiments.store.store import Store
 from experiments.sweep.plan import Plan
 from tests.inprocess import run_all
+from tests.results import evaluation_result, training_result
 
 
 @pytest.mark.parametrize(
@@ -41,17 +43,17 @@ def test_counts() -> None:
     assert (count(1, "cell"), count(1200, "cell")) == ("1 cell", "1,200 cells")
 
 
-def write_result(store: Store, kind, name: str, seconds: float, flops: float) -> None:
-    store.folder(kind, name).mkdir(parents=True)
-    write_json(store.folder(kind, name) / "result.json", {"seconds": seconds, "flops": flops, "files": {}})
+def write_result(store: Store, result: TrainingResult | EvaluationResult) -> None:
+    store.folder(result.kind, "other").mkdir(parents=True)
+    store.finish("other", result)
 
 
 def test_a_forecast_is_a_guess_until_something_was_measured(tiny_plan: Plan, tmp_path) -> None:
     store, tasks = Store(tmp_path), [*tiny_plan.trainings.values(), *tiny_plan.evaluations.values()]
     assert not forecast(tiny_plan, tasks, store).measured
     assert forecast(tiny_plan, [], store).wall_s == 0
-    write_result(store, "trainings", "other", seconds=10.0, flops=1e9)
-    write_result(store, "evaluations", "other", seconds=1.0, flops=1e9)
+    write_result(store, training_result(seconds=10.0, flops=1e9))
+    write_result(store, evaluation_result(seconds=1.0, flops=1e9))
     measured = forecast(tiny_plan, tasks, store)
     trainings = sum(t.flops for t in tiny_plan.trainings.values()) * 10 / 1e9
     evaluations = sum(e.flops for e in tiny_plan.evaluations.values()) / 1e9

@@ -11,6 +11,7 @@ from safetensors.numpy import load_file
 from experiments.cli.views.comparison import comparison_view
 from experiments.errors import UserError
 from experiments.inspection.compare import NORMAL_95, compare, comparison_json
+from experiments.store.results import EvaluationResult
 from experiments.store.store import Store
 from experiments.sweep.plan import Plan
 
@@ -26,9 +27,9 @@ def test_cells_differ_in_what_their_axes_say_and_in_numbers(finished: tuple[Plan
     found = compare("attention/heun", "attention/euler", store)
     assert [(d.field, d.here, d.there) for d in found.fields] == [("sampling.sampler", "heun", "euler")]
     heun, euler = plan.cells[3].evaluation, plan.cells[2].evaluation
-    results = [store.result("evaluations", e.signature) or {} for e in (heun, euler)]
+    results = [store.finished(EvaluationResult, e.signature) for e in (heun, euler)]
     number = next(number for number in found.numbers if number.metric == "fid_test")
-    assert [number.here, number.there] == [result["metrics"]["fid_test"] for result in results]
+    assert [number.here, number.there] == [result.metrics["fid_test"] for result in results]
     assert number.difference == pytest.approx(number.here - number.there)
 
 

@@ -15,6 +15,7 @@ from experiments.cli.main import app
 from experiments.cli.views.progress import showing_progress
 from experiments.errors import UserError
 from experiments.inspection.datasets import listed
+from experiments.store.results import DatasetRecord
 from experiments.store.store import Store
 from experiments.trials.assets import ensure_data
 from experiments.trials.datasets import ensure_prepared, is_prepared
@@ -108,7 +109,7 @@ def test_what_cannot_be_prepared_is_an_error_for_people(tmp_path: Path, monkeypa
     store, source = Store(tmp_path / "store"), source_of(DataConfig("cifar10"))
     with pytest.raises(UserError, match="is cut short: 4 bytes"):
         ensure_data(store, source)
-    assert store.result("data", source.signature) is None
+    assert store.result(DatasetRecord, source.signature) is None
 
 
 @pytest.mark.parametrize("terminal", [False, True])

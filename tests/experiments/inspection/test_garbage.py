@@ -15,6 +15,7 @@ from experiments.inspection.garbage import CleanupPolicy, Garbage, free, parse_k
 from experiments.runner.record import remember
 from experiments.runner.resume import open_schedule
 from experiments.store.journal import Journal
+from experiments.store.results import TrainingResult
 from experiments.store.store import Store
 from experiments.store.training_records import kimg_of
 from experiments.sweep.plan import Plan
@@ -102,7 +103,7 @@ def test_a_policy_frees_checkpoints_and_nothing_is_trained_again(
     for name in plan.trainings:
         files = sorted((store.folder("trainings", name) / "kept").iterdir())
         assert [f"{kimg_of(path):.3f}" for path in files] == left
-        assert store.verified("trainings", name) is not None
+        assert store.verified(TrainingResult, name) is not None
     assert not open_schedule(plan, store).of("waiting")
 
 

@@ -223,7 +223,7 @@ def test_networks_are_trained_on_two_gpus_of_a_node(head: Any, store: Store, tmp
     with nodes(head, (2, 2)):
         completed(start("run", file, "--store", store.root, "--address", head.address, "--gpus", "2"))
     trained = [json.loads(path.read_text()) for path in store.root.glob("trainings/*/result.json")]
-    assert [result["gpus"] for result in trained] == [2, 2]
+    assert [content["gpus"] for content in trained] == [2, 2]
     assert all(" 1 of 2, " in path.read_text() for path in store.root.glob("trainings/*/log.txt"))
     assert len(list(store.root.glob("evaluations/*/result.json"))) == 4
 

@@ -15,6 +15,7 @@ from experiments.store.store import Store
 from experiments.sweep.plan import Plan
 from tests.inprocess import run_all
 from tests.planning import load_sweep, plan_sweep, probes_of
+from tests.results import probe_result
 
 
 @pytest.fixture(autouse=True)
@@ -150,10 +151,9 @@ def test_the_wall_clock_is_told_for_several_sizes(tiny_plan: Plan, empty: Store)
 
 def test_networks_are_told_with_speed_and_memory(tiny_plan: Plan, empty: Store) -> None:
     first, second = probes_of(tiny_plan)
-    known = {"kimg_s": 2.5, "forward_s": 2.0, "training_gib": 1.0, "sampling_gib": 0.5, "device": "cpu"}
-    for name, result in ((first, {"fits": True, **known}), (second, {"fits": False})):
+    for name, result in ((first, probe_result(kimg_s=2.5)), (second, probe_result(training=None, drawing=None))):
         empty.folder("probes", name).mkdir(parents=True)
-        empty.finish("probes", name, result)
+        empty.finish(name, result)
     row, other = networks_json(tiny_plan, empty)
     assert row["name"] == "no-attention" and row["nfe"] == [3, 5] and row["kimg_s"] == 2.5
     assert not other["fits"] and networks_table(tiny_plan, empty).row_count == 2

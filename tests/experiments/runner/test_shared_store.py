@@ -131,7 +131,7 @@ def times_begun(store: Store) -> list[int]:
 
 def metrics(store: Store) -> dict[str, Any]:
     found = {path.parent.name: json.loads(path.read_text()) for path in store.root.glob("evaluations/*/result.json")}
-    return {name: result["metrics"] for name, result in found.items()}
+    return {name: content["metrics"] for name, content in found.items()}
 
 
 def alone(text: str, prepared: Path, folder: Path) -> dict[str, Any]:

@@ -6,9 +6,9 @@ from edm.config import EvaluationConfig
 from experiments.sweep.metrics import (
     METRICS,
     context_of,
-    headline,
     headlines,
     meaningless,
+    metrics_line,
     metrics_of,
     reference_sizes,
     requested_scores,
@@ -85,10 +85,10 @@ def test_a_line_tells_the_best_that_there_is() -> None:
 
 
 def test_a_line_shows_titles_scales_and_units() -> None:
-    assert headline({"kid_test": 0.021724, "recall_test": 0.5, "class_accuracy": 0.953}) == (
-        "KID x10^3 test 21.72, class accuracy 95.3 %"
+    assert (
+        metrics_line({"kid_test": 0.021724, "class_accuracy": 0.953}) == "KID x10^3 test 21.72, class accuracy 95.3 %"
     )
-    assert headline({}) == ""
+    assert metrics_line({}) == ""
 
 
 @pytest.mark.parametrize(

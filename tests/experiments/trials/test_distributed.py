@@ -15,6 +15,7 @@ import torch
 
 from edm import train as edm_train
 from edm.parallel import TeammateLost
+from experiments.store.results import TrainingResult
 from experiments.store.store import Store
 from experiments.trials import progress
 from experiments.trials.context import TrialContext
@@ -89,8 +90,8 @@ def test_two_processes_train_what_one_does_and_a_stopped_team_goes_on(
     assert not others()
 
     assert losses(store, training) == pytest.approx(losses(alone, training), rel=1e-5)
-    result = store.result("trainings", training.signature) or {}
-    assert result["gpus"] == 2 and "Traceback" not in log_of(store, training)
+    result = store.finished(TrainingResult, training.signature)
+    assert result.gpus == 2 and "Traceback" not in log_of(store, training)
     assert losses(Store(resumed.root), training) == losses(store, training)
     found, expected = weights(Store(resumed.root), training), weights(store, training)
     assert all(torch.equal(found[name], expected[name]) for name in expected)
@@ -141,7 +142,8 @@ def test_a_team_that_runs_out_of_memory_begins_again_with_less_at_a_time(
 
     monkeypatch.setattr(edm_train, "denoising_loss", scarce)
     assert perform(store, training, ON_TWO).state == "done"
-    assert (store.result("trainings", training.signature) or {})["computing"]["micro_batch"] == 16
+    computing = store.finished(TrainingResult, training.signature).computing
+    assert computing is not None and computing.micro_batch == 16
     assert not others()
 
 

@@ -9,6 +9,7 @@ import torch
 
 from experiments.runner.dispatch import parts_left
 from experiments.store.layout import LOG
+from experiments.store.results import EvaluationResult
 from experiments.store.store import Store
 from experiments.sweep.plan import Plan
 from experiments.sweep.tasks import Evaluation
@@ -47,9 +48,9 @@ def drawn(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, str]]:
 
 
 def scores(store: Store, evaluation: Evaluation) -> dict[str, float]:
-    result = store.result("evaluations", evaluation.signature)
+    result = store.result(EvaluationResult, evaluation.signature)
     assert result is not None
-    return result["metrics"]
+    return result.metrics
 
 
 @pytest.fixture
@@ -67,7 +68,7 @@ def test_what_a_helper_drew_is_not_drawn_again_and_scores_the_same(
     calls = drawn(monkeypatch)
     assert help_with(store, trained, SETTING).state == "done"
     assert [start for start, _ in calls] == [80, 40, 0]
-    assert store.result("evaluations", trained.signature) is None  # scoring is the other one's
+    assert store.result(EvaluationResult, trained.signature) is None  # scoring is the other one's
     assert perform(store, trained, SETTING).state == "done"
     assert len(calls) == 3 and scores(store, trained) == alone
     assert not list(store.root.glob("segments/*"))
