@@ -2,6 +2,7 @@
 
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -22,6 +23,7 @@ sampling:   {steps: 3}
 evaluation: {images: 120, features: classifier}
 """
 SETTING = TrialContext(session="test")
+WATCHFUL = replace(SETTING, report_s=0.0)  # looks for a request to stop after every step
 
 
 def small_training(folder: Path, *overrides: str) -> Training:

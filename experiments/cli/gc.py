@@ -125,7 +125,7 @@ def _free(items: list[Garbage], store: Store, forgotten: list[str], with_past: b
 def _show(items: list[Garbage], freed: list[Garbage] | None, store: Store, console: Console) -> None:
     """Print what can be deleted (freed None), or what was."""
     from experiments.cli.views.garbage import garbage_table
-    from experiments.cli.views.text import count, size
+    from experiments.wording import count, size
 
     if not items:
         say(console, f"{store.root}: nothing to delete.")

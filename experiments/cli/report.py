@@ -80,10 +80,10 @@ def export(
     The file has no weights and no features of images.
     """
     from experiments.cli.views.progress import progress
-    from experiments.cli.views.text import count, size
     from experiments.store.store import Store
     from experiments.tracking.bundle import export as pack
     from experiments.tracking.bundle import is_bundle
+    from experiments.wording import count, size
 
     if not is_bundle(bundle):
         raise UserError(f"{bundle}: a bundle is a zip file; name it {bundle.with_suffix('.zip').name}")

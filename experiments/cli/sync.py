@@ -55,7 +55,7 @@ def sync(
 def _sync(plan: Plan, store: Store, place: Store, tracking_uri: str | None, console: Console, as_json: bool) -> None:
     """Send the results in `store` to MLflow, by default to the database in `place`."""
     from experiments.cli.views.progress import progress
-    from experiments.cli.views.text import count
+    from experiments.wording import count
 
     with waiting(console, "loading MLflow"):
         from experiments.tracking.database import embedded_uri

@@ -18,7 +18,8 @@ from experiments.store.results import EvaluationResult
 from experiments.store.store import Store
 from experiments.store.training_records import best_kept, kimg_of
 from experiments.sweep.plan import Plan
-from experiments.sweep.tasks import SEGMENT_IMAGES, DataSource, Evaluation, FeatureSpace, Subset, Training
+from experiments.sweep.segments import segment_starts
+from experiments.sweep.tasks import DataSource, Evaluation, FeatureSpace, Subset, Training
 
 # unused: no sweep refers to it. policy: a checkpoint that no policy keeps. drawings: features of images that have all
 # their scores. abandoned: left behind by a run that was killed. damaged: set aside
@@ -133,7 +134,7 @@ def _used(plans: Iterable[Plan]) -> dict[StoreKind, set[str]]:
             used["drawings"].add(evaluation.drawing)
             if "truncation" in evaluation.scores:
                 used["exact"].add(evaluation.solution)
-            starts = range(0, evaluation.config.images, SEGMENT_IMAGES)
+            starts = segment_starts(evaluation.config.images)
             used["segments"] |= {evaluation.segment_name(start) for start in starts}
         for space, data in {pair for evaluation in plan.evaluations.values() for pair in _spaces(evaluation)}:
             used["references"] |= {space.reference(data, subset) for subset in SUBSETS}

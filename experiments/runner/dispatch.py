@@ -17,7 +17,8 @@ from experiments.store.results import EvaluationResult
 from experiments.store.store import Store
 from experiments.store.training_records import Pruning
 from experiments.sweep.jobs import Job, Outcome, Task
-from experiments.sweep.tasks import SEGMENT_IMAGES, Evaluation
+from experiments.sweep.segments import segment_starts
+from experiments.sweep.tasks import Evaluation
 
 LOOK_S = 2.0  # between looks at what other runs are at
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 5.0, 300.0  # for a full disk that seems to have room: a quota, a limit
@@ -59,8 +60,7 @@ def parts_left(store: Store, evaluation: Evaluation) -> int:
     """How many segments of an evaluation are neither drawn nor being drawn."""
     shelf = store.folder("drawings", evaluation.drawing) / evaluation.features.signature
     drawn = {path.name[:8] for path in shelf.glob("*.safetensors")}
-    starts = [number * SEGMENT_IMAGES for number in range(evaluation.num_segments)]
-    open_ = [start for start in starts if f"{start:08d}" not in drawn]
+    open_ = [start for start in segment_starts(evaluation.config.images) if f"{start:08d}" not in drawn]
     return sum(store.holder("segments", evaluation.segment_name(start)) is None for start in open_)
 
 

@@ -1,13 +1,13 @@
-"""Which scores an evaluation is asked for, which of them would mean nothing, and how a score's metrics are shown."""
+"""Which scores an evaluation is asked for, which of them would mean nothing, and what each consists of."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from edm.config import SPLITS, ClassifierConfig, EvaluationConfig, Features, Split
+from reports.metrics import shown, title_of
 
 FILE = "file"  # used like a split: a published statistics file
 FITTED = ("fid", "fid_infinity")  # metrics that need a covariance of full rank
@@ -34,65 +34,6 @@ ERRORS = ("_se", "_low", "_high")  # of a metric: standard error and 95% interva
 HEADLINES = ("fid_", "kid_", "class_accuracy")  # how the most important metrics begin, best first
 
 
-# showing ------------------------------------------------------------------------------------------
-
-# What log lines and the terminal show of a metric: its title, which may name a scale, the scale itself and a unit.
-# Reports have a table of their own (reports/metrics.py), which a test compares with this one.
-TITLES = {
-    "fid": "FID",
-    "fid_infinity": "FID inf",
-    "kid": "KID x10^3",
-    **{metric: metric for metric in PRDC},
-    "class_accuracy": "class accuracy",
-    "truncation_rms": "truncation error",
-    "nn_ratio_pixels": "distance ratio, pixels",
-    "nn_ratio_features": "distance ratio, features",
-    "nn_copied_pixels": "copied, pixels",
-    "nn_copied_features": "copied, features",
-}
-PERCENTAGES = ("class_accuracy", "nn_copied_pixels", "nn_copied_features")
-MAX_DECIMALS = 6
-
-
-def metric_title(name: str) -> str:
-    """Return the title of a metric, such as "KID x10^3 test" for kid_test; any other name stays as it is."""
-    stem, _, split = name.rpartition("_")
-    return TITLES.get(name) or (f"{TITLES[stem]} {split}" if stem in TITLES else name)
-
-
-def scale_of(name: str) -> tuple[float, str]:
-    """Return the factor by which a metric is shown, and the unit that follows it."""
-    if name in PERCENTAGES:
-        return 100.0, " %"
-    return (1000.0 if name.startswith("kid_") else 1.0), ""
-
-
-def shown_metric(name: str, value: float, margin: float | None = None, sign: bool = False) -> str:
-    """Return a metric's value as people read it, such as "95.3 ± 1.3 %".
-
-    margin: half of the 95% interval; decides how many decimals are shown. sign: write + before a positive value.
-    """
-    scale, unit = scale_of(name)
-    known = margin is not None and math.isfinite(margin) and margin > 0
-    scaled_margin = margin * scale if known and margin is not None else None
-    decimals = _decimals(value * scale, scaled_margin, unit)
-    error = "" if scaled_margin is None else f" ± {scaled_margin:.{decimals}f}"
-    return f"{value * scale:{'+' if sign else ''}.{decimals}f}{error}{unit}"
-
-
-def _decimals(value: float, margin: float | None, unit: str) -> int:
-    """Decimals for two digits of the margin; without one, 1 for percentages, 2 above 10, else 3, more where needed."""
-    if margin is not None:
-        return min(max(0, 1 - _exponent(margin)), MAX_DECIMALS)
-    usual = 1 if unit else 2 if abs(value) >= 10 and math.isfinite(value) else 3
-    return min(max(usual, -_exponent(abs(value))), MAX_DECIMALS) if value and math.isfinite(value) else usual
-
-
-def _exponent(value: float) -> int:
-    """The power of ten of a number's first digit once it is rounded to two digits."""
-    return int(f"{value:.1e}".partition("e")[2])
-
-
 def headlines(metrics: Mapping[str, float]) -> dict[str, float]:
     """Return the few metrics to show in one line: FIDs, or else KIDs, and the class accuracy."""
     known = {name: value for name, value in metrics.items() if name in METRICS}
@@ -100,12 +41,9 @@ def headlines(metrics: Mapping[str, float]) -> dict[str, float]:
     return {n: v for n, v in known.items() if n.startswith((first, "class_accuracy")) and "infinity" not in n}
 
 
-def metrics_line(metrics: Mapping[str, float]) -> str:
-    """Return metrics as one line, such as "FID test 5.614, class accuracy 95.3 %"."""
-    return ", ".join(f"{metric_title(name)} {shown_metric(name, value)}" for name, value in metrics.items())
-
-
-# scores and their metrics -------------------------------------------------------------------------
+def headline(metrics: Mapping[str, float]) -> str:
+    """Return the headlines of an evaluation as one line, such as "FID test 5.614, class accuracy 95.3 %"."""
+    return ", ".join(f"{title_of(name)} {shown(name, value)}" for name, value in headlines(metrics).items())
 
 
 def metrics_of(score: str) -> tuple[str, ...]:

@@ -23,10 +23,10 @@ from experiments.store.layout import FOLDER_OF_TASK, StoreKind
 from experiments.store.results import EvaluationResult, TrainingResult
 from experiments.sweep.identity import signature
 from experiments.sweep.metrics import DIMENSIONS
+from experiments.sweep.segments import segment_starts
 
 Kind = Literal["training", "evaluation"]
 Subset = Split | Literal["noise"]  # the images that reference statistics describe
-SEGMENT_IMAGES = 1000  # images that are drawn and measured together; any worker may take any segment of an evaluation
 FORWARDS_PER_TRAINING_IMAGE = 3  # a backward pass costs about two forward passes
 
 
@@ -177,7 +177,7 @@ class Evaluation:
     @property
     def num_segments(self) -> int:
         """How many segments of images it consists of."""
-        return -(-self.config.images // SEGMENT_IMAGES)
+        return len(segment_starts(self.config.images))
 
     def segment_name(self, start: int) -> str:
         """Return the name under which the store holds the segment that begins with image `start`."""

@@ -32,7 +32,8 @@ class TrialContext:
     """Where and how a trial runs; nothing here changes a result on the same kind of machine.
 
     gpus: 2 or more train one network on several. on_validated: told of (kimg, loss on the val split) along the way.
-    told: what the run says of itself, for the record.
+    told: what the run says of itself, for the record. report_s: between reports of progress, and looks for a request to
+    stop. wait_s: between looks for segments that other trials draw.
     """
 
     session: str
@@ -40,6 +41,8 @@ class TrialContext:
     gpus: float = 0.0
     sampling_batch: int = 250
     checkpoint_s: float = 15.0
+    report_s: float = 0.5
+    wait_s: float = 0.5
     compile: bool | None = None
     on_validated: Callable[[float, float], None] | None = None
     told: RunInfo = field(default_factory=RunInfo)

@@ -157,7 +157,7 @@ def require_whole_record(scene: Scene) -> None:
 
 def note_outcome(case: Case, told: str, seconds: float) -> None:
     if OUTCOMES in os.environ:
-        with open(os.environ[OUTCOMES], "a") as file:
+        with Path(os.environ[OUTCOMES]).open("a") as file:
             file.write(json.dumps({"case": case.name, "told": told, "seconds": round(seconds)}) + "\n")
 
 

@@ -15,13 +15,12 @@ from experiments.store.checksummed import load_checksummed, write_checksummed
 from experiments.store.leases import Held
 from experiments.store.results import EvaluationResult
 from experiments.store.store import Store
+from experiments.sweep.segments import segments
 from experiments.sweep.tasks import Evaluation
 from experiments.trials.context import TrialContext
 from experiments.trials.evaluation.context import IMAGES, EvaluationContext
-from experiments.trials.evaluation.features import segments
 from experiments.trials.failures import is_out_of_memory
 
-WAIT_S = 0.5  # between looks for what somebody else draws
 log = logging.getLogger("edm_sweep")
 
 
@@ -75,7 +74,7 @@ def _draw_all(bench: EvaluationContext, count: int) -> None:
         left = [span for span in left if not _try_segment(bench, *span)]
         if not left:
             return
-        time.sleep(WAIT_S)
+        time.sleep(bench.setting.wait_s)
         bench.pulse.raise_if_stopped()
 
 

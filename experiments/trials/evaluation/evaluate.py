@@ -14,12 +14,13 @@ from experiments.store.layout import INFLUENCES, PAIRS, SAMPLES, STATISTICS
 from experiments.store.provenance import provenance
 from experiments.store.results import DrawingOrigins, EvaluationResult, SolutionRecord
 from experiments.store.store import Store
-from experiments.sweep.metrics import headlines, metrics_line
+from experiments.sweep.metrics import headline
+from experiments.sweep.segments import segments
 from experiments.sweep.tasks import Evaluation
 from experiments.trials.context import TrialContext, write_config
 from experiments.trials.evaluation.context import EXACT, IMAGES, EvaluationContext
 from experiments.trials.evaluation.draw import Extent, _draw_all, draw_and_measure
-from experiments.trials.evaluation.features import FINGERPRINT, SECONDS, MeasuredFeatures, segments
+from experiments.trials.evaluation.features import FINGERPRINT, SECONDS, MeasuredFeatures
 from experiments.trials.evaluation.memorisation import measure_memorisation
 from experiments.trials.evaluation.scoring import Scorer, Scores, class_accuracy, scale
 
@@ -44,7 +45,7 @@ def run_evaluation(store: Store, evaluation: Evaluation, setting: TrialContext) 
             store.forget("segments", evaluation.segment_name(start))
     files = [name for name in (STATISTICS, INFLUENCES, SAMPLES, PAIRS) if (folder / name).exists()]
     store.finish(evaluation.signature, result, files)
-    log.info("done: %s", metrics_line(headlines(result.metrics)))
+    log.info("done: %s", headline(result.metrics))
 
 
 def _extent(bench: EvaluationContext, done: EvaluationResult | None) -> Extent:

@@ -16,12 +16,11 @@ from experiments.store.layout import PAIRS
 from experiments.store.provenance import provenance
 from experiments.store.results import ScaleRecord
 from experiments.sweep.identity import signature
-from experiments.sweep.tasks import SEGMENT_IMAGES
+from experiments.sweep.segments import segment_stop
 from experiments.trials.evaluation.context import EvaluationContext
 from experiments.trials.evaluation.features import FINGERPRINT
 from experiments.trials.evaluation.scoring import Scores
 
-LOOKED_UP_IMAGES = SEGMENT_IMAGES  # whose nearest training images are looked for: those that are kept as pixels
 CLOSEST = 10  # pairs in the picture
 
 
@@ -62,7 +61,7 @@ def measure_memorisation(bench: EvaluationContext, scores: Scores) -> None:
 
 def _views(bench: EvaluationContext, drawn: Tensor) -> Iterator[View]:
     real, data = bench.references, bench.data
-    held_out = min(LOOKED_UP_IMAGES, real.count("val"))
+    held_out = segment_stop(0, real.count("val"))  # as many as there are drawn images kept as pixels
     pixels = {split: PixelPieces(data.images, real.order(split)) for split in ("train", "test")}
     others = pixel_rows(data.images[real.order("val")[:held_out]])
     yield View("pixels", pixel_rows(drawn), others, pixels["train"], pixels["test"])

@@ -19,7 +19,6 @@ from experiments.store.active_runs import active_runs, announced, request_cancel
 from experiments.store.store import Store
 from experiments.sweep.jobs import Outcome
 from experiments.sweep.plan import Plan
-from experiments.trials import progress
 from experiments.trials.context import TrialContext
 from experiments.trials.perform import perform
 from experiments.trials.training.checkpoints import CheckpointManager
@@ -94,9 +93,8 @@ def test_a_dispatcher_takes_requests_and_hands_them_to_trials(
 def test_a_training_that_is_left_has_saved_its_state_and_goes_on_later(
     tiny_plan: Plan, store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(progress, "REPORT_S", 0.0)
     training = next(iter(tiny_plan.trainings.values()))
-    setting = TrialContext(session="s")
+    setting = TrialContext(session="s", report_s=0.0)
     with monkeypatch.context() as patch:
         ask = lambda: store.request_stop("s", training.signature)  # noqa: E731
         patch.setattr(CheckpointManager, "note", at_step(7, ask, CheckpointManager.note))

@@ -11,7 +11,7 @@ from experiments.runner.durations import GUESSED_FLOPS_PER_S, MOST_RESULTS, MOST
 from experiments.store.results import Result
 from experiments.store.store import Store
 from experiments.sweep.plan import Plan
-from experiments.sweep.tasks import SEGMENT_IMAGES
+from experiments.sweep.segments import segment_starts
 from tests.planning import load_sweep, plan_sweep, probes_by_training, probes_of
 from tests.results import evaluation_result, probe_result, training_result
 
@@ -138,8 +138,8 @@ def test_scoring_again_what_was_drawn_costs_little(tiny_plan: Plan, empty: Store
     before = DurationModel(empty, tiny_plan).seconds(evaluation)
     shelf = empty.folder("drawings", evaluation.drawing) / evaluation.features.signature
     shelf.mkdir(parents=True)
-    for number in range(evaluation.num_segments):
-        (shelf / f"{number * SEGMENT_IMAGES:08d}-abc.safetensors").touch()
+    for start in segment_starts(evaluation.config.images):
+        (shelf / f"{start:08d}-abc.safetensors").touch()
     assert DurationModel(empty, tiny_plan).seconds(evaluation) < 0.1 * before
 
 

@@ -2,13 +2,14 @@
 
 import pytest
 
+import reports.metrics
 from edm.config import EvaluationConfig
 from experiments.sweep.metrics import (
     METRICS,
     context_of,
+    headline,
     headlines,
     meaningless,
-    metrics_line,
     metrics_of,
     reference_sizes,
     requested_scores,
@@ -85,10 +86,10 @@ def test_a_line_tells_the_best_that_there_is() -> None:
 
 
 def test_a_line_shows_titles_scales_and_units() -> None:
-    assert (
-        metrics_line({"kid_test": 0.021724, "class_accuracy": 0.953}) == "KID x10^3 test 21.72, class accuracy 95.3 %"
+    assert headline({"kid_test": 0.021724, "recall_test": 0.5, "class_accuracy": 0.953}) == (
+        "KID x10^3 test 21.72, class accuracy 95.3 %"
     )
-    assert metrics_line({}) == ""
+    assert headline({}) == ""
 
 
 @pytest.mark.parametrize(
@@ -96,3 +97,7 @@ def test_a_line_shows_titles_scales_and_units() -> None:
 )
 def test_prefixes_are_round_numbers_and_all(images: int, prefixes: tuple[int, ...]) -> None:
     assert config(images=images).prefixes == prefixes
+
+
+def test_reports_know_how_to_show_every_metric() -> None:
+    assert set(METRICS) == set(reports.metrics.METRICS)

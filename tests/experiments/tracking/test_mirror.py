@@ -23,7 +23,6 @@ from experiments.tracking.frames import found_in_store, results_frame
 from experiments.tracking.mirror import Mirror, sync
 from experiments.tracking.read import found_in_mlflow
 from experiments.tracking.sync_state import CurveTail, SyncCounts
-from experiments.trials import progress
 from experiments.trials.context import TrialContext
 from experiments.trials.perform import perform
 from tests.conftest import TINY
@@ -180,9 +179,7 @@ def test_two_runs_that_mirror_at_once_make_every_run_once(tiny_plan: Plan, fille
     assert sorted(signatures) == sorted([*tiny_plan.trainings, *tiny_plan.evaluations])
 
 
-def test_a_training_is_followed_while_it_runs_and_through_an_interruption(
-    tiny_plan: Plan, store: Store, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_training_is_followed_while_it_runs_and_through_an_interruption(tiny_plan: Plan, store: Store) -> None:
     uri = embedded_uri(store)
     name, training = next(iter(tiny_plan.trainings.items()))
     states = []
@@ -196,8 +193,7 @@ def test_a_training_is_followed_while_it_runs_and_through_an_interruption(
             self.looks += 1
             return self.looks > 4
 
-    monkeypatch.setattr(progress, "REPORT_S", 0.0)
-    assert perform(Following(store.root), training, TrialContext("s")).state == "stopped"
+    assert perform(Following(store.root), training, TrialContext("s", report_s=0.0)).state == "stopped"
     assert set(states) == {"RUNNING"}
     Mirror(store, tiny_plan, uri).update(ended=True)
     assert runs_of(uri, tiny_plan)[name].info.status == "KILLED"

@@ -23,12 +23,11 @@ from experiments.tracking.frames import found_in_store, results_frame
 from experiments.tracking.mirror import Mirror, sync
 from experiments.tracking.read import found_in_mlflow
 from experiments.tracking.sync_state import SyncCounts
-from experiments.trials import progress
 from experiments.trials.perform import perform
 from tests.commandline import run, start
 from tests.conftest import LONGER, TINY, Filled
 from tests.experiments.tracking.test_mirror import all_runs, record, untimed
-from tests.inprocess import SETTING, run_all
+from tests.inprocess import WATCHFUL, run_all
 from tests.planning import load_sweep, plan_sweep
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # MLflow's own deprecations
@@ -108,7 +107,7 @@ def plan(request: pytest.FixtureRequest, tmp_path: Path) -> Plan:
 
 
 def test_a_server_killed_in_the_middle_of_a_training_slows_nothing_and_has_everything_once_it_is_back(
-    server: Server, plan: Plan, store: Store, monkeypatch: pytest.MonkeyPatch
+    server: Server, plan: Plan, store: Store
 ) -> None:
     mirror = Mirror(store, plan, server.uri)
     seen: list[str] = []
@@ -124,9 +123,8 @@ def test_a_server_killed_in_the_middle_of_a_training_slows_nothing_and_has_every
                 seen.append("no answer")
             return False
 
-    monkeypatch.setattr(progress, "REPORT_S", 0.0)
     training = next(iter(plan.trainings.values()))
-    assert perform(Disturbing(store.root), training, SETTING).state == "done"
+    assert perform(Disturbing(store.root), training, WATCHFUL).state == "done"
     assert seen[:3] == ["RUNNING"] * 3 and set(seen[3:]) == {"no answer"}
     run_all(plan, store)
     with pytest.raises(MlflowException):

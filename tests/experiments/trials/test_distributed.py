@@ -17,7 +17,6 @@ from edm import train as edm_train
 from edm.parallel import TeammateLost
 from experiments.store.results import TrainingResult
 from experiments.store.store import Store
-from experiments.trials import progress
 from experiments.trials.context import TrialContext
 from experiments.trials.perform import perform
 from experiments.trials.training import distributed as peers
@@ -72,9 +71,7 @@ def until(condition: Callable[[], object], seconds: float = 120) -> None:
 
 
 @pytest.mark.slow
-def test_two_processes_train_what_one_does_and_a_stopped_team_goes_on(
-    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_two_processes_train_what_one_does_and_a_stopped_team_goes_on(store: Store, tmp_path: Path) -> None:
     # at four times this rate a change of the last bit of the initial weights alone moves the curve by 1e-4
     overrides = ("training.stratified=true", "training.micro_batch=16", "training.lr=5e-4")
     training = small_training(tmp_path, *overrides)
@@ -82,9 +79,8 @@ def test_two_processes_train_what_one_does_and_a_stopped_team_goes_on(
     copy_of(store, resumed.root)
     assert perform(alone, training, SETTING).state == "done"
     assert perform(store, training, ON_TWO).state == "done"
-    monkeypatch.setattr(progress, "REPORT_S", 0.0)
     resumed.looks = 8
-    assert perform(resumed, training, ON_TWO).state == "stopped"
+    assert perform(resumed, training, dataclasses.replace(ON_TWO, report_s=0.0)).state == "stopped"
     assert not others()
     assert perform(Store(resumed.root), training, ON_TWO).state == "done"
     assert not others()

@@ -19,10 +19,9 @@ from experiments.tracking.frames import covariances, found_in_store, results_fra
 from experiments.trials.assets import ensure_published, load_published
 from experiments.trials.evaluation import context as evaluation_context
 from experiments.trials.evaluation import draw
-from experiments.trials.evaluation import features as measuring
 from experiments.trials.evaluation.context import EvaluationContext
 from experiments.trials.perform import perform
-from tests.inprocess import SETTING, execute, run_all
+from tests.inprocess import SETTING, cut_segments, execute, run_all
 from tests.planning import load_sweep, plan_sweep
 
 SPLITS = ("train", "val", "test")
@@ -49,7 +48,7 @@ def metrics(store: Store, evaluation: Evaluation) -> dict[str, float]:
 
 @pytest.fixture
 def small_segments(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(measuring, "SEGMENT_IMAGES", 50)
+    cut_segments(monkeypatch, 50)
 
 
 @pytest.fixture
@@ -91,7 +90,7 @@ def test_shards_drawn_apart_and_in_any_order_score_the_same_to_the_last_bit(
 def test_more_images_of_the_same_kind_are_drawn_from_where_fewer_ended(
     tiny_file: Path, store: Store, drawn: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(measuring, "SEGMENT_IMAGES", 50)
+    cut_segments(monkeypatch, 50)
     few, many = planned(tiny_file, "evaluation.images=100"), planned(tiny_file, "evaluation.images=150")
     train(few, store)
     assert perform(store, first(few), SETTING).state == "done" and drawn == [0, 50]

@@ -11,7 +11,6 @@ from edm.config import TrainingConfig
 from edm.train import Computing
 from experiments.store.results import TrainingResult
 from experiments.store.store import Store
-from experiments.trials import progress
 from experiments.trials.context import TrialContext
 from experiments.trials.perform import perform
 from experiments.trials.training.micro_batch import LESSONS, MicroBatchLimit, smaller_micro_batch
@@ -73,12 +72,11 @@ def test_what_does_not_fit_is_trained_in_parts_that_do(
 def test_siblings_and_resumed_trainings_begin_with_what_fitted(
     store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(progress, "REPORT_S", 0.0)
     memory = with_room_for(monkeypatch, 8)
     first, sibling = small_training(tmp_path), small_training(tmp_path, "seeds=[1]")
     stopping = StopAfter(store.root)
     stopping.looks = 5
-    assert perform(stopping, first, SETTING).state == "stopped"
+    assert perform(stopping, first, WATCHFUL).state == "stopped"
     assert memory.refused == 2
     for training in (first, sibling):
         assert perform(store, training, SETTING).state == "done"

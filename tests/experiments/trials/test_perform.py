@@ -20,13 +20,12 @@ from experiments.sweep.plan import Plan
 from experiments.sweep.tasks import Evaluation
 from experiments.tracking.frames import found_in_store, results_frame
 from experiments.trials import perform as work
-from experiments.trials import progress
 from experiments.trials.context import TrialContext
 from experiments.trials.evaluation import draw
-from experiments.trials.evaluation import features as measuring
 from experiments.trials.perform import perform
-from tests.inprocess import SETTING, execute, run_all
+from tests.inprocess import SETTING, WATCHFUL, cut_segments, execute, run_all
 from tests.planning import load_sweep, plan_sweep
+from tests.trainings import StopAfter
 
 
 def table(plan: Plan, store: Store) -> str:
@@ -41,16 +40,6 @@ def forget(store: Store, evaluation: Evaluation) -> None:
     """Make an evaluation undone, and its images undrawn."""
     (store.folder("evaluations", evaluation.signature) / "result.json").unlink()
     shutil.rmtree(store.folder("drawings", evaluation.drawing))
-
-
-class StopAfter(Store):
-    """A store that asks to stop the nth time somebody looks."""
-
-    looks = 0
-
-    def stop_requested(self, session: str, signature: str | None = None) -> bool:
-        self.looks -= 1
-        return self.looks < 0
 
 
 def test_a_whole_sweep_fills_its_table(tiny_plan: Plan, store: Store) -> None:
@@ -81,12 +70,11 @@ def test_the_folders_hold_what_people_look_for(tiny_plan: Plan, store: Store) ->
 def test_a_training_stopped_anywhere_goes_on_to_the_same_weights(
     tiny_plan: Plan, store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, looks: int
 ) -> None:
-    monkeypatch.setattr(progress, "REPORT_S", 0.02)
     training = first_training(tiny_plan)
     assert perform(store, training, SETTING).state == "done"
     disturbed = StopAfter(tmp_path / "disturbed")
     disturbed.looks = looks
-    assert perform(disturbed, training, SETTING).state == "stopped"
+    assert perform(disturbed, training, replace(SETTING, report_s=0.02)).state == "stopped"
     assert disturbed.result(TrainingResult, training.signature) is None
     assert perform(Store(disturbed.root), training, SETTING).state == "done"
     folders = [s.folder("trainings", training.signature) for s in (store, disturbed)]
@@ -100,11 +88,10 @@ def test_a_training_stopped_anywhere_goes_on_to_the_same_weights(
 
 def stop_in_training(plan: Plan, root: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Stop the first training twice, so that it has two checkpoints; its folder."""
-    monkeypatch.setattr(progress, "REPORT_S", 0.02)
     for _ in range(2):
         stopping = StopAfter(root)
         stopping.looks = 2
-        assert perform(stopping, first_training(plan), SETTING).state == "stopped"
+        assert perform(stopping, first_training(plan), replace(SETTING, report_s=0.02)).state == "stopped"
     return Store(root).folder("trainings", first_training(plan).signature)
 
 
@@ -129,7 +116,7 @@ def test_a_damaged_checkpoint_is_dropped_for_the_one_before(
 def test_an_evaluation_stopped_between_segments_draws_only_the_rest(
     tiny_plan: Plan, store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(measuring, "SEGMENT_IMAGES", 50)
+    cut_segments(monkeypatch, 50)
     run_all(tiny_plan, store)
     evaluation = next(iter(tiny_plan.evaluations.values()))
     undisturbed = store.result(EvaluationResult, evaluation.signature)
@@ -137,8 +124,7 @@ def test_an_evaluation_stopped_between_segments_draws_only_the_rest(
     forget(store, evaluation)
     stopping = StopAfter(store.root)
     stopping.looks = 5  # at the start, before the first segment and in it three times
-    monkeypatch.setattr(progress, "REPORT_S", 0.0)
-    assert perform(stopping, evaluation, SETTING).state == "stopped"
+    assert perform(stopping, evaluation, WATCHFUL).state == "stopped"
     kept = {path.name for path in store.folder("drawings", evaluation.drawing).glob("*/*.safetensors")}
     assert len(kept) == 1
     drawn: list[int] = []

@@ -8,11 +8,10 @@ import torch
 
 from experiments.store.journal import Journal
 from experiments.store.layout import PRUNE, PRUNED
-from experiments.trials import progress
 from experiments.trials.context import TrialContext
 from experiments.trials.perform import perform
 from experiments.trials.training.checkpoints import CheckpointManager
-from tests.trainings import SETTING, at_step, copy_of, small_training, store_with_digits, weights
+from tests.trainings import SETTING, WATCHFUL, at_step, copy_of, small_training, store_with_digits, weights
 
 VALIDATING = "training.validate_kimg=0.16"  # after steps 5, 10, 15 and 20
 
@@ -35,10 +34,9 @@ def test_a_training_ends_early_where_asked_and_goes_on_to_the_same_weights(
     whole = copy_of(store, tmp_path / "whole")
     assert perform(whole, training, SETTING).state == "done"
     folder = store.folder("trainings", training.signature)
-    monkeypatch.setattr(progress, "REPORT_S", 0.0)
     with monkeypatch.context() as patch:
         patch.setattr(CheckpointManager, "note", at_step(step, (folder / PRUNE).touch, CheckpointManager.note))
-        outcome = perform(store, training, SETTING)
+        outcome = perform(store, training, WATCHFUL)
     pruned = json.loads((folder / PRUNED).read_text())
     lines = Journal(folder / "validation.jsonl").read()
     assert outcome.state == "pruned" and f"{step * 0.032:g} kimg" in outcome.message

@@ -14,17 +14,15 @@ from experiments.store.store import Store
 from experiments.sweep.plan import Plan
 from experiments.sweep.tasks import Evaluation
 from experiments.trials.evaluation import draw
-from experiments.trials.evaluation import features as measuring
 from experiments.trials.evaluation.draw import generate
 from experiments.trials.perform import help_with, perform
-from tests.inprocess import SETTING, run_all
+from tests.inprocess import SETTING, cut_segments, run_all
 
 
 @pytest.fixture(autouse=True)
 def short_segments(monkeypatch: pytest.MonkeyPatch) -> None:
     """Three segments of an evaluation's 120 images."""
-    monkeypatch.setattr(measuring, "SEGMENT_IMAGES", 40)
-    monkeypatch.setattr(draw, "WAIT_S", 0.01)
+    cut_segments(monkeypatch, 40)
 
 
 @pytest.fixture
@@ -100,12 +98,7 @@ def test_two_at_once_draw_every_segment_once(
     assert sorted(start for start, _ in calls) == [0, 40, 80] and scores(store, trained) == alone
 
 
-def test_how_many_parts_nobody_has_begun(trained: Evaluation, store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    from experiments.runner import dispatch
-    from experiments.sweep import tasks
-
-    for module in (dispatch, tasks):
-        monkeypatch.setattr(module, "SEGMENT_IMAGES", 40)
+def test_how_many_parts_nobody_has_begun(trained: Evaluation, store: Store) -> None:
     assert parts_left(store, trained) == 3
     with store.try_lock("segments", trained.segment_name(40)):
         assert parts_left(store, trained) == 2
