@@ -24,3 +24,9 @@ def count(number: int, noun: str) -> str:
 def size(num_bytes: float) -> str:
     """Return a number of bytes in MiB, or in GiB from one GiB on."""
     return f"{num_bytes / 2**30:,.1f} GiB" if num_bytes >= 2**30 else f"{num_bytes / 2**20:,.1f} MiB"
+
+
+def on_one_line(text: str, most: int = 500) -> str:
+    """Return a text on one line, cut after so many characters."""
+    text = " ".join(text.split())
+    return text if len(text) <= most else f"{text[:most]} ..."

@@ -14,7 +14,7 @@ from experiments.trials.context import TrialContext
 from experiments.trials.evaluation.references import References
 from experiments.trials.perform import perform_job
 
-SETTING = TrialContext(session="test", threads=1, sampling_batch=40)
+SETTING = TrialContext(run_id="test", threads=1, sampling_batch=40)
 
 
 def execute(schedule: Schedule, store: Store, setting: TrialContext = SETTING) -> list[str]:

@@ -1,4 +1,4 @@
-"""Which networks of a plan have been measured, and which are still to be."""
+"""Finds which networks of a plan have been measured, and which have not."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from experiments.sweep.probes import Probe, probes_by_training, probes_of
 
 
 def probes_left(plan: Plan, store: Store) -> dict[str, tuple[Any, tuple[str, ...]]]:
-    """The probes that the store does not hold, by signature, each with the trainings that wait for it."""
+    """Return the probes that the store does not hold, by signature, each with the trainings that wait for it."""
     waiting: dict[str, tuple[Any, tuple[str, ...]]] = {}
     known: dict[str, bool] = {}
     for name, probe in probes_by_training(plan).items():
@@ -24,7 +24,7 @@ def probes_left(plan: Plan, store: Store) -> dict[str, tuple[Any, tuple[str, ...
 
 
 def measurements(plan: Plan, store: Store) -> Iterator[tuple[Probe, dict[str, Any]]]:
-    """Every probe of a plan that has been run, and its result."""
+    """Yield every probe of a plan that has been run, and its result."""
     for name, probe in probes_of(plan).items():
         result = store.result("probes", name)
         if result is not None:

@@ -9,7 +9,8 @@ from typing import Any
 
 from experiments.runner.durations import DurationModel
 from experiments.runner.forecast import forecast
-from experiments.runner.schedule import Schedule, State
+from experiments.runner.schedule import Schedule
+from experiments.runner.states import State
 from experiments.store.active_runs import publish_progress
 from experiments.store.files import read_json
 from experiments.store.layout import PROGRESS

@@ -15,14 +15,12 @@ from experiments.store.leases import LeaseLost
 from experiments.store.store import Store
 from experiments.trials.context import Stopped, TrialContext
 
-REPORT_S = 0.5  # how often progress is written and a request to stop is looked for
-
 
 class ProgressReporter:
     """Tells how far a task is, and raises Stopped where that is asked for, at most twice a second."""
 
-    def __init__(self, store: Store, setting: TrialContext, folder: Path, unit: str, total: float) -> None:
-        self.store, self.setting, self.path = store, setting, folder / PROGRESS
+    def __init__(self, store: Store, context: TrialContext, folder: Path, unit: str, total: float) -> None:
+        self.store, self.context, self.path = store, context, folder / PROGRESS
         self.unit, self.total = unit, total
         self.started = time.monotonic()
         self.begun_at: float | None = None
@@ -32,7 +30,7 @@ class ProgressReporter:
     def beat(self, done: float, **more: float) -> bool:
         """Report `done` of the total; True where it is time to look whether to stop."""
         now = time.monotonic()
-        if now - self.last < REPORT_S:
+        if now - self.last < self.context.report_s:
             return False
         raise_if_taken_over(self.path.parent)
         if self.begun_at is None:
@@ -46,7 +44,7 @@ class ProgressReporter:
     def other_work(self, what: str, done: int, total: int) -> None:
         """Report work on something else than the images that are counted; raises Stopped where that is asked for."""
         now = time.monotonic()
-        if now - self.last < REPORT_S:
+        if now - self.last < self.context.report_s:
             return
         self.last = now
         self.raise_if_stopped()
@@ -60,7 +58,7 @@ class ProgressReporter:
     @property
     def stop_requested(self) -> bool:
         """Whether the run was asked to stop, or to leave this task."""
-        return self.store.stop_requested(self.setting.session, self.path.parent.name)
+        return self.store.stop_requested(self.context.run_id, self.path.parent.name)
 
     def raise_if_stopped(self) -> None:
         """Raise Stopped where that was asked."""

@@ -13,7 +13,7 @@ from fnmatch import fnmatch
 from pathlib import Path
 from typing import Literal
 
-from experiments.trials.progress import REPORT_S
+from experiments.trials.context import TrialContext
 from tests.faults.harness import Command, Scene, Wire, fill, flip, kill, shift_times, truncate
 
 # which store a case begins with: empty; with prepared data, classifier and references; with trainings that were killed
@@ -193,8 +193,8 @@ def asked(number: signal.Signals) -> Callable[[Scene], str]:
         command = scene.start(*PHASES["training"])
         command.reached()
         command.process.send_signal(number)
-        command.wait_for(lambda: "Stopping: the running work saves its state" in command.output, "the answer")
-        time.sleep(REPORT_S)  # so long a trial may look away
+        command.wait_for(lambda: "Stopping: running tasks save their state" in command.output, "the answer")
+        time.sleep(TrialContext.report_s)  # so long a trial may look away
         command.go()
         assert command.ended(within_s=LEAVES_S) == 130, command.output
         assert "Interrupted: " in command.output

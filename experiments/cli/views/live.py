@@ -18,7 +18,7 @@ from experiments.cli.views.progress import progress, showing_progress
 from experiments.cli.views.text import VERBS, duration
 from experiments.runner.listener import OnCount, OnStep, RunListener, TaskChange
 from experiments.runner.progress import RunningTask, RunProgress
-from experiments.runner.schedule import State
+from experiments.runner.states import State
 from experiments.sweep.metrics import headlines
 
 TITLES = {"waiting": "trying again", "elsewhere": "another run is at"}
@@ -109,7 +109,8 @@ class TerminalListener(RunListener):
         title = f"{VERBS[task.kind]} {change.name}"
         clock = f"[{duration(self.run.elapsed_s)}]"
         if state != "done":
-            return f"{clock} {TITLES.get(state, state)} {title}: {change.message or REMARKS.get(state, '')}"
+            why = change.failure.message if change.failure else change.reason or REMARKS.get(state, "")
+            return f"{clock} {TITLES.get(state, state)} {title}: {why}"
         result = self.run.store.result(task.store_kind, task.signature) or {}
         scores = headlines(result["metrics"]) if "metrics" in result else _losses(result)
         shown = ", ".join(f"{key} {value:.3f}" for key, value in scores.items())

@@ -90,7 +90,7 @@ def _scored(bench: EvaluationContext, extent: Extent, notes: list[str]) -> dict[
         "drawn": {what: scorer.measured.origins(what) for what in ("device", "git_commit", "host")},
         "threads": bench.setting.threads,
         FINGERPRINT: fingerprint,
-        "provenance": provenance(bench.setting.told, bench.began),
+        "provenance": provenance(bench.setting.run_info, bench.began),
     }
 
 

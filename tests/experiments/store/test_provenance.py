@@ -37,7 +37,7 @@ def test_results_say_who_made_them_how_and_when(tiny_plan: Plan, store: Store) -
     training = next(iter(tiny_plan.trainings.values()))
     evaluation = tiny_plan.cells[0].evaluation
     for task in (training, evaluation):
-        assert perform(store, task, TrialContext("test", told=told)).state == "done"
+        assert perform(store, task, TrialContext("test", run_info=told)).state == "done"
     for kind, task in (("trainings", training), ("evaluations", evaluation)):
         known = (store.result(kind, task.signature) or {})["provenance"]
         assert (known["command"], known["tags"]) == ("edm-sweep run mine.yaml", {"paper": "iclr"})
@@ -49,7 +49,7 @@ def test_results_say_who_made_them_how_and_when(tiny_plan: Plan, store: Store) -
 
 def test_provenance_is_no_part_of_an_identity(tiny_plan: Plan, store: Store) -> None:
     training = next(iter(tiny_plan.trainings.values()))
-    perform(store, training, TrialContext("test", told=RunInfo("one", {"a": "b"})))
+    perform(store, training, TrialContext("test", run_info=RunInfo("one", {"a": "b"})))
     text = (store.folder("trainings", training.signature) / "config.yaml").read_text()
     assert yaml.safe_load(text)["signature"] == training.signature and "tags" not in text
 

@@ -23,7 +23,6 @@ from experiments.tracking.frames import found_in_store, results_frame
 from experiments.tracking.mirror import Mirror, sync
 from experiments.tracking.read import found_in_mlflow
 from experiments.tracking.sync_state import CurveTail, SyncCounts
-from experiments.trials import progress
 from experiments.trials.context import TrialContext
 from experiments.trials.perform import perform
 from tests.conftest import TINY
@@ -195,8 +194,7 @@ def test_a_training_is_followed_while_it_runs_and_through_an_interruption(
             self.looks += 1
             return self.looks > 4
 
-    monkeypatch.setattr(progress, "REPORT_S", 0.0)
-    assert perform(Following(store.root), training, TrialContext("s")).state == "stopped"
+    assert perform(Following(store.root), training, TrialContext("s", report_s=0.0)).state == "stopped"
     assert set(states) == {"RUNNING"}
     Mirror(store, tiny_plan, uri).update(ended=True)
     assert runs_of(uri, tiny_plan)[name].info.status == "KILLED"

@@ -10,6 +10,7 @@ import sys
 import time
 import urllib.request
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -24,7 +25,6 @@ from experiments.tracking.frames import found_in_store, results_frame
 from experiments.tracking.mirror import Mirror, sync
 from experiments.tracking.read import found_in_mlflow
 from experiments.tracking.sync_state import SyncCounts
-from experiments.trials import progress
 from experiments.trials.perform import perform
 from tests.commandline import run, start
 from tests.conftest import LONGER, TINY, Filled
@@ -124,9 +124,8 @@ def test_a_server_killed_in_the_middle_of_a_training_slows_nothing_and_has_every
                 seen.append("no answer")
             return False
 
-    monkeypatch.setattr(progress, "REPORT_S", 0.0)
     training = next(iter(plan.trainings.values()))
-    assert perform(Disturbing(store.root), training, SETTING).state == "done"
+    assert perform(Disturbing(store.root), training, replace(SETTING, report_s=0.0)).state == "done"
     assert seen[:3] == ["RUNNING"] * 3 and set(seen[3:]) == {"no answer"}
     run_all(plan, store)
     with pytest.raises(MlflowException):

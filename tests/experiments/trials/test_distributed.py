@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import psutil
@@ -16,7 +17,6 @@ import torch
 from edm import train as edm_train
 from edm.parallel import TeammateLost
 from experiments.store.store import Store
-from experiments.trials import progress
 from experiments.trials.context import TrialContext
 from experiments.trials.perform import perform
 from experiments.trials.training import distributed as peers
@@ -33,7 +33,7 @@ from tests.trainings import (
     weights,
 )
 
-ON_TWO = TrialContext(session="test", gpus=2.0)
+ON_TWO = TrialContext(run_id="test", gpus=2.0)
 
 
 @pytest.fixture(scope="module")
@@ -81,9 +81,8 @@ def test_two_processes_train_what_one_does_and_a_stopped_team_goes_on(
     copy_of(store, resumed.root)
     assert perform(alone, training, SETTING).state == "done"
     assert perform(store, training, ON_TWO).state == "done"
-    monkeypatch.setattr(progress, "REPORT_S", 0.0)
     resumed.looks = 8
-    assert perform(resumed, training, ON_TWO).state == "stopped"
+    assert perform(resumed, training, replace(ON_TWO, report_s=0.0)).state == "stopped"
     assert not others()
     assert perform(Store(resumed.root), training, ON_TWO).state == "done"
     assert not others()
@@ -183,8 +182,8 @@ def test_batches_that_cannot_be_shared_out_are_refused_before_anything_starts(
     store: Store, tmp_path: Path, overrides: list[str], gpus: float, message: str
 ) -> None:
     training = small_training(tmp_path, *overrides)
-    outcome = perform(store, training, TrialContext(session="test", gpus=gpus))
-    assert outcome.state == "failed" and outcome.fault == "input"
+    outcome = perform(store, training, TrialContext(run_id="test", gpus=gpus))
+    assert outcome.failure is not None and outcome.failure.kind == "input"
     assert outcome.message.startswith(message) and "make it a multiple of" in outcome.message
 
 

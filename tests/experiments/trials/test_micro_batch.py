@@ -1,6 +1,7 @@
 """A training that runs out of memory goes on with fewer images at a time, and its siblings know."""
 
 import dataclasses
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,6 @@ from edm import train as edm_train
 from edm.config import TrainingConfig
 from edm.train import Computing
 from experiments.store.store import Store
-from experiments.trials import progress
 from experiments.trials.context import TrialContext
 from experiments.trials.perform import perform
 from experiments.trials.training.micro_batch import LESSONS, MicroBatchLimit, smaller_micro_batch
@@ -72,12 +72,11 @@ def test_what_does_not_fit_is_trained_in_parts_that_do(
 def test_siblings_and_resumed_trainings_begin_with_what_fitted(
     store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(progress, "REPORT_S", 0.0)
     memory = with_room_for(monkeypatch, 8)
     first, sibling = small_training(tmp_path), small_training(tmp_path, "seeds=[1]")
     stopping = StopAfter(store.root)
     stopping.looks = 5
-    assert perform(stopping, first, SETTING).state == "stopped"
+    assert perform(stopping, first, replace(SETTING, report_s=0.0)).state == "stopped"
     assert memory.refused == 2
     for training in (first, sibling):
         assert perform(store, training, SETTING).state == "done"
@@ -119,7 +118,7 @@ def test_where_not_even_one_image_fits_it_fails_for_memory(
 ) -> None:
     memory = with_room_for(monkeypatch, 0)
     outcome = perform(store, small_training(tmp_path), SETTING)
-    assert (outcome.state, outcome.fault) == ("failed", "memory")
+    assert outcome.failure is not None and outcome.failure.kind == "memory"
     assert memory.refused == 6  # 32, 16, 8, 4, 2, 1
     assert not list((store.root / LESSONS).iterdir())
 
@@ -129,7 +128,8 @@ def test_other_errors_are_not_taken_for_it(store: Store, tmp_path: Path, monkeyp
         raise RuntimeError("the disk is on fire")
 
     monkeypatch.setattr(edm_train, "denoising_loss", failing)
-    assert perform(store, small_training(tmp_path), SETTING).fault == "unknown"
+    failure = perform(store, small_training(tmp_path), SETTING).failure
+    assert failure is not None and failure.kind == "unknown"
     assert not (store.root / LESSONS).exists()
 
 
@@ -165,7 +165,7 @@ def test_what_was_learnt_holds_for_the_same_network_batch_precision_and_device(t
     others = [
         (small_training(tmp_path, "model.channels=16"), SETTING, computing),
         (small_training(tmp_path, "training.batch_size=64"), SETTING, computing),
-        (training, TrialContext(session="test", gpus=0.5), computing),
+        (training, TrialContext(run_id="test", gpus=0.5), computing),
         (training, SETTING, Computing("bf16", False)),
     ]
     assert len({lesson.path, *(MicroBatchLimit.of(store, *other).path for other in others)}) == 5

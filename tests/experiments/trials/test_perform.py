@@ -19,7 +19,6 @@ from experiments.sweep.reader import load_sweep
 from experiments.sweep.tasks import Evaluation
 from experiments.tracking.frames import found_in_store, results_frame
 from experiments.trials import perform as work
-from experiments.trials import progress
 from experiments.trials.context import TrialContext
 from experiments.trials.evaluation import draw
 from experiments.trials.evaluation import features as measuring
@@ -77,14 +76,13 @@ def test_the_folders_hold_what_people_look_for(tiny_plan: Plan, store: Store) ->
 
 @pytest.mark.parametrize("looks", [1, 2, 3])
 def test_a_training_stopped_anywhere_goes_on_to_the_same_weights(
-    tiny_plan: Plan, store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, looks: int
+    tiny_plan: Plan, store: Store, tmp_path: Path, looks: int
 ) -> None:
-    monkeypatch.setattr(progress, "REPORT_S", 0.02)
     training = first_training(tiny_plan)
     assert perform(store, training, SETTING).state == "done"
     disturbed = StopAfter(tmp_path / "disturbed")
     disturbed.looks = looks
-    assert perform(disturbed, training, SETTING).state == "stopped"
+    assert perform(disturbed, training, replace(SETTING, report_s=0.02)).state == "stopped"
     assert disturbed.result("trainings", training.signature) is None
     assert perform(Store(disturbed.root), training, SETTING).state == "done"
     folders = [s.folder("trainings", training.signature) for s in (store, disturbed)]
@@ -96,13 +94,12 @@ def test_a_training_stopped_anywhere_goes_on_to_the_same_weights(
     assert "stopped on request" in log and ("from step 0" in log)
 
 
-def stop_in_training(plan: Plan, root: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def stop_in_training(plan: Plan, root: Path) -> Path:
     """Stop the first training twice, so that it has two checkpoints; its folder."""
-    monkeypatch.setattr(progress, "REPORT_S", 0.02)
     for _ in range(2):
         stopping = StopAfter(root)
         stopping.looks = 2
-        assert perform(stopping, first_training(plan), SETTING).state == "stopped"
+        assert perform(stopping, first_training(plan), replace(SETTING, report_s=0.02)).state == "stopped"
     return Store(root).folder("trainings", first_training(plan).signature)
 
 
@@ -111,7 +108,7 @@ def test_a_damaged_checkpoint_is_dropped_for_the_one_before(
 ) -> None:
     training = first_training(tiny_plan)
     perform(store, training, SETTING)
-    folder = stop_in_training(tiny_plan, tmp_path / "damaged", monkeypatch)
+    folder = stop_in_training(tiny_plan, tmp_path / "damaged")
     *_, before, last = sorted(folder.glob("checkpoints/*.safetensors"))
     content = bytearray(last.read_bytes())
     content[-5] ^= 1
@@ -135,8 +132,7 @@ def test_an_evaluation_stopped_between_segments_draws_only_the_rest(
     forget(store, evaluation)
     stopping = StopAfter(store.root)
     stopping.looks = 5  # at the start, before the first segment and in it three times
-    monkeypatch.setattr(progress, "REPORT_S", 0.0)
-    assert perform(stopping, evaluation, SETTING).state == "stopped"
+    assert perform(stopping, evaluation, replace(SETTING, report_s=0.0)).state == "stopped"
     kept = {path.name for path in store.folder("drawings", evaluation.drawing).glob("*/*.safetensors")}
     assert len(kept) == 1
     drawn: list[int] = []
@@ -185,7 +181,7 @@ def test_a_failure_is_recorded_and_the_next_run_tries_again(
     monkeypatch.setattr(work, "run_training", failing)
     schedule = run_all(tiny_plan, store)
     assert [p.signature for p in schedule.of("failed")] == [broken]
-    assert schedule.messages[broken] == "RuntimeError: the disk is on fire"
+    assert schedule.failures[broken].message == "RuntimeError: the disk is on fire"
     assert len(schedule.of("blocked")) == 2 and len(schedule.of("done")) == 3
     folder = store.folder("trainings", broken)
     assert "the disk is on fire" in json.loads((folder / "failure.json").read_text())["message"]
@@ -244,7 +240,7 @@ def test_the_classifier_is_accurate_and_recorded(prepared: Path) -> None:
 def test_logging_goes_to_the_piece_and_nowhere_else(
     tiny_plan: Plan, store: Store, caplog: pytest.LogCaptureFixture, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    perform(store, first_training(tiny_plan), TrialContext(session="x"))
+    perform(store, first_training(tiny_plan), TrialContext(run_id="x"))
     assert capsys.readouterr() == ("", "")
     assert not [h for h in logging.getLogger("edm_sweep").handlers if isinstance(h, logging.StreamHandler)]
 

@@ -1,6 +1,7 @@
 """A training is told of by its validation loss, and ends early where that is asked for, to go on another time."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -8,7 +9,6 @@ import torch
 
 from experiments.store.journal import Journal
 from experiments.store.layout import PRUNE, PRUNED
-from experiments.trials import progress
 from experiments.trials.context import TrialContext
 from experiments.trials.perform import perform
 from experiments.trials.training.checkpoints import CheckpointManager
@@ -20,7 +20,7 @@ VALIDATING = "training.validate_kimg=0.16"  # after steps 5, 10, 15 and 20
 def test_whoever_wants_is_told_every_validation_loss(tmp_path: Path) -> None:
     store, training = store_with_digits(tmp_path / "store"), small_training(tmp_path, VALIDATING)
     told: list[tuple[float, float]] = []
-    setting = TrialContext(session="test", on_validated=lambda kimg, loss: told.append((kimg, loss)))
+    setting = TrialContext(run_id="test", on_validated=lambda kimg, loss: told.append((kimg, loss)))
     assert perform(store, training, setting).state == "done"
     lines = Journal(store.folder("trainings", training.signature) / "validation.jsonl").read()
     assert told == [(line["kimg"], line["val_loss"]) for line in lines]
@@ -35,10 +35,9 @@ def test_a_training_ends_early_where_asked_and_goes_on_to_the_same_weights(
     whole = copy_of(store, tmp_path / "whole")
     assert perform(whole, training, SETTING).state == "done"
     folder = store.folder("trainings", training.signature)
-    monkeypatch.setattr(progress, "REPORT_S", 0.0)
     with monkeypatch.context() as patch:
         patch.setattr(CheckpointManager, "note", at_step(step, (folder / PRUNE).touch, CheckpointManager.note))
-        outcome = perform(store, training, SETTING)
+        outcome = perform(store, training, replace(SETTING, report_s=0.0))
     pruned = json.loads((folder / PRUNED).read_text())
     lines = Journal(folder / "validation.jsonl").read()
     assert outcome.state == "pruned" and f"{step * 0.032:g} kimg" in outcome.message
