@@ -15,11 +15,14 @@ import tempfile
 import time
 from pathlib import Path
 
+from experiments import load_sweep
+from experiments import plan as planned
 from experiments.runner.record import remember
 from experiments.store.files import write_json
+from experiments.store.results import EvaluationResult, Provenance, TrainingResult
 from experiments.store.store import Store
-from experiments.sweep.plan import Plan, plan_sweep
-from experiments.sweep.reader import load_sweep
+from experiments.sweep.plan import Plan
+from experiments.sweep.tasks import Evaluation, Training
 from experiments.trials.context import write_config
 
 WANTED_S = 3.0
@@ -37,8 +40,7 @@ grid:
   sampling.steps: [5, 6, 7, 8, 9, 10, 11, 12, 13, 14]
 seeds: [0, 1, 2, 3, 4]
 """
-MADE = {"git_commit": "0" * 40, "git_dirty": False, "host": "bench", "python": "3", "packages": {}, "tags": {}}
-RESULT = {"seconds": 9.0, "device": "cpu", "files": {}, "provenance": MADE}
+MADE = Provenance(git_commit="0" * 40, git_dirty=False, host="bench", python="3")
 CELL, OTHER = "nano/attention/lr=0.001/guidance=2/steps=10/seed=0", "nano/attention/lr=0.001/guidance=2/steps=11/seed=0"
 UNDONE = "micro/attention/lr=0.005/guidance=5.5/steps=14/seed=4"
 
@@ -50,14 +52,12 @@ def fill(plan: Plan, store: Store) -> None:
         folder = store.folder("trainings", training.signature)
         folder.mkdir(parents=True)
         write_config(folder, training)
-        write_json(folder / "result.json", {**RESULT, "flops": training.flops})
+        write_json(folder / "result.json", _trained(training).to_json())
     first = half[0].evaluation
     folder = store.folder("evaluations", first.signature)
     folder.mkdir(parents=True)
     write_config(folder, first)
     config = (folder / "config.yaml").read_text()
-    metrics = {f"{name}_{split}": 1.0 for name in ("fid", "kid") for split in ("train", "val", "test")}
-    scored = {"metrics": metrics, "notes": [], "stopped_at": None, "stopped_by": None, "images": 1000}
     for evaluation in (cell.evaluation for cell in half):
         folder = store.folder("evaluations", evaluation.signature)
         folder.mkdir(parents=True, exist_ok=True)
@@ -65,9 +65,28 @@ def fill(plan: Plan, store: Store) -> None:
         own = config.replace(first.signature, evaluation.signature)
         own = own.replace(first.training.signature, evaluation.training.signature)
         (folder / "config.yaml").write_text(own)
-        result = {**RESULT, **scored, "scores": list(evaluation.scores), "flops": evaluation.flops}
-        write_json(folder / "result.json", {**result, "scoring_seconds": 0.1})
+        write_json(folder / "result.json", _scored(evaluation).to_json())
     (store.folder("evaluations", first.signature) / "log.txt").write_text("done\n")
+
+
+def _trained(training: Training) -> TrainingResult:
+    return TrainingResult(
+        kimg=50.0, loss=1.0, seconds=9.0, flops=training.flops, device="cpu", parameters=1, provenance=MADE
+    )
+
+
+def _scored(evaluation: Evaluation) -> EvaluationResult:
+    return EvaluationResult(
+        metrics={f"{name}_{split}": 1.0 for name in ("fid", "kid") for split in ("train", "val", "test")},
+        scores=evaluation.scores,
+        label=evaluation.features.label,
+        images=1000,
+        seconds=9.0,
+        scoring_seconds=0.1,
+        flops=evaluation.flops,
+        device="cpu",
+        provenance=MADE,
+    )
 
 
 def timed(command: list[str]) -> float:
@@ -87,7 +106,7 @@ def main() -> None:
     folder = Path(tempfile.mkdtemp())
     try:
         (folder / "large.yaml").write_text(SWEEP)
-        plan, store = plan_sweep(load_sweep(folder / "large.yaml")), Store(folder / "store")
+        plan, store = planned(load_sweep(folder / "large.yaml")), Store(folder / "store")
         store.create()
         remember(plan, store)
         fill(plan, store)

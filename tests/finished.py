@@ -5,10 +5,10 @@ from pathlib import Path
 
 from experiments.runner.record import remember
 from experiments.store.store import Store
-from experiments.sweep.plan import Plan, plan_sweep
-from experiments.sweep.reader import load_sweep
+from experiments.sweep.plan import Plan
 from tests.conftest import TINY
 from tests.inprocess import run_all
+from tests.planning import load_sweep, plan_sweep
 
 
 def fill(folder: Path, prepared: Path, text: str = TINY) -> tuple[Plan, Store]:

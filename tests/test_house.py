@@ -11,6 +11,7 @@ import pytest
 from tests import ROOT
 
 PACKAGES = ("edm", "experiments", "reports")
+SHARED = "reports.metrics"  # how a metric is shown: the one module of reports/ that every room may import
 # rooms of experiments/, each of which imports only those on floors before its own
 FLOORS = (
     ("store",),
@@ -25,20 +26,20 @@ MOST_LINES, MOST_LINES_OF_A_FUNCTION = 400, 40
 LONG_FUNCTIONS = {  # with the reason
     "experiments/cli/run.py:run": "declares the command's options",
     "experiments/cli/gc.py:gc": "declares the command's options",
-    "edm/config/sampling.py:__post_init__": "a table of checks, one for each field",
 }
 ONLY_IN = {  # libraries, and the folders or files that may import them
     "ray": ("experiments/runner/",),
     "mlflow": ("experiments/tracking/",),
     "sqlalchemy": ("experiments/tracking/",),
     "typer": ("experiments/cli/",),
-    "rich": ("experiments/cli/", "reports/render.py"),
+    "rich": ("experiments/cli/", "reports/grid.py", "reports/terminal.py"),
     "plotly": ("reports/",),
     "pandas": ("experiments/tracking/", "experiments/__init__.py", "reports/"),
     "pydantic": ("experiments/sweep/", "experiments/inspection/"),
     "torch": ("edm/", "experiments/trials/", "experiments/store/checksummed.py", "experiments/inspection/doctor.py"),
 }
 PRINTING = ("experiments/cli/",)
+READING_RESULTS = ("experiments/store/", "experiments/runner/tune.py")  # `result` is what Tune calls a trial's report
 
 
 @cache
@@ -80,7 +81,9 @@ def may_import(importer: str, imported: str) -> bool:
     """Whether the order of packages and rooms lets one module import another of ours."""
     packages = importer.split(".")[0], imported.split(".")[0]
     if packages[0] != packages[1]:
-        return packages == ("experiments", "edm") or (room_of(importer) == "cli" and packages[1] == "reports")
+        if packages[0] == "experiments" and packages[1] == "reports":
+            return room_of(importer) == "cli" or imported == SHARED
+        return packages == ("experiments", "edm")
     own, other = room_of(importer), room_of(imported)
     if other is None or own == other or importer == "experiments":
         return True
@@ -140,6 +143,27 @@ def test_only_the_command_line_prints(module: str) -> None:
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "print":
             rule = f"only {', '.join(PRINTING)} prints"
             assert place(path).startswith(PRINTING), f"{place(path)}:{node.lineno} calls print: {rule}"
+
+
+def reads_a_result_as_a_dictionary(node: ast.AST) -> bool:
+    """Whether a node is `result["..."]` or `result.get("...")`, also of `results`."""
+    if isinstance(node, ast.Subscript):
+        value, key = node.value, node.slice
+    elif isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr == "get" and node.args:
+        value, key = node.func.value, node.args[0]
+    else:
+        return False
+    is_text = isinstance(key, ast.Constant) and isinstance(key.value, str)
+    return is_text and isinstance(value, ast.Name) and value.id in ("result", "results")
+
+
+@pytest.mark.parametrize("module", modules())
+def test_results_are_read_as_values(module: str) -> None:
+    path = modules()[module]
+    rule = "a result is a class of experiments/store/results.py, whose fields are read"
+    for node in ast.walk(tree(path)):
+        if not place(path).startswith(READING_RESULTS) and reads_a_result_as_a_dictionary(node):
+            pytest.fail(f"{place(path)}:{getattr(node, 'lineno', 0)} reads a key of a result: {rule}")
 
 
 @pytest.mark.parametrize("module", modules())

@@ -8,9 +8,9 @@ import pytest
 import yaml
 
 from edm.cost import num_parameters
-from experiments.sweep.plan import Plan, plan_sweep
-from experiments.sweep.reader import load_sweep
+from experiments.sweep.plan import Plan
 from tests import ROOT
+from tests.planning import load_sweep, plan_sweep
 
 SWEEPS = sorted((ROOT / "sweeps").glob("*.yaml"))
 SHARED = ("samplers", "guidance")  # sweeps that use a training of another one

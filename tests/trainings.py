@@ -2,6 +2,7 @@
 
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -9,11 +10,10 @@ from safetensors.torch import load_file
 
 from experiments.store.journal import Journal
 from experiments.store.store import Store
-from experiments.sweep.plan import plan_sweep
-from experiments.sweep.reader import load_sweep
 from experiments.sweep.tasks import Training
 from experiments.trials.assets import ensure_data
 from experiments.trials.context import TrialContext
+from tests.planning import load_sweep, plan_sweep
 
 SMALL = """\
 name: small
@@ -23,6 +23,7 @@ sampling:   {steps: 3}
 evaluation: {images: 120, features: classifier}
 """
 SETTING = TrialContext(run_id="test")
+WATCHFUL = replace(SETTING, report_s=0.0)  # looks for a request to stop after every step
 
 
 def small_training(folder: Path, *overrides: str) -> Training:

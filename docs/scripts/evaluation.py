@@ -18,9 +18,9 @@ import torch
 from edm.config import SPLITS, Split
 from edm.metrics.fid import Reference, Statistics, frechet, frechet_distance
 from edm.metrics.uncertainty import standard_error
+from experiments.inspection.lookup import plan_of_file
 from experiments.store.store import Store
-from experiments.sweep.plan import Plan, plan_sweep
-from experiments.sweep.reader import load_sweep
+from experiments.sweep.plan import Plan
 from experiments.tracking.frames import found_in_store, results_frame
 from experiments.trials.context import TrialContext
 from experiments.trials.evaluation.context import EvaluationContext
@@ -38,7 +38,7 @@ def main() -> None:
     """Run whatever the sweep still needs, then measure and draw; about a minute on two cores if the network is trained."""
     store = Store(Path(sys.argv[1] if len(sys.argv) > 1 else "runs"))
     subprocess.run(["edm-sweep", "run", str(SWEEP), "--store", str(store.root)], check=True, stdout=subprocess.DEVNULL)
-    plan = plan_sweep(load_sweep(SWEEP))
+    plan = plan_of_file(str(SWEEP))
     torch.set_num_threads(1)
     spread(plan, store)
     reference_size(plan, store)

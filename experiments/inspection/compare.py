@@ -1,4 +1,4 @@
-"""Two cells side by side: what they were asked to be, where their numbers come from, and the numbers."""
+"""Compares two cells or trainings: their configurations, provenance and numbers."""
 
 from __future__ import annotations
 
@@ -7,22 +7,24 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from experiments.errors import UserError
-from experiments.inspection.config_diff import FieldDifference, differences, fields_of
-from experiments.inspection.explain import piece_of
+from experiments.inspection.config_diff import FieldDifference, differences, fields_of, in_sweep_fields
+from experiments.inspection.explain import resolve
 from experiments.inspection.lookup import NamedTask, find_one
-from experiments.store.layout import FOLDER_OF_TASK, StoreKind
+from experiments.store.results import EvaluationResult, TrainingResult
 from experiments.store.store import Store
 from experiments.sweep.metrics import ERRORS, METRICS
-from experiments.sweep.tasks import Evaluation
+from experiments.sweep.tasks import Evaluation, SweepTask
 
-NORMAL_95 = 1.959964  # of a two-sided interval
+NORMAL_95 = 1.959964  # standard errors to either side of a 95% interval
 LOSSES = ("loss", "val_loss")
-UNTOLD = ("tags", "packages")  # of a provenance, as they are told one by one
 
 
 @dataclass(frozen=True)
 class ComparedNumber:
-    """A metric of both, the standard errors where they are known, and that of the difference, paired by image."""
+    """A metric of both, with standard errors if they are known.
+
+    error: of the difference, paired by image.
+    """
 
     metric: str
     here: float | None
@@ -33,12 +35,12 @@ class ComparedNumber:
 
     @property
     def difference(self) -> float | None:
-        """Here less there."""
+        """The value here minus the value there."""
         return None if self.here is None or self.there is None else self.here - self.there
 
     @property
-    def told_apart(self) -> bool | None:
-        """Whether the 95 % interval of the difference leaves 0 out; None where that is not known."""
+    def is_significant(self) -> bool | None:
+        """Whether the 95% interval of the difference excludes 0; None if the error is unknown."""
         if self.difference is None or self.error is None:
             return None
         return abs(self.difference) > NORMAL_95 * self.error
@@ -46,7 +48,7 @@ class ComparedNumber:
 
 @dataclass(frozen=True)
 class CellComparison:
-    """Two cells: fields in which they differ, provenance in which they differ, and all numbers of either."""
+    """Two cells or trainings: the fields and the provenance that differ, and all numbers of either."""
 
     here: NamedTask
     there: NamedTask
@@ -56,44 +58,54 @@ class CellComparison:
 
 
 def compare(a: str, b: str, store: Store) -> CellComparison:
-    """The cells, or trainings, that two texts stand for, side by side; raises UserError where they stand for none."""
+    """Compare the cells, or the trainings, that two texts stand for. Raises UserError if they stand for none."""
     here, there = find_one(a, store), find_one(b, store)
     if (here.evaluation is None) != (there.evaluation is None):
-        whole = a if here.evaluation is None else b
-        raise UserError(f"{whole}: is a training and the other a cell; give two of a kind, more of a name says which")
-    tasks = piece_of(here, a, store), piece_of(there, b, store)
-    kind: StoreKind = FOLDER_OF_TASK[tasks[0].kind]
-    results = [store.result(kind, task.signature) or {} for task in tasks]
-    trained = [
-        store.result("trainings", (task.training if isinstance(task, Evaluation) else task).signature) or {}
-        for task in tasks
-    ]
-    origins = [_origin(result or other) for result, other in zip(results, trained, strict=True)]
+        training = a if here.evaluation is None else b
+        raise UserError(f"{training}: is a training, but the other is a cell; give two cells or two trainings")
+    resolved = resolve(here, a, store), resolve(there, b, store)
+    tasks = resolved[0].task, resolved[1].task
+    scored, trained = zip(*(_results(task, store) for task in tasks), strict=True)
+    origins = [_origin(result or other) for result, other in zip(scored, trained, strict=True)]
     return CellComparison(
         here,
         there,
-        differences(fields_of(tasks[0]), fields_of(tasks[1])),
+        in_sweep_fields(differences(fields_of(tasks[0]), fields_of(tasks[1])), resolved[0].cell, resolved[1].cell),
         differences(origins[0], origins[1]),
-        tuple(_numbers(here, there, results, trained, store)),
+        tuple(_numbers(here, there, scored, trained, store)),
     )
 
 
-def _origin(result: dict[str, Any]) -> dict[str, Any]:
-    """A result's provenance, flat."""
-    known = result.get("provenance", {})
-    flat = {name: value for name, value in known.items() if name not in UNTOLD}
-    flat |= {f"package {name}": value for name, value in known.get("packages", {}).items()}
-    flat |= {f"tag {name}": value for name, value in known.get("tags", {}).items()}
-    return {**flat, "device": result.get("device"), "threads": result.get("threads"), "seconds": result.get("seconds")}
+def _results(task: SweepTask, store: Store) -> tuple[EvaluationResult | None, TrainingResult | None]:
+    """The results of an evaluation, if the task is one, and of its training."""
+    if isinstance(task, Evaluation):
+        return store.result(EvaluationResult, task.signature), store.result(TrainingResult, task.training.signature)
+    return None, store.result(TrainingResult, task.signature)
+
+
+def _origin(result: TrainingResult | EvaluationResult | None) -> dict[str, Any]:
+    """A result's provenance as one flat mapping."""
+    if result is None:
+        return {}
+    origin = result.provenance
+    flat = {name: value for name, value in origin.to_json().items() if name not in ("tags", "packages")}
+    flat |= {f"package {name}": version for name, version in origin.packages.items()}
+    flat |= {f"tag {name}": value for name, value in origin.tags.items()}
+    return {**flat, "device": result.device, "threads": result.threads, "seconds": result.seconds}
 
 
 def _numbers(
-    here: NamedTask, there: NamedTask, results: list[dict[str, Any]], trained: list[dict[str, Any]], store: Store
+    here: NamedTask,
+    there: NamedTask,
+    scored: tuple[EvaluationResult | None, ...],
+    trained: tuple[TrainingResult | None, ...],
+    store: Store,
 ) -> Iterator[ComparedNumber]:
     for name in LOSSES:
-        if any(result.get(name) is not None for result in trained):
-            yield ComparedNumber(name, trained[0].get(name), trained[1].get(name))
-    metrics = [result.get("metrics", {}) for result in results]
+        values = [getattr(result, name) if result is not None else None for result in trained]
+        if any(value is not None for value in values):
+            yield ComparedNumber(name, *values)
+    metrics = [result.metrics if result is not None else {} for result in scored]
     errors: dict[str, float] = {}
     if here.evaluation is not None and there.evaluation is not None and all(metrics):
         from experiments.tracking.paired_errors import influence_errors  # numpy
@@ -106,8 +118,9 @@ def _numbers(
 
 
 def comparison_json(found: CellComparison) -> dict[str, Any]:
-    """Two cells for a script."""
+    """Return a comparison for a script."""
     numbers = [
-        {**asdict(number), "difference": number.difference, "told_apart": number.told_apart} for number in found.numbers
+        {**asdict(number), "difference": number.difference, "told_apart": number.is_significant}
+        for number in found.numbers
     ]
     return {**asdict(found), "numbers": numbers}

@@ -8,19 +8,27 @@ from typing import Any, get_args
 from edm.config import DataConfig, DatasetName
 from edm.data.catalogue import CATALOGUE, facts
 from edm.data.sources import Origin
-from experiments.store.files import read_json
+from experiments.environment import data_folder
+from experiments.inputs import InputFiles
 from experiments.store.layout import RESULT
+from experiments.store.results import DatasetRecord
 from experiments.store.store import Store
 from experiments.sweep.tasks import DataSource
 
 
 def record(store: Store, source: DataSource) -> dict[str, Any]:
     """What is known of a prepared data set, for people and scripts."""
-    found = store.result("data", source.signature)
+    found = store.result(DatasetRecord, source.signature)
     assert found is not None, f"{source.config.name} is not prepared"
-    kept = ("name", "images", "shape", "num_classes", "splits", "sigma_data", "fingerprint", "source")
     return {
-        **{key: found.get(key) for key in kept},
+        "name": found.name,
+        "images": found.images,
+        "shape": list(found.shape),
+        "num_classes": found.num_classes,
+        "splits": found.splits,
+        "sigma_data": found.sigma_data,
+        "fingerprint": found.fingerprint,
+        "source": found.source,
         "signature": source.signature,
         "folder": str(store.folder("data", source.signature)),
     }
@@ -28,11 +36,11 @@ def record(store: Store, source: DataSource) -> dict[str, Any]:
 
 def listed(store: Store) -> list[dict[str, Any]]:
     """Every data set that is known by name, and whatever else is prepared in the store."""
-    sources = [DataSource.of(DataConfig(name)) for name in get_args(DatasetName) if name in CATALOGUE]
+    sources = [DataSource.of(DataConfig(name), InputFiles()) for name in get_args(DatasetName) if name in CATALOGUE]
     rows = [_named_row(store, source) for source in sources]
     known = {source.signature for source in sources}
     for path in sorted((store.root / "data").glob(f"*/{RESULT}")):
-        found = read_json(path)
+        found = store.peek(DatasetRecord, path.parent.name)
         if found is not None and path.parent.name not in known:
             rows.append(_prepared_row(found, path.parent))
     return rows
@@ -41,7 +49,7 @@ def listed(store: Store) -> list[dict[str, Any]]:
 def _named_row(store: Store, source: DataSource) -> dict[str, Any]:
     config = source.config
     known, folder = facts(config), store.folder("data", source.signature)
-    found = store.result("data", source.signature)
+    found = store.result(DatasetRecord, source.signature)
     return {
         "name": config.name,
         "images": sum(known.splits.values()),
@@ -49,14 +57,14 @@ def _named_row(store: Store, source: DataSource) -> dict[str, Any]:
         "num_classes": known.num_classes,
         "splits": known.splits,
         "prepared": None if found is None else str(folder),
-        "sigma_data": None if found is None else found["sigma_data"],
+        "sigma_data": None if found is None else found.sigma_data,
         "files": _files(store, config.name),
     }
 
 
 def _files(store: Store, name: str) -> list[dict[str, Any]]:
     """The published files of a data set: where each is, or is expected."""
-    known, origin = CATALOGUE[name], Origin.usual(store.root)
+    known, origin = CATALOGUE[name], Origin.fetching(data_folder(store.root))
     rows = []
     for file in known.files:
         path = origin.find(name, file.name) or origin.find(name, file.unpacked)
@@ -65,13 +73,16 @@ def _files(store: Store, name: str) -> list[dict[str, Any]]:
     return rows
 
 
-def _prepared_row(found: dict[str, Any], folder: Path) -> dict[str, Any]:
-    config = found.get("config") or {}
+def _prepared_row(found: DatasetRecord, folder: Path) -> dict[str, Any]:
+    config = found.config
     named = [config.get("path"), config.get("splits") if config.get("splits") == "official" else None]
-    kept = ("images", "shape", "num_classes", "splits", "sigma_data")
     return {
-        "name": " ".join([found["name"], *filter(None, named)]),
-        **{key: found.get(key) for key in kept},
+        "name": " ".join([found.name, *filter(None, named)]),
+        "images": found.images,
+        "shape": list(found.shape),
+        "num_classes": found.num_classes,
+        "splits": found.splits,
+        "sigma_data": found.sigma_data,
         "prepared": str(folder),
         "files": [],
     }

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 from edm.config import Features
 from experiments import hardware
 from experiments.errors import UserError
+from experiments.store.results import ProbeResult
 from experiments.store.store import Store
 from experiments.sweep.plan import Plan
 from experiments.sweep.probes import Probe, probes_by_training
@@ -70,7 +71,7 @@ class Allocator:
         self.nodes = [(int(node.get("CPU", 0)), node.get("GPU", 0.0)) for node in nodes or (total,)]
         largest = max(cores for cores, _ in self.nodes), max(devices for _, devices in self.nodes)
         require_available(resources, *largest)
-        self._measured_probes: dict[str, dict[str, Any]] = {}
+        self._measured_probes: dict[str, ProbeResult] = {}
 
     def of(self, task: SweepTask | Probe) -> Allocation:
         """Return what a task gets."""
@@ -129,7 +130,7 @@ class Allocator:
 
     @cached_property
     def _probes(self) -> dict[str, Probe]:
-        return probes_by_training(self.plan)
+        return probes_by_training(self.plan, hardware.device_of(self.resources.gpus))
 
     def _by_memory(self, task: SweepTask) -> float:
         """The smallest whole part of a GPU, such as a third, that has as much memory as a task takes."""
@@ -142,20 +143,23 @@ class Allocator:
     def _memory(self, task: SweepTask) -> tuple[float, float] | None:
         """What a task takes and what a GPU has, in GiB, where that was measured on one and fits at all."""
         trainings = task.depends_on if isinstance(task, Evaluation) else (task,)
-        found = [self._measured(self._probes[training.signature]) for training in trainings]
-        results = [result for result in found if result is not None]
-        if len(results) < len(found) or not all(it["fits"] and it["device_gib"] for it in results):
-            return None
-        there_is = min(result["device_gib"] for result in results)
+        there_is, training_gib, drawing_gib = math.inf, 0.0, 0.0
+        for training in trainings:
+            probe = self._measured(self._probes[training.signature])
+            if probe is None or probe.training is None or probe.drawing is None or not probe.device_gib:
+                return None
+            there_is = min(there_is, probe.device_gib)
+            training_gib = probe.training.training_gib
+            drawing_gib += probe.drawing.sampling_gib
         if not isinstance(task, Evaluation):
-            return results[0]["training_gib"], there_is
+            return training_gib, there_is
         extractors = sum(EXTRACTOR_GIB[space.name] for space, _ in task.spaces)
-        return sum(result["sampling_gib"] for result in results) + extractors, there_is
+        return drawing_gib + extractors, there_is
 
-    def _measured(self, probe: Probe) -> dict[str, Any] | None:
+    def _measured(self, probe: Probe) -> ProbeResult | None:
         """A probe's result, looked for until it is there: trainings wait for theirs."""
         if probe.signature not in self._measured_probes:
-            result = self.store.result("probes", probe.signature)
+            result = self.store.result(ProbeResult, probe.signature)
             if result is None:
                 return None
             self._measured_probes[probe.signature] = result

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 
 from edm.cost import num_parameters
 from experiments.sweep.probes import Probe
-from experiments.sweep.tasks import SEGMENT_IMAGES, Evaluation, SweepTask, Training
+from experiments.sweep.segments import segment_stop
+from experiments.sweep.tasks import Evaluation, SweepTask, Training
 
 GIB = 2**30
 FLOAT_BYTES, DOUBLE_BYTES = 4, 8
@@ -73,4 +74,4 @@ def _drawing_bytes(evaluation: Evaluation) -> int:
     pixels = data.channels * (evaluation.sampling.resolution or data.resolution) ** 2
     spaces = evaluation.spaces or ((evaluation.features, images),)
     features = sum(count * space.dimension * FLOAT_BYTES for space, count in spaces)
-    return features + min(images, SEGMENT_IMAGES) * pixels
+    return features + segment_stop(0, images) * pixels

@@ -13,8 +13,8 @@ from experiments.runner.schedule import Schedule
 from experiments.runner.stored import damage_notice, is_done, parts_left
 from experiments.runner.timing import Timing
 from experiments.store.failures import Failure
-from experiments.store.files import read_json
-from experiments.store.layout import LOG, PROGRESS
+from experiments.store.layout import LOG
+from experiments.store.progress import TaskProgress
 from experiments.store.store import Store
 from experiments.store.training_records import Pruning
 from experiments.sweep.jobs import Job, Outcome, Task
@@ -192,7 +192,7 @@ class Dispatcher:
     def signs_of_life(self) -> str:
         """Return what changes as long as anything goes on: jobs, and how far their tasks are."""
         tasks = [task for running in list(self.running.values()) for task in running.job.tasks]
-        progress = [read_json(self.store.folder(task.store_kind, task.signature) / PROGRESS) for task in tasks]
+        progress = [TaskProgress.read(self.store.folder(task.store_kind, task.signature)) for task in tasks]
         return f"{sorted(self.running)} {progress}"
 
     def _ended(self, task: Task, outcome: Outcome) -> None:
@@ -211,9 +211,9 @@ class Dispatcher:
 
     def _learn(self, task: Task) -> None:
         """Let the costs know what all of a task took, whoever did parts of it and when."""
-        result = self.store.result(task.store_kind, task.signature)
-        if result is not None and "seconds" in result:
-            self.schedule.costs.learn(task, result["seconds"] + result.get("scoring_seconds", 0.0))
+        result = self.store.result(task.result_type, task.signature)
+        if result is not None:
+            self.schedule.costs.learn(task, result.work_s)
 
     def _redo_dependencies(self, task: Task) -> None:
         """Let what a task depends on be done again where the store has lost it."""
@@ -233,8 +233,8 @@ class Dispatcher:
             self.schedule.stop()
         self._take_cancellations()
         damages, self._known_damage = self.store.damages_since(self._known_damage)
-        for line in damages:
-            self.notify(damage_notice(line))
+        for damage in damages:
+            self.notify(damage_notice(damage))
         for task in self.schedule.of("elsewhere"):
             self._look_at(task)
         if self.schedule.paused is not None and self._pause.is_over:

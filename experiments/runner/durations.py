@@ -12,11 +12,13 @@ from typing import Any, Literal
 
 from edm.config import Features
 from edm.cost import forward_flops
+from experiments import hardware
 from experiments.hardware import CPU
 from experiments.store.layout import FOLDER_OF_TASK
+from experiments.store.results import EvaluationResult, ProbeResult, TrainingResult
 from experiments.store.store import Store
 from experiments.sweep.plan import Plan
-from experiments.sweep.probes import Probe, device_of, probes_by_training
+from experiments.sweep.probes import Probe, probes_by_training
 from experiments.sweep.tasks import FORWARDS_PER_TRAINING_IMAGE, Evaluation, FeatureSpace, Kind, SweepTask, Training
 
 GUESSED_FLOPS_PER_S = {"cpu": 4e10, "gpu": 2e13}  # of one core and of one GPU, with networks of medium size
@@ -34,6 +36,7 @@ SPREAD_OF_RESULTS, SPREAD_OF_PROBES, SPREAD_OF_OTHERS, SPREAD_OF_GUESSES = 1.1, 
 SPREAD_ONCE_CORRECTED = 1.5
 
 Source = Literal["results", "probe", "others", "guess"]
+TaskResult = TrainingResult | EvaluationResult
 SpeedKey = tuple[Any, ...]  # equal for tasks that run at the same speed
 
 
@@ -62,13 +65,13 @@ class DurationModel:
 
     def __init__(self, store: Store, plan: Plan) -> None:
         self.store = store
-        self.device = device_of(plan.sweep.resources)
+        self.device = hardware.device_of(plan.sweep.resources.gpus)
         self.num_gpus = _whole_gpus(plan.sweep.resources.gpus)
-        self._probes = probes_by_training(plan)
+        self._probes = probes_by_training(plan, self.device)
         self._own: defaultdict[SpeedKey, deque[float]] = defaultdict(lambda: deque(maxlen=MOST_ALIKE))
         self._ratios: defaultdict[Kind, deque[float]] = defaultdict(lambda: deque(maxlen=REMEMBERED))
         self._scoring: dict[Features | None, float] = {}
-        self._by_probe: dict[str, dict[str, Any]] = {}
+        self._by_probe: dict[str, ProbeResult] = {}  # of networks that fit into the memory
         self._cache: dict[SpeedKey, Rate] = {}
         self._probe_s: deque[float] = deque(maxlen=REMEMBERED)
         self._others: dict[Kind, Rate] = {}
@@ -161,15 +164,16 @@ class DurationModel:
                 return self._others[kind]
         return Rate(1 / GUESSED_FLOPS_PER_S[CPU if self.device == CPU else "gpu"], SPREAD_OF_GUESSES, "guess")
 
-    def _from_probe(self, task: SweepTask, probe: dict[str, Any]) -> Rate:
+    def _from_probe(self, task: SweepTask, probe: ProbeResult) -> Rate:
+        assert probe.training is not None and probe.drawing is not None
         training = task.training if isinstance(task, Evaluation) else task
         forward = 1000 * forward_flops(training.network)
-        spread = max(SPREAD_OF_PROBES, probe["spread"])
+        spread = max(SPREAD_OF_PROBES, probe.training.spread)
         if isinstance(task, Training):
-            seconds = probe["kimg_s"] / (FORWARDS_PER_TRAINING_IMAGE * forward)
+            seconds = probe.training.kimg_s / (FORWARDS_PER_TRAINING_IMAGE * forward)
             team = TEAM_EFFICIENCY * self.num_gpus if self.num_gpus > 1 else 1.0
             return Rate(seconds / team, spread, "probe")
-        of_drawing = probe["forward_s"] / forward
+        of_drawing = probe.drawing.forward_s / forward
         extracting = sum(min(images, task.config.images) * EXTRACTOR_FLOPS[s.name] for s, images in task.spaces)
         guessed = extracting / GUESSED_FLOPS_PER_S[CPU if self.device == CPU else "gpu"]
         return Rate(of_drawing + guessed / max(task.flops, 1.0), spread, "probe")
@@ -177,8 +181,8 @@ class DurationModel:
     # reading --------------------------------------------------------------------------------------
 
     def _read_probe(self, probe: Probe) -> None:
-        result = self.store.result("probes", probe.signature)
-        if result is not None and result["fits"] and result["device"] == self.device:
+        result = self.store.result(ProbeResult, probe.signature)
+        if result is not None and result.fits and result.device == self.device:
             self._by_probe[probe.signature] = result
 
     def _read_results(self, plan: Plan) -> None:
@@ -187,19 +191,19 @@ class DurationModel:
         for kind, own in tasks.items():
             rates = []
             for task, result in self._results(kind, own):
-                rate = result["seconds"] / result["flops"]
+                rate = result.seconds / result.flops
                 rates.append(rate)
                 if task is not None:
                     self._own[_key(task)].append(rate)
-                if kind == "evaluation":
+                if isinstance(result, EvaluationResult):
                     names = {None, task.features.name} if isinstance(task, Evaluation) else {None}
                     for name in names:
-                        scoring[name].append(result.get("scoring_seconds", 0.0))
+                        scoring[name].append(result.scoring_seconds)
             if rates:
                 self._others[kind] = Rate.of(rates, "others", SPREAD_OF_OTHERS)
         self._scoring = {name: statistics.median(seconds) for name, seconds in scoring.items()}
 
-    def _results(self, kind: Kind, own: dict[str, SweepTask]) -> Iterator[tuple[SweepTask | None, dict[str, Any]]]:
+    def _results(self, kind: Kind, own: dict[str, SweepTask]) -> Iterator[tuple[SweepTask | None, TaskResult]]:
         """Some results of a kind on this kind of device; first those of the plan, with their tasks."""
         there = _names(self.store, FOLDER_OF_TASK[kind])
         for name in _sample(own, set(there)):
@@ -211,11 +215,10 @@ class DurationModel:
             if result is not None:
                 yield None, result
 
-    def _usable(self, kind: Kind, name: str) -> dict[str, Any] | None:
-        result = self.store.result(FOLDER_OF_TASK[kind], name)
-        if result is None or result.get("device", self.device) != self.device:
-            return None
-        return result if result.get("seconds") and result.get("flops") else None
+    def _usable(self, kind: Kind, name: str) -> TaskResult | None:
+        result = self.store.result(TrainingResult if kind == "training" else EvaluationResult, name)
+        is_of_use = result is not None and result.device == self.device and result.seconds and result.flops
+        return result if is_of_use else None
 
 
 def _key(task: SweepTask) -> SpeedKey:

@@ -5,15 +5,13 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 from experiments.runner.durations import DurationModel
 from experiments.runner.forecast import forecast
 from experiments.runner.schedule import Schedule
 from experiments.runner.states import State
 from experiments.store.active_runs import publish_progress
-from experiments.store.files import read_json
-from experiments.store.layout import PROGRESS
+from experiments.store.progress import RunProgressRecord, TaskProgress
 from experiments.store.store import Store
 from experiments.sweep.jobs import Task
 from experiments.wording import duration
@@ -28,14 +26,12 @@ class RunningTask:
 
     task: Task
     name: str
-    progress: Mapping[str, Any] | None
+    progress: TaskProgress | None
 
     @property
     def left_s(self) -> float | None:
         """Seconds to its end at its present speed, where that is known."""
-        if self.progress is None or not self.progress["rate"]:
-            return None
-        return (self.progress["total"] - self.progress["done"]) / self.progress["rate"]
+        return self.progress.left_s if self.progress is not None else None
 
 
 class RunProgress:
@@ -88,11 +84,11 @@ class RunProgress:
         if now - self._published < PUBLISH_S:
             return
         self._published = now
-        content = {"total": self.total, "done": self.done, "left": self.time_left(), "counts": dict(self.counts)}
-        publish_progress(self.store, self.run_id, content)
+        counts: dict[str, int] = {**self.counts}
+        publish_progress(self.store, self.run_id, RunProgressRecord(self.total, self.done, self.time_left(), counts))
 
-    def _read(self, task: Task) -> dict[str, Any] | None:
-        return read_json(self.store.folder(task.store_kind, task.signature) / PROGRESS)
+    def _read(self, task: Task) -> TaskProgress | None:
+        return TaskProgress.read(self.store.folder(task.store_kind, task.signature))
 
     def _seconds_left(self) -> float:
         """The forecast of what is left, less what running tasks have done of theirs."""
@@ -100,9 +96,7 @@ class RunProgress:
         left = self.schedule.of("waiting", "running", "elsewhere")
         whole = forecast(self.schedule.plan, left, self.store, costs if isinstance(costs, DurationModel) else None)
         already_s = sum(
-            own.progress["done"] / own.progress["total"] * costs.seconds(own.task)
-            for own in self.running()
-            if own.progress
+            own.progress.share * costs.seconds(own.task) for own in self.running() if own.progress is not None
         )
         share = max(1 - already_s / whole.work_s, 0.0) if whole.work_s else 0.0
         return whole.wall_s * share

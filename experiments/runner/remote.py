@@ -12,6 +12,7 @@ import ray
 from ray.exceptions import RayActorError, RayTaskError
 
 from experiments.errors import UserError, one_line
+from experiments.inputs import InputFiles
 from experiments.runner.options import Options
 from experiments.runner.resume import open_schedule
 from experiments.runner.schedule import Schedule
@@ -42,7 +43,7 @@ class RemoteDriver:
 
     def __init__(self, sweep: Sweep, store: Store, context: TrialContext, options: Options) -> None:
         self.store, self.context, self.options = store, context, options
-        self.schedule = open_schedule(plan_sweep(sweep), store, options)
+        self.schedule = open_schedule(plan_sweep(sweep, InputFiles()), store, options)
         self.news: list[TaskNews | str] = []  # of tasks, or sentences for people
 
     def run(self) -> tuple[float, list[TaskNews]]:

@@ -1,8 +1,8 @@
-"""Runs that go on: who they are, how far they are, and what they are asked, seen from any process that has the store.
+"""Active runs: who they are, how far they are, and what they are asked, seen from any process that has the store.
 
 <root>/sessions/<session>/session.json    who runs what; a lease beside it is held for as long as the run lasts
-                          progress.json   how far it is, and how long it will take
-                          stop, cancel-*  what it is asked (store.py)
+                          progress.json   how far the run is, and how long it will take
+                          stop, cancel-*  requests to it (requests.py)
 """
 
 from __future__ import annotations
@@ -14,12 +14,12 @@ from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from experiments.errors import UserError
 from experiments.store import leases
-from experiments.store.files import read_json, write_json, write_soon
-from experiments.store.layout import PROGRESS, RUNS
+from experiments.store.files import read_json, write_json
+from experiments.store.layout import RUNS
+from experiments.store.progress import RunProgressRecord
 from experiments.store.provenance import command_line
 from experiments.store.store import Store
 
@@ -28,7 +28,7 @@ RUN = "session.json"
 
 @dataclass(frozen=True)
 class ActiveRun:
-    """A run that goes on: of which sweep, where, and how far it is, by its own account."""
+    """A run that has not ended: of which sweep, where, and how far it is; progress: None while it is starting."""
 
     name: str
     sweep: str
@@ -36,7 +36,7 @@ class ActiveRun:
     pid: int
     command: str
     began: float
-    progress: dict[str, Any]
+    progress: RunProgressRecord | None
 
 
 @contextmanager
@@ -54,33 +54,33 @@ def announced(store: Store, session: str, sweep: str) -> Iterator[None]:
         yield
 
 
-def publish_progress(store: Store, session: str, progress: dict[str, Any]) -> None:
-    """Tell how far a run is."""
-    with suppress(OSError):  # of a full disk: it is told again
-        write_soon(store.session_folder(session) / PROGRESS, {**progress, "time": time.time()})
+def publish_progress(store: Store, session: str, progress: RunProgressRecord) -> None:
+    """Write down how far a run is."""
+    with suppress(OSError):  # a full disk: it is written again soon
+        progress.write(store.session_folder(session))
 
 
 def active_runs(store: Store, sweep: str | None = None) -> list[ActiveRun]:
-    """The runs that go on now, of one sweep or of all."""
+    """Return the active runs of one sweep, or of all."""
     found = (_read(folder) for folder in _folders(store) if is_alive(folder))
-    return [session for session in found if session is not None and sweep in (None, session.sweep)]
+    return [run for run in found if run is not None and sweep in (None, run.sweep)]
 
 
 def abandoned_runs(store: Store) -> list[Path]:
-    """The folders of runs that were killed."""
+    """Return the folders of runs that were killed."""
     return [folder for folder in _folders(store) if not is_alive(folder)]
 
 
 def request_cancellation(store: Store, runs: Iterable[ActiveRun], evaluations: Iterable[str] | None) -> None:
-    """Ask runs to leave some evaluations, or, where none are named, to stop."""
-    names = list(evaluations) if evaluations is not None else [None]
-    for session in runs:
-        for name in names:
-            store.request_stop(session.name, name)
+    """Ask runs to leave some evaluations, by their signatures, or to stop where `evaluations` is None."""
+    signatures = list(evaluations) if evaluations is not None else [None]
+    for run in runs:
+        for signature in signatures:
+            store.request_stop(run.name, signature)
 
 
 def is_alive(folder: Path) -> bool:
-    """Whether the holder of a folder still lives, as far as one look tells; no clocks of machines are compared."""
+    """Return whether the holder of a folder still runs, as far as one look tells; compares no machines' clocks."""
     if leases.holder(folder) is None:
         return False
     silent_s = leases.silence_s(folder)
@@ -92,7 +92,5 @@ def _folders(store: Store) -> list[Path]:
 
 
 def _read(folder: Path) -> ActiveRun | None:
-    known = read_json(folder / RUN)
-    if known is None:
-        return None
-    return ActiveRun(folder.name, progress=read_json(folder / PROGRESS) or {}, **known)
+    content = read_json(folder / RUN)
+    return None if content is None else ActiveRun(folder.name, progress=RunProgressRecord.read(folder), **content)

@@ -8,8 +8,8 @@ from pathlib import Path
 from torch import Tensor
 
 from edm.files import load_tensors, save_tensors
+from experiments.store.damage import set_aside_file
 from experiments.store.files import checksum, move_into_place, sha256_file, temporary_beside
-from experiments.store.store import set_aside_file
 
 DIGITS = 16  # of the SHA-256 that go into a name
 

@@ -6,12 +6,14 @@ import hashlib
 import json
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 from experiments.store import processes
+
+ABANDONED_S = 3600.0  # age at which a temporary file of an unknown writer is no longer being written
 
 
 def read_json(path: Path) -> dict[str, Any] | None:
@@ -58,6 +60,21 @@ def move_into_place(temporary: Path, path: Path) -> None:
         sync_to_disk(path.parent)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def remove_abandoned(folder: Path, clock: Path) -> None:
+    """Remove the temporary files of writers that were killed from a folder and those below it.
+
+    Other processes may be writing into it, as helpers do that draw parts of a drawing. So a file stays while its writer
+    runs. Where that cannot be known, because the writer is on another machine, it stays until it is an hour older than
+    `clock`, a file that was written just now: the disk's clock gave both their times.
+    """
+    for file in list(folder.rglob(".*.part")):
+        with suppress(OSError):
+            gone = processes.writer_is_gone(file.name)
+            old = clock.stat().st_mtime - file.stat().st_mtime > ABANDONED_S
+            if gone or (gone is None and old):
+                file.unlink()
 
 
 def write_soon(path: Path, content: dict[str, Any]) -> None:

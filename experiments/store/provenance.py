@@ -1,4 +1,4 @@
-"""Where a number comes from: commit, versions, hardware, command. Recorded with every result, never in a signature."""
+"""Collects where a number comes from: commit, versions, hardware, command. In every result, never in a signature."""
 
 from __future__ import annotations
 
@@ -12,16 +12,17 @@ import subprocess
 import sys
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 from experiments import hardware
 from experiments.store.files import write_bytes
+from experiments.store.results import OWN_PACKAGE, CodeVersion, Provenance
 from experiments.store.store import Store
 
-PACKAGES = ("edm-sweep", "torch", "torchvision", "numpy", "ray", "mlflow", "pytorch-fid")
+PACKAGES = (OWN_PACKAGE, "torch", "torchvision", "numpy", "ray", "mlflow", "pytorch-fid")
 CODE = ("edm", "experiments", "reports")
 PLAIN_DIFF = ("--no-ext-diff", "--no-color")
 DIFFS = "diffs"  # folder of a store: changes against a commit, each under its SHA-256
@@ -30,48 +31,53 @@ DIGITS = 20  # of that which make a file's name
 
 @dataclass(frozen=True)
 class RunInfo:
-    """What a run says of itself to those who do its work, maybe on other machines.
+    """What a run says of itself to the trials that work for it, which may be on other machines.
 
-    tags: a person's own. code: the commit and what differs from it, of the driver, whose code it is.
+    tags: a person's own. code: the driver's, which its trials use; None of a trial that belongs to no run.
     """
 
     command: str = ""
     tags: Mapping[str, str] = field(default_factory=dict)
-    code: Mapping[str, Any] = field(default_factory=dict)
+    code: CodeVersion | None = None
 
     @classmethod
     def of_this_process(cls, store: Store, tags: Mapping[str, str]) -> RunInfo:
-        """What this command says; changes of the code since its commit are kept in the store."""
-        return cls(command_line(), dict(tags), {**_code(), "git_diff": keep_diff(store)})
+        """Describe this command, and keep the changes of the code since its commit in the store."""
+        return cls(command_line(), dict(tags), replace(code_version(), git_diff=keep_diff(store)))
 
 
 def command_line() -> str:
-    """This process's command, as it could be given again."""
+    """Return this process's command, as it could be given again."""
     return shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])
 
 
-def provenance(told: RunInfo = RunInfo(), began: float | None = None) -> dict[str, Any]:
-    """The code, the packages, the machine and the command behind a result, and when it was begun and finished.
-
-    git_diff: the SHA-256 of the changes since the commit, which are in the store's `diffs`.
-    """
-    return {
-        **(told.code or _code()),
-        "command": told.command or command_line(),
-        "tags": dict(told.tags),
+def provenance(run: RunInfo = RunInfo(), began: float | None = None) -> Provenance:
+    """Return where a result that is finished now comes from. began: when its task did, in seconds since 1970."""
+    return Provenance(
+        **asdict(run.code or code_version()),
         **_machine(),
-        "began": _iso(began) if began is not None else None,
-        "time": _iso(time.time()),
-    }
+        command=run.command or command_line(),
+        tags=dict(run.tags),
+        began=_iso(began) if began is not None else None,
+        time=_iso(time.time()),
+    )
+
+
+@cache
+def code_version() -> CodeVersion:
+    """Return the commit of this code and whether it was changed since, without keeping the changes."""
+    commit = _git("rev-parse", "HEAD")
+    dirty = bool(_git("status", "--porcelain", "--untracked-files=no") or _new_modules()) if commit else None
+    return CodeVersion((commit or "").strip() or None, dirty)
 
 
 def diff_path(store: Store, digest: str) -> Path:
-    """Where the changes of that SHA-256 are kept."""
+    """Return where the store keeps the changes with that SHA-256."""
     return store.root / DIFFS / f"{digest[:DIGITS]}.patch"
 
 
 def keep_diff(store: Store) -> str | None:
-    """Write down how the code differs from its commit; the SHA-256 of that, None where it does not."""
+    """Keep the changes of the code since its commit, and return their SHA-256; None where there are none."""
     diff = _difference().encode()
     if not diff:
         return None
@@ -84,7 +90,7 @@ def keep_diff(store: Store) -> str | None:
 
 
 def _difference() -> str:
-    """How the code differs from its commit: what is tracked, and the packages' modules that are not."""
+    """Return the changes since the commit: of tracked files, and the packages' modules that are not tracked."""
     tracked = _git("diff", "HEAD", *PLAIN_DIFF) or ""
     new = (_git("diff", "--no-index", *PLAIN_DIFF, "--", os.devnull, path, differs=1) or "" for path in _new_modules())
     return tracked + "".join(new)
@@ -97,13 +103,6 @@ def _new_modules() -> list[str]:
 
 def _iso(seconds: float) -> str:
     return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(seconds))
-
-
-@cache
-def _code() -> dict[str, Any]:
-    commit = _git("rev-parse", "HEAD")
-    dirty = bool(_git("status", "--porcelain", "--untracked-files=no") or _new_modules()) if commit else None
-    return {"git_commit": (commit or "").strip() or None, "git_dirty": dirty}
 
 
 @cache
@@ -127,9 +126,9 @@ def _version(package: str) -> str | None:
 
 
 def _git(*arguments: str, differs: int = 0) -> str | None:
-    """What git says of the checkout this code is in; None where it is installed without one, or git fails.
+    """Return what git prints about this code's checkout; None where there is no checkout, or git fails.
 
-    differs: what it exits with, beside 0, where all is well.
+    differs: an exit code, beside 0, that is no failure.
     """
     git, here = shutil.which("git"), Path(__file__).parents[2]
     if git is None or not (here / ".git").exists():

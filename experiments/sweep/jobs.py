@@ -1,4 +1,4 @@
-"""What one trial does, and how each of its tasks ended."""
+"""Jobs: what one trial does, and how each of its tasks ended."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Task = SweepTask | Probe
 
 @dataclass(frozen=True)
 class Job:
-    """What one trial does: tasks one after the other, or, where it helps, a part of another trial's."""
+    """The tasks that one trial does, one after the other; helps: whether it draws a part of another trial's images."""
 
     tasks: tuple[Task, ...]
     helps: bool = False

@@ -35,9 +35,9 @@ from experiments.store.layout import (
     RESULT,
     SAMPLES,
     VALIDATION,
-    StoreKind,
 )
 from experiments.store.provenance import diff_path
+from experiments.store.results import EvaluationResult, TrainingResult
 from experiments.store.store import Store
 from experiments.sweep.plan import Plan
 from experiments.sweep.recorded import read_plan, recorded_content
@@ -99,14 +99,16 @@ def export(plan: Plan, store: Store, out: Path, on_progress: OnFiles = lambda do
 def _files(plan: Plan, store: Store) -> Iterator[tuple[str, Path]]:
     """What there is of a plan in a store, by its name in a bundle."""
     diffs: set[str] = set()
-    of_kind: dict[StoreKind, tuple[Iterable[str], tuple[str, ...]]] = {
-        "trainings": (plan.trainings, OF_TRAININGS),
-        "evaluations": (plan.evaluations, OF_EVALUATIONS),
+    of_type: dict[type[TrainingResult | EvaluationResult], tuple[Iterable[str], tuple[str, ...]]] = {
+        TrainingResult: (plan.trainings, OF_TRAININGS),
+        EvaluationResult: (plan.evaluations, OF_EVALUATIONS),
     }
-    for kind, (tasks, names) in of_kind.items():
+    for result_type, (tasks, names) in of_type.items():
+        kind = result_type.kind
         for signature in tasks:
-            result = store.result(kind, signature)  # one that is damaged is set aside, and not packed
-            diffs.add(str((result or {}).get("provenance", {}).get("git_diff")))
+            result = store.result(result_type, signature)  # one that is damaged is set aside, and not packed
+            if result is not None and result.provenance.git_diff:
+                diffs.add(result.provenance.git_diff)
             folder = store.folder(kind, signature)
             paths = [folder / name for name in names] + sorted((folder / GRIDS).glob("[!.]*.png"))
             for path in paths:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ from safetensors import safe_open
 
 from experiments.store.journal import Journal
 from experiments.store.layout import JOURNAL, VALIDATION
+from experiments.store.results import ComputingRecord, EvaluationResult, TrainingResult
 from experiments.store.store import Store
 from experiments.store.training_records import Pruning
 from experiments.sweep.metrics import ERRORS, HEADLINES, context_of, describe_reference, metrics_of, requested_scores
@@ -29,7 +30,7 @@ class Found:
     pruned_at: at how many kimg a training that it stands on was ended early, where there is nothing else to tell.
     """
 
-    metrics: dict[str, float]
+    metrics: Mapping[str, float]
     scores: frozenset[str]
     notes: tuple[str, ...]
     stopped_at: int | None = None
@@ -55,15 +56,9 @@ class Trained:
 
 def found_in_store(plan: Plan, store: Store) -> dict[str, Found]:
     """A plan's finished evaluations, and those whose training was pruned, by signature."""
-    evaluations = {name: store.result("evaluations", name) for name in plan.evaluations}
+    evaluations = {name: store.result(EvaluationResult, name) for name in plan.evaluations}
     done = {
-        name: Found(
-            result["metrics"],
-            frozenset(result["scores"]),
-            tuple(result["notes"]),
-            result["stopped_at"],
-            result["stopped_by"],
-        )
+        name: Found(result.metrics, frozenset(result.scores), result.notes, result.stopped_at, result.stopped_by)
         for name, result in evaluations.items()
         if result is not None
     }
@@ -71,9 +66,9 @@ def found_in_store(plan: Plan, store: Store) -> dict[str, Found]:
 
 
 def _trained(store: Store, name: str) -> Trained:
-    result = store.result("trainings", name)
+    result = store.result(TrainingResult, name)
     if result is not None:
-        return Trained(micro_batch=result.get("computing", {}).get("micro_batch"))
+        return Trained(micro_batch=result.computing.micro_batch if result.computing is not None else None)
     pruning = Pruning.of(store.folder("trainings", name))
     return Trained(pruned_at=pruning.kimg if pruning is not None else None)
 
@@ -223,23 +218,26 @@ def curves_frame(plan: Plan, store: Store) -> pd.DataFrame:
 
 def facts_of(plan: Plan, store: Store) -> dict[str, str]:
     """Where a plan's numbers come from: code, packages, machines and the time that it took."""
-    results = [store.result("trainings", name) for name in plan.trainings]
-    results += [store.result("evaluations", name) for name in plan.evaluations]
-    done = [result for result in results if result is not None]
-    facts = {key: _united(done, key) for key in ("git_commit", "git_dirty", "host", "python")}
-    for package in ("torch", "ray", "mlflow"):
-        versions = {str(result["provenance"]["packages"][package]) for result in done}
-        facts[package] = ", ".join(sorted(versions))
-    facts["devices"] = ", ".join(sorted({str(result["device"]) for result in done}))
-    facts["trained in"] = ", ".join(sorted({_computing(result) for result in done if "computing" in result}))
-    facts["compute"] = f"{sum(result['seconds'] for result in done):,.0f} s on those devices"
+    trained = [result for name in plan.trainings if (result := store.result(TrainingResult, name)) is not None]
+    scored = [result for name in plan.evaluations if (result := store.result(EvaluationResult, name)) is not None]
+    origins = [result.provenance for result in (*trained, *scored)]
+    facts = {
+        "git_commit": _united(origin.git_commit for origin in origins),
+        "git_dirty": _united(origin.git_dirty for origin in origins),
+        "host": _united(origin.host for origin in origins),
+        "python": _united(origin.python for origin in origins),
+        **{name: _united(origin.packages.get(name) for origin in origins) for name in ("torch", "ray", "mlflow")},
+        "devices": _united(result.device for result in (*trained, *scored)),
+        "trained in": _united(_precision(result.computing) for result in trained if result.computing is not None),
+        "compute": f"{sum(result.seconds for result in (*trained, *scored)):,.0f} s on those devices",
+    }
     return {key: value for key, value in facts.items() if value}
 
 
-def _computing(result: dict[str, Any]) -> str:
-    """How a training was computed."""
-    return result["computing"]["precision"] + (" compiled" if result["computing"]["compiled"] else "")
+def _precision(computing: ComputingRecord) -> str:
+    """The precision that a training was computed in, and whether its network was compiled."""
+    return computing.precision + (" compiled" if computing.compiled else "")
 
 
-def _united(results: list[dict[str, Any]], key: str) -> str:
-    return ", ".join(sorted({str(result["provenance"][key]) for result in results}))
+def _united(values: Iterable[object]) -> str:
+    return ", ".join(sorted({str(value) for value in values}))

@@ -17,8 +17,9 @@ import json
 import logging
 import os
 from collections.abc import Iterator, Mapping
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from experiments.tracking import mlflow_environment  # noqa: F401  isort: skip  (MLflow reads it as it is imported)
 import mlflow
@@ -29,6 +30,7 @@ from experiments.store.failures import Failure
 from experiments.store.files import checksum
 from experiments.store.layout import FAILURE, FOLDER_OF_TASK, GRIDS, JOURNAL, LOG, PAIRS, PRUNED, RESULT, SAMPLES
 from experiments.store.provenance import diff_path
+from experiments.store.results import EvaluationResult, TrainingResult
 from experiments.store.store import Store
 from experiments.sweep.plan import TRAINING_SECTIONS, Plan
 from experiments.sweep.tasks import Evaluation, SweepTask, Training
@@ -55,7 +57,8 @@ from experiments.tracking.runs import (
 )
 from experiments.tracking.sync_state import CurveTail, MirroredRun, Notices, OnSyncProgress, SyncCounts
 
-PieceT = TypeVar("PieceT", Training, Evaluation)
+TaskT = TypeVar("TaskT", Training, Evaluation)
+TaskResult = TrainingResult | EvaluationResult
 
 
 class Mirror:
@@ -171,7 +174,7 @@ class Mirror:
             if begun and all(leases.holder(folder) is None for folder in begun):
                 self._end(signature, KILLED, "interrupted, and not in the sweep any more")
 
-    def _due(self, tasks: Mapping[str, PieceT]) -> list[PieceT]:
+    def _due(self, tasks: Mapping[str, TaskT]) -> list[TaskT]:
         """Those tasks of a kind that have begun and may have more to tell."""
         open_ = [task for name, task in tasks.items() if name not in self.final]
         if not open_:
@@ -192,7 +195,7 @@ class Mirror:
         if self._status(name) == FINISHED:
             self.final.add(name)
             return
-        result = self.store.result("trainings", name)
+        result = self.store.result(TrainingResult, name)
         if result is None and not any((folder / file).exists() for file in (FAILURE, PRUNED, JOURNAL)):
             return
         run = self._run(training, None, self._parameters(name, TRAINING_SECTIONS), result)
@@ -201,10 +204,11 @@ class Mirror:
         if result is None:
             self._end(name, *unfinished(folder, ended))
             return
-        numbers = {key: result[key] for key in ("seconds", "parameters", "kimg")}
-        tags = [RunTag(f"edm.computing.{key}", str(value)) for key, value in result.get("computing", {}).items()]
+        numbers = {"seconds": result.seconds, "parameters": result.parameters, "kimg": result.kimg}
+        computing = asdict(result.computing) if result.computing is not None else {}
+        tags = [RunTag(f"edm.computing.{key}", str(value)) for key, value in computing.items()]
         metrics = [Metric(key, value, finished_ms(folder), 0) for key, value in numbers.items()]
-        self._finish(name, folder, metrics, tags + provenance_tags(result), ("config.yaml", "log.txt"))
+        self._finish(name, folder, metrics, tags + provenance_tags(result.provenance), ("config.yaml", "log.txt"))
         self.final.add(name)
 
     def _curves(self, run: MirroredRun, training: Training, folder: Path) -> None:
@@ -240,7 +244,7 @@ class Mirror:
     def _evaluation(self, evaluation: Evaluation) -> None:
         name, folder = evaluation.signature, self._folder(evaluation)
         modified = modified_ns(folder / RESULT)  # before it is read: one that is replaced meanwhile is read again
-        result = self.store.result("evaluations", name)
+        result = self.store.result(EvaluationResult, name)
         if result is None:
             self._failed_evaluation(evaluation, folder)
             return
@@ -259,15 +263,15 @@ class Mirror:
             self._evaluation_run(evaluation, None)
             self._end(evaluation.signature, FAILED, failure.message)
 
-    def _finished_evaluation(self, evaluation: Evaluation, folder: Path, result: dict[str, Any], told: str) -> None:
+    def _finished_evaluation(self, evaluation: Evaluation, folder: Path, result: EvaluationResult, told: str) -> None:
         self._evaluation_run(evaluation, result)
-        numbers = {**result["metrics"], "seconds": result["seconds"], "nfe": evaluation.sampling.nfe}
+        numbers = {**result.metrics, "seconds": result.seconds, "nfe": evaluation.sampling.nfe}
         metrics = [Metric(key, value, finished_ms(folder), 0) for key, value in numbers.items()]
         metrics += prefix_metrics(result, finished_ms(folder))
-        tags = [RunTag("edm.label", result["label"]), RunTag("edm.training", evaluation.training.signature)]
-        tags += [RunTag(f"edm.{key}", json.dumps(result[key])) for key in FOUND]
-        tags.append(RunTag("edm.result", told))
-        self._finish(evaluation.signature, folder, metrics, tags + provenance_tags(result), (SAMPLES, PAIRS, LOG))
+        tags = [RunTag("edm.label", result.label), RunTag("edm.training", evaluation.training.signature)]
+        tags += [RunTag(f"edm.{key}", json.dumps(getattr(result, key))) for key in FOUND]
+        tags += [RunTag("edm.result", told), *provenance_tags(result.provenance)]
+        self._finish(evaluation.signature, folder, metrics, tags, (SAMPLES, PAIRS, LOG))
         self.runs[evaluation.signature].result = told
 
     # MLflow ---------------------------------------------------------------------------------------
@@ -288,7 +292,7 @@ class Mirror:
         wanted = {k: v for k, v in parameters.items() if sections is None or k == "seed" or k.split(".")[0] in sections}
         return [Param(key, str(value)) for key, value in wanted.items()]
 
-    def _evaluation_run(self, evaluation: Evaluation, result: dict[str, Any] | None) -> None:
+    def _evaluation_run(self, evaluation: Evaluation, result: EvaluationResult | None) -> None:
         """The run of an evaluation, under that of its training."""
         parent = self.runs.get(evaluation.training.signature)
         run = self._run(evaluation, parent, self._parameters(evaluation.signature), result)
@@ -297,7 +301,7 @@ class Mirror:
             run.parent = parent.run_id
 
     def _run(
-        self, task: SweepTask, parent: MirroredRun | None, parameters: list[Param], result: dict[str, Any] | None
+        self, task: SweepTask, parent: MirroredRun | None, parameters: list[Param], result: TaskResult | None
     ) -> MirroredRun:
         """The run of a task, made with all its parameters if it is not there."""
         run = self.runs.get(task.signature) or self._made(task, parent, result)
@@ -306,7 +310,7 @@ class Mirror:
             run.has_parameters = True
         return run
 
-    def _made(self, task: SweepTask, parent: MirroredRun | None, result: dict[str, Any] | None) -> MirroredRun:
+    def _made(self, task: SweepTask, parent: MirroredRun | None, result: TaskResult | None) -> MirroredRun:
         signature = task.signature
         tags = {
             "edm.signature": signature,
@@ -315,7 +319,7 @@ class Mirror:
             "edm.store": self.store.name,
             "mlflow.source.name": "edm-sweep",
         }
-        began_ms = finished_ms(self._folder(task)) - int(result["seconds"] * 1000) if result is not None else None
+        began_ms = finished_ms(self._folder(task)) - int(result.seconds * 1000) if result is not None else None
         if parent is not None:
             tags[PARENT] = parent.run_id
         run = self.client.create_run(

@@ -9,16 +9,18 @@ from safetensors import safe_open
 
 from experiments.store.files import checksum
 from experiments.store.layout import INFLUENCES
+from experiments.store.results import EvaluationResult
 from experiments.store.store import Store
 
 
-def influences_of(store: Store, name: str) -> Path | None:
+def influences_of(store: Store, signature: str) -> Path | None:
     """The file of a finished evaluation's influences, if it is the one that belongs to its result.
 
     None where it is damaged, or a kill came between it and the result: its cell goes without comparison then.
     """
-    result, path = store.result("evaluations", name), store.folder("evaluations", name) / INFLUENCES
-    if result is None or not path.exists() or checksum(path) != result["files"][INFLUENCES]:
+    result = store.result(EvaluationResult, signature)
+    path = store.folder("evaluations", signature) / INFLUENCES
+    if result is None or not path.exists() or checksum(path) != result.files[INFLUENCES]:
         return None
     return path
 

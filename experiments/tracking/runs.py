@@ -17,6 +17,7 @@ from experiments.errors import UserError, one_line
 from experiments.store import leases
 from experiments.store.failures import Failure
 from experiments.store.layout import JOURNAL, RESULT, VALIDATION
+from experiments.store.results import EvaluationResult, Provenance
 from experiments.store.training_records import Pruning
 from experiments.sweep.plan import Plan, PlannedCell, guide_cell
 from experiments.tracking.sync_state import MirroredRun
@@ -93,11 +94,11 @@ def curve_metrics(line: dict[str, Any], step: int) -> list[Metric]:
     return [Metric(key, value, int(line["time"] * 1000), step) for key, value in numbers.items()]
 
 
-def prefix_metrics(result: dict[str, Any], finished_ms: int) -> list[Metric]:
+def prefix_metrics(result: EvaluationResult, finished_ms: int) -> list[Metric]:
     """FIDs of the first images alone, with the number of images as the step: a curve."""
     return [
         Metric(f"prefix/{key}", value, finished_ms, int(row["images"]))
-        for row in result["prefixes"]
+        for row in result.prefixes
         for key, value in row.items()
         if key != "images"
     ]
@@ -107,11 +108,10 @@ def finished_ms(folder: Path) -> int:
     return int((folder / RESULT).stat().st_mtime * 1000)
 
 
-def provenance_tags(result: dict[str, Any]) -> list[RunTag]:
-    provenance = result["provenance"]
-    flat = {key: value for key, value in provenance.items() if not isinstance(value, dict)}
-    flat |= {f"package.{name}": version for name, version in provenance["packages"].items()}
-    own = [RunTag(key, value) for key, value in provenance.get("tags", {}).items()]
+def provenance_tags(provenance: Provenance) -> list[RunTag]:
+    flat = {key: value for key, value in provenance.to_json().items() if key not in ("packages", "tags")}
+    flat |= {f"package.{name}": version for name, version in provenance.packages.items()}
+    own = [RunTag(key, value) for key, value in provenance.tags.items()]
     return [*own, *(RunTag(f"edm.{key}", str(value)) for key, value in flat.items())]
 
 

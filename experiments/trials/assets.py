@@ -7,11 +7,11 @@ import functools
 import logging
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
 
+from edm.batch_norm import recompute_statistics
 from edm.batches import TrainingSet
 from edm.config import SPLITS, ClassifierConfig, Features, Resize, Split
 from edm.data.dataset import Dataset, open_prepared
@@ -29,24 +29,26 @@ from edm.metrics.features import (
 from edm.metrics.fid import Reference
 from edm.metrics.published import StatisticsError, load_statistics
 from edm.metrics.weights import WeightsError, find_weights
-from edm.networks.unet import on_device
+from edm.networks.device import on_device
 from edm.precondition import Denoiser
-from edm.train import with_statistics
+from experiments.environment import given_weights
 from experiments.errors import UserError
 from experiments.store.layout import SNAPSHOTS, STATISTICS
 from experiments.store.provenance import provenance
+from experiments.store.results import ClassifierRecord, ReferenceRecord, TrainingResult
 from experiments.store.store import Store
 from experiments.sweep.identity import signature
 from experiments.sweep.tasks import DataSource, FeatureSpace, Training
 from experiments.trials.datasets import ensure_prepared
+from experiments.trials.remedies import explain
 
 log = logging.getLogger("edm_sweep")
 
 
 def ensure_data(store: Store, source: DataSource) -> Dataset:
     """A prepared data set, opened; prepared first if it is not there (preparing.py). Raises UserError."""
-    result = ensure_prepared(store, source)
-    return open_prepared(store.folder("data", source.signature), result["sigma_data"])
+    record = ensure_prepared(store, source)
+    return open_prepared(store.folder("data", source.signature), record.sigma_data)
 
 
 def ensure_weights(name: Features, on_progress: Callable[[int, int], None] = lambda _done, _total: None) -> None:
@@ -57,27 +59,27 @@ def ensure_weights(name: Features, on_progress: Callable[[int, int], None] = lam
     try:
         weights = required_weights(name)
         if weights is not None:
-            find_weights(weights, on_progress=on_progress)
+            find_weights(weights, given_weights(), on_progress)
     except WeightsError as error:
-        raise UserError(str(error)) from None
+        raise UserError(explain(error)) from None
 
 
 def ensure_published(store: Store, path: Path, digest: str, dimension: int) -> None:
     """Take a published statistics file into the store, under its SHA-256; raises UserError where it cannot serve."""
 
     name = published_signature(digest, dimension)
-    if store.verified("references", name) is not None:
+    if store.verified(ReferenceRecord, name) is not None:
         return
     try:
         reference = load_statistics(path, dimension)
     except StatisticsError as error:
         raise UserError(f"evaluation.statistics: {error}") from None
 
-    def build(folder: Path) -> dict[str, Any]:
+    def build(folder: Path) -> ReferenceRecord:
         save_tensors(reference.tensors(), folder / STATISTICS)
-        return {"file": path.name, "sha256": digest, "dimension": dimension, "provenance": provenance()}
+        return ReferenceRecord(file=path.name, sha256=digest, dimension=dimension, provenance=provenance())
 
-    store.ensure("references", name, build, [STATISTICS])
+    store.ensure(ReferenceRecord, name, build, [STATISTICS])
 
 
 def load_published(store: Store, digest: str, dimension: int) -> Reference:
@@ -107,16 +109,16 @@ def ensure_extractor(
     config = ClassifierConfig()
     assert space.classifier is not None
 
-    def build(folder: Path) -> dict[str, Any]:
+    def build(folder: Path) -> ClassifierRecord:
         data = ensure_data(store, source)
         log.info("training the feature classifier, %d epochs", config.epochs)
         *_, classifier = _looking(train_classifier(config, data, source.num_classes), on_wait)
         save_tensors(classifier.state_dict(), folder / MODEL)
         accuracy = {split: _accuracy(classifier, data, split) for split in SPLITS}
         log.info("its accuracy: %s", accuracy)
-        return {"accuracy": accuracy, "config": dataclasses.asdict(config), "provenance": provenance()}
+        return ClassifierRecord(accuracy=accuracy, config=dataclasses.asdict(config), provenance=provenance())
 
-    store.ensure("classifiers", space.classifier, build, [MODEL], on_wait)
+    store.ensure(ClassifierRecord, space.classifier, build, [MODEL], on_wait)
     classifier = Classifier(config, source.channels, source.resolution, source.num_classes)
     classifier.load_state_dict(load_tensors(store.checked("classifiers", space.classifier, MODEL)))
     return on_device(classifier, device).eval()
@@ -131,7 +133,11 @@ def _looking(epochs: Iterator[Classifier], on_wait: Callable[[], None]) -> Itera
 @functools.lru_cache(maxsize=2)
 def _loaded(name: Features, resize: Resize, device: torch.device) -> Extractor:
     """A published extractor, kept by a worker from one evaluation to the next."""
-    return load_inception(device, resize) if name == "inception" else load_dinov2(device)
+    try:
+        given = given_weights()
+        return load_inception(device, resize, given) if name == "inception" else load_dinov2(device, given)
+    except WeightsError as error:
+        raise UserError(explain(error)) from None
 
 
 def forget_extractors() -> None:
@@ -152,7 +158,7 @@ def load_averaged(store: Store, training: Training, width: float | None, device:
     model = load_model(store.checked("trainings", name, MODEL), device)
     if width is None:
         return model
-    files = [file for file in store.finished("trainings", name)["files"] if file.startswith(f"{SNAPSHOTS}/")]
+    files = [file for file in store.finished(TrainingResult, name).files if file.startswith(f"{SNAPSHOTS}/")]
     snapshots = [
         Snapshot(int(Path(file).name.split("-")[0]), kept) for file in files for kept in training.config.power_ema
     ]
@@ -169,4 +175,4 @@ def load_averaged(store: Store, training: Training, width: float | None, device:
     model.load_state_dict(combined(parts()), strict=False)
     log.info("averaged to a relative width of %g from %d snapshots", width, len(files))
     examples = TrainingSet.of(ensure_data(store, training.data), device)
-    return with_statistics(model, examples, training.config, training.seed, end.step)
+    return recompute_statistics(model, examples, training.config, training.seed, end.step)

@@ -33,7 +33,8 @@ class TrialContext:
 
     run_id: of the run that it belongs to, which may be asked to stop. gpus: 2 or more train one network on several.
     report_s: how often it writes its progress and looks for a request to stop. on_validated: called with (kimg, loss on
-    the val split) along the way. run_info: what is recorded of the run with every result.
+    the val split) along the way. run_info: what is recorded of the run with every result. wait_s: between
+    looks for segments that other trials draw.
     """
 
     run_id: str
@@ -42,6 +43,7 @@ class TrialContext:
     sampling_batch: int = 250
     checkpoint_s: float = 15.0
     report_s: float = 0.5
+    wait_s: float = 0.5
     compile: bool | None = None
     on_validated: Callable[[float, float], None] | None = None
     run_info: RunInfo = field(default_factory=RunInfo)

@@ -16,8 +16,8 @@ from edm.metrics.features import FeatureError
 from edm.metrics.weights import WeightsError
 from edm.parallel import TeammateLost
 from experiments.errors import UserError
+from experiments.store.damage import DamagedFile
 from experiments.store.failures import Failure, FailureKind
-from experiments.store.store import DamagedFile
 from experiments.trials.training.checkpoints import DivergedError
 from experiments.wording import on_one_line
 

@@ -1,4 +1,4 @@
-"""Pictures from a finished training: grids, pages a class, iterative denoising. What `edm-sweep sample` does."""
+"""Draws pictures from a finished training: grids, a grid for each class, and the denoising step by step."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from jaxtyping import Int64, UInt8
@@ -20,6 +20,7 @@ from edm.pictures import Moment, save_grid, save_trajectory
 from edm.precondition import Denoiser
 from experiments.errors import UserError
 from experiments.store.files import replacing
+from experiments.store.results import TrainingResult
 from experiments.store.store import Store
 from experiments.sweep.tasks import Evaluation, SweepTask, Training
 from experiments.trials.assets import load_averaged
@@ -38,6 +39,14 @@ class Request:
     trajectory: bool
     out: Path
     batch: int = BATCH
+
+
+def choose_device(name: Literal["cpu", "cuda"] | None) -> torch.device:
+    """Return a device by name, by default a GPU if there is one. Raises UserError if torch sees no GPU."""
+    has_gpu = torch.cuda.is_available()
+    if name == "cuda" and not has_gpu:
+        raise UserError("--device cuda: torch sees no GPU here; leave it out to draw on the CPU")
+    return torch.device(name or ("cuda" if has_gpu else "cpu"))
 
 
 def sampling_of(task: SweepTask, changes: dict[str, Any]) -> SamplingConfig:
@@ -114,7 +123,7 @@ def _require(training: Training, sampling: SamplingConfig, request: Request) -> 
 
 
 def _finished(training: Training, width: float | None, store: Store, device: torch.device) -> Denoiser:
-    if store.result("trainings", training.signature) is None:
+    if store.result(TrainingResult, training.signature) is None:
         raise UserError(f"training {training.signature} is not finished, or failed; run its sweep again")
     return load_averaged(store, training, width, device)
 

@@ -7,7 +7,7 @@ import logging
 import statistics
 import time
 from collections.abc import Callable, Iterator
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import psutil
 import torch
@@ -15,10 +15,11 @@ import torch
 from edm.batches import TrainingSet
 from edm.config import SamplingConfig
 from edm.generate import draw, labels_of
-from edm.networks.unet import on_device
+from edm.networks.device import on_device
 from edm.precondition import Denoiser
 from edm.train import Computing, TrainState, train
 from experiments.store.provenance import provenance
+from experiments.store.results import ComputingRecord, MeasuredDrawing, MeasuredTraining, ProbeResult
 from experiments.store.store import Store
 from experiments.sweep.probes import LEAST_STEPS, MOST_STEPS, WARM_UP_STEPS, Probe
 from experiments.trials.assets import ensure_data
@@ -32,15 +33,13 @@ def run_probe(
     probe: Probe,
     setting: TrialContext,
     on_progress: Callable[[int, int], None] = lambda _done, _total: None,
-) -> dict[str, Any]:
+) -> ProbeResult:
     """Measure a network, unless that is done; the caller holds its lock. Returns the result."""
-    from experiments.trials.probe import measure  # torch
-
-    known = store.result("probes", probe.signature)
+    known = store.result(ProbeResult, probe.signature)
     if known is not None:
         return known
     result = measure(store, probe, setting, on_progress)
-    store.finish("probes", probe.signature, result)
+    store.finish(probe.signature, result)
     return result
 
 
@@ -50,7 +49,8 @@ DRAWN_STEPS = 2  # of an Euler sampler, for every batch
 # what CUDA's context and its libraries take beside torch's allocator: 0.4 to 0.6 GiB on NVIDIA's GPUs since Volta
 CONTEXT_GIB = 0.5
 OnSteps = Callable[[int, int], None]
-T = TypeVar("T")
+ChoiceT = TypeVar("ChoiceT")
+MeasuredT = TypeVar("MeasuredT", MeasuredTraining, MeasuredDrawing)
 log = logging.getLogger("edm_sweep")
 
 
@@ -76,8 +76,8 @@ class Memory:
         return (self.most - self.before) / 2**30
 
 
-def measure(store: Store, probe: Probe, setting: TrialContext, on_progress: OnSteps) -> dict[str, Any]:
-    """What a probe finds out. `fits` is False where not even one image at once fits into the memory."""
+def measure(store: Store, probe: Probe, setting: TrialContext, on_progress: OnSteps) -> ProbeResult:
+    """What a probe finds out; `training` or `drawing` is None where not even one image at once fits into the memory."""
     began = time.monotonic()
     pulse = ProgressReporter(
         store, setting, store.folder("probes", probe.signature), "steps", WARM_UP_STEPS + MOST_STEPS
@@ -90,26 +90,26 @@ def measure(store: Store, probe: Probe, setting: TrialContext, on_progress: OnSt
 
     data = ensure_data(store, probe.data)
     examples = TrainingSet.of(data, setting.device)
-    found = _fitting(_computings(probe, setting), lambda it: _train(probe, it, examples, data.sigma_data, on_step))
-    drawn = _fitting(_batches(probe), lambda batch: _draw(probe, batch, data.sigma_data, setting.device))
-    result = {"fits": found is not None and drawn is not None, **(found or {}), **(drawn or {})}
-    log.info("measured: %s", result)
-    return {
-        **result,
-        "device": device_name(setting.device),
-        "device_gib": _total_gib(setting.device),
-        "threads": setting.threads,
-        "seconds": time.monotonic() - began,
-        "flops": probe.flops,
-        "provenance": provenance(),
-    }
+    training = _fitting(_computings(probe, setting), lambda it: _train(probe, it, examples, data.sigma_data, on_step))
+    drawing = _fitting(_batches(probe), lambda batch: _draw(probe, batch, data.sigma_data, setting.device))
+    log.info("measured: %s, %s", training or "does not fit into the memory", drawing or "does not fit into the memory")
+    return ProbeResult(
+        training=training,
+        drawing=drawing,
+        device=device_name(setting.device),
+        device_gib=_total_gib(setting.device),
+        threads=setting.threads,
+        seconds=time.monotonic() - began,
+        flops=probe.flops,
+        provenance=provenance(),
+    )
 
 
 def _total_gib(device: torch.device) -> float | None:
     return torch.cuda.get_device_properties(device).total_memory / 2**30 if device.type == "cuda" else None
 
 
-def _fitting(choices: Iterator[T], attempt: Callable[[T], dict[str, Any]]) -> dict[str, Any] | None:
+def _fitting(choices: Iterator[ChoiceT], attempt: Callable[[ChoiceT], MeasuredT]) -> MeasuredT | None:
     """What an attempt finds with the first choice that fits into the memory."""
     for choice in choices:
         try:
@@ -142,7 +142,7 @@ def _batches(probe: Probe) -> Iterator[int]:
 
 def _train(
     probe: Probe, computing: Computing, examples: TrainingSet, sigma_data: float, on_step: OnSteps
-) -> dict[str, Any]:
+) -> MeasuredTraining:
     memory = Memory(examples.device)
     steps = WARM_UP_STEPS + MOST_STEPS
     config = dataclasses.replace(probe.config, kimg=steps * probe.config.batch_size / 1000)
@@ -159,16 +159,16 @@ def _train(
             break
     timed = seconds[WARM_UP_STEPS:] or seconds[-1:]
     step_s = statistics.median(timed)
-    return {
-        "kimg_s": statistics.mean(timed) / probe.config.batch_size * 1000,
-        "spread": max(step_s / min(timed), _high(timed) / step_s),
-        "steps": len(timed),
-        "training_gib": memory.peak_gib,
-        "micro_batch": computing.micro_batch,
-        "computing": dataclasses.asdict(computing),
-        "checkpoint_bytes": sum(tensor.nbytes for tensor in state.tensors().values()),
-        "model_bytes": sum(tensor.nbytes for tensor in state.denoiser.state_dict().values()),
-    }
+    return MeasuredTraining(
+        kimg_s=statistics.mean(timed) / probe.config.batch_size * 1000,
+        spread=max(step_s / min(timed), _high(timed) / step_s),
+        steps=len(timed),
+        training_gib=memory.peak_gib,
+        micro_batch=computing.micro_batch,
+        computing=ComputingRecord(**dataclasses.asdict(computing)),
+        checkpoint_bytes=sum(tensor.nbytes for tensor in state.tensors().values()),
+        model_bytes=sum(tensor.nbytes for tensor in state.denoiser.state_dict().values()),
+    )
 
 
 def _is_enough(timed: list[float], everything: list[float]) -> bool:
@@ -182,7 +182,7 @@ def _high(values: list[float]) -> float:
     return sorted(values)[int(0.9 * (len(values) - 1))]
 
 
-def _draw(probe: Probe, batch: int, sigma_data: float, device: torch.device) -> dict[str, Any]:
+def _draw(probe: Probe, batch: int, sigma_data: float, device: torch.device) -> MeasuredDrawing:
     memory = Memory(device)
     guidance = 2.0 if probe.guided and probe.network.num_classes else 1.0
     sampling = SamplingConfig(sampler="euler", steps=DRAWN_STEPS, guidance=guidance, precision=probe.precision)
@@ -196,8 +196,8 @@ def _draw(probe: Probe, batch: int, sigma_data: float, device: torch.device) -> 
         memory.look()
     timed = seconds[1:] or seconds  # the first one chooses kernels
     forwards = sum(sampling.evaluations.values())
-    return {
-        "forward_s": statistics.mean(timed) / (batch * forwards) * 1000,
-        "sampling_gib": memory.peak_gib,
-        "sampling_batch": batch,
-    }
+    return MeasuredDrawing(
+        forward_s=statistics.mean(timed) / (batch * forwards) * 1000,
+        sampling_gib=memory.peak_gib,
+        sampling_batch=batch,
+    )

@@ -20,10 +20,10 @@ from typer.testing import CliRunner, Result
 from experiments.cli.main import app
 from experiments.errors import UserError
 from experiments.runner.record import remember
+from experiments.store.results import EvaluationResult
 from experiments.store.store import Store
-from experiments.sweep.plan import plan_sweep
-from experiments.sweep.reader import load_sweep
 from tests.inprocess import run_all
+from tests.planning import load_sweep, plan_sweep
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
@@ -187,4 +187,4 @@ def test_init_writes_what_runs_as_it_is(place: Path, monkeypatch: pytest.MonkeyP
         Store(place / "runs"),
     )
     assert not run_all(plan, store).failures
-    assert all(store.result("evaluations", name) for name in plan.evaluations)
+    assert all(store.result(EvaluationResult, name) for name in plan.evaluations)

@@ -10,8 +10,7 @@ import torch
 
 from edm.config import PRESETS, ModelConfig
 from edm.precondition import Denoiser
-from experiments.sweep.plan import plan_sweep
-from experiments.sweep.reader import load_sweep
+from tests.planning import load_sweep, plan_sweep
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text()

@@ -58,7 +58,7 @@ def test_a_sweep_may_be_given_by_its_file_or_by_its_name(finished: tuple[Plan, S
 
 def test_overrides_and_mistakes(tiny_file: Path) -> None:
     assert plan(load_sweep(tiny_file, "training.kimg=2")).cells[0].training.config.kimg == 2
-    with pytest.raises(UserError, match=r"training.kimg: 'x' is not a number"):
+    with pytest.raises(UserError, match=r"training.kimg: expected a number, not 'x'"):
         load_sweep(tiny_file, "training.kimg=x")
 
 

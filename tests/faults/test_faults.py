@@ -19,13 +19,12 @@ import mlflow
 import pytest
 
 from experiments.store.store import Store
-from experiments.sweep.plan import plan_sweep
-from experiments.sweep.reader import load_sweep
 from experiments.tracking.database import embedded_uri
 from tests.conftest import TINY
 from tests.experiments.tracking.test_server import Server
 from tests.faults.cases import CASES, QUICK, Beginning, Case, killed
 from tests.faults.harness import Scene, mounted
+from tests.planning import load_sweep, plan_sweep
 
 pytestmark = [pytest.mark.slow, pytest.mark.faults, pytest.mark.timeout(900), pytest.mark.filterwarnings("ignore")]
 
@@ -158,7 +157,7 @@ def require_whole_record(scene: Scene) -> None:
 
 def note_outcome(case: Case, told: str, seconds: float) -> None:
     if OUTCOMES in os.environ:
-        with open(os.environ[OUTCOMES], "a") as file:
+        with Path(os.environ[OUTCOMES]).open("a") as file:
             file.write(json.dumps({"case": case.name, "told": told, "seconds": round(seconds)}) + "\n")
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
@@ -19,7 +19,9 @@ from experiments.cli.views.text import VERBS, duration
 from experiments.runner.listener import OnCount, OnStep, RunListener, TaskChange
 from experiments.runner.progress import RunningTask, RunProgress
 from experiments.runner.states import State
-from experiments.sweep.metrics import headlines
+from experiments.store.progress import TaskProgress
+from experiments.store.results import EvaluationResult, Result, TrainingResult
+from experiments.sweep.metrics import headline
 
 TITLES = {"waiting": "trying again", "elsewhere": "another run is at"}
 REMARKS = {
@@ -81,7 +83,7 @@ class TerminalListener(RunListener):
         self.last_plain = time.monotonic()
         for own in self.run.running():
             if own.progress:
-                done = f"{own.progress['done']:,.6g}/{own.progress['total']:,.6g} {own.progress['unit']}"
+                done = f"{own.progress.done:,.6g}/{own.progress.total:,.6g} {own.progress.unit}"
                 parts = [done, *_numbers(own.progress), _left(own)]
                 self.notice(f"  {VERBS[own.task.kind]} {own.name}: {', '.join(filter(None, parts))}")
         self.notice(f"  {self._summary(self.run)}")
@@ -97,9 +99,9 @@ class TerminalListener(RunListener):
             if own.progress is None:
                 table.add_row(title, "", "queued", "", "", "")
                 continue
-            bar = ProgressBar(total=own.progress["total"], completed=own.progress["done"], width=20)
+            bar = ProgressBar(total=own.progress.total, completed=own.progress.done, width=20)
             loss, speed = _numbers(own.progress)
-            done = f"{own.progress['done']:,.5g}/{own.progress['total']:,.5g} {own.progress['unit']}"
+            done = f"{own.progress.done:,.5g}/{own.progress.total:,.5g} {own.progress.unit}"
             table.add_row(title, bar, done, loss.removeprefix("loss "), speed, _left(own))
         return Group(table, Text(self._summary(self.run), style="dim"))
 
@@ -111,11 +113,12 @@ class TerminalListener(RunListener):
         if state != "done":
             why = change.failure.message if change.failure else change.reason or REMARKS.get(state, "")
             return f"{clock} {TITLES.get(state, state)} {title}: {why}"
-        result = self.run.store.result(task.store_kind, task.signature) or {}
-        scores = headlines(result["metrics"]) if "metrics" in result else _losses(result)
-        shown = ", ".join(f"{key} {value:.3f}" for key, value in scores.items())
-        ending = f"stopped at {result['stopped_at']:,} images" if result.get("stopped_at") else "done"
-        return f"{clock} {ending} {title}: {shown} ({duration(result.get('seconds', 0.0))})"
+        result = self.run.store.result(task.result_type, task.signature)
+        ending = "done"
+        if isinstance(result, EvaluationResult) and result.stopped_at:
+            ending = f"stopped at {result.stopped_at:,} images"
+        seconds = result.seconds if result is not None else 0.0
+        return f"{clock} {ending} {title}: {_numbers_of(result)} ({duration(seconds)})"
 
     @staticmethod
     def _summary(run: RunProgress) -> str:
@@ -128,13 +131,19 @@ def standard_listener() -> TerminalListener:
     return TerminalListener(console_for(as_json=False))
 
 
-def _losses(result: dict[str, Any]) -> dict[str, float]:
-    return {key: result[key] for key in ("loss", "val_loss") if result.get(key) is not None}
+def _numbers_of(result: Result | None) -> str:
+    """The few numbers of a finished task that fit into a line."""
+    if isinstance(result, EvaluationResult):
+        return headline(result.metrics)
+    if isinstance(result, TrainingResult):
+        losses = {"loss": result.loss, "val_loss": result.val_loss}
+        return ", ".join(f"{name} {loss:.3f}" for name, loss in losses.items() if loss is not None)
+    return ""
 
 
-def _numbers(progress: Mapping[str, Any]) -> tuple[str, str]:
-    loss = progress.get("loss")
-    rate = progress["rate"] * (1000 if progress["unit"] == "kimg" else 1)
+def _numbers(progress: TaskProgress) -> tuple[str, str]:
+    loss = progress.loss
+    rate = progress.rate * (1000 if progress.unit == "kimg" else 1)
     return (f"loss {loss:.4f}" if loss is not None and loss == loss else "", f"{rate:,.0f} images/s" if rate else "")
 
 

@@ -15,6 +15,7 @@ from edm.files import MODEL
 from edm.metrics.features import Extractor
 from edm.precondition import Denoiser
 from experiments.store.checksummed import load_checksummed
+from experiments.store.results import TrainingResult
 from experiments.store.store import Store
 from experiments.sweep.tasks import Evaluation, FeatureSpace, Training
 from experiments.trials.assets import ensure_data, ensure_extractor, forget_extractors, load_averaged, load_published
@@ -58,8 +59,8 @@ class EvaluationContext:
         return model, self._model(evaluation.guide, sampling.guide.ema)
 
     def _model(self, training: Training, width: float | None) -> Denoiser:
-        result = self.store.finished("trainings", training.signature)
-        return _loaded(self.store.root, training, width, self.device, result["files"][MODEL])
+        result = self.store.finished(TrainingResult, training.signature)
+        return _loaded(self.store.root, training, width, self.device, result.files[MODEL])
 
     def extractor(self, space: FeatureSpace) -> Extractor:
         """What measures in a feature space."""

@@ -13,14 +13,14 @@ from torch import Tensor
 from edm.generate import generate
 from experiments.store.checksummed import load_checksummed, write_checksummed
 from experiments.store.leases import Held
+from experiments.store.results import EvaluationResult
 from experiments.store.store import Store
+from experiments.sweep.segments import segments
 from experiments.sweep.tasks import Evaluation
 from experiments.trials.context import TrialContext
 from experiments.trials.evaluation.context import IMAGES, EvaluationContext
-from experiments.trials.evaluation.features import segments
 from experiments.trials.failures import is_out_of_memory
 
-WAIT_S = 0.5  # between looks for what somebody else draws
 log = logging.getLogger("edm_sweep")
 
 
@@ -34,7 +34,7 @@ class Extent:
 
 def help_draw(store: Store, evaluation: Evaluation, setting: TrialContext) -> None:
     """Draw segments of an evaluation that nobody has begun, from the end on; another trial holds it, and scores it."""
-    done = store.result("evaluations", evaluation.signature)
+    done = store.result(EvaluationResult, evaluation.signature)
     if done is not None and evaluation.is_covered_by(done):
         return
     bench = EvaluationContext(store, evaluation, setting)
@@ -74,7 +74,7 @@ def _draw_all(bench: EvaluationContext, count: int) -> None:
         left = [span for span in left if not _try_segment(bench, *span)]
         if not left:
             return
-        time.sleep(WAIT_S)
+        time.sleep(bench.setting.wait_s)
         bench.pulse.raise_if_stopped()
 
 
@@ -143,12 +143,12 @@ def _clearly_better(bench: EvaluationContext, count: int) -> str | None:
         return None
     z = NormalDist().inv_cdf(confidence)
     strangers = [name for name in evaluation.rivals if name not in evaluation.kin]
-    results = {name: bench.store.result("evaluations", name) for name in strangers}
-    rows: dict[str, dict[str, float]] = {
+    results = {name: bench.store.result(EvaluationResult, name) for name in strangers}
+    rows = {
         name: row
         for name, result in results.items()
         if result is not None
-        for row in result["prefixes"]
+        for row in result.prefixes
         if row["images"] == count
     }
     better = [

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import time
 from pathlib import Path
-from typing import Any
 
 from edm.files import load_tensors, save_tensors
 from edm.metrics.truncation import exact_images, final_images, truncation_error
@@ -13,13 +12,15 @@ from edm.pictures import save_grid
 from experiments.store.files import replacing
 from experiments.store.layout import INFLUENCES, PAIRS, SAMPLES, STATISTICS
 from experiments.store.provenance import provenance
+from experiments.store.results import DrawingOrigins, EvaluationResult, SolutionRecord
 from experiments.store.store import Store
-from experiments.sweep.metrics import headlines
+from experiments.sweep.metrics import headline
+from experiments.sweep.segments import segments
 from experiments.sweep.tasks import Evaluation
 from experiments.trials.context import TrialContext, write_config
 from experiments.trials.evaluation.context import EXACT, IMAGES, EvaluationContext
 from experiments.trials.evaluation.draw import Extent, _draw_all, draw_and_measure
-from experiments.trials.evaluation.features import FINGERPRINT, SECONDS, MeasuredFeatures, segments
+from experiments.trials.evaluation.features import FINGERPRINT, SECONDS, MeasuredFeatures
 from experiments.trials.evaluation.memorisation import measure_memorisation
 from experiments.trials.evaluation.scoring import Scorer, Scores, class_accuracy, scale
 
@@ -29,37 +30,37 @@ log = logging.getLogger("edm_sweep")
 
 def run_evaluation(store: Store, evaluation: Evaluation, setting: TrialContext) -> None:
     """Draw an evaluation's images, or what is missing of them, and score them; the caller holds its lock."""
-    done = store.result("evaluations", evaluation.signature)
+    done = store.result(EvaluationResult, evaluation.signature)
     if done is not None and evaluation.is_covered_by(done):
         return
     folder = store.folder("evaluations", evaluation.signature)
     write_config(folder, evaluation)
-    before = done or {"scores": [], "notes": []}
-    bench = EvaluationContext(store, evaluation, setting, tuple(dict.fromkeys((*evaluation.scores, *before["scores"]))))
+    scores, notes = (done.scores, done.notes) if done is not None else ((), ())
+    bench = EvaluationContext(store, evaluation, setting, tuple(dict.fromkeys((*evaluation.scores, *scores))))
     # held while the features are read, too: who wants more of these images replaces a segment that is cut short
     with store.lock("drawings", evaluation.drawing, bench.pulse.raise_if_stopped):
         extent = _extent(bench, done)
-        result = _scored(bench, extent, before["notes"])
+        result = _scored(bench, extent, notes)
         for start, _ in segments(0, extent.count):
             store.forget("segments", evaluation.segment_name(start))
     files = [name for name in (STATISTICS, INFLUENCES, SAMPLES, PAIRS) if (folder / name).exists()]
-    store.finish("evaluations", evaluation.signature, result, files)
-    log.info("done: %s", ", ".join(f"{name} {value:.4f}" for name, value in headlines(result["metrics"]).items()))
+    store.finish(evaluation.signature, result, files)
+    log.info("done: %s", headline(result.metrics))
 
 
-def _extent(bench: EvaluationContext, done: dict[str, Any] | None) -> Extent:
+def _extent(bench: EvaluationContext, done: EvaluationResult | None) -> Extent:
     """Draw what is missing; what was finished before stays what it was, unless it was stopped for a stranger."""
     if done is None:
         return draw_and_measure(bench)
-    rival = done["stopped_by"]
-    known = Extent(done["images"], rival) if rival is None or rival in bench.evaluation.rivals else None
-    if known is None:
+    rival = done.stopped_by
+    if done.images is None or (rival is not None and rival not in bench.evaluation.rivals):
         return draw_and_measure(bench)
+    known = Extent(done.images, rival)
     _draw_all(bench, known.count)
     return known
 
 
-def _scored(bench: EvaluationContext, extent: Extent, notes: list[str]) -> dict[str, Any]:
+def _scored(bench: EvaluationContext, extent: Extent, notes: tuple[str, ...]) -> EvaluationResult:
     """The result of an evaluation: all that is wanted, of the first images; `notes` are those of earlier scores."""
     evaluation, config, wanted, count = bench.evaluation, bench.evaluation.config, bench.wanted, extent.count
     began = time.monotonic()
@@ -74,24 +75,31 @@ def _scored(bench: EvaluationContext, extent: Extent, notes: list[str]) -> dict[
         scores.metrics["truncation_rms"] = _truncation(bench)
     fingerprint = bench.extractor(evaluation.features).fingerprint
     _write(bench, scorer, scores, fingerprint)
-    return {
-        "metrics": scores.metrics | scale(bench.references, config, wanted),
-        "scores": list(wanted),
-        "notes": list(dict.fromkeys((*evaluation.notes, *notes, *scores.notes))),
-        "prefixes": [*(scorer.at_prefix(n, wanted) for n in config.prefixes if n < count), _last_prefix(scores, count)],
-        "label": evaluation.features.label,
-        "images": count,
-        "stopped_at": count if extent.stopped_by else None,
-        "stopped_by": extent.stopped_by,
-        "seconds": _seconds(scorer.measured),
-        "scoring_seconds": time.monotonic() - began,
-        "flops": evaluation.flops * count / config.images,
-        "device": ", ".join(scorer.measured.origins("device")),
-        "drawn": {what: scorer.measured.origins(what) for what in ("device", "git_commit", "host")},
-        "threads": bench.setting.threads,
-        FINGERPRINT: fingerprint,
-        "provenance": provenance(bench.setting.run_info, bench.began),
-    }
+    prefixes = (scorer.at_prefix(n, wanted) for n in config.prefixes if n < count)
+    drawn = _origins(scorer.measured)
+    return EvaluationResult(
+        metrics={**scores.metrics, **scale(bench.references, config, wanted)},
+        scores=wanted,
+        notes=tuple(dict.fromkeys((*evaluation.notes, *notes, *scores.notes))),
+        prefixes=(*prefixes, _last_prefix(scores, count)),
+        label=evaluation.features.label,
+        images=count,
+        stopped_at=count if extent.stopped_by else None,
+        stopped_by=extent.stopped_by,
+        seconds=_seconds(scorer.measured),
+        scoring_seconds=time.monotonic() - began,
+        flops=evaluation.flops * count / config.images,
+        device=", ".join(drawn.device),
+        drawn=drawn,
+        threads=bench.setting.threads,
+        fingerprint=fingerprint,
+        provenance=provenance(bench.setting.run_info, bench.began),
+    )
+
+
+def _origins(measured: MeasuredFeatures) -> DrawingOrigins:
+    device, git_commit, host = (tuple(measured.origins(what)) for what in ("device", "git_commit", "host"))
+    return DrawingOrigins(device, git_commit, host)
 
 
 def _last_prefix(scores: Scores, count: int) -> dict[str, float]:
@@ -129,14 +137,14 @@ def _truncation(bench: EvaluationContext) -> float:
     evaluation, (model, guide) = bench.evaluation, bench.models
     name = evaluation.solution
 
-    def build(folder: Path) -> dict[str, Any]:
+    def build(folder: Path) -> SolutionRecord:
         def progress(done: int, steps: int) -> None:
             bench.pulse.other_work("the exact solution, steps", done, steps)
 
         solution = exact_images(model, evaluation.sampling, guide, progress)
         save_tensors({IMAGES: solution}, folder / EXACT)
-        return {"provenance": provenance()}
+        return SolutionRecord(provenance=provenance())
 
-    bench.store.ensure("exact", name, build, [EXACT], bench.pulse.raise_if_stopped)
+    bench.store.ensure(SolutionRecord, name, build, [EXACT], bench.pulse.raise_if_stopped)
     solution = load_tensors(bench.store.checked("exact", name, EXACT))[IMAGES]
     return truncation_error(final_images(model, evaluation.sampling, guide), solution)

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -15,13 +14,13 @@ from edm.pictures import save_pairs
 from experiments.store.files import replacing
 from experiments.store.layout import PAIRS
 from experiments.store.provenance import provenance
+from experiments.store.results import ScaleRecord
 from experiments.sweep.identity import signature
-from experiments.sweep.tasks import SEGMENT_IMAGES
+from experiments.sweep.segments import segment_stop
 from experiments.trials.evaluation.context import EvaluationContext
 from experiments.trials.evaluation.features import FINGERPRINT
 from experiments.trials.evaluation.scoring import Scores
 
-LOOKED_UP_IMAGES = SEGMENT_IMAGES  # whose nearest training images are looked for: those that are kept as pixels
 CLOSEST = 10  # pairs in the picture
 
 
@@ -62,7 +61,7 @@ def measure_memorisation(bench: EvaluationContext, scores: Scores) -> None:
 
 def _views(bench: EvaluationContext, drawn: Tensor) -> Iterator[View]:
     real, data = bench.references, bench.data
-    held_out = min(LOOKED_UP_IMAGES, real.count("val"))
+    held_out = segment_stop(0, real.count("val"))  # as many as there are drawn images kept as pixels
     pixels = {split: PixelPieces(data.images, real.order(split)) for split in ("train", "test")}
     others = pixel_rows(data.images[real.order("val")[:held_out]])
     yield View("pixels", pixel_rows(drawn), others, pixels["train"], pixels["test"])
@@ -80,7 +79,7 @@ def _told(name: str, found: Memorisation) -> dict[str, float]:
     }
 
 
-def _floor(bench: EvaluationContext, view: View, count: int) -> dict[str, float]:
+def _floor(bench: EvaluationContext, view: View, count: int) -> Mapping[str, float]:
     """What held-out real images of the val split score, which cannot have been copied: once for a data set."""
     space = bench.evaluation.features
     content = {"data": bench.evaluation.training.data.signature, "view": view.name, "count": count}
@@ -88,9 +87,9 @@ def _floor(bench: EvaluationContext, view: View, count: int) -> dict[str, float]
         content |= {"features": space, FINGERPRINT: bench.extractor(space).fingerprint}
     name = signature("scale", **content)
 
-    def build(folder: Path) -> dict[str, Any]:
+    def build(folder: Path) -> ScaleRecord:
         del folder
         found = memorisation(view.held_out, view.train, view.test, count, bench.device)
-        return {"metrics": _told(f"real_nn_{{}}_{view.name}", found), "provenance": provenance()}
+        return ScaleRecord(metrics=_told(f"real_nn_{{}}_{view.name}", found), provenance=provenance())
 
-    return bench.store.ensure("scales", name, build, on_wait=bench.pulse.raise_if_stopped)["metrics"]
+    return bench.store.ensure(ScaleRecord, name, build, on_wait=bench.pulse.raise_if_stopped).metrics

@@ -18,8 +18,9 @@ from edm.metrics.neighbours import squared_radii
 from edm.noise import Stream, normals, permutation
 from experiments.store.checksummed import load_checksummed, write_checksummed
 from experiments.store.store import Store
-from experiments.sweep.tasks import SEGMENT_IMAGES, DataSource, FeatureSpace, Subset
-from experiments.trials.evaluation.features import FEATURES, FINGERPRINT, FeatureCache, MeasuredFeatures, segments
+from experiments.sweep.segments import segment_stop, segments
+from experiments.sweep.tasks import DataSource, FeatureSpace, Subset
+from experiments.trials.evaluation.features import FEATURES, FINGERPRINT, FeatureCache, MeasuredFeatures
 
 LEAST_NOISE_IMAGES = 1000
 log = logging.getLogger("edm_sweep")
@@ -58,7 +59,7 @@ class References:
         with self.store.lock("references", name, self.on_wait):
             for first, last in segments(start, stop):
                 if shelf.find(first, last - first) is None:
-                    whole = min(first + SEGMENT_IMAGES, self.count(subset))
+                    whole = segment_stop(first, self.count(subset))
                     self.on_measured(f"real images ({subset})" if subset != "noise" else subset, first, stop)
                     shelf.measure(first, self._images(subset, first, whole), self.device)
             return shelf.measured(start, stop)

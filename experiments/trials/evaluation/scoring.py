@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
 
 from edm.config import SPLITS, EvaluationConfig, Split
 from edm.generate import labels_of
-from edm.metrics.fid import Frechet, Reference, Statistics, fid_infinity, frechet, frechet_distance
+from edm.metrics.fid import Frechet, Reference, Statistics, frechet, frechet_distance
+from edm.metrics.fid_infinity import fid_infinity
 from edm.metrics.kid import kernel_distance, kernel_sums
 from edm.metrics.neighbours import prdc, squared_radii
 from edm.metrics.uncertainty import interval, standard_error, within_classes
 from experiments.store.provenance import provenance
+from experiments.store.results import ScaleRecord
 from experiments.sweep.identity import signature
 from experiments.sweep.metrics import FILE, reference_sizes
 from experiments.sweep.tasks import Evaluation
@@ -172,7 +174,7 @@ def class_accuracy(judged: MeasuredFeatures, scores: Scores) -> None:
 # what to read a score by ---------------------------------------------------------------------------
 
 
-def scale(references: References, config: EvaluationConfig, wanted: tuple[str, ...]) -> dict[str, float]:
+def scale(references: References, config: EvaluationConfig, wanted: tuple[str, ...]) -> Mapping[str, float]:
     """Scores of pure noise, and of real train images that are not among those compared with: the floor.
 
     wanted: scores, of which fid and kid have such a context. Worked out once for all evaluations that share references
@@ -185,7 +187,7 @@ def scale(references: References, config: EvaluationConfig, wanted: tuple[str, .
     content = {"data": references.source.signature, "features": references.space, "sizes": sizes, "scores": pairs}
     name = signature("scale", **content, span=(start, stop), fingerprint=references.extractor.fingerprint)
 
-    def build(folder: Path) -> dict[str, Any]:
+    def build(folder: Path) -> ScaleRecord:
         del folder
         noise = references.features("noise", 0, references.count("noise"))
         metrics = _context("noise", noise, references, sizes, pairs)
@@ -194,9 +196,9 @@ def scale(references: References, config: EvaluationConfig, wanted: tuple[str, .
             others = pairs if config.reference == "equal" else tuple(p for p in pairs if not p.endswith("/train"))
             metrics |= _context("real", references.features("train", start, stop), references, sizes, others)
             metrics["real_images"] = float(stop - start)
-        return {"metrics": metrics, "provenance": provenance()}
+        return ScaleRecord(metrics=metrics, provenance=provenance())
 
-    return references.store.ensure("scales", name, build, on_wait=references.on_wait)["metrics"]
+    return references.store.ensure(ScaleRecord, name, build, on_wait=references.on_wait).metrics
 
 
 def _context(

@@ -15,9 +15,9 @@ from edm.files import load_tensors, model_metadata
 from edm.train import TrainState
 from edm.validation import total_loss
 from experiments.store.checksummed import is_whole, write_checksummed
+from experiments.store.damage import copy_aside_file
 from experiments.store.journal import Journal
 from experiments.store.layout import CHECKPOINTS, JOURNAL, KEPT, SNAPSHOTS, VALIDATION
-from experiments.store.store import copy_aside_file
 from experiments.store.training_records import best_kept
 
 JOURNAL_LINES = 200  # of a whole training

@@ -23,6 +23,7 @@ from edm.validation import VALIDATION_IMAGES, validation_losses
 from experiments.store.files import replacing
 from experiments.store.layout import GRIDS, JOURNAL, PRUNE, PRUNED, VALIDATION
 from experiments.store.provenance import provenance
+from experiments.store.results import ComputingRecord, TrainingResult
 from experiments.store.store import Store
 from experiments.store.training_records import Pruning
 from experiments.sweep.tasks import Training
@@ -45,7 +46,7 @@ def run_training(store: Store, training: Training, setting: TrialContext) -> Non
 
     Raises Stopped and Pruned where that is asked for, UserError where it cannot be done as `setting` wants.
     """
-    if store.result("trainings", training.signature) is not None:
+    if store.result(TrainingResult, training.signature) is not None:
         return
     folder = store.folder("trainings", training.signature)
     began = time.time()
@@ -56,23 +57,23 @@ def run_training(store: Store, training: Training, setting: TrialContext) -> Non
     lookout = _trained(store, training, setting)
     state, ledger = lookout.state, lookout.ledger
     val_loss = lookout.finish()
-    result = {
-        "kimg": state.kimg,
-        "loss": ledger.last_loss,
-        "val_loss": val_loss,
-        "seconds": ledger.seconds + ledger.other_seconds,
-        "flops": training.flops,
-        "device": device_name(setting.device),
-        "gpus": state.team.size,
-        "threads": setting.threads,
-        "computing": dataclasses.asdict(state.computing),
-        "parameters": sum(p.numel() for p in state.denoiser.parameters()),
-        "provenance": provenance(setting.run_info, began),
-    }
+    result = TrainingResult(
+        kimg=state.kimg,
+        loss=ledger.last_loss,
+        val_loss=val_loss,
+        seconds=ledger.seconds + ledger.other_seconds,
+        flops=training.flops,
+        device=device_name(setting.device),
+        gpus=state.team.size,
+        threads=setting.threads,
+        computing=ComputingRecord(**dataclasses.asdict(state.computing)),
+        parameters=sum(p.numel() for p in state.denoiser.parameters()),
+        provenance=provenance(setting.run_info, began),
+    )
     files = [MODEL, JOURNAL, VALIDATION, *ledger.permanent_files()]
-    store.finish("trainings", training.signature, result, files)
+    store.finish(training.signature, result, files)
     ledger.drop_checkpoints()
-    log.info("done in %.1f s", result["seconds"])
+    log.info("done in %.1f s", result.seconds)
 
 
 def _trained(store: Store, training: Training, setting: TrialContext) -> TrainingObserver:

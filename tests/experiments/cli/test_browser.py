@@ -5,12 +5,13 @@ from collections.abc import Iterator
 import pytest
 from playwright.sync_api import Page, expect
 
+from experiments.store.results import EvaluationResult
 from experiments.store.store import Store
-from experiments.sweep.plan import Plan, plan_sweep
-from experiments.sweep.reader import load_sweep
+from experiments.sweep.plan import Plan
 from experiments.sweep.tasks import Evaluation, Training
 from tests.browser import CHROMIUM, PATIENCE_MS, expand, open_experiment, opened, row, served
 from tests.conftest import Filled
+from tests.planning import load_sweep, plan_sweep
 
 pytestmark = [
     pytest.mark.slow,
@@ -84,9 +85,9 @@ def test_an_evaluation_has_its_scores_and_parameters(
     runs: Page, plan: Plan, evaluation: Evaluation, undisturbed: Filled
 ) -> None:
     open_run(runs, plan, evaluation)
-    result = Store(undisturbed.store).result("evaluations", evaluation.signature)
+    result = Store(undisturbed.store).result(EvaluationResult, evaluation.signature)
     assert result is not None
-    assert float(value_of(runs, "metrics", "fid_test")) == result["metrics"]["fid_test"]
+    assert float(value_of(runs, "metrics", "fid_test")) == result.metrics["fid_test"]
     assert value_of(runs, "parameters", "model.attention") == "True"
     assert value_of(runs, "parameters", "sampling.sampler") == "heun"
     expect(runs.get_by_text("Finished", exact=True)).to_be_visible()

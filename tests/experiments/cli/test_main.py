@@ -50,7 +50,10 @@ def test_a_wrong_file_is_one_sentence_and_exit_code_2(command: str, tmp_path: Pa
         (("run", DIGITS, "--budget", "40"), "--budget 40: of which unit? give 40h for hours"),
         (("run", DIGITS, "--budget", "soon"), "--budget soon: is not a length of time"),
         (("run", DIGITS, "--cpus-per-trial", "0"), "resources.cpus: 0 is not possible"),
-        (("run", DIGITS, "--set", "training.kimg=x"), "--set training.kimg=x: training.kimg: 'x' is not a number"),
+        (
+            ("run", DIGITS, "--set", "training.kimg=x"),
+            "--set training.kimg=x: training.kimg: expected a number, not 'x'",
+        ),
         (("run", DIGITS, "--store", "/proc/store"), "the store cannot be written"),
         (("ui", "--store", "/proc/store"), "nothing is recorded there yet; run a sweep first"),
         (("ui", "--port", "99999"), "65535"),

@@ -9,8 +9,10 @@ from experiments.runner import allocation as sharing
 from experiments.runner.allocation import EXTRACTOR_GIB, MARGIN, Allocation, Allocator, require_possible
 from experiments.store.store import Store
 from experiments.sweep.plan import Plan
-from experiments.sweep.probes import Probe, probes_by_training
+from experiments.sweep.probes import Probe
 from experiments.sweep.spec import ResourcesConfig
+from tests.planning import probes_by_training
+from tests.results import probe_result
 
 NO_GPU, EIGHT_GPUS = {"CPU": 16.0}, {"CPU": 32.0, "GPU": 8.0}
 AUTO = ResourcesConfig(gpus="auto")
@@ -29,8 +31,8 @@ def first(plan: Plan, kind: str):
 def keep_probe(store: Store, probe: Probe, training_gib: float, sampling_gib: float, device_gib: float | None) -> None:
     """A probe's result, as far as sharing looks at it."""
     store.folder("probes", probe.signature).mkdir(parents=True, exist_ok=True)
-    result = {"fits": True, "training_gib": training_gib, "sampling_gib": sampling_gib, "device_gib": device_gib}
-    store.finish("probes", probe.signature, result)
+    result = probe_result(training_gib=training_gib, sampling_gib=sampling_gib, device_gib=device_gib)
+    store.finish(probe.signature, result)
 
 
 def keep_probes(store: Store, plan: Plan, training_gib: float, sampling_gib: float, device_gib: float | None) -> None:

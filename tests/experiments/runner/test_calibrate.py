@@ -11,14 +11,14 @@ from experiments.runner.calibrate import calibrate
 from experiments.runner.listener import RunListener
 from experiments.runner.measurements import measurements, probes_left
 from experiments.runner.schedule import Schedule
+from experiments.store.results import ProbeResult
 from experiments.store.store import Store
-from experiments.sweep.plan import Plan, plan_sweep
-from experiments.sweep.probes import probes_by_training, probes_of
-from experiments.sweep.reader import load_sweep
+from experiments.sweep.plan import Plan
 from experiments.trials import probe as probing
 from experiments.trials.perform import perform
 from experiments.trials.probe import run_probe
 from tests.inprocess import SETTING
+from tests.planning import load_sweep, plan_sweep, probes_by_training, probes_of
 
 
 @pytest.fixture(autouse=True)
@@ -87,10 +87,12 @@ def test_a_probe_travels(tiny_plan: Plan) -> None:
 def test_a_probe_measures_time_memory_and_size_and_is_kept(tiny_plan: Plan, store: Store, brief: None) -> None:
     probe = next(iter(probes_of(tiny_plan).values()))
     assert perform(store, probe, SETTING).state == "done"
-    result = store.result("probes", probe.signature)
-    assert result is not None and result["fits"] and result["device"] == "cpu" and result["device_gib"] is None
-    assert result["kimg_s"] > 0 and result["forward_s"] > 0 and result["spread"] >= 1 and result["steps"] == 3
-    assert result["model_bytes"] * 3 < result["checkpoint_bytes"] < result["model_bytes"] * 5
+    result = store.result(ProbeResult, probe.signature)
+    assert result is not None and result.training is not None and result.drawing is not None
+    assert result.fits and result.device == "cpu" and result.device_gib is None
+    training, drawing = result.training, result.drawing
+    assert training.kimg_s > 0 and drawing.forward_s > 0 and training.spread >= 1 and training.steps == 3
+    assert training.model_bytes * 3 < training.checkpoint_bytes < training.model_bytes * 5
     assert run_probe(store, probe, SETTING) == result  # and not measured again
 
 
@@ -110,7 +112,7 @@ def test_calibrate_measures_all_networks_here(tiny_plan: Plan, store: Store, bri
         calibrate(tiny_plan, store, RunListener())
     finally:
         torch.set_num_threads(threads)
-    seen += [result["threads"] for _, result in measurements(tiny_plan, store)]
+    seen += [result.threads for _, result in measurements(tiny_plan, store)]
     assert len(seen) == 2 and not probes_left(tiny_plan, store)
 
 
@@ -128,7 +130,7 @@ def test_a_network_that_does_not_fit_is_cut_into_parts(
     probe = next(iter(probes_of(tiny_plan).values()))
     store.folder("probes", probe.signature).mkdir(parents=True)
     result = run_probe(store, probe, SETTING)
-    assert result["fits"] and result["micro_batch"] == 8
+    assert result.fits and result.training is not None and result.training.micro_batch == 8
 
 
 def test_a_network_that_never_fits_is_said_not_to(
@@ -140,4 +142,5 @@ def test_a_network_that_never_fits_is_said_not_to(
     monkeypatch.setattr(probing, "draw", full)
     probe = next(iter(probes_of(tiny_plan).values()))
     store.folder("probes", probe.signature).mkdir(parents=True)
-    assert not run_probe(store, probe, SETTING)["fits"]
+    result = run_probe(store, probe, SETTING)
+    assert result.training is not None and result.drawing is None and not result.fits

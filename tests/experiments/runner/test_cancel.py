@@ -148,7 +148,7 @@ def test_runs_of_other_sweeps_are_left_alone(known: Store) -> None:
 
 def test_where_no_run_goes_on_that_is_said(known: Store) -> None:
     result = CliRunner().invoke(app, ["cancel", "attention/heun", "--store", str(known.root)])
-    assert result.exit_code == 0 and "no run is at it" in result.output
+    assert result.exit_code == 0 and "no active run" in result.output
     assert not list(known.root.glob("sessions/*"))
 
 

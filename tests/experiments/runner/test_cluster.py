@@ -23,12 +23,11 @@ from experiments.runner import cluster, ray_environment
 from experiments.runner import nodes as nodes_module
 from experiments.store.layout import StoreKind
 from experiments.store.store import Store
-from experiments.sweep.plan import plan_sweep
-from experiments.sweep.reader import load_sweep
 from tests import ROOT
 from tests.commandline import run, start
 from tests.conftest import TINY
 from tests.inprocess import run_all
+from tests.planning import load_sweep, plan_sweep
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # Ray's own deprecations
 
@@ -225,7 +224,7 @@ def test_networks_are_trained_on_two_gpus_of_a_node(head: Any, store: Store, tmp
     with nodes(head, (2, 2)):
         completed(start("run", file, "--store", store.root, "--address", head.address, "--gpus", "2"))
     trained = [json.loads(path.read_text()) for path in store.root.glob("trainings/*/result.json")]
-    assert [result["gpus"] for result in trained] == [2, 2]
+    assert [content["gpus"] for content in trained] == [2, 2]
     assert all(" 1 of 2, " in path.read_text() for path in store.root.glob("trainings/*/log.txt"))
     assert len(list(store.root.glob("evaluations/*/result.json"))) == 4
 

@@ -14,6 +14,7 @@ from experiments.store.layout import FAILURE, PRUNED
 from experiments.store.store import Store
 from experiments.sweep.jobs import Job, Outcome
 from experiments.sweep.plan import Plan
+from tests.results import training_result
 
 DONE = Outcome("done")
 
@@ -75,7 +76,7 @@ class Desk:
 def finish(store: Store, name: str) -> None:
     """Another run has finished a training."""
     store.folder("trainings", name).mkdir(parents=True, exist_ok=True)
-    store.finish("trainings", name, {"seconds": 1.0, "flops": 1.0})
+    store.finish(name, training_result())
 
 
 def longest(plan: Plan) -> tuple[str, str]:
@@ -161,7 +162,7 @@ def test_a_full_disk_pauses_new_work_until_there_is_room(
     assert desk.next("a") == first
     desk.end("a", first, Outcome.failed(Failure("OSError: No space left on device", "disk")))
     assert desk.next("b") is None and not desk.schedule.finished
-    assert len(desk.said) == 1 and "the disk is full (0.0 MiB free)" in desk.said[0] and "MiB are free" in desk.said[0]
+    assert len(desk.said) == 1 and "the disk is full (1000 bytes free)" in desk.said[0] and "MiB are free" in desk.said[0]
     free = 2**40
     assert desk.next("b") == first and desk.next("c") == second
     assert desk.said[-1].endswith("there is room on the disk again, the run continues")

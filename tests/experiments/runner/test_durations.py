@@ -8,12 +8,12 @@ import pytest
 from edm.cost import forward_flops
 from experiments import hardware
 from experiments.runner.durations import GUESSED_FLOPS_PER_S, MOST_OTHERS, MOST_RESULTS, PROBE_S, DurationModel
-from experiments.store.layout import FOLDER_OF_TASK
+from experiments.store.results import Result
 from experiments.store.store import Store
-from experiments.sweep.plan import Plan, plan_sweep
-from experiments.sweep.probes import probes_by_training, probes_of
-from experiments.sweep.reader import load_sweep
-from experiments.sweep.tasks import SEGMENT_IMAGES
+from experiments.sweep.plan import Plan
+from experiments.sweep.segments import segment_starts
+from tests.planning import load_sweep, plan_sweep, probes_by_training, probes_of
+from tests.results import evaluation_result, probe_result, training_result
 
 
 @pytest.fixture(autouse=True)
@@ -28,16 +28,13 @@ def empty(tmp_path: Path) -> Store:
     return Store(tmp_path / "empty")
 
 
-def keep(store: Store, kind: str, name: str, **result: Any) -> None:
-    folder = store.folder(FOLDER_OF_TASK[kind], name)
-    folder.mkdir(parents=True, exist_ok=True)
-    store.finish(FOLDER_OF_TASK[kind], name, {"device": "cpu", **result})
+def keep(store: Store, name: str, result: Result) -> None:
+    store.folder(result.kind, name).mkdir(parents=True, exist_ok=True)
+    store.finish(name, result)
 
 
-def keep_probe(store: Store, plan: Plan, training, **result: Any) -> None:
-    probe = probes_by_training(plan)[training.signature]
-    known = {"fits": True, "kimg_s": 30.0, "forward_s": 10.0, "spread": 1.0, "training_gib": 1.0, "sampling_gib": 1.0}
-    keep(store, "probe", probe.signature, **{**known, **result})
+def keep_probe(store: Store, plan: Plan, training, **changes: Any) -> None:
+    keep(store, probes_by_training(plan)[training.signature].signature, probe_result(**changes))
 
 
 def two(plan: Plan):
@@ -59,8 +56,8 @@ def test_without_anything_measured_it_is_a_guess_and_says_so(tiny_plan: Plan, em
 def test_a_result_of_the_same_network_tells_best(tiny_plan: Plan, empty: Store) -> None:
     first, other = two(tiny_plan)
     keep_probe(empty, tiny_plan, first, kimg_s=1e6)
-    keep(empty, "training", "stranger", seconds=1000.0, flops=1.0)
-    keep(empty, "training", first.signature, seconds=20.0, flops=first.flops)
+    keep(empty, "stranger", training_result(seconds=1000.0, flops=1.0))
+    keep(empty, first.signature, training_result(seconds=20.0, flops=first.flops))
     speeds = DurationModel(empty, tiny_plan)
     assert speeds.seconds(first) == pytest.approx(20.0) and speeds.measured(first)
     assert speeds.seconds(other) > 100 * speeds.seconds(first)  # the median of other networks
@@ -70,8 +67,8 @@ def test_a_result_of_the_same_network_tells_best(tiny_plan: Plan, empty: Store) 
 
 def test_a_probe_tells_of_trainings_and_of_evaluations(tiny_plan: Plan, empty: Store) -> None:
     first, other = two(tiny_plan)
-    keep(empty, "training", "stranger", seconds=1000.0, flops=1.0)
-    keep(empty, "evaluation", "stranger", seconds=1000.0, flops=1.0, scoring_seconds=2.0)
+    keep(empty, "stranger", training_result(seconds=1000.0, flops=1.0))
+    keep(empty, "stranger", evaluation_result(seconds=1000.0, flops=1.0, scoring_seconds=2.0))
     keep_probe(empty, tiny_plan, first)
     speeds, evaluation = DurationModel(empty, tiny_plan), of(tiny_plan, first)
     assert speeds.seconds(first) == pytest.approx(30.0 * first.config.kimg)
@@ -84,7 +81,7 @@ def test_a_probe_tells_of_trainings_and_of_evaluations(tiny_plan: Plan, empty: S
 def test_what_another_device_measured_does_not_count(tiny_plan: Plan, empty: Store) -> None:
     first, _ = two(tiny_plan)
     keep_probe(empty, tiny_plan, first, device="NVIDIA H200")
-    keep(empty, "training", first.signature, seconds=1.0, flops=first.flops, device="NVIDIA H200")
+    keep(empty, first.signature, training_result(seconds=1.0, flops=first.flops, device="NVIDIA H200"))
     assert not DurationModel(empty, tiny_plan).measured(first)
 
 
@@ -123,7 +120,7 @@ def test_probes_are_learnt_from_as_they_finish(tiny_plan: Plan, empty: Store) ->
 
 def test_a_probe_that_does_not_fit_tells_nothing(tiny_plan: Plan, empty: Store) -> None:
     for name in probes_of(tiny_plan):
-        keep(empty, "probe", name, fits=False)
+        keep(empty, name, probe_result(training=None, drawing=None))
     assert not DurationModel(empty, tiny_plan).measured(two(tiny_plan)[0])
 
 
@@ -141,8 +138,8 @@ def test_scoring_again_what_was_drawn_costs_little(tiny_plan: Plan, empty: Store
     before = DurationModel(empty, tiny_plan).seconds(evaluation)
     shelf = empty.folder("drawings", evaluation.drawing) / evaluation.features.signature
     shelf.mkdir(parents=True)
-    for number in range(evaluation.num_segments):
-        (shelf / f"{number * SEGMENT_IMAGES:08d}-abc.safetensors").touch()
+    for start in segment_starts(evaluation.config.images):
+        (shelf / f"{start:08d}-abc.safetensors").touch()
     assert DurationModel(empty, tiny_plan).seconds(evaluation) < 0.1 * before
 
 
@@ -151,7 +148,7 @@ def test_a_bounded_number_of_files_is_read(tiny_file: Path, empty: Store, monkey
     tiny_file.write_text(tiny_file.read_text().replace("[euler, heun]", f"[euler]\n  sampling.guidance: {rates}"))
     plan = plan_sweep(load_sweep(tiny_file))
     for name in (*plan.evaluations, *(f"stranger{i}" for i in range(100))):
-        keep(empty, "evaluation", name, seconds=1.0, flops=1e9, scoring_seconds=0.0)
+        keep(empty, name, evaluation_result(seconds=1.0, flops=1e9, scoring_seconds=0.0))
     read: list[str] = []
     inner = empty.result
     monkeypatch.setattr(empty, "result", lambda kind, name: read.append(name) or inner(kind, name))

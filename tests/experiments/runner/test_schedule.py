@@ -9,10 +9,9 @@ from experiments.runner.retries import LOST_LIMIT
 from experiments.runner.schedule import Schedule
 from experiments.store.failures import Failure, FailureKind
 from experiments.sweep.jobs import Job, Outcome
-from experiments.sweep.plan import Plan, plan_sweep
-from experiments.sweep.probes import probes_of
-from experiments.sweep.reader import load_sweep
+from experiments.sweep.plan import Plan
 from experiments.sweep.tasks import Evaluation, SweepTask, Training
+from tests.planning import load_sweep, plan_sweep, probes_of
 
 DONE = Outcome("done")
 

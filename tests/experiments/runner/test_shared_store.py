@@ -13,11 +13,10 @@ from typing import Any
 import pytest
 
 from experiments.store.store import Store
-from experiments.sweep.plan import plan_sweep
-from experiments.sweep.reader import load_sweep
 from tests.commandline import run, start
 from tests.conftest import TINY
 from tests.inprocess import run_all
+from tests.planning import load_sweep, plan_sweep
 
 GROWN = TINY.replace("sampler: [euler, heun]", "sampler: [euler, heun, stochastic_heun]")
 LONG = TINY.replace("kimg: 0.64", "kimg: 3")
@@ -41,9 +40,8 @@ if machine:
 from experiments.trials.evaluation import draw
 from experiments.runner.dispatch import Dispatcher
 from experiments.runner.timing import Timing
-from experiments.sweep.plan import plan_sweep
 from experiments.runner.resume import open_schedule
-from experiments.sweep.reader import load_sweep
+from tests.planning import load_sweep, plan_sweep
 from experiments.store.store import Store
 from experiments.trials.perform import perform_job
 from tests.inprocess import SETTING
@@ -132,7 +130,7 @@ def times_begun(store: Store) -> list[int]:
 
 def metrics(store: Store) -> dict[str, Any]:
     found = {path.parent.name: json.loads(path.read_text()) for path in store.root.glob("evaluations/*/result.json")}
-    return {name: result["metrics"] for name, result in found.items()}
+    return {name: content["metrics"] for name, content in found.items()}
 
 
 def alone(text: str, prepared: Path, folder: Path) -> dict[str, Any]:

@@ -13,10 +13,10 @@ from experiments.runner.tune import DispatchedSearcher, SavingAsha
 from experiments.store.layout import PRUNE
 from experiments.store.store import Store
 from experiments.sweep.jobs import Outcome
-from experiments.sweep.plan import Plan, plan_sweep
-from experiments.sweep.reader import load_sweep
+from experiments.sweep.plan import Plan
 from experiments.sweep.spec import ResourcesConfig
 from experiments.sweep.tasks import Evaluation
+from tests.planning import load_sweep, plan_sweep
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # Ray's own deprecations
 

@@ -28,7 +28,7 @@ def test_a_damaged_sealed_file_is_set_aside(tmp_path: Path, damage) -> None:
     path.write_bytes(content)
     assert load_checksummed(folder, "x") is None and not path.exists()
     assert (tmp_path / "damaged/drawings/abc/1/space" / path.name).read_bytes() == content
-    assert store.damages_since(0)[0][0]["files"] == [f"space/{path.name}"]
+    assert store.damages_since(0)[0][0].files == (f"space/{path.name}",)
     assert write_checksummed(folder, "x", {"a": torch.zeros(3)}) == path and is_whole(path)
 
 

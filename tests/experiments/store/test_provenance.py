@@ -12,6 +12,7 @@ from experiments.errors import UserError
 from experiments.runner.options import parse_tags
 from experiments.store import provenance as module
 from experiments.store.provenance import RunInfo, diff_path, keep_diff, provenance
+from experiments.store.results import CodeVersion
 from experiments.store.store import Store
 from experiments.sweep.plan import Plan
 from experiments.trials.context import TrialContext
@@ -31,20 +32,18 @@ def repository(folder: Path) -> Path:
 
 
 def test_results_say_who_made_them_how_and_when(tiny_plan: Plan, store: Store) -> None:
-    told = RunInfo(
-        "edm-sweep run mine.yaml", {"paper": "iclr"}, {"git_commit": "abc", "git_dirty": True, "git_diff": "d" * 64}
-    )
+    told = RunInfo("edm-sweep run mine.yaml", {"paper": "iclr"}, CodeVersion("abc", git_dirty=True, git_diff="d" * 64))
     training = next(iter(tiny_plan.trainings.values()))
     evaluation = tiny_plan.cells[0].evaluation
     for task in (training, evaluation):
         assert perform(store, task, TrialContext("test", run_info=told)).state == "done"
-    for kind, task in (("trainings", training), ("evaluations", evaluation)):
-        known = (store.result(kind, task.signature) or {})["provenance"]
-        assert (known["command"], known["tags"]) == ("edm-sweep run mine.yaml", {"paper": "iclr"})
-        assert (known["git_commit"], known["git_dirty"], known["git_diff"]) == ("abc", True, "d" * 64)
-        assert known["began"] <= known["time"] and known["began"].endswith("Z")
-        assert {"python", "packages", "host", "platform", "cpus", "gpus", "gpu_driver"} <= known.keys()
-        assert known["packages"]["torch"]
+    for task in (training, evaluation):
+        known = store.finished(task.result_type, task.signature).provenance
+        assert (known.command, known.tags) == ("edm-sweep run mine.yaml", {"paper": "iclr"})
+        assert (known.git_commit, known.git_dirty, known.git_diff) == ("abc", True, "d" * 64)
+        assert known.began is not None and known.began <= known.time and known.began.endswith("Z")
+        assert known.python and known.host and known.platform and known.cpus
+        assert known.packages["torch"]
 
 
 def test_provenance_is_no_part_of_an_identity(tiny_plan: Plan, store: Store) -> None:
@@ -78,14 +77,14 @@ def test_a_module_that_was_never_committed_makes_the_code_dirty(
 ) -> None:
     home = repository(tmp_path / "checkout")
     monkeypatch.setattr(module, "__file__", str(home / "experiments" / "store" / "provenance.py"))
-    module._code.cache_clear()
-    assert module._code()["git_dirty"] is False
+    module.code_version.cache_clear()
+    assert module.code_version().git_dirty is False
     (home / "experiments" / "new.py").write_text("two = 2\n")
-    module._code.cache_clear()
+    module.code_version.cache_clear()
     try:
-        assert module._code()["git_dirty"] is True
+        assert module.code_version().git_dirty is True
     finally:
-        module._code.cache_clear()
+        module.code_version.cache_clear()
 
 
 def test_a_gpu_and_its_driver_are_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -103,7 +102,7 @@ def test_a_gpu_and_its_driver_are_told(tmp_path: Path, monkeypatch: pytest.Monke
 
 def test_a_process_tells_its_own_command(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "argv", ["/usr/bin/edm-sweep", "run", "my file.yaml"])
-    assert provenance()["command"] == "edm-sweep run 'my file.yaml'"
+    assert provenance().command == "edm-sweep run 'my file.yaml'"
 
 
 def test_tags_are_given_as_key_and_value() -> None:

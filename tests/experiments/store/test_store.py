@@ -14,12 +14,15 @@ import pytest
 
 from experiments.errors import UserError
 from experiments.store import files, leases, result_files
+from experiments.store.damage import DamagedFile, set_aside_file
 from experiments.store.files import read_json, replacing, write_bytes, write_json, write_soon
 from experiments.store.journal import Journal
 from experiments.store.layout import JOURNAL
 from experiments.store.leases import Held, LeaseLost
 from experiments.store.processes import temporary_suffix
-from experiments.store.store import DamagedFile, Store, set_aside_file
+from experiments.store.results import Provenance, ScaleRecord, SolutionRecord, TrainingResult
+from experiments.store.store import Store
+from tests.results import training_result
 
 SIGNATURE = "0123456789abcdef0123"
 
@@ -30,7 +33,7 @@ def finished(root: Path, **files: bytes) -> Store:
     with store.lock("trainings", SIGNATURE) as folder:
         for name, content in files.items():
             (folder / name).write_bytes(content)
-        store.finish("trainings", SIGNATURE, {"loss": 0.5}, files)
+        store.finish(SIGNATURE, training_result(), files)
     return store
 
 
@@ -45,10 +48,10 @@ def test_work_is_done_when_its_result_is_written(tmp_path: Path) -> None:
     store = Store(tmp_path)
     with store.lock("trainings", SIGNATURE) as folder:
         (folder / "a.bin").write_bytes(b"content")
-        assert store.result("trainings", SIGNATURE) is None
-        store.finish("trainings", SIGNATURE, {"loss": 0.5}, ["a.bin"])
-    result = store.result("trainings", SIGNATURE)
-    assert result is not None and result["loss"] == 0.5
+        assert store.result(TrainingResult, SIGNATURE) is None
+        store.finish(SIGNATURE, training_result(), ["a.bin"])
+    result = store.result(TrainingResult, SIGNATURE)
+    assert result is not None and result.loss == 0.5
     assert store.checked("trainings", SIGNATURE, "a.bin").read_bytes() == b"content"
 
 
@@ -63,7 +66,7 @@ def test_a_damaged_file_is_named_and_set_aside_and_its_work_undone(tmp_path: Pat
     with pytest.raises(DamagedFile, match=rf"{path}: is damaged .* it was set aside .* run again to redo it") as error:
         store.checked("trainings", SIGNATURE, "a")
     assert (error.value.kind, error.value.signature, error.value.path) == ("trainings", SIGNATURE, path)
-    assert store.result("trainings", SIGNATURE) is None and not path.exists()
+    assert store.result(TrainingResult, SIGNATURE) is None and not path.exists()
     assert (path.parent / "b").read_bytes() == b"other"
     aside = tmp_path / "damaged" / "trainings" / SIGNATURE / "1"
     assert damage is None or (aside / "a").read_bytes() == damage
@@ -75,8 +78,8 @@ def test_what_was_set_aside_can_be_read_from_where_one_stopped(tmp_path: Path) -
     assert store.damages_since(0) == ([], 0)
     store.set_aside("trainings", SIGNATURE, ["a"], "a: rotten")
     (line,), offset = store.damages_since(0)
-    assert line["kind"] == "trainings" and line["signature"] == SIGNATURE and "rotten" in line["why"]
-    assert set(line["files"]) == {"a", "result.json"}
+    assert line.kind == "trainings" and line.signature == SIGNATURE and "rotten" in line.why
+    assert set(line.files) == {"a", "result.json"}
     store.set_aside("trainings", SIGNATURE, ["a"], "again")
     assert store.damages_since(offset) == ([], offset), "what another process has set aside is there once"
 
@@ -96,12 +99,12 @@ def test_a_damaged_file_error_survives_pickling() -> None:
 def test_any_flipped_bit_of_a_result_is_noticed(tmp_path: Path) -> None:
     store = finished(tmp_path, a=b"content")
     path = store.folder("trainings", SIGNATURE) / "result.json"
-    content, expected = path.read_bytes(), store.result("trainings", SIGNATURE)
+    content, expected = path.read_bytes(), store.result(TrainingResult, SIGNATURE)
     for place in range(len(content)):
         path.write_bytes(content)
         flip(path, place)
-        assert store.result("trainings", SIGNATURE) in (None, expected)  # a flipped space changes nothing
-        assert path.exists() == (store.result("trainings", SIGNATURE) is not None)
+        assert store.result(TrainingResult, SIGNATURE) in (None, expected)  # a flipped space changes nothing
+        assert path.exists() == (store.result(TrainingResult, SIGNATURE) is not None)
 
 
 @pytest.mark.parametrize("content", [b"", b'{"loss": 0.', b"[]", b"null", b"\xff\xff", b"\0" * 100])
@@ -109,7 +112,7 @@ def test_a_result_that_cannot_be_read_is_set_aside(tmp_path: Path, content: byte
     store = finished(tmp_path, a=b"content")
     path = store.folder("trainings", SIGNATURE) / "result.json"
     path.write_bytes(content)
-    assert store.result("trainings", SIGNATURE) is None and not path.exists()
+    assert store.result(TrainingResult, SIGNATURE) is None and not path.exists()
     assert (tmp_path / "damaged/trainings" / SIGNATURE / "1" / "result.json").read_bytes() == content
     with pytest.raises(DamagedFile, match="run again to redo it"):
         store.checked("trainings", SIGNATURE, "a")
@@ -118,17 +121,19 @@ def test_a_result_that_cannot_be_read_is_set_aside(tmp_path: Path, content: byte
 def test_a_result_from_before_there_were_checksums_counts(tmp_path: Path) -> None:
     store = Store(tmp_path)
     store.folder("trainings", SIGNATURE).mkdir(parents=True)
-    write_json(store.folder("trainings", SIGNATURE) / "result.json", {"loss": 0.25, "files": {}})
-    assert store.result("trainings", SIGNATURE) == {"loss": 0.25, "files": {}}
+    content = training_result(loss=0.25).to_json()
+    write_json(store.folder("trainings", SIGNATURE) / "result.json", content)
+    assert store.result(TrainingResult, SIGNATURE) == training_result(loss=0.25)
     assert store.sound("trainings", SIGNATURE)
 
 
 def test_a_result_survives_whatever_json_makes_of_it(tmp_path: Path) -> None:
     store = Store(tmp_path)
     store.folder("scales", SIGNATURE).mkdir(parents=True)
-    store.finish("scales", SIGNATURE, {"pair": (1, 2), "by": {10: 1.0, 9: float("inf")}, "text": "\u00e9"})
-    found = store.result("scales", SIGNATURE)
-    assert found is not None and found["pair"] == [1, 2] and found["by"] == {"10": 1.0, "9": float("inf")}
+    made = ScaleRecord(metrics={"b": float("inf"), "a": 1.0, "\u00e9": 0.1}, provenance=Provenance(tags={"x": "y"}))
+    store.finish(SIGNATURE, made)
+    found = store.result(ScaleRecord, SIGNATURE)
+    assert found == made and list(found.metrics) == ["b", "a", "\u00e9"]
 
 
 def test_a_finished_piece_is_sound_until_it_is_touched(tmp_path: Path) -> None:
@@ -139,14 +144,14 @@ def test_a_finished_piece_is_sound_until_it_is_touched(tmp_path: Path) -> None:
     flip(path, 3)
     os.utime(path, (time.time() + 60, time.time() + 60))
     assert not store.sound("trainings", SIGNATURE)
-    assert store.result("trainings", SIGNATURE) is None and not path.exists()
+    assert store.result(TrainingResult, SIGNATURE) is None and not path.exists()
 
 
 def test_a_missing_file_is_not_sound(tmp_path: Path) -> None:
     store = finished(tmp_path, a=b"content")
     (store.folder("trainings", SIGNATURE) / "a").unlink()
     assert not store.sound("trainings", SIGNATURE)
-    assert "missing" in store.damages_since(0)[0][0]["why"]
+    assert "missing" in store.damages_since(0)[0][0].why
 
 
 def test_files_with_a_later_time_are_read_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -170,7 +175,7 @@ def test_damaged_curves_are_mended_and_no_training_is_undone(tmp_path: Path, dam
         path = folder / JOURNAL
         for step in range(3):
             Journal(path).append({"step": step})
-        store.finish("trainings", SIGNATURE, {"loss": 0.5}, [JOURNAL])
+        store.finish(SIGNATURE, training_result(), [JOURNAL])
     if damage == "flip":
         flip(path, path.read_bytes().index(b'{"step": 1'))
     elif damage == "cut":
@@ -179,31 +184,35 @@ def test_damaged_curves_are_mended_and_no_training_is_undone(tmp_path: Path, dam
         path.unlink()
     if path.exists():
         os.utime(path, (time.time() + 60, time.time() + 60))
-    arguments = ("trainings", SIGNATURE, JOURNAL)
-    assert store.checked(*arguments) if noticed == "checked" else getattr(store, noticed)(*arguments[:2])
-    result = store.result("trainings", SIGNATURE)
-    assert result is not None and result["loss"] == 0.5
+    if noticed == "checked":
+        assert store.checked("trainings", SIGNATURE, JOURNAL)
+    elif noticed == "sound":
+        assert store.sound("trainings", SIGNATURE)
+    else:
+        assert store.verified(TrainingResult, SIGNATURE)
+    result = store.result(TrainingResult, SIGNATURE)
+    assert result is not None and result.loss == 0.5
     assert journal_of(folder) == {"flip": [0, 2], "cut": [0, 1], "remove": []}[damage]
-    assert store.checked(*arguments) == path
+    assert store.checked("trainings", SIGNATURE, JOURNAL) == path
     assert len(store.damages_since(0)[0]) == 1
 
 
 def test_what_is_damaged_is_built_again_by_who_needs_it(tmp_path: Path) -> None:
     store, built = Store(tmp_path), []
 
-    def build(folder: Path) -> dict:
+    def build(folder: Path) -> SolutionRecord:
         assert not (folder / "b").exists()
         for name in ("a", "b"):
             (folder / name).write_bytes(name.encode())
         built.append(1)
-        return {}
+        return SolutionRecord()
 
     for _ in range(2):
-        result = store.ensure("data", SIGNATURE, build, ["a", "b"])
+        result = store.ensure(SolutionRecord, SIGNATURE, build, ["a", "b"])
     assert len(built) == 1
-    (store.folder("data", SIGNATURE) / "a").write_bytes(b"rotten")
-    assert store.ensure("data", SIGNATURE, build, ["a", "b"]) == result and len(built) == 2
-    assert store.checked("data", SIGNATURE, "a").read_bytes() == b"a"
+    (store.folder("exact", SIGNATURE) / "a").write_bytes(b"rotten")
+    assert store.ensure(SolutionRecord, SIGNATURE, build, ["a", "b"]) == result and len(built) == 2
+    assert store.checked("exact", SIGNATURE, "a").read_bytes() == b"a"
 
 
 @pytest.mark.skipif(os.name != "posix" or os.geteuid() != 0, reason="may not change a file's flags")
@@ -214,7 +223,7 @@ def test_a_store_that_cannot_be_written_can_be_read_with_its_damage(tmp_path: Pa
     if subprocess.run(mount, capture_output=True).returncode:
         pytest.skip("mounting is refused")
     try:
-        assert store.result("trainings", SIGNATURE) is None and not (store.root / "damaged").exists()
+        assert store.result(TrainingResult, SIGNATURE) is None and not (store.root / "damaged").exists()
     finally:
         subprocess.run(["umount", str(store.root)], check=True)
 
@@ -225,10 +234,10 @@ def test_a_file_that_vouches_for_itself_is_set_aside_alone(tmp_path: Path) -> No
     path.parent.mkdir()
     path.write_bytes(b"rotten")
     set_aside_file(path, "wrong")
-    assert not path.exists() and store.result("trainings", SIGNATURE) is not None
+    assert not path.exists() and store.result(TrainingResult, SIGNATURE) is not None
     assert (store.root / "damaged/trainings" / SIGNATURE / "1/kept/x-0.safetensors").read_bytes() == b"rotten"
     (line,), _ = store.damages_since(0)
-    assert line["files"] == ["kept/x-0.safetensors"]
+    assert line.files == ("kept/x-0.safetensors",)
 
 
 # writing ------------------------------------------------------------------------------------------
@@ -336,7 +345,7 @@ def test_nothing_half_written_stays_on_a_full_disk(small_disk: Path) -> None:
         lambda: write_json(folder / "new.json", {"x": "y" * 9000}),
         lambda: write_soon(folder / "progress.json", {"x": 1}),
         lambda: write_bytes(folder / "a", b"z" * 9000),
-        lambda: store.finish("trainings", SIGNATURE, {"loss": 1.0}, ["a"]),
+        lambda: store.finish(SIGNATURE, training_result(loss=1.0), ["a"]),
     ):
         with pytest.raises(OSError, match="No space left"):
             write()
@@ -409,14 +418,14 @@ def test_a_limit_on_the_size_of_files_leaves_whole_lines_and_whole_files(tmp_pat
 
 
 def build_slowly(root: Path) -> None:
-    def build(folder: Path) -> dict:
+    def build(folder: Path) -> SolutionRecord:
         with (root / "built").open("a") as file:
             file.write("x")
         time.sleep(0.3)
         (folder / "a.bin").write_bytes(b"content")
-        return {}
+        return SolutionRecord()
 
-    Store(root).ensure("data", SIGNATURE, build, ["a.bin"])
+    Store(root).ensure(SolutionRecord, SIGNATURE, build, ["a.bin"])
 
 
 def test_two_processes_that_want_the_same_build_it_once(tmp_path: Path) -> None:
@@ -482,21 +491,21 @@ def test_who_has_lost_a_folder_writes_no_result(tmp_path: Path) -> None:
         (folder / "a").write_text("theirs")
         (folder / ".lease-000009").write_bytes(lease.path.read_bytes())
         with pytest.raises(LeaseLost):
-            store.finish("trainings", SIGNATURE, {}, ["a"])
+            store.finish(SIGNATURE, training_result(), ["a"])
         with pytest.raises(LeaseLost):
             store.require_lease("trainings", SIGNATURE)
-    assert store.result("trainings", SIGNATURE) is None
+    assert store.result(TrainingResult, SIGNATURE) is None
 
 
 def test_a_failed_build_leaves_no_result(tmp_path: Path) -> None:
-    def build(folder: Path) -> dict:
+    def build(folder: Path) -> SolutionRecord:
         (folder / "a.bin").write_bytes(b"half")
         raise RuntimeError("no")
 
     store = Store(tmp_path)
     with pytest.raises(RuntimeError):
-        store.ensure("data", SIGNATURE, build, ["a.bin"])
-    assert store.result("data", SIGNATURE) is None
+        store.ensure(SolutionRecord, SIGNATURE, build, ["a.bin"])
+    assert store.result(SolutionRecord, SIGNATURE) is None
 
 
 def test_a_request_to_stop_is_seen_until_the_session_ends(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ from typer.testing import CliRunner
 
 from experiments.cli.main import app
 from experiments.errors import UserError
+from experiments.store.results import EvaluationResult, TrainingResult
 from experiments.store.store import Store
 from experiments.sweep.plan import Plan
 from experiments.tracking import bundle
@@ -115,7 +116,7 @@ def tampered(packed: Path, out: Path, names: dict[str, bytes], listed: bool = Tr
 
 def test_a_bundle_that_is_sealed_anew_is_read(packed: Path, tmp_path: Path) -> None:
     with opened(tampered(packed, tmp_path / "again.zip", {})) as (plan, store):
-        assert len(plan.cells) == 4 and all(store.result("trainings", name) for name in plan.trainings)
+        assert len(plan.cells) == 4 and all(store.result(TrainingResult, name) for name in plan.trainings)
 
 
 @pytest.mark.parametrize(
@@ -160,7 +161,7 @@ def test_a_result_that_was_rewritten_is_not_believed(packed: Path, tmp_path: Pat
     better["metrics"]["fid_test"] = 0.01
     bad = tampered(packed, tmp_path / "bad.zip", {name: json.dumps(better).encode()})
     with opened(bad) as (plan, store):
-        assert sum(store.result("evaluations", one) is not None for one in plan.evaluations) == 3
+        assert sum(store.result(EvaluationResult, one) is not None for one in plan.evaluations) == 3
 
 
 @pytest.mark.parametrize(

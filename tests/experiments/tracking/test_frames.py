@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
+from experiments.store.results import ComputingRecord, TrainingResult
 from experiments.store.store import Store
-from experiments.sweep.plan import Plan, plan_sweep
-from experiments.sweep.reader import load_sweep
+from experiments.sweep.plan import Plan
 from experiments.tracking.database import embedded_uri
 from experiments.tracking.frames import Found, Trained, found_in_store, joined, results_frame
 from experiments.tracking.mirror import Mirror
@@ -16,6 +16,7 @@ from reports.layout import Layout
 from reports.notes import remarks, state_line
 from reports.tables import result_tables
 from tests.inprocess import run_all
+from tests.planning import load_sweep, plan_sweep
 
 mlflows_warnings = pytest.mark.filterwarnings("ignore")
 NOTE = "trained in micro-batches of 8 of 32 for want of memory: batch norm saw the smaller ones"
@@ -74,10 +75,9 @@ def test_a_cell_is_pruned_where_its_guide_is(tiny_file: Path) -> None:
 def test_micro_batches_that_memory_forced_are_in_the_notes_of_their_cells(tiny_plan: Plan, store: Store) -> None:
     run_all(tiny_plan, store)
     name, other = tiny_plan.trainings
-    result = store.result("trainings", name)
+    result = store.result(TrainingResult, name)
     assert result is not None
-    asked = {key: value for key, value in result.items() if key not in ("files", "sha256")}
-    store.finish("trainings", name, asked | {"computing": result["computing"] | {"micro_batch": 8}}, result["files"])
+    store.finish(name, replace(result, computing=ComputingRecord("fp32", False, micro_batch=8)), result.files)
     made = frames(tiny_plan, store).set_index("training")
     assert [note.count(NOTE) for note in made.loc[name, "notes"]] == [1, 1]
     assert not any("micro" in note for note in made.loc[other, "notes"])

@@ -13,9 +13,9 @@ from mlflow.exceptions import MlflowException
 
 from experiments.errors import UserError
 from experiments.store.journal import Journal
+from experiments.store.results import EvaluationResult
 from experiments.store.store import Store
-from experiments.sweep.plan import Plan, plan_sweep
-from experiments.sweep.reader import load_sweep
+from experiments.sweep.plan import Plan
 from experiments.tracking import runs as tracking_runs
 from experiments.tracking.background import MirrorThread
 from experiments.tracking.database import embedded_uri
@@ -27,6 +27,7 @@ from experiments.trials.context import TrialContext
 from experiments.trials.perform import perform
 from tests.conftest import TINY
 from tests.inprocess import run_all
+from tests.planning import load_sweep, plan_sweep
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # MLflow's own deprecations
 
@@ -92,11 +93,11 @@ def test_parents_children_parameters_metrics_tags_and_pictures(tiny_plan: Plan, 
         assert (parent.info.status, child.info.status) == ("FINISHED", "FINISHED")
         assert child.data.params == {key: str(value) for key, value in planned.cell.parameters().items()}
         assert parent.data.params.items() <= child.data.params.items()
-        result = filled.result("evaluations", planned.evaluation.signature)
-        assert result is not None and result["metrics"].items() <= child.data.metrics.items()
+        result = filled.result(EvaluationResult, planned.evaluation.signature)
+        assert result is not None and result.metrics.items() <= child.data.metrics.items()
         assert child.data.tags["edm.label"] == "classifier features, 64-d"
         assert {a.path for a in client.list_artifacts(child.info.run_id)} == {"samples.png", "log.txt"}
-        assert child.info.end_time - child.info.start_time == int(result["seconds"] * 1000)
+        assert child.info.end_time - child.info.start_time == int(result.seconds * 1000)
         assert parent.data.tags["edm.package.torch"] and "edm.git_commit" in parent.data.tags
 
 
@@ -139,12 +140,12 @@ def test_intervals_prefixes_and_the_closest_pairs_are_there(tiny_file: Path, sto
     uri = embedded_uri(store)
     Mirror(store, plan, uri).update(ended=True)
     client, name = mlflow.MlflowClient(tracking_uri=uri), next(iter(plan.evaluations))
-    run, result = runs_of(uri, plan)[name], store.result("evaluations", name)
+    run, result = runs_of(uri, plan)[name], store.result(EvaluationResult, name)
     assert result is not None
     metrics = run.data.metrics
     assert metrics["fid_test_low"] < metrics["fid_test"] < metrics["fid_test_high"]
     history = client.get_metric_history(run.info.run_id, "prefix/fid_test")
-    assert [(m.step, m.value) for m in history] == [(row["images"], row["fid_test"]) for row in result["prefixes"]]
+    assert [(m.step, m.value) for m in history] == [(row["images"], row["fid_test"]) for row in result.prefixes]
     assert {m.step for m in history} == {1000, 1100}
     assert "closest.png" in {a.path for a in client.list_artifacts(run.info.run_id)}
 
@@ -178,9 +179,7 @@ def test_two_runs_that_mirror_at_once_make_every_run_once(tiny_plan: Plan, fille
     assert sorted(signatures) == sorted([*tiny_plan.trainings, *tiny_plan.evaluations])
 
 
-def test_a_training_is_followed_while_it_runs_and_through_an_interruption(
-    tiny_plan: Plan, store: Store, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_training_is_followed_while_it_runs_and_through_an_interruption(tiny_plan: Plan, store: Store) -> None:
     uri = embedded_uri(store)
     name, training = next(iter(tiny_plan.trainings.items()))
     states = []

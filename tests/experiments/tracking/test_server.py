@@ -10,15 +10,13 @@ import sys
 import time
 import urllib.request
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from mlflow.exceptions import MlflowException
 
 from experiments.store.store import Store
-from experiments.sweep.plan import Plan, plan_sweep
-from experiments.sweep.reader import load_sweep
+from experiments.sweep.plan import Plan
 from experiments.tracking.background import MirrorThread
 from experiments.tracking.database import embedded_uri
 from experiments.tracking.frames import found_in_store, results_frame
@@ -29,7 +27,8 @@ from experiments.trials.perform import perform
 from tests.commandline import run, start
 from tests.conftest import LONGER, TINY, Filled
 from tests.experiments.tracking.test_mirror import all_runs, record, untimed
-from tests.inprocess import SETTING, run_all
+from tests.inprocess import WATCHFUL, run_all
+from tests.planning import load_sweep, plan_sweep
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # MLflow's own deprecations
 QUIET = {"MLFLOW_DISABLE_TELEMETRY": "true", "DO_NOT_TRACK": "true", "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
@@ -108,7 +107,7 @@ def plan(request: pytest.FixtureRequest, tmp_path: Path) -> Plan:
 
 
 def test_a_server_killed_in_the_middle_of_a_training_slows_nothing_and_has_everything_once_it_is_back(
-    server: Server, plan: Plan, store: Store, monkeypatch: pytest.MonkeyPatch
+    server: Server, plan: Plan, store: Store
 ) -> None:
     mirror = Mirror(store, plan, server.uri)
     seen: list[str] = []
@@ -125,7 +124,7 @@ def test_a_server_killed_in_the_middle_of_a_training_slows_nothing_and_has_every
             return False
 
     training = next(iter(plan.trainings.values()))
-    assert perform(Disturbing(store.root), training, replace(SETTING, report_s=0.0)).state == "done"
+    assert perform(Disturbing(store.root), training, WATCHFUL).state == "done"
     assert seen[:3] == ["RUNNING"] * 3 and set(seen[3:]) == {"no answer"}
     run_all(plan, store)
     with pytest.raises(MlflowException):

@@ -11,11 +11,14 @@ import torch
 from edm.config import ClassifierConfig
 from edm.data.dataset import Dataset
 from edm.metrics.features import Classifier
-from experiments.store.store import DamagedFile, Store
+from experiments.store.damage import DamagedFile
+from experiments.store.results import TrainingResult
+from experiments.store.store import Store
 from experiments.sweep.plan import Plan
 from experiments.trials import assets as ingredients
 from experiments.trials.assets import ensure_data, ensure_extractor, ensure_published, load_averaged, load_published
 from experiments.trials.assets import published_signature as published
+from tests.results import training_result
 
 CPU = torch.device("cpu")
 
@@ -80,9 +83,9 @@ def test_a_damaged_model_undoes_its_training(tiny_plan: Plan, tmp_path: Path) ->
     store, training = Store(tmp_path / "store"), next(iter(tiny_plan.trainings.values()))
     with store.lock("trainings", training.signature) as folder:
         (folder / "model.safetensors").write_bytes(b"weights")
-        store.finish("trainings", training.signature, {}, ["model.safetensors"])
+        store.finish(training.signature, training_result(), ["model.safetensors"])
     damage(folder / "model.safetensors")
     with pytest.raises(DamagedFile) as error:
         load_averaged(store, training, None, CPU)
     assert (error.value.kind, error.value.signature) == ("trainings", training.signature)
-    assert store.result("trainings", training.signature) is None
+    assert store.result(TrainingResult, training.signature) is None

@@ -7,7 +7,6 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 
 import psutil
@@ -16,6 +15,7 @@ import torch
 
 from edm import train as edm_train
 from edm.parallel import TeammateLost
+from experiments.store.results import TrainingResult
 from experiments.store.store import Store
 from experiments.trials.context import TrialContext
 from experiments.trials.perform import perform
@@ -71,9 +71,7 @@ def until(condition: Callable[[], object], seconds: float = 120) -> None:
 
 
 @pytest.mark.slow
-def test_two_processes_train_what_one_does_and_a_stopped_team_goes_on(
-    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_two_processes_train_what_one_does_and_a_stopped_team_goes_on(store: Store, tmp_path: Path) -> None:
     # at four times this rate a change of the last bit of the initial weights alone moves the curve by 1e-4
     overrides = ("training.stratified=true", "training.micro_batch=16", "training.lr=5e-4")
     training = small_training(tmp_path, *overrides)
@@ -82,14 +80,14 @@ def test_two_processes_train_what_one_does_and_a_stopped_team_goes_on(
     assert perform(alone, training, SETTING).state == "done"
     assert perform(store, training, ON_TWO).state == "done"
     resumed.looks = 8
-    assert perform(resumed, training, replace(ON_TWO, report_s=0.0)).state == "stopped"
+    assert perform(resumed, training, dataclasses.replace(ON_TWO, report_s=0.0)).state == "stopped"
     assert not others()
     assert perform(Store(resumed.root), training, ON_TWO).state == "done"
     assert not others()
 
     assert losses(store, training) == pytest.approx(losses(alone, training), rel=1e-5)
-    result = store.result("trainings", training.signature) or {}
-    assert result["gpus"] == 2 and "Traceback" not in log_of(store, training)
+    result = store.finished(TrainingResult, training.signature)
+    assert result.gpus == 2 and "Traceback" not in log_of(store, training)
     assert losses(Store(resumed.root), training) == losses(store, training)
     found, expected = weights(Store(resumed.root), training), weights(store, training)
     assert all(torch.equal(found[name], expected[name]) for name in expected)
@@ -140,7 +138,8 @@ def test_a_team_that_runs_out_of_memory_begins_again_with_less_at_a_time(
 
     monkeypatch.setattr(edm_train, "denoising_loss", scarce)
     assert perform(store, training, ON_TWO).state == "done"
-    assert (store.result("trainings", training.signature) or {})["computing"]["micro_batch"] == 16
+    computing = store.finished(TrainingResult, training.signature).computing
+    assert computing is not None and computing.micro_batch == 16
     assert not others()
 
 

@@ -11,18 +11,18 @@ from safetensors.torch import load_file
 
 from experiments.errors import UserError
 from experiments.runner.resume import open_schedule
+from experiments.store.results import EvaluationResult
 from experiments.store.store import Store
-from experiments.sweep.plan import Plan, plan_sweep
-from experiments.sweep.reader import load_sweep
+from experiments.sweep.plan import Plan
 from experiments.sweep.tasks import Evaluation, Training
 from experiments.tracking.frames import covariances, found_in_store, results_frame
 from experiments.trials.assets import ensure_published, load_published
 from experiments.trials.evaluation import context as evaluation_context
 from experiments.trials.evaluation import draw
-from experiments.trials.evaluation import features as measuring
 from experiments.trials.evaluation.context import EvaluationContext
 from experiments.trials.perform import perform
-from tests.inprocess import SETTING, execute, run_all
+from tests.inprocess import SETTING, cut_segments, execute, run_all
+from tests.planning import load_sweep, plan_sweep
 
 SPLITS = ("train", "val", "test")
 
@@ -41,14 +41,14 @@ def train(plan: Plan, store: Store) -> None:
 
 
 def metrics(store: Store, evaluation: Evaluation) -> dict[str, float]:
-    result = store.result("evaluations", evaluation.signature)
+    result = store.result(EvaluationResult, evaluation.signature)
     assert result is not None
-    return result["metrics"]
+    return result.metrics
 
 
 @pytest.fixture
 def small_segments(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(measuring, "SEGMENT_IMAGES", 50)
+    cut_segments(monkeypatch, 50)
 
 
 @pytest.fixture
@@ -73,7 +73,7 @@ def test_shards_drawn_apart_and_in_any_order_score_the_same_to_the_last_bit(
     evaluation, other = first(tiny_plan), Store(tmp_path / "shards")
     other.root.symlink_to(store.root)  # what the evaluation stands on is shared
     assert perform(store, evaluation, SETTING).state == "done"
-    whole = store.result("evaluations", evaluation.signature)
+    whole = store.result(EvaluationResult, evaluation.signature)
     influences = load_file(store.folder("evaluations", evaluation.signature) / "influences.safetensors")
     for path in store.folder("drawings", evaluation.drawing).glob("*/*.safetensors"):
         path.unlink()
@@ -81,8 +81,8 @@ def test_shards_drawn_apart_and_in_any_order_score_the_same_to_the_last_bit(
     for start, stop in ((100, 120), (50, 100)):  # shards, the last one first; the first is left to the evaluation
         draw._draw_segment(EvaluationContext(other, evaluation, SETTING), start, stop)
     assert perform(other, evaluation, SETTING).state == "done"
-    merged = store.result("evaluations", evaluation.signature)
-    assert whole is not None and merged is not None and merged["metrics"] == whole["metrics"]
+    merged = store.result(EvaluationResult, evaluation.signature)
+    assert whole is not None and merged is not None and merged.metrics == whole.metrics
     again = load_file(store.folder("evaluations", evaluation.signature) / "influences.safetensors")
     assert all(torch.equal(again[name], value) for name, value in influences.items())
 
@@ -90,7 +90,7 @@ def test_shards_drawn_apart_and_in_any_order_score_the_same_to_the_last_bit(
 def test_more_images_of_the_same_kind_are_drawn_from_where_fewer_ended(
     tiny_file: Path, store: Store, drawn: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(measuring, "SEGMENT_IMAGES", 50)
+    cut_segments(monkeypatch, 50)
     few, many = planned(tiny_file, "evaluation.images=100"), planned(tiny_file, "evaluation.images=150")
     train(few, store)
     assert perform(store, first(few), SETTING).state == "done" and drawn == [0, 50]
@@ -265,12 +265,12 @@ def test_prefixes_of_the_images_are_scored_in_the_same_pass(tiny_file: Path, sto
     plan = planned(tiny_file, "evaluation.images=1200", "sampling.steps=2")
     train(plan, store)
     assert perform(store, first(plan), SETTING).state == "done"
-    result = store.result("evaluations", first(plan).signature)
+    result = store.result(EvaluationResult, first(plan).signature)
     assert result is not None
-    assert [row["images"] for row in result["prefixes"]] == [1000, 1200]
-    assert result["prefixes"][1]["fid_test"] == result["metrics"]["fid_test"]
-    assert result["prefixes"][0]["fid_test"] != result["metrics"]["fid_test"]
-    assert result["prefixes"][0]["fid_test_se"] > result["prefixes"][1]["fid_test_se"] > 0
+    assert [row["images"] for row in result.prefixes] == [1000, 1200]
+    assert result.prefixes[1]["fid_test"] == result.metrics["fid_test"]
+    assert result.prefixes[0]["fid_test"] != result.metrics["fid_test"]
+    assert result.prefixes[0]["fid_test_se"] > result.prefixes[1]["fid_test_se"] > 0
 
 
 def test_a_published_statistics_file_is_taken_into_the_store(tmp_path: Path, store: Store) -> None:
@@ -318,9 +318,9 @@ def test_scores_that_another_sweep_asked_for_stay_when_more_are_added(tiny_file:
     run_all(one, store)
     before = metrics(store, first(one))
     run_all(two, store)
-    after = store.result("evaluations", first(two).signature)
-    assert after is not None and before.items() <= after["metrics"].items() and "kid_test" in after["metrics"]
-    assert {"fid_train", "fid_val", "fid_test"} <= after["prefixes"][-1].keys()
+    after = store.result(EvaluationResult, first(two).signature)
+    assert after is not None and before.items() <= after.metrics.items() and "kid_test" in after.metrics
+    assert {"fid_train", "fid_val", "fid_test"} <= after.prefixes[-1].keys()
 
 
 @pytest.mark.usefixtures("second_space")
@@ -341,11 +341,11 @@ def test_a_finished_evaluation_is_never_cut_short_afterwards(tiny_file: Path, st
     worse = next(e for name, e in plan.evaluations.items() if plan.names[name].endswith("no-attention/heun/steps=1"))
     assert perform(store, worse, SETTING).state == "done"  # before there is a rival
     run_all(plan, store)
-    before = store.result("evaluations", worse.signature)
+    before = store.result(EvaluationResult, worse.signature)
     run_all(planned(tiny_file, *STOPPING, "evaluation.metrics=[fid, kid, prdc, fid_infinity]"), store)
-    after = store.result("evaluations", worse.signature)
-    assert before is not None and after is not None and after["images"] == before["images"] == 1500
-    assert after["metrics"]["fid_test"] == before["metrics"]["fid_test"] and "fid_infinity_test" in after["metrics"]
+    after = store.result(EvaluationResult, worse.signature)
+    assert before is not None and after is not None and after.images == before.images == 1500
+    assert after.metrics["fid_test"] == before.metrics["fid_test"] and "fid_infinity_test" in after.metrics
 
 
 def test_influences_that_are_damaged_compare_nothing(tiny_plan: Plan, store: Store) -> None:

@@ -12,11 +12,11 @@ from edm.metrics.fid import Reference
 from experiments.errors import UserError
 from experiments.store.store import Store
 from experiments.sweep.plan import Plan
-from experiments.trials.evaluation import features as measuring
-from experiments.trials.evaluation.features import FeatureCache, FeatureRows, segments
+from experiments.sweep.segments import segments
+from experiments.trials.evaluation.features import FeatureCache, FeatureRows
 from experiments.trials.evaluation.references import References
 from experiments.trials.evaluation.scoring import scale
-from tests.inprocess import references_of
+from tests.inprocess import cut_segments, references_of
 
 CPU = torch.device("cpu")
 
@@ -45,7 +45,7 @@ class Counting:
 
 @pytest.fixture
 def small_segments(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(measuring, "SEGMENT_IMAGES", 10)
+    cut_segments(monkeypatch, 10)
 
 
 def images(num: int) -> torch.Tensor:

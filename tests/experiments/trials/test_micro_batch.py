@@ -1,7 +1,6 @@
 """A training that runs out of memory goes on with fewer images at a time, and its siblings know."""
 
 import dataclasses
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,6 +9,7 @@ import torch
 from edm import train as edm_train
 from edm.config import TrainingConfig
 from edm.train import Computing
+from experiments.store.results import TrainingResult
 from experiments.store.store import Store
 from experiments.trials.context import TrialContext
 from experiments.trials.perform import perform
@@ -60,11 +60,11 @@ def test_what_does_not_fit_is_trained_in_parts_that_do(
     whole = small_training(tmp_path)
     assert perform(store, whole, SETTING).state == "done"
     assert memory.refused == 2
-    result, expected = (store.result("trainings", t.signature) or {} for t in (whole, by_eight))
-    assert result["computing"]["micro_batch"] == expected["computing"]["micro_batch"] == 8
+    result, expected = (store.finished(TrainingResult, t.signature) for t in (whole, by_eight))
+    assert result.computing == expected.computing and result.computing and result.computing.micro_batch == 8
     assert "out of memory: from here on 8 of the 32 images" in log_of(store, whole)
     assert losses(store, whole) == losses(store, by_eight)
-    assert result["val_loss"] == expected["val_loss"]
+    assert result.val_loss == expected.val_loss
     mine, others = weights(store, whole), weights(store, by_eight)
     assert all(torch.equal(mine[name], others[name]) for name in others)
 
@@ -76,12 +76,12 @@ def test_siblings_and_resumed_trainings_begin_with_what_fitted(
     first, sibling = small_training(tmp_path), small_training(tmp_path, "seeds=[1]")
     stopping = StopAfter(store.root)
     stopping.looks = 5
-    assert perform(stopping, first, replace(SETTING, report_s=0.0)).state == "stopped"
+    assert perform(stopping, first, WATCHFUL).state == "stopped"
     assert memory.refused == 2
     for training in (first, sibling):
         assert perform(store, training, SETTING).state == "done"
-        computing = (store.result("trainings", training.signature) or {})["computing"]
-        assert memory.refused == 2 and computing["micro_batch"] == 8
+        computing = store.finished(TrainingResult, training.signature).computing
+        assert memory.refused == 2 and computing and computing.micro_batch == 8
         assert "8 images at a time: more did not fit into memory before" in log_of(store, training)
 
 

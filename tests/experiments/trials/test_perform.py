@@ -12,18 +12,20 @@ import torch
 from safetensors.torch import load_file
 
 from experiments.runner.resume import open_schedule
+from experiments.store.damage import DamagedFile
 from experiments.store.journal import Journal
-from experiments.store.store import DamagedFile, Store
-from experiments.sweep.plan import Plan, plan_sweep
-from experiments.sweep.reader import load_sweep
+from experiments.store.results import EvaluationResult, TrainingResult
+from experiments.store.store import Store
+from experiments.sweep.plan import Plan
 from experiments.sweep.tasks import Evaluation
 from experiments.tracking.frames import found_in_store, results_frame
 from experiments.trials import perform as work
 from experiments.trials.context import TrialContext
 from experiments.trials.evaluation import draw
-from experiments.trials.evaluation import features as measuring
 from experiments.trials.perform import perform
-from tests.inprocess import SETTING, execute, run_all
+from tests.inprocess import SETTING, WATCHFUL, cut_segments, execute, run_all
+from tests.planning import load_sweep, plan_sweep
+from tests.trainings import StopAfter
 
 
 def table(plan: Plan, store: Store) -> str:
@@ -38,16 +40,6 @@ def forget(store: Store, evaluation: Evaluation) -> None:
     """Make an evaluation undone, and its images undrawn."""
     (store.folder("evaluations", evaluation.signature) / "result.json").unlink()
     shutil.rmtree(store.folder("drawings", evaluation.drawing))
-
-
-class StopAfter(Store):
-    """A store that asks to stop the nth time somebody looks."""
-
-    looks = 0
-
-    def stop_requested(self, session: str, signature: str | None = None) -> bool:
-        self.looks -= 1
-        return self.looks < 0
 
 
 def test_a_whole_sweep_fills_its_table(tiny_plan: Plan, store: Store) -> None:
@@ -71,7 +63,7 @@ def test_the_folders_hold_what_people_look_for(tiny_plan: Plan, store: Store) ->
         found = {path.name for path in store.folder("evaluations", name).glob("[!.]*")}
         tensors = {"statistics.safetensors", "influences.safetensors"}
         assert found == {"config.yaml", "log.txt", "samples.png", "result.json"} | tensors
-        assert "git_commit" in (store.result("evaluations", name) or {})["provenance"]
+        assert store.finished(EvaluationResult, name).provenance.packages["torch"]
 
 
 @pytest.mark.parametrize("looks", [1, 2, 3])
@@ -83,7 +75,7 @@ def test_a_training_stopped_anywhere_goes_on_to_the_same_weights(
     disturbed = StopAfter(tmp_path / "disturbed")
     disturbed.looks = looks
     assert perform(disturbed, training, replace(SETTING, report_s=0.02)).state == "stopped"
-    assert disturbed.result("trainings", training.signature) is None
+    assert disturbed.result(TrainingResult, training.signature) is None
     assert perform(Store(disturbed.root), training, SETTING).state == "done"
     folders = [s.folder("trainings", training.signature) for s in (store, disturbed)]
     whole, resumed = (load_file(folder / "model.safetensors") for folder in folders)
@@ -124,15 +116,15 @@ def test_a_damaged_checkpoint_is_dropped_for_the_one_before(
 def test_an_evaluation_stopped_between_segments_draws_only_the_rest(
     tiny_plan: Plan, store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(measuring, "SEGMENT_IMAGES", 50)
+    cut_segments(monkeypatch, 50)
     run_all(tiny_plan, store)
     evaluation = next(iter(tiny_plan.evaluations.values()))
-    undisturbed = store.result("evaluations", evaluation.signature)
+    undisturbed = store.result(EvaluationResult, evaluation.signature)
     assert undisturbed is not None
     forget(store, evaluation)
     stopping = StopAfter(store.root)
     stopping.looks = 5  # at the start, before the first segment and in it three times
-    assert perform(stopping, evaluation, replace(SETTING, report_s=0.0)).state == "stopped"
+    assert perform(stopping, evaluation, WATCHFUL).state == "stopped"
     kept = {path.name for path in store.folder("drawings", evaluation.drawing).glob("*/*.safetensors")}
     assert len(kept) == 1
     drawn: list[int] = []
@@ -145,8 +137,8 @@ def test_an_evaluation_stopped_between_segments_draws_only_the_rest(
     monkeypatch.setattr(draw, "_drawn", counting)
     assert perform(store, evaluation, SETTING).state == "done"
     assert drawn == [50, 100]
-    again = store.result("evaluations", evaluation.signature)
-    assert again is not None and again["metrics"] == undisturbed["metrics"]
+    again = store.result(EvaluationResult, evaluation.signature)
+    assert again is not None and again.metrics == undisturbed.metrics
 
 
 def test_adding_a_split_scores_without_drawing_again(
@@ -217,12 +209,12 @@ def test_results_do_not_depend_on_the_sampling_batch_beyond_rounding(
 ) -> None:
     run_all(tiny_plan, store)
     evaluation = next(iter(tiny_plan.evaluations.values()))
-    before = store.result("evaluations", evaluation.signature)
+    before = store.result(EvaluationResult, evaluation.signature)
     forget(store, evaluation)
     assert perform(store, evaluation, replace(SETTING, sampling_batch=17)).state == "done"
-    after = store.result("evaluations", evaluation.signature)
+    after = store.result(EvaluationResult, evaluation.signature)
     assert before is not None and after is not None
-    assert after["metrics"]["fid_test"] == pytest.approx(before["metrics"]["fid_test"], rel=1e-3)
+    assert after.metrics["fid_test"] == pytest.approx(before.metrics["fid_test"], rel=1e-3)
 
 
 def test_a_piece_that_somebody_holds_is_left_to_them(tiny_plan: Plan, tmp_path: Path) -> None:

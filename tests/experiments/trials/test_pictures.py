@@ -21,13 +21,14 @@ from experiments.inspection.lookup import find
 from experiments.runner.record import remember
 from experiments.runner.schedule import Schedule
 from experiments.store.journal import Journal
+from experiments.store.results import ComputingRecord, EvaluationResult, TrainingResult
 from experiments.store.store import Store
 from experiments.sweep.jobs import Outcome
-from experiments.sweep.plan import Plan, plan_sweep
-from experiments.sweep.reader import load_sweep
+from experiments.sweep.plan import Plan
 from experiments.trials.assets import load_averaged
 from experiments.trials.pictures import Request, draw_pictures, sampling_of
 from tests.inprocess import run_all
+from tests.planning import load_sweep, plan_sweep
 
 CPU = torch.device("cpu")
 SWEEP = """\
@@ -93,7 +94,7 @@ def test_an_evaluation_waits_for_both_of_its_trainings(studio, tmp_path: Path) -
 
 def test_every_cell_has_scores_of_its_own(studio) -> None:
     plan, store = studio
-    scores = [(store.result("evaluations", c.evaluation.signature) or {})["metrics"]["kid_test"] for c in plan.cells]
+    scores = [store.finished(EvaluationResult, c.evaluation.signature).metrics["kid_test"] for c in plan.cells]
     assert len({round(score, 6) for score in scores}) == len(plan.cells)
 
 
@@ -122,7 +123,7 @@ def test_kept_checkpoint_is_the_network_of_that_time(studio) -> None:
     assert kept.name.startswith("kimg00000000.640")
     assert (
         kept.relative_to(store.folder("trainings", main.signature)).as_posix()
-        in ((store.result("trainings", main.signature) or {})["files"])
+        in store.finished(TrainingResult, main.signature).files
     )
     a, b = edm.load(kept), edm.load(guide.signature, store=store.root)
     assert all(torch.equal(x, y) for x, y in zip(a.parameters(), b.parameters(), strict=True))
@@ -134,12 +135,12 @@ def test_training_is_watched_as_it_goes_on(studio) -> None:
     lines = Journal(folder / "validation.jsonl").read()
     assert [line["kimg"] for line in lines] == pytest.approx([0.512, 1.024, 1.504, 1.92])
     assert lines[-1]["val_loss"] < lines[0]["val_loss"] and len(lines[0]["levels"]) == 10
-    assert (store.result("trainings", plan.cells[0].training.signature) or {})["val_loss"] == lines[-1]["val_loss"]
+    assert store.finished(TrainingResult, plan.cells[0].training.signature).val_loss == lines[-1]["val_loss"]
     pictures = sorted(path.name for path in (folder / "samples").iterdir())
     assert pictures == ["kimg00000000.960.png", "kimg00000001.920.png"]
     assert all(line["memory_gib"] > 0 and line["images_per_s"] > 0 for line in Journal(folder / "journal.jsonl").read())
-    computing = (store.result("trainings", plan.cells[0].training.signature) or {})["computing"]
-    assert computing == {"precision": "fp32", "compiled": False, "fused": True, "micro_batch": None}
+    computing = store.finished(TrainingResult, plan.cells[0].training.signature).computing
+    assert computing == ComputingRecord("fp32", compiled=False)
 
 
 # naming ---------------------------------------------------------------------------------------------

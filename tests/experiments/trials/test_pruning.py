@@ -1,7 +1,6 @@
 """A training is told of by its validation loss, and ends early where that is asked for, to go on another time."""
 
 import json
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,7 +11,7 @@ from experiments.store.layout import PRUNE, PRUNED
 from experiments.trials.context import TrialContext
 from experiments.trials.perform import perform
 from experiments.trials.training.checkpoints import CheckpointManager
-from tests.trainings import SETTING, at_step, copy_of, small_training, store_with_digits, weights
+from tests.trainings import SETTING, WATCHFUL, at_step, copy_of, small_training, store_with_digits, weights
 
 VALIDATING = "training.validate_kimg=0.16"  # after steps 5, 10, 15 and 20
 
@@ -37,7 +36,7 @@ def test_a_training_ends_early_where_asked_and_goes_on_to_the_same_weights(
     folder = store.folder("trainings", training.signature)
     with monkeypatch.context() as patch:
         patch.setattr(CheckpointManager, "note", at_step(step, (folder / PRUNE).touch, CheckpointManager.note))
-        outcome = perform(store, training, replace(SETTING, report_s=0.0))
+        outcome = perform(store, training, WATCHFUL)
     pruned = json.loads((folder / PRUNED).read_text())
     lines = Journal(folder / "validation.jsonl").read()
     assert outcome.state == "pruned" and f"{step * 0.032:g} kimg" in outcome.message

@@ -9,21 +9,20 @@ import torch
 
 from experiments.runner.stored import parts_left
 from experiments.store.layout import LOG
+from experiments.store.results import EvaluationResult
 from experiments.store.store import Store
 from experiments.sweep.plan import Plan
 from experiments.sweep.tasks import Evaluation
 from experiments.trials.evaluation import draw
-from experiments.trials.evaluation import features as measuring
 from experiments.trials.evaluation.draw import generate
 from experiments.trials.perform import help_with, perform
-from tests.inprocess import SETTING, run_all
+from tests.inprocess import SETTING, cut_segments, run_all
 
 
 @pytest.fixture(autouse=True)
 def short_segments(monkeypatch: pytest.MonkeyPatch) -> None:
     """Three segments of an evaluation's 120 images."""
-    monkeypatch.setattr(measuring, "SEGMENT_IMAGES", 40)
-    monkeypatch.setattr(draw, "WAIT_S", 0.01)
+    cut_segments(monkeypatch, 40)
 
 
 @pytest.fixture
@@ -47,9 +46,9 @@ def drawn(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, str]]:
 
 
 def scores(store: Store, evaluation: Evaluation) -> dict[str, float]:
-    result = store.result("evaluations", evaluation.signature)
+    result = store.result(EvaluationResult, evaluation.signature)
     assert result is not None
-    return result["metrics"]
+    return result.metrics
 
 
 @pytest.fixture
@@ -67,7 +66,7 @@ def test_what_a_helper_drew_is_not_drawn_again_and_scores_the_same(
     calls = drawn(monkeypatch)
     assert help_with(store, trained, SETTING).state == "done"
     assert [start for start, _ in calls] == [80, 40, 0]
-    assert store.result("evaluations", trained.signature) is None  # scoring is the other one's
+    assert store.result(EvaluationResult, trained.signature) is None  # scoring is the other one's
     assert perform(store, trained, SETTING).state == "done"
     assert len(calls) == 3 and scores(store, trained) == alone
     assert not list(store.root.glob("segments/*"))
@@ -99,12 +98,7 @@ def test_two_at_once_draw_every_segment_once(
     assert sorted(start for start, _ in calls) == [0, 40, 80] and scores(store, trained) == alone
 
 
-def test_how_many_parts_nobody_has_begun(trained: Evaluation, store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    from experiments.runner import dispatch
-    from experiments.sweep import tasks
-
-    for module in (dispatch, tasks):
-        monkeypatch.setattr(module, "SEGMENT_IMAGES", 40)
+def test_how_many_parts_nobody_has_begun(trained: Evaluation, store: Store) -> None:
     assert parts_left(store, trained) == 3
     with store.try_lock("segments", trained.segment_name(40)):
         assert parts_left(store, trained) == 2
