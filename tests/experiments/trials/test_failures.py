@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from edm.generate import NotFiniteError
-from edm.parallel import TeammateLost
+from edm.parallel import ProcessLostError
 from experiments.errors import UserError
 from experiments.store.failures import FailureKind
 from experiments.store.store import DamagedFile
@@ -22,7 +22,7 @@ from experiments.trials.training.checkpoints import DivergedError
         (DivergedError("the loss is NaN"), "diverged", "the loss is NaN"),
         (NotFiniteError("image 0 is NaN"), "diverged", "image 0 is NaN"),
         (DamagedFile("x: is damaged"), "damaged", "x: is damaged"),
-        (TeammateLost("1 was killed"), "lost", "TeammateLost: 1 was killed"),
+        (ProcessLostError("1 was killed"), "lost", "ProcessLostError: 1 was killed"),
         (OSError(errno.ENOSPC, "no room"), "disk", f"OSError: [Errno {errno.ENOSPC}] no room"),
         (torch.OutOfMemoryError("CUDA out of memory"), "memory", "OutOfMemoryError: CUDA out of memory"),
         (MemoryError("too much"), "memory", "MemoryError: too much"),
