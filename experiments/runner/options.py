@@ -13,8 +13,8 @@ from experiments.errors import UserError
 class Options:
     """How to run what is left.
 
-    retries: of work that failed. budget_s: of devices, at most. only: what stands for the cells to do (names.matching),
-    all of them by default. tags: a person's own, recorded with every result.
+    retries: of work that failed. budget_s: of devices, at most. only: names of the cells to do (names.matching), all of
+    them by default. tags: a person's own, recorded with every result.
     """
 
     retries: int = 1

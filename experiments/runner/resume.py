@@ -38,7 +38,7 @@ def open_schedule(plan: Plan, store: Store, options: Options = Options(), costs:
 
 
 def skipped_by(only: tuple[str, ...], plan: Plan) -> set[str]:
-    """The evaluations that a run of some cells leaves out; raises UserError where a text stands for no cell."""
+    """Return the evaluations that a run of some cells leaves out; raises UserError where a text matches no cell."""
     if not only:
         return set()
     names = {plan.cell_name(planned): planned.evaluation.signature for planned in plan.cells}
@@ -47,6 +47,6 @@ def skipped_by(only: tuple[str, ...], plan: Plan) -> set[str]:
         found = matching(text, names)
         if not found:
             some = ", ".join(list(names)[:6]) + (", ..." if len(names) > 6 else "")
-            raise UserError(f"--only {text}: stands for no cell of {plan.sweep.name} ({some})")
+            raise UserError(f"--only {text}: matches no cell of {plan.sweep.name}; its cells are {some}")
         wanted |= {names[name] for name in found}
     return set(names.values()) - wanted
