@@ -173,7 +173,7 @@ def test_work_is_found_by_signature_or_how_it_begins(studio) -> None:
 def test_what_cannot_be_found_is_said(studio, tmp_path: Path) -> None:
     plan, store = studio
     for text in ("nothing", "other:ema=0.07", "0", "../../x"):
-        with pytest.raises(UserError, match="is no cell of a sweep"):
+        with pytest.raises(UserError, match="matches no cell of the sweeps run on"):
             find(text, store)
     with pytest.raises(UserError, match=r"did you mean 'ema=0.07/guidance=1/guide=null/resolution=null'"):
         find("ema=0.7/guidance=1/guide=null/resolution=null", store)
@@ -182,9 +182,9 @@ def test_what_cannot_be_found_is_said(studio, tmp_path: Path) -> None:
     copied = Store(tmp_path / "copied")
     shutil.copytree(store.root / "sweeps", copied.root / "sweeps")
     remember(replace(plan, sweep=other, cells=cells), copied)
-    with pytest.raises(UserError, match=r"stands for 12 cells .*other:ema=null.* give more of one, or SWEEP:CELL"):
+    with pytest.raises(UserError, match=r"matches 12 cells .*other:ema=null.* give more of the name, or SWEEP:CELL"):
         find("ema=null", copied)
-    with pytest.raises(UserError, match="has not begun; run its sweep first"):
+    with pytest.raises(UserError, match="has not started yet; run its sweep first"):
         find("other:ema=0.07", copied)
 
 
