@@ -35,9 +35,9 @@ def report(
     tracking_uri: TrackingUri = None,
     as_json: AsJson = False,
 ) -> None:
-    """Make a sweep's tables, figures and HTML page again, from the store or a bundle.
+    """Write a sweep's report: tables, figures and one HTML page.
 
-    With --tracking-uri the scores are read from that MLflow server.
+    A run does that at its end. Scores come from the store or a bundle, or from the MLflow server of --tracking-uri.
     """
     from experiments.store.store import Store
     from experiments.tracking.bundle import is_bundle, opened

@@ -144,7 +144,7 @@ def place(prepared: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     shutil.copytree(prepared, folder / "runs")
     plan, store = plan_sweep(load_sweep(folder / "sweeps" / "digits.yaml")), Store(folder / "runs")
     remember(plan, store)
-    assert not run_all(plan, store).messages
+    assert not run_all(plan, store).failures
     for i in range(24):
         path = folder / "birds" / f"{i % 2}" / f"{i}.png"
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -186,5 +186,5 @@ def test_init_writes_what_runs_as_it_is(place: Path, monkeypatch: pytest.MonkeyP
         plan_sweep(load_sweep("sweeps/third.yaml", ("training.kimg=0.64", "evaluation.images=100"))),
         Store(place / "runs"),
     )
-    assert not run_all(plan, store).messages
+    assert not run_all(plan, store).failures
     assert all(store.result(EvaluationResult, name) for name in plan.evaluations)

@@ -1,5 +1,6 @@
 """doctor: what it finds on this machine, and each problem that a test can make."""
 
+import io
 import json
 import shutil
 import socket
@@ -8,11 +9,13 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 from typer.testing import CliRunner
 
+from experiments.cli.doctor import examined
 from experiments.cli.main import app
 from experiments.inspection import doctor
-from experiments.inspection.doctor import Finding, checks
+from experiments.inspection.doctor import Finding, SetupCheck, checks
 from experiments.store import leases
 from experiments.store.store import Store
 from experiments.sweep.plan import Plan
@@ -113,3 +116,12 @@ def test_the_command_ends_with_1_if_there_is_a_problem(tmp_path: Path) -> None:
     bad = CliRunner().invoke(app, ["doctor", "--store", "/proc/store"])
     assert bad.exit_code == 1 and "problem  store: /proc/store is not writable" in bad.output
     assert "what to do: choose another folder with --store" in bad.output and " problems found." in bad.output
+
+
+@pytest.mark.parametrize(("terminal", "shown"), [(True, True), (False, False)])
+def test_a_terminal_shows_which_check_is_under_way(terminal: bool, shown: bool) -> None:
+    output = io.StringIO()
+    console = Console(file=output, force_terminal=terminal, _environ={"TERM": "xterm"})
+    findings = examined(iter([SetupCheck("GPUs", lambda: [Finding("GPUs", "ok", "none")])]), console)
+    assert [finding.what for finding in findings] == ["GPUs"]
+    assert ("checking GPUs" in output.getvalue()) == shown

@@ -60,7 +60,7 @@ def studio(prepared: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Pl
     plan, store = plan_sweep(load_sweep(root / "studio.yaml")), Store(root / "store")
     remember(plan, store)
     schedule = run_all(plan, store)
-    assert not schedule.messages and not schedule.of("waiting", "failed", "blocked")
+    assert not schedule.failures and not schedule.of("waiting", "failed", "blocked")
     return plan, store
 
 
@@ -88,7 +88,7 @@ def test_an_evaluation_waits_for_both_of_its_trainings(studio, tmp_path: Path) -
     schedule.ended(guide.signature, Outcome("done"))
     ready = {task.signature for job in iter(schedule.take, None) for task in job.tasks}
     assert ready == {plan.cells[4].evaluation.signature}
-    schedule.ended(plan.cells[5].evaluation.depends_on[1].signature, Outcome("failed", "no", "diverged"))
+    schedule.ended(plan.cells[5].evaluation.depends_on[1].signature, Outcome.failed(Failure("no", "diverged")))
     assert schedule.states[plan.cells[5].evaluation.signature] == "blocked"
 
 
