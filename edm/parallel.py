@@ -65,11 +65,11 @@ class Team:
 ALONE = Team()
 
 
-class TeammateLost(RuntimeError):
+class ProcessLostError(RuntimeError):
     """Another process of the team is gone; trying again may succeed."""
 
 
-def open_meeting() -> TCPStore:
+def open_rendezvous() -> TCPStore:
     """Open a rendezvous for the processes of a team, on a free port that only this machine can reach."""
     listening = socket.create_server((LOOPBACK, 0))
     port = listening.getsockname()[1]
@@ -83,16 +83,16 @@ def open_meeting() -> TCPStore:
     )
 
 
-def find_meeting(port: int) -> TCPStore:
+def join_rendezvous(port: int) -> TCPStore:
     """Connect to the rendezvous that another process of this machine opened."""
     return TCPStore(LOOPBACK, port, is_master=False, wait_for_workers=False, timeout=TIMEOUT)
 
 
 @contextmanager
-def joined(meeting: Store, team: Team, device: torch.device) -> Generator[Team, None, None]:
+def process_group(rendezvous: Store, team: Team, device: torch.device) -> Generator[Team, None, None]:
     """Be part of a team inside the block, which begins once all processes have joined."""
     backend = "nccl" if device.type == "cuda" else "gloo"
-    dist.init_process_group(backend, store=meeting, rank=team.rank, world_size=team.size, timeout=TIMEOUT)
+    dist.init_process_group(backend, store=rendezvous, rank=team.rank, world_size=team.size, timeout=TIMEOUT)
     try:
         yield team
     except BaseException:

@@ -15,7 +15,7 @@ from edm.data.errors import DataError
 from edm.generate import NotFiniteError
 from edm.metrics.features import FeatureError
 from edm.metrics.weights import WeightsError
-from edm.parallel import TeammateLost
+from edm.parallel import ProcessLostError
 from experiments.errors import UserError
 from experiments.store.damage import DamagedFile
 from experiments.trials.training.checkpoints import DivergedError
@@ -40,7 +40,7 @@ def classify(error: BaseException) -> Fault:
     """The class of what was raised."""
     if isinstance(error, DamagedFile):
         return "damaged"
-    if isinstance(error, TeammateLost):
+    if isinstance(error, ProcessLostError):
         return "lost"
     if any(isinstance(cause, OSError) and cause.errno in FULL for cause in _causes(error)):
         return "disk"

@@ -1,6 +1,7 @@
 """Frames of results: what is pruned, what memory forced, the same from the store and from MLflow."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest

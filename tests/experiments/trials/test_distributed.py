@@ -14,7 +14,7 @@ import pytest
 import torch
 
 from edm import train as edm_train
-from edm.parallel import TeammateLost
+from edm.parallel import ProcessLostError
 from experiments.store.results import TrainingResult
 from experiments.store.store import Store
 from experiments.trials.context import TrialContext
@@ -106,7 +106,9 @@ def test_a_team_ends_cleanly_when_one_of_it_is_killed(
     monkeypatch.setattr(CheckpointManager, "note", at_step(5, kill, CheckpointManager.note))
     outcome = perform(store, training, ON_TWO)
     assert outcome.state == "failed"
-    assert outcome.message == ("TeammateLost: of 2 processes that train one network, number 1 was killed (signal 9)")
+    assert outcome.message == (
+        "ProcessLostError: of 2 processes that train one network, number 1 was killed (signal 9)"
+    )
     assert not others()
 
 
@@ -194,10 +196,10 @@ def test_a_share_of_a_gpu_is_trained_on_alone(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("codes", "kind", "number"),
     [
-        ([None, -9], TeammateLost, 2),
-        ([1, -9], TeammateLost, 2),
+        ([None, -9], ProcessLostError, 2),
+        ([1, -9], ProcessLostError, 2),
         ([1, peers.OUT_OF_MEMORY], torch.OutOfMemoryError, 2),
-        ([-6, 1], TeammateLost, 1),
+        ([-6, 1], ProcessLostError, 1),
         ([0, 1], RuntimeError, 2),
     ],
 )
