@@ -29,8 +29,6 @@ from tests.conftest import TINY
 from tests.inprocess import run_all
 from tests.planning import load_sweep, plan_sweep
 
-pytestmark = pytest.mark.filterwarnings("ignore")  # Ray's own deprecations
-
 NO_SUCH_GPUS = "97,98"  # Ray hands out logical ones by these names, and torch sees none
 QUIET = {**ray_environment.SETTINGS, "CUDA_VISIBLE_DEVICES": NO_SUCH_GPUS, "RAY_ADDRESS": ""}
 RAY = Path(sys.executable).parent / "ray"

@@ -4,8 +4,6 @@ import pickle
 from pathlib import Path
 from types import SimpleNamespace
 
-import pytest
-
 from experiments.runner.allocation import Allocator
 from experiments.runner.dispatch import Dispatcher
 from experiments.runner.schedule import Schedule
@@ -17,8 +15,6 @@ from experiments.sweep.plan import Plan
 from experiments.sweep.spec import ResourcesConfig
 from experiments.sweep.tasks import Evaluation
 from tests.planning import load_sweep, plan_sweep
-
-pytestmark = pytest.mark.filterwarnings("ignore")  # Ray's own deprecations
 
 DONE = Outcome("done").as_dict()
 

@@ -14,7 +14,17 @@ from experiments.store.store import Store
 from experiments.trials.context import TrialContext
 from experiments.trials.perform import perform
 from experiments.trials.training.micro_batch import LESSONS, MicroBatchLimit, smaller_micro_batch
-from tests.trainings import SETTING, StopAfter, copy_of, log_of, losses, small_training, store_with_digits, weights
+from tests.trainings import (
+    SETTING,
+    WATCHFUL,
+    StopAfter,
+    copy_of,
+    log_of,
+    losses,
+    small_training,
+    store_with_digits,
+    weights,
+)
 
 
 @pytest.fixture(scope="module")
