@@ -192,7 +192,7 @@ def _spec(
 
 def _started(order: WorkerSpec, log: TextIO) -> subprocess.Popen[bytes]:
     # code that is shipped to a cluster's nodes is on this process's path alone
-    path = os.pathsep.join(entry or os.getcwd() for entry in sys.path)
+    path = os.pathsep.join(entry or str(Path.cwd()) for entry in sys.path)
     return subprocess.Popen(
         [sys.executable, "-m", "experiments.trials.training.distributed", json.dumps(asdict(order))],
         stdin=subprocess.PIPE,
