@@ -20,10 +20,10 @@ from experiments.runner.schedule import Schedule
 from experiments.store.files import write_soon
 from experiments.store.results import EvaluationResult, TrainingResult
 from experiments.store.store import Store
-from experiments.sweep.plan import Plan, plan_sweep
-from experiments.sweep.reader import load_sweep
+from experiments.sweep.plan import Plan
 from tests.conftest import TINY
 from tests.inprocess import run_all
+from tests.planning import load_sweep, plan_sweep
 from tests.results import evaluation_result, training_result
 
 
