@@ -27,3 +27,9 @@ def size(num_bytes: float) -> str:
         if num_bytes >= scale:
             return f"{num_bytes / scale:,.1f} {unit}"
     return f"{num_bytes:g} bytes"
+
+
+def on_one_line(text: str, most: int = 500) -> str:
+    """Return a text on one line, cut after so many characters."""
+    text = " ".join(text.split())
+    return text if len(text) <= most else f"{text[:most]} ..."

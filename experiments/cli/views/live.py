@@ -18,7 +18,7 @@ from experiments.cli.views.progress import progress, showing_progress
 from experiments.cli.views.text import VERBS, duration
 from experiments.runner.listener import OnCount, OnStep, RunListener, TaskChange
 from experiments.runner.progress import RunningTask, RunProgress
-from experiments.runner.schedule import State
+from experiments.runner.states import State
 from experiments.store.progress import TaskProgress
 from experiments.store.results import EvaluationResult, Result, TrainingResult
 from experiments.sweep.metrics import headline
@@ -111,7 +111,8 @@ class TerminalListener(RunListener):
         title = f"{VERBS[task.kind]} {change.name}"
         clock = f"[{duration(self.run.elapsed_s)}]"
         if state != "done":
-            return f"{clock} {TITLES.get(state, state)} {title}: {change.message or REMARKS.get(state, '')}"
+            why = change.failure.message if change.failure else change.reason or REMARKS.get(state, "")
+            return f"{clock} {TITLES.get(state, state)} {title}: {why}"
         result = self.run.store.result(task.result_type, task.signature)
         ending = "done"
         if isinstance(result, EvaluationResult) and result.stopped_at:

@@ -93,7 +93,7 @@ def _scored(bench: EvaluationContext, extent: Extent, notes: tuple[str, ...]) ->
         drawn=drawn,
         threads=bench.setting.threads,
         fingerprint=fingerprint,
-        provenance=provenance(bench.setting.told, bench.began),
+        provenance=provenance(bench.setting.run_info, bench.began),
     )
 
 

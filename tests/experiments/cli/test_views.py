@@ -17,6 +17,7 @@ from experiments.runner.listener import TaskChange
 from experiments.runner.progress import RunProgress
 from experiments.runner.resume import open_schedule
 from experiments.runner.schedule import Schedule
+from experiments.store.failures import Failure
 from experiments.store.files import write_soon
 from experiments.store.results import EvaluationResult, TrainingResult
 from experiments.store.store import Store
@@ -122,5 +123,5 @@ def test_the_terminal_shows_what_runs_and_what_ended(tiny_plan: Plan, store: Sto
         listener.last_plain -= 60
         listener.tick()
         assert "0 of 6 done" in output.getvalue()
-        listener.ended(TaskChange(task, schedule.name(task), "failed", "RuntimeError: no"))
+        listener.ended(TaskChange(task, schedule.name(task), "failed", failure=Failure("RuntimeError: no")))
     assert "failed train attention: RuntimeError: no" in output.getvalue()

@@ -17,7 +17,7 @@ from experiments.tracking.database import embedded_uri
 from tests.commandline import run, start
 from tests.conftest import Filled
 
-pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]
+pytestmark = pytest.mark.slow
 
 
 @pytest.fixture

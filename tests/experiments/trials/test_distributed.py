@@ -33,7 +33,7 @@ from tests.trainings import (
     weights,
 )
 
-ON_TWO = TrialContext(session="test", gpus=2.0)
+ON_TWO = TrialContext(run_id="test", gpus=2.0)
 
 
 @pytest.fixture(scope="module")
@@ -183,8 +183,8 @@ def test_batches_that_cannot_be_shared_out_are_refused_before_anything_starts(
     store: Store, tmp_path: Path, overrides: list[str], gpus: float, message: str
 ) -> None:
     training = small_training(tmp_path, *overrides)
-    outcome = perform(store, training, TrialContext(session="test", gpus=gpus))
-    assert outcome.state == "failed" and outcome.fault == "input"
+    outcome = perform(store, training, TrialContext(run_id="test", gpus=gpus))
+    assert outcome.failure is not None and outcome.failure.kind == "input"
     assert outcome.message.startswith(message) and "make it a multiple of" in outcome.message
 
 

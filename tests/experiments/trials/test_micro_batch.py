@@ -14,7 +14,17 @@ from experiments.store.store import Store
 from experiments.trials.context import TrialContext
 from experiments.trials.perform import perform
 from experiments.trials.training.micro_batch import LESSONS, MicroBatchLimit, smaller_micro_batch
-from tests.trainings import SETTING, StopAfter, copy_of, log_of, losses, small_training, store_with_digits, weights
+from tests.trainings import (
+    SETTING,
+    WATCHFUL,
+    StopAfter,
+    copy_of,
+    log_of,
+    losses,
+    small_training,
+    store_with_digits,
+    weights,
+)
 
 
 @pytest.fixture(scope="module")
@@ -118,7 +128,7 @@ def test_where_not_even_one_image_fits_it_fails_for_memory(
 ) -> None:
     memory = with_room_for(monkeypatch, 0)
     outcome = perform(store, small_training(tmp_path), SETTING)
-    assert (outcome.state, outcome.fault) == ("failed", "memory")
+    assert outcome.failure is not None and outcome.failure.kind == "memory"
     assert memory.refused == 6  # 32, 16, 8, 4, 2, 1
     assert not list((store.root / LESSONS).iterdir())
 
@@ -128,7 +138,8 @@ def test_other_errors_are_not_taken_for_it(store: Store, tmp_path: Path, monkeyp
         raise RuntimeError("the disk is on fire")
 
     monkeypatch.setattr(edm_train, "denoising_loss", failing)
-    assert perform(store, small_training(tmp_path), SETTING).fault == "unknown"
+    failure = perform(store, small_training(tmp_path), SETTING).failure
+    assert failure is not None and failure.kind == "unknown"
     assert not (store.root / LESSONS).exists()
 
 
@@ -164,7 +175,7 @@ def test_what_was_learnt_holds_for_the_same_network_batch_precision_and_device(t
     others = [
         (small_training(tmp_path, "model.channels=16"), SETTING, computing),
         (small_training(tmp_path, "training.batch_size=64"), SETTING, computing),
-        (training, TrialContext(session="test", gpus=0.5), computing),
+        (training, TrialContext(run_id="test", gpus=0.5), computing),
         (training, SETTING, Computing("bf16", False)),
     ]
     assert len({lesson.path, *(MicroBatchLimit.of(store, *other).path for other in others)}) == 5
