@@ -223,10 +223,10 @@ def measure(trainings: int, evaluations: int, images: int) -> Iterator[Row]:
             store, costs = Store(Path(folder) / "store"), Skewed(0)
             began = time.perf_counter()
             schedule = open_schedule(plan, store, costs=costs)
-            sharing = Allocator(plan, sweep.resources, {"CPU": 8.0 * gpus, "GPU": float(gpus)}, store)
+            allocator = Allocator(plan, sweep.resources, {"CPU": 8.0 * gpus, "GPU": float(gpus)}, store)
             schedule.slots = gpus
             opening_s = time.perf_counter() - began
-            cluster = Cluster(DispatchedSearcher(Dispatcher(schedule, store), sharing), costs, gpus)
+            cluster = Cluster(DispatchedSearcher(Dispatcher(schedule, store), allocator), costs, gpus)
             makespan = cluster.run()
             tasks = len(schedule.tasks)
             yield Row(

@@ -22,5 +22,14 @@ def count(number: int, noun: str) -> str:
 
 
 def size(num_bytes: float) -> str:
-    """Return a number of bytes in MiB, or in GiB from one GiB on."""
-    return f"{num_bytes / 2**30:,.1f} GiB" if num_bytes >= 2**30 else f"{num_bytes / 2**20:,.1f} MiB"
+    """Return a number of bytes in the largest unit that fits: 1.2 GiB."""
+    for unit, scale in (("GiB", 2**30), ("MiB", 2**20), ("KiB", 2**10)):
+        if num_bytes >= scale:
+            return f"{num_bytes / scale:,.1f} {unit}"
+    return f"{num_bytes:g} bytes"
+
+
+def on_one_line(text: str, most: int = 500) -> str:
+    """Return a text on one line, cut after so many characters."""
+    text = " ".join(text.split())
+    return text if len(text) <= most else f"{text[:most]} ..."

@@ -18,7 +18,7 @@ def fill(folder: Path, prepared: Path, text: str = TINY) -> tuple[Plan, Store]:
     plan, store = plan_sweep(load_sweep(folder / "tiny_digits.yaml")), Store(folder / "store")
     remember(plan, store)
     schedule = run_all(plan, store)
-    assert not schedule.messages
+    assert not schedule.failures
     return plan, store
 
 

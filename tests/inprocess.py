@@ -17,7 +17,7 @@ from experiments.trials.context import TrialContext
 from experiments.trials.evaluation.references import References
 from experiments.trials.perform import perform_job
 
-SETTING = TrialContext(session="test", threads=1, sampling_batch=40, wait_s=0.01)
+SETTING = TrialContext(run_id="test", threads=1, sampling_batch=40, wait_s=0.01)
 WATCHFUL = replace(SETTING, report_s=0.0)  # looks for a request to stop after every step
 
 

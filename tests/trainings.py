@@ -22,7 +22,7 @@ training:   {kimg: 0.64, batch_size: 32, lr: 2.0e-3, ema_halflife_kimg: 0.1, lab
 sampling:   {steps: 3}
 evaluation: {images: 120, features: classifier}
 """
-SETTING = TrialContext(session="test")
+SETTING = TrialContext(run_id="test")
 WATCHFUL = replace(SETTING, report_s=0.0)  # looks for a request to stop after every step
 
 

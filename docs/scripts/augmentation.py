@@ -21,7 +21,7 @@ STRETCHES = ((2, 0), (-2, 0), (2, 90), (2, 45), (3, -30))
 SHIFTS = ((1, 0), (0, 1), (-1, -1), (2, 0.5), (0, -3))
 SCALES = (-3, -1.5, 1, 2, 4)
 
-# field values of edm.augment.Parameters and a caption, for each picture of a transform
+# field values of edm.augment.AugmentParameters and a caption, for each picture of a transform
 TRANSFORMS: dict[str, list[tuple[str, dict[str, object]]]] = {
     "x_flip": [("mirrored", {"x_flip": True})],
     "y_flip": [("mirrored", {"y_flip": True})],

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 from pathlib import Path
-from typing import Annotated, Any, cast, get_args
+from typing import TYPE_CHECKING, Annotated, Any, cast, get_args
 
 import typer
 
@@ -17,6 +17,13 @@ from experiments.cli.output import console_for, print_json, say, show
 from experiments.errors import UserError
 from experiments.inputs import InputFiles
 from experiments.sweep.tasks import DataSource
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from experiments.store.store import Store
+
+CHOICES: dict[str, tuple[object, ...]] = {"splits": ("study", "official"), "channels": (1, 3)}
 
 
 def prepare(
@@ -40,12 +47,9 @@ def prepare(
 
     Files that are missing are downloaded if that is possible, unless --from says where they are.
     """
-    from experiments.cli.data import requested
     from experiments.cli.views.datasets import record_view
-    from experiments.cli.views.progress import showing_progress
     from experiments.inspection.datasets import record
     from experiments.store.store import Store
-    from experiments.trials.datasets import ensure_prepared, is_prepared
 
     source, origin = requested(
         name, from_, resolution=resolution, splits=splits, channels=channels, split_seed=split_seed
@@ -53,16 +57,25 @@ def prepare(
     place = Store(store)
     place.create()
     console = console_for(as_json)
-    done_now = not is_prepared(place, source)
-    if done_now:
-        with showing_progress(console, source.config.name) as on_progress:
-            ensure_prepared(place, source, origin, on_progress)
+    done_now = _prepare_once(place, source, origin, console)
     made = record(place, source)
     if as_json:
         print_json({**made, "prepared_now": done_now})
         return
     say(console, f"{name} is prepared." if done_now else f"{name} was already prepared.")
     show(console, record_view(made))
+
+
+def _prepare_once(store: Store, source: DataSource, origin: Origin | None, console: Console) -> bool:
+    """Prepare a data set with a progress bar; False if it was already prepared."""
+    from experiments.cli.views.progress import showing_progress
+    from experiments.trials.datasets import ensure_prepared, is_prepared
+
+    if is_prepared(store, source):
+        return False
+    with showing_progress(console, source.config.name) as on_progress:
+        ensure_prepared(store, source, origin, on_progress)
+    return True
 
 
 def list_data_sets(store: StoreFolder = DEFAULT_STORE, as_json: AsJson = False) -> None:
@@ -76,9 +89,6 @@ def list_data_sets(store: StoreFolder = DEFAULT_STORE, as_json: AsJson = False) 
         print_json(rows)
         return
     show(console_for(as_json), listing_table(rows))
-
-
-CHOICES: dict[str, tuple[object, ...]] = {"splits": ("study", "official"), "channels": (1, 3)}
 
 
 def requested(name: str, given: Path | None, **options: Any) -> tuple[DataSource, Origin | None]:

@@ -36,7 +36,7 @@ def doctor(
 
     console, findings = console_for(as_json), []
     plan = plan_of(sweep, store) if sweep is not None else None
-    for finding in _examined(checks(Store(store), plan, tracking_uri), console):
+    for finding in examined(checks(Store(store), plan, tracking_uri), console):
         findings.append(finding)
         if not as_json:
             show(console, finding_view(finding))
@@ -47,7 +47,7 @@ def doctor(
     raise typer.Exit(FAILED if any(finding.verdict == "wrong" for finding in findings) else DONE)
 
 
-def _examined(checks: Iterator[Check], console: Console) -> Iterator[Finding]:
+def examined(checks: Iterator[Check], console: Console) -> Iterator[Finding]:
     """Make one check after the other, and show on a terminal which one is under way."""
     for check in checks:
         with waiting(console, f"checking {check.title}"):

@@ -25,7 +25,7 @@ def gc(
         list[str] | None,
         typer.Argument(
             metavar="SWEEP",
-            help="Sweep files whose results to keep as well, although they were not run on the store.",
+            help="Further sweep files whose results to keep. Sweeps that were run on the store need not be given.",
             autocompletion=complete_sweeps,
         ),
     ] = None,
@@ -36,7 +36,7 @@ def gc(
         typer.Option(
             metavar="POLICY",
             help="The checkpoints of finished trainings to keep: last, best, all, or a list of kimg such as 1000,5000. "
-            "Each sweep's training.keep decides by default.",
+            "By default, those that each sweep's training.keep says.",
         ),
     ] = None,
     drawings: Annotated[
@@ -67,8 +67,8 @@ def gc(
 ) -> None:
     """List what can be deleted from a store, with sizes, and delete it with --yes.
 
-    Listed is what no sweep that was run on the store refers to, and checkpoints that sweeps do not keep. Results of
-    earlier versions of sweeps stay, and so does whatever an active run works on.
+    That is what no sweep that was run on the store refers to, and checkpoints that no sweep keeps. Results of earlier
+    versions of sweeps stay, and so does whatever an active run works on.
     """
     from experiments.inspection import garbage
     from experiments.store.store import Store
@@ -125,7 +125,7 @@ def _free(items: list[Garbage], store: Store, forgotten: list[str], with_past: b
 def _show(items: list[Garbage], freed: list[Garbage] | None, store: Store, console: Console) -> None:
     """Print what can be deleted (freed None), or what was."""
     from experiments.cli.views.garbage import garbage_table
-    from experiments.cli.views.text import count, size
+    from experiments.wording import count, size
 
     if not items:
         say(console, f"{store.root}: nothing to delete.")

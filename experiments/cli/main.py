@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import inspect
 import os
 import sys
 import threading
+from collections.abc import Callable
 from typing import NoReturn
 
 import typer
@@ -46,11 +48,19 @@ PANELS = {
     "MLflow": (sync.ui, sync.sync),
     STORE_PANEL: (gc.gc, doctor.doctor),
 }
+
+
+def help_of(command: Callable[..., None]) -> str:
+    """Return a command's docstring with each paragraph in one line, to be broken where the terminal ends."""
+    paragraphs = inspect.cleandoc(command.__doc__ or "").split("\n\n")
+    return "\n\n".join(" ".join(paragraph.split()) for paragraph in paragraphs)
+
+
 for panel, commands in PANELS.items():
     for command in commands:
-        app.command(rich_help_panel=panel)(command)
-data.command("prepare")(datasets.prepare)
-data.command("list")(datasets.list_data_sets)
+        app.command(help=help_of(command), rich_help_panel=panel)(command)
+data.command("prepare", help=help_of(datasets.prepare))(datasets.prepare)
+data.command("list", help=help_of(datasets.list_data_sets))(datasets.list_data_sets)
 app.add_typer(data, name="data", rich_help_panel=STORE_PANEL)
 
 

@@ -30,8 +30,8 @@ CellArgument = Annotated[
     str,
     typer.Argument(
         metavar="CELL",
-        help="A cell or a training: its name or the start of it, some parts of its name (nano/heun), SWEEP:CELL, "
-        "or a signature or the start of one.",
+        help="A cell or a training: its name, some parts of its name (nano/heun), SWEEP:CELL, or its signature. "
+        "The start of any of these is enough if it matches only one.",
         autocompletion=complete_cells,
     ),
 ]
@@ -56,19 +56,17 @@ Gpus = Annotated[
     str | None,
     typer.Option(
         "--gpus",
-        help="GPUs per trial. A fraction shares one GPU among several trials, 2 or more train each network on several "
-        "GPUs, and auto shares GPUs as memory allows.",
+        help="GPUs per trial: a fraction to run several trials on one GPU, 2 or more to train one network on several, "
+        "auto to run as many trials on a GPU as fit into its memory.",
     ),
 ]
-Cpus = Annotated[
-    int | None, typer.Option("--cpus-per-trial", help="CPU cores per trial, and the number of its threads.")
-]
+Cpus = Annotated[int | None, typer.Option("--cpus-per-trial", help="CPU cores, and threads, per trial.")]
 Only = Annotated[
     list[str] | None,
     typer.Option(
         "--only",
         metavar="PATTERN",
-        help="Only the cells that match: the start or some parts of their names; * and ? are wildcards. "
+        help="Only cells with this name, start of a name or some parts of one (nano/heun); * and ? are wildcards. "
         "Can be repeated.",
         autocompletion=complete_cells,
     ),

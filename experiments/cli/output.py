@@ -21,13 +21,13 @@ DONE, FAILED, WRONG_INPUT, INTERRUPTED = 0, 1, 2, 130
 
 def console_for(as_json: bool) -> Console:
     """Return a console on standard output, or on standard error if JSON goes to standard output."""
-    from rich.console import Console
+    from rich.console import Console, ConsoleDimensions
 
     console = Console(stderr=as_json, highlight=False)
     if not console.is_terminal:
         return Console(stderr=as_json, highlight=False, width=LOG_WIDTH)
     if console.is_dumb_terminal:  # rich takes these to have 80 columns, whatever they have
-        console.width = shutil.get_terminal_size().columns
+        console.size = ConsoleDimensions(*shutil.get_terminal_size())
     return console
 
 

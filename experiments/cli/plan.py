@@ -105,8 +105,10 @@ def _show_calibration(
     schedule: Schedule, store: Store, estimates: dict[int | None, Forecast], console: Console
 ) -> None:
     from experiments.cli.views.calibration import cost_lines, machines_table, networks_table
+    from experiments.cli.views.plan_json import networks_json
 
-    for table in (networks_table(schedule.plan, store), machines_table(estimates)):
+    networks = networks_json(schedule.plan, store)
+    for table in (networks_table(networks), machines_table(estimates)):
         show(console)
         show(console, table)
     show(console)

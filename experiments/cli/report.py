@@ -35,9 +35,9 @@ def report(
     tracking_uri: TrackingUri = None,
     as_json: AsJson = False,
 ) -> None:
-    """Make a sweep's tables, figures and HTML page again, from the store or a bundle.
+    """Write a sweep's report: tables, figures and one HTML page.
 
-    With --tracking-uri the scores are read from that MLflow server.
+    A run does that at its end. Scores come from the store or a bundle, or from the MLflow server of --tracking-uri.
     """
     from experiments.store.store import Store
     from experiments.tracking.bundle import is_bundle, opened
@@ -80,10 +80,10 @@ def export(
     The file has no weights and no features of images.
     """
     from experiments.cli.views.progress import progress
-    from experiments.cli.views.text import count, size
     from experiments.store.store import Store
     from experiments.tracking.bundle import export as pack
     from experiments.tracking.bundle import is_bundle
+    from experiments.wording import count, size
 
     if not is_bundle(bundle):
         raise UserError(f"{bundle}: a bundle is a zip file; name it {bundle.with_suffix('.zip').name}")

@@ -31,7 +31,7 @@ def sync(
     tracking_uri: TrackingUri = None,
     as_json: AsJson = False,
 ) -> None:
-    """Send to MLflow what it lacks of a sweep's results, from the store or from a bundle.
+    """Send MLflow the results that it lacks, from the store or from a bundle.
 
     Use it after an outage of the MLflow server, to fill another server (--tracking-uri), or to import a bundle.
     """
@@ -55,7 +55,7 @@ def sync(
 def _sync(plan: Plan, store: Store, place: Store, tracking_uri: str | None, console: Console, as_json: bool) -> None:
     """Send the results in `store` to MLflow, by default to the database in `place`."""
     from experiments.cli.views.progress import progress
-    from experiments.cli.views.text import count
+    from experiments.wording import count
 
     with waiting(console, "loading MLflow"):
         from experiments.tracking.database import embedded_uri
@@ -78,7 +78,7 @@ def ui(
     host: Annotated[str, typer.Option(help="The address to listen on.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(help="The port to listen on.", min=1, max=65535)] = 5000,
 ) -> None:
-    """Open MLflow's UI on the recorded runs, as a web page.
+    """Serve MLflow's UI, a web page of all recorded runs, until Ctrl-C.
 
     Exit codes: 0 ended with Ctrl-C, 2 nothing is recorded yet, or wrong input.
     """

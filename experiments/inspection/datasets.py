@@ -8,6 +8,7 @@ from typing import Any, get_args
 from edm.config import DataConfig, DatasetName
 from edm.data.catalogue import CATALOGUE, facts
 from edm.data.sources import Origin
+from experiments.environment import data_folder
 from experiments.inputs import InputFiles
 from experiments.store.layout import RESULT
 from experiments.store.results import DatasetRecord
@@ -63,7 +64,7 @@ def _named_row(store: Store, source: DataSource) -> dict[str, Any]:
 
 def _files(store: Store, name: str) -> list[dict[str, Any]]:
     """The published files of a data set: where each is, or is expected."""
-    known, origin = CATALOGUE[name], Origin.usual(store.root)
+    known, origin = CATALOGUE[name], Origin.fetching(data_folder(store.root))
     rows = []
     for file in known.files:
         path = origin.find(name, file.name) or origin.find(name, file.unpacked)

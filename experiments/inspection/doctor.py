@@ -18,8 +18,9 @@ from typing import Literal, get_args
 
 from edm.config import DatasetName, Features
 from edm.data.catalogue import CATALOGUE
-from edm.data.sources import DATA_VARIABLE, Origin
+from edm.data.sources import Origin
 from experiments import hardware
+from experiments.environment import DATA_VARIABLE, WEIGHTS_VARIABLE, data_folder, given_weights
 from experiments.inputs import InputFiles
 from experiments.runner.disk import GIB
 from experiments.runner.forecast import forecast
@@ -28,6 +29,7 @@ from experiments.store.layout import RESULT
 from experiments.store.store import Store
 from experiments.sweep.plan import Plan
 from experiments.sweep.tasks import DataSource
+from experiments.trials.remedies import explain
 
 Verdict = Literal["ok", "note", "wrong"]  # note: no problem, or not one for now, but worth knowing
 
@@ -251,7 +253,7 @@ def _dataset(store: Store, source: DataSource, needed: bool) -> Finding:
         return Finding(f"data set {name}", "ok", "prepared")
     if name not in CATALOGUE or not CATALOGUE[name].files:
         return Finding(f"data set {name}", "ok", "comes with an installed package; a run prepares it")
-    origin = Origin.usual(store.root)
+    origin = Origin.fetching(data_folder(store.root))
     absent = [f for f in CATALOGUE[name].files if not any(origin.find(name, n) for n in (f.name, f.unpacked))]
     if not absent:
         return Finding(f"data set {name}", "ok", f"its files are in {origin.path}; a run prepares it")
@@ -274,21 +276,21 @@ def _weights(plan: Plan | None) -> Iterator[Finding]:
 
 def _weights_of(name: Features, needed: bool) -> Finding:
     try:
-        from edm.metrics.features import required_weights
+        from edm.metrics.features import required_weights  # heavy: torch
         from edm.metrics.weights import present_weights
 
         weights = required_weights(name)
         assert weights is not None
-        path = present_weights(weights)
+        path = present_weights(weights, given_weights())
     except Exception as error:
-        return Finding(f"weights of {name}", "wrong" if needed else "note", _line(error))
+        return Finding(f"weights of {name}", "wrong" if needed else "note", _line(explain(error) or error))
     if path is not None:
         return Finding(f"weights of {name}", "ok", str(path))
     text = f"{weights.file} ({weights.bytes / 1e6:,.0f} MB) is not on this machine"
-    remedy = f"let the run download it, or get it from {weights.url} and set EDM_SWEEP_WEIGHTS to its path"
+    remedy = f"let the run download it, or get it from {weights.url} and set {WEIGHTS_VARIABLE} to its path"
     return Finding(f"weights of {name}", "note", text, remedy if needed else "")
 
 
-def _line(error: BaseException) -> str:
+def _line(error: BaseException | str) -> str:
     """An error's message in one line."""
     return " ".join((str(error) or type(error).__name__).split())[:200]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
@@ -120,7 +121,7 @@ class _LossTail:
         for tail in (self.journal, self.validation):
             tail.fresh()  # what is there already
         self.latest: dict[str, Any] | None = None
-        self.reported = 0.0
+        self.reported = -math.inf
 
     def new_lines(self, ending: bool) -> list[str]:
         """Return what to report now. ending: whether this is the last call, in which nothing is held back."""

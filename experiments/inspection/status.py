@@ -13,7 +13,7 @@ from experiments.runner.durations import DurationModel
 from experiments.runner.forecast import Forecast, forecast
 from experiments.store import leases
 from experiments.store.active_runs import ActiveRun, active_runs, is_alive
-from experiments.store.files import read_json
+from experiments.store.failures import Failure
 from experiments.store.layout import CHECKPOINTS, FAILURE, PRUNED, RESULT, StoreKind
 from experiments.store.progress import TaskProgress
 from experiments.store.registry import named_tasks, remembered
@@ -152,7 +152,8 @@ def status_of_task(task: SweepTask, store: Store) -> TaskStatus:
         where = holder.text if holder is not None else ""
         return TaskStatus("running", where=where, progress=TaskProgress.read(folder))
     if FAILURE in there:
-        return TaskStatus("failed", str((read_json(folder / FAILURE) or {}).get("message", "")))
+        failure = Failure.read(folder)
+        return TaskStatus("failed", failure.message if failure is not None else "")
     if PRUNED in there and (pruning := Pruning.of(folder)) is not None:
         return TaskStatus("pruned", pruning.text)
     return _begun(task, folder, store)

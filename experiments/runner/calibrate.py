@@ -26,8 +26,10 @@ def _measure_here(plan: Plan, store: Store, probe: Probe, listener: RunListener,
         from experiments.trials.context import TrialContext
         from experiments.trials.probe import run_probe
     resources = plan.sweep.resources
-    share = Allocator(plan, resources, local_resources(resources), store).of(probe)
-    setting = TrialContext("calibration", threads=share.cpus, gpus=share.gpus, sampling_batch=resources.sampling_batch)
-    setting.limit_threads()
+    allocation = Allocator(plan, resources, local_resources(resources), store).of(probe)
+    context = TrialContext(
+        "calibration", threads=allocation.cpus, gpus=allocation.gpus, sampling_batch=resources.sampling_batch
+    )
+    context.limit_threads()
     with listener.counting(title, "steps") as on_count, store.lock("probes", probe.signature):
-        run_probe(store, probe, setting, on_count)
+        run_probe(store, probe, context, on_count)

@@ -7,7 +7,8 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from experiments.runner.schedule import State
+from experiments.runner.states import State
+from experiments.store.failures import Failure
 from experiments.sweep.jobs import Task
 
 if TYPE_CHECKING:
@@ -21,13 +22,15 @@ OnStep = Callable[[str, int, int], None]  # (step, done, total)
 class TaskChange:
     """A task that was started or has ended.
 
-    name: what people call it. state: its state now. message: why it failed, was pruned or was not started.
+    name: what people call it. state: its state now. reason: why it was pruned, or left to another run. failure: why it
+    failed; where its state is "waiting", it is tried again.
     """
 
     task: Task
     name: str
     state: State
-    message: str = ""
+    reason: str = ""
+    failure: Failure | None = None
 
 
 class RunListener:

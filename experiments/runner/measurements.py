@@ -1,4 +1,4 @@
-"""Which networks of a plan have been measured, and which are still to be."""
+"""Finds which networks of a plan have been measured, and which have not."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from experiments.sweep.probes import Probe, probes_by_training, probes_of
 
 
 def probes_left(plan: Plan, store: Store) -> dict[str, tuple[Probe, tuple[str, ...]]]:
-    """The probes that the store does not hold, by signature, each with the trainings that wait for it."""
+    """Return the probes that the store does not hold, by signature, each with the trainings that wait for it."""
     waiting: dict[str, tuple[Probe, tuple[str, ...]]] = {}
     known: dict[str, bool] = {}
     for name, probe in probes_by_training(plan, _device(plan)).items():
@@ -25,7 +25,7 @@ def probes_left(plan: Plan, store: Store) -> dict[str, tuple[Probe, tuple[str, .
 
 
 def measurements(plan: Plan, store: Store) -> Iterator[tuple[Probe, ProbeResult]]:
-    """Every probe of a plan that has been run, and its result."""
+    """Yield every probe of a plan that has been run, and its result."""
     for name, probe in probes_of(plan, _device(plan)).items():
         result = store.result(ProbeResult, name)
         if result is not None:

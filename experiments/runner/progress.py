@@ -8,7 +8,8 @@ from dataclasses import dataclass
 
 from experiments.runner.durations import DurationModel
 from experiments.runner.forecast import forecast
-from experiments.runner.schedule import Schedule, State
+from experiments.runner.schedule import Schedule
+from experiments.runner.states import State
 from experiments.store.active_runs import publish_progress
 from experiments.store.progress import RunProgressRecord, TaskProgress
 from experiments.store.store import Store

@@ -9,7 +9,6 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from types import FrameType
 
 from experiments.runner.allocation import require_possible
@@ -18,50 +17,40 @@ from experiments.runner.options import Options
 from experiments.runner.prepare import prepare_inputs
 from experiments.runner.progress import RunProgress
 from experiments.runner.record import remember
-from experiments.runner.schedule import Schedule, State
+from experiments.runner.schedule import Schedule
+from experiments.runner.states import State
+from experiments.runner.timing import Timing
 from experiments.store.active_runs import announced
-from experiments.store.layout import LOG
+from experiments.store.failures import Failure
 from experiments.store.provenance import RunInfo
 from experiments.store.store import Store
 from experiments.sweep.jobs import Task
 from experiments.tracking.background import MirrorThread
 
-GRACE_S: dict[int, float] = {
-    signal.SIGINT: 10.0,
-    signal.SIGTERM: 25.0,
-}  # from a request to stop to taking the workers away
-MIRROR_S = 60.0  # how long to wait for MLflow at the end
-LOG_TAIL_LINES = 12
-
-
-@dataclass(frozen=True)
-class Failure:
-    """A task that failed."""
-
-    name: str
-    message: str
-    log: Path
-    tail: list[str]
-
 
 @dataclass(frozen=True)
 class Summary:
-    """How a run ended: names of tasks, by what became of them."""
+    """How a run ended.
+
+    started: tasks that were left to do. failures: why tasks failed, by kind and name. blocked, pruned, cancelled: names
+    of tasks. withheld: why tasks were not started, by name. worked_s: seconds that workers spent in tasks.
+    mirror_problem: why MLflow is not up to date.
+    """
 
     started: int
     done: int
-    failures: list[Failure] = field(default_factory=list)
+    failures: dict[str, Failure] = field(default_factory=dict)
     blocked: list[str] = field(default_factory=list)
     pruned: list[str] = field(default_factory=list)
-    withheld: dict[str, str] = field(default_factory=dict)  # and why
+    withheld: dict[str, str] = field(default_factory=dict)
     cancelled: list[str] = field(default_factory=list)
     interrupted: bool = False
-    worked_s: float = 0.0  # of workers, in the work itself
+    worked_s: float = 0.0
     mirror_problem: str | None = None
 
     @property
     def is_incomplete(self) -> bool:
-        """Whether some of what was asked for was not done, but for what was pruned."""
+        """Whether some of what was asked for was not done, apart from what was pruned."""
         return bool(self.failures or self.withheld or self.cancelled)
 
 
@@ -91,8 +80,8 @@ def run_sweep(
         problem = mirror.finish(timeout_s=3.0)
     else:
         with listener.phase("bringing MLflow up to date"):
-            problem = mirror.finish(MIRROR_S)
-    summary = _summary(schedule, store, left, schedule.counts["done"] - before)
+            problem = mirror.finish(options.timing.mirror_s)
+    summary = _summary(schedule, left, schedule.counts["done"] - before)
     return replace(summary, interrupted=interrupted, worked_s=worked_s, mirror_problem=problem)
 
 
@@ -112,21 +101,21 @@ def _execute(
                 from experiments.runner import remote, tune  # heavy, and not for nothing
                 from experiments.trials.context import TrialContext
 
-                setting = TrialContext(
+                context = TrialContext(
                     run_id,
                     sampling_batch=resources.sampling_batch,
                     checkpoint_s=resources.checkpoint_s,
                     compile=resources.compile,
-                    told=RunInfo.of_this_process(store, options.tags),
+                    run_info=RunInfo.of_this_process(store, options.tags),
                 )
                 mirror.start()
                 wait_for_ray()
             run = remote.run_there if (options.address or "").startswith(cluster.CLIENT) else tune.run_here
             with (
-                _interruptible(schedule, store, run_id, listener.notice) as interrupted,
+                _interruptible(schedule, store, run_id, listener.notice, options.timing) as interrupted,
                 _reported(RunProgress(schedule, store, run_id), listener),
             ):
-                worked_s = run(schedule, store, setting, options, _changes(schedule, listener), listener.notice)
+                worked_s = run(schedule, store, context, options, _changes(schedule, listener), listener.notice)
                 return not schedule.abandoned and (interrupted.is_set() or store.stop_requested(run_id)), worked_s
 
 
@@ -134,8 +123,9 @@ def _changes(schedule: Schedule, listener: RunListener) -> Callable[[Task], None
     """What tells a listener of each task that was started or has ended."""
 
     def changed(task: Task) -> None:
-        state, message = schedule.states[task.signature], schedule.messages.get(task.signature, "")
-        change = TaskChange(task, schedule.name(task), state, message)
+        signature, state = task.signature, schedule.states[task.signature]
+        reason, failure = schedule.reasons.get(signature, ""), schedule.failures.get(signature)
+        change = TaskChange(task, schedule.name(task), state, reason, failure)
         (listener.started if state == "running" else listener.ended)(change)
 
     return changed
@@ -172,14 +162,15 @@ def _ticking(tick: Callable[[], None]) -> Iterator[None]:
 
 @contextmanager
 def _interruptible(
-    schedule: Schedule, store: Store, run_id: str, notify: Callable[[str], None]
+    schedule: Schedule, store: Store, run_id: str, notify: Callable[[str], None], timing: Timing
 ) -> Iterator[threading.Event]:
-    """While the block lasts, Ctrl-C or SIGTERM asks all trials to save and leave.
+    """While the block lasts, let Ctrl-C or SIGTERM ask all trials to save their state and leave.
 
-    A second one, or a trial that does not leave in time, ends the block by KeyboardInterrupt; all that is lost
-    then is the time since a checkpoint.
+    A second one, or a trial that does not leave in time, ends the block by KeyboardInterrupt; all that is lost then is
+    the time since a checkpoint.
     """
     asked = threading.Event()
+    grace_s = {signal.SIGINT: timing.interrupt_grace_s, signal.SIGTERM: timing.terminate_grace_s}
 
     def on_signal(number: int, frame: FrameType | None) -> None:
         if asked.is_set():
@@ -188,14 +179,14 @@ def _interruptible(
         schedule.stop()
         with suppress(OSError):  # of a full disk; the timer ends the run all the same
             store.request_stop(run_id)
-        timer = threading.Timer(GRACE_S[number], _thread.interrupt_main)
+        timer = threading.Timer(grace_s[signal.Signals(number)], _thread.interrupt_main)
         timer.daemon = True
         timer.start()
         timers.append(timer)
-        notify("Stopping: the running work saves its state (Ctrl-C again to leave at once).")
+        notify("Stopping: running tasks save their state (Ctrl-C again to leave at once).")
 
     timers: list[threading.Timer] = []
-    before = {number: signal.signal(number, on_signal) for number in GRACE_S}
+    before = {number: signal.signal(number, on_signal) for number in grace_s}
     try:
         yield asked
     finally:
@@ -205,26 +196,18 @@ def _interruptible(
             signal.signal(number, handler)
 
 
-def _summary(schedule: Schedule, store: Store, started: int, done: int) -> Summary:
-    failures = [_failure(task, schedule, store) for task in schedule.of("failed")]
-
+def _summary(schedule: Schedule, started: int, done: int) -> Summary:
     def names(state: State) -> list[str]:
         return [schedule.name(task) for task in schedule.of(state)]
 
     return Summary(
         started=started,
         done=done,
-        failures=failures,
+        failures={
+            f"{task.kind} {schedule.name(task)}": schedule.failures[task.signature] for task in schedule.of("failed")
+        },
         blocked=names("blocked"),
         pruned=names("pruned"),
         cancelled=names("cancelled"),
-        withheld={schedule.name(task): schedule.messages.get(task.signature, "") for task in schedule.of("withheld")},
+        withheld={schedule.name(task): schedule.reasons.get(task.signature, "") for task in schedule.of("withheld")},
     )
-
-
-def _failure(task: Task, schedule: Schedule, store: Store) -> Failure:
-    path = store.folder(task.store_kind, task.signature) / LOG
-    lines = path.read_text(errors="replace").splitlines() if path.exists() else []
-    name, message = f"{task.kind} {schedule.name(task)}", schedule.messages.get(task.signature, "")
-    tail = [line for line in lines[-LOG_TAIL_LINES:] if not message or message not in line]  # which is said before it
-    return Failure(name, message, path, tail)

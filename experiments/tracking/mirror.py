@@ -26,7 +26,8 @@ import mlflow
 from mlflow.entities import Experiment, Metric, Param, Run, RunTag
 
 from experiments.store import leases
-from experiments.store.files import checksum, read_json
+from experiments.store.failures import Failure
+from experiments.store.files import checksum
 from experiments.store.layout import FAILURE, FOLDER_OF_TASK, GRIDS, JOURNAL, LOG, PAIRS, PRUNED, RESULT, SAMPLES
 from experiments.store.provenance import diff_path
 from experiments.store.results import EvaluationResult, TrainingResult
@@ -257,10 +258,10 @@ class Mirror:
             self.final.add(name)
 
     def _failed_evaluation(self, evaluation: Evaluation, folder: Path) -> None:
-        failure = read_json(folder / FAILURE)
+        failure = Failure.read(folder)
         if failure is not None:
             self._evaluation_run(evaluation, None)
-            self._end(evaluation.signature, FAILED, failure["message"])
+            self._end(evaluation.signature, FAILED, failure.message)
 
     def _finished_evaluation(self, evaluation: Evaluation, folder: Path, result: EvaluationResult, told: str) -> None:
         self._evaluation_run(evaluation, result)

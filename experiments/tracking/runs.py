@@ -15,8 +15,8 @@ from mlflow.exceptions import MlflowException
 
 from experiments.errors import UserError, one_line
 from experiments.store import leases
-from experiments.store.files import read_json
-from experiments.store.layout import FAILURE, JOURNAL, RESULT, VALIDATION
+from experiments.store.failures import Failure
+from experiments.store.layout import JOURNAL, RESULT, VALIDATION
 from experiments.store.results import EvaluationResult, Provenance
 from experiments.store.training_records import Pruning
 from experiments.sweep.plan import Plan, PlannedCell, guide_cell
@@ -57,11 +57,11 @@ def known_run(run: Run) -> MirroredRun:
 
 def unfinished(folder: Path, ended: bool) -> tuple[str, str, float | None]:
     """How a training stands that has begun and is not finished: MLflow's status, a message, the kimg of its pruning."""
-    pruning, failure = Pruning.of(folder), read_json(folder / FAILURE)
+    pruning, failure = Pruning.of(folder), Failure.read(folder)
     if pruning is not None:
         return KILLED, pruning.text, pruning.kimg
     if failure is not None:
-        return FAILED, failure["message"], None
+        return FAILED, failure.message, None
     if ended and leases.holder(folder) is None:  # else another run is at it
         return KILLED, "interrupted; run the sweep again to go on", None
     return RUNNING, "", None

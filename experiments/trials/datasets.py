@@ -6,11 +6,13 @@ from pathlib import Path
 
 from edm.data.errors import DataError
 from edm.data.sources import OnProgress, Origin
+from experiments.environment import data_folder
 from experiments.errors import UserError
 from experiments.store.provenance import provenance
 from experiments.store.results import DatasetRecord
 from experiments.store.store import Store
 from experiments.sweep.tasks import DataSource
+from experiments.trials.remedies import explain
 
 
 def is_prepared(store: Store, source: DataSource) -> bool:
@@ -24,17 +26,18 @@ def ensure_prepared(
     origin: Origin | None = None,
     on_progress: OnProgress = lambda _step, _done, _total: None,
 ) -> DatasetRecord:
-    """Return what is recorded of a prepared data set, and prepare it first where the store does not hold it.
+    """Return the record of a prepared data set; it is prepared first if the store does not have it.
 
-    origin: where its files are, by default Origin.usual. Raises UserError where it cannot be prepared.
+    origin: where its files are; by default where EDM_SWEEP_DATA points, else `sources` in the store. Raises UserError
+    where files are missing or wrong.
     """
     from edm.data.prepare import FILES, prepare  # heavy: numpy
 
     def build(folder: Path) -> DatasetRecord:
         try:
-            made = prepare(source.config, folder, origin or Origin.usual(store.root), on_progress)
+            made = prepare(source.config, folder, origin or Origin.fetching(data_folder(store.root)), on_progress)
         except DataError as error:
-            raise UserError(str(error)) from None
+            raise UserError(explain(error)) from None
         return DatasetRecord.from_json({**made, "provenance": provenance().to_json()})
 
     return store.ensure(DatasetRecord, source.signature, build, FILES)

@@ -15,7 +15,7 @@ import torch
 from edm.batches import TrainingSet
 from edm.config import SamplingConfig
 from edm.generate import draw, labels_of
-from edm.networks.unet import on_device
+from edm.networks.device import on_device
 from edm.precondition import Denoiser
 from edm.train import Computing, TrainState, train
 from experiments.store.provenance import provenance

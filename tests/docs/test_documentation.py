@@ -144,7 +144,7 @@ def place(prepared: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     shutil.copytree(prepared, folder / "runs")
     plan, store = plan_sweep(load_sweep(folder / "sweeps" / "digits.yaml")), Store(folder / "runs")
     remember(plan, store)
-    assert not run_all(plan, store).messages
+    assert not run_all(plan, store).failures
     for i in range(24):
         path = folder / "birds" / f"{i % 2}" / f"{i}.png"
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -183,5 +183,5 @@ def test_init_writes_what_runs_as_it_is(store: Store, tmp_path: Path, monkeypatc
     assert invoke("init third").exit_code == 0
     smaller = ("training.kimg=0.32", "evaluation.images=100", "model.channels=8", "sampling.steps=3")
     plan = plan_sweep(load_sweep("sweeps/third.yaml", smaller))
-    assert not run_all(plan, store).messages
+    assert not run_all(plan, store).failures
     assert all(store.result(EvaluationResult, name) for name in plan.evaluations)

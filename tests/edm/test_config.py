@@ -221,7 +221,7 @@ def test_schedules_that_are_the_same_are_one_in_canonical_form(alias):
     assert given.canonical() == same
 
 
-def test_guidance_interval_holds_for_levels_above_its_low_end_up_to_its_high_end():
+def test_guidance_interval_excludes_its_low_end_and_includes_its_high_end():
     config = SamplingConfig(guidance=2.0, guidance_interval=(0.5, 2.0))
     assert [config.guides(sigma) for sigma in (0.1, 0.5, 0.51, 2.0, 2.01)] == [False, False, True, True, False]
     assert SamplingConfig(guidance=2.0).guides(80.0)
@@ -264,6 +264,6 @@ def test_nfe_counts_evaluations_per_image(sampler, steps, guidance, nfe):
     assert SamplingConfig(sampler, steps=steps, guidance=guidance).nfe == nfe
 
 
-def test_without_attention_heads_do_not_matter_so_that_attention_can_be_an_axis():
+def test_heads_do_not_matter_without_attention_so_it_can_be_an_axis():
     plain = ModelConfig("mini", attention=False).network(3, 32, 10)
     assert ModelConfig("mini", attention=False, heads=(2, 2), bridge_heads=2).network(3, 32, 10) == plain

@@ -193,7 +193,7 @@ def asked(number: signal.Signals) -> Callable[[Scene], str]:
         command = scene.start(*PHASES["training"])
         command.reached()
         command.process.send_signal(number)
-        command.wait_for(lambda: "Stopping: the running work saves its state" in command.output, "the answer")
+        command.wait_for(lambda: "Stopping: running tasks save their state" in command.output, "the answer")
         time.sleep(TrialContext.report_s)  # so long a trial may look away
         command.go()
         assert command.ended(within_s=LEAVES_S) == 130, command.output

@@ -2,36 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
-from experiments.cli.views.plan_json import networks_json
-from experiments.cli.views.tables import TextTable, name, numbers, sentences, values
-from experiments.cli.views.text import count, duration
+from experiments.cli.views.tables import TextTable, name, numbers, values
 from experiments.runner.forecast import Forecast
-from experiments.store.store import Store
-from experiments.sweep.plan import Plan
+from experiments.wording import count, duration
 
 NUMBERS = ("parameters", "s/kimg", "NFE", "s/1,000 images", "training GiB", "sampling GiB")
+TOO_LARGE = ("—", "—", "—", "too much", "—")  # of a network that does not fit into the memory
 
 
-def networks_table(plan: Plan, store: Store) -> TextTable:
-    """Return a row for every network that was timed: its speed and its memory."""
-    table = TextTable(name("network"), *numbers(*NUMBERS), *sentences(""))
-    for row in networks_json(plan, store):
+def networks_table(networks: Iterable[dict[str, Any]]) -> TextTable:
+    """Return a row for every network that was timed (networks_json): its speed and its memory."""
+    table = TextTable(name("network"), *numbers(*NUMBERS))
+    for row in networks:
         parameters = f"{row['parameters']:,}"
-        if row["fits"]:
-            table.add(row["name"], parameters, *_measurements(row), "")
-        else:
-            table.add(row["name"], parameters, *[""] * (len(NUMBERS) - 1), "does not fit into the memory")
+        table.add(row["name"], parameters, *(_measurements(row) if row["fits"] else TOO_LARGE))
     return table
 
 
 def _measurements(row: dict[str, Any]) -> list[str]:
     nfe = row["nfe"]
-    images = [f"{row['forward_s'] * n:,.3g}" for n in nfe]
+    images = [_short(row["forward_s"] * n) for n in nfe]
     memory = [f"{row['training_gib']:,.2f}", f"{row['sampling_gib']:,.2f}"]
-    return [f"{row['kimg_s']:,.3g}", " to ".join(map(str, nfe)), " to ".join(images), *memory]
+    return [_short(row["kimg_s"]), " to ".join(map(str, nfe)), " to ".join(images), *memory]
 
 
 def machines_table(estimates: dict[int | None, Forecast]) -> TextTable:
@@ -49,5 +44,10 @@ def cost_lines(estimate: Forecast) -> Iterator[str]:
     """Return what the rest of a plan costs, each number with its range."""
     what = "GPU-hours" if estimate.on_gpus else "Hours of trials"
     (least, most), (low, high) = estimate.gpu_hours_span, estimate.disk_span_gib
-    yield f"{what}: about {estimate.gpu_hours:,.3g} ({least:,.3g} to {most:,.3g})"
-    yield f"Disk: about {estimate.disk_gib:,.3g} GiB ({low:,.3g} to {high:,.3g})"
+    yield f"{what}: about {_short(estimate.gpu_hours)} ({_short(least)} to {_short(most)})"
+    yield f"Disk: about {_short(estimate.disk_gib)} GiB ({_short(low)} to {_short(high)})"
+
+
+def _short(value: float) -> str:
+    """A number with three significant digits, and never with an exponent: 27,700."""
+    return f"{float(f'{value:.3g}'):,.12g}"

@@ -12,8 +12,14 @@ from rich.text import Text
 from experiments.cli.views.tables import TextTable, numbers, sentences, values
 from experiments.inspection.compare import NORMAL_95, CellComparison, ComparedNumber
 from experiments.inspection.config_diff import FieldDifference, shown
+from reports.metrics import common_decimals, metric_info, title_of
+from reports.metrics import shown as shown_metric
 
-NOTES = {True: "", False: "≈ not significantly different", None: ""}
+MARK = "≈"
+EXPLANATIONS = (
+    ("±: half of the 95% interval; of a difference, paired by image.", lambda number: number.error is not None),
+    (f"{MARK}: not significantly different.", lambda number: number.is_significant is False),
+)
 
 
 def comparison_view(found: CellComparison) -> RenderableType:
@@ -40,28 +46,30 @@ def _fields_table(title: str, names: tuple[str, str], rows: Sequence[FieldDiffer
 
 
 def _numbers_table(names: tuple[str, str], rows: Sequence[ComparedNumber]) -> TextTable:
-    table = TextTable(*values("metric"), *numbers(*names, "difference"), *sentences(""))
+    table = TextTable(*values("metric"), *numbers(*names, "difference"))
+    blank = "  " if any(number.is_significant is False for number in rows) else ""
     for number in rows:
-        table.add(
-            number.metric,
-            _with_margin(number.here, number.here_error),
-            _with_margin(number.there, number.there_error),
-            _with_margin(number.difference, number.error, sign=True),
-            NOTES[number.is_significant],
-        )
+        here, there, difference = _texts(number)
+        mark = f" {MARK}" if number.is_significant is False else blank
+        table.add(title_of(number.metric), here, there, difference + mark)
     return table
 
 
 def _explanation(rows: Sequence[ComparedNumber]) -> list[Text]:
-    known = any(number.error is not None for number in rows)
-    return [Text("±: half of the 95% interval; of a difference, paired by image.", "dim")] if known else []
+    """What the signs in a table mean."""
+    return [Text(text, "dim") for text, applies in EXPLANATIONS if any(map(applies, rows))]
 
 
-def _with_margin(value: float | None, error: float | None, sign: bool = False) -> str:
-    if value is None:
-        return "-"
-    text = f"{value:{'+' if sign else ''}.4f}"
-    return text if error is None or math.isnan(error) else f"{text} ± {NORMAL_95 * error:.4f}"
+def _texts(number: ComparedNumber) -> list[str]:
+    """Both values and their difference, with the same number of decimals."""
+    pairs = ((number.here, number.here_error), (number.there, number.there_error), (number.difference, number.error))
+    margins = [NORMAL_95 * error if error and math.isfinite(error) else None for _, error in pairs]
+    info = metric_info(number.metric)
+    decimals = common_decimals([value for value, _ in pairs if value], filter(None, margins), info.scale, info.unit)
+    return [
+        shown_metric(number.metric, value, margin, sign=i == 2, decimals=decimals)
+        for i, ((value, _), margin) in enumerate(zip(pairs, margins, strict=True))
+    ]
 
 
 def _value(value: Any) -> str:

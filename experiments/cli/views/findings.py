@@ -8,8 +8,8 @@ from rich.console import Group
 from rich.text import Text
 
 from experiments.cli.views.tables import Paragraph
-from experiments.cli.views.text import count
 from experiments.inspection.doctor import Finding, Verdict
+from experiments.wording import count
 
 MARKS: dict[Verdict, tuple[str, str]] = {
     "ok": ("ok", "green"),

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from experiments.cli.views.tables import TextTable, numbers, sentences, values
-from experiments.cli.views.text import size
 from experiments.inspection.garbage import Garbage, Reason
+from experiments.wording import size
 
 MAX_ROWS = 40
 REASONS: dict[Reason, str] = {

@@ -18,10 +18,10 @@ from experiments.cli.views.progress import progress, showing_progress
 from experiments.cli.views.text import VERBS, duration
 from experiments.runner.listener import OnCount, OnStep, RunListener, TaskChange
 from experiments.runner.progress import RunningTask, RunProgress
-from experiments.runner.schedule import State
+from experiments.runner.states import State
 from experiments.store.progress import TaskProgress
 from experiments.store.results import EvaluationResult, Result, TrainingResult
-from experiments.sweep.metrics import headlines
+from experiments.sweep.metrics import headline
 
 TITLES = {"waiting": "trying again", "elsewhere": "another run is at"}
 REMARKS = {
@@ -111,13 +111,14 @@ class TerminalListener(RunListener):
         title = f"{VERBS[task.kind]} {change.name}"
         clock = f"[{duration(self.run.elapsed_s)}]"
         if state != "done":
-            return f"{clock} {TITLES.get(state, state)} {title}: {change.message or REMARKS.get(state, '')}"
+            why = change.failure.message if change.failure else change.reason or REMARKS.get(state, "")
+            return f"{clock} {TITLES.get(state, state)} {title}: {why}"
         result = self.run.store.result(task.result_type, task.signature)
-        shown = ", ".join(f"{key} {value:.3f}" for key, value in _numbers_of(result).items())
         ending = "done"
         if isinstance(result, EvaluationResult) and result.stopped_at:
             ending = f"stopped at {result.stopped_at:,} images"
-        return f"{clock} {ending} {title}: {shown} ({duration(result.seconds if result is not None else 0.0)})"
+        seconds = result.seconds if result is not None else 0.0
+        return f"{clock} {ending} {title}: {_numbers_of(result)} ({duration(seconds)})"
 
     @staticmethod
     def _summary(run: RunProgress) -> str:
@@ -130,14 +131,14 @@ def standard_listener() -> TerminalListener:
     return TerminalListener(console_for(as_json=False))
 
 
-def _numbers_of(result: Result | None) -> dict[str, float]:
+def _numbers_of(result: Result | None) -> str:
     """The few numbers of a finished task that fit into a line."""
     if isinstance(result, EvaluationResult):
-        return headlines(result.metrics)
+        return headline(result.metrics)
     if isinstance(result, TrainingResult):
         losses = {"loss": result.loss, "val_loss": result.val_loss}
-        return {name: loss for name, loss in losses.items() if loss is not None}
-    return {}
+        return ", ".join(f"{name} {loss:.3f}" for name, loss in losses.items() if loss is not None)
+    return ""
 
 
 def _numbers(progress: TaskProgress) -> tuple[str, str]:

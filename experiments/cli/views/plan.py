@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 
 from edm.cost import num_parameters
 from experiments.cli.views.tables import TextTable, name, numbers, values
-from experiments.cli.views.text import VERBS, count, duration
 from experiments.runner.forecast import Forecast
 from experiments.runner.schedule import Schedule
 from experiments.sweep.plan import Plan, PlannedCell
+from experiments.wording import count, duration
 
 MAX_ROWS = 40
 IN_STORE = "in the store"
@@ -62,13 +63,11 @@ def _rest(rows: int) -> str:
 
 def plan_lines(plan: Plan, schedule: Schedule, estimate: Forecast) -> Iterator[str]:
     """Yield the plan in sentences."""
-    have = {
-        kind: sum(p.kind == kind and p.signature in schedule.present for p in schedule.tasks.values()) for kind in VERBS
-    }
+    present = Counter(task.kind for task in schedule.tasks.values() if task.signature in schedule.present)
     yield (
         f"{plan.sweep.name}: {count(len(plan.cells), 'cell')} from {count(len(plan.trainings), 'training')} "
-        f"({have['training']} in the store) and {count(len(plan.evaluations), 'evaluation')} "
-        f"({have['evaluation']} in the store)"
+        f"({present['training']:,} in the store) and {count(len(plan.evaluations), 'evaluation')} "
+        f"({present['evaluation']:,} in the store)"
     )
     left = schedule.of("waiting")
     if not left:

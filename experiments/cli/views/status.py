@@ -10,9 +10,9 @@ from rich.console import Group, RenderableType
 from rich.text import Text
 
 from experiments.cli.views.tables import TextTable, name, numbers, sentences, values
-from experiments.cli.views.text import count, duration
 from experiments.inspection.status import CellState, CellStatus, Status, SweepOverview, TaskStatus
 from experiments.store.active_runs import ActiveRun
+from experiments.wording import count, duration
 
 MAX_ROWS = 40  # cells, or trainings, in one table
 STYLES: dict[CellState, str] = {"done": "green", "running": "cyan", "failed": "bold red", "pruned": "yellow"}

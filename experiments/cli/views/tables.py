@@ -7,20 +7,19 @@ that all names share above the table; each name in a line of its own; each value
 from __future__ import annotations
 
 import itertools
-import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from rich.cells import cell_len, chop_cells
+from rich.cells import cell_len
 from rich.console import Console, ConsoleOptions, RenderResult
 from rich.text import Text
+
+from reports.grid import PIECE_ENDS, longest_piece, wrap
 
 Row = Sequence[Text]
 
 GAP = "  "
-WORD_ENDS = re.compile(r"(?<=\s)(?=\S)")
-PART_ENDS = re.compile(r"(?<=[/,;:=_])(?=[^\s/,;:=_])")  # where a word may be broken that is too long for a line
 MIN_SENTENCE_WIDTH = 30  # where a sentence would get less room, the table takes another form
 
 
@@ -35,8 +34,7 @@ class TableColumn:
         """Return the least and the most width that the column makes use of."""
         content = max((cell.cell_len for cell in cells), default=0)
         least = min(content, MIN_SENTENCE_WIDTH) if self.kind == "sentence" else content
-        longest_word = max(map(cell_len, self.head.split()), default=0)
-        return max(least, longest_word), max(content, cell_len(self.head))
+        return max(least, longest_piece(self.head, PIECE_ENDS)), max(content, cell_len(self.head))
 
     def block(self, cell: Text, width: int) -> list[Text]:
         """Return the lines of a cell."""
@@ -146,9 +144,9 @@ def _stacked(columns: Sequence[TableColumn], rows: Sequence[Row], width: int) ->
 def _one_value_a_line(columns: Sequence[TableColumn], rows: Sequence[Row], width: int) -> list[Text]:
     heads = max((cell_len(column.head) for column in columns[1:]), default=0)
     heads = heads if heads <= width // 3 else 0  # 0: each value below its head
-    lines: list[Text] = []
+    lines = [Text(line, "bold") for line in wrap(columns[0].head, width)]
     for row in rows:
-        lines += _wrapped(Text(row[0].plain, "bold"), width)
+        lines += _wrapped(row[0], width)
         for column, cell in zip(columns[1:], row[1:], strict=True):
             lines += _labelled(column.head, heads, cell, width) if cell.plain else []
     return lines
@@ -222,22 +220,3 @@ def split_names(names: Sequence[str]) -> tuple[str, list[str]]:
         return "", list(names)
     shared = itertools.compress(parts[0], is_shared)
     return "/".join(shared), ["/".join(p for p, s in zip(own, is_shared, strict=True) if not s) for own in parts]
-
-
-def wrap(text: str, width: int) -> list[str]:
-    """Break a text into lines: between words, or where a word is too long in it, preferably after punctuation."""
-    lines = [""]
-    for piece in _pieces(text, width):
-        if lines[-1] and cell_len((lines[-1] + piece).rstrip()) > width:
-            lines.append("")
-        lines[-1] += piece
-    return [line.rstrip() for line in lines]
-
-
-def _pieces(text: str, width: int) -> Iterator[str]:
-    for word in WORD_ENDS.split(text):
-        if cell_len(word.rstrip()) <= width:
-            yield word
-            continue
-        for part in PART_ENDS.split(word):
-            yield from [part] if cell_len(part.rstrip()) <= width else chop_cells(part, width)

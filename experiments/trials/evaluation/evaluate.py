@@ -14,7 +14,7 @@ from experiments.store.layout import INFLUENCES, PAIRS, SAMPLES, STATISTICS
 from experiments.store.provenance import provenance
 from experiments.store.results import DrawingOrigins, EvaluationResult, SolutionRecord
 from experiments.store.store import Store
-from experiments.sweep.metrics import headlines
+from experiments.sweep.metrics import headline
 from experiments.sweep.segments import segments
 from experiments.sweep.tasks import Evaluation
 from experiments.trials.context import TrialContext, write_config
@@ -45,7 +45,7 @@ def run_evaluation(store: Store, evaluation: Evaluation, setting: TrialContext) 
             store.forget("segments", evaluation.segment_name(start))
     files = [name for name in (STATISTICS, INFLUENCES, SAMPLES, PAIRS) if (folder / name).exists()]
     store.finish(evaluation.signature, result, files)
-    log.info("done: %s", ", ".join(f"{name} {value:.4f}" for name, value in headlines(result.metrics).items()))
+    log.info("done: %s", headline(result.metrics))
 
 
 def _extent(bench: EvaluationContext, done: EvaluationResult | None) -> Extent:
@@ -93,7 +93,7 @@ def _scored(bench: EvaluationContext, extent: Extent, notes: tuple[str, ...]) ->
         drawn=drawn,
         threads=bench.setting.threads,
         fingerprint=fingerprint,
-        provenance=provenance(bench.setting.told, bench.began),
+        provenance=provenance(bench.setting.run_info, bench.began),
     )
 
 

@@ -28,7 +28,7 @@ from pydantic import TypeAdapter
 from torch.distributed import Store as Meeting  # pyright: ignore[reportPrivateImportUsage]
 
 from edm.batches import TrainingSet
-from edm.parallel import ALONE, Team, TeammateLost, abandon, find_meeting, joined, open_meeting
+from edm.parallel import ALONE, ProcessLostError, Team, abandon, join_rendezvous, open_rendezvous, process_group
 from edm.train import Computing, TrainState, train
 from experiments.errors import UserError
 from experiments.store.layout import CONFIG, LOG
@@ -85,7 +85,7 @@ class WorkerGroup:
         while not meeting.check([_here(1 + number) for number in range(len(self.processes))]):
             self.raise_if_lost()
             if time.monotonic() > deadline:
-                raise TeammateLost(f"the {self.team.size} processes of a training did not start within {START_S} s")
+                raise ProcessLostError(f"the {self.team.size} processes of a training did not start within {START_S} s")
             time.sleep(POLL_S)
 
     def watch(self) -> None:
@@ -97,7 +97,7 @@ class WorkerGroup:
 
     def explain(self, error: RuntimeError) -> None:
         """Raise what lies behind an error of an exchange, where it is that one of them is gone."""
-        if isinstance(error, TeammateLost) or is_out_of_memory(error):
+        if isinstance(error, ProcessLostError) or is_out_of_memory(error):
             return
         deadline = time.monotonic() + NOTICE_S
         while time.monotonic() < deadline:
@@ -128,7 +128,7 @@ def _end_of(codes: list[int | None]) -> RuntimeError:
     if code == OUT_OF_MEMORY:
         return torch.OutOfMemoryError(f"{of} {rank} is out of memory")
     if code < 0:
-        return TeammateLost(f"{of} {rank} was killed (signal {-code})")
+        return ProcessLostError(f"{of} {rank} was killed (signal {-code})")
     return RuntimeError(f"{of} {rank} failed (exit code {code}); its traceback is above in {LOG}")
 
 
@@ -146,13 +146,13 @@ def worker_group(
 ) -> Iterator[WorkerGroup]:
     """The processes that `setting` wants to train one network, started, and ended when the block ends.
 
-    Raises TeammateLost where one of them is gone, torch.OutOfMemoryError where one is out of memory.
+    Raises ProcessLostError where one of them is gone, torch.OutOfMemoryError where one is out of memory.
     """
     size = team_size(training, setting)
     if size == 1:
         yield WorkerGroup(ALONE, setting.device, [])
         return
-    crew, meeting = WorkerGroup(Team(0, size), setting.device, []), open_meeting()
+    crew, meeting = WorkerGroup(Team(0, size), setting.device, []), open_rendezvous()
     try:
         with (store.folder("trainings", training.signature) / LOG).open("a") as log:
             for rank in range(1, size):
@@ -160,7 +160,7 @@ def worker_group(
                 crew.processes.append(_started(order, log))
         crew.gather(meeting)
         threading.Thread(target=crew.watch, daemon=True).start()
-        with joined(meeting, crew.team, crew.device):
+        with process_group(meeting, crew.team, crew.device):
             yield crew
     except RuntimeError as error:
         crew.explain(error)
@@ -215,9 +215,9 @@ def follow(order: WorkerSpec) -> None:
     store = Store(Path(order.root))
     training = planned(store, order.signature)
     data = ensure_data(store, training.data)
-    meeting = find_meeting(order.port)
+    meeting = join_rendezvous(order.port)
     meeting.set(_here(order.rank), "")
-    with joined(meeting, Team(order.rank, order.size), device) as team:
+    with process_group(meeting, Team(order.rank, order.size), device) as team:
         computing = Computing(**order.computing)
         state = TrainState(training.network, training.config, data.sigma_data, training.seed, device, computing, team)
         for _ in train(state, TrainingSet.of(data, device)):

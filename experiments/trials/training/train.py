@@ -68,7 +68,7 @@ def run_training(store: Store, training: Training, setting: TrialContext) -> Non
         threads=setting.threads,
         computing=ComputingRecord(**dataclasses.asdict(state.computing)),
         parameters=sum(p.numel() for p in state.denoiser.parameters()),
-        provenance=provenance(setting.told, began),
+        provenance=provenance(setting.run_info, began),
     )
     files = [MODEL, JOURNAL, VALIDATION, *ledger.permanent_files()]
     store.finish(training.signature, result, files)

@@ -91,13 +91,13 @@ def test_what_is_no_image_or_hidden_is_passed_over(tmp_path: Path) -> None:
     ("paths", "expected"),
     [
         ([], "holds no images (.jpg, .jpeg, .png"),
-        (LOOSE[:19], "19 images are too few; it needs 20 to be split"),
-        (["train/0.png", "test/0.png"], "has images in train and test but none in val; give it all three"),
-        ([f"{s}/0.png" for s in ("train", "val", "test")], "it needs 2 in each of train, val and test"),
+        (LOOSE[:19], "19 images are too few; give at least 20 to be split"),
+        (["train/0.png", "test/0.png"], "has images in train and test but none in val; add the missing"),
+        ([f"{s}/0.png" for s in ("train", "val", "test")], "give at least 2 in each of train, val and test"),
         ([f"{s}/{i}.png" for s in ("train", "val", "test", "more") for i in "01"], "more/0.png lies beside train, val"),
         ([f"{s}/{i}.png" for s in ("train", "val", "test") for i in "01"] + ["x.png"], "x.png lies beside train, val"),
-        ([*LOOSE, "cat/0.png"], "00.png lies in no class folder but cat/0.png in cat; put every image into"),
-        (["train/a/0.png", "train/b/0.png", "val/0.png", "test/a/0.png"], "val/0.png lies in no class folder but"),
+        ([*LOOSE, "cat/0.png"], "00.png lies in no class folder, but cat/0.png in cat; put either every image into"),
+        (["train/a/0.png", "train/b/0.png", "val/0.png", "test/a/0.png"], "val/0.png lies in no class folder, but"),
     ],
 )
 def test_what_cannot_be_used_is_one_sentence(tmp_path: Path, paths: list[str], expected: str) -> None:
@@ -116,7 +116,7 @@ def test_a_folder_that_is_none_is_said_to_be_none(tmp_path: Path) -> None:
 def test_links_that_lead_in_a_circle_end(tmp_path: Path) -> None:
     touched(tmp_path, *(f"a/{path}" for path in LOOSE))
     (tmp_path / "a" / "loop").symlink_to(tmp_path)
-    with pytest.raises(DataError, match="take away the link that leads in a circle"):
+    with pytest.raises(DataError, match="remove the link that leads in a circle"):
         facts(config(tmp_path))
 
 

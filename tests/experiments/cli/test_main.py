@@ -1,10 +1,14 @@
 """The command line: help, exit codes, one sentence for a mistake, JSON for scripts."""
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+import typer
 
+from experiments.cli.main import app
 from tests import ROOT
 from tests.commandline import invoke, run
 
@@ -15,6 +19,33 @@ def test_help_lists_the_commands() -> None:
     done = run("--help")
     assert done.returncode == 0
     assert all(command in done.stdout for command in ("plan", "run", "report", "ui", "data"))
+
+
+OLD_WORDS = (
+    "stands on",
+    "stands for",
+    "are wild",
+    "told",
+    "piece of work",
+    "is at it",
+    "What is not given",
+    "The same",
+)
+
+
+def commands() -> Iterator[tuple[str, Any]]:
+    whole: Any = typer.main.get_command(app)
+    for name, command in whole.commands.items():
+        yield name, command
+        yield from getattr(command, "commands", {}).items()
+
+
+@pytest.mark.parametrize(("name", "command"), list(commands()), ids=lambda part: part if isinstance(part, str) else "")
+def test_every_command_and_option_is_explained_in_plain_words(name: str, command: Any) -> None:
+    texts = [command.help or "", *(getattr(parameter, "help", None) or "" for parameter in command.params)]
+    assert all(texts), f"{name}: has a parameter without help"
+    assert all(text.endswith(".") for text in texts), f"{name}: help is in whole sentences"
+    assert [(word, text) for word in OLD_WORDS for text in texts if word in text] == []
 
 
 def test_plan_says_what_would_run_and_starts_nothing(tmp_path: Path) -> None:

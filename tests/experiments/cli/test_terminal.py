@@ -71,10 +71,10 @@ def test_run_watch_cancel_kill_status_and_run_again(undisturbed: Filled, prepare
     with terminal("run", file, "--store", store, "--tag", "day=one") as command:
         command.expect("running")  # the live table
         with terminal("status", "tiny_digits", "--store", store, "--watch") as watch:
-            watch.expect(r"Run by host \S+ process \d+, since")
+            watch.expect(r"Active run: host \S+ process \d+, started")
             watch.expect(r"\d+% of 6.* kimg")
             cancelled = run("cancel", "attention/heun", "--store", store)
-            assert cancelled.returncode == 0 and "Asked to leave attention/heun: host " in cancelled.stdout
+            assert cancelled.returncode == 0 and "Asked to stop working on attention/heun: host " in cancelled.stdout
             command.expect(r"cancelled evaluate attention/heun: the next run goes on with it")
             watch.expect("Forecast: about")
         found = until(lambda found: any(row["state"] == "running" for row in found["cells"]), store)
@@ -86,7 +86,7 @@ def test_run_watch_cancel_kill_status_and_run_again(undisturbed: Filled, prepare
     assert "running" not in found["counts"] and found["counts"].get("done", 0) < 4
     assert state_of(found, "attention/heun") != "done"
     text = invoke("status", "tiny_digits", "--store", store).stdout
-    assert "No run is at it. What is left takes about" in text
+    assert "No active run. The rest takes about" in text
     with terminal("run", file, "--store", store) as command:
         command.expect(pexpect.EOF)
         shown = ANSI.sub("", command.before)

@@ -61,7 +61,7 @@ def test_options_make_the_data_set_of_a_sweep_file(pictures: Path) -> None:
     [
         ("cifar", {}, "cifar: no such data set; did you mean 'cifar10'?"),
         ("xyz", {}, "choose from digits, fashion_mnist, cifar10, celeba, folder"),
-        ("digits", {"given": Path("/")}, "--from: digits comes with an installed package; drop it"),
+        ("digits", {"given": Path("/")}, "--from: digits comes with an installed package; leave it out"),
         ("digits", {"resolution": 16}, "--resolution: digits has a resolution of its own; drop it"),
         ("celeba", {"splits": "offical"}, "--splits: 'offical' is not one of study, official"),
         ("cifar10", {"splits": "official"}, "--splits: cifar10 has no official partition; drop it"),
@@ -145,7 +145,7 @@ def test_celeba_from_a_local_archive_by_the_command(tmp_path: Path, monkeypatch:
     first = command(*arguments)
     assert "celeba is prepared.\n" in first and "17 of 3x128x128, uint8" in first
     assert "train 9, val 3, test 5" in first and "(md5 checked)" in first and "sigma_data" in first
-    assert "celeba is prepared already.\n" in command(*arguments)
+    assert "celeba was already prepared.\n" in command(*arguments)
     official = json.loads(command(*arguments, "--splits", "official", "--resolution", 64, "--json"))
     assert official["prepared_now"] and official["shape"] == [3, 64, 64] and official["images"] == 21
     assert Path(official["folder"], "images.npy").exists()

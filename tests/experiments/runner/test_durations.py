@@ -7,7 +7,7 @@ import pytest
 
 from edm.cost import forward_flops
 from experiments import hardware
-from experiments.runner.durations import GUESSED_FLOPS_PER_S, MOST_RESULTS, MOST_STRANGERS, PROBE_S, DurationModel
+from experiments.runner.durations import GUESSED_FLOPS_PER_S, MOST_OTHERS, MOST_RESULTS, PROBE_S, DurationModel
 from experiments.store.results import Result
 from experiments.store.store import Store
 from experiments.sweep.plan import Plan
@@ -60,7 +60,7 @@ def test_a_result_of_the_same_network_tells_best(tiny_plan: Plan, empty: Store) 
     keep(empty, first.signature, training_result(seconds=20.0, flops=first.flops))
     speeds = DurationModel(empty, tiny_plan)
     assert speeds.seconds(first) == pytest.approx(20.0) and speeds.measured(first)
-    assert speeds.seconds(other) > 100 * speeds.seconds(first)  # the median of strangers
+    assert speeds.seconds(other) > 100 * speeds.seconds(first)  # the median of other networks
     (low, high), (strange_low, strange_high) = speeds.range(first), speeds.range(other)
     assert 1 < high / low < strange_high / strange_low
 
@@ -154,7 +154,7 @@ def test_a_bounded_number_of_files_is_read(tiny_file: Path, empty: Store, monkey
     monkeypatch.setattr(empty, "result", lambda kind, name: read.append(name) or inner(kind, name))
     speeds = DurationModel(empty, plan)
     opened = len(read)
-    assert opened <= MOST_RESULTS + MOST_STRANGERS + len(probes_of(plan))
+    assert opened <= MOST_RESULTS + MOST_OTHERS + len(probes_of(plan))
     for task in (*plan.trainings.values(), *plan.evaluations.values()):
         speeds.seconds(task)
     assert len(read) == opened

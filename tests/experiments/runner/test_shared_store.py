@@ -37,16 +37,15 @@ if machine:
     leases.BEAT_S, leases.STALE_S = 0.25, 3.0
     own = time.time
     time.time = lambda: own() + float(ahead_s)
-from experiments.runner import dispatch
 from experiments.trials.evaluation import draw
 from experiments.runner.dispatch import Dispatcher
+from experiments.runner.timing import Timing
 from experiments.runner.resume import open_schedule
 from tests.planning import load_sweep, plan_sweep
 from experiments.store.store import Store
 from experiments.trials.perform import perform_job
 from tests.inprocess import SETTING
 
-dispatch.LOOK_S = 0.2
 drawn = draw._drawn
 
 def noted(bench, start, stop):
@@ -57,7 +56,7 @@ def noted(bench, start, stop):
 draw._drawn = noted
 store, setting = Store(Path(root)), replace(SETTING, checkpoint_s=0.2)
 schedule = open_schedule(plan_sweep(load_sweep(Path(file))), store)
-dispatcher = Dispatcher(schedule, store)
+dispatcher = Dispatcher(schedule, store, timing=Timing(look_s=0.2))
 for key in map(str, itertools.count()):
     while (job := dispatcher.next(key)) is None and not schedule.finished:
         time.sleep(0.1)
@@ -68,7 +67,7 @@ for key in map(str, itertools.count()):
         with open(notes, "a") as lines:
             lines.write(json.dumps([outcome.state, name, schedule.tasks[name].kind]) + "\\n")
     dispatcher.closed(key)
-assert schedule.counts["done"] == len(schedule.tasks), schedule.messages
+assert schedule.counts["done"] == len(schedule.tasks), schedule.failures
 """
 
 

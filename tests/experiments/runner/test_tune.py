@@ -10,17 +10,18 @@ from experiments.runner.schedule import Schedule
 from experiments.runner.tune import DispatchedSearcher, SavingAsha
 from experiments.store.layout import PRUNE
 from experiments.store.store import Store
+from experiments.sweep.jobs import Outcome
 from experiments.sweep.plan import Plan
 from experiments.sweep.spec import ResourcesConfig
 from experiments.sweep.tasks import Evaluation
 from tests.planning import load_sweep, plan_sweep
 
-DONE = {"state": "done", "message": "", "fault": "unknown", "place": ""}
+DONE = Outcome("done").as_dict()
 
 
 def searcher_of(plan: Plan, store: Store, cores: int = 2) -> DispatchedSearcher:
-    sharing = Allocator(plan, ResourcesConfig(cpus=1), {"CPU": float(cores)}, store)
-    return DispatchedSearcher(Dispatcher(Schedule(plan, frozenset()), store), sharing)
+    allocator = Allocator(plan, ResourcesConfig(cpus=1), {"CPU": float(cores)}, store)
+    return DispatchedSearcher(Dispatcher(Schedule(plan, frozenset()), store), allocator)
 
 
 def told(config: dict, outcome: dict = DONE) -> dict:
@@ -39,7 +40,7 @@ def test_the_searcher_waits_for_trainings_and_then_finishes(tiny_plan: Plan, tmp
     evaluation = searcher.suggest("c")
     assert isinstance(evaluation, dict) and evaluation["signatures"][0] in tiny_plan.evaluations
     searcher.on_trial_complete("b", error=True)
-    assert searcher.dispatcher.schedule.messages[second["signatures"][0]].startswith("the worker was lost")
+    assert searcher.dispatcher.schedule.failures[second["signatures"][0]].message.startswith("the worker was lost")
     for trial in "cdefgh":
         config = searcher.suggest(trial) if trial != "c" else evaluation
         if isinstance(config, dict):

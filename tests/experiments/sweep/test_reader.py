@@ -318,7 +318,7 @@ def test_overrides_replace_a_field_and_seeds(tmp_path: Path) -> None:
         (
             "grid:",
             "resources: {gpus: 1.5}\ngrid:",
-            "x.yaml:5: resources.gpus: 1.5 is not possible; give auto, 0 to 1, or a whole number of GPUs",
+            "x.yaml:5: resources.gpus: 1.5 is not possible; use auto, 0 to 1, or a whole number of GPUs per training",
         ),
         ("grid:", "exclude: [{model.attention: 3}]\ngrid:", "x.yaml:5: exclude: matches no cell"),
         (

@@ -14,7 +14,7 @@ import pytest
 import torch
 
 from edm import train as edm_train
-from edm.parallel import TeammateLost
+from edm.parallel import ProcessLostError
 from experiments.store.results import TrainingResult
 from experiments.store.store import Store
 from experiments.trials.context import TrialContext
@@ -33,7 +33,7 @@ from tests.trainings import (
     weights,
 )
 
-ON_TWO = TrialContext(session="test", gpus=2.0)
+ON_TWO = TrialContext(run_id="test", gpus=2.0)
 
 
 @pytest.fixture(scope="module")
@@ -106,7 +106,9 @@ def test_a_team_ends_cleanly_when_one_of_it_is_killed(
     monkeypatch.setattr(CheckpointManager, "note", at_step(5, kill, CheckpointManager.note))
     outcome = perform(store, training, ON_TWO)
     assert outcome.state == "failed"
-    assert outcome.message == ("TeammateLost: of 2 processes that train one network, number 1 was killed (signal 9)")
+    assert outcome.message == (
+        "ProcessLostError: of 2 processes that train one network, number 1 was killed (signal 9)"
+    )
     assert not others()
 
 
@@ -181,8 +183,8 @@ def test_batches_that_cannot_be_shared_out_are_refused_before_anything_starts(
     store: Store, tmp_path: Path, overrides: list[str], gpus: float, message: str
 ) -> None:
     training = small_training(tmp_path, *overrides)
-    outcome = perform(store, training, TrialContext(session="test", gpus=gpus))
-    assert outcome.state == "failed" and outcome.fault == "input"
+    outcome = perform(store, training, TrialContext(run_id="test", gpus=gpus))
+    assert outcome.failure is not None and outcome.failure.kind == "input"
     assert outcome.message.startswith(message) and "make it a multiple of" in outcome.message
 
 
@@ -194,10 +196,10 @@ def test_a_share_of_a_gpu_is_trained_on_alone(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("codes", "kind", "number"),
     [
-        ([None, -9], TeammateLost, 2),
-        ([1, -9], TeammateLost, 2),
+        ([None, -9], ProcessLostError, 2),
+        ([1, -9], ProcessLostError, 2),
         ([1, peers.OUT_OF_MEMORY], torch.OutOfMemoryError, 2),
-        ([-6, 1], TeammateLost, 1),
+        ([-6, 1], ProcessLostError, 1),
         ([0, 1], RuntimeError, 2),
     ],
 )

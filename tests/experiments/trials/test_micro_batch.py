@@ -128,7 +128,7 @@ def test_where_not_even_one_image_fits_it_fails_for_memory(
 ) -> None:
     memory = with_room_for(monkeypatch, 0)
     outcome = perform(store, small_training(tmp_path), SETTING)
-    assert (outcome.state, outcome.fault) == ("failed", "memory")
+    assert outcome.failure is not None and outcome.failure.kind == "memory"
     assert memory.refused == 6  # 32, 16, 8, 4, 2, 1
     assert not list((store.root / LESSONS).iterdir())
 
@@ -138,7 +138,8 @@ def test_other_errors_are_not_taken_for_it(store: Store, tmp_path: Path, monkeyp
         raise RuntimeError("the disk is on fire")
 
     monkeypatch.setattr(edm_train, "denoising_loss", failing)
-    assert perform(store, small_training(tmp_path), SETTING).fault == "unknown"
+    failure = perform(store, small_training(tmp_path), SETTING).failure
+    assert failure is not None and failure.kind == "unknown"
     assert not (store.root / LESSONS).exists()
 
 
@@ -174,7 +175,7 @@ def test_what_was_learnt_holds_for_the_same_network_batch_precision_and_device(t
     others = [
         (small_training(tmp_path, "model.channels=16"), SETTING, computing),
         (small_training(tmp_path, "training.batch_size=64"), SETTING, computing),
-        (training, TrialContext(session="test", gpus=0.5), computing),
+        (training, TrialContext(run_id="test", gpus=0.5), computing),
         (training, SETTING, Computing("bf16", False)),
     ]
     assert len({lesson.path, *(MicroBatchLimit.of(store, *other).path for other in others)}) == 5

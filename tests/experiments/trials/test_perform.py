@@ -67,7 +67,7 @@ def test_the_folders_hold_what_people_look_for(tiny_plan: Plan, filled: Store) -
 
 @pytest.mark.parametrize("looks", [1, 2, 3])
 def test_a_training_stopped_anywhere_goes_on_to_the_same_weights(
-    tiny_plan: Plan, store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, looks: int
+    tiny_plan: Plan, store: Store, tmp_path: Path, looks: int
 ) -> None:
     training = first_training(tiny_plan)
     assert perform(store, training, SETTING).state == "done"
@@ -85,7 +85,7 @@ def test_a_training_stopped_anywhere_goes_on_to_the_same_weights(
     assert "stopped on request" in log and ("from step 0" in log)
 
 
-def stop_in_training(plan: Plan, root: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def stop_in_training(plan: Plan, root: Path) -> Path:
     """Stop the first training twice, so that it has two checkpoints; its folder."""
     for _ in range(2):
         stopping = StopAfter(root)
@@ -99,7 +99,7 @@ def test_a_damaged_checkpoint_is_dropped_for_the_one_before(
 ) -> None:
     training = first_training(tiny_plan)
     perform(store, training, SETTING)
-    folder = stop_in_training(tiny_plan, tmp_path / "damaged", monkeypatch)
+    folder = stop_in_training(tiny_plan, tmp_path / "damaged")
     *_, before, last = sorted(folder.glob("checkpoints/*.safetensors"))
     content = bytearray(last.read_bytes())
     content[-5] ^= 1
@@ -174,7 +174,7 @@ def test_a_failure_is_recorded_and_the_next_run_tries_again(
     monkeypatch.setattr(work, "run_training", failing)
     schedule = run_all(tiny_plan, store)
     assert [p.signature for p in schedule.of("failed")] == [broken]
-    assert schedule.messages[broken] == "RuntimeError: the disk is on fire"
+    assert schedule.failures[broken].message == "RuntimeError: the disk is on fire"
     assert len(schedule.of("blocked")) == 2 and len(schedule.of("done")) == 3
     folder = store.folder("trainings", broken)
     assert "the disk is on fire" in json.loads((folder / "failure.json").read_text())["message"]
@@ -232,7 +232,7 @@ def test_the_classifier_is_accurate_and_recorded(prepared: Path) -> None:
 def test_logging_goes_to_the_piece_and_nowhere_else(
     tiny_plan: Plan, store: Store, caplog: pytest.LogCaptureFixture, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    perform(store, first_training(tiny_plan), TrialContext(session="x"))
+    perform(store, first_training(tiny_plan), TrialContext(run_id="x"))
     assert capsys.readouterr() == ("", "")
     assert not [h for h in logging.getLogger("edm_sweep").handlers if isinstance(h, logging.StreamHandler)]
 

@@ -20,6 +20,7 @@ from experiments.errors import UserError
 from experiments.inspection.lookup import find
 from experiments.runner.record import remember
 from experiments.runner.schedule import Schedule
+from experiments.store.failures import Failure
 from experiments.store.journal import Journal
 from experiments.store.results import ComputingRecord, EvaluationResult, TrainingResult
 from experiments.store.store import Store
@@ -60,7 +61,7 @@ def studio(prepared: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Pl
     plan, store = plan_sweep(load_sweep(root / "studio.yaml")), Store(root / "store")
     remember(plan, store)
     schedule = run_all(plan, store)
-    assert not schedule.messages and not schedule.of("waiting", "failed", "blocked")
+    assert not schedule.failures and not schedule.of("waiting", "failed", "blocked")
     return plan, store
 
 
@@ -88,7 +89,7 @@ def test_an_evaluation_waits_for_both_of_its_trainings(studio, tmp_path: Path) -
     schedule.ended(guide.signature, Outcome("done"))
     ready = {task.signature for job in iter(schedule.take, None) for task in job.tasks}
     assert ready == {plan.cells[4].evaluation.signature}
-    schedule.ended(plan.cells[5].evaluation.depends_on[1].signature, Outcome("failed", "no", "diverged"))
+    schedule.ended(plan.cells[5].evaluation.depends_on[1].signature, Outcome.failed(Failure("no", "diverged")))
     assert schedule.states[plan.cells[5].evaluation.signature] == "blocked"
 
 
@@ -175,7 +176,7 @@ def test_work_is_found_by_signature_or_how_it_begins(studio) -> None:
 def test_what_cannot_be_found_is_said(studio, tmp_path: Path) -> None:
     plan, store = studio
     for text in ("nothing", "other:ema=0.07", "0", "../../x"):
-        with pytest.raises(UserError, match="is no cell of a sweep"):
+        with pytest.raises(UserError, match="matches no cell of the sweeps run on"):
             find(text, store)
     with pytest.raises(UserError, match=r"did you mean 'ema=0.07/guidance=1/guide=null/resolution=null'"):
         find("ema=0.7/guidance=1/guide=null/resolution=null", store)
@@ -184,9 +185,9 @@ def test_what_cannot_be_found_is_said(studio, tmp_path: Path) -> None:
     copied = Store(tmp_path / "copied")
     shutil.copytree(store.root / "sweeps", copied.root / "sweeps")
     remember(replace(plan, sweep=other, cells=cells), copied)
-    with pytest.raises(UserError, match=r"stands for 12 cells .*other:ema=null.* give more of one, or SWEEP:CELL"):
+    with pytest.raises(UserError, match=r"matches 12 cells .*other:ema=null.* give more of the name, or SWEEP:CELL"):
         find("ema=null", copied)
-    with pytest.raises(UserError, match="has not begun; run its sweep first"):
+    with pytest.raises(UserError, match="has not started yet; run its sweep first"):
         find("other:ema=0.07", copied)
 
 

@@ -19,7 +19,7 @@ VALIDATING = "training.validate_kimg=0.16"  # after steps 5, 10, 15 and 20
 def test_whoever_wants_is_told_every_validation_loss(tmp_path: Path) -> None:
     store, training = store_with_digits(tmp_path / "store"), small_training(tmp_path, VALIDATING)
     told: list[tuple[float, float]] = []
-    setting = TrialContext(session="test", on_validated=lambda kimg, loss: told.append((kimg, loss)))
+    setting = TrialContext(run_id="test", on_validated=lambda kimg, loss: told.append((kimg, loss)))
     assert perform(store, training, setting).state == "done"
     lines = Journal(store.folder("trainings", training.signature) / "validation.jsonl").read()
     assert told == [(line["kimg"], line["val_loss"]) for line in lines]

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from experiments.runner.dispatch import parts_left
+from experiments.runner.stored import parts_left
 from experiments.store.layout import LOG
 from experiments.store.results import EvaluationResult
 from experiments.store.store import Store
@@ -135,7 +135,7 @@ def test_a_helper_that_fails_leaves_the_work_to_its_owner(
     with monkeypatch.context() as patch:
         patch.setattr(draw, "_drawn", fails)
         outcome = help_with(store, trained, SETTING)
-    assert (outcome.state, outcome.fault) == ("failed", "device")
+    assert outcome.failure is not None and outcome.failure.kind == "device"
     assert perform(store, trained, SETTING).state == "done"
 
 
@@ -167,4 +167,4 @@ def test_where_not_even_one_image_fits_it_fails_for_want_of_memory(
 
     monkeypatch.setattr(draw, "generate", never)
     outcome = perform(store, trained, SETTING)
-    assert (outcome.state, outcome.fault) == ("failed", "memory")
+    assert outcome.failure is not None and outcome.failure.kind == "memory"
