@@ -384,5 +384,6 @@ def _all() -> list[Case]:
 
 
 CASES = _all()
-# a case of each kind; the server that is killed has a test of its own beside it (test_server.py)
-QUICK = ("driver-writing a checkpoint", "trial-sampling", "full-result of a training", "truncate-finished model")
+# a case of each kind; drivers and servers that are killed have tests of their own in CI: test_terminal.py,
+# test_shared_store.py, test_server.py
+QUICK = ("trial-sampling", "full-result of a training", "truncate-finished model")

@@ -6,7 +6,6 @@ from pathlib import Path
 import pytest
 
 from experiments.store.store import Store
-from experiments.sweep.plan import Plan
 from experiments.tracking.database import DATABASE, ensure_database
 from tests.conftest import filled_once
 
@@ -18,8 +17,7 @@ def empty_record(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def filled(done: tuple[Plan, Store], empty_record: Path) -> Store:
+def filled(filled: Store, empty_record: Path) -> Store:
     """Return a store that the tiny sweep has filled and of which MLflow has nothing yet."""
-    _, store = done
-    shutil.copy(empty_record, store.root / DATABASE)
-    return store
+    shutil.copy(empty_record, filled.root / DATABASE)
+    return filled

@@ -77,6 +77,7 @@ def test_the_same_record_makes_the_same_file(finished: tuple[Plan, Store], packe
     export(*finished, tmp_path / "again.zip")
     assert (tmp_path / "again.zip").read_bytes() == packed.read_bytes()
     names = zipfile.ZipFile(packed).namelist()
+    assert any(name.endswith("result.json") for name in names)
     assert not any(name.endswith(("model.safetensors", "statistics.safetensors")) for name in names)
 
 

@@ -24,7 +24,7 @@ from experiments.tracking.mirror import Mirror, sync
 from experiments.tracking.read import found_in_mlflow
 from experiments.tracking.sync_state import SyncCounts
 from experiments.trials.perform import perform
-from tests.commandline import run, start
+from tests.commandline import invoke, start
 from tests.conftest import LONGER, TINY, Filled
 from tests.experiments.tracking.test_mirror import all_runs, record, untimed
 from tests.inprocess import WATCHFUL, run_all
@@ -175,7 +175,7 @@ def test_a_whole_run_goes_on_without_its_server_and_the_next_one_catches_up(
     results = (store / "reports" / "tiny_digits" / "results.csv").read_bytes()
     assert results == undisturbed.results
     server.start()
-    again = run("run", file, "--store", store, "--tracking-uri", server.uri)
+    again = invoke("run", file, "--store", store, "--tracking-uri", server.uri)
     assert again.returncode == 0 and "MLflow is not up to date" not in again.stdout
     made = record(server.uri, plan)
     assert len(made) == 6 and {of["status"] for of in made.values()} == {"FINISHED"}

@@ -53,17 +53,16 @@ def test_a_whole_sweep_fills_its_table(tiny_plan: Plan, store: Store) -> None:
     assert execute(open_schedule(tiny_plan, store), store) == []
 
 
-def test_the_folders_hold_what_people_look_for(tiny_plan: Plan, store: Store) -> None:
-    run_all(tiny_plan, store)
+def test_the_folders_hold_what_people_look_for(tiny_plan: Plan, filled: Store) -> None:
     for name in tiny_plan.trainings:
-        found = {path.name for path in store.folder("trainings", name).glob("[!.]*")}
+        found = {path.name for path in filled.folder("trainings", name).glob("[!.]*")}
         journals = {"journal.jsonl", "validation.jsonl"}
         assert found == {"config.yaml", "log.txt", "model.safetensors", "result.json", "samples"} | journals
     for name in tiny_plan.evaluations:
-        found = {path.name for path in store.folder("evaluations", name).glob("[!.]*")}
+        found = {path.name for path in filled.folder("evaluations", name).glob("[!.]*")}
         tensors = {"statistics.safetensors", "influences.safetensors"}
         assert found == {"config.yaml", "log.txt", "samples.png", "result.json"} | tensors
-        assert store.finished(EvaluationResult, name).provenance.packages["torch"]
+        assert filled.finished(EvaluationResult, name).provenance.packages["torch"]
 
 
 @pytest.mark.parametrize("looks", [1, 2, 3])
@@ -117,8 +116,9 @@ def test_an_evaluation_stopped_between_segments_draws_only_the_rest(
     tiny_plan: Plan, store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     cut_segments(monkeypatch, 50)
-    run_all(tiny_plan, store)
     evaluation = next(iter(tiny_plan.evaluations.values()))
+    for task in (evaluation.training, evaluation):
+        assert perform(store, task, SETTING).state == "done"
     undisturbed = store.result(EvaluationResult, evaluation.signature)
     assert undisturbed is not None
     forget(store, evaluation)
@@ -147,6 +147,7 @@ def test_adding_a_split_scores_without_drawing_again(
     few = plan_sweep(load_sweep(tiny_file, ("evaluation.splits=[test]",)))
     run_all(few, store)
     before = found_in_store(few, store)
+    assert len(before) == 4
     assert all("fid_train" not in found.metrics for found in before.values())
     monkeypatch.setattr(draw, "_drawn", None)  # drawing would fail
     every = plan_sweep(load_sweep(tiny_file))
@@ -205,14 +206,13 @@ def test_a_loss_that_is_not_a_number_stops_the_training_with_the_remedy(tiny_fil
 
 
 def test_results_do_not_depend_on_the_sampling_batch_beyond_rounding(
-    tiny_plan: Plan, store: Store, tmp_path: Path
+    tiny_plan: Plan, filled: Store, tmp_path: Path
 ) -> None:
-    run_all(tiny_plan, store)
     evaluation = next(iter(tiny_plan.evaluations.values()))
-    before = store.result(EvaluationResult, evaluation.signature)
-    forget(store, evaluation)
-    assert perform(store, evaluation, replace(SETTING, sampling_batch=17)).state == "done"
-    after = store.result(EvaluationResult, evaluation.signature)
+    before = filled.result(EvaluationResult, evaluation.signature)
+    forget(filled, evaluation)
+    assert perform(filled, evaluation, replace(SETTING, sampling_batch=17)).state == "done"
+    after = filled.result(EvaluationResult, evaluation.signature)
     assert before is not None and after is not None
     assert after.metrics["fid_test"] == pytest.approx(before.metrics["fid_test"], rel=1e-3)
 
@@ -238,13 +238,12 @@ def test_logging_goes_to_the_piece_and_nowhere_else(
 
 
 def test_growing_the_grid_runs_the_new_cells_only_and_shrinking_it_none(
-    tiny_file: Path, tiny_plan: Plan, store: Store
+    tiny_file: Path, tiny_plan: Plan, filled: Store
 ) -> None:
-    run_all(tiny_plan, store)
     text = tiny_file.read_text()
     tiny_file.write_text(text.replace("[euler, heun]", "[euler, heun, stochastic_heun]"))
-    assert execute(open_schedule(plan_sweep(load_sweep(tiny_file)), store), store) == ["evaluation"] * 2
+    assert execute(open_schedule(plan_sweep(load_sweep(tiny_file)), filled), filled) == ["evaluation"] * 2
     tiny_file.write_text(text.replace("[euler, heun]", "[stochastic_heun]"))
     fewer = plan_sweep(load_sweep(tiny_file))
-    assert execute(open_schedule(fewer, store), store) == []
-    assert list(results_frame(fewer, found_in_store(fewer, store))["status"]) == ["done"] * 2
+    assert execute(open_schedule(fewer, filled), filled) == []
+    assert list(results_frame(fewer, found_in_store(fewer, filled))["status"]) == ["done"] * 2

@@ -11,12 +11,13 @@ from experiments.runner.stored import parts_left
 from experiments.store.layout import LOG
 from experiments.store.results import EvaluationResult
 from experiments.store.store import Store
-from experiments.sweep.plan import Plan
 from experiments.sweep.tasks import Evaluation
 from experiments.trials.evaluation import draw
 from experiments.trials.evaluation.draw import generate
 from experiments.trials.perform import help_with, perform
-from tests.inprocess import SETTING, cut_segments, run_all
+from tests.conftest import TINY
+from tests.inprocess import SETTING, cut_segments
+from tests.planning import load_sweep, plan_sweep
 
 
 @pytest.fixture(autouse=True)
@@ -25,12 +26,39 @@ def short_segments(monkeypatch: pytest.MonkeyPatch) -> None:
     cut_segments(monkeypatch, 40)
 
 
+@pytest.fixture(scope="module")
+def scored(prepared: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Store, Evaluation]:
+    """A store with the first evaluation of the tiny sweep, drawn by one process in three segments."""
+    folder = tmp_path_factory.mktemp("scored")
+    (folder / "tiny_digits.yaml").write_text(TINY)
+    shutil.copytree(prepared, folder / "store")
+    store, plan = Store(folder / "store"), plan_sweep(load_sweep(folder / "tiny_digits.yaml"))
+    evaluation = next(iter(plan.evaluations.values()))
+    with pytest.MonkeyPatch.context() as patch:
+        cut_segments(patch, 40)
+        for task in (evaluation.training, evaluation):
+            assert perform(store, task, SETTING).state == "done"
+    return store, evaluation
+
+
 @pytest.fixture
-def trained(tiny_plan: Plan, store: Store) -> Evaluation:
+def alone(scored: tuple[Store, Evaluation]) -> dict[str, float]:
+    """The scores of the first evaluation, drawn by one process."""
+    return scores(*scored)
+
+
+@pytest.fixture
+def store(scored: tuple[Store, Evaluation], tmp_path: Path) -> Store:
+    """A store in which the training is done, and nothing has been drawn of it."""
+    root = tmp_path / "store"
+    shutil.copytree(scored[0].root, root, ignore=shutil.ignore_patterns("evaluations", "drawings"))
+    return Store(root)
+
+
+@pytest.fixture
+def trained(scored: tuple[Store, Evaluation]) -> Evaluation:
     """The first evaluation of a plan, its training done."""
-    evaluation = next(iter(tiny_plan.evaluations.values()))
-    assert perform(store, evaluation.training, SETTING).state == "done"
-    return evaluation
+    return scored[1]
 
 
 def drawn(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, str]]:
@@ -49,15 +77,6 @@ def scores(store: Store, evaluation: Evaluation) -> dict[str, float]:
     result = store.result(EvaluationResult, evaluation.signature)
     assert result is not None
     return result.metrics
-
-
-@pytest.fixture
-def alone(tiny_plan: Plan, store: Store, tmp_path: Path) -> dict[str, float]:
-    """The scores of the first evaluation, drawn by one process."""
-    other = Store(tmp_path / "alone")
-    shutil.copytree(store.root, other.root)
-    run_all(tiny_plan, other)
-    return scores(other, next(iter(tiny_plan.evaluations.values())))
 
 
 def test_what_a_helper_drew_is_not_drawn_again_and_scores_the_same(
