@@ -20,6 +20,7 @@ from experiments.errors import UserError
 from experiments.inspection.lookup import find
 from experiments.runner.record import remember
 from experiments.runner.schedule import Schedule
+from experiments.store.failures import Failure
 from experiments.store.journal import Journal
 from experiments.store.results import ComputingRecord, EvaluationResult, TrainingResult
 from experiments.store.store import Store
