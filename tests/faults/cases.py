@@ -27,7 +27,7 @@ EVALUATING = Wire("sampling", "experiments.trials.progress", "ProgressReporter.b
 PHASES: dict[str, tuple[Wire, ...]] = {
     "planning": (Wire("planning", "experiments.runner.resume", "open_schedule"),),
     "preparing data": (Wire("data", "edm.data.prepare", "_deviation"),),
-    "training": (Wire("training", "experiments.trials.training.checkpoints", "CheckpointManager.note", nth=30),),
+    "training": (Wire("training", "experiments.trials.training.checkpoints", "CheckpointManager.record_loss", nth=30),),
     "writing a checkpoint": (
         Wire("checkpoint", "experiments.store.files", "move_into_place", nth=3, matching="checkpoints/"),
     ),
