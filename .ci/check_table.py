@@ -6,8 +6,8 @@ from pathlib import Path
 
 CELLS = 24
 NUMBER = r"\d+(?:\.\d+)?"
-SCORE = rf"\s+({NUMBER}) ± {NUMBER}(?:\s+≈)?"
-ACCURACY = rf"\s+({NUMBER})(?: ± {NUMBER})? %(?:\s+≈)?"
+SCORE = rf"\s+({NUMBER}) ± {NUMBER}(?:\s+[≈*])?"
+ACCURACY = rf"\s+({NUMBER})(?: ± {NUMBER})? %(?:\s+[≈*])?"
 ROW = rf"^(nano|micro)\s+(yes|no)\s+([12])\s+(\w+){SCORE * 3}{ACCURACY}\s*$"
 REAL = rf"^897 real train images\s+({NUMBER})\s+({NUMBER})\s+({NUMBER})\s*$"
 NOISE = rf"^pure noise\s+({NUMBER})\s+({NUMBER})\s+({NUMBER})\s*$"
@@ -21,9 +21,9 @@ if len({row[:4] for row in rows}) != CELLS:
 if "classifier features, 64-d; 1,000 images drawn; 300 real images of each split" not in output:
     problems.append("the numbers are not labelled with features, images and references")
 if not re.search(REAL, output, re.MULTILINE):
-    problems.append("there is no floor of real images")
+    problems.append("there is no row of real images")
 if "≈" not in output:
-    problems.append("no cells are marked as not told apart")
+    problems.append("no cells are marked as not significantly different from the best")
 if noise is None:
     problems.append("there is no row for pure noise")
 else:

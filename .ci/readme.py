@@ -1,22 +1,27 @@
-"""Prints the README's commands, so that what it promises is what runs: `main`, `tests`, `slow`, or `check` for all."""
+"""Print a command of README.md or CONTRIBUTING.md, so that CI runs what they say: main, tests, slow, or all (check)."""
 
 import re
 import sys
 from pathlib import Path
 
-NAMES = {"main": "# the main job", "tests": "# the tests", "slow": "# the slow tests: Ray, kills, browsers"}
+COMMANDS = {
+    "main": ("README.md", "# the main job"),
+    "tests": ("README.md", "# the tests"),
+    "slow": ("CONTRIBUTING.md", "# the slow tests: Ray, kills, browsers"),
+}
 
 
 def command(name: str) -> str:
-    """The README's line that ends in the comment for `name`."""
-    readme = (Path(__file__).parent.parent / "README.md").read_text()
-    found = re.findall(rf"^ {{4}}(\S.*?)\s+{re.escape(NAMES[name])}$", readme, re.MULTILINE)
+    """Return the one line that ends in the comment for `name`; exit with a message if there is not exactly one."""
+    file, comment = COMMANDS[name]
+    text = (Path(__file__).parent.parent / file).read_text()
+    found = re.findall(rf"^ {{4}}(\S.*?)\s+{re.escape(comment)}$", text, re.MULTILINE)
     if len(found) != 1:
-        sys.exit(f"README.md: expected one command with the comment '{NAMES[name]}', found {found}")
+        sys.exit(f"{file}: expected one command with the comment '{comment}', found {found}")
     return found[0]
 
 
 if sys.argv[1] == "check":
-    print(*map(command, NAMES), sep="\n")
+    print(*map(command, COMMANDS), sep="\n")
 else:
     print(command(sys.argv[1]))

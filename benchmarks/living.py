@@ -15,12 +15,13 @@ import tempfile
 import time
 from pathlib import Path
 
-from experiments.inspection.recall import remember
+from experiments import load_sweep
+from experiments import plan as planned
+from experiments.runner.record import remember
 from experiments.store.files import write_json
 from experiments.store.results import EvaluationResult, Provenance, TrainingResult
 from experiments.store.store import Store
-from experiments.sweep.plan import Plan, plan_sweep
-from experiments.sweep.reader import load_sweep
+from experiments.sweep.plan import Plan
 from experiments.sweep.tasks import Evaluation, Training
 from experiments.trials.context import write_config
 
@@ -105,7 +106,7 @@ def main() -> None:
     folder = Path(tempfile.mkdtemp())
     try:
         (folder / "large.yaml").write_text(SWEEP)
-        plan, store = plan_sweep(load_sweep(folder / "large.yaml")), Store(folder / "store")
+        plan, store = planned(load_sweep(folder / "large.yaml")), Store(folder / "store")
         store.create()
         remember(plan, store)
         fill(plan, store)

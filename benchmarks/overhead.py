@@ -48,17 +48,16 @@ def trials() -> float:
     """Seconds for each of 64 trials without work, ours and Tune's; returns their ratio."""
     from ray import tune
 
+    from experiments import load_sweep, plan
     from experiments.runner import cluster
     from experiments.runner import tune as tuning
     from experiments.runner.options import Options
     from experiments.runner.resume import open_schedule
     from experiments.store.store import Store
     from experiments.sweep.jobs import Outcome
-    from experiments.sweep.plan import plan_sweep
-    from experiments.sweep.reader import load_sweep
     from experiments.trials.context import TrialContext
 
-    def nothing(store: Store, job: Any, setting: TrialContext) -> Any:
+    def nothing(store: Store, job: Any, context: TrialContext) -> Any:
         for task in job.tasks:
             # evaluations are left out: nothing was trained that they could stand on
             yield task.signature, Outcome("done" if task.kind == "training" else "stopped")
@@ -67,7 +66,7 @@ def trials() -> float:
     with tempfile.TemporaryDirectory() as folder:
         file, store = Path(folder) / "nothing.yaml", Store(Path(folder) / "store")
         file.write_text(NO_WORK.replace("RATES", str([round(1e-4 + 1e-6 * i, 9) for i in range(TRIALS // 2)])))
-        schedule = open_schedule(plan_sweep(load_sweep(file)), store)
+        schedule = open_schedule(plan(load_sweep(file)), store)
         store.create()
         with cluster.connected(store):
             began = time.monotonic()

@@ -24,6 +24,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
+from experiments.inputs import InputFiles
 from experiments.runner.allocation import Allocator
 from experiments.runner.dispatch import Dispatcher
 from experiments.runner.resume import open_schedule
@@ -214,17 +215,18 @@ def measure(trainings: int, evaluations: int, images: int) -> Iterator[Row]:
         scales = [round(1 + i / 10, 1) for i in range(evaluations)]
         file.write_text(SWEEP.format(images=images, rates=rates, scales=scales))
         began = time.perf_counter()
-        sweep = load_sweep(file)
-        plan = plan_sweep(sweep)
+        inputs = InputFiles()
+        sweep = load_sweep(file, (), inputs)
+        plan = plan_sweep(sweep, inputs)
         planning_s = time.perf_counter() - began
         for gpus in GPUS:
             store, costs = Store(Path(folder) / "store"), Skewed(0)
             began = time.perf_counter()
             schedule = open_schedule(plan, store, costs=costs)
-            sharing = Allocator(plan, sweep.resources, {"CPU": 8.0 * gpus, "GPU": float(gpus)}, store)
+            allocator = Allocator(plan, sweep.resources, {"CPU": 8.0 * gpus, "GPU": float(gpus)}, store)
             schedule.slots = gpus
             opening_s = time.perf_counter() - began
-            cluster = Cluster(DispatchedSearcher(Dispatcher(schedule, store), sharing), costs, gpus)
+            cluster = Cluster(DispatchedSearcher(Dispatcher(schedule, store), allocator), costs, gpus)
             makespan = cluster.run()
             tasks = len(schedule.tasks)
             yield Row(

@@ -1,4 +1,4 @@
-"""Training images and the batches drawn from them."""
+"""Training images, and the batches drawn from them, each a pure function of seed and step."""
 
 from __future__ import annotations
 
@@ -13,14 +13,18 @@ from edm.config import TrainingConfig
 from edm.data.dataset import Dataset, to_unit
 from edm.noise import Stream, normals, permutation, training_sigmas, uniforms
 from edm.parallel import Team
+from edm.typed_torch import normal_quantile
 
-RESIDENT_SHARE = 0.4  # of a GPU's free memory: a larger train split stays in the host's
+RESIDENT_SHARE = 0.4  # of a GPU's free memory; a larger train split stays in host memory
 CPU = torch.device("cpu")
 
 
 @dataclass(frozen=True)
 class TrainingSet:
-    """The train split as the loop wants it: uint8 images and labels, and what of them to use (all by default)."""
+    """The images to train on.
+
+    images, labels: uint8 images and class ids. rows: indices of those to use; None for all. device: where batches go.
+    """
 
     images: UInt8[Tensor, "n c h w"]
     labels: Int64[Tensor, " n"]
@@ -29,7 +33,7 @@ class TrainingSet:
 
     @classmethod
     def of(cls, data: Dataset, device: torch.device) -> TrainingSet:
-        """The train split for training on `device`: resident there where it fits, else read from the prepared file."""
+        """Return the train split of `data`, on `device` if that is a GPU with enough memory, else memory-mapped."""
         rows = torch.as_tensor(data.splits["train"])
         size = len(rows) * data.images[0].numel()
         if device.type == "cuda" and size < RESIDENT_SHARE * torch.cuda.mem_get_info(device)[0]:
@@ -40,14 +44,18 @@ class TrainingSet:
         return len(self.images if self.rows is None else self.rows)
 
     def at(self, positions: Int64[Tensor, " b"]) -> tuple[UInt8[Tensor, "b c h w"], Int64[Tensor, " b"]]:
-        """Images and labels at some positions of the split, on `device`."""
+        """Return images and labels at some positions of the split, on `device`."""
         rows = (positions if self.rows is None else self.rows[positions]).to(self.images.device)
         return self.images[rows].to(self.device), self.labels[rows].to(self.device)
 
 
 @dataclass(frozen=True)
 class Batch:
-    """What one step sees; augment_labels are zeros where nothing is augmented."""
+    """The inputs of one training step.
+
+    images: in [-1, 1]. labels: class ids, some replaced by "no label". sigma: noise levels. noise: standard normal.
+    augment_labels: how images were augmented (edm/augment.py); no columns where augmentation is off.
+    """
 
     images: Float[Tensor, "b c h w"]
     labels: Int64[Tensor, " b"]
@@ -56,13 +64,16 @@ class Batch:
     augment_labels: Float[Tensor, "b a"]
 
     def parts(self, size: int | None) -> list[Batch]:
-        """Micro-batches of `size`, each of images evenly spaced, so that stratified noise levels reach all alike."""
+        """Split into micro-batches of `size` images, None for one; each gets evenly spaced images, and so sigmas."""
         num = 1 if size is None else len(self.images) // size
         return [Batch(**{f.name: getattr(self, f.name)[i::num] for f in fields(self)}) for i in range(num)]
 
 
 class Batches:
-    """The batch of any step: a pure function of (seed, step), whatever was or was not drawn before."""
+    """The batches of a training, by step: pure functions of (seed, step), whatever was drawn before.
+
+    null_label: the class id that replaces dropped labels.
+    """
 
     def __init__(self, data: TrainingSet, config: TrainingConfig, seed: int, null_label: int) -> None:
         self.data, self.config, self.seed, self.null_label = data, config, seed, null_label
@@ -71,16 +82,16 @@ class Batches:
     def __getitem__(self, step: int) -> Batch:
         return self.at(step, torch.arange(self.config.batch_size))
 
-    def share(self, step: int, team: Team, num_parts: int) -> Batch:
-        """What one of a team takes of a batch: as evenly spaced a share of each of its parts, in the same parts."""
+    def team_share(self, step: int, team: Team, num_parts: int) -> Batch:
+        """Return this process's share of a batch: evenly spaced images of each of its `num_parts` micro-batches."""
         own = torch.arange(self.config.batch_size // team.size)
         whole, part = own // num_parts, own % num_parts
         return self.at(step, (whole * team.size + team.rank) * num_parts + part)
 
     def at(self, step: int, places: Int64[Tensor, " b"]) -> Batch:
-        """The images at some places of the batch, in increasing order."""
+        """Return the part of a batch at `places`, which increase from 0 to batch_size - 1 at most."""
         config, seed = self.config, self.seed
-        # positions in the endless stream of training images; noise hangs on the position, not on the batch
+        # positions in the endless stream of training images; noise depends on these, not on the batch size
         index = step * config.batch_size + places
         pixels, labels = self.data.at(self._images_at(index))
         index = index.to(self.data.device)
@@ -102,13 +113,14 @@ class Batches:
         return images, images.new_zeros(len(images), 0)
 
     def _sigma_normals(self, index: Int64[Tensor, " b"], places: Int64[Tensor, " b"]) -> Float[Tensor, " b"]:
-        """Standard normal numbers; stratified, one from each of equally likely intervals."""
+        """Return standard normal numbers; if stratified, one from each of equally likely intervals."""
         if not self.config.stratified:
             return normals(self.seed, Stream.TRAINING_SIGMA, index)
         within = uniforms(self.seed, Stream.TRAINING_SIGMA, index)
-        return torch.special.ndtri((places.to(index.device) + within) / self.config.batch_size).float()
+        return normal_quantile((places.to(index.device) + within) / self.config.batch_size).float()
 
     def _images_at(self, index: Int64[Tensor, " b"]) -> Int64[Tensor, " b"]:
+        """Return the images at positions of the stream, which goes through the split in a new order every epoch."""
         num = len(self.data)
         epochs = range(int(index[0]) // num, int(index[-1]) // num + 1)
         orders = torch.cat([self._order(epoch) for epoch in epochs])
@@ -116,6 +128,7 @@ class Batches:
 
     def _order(self, epoch: int) -> Int64[Tensor, " n"]:
         if epoch not in self._orders:
-            self._orders = {e: order for e, order in self._orders.items() if e == epoch - 1}  # a batch may straddle two
+            # a batch may span two epochs
+            self._orders = {e: order for e, order in self._orders.items() if e == epoch - 1}
             self._orders[epoch] = permutation(self.seed, epoch, len(self.data))
         return self._orders[epoch]

@@ -1,4 +1,4 @@
-"""What a network costs, counted from its configuration alone, so that a plan needs no torch."""
+"""Operations and parameters of a network, counted from its configuration so that a plan needs no torch."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from edm.config import NetworkConfig
 
 @lru_cache(maxsize=1024)
 def forward_flops(config: NetworkConfig) -> int:
-    """Floating-point operations of one forward pass on one image: two per multiply-add."""
+    """Return the floating-point operations of a forward pass on one image, counting two per multiply-add."""
     channels, cond = config.level_channels, config.cond_channels
     side = config.resolution
     flops = 2 * _conv(config.image_channels, channels[0], 3, side) + 2 * (2 * cond + config.augment_labels) * cond
@@ -29,10 +29,12 @@ def forward_flops(config: NetworkConfig) -> int:
 
 
 def _conv(inputs: int, outputs: int, kernel: int, side: int) -> int:
+    """Return the operations of a convolution at `side` x `side` pixels."""
     return 2 * inputs * outputs * kernel**2 * side**2
 
 
 def _level(inputs: int, width: int, depth: int, heads: int, side: int, cond: int) -> int:
+    """Return the operations of the blocks of a level at `side` x `side` pixels."""
     blocks = sum(_residual(inputs if i == 0 else width, width, side, cond) for i in range(depth))
     return blocks + depth * (_attention(width, side, cond) if heads else 0)
 
@@ -49,7 +51,7 @@ def _attention(width: int, side: int, cond: int) -> int:
 
 
 def num_parameters(config: NetworkConfig) -> int:
-    """Trainable parameters of the network."""
+    """Return the number of trainable parameters."""
     channels, cond = config.level_channels, config.cond_channels
     embedding = (config.num_classes + 1) * cond if config.num_classes else 0
     ends = _weights(config.image_channels, channels[0], 3) + _weights(channels[0], config.image_channels, 3)
@@ -64,7 +66,7 @@ def num_parameters(config: NetworkConfig) -> int:
 
 
 def _resampling_parameters(config: NetworkConfig, width: int) -> int:
-    """Of the ways down from a level of `width` channels and up to it."""
+    """Return the parameters of the ways down from and up to a level of `width` channels."""
     if config.resample == "pool":
         return _weights(2 * width, width, 3)
     down = _level_parameters(width, width, 1, 0, config.cond_channels)
@@ -72,10 +74,12 @@ def _resampling_parameters(config: NetworkConfig, width: int) -> int:
 
 
 def _weights(inputs: int, outputs: int, kernel: int = 1) -> int:
+    """Return the parameters of a convolution or, with kernel 1, of a linear layer, biases included."""
     return inputs * outputs * kernel**2 + outputs
 
 
 def _level_parameters(inputs: int, width: int, depth: int, heads: int, cond: int) -> int:
+    """Return the parameters of the blocks of a level."""
     first = _weights(inputs, width) if inputs != width else 0  # the skip's 1x1 convolution
     for i in range(depth):
         entering = inputs if i == 0 else width

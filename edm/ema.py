@@ -1,4 +1,4 @@
-"""The averages of the weights that are sampled from: exponential (EDM), and by a power function (EDM2)."""
+"""Averages of weights, which images are drawn from: exponential (EDM), and with a power function (EDM2)."""
 
 from __future__ import annotations
 
@@ -11,11 +11,14 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-RAMP_UP = 0.05  # the half-life is never more than this share of the images seen (EDM, appendix F.2)
+RAMP_UP = 0.05  # the half-life is at most this share of the images seen (EDM, appendix F.2)
 
 
 class Ema:
-    """An exponential moving average of a module's parameters, its half-life in thousands of images."""
+    """An exponential moving average of the parameters of a module, kept in a copy of it, `module`.
+
+    halflife_kimg: in thousands of images; 0 keeps the latest parameters.
+    """
 
     def __init__(self, module: nn.Module, halflife_kimg: float) -> None:
         self.halflife_kimg = halflife_kimg
@@ -23,7 +26,7 @@ class Ema:
         self._average: list[Tensor] = list(self.module.parameters())
 
     def decay(self, batch_size: int, seen_kimg: float) -> float:
-        """How much of the average a step of `batch_size` images keeps once `seen_kimg` have been seen before it."""
+        """Return the share of the average that a step of `batch_size` images after `seen_kimg` keeps."""
         halflife = min(self.halflife_kimg, seen_kimg * RAMP_UP)
         return 0.5 ** (batch_size / 1000 / halflife) if halflife > 0 else 0.0
 
@@ -34,7 +37,7 @@ class Ema:
 
 
 class PowerEma:
-    """Averages of a module's parameters, one for each relative width (EDM2, section 3.1, eq. 4)."""
+    """Power-function averages of the parameters of a module, one per relative width (EDM2, section 3.1, eq. 4)."""
 
     def __init__(self, module: nn.Module, widths: Sequence[float]) -> None:
         self.widths = tuple(widths)
@@ -43,32 +46,33 @@ class PowerEma:
 
     @torch.no_grad()
     def update(self, module: nn.Module, step: int) -> None:
-        """Move every average towards `module` as it is after the `step`-th step, counted from 1."""
+        """Move every average towards the parameters of `module` after step number `step`, counted from 1."""
         for width, average in zip(self.widths, self.averages, strict=True):
             keep = (1 - 1 / step) ** (power_of_width(width) + 1)
             _move(average, module, 1 - keep)
 
     def tensors(self) -> dict[str, Tensor]:
-        """All averages by width and parameter name, for a file."""
+        """Return all averages, named "width/parameter", for a file."""
         pairs = zip(self.widths, self.averages, strict=True)
         return {f"{width}/{n}": p for width, average in pairs for n, p in zip(self.names, average, strict=True)}
 
     @torch.no_grad()
     def load(self, tensors: dict[str, Tensor]) -> None:
-        """Take on what `tensors` returned."""
+        """Restore the averages that `tensors` returned."""
         for name, value in self.tensors().items():
             value.copy_(tensors[name])
 
 
 def _move(average: list[Tensor], module: nn.Module, weight: float) -> None:
-    torch._foreach_lerp_(average, list(module.parameters()), weight)  # pyright: ignore[reportPrivateImportUsage]
+    # private, but what torch's own optimizers use, and several times faster than a loop
+    torch._foreach_lerp_(average, list(module.parameters()), weight)  # pyright: ignore[reportPrivateImportUsage, reportPrivateUsage]
 
 
 @lru_cache
 def power_of_width(width: float) -> float:
-    """gamma of the power function t**gamma whose relative width is `width`, above 0 and below 0.2887.
+    """Return gamma of the power function t**gamma with relative width `width`, which lies between 0 and 0.2887.
 
-    EDM2, eq. 123: width**2 = (gamma + 1) / ((gamma + 2)**2 (gamma + 3)).
+    It solves width**2 = (gamma + 1) / ((gamma + 2)**2 (gamma + 3)) (EDM2, eq. 123).
     """
     inverse = width**-2
     roots = np.roots([1, 7, 16 - inverse, 12 - inverse])
@@ -77,32 +81,33 @@ def power_of_width(width: float) -> float:
 
 @dataclass(frozen=True)
 class Snapshot:
-    """One power-function average at one time: after how many steps, and of which width."""
+    """A power-function average at some time: after `step` steps, with relative width `width`."""
 
     step: int
     width: float
 
 
 def posthoc_coefficients(snapshots: Sequence[Snapshot], target: Snapshot) -> list[float]:
-    """How much of every snapshot makes the average `target`, best in least squares (EDM2, section 3.2).
+    """Return the coefficients of the snapshots whose sum is closest to `target`, by least squares (EDM2, section 3.2).
 
-    Both are averages over the weights' past with known profiles, so the fit needs the profiles' inner products alone.
+    Snapshots and target are averages over past weights with known profiles, so that the fit needs only the inner
+    products of the profiles.
     """
     gram = [[_inner_product(a, b) for b in snapshots] for a in snapshots]
-    wanted = [_inner_product(a, target) for a in snapshots]
-    # lstsq, as snapshots that are close together make the system all but singular
-    return np.linalg.lstsq(np.array(gram), np.array(wanted), rcond=1e-14)[0].tolist()
+    products = [_inner_product(a, target) for a in snapshots]
+    # lstsq, as snapshots that are close together make the system nearly singular
+    return np.linalg.lstsq(np.array(gram), np.array(products), rcond=1e-14)[0].tolist()
 
 
 def _inner_product(a: Snapshot, b: Snapshot) -> float:
-    """Integral of the product of two profiles p(t) = (gamma + 1) t**gamma / step**(gamma + 1) on [0, step]."""
+    """Integrate the product of two profiles p(t) = (gamma + 1) t**gamma / step**(gamma + 1) on [0, step]."""
     early, late = sorted((a, b), key=lambda s: s.step)
     ge, gl = power_of_width(early.width), power_of_width(late.width)
     return (ge + 1) * (gl + 1) / (ge + gl + 1) * (early.step / late.step) ** gl / late.step
 
 
 def combined(parts: Iterable[tuple[float, dict[str, Tensor]]]) -> dict[str, Tensor]:
-    """The weighted sum of tensors by name, summed in float64."""
+    """Return the weighted sum of tensors by name, in float32 but summed in float64."""
     total: dict[str, Tensor] = {}
     for weight, tensors in parts:
         for name, value in tensors.items():

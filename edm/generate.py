@@ -1,4 +1,4 @@
-"""A trained model -> any slice of its image stream."""
+"""Drawing of images from a trained model: any slice of its endless stream of images."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Float64, Int64, UInt8
 from torch import Tensor
 
-from edm.config import SamplingConfig
+from edm.config import FieldError, SamplingConfig
 from edm.data.dataset import to_uint8
 from edm.guidance import guided
 from edm.noise import Stream, normals
@@ -18,30 +18,33 @@ from edm.samplers import OnStep, sample
 
 
 class NotFiniteError(ValueError):
-    """Images that hold values which are no numbers, or infinite: nothing could be made of them but a wrong score."""
+    """Drawn images hold NaN or infinite values, so that any score of them would be wrong."""
 
 
 @dataclass(frozen=True)
 class Drawn:
-    """Some consecutive images of a stream and the classes they were asked to show."""
+    """Consecutive images of a stream, and the classes that they were asked to show."""
 
     images: UInt8[Tensor, "b c h w"]
     labels: Int64[Tensor, " b"]
 
 
 def labels_of(index: Int64[Tensor, " b"], num_classes: int) -> Int64[Tensor, " b"]:
-    """The class of image i: i modulo the number of classes, so balanced and the same for every cell."""
+    """Return the class of each image: its index modulo the number of classes, so that classes are balanced.
+
+    Without classes (`num_classes` 0) it is 0.
+    """
     return index % num_classes if num_classes else torch.zeros_like(index)
 
 
 def generate(
     model: Denoiser, config: SamplingConfig, start: int, stop: int, batch_size: int, guide: Denoiser | None = None
 ) -> Iterator[Drawn]:
-    """Draw images start to stop - 1, a batch at a time, quantised to uint8 on the model's device.
+    """Draw images start to stop - 1 and yield them in batches, quantised to uint8, on the model's device.
 
-    Image i depends on (config.seed, i) alone. Every batch is padded to `batch_size`, so that a tail meets the same
-    kernels as the rest and its images come out the same. guide: the weaker network of autoguidance. Raises
-    NotFiniteError, which quantising would hide.
+    Image i depends on (config.seed, i) only: every batch is padded to `batch_size`, so that the last one runs the same
+    kernels as the rest. guide: the weaker network of autoguidance. Raises NotFiniteError for NaN or infinite values,
+    which quantising would hide, and FieldError as `draw` does.
     """
     device = next(model.parameters()).device
     for first in range(start, stop, batch_size):
@@ -57,9 +60,9 @@ def _require_finite(images: Float64[Tensor, "b c h w"], first: int, config: Samp
     bad = torch.nonzero(~images.isfinite().flatten(1).all(dim=1))
     if not len(bad):
         return
-    remedy = "look at guidance, sigma_max and the training, which may have diverged"
+    remedy = "check guidance, sigma_max and the training, which may have diverged"
     if config.precision != "fp32":
-        remedy = f"sampling.precision {config.precision} may be too short for it, try fp32"
+        remedy = f"sampling precision {config.precision} may be too coarse, try fp32"
     what = f"image {first + int(bad[0])} holds values that are not finite numbers ({len(bad)} of {len(images)} do)"
     raise NotFiniteError(f"{what}; {remedy}")
 
@@ -73,10 +76,10 @@ def draw(
     guide: Denoiser | None = None,
     on_step: OnStep | None = None,
 ) -> Float64[Tensor, "b c h w"]:
-    """The images of `index` with the given labels, about [-1, 1].
+    """Draw the images at `index` of the stream with the given labels; values are about [-1, 1], not clipped.
 
-    on_step, where given, sees every step's (index, sigma, x, D(x; sigma)) on the device. Raises ValueError where
-    config.resolution is not one that the network can take.
+    guide: the weaker network of autoguidance. on_step: called before every step, see edm/samplers.py. Raises FieldError
+    where the network cannot take config.resolution, or config.guide is set and no guide is given.
     """
     shape = _shape(model, config)
 
@@ -88,12 +91,10 @@ def draw(
 
 
 def _shape(model: Denoiser, config: SamplingConfig) -> tuple[int, int, int]:
-    """Channels, height and width of the images to draw."""
+    """Return channels, height and width of the images to draw."""
     channels, trained, _ = model.image_shape
     resolution, whole = config.resolution or trained, 2 ** len(model.config.depths)
     if resolution % whole:
-        raise ValueError(
-            f"sampling.resolution: {resolution} pixels cannot be halved {len(model.config.depths)} times; "
-            f"give a multiple of {whole}"
-        )
+        halvings = f"{resolution} pixels cannot be halved {len(model.config.depths)} times; give a multiple of {whole}"
+        raise FieldError("resolution", halvings)
     return channels, resolution, resolution

@@ -1,4 +1,4 @@
-"""Denoisers -> denoiser: what labels, guidance and precision make of one or two models."""
+"""Guidance: combine one or two models, with labels and a precision, into the denoiser that a sampler calls."""
 
 from __future__ import annotations
 
@@ -9,60 +9,64 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
 
-from edm.config import Precision, SamplingConfig
-from edm.networks.unet import computing_in
+from edm.config import FieldError, Precision, SamplingConfig
+from edm.networks.device import autocast
 from edm.precondition import Denoiser
 from edm.samplers import DenoiserFunction
 
 
 @dataclass(frozen=True)
 class Labelled:
-    """A model asked for the images of `labels`, its network computing in `precision`."""
+    """A denoiser for given labels: `model` with `labels` filled in, its network computing in `precision`."""
 
     model: Denoiser
     labels: Int64[Tensor, " b"]
     precision: Precision = "fp32"
 
     def __call__(self, x: Float[Tensor, "b c h w"], sigma: Float[Tensor, ""]) -> Float[Tensor, "b c h w"]:
-        with computing_in(self.precision, x.device):
+        """Return the denoised images."""
+        with autocast(self.precision, x.device):
             return self.model(x, sigma.to(x).expand(len(x)), self.labels)
 
 
 @dataclass(frozen=True)
 class Guided:
-    """The guided denoiser for the steps at which `guides` holds, the plain one for all others."""
+    """A denoiser for each step: `guided` where guides(sigma) holds for its noise level, `plain` elsewhere."""
 
     guides: Callable[[float], bool]
     guided: DenoiserFunction
     plain: DenoiserFunction
 
     def for_step(self, sigma: float) -> DenoiserFunction:
-        """The denoiser of a whole step that begins at `sigma` (edm.samplers.StepwiseDenoiser)."""
+        """Return the denoiser for the whole step that begins at `sigma` (edm.samplers.StepwiseDenoiser)."""
         return self.guided if self.guides(sigma) else self.plain
 
 
 def guided(
     model: Denoiser, labels: Int64[Tensor, " b"], config: SamplingConfig, guide: Denoiser | None = None
 ) -> Guided:
-    """lerp(weaker, D(x | label), guidance), within the guidance interval (Kynkaanniemi et al. 2024).
+    """Return the denoiser lerp(weaker, D(x | label), guidance) within the guidance interval (Kynkaanniemi et al. 2024).
 
-    The weaker denoiser is D(x) without a label (Ho and Salimans 2022), or, where there is a `guide`, the guide's for
-    the same label (autoguidance, Karras et al. 2024). At 1 and 0 one of the two decides and one forward pass is made.
-    A model without classes has nothing to guide it but a guide. Raises ValueError where `config` names a guide and
-    none is given.
+    The weaker denoiser is D(x) without a label (Ho and Salimans 2022) or, if a `guide` is given, the guide for the same
+    label (autoguidance, Karras et al. 2024). At guidance 1 and 0 only one of the two is evaluated. Without classes and
+    without a guide, guidance has no effect. Models must be in evaluation mode. Raises FieldError where `config.guide`
+    is set and no guide is given.
     """
     assert not model.training and (guide is None or not guide.training), "guidance needs evaluation mode"
     plain = Labelled(model, labels, config.precision)
     if config.guidance == 1:
         return Guided(config.guides, plain, plain)
     if config.guide and guide is None:
-        raise ValueError("sampling.guide is set, but no guide was given; pass its network as guide=, or drop the field")
+        raise FieldError("guide", "is set, but no guide was given; pass its network as guide=, or drop the field")
     inside = _autoguided(plain, guide, config) if guide else _classifier_free(plain, config)
     return Guided(config.guides, inside, plain)
 
 
 def _classifier_free(plain: Labelled, config: SamplingConfig) -> DenoiserFunction:
-    """Both branches go through in one batch: exact in evaluation mode, wrong in training mode (batch norm)."""
+    """Guide by the network without a label, both branches in one batch.
+
+    That is exact in evaluation mode only: in training mode batch norm would mix the branches.
+    """
     if not plain.model.config.num_classes:
         return plain
     null = torch.full_like(plain.labels, plain.model.null_label)
@@ -78,6 +82,7 @@ def _classifier_free(plain: Labelled, config: SamplingConfig) -> DenoiserFunctio
 
 
 def _autoguided(plain: Labelled, guide: Denoiser, config: SamplingConfig) -> DenoiserFunction:
+    """Guide by another network with the same label."""
     weaker = Labelled(guide, plain.labels, config.precision)
     if config.guidance == 0:
         return weaker

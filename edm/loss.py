@@ -1,4 +1,4 @@
-"""The denoising loss (EDM, eq. 2 and Table 1), and its weights over noise levels."""
+"""The denoising loss (EDM, eq. 2 and Table 1) and its weights over noise levels."""
 
 from __future__ import annotations
 
@@ -19,7 +19,10 @@ def denoising_loss(
     weighting: Weighting = "edm",
     min_snr_gamma: float = 5.0,
 ) -> Float[Tensor, " b"]:
-    """Weighted mean squared error per image of D(y + sigma n); by EDM's weights a network of zeros scores about 1."""
+    """Return the weighted mean squared error of D(y + sigma n) for each image y, n being `noise`.
+
+    With EDM's weights a network that returns zeros scores about 1 at every noise level.
+    """
     noisy = images + sigma[:, None, None, None] * noise
     error = (denoiser(noisy, sigma, label, augment_labels) - images) ** 2
     return loss_weight(sigma, denoiser.sigma_data, weighting, min_snr_gamma) * error.mean(dim=(1, 2, 3))
@@ -28,9 +31,9 @@ def denoising_loss(
 def loss_weight(
     sigma: Float[Tensor, " b"], sigma_data: float, weighting: Weighting, min_snr_gamma: float
 ) -> Float[Tensor, " b"]:
-    """The weight of the error of D at noise levels.
+    """Return the weight of the error of D at each noise level.
 
-    EDM's is (SNR + 1) / sigma_data**2 with SNR = (sigma_data / sigma)**2; min-SNR's min(SNR, gamma) / sigma_data**2
+    EDM's is (SNR + 1) / sigma_data**2 with SNR = (sigma_data / sigma)**2; min-SNR's is min(SNR, gamma) / sigma_data**2
     (Hang et al. 2023, eq. 5, for networks that predict the image).
     """
     if weighting == "edm":

@@ -1,7 +1,7 @@
-"""Training noise levels, and noise that depends on nothing but what it is for.
+"""Reproducible random numbers for training and sampling, and the noise levels of training.
 
 The generator is counter-based: Philox4x32-10 (Salmon et al. 2011, "Parallel random numbers: as easy as 1, 2, 3"). Every
-number is a pure function of (seed, stream, index, step, position), so it is the same for any batch size, shard, worker,
+number is a pure function of (seed, stream, index, step, position). So it is the same for any batch size, shard, worker,
 GPU count or device, and a resumed training needs no saved generator state.
 """
 
@@ -14,6 +14,7 @@ import torch
 from jaxtyping import Float, Float64, Int64
 from torch import Tensor
 
+# constants of Philox4x32-10
 MASK = 0xFFFFFFFF
 MULTIPLIERS = (0xD2511F53, 0xCD9E8D57)
 KEY_STEPS = (0x9E3779B9, 0xBB67AE85)
@@ -23,7 +24,7 @@ Words = tuple[Tensor, Tensor, Tensor, Tensor]
 
 
 class Stream(IntEnum):
-    """What random numbers are for: one stream each, so that no use disturbs another."""
+    """The purpose of random numbers: one stream each, so that no use changes the numbers of another."""
 
     SAMPLING = 0  # step 0: initial noise; step i + 1: churn noise of sampling step i
     TRAINING_NOISE = 1
@@ -32,20 +33,20 @@ class Stream(IntEnum):
     DATA_ORDER = 4
     WEIGHTS = 5
     CLASSIFIER = 6
-    BASELINE = 7  # images of pure noise, against which scores are read
+    BASELINE = 7  # images of pure noise, whose scores show how bad a score can be
     AUGMENTATION = 8  # position k: the k-th random number of an image's augmentation
     FLIP = 9
     DROPOUT = 10
     VALIDATION = 11
-    PREFIXES = 12  # the order of images in which FID is extrapolated to infinitely many
+    PREFIXES = 12  # the order of images in which the FID is extrapolated to infinitely many
 
 
 def philox(counter: Words, key: tuple[int, int]) -> Words:
-    """Four random 32-bit words (in int64 tensors) for every counter of four 32-bit words."""
+    """Return four random 32-bit words, held in int64 tensors, for every counter of four 32-bit words."""
     c0, c1, c2, c3 = counter
     k0, k1 = key
     for _ in range(ROUNDS):
-        # the 64-bit product may wrap below zero; masking after the arithmetic shift leaves the right bits
+        # the 64-bit product may wrap below zero, but masking after the arithmetic shift leaves the right bits
         p0, p1 = c0 * MULTIPLIERS[0], c2 * MULTIPLIERS[1]
         c0, c1, c2, c3 = (p1 >> 32 & MASK) ^ c1 ^ k0, p1 & MASK, (p0 >> 32 & MASK) ^ c3 ^ k1, p0 & MASK
         k0, k1 = k0 + KEY_STEPS[0] & MASK, k1 + KEY_STEPS[1] & MASK
@@ -53,7 +54,7 @@ def philox(counter: Words, key: tuple[int, int]) -> Words:
 
 
 def _words(seed: int, stream: Stream, index: Int64[Tensor, " b"], step: int, num: int) -> Int64[Tensor, "b num"]:
-    """`num` 32-bit words for each index."""
+    """Return `num` random 32-bit words for each index."""
     blocks = torch.arange(math.ceil(num / 4), device=index.device)[None]
     low, high = (index & MASK)[:, None], (index >> 32)[:, None]
     zero = torch.zeros_like(low + blocks)
@@ -62,36 +63,39 @@ def _words(seed: int, stream: Stream, index: Int64[Tensor, " b"], step: int, num
 
 
 def uniforms(seed: int, stream: Stream, index: Int64[Tensor, " b"], step: int = 0) -> Float64[Tensor, " b"]:
-    """One float64 per index, uniform on the open interval (0, 1)."""
+    """Return one float64 per index, uniform on the open interval (0, 1)."""
     return (_words(seed, stream, index, step, 1)[:, 0].double() + 0.5) / 2**32
 
 
 def normals(
     seed: int, stream: Stream, index: Int64[Tensor, " b"], shape: tuple[int, ...] = (), step: int = 0
 ) -> Float[Tensor, "b ..."]:
-    """Standard normal float32 numbers, `shape` for each index (Box-Muller in float64)."""
+    """Return standard normal float32 numbers of shape (b, *shape), by Box-Muller in float64."""
     num = math.prod(shape)
     words = _words(seed, stream, index, step, num + num % 2)
     unit = (words.double() + 0.5) / 2**32
     radius = (-2 * unit[:, 0::2].log()).sqrt()
     angle = 2 * math.pi * unit[:, 1::2]
-    # rounded to float32 last, which hides the last-bit differences between devices' logarithms and cosines
+    # rounding to float32 last hides the last-bit differences between the logarithms and cosines of devices
     pairs = torch.stack([radius * angle.cos(), radius * angle.sin()], dim=-1)
     return pairs.flatten(1)[:, :num].float().reshape(len(index), *shape)
 
 
 def permutation(seed: int, epoch: int, num: int) -> Int64[Tensor, " num"]:
-    """The order in which an epoch visits `num` training images."""
+    """Return the order in which an epoch visits `num` training images."""
     words = _words(seed, Stream.DATA_ORDER, torch.arange(num), epoch, 2)
     return torch.argsort(words[:, 0] << 31 ^ words[:, 1], stable=True)
 
 
 def generator(seed: int, stream: Stream) -> torch.Generator:
-    """A CPU generator of torch's for initialising weights, where torch's own functions want one."""
+    """Return a CPU generator for functions of torch that need one, such as those that initialise weights."""
     state = torch.Generator()
     return state.manual_seed(int(uniforms(seed, stream, torch.zeros(1, dtype=torch.int64))[0] * 2**32))
 
 
 def training_sigmas(z: Float[Tensor, " b"], p_mean: float, p_std: float) -> Float[Tensor, " b"]:
-    """Noise levels for standard normal `z`: ln(sigma) ~ N(p_mean, p_std**2) (EDM, Table 1), kept within [0.002, 80]."""
+    """Return noise levels with ln(sigma) = p_mean + p_std z (EDM, Table 1), clipped to [0.002, 80].
+
+    z: standard normal numbers.
+    """
     return (p_mean + p_std * z).exp().clip(0.002, 80)

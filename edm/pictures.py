@@ -1,4 +1,4 @@
-"""Sample grids, denoising trajectories and closest training images as PNG files."""
+"""Pictures as PNG files: sample grids, denoising trajectories, and images beside their nearest training images."""
 
 from __future__ import annotations
 
@@ -6,14 +6,19 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor
 
-SMALLEST_TILE = 32  # pixels: smaller images are enlarged by a whole factor, to be seen at all
-TITLED_TILE = 72  # under a line of text
+from edm.typed_torch import floats
+
+if TYPE_CHECKING:
+    from PIL.ImageDraw import ImageDraw as Pen
+
+SMALLEST_TILE = 32  # pixels; smaller images are enlarged by a whole factor to be visible
+TITLED_TILE = 72  # SMALLEST_TILE where a line of text has to fit above or below
 GAP = 2  # white pixels between tiles
 LINE = 14  # pixels of a line of text
 MARGIN = 8  # white pixels on both sides of a row's title
@@ -21,13 +26,13 @@ PAIR_TITLES = ("generated", "nearest in pixels", "nearest in features")
 
 
 def save_grid(images: UInt8[Tensor, "n c h w"], path: Path, columns: int = 10) -> None:
-    """Write images as a grid, row by row; gray or RGB, small ones enlarged, white between them."""
+    """Write gray or RGB images as a grid, row by row; small ones are enlarged."""
     _save(_grid(images, columns), path)
 
 
 @dataclass(frozen=True)
 class Moment:
-    """One step of sampling: its noise level, the noisy state it began at and what the denoiser made of it."""
+    """One step of sampling: its noise level, the noisy images at its beginning, and the denoiser's output for them."""
 
     sigma: float
     noisy: UInt8[Tensor, "n c h w"]
@@ -35,9 +40,9 @@ class Moment:
 
 
 def save_trajectory(moments: Sequence[Moment], final: UInt8[Tensor, "n c h w"], path: Path) -> None:
-    """Write iterative denoising as a picture: two rows an image, its noisy states above the denoiser's outputs.
+    """Write iterative denoising as a picture: two rows per image, its noisy states above the denoiser's outputs.
 
-    A column is one step, headed by its noise level; the last one is the finished image.
+    Each column is a step, headed by its noise level; the last column is the finished image.
     """
     noisy = [*(moment.noisy for moment in moments), final]
     denoised = [*(moment.denoised for moment in moments), final]
@@ -54,9 +59,9 @@ def save_pairs(
     pixel_distances: Float[Tensor, " n"] | None = None,
     feature_distances: Float[Tensor, " n"] | None = None,
 ) -> None:
-    """Write generated images above their nearest training images, in pixels and in features: a column each.
+    """Write each generated image above its nearest training images, in pixels and in features.
 
-    Distances, where given, stand below the training images that they lead to.
+    Distances, where given, are written below the training image.
     """
     num, captions = len(generated), []
     if pixel_distances is not None or feature_distances is not None:
@@ -67,15 +72,19 @@ def save_pairs(
 
 
 def _captions(distances: Float[Tensor, " n"] | None, num: int) -> list[str]:
+    """Return distances as text: three significant digits, whole numbers from 100."""
     if distances is None:
         return [""] * num
-    return [f"{value:.3g}" if value < 100 else f"{value:,.0f}" for value in distances.tolist()]
+    return [f"{value:.3g}" if value < 100 else f"{value:,.0f}" for value in floats(distances)]
 
 
 def _grid(
     images: UInt8[Tensor, "n c h w"], columns: int, smallest: int = SMALLEST_TILE, below: int = GAP
 ) -> UInt8[Tensor, "height width c"]:
-    """Images row by row, small ones enlarged; below: white pixels under each, less a gap under the last row."""
+    """Arrange images row by row, small ones enlarged.
+
+    below: white pixels under each row; under the last one a gap less.
+    """
     n, c, h, w = images.shape
     rows, scale = -(-n // columns), max(1, -(-smallest // h))
     tiles = images.new_full((rows * columns, c, h * scale + below, w * scale + GAP), 255)
@@ -92,8 +101,8 @@ def _save(
     sides: Sequence[str] = (),
     captions: Sequence[Sequence[str]] = (),
 ) -> None:
-    """Write a grid, a head above each column, a side left of each row, captions in the white under each row."""
-    from PIL import Image, ImageDraw  # edm imports without it
+    """Write a grid with `heads` above columns, `sides` left of rows, and `captions` in the space below each row."""
+    from PIL import Image, ImageDraw  # edm has to import where it is not installed
 
     picture = Image.fromarray((grid[..., 0] if grid.shape[2] == 1 else grid).cpu().numpy())
     pen = ImageDraw.Draw(picture)
@@ -112,7 +121,7 @@ def _save(
     titled.save(path, format="PNG")
 
 
-def _write_row(pen: Any, texts: Sequence[str], left: int, width: int, y: float) -> None:
+def _write_row(pen: Pen, texts: Sequence[str], left: int, width: int, y: float) -> None:
     """Write each text in the middle of its column."""
     step = (width + GAP) / max(len(texts), 1)
     for i, text in enumerate(texts):

@@ -14,7 +14,7 @@ from edm.networks.unet import UNet
 
 @dataclass(frozen=True)
 class Scalings:
-    """c_skip, c_out, c_in, c_noise and the loss weight of noise levels, for data of standard deviation sigma_data."""
+    """The coefficients of the preconditioning and the loss weight at some noise levels (EDM, Table 1)."""
 
     c_skip: Tensor
     c_out: Tensor
@@ -24,7 +24,10 @@ class Scalings:
 
     @classmethod
     def of(cls, sigma: Float[Tensor, " b"], sigma_data: float) -> Scalings:
-        """EDM, Table 1; the weight is 1 / c_out**2, so that every noise level starts with a loss of 1."""
+        """Return the scalings at `sigma` for data of standard deviation `sigma_data`.
+
+        The weight is 1 / c_out**2, so that an untrained network has a loss of about 1 at every noise level.
+        """
         variance = sigma**2 + sigma_data**2
         return cls(
             c_skip=sigma_data**2 / variance,
@@ -36,9 +39,10 @@ class Scalings:
 
 
 class Denoiser(nn.Module):
-    """A network and the scalings around it: (x, sigma, label) -> the expected clean image.
+    """A network with its preconditioning: maps (x, sigma, label) to the expected clean image, in [-1, 1].
 
-    Images are in [-1, 1]. Scalings are computed in the precision of `x`; the network sees float32.
+    config: of the network. sigma_data: standard deviation of the training data. Scalings are computed in the precision
+    of `x`, the network in float32.
     """
 
     def __init__(self, config: NetworkConfig, sigma_data: float) -> None:
@@ -49,12 +53,12 @@ class Denoiser(nn.Module):
 
     @property
     def image_shape(self) -> tuple[int, int, int]:
-        """Channels, height and width of the images it was made for."""
+        """Channels, height and width of the images that the model was trained on."""
         return self.config.image_channels, self.config.resolution, self.config.resolution
 
     @property
     def null_label(self) -> int:
-        """The label id that means "no label"."""
+        """The class id that means "no label"."""
         return self.config.num_classes
 
     def forward(
@@ -64,9 +68,10 @@ class Denoiser(nn.Module):
         label: Int64[Tensor, " b"] | None = None,
         augment_labels: Float[Tensor, "b a"] | None = None,
     ) -> Float[Tensor, "b c h w"]:
-        """The expected clean images of `x` with noise of standard deviation `sigma`, one for each image or one for all.
+        """Return the expected clean images, given images `x` with noise of standard deviation `sigma`.
 
-        label: class ids from 0; `null_label`, or None for all, is no class. augment_labels: see edm/augment.py.
+        sigma: one for each image or one for all. label: class ids from 0; `null_label` means no class, None no class
+        for any image. augment_labels: the augmentation of each image (edm/augment.py); None means not augmented.
         """
         if label is None and self.config.num_classes:
             label = torch.full((len(x),), self.null_label, device=x.device)

@@ -1,8 +1,10 @@
-"""Samplers: small step rules over a denoiser `(x, sigma) -> denoised`, and the one loop that takes them.
+"""Samplers: small step rules over a denoiser `(x, sigma) -> denoised`, and the loop that applies them.
 
-All solve EDM's ODE dx/dsigma = (x - D(x; sigma)) / sigma, or an SDE with the same marginals, down noise levels that end
-in 0. Noise levels are Python's floats and the state is float64, as EDM's: sigmas span 0.002 to 80. Nothing here looks
-at a tensor's values, so that a GPU is never waited for.
+All solve EDM's ODE dx/dsigma = (x - D(x; sigma)) / sigma, or an SDE with the same marginals, along decreasing noise
+levels that end in 0. Noise levels are Python's floats and the state is float64, as in EDM, since sigmas span 0.002 to
+80. Nothing here reads the values of a tensor, so that the host never waits for a GPU.
+
+To add a sampler: write a step rule, name it in `Sampler` (edm/config/sampling.py) and enter it in `method_of`.
 """
 
 from __future__ import annotations
@@ -21,29 +23,33 @@ from torch import Tensor
 from edm.config import Sampler, SamplingConfig
 
 Images = Float64[Tensor, "b c h w"]
-StepNoise = Callable[[int], Tensor]  # step -> standard normal noise for it
-OnStep = Callable[[int, float, Tensor, Tensor], None]  # step, sigma, x, D(x; sigma), before the step is taken
+StepNoise = Callable[[int], Tensor]  # number of a step -> standard normal noise for it
+OnStep = Callable[[int, float, Tensor, Tensor], None]  # called before a step: its number, sigma, x, D(x; sigma)
 
-MAX_GAMMA = math.sqrt(2) - 1  # EDM, Algorithm 2: noise never more than doubles in variance
+MAX_GAMMA = math.sqrt(2) - 1  # EDM, Algorithm 2: the variance of the noise at most doubles
 
 
 @runtime_checkable
 class DenoiserFunction(Protocol):
-    """The contract that samplers build on: (x, sigma) -> denoised, sigma one number for the whole batch."""
+    """What samplers call: (x, sigma) -> denoised, with one sigma for the whole batch."""
 
-    def __call__(self, x: Float[Tensor, "b c h w"], sigma: Float[Tensor, ""]) -> Float[Tensor, "b c h w"]: ...
+    def __call__(self, x: Float[Tensor, "b c h w"], sigma: Float[Tensor, ""]) -> Float[Tensor, "b c h w"]:
+        """Return the denoised images."""
+        ...
 
 
 @runtime_checkable
 class StepwiseDenoiser(Protocol):
-    """A denoiser that may be another one at every step, chosen by the noise level at which the step begins."""
+    """A denoiser that may differ from step to step, by the noise level at which a step begins."""
 
-    def for_step(self, sigma: float) -> DenoiserFunction: ...
+    def for_step(self, sigma: float) -> DenoiserFunction:
+        """Return the denoiser for the whole step that begins at `sigma`."""
+        ...
 
 
 @dataclass(frozen=True)
 class Point:
-    """A state and what the denoiser makes of it."""
+    """A state `x` at noise level `sigma`, and the denoiser's output for it."""
 
     sigma: float
     x: Images
@@ -57,7 +63,11 @@ class Point:
 
 @dataclass(frozen=True)
 class Step:
-    """All that a step rule may read: where the step begins, where it goes, and the points before, the latest first."""
+    """The inputs of a step rule.
+
+    here: where the step begins. to: the noise level where it ends. past: earlier points, the latest first. noise:
+    returns the standard normal noise of this step.
+    """
 
     denoiser: DenoiserFunction
     here: Point
@@ -66,12 +76,12 @@ class Step:
     noise: Callable[[], Tensor]
 
 
-StepRule = Callable[[Step], Tensor]
+StepRule = Callable[[Step], Tensor]  # returns the state at the end of the step
 
 
 @dataclass(frozen=True)
 class Churn:
-    """How much fresh noise Algorithm 2 adds before each step (EDM, Table 5)."""
+    """The fresh noise that is added before each step (EDM, Algorithm 2 and Table 5)."""
 
     s_churn: float
     s_min: float
@@ -79,11 +89,11 @@ class Churn:
     s_noise: float
 
     def gamma(self, sigma: float, num_steps: int) -> float:
-        """The relative rise of the noise level at `sigma`."""
+        """Return the relative increase of the noise level at `sigma`."""
         return min(self.s_churn / num_steps, MAX_GAMMA) if self.s_min <= sigma <= self.s_max else 0.0
 
     def raised(self, x: Images, sigma: float, num_steps: int, noise: Callable[[], Tensor]) -> tuple[Images, float]:
-        """The state with noise added, and its new noise level."""
+        """Return the state with noise added, and its new noise level."""
         gamma = self.gamma(sigma, num_steps)
         if gamma == 0:
             return x, sigma
@@ -93,10 +103,10 @@ class Churn:
 
 @dataclass(frozen=True)
 class Method:
-    """A sampler: its step rule, and what it does besides.
+    """A sampler.
 
-    history: how many earlier points its rules read. correct: mends the state at a step's beginning by the evaluation
-    made of it. churn: noise added before each step.
+    rule: how it takes a step. history: number of earlier points that its rules read. correct: corrects the state at the
+    beginning of a step once the denoiser has been evaluated there. churn: noise added before each step.
     """
 
     rule: StepRule
@@ -106,17 +116,17 @@ class Method:
 
 
 def evaluate(denoiser: DenoiserFunction, x: Images, sigma: float) -> Point:
-    """One evaluation of the denoiser."""
+    """Evaluate the denoiser at a state."""
     return Point(sigma, x, denoiser(x, x.new_full((), sigma)))
 
 
 def euler(step: Step) -> Images:
-    """First order: straight along the slope."""
+    """Take a step of Euler's method, first order."""
     return step.here.x + (step.to - step.here.sigma) * step.here.slope
 
 
 def heun(step: Step) -> Images:
-    """Second order, the trapezoid (EDM, Algorithm 1); Euler into 0, where there is no slope."""
+    """Take a step of Heun's method, second order (EDM, Algorithm 1); Euler's into 0, where there is no slope."""
     if step.to == 0:
         return euler(step)
     there = evaluate(step.denoiser, euler(step), step.to)
@@ -124,7 +134,7 @@ def heun(step: Step) -> Images:
 
 
 def dpm2(step: Step) -> Images:
-    """DPM-Solver-2 (Lu et al. 2022): second order by the slope midway in ln(sigma); Euler into 0."""
+    """Take a step of DPM-Solver-2 (Lu et al. 2022), second order by the slope midway in ln(sigma); Euler's into 0."""
     if step.to == 0:
         return euler(step)
     midway = math.sqrt(step.here.sigma * step.to)
@@ -133,10 +143,10 @@ def dpm2(step: Step) -> Images:
 
 
 def multistep(step: Step, order: int, eta: float = 0.0) -> Images:
-    """DPM-Solver++ (Lu et al. 2022): D extrapolated through the last `order` points; D itself into 0.
+    """Take a step of DPM-Solver++ (Lu et al. 2022): D is extrapolated through the last `order` points; into 0 it is D.
 
-    Of lower order while there are fewer points. eta: share of the SDE's noise, 0 is the ODE. At order 3 the released
-    code halves the parabola's second derivative, which leaves it second order; here it counts in full.
+    The order is lower while there are fewer points. eta: share of the SDE's noise; 0 is the ODE. At order 3 the
+    released code halves the second derivative of the parabola, which leaves it second order; here it counts in full.
     """
     if step.to == 0:
         return step.here.denoised
@@ -148,12 +158,12 @@ def multistep(step: Step, order: int, eta: float = 0.0) -> Images:
 
 
 def unic(step: Step) -> Images:
-    """UniC (Zhao et al. 2023): the last step taken again, now that D is known at its end as well."""
+    """Correct the last step as UniC does (Zhao et al. 2023): take it again, now that D is known at its end."""
     return exponential_step(step.past[0], step.here.sigma, (*step.past, step.here))
 
 
 def exponential_step(start: Point, to: float, points: Sequence[Point], eta: float = 0.0) -> Images:
-    """Carry `start` to noise level `to` exactly for the polynomial D in ln(sigma) that goes through `points`.
+    """Return the state at noise level `to`, exact if D were the polynomial in ln(sigma) through `points`.
 
     x(to) = (to / sigma) x + integral of e**(s - h) D over s from 0 to h = ln(sigma / to) (DPM-Solver++, eq. 8).
     """
@@ -166,10 +176,10 @@ def exponential_step(start: Point, to: float, points: Sequence[Point], eta: floa
 
 
 def quadrature_weights(nodes: Sequence[float], h: float) -> list[float]:
-    """Weights of a function's values at `nodes` in its integral against h e**(h (u - 1)) over u from 0 to 1.
+    """Return weights of a function's values at `nodes` for its integral against h e**(h (u - 1)), u from 0 to 1.
 
-    Exact for polynomials with as many coefficients as there are nodes, but for two nodes, where DPM-Solver++(2M) and
-    UniPC's B(h) = e**h - 1 both take half of the integral of 1 as the integral of u.
+    They are exact for polynomials with as many coefficients as there are nodes, except for two nodes, where
+    DPM-Solver++(2M) and UniPC's B(h) = e**h - 1 both take half of the integral of 1 as the integral of u.
     """
     moments = [math.factorial(k) * h * phi(k + 1, -h) for k in range(len(nodes))]
     if len(nodes) == 2:
@@ -178,14 +188,14 @@ def quadrature_weights(nodes: Sequence[float], h: float) -> list[float]:
 
 
 def phi(k: int, z: float) -> float:
-    """phi_k(z), the sum of z**j / (j + k)! over all j: the functions of exponential integrators."""
-    if abs(z) < 1:  # the recurrence divides its rounding errors by z, k times
+    """Return phi_k(z), the sum of z**j / (j + k)! over all j >= 0, which exponential integrators are made of."""
+    if abs(z) < 1:  # the recurrence would divide rounding errors by z, k times
         return sum(z**j / math.factorial(j + k) for j in range(18))
     return math.exp(z) if k == 0 else (phi(k - 1, z) - 1 / math.factorial(k - 1)) / z
 
 
 def method_of(config: SamplingConfig) -> Method:
-    """The sampler that `config` describes."""
+    """Return the sampler that `config` describes."""
     churn = Churn(config.s_churn, config.s_min, config.s_max, config.s_noise)
     methods: dict[Sampler, Method] = {
         "euler": Method(euler),
@@ -209,7 +219,10 @@ def integrate(
     noise: StepNoise,
     on_step: OnStep | None = None,
 ) -> Images:
-    """Carry `x`, noise of level sigmas[0], down all `sigmas`; `noise` is asked only where some is added."""
+    """Solve from `x`, noise of level sigmas[0], along all `sigmas`; return the final images.
+
+    noise: called only for steps that add noise. on_step: called before every step; nothing is kept without it.
+    """
     past: tuple[Point, ...] = ()
     for i, (sigma, to) in enumerate(pairwise(sigmas)):
         chosen = denoiser.for_step(sigma) if isinstance(denoiser, StepwiseDenoiser) else denoiser
@@ -234,9 +247,10 @@ def sample(
     noise: StepNoise,
     on_step: OnStep | None = None,
 ) -> Images:
-    """Draw images as `config` says, from standard normal `x`; `noise` serves the stochastic samplers.
+    """Draw images as `config` says, starting from standard normal `x`.
 
-    on_step, where given, sees every step's (index, sigma, x, D(x; sigma)) on the device; nothing is kept otherwise.
+    noise: returns the noise of a step, for stochastic samplers. on_step: called before every step, with tensors on the
+    device.
     """
     sigmas = config.sigmas
     return integrate(denoiser, x.double() * sigmas[0], sigmas, method_of(config), noise, on_step)

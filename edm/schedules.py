@@ -1,7 +1,8 @@
-"""Sampling schedules: decreasing noise levels that end in 0. In plain Python, so that a plan counts without torch.
+"""Noise schedules of sampling: decreasing noise levels that end in 0.
 
 EDM writes every earlier sampler as a choice of noise levels on the same ODE (Karras et al. 2022, Table 1 and appendix
-C); these are those choices. Python's floats are float64, as EDM's: noise levels span 0.002 to 80.
+C); these are those choices. They are computed in Python's floats, so that a plan needs no torch; these are float64, as
+in EDM, since noise levels span 0.002 to 80.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from typing import Literal
 
 ScheduleName = Literal["karras", "exponential", "linear_log_snr", "ve", "vp", "iddpm"]
 
-# with x = y + sigma n the log of the signal-to-noise ratio is -2 ln(sigma): all three are a geometric series of sigmas
+# with x = y + sigma n, the log of the signal-to-noise ratio is -2 ln(sigma): all three are a geometric series
 SAME_AS: dict[ScheduleName, ScheduleName] = {"linear_log_snr": "exponential", "ve": "exponential"}
 
 VP_EPSILON = 1e-3  # smallest time of the variance-preserving SDE (Song et al. 2021)
@@ -22,33 +23,33 @@ IDDPM_LEVELS, IDDPM_C1, IDDPM_C2 = 1000, 0.001, 0.008  # EDM, Table 1
 def noise_levels(
     schedule: ScheduleName, steps: int, sigma_min: float, sigma_max: float, rho: float = 7.0
 ) -> list[float]:
-    """`steps` + 1 decreasing noise levels from about sigma_max through about sigma_min to 0.
+    """Return `steps` + 1 decreasing noise levels, from about sigma_max to about sigma_min and then 0.
 
-    `rho` bends the karras schedule alone. Raises ValueError where the schedule has no such levels.
+    rho: bend of the karras schedule; unused by the others. Raises ValueError where the schedule has no such levels.
     """
     if steps == 1:
         return [float(sigma_max), 0.0]
     levels = LEVELS[SAME_AS.get(schedule, schedule)](steps, sigma_min, sigma_max, rho)
-    # rounding must not carry an end out of a range, of churn or guidance, that is given by the same number
+    # clipped, so that rounding does not carry an end out of a range of churn or guidance given by the same number
     return [*(min(max(level, sigma_min), sigma_max) for level in levels), 0.0]
 
 
 def karras(steps: int, sigma_min: float, sigma_max: float, rho: float) -> list[float]:
-    """sigma**(1 / rho) falls in a straight line (EDM, eq. 5)."""
+    """Return levels whose sigma**(1 / rho) falls linearly (EDM, eq. 5)."""
     top, bottom = sigma_max ** (1 / rho), sigma_min ** (1 / rho)
     return [(top + i / (steps - 1) * (bottom - top)) ** rho for i in range(steps)]
 
 
 def exponential(steps: int, sigma_min: float, sigma_max: float, _rho: float) -> list[float]:
-    """ln(sigma), and with it the log of the signal-to-noise ratio, falls in a straight line."""
+    """Return levels whose ln(sigma), and with it the log of the signal-to-noise ratio, falls linearly."""
     return [sigma_max * (sigma_min / sigma_max) ** (i / (steps - 1)) for i in range(steps)]
 
 
 def vp(steps: int, sigma_min: float, sigma_max: float, _rho: float) -> list[float]:
-    """Time falls in a straight line from 1, where sigma is that of the variance-preserving SDE (EDM, Table 1, VP).
+    """Return the levels of the variance-preserving SDE at times that fall linearly from 1 (EDM, Table 1, VP).
 
     beta_d and beta_min are such that sigma(1) = sigma_max and sigma(VP_EPSILON) = sigma_min. Raises ValueError where
-    sigma would not rise all the way between.
+    sigma does not rise all the way between these times.
     """
     high, low, end = math.log(sigma_max**2 + 1), math.log(sigma_min**2 + 1), VP_EPSILON
     beta_d = 2 * (low / end - high) / (end - 1)
@@ -63,20 +64,22 @@ def vp(steps: int, sigma_min: float, sigma_max: float, _rho: float) -> list[floa
 
 
 def iddpm(steps: int, sigma_min: float, sigma_max: float, _rho: float) -> list[float]:
-    """Every so many of the 1,000 levels of improved DDPM's cosine schedule (EDM, Table 1, iDDPM).
+    """Return evenly spaced ones of the 1,000 levels of improved DDPM's cosine schedule (EDM, Table 1, iDDPM).
 
-    Those between sigma_max and sigma_min, by default from 71.3 on; EDM begins at 80.2. Raises ValueError where there
-    are fewer than `steps`.
+    Only those from sigma_min to sigma_max count; the highest of them is 71.3 by default, where EDM begins at 80.2.
+    Raises ValueError where there are fewer than `steps`.
     """
-    known = [sigma for sigma in _iddpm_levels() if sigma_min <= sigma <= sigma_max]
-    if steps > len(known):
+    inside = [sigma for sigma in _iddpm_levels() if sigma_min <= sigma <= sigma_max]
+    if steps > len(inside):
         raise ValueError(
-            f"iddpm has {len(known)} levels from {sigma_max:g} to {sigma_min:g}; give at most as many steps"
+            f"iddpm has {len(inside)} levels from {sigma_max:g} to {sigma_min:g}; give at most as many steps"
         )
-    return [known[round(i * (len(known) - 1) / (steps - 1))] for i in range(steps)]
+    return [inside[round(i * (len(inside) - 1) / (steps - 1))] for i in range(steps)]
 
 
 def _iddpm_levels() -> list[float]:
+    """Return the levels u_0 to u_1000, decreasing (EDM, Table 1, iDDPM)."""
+
     def alpha_bar(j: int) -> float:
         return math.sin(math.pi / 2 * j / (IDDPM_LEVELS * (IDDPM_C2 + 1))) ** 2
 

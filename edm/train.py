@@ -1,35 +1,38 @@
-"""Training: a state that can be saved at any step, and the loop as a generator, so that the caller logs and decides."""
+"""Training: a state that can be saved after any step, and the loop as a generator, so that callers log and decide."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, replace
+from typing import cast
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
+from edm.batch_norm import STATISTICS_BATCHES, StatisticsBackup, recompute_statistics, synchronise_norms
 from edm.batches import Batch, Batches, TrainingSet
 from edm.config import NetworkConfig, Precision, TrainingConfig
 from edm.ema import Ema, PowerEma
 from edm.loss import denoising_loss
-from edm.networks.unet import computing_in, initialise, on_device
+from edm.networks.device import autocast, on_device
+from edm.networks.initialise import initialise
 from edm.noise import Stream, generator, uniforms
-from edm.parallel import ALONE, Team, sharing_gradients, synchronise_norms
+from edm.parallel import ALONE, Team, averaging_gradients
 from edm.precondition import Denoiser
 
-STATISTICS_BATCHES = 64  # over which batch-norm statistics of averaged weights are computed anew
-COMPILE_STEPS = 5000  # fewer steps than this are not worth the minutes that torch.compile takes
+COMPILE_STEPS = 5000  # with fewer steps, torch.compile takes longer than it saves
 
 
 @dataclass(frozen=True)
 class Computing:
-    """How a device computes a training: chosen for it, recorded with the result, never part of what is asked for.
+    """How a device computes a training: chosen to suit the device and recorded with the result, not configured.
 
-    micro_batch: images that go through the network at once, on all devices together; None is the whole batch. Below
-    the configuration's where the memory of a device does not suffice for that.
+    precision: of the network's arithmetic. compiled: by torch.compile. fused: whether the optimizer is. micro_batch:
+    images that go through the network at once, on all devices together, None for the whole batch; smaller than
+    configured where memory does not suffice.
     """
 
     precision: Precision
@@ -38,7 +41,7 @@ class Computing:
     micro_batch: int | None = None
 
     def __str__(self) -> str:
-        """For people."""
+        """Describe it in a log line."""
         parts = [str(self.precision), "compiled" if self.compiled else "not compiled"]
         if self.micro_batch is not None:
             parts.append(f"{self.micro_batch} images at once")
@@ -46,27 +49,30 @@ class Computing:
 
     @classmethod
     def choose(cls, config: TrainingConfig, device: torch.device, compiled: bool | None = None) -> Computing:
-        """As the configuration says; what it leaves open as suits the device."""
+        """Return what `config` says, and for what it leaves open the best choice for `device`.
+
+        compiled: overrides that choice for torch.compile.
+        """
         gpu = device.type == "cuda"
         precision = config.precision
         if precision == "auto":
             precision = "fp32"
             if gpu:
                 precision = "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp16"
-        if compiled is None:  # on a CPU it took minutes and gained nothing
+        if compiled is None:  # on a CPU, compiling took minutes and gained nothing
             compiled = gpu and config.num_steps >= COMPILE_STEPS
         return cls(precision, compiled, micro_batch=config.micro_batch)
 
 
 class Objective(nn.Module):
-    """The loss of every image of a batch, as a module: what torch wants of gradients that several devices share."""
+    """The loss of every image of a batch, as a module, because DistributedDataParallel wraps modules."""
 
     def __init__(self, denoiser: Denoiser, config: TrainingConfig) -> None:
         super().__init__()
         self.denoiser, self.config = denoiser, config
 
     def forward(self, batch: Batch) -> Float[Tensor, " b"]:
-        """EDM's weighted loss, or as the configuration has it."""
+        """Return the denoising loss of each image, weighted as the configuration says."""
         return denoising_loss(
             self.denoiser,
             batch.images,
@@ -80,9 +86,10 @@ class Objective(nn.Module):
 
 
 class TrainState:
-    """Everything that a training carries from one step to the next: weights, averages, the optimizer, the step.
+    """Everything that a training carries from one step to the next: weights, averages, optimizer and step number.
 
-    In a team every process has one of its own, all the same.
+    network, config, sigma_data, seed: what to train. device, computing, team: where and how; in a team, every process
+    has an equal state of its own.
     """
 
     def __init__(
@@ -109,12 +116,12 @@ class TrainState:
         self.optimizer = _optimizer(self.denoiser, config, self.computing.fused)
         self.scaler = torch.amp.GradScaler(device.type, enabled=self.computing.precision == "fp16")
         if team.size > 1:
-            synchronise_norms(self.denoiser, team)  # not those of the average, which one process looks at alone
+            synchronise_norms(self.denoiser, team)  # not those of the average, which only the first process evaluates
         if self.computing.compiled:
-            self.denoiser.network.compile()
+            self.denoiser.network.compile()  # pyright: ignore[reportUnknownMemberType]
         self.objective: nn.Module = Objective(self.denoiser, config)
         if team.size > 1:
-            self.objective = sharing_gradients(self.objective)
+            self.objective = averaging_gradients(self.objective)
 
     @property
     def kimg(self) -> float:
@@ -122,7 +129,7 @@ class TrainState:
         return self.step * self.config.batch_size / 1000
 
     def tensors(self) -> dict[str, Tensor]:
-        """All of the state by name, for a checkpoint."""
+        """Return the whole state by name, for a checkpoint."""
         tensors = {"step": torch.tensor(self.step)}
         tensors |= {f"model.{name}": value for name, value in self.denoiser.state_dict().items()}
         tensors |= {f"ema.{name}": value for name, value in self.ema.module.state_dict().items()}
@@ -133,27 +140,27 @@ class TrainState:
         return tensors | {f"scaler.{name}": torch.tensor(value) for name, value in scaling.items()}
 
     def load(self, tensors: dict[str, Tensor]) -> None:
-        """Take on the state that `tensors` returned."""
+        """Restore the state that `tensors` returned."""
         self.step = int(tensors["step"])
-        self.denoiser.load_state_dict(_under("model.", tensors))
-        self.ema.module.load_state_dict(_under("ema.", tensors))
-        self.power.load(_under("power.", tensors))
-        self._load_moments(_under("optimizer.", tensors))
-        scaling = _under("scaler.", tensors)
+        self.denoiser.load_state_dict(_with_prefix("model.", tensors))
+        self.ema.module.load_state_dict(_with_prefix("ema.", tensors))
+        self.power.load(_with_prefix("power.", tensors))
+        self._load_moments(_with_prefix("optimizer.", tensors))
+        scaling = _with_prefix("scaler.", tensors)
         if scaling:
             self.scaler.load_state_dict({name: value.item() for name, value in scaling.items()})
 
-    def share(self) -> None:
-        """Have the whole team go on from the state of its first process."""
+    def synchronise(self) -> None:
+        """Copy the state of the first process to the whole team."""
         if self.team.size == 1:
             return
-        tensors = self.team.of_first(self.tensors(), self.device)
+        tensors = self.team.broadcast(self.tensors(), self.device)
         if self.team.rank > 0:
             self.load(tensors)
 
     @property
     def num_parts(self) -> int:
-        """Into how many parts, whose gradients add up, a batch is cut."""
+        """Number of micro-batches per step, whose gradients add up."""
         return self.config.batch_size // (self.computing.micro_batch or self.config.batch_size)
 
     def _load_moments(self, tensors: dict[str, Tensor]) -> None:
@@ -161,7 +168,7 @@ class TrainState:
         moments: dict[int, dict[str, Tensor]] = {}
         for name, value in tensors.items():
             index, key = name.split(".")
-            # the fused optimizer walks raw memory: moments must lie as their parameter does
+            # the fused optimizer walks raw memory: moments need the memory layout of their parameter
             like = value if key == "step" else parameters[int(index)]
             value = torch.empty_like(like).copy_(value)
             moments.setdefault(int(index), {})[key] = value
@@ -174,94 +181,72 @@ def _optimizer(module: nn.Module, config: TrainingConfig, fused: bool) -> torch.
     return torch.optim.Adam(module.parameters(), lr=config.lr, fused=fused)
 
 
-def _under(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+def _with_prefix(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Return the tensors whose names begin with `prefix`, under the rest of their names."""
     return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
 
 
 def train(state: TrainState, data: TrainingSet) -> Iterator[Float[Tensor, ""]]:
-    """Train from `state.step` to the end of its configuration, yielding the mean loss after every step.
+    """Train from `state.step` to the last step of its configuration, yielding the mean loss after every step.
 
-    The state may be saved, or the generator dropped, after any step. The loss stays on the device. Where the gradient
-    of a step fails, the state is as before that step, and may be trained on with a smaller micro-batch. In a team
-    every process calls it; all begin with the state of the first.
+    The loss stays on the device. After any step the state may be saved, or the generator dropped. If computing a
+    gradient fails, the state is as before that step and can be trained on with a smaller micro-batch. In a team every
+    process calls this, and all begin with the state of the first.
     """
-    state.share()
+    state.synchronise()
     batches = Batches(data, state.config, state.seed, state.denoiser.null_label)
-    statistics = _Statistics(state.denoiser)
+    statistics = StatisticsBackup(state.denoiser)
     while state.step < state.config.num_steps:
-        with statistics.kept_on_error():
-            loss = _gradient(state, batches.share(state.step, state.team, state.num_parts))
-        _descend(state)
+        with statistics.restored_on_error():
+            loss = _compute_gradient(state, batches.team_share(state.step, state.team, state.num_parts))
+        _step_optimizer(state)
         state.ema.update(state.denoiser, state.config.batch_size, state.kimg)
         state.step += 1
         state.power.update(state.denoiser, state.step)
         yield loss
 
 
-class _Statistics:
-    """Batch norm's running statistics, which change with every part of a batch: put back where one of them fails."""
-
-    def __init__(self, module: nn.Module) -> None:
-        buffers = [b for norm in module.modules() if isinstance(norm, nn.BatchNorm2d) for b in norm.buffers()]
-        self.current = [[b for b in buffers if b.dtype == kind] for kind in {b.dtype for b in buffers}]
-        self.before = [[torch.empty_like(b) for b in alike] for alike in self.current]
-
-    @contextmanager
-    def kept_on_error(self) -> Iterator[None]:
-        """While the block lasts."""
-        self._copy(self.before, self.current)
-        try:
-            yield
-        except BaseException:
-            self._copy(self.current, self.before)
-            raise
-
-    @staticmethod
-    def _copy(to: list[list[Tensor]], source: list[list[Tensor]]) -> None:
-        for alike, values in zip(to, source, strict=True):
-            torch._foreach_copy_(alike, values)  # pyright: ignore[reportPrivateImportUsage]
-
-
-def _gradient(state: TrainState, batch: Batch) -> Float[Tensor, ""]:
-    """Add up the gradient of a batch's mean loss, a micro-batch at a time; returns that loss."""
+def _compute_gradient(state: TrainState, batch: Batch) -> Float[Tensor, ""]:
+    """Compute the gradient of the mean loss of a batch, one micro-batch at a time; return that loss."""
     state.optimizer.zero_grad(set_to_none=True)
     total = torch.zeros((), device=state.device)
     parts = batch.parts(len(batch.images) // state.num_parts)
     for number, part in enumerate(parts):
-        with _exchanged_where(state, number == len(parts) - 1):
-            with _dropout_from(state, number), computing_in(state.computing.precision, state.device):
+        with _gradient_exchange(state, number == len(parts) - 1):
+            with _seeded_dropout(state, number), autocast(state.computing.precision, state.device):
                 losses = state.objective(part)
             loss = losses.mean() / len(parts)
-            state.scaler.scale(loss).backward()
+            scaled = cast(Tensor, state.scaler.scale(loss))
+            torch.autograd.backward(scaled)
         total += loss.detach()
     return state.team.mean(total)
 
 
-def _exchanged_where(state: TrainState, last: bool) -> AbstractContextManager[None]:
-    """A team adds up its gradients once a step, with the last part."""
+def _gradient_exchange(state: TrainState, last: bool) -> AbstractContextManager[None]:
+    """Exchange gradients with the team only in the `last` micro-batch of a step."""
     objective = state.objective
     return nullcontext() if last or not isinstance(objective, DistributedDataParallel) else objective.no_sync()
 
 
 @contextmanager
-def _dropout_from(state: TrainState, number: int) -> Iterator[None]:
-    """Draw dropout's masks from (seed, step, micro-batch), and put torch's own generator back as it was."""
+def _seeded_dropout(state: TrainState, number: int) -> Generator[None, None, None]:
+    """Draw dropout masks from (seed, step, micro-batch) inside the block, and restore torch's generator after it."""
     if not state.denoiser.config.dropout:
         yield
         return
     step = torch.tensor([state.step])
-    with torch.random.fork_rng([state.device] if state.device.type == "cuda" else []):
+    with torch.random.fork_rng([state.device] if state.device.type == "cuda" else []):  # pyright: ignore[reportUnknownMemberType]
         own = state.team.rank * state.num_parts + number
-        torch.manual_seed(int(uniforms(state.seed, Stream.DROPOUT, step, own)[0] * 2**32))
+        torch.manual_seed(int(uniforms(state.seed, Stream.DROPOUT, step, own)[0] * 2**32))  # pyright: ignore[reportUnknownMemberType]
         yield
 
 
-def _descend(state: TrainState) -> None:
-    """One step of the optimizer: learning rate warmed up, gradient clipped."""
+def _step_optimizer(state: TrainState) -> None:
+    """Take a step of the optimizer, with the learning rate warmed up and the gradient clipped."""
     config = state.config
-    share = min(1.0, state.kimg / config.warmup_kimg) if config.warmup_kimg else 1.0
+    warmth = min(1.0, state.kimg / config.warmup_kimg) if config.warmup_kimg else 1.0
     for group in state.optimizer.param_groups:
-        group["lr"] = config.lr * share
+        group["lr"] = config.lr * warmth
     if config.clip_norm is not None:
         state.scaler.unscale_(state.optimizer)
         torch.nn.utils.clip_grad_norm_(state.denoiser.parameters(), config.clip_norm)
@@ -270,37 +255,8 @@ def _descend(state: TrainState) -> None:
 
 
 def averaged_model(state: TrainState, data: TrainingSet, num_batches: int = STATISTICS_BATCHES) -> Denoiser:
-    """The model to sample from: averaged weights, with batch-norm statistics of their own."""
+    """Return the model to sample from: averaged weights, with batch-norm statistics recomputed for them."""
     model = state.ema.module
     assert isinstance(model, Denoiser)
-    config = replace(state.config, micro_batch=state.computing.micro_batch)  # more may not fit into memory
-    return with_statistics(model, data, config, state.seed, state.step, num_batches)
-
-
-@torch.no_grad()
-def with_statistics(
-    model: Denoiser,
-    data: TrainingSet,
-    config: TrainingConfig,
-    seed: int,
-    step: int,
-    num_batches: int = STATISTICS_BATCHES,
-) -> Denoiser:
-    """`model` in evaluation mode, its batch-norm statistics computed anew.
-
-    Running statistics belong to the raw weights; these are over the batches that training would see after `step`.
-    """
-    norms = [module for module in model.modules() if isinstance(module, nn.BatchNorm2d)]
-    momenta = [norm.momentum for norm in norms]
-    for norm in norms:
-        norm.reset_running_stats()
-        norm.momentum = None  # a plain mean over batches
-        norm.train()
-    batches = Batches(data, config, seed, model.null_label)
-    for number in range(step, step + num_batches if norms else step):
-        for part in batches[number].parts(config.micro_batch):
-            noisy = part.images + part.sigma[:, None, None, None] * part.noise
-            model(noisy, part.sigma, part.labels, part.augment_labels if part.augment_labels.shape[1] else None)
-    for norm, momentum in zip(norms, momenta, strict=True):
-        norm.momentum = momentum
-    return model.eval()
+    config = replace(state.config, micro_batch=state.computing.micro_batch)  # a larger one may not fit into memory
+    return recompute_statistics(model, data, config, state.seed, state.step, num_batches)

@@ -1,25 +1,26 @@
-"""Sweeps over EDM models, from Python: plan, run and read what the command line does.
+"""Sweeps over EDM models from Python: plan them, run them and read their results, as on the command line.
 
     from experiments import load_sweep, plan, results, run
 
     sweep = load_sweep("sweeps/digits.yaml")
-    run(sweep)                 # what is missing of it; safe to repeat, always
-    frame = results(sweep)     # one row a cell: axes, parameters, scores with errors and intervals
+    run(sweep)                 # whatever is missing; safe to repeat at any time
+    frame = results(sweep)     # one row per cell: axes, parameters, scores with errors and intervals
 
-Everything is in a store, by default where EDM_SWEEP_STORE points, else ./runs. Nothing heavy is imported by this.
+Results are kept in a store: the folder that EDM_SWEEP_STORE names, else ./runs. Importing this imports nothing heavy.
 """
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from experiments.environment import store_folder
 from experiments.errors import UserError
 
 if TYPE_CHECKING:
     import pandas as pd
 
+    from experiments.runner.listener import RunListener
     from experiments.runner.options import Options
     from experiments.runner.run import Summary
     from experiments.store.store import Store
@@ -28,28 +29,29 @@ if TYPE_CHECKING:
 
 __all__ = ["UserError", "load_sweep", "plan", "results", "run"]
 
-STORE_VARIABLE, DEFAULT_STORE = "EDM_SWEEP_STORE", "runs"
-
 
 def load_sweep(path: str | Path, *overrides: str) -> Sweep:
-    """A sweep file, read and found right, or, by its name, a sweep that was run on the default store.
+    """Read and check a sweep file, or return a sweep that was run on the default store, given its name.
 
-    overrides: of a file, such as "training.kimg=10". Raises UserError, in a sentence.
+    overrides: replace values of the file, such as "training.kimg=10". Raises UserError, which says what is wrong in one
+    sentence.
     """
+    from experiments.inputs import InputFiles
     from experiments.sweep.reader import load_sweep as load
 
-    return load(path, overrides) if overrides else _sweep(path, None)
+    return load(path, overrides, InputFiles()) if overrides else _sweep(path, None)
 
 
 def plan(sweep: Sweep | str | Path) -> Plan:
-    """The least work that fills a sweep: its cells, trainings and evaluations, with names, signatures and operations.
+    """Return the least work that fills a sweep: its cells, trainings and evaluations, with names, signatures and cost.
 
-    sweep: here and below also what `load_sweep` takes. Reads nothing but that, and a folder of images where the sweep
-    is on one.
+    sweep: a sweep, or, here and below, what `load_sweep` takes. Besides the sweep file, this reads only the folders of
+    images and the files of statistics that it names.
     """
+    from experiments.inputs import InputFiles
     from experiments.sweep.plan import plan_sweep
 
-    return plan_sweep(_sweep(sweep, None))
+    return plan_sweep(_sweep(sweep, None), InputFiles())
 
 
 def run(
@@ -58,15 +60,16 @@ def run(
     tracking_uri: str | None = None,
     options: Options | None = None,
     quiet: bool = False,
+    listener: RunListener | None = None,
 ) -> Summary:
-    """Do what is missing of a sweep, on Ray, and tell MLflow; how it ended. Safe to repeat, always.
+    """Run whatever a sweep still needs, on Ray, record it in MLflow, and return how it ended. Safe to repeat.
 
-    tracking_uri: an MLflow server, in place of the database in the store. options: retries, budget, cells and the like
-    (experiments.session.Options). quiet: print nothing. From the main thread alone, as it takes in Ctrl-C. Raises
-    UserError where the sweep asks for what is not possible here.
+    tracking_uri: an MLflow server to use instead of the database in the store. options: retries, budget, cells and so
+    on (experiments.runner.options.Options). quiet: print nothing. listener: hears of the run in place of the terminal.
+    Call it from the main thread, as it handles Ctrl-C. Raises UserError where the sweep needs what is not possible
+    here.
     """
-    from rich.console import Console
-
+    from experiments.runner.listener import RunListener
     from experiments.runner.options import Options
     from experiments.runner.resume import open_schedule
     from experiments.runner.run import run_sweep
@@ -74,16 +77,18 @@ def run(
     place, chosen = _store(store), options or Options()
     place.create()
     schedule = open_schedule(plan(_sweep(sweep, store)), place, chosen)
-    return run_sweep(schedule, place, tracking_uri, Console(highlight=False, quiet=quiet), chosen)
+    if listener is None:
+        listener = RunListener() if quiet else _terminal()
+    return run_sweep(schedule, place, tracking_uri, listener, chosen)
 
 
 def results(
     sweep: Sweep | str | Path, store: str | Path | None = None, tracking_uri: str | None = None
 ) -> pd.DataFrame:
-    """One row a cell, in the sweep's order: its name, axes, all parameters, signatures, status and scores.
+    """Return one row per cell, in the sweep's order: name, axes, all parameters, signatures, status and scores.
 
-    Scores that have errors are followed by their standard error (_se) and 95 % interval (_low, _high); of cells that
-    are not done they are missing. With `tracking_uri` the scores are MLflow's, else the store's.
+    Scores that have errors are followed by their standard error (_se) and 95 % interval (_low, _high). Scores of cells
+    that are not done are missing. The scores come from MLflow where `tracking_uri` is given, else from the store.
     """
     from experiments.tracking.frames import found_in_store, results_frame
 
@@ -95,8 +100,15 @@ def results(
     return results_frame(made, found_in_mlflow(made, tracking_uri))
 
 
+def _terminal() -> RunListener:
+    from experiments.cli.views.live import standard_listener
+
+    return standard_listener()
+
+
 def _sweep(sweep: Sweep | str | Path, store: str | Path | None) -> Sweep:
-    """A sweep as it is, of a file, or of a store that remembers its name."""
+    """The sweep itself, or the sweep of a file, or the sweep of that name that was run on the store."""
+    from experiments.inputs import InputFiles
     from experiments.inspection.recall import recall_sweep
     from experiments.store.registry import remembered
     from experiments.sweep.reader import load_sweep
@@ -105,10 +117,10 @@ def _sweep(sweep: Sweep | str | Path, store: str | Path | None) -> Sweep:
     if isinstance(sweep, Sweep):
         return sweep
     place = _store(store)
-    return recall_sweep(str(sweep), place) if str(sweep) in remembered(place) else load_sweep(sweep)
+    return recall_sweep(str(sweep), place) if str(sweep) in remembered(place) else load_sweep(sweep, (), InputFiles())
 
 
 def _store(store: str | Path | None) -> Store:
     from experiments.store.store import Store
 
-    return Store(Path(store or os.environ.get(STORE_VARIABLE) or DEFAULT_STORE))
+    return Store(Path(store) if store else store_folder())

@@ -1,33 +1,39 @@
-"""The GPUs and their driver, found without importing torch."""
+"""The GPUs of this machine and their driver, found without importing torch."""
 
 from __future__ import annotations
 
 import shutil
 import subprocess
 from functools import cache
+from typing import Literal
 
-CPU = "cpu"
+CPU = "cpu"  # how results name the device where there is no GPU
 
 
 @cache
 def gpu_names() -> tuple[str, ...]:
-    """The GPUs that the driver lists, by name, without importing torch."""
-    tool = shutil.which("nvidia-smi")
-    if tool is None:
-        return ()
-    done = subprocess.run([tool, "-L"], capture_output=True, text=True, check=False, timeout=20)
-    if done.returncode:
-        return ()
-    lines = [line for line in done.stdout.splitlines() if line.startswith("GPU ")]
+    """Return the names of the GPUs that NVIDIA's driver lists, such as "NVIDIA H200"; none where there is no driver."""
+    output = _nvidia_smi("-L")
+    lines = [line for line in (output or "").splitlines() if line.startswith("GPU ")]
     return tuple(line.partition(": ")[2].partition(" (UUID")[0] for line in lines)  # GPU 0: NVIDIA H200 (UUID: ...)
 
 
 @cache
 def gpu_driver() -> str | None:
-    """The version of NVIDIA's driver; None where there is none."""
+    """Return the version of NVIDIA's driver; None where there is no driver."""
+    output = (_nvidia_smi("--query-gpu=driver_version", "--format=csv,noheader") or "").strip()
+    return output.splitlines()[0].strip() if output else None
+
+
+def device_of(gpus: float | Literal["auto"] | None) -> str:
+    """Return the name of the device that trials compute on here, given the sweep's resources.gpus."""
+    return gpu_names()[0] if gpus != 0 and gpu_names() else CPU
+
+
+def _nvidia_smi(*arguments: str) -> str | None:
+    """What nvidia-smi prints; None where it is not installed or fails."""
     tool = shutil.which("nvidia-smi")
     if tool is None:
         return None
-    asked = [tool, "--query-gpu=driver_version", "--format=csv,noheader"]
-    done = subprocess.run(asked, capture_output=True, text=True, check=False, timeout=20)
-    return done.stdout.splitlines()[0].strip() if done.returncode == 0 and done.stdout.strip() else None
+    done = subprocess.run([tool, *arguments], capture_output=True, text=True, check=False, timeout=20)
+    return done.stdout if done.returncode == 0 else None

@@ -1,80 +1,93 @@
-"""One number of a table: its error, its mark, and as many decimals as its column allows."""
+"""One number of a table with its error and its mark."""
 
 from __future__ import annotations
 
 import math
-import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-NOTHING = "—"
-MOST_DECIMALS = 6
+from reports.metrics import common_decimals
+from reports.significance import Mark
+
+NO_NUMBER = "—"
 
 
 @dataclass(frozen=True)
-class Entry:
-    """One number of a table, the mean over `have` of the `want` seeds that it is made for.
+class TableEntry:
+    """One number of a table: the mean over `num_seeds` of the `expected_seeds` that the sweep asks for.
 
-    margin: half of its 95% interval; std: over seeds. best: better than all others of its column; close: no other can
-    be told apart from the best, or this one cannot. stopped: of how many seeds the evaluation was stopped as clearly
-    worse; pruned: of how many the training was ended early; instead: what to say in place of the number.
+    margin: half of the mean's 95% interval. std: standard deviation over seeds. num_stopped: seeds whose evaluation
+    was stopped early as clearly worse; num_pruned: seeds whose training was stopped early. replacement: text to show
+    if there is no number.
     """
 
     mean: float | None
     margin: float | None = None
     std: float | None = None
-    have: int = 0
-    want: int = 0
-    best: bool = False
-    close: bool = False
+    num_seeds: int = 0
+    expected_seeds: int = 0
+    mark: Mark = ""
     decimals: int = 3
     scale: float = 1.0
     unit: str = ""
-    stopped: int = 0
-    pruned: int = 0
-    instead: str = ""
+    num_stopped: int = 0
+    num_pruned: int = 0
+    replacement: str = ""
+
+    @property
+    def is_best(self) -> bool:
+        """Whether this entry is significantly better than all others of its column."""
+        return self.mark == "best"
+
+    @property
+    def is_tied(self) -> bool:
+        """Whether this entry is the best of its column or not significantly different from it, with no clear winner."""
+        return self.mark == "tied"
 
     @property
     def text(self) -> str:
-        """As it is printed, without emphasis and marks."""
+        """The whole entry without emphasis or mark."""
         return f"{self.number} ({self.remark})" if self.remark else self.number
 
     @property
     def number(self) -> str:
-        """The number with its interval, or what stands in its place."""
+        """The number with its interval, or the text that replaces it."""
         if self.mean is None:
-            return self.instead or NOTHING
-        margin = f" ± {self._show(self.margin)}" if self.margin else ""  # no variance seen is no certainty: no "± 0"
-        return f"{self._show(self.mean)}{margin}{self.unit}"
+            return self.replacement or NO_NUMBER
+        interval = f" {self.interval}" if self.interval else ""
+        return f"{self.value}{interval}{self.unit}"
+
+    @property
+    def value(self) -> str:
+        """The mean alone; empty if there is none."""
+        return "" if self.mean is None else self._format(self.mean)
+
+    @property
+    def interval(self) -> str:
+        """The interval alone, such as "± 0.17"; empty if it is unknown or no variance was seen."""
+        return f"± {self._format(self.margin)}" if self.margin else ""
 
     @property
     def remark(self) -> str:
-        """What more there is to say: the spread over seeds, and how many of them there are where some miss."""
-        spread = f"s {self._show(self.std)}" if self.std is not None else ""
-        seeds = f"{self.have} of {self.want} seeds" if self.mean is not None and self.have < self.want else ""
-        return ", ".join(filter(None, (spread, seeds)))
+        """The standard deviation over seeds, and how many seeds there are if some are missing."""
+        return ", ".join(self.remarks)
 
-    def _show(self, value: float) -> str:
+    @property
+    def remarks(self) -> tuple[str, ...]:
+        """The parts of the remark."""
+        std = f"s {self._format(self.std)}" if self.std is not None else ""
+        incomplete = self.mean is not None and self.num_seeds < self.expected_seeds
+        seeds = f"{self.num_seeds} of {self.expected_seeds} seeds" if incomplete else ""
+        return tuple(filter(None, (std, seeds)))
+
+    def _format(self, value: float) -> str:
         return f"{value * self.scale:.{self.decimals}f}"
 
 
-def rounded(column: Sequence[Entry]) -> list[Entry]:
-    """The same column with as many decimals as its errors allow: two digits of the middle one."""
-    decimals = _decimals(column)
+def round_column(column: Sequence[TableEntry]) -> list[TableEntry]:
+    """Return a column whose entries all have as many decimals as its errors allow."""
+    values = [entry.mean for entry in column if entry.mean is not None]
+    margins = [entry.margin for entry in column if entry.margin]
+    stds = [entry.std for entry in column if entry.std and math.isfinite(entry.std)]
+    decimals = common_decimals(values, margins or stds, column[0].scale, column[0].unit)
     return [replace(entry, decimals=decimals) for entry in column]
-
-
-def _decimals(column: Sequence[Entry]) -> int:
-    scale, percent = column[0].scale, "%" in column[0].unit
-    sizes = sorted(abs(entry.mean) * scale for entry in column if entry.mean and math.isfinite(entry.mean))
-    margins = [entry.margin * scale for entry in column if entry.margin]
-    errors = margins or [entry.std * scale for entry in column if entry.std and math.isfinite(entry.std)]
-    if errors:
-        return min(max(0, 1 - _magnitude(statistics.median(errors))), MOST_DECIMALS)
-    usual = 1 if percent else 2 if sizes and statistics.median(sizes) >= 10 else 3
-    return min(max(usual, -_magnitude(sizes[0])), MOST_DECIMALS) if sizes else usual
-
-
-def _magnitude(value: float) -> int:
-    """The power of ten of its first digit, when shown with two."""
-    return int(f"{value:.1e}".partition("e")[2])

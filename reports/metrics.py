@@ -1,22 +1,30 @@
-"""Every metric that a table may show: its title, its unit, which way is better, the table it belongs to."""
+"""Defines how every metric is shown: its title, unit, scale and decimals, its better direction and its table.
+
+This module needs the standard library alone, so that a log line, a live table and a report can show the same text.
+"""
 
 from __future__ import annotations
 
+import math
+import statistics
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
 
 Better = Literal["lower", "higher", "neither"]
 Group = Literal["main", "fidelity", "memorisation"]
 SPLITS = ("train", "val", "test")
-BEST_SPLITS = ("test", "val", "train")  # the first that there is stands for all where one is shown
+PREFERRED_SPLITS = ("test", "val", "train")  # where only one split is shown, the first of these with a score
+MAX_DECIMALS = 6
 
 
 @dataclass(frozen=True)
-class Metric:
+class MetricInfo:
     """How a metric is shown.
 
-    better: "neither" where one value is as it should be, and none is best. split: of the real images, "file" for
-    published statistics. scale, unit: numbers are shown times `scale`, followed by `unit`.
+    better: "neither" if the ideal value lies in between, so that no entry is the best. split: the real images that
+    drawn ones are compared with; "file" for published statistics. scale, unit: a value is multiplied by `scale` and
+    followed by `unit`.
     """
 
     name: str
@@ -28,30 +36,79 @@ class Metric:
 
     @property
     def title(self) -> str:
-        """Its name and its split."""
+        """The metric's name and split."""
         return f"{self.name} {self.split}".rstrip()
 
 
-def _of_split(split: str) -> dict[str, Metric]:
+def _split_metrics(split: str) -> dict[str, MetricInfo]:
     return {
-        f"kid_{split}": Metric("KID x10^3", "lower", "fidelity", split, scale=1000.0),
-        f"precision_{split}": Metric("precision", "higher", "fidelity", split),
-        f"recall_{split}": Metric("recall", "higher", "fidelity", split),
-        f"density_{split}": Metric("density", "higher", "fidelity", split),
-        f"coverage_{split}": Metric("coverage", "higher", "fidelity", split),
+        f"kid_{split}": MetricInfo("KID x10^3", "lower", "fidelity", split, scale=1000.0),
+        f"precision_{split}": MetricInfo("precision", "higher", "fidelity", split),
+        f"recall_{split}": MetricInfo("recall", "higher", "fidelity", split),
+        f"density_{split}": MetricInfo("density", "higher", "fidelity", split),
+        f"coverage_{split}": MetricInfo("coverage", "higher", "fidelity", split),
     }
 
 
-METRICS: dict[str, Metric] = {
-    **{f"fid_{split}": Metric("FID", split=split) for split in (*SPLITS, "file")},
-    "class_accuracy": Metric("class accuracy", "higher", scale=100.0, unit=" %"),
-    "truncation_rms": Metric("truncation error"),
-    **_of_split("train"),
-    **_of_split("val"),
-    **_of_split("test"),
-    **{f"fid_infinity_{split}": Metric("FID inf", "lower", "fidelity", split) for split in (*SPLITS, "file")},
-    "nn_ratio_pixels": Metric("distance ratio, pixels", "neither", "memorisation"),
-    "nn_ratio_features": Metric("distance ratio, features", "neither", "memorisation"),
-    "nn_copied_pixels": Metric("copied, pixels", "neither", "memorisation", scale=100.0, unit=" %"),
-    "nn_copied_features": Metric("copied, features", "neither", "memorisation", scale=100.0, unit=" %"),
+METRICS: dict[str, MetricInfo] = {
+    **{f"fid_{split}": MetricInfo("FID", split=split) for split in (*SPLITS, "file")},
+    "class_accuracy": MetricInfo("class accuracy", "higher", scale=100.0, unit=" %"),
+    "truncation_rms": MetricInfo("truncation error"),
+    **_split_metrics("train"),
+    **_split_metrics("val"),
+    **_split_metrics("test"),
+    **{f"fid_infinity_{split}": MetricInfo("FID inf", "lower", "fidelity", split) for split in (*SPLITS, "file")},
+    "nn_ratio_pixels": MetricInfo("distance ratio, pixels", "neither", "memorisation"),
+    "nn_ratio_features": MetricInfo("distance ratio, features", "neither", "memorisation"),
+    "nn_copied_pixels": MetricInfo("copied, pixels", "neither", "memorisation", scale=100.0, unit=" %"),
+    "nn_copied_features": MetricInfo("copied, features", "neither", "memorisation", scale=100.0, unit=" %"),
 }
+
+
+def metric_info(metric: str) -> MetricInfo:
+    """Return how a metric is shown; one that no table has, such as a loss, keeps its name and scale."""
+    return METRICS.get(metric) or MetricInfo(metric)
+
+
+def title_of(metric: str) -> str:
+    """Return the title of a metric, such as "FID test" for "fid_test"."""
+    return metric_info(metric).title
+
+
+def shown(
+    metric: str, value: float | None, margin: float | None = None, *, sign: bool = False, decimals: int | None = None
+) -> str:
+    """Return a value of a metric as every log line, table and page shows it, such as "95.3 ± 1.3 %".
+
+    margin: half of the value's 95% interval. Both are in the metric's stored unit. sign: write + before a positive
+    value, as for a difference. decimals: as many as the numbers beside it have; by default what its own margin allows.
+    A value that is None is a dash.
+    """
+    if value is None:
+        return "—"
+    info = metric_info(metric)
+    has_margin = margin is not None and math.isfinite(margin) and margin > 0
+    errors = [margin] if has_margin and margin is not None else []
+    if decimals is None:
+        decimals = common_decimals([value], errors, info.scale, info.unit)
+    text = f"{value * info.scale:{'+' if sign else ''}.{decimals}f}"
+    return text + "".join(f" ± {error * info.scale:.{decimals}f}" for error in errors) + info.unit
+
+
+def common_decimals(values: Iterable[float], errors: Iterable[float], scale: float = 1.0, unit: str = "") -> int:
+    """Return how many decimals to show values with: enough for two digits of their median error.
+
+    Without errors: one for percentages, two for numbers above 10 and otherwise three, more where the smallest value
+    would be shown as 0. `errors` must be positive and finite.
+    """
+    scaled_errors = [error * scale for error in errors]
+    if scaled_errors:
+        return min(max(0, 1 - _exponent(statistics.median(scaled_errors))), MAX_DECIMALS)
+    sizes = sorted(abs(value) * scale for value in values if value and math.isfinite(value))
+    usual = 1 if "%" in unit else 2 if sizes and statistics.median(sizes) >= 10 else 3
+    return min(max(usual, -_exponent(sizes[0])), MAX_DECIMALS) if sizes else usual
+
+
+def _exponent(value: float) -> int:
+    """The power of ten of a number's first digit once it is rounded to two digits."""
+    return int(f"{value:.1e}".partition("e")[2])

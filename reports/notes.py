@@ -1,4 +1,4 @@
-"""What a reader of the tables must know, in sentences."""
+"""Explains a report's tables to its reader, in sentences."""
 
 from __future__ import annotations
 
@@ -6,16 +6,36 @@ from collections.abc import Iterator
 
 import pandas as pd
 
-from reports.entries import Entry
+from reports.entries import TableEntry
 from reports.metrics import METRICS
-from reports.tables import Comparison
+from reports.tables import ResultTable
 
-MOST_NAMES = 6
+MAX_NAMED_CELLS = 6
+METRIC_NOTES = {  # by the beginning of a metric's name
+    "kid": "KID is the kernel distance. It is unbiased at any number of images; values near 0 may be negative.",
+    "precision": (
+        "Precision and density measure how much of the drawn images lies among real images; recall and coverage "
+        "measure how much of the real images lies among drawn ones."
+    ),
+    "fid_infinity": "FID inf is the FID extrapolated to infinitely many drawn images.",
+    "nn_ratio": (
+        "The distance ratio is the median over images of the distance to the nearest training image divided by the "
+        "distance to the nearest test image, with equally many of both. 1 is ideal; below 1 means memorising."
+    ),
+    "nn_copied": (
+        "Copied is the share of images that are closer to the train split than its size explains. It is about 0 if "
+        "nothing is copied: slightly negative by chance, far below 0 if images keep away from the train split."
+    ),
+    "truncation": (
+        "The truncation error is the sampler's own error: the distance between the finished images and those of 512 "
+        "Heun steps from the same noise, root mean square in grey levels (0 to 255). Lower is better."
+    ),
+}
 
 
 def state_line(frame: pd.DataFrame) -> str:
-    """How much of the table is there."""
-    states = frame["status"].tolist()
+    """Say how many cells there are and how many of them have no score."""
+    states = [str(state) for state in frame["status"]]
     counts = (
         ("missing", f"{states.count('missing')} of them missing"),
         ("stopped", f"{states.count('stopped')} stopped early as clearly worse"),
@@ -25,112 +45,104 @@ def state_line(frame: pd.DataFrame) -> str:
     return f"{len(frame)} cells, {' and '.join(filter(None, (', '.join(parts[:-1]), parts[-1])))}"
 
 
-def apart(tables: list[Comparison]) -> str:
-    """Which numbers are kept in tables of their own; empty where all can be compared."""
+def separation_note(tables: list[ResultTable]) -> str:
+    """Say which numbers are in separate tables because they cannot be compared; empty if all can."""
     labels = list(dict.fromkeys(table.label for table in tables))
-    return f" Numbers that cannot be compared are kept apart: {' | '.join(labels)}." if len(labels) > 1 else ""
+    if len(labels) < 2:
+        return ""
+    return f" Numbers that cannot be compared are in separate tables: {' | '.join(labels)}."
 
 
-def reading_note(tables: list[Comparison]) -> list[str]:
-    """How to read the tables, a sentence or two for each thing that they show."""
+def reading_notes(tables: list[ResultTable]) -> list[str]:
+    """Explain the symbols, rows and metrics that occur in the tables."""
     entries = [entry for table in tables for entry in table.entries]
-    return [*_errors(entries), *_emphasis(tables), *_floor(tables), *_meanings(tables)]
+    return [*_error_notes(entries), *_mark_notes(tables), *_baseline_notes(tables), *_metric_notes(tables)]
 
 
-def _errors(entries: list[Entry]) -> Iterator[str]:
+def _error_notes(entries: list[TableEntry]) -> Iterator[str]:
     if any(entry.margin and entry.std is None for entry in entries):
         yield (
-            "±: half of the 95% interval of a score at this number of images drawn and against these real images. "
-            "It says how far another draw of images would move the score, not how far another training would."
+            "±: half of the 95% interval of a score, for this number of drawn images and these real images. "
+            "It shows how much the score would vary if images were drawn again, not if the network were trained again."
         )
-    spreads = [entry.have for entry in entries if entry.std is not None]
-    if spreads:
-        yield "s: the standard deviation over seeds of training, of which the table has the mean."
-    if any(have > 2 for have in spreads):
-        yield "± beside s: half of the 95% t interval of that mean."
-    if max((entry.want for entry in entries), default=0) == 1 and not any(entry.margin for entry in entries):
-        yield "One seed: no spread is known."
+    seed_counts = [entry.num_seeds for entry in entries if entry.std is not None]
+    if seed_counts:
+        yield "s: the standard deviation over training seeds. The table shows their mean."
+    if any(count > 2 for count in seed_counts):
+        yield "± with s: half of the 95% t interval of that mean."
+    if max((entry.expected_seeds for entry in entries), default=0) == 1 and not any(entry.margin for entry in entries):
+        yield "There is one seed only, so the spread over seeds is unknown."
 
 
-def _emphasis(tables: list[Comparison]) -> Iterator[str]:
+def _mark_notes(tables: list[ResultTable]) -> Iterator[str]:
     entries = [entry for table in tables for entry in table.entries]
-    if any(entry.best for entry in entries):
-        yield "Bold: told apart from every other entry of its column, and better."
-    if any(entry.close for entry in entries):
-        yield "≈: the best of its column and those that cannot be told apart from it; such a column has no winner."
-    if any(entry.best or entry.close for entry in entries):
+    if any(entry.is_best for entry in entries):
+        yield "Bold: significantly better than every other entry of its column."
+    if any(entry.is_tied for entry in entries):
         yield (
-            "Told apart: at 95% over a whole table (Holm's correction), every entry against the best of its column, "
-            "paired wherever two share noise and labels or seeds; so even overlapping intervals may be told apart."
+            "≈: the best of its column, or not significantly different from the best. A column with this mark has no "
+            "single winner."
         )
-    if any(entry.stopped for entry in entries):
-        yield "Stopped: no more images were drawn once the score was clearly worse than the best cell's."
-    if any(entry.pruned for entry in entries):
+    if any(entry.mark for entry in entries):
         yield (
-            "Pruned: its training was stopped early because its validation loss was among the worst (ASHA); nothing is "
-            "said of its score."
+            "Significant means at 95% over the whole table: every entry is compared with the best of its column, "
+            "p values are corrected by Holm's method, and cells are paired if they share noise and labels, or seeds. "
+            "Two entries can therefore differ significantly although their intervals overlap."
         )
-    if any(_bare(table) for table in tables):
-        yield "Columns without ± and s: their error is not known, and nothing in them is marked."
+    if any(entry.num_stopped for entry in entries):
+        yield "Stopped: the evaluation ended early because the score was clearly worse than that of the best cell."
+    if any(entry.num_pruned for entry in entries):
+        yield (
+            "Pruned: the training was stopped early because its validation loss was among the worst (ASHA). "
+            "Its score is unknown."
+        )
+    if any(_has_column_without_errors(table) for table in tables):
+        yield "Columns without ± and s have no known error, so nothing in them is marked."
 
 
-def _bare(table: Comparison) -> bool:
+def _has_column_without_errors(table: ResultTable) -> bool:
     """Whether a column has several numbers and no error."""
-    columns = zip(*(line for _, line in table.rows), strict=True)
     return any(
         sum(entry.mean is not None for entry in column) > 1
-        and not any(entry.margin or entry.std is not None or entry.close or entry.best for entry in column)
-        for column in columns
+        and not any(entry.margin or entry.std is not None or entry.mark for entry in column)
+        for column in table.columns
     )
 
 
-def _floor(tables: list[Comparison]) -> Iterator[str]:
-    if any(row.kind == "real" for table in tables for row in table.context):
-        yield "The row of real images is the floor: what real images score in place of drawn ones."
+def _baseline_notes(tables: list[ResultTable]) -> Iterator[str]:
+    kinds = {row.kind for table in tables for row in table.baselines}
+    if "noise" in kinds:
+        yield "The row of pure noise shows the scores of images that contain nothing but noise."
+    if "real" in kinds:
+        yield (
+            "The row of real images shows the scores of real images, held out from the reference, in place of drawn "
+            "ones: about what to expect of a perfect model."
+        )
 
 
-MEANINGS = {
-    "kid": "KID: the kernel distance, unbiased at any number of images; near 0 it may be negative.",
-    "precision": (
-        "Precision and density: how much of what is drawn lies among real images; recall and coverage: how much of "
-        "what is real lies among drawn ones."
-    ),
-    "fid_infinity": "FID inf: the FID extrapolated to infinitely many drawn images.",
-    "nn_ratio": (
-        "Distance ratio: the median over images of the distance to the nearest training image over that to the "
-        "nearest test image, equally many of both; 1 is as it should be, below 1 is memorising."
-    ),
-    "nn_copied": (
-        "Copied: the share of images that are nearer to the whole train split than its size explains; about 0 where "
-        "nothing is copied; below it by chance, far below where images keep away from the train split."
-    ),
-    "truncation": (
-        "Truncation error: how far the finished images are from those of 512 steps of Heun from the same noise, "
-        "root mean square in grey levels (0 to 255): the sampler's own error, lower is better."
-    ),
-}
-
-
-def _meanings(tables: list[Comparison]) -> Iterator[str]:
-    shown = {head.metric for table in tables for head in table.heads}
-    for start, sentence in MEANINGS.items():
-        if any(name.startswith(start) for name in shown & METRICS.keys()):
+def _metric_notes(tables: list[ResultTable]) -> Iterator[str]:
+    metrics = {head.metric for table in tables for head in table.heads}
+    for start, sentence in METRIC_NOTES.items():
+        if any(name.startswith(start) for name in metrics & METRICS.keys()):
             yield sentence
 
 
 def remarks(frame: pd.DataFrame) -> list[str]:
-    """The notes of cells, each once with the cells that it is of. A cell's notes are parted by semicolons."""
-    found: dict[str, list[str]] = {}
-    notes = frame["notes"] if "notes" in frame.columns else []
+    """List the notes of all cells, each once with the cells it applies to.
+
+    A cell's notes are one text, separated by semicolons.
+    """
+    cells_by_note: dict[str, list[str]] = {}
+    notes: list[object] = frame["notes"].tolist() if "notes" in frame.columns else []
     for cell, text in zip(frame["cell"], notes, strict=False):
         for note in filter(None, text.split("; ") if isinstance(text, str) else []):
-            found.setdefault(note, []).append(str(cell))
-    return [f"{note} ({_cells(names, len(frame))})" for note, names in found.items()]
+            cells_by_note.setdefault(note, []).append(str(cell))
+    return [f"{note} ({_cell_list(cells, len(frame))})" for note, cells in cells_by_note.items()]
 
 
-def _cells(names: list[str], total: int) -> str:
+def _cell_list(names: list[str], total: int) -> str:
     if len(names) == total:
         return "all cells"
-    shown = ", ".join(names[:MOST_NAMES])
-    more = f" and {len(names) - MOST_NAMES} more" if len(names) > MOST_NAMES else ""
-    return f"{'cell' if len(names) == 1 else 'cells'} {shown}{more}"
+    listed = ", ".join(names[:MAX_NAMED_CELLS])
+    more = f" and {len(names) - MAX_NAMED_CELLS} more" if len(names) > MAX_NAMED_CELLS else ""
+    return f"{'cell' if len(names) == 1 else 'cells'} {listed}{more}"

@@ -1,4 +1,4 @@
-"""A report's folder: report.md, report.tex, results.csv and one HTML page that needs nothing beside it."""
+"""Writes a report's folder: report.md, report.tex, results.csv and one self-contained HTML page."""
 
 from __future__ import annotations
 
@@ -6,31 +6,32 @@ import base64
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 import jinja2
 import pandas as pd
 
 from reports.figures import embed, loss_figure, score_figure, truncation_figure
-from reports.metrics import BEST_SPLITS, METRICS
-from reports.notes import apart, reading_note, remarks, state_line
-from reports.parts import Layout
-from reports.render import CLOSE, to_latex, to_markdown
-from reports.significance import Paired
-from reports.tables import Comparison, comparisons, show_value
+from reports.layout import Layout
+from reports.metrics import PREFERRED_SPLITS, shown, title_of
+from reports.notes import reading_notes, remarks, separation_note, state_line
+from reports.render import TIED_MARK, to_latex, to_markdown
+from reports.significance import PairedErrors, Sample
+from reports.tables import ResultTable, result_tables, show_value
 
-# the first of these that a cell has stands under its picture
-CAPTION_METRICS = tuple(f"{name}_{split}" for name in ("fid", "kid") for split in BEST_SPLITS)
+CAPTION_METRICS = tuple(f"{name}_{split}" for name in ("fid", "kid") for split in PREFERRED_SPLITS)
+PARAMETERS = ("data.", "model.", "training.", "sampling.", "evaluation.")  # how a frame's columns of parameters begin
 
 
 @dataclass(frozen=True)
 class Report:
-    """All that a report is made from.
+    """Everything a report is made from.
 
-    curves: columns training, kimg, loss, val_loss. pictures: a PNG of samples for every cell that has one; pairs: one
-    of the drawn images that are closest to training images. facts: what to say of where the numbers come from. paired:
-    of a metric, how the errors of cells hang together.
+    curves: columns training, kimg, loss, val_loss. pictures: a PNG of samples by cell; pairs: a PNG of the drawn images
+    closest to training images by cell. facts: where the numbers come from. paired: the covariance of the cells' errors
+    by metric.
     """
 
     layout: Layout
@@ -38,17 +39,17 @@ class Report:
     curves: pd.DataFrame
     pictures: dict[str, Path]
     facts: dict[str, str]
-    paired: dict[str, Paired] = field(default_factory=dict)
-    pairs: dict[str, Path] = field(default_factory=dict)
+    paired: dict[str, PairedErrors] = field(default_factory=dict[str, PairedErrors])
+    pairs: dict[str, Path] = field(default_factory=dict[str, Path])
 
     @property
-    def tables(self) -> list[Comparison]:
-        """The comparison tables, the main one of each group of comparable cells first."""
-        return comparisons(self.frame, self.layout, self.paired)
+    def tables(self) -> list[ResultTable]:
+        """The result tables, the main one of each group of comparable cells first."""
+        return result_tables(self.frame, self.layout, self.paired)
 
 
 def write_report(report: Report, folder: Path) -> Path:
-    """Write the whole report into `folder`, each file whole or not at all; returns the HTML page's path."""
+    """Write all files of a report into `folder`, each one atomically, and return the path of the HTML page."""
     folder.mkdir(parents=True, exist_ok=True)
     tables = report.tables
     _write(folder / "results.csv", report.frame.to_csv(index=False, lineterminator="\n"))
@@ -64,15 +65,16 @@ def _write(path: Path, text: str) -> None:
     temporary.replace(path)
 
 
-def _markdown(report: Report, tables: list[Comparison]) -> str:
-    parts = [f"# {report.layout.title}\n", f"{state_line(report.frame)}.{apart(tables)}\n"]
+def _markdown(report: Report, tables: list[ResultTable]) -> str:
+    parts = [f"# {report.layout.title}\n", f"{state_line(report.frame)}.{separation_note(tables)}\n"]
     parts += [to_markdown(table) for table in tables]
-    lists = (reading_note(tables), remarks(report.frame), [f"{name}: {value}" for name, value in report.facts.items()])
+    facts = [f"{name}: {value}" for name, value in report.facts.items()]
+    lists = (reading_notes(tables), remarks(report.frame), facts)
     parts += ["".join(f"- {line}\n" for line in lines) for lines in lists if lines]
     return "\n".join(parts)
 
 
-def _html(report: Report, tables: list[Comparison]) -> str:
+def _html(report: Report, tables: list[ResultTable]) -> str:
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(Path(__file__).parent),
         autoescape=True,
@@ -90,13 +92,13 @@ def _html(report: Report, tables: list[Comparison]) -> str:
     scores = [(label, figures[f"scores-{i}"]) for i, label in enumerate(main) if f"scores-{i}" in figures]
     return environment.get_template("page.html.j2").render(
         title=report.layout.title,
-        state=f"{state_line(report.frame)}.{apart(tables)}",
-        notes=reading_note(tables),
+        state=f"{state_line(report.frame)}.{separation_note(tables)}",
+        notes=reading_notes(tables),
         remarks=remarks(report.frame),
         tables=tables,
-        close=CLOSE,
-        cells=_gallery(report, report.pictures, _caption),
-        pairs=_gallery(report, report.pairs, _ratios),
+        tied_mark=TIED_MARK,
+        cells=_gallery(report, report.pictures, partial(_score_caption, decimals=_decimals(tables))),
+        pairs=_gallery(report, report.pairs, _distance_caption),
         scores=scores,
         truncation=figures.get("truncation", ""),
         curves=figures.get("loss", ""),
@@ -106,11 +108,12 @@ def _html(report: Report, tables: list[Comparison]) -> str:
 
 
 def _gallery(
-    report: Report, pictures: Mapping[str, Path], caption: Callable[[dict[Any, Any]], str]
+    report: Report, pictures: Mapping[str, Path], caption: Callable[[Mapping[str, Any]], str]
 ) -> list[dict[str, str]]:
-    """A picture and a caption of every cell that has one."""
-    cells = []
-    for row in report.frame.to_dict("records"):
+    """The picture and caption of every cell that has one."""
+    cells: list[dict[str, str]] = []
+    for record in report.frame.to_dict("records"):
+        row = {str(name): value for name, value in record.items()}
         path = pictures.get(row["cell"])
         if path is not None and path.exists():
             data = base64.b64encode(path.read_bytes()).decode()
@@ -119,34 +122,39 @@ def _gallery(
     return cells
 
 
-def _caption(row: dict[Any, Any]) -> str:
-    """The first score that a cell has."""
-    name = next((name for name in CAPTION_METRICS if _known(row.get(name))), None)
-    if name is None:
-        return ""
-    metric = METRICS[name]
-    return f"{metric.name} {row[name] * metric.scale:.3f} ({metric.split})"
-
-
-def _ratios(row: dict[Any, Any]) -> str:
-    """How much nearer a cell's images are to training images than to test images."""
-    parts = [
-        f"{row[f'nn_ratio_{space}']:.3f} in {space}"
-        for space in ("pixels", "features")
-        if _known(row.get(f"nn_ratio_{space}"))
+def _decimals(tables: list[ResultTable]) -> dict[str, int]:
+    """How many decimals the tables show of each metric."""
+    columns = [
+        (head.metric, column) for table in tables for head, column in zip(table.heads, table.columns, strict=True)
     ]
+    return {metric: column[0].decimals for metric, column in reversed(columns)}
+
+
+def _score_caption(row: Mapping[str, Any], decimals: Mapping[str, int]) -> str:
+    """The most important score of a cell with its interval."""
+    metric = next((name for name in CAPTION_METRICS if _is_number(row.get(name))), None)
+    if metric is None:
+        return ""
+    value, error = float(row[metric]), row.get(f"{metric}_se")
+    sample = Sample((0,), (str(row["cell"]),), (value,), (float(error) if _is_number(error) else math.nan,))
+    return f"{title_of(metric)}: {shown(metric, value, sample.margin, decimals=decimals.get(metric))}"
+
+
+def _distance_caption(row: Mapping[str, Any]) -> str:
+    """How much closer a cell's images are to training images than to test images."""
+    metrics = {space: f"nn_ratio_{space}" for space in ("pixels", "features")}
+    parts = [f"{shown(name, row[name])} in {space}" for space, name in metrics.items() if _is_number(row.get(name))]
     return f"distance ratio {', '.join(parts)}" if parts else ""
 
 
-def _known(value: Any) -> bool:
+def _is_number(value: object) -> TypeGuard[float]:
     return isinstance(value, float) and not math.isnan(value)
 
 
 def _shared_parameters(report: Report) -> list[tuple[str, str]]:
-    """Parameters that every cell has in common, less those that say nothing."""
+    """The parameters that have one value in all cells, except those that are null."""
     axes = (*report.layout.rows, *report.layout.columns, "seed")
-    sections = ("data.", "model.", "training.", "sampling.", "evaluation.")
-    names = [name for name in report.frame if str(name).startswith(sections) and name not in axes]
+    names = [name for name in map(str, report.frame.columns) if name.startswith(PARAMETERS) and name not in axes]
     columns = {name: report.frame[name].tolist() for name in names}
-    shared = [name for name, values in columns.items() if len(set(map(str, values))) == 1 and not pd.isna(values[0])]
-    return [(name, show_value(report.frame[name].iloc[0])) for name in shared]
+    shared = {name: values[0] for name, values in columns.items() if len(set(map(str, values))) == 1}
+    return [(name, show_value(value)) for name, value in shared.items() if not pd.isna(value)]

@@ -1,14 +1,15 @@
-"""Which entry of a column is the best, as far as the errors of the scores can say.
+"""The significance tests behind a table's marks: which entry of a column is the best, as far as errors can say.
 
-Every entry is compared with the best of its column and with no other. The claim that a table makes is "this one is
-the best", which is these k - 1 comparisons; all k (k - 1) / 2 pairs would spend the same error rate on questions that
-nobody asks of a table, and would leave true winners unmarked. As the best is chosen by the same numbers that it is then
-tested by, what holds is this, at 95%: no false winner stands in bold, and the truly best entry is the bold one or among
-those marked as not told apart. That every entry just as good as the best is marked too is not promised.
+Every entry is compared with the best of its column and with no other. A table claims "this one is the best", and that
+claim needs these k - 1 comparisons; testing all k (k - 1) / 2 pairs would spend the same error rate on questions that
+nobody asks of a table, and would leave true winners unmarked. The best is chosen by the same numbers that it is then
+tested with. What holds at 95% is this: no false winner is marked as best, and the truly best entry is either marked as
+best or among those marked as not significantly different from it. Not every entry that is just as good as the best is
+guaranteed a mark.
 
-The tests: one seed each, a z test by the errors of both scores (see Paired); several seeds, Student's paired t over the
-seeds that both have, Welch's t where they have fewer than two in common. p values of all columns of a table are
-corrected together (Holm 1979), as a table with more columns has more chances of a false winner.
+The tests: with one seed each, a z test on the errors of both scores (see PairedErrors); with several seeds, Student's
+paired t test over the seeds in common, or Welch's t test if fewer than two are in common. The p values of all columns
+of a table are corrected together (Holm 1979), because a table with more columns has more chances of a false winner.
 """
 
 from __future__ import annotations
@@ -19,39 +20,39 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
-from scipy.special import ndtr, ndtri, stdtr, stdtrit
+from scipy.special import ndtr, ndtri, stdtr, stdtrit  # pyright: ignore[reportMissingTypeStubs]
 
-LEVEL = 0.05  # of a false winner anywhere in a table
-NO_VARIANCE = 1e-12  # relative to the scores' own: less is rounding
-Mark = Literal["best", "close", ""]
+LEVEL = 0.05  # probability of a false winner anywhere in a table
+MIN_RELATIVE_VARIANCE = 1e-12  # anything below this is rounding
+Mark = Literal["best", "tied", ""]
 
 
 @dataclass(frozen=True)
-class Paired:
-    """Errors of the same score of several cells, drawn from the same noise and labels.
+class PairedErrors:
+    """Errors of one metric for several cells that are drawn from the same noise and labels.
 
-    covariance [cells, cells]: cov(influences of a, influences of b) / images, so that the variance of the difference
-    of a and b is C_aa + C_bb - 2 C_ab: usually far less than that of two scores without a tie.
+    covariance [cells, cells]: cov(influences of a, influences of b) / images. The variance of the difference of a and b
+    is C_aa + C_bb - 2 C_ab, usually far less than that of two independent scores.
     """
 
     cells: tuple[str, ...]
     covariance: np.ndarray
 
     def error_of_difference(self, a: str, b: str) -> float | None:
-        """The standard error of a's score less b's; None where nothing is known, or where the two move as one."""
+        """Return the standard error of a's score minus b's; None if it is unknown or if both always vary together."""
         if a not in self.cells or b not in self.cells:
             return None
         i, j = self.cells.index(a), self.cells.index(b)
         own = float(self.covariance[i, i] + self.covariance[j, j])
         variance = own - float(self.covariance[i, j] + self.covariance[j, i])
-        return math.sqrt(variance) if variance > NO_VARIANCE * own else None
+        return math.sqrt(variance) if variance > MIN_RELATIVE_VARIANCE * own else None
 
 
 @dataclass(frozen=True)
 class Sample:
-    """What an entry of a table is made of: a score of a cell for each seed.
+    """The scores behind one entry of a table: one cell per seed.
 
-    errors: standard errors of the values, NaN where unknown. Empty where the entry has no number.
+    errors: standard errors of the values, NaN if unknown. All fields are empty if the entry has no number.
     """
 
     seeds: tuple[int, ...] = ()
@@ -66,46 +67,46 @@ class Sample:
 
     @property
     def std(self) -> float | None:
-        """The sample's standard deviation over seeds (n - 1); None with one seed."""
+        """The sample standard deviation over seeds (n - 1); None with one seed."""
         return float(np.std(self.values, ddof=1)) if len(self.values) > 1 else None
 
     @property
     def margin(self) -> float | None:
-        """Half of the 95% interval: normal with one seed, t over seeds with 3 or more; None where it is not known."""
+        """Half of the 95% interval: normal with one seed, Student's t with three seeds or more; None if unknown."""
         count, std = len(self.values), self.std
         if std is not None:
             return float(stdtrit(count - 1, 1 - LEVEL / 2)) * std / math.sqrt(count) if count > 2 else None
-        known = count == 1 and math.isfinite(self.errors[0])
-        return float(ndtri(1 - LEVEL / 2)) * self.errors[0] if known else None
+        has_error = count == 1 and math.isfinite(self.errors[0])
+        return float(ndtri(1 - LEVEL / 2)) * self.errors[0] if has_error else None
 
     @property
     def has_error(self) -> bool:
-        """Whether anything is known of how far the number is off."""
+        """Whether the error of the mean can be estimated."""
         return len(self.values) > 1 or any(map(math.isfinite, self.errors))
 
 
 @dataclass(frozen=True)
-class Column:
-    """A column of a table: comparable numbers, which way is better, and how their errors hang together."""
+class ScoreColumn:
+    """One column of a table: comparable scores, which direction is better, and the covariance of their errors."""
 
     samples: tuple[Sample, ...]
     lower_is_better: bool = True
-    paired: Paired | None = None
+    paired: PairedErrors | None = None
 
 
 @dataclass(frozen=True)
-class Difference:
-    """A difference of two scores and its two-sided p value."""
+class DifferenceTest:
+    """The difference of two scores and its two-sided p value."""
 
     value: float
     p: float
 
 
-def difference(a: Sample, b: Sample, paired: Paired | None = None) -> Difference | None:
-    """a less b with the test that their seeds allow; None where nothing can be said.
+def compare_samples(a: Sample, b: Sample, paired: PairedErrors | None = None) -> DifferenceTest | None:
+    """Return a minus b with the test that their seeds allow, or None if no test applies.
 
-    Nothing can be said of one seed against several, nor where there is no variance at all: equal differences over two
-    or three seeds are rounding or chance, not certainty.
+    No test applies to one seed against several, nor if there is no variance at all: equal differences over two or three
+    seeds are rounding or chance, not certainty.
     """
     if len(a.values) == len(b.values) == 1:
         return _z_test(a, b, paired)
@@ -115,88 +116,88 @@ def difference(a: Sample, b: Sample, paired: Paired | None = None) -> Difference
     return _welch_test(a, b) if min(len(a.values), len(b.values)) > 1 else None
 
 
-def _z_test(a: Sample, b: Sample, paired: Paired | None) -> Difference | None:
+def _z_test(a: Sample, b: Sample, paired: PairedErrors | None) -> DifferenceTest | None:
     if paired is not None and {a.cells[0], b.cells[0]} <= set(paired.cells):
         error = paired.error_of_difference(a.cells[0], b.cells[0])
     else:
-        error = a.errors[0] + b.errors[0]  # the most it can be, however the two hang together (Cauchy and Schwarz)
+        error = a.errors[0] + b.errors[0]  # the largest possible, whatever their correlation (Cauchy-Schwarz)
     if error is None or not 0 < error < math.inf:
         return None
     value = a.values[0] - b.values[0]
-    return Difference(value, 2 * float(ndtr(-abs(value) / error)))
+    return DifferenceTest(value, 2 * float(ndtr(-abs(value) / error)))
 
 
-def _paired_t_test(a: Sample, b: Sample, seeds: Sequence[int]) -> Difference | None:
+def _paired_t_test(a: Sample, b: Sample, seeds: Sequence[int]) -> DifferenceTest | None:
     left = np.array([a.values[a.seeds.index(seed)] for seed in seeds])
     right = np.array([b.values[b.seeds.index(seed)] for seed in seeds])
     differences = left - right
     value, spread = float(differences.mean()), float(differences.std(ddof=1))
-    if not spread > NO_VARIANCE * float(np.abs([left, right]).max()):
+    if not spread > MIN_RELATIVE_VARIANCE * float(np.abs([left, right]).max()):
         return None
     t = value / (spread / math.sqrt(len(seeds)))
-    return Difference(value, 2 * float(stdtr(len(seeds) - 1, -abs(t))))
+    return DifferenceTest(value, 2 * float(stdtr(len(seeds) - 1, -abs(t))))
 
 
-def _welch_test(a: Sample, b: Sample) -> Difference | None:
+def _welch_test(a: Sample, b: Sample) -> DifferenceTest | None:
     parts = [float(np.var(sample.values, ddof=1)) / len(sample.values) for sample in (a, b)]
-    if not math.sqrt(sum(parts)) > NO_VARIANCE * max(map(abs, (*a.values, *b.values))):
+    if not math.sqrt(sum(parts)) > MIN_RELATIVE_VARIANCE * max(map(abs, (*a.values, *b.values))):
         return None
     freedom = sum(parts) ** 2 / sum(
         part**2 / (len(sample.values) - 1) for part, sample in zip(parts, (a, b), strict=True)
     )
     value = a.mean - b.mean
-    return Difference(value, 2 * float(stdtr(freedom, -abs(value) / math.sqrt(sum(parts)))))
+    return DifferenceTest(value, 2 * float(stdtr(freedom, -abs(value) / math.sqrt(sum(parts)))))
 
 
 def holm(p_values: Sequence[float], level: float = LEVEL) -> list[bool]:
-    """Which hypotheses fall when all of them together may fall wrongly in a share `level` of cases (Holm 1979)."""
-    fallen = [False] * len(p_values)
+    """Return which null hypotheses to reject, with a probability `level` of any false rejection (Holm 1979)."""
+    rejected = [False] * len(p_values)
     order = sorted(range(len(p_values)), key=p_values.__getitem__)
     for rank, i in enumerate(order):
         if p_values[i] > level / (len(p_values) - rank):
             break
-        fallen[i] = True
-    return fallen
+        rejected[i] = True
+    return rejected
 
 
-def marks(columns: Sequence[Column], level: float = LEVEL) -> list[list[Mark]]:
-    """A mark for every entry of every column of one table.
+def marks(columns: Sequence[ScoreColumn], level: float = LEVEL) -> list[list[Mark]]:
+    """Return a mark for every entry of every column of one table.
 
-    "best": told apart from every other entry of its column. "close": the best of a column that has no such winner, and
-    all that cannot be told apart from it. Nothing is marked where no error is known, or where there is nothing to
-    compare.
+    "best": significantly better than every other entry of its column. "tied": if a column has no such winner, its best
+    entry and all that are not significantly different from it. Nothing is marked if no error is known or if there is
+    nothing to compare.
     """
     bests = [_best(column) for column in columns]
     tests = {
-        (c, i): difference(columns[c].samples[best], sample, columns[c].paired)
+        (c, i): compare_samples(columns[c].samples[best], sample, columns[c].paired)
         for c, best in enumerate(bests)
         if best is not None
         for i, sample in enumerate(columns[c].samples)
         if sample.values and i != best
     }
-    known = {place: test for place, test in tests.items() if test is not None}
-    fallen = dict(zip(known, holm([test.p for test in known.values()], level), strict=True))
-    apart = {place for place in fallen if fallen[place] and _favours(known[place], columns[place[0]])}
-    return [_column_marks(c, column, bests[c], apart) for c, column in enumerate(columns)]
+    valid = {place: test for place, test in tests.items() if test is not None}
+    rejected = dict(zip(valid, holm([test.p for test in valid.values()], level), strict=True))
+    worse = {place for place in rejected if rejected[place] and _favours_best(valid[place], columns[place[0]])}
+    return [_column_marks(c, column, bests[c], worse) for c, column in enumerate(columns)]
 
 
-def _best(column: Column) -> int | None:
-    """The place of a column's best number; None where no winner can be named."""
-    places = [i for i, sample in enumerate(column.samples) if sample.values]
-    if len(places) < 2 or not any(column.samples[i].has_error for i in places):
+def _best(column: ScoreColumn) -> int | None:
+    """The index of a column's best number; None if no winner can be named."""
+    indices = [i for i, sample in enumerate(column.samples) if sample.values]
+    if len(indices) < 2 or not any(column.samples[i].has_error for i in indices):
         return None
-    return (min if column.lower_is_better else max)(places, key=lambda i: column.samples[i].mean)
+    return (min if column.lower_is_better else max)(indices, key=lambda i: column.samples[i].mean)
 
 
-def _favours(test: Difference, column: Column) -> bool:
-    """Whether a test of the best against another speaks for the best: over the seeds in common it need not."""
+def _favours_best(test: DifferenceTest, column: ScoreColumn) -> bool:
+    """Whether a test of the best against another favours the best: over the seeds in common it may not."""
     return test.value < 0 if column.lower_is_better else test.value > 0
 
 
-def _column_marks(c: int, column: Column, best: int | None, apart: set[tuple[int, int]]) -> list[Mark]:
+def _column_marks(c: int, column: ScoreColumn, best: int | None, worse: set[tuple[int, int]]) -> list[Mark]:
     if best is None:
         return [""] * len(column.samples)
-    close = {i for i, sample in enumerate(column.samples) if sample.values and i != best and (c, i) not in apart}
-    if not close:
+    tied = {i for i, sample in enumerate(column.samples) if sample.values and i != best and (c, i) not in worse}
+    if not tied:
         return ["best" if i == best else "" for i in range(len(column.samples))]
-    return ["close" if i in close | {best} else "" for i in range(len(column.samples))]
+    return ["tied" if i in tied | {best} else "" for i in range(len(column.samples))]

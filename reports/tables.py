@@ -1,4 +1,4 @@
-"""A frame of results -> comparison tables: which numbers stand where, with what error, and which one is the best."""
+"""Makes tables of comparable results from a frame of cells: the numbers, their errors and which one is the best."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from typing import Any
 
 import pandas as pd
 
-from reports.entries import Entry, rounded
+from reports.entries import TableEntry, round_column
+from reports.layout import Layout, TableSpec, columns_with_values, table_specs
 from reports.metrics import METRICS
-from reports.parts import Layout, Part, parts, valued
-from reports.significance import Column, Mark, Paired, Sample, marks
+from reports.significance import Mark, PairedErrors, Sample, ScoreColumn, marks
 
 COMPARABLE = (
     "features",
@@ -22,35 +22,41 @@ COMPARABLE = (
     "data",
     "sampling.resolution",
 )  # numbers that differ in any of these never share a table
-CONTEXT = {"noise_": "pure noise", "real_": "real train split"}  # prefixes of columns that say how to read a metric
-Key = tuple[Any, ...]  # values of axes
-Cells = list[dict[str, Any]]  # rows of a frame
+BASELINES = {"noise_": "pure noise", "real_": "real train split"}  # prefixes of the columns with a metric's baselines
+AxisValues = tuple[Any, ...]
+CellRows = list[dict[str, Any]]  # rows of a frame, as dictionaries
 
 
 @dataclass(frozen=True)
-class Head:
-    """A column of numbers: a metric, at values of the axes that make columns."""
+class ColumnHead:
+    """The head of a column of numbers: a metric, at values of the axes that make columns."""
 
     metric: str
-    at: tuple[str, ...]
-    text: str
+    axis_values: tuple[str, ...]
+    metric_title: str
+
+    @property
+    def text(self) -> str:
+        """The whole head in one line."""
+        return " ".join([*self.axis_values, self.metric_title])
 
 
 @dataclass(frozen=True)
-class Context:
-    """A row below a table by which its numbers are read: kind "noise" or "real"."""
+class BaselineRow:
+    """A row below a table to judge its numbers by: the scores of pure noise or of real images."""
 
-    kind: str
+    kind: str  # "noise" or "real"
     title: str
-    entries: list[Entry]
+    entries: list[TableEntry]
 
 
 @dataclass(frozen=True)
-class Comparison:
-    """A table of numbers that may be compared.
+class ResultTable:
+    """A table of comparable numbers.
 
-    title: the sweep's; name: of the table where it is not the main one. label: what the scores are. row_heads: a title
-    for every column of row names. rows: names and entries.
+    title: of the sweep. name: of the table; empty for the main one. label: what the scores are. row_heads: one for each
+    axis that makes rows. rows: the axis values and the entries of each row. row_labels: the axis values of each row as
+    one text that makes sense without the heads.
     """
 
     title: str
@@ -58,197 +64,219 @@ class Comparison:
     label: str
     main: bool
     row_heads: tuple[str, ...]
-    heads: tuple[Head, ...]
-    rows: list[tuple[tuple[str, ...], list[Entry]]]
-    context: list[Context]
+    heads: tuple[ColumnHead, ...]
+    rows: list[tuple[tuple[str, ...], list[TableEntry]]]
+    row_labels: list[str]
+    baselines: list[BaselineRow]
 
     @property
     def heading(self) -> str:
-        """The sweep and the table."""
+        """The titles of the sweep and the table."""
         return f"{self.title}: {self.name}" if self.name else self.title
 
     @property
     def number_heads(self) -> tuple[str, ...]:
-        """A title for every column of numbers."""
+        """The head of every column of numbers in one line."""
         return tuple(head.text for head in self.heads)
 
     @property
-    def entries(self) -> list[Entry]:
-        """All its numbers, row by row."""
+    def entries(self) -> list[TableEntry]:
+        """All entries, row by row."""
         return [entry for _, line in self.rows for entry in line]
 
     @property
-    def marked(self) -> tuple[bool, ...]:
-        """Of every column of numbers, whether any of its entries is marked as not told apart from the best."""
-        return tuple(any(line[i].close for _, line in self.rows) for i in range(len(self.heads)))
+    def columns(self) -> list[list[TableEntry]]:
+        """All entries, column by column."""
+        return [[line[i] for _, line in self.rows] for i in range(len(self.heads))]
+
+    @property
+    def has_ties(self) -> tuple[bool, ...]:
+        """For every column of numbers, whether any entry is marked as not significantly different from the best."""
+        return tuple(any(entry.is_tied for entry in column) for column in self.columns)
 
     @property
     def complete(self) -> bool:
-        """Whether every number is there that there will ever be."""
-        return all(entry.have + entry.stopped + entry.pruned == entry.want for entry in self.entries)
+        """Whether no further work would fill in a number."""
+        return all(e.num_seeds + e.num_stopped + e.num_pruned == e.expected_seeds for e in self.entries)
 
 
-def comparisons(frame: pd.DataFrame, layout: Layout, paired: Mapping[str, Paired] | None = None) -> list[Comparison]:
-    """The tables of each group of comparable cells: numbers of different features, counts or data never mix.
+def result_tables(
+    frame: pd.DataFrame, layout: Layout, paired: Mapping[str, PairedErrors] | None = None
+) -> list[ResultTable]:
+    """Make the tables of every group of comparable cells, so that incomparable numbers never share a table.
 
-    Of every group the main table, then those of fidelity and of memorisation where there are such numbers; one table
-    of exactly the metrics that the layout names, if it names any. paired: of a metric, how the errors of cells hang
-    together.
+    A group has a main table, then one of fidelity and one of memorisation if it has such metrics; if the layout names
+    metrics, one table of exactly those. paired: the covariance of the cells' errors, by metric.
     """
-    groups = frame.groupby([name for name in COMPARABLE if name in frame.columns], sort=False, dropna=False)
+    keys = [name for name in COMPARABLE if name in frame.columns]
+    groups = [group for _, group in frame.groupby(keys, sort=False, dropna=False)]
     return [
-        _comparison(group, layout.title, part, paired or {}) for _, group in groups for part in parts(group, layout)
+        _result_table(group, layout.title, spec, paired or {})
+        for group in groups
+        for spec in table_specs(group, layout)
     ]
 
 
-def _comparison(frame: pd.DataFrame, title: str, part: Part, paired: Mapping[str, Paired]) -> Comparison:
-    cells = _cells_by_place(frame, part)
-    rows, at = (list(dict.fromkeys(key[i] for key in cells)) for i in (0, 1))
-    places = list(itertools.product(at, part.metrics))
-    columns = [[cells.get((row, column), []) for row in rows] for column, _ in places]
-    names = [name for _, name in places]
-    entries = _entries(columns, names, paired)
-    axes = short_axes(part.columns)
-    return Comparison(
+def _result_table(frame: pd.DataFrame, title: str, spec: TableSpec, paired: Mapping[str, PairedErrors]) -> ResultTable:
+    cells = _cells_by_position(frame, spec)
+    row_keys, column_keys = (list(dict.fromkeys(key[i] for key in cells)) for i in (0, 1))
+    positions = list(itertools.product(column_keys, spec.metrics))
+    columns = [[cells.get((row, column), []) for row in row_keys] for column, _ in positions]
+    metrics = [metric for _, metric in positions]
+    entries = _entries(columns, metrics, paired)
+    row_axes, column_axes = short_axes(spec.rows), short_axes(spec.columns)
+    return ResultTable(
         title=title,
-        name=part.name,
+        name=spec.name,
         label=describe_scores(frame),
-        main=part.main,
-        row_heads=short_axes(part.rows) or ("",),
-        heads=tuple(_head(name, tuple(map(_tell, axes, column)), bool(part.name)) for column, name in places),
-        rows=[(tuple(map(show_value, row)) or ("all",), [line[i] for line in entries]) for i, row in enumerate(rows)],
-        context=list(_context(frame, [(name, line[0]) for name, line in zip(names, entries, strict=True)])),
+        main=spec.main,
+        row_heads=row_axes or ("",),
+        heads=tuple(_column_head(metric, column_axes, values, bool(spec.name)) for values, metric in positions),
+        rows=[
+            (tuple(map(show_value, key)) or ("all",), [column[i] for column in entries])
+            for i, key in enumerate(row_keys)
+        ],
+        row_labels=[", ".join(map(label_value, row_axes, key)) or "all" for key in row_keys],
+        baselines=list(_baselines(frame, [(m, column[0]) for m, column in zip(metrics, entries, strict=True)])),
     )
 
 
-def _cells_by_place(frame: pd.DataFrame, part: Part) -> dict[tuple[Key, Key], Cells]:
-    """The cells of every combination of row and column that there is, in order of appearance."""
-    places: dict[tuple[Key, Key], Cells] = {}
-    for row in frame.to_dict("records"):
-        named = {str(name): None if pd.isna(value) else value for name, value in row.items()}
-        row_key, column_key = (tuple(named[axis] for axis in axes) for axes in (part.rows, part.columns))
-        places.setdefault((row_key, column_key), []).append(named)
-    return places
+def _cells_by_position(frame: pd.DataFrame, spec: TableSpec) -> dict[tuple[AxisValues, AxisValues], CellRows]:
+    """The cells of every combination of row and column that exists, in order of appearance."""
+    positions: dict[tuple[AxisValues, AxisValues], CellRows] = {}
+    for record in frame.to_dict("records"):
+        row = {str(name): None if pd.isna(value) else value for name, value in record.items()}
+        row_key, column_key = (tuple(row[axis] for axis in axes) for axes in (spec.rows, spec.columns))
+        positions.setdefault((row_key, column_key), []).append(row)
+    return positions
 
 
-def _sample(cells: Cells, metric: str) -> Sample:
-    """The scores of an entry's seeds; none where any ended early: the mean of those that did not is too good."""
-    ended = _stops(cells) or _prunings(cells)
-    there = [cell for cell in cells if cell[metric] is not None] if not ended else []
-    errors = [cell.get(f"{metric}_se") for cell in there]
+def _sample(cells: CellRows, metric: str) -> Sample:
+    """The scores of an entry's seeds; none if any ended early, because the mean of the others would be too good."""
+    ended_early = _stopped_at(cells) or _pruned_at(cells)
+    scored = [cell for cell in cells if cell[metric] is not None] if not ended_early else []
+    errors = [cell.get(f"{metric}_se") for cell in scored]
     return Sample(
-        tuple(int(cell["seed"]) for cell in there),
-        tuple(str(cell["cell"]) for cell in there),
-        tuple(float(cell[metric]) for cell in there),
+        tuple(int(cell["seed"]) for cell in scored),
+        tuple(str(cell["cell"]) for cell in scored),
+        tuple(float(cell[metric]) for cell in scored),
         tuple(math.nan if error is None else float(error) for error in errors),
     )
 
 
-def _stops(cells: Cells) -> list[int]:
-    """At how many images the evaluations of those seeds ended that were stopped as clearly worse."""
+def _stopped_at(cells: CellRows) -> list[int]:
+    """The numbers of images after which evaluations were stopped as clearly worse."""
     return [int(cell["stopped_at"]) for cell in cells if cell.get("stopped_at") is not None]
 
 
-def _prunings(cells: Cells) -> list[float]:
-    """At how many kimg the trainings of those seeds ended that were pruned."""
+def _pruned_at(cells: CellRows) -> list[float]:
+    """The kimg after which trainings were pruned."""
     return [float(cell["pruned_at"]) for cell in cells if cell.get("pruned_at") is not None]
 
 
-def _entries(columns: list[list[Cells]], names: list[str], paired: Mapping[str, Paired]) -> list[list[Entry]]:
-    """The entries of every column of numbers, from the cells of each and the metric that it shows."""
-    samples = [[_sample(cells, name) for cells in column] for column, name in zip(columns, names, strict=True)]
-    return [
-        rounded([_entry(*of, name, first=name == names[0]) for of in zip(column, line, found, strict=True)])
-        for column, line, found, name in zip(columns, samples, _marks(samples, names, paired), names, strict=True)
-    ]
+def _entries(
+    columns: list[list[CellRows]], metrics: list[str], paired: Mapping[str, PairedErrors]
+) -> list[list[TableEntry]]:
+    """The entries of every column of numbers."""
+    samples = [[_sample(cells, metric) for cells in column] for column, metric in zip(columns, metrics, strict=True)]
+    entries: list[list[TableEntry]] = []
+    for cells, scores, found, metric in zip(columns, samples, _marks(samples, metrics, paired), metrics, strict=True):
+        parts = zip(cells, scores, found, strict=True)
+        entries.append(round_column([_entry(*each, metric, first=metric == metrics[0]) for each in parts]))
+    return entries
 
 
-def _entry(cells: Cells, sample: Sample, mark: Mark, name: str, first: bool) -> Entry:
-    known = bool(sample.values)
-    return Entry(
-        mean=sample.mean if known else None,
-        margin=sample.margin if known else None,
+def _entry(cells: CellRows, sample: Sample, mark: Mark, metric: str, first: bool) -> TableEntry:
+    has_number = bool(sample.values)
+    return TableEntry(
+        mean=sample.mean if has_number else None,
+        margin=sample.margin if has_number else None,
         std=sample.std,
-        have=sum(cell[name] is not None for cell in cells),
-        want=len(cells),
-        best=mark == "best",
-        close=mark == "close",
-        scale=METRICS[name].scale,
-        unit=METRICS[name].unit,
-        stopped=len(_stops(cells)),
-        pruned=len(_prunings(cells)),
-        instead=", ".join(_endings(cells)) if first else "",
+        num_seeds=sum(cell[metric] is not None for cell in cells),
+        expected_seeds=len(cells),
+        mark=mark,
+        scale=METRICS[metric].scale,
+        unit=METRICS[metric].unit,
+        num_stopped=len(_stopped_at(cells)),
+        num_pruned=len(_pruned_at(cells)),
+        replacement=", ".join(_early_ends(cells)) if first else "",
     )
 
 
-def _endings(cells: Cells) -> Iterator[str]:
-    """What to say of seeds that ended early, and how many they are where others did not."""
-    stops, prunings = _stops(cells), _prunings(cells)
-    if stops:
-        yield f"worse, stopped at {max(stops):,}{_share(len(stops), len(cells))}"
-    if prunings:
-        yield f"pruned at {max(prunings):,g} kimg{_share(len(prunings), len(cells))}"
+def _early_ends(cells: CellRows) -> Iterator[str]:
+    """What to say of seeds that ended early, and how many they are if others did not."""
+    stopped, pruned = _stopped_at(cells), _pruned_at(cells)
+    if stopped:
+        yield f"worse, stopped at {max(stopped):,}{_share(len(stopped), len(cells))}"
+    if pruned:
+        yield f"pruned at {max(pruned):,g} kimg{_share(len(pruned), len(cells))}"
 
 
 def _share(some: int, total: int) -> str:
     return f" ({some} of {total} seeds)" if some < total else ""
 
 
-def _marks(samples: list[list[Sample]], names: list[str], paired: Mapping[str, Paired]) -> list[list[Mark]]:
-    """The marks of every column of numbers; none where no value is better than another."""
-    ranked = [i for i, name in enumerate(names) if METRICS[name].better != "neither"]
-    tested = [Column(tuple(samples[i]), METRICS[names[i]].better == "lower", paired.get(names[i])) for i in ranked]
+def _marks(samples: list[list[Sample]], metrics: list[str], paired: Mapping[str, PairedErrors]) -> list[list[Mark]]:
+    """The marks of every column of numbers; none for metrics without a better direction."""
+    ranked = [i for i, metric in enumerate(metrics) if METRICS[metric].better != "neither"]
+    tested = [
+        ScoreColumn(tuple(samples[i]), METRICS[metrics[i]].better == "lower", paired.get(metrics[i])) for i in ranked
+    ]
     found = dict(zip(ranked, marks(tested), strict=True))
-    return [found.get(i, [""] * len(line)) for i, line in enumerate(samples)]
+    return [found.get(i, [""] * len(column)) for i, column in enumerate(samples)]
 
 
-def _context(frame: pd.DataFrame, columns: Sequence[tuple[str, Entry]]) -> Iterator[Context]:
-    for prefix, title in CONTEXT.items():
-        line = []
-        for name, entry in columns:
-            found = valued(frame, [prefix + name])
-            value = float(frame[found[0]].dropna().iloc[0]) if found else None
-            line.append(Entry(value, decimals=entry.decimals, scale=entry.scale, unit=entry.unit))
-        if any(entry.mean is not None for entry in line):
-            yield Context(prefix.rstrip("_"), _real_title(frame, columns) if prefix == "real_" else title, line)
+def _baselines(frame: pd.DataFrame, columns: Sequence[tuple[str, TableEntry]]) -> Iterator[BaselineRow]:
+    for prefix, title in BASELINES.items():
+        entries: list[TableEntry] = []
+        for metric, entry in columns:
+            present = columns_with_values(frame, [prefix + metric])
+            value = float(frame[present[0]].dropna().iloc[0]) if present else None
+            entries.append(TableEntry(value, decimals=entry.decimals, scale=entry.scale, unit=entry.unit))
+        if any(entry.mean is not None for entry in entries):
+            metrics = [metric for metric, _ in columns]
+            yield BaselineRow(prefix.rstrip("_"), _real_title(frame, metrics) if prefix == "real_" else title, entries)
 
 
-def _real_title(frame: pd.DataFrame, columns: Sequence[tuple[str, Entry]]) -> str:
-    if all(METRICS[name].group == "memorisation" for name, _ in columns):
+def _real_title(frame: pd.DataFrame, metrics: Sequence[str]) -> str:
+    if all(METRICS[metric].group == "memorisation" for metric in metrics):
         return "held-out real images"
-    counted = valued(frame, ["real_images"])
-    return f"{int(frame['real_images'].dropna().iloc[0]):,} real train images" if counted else CONTEXT["real_"]
+    counted = columns_with_values(frame, ["real_images"])
+    return f"{int(frame['real_images'].dropna().iloc[0]):,} real train images" if counted else BASELINES["real_"]
 
 
-def _head(name: str, at: tuple[str, ...], one_split: bool) -> Head:
-    return Head(name, at, " ".join([*at, METRICS[name].name if one_split else METRICS[name].title]))
+def _column_head(metric: str, axes: tuple[str, ...], values: AxisValues, one_split: bool) -> ColumnHead:
+    title = METRICS[metric].name if one_split else METRICS[metric].title
+    return ColumnHead(metric, tuple(map(label_value, axes, values)), title)
 
 
 def describe_scores(frame: pd.DataFrame) -> str:
-    """What the numbers of comparable cells are: features, images, reference, data set."""
+    """Describe the scores of comparable cells: features, number of images, reference and data set."""
     first = frame.iloc[0]
     size = first["sampling.resolution"]
-    at = "" if pd.isna(size) else f" at {int(size)}x{int(size)}"
+    resolution = "" if pd.isna(size) else f" at {int(size)}x{int(size)}"
     reference = first.get("reference")
-    parts = [first["features"], f"{int(first['evaluation.images']):,} images drawn{at}", first["data.name"]]
-    return "; ".join(parts if reference is None or pd.isna(reference) else [*parts[:2], reference, parts[2]])
+    parts = [str(first["features"]), f"{int(first['evaluation.images']):,} images drawn{resolution}"]
+    if reference is not None and not pd.isna(reference):
+        parts.append(str(reference))
+    return "; ".join([*parts, str(first["data.name"])])
 
 
 def short_axes(axes: tuple[str, ...]) -> tuple[str, ...]:
-    """Axes by their field's name alone where that is unambiguous."""
+    """Shorten axes to the name of their field if that is unambiguous."""
     fields = [axis.split(".")[-1] for axis in axes]
     return tuple(field if fields.count(field) == 1 else axis for axis, field in zip(axes, fields, strict=True))
 
 
 def show_value(value: Any) -> str:
-    """An axis value as a person writes it."""
+    """Return an axis value as a person would write it."""
     if isinstance(value, bool):
         return "yes" if value else "no"
-    if value is None or (isinstance(value, float) and pd.isna(value)):
+    if value is None or (isinstance(value, float) and math.isnan(value)):
         return "null"
     return f"{value:g}" if isinstance(value, float) else str(value)
 
 
-def _tell(name: str, value: Any) -> str:
-    """An axis value that stands alone: text speaks for itself, anything else is told with its name."""
-    return value if isinstance(value, str) else f"{name}={show_value(value)}"
+def label_value(axis: str, value: Any) -> str:
+    """Return an axis value as a label: text by itself, anything else with the name of its axis."""
+    return value if isinstance(value, str) else f"{axis}={show_value(value)}"

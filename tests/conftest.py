@@ -1,6 +1,9 @@
 """Shapes and types of edm's public functions are checked in every test run; small sweeps and stores for all tests."""
 
+import fcntl
+import os
 import shutil
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,9 +16,11 @@ install_import_hook("edm", "beartype.beartype")
 torch.set_num_threads(1)  # networks this small only wait for each other's threads
 
 from experiments.store.store import Store  # noqa: E402
-from experiments.sweep.plan import Plan, plan_sweep  # noqa: E402
-from experiments.sweep.reader import load_sweep  # noqa: E402
+from experiments.sweep.plan import Plan  # noqa: E402
 from tests.commandline import run  # noqa: E402
+from tests.planning import load_sweep, plan_sweep  # noqa: E402
+
+QUICK = "not slow"  # what pyproject.toml gives to -m
 
 TINY = """\
 name: tiny_digits
@@ -28,6 +33,31 @@ grid:
   sampling.sampler: [euler, heun]
 resources:  {sampling_batch: 40}
 """
+
+
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int | None:
+    """Run in one process where files are named, which start faster so, and where slow tests are asked for.
+
+    Otherwise there is a worker for every core: the default of -n auto.
+    """
+    everything = config.args_source is pytest.Config.ArgsSource.TESTPATHS
+    return None if everything and config.option.markexpr == QUICK else 0
+
+
+def filled_once(factory: pytest.TempPathFactory, name: str, fill: Callable[[Path], None]) -> Path:
+    """Return a folder that the first worker to ask fills, for all workers; the others wait for it."""
+    base = factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        base = base.parent  # that of all workers
+    folder, filled = base / name, base / f"{name}.filled"
+    with (base / f"{name}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not filled.exists():
+            shutil.rmtree(folder, ignore_errors=True)  # of a worker that failed
+            folder.mkdir()
+            fill(folder)
+            filled.touch()
+    return folder
 
 
 @pytest.fixture
@@ -47,17 +77,20 @@ def tiny_plan(tiny_file: Path) -> Plan:
 @pytest.fixture(scope="session")
 def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A store that holds the digits, their classifier and their reference statistics, made once for all tests."""
+    return filled_once(tmp_path_factory, "prepared", prepare) / "store"
+
+
+def prepare(folder: Path) -> None:
+    """Fill a store with everything that scoring the tiny sweep needs."""
     from edm.config import SPLITS, EvaluationConfig
     from experiments.trials.evaluation.scoring import scale
     from tests.inprocess import references_of
 
-    file = tmp_path_factory.mktemp("sweep") / "tiny_digits.yaml"
+    file = folder / "tiny_digits.yaml"
     file.write_text(TINY)
     evaluation = next(iter(plan_sweep(load_sweep(file)).evaluations.values()))
-    store = Store(tmp_path_factory.mktemp("prepared"))
     scores = tuple(f"{metric}/{split}" for metric in ("fid", "kid") for split in SPLITS)
-    scale(references_of(evaluation, store), EvaluationConfig(images=120), scores)
-    return store.root
+    scale(references_of(evaluation, Store(folder / "store")), EvaluationConfig(images=120), scores)
 
 
 @pytest.fixture
@@ -96,7 +129,8 @@ def finished(prepared: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[
     """The plan of the tiny sweep, and the store that it filled, in this process; to be read, not changed."""
     from tests.finished import fill
 
-    return fill(tmp_path_factory.mktemp("finished"), prepared)
+    folder = filled_once(tmp_path_factory, "finished", lambda folder: fill(folder, prepared))
+    return plan_sweep(load_sweep(folder / "tiny_digits.yaml")), Store(folder / "store")
 
 
 @pytest.fixture
@@ -105,6 +139,12 @@ def done(finished: tuple[Plan, Store], tmp_path: Path) -> tuple[Plan, Store]:
     from tests.finished import copy_of
 
     return finished[0], copy_of(finished[1], tmp_path)
+
+
+@pytest.fixture
+def filled(done: tuple[Plan, Store]) -> Store:
+    """A store that the tiny sweep has filled, to be changed."""
+    return done[1]
 
 
 @pytest.fixture(scope="session")

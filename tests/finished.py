@@ -3,12 +3,12 @@
 import shutil
 from pathlib import Path
 
-from experiments.inspection.recall import remember
+from experiments.runner.record import remember
 from experiments.store.store import Store
-from experiments.sweep.plan import Plan, plan_sweep
-from experiments.sweep.reader import load_sweep
+from experiments.sweep.plan import Plan
 from tests.conftest import TINY
 from tests.inprocess import run_all
+from tests.planning import load_sweep, plan_sweep
 
 
 def fill(folder: Path, prepared: Path, text: str = TINY) -> tuple[Plan, Store]:
@@ -18,7 +18,7 @@ def fill(folder: Path, prepared: Path, text: str = TINY) -> tuple[Plan, Store]:
     plan, store = plan_sweep(load_sweep(folder / "tiny_digits.yaml")), Store(folder / "store")
     remember(plan, store)
     schedule = run_all(plan, store)
-    assert not schedule.messages
+    assert not schedule.failures
     return plan, store
 
 

@@ -1,33 +1,43 @@
 """An executor that runs trials in this process, one after the other: small, and honest about what they do."""
 
 import itertools
+from dataclasses import replace
 
+import pytest
 import torch
 
 from experiments.runner.dispatch import Dispatcher
 from experiments.runner.resume import open_schedule
 from experiments.runner.schedule import Schedule
 from experiments.store.store import Store
+from experiments.sweep import segments
 from experiments.sweep.tasks import Evaluation
 from experiments.trials.assets import ensure_data, ensure_extractor
 from experiments.trials.context import TrialContext
 from experiments.trials.evaluation.references import References
 from experiments.trials.perform import perform_job
 
-SETTING = TrialContext(session="test", threads=1, sampling_batch=40)
+CONTEXT = TrialContext(run_id="test", threads=1, sampling_batch=40, wait_s=0.01)
+WATCHFUL = replace(CONTEXT, report_s=0.0)  # looks for a request to stop after every step
 
 
-def execute(schedule: Schedule, store: Store, setting: TrialContext = SETTING) -> list[str]:
+def cut_segments(monkeypatch: pytest.MonkeyPatch, images: int) -> None:
+    """Let images be drawn and measured in segments of so many, in this process."""
+    monkeypatch.setattr(segments, "SEGMENT_IMAGES", images)
+
+
+def execute(schedule: Schedule, store: Store, context: TrialContext = CONTEXT) -> list[str]:
     """Do all that the schedule has to start; the kinds of the tasks in the order they were done."""
     dispatcher, order = Dispatcher(schedule, store), []
     for key in map(str, itertools.count()):
         job = dispatcher.next(key)
         if job is None:
-            return order
-        for name, outcome in perform_job(store, job, setting):
+            break
+        for name, outcome in perform_job(store, job, context):
             dispatcher.outcome(key, name, outcome)
             order.append(schedule.tasks[name].kind)
         dispatcher.closed(key)
+    return order
 
 
 def run_all(plan, store: Store) -> Schedule:

@@ -8,12 +8,12 @@ import pytest
 import yaml
 
 from edm.cost import num_parameters
-from experiments.sweep.plan import Plan, plan_sweep
-from experiments.sweep.reader import load_sweep
+from experiments.sweep.plan import Plan
 from tests import ROOT
+from tests.planning import load_sweep, plan_sweep
 
 SWEEPS = sorted((ROOT / "sweeps").glob("*.yaml"))
-SHARED = ("samplers", "guidance")  # sweeps that stand on a training of another one
+SHARED = ("samplers", "guidance")  # sweeps that use a training of another one
 GUESSED = 2e13  # floating-point operations per second, as the headers say
 
 # the 2023 study, as its reference file has it: sweep, cell, parameters, batch size, thousands of images
@@ -66,6 +66,16 @@ def test_its_header_has_the_command_what_it_does_and_what_that_costs(path: Path)
     assert float(said[1]) == pytest.approx(flops, rel=0.05)
     if said[2]:
         assert float(said[2]) == pytest.approx(flops / GUESSED / 3600, rel=0.1)
+
+
+@pytest.mark.parametrize("path", [p for p in SWEEPS if p.stem not in ("digits", *SHARED)], ids=lambda p: p.stem)
+def test_its_header_has_the_sizes_of_its_networks(path: Path) -> None:
+    said = re.search(r"Trains \d+ networks \((.*?)\)", header(path))
+    assert said is not None
+    sizes = [num_parameters(training.network) / 1e6 for training in planned(path.stem).trainings.values()]
+    for number in re.findall(r"([\d.]+) M", said[1]):
+        digits = len(number.partition(".")[2])
+        assert number in {f"{size:.{digits}f}" for size in sizes}
 
 
 @pytest.mark.parametrize("path", [p for p in SWEEPS if p.stem != "digits"], ids=lambda p: p.stem)

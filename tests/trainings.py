@@ -2,6 +2,7 @@
 
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -9,11 +10,10 @@ from safetensors.torch import load_file
 
 from experiments.store.journal import Journal
 from experiments.store.store import Store
-from experiments.sweep.plan import plan_sweep
-from experiments.sweep.reader import load_sweep
 from experiments.sweep.tasks import Training
 from experiments.trials.assets import ensure_data
 from experiments.trials.context import TrialContext
+from tests.planning import load_sweep, plan_sweep
 
 SMALL = """\
 name: small
@@ -22,7 +22,8 @@ training:   {kimg: 0.64, batch_size: 32, lr: 2.0e-3, ema_halflife_kimg: 0.1, lab
 sampling:   {steps: 3}
 evaluation: {images: 120, features: classifier}
 """
-SETTING = TrialContext(session="test")
+CONTEXT = TrialContext(run_id="test")
+WATCHFUL = replace(CONTEXT, report_s=0.0)  # looks for a request to stop after every step
 
 
 def small_training(folder: Path, *overrides: str) -> Training:
@@ -72,11 +73,11 @@ class StopAfter(Store):
 
 
 def at_step(step: int, act: Callable[[], None], note: Callable) -> Callable:
-    """Ledger.note, that first does something after a step."""
+    """CheckpointManager.record_loss, that first does something after a step."""
 
-    def noting(ledger, loss):
-        if ledger.state.step == step:
+    def noting(manager, loss):
+        if manager.state.step == step:
             act()
-        note(ledger, loss)
+        note(manager, loss)
 
     return noting

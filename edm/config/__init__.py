@@ -1,7 +1,7 @@
-"""Everything about a model that can be configured: frozen dataclasses, their presets, and nothing heavy to import.
+"""All configurations of data, model, training, sampling and evaluation: frozen dataclasses and their presets.
 
-They are kept apart from the modules that they configure because a sweep file has to be planned, and a wrong one
-answered, in less time than it takes to import torch.
+They are apart from the modules that they configure, and import nothing heavy, so that a configuration can be read and
+checked in less time than it takes to import torch.
 """
 
 from edm.config.data import SPLITS, DataConfig, DatasetName, Split

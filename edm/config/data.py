@@ -1,4 +1,4 @@
-"""Which images."""
+"""Configuration of the data set."""
 
 from __future__ import annotations
 
@@ -7,42 +7,57 @@ from typing import Literal
 
 from edm.config.fields import added_field, display_field, require, require_seed
 
-Split = Literal["train", "val", "test"]
 DatasetName = Literal["digits", "fashion_mnist", "cifar10", "celeba", "folder"]
+Split = Literal["train", "val", "test"]
 SPLITS: tuple[Split, ...] = ("train", "val", "test")
+
+MIN_RESOLUTION, MAX_RESOLUTION = 4, 4096  # pixels a side
 
 
 @dataclass(frozen=True)
 class DataConfig:
-    """A data set, by name, and how its images are prepared.
+    """Which images to use and how to prepare them.
 
-    resolution: of celeba (128 by default) and folder (needed), which are cropped to a square and resized; the others
-    have one of their own. splits: `study` has the 2023 study's sizes, `official` CelebA's own partition.
-    path, channels, split_seed: of a folder of images alone; 3 channels are RGB (the default), 1 is gray.
+    name: The data set.
+    resolution: Pixels a side that images are cropped and resized to. For `celeba` (128 if not given) and `folder`
+        (required); the other data sets have one size.
+    splits: `study`: the split sizes of the 2023 study. `official`: CelebA's own partition, for `celeba` only.
+    path: The folder of images. For `folder`, and required there. The images enter the signature, the path does not.
+    channels: 3 is RGB (the default of a folder), 1 is gray. For `folder` only.
+    split_seed: Seed of the split of a folder that has no `train`, `val` and `test` sub-folders. For `folder` only.
     """
 
     name: DatasetName = "digits"
     resolution: int | None = added_field(None)
     splits: Literal["study", "official"] = added_field("study")
-    path: str | None = display_field(None)  # where a folder is does not matter: its content enters the signature
+    path: str | None = display_field(None)
     channels: Literal[1, 3] | None = added_field(None)
     split_seed: int = added_field(0)
 
     def __post_init__(self) -> None:
-        name, folder = self.name, self.name == "folder"
-        if self.resolution is not None:
-            require(name in ("celeba", "folder"), "resolution", f"{name} has a resolution of its own; drop it")
-            require(
-                4 <= self.resolution <= 4096, "resolution", f"{self.resolution} pixels make no image; give 4 to 4096"
-            )
-        require(self.splits == "study" or name == "celeba", "splits", f"{name} has no official partition; drop it")
-        require(not folder or bool(self.path), "path", "is missing; say where the folder of images is")
-        require(
-            not folder or self.resolution is not None, "resolution", "is missing; images of a folder are resized to it"
-        )
-        require(
-            folder or self.path is None, "path", f"{name} is found by its name; use 'edm-sweep data prepare --from'"
-        )
-        require(folder or self.channels is None, "channels", f"{name} has a number of its own; drop it")
-        require(folder or self.split_seed == 0, "split_seed", f"{name} is split by a rule without a seed; drop it")
+        self._require_usable_resolution()
+        official = self.splits == "study" or self.name == "celeba"
+        require(official, "splits", f"{self.name} has no official partition; drop it")
+        if self.name == "folder":
+            require(bool(self.path), "path", "is missing; say where the folder of images is")
+            require(self.resolution is not None, "resolution", "is missing; images of a folder are resized to it")
+        else:
+            self._require_no_folder_fields()
         require_seed(self.split_seed, "split_seed")
+
+    def _require_usable_resolution(self) -> None:
+        if self.resolution is None:
+            return
+        adjustable = self.name in ("celeba", "folder")
+        require(adjustable, "resolution", f"{self.name} has a resolution of its own; drop it")
+        require(
+            MIN_RESOLUTION <= self.resolution <= MAX_RESOLUTION,
+            "resolution",
+            f"{self.resolution} pixels make no image; give {MIN_RESOLUTION} to {MAX_RESOLUTION}",
+        )
+
+    def _require_no_folder_fields(self) -> None:
+        name = self.name
+        require(self.path is None, "path", f"{name} is found by its name; drop it, and give its files when preparing")
+        require(self.channels is None, "channels", f"{name} has a number of its own; drop it")
+        require(self.split_seed == 0, "split_seed", f"{name} is split by a rule without a seed; drop it")

@@ -1,4 +1,4 @@
-"""How images are scored."""
+"""Configuration of scores: which images, features and metrics."""
 
 from __future__ import annotations
 
@@ -15,17 +15,23 @@ Metric = Literal["fid", "fid_infinity", "kid", "prdc", "accuracy", "memorisation
 
 @dataclass(frozen=True)
 class EvaluationConfig:
-    """How drawn images are scored.
+    """How images are drawn from a model and scored.
 
-    images: how many are drawn. features: the space that distances are measured in. resize: of inception alone,
-    pytorch-fid's (bilinear) or clean-fid's (bicubic, antialiased, what the 2023 study used). splits: what images are
-    compared with; reference: with equally many real images of every split, or with all of each. statistics: the path of
-    a published .npz file (NVlabs', pytorch-fid's) to compare with as well.
-    metrics: fid; fid_infinity, extrapolated to infinitely many images; kid; prdc is precision, recall, density and
-    coverage; accuracy, of showing the asked class, by a small classifier (classifier features have it anyway);
-    memorisation, nearest training images. truncation: the sampler's own error, against many Heun steps.
-    stop_when: confidence, such as 0.999, that the FID is worse than the sweep's best at the same number of images, at
-    which no more of them are drawn.
+    images: Images to draw.
+    features: The space in which distances are measured: pytorch-fid's Inception, DINOv2, or a small classifier trained
+        on the data set itself. Only numbers of one feature space can be compared.
+    splits: The splits whose real images are compared with.
+    resize: How images are brought to 299 pixels for Inception: pytorch-fid's rule (bilinear), or clean-fid's (bicubic
+        with antialias), which the 2023 study used.
+    reference: Compare with equally many real images of every split (as many as the smallest has), or with all of each.
+    statistics: A published file of reference statistics to compare with as well (`.npz`, as NVlabs and pytorch-fid
+        publish them). The content enters the signature, the path does not.
+    metrics: What to compute. `fid_infinity` extrapolates the FID to infinitely many images. `prdc` is precision,
+        recall, density and coverage. `accuracy` asks a small classifier for the class. `memorisation` looks for the
+        nearest training images.
+    truncation: Also measure the sampler's own error against 512 steps of Heun's method. For samplers that add no noise.
+    stop_when: Stop drawing once the FID is worse than the best of the others, at the same number of images, with this
+        confidence, such as 0.999. `None`: never.
     """
 
     images: int = 50_000
@@ -33,42 +39,43 @@ class EvaluationConfig:
     splits: tuple[Split, ...] = display_field(SPLITS)
     resize: Resize = added_field("pytorch-fid")
     reference: Literal["equal", "all"] = added_field("equal")
-    statistics: str | None = display_field(None)  # where the file is does not matter: its content enters the signature
+    statistics: str | None = display_field(None)
     metrics: tuple[Metric, ...] = display_field(("fid", "kid", "prdc"))
     truncation: bool = display_field(False)
     stop_when: float | None = added_field(None)
 
     def __post_init__(self) -> None:
-        require(
-            self.images >= 2,
-            "images",
-            f"{self.images} is too few for a covariance; give 2 or more, 10,000 for a usable number",
-        )
+        few = f"{self.images} is too few for a covariance; give 2 or more, 10,000 for a usable number"
+        require(self.images >= 2, "images", few)
         require(bool(self.splits), "splits", f"is empty; give one or more of {', '.join(SPLITS)}")
         require(len(set(self.splits)) == len(self.splits), "splits", "names a split twice; drop one")
         require(bool(self.metrics), "metrics", f"is empty; give one or more of {', '.join(get_args(Metric))}")
         require(len(set(self.metrics)) == len(self.metrics), "metrics", "names a metric twice; drop one")
-        require(
-            self.resize == "pytorch-fid" or self.features == "inception",
-            "resize",
-            f"{self.features} features have a rule of their own; drop it",
-        )
+        resizable = self.resize == "pytorch-fid" or self.features == "inception"
+        require(resizable, "resize", f"{self.features} features have a rule of their own; drop it")
         if self.stop_when is not None:
-            require(
-                0.5 < self.stop_when < 1, "stop_when", f"{self.stop_when!r} is no confidence; give for example 0.999"
-            )
-            require("fid" in self.metrics, "stop_when", "looks at the FID, which evaluation.metrics leaves out")
+            confident = 0.5 < self.stop_when < 1
+            require(confident, "stop_when", f"{self.stop_when!r} is no confidence; give for example 0.999")
+            require("fid" in self.metrics, "stop_when", "looks at the FID, which metrics leaves out; add fid to it")
 
     @property
     def prefixes(self) -> tuple[int, ...]:
-        """The numbers of images at which the FID is taken: 1, 2, 5, 10, 20, 50 thousand and so on, and all."""
+        """Numbers of images at which to take the FID: 1,000, 2,000, 5,000, 10,000 and so on, and all."""
         rounds = (digit * 10**power for power in range(3, 10) for digit in (1, 2, 5))
         return (*(count for count in rounds if count < self.images), self.images)
 
 
 @dataclass(frozen=True)
 class ClassifierConfig:
-    """The small classifier whose penultimate layer is the `classifier` feature space. Not a field of the sweep file."""
+    """The small classifier whose last hidden layer is the `classifier` feature space.
+
+    channels: Channels of the first convolutions; the last ones have twice as many.
+    feature_channels: Dimensions of the feature space.
+    epochs: Passes over the train split.
+    batch_size: Images per gradient step.
+    lr: Highest learning rate of the one-cycle schedule.
+    seed: Seed of the initial weights and of the order of images.
+    """
 
     channels: int = 32
     feature_channels: int = 64

@@ -1,4 +1,4 @@
-"""Which network."""
+"""Configuration of the network, and its presets."""
 
 from __future__ import annotations
 
@@ -12,16 +12,27 @@ Norm = Literal["batch", "group"]
 Resample = Literal["pool", "residual"]
 Initialisation = Literal["torch", "edm"]
 PresetName = Literal["nano", "micro", "mini", "tiny", "small", "big"]
-AUGMENT_LABELS = 9  # numbers that describe one augmentation (edm/augment.py)
+
+AUGMENT_LABELS = 9  # numbers that describe the augmentation of an image (edm/augment.py)
 
 
 @dataclass(frozen=True)
 class NetworkConfig:
-    """The U-Net as built: what a ModelConfig and a data set together come to.
+    """The U-Net as it is built: what a ModelConfig means for the images of one data set.
 
-    heads[i] is the number of attention heads after every residual block of level i, 0 where there is no attention.
-    num_classes 0 is a data set without labels. augment_labels: numbers that tell the network how its image was
-    augmented, 0 where nothing is. dropout: share of activations dropped in training, before a block's last convolution.
+    image_channels: Channels of the images, 1 or 3.
+    resolution: Pixels a side of the images.
+    num_classes: Number of classes; 0 for a data set without labels.
+    channels: Channels of the first level; every level further down has twice as many, the bridge again.
+    depths: Residual blocks of each level.
+    heads: Attention heads after each block of a level; 0 is no attention.
+    bridge_heads: Attention heads in the bridge; 0 is no attention.
+    cond_channels: Channels of the embedding of noise level and label.
+    norm: Batch norm or group norm.
+    resample: Between levels: pooling and a convolution, or residual blocks.
+    init: Scheme of the initial weights.
+    dropout: Share of activations dropped in training, before a block's last convolution.
+    augment_labels: Numbers per image that condition the network on its augmentation; 0 without augmentation.
     """
 
     image_channels: int
@@ -40,13 +51,13 @@ class NetworkConfig:
 
     @property
     def level_channels(self) -> tuple[int, ...]:
-        """Channels of each level, then of the bridge: doubled at every step down."""
+        """Channels of each level and then of the bridge: doubled at every step down."""
         return tuple(self.channels * 2**level for level in range(len(self.depths) + 1))
 
 
 @dataclass(frozen=True)
 class Preset:
-    """One row of PRESETS."""
+    """The shape of one network: fields as in ModelConfig."""
 
     channels: int
     depths: tuple[int, ...]
@@ -57,7 +68,7 @@ class Preset:
 PRESETS: dict[PresetName, Preset] = {
     # name          channels  depths        heads         bridge   parameters, with attention and without
     "nano": Preset(16, (1, 1), (0, 2), 2),  # 0.17 M, 0.14 M: made for 8x8 digits
-    "micro": Preset(24, (1, 1), (0, 2), 2),  # 0.38 M, 0.32 M: the same
+    "micro": Preset(24, (1, 1), (0, 2), 2),  # 0.38 M, 0.32 M: made for 8x8 digits
     "mini": Preset(64, (2, 2), (4, 4), 4),  # 5.0 M, 4.2 M: the 2023 study's FashionMNIST and CIFAR-10 network
     "tiny": Preset(64, (1, 2, 4), (0, 0, 0), 4),  # 35 M, 31 M: its CelebA networks, this and the next two
     "small": Preset(64, (2, 2, 2, 2), (0, 0, 0, 4), 4),  # 80 M, 68 M
@@ -67,13 +78,24 @@ PRESETS: dict[PresetName, Preset] = {
 
 @dataclass(frozen=True)
 class ModelConfig:
-    """A network by preset; channels, depths, heads and bridge_heads override the preset's where they are given.
+    """Which network to build: a preset, and what differs from it.
 
-    attention: true is as the preset has it; false or `none` takes all self-attention out, whatever preset and heads
-    say; `bridge` leaves it in the bridge alone; `levels` puts it after every block of every level and of the bridge.
-    norm: `batch` as the 2023 study, `group` as EDM's network; both scaled and shifted by noise level and label.
-    resample: `pool` and convolve between levels as the study, or in `residual` blocks as EDM.
-    init: `torch`'s default as the study, or `edm`: every block starts as the identity, the network as zero.
+    preset: The network to start from; the fields below override parts of it.
+    attention: Self-attention. `True`: as the preset has it. `False` or `none`: nowhere. `bridge`: in the bridge (the
+        lowest resolution) only. `levels`: after every block of every level and in the bridge.
+    channels: Channels of the first level; every level further down has twice as many. `None`: the preset's.
+    depths: Residual blocks of each level, one number per level. The image is halved once per level. `None`: the
+        preset's.
+    heads: Attention heads after each block of a level, one number per level; 0 is no attention. `None`: the preset's.
+    bridge_heads: Attention heads in the bridge; 0 is no attention. `None`: the preset's.
+    cond_channels: Channels of the embedding of noise level and label. Even.
+    norm: `batch`: batch norm, as in the 2023 study. `group`: group norm, as in EDM. Both are scaled and shifted by
+        noise level and label.
+    resample: Between levels. `pool`: pooling and a convolution, as in the study. `residual`: resampling residual
+        blocks, as in EDM.
+    init: `torch`: PyTorch's default weights, as in the study. `edm`: every block starts as the identity and the network
+        as zero.
+    dropout: Share of activations dropped in training, before a block's last convolution. EDM uses 0.13 on CIFAR-10.
     """
 
     preset: PresetName = "mini"
@@ -89,23 +111,24 @@ class ModelConfig:
     dropout: float = 0.0
 
     def __post_init__(self) -> None:
-        # preset may still be a wrong word here: pydantic validates types, a notebook does not
+        # pydantic checks types before this, a notebook does not: the preset may be any word
         require(self.preset in PRESETS, "preset", f"{self.preset!r} is not one of {', '.join(PRESETS)}")
-        require(
-            self.cond_channels >= 2 and self.cond_channels % 2 == 0, "cond_channels", "give an even number, 2 or more"
-        )
+        even = self.cond_channels >= 2 and self.cond_channels % 2 == 0
+        require(even, "cond_channels", f"{self.cond_channels} is not possible; give an even number, 2 or more")
         require(0 <= self.dropout < 1, "dropout", f"{self.dropout!r} is not a share below 1; EDM uses 0.13 on CIFAR-10")
         network = self.network(image_channels=1, resolution=0, num_classes=0)
         require(network.channels >= 1, "channels", f"{network.channels} is not above 0; give a positive number")
-        require(bool(network.depths) and min(network.depths) >= 1, "depths", "every level needs at least one block")
+        blocks = bool(network.depths) and min(network.depths) >= 1
+        require(blocks, "depths", "every level needs at least one block")
         require(
             len(network.heads) == len(network.depths),
             "depths" if self.heads is None else "heads",
-            f"{len(network.depths)} levels but {len(network.heads)} numbers of heads; give one a level in model.heads",
+            f"{len(network.depths)} levels but {len(network.heads)} numbers of heads; give one per level in heads",
         )
         self._require_whole_heads(network)
 
     def _require_whole_heads(self, network: NetworkConfig) -> None:
+        """Raise FieldError unless the heads of every level divide its channels."""
         for name, heads, channels in (
             *(("heads", h, c) for h, c in zip(network.heads, network.level_channels, strict=False)),
             ("bridge_heads", network.bridge_heads, network.level_channels[-1]),
@@ -116,7 +139,7 @@ class ModelConfig:
             )
 
     def network(self, image_channels: int, resolution: int, num_classes: int) -> NetworkConfig:
-        """The network this describes for images of `image_channels` x `resolution` x `resolution`."""
+        """Return the network for images of shape (image_channels, resolution, resolution) in `num_classes` classes."""
         preset = PRESETS[self.preset]
         depths = preset.depths if self.depths is None else self.depths
         heads, bridge_heads = self._heads(preset, len(depths))
@@ -136,7 +159,7 @@ class ModelConfig:
         )
 
     def _heads(self, preset: Preset, levels: int) -> tuple[tuple[int, ...], int]:
-        """Attention heads of the levels and of the bridge."""
+        """Return the attention heads of each level and of the bridge."""
         heads = preset.heads if self.heads is None else self.heads
         bridge_heads = preset.bridge_heads if self.bridge_heads is None else self.bridge_heads
         if self.attention is False or self.attention == "none":

@@ -1,4 +1,4 @@
-"""How images are drawn."""
+"""Configuration of sampling: how images are drawn from a trained network."""
 
 from __future__ import annotations
 
@@ -22,13 +22,22 @@ Sampler = Literal[
     "dpmpp_2m_sde",
     "unipc",
 ]
-EXACT_STEPS = 512  # of Heun's method, where the solution itself is wanted
-EXACT_IMAGES = 64  # at which a sampler's own error is measured
+CHURNED_SAMPLERS: tuple[Sampler, ...] = ("stochastic_euler", "stochastic_heun")
+TWO_EVALUATION_SAMPLERS: tuple[Sampler, ...] = ("heun", "dpm2", "stochastic_heun")  # except in the last step, to 0
+
+EXACT_STEPS = 512  # steps of Heun's method that stand for the exact solution
+EXACT_IMAGES = 64  # images over which a sampler's own error is measured
 
 
 @dataclass(frozen=True)
 class GuideConfig:
-    """The weaker network of autoguidance: what of its training differs from the main one's."""
+    """The weaker network of autoguidance: how its training differs from that of the network it guides.
+
+    preset: Another preset, with its own channels, depths and heads.
+    channels: Another number of channels of the first level.
+    kimg: A shorter training.
+    ema: Another width of the power-function average.
+    """
 
     preset: PresetName | None = None
     channels: int | None = None
@@ -47,17 +56,17 @@ class GuideConfig:
 
     def __str__(self) -> str:
         names = ("channels", "kimg", "ema")
-        told = [f"{name}={getattr(self, name):g}" for name in names if getattr(self, name) is not None]
-        return ",".join([*filter(None, [self.preset]), *told])
+        numbers = [f"{name}={getattr(self, name):g}" for name in names if getattr(self, name) is not None]
+        return ",".join([*filter(None, [self.preset]), *numbers])
 
     def model(self, main: ModelConfig) -> ModelConfig:
-        """The guide of `main`: another preset as it is, but for what all presets share."""
+        """Return the guide's model, given the `main` one: another preset brings its own channels, depths and heads."""
         if self.preset is not None:
             main = replace(main, preset=self.preset, channels=None, depths=None, heads=None, bridge_heads=None)
         return main if self.channels is None else replace(main, channels=self.channels)
 
     def training(self, main: TrainingConfig) -> TrainingConfig:
-        """How the guide of a network trained by `main` is trained."""
+        """Return the guide's training, given the `main` network's."""
         return replace(main, kimg=self.kimg or main.kimg, keep="last")
 
 
@@ -65,16 +74,28 @@ class GuideConfig:
 class SamplingConfig:
     """How images are drawn (EDM, Algorithms 1 and 2; classifier-free guidance; autoguidance).
 
-    sampler and schedule: see edm/samplers.py and edm/schedules.py; rho is of the karras schedule alone.
-    guidance: lerp(unconditional, conditional, guidance); 1 is plain conditional, 0 unconditional.
-    guidance_interval: [low, high] in sigma; steps outside are taken without guidance (Kynkaanniemi et al. 2024).
-    guide: another training that takes the unconditional branch's place (autoguidance, Karras et al. 2024).
-    s_churn, s_min, s_max, s_noise: of stochastic_heun and stochastic_euler alone; the defaults are EDM's for
-    ImageNet-64 (Table 5), the 2023 study's are .inf, 0, .inf and 1. eta: noise of dpmpp_2m_sde, 0 to 1.
-    ema: relative width of the power-function average to sample from; null is the average of ema_halflife_kimg.
-    resolution: other than trained, where the convolutional network still makes sense.
-    precision: of the network's arithmetic. seed: of the noise; the same for every cell of a sweep, so that cells are
-    paired.
+    sampler: The sampler (edm/samplers.py).
+    steps: Number of steps. Heun's method and `dpm2` evaluate the network 2 x steps - 1 times per image, the
+        one-evaluation samplers once per step.
+    guidance: Guidance scale of lerp(unconditional, conditional, guidance). 1: no guidance. 0: unconditional.
+    sigma_min: The lowest noise level before 0.
+    sigma_max: The highest noise level, where sampling starts.
+    rho: Bend of the `karras` schedule.
+    s_churn: Noise added per step by `stochastic_euler` and `stochastic_heun` (EDM, Algorithm 2). The defaults of the
+        four fields are EDM's for ImageNet-64 (Table 5); the 2023 study used infinity, 0, infinity and 1.
+    s_min: Lowest noise level at which it is added.
+    s_max: Highest noise level at which it is added.
+    s_noise: Its standard deviation, relative to what keeps the noise level exact.
+    seed: Seed of the noise. The same for every model, so that image 17 of one corresponds to image 17 of another.
+    schedule: The noise levels (edm/schedules.py). `linear_log_snr` and `ve` are other names of `exponential`.
+    eta: Share of fresh noise in `dpmpp_2m_sde`: 0 is none, 1 the full SDE.
+    guidance_interval: `[low, high]`: guide only the steps that start at a noise level above low and at most high
+        (Kynkaanniemi et al. 2024). `None`: all steps.
+    guide: Guide by a weaker network in place of the unconditional branch (autoguidance, Karras et al. 2024).
+    ema: Relative width of the power-function average to draw from; needs a training with `power_ema`. `None`: the
+        average of `ema_halflife_kimg`.
+    resolution: Draw at another resolution than the network was trained at. `None`: the same.
+    precision: Arithmetic of the network while drawing.
     """
 
     sampler: Sampler = "heun"
@@ -98,32 +119,28 @@ class SamplingConfig:
 
     def __post_init__(self) -> None:
         require_positive(self, "steps", "sigma_min", "sigma_max", "rho", "s_noise")
-        require(
-            self.sigma_min < self.sigma_max, "sigma_min", f"{self.sigma_min} is not below sigma_max {self.sigma_max}"
-        )
+        falls = self.sigma_min < self.sigma_max
+        require(falls, "sigma_min", f"{self.sigma_min} is not below sigma_max {self.sigma_max}")
         require(math.isfinite(self.guidance), "guidance", f"{self.guidance!r} is not a finite number")
-        require(self.s_churn >= 0, "s_churn", f"{self.s_churn!r} is below 0; give 0 or more, or .inf")
-        require(
-            0 <= self.s_min <= self.s_max, "s_min", f"{self.s_min} to s_max {self.s_max} is not a range of noise levels"
-        )
+        require(self.s_churn >= 0, "s_churn", f"{self.s_churn!r} is below 0; give 0 or more, or infinity")
+        rises = 0 <= self.s_min <= self.s_max
+        require(rises, "s_min", f"{self.s_min} to s_max {self.s_max} is not a range of noise levels")
         require(0 <= self.eta <= 1, "eta", f"{self.eta!r} is not a share; give 0 (no noise) to 1")
         if self.guidance_interval is not None:
             low, high = self.guidance_interval
-            inside = 0 <= low < high
-            require(
-                inside, "guidance_interval", f"{low:g} to {high:g} is not a range of noise levels; give [low, high]"
-            )
+            range_ = f"{low:g} to {high:g} is not a range of noise levels; give [low, high]"
+            require(0 <= low < high, "guidance_interval", range_)
         if self.ema is not None:
             require_power_width(self.ema, "ema")
         require(self.resolution is None or self.resolution >= 1, "resolution", "give a number of pixels above 0")
         require_seed(self.seed, "seed")
         try:
-            self.sigmas  # noqa: B018 - not every schedule has so many levels, or such
+            self.sigmas  # noqa: B018 - some schedules do not have so many levels, or none in this range
         except ValueError as error:
             raise FieldError("schedule", str(error)) from None
 
     def canonical(self) -> SamplingConfig:
-        """The same configuration with the fields that nothing reads at their defaults."""
+        """Return the configuration with every field that nothing reads at its default, for signatures."""
         default = SamplingConfig()
         unread: list[str] = []
         if self.sampler not in CHURNED_SAMPLERS:
@@ -139,11 +156,11 @@ class SamplingConfig:
 
     @property
     def sigmas(self) -> list[float]:
-        """The noise levels it steps through, decreasing, ending in 0."""
+        """The `steps` + 1 noise levels that sampling goes through: decreasing, ending in 0."""
         return noise_levels(self.schedule, self.steps, self.sigma_min, self.sigma_max, self.rho)
 
     def guides(self, sigma: float) -> bool:
-        """Whether a step that begins at `sigma` is guided: decided once per step."""
+        """Return whether a step that begins at noise level `sigma` is guided."""
         if self.guidance_interval is None:
             return True
         low, high = self.guidance_interval
@@ -151,7 +168,10 @@ class SamplingConfig:
 
     @property
     def evaluations(self) -> dict[Literal["main", "other"], int]:
-        """Evaluations per image of the (conditional) network, and of the other branch that guidance leads away from."""
+        """Evaluations per image: `main` of the network with its label, `other` of what guidance leads away from.
+
+        That is the network without a label, or the guide.
+        """
         main = other = 0
         for i, sigma in enumerate(self.sigmas[:-1]):
             calls = 2 if self.sampler in TWO_EVALUATION_SAMPLERS and i < self.steps - 1 else 1
@@ -161,28 +181,26 @@ class SamplingConfig:
         return {"main": main, "other": other}
 
     @property
+    def nfe(self) -> int:
+        """Network evaluations per image: Euler N, Heun 2N - 1, doubled at steps where guidance needs both branches."""
+        return sum(self.evaluations.values())
+
+    @property
     def is_deterministic(self) -> bool:
-        """Whether the initial noise decides the images: no sampler that adds noise on the way."""
+        """Whether the initial noise alone decides the images, because the sampler adds none on the way."""
         if self.sampler in CHURNED_SAMPLERS:
             return self.s_churn == 0
         return self.sampler != "dpmpp_2m_sde" or self.eta == 0
 
     def exact(self) -> SamplingConfig:
-        """How to draw the same images with next to no truncation error: what deterministic samplers aim at.
+        """Return the configuration that draws the same images with next to no truncation error.
 
-        Begins at the very noise level that this one begins at, so that all that share it share one solution.
+        It takes EXACT_STEPS steps of Heun's method from the noise level at which this configuration begins, so that all
+        deterministic samplers that begin there share one solution.
         """
         level = self.sigmas[0]
-        start = self.sigma_max if math.isclose(level, self.sigma_max, rel_tol=1e-9) else level  # rounding is no other
+        # a level that differs from sigma_max by rounding alone is the same one
+        start = self.sigma_max if math.isclose(level, self.sigma_max, rel_tol=1e-9) else level
         steps = EXACT_STEPS
         same = replace(self, sampler="heun", steps=steps, schedule="karras", rho=7.0, sigma_max=start, precision="fp32")
         return same.canonical()
-
-    @property
-    def nfe(self) -> int:
-        """Network evaluations per image: Euler N, Heun 2N - 1, doubled at steps where guidance needs both branches."""
-        return sum(self.evaluations.values())
-
-
-CHURNED_SAMPLERS: tuple[Sampler, ...] = ("stochastic_euler", "stochastic_heun")
-TWO_EVALUATION_SAMPLERS: tuple[Sampler, ...] = ("heun", "dpm2", "stochastic_heun")  # but for the last step, to 0

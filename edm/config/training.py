@@ -1,4 +1,4 @@
-"""How it is trained."""
+"""Configuration of training."""
 
 from __future__ import annotations
 
@@ -12,32 +12,44 @@ from edm.config.model import AUGMENT_LABELS, NetworkConfig
 Precision = Literal["fp32", "bf16", "fp16"]
 Weighting = Literal["edm", "min_snr"]
 
+MAX_POWER_WIDTH = 0.28  # the widest that a power-function average can be is 0.2887, a plain mean (gamma 0)
+
 
 @dataclass(frozen=True)
 class TrainingConfig:
     """How a network is trained (EDM, Table 1 and appendix F.2).
 
-    kimg: thousands of images to see. warmup_kimg: over which the learning rate rises from 0.
-    micro_batch: images that go through the network at once; batch_size images still make one step, their gradients
-    accumulated (batch norm then sees the micro-batch). clip_norm: largest norm of the gradient.
-
-    ema_halflife_kimg: of the weight average; never more than 5% of the images seen, as EDM ramps it up.
-    power_ema: widths of EDM2's power-function averages, stored power_ema_snapshots times along the way, from which an
-    average of any width can be made afterwards (sampling.ema); EDM2 keeps [0.05, 0.10].
-
-    label_dropout: share of labels masked, which trains the unconditional branch that guidance needs; 1 trains
-    that branch alone. flip: half of the images mirrored. augment: probability of each transform of EDM's non-leaky
-    augmentation (0.12 on CIFAR-10), of which the network is told.
-
-    p_mean, p_std: ln(sigma) ~ N(p_mean, p_std**2); stratified spreads the levels of a batch evenly over it.
-    weighting: of the loss over noise levels: EDM's, or min-SNR with min_snr_gamma (Hang et al. 2023).
-    precision: of the network's arithmetic; auto is bf16 on a GPU that has it, else fp16 on a GPU, fp32 on a CPU.
-
-    keep: which checkpoints stay once training is done: the last (the finished model), beside it that with the lowest
-    loss on the val split (best), all, or those at these kimg.
-    checkpoint_kimg: save the state this often, besides every resources.checkpoint_s seconds. validate_kimg: how often
-    the loss on the val split is measured, samples_kimg: how often a sample grid is drawn; by default as often as
-    costs under 5% of the training; 0 is at its end alone.
+    kimg: Thousands of images to train on, counting repetitions.
+    batch_size: Images per gradient step.
+    lr: Learning rate.
+    ema_halflife_kimg: Half-life, in thousands of images, of the average of the weights that images are drawn from.
+        Ramped up as in EDM: never more than 5% of the images seen. 0: no average.
+    label_dropout: Share of labels hidden in training, which trains the unconditional branch that guidance needs. 1
+        trains that branch only.
+    p_mean: Mean of ln(sigma) of the noise levels trained on.
+    p_std: Standard deviation of ln(sigma) of the noise levels trained on.
+    optimizer: The optimizer.
+    weight_decay: Weight decay. For `adamw` only.
+    warmup_kimg: Thousands of images over which the learning rate rises from 0.
+    clip_norm: Largest norm of the gradient; longer ones are scaled down. `None`: not limited.
+    micro_batch: Images that go through the network at once; their gradients are accumulated until `batch_size` make one
+        step. Must divide `batch_size`. Batch norm sees the micro-batch. `None`: the whole batch.
+    power_ema: Widths of two averages in EDM2's form, such as `[0.05, 0.10]`. They are stored along the way, so that
+        images can later be drawn from an average of any width without a new training. Empty: none.
+    power_ema_snapshots: How often they are stored.
+    flip: Mirror half of the images left to right.
+    augment: Probability of each transform of EDM's non-leaky augmentation. EDM uses 0.12 on CIFAR-10. 0: none.
+    stratified: Spread the noise levels of a batch evenly over their distribution.
+    weighting: Weights of the loss over noise levels: EDM's, or min-SNR (Hang et al. 2023).
+    min_snr_gamma: The gamma of min-SNR. For `min_snr` only.
+    precision: Arithmetic of the network. `auto`: bf16 on a GPU that has it, otherwise fp16 on a GPU; fp32 on a CPU.
+    keep: Checkpoints that stay when the training is done. `last`: the finished model. `best`: that and the one with the
+        lowest validation loss. `all`. Or a list of kimg.
+    checkpoint_kimg: Also save the state this often, besides the saves by the clock. `None`: not.
+    validate_kimg: How often to measure the validation loss. 0: at the end only. `None`: as often as costs under 5% of
+        the training.
+    samples_kimg: How often to draw a grid of samples. 0: at the end only. `None`: as often as costs under 5% of the
+        training.
     """
 
     kimg: float = 10_000.0
@@ -75,8 +87,17 @@ class TrainingConfig:
         for name in ("weight_decay", "warmup_kimg", "checkpoint_kimg", "validate_kimg", "samples_kimg"):
             value = getattr(self, name)
             require(value is None or 0 <= value < math.inf, name, f"{value!r} is below 0; give 0 or more")
-        require(self.clip_norm is None or self.clip_norm > 0, "clip_norm", "give a number above 0, or null")
-        self._require_whole_micro_batches()
+        require(self.clip_norm is None or self.clip_norm > 0, "clip_norm", "give a number above 0, or leave it out")
+        micro = self.micro_batch
+        divides = micro is None or (micro >= 1 and self.batch_size % micro == 0)
+        require(divides, "micro_batch", f"{micro!r} does not divide batch_size {self.batch_size}; give a divisor")
+        self._require_two_widths()
+        if isinstance(self.keep, tuple):
+            for kimg in self.keep:
+                require(0 < kimg <= self.kimg, "keep", f"{kimg:g} is outside of the {self.kimg:g} kimg; drop it")
+
+    def _require_two_widths(self) -> None:
+        """Raise FieldError unless `power_ema` is empty or has two different widths."""
         require(
             not self.power_ema or (len(self.power_ema) == 2 and len(set(self.power_ema)) == 2),
             "power_ema",
@@ -84,20 +105,9 @@ class TrainingConfig:
         )
         for width in self.power_ema:
             require_power_width(width, "power_ema")
-        if isinstance(self.keep, tuple):
-            for kimg in self.keep:
-                require(0 < kimg <= self.kimg, "keep", f"{kimg:g} is outside of the {self.kimg:g} kimg; drop it")
-
-    def _require_whole_micro_batches(self) -> None:
-        micro = self.micro_batch
-        require(
-            micro is None or (micro >= 1 and self.batch_size % micro == 0),
-            "micro_batch",
-            f"{micro!r} does not divide batch_size {self.batch_size}; give a divisor",
-        )
 
     def canonical(self) -> TrainingConfig:
-        """The same configuration with the fields that nothing reads at their defaults."""
+        """Return the configuration with every field that nothing reads at its default, for signatures."""
         default = TrainingConfig()
         return replace(
             self,
@@ -109,7 +119,7 @@ class TrainingConfig:
         )
 
     def prepared(self, network: NetworkConfig) -> NetworkConfig:
-        """The network that this training needs: one that is told of its images' augmentation has inputs for that."""
+        """Return `network` with the inputs that this training needs: with augmentation, those for its parameters."""
         return replace(network, augment_labels=AUGMENT_LABELS) if self.augment > 0 else network
 
     @property
@@ -118,14 +128,11 @@ class TrainingConfig:
         return self.steps_to(self.kimg)
 
     def steps_to(self, kimg: float) -> int:
-        """Gradient steps until `kimg` have been seen."""
+        """Return the number of gradient steps until `kimg` thousand images have been seen."""
         return math.ceil(round(kimg * 1000, 6) / self.batch_size)  # rounded: 2.007 * 1000 is not quite 2007
 
 
-MAX_POWER_WIDTH = 0.28  # the widest that the power function can be (gamma 0 is 0.2887, a plain mean)
-
-
-def require_power_width(width: float, name: str) -> None:
+def require_power_width(width: float, field: str) -> None:
     """Raise FieldError unless `width` is the relative width of a power-function average (EDM2, section 3.1)."""
     inside = 0 < width <= MAX_POWER_WIDTH
-    require(inside, name, f"{width!r} is not a relative width; give 0.01 to {MAX_POWER_WIDTH}")
+    require(inside, field, f"{width!r} is not a relative width; give 0.01 to {MAX_POWER_WIDTH}")

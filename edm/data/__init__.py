@@ -1,1 +1,1 @@
-"""Data sets: what is known of each by name, their fixed splits, and the prepared uint8 arrays."""
+"""Data sets: facts known in advance, fixed splits, published files, decoding, and the prepared uint8 arrays."""

@@ -1,4 +1,4 @@
-"""The data sets, what is known of each before it is opened, and the published rule of their splits."""
+"""Facts about every data set that are known without reading its images, and the rule of its splits."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ Value = TypeVar("Value")
 
 @dataclass(frozen=True)
 class DatasetFacts:
-    """What a plan needs to know of a data set without reading its images.
+    """Shape and sizes of a data set as it is prepared.
 
-    num_classes: 0 where there are no labels. splits: how many images each split has; together all that are prepared.
+    channels, resolution: of its images. num_classes: 0 without labels. splits: number of images of each split.
     """
 
     channels: int
@@ -29,10 +29,10 @@ class DatasetFacts:
 
 @dataclass(frozen=True)
 class SourceFile:
-    """A published file: its size in bytes, its MD5 as torchvision has it, and where to get it.
+    """A published file of a data set.
 
-    unpacked: the file or folder that comes out of it, which will do as well. drive_id: of a file on Google Drive, where
-    an address alone fetches nothing.
+    size: in bytes. md5: as torchvision has it. url: where to get it. unpacked: name of the file or folder that comes
+    out of it, which can be used in its place. drive_id: for files on Google Drive, which have no direct address.
     """
 
     name: str
@@ -45,13 +45,14 @@ class SourceFile:
 
 @dataclass(frozen=True)
 class KnownDataset:
-    """A data set that is known by its name.
+    """A data set that is found by its name.
 
-    official: the parts of its own partition, in the order in which they are prepared (val is what CelebA calls valid).
-    study: the sizes of the 2023 study's splits. files: published on `page`. layout: where torchvision keeps them, below
-    its root.
-    members: files of its archive that have a published MD5 too, in the order of their images.
-    pinned: SHA-256 of the prepared images and labels, where no file but a package is the source.
+    channels, resolution: of its images; num_classes: 0 without labels.
+    official: sizes of the parts of its own partition, in the order of preparation (CelebA's `valid` is val here).
+    study: sizes of the 2023 study's splits.
+    files: its published files; page: where to get them by hand; layout: their folder below torchvision's root.
+    members: names and MD5s of the files inside its archive, in the order of their images.
+    pinned: SHA-256 of the prepared images and labels, for a data set that comes with a package instead of files.
     """
 
     channels: int
@@ -66,12 +67,12 @@ class KnownDataset:
     pinned: str | None = None
 
     def parts(self, splits: str) -> dict[Split, int]:
-        """The official parts that are prepared: the study leaves CelebA's valid part out."""
+        """Return the sizes of the official parts to prepare; the study's splits leave out CelebA's valid part."""
         return {part: size for part, size in self.official.items() if part != "val" or splits == "official"}
 
 
 FASHION_MNIST_URL = "http://fashion-mnist.s3-website.eu-central-1.amazonaws.com/"
-CELEBA_URL = "https://mmlab.ie.cuhk.edu.hk/projects/CelebA.html"  # the page that leads to the drive
+CELEBA_URL = "https://mmlab.ie.cuhk.edu.hk/projects/CelebA.html"  # links to the files on Google Drive
 
 CATALOGUE: dict[str, KnownDataset] = {
     "digits": KnownDataset(
@@ -156,7 +157,7 @@ CATALOGUE: dict[str, KnownDataset] = {
 
 
 def facts(config: DataConfig) -> DatasetFacts:
-    """What is known of the data set that `config` names; raises DataError for a folder that cannot be used."""
+    """Return shape and sizes of a data set; raises DataError for a folder that cannot be used."""
     if config.name == "folder":
         assert config.path and config.resolution  # required by DataConfig
         folder = open_folder(config.path)
@@ -169,9 +170,10 @@ def facts(config: DataConfig) -> DatasetFacts:
 
 
 def source_fingerprint(config: DataConfig) -> str:
-    """What the content of a data set is known by before it is prepared, for signatures.
+    """Return a digest that identifies the content of a data set before it is prepared, for signatures.
 
-    The published checksums of its files, so that a plan needs none of them; of a folder, its content.
+    It is taken over the published checksums of its files, which need not be present; for a folder, over its content.
+    Raises DataError for a folder that cannot be read.
     """
     if config.name == "folder":
         assert config.path
@@ -181,18 +183,17 @@ def source_fingerprint(config: DataConfig) -> str:
 
 
 def without_defaults(config: DataConfig) -> DataConfig:
-    """The same data set with what goes without saying left out: both ways to write it are one."""
+    """Return `config` without values that repeat the data set's defaults, so that equal data sets compare equal."""
     known = CATALOGUE.get(config.name)
     resolution = None if known and config.resolution == known.resolution else config.resolution
     return replace(config, resolution=resolution, channels=None if config.channels == RGB else config.channels)
 
 
 def split_indices(config: DataConfig) -> dict[Split, list[int]]:
-    """The splits of a data set, for good and the same for every model; indices into the images as prepared.
+    """Return the indices of each split into the prepared images, sorted; the same in every run and for every model.
 
-    The rule: splits that the data set has itself are kept; the others are carved out of its train part, where image i
-    has the rank of SHA-256("NAME/i"): the first ranks are test, the next val, the rest train. Within a split the order
-    is that of the data set. A folder of images is split by its own folders, or by folder_splits.
+    Splits that the data set has itself are kept. The others are carved out of its train part, whose images rank by
+    SHA-256("NAME/i"): the first ranks are test, the next val, the rest train. For a folder see `folder_splits`.
     """
     if config.name == "folder":
         assert config.path

@@ -1,5 +1,5 @@
-"""The one exception of the data sets."""
+"""The error that everything about data sets raises."""
 
 
 class DataError(ValueError):
-    """A data set is not what it should be; the message says which file or folder, and what to do."""
+    """A data set cannot be had, or is not what it should be; the message names the file or folder and the remedy."""

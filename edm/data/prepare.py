@@ -1,4 +1,4 @@
-"""Data sets prepared once: decoded to uint8 arrays with labels and split indices. No torch."""
+"""Preparation of a data set: decode it once into uint8 arrays, labels and split indices. Imports no torch."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ from edm.data.sources import OnProgress, Origin
 
 IMAGES, LABELS, SPLIT_INDICES = "images.npy", "labels.npy", "splits.json"
 FILES = (IMAGES, LABELS, SPLIT_INDICES)
-CHUNK_BYTES = 2**22  # of decoded images: enough work for a thread, little enough to have many of them
-MAX_CHUNK = 4096
+CHUNK_BYTES = 2**22  # decoded bytes per chunk: enough work for a thread, little enough to hold many
+MAX_CHUNK = 4096  # images per chunk
 AHEAD = 2  # chunks per thread that may wait to be written
 
 Item = TypeVar("Item")
@@ -39,21 +39,21 @@ def prepare(
     on_progress: OnProgress = lambda _step, _done, _total: None,
     threads: int | None = None,
 ) -> dict[str, object]:
-    """Write images.npy, labels.npy and splits.json of a data set into `folder`; return what is worth recording.
+    """Write images.npy, labels.npy and splits.json of a data set into `folder`; return a record of them.
 
-    origin: where its files are; by default where EDM_SWEEP_DATA points, else `sources` in `folder`, and what is absent
-    is downloaded there. threads: that decode; by default one a core. The bytes written depend on neither.
-    Raises DataError where the data set cannot be had or is not the one that is known by its name.
+    origin: where its published files are; by default absent ones are downloaded to `sources` in `folder`. threads:
+    number of decoding threads; by default one per core. The bytes written depend on neither.
+    Raises DataError where files are missing or wrong, or the folder cannot be written.
     """
     known, splits = facts(config), split_indices(config)
-    with closing(open_pictures(config, origin or Origin.usual(folder), on_progress)) as pictures:
+    with closing(open_pictures(config, origin or Origin.fetching(folder / "sources"), on_progress)) as pictures:
         try:
             found, sigma_data = _write_images(folder / IMAGES, pictures, known, splits["train"], on_progress, threads)
             pictures.verify(found)
             np.save(folder / LABELS, pictures.labels)
             (folder / SPLIT_INDICES).write_text(json.dumps(splits))
         except BaseException as error:
-            for name in FILES:  # up to gigabytes that nobody could use
+            for name in FILES:  # useless when incomplete, and up to gigabytes
                 (folder / name).unlink(missing_ok=True)
             if isinstance(error, OSError):
                 raise DataError(f"{folder}: cannot be written ({error.strerror}); make room there") from None
@@ -73,7 +73,7 @@ def prepare(
 
 @dataclass(frozen=True)
 class _Chunk:
-    """Decoded images as bytes, and the sums of the train images' values and of their squares."""
+    """Decoded images as bytes, and over those in the train split the sums of pixel values and of their squares."""
 
     content: bytes
     sum: int
@@ -88,7 +88,7 @@ def _write_images(
     on_progress: OnProgress,
     threads: int | None,
 ) -> tuple[str, float]:
-    """Decode all images into a .npy file; their fingerprint (with the labels), and the train split's deviation."""
+    """Decode all images into a .npy file; return the SHA-256 of images and labels, and sigma_data."""
     num, shape = len(pictures.labels), (known.channels, known.resolution, known.resolution)
     in_train = np.zeros(num, dtype=bool)
     in_train[train] = True
@@ -97,7 +97,7 @@ def _write_images(
     def decode(start: int) -> _Chunk:
         images = pictures.read(start, min(start + size, num))
         assert images.shape[1:] == shape and images.dtype == np.uint8
-        values = images[in_train[start : start + size]].astype(np.uint16)  # whose squares still fit
+        values = images[in_train[start : start + size]].astype(np.uint16)  # wide enough for the squares
         return _Chunk(images.tobytes(), int(values.sum(dtype=np.uint64)), int((values**2).sum(dtype=np.uint64)))
 
     digest, total, squares = hashlib.sha256(), 0, 0
@@ -117,13 +117,13 @@ def _write_header(file: BinaryIO, shape: tuple[int, ...]) -> None:
 
 
 def _deviation(total: int, squares: int, num: int) -> float:
-    """The standard deviation of `num` bytes scaled to [-1, 1], from exact sums, correctly rounded."""
-    shift = 100  # bits behind the point, so that nothing is rounded before the division
+    """Return the standard deviation of `num` bytes scaled to [-1, 1], correctly rounded, from exact integer sums."""
+    shift = 100  # bits behind the binary point, so that nothing is rounded before the division
     return math.isqrt(4 * (num * squares - total * total) << 2 * shift) / (255 * num << shift)
 
 
 def in_order(work: Callable[[Item], Result], items: Iterable[Item], threads: int) -> Iterator[Result]:
-    """What `work` makes of every item, in the items' order, made by threads that run only a little ahead."""
+    """Yield work(item) for all items in order, computed by threads that run at most AHEAD items each ahead."""
     waiting: deque[Future[Result]] = deque()
     with ThreadPoolExecutor(threads) as pool:
         try:

@@ -1,1 +1,1 @@
-"""Features of images and the scores made from them."""
+"""Scores of generated images: features, distances between them, neighbours, errors and intervals."""

@@ -1,11 +1,13 @@
-"""What turns images into the features that scores are computed on: Inception, DINOv2, or a small classifier."""
+"""Feature extractors, which turn images into the vectors that scores compare: Inception, DINOv2, a small classifier."""
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Iterator, Mapping
 from contextlib import contextmanager
+from pathlib import Path
+from types import ModuleType
 from typing import Any, Protocol, runtime_checkable
 
 import torch
@@ -16,11 +18,11 @@ from torch import Tensor, nn
 from edm.config import ClassifierConfig, Features, Resize
 from edm.data.dataset import Dataset, to_unit
 from edm.metrics.resize import resize as resized
-from edm.metrics.weights import OnFetched, Weights, WeightsError, find_weights
-from edm.networks.unet import initialise
+from edm.metrics.weights import MissingPackageError, OnFetched, Weights, find_weights
+from edm.networks.initialise import initialise
 from edm.noise import Stream, generator, permutation
 
-EXTRACTOR_BATCH = 100  # fixed: features drift in their last bits with the batch size
+EXTRACTOR_BATCH = 100  # fixed, since the last bits of features depend on the batch size
 
 INCEPTION_SIDE = 299  # pixels
 INCEPTION_WEIGHTS = Weights(
@@ -31,7 +33,7 @@ INCEPTION_WEIGHTS = Weights(
     sha256="6726825d0af5f729cebd5821db510b11b1cfad8faad88a03f1befd49fb9129b2",
 )
 
-DINOV2_NETWORK = "vit_large_patch14_dinov2"  # as timm calls it
+DINOV2_NETWORK = "vit_large_patch14_dinov2"  # its name in timm
 DINOV2_SIDE, DINOV2_PATCH = 224, 14  # pixels
 DINOV2_MEAN, DINOV2_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of ImageNet's pixels, from 0 to 1
 DINOV2_WEIGHTS = Weights(
@@ -44,30 +46,33 @@ DINOV2_WEIGHTS = Weights(
 
 
 class FeatureError(RuntimeError):
-    """Images have no features that could be scored; the message says which images, and why."""
+    """Images have no features that can be scored; the message says which images and why."""
 
 
 @runtime_checkable
 class Extractor(Protocol):
-    """Images -> features, and class scores where it knows classes."""
+    """Turns uint8 images into features, and into class scores if it knows classes.
+
+    dimension: of its features. knows_classes: whether calls return class scores; otherwise they return None for them.
+    """
 
     dimension: int
     knows_classes: bool
 
     @property
     def fingerprint(self) -> str:
-        """SHA-256 over its name, preprocessing and weights: what features are of, whatever they are called."""
+        """SHA-256 over name, preprocessing and weights, which identifies the feature space."""
         ...
 
-    def __call__(
-        self, images: UInt8[Tensor, "b c h w"]
-    ) -> tuple[Float[Tensor, "b d"], Float[Tensor, "b k"] | None]: ...
+    def __call__(self, images: UInt8[Tensor, "b c h w"]) -> tuple[Float[Tensor, "b d"], Float[Tensor, "b k"] | None]:
+        """Return features of images and, if it knows classes, a score for each class."""
+        ...
 
 
 def fingerprint(name: str, preprocessing: Mapping[str, Any], weights: Mapping[str, Tensor]) -> str:
-    """SHA-256, in hexadecimal, over what decides an extractor's features.
+    """Return the SHA-256, in hexadecimal, over everything that decides an extractor's features.
 
-    preprocessing: as JSON can hold it. weights: by their names, types, shapes and bytes, whatever their order.
+    preprocessing: values that JSON can hold. weights: enter by name, type, shape and bytes, in any order.
     """
     digest = hashlib.sha256(json.dumps([name, preprocessing], sort_keys=True).encode())
     for title, value in sorted(weights.items()):
@@ -78,7 +83,7 @@ def fingerprint(name: str, preprocessing: Mapping[str, Any], weights: Mapping[st
 
 
 class Classifier(nn.Module):
-    """A small convolutional classifier; its features are what its last layer sees."""
+    """A small convolutional classifier; its features are the inputs of its last layer."""
 
     knows_classes = True
 
@@ -95,12 +100,13 @@ class Classifier(nn.Module):
         self.classes = nn.Linear(config.feature_channels, num_classes)
 
     def forward(self, images: UInt8[Tensor, "b c h w"]) -> tuple[Float[Tensor, "b d"], Float[Tensor, "b k"]]:
+        """Return features and class scores of uint8 images."""
         features = self.features(to_unit(images).contiguous(memory_format=torch.channels_last))
         return features, self.classes(features)
 
     @property
     def fingerprint(self) -> str:
-        """SHA-256 over its weights as they are now."""
+        """SHA-256 over its present weights."""
         return fingerprint("classifier", {"range": [-1, 1]}, self.state_dict())
 
 
@@ -109,7 +115,10 @@ def _conv_block(inputs: int, outputs: int) -> list[nn.Module]:
 
 
 def train_classifier(config: ClassifierConfig, data: Dataset, num_classes: int) -> Iterator[Classifier]:
-    """Train the classifier on the train split, always on the CPU and in one order, yielding it after every epoch."""
+    """Train the classifier on the train split and yield it after every epoch.
+
+    It is trained on the CPU and in an order that only `config.seed` decides, so that its features can be reproduced.
+    """
     images, labels = data.split("train")
     model = Classifier(config, images.shape[1], images.shape[2], num_classes)
     initialise(model, generator(config.seed, Stream.CLASSIFIER))
@@ -119,33 +128,29 @@ def train_classifier(config: ClassifierConfig, data: Dataset, num_classes: int) 
     for epoch in range(config.epochs):
         model.train()
         order = permutation(config.seed, epoch, len(images))
-        for chosen in order.split(config.batch_size):
+        for chosen in torch.split(order, config.batch_size):
             if len(chosen) < config.batch_size:
                 break
             loss = F.cross_entropy(model(images[chosen])[1], labels[chosen], label_smoothing=0.05)
             optimizer.zero_grad()
-            loss.backward()
-            optimizer.step()
+            torch.autograd.backward(loss)
+            optimizer.step()  # pyright: ignore[reportUnknownMemberType] - torch leaves its closure untyped
             schedule.step()
         yield model.eval()
 
 
 class Inception:
-    """pytorch-fid's Inception-v3: 2,048 features of images at 299 x 299, by pytorch-fid's or clean-fid's rule."""
+    """pytorch-fid's Inception-v3: 2,048 features of images resized to 299 x 299.
+
+    weights: its state dict. resize: the rule, pytorch-fid's or clean-fid's.
+    """
 
     dimension = 2048
     knows_classes = False
 
     def __init__(self, weights: dict[str, Tensor], device: torch.device, resize: Resize = "pytorch-fid") -> None:
-        from pytorch_fid import inception  # heavy
-
-        # its constructor would fetch the weights itself, unchecked; hand it the checked ones instead
-        fetch, inception.load_state_dict_from_url = inception.load_state_dict_from_url, lambda *_, **__: weights
-        try:
-            network = inception.InceptionV3([3], resize_input=False)
-        finally:
-            inception.load_state_dict_from_url = fetch
-        # 1.4 to 2.3 times as fast on a CPU as the other layout, measured on one thread; not known of a GPU's float32
+        network = _inception(weights)
+        # measured on one thread of a CPU: channels-last is 1.4 to 2.3 times as fast; not measured on a GPU in float32
         self.layout = torch.channels_last if device.type == "cpu" else torch.contiguous_format
         self.network = network.to(device).to(memory_format=self.layout).eval()  # pyright: ignore[reportCallIssue]
         self.resize: Resize = resize
@@ -159,20 +164,34 @@ class Inception:
         return self.network(color)[0].flatten(1), None
 
 
+def _inception(weights: dict[str, Tensor]) -> nn.Module:
+    """Build pytorch-fid's network with the given weights."""
+    # heavy; pytorch-fid ships no stubs
+    from pytorch_fid import inception  # pyright: ignore[reportMissingTypeStubs]
+
+    module: Any = inception
+    # its constructor would download the weights itself, unchecked; hand it the checked ones instead
+    fetch, module.load_state_dict_from_url = module.load_state_dict_from_url, lambda *_, **__: weights  # pyright: ignore[reportUnknownLambdaType]
+    try:
+        return module.InceptionV3([3], resize_input=False)
+    finally:
+        module.load_state_dict_from_url = fetch
+
+
 class Dinov2:
     """DINOv2's ViT-L/14 (Oquab et al. 2023): 1,024 features, its class token after the last normalisation.
 
-    As Stein et al. 2023 ("Exposing flaws of generative model evaluation metrics") score with it: images at 224 x 224,
-    bicubic with antialias (not rounded to whole grey levels, their `--clean_resize`), by ImageNet's mean and standard
-    deviation. weights: by Meta's names, as published. architecture: timm's name of the network that they fit.
-    Raises WeightsError where timm is not installed.
+    Images are prepared as Stein et al. 2023 ("Exposing flaws of generative model evaluation metrics") do: resized to
+    224 x 224, bicubic with antialias and not rounded to whole grey levels (their `--clean_resize`), and normalised by
+    ImageNet's mean and standard deviation. weights: as Meta published them. architecture: timm's name of the network.
+    Raises MissingPackageError where timm is not installed.
     """
 
     knows_classes = False
 
     def __init__(self, weights: dict[str, Tensor], device: torch.device, architecture: str = DINOV2_NETWORK) -> None:
         timm = _timm()
-        with torch.device("meta"):  # nothing is drawn at random for weights that are replaced
+        with torch.device("meta"):  # no time is spent on initial weights that are replaced
             network = timm.create_model(architecture, img_size=DINOV2_SIDE, num_classes=0)
         network.load_state_dict(_for_timm(weights), assign=True)
         self.network = network.to(device).eval().requires_grad_(False)
@@ -189,68 +208,69 @@ class Dinov2:
         return self.network((unit - self.mean) / self.std), None
 
 
-def _timm() -> Any:
+def _timm() -> ModuleType:
     try:
-        import timm  # heavy, and an extra
+        import timm  # heavy, and an optional dependency
     except ImportError as error:
-        raise WeightsError(
-            "features: dinov2 needs the package timm, which is not installed; "
-            "run 'uv sync --extra dinov2' or pip install 'edm-sweep[dinov2]'"
-        ) from error
+        raise MissingPackageError("features: dinov2", "timm") from error
     return timm
 
 
 def _for_timm(weights: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Meta's weights as timm's network for 224 x 224 images takes them: the names are the same."""
-    used = {name: value for name, value in weights.items() if name != "mask_token"}  # of training alone
+    """Return Meta's weights as timm's network for 224 x 224 images expects them; the names are the same."""
+    used = {name: value for name, value in weights.items() if name != "mask_token"}  # used in training only
     return {**used, "pos_embed": _positions_at(used["pos_embed"], DINOV2_SIDE // DINOV2_PATCH)}
 
 
 def _positions_at(positions: Float[Tensor, "1 n d"], grid: int) -> Float[Tensor, "1 m d"]:
-    """Embeddings of the class token and of a `grid` x `grid` image's patches, from those of the grid trained at.
+    """Resample the position embeddings of class token and patches to an image of `grid` x `grid` patches.
 
-    By Meta's own rule, which timm's is not: bicubic without antialias, by a factor for a tenth of a patch more.
+    This is Meta's own rule, which differs from timm's: bicubic without antialias, by a factor for a tenth of a patch
+    more.
     """
     token, patches = positions[:, :1], positions[:, 1:]
     trained = round(patches.shape[1] ** 0.5)
-    square = patches.unflatten(1, (trained, trained)).permute(0, 3, 1, 2)
+    square = torch.permute(patches.reshape(len(patches), trained, trained, -1), (0, 3, 1, 2))
     factor = (grid + 0.1) / trained
     resampled = F.interpolate(square, scale_factor=(factor, factor), mode="bicubic")
     return torch.cat([token, resampled.flatten(2).transpose(1, 2)], dim=1)
 
 
 def required_weights(name: Features) -> Weights | None:
-    """The published file that a feature space needs; None for the classifier, which is trained here.
+    """Return the published file that a feature space needs; None for the classifier, which is trained here.
 
-    Raises WeightsError where a package is missing without which the file would be of no use.
+    Raises MissingPackageError where the package that builds the network is not installed.
     """
     if name == "dinov2":
         _timm()
     return {"inception": INCEPTION_WEIGHTS, "dinov2": DINOV2_WEIGHTS, "classifier": None}[name]
 
 
-def _nothing(_done: int, _total: int) -> None:
-    """Hears of a download's progress where nobody asked."""
+def _ignore_progress(_done: int, _total: int) -> None:
+    """Do nothing with the progress of a download."""
 
 
 def load_inception(
-    device: torch.device, resize: Resize = "pytorch-fid", on_progress: OnFetched = _nothing
+    device: torch.device,
+    resize: Resize = "pytorch-fid",
+    given: Path | None = None,
+    on_progress: OnFetched = _ignore_progress,
 ) -> Inception:
-    """The published network on `device`, fetched where it is absent; raises WeightsError as `find_weights` does."""
-    path = find_weights(INCEPTION_WEIGHTS, on_progress=on_progress)
+    """Load the published network onto `device`; its weights are found as by `find_weights`, whose errors it raises."""
+    path = find_weights(INCEPTION_WEIGHTS, given, on_progress)
     return Inception(torch.load(path, map_location="cpu", weights_only=True), device, resize)
 
 
-def load_dinov2(device: torch.device, on_progress: OnFetched = _nothing) -> Dinov2:
-    """The published network on `device`, fetched where it is absent; raises WeightsError as `find_weights` does."""
-    _timm()  # before 1.2 GB are fetched
-    path = find_weights(DINOV2_WEIGHTS, on_progress=on_progress)
+def load_dinov2(device: torch.device, given: Path | None = None, on_progress: OnFetched = _ignore_progress) -> Dinov2:
+    """Load the published network onto `device`; its weights are found as by `find_weights`, whose errors it raises."""
+    _timm()  # before 1.2 GB are downloaded
+    path = find_weights(DINOV2_WEIGHTS, given, on_progress)
     return Dinov2(torch.load(path, map_location="cpu", weights_only=True), device)
 
 
 @contextmanager
-def full_precision() -> Iterator[None]:
-    """No TF32 inside, and the same kernels each time: scores must not hang on a short float format of the GPU."""
+def full_precision() -> Generator[None, None, None]:
+    """Turn off TF32 and choose deterministic kernels inside the block, so that scores do not depend on the GPU."""
     before = torch.get_float32_matmul_precision()
     torch.set_float32_matmul_precision("highest")
     try:
@@ -264,17 +284,17 @@ def full_precision() -> Iterator[None]:
 def extract(
     extractor: Extractor, images: UInt8[Tensor, "n c h w"], device: torch.device | str = "cpu", first: int = 0
 ) -> tuple[Float[Tensor, "n d"], Int64[Tensor, " n"] | None]:
-    """Features of `images` and the classes found in them, in batches of one fixed size, the last one padded.
+    """Return the features of `images`, and their predicted classes if the extractor knows classes, on the CPU.
 
-    first: what the first of these images is numbered, in messages. Raises FeatureError where there are no images, or an
-    image's features are not finite.
+    Batches have one fixed size, the last one padded. first: number of the first image, for messages. Raises
+    FeatureError where there are no images or an image's features are not finite.
     """
     if len(images) == 0:
         raise FeatureError("no images to take features of: the split is empty or none were drawn; give at least one")
     features: list[Tensor] = []
     classes: list[Tensor] = []
-    for batch in images.split(EXTRACTOR_BATCH):
-        padding = batch[-1:].expand(EXTRACTOR_BATCH - len(batch), -1, -1, -1)
+    for batch in torch.split(images, EXTRACTOR_BATCH):
+        padding = torch.broadcast_to(batch[-1:], (EXTRACTOR_BATCH - len(batch), *batch.shape[1:]))
         with full_precision():
             found, scores = extractor(torch.cat([batch, padding]).to(device))
         features.append(found[: len(batch)].cpu())
@@ -285,7 +305,7 @@ def extract(
 
 
 def _require_finite(features: Float[Tensor, "b d"], first: int, device: torch.device | str) -> None:
-    """Raise FeatureError for the first image whose features are NaN or infinite; they are numbered from `first`."""
+    """Raise FeatureError for the first image with NaN or infinite features; images are numbered from `first`."""
     finite = features.isfinite().all(dim=1)
     if not finite.all():
         raise FeatureError(

@@ -1,6 +1,7 @@
-"""The kernel distance KID (Binkowski et al. 2018): an unbiased estimate of MMD^2, over all pairs of images.
+"""The kernel inception distance, KID (Binkowski et al. 2018): an unbiased estimate of MMD^2 over all pairs of images.
 
-Sets of features are sequences of pieces [m, d] that can be read again; memory does not grow with their number.
+Sets of features come as sequences of pieces of shape [m, d], which are read several times; memory use does not grow
+with their number.
 """
 
 from __future__ import annotations
@@ -18,17 +19,17 @@ from edm.metrics.uncertainty import standard_error
 
 @dataclass(frozen=True)
 class KernelDistance:
-    """MMD^2, unbiased and so below 0 at times, and the influence of every generated image on it (they sum to 0)."""
+    """An unbiased estimate of MMD^2, which can be below 0, and the influence of each generated image (sum 0)."""
 
     value: float
     influences: Float64[Tensor, " n"]
 
     @property
     def standard_error(self) -> float:
-        """Over fresh generated images, given the real ones.
+        """Standard error over fresh generated images, given the real ones.
 
-        From the Hajek projection, estimated on the same images: too large where the two distributions are almost
-        equal, by sqrt(2) at most.
+        It is that of the Hajek projection, estimated on the same images: too large, by at most sqrt(2), where the two
+        distributions are almost equal.
         """
         return standard_error(self.influences)
 
@@ -40,15 +41,15 @@ def kernel_distance(
     real_mean: float | None = None,
     generated_sums: Float64[Tensor, " n"] | None = None,
 ) -> KernelDistance:
-    """MMD^2 with the kernel (x'y/d + 1)^3, in float64.
+    """Return MMD^2 with the kernel (x'y/d + 1)^3, in float64.
 
-    real_mean, generated_sums: `mean_kernel(real)` and `kernel_sums(generated)`, where they are known already. Raises
+    real_mean, generated_sums: `mean_kernel(real)` and `kernel_sums(generated)`, if they were computed before. Raises
     ValueError for fewer than 2 images on either side, or features of different dimensions.
     """
     num, num_real = _size(generated, "generated"), _size(real, "real")
     if generated[0].shape[1] != real[0].shape[1]:
         raise ValueError(
-            f"features of {generated[0].shape[1]} and of {real[0].shape[1]} dimensions have no kernel distance: "
+            f"features of {generated[0].shape[1]} and of {real[0].shape[1]} dimensions have no kernel distance; "
             "take both from the same feature space"
         )
     sums = kernel_sums(generated, device) if generated_sums is None else generated_sums
@@ -61,15 +62,16 @@ def kernel_distance(
 
 
 def mean_kernel(real: Sequence[Tensor], device: Device = "cpu") -> float:
-    """The mean kernel over all pairs of different images of one set."""
+    """Return the mean of the kernel over all pairs of different images of one set."""
     num = _size(real, "real")
     return float(kernel_sums(real, device).mean() / (num - 1))
 
 
 def _size(pieces: Sequence[Tensor], name: str) -> int:
+    """Return the number of images; raises ValueError for fewer than 2."""
     num = sum(len(piece) for piece in pieces)
     if num < 2:
-        raise ValueError(f"a kernel distance needs at least 2 {name} images, and there are {num}: add more")
+        raise ValueError(f"a kernel distance needs at least 2 {name} images, and there are {num}; add more")
     return num
 
 
@@ -78,7 +80,7 @@ def _kernel(x: Float64[Tensor, "n d"], y: Float64[Tensor, "m d"]) -> Float64[Ten
 
 
 def kernel_sums(pieces: Sequence[Tensor], device: Device = "cpu") -> Float64[Tensor, " n"]:
-    """The sum of the kernel of every image with all others of its set; every pair is computed once."""
+    """Return the sum of the kernel of each image with all others of its set; each pair is computed once."""
     sums = torch.zeros(sum(len(piece) for piece in pieces), dtype=torch.float64, device=device)
     start = 0
     for following, group in in_groups(pieces, device):
@@ -95,8 +97,8 @@ def kernel_sums(pieces: Sequence[Tensor], device: Device = "cpu") -> Float64[Ten
 
 
 def _cross_sums(generated: Sequence[Tensor], real: Sequence[Tensor], device: Device) -> Float64[Tensor, " n"]:
-    """The sum of the kernel of every generated image with all real ones."""
-    sums = []
+    """Return the sum of the kernel of each generated image with all real ones."""
+    sums: list[Tensor] = []
     for _, group in in_groups(generated, device):
         total = torch.zeros(len(group), dtype=torch.float64, device=device)
         for piece in real:

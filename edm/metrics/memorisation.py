@@ -1,7 +1,7 @@
-"""Whether a generator repeats its training images: nearest neighbours in the train split, against held-out ones.
+"""Memorisation: are generated images nearer to training images than to held-out ones?
 
-The generated images, as rows, are the queries; real ones come in pieces, so that no split has to fit into memory. Rows
-are features, or flattened pixels in grey levels (`pixel_rows`, `PixelPieces`); distances are Euclidean, in their units.
+Images are compared as rows: features, or flattened pixels in grey levels (`pixel_rows`, `PixelPieces`). Real images
+come in pieces, so that no split has to fit into memory. Distances are Euclidean, in the units of the rows.
 """
 
 from __future__ import annotations
@@ -19,15 +19,15 @@ from edm.metrics.neighbours import Nearest, nearest
 
 
 def pixel_rows(images: UInt8[Tensor, "n c h w"]) -> Float32[Tensor, "n d"]:
-    """Every image as one row of grey levels, 0 to 255."""
+    """Return each image as one row of grey levels, 0 to 255."""
     return images.flatten(1).float()
 
 
 @dataclass(frozen=True, eq=False)
 class PixelPieces(Sequence[Tensor]):
-    """The pixel rows of some of `images`, `size` at a time: only what is asked for is read and made float.
+    """The pixel rows of some images, `size` at a time; images are read and converted only when a piece is accessed.
 
-    images: may be memory-mapped. indices: which of them, in the order of the rows.
+    images: may be memory-mapped. indices: of those to use, in the order of the rows.
     """
 
     images: UInt8[Tensor, "n c h w"]
@@ -42,7 +42,7 @@ class PixelPieces(Sequence[Tensor]):
     @overload
     def __getitem__(self, index: slice) -> list[Tensor]: ...
     def __getitem__(self, index: int | slice) -> Tensor | list[Tensor]:
-        number = range(len(self))[index]  # counts from the end, cuts and refuses as any sequence does
+        number = range(len(self))[index]  # handles negative indices, slices and errors as any sequence does
         if isinstance(number, range):
             return [self[i] for i in number]
         return pixel_rows(self.images[self.indices[number * self.size : (number + 1) * self.size]])
@@ -50,21 +50,20 @@ class PixelPieces(Sequence[Tensor]):
 
 @dataclass(frozen=True)
 class Memorisation:
-    """How near generated images lie to the train split, and whether nearer than chance brings them.
+    """How near generated images are to the train split, and whether nearer than by chance.
 
-    nearest: the nearest training row of each, among the whole split; its tensors have one column.
+    nearest: the nearest training row to each image, in the whole split; its tensors have one column.
 
-    ratio: the median of `ratios`, each the distance to the nearest of the first `count` training rows over that to the
-    nearest of as many held-out rows: 1 where both are 0, infinite where only the second is. About 1 without
-    memorisation. It sees copies of those training rows alone: a generator that copies evenly from a split more than
-    twice as long has a ratio of about 1 too.
+    ratio: the median of `ratios`. ratios: for each image, the distance to the nearest of the first `count` training
+    rows divided by that to the nearest of as many held-out rows; 1 where both are 0, infinite where only the second is.
+    Without memorisation it is about 1. Only copies of those first training rows lower it: a generator that copies
+    evenly from a split more than twice as long has a ratio of about 1 too.
 
-    copied: share of the images that are nearer to the train split, all of it, than its size explains. An image that is
+    copied: the share of images that are nearer to the whole train split than its size explains. An image that is
     independent of the train split is nearer to it than to the held-out rows as often as a row drawn from both is a
-    training row. So it is 0, give or take `copied_error`, where all images are independent, and 1 where all are
-    copies; a generator that is wrong in other ways has 0 too. copied_error: the standard deviation of `copied` where
-    all are independent, as if these real rows had been split at random again and again; large where few rows are the
-    nearest to many images.
+    training row. So `copied` is 0, up to `copied_error`, where all images are independent, and 1 where all are copies;
+    a generator that is wrong in other ways has 0 too. copied_error: the standard deviation of `copied` for independent
+    images, over random splits of these real rows; large where few rows are the nearest to many images.
     """
 
     nearest: Nearest
@@ -74,7 +73,7 @@ class Memorisation:
     copied_error: float
 
     def closest(self, num: int) -> Int64[Tensor, " m"]:
-        """Which `num` generated images lie nearest to their training neighbour, the closest first; all if fewer."""
+        """Return the indices of the `num` images nearest to their training neighbour, nearest first; all if fewer."""
         return self.nearest.distances[:, 0].argsort(stable=True)[:num]
 
 
@@ -85,37 +84,39 @@ def memorisation(
     count: int,
     device: torch.device | str = "cpu",
 ) -> Memorisation:
-    """Compare generated rows with training rows and with held-out rows of the same distribution.
+    """Compare generated rows, `queries`, with training rows and with held-out rows of the same distribution.
 
-    train, test: re-readable pieces of rows [m, d], in an order that says nothing of them (not by class): the first
-    `count` stand for their split. Equally many of both make the ratios, as of more rows one is nearer by number alone.
-    Raises ValueError where there is nothing to compare or a split has fewer rows.
+    train, test: pieces of rows [m, d], which are read several times, in random order (not by class): the first `count`
+    represent their split. Ratios compare equally many rows of both, since the nearest of more rows is nearer. Raises
+    ValueError where there is nothing to compare or a split has fewer rows.
     """
     if not len(queries) or count < 1:
-        raise ValueError(f"{len(queries)} images against {count} real ones: give one or more of both")
+        raise ValueError(f"{len(queries)} images against {count} real ones; give one or more of both")
     held_out = nearest(queries, _first(test, count, "test"), device=device)
-    known = nearest(queries, _first(train, count, "train"), device=device)
+    trained_on = nearest(queries, _first(train, count, "train"), device=device)
     whole = nearest(queries, train, device=device)
-    ratios = _ratios(known.distances[:, 0], held_out.distances[:, 0])
+    ratios = _ratios(trained_on.distances[:, 0], held_out.distances[:, 0])
     copied, error = _copied(whole, held_out, _num_rows(train), count)
     return Memorisation(whole, _median(ratios), ratios, copied, error)
 
 
-def _ratios(known: Float64[Tensor, " n"], held_out: Float64[Tensor, " n"]) -> Float64[Tensor, " n"]:
-    return torch.where((known == 0) & (held_out == 0), torch.ones_like(known), known / held_out)
+def _ratios(trained_on: Float64[Tensor, " n"], held_out: Float64[Tensor, " n"]) -> Float64[Tensor, " n"]:
+    """Divide distances; 1 where both are 0."""
+    both_zero = (trained_on == 0) & (held_out == 0)
+    return torch.where(both_zero, torch.ones_like(trained_on), trained_on / held_out)
 
 
 def _median(values: Float64[Tensor, " n"]) -> float:
     ordered, middle = values.sort().values, len(values) // 2
-    return float(ordered[middle] + ordered[-1 - middle]) / 2  # torch.quantile makes inf - inf, which is no number
+    return float(ordered[middle] + ordered[-1 - middle]) / 2  # torch.quantile would compute inf - inf
 
 
 def _copied(train: Nearest, test: Nearest, num_train: int, num_test: int) -> tuple[float, float]:
-    """Memorisation's `copied` and `copied_error`.
+    """Return Memorisation's `copied` and `copied_error`.
 
-    Independent images leave it open which of all M rows are training rows. A share p of them drawn at random without
-    replacement has a variance p (1 - p) (sum of w**2 - 1 / M) M / (M - 1) of the weight w that falls to them, where a
-    row's weight is the share of images that it is nearest to. A tie is split as the rows are.
+    For independent images, any of all M rows could be training rows. Let a row's weight w be the share of images that
+    it is nearest to. The total weight of a share p of the rows, drawn without replacement, has the variance
+    p (1 - p) (sum of w**2 - 1 / M) M / (M - 1). A tie counts as training in the share p.
     """
     total, by_number = num_train + num_test, num_train / (num_train + num_test)
     near, far = train.distances[:, 0], test.distances[:, 0]
@@ -128,12 +129,12 @@ def _copied(train: Nearest, test: Nearest, num_train: int, num_test: int) -> tup
 
 
 def _num_rows(pieces: Sequence[Tensor]) -> int:
-    # pixels are by far the largest: not read to be counted
+    # pixels are large, so they are not read just to be counted
     return len(pieces.indices) if isinstance(pieces, PixelPieces) else sum(len(piece) for piece in pieces)
 
 
 def _first(pieces: Sequence[Tensor], count: int, name: str) -> Sequence[Tensor]:
-    """The first `count` rows of all pieces."""
+    """Return the first `count` rows, in pieces; raises ValueError where there are fewer."""
     if isinstance(pieces, PixelPieces) and count <= len(pieces.indices):
         return replace(pieces, indices=pieces.indices[:count])
     taken: list[Tensor] = []

@@ -12,20 +12,21 @@ from jaxtyping import Float64
 from torch import Tensor
 
 from edm.metrics.fid import Reference
+from edm.typed_torch import eigvalsh
 
 PICKLES = (".pkl", ".pickle")
-ROUNDING = 1e-5  # of the largest eigenvalue: what a covariance that was summed in float32 may be off by
+ROUNDING = 1e-5  # error, relative to the largest eigenvalue, of a covariance that was summed in float32
 
 
 class StatisticsError(ValueError):
-    """A file holds no reference statistics that can serve; the message says which file, why, and what to do."""
+    """A file holds no usable reference statistics; the message says which file, why, and what to do."""
 
 
 def load_statistics(path: Path, dimension: int) -> Reference:
-    """The mean and covariance (arrays `mu` and `sigma`) of `dimension` features in an .npz file, in float64.
+    """Load the mean and covariance of `dimension` features (arrays `mu` and `sigma`) from an .npz file, in float64.
 
-    The files of NVlabs' edm (fid-refs) and of pytorch-fid are such. How many images they are of is not known.
-    Raises StatisticsError where the file is absent, of another kind or another feature space, or no covariance.
+    NVlabs' edm (fid-refs) and pytorch-fid publish such files, without the number of images. Raises StatisticsError
+    where the file is absent, of another kind or another feature space, or `sigma` is no covariance.
     """
     mean, covariance = (_float64(path, name, array) for name, array in _read(path).items())
     _require_shapes(path, mean, covariance, dimension)
@@ -37,7 +38,7 @@ def _read(path: Path) -> dict[str, np.ndarray]:
         raise StatisticsError(f"{path}: no such file; give the path of an .npz file of reference statistics")
     if path.suffix in PICKLES:
         raise StatisticsError(
-            f"{path}: pickles are not opened, since that runs whatever is in them; give the .npz file of these"
+            f"{path}: pickles are not opened, since that would run whatever code is in them; give the .npz file instead"
         )
     try:
         return _arrays(path)
@@ -48,7 +49,7 @@ def _read(path: Path) -> dict[str, np.ndarray]:
 
 
 def _arrays(path: Path) -> dict[str, np.ndarray]:
-    with path.open("rb") as file:  # numpy would leave a damaged one open
+    with path.open("rb") as file:  # numpy would leave a damaged file open
         archive = np.load(file, allow_pickle=False)
         if not isinstance(archive, np.lib.npyio.NpzFile):
             raise _no_archive(path)
@@ -68,9 +69,9 @@ def _no_archive(path: Path) -> StatisticsError:
 def _float64(path: Path, name: str, array: np.ndarray) -> Float64[Tensor, "*shape"]:
     if array.dtype.kind not in "fiu":
         raise StatisticsError(f"{path}: {name} has {array.dtype} values; give a file with real numbers")
-    values = torch.from_numpy(array.astype(np.float64))
+    values = torch.as_tensor(array.astype(np.float64))
     if not values.isfinite().all():
-        raise StatisticsError(f"{path}: {name} has values that are not finite; get or compute the file anew")
+        raise StatisticsError(f"{path}: {name} has values that are not finite; get or compute the file again")
     return values
 
 
@@ -84,17 +85,17 @@ def _require_shapes(path: Path, mean: Tensor, covariance: Tensor, dimension: int
     if found != (dimension,):
         raise StatisticsError(
             f"{path}: has {found[0]:,} features where {dimension:,} are compared: it is of another feature space; "
-            "give statistics of the one in evaluation.features"
+            "give statistics of the features that are compared"
         )
 
 
 def _checked(path: Path, covariance: Float64[Tensor, "d d"]) -> Float64[Tensor, "d d"]:
-    """The covariance, made exactly symmetric; raises StatisticsError where more than rounding speaks against it."""
+    """Return the covariance made exactly symmetric; raises StatisticsError for deviations beyond rounding."""
     asymmetry = (covariance - covariance.T).abs().max()
     symmetric = (covariance + covariance.T) / 2
-    values = torch.linalg.eigvalsh(symmetric)
+    values = eigvalsh(symmetric)
     rounding = ROUNDING * values.abs().max()
     if asymmetry > rounding or values[0] < -rounding:
         fault = "not symmetric" if asymmetry > rounding else f"of a negative eigenvalue ({float(values[0]):.3g})"
-        raise StatisticsError(f"{path}: sigma is {fault}, so no covariance; get or compute the file anew")
+        raise StatisticsError(f"{path}: sigma is {fault}, so no covariance; get or compute the file again")
     return symmetric

@@ -1,4 +1,4 @@
-"""Images resized to the size that a feature extractor expects, by the two rules that scores are published with."""
+"""Resizing of images for feature extractors, by the two rules of published scores: pytorch-fid's and clean-fid's."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from torch import Tensor
 
 from edm.config import Resize
 
-SHARPNESS = -0.5  # a of the cubic convolution (Keys 1981), as PIL has it; that of torch without antialias is -0.75
-SUPPORT = 2.0  # source pixels to either side that a cubic reaches
+SHARPNESS = -0.5  # a of the cubic convolution (Keys 1981), as in PIL; torch uses -0.75 without antialias
+SUPPORT = 2.0  # source pixels on either side that the kernel reaches
 
 
 def resize(images: UInt8[Tensor, "b c h w"], rule: Resize, side: int = 299) -> Float32[Tensor, "b c {side} {side}"]:
-    """Images resized to `side` x `side` pixels, in grey levels 0 to 255, not rounded.
+    """Resize images to `side` x `side` pixels; the result is in grey levels 0 to 255, not rounded.
 
-    pytorch-fid: bilinear, no antialias, as the network of pytorch-fid does it by itself. clean: bicubic with antialias
-    as PIL does it for each channel in float, clipped (Parmar et al. 2022, "On aliased resizing"): torch's own is off by
-    up to a hundredth of a grey level, this by less than a thousandth. In float32: not to be called where TF32 is on.
+    rule: `pytorch-fid` is bilinear without antialias, as pytorch-fid's network does. `clean` is bicubic with antialias,
+    as PIL does for each channel in float, clipped (Parmar et al. 2022, "On aliased resizing"); torch's own differs from
+    PIL by up to a hundredth of a grey level, this by less than a thousandth. Computed in float32; TF32 must be off.
     """
     if rule == "pytorch-fid":
         return F.interpolate(images.float(), size=(side, side), mode="bilinear", align_corners=False)
@@ -30,13 +30,13 @@ def resize(images: UInt8[Tensor, "b c h w"], rule: Resize, side: int = 299) -> F
 
 @lru_cache(maxsize=16)
 def _cubic_weights(size: int, side: int, device: torch.device) -> Float32[Tensor, "{side} {size}"]:
-    """The matrix that resizes a line of `size` pixels to `side` of them: every row sums to 1."""
+    """Return the matrix that resizes a line from `size` to `side` pixels; its rows sum to 1."""
     scale = size / side
-    stretch = max(scale, 1.0)  # antialias: a pixel that stands for many is an average over as many
+    stretch = max(scale, 1.0)  # antialias: a pixel that covers several source pixels averages over them
     centres = (torch.arange(side, dtype=torch.float64) + 0.5) * scale
     pixels = torch.arange(size, dtype=torch.float64)
     weights = _cubic((pixels + 0.5 - centres[:, None]) / stretch)
-    # PIL rounds the window's ends to whole pixels; what lies outside weighs nothing or is cut off
+    # PIL rounds the ends of the window to whole pixels, and gives pixels outside no weight
     first = (centres - SUPPORT * stretch + 0.5).floor()[:, None]
     end = (centres + SUPPORT * stretch + 0.5).floor()[:, None]
     weights = weights.where((pixels >= first) & (pixels < end), 0.0)
@@ -44,7 +44,7 @@ def _cubic_weights(size: int, side: int, device: torch.device) -> Float32[Tensor
 
 
 def _cubic(x: Tensor) -> Tensor:
-    """The cubic convolution kernel (Keys 1981, eq. 4)."""
+    """Return the cubic convolution kernel (Keys 1981, eq. 4)."""
     x = x.abs()
     near = ((SHARPNESS + 2) * x - (SHARPNESS + 3)) * x**2 + 1
     far = SHARPNESS * (((x - 5) * x + 8) * x - 4)

@@ -1,4 +1,4 @@
-"""The published weights of feature extractors: looked for where a person put them, fetched where absent, verified."""
+"""The published weights of feature extractors: found where a person put them, downloaded where absent, and verified."""
 
 from __future__ import annotations
 
@@ -13,23 +13,18 @@ from pathlib import Path
 from typing import BinaryIO
 from urllib.error import HTTPError
 
-WEIGHTS_VARIABLE = "EDM_SWEEP_WEIGHTS"
-SUFFIXES = (".pth", ".pt", ".safetensors")  # of what is a file of weights even where nothing is there yet
+SUFFIXES = (".pth", ".pt", ".safetensors")  # a path that ends so means a file, even before it exists
 BLOCK_BYTES = 2**20
 TIMEOUT_S = 30.0
 
-OnFetched = Callable[[int, int], None]  # hears how many bytes of a download are there, and how many there will be
-
-
-class WeightsError(RuntimeError):
-    """Weights of a feature extractor are absent or wrong; the message says which, its checksum and where to put it."""
+OnFetched = Callable[[int, int], None]  # bytes of a download so far, and in total
 
 
 @dataclass(frozen=True)
 class Weights:
     """A published file of weights.
 
-    name: what it is for, in a person's words. file, url, bytes, sha256: what it is called, where it is, its content.
+    name: what it is for, in messages. file: its name. url: where to get it. bytes, sha256: size and digest.
     """
 
     name: str
@@ -42,16 +37,66 @@ class Weights:
         return f"{self.file} ({self.bytes:,} bytes, sha256 {self.sha256})"
 
 
-def find_weights(
-    weights: Weights, folder: Path | None = None, on_progress: OnFetched = lambda _done, _total: None
-) -> Path:
-    """Where a published file is, its SHA-256 compared; it is fetched first if it is nowhere.
+class WeightsError(RuntimeError):
+    """Weights of a feature extractor are absent or wrong; the message names the file, its checksum and the remedy."""
 
-    Looked for in `folder`, else where EDM_SWEEP_WEIGHTS points (the file or its folder) and then in torch's hub cache.
-    Fetched into the first of these, whole or not at all; `on_progress` hears of bytes done and in total.
-    Raises WeightsError where it is not the published one, or is absent and cannot be fetched.
+
+class MissingWeightsError(WeightsError):
+    """Weights are in none of the expected places, and could not be downloaded.
+
+    weights: the file. places: where it was looked for; it belongs at the first. reason: why the download failed.
     """
-    places = _places(weights, folder)
+
+    def __init__(self, weights: Weights, places: Sequence[Path], reason: str) -> None:
+        super().__init__(weights, places, reason)
+        self.weights, self.places, self.reason = weights, tuple(places), reason
+
+    def __str__(self) -> str:
+        looked = " nor in ".join(str(path.parent) for path in self.places)
+        return (
+            f"{self.weights.name}: its weights are not in {looked} and could not be fetched ({self.reason}); "
+            f"get {self.weights} from {self.weights.url} and put it at {self.places[0]}"
+        )
+
+
+class OtherWeightsError(WeightsError):
+    """The file that a person gave is another one, and the right one is not beside it nor in torch's cache.
+
+    weights: the right file. given: the path of the other. cache: torch's folder of downloads.
+    """
+
+    def __init__(self, weights: Weights, given: Path, cache: Path) -> None:
+        super().__init__(weights, given, cache)
+        self.weights, self.given, self.cache = weights, given, cache
+
+    def __str__(self) -> str:
+        return (
+            f"{self.weights.name}: {self.given} is not {self.weights}, which is neither beside it nor in {self.cache}; "
+            "give that file, or a folder for it"
+        )
+
+
+class MissingPackageError(WeightsError):
+    """A package without which weights are of no use is not installed; `name` and `package` name the two."""
+
+    def __init__(self, name: str, package: str) -> None:
+        super().__init__(name, package)
+        self.name, self.package = name, package
+
+    def __str__(self) -> str:
+        return f"{self.name} needs the package {self.package}, which is not installed; install it"
+
+
+def find_weights(
+    weights: Weights, given: Path | None = None, on_progress: OnFetched = lambda _done, _total: None
+) -> Path:
+    """Return the path of a published file after checking its SHA-256; it is downloaded first if it is nowhere.
+
+    It is looked for at `given` (the file itself, or its folder) and then in torch's hub cache, and downloaded into the
+    first of these, whole or not at all. Raises WeightsError where it is not the published file, or absent and cannot be
+    downloaded.
+    """
+    places = _places(weights, given)
     for path in places:
         if path.is_file():
             _verify(weights, path)
@@ -59,35 +104,31 @@ def find_weights(
     try:
         _fetch(weights, places[0], on_progress)
     except (OSError, HTTPException) as error:
-        raise _absent(weights, places, error) from error
+        raise MissingWeightsError(weights, places, str(error)) from error
     return places[0]
 
 
-def present_weights(weights: Weights, folder: Path | None = None) -> Path | None:
-    """Where a published file is, its checksum not compared and nothing fetched; None where it is nowhere."""
-    return next((path for path in _places(weights, folder) if path.is_file()), None)
+def present_weights(weights: Weights, given: Path | None = None) -> Path | None:
+    """Return where a file is, without checking or downloading it; None where it is in none of the places."""
+    return next((path for path in _places(weights, given) if path.is_file()), None)
 
 
 def sha256_of(path: Path) -> str:
-    """SHA-256 of a file, in hexadecimal."""
+    """Return the SHA-256 of a file, in hexadecimal."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _places(weights: Weights, folder: Path | None) -> list[Path]:
-    """Where a file may be, the place that it is fetched to first."""
-    if folder is not None:
-        return [folder / weights.file]
+def _places(weights: Weights, given: Path | None) -> list[Path]:
+    """Return where a file may be; it is downloaded to the first of these."""
     cache = _torch_cache() / weights.file
-    given = os.environ.get(WEIGHTS_VARIABLE)
-    if not given:
+    if given is None:
         return [cache]
-    place = Path(given).expanduser()
-    if place.name == weights.file and not place.is_dir():
-        return [place, cache]
-    if place.is_file() or (place.suffix in SUFFIXES and not place.exists()):
-        return _places_beside(weights, place, cache)
-    return [place / weights.file, cache]
+    if given.name == weights.file and not given.is_dir():
+        return [given, cache]
+    if given.is_file() or (given.suffix in SUFFIXES and not given.exists()):
+        return _places_beside(weights, given, cache)
+    return [given / weights.file, cache]
 
 
 def _torch_cache() -> Path:
@@ -96,17 +137,14 @@ def _torch_cache() -> Path:
     return Path(torch.hub.get_dir()) / "checkpoints"
 
 
-def _places_beside(weights: Weights, place: Path, cache: Path) -> list[Path]:
-    """Where a file may be if the variable points to one of another name: that, renamed, or of another extractor."""
-    if place.is_file() and place.stat().st_size == weights.bytes:
-        return [place]
-    found = [path for path in (place.with_name(weights.file), cache) if path.is_file()]
+def _places_beside(weights: Weights, given: Path, cache: Path) -> list[Path]:
+    """Return where a file may be if `given` has another name: it may be renamed, or of another extractor."""
+    if given.is_file() and given.stat().st_size == weights.bytes:
+        return [given]
+    found = [path for path in (given.with_name(weights.file), cache) if path.is_file()]
     if found:
         return found
-    raise WeightsError(
-        f"{weights.name}: {WEIGHTS_VARIABLE} points to {place}, which is not {weights}, and that is neither beside it "
-        f"nor in {cache.parent}; point it to that file or to a folder for it, or unset it to have it fetched"
-    )
+    raise OtherWeightsError(weights, given, cache.parent)
 
 
 def _verify(weights: Weights, path: Path) -> None:
@@ -118,14 +156,14 @@ def _verify(weights: Weights, path: Path) -> None:
     if found != weights.sha256:
         raise WeightsError(
             f"{path} is {'cut short' if size < weights.bytes else 'not the published file'}: {size:,} bytes with "
-            f"sha256 {found}, expected {weights}; delete it and it is fetched anew, or replace it by {weights.url}"
+            f"sha256 {found}, expected {weights}; delete it to have it fetched again, or replace it by {weights.url}"
         )
 
 
 def _fetch(weights: Weights, path: Path, on_progress: OnFetched) -> None:
-    """Download a file whole or not at all; raises OSError or HTTPException."""
+    """Download a file, whole or not at all; raises OSError or HTTPException."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.name}.{uuid.uuid4().hex}.part")  # its own, should another process fetch it as well
+    part = path.with_name(f".{path.name}.{uuid.uuid4().hex}.part")  # unique, as another process may download it too
     try:
         with part.open("xb") as file:
             _download(weights, file, on_progress)
@@ -142,29 +180,20 @@ def _download(weights: Weights, file: BinaryIO, on_progress: OnFetched) -> None:
         while block := response.read(BLOCK_BYTES):
             done += len(block)
             if done > weights.bytes:
-                raise OSError(f"what came is not the published file: more than {weights.bytes:,} bytes")
+                raise OSError(f"the download is not the published file: more than {weights.bytes:,} bytes")
             file.write(block)
             digest.update(block)
             on_progress(done, weights.bytes)
     if done < weights.bytes:
         raise OSError(f"the connection ended after {done:,} of {weights.bytes:,} bytes")
     if digest.hexdigest() != weights.sha256:
-        raise OSError(f"what came is not the published file: its sha256 is {digest.hexdigest()}")
+        raise OSError(f"the download is not the published file: its sha256 is {digest.hexdigest()}")
 
 
 def _open(url: str) -> HTTPResponse:
-    request = urllib.request.Request(url, headers={"User-Agent": "edm-sweep"})
+    request = urllib.request.Request(url, headers={"User-Agent": "edm"})
     try:
         return urllib.request.urlopen(request, timeout=TIMEOUT_S)
     except HTTPError as error:
-        error.close()  # it is the response too, with a connection that stays open
+        error.close()  # it holds the response, whose connection would stay open
         raise
-
-
-def _absent(weights: Weights, places: Sequence[Path], error: Exception) -> WeightsError:
-    looked = " nor in ".join(str(path.parent) for path in places)
-    return WeightsError(
-        f"{weights.name}: its weights are not in {looked} and could not be fetched ({error}); "
-        f"get {weights} from {weights.url} and put it at {places[0]}, or point {WEIGHTS_VARIABLE} to it; "
-        "or use 'evaluation.features: classifier', which needs no download"
-    )

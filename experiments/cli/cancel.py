@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from experiments.cli.completion import complete_cells
-from experiments.cli.options import DEFAULT_STORE, AsJson, StoreFolder
+from experiments.cli.options import AsJson, StoreFolder
 from experiments.cli.output import console_for, listed, print_json, say
+from experiments.environment import DEFAULT_STORE
 from experiments.errors import UserError
 
 if TYPE_CHECKING:
@@ -16,25 +17,27 @@ if TYPE_CHECKING:
     from experiments.store.active_runs import ActiveRun
     from experiments.store.store import Store
 
+SAVED = "Tasks in progress save their state within seconds, and the next run continues them."
+
 
 def cancel(
     what: Annotated[
         str,
         typer.Argument(
             metavar="CELL|SWEEP",
-            help="A cell, several with * in it, or all of a sweep.",
+            help="A cell, a pattern that matches several cells (* and ? are wildcards), or the name of a sweep.",
             autocompletion=complete_cells,
         ),
     ],
     store: StoreFolder = DEFAULT_STORE,
     as_json: AsJson = False,
 ) -> None:
-    """Ask the runs that go on, in whatever process, to leave a cell or a whole sweep; what was done of it is saved.
+    """Stop active runs from working on a cell, or stop all runs of a sweep. Progress is saved.
 
-    A run that leaves a cell goes on with the others. The next run does after all what was cancelled.
+    It reaches runs in any process, on any machine that shares the store. They continue with their other cells. The next
+    run continues what was cancelled; to leave a cell out for good, use `exclude:` in the sweep file.
     """
-    from experiments.store.active_runs import active_runs
-    from experiments.store.active_runs import request_cancellation as ask
+    from experiments.store.active_runs import active_runs, request_cancellation
     from experiments.store.registry import remembered
     from experiments.store.store import Store
 
@@ -43,48 +46,42 @@ def cancel(
     cells = [] if whole else _cells_of(what, place)
     sweeps = {what} if whole else {cell.sweep for cell in cells}
     runs = [run for run in active_runs(place) if run.sweep in sweeps]
-    ask(place, runs, None if whole else [cell.evaluation for cell in cells if cell.evaluation is not None])
+    evaluations = [cell.evaluation for cell in cells if cell.evaluation is not None]
+    request_cancellation(place, runs, None if whole else evaluations)
+    names = None if whole else [cell.name for cell in cells]
     if as_json:
-        names = [cell.name for cell in cells]
-        print_json({"sweeps": sorted(sweeps), "cells": None if whole else names, "runs": [run.name for run in runs]})
+        print_json({"sweeps": sorted(sweeps), "cells": names, "runs": [run.name for run in runs]})
         return
-    for line in _cancelled(what, whole, cells, runs):
+    for line in _cancelled_lines(what, names, runs):
         say(console, line)
 
 
 def _cells_of(text: str, store: Store) -> list[NamedTask]:
-    """The cells that are meant: all that a pattern with * meets, else one, or all of one training."""
-    from experiments.inspection.lookup import find_one, tasks_matching
-    from experiments.store.registry import named_work
+    """The cells that a pattern matches; or one cell; or all cells of one training."""
+    from experiments.inspection.lookup import NamedTask, find_one, tasks_matching
+    from experiments.store.registry import named_tasks
 
     if "*" in text or "?" in text:
-        found = [one for one in tasks_matching(text, store) if one.evaluation is not None]
+        found = [task for task in tasks_matching(text, store) if task.evaluation is not None]
         if not found:
-            raise UserError(f"{text}: stands for no cell of a sweep that was run on {store.root}")
+            raise UserError(f"{text}: matches no cell of a sweep that was run on {store.root}")
         return found
-    one = find_one(text, store)
-    if one.evaluation is not None:
-        return [one]
-    from experiments.inspection.lookup import NamedTask
-
-    work = named_work(one.sweep, store).items()
+    task = find_one(text, store)
+    if task.evaluation is not None:
+        return [task]
     return [
-        NamedTask(one.sweep, name, **signatures)
-        for name, signatures in work
-        if signatures["training"] == one.training and "evaluation" in signatures
+        NamedTask(task.sweep, name, **signatures)
+        for name, signatures in named_tasks(task.sweep, store).items()
+        if signatures["training"] == task.training and "evaluation" in signatures
     ]
 
 
-def _cancelled(what: str, whole: bool, cells: list[NamedTask], runs: list[ActiveRun]) -> list[str]:
+def _cancelled_lines(what: str, names: list[str] | None, runs: list[ActiveRun]) -> list[str]:
+    """What was asked of which runs. names: of the cells; None for a whole sweep."""
     if not runs:
-        return [
-            f"{what}: no run is at it; nothing was cancelled. 'exclude:' in a sweep's file leaves cells out for good"
-        ]
-    asked = "; ".join(f"host {run.host}, process {run.pid} ({run.sweep})" for run in runs)
-    if whole:
-        return [f"Asked to stop: {asked}. What runs saves its state within seconds; the next run goes on with it."]
-    names = listed([cell.name for cell in cells])
-    return [
-        f"Asked to leave {names}: {asked}.",
-        "What runs of it saves its state within seconds; the next run goes on with it.",
-    ]
+        advice = "To leave cells out for good, use 'exclude:' in the sweep file."
+        return [f"{what}: no active run, so nothing was cancelled. {advice}"]
+    processes = "; ".join(f"host {run.host}, process {run.pid} ({run.sweep})" for run in runs)
+    if names is None:
+        return [f"Asked to stop: {processes}.", SAVED]
+    return [f"Asked to stop working on {listed(names)}: {processes}.", SAVED]

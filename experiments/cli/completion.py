@@ -1,4 +1,4 @@
-"""What a shell offers where a sweep or a cell is asked for. Never raises: that would land amid a person's typing."""
+"""What a shell offers as a command is typed: sweeps and cells. Never raises: errors would land amid the typing."""
 
 from __future__ import annotations
 
@@ -11,17 +11,18 @@ from pathlib import Path
 
 import typer
 
-STORE_VARIABLE, DEFAULT_STORE = "EDM_SWEEP_STORE", "runs"
+from experiments.environment import DEFAULT_STORE, store_folder
+
 SUFFIXES = (".yaml", ".yml", ".zip")
 MOST = 200  # offers: nobody reads more
-BREAKS = ("=", ":")  # where bash cuts a word in two, as cells' names have them
+BREAKS = ("=", ":")  # bash splits words at these, which names of cells contain
 
 Offers = Callable[[typer.Context, str], Iterable[str]]
 
 
 def complete_in_bash(complete: Callable[[], None]) -> None:
-    """Answer bash, which cuts words at BREAKS and keeps what is before by itself: asks with them whole, cuts after."""
-    cut = _mend_words()
+    """Run `complete` for bash, which splits words at BREAKS: join them before, cut the offers to bash's part after."""
+    cut = _join_words()
     output = io.StringIO()
     try:
         with redirect_stdout(output):
@@ -30,24 +31,24 @@ def complete_in_bash(complete: Callable[[], None]) -> None:
         print(*(line[cut:] for line in output.getvalue().splitlines()), sep="\n")
 
 
-def _mend_words() -> int:
-    """Put the words together again that bash has cut; how much of the last one it keeps by itself."""
+def _join_words() -> int:
+    """Join the words that bash has split, in the environment; return how much of the last one bash keeps itself."""
     words, number = os.environ.get("COMP_WORDS", "").split(), os.environ.get("COMP_CWORD", "")
     if not number.isdigit() or int(number) >= len(words):
-        return 0  # a word that has not begun
-    whole: list[str] = []
+        return 0  # the word has not begun
+    joined: list[str] = []
     for before, word in itertools.pairwise(["", *words[: int(number) + 1]]):
-        if len(whole) > 1 and (word in BREAKS or before in BREAKS):
-            whole[-1] += word
+        if len(joined) > 1 and (word in BREAKS or before in BREAKS):
+            joined[-1] += word
         else:
-            whole.append(word)
-    os.environ |= {"COMP_WORDS": " ".join(whole), "COMP_CWORD": str(len(whole) - 1)}
+            joined.append(word)
+    os.environ |= {"COMP_WORDS": " ".join(joined), "COMP_CWORD": str(len(joined) - 1)}
     last = words[int(number)]
-    return len(whole[-1]) - (0 if last in BREAKS else len(last))
+    return len(joined[-1]) - (0 if last in BREAKS else len(last))
 
 
-def _offering(offers: Offers) -> Callable[[typer.Context, str], list[str]]:
-    """As Typer wants it: a few, and never an error."""
+def _completer(offers: Offers) -> Callable[[typer.Context, str], list[str]]:
+    """Make a callback for Typer, which gives a limited number of offers and never raises."""
 
     def complete(ctx: typer.Context, incomplete: str) -> list[str]:
         found: list[str] = []
@@ -59,8 +60,8 @@ def _offering(offers: Offers) -> Callable[[typer.Context, str], list[str]]:
 
 
 def _store(ctx: typer.Context) -> Path:
-    given = str(ctx.params.get("store") or DEFAULT_STORE)
-    return Path(given if given != DEFAULT_STORE else os.environ.get(STORE_VARIABLE) or given)
+    given = Path(ctx.params.get("store") or DEFAULT_STORE)
+    return given if given != DEFAULT_STORE else store_folder()
 
 
 def _sweeps(ctx: typer.Context, text: str) -> Iterable[str]:
@@ -78,16 +79,16 @@ def _sweeps(ctx: typer.Context, text: str) -> Iterable[str]:
 
 
 def _cells(ctx: typer.Context, text: str) -> Iterable[str]:
-    from experiments.store.registry import named_work, remembered
+    from experiments.store.registry import named_tasks, remembered
     from experiments.store.store import Store
 
     store = Store(_store(ctx))
     for sweep in remembered(store):
-        for name in named_work(sweep, store):
+        for name in named_tasks(sweep, store):
             yield name
             if ":" in text:
                 yield f"{sweep}:{name}"
 
 
-complete_sweeps = _offering(_sweeps)
-complete_cells = _offering(_cells)
+complete_sweeps = _completer(_sweeps)
+complete_cells = _completer(_cells)

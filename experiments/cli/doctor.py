@@ -2,62 +2,55 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
 import typer
 
-from experiments.cli.completion import complete_sweeps
-from experiments.cli.options import DEFAULT_STORE, AsJson, StoreFolder, TrackingUri
-from experiments.cli.output import DONE, FAILED, console_for, print_json, say
+from experiments.cli.options import AsJson, OptionalSweepArgument, StoreFolder, TrackingUri
+from experiments.cli.output import DONE, FAILED, console_for, print_json, say, show, waiting
 from experiments.cli.sweeps import plan_of
+from experiments.environment import DEFAULT_STORE
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from experiments.inspection.doctor import Finding
-
-MARKS = {"ok": ("ok", "green"), "note": ("note", "yellow"), "wrong": ("WRONG", "bold red")}
+    from experiments.inspection.doctor import Check, Finding
 
 
 def doctor(
-    sweep: Annotated[
-        str | None,
-        typer.Argument(
-            metavar="SWEEP",
-            help="A sweep: what it needs of data, weights, GPUs and disk is looked for.",
-            autocompletion=complete_sweeps,
-        ),
-    ] = None,
+    sweep: OptionalSweepArgument = None,
     store: StoreFolder = DEFAULT_STORE,
     tracking_uri: TrackingUri = None,
     as_json: AsJson = False,
 ) -> None:
-    """Look whether this machine can do it: a line for each thing that may be wrong, with the remedy.
+    """Check this machine's setup, and say how to fix each problem.
 
-    Exit codes: 0 nothing is wrong, 1 something is.
+    With SWEEP it checks what that sweep needs: data, weights, GPUs and disk space.
+
+    Exit codes: 0 no problems found, 1 problems found, 2 wrong input.
     """
-    from experiments.inspection.doctor import examine
+    from experiments.cli.views.findings import finding_view, summary_line
+    from experiments.inspection.doctor import checks
     from experiments.store.store import Store
 
     console, findings = console_for(as_json), []
     plan = plan_of(sweep, store) if sweep is not None else None
-    for finding in examine(Store(store), plan, tracking_uri):
+    for finding in examined(checks(Store(store), plan, tracking_uri), console):
         findings.append(finding)
         if not as_json:
-            _show_finding(finding, console)
+            show(console, finding_view(finding))
     if as_json:
         print_json([asdict(finding) for finding in findings])
-    wrong = [finding for finding in findings if finding.verdict == "wrong"]
-    if not as_json:
-        say(console, f"{len(wrong)} things are wrong." if wrong else "Nothing is wrong.")
-    raise typer.Exit(FAILED if wrong else DONE)
+    else:
+        say(console, summary_line(findings))
+    raise typer.Exit(FAILED if any(finding.verdict == "wrong" for finding in findings) else DONE)
 
 
-def _show_finding(finding: Finding, console: Console) -> None:
-    from rich.text import Text
-
-    mark, style = MARKS[finding.verdict]
-    console.print(Text.assemble((f"{mark:<6}", style), f"{finding.what}: {finding.text}"), soft_wrap=True)
-    if finding.remedy:
-        say(console, f"{'':<6}remedy: {finding.remedy}")
+def examined(checks: Iterator[Check], console: Console) -> Iterator[Finding]:
+    """Make one check after the other, and show on a terminal which one is under way."""
+    for check in checks:
+        with waiting(console, f"checking {check.title}"):
+            findings = list(check.run())
+        yield from findings

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from experiments.cli.options import DEFAULT_STORE, AsJson, CellArgument, StoreFolder
+from experiments.cli.options import AsJson, CellArgument, StoreFolder
 from experiments.cli.output import console_for, say
+from experiments.environment import DEFAULT_STORE
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -19,13 +20,18 @@ if TYPE_CHECKING:
 def logs(
     cell: CellArgument,
     follow: Annotated[
-        bool, typer.Option("--follow", "-f", help="Go on until no run is at it any more, or until Ctrl-C.")
+        bool, typer.Option("--follow", "-f", help="Print new lines until no run is active, or until Ctrl-C.")
     ] = False,
-    lines: Annotated[int, typer.Option("--lines", "-n", help="How many of the last lines of each log.", min=0)] = 40,
+    lines: Annotated[
+        int, typer.Option("--lines", "-n", help="How many of the last lines of each log to show.", min=0)
+    ] = 40,
     store: StoreFolder = DEFAULT_STORE,
     as_json: AsJson = False,
 ) -> None:
-    """Show what a cell's training and evaluation have written to their logs. With --json, a line for each line."""
+    """Show the logs of a cell's training and evaluation, and the training's latest loss.
+
+    One JSON object per line with --json.
+    """
     from experiments.inspection.logs import follow as follow_logs
     from experiments.inspection.logs import logs_of
     from experiments.inspection.lookup import find_one
@@ -36,8 +42,8 @@ def logs(
     shown: Log | None = None
     for log in found:
         if not log.path.exists() and not as_json:
-            say(console, f"==> {log.title}: has not begun")
-        for line in log.last(lines):
+            say(console, f"==> {log.title}: not started")
+        for line in (*log.last(lines), *(log.last_losses() if lines else ())):
             shown = _print_line(log, line, shown, console, as_json)
     if follow:
         for log, line in follow_logs(found, place):
@@ -45,7 +51,7 @@ def logs(
 
 
 def _print_line(log: Log, line: str, shown: Log | None, console: Console, as_json: bool) -> Log:
-    """Print a line, under the title of its log where the one before was of another; returns its log."""
+    """Print a line, below a title if the line before was of another log; returns its log."""
     if as_json:
         print(json.dumps({"kind": log.kind, "signature": log.signature, "line": line}), flush=True)
         return log

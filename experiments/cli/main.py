@@ -2,58 +2,70 @@
 
 from __future__ import annotations
 
+import inspect
 import os
 import sys
 import threading
+from collections.abc import Callable
 from typing import NoReturn
 
 import typer
 
-from experiments.cli import cancel, doctor, init, logs, plan, report, sync, why
+from experiments.cli import cancel, doctor, gc, init, logs, plan, report, run, sample, status, sync, why
 from experiments.cli import data as datasets
-from experiments.cli import gc as keeping
-from experiments.cli import run as running
-from experiments.cli import sample as pictures
-from experiments.cli import status as looking
 from experiments.cli.completion import complete_in_bash
 from experiments.cli.output import DONE, INTERRUPTED, WRONG_INPUT
 from experiments.errors import UserError
 
 COMPLETING = "_EDM_SWEEP_COMPLETE"  # set by the shell that asks for completions
 SETTINGS = {"help_option_names": ["-h", "--help"]}
+HELP = """\
+Fill ablation tables of EDM diffusion models: train, sample and score whatever a sweep still needs.
+
+Exit codes: 0 done, 1 a task failed or a problem was found, 2 wrong input, 130 interrupted with Ctrl-C.
+"""
 
 app = typer.Typer(
     name="edm-sweep",
-    help="A build system for ablation tables of EDM diffusion models.",
+    help=HELP,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     context_settings=SETTINGS,
 )
-data = typer.Typer(no_args_is_help=True, help="Prepare data sets, and list them.", context_settings=SETTINGS)
+data = typer.Typer(no_args_is_help=True, help="Prepare and list data sets.", context_settings=SETTINGS)
 
+STORE_PANEL = "The store and this machine"
 PANELS = {
-    "A sweep": (init.init, plan.plan, running.run, report.report, report.export),
-    "While it runs, and after": (
-        looking.status,
+    "A sweep": (init.init, plan.plan, run.run, report.report, report.export),
+    "During a run, and afterwards": (
+        status.status,
         logs.logs,
         cancel.cancel,
         why.why,
         why.diff,
-        pictures.sample,
+        sample.sample,
     ),
-    "The record in MLflow": (sync.ui, sync.sync),
-    "The store and the machine": (keeping.gc, doctor.doctor),
+    "MLflow": (sync.ui, sync.sync),
+    STORE_PANEL: (gc.gc, doctor.doctor),
 }
+
+
+def help_of(command: Callable[..., None]) -> str:
+    """Return a command's docstring with each paragraph in one line, to be broken where the terminal ends."""
+    paragraphs = inspect.cleandoc(command.__doc__ or "").split("\n\n")
+    return "\n\n".join(" ".join(paragraph.split()) for paragraph in paragraphs)
+
+
 for panel, commands in PANELS.items():
     for command in commands:
-        app.command(rich_help_panel=panel)(command)
-data.command("prepare")(datasets.prepare)
-data.command("list")(datasets.show)
-app.add_typer(data, name="data", rich_help_panel="The store and the machine")
+        app.command(help=help_of(command), rich_help_panel=panel)(command)
+data.command("prepare", help=help_of(datasets.prepare))(datasets.prepare)
+data.command("list", help=help_of(datasets.list_data_sets))(datasets.list_data_sets)
+app.add_typer(data, name="data", rich_help_panel=STORE_PANEL)
 
 
 def main() -> None:
-    """The entry point: errors for people become one line and exit code 2."""
+    """Run the command line; a UserError becomes one line on standard error and exit code 2."""
     try:
         if os.environ.get(COMPLETING) == "complete_bash":
             complete_in_bash(app)
@@ -69,7 +81,7 @@ def main() -> None:
 
 
 def _leave(code: int) -> NoReturn:
-    """Exit, at once where a library's thread still runs: taking the interpreter down around it could abort."""
+    """Exit, at once if a library's thread still runs, because a normal exit could then abort."""
     sys.stdout.flush()
     sys.stderr.flush()
     if threading.active_count() > 1:

@@ -1,4 +1,4 @@
-"""What the commands share: options, exit codes, how things are printed, how a sweep is found."""
+"""The arguments and options that several commands share."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from typing import Annotated
 import typer
 
 from experiments.cli.completion import complete_cells, complete_sweeps
+from experiments.environment import STORE_VARIABLE
 
-DEFAULT_STORE = Path("runs")
 SweepArgument = Annotated[
     str,
     typer.Argument(
@@ -18,42 +18,57 @@ SweepArgument = Annotated[
         autocompletion=complete_sweeps,
     ),
 ]
+OptionalSweepArgument = Annotated[
+    str | None,
+    typer.Argument(
+        metavar="SWEEP",
+        help="A sweep file, or the name of a sweep that was run on the store.",
+        autocompletion=complete_sweeps,
+    ),
+]
 CellArgument = Annotated[
     str,
     typer.Argument(
         metavar="CELL",
-        help="A cell: its name, some of its parts (nano/heun), how either begins, SWEEP:CELL, or a signature.",
+        help="A cell or a training: its name, some parts of its name (nano/heun), SWEEP:CELL, or its signature. "
+        "The start of any of these is enough if it matches only one.",
         autocompletion=complete_cells,
     ),
 ]
 StoreFolder = Annotated[
-    Path, typer.Option("--store", envvar="EDM_SWEEP_STORE", help="The folder that holds every result.")
+    Path, typer.Option("--store", envvar=STORE_VARIABLE, help="The store: the folder that holds every result.")
 ]
 Overrides = Annotated[
     list[str] | None,
-    typer.Option("--set", metavar="FIELD=VALUE", help="Override a field: training.kimg=10. May be repeated."),
+    typer.Option(
+        "--set",
+        metavar="FIELD=VALUE",
+        help="Override a field of the sweep file, such as training.kimg=10. Can be repeated.",
+    ),
 ]
 TrackingUri = Annotated[
     str | None,
     typer.Option(
-        "--tracking-uri", envvar="MLFLOW_TRACKING_URI", help="An MLflow server, instead of the database in the store."
+        "--tracking-uri", envvar="MLFLOW_TRACKING_URI", help="An MLflow server to use instead of the store's database."
     ),
 ]
 Gpus = Annotated[
     str | None,
     typer.Option(
         "--gpus",
-        help="GPUs per trial: a fraction packs several on one, 2 train one network on two, auto packs by memory.",
+        help="GPUs per trial: a fraction to run several trials on one GPU, 2 or more to train one network on several, "
+        "auto to run as many trials on a GPU as fit into its memory.",
     ),
 ]
-Cpus = Annotated[int | None, typer.Option("--cpus-per-trial", help="Cores, and so threads, per trial.")]
+Cpus = Annotated[int | None, typer.Option("--cpus-per-trial", help="CPU cores, and threads, per trial.")]
 Only = Annotated[
     list[str] | None,
     typer.Option(
         "--only",
         metavar="PATTERN",
-        help="Only these cells: parts of their names, or how they begin; * and ? are wild. May be repeated.",
+        help="Only cells with this name, start of a name or some parts of one (nano/heun); * and ? are wildcards. "
+        "Can be repeated.",
         autocompletion=complete_cells,
     ),
 ]
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, for scripts.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, for scripts; other output goes to standard error.")]

@@ -5,31 +5,36 @@ from __future__ import annotations
 import json
 import os
 import shlex
+import shutil
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from rich.console import Console
+    from rich.console import Console, RenderableType
 
-LOG_WIDTH = 160  # of tables that go to a file
-MOST_NAMES = 12  # in one line
+LOG_WIDTH = 160  # of tables that do not go to a terminal
+MAX_NAMES = 12  # in one line
 DONE, FAILED, WRONG_INPUT, INTERRUPTED = 0, 1, 2, 130
 
 
 def console_for(as_json: bool) -> Console:
-    """Standard output, or standard error where JSON goes to standard output."""
-    from rich.console import Console
+    """Return a console on standard output, or on standard error if JSON goes to standard output."""
+    from rich.console import Console, ConsoleDimensions
 
     console = Console(stderr=as_json, highlight=False)
-    return console if console.is_terminal else Console(stderr=as_json, highlight=False, width=LOG_WIDTH)
+    if not console.is_terminal:
+        return Console(stderr=as_json, highlight=False, width=LOG_WIDTH)
+    if console.is_dumb_terminal:  # rich takes these to have 80 columns, whatever they have
+        console.size = ConsoleDimensions(*shutil.get_terminal_size())
+    return console
 
 
 @contextmanager
 def waiting(console: Console, text: str) -> Iterator[None]:
-    """Say what is waited for, while the block lasts, on a terminal."""
-    if not console.is_terminal:
+    """Show on a terminal what the block does, for as long as it takes."""
+    if not console.is_interactive:
         yield
         return
     with console.status(text):
@@ -37,8 +42,13 @@ def waiting(console: Console, text: str) -> Iterator[None]:
 
 
 def say(console: Console, text: str, style: str | None = None) -> None:
-    """Print a line as it is: no markup in it, never broken."""
+    """Print a line without interpreting markup and without breaking it."""
     console.print(text, style=style, markup=False, soft_wrap=True)
+
+
+def show(console: Console, view: RenderableType = "") -> None:
+    """Print a view, such as a table, without cutting lines that are longer than the console is wide."""
+    console.print(view, crop=False)
 
 
 def print_json(content: Any) -> None:
@@ -47,17 +57,17 @@ def print_json(content: Any) -> None:
 
 
 def listed(names: list[str]) -> str:
-    """Some names in one line."""
-    more = f" and {len(names) - MOST_NAMES} more" if len(names) > MOST_NAMES else ""
-    return ", ".join(names[:MOST_NAMES]) + more
+    """Return the first names in one line, and how many more there are."""
+    more = f" and {len(names) - MAX_NAMES} more" if len(names) > MAX_NAMES else ""
+    return ", ".join(names[:MAX_NAMES]) + more
 
 
 def same_command() -> str:
-    """This command, to give again."""
+    """Return this command as it was typed."""
     return command_here(*sys.argv[1:])
 
 
 def command_here(*arguments: str) -> str:
-    """A command as the person would type it here."""
+    """Return a command as a person would type it here, with `uv run` if this one was started so."""
     runner = ["uv", "run"] if "UV_RUN_RECURSION_DEPTH" in os.environ else []
     return shlex.join([*runner, "edm-sweep", *arguments])

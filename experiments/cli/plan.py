@@ -6,9 +6,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from experiments.cli.options import DEFAULT_STORE, AsJson, Cpus, Gpus, Only, Overrides, StoreFolder, SweepArgument
-from experiments.cli.output import console_for, print_json, say
+from experiments.cli.options import AsJson, Cpus, Gpus, Only, Overrides, StoreFolder, SweepArgument
+from experiments.cli.output import console_for, print_json, say, show
 from experiments.cli.sweeps import open_sweep, sweep_of
+from experiments.environment import DEFAULT_STORE
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -26,52 +27,91 @@ def plan(
     gpus: Gpus = None,
     cpus: Cpus = None,
     calibrate: Annotated[
-        bool, typer.Option("--calibrate", help="Measure every network for some seconds, and tell all costs by that.")
+        bool, typer.Option("--calibrate", help="Time each network briefly and base the estimate on it.")
     ] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Show what `run` would do and what it would cost. Starts nothing, but for --calibrate's short measurements."""
-    sweep_of(sweep, store, tuple(set_ or ()))  # a wrong file is answered before more is imported
+    """Show what `run` would do and what it would cost.
+
+    Nothing is started or written, except that --calibrate runs each network for a few seconds.
+    """
+    sweep_of(sweep, store, tuple(set_ or ()))  # reports a wrong file before more is imported
     from experiments.runner.options import Options
 
     options = Options(only=tuple(only or ()))
     schedule, place = open_sweep(sweep, store, set_, gpus, cpus, options)
     console = console_for(as_json)
     if calibrate:
+        from experiments.cli.views.live import TerminalListener
         from experiments.runner.calibrate import calibrate as measure
 
         place.create()
-        measure(schedule.plan, place, console)
-        schedule, place = open_sweep(sweep, store, set_, gpus, cpus, options)  # which knows what has been measured
-    if not as_json:
-        from experiments.cli.views.plan import cells_table
+        measure(schedule.plan, place, TerminalListener(console))
+        schedule, place = open_sweep(sweep, store, set_, gpus, cpus, options)  # with the new measurements
+    if as_json:
+        from experiments.cli.views.plan_json import plan_json
 
-        console.print(cells_table(schedule.plan))
-        console.print()
-    show_plan(schedule, place, console, as_json, calibrate)
+        estimates = estimate(schedule, place, calibrate)
+        print_json(plan_json(schedule.plan, schedule, estimates, place if calibrate else None))
+        return
+    _show(schedule, place, calibrate, console)
 
 
-def show_plan(schedule: Schedule, store: Store, console: Console, as_json: bool, calibrated: bool = False) -> Forecast:
-    """Print what is left to do and what it costs; where that was measured on purpose, on other machines as well."""
-    from experiments.cli.views.plan import cost_lines, machines_table, networks_table, plan_json, plan_lines, plan_table
+def _show(schedule: Schedule, store: Store, calibrated: bool, console: Console) -> None:
+    from experiments.cli.views.plan import plan_tables
+
+    for table in plan_tables(schedule.plan, schedule):
+        show(console, table)
+        show(console)
+    estimates = estimate(schedule, store, calibrated)
+    _show_sentences(schedule, estimates[None], console)
+    if calibrated:
+        _show_calibration(schedule, store, estimates, console)
+
+
+def show_plan(schedule: Schedule, store: Store, console: Console, as_json: bool = False) -> Forecast:
+    """Print the trainings and what is left to do, as a run begins; returns what that costs."""
+    from experiments.cli.views.plan import trainings_table
+    from experiments.cli.views.plan_json import plan_json
+
+    estimates = estimate(schedule, store)
+    if as_json:
+        print_json(plan_json(schedule.plan, schedule, estimates, None))
+        return estimates[None]
+    if schedule.of("waiting"):
+        show(console, trainings_table(schedule.plan, schedule))
+    _show_sentences(schedule, estimates[None], console)
+    return estimates[None]
+
+
+def estimate(schedule: Schedule, store: Store, calibrated: bool = False) -> dict[int | None, Forecast]:
+    """Return what is left to do costs here (under None) and, if networks were timed, on other numbers of machines."""
     from experiments.runner.forecast import forecast, forecasts
 
     left = schedule.of("waiting")
-    made: dict[int | None, Forecast]
-    made = forecasts(schedule.plan, left, store) if calibrated else {None: forecast(schedule.plan, left, store)}
-    if as_json:
-        print_json(plan_json(schedule.plan, schedule, made, store if calibrated else None))
-        return made[None]
-    if schedule.of("waiting"):
-        console.print(plan_table(schedule.plan, schedule))
-    for line in (*schedule.notices, *plan_lines(schedule.plan, schedule, made[None])):
+    if calibrated:
+        return {**forecasts(schedule.plan, left, store)}
+    return {None: forecast(schedule.plan, left, store)}
+
+
+def _show_sentences(schedule: Schedule, estimate: Forecast, console: Console) -> None:
+    from experiments.cli.views.plan import plan_lines
+
+    for line in (*schedule.notices, *plan_lines(schedule.plan, schedule, estimate)):
         say(console, line)
     schedule.notices.clear()
-    if calibrated:
-        for table in (networks_table(schedule.plan, store), machines_table(made)):
-            console.print()
-            console.print(table)
-        console.print()
-        for line in cost_lines(made[None]):
-            say(console, line)
-    return made[None]
+
+
+def _show_calibration(
+    schedule: Schedule, store: Store, estimates: dict[int | None, Forecast], console: Console
+) -> None:
+    from experiments.cli.views.calibration import cost_lines, machines_table, networks_table
+    from experiments.cli.views.plan_json import networks_json
+
+    networks = networks_json(schedule.plan, store)
+    for table in (networks_table(networks), machines_table(estimates)):
+        show(console)
+        show(console, table)
+    show(console)
+    for line in cost_lines(estimates[None]):
+        say(console, line)

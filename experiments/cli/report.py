@@ -7,9 +7,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from experiments.cli.options import DEFAULT_STORE, AsJson, Overrides, StoreFolder, SweepArgument, TrackingUri
+from experiments.cli.completion import complete_sweeps
+from experiments.cli.options import AsJson, Overrides, StoreFolder, SweepArgument, TrackingUri
 from experiments.cli.output import command_here, console_for, print_json, say
 from experiments.cli.sweeps import plan_of
+from experiments.environment import DEFAULT_STORE
 from experiments.errors import UserError
 
 if TYPE_CHECKING:
@@ -25,7 +27,8 @@ def report(
         str,
         typer.Argument(
             metavar="SWEEP",
-            help="A sweep file, the name of a sweep that was run on the store, or a bundle.zip of 'export'.",
+            help="A sweep file, the name of a sweep that was run on the store, or a bundle that `export` made.",
+            autocompletion=complete_sweeps,
         ),
     ],
     store: StoreFolder = DEFAULT_STORE,
@@ -33,14 +36,17 @@ def report(
     tracking_uri: TrackingUri = None,
     as_json: AsJson = False,
 ) -> None:
-    """Rebuild tables, figures and the HTML page from the store or a bundle; with --tracking-uri, MLflow's scores."""
+    """Write a sweep's report: tables, figures and one HTML page.
+
+    A run does that at its end. Scores come from the store or a bundle, or from the MLflow server of --tracking-uri.
+    """
     from experiments.store.store import Store
     from experiments.tracking.bundle import is_bundle, opened
 
     console, place = console_for(as_json), Store(store)
     if is_bundle(Path(sweep)):
         if set_ or tracking_uri:
-            raise UserError(f"{sweep}: a bundle is reported as it is; leave --set and --tracking-uri out")
+            raise UserError(f"{sweep}: a bundle holds all that its report needs; leave --set and --tracking-uri out")
         place.create()
         with opened(Path(sweep)) as (plan, bundled):
             _report(plan, bundled, place, None, console, as_json, source=sweep)
@@ -66,38 +72,43 @@ def _report(
 
 def export(
     sweep: SweepArgument,
-    bundle: Annotated[Path, typer.Argument(help="The file to write: bundle.zip.")],
+    bundle: Annotated[Path, typer.Argument(metavar="BUNDLE", help="The file to write, such as bundle.zip.")],
     store: StoreFolder = DEFAULT_STORE,
     as_json: AsJson = False,
 ) -> None:
-    """Pack what a sweep's report and its MLflow runs are made from into one file, without weights and features."""
+    """Pack a sweep's results into one file, from which `report` and `sync` work on any machine.
+
+    The file has no weights and no features of images.
+    """
     from experiments.cli.views.progress import progress
-    from experiments.cli.views.text import count
     from experiments.store.store import Store
     from experiments.tracking.bundle import export as pack
     from experiments.tracking.bundle import is_bundle
+    from experiments.wording import count, size
 
     if not is_bundle(bundle):
-        raise UserError(f"{bundle}: bundles are zip files; name it {bundle.with_suffix('.zip').name}")
+        raise UserError(f"{bundle}: a bundle is a zip file; name it {bundle.with_suffix('.zip').name}")
     console, place = console_for(as_json), Store(store)
     made = plan_of(sweep, store)
     with progress(console, "packing", "files") as on_progress:
         manifest = pack(made, place, bundle, on_progress)
-    size = bundle.stat().st_size
+    num_bytes = bundle.stat().st_size
     if as_json:
-        print_json({"bundle": str(bundle), "bytes": size, "sweep": manifest["sweep"], "files": len(manifest["files"])})
+        files = len(manifest["files"])
+        print_json({"bundle": str(bundle), "bytes": num_bytes, "sweep": manifest["sweep"], "files": files})
         return
-    say(console, f"{bundle}: {count(len(manifest['files']), 'file')} of {made.sweep.name}, {size / 2**20:,.2f} MiB")
-    say(console, f"Anywhere else: {command_here('report', str(bundle))}, {command_here('sync', '--from', str(bundle))}")
+    say(console, f"Wrote {bundle}: {count(len(manifest['files']), 'file')} of {made.sweep.name}, {size(num_bytes)}")
+    commands = command_here("report", str(bundle)), command_here("sync", "--from", str(bundle))
+    say(console, f"To use it on any machine: {commands[0]}, or {commands[1]}")
 
 
 def report_of(plan: Plan, store: Store, tracking_uri: str | None = None, source: str = "") -> Report:
-    """A sweep's report from a store, or with scores from MLflow. source: what to call the store in it."""
+    """Return a sweep's report, with scores from a store or from MLflow. source: what the report calls the store."""
     from experiments.store.layout import PAIRS, SAMPLES
     from experiments.tracking.frames import covariances, curves_frame, facts_of, found_in_store, results_frame
+    from reports.layout import Layout
     from reports.page import Report
-    from reports.significance import Paired
-    from reports.tables import Layout
+    from reports.significance import PairedErrors
 
     if tracking_uri:
         from experiments.tracking.read import found_in_mlflow
@@ -114,22 +125,21 @@ def report_of(plan: Plan, store: Store, tracking_uri: str | None = None, source:
         curves_frame(plan, store),
         {cell: folder / SAMPLES for cell, folder in folders.items()},
         {"scores": origin, **facts_of(plan, store)},
-        paired={metric: Paired(*known) for metric, known in covariances(plan, store).items()},
+        paired={metric: PairedErrors(*known) for metric, known in covariances(plan, store).items()},
         pairs={cell: folder / PAIRS for cell, folder in folders.items() if (folder / PAIRS).exists()},
     )
 
 
 def write_page(report: Report, plan: Plan, store: Store, console: Console) -> Path:
-    """Write a report into a store, and show its main tables."""
-    from reports.page import state_line, write_report
-    from reports.render import to_rich
+    """Write a report into a store and print its main tables. Raises UserError if it cannot be written."""
+    from reports.notes import state_line
+    from reports.page import write_report
+    from reports.terminal import to_rich
 
     try:
         page = write_report(report, store.root / "reports" / plan.sweep.name)
     except OSError as error:
-        raise UserError(
-            f"{store.root}: the report cannot be written ({error}); choose another store with --store"
-        ) from None
+        raise UserError(f"{store.root}: cannot write the report ({error}); choose another store with --store") from None
     if {"missing", "stopped", "pruned"} & set(report.frame["status"]):
         say(console, f"{state_line(report.frame)} in {store.root}.")
     if "done" in set(report.frame["status"]):
@@ -142,7 +152,7 @@ def write_page(report: Report, plan: Plan, store: Store, console: Console) -> Pa
 
 
 def cells_json(report: Report) -> list[dict[str, Any]]:
-    """A report's cells, for a script."""
+    """Return a report's cells for a script."""
     import json
 
     return json.loads(report.frame.to_json(orient="records") or "[]")

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from experiments.cli.options import (
-    DEFAULT_STORE,
     AsJson,
     Cpus,
     Gpus,
@@ -24,6 +23,7 @@ from experiments.cli.plan import show_plan
 from experiments.cli.report import cells_json, report_of, write_page
 from experiments.cli.sweeps import open_sweep, sweep_of
 from experiments.cli.views.summary import show_summary, summary_json
+from experiments.environment import DEFAULT_STORE
 from experiments.errors import UserError
 
 if TYPE_CHECKING:
@@ -38,39 +38,43 @@ def run(
     set_: Overrides = None,
     only: Only = None,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Show what would be done and what it would cost, and start nothing.")
+        bool, typer.Option("--dry-run", help="Show what would run and what it would cost, and start nothing.")
     ] = False,
     gpus: Gpus = None,
     cpus: Cpus = None,
     tracking_uri: TrackingUri = None,
-    retries: Annotated[int, typer.Option(help="How often work that failed is tried again.", min=0)] = 1,
+    retries: Annotated[int, typer.Option(help="How often to try a failed task again.", min=0)] = 1,
     budget: Annotated[
-        str | None, typer.Option(help="Hours of GPUs (of trials, where there are none) at most: 40h, 90m, 2d.")
+        str | None,
+        typer.Option(help="The most GPU-hours to use (hours of trials without GPUs): 40h, 90m, 2d."),
     ] = None,
     scheduler: Annotated[
-        Literal["asha"] | None, typer.Option(help="asha prunes trainings whose loss on the val split is behind.")
+        Literal["asha"] | None,
+        typer.Option(help="asha ends trainings whose loss on the val split falls behind."),
     ] = None,
     address: Annotated[
         str | None, typer.Option(help="A Ray cluster to run on: auto, HOST:PORT or ray://HOST:PORT.")
     ] = None,
     tag: Annotated[
         list[str] | None,
-        typer.Option(metavar="KEY=VALUE", help="Recorded with every result of this run. May be repeated."),
+        typer.Option(metavar="KEY=VALUE", help="A tag to record with every result of this run. Can be repeated."),
     ] = None,
     on_finish: Annotated[
-        str | None, typer.Option(metavar="CMD", help="A command that gets a summary as JSON when the run ends.")
+        str | None,
+        typer.Option(metavar="CMD", help="A command to call at the end, with a summary as JSON on its input."),
     ] = None,
     on_failure: Annotated[
         str | None,
-        typer.Option(metavar="CMD", help="The same, only where some work failed, was cancelled or was not started."),
+        typer.Option(metavar="CMD", help="Like --on-finish, but only if a task failed, was cancelled or not started."),
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Run what is missing of a sweep and show its table. Safe to repeat, always.
+    """Run whatever a sweep still needs, and show its tables. Always safe to repeat.
 
-    Exit codes: 0 done, 1 some work failed, was cancelled or was not started, 2 wrong input, 130 interrupted.
+    Exit codes: 0 done, 1 a task failed, was cancelled or was not started, 2 wrong input, 130 interrupted.
     """
     sweep_of(sweep, store, tuple(set_ or ()))
+    from experiments.cli.views.live import TerminalListener
     from experiments.runner.budget import Budget, parse_hours
     from experiments.runner.notify import parse_hook
     from experiments.runner.options import Options, parse_tags
@@ -91,7 +95,7 @@ def run(
         return
     place.create()
     with _telling(hooks, schedule.plan.sweep.name, place, console) as outcome:
-        summary = run_sweep(schedule, place, tracking_uri, console, options)
+        summary = run_sweep(schedule, place, tracking_uri, TerminalListener(console), options)
         outcome |= summary_json(summary)
         if summary.interrupted:  # who interrupts wants to leave: no tables now
             far = f"{summary.done} of {summary.started} tasks are done"

@@ -1,4 +1,4 @@
-"""sample: pictures from a finished training."""
+"""The command sample."""
 
 from __future__ import annotations
 
@@ -9,8 +9,9 @@ import typer
 
 from edm.config import Sampler
 from edm.schedules import ScheduleName as NoiseSchedule
-from experiments.cli.options import DEFAULT_STORE, AsJson, CellArgument, StoreFolder
-from experiments.cli.output import console_for, print_json, say
+from experiments.cli.options import AsJson, CellArgument, StoreFolder
+from experiments.cli.output import console_for, print_json, say, waiting
+from experiments.environment import DEFAULT_STORE
 from experiments.errors import UserError
 
 if TYPE_CHECKING:
@@ -21,35 +22,32 @@ DeviceName = Literal["cpu", "cuda"]
 
 def sample(
     cell: CellArgument,
-    images: Annotated[int, typer.Option(help="How many images to draw.", min=1)] = 64,
-    label: Annotated[int | None, typer.Option(help="The class to draw; all of them in turn by default.")] = None,
-    guidance: Annotated[float | None, typer.Option(help="Guidance scale; 1 is none.")] = None,
-    sampler: Annotated[Sampler | None, typer.Option(help="How to step.")] = None,
-    schedule: Annotated[NoiseSchedule | None, typer.Option(help="Where to step.")] = None,
-    steps: Annotated[int | None, typer.Option(help="Sampling steps.")] = None,
-    seed: Annotated[int | None, typer.Option(help="Of the noise.")] = None,
-    ema: Annotated[float | None, typer.Option(help="Relative width of the power-function average.")] = None,
-    resolution: Annotated[int | None, typer.Option(help="Pixels a side, other than trained.")] = None,
-    out: Annotated[Path, typer.Option(help="The picture to write.")] = Path("grid.png"),
-    trajectory: Annotated[bool, typer.Option("--trajectory", help="Show noisy states and denoised images.")] = False,
-    per_class: Annotated[bool, typer.Option("--per-class", help="One picture for each class.")] = False,
+    images: Annotated[int, typer.Option(help="The number of images; with --per-class, of each class.", min=1)] = 64,
+    label: Annotated[int | None, typer.Option(help="The class to draw. All classes in turn by default.")] = None,
+    guidance: Annotated[float | None, typer.Option(help="Guidance scale; 1 is without guidance.")] = None,
+    sampler: Annotated[Sampler | None, typer.Option(help="Sampler.")] = None,
+    schedule: Annotated[NoiseSchedule | None, typer.Option(help="Noise schedule.")] = None,
+    steps: Annotated[int | None, typer.Option(help="Number of sampling steps.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Noise seed.")] = None,
+    ema: Annotated[
+        float | None, typer.Option(help="Use the power-function weight average of this relative width.")
+    ] = None,
+    resolution: Annotated[int | None, typer.Option(help="Pixels per side, if not as in training.")] = None,
+    out: Annotated[Path, typer.Option(help="The PNG file to write.")] = Path("grid.png"),
+    trajectory: Annotated[
+        bool, typer.Option("--trajectory", help="Draw the steps: noisy states and denoised images.")
+    ] = False,
+    per_class: Annotated[bool, typer.Option("--per-class", help="Write one picture for each class.")] = False,
     store: StoreFolder = DEFAULT_STORE,
-    device: Annotated[DeviceName | None, typer.Option(help="By default a GPU where there is one.")] = None,
+    device: Annotated[DeviceName | None, typer.Option(help="A GPU by default, if there is one.")] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Draw pictures from a finished training: a grid, a page for each class, or the denoising step by step.
+    """Draw pictures from a finished training: a grid, a grid for each class, or the denoising step by step.
 
-    Whatever is not given is as the cell has it.
+    Defaults come from the cell.
     """
-    given = {
-        "guidance": guidance,
-        "sampler": sampler,
-        "schedule": schedule,
-        "steps": steps,
-        "seed": seed,
-        "ema": ema,
-        "resolution": resolution,
-    }
+    given = {"guidance": guidance, "sampler": sampler, "schedule": schedule, "steps": steps}
+    given |= {"seed": seed, "ema": ema, "resolution": resolution}
     changes = {name: value for name, value in given.items() if value is not None}
     console = console_for(as_json)
     drawn, paths = _draw(cell, changes, (images, label, per_class, trajectory, out), store, device, console)
@@ -68,7 +66,7 @@ def _draw(
     device: DeviceName | None,
     console: Console,
 ) -> tuple[str, list[Path]]:
-    """Draw pictures; returns what was drawn, in words, and the files."""
+    """Draw pictures; returns in words what was drawn, and the files."""
     from edm.config import FieldError
     from experiments.cli.views.progress import progress
     from experiments.inspection.lookup import find
@@ -76,17 +74,13 @@ def _draw(
 
     place = Store(store)
     task = find(cell, place)
-    with console.status("loading torch"):
-        import torch
-
-        from experiments.trials.pictures import Request, describe, draw_pictures, sampling_of
+    with waiting(console, "loading torch"):
+        from experiments.trials.pictures import Request, choose_device, describe, draw_pictures, sampling_of
     try:
         sampling = sampling_of(task, changes)
     except FieldError as error:
-        raise UserError(f"--{error.field}: {error}") from None
-    if device == "cuda" and not torch.cuda.is_available():
-        raise UserError("--device cuda: torch sees no GPU here; leave it out to draw on the CPU")
-    chosen = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+        raise UserError(f"--{error.field}: {error.problem}") from None
+    chosen = choose_device(device)
     with progress(console, "drawing", "images") as on_progress:
         paths = draw_pictures(task, sampling, Request(*wanted), place, chosen, on_progress)
     return describe(task, sampling), paths

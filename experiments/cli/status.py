@@ -7,37 +7,35 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from experiments.cli.completion import complete_sweeps
-from experiments.cli.options import DEFAULT_STORE, AsJson, StoreFolder
-from experiments.cli.output import console_for, print_json, say
+from experiments.cli.options import AsJson, OptionalSweepArgument, StoreFolder
+from experiments.cli.output import console_for, print_json, say, show
 from experiments.cli.sweeps import plan_of
+from experiments.environment import DEFAULT_STORE
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from experiments.inspection.status import Observer
+    from experiments.inspection.status import StatusReader
     from experiments.store.store import Store
 
 REFRESH_S = 1.0
+LINES_PERIOD_S = 15.0  # between lines where nothing can be redrawn and no state changes
 
 
 def status(
-    sweep: Annotated[
-        str | None,
-        typer.Argument(
-            metavar="SWEEP",
-            help="A sweep file, or the name of a sweep that was run on the store; all of them by default.",
-            autocompletion=complete_sweeps,
-        ),
-    ] = None,
+    sweep: OptionalSweepArgument = None,
     store: StoreFolder = DEFAULT_STORE,
     watch: Annotated[
-        bool, typer.Option("--watch", "-w", help="Show it until no run is at it any more, or until Ctrl-C.")
+        bool, typer.Option("--watch", "-w", help="Keep updating until no run is active, or until Ctrl-C.")
     ] = False,
-    every: Annotated[bool, typer.Option("--all", help="Show every cell, however many there are.")] = False,
+    every: Annotated[bool, typer.Option("--all", help="Show every cell, even if there are many.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Show how every cell of a sweep stands, while it runs and after: from any terminal that sees the store."""
+    """Show the state and progress of every cell of a sweep, during a run and afterwards.
+
+    It works in any terminal that can read the store. Without SWEEP it lists all sweeps that were run on the store, or
+    shows the only one.
+    """
     from experiments.store.registry import remembered
     from experiments.store.store import Store
 
@@ -46,54 +44,60 @@ def status(
     if sweep is None and len(names) != 1:
         _show_overviews(place, console, as_json)
         return
-    from experiments.cli.views.status import status_json, status_view
-    from experiments.inspection.status import Observer
+    from experiments.cli.views.status import status_view
+    from experiments.cli.views.status_json import status_json
+    from experiments.inspection.status import StatusReader
 
-    observer = Observer(plan_of(sweep or names[0], store), place)
-    if watch and not as_json:
-        _watch(observer, console, every)
-        return
-    found = observer.look()
+    reader = StatusReader(plan_of(sweep or names[0], store), place)
     if as_json:
-        print_json(status_json(found))
-        return
-    console.print(status_view(found, every))
+        print_json(status_json(reader.read()))
+    elif not watch:
+        show(console, status_view(reader.read(), every))
+    elif console.is_interactive:
+        _watch_live(reader, console, every)
+    else:
+        _watch_lines(reader, console)
 
 
 def _show_overviews(store: Store, console: Console, as_json: bool) -> None:
-    from experiments.cli.views.status import overview_json, overview_table
+    from experiments.cli.views.status import overview_table
+    from experiments.cli.views.status_json import overview_json
     from experiments.inspection.status import overviews
 
     rows = list(overviews(store))
     if as_json:
         print_json([overview_json(row) for row in rows])
     elif rows:
-        console.print(overview_table(rows))
+        show(console, overview_table(rows))
     else:
-        say(console, f"{store.root}: no sweep was run on this store yet; --store chooses another")
+        say(console, f"{store.root}: no sweep was run on this store yet; choose another with --store")
 
 
-def _watch(observer: Observer, console: Console, every: bool) -> None:
-    """Show a status anew until nothing is left to wait for."""
+def _watch_live(reader: StatusReader, console: Console, every: bool) -> None:
+    """Redraw the status until no run is active."""
     from rich.live import Live
 
-    from experiments.cli.views.status import status_lines, status_view
+    from experiments.cli.views.status import status_view
 
-    found = observer.look()
-    if not console.is_terminal:
-        before: list[str] = []
-        while True:
-            lines = list(status_lines(found))
-            if lines != before:
-                for line in lines:
-                    say(console, line)
-            before = lines
-            if not found.runs:
-                return
+    status = reader.read()
+    with Live(status_view(status, every), console=console, refresh_per_second=2) as live:
+        while status.runs:
             time.sleep(REFRESH_S)
-            found = observer.look()
-    with Live(status_view(found, every), console=console, refresh_per_second=2) as live:
-        while found.runs:
-            time.sleep(REFRESH_S)
-            found = observer.look()
-            live.update(status_view(found, every))
+            status = reader.read()
+            live.update(status_view(status, every))
+
+
+def _watch_lines(reader: StatusReader, console: Console) -> None:
+    """Print the status in sentences when a cell's state changes, and now and then, until no run is active."""
+    from experiments.cli.views.status import status_lines
+
+    counts, printed = None, 0.0
+    while True:
+        status = reader.read()
+        if status.counts != counts or not status.runs or time.monotonic() - printed > LINES_PERIOD_S:
+            for line in status_lines(status):
+                say(console, line)
+            counts, printed = status.counts, time.monotonic()
+        if not status.runs:
+            return
+        time.sleep(REFRESH_S)

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from experiments.cli.options import DEFAULT_STORE, AsJson, Overrides, StoreFolder, TrackingUri
-from experiments.cli.output import console_for, print_json, say
+from experiments.cli.options import AsJson, OptionalSweepArgument, Overrides, StoreFolder, TrackingUri
+from experiments.cli.output import console_for, print_json, say, waiting
 from experiments.cli.sweeps import plan_of
+from experiments.environment import DEFAULT_STORE
 from experiments.errors import UserError
 
 if TYPE_CHECKING:
@@ -21,24 +22,25 @@ if TYPE_CHECKING:
 
 
 def sync(
-    sweep: Annotated[
-        str | None,
-        typer.Argument(metavar="SWEEP", help="A sweep file, or the name of a sweep that was run on the store."),
-    ] = None,
+    sweep: OptionalSweepArgument = None,
     from_: Annotated[
-        Path | None, typer.Option("--from", metavar="BUNDLE", help="Take what a bundle of 'export' holds instead.")
+        Path | None,
+        typer.Option("--from", metavar="BUNDLE", help="Send the results in a bundle that `export` made."),
     ] = None,
     store: StoreFolder = DEFAULT_STORE,
     set_: Overrides = None,
     tracking_uri: TrackingUri = None,
     as_json: AsJson = False,
 ) -> None:
-    """Bring MLflow up to date with the store or a bundle: after an outage, or another server with --tracking-uri."""
+    """Send MLflow the results that it lacks, from the store or from a bundle.
+
+    Use it after an outage of the MLflow server, to fill another server (--tracking-uri), or to import a bundle.
+    """
     from experiments.store.store import Store
     from experiments.tracking.bundle import opened
 
     if (sweep is None) == (from_ is None):
-        raise UserError("sync: give a sweep, or a bundle with --from")
+        raise UserError("sync: give either a sweep, or a bundle with --from")
     place, console = Store(store), console_for(as_json)
     if from_ is not None:
         place.create()
@@ -52,29 +54,35 @@ def sync(
 
 
 def _sync(plan: Plan, store: Store, place: Store, tracking_uri: str | None, console: Console, as_json: bool) -> None:
-    """Tell MLflow, by default the one in `place`, what `store` has of a plan."""
+    """Send the results in `store` to MLflow, by default to the database in `place`."""
     from experiments.cli.views.progress import progress
+    from experiments.wording import count
 
-    with console.status("loading MLflow"):
+    with waiting(console, "loading MLflow"):
         from experiments.tracking.database import embedded_uri
         from experiments.tracking.mirror import sync
     uri = tracking_uri or embedded_uri(place)
-    with progress(console, "bringing MLflow up to date", "runs") as on_progress:
+    if not console.is_interactive:
+        say(console, f"{uri}: updating")
+    with progress(console, "updating MLflow", "runs") as on_progress:
         counts = sync(plan, store, uri, on_progress, place)
     if as_json:
         print_json({"tracking_uri": uri, **asdict(counts)})
         return
-    say(console, f"{uri}: {counts.runs} runs of {plan.sweep.name}, {counts.finished} of them finished")
-    say(console, f"{counts.sent} were sent now.")
+    say(console, f"{uri}: {count(counts.runs, 'run')} of {plan.sweep.name}, {counts.finished:,} finished")
+    say(console, f"{count(counts.sent, 'run')} sent now.")
 
 
 def ui(
     store: StoreFolder = DEFAULT_STORE,
     tracking_uri: TrackingUri = None,
-    host: Annotated[str, typer.Option(help="The address to serve on.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(help="The port to serve on.", min=1, max=65535)] = 5000,
+    host: Annotated[str, typer.Option(help="The address to listen on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="The port to listen on.", min=1, max=65535)] = 5000,
 ) -> None:
-    """Serve MLflow's own UI on the record."""
+    """Serve MLflow's UI, a web page of all recorded runs, until Ctrl-C.
+
+    Exit codes: 0 ended with Ctrl-C, 2 nothing is recorded yet, or wrong input.
+    """
     from experiments.store.store import Store
     from experiments.tracking.ui import serve
 

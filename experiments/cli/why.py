@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
-from experiments.cli.options import DEFAULT_STORE, AsJson, CellArgument, StoreFolder
-from experiments.cli.output import console_for, print_json, say
-
-if TYPE_CHECKING:
-    pass
+from experiments.cli.options import AsJson, CellArgument, StoreFolder
+from experiments.cli.output import console_for, print_json, show
+from experiments.environment import DEFAULT_STORE
 
 
 def why(cell: CellArgument, store: StoreFolder = DEFAULT_STORE, as_json: AsJson = False) -> None:
-    """Show what a cell stands on, what of that is done, and what the rest differs in from the nearest finished work.
+    """Show what a cell depends on, what is done, and why the rest must run.
 
-    FILE:CELL asks of a sweep file that was never run.
+    A training or an evaluation that must run is compared with the nearest finished one, field by field. FILE:CELL
+    answers for a sweep file that was never run.
     """
-    from experiments.cli.views.explanation import explanation_lines
+    from experiments.cli.views.explanation import explanation_view
     from experiments.inspection.explain import explain, explanation_json
     from experiments.store.store import Store
 
@@ -24,9 +21,7 @@ def why(cell: CellArgument, store: StoreFolder = DEFAULT_STORE, as_json: AsJson 
     if as_json:
         print_json(explanation_json(found))
         return
-    console = console_for(as_json)
-    for line in explanation_lines(found):
-        say(console, line)
+    show(console_for(as_json), explanation_view(found))
 
 
 def diff(
@@ -35,9 +30,9 @@ def diff(
     store: StoreFolder = DEFAULT_STORE,
     as_json: AsJson = False,
 ) -> None:
-    """Show two cells, or two trainings, side by side: in what they differ, where their numbers come from, the numbers.
+    """Compare two cells, or two trainings: their configurations, provenance and numbers.
 
-    Differences of numbers are paired by image: both cells start from the same noise and labels.
+    Errors of differences are paired by image, because both cells start from the same noise and labels.
     """
     from experiments.cli.views.comparison import comparison_view
     from experiments.inspection.compare import compare, comparison_json
@@ -47,4 +42,4 @@ def diff(
     if as_json:
         print_json(comparison_json(found))
         return
-    console_for(as_json).print(comparison_view(found))
+    show(console_for(as_json), comparison_view(found))

@@ -1,4 +1,4 @@
-"""Two cells side by side: what they were asked to be, where their numbers come from, and the numbers."""
+"""Compares two cells or trainings: their configurations, provenance and numbers."""
 
 from __future__ import annotations
 
@@ -7,21 +7,24 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from experiments.errors import UserError
-from experiments.inspection.config_diff import FieldDifference, differences, fields_of
-from experiments.inspection.explain import piece_of
+from experiments.inspection.config_diff import FieldDifference, differences, fields_of, in_sweep_fields
+from experiments.inspection.explain import resolve
 from experiments.inspection.lookup import NamedTask, find_one
 from experiments.store.results import EvaluationResult, TrainingResult
 from experiments.store.store import Store
 from experiments.sweep.metrics import ERRORS, METRICS
 from experiments.sweep.tasks import Evaluation, SweepTask
 
-NORMAL_95 = 1.959964  # of a two-sided interval
+NORMAL_95 = 1.959964  # standard errors to either side of a 95% interval
 LOSSES = ("loss", "val_loss")
 
 
 @dataclass(frozen=True)
 class ComparedNumber:
-    """A metric of both, the standard errors where they are known, and that of the difference, paired by image."""
+    """A metric of both, with standard errors if they are known.
+
+    error: of the difference, paired by image.
+    """
 
     metric: str
     here: float | None
@@ -32,12 +35,12 @@ class ComparedNumber:
 
     @property
     def difference(self) -> float | None:
-        """Here less there."""
+        """The value here minus the value there."""
         return None if self.here is None or self.there is None else self.here - self.there
 
     @property
-    def told_apart(self) -> bool | None:
-        """Whether the 95 % interval of the difference leaves 0 out; None where that is not known."""
+    def is_significant(self) -> bool | None:
+        """Whether the 95% interval of the difference excludes 0; None if the error is unknown."""
         if self.difference is None or self.error is None:
             return None
         return abs(self.difference) > NORMAL_95 * self.error
@@ -45,7 +48,7 @@ class ComparedNumber:
 
 @dataclass(frozen=True)
 class CellComparison:
-    """Two cells: fields in which they differ, provenance in which they differ, and all numbers of either."""
+    """Two cells or trainings: the fields and the provenance that differ, and all numbers of either."""
 
     here: NamedTask
     there: NamedTask
@@ -55,32 +58,33 @@ class CellComparison:
 
 
 def compare(a: str, b: str, store: Store) -> CellComparison:
-    """The cells, or trainings, that two texts stand for, side by side; raises UserError where they stand for none."""
+    """Compare the cells, or the trainings, that two texts stand for. Raises UserError if they stand for none."""
     here, there = find_one(a, store), find_one(b, store)
     if (here.evaluation is None) != (there.evaluation is None):
-        whole = a if here.evaluation is None else b
-        raise UserError(f"{whole}: is a training and the other a cell; give two of a kind, more of a name says which")
-    tasks = piece_of(here, a, store), piece_of(there, b, store)
+        training = a if here.evaluation is None else b
+        raise UserError(f"{training}: is a training, but the other is a cell; give two cells or two trainings")
+    resolved = resolve(here, a, store), resolve(there, b, store)
+    tasks = resolved[0].task, resolved[1].task
     scored, trained = zip(*(_results(task, store) for task in tasks), strict=True)
     origins = [_origin(result or other) for result, other in zip(scored, trained, strict=True)]
     return CellComparison(
         here,
         there,
-        differences(fields_of(tasks[0]), fields_of(tasks[1])),
+        in_sweep_fields(differences(fields_of(tasks[0]), fields_of(tasks[1])), resolved[0].cell, resolved[1].cell),
         differences(origins[0], origins[1]),
         tuple(_numbers(here, there, scored, trained, store)),
     )
 
 
 def _results(task: SweepTask, store: Store) -> tuple[EvaluationResult | None, TrainingResult | None]:
-    """The results of an evaluation, where the task is one, and of its training."""
+    """The results of an evaluation, if the task is one, and of its training."""
     if isinstance(task, Evaluation):
         return store.result(EvaluationResult, task.signature), store.result(TrainingResult, task.training.signature)
     return None, store.result(TrainingResult, task.signature)
 
 
 def _origin(result: TrainingResult | EvaluationResult | None) -> dict[str, Any]:
-    """A result's provenance, flat."""
+    """A result's provenance as one flat mapping."""
     if result is None:
         return {}
     origin = result.provenance
@@ -114,8 +118,9 @@ def _numbers(
 
 
 def comparison_json(found: CellComparison) -> dict[str, Any]:
-    """Two cells for a script."""
+    """Return a comparison for a script."""
     numbers = [
-        {**asdict(number), "difference": number.difference, "told_apart": number.told_apart} for number in found.numbers
+        {**asdict(number), "difference": number.difference, "told_apart": number.is_significant}
+        for number in found.numbers
     ]
     return {**asdict(found), "numbers": numbers}

@@ -1,4 +1,4 @@
-"""What distinguishes two tasks, or cells; and which finished work is nearest to one that is not done."""
+"""In which fields two tasks differ, and which finished task is nearest to one that is not done."""
 
 from __future__ import annotations
 
@@ -13,21 +13,22 @@ import yaml
 from edm.config import DataConfig, TrainingConfig
 from experiments.store.layout import CONFIG, RESULT
 from experiments.store.store import Store
+from experiments.sweep.spec import Cell
 from experiments.sweep.tasks import Evaluation, SweepTask
 
-MOST_READ = 2000  # tasks that are looked at for the nearest one, the newest first
+MAX_READ = 2000  # finished tasks that are compared with one, the newest first
+NETWORK = "network."  # what fields of the network as it is built begin with, which no sweep file has
 _Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # as safe, and ten times as fast
-# of a task as it is written down: what identifies it, by what to call it
-SECTION_NAMES = {"network": "network", "config": "training"}
-# what a configuration says beside that
-INDIFFERENT = {
+SECTION_NAMES = {"network": "network", "config": "training"}  # what sections of a stored training are called here
+# fields that do not identify a task
+IGNORED = {
     f.name for kind in (DataConfig, TrainingConfig) for f in fields(kind) if not f.metadata.get("identity", True)
 }
 
 
 @dataclass(frozen=True)
 class FieldDifference:
-    """A field in which two differ, and its values."""
+    """A field with different values here and there."""
 
     field: str
     here: Any
@@ -36,38 +37,55 @@ class FieldDifference:
 
 @dataclass(frozen=True)
 class NearestTask:
-    """The finished task that differs least from another, and in what."""
+    """The finished task with the fewest different fields. name: SWEEP:CELL, if a sweep that was run has it."""
 
     signature: str
     differences: tuple[FieldDifference, ...]
+    name: str = ""
 
 
 def fields_of(task: SweepTask) -> dict[str, Any]:
-    """What identifies a task, by dotted names; of an evaluation that of its trainings as well."""
+    """Return the fields that identify a task by their dotted names; for an evaluation, also its training's."""
     return _flat(asdict(task))
 
 
 def differences(here: Mapping[str, Any], there: Mapping[str, Any]) -> tuple[FieldDifference, ...]:
-    """Where two disagree, in the order of their fields."""
+    """Return where two mappings disagree, in the order of their fields."""
     names = dict.fromkeys((*here, *there))
     pairs = ((name, here.get(name), there.get(name)) for name in names)
-    return tuple(FieldDifference(name, a, b) for name, a, b in pairs if _text(a) != _text(b))
+    return tuple(FieldDifference(name, a, b) for name, a, b in pairs if _comparable(a) != _comparable(b))
+
+
+def in_sweep_fields(
+    found: tuple[FieldDifference, ...], here: Cell | None, there: Cell | None
+) -> tuple[FieldDifference, ...]:
+    """Return differences with the model.* fields of two cells in place of network.* fields, where cells are known."""
+    at = next((i for i, difference in enumerate(found) if difference.field.startswith(NETWORK)), None)
+    if at is None or here is None or there is None:
+        return found
+    others = [difference for difference in found if not difference.field.startswith(NETWORK)]
+    of_model = differences(*(_model_fields(cell) for cell in (here, there)))
+    return (*others[:at], *of_model, *others[at:])
+
+
+def _model_fields(cell: Cell) -> dict[str, Any]:
+    return {name: value for name, value in cell.parameters().items() if name.startswith("model.")}
 
 
 def nearest(task: SweepTask, store: Store) -> NearestTask | None:
-    """The finished work of the same kind that differs least from a task, the newest of several; None without any.
+    """Return the finished task of the same kind with the fewest different fields, the newest of several.
 
-    Of evaluations those of the same training alone: without it all has to be done anyway.
+    An evaluation is compared only with those of the same training. None if there is nothing to compare with.
     """
     own = fields_of(task)
     found = [
         NearestTask(name, differences(own, there)) for name, there in _finished(task, store) if name != task.signature
     ]
-    return min(found, key=lambda one: len(one.differences), default=None)
+    return min(found, key=lambda near: len(near.differences), default=None)
 
 
 def _finished(task: SweepTask, store: Store) -> Iterator[tuple[str, dict[str, Any]]]:
-    """The fields of finished work of a kind, the newest first."""
+    """The signatures and fields of finished tasks of the same kind, the newest first."""
     root = store.root / task.store_kind
     needed = task.training.signature.encode() if isinstance(task, Evaluation) else b""
     for path in _newest(root):
@@ -79,7 +97,7 @@ def _finished(task: SweepTask, store: Store) -> Iterator[tuple[str, dict[str, An
             try:
                 yield path.name, _flat(yaml.load(content, _Loader))
             except (yaml.YAMLError, AttributeError, TypeError, KeyError):
-                continue  # damaged: it cannot be told what it was
+                continue  # damaged: its fields are unknown
 
 
 def _newest(root: Path) -> list[Path]:
@@ -87,46 +105,51 @@ def _newest(root: Path) -> list[Path]:
         entries = [(entry.stat().st_mtime, entry.path) for entry in os.scandir(root)]
     except FileNotFoundError:
         return []
-    return [Path(path) for _, path in sorted(entries, reverse=True)[:MOST_READ]]
+    return [Path(path) for _, path in sorted(entries, reverse=True)[:MAX_READ]]
 
 
 def _flat(content: dict[str, Any]) -> dict[str, Any]:
-    """A task as it is written down, as dotted fields."""
+    """The dotted fields of a task as it is stored. A guide's follow from its training's and from sampling.guide."""
     if content["kind"] == "training":
         return _training_fields(content)
-    guide = _training_fields(content["guide"]) if content["guide"] else {}
-    named = {"sampling": content["sampling"], "evaluation": _scored(content)}
-    own = {f"{section}.{name}": value for section, values in named.items() for name, value in values.items()}
-    return {**_training_fields(content["training"]), **own, **{f"guide.{name}": guide[name] for name in guide}}
+    sections = {"sampling": content["sampling"], "evaluation": _evaluation_fields(content)}
+    own = {f"{section}.{name}": value for section, values in sections.items() for name, value in values.items()}
+    return {**_training_fields(content["training"]), **own}
 
 
 def _training_fields(content: dict[str, Any]) -> dict[str, Any]:
-    flat = {
+    own = {
         f"{SECTION_NAMES[section]}.{name}": value
         for section in ("network", "config")
         for name, value in content[section].items()
-        if name not in INDIFFERENT
+        if name not in IGNORED
     }
-    data = {f"data.{name}": value for name, value in content["data"]["config"].items() if name not in INDIFFERENT}
-    return {**data, "data.content": content["data"]["signature"], **flat, "seed": content["seed"]}
+    data = {f"data.{name}": value for name, value in content["data"]["config"].items() if name not in IGNORED}
+    return {**data, "data.content": content["data"]["signature"], **own, "seed": content["seed"]}
 
 
-def _scored(content: dict[str, Any]) -> dict[str, Any]:
-    """How images are scored, less what is not part of an evaluation's identity."""
-    kept = ("images", "features", "resize", "reference", "stop_when")
-    told = {name: content["config"].get(name) for name in kept}
-    return {**told, "statistics": content["statistics"], "scores": sorted(content["scores"])}
+def _evaluation_fields(content: dict[str, Any]) -> dict[str, Any]:
+    """The fields of how images are scored that identify an evaluation."""
+    names = ("images", "features", "resize", "reference", "stop_when")
+    config = {name: content["config"].get(name) for name in names}
+    return {**config, "statistics": content["statistics"], "scores": sorted(content["scores"])}
 
 
-def _text(value: Any) -> str:
-    """Values compare as they are written: tuples and lists are one, and so are 2 and 2.0."""
+def _comparable(value: Any) -> str:
+    """A value as text, in which a tuple equals a list, and 2 equals 2.0."""
     if isinstance(value, tuple | list):
-        return f"[{', '.join(map(_text, value))}]"
+        return f"[{', '.join(map(_comparable, value))}]"
     if isinstance(value, float) and value.is_integer():
         return str(int(value))
     return str(value)
 
 
 def shown(value: Any) -> str:
-    """A value for people."""
-    return "none" if value is None else _text(value)
+    """Return a value as a sweep file has it."""
+    if value is None:
+        return "none"
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, Mapping):
+        return ", ".join(f"{name}={shown(own)}" for name, own in value.items() if own is not None)
+    return _comparable(value)

@@ -1,4 +1,4 @@
-"""The data sets of a store: prepared with a progress bar, described, listed."""
+"""Describes and lists the data sets of a store."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ from typing import Any, get_args
 from edm.config import DataConfig, DatasetName
 from edm.data.catalogue import CATALOGUE, facts
 from edm.data.sources import Origin
+from experiments.environment import data_folder
+from experiments.inputs import InputFiles
 from experiments.store.layout import RESULT
 from experiments.store.results import DatasetRecord
 from experiments.store.store import Store
@@ -15,7 +17,7 @@ from experiments.sweep.tasks import DataSource
 
 
 def record(store: Store, source: DataSource) -> dict[str, Any]:
-    """What is known of a prepared data set, for people and scripts."""
+    """Return what is recorded of a prepared data set."""
     found = store.result(DatasetRecord, source.signature)
     assert found is not None, f"{source.config.name} is not prepared"
     return {
@@ -33,8 +35,8 @@ def record(store: Store, source: DataSource) -> dict[str, Any]:
 
 
 def listed(store: Store) -> list[dict[str, Any]]:
-    """Every data set that is known by name, and whatever else is prepared in the store."""
-    sources = [DataSource.of(DataConfig(name)) for name in get_args(DatasetName) if name in CATALOGUE]
+    """Return a row for each data set that has a name, and for all others that are prepared in the store."""
+    sources = [DataSource.of(DataConfig(name), InputFiles()) for name in get_args(DatasetName) if name in CATALOGUE]
     rows = [_named_row(store, source) for source in sources]
     known = {source.signature for source in sources}
     for path in sorted((store.root / "data").glob(f"*/{RESULT}")):
@@ -61,8 +63,8 @@ def _named_row(store: Store, source: DataSource) -> dict[str, Any]:
 
 
 def _files(store: Store, name: str) -> list[dict[str, Any]]:
-    """The published files of a data set: where each is, or is expected."""
-    known, origin = CATALOGUE[name], Origin.usual(store.root)
+    """The published files of a data set: where each one is, or should be."""
+    known, origin = CATALOGUE[name], Origin.fetching(data_folder(store.root))
     rows = []
     for file in known.files:
         path = origin.find(name, file.name) or origin.find(name, file.unpacked)

@@ -1,160 +1,219 @@
-"""Why a cell has to be worked on, or not: what it stands on, what of that is done, and what the rest differs in."""
+"""Why a cell must run: what it depends on, what of that is done, and how the rest differs from finished tasks."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 from experiments.errors import UserError
-from experiments.inspection.config_diff import NearestTask, nearest, shown
-from experiments.inspection.lookup import SWEEP_FILES, NamedTask, find_one, recorded_task
+from experiments.inspection.config_diff import NearestTask, in_sweep_fields, nearest, shown
+from experiments.inspection.lookup import SWEEP_FILES, NamedTask, find_one, plan_of_file, recorded_task
 from experiments.inspection.recall import recall
 from experiments.inspection.status import TaskStatus, status_of_task
 from experiments.store.layout import RESULT, StoreKind
+from experiments.store.registry import named_tasks, remembered
 from experiments.store.results import EvaluationResult
 from experiments.store.store import Store
-from experiments.sweep.plan import Plan, plan_sweep
-from experiments.sweep.reader import load_sweep
-from experiments.sweep.tasks import DataSource, Evaluation, FeatureSpace, SweepTask
+from experiments.sweep.plan import Plan, guide_cell
+from experiments.sweep.spec import Cell
+from experiments.sweep.tasks import DataSource, Evaluation, FeatureSpace, SweepTask, Training
 
-MOST_FIELDS = 12  # that are told of one difference
+MAX_FIELDS = 12  # of one comparison with the nearest task
 
 
 @dataclass(frozen=True)
 class Dependency:
-    """Something that a cell stands on, or its own work, and how it stands. remark: what its being undone comes from."""
+    """Something that a cell depends on, or its own task. remark: why it is not done, or who will do it."""
 
     what: str
     kind: StoreKind
     signature: str
-    standing: TaskStatus
+    status: TaskStatus
     remark: str = ""
     nearest: NearestTask | None = None
 
 
 @dataclass(frozen=True)
 class Explanation:
-    """A cell, or a training, and all that it stands on, the first first."""
+    """A cell, or a training, and all that it depends on, in the order in which a run does it; its own task is last."""
 
     work: NamedTask
     steps: tuple[Dependency, ...] = field(default_factory=tuple)
 
     @property
     def undone(self) -> list[Dependency]:
-        """What there is to do."""
-        return [step for step in self.steps if step.standing.state != "done"]
+        """What is left to do."""
+        return [step for step in self.steps if step.status.state != "done"]
+
+
+@dataclass(frozen=True)
+class ResolvedTask:
+    """A task, and the cell that asks for it, if a sweep is known that has it."""
+
+    task: SweepTask
+    cell: Cell | None
 
 
 def explain(text: str, store: Store) -> Explanation:
-    """What the cell that `text` stands for needs; raises UserError where it stands for none."""
-    work = find_one(text, store)
-    task = piece_of(work, text, store)
-    return Explanation(work, tuple(_steps(task, store)))
+    """Return what the cell or training that a text matches needs. Raises UserError if it matches none."""
+    named = find_one(text, store)
+    return Explanation(named, tuple(_dependencies(resolve(named, text, store), store)))
 
 
-def piece_of(work: NamedTask, text: str, store: Store) -> SweepTask:
-    """A cell's own work, as its sweep asks for it now."""
+def resolve(named: NamedTask, text: str, store: Store) -> ResolvedTask:
+    """Return the task that a name refers to, as its sweep asks for it now. text: as a person gave it."""
     sweep = text.rpartition(":")[0]
     if Path(sweep).suffix in SWEEP_FILES:
-        plan = plan_sweep(load_sweep(sweep))
-    elif work.sweep:
-        plan = _recalled(work.sweep, store.root)
+        plan = plan_of_file(sweep)
+    elif named.sweep:
+        plan = _recalled(named.sweep, store.root)
     else:
-        return recorded_task("evaluation" if work.evaluation else "training", work.signature, text, store)
-    found = {**plan.trainings, **plan.evaluations}.get(work.signature)
-    if found is None:  # planned by another version of edm-sweep
+        kind = "evaluation" if named.evaluation else "training"
+        return ResolvedTask(recorded_task(kind, named.signature, text, store), None)
+    task = {**plan.trainings, **plan.evaluations}.get(named.signature)
+    if task is None:
         raise UserError(f"{text}: was planned by another version of edm-sweep; run its sweep again, with its file")
-    return found
+    return ResolvedTask(task, _cell_of(task, plan))
 
 
-@lru_cache(maxsize=2)  # two cells of a large sweep ask for the same
+@lru_cache(maxsize=2)  # two cells of a large sweep need the same plan
 def _recalled(sweep: str, root: Path) -> Plan:
     return recall(sweep, Store(root))
 
 
-def _steps(task: SweepTask, store: Store) -> Iterator[Dependency]:
+def _cell_of(task: SweepTask, plan: Plan) -> Cell | None:
+    """The first cell of a plan that asks for a task; for a guide, that cell with the guide's model and training."""
+    for planned in plan.cells:
+        if task.signature in (planned.training.signature, planned.evaluation.signature):
+            return planned.cell
+        guide = planned.evaluation.guide
+        if guide is not None and guide.signature == task.signature:
+            return guide_cell(planned.cell)
+    return None
+
+
+# dependencies -------------------------------------------------------------------------------------
+
+
+def _dependencies(resolved: ResolvedTask, store: Store) -> Iterator[Dependency]:
+    task, cell = resolved.task, resolved.cell
     trainings = task.depends_on if isinstance(task, Evaluation) else (task,)
-    yield _made_once("data set", "data", trainings[0].data.signature, store, trainings[0].data.config.name)
-    for what, training in zip(("training", "guide"), trainings, strict=False):
-        yield _piece(what, training, store)
+    yield _shared("data set", "data", trainings[0].data.signature, store, trainings[0].data.config.name)
+    yield _task("training", ResolvedTask(trainings[0], cell), store)
+    for guide in trainings[1:]:
+        yield _task("guide", ResolvedTask(guide, guide_cell(cell) if cell is not None else None), store)
     if isinstance(task, Evaluation):
         for space in dict.fromkeys((task.features, *(space for space, _ in task.spaces))):
             if space.classifier is not None:
-                yield _made_once("classifier", "classifiers", space.classifier, store)
+                yield _shared("classifier", "classifiers", space.classifier, store)
         yield _references(task.features, task.training.data, store)
-        yield _piece("evaluation", task, store)
+        yield _task("evaluation", resolved, store)
 
 
-def _made_once(what: str, kind: StoreKind, signature: str, store: Store, title: str = "") -> Dependency:
+def _shared(what: str, kind: StoreKind, signature: str, store: Store, name: str = "") -> Dependency:
+    """Something that is made once for all tasks that need it."""
     done = (store.folder(kind, signature) / RESULT).exists()
-    standing = TaskStatus("done" if done else "planned")
-    return Dependency(
-        f"{what} {title}".strip(), kind, signature, standing, "" if done else "made when it is first needed"
-    )
+    return _made_on_demand(f"{what} {name}".strip(), kind, signature, done)
 
 
 def _references(space: FeatureSpace, data: DataSource, store: Store) -> Dependency:
-    """What real images measure in a feature space."""
-    name = space.reference(data, "test")
-    there = any((store.folder("references", name)).glob("statistics-*.safetensors"))
-    standing = TaskStatus("done" if there else "planned")
-    remark = "" if there else "worked out when it is first needed"
-    return Dependency(f"real images in {space.label}", "references", name, standing, remark)
+    """The reference statistics of a feature space."""
+    signature = space.reference(data, "test")
+    done = any((store.folder("references", signature)).glob("statistics-*.safetensors"))
+    return _made_on_demand(f"reference statistics, {space.label}", "references", signature, done)
 
 
-def _piece(what: str, task: SweepTask, store: Store) -> Dependency:
-    """A training or an evaluation, and, where it has to be done, which finished one is nearest to it."""
-    standing = status_of_task(task, store)
-    kind: StoreKind = "evaluations" if isinstance(task, Evaluation) else "trainings"
-    if standing.state == "done":
-        return Dependency(what, kind, task.signature, standing)
-    lacking = _lacking(task, store) if isinstance(task, Evaluation) else []
-    if lacking:
-        remark = f"{', '.join(lacking)} is asked for as well: scored from the images' features, which are there"
-        return Dependency(what, kind, task.signature, standing, remark)
-    if isinstance(task, Evaluation) and any(status_of_task(below, store).state != "done" for below in task.depends_on):
-        return Dependency(what, kind, task.signature, standing, "follows its training")
-    if standing.state not in ("planned", "failed"):
-        return Dependency(what, kind, task.signature, standing)
-    near = nearest(task, store)
-    return Dependency(what, kind, task.signature, standing, _remark(what, task, near), near)
+def _made_on_demand(what: str, kind: StoreKind, signature: str, done: bool) -> Dependency:
+    remark = "" if done else "made by the first task that needs it"
+    return Dependency(what, kind, signature, TaskStatus("done" if done else "planned"), remark)
 
 
-def _lacking(task: Evaluation, store: Store) -> list[str]:
+def _task(what: str, resolved: ResolvedTask, store: Store) -> Dependency:
+    """A training or an evaluation; if it must run, compared with the nearest finished one."""
+    task, status = resolved.task, status_of_task(resolved.task, store)
+    dependency = Dependency(what, task.store_kind, task.signature, status)
+    if status.state == "done":
+        return dependency
+    if isinstance(task, Evaluation):
+        missing = _missing_scores(task, store)
+        if missing:
+            remark = f"new scores: {', '.join(missing)}; computed from features that are in the store"
+            return replace(dependency, remark=remark)
+        if any(status_of_task(training, store).state != "done" for training in task.depends_on):
+            return replace(dependency, remark="waits for its training")
+    if status.state not in ("planned", "failed"):
+        return dependency
+    near = _nearest(resolved, store)
+    return replace(dependency, remark=_comparison(what, task, near), nearest=near)
+
+
+def _missing_scores(task: Evaluation, store: Store) -> list[str]:
     """The scores that a finished evaluation was not asked for before."""
     result = store.peek(EvaluationResult, task.signature)
     return [] if result is None else [score for score in task.scores if score not in result.scores]
 
 
-def _remark(what: str, task: SweepTask, near: NearestTask | None) -> str:
+# the nearest finished task ------------------------------------------------------------------------
+
+
+def _nearest(resolved: ResolvedTask, store: Store) -> NearestTask | None:
+    """The nearest finished task, with its name and the differences in fields of the sweep file, if a sweep has it."""
+    near = nearest(resolved.task, store)
+    kind = "training" if isinstance(resolved.task, Training) else "evaluation"
     if near is None:
-        of = " of this training" if isinstance(task, Evaluation) else ""
-        return f"no {'training' if what == 'guide' else what}{of} is finished in this store"
+        return None
+    for sweep in remembered(store):
+        for name, signatures in named_tasks(sweep, store).items():
+            if signatures.get(kind) == near.signature and (kind == "evaluation" or "evaluation" not in signatures):
+                cell = _recalled_cell(sweep, near.signature, store)
+                found = in_sweep_fields(near.differences, resolved.cell, cell)
+                return NearestTask(near.signature, found, f"{sweep}:{name}")
+    return near
+
+
+def _recalled_cell(sweep: str, signature: str, store: Store) -> Cell | None:
+    try:
+        plan = _recalled(sweep, store.root)
+    except UserError:  # recorded by another version of edm-sweep
+        return None
+    task = {**plan.trainings, **plan.evaluations}.get(signature)
+    return _cell_of(task, plan) if task is not None else None
+
+
+def _comparison(what: str, task: SweepTask, near: NearestTask | None) -> str:
+    """In words how a task differs from the nearest finished one."""
+    kind = "training" if what == "guide" else what
+    if near is None:
+        of_training = " of this training" if isinstance(task, Evaluation) else ""
+        return f"no {kind}{of_training} is finished in this store"
+    name = f"{near.name} ({near.signature})" if near.name else near.signature
     if not near.differences:
-        return f"{near.signature} is the same in every field, but was made by another version of edm-sweep"
-    told = "; ".join(f"{d.field} {shown(d.here)}, there {shown(d.there)}" for d in near.differences[:MOST_FIELDS])
-    more = len(near.differences) - MOST_FIELDS
-    return f"nearest finished: {near.signature}, which differs in {told}{f' and {more} more' if more > 0 else ''}"
+        return f"{name} has the same fields, but was made by another version of edm-sweep"
+    shown_fields = [f"{d.field} is {shown(d.here)}, there {shown(d.there)}" for d in near.differences[:MAX_FIELDS]]
+    more = len(near.differences) - MAX_FIELDS
+    rest = f"; and {more} more" if more > 0 else ""
+    return f"differs from the nearest finished {kind}, {name}: {'; '.join(shown_fields)}{rest}"
+
+
+# for scripts --------------------------------------------------------------------------------------
 
 
 def explanation_json(found: Explanation) -> dict[str, Any]:
-    """An explanation for a script."""
+    """Return an explanation for a script."""
+    return {"cell": asdict(found.work), "steps": [_dependency_json(step) for step in found.steps]}
+
+
+def _dependency_json(step: Dependency) -> dict[str, Any]:
     return {
-        "cell": asdict(found.work),
-        "steps": [
-            {
-                "what": step.what,
-                "kind": step.kind,
-                "signature": step.signature,
-                "state": step.standing.state,
-                "why": step.standing.why or None,
-                "where": step.standing.where or None,
-                "remark": step.remark or None,
-                "nearest": asdict(step.nearest) if step.nearest is not None else None,
-            }
-            for step in found.steps
-        ],
+        "what": step.what,
+        "kind": step.kind,
+        "signature": step.signature,
+        "state": step.status.state,
+        "why": step.status.why or None,
+        "where": step.status.where or None,
+        "remark": step.remark or None,
+        "nearest": asdict(step.nearest) if step.nearest is not None else None,
     }

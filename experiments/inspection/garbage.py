@@ -1,4 +1,4 @@
-"""What of a store could be freed: what no sweep refers to, and what a policy does not keep. Never what is worked at."""
+"""What can be deleted from a store: what no sweep refers to and no policy keeps. Never what an active run works on."""
 
 from __future__ import annotations
 
@@ -18,22 +18,23 @@ from experiments.store.results import EvaluationResult
 from experiments.store.store import Store
 from experiments.store.training_records import best_kept, kimg_of
 from experiments.sweep.plan import Plan
-from experiments.sweep.tasks import SEGMENT_IMAGES, DataSource, Evaluation, FeatureSpace, Subset, Training
+from experiments.sweep.segments import segment_starts
+from experiments.sweep.tasks import DataSource, Evaluation, FeatureSpace, Subset, Training
 
-# unused: no sweep that was run on the store, or that was named, refers to it. policy: a checkpoint that is not to be
-# kept. drawings: features of images that are scored already. abandoned: of runs that were killed. damaged: set aside
+# unused: no sweep refers to it. policy: a checkpoint that no policy keeps. drawings: features of images that have all
+# their scores. abandoned: left behind by a run that was killed. damaged: set aside
 Reason = Literal["unused", "policy", "drawings", "abandoned", "damaged"]
 Keep = Literal["last", "best", "all"] | tuple[float, ...]
 
 SUBSETS: tuple[Subset, ...] = (*SPLITS, "noise")
-# small, and shared by what cannot be told apart: measurements of speed, and what pure noise and real images score
+# small, and shared by many sweeps: measured speeds, and the scores of pure noise and of real images
 KEPT_KINDS: tuple[StoreKind, ...] = ("probes", "scales")
-NEAR_KIMG = 1e-6  # by which names of checkpoints are rounded, and more
+NEAR_KIMG = 1e-6  # relative; more than the rounding of kimg in names of checkpoints
 
 
 @dataclass(frozen=True)
 class Garbage:
-    """Something that could be freed: a folder or a file, and whose it is."""
+    """A folder or a file that can be deleted. kind, name: where it is in the store. size: in bytes."""
 
     reason: Reason
     kind: str
@@ -44,10 +45,10 @@ class Garbage:
 
 @dataclass(frozen=True)
 class CleanupPolicy:
-    """What is to be freed beside what nothing refers to.
+    """What to delete besides what no sweep refers to.
 
-    keep: which checkpoints stay, by default what each training's sweep says. drawings: whether features of images whose
-    scores are all there go as well. data: whether prepared data sets that no sweep uses do.
+    keep: the checkpoints to keep, by default those that each training's sweep keeps. drawings: also delete features of
+    images that have all their scores. data: also delete prepared data sets that no sweep uses.
     """
 
     keep: Keep | None = None
@@ -56,35 +57,40 @@ class CleanupPolicy:
 
 
 def parse_keep(text: str) -> Keep:
-    """A policy as a person writes it: last, best, all, or a list of kimg such as 1000,5000. Raises UserError."""
+    """Return the policy that a text stands for: last, best, all, or a list of kimg such as 1000,5000.
+
+    Raises UserError.
+    """
     if text in ("last", "best", "all"):
         return cast(Keep, text)
     try:
         return tuple(float(part) for part in text.strip("[] ").split(","))
     except ValueError:
-        raise UserError(f"--keep {text}: is no policy; give last, best, all, or kimg such as 1000,5000") from None
+        raise UserError(
+            f"--keep {text}: not a policy; give last, best, all, or a list of kimg such as 1000,5000"
+        ) from None
 
 
-def survey(store: Store, plans: Iterable[Plan], wanted: CleanupPolicy = CleanupPolicy()) -> list[Garbage]:
-    """All that could be freed of a store, on which `plans` stand."""
-    roots = tuple(plans)
-    used = _used(roots)
+def survey(store: Store, plans: Iterable[Plan], policy: CleanupPolicy = CleanupPolicy()) -> list[Garbage]:
+    """Return all that can be deleted from a store while keeping what `plans` refer to."""
+    plans = tuple(plans)
+    used = _used(plans)
     items = [
         Garbage("unused", kind, path.name, path, size_of(path))
         for kind, names in used.items()
-        if kind != "data" or wanted.data
+        if kind != "data" or policy.data
         for path in _folders(store, kind, names)
     ]
-    items += [item for training, keep in _policies(roots, wanted.keep) for item in _not_kept(store, training, keep)]
-    if wanted.drawings:
-        items += _drawings(store, roots)
+    items += [item for training, keep in _policies(plans, policy.keep) for item in _not_kept(store, training, keep)]
+    if policy.drawings:
+        items += _drawings(store, plans)
     items += [Garbage("abandoned", "sessions", path.name, path, size_of(path)) for path in abandoned_runs(store)]
     items += [Garbage("damaged", DAMAGED, p.name, p, size_of(p)) for p in sorted((store.root / DAMAGED).glob("*"))]
     return items
 
 
 def free(store: Store, items: Iterable[Garbage]) -> Iterator[Garbage]:
-    """Delete what was surveyed, but for what somebody is at by now; yields each that is gone."""
+    """Delete items, except those that are in use by now; yields each that was deleted."""
     for item in items:
         if item.reason == "policy":
             if _drop_checkpoint(store, item):
@@ -98,7 +104,7 @@ def free(store: Store, items: Iterable[Garbage]) -> Iterator[Garbage]:
 
 
 def size_of(path: Path) -> int:
-    """Bytes of a file, or of all files of a folder."""
+    """Return the bytes of a file, or of all files in a folder."""
     if path.is_file():
         return path.stat().st_size
     return sum(file.stat().st_size for file in path.rglob("*") if file.is_file())
@@ -109,13 +115,13 @@ def _is_held(folder: Path) -> bool:
 
 
 def _folders(store: Store, kind: str, used: set[str]) -> list[Path]:
-    """Folders of a kind that nothing uses, and nobody is at."""
+    """The folders of a kind that are neither used nor held."""
     unused = sorted(path for path in (store.root / kind).glob("[!.]*") if path.name not in used)
     return [path for path in unused if path.is_dir() and not _is_held(path)]
 
 
 def _used(plans: Iterable[Plan]) -> dict[StoreKind, set[str]]:
-    """By kind, the signatures of all that plans refer to."""
+    """The signatures of all that plans refer to, by kind."""
     used: dict[StoreKind, set[str]] = {
         kind: set()
         for kind in ("trainings", "evaluations", "drawings", "segments", "exact", "references", "classifiers", "data")
@@ -128,7 +134,7 @@ def _used(plans: Iterable[Plan]) -> dict[StoreKind, set[str]]:
             used["drawings"].add(evaluation.drawing)
             if "truncation" in evaluation.scores:
                 used["exact"].add(evaluation.solution)
-            starts = range(0, evaluation.config.images, SEGMENT_IMAGES)
+            starts = segment_starts(evaluation.config.images)
             used["segments"] |= {evaluation.segment_name(start) for start in starts}
         for space, data in {pair for evaluation in plan.evaluations.values() for pair in _spaces(evaluation)}:
             used["references"] |= {space.reference(data, subset) for subset in SUBSETS}
@@ -138,7 +144,7 @@ def _used(plans: Iterable[Plan]) -> dict[StoreKind, set[str]]:
 
 
 def _spaces(evaluation: Evaluation) -> set[tuple[FeatureSpace, DataSource]]:
-    """In what an evaluation's images are measured, and those of which data set they are compared with."""
+    """The feature spaces that an evaluation uses, each with the data set that it compares with."""
     spaces = (evaluation.features, evaluation.judge, *(space for space, _ in evaluation.spaces))
     return {(space, evaluation.training.data) for space in spaces}
 
@@ -147,16 +153,17 @@ def _spaces(evaluation: Evaluation) -> set[tuple[FeatureSpace, DataSource]]:
 
 
 def _policies(plans: Iterable[Plan], keep: Keep | None) -> list[tuple[Training, Keep]]:
-    """What each training is to keep; where sweeps say different things, all that any of them keeps stays."""
+    """The policy of each training; where sweeps differ, what any of them keeps is kept."""
     found: dict[str, tuple[Training, Keep]] = {}
     for training in (training for plan in plans for training in plan.trainings.values()):
         own = keep or training.config.keep
-        known = found.get(training.signature, (training, own))[1]
-        found[training.signature] = training, _more(known, own)
+        other = found.get(training.signature, (training, own))[1]
+        found[training.signature] = training, _union(other, own)
     return list(found.values())
 
 
-def _more(a: Keep, b: Keep) -> Keep:
+def _union(a: Keep, b: Keep) -> Keep:
+    """A policy that keeps what either of two keeps."""
     if a == b or b == "last":
         return a
     if a == "last":
@@ -165,24 +172,25 @@ def _more(a: Keep, b: Keep) -> Keep:
 
 
 def _not_kept(store: Store, training: Training, keep: Keep) -> Iterator[Garbage]:
-    """The checkpoints of a finished training that a policy does not keep; of one that goes on all stay."""
+    """The checkpoints of a finished training that a policy does not keep; an unfinished one keeps all."""
     folder = store.folder("trainings", training.signature)
     files = sorted((folder / KEPT).glob("[!.]*"))
     if not files or keep == "all" or not (folder / RESULT).exists() or _is_held(folder):
         return
     lines = Journal(folder / VALIDATION).read()
-    stay = set(best_kept(files, lines)) if keep == "best" else {path for path in files if _is_of(path, keep)}
+    kept = set(best_kept(files, lines)) if keep == "best" else {path for path in files if _is_listed(path, keep)}
     for path in files:
-        if path not in stay:
+        if path not in kept:
             yield Garbage("policy", "trainings", f"{training.signature}/{KEPT}/{path.name}", path, size_of(path))
 
 
-def _is_of(path: Path, keep: Keep) -> bool:
+def _is_listed(path: Path, keep: Keep) -> bool:
+    """Whether a policy lists the kimg of a checkpoint."""
     return isinstance(keep, tuple) and any(abs(kimg_of(path) - kimg) < 1e-3 + NEAR_KIMG * kimg for kimg in keep)
 
 
 def _drop_checkpoint(store: Store, item: Garbage) -> bool:
-    """Take a checkpoint out of its training, whose result then no longer vouches for it."""
+    """Delete a checkpoint and its checksum in the training's result; False if the training is in use."""
     signature, _, name = item.name.partition("/")
     try:
         with store.try_lock("trainings", signature):
@@ -194,7 +202,7 @@ def _drop_checkpoint(store: Store, item: Garbage) -> bool:
 
 
 def _drawings(store: Store, plans: Iterable[Plan]) -> Iterator[Garbage]:
-    """Features of images of which all is scored that any sweep asks for."""
+    """The features of images that have all the scores that any sweep asks for."""
     pending: set[str] = set()
     drawn: dict[str, None] = {}
     for evaluation in (evaluation for plan in plans for evaluation in plan.evaluations.values()):

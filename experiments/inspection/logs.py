@@ -1,74 +1,106 @@
-"""What a cell's work has written to its logs, and goes on to write."""
+"""The logs of a cell's tasks, and the losses of its training as lines."""
 
 from __future__ import annotations
 
+import math
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from experiments.inspection.lookup import NamedTask
+from experiments.errors import UserError
+from experiments.inspection.lookup import NamedTask, recorded_task
 from experiments.store.active_runs import active_runs, is_alive
-from experiments.store.layout import FOLDER_OF_TASK, LOG
+from experiments.store.journal import Journal
+from experiments.store.layout import FOLDER_OF_TASK, JOURNAL, LOG, VALIDATION
 from experiments.store.store import Store
+from experiments.sweep.tasks import Training
+from experiments.tracking.sync_state import CurveTail
 
-PERIOD_S = 0.5  # between looks for more
+PERIOD_S = 0.5  # between looks for new lines
+LOSS_PERIOD_S = 5.0  # between lines with a loss
 
 
 @dataclass(frozen=True)
 class Log:
-    """The log of a task; it may not be there yet."""
+    """The log of a task, which may not exist yet. num_steps: of a training, if it has begun."""
 
     title: str
     kind: str
     signature: str
     path: Path
+    num_steps: int | None = None
 
     def last(self, lines: int) -> list[str]:
-        """Its last lines; none where there is no such file."""
+        """Return its last lines; none if it does not exist."""
         try:
             with self.path.open(errors="replace") as file:
                 return [line.rstrip("\n") for line in deque(file, maxlen=lines)]
         except FileNotFoundError:
             return []
 
+    def last_losses(self) -> list[str]:
+        """Return the latest loss of a training and its latest loss on the val split, a line each."""
+        curves = (Journal(self.path.parent / name).read()[-1:] for name in (JOURNAL, VALIDATION))
+        return [self.loss_line(point) for curve in curves for point in curve]
 
-def logs_of(work: NamedTask, store: Store) -> list[Log]:
-    """The logs of a cell, that of its training first, or of a training."""
-    tasks = [("training", work.training)]
-    if work.evaluation is not None:
-        tasks.append(("evaluation", work.evaluation))
-    return [
-        Log(f"{kind} {work.name}", kind, name, store.folder(FOLDER_OF_TASK[kind], name) / LOG) for kind, name in tasks
-    ]
+    def loss_line(self, point: dict[str, Any]) -> str:
+        """Return a point of a training's curves in words."""
+        total = f" of {self.num_steps:,}" if self.num_steps else ""
+        speed = f", {point['images_per_s']:,.0f} images/s" if point.get("images_per_s") else ""
+        losses = ", ".join(f"{name} {point[name]:.4f}" for name in ("loss", "val_loss") if name in point)
+        return f"step {point['step']:,}{total} ({point['kimg']:,.6g} kimg): {losses}{speed}"
+
+
+def logs_of(task: NamedTask, store: Store) -> list[Log]:
+    """Return the logs of a cell, first its training's, or that of a training."""
+    logs = [_log("training", task.training, task.name, store, _num_steps(task.training, store))]
+    if task.evaluation is not None:
+        logs.append(_log("evaluation", task.evaluation, task.name, store))
+    return logs
+
+
+def _log(kind: str, signature: str, name: str, store: Store, num_steps: int | None = None) -> Log:
+    path = store.folder(FOLDER_OF_TASK[kind], signature) / LOG
+    return Log(f"{kind} {name}", kind, signature, path, num_steps)
+
+
+def _num_steps(signature: str, store: Store) -> int | None:
+    """The number of steps of a training; None if it has not begun."""
+    try:
+        training = recorded_task("training", signature, signature, store)
+    except UserError:
+        return None
+    return training.config.num_steps if isinstance(training, Training) else None
 
 
 def follow(logs: list[Log], store: Store, wait: Callable[[float], None] = time.sleep) -> Iterator[tuple[Log, str]]:
-    """Every line that is added from now on, until nobody works at any of these and no run goes on that could."""
-    tails = [(log, _Tail(log.path)) for log in logs]
+    """Yield every line that is added from now on, and losses now and then, until no run or task is active."""
+    tails = [(log, tail) for log in logs for tail in (_TextTail(log.path), _LossTail(log))]
     ending = False
     while True:
         for log, tail in tails:
-            for line in tail.fresh():
+            for line in tail.new_lines(ending):
                 yield log, line
         if ending:
             return
-        # once more after the end is seen: what was written before it
+        # lines may have been written just before the end: look once more after it
         ending = not active_runs(store) and not any(is_alive(log.path.parent) for log in logs)
         if not ending:
             wait(PERIOD_S)
 
 
-class _Tail:
-    """A text file that grows, read on from where it ended."""
+class _TextTail:
+    """Reads a growing text file on from where it ended."""
 
     def __init__(self, path: Path) -> None:
         self.path, self.rest = path, b""
         self.offset = path.stat().st_size if path.exists() else 0
 
-    def fresh(self) -> list[str]:
-        """The whole lines that were added since this was last asked."""
+    def new_lines(self, _ending: bool) -> list[str]:
+        """Return the whole lines that were added since the last call."""
         try:
             with self.path.open("rb") as file:
                 file.seek(self.offset)
@@ -78,3 +110,25 @@ class _Tail:
         self.offset += len(added)
         *whole, self.rest = (self.rest + added).split(b"\n")
         return [line.decode(errors="replace") for line in whole]
+
+
+class _LossTail:
+    """Reads a training's curves on from where they ended: every loss on the val split, and the loss now and then."""
+
+    def __init__(self, log: Log) -> None:
+        self.log = log
+        self.journal, self.validation = (CurveTail(log.path.parent / name) for name in (JOURNAL, VALIDATION))
+        for tail in (self.journal, self.validation):
+            tail.fresh()  # what is there already
+        self.latest: dict[str, Any] | None = None
+        self.reported = -math.inf
+
+    def new_lines(self, ending: bool) -> list[str]:
+        """Return what to report now. ending: whether this is the last call, in which nothing is held back."""
+        self.latest = next(reversed(self.journal.fresh()), self.latest)
+        points = self.validation.fresh()
+        now = time.monotonic()
+        if self.latest is not None and (ending or points or now - self.reported >= LOSS_PERIOD_S):
+            points = [self.latest, *points]
+            self.latest, self.reported = None, now
+        return [self.log.loss_line(point) for point in points]

@@ -1,4 +1,4 @@
-"""From what a person calls a task to what it is: cell names of past sweeps, signatures, how either begins."""
+"""From what a person types to a task: names of cells and trainings, signatures, or how either begins."""
 
 from __future__ import annotations
 
@@ -14,22 +14,27 @@ import yaml
 from pydantic import TypeAdapter, ValidationError
 
 from experiments.errors import UserError
+from experiments.inputs import InputFiles
 from experiments.store.layout import CONFIG, FOLDER_OF_TASK
-from experiments.store.registry import named_work, remembered
+from experiments.store.registry import named_tasks, remembered
 from experiments.store.store import Store
 from experiments.sweep.names import matching
 from experiments.sweep.plan import Plan, plan_sweep
 from experiments.sweep.reader import load_sweep
-from experiments.sweep.tasks import Evaluation, SweepTask, Training
+from experiments.sweep.tasks import Evaluation, Kind, SweepTask, Training
 
 SHORTEST_SIGNATURE = 4
-SHOWN = 6  # names, where there are too many
+MOST_NAMES = 6  # that a message lists
 SWEEP_FILES = (".yaml", ".yml")
+KINDS: dict[Kind, type[SweepTask]] = {"training": Training, "evaluation": Evaluation}
 
 
 @dataclass(frozen=True)
 class NamedTask:
-    """A cell of a sweep, or, without an evaluation, one of its trainings."""
+    """A cell of a sweep, or, without an evaluation, one of its trainings. training, evaluation: signatures.
+
+    sweep: "" where no recorded sweep has the task; its name is then its signature.
+    """
 
     sweep: str
     name: str
@@ -37,96 +42,115 @@ class NamedTask:
     evaluation: str | None = None
 
     @property
+    def kind(self) -> Kind:
+        """Whether it is an evaluation or a training."""
+        return "training" if self.evaluation is None else "evaluation"
+
+    @property
     def signature(self) -> str:
-        """Of its own task."""
+        """The signature of the evaluation, or of the training where there is none."""
         return self.evaluation or self.training
 
 
+def plan_of_file(path: str) -> Plan:
+    """Return the plan of a sweep file; raises UserError."""
+    inputs = InputFiles()
+    return plan_sweep(load_sweep(path, (), inputs), inputs)
+
+
 def tasks_of(plan: Plan) -> Iterator[NamedTask]:
-    """The cells and trainings of a plan by name."""
+    """Yield the cells and then the trainings of a plan, by name."""
     for planned in plan.cells:
         tasks = planned.training.signature, planned.evaluation.signature
         yield NamedTask(plan.sweep.name, plan.cell_name(planned), *tasks)
-    for name in plan.trainings:
-        yield NamedTask(plan.sweep.name, plan.names[name], name)
+    for signature in plan.trainings:
+        yield NamedTask(plan.sweep.name, plan.names[signature], signature)
 
 
 def tasks_matching(text: str, store: Store) -> list[NamedTask]:
-    """All that `text` stands for in the sweeps that were run on a store; SWEEP:CELL says in which.
+    """Return all cells and trainings that `text` matches, in any sweep that was run on a store.
 
-    SWEEP may be a file as well, of a sweep that was never run.
+    SWEEP:CELL looks in one sweep, which may also be a sweep file, run or not. Raises UserError for a wrong file.
     """
     sweep, colon, cell = text.rpartition(":")
     if colon and Path(sweep).suffix in SWEEP_FILES:
-        known = list(tasks_of(plan_sweep(load_sweep(sweep))))
+        candidates = list(tasks_of(plan_of_file(sweep)))
     else:
-        sweeps = remembered(store) if not colon else [sweep]
-        known = [
-            NamedTask(own, name, **signatures) for own in sweeps for name, signatures in named_work(own, store).items()
-        ]
-    names = set(matching(cell, dict.fromkeys(one.name for one in known)))
-    return [one for one in known if one.name in names]
+        candidates = [task for name in ([sweep] if colon else remembered(store)) for task in _recorded(name, store)]
+    names = set(matching(cell, dict.fromkeys(task.name for task in candidates)))
+    return [task for task in candidates if task.name in names]
+
+
+def _recorded(sweep: str, store: Store) -> Iterator[NamedTask]:
+    """The cells and trainings of a sweep that was run on a store."""
+    for name, signatures in named_tasks(sweep, store).items():
+        yield NamedTask(sweep, name, **signatures)
 
 
 def find_one(text: str, store: Store) -> NamedTask:
-    """The one cell or training that `text` stands for, be it by its signature; raises UserError.
+    """Return the one cell or training that `text` matches, by name or signature; raises UserError.
 
-    What several cells of one training share names that training.
+    A text that matches several cells of one training, and nothing else, stands for that training.
     """
     found = tasks_matching(text, store)
-    exact = [one for one in found if one.name == text.rpartition(":")[2]]
-    cells = [one for one in found if one.evaluation is not None]
-    for alike in (exact,) if exact else (cells,):
-        if len({one.signature for one in alike}) == 1:
-            return alike[0]
-    if len({one.training for one in found}) == 1 and not any(one.evaluation for one in exact):
+    exact = [task for task in found if task.name == text.rpartition(":")[2]]
+    cells = [task for task in found if task.kind == "evaluation"]
+    preferred = exact or cells
+    if len({task.signature for task in preferred}) == 1:
+        return preferred[0]
+    if len({task.training for task in found}) == 1 and not any(task.evaluation for task in exact):
         return _as_training(found)
     if found:
-        shown = exact or cells or found
-        names = ", ".join(f"{one.sweep}:{one.name}" for one in shown[:SHOWN])
-        raise UserError(
-            f"{text}: stands for {len(shown)} cells ({names}{', ...' if len(shown) > SHOWN else ''}); "
-            "give more of one, or SWEEP:CELL"
-        )
+        raise _ambiguous(text, preferred or found)
     return _by_signature(text, store)
 
 
 def _as_training(found: list[NamedTask]) -> NamedTask:
-    one = next((one for one in found if one.evaluation is None), found[0])
-    return NamedTask(one.sweep, one.name, one.training)
+    task = next((task for task in found if task.kind == "training"), found[0])
+    return NamedTask(task.sweep, task.name, task.training)
+
+
+def _ambiguous(text: str, found: list[NamedTask]) -> UserError:
+    names = ", ".join(f"{task.sweep}:{task.name}" for task in found[:MOST_NAMES])
+    more = ", ..." if len(found) > MOST_NAMES else ""
+    what = "cells" if all(task.kind == "evaluation" for task in found) else "cells and trainings"
+    return UserError(f"{text}: matches {len(found)} {what} ({names}{more}); give more of the name, or SWEEP:CELL")
 
 
 def find(text: str, store: Store) -> SweepTask:
-    """The task that `text` stands for, as it was planned; raises UserError."""
-    one = find_one(text, store)
-    return recorded_task("evaluation" if one.evaluation else "training", one.signature, text, store)
+    """Return the task that `text` matches, as it was planned when it began; raises UserError."""
+    task = find_one(text, store)
+    return recorded_task(task.kind, task.signature, text, store)
 
 
 def _by_signature(text: str, store: Store) -> NamedTask:
-    found: list[tuple[str, str]] = []
+    found: list[tuple[Kind, str]] = []
     if len(text) >= SHORTEST_SIGNATURE and text.isalnum():
-        for kind in ("training", "evaluation"):
-            folder = FOLDER_OF_TASK[kind]
-            found += [(kind, path.parent.name) for path in sorted(store.root.glob(f"{folder}/{text}*/{CONFIG}"))]
+        for kind in KINDS:
+            configs = sorted(store.root.glob(f"{FOLDER_OF_TASK[kind]}/{text}*/{CONFIG}"))
+            found.extend((kind, path.parent.name) for path in configs)
     if len(found) == 1:
         return _with_signature(*found[0], text, store)
     if found:
-        raise UserError(f"{text}: begins {len(found)} signatures; give more of one")
-    every = {name for sweep in remembered(store) for name in named_work(sweep, store)}
-    close = difflib.get_close_matches(text, sorted(every), n=1, cutoff=0.5)
-    raise UserError(
-        f"{text}: is no cell of a sweep that was run on {store.root}, and no signature in it; "
-        + (f"did you mean {close[0]!r}? " if close else "")
-        + "'edm-sweep plan FILE' shows what its cells are called, --store chooses another store"
+        raise UserError(f"{text}: begins {len(found)} signatures in {store.root}; give more digits")
+    raise _no_match(text, store)
+
+
+def _no_match(text: str, store: Store) -> UserError:
+    names = {name for sweep in remembered(store) for name in named_tasks(sweep, store)}
+    close = difflib.get_close_matches(text, sorted(names), n=1, cutoff=0.5)
+    hint = f"did you mean {close[0]!r}? " if close else ""
+    return UserError(
+        f"{text}: matches no cell of the sweeps run on {store.root} and no signature in it; {hint}"
+        "'edm-sweep plan SWEEP' lists the names of cells, --store selects another store"
     )
 
 
-def _with_signature(kind: str, signature: str, text: str, store: Store) -> NamedTask:
-    """By the name that it has in a sweep, or, where none knows it any more, by its signature."""
-    for sweep in remembered(store):
-        for name, signatures in named_work(sweep, store).items():
-            if signatures.get(kind) == signature and (kind == "evaluation" or "evaluation" not in signatures):
-                return NamedTask(sweep, name, **signatures)
+def _with_signature(kind: Kind, signature: str, text: str, store: Store) -> NamedTask:
+    """The task with a signature, by its name in a sweep, or by the signature where no sweep has it any more."""
+    for task in (task for sweep in remembered(store) for task in _recorded(sweep, store)):
+        if task.kind == kind and task.signature == signature:
+            return task
     task = recorded_task(kind, signature, text, store)
     if isinstance(task, Evaluation):
         return NamedTask("", signature, task.training.signature, signature)
@@ -134,15 +158,16 @@ def _with_signature(kind: str, signature: str, text: str, store: Store) -> Named
 
 
 def recorded_task(kind: str, signature: str, text: str, store: Store) -> SweepTask:
-    """A task as it was planned when it was begun; raises UserError, which calls it `text`."""
+    """Return a task as it was planned when it began; raises UserError, which calls it `text`."""
     path = store.folder(FOLDER_OF_TASK[kind], signature) / CONFIG
     try:
         content = yaml.safe_load(path.read_text())
         return _adapter(Training if kind == "training" else Evaluation).validate_json(json.dumps(content))
     except FileNotFoundError:
-        raise UserError(f"{text}: its {kind} has not begun; run its sweep first") from None
+        raise UserError(f"{text}: its {kind} has not started yet; run its sweep first") from None
     except (ValidationError, yaml.YAMLError) as error:
-        raise UserError(f"{path}: cannot be read ({str(error).splitlines()[0]}); run its sweep again") from None
+        reason = str(error).splitlines()[0]
+        raise UserError(f"{path}: cannot be read ({reason}); run its sweep again to replace it") from None
 
 
 @cache

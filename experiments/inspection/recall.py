@@ -1,57 +1,43 @@
-"""Plans of the sweeps that a store remembers."""
+"""Plans of sweeps that were run on a store, without their files."""
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Collection
 
 from experiments.errors import UserError
-from experiments.store.files import read_json, write_json
-from experiments.store.registry import FOLDER, PAST, record_path, remembered
+from experiments.store.registry import past_records, record_of, record_path, remembered
 from experiments.store.store import Store
 from experiments.sweep.plan import Plan
-from experiments.sweep.recorded import Content, read_plan, read_sweep, recorded_content
+from experiments.sweep.recorded import Content, read_plan, read_sweep
 from experiments.sweep.spec import Sweep
 
 
-def remember(plan: Plan, store: Store) -> None:
-    """Write a sweep down, for commands that know the store alone; what its name stood for before is kept as past."""
-    path, content = record_path(plan.sweep.name, store), recorded_content(plan)
-    before = read_json(path)
-    if before is not None and before.get("cells") != content["cells"]:
-        digest = hashlib.sha256(json.dumps(before.get("cells"), sort_keys=True).encode()).hexdigest()[:16]
-        kept = path.parent / PAST / f"{plan.sweep.name}-{digest}.json"
-        kept.parent.mkdir(parents=True, exist_ok=True)
-        write_json(kept, before)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_json(path, content)
-
-
 def past_plans(store: Store, without: Collection[str] = ()) -> list[Plan]:
-    """What sweeps asked for in earlier runs and no longer do: before their file was changed, or by other overrides."""
-    paths = sorted((store.root / FOLDER / PAST).glob("[!.]*.json"))
-    contents = [(read_json(path) or {}, path) for path in paths]
-    return [read_plan(content, path) for content, path in contents if content.get("name") not in without]
+    """Return the plans that sweeps had in earlier runs and no longer have, as their file or overrides have changed.
+
+    without: names of sweeps to leave out. Raises UserError where a record cannot be read.
+    """
+    records = [(record, path) for record, path in past_records(store) if record.get("name") not in without]
+    return [read_plan(record, path) for record, path in records]
 
 
 def recall(name: str, store: Store) -> Plan:
-    """The plan of a remembered sweep, from what the store says alone. Raises UserError where there is none."""
-    return read_plan(_content(name, store), record_path(name, store))
+    """Return the plan of a sweep that was run on a store, without reading its file; raises UserError."""
+    return read_plan(_record(name, store), record_path(name, store))
 
 
 def recall_sweep(name: str, store: Store) -> Sweep:
-    """The same as a sweep, as its file was."""
-    return read_sweep(_content(name, store), record_path(name, store))
+    """Return a sweep that was run on a store, without reading its file; raises UserError."""
+    return read_sweep(_record(name, store), record_path(name, store))
 
 
-def _content(name: str, store: Store) -> Content:
-    path = record_path(name, store)
-    content = read_json(path) if path.name == f"{name}.json" and path.parent == store.root / FOLDER else None
-    if content is None:
-        known = ", ".join(remembered(store)) or "none yet"
+def _record(name: str, store: Store) -> Content:
+    record = record_of(name, store)
+    if record is None:
+        names = ", ".join(remembered(store))
+        listed = f"sweeps run there: {names}" if names else "no sweep was run there yet"
         raise UserError(
-            f"{name}: no such file, and no sweep of that name was run on {store.root} (there: {known}); "
-            "give a sweep's file, such as sweeps/digits.yaml"
+            f"{name}: no such file, and no sweep of that name was run on {store.root} ({listed}); "
+            "give a sweep file, such as sweeps/digits.yaml"
         )
-    return content
+    return record

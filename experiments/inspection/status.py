@@ -1,4 +1,4 @@
-"""How every cell of a sweep stands, from what the store says alone: planned, waiting, running, done, failed, pruned."""
+"""The status of every cell of a sweep, read from the store alone."""
 
 from __future__ import annotations
 
@@ -13,24 +13,28 @@ from experiments.runner.durations import DurationModel
 from experiments.runner.forecast import Forecast, forecast
 from experiments.store import leases
 from experiments.store.active_runs import ActiveRun, active_runs, is_alive
-from experiments.store.files import read_json
+from experiments.store.failures import Failure
 from experiments.store.layout import CHECKPOINTS, FAILURE, PRUNED, RESULT, StoreKind
 from experiments.store.progress import TaskProgress
-from experiments.store.registry import named_work, remembered
+from experiments.store.registry import named_tasks, remembered
 from experiments.store.results import EvaluationResult
 from experiments.store.store import Store
 from experiments.store.training_records import Pruning
 from experiments.sweep.plan import Plan, PlannedCell
 from experiments.sweep.tasks import Evaluation, SweepTask
 
-# planned: nothing it stands on has begun. waiting: for its training, which has. interrupted: half done, nobody is at it
+# planned: neither it nor its training has begun. waiting: its training has begun. interrupted: partly done, not active
 CellState = Literal["done", "running", "failed", "pruned", "interrupted", "waiting", "planned"]
 STATES: tuple[CellState, ...] = ("done", "running", "failed", "pruned", "interrupted", "waiting", "planned")
 
 
 @dataclass(frozen=True)
 class TaskStatus:
-    """How a task, or a cell, stands. why: in words. where: who is at it."""
+    """The status of a task or a cell.
+
+    why: the reason for the state, in words. where: the host and process of the active task. progress: as the task last
+    wrote it.
+    """
 
     state: CellState
     why: str = ""
@@ -40,20 +44,21 @@ class TaskStatus:
 
 @dataclass(frozen=True)
 class CellStatus:
-    """A cell, how it stands, and how its training does."""
+    """A cell, its status and that of its training."""
 
     name: str
     training: str
     evaluation: str
-    standing: TaskStatus
-    of_training: TaskStatus
+    status: TaskStatus
+    training_status: TaskStatus
 
 
 @dataclass(frozen=True)
 class Status:
     """A sweep at one moment.
 
-    left: the forecast of the run that goes on, in words. estimate: where none does, what is left takes on this machine.
+    trainings: the status of each, by signature. names: of tasks, by signature. runs: those that are active. left: the
+    active run's forecast, in words. estimate: if no run is active, what the rest costs on this machine.
     """
 
     sweep: str
@@ -66,40 +71,40 @@ class Status:
 
     @property
     def counts(self) -> dict[CellState, int]:
-        """How many cells are in each state."""
-        found = Counter(cell.standing.state for cell in self.cells)
+        """The number of cells in each state."""
+        found = Counter(cell.status.state for cell in self.cells)
         return {state: found[state] for state in STATES if found[state]}
 
 
-class Observer:
-    """Looks at a sweep again and again; what is done is not read twice."""
+class StatusReader:
+    """Reads the status of a sweep again and again; tasks that are done are read once."""
 
     def __init__(self, plan: Plan, store: Store) -> None:
         self.plan, self.store = plan, store
         self._done: dict[str, TaskStatus] = {}
         self._estimates: dict[frozenset[str], Forecast] = {}
 
-    def look(self) -> Status:
-        """The sweep as it is now."""
-        begun = {kind: _names(self.store, kind) for kind in ("trainings", "evaluations")}
+    def read(self) -> Status:
+        """Return the status now."""
+        begun = {kind: _signatures(self.store, kind) for kind in ("trainings", "evaluations")}
         runs = tuple(active_runs(self.store, self.plan.sweep.name))
         cancelled = {name for run in runs for name in self.store.cancelled(run.name)}
-        trainings = {name: self._standing(t, begun["trainings"]) for name, t in self.plan.trainings.items()}
+        trainings = {name: self._status(t, begun["trainings"]) for name, t in self.plan.trainings.items()}
         found = (self._cell(planned, trainings, begun["evaluations"]) for planned in self.plan.cells)
-        cells = tuple(_left_out(cell) if cell.evaluation in cancelled else cell for cell in found)
-        told = next((run.progress.left for run in runs if run.progress is not None and run.progress.left), "")
+        cells = tuple(_cancelled(cell) if cell.evaluation in cancelled else cell for cell in found)
+        left = next((run.progress.left for run in runs if run.progress is not None and run.progress.left), "")
         estimate = None if runs else self._estimate(cells, trainings)
-        return Status(self.plan.sweep.name, cells, trainings, self.plan.names, runs, told, estimate)
+        return Status(self.plan.sweep.name, cells, trainings, self.plan.names, runs, left, estimate)
 
     def _cell(self, planned: PlannedCell, trainings: Mapping[str, TaskStatus], begun: set[str]) -> CellStatus:
         evaluation, training = planned.evaluation, planned.training.signature
-        own = self._standing(evaluation, begun)
+        own = self._status(evaluation, begun)
         if own.state not in ("done", "running", "failed"):
-            below = [trainings[needed.signature] for needed in evaluation.depends_on]
-            own = _dependents_of(own, below)
+            needed = [trainings[training.signature] for training in evaluation.depends_on]
+            own = _with_trainings(own, needed)
         return CellStatus(self.plan.cell_name(planned), training, evaluation.signature, own, trainings[training])
 
-    def _standing(self, task: SweepTask, begun: set[str]) -> TaskStatus:
+    def _status(self, task: SweepTask, begun: set[str]) -> TaskStatus:
         if task.signature not in begun:
             return TaskStatus("planned")
         if task.signature in self._done:
@@ -110,10 +115,10 @@ class Observer:
         return found
 
     def _estimate(self, cells: Iterable[CellStatus], trainings: Mapping[str, TaskStatus]) -> Forecast | None:
-        """What is left would take on this machine."""
+        """Return what the rest costs on this machine, or None if nothing is left."""
         left: dict[str, SweepTask] = {}
         for planned, cell in zip(self.plan.cells, cells, strict=True):
-            if cell.standing.state in ("done", "pruned"):
+            if cell.status.state in ("done", "pruned"):
                 continue
             left[cell.evaluation] = planned.evaluation
             needed = {t.signature: t for t in planned.evaluation.depends_on}
@@ -125,15 +130,15 @@ class Observer:
         return self._estimates[key] if left else None
 
 
-def _left_out(cell: CellStatus) -> CellStatus:
-    """A cell that a person asked the run to leave."""
-    if cell.standing.state not in ("waiting", "planned", "interrupted"):
+def _cancelled(cell: CellStatus) -> CellStatus:
+    """Note that the active run was asked not to work on a cell."""
+    if cell.status.state not in ("waiting", "planned", "interrupted"):
         return cell
-    return replace(cell, standing=replace(cell.standing, why="cancelled: the next run goes on with it"))
+    return replace(cell, status=replace(cell.status, why="cancelled: the next run continues it"))
 
 
 def status_of_task(task: SweepTask, store: Store) -> TaskStatus:
-    """How one task stands."""
+    """Return the status of one task."""
     kind: StoreKind = task.store_kind
     folder = store.folder(kind, task.signature)
     try:
@@ -147,14 +152,15 @@ def status_of_task(task: SweepTask, store: Store) -> TaskStatus:
         where = holder.text if holder is not None else ""
         return TaskStatus("running", where=where, progress=TaskProgress.read(folder))
     if FAILURE in there:
-        return TaskStatus("failed", str((read_json(folder / FAILURE) or {}).get("message", "")))
+        failure = Failure.read(folder)
+        return TaskStatus("failed", failure.message if failure is not None else "")
     if PRUNED in there and (pruning := Pruning.of(folder)) is not None:
         return TaskStatus("pruned", pruning.text)
     return _begun(task, folder, store)
 
 
 def _done(task: SweepTask, store: Store) -> TaskStatus | None:
-    """Of a finished task that has all it is asked for."""
+    """The status of a task with a result; None if the result lacks a score that is asked for."""
     if not isinstance(task, Evaluation):
         return TaskStatus("done")
     result = store.peek(EvaluationResult, task.signature)
@@ -165,11 +171,11 @@ def _done(task: SweepTask, store: Store) -> TaskStatus | None:
 
 
 def _begun(task: SweepTask, folder: Path, store: Store) -> TaskStatus:
-    """Of a task that nobody is at: how far it came."""
+    """The status of a task that is not active and has no result."""
     if isinstance(task, Evaluation):
-        shelf = store.folder("drawings", task.drawing) / task.features.signature
-        segments = sum(1 for _ in shelf.glob("[!.]*.safetensors"))
-        why = f"{segments} of {task.num_segments} segments are drawn"
+        features = store.folder("drawings", task.drawing) / task.features.signature
+        segments = sum(1 for _ in features.glob("[!.]*.safetensors"))
+        why = f"{segments} of {task.num_segments} segments drawn"
         return TaskStatus("interrupted", why) if segments else TaskStatus("planned")
     saved = sorted(path.name for path in (folder / CHECKPOINTS).glob("[!.]*.safetensors"))
     if not saved:
@@ -180,21 +186,21 @@ def _begun(task: SweepTask, folder: Path, store: Store) -> TaskStatus:
     return TaskStatus("interrupted", f"saved at {kimg:g} of {total:g} kimg", progress=TaskProgress(kimg, total, "kimg"))
 
 
-def _dependents_of(own: TaskStatus, below: list[TaskStatus]) -> TaskStatus:
-    """How a cell stands whose own work is not done, by the trainings that it stands on."""
+def _with_trainings(own: TaskStatus, trainings: list[TaskStatus]) -> TaskStatus:
+    """The status of a cell whose evaluation is not done, given those of the trainings it depends on."""
     for state in ("failed", "pruned"):
-        ended = next((one for one in below if one.state == state), None)
+        ended = next((one for one in trainings if one.state == state), None)
         if ended is not None:
             return TaskStatus(state, f"its training {'failed: ' if state == 'failed' else 'was '}{ended.why}")
-    if all(one.state == "done" for one in below):
+    if all(one.state == "done" for one in trainings):
         return own
-    begun = next((one for one in below if one.state in ("running", "interrupted")), None)
+    begun = next((one for one in trainings if one.state in ("running", "interrupted")), None)
     if begun is None:
         return TaskStatus("planned")
-    return TaskStatus("waiting", f"for its training{'' if begun.state == 'running' else ', which was interrupted'}")
+    return TaskStatus("waiting", "for its training" if begun.state == "running" else "its training was interrupted")
 
 
-def _names(store: Store, kind: str) -> set[str]:
+def _signatures(store: Store, kind: str) -> set[str]:
     try:
         return set(os.listdir(store.root / kind))
     except FileNotFoundError:
@@ -203,7 +209,7 @@ def _names(store: Store, kind: str) -> set[str]:
 
 @dataclass(frozen=True)
 class SweepOverview:
-    """A remembered sweep in a line: its cells, those whose work is finished, and the runs that are at it."""
+    """A sweep that was run on the store: its number of cells, how many are done, and its active runs."""
 
     sweep: str
     cells: int
@@ -212,9 +218,9 @@ class SweepOverview:
 
 
 def overviews(store: Store) -> Iterator[SweepOverview]:
-    """All sweeps that were run on a store."""
+    """Yield every sweep that was run on a store."""
     runs = active_runs(store)
     for name in remembered(store):
-        evaluations = [work["evaluation"] for work in named_work(name, store).values() if "evaluation" in work]
-        done = sum((store.root / "evaluations" / one / RESULT).exists() for one in evaluations)
+        evaluations = [named["evaluation"] for named in named_tasks(name, store).values() if "evaluation" in named]
+        done = sum((store.root / "evaluations" / signature / RESULT).exists() for signature in evaluations)
         yield SweepOverview(name, len(evaluations), done, tuple(run for run in runs if run.sweep == name))

@@ -1,4 +1,4 @@
-"""How cores and GPUs are shared out among trials. No Ray: what is impossible is said before it starts."""
+"""Shares out cores and GPUs among trials. It needs no Ray, so that what is impossible is reported before Ray starts."""
 
 from __future__ import annotations
 
@@ -22,40 +22,40 @@ from experiments.sweep.tasks import Evaluation, Kind, SweepTask
 # of NVIDIA's and AMD's drivers, and of Windows' subsystem for Linux
 GPU_DEVICES = (Path("/dev/nvidiactl"), Path("/dev/kfd"), Path("/dev/dxg"))
 
-MARGIN = 1.2  # of memory, over what was measured: fragments, validation, libraries that load late
-MOST_ON_ONE_GPU = 8  # more wait for each other, and for their cores
-# what an extractor adds to an evaluation: its weights and a batch of its activations, amply
+MARGIN = 1.2  # memory to allow over what was measured: fragments, validation, libraries that load late
+MOST_ON_ONE_GPU = 8  # more trials would wait for each other, and for their cores
+# memory that an extractor adds to an evaluation: its weights and a batch of its activations, generously
 EXTRACTOR_GIB: dict[Features, float] = {"inception": 2.0, "dinov2": 4.0, "classifier": 0.5}
 
 
 @dataclass(frozen=True)
 class Allocation:
-    """What one trial gets."""
+    """The cores and GPUs of one trial."""
 
     cpus: int
     gpus: float
 
     def __add__(self, other: Allocation) -> Allocation:
-        """Both together."""
+        """Return the sum of both."""
         return Allocation(self.cpus + other.cpus, self.gpus + other.gpus)
 
     def __neg__(self) -> Allocation:
-        """What adds to nothing with it."""
+        """Return its negative."""
         return Allocation(-self.cpus, -self.gpus)
 
 
 def local_resources(resources: ResourcesConfig) -> dict[str, float]:
-    """What there is here to share out, in Ray's words."""
+    """Return the cores and GPUs of this machine that a sweep may use, under Ray's names."""
     return {"CPU": float(os.cpu_count() or 1), "GPU": 0.0 if resources.gpus == 0 else float(len(hardware.gpu_names()))}
 
 
 class Allocator:
-    """What each trial of a plan gets: as asked, else one GPU where there are any and an even part of the cores.
+    """Decides what each trial of a plan gets: as asked, else one GPU if there are any, and an even part of the cores.
 
     The part follows from the whole plan and not from what is left of it, so that a repeated run computes with as many
     threads as the first. Where GPUs are shared out by memory, a trial gets as small a part of one as its network's
-    probe says it needs, and a whole one while the store has no such probe. nodes: what each machine of a cluster has,
-    as a trial runs on one of them. Raises UserError where more is asked for than there is.
+    probe says it needs, and a whole one while the store has no such probe. nodes: the resources of each machine of a
+    cluster, as a trial runs on one of them. Raises UserError where more is asked for than there is.
     """
 
     def __init__(
@@ -71,10 +71,10 @@ class Allocator:
         self.nodes = [(int(node.get("CPU", 0)), node.get("GPU", 0.0)) for node in nodes or (total,)]
         largest = max(cores for cores, _ in self.nodes), max(devices for _, devices in self.nodes)
         require_available(resources, *largest)
-        self._known: dict[str, ProbeResult] = {}  # results of probes
+        self._measured_probes: dict[str, ProbeResult] = {}
 
     def of(self, task: SweepTask | Probe) -> Allocation:
-        """What a task gets."""
+        """Return what a task gets."""
         gpus = self._gpus(task)
         kind: Kind = "evaluation" if isinstance(task, Evaluation) else "training"
         return Allocation(self.resources.cpus or (self._beside(gpus) if gpus else self._even(kind)), gpus)
@@ -90,24 +90,24 @@ class Allocator:
         return max(1, min(part, max(cores for cores, _ in self.nodes)))
 
     def slots(self, kind: Kind) -> int:
-        """How many trials of a kind run side by side, where there are enough of them; of the smallest of them."""
+        """Return how many trials of a kind run side by side, if there are enough and all are the smallest."""
         tasks = self.plan.trainings if kind == "training" else self.plan.evaluations
         if self.resources.gpus == "auto" and self.devices:
             # evaluations of one training are alike
             kinds = {self._training_of(task): task for task in tasks.values()}
-            shares = [self.of(task) for task in kinds.values()]
+            allocations = [self.of(task) for task in kinds.values()]
         else:
-            shares = [self.of(task) for task in list(tasks.values())[:1]]
-        return max(map(self.at_once, shares), default=1)
+            allocations = [self.of(task) for task in list(tasks.values())[:1]]
+        return max(map(self.at_once, allocations), default=1)
 
-    def at_once(self, share: Allocation) -> int:
-        """How many trials that get this much run side by side."""
-        by_cores = max(1, self.cores // share.cpus)
-        return min(by_cores, _whole(self.devices / share.gpus)) if share.gpus else by_cores
+    def at_once(self, each: Allocation) -> int:
+        """Return how many trials that get this much run side by side."""
+        by_cores = max(1, self.cores // each.cpus)
+        return min(by_cores, _whole(self.devices / each.gpus)) if each.gpus else by_cores
 
-    def has_room(self, given: Allocation) -> bool:
-        """Whether trials that together get this much have all begun, as far as cores and GPUs in all tell."""
-        return given.cpus <= self.cores and given.gpus <= self.devices + 1e-6
+    def has_room(self, allocated: Allocation) -> bool:
+        """Return whether trials that together get this much all fit, as far as cores and GPUs in all tell."""
+        return allocated.cpus <= self.cores and allocated.gpus <= self.devices + 1e-6
 
     @staticmethod
     def _training_of(task: SweepTask) -> str:
@@ -130,15 +130,15 @@ class Allocator:
 
     @cached_property
     def _probes(self) -> dict[str, Probe]:
-        return probes_by_training(self.plan)
+        return probes_by_training(self.plan, hardware.device_of(self.resources.gpus))
 
     def _by_memory(self, task: SweepTask) -> float:
         """The smallest whole part of a GPU, such as a third, that has as much memory as a task takes."""
         needs = self._memory(task)
         if needs is None:
             return 1.0
-        taken, there_is = needs
-        return 1.0 / max(1, min(_whole(there_is / (MARGIN * taken)), MOST_ON_ONE_GPU))
+        taken, available = needs
+        return 1.0 / max(1, min(_whole(available / (MARGIN * taken)), MOST_ON_ONE_GPU))
 
     def _memory(self, task: SweepTask) -> tuple[float, float] | None:
         """What a task takes and what a GPU has, in GiB, where that was measured on one and fits at all."""
@@ -158,12 +158,12 @@ class Allocator:
 
     def _measured(self, probe: Probe) -> ProbeResult | None:
         """A probe's result, looked for until it is there: trainings wait for theirs."""
-        if probe.signature not in self._known:
+        if probe.signature not in self._measured_probes:
             result = self.store.result(ProbeResult, probe.signature)
             if result is None:
                 return None
-            self._known[probe.signature] = result
-        return self._known[probe.signature]
+            self._measured_probes[probe.signature] = result
+        return self._measured_probes[probe.signature]
 
 
 def _whole(ratio: float) -> int:
@@ -171,7 +171,7 @@ def _whole(ratio: float) -> int:
 
 
 def require_available(resources: ResourcesConfig, cores: int, devices: float) -> None:
-    """Raise UserError where a trial is to get more than there is."""
+    """Raise UserError where a trial asks for more than there is."""
     asked = resources.gpus
     if isinstance(asked, float | int) and asked > devices:
         raise UserError(
@@ -184,7 +184,7 @@ def require_available(resources: ResourcesConfig, cores: int, devices: float) ->
 
 
 def require_possible(resources: ResourcesConfig) -> None:
-    """Raise UserError where this machine cannot have what a sweep asks for; how many GPUs there are, Ray will say."""
+    """Raise UserError where this machine cannot have what a sweep asks for; Ray will count the GPUs."""
     may_have_gpus = any(device.exists() for device in GPU_DEVICES)
     asked = resources.gpus if isinstance(resources.gpus, float | int) else 0.0
     require_available(resources, os.cpu_count() or 1, asked if may_have_gpus else 0.0)

@@ -1,4 +1,4 @@
-"""Whether a budget allows more work."""
+"""Decides whether a budget allows more work."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ UNIT_S = {"m": 60.0, "h": HOUR_S, "d": 24 * HOUR_S}
 
 
 def parse_hours(text: str) -> float:
-    """A budget such as 40h, 90m, 2d or 1.5h, in seconds; raises UserError."""
+    """Return a budget such as 40h, 90m, 2d or 1.5h in seconds. Raises UserError."""
     match = re.fullmatch(r"\s*(\d+(?:\.\d+)?|\.\d+)\s*([mhd]?)\s*", text.lower())
     if match is None or float(match[1]) == 0:
         raise UserError(f"--budget {text}: is not a length of time above 0; give for example 40h, 90m or 2d")
     if not match[2]:
-        raise UserError(f"--budget {text}: of which unit? give {text.strip()}h for hours, or use m or d")
+        raise UserError(f"--budget {text}: has no unit; give {text.strip()}h for hours, or use m or d")
     return float(match[1]) * UNIT_S[match[2]]
 
 
@@ -28,16 +28,16 @@ class Budget:
     limit_s: float
 
     def refusal(self, spent_s: float) -> str | None:
-        """Why nothing more is started, where this much would be spent; None where the budget allows it."""
+        """Return why nothing more is started if this much would be spent, None where the budget allows it."""
         if spent_s <= self.limit_s:
             return None
         return (
             f"--budget {hours(self.limit_s)}: the next task would bring it to about {hours(spent_s)}; "
-            "what runs goes on to its end and nothing more is started, raise --budget to do the rest"
+            "running tasks finish and nothing more starts; raise --budget to do the rest"
         )
 
     def require(self, estimate: Forecast) -> None:
-        """Raise UserError where what is left takes more, as far as that has been measured."""
+        """Raise UserError where what is left takes more than that, as far as it has been measured."""
         if estimate.measured and estimate.gpu_hours * HOUR_S > self.limit_s:
             what = "GPU-hours" if estimate.on_gpus else "hours of trials"
             low, high = estimate.gpu_hours_span
@@ -48,5 +48,5 @@ class Budget:
 
 
 def hours(seconds: float) -> str:
-    """Seconds as a budget is given: 40h, 90m."""
+    """Return seconds as a budget is given: 40h, 90m."""
     return f"{seconds / HOUR_S:,.3g}h" if seconds >= HOUR_S else f"{seconds / 60:,.2g}m"

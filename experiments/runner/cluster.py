@@ -1,17 +1,14 @@
-"""The Ray that work runs on, of this machine's own or at an address, and what its nodes must have."""
+"""Starts a Ray on this machine, or connects to a cluster, for as long as a run lasts."""
 
 from __future__ import annotations
 
 import contextlib
-import functools
 import gc
 import logging
 import os
 import secrets
-import shutil
 import signal
 import socket
-import sys
 import tempfile
 import threading
 import time
@@ -25,31 +22,27 @@ from urllib.parse import urlsplit
 
 from experiments.runner import ray_environment  # noqa: F401  isort: skip  (Ray reads it as it is imported)
 import ray
-from ray._private import services
-from ray._private import worker as ray_worker
-from ray.exceptions import RayError, TaskUnschedulableError
-from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+from ray.exceptions import RayError
 
-from experiments.errors import UserError
+from experiments.errors import UserError, one_line
+from experiments.runner import ray_private
+from experiments.runner.nodes import PACKAGES, nodes_with_other_code, require_same_code, require_shared_store
 from experiments.store.store import Store
 
-PACKAGES = ("edm", "experiments", "reports")
-JOINING_S, JOINING_PAUSE_S = 30.0, 0.3  # for a node that is listed to take work; between tries
 ANSWER_S = 5.0  # for a cluster's port to be opened: Ray itself would try for minutes
 CLIENT = "ray://"
-CLIENT_TRIES = 3
-THREAD = "edm-sweep-ray"  # which starts our own, and ends it
+CLIENT_TRIES, CLIENT_PAUSE_S = 3, 0.3
+THREAD = "edm-sweep-ray"  # which starts a Ray on this machine, and ends it
 
 
 @contextmanager
 def connected(store: Store, address: str | None = None) -> Generator[None]:
-    """Ray for as long as the block lasts, of our own or at an address.
+    """Provide Ray for as long as the block lasts, on this machine or at an address.
 
     Raises UserError where there is no such cluster, or where its nodes do not all see the store.
     """
     logging.getLogger("ray").setLevel(logging.CRITICAL)  # what matters arrives as an exception or in a trial's log.txt
-    if hasattr(ray_worker, "print_to_stdstream"):  # a page on every worker or raylet that dies; we say it in a line
-        ray_worker.print_to_stdstream = lambda *_, **__: None
+    ray_private.silence_death_reports()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         _connect(address)
@@ -63,9 +56,9 @@ def connected(store: Store, address: str | None = None) -> Generator[None]:
 
 @contextmanager
 def starting(store: Store, address: str | None = None) -> Generator[Callable[[], None]]:
-    """As `connected`, but where Ray is our own it starts while the block goes on, which takes it some six seconds.
+    """Do as `connected` does, but let a Ray of this machine start while the block goes on: that takes some six seconds.
 
-    The block is given what to call before it uses Ray: that waits until it is there, and raises what went wrong. A
+    The block is given what to call before it uses Ray, which waits until Ray is there and raises what went wrong. A
     block that fails before Ray is there does not wait for it.
     """
     if address is not None:
@@ -98,18 +91,12 @@ def starting(store: Store, address: str | None = None) -> Generator[Callable[[],
             thread.join()
 
 
-def is_broken() -> bool:
-    """Whether a process of our own Ray has died."""
-    node = getattr(ray_worker, "_global_node", None)
-    return node is not None and bool(node.dead_processes())
-
-
 def _connect(address: str | None, runtime_env: dict[str, Any] | None = None) -> None:
     quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR, "configure_logging": False}
     if address is None:
         # Ray authenticates its processes by a token; one of our own needs no file under HOME, which may be read-only
         os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
-        with _apart():
+        with ray_private.own_process_group():
             ray.init(address="local", include_dashboard=False, **quiet)
         return
     try:
@@ -125,13 +112,13 @@ def _connect(address: str | None, runtime_env: dict[str, Any] | None = None) -> 
         _refuse(address, error)
 
 
-def _init(**options: Any) -> None:
+def _init(tries: int = CLIENT_TRIES, pause_s: float = CLIENT_PAUSE_S, **options: Any) -> None:
     """Connect; the process that a cluster starts for each of Ray's clients may die at once, and another will do."""
-    for _ in range(CLIENT_TRIES - 1):
+    for _ in range(tries - 1):
         with contextlib.suppress(ConnectionAbortedError):
             ray.init(**options)
             return
-        time.sleep(JOINING_PAUSE_S)
+        time.sleep(pause_s)
     ray.init(**options)
 
 
@@ -162,169 +149,29 @@ def _own_signals() -> Generator[None]:
             signal.signal(signal.SIGTERM, before)
 
 
-@contextmanager
-def _apart() -> Generator[None]:
-    """Start Ray's processes in a group of their own: a signal to a whole job is for us, who let work be saved first."""
-    popen = getattr(services, "ConsolePopen", None)
-    if popen is None or sys.platform == "win32":
-        yield
-        return
-    services.ConsolePopen = functools.partial(popen, process_group=0)
-    try:
-        yield
-    finally:
-        services.ConsolePopen = popen
-
-
 def _require_open(address: str) -> None:
     """Raise OSError or ValueError where nothing listens at an address."""
-    found = address if address.startswith(CLIENT) else CLIENT + services.canonicalize_bootstrap_address_or_die(address)
-    place = urlsplit(found)
+    found = address if address.startswith(CLIENT) else ray_private.bootstrap_address(address)
+    if found is None:
+        return
+    place = urlsplit(found if found.startswith(CLIENT) else CLIENT + found)
     if place.hostname and place.port:
         socket.create_connection((place.hostname, place.port), ANSWER_S).close()
 
 
 def _refuse(address: str, error: Exception) -> NoReturn:
     _disconnect()
-    reason = " ".join(str(error).split())[:300]
     raise UserError(
-        f"--address {address}: no Ray cluster answers there ({reason}); start one with 'ray start --head', see "
-        "docs/cluster.md for what else it takes, or leave --address out to use this machine alone"
+        f"--address {address}: no Ray cluster answers there ({one_line(error)}); start one with 'ray start --head' "
+        "(see docs/cluster.md), or leave --address out to use this machine alone"
     ) from None
 
 
 def _prepare_nodes(store: Store, address: str) -> None:
     """See that all nodes have this very code, and that the store is one and the same folder everywhere."""
-    digest = _source_digest()
-    own = digest()
-    if _nodes_with_other(digest, own):
+    if nodes_with_other_code():
         _disconnect()
         home = Path(__file__).parents[2]
         _connect(address, {"py_modules": [str(home / package) for package in PACKAGES]})
-        others = _nodes_with_other(digest, own)
-        if others:
-            raise UserError(
-                f"--address {address}: node {', '.join(others)} has another version of edm-sweep, which hides the one "
-                "sent there; install this version on all nodes, or remove it from them"
-            )
-    problems = _store_problems(store)
-    if problems:
-        told = "; ".join(f"node {host} {text}" for host, text in sorted(problems.items()))
-        raise UserError(
-            f"{store.root}: is not one folder for all nodes of {address}: {told}; give --store a path on a file system "
-            "that every node has mounted there"
-        )
-
-
-def _nodes_with_other(digest: Callable[[], str], own: str) -> list[str]:
-    return [node for node, found in _on_all_nodes(digest).items() if found != own]
-
-
-def _store_problems(store: Store) -> dict[str, str]:
-    """What is wrong with the store's folder, by node: each leaves a mark there, then each looks for all marks."""
-    token = secrets.token_hex(4)
-    folder = store.root / "nodes" / token
-    try:
-        folder.mkdir(parents=True)
-        (folder / "driver").write_text(token)
-        told = _on_all_nodes(_marker(str(folder), token))
-        if not any(told.values()):
-            told = _on_all_nodes(_reader(str(folder), sorted(path.name for path in folder.iterdir())))
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
-    return {node: text for node, text in told.items() if text}
-
-
-# what runs on nodes that may not have this package: closures, which travel whole ---------------------
-
-
-def _source_digest() -> Callable[[], str]:
-    packages = PACKAGES
-
-    def of_source() -> str:
-        import hashlib
-        import importlib.util
-        import pathlib
-
-        found = hashlib.sha256()
-        for package in packages:
-            spec = importlib.util.find_spec(package)
-            if spec is None or spec.origin is None:
-                return ""
-            for path in sorted(pathlib.Path(spec.origin).parent.rglob("*.py")):
-                found.update(path.read_bytes())
-        return found.hexdigest()
-
-    return of_source
-
-
-def _marker(folder: str, token: str) -> Callable[[], str]:
-    def leave_mark() -> str:
-        import pathlib
-        import socket
-        import uuid
-
-        try:
-            if (pathlib.Path(folder) / "driver").read_text() != token:
-                return "sees another folder there"
-            (pathlib.Path(folder) / f"{socket.gethostname()}-{uuid.uuid4().hex[:8]}").write_text(token)
-        except FileNotFoundError:
-            return "does not see what was written there"
-        except OSError as error:
-            return f"cannot write there ({error.strerror})"
-        return ""
-
-    return leave_mark
-
-
-def _reader(folder: str, names: list[str]) -> Callable[[], str]:
-    def read_marks() -> str:
-        import pathlib
-        import time
-
-        wanted = set(names)
-        for _ in range(30):  # a network file system may show new names late
-            try:
-                if wanted <= {path.name for path in pathlib.Path(folder).iterdir()}:
-                    return ""
-            except OSError:
-                pass
-            time.sleep(1)
-        return "does not see what other nodes write there"
-
-    return read_marks
-
-
-def _on_all_nodes(function: Callable[[], Any]) -> dict[str, Any]:
-    """What a function returns on every node, by the node's name and a part of its Ray identity.
-
-    A node that has just joined is listed before work can be sent to it, and one may leave while it is asked.
-    """
-    remote = ray.remote(num_cpus=0)(function)
-    answers: dict[str, Any] = {}
-    deadline = time.monotonic() + JOINING_S
-    while asked := {name: node for name, node in _living_nodes().items() if name not in answers}:
-        calls = {
-            name: remote.options(scheduling_strategy=NodeAffinitySchedulingStrategy(node, soft=False)).remote()
-            for name, node in asked.items()
-        }
-        for name, call in calls.items():
-            try:
-                answers[name] = ray.get(call)
-            except RayError as error:
-                joining = isinstance(error, TaskUnschedulableError) and time.monotonic() < deadline
-                if not joining and name in _living_nodes():
-                    reason = " ".join(str(error).split())[:300]
-                    raise UserError(
-                        f"--address: node {name} of the cluster runs nothing ({reason}); what nodes need is in "
-                        "docs/cluster.md"
-                    ) from None
-        if asked.keys() - answers.keys():
-            time.sleep(JOINING_PAUSE_S)
-    return answers
-
-
-def _living_nodes() -> dict[str, str]:
-    """The identities of a cluster's nodes, by what to call them."""
-    alive = (node for node in ray.nodes() if node["Alive"])
-    return {f"{node['NodeManagerHostname']} ({node['NodeID'][:6]})": node["NodeID"] for node in alive}
+        require_same_code(address)
+    require_shared_store(store, address)

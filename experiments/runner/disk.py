@@ -1,4 +1,4 @@
-"""What tasks need on the disk."""
+"""Estimates what tasks need on the disk."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ from collections.abc import Sequence
 
 from edm.cost import num_parameters
 from experiments.sweep.probes import Probe
-from experiments.sweep.tasks import SEGMENT_IMAGES, Evaluation, SweepTask, Training
+from experiments.sweep.segments import segment_stop
+from experiments.sweep.tasks import Evaluation, SweepTask, Training
 
 GIB = 2**30
 FLOAT_BYTES, DOUBLE_BYTES = 4, 8
@@ -16,7 +17,7 @@ AVERAGES = 2  # of the power-function kind, in every snapshot
 
 
 def disk_gib(tasks: Sequence[SweepTask | Probe], at_once: int) -> float:
-    """What tasks need in the store at its fullest, with so many trainings side by side."""
+    """Return the GiB that tasks need in the store at its fullest, with so many trainings side by side."""
     drawings: dict[str, Evaluation] = {}
     for task in tasks:
         if isinstance(task, Evaluation):
@@ -29,13 +30,13 @@ def disk_gib(tasks: Sequence[SweepTask | Probe], at_once: int) -> float:
 
 
 def disk_bytes(task: SweepTask | Probe) -> int:
-    """What one task needs in the store while it is done."""
+    """Return the bytes that one task needs in the store while it runs."""
     drawn = _drawing_bytes(task) if isinstance(task, Evaluation) else 0
     return drawn + _kept_bytes(task) + _passing_bytes(task)
 
 
 def _kept_bytes(task: SweepTask | Probe) -> int:
-    """What stays when a task is done, but for the images' features, which others use as well."""
+    """What stays when a task is done, without the features of its images, which others use as well."""
     if isinstance(task, Training):
         weights, config = FLOAT_BYTES * num_parameters(task.network), task.config
         states = 0 if config.keep == "last" else _kept_states(task)
@@ -63,7 +64,7 @@ def _state_bytes(training: Training) -> int:
 
 
 def _passing_bytes(task: SweepTask | Probe) -> int:
-    """What is there only while a task is done."""
+    """What is there only while a task runs."""
     return CHECKPOINTS * _state_bytes(task) if isinstance(task, Training) else 0
 
 
@@ -73,4 +74,4 @@ def _drawing_bytes(evaluation: Evaluation) -> int:
     pixels = data.channels * (evaluation.sampling.resolution or data.resolution) ** 2
     spaces = evaluation.spaces or ((evaluation.features, images),)
     features = sum(count * space.dimension * FLOAT_BYTES for space, count in spaces)
-    return features + min(images, SEGMENT_IMAGES) * pixels
+    return features + segment_stop(0, images) * pixels

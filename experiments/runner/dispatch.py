@@ -1,4 +1,4 @@
-"""Between a schedule and whoever does the work: what other runs hold, what a fault calls for, when to wait."""
+"""Between a schedule and whoever does the work: what other runs hold, what a failure calls for, when to wait."""
 
 from __future__ import annotations
 
@@ -7,68 +7,43 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from experiments.runner.budget import Budget
-from experiments.runner.disk import disk_bytes
-from experiments.runner.schedule import LOST_LIMIT, NEVER, Schedule
-from experiments.store.damage import Damage
-from experiments.store.files import read_json
-from experiments.store.layout import FAILURE
+from experiments.runner.disk_pause import DiskPause
+from experiments.runner.retries import LOST_LIMIT
+from experiments.runner.schedule import Schedule
+from experiments.runner.stored import damage_notice, is_done, parts_left
+from experiments.runner.timing import Timing
+from experiments.store.failures import Failure
+from experiments.store.layout import LOG
 from experiments.store.progress import TaskProgress
-from experiments.store.results import EvaluationResult
 from experiments.store.store import Store
 from experiments.store.training_records import Pruning
 from experiments.sweep.jobs import Job, Outcome, Task
-from experiments.sweep.tasks import SEGMENT_IMAGES, Evaluation
-
-LOOK_S = 2.0  # between looks at what other runs are at
-FIRST_PAUSE_S, LONGEST_PAUSE_S = 5.0, 300.0  # for a full disk that seems to have room: a quota, a limit
-SPARE_BYTES = 2**23  # beside what a task needs: journals, logs, pictures
+from experiments.sweep.tasks import Evaluation
 
 
 @dataclass
-class Started:
-    """A job that runs: what it has told of, and what it occupies."""
+class RunningJob:
+    """A job that was started, the devices it occupies, and which of its tasks it has reported on.
+
+    last_report: when it was started, or last reported on a task.
+    """
 
     job: Job
-    heard: float  # when it was started, or when it told of a task last
+    last_report: float
     devices: float
-    told: set[str] = field(default_factory=set)
+    reported: set[str] = field(default_factory=set)
 
-
-@dataclass
-class _Pause:
-    until: float
-    needs: int
-    length: float
-
-
-def is_done(store: Store, task: Task) -> bool:
-    """Whether the store has all that a task is to give."""
-    if isinstance(task, Evaluation):
-        result = store.result(EvaluationResult, task.signature)
-        return result is not None and task.is_covered_by(result)
-    return store.result(task.result_type, task.signature) is not None
-
-
-def tell_damage(damage: Damage) -> str:
-    """A line of the store's log of damage, for people."""
-    files = ", ".join(f"{damage.kind}/{damage.signature}/{name}" for name in damage.files)
-    return f"Damaged and set aside, to be redone: {files} ({damage.why})"
-
-
-def parts_left(store: Store, evaluation: Evaluation) -> int:
-    """How many segments of an evaluation are neither drawn nor being drawn."""
-    shelf = store.folder("drawings", evaluation.drawing) / evaluation.features.signature
-    drawn = {path.name[:8] for path in shelf.glob("*.safetensors")}
-    starts = [number * SEGMENT_IMAGES for number in range(evaluation.num_segments)]
-    open_ = [start for start in starts if f"{start:08d}" not in drawn]
-    return sum(store.holder("segments", evaluation.segment_name(start)) is None for start in open_)
+    @property
+    def unreported(self) -> list[Task]:
+        """Its tasks of which it has not reported how they ended."""
+        return [task for task in self.job.tasks if task.signature not in self.reported]
 
 
 class Dispatcher:
-    """Hands out jobs and takes in outcomes; not for several threads at once.
+    """Hands out jobs and takes in outcomes; to be called from one thread.
 
-    on_change is told of every task that was started or has ended, notify of what a person should know. session: of a
-    run, which may be asked to stop. asha: whether what was pruned stays so.
+    on_change: called with every task that was started or has ended. notify: called with sentences for people. run_id:
+    of the run, which may be asked to stop. asha: whether a training that was pruned elsewhere stays so.
     """
 
     def __init__(
@@ -78,132 +53,133 @@ class Dispatcher:
         on_change: Callable[[Task], None] = lambda _: None,
         notify: Callable[[str], None] = lambda _: None,
         budget: Budget | None = None,
-        session: str = "",
+        run_id: str = "",
         asha: bool = False,
+        timing: Timing = Timing(),
     ) -> None:
-        self.session, self.asha = session, asha
         self.schedule, self.store, self.budget = schedule, store, budget
         self.on_change, self.notify = on_change, notify
-        self.running: dict[str, Started] = {}
+        self.run_id, self.asha, self.timing = run_id, asha, timing
+        self.running: dict[str, RunningJob] = {}
         self.spent_s = 0.0  # of devices
-        self.worked_s = 0.0  # of workers, in the work itself
+        self.worked_s = 0.0  # of workers, in the tasks themselves
         self._lost_in_a_row = 0
-        self._pause: _Pause | None = None
-        self._looked = -LOOK_S
+        self._pause = DiskPause(store, timing)
+        self._looked = -timing.look_s
         _, self._known_damage = store.damages_since(0)
-        self._left: dict[str, tuple[float, int]] = {}
-        self._cancelled: set[str] = set()  # what was asked to be left, as far as it is known here
-        schedule.left = self._parts_left
+        self._parts_left: dict[str, tuple[float, int]] = {}  # when it was looked up, and how many
+        self._cancelled: set[str] = set()  # requests to leave a task that are known here
+        schedule.helpers.parts_left = self._recent_parts_left
 
     # handing out ----------------------------------------------------------------------------------
 
     def next(self, key: str, devices: Callable[[Task], float] = lambda _: 1.0) -> Job | None:
-        """The job to start now, under a key that its outcomes come back with; None while there is none."""
+        """Return the job to start now, whose outcomes come back under a key; None while there is none."""
         self._look()
-        while (job := self.schedule.take()) is not None:
-            mine = job if job.helps else self._unclaimed(job)
-            if not mine.tasks:
+        while (taken := self.schedule.take()) is not None:
+            job = taken if taken.helps else self._unclaimed(taken)
+            if not job.tasks:
                 continue
-            needs = devices(mine.tasks[0])
-            if self.budget is not None and not job.helps and self._too_much(mine, needs):
+            occupied = devices(job.tasks[0])
+            if not job.helps and self._breaks_budget(job, occupied):
                 continue
-            self.running[key] = Started(mine, time.monotonic(), needs)
-            for task in () if mine.helps else mine.tasks:
+            self.running[key] = RunningJob(job, time.monotonic(), occupied)
+            for task in () if job.helps else job.tasks:
                 self.on_change(task)
-            return mine
+            return job
         return None
 
     def _unclaimed(self, job: Job) -> Job:
-        """The job without what another run is at, or has finished in the meantime."""
+        """The job without what another run works on, or has finished in the meantime."""
         free = []
         for task in job.tasks:
             if is_done(self.store, task):
-                self._ended(task.signature, Outcome("done"))
+                self._ended(task, Outcome("done"))
             elif self.store.holder(task.store_kind, task.signature) is not None:
-                self._ended(task.signature, Outcome("elsewhere"))
+                self._ended(task, Outcome("elsewhere"))
             else:
                 free.append(task)
         return Job(tuple(free))
 
-    def _too_much(self, job: Job, devices: float) -> bool:
-        """Whether a job would break the budget; then nothing more is started."""
-        assert self.budget is not None
-        more = sum(map(self._known_s, job.tasks)) * devices
-        reason = self.budget.refusal(self.spent_s + self._committed_s() + more)
+    def _breaks_budget(self, job: Job, devices: float) -> bool:
+        """Return whether a job would break the budget; then nothing more is started."""
+        if self.budget is None:
+            return False
+        more_s = sum(map(self._measured_s, job.tasks)) * devices
+        reason = self.budget.refusal(self.spent_s + self._committed_s() + more_s)
         if reason is None:
             return False
         for task in job.tasks:
-            self.schedule.free(task.signature)
+            self.schedule.release(task.signature)
         self._give_up(reason)
         return True
 
     def _committed_s(self) -> float:
-        """Device-seconds that go to what runs already, to its end; what helpers do is a part of that."""
-        jobs = [started for started in self.running.values() if not started.job.helps]
-        return sum(
-            started.devices * sum(self._known_s(p) for p in started.job.tasks if p.signature not in started.told)
-            for started in jobs
-        )
+        """Device-seconds that running jobs still need; what helpers do is a part of that."""
+        jobs = [running for running in self.running.values() if not running.job.helps]
+        return sum(running.devices * sum(map(self._measured_s, running.unreported)) for running in jobs)
 
-    def _known_s(self, task: Task) -> float:
-        """How long a task takes, as far as that was ever measured: a guess stops nothing."""
+    def _measured_s(self, task: Task) -> float:
+        """How long a task takes, 0 where that was never measured: a guess stops nothing."""
         return self.schedule.costs.seconds(task) if self.schedule.costs.measured(task) else 0.0
 
-    def _parts_left(self, evaluation: Evaluation) -> int:
-        """How many parts of an evaluation nobody has begun to draw."""
-        name, now = evaluation.signature, time.monotonic()
-        made, left = self._left.get(name, (-LOOK_S, 0))
-        if now - made >= LOOK_S:
+    def _recent_parts_left(self, evaluation: Evaluation) -> int:
+        """How many parts of an evaluation nobody has begun, looked up every few seconds."""
+        signature, now = evaluation.signature, time.monotonic()
+        looked, left = self._parts_left.get(signature, (-self.timing.look_s, 0))
+        if now - looked >= self.timing.look_s:
             left = parts_left(self.store, evaluation)
-            self._left[name] = (now, left)
+            self._parts_left[signature] = (now, left)
         return left
 
     # taking in ------------------------------------------------------------------------------------
 
-    def outcome(self, key: str, name: str, outcome: Outcome) -> None:
-        """One of a job's tasks has ended."""
-        started = self.running.get(key)
-        if started is None or name in started.told:
+    def outcome(self, key: str, signature: str, outcome: Outcome) -> None:
+        """Take in how one of a job's tasks ended; what was reported before is passed over."""
+        running = self.running.get(key)
+        if running is None or signature in running.reported:
             return
-        started.told.add(name)
-        started.heard = time.monotonic()
+        running.reported.add(signature)
+        running.last_report = time.monotonic()
         self.worked_s += outcome.seconds
-        self.spent_s += outcome.seconds * started.devices
+        self.spent_s += outcome.seconds * running.devices
         self._lost_in_a_row = 0
-        if not started.job.helps:
-            self._ended(name, outcome)
-        elif outcome.state == "failed":
-            self._helper_failed(name, outcome)
+        task = self.schedule.tasks[signature]
+        if not running.job.helps:
+            self._ended(task, outcome)
+        elif outcome.failure is not None:
+            self._helper_failed(task, outcome.failure)
 
-    def _helper_failed(self, name: str, outcome: Outcome) -> None:
-        task = self.schedule.tasks[name]
-        if outcome.fault == "disk":
-            self._pause_for(task, outcome)
-        elif name not in self.schedule.unhelpful:
-            self.schedule.unhelpful.add(name)
-            self.notify(
-                f"Nobody helps with {self.schedule.name(task)} any more, its own trial goes on: {outcome.message}"
-            )
+    def _helper_failed(self, task: Task, failure: Failure) -> None:
+        if failure.kind == "disk":
+            self._pause_for(task, failure)
+        elif self.schedule.helpers.refuse(task.signature):
+            name = self.schedule.name(task)
+            self.notify(f"{name}: a worker failed to help with it, so it continues on its own ({failure.message})")
 
     def closed(self, key: str, message: str = "the worker was lost") -> None:
-        """A job has ended; what it has not answered for was lost with its worker."""
-        started = self.running.pop(key)
-        if started.job.helps:
-            self.schedule.helped(started.job.tasks[0].signature)
+        """Take in that a job has ended; tasks it has not reported on were lost with its worker."""
+        running = self.running.pop(key)
+        if running.job.helps:
+            self.schedule.helpers.left(running.job.tasks[0].signature)
             return
-        state = "stopped" if self.schedule.stopping else "failed"
-        lost = [task for task in started.job.tasks if task.signature not in started.told]
+        lost = running.unreported
         if lost:
-            self.spent_s += (time.monotonic() - started.heard) * started.devices
+            self.spent_s += (time.monotonic() - running.last_report) * running.devices
         for task in lost:
-            self._ended(task.signature, Outcome(state, message, "lost"))
+            self._ended(task, self._lost(task, message))
         self._lost_in_a_row += bool(lost)
         if self._lost_in_a_row >= LOST_LIMIT:
-            reason = f"{LOST_LIMIT} workers in a row were lost before any of them finished a task: {message}"
-            self._give_up(reason)
+            self._give_up(f"{LOST_LIMIT} workers in a row were lost before any of them finished a task: {message}")
+
+    def _lost(self, task: Task, message: str) -> Outcome:
+        if self.schedule.stopping:
+            return Outcome("stopped")
+        log = self.store.folder(task.store_kind, task.signature) / LOG
+        return Outcome.failed(Failure(message, "lost", log=str(log)))
 
     def abandon(self, reason: str) -> None:
-        """Nobody does any of it any more: what runs is lost, and nothing more is started."""
+        """Give up a run whose workers are all gone: what runs is lost, and nothing more is started."""
         for key in list(self.running):
             self.closed(key, reason)
         self._give_up(reason)
@@ -214,18 +190,18 @@ class Dispatcher:
         self.notify(reason)
 
     def signs_of_life(self) -> str:
-        """What changes as long as anything goes on: jobs, and how far their tasks are."""
-        tasks = [task for started in list(self.running.values()) for task in started.job.tasks]
-        told = [TaskProgress.read(self.store.folder(p.store_kind, p.signature)) for p in tasks]
-        return f"{sorted(self.running)} {told}"
+        """Return what changes as long as anything goes on: jobs, and how far their tasks are."""
+        tasks = [task for running in list(self.running.values()) for task in running.job.tasks]
+        progress = [TaskProgress.read(self.store.folder(task.store_kind, task.signature)) for task in tasks]
+        return f"{sorted(self.running)} {progress}"
 
-    def _ended(self, name: str, outcome: Outcome) -> None:
-        task = self.schedule.tasks[name]
-        if outcome.fault == "disk" and outcome.state == "failed":
-            self._pause_for(task, outcome)
-        if outcome.fault == "damaged":
-            self._redo_what_it_stands_on(name)
-        self.schedule.ended(name, outcome)
+    def _ended(self, task: Task, outcome: Outcome) -> None:
+        failure = outcome.failure
+        if failure is not None and failure.kind == "disk":
+            self._pause_for(task, failure)
+        if failure is not None and failure.kind == "damaged":
+            self._redo_dependencies(task)
+        self.schedule.ended(task.signature, outcome)
         if outcome.state == "done":
             self._learn(task)
         self.on_change(task)
@@ -234,88 +210,72 @@ class Dispatcher:
         self.schedule.notices.clear()
 
     def _learn(self, task: Task) -> None:
-        """What all of a task took, whoever did parts of it and when."""
+        """Let the costs know what all of a task took, whoever did parts of it and when."""
         result = self.store.result(task.result_type, task.signature)
         if result is not None:
             self.schedule.costs.learn(task, result.work_s)
 
-    def _redo_what_it_stands_on(self, name: str) -> None:
-        for needed in self.schedule.needs.get(name, ()):
+    def _redo_dependencies(self, task: Task) -> None:
+        """Let what a task depends on be done again where the store has lost it."""
+        for needed in self.schedule.graph.dependencies(task.signature):
             if not is_done(self.store, self.schedule.tasks[needed]):
                 self.schedule.undo(needed)
 
     # waiting --------------------------------------------------------------------------------------
 
     def _look(self) -> None:
-        """See what other runs have done, and whether the disk has room again."""
+        """See what other runs have done, what people ask for, and whether the disk has room again."""
         now = time.monotonic()
-        if now - self._looked < LOOK_S:
+        if now - self._looked < self.timing.look_s:
             return
         self._looked = now
-        if self.session and self.store.stop_requested(self.session):
+        if self.run_id and self.store.stop_requested(self.run_id):
             self.schedule.stop()
         self._take_cancellations()
         damages, self._known_damage = self.store.damages_since(self._known_damage)
         for damage in damages:
-            self.notify(tell_damage(damage))
+            self.notify(damage_notice(damage))
         for task in self.schedule.of("elsewhere"):
             self._look_at(task)
-        if self.schedule.paused is not None and self._has_room(now):
+        if self.schedule.paused is not None and self._pause.is_over:
             self.schedule.paused = None
-            self.notify(f"{self.store.root}: there is room again, work goes on")
+            self.notify(f"{self.store.root}: there is room on the disk again, the run continues")
 
     def _take_cancellations(self) -> None:
-        """Leave what a person, in whatever process, has asked this run to leave."""
-        asked = self.store.cancelled(self.session) if self.session else set()
-        for name in asked - self._cancelled:
-            self._cancelled.add(name)
-            for running in self.schedule.cancel(name):
+        """Leave the tasks that a person, in whatever process, has asked this run to leave."""
+        asked = self.store.cancelled(self.run_id) if self.run_id else set()
+        for signature in asked - self._cancelled:
+            self._cancelled.add(signature)
+            for running in self.schedule.cancel(signature):
                 self._cancelled.add(running)
-                self.store.request_stop(self.session, running)
-            if name in self.schedule.tasks:
-                self.on_change(self.schedule.tasks[name])
-
-    def _has_room(self, now: float) -> bool:
-        assert self._pause is not None
-        return now >= self._pause.until and self.store.free_bytes() >= self._pause.needs
+                self.store.request_stop(self.run_id, running)
+            if signature in self.schedule.tasks:
+                self.on_change(self.schedule.tasks[signature])
 
     def _look_at(self, task: Task) -> None:
-        kind, name = task.store_kind, task.signature
         if is_done(self.store, task):
-            self._ended(name, Outcome("done"))
-        elif self.store.holder(kind, name) is None:
+            self._ended(task, Outcome("done"))
+        elif self.store.holder(task.store_kind, task.signature) is None:
             self._left_undone(task)
 
     def _left_undone(self, task: Task) -> None:
-        """Another run no longer is at a task, and has not finished it: what failed for good there fails here.
+        """Take over a task that another run has left unfinished; what failed for good there has failed here.
 
         No clocks are compared: whoever begins a task removes what an earlier attempt has left.
         """
         folder = self.store.folder(task.store_kind, task.signature)
-        failure = read_json(folder / FAILURE) or {}
-        pruned = Pruning.of(folder) if self.asha else None
-        if pruned is not None:
-            self._ended(task.signature, Outcome("pruned", pruned.text))
-        elif failure.get("fault") in NEVER:
-            self._ended(task.signature, Outcome("failed", failure["message"], failure["fault"]))
+        failure = Failure.read(folder)
+        pruning = Pruning.of(folder) if self.asha else None
+        if pruning is not None:
+            self._ended(task, Outcome("pruned", pruning.text))
+        elif failure is not None and failure.is_permanent:
+            self._ended(task, Outcome.failed(failure))
         else:
-            self.schedule.free(task.signature)
+            self.schedule.release(task.signature)
 
-    def _pause_for(self, task: Task, outcome: Outcome) -> None:
-        """The disk is full: start nothing more until there is room for a task like this one."""
-        needs = round(1.2 * disk_bytes(task)) + SPARE_BYTES
-        free, before = self.store.free_bytes(), self._pause
-        length = min(2 * before.length, LONGEST_PAUSE_S) if before and free >= needs else FIRST_PAUSE_S
-        self._pause = _Pause(time.monotonic() + length, needs, length)
-        if self.schedule.paused is not None:
-            return
-        left = sum(map(disk_bytes, self.schedule.of("waiting", "running")))
-        self.schedule.paused = (
-            f"{self.store.root}: the disk is full ({_mib(free)} free); nothing new is started until {_mib(needs)} are "
-            f"free, and all that is left needs about {_mib(left + SPARE_BYTES)}. Make room, and it goes on by itself"
-        )
-        self.notify(f"{self.schedule.paused} ({outcome.message})")
-
-
-def _mib(number: float) -> str:
-    return f"{number / 2**30:,.1f} GiB" if number >= 2**30 else f"{number / 2**20:,.1f} MiB"
+    def _pause_for(self, task: Task, failure: Failure) -> None:
+        """Start nothing more until the disk has room for a task like this one."""
+        self._pause.begin(task)
+        if self.schedule.paused is None:
+            self.schedule.paused = self._pause.sentence(self.schedule.of("waiting", "running"))
+            self.notify(f"{self.schedule.paused} ({failure.message})")

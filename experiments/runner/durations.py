@@ -1,4 +1,4 @@
-"""How long each task takes by itself: from results, from probes, else from a guess that says it is one."""
+"""Estimates how long each task takes by itself: from results, from probes, else by a guess that says it is one."""
 
 from __future__ import annotations
 
@@ -12,36 +12,37 @@ from typing import Any, Literal
 
 from edm.config import Features
 from edm.cost import forward_flops
+from experiments import hardware
 from experiments.hardware import CPU
 from experiments.store.layout import FOLDER_OF_TASK
 from experiments.store.results import EvaluationResult, ProbeResult, TrainingResult
 from experiments.store.store import Store
 from experiments.sweep.plan import Plan
-from experiments.sweep.probes import Probe, device_of, probes_by_training
+from experiments.sweep.probes import Probe, probes_by_training
 from experiments.sweep.tasks import FORWARDS_PER_TRAINING_IMAGE, Evaluation, FeatureSpace, Kind, SweepTask, Training
 
-GUESSED_FLOPS_PER_S = {"cpu": 4e10, "gpu": 2e13}  # of one core, of one GPU, with networks of a middling size
+GUESSED_FLOPS_PER_S = {"cpu": 4e10, "gpu": 2e13}  # of one core and of one GPU, with networks of medium size
 # of one image at the resolution that the extractor takes; of the small classifier next to nothing
 EXTRACTOR_FLOPS: dict[Features, float] = {"inception": 1.1e10, "dinov2": 1.6e11, "classifier": 0.0}
-SCORING_SHARE = 0.05  # of an evaluation, where no result tells
+SCORING_SHARE = 0.05  # of an evaluation, where no result says so
 PROBE_S = 15.0
-TEAM_EFFICIENCY = 0.85  # of several GPUs on one network
+TEAM_EFFICIENCY = 0.85  # of several GPUs that train one network
 
-MOST_RESULTS, MOST_ALIKE, MOST_STRANGERS = 200, 8, 50  # that are read: of the plan, of one network in it, of others
+MOST_RESULTS, MOST_ALIKE, MOST_OTHERS = 200, 8, 50  # results to read: of the plan, of one network in it, of others
 REMEMBERED = 32  # tasks whose true length corrects the rest
 
 # how far off the truth may be, as a factor either way
-SPREAD_OF_RESULTS, SPREAD_OF_PROBES, SPREAD_OF_STRANGERS, SPREAD_OF_GUESSES = 1.1, 1.5, 2.0, 8.0
+SPREAD_OF_RESULTS, SPREAD_OF_PROBES, SPREAD_OF_OTHERS, SPREAD_OF_GUESSES = 1.1, 1.5, 2.0, 8.0
 SPREAD_ONCE_CORRECTED = 1.5
 
-Source = Literal["results", "probe", "strangers", "guess"]
+Source = Literal["results", "probe", "others", "guess"]
 TaskResult = TrainingResult | EvaluationResult
-SpeedKey = tuple[Any, ...]  # what tasks of one speed share
+SpeedKey = tuple[Any, ...]  # equal for tasks that run at the same speed
 
 
 @dataclass(frozen=True)
 class Rate:
-    """Seconds per floating-point operation; off by a factor of `spread` at most, about."""
+    """Seconds per floating-point operation; off by about a factor of `spread` at most."""
 
     seconds: float
     spread: float
@@ -49,31 +50,31 @@ class Rate:
 
     @classmethod
     def of(cls, rates: list[float], source: Source, least: float) -> Rate:
-        """The middle of some rates."""
+        """Return the median of rates, whose spread is never less than `least`."""
         logs = [math.log(rate) for rate in rates]
         deviation = statistics.stdev(logs) if len(logs) > 1 else 0.0
         return cls(statistics.median(rates), max(least, math.exp(2 * deviation)), source)
 
 
 class DurationModel:
-    """What is known of how long tasks take. Constant time an answer, whatever the plan.
+    """Answers how long tasks take, in constant time whatever the plan.
 
-    Best first: results of the same network on the same kind of device, its probe, the median over other results of the
-    same kind of work, a guess. Pieces that finish correct all of these (`learn`).
+    Its sources, best first: results of the same network on the same kind of device, the network's probe, the median
+    over other results of the same kind of task, a guess. Tasks that finish correct all of these (`learn`).
     """
 
     def __init__(self, store: Store, plan: Plan) -> None:
         self.store = store
-        self.device = device_of(plan.sweep.resources)
+        self.device = hardware.device_of(plan.sweep.resources.gpus)
         self.num_gpus = _whole_gpus(plan.sweep.resources.gpus)
-        self._probes = probes_by_training(plan)
+        self._probes = probes_by_training(plan, self.device)
         self._own: defaultdict[SpeedKey, deque[float]] = defaultdict(lambda: deque(maxlen=MOST_ALIKE))
         self._ratios: defaultdict[Kind, deque[float]] = defaultdict(lambda: deque(maxlen=REMEMBERED))
         self._scoring: dict[Features | None, float] = {}
         self._by_probe: dict[str, ProbeResult] = {}  # of networks that fit into the memory
         self._cache: dict[SpeedKey, Rate] = {}
         self._probe_s: deque[float] = deque(maxlen=REMEMBERED)
-        self._strangers: dict[Kind, Rate] = {}
+        self._others: dict[Kind, Rate] = {}
         for probe in set(self._probes.values()):
             self._read_probe(probe)
         self._read_results(plan)
@@ -83,23 +84,23 @@ class DurationModel:
     # answers --------------------------------------------------------------------------------------
 
     def seconds(self, task: SweepTask | Probe) -> float:
-        """How long a task takes by itself, on what it gets."""
+        """Return how many seconds a task takes by itself, on the resources it gets."""
         if isinstance(task, Probe):
             return statistics.mean(self._probe_s) if self._probe_s else PROBE_S
         drawn = task.flops * self._rate(task).seconds
         return drawn if isinstance(task, Training) else self._evaluation_s(task, drawn)
 
     def range(self, task: SweepTask | Probe) -> tuple[float, float]:
-        """The least and the most it may well take."""
-        spread = self._rate(task).spread if not isinstance(task, Probe) else SPREAD_OF_STRANGERS
+        """Return the least and the most seconds that a task is likely to take."""
+        spread = self._rate(task).spread if not isinstance(task, Probe) else SPREAD_OF_OTHERS
         return self.seconds(task) / spread, self.seconds(task) * spread
 
     def measured(self, task: SweepTask | Probe) -> bool:
-        """Whether something was measured that tells, or all is a guess."""
+        """Return whether the answer rests on a measurement and is not only a guess."""
         return isinstance(task, Probe) or self._rate(task).source != "guess"
 
     def learn(self, task: SweepTask | Probe, seconds: float) -> None:
-        """A task has just finished, after so many seconds of work: later answers follow."""
+        """Take in that a task has finished after so many seconds; later answers follow."""
         if isinstance(task, Probe):
             self._probe_s.append(seconds)
             self._read_probe(task)
@@ -117,7 +118,7 @@ class DurationModel:
         self._own[_key(task)].append(rate)
 
     def _evaluation_s(self, task: Evaluation, drawn: float) -> float:
-        """What is left to draw, and the scoring, which does not grow with the images as that does."""
+        """What is left to draw, and the scoring, which does not grow with the number of images as drawing does."""
         fixed = self._scoring.get(task.features.name, self._scoring.get(None))
         if fixed is None:
             fixed = SCORING_SHARE * drawn
@@ -149,18 +150,18 @@ class DurationModel:
         base, ratios = self._base(task), self._ratios.get(task.kind)
         if not ratios:
             return base
-        source: Source = "strangers" if base.source == "guess" else base.source
+        source: Source = "others" if base.source == "guess" else base.source
         return Rate(base.seconds * statistics.median(ratios), min(base.spread, SPREAD_ONCE_CORRECTED), source)
 
     def _base(self, task: SweepTask) -> Rate:
-        """What is known of a task before any like it has finished."""
+        """The rate of a task before any like it has finished."""
         training = task.training if isinstance(task, Evaluation) else task
         probe = self._by_probe.get(self._probes[training.signature].signature)
         if probe is not None:
             return self._from_probe(task, probe)
-        for kind in (task.kind, *self._strangers):
-            if kind in self._strangers:
-                return self._strangers[kind]
+        for kind in (task.kind, *self._others):
+            if kind in self._others:
+                return self._others[kind]
         return Rate(1 / GUESSED_FLOPS_PER_S[CPU if self.device == CPU else "gpu"], SPREAD_OF_GUESSES, "guess")
 
     def _from_probe(self, task: SweepTask, probe: ProbeResult) -> Rate:
@@ -199,11 +200,11 @@ class DurationModel:
                     for name in names:
                         scoring[name].append(result.scoring_seconds)
             if rates:
-                self._strangers[kind] = Rate.of(rates, "strangers", SPREAD_OF_STRANGERS)
+                self._others[kind] = Rate.of(rates, "others", SPREAD_OF_OTHERS)
         self._scoring = {name: statistics.median(seconds) for name, seconds in scoring.items()}
 
     def _results(self, kind: Kind, own: dict[str, SweepTask]) -> Iterator[tuple[SweepTask | None, TaskResult]]:
-        """Some results of a kind on this kind of device, the plan's own first; those tell of a network, too."""
+        """Some results of a kind on this kind of device; first those of the plan, with their tasks."""
         there = _names(self.store, FOLDER_OF_TASK[kind])
         for name in _sample(own, set(there)):
             result = self._usable(kind, name)
@@ -239,7 +240,7 @@ def _names(store: Store, kind: str) -> list[str]:
 
 
 def _sample(own: dict[str, SweepTask], there: set[str]) -> list[str]:
-    """Pieces of a plan that the store has, a few of every network."""
+    """Signatures of the plan's tasks that the store has, a few of every network."""
     counts: Counter[SpeedKey] = Counter()
     names: list[str] = []
     for name in (name for name in own if name in there):
@@ -260,4 +261,4 @@ def _newest(store: Store, kind: Kind, names: list[str]) -> list[str]:
             changed[name] = (folder / name).stat().st_mtime
         except OSError:  # removed meanwhile
             continue
-    return sorted(changed, key=lambda name: (-changed[name], name))[:MOST_STRANGERS]
+    return sorted(changed, key=lambda name: (-changed[name], name))[:MOST_OTHERS]

@@ -1,4 +1,4 @@
-"""How long work will take and what it occupies."""
+"""Estimates how long tasks will take, and what they occupy."""
 
 from __future__ import annotations
 
@@ -14,30 +14,30 @@ from experiments.sweep.plan import Plan
 from experiments.sweep.probes import Probe
 from experiments.sweep.tasks import Evaluation, Kind, SweepTask
 
-START_UP_S = 25.0  # Ray, its workers and their imports
-MACHINES = (1, 2, 4, 8, 16)  # that a plan is told of
+START_UP_S = 25.0  # until Ray, its workers and their imports are there
+MACHINES = (1, 2, 4, 8, 16)  # numbers of machines to forecast for
 HOUR_S = 3600.0
 DISK_SPREAD = 1.2  # journals, pictures, buffers and headers are not counted
 
 
 class Span(NamedTuple):
-    """The least and the most that something may well be."""
+    """The least and the most that something is likely to be."""
 
     low: float
     high: float
 
     @classmethod
     def around(cls, middle: float, factor: float) -> Span:
-        """Off by a factor either way."""
+        """Return the span that is off by a factor either way."""
         return cls(middle / factor, middle * factor)
 
 
 @dataclass(frozen=True)
 class Forecast:
-    """What is left of a plan takes, each with a range.
+    """What tasks are expected to take, with ranges.
 
-    wall_s: seconds of wall clock. work_s: of all trials. gpu_hours: hours of devices, or of trials where they have
-    none. disk_gib: in the store, at its fullest. measured: whether any of it rests on measurements.
+    wall_s: seconds of wall clock. work_s: seconds of all trials. gpu_hours: hours of devices, or of trials where they
+    have none. disk_gib: in the store, at its fullest. measured: whether any of it rests on measurements.
     """
 
     wall_s: float
@@ -59,25 +59,25 @@ def forecast(
     plan: Plan,
     tasks: Iterable[SweepTask | Probe],
     store: Store,
-    speeds: DurationModel | None = None,
+    durations: DurationModel | None = None,
     slots: int | None = None,
     machines: int | None = None,
 ) -> Forecast:
-    """What `tasks` take on this machine, or on `machines` GPUs like its own, or machines where it has none.
+    """Return what tasks take on this machine, or on `machines` GPUs like its own, or machines where it has none.
 
-    The wall clock is the larger of all work shared out and of the longest chain, and starting up. slots: trials side by
-    side, by default as the plan's resources have it.
+    The wall clock is the time to start up, and the larger of two: all work shared out, and the longest chain of tasks
+    that wait for each other. slots: trials side by side, by default as the plan's resources have it.
     """
     left = list(tasks)
     if not left:
         return Forecast(0.0, 0.0, 0.0, 0.0, *(NO_TIME, NO_TIME, NO_TIME, NO_TIME), measured=True, on_gpus=False)
-    speeds = speeds or DurationModel(store, plan)
-    yard = Capacity(plan, store, slots, machines)
-    spans = {p.signature: speeds.range(p) for p in left}
-    middle = yard.taking(left, {p.signature: speeds.seconds(p) for p in left})
-    low = yard.taking(left, {name: low for name, (low, _) in spans.items()})
-    high = yard.taking(left, {name: high for name, (_, high) in spans.items()})
-    disk = disk_gib(left, yard.at_once("training"))
+    durations = durations or DurationModel(store, plan)
+    capacity = Capacity(plan, store, slots, machines)
+    spans = {t.signature: durations.range(t) for t in left}
+    middle = capacity.effort(left, {t.signature: durations.seconds(t) for t in left})
+    low = capacity.effort(left, {signature: low for signature, (low, _) in spans.items()})
+    high = capacity.effort(left, {signature: high for signature, (_, high) in spans.items()})
+    disk = disk_gib(left, capacity.at_once("training"))
     return Forecast(
         middle.wall_s,
         middle.work_s,
@@ -87,25 +87,27 @@ def forecast(
         Span(low.work_s, high.work_s),
         Span(low.gpu_hours, high.gpu_hours),
         Span.around(disk, DISK_SPREAD),
-        measured=any(speeds.measured(p) for p in left if not isinstance(p, Probe)),
-        on_gpus=yard.on_gpus,
+        measured=any(durations.measured(t) for t in left if not isinstance(t, Probe)),
+        on_gpus=capacity.on_gpus,
     )
 
 
 def forecasts(plan: Plan, tasks: Iterable[SweepTask | Probe], store: Store) -> dict[int | None, Forecast]:
-    """The same here, under None, and on several numbers of GPUs or machines."""
-    left, speeds = list(tasks), DurationModel(store, plan)
-    return {machines: forecast(plan, left, store, speeds, machines=machines) for machines in (None, *MACHINES)}
+    """Return forecasts for this machine, under None, and for several numbers of GPUs or machines."""
+    left, durations = list(tasks), DurationModel(store, plan)
+    return {machines: forecast(plan, left, store, durations, machines=machines) for machines in (None, *MACHINES)}
 
 
 class Effort(NamedTuple):
+    """Seconds of wall clock and of all trials, and hours of devices."""
+
     wall_s: float
     work_s: float
     gpu_hours: float
 
 
 class Capacity:
-    """Where work is done: how much of it goes on side by side."""
+    """How many tasks run side by side, on this machine or on others like it."""
 
     def __init__(self, plan: Plan, store: Store, slots: int | None, machines: int | None) -> None:
         resources = plan.sweep.resources
@@ -114,27 +116,27 @@ class Capacity:
         self.copies = 1 if machines is None or self.on_gpus else machines
         gpus = here["GPU"] if machines is None or not self.on_gpus else float(machines)
         cores = here["CPU"] * (gpus / here["GPU"] if gpus else 1)  # as many for each GPU as here
-        # what a plan asks for may be another machine's: it is to be told of all the same
+        # what a plan asks for may be another machine's: there is a forecast all the same
         asked = resources.gpus if isinstance(resources.gpus, float | int) else 0.0
         total = {"CPU": max(cores, resources.cpus or 1.0), "GPU": max(gpus, asked)}
-        self.sharing = Allocator(plan, resources, total, store)
+        self.allocator = Allocator(plan, resources, total, store)
         self.slots = slots
         self._slots: dict[Kind, int] = {
-            "training": self.copies * self.sharing.slots("training"),
-            "evaluation": self.copies * self.sharing.slots("evaluation"),
+            "training": self.copies * self.allocator.slots("training"),
+            "evaluation": self.copies * self.allocator.slots("evaluation"),
         }
 
     def at_once(self, kind: Kind) -> int:
-        """Trials of a kind side by side."""
+        """Return how many trials of a kind run side by side."""
         return self.slots or self._slots[kind]
 
-    def taking(self, left: Sequence[SweepTask | Probe], seconds: dict[str, float]) -> Effort:
-        """Seconds of wall clock and of work, and hours of devices."""
+    def effort(self, left: Sequence[SweepTask | Probe], seconds: dict[str, float]) -> Effort:
+        """Return what tasks of these lengths take together."""
         work, occupied, shared = sum(seconds.values()), 0.0, 0.0
         for task in left:
-            share = self.sharing.of(task)
-            occupied += seconds[task.signature] * (share.gpus or 1.0)
-            at_once = self.slots or self.copies * self.sharing.at_once(share)
+            allocation = self.allocator.of(task)
+            occupied += seconds[task.signature] * (allocation.gpus or 1.0)
+            at_once = self.slots or self.copies * self.allocator.at_once(allocation)
             shared += seconds[task.signature] / at_once
         wall_s = max(shared, self._longest_chain(left, seconds)) + START_UP_S
         return Effort(wall_s, work, occupied / HOUR_S)

@@ -1,9 +1,10 @@
-"""Which networks of a plan have been measured, and which are still to be."""
+"""Finds which networks of a plan have been measured, and which have not."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
+from experiments import hardware
 from experiments.store.results import ProbeResult
 from experiments.store.store import Store
 from experiments.sweep.plan import Plan
@@ -11,10 +12,10 @@ from experiments.sweep.probes import Probe, probes_by_training, probes_of
 
 
 def probes_left(plan: Plan, store: Store) -> dict[str, tuple[Probe, tuple[str, ...]]]:
-    """The probes that the store does not hold, by signature, each with the trainings that wait for it."""
+    """Return the probes that the store does not hold, by signature, each with the trainings that wait for it."""
     waiting: dict[str, tuple[Probe, tuple[str, ...]]] = {}
     known: dict[str, bool] = {}
-    for name, probe in probes_by_training(plan).items():
+    for name, probe in probes_by_training(plan, _device(plan)).items():
         if probe.signature not in known:
             known[probe.signature] = store.result(ProbeResult, probe.signature) is not None
         if not known[probe.signature]:
@@ -24,8 +25,12 @@ def probes_left(plan: Plan, store: Store) -> dict[str, tuple[Probe, tuple[str, .
 
 
 def measurements(plan: Plan, store: Store) -> Iterator[tuple[Probe, ProbeResult]]:
-    """Every probe of a plan that has been run, and its result."""
-    for name, probe in probes_of(plan).items():
+    """Yield every probe of a plan that has been run, and its result."""
+    for name, probe in probes_of(plan, _device(plan)).items():
         result = store.result(ProbeResult, name)
         if result is not None:
             yield probe, result
+
+
+def _device(plan: Plan) -> str:
+    return hardware.device_of(plan.sweep.resources.gpus)

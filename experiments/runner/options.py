@@ -7,14 +7,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from experiments.errors import UserError
+from experiments.runner.timing import Timing
 
 
 @dataclass(frozen=True)
 class Options:
-    """How to run what is left.
+    """How to run what is left of a sweep.
 
-    retries: of work that failed. budget_s: of devices, at most. only: what stands for the cells to do (names.matching),
-    all of them by default. tags: a person's own, recorded with every result.
+    retries: how often a task that failed is tried again. budget_s: seconds of devices to spend at most. asha: whether
+    to prune trainings whose loss is behind. address: of a Ray cluster; by default one is started on this machine. only:
+    names or patterns of the cells to run, all of them by default. tags: recorded with every result.
     """
 
     retries: int = 1
@@ -23,6 +25,7 @@ class Options:
     address: str | None = None
     only: tuple[str, ...] = ()
     tags: Mapping[str, str] = field(default_factory=dict)
+    timing: Timing = field(default_factory=Timing)
 
 
 TAG = re.compile(r"[\w][\w ./-]{0,249}")  # as MLflow has it
@@ -30,16 +33,16 @@ RESERVED = ("mlflow.", "edm.")
 
 
 def parse_tags(texts: tuple[str, ...]) -> dict[str, str]:
-    """A person's own tags, each given as KEY=VALUE; raises UserError."""
+    """Return a person's tags, each given as KEY=VALUE. Raises UserError."""
     tags: dict[str, str] = {}
     for text in texts:
         key, equals, value = text.partition("=")
         if not equals or not TAG.fullmatch(key) or key.startswith(RESERVED):
             raise UserError(
-                f"--tag {text}: expected KEY=VALUE, the key of letters, digits, '_', '.', '/', '-' and not beginning "
-                f"with {' or '.join(RESERVED)}"
+                f"--tag {text}: expected KEY=VALUE, where KEY consists of letters, digits, '_', '.', '/' and '-' and "
+                f"does not begin with {' or '.join(RESERVED)}"
             )
         if key in tags:
-            raise UserError(f"--tag {text}: {key} is given twice; drop one")
+            raise UserError(f"--tag {text}: {key} is given twice; remove one of them")
         tags[key] = value
     return tags

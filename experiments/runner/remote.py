@@ -4,17 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 from experiments.runner import ray_environment  # noqa: F401  isort: skip  (Ray reads it as it is imported)
 import ray
 from ray.exceptions import RayActorError, RayTaskError
 
-from experiments.errors import UserError
+from experiments.errors import UserError, one_line
+from experiments.inputs import InputFiles
 from experiments.runner.options import Options
 from experiments.runner.resume import open_schedule
-from experiments.runner.schedule import Schedule, State
+from experiments.runner.schedule import Schedule
+from experiments.runner.states import State
 from experiments.runner.tune import run_here
+from experiments.store.failures import Failure
 from experiments.store.store import Store
 from experiments.sweep.jobs import Task
 from experiments.sweep.plan import plan_sweep
@@ -22,66 +26,83 @@ from experiments.sweep.spec import Sweep
 from experiments.trials.context import TrialContext
 
 HEAD = {"node:__internal_head__": 0.001}  # a cluster's head, the node that is least likely to be taken away
-News = tuple[str, State, str] | tuple[None, None, str]  # a task, its state and message; or a sentence alone
+
+
+@dataclass(frozen=True)
+class TaskNews:
+    """What became of a task inside a cluster."""
+
+    signature: str
+    state: State
+    reason: str
+    failure: Failure | None
 
 
 class RemoteDriver:
-    """The driver's part of a run inside a cluster that is reached by Ray's client, which cannot run Tune itself."""
+    """Drives a run from inside a cluster that is reached by Ray's client, which cannot run Tune itself."""
 
-    def __init__(self, sweep: Sweep, store: Store, setting: TrialContext, options: Options) -> None:
-        self.store, self.setting, self.options = store, setting, options
-        self.schedule = open_schedule(plan_sweep(sweep), store, options)
-        self.news: list[News] = []
+    def __init__(self, sweep: Sweep, store: Store, context: TrialContext, options: Options) -> None:
+        self.store, self.context, self.options = store, context, options
+        self.schedule = open_schedule(plan_sweep(sweep, InputFiles()), store, options)
+        self.news: list[TaskNews | str] = []  # of tasks, or sentences for people
 
-    def run(self) -> tuple[float, dict[str, State], dict[str, str]]:
-        """Run everything that is left; the seconds of work, and the states and messages of all tasks in the end."""
-        worked_s = run_here(self.schedule, self.store, self.setting, self.options, self._changed, self._said)
-        return worked_s, self.schedule.states, self.schedule.messages
+    def run(self) -> tuple[float, list[TaskNews]]:
+        """Run everything that is left; return the seconds of work, and what became of every task."""
+        worked_s = run_here(
+            self.schedule, self.store, self.context, self.options, lambda task: self.news.append(self._now(task)),
+            self.news.append,
+        )  # fmt: skip
+        return worked_s, [self._now(task) for task in self.schedule.tasks.values()]
 
-    def since(self, number: int) -> list[News]:
-        """What has happened, but for the first so many of it."""
+    def since(self, number: int) -> list[TaskNews | str]:
+        """Return what has happened, without the first `number` items."""
         return self.news[number:]
 
-    def _changed(self, task: Task) -> None:
-        name = task.signature
-        self.news.append((name, self.schedule.states[name], self.schedule.messages.get(name, "")))
-
-    def _said(self, text: str) -> None:
-        self.news.append((None, None, text))
+    def _now(self, task: Task) -> TaskNews:
+        signature, schedule = task.signature, self.schedule
+        reason, failure = schedule.reasons.get(signature, ""), schedule.failures.get(signature)
+        return TaskNews(signature, schedule.states[signature], reason, failure)
 
 
 def run_there(
     schedule: Schedule,
     store: Store,
-    setting: TrialContext,
+    context: TrialContext,
     options: Options,
     on_change: Callable[[Task], None],
     notify: Callable[[str], None],
 ) -> float:
-    """The same as `run_here`, inside the cluster that Ray's client is connected to; `schedule` follows from here."""
+    """Run all that is left inside the cluster that Ray's client is connected to; `schedule` follows what happens there.
+
+    Returns the seconds that workers spent in the tasks themselves.
+    """
     kind = ray.remote(RemoteDriver).options(num_cpus=0, max_concurrency=2, resources=HEAD)
-    driver: Any = kind.remote(schedule.plan.sweep, store, setting, options)
+    driver: Any = kind.remote(schedule.plan.sweep, store, context, options)
     with _plain_errors(options.address):
         ending, seen, ended = driver.run.remote(), 0, []
         while not ended:
             ended, _ = ray.wait([ending], timeout=1.0)
-            news: list[News] = ray.get(driver.since.remote(seen))
+            news: list[TaskNews | str] = ray.get(driver.since.remote(seen))
             seen += len(news)
-            for name, state, message in news:
-                if name is None or state is None:
-                    notify(message)
+            for item in news:
+                if isinstance(item, str):
+                    notify(item)
                 else:
-                    schedule.follow(name, state, message)
-                    on_change(schedule.tasks[name])
-        worked_s, states, messages = ray.get(ending)
-    for name, state in states.items():  # of some nothing was told: they stand on what failed, or were withheld
-        schedule.follow(name, state, messages.get(name, ""))
+                    _follow(schedule, item)
+                    on_change(schedule.tasks[item.signature])
+        worked_s, final = ray.get(ending)
+    for item in final:  # some were never news: they depend on what failed, or were withheld
+        _follow(schedule, item)
     return worked_s
+
+
+def _follow(schedule: Schedule, news: TaskNews) -> None:
+    schedule.follow(news.signature, news.state, news.reason, news.failure)
 
 
 @contextmanager
 def _plain_errors(address: str | None) -> Generator[None]:
-    """Raise what was raised inside a cluster as if it had been here, and UserError where the cluster has gone away."""
+    """Raise UserErrors from inside a cluster as they are, and one where the cluster has gone away."""
     try:
         yield
     except RayTaskError as error:
@@ -89,8 +110,7 @@ def _plain_errors(address: str | None) -> Generator[None]:
             raise error.cause from None
         raise
     except (ConnectionError, RayActorError) as error:
-        reason = " ".join(str(error).split())[:200]
         raise UserError(
-            f"--address {address}: the cluster has gone away ({reason}); what was saved is not lost, "
-            "start it and give the same command again"
+            f"--address {address}: the cluster has gone away ({one_line(error)}); everything saved is kept: start the "
+            "cluster and give the same command again"
         ) from None

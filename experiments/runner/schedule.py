@@ -1,87 +1,34 @@
-"""What to start next. Pure bookkeeping over a plan, whoever does the work; every answer takes logarithmic time."""
+"""What to start next. Bookkeeping over a plan, whoever does the work; every answer takes logarithmic time."""
 
 from __future__ import annotations
 
-import heapq
-from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Mapping
-from typing import Literal, Protocol
+from collections.abc import Iterable, Mapping
 
+from experiments.runner.costs import Costs, Operations
+from experiments.runner.graph import Probes, TaskGraph
+from experiments.runner.helpers import Helpers
+from experiments.runner.ready import ReadyQueue
+from experiments.runner.retries import SHARED_LIMIT, RetryPolicy
+from experiments.runner.states import CONSEQUENCES, State, TaskStates, first_states
+from experiments.store.failures import Failure
 from experiments.sweep.jobs import Job, Outcome, Task
 from experiments.sweep.plan import Plan
 from experiments.sweep.probes import Probe
-from experiments.sweep.tasks import Evaluation, Training
+from experiments.sweep.tasks import Evaluation
 
-# elsewhere: another run on the same store is at it. blocked: what it stands on failed. withheld: not to be started.
-# cancelled: a person asked this run to leave it. skipped: this run was not asked for it
-State = Literal[
-    "waiting",
-    "running",
-    "elsewhere",
-    "done",
-    "failed",
-    "stopped",
-    "pruned",
-    "blocked",
-    "withheld",
-    "cancelled",
-    "skipped",
-]
-JOINED_S = 60.0  # evaluations are joined into trials of about this length: ten times what a cold worker takes to start
-HELP_S = 5.0  # each worker's part of an evaluation that is cut up ought to be longer than this
-LOST_LIMIT = 10  # workers that one task may lose before it counts as its own fault
-SAME_PLACE = 3  # tasks that fail at the same place in the code, before no more of their kind are started
-# what becomes of a task once one that it stands on has come to nothing
-ENDS: dict[State, State] = {
-    "failed": "blocked",
-    "blocked": "blocked",
-    "withheld": "withheld",
-    "pruned": "pruned",
-    "cancelled": "cancelled",
-}
-UNWANTED: tuple[State, ...] = ("done", "cancelled", "skipped")  # states of what nothing need be done for
-FREE = ("lost", "device", "damaged")  # faults that say nothing about the work itself
-NEVER = ("input", "diverged")  # faults that come again however often it is tried
-Entry = tuple[float, int, str]  # what orders a queue: longest first, then the plan's order
-
-
-class Costs(Protocol):
-    """How long work takes by itself; corrected by what has been done."""
-
-    def seconds(self, task: Task) -> float:
-        """What one task takes."""
-        ...
-
-    def measured(self, task: Task) -> bool:
-        """Whether that rests on a measurement."""
-        ...
-
-    def learn(self, task: Task, seconds: float) -> None:
-        """Take in what a task took."""
-        ...
-
-
-class Operations:
-    """Operations in place of seconds: enough for an order."""
-
-    def seconds(self, task: Task) -> float:
-        """A task's floating-point operations."""
-        return task.flops
-
-    def measured(self, task: Task) -> bool:
-        """No."""
-        return False
-
-    def learn(self, task: Task, seconds: float) -> None:
-        """Nothing: operations are counted, not measured."""
+NOT_NEEDED: tuple[State, ...] = ("done", "cancelled", "skipped")  # states of tasks that need no others any more
 
 
 class Schedule:
-    """Probes, then trainings, longest first; an evaluation as soon as what it stands on is done.
+    """Probes, then trainings, longest first; an evaluation as soon as what it depends on is done.
 
-    present: signatures of work that the store already holds. probes: what is to be measured first, and which trainings
-    wait for it. retries: how often work that failed is tried again. wanted: what is done even if nothing stands on it.
-    skipped: evaluations that this run leaves out, and with them what only they stand on.
+    present: signatures of tasks that the store already holds. probes: networks to measure first. retries: how often a
+    task that failed is tried again. redo: tasks to do even if nothing depends on them. skipped: evaluations that this
+    run leaves out, and with them what only they depend on.
+
+    failures: of what failed, or is tried again. reasons: why a task was pruned, withheld or left to another run.
+    notices: sentences for people, each to be said once. abandoned: whether the run was given up, by nobody's wish.
+    paused: why nothing is started for now. slots: how many trials run side by side.
     """
 
     def __init__(
@@ -89,76 +36,52 @@ class Schedule:
         plan: Plan,
         present: frozenset[str],
         costs: Costs | None = None,
-        probes: Mapping[str, tuple[Task, tuple[str, ...]]] | None = None,
+        probes: Probes | None = None,
         retries: int = 1,
-        wanted: frozenset[str] = frozenset(),
+        redo: frozenset[str] = frozenset(),
         skipped: frozenset[str] = frozenset(),
     ) -> None:
-        self.wanted = wanted
-        self.plan, self.present, self.costs, self.retries = plan, present, costs or Operations(), retries
-        probes = probes or {}
-        self.tasks: dict[str, Task] = {
-            **{name: probe for name, (probe, _) in probes.items()},
-            **plan.trainings,
-            **plan.evaluations,
-        }
-        self.order = {name: place for place, name in enumerate(self.tasks)}
-        self.needs: dict[str, tuple[str, ...]] = {
-            name: tuple(t.signature for t in e.depends_on) for name, e in plan.evaluations.items()
-        }
-        for name, (_, waiting) in probes.items():
-            for training in waiting:
-                self.needs[training] = (name,)
-        self.dependents: dict[str, list[str]] = defaultdict(list)
-        for name, needed in self.needs.items():
-            for other in needed:
-                self.dependents[other].append(name)
-        self.states: dict[str, State] = {name: "done" if name in present else "waiting" for name in self.tasks}
-        self.states |= dict.fromkeys(skipped - present, "skipped")
-        self._drop_needless()
-        self.counts = Counter(self.states.values())
-        self.messages: dict[str, str] = {}
-        self.notices: list[str] = []  # what a person should be told, once each
-        self.stopping = False
-        self.abandoned = False  # nobody can do any of it: no person's wish
+        self.plan, self.present, self.costs = plan, present, costs or Operations()
+        self.graph = TaskGraph(plan, probes or {})
+        self._states = TaskStates(self.graph.tasks, first_states(self.graph, present, skipped, redo))
+        self._queue = ReadyQueue(self.graph.tasks, self.graph.order, self._is_ready)
+        self._retry = RetryPolicy(retries)
+        self.helpers = Helpers()
+        self.failures: dict[str, Failure] = {}
+        self.reasons: dict[str, str] = {}
+        self.notices: list[str] = []
+        self.stopping = self.abandoned = False
         self.paused: str | None = None
         self.slots = 1
-        self.helpers: Counter[str] = Counter()
-        self.unhelpful: set[str] = set()  # evaluations that a helper failed at: left to their own trials
-        self.left: Callable[[Evaluation], int] = lambda _: 0  # parts of an evaluation that nobody has begun
         self._cancelled: set[str] = set()
-        self._failures: Counter[str] = Counter()
-        self._losses: Counter[str] = Counter()
-        self._places: dict[tuple[str, str], set[str]] = defaultdict(set)
-        self._first: list[Entry] = []  # probes and trainings that could be started
-        self._groups: dict[str, list[Entry]] = defaultdict(list)  # evaluations that could be started, by training
-        self._longest: list[Entry] = []  # the same, of all trainings
-        self._ready_s: dict[str, float] = {}
-        self._ready_total_s = 0.0
-        self._drawn: Counter[str] = Counter()  # drawings that somebody is at
-        self._parked: dict[str, list[str]] = defaultdict(list)  # evaluations that wait for one of the same drawing
-        self._running: Counter[str] = Counter()  # by kind
-        self._evaluating: dict[str, None] = {}  # evaluations that are at work, here or elsewhere
-        for name in self.tasks:
-            self._offer(name)
-
-    def _drop_needless(self) -> None:
-        """What nothing unfinished stands on need not be done, even if its files were deleted."""
-        for name in reversed([name for name, task in self.tasks.items() if not isinstance(task, Evaluation)]):
-            above = {self.states[other] for other in self.dependents[name]}
-            if name not in self.wanted and self.states[name] == "waiting" and above <= {"done", "skipped"}:
-                self.states[name] = "skipped" if "skipped" in above else "done"
+        for signature in self.tasks:
+            self._offer(signature)
 
     # looking --------------------------------------------------------------------------------------
 
+    @property
+    def tasks(self) -> Mapping[str, Task]:
+        """All tasks by signature, in the plan's order."""
+        return self.graph.tasks
+
+    @property
+    def states(self) -> Mapping[str, State]:
+        """The state of every task, by signature."""
+        return self._states.by_signature
+
+    @property
+    def counts(self) -> Mapping[State, int]:
+        """How many tasks are in each state."""
+        return self._states.counts
+
     def of(self, *states: State) -> list[Task]:
-        """The tasks in any of these states, in the plan's order."""
+        """Return the tasks in any of these states, in the plan's order."""
         if not any(self.counts[state] for state in states):
             return []
-        return [task for name, task in self.tasks.items() if self.states[name] in states]
+        return [task for signature, task in self.tasks.items() if self.states[signature] in states]
 
     def name(self, task: Task) -> str:
-        """What to call a task."""
+        """Return what people call a task."""
         return self.plan.names.get(task.signature, task.signature)
 
     @property
@@ -171,242 +94,147 @@ class Schedule:
     # starting -------------------------------------------------------------------------------------
 
     def take(self) -> Job | None:
-        """What to start now, marked as running; None while there is nothing."""
+        """Return what to start now, marked as running; None while there is nothing."""
         if self.stopping or self.paused:
             return None
-        name = self._pop(self._first)
-        names = [name] if name is not None else self._take_evaluations()
-        if names:
-            for name in names:
-                self._set(name, "running")
-            return Job(tuple(self.tasks[name] for name in names))
-        return self._help()
+        signatures = self._queue.take(workers=max(1, self.slots - self._states.running_by_kind["training"]))
+        for signature in signatures:
+            self._set(signature, "running")
+        if signatures:
+            return Job(tuple(self.tasks[signature] for signature in signatures))
+        evaluation = self.helpers.next(self.costs)
+        return Job((evaluation,), helps=True) if evaluation is not None else None
 
-    def _pop(self, heap: list[Entry]) -> str | None:
-        while heap:
-            _, _, name = heapq.heappop(heap)
-            if self._is_ready(name):
-                return name
-        return None
+    def _is_ready(self, signature: str) -> bool:
+        return self.states[signature] == "waiting" and all(map(self._is_there, self.graph.dependencies(signature)))
 
-    def _is_ready(self, name: str) -> bool:
-        return self.states[name] == "waiting" and all(map(self._is_there, self.needs.get(name, ())))
+    def _is_there(self, signature: str) -> bool:
+        """Whether what depends on a task may begin: without a probe that failed it is only less well known."""
+        state = self.states[signature]
+        return state == "done" or (state == "failed" and isinstance(self.tasks[signature], Probe))
 
-    def _is_there(self, name: str) -> bool:
-        """Whether what stands on a task may begin; where a probe failed, without what it would have told."""
-        return self.states[name] == "done" or (self.states[name] == "failed" and isinstance(self.tasks[name], Probe))
-
-    def _offer(self, name: str) -> None:
+    def _offer(self, signature: str) -> None:
         """Queue a task if it could be started now."""
-        if not self._is_ready(name):
-            return
-        task, seconds = self.tasks[name], self.costs.seconds(self.tasks[name])
-        entry = (-seconds, self.order[name], name)
-        if not isinstance(task, Evaluation):
-            # what is measured is needed to share out the rest
-            heapq.heappush(self._first, entry if isinstance(task, Training) else (-float("inf"), *entry[1:]))
-            return
-        heapq.heappush(self._groups[task.training.signature], entry)
-        heapq.heappush(self._longest, entry)
-        self._ready_total_s += seconds - self._ready_s.get(name, 0.0)
-        self._ready_s[name] = seconds
-
-    def _take_evaluations(self) -> list[str]:
-        """The longest evaluation there is, joined by others of its training as long as that leaves enough for all."""
-        limit = min(JOINED_S, self._ready_total_s / (2 * max(1, self.slots - self._running["training"])))
-        taken: list[str] = []
-        while not taken:
-            first = self._pop(self._longest)
-            if first is None:
-                return []
-            self._claim(first, taken)
-        first = self.tasks[taken[0]]
-        assert isinstance(first, Evaluation)
-        ready, spent = self._groups[first.training.signature], self.costs.seconds(first)
-        while ready and (not self._is_free(ready[0][2], taken) or spent - ready[0][0] <= limit):
-            seconds, _, name = heapq.heappop(ready)
-            if self._is_free(name, taken) and self._claim(name, taken):
-                spent -= seconds
-        return taken
-
-    def _is_free(self, name: str, taken: list[str]) -> bool:
-        return name not in taken and self._is_ready(name)
-
-    def _claim(self, name: str, taken: list[str]) -> bool:
-        """Take an evaluation, unless another trial draws the very images: then it waits for them."""
-        evaluation = self.tasks[name]
-        assert isinstance(evaluation, Evaluation)
-        own = any(self.tasks[other].drawing == evaluation.drawing for other in taken)  # pyright: ignore[reportAttributeAccessIssue]
-        if self._drawn[evaluation.drawing] and not own:
-            self._parked[evaluation.drawing].append(name)
-            return False
-        self._drawn[evaluation.drawing] += 1
-        self._ready_total_s -= self._ready_s.pop(name, 0.0)
-        taken.append(name)
-        return True
-
-    def _help(self) -> Job | None:
-        """A part of the evaluation that would last longest, where that is worth a trial's start."""
-        best, longest = None, HELP_S
-        for name in self._evaluating:
-            evaluation = self.tasks[name]
-            assert isinstance(evaluation, Evaluation)
-            if evaluation.rivals or name in self.unhelpful:  # that may stop early is not drawn ahead
-                continue
-            most_s = self.costs.seconds(evaluation) / (2 + self.helpers[name])
-            if most_s <= longest:
-                continue  # without looking
-            share_s = self.left(evaluation) * most_s / evaluation.num_segments
-            if share_s > longest:
-                best, longest = evaluation, share_s
-        if best is None:
-            return None
-        self.helpers[best.signature] += 1
-        return Job((best,), helps=True)
+        if self._is_ready(signature):
+            self._queue.offer(signature, self.costs.seconds(self.tasks[signature]))
 
     # ending ---------------------------------------------------------------------------------------
 
-    def helped(self, name: str) -> None:
-        """A trial that helped with an evaluation has ended."""
-        self.helpers[name] -= 1
-
-    def ended(self, name: str, outcome: Outcome) -> None:
-        """Take note of how a task ended, and decide what becomes of it and of what stands on it."""
-        if outcome.state != "done" and name in self._cancelled:
-            self._set(name, "cancelled")
-            self._pass_on(name)
-        elif outcome.state == "failed":
-            self._failed(name, outcome)
+    def ended(self, signature: str, outcome: Outcome) -> None:
+        """Note how a task ended, and decide what becomes of it and of what depends on it."""
+        if outcome.state != "done" and signature in self._cancelled:
+            self._end(signature, "cancelled")
+        elif outcome.failure is not None:
+            self._failed(signature, outcome.failure)
         else:
-            self._set(name, outcome.state)
-            self._say(name, outcome.message)
+            self._set(signature, outcome.state, outcome.reason)
             if outcome.state == "pruned":
-                self._settle(self._dependents_of(name), "pruned", f"its training was {outcome.message}")
+                self._settle_dependents(signature, "pruned", f"its training was {outcome.reason}")
         if outcome.state == "done":
-            for other in self.dependents[name]:
-                self._offer(other)
+            self._offer_dependents(signature)
 
-    def _failed(self, name: str, outcome: Outcome) -> None:
-        self.messages[name] = outcome.message
-        if self._may_try_again(name, outcome):
-            self._again(name)
+    def _failed(self, signature: str, failure: Failure) -> None:
+        if self._retry.allows(signature, failure):
+            self._wait_again(signature)
         else:
-            self._set(name, "failed")
-            self._pass_on(name)
-        self._count_place(name, outcome)
+            self._end(signature, "failed")
+        self.failures[signature] = failure
+        task = self.tasks[signature]
+        if self._retry.is_shared(task, failure):
+            self._withhold_kind(task.kind, failure)
 
-    def _pass_on(self, name: str) -> None:
-        """What stands on a failed task cannot be done; but for a probe, without which it is only less well known."""
-        if not isinstance(self.tasks[name], Probe):
-            self._settle(self._dependents_of(name), ENDS[self.states[name]])
-        for other in self.dependents[name]:
-            self._offer(other)
+    def _end(self, signature: str, state: State) -> None:
+        """End a task that did not succeed, and with it what depends on it; a probe stops nothing."""
+        self._set(signature, state)
+        if not isinstance(self.tasks[signature], Probe):
+            self._settle_dependents(signature, CONSEQUENCES[state])
+        self._offer_dependents(signature)
 
-    def _may_try_again(self, name: str, outcome: Outcome) -> bool:
-        if outcome.fault == "disk":
-            return True
-        if outcome.fault in FREE:
-            self._losses[name] += 1
-            return self._losses[name] < LOST_LIMIT
-        self._failures[name] += 1
-        return outcome.fault not in NEVER and self._failures[name] <= self.retries
-
-    def _count_place(self, name: str, outcome: Outcome) -> None:
-        """The same mistake in several tasks is not theirs: start no more of their kind."""
-        if not outcome.place or outcome.fault in (*FREE, "diverged", "disk"):
-            return
-        kind = self.tasks[name].kind
-        met = self._places[kind, outcome.place]
-        met.add(name)
-        if len(met) < SAME_PLACE:
-            return
+    def _withhold_kind(self, kind: str, failure: Failure) -> None:
+        """Start no more tasks of a kind: the mistake that several met is not theirs."""
         alike = [task.signature for task in self.of("waiting") if task.kind == kind]
         if alike:
-            reason = f"{SAME_PLACE} {kind}s failed at the same place: {outcome.message}"
+            reason = f"{SHARED_LIMIT} {kind}s failed at the same place: {failure.message}"
             self.notices.append(f"No more {kind}s are started: {reason}")
             self.withhold(alike, reason)
 
-    def withhold(self, names: Iterable[str], reason: str) -> None:
-        """Do not start these, nor what stands on them."""
-        for name in [name for name in names if self.states[name] == "waiting"]:
-            self._set(name, "withheld")
-            self.messages[name] = reason
-            self._settle(self._dependents_of(name), "withheld", reason)
+    def withhold(self, signatures: Iterable[str], reason: str) -> None:
+        """Do not start these tasks, nor what depends on them."""
+        for signature in [signature for signature in signatures if self.states[signature] == "waiting"]:
+            self._set(signature, "withheld", reason)
+            self._settle_dependents(signature, "withheld", reason)
 
-    def cancel(self, name: str) -> list[str]:
-        """Leave an evaluation, and what was done for it alone; returns those of them that are at work now."""
+    def cancel(self, signature: str) -> list[str]:
+        """Leave an evaluation, and what was done for it alone; return those of them that run now."""
         running: list[str] = []
-        for own in (name, *self.needs.get(name, ())):
+        for own in (signature, *self.graph.dependencies(signature)):
             if own not in self.tasks or own in self._cancelled:
                 continue
-            if own != name and not all(self._is_given_up(other) for other in self.dependents[own]):
+            if own != signature and not all(map(self._needs_nothing, self.graph.dependents[own])):
                 continue
-            if self.states[own] in ("waiting", "elsewhere", "running"):
-                self._cancelled.add(own)
             if self.states[own] == "running":
+                self._cancelled.add(own)
                 running.append(own)
-            elif own in self._cancelled:
-                self._ready_total_s -= self._ready_s.pop(own, 0.0)
+            elif self.states[own] in ("waiting", "elsewhere"):
+                self._cancelled.add(own)
+                self._queue.withdraw(own)
                 self._set(own, "cancelled")
         return running
 
-    def _is_given_up(self, name: str) -> bool:
-        return name in self._cancelled or self.states[name] in UNWANTED
+    def _needs_nothing(self, signature: str) -> bool:
+        return signature in self._cancelled or self.states[signature] in NOT_NEEDED
 
-    def undo(self, name: str) -> None:
-        """Something finished has turned out to be damaged: it is to be done again."""
-        if self.states[name] == "done":
-            self._again(name)
+    def undo(self, signature: str) -> None:
+        """Do a finished task again, as its result has turned out to be damaged."""
+        if self.states[signature] == "done":
+            self._wait_again(signature)
 
-    def free(self, name: str) -> None:
-        """What was taken, or what another run was at, may be started after all."""
-        if self.states[name] in ("elsewhere", "running"):
-            self._again(name)
+    def release(self, signature: str) -> None:
+        """Let a task be started after all that was taken, or that another run worked on."""
+        if self.states[signature] in ("elsewhere", "running"):
+            self._wait_again(signature)
 
-    def _again(self, name: str) -> None:
-        """A task waits once more, unless what it stands on has come to nothing meanwhile."""
-        needed = [self.states[other] for other in self.needs.get(name, ()) if not self._is_there(other)]
-        outcomes: list[State] = [ENDS[state] for state in needed if state in ENDS]
-        outcomes.append("cancelled" if name in self._cancelled else "waiting")
-        self._set(name, "stopped" if self.stopping else outcomes[0])
-        self._offer(name)
+    def _wait_again(self, signature: str) -> None:
+        """Let a task wait once more, unless what it depends on has failed or was given up meanwhile."""
+        needed = [self.states[other] for other in self.graph.dependencies(signature) if not self._is_there(other)]
+        ends: list[State] = [CONSEQUENCES[state] for state in needed if state in CONSEQUENCES]
+        ends.append("cancelled" if signature in self._cancelled else "waiting")
+        self._set(signature, "stopped" if self.stopping else ends[0])
+        self._offer(signature)
 
-    def follow(self, name: str, state: State, message: str) -> None:
+    def follow(self, signature: str, state: State, reason: str, failure: Failure | None) -> None:
         """Take over what another schedule of the same plan has decided."""
-        self._set(name, state)
-        self._say(name, message)
-
-    def _say(self, name: str, message: str) -> None:
-        """What there is to say of a task now, in place of what was said before."""
-        self.messages.pop(name, None)
-        if message:
-            self.messages[name] = message
-
-    def _dependents_of(self, name: str) -> list[str]:
-        names = list(self.dependents[name])
-        return names + [below for other in names for below in self._dependents_of(other)]
-
-    def _settle(self, names: Iterable[str], state: State, message: str = "") -> None:
-        for name in names:
-            if self.states[name] == "waiting":
-                self._set(name, state)
-                self._say(name, message)
+        self._set(signature, state, reason)
+        if failure is not None:
+            self.failures[signature] = failure
 
     def stop(self) -> None:
         """Start nothing more."""
         self.stopping = True
 
-    def _set(self, name: str, state: State) -> None:
-        before, task = self.states[name], self.tasks[name]
-        self.counts[before] -= 1
-        self.counts[state] += 1
-        self.states[name] = state
-        self._running[task.kind] += (state == "running") - (before == "running")
-        if isinstance(task, Evaluation):
-            self._evaluating.pop(name, None)
-            if state in ("running", "elsewhere"):
-                self._evaluating[name] = None
-        if before == "running" and isinstance(task, Evaluation):
-            self._drawn[task.drawing] -= 1
-            for waiting in [] if self._drawn[task.drawing] else self._parked.pop(task.drawing, []):
+    def _offer_dependents(self, signature: str) -> None:
+        for other in self.graph.dependents[signature]:
+            self._offer(other)
+
+    def _settle_dependents(self, signature: str, state: State, reason: str = "") -> None:
+        """End what depends on a task and still waits."""
+        for other in self.graph.all_dependents(signature):
+            if self.states[other] == "waiting":
+                self._set(other, state, reason)
+
+    def _set(self, signature: str, state: State, reason: str = "") -> None:
+        """Change the state of a task, and with it what there is to say of it."""
+        before, task = self._states.set(signature, state), self.tasks[signature]
+        self.failures.pop(signature, None)
+        self.reasons.pop(signature, None)
+        if reason:
+            self.reasons[signature] = reason
+        if not isinstance(task, Evaluation):
+            return
+        if state in ("running", "elsewhere"):
+            self.helpers.began(task)
+        else:
+            self.helpers.ended(task)
+        if before == "running":
+            for waiting in self._queue.ended(task):
                 self._offer(waiting)

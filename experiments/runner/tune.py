@@ -1,4 +1,4 @@
-"""Ray Tune as a disposable executor. With cluster.py the only file that imports ray."""
+"""Runs a schedule on Ray Tune, as a disposable executor: nothing depends on what Tune itself saves."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import _thread
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -18,12 +18,13 @@ from ray import tune
 from ray.tune.schedulers import ASHAScheduler, FIFOScheduler, TrialScheduler
 from ray.tune.search import Searcher
 
-from experiments.runner import cluster
+from experiments.runner import ray_private
 from experiments.runner.allocation import Allocation, Allocator
 from experiments.runner.budget import Budget
 from experiments.runner.dispatch import Dispatcher
 from experiments.runner.options import Options
 from experiments.runner.schedule import Schedule
+from experiments.store.failures import Failure
 from experiments.store.layout import PRUNE
 from experiments.store.store import Store
 from experiments.sweep.jobs import Job, Outcome, Task
@@ -33,79 +34,78 @@ from experiments.trials.context import TrialContext
 FIRST_RUNG = 0.1  # share of a training before which asha prunes none
 REDUCTION = 3  # of trainings, from one of asha's rungs to the next
 LAST = 100.0  # percent
-WATCH_S, SILENCE_S = 2.0, 20.0  # between looks at our own Ray; without any sign of life before we give up on it
+WORKER_LOST = "the worker was lost: it was killed, ran out of memory, or its node went away"
+RAY_GONE = "Ray's raylet on this machine is gone, and no worker can be started; run the same command again to continue"
 
 
 class DispatchedSearcher(Searcher):
-    """Feeds Tune from a dispatcher: nothing to start now is None, nothing left is FINISHED."""
+    """Feeds Tune from a dispatcher: None while there is nothing to start now, FINISHED where nothing is left."""
 
-    def __init__(self, dispatcher: Dispatcher, sharing: Allocator) -> None:
+    def __init__(self, dispatcher: Dispatcher, allocator: Allocator) -> None:
         super().__init__()
-        self.dispatcher = dispatcher
-        self.sharing = sharing
+        self.dispatcher, self.allocator = dispatcher, allocator
         self.jobs: dict[str, Job] = {}
-        self.shares: dict[str, Allocation] = {}
-        self.given = Allocation(0, 0.0)  # all of these
+        self.allocations: dict[str, Allocation] = {}
+        self.allocated = Allocation(0, 0.0)  # all of these
 
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:  # pyright: ignore[reportIncompatibleMethodOverride]
-        """The next job, by its tasks' signatures, and what it gets."""
-        if not self.sharing.has_room(self.given):
+        """Return the next job, by its tasks' signatures, and what it gets."""
+        if not self.allocator.has_room(self.allocated):
             return None  # one that waits is enough to follow at once on what ends
-        job = self.dispatcher.next(trial_id, lambda task: self.sharing.of(task).gpus or 1.0)
+        job = self.dispatcher.next(trial_id, lambda task: self.allocator.of(task).gpus or 1.0)
         if job is None:
             return Searcher.FINISHED if self.dispatcher.schedule.finished else None
-        share = self.sharing.of(job.tasks[0])
-        self.jobs[trial_id], self.shares[trial_id] = job, share
-        self.given += share
-        names = [task.signature for task in job.tasks]
-        return {"signatures": names, "helps": job.helps, **asdict(share)}
+        allocation = self.allocator.of(job.tasks[0])
+        self.jobs[trial_id], self.allocations[trial_id] = job, allocation
+        self.allocated += allocation
+        return {"signatures": [task.signature for task in job.tasks], "helps": job.helps, **asdict(allocation)}
 
     def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
-        """Hand on what a trial told of one of its tasks."""
-        for name, outcome in result.get("outcomes", ()):
-            self.dispatcher.outcome(trial_id, name, Outcome(**outcome))
+        """Hand on how tasks of a trial ended."""
+        for signature, outcome in result.get("outcomes", ()):
+            self.dispatcher.outcome(trial_id, signature, Outcome.from_dict(outcome))
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
-        """A trial has ended; without having told of all its tasks it lost its worker."""
+        """Take in that a trial has ended; if it has not reported on all its tasks, it lost its worker."""
         if result is not None:
             self.on_trial_result(trial_id, result)
         del self.jobs[trial_id]
-        self.given += -self.shares.pop(trial_id)
-        self.dispatcher.closed(trial_id, "the worker was lost: killed, out of memory, or its node went away")
+        self.allocated += -self.allocations.pop(trial_id)
+        self.dispatcher.closed(trial_id, WORKER_LOST)
 
     def __getstate__(self) -> dict[str, Any]:
-        """Nothing: Tune pickles its searcher for a restore that we never ask for."""
+        """Return nothing: Tune pickles its searcher for a restore that is never asked for."""
         return {}
 
     def save(self, checkpoint_path: str) -> None:
-        """Nothing: every run starts a fresh Tune."""
+        """Do nothing: every run starts a fresh Tune."""
 
     def restore(self, checkpoint_path: str) -> None:
-        """Nothing: see `save`."""
+        """Do nothing: see `save`."""
 
 
 class SavingAsha(FIFOScheduler):
-    """Tune's ASHA among trainings on one data set; what it stops is asked to save its state and leave.
+    """Applies Tune's ASHA to the trainings on each data set; what it stops is asked to save its state and leave.
 
-    A training that guides others is meant to be worse than they are, and never stopped.
+    A training that guides others is meant to be worse than they are, and is never stopped.
     """
 
     def __init__(self, searcher: DispatchedSearcher, store: Store) -> None:
         super().__init__()
         self.searcher, self.store = searcher, store
         self.brackets: dict[str, ASHAScheduler] = {}
-        self.known: set[str] = set()
+        self.added: set[str] = set()
         plan = searcher.dispatcher.schedule.plan
         self.guides = {e.guide.signature for e in plan.evaluations.values() if e.guide is not None}
 
     def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:
-        """Compare a training's loss on the val split with others' after as great a share of their images."""
+        """Compare a training's loss on the val split with that of others after the same share of their images."""
         task = self.searcher.jobs[trial.trial_id].tasks[0]
         if "val_loss" not in result or not isinstance(task, Training) or task.signature in self.guides:
             return TrialScheduler.CONTINUE
         asha = self._bracket(task)
-        if trial.trial_id not in self.known:
-            self.known.add(trial.trial_id)
+        if trial.trial_id not in self.added:
+            self.added.add(trial.trial_id)
             asha.on_trial_add(tune_controller, trial)
         if asha.on_trial_result(tune_controller, trial, result) == TrialScheduler.STOP and result["percent"] < LAST:
             (self.store.folder("trainings", task.signature) / PRUNE).touch()
@@ -128,38 +128,38 @@ class SavingAsha(FIFOScheduler):
 def run_here(
     schedule: Schedule,
     store: Store,
-    setting: TrialContext,
+    context: TrialContext,
     options: Options,
     on_change: Callable[[Task], None],
     notify: Callable[[str], None],
 ) -> float:
     """Run all that is left of a schedule on the cluster that this process is a driver of.
 
-    Returns the seconds that workers spent in the work itself.
+    Returns the seconds that workers spent in the tasks themselves.
     """
     resources = schedule.plan.sweep.resources
     budget = Budget(options.budget_s) if options.budget_s is not None else None
     nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
-    sharing = Allocator(schedule.plan, resources, ray.cluster_resources(), store, nodes)
-    schedule.slots = sharing.slots("evaluation")
-    dispatcher = Dispatcher(schedule, store, on_change, notify, budget, setting.session, options.asha)
+    allocator = Allocator(schedule.plan, resources, ray.cluster_resources(), store, nodes)
+    schedule.slots = allocator.slots("evaluation")
+    dispatcher = Dispatcher(schedule, store, on_change, notify, budget, context.run_id, options.asha, options.timing)
     with _watched(dispatcher) if options.address is None else nullcontext():
-        execute(dispatcher, store, setting, sharing, options.asha)
+        execute(dispatcher, store, context, allocator, options.asha)
     return dispatcher.worked_s
 
 
 @contextmanager
 def _watched(dispatcher: Dispatcher) -> Generator[None]:
     """End what would wait for ever: without its raylet Ray starts no worker, though those that run go on."""
-    ending = threading.Event()
+    ending, timing = threading.Event(), dispatcher.timing
 
     def watch() -> None:
         seen, since = "", time.monotonic()
-        while not ending.wait(WATCH_S):
+        while not ending.wait(timing.ray_look_s):
             now = dispatcher.signs_of_life()
-            if now != seen or not cluster.is_broken():
+            if now != seen or not ray_private.has_dead_process():
                 seen, since = now, time.monotonic()
-            elif time.monotonic() - since > SILENCE_S:
+            elif time.monotonic() - since > timing.ray_silence_s:
                 dispatcher.schedule.abandoned = True
                 _thread.interrupt_main()
                 return
@@ -171,50 +171,31 @@ def _watched(dispatcher: Dispatcher) -> Generator[None]:
     except KeyboardInterrupt:
         if not dispatcher.schedule.abandoned:
             raise
-        dispatcher.abandon("Ray's raylet on this machine is gone, and no worker can be started; run again to go on")
+        dispatcher.abandon(RAY_GONE)
     finally:
         ending.set()
         thread.join()
 
 
-def perform_job(store: Store, job: Job, setting: TrialContext) -> Iterator[tuple[str, Outcome]]:
+def perform_job(store: Store, job: Job, context: TrialContext) -> Iterator[tuple[str, Outcome]]:
     """Do a trial's tasks; the driver, which does none, is spared from loading torch."""
-    from experiments.trials import perform as work  # heavy
+    from experiments.trials import perform  # heavy
 
-    yield from work.perform_job(store, job, setting)
+    yield from perform.perform_job(store, job, context)
 
 
 class WorkerDamaged(RuntimeError):
-    """This process met a fault of its GPU: it must not be used again."""
+    """This process met an error of its GPU: it must not be used again."""
 
 
 def execute(
-    dispatcher: Dispatcher, store: Store, setting: TrialContext, sharing: Allocator, asha: bool = False
+    dispatcher: Dispatcher, store: Store, context: TrialContext, allocator: Allocator, asha: bool = False
 ) -> None:
     """Run everything that the dispatcher has to start; returns when nothing runs any more."""
-    tasks, root = dispatcher.schedule.tasks, store.root
-
-    def trial(config: dict[str, Any]) -> None:
-        job = Job(tuple(tasks[name] for name in config["signatures"]), config["helps"])
-        own = replace(
-            setting, threads=config["cpus"], gpus=config["gpus"], on_validated=_reporter(job) if asha else None
-        )
-        outcomes: list[tuple[str, dict[str, Any]]] = []  # a list, as Tune flattens mappings within a report
-        fault = ""
-        for name, outcome in perform_job(Store(root), job, own):
-            outcomes.append((name, asdict(outcome)))
-            fault = outcome.fault
-            tune.report({"outcomes": outcomes})
-        if fault == "device":
-            raise WorkerDamaged  # Tune uses a worker again, unless its trial failed
-
-    def request(config: dict[str, Any]) -> tune.PlacementGroupFactory:
-        return tune.PlacementGroupFactory([{"CPU": config["cpus"], "GPU": config["gpus"]}])
-
-    searcher = DispatchedSearcher(dispatcher, sharing)
+    searcher = DispatchedSearcher(dispatcher, allocator)
     with tempfile.TemporaryDirectory(prefix="edm-sweep-tune-") as scratch:
         tuner = tune.Tuner(
-            tune.with_resources(trial, request),
+            tune.with_resources(_trainable(dispatcher.schedule.tasks, store.root, context, asha), _resources),
             tune_config=tune.TuneConfig(
                 search_alg=searcher,
                 scheduler=SavingAsha(searcher, store) if asha else None,
@@ -226,8 +207,33 @@ def execute(
         tuner.fit()
 
 
+def _trainable(
+    tasks: Mapping[str, Task], root: Path, context: TrialContext, asha: bool
+) -> Callable[[dict[str, Any]], None]:
+    """Return what Tune runs on a worker: a job's tasks, each reported as it ends."""
+
+    def trial(config: dict[str, Any]) -> None:
+        job = Job(tuple(tasks[signature] for signature in config["signatures"]), config["helps"])
+        on_validated = _reporter(job) if asha else None
+        own = replace(context, threads=config["cpus"], gpus=config["gpus"], on_validated=on_validated)
+        outcomes: list[tuple[str, dict[str, Any]]] = []  # a list, as Tune flattens mappings within a report
+        failure: Failure | None = None
+        for signature, outcome in perform_job(Store(root), job, own):
+            outcomes.append((signature, outcome.as_dict()))
+            failure = outcome.failure
+            tune.report({"outcomes": outcomes})
+        if failure is not None and failure.kind == "device":
+            raise WorkerDamaged  # Tune uses a worker again, unless its trial failed
+
+    return trial
+
+
+def _resources(config: dict[str, Any]) -> tune.PlacementGroupFactory:
+    return tune.PlacementGroupFactory([{"CPU": config["cpus"], "GPU": config["gpus"]}])
+
+
 def _reporter(job: Job) -> Callable[[float, float], None] | None:
-    """What tells the driver how a training does along the way."""
+    """What reports a training's loss on the val split to the driver along the way."""
     training = job.tasks[0]
     if not isinstance(training, Training):
         return None

@@ -19,7 +19,7 @@ from experiments.errors import UserError
 from experiments.store import leases
 from experiments.store.files import read_json, write_json
 from experiments.store.layout import RUNS
-from experiments.store.progress import RunProgress
+from experiments.store.progress import RunProgressRecord
 from experiments.store.provenance import command_line
 from experiments.store.store import Store
 
@@ -36,7 +36,7 @@ class ActiveRun:
     pid: int
     command: str
     began: float
-    progress: RunProgress | None
+    progress: RunProgressRecord | None
 
 
 @contextmanager
@@ -54,7 +54,7 @@ def announced(store: Store, session: str, sweep: str) -> Iterator[None]:
         yield
 
 
-def publish_progress(store: Store, session: str, progress: RunProgress) -> None:
+def publish_progress(store: Store, session: str, progress: RunProgressRecord) -> None:
     """Write down how far a run is."""
     with suppress(OSError):  # a full disk: it is written again soon
         progress.write(store.session_folder(session))
@@ -93,4 +93,4 @@ def _folders(store: Store) -> list[Path]:
 
 def _read(folder: Path) -> ActiveRun | None:
     content = read_json(folder / RUN)
-    return None if content is None else ActiveRun(folder.name, progress=RunProgress.read(folder), **content)
+    return None if content is None else ActiveRun(folder.name, progress=RunProgressRecord.read(folder), **content)

@@ -21,7 +21,10 @@ def machine() -> str:
     """Return a digest that differs for every machine, restart of it, and namespace of process numbers."""
     parts = [socket.gethostname()]
     try:
-        parts += [Path("/proc/sys/kernel/random/boot_id").read_text().strip(), os.readlink("/proc/self/ns/pid")]
+        parts += [
+            Path("/proc/sys/kernel/random/boot_id").read_text().strip(),
+            str(Path("/proc/self/ns/pid").readlink()),
+        ]
     except OSError:
         parts.append(f"{psutil.boot_time():.0f}")
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:32]

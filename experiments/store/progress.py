@@ -64,7 +64,7 @@ class TaskProgress(Progress):
 
 
 @dataclass(frozen=True)
-class RunProgress(Progress):
+class RunProgressRecord(Progress):
     """How far a run is.
 
     total, done: tasks that it began with, and those of them that are done. left: the time that is left, in words.

@@ -1,12 +1,27 @@
-"""Checks of a sweep that no single field can make by itself."""
+"""Checks that no field of a sweep file can make by itself."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from typing import Literal
 
+from edm.config import PRESETS, FieldError, GuideConfig
+from edm.data.catalogue import DatasetFacts
+from edm.data.errors import DataError
 from experiments.errors import UserError
+from experiments.inputs import Inputs
+from experiments.sweep.diagnostics import one_of, show_value
+from experiments.sweep.metrics import FITTED, meaningless
+from experiments.sweep.spec import Cell
 from experiments.sweep.tasks import Training
+
+
+class CellError(ValueError):
+    """Fields of a cell that do not fit together. field: the dotted name of the one to change."""
+
+    def __init__(self, field: str, message: str) -> None:
+        super().__init__(message)
+        self.field = field
 
 
 def require_even_batches(trainings: Iterable[Training], gpus: float | Literal["auto"] | None) -> None:
@@ -17,5 +32,170 @@ def require_even_batches(trainings: Iterable[Training], gpus: float | Literal["a
         if getattr(config, field) % size:
             raise UserError(
                 f"resources.gpus: {size} GPUs cannot share training.{field} {getattr(config, field)} evenly; "
-                f"make it a multiple of {size}, or give another number of GPUs"
+                f"make it a multiple of {size}, or use another number of GPUs"
+            )
+
+
+def check_cell(cell: Cell, inputs: Inputs) -> None:
+    """Raise CellError where fields of different sections contradict each other or the files that they name."""
+    try:
+        facts = inputs.facts(cell.data)
+        inputs.fingerprint(cell.data)  # reads a folder of images, as only here its problems can be given a line
+    except DataError as error:
+        raise CellError("data.path", str(error)) from None
+    _check_network(cell, facts)
+    _check_classes(cell, facts)
+    _check_statistics(cell, inputs)
+    _check_metrics(cell, facts)
+    _check_guidance(cell, facts)
+    _check_resolution(cell)
+    _check_guide(cell, facts)
+    _check_averages(cell)
+
+
+def _refuse(cell: Cell, field: str, message: str) -> CellError:
+    """An error that begins with the value of the field."""
+    return CellError(field, f"{show_value(cell.value(field))} {message}")
+
+
+def _check_network(cell: Cell, facts: DatasetFacts) -> None:
+    depths = cell.model.network(facts.channels, facts.resolution, facts.num_classes).depths
+    _check_halvings(cell, "model.preset", len(depths), facts)
+
+
+def _check_halvings(cell: Cell, field: str, halvings: int, facts: DatasetFacts) -> None:
+    """Raise CellError where a network halves images more often than their size allows."""
+    side, multiple = facts.resolution, 2**halvings
+    if side % multiple == 0:
+        return
+    presets = [name for name, preset in PRESETS.items() if side % 2 ** len(preset.depths) == 0]
+    remedy = f"use {one_of(presets)}" if presets else f"use images whose side is a multiple of {multiple}"
+    raise _refuse(
+        cell,
+        field,
+        f"halves images {halvings} times, which the {side}x{side} images of {cell.data.name} do not allow; {remedy}",
+    )
+
+
+def _check_classes(cell: Cell, facts: DatasetFacts) -> None:
+    if facts.num_classes:
+        return
+    if cell.evaluation.features == "classifier":
+        raise _refuse(
+            cell, "evaluation.features", f"needs class labels, which {cell.data.name} does not have; use inception"
+        )
+    if "accuracy" in cell.evaluation.metrics:
+        raise CellError(
+            "evaluation.metrics", f"accuracy needs class labels, which {cell.data.name} does not have; remove it"
+        )
+
+
+def _check_statistics(cell: Cell, inputs: Inputs) -> None:
+    config = cell.evaluation
+    if config.statistics is None:
+        return
+    if config.features == "classifier":
+        raise _refuse(
+            cell,
+            "evaluation.statistics",
+            "cannot be compared with classifier features, which are trained for this data set alone; "
+            "use features: inception",
+        )
+    if inputs.statistics_sha256(config.statistics) is None:
+        raise _refuse(
+            cell, "evaluation.statistics", "does not exist; give the path of an .npz file that holds mu and sigma"
+        )
+
+
+def _check_metrics(cell: Cell, facts: DatasetFacts) -> None:
+    config = cell.evaluation
+    if "memorisation" in config.metrics and cell.sampling.resolution not in (None, facts.resolution):
+        raise CellError(
+            "evaluation.metrics",
+            f"memorisation compares pixels, for which images must be {facts.resolution}x{facts.resolution} as in "
+            "training; remove memorisation or sampling.resolution",
+        )
+    withheld = meaningless(config, facts.splits)
+    reasons = [withheld[split] for split in config.splits if split in withheld]
+    if reasons and set(config.metrics) <= set(FITTED):
+        classifier = "" if config.features == "classifier" else "use features: classifier, "
+        raise CellError(
+            "evaluation.metrics",
+            f"{' and '.join(config.metrics)} would mean nothing: {reasons[0]} features; add kid, {classifier}"
+            "or draw more images",
+        )
+
+
+def _check_guidance(cell: Cell, facts: DatasetFacts) -> None:
+    guidance, dropout = cell.sampling.guidance, cell.training.label_dropout
+    if not facts.num_classes:
+        return
+    if dropout == 0 and guidance != 1 and cell.sampling.guide is None:
+        raise _refuse(
+            cell,
+            "sampling.guidance",
+            "needs the unconditional branch, which is never trained with training.label_dropout 0; "
+            "set label_dropout to 0.1, for example",
+        )
+    if dropout == 1 and guidance != 0:
+        raise _refuse(
+            cell,
+            "sampling.guidance",
+            "needs the conditional branch, which is never trained with training.label_dropout 1; "
+            "set guidance to 0, or label_dropout below 1",
+        )
+
+
+def _check_resolution(cell: Cell) -> None:
+    side, halvings = cell.sampling.resolution or 0, len(cell.model.network(1, 0, 0).depths)
+    multiple = 2**halvings
+    if side % multiple:
+        larger = side - side % multiple + multiple
+        raise _refuse(
+            cell,
+            "sampling.resolution",
+            f"is not a multiple of {multiple}, as a network that halves images {halvings} times needs; "
+            f"use for example {larger}",
+        )
+
+
+def _check_guide(cell: Cell, facts: DatasetFacts) -> None:
+    guide = cell.sampling.guide
+    if guide is None:
+        return
+    try:
+        halvings = len(guide.model(cell.model).network(1, 0, 0).depths)
+        guide.training(cell.training)
+    except FieldError as error:
+        raise _refuse(cell, "sampling.guide", f"does not describe a network: {error}") from None
+    _check_halvings(cell, "sampling.guide", halvings, facts)
+    _check_guide_is_another(cell, guide)
+
+
+def _check_guide_is_another(cell: Cell, guide: GuideConfig) -> None:
+    training = guide.training(cell.training)
+    if training.kimg > cell.training.kimg:
+        raise _refuse(
+            cell,
+            "sampling.guide",
+            f"is trained for longer than the {cell.training.kimg:g} kimg of the network it guides; "
+            "give it no more kimg than that",
+        )
+    same = guide.model(cell.model).network(1, 0, 0) == cell.model.network(1, 0, 0)
+    if same and training.num_steps == cell.training.num_steps and guide.ema == cell.sampling.ema:
+        raise _refuse(
+            cell,
+            "sampling.guide",
+            "is the same network as the one it guides; make it smaller, or train it for less time",
+        )
+
+
+def _check_averages(cell: Cell) -> None:
+    guide = cell.sampling.guide
+    for field, width in (("sampling.ema", cell.sampling.ema), ("sampling.guide", guide.ema if guide else None)):
+        if width is not None and not cell.training.power_ema:
+            raise _refuse(
+                cell,
+                field,
+                "needs weight averages from which any width can be computed; set training.power_ema: [0.05, 0.10]",
             )

@@ -5,19 +5,22 @@ from __future__ import annotations
 import difflib
 import itertools
 import math
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from pydantic_core import ErrorDetails
-
-from edm.config import PRESETS, FieldError, GuideConfig
-from experiments.sweep.document import Location
+from edm.config import FieldError, GuideConfig
+from experiments.sweep.document import Document, Location
 from experiments.sweep.spec import NESTED, field_names
+
+if TYPE_CHECKING:
+    from pydantic_core import ErrorDetails
+
+EXPECTED = {"int": "a whole number", "float": "a number", "bool": "true or false", "string": "text", "tuple": "a list"}
 
 
 def show_value(value: Any) -> str:
-    """A value as a person would write it in YAML."""
+    """Return a value as a person would write it in YAML."""
     if isinstance(value, tuple):
-        return f"[{', '.join(show_value(v) for v in value)}]"
+        return f"[{', '.join(show_value(entry) for entry in value)}]"
     if isinstance(value, bool) or value is None:
         return {True: "true", False: "false", None: "null"}[value]
     if isinstance(value, float) and math.isinf(value):
@@ -25,60 +28,80 @@ def show_value(value: Any) -> str:
     return f"{{{value}}}" if isinstance(value, GuideConfig) else repr(value)
 
 
-def suggest(word: str, known: tuple[str, ...], show: int = 16) -> str:
-    if not known:
-        return "there are none: give axes under 'grid:'"
-    close = difflib.get_close_matches(str(word), known, n=1, cutoff=0.5)
-    choices = f"choose from {', '.join(known)}" if len(known) <= show else ""
-    return "; ".join(filter(None, [f"did you mean {close[0]!r}?" if close else "", choices]))
+def suggest(word: str, choices: tuple[str, ...], show: int = 16) -> str:
+    """Return what to write instead of a wrong word: the closest choice, and all of them where they are few."""
+    close = difflib.get_close_matches(str(word), choices, n=1, cutoff=0.5)
+    hint = f"did you mean {close[0]!r}?" if close else ""
+    if len(choices) > show:
+        return hint
+    return f"choose from {', '.join(choices)}{f' ({hint})' if hint else ''}"
 
 
-def fitting_presets(resolution: int, whole: int) -> str:
-    """What to use instead of a network that halves an image of `resolution` too often."""
-    presets = [name for name, preset in PRESETS.items() if resolution % 2 ** len(preset.depths) == 0]
-    return f"use {' or '.join(presets)}" if presets else f"the image's side would have to be a multiple of {whole}"
+def one_of(words: list[str]) -> str:
+    """Return words as a choice, such as "nano, micro or mini"."""
+    return " or ".join(filter(None, (", ".join(words[:-1]), words[-1])))
 
 
-EXPECTED = {"int": "a whole number", "float": "a number", "bool": "true or false", "string": "text", "tuple": "a list"}
+def suggest_axis(axis: str, axes: tuple[str, ...]) -> str:
+    """Return what to write instead of an axis that the sweep does not have."""
+    return suggest(axis, axes) if axes else "the sweep has no axes; add them under 'grid:'"
+
+
+def require_field(document: Document, kind: type, key: str, value: Any, location: Location, title: str) -> None:
+    """Raise UserError where `key` is no field of the dataclass `kind`, or `value` has keys that its field has not."""
+    require_key(document, key, field_names(kind), location, title)
+    if (kind, key) in NESTED and isinstance(value, dict):
+        for inner in value:
+            require_key(document, inner, field_names(NESTED[kind, key]), location, f"{title}.{inner}")
+
+
+def require_key(document: Document, key: str, known: tuple[str, ...], location: Location, title: str) -> None:
+    """Raise UserError where `key` is not one of the known ones. title: what the message calls it."""
+    if key not in known:
+        raise document.error(location, f"{title}: unknown field; {suggest(key, known)}")
 
 
 def explain(details: list[ErrorDetails], kind: type) -> tuple[Location, str]:
-    """Where in the section a value is wrong, and one sentence on it."""
+    """Return where in a section pydantic found a wrong value, and a sentence about it. kind: the section's class."""
     detail = details[0]
     location: Location = tuple(part for part in detail["loc"] if not isinstance(part, str) or part in field_names(kind))
     error = detail.get("ctx", {}).get("error")
     if isinstance(error, FieldError):
-        return (location, f"{error.field}: {error}") if location else ((error.field,), str(error))
-    value = detail["input"]
+        return (location, str(error)) if location else ((error.field,), error.problem)
     nested = NESTED.get((kind, str(location[0]))) if location else None
     if nested is not None:
         return _explain_nested(detail, nested, location[:1])
     if detail["type"] == "too_long" or (location == ("guidance_interval",) and detail["type"] == "tuple_type"):
-        return location[:1], f"{show_value(value)} is not a range; give [low, high]"
-    words = _words(details)
-    if words:
-        close = difflib.get_close_matches(str(value), words, n=1, cutoff=0.4)
-        hint = f"did you mean {close[0]!r}?" if close else f"use for example {words[0]!r}"
-        return location, f"{show_value(value)} is not one of {', '.join(words)}; {hint}"
-    expected = next((text for key, text in EXPECTED.items() if detail["type"].startswith(key)), None)
-    if expected is None:
-        return location, f"{show_value(value)} is not possible ({detail['msg']}); correct it"
-    return location, f"{show_value(value)} is not {expected}; give {expected}"
+        return location[:1], f"{show_value(detail['input'])} is not a range; write [low, high]"
+    choices = _choices(details)
+    return location, _not_a_choice(detail["input"], choices) if choices else _wrong_type(detail)
 
 
 def _explain_nested(detail: ErrorDetails, kind: type, location: Location) -> tuple[Location, str]:
-    """The same inside a field that is a mapping itself."""
+    """Explain a wrong value in a field that is a mapping itself."""
     if len(detail["loc"]) == 1:
-        return (
-            location,
-            f"{show_value(detail['input'])} is not a mapping; write for example {{{field_names(kind)[0]}: ...}}",
-        )
+        value = show_value(detail["input"])
+        return location, f"{value} is not a mapping; write for example {{{field_names(kind)[0]}: ...}}"
     inside: ErrorDetails = {**detail, "loc": detail["loc"][1:]}
     return location, f"{inside['loc'][0]}: {explain([inside], kind)[1]}"
 
 
-def _words(details: list[ErrorDetails]) -> tuple[str, ...]:
-    """The words that would have been right, where the value may be one; a field may also take true and false."""
+def _not_a_choice(value: Any, choices: tuple[str, ...]) -> str:
+    close = difflib.get_close_matches(str(value), choices, n=1, cutoff=0.4)
+    hint = f"; did you mean {close[0]!r}?" if close else ""
+    return f"{show_value(value)} is not one of {', '.join(choices)}{hint}"
+
+
+def _wrong_type(detail: ErrorDetails) -> str:
+    value = show_value(detail["input"])
+    expected = next((text for start, text in EXPECTED.items() if detail["type"].startswith(start)), None)
+    if expected is None:
+        return f"{value} is not valid ({detail['msg']}); write another value"
+    return f"expected {expected}, not {value}"
+
+
+def _choices(details: list[ErrorDetails]) -> tuple[str, ...]:
+    """The words that a field accepts, where it accepts words; some fields accept true and false as well."""
     same = [detail for detail in details if detail["loc"][:1] == details[0]["loc"][:1]]
     literals = [detail for detail in same if detail["type"] == "literal_error"]
     if not literals or isinstance(details[0]["input"], tuple | list):

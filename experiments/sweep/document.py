@@ -13,9 +13,10 @@ import yaml
 
 from experiments.errors import UserError
 
-Location = tuple[str | int, ...]
+Location = tuple[str | int, ...]  # the keys and list indices that lead to a value
 
-MOST_FILES = 6  # that are named where one is not there
+MOST_FILES = 6  # that a message lists
+START = "'edm-sweep init NAME' writes a sweep file to start from"
 
 
 class _Loader(yaml.SafeLoader):
@@ -30,76 +31,79 @@ _Loader.add_implicit_resolver(
 
 @dataclass(frozen=True)
 class Document:
-    """A file's data (lists as tuples) and where every key and list entry was written, such as "x.yaml:14"."""
+    """The data of a file (lists as tuples), and where each key and list entry was written, such as "x.yaml:14"."""
 
     name: str
     data: Any
     places: dict[Location, str] = field(default_factory=dict)
 
     def error(self, location: Location, message: str) -> UserError:
-        """A UserError that begins with the place of `location`, or of the nearest thing around it."""
+        """Return a UserError that begins with the place of `location`, or of the nearest thing around it."""
         while location and location not in self.places:
             location = location[:-1]
         return UserError(f"{self.places.get(location, self.name)}: {message}")
 
 
 def read_document(path: Path) -> Document:
-    """Read a YAML file; raises UserError where it is absent, unreadable, not YAML, or has a key twice."""
+    """Read a YAML file; raises UserError where it is absent, unreadable or invalid YAML, or has a key twice."""
     try:
         text = path.read_text(encoding="utf-8")
     except FileNotFoundError:
         raise UserError(f"{path}: no such file; {_nearby(path)}") from None
     except IsADirectoryError:
-        raise UserError(f"{path}: is a folder; give a sweep file inside it, such as {path / 'digits.yaml'}") from None
+        inside = sorted(path.glob("[!.]*.yaml"))
+        example = f", such as {inside[0]}" if inside else ""
+        raise UserError(f"{path}: is a folder; give a sweep file{example}") from None
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"{path}: cannot be read as text ({error}); give a YAML file") from None
     return parse_document(str(path), text)
 
 
 def _nearby(path: Path) -> str:
+    """Sweep files that a person may have meant by a path that does not exist."""
     found = sorted(str(file) for file in [*path.parent.glob("[!.]*.yaml"), *Path("sweeps").glob("[!.]*.yaml")])
     files = list(dict.fromkeys(found))
     close = difflib.get_close_matches(str(path), files, n=1, cutoff=0.6)
     if close:
         return f"did you mean {close[0]}?"
     more = f" and {len(files) - MOST_FILES} more" if len(files) > MOST_FILES else ""
-    return f"there are {', '.join(files[:MOST_FILES])}{more}" if files else "give the path of a sweep file"
+    return f"choose from {', '.join(files[:MOST_FILES])}{more}" if files else START
 
 
 def parse_document(name: str, text: str) -> Document:
-    """The same for text that is already there."""
+    """Parse YAML text; `name` is what errors call it. Raises UserError where it is invalid or has a key twice."""
     try:
         loader = _Loader(text)
         node = loader.get_single_node()
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         place = f"{name}:{mark.line + 1}" if mark else name
-        raise UserError(
-            f"{place}: is not YAML ({error.problem or error.context}); put the syntax right there"
-        ) from None
+        raise UserError(f"{place}: invalid YAML ({error.problem or error.context}); correct the syntax") from None
     except yaml.YAMLError as error:
-        raise UserError(f"{name}: is not YAML ({str(error).splitlines()[0]}); give a text file in YAML") from None
+        raise UserError(f"{name}: invalid YAML ({str(error).splitlines()[0]}); give a text file in YAML") from None
     if node is None:
-        raise UserError(f"{name}: is empty; start from sweeps/digits.yaml")
+        raise UserError(f"{name}: is empty; {START}")
     document = Document(name, None, {})
     data = _Builder(loader, document).build(node, (), frozenset())
     return Document(name, data, document.places)
 
 
-def _dotted(location: Location) -> str:
+def dotted(location: Location) -> str:
+    """Return a location as a dotted name, such as model.preset."""
     return ".".join(str(part) for part in location)
 
 
 class _Builder:
-    """Turns YAML nodes into data and notes where they stand."""
+    """Turns YAML nodes into data and records where each was written."""
 
     def __init__(self, loader: _Loader, document: Document) -> None:
         self.loader, self.document = loader, document
 
     def build(self, node: yaml.Node, location: Location, around: frozenset[int]) -> Any:
-        self._note(location, node)
+        """Return the data of a node. around: the identities of the nodes that contain it."""
+        self._record(location, node)
         if id(node) in around:
-            raise self.document.error(location, "an anchor that contains itself; write the values out")
+            raise self.document.error(location, f"{dotted(location)}: contains itself; write the values out")
         around |= {id(node)}
         if isinstance(node, yaml.MappingNode):
             return {key: self.build(value, (*location, key), around) for key, value in self._pairs(node, location)}
@@ -109,23 +113,23 @@ class _Builder:
             return self.loader.construct_object(node)
         except (yaml.YAMLError, ValueError) as error:
             reason = getattr(error, "problem", None) or error
-            key = f"{_dotted(location)}: " if location else ""
+            key = f"{dotted(location)}: " if location else ""
             raise self.document.error(
                 location, f"{key}{node.value!r} cannot be read ({reason}); write a plain value"
             ) from None
 
-    def _note(self, location: Location, node: yaml.Node) -> None:
+    def _record(self, location: Location, node: yaml.Node) -> None:
         self.document.places.setdefault(location, f"{self.document.name}:{node.start_mark.line + 1}")
 
     def _pairs(self, node: yaml.MappingNode, location: Location) -> Iterator[tuple[str, yaml.Node]]:
         seen: dict[str, int] = {}
         for key_node, _ in node.value:
             key, line = str(key_node.value), key_node.start_mark.line + 1
-            self._note((*location, key), key_node)
+            self._record((*location, key), key_node)
             if key in seen:
-                where = _dotted((*location, key))
                 raise UserError(
-                    f"{self.document.name}:{line}: {where}: is there twice, first in line {seen[key]}; drop one"
+                    f"{self.document.name}:{line}: {dotted((*location, key))}: appears twice, first on line "
+                    f"{seen[key]}; remove one"
                 )
             seen[key] = line
         self.loader.flatten_mapping(node)  # "<<": merged keys come first, so that the mapping's own win

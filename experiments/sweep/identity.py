@@ -1,4 +1,4 @@
-"""Signatures: a digest of everything that decides a result."""
+"""Signatures: digests of everything that decides a result."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import json
 from functools import lru_cache
 from typing import Any
 
-# Raised by a developer when the meaning of a stage changes, so that what was made the old way is not taken for the new.
+# A developer raises a stage's version when its meaning changes, so that results made the old way are not used for it.
 VERSIONS = {
     "data": 1,
     "classifier": 1,
@@ -21,13 +21,13 @@ VERSIONS = {
     "exact": 1,
     "evaluation": 2,
 }
-SIGNATURE_DIGITS = 20  # 80 bits: no collision in any store a person could fill
+SIGNATURE_DIGITS = 20  # 80 bits: no collision in any store that a person could fill
 
 
 def canonical(value: Any) -> Any:
-    """A configuration as plain JSON values: what two equal configurations share and two different ones do not.
+    """Return a configuration as plain JSON values, equal for configurations that mean the same.
 
-    Display fields are left out, and so are fields added after a release while they have their default.
+    Leaves out fields that only concern display, and fields that were added later while they have their default.
     """
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         return _canonical_fields(value)
@@ -38,21 +38,24 @@ def canonical(value: Any) -> Any:
     return value
 
 
-@lru_cache(maxsize=4096)  # thousands of cells have few configurations among them; who gets one must not change it
+@lru_cache(maxsize=4096)  # thousands of cells share few configurations; callers must not change what they get
 def _canonical_fields(config: Any) -> dict[str, Any]:
     return {
-        f.name: canonical(getattr(config, f.name))
-        for f in dataclasses.fields(config)
-        if _counts(f, getattr(config, f.name))
+        field.name: canonical(getattr(config, field.name))
+        for field in dataclasses.fields(config)
+        if _is_identity(field, getattr(config, field.name))
     }
 
 
-def _counts(field: dataclasses.Field[Any], value: Any) -> bool:
+def _is_identity(field: dataclasses.Field[Any], value: Any) -> bool:
     return field.metadata.get("identity", True) and not (field.metadata.get("added") and value == field.default)
 
 
 def signature(stage: str, **content: Any) -> str:
-    """SHA-256 (its first 20 hex digits) over canonical JSON of the stage, its version and everything it depends on."""
-    parts = {"stage": stage, "version": VERSIONS[stage]} | {name: canonical(value) for name, value in content.items()}
+    """Return the signature of a stage: the first 20 hex digits of SHA-256 over canonical JSON.
+
+    The JSON holds the stage, its version and its content: the whole configuration and the signatures it depends on.
+    """
+    parts = {"stage": stage, "version": VERSIONS[stage]} | {key: canonical(value) for key, value in content.items()}
     text = json.dumps(parts, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()[:SIGNATURE_DIGITS]

@@ -1,10 +1,12 @@
-"""What one trial does, and how each of its tasks ended."""
+"""Jobs: what one trial does, and how each of its tasks ended."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Literal
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
 
+from experiments.store.failures import Failure
 from experiments.sweep.probes import Probe
 from experiments.sweep.tasks import SweepTask
 
@@ -13,7 +15,7 @@ Task = SweepTask | Probe
 
 @dataclass(frozen=True)
 class Job:
-    """What one trial does: tasks one after the other, or, where it helps, a part of another trial's."""
+    """The tasks that one trial does, one after the other; helps: whether it draws a part of another trial's images."""
 
     tasks: tuple[Task, ...]
     helps: bool = False
@@ -21,10 +23,32 @@ class Job:
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a task ended, and after how long; of a failure its class (faults.py), and the place in the code."""
+    """How a task ended.
+
+    reason: why it was pruned, or left to another run. failure: of a failed task. seconds: how long its worker took.
+    """
 
     state: Literal["done", "stopped", "failed", "pruned", "elsewhere"]
-    message: str = ""
-    fault: str = "unknown"
-    place: str = ""
+    reason: str = ""
+    failure: Failure | None = None
     seconds: float = 0.0
+
+    @property
+    def message(self) -> str:
+        """What there is to say of it: why it failed, or the reason."""
+        return self.failure.message if self.failure is not None else self.reason
+
+    @classmethod
+    def failed(cls, failure: Failure) -> Outcome:
+        """Return the outcome of a task that failed."""
+        return cls("failed", failure=failure)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return it as a mapping, as Ray Tune carries it."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, content: Mapping[str, Any]) -> Outcome:
+        """Return the outcome that `as_dict` made a mapping of."""
+        failure = content["failure"]
+        return cls(**{**content, "failure": Failure(**failure) if failure is not None else None})

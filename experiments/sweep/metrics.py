@@ -1,4 +1,4 @@
-"""Which scores an evaluation is asked for, which of them would mean nothing, and what a score is called."""
+"""Which scores an evaluation is asked for, which of them would mean nothing, and what each consists of."""
 
 from __future__ import annotations
 
@@ -7,10 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from edm.config import SPLITS, ClassifierConfig, EvaluationConfig, Features, Split
+from reports.metrics import shown, title_of
 
-FILE = "file"  # stands beside the splits: a published statistics file
+FILE = "file"  # used like a split: a published statistics file
 FITTED = ("fid", "fid_infinity")  # metrics that need a covariance of full rank
-WHOLE = ("accuracy", "memorisation")  # of the images as they are, not against each split
+WHOLE = ("accuracy", "memorisation")  # metrics of the images themselves, not against each split
 PRDC = ("precision", "recall", "density", "coverage")
 
 DIMENSIONS: dict[Features, int] = {
@@ -30,17 +31,29 @@ METRICS = (
     "nn_copied_features",
 )
 ERRORS = ("_se", "_low", "_high")  # of a metric: standard error and 95% interval
-HEADLINES = ("fid_", "kid_", "class_accuracy")  # how the metrics begin that a person looks for first, best first
+HEADLINES = ("fid_", "kid_", "class_accuracy")  # how the most important metrics begin, best first
+
+
+def headlines(metrics: Mapping[str, float]) -> dict[str, float]:
+    """Return the few metrics to show in one line: FIDs, or else KIDs, and the class accuracy."""
+    known = {name: value for name, value in metrics.items() if name in METRICS}
+    first = next((start for start in HEADLINES if any(name.startswith(start) for name in known)), "")
+    return {n: v for n, v in known.items() if n.startswith((first, "class_accuracy")) and "infinity" not in n}
+
+
+def headline(metrics: Mapping[str, float]) -> str:
+    """Return the headlines of an evaluation as one line, such as "FID test 5.614, class accuracy 95.3 %"."""
+    return ", ".join(f"{title_of(name)} {shown(name, value)}" for name, value in headlines(metrics).items())
 
 
 def metrics_of(score: str) -> tuple[str, ...]:
-    """The metrics that a score is told by."""
+    """Return the metrics that a score such as "fid/test" consists of, with their errors."""
     metric, _, name = score.partition("/")
     if metric == "prdc":
         return tuple(f"{each}_{name}" for each in PRDC)
     if metric == "memorisation":
-        told = ("nn_ratio_{}", "nn_copied_{}", "nn_copied_{}_se")
-        return tuple(name.format(view) for view in ("pixels", "features") for name in told)
+        patterns = ("nn_ratio_{}", "nn_copied_{}", "nn_copied_{}_se")
+        return tuple(pattern.format(view) for view in ("pixels", "features") for pattern in patterns)
     if metric == "truncation":
         return ("truncation_rms",)
     if metric == "fid_infinity":
@@ -50,44 +63,43 @@ def metrics_of(score: str) -> tuple[str, ...]:
 
 
 def context_of(score: str) -> tuple[str, ...]:
-    """The metrics by which those of a score are read: of pure noise, of real images."""
+    """Return the metrics that put a score into context: those of pure noise and of real images."""
     metric, _, name = score.partition("/")
     if metric in ("fid", "kid"):
         return (f"noise_{metric}_{name}", f"real_{metric}_{name}")
     return tuple(f"real_{own}" for own in metrics_of(score)) if metric == "memorisation" else ()
 
 
-def headlines(metrics: Mapping[str, float]) -> dict[str, float]:
-    """The few metrics to tell in a line."""
-    own = {name: value for name, value in metrics.items() if name in METRICS}
-    first = next((start for start in HEADLINES if any(name.startswith(start) for name in own)), "")
-    return {n: v for n, v in own.items() if n.startswith((first, "class_accuracy")) and "infinity" not in n}
+# what to compute ----------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
 class MetricRequest:
-    """Scores to work out, such as "fid/test", and remarks on those that are left out."""
+    """Scores to compute, such as "fid/test", and notes about scores that are left out."""
 
     scores: tuple[str, ...]
     notes: tuple[str, ...]
 
 
 def reference_sizes(config: EvaluationConfig, sizes: Mapping[Split, int]) -> dict[Split, int]:
-    """How many real images of each split generated ones are compared with: equally many, or all."""
+    """Return how many real images of each split generated ones are compared with. sizes: of the splits."""
     if config.reference == "all":
         return dict(sizes)
     return dict.fromkeys(sizes, min(sizes.values()))
 
 
 def describe_reference(config: EvaluationConfig, sizes: Mapping[Split, int]) -> str:
-    """The same in words."""
+    """Return a description of what generated images are compared with. sizes: of the splits."""
     count = "all" if config.reference == "all" else f"{min(sizes.values()):,}"
     file = f" and {Path(config.statistics).name}" if config.statistics else ""
     return f"{count} real images of each split{file}"
 
 
 def meaningless(config: EvaluationConfig, sizes: Mapping[Split, int]) -> dict[str, str]:
-    """The references to which a Frechet distance would mean nothing, each with the reason: a singular covariance."""
+    """Return the splits and files to which a Fréchet distance would mean nothing, each with the reason.
+
+    With no more images than dimensions, generated or real, a covariance is singular. sizes: of the splits.
+    """
     dimension = DIMENSIONS[config.features]
     if config.images <= dimension:
         reason = f"{config.images:,} images drawn are not above the {dimension:,} dimensions of {config.features}"
@@ -98,13 +110,17 @@ def meaningless(config: EvaluationConfig, sizes: Mapping[Split, int]) -> dict[st
 
 
 def requested_scores(config: EvaluationConfig, sizes: Mapping[Split, int], deterministic: bool) -> MetricRequest:
-    """What `config` asks for, with the kernel distance in place of every Frechet distance that would mean nothing."""
+    """Return the scores that a configuration asks for, with KID in place of every FID that would mean nothing.
+
+    sizes: of the splits. deterministic: whether the sampler adds no noise.
+    """
     withheld = meaningless(config, sizes)
     names = (*config.splits, FILE) if config.statistics else config.splits
     scores = dict.fromkeys(_scores(config, names, withheld))
     if config.truncation and deterministic:
         scores["truncation"] = None
     reasons = dict.fromkeys(withheld[name] for name in names if name in withheld and set(FITTED) & set(config.metrics))
+    # notes end up in results.csv: a new wording would change the tables of sweeps that are done
     notes = [f"no FID, KID instead: {reason} features, so that a covariance is singular" for reason in reasons]
     if config.truncation and not deterministic:
         notes.append("no truncation error of samplers that add noise: they follow no one solution")
@@ -121,5 +137,5 @@ def _scores(config: EvaluationConfig, names: tuple[str, ...], withheld: Mapping[
         for name in names:
             if metric in FITTED and name not in withheld:
                 yield f"{metric}/{name}"
-            elif name != FILE:  # a file has no features to compare one by one
+            elif name != FILE:  # a file holds no features of single images, which all other metrics need
                 yield f"{'kid' if metric in FITTED else metric}/{name}"

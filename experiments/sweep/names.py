@@ -1,29 +1,53 @@
-"""Which names a pattern matches."""
+"""Readable names of cells and tasks, and which of them a person's text matches."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import json
+from collections.abc import Callable, Iterable
 from fnmatch import fnmatchcase
 from typing import Any
 
 
-def matching(text: str, names: Iterable[str]) -> list[str]:
-    """The names that `text` stands for: one by itself, or all that some of its parts single out.
+def short_name(values: dict[str, Any]) -> str:
+    """Return axis values as one word, such as tiny/no-attention/guidance=2.5/heun."""
+    return "/".join(_part(axis.split(".")[1], value) for axis, value in values.items())
 
-    The first of these that any name meets: it is the name; its parts, which may hold * and ?, are among the name's, in
-    order; the name begins with it; the name's parts begin with its own.
+
+def _part(field: str, value: Any) -> str:
+    """Text is shown alone, true and false as the field's name, any other value after the field's name."""
+    if isinstance(value, str):
+        return value
+    if isinstance(value, bool):
+        return field if value else f"no-{field}"
+    return f"{field}={_plain(value)}"
+
+
+def _plain(value: Any) -> str:
+    if isinstance(value, bool) or value is None:
+        return json.dumps(value)
+    if isinstance(value, tuple):
+        return ",".join(_plain(entry) for entry in value)
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def matching(text: str, names: Iterable[str]) -> list[str]:
+    """Return the names that `text` matches, by the first of these rules that matches any.
+
+    1. The text is the whole name. 2. The parts of the text, between slashes, are parts of the name in the same order; *
+    and ? are wildcards. 3. The name begins with the text. 4. Parts of the name begin with the parts of the text, in the
+    same order.
     """
-    known, wanted = list(names), text.split("/")
-    tests = (
+    candidates, wanted = list(names), text.split("/")
+    rules: tuple[Callable[[str], bool], ...] = (
         lambda name: name == text,
         lambda name: _in_order(wanted, name.split("/"), fnmatchcase),
         lambda name: name.startswith(text),
         lambda name: _in_order(wanted, name.split("/"), str.startswith),
     )
-    return next((found for test in tests if (found := [name for name in known if test(name)])), [])
+    return next((found for rule in rules if (found := [name for name in candidates if rule(name)])), [])
 
 
-def _in_order(wanted: list[str], parts: list[str], agrees: Any) -> bool:
-    """Whether all that is wanted is met by some of the parts, in order."""
-    left = iter(parts)
-    return all(any(agrees(part, own) for part in left) for own in wanted)
+def _in_order(wanted: list[str], parts: list[str], matches: Callable[[str, str], bool]) -> bool:
+    """Whether every wanted part is matched by a part, in the same order; parts in between may be skipped."""
+    remaining = iter(parts)
+    return all(any(matches(part, each) for part in remaining) for each in wanted)

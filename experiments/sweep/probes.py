@@ -1,4 +1,4 @@
-"""Probes: short measurements of every distinct network of a plan, for speed and memory."""
+"""Probes: short measurements of the speed and memory of every distinct network of a plan."""
 
 from __future__ import annotations
 
@@ -8,8 +8,6 @@ from typing import Any, Literal
 
 from edm.config import NetworkConfig, Precision, TrainingConfig
 from edm.cost import forward_flops
-from experiments import hardware
-from experiments.hardware import CPU
 from experiments.store.layout import FOLDER_OF_TASK, StoreKind
 from experiments.store.results import ProbeResult
 from experiments.sweep.identity import signature
@@ -17,9 +15,9 @@ from experiments.sweep.plan import Plan
 from experiments.sweep.spec import ResourcesConfig
 from experiments.sweep.tasks import FORWARDS_PER_TRAINING_IMAGE, DataSource, Evaluation, Training
 
-WARM_UP_STEPS = 3  # choose kernels, fill caches
+WARM_UP_STEPS = 3  # not measured: kernels are chosen and caches filled
 LEAST_STEPS, MOST_STEPS = 8, 40
-# fields of a training that change neither its speed nor its memory
+# fields of a training that affect neither its speed nor its memory
 INDIFFERENT = (
     "kimg",
     "lr",
@@ -40,9 +38,9 @@ INDIFFERENT = (
 
 @dataclass(frozen=True)
 class Probe:
-    """One network as it is trained and sampled, to be measured on a device for some seconds.
+    """A network to train and sample for some seconds on a device, to measure its speed and memory.
 
-    guided: whether both branches go through it at once. precision: of sampling.
+    guided: whether sampling runs both branches of guidance in one batch. precision: of sampling.
     """
 
     signature: str
@@ -58,7 +56,7 @@ class Probe:
 
     @property
     def store_kind(self) -> StoreKind:
-        """The folder of the store that holds results of its kind."""
+        """The folder of the store that holds results of this kind."""
         return FOLDER_OF_TASK[self.kind]
 
     @property
@@ -68,40 +66,36 @@ class Probe:
 
     @property
     def flops(self) -> float:
-        """What measuring it takes at most, about."""
+        """The floating-point operations that it takes at most, roughly."""
         images = (WARM_UP_STEPS + MOST_STEPS) * self.config.batch_size
         return FORWARDS_PER_TRAINING_IMAGE * images * forward_flops(self.network)
 
 
-def device_of(resources: ResourcesConfig) -> str:
-    """The device that trials compute on here, named as results name it."""
-    return hardware.gpu_names()[0] if hardware.gpu_names() and resources.gpus != 0 else CPU
-
-
-def probes_by_training(plan: Plan) -> dict[str, Probe]:
-    """Which probe tells of each training, by the training's signature."""
-    drawn: dict[str, list[Evaluation]] = {}
+def probes_by_training(plan: Plan, device: str) -> dict[str, Probe]:
+    """Return the probe that measures each training of a plan on `device`, by the training's signature."""
+    evaluations: dict[str, list[Evaluation]] = {}
     for evaluation in plan.evaluations.values():
         for training in evaluation.depends_on:
-            drawn.setdefault(training.signature, []).append(evaluation)
+            evaluations.setdefault(training.signature, []).append(evaluation)
     groups: dict[Any, list[Training]] = {}
     for training in plan.trainings.values():
-        groups.setdefault((training.data, training.network, _indifferent(training.config)), []).append(training)
+        key = (training.data, training.network, _without_indifferent(training.config))
+        groups.setdefault(key, []).append(training)
     found: dict[str, Probe] = {}
-    for (data, network, config), alike in groups.items():
-        own = [evaluation for training in alike for evaluation in drawn.get(training.signature, ())]
-        probe = _probe(data, network, config, own, plan.sweep.resources)
-        found |= dict.fromkeys((training.signature for training in alike), probe)
+    for (data, network, config), trainings in groups.items():
+        drawn = [evaluation for training in trainings for evaluation in evaluations.get(training.signature, ())]
+        probe = _probe(data, network, config, drawn, plan.sweep.resources, device)
+        found |= dict.fromkeys((training.signature for training in trainings), probe)
     return found
 
 
-def probes_of(plan: Plan) -> dict[str, Probe]:
-    """Every probe of a plan, by its signature."""
-    return {probe.signature: probe for probe in probes_by_training(plan).values()}
+def probes_of(plan: Plan, device: str) -> dict[str, Probe]:
+    """Return every probe of a plan on `device`, by its signature."""
+    return {probe.signature: probe for probe in probes_by_training(plan, device).values()}
 
 
-def _indifferent(config: TrainingConfig) -> TrainingConfig:
-    """The same for all trainings of one speed."""
+def _without_indifferent(config: TrainingConfig) -> TrainingConfig:
+    """The configuration with defaults for all fields that affect neither speed nor memory: the key of a probe."""
     defaults = TrainingConfig()
     return dataclasses.replace(config, **{name: getattr(defaults, name) for name in INDIFFERENT}).canonical()
 
@@ -112,15 +106,16 @@ def _probe(
     config: TrainingConfig,
     evaluations: list[Evaluation],
     resources: ResourcesConfig,
+    device: str,
 ) -> Probe:
     precisions = {evaluation.sampling.precision for evaluation in evaluations} or {"fp32"}
     content: dict[str, Any] = {
         "network": network,
         "config": config,
         "guided": any(e.guide is None and e.sampling.guidance not in (0, 1) for e in evaluations),
-        "precision": "fp32" if "fp32" in precisions else min(precisions),  # the one that needs most
+        "precision": "fp32" if "fp32" in precisions else min(precisions),  # the one that needs most memory
         "sampling_batch": resources.sampling_batch,
         "compiled": resources.compile is True,
-        "device": device_of(resources),
+        "device": device,
     }
     return Probe(signature("probe", data=data.signature, **content), data=data, **content)

@@ -1,12 +1,12 @@
-"""A plan as JSON, and back: enough to plan a sweep again without its file."""
+"""A plan as JSON, and back: enough to plan a sweep again without its file and the files that it names."""
 
 from __future__ import annotations
 
 import dataclasses
 import itertools
 import json
-from collections.abc import Iterator
-from dataclasses import asdict
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -14,70 +14,114 @@ from typing import Any
 from pydantic import TypeAdapter, ValidationError
 
 from edm.config import DataConfig
+from edm.data.catalogue import CATALOGUE, DatasetFacts, facts, source_fingerprint
 from experiments.errors import UserError
-from experiments.sweep.plan import KnownInputs, Plan, plan_sweep
+from experiments.sweep.plan import Plan, plan_sweep
 from experiments.sweep.spec import SECTIONS, Cell, ReportConfig, ResourcesConfig, Sweep
 from experiments.sweep.tasks import DataSource
 
 FORMAT = 1
-Content = dict[str, Any]  # of a remembered sweep, as JSON
+Content = dict[str, Any]  # a recorded sweep, as JSON
+
+
+# writing ------------------------------------------------------------------------------------------
 
 
 def recorded_content(plan: Plan) -> Content:
-    """A plan's sweep as JSON: what all its cells have in common once, of the rest every value once."""
+    """Return a plan's sweep as JSON. For every field of the cells, each value is written once."""
     sweep = plan.sweep
     cells = [cell.parameters() for cell in sweep.cells]
-    fields = {name: _column([cell[name] for cell in cells]) for name in cells[0]}
-    named = {plan.names[name]: {"training": name} for name in plan.trainings}
-    for planned in plan.cells:
-        tasks = {"training": planned.training.signature, "evaluation": planned.evaluation.signature}
-        named[plan.cell_name(planned)] = tasks
     return {
         "format": FORMAT,
         "name": sweep.name,
         "axes": sweep.axes,
         "resources": asdict(sweep.resources),
         "report": asdict(sweep.report),
-        "fields": fields,
+        "fields": {field: _column([cell[field] for cell in cells]) for field in cells[0]},
         "folders": [{"config": asdict(config), "source": asdict(source)} for config, source in _folders(plan).items()],
-        "statistics": {
-            e.config.statistics: e.statistics for e in plan.evaluations.values() if e.config.statistics is not None
-        },
-        "cells": named,
+        "statistics": _statistics(plan),
+        "cells": _signatures_by_name(plan),
     }
 
 
 def _column(values: list[Any]) -> dict[str, Any]:
-    """A field of all cells: its values, and where there are several which cell has which."""
-    numbers: dict[tuple[type, Any], int] = {}  # by kind as well: true is not 1
+    """One field of all cells: its distinct values, and, where there are several, the number of each cell's value."""
+    numbers: dict[tuple[type, Any], int] = {}  # by type as well: true is not 1
     at = [numbers.setdefault((type(value), value), len(numbers)) for value in values]
     distinct = [asdict(value) if dataclasses.is_dataclass(kind) else value for kind, value in numbers]
     return {"values": distinct} if len(distinct) == 1 else {"values": distinct, "at": at}
 
 
 def _folders(plan: Plan) -> dict[DataConfig, DataSource]:
-    """The folders of images that a plan reads: elsewhere they may be absent, and here they may change."""
+    """The folders of images that a plan reads: on another machine they may be absent, and here they may change."""
     return {p.cell.data: p.training.data for p in plan.cells if p.cell.data.name == "folder"}
 
 
+def _statistics(plan: Plan) -> dict[str, str | None]:
+    """The SHA-256 of every statistics file that a cell names, by its path."""
+    named = ((planned.cell.evaluation.statistics, planned.evaluation.statistics) for planned in plan.cells)
+    return {path: sha256 for path, sha256 in named if path is not None}
+
+
+def _signatures_by_name(plan: Plan) -> dict[str, dict[str, str]]:
+    """The signatures of the tasks behind each name; a cell's name stands for its evaluation, too."""
+    named = {plan.names[identity]: {"training": identity} for identity in plan.trainings}
+    for planned in plan.cells:
+        tasks = {"training": planned.training.signature, "evaluation": planned.evaluation.signature}
+        named[plan.cell_name(planned)] = tasks
+    return named
+
+
+# reading ------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class RecordedInputs:
+    """Answers what planning asks about files from a recorded sweep; no file is read.
+
+    statistics: the SHA-256 of every statistics file, by its path. Facts and checksums of data sets are those of the
+    catalogue: recorded folders are given to plan_sweep as sources.
+    """
+
+    statistics: Mapping[str, str]
+
+    def facts(self, config: DataConfig) -> DatasetFacts:
+        """Return the published facts of a data set; raises KeyError for a folder, which was not recorded."""
+        return facts(_in_catalogue(config))
+
+    def fingerprint(self, config: DataConfig) -> str:
+        """Return what identifies a published data set; raises KeyError for a folder, which was not recorded."""
+        return source_fingerprint(_in_catalogue(config))
+
+    def statistics_sha256(self, path: str) -> str | None:
+        """Return the recorded SHA-256 of a statistics file; raises KeyError where there is none."""
+        return self.statistics[path]
+
+
+def _in_catalogue(config: DataConfig) -> DataConfig:
+    if config.name not in CATALOGUE:
+        raise KeyError(config.path)
+    return config
+
+
 def read_plan(content: Content, path: Path) -> Plan:
-    """The plan of what `written` made; raises UserError where it cannot be read."""
+    """Return the plan that recorded_content wrote to `path`; raises UserError where it cannot be read."""
+    sweep = read_sweep(content, path)
     try:
         sources = {
             _parsed(DataConfig, folder["config"]): _parsed(DataSource, folder["source"])
             for folder in content["folders"]
         }
-        known = KnownInputs(sources, content["statistics"])
+        return plan_sweep(sweep, RecordedInputs(content["statistics"]), sources)
     except (KeyError, TypeError, ValidationError) as error:
         raise _unreadable(path, error) from None
-    return plan_sweep(read_sweep(content, path), known)
 
 
 def read_sweep(content: Content, path: Path) -> Sweep:
-    """The sweep of what `written` made; raises UserError where it cannot be read."""
+    """Return the sweep that recorded_content wrote to `path`; raises UserError where it cannot be read."""
     try:
         if content["format"] != FORMAT:
-            raise UserError(f"{path}: was written by another version of edm-sweep; give the sweep's file")
+            raise UserError(f"{path}: was written by another version of edm-sweep; give the sweep file instead")
         return Sweep(
             content["name"],
             tuple(_cells(content["fields"])),
@@ -91,7 +135,9 @@ def read_sweep(content: Content, path: Path) -> Sweep:
 
 def _unreadable(path: Path, error: Exception) -> UserError:
     reason = str(error).splitlines()[0]
-    return UserError(f"{path}: cannot be read ({type(error).__name__}: {reason}); run its sweep again, with its file")
+    return UserError(
+        f"{path}: cannot be read ({type(error).__name__}: {reason}); run the sweep again from its file to replace it"
+    )
 
 
 def _cells(fields: dict[str, Any]) -> Iterator[Cell]:
@@ -107,7 +153,7 @@ def _repeated(configs: list[Any], count: int) -> Iterator[Any]:
 
 
 def _section(section: str, kind: type, fields: dict[str, Any]) -> list[Any]:
-    """A section of all cells, or once where all have the same; each that differs is made once."""
+    """A section of every cell, or a single one where all cells share it; equal sections are one object."""
     own = {name.partition(".")[2]: field for name, field in fields.items() if name.startswith(f"{section}.")}
     varying = {name: field for name, field in own.items() if "at" in field}
     fixed = {name: field["values"][0] for name, field in own.items() if name not in varying}

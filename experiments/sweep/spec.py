@@ -1,4 +1,4 @@
-"""A sweep file as dataclasses."""
+"""A sweep file as dataclasses: its sections and settings, the cells that they make, and the whole sweep."""
 
 from __future__ import annotations
 
@@ -22,13 +22,14 @@ from edm.config import (
 
 @dataclass(frozen=True)
 class ResourcesConfig:
-    """What one trial gets; never part of a signature.
+    """What each trial may use. Never part of a signature.
 
-    gpus: of each trial; a fraction packs several on one, 2 or more train one network on several of a node, auto packs
-    by the memory that a short probe of every network measures; by default 1 where there are any. cpus: cores and
-    threads of each trial; by default the cores shared out evenly. sampling_batch: images drawn at once. checkpoint_s:
-    seconds of training between checkpoints, or more where writing one would take over 2% of the time. compile: whether
-    networks go through torch.compile; by default on a GPU where the training is long enough to gain by it.
+    gpus: GPUs of each trial. A fraction packs several trials on one GPU; 2 or more train one network on several GPUs of
+        a node; `auto` packs by the memory that a short probe of every network measures. `None`: 1 if there are any.
+    cpus: Cores, and so threads, of each trial. `None`: an even share of the machine's.
+    sampling_batch: Images drawn at once. Does not change the images.
+    checkpoint_s: Seconds of training between checkpoints; more if writing one would take over 2% of the time.
+    compile: Whether to use torch.compile. `None`: on a GPU, if the training is long enough to gain by it.
     """
 
     gpus: float | Literal["auto"] | None = None
@@ -42,17 +43,19 @@ class ResourcesConfig:
         require(
             not isinstance(gpus, float) or 0 <= gpus <= 1 or (gpus.is_integer() and gpus < math.inf),
             "gpus",
-            f"{gpus!r} is not possible; give auto, 0 to 1, or a whole number of GPUs for each training",
+            f"{gpus!r} is not possible; use auto, 0 to 1, or a whole number of GPUs per training",
         )
-        require(self.cpus is None or self.cpus >= 1, "cpus", f"{self.cpus!r} is not possible; give 1 or more")
+        require(self.cpus is None or self.cpus >= 1, "cpus", f"{self.cpus!r} is not possible; use 1 or more")
         require_positive(self, "sampling_batch", "checkpoint_s")
 
 
 @dataclass(frozen=True)
 class ReportConfig:
-    """The comparison table: axes that make its rows and its columns, and the metrics it shows.
+    """The comparison table. Never part of a signature.
 
-    By default every axis is a row and every metric that the evaluations have is shown.
+    rows: Axes that label the rows. `None`: all axes that are not columns.
+    columns: Axes that label the columns.
+    metrics: Metrics to show, such as `fid_test`. `None`: all that there are.
     """
 
     rows: tuple[str, ...] | None = None
@@ -62,7 +65,7 @@ class ReportConfig:
 
 @dataclass(frozen=True)
 class Cell:
-    """One entry of the final table: a whole configuration and a seed of training."""
+    """One entry of the final table: a whole configuration and a training seed."""
 
     seed: int
     data: DataConfig
@@ -72,12 +75,12 @@ class Cell:
     evaluation: EvaluationConfig
 
     def value(self, axis: str) -> Any:
-        """The value of a dotted field, such as model.preset."""
+        """Return the value of a dotted field, such as model.preset."""
         section, name = axis.split(".")
         return getattr(getattr(self, section), name)
 
     def parameters(self) -> dict[str, Any]:
-        """Every parameter by its dotted name, and the seed."""
+        """Return every parameter by its dotted name, and the seed."""
         flat = {
             f"{section}.{name}": self.value(f"{section}.{name}")
             for section, kind in SECTIONS.items()
@@ -88,17 +91,13 @@ class Cell:
 
 @dataclass(frozen=True)
 class Sweep:
-    """A sweep file, read and found right."""
+    """A sweep file that was read and checked. axes: the dotted names of the fields that vary, in the file's order."""
 
     name: str
     cells: tuple[Cell, ...]
     axes: tuple[str, ...]
     resources: ResourcesConfig
     report: ReportConfig
-
-    def label(self, cell: Cell) -> dict[str, Any]:
-        """What distinguishes a cell: the value of every axis."""
-        return {axis: cell.value(axis) for axis in self.axes}
 
 
 SECTIONS: dict[str, type] = {
@@ -115,4 +114,5 @@ Axes = Mapping[str, tuple[Any, ...]]
 
 
 def field_names(kind: type) -> tuple[str, ...]:
+    """Return the names of a dataclass's fields."""
     return tuple(f.name for f in dataclasses.fields(kind))

@@ -1,4 +1,4 @@
-"""The units of work of a sweep: trainings and evaluations, and what they depend on."""
+"""The tasks that a plan consists of, trainings and evaluations, and the data sets and feature spaces they refer to."""
 
 from __future__ import annotations
 
@@ -17,35 +17,37 @@ from edm.config import (
     Split,
     TrainingConfig,
 )
-from edm.data.catalogue import facts, source_fingerprint, without_defaults
+from edm.data.catalogue import without_defaults
+from experiments.inputs import Inputs
 from experiments.store.layout import FOLDER_OF_TASK, StoreKind
 from experiments.store.results import EvaluationResult, TrainingResult
 from experiments.sweep.identity import signature
 from experiments.sweep.metrics import DIMENSIONS
+from experiments.sweep.segments import segment_starts
 
 Kind = Literal["training", "evaluation"]
-Subset = Split | Literal["noise"]  # what reference statistics are of
-SEGMENT_IMAGES = 1000  # drawn and measured as one; anybody may draw any of an evaluation's
+Subset = Split | Literal["noise"]  # the images that reference statistics describe
 FORWARDS_PER_TRAINING_IMAGE = 3  # a backward pass costs about two forward passes
 
 
 @dataclass(frozen=True)
 class DataSource:
-    """A prepared data set, and the shape of what is in it, which its signature decides."""
+    """A data set to prepare. The signature decides all the rest; splits: how many images each split has."""
 
     signature: str
     config: DataConfig
     channels: int
     resolution: int
     num_classes: int
-    splits: tuple[tuple[Split, int], ...] = ()  # how many images each has
+    splits: tuple[tuple[Split, int], ...] = ()
 
     @classmethod
-    def of(cls, config: DataConfig) -> DataSource:
-        """The prepared form of a data set; its published fingerprint enters its signature."""
-        config, known = without_defaults(config), facts(config)
-        name = signature("data", config=config, fingerprint=source_fingerprint(config))
-        return cls(name, config, known.channels, known.resolution, known.num_classes, tuple(known.splits.items()))
+    def of(cls, config: DataConfig, inputs: Inputs) -> DataSource:
+        """Return the data set of a configuration; raises DataError where its folder cannot be used."""
+        config, facts = without_defaults(config), inputs.facts(config)
+        identity = signature("data", config=config, fingerprint=inputs.fingerprint(config))
+        splits = tuple(facts.splits.items())
+        return cls(identity, config, facts.channels, facts.resolution, facts.num_classes, splits)
 
     @property
     def sizes(self) -> dict[Split, int]:
@@ -55,13 +57,13 @@ class DataSource:
 
 @lru_cache(maxsize=64)
 def classifier_of(data: DataSource) -> str:
-    """The signature of the small classifier that is trained on a data set."""
+    """Return the signature of the small classifier that is trained on a data set."""
     return signature("classifier", data=data.signature, config=ClassifierConfig())
 
 
 @dataclass(frozen=True)
 class FeatureSpace:
-    """The space that distances are measured in; `classifier` is the signature of the one trained for it."""
+    """The features in which images are compared. classifier: the signature of the classifier that computes them."""
 
     name: Features
     dimension: int
@@ -70,22 +72,22 @@ class FeatureSpace:
 
     @classmethod
     def named(cls, name: Features, data: DataSource, resize: Resize = "pytorch-fid") -> FeatureSpace:
-        """The feature space of a name, for a data set."""
+        """Return the feature space called `name` for a data set."""
         return cls(name, DIMENSIONS[name], classifier_of(data) if name == "classifier" else None, resize)
 
     @property
     def signature(self) -> str:
-        """What it is called in the store."""
+        """Identifies the feature space in the store."""
         return signature("space", features=self)
 
     @property
     def label(self) -> str:
-        """What to call it beside a number."""
+        """A description to show beside a number."""
         rule = ", clean-fid's resize" if self.resize == "clean" else ""
         return f"{TITLES[self.name]} features, {self.dimension:,}-d{rule}"
 
     def reference(self, data: DataSource, subset: Subset) -> str:
-        """The signature of what the real images of a split, or images of pure noise, measure in it."""
+        """Return the signature of the reference statistics of a split's real images, or of images of pure noise."""
         return signature("reference", data=data.signature, features=self, subset=subset)
 
 
@@ -94,7 +96,7 @@ TITLES: dict[Features, str] = {"inception": "Inception", "dinov2": "DINOv2", "cl
 
 @dataclass(frozen=True)
 class Training:
-    """One network to train."""
+    """A network to train. flops: the floating-point operations that it takes."""
 
     signature: str
     seed: int
@@ -106,7 +108,7 @@ class Training:
 
     @property
     def store_kind(self) -> StoreKind:
-        """The folder of the store that holds results of its kind."""
+        """The folder of the store that holds results of this kind."""
         return FOLDER_OF_TASK[self.kind]
 
     @property
@@ -117,13 +119,15 @@ class Training:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Images to draw from a training, guided by another one where there is one, and to score.
+    """Images to draw from a training and to score.
 
-    drawing: the signature of the images, whatever their number and however they are scored. spaces: all feature spaces
-    that the plan measures them in, and how many of them, so that they are drawn once. scores: what is asked for, such
-    as "fid/test". statistics: the SHA-256 of a published file to compare with. notes: what a reader must know of the
-    scores. Where it may stop early, rivals: the evaluations of its table; kin: those that differ in seeds of training
-    alone, itself among them, which it does not compete with.
+    flops: the floating-point operations that drawing takes. drawing: the signature of the images, whatever their number
+    and however they are scored. scores: the scores to compute, such as "fid/test". guide: the training that guides this
+    one, if any. spaces: every feature space in which the plan measures these images, and how many of them, so that they
+    are drawn once for all. statistics: the SHA-256 of a published file of statistics to compare with. notes: what a
+    reader must know about the scores. rivals and kin are for evaluations that may stop early (evaluation.stop_when).
+    rivals: the signatures of all evaluations in the same table, which it competes with; kin: those among them that
+    differ from it in their training seeds alone, itself included, which it does not compete with.
     """
 
     signature: str
@@ -144,7 +148,7 @@ class Evaluation:
 
     @property
     def store_kind(self) -> StoreKind:
-        """The folder of the store that holds results of its kind."""
+        """The folder of the store that holds results of this kind."""
         return FOLDER_OF_TASK[self.kind]
 
     @property
@@ -154,17 +158,17 @@ class Evaluation:
 
     @property
     def depends_on(self) -> tuple[Training, ...]:
-        """The trainings that must be done before it."""
+        """The trainings that must be done first."""
         return (self.training,) if self.guide is None else (self.training, self.guide)
 
     @property
     def judge(self) -> FeatureSpace:
-        """The feature space whose classifier tells which class an image shows."""
+        """The feature space of the classifier that decides which class an image shows (class accuracy)."""
         return FeatureSpace.named("classifier", self.training.data)
 
     @property
     def solution(self) -> str:
-        """The signature of the solution that a sampler's own error is measured against, which all samplers share."""
+        """The signature of the nearly exact images that truncation error is measured against; samplers share them."""
         content: dict[str, Any] = {"training": self.training.signature, "sampling": self.sampling.exact()}
         if self.guide is not None:
             content["guide"] = self.guide.signature
@@ -172,17 +176,17 @@ class Evaluation:
 
     @property
     def num_segments(self) -> int:
-        """Into how many parts, which anybody may draw, it can be cut."""
-        return -(-self.config.images // SEGMENT_IMAGES)
+        """How many segments of images it consists of."""
+        return len(segment_starts(self.config.images))
 
     def segment_name(self, start: int) -> str:
-        """What the part that begins with image `start` is called where somebody claims it."""
+        """Return the name under which the store holds the segment that begins with image `start`."""
         return f"{self.drawing}-{start:08d}"
 
     def is_covered_by(self, result: EvaluationResult) -> bool:
-        """Whether a finished evaluation's result has every score that is asked for, of all images.
+        """Return whether a stored result has every requested score.
 
-        Of fewer where it was stopped because of a cell that it competes with here, too.
+        A result that was stopped early counts only where the evaluation that stopped it is a rival here, too.
         """
         stopped_by = result.stopped_by
         return set(self.scores) <= set(result.scores) and (stopped_by is None or stopped_by in self.rivals)

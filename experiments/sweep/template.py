@@ -1,56 +1,55 @@
-"""A first sweep file of a person's own: commented, and complete, so that it runs as it is."""
+"""The text of a new sweep file: commented, and complete, so that it runs as it is."""
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
-from typing import Literal, cast, get_args
+from typing import Literal, get_args
 
 from experiments.errors import UserError
-from experiments.store.files import replacing
 
-Start = Literal["digits", "fashion_mnist", "cifar10", "celeba", "folder"]
+TemplateData = Literal["digits", "fashion_mnist", "cifar10", "celeba", "folder"]
 
+COMMENT_COLUMN = 46  # where comments begin that follow something on their line
 TEMPLATE = """\
-# {name}: what is compared, and why.
+# {name}: say here what it compares, and why.
 #
-#   edm-sweep plan {path}     # what would run, and what it would cost
-#   edm-sweep run {path}      # run what is missing; safe to repeat, always
-#   edm-sweep status {name}   # from any other terminal, while it runs and after
+#   edm-sweep plan {path} | show what would run, and what it would cost
+#   edm-sweep run {path} | run whatever is missing; safe to repeat at any time
+#   edm-sweep status {name} | follow it from another terminal, during the run and after
 #
-# Every field and its meaning: edm/config.py. Any of data, model, training, sampling and evaluation can be an axis.
+# docs/sweep-file.md describes every field. Any field of data, model, training, sampling and evaluation can be an axis.
 name: {name}
-{data}
-model:      {{preset: {preset}}}                 # nano, micro (8x8); mini (32x32); tiny, small, big (128x128)
-{training}
-sampling:   {{sampler: heun, steps: 18, guidance: 2}}   # drawing anew never trains anew
-{evaluation}
-grid:                                         # a mapping is a product; a list of mappings is their union
-  model.attention: [false, true]              # a model or training axis: a training each
-  sampling.sampler: [euler, heun]             # a sampling axis: shares the trainings
-# zip: {{model.preset: [nano, micro], training.lr: [2.0e-3, 1.0e-3]}}   # axes that move together
-# exclude: [{{model.attention: true, sampling.sampler: euler}}]          # combinations to leave out
-seeds: [0]                                    # of training; [0, 1, 2] gives means, and intervals over seeds
-# resources: {{gpus: auto}}                     # 1 GPU each by default; 0.5 packs two on one; auto packs by memory
+data:       {data}
+model:      {{preset: {preset}}} | nano, micro (8x8); mini (32x32); tiny, small, big (128x128)
+training:   {training} | kimg: 1,000 images
+sampling:   {sampling} | changing these never trains again
+evaluation: {evaluation}
+grid: | every combination is a cell; a list of grids is their union
+  model.attention: [false, true] | an axis of data, model or training: one training for each value
+  sampling.sampler: [euler, heun] | an axis of sampling or evaluation: cells share their trainings
+# zip: {{model.preset: [nano, micro], training.lr: [2.0e-3, 1.0e-3]}} | axes that move together
+# exclude: [{{model.attention: true, sampling.sampler: euler}}] | combinations to leave out
+seeds: [0] | training seeds; several give means and intervals over seeds
+# resources: {{gpus: auto}} | GPUs of each trial; 0.5 packs two on a GPU, auto packs by memory
 report:
-  rows: [model.attention, sampling.sampler]   # every axis is a row or a column
+  columns: [sampling.sampler] | these axes label the columns of the table; all others label its rows
 """
 TRAINING = {
-    "small": "training:   {kimg: 20, batch_size: 64, lr: 2.0e-3, ema_halflife_kimg: 2, label_dropout: 0.1}",
-    "whole": "training:   {kimg: 5000, batch_size: 128, lr: 2.0e-4, label_dropout: 0.1}   # thousands of images seen",
+    "small": "kimg: 20, batch_size: 64, lr: 2.0e-3, ema_halflife_kimg: 2",
+    "large": "kimg: 5000, batch_size: 128, lr: 2.0e-4",
 }
 EVALUATION = {
-    "small": "evaluation: {images: 1000, features: classifier}   # distances by a small network: one table only",
-    "whole": "evaluation: {images: 50000, features: inception}",
+    "small": "{images: 1000, features: classifier} | quick; comparable within this data set only",
+    "large": "{images: 50000, features: inception} | as papers report FID",
 }
-DATA: dict[Start, str] = {
-    "digits": "data:       {name: digits}                    # scikit-learn's handwritten digits, 8x8: no download",
-    "fashion_mnist": "data:       {name: fashion_mnist}             # 32x32 gray, 31 MB to download",
-    "cifar10": "data:       {name: cifar10}                   # 32x32 RGB, 170 MB to download",
-    "celeba": "data:       {name: celeba, resolution: 128}   # see: edm-sweep data prepare celeba --from DIR",
-    "folder": "data:       {name: folder, path: images, resolution: 64}   # a tree of images, a class per sub-folder",
+DATA: dict[TemplateData, str] = {
+    "digits": "{name: digits} | scikit-learn's handwritten digits, 8x8: no download",
+    "fashion_mnist": "{name: fashion_mnist} | 32x32, grayscale: a download of 31 MB",
+    "cifar10": "{name: cifar10} | 32x32, colour: a download of 170 MB",
+    "celeba": "{name: celeba, resolution: 128} | first run: edm-sweep data prepare celeba --from FOLDER",
+    "folder": "{name: folder, path: images, resolution: 64} | your images, one sub-folder per class",
 }
-PRESETS: dict[Start, str] = {
+PRESETS: dict[TemplateData, str] = {
     "digits": "nano",
     "fashion_mnist": "mini",
     "cifar10": "mini",
@@ -59,39 +58,32 @@ PRESETS: dict[Start, str] = {
 }
 
 
-def start_sweep(name: str, data: str, folder: Path | None = None) -> Path:
-    """Write a sweep file to start from, where there is none yet; its path. Raises UserError.
-
-    folder: where, by default sweeps/ where there is such a folder, else here.
-    """
-    stem = name.removesuffix(".yaml")
-    if not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.-]*", stem):
-        raise UserError(f"{name}: cannot name a sweep; use letters, digits, '_', '-' and '.'")
-    if data not in get_args(Start):
-        raise UserError(f"--data {data}: is not one of {', '.join(get_args(Start))}")
-    place = folder or (Path("sweeps") if Path("sweeps").is_dir() else Path())
-    path = place / f"{stem}.yaml"
-    if path.exists():
-        raise UserError(f"{path}: is there already; choose another name, or edit it")
-    try:
-        place.mkdir(parents=True, exist_ok=True)
-        with replacing(path) as temporary:
-            temporary.write_text(_text(stem, path, cast(Start, data)))
-    except OSError as error:
-        raise UserError(f"{path}: cannot be written ({error.strerror}); choose another folder with --folder") from None
-    return path
+def template_data(data: str) -> TemplateData:
+    """Return `data` as the name of a data set that a sweep file can start with; raises UserError."""
+    for name in get_args(TemplateData):
+        if name == data:
+            return name
+    raise UserError(f"--data {data}: is not one of {', '.join(get_args(TemplateData))}")
 
 
-def _text(name: str, path: Path, data: Start) -> str:
-    size = "small" if data == "digits" else "whole"
+def sweep_template(name: str, path: Path, data: TemplateData) -> str:
+    """Return the text of a sweep file called `name` that is to be written to `path`."""
+    size = "small" if data == "digits" else "large"
+    has_classes = data != "celeba"  # without classes there is nothing to guide with
+    dropout, guidance = (", label_dropout: 0.1", ", guidance: 2") if has_classes else ("", "")
     text = TEMPLATE.format(
         name=name,
         path=path,
         data=DATA[data],
         preset=PRESETS[data],
-        training=TRAINING[size],
+        training=f"{{{TRAINING[size]}{dropout}}}",
+        sampling=f"{{sampler: heun, steps: 18{guidance}}}",
         evaluation=EVALUATION[size],
     )
-    if data == "celeba":  # which has no classes
-        text = text.replace(", guidance: 2}", "}").replace(", label_dropout: 0.1", "")
-    return text
+    return "".join(f"{_aligned(line)}\n" for line in text.splitlines())
+
+
+def _aligned(line: str) -> str:
+    """A line whose comment, after a bar, begins at COMMENT_COLUMN, or two spaces after a longer text."""
+    text, bar, comment = line.partition(" | ")
+    return f"{text:<{COMMENT_COLUMN - 2}}  # {comment}" if bar else text

@@ -11,8 +11,8 @@ from experiments.tracking import mlflow_environment  # noqa: F401  isort: skip  
 from mlflow.entities import Metric, RunTag
 
 from experiments.store import leases
-from experiments.store.files import read_json
-from experiments.store.layout import FAILURE, JOURNAL, RESULT, VALIDATION
+from experiments.store.failures import Failure
+from experiments.store.layout import JOURNAL, RESULT, VALIDATION
 from experiments.store.results import EvaluationResult, Provenance, TrainingResult
 from experiments.store.training_records import Pruning
 from experiments.sweep.plan import Plan, PlannedCell, guide_cell
@@ -41,11 +41,11 @@ def unfinished(folder: Path, ended: bool) -> tuple[str, str, float | None]:
 
     ended: whether the run that the mirror belongs to has ended.
     """
-    pruning, failure = Pruning.of(folder), read_json(folder / FAILURE)
+    pruning, failure = Pruning.of(folder), Failure.read(folder)
     if pruning is not None:
         return KILLED, pruning.text, pruning.kimg
     if failure is not None:
-        return FAILED, failure["message"], None
+        return FAILED, failure.message, None
     if ended and leases.holder(folder) is None:  # else another run works on it
         return KILLED, "interrupted; run the sweep again to continue", None
     return RUNNING, "", None

@@ -25,7 +25,8 @@ import mlflow
 from mlflow.entities import Metric, Param, RunTag
 
 from experiments.store import leases
-from experiments.store.files import checksum, read_json
+from experiments.store.failures import Failure
+from experiments.store.files import checksum
 from experiments.store.layout import (
     CONFIG,
     FAILURE,
@@ -235,10 +236,10 @@ class Mirror:
             self.final.add(signature)
 
     def _send_failure(self, evaluation: Evaluation) -> None:
-        failure = read_json(self._folder(evaluation) / FAILURE)
+        failure = Failure.read(self._folder(evaluation))
         if failure is not None:
             self._evaluation_run(evaluation, None)
-            self.experiment.end(evaluation.signature, FAILED, failure["message"])
+            self.experiment.end(evaluation.signature, FAILED, failure.message)
 
     def _finish_evaluation(self, evaluation: Evaluation, result: EvaluationResult, digest: str) -> None:
         run = self._evaluation_run(evaluation, result)

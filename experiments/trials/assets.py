@@ -11,6 +11,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from edm.batch_norm import recompute_statistics
 from edm.batches import TrainingSet
 from edm.config import SPLITS, ClassifierConfig, Features, Resize, Split
 from edm.data.dataset import Dataset, open_prepared
@@ -28,9 +29,9 @@ from edm.metrics.features import (
 from edm.metrics.fid import Reference
 from edm.metrics.published import StatisticsError, load_statistics
 from edm.metrics.weights import WeightsError, find_weights
-from edm.networks.unet import on_device
+from edm.networks.device import on_device
 from edm.precondition import Denoiser
-from edm.train import with_statistics
+from experiments.environment import given_weights
 from experiments.errors import UserError
 from experiments.store.layout import SNAPSHOTS, STATISTICS
 from experiments.store.provenance import provenance
@@ -39,6 +40,7 @@ from experiments.store.store import Store
 from experiments.sweep.identity import signature
 from experiments.sweep.tasks import DataSource, FeatureSpace, Training
 from experiments.trials.datasets import ensure_prepared
+from experiments.trials.remedies import explain
 
 log = logging.getLogger("edm_sweep")
 
@@ -57,9 +59,9 @@ def ensure_weights(name: Features, on_progress: Callable[[int, int], None] = lam
     try:
         weights = required_weights(name)
         if weights is not None:
-            find_weights(weights, on_progress=on_progress)
+            find_weights(weights, given_weights(), on_progress)
     except WeightsError as error:
-        raise UserError(str(error)) from None
+        raise UserError(explain(error)) from None
 
 
 def ensure_published(store: Store, path: Path, digest: str, dimension: int) -> None:
@@ -110,7 +112,7 @@ def ensure_extractor(
     def build(folder: Path) -> ClassifierRecord:
         data = ensure_data(store, source)
         log.info("training the feature classifier, %d epochs", config.epochs)
-        *_, classifier = _looking(train_classifier(config, data, source.num_classes), on_wait)
+        *_, classifier = _calling_each_epoch(train_classifier(config, data, source.num_classes), on_wait)
         save_tensors(classifier.state_dict(), folder / MODEL)
         accuracy = {split: _accuracy(classifier, data, split) for split in SPLITS}
         log.info("its accuracy: %s", accuracy)
@@ -122,7 +124,7 @@ def ensure_extractor(
     return on_device(classifier, device).eval()
 
 
-def _looking(epochs: Iterator[Classifier], on_wait: Callable[[], None]) -> Iterator[Classifier]:
+def _calling_each_epoch(epochs: Iterator[Classifier], on_wait: Callable[[], None]) -> Iterator[Classifier]:
     for classifier in epochs:
         on_wait()
         yield classifier
@@ -131,7 +133,11 @@ def _looking(epochs: Iterator[Classifier], on_wait: Callable[[], None]) -> Itera
 @functools.lru_cache(maxsize=2)
 def _loaded(name: Features, resize: Resize, device: torch.device) -> Extractor:
     """A published extractor, kept by a worker from one evaluation to the next."""
-    return load_inception(device, resize) if name == "inception" else load_dinov2(device)
+    try:
+        given = given_weights()
+        return load_inception(device, resize, given) if name == "inception" else load_dinov2(device, given)
+    except WeightsError as error:
+        raise UserError(explain(error)) from None
 
 
 def forget_extractors() -> None:
@@ -169,4 +175,4 @@ def load_averaged(store: Store, training: Training, width: float | None, device:
     model.load_state_dict(combined(parts()), strict=False)
     log.info("averaged to a relative width of %g from %d snapshots", width, len(files))
     examples = TrainingSet.of(ensure_data(store, training.data), device)
-    return with_statistics(model, examples, training.config, training.seed, end.step)
+    return recompute_statistics(model, examples, training.config, training.seed, end.step)

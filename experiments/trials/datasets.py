@@ -1,31 +1,23 @@
-"""The data sets of a store: prepared with a progress bar, described, listed."""
+"""Prepares the data sets of a store."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
-from rich.console import Console
-
 from edm.data.errors import DataError
-from edm.data.prepare import FILES, prepare
 from edm.data.sources import OnProgress, Origin
-from experiments.cli.views.progress import showing_progress
+from experiments.environment import data_folder
 from experiments.errors import UserError
 from experiments.store.provenance import provenance
 from experiments.store.results import DatasetRecord
 from experiments.store.store import Store
 from experiments.sweep.tasks import DataSource
+from experiments.trials.remedies import explain
 
 
-def prepare_data(store: Store, source: DataSource, console: Console, origin: Origin | None = None) -> bool:
-    """Prepare a data set and show how far that is; False where it is there already. Raises UserError."""
-    if store.sound("data", source.signature):
-        return False
-    with showing_progress(console, source.config.name) as on_progress:
-        from experiments.trials.datasets import ensure_prepared  # heavy: numpy
-
-        ensure_prepared(store, source, origin, on_progress)
-    return True
+def is_prepared(store: Store, source: DataSource) -> bool:
+    """Return whether the store holds a data set, undamaged."""
+    return store.sound("data", source.signature)
 
 
 def ensure_prepared(
@@ -34,16 +26,18 @@ def ensure_prepared(
     origin: Origin | None = None,
     on_progress: OnProgress = lambda _step, _done, _total: None,
 ) -> DatasetRecord:
-    """What is recorded of a prepared data set, prepared first if it is not there, by default from Origin.usual.
+    """Return the record of a prepared data set; it is prepared first if the store does not have it.
 
-    Raises UserError where that is not possible.
+    origin: where its files are; by default where EDM_SWEEP_DATA points, else `sources` in the store. Raises UserError
+    where files are missing or wrong.
     """
+    from edm.data.prepare import FILES, prepare  # heavy: numpy
 
     def build(folder: Path) -> DatasetRecord:
         try:
-            made = prepare(source.config, folder, origin or Origin.usual(store.root), on_progress)
+            made = prepare(source.config, folder, origin or Origin.fetching(data_folder(store.root)), on_progress)
         except DataError as error:
-            raise UserError(str(error)) from None
+            raise UserError(explain(error)) from None
         return DatasetRecord.from_json({**made, "provenance": provenance().to_json()})
 
     return store.ensure(DatasetRecord, source.signature, build, FILES)

@@ -1,4 +1,4 @@
-"""What goes wrong, by class: who can put it right, and whether trying again may help."""
+"""Turns what was raised into the record of a failure: its kind, one line that says what and where, its place."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ import hashlib
 import traceback
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Literal
 
 import torch
 
@@ -15,32 +14,37 @@ from edm.data.errors import DataError
 from edm.generate import NotFiniteError
 from edm.metrics.features import FeatureError
 from edm.metrics.weights import WeightsError
-from edm.parallel import TeammateLost
+from edm.parallel import ProcessLostError
 from experiments.errors import UserError
 from experiments.store.damage import DamagedFile
+from experiments.store.failures import Failure, FailureKind
 from experiments.trials.training.checkpoints import DivergedError
-
-# memory: even the smallest batch does not fit. lost: the worker or its node is gone. device: a GPU reported a fault,
-# and the process that met it cannot go on. input: data, weights or configuration are wrong. diverged: numbers that are
-# none. disk: there is no room to write. damaged: a file of the store was not what was written, and was set aside.
-Fault = Literal["memory", "lost", "device", "input", "diverged", "disk", "damaged", "unknown"]
+from experiments.wording import on_one_line
 
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+SPOKEN: tuple[FailureKind, ...] = ("input", "diverged", "damaged")  # whose exceptions are sentences for people
 CUDA_WORDS = ("CUDA error", "cuBLAS error", "CUBLAS_STATUS", "cuDNN error", "CUDNN_STATUS", "NCCL error", "HIP error")
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether a device has no more memory; a smaller batch may still fit."""
+    """Return whether a device has no more memory; a smaller batch may still fit."""
     return isinstance(error, torch.OutOfMemoryError) or (
         isinstance(error, RuntimeError) and ("out of memory" in str(error) or "ALLOC_FAILED" in str(error))
     )
 
 
-def classify(error: BaseException) -> Fault:
-    """The class of what was raised."""
+def failure_of(error: BaseException, log: Path, where: str = "") -> Failure:
+    """Return the record of what was raised; `where`, such as a path, comes before what the error itself says."""
+    kind = classify(error)
+    text = str(error) if kind in SPOKEN else f"{type(error).__name__}: {error}"
+    return Failure(on_one_line(f"{where}: {text}" if where else text), kind, place_of(error), str(log))
+
+
+def classify(error: BaseException) -> FailureKind:
+    """Return the kind of failure that an exception means."""
     if isinstance(error, DamagedFile):
         return "damaged"
-    if isinstance(error, TeammateLost):
+    if isinstance(error, ProcessLostError):
         return "lost"
     if any(isinstance(cause, OSError) and cause.errno in FULL for cause in _causes(error)):
         return "disk"
@@ -62,7 +66,7 @@ def _causes(error: BaseException | None) -> Iterator[BaseException]:
 
 
 def place_of(error: BaseException) -> str:
-    """Where it was raised: the same for the same mistake, whatever it says of the one task that met it."""
+    """Return a digest of where an error was raised, equal for the same mistake in whatever task met it."""
     frames = [
         f"{Path(frame.filename).name}:{frame.name}:{frame.lineno}"
         for frame in traceback.extract_tb(error.__traceback__)

@@ -13,9 +13,6 @@ from contextlib import contextmanager, redirect_stderr, redirect_stdout, suppres
 from dataclasses import replace
 from pathlib import Path
 
-import torch
-
-from experiments.store.files import write_json
 from experiments.store.layout import FAILURE, LOG, PROGRESS
 from experiments.store.leases import Held, LeaseLost
 from experiments.store.store import Store
@@ -25,30 +22,30 @@ from experiments.trials.context import Pruned, Stopped, TrialContext
 from experiments.trials.evaluation.context import forget_models
 from experiments.trials.evaluation.draw import help_draw
 from experiments.trials.evaluation.evaluate import run_evaluation
-from experiments.trials.failures import classify, place_of
+from experiments.trials.failures import SPOKEN, failure_of
 from experiments.trials.probe import run_probe
 from experiments.trials.training.train import run_training
 
 log = logging.getLogger("edm_sweep")
 
 
-def perform_job(store: Store, job: Job, setting: TrialContext) -> Iterator[tuple[str, Outcome]]:
+def perform_job(store: Store, job: Job, context: TrialContext) -> Iterator[tuple[str, Outcome]]:
     """Do a trial's tasks one after the other, telling of each how it ended."""
     for task in job.tasks:
         began = time.monotonic()
-        outcome = help_with(store, task, setting) if job.helps else perform(store, task, setting)
+        outcome = help_with(store, task, context) if job.helps else perform(store, task, context)
         yield task.signature, replace(outcome, seconds=time.monotonic() - began)
-        if outcome.fault == "device":
+        if outcome.failure is not None and outcome.failure.kind == "device":
             return  # nothing that this process computes can be trusted any more
 
 
-def perform(store: Store, task: Task, setting: TrialContext) -> Outcome:
+def perform(store: Store, task: Task, context: TrialContext) -> Outcome:
     """Do a task, its output in log.txt; a failure is recorded in failure.json and never raised."""
-    torch.set_num_threads(setting.threads)
+    context.limit_threads()
     kind = task.store_kind
     try:
         with store.try_lock(kind, task.signature) as folder:
-            return _perform_locked(store, task, setting, folder)
+            return _perform_locked(store, task, context, folder)
     except Held as held:
         return Outcome("elsewhere", str(held))
     except LeaseLost:
@@ -58,33 +55,33 @@ def perform(store: Store, task: Task, setting: TrialContext) -> Outcome:
     except Pruned as pruned:
         return Outcome("pruned", str(pruned))
     except OSError as error:  # of the lock or the log: there is no place to write more of it down
-        message = f"{store.folder(kind, task.signature)}: cannot be written ({error})"
-        return Outcome("failed", message, classify(error), place_of(error))
+        folder = store.folder(kind, task.signature)
+        return Outcome.failed(failure_of(error, folder / LOG, f"{folder}: cannot be written"))
 
 
-def help_with(store: Store, evaluation: Task, setting: TrialContext) -> Outcome:
+def help_with(store: Store, evaluation: Task, context: TrialContext) -> Outcome:
     """Draw parts of an evaluation that another trial is at; whatever goes wrong is left to that one."""
     assert isinstance(evaluation, Evaluation)
-    torch.set_num_threads(setting.threads)
+    context.limit_threads()
     try:
-        help_draw(store, evaluation, setting)
+        help_draw(store, evaluation, context)
     except (Stopped, LeaseLost):
         return Outcome("stopped")
     except Exception as error:
-        return Outcome("failed", f"{type(error).__name__}: {error}", classify(error))
+        return Outcome.failed(failure_of(error, store.folder("evaluations", evaluation.signature) / LOG))
     return Outcome("done")
 
 
-def _perform_locked(store: Store, task: Task, setting: TrialContext, folder: Path) -> Outcome:
+def _perform_locked(store: Store, task: Task, context: TrialContext, folder: Path) -> Outcome:
     for of_before in (FAILURE, PROGRESS):
         (folder / of_before).unlink(missing_ok=True)
     with _logged(folder / LOG):
         try:
-            if store.stop_requested(setting.session, task.signature):
+            if store.stop_requested(context.run_id, task.signature):
                 raise Stopped
-            if setting.gpus > 0 and setting.device.type == "cpu":
+            if context.gpus > 0 and context.device.type == "cpu":
                 log.warning("a GPU was assigned but torch sees none: computing on the CPU")
-            _do(store, task, setting)
+            _do(store, task, context)
         except (Held, LeaseLost):
             raise
         except Stopped:
@@ -100,25 +97,23 @@ def _perform_locked(store: Store, task: Task, setting: TrialContext, folder: Pat
     return Outcome("done")
 
 
-def _do(store: Store, task: Task, setting: TrialContext) -> None:
+def _do(store: Store, task: Task, context: TrialContext) -> None:
     if isinstance(task, Evaluation):
-        run_evaluation(store, task, setting)
+        run_evaluation(store, task, context)
         return
     forget_models()  # a training may need all the memory there is
     if isinstance(task, Training):
-        run_training(store, task, setting)
+        run_training(store, task, context)
     else:
-        run_probe(store, task, setting)
+        run_probe(store, task, context)
 
 
 def _failed(folder: Path, error: Exception) -> Outcome:
-    fault, unexpected = classify(error), f"{type(error).__name__}: {error}"
-    expected = fault in ("input", "diverged", "damaged")
-    log.error("%s", error if expected else "".join(traceback.format_exception(error)))
-    outcome = Outcome("failed", str(error) if expected else unexpected, fault, place_of(error))
+    failure = failure_of(error, folder / LOG)
+    log.error("%s", error if failure.kind in SPOKEN else "".join(traceback.format_exception(error)))
     with suppress(OSError):  # of a full disk; the outcome tells the same
-        write_json(folder / FAILURE, {"message": outcome.message, "fault": fault, "time": time.time()})
-    return outcome
+        failure.write(folder)
+    return Outcome.failed(failure)
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""Pictures from a finished training: grids, pages a class, iterative denoising. What `edm-sweep sample` does."""
+"""Draws pictures from a finished training: grids, a grid for each class, and the denoising step by step."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from jaxtyping import Int64, UInt8
@@ -39,6 +39,14 @@ class Request:
     trajectory: bool
     out: Path
     batch: int = BATCH
+
+
+def choose_device(name: Literal["cpu", "cuda"] | None) -> torch.device:
+    """Return a device by name, by default a GPU if there is one. Raises UserError if torch sees no GPU."""
+    has_gpu = torch.cuda.is_available()
+    if name == "cuda" and not has_gpu:
+        raise UserError("--device cuda: torch sees no GPU here; leave it out to draw on the CPU")
+    return torch.device(name or ("cuda" if has_gpu else "cpu"))
 
 
 def sampling_of(task: SweepTask, changes: dict[str, Any]) -> SamplingConfig:

@@ -13,14 +13,12 @@ from experiments.store.progress import TaskProgress
 from experiments.store.store import Store
 from experiments.trials.context import Stopped, TrialContext
 
-REPORT_S = 0.5  # how often progress is written and a request to stop is looked for
-
 
 class ProgressReporter:
-    """Tells how far a task is, and raises Stopped where that is asked for, at most twice a second."""
+    """Tells how far a task is, and raises Stopped where that is asked for, at most every `report_s` seconds."""
 
-    def __init__(self, store: Store, setting: TrialContext, folder: Path, unit: str, total: float) -> None:
-        self.store, self.setting, self.folder = store, setting, folder
+    def __init__(self, store: Store, context: TrialContext, folder: Path, unit: str, total: float) -> None:
+        self.store, self.context, self.folder = store, context, folder
         self.unit, self.total = unit, total
         self.started = time.monotonic()
         self.begun_at: float | None = None
@@ -30,7 +28,7 @@ class ProgressReporter:
     def beat(self, done: float, loss: float | None = None) -> bool:
         """Report `done` of the total; True where it is time to look whether to stop."""
         now = time.monotonic()
-        if now - self.last < REPORT_S:
+        if now - self.last < self.context.report_s:
             return False
         raise_if_taken_over(self.folder)
         if self.begun_at is None:
@@ -41,10 +39,10 @@ class ProgressReporter:
         self._write(TaskProgress(done, self.total, self.unit, rate, loss))
         return True
 
-    def other_work(self, what: str, done: int, total: int) -> None:
+    def report_other_work(self, what: str, done: int, total: int) -> None:
         """Report work on something else than the images that are counted; raises Stopped where that is asked for."""
         now = time.monotonic()
-        if now - self.last < REPORT_S:
+        if now - self.last < self.context.report_s:
             return
         self.last = now
         self.raise_if_stopped()
@@ -58,7 +56,7 @@ class ProgressReporter:
     @property
     def stop_requested(self) -> bool:
         """Whether the run was asked to stop, or to leave this task."""
-        return self.store.stop_requested(self.setting.session, self.folder.name)
+        return self.store.stop_requested(self.context.run_id, self.folder.name)
 
     def raise_if_stopped(self) -> None:
         """Raise Stopped where that was asked."""

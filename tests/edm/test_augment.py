@@ -9,7 +9,7 @@ import torch
 from scipy import stats
 from torch.overrides import TorchFunctionMode
 
-from edm.augment import AUGMENT_LABELS, Parameters, augment, draw, flip, transform, warp
+from edm.augment import AUGMENT_LABELS, AugmentParameters, augment, draw, flip, transform, warp
 from edm.noise import Stream, normals
 from tests import ROOT
 
@@ -23,7 +23,7 @@ def noise(num: int, channels: int = 3, size: int = 16, dtype: torch.dtype = torc
     return normals(0, Stream.BASELINE, torch.arange(num), (channels, size, size)).to(dtype)
 
 
-def parameters(**given) -> Parameters:
+def parameters(**given) -> AugmentParameters:
     """Nothing is done to one image but what is given."""
     nothing = draw(0, torch.arange(1), 0.0)
     types = {name: getattr(nothing, name).dtype for name in given}
@@ -311,6 +311,6 @@ def test_flip_mirrors_half_of_the_images_exactly_and_on_its_own():
 
 
 def test_documentation_shows_every_picture_that_is_there():
-    shown = re.findall(r"!\[.+?\]\(augmentation/(\w+\.png)\)", (DOCS / "augmentation.md").read_text())
-    assert sorted(shown) == sorted(path.name for path in (DOCS / "augmentation").iterdir())
+    shown = re.findall(r"!\[.+?\]\(images/augmentation/(\w+\.png)\)", (DOCS / "augmentation.md").read_text())
+    assert sorted(shown) == sorted(path.name for path in (DOCS / "images" / "augmentation").iterdir())
     assert {f"{name}.png" for name in LABELS} <= set(shown)

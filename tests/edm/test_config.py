@@ -1,7 +1,10 @@
 """Configurations: what is refused, with the field and the remedy, and the numbers derived from their fields."""
 
 import dataclasses
+import inspect
 import math
+import pickle
+import re
 import subprocess
 import sys
 
@@ -10,6 +13,8 @@ import pytest
 from edm.config import (
     MAX_SEED,
     PRESETS,
+    ClassifierConfig,
+    DataConfig,
     EvaluationConfig,
     FieldError,
     GuideConfig,
@@ -51,8 +56,8 @@ REFUSED = [  # configuration, the field that is wrong, fields given, what the me
     (SamplingConfig, "rho", {"rho": -7.0}, "give a positive number"),
     (SamplingConfig, "s_noise", {"s_noise": 0.0}, "give a positive number"),
     (SamplingConfig, "guidance", {"guidance": math.inf}, "not a finite number"),
-    (SamplingConfig, "s_churn", {"s_churn": -1.0}, "give 0 or more, or .inf"),
-    (SamplingConfig, "s_churn", {"s_churn": math.nan}, "give 0 or more, or .inf"),
+    (SamplingConfig, "s_churn", {"s_churn": -1.0}, "give 0 or more, or infinity"),
+    (SamplingConfig, "s_churn", {"s_churn": math.nan}, "give 0 or more, or infinity"),
     (SamplingConfig, "s_min", {"s_min": 51.0}, "51.0 to s_max 50.0 is not a range"),
     (SamplingConfig, "s_min", {"s_min": -0.1}, "not a range of noise levels"),
     (SamplingConfig, "seed", {"seed": -1}, "give a whole number from 0 to 4294967295"),
@@ -94,15 +99,36 @@ def test_a_wrong_value_is_refused_by_field_with_a_remedy(kind, field, given, rem
     with pytest.raises(FieldError) as refusal:
         kind(**given)
     assert refusal.value.field == field
-    assert remedy in str(refusal.value)
+    assert remedy in refusal.value.problem
+    assert str(refusal.value) == f"{field}: {refusal.value.problem}"
     assert isinstance(refusal.value, ValueError)
+
+
+def test_a_refusal_survives_the_way_between_processes():
+    error = pickle.loads(pickle.dumps(FieldError("steps", "0 is not above 0")))
+    assert (error.field, str(error)) == ("steps", "steps: 0 is not above 0")
+
+
+CONFIGURATIONS = (
+    DataConfig, NetworkConfig, ModelConfig, TrainingConfig, GuideConfig, SamplingConfig, EvaluationConfig,
+    ClassifierConfig,
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", CONFIGURATIONS)
+def test_a_docstring_explains_every_field_in_order(kind):
+    """The format that docs/ reads: a line `field: Meaning.` for each, the lines that continue it indented."""
+    _, _, fields = inspect.cleandoc(kind.__doc__).partition("\n\n")
+    meanings = re.findall(r"^(\w+): (\S(?:.|\n(?= ))*\.)$", fields, re.MULTILINE)
+    assert [name for name, _ in meanings] == [field.name for field in dataclasses.fields(kind)]
+    assert "\n".join(f"{name}: {meaning}" for name, meaning in meanings) == fields
 
 
 def test_an_unknown_preset_is_answered_with_those_there_are():
     # in a process of its own: here the type checker of the tests would refuse the word first
     code = "import edm.config; edm.config.ModelConfig('huge')"
     answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
-    assert "FieldError: 'huge' is not one of nano, micro, mini, tiny, small, big" in answer.stderr
+    assert "FieldError: preset: 'huge' is not one of nano, micro, mini, tiny, small, big" in answer.stderr
 
 
 @pytest.mark.parametrize(("kind", "given"), ACCEPTED)
@@ -195,7 +221,7 @@ def test_schedules_that_are_the_same_are_one_in_canonical_form(alias):
     assert given.canonical() == same
 
 
-def test_guidance_interval_holds_for_levels_above_its_low_end_up_to_its_high_end():
+def test_guidance_interval_excludes_its_low_end_and_includes_its_high_end():
     config = SamplingConfig(guidance=2.0, guidance_interval=(0.5, 2.0))
     assert [config.guides(sigma) for sigma in (0.1, 0.5, 0.51, 2.0, 2.01)] == [False, False, True, True, False]
     assert SamplingConfig(guidance=2.0).guides(80.0)
@@ -238,6 +264,6 @@ def test_nfe_counts_evaluations_per_image(sampler, steps, guidance, nfe):
     assert SamplingConfig(sampler, steps=steps, guidance=guidance).nfe == nfe
 
 
-def test_without_attention_heads_do_not_matter_so_that_attention_can_be_an_axis():
+def test_heads_do_not_matter_without_attention_so_it_can_be_an_axis():
     plain = ModelConfig("mini", attention=False).network(3, 32, 10)
     assert ModelConfig("mini", attention=False, heads=(2, 2), bridge_heads=2).network(3, 32, 10) == plain

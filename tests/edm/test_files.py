@@ -11,7 +11,7 @@ import torch
 
 import edm
 from edm.config import NetworkConfig, TrainingConfig
-from edm.files import find_model, load_model, save_model, save_tensors
+from edm.files import load_model, save_model, save_tensors
 from edm.precondition import Denoiser
 
 NETWORK = NetworkConfig(1, 8, 3, 8, (1,), (0,), 0, norm="group", dropout=0.1)
@@ -63,13 +63,13 @@ def test_the_store_is_looked_for_where_the_command_line_has_it(tmp_path: Path, m
 def test_what_is_not_there_or_not_one_is_said(tmp_path: Path) -> None:
     in_store(tmp_path, "0123a")
     in_store(tmp_path, "0123b")
-    with pytest.raises(ValueError, match="begins 2 signatures"):
-        find_model("0123", tmp_path)
+    with pytest.raises(ValueError, match=r"begins 2 names in .*trainings"):
+        edm.load("0123", tmp_path)
     for wrong in ("77", "*", "../x", ""):
-        with pytest.raises(ValueError, match=r"no finished training in|begins 2"):
-            find_model(wrong, tmp_path)
+        with pytest.raises(ValueError, match=r"nor the beginning of the name of a finished training in .*trainings"):
+            edm.load(wrong, tmp_path)
     (tmp_path / "text.safetensors").write_text("hello")
-    with pytest.raises(ValueError, match="is not a model of edm-sweep"):
+    with pytest.raises(ValueError, match="is not a model file"):
         load_model(tmp_path / "text.safetensors")
     save_tensors({"a": torch.zeros(2)}, tmp_path / "tensors.safetensors")
     with pytest.raises(ValueError, match="holds tensors but no model"):

@@ -9,7 +9,7 @@ import torch
 from edm.config import GuideConfig, NetworkConfig, Sampler, SamplingConfig
 from edm.data.dataset import to_uint8, to_unit
 from edm.generate import NotFiniteError, draw, generate, labels_of
-from edm.networks.unet import initialise
+from edm.networks.initialise import initialise
 from edm.noise import Stream, normals
 from edm.precondition import Denoiser
 
@@ -144,7 +144,7 @@ def test_the_trained_resolution_is_the_default(model):
 @pytest.mark.parametrize("resolution", [1, 6, 15])
 def test_a_resolution_that_cannot_be_halved_often_enough_is_refused(model, resolution):
     config = dataclasses.replace(CONFIG, resolution=resolution)
-    with pytest.raises(ValueError, match=f"sampling.resolution: {resolution} pixels cannot be halved 2 times; give a"):
+    with pytest.raises(ValueError, match=f"resolution: {resolution} pixels cannot be halved 2 times; give a"):
         list(generate(model, config, 0, 1, 1))
 
 

@@ -9,7 +9,7 @@ import torch
 from edm.config import GuideConfig, NetworkConfig, Sampler, SamplingConfig
 from edm.generate import draw
 from edm.guidance import guided
-from edm.networks.unet import initialise
+from edm.networks.initialise import initialise
 from edm.precondition import Denoiser
 
 LABELS = torch.tensor([0, 2, 1, 2])
@@ -103,7 +103,7 @@ def test_at_0_the_guide_decides_alone_and_at_1_the_model(guidance, asked):
 
 
 def test_a_configured_guide_must_be_given():
-    with pytest.raises(ValueError, match=r"sampling\.guide is set, but no guide was given; pass its network"):
+    with pytest.raises(ValueError, match=r"guide: is set, but no guide was given; pass its network"):
         denoised(new_model(), 2.0, guide=AUTO)
     denoised(new_model(), 1.0, guide=AUTO)  # unguided, where nothing reads it
 

@@ -8,9 +8,10 @@ import pytest
 import torch
 from torch import nn
 
+from edm.batch_norm import SyncedBatchNorm2d
 from edm.batches import Batches, TrainingSet
 from edm.config import NetworkConfig, TrainingConfig
-from edm.parallel import ALONE, SyncedBatchNorm2d, Team, find_meeting, joined, open_meeting
+from edm.parallel import ALONE, Team, join_rendezvous, open_rendezvous, process_group
 from edm.train import Computing, TrainState, averaged_model, train
 
 CPU = torch.device("cpu")
@@ -92,7 +93,7 @@ def all_of(team: Team, saved: dict[str, torch.Tensor]):
 
 def follow(port: int) -> None:
     torch.set_num_threads(1)
-    with joined(find_meeting(port), Team(1, SIZE), CPU) as team:
+    with process_group(join_rendezvous(port), Team(1, SIZE), CPU) as team:
         all_of(team, {})
 
 
@@ -106,10 +107,10 @@ def halfway() -> dict[str, torch.Tensor]:
 @pytest.fixture(scope="module")
 def together(halfway):
     """What the first of two processes has found in the end."""
-    meeting = open_meeting()
+    meeting = open_rendezvous()
     other = multiprocessing.get_context("spawn").Process(target=follow, args=(meeting.port,))
     other.start()
-    with joined(meeting, Team(0, SIZE), CPU) as team:
+    with process_group(meeting, Team(0, SIZE), CPU) as team:
         found = all_of(team, halfway)
     other.join()
     assert other.exitcode == 0
@@ -165,7 +166,7 @@ def test_shares_of_a_batch_are_its_parts_cut_once_more(size, num_parts):
     batches = Batches(tiny_data(), config, 0, 3)
     whole = batches[3].parts(12 // num_parts)
     for rank in range(size):
-        shares = batches.share(3, Team(rank, size), num_parts).parts(12 // num_parts // size)
+        shares = batches.team_share(3, Team(rank, size), num_parts).parts(12 // num_parts // size)
         assert len(shares) == num_parts
         for share, part in zip(shares, whole, strict=True):
             for field in dataclasses.fields(part):
@@ -176,6 +177,6 @@ def test_shares_of_a_batch_are_its_parts_cut_once_more(size, num_parts):
 def test_a_team_exchanges_nothing_over_the_network():
     import psutil
 
-    meeting = open_meeting()
+    meeting = open_rendezvous()
     places = [c.laddr for c in psutil.Process().net_connections() if c.status == psutil.CONN_LISTEN]
     assert [place.ip for place in places if place.port == meeting.port] == ["127.0.0.1"]

@@ -107,7 +107,7 @@ def test_distances_stand_below_the_images_that_they_lead_to(tmp_path):
     assert not np.array_equal(lines[2][0], lines[2][2])
 
 
-def test_a_trajectory_has_noisy_states_above_denoised_ones_and_the_image_last(tmp_path):
+def test_a_trajectory_has_noisy_above_denoised_images_the_final_one_last(tmp_path):
     first, first_denoised, second, second_denoised, final = random_images(10, 1, 12, 12).split(2)
     moments = [Moment(80.0, first, first_denoised), Moment(0.5, second, second_denoised)]
     save_trajectory(moments, final, tmp_path / "trajectory.png")

@@ -402,7 +402,7 @@ def test_covariance_of_stochastic_samplers_tends_to_the_truth(sampler, given, or
     assert errors[-1] < (0.05 if order == 1 else 0.006)
 
 
-def test_full_churn_leaves_euler_with_too_little_variance_whatever_the_steps():
+def test_full_churn_leaves_euler_too_little_variance_at_any_step_count():
     # up by sqrt(2) and down again is a step that never shrinks: 1 / (4 - 2 sqrt(2)) = 0.854 is the limit for sigma -> 0
     limit = 1 - 1 / (4 - 2 * math.sqrt(2))
     errors = covariance_errors([128, 256, 512], sampler="stochastic_euler", **STUDY)
@@ -585,7 +585,7 @@ def test_states_are_let_go_but_for_the_few_that_rules_still_read(sampler):
 
 
 @pytest.mark.parametrize("sampler", SAMPLERS)
-def test_on_step_sees_every_state_with_its_level_and_what_the_denoiser_made_of_it(sampler):
+def test_on_step_sees_every_state_its_level_and_its_denoised_image(sampler):
     seen = []
     config = SamplingConfig(sampler=sampler, steps=6)
     x, noise = normal(2, 1, 2, 2), noise_table(6, (2, 1, 2, 2))

@@ -63,7 +63,7 @@ def test_exponential_falls_evenly_in_ln_sigma():
     assert falls_evenly([math.log(sigma) for sigma in noise_levels("exponential", 40, LOW, HIGH)[:-1]])
 
 
-def test_linear_log_snr_falls_evenly_in_the_log_of_the_signal_to_noise_ratio():
+def test_linear_log_snr_falls_evenly_in_the_log_of_the_snr():
     assert falls_evenly([math.log(1 / sigma**2) for sigma in noise_levels("linear_log_snr", 40, LOW, HIGH)[:-1]])
 
 

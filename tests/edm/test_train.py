@@ -11,13 +11,14 @@ import torch.nn.functional as F
 from sklearn.datasets import load_digits
 from torch import nn
 
+from edm.batch_norm import STATISTICS_BATCHES, recompute_statistics
 from edm.batches import Batches, TrainingSet
 from edm.config import AUGMENT_LABELS, ModelConfig, NetworkConfig, TrainingConfig
 from edm.ema import Ema, PowerEma
 from edm.files import load_model, load_tensors, save_model, save_tensors
 from edm.noise import Stream, permutation, uniforms
 from edm.precondition import Scalings
-from edm.train import STATISTICS_BATCHES, Computing, TrainState, averaged_model, train, with_statistics
+from edm.train import Computing, TrainState, averaged_model, train
 from edm.validation import total_loss, validation_losses
 
 CPU = torch.device("cpu")
@@ -314,7 +315,7 @@ def first_gradient(config, network=NETWORK):
     return torch.cat([p.grad.flatten() for p in state.denoiser.parameters() if p.grad is not None])
 
 
-def test_accumulation_makes_the_same_step_where_images_of_a_batch_do_not_meet():
+def test_accumulation_makes_the_same_step_without_batch_norm():
     network = dataclasses.replace(NETWORK, norm="group")
     whole = first_gradient(CONFIG, network)
     parts = first_gradient(dataclasses.replace(CONFIG, micro_batch=2), network)
@@ -456,7 +457,7 @@ def test_every_way_of_training_learns_the_digits(network, training, most):
         model = state.ema.module
         for parameter, value in zip(model.parameters(), average, strict=True):
             parameter.copy_(value)
-        with_statistics(model, data, config, 0, state.step, 16)
+        recompute_statistics(model, data, config, 0, state.step, 16)
         losses[f"power {width}"] = total_loss(validation_losses(model, *held_out))
     assert all(loss < most for loss in losses.values()), losses
 

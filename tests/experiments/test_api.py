@@ -12,7 +12,7 @@ import pytest
 
 import experiments
 from experiments import UserError, load_sweep, plan, results
-from experiments.inspection.recall import remember
+from experiments.runner.record import remember
 from experiments.store.store import Store
 from experiments.sweep.plan import Plan
 from tests import ROOT
@@ -22,7 +22,6 @@ BLOCKS = re.findall(r"```python\n(.*?)```(?:\n\n((?:    [^\n]*\n)+))?", PAGE, re
 
 
 @pytest.mark.slow
-@pytest.mark.filterwarnings("ignore")
 def test_the_page_does_what_it_says(prepared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     shutil.copytree(prepared, tmp_path / "runs")
     shutil.copytree(ROOT / "sweeps", tmp_path / "sweeps")
@@ -58,7 +57,7 @@ def test_a_sweep_may_be_given_by_its_file_or_by_its_name(finished: tuple[Plan, S
 
 def test_overrides_and_mistakes(tiny_file: Path) -> None:
     assert plan(load_sweep(tiny_file, "training.kimg=2")).cells[0].training.config.kimg == 2
-    with pytest.raises(UserError, match=r"training.kimg: 'x' is not a number"):
+    with pytest.raises(UserError, match=r"training.kimg: expected a number, not 'x'"):
         load_sweep(tiny_file, "training.kimg=x")
 
 

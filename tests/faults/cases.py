@@ -13,7 +13,7 @@ from fnmatch import fnmatch
 from pathlib import Path
 from typing import Literal
 
-from experiments.trials.progress import REPORT_S
+from experiments.trials.context import TrialContext
 from tests.faults.harness import Command, Scene, Wire, fill, flip, kill, shift_times, truncate
 
 # which store a case begins with: empty; with prepared data, classifier and references; with trainings that were killed
@@ -27,7 +27,7 @@ EVALUATING = Wire("sampling", "experiments.trials.progress", "ProgressReporter.b
 PHASES: dict[str, tuple[Wire, ...]] = {
     "planning": (Wire("planning", "experiments.runner.resume", "open_schedule"),),
     "preparing data": (Wire("data", "edm.data.prepare", "_deviation"),),
-    "training": (Wire("training", "experiments.trials.training.checkpoints", "CheckpointManager.note", nth=30),),
+    "training": (Wire("training", "experiments.trials.training.checkpoints", "CheckpointManager.record_loss", nth=30),),
     "writing a checkpoint": (
         Wire("checkpoint", "experiments.store.files", "move_into_place", nth=3, matching="checkpoints/"),
     ),
@@ -193,8 +193,8 @@ def asked(number: signal.Signals) -> Callable[[Scene], str]:
         command = scene.start(*PHASES["training"])
         command.reached()
         command.process.send_signal(number)
-        command.wait_for(lambda: "Stopping: the running work saves its state" in command.output, "the answer")
-        time.sleep(REPORT_S)  # so long a trial may look away
+        command.wait_for(lambda: "Stopping: running tasks save their state" in command.output, "the answer")
+        time.sleep(TrialContext.report_s)  # so long a trial may look away
         command.go()
         assert command.ended(within_s=LEAVES_S) == 130, command.output
         assert "Interrupted: " in command.output
@@ -384,5 +384,6 @@ def _all() -> list[Case]:
 
 
 CASES = _all()
-# a case of each kind; the server that is killed has a test of its own beside it (test_server.py)
-QUICK = ("driver-writing a checkpoint", "trial-sampling", "full-result of a training", "truncate-finished model")
+# a case of each kind; drivers and servers that are killed have tests of their own in CI: test_terminal.py,
+# test_shared_store.py, test_server.py
+QUICK = ("trial-sampling", "full-result of a training", "truncate-finished model")

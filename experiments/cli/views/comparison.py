@@ -3,63 +3,74 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Sequence
 from typing import Any
 
 from rich.console import Group, RenderableType
-from rich.table import Table
 from rich.text import Text
 
-from experiments.inspection.compare import NORMAL_95, CellComparison
-from experiments.inspection.config_diff import shown
+from experiments.cli.views.tables import TextTable, numbers, sentences, values
+from experiments.inspection.compare import NORMAL_95, CellComparison, ComparedNumber
+from experiments.inspection.config_diff import FieldDifference, shown
+from reports.metrics import common_decimals, metric_info, title_of
+from reports.metrics import shown as shown_metric
 
-SHORT = 40  # characters of a value
+MARK = "≈"
+EXPLANATIONS = (
+    ("±: half of the 95% interval; of a difference, paired by image.", lambda number: number.error is not None),
+    (f"{MARK}: not significantly different.", lambda number: number.is_significant is False),
+)
 
 
 def comparison_view(found: CellComparison) -> RenderableType:
-    """Two cells for people."""
+    """Return what differs between two cells, and their numbers."""
+    names = found.here.name, found.there.name
     parts: list[RenderableType] = []
     for title, rows in (("configuration", found.fields), ("provenance", found.provenance)):
         if rows:
-            parts += [_table(title, found, ((row.field, _short(row.here), _short(row.there)) for row in rows)), Text()]
+            parts += [_fields_table(title, names, rows), Text()]
         elif title == "configuration" or found.numbers:
-            parts += [Text(f"{title}: the same"), Text()]
-    parts.append(_numbers_table(found) if found.numbers else Text("numbers: none yet, neither is done"))
+            parts += [Text(f"{title}: no differences"), Text()]
+    if found.numbers:
+        parts += [_numbers_table(names, found.numbers), *_explanation(found.numbers)]
+    else:
+        parts.append(Text("numbers: none yet, because neither is done"))
     return Group(*parts)
 
 
-def _table(title: str, found: CellComparison, rows: Iterator[tuple[str, str, str]]) -> Table:
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for header in (title, found.here.name, found.there.name):
-        table.add_column(Text(header), overflow="fold")
+def _fields_table(title: str, names: tuple[str, str], rows: Sequence[FieldDifference]) -> TextTable:
+    table = TextTable(*values(title), *sentences(*names))
     for row in rows:
-        table.add_row(*map(Text, row))
+        table.add(row.field, _value(row.here), _value(row.there))
     return table
 
 
-def _numbers_table(found: CellComparison) -> Table:
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for header in ("metric", found.here.name, found.there.name, "difference", ""):
-        table.add_column(Text(header), justify="left" if header in ("metric", "") else "right", overflow="fold")
-    marks = {True: "", False: "≈ not told apart", None: ""}
-    for number in found.numbers:
-        table.add_row(
-            number.metric,
-            _with_error(number.here, number.here_error),
-            _with_error(number.there, number.there_error),
-            _with_error(number.difference, number.error, sign=True),
-            marks[number.told_apart],
-        )
+def _numbers_table(names: tuple[str, str], rows: Sequence[ComparedNumber]) -> TextTable:
+    table = TextTable(*values("metric"), *numbers(*names, "difference"))
+    blank = "  " if any(number.is_significant is False for number in rows) else ""
+    for number in rows:
+        here, there, difference = _texts(number)
+        mark = f" {MARK}" if number.is_significant is False else blank
+        table.add(title_of(number.metric), here, there, difference + mark)
     return table
 
 
-def _with_error(value: float | None, error: float | None, sign: bool = False) -> str:
-    if value is None:
-        return "-"
-    shown = f"{value:{'+' if sign else ''}.4f}"
-    return shown if error is None or math.isnan(error) else f"{shown} ± {NORMAL_95 * error:.4f}"
+def _explanation(rows: Sequence[ComparedNumber]) -> list[Text]:
+    """What the signs in a table mean."""
+    return [Text(text, "dim") for text, applies in EXPLANATIONS if any(map(applies, rows))]
 
 
-def _short(value: Any) -> str:
-    text = f"{value:.6g}" if isinstance(value, float) else shown(value)
-    return text if len(text) <= SHORT else f"{text[: SHORT - 1]}…"
+def _texts(number: ComparedNumber) -> list[str]:
+    """Both values and their difference, with the same number of decimals."""
+    pairs = ((number.here, number.here_error), (number.there, number.there_error), (number.difference, number.error))
+    margins = [NORMAL_95 * error if error and math.isfinite(error) else None for _, error in pairs]
+    info = metric_info(number.metric)
+    decimals = common_decimals([value for value, _ in pairs if value], filter(None, margins), info.scale, info.unit)
+    return [
+        shown_metric(number.metric, value, margin, sign=i == 2, decimals=decimals)
+        for i, ((value, _), margin) in enumerate(zip(pairs, margins, strict=True))
+    ]
+
+
+def _value(value: Any) -> str:
+    return f"{value:.6g}" if isinstance(value, float) else shown(value)

@@ -1,58 +1,61 @@
-"""Data sets as tables and lines."""
+"""Data sets: the list of all, and the record of one that is prepared."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import Any
 
-from rich.table import Table
+from rich.console import Group
+from rich.text import Text
 
 from edm.config import SPLITS
+from experiments.cli.views.tables import Paragraph, TextTable, numbers, sentences, values
 
-ROW_OF_FOLDERS = "edm-sweep data prepare folder --from DIR --resolution N"
+FOLDER_COMMAND = "edm-sweep data prepare folder --from DIR --resolution N"
+INDENT = 15
 
 
-def record_lines(made: dict[str, Any]) -> list[str]:
-    """The same in lines."""
+def record_view(made: dict[str, Any]) -> Group:
+    """Return what is recorded of a prepared data set, a line for each fact."""
     shape, splits, source = made["shape"], made["splits"], made["source"]
-    rows = {
+    facts = {
         "images": f"{made['images']:,}" + (f" of {_times(shape)}, uint8" if shape else ""),
         "classes": made["num_classes"] or "none",
         "splits": ", ".join(f"{split} {splits[split]:,}" for split in SPLITS) if splits else None,
         "sigma_data": made["sigma_data"],
         "fingerprint": made["fingerprint"],
-        "from": f"{', '.join(source['files'])} ({source['checked']} checked)" if source else None,
-        "in": made["folder"],
+        "made from": f"{', '.join(source['files'])} ({source['checked']} checked)" if source else None,
+        "folder": made["folder"],
     }
-    return [f"  {key:<12} {value}" for key, value in rows.items() if value is not None]
+    shown = ((name, value) for name, value in facts.items() if value is not None)
+    return Group(*(Paragraph(Text(f"  {name}"), str(value), INDENT) for name, value in shown))
 
 
-def listing_table(rows: list[dict[str, Any]]) -> Table:
-    """The data sets, what is prepared and where, and where the files of the others are expected."""
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for header in ("data set", "images", "size", "classes", "train / val / test", "sigma_data", "prepared"):
-        table.add_column(header, justify="right" if header in ("images", "size", "classes") else "left")
+def listing_table(rows: list[dict[str, Any]]) -> TextTable:
+    """Return a row for each data set: what it is, and whether it is prepared or which files are missing."""
+    facts = numbers("images", "shape", "classes", "train / val / test", "sigma_data")
+    table = TextTable(*values("data set"), *facts, *sentences("prepared"))
     for row in rows:
         splits, sigma_data = row["splits"] or {}, row["sigma_data"]
-        table.add_row(
+        table.add(
             row["name"],
             f"{row['images']:,}",
             _times(row["shape"] or []),
-            str(row["num_classes"] or "-"),
+            str(row["num_classes"] or "none"),
             " / ".join(f"{splits[split]:,}" for split in SPLITS if split in splits),
             "" if sigma_data is None else f"{sigma_data:.4f}",
-            row["prepared"] or _not_prepared(row["files"]),
+            f"yes, in {row['prepared']}" if row["prepared"] else _not_prepared(row["files"]),
         )
-    table.add_row("folder", "any", "any", "any", "own, or 80 / 10 / 10 %", "", f"by {ROW_OF_FOLDERS}")
+    table.add("folder", "any", "any", "any", "its own, or 80 / 10 / 10 %", "", f"with {FOLDER_COMMAND}")
     return table
 
 
 def _not_prepared(files: list[dict[str, Any]]) -> str:
-    """What is missing, if anything: its names once, and its folder."""
-    absent = [Path(file["path"]) for file in files if not file["there"]]
-    if not absent:
-        return "no; all it needs is there"
-    return f"no; needs {', '.join(path.name for path in absent)} in {absent[0].parent}"
+    """Which files are missing, if any, and where they are expected."""
+    missing = [Path(file["path"]) for file in files if not file["there"]]
+    if not missing:
+        return "no, but all files are there"
+    return f"no; missing in {missing[0].parent}: {', '.join(path.name for path in missing)}"
 
 
 def _times(shape: list[int]) -> str:

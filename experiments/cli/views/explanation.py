@@ -1,20 +1,24 @@
-"""What a cell depends on, in sentences."""
+"""What a cell depends on, and what is left to do."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from rich.console import Group
+from rich.text import Text
 
+from experiments.cli.views.status import STYLES
+from experiments.cli.views.tables import TextTable, sentences, values
 from experiments.inspection.explain import Explanation
 
 
-def explanation_lines(found: Explanation) -> Iterator[str]:
-    """An explanation in sentences."""
-    yield f"{found.work.name}{f' of {found.work.sweep}' if found.work.sweep else ''}"
-    width = max(len(step.what) for step in found.steps)
+def explanation_view(found: Explanation) -> Group:
+    """Return a row for each thing that a cell depends on, and a sentence on what is left."""
+    sweep = f", a {'cell' if found.work.evaluation else 'training'} of {found.work.sweep}" if found.work.sweep else ""
+    table = TextTable(*values("needs", "signature", "state"), *sentences(""))
     for step in found.steps:
-        told = " ".join(filter(None, [step.standing.why, f"on {step.standing.where}" if step.standing.where else ""]))
-        yield f"  {step.what:<{width}}  {step.signature}  {step.standing.state}{f': {told}' if told else ''}"
-        if step.remark:
-            yield f"  {'':<{width}}  {step.remark}"
-    undone = [step.what for step in found.undone]
-    yield f"To do: {', '.join(undone)}." if undone else "Nothing is left to do for it."
+        place = f"on {step.status.where}" if step.status.where else ""
+        note = "; ".join(filter(None, [step.status.why, place, step.remark]))
+        state = Text(step.status.state, STYLES.get(step.status.state, ""))
+        table.add(step.what, step.signature, state, note)
+    undone = ", ".join(step.what for step in found.undone)
+    last = f"Left to do: {undone}." if undone else "Nothing is left to do."
+    return Group(Text(f"{found.work.name}{sweep}"), Text(), table, Text(), Text(last))

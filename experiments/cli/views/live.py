@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from typing import Any
 
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
@@ -12,16 +13,15 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from experiments.cli.output import console_for
+from experiments.cli.views.progress import progress, showing_progress
 from experiments.cli.views.text import VERBS, duration
-from experiments.runner.durations import DurationModel
-from experiments.runner.forecast import forecast
-from experiments.runner.schedule import Schedule, State
-from experiments.store.active_runs import publish_progress
-from experiments.store.progress import RunProgress, TaskProgress
-from experiments.store.results import EvaluationResult, TrainingResult
-from experiments.store.store import Store
-from experiments.sweep.jobs import Task
-from experiments.sweep.metrics import headlines
+from experiments.runner.listener import OnCount, OnStep, RunListener, TaskChange
+from experiments.runner.progress import RunningTask, RunProgress
+from experiments.runner.states import State
+from experiments.store.progress import TaskProgress
+from experiments.store.results import EvaluationResult, Result, TrainingResult
+from experiments.sweep.metrics import headline
 
 TITLES = {"waiting": "trying again", "elsewhere": "another run is at"}
 REMARKS = {
@@ -30,142 +30,115 @@ REMARKS = {
     "cancelled": "the next run goes on with it",
 }
 PLAIN_PERIOD_S = 15.0  # between progress lines where there is no terminal
-PUBLISH_S = 2.0
-ESTIMATE_S, ESTIMATE_SHARE = 5.0, 0.05  # between estimates of what is left; of the time that may go into them
-TOLD: tuple[State, ...] = ("failed", "pruned", "elsewhere", "withheld", "cancelled")  # states that a summary counts
+PHASES_IN_LOGS = ("starting Ray",)  # that are worth a line where there is no terminal
+COUNTED: tuple[State, ...] = ("failed", "pruned", "elsewhere", "withheld", "cancelled")  # states in the summary line
 
 
-class Monitor:
-    """Shows a schedule while it is worked off: a live table on a terminal, plain lines anywhere else."""
+class TerminalListener(RunListener):
+    """Shows a run: a live table on a terminal, plain lines anywhere else."""
 
-    def __init__(self, console: Console, schedule: Schedule, store: Store, session: str = "") -> None:
-        self.console, self.schedule, self.store, self.session = console, schedule, store, session
-        self.began = time.monotonic()
-        self.total, self.done_before = schedule.counts["waiting"], schedule.counts["done"]
-        self.estimate: tuple[float, float] = (0.0, 0.0)  # when it was made, seconds left then
-        self.estimate_until = 0.0
+    def __init__(self, console: Console) -> None:
+        self.console = console
+        self.run: RunProgress | None = None  # while tasks run
         self.last_plain = time.monotonic()
-        self.published = -PUBLISH_S
+
+    def phase(self, title: str) -> AbstractContextManager[Any]:
+        """Show a spinner on a terminal."""
+        if self.console.is_terminal:
+            return self.console.status(title)
+        if title in PHASES_IN_LOGS:
+            self.notice(title)
+        return nullcontext()
+
+    def preparing(self, data_set: str) -> AbstractContextManager[OnStep]:
+        """Show a bar for each step."""
+        return showing_progress(self.console, data_set)
+
+    def counting(self, title: str, unit: str) -> AbstractContextManager[OnCount]:
+        """Show a bar."""
+        return progress(self.console, title, unit)
 
     @contextmanager
-    def showing(self) -> Iterator[None]:
-        """Show it for as long as the block lasts."""
+    def live(self, progress: RunProgress) -> Iterator[None]:
+        """Show the live table on a terminal."""
+        self.run = progress
         if not self.console.is_terminal:
             yield
             return
         with Live(get_renderable=self.render, console=self.console, refresh_per_second=2, transient=True):
             yield
 
-    def changed(self, task: Task) -> None:
-        """A task was started or has ended: say so in a line that stays."""
-        name = task.signature
-        state = self.schedule.states[name]
-        if state == "running":  # which for Tune may still mean queued: the progress lines tell what really runs
-            return
-        self.say(self._line(task, state))
+    def ended(self, change: TaskChange) -> None:
+        """Print a line that stays."""
+        self.notice(self._line(change))
 
-    def say(self, text: str) -> None:
-        """A line that stays."""
+    def notice(self, text: str) -> None:
+        """Print a line that stays."""
         self.console.print(Text(text), soft_wrap=True)
 
-    def _line(self, task: Task, state: str) -> str:
-        name = task.signature
-        title = f"{VERBS[task.kind]} {self.schedule.name(task)}"
-        clock = f"[{duration(time.monotonic() - self.began)}]"
-        if state != "done":
-            message = self.schedule.messages.get(name) or REMARKS.get(state, "")
-            return f"{clock} {TITLES.get(state, state)} {title}: {message}"
-        result = self.store.result(task.result_type, name)
-        scores, state = {}, "done"
-        if isinstance(result, EvaluationResult):
-            scores = headlines(result.metrics)
-            state = f"stopped at {result.stopped_at:,} images" if result.stopped_at else "done"
-        elif isinstance(result, TrainingResult):
-            losses = {"loss": result.loss, "val_loss": result.val_loss}
-            scores = {name: loss for name, loss in losses.items() if loss is not None}
-        shown = ", ".join(f"{key} {value:.3f}" for key, value in scores.items())
-        return f"{clock} {state} {title}: {shown} ({duration(result.seconds if result is not None else 0.0)})"
-
     def tick(self) -> None:
-        """Tell others how far it is; without a terminal, every now and then, a line on all that runs."""
-        self._publish()
-        if self.console.is_terminal or time.monotonic() - self.last_plain < PLAIN_PERIOD_S:
+        """Print, without a terminal and every now and then, a line on all that runs."""
+        if self.run is None or self.console.is_terminal or time.monotonic() - self.last_plain < PLAIN_PERIOD_S:
             return
         self.last_plain = time.monotonic()
-        for task in self.schedule.of("running"):
-            progress = self._progress(task)
-            if progress:
-                parts = [
-                    f"{progress.done:,.6g}/{progress.total:,.6g} {progress.unit}",
-                    *_numbers(progress),
-                    _left(progress),
-                ]
-                name = self.schedule.name(task)
-                self.console.print(
-                    Text(f"  {VERBS[task.kind]} {name}: {', '.join(filter(None, parts))}"), soft_wrap=True
-                )
-        self.console.print(Text(f"  {self._summary()}"), soft_wrap=True)
-
-    def _publish(self) -> None:
-        now = time.monotonic()
-        if not self.session or now - self.published < PUBLISH_S:
-            return
-        self.published = now
-        counts: dict[str, int] = {**self.schedule.counts}
-        progress = RunProgress(self.total, counts["done"] - self.done_before, self._time_left(), counts)
-        publish_progress(self.store, self.session, progress)
-
-    def _progress(self, task: Task) -> TaskProgress | None:
-        return TaskProgress.read(self.store.folder(task.store_kind, task.signature))
-
-    def _summary(self) -> str:
-        counts = self.schedule.counts
-        done = counts["done"] - self.done_before
-        told = [f"{counts[state]} {state}" for state in TOLD if counts[state]]
-        parts = [f"{done} of {self.total} done", *told, self._time_left()]
-        return ", ".join(filter(None, parts))
-
-    def _time_left(self) -> str:
-        if self.schedule.stopping:
-            return "stopping"
-        if self.schedule.paused:
-            return "waiting for room on the disk"
-        now = time.monotonic()
-        if now > self.estimate_until:
-            seconds = self._seconds_left()
-            self.estimate = (now, seconds)
-            # of a large plan it takes a while, in which the driver can do nothing else
-            self.estimate_until = now + max(ESTIMATE_S, (time.monotonic() - now) / ESTIMATE_SHARE)
-        made, seconds = self.estimate
-        return f"about {duration(max(seconds - (now - made), 1))} left"
-
-    def _seconds_left(self) -> float:
-        """What is left, by what is known by now; of running tasks how far they are."""
-        costs = self.schedule.costs
-        tasks = self.schedule.of("waiting", "running", "elsewhere")
-        whole = forecast(self.schedule.plan, tasks, self.store, costs if isinstance(costs, DurationModel) else None)
-        already = sum(
-            progress.share * costs.seconds(p) for p in self.schedule.of("running") if (progress := self._progress(p))
-        )
-        share = max(1 - already / whole.work_s, 0.0) if whole.work_s else 0.0
-        return whole.wall_s * share
+        for own in self.run.running():
+            if own.progress:
+                done = f"{own.progress.done:,.6g}/{own.progress.total:,.6g} {own.progress.unit}"
+                parts = [done, *_numbers(own.progress), _left(own)]
+                self.notice(f"  {VERBS[own.task.kind]} {own.name}: {', '.join(filter(None, parts))}")
+        self.notice(f"  {self._summary(self.run)}")
 
     def render(self) -> RenderableType:
-        """The live table."""
+        """Return the live table."""
+        assert self.run is not None
         table = Table(box=None, pad_edge=False, header_style="bold")
         for header in ("running", "", "progress", "loss", "speed", "left"):
             table.add_column(header, no_wrap=header != "running")
-        for task in self.schedule.of("running"):
-            progress = self._progress(task)
-            title = f"{VERBS[task.kind]} {self.schedule.name(task)}"
-            if progress is None:
+        for own in self.run.running():
+            title = f"{VERBS[own.task.kind]} {own.name}"
+            if own.progress is None:
                 table.add_row(title, "", "queued", "", "", "")
                 continue
-            bar = ProgressBar(total=progress.total, completed=progress.done, width=20)
-            loss, speed = _numbers(progress)
-            done = f"{progress.done:,.5g}/{progress.total:,.5g} {progress.unit}"
-            table.add_row(title, bar, done, loss.removeprefix("loss "), speed, _left(progress))
-        return Group(table, Text(self._summary(), style="dim"))
+            bar = ProgressBar(total=own.progress.total, completed=own.progress.done, width=20)
+            loss, speed = _numbers(own.progress)
+            done = f"{own.progress.done:,.5g}/{own.progress.total:,.5g} {own.progress.unit}"
+            table.add_row(title, bar, done, loss.removeprefix("loss "), speed, _left(own))
+        return Group(table, Text(self._summary(self.run), style="dim"))
+
+    def _line(self, change: TaskChange) -> str:
+        assert self.run is not None
+        task, state = change.task, change.state
+        title = f"{VERBS[task.kind]} {change.name}"
+        clock = f"[{duration(self.run.elapsed_s)}]"
+        if state != "done":
+            why = change.failure.message if change.failure else change.reason or REMARKS.get(state, "")
+            return f"{clock} {TITLES.get(state, state)} {title}: {why}"
+        result = self.run.store.result(task.result_type, task.signature)
+        ending = "done"
+        if isinstance(result, EvaluationResult) and result.stopped_at:
+            ending = f"stopped at {result.stopped_at:,} images"
+        seconds = result.seconds if result is not None else 0.0
+        return f"{clock} {ending} {title}: {_numbers_of(result)} ({duration(seconds)})"
+
+    @staticmethod
+    def _summary(run: RunProgress) -> str:
+        others = [f"{run.counts[state]} {state}" for state in COUNTED if run.counts[state]]
+        return ", ".join(filter(None, [f"{run.done} of {run.total} done", *others, run.time_left()]))
+
+
+def standard_listener() -> TerminalListener:
+    """Return a listener that shows a run on standard output."""
+    return TerminalListener(console_for(as_json=False))
+
+
+def _numbers_of(result: Result | None) -> str:
+    """The few numbers of a finished task that fit into a line."""
+    if isinstance(result, EvaluationResult):
+        return headline(result.metrics)
+    if isinstance(result, TrainingResult):
+        losses = {"loss": result.loss, "val_loss": result.val_loss}
+        return ", ".join(f"{name} {loss:.3f}" for name, loss in losses.items() if loss is not None)
+    return ""
 
 
 def _numbers(progress: TaskProgress) -> tuple[str, str]:
@@ -174,5 +147,5 @@ def _numbers(progress: TaskProgress) -> tuple[str, str]:
     return (f"loss {loss:.4f}" if loss is not None and loss == loss else "", f"{rate:,.0f} images/s" if rate else "")
 
 
-def _left(progress: TaskProgress) -> str:
-    return f"{duration(progress.left_s)} left" if progress.left_s is not None else ""
+def _left(own: RunningTask) -> str:
+    return f"{duration(own.left_s)} left" if own.left_s is not None else ""

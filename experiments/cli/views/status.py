@@ -1,191 +1,127 @@
-"""How a status is shown: every cell where there are few, trainings and what needs a look where there are many."""
+"""The status of sweeps: every cell if there are few; if there are many, trainings and the cells that need attention."""
 
 from __future__ import annotations
 
 import time
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from typing import Any
 
 from rich.console import Group, RenderableType
-from rich.progress_bar import ProgressBar
-from rich.table import Table
 from rich.text import Text
 
-from experiments.cli.views.plan import estimate_json
-from experiments.cli.views.text import count, duration
+from experiments.cli.views.tables import TextTable, name, numbers, sentences, values
 from experiments.inspection.status import CellState, CellStatus, Status, SweepOverview, TaskStatus
 from experiments.store.active_runs import ActiveRun
+from experiments.wording import count, duration
 
-MOST_ROWS = 40  # cells, or trainings, that are shown one by one
+MAX_ROWS = 40  # cells, or trainings, in one table
 STYLES: dict[CellState, str] = {"done": "green", "running": "cyan", "failed": "bold red", "pruned": "yellow"}
-BAR_WIDTH = 20
-WORTH_A_LOOK: tuple[CellState, ...] = ("running", "failed", "interrupted")
+NEED_ATTENTION: tuple[CellState, ...] = ("running", "failed", "interrupted")
 
 
 def status_view(status: Status, every: bool = False) -> RenderableType:
-    """A sweep at one moment. every: show all cells, however many there are."""
-    lines = [Text(line) for line in status_lines(status)]
-    return Group(*lines, Text(), *_tables(status, every))
+    """Return the status of a sweep for a terminal. every: show all cells, however many there are."""
+    parts: list[RenderableType] = [Text(line) for line in status_lines(status)]
+    for table in _tables(status, every):
+        parts += [Text(), table]
+    return Group(*parts)
 
 
 def status_lines(status: Status) -> Iterator[str]:
-    """The sweep in sentences."""
+    """Yield the status of a sweep in sentences."""
     counts = ", ".join(f"{number:,} {state}" for state, number in status.counts.items())
     yield f"{status.sweep}: {count(len(status.cells), 'cell')}: {counts}"
     for run in status.runs:
-        yield f"Run by {_who(run)}, since {duration(time.time() - run.began)}"
+        yield f"Active run: {_process(run)}, started {duration(time.time() - run.began)} ago"
     if status.left:
         yield f"Forecast: {status.left}"
     elif status.estimate is not None:
         low, high = status.estimate.wall_span_s
-        basis = "" if status.estimate.measured else ", a rough guess"
-        yield (
-            f"No run is at it. What is left takes about {duration(status.estimate.wall_s)} on this machine "
-            f"({duration(low)} to {duration(high)}{basis})"
-        )
+        guess = "" if status.estimate.measured else "; a rough guess"
+        about = f"about {duration(status.estimate.wall_s)} on this machine ({duration(low)} to {duration(high)}{guess})"
+        yield f"No active run. The rest takes {about}."
 
 
-def _who(run: ActiveRun) -> str:
+def _process(run: ActiveRun) -> str:
     return f"host {run.host}, process {run.pid}"
 
 
-def _tables(status: Status, every: bool) -> Iterator[RenderableType]:
-    if every or len(status.cells) <= MOST_ROWS:
-        if any(cell.of_training.state != "done" for cell in status.cells):
-            yield from _trainings_at_work(status)
-        yield _cells(status.cells)
+def _tables(status: Status, every: bool) -> Iterator[TextTable]:
+    if every or len(status.cells) <= MAX_ROWS:
+        if any(cell.training_status.state != "done" for cell in status.cells):
+            yield from _active_trainings(status)
+        yield _cells_table(status.cells)
         return
-    yield _by_training(status)
-    looked_at = [cell for cell in status.cells if cell.standing.state in WORTH_A_LOOK]
-    if looked_at:
-        yield Text()
-        yield _cells(looked_at[:MOST_ROWS])
-    if len(looked_at) > MOST_ROWS:
-        yield Text(f"... and {len(looked_at) - MOST_ROWS} more (--all shows every cell)")
+    yield _trainings_table(status)
+    cells = [cell for cell in status.cells if cell.status.state in NEED_ATTENTION]
+    if cells:
+        yield _cells_table(cells[:MAX_ROWS], left_out=max(len(cells) - MAX_ROWS, 0))
 
 
-def _trainings_at_work(status: Status) -> Iterator[RenderableType]:
-    """The trainings that are at work or were interrupted, on which cells wait."""
-    shown = [name for name, own in status.trainings.items() if own.state in WORTH_A_LOOK]
-    if not shown:
-        return
-    table = _table("training", "state", "progress", "speed", "left", "")
-    for name in shown:
-        _row(table, status.names[name], status.trainings[name])
-    yield table
-    yield Text()
+def _active_trainings(status: Status) -> Iterator[TextTable]:
+    """The trainings that are running, failed or interrupted, if there are any."""
+    rows = [(status.names[name], own) for name, own in status.trainings.items() if own.state in NEED_ATTENTION]
+    if rows:
+        yield _tasks_table("training", rows)
 
 
-def _cells(cells: Iterable[CellStatus]) -> Table:
-    table = _table("cell", "state", "progress", "speed", "left", "")
-    for cell in cells:
-        _row(table, cell.name, cell.standing)
+def _cells_table(cells: Iterable[CellStatus], left_out: int = 0) -> TextTable:
+    remark = f"... and {left_out:,} more (--all shows every cell)" if left_out else ""
+    return _tasks_table("cell", ((cell.name, cell.status) for cell in cells), remark)
+
+
+def _tasks_table(head: str, rows: Iterable[tuple[str, TaskStatus]], remark: str = "") -> TextTable:
+    columns = (*values("state"), *numbers("progress", "speed", "left"), *sentences(""))
+    table = TextTable(name(head), *columns, remark=remark)
+    for title, status in rows:
+        note = " ".join(filter(None, [status.why, f"on {status.where}" if status.where else ""]))
+        table.add(title, _state(status), _progress(status), _speed(status), _left(status), note)
     return table
 
 
-def _table(*headers: str) -> Table:
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for header in headers:
-        table.add_column(header, no_wrap=header not in (headers[0], ""))
-    return table
+def _state(status: TaskStatus) -> Text:
+    return Text(status.state, STYLES.get(status.state, ""))
 
 
-def _row(table: Table, name: str, standing: TaskStatus) -> None:
-    state = Text(standing.state, style=STYLES.get(standing.state, ""))
-    told = " ".join(filter(None, [standing.why, f"on {standing.where}" if standing.where else ""]))
-    table.add_row(Text(name), state, Text(_done(standing)), Text(_speed(standing)), Text(_left(standing)), Text(told))
+def _progress(status: TaskStatus) -> str:
+    progress = status.progress
+    return f"{progress.share:.0%} of {progress.total:,.6g} {progress.unit}" if progress is not None else ""
 
 
-def _done(standing: TaskStatus) -> str:
-    progress = standing.progress
-    return f"{progress.share:4.0%} of {progress.total:,.6g} {progress.unit}" if progress is not None else ""
-
-
-def _speed(standing: TaskStatus) -> str:
-    progress = standing.progress
+def _speed(status: TaskStatus) -> str:
+    progress = status.progress
     if progress is None or not progress.rate:
         return ""
     return f"{progress.rate * (1000 if progress.unit == 'kimg' else 1):,.0f} images/s"
 
 
-def _left(standing: TaskStatus) -> str:
-    left_s = standing.progress.left_s if standing.progress is not None else None
+def _left(status: TaskStatus) -> str:
+    left_s = status.progress.left_s if status.progress is not None else None
     return duration(left_s) if left_s is not None else ""
 
 
-def _by_training(status: Status) -> Table:
-    """A row for each training, with how many of its cells are in which state; of the unfinished first."""
-    groups: dict[str, Counter[CellState]] = {}
+def _trainings_table(status: Status) -> TextTable:
+    """A row for each training and the states of its cells; unfinished ones come first."""
+    counts: dict[str, Counter[CellState]] = {}
     for cell in status.cells:
-        groups.setdefault(cell.training, Counter())[cell.standing.state] += 1
-    order = sorted(groups, key=lambda name: groups[name]["done"] == groups[name].total())
-    table = _table("training", "state", "progress", "cells done", "others", "")
-    for name in order[:MOST_ROWS]:
-        own, counts = status.trainings[name], groups[name]
-        others = ", ".join(f"{number} {state}" for state, number in counts.items() if state != "done")
-        state = Text(own.state, style=STYLES.get(own.state, ""))
-        bar = ProgressBar(total=counts.total(), completed=counts["done"], width=BAR_WIDTH)
-        row = (Text(status.names[name]), state, bar, f"{counts['done']:,}/{counts.total():,}", others, Text(own.why))
-        table.add_row(*row)
-    if len(order) > MOST_ROWS:
-        table.add_row(f"... and {len(order) - MOST_ROWS} more")
+        counts.setdefault(cell.training, Counter())[cell.status.state] += 1
+    order = sorted(counts, key=lambda signature: counts[signature]["done"] == counts[signature].total())
+    left_out = len(order) - MAX_ROWS
+    remark = f"... and {left_out:,} more (--all shows every cell)" if left_out > 0 else ""
+    columns = (*values("state"), *numbers("cells done"), *sentences("other cells", ""))
+    table = TextTable(name("training"), *columns, remark=remark)
+    for signature in order[:MAX_ROWS]:
+        own, states = status.trainings[signature], counts[signature]
+        others = ", ".join(f"{number:,} {state}" for state, number in states.items() if state != "done")
+        done = f"{states['done']:,} of {states.total():,}"
+        table.add(status.names[signature], _state(own), done, others, own.why)
     return table
 
 
-def overview_table(rows: Iterable[SweepOverview]) -> Table:
-    """All sweeps of a store, a line each."""
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    table.add_column("sweep")
-    table.add_column("cells done", justify="right")
-    table.add_column("")
+def overview_table(rows: Iterable[SweepOverview]) -> TextTable:
+    """Return a row for each sweep of a store."""
+    table = TextTable(*values("sweep"), *numbers("cells done"), *sentences("active run"))
     for row in rows:
-        left = [run.progress.left if run.progress is not None else "starting" for run in row.runs]
-        at_it = "; ".join(f"run by {_who(run)}: {text}" for run, text in zip(row.runs, left, strict=True))
-        table.add_row(Text(row.sweep), f"{row.done:,}/{row.cells:,}", Text(at_it))
+        runs = "; ".join(f"{_process(run)}: {run.progress.left if run.progress else 'starting'}" for run in row.runs)
+        table.add(row.sweep, f"{row.done:,} of {row.cells:,}", runs)
     return table
-
-
-# for scripts --------------------------------------------------------------------------------------
-
-
-def status_json(status: Status) -> dict[str, Any]:
-    """A sweep at one moment, for a script."""
-    return {
-        "sweep": status.sweep,
-        "counts": status.counts,
-        "runs": [_run_json(run) for run in status.runs],
-        "forecast": status.left or None,
-        "estimate": estimate_json(status.estimate) if status.estimate is not None else None,
-        "trainings": [
-            {"name": status.names[name], "signature": name, **_standing_json(own)}
-            for name, own in status.trainings.items()
-        ],
-        "cells": [
-            {
-                "name": cell.name,
-                "training": cell.training,
-                "evaluation": cell.evaluation,
-                **_standing_json(cell.standing),
-            }
-            for cell in status.cells
-        ],
-    }
-
-
-def overview_json(row: SweepOverview) -> dict[str, Any]:
-    """A sweep in a line, for a script."""
-    return {"sweep": row.sweep, "cells": row.cells, "done": row.done, "runs": [_run_json(run) for run in row.runs]}
-
-
-def _run_json(run: ActiveRun) -> dict[str, Any]:
-    progress = run.progress.to_json() if run.progress is not None else {}
-    return {"session": run.name, "host": run.host, "pid": run.pid, "command": run.command, **progress}
-
-
-def _standing_json(standing: TaskStatus) -> dict[str, Any]:
-    told = {"state": standing.state, "why": standing.why or None, "where": standing.where or None}
-    progress = standing.progress
-    if progress is None:
-        return {**told, "progress": None, "left_s": None}
-    return {**told, "progress": progress.to_json(), "left_s": progress.left_s}

@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from experiments.cli.options import DEFAULT_STORE
 from experiments.cli.output import command_here, listed, same_command, say
+from experiments.environment import DEFAULT_STORE
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -16,11 +16,13 @@ if TYPE_CHECKING:
 
 
 def show_summary(summary: Summary, page: Path, store: Store, tracking_uri: str | None, console: Console) -> None:
-    for failure in summary.failures:
-        say(console, f"FAILED {failure.name}: {failure.message}", style="bold red")
-        for line in failure.tail:
+    for name, failure in summary.failures.items():
+        say(console, f"FAILED {name}: {failure.message}", style="bold red")
+        for line in failure.log_tail():
             say(console, f"    {line}")
-        say(console, f"    the whole log: {failure.log}")
+        if failure.remedy:
+            say(console, f"    What may help: {failure.remedy}")
+        say(console, f"    The whole log: {failure.log}")
     if summary.blocked:
         say(console, f"Not run, as the training they stand on failed: {listed(summary.blocked)}")
     if summary.pruned:
@@ -46,7 +48,10 @@ def summary_json(summary: Summary) -> dict[str, Any]:
     return {
         "done": summary.done,
         "started": summary.started,
-        "failed": [{"name": f.name, "message": f.message, "log": str(f.log)} for f in summary.failures],
+        "failed": [
+            {"name": name, "message": failure.message, "log": failure.log, "kind": failure.kind}
+            for name, failure in summary.failures.items()
+        ],
         "blocked": summary.blocked,
         "pruned": summary.pruned,
         "withheld": summary.withheld,

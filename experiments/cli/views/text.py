@@ -1,23 +1,9 @@
-"""Durations and counts in words."""
+"""Words that several views share."""
 
 from __future__ import annotations
 
-import itertools
+from experiments.wording import count, duration
+
+__all__ = ["VERBS", "count", "duration"]
 
 VERBS = {"probe": "measure", "training": "train", "evaluation": "evaluate"}
-
-
-def duration(seconds: float) -> str:
-    """Seconds as a person says them: 42 s, 3 min 20 s, 5 h 12 min, 2 d 4 h."""
-    seconds = round(seconds)
-    if seconds < 60:
-        return f"{seconds} s"
-    units = ((86400, "d"), (3600, "h"), (60, "min"), (1, "s"))
-    (big, name), (small, rest_name) = next(pair for pair in itertools.pairwise(units) if seconds >= pair[0][0])
-    whole, rest = seconds // big, seconds % big // small
-    return f"{whole} {name} {rest} {rest_name}" if rest else f"{whole} {name}"
-
-
-def count(number: int, noun: str) -> str:
-    """3 trainings, 1 training."""
-    return f"{number:,} {noun}{'' if number == 1 else 's'}"

@@ -21,7 +21,7 @@ from edm.metrics.fid import Statistics
 from experiments.errors import UserError
 from experiments.store.checksummed import find_checksummed, write_checksummed
 from experiments.store.provenance import provenance
-from experiments.sweep.tasks import SEGMENT_IMAGES
+from experiments.sweep.segments import segments
 from experiments.trials.context import device_name
 
 FEATURES, CLASSES, SECONDS = "features", "classes", "seconds"  # tensors of a segment
@@ -143,9 +143,3 @@ class FeatureCache:
             assert path is not None, f"segment {first} of {self.folder} is not there"
             parts.append(FeatureRows(path, max(start - first, 0), last - first))
         return MeasuredFeatures(parts)
-
-
-def segments(start: int, stop: int) -> Iterator[tuple[int, int]]:
-    """Where the segments that hold images start to stop - 1 begin, and up to where each is wanted."""
-    for first in range(start - start % SEGMENT_IMAGES, stop, SEGMENT_IMAGES):
-        yield first, min(first + SEGMENT_IMAGES, stop)

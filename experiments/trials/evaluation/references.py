@@ -18,8 +18,9 @@ from edm.metrics.neighbours import squared_radii
 from edm.noise import Stream, normals, permutation
 from experiments.store.checksummed import load_checksummed, write_checksummed
 from experiments.store.store import Store
-from experiments.sweep.tasks import SEGMENT_IMAGES, DataSource, FeatureSpace, Subset
-from experiments.trials.evaluation.features import FEATURES, FINGERPRINT, FeatureCache, MeasuredFeatures, segments
+from experiments.sweep.segments import segment_stop, segments
+from experiments.sweep.tasks import DataSource, FeatureSpace, Subset
+from experiments.trials.evaluation.features import FEATURES, FINGERPRINT, FeatureCache, MeasuredFeatures
 
 LEAST_NOISE_IMAGES = 1000
 log = logging.getLogger("edm_sweep")
@@ -54,14 +55,14 @@ class References:
     def features(self, subset: Subset, start: int, stop: int) -> MeasuredFeatures:
         """Features of images start to stop - 1 of a split's order."""
         name = self.space.reference(self.source, subset)
-        shelf = FeatureCache(self.store.folder("references", name) / FEATURES, self.extractor, self.space.label)
+        cache = FeatureCache(self.store.folder("references", name) / FEATURES, self.extractor, self.space.label)
         with self.store.lock("references", name, self.on_wait):
             for first, last in segments(start, stop):
-                if shelf.find(first, last - first) is None:
-                    whole = min(first + SEGMENT_IMAGES, self.count(subset))
+                if cache.find(first, last - first) is None:
+                    whole = segment_stop(first, self.count(subset))
                     self.on_measured(f"real images ({subset})" if subset != "noise" else subset, first, stop)
-                    shelf.measure(first, self._images(subset, first, whole), self.device)
-            return shelf.measured(start, stop)
+                    cache.measure(first, self._images(subset, first, whole), self.device)
+            return cache.measured(start, stop)
 
     def _images(self, subset: Subset, start: int, stop: int) -> Tensor:
         if subset == "noise":

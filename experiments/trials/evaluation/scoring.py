@@ -13,7 +13,8 @@ from torch import Tensor
 
 from edm.config import SPLITS, EvaluationConfig, Split
 from edm.generate import labels_of
-from edm.metrics.fid import Frechet, Reference, Statistics, fid_infinity, frechet, frechet_distance
+from edm.metrics.fid import Frechet, Reference, Statistics, frechet, frechet_distance
+from edm.metrics.fid_infinity import fid_infinity
 from edm.metrics.kid import kernel_distance, kernel_sums
 from edm.metrics.neighbours import prdc, squared_radii
 from edm.metrics.uncertainty import interval, standard_error, within_classes

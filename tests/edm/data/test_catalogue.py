@@ -9,7 +9,7 @@ import pytest
 
 from edm.config import SPLITS, DataConfig
 from edm.data.catalogue import CATALOGUE, facts, source_fingerprint, split_indices, without_defaults
-from experiments.sweep.tasks import DataSource
+from tests.planning import source_of
 
 PUBLISHED = ("fashion_mnist", "cifar10", "celeba")
 CONFIGS = [DataConfig(name) for name in CATALOGUE] + [DataConfig("celeba", splits="official")]
@@ -91,25 +91,25 @@ def test_official_celeba_is_its_own_partition_in_order() -> None:
 
 @pytest.mark.parametrize("name", PUBLISHED)
 def test_a_plan_needs_no_data_but_depends_on_every_published_checksum(name, monkeypatch) -> None:
-    known, before = CATALOGUE[name], DataSource.of(DataConfig(name)).signature
+    known, before = CATALOGUE[name], source_of(DataConfig(name)).signature
     for i, file in enumerate(known.files):
         changed = (*known.files[:i], replace(file, md5="0" * 32), *known.files[i + 1 :])
         monkeypatch.setitem(CATALOGUE, name, replace(known, files=changed))
-        assert DataSource.of(DataConfig(name)).signature != before
+        assert source_of(DataConfig(name)).signature != before
         moved = (*known.files[:i], replace(file, url="https://mirror.example"), *known.files[i + 1 :])
         monkeypatch.setitem(CATALOGUE, name, replace(known, files=moved))
-        assert DataSource.of(DataConfig(name)).signature == before
+        assert source_of(DataConfig(name)).signature == before
 
 
 def test_a_resolution_that_goes_without_saying_is_the_same_data_set() -> None:
     named = [DataConfig("celeba"), DataConfig("celeba", resolution=128), DataConfig("celeba", resolution=64)]
     assert [without_defaults(config).resolution for config in named] == [None, None, 64]
-    signatures = Counter(DataSource.of(config).signature for config in named)
+    signatures = Counter(source_of(config).signature for config in named)
     assert sorted(signatures.values()) == [1, 2]
     assert [facts(config).resolution for config in named] == [128, 128, 64]
 
 
 def test_celebas_partitions_are_two_data_sets() -> None:
     study, official = (DataConfig("celeba", splits=splits) for splits in ("study", "official"))
-    assert DataSource.of(study).signature != DataSource.of(official).signature
+    assert source_of(study).signature != source_of(official).signature
     assert source_fingerprint(study) == source_fingerprint(official)

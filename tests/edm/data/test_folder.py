@@ -11,8 +11,8 @@ from edm.config import DataConfig
 from edm.data.catalogue import facts, source_fingerprint, split_indices
 from edm.data.errors import DataError
 from edm.data.folder import carve, folder_splits, open_folder
-from experiments.sweep.tasks import DataSource
 from tests.datafiles import image_tree
+from tests.planning import source_of
 
 LOOSE = [f"{i:02d}.png" for i in range(20)]
 
@@ -22,7 +22,7 @@ def config(root: Path, **options: object) -> DataConfig:
 
 
 def signature(root: Path, **options: object) -> str:
-    return DataSource.of(config(root, **options)).signature
+    return source_of(config(root, **options)).signature
 
 
 def touched(root: Path, *paths: str) -> Path:
@@ -91,13 +91,13 @@ def test_what_is_no_image_or_hidden_is_passed_over(tmp_path: Path) -> None:
     ("paths", "expected"),
     [
         ([], "holds no images (.jpg, .jpeg, .png"),
-        (LOOSE[:19], "19 images are too few; it needs 20 to be split"),
-        (["train/0.png", "test/0.png"], "has images in train and test but none in val; give it all three"),
-        ([f"{s}/0.png" for s in ("train", "val", "test")], "it needs 2 in each of train, val and test"),
+        (LOOSE[:19], "19 images are too few; give at least 20 to be split"),
+        (["train/0.png", "test/0.png"], "has images in train and test but none in val; add the missing"),
+        ([f"{s}/0.png" for s in ("train", "val", "test")], "give at least 2 in each of train, val and test"),
         ([f"{s}/{i}.png" for s in ("train", "val", "test", "more") for i in "01"], "more/0.png lies beside train, val"),
         ([f"{s}/{i}.png" for s in ("train", "val", "test") for i in "01"] + ["x.png"], "x.png lies beside train, val"),
-        ([*LOOSE, "cat/0.png"], "00.png lies in no class folder but cat/0.png in cat; put every image into"),
-        (["train/a/0.png", "train/b/0.png", "val/0.png", "test/a/0.png"], "val/0.png lies in no class folder but"),
+        ([*LOOSE, "cat/0.png"], "00.png lies in no class folder, but cat/0.png in cat; put either every image into"),
+        (["train/a/0.png", "train/b/0.png", "val/0.png", "test/a/0.png"], "val/0.png lies in no class folder, but"),
     ],
 )
 def test_what_cannot_be_used_is_one_sentence(tmp_path: Path, paths: list[str], expected: str) -> None:
@@ -116,7 +116,7 @@ def test_a_folder_that_is_none_is_said_to_be_none(tmp_path: Path) -> None:
 def test_links_that_lead_in_a_circle_end(tmp_path: Path) -> None:
     touched(tmp_path, *(f"a/{path}" for path in LOOSE))
     (tmp_path / "a" / "loop").symlink_to(tmp_path)
-    with pytest.raises(DataError, match="take away the link that leads in a circle"):
+    with pytest.raises(DataError, match="remove the link that leads in a circle"):
         facts(config(tmp_path))
 
 
@@ -149,7 +149,7 @@ def test_preparation_enters_the_signature(tmp_path: Path) -> None:
         signature(tmp_path),
         signature(tmp_path, channels=1),
         signature(tmp_path, split_seed=1),
-        DataSource.of(other_size).signature,
+        source_of(other_size).signature,
     }
     assert len(signatures) == 4
 

@@ -205,15 +205,15 @@ def test_pictures_are_turned_upright(orientation: int) -> None:
 @pytest.mark.parametrize(
     ("content", "expected"),
     [
-        (b"", "it is no picture"),
-        (b"not a picture", "it is no picture"),
+        (b"", "it is not a picture"),
+        (b"not a picture", "it is not a picture"),
         (encoded(picture(0), "JPEG")[:3000], "truncated"),
         (encoded(picture(0), "PNG")[:3000], "truncated"),
     ],
 )
 def test_broken_pictures_are_named(content: bytes, expected: str) -> None:
     for read in (lambda: read_picture(content, "a/b.png", 3, 16), lambda: read_celeba(content, "a/b.png", 16)):
-        with pytest.raises(DataError, match=f"a/b.png: cannot be decoded .*{expected}.*; replace it or take it away"):
+        with pytest.raises(DataError, match=f"a/b.png: cannot be decoded .*{expected}.*; replace it or remove it"):
             read()
 
 

@@ -1,6 +1,7 @@
 """Published files: found in torchvision's layout or flat, verified, fetched whole or not at all."""
 
 import http.server
+import pickle
 import shutil
 import sys
 import threading
@@ -13,7 +14,7 @@ import pytest
 
 from edm.data.catalogue import CATALOGUE, SourceFile
 from edm.data.errors import DataError
-from edm.data.sources import Origin, published
+from edm.data.sources import MissingFilesError, Origin, WrongFileError, published
 from tests.datafiles import md5, tiny_celeba, tiny_cifar10, tiny_fashion_mnist
 
 OFFLINE = "http://127.0.0.1:9/"
@@ -32,11 +33,6 @@ def readdress(monkeypatch: pytest.MonkeyPatch, name: str, base: str) -> None:
     known = CATALOGUE[name]
     files = tuple(replace(file, url=base + file.name) for file in known.files)
     monkeypatch.setitem(CATALOGUE, name, replace(known, files=files))
-
-
-@pytest.fixture(autouse=True)
-def nowhere_else(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("EDM_SWEEP_DATA", raising=False)
 
 
 # looking ------------------------------------------------------------------------------------------
@@ -66,10 +62,9 @@ def test_an_archive_may_be_given_itself_under_any_name(tmp_path: Path, monkeypat
         assert locate("celeba", Origin.given(path)) == expected
 
 
-def test_the_usual_place_is_the_variable_or_sources_in_the_store(tmp_path: Path, monkeypatch) -> None:
-    assert Origin.usual(tmp_path) == Origin(tmp_path / "sources", download=True)
-    monkeypatch.setenv("EDM_SWEEP_DATA", str(tmp_path / "elsewhere"))
-    assert Origin.usual(tmp_path) == Origin(tmp_path / "elsewhere", download=True)
+def test_a_folder_to_fetch_into_need_not_exist_and_may_begin_with_a_tilde(tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert Origin.fetching(Path("~/sources")) == Origin(tmp_path / "sources", download=True)
 
 
 def test_a_place_that_is_not_there_is_said_to_be_none(tmp_path: Path) -> None:
@@ -88,7 +83,10 @@ def test_every_missing_file_is_named_with_size_checksum_place_and_address(tmp_pa
     for file in gone:
         assert f"{file.name} ({file.size:,} bytes, md5 {file.md5})" in message
     assert f"are not in {tmp_path}; get them from https://github.com/zalandoresearch/fashion-mnist" in message
-    assert "train-images" not in message and "--from PATH" in message and "EDM_SWEEP_DATA" in message
+    assert "train-images" not in message and message.endswith(" and put them there")
+    assert isinstance(refusal.value, MissingFilesError)
+    assert (refusal.value.dataset, list(refusal.value.files), refusal.value.folder) == ("fashion_mnist", gone, tmp_path)
+    assert str(pickle.loads(pickle.dumps(refusal.value))) == message
     assert not list(tmp_path.rglob("*.part"))
 
 
@@ -104,7 +102,7 @@ def test_a_file_cut_short_is_refused_with_what_was_found_and_expected(tmp_path: 
     message = str(refusal.value)
     assert f"{path}: is cut short: 1,000 bytes with md5 {md5(path.read_bytes())}" in message
     assert f"has {file.size:,} bytes with md5 {file.md5}; download it again from {file.url}" in message
-    with pytest.raises(DataError, match="delete it and run this again to fetch it anew"):
+    with pytest.raises(WrongFileError, match="delete it and run again to have it downloaded"):
         locate("cifar10", Origin(tmp_path, download=True))
 
 
@@ -112,8 +110,11 @@ def test_a_repackaged_celeba_is_refused_with_a_way_out(tmp_path: Path, monkeypat
     tiny_celeba(tmp_path, monkeypatch)
     archive = tmp_path / "celeba" / "img_align_celeba.zip"
     archive.write_bytes(archive.read_bytes() + b"more")
-    with pytest.raises(DataError, match=r"is not the published file: .*unpack it and give the folder with --from"):
+    expected = r"is not the published file: .*; or, if you packed it yourself, unpack it and give the folder$"
+    with pytest.raises(WrongFileError, match=expected) as refusal:
         locate("celeba", Origin.given(tmp_path))
+    assert refusal.value.path == archive and refusal.value.unpacked_will_do
+    assert str(pickle.loads(pickle.dumps(refusal.value))) == str(refusal.value)
 
 
 def test_a_folder_in_the_place_of_a_file_is_no_traceback(tmp_path: Path, monkeypatch) -> None:
@@ -172,7 +173,7 @@ def test_what_is_fetched_is_verified_before_it_has_its_name(tmp_path: Path, monk
     archive.write_bytes(spoil(archive.read_bytes()))
     readdress(monkeypatch, "cifar10", (tmp_path / "web").as_uri() + "/")
     found = md5(archive.read_bytes())
-    with pytest.raises(DataError, match=rf"could not be downloaded \(what came had .* bytes with md5 {found}\)"):
+    with pytest.raises(DataError, match=rf"could not be downloaded \(the download had .* bytes with md5 {found}\)"):
         locate("cifar10", Origin(tmp_path / "here", download=True))
     assert not list((tmp_path / "here").iterdir())
 

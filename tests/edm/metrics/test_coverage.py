@@ -101,7 +101,7 @@ def test_paired_intervals_of_equally_good_generators_cover_0():
     assert 0.92 <= covered(differences, errors, truth=0) <= 0.98
 
 
-def test_paired_intervals_of_similar_generators_are_much_tighter_than_two_single_ones():
+def test_paired_intervals_of_similar_generators_are_much_tighter():
     first, second = Generator(0.2, 1.1), Generator(0.22, 1.12)
     noise = normal(300, 8)
     of_first, of_second = (scored(generator, noise)[1] for generator in (first, second))
@@ -157,7 +157,7 @@ def scored_by_class(generator, noise):
     return found.distance, found.influences(features), labels
 
 
-def test_intervals_cover_where_labels_are_dealt_out_and_would_be_too_wide_if_they_counted_as_drawn():
+def test_intervals_cover_with_fixed_labels_and_are_too_wide_for_drawn_ones():
     generator = Generator(0.2, 0.8)
     distances, errors, naive = [], [], []
     for seed in range(REPETITIONS):

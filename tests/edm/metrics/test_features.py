@@ -39,7 +39,7 @@ from edm.metrics.features import (
     train_classifier,
 )
 from edm.metrics.fid import Statistics, frechet_distance
-from edm.metrics.weights import Weights, WeightsError
+from edm.metrics.weights import MissingPackageError, Weights, WeightsError
 
 CPU = torch.device("cpu")
 
@@ -140,7 +140,7 @@ def test_every_batch_has_one_size_and_padding_is_dropped(num):
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
-def test_features_that_are_not_finite_are_answered_with_the_first_such_image(value):
+def test_the_first_image_with_features_that_are_not_finite_is_named(value):
     images = torch.zeros(250, 1, 2, 2, dtype=torch.uint8)
     images[[137, 201], 0, 0, 1] = 1
     extractor = FirstPixels(lambda found: found.where(found == 0, value))
@@ -318,7 +318,9 @@ def test_dinov2_without_timm_is_answered_before_anything_is_fetched(monkeypatch,
     monkeypatch.setattr(features, "find_weights", lambda *_, **__: pytest.fail("was to be fetched"))
     calls = (lambda: load_dinov2(CPU), lambda: Dinov2(dinov2_weights, CPU), lambda: required_weights("dinov2"))
     for call in calls:
-        with pytest.raises(WeightsError, match=r"timm.*'uv sync --extra dinov2' or pip install 'edm-sweep\[dinov2\]'"):
+        with pytest.raises(
+            MissingPackageError, match="features: dinov2 needs the package timm, which is not installed"
+        ):
             call()
     assert required_weights("inception") is INCEPTION_WEIGHTS
 
@@ -336,7 +338,6 @@ def test_every_feature_space_tells_which_file_it_needs():
 @pytest.fixture
 def pretended(tmp_path, monkeypatch):
     """Weights of a test's own in the place of published ones."""
-    monkeypatch.setenv("EDM_SWEEP_WEIGHTS", str(tmp_path))
 
     def pretend(name, weights):
         path = tmp_path / f"{name}.pth"
@@ -350,17 +351,17 @@ def pretended(tmp_path, monkeypatch):
 
 
 def test_published_weights_are_loaded_for_the_rule_asked_for(pretended, inception_weights):
-    pretended("inception", inception_weights)
+    path = pretended("inception", inception_weights)
     images = random_images(1, 3, 16, 16)
-    found = load_inception(CPU, "clean")
+    found = load_inception(CPU, "clean", path)
     assert torch.equal(found(images)[0], Inception(inception_weights, CPU, "clean")(images)[0])
     assert found.fingerprint == Inception(inception_weights, CPU, "clean").fingerprint
 
 
 def test_published_dinov2_weights_are_loaded(pretended, dinov2_weights, monkeypatch):
-    pretended("dinov2", dinov2_weights)
+    path = pretended("dinov2", dinov2_weights)
     monkeypatch.setattr(features, "Dinov2", functools.partial(Dinov2, architecture=SMALL))
-    assert load_dinov2(CPU).fingerprint == Dinov2(dinov2_weights, CPU, SMALL).fingerprint
+    assert load_dinov2(CPU, path).fingerprint == Dinov2(dinov2_weights, CPU, SMALL).fingerprint
 
 
 @pytest.mark.parametrize(("name", "load"), [("inception", load_inception), ("dinov2", load_dinov2)])
@@ -368,7 +369,7 @@ def test_damaged_weights_are_never_loaded(pretended, name, load):
     path = pretended(name, {"weight": torch.zeros(3)})
     path.write_bytes(path.read_bytes()[:-1] + b"?")
     with pytest.raises(WeightsError, match="not the published file"):
-        load(CPU)
+        load(CPU, given=path)
 
 
 WEIGHTS = {"a": torch.arange(6.0).reshape(2, 3), "b": torch.tensor(1)}

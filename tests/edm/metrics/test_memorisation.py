@@ -65,7 +65,7 @@ def test_fresh_samples_have_a_ratio_of_1_and_none_is_copied():
     assert abs(found.copied) < 2.5 * found.copied_error
 
 
-def test_unequal_counts_would_accuse_a_generator_that_knows_no_training_image():
+def test_unequal_counts_would_accuse_a_generator_that_copies_nothing():
     unequal = nearest(FRESH, [TRAIN]).distances / nearest(FRESH, [TEST]).distances
     by_number = (300 / 1200) ** (1 / DIMENSION)  # the nearest of n rows is about n ** (-1 / dimension) away
     assert float(unequal.median()) == pytest.approx(by_number, abs=0.05)
@@ -101,7 +101,7 @@ def test_copied_is_the_share_of_copies_among_fresh_samples(share):
 
 
 @pytest.mark.parametrize("change", [lambda x: x, lambda x: 0.3 * x, lambda x: 3 * x, lambda x: x + 2])
-def test_copied_is_0_give_or_take_its_error_for_any_generator_that_knows_no_training_image(change):
+def test_copied_is_0_up_to_its_error_for_a_generator_that_copies_nothing(change):
     queries, real = change(rows(80, seed=5)), rows(160, seed=6)
     found = []
     for repetition in range(200):

@@ -116,7 +116,7 @@ def test_radii_known_before_change_nothing():
     torch.testing.assert_close(radii[1], expected, rtol=1e-13, atol=0)
 
 
-def test_equal_sets_have_no_precision_where_images_are_copies_and_full_precision_elsewhere():
+def test_equal_sets_have_full_precision_except_where_images_are_copies():
     distinct, repeated = normal(20, 3), torch.ones(20, 3)
     assert prdc([distinct], [distinct]).precision == prdc([distinct], [distinct]).coverage == 1
     assert (

@@ -1,6 +1,7 @@
 """Published weights: found, verified, fetched whole or not at all from a real server, and refused in one sentence."""
 
 import hashlib
+import pickle
 import subprocess
 import sys
 import threading
@@ -13,7 +14,16 @@ from urllib.error import URLError
 import pytest
 
 from edm.metrics import weights as module
-from edm.metrics.weights import SUFFIXES, Weights, WeightsError, find_weights, sha256_of
+from edm.metrics.weights import (
+    SUFFIXES,
+    MissingWeightsError,
+    OtherWeightsError,
+    Weights,
+    WeightsError,
+    find_weights,
+    present_weights,
+    sha256_of,
+)
 from tests import ROOT
 
 CONTENT = bytes(range(256)) * 40
@@ -40,11 +50,13 @@ class Handler(BaseHTTPRequestHandler):
         kind = self.path.strip("/")
         self.server.asked.append(kind)
         if kind == "missing":
-            return self.send_error(404)
+            self.send_error(404)
+            return
         if kind == "redirected":
             self.send_response(302)
             self.send_header("Location", "/whole")
-            return self.end_headers()
+            self.end_headers()
+            return
         content = {"wrong": CONTENT[::-1], "page": b"<html>", "long": CONTENT + b"more"}.get(kind, CONTENT)
         self.send_response(200)
         self.send_header("Content-Length", str(len(content)))
@@ -75,7 +87,6 @@ def server():
 @pytest.fixture(autouse=True)
 def surroundings(tmp_path, monkeypatch):
     """No weights but a test's own."""
-    monkeypatch.delenv("EDM_SWEEP_WEIGHTS", raising=False)
     monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
     monkeypatch.setenv("no_proxy", "127.0.0.1")
 
@@ -111,56 +122,43 @@ def test_weights_are_looked_for_in_torchs_cache_by_default(cache):
 
 
 @pytest.mark.parametrize("name", [FILE, "renamed.pth", "renamed"])
-def test_the_variable_may_name_the_file_whatever_it_is_called(tmp_path, monkeypatch, name):
+def test_the_file_may_be_given_whatever_it_is_called(tmp_path, name):
     path = write(tmp_path / name)
-    monkeypatch.setenv("EDM_SWEEP_WEIGHTS", str(path))
-    assert find_weights(NOWHERE) == path
+    assert find_weights(NOWHERE, path) == path == present_weights(NOWHERE, path)
 
 
-def test_the_variable_may_name_the_folder_and_begin_with_a_tilde(tmp_path, monkeypatch):
-    path = write(tmp_path / "mine" / FILE)
-    monkeypatch.setenv("HOME", str(tmp_path))
-    monkeypatch.setenv("EDM_SWEEP_WEIGHTS", "~/mine")
-    assert find_weights(NOWHERE) == path
-
-
-def test_a_folder_that_is_given_comes_before_the_variable_and_that_before_the_cache(tmp_path, monkeypatch, cache):
-    given, mine, cached = (write(folder / FILE) for folder in (tmp_path / "given", tmp_path / "mine", cache))
-    monkeypatch.setenv("EDM_SWEEP_WEIGHTS", str(mine.parent))
+def test_a_folder_that_is_given_comes_before_the_cache(tmp_path, cache):
+    given, cached = (write(folder / FILE) for folder in (tmp_path / "given", cache))
     assert find_weights(NOWHERE, given.parent) == given
-    assert find_weights(NOWHERE) == mine
-    mine.unlink()
-    assert find_weights(NOWHERE) == cached
+    given.unlink()
+    assert find_weights(NOWHERE, given.parent) == cached == present_weights(NOWHERE, given.parent)
 
 
 @pytest.mark.parametrize("where", ["beside", "cache"])
-def test_a_variable_that_names_another_extractors_file_leaves_the_others_to_be_found(
-    tmp_path, monkeypatch, cache, where
-):
-    monkeypatch.setenv("EDM_SWEEP_WEIGHTS", str(write(tmp_path / "other.pth", b"another network")))
+def test_given_another_extractors_file_the_own_is_still_found(tmp_path, cache, where):
+    other = write(tmp_path / "other.pth", b"another network")
     path = write((tmp_path if where == "beside" else cache) / FILE)
-    assert find_weights(NOWHERE) == path
+    assert find_weights(NOWHERE, other) == path
 
 
 @pytest.mark.parametrize("content", [b"another network", None], ids=["another", "nothing"])
-def test_a_variable_that_names_another_file_alone_is_answered_and_nothing_is_fetched(
-    tmp_path, monkeypatch, server, content
-):
+def test_given_another_file_alone_nothing_is_fetched(tmp_path, cache, server, content):
     place = tmp_path / f"other{SUFFIXES[0]}"
     if content is not None:
         write(place, content)
-    monkeypatch.setenv("EDM_SWEEP_WEIGHTS", str(place))
-    with pytest.raises(WeightsError) as refusal:
-        find_weights(published(server.url("whole")))
-    for part in ("EDM_SWEEP_WEIGHTS", str(place), FILE, SHA256, "features: inception", "unset it"):
+    with pytest.raises(OtherWeightsError) as refusal:
+        find_weights(published(server.url("whole")), place)
+    for part in (str(place), FILE, SHA256, "features: inception", str(cache), "give that file, or a folder for it"):
         assert part in str(refusal.value)
+    assert (refusal.value.given, refusal.value.cache) == (place, cache)
+    assert str(pickle.loads(pickle.dumps(refusal.value))) == str(refusal.value)
     assert server.asked == []
 
 
 @pytest.mark.parametrize(
     ("content", "expected"), [(b"an error page" * 1000, "not the published file"), (CONTENT[:100], "cut short")]
 )
-def test_wrong_weights_are_answered_with_path_and_both_checksums_and_left_alone(tmp_path, server, content, expected):
+def test_wrong_weights_are_named_with_both_checksums_and_left_alone(tmp_path, server, content, expected):
     path = write(tmp_path / FILE, content)
     with pytest.raises(WeightsError, match=expected) as refusal:
         find_weights(published(server.url("whole")), tmp_path)
@@ -169,11 +167,10 @@ def test_wrong_weights_are_answered_with_path_and_both_checksums_and_left_alone(
     assert path.read_bytes() == content and server.asked == []
 
 
-def test_a_renamed_file_of_the_right_size_with_other_content_is_refused(tmp_path, monkeypatch):
+def test_a_renamed_file_of_the_right_size_with_other_content_is_refused(tmp_path):
     path = write(tmp_path / "mine.pth", CONTENT[::-1])
-    monkeypatch.setenv("EDM_SWEEP_WEIGHTS", str(path))
     with pytest.raises(WeightsError, match="not the published file") as refusal:
-        find_weights(NOWHERE)
+        find_weights(NOWHERE, path)
     assert str(path) in str(refusal.value)
 
 
@@ -185,19 +182,17 @@ def test_sha256_is_of_the_files_content(tmp_path):
 
 
 @pytest.mark.parametrize("kind", ["whole", "redirected"])
-def test_absent_weights_are_fetched_once_into_the_first_place(tmp_path, monkeypatch, server, kind):
-    monkeypatch.setenv("EDM_SWEEP_WEIGHTS", str(tmp_path / "new" / "folder"))
-    wanted = published(server.url(kind))
-    path = find_weights(wanted)
+def test_absent_weights_are_fetched_once_into_the_first_place(tmp_path, server, kind):
+    wanted, given = published(server.url(kind)), tmp_path / "new" / "folder"
+    path = find_weights(wanted, given)
     assert path == tmp_path / "new" / "folder" / FILE and path.read_bytes() == CONTENT
     asked = len(server.asked)
-    assert find_weights(wanted) == path and len(server.asked) == asked
+    assert find_weights(wanted, given) == path and len(server.asked) == asked
     assert files(tmp_path) == [FILE]
 
 
-def test_the_variable_may_name_the_file_that_is_to_be_fetched(tmp_path, monkeypatch, server):
-    monkeypatch.setenv("EDM_SWEEP_WEIGHTS", str(tmp_path / "new" / FILE))
-    assert find_weights(published(server.url("whole"))).read_bytes() == CONTENT
+def test_the_file_that_is_to_be_fetched_may_be_given(tmp_path, server):
+    assert find_weights(published(server.url("whole")), tmp_path / "new" / FILE).read_bytes() == CONTENT
     assert (tmp_path / "new" / FILE).is_file()
 
 
@@ -227,20 +222,20 @@ def test_progress_tells_of_bytes_done_and_of_their_total(tmp_path, monkeypatch, 
 def test_a_failed_fetch_says_why_and_what_to_do_and_leaves_nothing(tmp_path, monkeypatch, server, kind, reason):
     monkeypatch.setattr(module, "TIMEOUT_S", 0.3)
     wanted = published(server.url(kind))
-    with pytest.raises(WeightsError) as refusal:
+    with pytest.raises(MissingWeightsError) as refusal:
         find_weights(wanted, tmp_path / "new")
     message = str(refusal.value)
     for part in (reason, FILE, f"{len(CONTENT):,} bytes", SHA256, wanted.url, str(tmp_path / "new" / FILE)):
         assert part in message
-    assert "EDM_SWEEP_WEIGHTS" in message and "evaluation.features: classifier" in message
+    assert str(pickle.loads(pickle.dumps(refusal.value))) == message
     assert files(tmp_path) == []
     assert find_weights(published(server.url("whole")), tmp_path / "new").read_bytes() == CONTENT
 
 
-def test_no_connection_is_answered_with_every_place_looked_in(tmp_path, monkeypatch, cache):
-    monkeypatch.setenv("EDM_SWEEP_WEIGHTS", str(tmp_path / "mine"))
-    with pytest.raises(WeightsError, match="refused") as refusal:
-        find_weights(NOWHERE)
+def test_no_connection_is_answered_with_every_place_looked_in(tmp_path, cache):
+    with pytest.raises(MissingWeightsError, match="refused") as refusal:
+        find_weights(NOWHERE, tmp_path / "mine")
+    assert refusal.value.places == (tmp_path / "mine" / FILE, cache / FILE)
     assert f"not in {tmp_path / 'mine'} nor in {cache}" in str(refusal.value)
     assert f"put it at {tmp_path / 'mine' / FILE}" in str(refusal.value)
     assert isinstance(refusal.value.__cause__, URLError)
@@ -249,7 +244,7 @@ def test_no_connection_is_answered_with_every_place_looked_in(tmp_path, monkeypa
 def test_a_folder_that_cannot_be_written_to_is_answered(tmp_path, server):
     write(tmp_path / "file", b"in the way")
     with pytest.raises(WeightsError, match=r"could not be fetched \(.*(Not a directory|File exists)"):
-        find_weights(published(server.url("whole")), tmp_path / "file")
+        find_weights(published(server.url("whole")), tmp_path / "file" / "folder")
     assert files(tmp_path) == ["file"]
 
 

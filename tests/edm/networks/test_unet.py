@@ -8,14 +8,9 @@ import torch
 from torch import nn
 
 from edm.config import ModelConfig, NetworkConfig
-from edm.networks.unet import (
-    AttentionBlock,
-    ConditionalBatchNorm,
-    ConditionalGroupNorm,
-    ResidualBlock,
-    UNet,
-    initialise,
-)
+from edm.networks.blocks import AttentionBlock, ConditionalBatchNorm, ConditionalGroupNorm, ResidualBlock
+from edm.networks.initialise import initialise
+from edm.networks.unet import UNet
 
 # the 2023 study's ten networks: image channels, resolution, classes, depths, heads, heads of the bridge, parameters
 REFERENCE = {
@@ -209,7 +204,7 @@ def edm_network(**changes):
     return network
 
 
-def test_group_norm_is_normalised_over_its_groups_then_scaled_about_one_and_shifted():
+def test_group_norm_normalises_groups_then_scales_about_one_and_shifts():
     norm = ConditionalGroupNorm(8, 4)
     x, cond = normal(3, 8, 5, 5), normal(3, 4, seed=1)
     gamma, beta = norm.scale_shift(cond)[:, :, None, None].chunk(2, dim=1)
@@ -231,7 +226,7 @@ def test_either_norm_has_the_same_parameters(norm):
     assert sum(p.numel() for p in network.parameters()) == sum(p.numel() for p in UNet(SMALL).parameters())
 
 
-def test_images_do_not_meet_in_training_with_group_norm_and_meet_with_batch_norm():
+def test_images_meet_in_training_with_batch_norm_not_with_group_norm():
     x, c_noise = normal(4, 3, 8, 8), torch.zeros(4)
     for norm, meets in (("group", False), ("batch", True)):
         network = small_network(dataclasses.replace(SMALL, norm=norm)).train()

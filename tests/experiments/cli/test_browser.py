@@ -7,15 +7,14 @@ from playwright.sync_api import Page, expect
 
 from experiments.store.results import EvaluationResult
 from experiments.store.store import Store
-from experiments.sweep.plan import Plan, plan_sweep
-from experiments.sweep.reader import load_sweep
+from experiments.sweep.plan import Plan
 from experiments.sweep.tasks import Evaluation, Training
 from tests.browser import CHROMIUM, PATIENCE_MS, expand, open_experiment, opened, row, served
 from tests.conftest import Filled
+from tests.planning import load_sweep, plan_sweep
 
 pytestmark = [
     pytest.mark.slow,
-    pytest.mark.filterwarnings("ignore"),
     pytest.mark.skipif(CHROMIUM is None, reason="needs a browser: apt-get install chromium"),
 ]
 expect.set_options(timeout=PATIENCE_MS)

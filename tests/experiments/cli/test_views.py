@@ -2,23 +2,29 @@
 
 import io
 import time
+from pathlib import Path
 
 import pytest
 from rich.console import Console
 
-from experiments.cli.views.live import Monitor
-from experiments.cli.views.plan import cells_table, plan_json, plan_lines, plan_table
+from experiments.cli.views.live import TerminalListener
+from experiments.cli.views.plan import plan_lines, plan_tables
+from experiments.cli.views.plan_json import plan_json
 from experiments.cli.views.text import count, duration
 from experiments.runner.durations import DurationModel
 from experiments.runner.forecast import START_UP_S, forecast
+from experiments.runner.listener import TaskChange
+from experiments.runner.progress import RunProgress
 from experiments.runner.resume import open_schedule
 from experiments.runner.schedule import Schedule
+from experiments.store.failures import Failure
 from experiments.store.files import write_soon
 from experiments.store.results import EvaluationResult, TrainingResult
 from experiments.store.store import Store
-from experiments.sweep.jobs import Outcome
 from experiments.sweep.plan import Plan
+from tests.conftest import TINY
 from tests.inprocess import run_all
+from tests.planning import load_sweep, plan_sweep
 from tests.results import evaluation_result, training_result
 
 
@@ -73,38 +79,49 @@ def test_the_plan_in_words_and_for_scripts(tiny_plan: Plan, store: Store) -> Non
     run_all(tiny_plan, store)
     schedule = open_schedule(tiny_plan, store)
     assert list(plan_lines(tiny_plan, schedule, forecast(tiny_plan, [], store)))[1] == "Nothing is left to do."
-    assert plan_table(tiny_plan, schedule).row_count == 2
 
 
-def test_the_plan_shows_every_cell_with_its_network_its_training_and_its_evaluations(tiny_plan: Plan) -> None:
+def plan_text(plan: Plan) -> list[list[str]]:
     output = io.StringIO()
-    Console(file=output, width=120).print(cells_table(tiny_plan))
-    lines = [line.split() for line in output.getvalue().splitlines()]
+    for table in plan_tables(plan, Schedule(plan, frozenset())):
+        Console(file=output, width=120).print(table)
+    return [line.split() for line in output.getvalue().splitlines()]
+
+
+def test_the_plan_shows_every_training_and_every_cell_once(tiny_plan: Plan) -> None:
+    lines = plan_text(tiny_plan)
+    assert lines[:3] == [
+        ["training", "parameters", "kimg", "evaluations"],
+        ["no-attention", "37,633", "0.64", "2"],
+        ["attention", "45,185", "0.64", "2"],
+    ]
+    assert lines[3] == ["cell", "images", "NFE"]
+    assert [line[-1] for line in lines[4:]] == ["3", "5", "3", "5"]
+
+
+def test_cells_with_a_training_of_their_own_are_one_table(tiny_file: Path) -> None:
+    tiny_file.write_text(TINY.replace("[euler, heun]", "[heun]"))
+    lines = plan_text(plan_sweep(load_sweep(tiny_file)))
     assert lines[0] == ["cell", "parameters", "kimg", "images", "NFE"]
-    assert lines[1] == ["no-attention/euler", "37,633", "0.64", "120", "3"]
-    assert [line[-1] for line in lines[1:]] == ["3", "5", "3", "5"]
+    assert [line[0] for line in lines[1:]] == ["no-attention/heun", "attention/heun"]
 
 
-def test_the_monitor_tells_what_runs_and_what_ended(tiny_plan: Plan, store: Store) -> None:
+def test_the_terminal_shows_what_runs_and_what_ended(tiny_plan: Plan, store: Store) -> None:
     output = io.StringIO()
     schedule = Schedule(tiny_plan, frozenset())
-    monitor = Monitor(Console(file=output, width=120), schedule, store)
+    listener, progress = TerminalListener(Console(file=output, width=120)), RunProgress(schedule, store, "run")
     job = schedule.take()
     assert job is not None
     (task,) = job.tasks
     folder = store.folder("trainings", task.signature)
     folder.mkdir(parents=True)
-    progress = {"done": 0.32, "total": 0.64, "unit": "kimg", "rate": 0.1, "loss": 0.5, "time": time.time()}
-    write_soon(folder / "progress.json", progress)
-    Console(file=output, width=120, force_terminal=True).print(monitor.render())
-    assert (
-        "0.32/0.64 kimg" in output.getvalue()
-        and "100 images/s" in output.getvalue()
-        and "3 s left" in output.getvalue()
-    )
-    monitor.last_plain -= 60
-    monitor.tick()
-    assert "0 of 6 done" in output.getvalue()
-    schedule.ended(task.signature, Outcome("failed", "RuntimeError: no", "input"))
-    monitor.changed(task)
+    content = {"done": 0.32, "total": 0.64, "unit": "kimg", "rate": 0.1, "loss": 0.5, "time": time.time()}
+    write_soon(folder / "progress.json", content)
+    with listener.live(progress):
+        Console(file=output, width=120, force_terminal=True).print(listener.render())
+        assert all(text in output.getvalue() for text in ("0.32/0.64 kimg", "100 images/s", "3 s left"))
+        listener.last_plain -= 60
+        listener.tick()
+        assert "0 of 6 done" in output.getvalue()
+        listener.ended(TaskChange(task, schedule.name(task), "failed", failure=Failure("RuntimeError: no")))
     assert "failed train attention: RuntimeError: no" in output.getvalue()

@@ -40,23 +40,25 @@ def test_the_error_of_a_difference_is_paired_by_image(finished: tuple[Plan, Stor
         load_file(store.folder("evaluations", plan.cells[i].evaluation.signature) / "influences.safetensors")
         for i in (3, 2)
     )
-    for number in found.numbers:
-        if number.metric in own:
-            difference = own[number.metric].astype(np.float64) - other[number.metric].astype(np.float64)
-            assert number.error == pytest.approx(difference.std(ddof=1) / len(difference) ** 0.5)
-            assert number.told_apart == (abs(number.difference or 0.0) > NORMAL_95 * (number.error or 0.0))
+    numbers = [number for number in found.numbers if number.metric in own]
+    assert {number.metric for number in numbers} == own.keys()
+    for number in numbers:
+        difference = own[number.metric].astype(np.float64) - other[number.metric].astype(np.float64)
+        assert number.error == pytest.approx(difference.std(ddof=1) / len(difference) ** 0.5)
+        assert number.is_significant == (abs(number.difference or 0.0) > NORMAL_95 * (number.error or 0.0))
 
 
 def test_a_cell_and_itself_differ_in_nothing(finished: tuple[Plan, Store]) -> None:
     found = compare("attention/heun", "attention/heun", finished[1])
     assert found.fields == found.provenance == ()
-    assert all(number.difference in (0, None) and not number.told_apart for number in found.numbers)
-    assert "configuration: the same" in printed(found)
+    assert "fid_test" in {number.metric for number in found.numbers}
+    assert all(number.difference in (0, None) and not number.is_significant for number in found.numbers)
+    assert "configuration: no differences" in printed(found)
 
 
 def test_trainings_compare_by_their_losses(finished: tuple[Plan, Store]) -> None:
     found = compare("attention", "no-attention", finished[1])
-    assert {d.field for d in found.fields} == {"network.heads", "network.bridge_heads"}
+    assert {d.field for d in found.fields} == {"model.attention"}
     assert [number.metric for number in found.numbers] == ["loss", "val_loss"]
 
 
@@ -65,18 +67,18 @@ def test_what_is_not_there_yet_is_told_as_such(done: tuple[Plan, Store]) -> None
     (store.folder("evaluations", plan.cells[3].evaluation.signature) / "result.json").unlink()
     found = compare("attention/heun", "attention/euler", store)
     number = next(number for number in found.numbers if number.metric == "fid_test")
-    assert number.here is None and number.difference is None and number.told_apart is None
-    assert "- " in printed(found)
+    assert number.here is None and number.difference is None and number.is_significant is None
+    assert "—" in printed(found)
 
 
 def test_a_cell_does_not_compare_with_a_training(finished: tuple[Plan, Store]) -> None:
-    with pytest.raises(UserError, match="attention: is a training and the other a cell; give two of a kind"):
+    with pytest.raises(UserError, match="attention: is a training, but the other is a cell"):
         compare("attention/heun", "attention", finished[1])
 
 
 def test_both_shapes_hold_the_same(finished: tuple[Plan, Store]) -> None:
     found = compare("attention/heun", "no-attention/heun", finished[1])
     told, text = json.loads(json.dumps(comparison_json(found))), printed(found)
-    assert told["here"]["name"] == "attention/heun" and "network.heads" in text
+    assert told["here"]["name"] == "attention/heun" and "model.attention" in text
     number = next(number for number in told["numbers"] if number["metric"] == "fid_test")
-    assert f"{number['here']:.4f} ± " in text and f"{number['difference']:+.4f} ± " in text
+    assert f"{number['here']:.1f} ± " in text and f"{number['difference']:+.1f} ± " in text and "FID test" in text

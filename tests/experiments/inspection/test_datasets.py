@@ -17,11 +17,11 @@ from experiments.errors import UserError
 from experiments.inspection.datasets import listed
 from experiments.store.results import DatasetRecord
 from experiments.store.store import Store
-from experiments.sweep.tasks import DataSource
 from experiments.trials.assets import ensure_data
-from experiments.trials.datasets import prepare_data
+from experiments.trials.datasets import ensure_prepared, is_prepared
 from tests.commandline import start
 from tests.datafiles import image_tree, tiny_celeba, tiny_cifar10
+from tests.planning import source_of
 
 RUNNER = CliRunner()
 
@@ -50,9 +50,9 @@ def command(*arguments: object) -> str:
 def test_options_make_the_data_set_of_a_sweep_file(pictures: Path) -> None:
     source, origin = requested("folder", pictures, resolution=16, channels=1, split_seed=3, splits=None)
     config = DataConfig("folder", resolution=16, path=str(pictures), channels=1, split_seed=3)
-    assert source == DataSource.of(config) and origin is None
+    assert source == source_of(config) and origin is None
     source, origin = requested("celeba", pictures, resolution=128, splits="official")
-    assert source == DataSource.of(DataConfig("celeba", splits="official"))
+    assert source == source_of(DataConfig("celeba", splits="official"))
     assert origin is not None and origin.path == pictures and not origin.download
 
 
@@ -61,7 +61,7 @@ def test_options_make_the_data_set_of_a_sweep_file(pictures: Path) -> None:
     [
         ("cifar", {}, "cifar: no such data set; did you mean 'cifar10'?"),
         ("xyz", {}, "choose from digits, fashion_mnist, cifar10, celeba, folder"),
-        ("digits", {"given": Path("/")}, "--from: digits comes with an installed package; drop it"),
+        ("digits", {"given": Path("/")}, "--from: digits comes with an installed package; leave it out"),
         ("digits", {"resolution": 16}, "--resolution: digits has a resolution of its own; drop it"),
         ("celeba", {"splits": "offical"}, "--splits: 'offical' is not one of study, official"),
         ("cifar10", {"splits": "official"}, "--splits: cifar10 has no official partition; drop it"),
@@ -84,19 +84,21 @@ def test_what_cannot_be_asked_for_is_one_sentence(name: str, options: dict, expe
 
 
 def test_a_data_set_is_prepared_once_and_from_then_on_mapped(tmp_path: Path, pictures: Path) -> None:
-    store, console = Store(tmp_path / "store"), Console(quiet=True)
+    store = Store(tmp_path / "store")
     source, _ = requested("folder", pictures, resolution=8)
-    assert prepare_data(store, source, console)
+    assert not is_prepared(store, source)
+    ensure_prepared(store, source)
     images = store.folder("data", source.signature) / "images.npy"
     before = images.stat().st_mtime_ns
-    assert not prepare_data(store, source, console)
+    assert is_prepared(store, source)
+    ensure_prepared(store, source)
     assert len(ensure_data(store, source).images) == 40 and images.stat().st_mtime_ns == before
 
 
 def test_a_run_finds_the_files_where_the_variable_points(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     tiny = tiny_cifar10(tmp_path / "files", monkeypatch)
     monkeypatch.setenv("EDM_SWEEP_DATA", str(tiny.root))
-    data = ensure_data(Store(tmp_path / "store"), DataSource.of(DataConfig("cifar10")))
+    data = ensure_data(Store(tmp_path / "store"), source_of(DataConfig("cifar10")))
     assert (data.images.numpy() == tiny.images).all()
 
 
@@ -104,7 +106,7 @@ def test_what_cannot_be_prepared_is_an_error_for_people(tmp_path: Path, monkeypa
     tiny = tiny_cifar10(tmp_path / "files", monkeypatch)
     monkeypatch.setenv("EDM_SWEEP_DATA", str(tiny.root))
     (tiny.root / "cifar-10-python.tar.gz").write_bytes(b"half")
-    store, source = Store(tmp_path / "store"), DataSource.of(DataConfig("cifar10"))
+    store, source = Store(tmp_path / "store"), source_of(DataConfig("cifar10"))
     with pytest.raises(UserError, match="is cut short: 4 bytes"):
         ensure_data(store, source)
     assert store.result(DatasetRecord, source.signature) is None
@@ -143,7 +145,7 @@ def test_celeba_from_a_local_archive_by_the_command(tmp_path: Path, monkeypatch:
     first = command(*arguments)
     assert "celeba is prepared.\n" in first and "17 of 3x128x128, uint8" in first
     assert "train 9, val 3, test 5" in first and "(md5 checked)" in first and "sigma_data" in first
-    assert "celeba is prepared already.\n" in command(*arguments)
+    assert "celeba was already prepared.\n" in command(*arguments)
     official = json.loads(command(*arguments, "--splits", "official", "--resolution", 64, "--json"))
     assert official["prepared_now"] and official["shape"] == [3, 64, 64] and official["images"] == 21
     assert Path(official["folder"], "images.npy").exists()

@@ -1,5 +1,6 @@
-"""doctor: what is right here, and each thing that can be made wrong."""
+"""doctor: what it finds on this machine, and each problem that a test can make."""
 
+import io
 import json
 import shutil
 import socket
@@ -8,22 +9,24 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 from typer.testing import CliRunner
 
+from experiments.cli.doctor import examined
 from experiments.cli.main import app
 from experiments.inspection import doctor
-from experiments.inspection.doctor import Finding, examine
+from experiments.inspection.doctor import Check, Finding, checks
 from experiments.store import leases
 from experiments.store.store import Store
-from experiments.sweep.plan import Plan, plan_sweep
-from experiments.sweep.reader import load_sweep
+from experiments.sweep.plan import Plan
+from tests.planning import load_sweep, plan_sweep
 
 
 def found(store: Store, plan: Plan | None = None, uri: str | None = None) -> dict[str, Finding]:
-    return {finding.what: finding for finding in examine(store, plan, uri)}
+    return {finding.what: finding for check in checks(store, plan, uri) for finding in check.run()}
 
 
-def test_here_nothing_is_wrong_and_every_trouble_has_a_remedy(tiny_plan: Plan, tmp_path: Path) -> None:
+def test_this_machine_has_no_problem(tiny_plan: Plan, tmp_path: Path) -> None:
     findings = found(Store(tmp_path / "store"), tiny_plan)
     assert [name for name, finding in findings.items() if finding.verdict == "wrong"] == []
     for name in ("Python", "torch", "GPUs", "Ray", "MLflow", "store", "store's renames", "store's leases", "disk"):
@@ -33,13 +36,13 @@ def test_here_nothing_is_wrong_and_every_trouble_has_a_remedy(tiny_plan: Plan, t
     assert not any(name.startswith("weights") for name in findings)  # the sweep needs none
 
 
-def test_without_a_sweep_all_data_sets_and_weights_are_told(tmp_path: Path) -> None:
+def test_without_a_sweep_all_data_sets_and_weights_are_checked(tmp_path: Path) -> None:
     findings = found(Store(tmp_path))
     assert {"data set cifar10", "data set celeba", "weights of inception", "weights of dinov2"} <= findings.keys()
-    assert "cifar-10-python.tar.gz (170 MB) is not in" in findings["data set cifar10"].text
+    assert "cifar-10-python.tar.gz (170 MB)" in findings["data set cifar10"].text
 
 
-def test_a_sweep_says_what_of_that_is_needed(tmp_path: Path) -> None:
+def test_with_a_sweep_what_it_needs_is_checked(tmp_path: Path) -> None:
     path = tmp_path / "c.yaml"
     path.write_text("data: {name: cifar10}\nevaluation: {features: inception}\n")
     findings = found(Store(tmp_path / "store"), plan_sweep(load_sweep(path)))
@@ -47,24 +50,24 @@ def test_a_sweep_says_what_of_that_is_needed(tmp_path: Path) -> None:
     assert findings["weights of inception"].remedy or findings["weights of inception"].verdict == "ok"
 
 
-def test_a_store_that_cannot_be_written_is_wrong() -> None:
+def test_a_store_that_is_not_writable_is_a_problem() -> None:
     finding = found(Store(Path("/proc/store")))["store"]
-    assert finding.verdict == "wrong" and "choose another place with --store" in finding.remedy
+    assert finding.verdict == "wrong" and "choose another folder with --store" in finding.remedy
 
 
-def test_a_file_system_whose_leases_do_not_hold_is_wrong(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_file_system_whose_leases_do_not_hold_is_a_problem(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(leases, "acquire", lambda folder: leases.Lease(folder, 1))
     assert found(Store(tmp_path))["store's leases"].verdict == "wrong"
 
 
-def test_a_disk_that_is_too_small_is_wrong(tiny_plan: Plan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_too_small_a_disk_is_a_problem(tiny_plan: Plan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Store, "free_bytes", lambda _self: 1000)
     finding = found(Store(tmp_path), tiny_plan)["disk"]
     assert finding.verdict == "wrong" and "edm-sweep gc" in finding.remedy
     assert found(Store(tmp_path))["disk"].verdict == "wrong"
 
 
-def test_a_gpu_that_is_asked_for_and_not_there_is_wrong(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_gpu_that_is_asked_for_and_not_there_is_a_problem(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "g.yaml"
     path.write_text("data: {name: digits}\nmodel: {preset: nano}\nresources: {gpus: 1}\n")
     plan = plan_sweep(load_sweep(path))
@@ -75,7 +78,7 @@ def test_a_gpu_that_is_asked_for_and_not_there_is_wrong(tmp_path: Path, monkeypa
     assert findings["CUDA"].verdict == "wrong" and "torch sees none of the GPUs" in findings["CUDA"].text
 
 
-def test_little_shared_memory_is_wrong(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_little_shared_memory_is_a_problem(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(shutil, "disk_usage", lambda _path: shutil._ntuple_diskusage(2**26, 0, 2**26))
     assert "--shm-size" in found(Store(tmp_path))["shared memory"].remedy
 
@@ -94,21 +97,31 @@ def test_a_tracking_server_tells_its_version(tmp_path: Path, version: str, verdi
     with HTTPServer(("127.0.0.1", 0), Answer) as server:
         thread = threading.Thread(target=server.handle_request)
         thread.start()
-        finding = found(Store(tmp_path), uri=f"http://127.0.0.1:{server.server_port}")["MLflow's record"]
+        finding = found(Store(tmp_path), uri=f"http://127.0.0.1:{server.server_port}")["MLflow tracking"]
         thread.join()
     assert finding.verdict == verdict and version in finding.text
 
 
-def test_a_tracking_server_that_does_not_answer_is_wrong(tmp_path: Path) -> None:
+def test_a_tracking_server_that_does_not_answer_is_a_problem(tmp_path: Path) -> None:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         uri = f"http://127.0.0.1:{free.getsockname()[1]}"
-    finding = found(Store(tmp_path), uri=uri)["MLflow's record"]
+    finding = found(Store(tmp_path), uri=uri)["MLflow tracking"]
     assert finding.verdict == "wrong" and "does not answer" in finding.text and "'sync' catches up" in finding.remedy
 
 
-def test_the_command_ends_with_1_where_something_is_wrong(tmp_path: Path) -> None:
+def test_the_command_ends_with_1_if_there_is_a_problem(tmp_path: Path) -> None:
     good = CliRunner().invoke(app, ["doctor", "--store", str(tmp_path), "--json"])
     assert good.exit_code == 0 and all({"what", "verdict", "text", "remedy"} == set(f) for f in json.loads(good.stdout))
     bad = CliRunner().invoke(app, ["doctor", "--store", "/proc/store"])
-    assert bad.exit_code == 1 and "WRONG store:" in bad.output and "remedy: " in bad.output
+    assert bad.exit_code == 1 and "problem  store: /proc/store is not writable" in bad.output
+    assert "what to do: choose another folder with --store" in bad.output and " problems found." in bad.output
+
+
+@pytest.mark.parametrize(("terminal", "shown"), [(True, True), (False, False)])
+def test_a_terminal_shows_which_check_is_under_way(terminal: bool, shown: bool) -> None:
+    output = io.StringIO()
+    console = Console(file=output, force_terminal=terminal, _environ={"TERM": "xterm"})
+    findings = examined(iter([Check("GPUs", lambda: [Finding("GPUs", "ok", "none")])]), console)
+    assert [finding.what for finding in findings] == ["GPUs"]
+    assert ("checking GPUs" in output.getvalue()) == shown

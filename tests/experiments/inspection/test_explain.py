@@ -1,16 +1,18 @@
-"""why: what a cell stands on, what is done of it, and the field that makes the rest new."""
+"""why: what a cell depends on, what is done, and in which fields the rest differs from finished tasks."""
 
+import io
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 
-from experiments.cli.views.explanation import explanation_lines
-from experiments.inspection.explain import explain, explanation_json
-from experiments.inspection.recall import remember
+from experiments.cli.views.explanation import explanation_view
+from experiments.inspection.explain import Explanation, explain, explanation_json
+from experiments.runner.record import remember
 from experiments.store.store import Store
-from experiments.sweep.plan import Plan, plan_sweep
-from experiments.sweep.reader import load_sweep
+from experiments.sweep.plan import Plan
 from tests.conftest import TINY
+from tests.planning import load_sweep, plan_sweep
 
 
 def changed(folder: Path, *changes: tuple[str, str], name: str = "changed") -> Path:
@@ -21,6 +23,12 @@ def changed(folder: Path, *changes: tuple[str, str], name: str = "changed") -> P
     path = folder / f"{name}.yaml"
     path.write_text(text)
     return path
+
+
+def last_line(found: Explanation) -> str:
+    output = io.StringIO()
+    Console(width=200, file=output).print(explanation_view(found))
+    return output.getvalue().splitlines()[-1]
 
 
 def remarks(path: Path, cell: str, store: Store) -> dict[str, str]:
@@ -35,19 +43,23 @@ def test_of_a_finished_cell_nothing_is_left(done: tuple[Plan, Store]) -> None:
         "data set digits",
         "training",
         "classifier",
-        "real images in classifier features, 64-d",
+        "reference statistics, classifier features, 64-d",
         "evaluation",
     ]
-    assert not found.undone and list(explanation_lines(found))[-1] == "Nothing is left to do for it."
+    assert not found.undone and last_line(found) == "Nothing is left to do."
 
 
 @pytest.mark.parametrize(
     ("before", "after", "told"),
     [
-        ("lr: 2.0e-3", "lr: 1.0e-3", "differs in training.lr 0.001, there 0.002"),
-        ("channels: 8", "channels: 16", "differs in network.channels 16, there 8"),
-        ("label_dropout: 0.1}", "label_dropout: 0.1}\nseeds: [7]", "differs in seed 7, there 0"),
-        ("kimg: 0.64, batch_size: 32", "kimg: 0.96, batch_size: 16", "training.kimg 0.96, there 0.64; training.batch"),
+        ("lr: 2.0e-3", "lr: 1.0e-3", ": training.lr is 0.001, there 0.002"),
+        ("channels: 8", "channels: 16", ": model.channels is 16, there 8"),
+        ("label_dropout: 0.1}", "label_dropout: 0.1}\nseeds: [7]", ": seed is 7, there 0"),
+        (
+            "kimg: 0.64, batch_size: 32",
+            "kimg: 0.96, batch_size: 16",
+            "training.kimg is 0.96, there 0.64; ",
+        ),
     ],
 )
 def test_a_training_that_would_be_repeated_says_in_which_field_it_differs(
@@ -58,15 +70,17 @@ def test_a_training_that_would_be_repeated_says_in_which_field_it_differs(
     found = remarks(path, "no-attention/heun", store)
     near = plan.cells[0].training.signature
     assert set(found) == {"training", "evaluation"}
-    assert found["training"].startswith(f"nearest finished: {near}, which ") and told in found["training"]
-    assert found["evaluation"] == "follows its training"
+    start = f"differs from the nearest finished training, tiny_digits:no-attention ({near}): "
+    assert found["training"].startswith(start) and told in found["training"]
+    assert found["evaluation"] == "waits for its training"
 
 
 def test_a_sampling_field_repeats_no_training(done: tuple[Plan, Store], tmp_path: Path) -> None:
     plan, store = done
     found = remarks(changed(tmp_path, ("steps: 3", "steps: 4")), "attention/heun", store)
     near = plan.cells[3].evaluation.signature
-    assert found == {"evaluation": f"nearest finished: {near}, which differs in sampling.steps 4, there 3"}
+    start = f"differs from the nearest finished evaluation, tiny_digits:attention/heun ({near}): "
+    assert found == {"evaluation": f"{start}sampling.steps is 4, there 3"}
 
 
 def test_what_changes_no_weight_is_no_difference(done: tuple[Plan, Store], tmp_path: Path) -> None:
@@ -78,9 +92,7 @@ def test_a_score_that_is_asked_for_later_draws_nothing(done: tuple[Plan, Store],
     _, store = done
     asked = changed(tmp_path, ("features: classifier", "features: classifier, metrics: [fid, kid, memorisation]"))
     found = remarks(asked, "attention/heun", store)
-    assert found == {
-        "evaluation": "memorisation is asked for as well: scored from the images' features, which are there"
-    }
+    assert found == {"evaluation": "new scores: memorisation; computed from features that are in the store"}
 
 
 def test_of_an_empty_store_nothing_is_near(tmp_path: Path, tiny_plan: Plan) -> None:
@@ -90,8 +102,8 @@ def test_of_an_empty_store_nothing_is_near(tmp_path: Path, tiny_plan: Plan) -> N
     found = explain("attention/heun", store)
     told = {step.what: step.remark for step in found.undone}
     assert told["training"] == "no training is finished in this store"
-    assert told["classifier"] == "made when it is first needed"
-    assert list(explanation_lines(found))[-1].startswith("To do: data set digits, training, classifier")
+    assert told["classifier"] == "made by the first task that needs it"
+    assert last_line(found).startswith("Left to do: data set digits, training, classifier")
 
 
 def test_a_damaged_configuration_is_passed_over(done: tuple[Plan, Store], tmp_path: Path) -> None:
@@ -104,7 +116,7 @@ def test_a_damaged_configuration_is_passed_over(done: tuple[Plan, Store], tmp_pa
 def test_a_guide_is_a_step_of_its_own(tmp_path: Path, done: tuple[Plan, Store]) -> None:
     path = changed(tmp_path, ("{steps: 3}", "{steps: 3, guidance: 2, guide: {channels: 4}}"), name="guided")
     found = remarks(path, "attention/heun", done[1])
-    assert set(found) == {"guide", "evaluation"} and "network.channels 4, there 8" in found["guide"]
+    assert set(found) == {"guide", "evaluation"} and "model.channels is 4, there 8" in found["guide"]
 
 
 def test_json_has_the_fields(done: tuple[Plan, Store], tmp_path: Path) -> None:

@@ -12,17 +12,17 @@ import edm
 from experiments.cli.main import app
 from experiments.errors import UserError
 from experiments.inspection.garbage import CleanupPolicy, Garbage, free, parse_keep, size_of, survey
-from experiments.inspection.recall import remember
+from experiments.runner.record import remember
 from experiments.runner.resume import open_schedule
 from experiments.store.journal import Journal
 from experiments.store.results import TrainingResult
 from experiments.store.store import Store
 from experiments.store.training_records import kimg_of
-from experiments.sweep.plan import Plan, plan_sweep
-from experiments.sweep.reader import load_sweep
+from experiments.sweep.plan import Plan
 from tests.conftest import TINY
 from tests.finished import copy_of, fill
 from tests.inprocess import run_all
+from tests.planning import load_sweep, plan_sweep
 
 KEEPING = TINY.replace("kimg: 0.64", "keep: all, checkpoint_kimg: 0.16, validate_kimg: 0.16, kimg: 0.64")
 
@@ -174,7 +174,7 @@ def test_what_a_killed_run_and_damage_left_can_go(done: tuple[Plan, Store]) -> N
 
 def test_a_policy_that_is_none_is_refused() -> None:
     assert parse_keep("[1000, 5000]") == (1000, 5000)
-    with pytest.raises(UserError, match="--keep newest: is no policy; give last, best, all, or kimg"):
+    with pytest.raises(UserError, match="--keep newest: not a policy; give last, best, all, or a list of kimg"):
         parse_keep("newest")
 
 
@@ -188,7 +188,7 @@ def gc(store: Store, *arguments: str):
 def test_nothing_is_deleted_without_yes(done: tuple[Plan, Store], tmp_path: Path) -> None:
     _, store = done
     remember(smaller(tmp_path), store)
-    assert "nothing could be freed" in gc(store).output  # an earlier run asked for it
+    assert "nothing to delete" in gc(store).output  # an earlier run asked for it
     before = sorted(path for path in store.root.rglob("*") if path.is_file() and ".lease" not in path.name)
     result = gc(store, "--past")
     assert result.exit_code == 0 and "Nothing was deleted" in result.output and "no sweep refers to it" in result.output
@@ -198,7 +198,7 @@ def test_nothing_is_deleted_without_yes(done: tuple[Plan, Store], tmp_path: Path
     assert told["bytes"] == sum(item["size"] for item in told["items"])
     result = gc(store, "--past", "--yes")
     assert result.exit_code == 0 and "Freed" in result.output
-    assert "nothing could be freed" in gc(store, "--past").output
+    assert "nothing to delete" in gc(store, "--past").output
 
 
 def test_a_file_that_was_never_run_protects_what_it_refers_to(done: tuple[Plan, Store], tmp_path: Path) -> None:
@@ -206,13 +206,13 @@ def test_a_file_that_was_never_run_protects_what_it_refers_to(done: tuple[Plan, 
     remember(smaller(tmp_path), store)
     whole = tmp_path / "whole.yaml"
     whole.write_text(TINY.replace("tiny_digits", "whole"))
-    assert "nothing could be freed" in gc(store, "--past", str(whole)).output
+    assert "nothing to delete" in gc(store, "--past", str(whole)).output
 
 
 def test_a_forgotten_sweep_refers_to_nothing(done: tuple[Plan, Store]) -> None:
     _, store = done
     assert json.loads(gc(store, "--forget", "tiny_digits", "--json").stdout)["items"]
-    assert "nothing could be freed" in gc(store).output  # it was only asked about
+    assert "nothing to delete" in gc(store).output  # it was only asked about
     assert isinstance(gc(store, "--forget", "other").exception, UserError)
     gc(store, "--forget", "tiny_digits", "--yes")
     assert not list(store.root.glob("trainings/*")) and not list(store.root.glob("sweeps/*"))

@@ -1,13 +1,17 @@
-"""logs: the last lines, and what is added while somebody works."""
+"""logs: the last lines and losses, and what is added while a task is active."""
 
 import json
+import re
+import shutil
 
 import pytest
 from typer.testing import CliRunner
 
 from experiments.cli.main import app
+from experiments.inspection import logs as logs_module
 from experiments.inspection.logs import follow, logs_of
 from experiments.inspection.lookup import find_one
+from experiments.store.journal import Journal
 from experiments.store.store import Store
 from experiments.sweep.plan import Plan
 
@@ -27,15 +31,17 @@ def test_the_command_titles_each_and_says_what_has_not_begun(done: tuple[Plan, S
     result = CliRunner().invoke(app, ["logs", "attention/heun", "-n", "2", "--store", str(store.root)])
     assert result.exit_code == 0, result.output
     lines = result.output.splitlines()
-    assert lines[0].startswith("==> training attention/heun (") and len(lines) == 4
-    assert lines[-1] == "==> evaluation attention/heun: has not begun"
+    assert lines[0].startswith("==> training attention/heun (") and len(lines) == 6
+    assert re.fullmatch(r"step 20 of 20 \(0\.64 kimg\): loss \d\.\d{4}, [\d,]+ images/s", lines[3])
+    assert re.fullmatch(r"step 20 of 20 \(0\.64 kimg\): val_loss \d\.\d{4}", lines[4])
+    assert lines[-1] == "==> evaluation attention/heun: not started"
 
 
 def test_json_is_a_line_for_each_line(finished: tuple[Plan, Store]) -> None:
     _, store = finished
     result = CliRunner().invoke(app, ["logs", "attention/heun", "-n", "2", "--store", str(store.root), "--json"])
     lines = [json.loads(line) for line in result.stdout.splitlines()]
-    assert [line["kind"] for line in lines] == ["training"] * 2 + ["evaluation"] * 2
+    assert [line["kind"] for line in lines] == ["training"] * 4 + ["evaluation"] * 2
 
 
 def test_following_ends_with_the_work_and_misses_nothing(done: tuple[Plan, Store]) -> None:
@@ -63,3 +69,35 @@ def test_following_what_nobody_is_at_ends_at_once(done: tuple[Plan, Store]) -> N
         pytest.fail("nobody works at it")
 
     assert list(follow(logs_of(find_one("attention/heun", store), store), store, never)) == []
+
+
+def test_following_a_training_shows_its_losses(done: tuple[Plan, Store], monkeypatch: pytest.MonkeyPatch) -> None:
+    plan, store = done
+    monkeypatch.setattr(logs_module, "LOSS_PERIOD_S", 3600.0)  # the first, with each on the val split, and the last
+    logs = logs_of(find_one("attention/heun", store), store)
+    folder, steps = logs[0].path.parent, iter(range(100, 600, 100))
+
+    def train(_seconds: float) -> None:
+        step = next(steps)
+        line = {"step": step, "kimg": step * 0.032, "loss": 1 / step, "images_per_s": 1200.0}
+        Journal(folder / "journal.jsonl").append(line)
+        if step == 300:
+            Journal(folder / "validation.jsonl").append({"step": step, "kimg": 9.6, "val_loss": 0.5, "levels": {}})
+        if step == 500:
+            lock.__exit__(None, None, None)
+
+    lock = store.lock("trainings", plan.cells[3].training.signature)
+    lock.__enter__()
+    assert [line for _, line in follow(logs, store, train)] == [
+        "step 100 of 20 (3.2 kimg): loss 0.0100, 1,200 images/s",
+        "step 300 of 20 (9.6 kimg): loss 0.0033, 1,200 images/s",
+        "step 300 of 20 (9.6 kimg): val_loss 0.5000",
+        "step 500 of 20 (16 kimg): loss 0.0020, 1,200 images/s",
+    ]
+
+
+def test_before_a_training_has_begun_there_is_no_loss(done: tuple[Plan, Store]) -> None:
+    plan, store = done
+    shutil.rmtree(store.folder("trainings", plan.cells[3].training.signature))
+    log = logs_of(find_one("attention/heun", store), store)[0]
+    assert log.last_losses() == [] and log.num_steps is None

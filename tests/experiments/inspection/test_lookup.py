@@ -1,4 +1,4 @@
-"""What a person types, and which cells that stands for."""
+"""What a person types, and which cells it matches."""
 
 from pathlib import Path
 
@@ -6,12 +6,12 @@ import pytest
 
 from experiments.errors import UserError
 from experiments.inspection.lookup import find, find_one, tasks_matching
-from experiments.inspection.recall import remember
+from experiments.runner.record import remember
 from experiments.store.store import Store
 from experiments.sweep.names import matching
-from experiments.sweep.plan import Plan, plan_sweep
-from experiments.sweep.reader import load_sweep
+from experiments.sweep.plan import Plan
 from experiments.trials.context import write_config
+from tests.planning import load_sweep, plan_sweep
 
 NAMES = [
     f"{preset}/{attention}/guidance={scale}/{sampler}"
@@ -69,7 +69,7 @@ def known(tmp_path: Path) -> tuple[Plan, Store]:
 def test_a_cell_that_two_sweeps_have_is_told_apart_by_its_sweep(known: tuple[Plan, Store]) -> None:
     plan, store = known
     text = "attention/guidance=2"
-    with pytest.raises(UserError, match=rf"{text}: stands for 2 cells \(first:{text}, second:{text}\); give more"):
+    with pytest.raises(UserError, match=rf"{text}: matches 2 cells \(first:{text}, second:{text}\); give more"):
         find_one(text, store)
     found = find_one(f"first:{text}", store)
     assert (found.sweep, found.name) == ("first", text)
@@ -91,7 +91,10 @@ def test_a_cell_and_a_training_of_one_name_are_told_apart_by_their_sweeps(
     path.write_text(SWEEP.replace("first", "third").replace("  sampling.guidance: [1, 2]\n", "  training.kimg: [2]\n"))
     path.write_text(path.read_text().replace("  training.kimg: [2]\n", "").replace("kimg: 1", "kimg: 2"))
     remember(plan_sweep(load_sweep(path)), store)
-    with pytest.raises(UserError, match="attention: stands for 3 cells"):
+    with pytest.raises(
+        UserError,
+        match=r"attention: matches 3 cells and trainings \(first:attention, second:attention, third",
+    ):
         find_one("attention", store)
     assert find_one("third:attention", store).evaluation is not None
     assert find_one("first:attention", store).evaluation is None
@@ -100,7 +103,7 @@ def test_a_cell_and_a_training_of_one_name_are_told_apart_by_their_sweeps(
 def test_signatures_and_how_they_begin(known: tuple[Plan, Store]) -> None:
     plan, store = known
     evaluation = plan.cells[0].evaluation
-    with pytest.raises(UserError, match="is no cell of a sweep that was run"):
+    with pytest.raises(UserError, match="and no signature in it; 'edm-sweep plan SWEEP' lists the names"):
         find_one(evaluation.signature, store)  # nothing of it was begun
     for task in (evaluation, evaluation.training):
         folder = store.folder("evaluations" if task is evaluation else "trainings", task.signature)

@@ -9,12 +9,13 @@ import pytest
 from PIL import Image
 
 from experiments.errors import UserError
-from experiments.inspection.recall import past_plans, recall, recall_sweep, remember
-from experiments.store.registry import forget, forget_past, named_work, remembered
+from experiments.inspection.recall import past_plans, recall, recall_sweep
+from experiments.runner.record import remember
+from experiments.store.registry import forget, forget_past, named_tasks, remembered
 from experiments.store.store import Store
-from experiments.sweep.plan import Plan, plan_sweep
-from experiments.sweep.reader import load_sweep
+from experiments.sweep.plan import Plan
 from tests import ROOT
+from tests.planning import load_sweep, plan_sweep
 
 SHIPPED = sorted((ROOT / "sweeps").glob("*.yaml"))
 RICH = """\
@@ -61,7 +62,7 @@ def test_lists_mappings_infinities_and_seeds_come_back(tmp_path: Path) -> None:
     assert [type(cell.model.attention) for cell in again.sweep.cells] == [
         type(cell.model.attention) for cell in plan.sweep.cells
     ]
-    cells = {name: work for name, work in named_work("rich", store).items() if "evaluation" in work}
+    cells = {name: work for name, work in named_tasks("rich", store).items() if "evaluation" in work}
     assert cells == {
         plan.cell_name(p): {"training": p.training.signature, "evaluation": p.evaluation.signature} for p in plan.cells
     }
@@ -89,10 +90,10 @@ def test_a_sweep_on_a_folder_is_recalled_where_there_is_no_such_folder(tmp_path:
 
 def test_a_sweep_that_was_forgotten_or_never_run_is_not_recalled(tmp_path: Path) -> None:
     store = Store(tmp_path / "store")
-    with pytest.raises(UserError, match=r"nothing: no such file, and no sweep .* was run on .* \(there: none yet\)"):
+    with pytest.raises(UserError, match=r"nothing: no such file, and no sweep .* \(no sweep was run there yet\)"):
         recall("nothing", store)
     remember(planned(written(tmp_path, RICH)), store)
-    with pytest.raises(UserError, match=r"other: no such file.*\(there: rich\)"):
+    with pytest.raises(UserError, match=r"other: no such file.*\(sweeps run there: rich\)"):
         recall("other", store)
     with pytest.raises(UserError, match="no such file"):
         recall("../sweeps/rich", store)

@@ -9,26 +9,27 @@ from pathlib import Path
 import pytest
 from rich.console import Console, RenderableType
 
-from experiments.cli.views.status import MOST_ROWS, overview_table, status_json, status_view
+from experiments.cli.views.status import MAX_ROWS, overview_table, status_view
+from experiments.cli.views.status_json import status_json
 from experiments.errors import UserError
-from experiments.inspection.status import Observer, Status, overviews
+from experiments.inspection.status import Status, StatusReader, overviews
 from experiments.store import active_runs as sessions
 from experiments.store.active_runs import active_runs, announced, publish_progress
 from experiments.store.files import write_json
-from experiments.store.progress import RunProgress, TaskProgress
+from experiments.store.progress import RunProgressRecord, TaskProgress
 from experiments.store.store import Store
 from experiments.store.training_records import Pruning
-from experiments.sweep.plan import Plan, plan_sweep
-from experiments.sweep.reader import load_sweep
+from experiments.sweep.plan import Plan
 from tests.conftest import TINY
+from tests.planning import load_sweep, plan_sweep
 
 
 def states(status: Status) -> list[str]:
-    return [cell.standing.state for cell in status.cells]
+    return [cell.status.state for cell in status.cells]
 
 
 def look(plan: Plan, store: Store) -> Status:
-    return Observer(plan, store).look()
+    return StatusReader(plan, store).read()
 
 
 def undo_training(store: Store, name: str, plan: Plan) -> None:
@@ -54,7 +55,7 @@ def test_of_an_empty_store_all_is_planned_and_forecast(tiny_plan: Plan, tmp_path
     status = look(tiny_plan, Store(tmp_path / "store"))
     assert states(status) == ["planned"] * 4 and status.counts == {"planned": 4}
     assert status.estimate is not None and status.estimate.wall_s > 0 and not status.runs
-    assert "No run is at it. What is left takes about" in shown(status)
+    assert "No active run. The rest takes about" in shown(status)
 
 
 def test_of_a_finished_sweep_all_is_done(done: tuple[Plan, Store]) -> None:
@@ -78,7 +79,7 @@ def test_running_says_where_how_far_and_how_fast(done: tuple[Plan, Store]) -> No
         TaskProgress(0.16, 0.64, "kimg", 0.08).write(folder)
         status = look(plan, store)
         assert states(status) == ["waiting", "waiting", "done", "done"]
-        assert [cell.standing.why for cell in status.cells[:2]] == ["for its training"] * 2
+        assert [cell.status.why for cell in status.cells[:2]] == ["for its training"] * 2
         standing = status.trainings[name]
         assert standing.state == "running" and standing.progress is not None
         assert (standing.progress.share, standing.progress.left_s) == (0.25, 6.0)
@@ -96,7 +97,7 @@ def test_an_evaluation_that_is_at_work_is_running(done: tuple[Plan, Store]) -> N
         assert states(look(plan, store)) == ["done", "running", "done", "done"]
     status = look(plan, store)  # its images are drawn
     assert states(status) == ["done", "interrupted", "done", "done"]
-    assert status.cells[1].standing.why == "1 of 1 segments are drawn"
+    assert status.cells[1].status.why == "1 of 1 segments drawn"
 
 
 def test_a_failure_says_why_and_so_do_the_cells_that_stand_on_it(done: tuple[Plan, Store]) -> None:
@@ -108,7 +109,7 @@ def test_a_failure_says_why_and_so_do_the_cells_that_stand_on_it(done: tuple[Pla
     write_json(store.folder("evaluations", evaluation) / "failure.json", {"message": "no images", "fault": "x"})
     status = look(plan, store)
     assert states(status) == ["failed", "failed", "failed", "done"]
-    assert [cell.standing.why for cell in status.cells[:3]] == [
+    assert [cell.status.why for cell in status.cells[:3]] == [
         "its training failed: the loss exploded",
         "its training failed: the loss exploded",
         "no images",
@@ -122,7 +123,7 @@ def test_pruned_is_pruned_and_never_failed(done: tuple[Plan, Store]) -> None:
     Pruning(0.32, 1.25).write(store.folder("trainings", name))
     status = look(plan, store)
     assert states(status) == ["pruned", "pruned", "done", "done"]
-    assert status.cells[0].standing.why == "its training was pruned at 0.32 kimg (loss on the val split 1.25)"
+    assert status.cells[0].status.why == "its training was pruned at 0.32 kimg (loss on the val split 1.25)"
     assert status.trainings[name].state == "pruned"
 
 
@@ -138,7 +139,7 @@ def test_an_interrupted_training_says_how_far_it_was_saved(done: tuple[Plan, Sto
     progress = status.trainings[name].progress
     assert status.trainings[name].why == "saved at 0.32 of 0.64 kimg" and progress is not None and progress.share == 0.5
     assert states(status) == ["waiting", "waiting", "done", "done"]
-    assert status.cells[0].standing.why == "for its training, which was interrupted"
+    assert status.cells[0].status.why == "its training was interrupted"
     assert status.estimate is not None and status.estimate.wall_s > 0
 
 
@@ -153,8 +154,8 @@ def test_many_cells_are_told_by_training_and_what_needs_a_look_by_itself(tmp_pat
     write_json(folder / "failure.json", {"message": "no luck", "fault": "unknown"})
     status = look(plan, store)
     text = shown(status)
-    assert len(plan.cells) == 120 > MOST_ROWS and len(text.splitlines()) < 20
-    assert "0/60" in text and "59 planned" in text and "no luck" in text and plan.cell_name(plan.cells[7]) in text
+    assert len(plan.cells) == 120 > MAX_ROWS and len(text.splitlines()) < 20
+    assert "0 of 60" in text and "59 planned" in text and "no luck" in text and plan.cell_name(plan.cells[7]) in text
     assert plan.cell_name(plan.cells[8]) not in text
     assert all(plan.cell_name(cell) in shown(status, every=True) for cell in plan.cells)
 
@@ -163,11 +164,11 @@ def test_a_run_that_goes_on_is_seen_with_its_forecast_and_not_once_it_is_gone(do
     plan, store = done
     shutil.rmtree(store.folder("evaluations", plan.cells[3].evaluation.signature))
     with announced(store, "abc", "tiny_digits"):
-        publish_progress(store, "abc", RunProgress(3, 1, "about 42 s left"))
+        publish_progress(store, "abc", RunProgressRecord(3, 1, "about 42 s left"))
         status = look(plan, store)
         assert [run.name for run in status.runs] == ["abc"] and status.estimate is None
         text = shown(status)
-        assert "Run by host" in text and "Forecast: about 42 s left" in text
+        assert "Active run: host" in text and "Forecast: about 42 s left" in text
         assert [row.runs[0].name for row in overviews(store)] == ["abc"]
         assert active_runs(store, "another") == []
         told = json.loads(json.dumps(status_json(status)))
@@ -201,7 +202,7 @@ def test_overviews_count_what_is_done(done: tuple[Plan, Store]) -> None:
     (store.folder("evaluations", plan.cells[3].evaluation.signature) / "result.json").unlink()
     (row,) = overviews(store)
     assert (row.sweep, row.cells, row.done, row.runs) == ("tiny_digits", 4, 3, ())
-    assert "3/4" in printed(overview_table([row]))
+    assert "3 of 4" in printed(overview_table([row]))
 
 
 def test_json_has_every_cell_and_training(done: tuple[Plan, Store]) -> None:

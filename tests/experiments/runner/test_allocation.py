@@ -9,8 +9,9 @@ from experiments.runner import allocation as sharing
 from experiments.runner.allocation import EXTRACTOR_GIB, MARGIN, Allocation, Allocator, require_possible
 from experiments.store.store import Store
 from experiments.sweep.plan import Plan
-from experiments.sweep.probes import Probe, probes_by_training
+from experiments.sweep.probes import Probe
 from experiments.sweep.spec import ResourcesConfig
+from tests.planning import probes_by_training
 from tests.results import probe_result
 
 NO_GPU, EIGHT_GPUS = {"CPU": 16.0}, {"CPU": 32.0, "GPU": 8.0}

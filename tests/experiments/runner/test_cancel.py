@@ -10,16 +10,16 @@ from typer.testing import CliRunner
 
 from experiments.cli.main import app
 from experiments.errors import UserError
-from experiments.inspection.recall import remember
-from experiments.runner import dispatch
 from experiments.runner.dispatch import Dispatcher
+from experiments.runner.record import remember
 from experiments.runner.resume import open_schedule
 from experiments.runner.schedule import Schedule
+from experiments.runner.timing import Timing
 from experiments.store.active_runs import active_runs, announced, request_cancellation
+from experiments.store.failures import Failure
 from experiments.store.store import Store
 from experiments.sweep.jobs import Outcome
 from experiments.sweep.plan import Plan
-from experiments.trials import progress
 from experiments.trials.context import TrialContext
 from experiments.trials.perform import perform
 from experiments.trials.training.checkpoints import CheckpointManager
@@ -61,7 +61,9 @@ def test_what_is_done_before_it_could_be_left_is_done(tiny_plan: Plan) -> None:
     assert schedule.states[first] == "done" and schedule.states[evaluations[0]] == "cancelled"
 
 
-@pytest.mark.parametrize("outcome", [Outcome("failed", "no"), Outcome("failed", "gone", "lost"), Outcome("elsewhere")])
+@pytest.mark.parametrize(
+    "outcome", [Outcome.failed(Failure("no")), Outcome.failed(Failure("gone", "lost")), Outcome("elsewhere")]
+)
 def test_a_cancelled_piece_is_not_tried_again(tiny_plan: Plan, outcome: Outcome) -> None:
     schedule, ((first, _), evaluations) = Schedule(tiny_plan, frozenset()), names(tiny_plan)
     schedule.take()
@@ -71,13 +73,12 @@ def test_a_cancelled_piece_is_not_tried_again(tiny_plan: Plan, outcome: Outcome)
     assert schedule.states[first] == "cancelled"
 
 
-def test_a_dispatcher_takes_requests_and_hands_them_to_trials(
-    tiny_plan: Plan, store: Store, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(dispatch, "LOOK_S", 0.0)
+def test_a_dispatcher_takes_requests_and_hands_them_to_trials(tiny_plan: Plan, store: Store) -> None:
     (first, second), evaluations = names(tiny_plan)
-    schedule, told = open_schedule(tiny_plan, store), []
-    dispatcher = Dispatcher(schedule, store, lambda task: told.append(task.signature), session="s")
+    schedule, changed = open_schedule(tiny_plan, store), []
+    dispatcher = Dispatcher(
+        schedule, store, lambda task: changed.append(task.signature), run_id="s", timing=Timing(look_s=0.0)
+    )
     dispatcher.next("a")
     dispatcher.next("b")
     for name in (*evaluations[:2], "of another sweep"):
@@ -88,26 +89,25 @@ def test_a_dispatcher_takes_requests_and_hands_them_to_trials(
     dispatcher.outcome("a", first, Outcome("stopped"))
     dispatcher.closed("a")
     assert {schedule.states[name] for name in (first, *evaluations[:2])} == {"cancelled"}
-    assert set(evaluations[:2]) <= set(told)
+    assert set(evaluations[:2]) <= set(changed)
 
 
 def test_a_training_that_is_left_has_saved_its_state_and_goes_on_later(
     tiny_plan: Plan, store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(progress, "REPORT_S", 0.0)
     training = next(iter(tiny_plan.trainings.values()))
-    setting = TrialContext(session="s")
+    context = TrialContext(run_id="s", report_s=0.0)
     with monkeypatch.context() as patch:
         ask = lambda: store.request_stop("s", training.signature)  # noqa: E731
-        patch.setattr(CheckpointManager, "note", at_step(7, ask, CheckpointManager.note))
-        assert perform(store, training, setting).state == "stopped"
+        patch.setattr(CheckpointManager, "record_loss", at_step(7, ask, CheckpointManager.record_loss))
+        assert perform(store, training, context).state == "stopped"
     folder = store.folder("trainings", training.signature)
     assert [path.name[:10] for path in folder.glob("checkpoints/*.safetensors")] == ["0000000007"]
-    assert perform(store, training, setting).state == "stopped"  # as long as it is asked for
+    assert perform(store, training, context).state == "stopped"  # as long as it is asked for
     other = list(tiny_plan.trainings.values())[1]
-    assert perform(store, other, setting).state == "done"
+    assert perform(store, other, context).state == "done"
     store.end_session("s")
-    assert perform(store, training, setting).state == "done"
+    assert perform(store, training, context).state == "done"
     assert "from step 7" in (folder / "log.txt").read_text()
 
 
@@ -148,7 +148,7 @@ def test_runs_of_other_sweeps_are_left_alone(known: Store) -> None:
 
 def test_where_no_run_goes_on_that_is_said(known: Store) -> None:
     result = CliRunner().invoke(app, ["cancel", "attention/heun", "--store", str(known.root)])
-    assert result.exit_code == 0 and "no run is at it" in result.output
+    assert result.exit_code == 0 and "no active run, so nothing was cancelled" in result.output
     assert not list(known.root.glob("sessions/*"))
 
 
@@ -201,5 +201,5 @@ def test_only_takes_patterns_and_refuses_what_meets_no_cell(tiny_plan: Plan, tmp
     assert skipped_by((), tiny_plan) == set()
     assert skipped_by(("heun",), tiny_plan) == {evaluations[0], evaluations[2]}
     assert skipped_by(("no-attention/heun", "*/euler"), tiny_plan) == {evaluations[3]}
-    with pytest.raises(UserError, match="--only dpm2: stands for no cell of tiny_digits"):
+    with pytest.raises(UserError, match="--only dpm2: matches no cell of tiny_digits; its cells are"):
         open_schedule(tiny_plan, Store(tmp_path), Options(only=("dpm2",)))

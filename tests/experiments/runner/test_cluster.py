@@ -20,16 +20,14 @@ import pytest
 
 from experiments.errors import UserError
 from experiments.runner import cluster, ray_environment
+from experiments.runner import nodes as nodes_module
 from experiments.store.layout import StoreKind
 from experiments.store.store import Store
-from experiments.sweep.plan import plan_sweep
-from experiments.sweep.reader import load_sweep
 from tests import ROOT
-from tests.commandline import run, start
+from tests.commandline import invoke, run, start
 from tests.conftest import TINY
 from tests.inprocess import run_all
-
-pytestmark = pytest.mark.filterwarnings("ignore")  # Ray's own deprecations
+from tests.planning import load_sweep, plan_sweep
 
 NO_SUCH_GPUS = "97,98"  # Ray hands out logical ones by these names, and torch sees none
 QUIET = {**ray_environment.SETTINGS, "CUDA_VISIBLE_DEVICES": NO_SUCH_GPUS, "RAY_ADDRESS": ""}
@@ -146,7 +144,7 @@ def tables(prepared: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable
             file, store = sweep_file(folder, text), folder / "store"
             shutil.copytree(prepared, store)
             run_all(plan_sweep(load_sweep(file)), Store(store))
-            done = run("report", file, "--store", store)
+            done = invoke("report", file, "--store", store)
             assert done.returncode == 0, done.stdout + done.stderr
             made[text] = results(store)
         return made[text]
@@ -243,7 +241,7 @@ def test_a_node_needs_neither_this_code_nor_the_drivers_disk(
 ) -> None:
     file, scratch, home = sweep_file(tmp_path, TINY), tmp_path / "scratch", ROOT
     scratch.mkdir()
-    mounts = [hidden(scratch, "ro"), *(hidden(home / package) for package in cluster.PACKAGES)]
+    mounts = [hidden(scratch, "ro"), *(hidden(home / package) for package in nodes_module.PACKAGES)]
     mounts.append(f"echo > {home / 'experiments' / '__init__.py'}")  # as of an older version
     with other_machine(head, " && ".join(mounts), tmp_path / "node.txt"):
         command = start("run", file, "--store", store.root, "--address", head.address, *THREADS, TMPDIR=str(scratch))
@@ -269,24 +267,24 @@ def test_a_node_that_does_not_see_the_store_is_named(head: Any, store: Store, tm
 
 def test_marks_of_all_nodes_are_written_and_read(tmp_path: Path) -> None:
     (tmp_path / "driver").write_text("token")
-    assert cluster._marker(str(tmp_path), "token")() == ""
+    assert nodes_module.mark_writer(str(tmp_path), "token")() == ""
     marks = [path.name for path in tmp_path.iterdir()]
     assert len(marks) == 2
-    assert cluster._reader(str(tmp_path), marks)() == ""
-    assert cluster._marker(str(tmp_path), "another")() == "sees another folder there"
-    assert cluster._marker(str(tmp_path / "none"), "token")() == "does not see what was written there"
+    assert nodes_module.mark_reader(str(tmp_path), marks)() == ""
+    assert nodes_module.mark_writer(str(tmp_path), "another")() == "sees another folder there"
+    assert nodes_module.mark_writer(str(tmp_path / "none"), "token")() == "does not see what was written there"
 
 
 def test_a_mark_that_does_not_appear_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(time, "sleep", lambda _: None)
-    assert cluster._reader(str(tmp_path), ["elsewhere"])() == "does not see what other nodes write there"
+    assert nodes_module.mark_reader(str(tmp_path), ["elsewhere"])() == "does not see what other nodes write there"
 
 
 def test_code_is_told_by_its_content(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    own = cluster._source_digest()()
-    for package in cluster.PACKAGES:
+    own = nodes_module.source_digest()()
+    for package in nodes_module.PACKAGES:
         shutil.copytree(ROOT / package, tmp_path / package)
-    digest = [sys.executable, "-c", "from experiments.runner import cluster; print(cluster._source_digest()())"]
+    digest = [sys.executable, "-c", "from experiments.runner import nodes; print(nodes.source_digest()())"]
 
     def there() -> str:
         done = subprocess.run(digest, cwd=tmp_path, capture_output=True, text=True)
@@ -374,14 +372,12 @@ def test_a_client_is_connected_again_where_its_server_died(monkeypatch: pytest.M
             raise ConnectionAbortedError("Starting Ray client server failed")
 
     monkeypatch.setattr(cluster.ray, "init", init)
-    monkeypatch.setattr(cluster, "JOINING_PAUSE_S", 0.0)
-    cluster._init(address="ray://somewhere")
+    cluster._init(pause_s=0.0, address="ray://somewhere")
     assert calls == [{"address": "ray://somewhere"}] * cluster.CLIENT_TRIES
     calls.clear()
-    monkeypatch.setattr(cluster, "CLIENT_TRIES", 1)
     monkeypatch.setattr(cluster.ray, "init", lambda **_: (_ for _ in ()).throw(ConnectionAbortedError("still")))
     with pytest.raises(ConnectionAbortedError, match="still"):
-        cluster._init(address="ray://somewhere")
+        cluster._init(tries=1, address="ray://somewhere")
 
 
 def test_sigterm_is_left_as_it_was() -> None:
@@ -408,7 +404,7 @@ def test_an_address_where_nothing_answers_is_refused_at_once(
 
 @slow
 def test_the_command_says_so_in_one_sentence(store: Store, tmp_path: Path) -> None:
-    done = run("run", sweep_file(tmp_path, TINY), "--store", store.root, "--address", "127.0.0.1:1")
+    done = invoke("run", sweep_file(tmp_path, TINY), "--store", store.root, "--address", "127.0.0.1:1")
     assert done.returncode == 2
     assert len(done.stderr.strip().splitlines()) == 1 and "no Ray cluster answers there" in done.stderr
 
@@ -439,7 +435,7 @@ def test_a_driver_outside_the_cluster_follows_and_may_be_interrupted(
         until(lambda: list(store.root.glob("trainings/*/progress.json")))
         command.send_signal(signal.SIGINT)
         stopped = completed(command, code=130)
-        assert "Stopping: the running work saves its state" in stopped
+        assert "Stopping: running tasks save their state" in stopped
         assert list(store.root.glob("trainings/*/checkpoints/*")) or list(store.root.glob("trainings/*/result.json"))
         assert not list(store.root.glob("sessions/*"))
         output = completed(start(*arguments))

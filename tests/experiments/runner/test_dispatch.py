@@ -2,10 +2,13 @@
 
 import pytest
 
-from experiments.runner import dispatch
+from experiments.runner import disk_pause
 from experiments.runner.budget import Budget
-from experiments.runner.dispatch import Dispatcher, Started
-from experiments.runner.schedule import LOST_LIMIT, Schedule
+from experiments.runner.dispatch import Dispatcher, RunningJob
+from experiments.runner.retries import LOST_LIMIT
+from experiments.runner.schedule import Schedule
+from experiments.runner.timing import Timing
+from experiments.store.failures import Failure
 from experiments.store.files import write_json
 from experiments.store.layout import FAILURE, PRUNED
 from experiments.store.store import Store
@@ -16,10 +19,7 @@ from tests.results import training_result
 DONE = Outcome("done")
 
 
-@pytest.fixture(autouse=True)
-def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Look at other runs whenever asked."""
-    monkeypatch.setattr(dispatch, "LOOK_S", 0.0)
+IMPATIENT = Timing(look_s=0.0)
 
 
 @pytest.fixture
@@ -58,7 +58,7 @@ class Desk:
             store,
             lambda task: self.changes.append((task.kind, told[task.signature])),
             self.said.append,
-            **options,
+            **{"timing": IMPATIENT, **options},
         )
 
     def next(self, key: str) -> str | None:
@@ -124,14 +124,14 @@ def test_what_was_pruned_elsewhere_is_pruned_where_asha_is_asked_for(tiny_plan: 
     desk.next("b")
     assert desk.schedule.states[first] == ("pruned" if asha else "running")
     if asha:
-        assert desk.schedule.messages[first] == "pruned at 3 kimg (loss on the val split 0.5)"
+        assert desk.schedule.reasons[first] == "pruned at 3 kimg (loss on the val split 0.5)"
 
 
 def test_a_worker_that_is_lost_costs_nothing_but_its_time(tiny_plan: Plan, empty: Store) -> None:
     desk, (first, _) = Desk(tiny_plan, empty), longest(tiny_plan)
     assert desk.next("a") == first
     desk.dispatcher.closed("a", "the worker was lost")
-    assert desk.schedule.messages[first] == "the worker was lost"
+    assert desk.schedule.failures[first].message == "the worker was lost"
     assert desk.changes == [("training", "running"), ("training", "waiting")]
     assert desk.next("b") == first
 
@@ -158,28 +158,28 @@ def test_a_full_disk_pauses_new_work_until_there_is_room(
 ) -> None:
     free = 1000
     monkeypatch.setattr(Store, "free_bytes", lambda self: free)
-    monkeypatch.setattr(dispatch, "FIRST_PAUSE_S", 0.0)
-    desk, (first, second) = Desk(tiny_plan, empty), longest(tiny_plan)
+    desk, (first, second) = Desk(tiny_plan, empty, timing=Timing(look_s=0.0, disk_pause_s=0.0)), longest(tiny_plan)
     assert desk.next("a") == first
-    desk.end("a", first, Outcome("failed", "OSError: No space left on device", "disk"))
+    desk.end("a", first, Outcome.failed(Failure("OSError: No space left on device", "disk")))
     assert desk.next("b") is None and not desk.schedule.finished
-    assert len(desk.said) == 1 and "the disk is full (0.0 MiB free)" in desk.said[0] and "MiB are free" in desk.said[0]
+    (said,) = desk.said
+    assert "the disk is full (1000 bytes free)" in said and "MiB are free" in said
     free = 2**40
     assert desk.next("b") == first and desk.next("c") == second
-    assert desk.said[-1].endswith("there is room again, work goes on")
+    assert desk.said[-1].endswith("there is room on the disk again, the run continues")
 
 
 def test_a_disk_that_says_it_has_room_is_tried_ever_more_seldom(
     tiny_plan: Plan, empty: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     clock = [0.0]
-    monkeypatch.setattr(dispatch.time, "monotonic", lambda: clock[0])
+    monkeypatch.setattr(disk_pause.time, "monotonic", lambda: clock[0])
     desk, (first, _) = Desk(tiny_plan, empty), longest(tiny_plan)
     waits = []
     for _ in range(4):
         name = desk.next("a")
         assert name == first
-        desk.end("a", name, Outcome("failed", "quota", "disk"))
+        desk.end("a", name, Outcome.failed(Failure("quota", "disk")))
         began = clock[0]
         while desk.dispatcher.schedule.paused is not None:
             clock[0] += 1.0
@@ -195,9 +195,9 @@ def test_damage_brings_back_the_training(tiny_plan: Plan, empty: Store) -> None:
     job = desk.dispatcher.next("a")
     assert job is not None
     (evaluation,) = job.tasks
-    training = desk.schedule.needs[evaluation.signature][0]
+    training = desk.schedule.graph.dependencies(evaluation.signature)[0]
     (empty.folder("trainings", training) / "result.json").unlink()  # set aside by who found the damage
-    desk.end("a", evaluation.signature, Outcome("failed", "is damaged", "damaged"))
+    desk.end("a", evaluation.signature, Outcome.failed(Failure("is damaged", "damaged")))
     assert desk.next("b") == training
 
 
@@ -224,10 +224,10 @@ def test_a_helper_that_fails_is_told_of_once_and_not_repeated(tiny_plan: Plan, e
     desk = Desk(tiny_plan, empty)
     evaluation = next(iter(tiny_plan.evaluations.values()))
     for key in "ab":
-        desk.dispatcher.running[key] = Started(Job((evaluation,), helps=True), 0.0, 1.0)
-        desk.dispatcher.outcome(key, evaluation.signature, Outcome("failed", "no such weights", "input"))
+        desk.dispatcher.running[key] = RunningJob(Job((evaluation,), helps=True), 0.0, 1.0)
+        desk.dispatcher.outcome(key, evaluation.signature, Outcome.failed(Failure("no such weights", "input")))
         desk.dispatcher.closed(key)
-    assert desk.schedule.unhelpful == {evaluation.signature}
+    assert not desk.schedule.helpers.refuse(evaluation.signature)
     assert len(desk.said) == 1 and "no such weights" in desk.said[0]
 
 

@@ -7,13 +7,12 @@ import pytest
 
 from edm.cost import forward_flops
 from experiments import hardware
-from experiments.runner.durations import GUESSED_FLOPS_PER_S, MOST_RESULTS, MOST_STRANGERS, PROBE_S, DurationModel
+from experiments.runner.durations import GUESSED_FLOPS_PER_S, MOST_OTHERS, MOST_RESULTS, PROBE_S, DurationModel
 from experiments.store.results import Result
 from experiments.store.store import Store
-from experiments.sweep.plan import Plan, plan_sweep
-from experiments.sweep.probes import probes_by_training, probes_of
-from experiments.sweep.reader import load_sweep
-from experiments.sweep.tasks import SEGMENT_IMAGES
+from experiments.sweep.plan import Plan
+from experiments.sweep.segments import segment_starts
+from tests.planning import load_sweep, plan_sweep, probes_by_training, probes_of
 from tests.results import evaluation_result, probe_result, training_result
 
 
@@ -61,7 +60,7 @@ def test_a_result_of_the_same_network_tells_best(tiny_plan: Plan, empty: Store) 
     keep(empty, first.signature, training_result(seconds=20.0, flops=first.flops))
     speeds = DurationModel(empty, tiny_plan)
     assert speeds.seconds(first) == pytest.approx(20.0) and speeds.measured(first)
-    assert speeds.seconds(other) > 100 * speeds.seconds(first)  # the median of strangers
+    assert speeds.seconds(other) > 100 * speeds.seconds(first)  # the median of other networks
     (low, high), (strange_low, strange_high) = speeds.range(first), speeds.range(other)
     assert 1 < high / low < strange_high / strange_low
 
@@ -139,8 +138,8 @@ def test_scoring_again_what_was_drawn_costs_little(tiny_plan: Plan, empty: Store
     before = DurationModel(empty, tiny_plan).seconds(evaluation)
     shelf = empty.folder("drawings", evaluation.drawing) / evaluation.features.signature
     shelf.mkdir(parents=True)
-    for number in range(evaluation.num_segments):
-        (shelf / f"{number * SEGMENT_IMAGES:08d}-abc.safetensors").touch()
+    for start in segment_starts(evaluation.config.images):
+        (shelf / f"{start:08d}-abc.safetensors").touch()
     assert DurationModel(empty, tiny_plan).seconds(evaluation) < 0.1 * before
 
 
@@ -155,7 +154,7 @@ def test_a_bounded_number_of_files_is_read(tiny_file: Path, empty: Store, monkey
     monkeypatch.setattr(empty, "result", lambda kind, name: read.append(name) or inner(kind, name))
     speeds = DurationModel(empty, plan)
     opened = len(read)
-    assert opened <= MOST_RESULTS + MOST_STRANGERS + len(probes_of(plan))
+    assert opened <= MOST_RESULTS + MOST_OTHERS + len(probes_of(plan))
     for task in (*plan.trainings.values(), *plan.evaluations.values()):
         speeds.seconds(task)
     assert len(read) == opened

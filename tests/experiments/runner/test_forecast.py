@@ -5,17 +5,17 @@ from pathlib import Path
 import pytest
 
 from experiments import hardware
-from experiments.cli.views.plan import cost_lines, estimate_json, machines_table, networks_json, networks_table
+from experiments.cli.views.calibration import cost_lines, machines_table, networks_table
+from experiments.cli.views.plan_json import estimate_json, networks_json
 from experiments.errors import UserError
 from experiments.runner import allocation as sharing_module
 from experiments.runner.budget import Budget, parse_hours
 from experiments.runner.disk import disk_bytes
 from experiments.runner.forecast import START_UP_S, Forecast, Span, forecast, forecasts
 from experiments.store.store import Store
-from experiments.sweep.plan import Plan, plan_sweep
-from experiments.sweep.probes import probes_of
-from experiments.sweep.reader import load_sweep
+from experiments.sweep.plan import Plan
 from tests.inprocess import run_all
+from tests.planning import load_sweep, plan_sweep, probes_of
 from tests.results import probe_result
 
 
@@ -147,7 +147,7 @@ def test_costs_are_told_with_their_ranges(tiny_plan: Plan, empty: Store, monkeyp
 def test_the_wall_clock_is_told_for_several_sizes(tiny_plan: Plan, empty: Store) -> None:
     made = forecasts(tiny_plan, pieces_of(tiny_plan), empty)
     assert list(made) == [None, 1, 2, 4, 8, 16] and made[None].wall_s == made[1].wall_s >= made[16].wall_s
-    assert machines_table(made).row_count == 6
+    assert len(machines_table(made).rows) == 6
 
 
 def test_networks_are_told_with_speed_and_memory(tiny_plan: Plan, empty: Store) -> None:
@@ -157,7 +157,7 @@ def test_networks_are_told_with_speed_and_memory(tiny_plan: Plan, empty: Store) 
         empty.finish(name, result)
     row, other = networks_json(tiny_plan, empty)
     assert row["name"] == "no-attention" and row["nfe"] == [3, 5] and row["kimg_s"] == 2.5
-    assert not other["fits"] and networks_table(tiny_plan, empty).row_count == 2
+    assert not other["fits"] and len(networks_table([row, other]).rows) == 2
 
 
 # budgets ------------------------------------------------------------------------------------------

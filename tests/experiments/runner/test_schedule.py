@@ -5,12 +5,13 @@ from pathlib import Path
 
 import pytest
 
-from experiments.runner.schedule import LOST_LIMIT, Schedule
+from experiments.runner.retries import LOST_LIMIT
+from experiments.runner.schedule import Schedule
+from experiments.store.failures import Failure, FailureKind
 from experiments.sweep.jobs import Job, Outcome
-from experiments.sweep.plan import Plan, plan_sweep
-from experiments.sweep.probes import probes_of
-from experiments.sweep.reader import load_sweep
+from experiments.sweep.plan import Plan
 from experiments.sweep.tasks import Evaluation, SweepTask, Training
+from tests.planning import load_sweep, plan_sweep, probes_of
 
 DONE = Outcome("done")
 
@@ -42,8 +43,8 @@ def take(made: Schedule) -> SweepTask:
     return job.tasks[0]
 
 
-def failed(fault: str, place: str = "", message: str = "no") -> Outcome:
-    return Outcome("failed", message, fault, place)
+def failed(kind: FailureKind, place: str = "", message: str = "no") -> Outcome:
+    return Outcome.failed(Failure(message, kind, place))
 
 
 def finish(made: Schedule) -> list[str]:
@@ -96,7 +97,7 @@ def test_a_training_that_nothing_unfinished_stands_on_is_not_repeated(tiny_plan:
 
 def test_what_was_damaged_is_repeated_even_if_nothing_stands_on_it(tiny_plan: Plan) -> None:
     first = next(iter(tiny_plan.trainings))
-    made = schedule(tiny_plan, *tiny_plan.evaluations, wanted=frozenset({first}))
+    made = schedule(tiny_plan, *tiny_plan.evaluations, redo=frozenset({first}))
     assert finish(made) == [first]
 
 
@@ -106,7 +107,7 @@ def test_a_failed_training_blocks_its_evaluations_and_nothing_else(tiny_plan: Pl
     made.ended(first.signature, failed("diverged"))
     assert {p.training.signature for p in made.of("blocked") if isinstance(p, Evaluation)} == {first.signature}
     assert {p.training.signature for p in made.of("waiting") if isinstance(p, Evaluation)} == {second.signature}
-    assert made.messages[first.signature] == "no"
+    assert made.failures[first.signature].message == "no"
     made.ended(second.signature, DONE)
     finish(made)
     assert made.finished
@@ -182,7 +183,7 @@ def test_who_has_nothing_else_to_do_helps_with_what_would_last_longest(tiny_file
     made = schedule(plan, *plan.trainings, costs=Fixed(1000.0))
     taken = [take(made) for _ in plan.evaluations]
     left = {task.signature: 10 for task in taken} | {taken[2].signature: 30}
-    made.left = lambda e: left[e.signature]
+    made.helpers.parts_left = lambda e: left[e.signature]
     job = made.take()
     assert job == Job((taken[2],), helps=True)
     job = made.take()
@@ -200,18 +201,20 @@ def test_where_helping_failed_nobody_helps_again(tiny_file: Path) -> None:
     plan = plan_of(tiny_file, "images: 120", "images: 50000")
     made = schedule(plan, *plan.trainings, costs=Fixed(1000.0))
     taken = [take(made) for _ in plan.evaluations]
-    made.left = lambda e: 40
-    made.unhelpful |= {task.signature for task in taken}
+    made.helpers.parts_left = lambda e: 40
+    for task in taken:
+        assert made.helpers.refuse(task.signature)
     assert made.take() is None
 
 
 def test_nobody_helps_while_there_is_work_to_start_or_for_a_moment_only(tiny_file: Path) -> None:
     plan = plan_of(tiny_file, "images: 120", "images: 50000")
     made = schedule(plan, *plan.trainings, costs=Fixed(100.0))  # 2 s a part
-    made.left = lambda e: 4
-    assert all(not job.helps for job in [made.take() for _ in plan.evaluations] if job is not None)
+    made.helpers.parts_left = lambda e: 4
+    jobs = [made.take() for _ in plan.evaluations]
+    assert all(job is not None and not job.helps for job in jobs)
     assert made.take() is None  # 8 s for two: not worth a worker's start
-    made.left = lambda e: 40
+    made.helpers.parts_left = lambda e: 40
     job = made.take()
     assert job is not None and job.helps
 
@@ -219,25 +222,25 @@ def test_nobody_helps_while_there_is_work_to_start_or_for_a_moment_only(tiny_fil
 # what goes wrong -----------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("fault", "times"), [("unknown", 2), ("memory", 2), ("input", 1), ("diverged", 1)])
-def test_a_failure_is_tried_again_as_often_as_its_class_allows(tiny_plan: Plan, fault: str, times: int) -> None:
+@pytest.mark.parametrize(("kind", "times"), [("unknown", 2), ("memory", 2), ("input", 1), ("diverged", 1)])
+def test_a_failure_is_tried_again_as_often_as_its_class_allows(tiny_plan: Plan, kind: FailureKind, times: int) -> None:
     made = schedule(tiny_plan, retries=1)
     task = take(made)
     for _ in range(times - 1):
-        made.ended(task.signature, failed(fault))
+        made.ended(task.signature, failed(kind))
         assert take(made) == task
-    made.ended(task.signature, failed(fault))
+    made.ended(task.signature, failed(kind))
     assert made.states[task.signature] == "failed"
 
 
-@pytest.mark.parametrize("fault", ["lost", "device", "damaged"])
-def test_what_is_not_the_works_own_fault_is_tried_again_freely(tiny_plan: Plan, fault: str) -> None:
+@pytest.mark.parametrize("kind", ["lost", "device", "damaged"])
+def test_what_is_not_the_works_own_fault_is_tried_again_freely(tiny_plan: Plan, kind: FailureKind) -> None:
     made = schedule(tiny_plan, retries=0)
     task = take(made)
     for _ in range(LOST_LIMIT - 1):
-        made.ended(task.signature, failed(fault))
+        made.ended(task.signature, failed(kind))
         assert take(made) == task
-    made.ended(task.signature, failed(fault))  # which may go on for ever only where it is somebody's fault after all
+    made.ended(task.signature, failed(kind))  # which may go on for ever only where it is somebody's fault after all
     assert made.states[task.signature] == "failed"
 
 
@@ -313,10 +316,10 @@ def test_what_another_run_is_at_is_waited_for(tiny_plan: Plan) -> None:
     made.ended(first.signature, Outcome("elsewhere"))
     made.ended(second.signature, DONE)
     for name in tiny_plan.evaluations:
-        if second.signature in made.needs[name]:
+        if second.signature in made.graph.dependencies(name):
             made.ended(take(made).signature, DONE)
     assert made.take() is None and not made.finished
-    made.free(first.signature)  # the other run has died
+    made.release(first.signature)  # the other run has died
     assert take(made) == first
 
 

@@ -36,7 +36,7 @@ def test_results_say_who_made_them_how_and_when(tiny_plan: Plan, store: Store) -
     training = next(iter(tiny_plan.trainings.values()))
     evaluation = tiny_plan.cells[0].evaluation
     for task in (training, evaluation):
-        assert perform(store, task, TrialContext("test", told=told)).state == "done"
+        assert perform(store, task, TrialContext("test", run_info=told)).state == "done"
     for task in (training, evaluation):
         known = store.finished(task.result_type, task.signature).provenance
         assert (known.command, known.tags) == ("edm-sweep run mine.yaml", {"paper": "iclr"})
@@ -48,7 +48,7 @@ def test_results_say_who_made_them_how_and_when(tiny_plan: Plan, store: Store) -
 
 def test_provenance_is_no_part_of_an_identity(tiny_plan: Plan, store: Store) -> None:
     training = next(iter(tiny_plan.trainings.values()))
-    perform(store, training, TrialContext("test", told=RunInfo("one", {"a": "b"})))
+    perform(store, training, TrialContext("test", run_info=RunInfo("one", {"a": "b"})))
     text = (store.folder("trainings", training.signature) / "config.yaml").read_text()
     assert yaml.safe_load(text)["signature"] == training.signature and "tags" not in text
 

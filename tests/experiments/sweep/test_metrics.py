@@ -2,10 +2,12 @@
 
 import pytest
 
+import reports.metrics
 from edm.config import EvaluationConfig
 from experiments.sweep.metrics import (
     METRICS,
     context_of,
+    headline,
     headlines,
     meaningless,
     metrics_of,
@@ -83,8 +85,19 @@ def test_a_line_tells_the_best_that_there_is() -> None:
     assert headlines({"kid_test": 2.0, "recall_test": 0.5}) == {"kid_test": 2.0}
 
 
+def test_a_line_shows_titles_scales_and_units() -> None:
+    assert headline({"kid_test": 0.021724, "recall_test": 0.5, "class_accuracy": 0.953}) == (
+        "KID x10^3 test 21.72, class accuracy 95.3 %"
+    )
+    assert headline({}) == ""
+
+
 @pytest.mark.parametrize(
     ("images", "prefixes"), [(500, (500,)), (1000, (1000,)), (7000, (1000, 2000, 5000, 7000)), (2000, (1000, 2000))]
 )
 def test_prefixes_are_round_numbers_and_all(images: int, prefixes: tuple[int, ...]) -> None:
     assert config(images=images).prefixes == prefixes
+
+
+def test_reports_know_how_to_show_every_metric() -> None:
+    assert set(METRICS) == set(reports.metrics.METRICS)

@@ -10,9 +10,9 @@ import pytest
 from edm.config import EvaluationConfig, SamplingConfig, TrainingConfig, added_field
 from edm.cost import num_parameters
 from experiments.sweep.identity import canonical, signature
-from experiments.sweep.plan import Plan, plan_sweep
-from experiments.sweep.reader import load_sweep
+from experiments.sweep.plan import Plan
 from tests import ROOT
+from tests.planning import load_sweep, plan_sweep
 from tests.results import evaluation_result
 
 
@@ -282,10 +282,19 @@ def test_a_guide_that_is_another_cells_network_is_trained_once(tmp_path: Path) -
 @pytest.mark.parametrize(
     ("section", "warning"),
     [
-        ("sampling: {guidance_interval: [0.3, 5]}", "sampling.guidance_interval does nothing at sampling.guidance 1"),
-        ("sampling: {guide: {channels: 8}}", "sampling.guide does nothing at sampling.guidance 1"),
-        ("sampling: {guidance: 2, guidance_interval: [100, 200]}", "[100, 200] holds none of the noise levels"),
-        ("training: {warmup_kimg: 20000}", "training.warmup_kimg is longer than the training"),
+        (
+            "sampling: {guidance_interval: [0.3, 5]}",
+            "sampling.guidance_interval has no effect at sampling.guidance 1",
+        ),
+        ("sampling: {guide: {channels: 8}}", "sampling.guide has no effect at sampling.guidance 1"),
+        (
+            "sampling: {guidance: 2, guidance_interval: [100, 200]}",
+            "[100, 200] contains none of the sampler's noise levels",
+        ),
+        (
+            "training: {warmup_kimg: 20000}",
+            "training.warmup_kimg exceeds training.kimg, so that the",
+        ),
     ],
 )
 def test_what_was_set_and_does_nothing_is_warned_of(tmp_path: Path, section: str, warning: str) -> None:

@@ -6,7 +6,7 @@ import pytest
 
 from edm.config import GuideConfig
 from experiments.errors import UserError
-from experiments.sweep.reader import load_sweep
+from tests.planning import load_sweep
 
 BASE = """\
 name: trial
@@ -104,35 +104,44 @@ def test_numbers_with_an_exponent_and_infinity_are_numbers(tmp_path: Path) -> No
         ("training: {precision: tf32}", "training.precision: 'tf32' is not one of auto, fp32, bf16, fp16"),
         ("sampling: {sampler: dpm2m}", "sampling.sampler: 'dpm2m' is not one of euler, heun, dpm2, "),
         ("sampling: {guidance_interval: [3, 1]}", "sampling.guidance_interval: 3 to 1 is not a range of noise levels"),
-        ("sampling: {guidance_interval: 3}", "sampling.guidance_interval: 3 is not a range; give [low, high]"),
+        ("sampling: {guidance_interval: 3}", "sampling.guidance_interval: 3 is not a range; write [low, high]"),
         (
             "sampling: {guidance_interval: [1, 2, 3]}",
-            "sampling.guidance_interval: [1, 2, 3] is not a range; give [low,",
+            "sampling.guidance_interval: [1, 2, 3] is not a range; write [low,",
         ),
         ("sampling: {guide: nano}", "sampling.guide: 'nano' is not a mapping; write for example {preset: ...}"),
-        ("sampling: {guide: {channels: eight}}", "sampling.guide: channels: 'eight' is not a whole number"),
+        ("sampling: {guide: {channels: eight}}", "sampling.guide: channels: expected a whole number, not 'eight'"),
         (
             "sampling: {guide: {preset: nano}, guidance: 2}",
-            "is the network itself, which cannot guide it; make it smaller",
+            "{nano} is the same network as the one it guides; make it smaller",
         ),
-        ("sampling: {guide: {kimg: 1e9}, guidance: 2}", "is trained for longer than its network's 10000 kimg"),
+        (
+            "sampling: {guide: {kimg: 1e9}, guidance: 2}",
+            "is trained for longer than the 10000 kimg of the network it guides; give it no more",
+        ),
         ("sampling: {schedule: iddpm, steps: 2000}", "sampling.schedule: iddpm has 991 levels"),
-        ("sampling: {guide: {presett: nano}}", "sampling.guide.presett: unknown key; did you mean 'preset'?"),
+        (
+            "sampling: {guide: {presett: nano}}",
+            "sampling.guide.presett: unknown field; choose from preset, channels, kimg, ema (did you mean 'preset'?)",
+        ),
         ("sampling: {guide: {preset: nanno}}", "sampling.guide: preset: 'nanno' is not one of nano, micro"),
         ("sampling: {guide: {}}", "sampling.guide: preset: is missing: a guide differs from its network in"),
         ("sampling: {guide: {kimg: -1}, guidance: 2}", "sampling.guide: kimg: -1.0 is not above 0"),
         (
             "sampling: {guide: {preset: big}, guidance: 2}",
-            "sampling.guide: {big} halves the image 4 times, too often for it; use nano or",
+            "sampling.guide: {big} halves images 4 times, which the 8x8 images of digits do not allow; use nano,",
         ),
-        ("sampling: {ema: 0.07}", "sampling.ema: 0.07 needs averages that can be recombined; train with"),
-        ("sampling: {guide: {ema: 0.1}, guidance: 2}", "sampling.guide: "),
-        ("sampling: {resolution: 10}", "sampling.resolution: 10 is not a multiple of 4, which 2 halvings need"),
+        ("sampling: {ema: 0.07}", "sampling.ema: 0.07 needs weight averages from which any width can be computed; set"),
+        ("sampling: {guide: {ema: 0.1}, guidance: 2}", "sampling.guide: {ema=0.1} needs weight averages from which"),
+        (
+            "sampling: {resolution: 10}",
+            "10 is not a multiple of 4, as a network that halves images 2 times needs; use for example 12",
+        ),
         ("data: {resolution: 16}", "data.resolution: digits has a resolution of its own; drop it"),
         ("data: {name: folder}", "data.path: is missing; say where the folder of images is"),
         (
             "data: {name: celeba}\nmodel: {preset: tiny}",
-            "evaluation.features: 'classifier' needs classes, which celeba",
+            "evaluation.features: 'classifier' needs class labels, which celeba does not have; use",
         ),
         ("training: {label_dropout: 1}", "sampling.guidance: 1.0 needs the conditional branch"),
     ],
@@ -157,12 +166,15 @@ def test_what_the_newer_fields_refuse(tmp_path: Path, section: str, expected: st
         ("metrics: [fid]", "would mean nothing: 300 real images are not above the 2,048 dimensions of inception"),
         ("features: classifier, images: 64, metrics: [fid, fid_infinity]", "64 images drawn are not above the 64"),
         ("stop_when: 95", "evaluation.stop_when: 95.0 is no confidence; give for example 0.999"),
-        ("stop_when: 0.99, metrics: [kid]", "evaluation.stop_when: looks at the FID, which evaluation.metrics leaves"),
+        ("stop_when: 0.99, metrics: [kid]", "evaluation.stop_when: looks at the FID, which metrics leaves"),
         (
             "statistics: nowhere.npz",
-            "evaluation.statistics: 'nowhere.npz' is not a file here; give the path of an .npz",
+            "evaluation.statistics: 'nowhere.npz' does not exist; give the path of an .npz file that holds mu and sigma",
         ),
-        ("features: classifier, statistics: x.npz", "evaluation.statistics: 'x.npz' cannot be of a classifier of"),
+        (
+            "features: classifier, statistics: x.npz",
+            "evaluation.statistics: 'x.npz' cannot be compared with classifier features",
+        ),
     ],
 )
 def test_what_scoring_refuses(tmp_path: Path, evaluation: str, expected: str) -> None:
@@ -171,12 +183,17 @@ def test_what_scoring_refuses(tmp_path: Path, evaluation: str, expected: str) ->
 
 def test_memorisation_wants_images_as_large_as_the_training_ones(tmp_path: Path) -> None:
     text = "model: {preset: nano}\nsampling: {resolution: 16}\nevaluation: {metrics: [kid, memorisation]}\n"
-    assert "memorisation compares pixels; leave sampling.resolution out" in error_of(tmp_path, text)
+    assert (
+        "memorisation compares pixels, for which images must be 8x8 as in training; remove memorisation or"
+        in error_of(tmp_path, text)
+    )
 
 
 def test_accuracy_wants_classes(tmp_path: Path) -> None:
     text = "data: {name: celeba}\nmodel: {preset: tiny}\nevaluation: {metrics: [kid, accuracy]}\n"
-    assert "accuracy needs classes, which celeba does not have" in error_of(tmp_path, text)
+    assert "evaluation.metrics: accuracy needs class labels, which celeba does not have; remove it" in error_of(
+        tmp_path, text
+    )
 
 
 def test_a_guide_can_be_an_axis_and_makes_the_unconditional_branch_needless(tmp_path: Path) -> None:
@@ -212,9 +229,18 @@ def test_overrides_replace_a_field_and_seeds(tmp_path: Path) -> None:
             "preset: nanno",
             "x.yaml:2: model.preset: 'nanno' is not one of nano, micro, mini, tiny, small, big; did you mean 'nano'?",
         ),
-        ("preset:", "presset:", "x.yaml:2: model.presset: unknown key; did you mean 'preset'?"),
-        ("grid:", "gird:", "x.yaml:5: gird: unknown key; did you mean 'grid'?"),
-        ("model.attention:", "model.atention:", "x.yaml:6: model.atention: unknown key; did you mean 'attention'?"),
+        (
+            "preset:",
+            "presset:",
+            "x.yaml:2: model.presset: unknown field; choose from preset, attention, channels, depths, ",
+        ),
+        (
+            "grid:",
+            "gird:",
+            "x.yaml:5: gird: unknown field; choose from name, data, model, training, sampling, evaluation, grid, ",
+        ),
+        ("kimg: 50", "kimgs: 50", "x.yaml:3: training.kimgs: unknown field; did you mean 'kimg'?"),
+        ("model.attention:", "model.atention:", "x.yaml:6: model.atention: unknown field; choose from preset, "),
         (
             "model.attention:",
             "modle.attention:",
@@ -223,14 +249,19 @@ def test_overrides_replace_a_field_and_seeds(tmp_path: Path) -> None:
         (
             "model.attention: [false, true]",
             "seed: [0, 1]",
-            "x.yaml:6: seed: is not an axis; seeds have a key of their own",
+            "x.yaml:6: seed: is not written as an axis; write 'seeds: [0, 1]' at the top level of the file",
         ),
-        ("kimg: 50", "kimg: fifty", "x.yaml:3: training.kimg: 'fifty' is not a number; give a number"),
-        ("kimg: 50", "kimg: true", "x.yaml:3: training.kimg: true is not a number"),
+        (
+            "model.attention: [false, true]",
+            "resources.gpus: [1, 2]",
+            "x.yaml:6: resources.gpus: cannot be an axis; only fields of data, model, training, sampling, evaluation can",
+        ),
+        ("kimg: 50", "kimg: fifty", "x.yaml:3: training.kimg: expected a number, not 'fifty'"),
+        ("kimg: 50", "kimg: true", "x.yaml:3: training.kimg: expected a number, not true"),
         ("kimg: 50", "kimg: -1", "x.yaml:3: training.kimg: -1.0 is not above 0; give a positive number"),
-        ("kimg: 50", "kimg: 50, kimg: 60", "x.yaml:3: training.kimg: is there twice, first in line 3; drop one"),
-        ("images: 1000", "images: 1000.5", "x.yaml:4: evaluation.images: 1000.5 is not a whole number"),
-        ("[false, true]", "[]", "x.yaml:6: model.attention: is an empty axis; give at least one value, or drop it"),
+        ("kimg: 50", "kimg: 50, kimg: 60", "x.yaml:3: training.kimg: appears twice, first on line 3; remove one"),
+        ("images: 1000", "images: 1000.5", "x.yaml:4: evaluation.images: expected a whole number, not 1000.5"),
+        ("[false, true]", "[]", "x.yaml:6: model.attention: has no values; add at least one, or remove the axis"),
         ("[false, true]", "true", "x.yaml:6: model.attention: true is not a list of values; write [true]"),
         (
             "[false, true]",
@@ -240,21 +271,25 @@ def test_overrides_replace_a_field_and_seeds(tmp_path: Path) -> None:
         (
             "[1, 2]",
             "[1, 2, 1.0]",
-            "x.yaml:7: sampling.guidance: 1.0 is there twice, which makes duplicate cells; drop one",
+            "x.yaml:7: sampling.guidance: 1.0 appears twice, which would make duplicate cells; remove one",
         ),
         ("[1, 2]", "[1, .nan]", "x.yaml:7: sampling.guidance: nan is not a finite number"),
-        ("[1, 2]", "[1, 2", "x.yaml:8: is not YAML"),
+        ("[1, 2]", "[1, 2", "x.yaml:8: invalid YAML (expected ',' or ']', but got '<stream end>'); correct the syntax"),
         ("model: {preset: nano}", "model: nano", "x.yaml:2: model: 'nano' is not a mapping"),
-        ("name: trial", "name: ../trial", "x.yaml:1: name: '../trial' cannot name a folder"),
+        (
+            "name: trial",
+            "name: ../trial",
+            "x.yaml:1: name: '../trial' cannot be the name of a sweep; use letters, digits",
+        ),
         (
             "label_dropout: 0.1",
             "label_dropout: 0",
-            "needs the unconditional branch, which training.label_dropout 0 never trains",
+            "2.0 needs the unconditional branch, which is never trained with training.label_dropout 0; set",
         ),
         (
             "label_dropout: 0.1",
             "label_dropout: 1",
-            "needs the conditional branch, which training.label_dropout 1 never trains",
+            "1.0 needs the conditional branch, which is never trained with training.label_dropout 1; set",
         ),
         (
             "label_dropout: 0.1",
@@ -264,28 +299,40 @@ def test_overrides_replace_a_field_and_seeds(tmp_path: Path) -> None:
         (
             "preset: nano",
             "preset: small",
-            "halves the image 4 times, which digits's 8x8 does not allow; use nano or micro",
+            "'small' halves images 4 times, which the 8x8 images of digits do not allow; use nano, micro, mini or tiny",
         ),
         ("grid:", "seeds: [0, a]\ngrid:", "x.yaml:5: seeds: 'a' is not a whole number"),
-        ("grid:", "seeds: [0, 0]\ngrid:", "x.yaml:5: seeds: 0 is there twice; drop one"),
+        ("grid:", "seeds: [0, 0]\ngrid:", "x.yaml:5: seeds: 0 appears twice; remove one"),
         ("grid:", "seeds: []\ngrid:", "x.yaml:5: seeds: [] is not a list of seeds"),
-        ("grid:", "report: {rows: [model.attention]}\ngrid:", "x.yaml:5: report: leaves out sampling.guidance"),
-        ("grid:", "report: {rows: [model.attentoin]}\ngrid:", "did you mean 'model.attention'?"),
+        (
+            "grid:",
+            "report: {rows: [model.attention]}\ngrid:",
+            "x.yaml:5: report: has sampling.guidance neither in rows nor in columns, so that different cells",
+        ),
+        (
+            "grid:",
+            "report: {rows: [model.attentoin]}\ngrid:",
+            "choose from model.attention, sampling.guidance (did you mean 'model.attention'?)",
+        ),
         ("grid:", "report: {metrics: [fid]}\ngrid:", "x.yaml:5: report.metrics: 'fid' is not a metric; did you mean"),
         (
             "grid:",
             "resources: {gpus: 1.5}\ngrid:",
-            "x.yaml:5: resources.gpus: 1.5 is not possible; give auto, 0 to 1, or a whole number of GPUs",
+            "x.yaml:5: resources.gpus: 1.5 is not possible; use auto, 0 to 1, or a whole number of GPUs per training",
         ),
         ("grid:", "exclude: [{model.attention: 3}]\ngrid:", "x.yaml:5: exclude: matches no cell"),
-        ("grid:", "exclude: [{model.preset: nano}]\ngrid:", "exclude: model.preset is not an axis of the grid"),
-        ("grid:", "exclude: [{model.attention: [true, false]}]\ngrid:", "exclude: leaves no cell at all"),
+        (
+            "grid:",
+            "exclude: [{model.preset: nano}]\ngrid:",
+            "exclude: model.preset is not an axis of this sweep; choose from model.attention, sampling.",
+        ),
+        ("grid:", "exclude: [{model.attention: [true, false]}]\ngrid:", "exclude: leaves no cells; remove a rule"),
         (
             "grid:",
             "zip: {training.lr: [1.0, 2.0], training.batch_size: [1]}\ngrid:",
-            "zip: axes that move together need equally many",
+            "zip: axes that move together need equally many values, but training.lr has 2, training.batch_size has 1; add",
         ),
-        ("grid:", "zip: {model.attention: [true]}\ngrid:", "model.attention: is in grid and in zip; drop one"),
+        ("grid:", "zip: {model.attention: [true]}\ngrid:", "model.attention: is in both grid and zip; remove one"),
         ("kimg: 50", "kimg: !!python/object:os.system 1", "training.kimg: '1' cannot be read"),
     ],
 )
@@ -304,10 +351,10 @@ def test_duplicate_cells_across_a_union_are_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
-        ("", "is empty"),
-        ("- 1\n- 2\n", "is not a sweep file"),
-        ("just words", "is not a sweep file"),
-        ("a: *b\n", "is not YAML"),
+        ("", "is empty; 'edm-sweep init NAME' writes a sweep file to start from"),
+        ("- 1\n- 2\n", "is not a sweep file, which consists of 'key: value' lines; 'edm-sweep init NAME'"),
+        ("just words", "is not a sweep file, which consists of 'key: value' lines; 'edm-sweep init NAME'"),
+        ("a: *b\n", "invalid YAML (found undefined alias 'b')"),
     ],
 )
 def test_files_that_are_no_sweep_files(tmp_path: Path, text: str, expected: str) -> None:
@@ -330,10 +377,10 @@ def test_a_file_that_is_not_text_or_not_there(tmp_path: Path) -> None:
     [
         ("training.kimg", "expected section.field=value"),
         ("kimg=10", "expected section.field=value"),
-        ("training.kimgs=10", "--set training.kimgs=10: training.kimgs: unknown key; did you mean 'kimg'?"),
-        ("training.kimg=ten", "--set training.kimg=ten: training.kimg: 'ten' is not a number"),
+        ("training.kimgs=10", "--set training.kimgs=10: training.kimgs: unknown field; did you mean 'kimg'?"),
+        ("training.kimg=ten", "--set training.kimg=ten: training.kimg: expected a number, not 'ten'"),
         ("model.attention=true", "model.attention is an axis of the sweep"),
-        ("training.kimg=[", "is not YAML"),
+        ("training.kimg=[", "--set training.kimg=[:1: invalid YAML"),
         ("seeds=3", "--set seeds=3: seeds: 3 is not a list of seeds"),
     ],
 )
@@ -343,7 +390,9 @@ def test_wrong_overrides_name_the_option(tmp_path: Path, override: str, expected
 
 def test_a_report_of_axes_where_there_is_no_grid_says_so(tmp_path: Path) -> None:
     message = error_of(tmp_path, "model: {preset: nano}\nreport: {rows: [sampling.steps]}\n")
-    assert message.endswith("'sampling.steps' is not an axis of the grid; there are none: give axes under 'grid:'")
+    assert message.endswith(
+        "'sampling.steps' is not an axis of this sweep; the sweep has no axes; add them under 'grid:'"
+    )
 
 
 def test_an_anchor_that_contains_itself_is_refused(tmp_path: Path) -> None:

@@ -15,8 +15,7 @@ from experiments.errors import UserError
 from experiments.store.journal import Journal
 from experiments.store.results import EvaluationResult
 from experiments.store.store import Store
-from experiments.sweep.plan import Plan, plan_sweep
-from experiments.sweep.reader import load_sweep
+from experiments.sweep.plan import Plan
 from experiments.tracking import runs as tracking_runs
 from experiments.tracking.background import MirrorThread
 from experiments.tracking.database import embedded_uri
@@ -24,13 +23,11 @@ from experiments.tracking.frames import found_in_store, results_frame
 from experiments.tracking.mirror import Mirror, sync
 from experiments.tracking.read import found_in_mlflow
 from experiments.tracking.sync_state import CurveTail, SyncCounts
-from experiments.trials import progress
 from experiments.trials.context import TrialContext
 from experiments.trials.perform import perform
 from tests.conftest import TINY
 from tests.inprocess import run_all
-
-pytestmark = pytest.mark.filterwarnings("ignore")  # MLflow's own deprecations
+from tests.planning import load_sweep, plan_sweep
 
 
 def all_runs(uri: str, plan: Plan) -> list:
@@ -73,12 +70,6 @@ def record(uri: str, plan: Plan) -> dict:
 def untimed(made: dict) -> dict:
     """The same without when runs of MLflow began, which for trainings is when they were first seen."""
     return {name: {key: value for key, value in of.items() if key != "times"} for name, of in made.items()}
-
-
-@pytest.fixture
-def filled(tiny_plan: Plan, store: Store) -> Store:
-    run_all(tiny_plan, store)
-    return store
 
 
 def test_parents_children_parameters_metrics_tags_and_pictures(tiny_plan: Plan, filled: Store) -> None:
@@ -180,9 +171,7 @@ def test_two_runs_that_mirror_at_once_make_every_run_once(tiny_plan: Plan, fille
     assert sorted(signatures) == sorted([*tiny_plan.trainings, *tiny_plan.evaluations])
 
 
-def test_a_training_is_followed_while_it_runs_and_through_an_interruption(
-    tiny_plan: Plan, store: Store, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_training_is_followed_while_it_runs_and_through_an_interruption(tiny_plan: Plan, store: Store) -> None:
     uri = embedded_uri(store)
     name, training = next(iter(tiny_plan.trainings.items()))
     states = []
@@ -196,8 +185,7 @@ def test_a_training_is_followed_while_it_runs_and_through_an_interruption(
             self.looks += 1
             return self.looks > 4
 
-    monkeypatch.setattr(progress, "REPORT_S", 0.0)
-    assert perform(Following(store.root), training, TrialContext("s")).state == "stopped"
+    assert perform(Following(store.root), training, TrialContext("s", report_s=0.0)).state == "stopped"
     assert set(states) == {"RUNNING"}
     Mirror(store, tiny_plan, uri).update(ended=True)
     assert runs_of(uri, tiny_plan)[name].info.status == "KILLED"

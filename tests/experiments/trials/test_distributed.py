@@ -14,16 +14,15 @@ import pytest
 import torch
 
 from edm import train as edm_train
-from edm.parallel import TeammateLost
+from edm.parallel import ProcessLostError
 from experiments.store.results import TrainingResult
 from experiments.store.store import Store
-from experiments.trials import progress
 from experiments.trials.context import TrialContext
 from experiments.trials.perform import perform
 from experiments.trials.training import distributed as peers
 from experiments.trials.training.checkpoints import CheckpointManager
 from tests.trainings import (
-    SETTING,
+    CONTEXT,
     StopAfter,
     at_step,
     copy_of,
@@ -34,7 +33,7 @@ from tests.trainings import (
     weights,
 )
 
-ON_TWO = TrialContext(session="test", gpus=2.0)
+ON_TWO = TrialContext(run_id="test", gpus=2.0)
 
 
 @pytest.fixture(scope="module")
@@ -72,19 +71,16 @@ def until(condition: Callable[[], object], seconds: float = 120) -> None:
 
 
 @pytest.mark.slow
-def test_two_processes_train_what_one_does_and_a_stopped_team_goes_on(
-    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_two_processes_train_what_one_does_and_a_stopped_team_goes_on(store: Store, tmp_path: Path) -> None:
     # at four times this rate a change of the last bit of the initial weights alone moves the curve by 1e-4
     overrides = ("training.stratified=true", "training.micro_batch=16", "training.lr=5e-4")
     training = small_training(tmp_path, *overrides)
     alone, resumed = copy_of(store, tmp_path / "alone"), StopAfter(tmp_path / "resumed")
     copy_of(store, resumed.root)
-    assert perform(alone, training, SETTING).state == "done"
+    assert perform(alone, training, CONTEXT).state == "done"
     assert perform(store, training, ON_TWO).state == "done"
-    monkeypatch.setattr(progress, "REPORT_S", 0.0)
     resumed.looks = 8
-    assert perform(resumed, training, ON_TWO).state == "stopped"
+    assert perform(resumed, training, dataclasses.replace(ON_TWO, report_s=0.0)).state == "stopped"
     assert not others()
     assert perform(Store(resumed.root), training, ON_TWO).state == "done"
     assert not others()
@@ -107,10 +103,12 @@ def test_a_team_ends_cleanly_when_one_of_it_is_killed(
         (other,) = others()
         other.kill()
 
-    monkeypatch.setattr(CheckpointManager, "note", at_step(5, kill, CheckpointManager.note))
+    monkeypatch.setattr(CheckpointManager, "record_loss", at_step(5, kill, CheckpointManager.record_loss))
     outcome = perform(store, training, ON_TWO)
     assert outcome.state == "failed"
-    assert outcome.message == ("TeammateLost: of 2 processes that train one network, number 1 was killed (signal 9)")
+    assert outcome.message == (
+        "ProcessLostError: of 2 processes that train one network, number 1 was killed (signal 9)"
+    )
     assert not others()
 
 
@@ -185,8 +183,8 @@ def test_batches_that_cannot_be_shared_out_are_refused_before_anything_starts(
     store: Store, tmp_path: Path, overrides: list[str], gpus: float, message: str
 ) -> None:
     training = small_training(tmp_path, *overrides)
-    outcome = perform(store, training, TrialContext(session="test", gpus=gpus))
-    assert outcome.state == "failed" and outcome.fault == "input"
+    outcome = perform(store, training, TrialContext(run_id="test", gpus=gpus))
+    assert outcome.failure is not None and outcome.failure.kind == "input"
     assert outcome.message.startswith(message) and "make it a multiple of" in outcome.message
 
 
@@ -198,10 +196,10 @@ def test_a_share_of_a_gpu_is_trained_on_alone(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("codes", "kind", "number"),
     [
-        ([None, -9], TeammateLost, 2),
-        ([1, -9], TeammateLost, 2),
+        ([None, -9], ProcessLostError, 2),
+        ([1, -9], ProcessLostError, 2),
         ([1, peers.OUT_OF_MEMORY], torch.OutOfMemoryError, 2),
-        ([-6, 1], TeammateLost, 1),
+        ([-6, 1], ProcessLostError, 1),
         ([0, 1], RuntimeError, 2),
     ],
 )

@@ -16,17 +16,16 @@ from experiments.store.damage import DamagedFile
 from experiments.store.journal import Journal
 from experiments.store.results import EvaluationResult, TrainingResult
 from experiments.store.store import Store
-from experiments.sweep.plan import Plan, plan_sweep
-from experiments.sweep.reader import load_sweep
+from experiments.sweep.plan import Plan
 from experiments.sweep.tasks import Evaluation
 from experiments.tracking.frames import found_in_store, results_frame
 from experiments.trials import perform as work
-from experiments.trials import progress
 from experiments.trials.context import TrialContext
 from experiments.trials.evaluation import draw
-from experiments.trials.evaluation import features as measuring
 from experiments.trials.perform import perform
-from tests.inprocess import SETTING, execute, run_all
+from tests.inprocess import CONTEXT, WATCHFUL, cut_segments, execute, run_all
+from tests.planning import load_sweep, plan_sweep
+from tests.trainings import StopAfter
 
 
 def table(plan: Plan, store: Store) -> str:
@@ -43,16 +42,6 @@ def forget(store: Store, evaluation: Evaluation) -> None:
     shutil.rmtree(store.folder("drawings", evaluation.drawing))
 
 
-class StopAfter(Store):
-    """A store that asks to stop the nth time somebody looks."""
-
-    looks = 0
-
-    def stop_requested(self, session: str, signature: str | None = None) -> bool:
-        self.looks -= 1
-        return self.looks < 0
-
-
 def test_a_whole_sweep_fills_its_table(tiny_plan: Plan, store: Store) -> None:
     schedule = open_schedule(tiny_plan, store)
     assert execute(schedule, store) == ["training"] * 2 + ["evaluation"] * 4
@@ -64,31 +53,29 @@ def test_a_whole_sweep_fills_its_table(tiny_plan: Plan, store: Store) -> None:
     assert execute(open_schedule(tiny_plan, store), store) == []
 
 
-def test_the_folders_hold_what_people_look_for(tiny_plan: Plan, store: Store) -> None:
-    run_all(tiny_plan, store)
+def test_the_folders_hold_what_people_look_for(tiny_plan: Plan, filled: Store) -> None:
     for name in tiny_plan.trainings:
-        found = {path.name for path in store.folder("trainings", name).glob("[!.]*")}
+        found = {path.name for path in filled.folder("trainings", name).glob("[!.]*")}
         journals = {"journal.jsonl", "validation.jsonl"}
         assert found == {"config.yaml", "log.txt", "model.safetensors", "result.json", "samples"} | journals
     for name in tiny_plan.evaluations:
-        found = {path.name for path in store.folder("evaluations", name).glob("[!.]*")}
+        found = {path.name for path in filled.folder("evaluations", name).glob("[!.]*")}
         tensors = {"statistics.safetensors", "influences.safetensors"}
         assert found == {"config.yaml", "log.txt", "samples.png", "result.json"} | tensors
-        assert store.finished(EvaluationResult, name).provenance.packages["torch"]
+        assert filled.finished(EvaluationResult, name).provenance.packages["torch"]
 
 
 @pytest.mark.parametrize("looks", [1, 2, 3])
 def test_a_training_stopped_anywhere_goes_on_to_the_same_weights(
-    tiny_plan: Plan, store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, looks: int
+    tiny_plan: Plan, store: Store, tmp_path: Path, looks: int
 ) -> None:
-    monkeypatch.setattr(progress, "REPORT_S", 0.02)
     training = first_training(tiny_plan)
-    assert perform(store, training, SETTING).state == "done"
+    assert perform(store, training, CONTEXT).state == "done"
     disturbed = StopAfter(tmp_path / "disturbed")
     disturbed.looks = looks
-    assert perform(disturbed, training, SETTING).state == "stopped"
+    assert perform(disturbed, training, replace(CONTEXT, report_s=0.02)).state == "stopped"
     assert disturbed.result(TrainingResult, training.signature) is None
-    assert perform(Store(disturbed.root), training, SETTING).state == "done"
+    assert perform(Store(disturbed.root), training, CONTEXT).state == "done"
     folders = [s.folder("trainings", training.signature) for s in (store, disturbed)]
     whole, resumed = (load_file(folder / "model.safetensors") for folder in folders)
     assert all(torch.equal(whole[name], resumed[name]) for name in whole)
@@ -98,13 +85,12 @@ def test_a_training_stopped_anywhere_goes_on_to_the_same_weights(
     assert "stopped on request" in log and ("from step 0" in log)
 
 
-def stop_in_training(plan: Plan, root: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def stop_in_training(plan: Plan, root: Path) -> Path:
     """Stop the first training twice, so that it has two checkpoints; its folder."""
-    monkeypatch.setattr(progress, "REPORT_S", 0.02)
     for _ in range(2):
         stopping = StopAfter(root)
         stopping.looks = 2
-        assert perform(stopping, first_training(plan), SETTING).state == "stopped"
+        assert perform(stopping, first_training(plan), replace(CONTEXT, report_s=0.02)).state == "stopped"
     return Store(root).folder("trainings", first_training(plan).signature)
 
 
@@ -112,13 +98,13 @@ def test_a_damaged_checkpoint_is_dropped_for_the_one_before(
     tiny_plan: Plan, store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     training = first_training(tiny_plan)
-    perform(store, training, SETTING)
-    folder = stop_in_training(tiny_plan, tmp_path / "damaged", monkeypatch)
+    perform(store, training, CONTEXT)
+    folder = stop_in_training(tiny_plan, tmp_path / "damaged")
     *_, before, last = sorted(folder.glob("checkpoints/*.safetensors"))
     content = bytearray(last.read_bytes())
     content[-5] ^= 1
     last.write_bytes(content)
-    assert perform(Store(tmp_path / "damaged"), training, SETTING).state == "done"
+    assert perform(Store(tmp_path / "damaged"), training, CONTEXT).state == "done"
     log = (folder / "log.txt").read_text()
     assert f"{last}: damaged" in log and f"from step {int(before.name.split('-')[0])}" in log
     whole = load_file(store.folder("trainings", training.signature) / "model.safetensors")
@@ -129,27 +115,27 @@ def test_a_damaged_checkpoint_is_dropped_for_the_one_before(
 def test_an_evaluation_stopped_between_segments_draws_only_the_rest(
     tiny_plan: Plan, store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(measuring, "SEGMENT_IMAGES", 50)
-    run_all(tiny_plan, store)
+    cut_segments(monkeypatch, 50)
     evaluation = next(iter(tiny_plan.evaluations.values()))
+    for task in (evaluation.training, evaluation):
+        assert perform(store, task, CONTEXT).state == "done"
     undisturbed = store.result(EvaluationResult, evaluation.signature)
     assert undisturbed is not None
     forget(store, evaluation)
     stopping = StopAfter(store.root)
     stopping.looks = 5  # at the start, before the first segment and in it three times
-    monkeypatch.setattr(progress, "REPORT_S", 0.0)
-    assert perform(stopping, evaluation, SETTING).state == "stopped"
+    assert perform(stopping, evaluation, WATCHFUL).state == "stopped"
     kept = {path.name for path in store.folder("drawings", evaluation.drawing).glob("*/*.safetensors")}
     assert len(kept) == 1
     drawn: list[int] = []
-    original = draw._drawn
+    original = draw._generate
 
-    def counting(bench, start, stop):
+    def counting(context, start, stop):
         drawn.append(start)
-        return original(bench, start, stop)
+        return original(context, start, stop)
 
-    monkeypatch.setattr(draw, "_drawn", counting)
-    assert perform(store, evaluation, SETTING).state == "done"
+    monkeypatch.setattr(draw, "_generate", counting)
+    assert perform(store, evaluation, CONTEXT).state == "done"
     assert drawn == [50, 100]
     again = store.result(EvaluationResult, evaluation.signature)
     assert again is not None and again.metrics == undisturbed.metrics
@@ -161,8 +147,9 @@ def test_adding_a_split_scores_without_drawing_again(
     few = plan_sweep(load_sweep(tiny_file, ("evaluation.splits=[test]",)))
     run_all(few, store)
     before = found_in_store(few, store)
+    assert len(before) == 4
     assert all("fid_train" not in found.metrics for found in before.values())
-    monkeypatch.setattr(draw, "_drawn", None)  # drawing would fail
+    monkeypatch.setattr(draw, "_generate", None)  # drawing would fail
     every = plan_sweep(load_sweep(tiny_file))
     schedule = open_schedule(every, store)
     assert len(schedule.of("waiting")) == 4
@@ -179,15 +166,15 @@ def test_a_failure_is_recorded_and_the_next_run_tries_again(
     broken = first_training(tiny_plan).signature
     original = work.run_training
 
-    def failing(store, training, setting):
+    def failing(store, training, context):
         if training.signature == broken:
             raise RuntimeError("the disk is on fire")
-        original(store, training, setting)
+        original(store, training, context)
 
     monkeypatch.setattr(work, "run_training", failing)
     schedule = run_all(tiny_plan, store)
     assert [p.signature for p in schedule.of("failed")] == [broken]
-    assert schedule.messages[broken] == "RuntimeError: the disk is on fire"
+    assert schedule.failures[broken].message == "RuntimeError: the disk is on fire"
     assert len(schedule.of("blocked")) == 2 and len(schedule.of("done")) == 3
     folder = store.folder("trainings", broken)
     assert "the disk is on fire" in json.loads((folder / "failure.json").read_text())["message"]
@@ -199,11 +186,11 @@ def test_a_failure_is_recorded_and_the_next_run_tries_again(
 
 def test_a_damaged_model_fails_its_evaluations_with_the_remedy(tiny_plan: Plan, store: Store) -> None:
     training = first_training(tiny_plan)
-    perform(store, training, SETTING)
+    perform(store, training, CONTEXT)
     path = store.folder("trainings", training.signature) / "model.safetensors"
     path.write_bytes(path.read_bytes()[:-1] + b"\x00\x01")
     evaluation = next(e for e in tiny_plan.evaluations.values() if e.training.signature == training.signature)
-    outcome = perform(store, evaluation, SETTING)
+    outcome = perform(store, evaluation, CONTEXT)
     assert outcome.state == "failed" and "is damaged" in outcome.message and "was set aside" in outcome.message
     with pytest.raises(DamagedFile):
         store.checked("trainings", training.signature, "model.safetensors")
@@ -211,7 +198,7 @@ def test_a_damaged_model_fails_its_evaluations_with_the_remedy(tiny_plan: Plan, 
 
 def test_a_loss_that_is_not_a_number_stops_the_training_with_the_remedy(tiny_file: Path, store: Store) -> None:
     plan = plan_sweep(load_sweep(tiny_file, ("training.lr=1e30",)))
-    outcome = perform(store, first_training(plan), SETTING)
+    outcome = perform(store, first_training(plan), CONTEXT)
     assert outcome.state == "failed"
     assert outcome.message.startswith("the ") and "lower training.lr (it is 1e+30)" in outcome.message
     log = (store.folder("trainings", first_training(plan).signature) / "log.txt").read_text()
@@ -219,14 +206,13 @@ def test_a_loss_that_is_not_a_number_stops_the_training_with_the_remedy(tiny_fil
 
 
 def test_results_do_not_depend_on_the_sampling_batch_beyond_rounding(
-    tiny_plan: Plan, store: Store, tmp_path: Path
+    tiny_plan: Plan, filled: Store, tmp_path: Path
 ) -> None:
-    run_all(tiny_plan, store)
     evaluation = next(iter(tiny_plan.evaluations.values()))
-    before = store.result(EvaluationResult, evaluation.signature)
-    forget(store, evaluation)
-    assert perform(store, evaluation, replace(SETTING, sampling_batch=17)).state == "done"
-    after = store.result(EvaluationResult, evaluation.signature)
+    before = filled.result(EvaluationResult, evaluation.signature)
+    forget(filled, evaluation)
+    assert perform(filled, evaluation, replace(CONTEXT, sampling_batch=17)).state == "done"
+    after = filled.result(EvaluationResult, evaluation.signature)
     assert before is not None and after is not None
     assert after.metrics["fid_test"] == pytest.approx(before.metrics["fid_test"], rel=1e-3)
 
@@ -234,7 +220,7 @@ def test_results_do_not_depend_on_the_sampling_batch_beyond_rounding(
 def test_a_piece_that_somebody_holds_is_left_to_them(tiny_plan: Plan, tmp_path: Path) -> None:
     training = first_training(tiny_plan)
     with Store(tmp_path).lock("trainings", training.signature):
-        outcome = perform(Store(tmp_path), training, SETTING)
+        outcome = perform(Store(tmp_path), training, CONTEXT)
     assert outcome.state == "elsewhere" and f"process {os.getpid()}" in outcome.message
 
 
@@ -246,19 +232,18 @@ def test_the_classifier_is_accurate_and_recorded(prepared: Path) -> None:
 def test_logging_goes_to_the_piece_and_nowhere_else(
     tiny_plan: Plan, store: Store, caplog: pytest.LogCaptureFixture, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    perform(store, first_training(tiny_plan), TrialContext(session="x"))
+    perform(store, first_training(tiny_plan), TrialContext(run_id="x"))
     assert capsys.readouterr() == ("", "")
     assert not [h for h in logging.getLogger("edm_sweep").handlers if isinstance(h, logging.StreamHandler)]
 
 
 def test_growing_the_grid_runs_the_new_cells_only_and_shrinking_it_none(
-    tiny_file: Path, tiny_plan: Plan, store: Store
+    tiny_file: Path, tiny_plan: Plan, filled: Store
 ) -> None:
-    run_all(tiny_plan, store)
     text = tiny_file.read_text()
     tiny_file.write_text(text.replace("[euler, heun]", "[euler, heun, stochastic_heun]"))
-    assert execute(open_schedule(plan_sweep(load_sweep(tiny_file)), store), store) == ["evaluation"] * 2
+    assert execute(open_schedule(plan_sweep(load_sweep(tiny_file)), filled), filled) == ["evaluation"] * 2
     tiny_file.write_text(text.replace("[euler, heun]", "[stochastic_heun]"))
     fewer = plan_sweep(load_sweep(tiny_file))
-    assert execute(open_schedule(fewer, store), store) == []
-    assert list(results_frame(fewer, found_in_store(fewer, store))["status"]) == ["done"] * 2
+    assert execute(open_schedule(fewer, filled), filled) == []
+    assert list(results_frame(fewer, found_in_store(fewer, filled))["status"]) == ["done"] * 2

@@ -18,17 +18,18 @@ from edm.generate import draw
 from experiments.cli.main import app
 from experiments.errors import UserError
 from experiments.inspection.lookup import find
-from experiments.inspection.recall import remember
+from experiments.runner.record import remember
 from experiments.runner.schedule import Schedule
+from experiments.store.failures import Failure
 from experiments.store.journal import Journal
 from experiments.store.results import ComputingRecord, EvaluationResult, TrainingResult
 from experiments.store.store import Store
 from experiments.sweep.jobs import Outcome
-from experiments.sweep.plan import Plan, plan_sweep
-from experiments.sweep.reader import load_sweep
+from experiments.sweep.plan import Plan
 from experiments.trials.assets import load_averaged
 from experiments.trials.pictures import Request, draw_pictures, sampling_of
 from tests.inprocess import run_all
+from tests.planning import load_sweep, plan_sweep
 
 CPU = torch.device("cpu")
 SWEEP = """\
@@ -60,7 +61,7 @@ def studio(prepared: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Pl
     plan, store = plan_sweep(load_sweep(root / "studio.yaml")), Store(root / "store")
     remember(plan, store)
     schedule = run_all(plan, store)
-    assert not schedule.messages and not schedule.of("waiting", "failed", "blocked")
+    assert not schedule.failures and not schedule.of("waiting", "failed", "blocked")
     return plan, store
 
 
@@ -88,7 +89,7 @@ def test_an_evaluation_waits_for_both_of_its_trainings(studio, tmp_path: Path) -
     schedule.ended(guide.signature, Outcome("done"))
     ready = {task.signature for job in iter(schedule.take, None) for task in job.tasks}
     assert ready == {plan.cells[4].evaluation.signature}
-    schedule.ended(plan.cells[5].evaluation.depends_on[1].signature, Outcome("failed", "no", "diverged"))
+    schedule.ended(plan.cells[5].evaluation.depends_on[1].signature, Outcome.failed(Failure("no", "diverged")))
     assert schedule.states[plan.cells[5].evaluation.signature] == "blocked"
 
 
@@ -138,7 +139,9 @@ def test_training_is_watched_as_it_goes_on(studio) -> None:
     assert store.finished(TrainingResult, plan.cells[0].training.signature).val_loss == lines[-1]["val_loss"]
     pictures = sorted(path.name for path in (folder / "samples").iterdir())
     assert pictures == ["kimg00000000.960.png", "kimg00000001.920.png"]
-    assert all(line["memory_gib"] > 0 and line["images_per_s"] > 0 for line in Journal(folder / "journal.jsonl").read())
+    journal = Journal(folder / "journal.jsonl").read()
+    assert len(journal) > len(lines)
+    assert all(line["memory_gib"] > 0 and line["images_per_s"] > 0 for line in journal)
     computing = store.finished(TrainingResult, plan.cells[0].training.signature).computing
     assert computing == ComputingRecord("fp32", compiled=False)
 
@@ -173,7 +176,7 @@ def test_work_is_found_by_signature_or_how_it_begins(studio) -> None:
 def test_what_cannot_be_found_is_said(studio, tmp_path: Path) -> None:
     plan, store = studio
     for text in ("nothing", "other:ema=0.07", "0", "../../x"):
-        with pytest.raises(UserError, match="is no cell of a sweep"):
+        with pytest.raises(UserError, match="matches no cell of the sweeps run on"):
             find(text, store)
     with pytest.raises(UserError, match=r"did you mean 'ema=0.07/guidance=1/guide=null/resolution=null'"):
         find("ema=0.7/guidance=1/guide=null/resolution=null", store)
@@ -182,9 +185,9 @@ def test_what_cannot_be_found_is_said(studio, tmp_path: Path) -> None:
     copied = Store(tmp_path / "copied")
     shutil.copytree(store.root / "sweeps", copied.root / "sweeps")
     remember(replace(plan, sweep=other, cells=cells), copied)
-    with pytest.raises(UserError, match=r"stands for 12 cells .*other:ema=null.* give more of one, or SWEEP:CELL"):
+    with pytest.raises(UserError, match=r"matches 12 cells .*other:ema=null.* give more of the name, or SWEEP:CELL"):
         find("ema=null", copied)
-    with pytest.raises(UserError, match="has not begun; run its sweep first"):
+    with pytest.raises(UserError, match="has not started yet; run its sweep first"):
         find("other:ema=0.07", copied)
 
 

@@ -93,7 +93,7 @@ def set_clock(ahead_s, corrected):
     real, real_ns = time.time, time.time_ns
 
     def off():
-        return 0 if os.path.exists(corrected) else ahead_s
+        return 0 if Path(corrected).exists() else ahead_s
 
     time.time = lambda: real() + off()
     time.time_ns = lambda: real_ns() + int(off() * 1e9)

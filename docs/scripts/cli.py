@@ -1,0 +1,160 @@
+"""Make docs/cli.md from the commands themselves and from the examples below: `uv run python docs/scripts/cli.py`.
+
+A test compares the page with what this makes, so that no command and no option is missing; another runs the examples.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).parents[2]
+sys.path[0] = str(ROOT)  # from here mlflow.py would be imported as MLflow
+
+import typer  # noqa: E402
+
+from experiments.cli.main import app  # noqa: E402
+
+PAGE = ROOT / "docs" / "cli.md"
+
+HEAD = """\
+# Command line
+
+Made by `docs/scripts/cli.py` from the commands themselves. `edm-sweep COMMAND --help` shows the same.
+
+**SWEEP** is a sweep file, or the name of a sweep that was run on the store. The store remembers every sweep that was run, so
+`status`, `report`, `export`, `sync` and `plan` need no file.
+
+**CELL** is a cell of such a sweep. Its name is made of what distinguishes it, as in `nano/no-attention/guidance=2/heun`. You may
+give:
+
+- the whole name,
+- some of its parts in order (`nano/guidance=2/heun`, `heun`), if only one cell has them,
+- the beginning of the name or of a part,
+- a signature, or the beginning of one,
+- what all cells of a training have in common (`nano/attention`), which means the training,
+- a pattern, if the command takes several cells; `*` and `?` are wildcards,
+- `SWEEP:CELL`, if several sweeps have a cell of that name. SWEEP may be a file, even of a sweep that was never run.
+
+Every command but `ui` takes `--json`. It then prints JSON on standard output and everything else on standard error.
+
+Exit codes: 0 done; 1 some work failed, was cancelled or was not started (`doctor`: problems found); 2 wrong input; 130
+interrupted. A mistake is one sentence on standard error.
+
+A name refers to the sweep that was last run under it, including overrides by `--set`. Results of earlier versions stay in the
+store, and `gc` keeps them unless you give `--past`.
+
+`edm-sweep --install-completion` makes the shell complete commands, options, sweeps and cells.
+"""
+
+EXAMPLES: dict[str, list[str]] = {
+    "init": ["edm-sweep init first", "edm-sweep init second --data cifar10 --folder mine"],
+    "plan": ["edm-sweep plan sweeps/digits.yaml", "edm-sweep plan digits --only nano --json"],
+    "run": [
+        "edm-sweep run sweeps/digits.yaml",
+        "edm-sweep run sweeps/digits.yaml --only 'nano/no-attention/*/heun' --tag paper=iclr",
+        "edm-sweep run digits --dry-run",
+    ],
+    "report": [
+        "edm-sweep report digits",
+        "edm-sweep report bundle.zip",
+    ],
+    "export": ["edm-sweep export digits bundle.zip"],
+    "status": ["edm-sweep status", "edm-sweep status digits --watch", "edm-sweep status sweeps/digits.yaml --json"],
+    "logs": ["edm-sweep logs nano/attention/guidance=2/heun", "edm-sweep logs nano/attention -n 5 --follow"],
+    "cancel": ["edm-sweep cancel nano/attention/guidance=2/heun", "edm-sweep cancel '*/stochastic_heun'"],
+    "why": [
+        "edm-sweep why nano/attention/guidance=2/heun",
+        "edm-sweep why sweeps/changed.yaml:nano/attention/guidance=2/heun",
+    ],
+    "diff": [
+        "edm-sweep diff nano/attention/guidance=2/heun nano/attention/guidance=2/euler",
+        "edm-sweep diff nano/attention nano/no-attention --json",
+    ],
+    "sample": ["edm-sweep sample nano/attention --images 16 --label 7 --guidance 2.5 --steps 6 --out grid.png"],
+    "ui": ["edm-sweep ui --port 5001"],
+    "sync": ["edm-sweep sync digits", "edm-sweep sync --from bundle.zip"],
+    "gc": ["edm-sweep gc", "edm-sweep gc --keep best --drawings", "edm-sweep gc --past --yes"],
+    "doctor": ["edm-sweep doctor", "edm-sweep doctor sweeps/digits.yaml"],
+    "data list": ["edm-sweep data list"],
+    "data prepare": ["edm-sweep data prepare digits"],
+}
+
+MORE = {
+    "status": """\
+States: `done`; `running` (with place, progress, speed and time left); `failed` (with the reason); `pruned`; `interrupted` (partly
+done, and no run is active: the next run continues it); `waiting` for its training, which has started; `planned`. With more than 40
+cells, they are summed up by training, and cells that are running, failed or interrupted are listed as well.
+""",
+    "cancel": """\
+Active runs notice within two seconds. They save the state of what they leave. A training is left once no other cell needs it.
+`cancel SWEEP` ends the sweep's runs as Ctrl-C does.
+""",
+    "gc": """\
+It never touches what a sweep on this store refers to, now or in an earlier version, unless `--keep`, `--drawings` or `--past` says
+so. It never touches what an active run uses, nor what an unfinished cell depends on.
+""",
+    "run": """\
+The commands of `--on-finish` and `--on-failure` get one JSON object on standard input. `outcome` is `done`, `failed`,
+`interrupted` or `error`; `failed`, `withheld` and `cancelled` list tasks with the reason; `cells` are the results, if the run came
+to its end. The commands are not run by a shell.
+""",
+    "export": """\
+A bundle has no weights and no features, so it is small. A bundle that was changed, or that would write outside its folder, is
+refused.
+""",
+}
+
+
+def page() -> str:
+    """The whole page."""
+    parts = [HEAD]
+    for name, command in commands(typer.main.get_command(app)):
+        parts.append(section(name, command))
+    return "\n".join(parts)
+
+
+def commands(group: Any, prefix: str = "") -> list[tuple[str, Any]]:
+    """All commands by name, those of groups after their group's."""
+    found: list[tuple[str, Any]] = []
+    for name, command in group.commands.items():
+        nested = getattr(command, "commands", None)
+        found += commands(command, f"{prefix}{name} ") if nested else [(f"{prefix}{name}", command)]
+    return found
+
+
+def section(name: str, command: Any) -> str:
+    """One command: what it does, how it is called, examples, and a line for each argument and option."""
+    lines = [f"## {name}\n", f"{_text(command.help)}\n"]
+    if name in MORE:
+        lines.append(MORE[name])
+    lines += [f"    {example}" for example in EXAMPLES.get(name, [])]
+    rows = [row for parameter in command.params if (row := _row(parameter)) is not None]
+    return "\n".join([*lines, "", "| | |", "| --- | --- |", *rows, ""])
+
+
+def _row(parameter: Any) -> str | None:
+    text = _text(parameter.help or "")
+    if parameter.param_type_name == "argument":
+        return f"| `{parameter.metavar or parameter.name.upper()}` | {text} |"
+    if "--help" in parameter.opts:
+        return None
+    names = ", ".join(f"`{option}`" for option in sorted(parameter.opts, key=len, reverse=True))
+    default = parameter.default
+    if default not in (None, False, (), [], "") and not callable(default):
+        text += f" By default {default}."
+    if parameter.envvar:
+        text += f" Or `{parameter.envvar}`."
+    return f"| {names} | {text} |"
+
+
+def _text(text: str) -> str:
+    """Help as Markdown: its lines joined, as they were broken for a terminal."""
+    paragraphs = [" ".join(paragraph.split()) for paragraph in re.split(r"\n\s*\n", text.strip())]
+    return "\n\n".join(paragraphs).replace("|", "\\|")
+
+
+if __name__ == "__main__":
+    PAGE.write_text(page())

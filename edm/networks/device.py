@@ -1,0 +1,25 @@
+"""Where and in which precision a network computes."""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager, nullcontext
+from typing import TypeVar
+
+import torch
+from torch import nn
+
+from edm.config import Precision
+
+M = TypeVar("M", bound=nn.Module)
+
+DTYPES: dict[Precision, torch.dtype] = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+def autocast(precision: Precision, device: torch.device) -> AbstractContextManager[object]:
+    """Let networks on `device` multiply in `precision` inside the block; their weights stay float32."""
+    return nullcontext() if precision == "fp32" else torch.autocast(device.type, DTYPES[precision])
+
+
+def on_device(module: M, device: torch.device | str) -> M:
+    """Move a module to `device` with its convolutions in channels-last layout, which is faster."""
+    return module.to(torch.device(device), memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue, reportUnknownVariableType] - torch declares memory_format for 4-d tensors only

@@ -1,0 +1,120 @@
+"""A plan, what it costs and the networks measured for it, for scripts."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from edm.cost import num_parameters
+from experiments import hardware
+from experiments.runner.forecast import Forecast, Span
+from experiments.runner.measurements import measurements
+from experiments.runner.schedule import Schedule
+from experiments.store.results import ProbeResult
+from experiments.store.store import Store
+from experiments.sweep.plan import Plan
+from experiments.sweep.probes import probes_by_training
+
+
+def plan_json(
+    plan: Plan, schedule: Schedule, estimates: dict[int | None, Forecast], calibrated: Store | None
+) -> dict[str, Any]:
+    """Return the plan for a script; for a store in which networks were timed, also these and costs on other machines.
+
+    estimates: by number of machines or GPUs; that of this machine under None.
+    """
+    estimate = estimates[None]
+    measured: dict[str, Any] = {}
+    if calibrated is not None:
+        measured["networks"] = networks_json(plan, calibrated)
+        measured["estimates"] = {number: estimate_json(made) for number, made in estimates.items() if number}
+    return {
+        "sweep": plan.sweep.name,
+        "cells": len(plan.cells),
+        "flops": sum(task.flops for task in schedule.tasks.values()),
+        "trainings": list(_trainings_json(plan, schedule)),
+        "evaluations": list(_evaluations_json(plan, schedule)),
+        "left": len(schedule.of("waiting")),
+        "estimate_s": round(estimate.wall_s, 1),
+        "estimate_measured": estimate.measured,
+        "estimate": estimate_json(estimate),
+        "warnings": plan.warnings,
+        **measured,
+    }
+
+
+def _trainings_json(plan: Plan, schedule: Schedule) -> Iterator[dict[str, Any]]:
+    for signature, training in plan.trainings.items():
+        yield {
+            "name": plan.names[signature],
+            "signature": signature,
+            "parameters": num_parameters(training.network),
+            "kimg": training.config.kimg,
+            "done": signature in schedule.present,
+        }
+
+
+def _evaluations_json(plan: Plan, schedule: Schedule) -> Iterator[dict[str, Any]]:
+    for signature, evaluation in plan.evaluations.items():
+        yield {
+            "name": plan.names[signature],
+            "signature": signature,
+            "training": evaluation.training.signature,
+            "guide": evaluation.guide.signature if evaluation.guide else None,
+            "parameters": num_parameters(evaluation.training.network),
+            "kimg": evaluation.training.config.kimg,
+            "images": evaluation.config.images,
+            "nfe": evaluation.sampling.nfe,
+            "done": signature in schedule.present,
+        }
+
+
+def estimate_json(estimate: Forecast) -> dict[str, Any]:
+    """A forecast for a script: each value with the least and the most that it may well be."""
+    return {
+        "wall_s": _ranged(estimate.wall_s, estimate.wall_span_s),
+        "work_s": _ranged(estimate.work_s, estimate.work_span_s),
+        "gpu_hours" if estimate.on_gpus else "trial_hours": _ranged(estimate.gpu_hours, estimate.gpu_hours_span),
+        "disk_gib": _ranged(estimate.disk_gib, estimate.disk_span_gib),
+    }
+
+
+def _ranged(value: float, span: Span) -> dict[str, float]:
+    return {"about": value, "low": span.low, "high": span.high}
+
+
+def networks_json(plan: Plan, store: Store) -> list[dict[str, Any]]:
+    """Return every network that was measured, for a script.
+
+    forward_s: seconds of one evaluation of the network on 1,000 images. nfe: the least and the most of its evaluations.
+    """
+    by_training = probes_by_training(plan, hardware.device_of(plan.sweep.resources.gpus))
+    nfe: dict[str, set[int]] = {}
+    for evaluation in plan.evaluations.values():
+        nfe.setdefault(by_training[evaluation.training.signature].signature, set()).add(evaluation.sampling.nfe)
+    first = {probe.signature: plan.names[name] for name, probe in reversed(by_training.items())}
+    return [
+        {
+            "name": first[probe.signature],
+            "signature": probe.signature,
+            "parameters": num_parameters(probe.network),
+            "nfe": sorted({min(counts), max(counts)}) if (counts := nfe.get(probe.signature)) else [],
+            **_speeds_json(result),
+        }
+        for probe, result in measurements(plan, store)
+    ]
+
+
+def _speeds_json(result: ProbeResult) -> dict[str, Any]:
+    """A network's speed and memory; None for what does not fit into the memory."""
+    training, drawing = result.training, result.drawing
+    return {
+        "fits": result.fits,
+        "device": result.device,
+        "kimg_s": training.kimg_s if training else None,
+        "forward_s": drawing.forward_s if drawing else None,
+        "training_gib": training.training_gib if training else None,
+        "sampling_gib": drawing.sampling_gib if drawing else None,
+        "micro_batch": training.micro_batch if training else None,
+        "sampling_batch": drawing.sampling_batch if drawing else None,
+    }

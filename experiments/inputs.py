@@ -1,0 +1,60 @@
+"""What planning has to know about the files that a sweep names: folders of images and published statistics."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import Protocol
+
+from edm.config import DataConfig
+from edm.data.catalogue import DatasetFacts, facts, source_fingerprint
+
+
+class Inputs(Protocol):
+    """Answers what planning asks about the files that a sweep names."""
+
+    def facts(self, config: DataConfig) -> DatasetFacts:
+        """Return the shape and the split sizes of a data set; raises DataError where its folder cannot be used."""
+        ...
+
+    def fingerprint(self, config: DataConfig) -> str:
+        """Return what identifies the content of a data set; raises DataError where its folder cannot be used."""
+        ...
+
+    def statistics_sha256(self, path: str) -> str | None:
+        """Return the SHA-256 of a statistics file in hex; None where there is no such file."""
+        ...
+
+
+class InputFiles:
+    """Reads the files that a sweep names from disk: only those that are asked about, and each of them once."""
+
+    def __init__(self) -> None:
+        self._facts: dict[DataConfig, DatasetFacts] = {}
+        self._fingerprints: dict[DataConfig, str] = {}
+        self._statistics: dict[str, str | None] = {}
+
+    def facts(self, config: DataConfig) -> DatasetFacts:
+        """Return the shape and the split sizes of a data set; raises DataError where its folder cannot be used."""
+        if config not in self._facts:
+            self._facts[config] = facts(config)
+        return self._facts[config]
+
+    def fingerprint(self, config: DataConfig) -> str:
+        """Return what identifies the content of a data set; raises DataError where its folder cannot be used."""
+        if config not in self._fingerprints:
+            self._fingerprints[config] = source_fingerprint(config)
+        return self._fingerprints[config]
+
+    def statistics_sha256(self, path: str) -> str | None:
+        """Return the SHA-256 of a statistics file in hex; None where there is no such file. Raises OSError."""
+        if path not in self._statistics:
+            self._statistics[path] = _sha256(Path(path))
+        return self._statistics[path]
+
+
+def _sha256(path: Path) -> str | None:
+    if not path.is_file():
+        return None
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,0 +1,38 @@
+"""How long tasks take, as far as the order of a schedule needs to know."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from experiments.sweep.jobs import Task
+
+
+class Costs(Protocol):
+    """How long tasks take by themselves, corrected by those that have finished."""
+
+    def seconds(self, task: Task) -> float:
+        """Return how long a task takes."""
+        ...
+
+    def measured(self, task: Task) -> bool:
+        """Return whether that rests on a measurement."""
+        ...
+
+    def learn(self, task: Task, seconds: float) -> None:
+        """Note how long a task took."""
+        ...
+
+
+class Operations:
+    """Counts operations in place of seconds, which is enough for an order."""
+
+    def seconds(self, task: Task) -> float:
+        """Return the task's floating-point operations."""
+        return task.flops
+
+    def measured(self, task: Task) -> bool:
+        """Return False: nothing is measured."""
+        return False
+
+    def learn(self, task: Task, seconds: float) -> None:
+        """Do nothing: operations are counted, not measured."""

@@ -1,0 +1,32 @@
+"""What the store says of a run's tasks."""
+
+from __future__ import annotations
+
+from experiments.store.damage import Damage
+from experiments.store.results import EvaluationResult
+from experiments.store.store import Store
+from experiments.sweep.jobs import Task
+from experiments.sweep.segments import segment_starts
+from experiments.sweep.tasks import Evaluation
+
+
+def is_done(store: Store, task: Task) -> bool:
+    """Return whether the store has all that a task is to give."""
+    if isinstance(task, Evaluation):
+        result = store.result(EvaluationResult, task.signature)
+        return result is not None and task.is_covered_by(result)
+    return store.result(task.result_type, task.signature) is not None
+
+
+def parts_left(store: Store, evaluation: Evaluation) -> int:
+    """Return how many segments of an evaluation are neither drawn nor being drawn."""
+    shelf = store.folder("drawings", evaluation.drawing) / evaluation.features.signature
+    drawn = {path.name[:8] for path in shelf.glob("*.safetensors")}
+    open_ = [start for start in segment_starts(evaluation.config.images) if f"{start:08d}" not in drawn]
+    return sum(store.holder("segments", evaluation.segment_name(start)) is None for start in open_)
+
+
+def damage_notice(damage: Damage) -> str:
+    """Return a line of the store's log of damage as a sentence."""
+    files = ", ".join(f"{damage.kind}/{damage.signature}/{name}" for name in damage.files)
+    return f"Damaged files were set aside and will be redone: {files} ({damage.why})"

@@ -1,0 +1,187 @@
+"""The pages of docs/: what scripts make of the code is up to date, what they name exists, and their commands run."""
+
+import importlib
+import importlib.util
+import json
+import re
+import shlex
+import shutil
+import sys
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import pytest
+import typer
+from PIL import Image
+from typer.testing import CliRunner, Result
+
+from experiments.cli.main import app
+from experiments.errors import UserError
+from experiments.runner.record import remember
+from experiments.store.results import EvaluationResult
+from experiments.store.store import Store
+from tests.inprocess import run_all
+from tests.planning import load_sweep, plan_sweep
+
+ROOT = Path(__file__).parents[2]
+DOCS = ROOT / "docs"
+SCRIPTS = sorted((DOCS / "scripts").glob("*.py"))
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted(DOCS.glob("*.md"))]
+# pages whose commands run below; clusters are not to be had here
+RUN = ("README", "cli", "quickstart", "datasets", "sampling", "reports", "running", "mlflow")
+CELL, ABSENT = "nano/attention/guidance=2/heun", "data prepare celeba"  # a data set of 1.4 GB
+SERVES = "ui"  # until it is interrupted: test_end_to_end.py starts it
+SMALL = {
+    "kimg: 50": "kimg: 0.64",
+    "{steps: 18}": "{steps: 3}",
+    "images: 1000": "images: 100",
+    "grid:": "model: {channels: 8}\ngrid:",
+    "report:": "resources: {sampling_batch: 100}\nreport:",
+}
+
+
+def commands(page: str) -> list[str]:
+    """The commands in a page's blocks, as they are typed after `edm-sweep`."""
+    lines = re.findall(r"^ {4}(?:.*\s)?edm-sweep (.+)$", page, re.MULTILINE)
+    return [re.sub(r"\s+#.*$", "", line).strip() for line in lines]
+
+
+DOCUMENTED = list(dict.fromkeys(line for page in PAGES if page.stem in RUN for line in commands(page.read_text())))
+
+
+def script(name: str) -> ModuleType:
+    """One of docs/scripts, imported."""
+    spec = importlib.util.spec_from_file_location(f"docs_{name}", DOCS / "scripts" / f"{name}.py")
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module  # dataclasses look their module up
+    path = list(sys.path)
+    try:
+        spec.loader.exec_module(module)
+    finally:
+        sys.path[:] = path
+    return module
+
+
+def every_command() -> list[tuple[str, Any]]:
+    return script("cli").commands(typer.main.get_command(app))
+
+
+# what scripts make -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("page", "maker"), [("cli.md", "cli"), ("sweep-file.md", "sweep_file")])
+def test_the_page_is_what_the_code_says(page: str, maker: str) -> None:
+    assert (DOCS / page).read_text() == script(maker).page(), f"run: uv run python docs/scripts/{maker}.py"
+
+
+def test_every_meaning_is_of_a_field() -> None:
+    made = script("sweep_file")
+    fields = {f"{name}.{field}" for name, kind in made.CLASSES.items() for field in kind.__dataclass_fields__}
+    assert set(made.MEANINGS) == fields
+
+
+@pytest.mark.parametrize("path", SCRIPTS, ids=lambda path: path.stem)
+def test_every_script_imports(path: Path) -> None:
+    module = script(path.stem)
+    assert callable(getattr(module, "main", None) or module.page)
+
+
+@pytest.mark.parametrize(
+    ("name", "command"), every_command(), ids=lambda value: value if isinstance(value, str) else ""
+)
+def test_every_command_and_option_is_in_the_page_and_has_a_help(name: str, command: Any) -> None:
+    section = (DOCS / "cli.md").read_text().split(f"\n## {name}\n")[1].split("\n## ")[0]
+    assert f"    edm-sweep {name}" in section, "it has no example"
+    for parameter in command.params:
+        for option in parameter.opts if parameter.param_type_name == "option" else ():
+            assert option == "--help" or option == "-h" or f"`{option}`" in section
+        assert parameter.name == "help" or parameter.help, f"{name} {parameter.name} has no help"
+    if name != SERVES:
+        assert "`--json`" in section
+
+
+# what pages name -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+def test_every_file_that_a_page_names_exists(page: Path) -> None:
+    named = re.findall(r"`((?:edm|experiments|reports|sweeps|benchmarks|docs|tests)/[\w./-]*)`", page.read_text())
+    absent = {name for name in named if not (ROOT / name).exists()}
+    assert not absent, f"{page.name} names {', '.join(sorted(absent))}"
+
+
+def test_the_api_page_names_what_is_there() -> None:
+    page = (DOCS / "api.md").read_text()
+    entries = re.findall(r"^::: (\S+)\n    options:\n      members: \[(.+)\]$", page, re.MULTILINE)
+    assert len(entries) == page.count(":::")
+    for module, members in entries:
+        for member in members.split(", "):
+            assert hasattr(importlib.import_module(module), member), f"{module} has no {member}"
+
+
+# running the commands --------------------------------------------------------------------------------
+
+
+def test_every_command_is_documented() -> None:
+    for name, _ in every_command():
+        assert any(line == name or line.startswith(f"{name} ") for line in DOCUMENTED), name
+
+
+@pytest.fixture(scope="module")
+def place(prepared: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder in which sweeps/digits.yaml was run, with smaller networks, and the files that the commands take."""
+    folder = tmp_path_factory.mktemp("place")
+    (folder / "sweeps").mkdir()
+    text = (ROOT / "sweeps" / "digits.yaml").read_text()
+    for before, after in SMALL.items():
+        assert before in text
+        text = text.replace(before, after)
+    (folder / "sweeps" / "digits.yaml").write_text(text)
+    (folder / "sweeps" / "changed.yaml").write_text(text.replace("lr: 2.0e-3", "lr: 1.0e-3"))
+    shutil.copytree(prepared, folder / "runs")
+    plan, store = plan_sweep(load_sweep(folder / "sweeps" / "digits.yaml")), Store(folder / "runs")
+    remember(plan, store)
+    assert not run_all(plan, store).failures
+    for i in range(24):
+        path = folder / "birds" / f"{i % 2}" / f"{i}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(np.full((64, 64, 3), 10 * i, dtype=np.uint8)).save(path)
+    (folder / "Downloads").mkdir()
+    return folder
+
+
+def invoke(line: str) -> Result:
+    line = line.replace("~", ".").replace("mine.yaml", "digits.yaml")  # `init mine` has its own test
+    words = [CELL if word == "CELL" else word for word in shlex.split(line)]
+    return CliRunner().invoke(app, words)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("line", [line for line in DOCUMENTED if line.split()[0] != SERVES])
+def test_every_documented_command_runs(line: str, place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(place)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    for name in ("EDM_SWEEP_STORE", "EDM_SWEEP_DATA", "MLFLOW_TRACKING_URI"):
+        monkeypatch.delenv(name, raising=False)
+    if "bundle.zip" in line and not line.startswith("export"):
+        assert invoke("export digits bundle.zip").exit_code == 0
+    result = invoke(line)
+    if line.startswith(ABSENT):
+        assert isinstance(result.exception, UserError) and "img_align_celeba.zip" in str(result.exception)
+        return
+    assert result.exit_code == 0, result.output
+    if "--json" in line:
+        json.loads(result.stdout)
+
+
+def test_init_writes_what_runs_as_it_is(store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "sweeps").mkdir()
+    assert invoke("init third").exit_code == 0
+    smaller = ("training.kimg=0.32", "evaluation.images=100", "model.channels=8", "sampling.steps=3")
+    plan = plan_sweep(load_sweep("sweeps/third.yaml", smaller))
+    assert not run_all(plan, store).failures
+    assert all(store.result(EvaluationResult, name) for name in plan.evaluations)

@@ -1,0 +1,54 @@
+"""One scale and rounding for every metric."""
+
+import math
+
+import pytest
+
+from reports.metrics import METRICS, common_decimals, shown, title_of
+from reports.tables import result_tables
+from tests.reports.frames import LAYOUT, frame, full, with_errors
+
+
+@pytest.mark.parametrize(
+    ("metric", "value", "margin", "text"),
+    [
+        ("fid_test", 0.7834, 0.1123, "0.78 ± 0.11"),
+        ("fid_test", 27657.3, 312.4, "27657 ± 312"),
+        ("fid_test", 12.3456, None, "12.35"),
+        ("fid_test", 1.23456, math.nan, "1.235"),
+        ("fid_test", 1.23456, 0.0, "1.235"),
+        ("kid_test", 21.724, None, "21724.00"),
+        ("kid_test", 0.0123, 0.0021, "12.3 ± 2.1"),
+        ("class_accuracy", 0.9534, 0.0131, "95.3 ± 1.3 %"),
+        ("class_accuracy", 1.0, None, "100.0 %"),
+        ("nn_ratio_pixels", math.inf, None, "inf"),
+        ("val_loss", 0.123456, None, "0.123"),
+        ("fid_test", None, None, "—"),
+    ],
+)
+def test_a_metric_is_shown_in_its_scale(metric: str, value: float | None, margin: float | None, text: str) -> None:
+    assert shown(metric, value, margin) == text
+
+
+def test_a_difference_has_a_sign() -> None:
+    assert shown("kid_test", 0.0123, 0.0021, sign=True) == "+12.3 ± 2.1"
+    assert shown("kid_test", -0.0123, 0.0021, sign=True) == "-12.3 ± 2.1"
+
+
+def test_a_single_value_is_shown_as_in_a_table() -> None:
+    made = with_errors(full(frame()[:1]))
+    for table in result_tables(made, LAYOUT):
+        for head, entry in zip(table.heads, table.entries, strict=True):
+            assert shown(head.metric, entry.mean, entry.margin) == entry.text
+
+
+def test_titles() -> None:
+    assert title_of("fid_test") == "FID test" and title_of("class_accuracy") == "class accuracy"
+    assert title_of("val_loss") == "val_loss"
+    assert len({info.title for info in METRICS.values()}) == len(METRICS)
+
+
+def test_decimals_of_small_numbers_show_their_first_digit() -> None:
+    assert common_decimals([8.034, 0.00042], []) == 4
+    assert common_decimals([0.0], []) == 3
+    assert common_decimals([1e-12], []) == 6

@@ -1,0 +1,29 @@
+"""Markdown and LaTeX."""
+
+from reports.render import to_latex, to_markdown
+from reports.tables import result_tables
+from tests.reports.frames import LAYOUT, frame, full, with_errors
+
+
+def test_markdown() -> None:
+    (table,) = result_tables(with_errors(frame()).assign(class_accuracy=0.9), LAYOUT)
+    markdown = to_markdown(table)
+    assert markdown.startswith(f"**trial** ({table.label})\n\n| preset | attention | FID test | class accuracy |\n")
+    assert "| nano | no | **10.00 ± 0.39** | 90.00 ± 0.98 % ≈ |" in markdown
+    assert "| micro | no | 20.00 ± 0.39 | 90.00 ± 0.98 % ≈ |" in markdown
+    assert "| *pure noise* |  | *99.00* |  |" in markdown
+
+
+def test_a_bar_in_a_value_does_not_break_a_markdown_table() -> None:
+    (table,) = result_tables(frame(**{"model.preset": "a|b"})[:2], LAYOUT)
+    rows = [line for line in to_markdown(table).splitlines() if line.startswith("|")]
+    assert {line.count("|") for line in rows} == {5} and "a&#124;b" in rows[2]
+
+
+def test_latex() -> None:
+    (table,) = result_tables(with_errors(frame()).assign(class_accuracy=0.9), LAYOUT)
+    latex = to_latex(table)
+    assert r"nano & no & \textbf{10.00 $\pm$ 0.39} & 90.00 $\pm$ 0.98 \%\rlap{\,$\approx$} \\" in latex
+    assert latex.count(r"\toprule") == latex.count(r"\bottomrule") == 1
+    fidelity = to_latex(result_tables(full(frame(**{"model.preset": "a_b&c"})), LAYOUT)[1])
+    assert r"KID $\times 10^3$" in fidelity and r"FID$_\infty$" in fidelity and r"a\_b\&c" in fidelity
