@@ -167,13 +167,13 @@ def test_a_result_that_was_rewritten_is_not_believed(packed: Path, tmp_path: Pat
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("export", "tiny_digits", "bundle.tar"), "bundles are zip files; name it bundle.zip"),
+        (("export", "tiny_digits", "bundle.tar"), "a bundle is a zip file; name it bundle.zip"),
         (("export", "nothing", "bundle.zip"), "nothing: no such file, and no sweep of that name"),
         (("export", "tiny_digits", "/proc/no/bundle.zip"), "cannot be written"),
         (("report", "no.zip"), "no.zip: no such file; 'edm-sweep export SWEEP no.zip' makes one"),
-        (("report", "no.zip", "--set", "training.kimg=1"), "a bundle is reported as it is"),
-        (("sync",), "sync: give a sweep, or a bundle with --from"),
-        (("sync", "tiny_digits", "--from", "no.zip"), "sync: give a sweep, or a bundle with --from"),
+        (("report", "no.zip", "--set", "training.kimg=1"), "a bundle holds all that its report needs"),
+        (("sync",), "sync: give either a sweep, or a bundle with --from"),
+        (("sync", "tiny_digits", "--from", "no.zip"), "sync: give either a sweep, or a bundle with --from"),
     ],
 )
 def test_mistakes_are_sentences(finished: tuple[Plan, Store], arguments: tuple[str, ...], message: str) -> None:

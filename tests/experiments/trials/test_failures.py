@@ -9,8 +9,8 @@ import torch
 from edm.generate import NotFiniteError
 from edm.parallel import ProcessLostError
 from experiments.errors import UserError
+from experiments.store.damage import DamagedFile
 from experiments.store.failures import FailureKind
-from experiments.store.store import DamagedFile
 from experiments.trials.failures import failure_of
 from experiments.trials.training.checkpoints import DivergedError
 
