@@ -86,4 +86,4 @@ def ui(
     from experiments.store.store import Store
     from experiments.tracking.ui import serve
 
-    raise typer.Exit(serve(Store(store), tracking_uri, host, port))
+    serve(Store(store), tracking_uri, host, port, lambda line: print(line, flush=True))

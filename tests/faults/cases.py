@@ -222,7 +222,7 @@ WRITES: dict[str, Wire] = {
     "result of an evaluation": Wire(
         "result", "experiments.store.files", "write_json", nth=2, matching="evaluations/.*result"
     ),
-    "MLflow's database": Wire("mlflow", "experiments.tracking.mirror", "Mirror._made"),
+    "MLflow's database": Wire("mlflow", "experiments.tracking.experiment", "MirroredExperiment.create"),
     "report": Wire("report", "reports.page", "_write", matching=r"results\.csv"),
 }
 BEFORE_TRAINING = ("prepared data", "classifier", "features of real images", "reference statistics")
