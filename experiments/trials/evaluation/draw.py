@@ -75,7 +75,7 @@ def _draw_all(bench: EvaluationContext, count: int) -> None:
         if not left:
             return
         time.sleep(bench.setting.wait_s)
-        bench.pulse.raise_if_stopped()
+        bench.phase("waiting for segments that other trials draw")
 
 
 def _try_segment(bench: EvaluationContext, start: int, stop: int) -> bool:

@@ -16,7 +16,7 @@ from experiments.inspection.status import Status, StatusReader, overviews
 from experiments.store import active_runs as sessions
 from experiments.store.active_runs import active_runs, announced, publish_progress
 from experiments.store.files import write_json, write_soon
-from experiments.store.progress import RunProgress
+from experiments.store.progress import RunProgressRecord
 from experiments.store.store import Store
 from experiments.store.training_records import Pruning
 from experiments.sweep.plan import Plan
@@ -162,7 +162,7 @@ def test_a_run_that_goes_on_is_seen_with_its_forecast_and_not_once_it_is_gone(do
     plan, store = done
     shutil.rmtree(store.folder("evaluations", plan.cells[3].evaluation.signature))
     with announced(store, "abc", "tiny_digits"):
-        publish_progress(store, "abc", RunProgress(3, 1, "about 42 s left"))
+        publish_progress(store, "abc", RunProgressRecord(3, 1, "about 42 s left"))
         status = look(plan, store)
         assert [run.name for run in status.runs] == ["abc"] and status.estimate is None
         text = shown(status)
