@@ -1,13 +1,16 @@
-"""The command line as a person starts it: a process of its own."""
+"""The command line: in a process of its own, as a person starts it, or quicker in this one."""
 
 import os
 import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+from typer.testing import CliRunner
+
+from experiments.errors import UserError
+
 EDM_SWEEP = Path(sys.executable).parent / "edm-sweep"
-
-
 OWN = ("EDM_SWEEP_STORE", "EDM_SWEEP_DATA", "MLFLOW_TRACKING_URI", "UV_RUN_RECURSION_DEPTH")
 
 
@@ -38,3 +41,20 @@ def run(*arguments: object, **variables: str) -> subprocess.CompletedProcess[str
     finally:
         process.kill()
     return subprocess.CompletedProcess(process.args, process.returncode, output, errors)
+
+
+def invoke(*arguments: object) -> subprocess.CompletedProcess[str]:
+    """Run a command in this process, where what it imports is loaded already: for tests of what it does and prints."""
+    from experiments.cli.main import app
+
+    words = list(map(str, arguments))
+    with pytest.MonkeyPatch.context() as patch:
+        for name in OWN:
+            patch.delenv(name, raising=False)
+        patch.setenv("CUDA_VISIBLE_DEVICES", "")
+        result = CliRunner().invoke(app, words)
+    if isinstance(result.exception, UserError):  # as main does it
+        return subprocess.CompletedProcess(words, 2, result.stdout, f"{result.exception}\n")
+    if result.exception is not None and not isinstance(result.exception, SystemExit):
+        raise result.exception
+    return subprocess.CompletedProcess(words, result.exit_code, result.stdout, result.stderr)

@@ -141,6 +141,12 @@ def done(finished: tuple[Plan, Store], tmp_path: Path) -> tuple[Plan, Store]:
     return finished[0], copy_of(finished[1], tmp_path)
 
 
+@pytest.fixture
+def filled(done: tuple[Plan, Store]) -> Store:
+    """A store that the tiny sweep has filled, to be changed."""
+    return done[1]
+
+
 @pytest.fixture(scope="session")
 def undisturbed(prepared: Path, tmp_path_factory: pytest.TempPathFactory) -> Filled:
     """A real run, by the command line, on Ray and with MLflow, to which nothing happens."""

@@ -216,5 +216,6 @@ def test_no_class_name_means_two_things() -> None:
 def test_tests_mirror_the_packages_and_rooms(package: str) -> None:
     folders = [path.parent for path in (ROOT / package).rglob("__init__.py")]
     tests = [path.parent.relative_to(ROOT / "tests") for path in (ROOT / "tests" / package).rglob("test_*.py")]
+    assert tests, f"tests/{package}: has no tests"
     for folder in tests:
         assert ROOT / folder in folders, f"tests/{folder}: mirrors no folder of {package}/"

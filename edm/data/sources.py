@@ -130,7 +130,7 @@ def verify(file: SourceFile, path: Path, on_progress: OnProgress, can_fetch_agai
         return
     is_archive = path.suffix == ".zip"
     remedy = (
-        "delete it and run this again to fetch it anew" if can_fetch_again else f"download it again from {file.url}"
+        "delete it and run again to have it downloaded" if can_fetch_again else f"download it again from {file.url}"
     )
     if is_archive:
         remedy += "; or, if you packed it yourself, unpack it and give the folder"

@@ -58,13 +58,13 @@ class ResolvedTask:
 
 
 def explain(text: str, store: Store) -> Explanation:
-    """Return what the cell or training that a text stands for needs. Raises UserError if it stands for none."""
+    """Return what the cell or training that a text matches needs. Raises UserError if it matches none."""
     named = find_one(text, store)
     return Explanation(named, tuple(_dependencies(resolve(named, text, store), store)))
 
 
 def resolve(named: NamedTask, text: str, store: Store) -> ResolvedTask:
-    """Return the task that a name stands for, as its sweep asks for it now. text: as a person gave it."""
+    """Return the task that a name refers to, as its sweep asks for it now. text: as a person gave it."""
     sweep = text.rpartition(":")[0]
     if Path(sweep).suffix in SWEEP_FILES:
         plan = plan_of_file(sweep)

@@ -21,7 +21,10 @@ def machine() -> str:
     """What tells this machine, since it was started, and its process numbers from all others."""
     parts = [socket.gethostname()]
     try:
-        parts += [Path("/proc/sys/kernel/random/boot_id").read_text().strip(), os.readlink("/proc/self/ns/pid")]
+        parts += [
+            Path("/proc/sys/kernel/random/boot_id").read_text().strip(),
+            str(Path("/proc/self/ns/pid").readlink()),
+        ]
     except OSError:
         parts.append(f"{psutil.boot_time():.0f}")
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:32]

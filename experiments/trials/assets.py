@@ -120,7 +120,7 @@ def ensure_extractor(
     def build(folder: Path) -> ClassifierRecord:
         data = ensure_data(store, source)
         log.info("training the feature classifier, %d epochs", config.epochs)
-        *_, classifier = _reported(train_classifier(config, data, source.num_classes), on_phase)
+        *_, classifier = _reporting_each_epoch(train_classifier(config, data, source.num_classes), on_phase)
         save_tensors(classifier.state_dict(), folder / MODEL)
         accuracy = {split: _accuracy(classifier, data, split) for split in SPLITS}
         log.info("its accuracy: %s", accuracy)
@@ -133,7 +133,7 @@ def ensure_extractor(
     return on_device(classifier, device).eval()
 
 
-def _reported(epochs: Iterator[Classifier], on_phase: OnPhase) -> Iterator[Classifier]:
+def _reporting_each_epoch(epochs: Iterator[Classifier], on_phase: OnPhase) -> Iterator[Classifier]:
     for classifier in epochs:
         on_phase("training the feature classifier")
         yield classifier

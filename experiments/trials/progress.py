@@ -53,14 +53,14 @@ class ProgressReporter:
             return False
         raise_if_taken_over(self.folder)
         if self.begun_at is None:
-            self.begun_at = done
+            self.begun_at, self.started = done, now  # so that loading and compiling do not count as slowness
         self.last = now
         elapsed = now - self.started
         rate = (done - self.begun_at) / elapsed if elapsed > 1 else 0.0
         self._write(TaskProgress(done, self.total, self.unit, rate, loss))
         return True
 
-    def other_work(self, what: str, done: int, total: int) -> None:
+    def report_other_work(self, what: str, done: int, total: int) -> None:
         """Report work on something else than the images that are counted; raises Stopped where that is asked for."""
         now = time.monotonic()
         if now - self.last < self.context.report_s:

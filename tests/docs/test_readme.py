@@ -54,6 +54,7 @@ def test_ci_finds_its_commands() -> None:
 def test_its_links_lead_somewhere(name: str) -> None:
     text = (ROOT / name).read_text()
     links = re.findall(r"\]\(([^)\s]+)\)", text) + re.findall(r"^\[[^\]]+\]: (\S+)$", text, re.MULTILINE)
+    assert links
     for link in links:
         if link.startswith(("http://", "https://")):
             continue

@@ -311,6 +311,6 @@ def test_flip_mirrors_half_of_the_images_exactly_and_on_its_own():
 
 
 def test_documentation_shows_every_picture_that_is_there():
-    shown = re.findall(r"!\[.+?\]\(augmentation/(\w+\.png)\)", (DOCS / "augmentation.md").read_text())
-    assert sorted(shown) == sorted(path.name for path in (DOCS / "augmentation").iterdir())
+    shown = re.findall(r"!\[.+?\]\(images/augmentation/(\w+\.png)\)", (DOCS / "augmentation.md").read_text())
+    assert sorted(shown) == sorted(path.name for path in (DOCS / "images" / "augmentation").iterdir())
     assert {f"{name}.png" for name in LABELS} <= set(shown)

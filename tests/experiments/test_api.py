@@ -22,7 +22,6 @@ BLOCKS = re.findall(r"```python\n(.*?)```(?:\n\n((?:    [^\n]*\n)+))?", PAGE, re
 
 
 @pytest.mark.slow
-@pytest.mark.filterwarnings("ignore")
 def test_the_page_does_what_it_says(prepared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     shutil.copytree(prepared, tmp_path / "runs")
     shutil.copytree(ROOT / "sweeps", tmp_path / "sweeps")

@@ -27,7 +27,7 @@ EVALUATING = Wire("sampling", "experiments.trials.progress", "ProgressReporter.b
 PHASES: dict[str, tuple[Wire, ...]] = {
     "planning": (Wire("planning", "experiments.runner.resume", "open_schedule"),),
     "preparing data": (Wire("data", "edm.data.prepare", "_deviation"),),
-    "training": (Wire("training", "experiments.trials.training.checkpoints", "CheckpointManager.note", nth=30),),
+    "training": (Wire("training", "experiments.trials.training.checkpoints", "CheckpointManager.record_loss", nth=30),),
     "writing a checkpoint": (
         Wire("checkpoint", "experiments.store.files", "move_into_place", nth=3, matching="checkpoints/"),
     ),
@@ -384,5 +384,6 @@ def _all() -> list[Case]:
 
 
 CASES = _all()
-# a case of each kind; the server that is killed has a test of its own beside it (test_server.py)
-QUICK = ("driver-writing a checkpoint", "trial-sampling", "full-result of a training", "truncate-finished model")
+# a case of each kind; drivers and servers that are killed have tests of their own in CI: test_terminal.py,
+# test_shared_store.py, test_server.py
+QUICK = ("trial-sampling", "full-result of a training", "truncate-finished model")

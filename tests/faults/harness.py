@@ -7,15 +7,20 @@ import os
 import signal
 import subprocess
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
+import mlflow
 import psutil
 
+from experiments.store.store import Store
+from experiments.tracking.database import embedded_uri
 from tests.commandline import EDM_SWEEP, environment
 from tests.experiments.tracking.test_server import Server
+from tests.planning import load_sweep, plan_sweep
 
 PLACE = "EDM_FAULTS_PLACE"  # marks every process of a case, whoever started it
 WIRES = Path(__file__).parent / "tripwire"
@@ -163,6 +168,25 @@ def kill(pid: int) -> None:
     while process.is_running() and process.status() != psutil.STATUS_ZOMBIE:
         assert time.monotonic() < deadline, f"process {pid} does not die"
         time.sleep(0.02)
+
+
+# records --------------------------------------------------------------------------------------------
+
+
+def require_whole_record(scene: Scene) -> None:
+    """MLflow has one finished run for every task, and every point of their curves once."""
+    uri = scene.server.uri if scene.server is not None else embedded_uri(Store(scene.store))
+    plan, client = plan_sweep(load_sweep(scene.file)), mlflow.MlflowClient(tracking_uri=uri)
+    experiment = client.get_experiment_by_name(plan.sweep.name)
+    assert experiment is not None, "MLflow has no such experiment"
+    runs = client.search_runs([experiment.experiment_id])
+    names = Counter(run.data.tags["edm.signature"] for run in runs)
+    assert names == Counter([*plan.trainings, *plan.evaluations])
+    assert {run.info.status for run in runs} == {"FINISHED"}
+    for run in runs:
+        for key in ("loss", "val_loss"):
+            steps = [point.step for point in client.get_metric_history(run.info.run_id, key)]
+            assert len(steps) == len(set(steps)), f"{key} of {run.info.run_name} has points twice"
 
 
 # disks ----------------------------------------------------------------------------------------------

@@ -9,7 +9,6 @@ import json
 import os
 import shutil
 import time
-from collections import Counter
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -23,10 +22,9 @@ from experiments.tracking.database import embedded_uri
 from tests.conftest import TINY
 from tests.experiments.tracking.test_server import Server
 from tests.faults.cases import CASES, QUICK, Beginning, Case, killed
-from tests.faults.harness import Scene, mounted
-from tests.planning import load_sweep, plan_sweep
+from tests.faults.harness import Scene, mounted, require_whole_record
 
-pytestmark = [pytest.mark.slow, pytest.mark.faults, pytest.mark.timeout(900), pytest.mark.filterwarnings("ignore")]
+pytestmark = [pytest.mark.slow, pytest.mark.faults, pytest.mark.timeout(900)]
 
 OUTCOMES = "EDM_FAULTS_OUTCOMES"  # a file that gets a line for every case that was run
 SWEEP = TINY.replace("label_dropout: 0.1", "label_dropout: 0.1, checkpoint_kimg: 0.16, validate_kimg: 0.16")
@@ -137,22 +135,6 @@ def test_the_same_command_again_completes_the_same_table(case: Case, scene: Scen
         told = told_now
     finally:
         note_outcome(case, told, time.monotonic() - began)
-
-
-def require_whole_record(scene: Scene) -> None:
-    """MLflow has one finished run for every task, and every point of their curves once."""
-    uri = scene.server.uri if scene.server is not None else embedded_uri(Store(scene.store))
-    plan, client = plan_sweep(load_sweep(scene.file)), mlflow.MlflowClient(tracking_uri=uri)
-    experiment = client.get_experiment_by_name(plan.sweep.name)
-    assert experiment is not None, "MLflow has no such experiment"
-    runs = client.search_runs([experiment.experiment_id])
-    names = Counter(run.data.tags["edm.signature"] for run in runs)
-    assert names == Counter([*plan.trainings, *plan.evaluations])
-    assert {run.info.status for run in runs} == {"FINISHED"}
-    for run in runs:
-        for key in ("loss", "val_loss"):
-            steps = [point.step for point in client.get_metric_history(run.info.run_id, key)]
-            assert len(steps) == len(set(steps)), f"{key} of {run.info.run_name} has points twice"
 
 
 def note_outcome(case: Case, told: str, seconds: float) -> None:

@@ -102,7 +102,7 @@ def test_a_file_cut_short_is_refused_with_what_was_found_and_expected(tmp_path: 
     message = str(refusal.value)
     assert f"{path}: is cut short: 1,000 bytes with md5 {md5(path.read_bytes())}" in message
     assert f"has {file.size:,} bytes with md5 {file.md5}; download it again from {file.url}" in message
-    with pytest.raises(WrongFileError, match="delete it and run this again to fetch it anew"):
+    with pytest.raises(WrongFileError, match="delete it and run again to have it downloaded"):
         locate("cifar10", Origin(tmp_path, download=True))
 
 

@@ -15,7 +15,6 @@ from tests.planning import load_sweep, plan_sweep
 
 pytestmark = [
     pytest.mark.slow,
-    pytest.mark.filterwarnings("ignore"),
     pytest.mark.skipif(CHROMIUM is None, reason="needs a browser: apt-get install chromium"),
 ]
 expect.set_options(timeout=PATIENCE_MS)

@@ -14,8 +14,9 @@ import pexpect
 import psutil
 import pytest
 
-from tests.commandline import EDM_SWEEP, environment, run
+from tests.commandline import EDM_SWEEP, environment, invoke, run
 from tests.conftest import LONGER, Filled
+from tests.faults.harness import Scene, require_whole_record
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 ANSI = re.compile(r"\x1b\[[0-9;?]*[a-zA-Z]")
@@ -35,7 +36,7 @@ def terminal(*arguments: object) -> Iterator[Any]:
 
 
 def status(store: Path) -> dict[str, Any]:
-    done = run("status", store.parent / "tiny_digits.yaml", "--store", store, "--json")
+    done = invoke("status", store.parent / "tiny_digits.yaml", "--store", store, "--json")
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout)
 
@@ -84,7 +85,7 @@ def test_run_watch_cancel_kill_status_and_run_again(undisturbed: Filled, prepare
     assert found["runs"] == [] and found["estimate"] is not None
     assert "running" not in found["counts"] and found["counts"].get("done", 0) < 4
     assert state_of(found, "attention/heun") != "done"
-    text = run("status", "tiny_digits", "--store", store).stdout
+    text = invoke("status", "tiny_digits", "--store", store).stdout
     assert "No active run. The rest takes about" in text
     with terminal("run", file, "--store", store) as command:
         command.expect(pexpect.EOF)
@@ -94,6 +95,7 @@ def test_run_watch_cancel_kill_status_and_run_again(undisturbed: Filled, prepare
     assert "done evaluate attention/heun" in shown
     assert status(store)["counts"] == {"done": 4}
     assert (store / "reports" / "tiny_digits" / "results.csv").read_bytes() == undisturbed.results
+    require_whole_record(Scene(tmp_path, file, store))
 
 
 def test_a_whole_sweep_is_cancelled_from_another_terminal(prepared: Path, tmp_path: Path) -> None:

@@ -40,16 +40,18 @@ def test_the_error_of_a_difference_is_paired_by_image(finished: tuple[Plan, Stor
         load_file(store.folder("evaluations", plan.cells[i].evaluation.signature) / "influences.safetensors")
         for i in (3, 2)
     )
-    for number in found.numbers:
-        if number.metric in own:
-            difference = own[number.metric].astype(np.float64) - other[number.metric].astype(np.float64)
-            assert number.error == pytest.approx(difference.std(ddof=1) / len(difference) ** 0.5)
-            assert number.is_significant == (abs(number.difference or 0.0) > NORMAL_95 * (number.error or 0.0))
+    numbers = [number for number in found.numbers if number.metric in own]
+    assert {number.metric for number in numbers} == own.keys()
+    for number in numbers:
+        difference = own[number.metric].astype(np.float64) - other[number.metric].astype(np.float64)
+        assert number.error == pytest.approx(difference.std(ddof=1) / len(difference) ** 0.5)
+        assert number.is_significant == (abs(number.difference or 0.0) > NORMAL_95 * (number.error or 0.0))
 
 
 def test_a_cell_and_itself_differ_in_nothing(finished: tuple[Plan, Store]) -> None:
     found = compare("attention/heun", "attention/heun", finished[1])
     assert found.fields == found.provenance == ()
+    assert "fid_test" in {number.metric for number in found.numbers}
     assert all(number.difference in (0, None) and not number.is_significant for number in found.numbers)
     assert "configuration: no differences" in printed(found)
 

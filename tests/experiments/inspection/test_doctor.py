@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 from experiments.cli.doctor import examined
 from experiments.cli.main import app
 from experiments.inspection import doctor
-from experiments.inspection.doctor import Finding, SetupCheck, checks
+from experiments.inspection.doctor import Check, Finding, checks
 from experiments.store import leases
 from experiments.store.store import Store
 from experiments.sweep.plan import Plan
@@ -122,6 +122,6 @@ def test_the_command_ends_with_1_if_there_is_a_problem(tmp_path: Path) -> None:
 def test_a_terminal_shows_which_check_is_under_way(terminal: bool, shown: bool) -> None:
     output = io.StringIO()
     console = Console(file=output, force_terminal=terminal, _environ={"TERM": "xterm"})
-    findings = examined(iter([SetupCheck("GPUs", lambda: [Finding("GPUs", "ok", "none")])]), console)
+    findings = examined(iter([Check("GPUs", lambda: [Finding("GPUs", "ok", "none")])]), console)
     assert [finding.what for finding in findings] == ["GPUs"]
     assert ("checking GPUs" in output.getvalue()) == shown

@@ -15,8 +15,8 @@ from experiments.errors import UserError
 from experiments.inspection.status import Status, StatusReader, overviews
 from experiments.store import active_runs as sessions
 from experiments.store.active_runs import active_runs, announced, publish_progress
-from experiments.store.files import write_json, write_soon
-from experiments.store.progress import RunProgressRecord
+from experiments.store.files import write_json
+from experiments.store.progress import RunProgressRecord, TaskProgress
 from experiments.store.store import Store
 from experiments.store.training_records import Pruning
 from experiments.sweep.plan import Plan
@@ -76,15 +76,16 @@ def test_running_says_where_how_far_and_how_fast(done: tuple[Plan, Store]) -> No
     name = next(iter(plan.trainings))
     undo_training(store, name, plan)
     with store.lock("trainings", name) as folder:
-        write_soon(folder / "progress.json", {"done": 0.16, "total": 0.64, "unit": "kimg", "rate": 0.08})
+        TaskProgress(0.16, 0.64, "kimg", 0.08).write(folder)
         status = look(plan, store)
         assert states(status) == ["waiting", "waiting", "done", "done"]
         assert [cell.status.why for cell in status.cells[:2]] == ["for its training"] * 2
-        training = status.trainings[name]
-        assert (training.state, training.share, training.left_s) == ("running", 0.25, 6.0)
-        assert training.where.startswith("host ")
+        standing = status.trainings[name]
+        assert standing.state == "running" and standing.progress is not None
+        assert (standing.progress.share, standing.progress.left_s) == (0.25, 6.0)
+        assert standing.where.startswith("host ")
         text = shown(status)
-        assert "25% of 0.64 kimg" in text and "80 images/s" in text and "6 s" in text and training.where in text
+        assert "25% of 0.64 kimg" in text and "80 images/s" in text and "6 s" in text and standing.where in text
     assert states(look(plan, store))[:2] == ["planned", "planned"]  # nothing was saved
 
 
@@ -135,7 +136,8 @@ def test_an_interrupted_training_says_how_far_it_was_saved(done: tuple[Plan, Sto
     for step in (5, 10):
         (folder / f"{step:010d}-abc.safetensors").touch()
     status = look(plan, store)
-    assert status.trainings[name].why == "saved at 0.32 of 0.64 kimg" and status.trainings[name].share == 0.5
+    progress = status.trainings[name].progress
+    assert status.trainings[name].why == "saved at 0.32 of 0.64 kimg" and progress is not None and progress.share == 0.5
     assert states(status) == ["waiting", "waiting", "done", "done"]
     assert status.cells[0].status.why == "its training was interrupted"
     assert status.estimate is not None and status.estimate.wall_s > 0

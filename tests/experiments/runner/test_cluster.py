@@ -24,12 +24,10 @@ from experiments.runner import nodes as nodes_module
 from experiments.store.layout import StoreKind
 from experiments.store.store import Store
 from tests import ROOT
-from tests.commandline import run, start
+from tests.commandline import invoke, run, start
 from tests.conftest import TINY
 from tests.inprocess import run_all
 from tests.planning import load_sweep, plan_sweep
-
-pytestmark = pytest.mark.filterwarnings("ignore")  # Ray's own deprecations
 
 NO_SUCH_GPUS = "97,98"  # Ray hands out logical ones by these names, and torch sees none
 QUIET = {**ray_environment.SETTINGS, "CUDA_VISIBLE_DEVICES": NO_SUCH_GPUS, "RAY_ADDRESS": ""}
@@ -146,7 +144,7 @@ def tables(prepared: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable
             file, store = sweep_file(folder, text), folder / "store"
             shutil.copytree(prepared, store)
             run_all(plan_sweep(load_sweep(file)), Store(store))
-            done = run("report", file, "--store", store)
+            done = invoke("report", file, "--store", store)
             assert done.returncode == 0, done.stdout + done.stderr
             made[text] = results(store)
         return made[text]
@@ -406,7 +404,7 @@ def test_an_address_where_nothing_answers_is_refused_at_once(
 
 @slow
 def test_the_command_says_so_in_one_sentence(store: Store, tmp_path: Path) -> None:
-    done = run("run", sweep_file(tmp_path, TINY), "--store", store.root, "--address", "127.0.0.1:1")
+    done = invoke("run", sweep_file(tmp_path, TINY), "--store", store.root, "--address", "127.0.0.1:1")
     assert done.returncode == 2
     assert len(done.stderr.strip().splitlines()) == 1 and "no Ray cluster answers there" in done.stderr
 

@@ -14,10 +14,10 @@ import pytest
 
 from experiments.store.store import Store
 from experiments.tracking.database import embedded_uri
-from tests.commandline import run, start
+from tests.commandline import invoke, start
 from tests.conftest import Filled
 
-pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]
+pytestmark = pytest.mark.slow
 
 
 @pytest.fixture
@@ -45,7 +45,7 @@ def test_no_library_chatters(filled: Filled) -> None:
 
 def test_run_again_does_nothing_and_shows_the_table(filled: Filled) -> None:
     before = {path: path.stat().st_mtime_ns for path in filled.store.glob("[et]*/*/*")}
-    done = run("run", filled.file, "--store", filled.store, "--json")
+    done = invoke("run", filled.file, "--store", filled.store, "--json")
     assert done.returncode == 0 and "Nothing is left to do." in done.stderr
     made = json.loads(done.stdout)
     assert made["started"] == 0 and len(made["cells"]) == 4 and made["mlflow_problem"] is None
@@ -58,7 +58,7 @@ def test_the_report_is_rebuilt_the_same_from_the_store_and_from_mlflow(filled: F
     for options in ((), ("--tracking-uri", embedded_uri(Store(filled.store)))):
         for path in folder.iterdir():
             path.unlink()
-        assert run("report", filled.file, "--store", filled.store, *options).returncode == 0
+        assert invoke("report", filled.file, "--store", filled.store, *options).returncode == 0
         assert (folder / "results.csv").read_bytes() == before
         assert {path.name for path in folder.iterdir()} == {"report.html", "report.md", "report.tex", "results.csv"}
     frame = pd.read_csv(folder / "results.csv")
@@ -94,7 +94,7 @@ def test_mlflows_ui_is_served_on_loopback_and_ends_with_ctrl_c(filled: Filled) -
         assert "MLflow" in page
         client = mlflow.MlflowClient(tracking_uri=f"http://127.0.0.1:{port}")
         assert client.get_experiment_by_name("tiny_digits") is not None
-        taken = run("ui", "--store", filled.store, "--port", port)
+        taken = invoke("ui", "--store", filled.store, "--port", port)
         assert taken.returncode == 2 and f"--port {port}: cannot be served" in taken.stderr
         family = psutil.Process(server.pid).children(recursive=True)
         server.send_signal(signal.SIGINT)

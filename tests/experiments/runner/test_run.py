@@ -1,4 +1,4 @@
-"""What a run can be told: real commands, on Ray."""
+"""What a run can be told, on Ray."""
 
 import json
 import shutil
@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.commandline import run
+from tests.commandline import invoke
 from tests.conftest import TINY
 
 pytestmark = pytest.mark.slow
@@ -27,7 +27,7 @@ def place(prepared: Path, tmp_path: Path) -> Path:
 def test_calibrated_costs_have_ranges_and_a_budget_below_them_is_refused(tmp_path: Path, place: Path) -> None:
     file = tmp_path / "tiny_digits.yaml"
     file.write_text(TINY)
-    done = run("plan", file, "--store", place, "--calibrate", "--json", "--set", "training.kimg=2000")
+    done = invoke("plan", file, "--store", place, "--calibrate", "--json", "--set", "training.kimg=2000")
     assert done.returncode == 0, done.stderr
     made = json.loads(done.stdout)
     assert [network["fits"] for network in made["networks"]] == [True, True]
@@ -37,9 +37,9 @@ def test_calibrated_costs_have_ranges_and_a_budget_below_them_is_refused(tmp_pat
         assert all(cost["low"] <= cost["about"] <= cost["high"] for cost in estimate.values())
     assert made["estimates"]["2"]["wall_s"]["about"] <= made["estimates"]["1"]["wall_s"]["about"]
     assert len(list(place.glob("probes/*/result.json"))) == 2
-    words = run("plan", file, "--store", place, "--calibrate", "--set", "training.kimg=2000").stdout
+    words = invoke("plan", file, "--store", place, "--calibrate", "--set", "training.kimg=2000").stdout
     assert "s/kimg" in words and "16 such machines" in words and "Disk: about" in words  # nothing is measured twice
-    done = run("run", file, "--store", place, "--budget", "0.1m", "--set", "training.kimg=2000")
+    done = invoke("run", file, "--store", place, "--budget", "0.1m", "--set", "training.kimg=2000")
     assert done.returncode == 2 and "what is left takes about" in done.stderr and "raise --budget" in done.stderr
     assert not (place / "trainings").exists()
 
@@ -47,17 +47,17 @@ def test_calibrated_costs_have_ranges_and_a_budget_below_them_is_refused(tmp_pat
 def test_asha_prunes_what_is_behind_and_a_run_without_it_trains_it_to_the_end(tmp_path: Path, place: Path) -> None:
     file = tmp_path / "tiny_digits.yaml"
     file.write_text(RACE)
-    done = run("run", file, "--store", place, "--scheduler", "asha", "--gpus", "auto")
+    done = invoke("run", file, "--store", place, "--scheduler", "asha", "--gpus", "auto")
     assert done.returncode == 0, done.stdout + done.stderr
     assert "done measure " in done.stdout  # auto looks at every network first
     pruned = {path.parent.name for path in place.glob("trainings/*/pruned.json")}
     assert pruned and len(list(place.glob("trainings/*/result.json"))) == 3 - len(pruned)
     assert f"6 cells, {2 * len(pruned)} pruned" in done.stdout and "pruned at " in done.stdout
-    again = run("run", file, "--store", place, "--scheduler", "asha", "--json")
-    assert again.returncode == 0 and json.loads(again.stdout)["done"] == 0  # pruned is pruned
-    report = json.loads(run("report", file, "--store", place, "--json").stdout)
-    states = [cell["status"] for cell in report["cells"]]
+    again = invoke("run", file, "--store", place, "--scheduler", "asha", "--json")
+    made = json.loads(again.stdout)
+    assert again.returncode == 0 and made["done"] == 0  # pruned is pruned
+    states = [cell["status"] for cell in made["cells"]]
     assert states.count("pruned") == 2 * len(pruned) and states.count("done") == 6 - 2 * len(pruned)
-    done = run("run", file, "--store", place)
+    done = invoke("run", file, "--store", place)
     assert done.returncode == 0 and not list(place.glob("trainings/*/pruned.json"))
     assert len(list(place.glob("evaluations/*/result.json"))) == 6

@@ -211,7 +211,8 @@ def test_nobody_helps_while_there_is_work_to_start_or_for_a_moment_only(tiny_fil
     plan = plan_of(tiny_file, "images: 120", "images: 50000")
     made = schedule(plan, *plan.trainings, costs=Fixed(100.0))  # 2 s a part
     made.helpers.parts_left = lambda e: 4
-    assert all(not job.helps for job in [made.take() for _ in plan.evaluations] if job is not None)
+    jobs = [made.take() for _ in plan.evaluations]
+    assert all(job is not None and not job.helps for job in jobs)
     assert made.take() is None  # 8 s for two: not worth a worker's start
     made.helpers.parts_left = lambda e: 40
     job = made.take()

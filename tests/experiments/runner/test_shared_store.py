@@ -1,7 +1,7 @@
 """Several runs on one store at once: they share the work, do no task twice, and take over from one that dies."""
 
+import functools
 import json
-import shutil
 import subprocess
 import sys
 import time
@@ -13,10 +13,10 @@ from typing import Any
 import pytest
 
 from experiments.store.store import Store
-from tests.commandline import run, start
+from experiments.sweep.plan import Plan
+from tests.commandline import invoke, start
 from tests.conftest import TINY
-from tests.inprocess import run_all
-from tests.planning import load_sweep, plan_sweep
+from tests.finished import fill
 
 GROWN = TINY.replace("sampler: [euler, heun]", "sampler: [euler, heun, stochastic_heun]")
 LONG = TINY.replace("kimg: 0.64", "kimg: 3")
@@ -44,17 +44,17 @@ from experiments.runner.resume import open_schedule
 from tests.planning import load_sweep, plan_sweep
 from experiments.store.store import Store
 from experiments.trials.perform import perform_job
-from tests.inprocess import SETTING
+from tests.inprocess import CONTEXT
 
-drawn = draw._drawn
+drawn = draw._generate
 
-def noted(bench, start, stop):
+def noted(context, start, stop):
     with open(notes, "a") as lines:
-        lines.write(json.dumps(["draw", bench.evaluation.drawing, start]) + "\\n")
-    return drawn(bench, start, stop)
+        lines.write(json.dumps(["draw", context.evaluation.drawing, start]) + "\\n")
+    return drawn(context, start, stop)
 
-draw._drawn = noted
-store, setting = Store(Path(root)), replace(SETTING, checkpoint_s=0.2)
+draw._generate = noted
+store, context = Store(Path(root)), replace(CONTEXT, checkpoint_s=0.2)
 schedule = open_schedule(plan_sweep(load_sweep(Path(file))), store)
 dispatcher = Dispatcher(schedule, store, timing=Timing(look_s=0.2))
 for key in map(str, itertools.count()):
@@ -62,7 +62,7 @@ for key in map(str, itertools.count()):
         time.sleep(0.1)
     if job is None:
         break
-    for name, outcome in perform_job(store, job, setting):
+    for name, outcome in perform_job(store, job, context):
         dispatcher.outcome(key, name, outcome)
         with open(notes, "a") as lines:
             lines.write(json.dumps([outcome.state, name, schedule.tasks[name].kind]) + "\\n")
@@ -133,38 +133,39 @@ def metrics(store: Store) -> dict[str, Any]:
     return {name: content["metrics"] for name, content in found.items()}
 
 
-def alone(text: str, prepared: Path, folder: Path) -> dict[str, Any]:
-    """What one undisturbed run scores."""
-    folder.mkdir()
-    file, store = folder / "alone.yaml", folder / "store"
-    file.write_text(text)
-    shutil.copytree(prepared, store)
-    run_all(plan_sweep(load_sweep(file)), Store(store))
-    return metrics(Store(store))
+@pytest.fixture(scope="module")
+def alone(prepared: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Store]:
+    """The store that one undisturbed run of a sweep fills, in this process; each made once."""
+
+    @functools.cache
+    def filled_by(text: str) -> Store:
+        return fill(tmp_path_factory.mktemp("alone"), prepared, text)[1]
+
+    return filled_by
 
 
-def test_two_at_once_do_no_piece_twice(runs: Runs, prepared: Path, tmp_path: Path) -> None:
+def test_two_at_once_do_no_piece_twice(runs: Runs, finished: tuple[Plan, Store]) -> None:
     runs.ended_well(runs.start(TINY), runs.start(TINY))
     assert times_begun(runs.store) == [1, 1]
     assert set(runs.noted("done").values()) == {1} and len(runs.noted("done")) == 6
     assert set(runs.noted("draw").values()) == {1} and len(runs.noted("draw")) == 4
-    assert metrics(runs.store) == alone(TINY, prepared, tmp_path / "alone")
+    assert metrics(runs.store) == metrics(finished[1])
 
 
 @pytest.mark.slow
-def test_one_that_begins_later_with_a_grown_grid_does_what_is_new(runs: Runs, prepared: Path, tmp_path: Path) -> None:
+def test_one_that_begins_later_with_a_grown_grid_does_what_is_new(runs: Runs, alone: Callable[[str], Store]) -> None:
     first = runs.start(TINY)
     runs.until(lambda: list(runs.store.root.glob("trainings/*/journal.jsonl")))
     runs.ended_well(first, runs.start(GROWN))
     assert times_begun(runs.store) == [1, 1]
     assert set(runs.noted("done").values()) == {1} and len(runs.noted("done")) == 8
     assert set(runs.noted("draw").values()) == {1} and len(runs.noted("draw")) == 6
-    assert metrics(runs.store) == alone(GROWN, prepared, tmp_path / "alone")
+    assert metrics(runs.store) == metrics(alone(GROWN))
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("machine", ["", "another machine"])
-def test_what_a_killed_one_was_at_is_taken_over(machine: str, runs: Runs, prepared: Path, tmp_path: Path) -> None:
+def test_what_a_killed_one_was_at_is_taken_over(machine: str, runs: Runs, alone: Callable[[str], Store]) -> None:
     # on another machine nobody sees that its process has gone, and its clock is an hour ahead
     doomed = runs.start(LONG, machine, ahead_s=3600.0)
     heir = runs.start(LONG, machine and "this machine")
@@ -177,7 +178,7 @@ def test_what_a_killed_one_was_at_is_taken_over(machine: str, runs: Runs, prepar
     log = (saved.parents[1] / "log.txt").read_text()
     assert log.count(", from step ") == 2 and log.count("from step 0\n") == 1
     assert set(runs.noted("draw").values()) == {1}
-    assert metrics(runs.store) == alone(LONG, prepared, tmp_path / "alone")
+    assert metrics(runs.store) == metrics(alone(LONG))
 
 
 def is_at(process: subprocess.Popen[str], path: Path) -> bool:
@@ -189,12 +190,12 @@ def is_at(process: subprocess.Popen[str], path: Path) -> bool:
 
 
 @pytest.mark.slow
-def test_two_commands_at_once_of_which_one_is_killed(store: Store, prepared: Path, tmp_path: Path) -> None:
-    file, expected = tmp_path / "tiny_digits.yaml", tmp_path / "expected"
+def test_two_commands_at_once_of_which_one_is_killed(
+    store: Store, alone: Callable[[str], Store], tmp_path: Path
+) -> None:
+    file, expected = tmp_path / "tiny_digits.yaml", alone(LONG).root
     file.write_text(LONG)
-    shutil.copytree(prepared, expected)
-    run_all(plan_sweep(load_sweep(file)), Store(expected))
-    assert run("report", file, "--store", expected).returncode == 0
+    assert invoke("report", file, "--store", expected).returncode == 0
     command = ("run", file, "--store", store.root, "--cpus-per-trial", "1")
     doomed, heir = start(*command), start(*command)
     try:

@@ -17,7 +17,7 @@ from experiments.inspection.recall import recall
 from experiments.store import results
 from experiments.store.damage import Damage
 from experiments.store.files import write_json
-from experiments.store.progress import RunProgress, TaskProgress
+from experiments.store.progress import RunProgressRecord, TaskProgress
 from experiments.store.results import (
     ClassifierRecord,
     ComputingRecord,
@@ -262,7 +262,7 @@ def test_progress_is_written_and_read_with_its_time(tmp_path: Path) -> None:
     assert list(content) == ["done", "total", "unit", "rate", "loss", "time"]
     found = TaskProgress.read(tmp_path)
     assert found == TaskProgress(1.0, 4.0, "kimg", 0.5, 0.25, time=content["time"]) and found.left_s == 6
-    RunProgress(3, 1, "about 42 s left", {"done": 1}).write(tmp_path)
+    RunProgressRecord(3, 1, "about 42 s left", {"done": 1}).write(tmp_path)
     assert list(json.loads((tmp_path / "progress.json").read_text())) == ["total", "done", "left", "counts", "time"]
 
 
@@ -270,4 +270,4 @@ def test_progress_is_written_and_read_with_its_time(tmp_path: Path) -> None:
 def test_progress_that_cannot_be_read_is_none(tmp_path: Path, content: str) -> None:
     assert TaskProgress.read(tmp_path) is None
     (tmp_path / "progress.json").write_text(content)
-    assert TaskProgress.read(tmp_path) is None and RunProgress.read(tmp_path) is None
+    assert TaskProgress.read(tmp_path) is None and RunProgressRecord.read(tmp_path) is None

@@ -13,6 +13,7 @@ from experiments.sweep.identity import canonical, signature
 from experiments.sweep.plan import Plan
 from tests import ROOT
 from tests.planning import load_sweep, plan_sweep
+from tests.results import evaluation_result
 
 
 def plan(tmp_path: Path, text: str) -> Plan:
@@ -146,9 +147,8 @@ def test_what_is_scored_besides_does_not_draw_again(tmp_path: Path) -> None:
     assert plain.evaluations.keys() == more.evaluations.keys()
     (before,), (after,) = plain.evaluations.values(), more.evaluations.values()
     assert set(before.scores) < set(after.scores)
-    done = {"stopped_by": None}
-    assert before.is_covered_by({"scores": list(after.scores), **done})
-    assert not after.is_covered_by({"scores": before.scores, **done})
+    assert before.is_covered_by(evaluation_result(scores=after.scores))
+    assert not after.is_covered_by(evaluation_result(scores=before.scores))
 
 
 def test_a_published_file_is_known_by_its_content(tmp_path: Path) -> None:
@@ -172,8 +172,8 @@ def test_only_evaluations_that_may_stop_early_look_at_their_rivals(tmp_path: Pat
 def test_a_stopped_evaluation_is_done_only_where_what_stopped_it_competes(tmp_path: Path) -> None:
     grid = "grid: {sampling.sampler: [euler, heun]}\nevaluation: {stop_when: 0.999}\n"
     first, second = plan(tmp_path, grid).evaluations.values()
-    assert first.is_covered_by({"scores": first.scores, "stopped_by": second.signature})
-    assert not first.is_covered_by({"scores": first.scores, "stopped_by": "of another sweep"})
+    assert first.is_covered_by(evaluation_result(scores=first.scores, stopped_by=second.signature))
+    assert not first.is_covered_by(evaluation_result(scores=first.scores, stopped_by="of another sweep"))
 
 
 def test_cost_follows_kimg_and_nfe(tmp_path: Path) -> None:

@@ -58,7 +58,6 @@ def test_a_half_finished_sweep_travels_as_it_is(done: tuple[Plan, Store], tmp_pa
     assert results(tmp_path / "empty") == results(store.root)
 
 
-@pytest.mark.filterwarnings("ignore")
 def test_mlflow_from_a_bundle_equals_mlflow_from_the_store(done: tuple[Plan, Store], tmp_path: Path) -> None:
     packed = tmp_path / "bundle.zip"
     export(*done, packed)
@@ -78,6 +77,7 @@ def test_the_same_record_makes_the_same_file(finished: tuple[Plan, Store], packe
     export(*finished, tmp_path / "again.zip")
     assert (tmp_path / "again.zip").read_bytes() == packed.read_bytes()
     names = zipfile.ZipFile(packed).namelist()
+    assert any(name.endswith("result.json") for name in names)
     assert not any(name.endswith(("model.safetensors", "statistics.safetensors")) for name in names)
 
 

@@ -1,6 +1,7 @@
 """Frames of results: what is pruned, what memory forced, the same from the store and from MLflow."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -18,7 +19,6 @@ from reports.tables import result_tables
 from tests.inprocess import run_all
 from tests.planning import load_sweep, plan_sweep
 
-mlflows_warnings = pytest.mark.filterwarnings("ignore")
 NOTE = "trained in micro-batches of 8 of 32 for want of memory: batch norm saw the smaller ones"
 
 
@@ -31,7 +31,6 @@ def frames(plan: Plan, store: Store):
     return made
 
 
-@mlflows_warnings
 def test_cells_of_a_pruned_training_are_pruned_and_not_missing(tiny_plan: Plan, store: Store) -> None:
     name, other = tiny_plan.trainings
     for evaluation in [e for e in tiny_plan.evaluations.values() if e.training.signature == name]:
@@ -54,10 +53,17 @@ def test_cells_of_a_pruned_training_are_pruned_and_not_missing(tiny_plan: Plan, 
     assert state_line(made) == "4 cells, 2 pruned"
 
 
-@mlflows_warnings
-def test_a_pruned_training_that_was_finished_after_all_leaves_no_trace(tiny_plan: Plan, store: Store) -> None:
-    run_all(tiny_plan, store)
-    made = frames(tiny_plan, store)
+def test_a_pruned_training_that_was_finished_after_all_leaves_no_trace(tiny_plan: Plan, filled: Store) -> None:
+    folder = filled.folder("trainings", next(iter(tiny_plan.trainings)))
+    done = {path: path.with_name("later") for path in (folder / "result.json", filled.root / "evaluations")}
+    for path, later in done.items():
+        path.rename(later)
+    (folder / "pruned.json").write_text(json.dumps({"kimg": 0.32, "val_loss": 2.5, "time": 0}))
+    assert set(frames(tiny_plan, filled)["status"]) == {"pruned", "missing"}
+    (folder / "pruned.json").unlink()
+    for path, later in done.items():
+        later.rename(path)
+    made = frames(tiny_plan, filled)
     assert set(made["status"]) == {"done"} and "pruned_at" not in made
 
 
@@ -71,14 +77,12 @@ def test_a_cell_is_pruned_where_its_guide_is(tiny_file: Path) -> None:
     assert made.loc[0, "status"] == "pruned" and made.loc[0, "pruned_at"] == 3
 
 
-@mlflows_warnings
-def test_micro_batches_that_memory_forced_are_in_the_notes_of_their_cells(tiny_plan: Plan, store: Store) -> None:
-    run_all(tiny_plan, store)
+def test_micro_batches_that_memory_forced_are_in_the_notes_of_their_cells(tiny_plan: Plan, filled: Store) -> None:
     name, other = tiny_plan.trainings
-    result = store.result(TrainingResult, name)
+    result = filled.result(TrainingResult, name)
     assert result is not None
-    store.finish(name, replace(result, computing=ComputingRecord("fp32", False, micro_batch=8)), result.files)
-    made = frames(tiny_plan, store).set_index("training")
+    filled.finish(name, replace(result, computing=ComputingRecord("fp32", False, micro_batch=8)), result.files)
+    made = frames(tiny_plan, filled).set_index("training")
     assert [note.count(NOTE) for note in made.loc[name, "notes"]] == [1, 1]
     assert not any("micro" in note for note in made.loc[other, "notes"])
     (line,) = (line for line in remarks(made.reset_index()) if NOTE in line)

@@ -29,8 +29,6 @@ from tests.conftest import TINY
 from tests.inprocess import run_all
 from tests.planning import load_sweep, plan_sweep
 
-pytestmark = pytest.mark.filterwarnings("ignore")  # MLflow's own deprecations
-
 
 def all_runs(uri: str, plan: Plan) -> list:
     client = mlflow.MlflowClient(tracking_uri=uri)
@@ -72,12 +70,6 @@ def record(uri: str, plan: Plan) -> dict:
 def untimed(made: dict) -> dict:
     """The same without when runs of MLflow began, which for trainings is when they were first seen."""
     return {name: {key: value for key, value in of.items() if key != "times"} for name, of in made.items()}
-
-
-@pytest.fixture
-def filled(tiny_plan: Plan, store: Store) -> Store:
-    run_all(tiny_plan, store)
-    return store
 
 
 def test_parents_children_parameters_metrics_tags_and_pictures(tiny_plan: Plan, filled: Store) -> None:

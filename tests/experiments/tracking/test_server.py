@@ -24,13 +24,12 @@ from experiments.tracking.mirror import Mirror, sync
 from experiments.tracking.read import found_in_mlflow
 from experiments.tracking.sync_state import SyncCounts
 from experiments.trials.perform import perform
-from tests.commandline import run, start
+from tests.commandline import invoke, start
 from tests.conftest import LONGER, TINY, Filled
 from tests.experiments.tracking.test_mirror import all_runs, record, untimed
 from tests.inprocess import WATCHFUL, run_all
 from tests.planning import load_sweep, plan_sweep
 
-pytestmark = pytest.mark.filterwarnings("ignore")  # MLflow's own deprecations
 QUIET = {"MLFLOW_DISABLE_TELEMETRY": "true", "DO_NOT_TRACK": "true", "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
 
 
@@ -85,15 +84,6 @@ def server(machine: Server) -> Server:
     return machine
 
 
-@pytest.fixture(scope="module")
-def filled(prepared: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A store with everything of the tiny sweep."""
-    folder = tmp_path_factory.mktemp("filled")
-    shutil.copytree(prepared, folder / "store")
-    run_all(named(folder, "tiny_digits"), Store(folder / "store"))
-    return folder / "store"
-
-
 def named(folder: Path, name: str) -> Plan:
     """The tiny sweep under a name of its own, as all tests share a server: the same work, another experiment."""
     file = folder / f"{name}.yaml"
@@ -143,9 +133,9 @@ def test_a_server_killed_in_the_middle_of_a_training_slows_nothing_and_has_every
     assert results_frame(plan, found_in_mlflow(plan, server.uri)).to_csv() == offline
 
 
-def test_a_thread_waits_for_a_server_that_comes_later(server: Server, plan: Plan, filled: Path) -> None:
+def test_a_thread_waits_for_a_server_that_comes_later(server: Server, plan: Plan, filled: Store) -> None:
     server.kill()
-    mirror = MirrorThread(Store(filled), plan, server.uri)
+    mirror = MirrorThread(filled, plan, server.uri)
     mirror.start()
     try:
         while mirror.problem is None:
@@ -157,12 +147,11 @@ def test_a_thread_waits_for_a_server_that_comes_later(server: Server, plan: Plan
     assert {run.info.status for run in all_runs(server.uri, plan)} == {"FINISHED"}
 
 
-def test_sync_brings_another_server_up_to_date_files_and_all(server: Server, plan: Plan, filled: Path) -> None:
-    store = Store(filled)
-    own = embedded_uri(store)
-    assert sync(plan, store, own) == sync(plan, store, server.uri) == SyncCounts(6, 6, 6)
+def test_sync_brings_another_server_up_to_date_files_and_all(server: Server, plan: Plan, filled: Store) -> None:
+    own = embedded_uri(filled)
+    assert sync(plan, filled, own) == sync(plan, filled, server.uri) == SyncCounts(6, 6, 6)
     assert record(server.uri, plan) == record(own, plan)
-    assert sync(plan, store, server.uri) == SyncCounts(6, 6, 0)
+    assert sync(plan, filled, server.uri) == SyncCounts(6, 6, 0)
 
 
 @pytest.mark.slow
@@ -186,7 +175,7 @@ def test_a_whole_run_goes_on_without_its_server_and_the_next_one_catches_up(
     results = (store / "reports" / "tiny_digits" / "results.csv").read_bytes()
     assert results == undisturbed.results
     server.start()
-    again = run("run", file, "--store", store, "--tracking-uri", server.uri)
+    again = invoke("run", file, "--store", store, "--tracking-uri", server.uri)
     assert again.returncode == 0 and "MLflow is not up to date" not in again.stdout
     made = record(server.uri, plan)
     assert len(made) == 6 and {of["status"] for of in made.values()} == {"FINISHED"}

@@ -38,7 +38,7 @@ def test_damaged_data_are_prepared_again(tiny_plan: Plan, tmp_path: Path, name: 
     assert torch.equal(after.images, before.images) and torch.equal(after.labels, before.labels)
     assert after.splits == before.splits
     (line,), _ = store.damages_since(0)
-    assert line["kind"] == "data" and set(line["files"]) == {name, "result.json"}
+    assert line.kind == "data" and set(line.files) == {name, "result.json"}
     assert (store.root / "damaged" / "data" / source.signature / "1" / name).exists()
 
 

@@ -21,7 +21,7 @@ from experiments.trials.evaluation import context as evaluation_context
 from experiments.trials.evaluation import draw
 from experiments.trials.evaluation.context import EvaluationContext
 from experiments.trials.perform import perform
-from tests.inprocess import SETTING, cut_segments, execute, run_all
+from tests.inprocess import CONTEXT, cut_segments, execute, run_all
 from tests.planning import load_sweep, plan_sweep
 
 SPLITS = ("train", "val", "test")
@@ -37,7 +37,7 @@ def first(plan: Plan) -> Evaluation:
 
 def train(plan: Plan, store: Store) -> None:
     for training in plan.trainings.values():
-        assert perform(store, training, SETTING).state == "done"
+        assert perform(store, training, CONTEXT).state == "done"
 
 
 def metrics(store: Store, evaluation: Evaluation) -> dict[str, float]:
@@ -55,13 +55,13 @@ def small_segments(monkeypatch: pytest.MonkeyPatch) -> None:
 def drawn(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """Where every segment begins that is drawn."""
     starts: list[int] = []
-    original = draw._drawn
+    original = draw._generate
 
-    def counting(bench: EvaluationContext, start: int, stop: int) -> torch.Tensor:
+    def counting(context: EvaluationContext, start: int, stop: int) -> torch.Tensor:
         starts.append(start)
-        return original(bench, start, stop)
+        return original(context, start, stop)
 
-    monkeypatch.setattr(draw, "_drawn", counting)
+    monkeypatch.setattr(draw, "_generate", counting)
     return starts
 
 
@@ -72,15 +72,15 @@ def test_shards_drawn_apart_and_in_any_order_score_the_same_to_the_last_bit(
     train(tiny_plan, store)
     evaluation, other = first(tiny_plan), Store(tmp_path / "shards")
     other.root.symlink_to(store.root)  # what the evaluation stands on is shared
-    assert perform(store, evaluation, SETTING).state == "done"
+    assert perform(store, evaluation, CONTEXT).state == "done"
     whole = store.result(EvaluationResult, evaluation.signature)
     influences = load_file(store.folder("evaluations", evaluation.signature) / "influences.safetensors")
     for path in store.folder("drawings", evaluation.drawing).glob("*/*.safetensors"):
         path.unlink()
     (store.folder("evaluations", evaluation.signature) / "result.json").unlink()
     for start, stop in ((100, 120), (50, 100)):  # shards, the last one first; the first is left to the evaluation
-        draw._draw_segment(EvaluationContext(other, evaluation, SETTING), start, stop)
-    assert perform(other, evaluation, SETTING).state == "done"
+        draw.draw_segment(EvaluationContext(other, evaluation, CONTEXT), start, stop)
+    assert perform(other, evaluation, CONTEXT).state == "done"
     merged = store.result(EvaluationResult, evaluation.signature)
     assert whole is not None and merged is not None and merged.metrics == whole.metrics
     again = load_file(store.folder("evaluations", evaluation.signature) / "influences.safetensors")
@@ -93,8 +93,8 @@ def test_more_images_of_the_same_kind_are_drawn_from_where_fewer_ended(
     cut_segments(monkeypatch, 50)
     few, many = planned(tiny_file, "evaluation.images=100"), planned(tiny_file, "evaluation.images=150")
     train(few, store)
-    assert perform(store, first(few), SETTING).state == "done" and drawn == [0, 50]
-    assert perform(store, first(many), SETTING).state == "done" and drawn == [0, 50, 100]
+    assert perform(store, first(few), CONTEXT).state == "done" and drawn == [0, 50]
+    assert perform(store, first(many), CONTEXT).state == "done" and drawn == [0, 50, 100]
     assert metrics(store, first(few))["fid_test"] != metrics(store, first(many))["fid_test"]
 
 
@@ -138,16 +138,15 @@ def test_class_accuracy_can_be_had_beside_another_feature_space(tiny_file: Path,
     options = ("evaluation.features=dinov2", "evaluation.metrics=[kid, accuracy]")
     plan, usual = planned(tiny_file, *options), planned(tiny_file)
     run_all(plan, store)
-    run_all(usual, store)
+    assert perform(store, first(usual), CONTEXT).state == "done"
     found = metrics(store, first(plan))
     assert found["class_accuracy"] == metrics(store, first(usual))["class_accuracy"] and "fid_test" not in found
 
 
-def test_every_distance_has_an_error_an_interval_and_influences(tiny_plan: Plan, store: Store) -> None:
-    run_all(tiny_plan, store)
+def test_every_distance_has_an_error_an_interval_and_influences(tiny_plan: Plan, filled: Store) -> None:
     evaluation = first(tiny_plan)
-    found = metrics(store, evaluation)
-    influences = load_file(store.folder("evaluations", evaluation.signature) / "influences.safetensors")
+    found = metrics(filled, evaluation)
+    influences = load_file(filled.folder("evaluations", evaluation.signature) / "influences.safetensors")
     assert influences.keys() == {"class_accuracy", *(f"{m}_{s}" for m in ("fid", "kid") for s in SPLITS)}
     for name, values in influences.items():
         assert values.shape == (120,) and values.dtype == torch.float32
@@ -158,24 +157,22 @@ def test_every_distance_has_an_error_an_interval_and_influences(tiny_plan: Plan,
         assert found[f"{name}_high"] == pytest.approx(min(high, 1) if name == "class_accuracy" else high, rel=1e-4)
 
 
-def test_differences_between_cells_are_known_better_than_the_cells(tiny_plan: Plan, store: Store) -> None:
-    run_all(tiny_plan, store)
-    cells, covariance = covariances(tiny_plan, store)["fid_test"]
+def test_differences_between_cells_are_known_better_than_the_cells(tiny_plan: Plan, filled: Store) -> None:
+    cells, covariance = covariances(tiny_plan, filled)["fid_test"]
     assert cells == tuple(tiny_plan.cell_name(planned) for planned in tiny_plan.cells)
     assert np.allclose(covariance, covariance.T) and np.linalg.eigvalsh(covariance).min() > 0
     for planned_cell, variance in zip(tiny_plan.cells, covariance.diagonal(), strict=True):
-        assert variance**0.5 == pytest.approx(metrics(store, planned_cell.evaluation)["fid_test_se"], rel=1e-4)
+        assert variance**0.5 == pytest.approx(metrics(filled, planned_cell.evaluation)["fid_test_se"], rel=1e-4)
     a, b = cells.index("no-attention/euler"), cells.index("attention/euler")
     assert covariance[a, b] > 0  # the same noise and the same labels
 
 
-def test_statistics_know_what_they_are_of(tiny_plan: Plan, store: Store) -> None:
-    run_all(tiny_plan, store)
-    path = store.folder("evaluations", first(tiny_plan).signature) / "statistics.safetensors"
+def test_statistics_know_what_they_are_of(tiny_plan: Plan, filled: Store) -> None:
+    path = filled.folder("evaluations", first(tiny_plan).signature) / "statistics.safetensors"
     with safe_open(path, framework="pt") as file:
         assert (
             file.metadata()["fingerprint"]
-            == EvaluationContext(store, first(tiny_plan), SETTING).references.extractor.fingerprint
+            == EvaluationContext(filled, first(tiny_plan), CONTEXT).references.extractor.fingerprint
         )
     assert int(load_file(path)["count"]) == 120
 
@@ -186,12 +183,13 @@ MORE = ("evaluation.metrics=[fid, fid_infinity, memorisation]", "evaluation.trun
 def test_scores_that_are_asked_for_later_are_added_without_drawing_again(
     tiny_file: Path, store: Store, drawn: list[int]
 ) -> None:
+    tiny_file.write_text(tiny_file.read_text().replace("attention: [false, true]", "attention: [false]"))
     few = planned(tiny_file, "evaluation.images=300")
     run_all(few, store)
     before = {name: metrics(store, e) for name, e in few.evaluations.items()}
     drawn.clear()
     more = planned(tiny_file, "evaluation.images=300", *MORE)
-    assert len(open_schedule(more, store).of("waiting")) == 4
+    assert len(open_schedule(more, store).of("waiting")) == 2
     run_all(more, store)
     assert drawn == []
     for name, evaluation in more.evaluations.items():
@@ -221,15 +219,15 @@ def test_all_samplers_of_a_training_share_one_exact_solution_and_a_better_one_is
 
 
 def test_the_closest_pairs_are_a_picture_and_too_few_images_for_an_extrapolation_are_said(
-    tiny_file: Path, store: Store
+    tiny_file: Path, filled: Store
 ) -> None:
     plan = planned(tiny_file, *MORE)
-    run_all(plan, store)
-    notes = next(iter(found_in_store(plan, store).values())).notes
+    assert perform(filled, first(plan), CONTEXT).state == "done"
+    notes = found_in_store(plan, filled)[first(plan).signature].notes
     assert any(
         note.startswith("no FID-infinity") and "at least 256 images, and there are 120" in note for note in notes
     )
-    with Image.open(store.folder("evaluations", first(plan).signature) / "closest.png") as picture:
+    with Image.open(filled.folder("evaluations", first(plan).signature) / "closest.png") as picture:
         assert picture.width > 300 and picture.height > 100
 
 
@@ -264,7 +262,7 @@ def test_an_evaluation_stops_early_where_it_is_clearly_worse_and_that_is_asked_f
 def test_prefixes_of_the_images_are_scored_in_the_same_pass(tiny_file: Path, store: Store) -> None:
     plan = planned(tiny_file, "evaluation.images=1200", "sampling.steps=2")
     train(plan, store)
-    assert perform(store, first(plan), SETTING).state == "done"
+    assert perform(store, first(plan), CONTEXT).state == "done"
     result = store.result(EvaluationResult, first(plan).signature)
     assert result is not None
     assert [row["images"] for row in result.prefixes] == [1000, 1200]
@@ -307,7 +305,7 @@ def test_images_that_are_no_numbers_fail_their_evaluation_with_the_remedy(
         return model
 
     monkeypatch.setattr(evaluation_context, "load_averaged", broken)
-    outcome = perform(store, first(tiny_plan), SETTING)
+    outcome = perform(store, first(tiny_plan), CONTEXT)
     assert outcome.state == "failed" and outcome.message.startswith("image 0 holds values that are not finite")
     assert not list(store.folder("drawings", first(tiny_plan).drawing).glob("*/*"))
 
@@ -339,7 +337,7 @@ def test_a_finished_evaluation_is_never_cut_short_afterwards(tiny_file: Path, st
     plan = planned(tiny_file, *STOPPING)
     train(plan, store)
     worse = next(e for name, e in plan.evaluations.items() if plan.names[name].endswith("no-attention/heun/steps=1"))
-    assert perform(store, worse, SETTING).state == "done"  # before there is a rival
+    assert perform(store, worse, CONTEXT).state == "done"  # before there is a rival
     run_all(plan, store)
     before = store.result(EvaluationResult, worse.signature)
     run_all(planned(tiny_file, *STOPPING, "evaluation.metrics=[fid, kid, prdc, fid_infinity]"), store)
@@ -348,11 +346,10 @@ def test_a_finished_evaluation_is_never_cut_short_afterwards(tiny_file: Path, st
     assert after.metrics["fid_test"] == before.metrics["fid_test"] and "fid_infinity_test" in after.metrics
 
 
-def test_influences_that_are_damaged_compare_nothing(tiny_plan: Plan, store: Store) -> None:
-    run_all(tiny_plan, store)
-    path = store.folder("evaluations", first(tiny_plan).signature) / "influences.safetensors"
+def test_influences_that_are_damaged_compare_nothing(tiny_plan: Plan, filled: Store) -> None:
+    path = filled.folder("evaluations", first(tiny_plan).signature) / "influences.safetensors"
     content = bytearray(path.read_bytes())
     content[-1] ^= 1
     path.write_bytes(content)
-    cells, covariance = covariances(tiny_plan, store)["fid_test"]
+    cells, covariance = covariances(tiny_plan, filled)["fid_test"]
     assert len(cells) == len(covariance) == 3

@@ -28,7 +28,7 @@ from experiments.trials.evaluation import draw
 from experiments.trials.perform import perform
 from experiments.trials.training import train as training_module
 from tests import ROOT
-from tests.inprocess import SETTING, WATCHFUL, cut_segments, execute, run_all
+from tests.inprocess import CONTEXT, WATCHFUL, cut_segments, execute, run_all
 from tests.planning import load_sweep, plan_sweep
 from tests.trainings import StopAfter
 
@@ -58,17 +58,16 @@ def test_a_whole_sweep_fills_its_table(tiny_plan: Plan, store: Store) -> None:
     assert execute(open_schedule(tiny_plan, store), store) == []
 
 
-def test_the_folders_hold_what_people_look_for(tiny_plan: Plan, store: Store) -> None:
-    run_all(tiny_plan, store)
+def test_the_folders_hold_what_people_look_for(tiny_plan: Plan, filled: Store) -> None:
     for name in tiny_plan.trainings:
-        found = {path.name for path in store.folder("trainings", name).glob("[!.]*")}
+        found = {path.name for path in filled.folder("trainings", name).glob("[!.]*")}
         journals = {"journal.jsonl", "validation.jsonl"}
         assert found == {"config.yaml", "log.txt", "model.safetensors", "result.json", "samples"} | journals
     for name in tiny_plan.evaluations:
-        found = {path.name for path in store.folder("evaluations", name).glob("[!.]*")}
+        found = {path.name for path in filled.folder("evaluations", name).glob("[!.]*")}
         tensors = {"statistics.safetensors", "influences.safetensors"}
         assert found == {"config.yaml", "log.txt", "samples.png", "result.json"} | tensors
-        assert store.finished(EvaluationResult, name).provenance.packages["torch"]
+        assert filled.finished(EvaluationResult, name).provenance.packages["torch"]
 
 
 @pytest.mark.parametrize("looks", [1, 2, 3])
@@ -76,12 +75,12 @@ def test_a_training_stopped_anywhere_goes_on_to_the_same_weights(
     tiny_plan: Plan, store: Store, tmp_path: Path, looks: int
 ) -> None:
     training = first_training(tiny_plan)
-    assert perform(store, training, SETTING).state == "done"
+    assert perform(store, training, CONTEXT).state == "done"
     disturbed = StopAfter(tmp_path / "disturbed")
     disturbed.looks = looks
-    assert perform(disturbed, training, replace(SETTING, report_s=0.02)).state == "stopped"
+    assert perform(disturbed, training, replace(CONTEXT, report_s=0.02)).state == "stopped"
     assert disturbed.result(TrainingResult, training.signature) is None
-    assert perform(Store(disturbed.root), training, SETTING).state == "done"
+    assert perform(Store(disturbed.root), training, CONTEXT).state == "done"
     folders = [s.folder("trainings", training.signature) for s in (store, disturbed)]
     whole, resumed = (load_file(folder / "model.safetensors") for folder in folders)
     assert all(torch.equal(whole[name], resumed[name]) for name in whole)
@@ -96,7 +95,7 @@ def stop_in_training(plan: Plan, root: Path) -> Path:
     for _ in range(2):
         stopping = StopAfter(root)
         stopping.looks = 2
-        assert perform(stopping, first_training(plan), replace(SETTING, report_s=0.02)).state == "stopped"
+        assert perform(stopping, first_training(plan), replace(CONTEXT, report_s=0.02)).state == "stopped"
     return Store(root).folder("trainings", first_training(plan).signature)
 
 
@@ -104,13 +103,13 @@ def test_a_damaged_checkpoint_is_dropped_for_the_one_before(
     tiny_plan: Plan, store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     training = first_training(tiny_plan)
-    perform(store, training, SETTING)
+    perform(store, training, CONTEXT)
     folder = stop_in_training(tiny_plan, tmp_path / "damaged")
     *_, before, last = sorted(folder.glob("checkpoints/*.safetensors"))
     content = bytearray(last.read_bytes())
     content[-5] ^= 1
     last.write_bytes(content)
-    assert perform(Store(tmp_path / "damaged"), training, SETTING).state == "done"
+    assert perform(Store(tmp_path / "damaged"), training, CONTEXT).state == "done"
     log = (folder / "log.txt").read_text()
     assert f"{last}: damaged" in log and f"from step {int(before.name.split('-')[0])}" in log
     whole = load_file(store.folder("trainings", training.signature) / "model.safetensors")
@@ -122,8 +121,9 @@ def test_an_evaluation_stopped_between_segments_draws_only_the_rest(
     tiny_plan: Plan, store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     cut_segments(monkeypatch, 50)
-    run_all(tiny_plan, store)
     evaluation = next(iter(tiny_plan.evaluations.values()))
+    for task in (evaluation.training, evaluation):
+        assert perform(store, task, CONTEXT).state == "done"
     undisturbed = store.result(EvaluationResult, evaluation.signature)
     assert undisturbed is not None
     forget(store, evaluation)
@@ -133,14 +133,14 @@ def test_an_evaluation_stopped_between_segments_draws_only_the_rest(
     kept = {path.name for path in store.folder("drawings", evaluation.drawing).glob("*/*.safetensors")}
     assert len(kept) == 1
     drawn: list[int] = []
-    original = draw._drawn
+    original = draw._generate
 
-    def counting(bench, start, stop):
+    def counting(context, start, stop):
         drawn.append(start)
-        return original(bench, start, stop)
+        return original(context, start, stop)
 
-    monkeypatch.setattr(draw, "_drawn", counting)
-    assert perform(store, evaluation, SETTING).state == "done"
+    monkeypatch.setattr(draw, "_generate", counting)
+    assert perform(store, evaluation, CONTEXT).state == "done"
     assert drawn == [50, 100]
     again = store.result(EvaluationResult, evaluation.signature)
     assert again is not None and again.metrics == undisturbed.metrics
@@ -152,8 +152,9 @@ def test_adding_a_split_scores_without_drawing_again(
     few = plan_sweep(load_sweep(tiny_file, ("evaluation.splits=[test]",)))
     run_all(few, store)
     before = found_in_store(few, store)
+    assert len(before) == 4
     assert all("fid_train" not in found.metrics for found in before.values())
-    monkeypatch.setattr(draw, "_drawn", None)  # drawing would fail
+    monkeypatch.setattr(draw, "_generate", None)  # drawing would fail
     every = plan_sweep(load_sweep(tiny_file))
     schedule = open_schedule(every, store)
     assert len(schedule.of("waiting")) == 4
@@ -170,10 +171,10 @@ def test_a_failure_is_recorded_and_the_next_run_tries_again(
     broken = first_training(tiny_plan).signature
     original = training_module.run_training
 
-    def failing(store, training, setting):
+    def failing(store, training, context):
         if training.signature == broken:
             raise RuntimeError("the disk is on fire")
-        original(store, training, setting)
+        original(store, training, context)
 
     monkeypatch.setattr(training_module, "run_training", failing)
     schedule = run_all(tiny_plan, store)
@@ -190,11 +191,11 @@ def test_a_failure_is_recorded_and_the_next_run_tries_again(
 
 def test_a_damaged_model_fails_its_evaluations_with_the_remedy(tiny_plan: Plan, store: Store) -> None:
     training = first_training(tiny_plan)
-    perform(store, training, SETTING)
+    perform(store, training, CONTEXT)
     path = store.folder("trainings", training.signature) / "model.safetensors"
     path.write_bytes(path.read_bytes()[:-1] + b"\x00\x01")
     evaluation = next(e for e in tiny_plan.evaluations.values() if e.training.signature == training.signature)
-    outcome = perform(store, evaluation, SETTING)
+    outcome = perform(store, evaluation, CONTEXT)
     assert outcome.state == "failed" and "is damaged" in outcome.message and "was set aside" in outcome.message
     with pytest.raises(DamagedFile):
         store.checked("trainings", training.signature, "model.safetensors")
@@ -202,7 +203,7 @@ def test_a_damaged_model_fails_its_evaluations_with_the_remedy(tiny_plan: Plan, 
 
 def test_a_loss_that_is_not_a_number_stops_the_training_with_the_remedy(tiny_file: Path, store: Store) -> None:
     plan = plan_sweep(load_sweep(tiny_file, ("training.lr=1e30",)))
-    outcome = perform(store, first_training(plan), SETTING)
+    outcome = perform(store, first_training(plan), CONTEXT)
     assert outcome.state == "failed"
     assert outcome.message.startswith("the ") and "lower training.lr (it is 1e+30)" in outcome.message
     log = (store.folder("trainings", first_training(plan).signature) / "log.txt").read_text()
@@ -210,14 +211,13 @@ def test_a_loss_that_is_not_a_number_stops_the_training_with_the_remedy(tiny_fil
 
 
 def test_results_do_not_depend_on_the_sampling_batch_beyond_rounding(
-    tiny_plan: Plan, store: Store, tmp_path: Path
+    tiny_plan: Plan, filled: Store, tmp_path: Path
 ) -> None:
-    run_all(tiny_plan, store)
     evaluation = next(iter(tiny_plan.evaluations.values()))
-    before = store.result(EvaluationResult, evaluation.signature)
-    forget(store, evaluation)
-    assert perform(store, evaluation, replace(SETTING, sampling_batch=17)).state == "done"
-    after = store.result(EvaluationResult, evaluation.signature)
+    before = filled.result(EvaluationResult, evaluation.signature)
+    forget(filled, evaluation)
+    assert perform(filled, evaluation, replace(CONTEXT, sampling_batch=17)).state == "done"
+    after = filled.result(EvaluationResult, evaluation.signature)
     assert before is not None and after is not None
     assert after.metrics["fid_test"] == pytest.approx(before.metrics["fid_test"], rel=1e-3)
 
@@ -225,7 +225,7 @@ def test_results_do_not_depend_on_the_sampling_batch_beyond_rounding(
 def test_a_piece_that_somebody_holds_is_left_to_them(tiny_plan: Plan, tmp_path: Path) -> None:
     training = first_training(tiny_plan)
     with Store(tmp_path).lock("trainings", training.signature):
-        outcome = perform(Store(tmp_path), training, SETTING)
+        outcome = perform(Store(tmp_path), training, CONTEXT)
     assert outcome.state == "elsewhere" and f"process {os.getpid()}" in outcome.message
 
 
@@ -243,16 +243,15 @@ def test_logging_goes_to_the_piece_and_nowhere_else(
 
 
 def test_growing_the_grid_runs_the_new_cells_only_and_shrinking_it_none(
-    tiny_file: Path, tiny_plan: Plan, store: Store
+    tiny_file: Path, tiny_plan: Plan, filled: Store
 ) -> None:
-    run_all(tiny_plan, store)
     text = tiny_file.read_text()
     tiny_file.write_text(text.replace("[euler, heun]", "[euler, heun, stochastic_heun]"))
-    assert execute(open_schedule(plan_sweep(load_sweep(tiny_file)), store), store) == ["evaluation"] * 2
+    assert execute(open_schedule(plan_sweep(load_sweep(tiny_file)), filled), filled) == ["evaluation"] * 2
     tiny_file.write_text(text.replace("[euler, heun]", "[stochastic_heun]"))
     fewer = plan_sweep(load_sweep(tiny_file))
-    assert execute(open_schedule(fewer, store), store) == []
-    assert list(results_frame(fewer, found_in_store(fewer, store))["status"]) == ["done"] * 2
+    assert execute(open_schedule(fewer, filled), filled) == []
+    assert list(results_frame(fewer, found_in_store(fewer, filled))["status"]) == ["done"] * 2
 
 
 # what a task does before anything is counted ------------------------------------------------------------
@@ -286,7 +285,7 @@ def test_the_first_task_of_a_worker_reports_that_torch_is_loaded(
 
 def test_a_classifier_that_is_trained_first_is_reported(tiny_plan: Plan, store: Store) -> None:
     shutil.rmtree(store.root / "classifiers")
-    perform(store, first_training(tiny_plan), SETTING)
+    perform(store, first_training(tiny_plan), CONTEXT)
     evaluation = next(iter(tiny_plan.evaluations.values()))
     seen: list[str] = []
 
