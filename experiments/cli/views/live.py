@@ -25,9 +25,9 @@ from experiments.sweep.metrics import headline
 
 TITLES = {"waiting": "trying again", "elsewhere": "another run is at"}
 REMARKS = {
-    "stopped": "the next run goes on with it",
-    "elsewhere": "this one waits for it, and helps where it can",
-    "cancelled": "the next run goes on with it",
+    "stopped": "the next run continues it",
+    "elsewhere": "this run waits for it, and helps if it can",
+    "cancelled": "the next run continues it",
 }
 PLAIN_PERIOD_S = 15.0  # between progress lines where there is no terminal
 PHASES_IN_LOGS = ("starting Ray",)  # that are worth a line where there is no terminal
