@@ -45,9 +45,17 @@ from experiments.trials.remedies import explain
 log = logging.getLogger("edm_sweep")
 
 
-def ensure_data(store: Store, source: DataSource) -> Dataset:
-    """A prepared data set, opened; prepared first if it is not there (preparing.py). Raises UserError."""
-    record = ensure_prepared(store, source)
+OnPhase = Callable[[str], None]  # called with what a task does that is not counted, again and again while it lasts
+
+
+def ensure_data(store: Store, source: DataSource, on_phase: OnPhase = lambda _: None) -> Dataset:
+    """Open a prepared data set; it is prepared first if the store does not have it. Raises UserError."""
+    record = ensure_prepared(
+        store,
+        source,
+        on_progress=lambda step, _done, _total: on_phase(f"preparing the data set: {step}"),
+        on_wait=lambda: on_phase("waiting for the data set"),
+    )
     return open_prepared(store.folder("data", source.signature), record.sigma_data)
 
 
@@ -98,11 +106,11 @@ def ensure_extractor(
     source: DataSource,
     space: FeatureSpace,
     device: torch.device,
-    on_wait: Callable[[], None] = lambda: None,
+    on_phase: OnPhase = lambda _: None,
 ) -> Extractor:
-    """The feature extractor of a space, on `device`; a classifier is trained first if it is not there.
+    """Return the feature extractor of a space, on `device`; a classifier is trained first if it is not there.
 
-    on_wait: called while that takes its time, by another process or here.
+    on_phase: called while another process trains it, or this one.
     """
     if space.name != "classifier":
         return _loaded(space.name, space.resize, device)
@@ -112,21 +120,22 @@ def ensure_extractor(
     def build(folder: Path) -> ClassifierRecord:
         data = ensure_data(store, source)
         log.info("training the feature classifier, %d epochs", config.epochs)
-        *_, classifier = _calling_each_epoch(train_classifier(config, data, source.num_classes), on_wait)
+        *_, classifier = _reporting_each_epoch(train_classifier(config, data, source.num_classes), on_phase)
         save_tensors(classifier.state_dict(), folder / MODEL)
         accuracy = {split: _accuracy(classifier, data, split) for split in SPLITS}
         log.info("its accuracy: %s", accuracy)
         return ClassifierRecord(accuracy=accuracy, config=dataclasses.asdict(config), provenance=provenance())
 
+    on_wait = functools.partial(on_phase, "waiting for the feature classifier")
     store.ensure(ClassifierRecord, space.classifier, build, [MODEL], on_wait)
     classifier = Classifier(config, source.channels, source.resolution, source.num_classes)
     classifier.load_state_dict(load_tensors(store.checked("classifiers", space.classifier, MODEL)))
     return on_device(classifier, device).eval()
 
 
-def _calling_each_epoch(epochs: Iterator[Classifier], on_wait: Callable[[], None]) -> Iterator[Classifier]:
+def _reporting_each_epoch(epochs: Iterator[Classifier], on_phase: OnPhase) -> Iterator[Classifier]:
     for classifier in epochs:
-        on_wait()
+        on_phase("training the feature classifier")
         yield classifier
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 from edm.data.errors import DataError
@@ -25,11 +26,12 @@ def ensure_prepared(
     source: DataSource,
     origin: Origin | None = None,
     on_progress: OnProgress = lambda _step, _done, _total: None,
+    on_wait: Callable[[], None] = lambda: None,
 ) -> DatasetRecord:
     """Return the record of a prepared data set; it is prepared first if the store does not have it.
 
-    origin: where its files are; by default where EDM_SWEEP_DATA points, else `sources` in the store. Raises UserError
-    where files are missing or wrong.
+    origin: where its files are; by default where EDM_SWEEP_DATA points, else `sources` in the store. on_wait: called
+    again and again while another process prepares it. Raises UserError where files are missing or wrong.
     """
     from edm.data.prepare import FILES, prepare  # heavy: numpy
 
@@ -40,4 +42,4 @@ def ensure_prepared(
             raise UserError(explain(error)) from None
         return DatasetRecord.from_json({**made, "provenance": provenance().to_json()})
 
-    return store.ensure(DatasetRecord, source.signature, build, FILES)
+    return store.ensure(DatasetRecord, source.signature, build, FILES, on_wait)

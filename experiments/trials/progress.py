@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import time
 from contextlib import suppress
@@ -13,6 +14,25 @@ from experiments.store.progress import TaskProgress
 from experiments.store.store import Store
 from experiments.trials.context import Stopped, TrialContext
 
+log = logging.getLogger("edm_sweep")
+
+
+class PhaseReporter:
+    """Writes down what a task does that is not counted, in its progress and its log."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.last = ""
+
+    def __call__(self, phase: str) -> None:
+        """Report a phase, such as "loading torch"; one that is reported again and again is written once."""
+        if phase == self.last:
+            return
+        self.last = phase
+        log.info("%s", phase)
+        with suppress(OSError):  # a full disk: what matters more will meet it, too
+            TaskProgress.of_phase(phase).write(self.folder)
+
 
 class ProgressReporter:
     """Tells how far a task is, and raises Stopped where that is asked for, at most every `report_s` seconds."""
@@ -23,7 +43,8 @@ class ProgressReporter:
         self.started = time.monotonic()
         self.begun_at: float | None = None
         self.last = -math.inf
-        self.silent = False  # where another trial tells of the same task
+        self.silent = False  # where another trial reports on the same task
+        self._phase = PhaseReporter(folder)
 
     def beat(self, done: float, loss: float | None = None) -> bool:
         """Report `done` of the total; True where it is time to look whether to stop."""
@@ -32,7 +53,7 @@ class ProgressReporter:
             return False
         raise_if_taken_over(self.folder)
         if self.begun_at is None:
-            self.begun_at = done
+            self.begun_at, self.started = done, now  # so that loading and compiling do not count as slowness
         self.last = now
         elapsed = now - self.started
         rate = (done - self.begun_at) / elapsed if elapsed > 1 else 0.0
@@ -47,6 +68,11 @@ class ProgressReporter:
         self.last = now
         self.raise_if_stopped()
         self._write(TaskProgress(done, max(total, 1), what))
+
+    def phase(self, phase: str) -> None:
+        """Report what the task does that is not counted."""
+        if not self.silent:
+            self._phase(phase)
 
     def _write(self, progress: TaskProgress) -> None:
         if not self.silent:

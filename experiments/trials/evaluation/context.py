@@ -47,12 +47,13 @@ class EvaluationContext:
     @cached_property
     def data(self) -> Dataset:
         """The data set."""
-        return ensure_data(self.store, self.evaluation.training.data)
+        return ensure_data(self.store, self.evaluation.training.data, self.phase)
 
     @cached_property
     def models(self) -> tuple[Denoiser, Denoiser | None]:
         """The network that draws, and the one that guides it."""
         evaluation, sampling = self.evaluation, self.evaluation.sampling
+        self.reporter.phase("loading the network")
         model = self._model(evaluation.training, sampling.ema)
         if evaluation.guide is None or sampling.guide is None:
             return model, None
@@ -65,9 +66,15 @@ class EvaluationContext:
     def extractor(self, space: FeatureSpace) -> Extractor:
         """What measures in a feature space."""
         if space not in self.extractors:
-            source, wait = self.evaluation.training.data, self.reporter.raise_if_stopped
-            self.extractors[space] = ensure_extractor(self.store, source, space, self.device, wait)
+            self.reporter.phase("loading the feature extractor")
+            source = self.evaluation.training.data
+            self.extractors[space] = ensure_extractor(self.store, source, space, self.device, self.phase)
         return self.extractors[space]
+
+    def phase(self, phase: str) -> None:
+        """Report what the evaluation does that is not counted; raises Stopped where that is asked for."""
+        self.reporter.raise_if_stopped()
+        self.reporter.phase(phase)
 
     def feature_cache(self, space: FeatureSpace) -> FeatureCache:
         """Where the drawn images' features in a space are."""
@@ -86,9 +93,7 @@ class EvaluationContext:
         """What real images measure in the evaluation's own space."""
         source, space = self.evaluation.training.data, self.evaluation.features
         own = (self.extractor(space), self.data, self.device)
-        return References(
-            self.store, source, space, *own, self.reporter.report_other_work, self.reporter.raise_if_stopped
-        )
+        return References(self.store, source, space, *own, self.reporter.report_other_work, self.phase)
 
     def scorer(self, count: int) -> Scorer:
         """What scores the first `count` images."""

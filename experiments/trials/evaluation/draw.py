@@ -75,7 +75,7 @@ def draw_all(context: EvaluationContext, count: int) -> None:
         if not left:
             return
         time.sleep(context.trial.wait_s)
-        context.reporter.raise_if_stopped()
+        context.phase("waiting for segments that other trials draw")
 
 
 def _try_segment(context: EvaluationContext, start: int, stop: int) -> bool:

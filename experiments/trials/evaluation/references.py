@@ -38,8 +38,12 @@ class References:
     data: Dataset
     device: torch.device
     on_measured: OnMeasured = lambda _what, _done, _total: None
-    on_wait: Callable[[], None] = lambda: None  # for somebody else who is at the same work
+    on_phase: Callable[[str], None] = lambda _phase: None  # called with what is done that is not counted
     read: dict[tuple[Subset, int], Reference] = field(default_factory=dict)
+
+    def on_wait(self) -> None:
+        """Report that another trial measures the same."""
+        self.on_phase("waiting for reference statistics")
 
     def count(self, subset: Subset) -> int:
         """How many images there are of a split, or of pure noise."""

@@ -76,8 +76,7 @@ class Scorer:
         methods = {"fid": self._fid, "fid_infinity": self._fid_infinity, "kid": self._kid, "prdc": self._prdc}
         for metric, _, name in (score.partition("/") for score in wanted):
             if metric in methods:
-                self.real.on_wait()  # a moment at which to stop
-                log.info("scoring %s against %s", metric, name)
+                self.real.on_phase(f"scoring {metric} against {name}")
                 methods[metric](name, scores)
         return scores
 

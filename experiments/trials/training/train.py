@@ -30,7 +30,7 @@ from experiments.sweep.tasks import Training
 from experiments.trials.assets import ensure_data
 from experiments.trials.context import Pruned, Stopped, TrialContext, device_name, write_config
 from experiments.trials.failures import is_out_of_memory
-from experiments.trials.progress import ProgressReporter
+from experiments.trials.progress import PhaseReporter, ProgressReporter
 from experiments.trials.training.checkpoints import CheckpointManager
 from experiments.trials.training.distributed import WorkerGroup, team_size, worker_group
 from experiments.trials.training.intervals import GRID_IMAGES, GRID_SAMPLING, LOOK_BATCHES, Intervals
@@ -56,6 +56,7 @@ def run_training(store: Store, training: Training, context: TrialContext) -> Non
         (folder / name).unlink(missing_ok=True)  # it is wanted after all
     observer = _trained(store, training, context)
     state, checkpoints = observer.state, observer.checkpoints
+    PhaseReporter(folder)("evaluating the loss of the finished network")
     val_loss = observer.finish()
     result = TrainingResult(
         kimg=state.kimg,
@@ -78,7 +79,7 @@ def run_training(store: Store, training: Training, context: TrialContext) -> Non
 
 def _trained(store: Store, training: Training, context: TrialContext) -> TrainingObserver:
     """Train to the last step, with as large a micro-batch as the memory of every GPU has room for."""
-    data = ensure_data(store, training.data)
+    data = ensure_data(store, training.data, PhaseReporter(store.folder("trainings", training.signature)))
     computing = Computing.choose(training.config, context.device, context.compile)
     limit = MicroBatchLimit.of(store, training, context, computing)
     computing = limit.apply(computing)
@@ -113,6 +114,7 @@ def _attempt(
         )
         observer = TrainingObserver(folder, checkpoints, data, examples, context, group)
         reporter = ProgressReporter(store, context, folder, "kimg", _total_kimg(state))
+        reporter.phase("compiling the network" if state.computing.compiled else "taking the first steps")
         _train_to_the_end(observer, reporter, context, group, limit)
     return observer
 
