@@ -57,7 +57,7 @@ def trials() -> float:
     from experiments.sweep.jobs import Outcome
     from experiments.trials.context import TrialContext
 
-    def nothing(store: Store, job: Any, setting: TrialContext) -> Any:
+    def nothing(store: Store, job: Any, context: TrialContext) -> Any:
         for task in job.tasks:
             # evaluations are left out: nothing was trained that they could stand on
             yield task.signature, Outcome("done" if task.kind == "training" else "stopped")

@@ -11,10 +11,10 @@ Results are kept in a store: the folder that EDM_SWEEP_STORE names, else ./runs.
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from experiments.environment import store_folder
 from experiments.errors import UserError
 
 if TYPE_CHECKING:
@@ -28,8 +28,6 @@ if TYPE_CHECKING:
     from experiments.sweep.spec import Sweep
 
 __all__ = ["UserError", "load_sweep", "plan", "results", "run"]
-
-STORE_VARIABLE, DEFAULT_STORE = "EDM_SWEEP_STORE", "runs"
 
 
 def load_sweep(path: str | Path, *overrides: str) -> Sweep:
@@ -125,4 +123,4 @@ def _sweep(sweep: Sweep | str | Path, store: str | Path | None) -> Sweep:
 def _store(store: str | Path | None) -> Store:
     from experiments.store.store import Store
 
-    return Store(Path(store or os.environ.get(STORE_VARIABLE) or DEFAULT_STORE))
+    return Store(Path(store) if store else store_folder())

@@ -1,12 +1,18 @@
-"""The environment variables that say where data and weights are."""
+"""The environment variables that say where the store, data and weights are."""
 
 from __future__ import annotations
 
 import os
 from pathlib import Path
 
+STORE_VARIABLE, DEFAULT_STORE = "EDM_SWEEP_STORE", Path("runs")
 DATA_VARIABLE = "EDM_SWEEP_DATA"
 WEIGHTS_VARIABLE = "EDM_SWEEP_WEIGHTS"
+
+
+def store_folder() -> Path:
+    """Return the folder of the default store: where EDM_SWEEP_STORE points, else `runs` in the current folder."""
+    return Path(os.environ.get(STORE_VARIABLE) or DEFAULT_STORE)
 
 
 def data_folder(store_root: Path) -> Path:

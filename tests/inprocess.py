@@ -17,8 +17,8 @@ from experiments.trials.context import TrialContext
 from experiments.trials.evaluation.references import References
 from experiments.trials.perform import perform_job
 
-SETTING = TrialContext(run_id="test", threads=1, sampling_batch=40, wait_s=0.01)
-WATCHFUL = replace(SETTING, report_s=0.0)  # looks for a request to stop after every step
+CONTEXT = TrialContext(run_id="test", threads=1, sampling_batch=40, wait_s=0.01)
+WATCHFUL = replace(CONTEXT, report_s=0.0)  # looks for a request to stop after every step
 
 
 def cut_segments(monkeypatch: pytest.MonkeyPatch, images: int) -> None:
@@ -26,14 +26,14 @@ def cut_segments(monkeypatch: pytest.MonkeyPatch, images: int) -> None:
     monkeypatch.setattr(segments, "SEGMENT_IMAGES", images)
 
 
-def execute(schedule: Schedule, store: Store, setting: TrialContext = SETTING) -> list[str]:
+def execute(schedule: Schedule, store: Store, context: TrialContext = CONTEXT) -> list[str]:
     """Do all that the schedule has to start; the kinds of the tasks in the order they were done."""
     dispatcher, order = Dispatcher(schedule, store), []
     for key in map(str, itertools.count()):
         job = dispatcher.next(key)
         if job is None:
             break
-        for name, outcome in perform_job(store, job, setting):
+        for name, outcome in perform_job(store, job, context):
             dispatcher.outcome(key, name, outcome)
             order.append(schedule.tasks[name].kind)
         dispatcher.closed(key)

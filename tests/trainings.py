@@ -22,8 +22,8 @@ training:   {kimg: 0.64, batch_size: 32, lr: 2.0e-3, ema_halflife_kimg: 0.1, lab
 sampling:   {steps: 3}
 evaluation: {images: 120, features: classifier}
 """
-SETTING = TrialContext(run_id="test")
-WATCHFUL = replace(SETTING, report_s=0.0)  # looks for a request to stop after every step
+CONTEXT = TrialContext(run_id="test")
+WATCHFUL = replace(CONTEXT, report_s=0.0)  # looks for a request to stop after every step
 
 
 def small_training(folder: Path, *overrides: str) -> Training:
@@ -73,11 +73,11 @@ class StopAfter(Store):
 
 
 def at_step(step: int, act: Callable[[], None], note: Callable) -> Callable:
-    """Ledger.note, that first does something after a step."""
+    """CheckpointManager.record_loss, that first does something after a step."""
 
-    def noting(ledger, loss):
-        if ledger.state.step == step:
+    def noting(manager, loss):
+        if manager.state.step == step:
             act()
-        note(ledger, loss)
+        note(manager, loss)
 
     return noting

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from experiments.cli.completion import complete_cells
-from experiments.cli.options import DEFAULT_STORE, AsJson, StoreFolder
+from experiments.cli.options import AsJson, StoreFolder
 from experiments.cli.output import console_for, listed, print_json, say
+from experiments.environment import DEFAULT_STORE
 from experiments.errors import UserError
 
 if TYPE_CHECKING:

@@ -11,7 +11,8 @@ from pathlib import Path
 
 import typer
 
-STORE_VARIABLE, DEFAULT_STORE = "EDM_SWEEP_STORE", "runs"
+from experiments.environment import DEFAULT_STORE, store_folder
+
 SUFFIXES = (".yaml", ".yml", ".zip")
 MOST = 200  # offers: nobody reads more
 BREAKS = ("=", ":")  # bash splits words at these, which names of cells contain
@@ -59,8 +60,8 @@ def _completer(offers: Offers) -> Callable[[typer.Context, str], list[str]]:
 
 
 def _store(ctx: typer.Context) -> Path:
-    given = str(ctx.params.get("store") or DEFAULT_STORE)
-    return Path(given if given != DEFAULT_STORE else os.environ.get(STORE_VARIABLE) or given)
+    given = Path(ctx.params.get("store") or DEFAULT_STORE)
+    return given if given != DEFAULT_STORE else store_folder()
 
 
 def _sweeps(ctx: typer.Context, text: str) -> Iterable[str]:

@@ -12,8 +12,9 @@ from edm.config import DataConfig, DatasetName, FieldError
 from edm.data.catalogue import CATALOGUE
 from edm.data.errors import DataError
 from edm.data.sources import Origin
-from experiments.cli.options import DEFAULT_STORE, AsJson, StoreFolder
+from experiments.cli.options import AsJson, StoreFolder
 from experiments.cli.output import console_for, print_json, say, show
+from experiments.environment import DEFAULT_STORE
 from experiments.errors import UserError
 from experiments.inputs import InputFiles
 from experiments.sweep.tasks import DataSource

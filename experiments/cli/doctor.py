@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from experiments.cli.options import DEFAULT_STORE, AsJson, OptionalSweepArgument, StoreFolder, TrackingUri
+from experiments.cli.options import AsJson, OptionalSweepArgument, StoreFolder, TrackingUri
 from experiments.cli.output import DONE, FAILED, console_for, print_json, say, show, waiting
 from experiments.cli.sweeps import plan_of
+from experiments.environment import DEFAULT_STORE
 
 if TYPE_CHECKING:
     from rich.console import Console

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from experiments.cli.completion import complete_sweeps
-from experiments.cli.options import DEFAULT_STORE, AsJson, StoreFolder
+from experiments.cli.options import AsJson, StoreFolder
 from experiments.cli.output import console_for, print_json, same_command, say, show, waiting
 from experiments.cli.sweeps import plan_of
+from experiments.environment import DEFAULT_STORE
 
 if TYPE_CHECKING:
     from rich.console import Console

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from experiments.cli.options import DEFAULT_STORE, AsJson, CellArgument, StoreFolder
+from experiments.cli.options import AsJson, CellArgument, StoreFolder
 from experiments.cli.output import console_for, say
+from experiments.environment import DEFAULT_STORE
 
 if TYPE_CHECKING:
     from rich.console import Console

@@ -8,8 +8,8 @@ from typing import Annotated
 import typer
 
 from experiments.cli.completion import complete_cells, complete_sweeps
+from experiments.environment import STORE_VARIABLE
 
-DEFAULT_STORE = Path("runs")
 SweepArgument = Annotated[
     str,
     typer.Argument(
@@ -36,7 +36,7 @@ CellArgument = Annotated[
     ),
 ]
 StoreFolder = Annotated[
-    Path, typer.Option("--store", envvar="EDM_SWEEP_STORE", help="The store: the folder that holds every result.")
+    Path, typer.Option("--store", envvar=STORE_VARIABLE, help="The store: the folder that holds every result.")
 ]
 Overrides = Annotated[
     list[str] | None,

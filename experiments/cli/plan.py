@@ -6,9 +6,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from experiments.cli.options import DEFAULT_STORE, AsJson, Cpus, Gpus, Only, Overrides, StoreFolder, SweepArgument
+from experiments.cli.options import AsJson, Cpus, Gpus, Only, Overrides, StoreFolder, SweepArgument
 from experiments.cli.output import console_for, print_json, say, show
 from experiments.cli.sweeps import open_sweep, sweep_of
+from experiments.environment import DEFAULT_STORE
 
 if TYPE_CHECKING:
     from rich.console import Console

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from experiments.cli.completion import complete_sweeps
-from experiments.cli.options import DEFAULT_STORE, AsJson, Overrides, StoreFolder, SweepArgument, TrackingUri
+from experiments.cli.options import AsJson, Overrides, StoreFolder, SweepArgument, TrackingUri
 from experiments.cli.output import command_here, console_for, print_json, say
 from experiments.cli.sweeps import plan_of
+from experiments.environment import DEFAULT_STORE
 from experiments.errors import UserError
 
 if TYPE_CHECKING:

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from experiments.cli.options import (
-    DEFAULT_STORE,
     AsJson,
     Cpus,
     Gpus,
@@ -24,6 +23,7 @@ from experiments.cli.plan import show_plan
 from experiments.cli.report import cells_json, report_of, write_page
 from experiments.cli.sweeps import open_sweep, sweep_of
 from experiments.cli.views.summary import show_summary, summary_json
+from experiments.environment import DEFAULT_STORE
 from experiments.errors import UserError
 
 if TYPE_CHECKING:

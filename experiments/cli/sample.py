@@ -9,8 +9,9 @@ import typer
 
 from edm.config import Sampler
 from edm.schedules import ScheduleName as NoiseSchedule
-from experiments.cli.options import DEFAULT_STORE, AsJson, CellArgument, StoreFolder
+from experiments.cli.options import AsJson, CellArgument, StoreFolder
 from experiments.cli.output import console_for, print_json, say, waiting
+from experiments.environment import DEFAULT_STORE
 from experiments.errors import UserError
 
 if TYPE_CHECKING:

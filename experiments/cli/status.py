@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from experiments.cli.options import DEFAULT_STORE, AsJson, OptionalSweepArgument, StoreFolder
+from experiments.cli.options import AsJson, OptionalSweepArgument, StoreFolder
 from experiments.cli.output import console_for, print_json, say, show
 from experiments.cli.sweeps import plan_of
+from experiments.environment import DEFAULT_STORE
 
 if TYPE_CHECKING:
     from rich.console import Console

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from experiments.cli.options import DEFAULT_STORE, AsJson, OptionalSweepArgument, Overrides, StoreFolder, TrackingUri
+from experiments.cli.options import AsJson, OptionalSweepArgument, Overrides, StoreFolder, TrackingUri
 from experiments.cli.output import console_for, print_json, say, waiting
 from experiments.cli.sweeps import plan_of
+from experiments.environment import DEFAULT_STORE
 from experiments.errors import UserError
 
 if TYPE_CHECKING:
@@ -85,4 +86,4 @@ def ui(
     from experiments.store.store import Store
     from experiments.tracking.ui import serve
 
-    raise typer.Exit(serve(Store(store), tracking_uri, host, port))
+    serve(Store(store), tracking_uri, host, port, lambda line: print(line, flush=True))

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from experiments.cli.options import DEFAULT_STORE, AsJson, CellArgument, StoreFolder
+from experiments.cli.options import AsJson, CellArgument, StoreFolder
 from experiments.cli.output import console_for, print_json, show
+from experiments.environment import DEFAULT_STORE
 
 
 def why(cell: CellArgument, store: StoreFolder = DEFAULT_STORE, as_json: AsJson = False) -> None:

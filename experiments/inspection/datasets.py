@@ -1,4 +1,4 @@
-"""The data sets of a store: prepared with a progress bar, described, listed."""
+"""Describes and lists the data sets of a store."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from experiments.sweep.tasks import DataSource
 
 
 def record(store: Store, source: DataSource) -> dict[str, Any]:
-    """What is known of a prepared data set, for people and scripts."""
+    """Return what is recorded of a prepared data set."""
     found = store.result(DatasetRecord, source.signature)
     assert found is not None, f"{source.config.name} is not prepared"
     return {
@@ -35,7 +35,7 @@ def record(store: Store, source: DataSource) -> dict[str, Any]:
 
 
 def listed(store: Store) -> list[dict[str, Any]]:
-    """Every data set that is known by name, and whatever else is prepared in the store."""
+    """Return a row for each data set that has a name, and for all others that are prepared in the store."""
     sources = [DataSource.of(DataConfig(name), InputFiles()) for name in get_args(DatasetName) if name in CATALOGUE]
     rows = [_named_row(store, source) for source in sources]
     known = {source.signature for source in sources}
@@ -63,7 +63,7 @@ def _named_row(store: Store, source: DataSource) -> dict[str, Any]:
 
 
 def _files(store: Store, name: str) -> list[dict[str, Any]]:
-    """The published files of a data set: where each is, or is expected."""
+    """The published files of a data set: where each one is, or should be."""
     known, origin = CATALOGUE[name], Origin.fetching(data_folder(store.root))
     rows = []
     for file in known.files:

@@ -184,7 +184,7 @@ def _attempt(what: str, attempt: Callable[[], str], remedy: str) -> Finding:
 def _rename(folder: Path) -> str:
     for name in ("old", "new"):
         (folder / name).write_text(name)
-    os.replace(folder / "new", folder / "old")
+    (folder / "new").replace(folder / "old")
     if (folder / "old").read_text() != "new":
         raise OSError("a file that was renamed over another did not replace it")
     return "a file renamed over another replaces it"
@@ -227,7 +227,7 @@ def _disk(store: Store, plan: Plan | None) -> Finding:
 
 
 def _home() -> Finding:
-    home = Path(os.path.expanduser("~"))
+    home = Path("~").expanduser()
     if os.access(home, os.W_OK):
         return Finding("HOME", "ok", str(home))
     return Finding("HOME", "note", f"{home} is not writable, which edm-sweep does not need")

@@ -1,6 +1,7 @@
 """Settings that Ray reads from the environment when it is imported: import this module before Ray."""
 
 import os
+from pathlib import Path
 
 SETTINGS = {
     "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",  # under `uv run` Ray would start workers through uv and upload the folder
@@ -17,6 +18,6 @@ SETTINGS = {
 TOKENS = ("RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH")
 
 os.environ.update({name: value for name, value in SETTINGS.items() if name not in os.environ})
-if any(name in os.environ for name in TOKENS) or os.path.exists(os.path.expanduser("~/.ray/auth_token")):
+if any(name in os.environ for name in TOKENS) or Path("~/.ray/auth_token").expanduser().exists():
     # 'ray start' asks for a token where there is one; a cluster that asks for none admits who shows one as well
     os.environ.setdefault("RAY_AUTH_MODE", "token")

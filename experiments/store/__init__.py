@@ -1,1 +1,1 @@
-"""What is known: results in folders by signature, written so that a kill at any moment loses nothing finished."""
+"""The store: results in folders by signature, written so that a kill at any moment loses nothing finished."""

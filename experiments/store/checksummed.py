@@ -1,4 +1,4 @@
-"""Files of tensors that carry their checksum in their name: whole, and known to be so, without anything beside them."""
+"""Files of tensors with their checksum in their name, so that each can be checked without another file."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from edm.files import load_tensors, save_tensors
 from experiments.store.damage import set_aside_file
 from experiments.store.files import checksum, move_into_place, sha256_file, temporary_beside
 
-DIGITS = 16  # of the SHA-256 that go into a name
+DIGITS = 16  # of the SHA-256 that goes into a name
 
 
 def write_checksummed(
     folder: Path, stem: str, tensors: dict[str, Tensor], metadata: dict[str, str] | None = None
 ) -> Path:
-    """Write tensors under a name that holds the file's checksum, in place of what was there under that stem."""
+    """Write tensors as `<stem>-<checksum>.safetensors`, in place of the stem's earlier file; returns the path."""
     folder.mkdir(parents=True, exist_ok=True)
     temporary = temporary_beside(folder / stem)
     try:
@@ -33,7 +33,7 @@ def write_checksummed(
 
 
 def is_whole(path: Path) -> bool:
-    """Whether a sealed file is what was written; a damaged one is set aside, to be redone."""
+    """Return whether a file is what was written; a damaged one is set aside, to be made again."""
     named = path.stem.rpartition("-")[2]
     try:
         found = checksum(path)[:DIGITS]
@@ -49,11 +49,11 @@ def is_whole(path: Path) -> bool:
 
 
 def find_checksummed(folder: Path, stem: str) -> Path | None:
-    """The whole file of a stem; None where there is none."""
+    """Return the file of a stem; None where there is none, or a damaged one, which is then set aside."""
     return next(filter(is_whole, sorted(folder.glob(f"{stem}-*.safetensors"))), None)
 
 
 def load_checksummed(folder: Path, stem: str) -> dict[str, Tensor] | None:
-    """What `write_sealed` wrote under a stem; None where there is none, or a damaged one, which is then set aside."""
+    """Return the tensors of a stem; None where there are none, or damaged ones, which are then set aside."""
     path = find_checksummed(folder, stem)
     return load_tensors(path) if path else None

@@ -1,4 +1,4 @@
-"""Files that appear whole or not at all, and their checksums."""
+"""Writing files so that they appear whole or not at all, and their checksums."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ ABANDONED_S = 3600.0  # age at which a temporary file of an unknown writer is no
 
 
 def read_json(path: Path) -> dict[str, Any] | None:
-    """A JSON file's content, or None where there is no such file, or one that cannot be read."""
+    """Return the object in a JSON file; None where there is no such file, or it cannot be read."""
     try:
         content = json.loads(path.read_bytes())
     except (OSError, ValueError):
@@ -38,7 +38,7 @@ def write_bytes(path: Path, content: bytes) -> None:
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """A path beside `path` to write to; it takes the place of `path` when the block ends well."""
+    """Yield a path beside `path` to write to; it takes the place of `path` when the block ends without an error."""
     temporary = temporary_beside(path)
     try:
         yield temporary
@@ -48,12 +48,12 @@ def replacing(path: Path) -> Iterator[Path]:
 
 
 def temporary_beside(path: Path) -> Path:
-    """Where to write what becomes `path`: a name of this process's own, which says so."""
+    """Return where to write what becomes `path`: a name that says which process writes it."""
     return path.with_name(f".{path.name}{processes.temporary_suffix()}")
 
 
 def move_into_place(temporary: Path, path: Path) -> None:
-    """Give a finished temporary file its name, durably; where that fails there is no temporary file any more."""
+    """Give a finished temporary file its name, durably; the temporary file is removed where that fails."""
     try:
         sync_to_disk(temporary)
         temporary.replace(path)
@@ -78,7 +78,7 @@ def remove_abandoned(folder: Path, clock: Path) -> None:
 
 
 def write_soon(path: Path, content: dict[str, Any]) -> None:
-    """Write a small JSON file whole, without waiting for the disk: for progress, which may be lost."""
+    """Write a small JSON file whole without waiting for the disk, for progress that may be lost."""
     temporary = temporary_beside(path)
     try:
         temporary.write_text(json.dumps(content))
@@ -88,13 +88,13 @@ def write_soon(path: Path, content: dict[str, Any]) -> None:
 
 
 def sha256_file(path: Path) -> str:
-    """The SHA-256 of a file, in hex."""
+    """Return the SHA-256 of a file in hex."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def checksum(path: Path) -> str:
-    """The same, read once for every version of the file that this process meets."""
+    """Return the SHA-256 of a file in hex, read once for each version of the file that this process meets."""
     status = path.stat()
     return _sha256_of_version(path, status.st_mtime_ns, status.st_size)
 
@@ -106,6 +106,7 @@ def _sha256_of_version(path: Path, modified_ns: int, size: int) -> str:
 
 
 def sync_to_disk(path: Path) -> None:
+    """Wait until a file or a folder is on the disk."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)

@@ -1,4 +1,4 @@
-"""Lines of JSON that only grow, each with its checksum."""
+"""Journals: files of JSON lines that only grow, each line with its checksum."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from typing import Any
 
 from experiments.store.files import write_bytes
 
-LINE_CHECKSUM = re.compile(rb', ".{5}": \d+}$', re.DOTALL)  # of a journal, whatever it is called
+LINE_CHECKSUM = re.compile(rb', ".{5}": \d+}$', re.DOTALL)  # ends a line, also where its name is damaged
 
 
 class Journal:
-    """Lines of JSON that only grow, each with its checksum; one that is torn or damaged is ignored."""
+    """A file of JSON lines; a line that is torn or damaged is ignored."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
 
     def append(self, line: dict[str, Any]) -> None:
-        """Add one line, or nothing where there is no room for all of it."""
+        """Add one line; raises OSError, and adds nothing, where there is no room for all of it."""
         descriptor = os.open(self.path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o666)
         try:
             size = os.fstat(descriptor).st_size
@@ -36,11 +36,11 @@ class Journal:
             os.close(descriptor)
 
     def read(self) -> list[dict[str, Any]]:
-        """All whole lines."""
+        """Return all whole lines."""
         return self.read_from(0)[0]
 
     def read_from(self, offset: int) -> tuple[list[dict[str, Any]], int]:
-        """The whole lines from a byte offset on, and the offset after them."""
+        """Return the whole lines from a byte offset on, and the offset after them."""
         try:
             with self.path.open("rb") as file:
                 file.seek(offset)
@@ -53,14 +53,14 @@ class Journal:
 
     @property
     def is_damaged(self) -> bool:
-        """Whether a whole line is not as it was written; a last one that a kill has torn does not count."""
+        """Whether a line is not as it was written; a last line that a kill has torn does not count."""
         if not self.path.exists():
             return False
         whole = self.path.read_bytes().split(b"\n")[:-1]
         return any(text and _parsed_line(text) is None for text in whole)
 
     def keep(self, keep: Callable[[dict[str, Any]], bool]) -> None:
-        """Drop every other line, and those that are torn or damaged."""
+        """Keep those lines for which `keep` is true; all others and those that are torn or damaged are dropped."""
         lines = [line for line in self.read() if keep(line)]
         write_bytes(self.path, b"".join(map(_line, lines)))
 
@@ -71,7 +71,7 @@ def _line(content: dict[str, Any]) -> bytes:
 
 
 def _parsed_line(text: bytes) -> dict[str, Any] | None:
-    """A line's content, None where it is damaged; lines from before there were checksums are taken as they are."""
+    """Return a line's content, None where it is damaged; lines without a checksum are older and taken as they are."""
     try:
         content = json.loads(text)
         crc = content.pop("crc32", None)

@@ -17,22 +17,30 @@ StoreKind = Literal[
     "probes",
 ]
 FOLDER_OF_TASK: dict[str, StoreKind] = {"training": "trainings", "evaluation": "evaluations", "probe": "probes"}
+
+# in the folder of any task
 RESULT = "result.json"
 CONFIG = "config.yaml"
+LOG = "log.txt"
+PROGRESS = "progress.json"
+FAILURE = "failure.json"
+
+# of a training
 JOURNAL = "journal.jsonl"
 VALIDATION = "validation.jsonl"
-STATISTICS = "statistics.safetensors"
+CURVES = (JOURNAL, VALIDATION)  # a training that lost lines of these is not trained again
+CHECKPOINTS, KEPT, SNAPSHOTS = "checkpoints", "kept", "snapshots"  # folders
+GRIDS = "samples"  # folder of pictures that were drawn from the same noise along the way
+PRUNE = "prune"  # asks a training to end early
+PRUNED = "pruned.json"  # says where it did
+
+# of an evaluation
+STATISTICS = "statistics.safetensors"  # of a published reference as well
 INFLUENCES = "influences.safetensors"  # of every image on every metric that has an error
 SAMPLES = "samples.png"
 PAIRS = "closest.png"  # images and their nearest training images
-CHECKPOINTS, KEPT, SNAPSHOTS = "checkpoints", "kept", "snapshots"  # folders of a training
-GRIDS = "samples"  # folder of a training: pictures from the same noise as it went on
-PROGRESS = "progress.json"
-FAILURE = "failure.json"
-LOG = "log.txt"
-RUNS = "sessions"  # folder of runs that go on
-STOP, CANCEL = "stop", "cancel-"  # ask a run to stop; to leave the task whose signature follows
-PRUNE = "prune"  # asks a training to end early
-PRUNED = "pruned.json"  # where it did
+
+# in the folder of a store
 DAMAGED = "damaged"  # folder of what was set aside
-CURVES = (JOURNAL, VALIDATION)  # a training that lost lines of these is not trained again
+RUNS = "sessions"  # folder of active runs
+STOP, CANCEL = "stop", "cancel-"  # ask a run to stop, or to leave the task whose signature follows

@@ -2,9 +2,9 @@
 
     <folder>/.lease-000007    the highest number decides who holds it; a number is never used twice
 
-A holder counts up in its file every BEAT_S. Whoever wants the folder watches that count by a clock of its own and takes
-the next number once nothing has moved for STALE_S; no two machines' clocks are ever compared. On one machine a holder
-whose process is gone is replaced at once.
+A holder counts up in its file every BEAT_S. Another process that wants the folder watches that count by its own clock,
+and takes the next number once the count has not changed for STALE_S; no two machines' clocks are ever compared. A
+holder on the same machine whose process has ended is replaced at once.
 """
 
 from __future__ import annotations
@@ -30,12 +30,14 @@ BEAT_S = 5.0
 STALE_S = 60.0
 LENGTH = 512  # bytes of a lease: it is rewritten in place, which needs no room on a full disk
 NAME = re.compile(r"\.lease-(\d{6,})")
+
 log = logging.getLogger("edm_sweep")
+
 monotonic: Callable[[], float] = time.monotonic
 
 
 class LeaseLost(Exception):
-    """Somebody else took a folder over: what is done in it now is theirs."""
+    """Another process took a folder over: this one may no longer write there."""
 
 
 @dataclass(frozen=True)
@@ -47,12 +49,12 @@ class Holder:
 
     @property
     def text(self) -> str:
-        """What to call them."""
+        """The holder in words."""
         return f"host {self.host}, process {self.pid}"
 
 
 class Held(Exception):
-    """A folder is held by somebody else."""
+    """A folder is held by another process."""
 
     def __init__(self, holder: Holder) -> None:
         super().__init__(holder.text)
@@ -74,11 +76,11 @@ class Lease:
 
     @property
     def path(self) -> Path:
-        """Its file."""
+        """The file of the lease."""
         return self.folder / f".lease-{self.generation:06d}"
 
     def beat(self) -> None:
-        """Show that the holder lives, and look whether the folder is still its own."""
+        """Show that the holder still runs, and look whether it still holds the folder."""
         with self.guard:
             if self.lost or self.released:
                 return
@@ -97,12 +99,12 @@ class Lease:
         raise LeaseLost(f"{self.folder}: was taken over by another run")
 
     def release(self) -> None:
-        """Give the folder back; in a forked child, whose parent holds it, nothing happens."""
+        """Give the folder back; does nothing in a forked child, whose parent holds the folder."""
         if self.pid != os.getpid():
             return
         with self.guard:
             self.released = True
-            with suppress(OSError):  # who wants it then has to wait for STALE_S
+            with suppress(OSError):  # the next holder then has to wait for STALE_S
                 self._rewrite()
         with _table:
             _held.pop(self.token, None)
@@ -114,7 +116,10 @@ class Lease:
         return self.token.encode() in content
 
     def _rewrite(self) -> bool:
-        """Bring the file up to date; False where it is another's. In place: one that was removed does not come back."""
+        """Bring the file up to date; False where another process wrote it.
+
+        In place, so that a file that was removed does not come back.
+        """
         try:
             with self.path.open("r+b", buffering=0) as file:
                 if not self._is_own(file.read()):
@@ -138,7 +143,7 @@ class Lease:
         return (json.dumps(content).ljust(LENGTH - 1) + "\n").encode()
 
     def create(self) -> bool:
-        """Write the file whole under a name that nobody has taken; False where somebody was faster."""
+        """Write the file whole under a name that is not taken; False where another process was faster."""
         temporary = self.folder / f".lease{processes.temporary_suffix()}"
         try:
             temporary.write_bytes(self._content())
@@ -153,20 +158,23 @@ class Lease:
         return True
 
     def _create_in_place(self) -> bool:
-        """The same where there are no links: a file seen half written is watched, as its holder is not known."""
+        """Create the file where there are no links.
+
+        Others may see it half written, and watch it, as its holder is not known.
+        """
         try:
             with self.path.open("xb", buffering=0) as file:
                 file.write(self._content())
         except FileExistsError:
             return False
         except OSError:
-            self.path.unlink(missing_ok=True)  # of a full disk, lest it is taken for somebody's
+            self.path.unlink(missing_ok=True)  # a full disk: nobody must take it for a lease
             raise
         return True
 
 
 def acquire(folder: Path) -> Lease:
-    """Take the lease of a folder; raises Held where somebody else has it."""
+    """Take the lease of a folder; raises Held where another process has it."""
     while True:
         folder.mkdir(parents=True, exist_ok=True)
         generation, holder = _look(folder)
@@ -177,11 +185,11 @@ def acquire(folder: Path) -> Lease:
             if lease.create() and _confirmed(lease):
                 return lease
         except FileNotFoundError:
-            continue  # the folder was removed just now, by who held it
+            continue  # its holder removed the folder just now
 
 
 def _confirmed(lease: Lease) -> bool:
-    """Whether nobody took a higher number meanwhile; then the lower ones go."""
+    """Return whether no other process took a higher number meanwhile; then the lower ones are removed."""
     numbers = _generations(lease.folder)
     if max(numbers, default=0) != lease.generation:  # or the folder was removed just now
         lease.path.unlink(missing_ok=True)
@@ -197,7 +205,7 @@ def _confirmed(lease: Lease) -> bool:
 
 @contextmanager
 def held(folder: Path) -> Iterator[Lease]:
-    """Hold a folder while the block lasts; raises Held at once where somebody else has it."""
+    """Hold a folder while the block lasts; raises Held at once where another process has it."""
     lease = acquire(folder)
     try:
         yield lease
@@ -207,15 +215,15 @@ def held(folder: Path) -> Iterator[Lease]:
 
 @contextmanager
 def waited_for(folder: Path, on_wait: Callable[[], None] = lambda: None) -> Iterator[Lease]:
-    """Hold a folder while the block lasts, once it can be had; `on_wait` is called meanwhile, about once a second."""
-    lease = _acquire_in_the_end(folder, on_wait)
+    """Wait until a folder is free and hold it while the block lasts; calls `on_wait` about once a second meanwhile."""
+    lease = _acquire_when_free(folder, on_wait)
     try:
         yield lease
     finally:
         lease.release()
 
 
-def _acquire_in_the_end(folder: Path, on_wait: Callable[[], None]) -> Lease:
+def _acquire_when_free(folder: Path, on_wait: Callable[[], None]) -> Lease:
     pauses = itertools.chain((0.05, 0.1, 0.2, 0.4), itertools.repeat(1.0))
     while True:
         try:
@@ -226,20 +234,23 @@ def _acquire_in_the_end(folder: Path, on_wait: Callable[[], None]) -> Lease:
 
 
 def own(folder: Path) -> Lease | None:
-    """The lease that this process has on a folder, be it lost."""
+    """Return the lease that this process has on a folder, even if it is lost; None where it has none."""
     with _table:
         return next((lease for lease in reversed(_held.values()) if lease.folder == folder), None)
 
 
 def holder(folder: Path) -> Holder | None:
-    """Who holds a folder now. To ask again and again is to watch: a holder that has gone silent is then found out."""
+    """Return who holds a folder now.
+
+    Calling this again and again watches the folder, so that a holder that has gone silent is noticed.
+    """
     return _look(folder)[1]
 
 
 def silence_s(folder: Path) -> float | None:
-    """How long ago the holder of a folder gave a sign of life, by the clock of the disk, which wrote both times.
+    """Return how long ago the holder of a folder last counted up, by the clock of the disk, which wrote both times.
 
-    None where nothing can be written there to ask it.
+    None where nothing can be written there to read that clock.
     """
     numbers, probe = _generations(folder), folder / f".clock{processes.temporary_suffix()}"
     try:
@@ -254,7 +265,7 @@ def silence_s(folder: Path) -> float | None:
 
 @dataclass
 class Watch:
-    """How long one and the same content has been seen."""
+    """For how long a lease had the same content."""
 
     content: bytes
     last_look: float
@@ -265,7 +276,7 @@ _watches: dict[Path, Watch] = {}
 
 
 def _look(folder: Path) -> tuple[int, Holder | None]:
-    """The number that decides, and who holds the folder by it: nobody where it is released, stale or not there."""
+    """Return the highest number, and who holds the folder by it: None where that is released, stale or not there."""
     while True:
         generation = max(_generations(folder), default=0)
         path = folder / f".lease-{generation:06d}"
@@ -274,7 +285,7 @@ def _look(folder: Path) -> tuple[int, Holder | None]:
         try:
             content = path.read_bytes()
         except FileNotFoundError:
-            continue  # a higher one replaced it just now
+            continue  # a higher number replaced it just now
         state = _parsed(content)
         if state.get("released") or _is_gone(state):
             _watches.pop(path, None)
@@ -292,7 +303,7 @@ def _generations(folder: Path) -> list[int]:
 
 
 def _parsed(content: bytes) -> dict[str, Any]:
-    """What a lease says; nothing where it is damaged, so that it is watched like any other."""
+    """Return what a lease says; {} where it is damaged, so that it is watched like any other."""
     try:
         state = json.loads(content)
         return {**state, "pid": int(state["pid"])}
@@ -301,15 +312,15 @@ def _parsed(content: bytes) -> dict[str, Any]:
 
 
 def _is_gone(state: dict[str, Any]) -> bool:
-    """Whether the holder was a process of this machine, and is no more."""
+    """Return whether the holder was a process of this machine, and has ended."""
     return state.get("machine") == processes.machine() and processes.has_ended(state["pid"], state.get("born"))
 
 
 def _watched_s(path: Path, content: bytes) -> float:
-    """How long a lease has not moved while somebody looked.
+    """Return for how long this process has seen a lease with the same content.
 
-    A pause between two looks counts for no more than a quarter of STALE_S: an observer that was itself suspended, with
-    the holder beside it, has watched nothing.
+    A pause between two looks counts for at most a quarter of STALE_S: a process that was itself suspended, as the
+    holder beside it may have been, has watched nothing.
     """
     now, watch = monotonic(), _watches.get(path)
     if watch is None or watch.content != content:

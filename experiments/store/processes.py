@@ -18,19 +18,22 @@ _numbers = itertools.count()
 
 @functools.cache
 def machine() -> str:
-    """What tells this machine, since it was started, and its process numbers from all others."""
+    """Return a digest that differs for every machine, restart of it, and namespace of process numbers."""
     parts = [socket.gethostname()]
     try:
-        parts += [Path("/proc/sys/kernel/random/boot_id").read_text().strip(), os.readlink("/proc/self/ns/pid")]
+        parts += [
+            Path("/proc/sys/kernel/random/boot_id").read_text().strip(),
+            str(Path("/proc/self/ns/pid").readlink()),
+        ]
     except OSError:
         parts.append(f"{psutil.boot_time():.0f}")
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:32]
 
 
 def born(pid: int) -> int | None:
-    """When a process of this machine was started, as a number of its own; None where that cannot be seen.
+    """Return when a process of this machine was started, as a number without a unit; None where that is hidden.
 
-    -1 of a process that has ended and waits for its parent to notice.
+    -1 where the process has ended and waits for its parent to notice.
     """
     try:
         fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
@@ -45,23 +48,27 @@ def born(pid: int) -> int | None:
 
 
 def has_ended(pid: int, born_then: int | None) -> bool:
-    """Whether a process is no more; another user's may be hidden, but is known to exist."""
+    """Return whether a process has ended; another user's may be hidden, but is known to exist."""
     return not psutil.pid_exists(pid) or born(pid) not in (None, born_then)
 
 
 def temporary_suffix() -> str:
-    """An ending for a temporary file's name that says who writes it: `.<machine>-<pid>-<born>-<number>.part`."""
+    """Return an ending for a temporary file's name that says who writes it.
+
+    It is `.<machine>-<pid>-<born>-<number>.part`.
+    """
     pid = os.getpid()
     return f".{machine()[:8]}-{pid}-{own_birth(pid)}-{next(_numbers)}.part"
 
 
 @functools.lru_cache(maxsize=1)
 def own_birth(pid: int) -> int:
+    """Return `born` of this process, whose number is `pid`; a forked child has another one."""
     return born(pid) or 0
 
 
 def writer_is_gone(name: str) -> bool | None:
-    """Whether who wrote a temporary file is gone; None where this machine cannot know."""
+    """Return whether the writer of a temporary file has ended; None where this machine cannot know."""
     match = WRITER.search(name)
     if match is None or match[1] != machine()[:8]:
         return None

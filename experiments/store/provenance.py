@@ -23,10 +23,11 @@ from experiments.store.results import OWN_PACKAGE, CodeVersion, Provenance
 from experiments.store.store import Store
 
 PACKAGES = (OWN_PACKAGE, "torch", "torchvision", "numpy", "ray", "mlflow", "pytorch-fid")
+
 CODE = ("edm", "experiments", "reports")
 PLAIN_DIFF = ("--no-ext-diff", "--no-color")
 DIFFS = "diffs"  # folder of a store: changes against a commit, each under its SHA-256
-DIGITS = 20  # of that which make a file's name
+DIGITS = 20  # of a SHA-256 that make a file's name
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""result.json with its checksum, and the checks of the files that it vouches for."""
+"""Reading result.json with its checksum, and checking the files that it vouches for."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ OWN_CHECKSUM = "result_sha256"  # of a result: over all the rest of it
 
 
 def read_result(path: Path) -> dict[str, Any] | None:
-    """A result; None where there is none. Raises ValueError where it is damaged."""
+    """Return the content of a result.json; None where there is none. Raises ValueError where it is damaged."""
     try:
         content = path.read_bytes()
     except (FileNotFoundError, NotADirectoryError):
@@ -38,13 +38,13 @@ def read_result(path: Path) -> dict[str, Any] | None:
 
 
 def _misnamed_checksum(result: dict[str, Any]) -> str | None:
-    """What ends a result and can only be its checksum; None in results from before there was one."""
+    """Return what ends a result and can only be its checksum; None in results from before there was one."""
     last = next(reversed(result.values()), None)
     return last if isinstance(last, str) and len(last) == SHA256_DIGITS else None
 
 
 def with_checksum(result: dict[str, Any]) -> dict[str, Any]:
-    """A result with its own checksum."""
+    """Return a result with its own checksum added."""
     return {**result, OWN_CHECKSUM: _digest(json.loads(json.dumps(result)))}
 
 
@@ -53,7 +53,7 @@ def _digest(content: Any) -> str:
 
 
 def file_fault(path: Path, expected: str) -> str | None:
-    """What is wrong with a file of which the checksum is known; None where it is what was written."""
+    """Return what is wrong with a file that should have a checksum; None where it is what was written."""
     try:
         found = _checksum_of_present(path)
     except FileNotFoundError:

@@ -1,4 +1,4 @@
-"""The mirror beside a run: MLflow is kept up to date in the background, and holds nothing up."""
+"""Keeps MLflow up to date in the background of a run, which never waits for it."""
 
 from __future__ import annotations
 
@@ -16,7 +16,10 @@ PERIOD_S = 3.0
 
 
 class MirrorThread:
-    """A mirror kept up to date in the background, by default the store's own: a server that is slow slows nothing."""
+    """A mirror that a thread keeps up to date, by default the database in the store: a slow server slows nothing.
+
+    problem: why the last update failed, in a line; None where it did not.
+    """
 
     def __init__(self, store: Store, plan: Plan, uri: str | None) -> None:
         self.store, self.plan, self.uri = store, plan, uri
@@ -25,7 +28,7 @@ class MirrorThread:
         self._thread = threading.Thread(target=self._loop, name="mlflow-mirror", daemon=True)
 
     def start(self) -> None:
-        """Begin; loading MLflow takes seconds of a core, best at a time when the run itself waits."""
+        """Start the thread; loading MLflow takes seconds of a core, best at a time when the run itself waits."""
         self._thread.start()
 
     def _loop(self) -> None:
@@ -50,7 +53,10 @@ class MirrorThread:
         return Mirror(self.store, self.plan, self.uri or embedded_uri(self.store))
 
     def finish(self, timeout_s: float) -> str | None:
-        """Catch up and end, if it was ever started; what went wrong, or None where MLflow has everything."""
+        """Update MLflow once more and end the thread, if it was started.
+
+        Returns what went wrong; None where MLflow has everything.
+        """
         if self._thread.ident is None:
             return None
         self._ending.set()

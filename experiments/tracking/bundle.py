@@ -1,11 +1,11 @@
 """A sweep's record in one file: all that its report and its MLflow runs are made from, on any machine.
 
     manifest.json    what this is, and of every other file its SHA-256, its size and its time
-    sweep.json       the sweep (register.py)
+    sweep.json       the sweep (sweep/recorded.py)
     trainings/<signature>/..., evaluations/<signature>/..., diffs/...    as in a store, without weights and features
 
-The last 64 bytes of the file, which are its comment to other programs, are the SHA-256 of all before them. Nothing is
-unpacked before that and every name have been found right.
+The last 64 bytes of the file, which other programs take for its comment, are the SHA-256 of all bytes before them.
+Nothing is unpacked before that checksum and every name have been checked.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ OnFiles = Callable[[int, int], None]
 
 
 def is_bundle(path: Path) -> bool:
-    """Whether a path is meant as a bundle."""
+    """Return whether a path is meant as a bundle."""
     return path.suffix == ".zip"
 
 
@@ -66,7 +66,7 @@ def is_bundle(path: Path) -> bool:
 def export(plan: Plan, store: Store, out: Path, on_progress: OnFiles = lambda done, total: None) -> dict[str, Any]:
     """Write what a report of a sweep needs into one file, whole or not at all; returns its manifest.
 
-    Raises UserError where nothing of the sweep is there, or the file cannot be written.
+    Raises UserError where no task of the sweep is done, or the file cannot be written.
     """
     files = list(_files(plan, store))
     if not any(name.endswith(RESULT) for name, _ in files):
@@ -97,7 +97,7 @@ def export(plan: Plan, store: Store, out: Path, on_progress: OnFiles = lambda do
 
 
 def _files(plan: Plan, store: Store) -> Iterator[tuple[str, Path]]:
-    """What there is of a plan in a store, by its name in a bundle."""
+    """Yield the files of a plan in a store, each with its name in a bundle."""
     diffs: set[str] = set()
     of_type: dict[type[TrainingResult | EvaluationResult], tuple[Iterable[str], tuple[str, ...]]] = {
         TrainingResult: (plan.trainings, OF_TRAININGS),
@@ -135,7 +135,7 @@ def _seal(path: Path) -> None:
 
 
 def _digest(path: Path) -> bytes:
-    """The SHA-256 of a file but for its seal."""
+    """Return the SHA-256 of a file without its seal."""
     left, found = path.stat().st_size - SEAL, hashlib.sha256()
     with path.open("rb") as file:
         while left > 0 and (block := file.read(min(BLOCK, left))):
@@ -149,9 +149,9 @@ def _digest(path: Path) -> bytes:
 
 @contextmanager
 def opened(path: Path) -> Iterator[tuple[Plan, Store]]:
-    """The plan of a bundle, and a store that holds its record for as long as the block lasts.
+    """Yield the plan of a bundle, and a store that holds its record for as long as the block lasts.
 
-    Raises UserError where the file is no bundle, a name in it leads elsewhere, or a byte of it was changed.
+    Raises UserError where the file is not a bundle, a name in it leads elsewhere, or a byte of it was changed.
     """
     with tempfile.TemporaryDirectory(prefix="edm-sweep-bundle-") as folder:
         root = Path(folder)
@@ -159,8 +159,8 @@ def opened(path: Path) -> Iterator[tuple[Plan, Store]]:
             _require_sealed(path)
             with zipfile.ZipFile(path) as archive:
                 manifest = _manifest(archive, path)
-                for name, known in manifest["files"].items():
-                    _unpack(archive, name, known, root, path)
+                for name, entry in manifest["files"].items():
+                    _unpack(archive, name, entry, root, path)
         except FileNotFoundError:
             raise UserError(f"{path}: no such file; 'edm-sweep export SWEEP {path}' makes one") from None
         except (zipfile.BadZipFile, OSError, EOFError, KeyError, TypeError, ValueError, NotImplementedError) as error:
@@ -182,7 +182,7 @@ def _require_sealed(path: Path) -> None:
 
 
 def _manifest(archive: zipfile.ZipFile, path: Path) -> dict[str, Any]:
-    """What a bundle says it holds, once its names are found to be that and to lead nowhere else."""
+    """Return what a bundle says it holds, after checking that its names are those and lead nowhere else."""
     names = archive.namelist()
     if MANIFEST not in names:
         raise UserError(f"{path}: is no bundle of edm-sweep: it has no {MANIFEST}; 'edm-sweep export' makes one")
@@ -197,8 +197,8 @@ def _manifest(archive: zipfile.ZipFile, path: Path) -> dict[str, Any]:
     return manifest
 
 
-def _unpack(archive: zipfile.ZipFile, name: str, known: dict[str, Any], root: Path, path: Path) -> None:
-    if archive.getinfo(name).file_size != known["bytes"] or known["bytes"] > LARGEST:
+def _unpack(archive: zipfile.ZipFile, name: str, entry: dict[str, Any], root: Path, path: Path) -> None:
+    if archive.getinfo(name).file_size != entry["bytes"] or entry["bytes"] > LARGEST:
         raise _refused(path, f"{name} has not the size that its manifest lists")
     target, digest = root / name, hashlib.sha256()
     target.parent.mkdir(parents=True, exist_ok=True)
@@ -206,9 +206,9 @@ def _unpack(archive: zipfile.ZipFile, name: str, known: dict[str, Any], root: Pa
         while block := source.read(BLOCK):
             digest.update(block)
             output.write(block)
-    if digest.hexdigest() != known["sha256"]:
+    if digest.hexdigest() != entry["sha256"]:
         raise _refused(path, f"{name} is not what its manifest lists")
-    os.utime(target, ns=(known["modified_ns"], known["modified_ns"]))  # MLflow's times of a run follow from it
+    os.utime(target, ns=(entry["modified_ns"], entry["modified_ns"]))  # MLflow's times of a run follow from it
 
 
 def _refused(path: Path, why: str) -> UserError:

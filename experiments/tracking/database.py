@@ -8,37 +8,34 @@ from pathlib import Path
 
 from experiments.tracking import mlflow_environment  # noqa: F401  isort: skip  (MLflow reads it as it is imported)
 import mlflow
-from mlflow.store.db.utils import _get_latest_schema_revision, _get_schema_version, _upgrade_db
-from sqlalchemy import Engine, create_engine, text
+from sqlalchemy import create_engine, text
 from sqlalchemy.exc import DatabaseError
 
 from experiments.store.files import move_into_place, temporary_beside
 from experiments.store.layout import DAMAGED
 from experiments.store.store import Store
+from experiments.tracking.schema import upgrade
 
 DATABASE = "mlflow.db"
+
 log = logging.getLogger("edm_sweep.mlflow")
 
 
 def embedded_uri(store: Store) -> str:
-    """The tracking URI of the database inside a store."""
+    """Return the tracking URI of the database inside a store."""
     return f"sqlite:///{store.root / DATABASE}"
 
 
 def ensure_database(path: Path) -> None:
-    """Have a whole database of this MLflow's, whatever was killed while it was made; for who holds the mirror's lease.
+    """Have a whole database with the tables of this MLflow's version; the caller holds the mirror's lease.
 
-    MLflow makes its tables in dozens of steps, and refuses for ever what a kill has left of them. One of an older
-    MLflow is brought up to date; what cannot be is set aside, as the store has all that it held.
+    MLflow makes its tables in dozens of steps, and refuses for ever what a kill has left of them. A database of an
+    older MLflow is brought up to date. One that cannot be is set aside, as the store has all that it held.
     """
     if path.exists():
         if _is_up_to_date(path):
             return
-        place = path.parent / DAMAGED / f"{path.stem}-{secrets.token_hex(4)}"
-        place.mkdir(parents=True)
-        for file in path.parent.glob(f"{path.name}*"):  # SQLite's own journal with it
-            file.rename(place / file.name)
-        log.warning("%s: was not a whole database, set aside in %s to be made again", path, place)
+        _set_aside(path)
     temporary = temporary_beside(path)
     try:
         mlflow.MlflowClient(tracking_uri=f"sqlite:///{temporary}").search_experiments(max_results=1)
@@ -47,23 +44,31 @@ def ensure_database(path: Path) -> None:
         temporary.unlink(missing_ok=True)
 
 
+def _set_aside(path: Path) -> None:
+    place = path.parent / DAMAGED / f"{path.stem}-{secrets.token_hex(4)}"
+    place.mkdir(parents=True)
+    for file in path.parent.glob(f"{path.name}*"):  # SQLite's own journal with it
+        file.rename(place / file.name)
+    log.warning("%s: was not a whole database, set aside in %s to be made again", path, place)
+
+
 def _is_up_to_date(path: Path) -> bool:
-    """Whether a database is this MLflow's, or could be made so; one that holds runs is never given up."""
-    engine = create_engine(f"sqlite:///{path}")
+    """Return whether a database has this MLflow's tables, or was given them just now.
+
+    Raises the error of the upgrade where that fails and the database holds runs: such a one is never given up.
+    """
     try:
-        if _get_schema_version(engine) != _get_latest_schema_revision():
-            _upgrade_db(engine)
+        upgrade(f"sqlite:///{path}")
         return True
     except Exception:  # whatever a migration over half a database may meet
-        if _has_runs(engine):
+        if _has_runs(path):
             raise
         return False
-    finally:
-        engine.dispose()
 
 
-def _has_runs(engine: Engine) -> bool:
-    """Whether a database holds any run; raises where it cannot be asked now."""
+def _has_runs(path: Path) -> bool:
+    """Return whether a database holds any run; raises where it cannot be asked now."""
+    engine = create_engine(f"sqlite:///{path}")
     try:
         with engine.connect() as connection:
             return connection.execute(text("SELECT 1 FROM runs LIMIT 1")).first() is not None
@@ -71,3 +76,5 @@ def _has_runs(engine: Engine) -> bool:
         if "no such table" in str(error) or "not a database" in str(error):
             return False
         raise
+    finally:
+        engine.dispose()

@@ -1,4 +1,4 @@
-"""The final table as a data frame: one row a cell, from the store or from MLflow, the same either way."""
+"""The final table as a data frame: one row for each cell, equal whether it is read from the store or from MLflow."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from experiments.tracking.paired_errors import influences_of
 class Found:
     """What is known of an evaluation: its metrics, the scores that they answer, and remarks.
 
-    pruned_at: at how many kimg a training that it stands on was ended early, where there is nothing else to tell.
+    pruned_at: at how many kimg a training that it depends on was ended early, where the evaluation was not done.
     """
 
     metrics: Mapping[str, float]
@@ -38,7 +38,7 @@ class Found:
     pruned_at: float | None = None
 
     def covers(self, evaluation: Evaluation, scores: tuple[str, ...]) -> bool:
-        """Whether it has `scores`, of all images or of as many as `evaluation` may stop at for what it knows."""
+        """Return whether it has `scores`, of all images, or of fewer where a rival of `evaluation` stopped it."""
         return set(scores) <= self.scores and (self.stopped_by is None or self.stopped_by in evaluation.rivals)
 
 
@@ -46,8 +46,8 @@ class Found:
 class Trained:
     """What a report needs to know of a training.
 
-    pruned_at: at how many kimg it was ended early. micro_batch: how many images went through the network at once where
-    that were fewer than a batch.
+    pruned_at: at how many kimg it was ended early. micro_batch: how many images went through the network at once,
+    where they were fewer than a batch.
     """
 
     pruned_at: float | None = None
@@ -55,40 +55,40 @@ class Trained:
 
 
 def found_in_store(plan: Plan, store: Store) -> dict[str, Found]:
-    """A plan's finished evaluations, and those whose training was pruned, by signature."""
-    evaluations = {name: store.result(EvaluationResult, name) for name in plan.evaluations}
+    """Return a plan's finished evaluations, and those whose training was pruned, by signature."""
+    results = {signature: store.result(EvaluationResult, signature) for signature in plan.evaluations}
     done = {
-        name: Found(result.metrics, frozenset(result.scores), result.notes, result.stopped_at, result.stopped_by)
-        for name, result in evaluations.items()
+        signature: Found(result.metrics, frozenset(result.scores), result.notes, result.stopped_at, result.stopped_by)
+        for signature, result in results.items()
         if result is not None
     }
-    return joined(plan, done, {name: _trained(store, name) for name in plan.trainings})
+    return joined(plan, done, {signature: _trained(store, signature) for signature in plan.trainings})
 
 
-def _trained(store: Store, name: str) -> Trained:
-    result = store.result(TrainingResult, name)
+def _trained(store: Store, signature: str) -> Trained:
+    result = store.result(TrainingResult, signature)
     if result is not None:
         return Trained(micro_batch=result.computing.micro_batch if result.computing is not None else None)
-    pruning = Pruning.of(store.folder("trainings", name))
+    pruning = Pruning.of(store.folder("trainings", signature))
     return Trained(pruned_at=pruning.kimg if pruning is not None else None)
 
 
 def joined(plan: Plan, done: dict[str, Found], trained: dict[str, Trained]) -> dict[str, Found]:
-    """What is known of a plan's evaluations, with what their trainings have to say of them."""
-    known = {}
-    for name, evaluation in plan.evaluations.items():
-        told = [trained[training.signature] for training in evaluation.depends_on]
-        pruned = [one.pruned_at for one in told if one.pruned_at is not None]
-        if name in done:
-            notes = (*done[name].notes, *_memory_notes(evaluation, trained))
-            known[name] = dataclasses.replace(done[name], notes=notes)
+    """Return what is known of a plan's evaluations, with the remarks that follow from their trainings."""
+    found = {}
+    for signature, evaluation in plan.evaluations.items():
+        own = [trained[training.signature] for training in evaluation.depends_on]
+        pruned = [one.pruned_at for one in own if one.pruned_at is not None]
+        if signature in done:
+            notes = (*done[signature].notes, *_memory_notes(evaluation, trained))
+            found[signature] = dataclasses.replace(done[signature], notes=notes)
         elif pruned:
-            known[name] = Found({}, frozenset(), evaluation.notes, pruned_at=pruned[0])
-    return known
+            found[signature] = Found({}, frozenset(), evaluation.notes, pruned_at=pruned[0])
+    return found
 
 
 def _memory_notes(evaluation: Evaluation, trained: dict[str, Trained]) -> Iterator[str]:
-    """What a reader must know where memory was too small for what the sweep asked for."""
+    """Yield a remark on each training whose memory was too small for what the sweep asked for."""
     for who, training in zip(("", "its guide was "), evaluation.depends_on, strict=False):
         used = trained[training.signature].micro_batch
         if used is not None and _shows_in_the_network(used, training):
@@ -99,18 +99,19 @@ def _memory_notes(evaluation: Evaluation, trained: dict[str, Trained]) -> Iterat
 
 
 def _shows_in_the_network(micro_batch: int, training: Training) -> bool:
-    """Whether a training in smaller micro-batches than asked for makes another network."""
+    """Return whether a training in smaller micro-batches than asked for makes another network."""
     asked = training.config.micro_batch or training.config.batch_size
     return micro_batch < asked and training.network.norm == "batch"
 
 
 def results_frame(plan: Plan, found: dict[str, Found]) -> pd.DataFrame:
-    """One row a cell, in the sweep's order: name, axes, all other parameters, signatures, what the scores are, scores.
+    """Return one row for each cell, in the sweep's order.
 
-    Scores that have errors are followed by _se, _low and _high; noise_ and real_ are what pure noise and real images
-    score, to read the others by. A cell without scores yet has status "missing", one that was stopped early "stopped",
-    one whose training was ended early "pruned", and all of them have empty scores. Holds nothing that depends on when
-    or how fast the work was done; of where, only that memory forced smaller micro-batches, which makes another network.
+    Columns: name, axes, all other parameters, signatures, what the scores are, scores. Scores that have errors are
+    followed by _se, _low and _high; noise_ and real_ are the scores of pure noise and of real images, for comparison.
+    A cell without scores yet has status "missing", one that was stopped early "stopped", one whose training was ended
+    early "pruned", and all of them have empty scores. Nothing in the frame depends on when, where or how fast a task
+    was done, except that memory may have forced smaller micro-batches, which makes another network.
     """
     frame = pd.DataFrame([_row(plan, planned, found) for planned in plan.cells])
     named = {name for planned in plan.cells for score in _scores(planned) for name in _columns(score)}
@@ -153,7 +154,7 @@ def _status(own: Found | None, done: bool) -> str:
 
 
 def _scores(planned: PlannedCell) -> tuple[str, ...]:
-    """What this cell asks for, which may be less than what its evaluation has."""
+    """Return the scores that a cell asks for, which may be fewer than its evaluation has."""
     sizes = planned.training.data.sizes
     return requested_scores(planned.cell.evaluation, sizes, planned.evaluation.sampling.is_deterministic).scores
 
@@ -163,22 +164,22 @@ def _columns(score: str) -> tuple[str, ...]:
 
 
 def covariances(plan: Plan, store: Store) -> dict[str, tuple[tuple[str, ...], np.ndarray]]:
-    """By metric: cells, and the covariance of the errors of their values.
+    """Return for each metric the cells that have it, and the covariance of the errors of their values.
 
     All cells start from the same noise and labels, so image i of one corresponds to image i of another, and errors of
-    cells are correlated: var(a - b) is usually much less than var(a) + var(b). Cells of other numbers of images, which
-    no table shows side by side, count as uncorrelated.
+    cells are correlated: var(a - b) is usually much less than var(a) + var(b). Cells with different numbers of images,
+    which no table shows side by side, count as uncorrelated.
     """
     paths = {plan.cell_name(planned): influences_of(store, planned.evaluation.signature) for planned in plan.cells}
-    known = {cell: path for cell, path in paths.items() if path is not None}
-    names: dict[str, list[str]] = {}
-    for cell, path in known.items():
+    files = {cell: path for cell, path in paths.items() if path is not None}
+    cells_with: dict[str, list[str]] = {}
+    for cell, path in files.items():
         with safe_open(path, framework="np") as file:
             for metric in file.keys():  # noqa: SIM118 - not a mapping
-                names.setdefault(metric, []).append(cell)
+                cells_with.setdefault(metric, []).append(cell)
     return {
-        metric: (tuple(cells), _covariance([_read(known[cell], metric) for cell in cells]))
-        for metric, cells in names.items()
+        metric: (tuple(cells), _covariance([_read(files[cell], metric) for cell in cells]))
+        for metric, cells in cells_with.items()
     }
 
 
@@ -188,7 +189,7 @@ def _read(path: Path, metric: str) -> np.ndarray:
 
 
 def _covariance(influences: list[np.ndarray]) -> np.ndarray:
-    """Of means over images: the covariance of the influences over their number."""
+    """Return the covariance of means over images: that of the influences, divided by their number."""
     made = np.zeros((len(influences), len(influences)))
     counts = np.array([len(values) for values in influences])
     for count in np.unique(counts):
@@ -199,25 +200,28 @@ def _covariance(influences: list[np.ndarray]) -> np.ndarray:
 
 
 def _plain(value: Any) -> Any:
-    """Lists and mappings as one word: a frame's cells compare, group and print as single values."""
+    """Write lists and mappings as one word: a frame's cells compare, group and print as single values."""
     if isinstance(value, tuple):
         return ",".join(f"{entry:g}" if isinstance(entry, float) else str(entry) for entry in value)
     return str(value) if dataclasses.is_dataclass(value) else value
 
 
 def curves_frame(plan: Plan, store: Store) -> pd.DataFrame:
-    """Loss against kimg of every training that has begun: columns training, kimg, loss, val_loss, one of them a row."""
+    """Return the loss against kimg of every training that has begun.
+
+    Columns: training, kimg, and of loss and val_loss one in each row, the other empty.
+    """
     rows: list[dict[str, Any]] = []
-    for name in plan.trainings:
-        folder = store.folder("trainings", name)
+    for signature in plan.trainings:
+        folder = store.folder("trainings", signature)
         for journal, key in ((JOURNAL, "loss"), (VALIDATION, "val_loss")):
             lines = Journal(folder / journal).read()
-            rows += [{"training": plan.names[name], "kimg": line["kimg"], key: line[key]} for line in lines]
+            rows += [{"training": plan.names[signature], "kimg": line["kimg"], key: line[key]} for line in lines]
     return pd.DataFrame(rows, columns=["training", "kimg", "loss", "val_loss"])
 
 
 def facts_of(plan: Plan, store: Store) -> dict[str, str]:
-    """Where a plan's numbers come from: code, packages, machines and the time that it took."""
+    """Return where a plan's numbers come from: code, packages, machines, and how long the work took."""
     trained = [result for name in plan.trainings if (result := store.result(TrainingResult, name)) is not None]
     scored = [result for name in plan.evaluations if (result := store.result(EvaluationResult, name)) is not None]
     origins = [result.provenance for result in (*trained, *scored)]
@@ -235,7 +239,7 @@ def facts_of(plan: Plan, store: Store) -> dict[str, str]:
 
 
 def _precision(computing: ComputingRecord) -> str:
-    """The precision that a training was computed in, and whether its network was compiled."""
+    """Return the precision that a training was computed in, and whether its network was compiled."""
     return computing.precision + (" compiled" if computing.compiled else "")
 
 

@@ -14,9 +14,9 @@ from experiments.store.store import Store
 
 
 def influences_of(store: Store, signature: str) -> Path | None:
-    """The file of a finished evaluation's influences, if it is the one that belongs to its result.
+    """Return the file of a finished evaluation's influences, if it is the one that belongs to its result.
 
-    None where it is damaged, or a kill came between it and the result: its cell goes without comparison then.
+    None where it is damaged, or a kill came between it and the result: the cell is not compared then.
     """
     result = store.result(EvaluationResult, signature)
     path = store.folder("evaluations", signature) / INFLUENCES
@@ -26,7 +26,10 @@ def influences_of(store: Store, signature: str) -> Path | None:
 
 
 def influence_errors(store: Store, a: str, b: str) -> dict[str, float]:
-    """By metric, the standard error of the difference of two evaluations of equally many images, paired by image."""
+    """Return for each metric the standard error of the difference of two evaluations, paired by image.
+
+    Only for evaluations with equally many images.
+    """
     here_path, there_path = influences_of(store, a), influences_of(store, b)
     if here_path is None or there_path is None:
         return {}

@@ -1,4 +1,4 @@
-"""Results read back from MLflow."""
+"""Reads a sweep's results back from MLflow."""
 
 from __future__ import annotations
 
@@ -12,12 +12,13 @@ from mlflow.entities import Run
 
 from experiments.errors import UserError
 from experiments.sweep.plan import Plan
+from experiments.tracking.content import FOUND
 from experiments.tracking.frames import Found, Trained, joined
-from experiments.tracking.runs import FINISHED, FOUND, KILLED, all_runs, answering
+from experiments.tracking.runs import FINISHED, KILLED, all_runs, answering
 
 
 def found_in_mlflow(plan: Plan, uri: str) -> dict[str, Found]:
-    """A plan's finished evaluations as MLflow has them, and those whose training was pruned, by signature.
+    """Return a plan's finished evaluations as MLflow has them, and those whose training was pruned, by signature.
 
     Raises UserError where the server does not answer or has no such experiment.
     """
@@ -29,11 +30,11 @@ def found_in_mlflow(plan: Plan, uri: str) -> dict[str, Found]:
         if experiment is None:
             raise UserError(f"--tracking-uri {uri}: has no experiment {plan.sweep.name!r}; run the sweep with it first")
         for run in all_runs(client, experiment.experiment_id):
-            name, status = run.data.tags.get("edm.signature", ""), run.info.status
-            if name in plan.trainings and status in (FINISHED, KILLED):
-                trained[name] = _trained(run)
-            elif name in plan.evaluations and status == FINISHED:
-                done[name] = _found(run)
+            signature, status = run.data.tags.get("edm.signature", ""), run.info.status
+            if signature in plan.trainings and status in (FINISHED, KILLED):
+                trained[signature] = _trained(run)
+            elif signature in plan.evaluations and status == FINISHED:
+                done[signature] = _found(run)
     return joined(plan, done, trained)
 
 
@@ -47,6 +48,8 @@ def _trained(run: Run) -> Trained:
 def _found(run: Run) -> Found:
     scores, notes, *stopped = (json.loads(run.data.tags.get(f"edm.{key}", "null")) for key in FOUND)
     # MLflow's databases hold the largest number there is in place of infinity
-    told = run.data.metrics.items()
-    metrics = {key: math.copysign(math.inf, v) if abs(v) >= sys.float_info.max else v for key, v in told}
+    metrics = {
+        name: math.copysign(math.inf, value) if abs(value) >= sys.float_info.max else value
+        for name, value in run.data.metrics.items()
+    }
     return Found(metrics, frozenset(scores or ()), tuple(notes or ()), *stopped)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import secrets
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +18,8 @@ OnSyncProgress = Callable[[int, int], None]
 class MirroredRun:
     """A run as it stands in MLflow.
 
-    message: its tag edm.status; result: the SHA-256 of the result that it tells; parent: the run that it is shown
-    under.
+    message: its tag edm.status. result: the SHA-256 of the result.json that it was made from. parent: the run that it
+    is shown under.
     """
 
     run_id: str
@@ -40,14 +40,14 @@ class SyncCounts:
 
 
 class CurveTail:
-    """A journal that is read on from where it was left, and anew where its file was replaced."""
+    """A journal that is read on from where it was left, and from its beginning where its file was replaced."""
 
     def __init__(self, path: Path) -> None:
         self.journal = Journal(path)
         self.inode, self.offset = 0, 0
 
     def fresh(self) -> list[dict[str, Any]]:
-        """The lines that were not read before."""
+        """Return the lines that were not read before."""
         try:
             status = self.journal.path.stat()
         except FileNotFoundError:
@@ -60,10 +60,24 @@ class CurveTail:
         return lines
 
 
-class Notices:
-    """Which runs of one record which mirror has changed: told by each to all others that write to the same one.
+@dataclass
+class SentParts:
+    """What of one task a mirror has sent.
 
-    So that nobody has to look at a whole record anew because somebody else has added a run to it.
+    result_ns: the time of the result.json that was sent. tails: the journals, by file. steps: up to which step MLflow
+    has each curve. grids: the names of sample grids.
+    """
+
+    result_ns: int | None = None
+    tails: dict[str, CurveTail] = field(default_factory=dict)
+    steps: dict[str, int] = field(default_factory=dict)
+    grids: set[str] = field(default_factory=set)
+
+
+class Notices:
+    """Tells all mirrors that write to one record which runs another one has changed.
+
+    So no mirror has to read the whole record again because another one has added a run to it.
     """
 
     def __init__(self, folder: Path, uri: str, name: str) -> None:
@@ -76,5 +90,5 @@ class Notices:
         self.tail.journal.append({"by": self.own, "signature": signature, "run": run_id})
 
     def of_others(self) -> dict[str, str]:
-        """The runs that others have changed since this was last asked, by signature."""
+        """Return the runs that others have changed since this was last called, by signature."""
         return {line["signature"]: line["run"] for line in self.tail.fresh() if line["by"] != self.own}

@@ -9,6 +9,8 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Callable
+from pathlib import Path
 
 from experiments.errors import UserError
 from experiments.store.store import Store
@@ -17,8 +19,33 @@ GRACE_S = 3.0
 ENVIRONMENT = {"MLFLOW_DISABLE_TELEMETRY": "true", "DO_NOT_TRACK": "true", "GIT_PYTHON_REFRESH": "quiet"}
 
 
-def serve(store: Store, tracking_uri: str | None, host: str, port: int) -> int:
-    """Serve until interrupted; the exit code. Raises UserError where there is no record or the port is taken."""
+def serve(store: Store, tracking_uri: str | None, host: str, port: int, say: Callable[[str], None]) -> None:
+    """Serve until interrupted.
+
+    Raises UserError where there is no record, the port is taken, or the server ends by itself.
+    say: is given each line for people.
+    """
+    uri = _uri(store, tracking_uri)
+    _require_free_port(host, port)
+    log = store.root / "mlflow-server.log"
+    server = _start(uri, store.root / "mlartifacts", host, port, log)
+    for number in (signal.SIGINT, signal.SIGTERM):  # set, as a shell's background job starts with Ctrl-C ignored
+        signal.signal(number, signal.default_int_handler)
+    say(f"Starting MLflow's UI; its log is {log}")
+    try:
+        if _answers(server, host, port):
+            say(f"Open http://{host}:{port} in a browser. Ctrl-C ends it.")
+            say("MLflow opens with its pages for language models: choose 'Model training' there.")
+        code = server.wait()
+        raise UserError(f"MLflow's server ended by itself with exit code {code}; the reason is in {log}")
+    except KeyboardInterrupt:
+        return
+    finally:
+        _end_group(server)
+
+
+def _uri(store: Store, tracking_uri: str | None) -> str:
+    """Return the address of the database to serve; raises UserError where there is none."""
     if tracking_uri and tracking_uri.startswith("http"):
         raise UserError(f"--tracking-uri {tracking_uri}: is a server with a UI of its own; open it in a browser")
     database = store.root / "mlflow.db"
@@ -26,33 +53,21 @@ def serve(store: Store, tracking_uri: str | None, host: str, port: int) -> int:
         raise UserError(
             f"{database}: nothing is recorded there yet; run a sweep first: edm-sweep run sweeps/digits.yaml"
         )
-    _require_free_port(host, port)
-    uri = tracking_uri or f"sqlite:///{database}"
+    return tracking_uri or f"sqlite:///{database}"
+
+
+def _start(uri: str, artifacts: Path, host: str, port: int, log: Path) -> subprocess.Popen[bytes]:
+    """Start the server in a process group of its own: it starts a dozen processes, which have to end with it."""
     command = [sys.executable, "-m", "mlflow", "server", "--backend-store-uri", uri, "--default-artifact-root"]
-    command += [str(store.root / "mlartifacts"), "--host", host, "--port", str(port), "--workers", "1"]
-    log = store.root / "mlflow-server.log"
+    command += [str(artifacts), "--host", host, "--port", str(port), "--workers", "1"]
     with log.open("w") as output:
-        # in a process group of its own: the server starts a dozen processes, which have to end with it
-        server = subprocess.Popen(
+        return subprocess.Popen(
             command, env=os.environ | ENVIRONMENT, stdout=output, stderr=subprocess.STDOUT, start_new_session=True
         )
-    for number in (signal.SIGINT, signal.SIGTERM):  # set, as a shell's background job starts with Ctrl-C ignored
-        signal.signal(number, signal.default_int_handler)
-    print(f"MLflow's UI is starting, its log is {log}", flush=True)
-    try:
-        if _answers(server, host, port):
-            print(f"Open http://{host}:{port} in a browser. Ctrl-C ends it.", flush=True)
-            print("MLflow opens with its pages for language models: choose 'Model training' there.", flush=True)
-        code = server.wait()
-        raise UserError(f"MLflow's server ended by itself with exit code {code}; the reason is in {log}")
-    except KeyboardInterrupt:
-        return 0
-    finally:
-        _end_group(server)
 
 
 def _end_group(server: subprocess.Popen[bytes]) -> None:
-    """End the server and all that it started: asked first, then not."""
+    """End the server and all that it started: asked first, then killed."""
     for number in (signal.SIGTERM, signal.SIGKILL):
         with contextlib.suppress(ProcessLookupError):
             os.killpg(server.pid, number)

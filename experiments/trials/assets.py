@@ -112,7 +112,7 @@ def ensure_extractor(
     def build(folder: Path) -> ClassifierRecord:
         data = ensure_data(store, source)
         log.info("training the feature classifier, %d epochs", config.epochs)
-        *_, classifier = _looking(train_classifier(config, data, source.num_classes), on_wait)
+        *_, classifier = _calling_each_epoch(train_classifier(config, data, source.num_classes), on_wait)
         save_tensors(classifier.state_dict(), folder / MODEL)
         accuracy = {split: _accuracy(classifier, data, split) for split in SPLITS}
         log.info("its accuracy: %s", accuracy)
@@ -124,7 +124,7 @@ def ensure_extractor(
     return on_device(classifier, device).eval()
 
 
-def _looking(epochs: Iterator[Classifier], on_wait: Callable[[], None]) -> Iterator[Classifier]:
+def _calling_each_epoch(epochs: Iterator[Classifier], on_wait: Callable[[], None]) -> Iterator[Classifier]:
     for classifier in epochs:
         on_wait()
         yield classifier

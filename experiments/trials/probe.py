@@ -31,14 +31,14 @@ from experiments.trials.progress import ProgressReporter
 def run_probe(
     store: Store,
     probe: Probe,
-    setting: TrialContext,
+    context: TrialContext,
     on_progress: Callable[[int, int], None] = lambda _done, _total: None,
 ) -> ProbeResult:
     """Measure a network, unless that is done; the caller holds its lock. Returns the result."""
     known = store.result(ProbeResult, probe.signature)
     if known is not None:
         return known
-    result = measure(store, probe, setting, on_progress)
+    result = measure(store, probe, context, on_progress)
     store.finish(probe.signature, result)
     return result
 
@@ -76,29 +76,29 @@ class Memory:
         return (self.most - self.before) / 2**30
 
 
-def measure(store: Store, probe: Probe, setting: TrialContext, on_progress: OnSteps) -> ProbeResult:
+def measure(store: Store, probe: Probe, context: TrialContext, on_progress: OnSteps) -> ProbeResult:
     """What a probe finds out; `training` or `drawing` is None where not even one image at once fits into the memory."""
     began = time.monotonic()
-    pulse = ProgressReporter(
-        store, setting, store.folder("probes", probe.signature), "steps", WARM_UP_STEPS + MOST_STEPS
+    reporter = ProgressReporter(
+        store, context, store.folder("probes", probe.signature), "steps", WARM_UP_STEPS + MOST_STEPS
     )
 
     def on_step(done: int, total: int) -> None:
-        if pulse.beat(done):
-            pulse.raise_if_stopped()
+        if reporter.beat(done):
+            reporter.raise_if_stopped()
         on_progress(done, total)
 
     data = ensure_data(store, probe.data)
-    examples = TrainingSet.of(data, setting.device)
-    training = _fitting(_computings(probe, setting), lambda it: _train(probe, it, examples, data.sigma_data, on_step))
-    drawing = _fitting(_batches(probe), lambda batch: _draw(probe, batch, data.sigma_data, setting.device))
+    examples = TrainingSet.of(data, context.device)
+    training = _fitting(_computings(probe, context), lambda it: _train(probe, it, examples, data.sigma_data, on_step))
+    drawing = _fitting(_batches(probe), lambda batch: _draw(probe, batch, data.sigma_data, context.device))
     log.info("measured: %s, %s", training or "does not fit into the memory", drawing or "does not fit into the memory")
     return ProbeResult(
         training=training,
         drawing=drawing,
-        device=device_name(setting.device),
-        device_gib=_total_gib(setting.device),
-        threads=setting.threads,
+        device=device_name(context.device),
+        device_gib=_total_gib(context.device),
+        threads=context.threads,
         seconds=time.monotonic() - began,
         flops=probe.flops,
         provenance=provenance(),
@@ -122,9 +122,9 @@ def _fitting(choices: Iterator[ChoiceT], attempt: Callable[[ChoiceT], MeasuredT]
     return None
 
 
-def _computings(probe: Probe, setting: TrialContext) -> Iterator[Computing]:
+def _computings(probe: Probe, context: TrialContext) -> Iterator[Computing]:
     """As the training would compute, then in ever smaller parts of its batch."""
-    computing = Computing.choose(probe.config, setting.device, probe.compiled)
+    computing = Computing.choose(probe.config, context.device, probe.compiled)
     size = computing.micro_batch or probe.config.batch_size
     yield computing
     while size % 2 == 0:

@@ -39,7 +39,7 @@ class ProgressReporter:
         self._write(TaskProgress(done, self.total, self.unit, rate, loss))
         return True
 
-    def other_work(self, what: str, done: int, total: int) -> None:
+    def report_other_work(self, what: str, done: int, total: int) -> None:
         """Report work on something else than the images that are counted; raises Stopped where that is asked for."""
         now = time.monotonic()
         if now - self.last < self.context.report_s:

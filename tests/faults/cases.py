@@ -27,7 +27,7 @@ EVALUATING = Wire("sampling", "experiments.trials.progress", "ProgressReporter.b
 PHASES: dict[str, tuple[Wire, ...]] = {
     "planning": (Wire("planning", "experiments.runner.resume", "open_schedule"),),
     "preparing data": (Wire("data", "edm.data.prepare", "_deviation"),),
-    "training": (Wire("training", "experiments.trials.training.checkpoints", "CheckpointManager.note", nth=30),),
+    "training": (Wire("training", "experiments.trials.training.checkpoints", "CheckpointManager.record_loss", nth=30),),
     "writing a checkpoint": (
         Wire("checkpoint", "experiments.store.files", "move_into_place", nth=3, matching="checkpoints/"),
     ),
@@ -222,7 +222,7 @@ WRITES: dict[str, Wire] = {
     "result of an evaluation": Wire(
         "result", "experiments.store.files", "write_json", nth=2, matching="evaluations/.*result"
     ),
-    "MLflow's database": Wire("mlflow", "experiments.tracking.mirror", "Mirror._made"),
+    "MLflow's database": Wire("mlflow", "experiments.tracking.experiment", "MirroredExperiment.create"),
     "report": Wire("report", "reports.page", "_write", matching=r"results\.csv"),
 }
 BEFORE_TRAINING = ("prepared data", "classifier", "features of real images", "reference statistics")

@@ -32,15 +32,15 @@ class EvaluationContext:
     """What one evaluation works with, each part loaded when it is first needed."""
 
     def __init__(
-        self, store: Store, evaluation: Evaluation, setting: TrialContext, wanted: tuple[str, ...] | None = None
+        self, store: Store, evaluation: Evaluation, trial: TrialContext, wanted: tuple[str, ...] | None = None
     ) -> None:
-        self.store, self.evaluation, self.setting = store, evaluation, setting
+        self.store, self.evaluation, self.trial = store, evaluation, trial
         self.wanted = evaluation.scores if wanted is None else wanted
-        self.device = setting.device
+        self.device = trial.device
         self.folder = store.folder("evaluations", evaluation.signature)
         self.drawing = store.folder("drawings", evaluation.drawing)
-        self.pulse = ProgressReporter(store, setting, self.folder, "images", evaluation.config.images)
-        self.batch = setting.sampling_batch
+        self.reporter = ProgressReporter(store, trial, self.folder, "images", evaluation.config.images)
+        self.batch = trial.sampling_batch
         self.began = time.time()
         self.extractors: dict[FeatureSpace, Extractor] = {}
 
@@ -65,11 +65,11 @@ class EvaluationContext:
     def extractor(self, space: FeatureSpace) -> Extractor:
         """What measures in a feature space."""
         if space not in self.extractors:
-            source, wait = self.evaluation.training.data, self.pulse.raise_if_stopped
+            source, wait = self.evaluation.training.data, self.reporter.raise_if_stopped
             self.extractors[space] = ensure_extractor(self.store, source, space, self.device, wait)
         return self.extractors[space]
 
-    def shelf(self, space: FeatureSpace) -> FeatureCache:
+    def feature_cache(self, space: FeatureSpace) -> FeatureCache:
         """Where the drawn images' features in a space are."""
         return FeatureCache(self.drawing / space.signature, self.extractor(space), space.label)
 
@@ -86,14 +86,16 @@ class EvaluationContext:
         """What real images measure in the evaluation's own space."""
         source, space = self.evaluation.training.data, self.evaluation.features
         own = (self.extractor(space), self.data, self.device)
-        return References(self.store, source, space, *own, self.pulse.other_work, self.pulse.raise_if_stopped)
+        return References(
+            self.store, source, space, *own, self.reporter.report_other_work, self.reporter.raise_if_stopped
+        )
 
     def scorer(self, count: int) -> Scorer:
         """What scores the first `count` images."""
         evaluation, published = self.evaluation, None
         if evaluation.statistics is not None:
             published = load_published(self.store, evaluation.statistics, evaluation.features.dimension)
-        measured = self.shelf(evaluation.features).measured(0, count)
+        measured = self.feature_cache(evaluation.features).measured(0, count)
         return Scorer(evaluation, measured, self.references, published)
 
     def first_pixels(self) -> Tensor:

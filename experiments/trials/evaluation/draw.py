@@ -32,75 +32,75 @@ class Extent:
     stopped_by: str | None = None
 
 
-def help_draw(store: Store, evaluation: Evaluation, setting: TrialContext) -> None:
+def help_draw(store: Store, evaluation: Evaluation, trial: TrialContext) -> None:
     """Draw segments of an evaluation that nobody has begun, from the end on; another trial holds it, and scores it."""
     done = store.result(EvaluationResult, evaluation.signature)
     if done is not None and evaluation.is_covered_by(done):
         return
-    bench = EvaluationContext(store, evaluation, setting)
-    bench.pulse.silent = True
+    context = EvaluationContext(store, evaluation, trial)
+    context.reporter.silent = True
     for start, stop in reversed(list(segments(0, evaluation.config.images))):
         # one that is there, be it cut short, may be read just now by who holds the drawing
-        if not list((bench.drawing / evaluation.features.signature).glob(f"{start:08d}-*")):
-            _try_segment(bench, start, stop)
+        if not list((context.drawing / evaluation.features.signature).glob(f"{start:08d}-*")):
+            _try_segment(context, start, stop)
             store.forget("segments", evaluation.segment_name(start))
 
 
-def draw_and_measure(bench: EvaluationContext) -> Extent:
+def draw_and_measure(context: EvaluationContext) -> Extent:
     """Draw what is missing of an evaluation's images, segment by segment; the caller holds the drawing's lock.
 
     Fewer than asked for only where the evaluation may stop early and is clearly worse than another. That is asked only
     where nothing more has been drawn yet: nothing is thrown away.
     """
-    evaluation, total = bench.evaluation, bench.evaluation.config.images
+    evaluation, total = context.evaluation, context.evaluation.config.images
     if not evaluation.rivals:
-        _draw_all(bench, total)
+        draw_all(context, total)
         return Extent(total)
     for start, stop in segments(0, total):
-        _draw_segment(bench, start, stop)
+        draw_segment(context, start, stop)
         asks = stop in evaluation.config.prefixes[:-1]
-        if asks and bench.shelf(evaluation.features).find(stop, 1) is None:
-            rival = _clearly_better(bench, stop)
+        if asks and context.feature_cache(evaluation.features).find(stop, 1) is None:
+            rival = _clearly_better(context, stop)
             if rival is not None:
                 log.info("clearly worse than %s at %d images: no more are drawn", rival, stop)
                 return Extent(stop, rival)
     return Extent(total)
 
 
-def _draw_all(bench: EvaluationContext, count: int) -> None:
+def draw_all(context: EvaluationContext, count: int) -> None:
     """Draw all segments, but for those that helpers are at: these are waited for."""
     left = list(segments(0, count))
     while True:
-        left = [span for span in left if not _try_segment(bench, *span)]
+        left = [span for span in left if not _try_segment(context, *span)]
         if not left:
             return
-        time.sleep(bench.setting.wait_s)
-        bench.pulse.raise_if_stopped()
+        time.sleep(context.trial.wait_s)
+        context.reporter.raise_if_stopped()
 
 
-def _try_segment(bench: EvaluationContext, start: int, stop: int) -> bool:
+def _try_segment(context: EvaluationContext, start: int, stop: int) -> bool:
     """Draw a segment unless it is there; False where somebody else is at it."""
     try:
-        with bench.store.try_lock("segments", bench.evaluation.segment_name(start)):
-            _draw_segment(bench, start, stop)
+        with context.store.try_lock("segments", context.evaluation.segment_name(start)):
+            draw_segment(context, start, stop)
     except Held:
         return False
     return True
 
 
-def _draw_segment(bench: EvaluationContext, start: int, stop: int) -> None:
+def draw_segment(context: EvaluationContext, start: int, stop: int) -> None:
     """Draw a segment and measure it in every space that lacks it; nothing where it is all there."""
-    spaces = [space for space, images in bench.spaces.items() if start < images]
-    missing = [space for space in spaces if bench.shelf(space).find(start, stop - start) is None]
-    keeps_pixels = start == 0 and not _has_pixels(bench, stop)
-    bench.pulse.beat(start)
+    spaces = [space for space, images in context.spaces.items() if start < images]
+    missing = [space for space in spaces if context.feature_cache(space).find(start, stop - start) is None]
+    keeps_pixels = start == 0 and not _has_pixels(context, stop)
+    context.reporter.beat(start)
     if not missing and not keeps_pixels:
         return
-    bench.pulse.raise_if_stopped()
+    context.reporter.raise_if_stopped()
     began = time.monotonic()
-    images = _drawn(bench, start, stop)
+    images = _generate(context, start, stop)
     if keeps_pixels:
-        write_checksummed(bench.drawing, IMAGES, {IMAGES: images})
+        write_checksummed(context.drawing, IMAGES, {IMAGES: images})
 
     def seconds() -> float:
         nonlocal began
@@ -108,42 +108,42 @@ def _draw_segment(bench: EvaluationContext, start: int, stop: int) -> None:
         return began - since
 
     for space in missing:
-        bench.shelf(space).measure(start, images, bench.device, seconds)
+        context.feature_cache(space).measure(start, images, context.device, seconds)
 
 
-def _has_pixels(bench: EvaluationContext, count: int) -> bool:
-    tensors = load_checksummed(bench.drawing, IMAGES)
+def _has_pixels(context: EvaluationContext, count: int) -> bool:
+    tensors = load_checksummed(context.drawing, IMAGES)
     return tensors is not None and len(tensors[IMAGES]) >= count
 
 
-def _drawn(bench: EvaluationContext, start: int, stop: int) -> Tensor:
-    model, guide = bench.models
+def _generate(context: EvaluationContext, start: int, stop: int) -> Tensor:
+    model, guide = context.models
     images, done = [], start
     while done < stop:
         try:
-            for drawn in generate(model, bench.evaluation.sampling, done, stop, bench.batch, guide=guide):
+            for drawn in generate(model, context.evaluation.sampling, done, stop, context.batch, guide=guide):
                 images.append(drawn.images.cpu())
                 done += len(drawn.images)
-                if bench.pulse.beat(done):
-                    bench.pulse.raise_if_stopped()
+                if context.reporter.beat(done):
+                    context.reporter.raise_if_stopped()
         except RuntimeError as error:
-            if not is_out_of_memory(error) or bench.batch == 1:
+            if not is_out_of_memory(error) or context.batch == 1:
                 raise
-            bench.batch = -(-bench.batch // 2)  # the images are the same: each depends on its index alone
-            log.warning("out of memory: drawing %d images at once", bench.batch)
+            context.batch = -(-context.batch // 2)  # the images are the same: each depends on its index alone
+            log.warning("out of memory: drawing %d images at once", context.batch)
     return torch.cat(images)
 
 
-def _clearly_better(bench: EvaluationContext, count: int) -> str | None:
+def _clearly_better(context: EvaluationContext, count: int) -> str | None:
     """The rival whose FIDs of the first `count` images lie clearly below this evaluation's, on every split."""
-    evaluation, confidence = bench.evaluation, bench.evaluation.config.stop_when
-    own = bench.scorer(count).at_prefix(count, bench.wanted)
+    evaluation, confidence = context.evaluation, context.evaluation.config.stop_when
+    own = context.scorer(count).at_prefix(count, context.wanted)
     names = [key for key in own if key.startswith("fid_") and not key.endswith("_se")]
     if not names or confidence is None:
         return None
     z = NormalDist().inv_cdf(confidence)
     strangers = [name for name in evaluation.rivals if name not in evaluation.kin]
-    results = {name: bench.store.result(EvaluationResult, name) for name in strangers}
+    results = {name: context.store.result(EvaluationResult, name) for name in strangers}
     rows = {
         name: row
         for name, result in results.items()

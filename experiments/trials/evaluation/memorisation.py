@@ -35,20 +35,20 @@ class View:
     test: Sequence[Tensor]
 
 
-def measure_memorisation(bench: EvaluationContext, scores: Scores) -> None:
+def measure_memorisation(context: EvaluationContext, scores: Scores) -> None:
     """Nearest training images of the first images, in pixels and in features, and a picture of the closest pairs."""
-    real, drawn = bench.references, bench.first_pixels()[: bench.evaluation.config.images]
+    real, drawn = context.references, context.first_pixels()[: context.evaluation.config.images]
     count = min(real.count("train"), real.count("test"))
     found: dict[str, Memorisation] = {}
-    for view in _views(bench, drawn):
-        bench.pulse.other_work(f"nearest training images, {view.name}", 0, len(drawn))
-        found[view.name] = memorisation(view.drawn, view.train, view.test, count, bench.device)
+    for view in _views(context, drawn):
+        context.reporter.report_other_work(f"nearest training images, {view.name}", 0, len(drawn))
+        found[view.name] = memorisation(view.drawn, view.train, view.test, count, context.device)
         scores.metrics |= _told(f"nn_{{}}_{view.name}", found[view.name])
-        scores.metrics |= _floor(bench, view, count)
+        scores.metrics |= _floor(context, view, count)
     order, closest = real.order("train"), found["features"].closest(CLOSEST)
-    neighbours = {name: bench.data.images[order[it.nearest.indices[closest, 0]]] for name, it in found.items()}
+    neighbours = {name: context.data.images[order[it.nearest.indices[closest, 0]]] for name, it in found.items()}
     distances = {name: it.nearest.distances[closest, 0] for name, it in found.items()}
-    with replacing(bench.folder / PAIRS) as temporary:
+    with replacing(context.folder / PAIRS) as temporary:
         save_pairs(
             drawn[closest],
             neighbours["pixels"],
@@ -59,14 +59,14 @@ def measure_memorisation(bench: EvaluationContext, scores: Scores) -> None:
         )
 
 
-def _views(bench: EvaluationContext, drawn: Tensor) -> Iterator[View]:
-    real, data = bench.references, bench.data
+def _views(context: EvaluationContext, drawn: Tensor) -> Iterator[View]:
+    real, data = context.references, context.data
     held_out = segment_stop(0, real.count("val"))  # as many as there are drawn images kept as pixels
     pixels = {split: PixelPieces(data.images, real.order(split)) for split in ("train", "test")}
     others = pixel_rows(data.images[real.order("val")[:held_out]])
     yield View("pixels", pixel_rows(drawn), others, pixels["train"], pixels["test"])
     features = {split: real.features(split, 0, real.count(split)) for split in ("train", "test")}
-    rows = bench.shelf(bench.evaluation.features).measured(0, len(drawn))
+    rows = context.feature_cache(context.evaluation.features).measured(0, len(drawn))
     others = torch.cat(list(real.features("val", 0, held_out)))
     yield View("features", torch.cat(list(rows)), others, features["train"], features["test"])
 
@@ -79,17 +79,17 @@ def _told(name: str, found: Memorisation) -> dict[str, float]:
     }
 
 
-def _floor(bench: EvaluationContext, view: View, count: int) -> Mapping[str, float]:
+def _floor(context: EvaluationContext, view: View, count: int) -> Mapping[str, float]:
     """What held-out real images of the val split score, which cannot have been copied: once for a data set."""
-    space = bench.evaluation.features
-    content = {"data": bench.evaluation.training.data.signature, "view": view.name, "count": count}
+    space = context.evaluation.features
+    content = {"data": context.evaluation.training.data.signature, "view": view.name, "count": count}
     if view.name == "features":
-        content |= {"features": space, FINGERPRINT: bench.extractor(space).fingerprint}
+        content |= {"features": space, FINGERPRINT: context.extractor(space).fingerprint}
     name = signature("scale", **content)
 
     def build(folder: Path) -> ScaleRecord:
         del folder
-        found = memorisation(view.held_out, view.train, view.test, count, bench.device)
+        found = memorisation(view.held_out, view.train, view.test, count, context.device)
         return ScaleRecord(metrics=_told(f"real_nn_{{}}_{view.name}", found), provenance=provenance())
 
-    return bench.store.ensure(ScaleRecord, name, build, on_wait=bench.pulse.raise_if_stopped).metrics
+    return context.store.ensure(ScaleRecord, name, build, on_wait=context.reporter.raise_if_stopped).metrics

@@ -55,14 +55,14 @@ class References:
     def features(self, subset: Subset, start: int, stop: int) -> MeasuredFeatures:
         """Features of images start to stop - 1 of a split's order."""
         name = self.space.reference(self.source, subset)
-        shelf = FeatureCache(self.store.folder("references", name) / FEATURES, self.extractor, self.space.label)
+        cache = FeatureCache(self.store.folder("references", name) / FEATURES, self.extractor, self.space.label)
         with self.store.lock("references", name, self.on_wait):
             for first, last in segments(start, stop):
-                if shelf.find(first, last - first) is None:
+                if cache.find(first, last - first) is None:
                     whole = segment_stop(first, self.count(subset))
                     self.on_measured(f"real images ({subset})" if subset != "noise" else subset, first, stop)
-                    shelf.measure(first, self._images(subset, first, whole), self.device)
-            return shelf.measured(start, stop)
+                    cache.measure(first, self._images(subset, first, whole), self.device)
+            return cache.measured(start, stop)
 
     def _images(self, subset: Subset, start: int, stop: int) -> Tensor:
         if subset == "noise":

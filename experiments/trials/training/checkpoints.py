@@ -81,7 +81,7 @@ class CheckpointManager:
         extra = {name: torch.tensor(value, dtype=torch.float64) for name, value in numbers.items()}
         return {**self.state.tensors(), "window": self.window, **extra}
 
-    def checkpoint(self) -> None:
+    def save(self) -> None:
         """Save all of the state; the one before it stays, in case this one is damaged on disk."""
         self.raise_if_bad()
         metadata = model_metadata(self.state.denoiser)
@@ -120,7 +120,7 @@ class CheckpointManager:
             f"{place.name}/{path.name}" for place in (self.kept, self.snapshots) for path in sorted(place.glob("[!.]*"))
         ]
 
-    def note(self, loss: Tensor) -> None:
+    def record_loss(self, loss: Tensor) -> None:
         """Take in one step's loss and write a line where a window of steps is full; raises DivergedError."""
         state, step = self.state, self.state.step
         self.window += loss
@@ -144,7 +144,7 @@ class CheckpointManager:
             }
         )
 
-    def note_validation(self, losses: dict[float, float]) -> float:
+    def record_validation(self, losses: dict[float, float]) -> float:
         """Write a line of the loss on the val split, per noise level and in total; returns the total."""
         total = total_loss(losses)
         levels = {f"{sigma:g}": loss for sigma, loss in losses.items()}

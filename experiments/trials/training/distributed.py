@@ -25,7 +25,7 @@ from typing import Any, TextIO
 import torch
 import yaml
 from pydantic import TypeAdapter
-from torch.distributed import Store as Meeting  # pyright: ignore[reportPrivateImportUsage]
+from torch.distributed import Store as Rendezvous  # pyright: ignore[reportPrivateImportUsage]
 
 from edm.batches import TrainingSet
 from edm.parallel import ALONE, ProcessLostError, Team, abandon, join_rendezvous, open_rendezvous, process_group
@@ -79,10 +79,10 @@ class WorkerGroup:
             torch.cuda.synchronize(self.device)
         self.raise_if_lost()
 
-    def gather(self, meeting: Meeting) -> None:
+    def gather(self, rendezvous: Rendezvous) -> None:
         """Wait until all of them are there."""
         deadline = time.monotonic() + START_S
-        while not meeting.check([_here(1 + number) for number in range(len(self.processes))]):
+        while not rendezvous.check([_here(1 + number) for number in range(len(self.processes))]):
             self.raise_if_lost()
             if time.monotonic() > deadline:
                 raise ProcessLostError(f"the {self.team.size} processes of a training did not start within {START_S} s")
@@ -142,38 +142,38 @@ def _here(rank: int) -> str:
 
 @contextmanager
 def worker_group(
-    store: Store, training: Training, setting: TrialContext, computing: Computing
+    store: Store, training: Training, context: TrialContext, computing: Computing
 ) -> Iterator[WorkerGroup]:
-    """The processes that `setting` wants to train one network, started, and ended when the block ends.
+    """The processes that `context` wants to train one network, started, and ended when the block ends.
 
     Raises ProcessLostError where one of them is gone, torch.OutOfMemoryError where one is out of memory.
     """
-    size = team_size(training, setting)
+    size = team_size(training, context)
     if size == 1:
-        yield WorkerGroup(ALONE, setting.device, [])
+        yield WorkerGroup(ALONE, context.device, [])
         return
-    crew, meeting = WorkerGroup(Team(0, size), setting.device, []), open_rendezvous()
+    group, rendezvous = WorkerGroup(Team(0, size), context.device, []), open_rendezvous()
     try:
         with (store.folder("trainings", training.signature) / LOG).open("a") as log:
             for rank in range(1, size):
-                order = _spec(store, training, setting, computing, rank, meeting.port)
-                crew.processes.append(_started(order, log))
-        crew.gather(meeting)
-        threading.Thread(target=crew.watch, daemon=True).start()
-        with process_group(meeting, crew.team, crew.device):
-            yield crew
+                spec = _spec(store, training, context, computing, rank, rendezvous.port)
+                group.processes.append(_started(spec, log))
+        group.gather(rendezvous)
+        threading.Thread(target=group.watch, daemon=True).start()
+        with process_group(rendezvous, group.team, group.device):
+            yield group
     except RuntimeError as error:
-        crew.explain(error)
+        group.explain(error)
         raise
     finally:
-        crew.end()
+        group.end()
 
 
-def team_size(training: Training, setting: TrialContext) -> int:
+def team_size(training: Training, context: TrialContext) -> int:
     """How many processes train a network together; raises UserError where its batches cannot be shared out."""
-    size = max(1, int(setting.gpus))
-    require_even_batches([training], setting.gpus)
-    if setting.device.type == "cuda" and torch.cuda.device_count() < size:
+    size = max(1, int(context.gpus))
+    require_even_batches([training], context.gpus)
+    if context.device.type == "cuda" and torch.cuda.device_count() < size:
         raise UserError(
             f"resources.gpus: {size} GPUs were asked for and torch sees {torch.cuda.device_count()}; "
             "give at most as many, or look at CUDA_VISIBLE_DEVICES"
@@ -182,19 +182,19 @@ def team_size(training: Training, setting: TrialContext) -> int:
 
 
 def _spec(
-    store: Store, training: Training, setting: TrialContext, computing: Computing, rank: int, port: int
+    store: Store, training: Training, context: TrialContext, computing: Computing, rank: int, port: int
 ) -> WorkerSpec:
-    size, device = int(setting.gpus), setting.device.type
+    size, device = int(context.gpus), context.device.type
     device = f"cuda:{rank}" if device == "cuda" else device
     root = str(store.root)
-    return WorkerSpec(root, training.signature, rank, size, port, device, setting.threads, asdict(computing))
+    return WorkerSpec(root, training.signature, rank, size, port, device, context.threads, asdict(computing))
 
 
-def _started(order: WorkerSpec, log: TextIO) -> subprocess.Popen[bytes]:
+def _started(spec: WorkerSpec, log: TextIO) -> subprocess.Popen[bytes]:
     # code that is shipped to a cluster's nodes is on this process's path alone
-    path = os.pathsep.join(entry or os.getcwd() for entry in sys.path)
+    path = os.pathsep.join(entry or str(Path.cwd()) for entry in sys.path)
     return subprocess.Popen(
-        [sys.executable, "-m", "experiments.trials.training.distributed", json.dumps(asdict(order))],
+        [sys.executable, "-m", "experiments.trials.training.distributed", json.dumps(asdict(spec))],
         stdin=subprocess.PIPE,
         stdout=log,
         stderr=subprocess.STDOUT,
@@ -206,19 +206,19 @@ def _started(order: WorkerSpec, log: TextIO) -> subprocess.Popen[bytes]:
 # the other side: what such a process does ----------------------------------------------------------
 
 
-def follow(order: WorkerSpec) -> None:
+def follow(spec: WorkerSpec) -> None:
     """Train as one of a team, to the end."""
-    device = torch.device(order.device)
+    device = torch.device(spec.device)
     if device.type == "cuda":
         torch.cuda.set_device(device)
-    torch.set_num_threads(order.threads)
-    store = Store(Path(order.root))
-    training = planned(store, order.signature)
+    torch.set_num_threads(spec.threads)
+    store = Store(Path(spec.root))
+    training = planned(store, spec.signature)
     data = ensure_data(store, training.data)
-    meeting = join_rendezvous(order.port)
-    meeting.set(_here(order.rank), "")
-    with process_group(meeting, Team(order.rank, order.size), device) as team:
-        computing = Computing(**order.computing)
+    rendezvous = join_rendezvous(spec.port)
+    rendezvous.set(_here(spec.rank), "")
+    with process_group(rendezvous, Team(spec.rank, spec.size), device) as team:
+        computing = Computing(**spec.computing)
         state = TrainState(training.network, training.config, data.sigma_data, training.seed, device, computing, team)
         for _ in train(state, TrainingSet.of(data, device)):
             pass
@@ -237,7 +237,7 @@ def _end_with_the_first() -> None:
 
 
 def main() -> None:
-    """Be one of a team, as the order in the arguments says."""
+    """Be one of a team, as the spec in the arguments says."""
     for number in (signal.SIGTERM, signal.SIGINT):  # sent to all of a job; the first saves what there is
         signal.signal(number, signal.SIG_IGN)
     threading.Thread(target=_end_with_the_first, daemon=True).start()

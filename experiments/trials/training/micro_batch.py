@@ -29,20 +29,20 @@ class MicroBatchLimit:
     num_gpus: int
 
     @classmethod
-    def of(cls, store: Store, training: Training, setting: TrialContext, computing: Computing) -> MicroBatchLimit:
+    def of(cls, store: Store, training: Training, context: TrialContext, computing: Computing) -> MicroBatchLimit:
         """Where it is kept for a training and all that are like it."""
         batch_size = training.config.batch_size
         like = {
             "network": canonical(training.network),
             "batch_size": batch_size,
             "precision": computing.precision,
-            "device": device_name(setting.device),
-            "gpus": setting.gpus,  # a share of one has a share of its memory
+            "device": device_name(context.device),
+            "gpus": context.gpus,  # a share of one has a share of its memory
         }
         digest = hashlib.sha256(json.dumps(like, sort_keys=True).encode()).hexdigest()[:20]
-        return cls(store.root / LESSONS / f"{digest}.json", batch_size, max(1, int(setting.gpus)))
+        return cls(store.root / LESSONS / f"{digest}.json", batch_size, max(1, int(context.gpus)))
 
-    def applied(self, computing: Computing) -> Computing:
+    def apply(self, computing: Computing) -> Computing:
         """`computing` with a micro-batch that fits, as far as is known; never more than it has."""
         known = (read_json(self.path) or {}).get("micro_batch", self.batch_size)
         if known >= (computing.micro_batch or self.batch_size):
@@ -50,7 +50,7 @@ class MicroBatchLimit:
         log.warning("%d images at a time: more did not fit into memory before (%s)", known, self.path)
         return replace(computing, micro_batch=known)
 
-    def learnt(self, computing: Computing, error: BaseException) -> Computing:
+    def shrink(self, computing: Computing, error: BaseException) -> Computing:
         """`computing` with the next smaller micro-batch, written down; raises `error` where there is none."""
         smaller = smaller_micro_batch(self.batch_size, computing.micro_batch or self.batch_size, self.num_gpus)
         if smaller is None:

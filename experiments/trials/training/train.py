@@ -41,80 +41,80 @@ CHECKPOINT_SHARE = 0.02  # at most this share of the time goes into checkpoints
 log = logging.getLogger("edm_sweep")
 
 
-def run_training(store: Store, training: Training, setting: TrialContext) -> None:
+def run_training(store: Store, training: Training, context: TrialContext) -> None:
     """Train a network from its last checkpoint, or from nothing, to the end; the caller holds its lock.
 
-    Raises Stopped and Pruned where that is asked for, UserError where it cannot be done as `setting` wants.
+    Raises Stopped and Pruned where that is asked for, UserError where it cannot be done as `context` wants.
     """
     if store.result(TrainingResult, training.signature) is not None:
         return
     folder = store.folder("trainings", training.signature)
     began = time.time()
     write_config(folder, training)
-    team_size(training, setting)  # raises, before anything is prepared, where batches cannot be shared out
+    team_size(training, context)  # raises, before anything is prepared, where batches cannot be shared out
     for name in (PRUNE, PRUNED):
         (folder / name).unlink(missing_ok=True)  # it is wanted after all
-    lookout = _trained(store, training, setting)
-    state, ledger = lookout.state, lookout.ledger
-    val_loss = lookout.finish()
+    observer = _trained(store, training, context)
+    state, checkpoints = observer.state, observer.checkpoints
+    val_loss = observer.finish()
     result = TrainingResult(
         kimg=state.kimg,
-        loss=ledger.last_loss,
+        loss=checkpoints.last_loss,
         val_loss=val_loss,
-        seconds=ledger.seconds + ledger.other_seconds,
+        seconds=checkpoints.seconds + checkpoints.other_seconds,
         flops=training.flops,
-        device=device_name(setting.device),
+        device=device_name(context.device),
         gpus=state.team.size,
-        threads=setting.threads,
+        threads=context.threads,
         computing=ComputingRecord(**dataclasses.asdict(state.computing)),
         parameters=sum(p.numel() for p in state.denoiser.parameters()),
-        provenance=provenance(setting.run_info, began),
+        provenance=provenance(context.run_info, began),
     )
-    files = [MODEL, JOURNAL, VALIDATION, *ledger.permanent_files()]
+    files = [MODEL, JOURNAL, VALIDATION, *checkpoints.permanent_files()]
     store.finish(training.signature, result, files)
-    ledger.drop_checkpoints()
+    checkpoints.drop_checkpoints()
     log.info("done in %.1f s", result.seconds)
 
 
-def _trained(store: Store, training: Training, setting: TrialContext) -> TrainingObserver:
+def _trained(store: Store, training: Training, context: TrialContext) -> TrainingObserver:
     """Train to the last step, with as large a micro-batch as the memory of every GPU has room for."""
     data = ensure_data(store, training.data)
-    computing = Computing.choose(training.config, setting.device, setting.compile)
-    lesson = MicroBatchLimit.of(store, training, setting, computing)
-    computing = lesson.applied(computing)
+    computing = Computing.choose(training.config, context.device, context.compile)
+    limit = MicroBatchLimit.of(store, training, context, computing)
+    computing = limit.apply(computing)
     while True:
         try:
-            return _attempt(store, training, setting, data, lesson, computing)
+            return _attempt(store, training, context, data, limit, computing)
         except RuntimeError as error:
-            if team_size(training, setting) == 1 or not is_out_of_memory(error):
+            if team_size(training, context) == 1 or not is_out_of_memory(error):
                 raise
             # the others of the team are amid the step: from the last checkpoint with all of them
-            computing = lesson.learnt(computing, error)
+            computing = limit.shrink(computing, error)
         torch.cuda.empty_cache()
 
 
 def _attempt(
     store: Store,
     training: Training,
-    setting: TrialContext,
+    context: TrialContext,
     data: Dataset,
-    lesson: MicroBatchLimit,
+    limit: MicroBatchLimit,
     computing: Computing,
 ) -> TrainingObserver:
     """Train from the last checkpoint to the last step, alone or with others."""
-    folder, device, config = store.folder("trainings", training.signature), setting.device, training.config
-    with worker_group(store, training, setting, computing) as crew:
-        state = TrainState(training.network, config, data.sigma_data, training.seed, device, computing, crew.team)
-        ledger = CheckpointManager(folder, state)
+    folder, device, config = store.folder("trainings", training.signature), context.device, training.config
+    with worker_group(store, training, context, computing) as group:
+        state = TrainState(training.network, config, data.sigma_data, training.seed, device, computing, group.team)
+        checkpoints = CheckpointManager(folder, state)
         examples = TrainingSet.of(data, device)
         log.info(
             "training %s on %s%s, %d threads, %s, from step %d",
-            *(training.signature, device, crew.team.remark, setting.threads, computing, state.step),
+            *(training.signature, device, group.team.remark, context.threads, computing, state.step),
         )
-        lookout = TrainingObserver(folder, ledger, data, examples, setting, crew)
-        pulse = ProgressReporter(store, setting, folder, "kimg", _total_kimg(state))
-        _train_to_the_end(lookout, pulse, setting, crew, lesson)
-    return lookout
+        observer = TrainingObserver(folder, checkpoints, data, examples, context, group)
+        reporter = ProgressReporter(store, context, folder, "kimg", _total_kimg(state))
+        _train_to_the_end(observer, reporter, context, group, limit)
+    return observer
 
 
 def _total_kimg(state: TrainState) -> float:
@@ -127,14 +127,14 @@ class TrainingObserver:
     def __init__(
         self,
         folder: Path,
-        ledger: CheckpointManager,
+        checkpoints: CheckpointManager,
         data: Dataset,
         examples: TrainingSet,
-        setting: TrialContext,
-        crew: WorkerGroup,
+        context: TrialContext,
+        group: WorkerGroup,
     ) -> None:
-        self.folder, self.ledger, self.state, self.examples = folder, ledger, ledger.state, examples
-        self.crew, self.on_validated = crew, setting.on_validated
+        self.folder, self.checkpoints, self.state, self.examples = folder, checkpoints, checkpoints.state, examples
+        self.group, self.on_validated = group, context.on_validated
         self.milestones = due = Intervals.of(self.state.config)
         self.steps = due.snapshot | due.validate | due.grid | due.keep | due.save
         rows = torch.as_tensor(data.splits["val"][:VALIDATION_IMAGES])
@@ -145,9 +145,9 @@ class TrainingObserver:
         due, step = self.milestones, self.state.step
         if step not in self.steps:
             return False
-        self.crew.require_whole()
+        self.group.require_whole()
         if step in due.snapshot:
-            self.ledger.keep_snapshot()
+            self.checkpoints.keep_snapshot()
         if step == self.state.config.num_steps:
             return False
         if step in due.validate | due.grid | due.keep:
@@ -157,9 +157,9 @@ class TrainingObserver:
             if step in due.grid:
                 self._draw_grid(model)
             if step in due.keep:
-                self.ledger.keep_checkpoint()
+                self.checkpoints.keep_checkpoint()
                 if self.state.config.keep == "best":
-                    self.ledger.keep_best()
+                    self.checkpoints.keep_best()
         return step in due.save
 
     def finish(self) -> float:
@@ -168,22 +168,22 @@ class TrainingObserver:
         model = averaged_model(self.state, self.examples)
         with replacing(self.folder / MODEL) as temporary:
             save_model(model, temporary)
-        self.ledger.validation.keep(lambda line: line["step"] < self.state.step)  # of a kill since
+        self.checkpoints.validation.keep(lambda line: line["step"] < self.state.step)  # of a kill since
         self._draw_grid(model)
         loss = self._validate(model)
-        self.ledger.other_seconds += time.monotonic() - began
+        self.checkpoints.other_seconds += time.monotonic() - began
         return loss
 
     def end_early(self) -> NoReturn:
         """Write down how far the training got, which has been saved; raises Pruned."""
-        losses = [line["val_loss"] for line in self.ledger.validation.read()]
+        losses = [line["val_loss"] for line in self.checkpoints.validation.read()]
         pruning = Pruning(self.state.kimg, losses[-1] if losses else None)
         pruning.write(self.folder)
         (self.folder / PRUNE).unlink()
         raise Pruned(pruning.text)
 
     def _validate(self, model: Denoiser) -> float:
-        loss = self.ledger.note_validation(validation_losses(model, self.images, self.labels))
+        loss = self.checkpoints.record_validation(validation_losses(model, self.images, self.labels))
         if self.on_validated is not None:
             self.on_validated(self.state.kimg, loss)
         return loss
@@ -200,41 +200,41 @@ class TrainingObserver:
 
 
 def _train_to_the_end(
-    lookout: TrainingObserver,
-    pulse: ProgressReporter,
-    setting: TrialContext,
-    crew: WorkerGroup,
-    lesson: MicroBatchLimit,
+    observer: TrainingObserver,
+    reporter: ProgressReporter,
+    context: TrialContext,
+    group: WorkerGroup,
+    limit: MicroBatchLimit,
 ) -> None:
     """The loop around the loop: journal, looks, progress, checkpoints, stopping."""
-    ledger, state = lookout.ledger, lookout.state
+    checkpoints, state = observer.checkpoints, observer.state
     before = last_saved = time.monotonic()
-    interval = setting.checkpoint_s
-    for loss in _steps(state, lookout.examples, lesson):
-        crew.raise_if_lost()
+    interval = context.checkpoint_s
+    for loss in _steps(state, observer.examples, limit):
+        group.raise_if_lost()
         now = time.monotonic()
-        ledger.seconds += now - before
-        ledger.note(loss)
-        save = lookout.look()
+        checkpoints.seconds += now - before
+        checkpoints.record_loss(loss)
+        save = observer.look()
         before = time.monotonic()
-        ledger.other_seconds += before - now
-        beat = pulse.beat(state.kimg, loss=ledger.last_loss)
-        stopping = beat and pulse.stop_requested
-        pruning = beat and (lookout.folder / PRUNE).exists()
+        checkpoints.other_seconds += before - now
+        beat = reporter.beat(state.kimg, loss=checkpoints.last_loss)
+        stopping = beat and reporter.stop_requested
+        pruning = beat and (observer.folder / PRUNE).exists()
         if save or stopping or pruning or (beat and now - last_saved > interval):
             began = time.monotonic()
-            crew.require_whole()
-            ledger.checkpoint()
+            group.require_whole()
+            checkpoints.save()
             last_saved = before = time.monotonic()
-            interval = max(setting.checkpoint_s, (last_saved - began) / CHECKPOINT_SHARE)
+            interval = max(context.checkpoint_s, (last_saved - began) / CHECKPOINT_SHARE)
         if stopping:
             raise Stopped
         if pruning:
-            lookout.end_early()
-    crew.require_whole()
+            observer.end_early()
+    group.require_whole()
 
 
-def _steps(state: TrainState, examples: TrainingSet, lesson: MicroBatchLimit) -> Iterator[Tensor]:
+def _steps(state: TrainState, examples: TrainingSet, limit: MicroBatchLimit) -> Iterator[Tensor]:
     """The steps of a training, each with a smaller micro-batch where its own is too much for the memory.
 
     In a team nobody can try a step again alone, so that the error is the caller's.
@@ -246,6 +246,6 @@ def _steps(state: TrainState, examples: TrainingSet, lesson: MicroBatchLimit) ->
         except RuntimeError as error:
             if state.team.size > 1 or not is_out_of_memory(error):
                 raise
-            state.computing = lesson.learnt(state.computing, error)
+            state.computing = limit.shrink(state.computing, error)
         state.optimizer.zero_grad()
         torch.cuda.empty_cache()  # here, as until now the error's traceback held what was computed

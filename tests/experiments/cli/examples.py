@@ -28,10 +28,10 @@ from experiments.inspection.status import CellState, CellStatus, Status, SweepOv
 from experiments.runner.forecast import Forecast, Span
 from experiments.runner.schedule import Schedule
 from experiments.store.active_runs import ActiveRun
+from experiments.store.progress import RunProgressRecord, TaskProgress
 from experiments.store.store import Store
-from experiments.sweep.plan import plan_sweep
-from experiments.sweep.reader import load_sweep
 from tests import ROOT
+from tests.planning import load_sweep, plan_sweep
 
 A, B, C = "0c1f5a9e27b3d4e6f708", "91ab33c07e5d2f4a6b18", "5e6d7c8b9a0f1e2d3c4b"
 HOST = "host gpu-node-17, process 4021337"
@@ -64,7 +64,7 @@ def calibration() -> RenderableType:
     return Group(networks_table(rows), machines_table({None: cost, 8: cost}), *map(Text, cost_lines(cost)))
 
 
-RUNNING = TaskStatus("running", where=HOST, progress={"done": 6.25, "total": 18_750, "unit": "kimg", "rate": 1.5})
+RUNNING = TaskStatus("running", where=HOST, progress=TaskProgress(6.25, 18_750, "kimg", 1.5))
 FAILED = TaskStatus("failed", "RuntimeError: the loss is not a finite number after step 27,657; see log.txt")
 DRAWN = TaskStatus("interrupted", "12 of 50 segments drawn")
 
@@ -93,9 +93,8 @@ def status_of_many_cells() -> RenderableType:
 
 
 def overview() -> RenderableType:
-    run = ActiveRun(
-        "x", "celeba_sizes", "gpu-node-17", 4021337, "edm-sweep run", 0.0, {"left": "about 5 h 12 min left"}
-    )
+    progress = RunProgressRecord(27_657, 12_345, "about 5 h 12 min left")
+    run = ActiveRun("x", "celeba_sizes", "gpu-node-17", 4021337, "edm-sweep run", 0.0, progress)
     rows = [SweepOverview("celeba_sizes", 27_657, 12_345, (run,)), SweepOverview("digits", 24, 24, ())]
     return overview_table(rows)
 

@@ -17,7 +17,7 @@ from experiments.sweep.plan import Plan
 from experiments.trials import probe as probing
 from experiments.trials.perform import perform
 from experiments.trials.probe import run_probe
-from tests.inprocess import SETTING
+from tests.inprocess import CONTEXT
 from tests.planning import load_sweep, plan_sweep, probes_by_training, probes_of
 
 
@@ -86,14 +86,14 @@ def test_a_probe_travels(tiny_plan: Plan) -> None:
 
 def test_a_probe_measures_time_memory_and_size_and_is_kept(tiny_plan: Plan, store: Store, brief: None) -> None:
     probe = next(iter(probes_of(tiny_plan).values()))
-    assert perform(store, probe, SETTING).state == "done"
+    assert perform(store, probe, CONTEXT).state == "done"
     result = store.result(ProbeResult, probe.signature)
     assert result is not None and result.training is not None and result.drawing is not None
     assert result.fits and result.device == "cpu" and result.device_gib is None
     training, drawing = result.training, result.drawing
     assert training.kimg_s > 0 and drawing.forward_s > 0 and training.spread >= 1 and training.steps == 3
     assert training.model_bytes * 3 < training.checkpoint_bytes < training.model_bytes * 5
-    assert run_probe(store, probe, SETTING) == result  # and not measured again
+    assert run_probe(store, probe, CONTEXT) == result  # and not measured again
 
 
 def test_trainings_wait_for_the_probes_that_are_not_there_yet(tiny_plan: Plan, store: Store, brief: None) -> None:
@@ -101,7 +101,7 @@ def test_trainings_wait_for_the_probes_that_are_not_there_yet(tiny_plan: Plan, s
     assert {name for _, waiting in left.values() for name in waiting} == set(tiny_plan.trainings)
     assert set(Schedule(tiny_plan, frozenset(), probes=left).tasks) >= set(left)
     (first, (probe, _)), *_ = left.items()
-    perform(store, probe, SETTING)
+    perform(store, probe, CONTEXT)
     assert set(probes_left(tiny_plan, store)) == set(left) - {first}
 
 
@@ -129,7 +129,7 @@ def test_a_network_that_does_not_fit_is_cut_into_parts(
     monkeypatch.setattr(probing, "train", scarce)
     probe = next(iter(probes_of(tiny_plan).values()))
     store.folder("probes", probe.signature).mkdir(parents=True)
-    result = run_probe(store, probe, SETTING)
+    result = run_probe(store, probe, CONTEXT)
     assert result.fits and result.training is not None and result.training.micro_batch == 8
 
 
@@ -142,5 +142,5 @@ def test_a_network_that_never_fits_is_said_not_to(
     monkeypatch.setattr(probing, "draw", full)
     probe = next(iter(probes_of(tiny_plan).values()))
     store.folder("probes", probe.signature).mkdir(parents=True)
-    result = run_probe(store, probe, SETTING)
+    result = run_probe(store, probe, CONTEXT)
     assert result.training is not None and result.drawing is None and not result.fits

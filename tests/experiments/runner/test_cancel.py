@@ -96,18 +96,18 @@ def test_a_training_that_is_left_has_saved_its_state_and_goes_on_later(
     tiny_plan: Plan, store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     training = next(iter(tiny_plan.trainings.values()))
-    setting = TrialContext(run_id="s", report_s=0.0)
+    context = TrialContext(run_id="s", report_s=0.0)
     with monkeypatch.context() as patch:
         ask = lambda: store.request_stop("s", training.signature)  # noqa: E731
-        patch.setattr(CheckpointManager, "note", at_step(7, ask, CheckpointManager.note))
-        assert perform(store, training, setting).state == "stopped"
+        patch.setattr(CheckpointManager, "record_loss", at_step(7, ask, CheckpointManager.record_loss))
+        assert perform(store, training, context).state == "stopped"
     folder = store.folder("trainings", training.signature)
     assert [path.name[:10] for path in folder.glob("checkpoints/*.safetensors")] == ["0000000007"]
-    assert perform(store, training, setting).state == "stopped"  # as long as it is asked for
+    assert perform(store, training, context).state == "stopped"  # as long as it is asked for
     other = list(tiny_plan.trainings.values())[1]
-    assert perform(store, other, setting).state == "done"
+    assert perform(store, other, context).state == "done"
     store.end_session("s")
-    assert perform(store, training, setting).state == "done"
+    assert perform(store, training, context).state == "done"
     assert "from step 7" in (folder / "log.txt").read_text()
 
 

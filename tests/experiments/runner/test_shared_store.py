@@ -44,17 +44,17 @@ from experiments.runner.resume import open_schedule
 from tests.planning import load_sweep, plan_sweep
 from experiments.store.store import Store
 from experiments.trials.perform import perform_job
-from tests.inprocess import SETTING
+from tests.inprocess import CONTEXT
 
-drawn = draw._drawn
+drawn = draw._generate
 
-def noted(bench, start, stop):
+def noted(context, start, stop):
     with open(notes, "a") as lines:
-        lines.write(json.dumps(["draw", bench.evaluation.drawing, start]) + "\\n")
-    return drawn(bench, start, stop)
+        lines.write(json.dumps(["draw", context.evaluation.drawing, start]) + "\\n")
+    return drawn(context, start, stop)
 
-draw._drawn = noted
-store, setting = Store(Path(root)), replace(SETTING, checkpoint_s=0.2)
+draw._generate = noted
+store, context = Store(Path(root)), replace(CONTEXT, checkpoint_s=0.2)
 schedule = open_schedule(plan_sweep(load_sweep(Path(file))), store)
 dispatcher = Dispatcher(schedule, store, timing=Timing(look_s=0.2))
 for key in map(str, itertools.count()):
@@ -62,7 +62,7 @@ for key in map(str, itertools.count()):
         time.sleep(0.1)
     if job is None:
         break
-    for name, outcome in perform_job(store, job, setting):
+    for name, outcome in perform_job(store, job, context):
         dispatcher.outcome(key, name, outcome)
         with open(notes, "a") as lines:
             lines.write(json.dumps([outcome.state, name, schedule.tasks[name].kind]) + "\\n")

@@ -133,7 +133,7 @@ def test_a_result_survives_whatever_json_makes_of_it(tmp_path: Path) -> None:
     made = ScaleRecord(metrics={"b": float("inf"), "a": 1.0, "\u00e9": 0.1}, provenance=Provenance(tags={"x": "y"}))
     store.finish(SIGNATURE, made)
     found = store.result(ScaleRecord, SIGNATURE)
-    assert found == made and list(found.metrics) == ["b", "a", "\u00e9"]
+    assert found is not None and found == made and list(found.metrics) == ["b", "a", "\u00e9"]
 
 
 def test_a_finished_piece_is_sound_until_it_is_touched(tmp_path: Path) -> None:

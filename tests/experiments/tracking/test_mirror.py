@@ -287,7 +287,7 @@ def test_a_mirror_hears_of_what_another_one_wrote_without_reading_the_record_ane
     monkeypatch.setattr(one, "_look", lambda: pytest.fail("it looked at everything"))
     one.update(ended=True)
     assert len(record(uri, tiny_plan)) == 6
-    assert not one.sent & {hidden.name} and one.counts.finished == 6
+    assert not one.experiment.sent & {hidden.name} and one.counts.finished == 6
 
 
 def test_a_journal_is_read_on_from_where_it_was_left_and_anew_when_it_was_replaced(tmp_path: Path) -> None:

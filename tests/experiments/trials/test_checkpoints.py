@@ -16,25 +16,25 @@ NETWORK = NetworkConfig(1, 8, 3, 8, (1,), (0,), 0)
 CONFIG = TrainingConfig(kimg=10.0, batch_size=10)  # 1,000 steps, a line every 5
 
 
-def new_ledger(folder: Path, config: TrainingConfig = CONFIG) -> CheckpointManager:
+def new_manager(folder: Path, config: TrainingConfig = CONFIG) -> CheckpointManager:
     folder.mkdir(exist_ok=True)
     return CheckpointManager(folder, TrainState(NETWORK, config, 0.5, 0, torch.device("cpu")))
 
 
-def go_on(ledger: CheckpointManager, losses: list[float]) -> None:
+def go_on(manager: CheckpointManager, losses: list[float]) -> None:
     """Take steps that have these losses."""
     for loss in losses:
-        ledger.state.step += 1
-        ledger.note(torch.tensor(loss))
+        manager.state.step += 1
+        manager.record_loss(torch.tensor(loss))
 
 
 @pytest.mark.parametrize("bad", [float("nan"), float("inf")])
 def test_a_loss_that_is_no_number_is_told_with_its_step_the_last_good_checkpoint_and_remedies(tmp_path, bad) -> None:
-    ledger = new_ledger(tmp_path)
-    go_on(ledger, [1.0] * 10)
-    ledger.checkpoint()
+    manager = new_manager(tmp_path)
+    go_on(manager, [1.0] * 10)
+    manager.save()
     with pytest.raises(DivergedError) as told:
-        go_on(ledger, [1.0, bad, 1.0, 1.0, 1.0])
+        go_on(manager, [1.0, bad, 1.0, 1.0, 1.0])
     message = str(told.value)
     assert "is not a finite number at step 12 (0.12 kimg)" in message
     [good] = (tmp_path / "checkpoints").iterdir()
@@ -43,32 +43,32 @@ def test_a_loss_that_is_no_number_is_told_with_its_step_the_last_good_checkpoint
 
 
 def test_no_checkpoint_is_written_once_a_loss_or_a_weight_is_no_number(tmp_path: Path) -> None:
-    ledger = new_ledger(tmp_path)
-    go_on(ledger, [1.0, float("nan")])
-    for save in (ledger.checkpoint, ledger.keep_checkpoint, ledger.keep_snapshot):
+    manager = new_manager(tmp_path)
+    go_on(manager, [1.0, float("nan")])
+    for save in (manager.save, manager.keep_checkpoint, manager.keep_snapshot):
         with pytest.raises(DivergedError, match="at step 2"):
             save()
-    other = new_ledger(tmp_path / "other")
+    other = new_manager(tmp_path / "other")
     with torch.no_grad():
         next(other.state.denoiser.parameters())[0] = float("nan")
     with pytest.raises(DivergedError, match="the weights are not finite"):
-        other.checkpoint()
+        other.save()
     assert not list(tmp_path.rglob("*.safetensors"))
 
 
 def test_a_loss_that_explodes_stops_and_one_that_wavers_does_not(tmp_path: Path) -> None:
-    wavering = new_ledger(tmp_path / "a")
+    wavering = new_manager(tmp_path / "a")
     go_on(wavering, [1.0] * 5 + [0.1] * 5 + [0.1 * EXPLODED * 0.9] * 5 + [0.05] * 5)
-    exploding = new_ledger(tmp_path / "b")
+    exploding = new_manager(tmp_path / "b")
     with pytest.raises(DivergedError, match=r"rose to 3 from 0.1 at step 15"):
         go_on(exploding, [1.0] * 5 + [0.1] * 5 + [3.0] * 5)
 
 
 def test_the_lowest_loss_is_known_after_resuming(tmp_path: Path) -> None:
-    first = new_ledger(tmp_path)
+    first = new_manager(tmp_path)
     go_on(first, [0.1] * 10)
-    first.checkpoint()
-    resumed = new_ledger(tmp_path)
+    first.save()
+    resumed = new_manager(tmp_path)
     assert resumed.state.step == 10 and resumed.lowest_loss == pytest.approx(0.1)
     with pytest.raises(DivergedError, match="rose to"):
         go_on(resumed, [3.0] * 5)
@@ -77,35 +77,35 @@ def test_the_lowest_loss_is_known_after_resuming(tmp_path: Path) -> None:
 def test_remedies_do_not_name_what_is_done_already(tmp_path: Path) -> None:
     config = TrainingConfig(kimg=10.0, batch_size=10, clip_norm=1.0, warmup_kimg=1.0, precision="bf16")
     with pytest.raises(DivergedError) as told:
-        go_on(new_ledger(tmp_path, config), [float("nan")] * 5)
+        go_on(new_manager(tmp_path, config), [float("nan")] * 5)
     message = str(told.value)
     assert "clip_norm" not in message and "warmup" not in message and "training.precision: fp32" in message
     assert "there is no checkpoint yet" in message
 
 
 def test_journals_lose_what_was_written_after_the_checkpoint(tmp_path: Path) -> None:
-    first = new_ledger(tmp_path)
+    first = new_manager(tmp_path)
     go_on(first, [1.0] * 10)
-    first.note_validation({0.1: 0.5, 1.0: 0.7})
-    first.checkpoint()
+    first.record_validation({0.1: 0.5, 1.0: 0.7})
+    first.save()
     go_on(first, [2.0] * 10)
-    first.note_validation({0.1: 0.6, 1.0: 0.6})
-    resumed = new_ledger(tmp_path)
+    first.record_validation({0.1: 0.6, 1.0: 0.6})
+    resumed = new_manager(tmp_path)
     assert [line["step"] for line in resumed.journal.read()] == [5, 10]
     [line] = resumed.validation.read()
     assert line["val_loss"] == pytest.approx(0.6) and line["levels"] == {"0.1": 0.5, "1": 0.7}
 
 
 def test_two_checkpoints_stay_and_a_damaged_one_is_passed_over(tmp_path: Path) -> None:
-    ledger = new_ledger(tmp_path)
+    manager = new_manager(tmp_path)
     for _ in range(4):
-        go_on(ledger, [1.0] * 5)
-        ledger.checkpoint()
+        go_on(manager, [1.0] * 5)
+        manager.save()
     older, newest = sorted((tmp_path / "checkpoints").iterdir())
     content = bytearray(newest.read_bytes())
     content[-1] ^= 1
     newest.write_bytes(content)
-    assert new_ledger(tmp_path).state.step == 15
+    assert new_manager(tmp_path).state.step == 15
     assert older.exists() and not newest.exists()
 
 
@@ -114,25 +114,25 @@ def test_two_checkpoints_stay_and_a_damaged_one_is_passed_over(tmp_path: Path) -
 def test_a_curve_that_was_cut_short_is_kept_aside_and_the_training_goes_on(tmp_path: Path, name: str, end: str) -> None:
     folder = tmp_path / "trainings" / "abc"
     folder.mkdir(parents=True)
-    ledger = new_ledger(folder)
+    manager = new_manager(folder)
     for _ in range(4):
-        go_on(ledger, [1.0] * 5)
-        ledger.note_validation({0.1: 0.5})
-    ledger.checkpoint()
+        go_on(manager, [1.0] * 5)
+        manager.record_validation({0.1: 0.5})
+    manager.save()
     path = folder / f"{name}.jsonl"
     lines = path.read_bytes().splitlines(keepends=True)
     spoilt = b"".join(lines[:2]) + (lines[2][:9] if end == "within a line" else b"")
     path.write_bytes(spoilt)
     if end == "gone":
         path.unlink()
-    again = new_ledger(folder)
+    again = new_manager(folder)
     assert again.state.step == 20
     aside = [file.read_bytes() for file in (tmp_path / "damaged").rglob(path.name)]
     assert aside == ([] if end == "gone" else [spoilt])
     told = json.loads((tmp_path / "damaged" / "log.jsonl").read_text())
     assert told["files"] == [path.name] and told["why"] == f"{4 if end == 'gone' else 2} of its lines are missing"
-    again.checkpoint()
-    new_ledger(folder)  # which is as it should be by now
+    again.save()
+    new_manager(folder)  # which is as it should be by now
     assert len((tmp_path / "damaged" / "log.jsonl").read_text().splitlines()) == 1
 
 
@@ -149,14 +149,14 @@ def test_writing_again_under_a_stem_replaces_what_was_there(tmp_path: Path) -> N
 def test_a_damaged_line_of_a_curve_is_kept_aside_and_a_torn_last_one_is_not(tmp_path: Path, damage: str) -> None:
     folder = tmp_path / "trainings" / "abc"
     folder.mkdir(parents=True)
-    ledger = new_ledger(folder)
-    go_on(ledger, [1.0] * 20)
-    ledger.checkpoint()
+    manager = new_manager(folder)
+    go_on(manager, [1.0] * 20)
+    manager.save()
     path = folder / "journal.jsonl"
     content = path.read_bytes()
     spoilt = content.replace(b'"loss": 1.0', b'"loss": 3.0', 1) if damage == "flip" else content + b'{"step": 25, "lo'
     path.write_bytes(spoilt)
-    again = new_ledger(folder)
+    again = new_manager(folder)
     aside = list((tmp_path / "damaged").rglob("journal.jsonl"))
     if damage == "flip":
         assert [line["step"] for line in again.journal.read()] == [10, 15, 20]

@@ -22,7 +22,7 @@ from experiments.trials.perform import perform
 from experiments.trials.training import distributed as peers
 from experiments.trials.training.checkpoints import CheckpointManager
 from tests.trainings import (
-    SETTING,
+    CONTEXT,
     StopAfter,
     at_step,
     copy_of,
@@ -77,7 +77,7 @@ def test_two_processes_train_what_one_does_and_a_stopped_team_goes_on(store: Sto
     training = small_training(tmp_path, *overrides)
     alone, resumed = copy_of(store, tmp_path / "alone"), StopAfter(tmp_path / "resumed")
     copy_of(store, resumed.root)
-    assert perform(alone, training, SETTING).state == "done"
+    assert perform(alone, training, CONTEXT).state == "done"
     assert perform(store, training, ON_TWO).state == "done"
     resumed.looks = 8
     assert perform(resumed, training, dataclasses.replace(ON_TWO, report_s=0.0)).state == "stopped"
@@ -103,7 +103,7 @@ def test_a_team_ends_cleanly_when_one_of_it_is_killed(
         (other,) = others()
         other.kill()
 
-    monkeypatch.setattr(CheckpointManager, "note", at_step(5, kill, CheckpointManager.note))
+    monkeypatch.setattr(CheckpointManager, "record_loss", at_step(5, kill, CheckpointManager.record_loss))
     outcome = perform(store, training, ON_TWO)
     assert outcome.state == "failed"
     assert outcome.message == (

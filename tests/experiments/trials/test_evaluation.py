@@ -21,7 +21,7 @@ from experiments.trials.evaluation import context as evaluation_context
 from experiments.trials.evaluation import draw
 from experiments.trials.evaluation.context import EvaluationContext
 from experiments.trials.perform import perform
-from tests.inprocess import SETTING, cut_segments, execute, run_all
+from tests.inprocess import CONTEXT, cut_segments, execute, run_all
 from tests.planning import load_sweep, plan_sweep
 
 SPLITS = ("train", "val", "test")
@@ -37,7 +37,7 @@ def first(plan: Plan) -> Evaluation:
 
 def train(plan: Plan, store: Store) -> None:
     for training in plan.trainings.values():
-        assert perform(store, training, SETTING).state == "done"
+        assert perform(store, training, CONTEXT).state == "done"
 
 
 def metrics(store: Store, evaluation: Evaluation) -> dict[str, float]:
@@ -55,13 +55,13 @@ def small_segments(monkeypatch: pytest.MonkeyPatch) -> None:
 def drawn(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """Where every segment begins that is drawn."""
     starts: list[int] = []
-    original = draw._drawn
+    original = draw._generate
 
-    def counting(bench: EvaluationContext, start: int, stop: int) -> torch.Tensor:
+    def counting(context: EvaluationContext, start: int, stop: int) -> torch.Tensor:
         starts.append(start)
-        return original(bench, start, stop)
+        return original(context, start, stop)
 
-    monkeypatch.setattr(draw, "_drawn", counting)
+    monkeypatch.setattr(draw, "_generate", counting)
     return starts
 
 
@@ -72,15 +72,15 @@ def test_shards_drawn_apart_and_in_any_order_score_the_same_to_the_last_bit(
     train(tiny_plan, store)
     evaluation, other = first(tiny_plan), Store(tmp_path / "shards")
     other.root.symlink_to(store.root)  # what the evaluation stands on is shared
-    assert perform(store, evaluation, SETTING).state == "done"
+    assert perform(store, evaluation, CONTEXT).state == "done"
     whole = store.result(EvaluationResult, evaluation.signature)
     influences = load_file(store.folder("evaluations", evaluation.signature) / "influences.safetensors")
     for path in store.folder("drawings", evaluation.drawing).glob("*/*.safetensors"):
         path.unlink()
     (store.folder("evaluations", evaluation.signature) / "result.json").unlink()
     for start, stop in ((100, 120), (50, 100)):  # shards, the last one first; the first is left to the evaluation
-        draw._draw_segment(EvaluationContext(other, evaluation, SETTING), start, stop)
-    assert perform(other, evaluation, SETTING).state == "done"
+        draw.draw_segment(EvaluationContext(other, evaluation, CONTEXT), start, stop)
+    assert perform(other, evaluation, CONTEXT).state == "done"
     merged = store.result(EvaluationResult, evaluation.signature)
     assert whole is not None and merged is not None and merged.metrics == whole.metrics
     again = load_file(store.folder("evaluations", evaluation.signature) / "influences.safetensors")
@@ -93,8 +93,8 @@ def test_more_images_of_the_same_kind_are_drawn_from_where_fewer_ended(
     cut_segments(monkeypatch, 50)
     few, many = planned(tiny_file, "evaluation.images=100"), planned(tiny_file, "evaluation.images=150")
     train(few, store)
-    assert perform(store, first(few), SETTING).state == "done" and drawn == [0, 50]
-    assert perform(store, first(many), SETTING).state == "done" and drawn == [0, 50, 100]
+    assert perform(store, first(few), CONTEXT).state == "done" and drawn == [0, 50]
+    assert perform(store, first(many), CONTEXT).state == "done" and drawn == [0, 50, 100]
     assert metrics(store, first(few))["fid_test"] != metrics(store, first(many))["fid_test"]
 
 
@@ -138,7 +138,7 @@ def test_class_accuracy_can_be_had_beside_another_feature_space(tiny_file: Path,
     options = ("evaluation.features=dinov2", "evaluation.metrics=[kid, accuracy]")
     plan, usual = planned(tiny_file, *options), planned(tiny_file)
     run_all(plan, store)
-    assert perform(store, first(usual), SETTING).state == "done"
+    assert perform(store, first(usual), CONTEXT).state == "done"
     found = metrics(store, first(plan))
     assert found["class_accuracy"] == metrics(store, first(usual))["class_accuracy"] and "fid_test" not in found
 
@@ -172,7 +172,7 @@ def test_statistics_know_what_they_are_of(tiny_plan: Plan, filled: Store) -> Non
     with safe_open(path, framework="pt") as file:
         assert (
             file.metadata()["fingerprint"]
-            == EvaluationContext(filled, first(tiny_plan), SETTING).references.extractor.fingerprint
+            == EvaluationContext(filled, first(tiny_plan), CONTEXT).references.extractor.fingerprint
         )
     assert int(load_file(path)["count"]) == 120
 
@@ -222,7 +222,7 @@ def test_the_closest_pairs_are_a_picture_and_too_few_images_for_an_extrapolation
     tiny_file: Path, filled: Store
 ) -> None:
     plan = planned(tiny_file, *MORE)
-    assert perform(filled, first(plan), SETTING).state == "done"
+    assert perform(filled, first(plan), CONTEXT).state == "done"
     notes = found_in_store(plan, filled)[first(plan).signature].notes
     assert any(
         note.startswith("no FID-infinity") and "at least 256 images, and there are 120" in note for note in notes
@@ -262,7 +262,7 @@ def test_an_evaluation_stops_early_where_it_is_clearly_worse_and_that_is_asked_f
 def test_prefixes_of_the_images_are_scored_in_the_same_pass(tiny_file: Path, store: Store) -> None:
     plan = planned(tiny_file, "evaluation.images=1200", "sampling.steps=2")
     train(plan, store)
-    assert perform(store, first(plan), SETTING).state == "done"
+    assert perform(store, first(plan), CONTEXT).state == "done"
     result = store.result(EvaluationResult, first(plan).signature)
     assert result is not None
     assert [row["images"] for row in result.prefixes] == [1000, 1200]
@@ -305,7 +305,7 @@ def test_images_that_are_no_numbers_fail_their_evaluation_with_the_remedy(
         return model
 
     monkeypatch.setattr(evaluation_context, "load_averaged", broken)
-    outcome = perform(store, first(tiny_plan), SETTING)
+    outcome = perform(store, first(tiny_plan), CONTEXT)
     assert outcome.state == "failed" and outcome.message.startswith("image 0 holds values that are not finite")
     assert not list(store.folder("drawings", first(tiny_plan).drawing).glob("*/*"))
 
@@ -337,7 +337,7 @@ def test_a_finished_evaluation_is_never_cut_short_afterwards(tiny_file: Path, st
     plan = planned(tiny_file, *STOPPING)
     train(plan, store)
     worse = next(e for name, e in plan.evaluations.items() if plan.names[name].endswith("no-attention/heun/steps=1"))
-    assert perform(store, worse, SETTING).state == "done"  # before there is a rival
+    assert perform(store, worse, CONTEXT).state == "done"  # before there is a rival
     run_all(plan, store)
     before = store.result(EvaluationResult, worse.signature)
     run_all(planned(tiny_file, *STOPPING, "evaluation.metrics=[fid, kid, prdc, fid_infinity]"), store)

@@ -53,10 +53,10 @@ def images(num: int) -> torch.Tensor:
 
 
 def filled(folder: Path, num: int) -> tuple[FeatureCache, torch.Tensor]:
-    shelf, pictures = FeatureCache(folder, Pixels(), "pixels"), images(num)
+    cache, pictures = FeatureCache(folder, Pixels(), "pixels"), images(num)
     for start, stop in segments(0, num):
-        shelf.measure(start, pictures[start:stop], CPU)
-    return shelf, pictures.flatten(1).float()
+        cache.measure(start, pictures[start:stop], CPU)
+    return cache, pictures.flatten(1).float()
 
 
 @pytest.mark.parametrize(
@@ -77,8 +77,8 @@ def test_segments_begin_at_whole_multiples(start: int, stop: int, found: list[tu
 @pytest.mark.usefixtures("small_segments")
 @pytest.mark.parametrize(("start", "stop"), [(0, 35), (0, 10), (7, 23), (30, 35), (34, 35)])
 def test_any_stretch_is_read_back(tmp_path: Path, start: int, stop: int) -> None:
-    shelf, features = filled(tmp_path, 35)
-    found = shelf.measured(start, stop)
+    cache, features = filled(tmp_path, 35)
+    found = cache.measured(start, stop)
     assert found.num_images == stop - start
     assert torch.equal(torch.cat(list(found)), features[start:stop])
     assert all(isinstance(part, FeatureRows) and part.stop > part.start for part in found.parts)
@@ -87,8 +87,8 @@ def test_any_stretch_is_read_back(tmp_path: Path, start: int, stop: int) -> None
 @pytest.mark.usefixtures("small_segments")
 @pytest.mark.parametrize("count", [1, 10, 15, 35])
 def test_a_prefix_is_the_first_images(tmp_path: Path, count: int) -> None:
-    shelf, features = filled(tmp_path, 35)
-    assert torch.equal(torch.cat(list(shelf.measured(0, 35).first(count))), features[:count])
+    cache, features = filled(tmp_path, 35)
+    assert torch.equal(torch.cat(list(cache.measured(0, 35).first(count))), features[:count])
 
 
 @pytest.mark.usefixtures("small_segments")
@@ -99,33 +99,33 @@ def test_statistics_of_shards_measured_apart_and_in_any_order_are_those_of_one_p
     shards, pictures = FeatureCache(tmp_path / "shards", Pixels(), "pixels"), images(35)
     for start, stop in reversed(list(segments(0, 35))):
         shards.measure(start, pictures[start:stop], CPU)
-    a, b = (shelf.measured(0, 35).statistics() for shelf in (whole, shards))
+    a, b = (cache.measured(0, 35).statistics() for cache in (whole, shards))
     assert a.count == b.count and torch.equal(a.mean, b.mean) and torch.equal(a.scatter, b.scatter)
 
 
 @pytest.mark.usefixtures("small_segments")
 def test_a_short_segment_does_not_serve_for_more_images(tmp_path: Path) -> None:
-    shelf, _ = filled(tmp_path, 35)
-    assert shelf.find(30, 5) is not None and shelf.find(30, 6) is None and shelf.find(40, 1) is None
-    shelf.measure(30, images(10), CPU)  # measured again, for more
-    assert shelf.find(30, 10) is not None and len(list(tmp_path.glob("00000030-*"))) == 1
+    cache, _ = filled(tmp_path, 35)
+    assert cache.find(30, 5) is not None and cache.find(30, 6) is None and cache.find(40, 1) is None
+    cache.measure(30, images(10), CPU)  # measured again, for more
+    assert cache.find(30, 10) is not None and len(list(tmp_path.glob("00000030-*"))) == 1
 
 
 def test_a_damaged_segment_is_dropped(tmp_path: Path) -> None:
-    shelf, _ = filled(tmp_path, 5)
+    cache, _ = filled(tmp_path, 5)
     (path,) = tmp_path.glob("*.safetensors")
     content = bytearray(path.read_bytes())
     content[-1] ^= 1
     path.write_bytes(content)
-    assert shelf.find(0, 5) is None and not path.exists()
+    assert cache.find(0, 5) is None and not path.exists()
 
 
 def test_features_that_other_weights_measured_are_refused(tmp_path: Path) -> None:
-    shelf, _ = filled(tmp_path, 5)
+    cache, _ = filled(tmp_path, 5)
     other = Pixels()
     other.fingerprint = "other"
     with pytest.raises(UserError, match=r"was measured with other weights of pixels; delete the folder"):
-        replace(shelf, extractor=other).find(0, 5)
+        replace(cache, extractor=other).find(0, 5)
 
 
 @pytest.fixture

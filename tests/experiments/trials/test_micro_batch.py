@@ -15,7 +15,7 @@ from experiments.trials.context import TrialContext
 from experiments.trials.perform import perform
 from experiments.trials.training.micro_batch import LESSONS, MicroBatchLimit, smaller_micro_batch
 from tests.trainings import (
-    SETTING,
+    CONTEXT,
     WATCHFUL,
     StopAfter,
     copy_of,
@@ -65,10 +65,10 @@ def test_what_does_not_fit_is_trained_in_parts_that_do(
     store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: type[RuntimeError]
 ) -> None:
     by_eight = small_training(tmp_path, "training.micro_batch=8")
-    assert perform(store, by_eight, SETTING).state == "done"
+    assert perform(store, by_eight, CONTEXT).state == "done"
     memory = with_room_for(monkeypatch, 8, error=error)
     whole = small_training(tmp_path)
-    assert perform(store, whole, SETTING).state == "done"
+    assert perform(store, whole, CONTEXT).state == "done"
     assert memory.refused == 2
     result, expected = (store.finished(TrainingResult, t.signature) for t in (whole, by_eight))
     assert result.computing == expected.computing and result.computing and result.computing.micro_batch == 8
@@ -89,7 +89,7 @@ def test_siblings_and_resumed_trainings_begin_with_what_fitted(
     assert perform(stopping, first, WATCHFUL).state == "stopped"
     assert memory.refused == 2
     for training in (first, sibling):
-        assert perform(store, training, SETTING).state == "done"
+        assert perform(store, training, CONTEXT).state == "done"
         computing = store.finished(TrainingResult, training.signature).computing
         assert memory.refused == 2 and computing and computing.micro_batch == 8
         assert "8 images at a time: more did not fit into memory before" in log_of(store, training)
@@ -101,9 +101,9 @@ def test_a_step_is_tried_again_from_the_same_state(
     """Those before it are those of the whole batch, and nothing of the failed step is left, batch norm's least."""
     training = small_training(tmp_path)
     undisturbed = copy_of(store, tmp_path / "undisturbed")
-    assert perform(undisturbed, training, SETTING).state == "done"
+    assert perform(undisturbed, training, CONTEXT).state == "done"
     memory = with_room_for(monkeypatch, 16, since=10)
-    assert perform(store, training, SETTING).state == "done"
+    assert perform(store, training, CONTEXT).state == "done"
     assert memory.refused == 1 and memory.calls > 11
     assert losses(store, training)[:10] == losses(undisturbed, training)[:10]
     assert losses(store, training)[10:] == pytest.approx(losses(undisturbed, training)[10:], rel=0.3)
@@ -127,7 +127,7 @@ def test_where_not_even_one_image_fits_it_fails_for_memory(
     store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     memory = with_room_for(monkeypatch, 0)
-    outcome = perform(store, small_training(tmp_path), SETTING)
+    outcome = perform(store, small_training(tmp_path), CONTEXT)
     assert outcome.failure is not None and outcome.failure.kind == "memory"
     assert memory.refused == 6  # 32, 16, 8, 4, 2, 1
     assert not list((store.root / LESSONS).iterdir())
@@ -138,7 +138,7 @@ def test_other_errors_are_not_taken_for_it(store: Store, tmp_path: Path, monkeyp
         raise RuntimeError("the disk is on fire")
 
     monkeypatch.setattr(edm_train, "denoising_loss", failing)
-    failure = perform(store, small_training(tmp_path), SETTING).failure
+    failure = perform(store, small_training(tmp_path), CONTEXT).failure
     assert failure is not None and failure.kind == "unknown"
     assert not (store.root / LESSONS).exists()
 
@@ -167,17 +167,17 @@ def test_what_was_learnt_holds_for_the_same_network_batch_precision_and_device(t
     store, training = Store(tmp_path / "store"), small_training(tmp_path)
     store.create()
     computing = Computing("fp32", False)
-    lesson = MicroBatchLimit.of(store, training, SETTING, computing)
-    assert lesson.applied(computing) == computing
-    assert lesson.learnt(computing, MemoryError()).micro_batch == 16
-    assert lesson.applied(computing).micro_batch == 16
-    assert lesson.applied(dataclasses.replace(computing, micro_batch=4)).micro_batch == 4  # never more than asked for
+    limit = MicroBatchLimit.of(store, training, CONTEXT, computing)
+    assert limit.apply(computing) == computing
+    assert limit.shrink(computing, MemoryError()).micro_batch == 16
+    assert limit.apply(computing).micro_batch == 16
+    assert limit.apply(dataclasses.replace(computing, micro_batch=4)).micro_batch == 4  # never more than asked for
     others = [
-        (small_training(tmp_path, "model.channels=16"), SETTING, computing),
-        (small_training(tmp_path, "training.batch_size=64"), SETTING, computing),
+        (small_training(tmp_path, "model.channels=16"), CONTEXT, computing),
+        (small_training(tmp_path, "training.batch_size=64"), CONTEXT, computing),
         (training, TrialContext(run_id="test", gpus=0.5), computing),
-        (training, SETTING, Computing("bf16", False)),
+        (training, CONTEXT, Computing("bf16", False)),
     ]
-    assert len({lesson.path, *(MicroBatchLimit.of(store, *other).path for other in others)}) == 5
+    assert len({limit.path, *(MicroBatchLimit.of(store, *other).path for other in others)}) == 5
     sibling = small_training(tmp_path, "seeds=[3]", "training.lr=0.1")
-    assert MicroBatchLimit.of(store, sibling, SETTING, computing).applied(computing).micro_batch == 16
+    assert MicroBatchLimit.of(store, sibling, CONTEXT, computing).apply(computing).micro_batch == 16

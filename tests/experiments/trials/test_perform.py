@@ -23,7 +23,7 @@ from experiments.trials import perform as work
 from experiments.trials.context import TrialContext
 from experiments.trials.evaluation import draw
 from experiments.trials.perform import perform
-from tests.inprocess import SETTING, WATCHFUL, cut_segments, execute, run_all
+from tests.inprocess import CONTEXT, WATCHFUL, cut_segments, execute, run_all
 from tests.planning import load_sweep, plan_sweep
 from tests.trainings import StopAfter
 
@@ -70,12 +70,12 @@ def test_a_training_stopped_anywhere_goes_on_to_the_same_weights(
     tiny_plan: Plan, store: Store, tmp_path: Path, looks: int
 ) -> None:
     training = first_training(tiny_plan)
-    assert perform(store, training, SETTING).state == "done"
+    assert perform(store, training, CONTEXT).state == "done"
     disturbed = StopAfter(tmp_path / "disturbed")
     disturbed.looks = looks
-    assert perform(disturbed, training, replace(SETTING, report_s=0.02)).state == "stopped"
+    assert perform(disturbed, training, replace(CONTEXT, report_s=0.02)).state == "stopped"
     assert disturbed.result(TrainingResult, training.signature) is None
-    assert perform(Store(disturbed.root), training, SETTING).state == "done"
+    assert perform(Store(disturbed.root), training, CONTEXT).state == "done"
     folders = [s.folder("trainings", training.signature) for s in (store, disturbed)]
     whole, resumed = (load_file(folder / "model.safetensors") for folder in folders)
     assert all(torch.equal(whole[name], resumed[name]) for name in whole)
@@ -90,7 +90,7 @@ def stop_in_training(plan: Plan, root: Path) -> Path:
     for _ in range(2):
         stopping = StopAfter(root)
         stopping.looks = 2
-        assert perform(stopping, first_training(plan), replace(SETTING, report_s=0.02)).state == "stopped"
+        assert perform(stopping, first_training(plan), replace(CONTEXT, report_s=0.02)).state == "stopped"
     return Store(root).folder("trainings", first_training(plan).signature)
 
 
@@ -98,13 +98,13 @@ def test_a_damaged_checkpoint_is_dropped_for_the_one_before(
     tiny_plan: Plan, store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     training = first_training(tiny_plan)
-    perform(store, training, SETTING)
+    perform(store, training, CONTEXT)
     folder = stop_in_training(tiny_plan, tmp_path / "damaged")
     *_, before, last = sorted(folder.glob("checkpoints/*.safetensors"))
     content = bytearray(last.read_bytes())
     content[-5] ^= 1
     last.write_bytes(content)
-    assert perform(Store(tmp_path / "damaged"), training, SETTING).state == "done"
+    assert perform(Store(tmp_path / "damaged"), training, CONTEXT).state == "done"
     log = (folder / "log.txt").read_text()
     assert f"{last}: damaged" in log and f"from step {int(before.name.split('-')[0])}" in log
     whole = load_file(store.folder("trainings", training.signature) / "model.safetensors")
@@ -118,7 +118,7 @@ def test_an_evaluation_stopped_between_segments_draws_only_the_rest(
     cut_segments(monkeypatch, 50)
     evaluation = next(iter(tiny_plan.evaluations.values()))
     for task in (evaluation.training, evaluation):
-        assert perform(store, task, SETTING).state == "done"
+        assert perform(store, task, CONTEXT).state == "done"
     undisturbed = store.result(EvaluationResult, evaluation.signature)
     assert undisturbed is not None
     forget(store, evaluation)
@@ -128,14 +128,14 @@ def test_an_evaluation_stopped_between_segments_draws_only_the_rest(
     kept = {path.name for path in store.folder("drawings", evaluation.drawing).glob("*/*.safetensors")}
     assert len(kept) == 1
     drawn: list[int] = []
-    original = draw._drawn
+    original = draw._generate
 
-    def counting(bench, start, stop):
+    def counting(context, start, stop):
         drawn.append(start)
-        return original(bench, start, stop)
+        return original(context, start, stop)
 
-    monkeypatch.setattr(draw, "_drawn", counting)
-    assert perform(store, evaluation, SETTING).state == "done"
+    monkeypatch.setattr(draw, "_generate", counting)
+    assert perform(store, evaluation, CONTEXT).state == "done"
     assert drawn == [50, 100]
     again = store.result(EvaluationResult, evaluation.signature)
     assert again is not None and again.metrics == undisturbed.metrics
@@ -149,7 +149,7 @@ def test_adding_a_split_scores_without_drawing_again(
     before = found_in_store(few, store)
     assert len(before) == 4
     assert all("fid_train" not in found.metrics for found in before.values())
-    monkeypatch.setattr(draw, "_drawn", None)  # drawing would fail
+    monkeypatch.setattr(draw, "_generate", None)  # drawing would fail
     every = plan_sweep(load_sweep(tiny_file))
     schedule = open_schedule(every, store)
     assert len(schedule.of("waiting")) == 4
@@ -166,10 +166,10 @@ def test_a_failure_is_recorded_and_the_next_run_tries_again(
     broken = first_training(tiny_plan).signature
     original = work.run_training
 
-    def failing(store, training, setting):
+    def failing(store, training, context):
         if training.signature == broken:
             raise RuntimeError("the disk is on fire")
-        original(store, training, setting)
+        original(store, training, context)
 
     monkeypatch.setattr(work, "run_training", failing)
     schedule = run_all(tiny_plan, store)
@@ -186,11 +186,11 @@ def test_a_failure_is_recorded_and_the_next_run_tries_again(
 
 def test_a_damaged_model_fails_its_evaluations_with_the_remedy(tiny_plan: Plan, store: Store) -> None:
     training = first_training(tiny_plan)
-    perform(store, training, SETTING)
+    perform(store, training, CONTEXT)
     path = store.folder("trainings", training.signature) / "model.safetensors"
     path.write_bytes(path.read_bytes()[:-1] + b"\x00\x01")
     evaluation = next(e for e in tiny_plan.evaluations.values() if e.training.signature == training.signature)
-    outcome = perform(store, evaluation, SETTING)
+    outcome = perform(store, evaluation, CONTEXT)
     assert outcome.state == "failed" and "is damaged" in outcome.message and "was set aside" in outcome.message
     with pytest.raises(DamagedFile):
         store.checked("trainings", training.signature, "model.safetensors")
@@ -198,7 +198,7 @@ def test_a_damaged_model_fails_its_evaluations_with_the_remedy(tiny_plan: Plan, 
 
 def test_a_loss_that_is_not_a_number_stops_the_training_with_the_remedy(tiny_file: Path, store: Store) -> None:
     plan = plan_sweep(load_sweep(tiny_file, ("training.lr=1e30",)))
-    outcome = perform(store, first_training(plan), SETTING)
+    outcome = perform(store, first_training(plan), CONTEXT)
     assert outcome.state == "failed"
     assert outcome.message.startswith("the ") and "lower training.lr (it is 1e+30)" in outcome.message
     log = (store.folder("trainings", first_training(plan).signature) / "log.txt").read_text()
@@ -211,7 +211,7 @@ def test_results_do_not_depend_on_the_sampling_batch_beyond_rounding(
     evaluation = next(iter(tiny_plan.evaluations.values()))
     before = filled.result(EvaluationResult, evaluation.signature)
     forget(filled, evaluation)
-    assert perform(filled, evaluation, replace(SETTING, sampling_batch=17)).state == "done"
+    assert perform(filled, evaluation, replace(CONTEXT, sampling_batch=17)).state == "done"
     after = filled.result(EvaluationResult, evaluation.signature)
     assert before is not None and after is not None
     assert after.metrics["fid_test"] == pytest.approx(before.metrics["fid_test"], rel=1e-3)
@@ -220,7 +220,7 @@ def test_results_do_not_depend_on_the_sampling_batch_beyond_rounding(
 def test_a_piece_that_somebody_holds_is_left_to_them(tiny_plan: Plan, tmp_path: Path) -> None:
     training = first_training(tiny_plan)
     with Store(tmp_path).lock("trainings", training.signature):
-        outcome = perform(Store(tmp_path), training, SETTING)
+        outcome = perform(Store(tmp_path), training, CONTEXT)
     assert outcome.state == "elsewhere" and f"process {os.getpid()}" in outcome.message
 
 

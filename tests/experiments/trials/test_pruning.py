@@ -11,7 +11,7 @@ from experiments.store.layout import PRUNE, PRUNED
 from experiments.trials.context import TrialContext
 from experiments.trials.perform import perform
 from experiments.trials.training.checkpoints import CheckpointManager
-from tests.trainings import SETTING, WATCHFUL, at_step, copy_of, small_training, store_with_digits, weights
+from tests.trainings import CONTEXT, WATCHFUL, at_step, copy_of, small_training, store_with_digits, weights
 
 VALIDATING = "training.validate_kimg=0.16"  # after steps 5, 10, 15 and 20
 
@@ -19,8 +19,8 @@ VALIDATING = "training.validate_kimg=0.16"  # after steps 5, 10, 15 and 20
 def test_whoever_wants_is_told_every_validation_loss(tmp_path: Path) -> None:
     store, training = store_with_digits(tmp_path / "store"), small_training(tmp_path, VALIDATING)
     told: list[tuple[float, float]] = []
-    setting = TrialContext(run_id="test", on_validated=lambda kimg, loss: told.append((kimg, loss)))
-    assert perform(store, training, setting).state == "done"
+    context = TrialContext(run_id="test", on_validated=lambda kimg, loss: told.append((kimg, loss)))
+    assert perform(store, training, context).state == "done"
     lines = Journal(store.folder("trainings", training.signature) / "validation.jsonl").read()
     assert told == [(line["kimg"], line["val_loss"]) for line in lines]
     assert [kimg for kimg, _ in told] == [0.16, 0.32, 0.48, 0.64]
@@ -32,10 +32,12 @@ def test_a_training_ends_early_where_asked_and_goes_on_to_the_same_weights(
 ) -> None:
     store, training = store_with_digits(tmp_path / "store"), small_training(tmp_path, VALIDATING)
     whole = copy_of(store, tmp_path / "whole")
-    assert perform(whole, training, SETTING).state == "done"
+    assert perform(whole, training, CONTEXT).state == "done"
     folder = store.folder("trainings", training.signature)
     with monkeypatch.context() as patch:
-        patch.setattr(CheckpointManager, "note", at_step(step, (folder / PRUNE).touch, CheckpointManager.note))
+        patch.setattr(
+            CheckpointManager, "record_loss", at_step(step, (folder / PRUNE).touch, CheckpointManager.record_loss)
+        )
         outcome = perform(store, training, WATCHFUL)
     pruned = json.loads((folder / PRUNED).read_text())
     lines = Journal(folder / "validation.jsonl").read()
@@ -45,7 +47,7 @@ def test_a_training_ends_early_where_asked_and_goes_on_to_the_same_weights(
     assert not (folder / PRUNE).exists() and list(folder.glob("checkpoints/*.safetensors"))
 
     (folder / PRUNE).touch()  # of a run that is over
-    assert perform(store, training, SETTING).state == "done"
+    assert perform(store, training, CONTEXT).state == "done"
     assert not (folder / PRUNED).exists() and not (folder / PRUNE).exists()
     assert f"from step {step}" in (folder / "log.txt").read_text()
     found, expected = weights(store, training), weights(whole, training)

@@ -16,7 +16,7 @@ from experiments.trials.evaluation import draw
 from experiments.trials.evaluation.draw import generate
 from experiments.trials.perform import help_with, perform
 from tests.conftest import TINY
-from tests.inprocess import SETTING, cut_segments
+from tests.inprocess import CONTEXT, cut_segments
 from tests.planning import load_sweep, plan_sweep
 
 
@@ -37,7 +37,7 @@ def scored(prepared: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[St
     with pytest.MonkeyPatch.context() as patch:
         cut_segments(patch, 40)
         for task in (evaluation.training, evaluation):
-            assert perform(store, task, SETTING).state == "done"
+            assert perform(store, task, CONTEXT).state == "done"
     return store, evaluation
 
 
@@ -63,13 +63,13 @@ def trained(scored: tuple[Store, Evaluation]) -> Evaluation:
 
 def drawn(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, str]]:
     """From now on: where segments that are drawn begin, and in which thread."""
-    calls, original = [], draw._drawn
+    calls, original = [], draw._generate
 
-    def noted(bench, start: int, stop: int) -> torch.Tensor:
+    def noted(context, start: int, stop: int) -> torch.Tensor:
         calls.append((start, threading.current_thread().name))
-        return original(bench, start, stop)
+        return original(context, start, stop)
 
-    monkeypatch.setattr(draw, "_drawn", noted)
+    monkeypatch.setattr(draw, "_generate", noted)
     return calls
 
 
@@ -83,10 +83,10 @@ def test_what_a_helper_drew_is_not_drawn_again_and_scores_the_same(
     alone: dict[str, float], trained: Evaluation, store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     calls = drawn(monkeypatch)
-    assert help_with(store, trained, SETTING).state == "done"
+    assert help_with(store, trained, CONTEXT).state == "done"
     assert [start for start, _ in calls] == [80, 40, 0]
     assert store.result(EvaluationResult, trained.signature) is None  # scoring is the other one's
-    assert perform(store, trained, SETTING).state == "done"
+    assert perform(store, trained, CONTEXT).state == "done"
     assert len(calls) == 3 and scores(store, trained) == alone
     assert not list(store.root.glob("segments/*"))
 
@@ -94,14 +94,14 @@ def test_what_a_helper_drew_is_not_drawn_again_and_scores_the_same(
 def test_a_segment_that_somebody_is_at_is_waited_for_and_done_by_whoever_can(
     alone: dict[str, float], trained: Evaluation, store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    calls, owner = drawn(monkeypatch), threading.Thread(target=perform, args=(store, trained, SETTING), name="owner")
+    calls, owner = drawn(monkeypatch), threading.Thread(target=perform, args=(store, trained, CONTEXT), name="owner")
     with store.try_lock("segments", trained.segment_name(40)):
         owner.start()
         while {start for start, _ in calls} < {0, 80}:
             owner.join(0.01)
         owner.join(0.3)
         assert owner.is_alive() and 40 not in dict(calls)
-        assert help_with(store, trained, SETTING).state == "done"  # finds nothing that is free, and leaves
+        assert help_with(store, trained, CONTEXT).state == "done"  # finds nothing that is free, and leaves
     owner.join()
     assert calls[-1] == (40, "owner") and len(calls) == 3 and scores(store, trained) == alone
 
@@ -110,9 +110,9 @@ def test_two_at_once_draw_every_segment_once(
     alone: dict[str, float], trained: Evaluation, store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     calls = drawn(monkeypatch)
-    helper = threading.Thread(target=help_with, args=(store, trained, SETTING))
+    helper = threading.Thread(target=help_with, args=(store, trained, CONTEXT))
     helper.start()
-    assert perform(store, trained, SETTING).state == "done"
+    assert perform(store, trained, CONTEXT).state == "done"
     helper.join()
     assert sorted(start for start, _ in calls) == [0, 40, 80] and scores(store, trained) == alone
 
@@ -121,7 +121,7 @@ def test_how_many_parts_nobody_has_begun(trained: Evaluation, store: Store) -> N
     assert parts_left(store, trained) == 3
     with store.try_lock("segments", trained.segment_name(40)):
         assert parts_left(store, trained) == 2
-        help_with(store, trained, SETTING)
+        help_with(store, trained, CONTEXT)
         assert parts_left(store, trained) == 0
     assert parts_left(store, trained) == 1
 
@@ -133,10 +133,10 @@ def test_a_helper_that_fails_leaves_the_work_to_its_owner(
         raise RuntimeError("CUDA error: an illegal memory access was encountered")
 
     with monkeypatch.context() as patch:
-        patch.setattr(draw, "_drawn", fails)
-        outcome = help_with(store, trained, SETTING)
+        patch.setattr(draw, "_generate", fails)
+        outcome = help_with(store, trained, CONTEXT)
     assert outcome.failure is not None and outcome.failure.kind == "device"
-    assert perform(store, trained, SETTING).state == "done"
+    assert perform(store, trained, CONTEXT).state == "done"
 
 
 def test_without_memory_fewer_images_are_drawn_at_once_and_come_out_the_same(
@@ -151,7 +151,7 @@ def test_without_memory_fewer_images_are_drawn_at_once_and_come_out_the_same(
         yield from generate(model, config, start, stop, batch_size, guide=guide)
 
     monkeypatch.setattr(draw, "generate", with_little_memory)
-    assert perform(store, trained, SETTING).state == "done"
+    assert perform(store, trained, CONTEXT).state == "done"
     assert batches == [(0, 40), (0, 20), (0, 10), (40, 10), (80, 10)]
     assert scores(store, trained) == pytest.approx(alone, rel=1e-6)  # kernels of another size round differently
     assert (
@@ -166,5 +166,5 @@ def test_where_not_even_one_image_fits_it_fails_for_want_of_memory(
         raise torch.OutOfMemoryError("CUDA out of memory")
 
     monkeypatch.setattr(draw, "generate", never)
-    outcome = perform(store, trained, SETTING)
+    outcome = perform(store, trained, CONTEXT)
     assert outcome.failure is not None and outcome.failure.kind == "memory"

@@ -1,0 +1,116 @@
+"""What a run in MLflow says of a task: its state, metrics and tags, from what the store has."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import Any
+
+from experiments.tracking import mlflow_environment  # noqa: F401  isort: skip  (MLflow reads it as it is imported)
+from mlflow.entities import Metric, RunTag
+
+from experiments.store import leases
+from experiments.store.failures import Failure
+from experiments.store.layout import JOURNAL, RESULT, VALIDATION
+from experiments.store.results import EvaluationResult, Provenance, TrainingResult
+from experiments.store.training_records import Pruning
+from experiments.sweep.plan import Plan, PlannedCell, guide_cell
+from experiments.sweep.tasks import Evaluation
+from experiments.tracking.runs import FAILED, KILLED, RUNNING
+
+FOUND = ("scores", "notes", "stopped_at", "stopped_by")  # fields of a result that a report needs beside the metrics
+CURVES = {JOURNAL: "loss", VALIDATION: "val_loss"}  # a training's files, and the metric that every line of them has
+
+
+def first_cells(plan: Plan) -> dict[str, PlannedCell]:
+    """Return the first cell that each task is for, by the task's signature."""
+    cells: dict[str, PlannedCell] = {}
+    for planned in plan.cells:
+        cells.setdefault(planned.training.signature, planned)
+        cells.setdefault(planned.evaluation.signature, planned)
+    for planned in plan.cells:  # last, as a guide may be another cell's network
+        guide, cell = planned.evaluation.guide, guide_cell(planned.cell)
+        if guide is not None and cell is not None:
+            cells.setdefault(guide.signature, dataclasses.replace(planned, cell=cell, training=guide))
+    return cells
+
+
+def unfinished(folder: Path, ended: bool) -> tuple[str, str, float | None]:
+    """Return MLflow's status of a training that has begun and is not finished, a message, and the kimg of its pruning.
+
+    ended: whether the run that the mirror belongs to has ended.
+    """
+    pruning, failure = Pruning.of(folder), Failure.read(folder)
+    if pruning is not None:
+        return KILLED, pruning.text, pruning.kimg
+    if failure is not None:
+        return FAILED, failure.message, None
+    if ended and leases.holder(folder) is None:  # else another run works on it
+        return KILLED, "interrupted; run the sweep again to continue", None
+    return RUNNING, "", None
+
+
+def modified_ns(path: Path) -> int | None:
+    """Return when a file was last changed, in nanoseconds; None where there is none."""
+    try:
+        return path.stat().st_mtime_ns
+    except OSError:
+        return None
+
+
+def finished_ms(folder: Path) -> int:
+    """Return when a task was finished, in milliseconds since 1970."""
+    return int((folder / RESULT).stat().st_mtime * 1000)
+
+
+def curve_metrics(line: dict[str, Any], step: int) -> list[Metric]:
+    """Return the numbers of a journal's line, and the loss on the val split at each noise level."""
+    names = ("val_loss",) if "val_loss" in line else ("loss", "kimg", "images_per_s", "memory_gib")
+    numbers = {name: line[name] for name in names if name in line}
+    numbers |= {f"val_loss_at/{sigma}": loss for sigma, loss in line.get("levels", {}).items()}
+    return [Metric(name, value, int(line["time"] * 1000), step) for name, value in numbers.items()]
+
+
+def training_metrics(result: TrainingResult, finished_ms: int) -> list[Metric]:
+    """Return the numbers of a finished training that are no curves."""
+    numbers = {"seconds": result.seconds, "parameters": result.parameters, "kimg": result.kimg}
+    return [Metric(name, value, finished_ms, 0) for name, value in numbers.items()]
+
+
+def training_tags(result: TrainingResult) -> list[RunTag]:
+    """Return how a finished training was computed, and where it comes from."""
+    computing = dataclasses.asdict(result.computing) if result.computing is not None else {}
+    tags = [RunTag(f"edm.computing.{name}", str(value)) for name, value in computing.items()]
+    return [*tags, *provenance_tags(result.provenance)]
+
+
+def evaluation_metrics(evaluation: Evaluation, result: EvaluationResult, finished_ms: int) -> list[Metric]:
+    """Return the scores of a finished evaluation; FIDs of its first images are a curve against their number."""
+    numbers = {**result.metrics, "seconds": result.seconds, "nfe": evaluation.sampling.nfe}
+    curves = [
+        Metric(f"prefix/{name}", value, finished_ms, int(row["images"]))
+        for row in result.prefixes
+        for name, value in row.items()
+        if name != "images"
+    ]
+    return [Metric(name, value, finished_ms, 0) for name, value in numbers.items()] + curves
+
+
+def evaluation_tags(evaluation: Evaluation, result: EvaluationResult, digest: str) -> list[RunTag]:
+    """Return what a report needs beside the metrics, and where the result comes from. digest: of its result.json."""
+    return [
+        RunTag("edm.label", result.label),
+        RunTag("edm.training", evaluation.training.signature),
+        *(RunTag(f"edm.{name}", json.dumps(getattr(result, name))) for name in FOUND),
+        RunTag("edm.result", digest),
+        *provenance_tags(result.provenance),
+    ]
+
+
+def provenance_tags(provenance: Provenance) -> list[RunTag]:
+    """Return a person's own tags, and those that say where a result comes from."""
+    flat = {name: value for name, value in provenance.to_json().items() if name not in ("packages", "tags")}
+    flat |= {f"package.{name}": version for name, version in provenance.packages.items()}
+    own = [RunTag(name, value) for name, value in provenance.tags.items()]
+    return [*own, *(RunTag(f"edm.{name}", str(value)) for name, value in flat.items())]

@@ -1,0 +1,58 @@
+"""The tables of MLflow's database: the private functions that are used, and the command in their place."""
+
+import sqlite3
+from pathlib import Path
+
+import pytest
+from mlflow import MlflowClient
+from mlflow.store.db import utils
+
+from experiments.tracking import schema
+
+pytestmark = pytest.mark.filterwarnings("ignore")  # MLflow's own deprecations
+
+
+@pytest.fixture
+def database(tmp_path: Path) -> Path:
+    """A database with the tables of this MLflow."""
+    path = tmp_path / "mlflow.db"
+    MlflowClient(tracking_uri=f"sqlite:///{path}").create_experiment("kept")
+    return path
+
+
+def revision(path: Path) -> str:
+    with sqlite3.connect(path) as connection:
+        (found,) = connection.execute("SELECT version_num FROM alembic_version").fetchone()
+    connection.close()
+    return found
+
+
+def set_revision(path: Path, number: str) -> None:
+    with sqlite3.connect(path) as connection:
+        connection.execute("UPDATE alembic_version SET version_num = ?", (number,))
+    connection.close()
+
+
+def test_this_mlflow_has_the_private_functions() -> None:
+    assert [name for name in schema.PRIVATE if not hasattr(utils, name)] == [], "see schema.py: the command is slower"
+
+
+def test_a_database_of_this_mlflow_stays_as_it_is_and_one_of_a_later_is_refused(database: Path) -> None:
+    latest, uri = revision(database), f"sqlite:///{database}"
+    schema.upgrade(uri)
+    assert revision(database) == latest
+    set_revision(database, "from-the-future")
+    with pytest.raises(Exception, match="from-the-future"):
+        schema.upgrade(uri)
+
+
+@pytest.mark.slow  # each command takes seconds
+def test_without_the_private_functions_the_command_does_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delattr(utils, "_get_schema_version")
+    path = tmp_path / "mlflow.db"
+    sqlite3.connect(path).close()
+    schema.upgrade(f"sqlite:///{path}")
+    assert revision(path) == utils._get_latest_schema_revision()
+    set_revision(path, "from-the-future")
+    with pytest.raises(RuntimeError, match=r"mlflow db upgrade: .*from-the-future"):
+        schema.upgrade(f"sqlite:///{path}")
