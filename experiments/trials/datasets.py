@@ -16,7 +16,7 @@ from experiments.trials.remedies import explain
 
 
 def is_prepared(store: Store, source: DataSource) -> bool:
-    """Return whether the store holds a data set, undamaged."""
+    """Return whether the store holds a data set without damage."""
     return store.sound("data", source.signature)
 
 
@@ -26,18 +26,18 @@ def ensure_prepared(
     origin: Origin | None = None,
     on_progress: OnProgress = lambda _step, _done, _total: None,
 ) -> DatasetRecord:
-    """Return the record of a prepared data set; it is prepared first if the store does not have it.
+    """Return the record of a prepared data set, preparing it first if the store does not hold it.
 
-    origin: where its files are; by default where EDM_SWEEP_DATA points, else `sources` in the store. Raises UserError
-    where files are missing or wrong.
+    origin: where its files are; by default the folder that EDM_SWEEP_DATA names, or else `sources` in the store.
+    Raises UserError if files are missing or wrong.
     """
     from edm.data.prepare import FILES, prepare  # heavy: numpy
 
     def build(folder: Path) -> DatasetRecord:
         try:
-            made = prepare(source.config, folder, origin or Origin.fetching(data_folder(store.root)), on_progress)
+            record = prepare(source.config, folder, origin or Origin.fetching(data_folder(store.root)), on_progress)
         except DataError as error:
             raise UserError(explain(error)) from None
-        return DatasetRecord.from_json({**made, "provenance": provenance().to_json()})
+        return DatasetRecord.from_json({**record, "provenance": provenance().to_json()})
 
     return store.ensure(DatasetRecord, source.signature, build, FILES)

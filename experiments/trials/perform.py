@@ -1,6 +1,6 @@
-"""Does one task, given the store, and says how it ended. No Ray, no MLflow.
+"""Performs tasks and returns how each ended.
 
-Every task can be killed at any moment and done again: it goes on from what is in the store.
+Any task may be killed at any moment and performed again: it continues from what the store holds.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from experiments.trials.context import Pruned, Stopped, TrialContext
 from experiments.trials.evaluation.context import forget_models
 from experiments.trials.evaluation.draw import help_draw
 from experiments.trials.evaluation.evaluate import run_evaluation
-from experiments.trials.failures import SPOKEN, failure_of
+from experiments.trials.failures import PLAIN_KINDS, failure_of
 from experiments.trials.probe import run_probe
 from experiments.trials.training.train import run_training
 
@@ -30,17 +30,17 @@ log = logging.getLogger("edm_sweep")
 
 
 def perform_job(store: Store, job: Job, context: TrialContext) -> Iterator[tuple[str, Outcome]]:
-    """Do a trial's tasks one after the other, telling of each how it ended."""
+    """Perform the tasks of a job one after the other, and yield the signature and the outcome of each."""
     for task in job.tasks:
         began = time.monotonic()
         outcome = help_with(store, task, context) if job.helps else perform(store, task, context)
         yield task.signature, replace(outcome, seconds=time.monotonic() - began)
         if outcome.failure is not None and outcome.failure.kind == "device":
-            return  # nothing that this process computes can be trusted any more
+            return  # this process may compute wrong values from now on
 
 
 def perform(store: Store, task: Task, context: TrialContext) -> Outcome:
-    """Do a task, its output in log.txt; a failure is recorded in failure.json and never raised."""
+    """Perform a task, with its output in log.txt; a failure is written to failure.json and never raised."""
     context.limit_threads()
     kind = task.store_kind
     try:
@@ -54,13 +54,13 @@ def perform(store: Store, task: Task, context: TrialContext) -> Outcome:
         return Outcome("stopped")
     except Pruned as pruned:
         return Outcome("pruned", str(pruned))
-    except OSError as error:  # of the lock or the log: there is no place to write more of it down
+    except OSError as error:  # the lock or the log cannot be written, and neither could failure.json
         folder = store.folder(kind, task.signature)
         return Outcome.failed(failure_of(error, folder / LOG, f"{folder}: cannot be written"))
 
 
 def help_with(store: Store, evaluation: Task, context: TrialContext) -> Outcome:
-    """Draw parts of an evaluation that another trial is at; whatever goes wrong is left to that one."""
+    """Draw segments of an evaluation that another trial works on; errors are left for that trial to handle."""
     assert isinstance(evaluation, Evaluation)
     context.limit_threads()
     try:
@@ -73,15 +73,15 @@ def help_with(store: Store, evaluation: Task, context: TrialContext) -> Outcome:
 
 
 def _perform_locked(store: Store, task: Task, context: TrialContext, folder: Path) -> Outcome:
-    for of_before in (FAILURE, PROGRESS):
-        (folder / of_before).unlink(missing_ok=True)
-    with _logged(folder / LOG):
+    for outdated in (FAILURE, PROGRESS):
+        (folder / outdated).unlink(missing_ok=True)
+    with _logging_to(folder / LOG):
         try:
             if store.stop_requested(context.run_id, task.signature):
                 raise Stopped
             if context.gpus > 0 and context.device.type == "cpu":
-                log.warning("a GPU was assigned but torch sees none: computing on the CPU")
-            _do(store, task, context)
+                log.warning("a GPU was assigned, but torch sees none: this task runs on the CPU")
+            _run_task(store, task, context)
         except (Held, LeaseLost):
             raise
         except Stopped:
@@ -91,34 +91,34 @@ def _perform_locked(store: Store, task: Task, context: TrialContext, folder: Pat
             log.info("%s", pruned)
             raise
         except Exception as error:
-            return _failed(folder, error)
+            return _record_failure(folder, error)
         finally:
             (folder / PROGRESS).unlink(missing_ok=True)
     return Outcome("done")
 
 
-def _do(store: Store, task: Task, context: TrialContext) -> None:
+def _run_task(store: Store, task: Task, context: TrialContext) -> None:
     if isinstance(task, Evaluation):
         run_evaluation(store, task, context)
         return
-    forget_models()  # a training may need all the memory there is
+    forget_models()  # a training may need all memory
     if isinstance(task, Training):
         run_training(store, task, context)
     else:
         run_probe(store, task, context)
 
 
-def _failed(folder: Path, error: Exception) -> Outcome:
+def _record_failure(folder: Path, error: Exception) -> Outcome:
     failure = failure_of(error, folder / LOG)
-    log.error("%s", error if failure.kind in SPOKEN else "".join(traceback.format_exception(error)))
-    with suppress(OSError):  # of a full disk; the outcome tells the same
+    log.error("%s", error if failure.kind in PLAIN_KINDS else "".join(traceback.format_exception(error)))
+    with suppress(OSError):  # a full disk; the outcome carries the failure as well
         failure.write(folder)
     return Outcome.failed(failure)
 
 
 @contextmanager
-def _logged(path: Path) -> Iterator[None]:
-    """Send logging, warnings and prints of this process to a file."""
+def _logging_to(path: Path) -> Iterator[None]:
+    """Append logging, warnings and prints of this process to a file."""
     with path.open("a", encoding="utf-8", buffering=1) as file, redirect_stdout(file), redirect_stderr(file):
         handler = logging.StreamHandler(file)
         handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
