@@ -1,4 +1,4 @@
-"""Decides at which steps a training is validated, drawn and saved; resuming agrees, as its configuration decides alone."""
+"""Decides from its configuration at which steps a training is validated, drawn and saved, so that resuming agrees."""
 
 from __future__ import annotations
 

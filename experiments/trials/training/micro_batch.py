@@ -67,6 +67,6 @@ class MicroBatchLimit:
 
 
 def smaller_micro_batch(batch_size: int, current: int, num_gpus: int) -> int | None:
-    """Return half of `current`, or else the next smaller size that splits a batch evenly among GPUs, if there is one."""
+    """Return half of `current`, or else the next smaller size that splits a batch evenly among GPUs, if any."""
     fitting = [n for n in range(num_gpus, current, num_gpus) if batch_size % n == 0]
     return current // 2 if current // 2 in fitting and current % 2 == 0 else max(fitting, default=None)

@@ -73,9 +73,8 @@ class TrainingObserver:
         model = averaged_model(self.state, self.examples)
         with replacing(self.folder / MODEL) as temporary:
             save_model(model, temporary)
-        self.checkpoints.validation.keep(
-            lambda line: line["step"] < self.state.step
-        )  # drop the line of an earlier try that was killed
+        # an earlier try may have been killed after it wrote the last line
+        self.checkpoints.validation.keep(lambda line: line["step"] < self.state.step)
         self._draw_grid(model)
         loss = self._validate(model)
         self.checkpoints.other_seconds += time.monotonic() - began
