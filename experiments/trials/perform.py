@@ -33,7 +33,7 @@ def perform_job(store: Store, job: Job, context: TrialContext) -> Iterator[tuple
         outcome = help_with(store, task, context) if job.helps else perform(store, task, context)
         yield task.signature, replace(outcome, seconds=time.monotonic() - began)
         if outcome.failure is not None and outcome.failure.kind == "device":
-            return  # nothing that this process computes can be trusted any more
+            return  # this process may compute wrong values from now on
 
 
 def perform(store: Store, task: Task, context: TrialContext) -> Outcome:
@@ -76,12 +76,12 @@ def help_with(store: Store, evaluation: Task, context: TrialContext) -> Outcome:
 def _perform_locked(store: Store, task: Task, context: TrialContext, folder: Path) -> Outcome:
     for earlier in (FAILURE, PROGRESS):
         (folder / earlier).unlink(missing_ok=True)
-    with _logged(folder / LOG):
+    with _logging_to(folder / LOG):
         try:
             if store.stop_requested(context.run_id, task.signature):
                 raise Stopped
             _load_torch(context, folder)
-            _do(store, task, context)
+            _run_task(store, task, context)
         except (Held, LeaseLost):
             raise
         except Stopped:
@@ -91,7 +91,7 @@ def _perform_locked(store: Store, task: Task, context: TrialContext, folder: Pat
             log.info("%s", pruned)
             raise
         except Exception as error:
-            return _failed(folder, error)
+            return _record_failure(folder, error)
         finally:
             (folder / PROGRESS).unlink(missing_ok=True)
     return Outcome("done")
@@ -106,7 +106,7 @@ def _load_torch(context: TrialContext, folder: Path) -> None:
         log.warning("a GPU was assigned but torch sees none: computing on the CPU")
 
 
-def _do(store: Store, task: Task, context: TrialContext) -> None:
+def _run_task(store: Store, task: Task, context: TrialContext) -> None:
     from experiments.trials.evaluation.context import forget_models  # heavy
     from experiments.trials.evaluation.evaluate import run_evaluation  # heavy
     from experiments.trials.probe import run_probe  # heavy
@@ -115,26 +115,26 @@ def _do(store: Store, task: Task, context: TrialContext) -> None:
     if isinstance(task, Evaluation):
         run_evaluation(store, task, context)
         return
-    forget_models()  # a training may need all the memory there is
+    forget_models()  # a training may need all memory
     if isinstance(task, Training):
         run_training(store, task, context)
     else:
         run_probe(store, task, context)
 
 
-def _failed(folder: Path, error: Exception) -> Outcome:
-    from experiments.trials.failures import SPOKEN, failure_of  # heavy
+def _record_failure(folder: Path, error: Exception) -> Outcome:
+    from experiments.trials.failures import PLAIN_KINDS, failure_of  # heavy
 
     failure = failure_of(error, folder / LOG)
-    log.error("%s", error if failure.kind in SPOKEN else "".join(traceback.format_exception(error)))
+    log.error("%s", error if failure.kind in PLAIN_KINDS else "".join(traceback.format_exception(error)))
     with suppress(OSError):  # of a full disk; the outcome carries the same
         failure.write(folder)
     return Outcome.failed(failure)
 
 
 @contextmanager
-def _logged(path: Path) -> Iterator[None]:
-    """Send logging, warnings and prints of this process to a file."""
+def _logging_to(path: Path) -> Iterator[None]:
+    """Append logging, warnings and prints of this process to a file."""
     with path.open("a", encoding="utf-8", buffering=1) as file, redirect_stdout(file), redirect_stderr(file):
         handler = logging.StreamHandler(file)
         handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
