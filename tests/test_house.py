@@ -1,12 +1,14 @@
 """The house: where things are, and which way imports point. Each failure names the offender and the rule in a line."""
 
 import ast
+import re
 from collections import defaultdict
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 
 import pytest
+import yaml
 
 from tests import ROOT
 
@@ -22,7 +24,7 @@ FLOORS = (
     ("cli",),
 )  # each imports those before
 FLOOR_OF = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}
-MOST_LINES, MOST_LINES_OF_A_FUNCTION = 400, 40
+MOST_LINES, MOST_LINES_OF_A_FUNCTION, LONGEST_NAME_OF_A_TEST = 400, 40, 70
 LONG_FUNCTIONS = {  # with the reason
     "experiments/cli/run.py:run": "declares the command's options",
     "experiments/cli/gc.py:gc": "declares the command's options",
@@ -219,3 +221,19 @@ def test_tests_mirror_the_packages_and_rooms(package: str) -> None:
     assert tests, f"tests/{package}: has no tests"
     for folder in tests:
         assert ROOT / folder in folders, f"tests/{folder}: mirrors no folder of {package}/"
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "tests").rglob("test_*.py")), ids=place)
+def test_names_of_tests_are_short(path: Path) -> None:
+    for node in ast.walk(tree(path)):
+        if isinstance(node, ast.FunctionDef) and node.name.startswith("test_"):
+            rule = f"names of tests have at most {LONGEST_NAME_OF_A_TEST} characters"
+            assert len(node.name) <= LONGEST_NAME_OF_A_TEST, f"{place(path)}:{node.lineno} {node.name}: {rule}"
+
+
+def test_commits_and_ci_run_the_same_checks() -> None:
+    check = r"uv run (ruff \w+|pyright|mkdocs build --strict)"
+    (repository,) = yaml.safe_load((ROOT / ".pre-commit-config.yaml").read_text())["repos"]
+    hooks = [re.search(check, hook["entry"]) for hook in repository["hooks"]]
+    in_ci = re.findall(check, (ROOT / ".ci" / "run").read_text())
+    assert sorted(hook[1] if hook else "" for hook in hooks) == sorted(in_ci), "one of them lacks a check"

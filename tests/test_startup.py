@@ -52,6 +52,7 @@ def test_help_plan_and_a_wrong_file_import_nothing_heavy(command: list[str], tmp
 
 def test_a_runs_driver_loads_no_torch() -> None:
     done = run_python(
-        "import sys\nimport experiments.runner.tune, experiments.trials.datasets\nprint('torch' in sys.modules)"
+        "import sys\nimport experiments.runner.tune, experiments.trials.datasets, experiments.trials.perform\n"
+        "print('torch' in sys.modules)"
     )
     assert done.stdout.strip() == "False", done.stderr

@@ -94,12 +94,12 @@ def run(
     if dry_run:
         return
     place.create()
-    with _telling(hooks, schedule.plan.sweep.name, place, console) as outcome:
+    with _calling_hooks(hooks, schedule.plan.sweep.name, place, console) as outcome:
         summary = run_sweep(schedule, place, tracking_uri, TerminalListener(console), options)
         outcome |= summary_json(summary)
         if summary.interrupted:  # who interrupts wants to leave: no tables now
             far = f"{summary.done} of {summary.started} tasks are done"
-            say(console, f"Interrupted: {far}. To go on: {same_command()}")
+            say(console, f"Interrupted: {far}. To continue: {same_command()}")
             raise typer.Exit(INTERRUPTED)
         made = report_of(schedule.plan, place)
         page = write_page(made, schedule.plan, place, console)
@@ -111,10 +111,10 @@ def run(
 
 
 @contextmanager
-def _telling(
+def _calling_hooks(
     hooks: dict[str, list[str] | None], sweep: str, store: Store, console: Console
 ) -> Iterator[dict[str, Any]]:
-    """Call the commands that want to know of the end of a run, whatever that is; the block fills in what they get."""
+    """Call the hooks once the block has ended, however it did; the block fills in the summary that they get."""
     from experiments.runner.notify import call
 
     outcome: dict[str, Any] = {}
@@ -129,11 +129,11 @@ def _telling(
         raise
     finally:
         ended = "error" if error else _ending(outcome)
-        told = {"sweep": sweep, "store": str(store.root), "outcome": ended, "error": error or None, **outcome}
+        summary = {"sweep": sweep, "store": str(store.root), "outcome": ended, "error": error or None, **outcome}
         wanted = ("on_finish", "on_failure") if ended in ("error", "failed") else ("on_finish",)
         for name in wanted:
             command = hooks[name]
-            problem = call(command, told) if command is not None else None
+            problem = call(command, summary) if command is not None else None
             if problem is not None:
                 say(console, f"--{name.replace('_', '-')} {problem}")
 

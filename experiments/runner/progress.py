@@ -17,15 +17,20 @@ from experiments.sweep.jobs import Task
 from experiments.wording import duration
 
 PUBLISH_S = 2.0  # between writes of a run's progress to the store
+QUEUED, STARTING = "queued", "starting worker"  # phases of tasks that no worker has begun
 ESTIMATE_S, ESTIMATE_SHARE = 5.0, 0.05  # between estimates of the time left; share of the time they may take
 
 
 @dataclass(frozen=True)
 class RunningTask:
-    """A task that was handed to a worker, and its own account of its progress, None before it has given one."""
+    """A task that was handed out, and how far it is.
+
+    phase: what it does that is not counted, "" while `progress` counts. progress: None before a worker has begun it.
+    """
 
     task: Task
     name: str
+    phase: str
     progress: TaskProgress | None
 
     @property
@@ -61,8 +66,14 @@ class RunProgress:
         return self.schedule.counts
 
     def running(self) -> list[RunningTask]:
-        """Return the tasks that were handed to workers, in the plan's order."""
-        return [RunningTask(t, self.schedule.name(t), self._read(t)) for t in self.schedule.of("running")]
+        """Return the tasks that were handed out, in the plan's order."""
+        starting, running = self.schedule.starting(), self.schedule.of("running")
+        return [self._running(task, STARTING if task.signature in starting else QUEUED) for task in running]
+
+    def _running(self, task: Task, before: str) -> RunningTask:
+        progress = TaskProgress.read(self.store.folder(task.store_kind, task.signature))
+        phase = before if progress is None else progress.phase or ""
+        return RunningTask(task, self.schedule.name(task), phase, progress)
 
     def time_left(self) -> str:
         """Return in words how long the run will take, or what it waits for."""
@@ -86,9 +97,6 @@ class RunProgress:
         self._published = now
         counts: dict[str, int] = {**self.counts}
         publish_progress(self.store, self.run_id, RunProgressRecord(self.total, self.done, self.time_left(), counts))
-
-    def _read(self, task: Task) -> TaskProgress | None:
-        return TaskProgress.read(self.store.folder(task.store_kind, task.signature))
 
     def _seconds_left(self) -> float:
         """The forecast of what is left, less what running tasks have done of theirs."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 
 from experiments.runner.costs import Costs, Operations
 from experiments.runner.graph import Probes, TaskGraph
@@ -28,7 +28,8 @@ class Schedule:
 
     failures: of what failed, or is tried again. reasons: why a task was pruned, withheld or left to another run.
     notices: sentences for people, each to be said once. abandoned: whether the run was given up, by nobody's wish.
-    paused: why nothing is started for now. slots: how many trials run side by side.
+    paused: why nothing is started for now. slots: how many trials run side by side. starting: to be set by who starts
+    workers; returns the tasks whose worker is on its way.
     """
 
     def __init__(
@@ -53,6 +54,7 @@ class Schedule:
         self.stopping = self.abandoned = False
         self.paused: str | None = None
         self.slots = 1
+        self.starting: Callable[[], Collection[str]] = tuple
         self._cancelled: set[str] = set()
         for signature in self.tasks:
             self._offer(signature)

@@ -73,6 +73,16 @@ class DispatchedSearcher(Searcher):
         self.allocated += -self.allocations.pop(trial_id)
         self.dispatcher.closed(trial_id, WORKER_LOST)
 
+    def starting(self) -> set[str]:
+        """Return the tasks at which the jobs are that have all they need; the others wait for a free worker."""
+        tasks, allocated = set[str](), Allocation(0, 0.0)
+        for trial_id, allocation in list(self.allocations.items()):  # which another thread may change
+            allocated += allocation
+            running = self.dispatcher.running.get(trial_id)
+            if running is not None and self.allocator.has_room(allocated):
+                tasks |= {task.signature for task in running.unreported[:1]}
+        return tasks
+
     def __getstate__(self) -> dict[str, Any]:
         """Return nothing: Tune pickles its searcher for a restore that is never asked for."""
         return {}
@@ -193,6 +203,7 @@ def execute(
 ) -> None:
     """Run everything that the dispatcher has to start; returns when nothing runs any more."""
     searcher = DispatchedSearcher(dispatcher, allocator)
+    dispatcher.schedule.starting = searcher.starting
     with tempfile.TemporaryDirectory(prefix="edm-sweep-tune-") as scratch:
         tuner = tune.Tuner(
             tune.with_resources(_trainable(dispatcher.schedule.tasks, store.root, context, asha), _resources),

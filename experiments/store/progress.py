@@ -41,9 +41,10 @@ class Progress(Record):
 
 @dataclass(frozen=True)
 class TaskProgress(Progress):
-    """How much of a task is done.
+    """How much of a task is done, or what it does that is not counted.
 
-    done, total: in `unit`s. rate: units per second, 0 while it is not known. loss: of a training.
+    done, total: in `unit`s. rate: units per second, 0 while it is not known. loss: of a training. phase: such as
+    "loading torch"; then total is 0.
     """
 
     done: float
@@ -51,6 +52,12 @@ class TaskProgress(Progress):
     unit: str
     rate: float = 0.0
     loss: float | None = None
+    phase: str | None = None
+
+    @classmethod
+    def of_phase(cls, phase: str) -> Self:
+        """Return the progress of a task that does what is not counted."""
+        return cls(done=0, total=0, unit="", phase=phase)
 
     @property
     def share(self) -> float:

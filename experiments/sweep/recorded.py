@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from pydantic import TypeAdapter, ValidationError
 
@@ -18,10 +18,11 @@ from edm.data.catalogue import CATALOGUE, DatasetFacts, facts, source_fingerprin
 from experiments.errors import UserError
 from experiments.sweep.plan import Plan, plan_sweep
 from experiments.sweep.spec import SECTIONS, Cell, ReportConfig, ResourcesConfig, Sweep
-from experiments.sweep.tasks import DataSource
+from experiments.sweep.tasks import DataSource, SweepTask
 
 FORMAT = 1
 Content = dict[str, Any]  # a recorded sweep, as JSON
+TaskT = TypeVar("TaskT", bound=SweepTask)
 
 
 # writing ------------------------------------------------------------------------------------------
@@ -164,6 +165,11 @@ def _section(section: str, kind: type, fields: dict[str, Any]) -> list[Any]:
         return _parsed(kind, {**fixed, **picked})
 
     return [made(*at) for at in zip(*(field["at"] for field in varying.values()), strict=True)] if varying else [made()]
+
+
+def parse_task(kind: type[TaskT], content: Any) -> TaskT:
+    """Return the task whose fields a config.yaml holds; raises ValueError if they are not those of such a task."""
+    return _adapter(kind).validate_json(json.dumps(content))
 
 
 def _parsed(kind: type, content: Any) -> Any:

@@ -1,1 +1,1 @@
-"""What one task does, given the store. No Ray, no MLflow, no console."""
+"""Performs one task, given the store, without Ray, MLflow or a console."""

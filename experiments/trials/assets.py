@@ -1,4 +1,4 @@
-"""What a task needs and the store may not have yet: data, feature extractors, averaged models."""
+"""Loads what tasks need, making first what the store lacks: data sets, feature extractors, averaged models."""
 
 from __future__ import annotations
 
@@ -45,16 +45,24 @@ from experiments.trials.remedies import explain
 log = logging.getLogger("edm_sweep")
 
 
-def ensure_data(store: Store, source: DataSource) -> Dataset:
-    """A prepared data set, opened; prepared first if it is not there (preparing.py). Raises UserError."""
-    record = ensure_prepared(store, source)
+OnPhase = Callable[[str], None]  # called with what a task does that is not counted, again and again while it lasts
+
+
+def ensure_data(store: Store, source: DataSource, on_phase: OnPhase = lambda _: None) -> Dataset:
+    """Open a prepared data set; it is prepared first if the store does not have it. Raises UserError."""
+    record = ensure_prepared(
+        store,
+        source,
+        on_progress=lambda step, _done, _total: on_phase(f"preparing the data set: {step}"),
+        on_wait=lambda: on_phase("waiting for the data set"),
+    )
     return open_prepared(store.folder("data", source.signature), record.sigma_data)
 
 
 def ensure_weights(name: Features, on_progress: Callable[[int, int], None] = lambda _done, _total: None) -> None:
-    """Find or fetch the weights of a feature space, before any work is started that needs them in the end.
+    """Find or download the weights of a feature space, so that no run starts that would lack them in the end.
 
-    Raises UserError where they cannot be had.
+    on_progress: called with (bytes done, bytes in all). Raises UserError if the weights cannot be had.
     """
     try:
         weights = required_weights(name)
@@ -65,10 +73,12 @@ def ensure_weights(name: Features, on_progress: Callable[[int, int], None] = lam
 
 
 def ensure_published(store: Store, path: Path, digest: str, dimension: int) -> None:
-    """Take a published statistics file into the store, under its SHA-256; raises UserError where it cannot serve."""
+    """Copy a published statistics file into the store under its SHA-256, unless it is there.
 
-    name = published_signature(digest, dimension)
-    if store.verified(ReferenceRecord, name) is not None:
+    Raises UserError if the file cannot be read or is of another dimension.
+    """
+    identity = published_signature(digest, dimension)
+    if store.verified(ReferenceRecord, identity) is not None:
         return
     try:
         reference = load_statistics(path, dimension)
@@ -79,17 +89,17 @@ def ensure_published(store: Store, path: Path, digest: str, dimension: int) -> N
         save_tensors(reference.tensors(), folder / STATISTICS)
         return ReferenceRecord(file=path.name, sha256=digest, dimension=dimension, provenance=provenance())
 
-    store.ensure(ReferenceRecord, name, build, [STATISTICS])
+    store.ensure(ReferenceRecord, identity, build, [STATISTICS])
 
 
 def load_published(store: Store, digest: str, dimension: int) -> Reference:
-    """What `ensure_published` took in; raises DamagedFile where that has been lost since."""
+    """Load statistics that `ensure_published` copied; raises DamagedFile if they have been damaged or lost since."""
     path = store.checked("references", published_signature(digest, dimension), STATISTICS)
     return Reference.from_tensors(load_tensors(path))
 
 
 def published_signature(digest: str, dimension: int) -> str:
-    """What a published statistics file is called in the store."""
+    """Return the signature of a published statistics file."""
     return signature("reference", published=digest, dimension=dimension)
 
 
@@ -98,51 +108,52 @@ def ensure_extractor(
     source: DataSource,
     space: FeatureSpace,
     device: torch.device,
-    on_wait: Callable[[], None] = lambda: None,
+    on_phase: OnPhase = lambda _: None,
 ) -> Extractor:
-    """The feature extractor of a space, on `device`; a classifier is trained first if it is not there.
+    """Return the feature extractor of a space, on `device`; a classifier is trained first if it is not there.
 
-    on_wait: called while that takes its time, by another process or here.
+    on_phase: called while another process trains it, or this one.
     """
     if space.name != "classifier":
-        return _loaded(space.name, space.resize, device)
+        return _load_published_extractor(space.name, space.resize, device)
     config = ClassifierConfig()
     assert space.classifier is not None
 
     def build(folder: Path) -> ClassifierRecord:
         data = ensure_data(store, source)
         log.info("training the feature classifier, %d epochs", config.epochs)
-        *_, classifier = _calling_each_epoch(train_classifier(config, data, source.num_classes), on_wait)
+        *_, classifier = _reporting_each_epoch(train_classifier(config, data, source.num_classes), on_phase)
         save_tensors(classifier.state_dict(), folder / MODEL)
         accuracy = {split: _accuracy(classifier, data, split) for split in SPLITS}
-        log.info("its accuracy: %s", accuracy)
+        log.info("the feature classifier reached an accuracy of %s", accuracy)
         return ClassifierRecord(accuracy=accuracy, config=dataclasses.asdict(config), provenance=provenance())
 
+    on_wait = functools.partial(on_phase, "waiting for the feature classifier")
     store.ensure(ClassifierRecord, space.classifier, build, [MODEL], on_wait)
     classifier = Classifier(config, source.channels, source.resolution, source.num_classes)
     classifier.load_state_dict(load_tensors(store.checked("classifiers", space.classifier, MODEL)))
     return on_device(classifier, device).eval()
 
 
-def _calling_each_epoch(epochs: Iterator[Classifier], on_wait: Callable[[], None]) -> Iterator[Classifier]:
+def _reporting_each_epoch(epochs: Iterator[Classifier], on_phase: OnPhase) -> Iterator[Classifier]:
     for classifier in epochs:
-        on_wait()
+        on_phase("training the feature classifier")
         yield classifier
 
 
 @functools.lru_cache(maxsize=2)
-def _loaded(name: Features, resize: Resize, device: torch.device) -> Extractor:
-    """A published extractor, kept by a worker from one evaluation to the next."""
+def _load_published_extractor(name: Features, resize: Resize, device: torch.device) -> Extractor:
+    """Load a published extractor; a worker keeps it from one evaluation to the next."""
     try:
-        given = given_weights()
-        return load_inception(device, resize, given) if name == "inception" else load_dinov2(device, given)
+        folder = given_weights()
+        return load_inception(device, resize, folder) if name == "inception" else load_dinov2(device, folder)
     except WeightsError as error:
         raise UserError(explain(error)) from None
 
 
 def forget_extractors() -> None:
-    """Let go of the published extractors that a worker has kept."""
-    _loaded.cache_clear()
+    """Free the published extractors that this worker has kept."""
+    _load_published_extractor.cache_clear()
 
 
 def _accuracy(classifier: Classifier, data: Dataset, split: Split) -> float:
@@ -153,26 +164,33 @@ def _accuracy(classifier: Classifier, data: Dataset, split: Split) -> float:
 
 
 def load_averaged(store: Store, training: Training, width: float | None, device: torch.device) -> Denoiser:
-    """A finished training's model; of a `width`, the power-function average made from its snapshots (EDM2, 3.2)."""
-    name = training.signature
-    model = load_model(store.checked("trainings", name, MODEL), device)
+    """Load the model of a finished training.
+
+    width: relative width of the power-function average to compute from the snapshots (EDM2, section 3.2); None for the
+    average that training kept. Raises DamagedFile if a file is damaged.
+    """
+    identity = training.signature
+    model = load_model(store.checked("trainings", identity, MODEL), device)
     if width is None:
         return model
-    files = [file for file in store.finished(TrainingResult, name).files if file.startswith(f"{SNAPSHOTS}/")]
-    snapshots = [
-        Snapshot(int(Path(file).name.split("-")[0]), kept) for file in files for kept in training.config.power_ema
-    ]
+    files = [file for file in store.finished(TrainingResult, identity).files if file.startswith(f"{SNAPSHOTS}/")]
+    snapshots = [Snapshot(_step_of(file), kept) for file in files for kept in training.config.power_ema]
     end = Snapshot(training.config.num_steps, width)
     coefficients = dict(zip(snapshots, posthoc_coefficients(snapshots, end), strict=True))
 
     def parts() -> Iterator[tuple[float, dict[str, Tensor]]]:
         for file in files:
-            averages = load_tensors(store.checked("trainings", name, file))
+            averages = load_tensors(store.checked("trainings", identity, file))
             for full_name, value in averages.items():
                 kept, _, parameter = full_name.partition("/")
-                yield coefficients[Snapshot(int(Path(file).name.split("-")[0]), float(kept))], {parameter: value}
+                yield coefficients[Snapshot(_step_of(file), float(kept))], {parameter: value}
 
     model.load_state_dict(combined(parts()), strict=False)
-    log.info("averaged to a relative width of %g from %d snapshots", width, len(files))
+    log.info("averaged the weights to a relative width of %g from %d snapshots", width, len(files))
     examples = TrainingSet.of(ensure_data(store, training.data), device)
     return recompute_statistics(model, examples, training.config, training.seed, end.step)
+
+
+def _step_of(snapshot: str) -> int:
+    """Return the step after which a snapshot was taken, from the name of its file."""
+    return int(Path(snapshot).name.split("-")[0])

@@ -1,4 +1,4 @@
-"""Where and how a trial runs, and how it is asked to stop."""
+"""The conditions a trial runs under, and the exceptions that end it early."""
 
 from __future__ import annotations
 
@@ -20,21 +20,26 @@ if TYPE_CHECKING:
 
 
 class Stopped(Exception):
-    """The run was asked to stop; progress has been saved."""
+    """Raised once the run was asked to stop and progress has been saved."""
 
 
 class Pruned(Exception):
-    """A training was asked to end early, as others do better; progress has been saved."""
+    """Raised once a training was asked to end early because others do better, and progress has been saved."""
 
 
 @dataclass(frozen=True)
 class TrialContext:
-    """Where and how a trial runs; nothing here changes a result on the same kind of machine.
+    """Describes where and how a trial runs; no field changes a result on the same kind of machine.
 
-    run_id: of the run that it belongs to, which may be asked to stop. gpus: 2 or more train one network on several.
-    report_s: how often it writes its progress and looks for a request to stop. on_validated: called with (kimg, loss on
-    the val split) along the way. run_info: what is recorded of the run with every result. wait_s: between
-    looks for segments that other trials draw.
+    run_id: the run that the trial belongs to; requests to stop name it.
+    gpus: a fraction is a share of one GPU; with 2 or more, as many processes train one network together.
+    sampling_batch: images drawn at a time.
+    checkpoint_s: seconds between checkpoints; longer where writing one takes long.
+    report_s: seconds between writes of progress, each followed by a check for a request to stop.
+    wait_s: seconds between checks for segments that other trials draw.
+    compile: whether to compile the network; None leaves the choice to the device.
+    on_validated: called during training with (kimg, loss on the val split).
+    run_info: recorded with every result.
     """
 
     run_id: str
@@ -50,20 +55,20 @@ class TrialContext:
 
     @property
     def device(self) -> torch.device:
-        """The device that the trial computes on: the CPU where torch sees no GPU."""
+        """The device that the trial computes on; the CPU if torch sees no GPU."""
         import torch
 
         return torch.device("cuda" if self.gpus > 0 and torch.cuda.is_available() else "cpu")
 
     def limit_threads(self) -> None:
-        """Let torch compute with as many threads as the trial was given."""
+        """Limit torch to the number of threads that the trial was given."""
         import torch
 
         torch.set_num_threads(self.threads)
 
 
 def device_name(device: torch.device) -> str:
-    """Return what to call a device in records: "cpu", or the name of the GPU."""
+    """Return the name of a device for records: "cpu", or the model of the GPU."""
     import torch
 
     return torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 from edm.data.errors import DataError
@@ -16,7 +17,7 @@ from experiments.trials.remedies import explain
 
 
 def is_prepared(store: Store, source: DataSource) -> bool:
-    """Return whether the store holds a data set, undamaged."""
+    """Return whether the store holds a data set without damage."""
     return store.sound("data", source.signature)
 
 
@@ -25,19 +26,20 @@ def ensure_prepared(
     source: DataSource,
     origin: Origin | None = None,
     on_progress: OnProgress = lambda _step, _done, _total: None,
+    on_wait: Callable[[], None] = lambda: None,
 ) -> DatasetRecord:
-    """Return the record of a prepared data set; it is prepared first if the store does not have it.
+    """Return the record of a prepared data set, preparing it first if the store does not hold it.
 
-    origin: where its files are; by default where EDM_SWEEP_DATA points, else `sources` in the store. Raises UserError
-    where files are missing or wrong.
+    origin: where its files are; by default where EDM_SWEEP_DATA points, else `sources` in the store. on_wait: called
+    again and again while another process prepares it. Raises UserError where files are missing or wrong.
     """
     from edm.data.prepare import FILES, prepare  # heavy: numpy
 
     def build(folder: Path) -> DatasetRecord:
         try:
-            made = prepare(source.config, folder, origin or Origin.fetching(data_folder(store.root)), on_progress)
+            record = prepare(source.config, folder, origin or Origin.fetching(data_folder(store.root)), on_progress)
         except DataError as error:
             raise UserError(explain(error)) from None
-        return DatasetRecord.from_json({**made, "provenance": provenance().to_json()})
+        return DatasetRecord.from_json({**record, "provenance": provenance().to_json()})
 
-    return store.ensure(DatasetRecord, source.signature, build, FILES)
+    return store.ensure(DatasetRecord, source.signature, build, FILES, on_wait)

@@ -1,4 +1,4 @@
-"""Turns what was raised into the record of a failure: its kind, one line that says what and where, its place."""
+"""Turns exceptions into records of failures: the kind, one line of text, and a digest of the place."""
 
 from __future__ import annotations
 
@@ -21,32 +21,32 @@ from experiments.store.failures import Failure, FailureKind
 from experiments.trials.training.checkpoints import DivergedError
 from experiments.wording import on_one_line
 
-FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-SPOKEN: tuple[FailureKind, ...] = ("input", "diverged", "damaged")  # whose exceptions are sentences for people
+DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+PLAIN_KINDS: tuple[FailureKind, ...] = ("input", "diverged", "damaged")  # their messages are sentences for people
 CUDA_WORDS = ("CUDA error", "cuBLAS error", "CUBLAS_STATUS", "cuDNN error", "CUDNN_STATUS", "NCCL error", "HIP error")
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Return whether a device has no more memory; a smaller batch may still fit."""
+    """Return whether an error says that a device ran out of memory; a smaller batch may still fit."""
     return isinstance(error, torch.OutOfMemoryError) or (
         isinstance(error, RuntimeError) and ("out of memory" in str(error) or "ALLOC_FAILED" in str(error))
     )
 
 
 def failure_of(error: BaseException, log: Path, where: str = "") -> Failure:
-    """Return the record of what was raised; `where`, such as a path, comes before what the error itself says."""
+    """Return the record of an error; `where`, such as a path, is put before the message of the error."""
     kind = classify(error)
-    text = str(error) if kind in SPOKEN else f"{type(error).__name__}: {error}"
+    text = str(error) if kind in PLAIN_KINDS else f"{type(error).__name__}: {error}"
     return Failure(on_one_line(f"{where}: {text}" if where else text), kind, place_of(error), str(log))
 
 
 def classify(error: BaseException) -> FailureKind:
-    """Return the kind of failure that an exception means."""
+    """Return the kind of failure that an exception stands for."""
     if isinstance(error, DamagedFile):
         return "damaged"
     if isinstance(error, ProcessLostError):
         return "lost"
-    if any(isinstance(cause, OSError) and cause.errno in FULL for cause in _causes(error)):
+    if any(isinstance(cause, OSError) and cause.errno in DISK_FULL for cause in _causes(error)):
         return "disk"
     if isinstance(error, DivergedError | NotFiniteError):
         return "diverged"
@@ -66,7 +66,7 @@ def _causes(error: BaseException | None) -> Iterator[BaseException]:
 
 
 def place_of(error: BaseException) -> str:
-    """Return a digest of where an error was raised, equal for the same mistake in whatever task met it."""
+    """Return a digest of where an error was raised, which is equal for the same mistake in any task."""
     frames = [
         f"{Path(frame.filename).name}:{frame.name}:{frame.lineno}"
         for frame in traceback.extract_tb(error.__traceback__)

@@ -1,11 +1,13 @@
-"""Does one task, given the store, and says how it ended. No Ray, no MLflow.
+"""Does one task, given the store, and reports how it ended. No Ray, no MLflow.
 
-Every task can be killed at any moment and done again: it goes on from what is in the store.
+Every task can be killed at any moment and done again: it continues from what is in the store. Torch is loaded once a
+task is begun, so that others see that, and why it takes its time.
 """
 
 from __future__ import annotations
 
 import logging
+import sys
 import time
 import traceback
 from collections.abc import Iterator
@@ -19,29 +21,23 @@ from experiments.store.store import Store
 from experiments.sweep.jobs import Job, Outcome, Task
 from experiments.sweep.tasks import Evaluation, Training
 from experiments.trials.context import Pruned, Stopped, TrialContext
-from experiments.trials.evaluation.context import forget_models
-from experiments.trials.evaluation.draw import help_draw
-from experiments.trials.evaluation.evaluate import run_evaluation
-from experiments.trials.failures import SPOKEN, failure_of
-from experiments.trials.probe import run_probe
-from experiments.trials.training.train import run_training
+from experiments.trials.progress import PhaseReporter
 
 log = logging.getLogger("edm_sweep")
 
 
 def perform_job(store: Store, job: Job, context: TrialContext) -> Iterator[tuple[str, Outcome]]:
-    """Do a trial's tasks one after the other, telling of each how it ended."""
+    """Do a trial's tasks one after the other; yield each one's signature and how it ended."""
     for task in job.tasks:
         began = time.monotonic()
         outcome = help_with(store, task, context) if job.helps else perform(store, task, context)
         yield task.signature, replace(outcome, seconds=time.monotonic() - began)
         if outcome.failure is not None and outcome.failure.kind == "device":
-            return  # nothing that this process computes can be trusted any more
+            return  # this process may compute wrong values from now on
 
 
 def perform(store: Store, task: Task, context: TrialContext) -> Outcome:
     """Do a task, its output in log.txt; a failure is recorded in failure.json and never raised."""
-    context.limit_threads()
     kind = task.store_kind
     try:
         with store.try_lock(kind, task.signature) as folder:
@@ -55,12 +51,17 @@ def perform(store: Store, task: Task, context: TrialContext) -> Outcome:
     except Pruned as pruned:
         return Outcome("pruned", str(pruned))
     except OSError as error:  # of the lock or the log: there is no place to write more of it down
+        from experiments.trials.failures import failure_of  # heavy
+
         folder = store.folder(kind, task.signature)
         return Outcome.failed(failure_of(error, folder / LOG, f"{folder}: cannot be written"))
 
 
 def help_with(store: Store, evaluation: Task, context: TrialContext) -> Outcome:
-    """Draw parts of an evaluation that another trial is at; whatever goes wrong is left to that one."""
+    """Draw parts of an evaluation that another trial works on; whatever goes wrong is left to that one."""
+    from experiments.trials.evaluation.draw import help_draw  # heavy
+    from experiments.trials.failures import failure_of  # heavy
+
     assert isinstance(evaluation, Evaluation)
     context.limit_threads()
     try:
@@ -73,15 +74,14 @@ def help_with(store: Store, evaluation: Task, context: TrialContext) -> Outcome:
 
 
 def _perform_locked(store: Store, task: Task, context: TrialContext, folder: Path) -> Outcome:
-    for of_before in (FAILURE, PROGRESS):
-        (folder / of_before).unlink(missing_ok=True)
-    with _logged(folder / LOG):
+    for earlier in (FAILURE, PROGRESS):
+        (folder / earlier).unlink(missing_ok=True)
+    with _logging_to(folder / LOG):
         try:
             if store.stop_requested(context.run_id, task.signature):
                 raise Stopped
-            if context.gpus > 0 and context.device.type == "cpu":
-                log.warning("a GPU was assigned but torch sees none: computing on the CPU")
-            _do(store, task, context)
+            _load_torch(context, folder)
+            _run_task(store, task, context)
         except (Held, LeaseLost):
             raise
         except Stopped:
@@ -91,34 +91,50 @@ def _perform_locked(store: Store, task: Task, context: TrialContext, folder: Pat
             log.info("%s", pruned)
             raise
         except Exception as error:
-            return _failed(folder, error)
+            return _record_failure(folder, error)
         finally:
             (folder / PROGRESS).unlink(missing_ok=True)
     return Outcome("done")
 
 
-def _do(store: Store, task: Task, context: TrialContext) -> None:
+def _load_torch(context: TrialContext, folder: Path) -> None:
+    """Load what takes seconds: of a worker's tasks, the first one waits for it."""
+    if "torch" not in sys.modules:
+        PhaseReporter(folder)("loading torch")
+    context.limit_threads()
+    if context.gpus > 0 and context.device.type == "cpu":
+        log.warning("a GPU was assigned but torch sees none: computing on the CPU")
+
+
+def _run_task(store: Store, task: Task, context: TrialContext) -> None:
+    from experiments.trials.evaluation.context import forget_models  # heavy
+    from experiments.trials.evaluation.evaluate import run_evaluation  # heavy
+    from experiments.trials.probe import run_probe  # heavy
+    from experiments.trials.training.train import run_training  # heavy
+
     if isinstance(task, Evaluation):
         run_evaluation(store, task, context)
         return
-    forget_models()  # a training may need all the memory there is
+    forget_models()  # a training may need all memory
     if isinstance(task, Training):
         run_training(store, task, context)
     else:
         run_probe(store, task, context)
 
 
-def _failed(folder: Path, error: Exception) -> Outcome:
+def _record_failure(folder: Path, error: Exception) -> Outcome:
+    from experiments.trials.failures import PLAIN_KINDS, failure_of  # heavy
+
     failure = failure_of(error, folder / LOG)
-    log.error("%s", error if failure.kind in SPOKEN else "".join(traceback.format_exception(error)))
-    with suppress(OSError):  # of a full disk; the outcome tells the same
+    log.error("%s", error if failure.kind in PLAIN_KINDS else "".join(traceback.format_exception(error)))
+    with suppress(OSError):  # of a full disk; the outcome carries the same
         failure.write(folder)
     return Outcome.failed(failure)
 
 
 @contextmanager
-def _logged(path: Path) -> Iterator[None]:
-    """Send logging, warnings and prints of this process to a file."""
+def _logging_to(path: Path) -> Iterator[None]:
+    """Append logging, warnings and prints of this process to a file."""
     with path.open("a", encoding="utf-8", buffering=1) as file, redirect_stdout(file), redirect_stderr(file):
         handler = logging.StreamHandler(file)
         handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))

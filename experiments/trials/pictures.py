@@ -1,4 +1,4 @@
-"""Draws pictures from a finished training: grids, a grid for each class, and the denoising step by step."""
+"""Draws pictures from a finished training: a grid, a grid for each class, or denoising step by step."""
 
 from __future__ import annotations
 
@@ -31,7 +31,12 @@ TRAJECTORY_IMAGES, TRAJECTORY_COLUMNS = 6, 9
 
 @dataclass(frozen=True)
 class Request:
-    """What to draw: `images` of one `label` (of all classes in turn by default), or as many of each class a page."""
+    """Says what to draw.
+
+    images: number of images; with `per_class`, of each class, one page a class.
+    label: the class to draw; None takes all classes in turn.
+    batch: images drawn at a time.
+    """
 
     images: int
     label: int | None
@@ -42,7 +47,7 @@ class Request:
 
 
 def choose_device(name: Literal["cpu", "cuda"] | None) -> torch.device:
-    """Return a device by name, by default a GPU if there is one. Raises UserError if torch sees no GPU."""
+    """Return a device by name; by default a GPU, if there is one. Raises UserError for "cuda" if torch sees no GPU."""
     has_gpu = torch.cuda.is_available()
     if name == "cuda" and not has_gpu:
         raise UserError("--device cuda: torch sees no GPU here; leave it out to draw on the CPU")
@@ -50,9 +55,9 @@ def choose_device(name: Literal["cpu", "cuda"] | None) -> torch.device:
 
 
 def sampling_of(task: SweepTask, changes: dict[str, Any]) -> SamplingConfig:
-    """How a cell samples, or how one does by default, with `changes`; raises FieldError."""
-    own = task.sampling if isinstance(task, Evaluation) else SamplingConfig()
-    return dataclasses.replace(own, **changes)
+    """Return how a cell samples (for a training, the defaults) with `changes`; raises FieldError if one is invalid."""
+    sampling = task.sampling if isinstance(task, Evaluation) else SamplingConfig()
+    return dataclasses.replace(sampling, **changes)
 
 
 def draw_pictures(
@@ -63,12 +68,12 @@ def draw_pictures(
     device: torch.device,
     on_progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> list[Path]:
-    """Draw and write what is asked for; returns the files. Raises UserError where that is not possible."""
+    """Draw the requested pictures, write them and return their paths; raises UserError if that is impossible."""
     training = task.training if isinstance(task, Evaluation) else task
-    _make_place(request.out)
-    _require(training, sampling, request)
-    model = _finished(training, sampling.ema, store, device)
-    guide = _guide(task, sampling, store, device)
+    _make_folder(request.out)
+    _raise_if_impossible(training, sampling, request)
+    model = _load_finished(training, sampling.ema, store, device)
+    guide = _load_guide(task, sampling, store, device)
     if request.trajectory:
         return [_draw_trajectory(model, guide, sampling, request)]
     pages = list(_pages(request, training.network.num_classes))
@@ -83,7 +88,7 @@ def draw_pictures(
     return [path for _, path in pages]
 
 
-def _make_place(out: Path) -> None:
+def _make_folder(out: Path) -> None:
     if out.suffix.lower() != ".png":
         raise UserError(f"--out {out}: pictures are PNG files; name it {out.with_suffix('.png').name}")
     try:
@@ -93,7 +98,7 @@ def _make_place(out: Path) -> None:
 
 
 def describe(task: SweepTask, sampling: SamplingConfig) -> str:
-    """What is drawn, in words: the training, how it is sampled, and by what it is guided."""
+    """Describe in a line what is drawn: the training, the sampler, the guidance and the average."""
     training = task.training if isinstance(task, Evaluation) else task
     parts = [sampling.sampler, f"{sampling.steps} steps", f"guidance {sampling.guidance:g}"]
     if sampling.guide is not None and sampling.guidance != 1:
@@ -103,13 +108,13 @@ def describe(task: SweepTask, sampling: SamplingConfig) -> str:
     return f"training {training.signature} on {training.data.config.name}: {', '.join(parts)}"
 
 
-def _require(training: Training, sampling: SamplingConfig, request: Request) -> None:
+def _raise_if_impossible(training: Training, sampling: SamplingConfig, request: Request) -> None:
     if request.per_class and (request.label is not None or request.trajectory):
         raise UserError("--per-class: draws a grid of every class; leave --label and --trajectory out")
     classes, halvings = training.network.num_classes, len(training.network.depths)
     if request.label is not None and not 0 <= request.label < classes:
-        known = f"0 to {classes - 1}" if classes else "none: its data set has no classes"
-        raise UserError(f"--label {request.label}: is not a class of this network; there are {known}")
+        labels = f"0 to {classes - 1}" if classes else "none: its data set has no classes"
+        raise UserError(f"--label {request.label}: is not a class of this network; there are {labels}")
     if request.per_class and not classes:
         raise UserError("--per-class: the network's data set has no classes; leave it out")
     if sampling.ema is not None and not training.config.power_ema:
@@ -122,25 +127,25 @@ def _require(training: Training, sampling: SamplingConfig, request: Request) -> 
         raise UserError("--guidance: this network never trained with labels (label_dropout 1); give --guidance 0")
 
 
-def _finished(training: Training, width: float | None, store: Store, device: torch.device) -> Denoiser:
+def _load_finished(training: Training, width: float | None, store: Store, device: torch.device) -> Denoiser:
     if store.result(TrainingResult, training.signature) is None:
         raise UserError(f"training {training.signature} is not finished, or failed; run its sweep again")
     return load_averaged(store, training, width, device)
 
 
-def _guide(task: SweepTask, sampling: SamplingConfig, store: Store, device: torch.device) -> Denoiser | None:
+def _load_guide(task: SweepTask, sampling: SamplingConfig, store: Store, device: torch.device) -> Denoiser | None:
     if sampling.guide is None or sampling.guidance == 1:
         return None
-    assert isinstance(task, Evaluation)  # a guide comes with the cell alone
-    return _finished(task.guide or task.training, sampling.guide.ema, store, device)
+    assert isinstance(task, Evaluation)  # the default sampling has no guide
+    return _load_finished(task.guide or task.training, sampling.guide.ema, store, device)
 
 
 def _pages(request: Request, num_classes: int) -> Iterator[tuple[Int64[Tensor, " n"], Path]]:
-    """The labels of each picture and where it goes."""
+    """Yield the labels of the images of each picture, and its path."""
     if request.per_class:
         for label in range(num_classes):
-            name = f"{request.out.stem}-class-{label}{request.out.suffix}"
-            yield torch.full((request.images,), label), request.out.with_name(name)
+            file = f"{request.out.stem}-class-{label}{request.out.suffix}"
+            yield torch.full((request.images,), label), request.out.with_name(file)
     elif request.label is not None:
         yield torch.full((request.images,), request.label), request.out
     else:

@@ -1,4 +1,4 @@
-"""Probes: a short look at every distinct network of a plan, for speeds and for memory. No torch before one runs."""
+"""Measures the speed and memory of a network by training and sampling it for some seconds."""
 
 from __future__ import annotations
 
@@ -27,57 +27,58 @@ from experiments.trials.context import TrialContext, device_name
 from experiments.trials.failures import is_out_of_memory
 from experiments.trials.progress import ProgressReporter
 
+ENOUGH_S = 5.0  # stop after that long, once LEAST_STEPS steps have followed the warm-up
+TOO_LONG_S = 60.0  # stop after that long in any case: large networks on a CPU
+MOST_BATCHES = 4  # batches to draw after the first
+DRAWN_STEPS = 2  # steps of the Euler sampler for each batch
+# memory of CUDA's context and libraries, outside torch's allocator: 0.4 to 0.6 GiB on NVIDIA's GPUs since Volta
+CONTEXT_GIB = 0.5
+OnSteps = Callable[[int, int], None]  # called with the steps done and the most steps there will be
+ChoiceT = TypeVar("ChoiceT")
+MeasuredT = TypeVar("MeasuredT", MeasuredTraining, MeasuredDrawing)
+
+log = logging.getLogger("edm_sweep")
+
 
 def run_probe(
     store: Store,
     probe: Probe,
     context: TrialContext,
-    on_progress: Callable[[int, int], None] = lambda _done, _total: None,
+    on_progress: OnSteps = lambda _done, _total: None,
 ) -> ProbeResult:
-    """Measure a network, unless that is done; the caller holds its lock. Returns the result."""
-    known = store.result(ProbeResult, probe.signature)
-    if known is not None:
-        return known
+    """Return the result of a probe, measuring the network if the store lacks it; the caller holds its lock."""
+    done = store.result(ProbeResult, probe.signature)
+    if done is not None:
+        return done
     result = measure(store, probe, context, on_progress)
     store.finish(probe.signature, result)
     return result
 
 
-ENOUGH_S, TOO_LONG_S = 5.0, 60.0  # of steps after the warm-up; of as few as there are by then
-MOST_BATCHES = 4  # drawn
-DRAWN_STEPS = 2  # of an Euler sampler, for every batch
-# what CUDA's context and its libraries take beside torch's allocator: 0.4 to 0.6 GiB on NVIDIA's GPUs since Volta
-CONTEXT_GIB = 0.5
-OnSteps = Callable[[int, int], None]
-ChoiceT = TypeVar("ChoiceT")
-MeasuredT = TypeVar("MeasuredT", MeasuredTraining, MeasuredDrawing)
-log = logging.getLogger("edm_sweep")
-
-
-class Memory:
-    """The most memory that a device gave since this was made: a GPU's, or on a CPU the growth of this process."""
+class PeakMemory:
+    """Measures the most memory in use since it was created: of a GPU, or on a CPU the growth of this process."""
 
     def __init__(self, device: torch.device) -> None:
         self.device = device
-        self.before = self.most = psutil.Process().memory_info().rss
+        self.first_bytes = self.most_bytes = psutil.Process().memory_info().rss
         if device.type == "cuda":
             torch.cuda.empty_cache()
             torch.cuda.reset_peak_memory_stats(device)
 
-    def look(self) -> None:
-        """Take note of what is in use now: nothing keeps a process's peak."""
-        self.most = max(self.most, psutil.Process().memory_info().rss)
+    def update(self) -> None:
+        """Note the memory in use now; a CPU has no counter of the peak since some moment."""
+        self.most_bytes = max(self.most_bytes, psutil.Process().memory_info().rss)
 
     @property
     def peak_gib(self) -> float:
-        """The most so far."""
+        """The most memory so far, in GiB."""
         if self.device.type == "cuda":
             return torch.cuda.max_memory_reserved(self.device) / 2**30 + CONTEXT_GIB
-        return (self.most - self.before) / 2**30
+        return (self.most_bytes - self.first_bytes) / 2**30
 
 
 def measure(store: Store, probe: Probe, context: TrialContext, on_progress: OnSteps) -> ProbeResult:
-    """What a probe finds out; `training` or `drawing` is None where not even one image at once fits into the memory."""
+    """Measure a network; `training` or `drawing` of the result is None if not even one image fits into memory."""
     began = time.monotonic()
     reporter = ProgressReporter(
         store, context, store.folder("probes", probe.signature), "steps", WARM_UP_STEPS + MOST_STEPS
@@ -90,9 +91,14 @@ def measure(store: Store, probe: Probe, context: TrialContext, on_progress: OnSt
 
     data = ensure_data(store, probe.data)
     examples = TrainingSet.of(data, context.device)
-    training = _fitting(_computings(probe, context), lambda it: _train(probe, it, examples, data.sigma_data, on_step))
-    drawing = _fitting(_batches(probe), lambda batch: _draw(probe, batch, data.sigma_data, context.device))
-    log.info("measured: %s, %s", training or "does not fit into the memory", drawing or "does not fit into the memory")
+    training = _first_that_fits(
+        _computings(probe, context), lambda it: _time_training(probe, it, examples, data.sigma_data, on_step)
+    )
+    drawing = _first_that_fits(
+        _batch_sizes(probe), lambda batch: _time_drawing(probe, batch, data.sigma_data, context.device)
+    )
+    log.info("training: %s", training or "not even one image at a time fits into memory")
+    log.info("sampling: %s", drawing or "not even one image at a time fits into memory")
     return ProbeResult(
         training=training,
         drawing=drawing,
@@ -109,21 +115,21 @@ def _total_gib(device: torch.device) -> float | None:
     return torch.cuda.get_device_properties(device).total_memory / 2**30 if device.type == "cuda" else None
 
 
-def _fitting(choices: Iterator[ChoiceT], attempt: Callable[[ChoiceT], MeasuredT]) -> MeasuredT | None:
-    """What an attempt finds with the first choice that fits into the memory."""
+def _first_that_fits(choices: Iterator[ChoiceT], attempt: Callable[[ChoiceT], MeasuredT]) -> MeasuredT | None:
+    """Return what `attempt` measures with the first choice that fits into memory; None if none fits."""
     for choice in choices:
         try:
             return attempt(choice)
         except RuntimeError as error:
             if not is_out_of_memory(error):
                 raise
-            log.warning("out of memory: %s", choice)
+            log.warning("%s does not fit into memory", choice)
         torch.cuda.empty_cache()
     return None
 
 
 def _computings(probe: Probe, context: TrialContext) -> Iterator[Computing]:
-    """As the training would compute, then in ever smaller parts of its batch."""
+    """Yield how the training would compute, then the same with ever smaller micro-batches."""
     computing = Computing.choose(probe.config, context.device, probe.compiled)
     size = computing.micro_batch or probe.config.batch_size
     yield computing
@@ -132,7 +138,7 @@ def _computings(probe: Probe, context: TrialContext) -> Iterator[Computing]:
         yield dataclasses.replace(computing, micro_batch=size)
 
 
-def _batches(probe: Probe) -> Iterator[int]:
+def _batch_sizes(probe: Probe) -> Iterator[int]:
     size = probe.sampling_batch
     while size > 1:
         yield size
@@ -140,10 +146,10 @@ def _batches(probe: Probe) -> Iterator[int]:
     yield 1
 
 
-def _train(
+def _time_training(
     probe: Probe, computing: Computing, examples: TrainingSet, sigma_data: float, on_step: OnSteps
 ) -> MeasuredTraining:
-    memory = Memory(examples.device)
+    memory = PeakMemory(examples.device)
     steps = WARM_UP_STEPS + MOST_STEPS
     config = dataclasses.replace(probe.config, kimg=steps * probe.config.batch_size / 1000)
     state = TrainState(probe.network, config, sigma_data, 0, examples.device, computing)
@@ -153,7 +159,7 @@ def _train(
         now = time.monotonic()
         seconds.append(now - before)
         before = now
-        memory.look()
+        memory.update()
         on_step(number, steps)
         if _is_enough(seconds[WARM_UP_STEPS:], seconds):
             break
@@ -161,7 +167,7 @@ def _train(
     step_s = statistics.median(timed)
     return MeasuredTraining(
         kimg_s=statistics.mean(timed) / probe.config.batch_size * 1000,
-        spread=max(step_s / min(timed), _high(timed) / step_s),
+        spread=max(step_s / min(timed), _ninth_decile(timed) / step_s),
         steps=len(timed),
         training_gib=memory.peak_gib,
         micro_batch=computing.micro_batch,
@@ -174,16 +180,16 @@ def _train(
 def _is_enough(timed: list[float], everything: list[float]) -> bool:
     if len(timed) >= LEAST_STEPS and sum(timed) > ENOUGH_S:
         return True
-    return sum(everything) > TOO_LONG_S  # large networks on a CPU
+    return sum(everything) > TOO_LONG_S
 
 
-def _high(values: list[float]) -> float:
-    """The value that nine of ten do not exceed."""
+def _ninth_decile(values: list[float]) -> float:
+    """Return the value that nine in ten do not exceed."""
     return sorted(values)[int(0.9 * (len(values) - 1))]
 
 
-def _draw(probe: Probe, batch: int, sigma_data: float, device: torch.device) -> MeasuredDrawing:
-    memory = Memory(device)
+def _time_drawing(probe: Probe, batch: int, sigma_data: float, device: torch.device) -> MeasuredDrawing:
+    memory = PeakMemory(device)
     guidance = 2.0 if probe.guided and probe.network.num_classes else 1.0
     sampling = SamplingConfig(sampler="euler", steps=DRAWN_STEPS, guidance=guidance, precision=probe.precision)
     model = on_device(Denoiser(probe.network, sigma_data), device).eval()
@@ -193,8 +199,8 @@ def _draw(probe: Probe, batch: int, sigma_data: float, device: torch.device) -> 
         before = time.monotonic()
         draw(model, sampling, index, labels_of(index, probe.network.num_classes)).cpu()
         seconds.append(time.monotonic() - before)
-        memory.look()
-    timed = seconds[1:] or seconds  # the first one chooses kernels
+        memory.update()
+    timed = seconds[1:] or seconds  # the first batch also chooses kernels
     forwards = sum(sampling.evaluations.values())
     return MeasuredDrawing(
         forward_s=statistics.mean(timed) / (batch * forwards) * 1000,

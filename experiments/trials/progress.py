@@ -1,7 +1,8 @@
-"""How a trial reports its progress."""
+"""Reports the progress of a trial and checks whether it should stop."""
 
 from __future__ import annotations
 
+import logging
 import math
 import time
 from contextlib import suppress
@@ -13,59 +14,84 @@ from experiments.store.progress import TaskProgress
 from experiments.store.store import Store
 from experiments.trials.context import Stopped, TrialContext
 
+log = logging.getLogger("edm_sweep")
+
+
+class PhaseReporter:
+    """Writes down what a task does that is not counted, in its progress and its log."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.last = ""
+
+    def __call__(self, phase: str) -> None:
+        """Report a phase, such as "loading torch"; one that is reported again and again is written once."""
+        if phase == self.last:
+            return
+        self.last = phase
+        log.info("%s", phase)
+        with suppress(OSError):  # a full disk: what matters more will meet it, too
+            TaskProgress.of_phase(phase).write(self.folder)
+
 
 class ProgressReporter:
-    """Tells how far a task is, and raises Stopped where that is asked for, at most every `report_s` seconds."""
+    """Writes how far a task is and checks whether it should stop, at most every `report_s` seconds."""
 
     def __init__(self, store: Store, context: TrialContext, folder: Path, unit: str, total: float) -> None:
         self.store, self.context, self.folder = store, context, folder
         self.unit, self.total = unit, total
         self.started = time.monotonic()
-        self.begun_at: float | None = None
-        self.last = -math.inf
-        self.silent = False  # where another trial tells of the same task
+        self.first_done: float | None = None
+        self.last_report = -math.inf
+        self.silent = False  # where another trial reports on the same task
+        self._phase = PhaseReporter(folder)
 
     def beat(self, done: float, loss: float | None = None) -> bool:
-        """Report `done` of the total; True where it is time to look whether to stop."""
+        """Report `done` of the total if it is time; return whether it was, so that the caller checks for a stop."""
         now = time.monotonic()
-        if now - self.last < self.context.report_s:
+        if now - self.last_report < self.context.report_s:
             return False
         raise_if_taken_over(self.folder)
-        if self.begun_at is None:
-            self.begun_at = done
-        self.last = now
+        if self.first_done is None:
+            self.first_done, self.started = done, now  # so that loading and compiling do not count as slowness
+        self.last_report = now
         elapsed = now - self.started
-        rate = (done - self.begun_at) / elapsed if elapsed > 1 else 0.0
+        rate = (done - self.first_done) / elapsed if elapsed > 1 else 0.0
         self._write(TaskProgress(done, self.total, self.unit, rate, loss))
         return True
 
-    def report_other_work(self, what: str, done: int, total: int) -> None:
-        """Report work on something else than the images that are counted; raises Stopped where that is asked for."""
+    def report_other_work(self, activity: str, done: int, total: int) -> None:
+        """Report an activity other than the counted one, such as scoring; raises Stopped if a stop was requested."""
         now = time.monotonic()
-        if now - self.last < self.context.report_s:
+        if now - self.last_report < self.context.report_s:
             return
-        self.last = now
+        self.last_report = now
         self.raise_if_stopped()
-        self._write(TaskProgress(done, max(total, 1), what))
+        self._write(TaskProgress(done, max(total, 1), activity))
+
+    def phase(self, phase: str) -> None:
+        """Report what the task does that is not counted."""
+        if not self.silent:
+            self._phase(phase)
 
     def _write(self, progress: TaskProgress) -> None:
         if not self.silent:
-            with suppress(OSError):  # a full disk: what matters more will meet it, too
+            with suppress(OSError):  # a full disk: writing the results fails as well, and that is reported
                 progress.write(self.folder)
 
     @property
     def stop_requested(self) -> bool:
-        """Whether the run was asked to stop, or to leave this task."""
+        """Whether the run was asked to stop, or to stop working on this task."""
         return self.store.stop_requested(self.context.run_id, self.folder.name)
 
     def raise_if_stopped(self) -> None:
-        """Raise Stopped where that was asked."""
+        """Raise Stopped if a stop was requested."""
         if self.stop_requested:
             raise Stopped
 
 
 def raise_if_taken_over(folder: Path) -> None:
-    """Raise LeaseLost where another run took over what this one is at."""
+    """Raise LeaseLost if another run has taken over the task of `folder`."""
     lease = leases.own(folder)
     if lease is not None and lease.lost:
         raise LeaseLost(f"{folder}: was taken over by another run")

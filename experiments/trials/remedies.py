@@ -1,4 +1,4 @@
-"""Remedies for edm's errors about data and weights: the commands, variables and fields that edm does not know."""
+"""Adds remedies to edm's errors about data and weights: commands, variables and fields that edm does not know of."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from experiments.environment import DATA_VARIABLE, WEIGHTS_VARIABLE
 
 
 def explain(error: Exception) -> str:
-    """Return what an error says, completed by the command, variable or field of the sweep file that helps."""
+    """Return the message of an error together with the command, variable or field of the sweep file that helps."""
     if isinstance(error, MissingFilesError):
         they = "it is" if len(error.files) == 1 else "they are"
         command = f"'edm-sweep data prepare {error.dataset} --from PATH'"

@@ -17,7 +17,7 @@ from experiments.cli.output import console_for
 from experiments.cli.views.progress import progress, showing_progress
 from experiments.cli.views.text import VERBS, duration
 from experiments.runner.listener import OnCount, OnStep, RunListener, TaskChange
-from experiments.runner.progress import RunningTask, RunProgress
+from experiments.runner.progress import QUEUED, RunningTask, RunProgress
 from experiments.runner.states import State
 from experiments.store.progress import TaskProgress
 from experiments.store.results import EvaluationResult, Result, TrainingResult
@@ -25,9 +25,9 @@ from experiments.sweep.metrics import headline
 
 TITLES = {"waiting": "trying again", "elsewhere": "another run is at"}
 REMARKS = {
-    "stopped": "the next run goes on with it",
-    "elsewhere": "this one waits for it, and helps where it can",
-    "cancelled": "the next run goes on with it",
+    "stopped": "the next run continues it",
+    "elsewhere": "this run waits for it, and helps if it can",
+    "cancelled": "the next run continues it",
 }
 PLAIN_PERIOD_S = 15.0  # between progress lines where there is no terminal
 PHASES_IN_LOGS = ("starting Ray",)  # that are worth a line where there is no terminal
@@ -82,7 +82,9 @@ class TerminalListener(RunListener):
             return
         self.last_plain = time.monotonic()
         for own in self.run.running():
-            if own.progress:
+            if own.phase and own.phase != QUEUED:
+                self.notice(f"  {VERBS[own.task.kind]} {own.name}: {own.phase}")
+            elif own.progress:
                 done = f"{own.progress.done:,.6g}/{own.progress.total:,.6g} {own.progress.unit}"
                 parts = [done, *_numbers(own.progress), _left(own)]
                 self.notice(f"  {VERBS[own.task.kind]} {own.name}: {', '.join(filter(None, parts))}")
@@ -96,8 +98,8 @@ class TerminalListener(RunListener):
             table.add_column(header, no_wrap=header != "running")
         for own in self.run.running():
             title = f"{VERBS[own.task.kind]} {own.name}"
-            if own.progress is None:
-                table.add_row(title, "", "queued", "", "", "")
+            if own.progress is None or own.phase:
+                table.add_row(title, "", own.phase, "", "", "")
                 continue
             bar = ProgressBar(total=own.progress.total, completed=own.progress.done, width=20)
             loss, speed = _numbers(own.progress)

@@ -85,7 +85,9 @@ def _state(status: TaskStatus) -> Text:
 
 def _progress(status: TaskStatus) -> str:
     progress = status.progress
-    return f"{progress.share:.0%} of {progress.total:,.6g} {progress.unit}" if progress is not None else ""
+    if progress is None:
+        return ""
+    return progress.phase or f"{progress.share:.0%} of {progress.total:,.6g} {progress.unit}"
 
 
 def _speed(status: TaskStatus) -> str:

@@ -1,1 +1,1 @@
-"""Drawing the images of a training, measuring and scoring them."""
+"""Draws images from a training, measures their features and scores them."""

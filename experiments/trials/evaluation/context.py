@@ -1,4 +1,4 @@
-"""What one evaluation works with, each part loaded when it is first needed."""
+"""Gathers what one evaluation works with."""
 
 from __future__ import annotations
 
@@ -29,7 +29,10 @@ IMAGES, EXACT = "images", "images.safetensors"
 
 
 class EvaluationContext:
-    """What one evaluation works with, each part loaded when it is first needed."""
+    """Gives one evaluation its models, data, extractors and references, each loaded when it is first needed.
+
+    wanted: scores to compute, by default those of the evaluation.
+    """
 
     def __init__(
         self, store: Store, evaluation: Evaluation, trial: TrialContext, wanted: tuple[str, ...] | None = None
@@ -47,12 +50,13 @@ class EvaluationContext:
     @cached_property
     def data(self) -> Dataset:
         """The data set."""
-        return ensure_data(self.store, self.evaluation.training.data)
+        return ensure_data(self.store, self.evaluation.training.data, self.phase)
 
     @cached_property
     def models(self) -> tuple[Denoiser, Denoiser | None]:
-        """The network that draws, and the one that guides it."""
+        """The model to draw from, and the model that guides it, if there is one."""
         evaluation, sampling = self.evaluation, self.evaluation.sampling
+        self.reporter.phase("loading the network")
         model = self._model(evaluation.training, sampling.ema)
         if evaluation.guide is None or sampling.guide is None:
             return model, None
@@ -60,38 +64,42 @@ class EvaluationContext:
 
     def _model(self, training: Training, width: float | None) -> Denoiser:
         result = self.store.finished(TrainingResult, training.signature)
-        return _loaded(self.store.root, training, width, self.device, result.files[MODEL])
+        return _load_kept(self.store.root, training, width, self.device, result.files[MODEL])
 
     def extractor(self, space: FeatureSpace) -> Extractor:
-        """What measures in a feature space."""
+        """Return the feature extractor of a space."""
         if space not in self.extractors:
-            source, wait = self.evaluation.training.data, self.reporter.raise_if_stopped
-            self.extractors[space] = ensure_extractor(self.store, source, space, self.device, wait)
+            self.reporter.phase("loading the feature extractor")
+            source = self.evaluation.training.data
+            self.extractors[space] = ensure_extractor(self.store, source, space, self.device, self.phase)
         return self.extractors[space]
 
+    def phase(self, phase: str) -> None:
+        """Report what the evaluation does that is not counted; raises Stopped where that is asked for."""
+        self.reporter.raise_if_stopped()
+        self.reporter.phase(phase)
+
     def feature_cache(self, space: FeatureSpace) -> FeatureCache:
-        """Where the drawn images' features in a space are."""
+        """Return the cache of the drawn images' features in a space."""
         return FeatureCache(self.drawing / space.signature, self.extractor(space), space.label)
 
     @cached_property
     def spaces(self) -> dict[FeatureSpace, int]:
-        """The feature spaces that the images are measured in, and how many of them in each."""
-        evaluation, wanted = self.evaluation, dict(self.evaluation.spaces)
+        """The feature spaces to measure images in, and how many images in each."""
+        evaluation, counts = self.evaluation, dict(self.evaluation.spaces)
         for space in (evaluation.features, evaluation.judge) if "accuracy" in self.wanted else (evaluation.features,):
-            wanted[space] = max(wanted.get(space, 0), evaluation.config.images)
-        return wanted
+            counts[space] = max(counts.get(space, 0), evaluation.config.images)
+        return counts
 
     @cached_property
     def references(self) -> References:
-        """What real images measure in the evaluation's own space."""
+        """The features and statistics of real images in the evaluation's feature space."""
         source, space = self.evaluation.training.data, self.evaluation.features
         own = (self.extractor(space), self.data, self.device)
-        return References(
-            self.store, source, space, *own, self.reporter.report_other_work, self.reporter.raise_if_stopped
-        )
+        return References(self.store, source, space, *own, self.reporter.report_other_work, self.phase)
 
     def scorer(self, count: int) -> Scorer:
-        """What scores the first `count` images."""
+        """Return a scorer of the first `count` images."""
         evaluation, published = self.evaluation, None
         if evaluation.statistics is not None:
             published = load_published(self.store, evaluation.statistics, evaluation.features.dimension)
@@ -99,22 +107,22 @@ class EvaluationContext:
         return Scorer(evaluation, measured, self.references, published)
 
     def first_pixels(self) -> Tensor:
-        """The first images as they were drawn."""
+        """Return the pixels of the first images; only those are kept."""
         tensors = load_checksummed(self.drawing, IMAGES)
         assert tensors is not None, f"{self.drawing} has no images"
         return tensors[IMAGES]
 
 
 @functools.lru_cache(maxsize=2)
-def _loaded(root: Path, training: Training, width: float | None, device: torch.device, checksum: str) -> Denoiser:
-    """A network to draw from, kept by a worker from one evaluation to the next."""
-    del checksum  # part of the key: a network that was trained anew is another one
+def _load_kept(root: Path, training: Training, width: float | None, device: torch.device, checksum: str) -> Denoiser:
+    """Load a model to draw from; a worker keeps it from one evaluation to the next."""
+    del checksum  # part of the key, as a network that was trained again is another one
     return load_averaged(Store(root), training, width, device)
 
 
 def forget_models() -> None:
-    """Give back the memory of the networks that a worker has kept, those that measure as well."""
-    _loaded.cache_clear()
+    """Free the models and feature extractors that this worker has kept."""
+    _load_kept.cache_clear()
     forget_extractors()
     if torch.cuda.is_available():
         torch.cuda.empty_cache()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from statistics import NormalDist
 
@@ -26,31 +27,34 @@ log = logging.getLogger("edm_sweep")
 
 @dataclass(frozen=True)
 class Extent:
-    """How many images are scored, and the rival that an evaluation was stopped for, where it was."""
+    """How many images are scored.
+
+    stopped_by: signature of the clearly better evaluation, if drawing stopped early because of it.
+    """
 
     count: int
     stopped_by: str | None = None
 
 
 def help_draw(store: Store, evaluation: Evaluation, trial: TrialContext) -> None:
-    """Draw segments of an evaluation that nobody has begun, from the end on; another trial holds it, and scores it."""
+    """Draw segments that nobody has begun, from the last one on; another trial holds the evaluation and scores it."""
     done = store.result(EvaluationResult, evaluation.signature)
     if done is not None and evaluation.is_covered_by(done):
         return
     context = EvaluationContext(store, evaluation, trial)
     context.reporter.silent = True
     for start, stop in reversed(list(segments(0, evaluation.config.images))):
-        # one that is there, be it cut short, may be read just now by who holds the drawing
+        # leave existing segments alone, even short ones: the trial that holds the drawing may be reading them
         if not list((context.drawing / evaluation.features.signature).glob(f"{start:08d}-*")):
             _try_segment(context, start, stop)
             store.forget("segments", evaluation.segment_name(start))
 
 
 def draw_and_measure(context: EvaluationContext) -> Extent:
-    """Draw what is missing of an evaluation's images, segment by segment; the caller holds the drawing's lock.
+    """Draw whatever images of an evaluation are missing, segment by segment; the caller holds the drawing's lock.
 
-    Fewer than asked for only where the evaluation may stop early and is clearly worse than another. That is asked only
-    where nothing more has been drawn yet: nothing is thrown away.
+    Stops early if the evaluation may do so and is clearly worse than another one. It never stops before images that
+    have already been drawn, so that none are thrown away.
     """
     evaluation, total = context.evaluation, context.evaluation.config.images
     if not evaluation.rivals:
@@ -58,28 +62,28 @@ def draw_and_measure(context: EvaluationContext) -> Extent:
         return Extent(total)
     for start, stop in segments(0, total):
         draw_segment(context, start, stop)
-        asks = stop in evaluation.config.prefixes[:-1]
-        if asks and context.feature_cache(evaluation.features).find(stop, 1) is None:
+        may_stop = stop in evaluation.config.prefixes[:-1]
+        if may_stop and context.feature_cache(evaluation.features).find(stop, 1) is None:
             rival = _clearly_better(context, stop)
             if rival is not None:
-                log.info("clearly worse than %s at %d images: no more are drawn", rival, stop)
+                log.info("drawing stops at %d images, as evaluation %s is clearly better", stop, rival)
                 return Extent(stop, rival)
     return Extent(total)
 
 
 def draw_all(context: EvaluationContext, count: int) -> None:
-    """Draw all segments, but for those that helpers are at: these are waited for."""
+    """Draw all segments; wait for those that helpers are drawing."""
     left = list(segments(0, count))
     while True:
         left = [span for span in left if not _try_segment(context, *span)]
         if not left:
             return
         time.sleep(context.trial.wait_s)
-        context.reporter.raise_if_stopped()
+        context.phase("waiting for segments that other trials draw")
 
 
 def _try_segment(context: EvaluationContext, start: int, stop: int) -> bool:
-    """Draw a segment unless it is there; False where somebody else is at it."""
+    """Draw a segment unless it exists; return False if another trial is drawing it."""
     try:
         with context.store.try_lock("segments", context.evaluation.segment_name(start)):
             draw_segment(context, start, stop)
@@ -89,7 +93,7 @@ def _try_segment(context: EvaluationContext, start: int, stop: int) -> bool:
 
 
 def draw_segment(context: EvaluationContext, start: int, stop: int) -> None:
-    """Draw a segment and measure it in every space that lacks it; nothing where it is all there."""
+    """Draw a segment and measure it in every feature space that lacks it; do nothing if none does."""
     spaces = [space for space, images in context.spaces.items() if start < images]
     missing = [space for space in spaces if context.feature_cache(space).find(start, stop - start) is None]
     keeps_pixels = start == 0 and not _has_pixels(context, stop)
@@ -102,13 +106,13 @@ def draw_segment(context: EvaluationContext, start: int, stop: int) -> None:
     if keeps_pixels:
         write_checksummed(context.drawing, IMAGES, {IMAGES: images})
 
-    def seconds() -> float:
+    def lap() -> float:  # the first space counts the drawing as well
         nonlocal began
         since, began = began, time.monotonic()
         return began - since
 
     for space in missing:
-        context.feature_cache(space).measure(start, images, context.device, seconds)
+        context.feature_cache(space).measure(start, images, context.device, lap)
 
 
 def _has_pixels(context: EvaluationContext, count: int) -> bool:
@@ -117,6 +121,7 @@ def _has_pixels(context: EvaluationContext, count: int) -> bool:
 
 
 def _generate(context: EvaluationContext, start: int, stop: int) -> Tensor:
+    """Draw images start to stop - 1, halving the batch where memory runs out."""
     model, guide = context.models
     images, done = [], start
     while done < stop:
@@ -129,32 +134,33 @@ def _generate(context: EvaluationContext, start: int, stop: int) -> Tensor:
         except RuntimeError as error:
             if not is_out_of_memory(error) or context.batch == 1:
                 raise
-            context.batch = -(-context.batch // 2)  # the images are the same: each depends on its index alone
-            log.warning("out of memory: drawing %d images at once", context.batch)
+            context.batch = -(-context.batch // 2)  # changes no image: each depends on its index alone
+            log.warning("out of memory: from now on, %d images are drawn at a time", context.batch)
     return torch.cat(images)
 
 
 def _clearly_better(context: EvaluationContext, count: int) -> str | None:
-    """The rival whose FIDs of the first `count` images lie clearly below this evaluation's, on every split."""
-    evaluation, confidence = context.evaluation, context.evaluation.config.stop_when
+    """Return the best of the rivals whose FIDs of the first `count` images are clearly lower on every split."""
+    confidence = context.evaluation.config.stop_when
     own = context.scorer(count).at_prefix(count, context.wanted)
-    names = [key for key in own if key.startswith("fid_") and not key.endswith("_se")]
-    if not names or confidence is None:
+    metrics = [key for key in own if key.startswith("fid_") and not key.endswith("_se")]
+    if not metrics or confidence is None:
         return None
     z = NormalDist().inv_cdf(confidence)
-    strangers = [name for name in evaluation.rivals if name not in evaluation.kin]
-    results = {name: context.store.result(EvaluationResult, name) for name in strangers}
-    rows = {
-        name: row
-        for name, result in results.items()
-        if result is not None
-        for row in result.prefixes
-        if row["images"] == count
-    }
+    rows = dict(_rows_of_rivals(context, count))
     better = [
         rival
         for rival, row in rows.items()
-        if set(names) <= row.keys()
-        and all(own[name] - z * own[f"{name}_se"] > row[name] + z * row[f"{name}_se"] for name in names)
+        if set(metrics) <= row.keys()
+        and all(own[metric] - z * own[f"{metric}_se"] > row[metric] + z * row[f"{metric}_se"] for metric in metrics)
     ]
-    return min(better, key=lambda rival: rows[rival][names[-1]], default=None)
+    return min(better, key=lambda rival: rows[rival][metrics[-1]], default=None)
+
+
+def _rows_of_rivals(context: EvaluationContext, count: int) -> Iterator[tuple[str, Mapping[str, float]]]:
+    """Yield the signature of each rival that has scored its first `count` images, and those scores."""
+    for signature in context.evaluation.rivals:
+        result = None if signature in context.evaluation.kin else context.store.result(EvaluationResult, signature)
+        for row in () if result is None else result.prefixes:
+            if row["images"] == count:
+                yield signature, row

@@ -1,4 +1,4 @@
-"""Draw a training's images once, measure them as they come, and score them."""
+"""Runs an evaluation: draws its images, scores them and writes the result."""
 
 from __future__ import annotations
 
@@ -24,59 +24,60 @@ from experiments.trials.evaluation.features import FINGERPRINT, SECONDS, Measure
 from experiments.trials.evaluation.memorisation import measure_memorisation
 from experiments.trials.evaluation.scoring import Scorer, Scores, class_accuracy, scale
 
-PREVIEW_IMAGES = 100
+PREVIEW_IMAGES = 100  # in the picture of samples
+
 log = logging.getLogger("edm_sweep")
 
 
 def run_evaluation(store: Store, evaluation: Evaluation, trial: TrialContext) -> None:
-    """Draw an evaluation's images, or what is missing of them, and score them; the caller holds its lock."""
+    """Draw whatever images of an evaluation are missing and score all of them; the caller holds its lock."""
     done = store.result(EvaluationResult, evaluation.signature)
     if done is not None and evaluation.is_covered_by(done):
         return
     folder = store.folder("evaluations", evaluation.signature)
     write_config(folder, evaluation)
+    # keep the scores that other sweeps asked for
     scores, notes = (done.scores, done.notes) if done is not None else ((), ())
     context = EvaluationContext(store, evaluation, trial, tuple(dict.fromkeys((*evaluation.scores, *scores))))
-    # held while the features are read, too: who wants more of these images replaces a segment that is cut short
+    # locked during scoring as well, as an evaluation of more images would replace a short segment
     with store.lock("drawings", evaluation.drawing, context.reporter.raise_if_stopped):
-        extent = _extent(context, done)
-        result = _scored(context, extent, notes)
+        extent = _draw_missing(context, done)
+        result = _score(context, extent, notes)
         for start, _ in segments(0, extent.count):
             store.forget("segments", evaluation.segment_name(start))
-    files = [name for name in (STATISTICS, INFLUENCES, SAMPLES, PAIRS) if (folder / name).exists()]
+    files = [file for file in (STATISTICS, INFLUENCES, SAMPLES, PAIRS) if (folder / file).exists()]
     store.finish(evaluation.signature, result, files)
-    log.info("done: %s", headline(result.metrics))
+    log.info("the evaluation is done: %s", headline(result.metrics))
 
 
-def _extent(context: EvaluationContext, done: EvaluationResult | None) -> Extent:
-    """Draw what is missing; what was finished before stays what it was, unless it was stopped for a stranger."""
+def _draw_missing(context: EvaluationContext, done: EvaluationResult | None) -> Extent:
+    """Draw missing images; as many as the finished evaluation had, unless it stopped for one that is no rival now."""
     if done is None:
         return draw_and_measure(context)
     rival = done.stopped_by
     if done.images is None or (rival is not None and rival not in context.evaluation.rivals):
         return draw_and_measure(context)
-    known = Extent(done.images, rival)
-    draw_all(context, known.count)
-    return known
+    draw_all(context, done.images)
+    return Extent(done.images, rival)
 
 
-def _scored(context: EvaluationContext, extent: Extent, notes: tuple[str, ...]) -> EvaluationResult:
-    """The result of an evaluation: all that is wanted, of the first images; `notes` are those of earlier scores."""
+def _score(context: EvaluationContext, extent: Extent, notes: tuple[str, ...]) -> EvaluationResult:
+    """Compute all wanted scores of the drawn images; `notes` are those of the scores from before."""
     evaluation, config, wanted, count = context.evaluation, context.evaluation.config, context.wanted, extent.count
     began = time.monotonic()
     context.reporter.report_other_work("scoring", count, count)
     scorer = context.scorer(count)
     scores = scorer.score(wanted)
     if "accuracy" in wanted:
-        _judge(context, count, scores)
+        _score_classes(context, count, scores)
     if "memorisation" in wanted:
         measure_memorisation(context, scores)
     if "truncation" in wanted:
-        scores.metrics["truncation_rms"] = _truncation(context)
+        scores.metrics["truncation_rms"] = _truncation_error(context)
     fingerprint = context.extractor(evaluation.features).fingerprint
-    _write(context, scorer, scores, fingerprint)
+    _write_files(context, scorer, scores, fingerprint)
     prefixes = (scorer.at_prefix(n, wanted) for n in config.prefixes if n < count)
-    drawn = _origins(scorer.measured)
+    origins = _origins(scorer.measured)
     return EvaluationResult(
         metrics={**scores.metrics, **scale(context.references, config, wanted)},
         scores=wanted,
@@ -89,8 +90,8 @@ def _scored(context: EvaluationContext, extent: Extent, notes: tuple[str, ...]) 
         seconds=_seconds(scorer.measured),
         scoring_seconds=time.monotonic() - began,
         flops=evaluation.flops * count / config.images,
-        device=", ".join(drawn.device),
-        drawn=drawn,
+        device=", ".join(origins.device),
+        drawn=origins,
         threads=context.trial.threads,
         fingerprint=fingerprint,
         provenance=provenance(context.trial.run_info, context.began),
@@ -98,23 +99,23 @@ def _scored(context: EvaluationContext, extent: Extent, notes: tuple[str, ...]) 
 
 
 def _origins(measured: MeasuredFeatures) -> DrawingOrigins:
-    device, git_commit, host = (tuple(measured.origins(what)) for what in ("device", "git_commit", "host"))
+    device, git_commit, host = (tuple(measured.origins(key)) for key in ("device", "git_commit", "host"))
     return DrawingOrigins(device, git_commit, host)
 
 
 def _last_prefix(scores: Scores, count: int) -> dict[str, float]:
-    """All images, in the manner of Scorer.at_prefix."""
-    names = [name for name in scores.influences if name.startswith("fid_")]
-    return {"images": float(count)} | {key: scores.metrics[key] for n in names for key in (n, f"{n}_se")}
+    """Return the FIDs of all images and their standard errors, as Scorer.at_prefix does for fewer."""
+    metrics = [metric for metric in scores.influences if metric.startswith("fid_")]
+    return {"images": float(count)} | {key: scores.metrics[key] for m in metrics for key in (m, f"{m}_se")}
 
 
 def _seconds(measured: MeasuredFeatures) -> float:
-    """What drawing and measuring took."""
+    """Return the seconds that drawing and measuring took."""
     return sum(float(MeasuredFeatures.whole(SECONDS, part)) for part in measured.parts)
 
 
-def _write(context: EvaluationContext, scorer: Scorer, scores: Scores, fingerprint: str) -> None:
-    """Leave statistics, influences and a grid of samples in the evaluation's folder."""
+def _write_files(context: EvaluationContext, scorer: Scorer, scores: Scores, fingerprint: str) -> None:
+    """Write statistics, influences and a grid of samples to the folder of the evaluation."""
     with replacing(context.folder / STATISTICS) as temporary:
         save_tensors(scorer.statistics.tensors(), temporary, {FINGERPRINT: fingerprint})
     with replacing(context.folder / INFLUENCES) as temporary:
@@ -123,8 +124,8 @@ def _write(context: EvaluationContext, scorer: Scorer, scores: Scores, fingerpri
         save_grid(context.first_pixels()[:PREVIEW_IMAGES], temporary)
 
 
-def _judge(context: EvaluationContext, count: int, scores: Scores) -> None:
-    """Class accuracy, where the images were asked to show classes at all."""
+def _score_classes(context: EvaluationContext, count: int, scores: Scores) -> None:
+    """Add the class accuracy, or a note where the images were drawn without a class."""
     evaluation = context.evaluation
     if not evaluation.training.network.num_classes or evaluation.sampling.guidance == 0:
         scores.note("no class accuracy of images that were asked for no class")
@@ -132,10 +133,10 @@ def _judge(context: EvaluationContext, count: int, scores: Scores) -> None:
     class_accuracy(context.feature_cache(evaluation.judge).measured(0, count), scores)
 
 
-def _truncation(context: EvaluationContext) -> float:
-    """The sampler's own error, in grey levels, against the solution, which all of a training's samplers share."""
+def _truncation_error(context: EvaluationContext) -> float:
+    """Return the sampler's error in grey levels, against the exact solution that all samplers of a training share."""
     evaluation, (model, guide) = context.evaluation, context.models
-    name = evaluation.solution
+    identity = evaluation.solution
 
     def build(folder: Path) -> SolutionRecord:
         def progress(done: int, steps: int) -> None:
@@ -145,6 +146,6 @@ def _truncation(context: EvaluationContext) -> float:
         save_tensors({IMAGES: solution}, folder / EXACT)
         return SolutionRecord(provenance=provenance())
 
-    context.store.ensure(SolutionRecord, name, build, [EXACT], context.reporter.raise_if_stopped)
-    solution = load_tensors(context.store.checked("exact", name, EXACT))[IMAGES]
+    context.store.ensure(SolutionRecord, identity, build, [EXACT], context.reporter.raise_if_stopped)
+    solution = load_tensors(context.store.checked("exact", identity, EXACT))[IMAGES]
     return truncation_error(final_images(model, evaluation.sampling, guide), solution)

@@ -1,7 +1,7 @@
-"""Features of images, drawn or real, kept in the store by fixed segments of the image index.
+"""Measures the features of drawn and real images and keeps them in the store, by fixed segments of the image index.
 
-A segment is measured once, whoever asks, for however many images, metrics and splits. All
-statistics are merged over segments in order, so that they come out to the same bits however the work was cut.
+A segment is measured once for all evaluations, metrics and splits. Statistics are merged over segments in order, so
+that they are the same to the last bit however the segments were shared out.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ FINGERPRINT = "fingerprint"
 
 @dataclass(frozen=True)
 class FeatureRows:
-    """Some consecutive rows of a segment's file."""
+    """Consecutive rows of a segment's file."""
 
     path: Path
     start: int
@@ -38,7 +38,7 @@ class FeatureRows:
 
 
 class MeasuredFeatures(Sequence[Tensor]):
-    """Features of consecutive images, a segment at a time and read when asked for: no more in memory than that."""
+    """The features of consecutive images; indexing reads one segment from disk, so that only that is in memory."""
 
     def __init__(self, parts: Sequence[FeatureRows]) -> None:
         self.parts = tuple(parts)
@@ -51,46 +51,46 @@ class MeasuredFeatures(Sequence[Tensor]):
 
     @staticmethod
     def rows(name: str, part: FeatureRows) -> Tensor:
-        """A tensor of a segment, the rows of `part` alone."""
+        """Return the rows of `part` of a tensor of its segment."""
         with safe_open(part.path, framework="pt") as file:
             return file.get_slice(name)[part.start : part.stop]
 
     @staticmethod
     def whole(name: str, part: FeatureRows) -> Tensor:
-        """A tensor of a segment that has no rows."""
+        """Return a whole tensor of a segment, such as one without rows."""
         with safe_open(part.path, framework="pt") as file:
             return file.get_tensor(name)
 
     @property
     def num_images(self) -> int:
-        """How many images there are."""
+        """The number of images."""
         return sum(part.stop - part.start for part in self.parts)
 
     def first(self, count: int) -> MeasuredFeatures:
-        """The first images alone."""
+        """Return the features of the first images alone."""
         return MeasuredFeatures(list(_cut(self.parts, count)))
 
     def classes(self) -> Tensor | None:
-        """The class that the feature space's classifier saw in each image; None where it knows none."""
+        """Return the class that the extractor assigned to each image; None if it is no classifier."""
         with safe_open(self.parts[0].path, framework="pt") as file:
             if CLASSES not in file.keys():  # noqa: SIM118 - not a mapping
                 return None
         return torch.cat([self.rows(CLASSES, part) for part in self.parts])
 
-    def origins(self, what: str) -> list[str]:
-        """Where they were measured: the devices, git commits or hosts there are."""
+    def origins(self, key: str) -> list[str]:
+        """Return the devices, git commits or hosts, as `key` says, that the segments were measured with."""
         found = set()
         for part in self.parts:
             with safe_open(part.path, framework="pt") as file:
-                found.add((file.metadata() or {}).get(what, "unknown"))
+                found.add((file.metadata() or {}).get(key, "unknown"))
         return sorted(found)
 
     def statistics(self) -> Statistics:
-        """Of all of them, merged in order."""
+        """Return the statistics of all images, merged in order."""
         return functools.reduce(Statistics.merge, map(Statistics.of, self))
 
     def prefix_statistics(self, counts: Sequence[int]) -> dict[int, Statistics]:
-        """Of the first images alone, for all of `counts` that end a segment: what merging passes on its way."""
+        """Return the statistics of the first n images for every n in `counts` at which a segment ends."""
         merged = itertools.accumulate(map(Statistics.of, self), Statistics.merge)
         return {statistics.count: statistics for statistics in merged if statistics.count in counts}
 
@@ -105,38 +105,42 @@ def _cut(parts: Sequence[FeatureRows], count: int) -> Iterator[FeatureRows]:
 
 @dataclass(frozen=True)
 class FeatureCache:
-    """A folder of segments, all measured by one extractor."""
+    """A folder of segments that one extractor has measured; `label` names its feature space in messages."""
 
     folder: Path
     extractor: Extractor
     label: str
 
     def find(self, start: int, rows: int) -> Path | None:
-        """A segment's file that has at least `rows` rows; raises UserError where another extractor measured it."""
+        """Return the file of a segment if it has `rows` rows or more; raises UserError if other weights measured it."""
         path = find_checksummed(self.folder, f"{start:08d}")
         if path is None:
             return None
         with safe_open(path, framework="pt") as file:
-            known, have = (file.metadata() or {}).get(FINGERPRINT), file.get_slice(FEATURES).get_shape()[0]
-        if known != self.extractor.fingerprint:
+            fingerprint = (file.metadata() or {}).get(FINGERPRINT)
+            num_rows = file.get_slice(FEATURES).get_shape()[0]
+        if fingerprint != self.extractor.fingerprint:
             raise UserError(
                 f"{path}: was measured with other weights of {self.label}; delete the folder {self.folder} to redo it"
             )
-        return path if have >= rows else None
+        return path if num_rows >= rows else None
 
     def measure(
         self, start: int, images: Tensor, device: torch.device, seconds: Callable[[], float] = lambda: 0.0
     ) -> None:
-        """Measure and keep the segment that begins with image `start`; `seconds` tells how long it took."""
+        """Measure and keep the segment that begins with image `start`.
+
+        seconds: called once the features are there, returns how long drawing and measuring took.
+        """
         features, classes = extract(self.extractor, images, device, start)
         tensors = {FEATURES: features} | ({} if classes is None else {CLASSES: classes})
         tensors[SECONDS] = torch.tensor(seconds(), dtype=torch.float64)
-        made = provenance()
-        origin = {"device": device_name(device), "git_commit": str(made.git_commit), "host": made.host}
+        code = provenance()
+        origin = {"device": device_name(device), "git_commit": str(code.git_commit), "host": code.host}
         write_checksummed(self.folder, f"{start:08d}", tensors, {FINGERPRINT: self.extractor.fingerprint, **origin})
 
     def measured(self, start: int, stop: int) -> MeasuredFeatures:
-        """Images start to stop - 1, which have been measured."""
+        """Return the features of images start to stop - 1, all of which have been measured."""
         parts = []
         for first, last in segments(start, stop):
             path = self.find(first, last - first)

@@ -1,4 +1,4 @@
-"""Nearest training images of drawn images, in pixels and in features."""
+"""Finds the nearest training images of drawn images, in pixels and in features, to score memorisation."""
 
 from __future__ import annotations
 
@@ -21,12 +21,15 @@ from experiments.trials.evaluation.context import EvaluationContext
 from experiments.trials.evaluation.features import FINGERPRINT
 from experiments.trials.evaluation.scoring import Scores
 
-CLOSEST = 10  # pairs in the picture
+CLOSEST = 10  # pairs of images in the picture
 
 
 @dataclass(frozen=True)
 class View:
-    """One way to look at images: queries, and the train and test splits in tasks of rows."""
+    """Images as rows to compare, either pixels or features.
+
+    held_out: real images of the val split. train, test: the splits, in parts of rows.
+    """
 
     name: str
     drawn: Tensor
@@ -36,14 +39,14 @@ class View:
 
 
 def measure_memorisation(context: EvaluationContext, scores: Scores) -> None:
-    """Nearest training images of the first images, in pixels and in features, and a picture of the closest pairs."""
+    """Add scores of memorisation in pixels and in features, and write a picture of the closest pairs."""
     real, drawn = context.references, context.first_pixels()[: context.evaluation.config.images]
     count = min(real.count("train"), real.count("test"))
     found: dict[str, Memorisation] = {}
     for view in _views(context, drawn):
         context.reporter.report_other_work(f"nearest training images, {view.name}", 0, len(drawn))
         found[view.name] = memorisation(view.drawn, view.train, view.test, count, context.device)
-        scores.metrics |= _told(f"nn_{{}}_{view.name}", found[view.name])
+        scores.metrics |= _metrics(f"nn_{{}}_{view.name}", found[view.name])
         scores.metrics |= _floor(context, view, count)
     order, closest = real.order("train"), found["features"].closest(CLOSEST)
     neighbours = {name: context.data.images[order[it.nearest.indices[closest, 0]]] for name, it in found.items()}
@@ -61,7 +64,7 @@ def measure_memorisation(context: EvaluationContext, scores: Scores) -> None:
 
 def _views(context: EvaluationContext, drawn: Tensor) -> Iterator[View]:
     real, data = context.references, context.data
-    held_out = segment_stop(0, real.count("val"))  # as many as there are drawn images kept as pixels
+    held_out = segment_stop(0, real.count("val"))  # as many as drawn images are kept as pixels
     pixels = {split: PixelPieces(data.images, real.order(split)) for split in ("train", "test")}
     others = pixel_rows(data.images[real.order("val")[:held_out]])
     yield View("pixels", pixel_rows(drawn), others, pixels["train"], pixels["test"])
@@ -71,25 +74,25 @@ def _views(context: EvaluationContext, drawn: Tensor) -> Iterator[View]:
     yield View("features", torch.cat(list(rows)), others, features["train"], features["test"])
 
 
-def _told(name: str, found: Memorisation) -> dict[str, float]:
+def _metrics(pattern: str, found: Memorisation) -> dict[str, float]:
     return {
-        name.format("ratio"): found.ratio,
-        name.format("copied"): found.copied,
-        f"{name.format('copied')}_se": found.copied_error,
+        pattern.format("ratio"): found.ratio,
+        pattern.format("copied"): found.copied,
+        f"{pattern.format('copied')}_se": found.copied_error,
     }
 
 
 def _floor(context: EvaluationContext, view: View, count: int) -> Mapping[str, float]:
-    """What held-out real images of the val split score, which cannot have been copied: once for a data set."""
+    """Return the scores of real images of the val split, which cannot be copies; computed once for a data set."""
     space = context.evaluation.features
     content = {"data": context.evaluation.training.data.signature, "view": view.name, "count": count}
     if view.name == "features":
         content |= {"features": space, FINGERPRINT: context.extractor(space).fingerprint}
-    name = signature("scale", **content)
+    identity = signature("scale", **content)
 
     def build(folder: Path) -> ScaleRecord:
         del folder
         found = memorisation(view.held_out, view.train, view.test, count, context.device)
-        return ScaleRecord(metrics=_told(f"real_nn_{{}}_{view.name}", found), provenance=provenance())
+        return ScaleRecord(metrics=_metrics(f"real_nn_{{}}_{view.name}", found), provenance=provenance())
 
-    return context.store.ensure(ScaleRecord, name, build, on_wait=context.reporter.raise_if_stopped).metrics
+    return context.store.ensure(ScaleRecord, identity, build, on_wait=context.reporter.raise_if_stopped).metrics

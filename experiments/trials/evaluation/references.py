@@ -1,4 +1,4 @@
-"""What real images measure in a feature space, computed once per store."""
+"""Measures real images in a feature space, once for all evaluations of a store."""
 
 from __future__ import annotations
 
@@ -23,13 +23,17 @@ from experiments.sweep.tasks import DataSource, FeatureSpace, Subset
 from experiments.trials.evaluation.features import FEATURES, FINGERPRINT, FeatureCache, MeasuredFeatures
 
 LEAST_NOISE_IMAGES = 1000
+OnMeasured = Callable[[str, int, int], None]  # called with what is measured, how many images are done, and of how many
+
 log = logging.getLogger("edm_sweep")
-OnMeasured = Callable[[str, int, int], None]  # what is measured, how many are done, of how many
 
 
 @dataclass(frozen=True)
 class References:
-    """What real images measure in one feature space: worked out when first asked for, shared by all of a store."""
+    """Features and statistics of real images in one feature space, computed when first needed and kept in the store.
+
+    on_wait: called while another process computes them. read: the references that were read already.
+    """
 
     store: Store
     source: DataSource
@@ -38,25 +42,29 @@ class References:
     data: Dataset
     device: torch.device
     on_measured: OnMeasured = lambda _what, _done, _total: None
-    on_wait: Callable[[], None] = lambda: None  # for somebody else who is at the same work
+    on_phase: Callable[[str], None] = lambda _phase: None  # called with what is done that is not counted
     read: dict[tuple[Subset, int], Reference] = field(default_factory=dict)
 
+    def on_wait(self) -> None:
+        """Report that another trial measures the same."""
+        self.on_phase("waiting for reference statistics")
+
     def count(self, subset: Subset) -> int:
-        """How many images there are of a split, or of pure noise."""
+        """Return the number of images of a split, or of pure noise."""
         if subset == "noise":
             return max(LEAST_NOISE_IMAGES, 2 * self.space.dimension)  # enough for a covariance
         return len(self.data.splits[subset])
 
     def order(self, split: Split) -> Tensor:
-        """A split's images, by their place in the data set, shuffled for good: any prefix is a fair sample."""
+        """Return the indices of a split's images in a fixed random order, of which any prefix is a fair sample."""
         indices = self.data.indices(split)
         return indices[permutation(0, 0, len(indices))]
 
     def features(self, subset: Subset, start: int, stop: int) -> MeasuredFeatures:
-        """Features of images start to stop - 1 of a split's order."""
-        name = self.space.reference(self.source, subset)
-        cache = FeatureCache(self.store.folder("references", name) / FEATURES, self.extractor, self.space.label)
-        with self.store.lock("references", name, self.on_wait):
+        """Return the features of images start to stop - 1 of a split, in its order."""
+        identity = self.space.reference(self.source, subset)
+        cache = FeatureCache(self.store.folder("references", identity) / FEATURES, self.extractor, self.space.label)
+        with self.store.lock("references", identity, self.on_wait):
             for first, last in segments(start, stop):
                 if cache.find(first, last - first) is None:
                     whole = segment_stop(first, self.count(subset))
@@ -71,46 +79,46 @@ class References:
         return self.data.images[self.order(subset)[start:stop]]
 
     def reference(self, subset: Subset, count: int) -> Reference:
-        """Mean, covariance and its factor of the first `count` images."""
+        """Return the mean, covariance and its factor of the first `count` images."""
 
-        def made(real: MeasuredFeatures) -> dict[str, Tensor]:
+        def make(real: MeasuredFeatures) -> dict[str, Tensor]:
             return Reference.of(real.statistics()).tensors()
 
         if (subset, count) not in self.read:
-            kept = self._kept(subset, f"statistics-{count:08d}", made, count)
+            kept = self._kept(subset, f"statistics-{count:08d}", make, count)
             self.read[subset, count] = Reference.from_tensors(kept)
         return self.read[subset, count]
 
     def radii(self, subset: Subset, count: int, k: int) -> Tensor:
-        """The squared distance of each of the first `count` images to its k-th nearest among them."""
+        """Return the squared distance of each of the first `count` images to its k-th nearest among them."""
 
-        def made(real: MeasuredFeatures) -> dict[str, Tensor]:
+        def make(real: MeasuredFeatures) -> dict[str, Tensor]:
             return {"radii": squared_radii(real, k, self.device)}
 
-        return self._kept(subset, f"radii-{k}-{count:08d}", made, count)["radii"]
+        return self._kept(subset, f"radii-{k}-{count:08d}", make, count)["radii"]
 
     def kernel_mean(self, subset: Subset, count: int) -> float:
-        """The mean of the kernel distance's kernel over all pairs of the first `count` images."""
+        """Return the mean of the kernel of KID over all pairs of the first `count` images."""
 
-        def made(real: MeasuredFeatures) -> dict[str, Tensor]:
+        def make(real: MeasuredFeatures) -> dict[str, Tensor]:
             return {"mean": torch.tensor(mean_kernel(real, self.device), dtype=torch.float64)}
 
-        return float(self._kept(subset, f"kernel-{count:08d}", made, count)["mean"])
+        return float(self._kept(subset, f"kernel-{count:08d}", make, count)["mean"])
 
     def _kept(
         self, subset: Subset, stem: str, make: Callable[[MeasuredFeatures], dict[str, Tensor]], count: int
     ) -> dict[str, Tensor]:
-        """Tensors made from the first `count` images once, under a fingerprint of what measured them."""
-        name = self.space.reference(self.source, subset)
-        folder, stem = self.store.folder("references", name), f"{stem}-{self.extractor.fingerprint[:12]}"
+        """Return tensors that `make` computes from the first `count` images, once for each extractor."""
+        identity = self.space.reference(self.source, subset)
+        folder, stem = self.store.folder("references", identity), f"{stem}-{self.extractor.fingerprint[:12]}"
         tensors = load_checksummed(folder, stem)
         if tensors is not None:
             return tensors
-        real = self.features(subset, 0, count)  # which takes the same lock
-        with self.store.lock("references", name, self.on_wait):
-            tensors = load_checksummed(folder, stem)  # of another worker, meanwhile
+        real = self.features(subset, 0, count)  # before the lock, which it takes as well
+        with self.store.lock("references", identity, self.on_wait):
+            tensors = load_checksummed(folder, stem)  # another worker may have been faster
             if tensors is None:
-                log.info("working out %s of real images (%s)", stem, subset)
+                log.info("computing %s of the %s images", stem, subset)
                 tensors = make(real)
                 write_checksummed(folder, stem, tensors, {FINGERPRINT: self.extractor.fingerprint})
             return tensors

@@ -1,4 +1,4 @@
-"""Every score of drawn images from their features, with its error where it has one."""
+"""Scores drawn images from their features, with standard errors where there are any."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from experiments.sweep.tasks import Evaluation
 from experiments.trials.evaluation.features import MeasuredFeatures
 from experiments.trials.evaluation.references import References
 
-NEAREST_K = 5  # of precision, recall, density and coverage (Naeem et al. 2020)
+NEAREST_K = 5  # for precision, recall, density and coverage (Naeem et al. 2020)
 EXTRAPOLATION_SEED = 0
 
 log = logging.getLogger("edm_sweep")
@@ -34,9 +34,9 @@ log = logging.getLogger("edm_sweep")
 
 @dataclass
 class Scores:
-    """Metrics by name, the influence of every image on those that have errors, and remarks.
+    """Metrics by name, the influence of every image on those that have errors, and notes.
 
-    labels: the class that every image was asked for; one and the same where there are none.
+    labels: the class that each image was drawn for; all equal where there are no classes.
     """
 
     labels: Tensor
@@ -45,12 +45,12 @@ class Scores:
     notes: list[str] = field(default_factory=list)
 
     def note(self, text: str) -> None:
-        """Add a remark, once."""
+        """Add a note, unless it is there."""
         if text not in self.notes:
             self.notes.append(text)
 
     def add(self, name: str, value: float, influences: Tensor) -> None:
-        """Take in a metric with the influence of every image on it: its standard error and 95% interval follow."""
+        """Add a metric with its standard error and 95% interval, from the influence of every image on it."""
         influences = within_classes(influences, self.labels)
         error = standard_error(influences)
         low, high = interval(value, error)
@@ -71,30 +71,29 @@ class Scorer:
         self.sizes = reference_sizes(evaluation.config, {split: references.count(split) for split in SPLITS})
 
     def score(self, wanted: tuple[str, ...]) -> Scores:
-        """All of `wanted` that features alone decide: fid, fid_infinity, kid and prdc."""
+        """Return all of `wanted` that depend on features alone: fid, fid_infinity, kid and prdc."""
         scores = Scores(self.labels)
         methods = {"fid": self._fid, "fid_infinity": self._fid_infinity, "kid": self._kid, "prdc": self._prdc}
         for metric, _, name in (score.partition("/") for score in wanted):
             if metric in methods:
-                self.real.on_wait()  # a moment at which to stop
-                log.info("scoring %s against %s", metric, name)
+                self.real.on_phase(f"scoring {metric} against {name}")
                 methods[metric](name, scores)
         return scores
 
     @cached_property
     def statistics(self) -> Statistics:
-        """Of all images."""
+        """The statistics of all images."""
         return self.prefixes[self.measured.num_images]
 
     @cached_property
     def prefixes(self) -> dict[int, Statistics]:
-        """Of the first images alone, and of all, from one pass over their features."""
+        """The statistics of the first images, for each prefix and for all, from one pass over the features."""
         counts = self.evaluation.config.prefixes
         return self.measured.prefix_statistics((*counts, self.measured.num_images))
 
     @cached_property
     def kernel_sums(self) -> Tensor:
-        """The drawn images' own part of every kernel distance."""
+        """The part of every kernel distance that depends on the drawn images alone."""
         return kernel_sums(self.measured, self.real.device)
 
     def _reference(self, name: str) -> Reference:
@@ -124,7 +123,7 @@ class Scorer:
         scores.add(f"kid_{name}", found.value, found.influences)
 
     def _prdc(self, name: str, scores: Scores) -> None:
-        """Of equally many images of both kinds, as these metrics move with the numbers."""
+        """Add precision and the like, of equally many images of both kinds, as these metrics depend on the numbers."""
         split = _split(name)
         count = min(self.sizes[split], self.measured.num_images)
         if count <= NEAREST_K:
@@ -140,7 +139,7 @@ class Scorer:
         scores.metrics |= {f"{metric}_{name}": value for metric, value in values.items()}
 
     def at_prefix(self, count: int, wanted: tuple[str, ...]) -> dict[str, float]:
-        """The FIDs among `wanted` and their standard errors, of the first `count` images alone."""
+        """Return the FIDs among `wanted` and their standard errors, of the first `count` images alone."""
         row = {"images": float(count)}
         if count <= self.evaluation.features.dimension or count not in self.prefixes:
             return row
@@ -162,57 +161,57 @@ def _influences(found: Frechet, measured: MeasuredFeatures) -> Tensor:
 
 
 def class_accuracy(judged: MeasuredFeatures, scores: Scores) -> None:
-    """The share of images that a classifier assigns to the class they were asked to show."""
+    """Add the share of images that a classifier assigns to the class they were drawn for."""
     classes = judged.classes()
-    assert classes is not None, "the judge knows classes"
+    assert classes is not None, "the judge is a classifier"
     correct = (classes == scores.labels).double()
     scores.add("class_accuracy", float(correct.mean()), correct - correct.mean())
     for end in ("class_accuracy_low", "class_accuracy_high"):
         scores.metrics[end] = min(max(scores.metrics[end], 0.0), 1.0)
 
 
-# what to read a score by ---------------------------------------------------------------------------
+# scores to compare with ----------------------------------------------------------------------------
 
 
 def scale(references: References, config: EvaluationConfig, wanted: tuple[str, ...]) -> Mapping[str, float]:
-    """Scores of pure noise, and of real train images that are not among those compared with: the floor.
+    """Return the scores of pure noise, and of real train images that were held out from the reference: the floor.
 
-    wanted: scores, of which fid and kid have such a context. Worked out once for all evaluations that share references
-    and number of images.
+    wanted: scores of the evaluation, of which fid and kid have such a scale. It is computed once for all evaluations
+    that share references and number of images.
     """
     pairs = tuple(sorted(score for score in wanted if score.split("/")[0] in ("fid", "kid") and FILE not in score))
     sizes = reference_sizes(config, {split: references.count(split) for split in SPLITS})
     start = sizes["train"] if config.reference == "equal" else 0
     stop = min(start + config.images, references.count("train"))
     content = {"data": references.source.signature, "features": references.space, "sizes": sizes, "scores": pairs}
-    name = signature("scale", **content, span=(start, stop), fingerprint=references.extractor.fingerprint)
+    identity = signature("scale", **content, span=(start, stop), fingerprint=references.extractor.fingerprint)
 
     def build(folder: Path) -> ScaleRecord:
         del folder
         noise = references.features("noise", 0, references.count("noise"))
-        metrics = _context("noise", noise, references, sizes, pairs)
+        metrics = _scores_of("noise", noise, references, sizes, pairs)
         if stop > start:
-            # train images are no floor for themselves
+            # train images are no floor where they are compared with themselves
             others = pairs if config.reference == "equal" else tuple(p for p in pairs if not p.endswith("/train"))
-            metrics |= _context("real", references.features("train", start, stop), references, sizes, others)
+            metrics |= _scores_of("real", references.features("train", start, stop), references, sizes, others)
             metrics["real_images"] = float(stop - start)
         return ScaleRecord(metrics=metrics, provenance=provenance())
 
-    return references.store.ensure(ScaleRecord, name, build, on_wait=references.on_wait).metrics
+    return references.store.ensure(ScaleRecord, identity, build, on_wait=references.on_wait).metrics
 
 
-def _context(
-    who: str, images: MeasuredFeatures, references: References, sizes: dict[Split, int], pairs: tuple[str, ...]
+def _scores_of(
+    prefix: str, images: MeasuredFeatures, references: References, sizes: dict[Split, int], pairs: tuple[str, ...]
 ) -> dict[str, float]:
-    """Scores of images that no model made."""
+    """Return the scores of noise or of real images, under names that begin with `prefix`."""
     metrics: dict[str, float] = {}
     statistics = images.statistics()
     for metric, _, name in (pair.partition("/") for pair in pairs):
         split = _split(name)
         count = sizes[split]
         if metric == "fid" and min(count, images.num_images) > references.space.dimension:
-            metrics[f"{who}_fid_{split}"] = frechet_distance(statistics, references.reference(split, count))
+            metrics[f"{prefix}_fid_{split}"] = frechet_distance(statistics, references.reference(split, count))
         if metric == "kid" and images.num_images > 1:
             mean, real = references.kernel_mean(split, count), references.features(split, 0, count)
-            metrics[f"{who}_kid_{split}"] = kernel_distance(images, real, references.device, mean).value
+            metrics[f"{prefix}_kid_{split}"] = kernel_distance(images, real, references.device, mean).value
     return metrics

@@ -1,1 +1,1 @@
-"""Training one network, alone or on several GPUs."""
+"""Trains a network on one GPU or several, with checkpoints, validation and pictures along the way."""

@@ -1,4 +1,4 @@
-"""What a training leaves behind as it goes: checkpoints and journals, in step with each other."""
+"""Writes the checkpoints and journals of a training so that they agree with each other."""
 
 from __future__ import annotations
 
@@ -20,19 +20,19 @@ from experiments.store.journal import Journal
 from experiments.store.layout import CHECKPOINTS, JOURNAL, KEPT, SNAPSHOTS, VALIDATION
 from experiments.store.training_records import best_kept
 
-JOURNAL_LINES = 200  # of a whole training
-CURVES: tuple[str, str] = ("journal", "validation")  # whose numbers of lines a checkpoint remembers
-EXPLODED = 20.0  # times the lowest loss so far: no training comes back from there
+JOURNAL_LINES = 200  # for a whole training
+CURVES: tuple[str, str] = ("journal", "validation")  # a checkpoint holds how many lines each had
+EXPLODED = 20.0  # times the lowest loss so far; no training recovers from there
 
 log = logging.getLogger("edm_sweep")
 
 
 class DivergedError(RuntimeError):
-    """A training whose loss is no longer a number, or explodes."""
+    """Raised when a loss or a weight is no longer finite, or the loss explodes."""
 
 
 class CheckpointManager:
-    """What a training writes as it goes: journals and checkpoints, in step with each other."""
+    """Restores a training from its newest sound checkpoint, and writes checkpoints and journals from there."""
 
     def __init__(self, folder: Path, state: TrainState) -> None:
         self.state = state
@@ -40,33 +40,37 @@ class CheckpointManager:
         self.journal, self.validation = Journal(folder / JOURNAL), Journal(folder / VALIDATION)
         self.interval = math.ceil(state.config.num_steps / JOURNAL_LINES)
         self.window = torch.zeros((), dtype=torch.float64, device=state.device)
-        self.first_bad = torch.full((), -1, device=state.device)  # step after which the loss was no number
-        self.seconds = 0.0  # spent in steps so far, in this process and earlier ones
-        self.other_seconds = 0.0  # spent in looking at what has been learnt
-        self._restore()
+        self.first_bad = torch.full((), -1, device=state.device)  # the first step whose loss was not finite
+        self.seconds = 0.0  # spent in training steps, in this process and earlier ones
+        self.other_seconds = 0.0  # spent in validation, pictures and snapshots
+        self._restore_journals(self._restore_state())
+        losses = [line["loss"] for line in self.journal.read()]
+        self.last_loss = losses[-1] if losses else math.nan
+        self.lowest_loss = min(losses, default=math.inf)
 
-    def _restore(self) -> None:
-        expected: dict[str, int] = dict.fromkeys(CURVES, 0)
+    def _restore_state(self) -> dict[str, int]:
+        """Load the newest sound checkpoint, if there is one; return how many lines each curve had then."""
         for path in self._checkpoint_files(newest_first=True):
             if is_whole(path):
                 tensors = load_tensors(path)
                 self.window.copy_(tensors.pop("window"))
                 self.seconds = float(tensors.pop("seconds"))
                 self.other_seconds = float(tensors.pop("other_seconds", 0.0))
-                expected = {name: int(tensors.pop(f"{name}_lines", 0)) for name in CURVES}
+                num_lines = {name: int(tensors.pop(f"{name}_lines", 0)) for name in CURVES}
                 self.state.load(tensors)
-                break
+                return num_lines
+        return dict.fromkeys(CURVES, 0)
+
+    def _restore_journals(self, num_lines: dict[str, int]) -> None:
+        """Drop lines from after the checkpoint; keep a copy of a curve that is damaged or lacks some of `num_lines`."""
         for name, journal in self._curves.items():
             reached = [line for line in journal.read() if line["step"] <= self.state.step]
-            missing = expected[name] - len(reached)
+            missing = num_lines[name] - len(reached)
             if journal.is_damaged:
                 copy_aside_file(journal.path, "a line is not as it was written")
-            elif missing > 0:  # nothing that is computed depends on them: to go further back would be a loss
+            elif missing > 0:  # no result depends on them, so that an earlier checkpoint would only lose work
                 copy_aside_file(journal.path, f"{missing} of its lines are missing")
             journal.keep(lambda line: line["step"] <= self.state.step)
-        losses = [line["loss"] for line in self.journal.read()]
-        self.last_loss = losses[-1] if losses else math.nan
-        self.lowest_loss = min(losses, default=math.inf)
 
     @property
     def _curves(self) -> dict[str, Journal]:
@@ -75,53 +79,53 @@ class CheckpointManager:
     def _checkpoint_files(self, newest_first: bool = False) -> list[Path]:
         return sorted(self.checkpoints.glob("*-*.safetensors"), reverse=newest_first)
 
-    def _all(self) -> dict[str, Tensor]:
+    def _tensors(self) -> dict[str, Tensor]:
         numbers = {"seconds": self.seconds, "other_seconds": self.other_seconds}
         numbers |= {f"{name}_lines": float(len(journal.read())) for name, journal in self._curves.items()}
         extra = {name: torch.tensor(value, dtype=torch.float64) for name, value in numbers.items()}
         return {**self.state.tensors(), "window": self.window, **extra}
 
     def save(self) -> None:
-        """Save all of the state; the one before it stays, in case this one is damaged on disk."""
+        """Save the whole state for resuming; the checkpoint before it stays, in case this one gets damaged on disk."""
         self.raise_if_bad()
         metadata = model_metadata(self.state.denoiser)
-        write_checksummed(self.checkpoints, f"{self.state.step:010d}", self._all(), metadata)
+        write_checksummed(self.checkpoints, f"{self.state.step:010d}", self._tensors(), metadata)
         for old in self._checkpoint_files()[:-2]:
             old.unlink()
 
     def keep_checkpoint(self) -> None:
-        """Save all of the state for good; the caller has given the averaged model its statistics."""
+        """Save the whole state for good; the caller has computed the averaged model's batch-norm statistics."""
         self.raise_if_bad()
-        write_checksummed(self.kept, _kimg_name(self.state), self._all(), model_metadata(self.state.denoiser))
+        write_checksummed(self.kept, _kimg_name(self.state), self._tensors(), model_metadata(self.state.denoiser))
 
     def keep_best(self) -> None:
-        """Of the checkpoints that were kept, drop all but the one with the lowest loss on the val split."""
+        """Delete all kept checkpoints but the one with the lowest loss on the val split."""
         files = sorted(self.kept.glob("[!.]*"))
-        stay = best_kept(files, self.validation.read())
+        best = best_kept(files, self.validation.read())
         for path in files:
-            if path not in stay:
+            if path not in best:
                 path.unlink()
 
     def keep_snapshot(self) -> None:
-        """Save the power-function averages as they are now."""
+        """Save the power-function averages of this step."""
         self.raise_if_bad()
         write_checksummed(self.snapshots, f"{self.state.step:010d}", self.state.power.tensors())
 
     def drop_checkpoints(self) -> None:
-        """Remove those that served resuming: the training is done."""
+        """Delete the checkpoints that served resuming, once the training is done."""
         for path in self.checkpoints.glob("*"):
             path.unlink()
         if self.checkpoints.exists():
             self.checkpoints.rmdir()
 
     def permanent_files(self) -> list[str]:
-        """What stays beside the model: kept checkpoints and snapshots, by their place in the training's folder."""
+        """Return the kept checkpoints and snapshots, as paths within the folder of the training."""
         return [
             f"{place.name}/{path.name}" for place in (self.kept, self.snapshots) for path in sorted(place.glob("[!.]*"))
         ]
 
     def record_loss(self, loss: Tensor) -> None:
-        """Take in one step's loss and write a line where a window of steps is full; raises DivergedError."""
+        """Record the loss of a step, with a line in the journal at the end of each window; raises DivergedError."""
         state, step = self.state, self.state.step
         self.window += loss
         self.first_bad = torch.where((self.first_bad < 0) & ~loss.isfinite(), step, self.first_bad)
@@ -131,7 +135,7 @@ class CheckpointManager:
         self.last_loss = float(self.window) / ((step - 1) % self.interval + 1)
         self.lowest_loss = min(self.lowest_loss, self.last_loss)
         if self.last_loss > EXPLODED * self.lowest_loss:
-            self._diverged(f"the loss rose to {self.last_loss:.3g} from {self.lowest_loss:.3g}", step)
+            raise self._diverged(f"the loss rose to {self.last_loss:.3g} from {self.lowest_loss:.3g}", step)
         self.window.zero_()
         self.journal.append(
             {
@@ -145,7 +149,7 @@ class CheckpointManager:
         )
 
     def record_validation(self, losses: dict[float, float]) -> float:
-        """Write a line of the loss on the val split, per noise level and in total; returns the total."""
+        """Record the loss on the val split, for each noise level and in total; return the total."""
         total = total_loss(losses)
         levels = {f"{sigma:g}": loss for sigma, loss in losses.items()}
         line = {"step": self.state.step, "kimg": self.state.kimg, "val_loss": total, "levels": levels}
@@ -153,28 +157,28 @@ class CheckpointManager:
         return total
 
     def raise_if_bad(self) -> None:
-        """Raise DivergedError where the loss or a weight is no number, so that no such state is ever saved."""
+        """Raise DivergedError if a loss or a weight is not finite, so that no such state is ever saved."""
         step = int(self.first_bad)
         if step >= 0:
-            self._diverged("the loss is not a finite number", step)
+            raise self._diverged("the loss is not a finite number", step)
         norms = torch.stack(torch._foreach_norm(list(self.state.denoiser.parameters())))  # pyright: ignore[reportPrivateImportUsage]
         if not bool(norms.isfinite().all()):
-            self._diverged("the weights are not finite numbers any more", self.state.step)
+            raise self._diverged("the weights are not finite numbers any more", self.state.step)
 
-    def _diverged(self, what: str, step: int) -> None:
+    def _diverged(self, problem: str, step: int) -> DivergedError:
         config = self.state.config
-        good = self._checkpoint_files(newest_first=True)
+        files = self._checkpoint_files(newest_first=True)
+        saved = f"the last good checkpoint is {files[0]}" if files else "there is no checkpoint yet"
         remedies = [f"lower training.lr (it is {config.lr:g})"]
         if not config.warmup_kimg:
-            remedies.append("give it a training.warmup_kimg")
+            remedies.append("set training.warmup_kimg")
         if config.clip_norm is None:
             remedies.append("clip the gradient (training.clip_norm: 1)")
         if self.state.computing.precision != "fp32":
             remedies.append(f"set training.precision: fp32 (it computed in {self.state.computing.precision})")
-        raise DivergedError(
-            f"{what} at step {step} ({step * config.batch_size / 1000:g} kimg); "
-            f"{f'the last good checkpoint is {good[0]}' if good else 'there is no checkpoint yet'}. "
-            f"What may help: {', or '.join(remedies)}"
+        kimg = step * config.batch_size / 1000
+        return DivergedError(
+            f"{problem} at step {step} ({kimg:g} kimg); {saved}. What may help: {', or '.join(remedies)}"
         )
 
 
@@ -183,7 +187,7 @@ def _kimg_name(state: TrainState) -> str:
 
 
 def _memory_gib(device: torch.device) -> float:
-    """The most memory so far on a GPU; of the process now on a CPU."""
+    """Return the peak memory of a GPU, or on a CPU the memory that this process uses now."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device) / 2**30
     return psutil.Process().memory_info().rss / 2**30

@@ -1,9 +1,9 @@
-"""The processes that train one network together with this one: started, watched and ended here; and what they do.
+"""Trains one network with several processes: starts, watches and stops the workers, and is what they run.
 
-    python -m experiments.peers '{"root": ..., "signature": ..., ...}'
+    python -m experiments.trials.training.distributed '{"root": ..., "signature": ..., ...}'
 
-The first of a team is the trial itself, which alone writes to the store. The others have nothing to save and end at
-once when it does, however it ends: their standard input closes.
+The first process of a team is the trial itself, and only it writes to the store. The workers have nothing to save. When
+the trial ends, in whatever way, their standard input closes and they exit at once.
 """
 
 from __future__ import annotations
@@ -24,7 +24,6 @@ from typing import Any, TextIO
 
 import torch
 import yaml
-from pydantic import TypeAdapter
 from torch.distributed import Store as Rendezvous  # pyright: ignore[reportPrivateImportUsage]
 
 from edm.batches import TrainingSet
@@ -34,21 +33,22 @@ from experiments.errors import UserError
 from experiments.store.layout import CONFIG, LOG
 from experiments.store.store import Store
 from experiments.sweep.checks import require_even_batches
+from experiments.sweep.recorded import parse_task
 from experiments.sweep.tasks import Training
 from experiments.trials.assets import ensure_data
 from experiments.trials.context import TrialContext
 from experiments.trials.failures import is_out_of_memory
 
-START_S = 300  # for all of a team to be there: on a cold disk torch alone takes a minute to import
-LEAVE_S = 10  # for a process to end before it is killed
-NOTICE_S = 3  # from an exchange that fails to the end of the process that is to blame
+START_S = 300  # for all workers to be ready; from a cold disk, importing torch alone takes a minute
+EXIT_S = 10  # for a worker to exit before it is killed
+BLAME_S = 3  # after an exchange failed, for the worker that caused it to exit
 POLL_S = 0.1
-OUT_OF_MEMORY = 75  # exit code of a process that had too little of it
+OUT_OF_MEMORY = 75  # exit code of a worker that ran out of memory
 
 
 @dataclass(frozen=True)
 class WorkerSpec:
-    """What one process of a team is to train, and as which of them."""
+    """Tells a worker which training to take part in, and as which process of the team."""
 
     root: str
     signature: str
@@ -61,92 +61,94 @@ class WorkerSpec:
 
 
 class WorkerGroup:
-    """The other processes of a team, seen from its first."""
+    """The workers of a team, as its first process sees them; empty where one process trains alone."""
 
     def __init__(self, team: Team, device: torch.device, processes: list[subprocess.Popen[bytes]]) -> None:
         self.team, self.device, self.processes = team, device, processes
-        self.ending = threading.Event()
+        self.stopping = threading.Event()
 
     def raise_if_lost(self) -> None:
-        """Raise where one of them has ended before its work was done."""
+        """Raise the reason if a worker has exited before its work was done."""
         codes = [process.poll() for process in self.processes]
         if any(codes):
-            raise _end_of(codes)
+            raise _reason(codes)
 
-    def require_whole(self) -> None:
-        """The same once all that was computed with them is there: to be asked before anything of it is saved."""
+    def synchronize(self) -> None:
+        """Wait for all computation and raise if a worker was lost in it; call this before saving anything."""
         if self.processes and self.device.type == "cuda":
             torch.cuda.synchronize(self.device)
         self.raise_if_lost()
 
-    def gather(self, rendezvous: Rendezvous) -> None:
-        """Wait until all of them are there."""
+    def wait_until_ready(self, rendezvous: Rendezvous) -> None:
+        """Wait until all workers have joined; raises ProcessLostError after START_S seconds."""
         deadline = time.monotonic() + START_S
-        while not rendezvous.check([_here(1 + number) for number in range(len(self.processes))]):
+        while not rendezvous.check([_ready_key(1 + number) for number in range(len(self.processes))]):
             self.raise_if_lost()
             if time.monotonic() > deadline:
                 raise ProcessLostError(f"the {self.team.size} processes of a training did not start within {START_S} s")
             time.sleep(POLL_S)
 
     def watch(self) -> None:
-        """Give up what is exchanged with them as soon as one is gone: a GPU would wait for it for ever."""
-        while not self.ending.wait(POLL_S):
+        """Abort exchanges as soon as a worker is lost, as a GPU would wait for it for ever; runs in a thread."""
+        while not self.stopping.wait(POLL_S):
             if any(process.poll() for process in self.processes):
                 abandon()
                 return
 
-    def explain(self, error: RuntimeError) -> None:
-        """Raise what lies behind an error of an exchange, where it is that one of them is gone."""
+    def raise_cause(self, error: RuntimeError) -> None:
+        """Raise the loss of a worker, if that is what made an exchange fail with `error`."""
         if isinstance(error, ProcessLostError) or is_out_of_memory(error):
             return
-        deadline = time.monotonic() + NOTICE_S
+        deadline = time.monotonic() + BLAME_S
         while time.monotonic() < deadline:
             try:
                 self.raise_if_lost()
-            except RuntimeError as behind:
-                raise behind from error
+            except RuntimeError as cause:
+                raise cause from error
             time.sleep(POLL_S)
 
-    def end(self) -> None:
-        """End them all."""
-        self.ending.set()
+    def stop(self) -> None:
+        """Stop all workers; kill those that do not exit in time."""
+        self.stopping.set()
         for process in self.processes:
             assert process.stdin is not None
             process.stdin.close()
         for process in self.processes:
             try:
-                process.wait(LEAVE_S)
+                process.wait(EXIT_S)
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait()
 
 
-def _end_of(codes: list[int | None]) -> RuntimeError:
-    """What to say of processes that have ended with these exit codes; what others met because of it counts less."""
-    of = f"of {1 + len(codes)} processes that train one network, number"
-    rank, code = min(((rank, code) for rank, code in enumerate(codes, start=1) if code), key=_weight)
+def _reason(codes: list[int | None]) -> RuntimeError:
+    """Return the error for these exit codes: that of the worker that most likely failed first."""
+    worker = f"of {1 + len(codes)} processes that train one network, number"
+    rank, code = min(((rank, code) for rank, code in enumerate(codes, start=1) if code), key=_blame)
     if code == OUT_OF_MEMORY:
-        return torch.OutOfMemoryError(f"{of} {rank} is out of memory")
+        return torch.OutOfMemoryError(f"{worker} {rank} ran out of memory")
     if code < 0:
-        return ProcessLostError(f"{of} {rank} was killed (signal {-code})")
-    return RuntimeError(f"{of} {rank} failed (exit code {code}); its traceback is above in {LOG}")
+        return ProcessLostError(f"{worker} {rank} was killed (signal {-code})")
+    return RuntimeError(f"{worker} {rank} failed (exit code {code}); its traceback is above in {LOG}")
 
 
-def _weight(ended: tuple[int, int]) -> tuple[bool, bool]:
-    return ended[1] != OUT_OF_MEMORY, ended[1] > 0
+def _blame(exited: tuple[int, int]) -> tuple[bool, bool]:
+    """Order (rank, exit code): out of memory, then killed, then errors, which may only follow from another's end."""
+    code = exited[1]
+    return code != OUT_OF_MEMORY, code > 0
 
 
-def _here(rank: int) -> str:
-    return f"here/{rank}"
+def _ready_key(rank: int) -> str:
+    return f"ready/{rank}"
 
 
 @contextmanager
 def worker_group(
     store: Store, training: Training, context: TrialContext, computing: Computing
 ) -> Iterator[WorkerGroup]:
-    """The processes that `context` wants to train one network, started, and ended when the block ends.
+    """Start the workers that train a network with this process, and stop them when the block ends.
 
-    Raises ProcessLostError where one of them is gone, torch.OutOfMemoryError where one is out of memory.
+    Raises ProcessLostError if a worker is lost, torch.OutOfMemoryError if one runs out of memory.
     """
     size = team_size(training, context)
     if size == 1:
@@ -157,26 +159,26 @@ def worker_group(
         with (store.folder("trainings", training.signature) / LOG).open("a") as log:
             for rank in range(1, size):
                 spec = _spec(store, training, context, computing, rank, rendezvous.port)
-                group.processes.append(_started(spec, log))
-        group.gather(rendezvous)
+                group.processes.append(_start(spec, log))
+        group.wait_until_ready(rendezvous)
         threading.Thread(target=group.watch, daemon=True).start()
         with process_group(rendezvous, group.team, group.device):
             yield group
     except RuntimeError as error:
-        group.explain(error)
+        group.raise_cause(error)
         raise
     finally:
-        group.end()
+        group.stop()
 
 
 def team_size(training: Training, context: TrialContext) -> int:
-    """How many processes train a network together; raises UserError where its batches cannot be shared out."""
+    """Return how many processes train a network; raises UserError if they cannot share its batches or lack GPUs."""
     size = max(1, int(context.gpus))
     require_even_batches([training], context.gpus)
     if context.device.type == "cuda" and torch.cuda.device_count() < size:
         raise UserError(
-            f"resources.gpus: {size} GPUs were asked for and torch sees {torch.cuda.device_count()}; "
-            "give at most as many, or look at CUDA_VISIBLE_DEVICES"
+            f"resources.gpus: asks for {size} GPUs, but torch sees {torch.cuda.device_count()}; "
+            "ask for fewer, or check CUDA_VISIBLE_DEVICES"
         )
     return size
 
@@ -190,7 +192,7 @@ def _spec(
     return WorkerSpec(root, training.signature, rank, size, port, device, context.threads, asdict(computing))
 
 
-def _started(spec: WorkerSpec, log: TextIO) -> subprocess.Popen[bytes]:
+def _start(spec: WorkerSpec, log: TextIO) -> subprocess.Popen[bytes]:
     # code that is shipped to a cluster's nodes is on this process's path alone
     path = os.pathsep.join(entry or str(Path.cwd()) for entry in sys.path)
     return subprocess.Popen(
@@ -199,24 +201,25 @@ def _started(spec: WorkerSpec, log: TextIO) -> subprocess.Popen[bytes]:
         stdout=log,
         stderr=subprocess.STDOUT,
         env={**os.environ, "PYTHONPATH": path},
-        start_new_session=True,  # Ctrl-C is for the first of a team, which saves before they all end
+        start_new_session=True,  # Ctrl-C is for the first process, which saves its state and then stops the workers
     )
 
 
-# the other side: what such a process does ----------------------------------------------------------
+# what a worker runs --------------------------------------------------------------------------------
 
 
-def follow(spec: WorkerSpec) -> None:
-    """Train as one of a team, to the end."""
+def train_as_worker(spec: WorkerSpec) -> None:
+    """Take part in a training from its newest checkpoint to its last step."""
     device = torch.device(spec.device)
     if device.type == "cuda":
         torch.cuda.set_device(device)
     torch.set_num_threads(spec.threads)
     store = Store(Path(spec.root))
-    training = planned(store, spec.signature)
+    content = yaml.safe_load((store.folder("trainings", spec.signature) / CONFIG).read_text())
+    training = parse_task(Training, content)
     data = ensure_data(store, training.data)
     rendezvous = join_rendezvous(spec.port)
-    rendezvous.set(_here(spec.rank), "")
+    rendezvous.set(_ready_key(spec.rank), "")
     with process_group(rendezvous, Team(spec.rank, spec.size), device) as team:
         computing = Computing(**spec.computing)
         state = TrainState(training.network, training.config, data.sigma_data, training.seed, device, computing, team)
@@ -224,29 +227,23 @@ def follow(spec: WorkerSpec) -> None:
             pass
 
 
-def planned(store: Store, signature: str) -> Training:
-    """A training as it was planned, from its folder."""
-    content = yaml.safe_load((store.folder("trainings", signature) / CONFIG).read_text())
-    return TypeAdapter(Training).validate_json(json.dumps(content))
-
-
-def _end_with_the_first() -> None:
-    """Wait for standard input to close, and leave, whatever else this process waits for."""
+def _exit_with_trial() -> None:
+    """Wait for standard input to close, then exit, whatever else this process is waiting for."""
     sys.stdin.buffer.read()
     os._exit(0)
 
 
 def main() -> None:
-    """Be one of a team, as the spec in the arguments says."""
-    for number in (signal.SIGTERM, signal.SIGINT):  # sent to all of a job; the first saves what there is
+    """Run as the worker that the first argument, a WorkerSpec in JSON, describes."""
+    for number in (signal.SIGTERM, signal.SIGINT):  # sent to all processes; the trial saves its state
         signal.signal(number, signal.SIG_IGN)
-    threading.Thread(target=_end_with_the_first, daemon=True).start()
+    threading.Thread(target=_exit_with_trial, daemon=True).start()
     try:
-        follow(WorkerSpec(**json.loads(sys.argv[1])))
+        train_as_worker(WorkerSpec(**json.loads(sys.argv[1])))
     except Exception as error:
         traceback.print_exc()
         sys.stderr.flush()
-        os._exit(OUT_OF_MEMORY if is_out_of_memory(error) else 1)  # at once: others wait in an exchange
+        os._exit(OUT_OF_MEMORY if is_out_of_memory(error) else 1)  # at once, as the others wait in an exchange
 
 
 if __name__ == "__main__":

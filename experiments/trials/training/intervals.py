@@ -1,4 +1,4 @@
-"""At which steps of a training something is kept or looked at: follows from its configuration, so resuming agrees."""
+"""Decides from its configuration at which steps a training is validated, drawn and saved, so that resuming agrees."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from edm.config import SamplingConfig, TrainingConfig
 from edm.validation import VALIDATION_IMAGES, VALIDATION_SIGMAS
 from experiments.sweep.tasks import FORWARDS_PER_TRAINING_IMAGE
 
-LOOK_BATCHES = 8  # for the batch-norm statistics of the averaged model that is looked at
+STATISTICS_BATCHES = 8  # for the batch-norm statistics of an averaged model along the way
 GRID_IMAGES = 16
 GRID_SAMPLING = SamplingConfig(sampler="dpmpp_2m", steps=16)  # close to where Heun gets with twice the evaluations
-SHARE = 0.05  # of a training's time that may go into each kind of look, unless it is said how often
+SHARE = 0.05  # of a training's work that validations may take, and grids as well, if the sweep does not say how often
 MOST_VALIDATIONS, MOST_GRIDS = 100, 20
 DEFAULT_KEPT = 10  # checkpoints of `keep: all` where checkpoint_kimg does not say
 
@@ -20,9 +20,9 @@ Steps = frozenset[int]
 
 @dataclass(frozen=True)
 class Intervals:
-    """Steps after which to do something; the end of the training, which has its own looks, is not among them.
+    """The steps after which a training does each of these things.
 
-    snapshot is the exception: the last power-function average is of the end.
+    The last step is only in `snapshot`: everything else is done at the end of every training anyway.
     """
 
     validate: Steps
@@ -33,13 +33,15 @@ class Intervals:
 
     @classmethod
     def of(cls, config: TrainingConfig) -> Intervals:
-        """Those of a training."""
+        """Return the intervals of a training."""
         save = _every(config, config.checkpoint_kimg)
         kept = _kept(config, save)
-        validate = _looks(config, config.validate_kimg, VALIDATION_IMAGES * len(VALIDATION_SIGMAS), MOST_VALIDATIONS)
+        validate = _affordable(
+            config, config.validate_kimg, VALIDATION_IMAGES * len(VALIDATION_SIGMAS), MOST_VALIDATIONS
+        )
         return cls(
-            validate=validate | kept if config.keep == "best" else validate,  # or it could not be told which one is
-            grid=_looks(config, config.samples_kimg, GRID_IMAGES * GRID_SAMPLING.nfe, MOST_GRIDS),
+            validate=validate | kept if config.keep == "best" else validate,  # or the best would be unknown
+            grid=_affordable(config, config.samples_kimg, GRID_IMAGES * GRID_SAMPLING.nfe, MOST_GRIDS),
             save=save,
             keep=kept,
             snapshot=_snapshots(config),
@@ -54,15 +56,16 @@ def _every(config: TrainingConfig, kimg: float | None) -> Steps:
 
 
 def _evenly(config: TrainingConfig, number: int) -> Steps:
-    """`number` steps that with the last one part the training evenly."""
+    """Return `number` steps that, with the last one, divide the training evenly."""
     return frozenset(config.num_steps * i // (number + 1) for i in range(1, number + 1)) - {0, config.num_steps}
 
 
-def _looks(config: TrainingConfig, kimg: float | None, forwards: int, most: int) -> Steps:
+def _affordable(config: TrainingConfig, kimg: float | None, forwards: int, most: int) -> Steps:
+    """Return every `kimg`, or else at most `most` steps that together take up to SHARE of the training's work."""
     if kimg is not None:
         return _every(config, kimg)
     training = FORWARDS_PER_TRAINING_IMAGE * config.num_steps * config.batch_size
-    cost = forwards + LOOK_BATCHES * config.batch_size
+    cost = forwards + STATISTICS_BATCHES * config.batch_size
     return _evenly(config, min(most, int(SHARE * training / cost)))
 
 

@@ -1,4 +1,4 @@
-"""Train a network from its last checkpoint, or from nothing, and look at it along the way."""
+"""Trains a network from its newest checkpoint, or from the start."""
 
 from __future__ import annotations
 
@@ -6,56 +6,49 @@ import dataclasses
 import logging
 import time
 from collections.abc import Iterator
-from pathlib import Path
-from typing import NoReturn
 
 import torch
 from torch import Tensor
 
 from edm.batches import TrainingSet
 from edm.data.dataset import Dataset
-from edm.files import MODEL, save_model
-from edm.generate import generate
-from edm.pictures import save_grid
-from edm.precondition import Denoiser
-from edm.train import Computing, TrainState, averaged_model, train
-from edm.validation import VALIDATION_IMAGES, validation_losses
-from experiments.store.files import replacing
-from experiments.store.layout import GRIDS, JOURNAL, PRUNE, PRUNED, VALIDATION
+from edm.files import MODEL
+from edm.train import Computing, TrainState, train
+from experiments.store.layout import JOURNAL, PRUNE, PRUNED, VALIDATION
 from experiments.store.provenance import provenance
 from experiments.store.results import ComputingRecord, TrainingResult
 from experiments.store.store import Store
-from experiments.store.training_records import Pruning
 from experiments.sweep.tasks import Training
 from experiments.trials.assets import ensure_data
-from experiments.trials.context import Pruned, Stopped, TrialContext, device_name, write_config
+from experiments.trials.context import Stopped, TrialContext, device_name, write_config
 from experiments.trials.failures import is_out_of_memory
-from experiments.trials.progress import ProgressReporter
+from experiments.trials.progress import PhaseReporter, ProgressReporter
 from experiments.trials.training.checkpoints import CheckpointManager
 from experiments.trials.training.distributed import WorkerGroup, team_size, worker_group
-from experiments.trials.training.intervals import GRID_IMAGES, GRID_SAMPLING, LOOK_BATCHES, Intervals
 from experiments.trials.training.micro_batch import MicroBatchLimit
+from experiments.trials.training.observer import TrainingObserver
 
-CHECKPOINT_SHARE = 0.02  # at most this share of the time goes into checkpoints
+CHECKPOINT_SHARE = 0.02  # of the time, at most, that writing checkpoints for resuming may take
 
 log = logging.getLogger("edm_sweep")
 
 
 def run_training(store: Store, training: Training, context: TrialContext) -> None:
-    """Train a network from its last checkpoint, or from nothing, to the end; the caller holds its lock.
+    """Train a network to the end from its newest checkpoint, or from the start; the caller holds its lock.
 
-    Raises Stopped and Pruned where that is asked for, UserError where it cannot be done as `context` wants.
+    Raises Stopped or Pruned if that was requested, UserError if the GPUs of `context` do not suit the training.
     """
     if store.result(TrainingResult, training.signature) is not None:
         return
     folder = store.folder("trainings", training.signature)
     began = time.time()
     write_config(folder, training)
-    team_size(training, context)  # raises, before anything is prepared, where batches cannot be shared out
+    team_size(training, context)  # raises before anything is prepared if the GPUs do not suit the training
     for name in (PRUNE, PRUNED):
-        (folder / name).unlink(missing_ok=True)  # it is wanted after all
-    observer = _trained(store, training, context)
+        (folder / name).unlink(missing_ok=True)  # the training is wanted again
+    observer = _train_within_memory(store, training, context)
     state, checkpoints = observer.state, observer.checkpoints
+    PhaseReporter(folder)("evaluating the loss of the finished network")
     val_loss = observer.finish()
     result = TrainingResult(
         kimg=state.kimg,
@@ -73,12 +66,12 @@ def run_training(store: Store, training: Training, context: TrialContext) -> Non
     files = [MODEL, JOURNAL, VALIDATION, *checkpoints.permanent_files()]
     store.finish(training.signature, result, files)
     checkpoints.drop_checkpoints()
-    log.info("done in %.1f s", result.seconds)
+    log.info("the training is done after %.1f s", result.seconds)
 
 
-def _trained(store: Store, training: Training, context: TrialContext) -> TrainingObserver:
+def _train_within_memory(store: Store, training: Training, context: TrialContext) -> TrainingObserver:
     """Train to the last step, with as large a micro-batch as the memory of every GPU has room for."""
-    data = ensure_data(store, training.data)
+    data = ensure_data(store, training.data, PhaseReporter(store.folder("trainings", training.signature)))
     computing = Computing.choose(training.config, context.device, context.compile)
     limit = MicroBatchLimit.of(store, training, context, computing)
     computing = limit.apply(computing)
@@ -88,8 +81,8 @@ def _trained(store: Store, training: Training, context: TrialContext) -> Trainin
         except RuntimeError as error:
             if team_size(training, context) == 1 or not is_out_of_memory(error):
                 raise
-            # the others of the team are amid the step: from the last checkpoint with all of them
-            computing = limit.shrink(computing, error)
+            # the workers are within the step, so that all begin again from the newest checkpoint
+            computing = limit.lower(computing, error)
         torch.cuda.empty_cache()
 
 
@@ -101,7 +94,7 @@ def _attempt(
     limit: MicroBatchLimit,
     computing: Computing,
 ) -> TrainingObserver:
-    """Train from the last checkpoint to the last step, alone or with others."""
+    """Train from the newest checkpoint to the last step, alone or with workers."""
     folder, device, config = store.folder("trainings", training.signature), context.device, training.config
     with worker_group(store, training, context, computing) as group:
         state = TrainState(training.network, config, data.sigma_data, training.seed, device, computing, group.team)
@@ -113,7 +106,8 @@ def _attempt(
         )
         observer = TrainingObserver(folder, checkpoints, data, examples, context, group)
         reporter = ProgressReporter(store, context, folder, "kimg", _total_kimg(state))
-        _train_to_the_end(observer, reporter, context, group, limit)
+        reporter.phase("compiling the network" if state.computing.compiled else "taking the first steps")
+        _run_steps(observer, reporter, context, group, limit)
     return observer
 
 
@@ -121,92 +115,14 @@ def _total_kimg(state: TrainState) -> float:
     return state.config.num_steps * state.config.batch_size / 1000
 
 
-class TrainingObserver:
-    """Looks at a training along the way, and keeps of it what its configuration asks for."""
-
-    def __init__(
-        self,
-        folder: Path,
-        checkpoints: CheckpointManager,
-        data: Dataset,
-        examples: TrainingSet,
-        context: TrialContext,
-        group: WorkerGroup,
-    ) -> None:
-        self.folder, self.checkpoints, self.state, self.examples = folder, checkpoints, checkpoints.state, examples
-        self.group, self.on_validated = group, context.on_validated
-        self.milestones = due = Intervals.of(self.state.config)
-        self.steps = due.snapshot | due.validate | due.grid | due.keep | due.save
-        rows = torch.as_tensor(data.splits["val"][:VALIDATION_IMAGES])
-        self.images, self.labels = data.images[rows], data.labels[rows]
-
-    def look(self) -> bool:
-        """Do what is due after this step; True where the state ought to be saved as well."""
-        due, step = self.milestones, self.state.step
-        if step not in self.steps:
-            return False
-        self.group.require_whole()
-        if step in due.snapshot:
-            self.checkpoints.keep_snapshot()
-        if step == self.state.config.num_steps:
-            return False
-        if step in due.validate | due.grid | due.keep:
-            model = averaged_model(self.state, self.examples, LOOK_BATCHES)
-            if step in due.validate:
-                self._validate(model)
-            if step in due.grid:
-                self._draw_grid(model)
-            if step in due.keep:
-                self.checkpoints.keep_checkpoint()
-                if self.state.config.keep == "best":
-                    self.checkpoints.keep_best()
-        return step in due.save
-
-    def finish(self) -> float:
-        """Save the finished model, look at it once more, and return its loss on the val split."""
-        began = time.monotonic()
-        model = averaged_model(self.state, self.examples)
-        with replacing(self.folder / MODEL) as temporary:
-            save_model(model, temporary)
-        self.checkpoints.validation.keep(lambda line: line["step"] < self.state.step)  # of a kill since
-        self._draw_grid(model)
-        loss = self._validate(model)
-        self.checkpoints.other_seconds += time.monotonic() - began
-        return loss
-
-    def end_early(self) -> NoReturn:
-        """Write down how far the training got, which has been saved; raises Pruned."""
-        losses = [line["val_loss"] for line in self.checkpoints.validation.read()]
-        pruning = Pruning(self.state.kimg, losses[-1] if losses else None)
-        pruning.write(self.folder)
-        (self.folder / PRUNE).unlink()
-        raise Pruned(pruning.text)
-
-    def _validate(self, model: Denoiser) -> float:
-        loss = self.checkpoints.record_validation(validation_losses(model, self.images, self.labels))
-        if self.on_validated is not None:
-            self.on_validated(self.state.kimg, loss)
-        return loss
-
-    def _draw_grid(self, model: Denoiser) -> None:
-        sampling = GRID_SAMPLING
-        if self.state.config.label_dropout == 1:
-            sampling = dataclasses.replace(sampling, guidance=0.0)
-        drawn = next(generate(model, sampling, 0, GRID_IMAGES, GRID_IMAGES))
-        folder = self.folder / GRIDS
-        folder.mkdir(exist_ok=True)
-        with replacing(folder / f"kimg{self.state.kimg:012.3f}.png") as temporary:
-            save_grid(drawn.images, temporary, columns=8)
-
-
-def _train_to_the_end(
+def _run_steps(
     observer: TrainingObserver,
     reporter: ProgressReporter,
     context: TrialContext,
     group: WorkerGroup,
     limit: MicroBatchLimit,
 ) -> None:
-    """The loop around the loop: journal, looks, progress, checkpoints, stopping."""
+    """Run the remaining steps, with journal, validation, progress and checkpoints; raises Stopped or Pruned."""
     checkpoints, state = observer.checkpoints, observer.state
     before = last_saved = time.monotonic()
     interval = context.checkpoint_s
@@ -215,15 +131,15 @@ def _train_to_the_end(
         now = time.monotonic()
         checkpoints.seconds += now - before
         checkpoints.record_loss(loss)
-        save = observer.look()
+        checkpoint_due = observer.after_step()
         before = time.monotonic()
         checkpoints.other_seconds += before - now
-        beat = reporter.beat(state.kimg, loss=checkpoints.last_loss)
-        stopping = beat and reporter.stop_requested
-        pruning = beat and (observer.folder / PRUNE).exists()
-        if save or stopping or pruning or (beat and now - last_saved > interval):
+        reported = reporter.beat(state.kimg, loss=checkpoints.last_loss)
+        stopping = reported and reporter.stop_requested
+        pruning = reported and (observer.folder / PRUNE).exists()
+        if checkpoint_due or stopping or pruning or (reported and now - last_saved > interval):
             began = time.monotonic()
-            group.require_whole()
+            group.synchronize()
             checkpoints.save()
             last_saved = before = time.monotonic()
             interval = max(context.checkpoint_s, (last_saved - began) / CHECKPOINT_SHARE)
@@ -231,13 +147,13 @@ def _train_to_the_end(
             raise Stopped
         if pruning:
             observer.end_early()
-    group.require_whole()
+    group.synchronize()
 
 
 def _steps(state: TrainState, examples: TrainingSet, limit: MicroBatchLimit) -> Iterator[Tensor]:
-    """The steps of a training, each with a smaller micro-batch where its own is too much for the memory.
+    """Yield the loss of each step; where memory runs out, lower the micro-batch and try the step again.
 
-    In a team nobody can try a step again alone, so that the error is the caller's.
+    In a team, no process can try a step again alone: the error is raised.
     """
     while True:
         try:
@@ -246,6 +162,6 @@ def _steps(state: TrainState, examples: TrainingSet, limit: MicroBatchLimit) -> 
         except RuntimeError as error:
             if state.team.size > 1 or not is_out_of_memory(error):
                 raise
-            state.computing = limit.shrink(state.computing, error)
+            state.computing = limit.lower(state.computing, error)
         state.optimizer.zero_grad()
-        torch.cuda.empty_cache()  # here, as until now the error's traceback held what was computed
+        torch.cuda.empty_cache()  # not in the handler, where the error's traceback still holds tensors

@@ -77,7 +77,7 @@ def test_a_wrong_file_is_one_sentence_and_exit_code_2(command: str, tmp_path: Pa
         (("run", "no.yaml"), "no such file"),
         (("run", DIGITS, "--gpus", "1.5"), "resources.gpus: 1.5 is not possible"),
         (("run", DIGITS, "--gpus", "3"), "resources.gpus: 3 GPUs cannot share training.batch_size 64 evenly"),
-        (("run", DIGITS, "--budget", "40"), "--budget 40: of which unit? give 40h for hours"),
+        (("run", DIGITS, "--budget", "40"), "--budget 40: has no unit; give 40h for hours"),
         (("run", DIGITS, "--budget", "soon"), "--budget soon: is not a length of time"),
         (("run", DIGITS, "--cpus-per-trial", "0"), "resources.cpus: 0 is not possible"),
         (

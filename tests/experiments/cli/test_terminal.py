@@ -75,7 +75,7 @@ def test_run_watch_cancel_kill_status_and_run_again(undisturbed: Filled, prepare
             watch.expect(r"\d+% of 6.* kimg")
             cancelled = run("cancel", "attention/heun", "--store", store)
             assert cancelled.returncode == 0 and "Asked to stop working on attention/heun: host " in cancelled.stdout
-            command.expect(r"cancelled evaluate attention/heun: the next run goes on with it")
+            command.expect(r"cancelled evaluate attention/heun: the next run continues it")
             watch.expect("Forecast: about")
         found = until(lambda found: any(row["state"] == "running" for row in found["cells"]), store)
         (session,) = found["runs"]
@@ -106,7 +106,7 @@ def test_a_whole_sweep_is_cancelled_from_another_terminal(prepared: Path, tmp_pa
     with terminal("run", file, "--store", store, "--on-finish", f"tee {told}") as command:
         until(lambda found: any(training["state"] == "running" for training in found["trainings"]), store)
         assert "Asked to stop: host" in run("cancel", "tiny_digits", "--store", store).stdout
-        command.expect(r"Interrupted: 0 of 6 pieces are done. To go on: ")
+        command.expect(r"Interrupted: 0 of 6 tasks are done. To continue: ")
         command.expect(pexpect.EOF)
         command.close()
     assert command.exitstatus == 130

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from experiments.cli.run import _telling
+from experiments.cli.run import _calling_hooks
 from experiments.errors import UserError
 from experiments.runner.notify import call, parse_hook
 from experiments.store.store import Store
@@ -63,10 +63,10 @@ def test_whatever_ends_a_run_is_told(
     told = {"on_finish": writer(finish), "on_failure": writer(failure)}
     console = Console(quiet=True)
     if raised is None:
-        with _telling(told, "digits", Store(tmp_path), console) as outcome:
+        with _calling_hooks(told, "digits", Store(tmp_path), console) as outcome:
             outcome |= filled
     else:
-        with pytest.raises(type(raised)), _telling(told, "digits", Store(tmp_path), console):
+        with pytest.raises(type(raised)), _calling_hooks(told, "digits", Store(tmp_path), console):
             raise raised
     summary = json.loads(finish.read_text())
     assert (summary["outcome"], summary["sweep"], summary["store"]) == (ended, "digits", str(tmp_path))

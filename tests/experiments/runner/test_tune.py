@@ -127,3 +127,12 @@ def test_a_network_that_guides_others_is_never_pruned(tiny_file: Path, tmp_path:
     assert len(guides) == 6
     leaving = raced(plan, Store(tmp_path), {name: 9.0 if name in guides else 1.0 for name in plan.trainings})
     assert leaving == set()
+
+
+def test_only_jobs_that_fit_are_at_a_worker_that_starts(tiny_plan: Plan, tmp_path: Path) -> None:
+    searcher = searcher_of(tiny_plan, Store(tmp_path), cores=1)
+    first, second = searcher.suggest("a"), searcher.suggest("b")
+    assert isinstance(first, dict) and isinstance(second, dict)
+    assert searcher.starting() == set(first["signatures"])
+    searcher.on_trial_complete("a", told(first))
+    assert searcher.starting() == set(second["signatures"])

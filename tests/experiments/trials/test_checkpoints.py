@@ -33,9 +33,9 @@ def test_a_loss_that_is_no_number_is_told_with_its_step_the_last_good_checkpoint
     manager = new_manager(tmp_path)
     go_on(manager, [1.0] * 10)
     manager.save()
-    with pytest.raises(DivergedError) as told:
+    with pytest.raises(DivergedError) as raised:
         go_on(manager, [1.0, bad, 1.0, 1.0, 1.0])
-    message = str(told.value)
+    message = str(raised.value)
     assert "is not a finite number at step 12 (0.12 kimg)" in message
     [good] = (tmp_path / "checkpoints").iterdir()
     assert str(good) in message and good.name.startswith("0000000010-")
@@ -76,9 +76,9 @@ def test_the_lowest_loss_is_known_after_resuming(tmp_path: Path) -> None:
 
 def test_remedies_do_not_name_what_is_done_already(tmp_path: Path) -> None:
     config = TrainingConfig(kimg=10.0, batch_size=10, clip_norm=1.0, warmup_kimg=1.0, precision="bf16")
-    with pytest.raises(DivergedError) as told:
+    with pytest.raises(DivergedError) as raised:
         go_on(new_manager(tmp_path, config), [float("nan")] * 5)
-    message = str(told.value)
+    message = str(raised.value)
     assert "clip_norm" not in message and "warmup" not in message and "training.precision: fp32" in message
     assert "there is no checkpoint yet" in message
 
@@ -129,8 +129,8 @@ def test_a_curve_that_was_cut_short_is_kept_aside_and_the_training_goes_on(tmp_p
     assert again.state.step == 20
     aside = [file.read_bytes() for file in (tmp_path / "damaged").rglob(path.name)]
     assert aside == ([] if end == "gone" else [spoilt])
-    told = json.loads((tmp_path / "damaged" / "log.jsonl").read_text())
-    assert told["files"] == [path.name] and told["why"] == f"{4 if end == 'gone' else 2} of its lines are missing"
+    record = json.loads((tmp_path / "damaged" / "log.jsonl").read_text())
+    assert record["files"] == [path.name] and record["why"] == f"{4 if end == 'gone' else 2} of its lines are missing"
     again.save()
     new_manager(folder)  # which is as it should be by now
     assert len((tmp_path / "damaged" / "log.jsonl").read_text().splitlines()) == 1

@@ -19,7 +19,7 @@ from experiments.store.results import TrainingResult
 from experiments.store.store import Store
 from experiments.trials.context import TrialContext
 from experiments.trials.perform import perform
-from experiments.trials.training import distributed as peers
+from experiments.trials.training import distributed
 from experiments.trials.training.checkpoints import CheckpointManager
 from tests.trainings import (
     CONTEXT,
@@ -116,12 +116,12 @@ def test_a_team_ends_cleanly_when_one_of_it_is_killed(
 def test_a_process_that_fails_fails_its_team_and_says_where(
     store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    training, original = small_training(tmp_path), peers._spec
+    training, original = small_training(tmp_path), distributed._spec
 
     def of_nothing(*arguments):
         return dataclasses.replace(original(*arguments), signature="0" * 20)
 
-    monkeypatch.setattr(peers, "_spec", of_nothing)
+    monkeypatch.setattr(distributed, "_spec", of_nothing)
     outcome = perform(store, training, ON_TWO)
     assert outcome.message.startswith("RuntimeError: of 2 processes that train one network, number 1 failed")
     assert "FileNotFoundError" in log_of(store, training) and not others()
@@ -190,7 +190,7 @@ def test_batches_that_cannot_be_shared_out_are_refused_before_anything_starts(
 
 def test_a_share_of_a_gpu_is_trained_on_alone(tmp_path: Path) -> None:
     training = small_training(tmp_path, "training.batch_size=7")
-    assert [peers.team_size(training, TrialContext("test", gpus=gpus)) for gpus in (0.0, 0.25, 1.0)] == [1, 1, 1]
+    assert [distributed.team_size(training, TrialContext("test", gpus=gpus)) for gpus in (0.0, 0.25, 1.0)] == [1, 1, 1]
 
 
 @pytest.mark.parametrize(
@@ -198,7 +198,7 @@ def test_a_share_of_a_gpu_is_trained_on_alone(tmp_path: Path) -> None:
     [
         ([None, -9], ProcessLostError, 2),
         ([1, -9], ProcessLostError, 2),
-        ([1, peers.OUT_OF_MEMORY], torch.OutOfMemoryError, 2),
+        ([1, distributed.OUT_OF_MEMORY], torch.OutOfMemoryError, 2),
         ([-6, 1], ProcessLostError, 1),
         ([0, 1], RuntimeError, 2),
     ],
@@ -206,5 +206,5 @@ def test_a_share_of_a_gpu_is_trained_on_alone(tmp_path: Path) -> None:
 def test_who_began_it_is_told_of_those_that_ended(
     codes: list[int | None], kind: type[RuntimeError], number: int
 ) -> None:
-    error = peers._end_of(codes)
+    error = distributed._reason(codes)
     assert type(error) is kind and f"number {number} " in str(error)

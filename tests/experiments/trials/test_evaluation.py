@@ -111,8 +111,8 @@ class Pooled:
 def second_space(monkeypatch: pytest.MonkeyPatch) -> None:
     original = evaluation_context.ensure_extractor
 
-    def extractor(store, source, space, device, on_wait):
-        return Pooled() if space.name == "dinov2" else original(store, source, space, device, on_wait)
+    def extractor(store, source, space, device, on_phase):
+        return Pooled() if space.name == "dinov2" else original(store, source, space, device, on_phase)
 
     monkeypatch.setattr(evaluation_context, "ensure_extractor", extractor)
 

@@ -9,9 +9,9 @@ from edm.validation import VALIDATION_IMAGES, VALIDATION_SIGMAS
 from experiments.trials.training.intervals import (
     GRID_IMAGES,
     GRID_SAMPLING,
-    LOOK_BATCHES,
     MOST_GRIDS,
     MOST_VALIDATIONS,
+    STATISTICS_BATCHES,
     Intervals,
 )
 
@@ -25,7 +25,7 @@ def test_looks_cost_under_a_twentieth_of_the_training_each():
         config = TrainingConfig(kimg=kimg, batch_size=64)
         found = Intervals.of(config)
         training = 3 * config.num_steps * config.batch_size
-        statistics = LOOK_BATCHES * config.batch_size
+        statistics = STATISTICS_BATCHES * config.batch_size
         assert len(found.validate) * (VALIDATION_IMAGES * len(VALIDATION_SIGMAS) + statistics) <= 0.05 * training
         assert len(found.grid) * (GRID_IMAGES * GRID_SAMPLING.nfe + statistics) <= 0.05 * training
 

@@ -13,7 +13,7 @@ from experiments.store.results import TrainingResult
 from experiments.store.store import Store
 from experiments.trials.context import TrialContext
 from experiments.trials.perform import perform
-from experiments.trials.training.micro_batch import LESSONS, MicroBatchLimit, smaller_micro_batch
+from experiments.trials.training.micro_batch import LIMITS, MicroBatchLimit, smaller_micro_batch
 from tests.trainings import (
     CONTEXT,
     WATCHFUL,
@@ -72,7 +72,7 @@ def test_what_does_not_fit_is_trained_in_parts_that_do(
     assert memory.refused == 2
     result, expected = (store.finished(TrainingResult, t.signature) for t in (whole, by_eight))
     assert result.computing == expected.computing and result.computing and result.computing.micro_batch == 8
-    assert "out of memory: from here on 8 of the 32 images" in log_of(store, whole)
+    assert "out of memory: from now on, 8 of the 32 images" in log_of(store, whole)
     assert losses(store, whole) == losses(store, by_eight)
     assert result.val_loss == expected.val_loss
     mine, others = weights(store, whole), weights(store, by_eight)
@@ -92,7 +92,7 @@ def test_siblings_and_resumed_trainings_begin_with_what_fitted(
         assert perform(store, training, CONTEXT).state == "done"
         computing = store.finished(TrainingResult, training.signature).computing
         assert memory.refused == 2 and computing and computing.micro_batch == 8
-        assert "8 images at a time: more did not fit into memory before" in log_of(store, training)
+        assert "training with 8 images at a time, as more did not fit into memory before" in log_of(store, training)
 
 
 def test_a_step_is_tried_again_from_the_same_state(
@@ -130,7 +130,7 @@ def test_where_not_even_one_image_fits_it_fails_for_memory(
     outcome = perform(store, small_training(tmp_path), CONTEXT)
     assert outcome.failure is not None and outcome.failure.kind == "memory"
     assert memory.refused == 6  # 32, 16, 8, 4, 2, 1
-    assert not list((store.root / LESSONS).iterdir())
+    assert not list((store.root / LIMITS).iterdir())
 
 
 def test_other_errors_are_not_taken_for_it(store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -140,7 +140,7 @@ def test_other_errors_are_not_taken_for_it(store: Store, tmp_path: Path, monkeyp
     monkeypatch.setattr(edm_train, "denoising_loss", failing)
     failure = perform(store, small_training(tmp_path), CONTEXT).failure
     assert failure is not None and failure.kind == "unknown"
-    assert not (store.root / LESSONS).exists()
+    assert not (store.root / LIMITS).exists()
 
 
 @pytest.mark.parametrize(
@@ -169,7 +169,7 @@ def test_what_was_learnt_holds_for_the_same_network_batch_precision_and_device(t
     computing = Computing("fp32", False)
     limit = MicroBatchLimit.of(store, training, CONTEXT, computing)
     assert limit.apply(computing) == computing
-    assert limit.shrink(computing, MemoryError()).micro_batch == 16
+    assert limit.lower(computing, MemoryError()).micro_batch == 16
     assert limit.apply(computing).micro_batch == 16
     assert limit.apply(dataclasses.replace(computing, micro_batch=4)).micro_batch == 4  # never more than asked for
     others = [

@@ -3,7 +3,10 @@
 import json
 import logging
 import os
+import re
 import shutil
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,15 +17,17 @@ from safetensors.torch import load_file
 from experiments.runner.resume import open_schedule
 from experiments.store.damage import DamagedFile
 from experiments.store.journal import Journal
+from experiments.store.progress import TaskProgress
 from experiments.store.results import EvaluationResult, TrainingResult
 from experiments.store.store import Store
 from experiments.sweep.plan import Plan
 from experiments.sweep.tasks import Evaluation
 from experiments.tracking.frames import found_in_store, results_frame
-from experiments.trials import perform as work
 from experiments.trials.context import TrialContext
 from experiments.trials.evaluation import draw
 from experiments.trials.perform import perform
+from experiments.trials.training import train as training_module
+from tests import ROOT
 from tests.inprocess import CONTEXT, WATCHFUL, cut_segments, execute, run_all
 from tests.planning import load_sweep, plan_sweep
 from tests.trainings import StopAfter
@@ -164,14 +169,14 @@ def test_a_failure_is_recorded_and_the_next_run_tries_again(
     tiny_plan: Plan, store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     broken = first_training(tiny_plan).signature
-    original = work.run_training
+    original = training_module.run_training
 
     def failing(store, training, context):
         if training.signature == broken:
             raise RuntimeError("the disk is on fire")
         original(store, training, context)
 
-    monkeypatch.setattr(work, "run_training", failing)
+    monkeypatch.setattr(training_module, "run_training", failing)
     schedule = run_all(tiny_plan, store)
     assert [p.signature for p in schedule.of("failed")] == [broken]
     assert schedule.failures[broken].message == "RuntimeError: the disk is on fire"
@@ -179,7 +184,7 @@ def test_a_failure_is_recorded_and_the_next_run_tries_again(
     folder = store.folder("trainings", broken)
     assert "the disk is on fire" in json.loads((folder / "failure.json").read_text())["message"]
     assert "Traceback" in (folder / "log.txt").read_text()
-    monkeypatch.setattr(work, "run_training", original)
+    monkeypatch.setattr(training_module, "run_training", original)
     assert not run_all(tiny_plan, store).of("failed", "blocked")
     assert not (folder / "failure.json").exists()
 
@@ -247,3 +252,49 @@ def test_growing_the_grid_runs_the_new_cells_only_and_shrinking_it_none(
     fewer = plan_sweep(load_sweep(tiny_file))
     assert execute(open_schedule(fewer, filled), filled) == []
     assert list(results_frame(fewer, found_in_store(fewer, filled))["status"]) == ["done"] * 2
+
+
+# what a task does before anything is counted ------------------------------------------------------------
+
+FIRST_TASK = """
+import sys
+from pathlib import Path
+from experiments.store.store import Store
+from tests.planning import load_sweep, plan_sweep
+from experiments.trials.context import TrialContext
+from experiments.trials.perform import perform
+
+assert "torch" not in sys.modules
+training = next(iter(plan_sweep(load_sweep(sys.argv[1])).trainings.values()))
+assert perform(Store(Path(sys.argv[2])), training, TrialContext("run")).state == "done"
+"""
+
+
+def test_the_first_task_of_a_worker_reports_that_torch_is_loaded(
+    tiny_file: Path, tiny_plan: Plan, store: Store
+) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", FIRST_TASK, tiny_file, store.root], cwd=ROOT, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    log = (store.folder("trainings", first_training(tiny_plan).signature) / "log.txt").read_text()
+    lines = re.findall(r"INFO (.*)\n", log)
+    phases = ["loading torch", "taking the first steps", "evaluating the loss of the finished network"]
+    assert lines[0] == phases[0] and [line for line in lines if line in phases] == phases
+
+
+def test_a_classifier_that_is_trained_first_is_reported(tiny_plan: Plan, store: Store) -> None:
+    shutil.rmtree(store.root / "classifiers")
+    perform(store, first_training(tiny_plan), CONTEXT)
+    evaluation = next(iter(tiny_plan.evaluations.values()))
+    seen: list[str] = []
+
+    class Watched(Store):
+        def stop_requested(self, session: str, signature: str | None = None) -> bool:
+            progress = TaskProgress.read(self.folder("evaluations", evaluation.signature))
+            if progress is not None and progress.phase is not None:
+                seen.append(progress.phase)
+            return False
+
+    assert perform(Watched(store.root), evaluation, WATCHFUL).state == "done"
+    assert {"loading the feature extractor", "training the feature classifier"} <= set(seen)

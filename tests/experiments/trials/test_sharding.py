@@ -155,7 +155,8 @@ def test_without_memory_fewer_images_are_drawn_at_once_and_come_out_the_same(
     assert batches == [(0, 40), (0, 20), (0, 10), (40, 10), (80, 10)]
     assert scores(store, trained) == pytest.approx(alone, rel=1e-6)  # kernels of another size round differently
     assert (
-        "out of memory: drawing 10 images at once" in (store.folder("evaluations", trained.signature) / LOG).read_text()
+        "out of memory: from now on, 10 images are drawn at a time"
+        in (store.folder("evaluations", trained.signature) / LOG).read_text()
     )
 
 
