@@ -1,4 +1,4 @@
-"""Several processes that train one network: together to the end, and all gone whatever happens to one of them."""
+"""Several processes train one network together, and all of them exit whatever happens to one."""
 
 import dataclasses
 import os

@@ -1,4 +1,4 @@
-"""A training that runs out of memory goes on with fewer images at a time, and its siblings know."""
+"""A training that runs out of memory continues with fewer images at a time, and similar ones start with those."""
 
 import dataclasses
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""An evaluation's images drawn by several: helpers, other machines, smaller batches. Always to the same bits."""
+"""Images are the same to the last bit, whether helpers, other machines or smaller batches draw them."""
 
 import shutil
 import threading
