@@ -48,7 +48,7 @@ def run_all(plan, store: Store) -> Schedule:
 
 
 def references_of(evaluation: Evaluation, store: Store) -> References:
-    """What real images measure in an evaluation's feature space."""
+    """Return the references of an evaluation's feature space."""
     source, cpu = evaluation.training.data, torch.device("cpu")
     extractor = ensure_extractor(store, source, evaluation.features, cpu)
     return References(store, source, evaluation.features, extractor, ensure_data(store, source), cpu)

@@ -53,17 +53,17 @@ def losses(store: Store, training: Training) -> list[float]:
 
 
 def weights(store: Store, training: Training) -> dict[str, torch.Tensor]:
-    """The finished model's."""
+    """Return the weights of the finished model."""
     return load_file(store.folder("trainings", training.signature) / "model.safetensors")
 
 
 def log_of(store: Store, training: Training) -> str:
-    """What it wrote into log.txt."""
+    """Return the log.txt of a training."""
     return (store.folder("trainings", training.signature) / "log.txt").read_text()
 
 
 class StopAfter(Store):
-    """A store that asks to stop the nth time somebody looks."""
+    """A store that requests a stop after being asked `looks` times."""
 
     looks = 0
 
@@ -72,12 +72,12 @@ class StopAfter(Store):
         return self.looks < 0
 
 
-def at_step(step: int, act: Callable[[], None], note: Callable) -> Callable:
-    """CheckpointManager.record_loss, that first does something after a step."""
+def at_step(step: int, act: Callable[[], None], record_loss: Callable) -> Callable:
+    """Return a CheckpointManager.record_loss that first calls `act` after one step."""
 
-    def noting(manager, loss):
+    def recording(manager, loss):
         if manager.state.step == step:
             act()
-        note(manager, loss)
+        record_loss(manager, loss)
 
-    return noting
+    return recording

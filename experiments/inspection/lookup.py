@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import difflib
-import json
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
-from typing import Any
 
 import yaml
-from pydantic import TypeAdapter, ValidationError
+from pydantic import ValidationError
 
 from experiments.errors import UserError
 from experiments.inputs import InputFiles
@@ -21,6 +18,7 @@ from experiments.store.store import Store
 from experiments.sweep.names import matching
 from experiments.sweep.plan import Plan, plan_sweep
 from experiments.sweep.reader import load_sweep
+from experiments.sweep.recorded import parse_task
 from experiments.sweep.tasks import Evaluation, Kind, SweepTask, Training
 
 SHORTEST_SIGNATURE = 4
@@ -162,14 +160,9 @@ def recorded_task(kind: str, signature: str, text: str, store: Store) -> SweepTa
     path = store.folder(FOLDER_OF_TASK[kind], signature) / CONFIG
     try:
         content = yaml.safe_load(path.read_text())
-        return _adapter(Training if kind == "training" else Evaluation).validate_json(json.dumps(content))
+        return parse_task(Training if kind == "training" else Evaluation, content)
     except FileNotFoundError:
         raise UserError(f"{text}: its {kind} has not started yet; run its sweep first") from None
     except (ValidationError, yaml.YAMLError) as error:
         reason = str(error).splitlines()[0]
         raise UserError(f"{path}: cannot be read ({reason}); run its sweep again to replace it") from None
-
-
-@cache
-def _adapter(kind: type) -> TypeAdapter[Any]:
-    return TypeAdapter(kind)

@@ -97,8 +97,8 @@ def measure(store: Store, probe: Probe, context: TrialContext, on_progress: OnSt
     drawing = _first_that_fits(
         _batch_sizes(probe), lambda batch: _time_drawing(probe, batch, data.sigma_data, context.device)
     )
-    log.info("training: %s", training or "not even one image at a time fits into memory")
-    log.info("sampling: %s", drawing or "not even one image at a time fits into memory")
+    log.info("measured training: %s", training or "not even one image at a time fits into memory")
+    log.info("measured sampling: %s", drawing or "not even one image at a time fits into memory")
     return ProbeResult(
         training=training,
         drawing=drawing,

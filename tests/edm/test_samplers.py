@@ -513,7 +513,7 @@ def test_churn_raises_the_level_that_the_denoiser_sees_at_its_steps_alone():
     assert seen[1::2] == config.sigmas[1:-1]
 
 
-def test_the_studys_churn_raises_every_step_the_first_and_the_last_included():
+def test_the_studys_churn_raises_every_step():
     config = SamplingConfig(sampler="stochastic_euler", steps=5, **STUDY)
     assert levels_seen(config) == pytest.approx([s * math.sqrt(2) for s in config.sigmas[:-1]])
 

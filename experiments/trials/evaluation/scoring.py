@@ -74,10 +74,16 @@ class Scorer:
         """Return all of `wanted` that depend on features alone: fid, fid_infinity, kid and prdc."""
         scores = Scores(self.labels)
         methods = {"fid": self._fid, "fid_infinity": self._fid_infinity, "kid": self._kid, "prdc": self._prdc}
-        for metric, _, name in (score.partition("/") for score in wanted):
+        for metric, _, against in (score.partition("/") for score in wanted):
             if metric in methods:
+<<<<<<< HEAD
                 self.real.on_phase(f"scoring {metric} against {name}")
                 methods[metric](name, scores)
+=======
+                self.real.on_wait()  # raises Stopped if a stop was requested
+                log.info("computing %s against %s", metric, against)
+                methods[metric](against, scores)
+>>>>>>> trials
         return scores
 
     @cached_property
@@ -96,35 +102,35 @@ class Scorer:
         """The part of every kernel distance that depends on the drawn images alone."""
         return kernel_sums(self.measured, self.real.device)
 
-    def _reference(self, name: str) -> Reference:
-        if name == FILE:
+    def _reference(self, against: str) -> Reference:
+        if against == FILE:
             assert self.published is not None
             return self.published
-        return self.real.reference(_split(name), self.sizes[_split(name)])
+        return self.real.reference(_split(against), self.sizes[_split(against)])
 
-    def _fid(self, name: str, scores: Scores) -> None:
-        found = frechet(self.statistics, self._reference(name))
-        scores.add(f"fid_{name}", found.distance, _influences(found, self.measured))
+    def _fid(self, against: str, scores: Scores) -> None:
+        found = frechet(self.statistics, self._reference(against))
+        scores.add(f"fid_{against}", found.distance, _influences(found, self.measured))
         if found.singular:
             scores.note("the covariance of the images is singular: standard errors by its pseudo-inverse")
 
-    def _fid_infinity(self, name: str, scores: Scores) -> None:
+    def _fid_infinity(self, against: str, scores: Scores) -> None:
         try:
-            found = fid_infinity(self.measured, self._reference(name), EXTRAPOLATION_SEED)
+            found = fid_infinity(self.measured, self._reference(against), EXTRAPOLATION_SEED)
         except ValueError as error:
             scores.note(f"no {error}")
             return
-        scores.metrics |= {f"fid_infinity_{name}": found.value, f"fid_infinity_{name}_se": found.standard_error}
+        scores.metrics |= {f"fid_infinity_{against}": found.value, f"fid_infinity_{against}_se": found.standard_error}
 
-    def _kid(self, name: str, scores: Scores) -> None:
-        split, count = _split(name), self.sizes[_split(name)]
+    def _kid(self, against: str, scores: Scores) -> None:
+        split, count = _split(against), self.sizes[_split(against)]
         real, mean = self.real.features(split, 0, count), self.real.kernel_mean(split, count)
         found = kernel_distance(self.measured, real, self.real.device, mean, self.kernel_sums)
-        scores.add(f"kid_{name}", found.value, found.influences)
+        scores.add(f"kid_{against}", found.value, found.influences)
 
-    def _prdc(self, name: str, scores: Scores) -> None:
+    def _prdc(self, against: str, scores: Scores) -> None:
         """Add precision and the like, of equally many images of both kinds, as these metrics depend on the numbers."""
-        split = _split(name)
+        split = _split(against)
         count = min(self.sizes[split], self.measured.num_images)
         if count <= NEAREST_K:
             scores.note(f"no precision, recall, density and coverage of {count} images: they need {NEAREST_K + 1}")
@@ -136,7 +142,7 @@ class Scorer:
         found = prdc(drawn, real, NEAREST_K, self.real.device, *radii)
         values = {"precision": found.precision, "recall": found.recall}
         values |= {"density": found.density, "coverage": found.coverage}
-        scores.metrics |= {f"{metric}_{name}": value for metric, value in values.items()}
+        scores.metrics |= {f"{metric}_{against}": value for metric, value in values.items()}
 
     def at_prefix(self, count: int, wanted: tuple[str, ...]) -> dict[str, float]:
         """Return the FIDs among `wanted` and their standard errors, of the first `count` images alone."""
@@ -144,16 +150,16 @@ class Scorer:
         if count <= self.evaluation.features.dimension or count not in self.prefixes:
             return row
         part = self.measured.first(count)
-        for metric, _, name in (score.partition("/") for score in wanted):
+        for metric, _, against in (score.partition("/") for score in wanted):
             if metric == "fid":
-                found = frechet(self.prefixes[count], self._reference(name))
+                found = frechet(self.prefixes[count], self._reference(against))
                 error = standard_error(within_classes(_influences(found, part), self.labels[:count]))
-                row |= {f"fid_{name}": found.distance, f"fid_{name}_se": error}
+                row |= {f"fid_{against}": found.distance, f"fid_{against}_se": error}
         return row
 
 
-def _split(name: str) -> Split:
-    return SPLITS[SPLITS.index(name)]  # pyright: ignore[reportArgumentType] - raises ValueError for another word
+def _split(against: str) -> Split:
+    return SPLITS[SPLITS.index(against)]  # pyright: ignore[reportArgumentType] - raises ValueError for another word
 
 
 def _influences(found: Frechet, measured: MeasuredFeatures) -> Tensor:
@@ -206,8 +212,8 @@ def _scores_of(
     """Return the scores of noise or of real images, under names that begin with `prefix`."""
     metrics: dict[str, float] = {}
     statistics = images.statistics()
-    for metric, _, name in (pair.partition("/") for pair in pairs):
-        split = _split(name)
+    for metric, _, against in (pair.partition("/") for pair in pairs):
+        split = _split(against)
         count = sizes[split]
         if metric == "fid" and min(count, images.num_images) > references.space.dimension:
             metrics[f"{prefix}_fid_{split}"] = frechet_distance(statistics, references.reference(split, count))

@@ -227,7 +227,7 @@ def test_the_error_is_a_root_mean_square_in_grey_levels():
 
 
 @pytest.mark.parametrize("sampler", get_args(Sampler))
-def test_final_images_are_those_of_the_evaluation_before_they_are_quantised(unet, sampler):
+def test_final_images_are_the_evaluations_before_quantisation(unet, sampler):
     sampling = SamplingConfig(sampler=sampler, steps=4, seed=5, guidance=2.0)
     images = final_images(unet, sampling)
     evaluated = torch.cat([drawn.images for drawn in generate(unet, sampling, 0, EXACT_IMAGES, 32)])

@@ -151,7 +151,7 @@ def test_checkpoints_of_what_is_not_finished_stay(keeping: tuple[Plan, Store]) -
     assert len(items) == 3 and not any(name in item.name for item in items)
 
 
-def test_drawings_of_what_is_scored_can_go_and_those_of_pending_cells_cannot(done: tuple[Plan, Store]) -> None:
+def test_drawings_of_scored_cells_can_go_and_of_pending_ones_cannot(done: tuple[Plan, Store]) -> None:
     plan, store = done
     pending = plan.cells[0].evaluation
     (store.folder("evaluations", pending.signature) / "result.json").unlink()

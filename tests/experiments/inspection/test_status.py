@@ -160,7 +160,7 @@ def test_many_cells_are_told_by_training_and_what_needs_a_look_by_itself(tmp_pat
     assert all(plan.cell_name(cell) in shown(status, every=True) for cell in plan.cells)
 
 
-def test_a_run_that_goes_on_is_seen_with_its_forecast_and_not_once_it_is_gone(done: tuple[Plan, Store]) -> None:
+def test_an_active_run_is_shown_with_its_forecast_until_it_ends(done: tuple[Plan, Store]) -> None:
     plan, store = done
     shutil.rmtree(store.folder("evaluations", plan.cells[3].evaluation.signature))
     with announced(store, "abc", "tiny_digits"):

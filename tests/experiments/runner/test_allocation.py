@@ -54,7 +54,7 @@ def keep_probes(store: Store, plan: Plan, training_gib: float, sampling_gib: flo
         (AUTO, EIGHT_GPUS, Allocation(4, 1.0)),  # nothing is known of its memory
     ],
 )
-def test_each_training_gets_what_was_asked_for_or_a_gpu_or_an_even_share_of_the_cores(
+def test_each_training_gets_what_was_asked_or_a_gpu_or_an_even_share(
     tiny_plan: Plan, empty: Store, resources: ResourcesConfig, total: dict, expected: Allocation
 ) -> None:
     assert Allocator(tiny_plan, resources, total, empty).of(first(tiny_plan, "training")) == expected

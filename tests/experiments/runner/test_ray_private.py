@@ -26,7 +26,7 @@ def test_without_them_ray_is_used_all_the_same(monkeypatch: pytest.MonkeyPatch) 
         pass
 
 
-def test_processes_are_started_in_a_group_of_their_own_only_within_the_block() -> None:
+def test_processes_get_a_group_of_their_own_only_within_the_block() -> None:
     services = importlib.import_module("ray._private.services")
     before = services.ConsolePopen
     with ray_private.own_process_group():

@@ -44,7 +44,7 @@ def test_calibrated_costs_have_ranges_and_a_budget_below_them_is_refused(tmp_pat
     assert not (place / "trainings").exists()
 
 
-def test_asha_prunes_what_is_behind_and_a_run_without_it_trains_it_to_the_end(tmp_path: Path, place: Path) -> None:
+def test_asha_prunes_and_a_run_without_it_trains_to_the_end(tmp_path: Path, place: Path) -> None:
     file = tmp_path / "tiny_digits.yaml"
     file.write_text(RACE)
     done = invoke("run", file, "--store", place, "--scheduler", "asha", "--gpus", "auto")

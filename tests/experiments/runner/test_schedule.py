@@ -136,7 +136,7 @@ def test_evaluations_of_the_same_images_run_one_after_the_other(tiny_file: Path)
 # joining and helping -------------------------------------------------------------------------------
 
 
-def test_short_evaluations_of_one_training_are_joined_while_there_is_enough_for_all(tiny_file: Path) -> None:
+def test_short_evaluations_of_one_training_are_joined(tiny_file: Path) -> None:
     plan = plan_of(tiny_file, "sampling.sampler: [euler, heun]", f"sampling.seed: {list(range(40))}")
     made = schedule(plan, *plan.trainings, costs=Fixed(2.0))
     made.slots = 2

@@ -92,7 +92,7 @@ def test_who_waits_is_told_and_gets_it_in_the_end(tmp_path: Path) -> None:
 # takeover -----------------------------------------------------------------------------------------
 
 
-def test_a_silent_holder_on_another_machine_is_replaced_after_a_minute_of_watching(
+def test_a_silent_holder_elsewhere_is_replaced_after_a_minute(
     tmp_path: Path, clock: Clock, elsewhere: Callable[[], None]
 ) -> None:
     first = acquire(tmp_path)

@@ -51,7 +51,7 @@ def test_everything_that_is_asked_for_is_wanted() -> None:
     assert wanted.scores == ("accuracy", *splits, "memorisation", "truncation") and wanted.notes == ()
 
 
-def test_a_meaningless_distance_is_replaced_by_the_kernel_distance_and_said() -> None:
+def test_a_meaningless_distance_is_replaced_by_kid_with_a_note() -> None:
     wanted = requested_scores(config(images=50, metrics=("fid", "prdc"), splits=("test",)), DIGITS, deterministic=True)
     assert wanted.scores == ("accuracy", "kid/test", "prdc/test")
     (note,) = wanted.notes

@@ -135,7 +135,7 @@ def test_images_are_drawn_once_for_all_numbers_and_feature_spaces(tmp_path: Path
     assert all({(space.name, images) for space, images in e.spaces} == wanted for e in made.evaluations.values())
 
 
-def test_the_reference_and_the_rule_to_resize_make_another_evaluation_of_the_same_images(tmp_path: Path) -> None:
+def test_reference_and_resize_make_another_evaluation_of_the_same_images(tmp_path: Path) -> None:
     text = "grid: {evaluation.reference: [equal, all], evaluation.resize: [pytorch-fid, clean]}\n"
     made = plan(tmp_path, text)
     assert len(made.evaluations) == 4 and len({e.drawing for e in made.evaluations.values()}) == 1

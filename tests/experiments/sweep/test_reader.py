@@ -196,7 +196,7 @@ def test_accuracy_wants_classes(tmp_path: Path) -> None:
     )
 
 
-def test_a_guide_can_be_an_axis_and_makes_the_unconditional_branch_needless(tmp_path: Path) -> None:
+def test_a_guide_can_be_an_axis_and_needs_no_unconditional_branch(tmp_path: Path) -> None:
     text = (
         "model: {preset: micro}\ntraining: {label_dropout: 0}\nsampling: {guidance: 2}\n"
         "grid: {sampling.guide: [{preset: nano}, {channels: 8, kimg: 5}]}\n"

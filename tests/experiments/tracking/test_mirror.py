@@ -105,7 +105,7 @@ def test_curves_are_the_journals_lines_against_images_seen(tiny_plan: Plan, fill
     assert sorted((m.step, m.value) for m in history) == expected and len(expected) == 20
 
 
-def test_what_was_seen_along_the_way_is_there_by_noise_level_and_as_pictures(tiny_plan: Plan, filled: Store) -> None:
+def test_validation_is_there_by_noise_level_and_as_pictures(tiny_plan: Plan, filled: Store) -> None:
     uri = embedded_uri(filled)
     name, training = next(iter(tiny_plan.trainings.items()))
     (filled.folder("trainings", name) / "samples" / "kimg00000000.320.png").write_bytes(b"an earlier one")
@@ -196,9 +196,7 @@ def test_a_training_is_followed_while_it_runs_and_through_an_interruption(tiny_p
     assert run.info.status == "FINISHED" and len(history) == len({m.step for m in history}) == 20
 
 
-def test_a_run_made_twice_by_a_lost_answer_is_one_again_and_its_children_stay_with_it(
-    tiny_plan: Plan, filled: Store
-) -> None:
+def test_a_run_duplicated_by_a_lost_answer_is_merged_with_its_children(tiny_plan: Plan, filled: Store) -> None:
     uri = embedded_uri(filled)
     training = next(iter(tiny_plan.trainings))
     evaluation = next(e for e in tiny_plan.evaluations.values() if e.training.signature == training)
@@ -272,7 +270,7 @@ def test_what_is_told_is_not_read_again_until_it_changes(
     assert read == [name]
 
 
-def test_a_mirror_hears_of_what_another_one_wrote_without_reading_the_record_anew(
+def test_a_mirror_learns_what_another_wrote_without_reading_everything(
     tiny_plan: Plan, filled: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     uri = embedded_uri(filled)
@@ -290,7 +288,7 @@ def test_a_mirror_hears_of_what_another_one_wrote_without_reading_the_record_ane
     assert not one.experiment.sent & {hidden.name} and one.counts.finished == 6
 
 
-def test_a_journal_is_read_on_from_where_it_was_left_and_anew_when_it_was_replaced(tmp_path: Path) -> None:
+def test_a_journal_is_read_from_where_it_was_left_unless_replaced(tmp_path: Path) -> None:
     journal = Journal(tmp_path / "journal.jsonl")
     tail = CurveTail(journal.path)
     assert tail.fresh() == []
@@ -371,9 +369,7 @@ def test_what_a_smaller_grid_no_longer_asks_for_does_not_stay_as_running(
     assert runs_of(uri, tiny_plan)[dropped].info.status == "KILLED"
 
 
-def test_sync_fills_an_empty_record_with_the_same_and_then_has_nothing_to_send(
-    tiny_plan: Plan, filled: Store, tmp_path: Path
-) -> None:
+def test_sync_fills_an_empty_record_then_has_nothing_to_send(tiny_plan: Plan, filled: Store, tmp_path: Path) -> None:
     own, other = embedded_uri(filled), f"sqlite:///{tmp_path / 'other.db'}"
     Mirror(filled, tiny_plan, own).update(ended=True)
     seen = []
@@ -432,7 +428,7 @@ def test_a_mirror_that_was_never_started_has_nothing_to_end(tiny_plan: Plan, fil
     assert MirrorThread(filled, tiny_plan, "http://127.0.0.1:9").finish(timeout_s=0) is None
 
 
-def test_a_server_that_accepts_and_never_answers_costs_the_mirrors_thread_alone(
+def test_a_server_that_never_answers_blocks_only_the_mirrors_thread(
     tiny_plan: Plan, filled: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "1")

@@ -37,7 +37,7 @@ def test_this_mlflow_has_the_private_functions() -> None:
     assert [name for name in schema.PRIVATE if not hasattr(utils, name)] == [], "see schema.py: the command is slower"
 
 
-def test_a_database_of_this_mlflow_stays_as_it_is_and_one_of_a_later_is_refused(database: Path) -> None:
+def test_a_database_of_this_mlflow_stays_and_a_later_one_is_refused(database: Path) -> None:
     latest, uri = revision(database), f"sqlite:///{database}"
     schema.upgrade(uri)
     assert revision(database) == latest

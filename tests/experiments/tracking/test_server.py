@@ -96,7 +96,7 @@ def plan(request: pytest.FixtureRequest, tmp_path: Path) -> Plan:
     return named(tmp_path, request.function.__name__)
 
 
-def test_a_server_killed_in_the_middle_of_a_training_slows_nothing_and_has_everything_once_it_is_back(
+def test_a_server_killed_during_a_training_slows_nothing_and_catches_up(
     server: Server, plan: Plan, store: Store
 ) -> None:
     mirror = Mirror(store, plan, server.uri)
@@ -155,7 +155,7 @@ def test_sync_brings_another_server_up_to_date_files_and_all(server: Server, pla
 
 
 @pytest.mark.slow
-def test_a_whole_run_goes_on_without_its_server_and_the_next_one_catches_up(
+def test_a_run_goes_on_without_its_server_and_the_next_catches_up(
     server: Server, prepared: Path, undisturbed: Filled, tmp_path: Path
 ) -> None:
     file, store = tmp_path / "tiny_digits.yaml", tmp_path / "store"

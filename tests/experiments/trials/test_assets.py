@@ -1,4 +1,4 @@
-"""What work stands on heals itself: damaged, it is set aside and made again."""
+"""Damaged data, classifiers, references and models are set aside and made again."""
 
 import copy
 from collections.abc import Iterator
@@ -15,7 +15,7 @@ from experiments.store.damage import DamagedFile
 from experiments.store.results import TrainingResult
 from experiments.store.store import Store
 from experiments.sweep.plan import Plan
-from experiments.trials import assets as ingredients
+from experiments.trials import assets
 from experiments.trials.assets import ensure_data, ensure_extractor, ensure_published, load_averaged, load_published
 from experiments.trials.assets import published_signature as published
 from tests.results import training_result
@@ -53,7 +53,7 @@ def test_a_damaged_classifier_is_trained_again(
         torch.manual_seed(0)
         yield Classifier(config, source.channels, source.resolution, num_classes).eval()
 
-    monkeypatch.setattr(ingredients, "train_classifier", train)
+    monkeypatch.setattr(assets, "train_classifier", train)
     before = ensure_extractor(store, source, space, CPU)
     assert space.classifier is not None
     damage(store.folder("classifiers", space.classifier) / "model.safetensors")

@@ -29,7 +29,7 @@ def go_on(manager: CheckpointManager, losses: list[float]) -> None:
 
 
 @pytest.mark.parametrize("bad", [float("nan"), float("inf")])
-def test_a_loss_that_is_no_number_is_told_with_its_step_the_last_good_checkpoint_and_remedies(tmp_path, bad) -> None:
+def test_a_loss_that_is_nan_names_step_checkpoint_and_remedies(tmp_path, bad) -> None:
     manager = new_manager(tmp_path)
     go_on(manager, [1.0] * 10)
     manager.save()
@@ -146,7 +146,7 @@ def test_writing_again_under_a_stem_replaces_what_was_there(tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize("damage", ["flip", "tear"])
-def test_a_damaged_line_of_a_curve_is_kept_aside_and_a_torn_last_one_is_not(tmp_path: Path, damage: str) -> None:
+def test_a_damaged_curve_line_is_set_aside_and_a_torn_last_one_is_not(tmp_path: Path, damage: str) -> None:
     folder = tmp_path / "trainings" / "abc"
     folder.mkdir(parents=True)
     manager = new_manager(folder)

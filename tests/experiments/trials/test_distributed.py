@@ -1,4 +1,4 @@
-"""Several processes that train one network: together to the end, and all gone whatever happens to one of them."""
+"""Several processes train one network together, and all of them exit whatever happens to one."""
 
 import dataclasses
 import os
@@ -179,7 +179,7 @@ def test_the_others_die_with_the_first(store: Store, tmp_path: Path) -> None:
         (["training.micro_batch=1"], 2.0, "resources.gpus: 2 GPUs cannot share training.micro_batch 1 evenly"),
     ],
 )
-def test_batches_that_cannot_be_shared_out_are_refused_before_anything_starts(
+def test_batches_that_gpus_cannot_share_are_refused_at_the_start(
     store: Store, tmp_path: Path, overrides: list[str], gpus: float, message: str
 ) -> None:
     training = small_training(tmp_path, *overrides)

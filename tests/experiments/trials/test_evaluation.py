@@ -66,7 +66,7 @@ def drawn(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 
 
 @pytest.mark.usefixtures("small_segments")
-def test_shards_drawn_apart_and_in_any_order_score_the_same_to_the_last_bit(
+def test_shards_drawn_in_any_order_score_the_same_to_the_last_bit(
     tiny_plan: Plan, store: Store, tmp_path: Path
 ) -> None:
     train(tiny_plan, store)
@@ -203,9 +203,7 @@ def test_scores_that_are_asked_for_later_are_added_without_drawing_again(
     assert not open_schedule(few, store).of("waiting")  # fewer scores are covered by more
 
 
-def test_all_samplers_of_a_training_share_one_exact_solution_and_a_better_one_is_nearer(
-    tiny_file: Path, store: Store
-) -> None:
+def test_samplers_share_one_exact_solution_and_better_ones_are_nearer(tiny_file: Path, store: Store) -> None:
     text = tiny_file.read_text().replace("model.attention: [false, true]", "sampling.steps: [2, 12]")
     tiny_file.write_text(text)
     plan = planned(tiny_file, "evaluation.truncation=true")
@@ -218,9 +216,7 @@ def test_all_samplers_of_a_training_share_one_exact_solution_and_a_better_one_is
     assert 0 < errors["steps=12/heun"] < errors["steps=12/euler"] < errors["steps=2/euler"]
 
 
-def test_the_closest_pairs_are_a_picture_and_too_few_images_for_an_extrapolation_are_said(
-    tiny_file: Path, filled: Store
-) -> None:
+def test_the_closest_pairs_are_a_picture_and_too_few_images_are_noted(tiny_file: Path, filled: Store) -> None:
     plan = planned(tiny_file, *MORE)
     assert perform(filled, first(plan), CONTEXT).state == "done"
     notes = found_in_store(plan, filled)[first(plan).signature].notes
@@ -234,9 +230,7 @@ def test_the_closest_pairs_are_a_picture_and_too_few_images_for_an_extrapolation
 STOPPING = ("evaluation.images=1500", "evaluation.stop_when=0.999")
 
 
-def test_an_evaluation_stops_early_where_it_is_clearly_worse_and_that_is_asked_for(
-    tiny_file: Path, store: Store, drawn: list[int]
-) -> None:
+def test_an_evaluation_stops_early_where_it_is_clearly_worse(tiny_file: Path, store: Store, drawn: list[int]) -> None:
     text = (
         tiny_file.read_text().replace("attention: [false, true]", "attention: [false]").replace("kimg: 0.64", "kimg: 6")
     )
@@ -282,9 +276,7 @@ def test_a_published_statistics_file_is_taken_into_the_store(tmp_path: Path, sto
     torch.testing.assert_close((found.factor @ found.factor.T).diagonal(), torch.arange(1.0, 9.0).double())
 
 
-def test_a_statistics_file_of_another_feature_space_is_refused_and_nothing_is_written(
-    tmp_path: Path, store: Store
-) -> None:
+def test_statistics_of_another_feature_space_are_refused(tmp_path: Path, store: Store) -> None:
     path = tmp_path / "refs.npz"
     np.savez(path, mu=np.zeros(768), sigma=np.eye(768))
     before = set(store.root.rglob("*"))

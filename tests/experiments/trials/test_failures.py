@@ -1,4 +1,4 @@
-"""Which kind of failure an exception means, and what is said of it."""
+"""Exceptions become failures of the right kind, with one line of text."""
 
 import errno
 from pathlib import Path

@@ -92,7 +92,7 @@ def test_a_prefix_is_the_first_images(tmp_path: Path, count: int) -> None:
 
 
 @pytest.mark.usefixtures("small_segments")
-def test_statistics_of_shards_measured_apart_and_in_any_order_are_those_of_one_piece_to_the_last_bit(
+def test_statistics_of_shards_in_any_order_equal_one_piece_to_the_bit(
     tmp_path: Path,
 ) -> None:
     whole, _ = filled(tmp_path / "whole", 35)

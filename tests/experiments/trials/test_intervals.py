@@ -1,4 +1,4 @@
-"""When a training is looked at and what of it is kept."""
+"""Steps at which a training is validated, drawn and saved."""
 
 import itertools
 

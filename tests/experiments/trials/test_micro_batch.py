@@ -1,4 +1,4 @@
-"""A training that runs out of memory goes on with fewer images at a time, and its siblings know."""
+"""A training that runs out of memory continues with fewer images at a time, and similar ones start with those."""
 
 import dataclasses
 from pathlib import Path
@@ -163,7 +163,7 @@ def test_micro_batches_halve_or_are_the_next_that_divide(batch_size: int, num_gp
     assert found == expected
 
 
-def test_what_was_learnt_holds_for_the_same_network_batch_precision_and_device(tmp_path: Path) -> None:
+def test_a_limit_holds_for_the_same_network_batch_precision_and_device(tmp_path: Path) -> None:
     store, training = Store(tmp_path / "store"), small_training(tmp_path)
     store.create()
     computing = Computing("fp32", False)

@@ -1,4 +1,4 @@
-"""A training is told of by its validation loss, and ends early where that is asked for, to go on another time."""
+"""A training reports its validation losses, ends early on request, and continues another time."""
 
 import json
 from pathlib import Path
@@ -18,12 +18,12 @@ VALIDATING = "training.validate_kimg=0.16"  # after steps 5, 10, 15 and 20
 
 def test_whoever_wants_is_told_every_validation_loss(tmp_path: Path) -> None:
     store, training = store_with_digits(tmp_path / "store"), small_training(tmp_path, VALIDATING)
-    told: list[tuple[float, float]] = []
-    context = TrialContext(run_id="test", on_validated=lambda kimg, loss: told.append((kimg, loss)))
+    reported: list[tuple[float, float]] = []
+    context = TrialContext(run_id="test", on_validated=lambda kimg, loss: reported.append((kimg, loss)))
     assert perform(store, training, context).state == "done"
     lines = Journal(store.folder("trainings", training.signature) / "validation.jsonl").read()
-    assert told == [(line["kimg"], line["val_loss"]) for line in lines]
-    assert [kimg for kimg, _ in told] == [0.16, 0.32, 0.48, 0.64]
+    assert reported == [(line["kimg"], line["val_loss"]) for line in lines]
+    assert [kimg for kimg, _ in reported] == [0.16, 0.32, 0.48, 0.64]
 
 
 @pytest.mark.parametrize("step", [3, 12])

@@ -1,4 +1,4 @@
-"""An evaluation's images drawn by several: helpers, other machines, smaller batches. Always to the same bits."""
+"""Images are the same to the last bit, whether helpers, other machines or smaller batches draw them."""
 
 import shutil
 import threading
@@ -91,7 +91,7 @@ def test_what_a_helper_drew_is_not_drawn_again_and_scores_the_same(
     assert not list(store.root.glob("segments/*"))
 
 
-def test_a_segment_that_somebody_is_at_is_waited_for_and_done_by_whoever_can(
+def test_a_segment_in_progress_is_waited_for_and_taken_over(
     alone: dict[str, float], trained: Evaluation, store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     calls, owner = drawn(monkeypatch), threading.Thread(target=perform, args=(store, trained, CONTEXT), name="owner")
@@ -139,7 +139,7 @@ def test_a_helper_that_fails_leaves_the_work_to_its_owner(
     assert perform(store, trained, CONTEXT).state == "done"
 
 
-def test_without_memory_fewer_images_are_drawn_at_once_and_come_out_the_same(
+def test_out_of_memory_draws_fewer_at_once_and_the_same_images(
     alone: dict[str, float], trained: Evaluation, store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     batches = []
