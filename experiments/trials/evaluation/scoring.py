@@ -76,14 +76,8 @@ class Scorer:
         methods = {"fid": self._fid, "fid_infinity": self._fid_infinity, "kid": self._kid, "prdc": self._prdc}
         for metric, _, against in (score.partition("/") for score in wanted):
             if metric in methods:
-<<<<<<< HEAD
-                self.real.on_phase(f"scoring {metric} against {name}")
-                methods[metric](name, scores)
-=======
-                self.real.on_wait()  # raises Stopped if a stop was requested
-                log.info("computing %s against %s", metric, against)
+                self.real.on_phase(f"scoring {metric} against {against}")
                 methods[metric](against, scores)
->>>>>>> trials
         return scores
 
     @cached_property

@@ -23,10 +23,6 @@ from experiments.store.store import Store
 from experiments.sweep.plan import Plan
 from experiments.sweep.tasks import Evaluation
 from experiments.tracking.frames import found_in_store, results_frame
-<<<<<<< HEAD
-=======
-from experiments.trials import perform as performing
->>>>>>> trials
 from experiments.trials.context import TrialContext
 from experiments.trials.evaluation import draw
 from experiments.trials.perform import perform
@@ -173,22 +169,14 @@ def test_a_failure_is_recorded_and_the_next_run_tries_again(
     tiny_plan: Plan, store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     broken = first_training(tiny_plan).signature
-<<<<<<< HEAD
     original = training_module.run_training
-=======
-    original = performing.run_training
->>>>>>> trials
 
     def failing(store, training, context):
         if training.signature == broken:
             raise RuntimeError("the disk is on fire")
         original(store, training, context)
 
-<<<<<<< HEAD
     monkeypatch.setattr(training_module, "run_training", failing)
-=======
-    monkeypatch.setattr(performing, "run_training", failing)
->>>>>>> trials
     schedule = run_all(tiny_plan, store)
     assert [p.signature for p in schedule.of("failed")] == [broken]
     assert schedule.failures[broken].message == "RuntimeError: the disk is on fire"
@@ -196,11 +184,7 @@ def test_a_failure_is_recorded_and_the_next_run_tries_again(
     folder = store.folder("trainings", broken)
     assert "the disk is on fire" in json.loads((folder / "failure.json").read_text())["message"]
     assert "Traceback" in (folder / "log.txt").read_text()
-<<<<<<< HEAD
     monkeypatch.setattr(training_module, "run_training", original)
-=======
-    monkeypatch.setattr(performing, "run_training", original)
->>>>>>> trials
     assert not run_all(tiny_plan, store).of("failed", "blocked")
     assert not (folder / "failure.json").exists()
 
