@@ -59,7 +59,7 @@ def trials() -> float:
 
     def nothing(store: Store, job: Any, context: TrialContext) -> Any:
         for task in job.tasks:
-            # evaluations are left out: nothing was trained that they could stand on
+            # evaluations are left out: no training is done that they depend on
             yield task.signature, Outcome("done" if task.kind == "training" else "stopped")
 
     tuning.perform_job = nothing

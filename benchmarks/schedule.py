@@ -5,7 +5,7 @@
 Plans come from real sweep files, decisions from the searcher that feeds Ray Tune, over a real (empty) store; only the
 work itself is simulated, with durations from a log-normal distribution (the longest of a thousand trainings is some
 twenty times the median). The bound is the larger of all work shared out evenly and of the longest chain: a training,
-and then all that stands on it, cut up and shared out over all GPUs. No schedule is below it.
+and then all that depends on it, cut up and shared out over all GPUs. No schedule is below it.
 """
 
 from __future__ import annotations
@@ -187,7 +187,7 @@ class Cluster:
 
 def bound(plan: Plan, costs: Skewed, slots: int) -> float:
     """No schedule is shorter."""
-    standing = dict.fromkeys(plan.trainings, 0.0)  # the least time for all that stands on a training
+    standing = dict.fromkeys(plan.trainings, 0.0)  # the least time for all that depends on a training
     for e in plan.evaluations.values():
         standing[e.training.signature] += costs.seconds(e) / slots
     longest = max(costs.seconds(training) + standing[name] for name, training in plan.trainings.items())

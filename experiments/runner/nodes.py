@@ -157,6 +157,6 @@ def _on_all_nodes(function: Callable[[], Any]) -> dict[str, Any]:
 
 
 def _living_nodes() -> dict[str, str]:
-    """Return the Ray identities of a cluster's living nodes, by the names that people are told."""
+    """Return the Ray identities of a cluster's living nodes, by the names shown to people."""
     alive = (node for node in ray.nodes() if node["Alive"])
     return {f"{node['NodeManagerHostname']} ({node['NodeID'][:6]})": node["NodeID"] for node in alive}
