@@ -1,4 +1,4 @@
-"""The one exception for people, and others in one line."""
+"""UserError, and any error as one line."""
 
 
 class UserError(Exception):

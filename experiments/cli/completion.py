@@ -1,4 +1,4 @@
-"""What a shell offers as a command is typed: sweeps and cells. Never raises: errors would land amid the typing."""
+"""What a shell offers as a command is typed: sweeps and cells. Never raises: an error would appear in the prompt."""
 
 from __future__ import annotations
 

@@ -81,7 +81,7 @@ def main() -> None:
 
 
 def _leave(code: int) -> NoReturn:
-    """Exit, at once if a library's thread still runs, because a normal exit could then abort."""
+    """Exit, at once if a library's thread still runs, because a normal exit with a running thread may crash."""
     sys.stdout.flush()
     sys.stderr.flush()
     if threading.active_count() > 1:

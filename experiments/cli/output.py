@@ -68,6 +68,6 @@ def same_command() -> str:
 
 
 def command_here(*arguments: str) -> str:
-    """Return a command as a person would type it here, with `uv run` if this one was started so."""
+    """Return a command as a person would type it here, beginning with `uv run` if this one was."""
     runner = ["uv", "run"] if "UV_RUN_RECURSION_DEPTH" in os.environ else []
     return shlex.join([*runner, "edm-sweep", *arguments])

@@ -97,7 +97,7 @@ def run(
     with _calling_hooks(hooks, schedule.plan.sweep.name, place, console) as outcome:
         summary = run_sweep(schedule, place, tracking_uri, TerminalListener(console), options)
         outcome |= summary_json(summary)
-        if summary.interrupted:  # who interrupts wants to leave: no tables now
+        if summary.interrupted:  # no tables after Ctrl-C
             far = f"{summary.done} of {summary.started} tasks are done"
             say(console, f"Interrupted: {far}. To continue: {same_command()}")
             raise typer.Exit(INTERRUPTED)

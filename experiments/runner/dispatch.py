@@ -43,7 +43,7 @@ class Dispatcher:
     """Hands out jobs and takes in outcomes; to be called from one thread.
 
     on_change: called with every task that was started or has ended. notify: called with sentences for people. run_id:
-    of the run, which may be asked to stop. asha: whether a training that was pruned elsewhere stays so.
+    of the run, which may be asked to stop. asha: whether to accept prunings by other runs.
     """
 
     def __init__(
@@ -190,7 +190,7 @@ class Dispatcher:
         self.notify(reason)
 
     def signs_of_life(self) -> str:
-        """Return what changes as long as anything goes on: jobs, and how far their tasks are."""
+        """Return a text that changes whenever a job starts or ends, or a task makes progress."""
         tasks = [task for running in list(self.running.values()) for task in running.job.tasks]
         progress = [TaskProgress.read(self.store.folder(task.store_kind, task.signature)) for task in tasks]
         return f"{sorted(self.running)} {progress}"
@@ -219,7 +219,7 @@ class Dispatcher:
         """Let what a task depends on be done again where the store has lost it."""
         for needed in self.schedule.graph.dependencies(task.signature):
             if not is_done(self.store, self.schedule.tasks[needed]):
-                self.schedule.undo(needed)
+                self.schedule.redo(needed)
 
     # waiting --------------------------------------------------------------------------------------
 

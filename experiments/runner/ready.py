@@ -1,4 +1,4 @@
-"""The tasks that could start now: probes and trainings, longest first, then evaluations, joined where short."""
+"""The tasks that could start now: probes and trainings, longest first, then evaluations; short ones share a trial."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class ReadyQueue:
             heapq.heappush(self._first, (-float("inf"), place, signature))
 
     def withdraw(self, signature: str) -> None:
-        """Count an evaluation no longer among those to do."""
+        """Remove an evaluation's time from the total."""
         self._total_s -= self._seconds.pop(signature, 0.0)
 
     def take(self, workers: int) -> list[str]:

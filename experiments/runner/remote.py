@@ -91,7 +91,7 @@ def run_there(
                     _follow(schedule, item)
                     on_change(schedule.tasks[item.signature])
         worked_s, final = ray.get(ending)
-    for item in final:  # some were never news: they depend on what failed, or were withheld
+    for item in final:  # some changed their state without an event: they depend on what failed, or were withheld
         _follow(schedule, item)
     return worked_s
 

@@ -19,7 +19,7 @@ from experiments.sweep.tasks import SweepTask
 
 
 def open_schedule(plan: Plan, store: Store, options: Options = Options(), costs: Costs | None = None) -> Schedule:
-    """Return what is left to do of a plan; files that changed since they were written are set aside, as if absent."""
+    """Return what is left to do of a plan; damaged files are set aside, as if absent."""
     require_even_batches(plan.trainings.values(), plan.sweep.resources.gpus)
     _, known_damage = store.damages_since(0)
     tasks: list[SweepTask] = [*plan.trainings.values(), *plan.evaluations.values()]

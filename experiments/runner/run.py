@@ -113,14 +113,14 @@ def _execute(
             run = remote.run_there if (options.address or "").startswith(cluster.CLIENT) else tune.run_here
             with (
                 _interruptible(schedule, store, run_id, listener.notice, options.timing) as interrupted,
-                _reported(RunProgress(schedule, store, run_id), listener),
+                _showing(RunProgress(schedule, store, run_id), listener),
             ):
-                worked_s = run(schedule, store, context, options, _changes(schedule, listener), listener.notice)
+                worked_s = run(schedule, store, context, options, _change_reporter(schedule, listener), listener.notice)
                 return not schedule.abandoned and (interrupted.is_set() or store.stop_requested(run_id)), worked_s
 
 
-def _changes(schedule: Schedule, listener: RunListener) -> Callable[[Task], None]:
-    """What tells a listener of each task that was started or has ended."""
+def _change_reporter(schedule: Schedule, listener: RunListener) -> Callable[[Task], None]:
+    """Return a callback that tells the listener of each task that started or ended."""
 
     def changed(task: Task) -> None:
         signature, state = task.signature, schedule.states[task.signature]
@@ -132,7 +132,7 @@ def _changes(schedule: Schedule, listener: RunListener) -> Callable[[Task], None
 
 
 @contextmanager
-def _reported(progress: RunProgress, listener: RunListener) -> Iterator[None]:
+def _showing(progress: RunProgress, listener: RunListener) -> Iterator[None]:
     """While the block lasts, publish how far the run is and let the listener show it, once a second."""
 
     def tick() -> None:

@@ -27,9 +27,9 @@ class Schedule:
     run leaves out, and with them what only they depend on.
 
     failures: of what failed, or is tried again. reasons: why a task was pruned, withheld or left to another run.
-    notices: sentences for people, each to be said once. abandoned: whether the run was given up, by nobody's wish.
-    paused: why nothing is started for now. slots: how many trials run side by side. starting: to be set by who starts
-    workers; returns the tasks whose worker is on its way.
+    notices: sentences for people, each to be said once. abandoned: whether the run was given up because Ray died.
+    paused: why nothing is started for now. slots: how many trials run side by side. starting: set by the executor;
+    returns the tasks whose worker is starting.
     """
 
     def __init__(
@@ -111,7 +111,7 @@ class Schedule:
         return self.states[signature] == "waiting" and all(map(self._is_there, self.graph.dependencies(signature)))
 
     def _is_there(self, signature: str) -> bool:
-        """Whether what depends on a task may begin: without a probe that failed it is only less well known."""
+        """Whether what depends on a task may begin. A failed probe blocks nothing: it only makes estimates worse."""
         state = self.states[signature]
         return state == "done" or (state == "failed" and isinstance(self.tasks[signature], Probe))
 
@@ -153,7 +153,7 @@ class Schedule:
         self._offer_dependents(signature)
 
     def _withhold_kind(self, kind: str, failure: Failure) -> None:
-        """Start no more tasks of a kind: the mistake that several met is not theirs."""
+        """Start no more tasks of a kind: several failed at the same place, so the rest would fail too."""
         alike = [task.signature for task in self.of("waiting") if task.kind == kind]
         if alike:
             reason = f"{SHARED_LIMIT} {kind}s failed at the same place: {failure.message}"
@@ -167,7 +167,7 @@ class Schedule:
             self._settle_dependents(signature, "withheld", reason)
 
     def cancel(self, signature: str) -> list[str]:
-        """Leave an evaluation, and what was done for it alone; return those of them that run now."""
+        """Cancel an evaluation and the trainings that only it needs; return those of them that are running."""
         running: list[str] = []
         for own in (signature, *self.graph.dependencies(signature)):
             if own not in self.tasks or own in self._cancelled:
@@ -186,13 +186,13 @@ class Schedule:
     def _needs_nothing(self, signature: str) -> bool:
         return signature in self._cancelled or self.states[signature] in NOT_NEEDED
 
-    def undo(self, signature: str) -> None:
+    def redo(self, signature: str) -> None:
         """Do a finished task again, as its result has turned out to be damaged."""
         if self.states[signature] == "done":
             self._wait_again(signature)
 
     def release(self, signature: str) -> None:
-        """Let a task be started after all that was taken, or that another run worked on."""
+        """Put a task back in the queue that was taken here, or that another run worked on."""
         if self.states[signature] in ("elsewhere", "running"):
             self._wait_again(signature)
 

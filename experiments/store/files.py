@@ -13,7 +13,7 @@ from typing import Any
 
 from experiments.store import processes
 
-ABANDONED_S = 3600.0  # age at which a temporary file of an unknown writer is no longer being written
+ABANDONED_S = 3600.0  # temporary files of unknown writers that are older count as abandoned
 
 
 def read_json(path: Path) -> dict[str, Any] | None:

@@ -78,7 +78,7 @@ def _parsed_line(text: bytes) -> dict[str, Any] | None:
     except (ValueError, AttributeError):
         return None
     if crc is None:
-        return None if LINE_CHECKSUM.search(text) else content  # whose name is what was damaged
+        return None if LINE_CHECKSUM.search(text) else content  # the key crc32 itself is damaged
     return content if crc == zlib.crc32(json.dumps(content).encode()) else None
 
 

@@ -38,7 +38,7 @@ def read_result(path: Path) -> dict[str, Any] | None:
 
 
 def _misnamed_checksum(result: dict[str, Any]) -> str | None:
-    """Return what ends a result and can only be its checksum; None in results from before there was one."""
+    """Return the last value if it looks like a SHA-256: its key may be damaged. None in results without a checksum."""
     last = next(reversed(result.values()), None)
     return last if isinstance(last, str) and len(last) == SHA256_DIGITS else None
 

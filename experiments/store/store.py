@@ -39,7 +39,7 @@ log = logging.getLogger("edm_sweep")
 class Store(RunRequests):
     """A folder of results. Cheap to make: it reads and writes only when asked.
 
-    name: what results call the store where they came from another one.
+    name: what to record as the store if its results were imported from another one.
     """
 
     def __init__(self, root: Path, name: str | None = None) -> None:

@@ -1,4 +1,4 @@
-"""Checks that no field of a sweep file can make by itself."""
+"""Checks across several fields of a sweep file."""
 
 from __future__ import annotations
 

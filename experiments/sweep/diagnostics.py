@@ -48,7 +48,7 @@ def suggest_axis(axis: str, axes: tuple[str, ...]) -> str:
 
 
 def require_field(document: Document, kind: type, key: str, value: Any, location: Location, title: str) -> None:
-    """Raise UserError where `key` is no field of the dataclass `kind`, or `value` has keys that its field has not."""
+    """Raise UserError where `key` is no field of the dataclass `kind`, or `value` has unknown keys."""
     require_key(document, key, field_names(kind), location, title)
     if (kind, key) in NESTED and isinstance(value, dict):
         for inner in value:

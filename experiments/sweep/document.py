@@ -38,7 +38,7 @@ class Document:
     places: dict[Location, str] = field(default_factory=dict)
 
     def error(self, location: Location, message: str) -> UserError:
-        """Return a UserError that begins with the place of `location`, or of the nearest thing around it."""
+        """Return a UserError that begins with the place of `location`, or of the nearest entry around it."""
         while location and location not in self.places:
             location = location[:-1]
         return UserError(f"{self.places.get(location, self.name)}: {message}")

@@ -1,4 +1,4 @@
-"""Which scores an evaluation is asked for, which of them would mean nothing, and what each consists of."""
+"""Scores that an evaluation is asked for ("fid/test"), which would mean nothing, and their metrics ("fid_test")."""
 
 from __future__ import annotations
 

@@ -129,7 +129,7 @@ class SweepReader:
     ) -> Any:
         """Values as the dataclass `kind`. place: from a location in the section to one in the file.
 
-        title: what an error names that concerns no field in particular; its first part is the section.
+        title: the name used in errors about the whole section; its first part is the section.
         """
         try:
             return _parsed(kind, json.dumps(values, default=str))

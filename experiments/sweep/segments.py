@@ -6,7 +6,7 @@ SEGMENT_IMAGES = 1000  # drawings and references in every store are cut so
 
 
 def segments(start: int, stop: int) -> Iterator[tuple[int, int]]:
-    """Yield where each segment that holds some of images start to stop - 1 begins, and up to where it is needed."""
+    """Yield (first, last) of each segment that overlaps images start to stop - 1; the last one is cut at `stop`."""
     for first in range(start - start % SEGMENT_IMAGES, stop, SEGMENT_IMAGES):
         yield first, segment_stop(first, stop)
 

@@ -1,4 +1,4 @@
-"""One experiment on a tracking server: the runs of a sweep's tasks, and every change that is made to them."""
+"""One experiment on a tracking server: the runs of a sweep's tasks, and how they are created, changed and ended."""
 
 from __future__ import annotations
 

@@ -68,7 +68,7 @@ TaskResult = TrainingResult | EvaluationResult
 class Mirror:
     """Brings one experiment of a tracking server up to date with a plan's part of a store.
 
-    place: the store that an embedded database is in, where that is another one, as for what a bundle holds.
+    place: the store that holds the MLflow database, if that is another one (for a bundle).
     """
 
     def __init__(self, store: Store, plan: Plan, uri: str, place: Store | None = None) -> None:
@@ -108,7 +108,10 @@ class Mirror:
         ended: the run of this mirror has ended, so that only what another run works on stays as running.
         """
         with leases.waited_for(self._lock_folder):
-            has_looked, self.has_looked = self.has_looked, False  # what a lost answer leaves is seen only by looking
+            has_looked, self.has_looked = (
+                self.has_looked,
+                False,
+            )  # what a lost answer changed is seen only so
             if has_looked:
                 self._hear_of_others()
             else:

@@ -1,7 +1,7 @@
 """Does one task, given the store, and reports how it ended. No Ray, no MLflow.
 
 Every task can be killed at any moment and done again: it continues from what is in the store. Torch is loaded once a
-task is begun, so that others see that, and why it takes its time.
+task has begun, so that `status` can show "loading torch".
 """
 
 from __future__ import annotations

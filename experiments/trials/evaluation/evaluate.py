@@ -51,7 +51,7 @@ def run_evaluation(store: Store, evaluation: Evaluation, trial: TrialContext) ->
 
 
 def _draw_missing(context: EvaluationContext, done: EvaluationResult | None) -> Extent:
-    """Draw missing images; as many as the finished evaluation had, unless it stopped for one that is no rival now."""
+    """Draw missing images: as many as were scored before, unless that stopped for an evaluation of another sweep."""
     if done is None:
         return draw_and_measure(context)
     rival = done.stopped_by

@@ -81,7 +81,7 @@ def _train_within_memory(store: Store, training: Training, context: TrialContext
         except RuntimeError as error:
             if team_size(training, context) == 1 or not is_out_of_memory(error):
                 raise
-            # the workers are within the step, so that all begin again from the newest checkpoint
+            # the other processes cannot repeat a step, so the team begins again from the newest checkpoint
             computing = limit.lower(computing, error)
         torch.cuda.empty_cache()
 

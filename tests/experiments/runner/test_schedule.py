@@ -302,7 +302,7 @@ def test_a_damaged_training_is_done_again_before_what_stands_on_it(tiny_plan: Pl
     made = schedule(tiny_plan, *tiny_plan.trainings)
     evaluation = take(made)
     assert isinstance(evaluation, Evaluation)
-    made.undo(evaluation.training.signature)
+    made.redo(evaluation.training.signature)
     made.ended(evaluation.signature, failed("damaged"))
     training = take(made)
     assert training == evaluation.training
@@ -331,7 +331,7 @@ def test_what_waits_again_takes_over_the_end_of_what_it_stands_on(tiny_plan: Pla
     other = next(e for e in tiny_plan.evaluations.values() if e.training == training and e != first)
     while made.states[other.signature] != "running":
         take(made)
-    made.undo(training.signature)
+    made.redo(training.signature)
     made.ended(first.signature, failed("damaged"))
     while made.states[training.signature] != "running":
         take(made)

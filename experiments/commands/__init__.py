@@ -1,1 +1,0 @@
-"""The commands of edm-sweep. Thin: each parses, calls one function, prints; what is heavy is imported late."""
