@@ -98,12 +98,11 @@ What an active run uses, or an unfinished cell depends on, is never deleted.
 """,
     "run": """\
 The commands of `--on-finish` and `--on-failure` get one JSON object on standard input. `outcome` is `done`, `failed`,
-`interrupted` or `error`; `failed`, `withheld` and `cancelled` list tasks with the reason; `cells` has the results, if the run was
-not interrupted. The commands are not run by a shell.
+`interrupted` or `error`; `failed`, `withheld` and `cancelled` list tasks with the reason; `cells` has the results, if the run
+reached its end. The commands are not run by a shell.
 """,
     "export": """\
-A bundle has no weights and no features, so it is small. A bundle that was changed, or that would write outside its folder, is
-refused.
+A bundle that was changed, or that would write outside its folder, is refused.
 """,
 }
 

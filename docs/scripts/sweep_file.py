@@ -151,7 +151,7 @@ MEANINGS: dict[str, str] = {
     "training.weighting": "Weights of the loss over noise levels: EDM's, or min-SNR (Hang et al. 2023).",
     "training.min_snr_gamma": "The gamma of min-SNR. For `min_snr` only.",
     "training.precision": "Arithmetic of the network. `auto`: bf16 on a GPU that has it, otherwise fp16 on a GPU; fp32 on a CPU.",
-    "training.keep": "Checkpoints that stay when the training is done. `last`: the finished model only. `best`: also the one with the lowest validation loss. `all`: every one that `checkpoint_kimg` asks for, or a few at even distances. A list of kimg: also those at these points.",
+    "training.keep": "Checkpoints that stay when the training is done. `last`: the finished model only. `best`: also the one with the lowest validation loss. `all`: every one that `checkpoint_kimg` asks for, or ten at even distances. A list of kimg: also those at these points.",
     "training.checkpoint_kimg": "Also save the state this often, besides `resources.checkpoint_s`. `null`: no extra checkpoints.",
     "training.validate_kimg": "Measure the validation loss every so many thousand images. 0: at the end only. `null`: as often as possible while it costs less than 5% of the training time.",
     "training.samples_kimg": "Draw a grid of samples every so many thousand images. 0: at the end only. `null`: as often as possible while it costs less than 5% of the training time.",
