@@ -24,10 +24,10 @@ HEAD = """\
 
 Made by `docs/scripts/cli.py` from the commands themselves. `edm-sweep COMMAND --help` shows the same.
 
-**SWEEP** is a sweep file, or the name of a sweep that was run on the store. The store remembers every sweep that was run, so
-`status`, `report`, `export`, `sync` and `plan` need no file.
+**SWEEP** is a sweep file, or the name of a sweep that was run on the store. The store remembers every sweep that was run,
+so every command that takes a SWEEP also accepts its name.
 
-**CELL** is a cell of such a sweep. Its name is made of what distinguishes it, as in `nano/no-attention/guidance=2/heun`. You may
+**CELL** is a cell of such a sweep. Its name consists of the values that distinguish it, as in `nano/no-attention/guidance=2/heun`. You may
 give:
 
 - the whole name,
@@ -40,8 +40,8 @@ give:
 
 Every command but `ui` takes `--json`. It then prints JSON on standard output and everything else on standard error.
 
-Exit codes: 0 done; 1 some work failed, was cancelled or was not started (`doctor`: problems found); 2 wrong input; 130
-interrupted. A mistake is one sentence on standard error.
+Exit codes: 0 done; 1 some work failed, was cancelled or was not started (`doctor`: problems found); 2 wrong input, or
+something outside the tasks that you must fix first (such as a full disk); 130 interrupted. A mistake is one sentence on standard error.
 
 A name refers to the sweep that was last run under it, including overrides by `--set`. Results of earlier versions stay in the
 store, and `gc` keeps them unless you give `--past`.
@@ -86,24 +86,23 @@ MORE = {
     "status": """\
 States: `done`; `running` (with place, progress, speed and time left); `failed` (with the reason); `pruned`; `interrupted` (partly
 done, and no run is active: the next run continues it); `waiting` for its training, which has started; `planned`. With more than 40
-cells, they are summed up by training, and cells that are running, failed or interrupted are listed as well.
+cells, there is one line per training, and one for each cell that is running, failed or interrupted.
 """,
     "cancel": """\
-Active runs notice within two seconds. They save the state of what they leave. A training is left once no other cell needs it.
+Active runs notice within two seconds, and save the state of what they stop. A training stops only if no other cell needs it.
 `cancel SWEEP` ends the sweep's runs as Ctrl-C does.
 """,
     "gc": """\
-It never touches what a sweep on this store refers to, now or in an earlier version, unless `--keep`, `--drawings` or `--past` says
-so. It never touches what an active run uses, nor what an unfinished cell depends on.
+What a sweep on this store refers to, now or in an earlier version, is deleted only if `--keep`, `--drawings` or `--past` says so.
+What an active run uses, or an unfinished cell depends on, is never deleted.
 """,
     "run": """\
 The commands of `--on-finish` and `--on-failure` get one JSON object on standard input. `outcome` is `done`, `failed`,
-`interrupted` or `error`; `failed`, `withheld` and `cancelled` list tasks with the reason; `cells` are the results, if the run came
-to its end. The commands are not run by a shell.
+`interrupted` or `error`; `failed`, `withheld` and `cancelled` list tasks with the reason; `cells` has the results, if the run
+reached its end. The commands are not run by a shell.
 """,
     "export": """\
-A bundle has no weights and no features, so it is small. A bundle that was changed, or that would write outside its folder, is
-refused.
+A bundle that was changed, or that would write outside its folder, is refused.
 """,
 }
 

@@ -69,8 +69,8 @@ anything starts, with the file, the line and what to write instead.
 | `grid` | one cell | The axes and their values. A mapping is the product of its axes; a list of mappings is the union of their products. |
 | `zip` | none | Axes that move together: the first values, the second values, and so on. Multiplies with `grid`. A list of mappings makes several such groups. |
 | `exclude` | none | A list of mappings. A cell that matches all entries of one of them is left out. |
-| `seeds` | `[0]` | Seeds of training. Every cell is trained once per seed, and the table shows the mean and the standard deviation; from three seeds on, a t interval. |
-| `resources` | see below | What a trial gets. Never changes a result. |
+| `seeds` | `[0]` | Seeds of training. Each network is trained once per seed; the table then shows the mean and the standard deviation and, from three seeds on, a t interval. |
+| `resources` | see below | What a trial gets. Not part of a signature. On CPUs the number of threads may change the last digits. |
 | `report` | see below | What the table shows. Never changes a result. |
 
 Any field of `data`, `model`, `training`, `sampling` and `evaluation` can be an axis, written `section.field` with a list
@@ -118,7 +118,7 @@ MEANINGS: dict[str, str] = {
     "data.resolution": "Pixels a side that images are resized to. For `celeba` (128 if not given) and `folder` (required); the other data sets have one size.",
     "data.splits": "`study`: the split sizes of the 2023 study. `official`: CelebA's own partition, for `celeba` only.",
     "data.path": "The folder of images, relative to where the command runs. For `folder`, and required there. The images enter the signature, the path does not.",
-    "data.channels": "3 is RGB (the default of a folder), 1 is gray. For `folder` only.",
+    "data.channels": "3 is RGB (the default of a folder), 1 is grey. For `folder` only.",
     "data.split_seed": "Seed of the split of a folder that has no `train`, `val` and `test` sub-folders. For `folder` only.",
     "model.preset": "The network to start from; the fields below override parts of it.",
     "model.attention": "Self-attention. `true`: as the preset has it. `false` or `none`: nowhere. `bridge`: in the bridge (the lowest resolution) only. `levels`: after every block of every level and in the bridge.",
@@ -144,27 +144,27 @@ MEANINGS: dict[str, str] = {
     "training.clip_norm": "Largest norm of the gradient; longer ones are scaled down. `null`: not limited.",
     "training.micro_batch": "Images that go through the network at once; their gradients are accumulated until `batch_size` make one step. Must divide `batch_size`. Batch norm sees the micro-batch. `null`: the whole batch.",
     "training.power_ema": "Widths of two averages in EDM2's form, such as `[0.05, 0.10]`. They are stored along the way, so that `sampling.ema` can ask for an average of any width without a new training. Empty: none.",
-    "training.power_ema_snapshots": "How often they are stored.",
+    "training.power_ema_snapshots": "How many times in a training they are stored, at even distances.",
     "training.flip": "Mirror half of the images left to right.",
     "training.augment": "Probability of each transform of EDM's non-leaky [augmentation](augmentation.md). EDM uses 0.12 on CIFAR-10. 0: none.",
     "training.stratified": "Spread the noise levels of a batch evenly over their distribution.",
     "training.weighting": "Weights of the loss over noise levels: EDM's, or min-SNR (Hang et al. 2023).",
     "training.min_snr_gamma": "The gamma of min-SNR. For `min_snr` only.",
     "training.precision": "Arithmetic of the network. `auto`: bf16 on a GPU that has it, otherwise fp16 on a GPU; fp32 on a CPU.",
-    "training.keep": "Checkpoints that stay when the training is done. `last`: the finished model. `best`: that and the one with the lowest validation loss. `all`. Or a list of kimg.",
-    "training.checkpoint_kimg": "Also save the state this often, besides `resources.checkpoint_s`. `null`: not.",
-    "training.validate_kimg": "How often to measure the validation loss. 0: at the end only. `null`: as often as costs under 5% of the training.",
-    "training.samples_kimg": "How often to draw a grid of samples. 0: at the end only. `null`: as often as costs under 5% of the training.",
+    "training.keep": "Checkpoints that stay when the training is done. `last`: the finished model only. `best`: also the one with the lowest validation loss. `all`: every one that `checkpoint_kimg` asks for, or ten at even distances. A list of kimg: also those at these points.",
+    "training.checkpoint_kimg": "Also save the state this often, besides `resources.checkpoint_s`. `null`: no extra checkpoints.",
+    "training.validate_kimg": "Measure the validation loss every so many thousand images. 0: at the end only. `null`: as often as possible while it costs less than 5% of the training time.",
+    "training.samples_kimg": "Draw a grid of samples every so many thousand images. 0: at the end only. `null`: as often as possible while it costs less than 5% of the training time.",
     "sampling.sampler": "The sampler; see [sampling](sampling.md#samplers).",
     "sampling.steps": "Number of steps. Heun's method and `dpm2` evaluate the network 2 x steps - 1 times per image, the one-evaluation samplers once per step.",
     "sampling.guidance": "Guidance scale. 1: no guidance. 0: unconditional.",
     "sampling.sigma_min": "The lowest noise level before 0.",
     "sampling.sigma_max": "The highest noise level, where sampling starts.",
     "sampling.rho": "Bend of the `karras` schedule.",
-    "sampling.s_churn": "Noise added per step by `stochastic_euler` and `stochastic_heun` (EDM, Algorithm 2). The defaults of the four fields are EDM's for ImageNet-64; the 2023 study used `.inf`, 0, `.inf` and 1.",
-    "sampling.s_min": "Lowest noise level at which it is added.",
-    "sampling.s_max": "Highest noise level at which it is added.",
-    "sampling.s_noise": "Its standard deviation, relative to what keeps the noise level exact.",
+    "sampling.s_churn": "Noise added per step by `stochastic_euler` and `stochastic_heun` (EDM, Algorithm 2). The defaults of `s_churn`, `s_min`, `s_max` and `s_noise` are EDM's for ImageNet-64; the 2023 study used `.inf`, 0, `.inf` and 1.",
+    "sampling.s_min": "Lowest noise level at which noise is added.",
+    "sampling.s_max": "Highest noise level at which noise is added.",
+    "sampling.s_noise": "Factor on the standard deviation of the added noise; 1 gives exactly the intended noise level.",
     "sampling.seed": "Seed of the noise. Shared by all cells, so that image 17 of one cell corresponds to image 17 of another.",
     "sampling.schedule": "The noise levels; see [sampling](sampling.md#schedules). `linear_log_snr` and `ve` are other names of `exponential`.",
     "sampling.eta": "Share of fresh noise in `dpmpp_2m_sde`: 0 is none, 1 the full SDE.",
@@ -185,7 +185,7 @@ MEANINGS: dict[str, str] = {
     "evaluation.statistics": "A published file of reference statistics to compare with as well (`.npz`, as NVlabs and pytorch-fid publish them). The content enters the signature, the path does not.",
     "evaluation.metrics": "What to compute; see [evaluation](evaluation.md#the-other-metrics). `prdc` is precision, recall, density and coverage.",
     "evaluation.truncation": "Also measure the sampler's own error against 512 steps of Heun's method. For samplers that add no noise.",
-    "evaluation.stop_when": "Stop drawing a cell once its FID is worse than the best one's at this confidence, such as 0.999; see [evaluation](evaluation.md#stopping-early). `null`: never.",
+    "evaluation.stop_when": "Stop drawing a cell once its FID is clearly worse than another cell's, at this confidence, such as 0.999; see [evaluation](evaluation.md#stopping-early). `null`: never.",
     "resources.gpus": "GPUs of each trial. A fraction packs several trials on one GPU; 2 or more train one network on several GPUs of a node; `auto` packs by measured memory. `null`: 1 if there are any.",
     "resources.cpus": "Cores, and so threads, of each trial. `null`: an even share of the machine's.",
     "resources.sampling_batch": "Images drawn at once. Does not change the images.",
