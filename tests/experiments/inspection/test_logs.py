@@ -21,7 +21,7 @@ def test_a_cell_has_the_log_of_its_training_and_its_own(finished: tuple[Plan, St
     logs = logs_of(find_one("attention/heun", store), store)
     assert [log.kind for log in logs] == ["training", "evaluation"]
     assert [log.signature for log in logs] == [plan.cells[3].training.signature, plan.cells[3].evaluation.signature]
-    assert logs[0].last(1)[0].endswith(" s") and "done in" in logs[0].last(1)[0]
+    assert logs[0].last(1)[0].endswith(" s") and "is done after" in logs[0].last(1)[0]
     assert len(logs[1].last(3)) == 3 and logs[1].last(0) == []
 
 
