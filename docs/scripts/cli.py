@@ -24,8 +24,8 @@ HEAD = """\
 
 Made by `docs/scripts/cli.py` from the commands themselves. `edm-sweep COMMAND --help` shows the same.
 
-**SWEEP** is a sweep file, or the name of a sweep that was run on the store. The store remembers every sweep that was run, so
-`status`, `report`, `export`, `sync` and `plan` need no file.
+**SWEEP** is a sweep file, or the name of a sweep that was run with this store. The store remembers every sweep that was run,
+so `status`, `report`, `export`, `sync` and `plan` need no file.
 
 **CELL** is a cell of such a sweep. Its name is made of what distinguishes it, as in `nano/no-attention/guidance=2/heun`. You may
 give:
@@ -93,8 +93,8 @@ Active runs notice within two seconds. They save the state of what they leave. A
 `cancel SWEEP` ends the sweep's runs as Ctrl-C does.
 """,
     "gc": """\
-It never touches what a sweep on this store refers to, now or in an earlier version, unless `--keep`, `--drawings` or `--past` says
-so. It never touches what an active run uses, nor what an unfinished cell depends on.
+It never touches what a sweep that was run with this store refers to, now or in an earlier version, unless `--keep`, `--drawings`
+or `--past` says so. It never touches what an active run uses, nor what an unfinished cell depends on.
 """,
     "run": """\
 The commands of `--on-finish` and `--on-failure` get one JSON object on standard input. `outcome` is `done`, `failed`,

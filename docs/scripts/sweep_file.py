@@ -118,7 +118,7 @@ MEANINGS: dict[str, str] = {
     "data.resolution": "Pixels a side that images are resized to. For `celeba` (128 if not given) and `folder` (required); the other data sets have one size.",
     "data.splits": "`study`: the split sizes of the 2023 study. `official`: CelebA's own partition, for `celeba` only.",
     "data.path": "The folder of images, relative to where the command runs. For `folder`, and required there. The images enter the signature, the path does not.",
-    "data.channels": "3 is RGB (the default of a folder), 1 is gray. For `folder` only.",
+    "data.channels": "3 is RGB (the default of a folder), 1 is grey. For `folder` only.",
     "data.split_seed": "Seed of the split of a folder that has no `train`, `val` and `test` sub-folders. For `folder` only.",
     "model.preset": "The network to start from; the fields below override parts of it.",
     "model.attention": "Self-attention. `true`: as the preset has it. `false` or `none`: nowhere. `bridge`: in the bridge (the lowest resolution) only. `levels`: after every block of every level and in the bridge.",
