@@ -87,7 +87,7 @@ def gc(
 
 
 def _plans(store: Store, files: list[str], forgotten: list[str], without_past: bool) -> list[Plan]:
-    """The plans whose results stay: of sweeps that were run with the store, their earlier versions, and of files."""
+    """The plans whose results stay: of sweeps that were run with the store, of their earlier versions, and of files."""
     from experiments.errors import UserError
     from experiments.inspection.recall import past_plans, recall
     from experiments.store.registry import remembered

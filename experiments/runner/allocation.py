@@ -56,7 +56,8 @@ class Allocator:
     The part follows from the whole plan and not from what is left of it, so that a repeated run computes with as many
     threads as the first. Where GPUs are shared out by memory, a trial gets as small a part of one as its network's
     probe says it needs, and a whole one while the store has no such probe. nodes: the resources of each machine of a
-    cluster, as a trial runs on one of them; none where this machine is all there is. Raises UserError where more is asked for than there is.
+    cluster, as a trial runs on one of them; none where there is only this machine. Raises UserError where more is asked
+    for than there is.
     """
 
     def __init__(
