@@ -107,7 +107,7 @@ def _terminal() -> RunListener:
 
 
 def _sweep(sweep: Sweep | str | Path, store: str | Path | None) -> Sweep:
-    """The sweep itself, or the sweep of a file, or the sweep of that name that was run on the store."""
+    """The sweep itself, or the sweep of a file, or the sweep of that name that was run with this store."""
     from experiments.inputs import InputFiles
     from experiments.inspection.recall import recall_sweep
     from experiments.store.registry import remembered

@@ -23,8 +23,9 @@ METRIC_NOTES = {  # by the beginning of a metric's name
         "distance to the nearest test image, with equally many of both. 1 is ideal; below 1 means memorising."
     ),
     "nn_copied": (
-        "Copied is the share of images that are closer to the train split than its size explains. It is about 0 if "
-        "nothing is copied: slightly negative by chance, far below 0 if images keep away from the train split."
+        "Copied is the share of images that are closer to the train split, minus the share that its size explains. It "
+        "is about 0 if nothing is copied: slightly negative by chance, far below 0 if images keep away from the train "
+        "split."
     ),
     "truncation": (
         "The truncation error is the sampler's own error: the distance between the finished images and those of 512 "
@@ -67,7 +68,7 @@ def _error_notes(entries: list[TableEntry]) -> Iterator[str]:
         )
     seed_counts = [entry.num_seeds for entry in entries if entry.std is not None]
     if seed_counts:
-        yield "s: the standard deviation over training seeds. The table shows their mean."
+        yield "s: the standard deviation over training seeds. The number shown is the mean over these seeds."
     if any(count > 2 for count in seed_counts):
         yield "± with s: half of the 95% t interval of that mean."
     if max((entry.expected_seeds for entry in entries), default=0) == 1 and not any(entry.margin for entry in entries):
@@ -90,7 +91,7 @@ def _mark_notes(tables: list[ResultTable]) -> Iterator[str]:
             "Two entries can therefore differ significantly although their intervals overlap."
         )
     if any(entry.num_stopped for entry in entries):
-        yield "Stopped: the evaluation ended early because the score was clearly worse than that of the best cell."
+        yield "Stopped: the evaluation ended early because the score was clearly worse than that of another cell."
     if any(entry.num_pruned for entry in entries):
         yield (
             "Pruned: the training was stopped early because its validation loss was among the worst (ASHA). "

@@ -24,7 +24,7 @@ HEAD = """\
 
 Made by `docs/scripts/cli.py` from the commands themselves. `edm-sweep COMMAND --help` shows the same.
 
-**SWEEP** is a sweep file, or the name of a sweep that was run on the store. The store remembers every sweep that was run,
+**SWEEP** is a sweep file, or the name of a sweep that was run with this store. The store remembers every sweep that was run,
 so every command that takes a SWEEP also accepts its name.
 
 **CELL** is a cell of such a sweep. Its name consists of the values that distinguish it, as in `nano/no-attention/guidance=2/heun`. You may
@@ -93,7 +93,7 @@ Active runs notice within two seconds, and save the state of what they stop. A t
 `cancel SWEEP` ends the sweep's runs as Ctrl-C does.
 """,
     "gc": """\
-What a sweep on this store refers to, now or in an earlier version, is deleted only if `--keep`, `--drawings` or `--past` says so.
+What a sweep that was run with this store refers to, now or in an earlier version, is deleted only if `--keep`, `--drawings` or `--past` says so.
 What an active run uses, or an unfinished cell depends on, is never deleted.
 """,
     "run": """\

@@ -23,7 +23,7 @@ class DataConfig:
         (required); the other data sets have one size.
     splits: `study`: the split sizes of the 2023 study. `official`: CelebA's own partition, for `celeba` only.
     path: The folder of images. For `folder`, and required there. The images enter the signature, the path does not.
-    channels: 3 is RGB (the default of a folder), 1 is gray. For `folder` only.
+    channels: 3 is RGB (the default of a folder), 1 is grey. For `folder` only.
     split_seed: Seed of the split of a folder that has no `train`, `val` and `test` sub-folders. For `folder` only.
     """
 

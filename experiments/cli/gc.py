@@ -26,7 +26,7 @@ def gc(
         list[str] | None,
         typer.Argument(
             metavar="SWEEP",
-            help="Further sweep files whose results to keep. Sweeps that were run on the store need not be given.",
+            help="Further sweep files whose results to keep. Sweeps that were run with this store need not be given.",
             autocompletion=complete_sweeps,
         ),
     ] = None,
@@ -44,8 +44,8 @@ def gc(
         bool,
         typer.Option(
             "--drawings",
-            help="Also delete the features of drawn images that have all their scores. Further scores then need the "
-            "images drawn again.",
+            help="Also delete the features of drawn images whose scores are complete; new scores then need the images "
+            "to be drawn again.",
         ),
     ] = False,
     data: Annotated[bool, typer.Option("--data", help="Also delete prepared data sets that no sweep uses.")] = False,
@@ -68,8 +68,8 @@ def gc(
 ) -> None:
     """List what can be deleted from a store, with sizes, and delete it with --yes.
 
-    That is what no sweep that was run on the store refers to, and checkpoints that no sweep keeps. Results of earlier
-    versions of sweeps stay, and so does whatever an active run works on.
+    That is what no sweep that was run with this store refers to, and checkpoints that no sweep keeps. Results of
+    earlier versions of sweeps stay, and so does whatever an active run works on.
     """
     from experiments.inspection import garbage
     from experiments.store.store import Store
@@ -87,7 +87,7 @@ def gc(
 
 
 def _plans(store: Store, files: list[str], forgotten: list[str], without_past: bool) -> list[Plan]:
-    """The plans whose results stay: of sweeps that were run on the store, of their earlier versions, and of files."""
+    """The plans whose results stay: of sweeps that were run with the store, of their earlier versions, and of files."""
     from experiments.errors import UserError
     from experiments.inspection.recall import past_plans, recall
     from experiments.store.registry import remembered

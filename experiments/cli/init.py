@@ -23,7 +23,7 @@ def init(
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Write a commented sweep file to start from. It runs as it is."""
+    """Write a sweep file with comments, to start from. It can be run as it is."""
     path = start_sweep(name, data, folder)
     if as_json:
         print_json({"sweep": str(path)})

@@ -14,7 +14,7 @@ SweepArgument = Annotated[
     str,
     typer.Argument(
         metavar="SWEEP",
-        help="A sweep file, such as sweeps/digits.yaml, or the name of a sweep that was run on the store.",
+        help="A sweep file, such as sweeps/digits.yaml, or the name of a sweep that was run with this store.",
         autocompletion=complete_sweeps,
     ),
 ]
@@ -22,7 +22,7 @@ OptionalSweepArgument = Annotated[
     str | None,
     typer.Argument(
         metavar="SWEEP",
-        help="A sweep file, or the name of a sweep that was run on the store.",
+        help="A sweep file, or the name of a sweep that was run with this store.",
         autocompletion=complete_sweeps,
     ),
 ]

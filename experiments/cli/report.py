@@ -27,7 +27,7 @@ def report(
         str,
         typer.Argument(
             metavar="SWEEP",
-            help="A sweep file, the name of a sweep that was run on the store, or a bundle that `export` made.",
+            help="A sweep file, the name of a sweep that was run with this store, or a bundle that `export` made.",
             autocompletion=complete_sweeps,
         ),
     ],

@@ -46,7 +46,7 @@ def run(
     retries: Annotated[int, typer.Option(help="How often to try a failed task again.", min=0)] = 1,
     budget: Annotated[
         str | None,
-        typer.Option(help="The most GPU-hours to use (hours of trials without GPUs): 40h, 90m, 2d."),
+        typer.Option(help="The most GPU-hours to use (without GPUs: the hours of all trials added up): 40h, 90m, 2d."),
     ] = None,
     scheduler: Annotated[
         Literal["asha"] | None,
@@ -65,13 +65,16 @@ def run(
     ] = None,
     on_failure: Annotated[
         str | None,
-        typer.Option(metavar="CMD", help="Like --on-finish, but only if a task failed, was cancelled or not started."),
+        typer.Option(
+            metavar="CMD", help="Like --on-finish, but only if a task failed, was cancelled or was not started."
+        ),
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Run whatever a sweep still needs, and show its tables. Always safe to repeat.
+    """Run whatever a sweep still needs and show its table. Safe to repeat.
 
-    Exit codes: 0 done, 1 a task failed, was cancelled or was not started, 2 wrong input, 130 interrupted.
+    Exit codes: 0 if all is done; 1 if a task failed, was cancelled or was not started; 2 for wrong input; 130 if
+    interrupted.
     """
     sweep_of(sweep, store, tuple(set_ or ()))
     from experiments.cli.views.live import TerminalListener
@@ -89,7 +92,7 @@ def run(
     if budget_s is not None:
         Budget(budget_s).require(estimate)
         if not estimate.measured:
-            remark = "nothing is measured yet, so it holds from when the first tasks have ended"
+            remark = "nothing has been measured yet, so the budget applies once the first tasks have finished"
             say(console, f"--budget {budget}: {remark}")
     if dry_run:
         return

@@ -33,8 +33,8 @@ def status(
 ) -> None:
     """Show the state and progress of every cell of a sweep, during a run and afterwards.
 
-    It works in any terminal that can read the store. Without SWEEP it lists all sweeps that were run on the store, or
-    shows the only one.
+    It works in any terminal that can read the store. Without SWEEP it lists all sweeps that were run with this store,
+    or shows the only one.
     """
     from experiments.store.registry import remembered
     from experiments.store.store import Store
@@ -70,7 +70,7 @@ def _show_overviews(store: Store, console: Console, as_json: bool) -> None:
     elif rows:
         show(console, overview_table(rows))
     else:
-        say(console, f"{store.root}: no sweep was run on this store yet; choose another with --store")
+        say(console, f"{store.root}: no sweep was run with this store yet; choose another with --store")
 
 
 def _watch_live(reader: StatusReader, console: Console, every: bool) -> None:

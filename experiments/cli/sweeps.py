@@ -18,7 +18,7 @@ SWEEP_FILES = (".yaml", ".yml")
 
 
 def sweep_of(text: str, store: Path, overrides: tuple[str, ...] = ()) -> Sweep:
-    """Return the sweep of a file, or the sweep of that name that was run on the store; raises UserError."""
+    """Return the sweep of a file, or the sweep of that name that was run with this store; raises UserError."""
     from experiments.inputs import InputFiles
     from experiments.sweep.reader import load_sweep
 
@@ -34,7 +34,7 @@ def sweep_of(text: str, store: Path, overrides: tuple[str, ...] = ()) -> Sweep:
 
 
 def plan_of(text: str, store: Path, overrides: tuple[str, ...] = ()) -> Plan:
-    """Return the plan of a sweep file, or of a sweep that was run on the store; raises UserError.
+    """Return the plan of a sweep file, or of a sweep that was run with this store; raises UserError.
 
     A sweep that was run is planned from its record alone: the files that it names may be gone.
     """

@@ -98,7 +98,7 @@ def _gpus(plan: Plan | None) -> Iterator[Finding]:
     names = hardware.gpu_names()
     wanted = plan is not None and plan.sweep.resources.gpus not in (None, 0)
     if not names:
-        text = "the driver lists none, so trials run on the CPU"
+        text = "no GPU was found, so trials run on the CPU"
         remedy = "install the GPU's driver, or run on the CPU with --gpus 0" if wanted else ""
         yield Finding("GPUs", "wrong" if wanted else "note", text, remedy)
         return
@@ -118,7 +118,7 @@ def _cuda() -> Finding:
         return Finding("CUDA", "wrong", _line(error), "end the process that blocks the GPU, or restart the machine")
     text = ", ".join(f"{free / GIB:.1f} of {total / GIB:.1f} GiB free" for free, total in memory)
     busy = any(free < total / 2 for free, total in memory)
-    remedy = "another process uses it: end that process, or run one trial per GPU with --gpus 1" if busy else ""
+    remedy = "another process uses the GPU; end it if you can, or run one trial per GPU with --gpus 1" if busy else ""
     return Finding("GPU memory", "note" if busy else "ok", text, remedy)
 
 
@@ -178,7 +178,7 @@ def _attempt(what: str, attempt: Callable[[], str], remedy: str) -> Finding:
     try:
         return Finding(what, "ok", attempt())
     except Exception as error:
-        return Finding(what, "wrong", _line(error), f"this file system is not suitable; {remedy}")
+        return Finding(what, "wrong", _line(error), f"this file system is not suitable for a store; {remedy}")
 
 
 def _rename(folder: Path) -> str:

@@ -209,7 +209,7 @@ def _signatures(store: Store, kind: str) -> set[str]:
 
 @dataclass(frozen=True)
 class SweepOverview:
-    """A sweep that was run on the store: its number of cells, how many are done, and its active runs."""
+    """A sweep that was run with this store: its number of cells, how many are done, and its active runs."""
 
     sweep: str
     cells: int

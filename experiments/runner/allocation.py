@@ -18,6 +18,7 @@ from experiments.sweep.plan import Plan
 from experiments.sweep.probes import Probe, probes_by_training
 from experiments.sweep.spec import ResourcesConfig
 from experiments.sweep.tasks import Evaluation, Kind, SweepTask
+from experiments.wording import count
 
 # of NVIDIA's and AMD's drivers, and of Windows' subsystem for Linux
 GPU_DEVICES = (Path("/dev/nvidiactl"), Path("/dev/kfd"), Path("/dev/dxg"))
@@ -55,7 +56,8 @@ class Allocator:
     The part follows from the whole plan and not from what is left of it, so that a repeated run computes with as many
     threads as the first. Where GPUs are shared out by memory, a trial gets as small a part of one as its network's
     probe says it needs, and a whole one while the store has no such probe. nodes: the resources of each machine of a
-    cluster, as a trial runs on one of them. Raises UserError where more is asked for than there is.
+    cluster, as a trial runs on one of them; none where there is only this machine. Raises UserError where more is asked
+    for than there is.
     """
 
     def __init__(
@@ -70,7 +72,7 @@ class Allocator:
         self.cores, self.devices = int(total.get("CPU", 1)), total.get("GPU", 0.0)
         self.nodes = [(int(node.get("CPU", 0)), node.get("GPU", 0.0)) for node in nodes or (total,)]
         largest = max(cores for cores, _ in self.nodes), max(devices for _, devices in self.nodes)
-        require_available(resources, *largest)
+        require_available(resources, *largest, on_cluster=bool(nodes))
         self._measured_probes: dict[str, ProbeResult] = {}
 
     def of(self, task: SweepTask | Probe) -> Allocation:
@@ -170,16 +172,22 @@ def _whole(ratio: float) -> int:
     return int(ratio + 1e-6)  # 1 / (1 / 3) may come to less than 3
 
 
-def require_available(resources: ResourcesConfig, cores: int, devices: float) -> None:
-    """Raise UserError where a trial asks for more than there is."""
+def require_available(resources: ResourcesConfig, cores: int, devices: float, on_cluster: bool = False) -> None:
+    """Raise UserError where a trial asks for more than this machine has, or any node of a cluster."""
     asked = resources.gpus
     if isinstance(asked, float | int) and asked > devices:
-        raise UserError(
-            f"resources.gpus: {asked:g} per trial but there are {devices:g}; give --gpus 0 to run on the CPU"
-        )
+        if devices:
+            gpus = count(int(devices), "GPU")
+            has = f"no node has more than {gpus}" if on_cluster else f"this machine has {gpus}"
+            remedy = f"give --gpus {devices:g} or fewer, or --gpus 0 to use the CPU"
+        else:
+            has = "no node has any" if on_cluster else "this machine has none"
+            remedy = "give --gpus 0 to use the CPU"
+        raise UserError(f"resources.gpus: {asked:g} per trial, but {has}; {remedy}")
     if resources.cpus is not None and resources.cpus > cores:
+        has = f"{'no node has more than' if on_cluster else 'this machine has'} {count(cores, 'core')}"
         raise UserError(
-            f"resources.cpus: {resources.cpus} per trial but there are {cores}; give --cpus-per-trial {cores} or fewer"
+            f"resources.cpus: {resources.cpus} per trial, but {has}; give --cpus-per-trial {cores} or fewer"
         )
 
 

@@ -39,7 +39,7 @@ class Budget:
     def require(self, estimate: Forecast) -> None:
         """Raise UserError where what is left takes more than that, as far as it has been measured."""
         if estimate.measured and estimate.gpu_hours * HOUR_S > self.limit_s:
-            what = "GPU-hours" if estimate.on_gpus else "hours of trials"
+            what = "GPU-hours" if estimate.on_gpus else "trial-hours"
             low, high = estimate.gpu_hours_span
             raise UserError(
                 f"--budget {hours(self.limit_s)}: what is left takes about {estimate.gpu_hours:,.3g} {what} "

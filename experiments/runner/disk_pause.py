@@ -40,7 +40,7 @@ class DiskPause:
         """Return what is waited for, for people."""
         all_of_it = sum(map(disk_bytes, left)) + SPARE_BYTES
         return (
-            f"{self.store.root}: the disk is full ({size(self.store.free_bytes())} free). Nothing new starts until "
-            f"{size(self._needs)} are free; all that is left needs about {size(all_of_it)}. Make room, and the run "
-            "continues by itself"
+            f"{self.store.root}: the disk is full ({size(self.store.free_bytes())} free). No new task starts until "
+            f"{size(self._needs)} is free; the remaining tasks need about {size(all_of_it)}. Free some space; the run "
+            "then continues by itself"
         )

@@ -155,7 +155,8 @@ class Dispatcher:
             self._pause_for(task, failure)
         elif self.schedule.helpers.refuse(task.signature):
             name = self.schedule.name(task)
-            self.notify(f"{name}: a worker failed to help with it, so it continues on its own ({failure.message})")
+            told = "a helping worker failed, so the evaluation continues without help"
+            self.notify(f"{name}: {told} ({failure.message})")
 
     def closed(self, key: str, message: str = "the worker was lost") -> None:
         """Take in that a job has ended; tasks it has not reported on were lost with its worker."""

@@ -32,8 +32,8 @@ def require_same_code(address: str) -> None:
     others = nodes_with_other_code()
     if others:
         raise UserError(
-            f"--address {address}: node {', '.join(others)} has another version of edm-sweep, which hides the one "
-            "sent there; install this version on all nodes, or remove it from them"
+            f"--address {address}: node {', '.join(others)} has another version of edm-sweep installed, which is "
+            "used instead of the one that this run sends; install this version on all nodes, or remove it from them"
         )
 
 
@@ -148,7 +148,7 @@ def _on_all_nodes(function: Callable[[], Any]) -> dict[str, Any]:
                 joining = isinstance(error, TaskUnschedulableError) and time.monotonic() < deadline
                 if not joining and name in _living_nodes():
                     raise UserError(
-                        f"--address: node {name} of the cluster runs nothing ({one_line(error)}); "
+                        f"--address: node {name} of the cluster does not run any task ({one_line(error)}); "
                         "docs/cluster.md says what nodes need"
                     ) from None
         if asked.keys() - answers.keys():

@@ -24,7 +24,9 @@ def parse_hook(option: str, text: str | None) -> list[str] | None:
         raise UserError(f"{option} {text}: is not a command ({error}); check its quotes") from None
     if not command or shutil.which(command[0]) is None:
         name = command[0] if command else text
-        raise UserError(f"{option} {text}: no program {name!r} was found; give its path (no shell reads this option)")
+        raise UserError(
+            f"{option} {text}: no program {name!r} was found; give its path (the command is not run by a shell)"
+        )
     return command
 
 

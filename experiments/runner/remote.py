@@ -111,6 +111,6 @@ def _plain_errors(address: str | None) -> Generator[None]:
         raise
     except (ConnectionError, RayActorError) as error:
         raise UserError(
-            f"--address {address}: the cluster has gone away ({one_line(error)}); everything saved is kept: start the "
-            "cluster and give the same command again"
+            f"--address {address}: the cluster is no longer reachable ({one_line(error)}); all saved work is kept: "
+            "start the cluster and give the same command again"
         ) from None

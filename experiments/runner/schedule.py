@@ -156,7 +156,7 @@ class Schedule:
         """Start no more tasks of a kind: several failed at the same place, so the rest would fail too."""
         alike = [task.signature for task in self.of("waiting") if task.kind == kind]
         if alike:
-            reason = f"{SHARED_LIMIT} {kind}s failed at the same place: {failure.message}"
+            reason = f"{SHARED_LIMIT} {kind}s failed with the same error: {failure.message}"
             self.notices.append(f"No more {kind}s are started: {reason}")
             self.withhold(alike, reason)
 

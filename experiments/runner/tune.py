@@ -35,7 +35,10 @@ FIRST_RUNG = 0.1  # share of a training before which asha prunes none
 REDUCTION = 3  # of trainings, from one of asha's rungs to the next
 LAST = 100.0  # percent
 WORKER_LOST = "the worker was lost: it was killed, ran out of memory, or its node went away"
-RAY_GONE = "Ray's raylet on this machine is gone, and no worker can be started; run the same command again to continue"
+RAY_GONE = (
+    "Ray's node process (raylet) on this machine has ended, and no worker can be started; run the same command again "
+    "to continue"
+)
 
 
 class DispatchedSearcher(Searcher):
@@ -149,7 +152,7 @@ def run_here(
     """
     resources = schedule.plan.sweep.resources
     budget = Budget(options.budget_s) if options.budget_s is not None else None
-    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]] if options.address is not None else []
     allocator = Allocator(schedule.plan, resources, ray.cluster_resources(), store, nodes)
     schedule.slots = allocator.slots("evaluation")
     dispatcher = Dispatcher(schedule, store, on_change, notify, budget, context.run_id, options.asha, options.timing)

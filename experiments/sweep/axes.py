@@ -74,12 +74,13 @@ class SweepAxes:
             if cell in cells:
                 shown = ", ".join(f"{pick.axis}={show_value(pick.value)}" for pick in picks)
                 raise self.document.error(
-                    grid.location, f"grid: duplicate cell {shown}; an earlier mapping already has it, remove one"
+                    grid.location,
+                    f"grid: duplicate cell {shown}; an earlier mapping already contains this cell; remove one of them",
                 )
             cells[cell] = None
         exclusions.require_all_used()
         if not cells:
-            raise self.document.error(("exclude",), "exclude: leaves no cells; remove a rule")
+            raise self.document.error(("exclude",), "exclude: excludes every cell; remove a rule")
         return list(cells)
 
     def _combinations(self) -> Iterator[tuple[AxisGroup, Picks]]:

@@ -103,7 +103,9 @@ class _Builder:
         """Return the data of a node. around: the identities of the nodes that contain it."""
         self._record(location, node)
         if id(node) in around:
-            raise self.document.error(location, f"{dotted(location)}: contains itself; write the values out")
+            raise self.document.error(
+                location, f"{dotted(location)}: contains itself (a YAML alias); write the values instead of the alias"
+            )
         around |= {id(node)}
         if isinstance(node, yaml.MappingNode):
             return {key: self.build(value, (*location, key), around) for key, value in self._pairs(node, location)}

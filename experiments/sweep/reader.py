@@ -194,8 +194,8 @@ class SweepReader:
                 axis = next(a for a in axes if cell.value(a) != other.value(a))
                 raise self.document.error(
                     ("report", "rows"),
-                    f"report: has {axis} neither in rows nor in columns, so that different cells would share an entry "
-                    "of the table; add it to one of them",
+                    f"report: {axis} is neither in rows nor in columns, so different cells would share a table entry; "
+                    "add it to rows or columns",
                 )
 
 

@@ -44,7 +44,7 @@ EVALUATION = {
 }
 DATA: dict[TemplateData, str] = {
     "digits": "{name: digits} | scikit-learn's handwritten digits, 8x8: no download",
-    "fashion_mnist": "{name: fashion_mnist} | 32x32, grayscale: a download of 31 MB",
+    "fashion_mnist": "{name: fashion_mnist} | 32x32, greyscale: a download of 31 MB",
     "cifar10": "{name: cifar10} | 32x32, colour: a download of 170 MB",
     "celeba": "{name: celeba, resolution: 128} | first run: edm-sweep data prepare celeba --from FOLDER",
     "folder": "{name: folder, path: images, resolution: 64} | your images, one sub-folder per class",

@@ -21,5 +21,5 @@ def explain(error: Exception) -> str:
     if isinstance(error, OtherWeightsError):
         return f"{error}, with {WEIGHTS_VARIABLE}, or unset that to have the file downloaded"
     if isinstance(error, MissingPackageError):
-        return f"{error} with 'uv sync --extra dinov2' or pip install 'edm-sweep[dinov2]'"
+        return f"{error} with uv sync --extra dinov2, or pip install '.[dinov2]' in the checkout"
     return str(error)

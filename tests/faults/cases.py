@@ -178,7 +178,7 @@ def raylet_killed_at_start(scene: Scene) -> str:
     told = _without_raylet(command, "")
     if not told.startswith("ended with"):
         return told
-    assert "Not started: " in command.output and "raylet on this machine is gone" in command.output
+    assert "Not started: " in command.output and "(raylet) on this machine has ended" in command.output
     return f"{told.partition(':')[0]}, saying what was not started and why"
 
 

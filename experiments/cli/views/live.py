@@ -15,15 +15,16 @@ from rich.text import Text
 
 from experiments.cli.output import console_for
 from experiments.cli.views.progress import progress, showing_progress
-from experiments.cli.views.text import VERBS, duration
 from experiments.runner.listener import OnCount, OnStep, RunListener, TaskChange
 from experiments.runner.progress import QUEUED, RunningTask, RunProgress
 from experiments.runner.states import State
 from experiments.store.progress import TaskProgress
 from experiments.store.results import EvaluationResult, Result, TrainingResult
 from experiments.sweep.metrics import headline
+from experiments.wording import duration
 
-TITLES = {"waiting": "trying again", "elsewhere": "another run is at"}
+VERBS = {"probe": "measure", "training": "train", "evaluation": "evaluate"}
+TITLES = {"waiting": "trying again", "elsewhere": "another run works on"}
 REMARKS = {
     "stopped": "the next run continues it",
     "elsewhere": "this run waits for it, and helps if it can",

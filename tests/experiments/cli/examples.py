@@ -142,7 +142,7 @@ def gc() -> RenderableType:
 def doctor() -> RenderableType:
     findings = [
         Finding("Python", "ok", "3.11.7 in /home/ada/projects/ablations/.venv"),
-        Finding("GPU memory", "note", "27.7 of 80.0 GiB free", "another process uses it: end that process"),
+        Finding("GPU memory", "note", "27.7 of 80.0 GiB free", "another process uses the GPU; end it if you can"),
         Finding(
             "disk", "wrong", "1,234.5 GiB free; the rest of celeba_sizes needs about 27,657.31 GiB", "free some space"
         ),

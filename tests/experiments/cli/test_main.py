@@ -103,7 +103,7 @@ def test_wrong_options_are_exit_code_2(arguments: tuple, expected: str) -> None:
 def test_more_than_there_is_is_refused_before_anything_starts(tmp_path: Path) -> None:
     done = run("run", DIGITS, "--store", tmp_path, "--gpus", "1", "--set", "evaluation.images=10")
     assert done.returncode == 2
-    assert "resources.gpus: 1 per trial but there are 0; give --gpus 0 to run on the CPU" in done.stderr
+    assert "resources.gpus: 1 per trial, but this machine has none; give --gpus 0 to use the CPU" in done.stderr
     assert "starting Ray" not in done.stdout and not (tmp_path / "trainings").exists()
 
 

@@ -10,7 +10,6 @@ from rich.console import Console
 from experiments.cli.views.live import TerminalListener
 from experiments.cli.views.plan import plan_lines, plan_tables
 from experiments.cli.views.plan_json import plan_json
-from experiments.cli.views.text import count, duration
 from experiments.runner.durations import DurationModel
 from experiments.runner.forecast import START_UP_S, forecast
 from experiments.runner.listener import TaskChange
@@ -22,6 +21,7 @@ from experiments.store.files import write_soon
 from experiments.store.results import EvaluationResult, TrainingResult
 from experiments.store.store import Store
 from experiments.sweep.plan import Plan
+from experiments.wording import count, duration
 from tests.conftest import TINY
 from tests.inprocess import run_all
 from tests.planning import load_sweep, plan_sweep

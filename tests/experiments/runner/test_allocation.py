@@ -82,9 +82,13 @@ def test_threads_of_trials_side_by_side_never_exceed_the_cores(tiny_plan: Plan, 
 @pytest.mark.parametrize(
     ("resources", "total", "message"),
     [
-        (ResourcesConfig(gpus=1.0), NO_GPU, "1 per trial but there are 0; give --gpus 0"),
-        (ResourcesConfig(gpus=16.0), EIGHT_GPUS, "16 per trial but there are 8"),
-        (ResourcesConfig(cpus=17), NO_GPU, "17 per trial but there are 16; give --cpus-per-trial 16"),
+        (ResourcesConfig(gpus=1.0), NO_GPU, "1 per trial, but this machine has none; give --gpus 0 to"),
+        (
+            ResourcesConfig(gpus=16.0),
+            EIGHT_GPUS,
+            "16 per trial, but this machine has 8 GPUs; give --gpus 8 or fewer, or --gpus 0",
+        ),
+        (ResourcesConfig(cpus=17), NO_GPU, "17 per trial, but this machine has 16 cores; give --cpus-per-trial 16"),
     ],
 )
 def test_more_than_there_is_is_refused(
@@ -151,5 +155,5 @@ def test_on_a_cluster_every_gpu_has_cores_and_a_trial_fits_on_one_node(tiny_plan
 
     assert sharing(None).of(training) == Allocation(3, 1.0)
     assert sharing(8.0).of(training) == Allocation(64, 8.0)
-    with pytest.raises(UserError, match="10 per trial but there are 8"):
+    with pytest.raises(UserError, match="10 per trial, but no node has more than 8 GPUs; give --gpus 8 or fewer"):
         sharing(10.0)

@@ -449,4 +449,4 @@ def test_what_a_cluster_lacks_is_said_by_a_driver_outside(head: Any, store: Stor
     with nodes(head, (1, 0)):
         done = run("run", sweep_file(tmp_path, TINY), "--store", store.root, "--address", address, "--gpus", "2")
     assert done.returncode == 2, done.stdout + done.stderr
-    assert done.stderr.strip() == "resources.gpus: 2 per trial but there are 0; give --gpus 0 to run on the CPU"
+    assert done.stderr.strip() == "resources.gpus: 2 per trial, but no node has any; give --gpus 0 to use the CPU"

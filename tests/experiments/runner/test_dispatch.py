@@ -163,7 +163,7 @@ def test_a_full_disk_pauses_new_work_until_there_is_room(
     desk.end("a", first, Outcome.failed(Failure("OSError: No space left on device", "disk")))
     assert desk.next("b") is None and not desk.schedule.finished
     (said,) = desk.said
-    assert "the disk is full (1000 bytes free)" in said and "MiB are free" in said
+    assert "the disk is full (1000 bytes free)" in said and "MiB is free" in said
     free = 2**40
     assert desk.next("b") == first and desk.next("c") == second
     assert desk.said[-1].endswith("there is room on the disk again, the run continues")

@@ -188,6 +188,6 @@ def test_a_budget_allows_what_is_within_it() -> None:
 def test_a_budget_refuses_beforehand_what_is_known_to_take_more(tiny_plan: Plan, empty: Store) -> None:
     made = estimated(tiny_plan, empty, 3600.0, 900.0)
     Budget(parse_hours("3h")).require(made)
-    with pytest.raises(UserError, match=r"--budget 2h: what is left takes about 3 hours of trials \(1.5 to 9\)"):
+    with pytest.raises(UserError, match=r"--budget 2h: what is left takes about 3 trial-hours \(1.5 to 9\)"):
         Budget(parse_hours("2h")).require(made)
     Budget(1.0).require(forecast(tiny_plan, pieces_of(tiny_plan), empty))  # a guess refuses nothing

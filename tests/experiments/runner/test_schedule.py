@@ -266,7 +266,7 @@ def test_the_same_mistake_in_three_pieces_stops_their_kind(tiny_file: Path) -> N
     states = Counter(made.states[name] for name in plan.trainings)
     assert states == {"failed": 4, "withheld": 1}
     assert made.notices == [
-        "No more trainings are started: 3 trainings failed at the same place: KeyError: 'x'",
+        "No more trainings are started: 3 trainings failed with the same error: KeyError: 'x'",
     ]
     assert made.take() is None and made.finished
     assert Counter(made.states[name] for name in plan.evaluations) == {"blocked": 8, "withheld": 2}

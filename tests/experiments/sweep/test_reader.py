@@ -307,7 +307,7 @@ def test_overrides_replace_a_field_and_seeds(tmp_path: Path) -> None:
         (
             "grid:",
             "report: {rows: [model.attention]}\ngrid:",
-            "x.yaml:5: report: has sampling.guidance neither in rows nor in columns, so that different cells",
+            "x.yaml:5: report: sampling.guidance is neither in rows nor in columns, so different cells",
         ),
         (
             "grid:",
@@ -326,7 +326,7 @@ def test_overrides_replace_a_field_and_seeds(tmp_path: Path) -> None:
             "exclude: [{model.preset: nano}]\ngrid:",
             "exclude: model.preset is not an axis of this sweep; choose from model.attention, sampling.",
         ),
-        ("grid:", "exclude: [{model.attention: [true, false]}]\ngrid:", "exclude: leaves no cells; remove a rule"),
+        ("grid:", "exclude: [{model.attention: [true, false]}]\ngrid:", "exclude: excludes every cell; remove a rule"),
         (
             "grid:",
             "zip: {training.lr: [1.0, 2.0], training.batch_size: [1]}\ngrid:",
@@ -396,7 +396,7 @@ def test_a_report_of_axes_where_there_is_no_grid_says_so(tmp_path: Path) -> None
 
 
 def test_an_anchor_that_contains_itself_is_refused(tmp_path: Path) -> None:
-    assert "contains itself" in error_of(tmp_path, "model: &a {preset: *a}\n")
+    assert "contains itself (a YAML alias)" in error_of(tmp_path, "model: &a {preset: *a}\n")
 
 
 def test_a_folder_of_images_that_cannot_be_used_is_told_where_it_is_named(tmp_path: Path) -> None:

@@ -38,7 +38,7 @@ HERE = Path("/here")
         ),
         (
             MissingPackageError("features: dinov2", "timm"),
-            "; install it with 'uv sync --extra dinov2' or pip install 'edm-sweep[dinov2]'",
+            "; install it with uv sync --extra dinov2, or pip install '.[dinov2]' in the checkout",
         ),
         (WeightsError("file.pth is cut short"), "file.pth is cut short"),
     ],
