@@ -102,7 +102,7 @@ class Cluster:
         self.busy = 0
         self.tick = count()
         self.deciding_s = 0.0
-        self.dispatcher.schedule.left = lambda e: self._cut(e).open
+        self.dispatcher.schedule.helpers.parts_left = lambda e: self._cut(e).open
 
     def run(self) -> float:
         """Simulate until all is done; the makespan."""

@@ -28,7 +28,7 @@ def filled(undisturbed: Filled) -> Filled:
 def test_a_run_prints_the_plan_what_it_did_and_the_whole_table(filled: Filled) -> None:
     assert "4 cells from 2 trainings (0 in the store) and 4 evaluations (0 in the store)" in filled.output
     assert len(re.findall(r"done train (?:no-)?attention", filled.output)) == 2
-    assert len(re.findall(r"done evaluate (?:no-)?attention.*fid_test \d", filled.output)) == 4
+    assert len(re.findall(r"done evaluate (?:no-)?attention.*FID test \d", filled.output)) == 4
     entry = r" +[\d.]+ ± [\d.]+(?: %)?(?: +[≈*])?"
     rows = re.findall(rf"^(?:yes|no) +(?:euler|heun)(?:{entry}){{4}} *$", filled.output, re.MULTILINE)
     assert len(rows) == 4
