@@ -9,6 +9,7 @@ import pytest
 from typer.testing import CliRunner
 
 from experiments.errors import UserError
+from experiments.store.progress import TaskProgress
 
 EDM_SWEEP = Path(sys.executable).parent / "edm-sweep"
 OWN = ("EDM_SWEEP_STORE", "EDM_SWEEP_DATA", "MLFLOW_TRACKING_URI", "UV_RUN_RECURSION_DEPTH")
@@ -17,6 +18,12 @@ OWN = ("EDM_SWEEP_STORE", "EDM_SWEEP_DATA", "MLFLOW_TRACKING_URI", "UV_RUN_RECUR
 def environment() -> dict[str, str]:
     """This process's, less what would send a test's record elsewhere or change what is printed, and without a GPU."""
     return {name: value for name, value in os.environ.items() if name not in OWN} | {"CUDA_VISIBLE_DEVICES": ""}
+
+
+def counting(store: Path, kind: str) -> list[Path]:
+    """The folders of tasks of a kind that count what they have done: past loading and waiting."""
+    folders = [path.parent for path in store.glob(f"{kind}/*/progress.json")]
+    return [folder for folder in folders if (progress := TaskProgress.read(folder)) and not progress.phase]
 
 
 def start(*arguments: object, **variables: str) -> subprocess.Popen[str]:

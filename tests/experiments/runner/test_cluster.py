@@ -24,10 +24,13 @@ from experiments.runner import nodes as nodes_module
 from experiments.store.layout import StoreKind
 from experiments.store.store import Store
 from tests import ROOT
-from tests.commandline import invoke, run, start
+from tests.commandline import counting, invoke, run, start
 from tests.conftest import TINY
 from tests.inprocess import run_all
 from tests.planning import load_sweep, plan_sweep
+
+# Ray leaves files open, which Python mentions when it collects them
+pytestmark = pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning")
 
 NO_SUCH_GPUS = "97,98"  # Ray hands out logical ones by these names, and torch sees none
 QUIET = {**ray_environment.SETTINGS, "CUDA_VISIBLE_DEVICES": NO_SUCH_GPUS, "RAY_ADDRESS": ""}
@@ -168,8 +171,7 @@ def completed(process: subprocess.Popen[str], code: int = 0) -> str:
 
 def suspended_worker(store: Store, kind: StoreKind) -> tuple[psutil.Process, Path]:
     """A worker amid a task of a kind, suspended there so that it cannot end meanwhile, and the task's folder."""
-    for progress in store.root.glob(f"{kind}/*/progress.json"):
-        folder = progress.parent
+    for folder in counting(store.root, kind):
         holder = store.holder(kind, folder.name)
         if holder is None:
             continue
@@ -432,7 +434,7 @@ def test_a_driver_outside_the_cluster_follows_and_may_be_interrupted(
     arguments = ("run", file, "--store", store.root, "--address", address, *THREADS)
     with nodes(head, (2, 2)):
         command = start(*arguments)
-        until(lambda: list(store.root.glob("trainings/*/progress.json")))
+        until(lambda: counting(store.root, "trainings"))
         command.send_signal(signal.SIGINT)
         stopped = completed(command, code=130)
         assert "Stopping: running tasks save their state" in stopped

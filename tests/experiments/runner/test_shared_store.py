@@ -14,7 +14,7 @@ import pytest
 
 from experiments.store.store import Store
 from experiments.sweep.plan import Plan
-from tests.commandline import invoke, start
+from tests.commandline import counting, invoke, start
 from tests.conftest import TINY
 from tests.finished import fill
 
@@ -200,7 +200,7 @@ def test_two_commands_at_once_of_which_one_is_killed(
     doomed, heir = start(*command), start(*command)
     try:
         deadline = time.monotonic() + 120
-        while not list(store.root.glob("trainings/*/progress.json")):
+        while not counting(store.root, "trainings"):
             assert time.monotonic() < deadline and doomed.poll() is None
             time.sleep(0.02)
         doomed.kill()
