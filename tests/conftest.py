@@ -157,3 +157,8 @@ def undisturbed(prepared: Path, tmp_path_factory: pytest.TempPathFactory) -> Fil
     done = run("run", file, "--store", store)
     assert done.returncode == 0, done.stdout + done.stderr
     return Filled(file, store, done.stdout)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Run tests last that hold a Ray cluster in this process: no Ray with a token of its own starts after that."""
+    items.sort(key=lambda item: "head" in getattr(item, "fixturenames", ()))
