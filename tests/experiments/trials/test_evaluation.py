@@ -71,7 +71,7 @@ def test_shards_drawn_in_any_order_score_the_same_to_the_last_bit(
 ) -> None:
     train(tiny_plan, store)
     evaluation, other = first(tiny_plan), Store(tmp_path / "shards")
-    other.root.symlink_to(store.root)  # what the evaluation stands on is shared
+    other.root.symlink_to(store.root)  # what the evaluation depends on is shared
     assert perform(store, evaluation, CONTEXT).state == "done"
     whole = store.result(EvaluationResult, evaluation.signature)
     influences = load_file(store.folder("evaluations", evaluation.signature) / "influences.safetensors")
