@@ -37,8 +37,9 @@ QUIET = {**ray_environment.SETTINGS, "CUDA_VISIBLE_DEVICES": NO_SUCH_GPUS, "RAY_
 RAY = Path(sys.executable).parent / "ray"
 SMALL = ("--object-store-memory=100000000", "--min-worker-port=0", "--max-worker-port=0", "--include-dashboard=false")
 THREADS = ("--cpus-per-trial", "1")  # as the undisturbed run below: more would round differently
-MEDIUM = (
-    TINY.replace("kimg: 0.64", "kimg: 3")
+MEDIUM = (  # tasks of some seconds, which a test can meet amid their work
+    TINY.replace("kimg: 0.64", "kimg: 6")
+    .replace("steps: 3", "steps: 30")
     .replace("images: 120", "images: 1000")
     .replace("sampling_batch: 40", "sampling_batch: 40, checkpoint_s: 0.3")
 )
