@@ -6,6 +6,7 @@ file, reads the files again for each split, and takes scipy's matrix square root
 sums are the same, so that a ratio to this loop says what the rest of edm is worth. The benchmarks import it.
 """
 
+import itertools
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -86,7 +87,7 @@ def plain_sampling(model: PlainDenoiser, steps: int, guidance: float, device: to
         shape = (SAMPLED_AT_ONCE, config.image_channels, config.resolution, config.resolution)
         x = sigmas[0] * torch.randn(shape, device=device)
         labels = torch.arange(SAMPLED_AT_ONCE, device=device) % max(config.num_classes, 1)
-        for sigma, following in zip(sigmas[:-1], sigmas[1:], strict=True):
+        for sigma, following in itertools.pairwise(sigmas):
             level = torch.full((SAMPLED_AT_ONCE,), sigma, device=device)
             denoised = model(x, level, labels if config.num_classes else None)
             if guidance != 1:

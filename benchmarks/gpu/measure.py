@@ -1,5 +1,6 @@
 """Times on a GPU or a CPU, what the machine can do at most, and the floor that follows from it."""
 
+import itertools
 import json
 import resource
 import statistics
@@ -66,7 +67,7 @@ def _timed_by_events(call: Callable[[], Any], repeats: int) -> Timing:
         call()
         event.record()
     torch.cuda.synchronize()
-    return Timing(tuple(a.elapsed_time(b) / 1000 for a, b in zip(events[:-1], events[1:], strict=True)))
+    return Timing(tuple(a.elapsed_time(b) / 1000 for a, b in itertools.pairwise(events)))
 
 
 def _timed_by_clock(call: Callable[[], Any], repeats: int) -> Timing:

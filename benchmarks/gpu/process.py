@@ -111,7 +111,6 @@ def _prepare(setting: Setting) -> None:
     if setting.is_gpu:
         torch.cuda.init()
         return
-    torch.set_num_threads(min(2, os.cpu_count() or 1))
     if setting.tiny:
+        torch.set_num_threads(1)  # work this small only waits for other threads
         torch.compiler.set_stance("force_eager")  # compiling takes minutes on a CPU
-

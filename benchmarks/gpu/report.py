@@ -1,7 +1,6 @@
 """What a section finds: rows, written to a file as they come, and the Markdown table of all of them."""
 
 import json
-import os
 import time
 import traceback
 from collections.abc import Iterator, Sequence
@@ -115,7 +114,7 @@ def write_whole(path: Path, text: str) -> None:
     """Write a file whole or not at all."""
     temporary = path.with_name(f"{path.name}.part")
     temporary.write_text(text)
-    os.replace(temporary, path)
+    temporary.replace(path)
 
 
 def read_rows(path: Path) -> list[Row]:
