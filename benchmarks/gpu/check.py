@@ -48,7 +48,7 @@ SECTIONS = (  # the most valuable first
 )
 PLANNED_MINUTES = 8.0  # those that the sections' seconds are for; what one leaves over is there for the next
 LEAST_S = 10.0  # with fewer seconds left, a section does not begin
-TINY_S = 240.0  # for a section that runs on next to nothing, on a busy machine
+TINY_S = 600.0  # for a section that runs on next to nothing, on a busy machine
 
 
 def arguments() -> argparse.Namespace:

@@ -7,7 +7,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -71,13 +70,14 @@ class PlainCosts:
 def real_statistics(setting: Setting) -> list[Statistics]:
     """Return the statistics of three splits, of random features whose variances fall as those of real ones do."""
     dimension = 64 if setting.tiny else Inception.dimension
+    return [Statistics.of(random_features(4 * dimension, dimension, seed)) for seed in range(len(SPLITS))]
+
+
+def random_features(num: int, dimension: int, seed: int) -> Tensor:
+    """Return normal features with such variances."""
     index = torch.arange(1, dimension + 1)
     deviations = (12 * index**-1.25 * (-index / 700).exp()).sqrt()
-    found = []
-    for seed in range(len(SPLITS)):
-        noise = torch.randn(4 * dimension, dimension, generator=torch.Generator().manual_seed(seed))
-        found.append(Statistics.of(noise * deviations))
-    return found
+    return torch.randn(num, dimension, generator=torch.Generator().manual_seed(seed)) * deviations
 
 
 def moments(statistics: Statistics) -> Moments:
@@ -150,7 +150,7 @@ def time_features(setting: Setting, report: Report, extractor: Inception, costs:
 
 
 def measured(extractor: Inception, images: Tensor, setting: Setting) -> Tensor:
-    """Return features as evaluations take them; tiny ones without the padding to a whole batch, which takes a minute."""
+    """Return features as evaluations take them; tiny ones without the padding to a whole batch, which takes long."""
     if setting.tiny:
         with torch.no_grad():
             return extractor(images)[0]
@@ -187,18 +187,24 @@ def time_whole_way(
     began = time.perf_counter()
     images = torch.cat([drawn.images.cpu() for drawn in generate(model, sampling, 0, num, batch)])
     drawing_s = time.perf_counter() - began
-    measuring_s, features = once(lambda: measured(extractor, images, setting))
-    references = [Reference.of(found) for found in real]
-    scoring_s, _ = once(lambda: _three_scores(features[:, : len(real[0].mean)], references))
-    whole = (drawing_s + measuring_s + scoring_s) * WHOLE / num
+    measuring_s, _ = once(lambda: measured(extractor, images, setting))
+    in_proportion_s, constant_s = score(num, real)
+    whole = (drawing_s + measuring_s + in_proportion_s) * WHOLE / num + constant_s
     floor_s = WHOLE / batch * sampling.nfe * forward_floor_s(shape, batch, ceilings(device, setting.tiny))
-    note = f"in proportion to {num:,} images: drawn in {drawing_s:.1f} s, measured in {measuring_s:.1f} s"
-    note += f", scored with influences in {scoring_s:.1f} s; peak memory {peak_gib(device):.1f} GiB"
+    note = f"in proportion to {num:,} images: drawn in {drawing_s:.1f} s, measured in {measuring_s:.1f} s, statistics "
+    note += f"and influences in {in_proportion_s:.1f} s; distances in {constant_s:.1f} s; {peak_gib(device):.1f} GiB"
     report.measure(what, whole, "s", plain=costs.of_whole_way(), ceiling=floor_s, note=note)
 
 
-def _three_scores(features: Tensor, references: list[Reference]) -> list[float]:
-    """Return three FIDs, with the influence of every image, as evaluations do."""
-    statistics = Statistics.of(features)
-    found = [frechet(statistics, reference) for reference in references]
-    return [float(np.mean(each.influences(features).numpy())) for each in found]
+def score(num: int, real: list[Statistics]) -> tuple[float, float]:
+    """Score `num` features as evaluations do, with influences; return seconds in proportion to `num`, and the others.
+
+    The features are random ones whose variances fall as those of real images do, which a random network's do not.
+    """
+    references = [Reference.of(found) for found in real]
+    count = max(num, 2 * len(real[0].mean))
+    features = 1.1 * random_features(count, len(real[0].mean), seed=len(SPLITS))
+    statistics_s, statistics = once(lambda: Statistics.of(features))
+    constant_s, found = once(lambda: [frechet(statistics, reference) for reference in references])
+    influences_s, _ = once(lambda: [each.influences(features) for each in found])
+    return (statistics_s + influences_s) * num / count, constant_s

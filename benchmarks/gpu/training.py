@@ -25,7 +25,7 @@ from edm.batches import Batches, TrainingSet
 from edm.config import NetworkConfig, TrainingConfig
 from edm.train import Computing, TrainState, train
 
-IMAGES = 4096
+PIXELS = 2**25  # of the images to train on: at 128x128 in color some 700, which take seconds to make
 BATCHES = (128, 32, 512)  # the most telling first
 PLAIN_WORKERS = 4  # processes that read images for the plain loop's DataLoader
 COMPILE_S = 60.0  # what compiling may take
@@ -52,7 +52,7 @@ def compare(
     """Time one training by the plain loop and by edm, eager and compiled, in this process."""
     device, what = setting.torch_device, f"training {name}, batch {config.batch_size}"
     budget_s = 0.2 if setting.tiny else min(5.0, report.time_left / 10)
-    data = training_set(64 if setting.tiny else IMAGES, shape, device)
+    data = training_set(num_images(setting, shape, config), shape, device)
     plain = None
     with report.attempt(f"{what}, the plain loop"):
         plain = time_plain(setting, shape, config, budget_s)
@@ -68,10 +68,16 @@ def compare(
             time_training(report, way, new_state(shape, config, device, computing), data, limits, budget_s, plain)
 
 
+def num_images(setting: Setting, shape: NetworkConfig, config: TrainingConfig) -> int:
+    """Return how many images to train on: few enough to be made in seconds, and a batch at least."""
+    most = 64 if setting.tiny else PIXELS // (shape.image_channels * shape.resolution**2)
+    return max(config.batch_size, min(most, 4096))
+
+
 def time_plain(setting: Setting, shape: NetworkConfig, config: TrainingConfig, budget_s: float) -> Timing:
     """Time the plain loop's steps."""
     device = setting.torch_device
-    images = PlainImages(*pictures(max(config.batch_size, 64 if setting.tiny else IMAGES), shape))
+    images = PlainImages(*pictures(num_images(setting, shape, config), shape))
     model = PlainDenoiser(replace(shape, augment_labels=0), SIGMA_DATA).to(device)
     workers = 0 if setting.tiny else PLAIN_WORKERS
     steps = plain_training(model, images, config.batch_size, device, workers)
