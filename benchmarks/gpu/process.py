@@ -33,14 +33,16 @@ GRACE_S = 20.0  # beyond its time, in which a section may end by itself
 
 @dataclass(frozen=True)
 class Section:
-    """A section: the module `benchmarks.gpu.NAME` with its function `run(setting, report)`.
+    """A section: a module with a function `run(setting, report)`.
 
-    seconds: what it may take on one H100 in a check of 8 minutes. about: what it does, in a sentence.
+    seconds: what it may take on one H100 in a check of 8 minutes. about: what it does, to be read after its name.
+    folder: of the module, as a package.
     """
 
     name: str
     seconds: float
     about: str
+    folder: str = "benchmarks.gpu"
 
 
 def server() -> multiprocessing.context.ForkServerContext:
@@ -51,16 +53,21 @@ def server() -> multiprocessing.context.ForkServerContext:
 
 
 def run_section(
-    section: Section, setting: Setting, seconds: float, log: Path, on_rows: Callable[[Sequence[Row]], None]
+    section: Section,
+    setting: Setting,
+    seconds: float,
+    log: Path,
+    on_rows: Callable[[Sequence[Row]], None] = lambda _rows: None,
+    grace_s: float = GRACE_S,
 ) -> list[Row]:
     """Run a section for about `seconds`; return its rows, with one that says so where it did not come to its end.
 
-    on_rows: called with the rows so far whenever there are more.
+    on_rows: called with the rows so far whenever there are more. grace_s: for how long beyond its time it may go on.
     """
     path = setting.scratch / f"{section.name}.json"
-    process = server().Process(target=_inside, args=(section.name, setting, path, seconds, log))
+    process = server().Process(target=_inside, args=(section, setting, path, seconds, log))
     process.start()
-    deadline, seen = time.monotonic() + seconds + GRACE_S, 0
+    deadline, seen = time.monotonic() + seconds + grace_s, 0
     while process.is_alive() and time.monotonic() < deadline:
         process.join(POLL_S)
         rows = read_rows(path)
@@ -68,11 +75,11 @@ def run_section(
             seen = len(rows)
             on_rows(rows)
     rows = read_rows(path)
-    problem = _problem(process, seconds)
+    problem = _problem(process, seconds + grace_s)
     return [*rows, Row(section.name, section.name, "failed", note=problem)] if problem else rows
 
 
-def _problem(process: ForkServerProcess, seconds: float) -> str:
+def _problem(process: ForkServerProcess, limit_s: float) -> str:
     """End a section's process and its children; return what went wrong, or an empty text."""
     late = process.is_alive()
     assert process.pid is not None
@@ -82,23 +89,23 @@ def _problem(process: ForkServerProcess, seconds: float) -> str:
         process.kill()
     process.join()
     if late:
-        return f"was stopped, as it took more than {seconds + GRACE_S:.0f} s"
+        return f"was stopped, as it took more than {limit_s:.0f} s"
     if process.exitcode:
         return f"its process ended with exit code {process.exitcode}; the log has its last words"
     return ""
 
 
-def _inside(name: str, setting: Setting, path: Path, seconds: float, log: Path) -> None:
+def _inside(section: Section, setting: Setting, path: Path, seconds: float, log: Path) -> None:
     """Run a section in this process, with all of its output in the log."""
     os.setsid()
     with log.open("a") as file:
         for stream in (sys.stdout, sys.stderr):
             os.dup2(file.fileno(), stream.fileno())
-    print(f"--- {name}", flush=True)
-    report = Report(path, name, seconds)
-    with report.attempt(name):
+    print(f"--- {section.name}", flush=True)
+    report = Report(path, section.name, seconds)
+    with report.attempt(section.name):
         _prepare(setting)
-        importlib.import_module(f"benchmarks.gpu.{name}").run(setting, report)
+        importlib.import_module(f"{section.folder}.{section.name}").run(setting, report)
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(0)  # at once: leaving the interpreter may wait for threads of libraries
