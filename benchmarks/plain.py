@@ -59,7 +59,8 @@ def plain_training(
     model: PlainDenoiser, data: PlainImages, batch_size: int, device: torch.device, workers: int = 0, lr: float = 1e-4
 ) -> Iterator[float]:
     """Train for ever; yield the loss of every step."""
-    loader = DataLoader(data, batch_size, shuffle=True, drop_last=True, num_workers=workers)
+    kept = workers > 0
+    loader = DataLoader(data, batch_size, shuffle=True, drop_last=True, num_workers=workers, persistent_workers=kept)
     optimizer = torch.optim.Adam(model.parameters(), lr=lr)
     model.train()
     while True:

@@ -11,9 +11,10 @@ from benchmarks.gpu.report import Report
 from benchmarks.gpu.setting import Setting
 from edm.config import ClassifierConfig, NetworkConfig, Precision, SamplingConfig, TrainingConfig
 from edm.generate import generate, labels_of
-from edm.metrics.features import Classifier, extract, full_precision
+from edm.metrics.features import Classifier, extract
 from edm.metrics.fid import Reference, Statistics, frechet
 from edm.metrics.uncertainty import standard_error, within_classes
+from edm.networks.device import full_precision
 from edm.networks.initialise import initialise
 from edm.precondition import Denoiser
 from edm.train import averaged_model, train

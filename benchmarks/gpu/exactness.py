@@ -14,10 +14,11 @@ from edm.config import ClassifierConfig, Sampler, SamplingConfig
 from edm.data.dataset import to_unit
 from edm.generate import draw, labels_of
 from edm.loss import denoising_loss
-from edm.metrics.features import Classifier, extract, full_precision
+from edm.metrics.features import Classifier, extract
 from edm.metrics.fid import Reference, Statistics, frechet_distance
 from edm.metrics.kid import kernel_distance
 from edm.metrics.neighbours import prdc
+from edm.networks.device import full_precision
 from edm.networks.initialise import initialise
 from edm.noise import Stream, normals, permutation, uniforms
 from edm.precondition import Denoiser

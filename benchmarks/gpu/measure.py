@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from benchmarks.gpu.report import Report
 from edm.config import NetworkConfig
 from edm.cost import forward_flops, num_parameters
 from edm.networks.unet import UNet
@@ -161,11 +162,10 @@ def _moved_elements(network: NetworkConfig) -> int:
 # how busy, how much memory ------------------------------------------------------------------------
 
 
-def busy_s(call: Callable[[], Any], device: torch.device, repeats: int) -> float:
+def busy_s(call: Callable[[], Any], device: torch.device, repeats: int) -> float | None:
     """Return the seconds per call in which the device computes or copies, by the profiler's trace.
 
-    Divided by the time of a call without the profiler, this is the share of the time in which the device is busy. On a
-    CPU it is the time in torch's operators.
+    None where the profiler sees no work of the device. On a CPU it is the time in torch's operators.
     """
     activities = [torch.profiler.ProfilerActivity.CPU]
     if device.type == "cuda":
@@ -180,9 +180,21 @@ def busy_s(call: Callable[[], Any], device: torch.device, repeats: int) -> float
         profile.export_chrome_trace(str(path))
         events = json.loads(path.read_text())["traceEvents"]
     spans = sorted((event["ts"], event["ts"] + event["dur"]) for event in events if event.get("cat") in wanted)
-    if not spans:
-        raise RuntimeError("the profiler saw no work of the device")
-    return _covered(spans) / 1e6 / repeats
+    return _covered(spans) / 1e6 / repeats if spans else None
+
+
+def add_busy_share(report: Report, what: str, call: Callable[[], Any], device: torch.device, repeats: int) -> None:
+    """Report the share of the time in which the device is busy, of calls that `what` has just timed.
+
+    The profiler slows the host down, so that its trace says how long the device works, and not how long a call takes.
+    """
+    with report.attempt(f"{what}: busy share"):
+        timing, busy = timed(call, device, budget_s=0.3, most=20, warm_up=1), busy_s(call, device, repeats)
+        if busy is None:
+            report.skip(f"{what}: busy share", "the profiler saw no work of the device.")
+            return
+        share = 100 * busy / timing.median
+        report.measure(f"{what}: share of the time in which the device is busy", share, "%")
 
 
 def _covered(spans: list[tuple[float, float]]) -> float:

@@ -12,7 +12,7 @@ from benchmarks.gpu.report import Report
 from benchmarks.gpu.setting import Setting
 from edm.batches import Batch, TrainingSet
 from edm.config import NetworkConfig, TrainingConfig
-from edm.metrics.features import full_precision
+from edm.networks.device import full_precision
 from edm.train import Computing, TrainState, train
 
 GIB = 2**30

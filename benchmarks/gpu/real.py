@@ -26,11 +26,11 @@ from edm.train import Computing, TrainState, averaged_model, train
 from edm.typed_torch import floats
 
 CLASSIFIER_EPOCHS = 8
-SCORED = 10_000  # images drawn, and real ones of every split that they are compared with
+SCORED = 5_000  # images drawn, and real ones of every split that they are compared with
 BATCH = 1000
 AFTER_S = 12.0  # to draw and score the images of one network
 POINTS = 60  # of a loss curve
-OF_NOISE = 0.1  # share of pure noise's FID that a trained network stays below
+OF_NOISE = 0.25  # share of pure noise's FID that a trained network stays below
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ from edm.batches import TrainingSet
 from edm.config import NetworkConfig, Precision, Sampler, SamplingConfig, TrainingConfig
 from edm.files import load_tensors, save_tensors
 from edm.generate import draw, labels_of
-from edm.metrics.features import full_precision
+from edm.networks.device import full_precision
 from edm.train import Computing, TrainState, averaged_model, train
 
 EVERYTHING = TrainingConfig(

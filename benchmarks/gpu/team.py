@@ -11,7 +11,7 @@ from benchmarks.gpu.cases import SIGMA_DATA, network, relative, training_set
 from benchmarks.gpu.report import Report
 from benchmarks.gpu.setting import Setting
 from edm.config import Precision, TrainingConfig
-from edm.metrics.features import full_precision
+from edm.networks.device import full_precision
 from edm.parallel import ALONE, Team, join_rendezvous, open_rendezvous, process_group
 from edm.train import Computing, TrainState, train
 from edm.typed_torch import floats

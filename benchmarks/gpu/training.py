@@ -9,7 +9,7 @@ from benchmarks.gpu.cases import LONG_KIMG, SIGMA_DATA, network, new_state, pict
 from benchmarks.gpu.measure import (
     Ceilings,
     Timing,
-    busy_s,
+    add_busy_share,
     ceilings,
     finish,
     forget_peak,
@@ -71,7 +71,7 @@ def compare(
 def num_images(setting: Setting, shape: NetworkConfig, config: TrainingConfig) -> int:
     """Return how many images to train on: few enough to be made in seconds, and a batch at least."""
     most = 64 if setting.tiny else PIXELS // (shape.image_channels * shape.resolution**2)
-    return max(config.batch_size, min(most, 4096))
+    return max(config.batch_size, most)
 
 
 def time_plain(setting: Setting, shape: NetworkConfig, config: TrainingConfig, budget_s: float) -> Timing:
@@ -113,9 +113,7 @@ def time_training(
         note=f"{state.computing}; step of {1000 * timing.median:.2f} ms",
     )
     report.measure(f"{what}: peak memory", peak_gib(device), "GiB")
-    with report.attempt(f"{what}: busy share"):
-        share = 100 * busy_s(steps, device, repeats=5) / timing.median
-        report.measure(f"{what}: share of the time in which the device is busy", share, "%")
+    add_busy_share(report, what, steps, device, repeats=5)
     if not state.computing.compiled:
         batches = Batches(data, state.config, state.seed, state.denoiser.null_label)
         made = timed(lambda: batches[state.step], device, budget_s / 5)
