@@ -62,7 +62,7 @@ def metrics_of(score: str) -> tuple[str, ...]:
     return (own, *(f"{own}{error}" for error in ERRORS))
 
 
-def context_of(score: str) -> tuple[str, ...]:
+def baselines_of(score: str) -> tuple[str, ...]:
     """Return the metrics that put a score into context: those of pure noise and of real images."""
     metric, _, name = score.partition("/")
     if metric in ("fid", "kid"):

@@ -17,7 +17,7 @@ from experiments.store.layout import JOURNAL, VALIDATION
 from experiments.store.results import ComputingRecord, EvaluationResult, TrainingResult
 from experiments.store.store import Store
 from experiments.store.training_records import Pruning
-from experiments.sweep.metrics import ERRORS, HEADLINES, context_of, describe_reference, metrics_of, requested_scores
+from experiments.sweep.metrics import ERRORS, HEADLINES, baselines_of, describe_reference, metrics_of, requested_scores
 from experiments.sweep.plan import Plan, PlannedCell
 from experiments.sweep.tasks import Evaluation, Training
 from experiments.tracking.paired_errors import influences_of
@@ -141,7 +141,7 @@ def _row(plan: Plan, planned: PlannedCell, found: dict[str, Found]) -> dict[str,
         "stopped_at": own.stopped_at if own is not None and done else None,
         "pruned_at": own.pruned_at if own is not None and not done else None,
         **{name: shown.get(name) for score in wanted for name in metrics_of(score)},
-        **{name: context.get(name) for score in wanted for name in context_of(score)},
+        **{name: context.get(name) for score in wanted for name in baselines_of(score)},
         "real_images": context.get("real_images"),
         "notes": "; ".join(own.notes if own is not None else evaluation.notes),
     }
@@ -160,7 +160,7 @@ def _scores(planned: PlannedCell) -> tuple[str, ...]:
 
 
 def _columns(score: str) -> tuple[str, ...]:
-    return (*metrics_of(score), *context_of(score))
+    return (*metrics_of(score), *baselines_of(score))
 
 
 def covariances(plan: Plan, store: Store) -> dict[str, tuple[tuple[str, ...], np.ndarray]]:

@@ -6,7 +6,7 @@ import reports.metrics
 from edm.config import EvaluationConfig
 from experiments.sweep.metrics import (
     METRICS,
-    context_of,
+    baselines_of,
     headline,
     headlines,
     meaningless,
@@ -74,7 +74,7 @@ def test_samplers_that_add_noise_have_no_truncation_error() -> None:
 def test_every_score_is_told_by_metrics_that_a_report_may_ask_for(score: str) -> None:
     names = metrics_of(score)
     assert names and {name for name in names if not name.endswith(("_se", "_low", "_high"))} <= set(METRICS)
-    assert all(name.startswith(("noise_", "real_")) for name in context_of(score))
+    assert all(name.startswith(("noise_", "real_")) for name in baselines_of(score))
 
 
 def test_a_line_tells_the_best_that_there_is() -> None:
