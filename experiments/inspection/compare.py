@@ -108,9 +108,9 @@ def _numbers(
     metrics = [result.metrics if result is not None else {} for result in scored]
     errors: dict[str, float] = {}
     if here.evaluation is not None and there.evaluation is not None and all(metrics):
-        from experiments.tracking.paired_errors import influence_errors  # numpy
+        from experiments.tracking.paired_errors import difference_errors  # numpy
 
-        errors = influence_errors(store, here.evaluation, there.evaluation)
+        errors = difference_errors(store, here.evaluation, there.evaluation)
     for name in METRICS:
         if any(name in own for own in metrics):
             a, b = ((own.get(name), own.get(f"{name}{ERRORS[0]}")) for own in metrics)
