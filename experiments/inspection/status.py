@@ -181,8 +181,8 @@ def _begun(task: SweepTask, folder: Path, store: Store) -> TaskStatus:
     if not saved:
         return TaskStatus("planned")
     config = task.config
-    kimg = int(saved[-1].partition("-")[0]) * config.batch_size / 1000
-    total = config.num_steps * config.batch_size / 1000
+    kimg = config.kimg_after(int(saved[-1].partition("-")[0]))
+    total = config.total_kimg
     return TaskStatus("interrupted", f"saved at {kimg:g} of {total:g} kimg", progress=TaskProgress(kimg, total, "kimg"))
 
 

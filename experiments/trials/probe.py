@@ -151,7 +151,7 @@ def _time_training(
 ) -> MeasuredTraining:
     memory = PeakMemory(examples.device)
     steps = WARM_UP_STEPS + MOST_STEPS
-    config = dataclasses.replace(probe.config, kimg=steps * probe.config.batch_size / 1000)
+    config = dataclasses.replace(probe.config, kimg=probe.config.kimg_after(steps))
     state = TrainState(probe.network, config, sigma_data, 0, examples.device, computing)
     seconds, before = [], time.monotonic()
     for number, loss in enumerate(train(state, examples), 1):

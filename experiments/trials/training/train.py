@@ -105,14 +105,10 @@ def _attempt(
             *(training.signature, device, group.team.remark, context.threads, computing, state.step),
         )
         observer = TrainingObserver(folder, checkpoints, data, examples, context, group)
-        reporter = ProgressReporter(store, context, folder, "kimg", _total_kimg(state))
+        reporter = ProgressReporter(store, context, folder, "kimg", state.config.total_kimg)
         reporter.phase("compiling the network" if state.computing.compiled else "taking the first steps")
         _run_steps(observer, reporter, context, group, limit)
     return observer
-
-
-def _total_kimg(state: TrainState) -> float:
-    return state.config.num_steps * state.config.batch_size / 1000
 
 
 def _run_steps(
