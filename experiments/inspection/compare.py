@@ -12,8 +12,9 @@ from experiments.inspection.explain import resolve
 from experiments.inspection.lookup import NamedTask, find_one
 from experiments.store.results import EvaluationResult, TrainingResult
 from experiments.store.store import Store
-from experiments.sweep.metrics import ERRORS, METRICS
+from experiments.sweep.metrics import ERRORS
 from experiments.sweep.tasks import Evaluation, SweepTask
+from reports.metrics import METRICS
 
 NORMAL_95 = 1.959964  # standard errors to either side of a 95% interval
 LOSSES = ("loss", "val_loss")
