@@ -86,7 +86,7 @@ def measure(store: Store, probe: Probe, context: TrialContext, on_progress: OnSt
 
     def on_step(done: int, total: int) -> None:
         if reporter.beat(done):
-            reporter.raise_if_stopped()
+            reporter.raise_if_stop_requested()
         on_progress(done, total)
 
     data = ensure_data(store, probe.data)

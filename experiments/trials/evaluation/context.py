@@ -76,8 +76,8 @@ class EvaluationContext:
         return self.extractors[space]
 
     def phase(self, phase: str) -> None:
-        """Report what the evaluation does that is not counted; raises Stopped where that is asked for."""
-        self.reporter.raise_if_stopped()
+        """Report what the evaluation does that is not counted; raises Interrupted where that is asked for."""
+        self.reporter.raise_if_stop_requested()
         self.reporter.phase(phase)
 
     def feature_cache(self, space: FeatureSpace) -> FeatureCache:

@@ -101,7 +101,7 @@ def draw_segment(context: EvaluationContext, start: int, stop: int) -> None:
     context.reporter.beat(start)
     if not missing and not keeps_pixels:
         return
-    context.reporter.raise_if_stopped()
+    context.reporter.raise_if_stop_requested()
     began = time.monotonic()
     images = _generate(context, start, stop)
     if keeps_pixels:
@@ -131,7 +131,7 @@ def _generate(context: EvaluationContext, start: int, stop: int) -> Tensor:
                 images.append(drawn.images.cpu())
                 done += len(drawn.images)
                 if context.reporter.beat(done):
-                    context.reporter.raise_if_stopped()
+                    context.reporter.raise_if_stop_requested()
         except RuntimeError as error:
             if not is_out_of_memory(error) or context.batch == 1:
                 raise

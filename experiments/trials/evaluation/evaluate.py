@@ -40,7 +40,7 @@ def run_evaluation(store: Store, evaluation: Evaluation, trial: TrialContext) ->
     scores, notes = (done.scores, done.notes) if done is not None else ((), ())
     context = EvaluationContext(store, evaluation, trial, tuple(dict.fromkeys((*evaluation.scores, *scores))))
     # locked during scoring as well, as an evaluation of more images would replace a short segment
-    with store.lock("drawings", evaluation.drawing, context.reporter.raise_if_stopped):
+    with store.lock("drawings", evaluation.drawing, context.reporter.raise_if_stop_requested):
         extent = _draw_missing(context, done)
         result = _score(context, extent, notes)
         for start, _ in segments(0, extent.count):
@@ -146,6 +146,6 @@ def _truncation_error(context: EvaluationContext) -> float:
         save_tensors({IMAGES: solution}, folder / EXACT)
         return SolutionRecord(provenance=provenance())
 
-    context.store.ensure(SolutionRecord, identity, build, [EXACT], context.reporter.raise_if_stopped)
+    context.store.ensure(SolutionRecord, identity, build, [EXACT], context.reporter.raise_if_stop_requested)
     solution = load_tensors(context.store.checked("exact", identity, EXACT))[IMAGES]
     return truncation_error(final_images(model, evaluation.sampling, guide), solution)
