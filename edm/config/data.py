@@ -19,12 +19,13 @@ class DataConfig:
     """Which images to use and how to prepare them.
 
     name: The data set.
-    resolution: Pixels a side that images are cropped and resized to. For `celeba` (128 if not given) and `folder`
-        (required); the other data sets have one size.
-    splits: `study`: the split sizes of the 2023 study. `official`: CelebA's own partition, for `celeba` only.
-    path: The folder of images. For `folder`, and required there. The images enter the signature, the path does not.
-    channels: 3 is RGB (the default of a folder), 1 is grey. For `folder` only.
-    split_seed: Seed of the split of a folder that has no `train`, `val` and `test` sub-folders. For `folder` only.
+    resolution: Pixels per side that images are cropped and resized to. Only for `celeba` (default: 128) and `folder`
+        (required); the other data sets have a fixed size.
+    splits: `study`: the split sizes of the 2023 study. `official`: CelebA's own partition, only for `celeba`.
+    path: The folder of images, relative to the current folder. Only for `folder` (required). The content of the images
+        is part of the signature, the path is not.
+    channels: 3: RGB, the default of a folder. 1: grey. Only for `folder`.
+    split_seed: Seed for splitting a folder that has no `train`, `val` and `test` sub-folders. Only for `folder`.
     """
 
     name: DatasetName = "digits"
