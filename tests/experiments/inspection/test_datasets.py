@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 from edm.config import DataConfig
 from edm.data.catalogue import CATALOGUE
 from edm.data.prepare import FILES, prepare
-from experiments.cli.data import requested
+from experiments.cli.datasets import requested
 from experiments.cli.main import app
 from experiments.cli.views.progress import showing_progress
 from experiments.errors import UserError
