@@ -38,7 +38,7 @@ class DataConfig:
     def __post_init__(self) -> None:
         self._require_usable_resolution()
         official = self.splits == "study" or self.name == "celeba"
-        require(official, "splits", f"{self.name} has no official partition; drop it")
+        require(official, "splits", f"{self.name} has no official partition; remove it")
         if self.name == "folder":
             require(bool(self.path), "path", "is missing; say where the folder of images is")
             require(self.resolution is not None, "resolution", "is missing; images of a folder are resized to it")
@@ -50,15 +50,15 @@ class DataConfig:
         if self.resolution is None:
             return
         adjustable = self.name in ("celeba", "folder")
-        require(adjustable, "resolution", f"{self.name} has a resolution of its own; drop it")
+        require(adjustable, "resolution", f"{self.name} has a fixed resolution; remove it")
         require(
             MIN_RESOLUTION <= self.resolution <= MAX_RESOLUTION,
             "resolution",
-            f"{self.resolution} pixels make no image; give {MIN_RESOLUTION} to {MAX_RESOLUTION}",
+            f"{self.resolution} is not a possible resolution; give {MIN_RESOLUTION} to {MAX_RESOLUTION}",
         )
 
     def _require_no_folder_fields(self) -> None:
         name = self.name
-        require(self.path is None, "path", f"{name} is found by its name; drop it, and give its files when preparing")
-        require(self.channels is None, "channels", f"{name} has a number of its own; drop it")
-        require(self.split_seed == 0, "split_seed", f"{name} is split by a rule without a seed; drop it")
+        require(self.path is None, "path", f"{name} is not a folder of images; remove it")
+        require(self.channels is None, "channels", f"{name} has a fixed number of channels; remove it")
+        require(self.split_seed == 0, "split_seed", f"{name} is split by a rule that has no seed; remove it")

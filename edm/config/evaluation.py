@@ -48,15 +48,15 @@ class EvaluationConfig:
         few = f"{self.images} is too few for a covariance; give 2 or more, 10,000 for a usable number"
         require(self.images >= 2, "images", few)
         require(bool(self.splits), "splits", f"is empty; give one or more of {', '.join(SPLITS)}")
-        require(len(set(self.splits)) == len(self.splits), "splits", "names a split twice; drop one")
+        require(len(set(self.splits)) == len(self.splits), "splits", "has a split twice; remove one")
         require(bool(self.metrics), "metrics", f"is empty; give one or more of {', '.join(get_args(Metric))}")
-        require(len(set(self.metrics)) == len(self.metrics), "metrics", "names a metric twice; drop one")
+        require(len(set(self.metrics)) == len(self.metrics), "metrics", "has a metric twice; remove one")
         resizable = self.resize == "pytorch-fid" or self.features == "inception"
-        require(resizable, "resize", f"{self.features} features have a rule of their own; drop it")
+        require(resizable, "resize", f"{self.features} features have a fixed rule; remove it")
         if self.stop_when is not None:
             confident = 0.5 < self.stop_when < 1
-            require(confident, "stop_when", f"{self.stop_when!r} is no confidence; give for example 0.999")
-            require("fid" in self.metrics, "stop_when", "looks at the FID, which metrics leaves out; add fid to it")
+            require(confident, "stop_when", f"{self.stop_when!r} is not a confidence; give for example 0.999")
+            require("fid" in self.metrics, "stop_when", "needs the FID; add fid to metrics")
 
     @property
     def prefixes(self) -> tuple[int, ...]:

@@ -116,7 +116,9 @@ class ModelConfig:
         require(self.preset in PRESETS, "preset", f"{self.preset!r} is not one of {', '.join(PRESETS)}")
         even = self.cond_channels >= 2 and self.cond_channels % 2 == 0
         require(even, "cond_channels", f"{self.cond_channels} is not possible; give an even number, 2 or more")
-        require(0 <= self.dropout < 1, "dropout", f"{self.dropout!r} is not a share below 1; EDM uses 0.13 on CIFAR-10")
+        require(
+            0 <= self.dropout < 1, "dropout", f"{self.dropout!r} is not a share below 1; give 0 or more and less than 1"
+        )
         network = self.network(image_channels=1, resolution=0, num_classes=0)
         require(network.channels >= 1, "channels", f"{network.channels} is not above 0; give a positive number")
         blocks = bool(network.depths) and min(network.depths) >= 1

@@ -121,11 +121,15 @@ class SamplingConfig:
     def __post_init__(self) -> None:
         require_positive(self, "steps", "sigma_min", "sigma_max", "rho", "s_noise")
         falls = self.sigma_min < self.sigma_max
-        require(falls, "sigma_min", f"{self.sigma_min} is not below sigma_max {self.sigma_max}")
-        require(math.isfinite(self.guidance), "guidance", f"{self.guidance!r} is not a finite number")
+        require(falls, "sigma_min", f"{self.sigma_min} is not below sigma_max {self.sigma_max}; give less")
+        require(math.isfinite(self.guidance), "guidance", f"{self.guidance!r} is not a finite number; give one")
         require(self.s_churn >= 0, "s_churn", f"{self.s_churn!r} is below 0; give 0 or more, or infinity")
         rises = 0 <= self.s_min <= self.s_max
-        require(rises, "s_min", f"{self.s_min} to s_max {self.s_max} is not a range of noise levels")
+        require(
+            rises,
+            "s_min",
+            f"{self.s_min} to s_max {self.s_max} is not a range of noise levels; give 0 <= s_min <= s_max",
+        )
         require(0 <= self.eta <= 1, "eta", f"{self.eta!r} is not a share; give 0 (no noise) to 1")
         if self.guidance_interval is not None:
             low, high = self.guidance_interval

@@ -82,7 +82,7 @@ class TrainingConfig:
 
     def __post_init__(self) -> None:
         require_positive(self, "kimg", "batch_size", "lr", "p_std", "min_snr_gamma", "power_ema_snapshots")
-        require(math.isfinite(self.p_mean), "p_mean", f"{self.p_mean!r} is not a finite number")
+        require(math.isfinite(self.p_mean), "p_mean", f"{self.p_mean!r} is not a finite number; give one")
         require(self.ema_halflife_kimg >= 0, "ema_halflife_kimg", "give 0 (no average) or more")
         for name in ("label_dropout", "augment"):
             value = getattr(self, name)
@@ -97,7 +97,7 @@ class TrainingConfig:
         self._require_two_widths()
         if isinstance(self.keep, tuple):
             for kimg in self.keep:
-                require(0 < kimg <= self.kimg, "keep", f"{kimg:g} is outside of the {self.kimg:g} kimg; drop it")
+                require(0 < kimg <= self.kimg, "keep", f"{kimg:g} is outside of the {self.kimg:g} kimg; remove it")
 
     def _require_two_widths(self) -> None:
         """Raise FieldError unless `power_ema` is empty or has two different widths."""
