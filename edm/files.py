@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import stat
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, cast
@@ -25,13 +26,21 @@ AVERAGED = "ema."  # prefix of the averaged weights in a checkpoint, which are t
 def save_tensors(tensors: dict[str, Tensor], path: Path, metadata: dict[str, str] | None = None) -> None:
     """Write tensors by name, in contiguous layout; raises OSError, for example for a full disk."""
     plain = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
+    mode = _mode_of_new_files(path)
     try:
         save_file(plain, path, metadata)
+        path.chmod(mode)  # safetensors lets nobody else read its files
     except SafetensorError as error:
         number = re.search(r"os error (\d+)", str(error))  # safetensors gives the number in its message only
         if number is None:
             raise
         raise OSError(int(number[1]), os.strerror(int(number[1])), str(path)) from error
+
+
+def _mode_of_new_files(path: Path) -> int:
+    """Create a file and return its permissions, which follow from the umask and from what its folder says."""
+    with path.open("ab") as file:
+        return stat.S_IMODE(os.fstat(file.fileno()).st_mode)
 
 
 def load_tensors(path: Path) -> dict[str, Tensor]:

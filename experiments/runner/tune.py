@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import _thread
-import tempfile
 import threading
 import time
 from collections.abc import Callable, Generator, Iterator, Mapping
@@ -24,6 +23,7 @@ from experiments.runner.budget import Budget
 from experiments.runner.dispatch import Dispatcher
 from experiments.runner.options import Options
 from experiments.runner.schedule import Schedule
+from experiments.runner.scratch import scratch_folder
 from experiments.store.failures import Failure
 from experiments.store.layout import PRUNE
 from experiments.store.store import Store
@@ -207,7 +207,7 @@ def execute(
     """Run everything that the dispatcher has to start; returns when nothing runs any more."""
     searcher = DispatchedSearcher(dispatcher, allocator)
     dispatcher.schedule.starting = searcher.starting
-    with tempfile.TemporaryDirectory(prefix="edm-sweep-tune-") as scratch:
+    with scratch_folder() as scratch:
         tuner = tune.Tuner(
             tune.with_resources(_trainable(dispatcher.schedule.tasks, store.root, context, asha), _resources),
             tune_config=tune.TuneConfig(
@@ -216,7 +216,7 @@ def execute(
                 num_samples=-1,
                 reuse_actors=True,
             ),
-            run_config=tune.RunConfig(storage_path=str(Path(scratch)), name="run", verbose=0),
+            run_config=tune.RunConfig(storage_path=str(scratch), name="run", verbose=0),
         )
         tuner.fit()
 
