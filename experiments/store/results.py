@@ -179,8 +179,8 @@ class ReferenceRecord(Result):
 
 
 @dataclass(frozen=True, kw_only=True)
-class ScaleRecord(Result):
-    """Scores of pure noise and of real images, by which the scores of evaluations are read."""
+class BaselineRecord(Result):
+    """Baselines for the scores of evaluations: the scores of pure noise and of real images."""
 
     kind: ClassVar[StoreKind] = "scales"
 

@@ -22,7 +22,7 @@ from experiments.trials.evaluation.context import EXACT, IMAGES, EvaluationConte
 from experiments.trials.evaluation.draw import Extent, draw_all, draw_and_measure
 from experiments.trials.evaluation.features import FINGERPRINT, SECONDS, MeasuredFeatures
 from experiments.trials.evaluation.memorisation import measure_memorisation
-from experiments.trials.evaluation.scoring import Scorer, Scores, class_accuracy, scale
+from experiments.trials.evaluation.scoring import Scorer, Scores, baselines, class_accuracy
 
 PREVIEW_IMAGES = 100  # in the picture of samples
 
@@ -79,7 +79,7 @@ def _score(context: EvaluationContext, extent: Extent, notes: tuple[str, ...]) -
     prefixes = (scorer.at_prefix(n, wanted) for n in config.prefixes if n < count)
     origins = _origins(scorer.measured)
     return EvaluationResult(
-        metrics={**scores.metrics, **scale(context.references, config, wanted)},
+        metrics={**scores.metrics, **baselines(context.references, config, wanted)},
         scores=wanted,
         notes=tuple(dict.fromkeys((*evaluation.notes, *notes, *scores.notes))),
         prefixes=(*prefixes, _last_prefix(scores, count)),

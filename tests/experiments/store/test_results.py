@@ -19,6 +19,7 @@ from experiments.store.damage import Damage
 from experiments.store.files import write_json
 from experiments.store.progress import RunProgressRecord, TaskProgress
 from experiments.store.results import (
+    BaselineRecord,
     ClassifierRecord,
     ComputingRecord,
     DatasetRecord,
@@ -28,7 +29,6 @@ from experiments.store.results import (
     Provenance,
     ReferenceRecord,
     Result,
-    ScaleRecord,
     SolutionRecord,
     TrainingResult,
 )
@@ -39,7 +39,7 @@ from tests.results import evaluation_result, probe_result, training_result
 
 OLD = Path(__file__).parent / "old_store"
 KINDS: tuple[type[Result], ...] = (
-    *(DatasetRecord, ClassifierRecord, ReferenceRecord, ScaleRecord, SolutionRecord),
+    *(DatasetRecord, ClassifierRecord, ReferenceRecord, BaselineRecord, SolutionRecord),
     *(TrainingResult, EvaluationResult, ProbeResult),
 )
 OLD_RESULTS = sorted(path for path in OLD.glob("*/*/result.json"))

@@ -20,7 +20,7 @@ from experiments.store.journal import Journal
 from experiments.store.layout import JOURNAL
 from experiments.store.leases import Held, LeaseLost
 from experiments.store.processes import temporary_suffix
-from experiments.store.results import Provenance, ScaleRecord, SolutionRecord, TrainingResult
+from experiments.store.results import BaselineRecord, Provenance, SolutionRecord, TrainingResult
 from experiments.store.store import Store
 from tests.results import training_result
 
@@ -130,9 +130,9 @@ def test_a_result_from_before_there_were_checksums_counts(tmp_path: Path) -> Non
 def test_a_result_survives_whatever_json_makes_of_it(tmp_path: Path) -> None:
     store = Store(tmp_path)
     store.folder("scales", SIGNATURE).mkdir(parents=True)
-    made = ScaleRecord(metrics={"b": float("inf"), "a": 1.0, "\u00e9": 0.1}, provenance=Provenance(tags={"x": "y"}))
+    made = BaselineRecord(metrics={"b": float("inf"), "a": 1.0, "\u00e9": 0.1}, provenance=Provenance(tags={"x": "y"}))
     store.finish(SIGNATURE, made)
-    found = store.result(ScaleRecord, SIGNATURE)
+    found = store.result(BaselineRecord, SIGNATURE)
     assert found is not None and found == made and list(found.metrics) == ["b", "a", "\u00e9"]
 
 
