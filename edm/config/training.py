@@ -130,6 +130,15 @@ class TrainingConfig:
         """Gradient steps: as many whole batches as it takes to see `kimg`."""
         return self.steps_to(self.kimg)
 
+    @property
+    def total_kimg(self) -> float:
+        """Thousands of images that all steps see: `kimg`, rounded up to whole batches."""
+        return self.kimg_after(self.num_steps)
+
+    def kimg_after(self, steps: int) -> float:
+        """Return how many thousand images a number of gradient steps sees."""
+        return steps * self.batch_size / 1000
+
     def steps_to(self, kimg: float) -> int:
         """Return the number of gradient steps until `kimg` thousand images have been seen."""
         return math.ceil(round(kimg * 1000, 6) / self.batch_size)  # rounded: 2.007 * 1000 is not quite 2007

@@ -175,7 +175,7 @@ class Dispatcher:
 
     def _lost(self, task: Task, message: str) -> Outcome:
         if self.schedule.stopping:
-            return Outcome("stopped")
+            return Outcome("interrupted")
         log = self.store.folder(task.store_kind, task.signature) / LOG
         return Outcome.failed(Failure(message, "lost", log=str(log)))
 

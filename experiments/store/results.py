@@ -180,9 +180,9 @@ class ReferenceRecord(Result):
 
 @dataclass(frozen=True, kw_only=True)
 class BaselineRecord(Result):
-    """Baselines for the scores of evaluations: the scores of pure noise and of real images."""
+    """Baselines: the scores of pure noise and of real images, to compare the scores of evaluations with."""
 
-    kind: ClassVar[StoreKind] = "scales"
+    kind: ClassVar[StoreKind] = "scales"  # the folder's old name, which existing stores have
 
     metrics: Mapping[str, float]
 

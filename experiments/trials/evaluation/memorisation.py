@@ -95,4 +95,6 @@ def _baseline(context: EvaluationContext, view: View, count: int) -> Mapping[str
         found = memorisation(view.held_out, view.train, view.test, count, context.device)
         return BaselineRecord(metrics=_metrics(f"real_nn_{{}}_{view.name}", found), provenance=provenance())
 
-    return context.store.ensure(BaselineRecord, identity, build, on_wait=context.reporter.raise_if_stopped).metrics
+    return context.store.ensure(
+        BaselineRecord, identity, build, on_wait=context.reporter.raise_if_stop_requested
+    ).metrics

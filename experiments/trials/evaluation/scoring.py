@@ -170,14 +170,14 @@ def class_accuracy(judged: MeasuredFeatures, scores: Scores) -> None:
         scores.metrics[end] = min(max(scores.metrics[end], 0.0), 1.0)
 
 
-# scores to compare with ----------------------------------------------------------------------------
+# baselines ----------------------------------------------------------------------------------------
 
 
-def baselines(references: References, config: EvaluationConfig, wanted: tuple[str, ...]) -> Mapping[str, float]:
-    """Return the scores of pure noise, and of real train images that were held out from the reference.
+def baseline_scores(references: References, config: EvaluationConfig, wanted: tuple[str, ...]) -> Mapping[str, float]:
+    """Return the baselines: scores of pure noise, and of real train images that were held out from the reference.
 
-    wanted: scores of the evaluation, of which fid and kid have such baselines. These are computed once for all
-    evaluations that share references and number of images.
+    wanted: scores of the evaluation, of which fid and kid have baselines. They are computed once for all evaluations
+    that share references and number of images.
     """
     pairs = tuple(sorted(score for score in wanted if score.split("/")[0] in ("fid", "kid") and FILE not in score))
     sizes = reference_sizes(config, {split: references.count(split) for split in SPLITS})
@@ -191,7 +191,7 @@ def baselines(references: References, config: EvaluationConfig, wanted: tuple[st
         noise = references.features("noise", 0, references.count("noise"))
         metrics = _scores_of("noise", noise, references, sizes, pairs)
         if stop > start:
-            # train images are no baseline if they are compared with themselves
+            # train images are no baseline where they are compared with themselves
             others = pairs if config.reference == "equal" else tuple(p for p in pairs if not p.endswith("/train"))
             metrics |= _scores_of("real", references.features("train", start, stop), references, sizes, others)
             metrics["real_images"] = float(stop - start)

@@ -12,8 +12,9 @@ from pathlib import Path
 
 import pytest
 
+from edm.checksums import sha256_of
 from experiments.errors import UserError
-from experiments.store import files, leases, result_files
+from experiments.store import leases, result_files
 from experiments.store.damage import DamagedFile, set_aside_file
 from experiments.store.files import read_json, replacing, write_bytes, write_json, write_soon
 from experiments.store.journal import Journal
@@ -158,7 +159,7 @@ def test_files_with_a_later_time_are_read_once(tmp_path: Path, monkeypatch: pyte
     store, read = finished(tmp_path, a=b"content"), []
     folder = store.folder("trainings", SIGNATURE)
     os.utime(folder / "result.json", (1e9, 1e9))  # as in a store that was copied
-    monkeypatch.setattr(result_files, "checksum", lambda path: read.append(path) or files.sha256_file(path))
+    monkeypatch.setattr(result_files, "checksum", lambda path: read.append(path) or sha256_of(path))
     assert store.sound("trainings", SIGNATURE) and read == [folder / "a"]
     assert store.sound("trainings", SIGNATURE) and read == [folder / "a"]
 

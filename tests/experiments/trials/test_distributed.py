@@ -80,7 +80,7 @@ def test_two_processes_train_what_one_does_and_a_stopped_team_goes_on(store: Sto
     assert perform(alone, training, CONTEXT).state == "done"
     assert perform(store, training, ON_TWO).state == "done"
     resumed.looks = 8
-    assert perform(resumed, training, dataclasses.replace(ON_TWO, report_s=0.0)).state == "stopped"
+    assert perform(resumed, training, dataclasses.replace(ON_TWO, report_s=0.0)).state == "interrupted"
     assert not others()
     assert perform(Store(resumed.root), training, ON_TWO).state == "done"
     assert not others()
