@@ -20,9 +20,7 @@ if TYPE_CHECKING:
 
 
 def prepare(
-    name: Annotated[
-        str, typer.Argument(metavar="NAME", help="The data set: digits, fashion_mnist, cifar10, celeba or folder.")
-    ],
+    name: Annotated[str, typer.Argument(metavar="NAME", help="digits, fashion_mnist, cifar10, celeba or folder.")],
     from_: Annotated[
         Path | None,
         typer.Option("--from", help="The downloaded archive, or the folder that holds it; for folder, the images."),
