@@ -74,7 +74,7 @@ class Origin:
 
     @classmethod
     def given(cls, path: Path) -> Origin:
-        """A person's own file or folder, in which nothing is ever written; raises DataError if it is absent."""
+        """A user's own file or folder, in which nothing is ever written; raises DataError if it is absent."""
         path = path.expanduser().absolute()
         if not path.exists():
             raise DataError(f"{path}: no such file or folder; say where the files of the data set are")

@@ -63,7 +63,7 @@ class Statistics:
 
     @classmethod
     def from_tensors(cls, tensors: dict[str, Tensor]) -> Statistics:
-        """Return what `tensors` was called on."""
+        """Restore the statistics that `tensors` returned."""
         return cls(int(tensors["count"]), tensors["mean"], tensors["scatter"])
 
 
@@ -136,7 +136,7 @@ class Reference:
 
     @classmethod
     def from_tensors(cls, tensors: dict[str, Tensor]) -> Reference:
-        """Return what `tensors` was called on."""
+        """Restore the reference that `tensors` returned."""
         count = int(tensors["count"])
         return cls(None if count < 0 else count, tensors["mean"], tensors["covariance"], tensors["factor"])
 
