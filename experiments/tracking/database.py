@@ -25,7 +25,7 @@ def embedded_uri(store: Store) -> str:
 
 
 def ensure_database(path: Path) -> None:
-    """Make sure that there is a database with the tables of this version of MLflow; the caller holds the mirror's lease.
+    """Make sure that there is a database with this MLflow's tables; the caller holds the mirror's lease.
 
     MLflow creates its tables in dozens of steps, and never accepts tables that a kill has left incomplete. A database
     of an older MLflow is brought up to date. If that fails, it is set aside, because the store has all that it held.
