@@ -61,7 +61,7 @@ def save_model(model: Denoiser, path: Path) -> None:
 def load_model(path: Path, device: torch.device | str = "cpu") -> Denoiser:
     """Load a model onto `device`, ready to sample; of a checkpoint, the averaged model.
 
-    Raises ValueError where the file holds no model.
+    Raises ValueError if the file holds no model.
     """
     try:
         metadata = _metadata(path)
@@ -89,7 +89,7 @@ def _metadata(path: Path) -> dict[str, str]:
 def find_model(path_or_name: str | Path, folder: Path) -> Path:
     """Return the path of a model file, given that path, its folder, or the beginning of its folder's name in `folder`.
 
-    Raises ValueError where there is no such model, or several.
+    Raises ValueError if there is no such model, or several.
     """
     path = Path(path_or_name)
     if path.is_dir():

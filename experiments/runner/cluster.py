@@ -153,10 +153,10 @@ def _init(tries: int = CLIENT_TRIES, pause_s: float = CLIENT_PAUSE_S, **options:
 
 
 def _disconnect() -> None:
-    """Leave Ray, with no garbage collected meanwhile.
+    """Disconnect from Ray, without collecting garbage meanwhile.
 
-    Ray ends the whole process where a thread lets go of one of its objects while its core is being taken down, and
-    Tune leaves some of them in cycles.
+    Ray ends the whole process if a thread releases one of its objects while Ray shuts down, and Tune leaves some of
+    them in reference cycles.
     """
     gc.collect()
     enabled = gc.isenabled()
@@ -170,7 +170,7 @@ def _disconnect() -> None:
 
 @contextmanager
 def _own_signals() -> Generator[None]:
-    """Undo that Ray has SIGTERM end this process by a traceback."""
+    """Undo Ray's handling of SIGTERM, which ends this process with a traceback."""
     before = signal.getsignal(signal.SIGTERM)
     try:
         yield

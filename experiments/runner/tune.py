@@ -77,7 +77,7 @@ class DispatchedSearcher(Searcher):
         self.dispatcher.closed(trial_id, WORKER_LOST)
 
     def starting(self) -> set[str]:
-        """Return the tasks at which the jobs are that have all they need; the others wait for a free worker."""
+        """Return the current tasks of the jobs that have their resources; the other jobs wait for a free worker."""
         tasks, allocated = set[str](), Allocation(0, 0.0)
         for trial_id, allocation in list(self.allocations.items()):  # which another thread may change
             allocated += allocation
@@ -163,7 +163,7 @@ def run_here(
 
 @contextmanager
 def _watched(dispatcher: Dispatcher) -> Generator[None]:
-    """End what would wait for ever: without its raylet Ray starts no worker, though those that run go on."""
+    """End a run that would wait forever: without its raylet Ray starts no worker, although running ones continue."""
     ending, timing = threading.Event(), dispatcher.timing
 
     def watch() -> None:
