@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -51,9 +52,12 @@ def unfinished(folder: Path, ended: bool) -> tuple[str, str, float | None]:
     return RUNNING, "", None
 
 
-def finished_ms(folder: Path) -> int:
-    """Return when a task was finished, in milliseconds since 1970."""
-    return int((folder / RESULT).stat().st_mtime * 1000)
+def finished_ms(result: TrainingResult | EvaluationResult, folder: Path) -> int:
+    """Return when a task was finished, in milliseconds since 1970; its file's time may be that of a copy."""
+    try:
+        return int(datetime.fromisoformat(result.provenance.time).timestamp() * 1000)
+    except ValueError:  # a result of an early version does not say
+        return int((folder / RESULT).stat().st_mtime * 1000)
 
 
 def curve_metrics(line: dict[str, Any], step: int) -> list[Metric]:

@@ -14,6 +14,7 @@ from sqlalchemy.exc import DatabaseError
 from experiments.store.files import move_into_place, temporary_beside
 from experiments.store.layout import DAMAGED, MLFLOW_DATABASE
 from experiments.store.store import Store
+from experiments.tracking.artifacts import follow_store
 from experiments.tracking.schema import upgrade
 
 log = logging.getLogger("edm_sweep.mlflow")
@@ -32,6 +33,7 @@ def ensure_database(path: Path) -> None:
     """
     if path.exists():
         if _is_up_to_date(path):
+            follow_store(path)
             return
         _set_aside(path)
     temporary = temporary_beside(path)
