@@ -50,7 +50,7 @@ def cancel(
     request_cancellation(place, runs, None if whole else evaluations)
     names = None if whole else [cell.name for cell in cells]
     if as_json:
-        print_json({"sweeps": sorted(sweeps), "cells": names, "runs": [run.name for run in runs]})
+        print_json({"sweeps": sorted(sweeps), "cells": names, "runs": [run.run_id for run in runs]})
         return
     for line in _cancelled_lines(what, names, runs):
         say(console, line)

@@ -89,7 +89,7 @@ class StatusReader:
         """Return the status now."""
         begun = {kind: _signatures(self.store, kind) for kind in ("trainings", "evaluations")}
         runs = tuple(active_runs(self.store, self.plan.sweep.name))
-        cancelled = {name for run in runs for name in self.store.cancelled(run.name)}
+        cancelled = {name for run in runs for name in self.store.cancelled(run.run_id)}
         trainings = {name: self._status(t, begun["trainings"]) for name, t in self.plan.trainings.items()}
         found = (self._cell(planned, trainings, begun["evaluations"]) for planned in self.plan.cells)
         cells = tuple(_cancelled(cell) if cell.evaluation in cancelled else cell for cell in found)

@@ -106,7 +106,7 @@ def test_a_training_that_is_left_has_saved_its_state_and_goes_on_later(
     assert perform(store, training, context).state == "interrupted"  # as long as it is asked for
     other = list(tiny_plan.trainings.values())[1]
     assert perform(store, other, context).state == "done"
-    store.end_session("s")
+    store.end_run("s")
     assert perform(store, training, context).state == "done"
     assert "from step 7" in (folder / "log.txt").read_text()
 

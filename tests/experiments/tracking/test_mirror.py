@@ -179,7 +179,7 @@ def test_a_training_is_followed_while_it_runs_and_through_an_interruption(tiny_p
     class Following(Store):
         looks = 0
 
-        def stop_requested(self, session: str, signature: str | None = None) -> bool:
+        def stop_requested(self, run_id: str, signature: str | None = None) -> bool:
             Mirror(Store(self.root), tiny_plan, uri).update()
             states.extend(run.info.status for run in runs_of(uri, tiny_plan).values())
             self.looks += 1

@@ -103,7 +103,7 @@ def test_a_server_killed_during_a_training_slows_nothing_and_catches_up(
     seen: list[str] = []
 
     class Disturbing(Store):
-        def stop_requested(self, session: str, signature: str | None = None) -> bool:
+        def stop_requested(self, run_id: str, signature: str | None = None) -> bool:
             if len(seen) == 3:
                 server.kill()
             try:

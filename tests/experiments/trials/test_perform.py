@@ -290,7 +290,7 @@ def test_a_classifier_that_is_trained_first_is_reported(tiny_plan: Plan, store: 
     seen: list[str] = []
 
     class Watched(Store):
-        def stop_requested(self, session: str, signature: str | None = None) -> bool:
+        def stop_requested(self, run_id: str, signature: str | None = None) -> bool:
             progress = TaskProgress.read(self.folder("evaluations", evaluation.signature))
             if progress is not None and progress.phase is not None:
                 seen.append(progress.phase)
