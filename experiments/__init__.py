@@ -109,15 +109,17 @@ def _terminal() -> RunListener:
 def _sweep(sweep: Sweep | str | Path, store: str | Path | None) -> Sweep:
     """The sweep itself, or the sweep of a file, or the sweep of that name that was run with this store."""
     from experiments.inputs import InputFiles
-    from experiments.inspection.recall import recall_sweep
-    from experiments.store.registry import remembered
+    from experiments.store.sweep_records import recorded_sweeps
     from experiments.sweep.reader import load_sweep
     from experiments.sweep.spec import Sweep
+    from experiments.tracking.records import recall_sweep
 
     if isinstance(sweep, Sweep):
         return sweep
     place = _store(store)
-    return recall_sweep(str(sweep), place) if str(sweep) in remembered(place) else load_sweep(sweep, (), InputFiles())
+    return (
+        recall_sweep(str(sweep), place) if str(sweep) in recorded_sweeps(place) else load_sweep(sweep, (), InputFiles())
+    )
 
 
 def _store(store: str | Path | None) -> Store:

@@ -36,11 +36,11 @@ def status(
     It works in any terminal that can read the store. Without SWEEP it lists all sweeps that were run with this store,
     or shows the only one.
     """
-    from experiments.store.registry import remembered
     from experiments.store.store import Store
+    from experiments.store.sweep_records import recorded_sweeps
 
     place, console = Store(store), console_for(as_json)
-    names = remembered(place)
+    names = recorded_sweeps(place)
     if sweep is None and len(names) != 1:
         _show_overviews(place, console, as_json)
         return

@@ -17,9 +17,9 @@ from experiments.store.drawings import drawn_segments
 from experiments.store.failures import Failure
 from experiments.store.layout import CHECKPOINTS, FAILURE, PRUNED, RESULT, StoreKind
 from experiments.store.progress import TaskProgress
-from experiments.store.registry import named_tasks, remembered
 from experiments.store.results import EvaluationResult
 from experiments.store.store import Store
+from experiments.store.sweep_records import named_tasks, recorded_sweeps
 from experiments.store.training_records import Pruning
 from experiments.sweep.plan import Plan, PlannedCell
 from experiments.sweep.tasks import Evaluation, SweepTask
@@ -220,7 +220,7 @@ class SweepOverview:
 def overviews(store: Store) -> Iterator[SweepOverview]:
     """Yield every sweep that was run on a store."""
     runs = active_runs(store)
-    for name in remembered(store):
+    for name in recorded_sweeps(store):
         evaluations = [named["evaluation"] for named in named_tasks(name, store).values() if "evaluation" in named]
         done = sum((store.root / "evaluations" / signature / RESULT).exists() for signature in evaluations)
         yield SweepOverview(name, len(evaluations), done, tuple(run for run in runs if run.sweep == name))
