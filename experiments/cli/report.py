@@ -38,7 +38,7 @@ def report(
 ) -> None:
     """Write a sweep's report: tables, figures and one HTML page.
 
-    A run does that at its end. Scores come from the store or a bundle, or from the MLflow server of --tracking-uri.
+    `run` does this at its end. Scores come from the store or the bundle, or from MLflow if --tracking-uri is given.
     """
     from experiments.store.store import Store
     from experiments.tracking.bundle import is_bundle, opened

@@ -148,8 +148,8 @@ def status_of_task(task: SweepTask, store: Store) -> TaskStatus:
         return TaskStatus("planned")
     if RESULT in there and (done := _done(task, store)) is not None:
         return done
-    if any(name.startswith(".lease-") for name in there) and is_alive(folder):
-        holder = leases.holder(folder)
+    if any(name.startswith(".lease-") for name in there) and is_alive(folder, store.lease_timing):
+        holder = leases.holder(folder, store.lease_timing)
         where = holder.text if holder is not None else ""
         return TaskStatus("running", where=where, progress=TaskProgress.read(folder))
     if FAILURE in there:

@@ -99,6 +99,14 @@ def _sha256_of_version(path: Path, modified_ns: int, size: int) -> str:
     return sha256_of(path)
 
 
+def modified_ns(path: Path) -> int | None:
+    """Return when a file was last changed, in nanoseconds; None where there is none."""
+    try:
+        return path.stat().st_mtime_ns
+    except OSError:
+        return None
+
+
 def sync_to_disk(path: Path) -> None:
     """Wait until a file or a folder is on the disk."""
     descriptor = os.open(path, os.O_RDONLY)

@@ -128,7 +128,7 @@ class CheckpointManager:
         """Record the loss of a step, with a line in the journal at the end of each window; raises DivergedError."""
         state, step = self.state, self.state.step
         self.window += loss
-        self.first_bad = torch.where((self.first_bad < 0) & ~loss.isfinite(), step, self.first_bad)
+        self.first_bad.masked_fill_((self.first_bad < 0) & ~loss.isfinite(), step)
         if step % self.interval and step != state.config.num_steps:
             return
         self.raise_if_bad()

@@ -106,9 +106,7 @@ def test_a_team_ends_cleanly_when_one_of_it_is_killed(
     monkeypatch.setattr(CheckpointManager, "record_loss", at_step(5, kill, CheckpointManager.record_loss))
     outcome = perform(store, training, ON_TWO)
     assert outcome.state == "failed"
-    assert outcome.message == (
-        "ProcessLostError: of 2 processes that train one network, number 1 was killed (signal 9)"
-    )
+    assert outcome.message == ("ProcessLostError: process 1 of the 2 that train one network was killed (signal 9)")
     assert not others()
 
 
@@ -123,7 +121,7 @@ def test_a_process_that_fails_fails_its_team_and_says_where(
 
     monkeypatch.setattr(distributed, "_spec", of_nothing)
     outcome = perform(store, training, ON_TWO)
-    assert outcome.message.startswith("RuntimeError: of 2 processes that train one network, number 1 failed")
+    assert outcome.message.startswith("RuntimeError: process 1 of the 2 that train one network failed")
     assert "FileNotFoundError" in log_of(store, training) and not others()
 
 
