@@ -90,14 +90,14 @@ def results(
     Scores that have errors are followed by their standard error (_se) and 95 % interval (_low, _high). Scores of cells
     that are not done are missing. The scores come from MLflow where `tracking_uri` is given, else from the store.
     """
-    from experiments.tracking.frames import found_in_store, results_frame
+    from experiments.tracking.frames import results_frame, scores_in_store
 
     made = plan(_sweep(sweep, store))
     if tracking_uri is None:
-        return results_frame(made, found_in_store(made, _store(store)))
-    from experiments.tracking.read import found_in_mlflow
+        return results_frame(made, scores_in_store(made, _store(store)))
+    from experiments.tracking.read import scores_in_mlflow
 
-    return results_frame(made, found_in_mlflow(made, tracking_uri))
+    return results_frame(made, scores_in_mlflow(made, tracking_uri))
 
 
 def _terminal() -> RunListener:
