@@ -57,7 +57,7 @@ class CleanupPolicy:
 
 
 def parse_keep(text: str) -> Keep:
-    """Return the policy that a text stands for: last, best, all, or a list of kimg such as 1000,5000.
+    """Parse a policy: last, best, all, or a list of kimg such as 1000,5000.
 
     Raises UserError.
     """

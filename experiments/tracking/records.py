@@ -19,7 +19,7 @@ from experiments.sweep.spec import Sweep
 
 
 def record_plan(plan: Plan, store: Store) -> None:
-    """Record a plan under its sweep's name, for commands that know the store alone."""
+    """Record a plan under its sweep's name, for commands that have only the store."""
     write_record(plan.sweep.name, plan_to_json(plan), store)
 
 
