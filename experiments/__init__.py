@@ -93,14 +93,14 @@ def results(
     (_low, _high). Scores of cells that are not done are missing. The scores come from MLflow if `tracking_uri` is
     given, else from the store. Raises UserError if the sweep or the server cannot be read.
     """
-    from experiments.tracking.frames import found_in_store, results_frame
+    from experiments.tracking.frames import results_frame, scores_in_store
 
     made = plan(_sweep(sweep, store))
     if tracking_uri is None:
-        return results_frame(made, found_in_store(made, _store(store)))
-    from experiments.tracking.read import found_in_mlflow
+        return results_frame(made, scores_in_store(made, _store(store)))
+    from experiments.tracking.read import scores_in_mlflow
 
-    return results_frame(made, found_in_mlflow(made, tracking_uri))
+    return results_frame(made, scores_in_mlflow(made, tracking_uri))
 
 
 def _terminal() -> RunListener:
@@ -112,15 +112,17 @@ def _terminal() -> RunListener:
 def _sweep(sweep: Sweep | str | Path, store: str | Path | None) -> Sweep:
     """The sweep itself, or the sweep of a file, or the sweep of that name that was run with this store."""
     from experiments.inputs import InputFiles
-    from experiments.inspection.recall import recall_sweep
-    from experiments.store.registry import remembered
+    from experiments.store.sweep_records import recorded_sweeps
     from experiments.sweep.reader import load_sweep
     from experiments.sweep.spec import Sweep
+    from experiments.tracking.records import recall_sweep
 
     if isinstance(sweep, Sweep):
         return sweep
     place = _store(store)
-    return recall_sweep(str(sweep), place) if str(sweep) in remembered(place) else load_sweep(sweep, (), InputFiles())
+    return (
+        recall_sweep(str(sweep), place) if str(sweep) in recorded_sweeps(place) else load_sweep(sweep, (), InputFiles())
+    )
 
 
 def _store(store: str | Path | None) -> Store:

@@ -38,11 +38,11 @@ def cancel(
     next run continues what was cancelled; to leave a cell out for good, use `exclude:` in the sweep file.
     """
     from experiments.store.active_runs import active_runs, request_cancellation
-    from experiments.store.registry import remembered
     from experiments.store.store import Store
+    from experiments.store.sweep_records import recorded_sweeps
 
     place, console = Store(store), console_for(as_json)
-    whole = what in remembered(place)
+    whole = what in recorded_sweeps(place)
     cells = [] if whole else _cells_of(what, place)
     sweeps = {what} if whole else {cell.sweep for cell in cells}
     runs = [run for run in active_runs(place) if run.sweep in sweeps]
@@ -50,7 +50,7 @@ def cancel(
     request_cancellation(place, runs, None if whole else evaluations)
     names = None if whole else [cell.name for cell in cells]
     if as_json:
-        print_json({"sweeps": sorted(sweeps), "cells": names, "runs": [run.name for run in runs]})
+        print_json({"sweeps": sorted(sweeps), "cells": names, "runs": [run.run_id for run in runs]})
         return
     for line in _cancelled_lines(what, names, runs):
         say(console, line)
@@ -59,7 +59,7 @@ def cancel(
 def _cells_of(text: str, store: Store) -> list[NamedTask]:
     """The cells that a pattern matches; or one cell; or all cells of one training."""
     from experiments.inspection.lookup import NamedTask, find_one, tasks_matching
-    from experiments.store.registry import named_tasks
+    from experiments.store.sweep_records import named_tasks
 
     if "*" in text or "?" in text:
         found = [task for task in tasks_matching(text, store) if task.evaluation is not None]

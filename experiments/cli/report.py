@@ -106,7 +106,7 @@ def export(
 def report_of(plan: Plan, store: Store, tracking_uri: str | None = None, source: str = "") -> Report:
     """Return a sweep's report, with scores from a store or from MLflow. source: what the report calls the store."""
     from experiments.store.layout import PAIRS, SAMPLES
-    from experiments.tracking.frames import curves_frame, found_in_store, results_frame
+    from experiments.tracking.frames import curves_frame, results_frame, scores_in_store
     from experiments.tracking.paired_errors import error_covariances
     from experiments.tracking.provenance import provenance_of
     from reports.layout import Layout
@@ -114,11 +114,11 @@ def report_of(plan: Plan, store: Store, tracking_uri: str | None = None, source:
     from reports.significance import PairedErrors
 
     if tracking_uri:
-        from experiments.tracking.read import found_in_mlflow
+        from experiments.tracking.read import scores_in_mlflow
 
-        found = found_in_mlflow(plan, tracking_uri)
+        found = scores_in_mlflow(plan, tracking_uri)
     else:
-        found = found_in_store(plan, store)
+        found = scores_in_store(plan, store)
     wanted = plan.sweep.report
     folders = {plan.cell_name(p): store.folder("evaluations", p.evaluation.signature) for p in plan.cells}
     origin = f"MLflow at {tracking_uri}" if tracking_uri else source or f"the store {store.name}"

@@ -25,8 +25,8 @@ def sweep_of(text: str, store: Path, overrides: tuple[str, ...] = ()) -> Sweep:
     if _is_file(text, store):
         return load_sweep(text, overrides, InputFiles())
     # imported only now, so that an error in a file is reported without them
-    from experiments.inspection.recall import recall_sweep
     from experiments.store.store import Store
+    from experiments.tracking.records import recall_sweep
 
     sweep = recall_sweep(text, Store(store))
     _refuse_overrides(text, overrides)
@@ -39,15 +39,15 @@ def plan_of(text: str, store: Path, overrides: tuple[str, ...] = ()) -> Plan:
     A sweep that was run is planned from its record alone: the files that it names may be gone.
     """
     from experiments.inputs import InputFiles
-    from experiments.inspection.recall import recall
     from experiments.store.store import Store
     from experiments.sweep.plan import plan_sweep
     from experiments.sweep.reader import load_sweep
+    from experiments.tracking.records import recall_plan
 
     if _is_file(text, store):
         inputs = InputFiles()
         return plan_sweep(load_sweep(text, overrides, inputs), inputs)
-    plan = recall(text, Store(store))
+    plan = recall_plan(text, Store(store))
     _refuse_overrides(text, overrides)
     return plan
 

@@ -16,7 +16,6 @@ from experiments.runner.listener import RunListener, TaskChange
 from experiments.runner.options import Options
 from experiments.runner.prepare import prepare_inputs
 from experiments.runner.progress import RunProgress
-from experiments.runner.record import remember
 from experiments.runner.schedule import Schedule
 from experiments.runner.states import State
 from experiments.runner.timing import Timing
@@ -26,6 +25,7 @@ from experiments.store.provenance import RunInfo
 from experiments.store.store import Store
 from experiments.sweep.jobs import Task
 from experiments.tracking.background import MirrorThread
+from experiments.tracking.records import record_plan
 from experiments.tracking.settled import SettledRecord
 
 
@@ -63,7 +63,7 @@ def run_sweep(
     options: Options = Options(),
 ) -> Summary:
     """Do all that is left, then bring MLflow up to date; without anything left only the latter."""
-    remember(schedule.plan, store)
+    record_plan(schedule.plan, store)
     left, before = schedule.counts["waiting"], schedule.counts["done"]
     mirror = MirrorThread(store, schedule.plan, tracking_uri)
     interrupted, worked_s = False, 0.0

@@ -20,7 +20,7 @@ from experiments.sweep.plan import Plan, PlannedCell, guide_cell
 from experiments.sweep.tasks import Evaluation
 from experiments.tracking.runs import FAILED, KILLED, RUNNING
 
-FOUND = ("scores", "notes", "stopped_at", "stopped_by")  # fields of a result that a report needs beside the metrics
+RESULT_TAGS = ("scores", "notes", "stopped_at", "stopped_by")  # what a report needs of a result beside the metrics
 CURVES = {JOURNAL: "loss", VALIDATION: "val_loss"}  # a training's files, and the metric that every line of them has
 
 
@@ -98,7 +98,7 @@ def evaluation_tags(evaluation: Evaluation, result: EvaluationResult, digest: st
     return [
         RunTag("edm.label", result.label),
         RunTag("edm.training", evaluation.training.signature),
-        *(RunTag(f"edm.{name}", json.dumps(getattr(result, name))) for name in FOUND),
+        *(RunTag(f"edm.{name}", json.dumps(getattr(result, name))) for name in RESULT_TAGS),
         RunTag("edm.result", digest),
         *provenance_tags(result.provenance),
     ]

@@ -33,7 +33,7 @@ from experiments.errors import UserError
 from experiments.store.layout import CONFIG, LOG
 from experiments.store.store import Store
 from experiments.sweep.checks import require_even_batches
-from experiments.sweep.recorded import parse_task
+from experiments.sweep.serialisation import task_from_json
 from experiments.sweep.tasks import Training
 from experiments.trials.assets import ensure_data
 from experiments.trials.context import TrialContext
@@ -218,7 +218,7 @@ def train_as_worker(spec: WorkerSpec) -> None:
     torch.set_num_threads(spec.threads)
     store = Store(Path(spec.root))
     content = yaml.safe_load((store.folder("trainings", spec.signature) / CONFIG).read_text())
-    training = parse_task(Training, content)
+    training = task_from_json(Training, content)
     data = ensure_data(store, training.data)
     rendezvous = join_rendezvous(spec.port)
     rendezvous.set(_ready_key(spec.rank), "")

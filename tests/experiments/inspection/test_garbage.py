@@ -12,13 +12,13 @@ import edm
 from experiments.cli.main import app
 from experiments.errors import UserError
 from experiments.inspection.garbage import CleanupPolicy, Garbage, free, parse_keep, size_of, survey
-from experiments.runner.record import remember
 from experiments.runner.resume import open_schedule
 from experiments.store.journal import Journal
 from experiments.store.results import TrainingResult
 from experiments.store.store import Store
 from experiments.store.training_records import kimg_of
 from experiments.sweep.plan import Plan
+from experiments.tracking.records import record_plan
 from tests.conftest import TINY
 from tests.finished import copy_of, fill
 from tests.inprocess import run_all
@@ -187,7 +187,7 @@ def gc(store: Store, *arguments: str):
 
 def test_nothing_is_deleted_without_yes(done: tuple[Plan, Store], tmp_path: Path) -> None:
     _, store = done
-    remember(smaller(tmp_path), store)
+    record_plan(smaller(tmp_path), store)
     assert "nothing to delete" in gc(store).output  # an earlier run asked for it
     before = sorted(path for path in store.root.rglob("*") if path.is_file() and ".lease" not in path.name)
     result = gc(store, "--past")
@@ -203,7 +203,7 @@ def test_nothing_is_deleted_without_yes(done: tuple[Plan, Store], tmp_path: Path
 
 def test_a_file_that_was_never_run_protects_what_it_refers_to(done: tuple[Plan, Store], tmp_path: Path) -> None:
     _, store = done
-    remember(smaller(tmp_path), store)
+    record_plan(smaller(tmp_path), store)
     whole = tmp_path / "whole.yaml"
     whole.write_text(TINY.replace("tiny_digits", "whole"))
     assert "nothing to delete" in gc(store, "--past", str(whole)).output

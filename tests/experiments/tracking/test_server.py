@@ -19,9 +19,9 @@ from experiments.store.store import Store
 from experiments.sweep.plan import Plan
 from experiments.tracking.background import MirrorThread
 from experiments.tracking.database import embedded_uri
-from experiments.tracking.frames import found_in_store, results_frame
+from experiments.tracking.frames import results_frame, scores_in_store
 from experiments.tracking.mirror import Mirror, sync
-from experiments.tracking.read import found_in_mlflow
+from experiments.tracking.read import scores_in_mlflow
 from experiments.tracking.sync_state import SyncCounts
 from experiments.trials.perform import perform
 from tests.commandline import invoke, start
@@ -103,7 +103,7 @@ def test_a_server_killed_during_a_training_slows_nothing_and_catches_up(
     seen: list[str] = []
 
     class Disturbing(Store):
-        def stop_requested(self, session: str, signature: str | None = None) -> bool:
+        def stop_requested(self, run_id: str, signature: str | None = None) -> bool:
             if len(seen) == 3:
                 server.kill()
             try:
@@ -129,8 +129,8 @@ def test_a_server_killed_during_a_training_slows_nothing_and_catches_up(
     for name in plan.trainings:
         steps = [step for step, _ in made[name]["metrics"]["loss"]]
         assert len(steps) == len(set(steps)) == 20
-    offline = results_frame(plan, found_in_store(plan, store)).to_csv()
-    assert results_frame(plan, found_in_mlflow(plan, server.uri)).to_csv() == offline
+    offline = results_frame(plan, scores_in_store(plan, store)).to_csv()
+    assert results_frame(plan, scores_in_mlflow(plan, server.uri)).to_csv() == offline
 
 
 def test_a_thread_waits_for_a_server_that_comes_later(server: Server, plan: Plan, filled: Store) -> None:
