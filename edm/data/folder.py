@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from pathlib import Path
 
+from edm.checksums import sha256_of
 from edm.config import SPLITS, Split
 from edm.data.errors import DataError
 
@@ -82,8 +83,7 @@ def folder_fingerprint(folder: ImageFolder) -> str:
     """Return the SHA-256 over relative paths and contents of all images; raises DataError if one cannot be read."""
 
     def digest(path: str) -> bytes:
-        with (folder.root / path).open("rb") as file:
-            return hashlib.file_digest(file, "sha256").digest()
+        return bytes.fromhex(sha256_of(folder.root / path))
 
     try:
         with ThreadPoolExecutor() as pool:

@@ -32,8 +32,8 @@ def status(
 ) -> None:
     """Show the state and progress of every cell of a sweep, during a run and afterwards.
 
-    It works in any terminal that can read the store. Without SWEEP it lists all sweeps that were run with this store,
-    or shows the only one.
+    It works in any terminal that can read the store. Without SWEEP it lists the sweeps that were run with this store;
+    if there is only one, it shows that one.
     """
     from experiments.store.registry import remembered
     from experiments.store.store import Store

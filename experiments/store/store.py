@@ -18,10 +18,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from edm.checksums import sha256_of
 from experiments.errors import UserError
 from experiments.store import leases
 from experiments.store.damage import Damage, DamagedFile, DamageLog
-from experiments.store.files import read_json, remove_abandoned, sha256_file, sync_to_disk, write_json
+from experiments.store.files import read_json, remove_abandoned, sync_to_disk, write_json
 from experiments.store.journal import Journal
 from experiments.store.layout import CURVES, DAMAGED, FAILURE, PROGRESS, RESULT, StoreKind
 from experiments.store.leases import STANDARD_TIMING, Holder, LeaseTiming
@@ -115,7 +116,7 @@ class Store(RunRequests):
         checksums = {}
         for name in files:
             sync_to_disk(folder / name)
-            checksums[name] = sha256_file(folder / name)
+            checksums[name] = sha256_of(folder / name)
         self.require_lease(kind, signature)  # reading gigabytes takes its time
         write_json(folder / RESULT, with_checksum(replace(result, files=checksums).to_json()))
         for name in (FAILURE, PROGRESS):
@@ -249,7 +250,7 @@ class Store(RunRequests):
                 self._damages.copy(kind, signature, names, why)
                 for name in names:
                     Journal(folder / name).keep(lambda _line: True)
-                    content["files"][name] = sha256_file(folder / name)
+                    content["files"][name] = sha256_of(folder / name)
                 write_json(folder / RESULT, with_checksum(content))
         except (leases.Held, OSError) as error:
             log.warning("%s: curves are damaged and not mended now: %s", self.folder(kind, signature), error)

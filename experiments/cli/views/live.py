@@ -26,7 +26,7 @@ from experiments.wording import duration
 VERBS = {"probe": "measure", "training": "train", "evaluation": "evaluate"}
 TITLES = {"waiting": "trying again", "elsewhere": "another run works on"}
 REMARKS = {
-    "stopped": "the next run continues it",
+    "interrupted": "the next run continues it",
     "elsewhere": "this run waits for it, and helps if it can",
     "cancelled": "the next run continues it",
 }
