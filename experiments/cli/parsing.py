@@ -58,7 +58,7 @@ def parse_command(option: str, text: str) -> list[str]:
 
 
 def parse_keep(text: str) -> Keep:
-    """Return which checkpoints to keep: last, best, all, or a list of kimg such as 1000,5000."""
+    """Parse which checkpoints to keep: last, best, all, or a list of kimg such as 1000,5000."""
     if text in ("last", "best", "all"):
         return cast(Literal["last", "best", "all"], text)
     try:

@@ -85,7 +85,7 @@ def show_plan(schedule: Schedule, store: Store, console: Console, as_json: bool 
 
 
 def estimate(schedule: Schedule, store: Store, calibrated: bool = False) -> dict[int | None, Forecast]:
-    """Return what is left to do costs here (under None) and, if networks were timed, on other numbers of machines."""
+    """Return what the remaining work costs here (under None) and, if networks were timed, on other numbers of GPUs."""
     from experiments.runner.forecast import forecast, forecasts
 
     left = schedule.of("waiting")

@@ -38,7 +38,8 @@ def report(
 ) -> None:
     """Write a sweep's report: tables, figures and one HTML page.
 
-    `run` does this at its end. Scores come from the store or the bundle, or from MLflow if --tracking-uri is given.
+    A run writes it as well, when it ends. Scores come from the store or the bundle, or from MLflow if --tracking-uri is
+    given.
     """
     from experiments.store.store import Store
     from experiments.tracking.bundle import is_bundle, opened

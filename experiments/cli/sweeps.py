@@ -77,7 +77,7 @@ def _refuse_overrides(text: str, overrides: tuple[str, ...]) -> None:
 
 
 def _is_file(text: str, store: Path) -> bool:
-    """Whether the argument means a file; a recorded name comes first, but for names that end like a sweep file."""
+    """Whether the argument means a file; a recorded name comes first, except for names that end like a sweep file."""
     if (store / "sweeps" / f"{text}.json").is_file():
         return Path(text).suffix in SWEEP_FILES
     return Path(text).exists() or bool(Path(text).suffix) or "/" in text

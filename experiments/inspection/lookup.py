@@ -88,7 +88,7 @@ def _recorded(sweep: str, store: Store) -> Iterator[NamedTask]:
 def find_one(text: str, store: Store) -> NamedTask:
     """Return the one cell or training that `text` matches, by name or signature; raises UserError.
 
-    A text that matches several cells of one training, and nothing else, stands for that training.
+    A text that matches several cells of one training, and nothing else, selects that training.
     """
     found = tasks_matching(text, store)
     exact = [task for task in found if task.name == text.rpartition(":")[2]]

@@ -1,4 +1,4 @@
-"""How to run what is left of a sweep."""
+"""The options of a run."""
 
 from __future__ import annotations
 
@@ -10,11 +10,12 @@ from experiments.runner.timing import Timing
 
 @dataclass(frozen=True)
 class Options:
-    """How to run what is left of a sweep.
+    """The options of a run.
 
-    retries: how often a task that failed is tried again. budget_s: seconds of devices to spend at most. asha: whether
-    to prune trainings whose loss is behind. address: of a Ray cluster; by default one is started on this machine. only:
-    names or patterns of the cells to run, all of them by default. tags: recorded with every result.
+    retries: how often a failed task is tried again. budget_s: the most seconds of GPUs (without GPUs: of trials) to
+    use; None is no limit. asha: whether to stop trainings whose validation loss is among the worst. address: of a Ray
+    cluster; None starts Ray on this machine. only: names or patterns of the cells to run; all cells if empty. tags:
+    recorded with every result. timing: how long the run waits; tests wait less.
     """
 
     retries: int = 1

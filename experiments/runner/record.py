@@ -1,4 +1,4 @@
-"""Writes a sweep down in the store, under its name."""
+"""Records a sweep in the store, under its name."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from experiments.sweep.recorded import recorded_content
 
 
 def remember(plan: Plan, store: Store) -> None:
-    """Write a sweep down, for commands that know the store alone; what its name stood for before is kept as past."""
+    """Record a sweep, for commands that have only the store; the earlier record of its name is kept as past."""
     path, content = record_path(plan.sweep.name, store), recorded_content(plan)
     before = read_json(path)
     if before is not None and before.get("cells") != content["cells"]:

@@ -167,13 +167,17 @@ def _ticking(tick: Callable[[], None]) -> Iterator[None]:
 def _interruptible(
     schedule: Schedule, store: Store, run_id: str, notify: Callable[[str], None], timing: Timing
 ) -> Iterator[threading.Event]:
-    """While the block lasts, let Ctrl-C or SIGTERM ask all trials to save their state and leave.
+    """While the block lasts, let Ctrl-C, SIGTERM or SIGHUP ask all trials to save their state and leave.
 
     A second one, or a trial that does not leave in time, ends the block by KeyboardInterrupt; all that is lost then is
     the time since a checkpoint.
     """
     asked = threading.Event()
-    grace_s = {signal.SIGINT: timing.interrupt_grace_s, signal.SIGTERM: timing.terminate_grace_s}
+    grace_s = {
+        signal.SIGINT: timing.interrupt_grace_s,
+        signal.SIGTERM: timing.terminate_grace_s,
+        signal.SIGHUP: timing.terminate_grace_s,  # the terminal is gone
+    }
 
     def on_signal(number: int, frame: FrameType | None) -> None:
         if asked.is_set():

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import _thread
-import tempfile
 import threading
 import time
 from collections.abc import Callable, Generator, Iterator, Mapping
@@ -23,6 +22,7 @@ from experiments.runner.allocation import Allocation, Allocator
 from experiments.runner.budget import Budget
 from experiments.runner.dispatch import Dispatcher
 from experiments.runner.ray_run import RayRun
+from experiments.runner.scratch import scratch_folder
 from experiments.store.failures import Failure
 from experiments.store.layout import PRUNE
 from experiments.store.store import Store
@@ -76,7 +76,7 @@ class DispatchedSearcher(Searcher):
         self.dispatcher.closed(trial_id, WORKER_LOST)
 
     def starting(self) -> set[str]:
-        """Return the tasks at which the jobs are that have all they need; the others wait for a free worker."""
+        """Return the current tasks of the jobs that have their resources; the other jobs wait for a free worker."""
         tasks, allocated = set[str](), Allocation(0, 0.0)
         for trial_id, allocation in list(self.allocations.items()):  # which another thread may change
             allocated += allocation
@@ -157,7 +157,7 @@ def run_here(run: RayRun) -> float:
 
 @contextmanager
 def _watched(dispatcher: Dispatcher) -> Generator[None]:
-    """End what would wait for ever: without its raylet Ray starts no worker, though those that run go on."""
+    """End a run that would wait forever: without its raylet Ray starts no worker, although running ones continue."""
     ending, timing = threading.Event(), dispatcher.timing
 
     def watch() -> None:
@@ -201,7 +201,7 @@ def execute(
     """Run everything that the dispatcher has to start; returns when nothing runs any more."""
     searcher = DispatchedSearcher(dispatcher, allocator)
     dispatcher.schedule.starting = searcher.starting
-    with tempfile.TemporaryDirectory(prefix="edm-sweep-tune-") as scratch:
+    with scratch_folder() as scratch:
         tuner = tune.Tuner(
             tune.with_resources(_trainable(dispatcher.schedule.tasks, store.root, context, asha), _resources),
             tune_config=tune.TuneConfig(
@@ -210,7 +210,7 @@ def execute(
                 num_samples=-1,
                 reuse_actors=True,
             ),
-            run_config=tune.RunConfig(storage_path=str(Path(scratch)), name="run", verbose=0),
+            run_config=tune.RunConfig(storage_path=str(scratch), name="run", verbose=0),
         )
         tuner.fit()
 

@@ -124,7 +124,9 @@ class WorkerGroup:
 def _reason(codes: list[int | None]) -> RuntimeError:
     """Return the error for these exit codes: that of the worker that most likely failed first."""
     rank, code = min(((rank, code) for rank, code in enumerate(codes, start=1) if code), key=_blame)
-    worker = f"process {rank} of the {1 + len(codes)} that train one network"
+    worker = (
+        f"process {rank + 1} of the {1 + len(codes)} that train one network"  # as in the log: the trial is number 1
+    )
     if code == OUT_OF_MEMORY:
         return torch.OutOfMemoryError(f"{worker} ran out of memory")
     if code < 0:

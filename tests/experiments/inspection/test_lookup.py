@@ -103,7 +103,7 @@ def test_a_cell_and_a_training_of_one_name_are_told_apart_by_their_sweeps(
 def test_signatures_and_how_they_begin(known: tuple[Plan, Store]) -> None:
     plan, store = known
     evaluation = plan.cells[0].evaluation
-    with pytest.raises(UserError, match="and no signature in it; 'edm-sweep plan SWEEP' lists the names"):
+    with pytest.raises(UserError, match="and no signature; 'edm-sweep plan SWEEP' lists the names"):
         find_one(evaluation.signature, store)  # nothing of it was begun
     for task in (evaluation, evaluation.training):
         folder = store.folder("evaluations" if task is evaluation else "trainings", task.signature)
