@@ -11,6 +11,7 @@ from experiments.cli.options import AsJson, StoreFolder
 from experiments.cli.output import console_for, listed, print_json, say
 from experiments.environment import DEFAULT_STORE
 from experiments.errors import UserError
+from experiments.wording import process_text
 
 if TYPE_CHECKING:
     from experiments.inspection.lookup import NamedTask
@@ -81,7 +82,7 @@ def _cancelled_lines(what: str, names: list[str] | None, runs: list[ActiveRun]) 
     if not runs:
         advice = "To leave cells out for good, use 'exclude:' in the sweep file."
         return [f"{what}: no active run, so nothing was cancelled. {advice}"]
-    processes = "; ".join(f"host {run.host}, process {run.pid} ({run.sweep})" for run in runs)
+    processes = "; ".join(f"{process_text(run.host, run.pid)} ({run.sweep})" for run in runs)
     if names is None:
         return [f"Asked to stop: {processes}.", SAVED]
     return [f"Asked to stop working on {listed(names)}: {processes}.", SAVED]

@@ -10,6 +10,7 @@ import typer
 from experiments.cli.completion import complete_sweeps
 from experiments.cli.options import AsJson, StoreFolder
 from experiments.cli.output import console_for, print_json, same_command, say, show, waiting
+from experiments.cli.parsing import parse_keep
 from experiments.cli.sweeps import plan_of
 from experiments.environment import DEFAULT_STORE
 
@@ -75,7 +76,7 @@ def gc(
     from experiments.store.store import Store
 
     place, console, forgotten = Store(store), console_for(as_json), list(forget or ())
-    policy = garbage.CleanupPolicy(garbage.parse_keep(keep) if keep is not None else None, drawings, data)
+    policy = garbage.CleanupPolicy(parse_keep(keep) if keep is not None else None, drawings, data)
     with waiting(console, "looking through the store"):
         items = garbage.survey(place, _plans(place, list(sweeps or ()), forgotten, past), policy)
     freed = _free(items, place, forgotten, past, console) if yes else None

@@ -65,7 +65,8 @@ def _report(
     source: str = "",
 ) -> None:
     made = report_of(plan, store, tracking_uri, source)
-    page = write_page(made, plan, place, console)
+    page = write_page(made, plan.sweep.name, place)
+    show_tables(made, place, console)
     if as_json:
         print_json({"report": str(page), "cells": cells_json(made)})
     say(console, f"Report: {page}")
@@ -133,25 +134,30 @@ def report_of(plan: Plan, store: Store, tracking_uri: str | None = None, source:
     )
 
 
-def write_page(report: Report, plan: Plan, store: Store, console: Console) -> Path:
-    """Write a report into a store and print its main tables. Raises UserError if it cannot be written."""
-    from reports.notes import state_line
+def write_page(report: Report, sweep: str, store: Store) -> Path:
+    """Write the report of a sweep into a store and return its page. Raises UserError if it cannot be written."""
     from reports.page import write_report
-    from reports.terminal import to_rich
 
     try:
-        page = write_report(report, store.root / "reports" / plan.sweep.name)
+        return write_report(report, store.root / "reports" / sweep)
     except OSError as error:
         raise UserError(f"{store.root}: cannot write the report ({error}); choose another store with --store") from None
-    if {"missing", "stopped", "pruned"} & set(report.frame["status"]):
+
+
+def show_tables(report: Report, store: Store, console: Console) -> None:
+    """Print a report's main tables, and how much of them is still missing."""
+    from reports.notes import state_line
+    from reports.terminal import to_rich
+
+    states = set(report.frame["status"])
+    if {"missing", "stopped", "pruned"} & states:
         say(console, f"{state_line(report.frame)} in {store.root}.")
-    if "done" in set(report.frame["status"]):
+    if "done" in states:
         for table in report.tables:
             if table.main:
                 console.print()
                 console.print(to_rich(table, console.width))
         console.print()
-    return page
 
 
 def cells_json(report: Report) -> list[dict[str, Any]]:

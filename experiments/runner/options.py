@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from experiments.errors import UserError
 from experiments.runner.timing import Timing
 
 
@@ -27,23 +25,3 @@ class Options:
     only: tuple[str, ...] = ()
     tags: Mapping[str, str] = field(default_factory=dict)
     timing: Timing = field(default_factory=Timing)
-
-
-TAG = re.compile(r"[\w][\w ./-]{0,249}")  # as MLflow has it
-RESERVED = ("mlflow.", "edm.")
-
-
-def parse_tags(texts: tuple[str, ...]) -> dict[str, str]:
-    """Return a person's tags, each given as KEY=VALUE. Raises UserError."""
-    tags: dict[str, str] = {}
-    for text in texts:
-        key, equals, value = text.partition("=")
-        if not equals or not TAG.fullmatch(key) or key.startswith(RESERVED):
-            raise UserError(
-                f"--tag {text}: expected KEY=VALUE, where KEY consists of letters, digits, '_', '.', '/' and '-' and "
-                f"does not begin with {' or '.join(RESERVED)}"
-            )
-        if key in tags:
-            raise UserError(f"--tag {text}: {key} is given twice; remove one of them")
-        tags[key] = value
-    return tags

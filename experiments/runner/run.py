@@ -16,6 +16,7 @@ from experiments.runner.listener import RunListener, TaskChange
 from experiments.runner.options import Options
 from experiments.runner.prepare import prepare_inputs
 from experiments.runner.progress import RunProgress
+from experiments.runner.ray_run import RayRun
 from experiments.runner.schedule import Schedule
 from experiments.runner.states import State
 from experiments.runner.timing import Timing
@@ -111,12 +112,13 @@ def _execute(
                 )
                 mirror.start()
                 wait_for_ray()
+            ray_run = RayRun(schedule, store, context, options, _change_reporter(schedule, listener), listener.notice)
             run = remote.run_there if (options.address or "").startswith(cluster.CLIENT) else tune.run_here
             with (
                 _interruptible(schedule, store, run_id, listener.notice, options.timing) as interrupted,
                 _showing(RunProgress(schedule, store, run_id), listener),
             ):
-                worked_s = run(schedule, store, context, options, _change_reporter(schedule, listener), listener.notice)
+                worked_s = run(ray_run)
                 return not schedule.abandoned and (interrupted.is_set() or store.stop_requested(run_id)), worked_s
 
 

@@ -21,8 +21,7 @@ from experiments.runner import ray_private
 from experiments.runner.allocation import Allocation, Allocator
 from experiments.runner.budget import Budget
 from experiments.runner.dispatch import Dispatcher
-from experiments.runner.options import Options
-from experiments.runner.schedule import Schedule
+from experiments.runner.ray_run import RayRun
 from experiments.runner.scratch import scratch_folder
 from experiments.store.failures import Failure
 from experiments.store.layout import PRUNE
@@ -138,26 +137,21 @@ class SavingAsha(FIFOScheduler):
         )
 
 
-def run_here(
-    schedule: Schedule,
-    store: Store,
-    context: TrialContext,
-    options: Options,
-    on_change: Callable[[Task], None],
-    notify: Callable[[str], None],
-) -> float:
+def run_here(run: RayRun) -> float:
     """Run all that is left of a schedule on the cluster that this process is a driver of.
 
     Returns the seconds that workers spent in the tasks themselves.
     """
-    resources = schedule.plan.sweep.resources
+    schedule, options = run.schedule, run.options
     budget = Budget(options.budget_s) if options.budget_s is not None else None
     nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]] if options.address is not None else []
-    allocator = Allocator(schedule.plan, resources, ray.cluster_resources(), store, nodes)
+    allocator = Allocator(schedule.plan, schedule.plan.sweep.resources, ray.cluster_resources(), run.store, nodes)
     schedule.slots = allocator.slots("evaluation")
-    dispatcher = Dispatcher(schedule, store, on_change, notify, budget, context.run_id, options.asha, options.timing)
+    dispatcher = Dispatcher(
+        schedule, run.store, run.on_change, run.notify, budget, run.context.run_id, options.asha, options.timing
+    )
     with _watched(dispatcher) if options.address is None else nullcontext():
-        execute(dispatcher, store, context, allocator, options.asha)
+        execute(dispatcher, run.store, run.context, allocator, options.asha)
     return dispatcher.worked_s
 
 
