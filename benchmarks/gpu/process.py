@@ -1,8 +1,8 @@
 """Runs each section in a process of its own, which is killed with all of its children where it takes too long.
 
 A section that runs out of memory, crashes or leaves something behind on the GPU does not change the next. Processes are
-forked from a server that has imported torch and edm but never touched the GPU, so that none waits for imports. Where such
-processes cannot use the GPU, each starts from nothing.
+forked from a server that has imported torch and edm but never touched the GPU, so that none waits for imports. Where
+such processes cannot use the GPU, each starts from nothing.
 """
 
 import importlib

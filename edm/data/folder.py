@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from pathlib import Path
 
+from edm.checksums import sha256_of
 from edm.config import SPLITS, Split
 from edm.data.errors import DataError
 
@@ -59,7 +60,7 @@ def carve(keys: Iterable[bytes], sizes: dict[Split, int]) -> dict[Split, list[in
 def open_folder(path: str) -> ImageFolder:
     """Return the images of a folder, read once per process; a relative path starts at the current directory.
 
-    Raises DataError where the folder is absent, holds too few images, or has a layout that can be read in two ways.
+    Raises DataError if the folder is absent, holds too few images, or has a layout that can be read in two ways.
     """
     return _open(Path(path).expanduser().absolute())
 
@@ -82,8 +83,7 @@ def folder_fingerprint(folder: ImageFolder) -> str:
     """Return the SHA-256 over relative paths and contents of all images; raises DataError if one cannot be read."""
 
     def digest(path: str) -> bytes:
-        with (folder.root / path).open("rb") as file:
-            return hashlib.file_digest(file, "sha256").digest()
+        return bytes.fromhex(sha256_of(folder.root / path))
 
     try:
         with ThreadPoolExecutor() as pool:
@@ -155,7 +155,7 @@ def _has_splits(root: Path, paths: tuple[str, ...]) -> bool:
 
 
 def _classes(root: Path, paths: tuple[str, ...], has_splits: bool) -> tuple[str, ...]:
-    """Return the sorted names of the class folders; raises DataError where only some of the images are in one."""
+    """Return the sorted names of the class folders; raises DataError if only some of the images are in one."""
     by_name = {_class_of(path, has_splits): path for path in reversed(paths)}
     loose = by_name.pop("", None)
     if loose is not None and by_name:

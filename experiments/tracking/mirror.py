@@ -26,7 +26,7 @@ from mlflow.entities import Metric, Param, RunTag
 
 from experiments.store import leases
 from experiments.store.failures import Failure
-from experiments.store.files import checksum
+from experiments.store.files import checksum, modified_ns
 from experiments.store.layout import (
     CONFIG,
     FAILURE,
@@ -34,6 +34,7 @@ from experiments.store.layout import (
     GRIDS,
     JOURNAL,
     LOG,
+    MLFLOW_DATABASE,
     PAIRS,
     PRUNED,
     RESULT,
@@ -44,6 +45,7 @@ from experiments.store.results import EvaluationResult, TrainingResult
 from experiments.store.store import Store
 from experiments.sweep.plan import TRAINING_SECTIONS, Plan
 from experiments.sweep.tasks import Evaluation, SweepTask, Training
+from experiments.tracking.artifacts import artifacts_folder
 from experiments.tracking.content import (
     CURVES,
     curve_metrics,
@@ -51,14 +53,14 @@ from experiments.tracking.content import (
     evaluation_tags,
     finished_ms,
     first_cells,
-    modified_ns,
     training_metrics,
     training_tags,
     unfinished,
 )
-from experiments.tracking.database import DATABASE, embedded_uri, ensure_database
+from experiments.tracking.database import embedded_uri, ensure_database
 from experiments.tracking.experiment import MirroredExperiment
 from experiments.tracking.runs import FAILED, FINISHED, KILLED, PARENT, RUNNING, answering, batches
+from experiments.tracking.settled import SettledRecord
 from experiments.tracking.sync_state import CurveTail, MirroredRun, Notices, OnSyncProgress, SentParts, SyncCounts
 
 TaskT = TypeVar("TaskT", Training, Evaluation)
@@ -75,15 +77,17 @@ class Mirror:
         for name in ("mlflow", "alembic"):
             logging.getLogger(name).setLevel(logging.CRITICAL)  # what fails is said in a line, at the end
         self.store, self.plan, self.place = store, plan, place or store
-        if uri == embedded_uri(self.place):
+        is_embedded = uri == embedded_uri(self.place)
+        self.settled = SettledRecord(store, plan) if is_embedded and self.place is store else None
+        if is_embedded:
             with leases.waited_for(self._lock_folder):
-                ensure_database(self.place.root / DATABASE)
+                ensure_database(self.place.root / MLFLOW_DATABASE)
         name, is_file = plan.sweep.name, uri.startswith("sqlite:")
         self.client = mlflow.MlflowClient(tracking_uri=uri)
         self.experiment = MirroredExperiment(
             self.client,
             name,
-            self.place.root / "mlartifacts" / name if is_file else None,
+            artifacts_folder(self.place.root) / name if is_file else None,
             Notices(self._lock_folder, uri, name),
         )
         self.first_cells = first_cells(plan)
@@ -108,16 +112,21 @@ class Mirror:
         ended: the run of this mirror has ended, so that only what another run works on stays as running.
         """
         with leases.waited_for(self._lock_folder):
-            has_looked, self.has_looked = (
-                self.has_looked,
-                False,
-            )  # what a lost answer changed is seen only so
-            if has_looked:
-                self._hear_of_others()
-            else:
+            looks, self.has_looked = not self.has_looked, False  # what a lost answer changed is seen only so
+            if self.settled is not None:
+                self.settled.update_begins(looks)
+            if looks:
                 self._look()
+            else:
+                self._hear_of_others()
             self._send(ended, on_progress)
             self.has_looked = True
+            if self.settled is not None:
+                self.settled.update_ended(ended and self._has_everything)
+
+    @property
+    def _has_everything(self) -> bool:
+        return all(self.experiment.status(signature) == FINISHED for signature in self.plan.names)
 
     def _look(self) -> None:
         """Read all that MLflow has."""
@@ -188,8 +197,8 @@ class Mirror:
         if result is None:
             self.experiment.end(signature, *unfinished(folder, ended))
             return
-        metrics = training_metrics(result, finished_ms(folder))
-        self._finish(training, metrics, training_tags(result), (CONFIG, LOG))
+        metrics = training_metrics(result, finished_ms(result, folder))
+        self._finish(training, result, metrics, training_tags(result), (CONFIG, LOG))
         self.final.add(signature)
 
     def _send_curves(self, run: MirroredRun, training: Training, folder: Path) -> None:
@@ -246,8 +255,8 @@ class Mirror:
 
     def _finish_evaluation(self, evaluation: Evaluation, result: EvaluationResult, digest: str) -> None:
         run = self._evaluation_run(evaluation, result)
-        metrics = evaluation_metrics(evaluation, result, finished_ms(self._folder(evaluation)))
-        self._finish(evaluation, metrics, evaluation_tags(evaluation, result, digest), (SAMPLES, PAIRS, LOG))
+        metrics = evaluation_metrics(evaluation, result, finished_ms(result, self._folder(evaluation)))
+        self._finish(evaluation, result, metrics, evaluation_tags(evaluation, result, digest), (SAMPLES, PAIRS, LOG))
         run.result = digest
 
     def _evaluation_run(self, evaluation: Evaluation, result: EvaluationResult | None) -> MirroredRun:
@@ -288,17 +297,21 @@ class Mirror:
         }
         if parent is not None:
             tags[PARENT] = parent.run_id
-        began_ms = finished_ms(self._folder(task)) - int(result.seconds * 1000) if result is not None else None
+        began_ms = None
+        if result is not None:
+            began_ms = finished_ms(result, self._folder(task)) - int(result.seconds * 1000)
         run = self.experiment.create(task.signature, self.plan.names[task.signature], tags, began_ms)
         self.parts[task.signature].steps = dict.fromkeys(CURVES.values(), -1)
         return run
 
-    def _finish(self, task: SweepTask, metrics: list[Metric], tags: list[RunTag], names: tuple[str, ...]) -> None:
+    def _finish(
+        self, task: SweepTask, result: TaskResult, metrics: list[Metric], tags: list[RunTag], names: tuple[str, ...]
+    ) -> None:
         """Send what a finished task gave, with files of its folder and the changes of the code that made it."""
         folder = self._folder(task)
         files = [folder / name for name in names]
         files += [diff_path(self.store, tag.value) for tag in tags if tag.key == "edm.git_diff"]
-        self.experiment.finish(task.signature, metrics, tags, files, finished_ms(folder))
+        self.experiment.finish(task.signature, metrics, tags, files, finished_ms(result, folder))
 
 
 def sync(

@@ -176,7 +176,7 @@ class CheckpointManager:
             remedies.append("clip the gradient (training.clip_norm: 1)")
         if self.state.computing.precision != "fp32":
             remedies.append(f"set training.precision: fp32 (it computed in {self.state.computing.precision})")
-        kimg = step * config.batch_size / 1000
+        kimg = config.kimg_after(step)
         return DivergedError(
             f"{problem} at step {step} ({kimg:g} kimg); {saved}. What may help: {', or '.join(remedies)}"
         )

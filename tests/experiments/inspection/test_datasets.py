@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 from edm.config import DataConfig
 from edm.data.catalogue import CATALOGUE
 from edm.data.prepare import FILES, prepare
-from experiments.cli.data import requested
+from experiments.cli.datasets import requested
 from experiments.cli.main import app
 from experiments.cli.views.progress import showing_progress
 from experiments.errors import UserError
@@ -62,9 +62,9 @@ def test_options_make_the_data_set_of_a_sweep_file(pictures: Path) -> None:
         ("cifar", {}, "cifar: no such data set; did you mean 'cifar10'?"),
         ("xyz", {}, "choose from digits, fashion_mnist, cifar10, celeba, folder"),
         ("digits", {"given": Path("/")}, "--from: digits comes with an installed package; leave it out"),
-        ("digits", {"resolution": 16}, "--resolution: digits has a resolution of its own; drop it"),
+        ("digits", {"resolution": 16}, "--resolution: digits has a fixed resolution; remove it"),
         ("celeba", {"splits": "offical"}, "--splits: 'offical' is not one of study, official"),
-        ("cifar10", {"splits": "official"}, "--splits: cifar10 has no official partition; drop it"),
+        ("cifar10", {"splits": "official"}, "--splits: cifar10 has no official partition; remove it"),
         ("folder", {}, "--from: is missing; say where the folder of images is"),
         ("folder", {"given": Path("/tmp")}, "--resolution: is missing; images of a folder are resized to it"),
         ("folder", {"given": Path("/nowhere"), "resolution": 8}, "/nowhere: no such folder; give a folder of images"),
