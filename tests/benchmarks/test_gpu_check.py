@@ -94,19 +94,10 @@ def test_a_section_that_takes_too_long_is_stopped_with_its_children(tmp_path: Pa
 @pytest.mark.slow
 def test_a_check_that_is_stopped_ends_its_section_and_keeps_its_rows(tmp_path: Path) -> None:
     log, table = tmp_path / "out" / "log.txt", tmp_path / "out" / "table.md"
-    command = [
-        sys.executable,
-        str(CHECK),
-        "--device",
-        "cpu",
-        "--out",
-        str(log.parent),
-        "--only",
-        "ceilings",
-        "sampling",
-    ]
+    options = ["--device", "cpu", "--tiny", "--out", str(log.parent), "--only", "ceilings", "team"]
+    command = [sys.executable, str(CHECK), *options]
     with subprocess.Popen(command, stdout=subprocess.DEVNULL) as process:
-        while process.poll() is None and not (log.exists() and "sampling" in log.read_text()):
+        while process.poll() is None and not (log.exists() and "--- team" in log.read_text()):
             time.sleep(0.1)
         (section,) = [other for other in psutil.Process(process.pid).children(recursive=True) if leads_a_group(other)]
         process.terminate()
