@@ -107,9 +107,9 @@ def test_what_cannot_be_used_is_one_sentence(tmp_path: Path, paths: list[str], e
 
 
 def test_a_folder_that_is_none_is_said_to_be_none(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="no such folder; give a folder of images"):
+    with pytest.raises(DataError, match="no such folder; give a folder or a zip archive of images"):
         facts(config(tmp_path / "absent"))
-    with pytest.raises(DataError, match="is a file; give a folder of images"):
+    with pytest.raises(DataError, match="is a file, but no zip archive; give a folder or a zip"):
         facts(config(touched(tmp_path, "a.zip") / "a.zip"))
 
 
