@@ -126,7 +126,7 @@ class TrainState:
     @property
     def kimg(self) -> float:
         """Thousands of images seen."""
-        return self.step * self.config.batch_size / 1000
+        return self.config.kimg_after(self.step)
 
     def tensors(self) -> dict[str, Tensor]:
         """Return the whole state by name, for a checkpoint."""

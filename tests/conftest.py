@@ -83,14 +83,14 @@ def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def prepare(folder: Path) -> None:
     """Fill a store with everything that scoring the tiny sweep needs."""
     from edm.config import SPLITS, EvaluationConfig
-    from experiments.trials.evaluation.scoring import scale
+    from experiments.trials.evaluation.scoring import baseline_scores
     from tests.inprocess import references_of
 
     file = folder / "tiny_digits.yaml"
     file.write_text(TINY)
     evaluation = next(iter(plan_sweep(load_sweep(file)).evaluations.values()))
     scores = tuple(f"{metric}/{split}" for metric in ("fid", "kid") for split in SPLITS)
-    scale(references_of(evaluation, Store(folder / "store")), EvaluationConfig(images=120), scores)
+    baseline_scores(references_of(evaluation, Store(folder / "store")), EvaluationConfig(images=120), scores)
 
 
 @pytest.fixture

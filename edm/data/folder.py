@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
+from edm.checksums import sha256_of
 from edm.config import SPLITS, Split
 from edm.data.errors import DataError
 from edm.data.files import Files, FolderFiles, open_files, open_regular
@@ -106,7 +107,7 @@ def _digest(files: Files, path: str) -> bytes:
     if not isinstance(files, FolderFiles):
         return hashlib.sha256(files.read(path, MAX_IMAGE_BYTES)).digest()
     with open_regular(files.root / path) as file:
-        return hashlib.file_digest(file, "sha256").digest()
+        return bytes.fromhex(sha256_of(file))
 
 
 def fingerprint_of(folder: ImageFolder, digests: Iterable[bytes]) -> str:

@@ -1,4 +1,4 @@
-"""Where and in which precision a network computes."""
+"""Where and in which precision a network computes, and how data gets there."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from contextlib import AbstractContextManager, nullcontext
 from typing import TypeVar
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from edm.config import Precision
 
@@ -18,6 +18,13 @@ DTYPES: dict[Precision, torch.dtype] = {"fp32": torch.float32, "bf16": torch.bfl
 def autocast(precision: Precision, device: torch.device) -> AbstractContextManager[object]:
     """Let networks on `device` multiply in `precision` inside the block; their weights stay float32."""
     return nullcontext() if precision == "fp32" else torch.autocast(device.type, DTYPES[precision])
+
+
+def sent(values: Tensor, device: torch.device) -> Tensor:
+    """Return values on `device`; a GPU receives them while the host goes on, where `Tensor.to` would wait for it."""
+    if device.type == "cuda" and values.device.type == "cpu":
+        values = values.pin_memory()  # a copy from pageable memory waits for all work before it
+    return values.to(device, non_blocking=True)
 
 
 def on_device(module: M, device: torch.device | str) -> M:

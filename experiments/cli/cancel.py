@@ -34,8 +34,8 @@ def cancel(
 ) -> None:
     """Stop active runs from working on a cell, or stop all runs of a sweep. Progress is saved.
 
-    It reaches runs in any process, on any machine that shares the store. They continue with their other cells. The next
-    run continues what was cancelled; to leave a cell out for good, use `exclude:` in the sweep file.
+    It reaches runs in any process, on any machine that shares the store. These continue with their other cells. The
+    next run continues what was cancelled; to leave a cell out for good, use `exclude:` in the sweep file.
     """
     from experiments.store.active_runs import active_runs, request_cancellation
     from experiments.store.registry import remembered
@@ -64,7 +64,7 @@ def _cells_of(text: str, store: Store) -> list[NamedTask]:
     if "*" in text or "?" in text:
         found = [task for task in tasks_matching(text, store) if task.evaluation is not None]
         if not found:
-            raise UserError(f"{text}: matches no cell of a sweep that was run on {store.root}")
+            raise UserError(f"{text}: matches no cell of a sweep that was run with the store {store.root}")
         return found
     task = find_one(text, store)
     if task.evaluation is not None:

@@ -68,8 +68,8 @@ def gc(
 ) -> None:
     """List what can be deleted from a store, with sizes, and delete it with --yes.
 
-    That is what no sweep that was run with this store refers to, and checkpoints that no sweep keeps. Results of
-    earlier versions of sweeps stay, and so does whatever an active run works on.
+    By default it lists what no sweep that was run with this store refers to, and checkpoints that no sweep keeps. It
+    leaves out results of earlier versions of sweeps, and whatever an active run works on.
     """
     from experiments.inspection import garbage
     from experiments.store.store import Store
@@ -96,8 +96,8 @@ def _plans(store: Store, files: list[str], forgotten: list[str], without_past: b
     for name in forgotten:
         if name not in names:
             raise UserError(
-                f"--forget {name}: no sweep of that name was run on {store.root}; "
-                f"the sweeps there are: {', '.join(names) or 'none'}"
+                f"--forget {name}: no sweep of that name was run with the store {store.root}; "
+                f"its sweeps: {', '.join(names) or 'none'}"
             )
     plans = [recall(name, store) for name in names if name not in forgotten]
     if not without_past:

@@ -22,7 +22,7 @@ SETTINGS = {"help_option_names": ["-h", "--help"]}
 HELP = """\
 Fill ablation tables of EDM diffusion models: train, sample and score whatever a sweep still needs.
 
-Exit codes: 0 done, 1 a task failed or a problem was found, 2 wrong input, 130 interrupted with Ctrl-C.
+Exit codes: 0 done; 1 a task failed or a problem was found; 2 wrong input; 130 interrupted with Ctrl-C.
 """
 
 app = typer.Typer(

@@ -38,7 +38,7 @@ def report(
 ) -> None:
     """Write a sweep's report: tables, figures and one HTML page.
 
-    A run does that at its end. Scores come from the store or a bundle, or from the MLflow server of --tracking-uri.
+    `run` does this at its end. Scores come from the store or the bundle, or from MLflow if --tracking-uri is given.
     """
     from experiments.store.store import Store
     from experiments.tracking.bundle import is_bundle, opened
@@ -105,7 +105,9 @@ def export(
 def report_of(plan: Plan, store: Store, tracking_uri: str | None = None, source: str = "") -> Report:
     """Return a sweep's report, with scores from a store or from MLflow. source: what the report calls the store."""
     from experiments.store.layout import PAIRS, SAMPLES
-    from experiments.tracking.frames import covariances, curves_frame, facts_of, found_in_store, results_frame
+    from experiments.tracking.frames import curves_frame, found_in_store, results_frame
+    from experiments.tracking.paired_errors import error_covariances
+    from experiments.tracking.provenance import provenance_of
     from reports.layout import Layout
     from reports.page import Report
     from reports.significance import PairedErrors
@@ -124,8 +126,8 @@ def report_of(plan: Plan, store: Store, tracking_uri: str | None = None, source:
         results_frame(plan, found),
         curves_frame(plan, store),
         {cell: folder / SAMPLES for cell, folder in folders.items()},
-        {"scores": origin, **facts_of(plan, store)},
-        paired={metric: PairedErrors(*known) for metric, known in covariances(plan, store).items()},
+        {"scores": origin, **provenance_of(plan, store)},
+        paired={metric: PairedErrors(*known) for metric, known in error_covariances(plan, store).items()},
         pairs={cell: folder / PAIRS for cell, folder in folders.items() if (folder / PAIRS).exists()},
     )
 

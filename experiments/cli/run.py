@@ -46,11 +46,13 @@ def run(
     retries: Annotated[int, typer.Option(help="How often to try a failed task again.", min=0)] = 1,
     budget: Annotated[
         str | None,
-        typer.Option(help="The most GPU-hours to use (without GPUs: the hours of all trials added up): 40h, 90m, 2d."),
+        typer.Option(
+            help="The most GPU-hours to use (without GPUs: the hours of all trials added up), such as 40h, 90m or 2d."
+        ),
     ] = None,
     scheduler: Annotated[
         Literal["asha"] | None,
-        typer.Option(help="asha ends trainings whose loss on the val split falls behind."),
+        typer.Option(help="asha stops trainings whose loss on the val split is among the worst."),
     ] = None,
     address: Annotated[
         str | None, typer.Option(help="A Ray cluster to run on: auto, HOST:PORT or ray://HOST:PORT.")
@@ -61,7 +63,7 @@ def run(
     ] = None,
     on_finish: Annotated[
         str | None,
-        typer.Option(metavar="CMD", help="A command to call at the end, with a summary as JSON on its input."),
+        typer.Option(metavar="CMD", help="A command to run at the end, with a summary as JSON on its standard input."),
     ] = None,
     on_failure: Annotated[
         str | None,

@@ -81,7 +81,7 @@ def ui(
 ) -> None:
     """Serve MLflow's UI, a web page of all recorded runs, until Ctrl-C.
 
-    Exit codes: 0 ended with Ctrl-C, 2 nothing is recorded yet, or wrong input.
+    Exit codes: 0 ended with Ctrl-C; 2 nothing is recorded yet, or wrong input.
     """
     from experiments.store.store import Store
     from experiments.tracking.ui import serve

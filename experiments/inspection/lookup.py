@@ -139,7 +139,7 @@ def _no_match(text: str, store: Store) -> UserError:
     close = difflib.get_close_matches(text, sorted(names), n=1, cutoff=0.5)
     hint = f"did you mean {close[0]!r}? " if close else ""
     return UserError(
-        f"{text}: matches no cell of the sweeps run on {store.root} and no signature in it; {hint}"
+        f"{text}: matches no cell of a sweep that was run with the store {store.root} and no signature; {hint}"
         "'edm-sweep plan SWEEP' lists the names of cells, --store selects another store"
     )
 

@@ -35,9 +35,9 @@ def _record(name: str, store: Store) -> Content:
     record = record_of(name, store)
     if record is None:
         names = ", ".join(remembered(store))
-        listed = f"sweeps run there: {names}" if names else "no sweep was run there yet"
+        listed = f"its sweeps: {names}" if names else "no sweep was run with it yet"
         raise UserError(
-            f"{name}: no such file, and no sweep of that name was run on {store.root} ({listed}); "
+            f"{name}: no such file, and no sweep of that name was run with the store {store.root} ({listed}); "
             "give a sweep file, such as sweeps/digits.yaml"
         )
     return record

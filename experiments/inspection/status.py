@@ -13,6 +13,7 @@ from experiments.runner.durations import DurationModel
 from experiments.runner.forecast import Forecast, forecast
 from experiments.store import leases
 from experiments.store.active_runs import ActiveRun, active_runs, is_alive
+from experiments.store.drawings import drawn_segments
 from experiments.store.failures import Failure
 from experiments.store.layout import CHECKPOINTS, FAILURE, PRUNED, RESULT, StoreKind
 from experiments.store.progress import TaskProgress
@@ -147,8 +148,8 @@ def status_of_task(task: SweepTask, store: Store) -> TaskStatus:
         return TaskStatus("planned")
     if RESULT in there and (done := _done(task, store)) is not None:
         return done
-    if any(name.startswith(".lease-") for name in there) and is_alive(folder):
-        holder = leases.holder(folder)
+    if any(name.startswith(".lease-") for name in there) and is_alive(folder, store.lease_timing):
+        holder = leases.holder(folder, store.lease_timing)
         where = holder.text if holder is not None else ""
         return TaskStatus("running", where=where, progress=TaskProgress.read(folder))
     if FAILURE in there:
@@ -173,16 +174,15 @@ def _done(task: SweepTask, store: Store) -> TaskStatus | None:
 def _begun(task: SweepTask, folder: Path, store: Store) -> TaskStatus:
     """The status of a task that is not active and has no result."""
     if isinstance(task, Evaluation):
-        features = store.folder("drawings", task.drawing) / task.features.signature
-        segments = sum(1 for _ in features.glob("[!.]*.safetensors"))
+        segments = len(drawn_segments(store, task.drawing, task.features.signature))
         why = f"{segments} of {task.num_segments} segments drawn"
         return TaskStatus("interrupted", why) if segments else TaskStatus("planned")
     saved = sorted(path.name for path in (folder / CHECKPOINTS).glob("[!.]*.safetensors"))
     if not saved:
         return TaskStatus("planned")
     config = task.config
-    kimg = int(saved[-1].partition("-")[0]) * config.batch_size / 1000
-    total = config.num_steps * config.batch_size / 1000
+    kimg = config.kimg_after(int(saved[-1].partition("-")[0]))
+    total = config.total_kimg
     return TaskStatus("interrupted", f"saved at {kimg:g} of {total:g} kimg", progress=TaskProgress(kimg, total, "kimg"))
 
 

@@ -26,6 +26,7 @@ from experiments.store.provenance import RunInfo
 from experiments.store.store import Store
 from experiments.sweep.jobs import Task
 from experiments.tracking.background import MirrorThread
+from experiments.tracking.settled import SettledRecord
 
 
 @dataclass(frozen=True)
@@ -69,7 +70,7 @@ def run_sweep(
     try:
         if left:
             interrupted, worked_s = _execute(schedule, store, listener, options, mirror)
-        else:
+        elif tracking_uri is not None or not SettledRecord(store, schedule.plan).holds():
             mirror.start()
     except KeyboardInterrupt:
         interrupted = True

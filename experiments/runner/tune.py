@@ -251,5 +251,5 @@ def _reporter(job: Job) -> Callable[[float, float], None] | None:
     training = job.tasks[0]
     if not isinstance(training, Training):
         return None
-    total = training.config.num_steps * training.config.batch_size / 1000
+    total = training.config.total_kimg
     return lambda kimg, loss: tune.report({"val_loss": loss, "percent": LAST * kimg / total, "kimg": kimg})

@@ -19,6 +19,7 @@ from experiments.errors import UserError
 from experiments.store import leases
 from experiments.store.files import read_json, write_json
 from experiments.store.layout import RUNS
+from experiments.store.leases import STANDARD_TIMING, LeaseTiming
 from experiments.store.progress import RunProgressRecord
 from experiments.store.provenance import command_line
 from experiments.store.store import Store
@@ -47,7 +48,7 @@ def announced(store: Store, session: str, sweep: str) -> Iterator[None]:
     with ExitStack() as stack:
         stack.callback(store.end_session, session)
         try:
-            stack.enter_context(leases.held(folder))
+            stack.enter_context(leases.held(folder, store.lease_timing))
             write_json(folder / RUN, {**mine, "began": time.time()})
         except OSError as error:
             raise UserError(f"{store.root}: cannot be written ({error.strerror}); make room there") from None
@@ -62,13 +63,13 @@ def publish_progress(store: Store, session: str, progress: RunProgressRecord) ->
 
 def active_runs(store: Store, sweep: str | None = None) -> list[ActiveRun]:
     """Return the active runs of one sweep, or of all."""
-    found = (_read(folder) for folder in _folders(store) if is_alive(folder))
+    found = (_read(folder) for folder in _folders(store) if is_alive(folder, store.lease_timing))
     return [run for run in found if run is not None and sweep in (None, run.sweep)]
 
 
 def abandoned_runs(store: Store) -> list[Path]:
     """Return the folders of runs that were killed."""
-    return [folder for folder in _folders(store) if not is_alive(folder)]
+    return [folder for folder in _folders(store) if not is_alive(folder, store.lease_timing)]
 
 
 def request_cancellation(store: Store, runs: Iterable[ActiveRun], evaluations: Iterable[str] | None) -> None:
@@ -79,12 +80,12 @@ def request_cancellation(store: Store, runs: Iterable[ActiveRun], evaluations: I
             store.request_stop(run.name, signature)
 
 
-def is_alive(folder: Path) -> bool:
+def is_alive(folder: Path, timing: LeaseTiming = STANDARD_TIMING) -> bool:
     """Return whether the holder of a folder still runs, as far as one look tells; compares no machines' clocks."""
-    if leases.holder(folder) is None:
+    if leases.holder(folder, timing) is None:
         return False
     silent_s = leases.silence_s(folder)
-    return silent_s is None or silent_s < leases.STALE_S
+    return silent_s is None or silent_s < timing.stale_s
 
 
 def _folders(store: Store) -> list[Path]:

@@ -41,6 +41,7 @@ SAMPLES = "samples.png"
 PAIRS = "closest.png"  # images and their nearest training images
 
 # in the folder of a store
+MLFLOW_DATABASE = "mlflow.db"
 DAMAGED = "damaged"  # folder of what was set aside
 RUNS = "sessions"  # folder of active runs
 STOP, CANCEL = "stop", "cancel-"  # ask a run to stop, or to leave the task whose signature follows

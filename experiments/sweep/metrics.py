@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from edm.config import SPLITS, ClassifierConfig, EvaluationConfig, Features, Split
-from reports.metrics import shown, title_of
+from reports.metrics import METRICS, shown, title_of
 
 FILE = "file"  # used like a split: a published statistics file
 FITTED = ("fid", "fid_infinity")  # metrics that need a covariance of full rank
@@ -20,16 +20,6 @@ DIMENSIONS: dict[Features, int] = {
     "classifier": ClassifierConfig().feature_channels,
 }
 
-METRICS = (
-    *(f"{metric}_{name}" for metric in FITTED for name in (*SPLITS, FILE)),
-    *(f"{metric}_{split}" for metric in ("kid", *PRDC) for split in SPLITS),
-    "class_accuracy",
-    "truncation_rms",
-    "nn_ratio_pixels",
-    "nn_ratio_features",
-    "nn_copied_pixels",
-    "nn_copied_features",
-)
 ERRORS = ("_se", "_low", "_high")  # of a metric: standard error and 95% interval
 HEADLINES = ("fid_", "kid_", "class_accuracy")  # how the most important metrics begin, best first
 
@@ -62,7 +52,7 @@ def metrics_of(score: str) -> tuple[str, ...]:
     return (own, *(f"{own}{error}" for error in ERRORS))
 
 
-def context_of(score: str) -> tuple[str, ...]:
+def baselines_of(score: str) -> tuple[str, ...]:
     """Return the metrics that put a score into context: those of pure noise and of real images."""
     metric, _, name = score.partition("/")
     if metric in ("fid", "kid"):

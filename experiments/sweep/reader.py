@@ -18,7 +18,6 @@ from experiments.sweep.axes import Picks, SweepAxes, read_seeds
 from experiments.sweep.checks import CellError, check_cell
 from experiments.sweep.diagnostics import explain, require_field, require_key, show_value, suggest, suggest_axis
 from experiments.sweep.document import START, Document, Location, parse_document, read_document
-from experiments.sweep.metrics import METRICS
 from experiments.sweep.spec import (
     SECTIONS,
     SETTINGS,
@@ -29,6 +28,7 @@ from experiments.sweep.spec import (
     Sweep,
     field_names,
 )
+from reports.metrics import METRICS
 
 NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
 NAME_RULE = "use letters, digits, '_', '-' and '.'"
@@ -179,7 +179,8 @@ class SweepReader:
         for i, metric in enumerate(report.metrics or ()):
             if metric not in METRICS:
                 raise self.document.error(
-                    ("report", "metrics", i), f"report.metrics: {metric!r} is not a metric; {suggest(metric, METRICS)}"
+                    ("report", "metrics", i),
+                    f"report.metrics: {metric!r} is not a metric; {suggest(metric, tuple(METRICS))}",
                 )
         rows = tuple(axis for axis in axes if axis not in report.columns) if report.rows is None else report.rows
         self._require_own_entries((*rows, *report.columns), axes, cells)

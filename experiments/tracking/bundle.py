@@ -70,7 +70,7 @@ def export(plan: Plan, store: Store, out: Path, on_progress: OnFiles = lambda do
     """
     files = list(_files(plan, store))
     if not any(name.endswith(RESULT) for name, _ in files):
-        raise UserError(f"{plan.sweep.name}: nothing of it is done in {store.root}; run it first")
+        raise UserError(f"{plan.sweep.name}: no task of it is done in {store.root}; run it first")
     sweep = (json.dumps(recorded_content(plan)) + "\n").encode()
     manifest: dict[str, Any] = {
         "format": FORMAT,
@@ -173,33 +173,33 @@ def _require_sealed(path: Path) -> None:
     with path.open("rb") as file:
         is_archive = file.read(2) == b"PK"
     if not is_archive:
-        raise UserError(f"{path}: is no bundle of edm-sweep; 'edm-sweep export SWEEP' makes one")
+        raise UserError(f"{path}: is not a bundle; 'edm-sweep export SWEEP' makes one")
     with path.open("rb") as file:
         file.seek(-SEAL, os.SEEK_END)
         seal = file.read()
     if seal != _digest(path):
-        raise _refused(path, "it is not, byte for byte, what was exported")
+        raise _refused(path, "it was changed after it was exported")
 
 
 def _manifest(archive: zipfile.ZipFile, path: Path) -> dict[str, Any]:
     """Return what a bundle says it holds, after checking that its names are those and lead nowhere else."""
     names = archive.namelist()
     if MANIFEST not in names:
-        raise UserError(f"{path}: is no bundle of edm-sweep: it has no {MANIFEST}; 'edm-sweep export' makes one")
+        raise UserError(f"{path}: is not a bundle, because it has no {MANIFEST}; 'edm-sweep export SWEEP' makes one")
     manifest = json.loads(archive.read(MANIFEST))
     if manifest.get("format") != FORMAT:
-        raise UserError(f"{path}: was made by another version of edm-sweep ({manifest.get('format')}); export it anew")
+        raise UserError(f"{path}: was made by another version of edm-sweep ({manifest.get('format')}); export it again")
     for name in (*names, *manifest["files"]):
         if name not in (MANIFEST, SWEEP) and (NAME.fullmatch(name) is None or ".." in PurePosixPath(name).parts):
-            raise _refused(path, f"it holds {name!r}, which is no name of a record")
+            raise _refused(path, f"it holds {name!r}, which is not the name of a record")
     if len(set(names)) != len(names) or set(names) != {MANIFEST, *manifest["files"]}:
-        raise _refused(path, "what it holds is not what its manifest lists")
+        raise _refused(path, "its files are not those that its manifest lists")
     return manifest
 
 
 def _unpack(archive: zipfile.ZipFile, name: str, entry: dict[str, Any], root: Path, path: Path) -> None:
     if archive.getinfo(name).file_size != entry["bytes"] or entry["bytes"] > LARGEST:
-        raise _refused(path, f"{name} has not the size that its manifest lists")
+        raise _refused(path, f"{name} does not have the size that its manifest lists")
     target, digest = root / name, hashlib.sha256()
     target.parent.mkdir(parents=True, exist_ok=True)
     with archive.open(name) as source, target.open("wb") as output:
@@ -207,9 +207,9 @@ def _unpack(archive: zipfile.ZipFile, name: str, entry: dict[str, Any], root: Pa
             digest.update(block)
             output.write(block)
     if digest.hexdigest() != entry["sha256"]:
-        raise _refused(path, f"{name} is not what its manifest lists")
+        raise _refused(path, f"{name} does not have the checksum that its manifest lists")
     os.utime(target, ns=(entry["modified_ns"], entry["modified_ns"]))  # MLflow's times of a run follow from it
 
 
 def _refused(path: Path, why: str) -> UserError:
-    return UserError(f"{path}: is refused, as {why}; get it anew from where it was exported")
+    return UserError(f"{path}: is refused because {why}; get it again from where it was exported")

@@ -51,14 +51,6 @@ def unfinished(folder: Path, ended: bool) -> tuple[str, str, float | None]:
     return RUNNING, "", None
 
 
-def modified_ns(path: Path) -> int | None:
-    """Return when a file was last changed, in nanoseconds; None where there is none."""
-    try:
-        return path.stat().st_mtime_ns
-    except OSError:
-        return None
-
-
 def finished_ms(folder: Path) -> int:
     """Return when a task was finished, in milliseconds since 1970."""
     return int((folder / RESULT).stat().st_mtime * 1000)

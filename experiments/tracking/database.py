@@ -12,18 +12,16 @@ from sqlalchemy import create_engine, text
 from sqlalchemy.exc import DatabaseError
 
 from experiments.store.files import move_into_place, temporary_beside
-from experiments.store.layout import DAMAGED
+from experiments.store.layout import DAMAGED, MLFLOW_DATABASE
 from experiments.store.store import Store
 from experiments.tracking.schema import upgrade
-
-DATABASE = "mlflow.db"
 
 log = logging.getLogger("edm_sweep.mlflow")
 
 
 def embedded_uri(store: Store) -> str:
     """Return the tracking URI of the database inside a store."""
-    return f"sqlite:///{store.root / DATABASE}"
+    return f"sqlite:///{store.root / MLFLOW_DATABASE}"
 
 
 def ensure_database(path: Path) -> None:

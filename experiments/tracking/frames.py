@@ -3,24 +3,20 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
-from safetensors import safe_open
 
 from experiments.store.journal import Journal
 from experiments.store.layout import JOURNAL, VALIDATION
-from experiments.store.results import ComputingRecord, EvaluationResult, TrainingResult
+from experiments.store.results import EvaluationResult, TrainingResult
 from experiments.store.store import Store
 from experiments.store.training_records import Pruning
-from experiments.sweep.metrics import ERRORS, HEADLINES, context_of, describe_reference, metrics_of, requested_scores
+from experiments.sweep.metrics import ERRORS, HEADLINES, baselines_of, describe_reference, metrics_of, requested_scores
 from experiments.sweep.plan import Plan, PlannedCell
 from experiments.sweep.tasks import Evaluation, Training
-from experiments.tracking.paired_errors import influences_of
 
 
 @dataclass(frozen=True)
@@ -141,7 +137,7 @@ def _row(plan: Plan, planned: PlannedCell, found: dict[str, Found]) -> dict[str,
         "stopped_at": own.stopped_at if own is not None and done else None,
         "pruned_at": own.pruned_at if own is not None and not done else None,
         **{name: shown.get(name) for score in wanted for name in metrics_of(score)},
-        **{name: context.get(name) for score in wanted for name in context_of(score)},
+        **{name: context.get(name) for score in wanted for name in baselines_of(score)},
         "real_images": context.get("real_images"),
         "notes": "; ".join(own.notes if own is not None else evaluation.notes),
     }
@@ -160,43 +156,7 @@ def _scores(planned: PlannedCell) -> tuple[str, ...]:
 
 
 def _columns(score: str) -> tuple[str, ...]:
-    return (*metrics_of(score), *context_of(score))
-
-
-def covariances(plan: Plan, store: Store) -> dict[str, tuple[tuple[str, ...], np.ndarray]]:
-    """Return for each metric the cells that have it, and the covariance of the errors of their values.
-
-    All cells start from the same noise and labels, so image i of one corresponds to image i of another, and errors of
-    cells are correlated: var(a - b) is usually much less than var(a) + var(b). Cells with different numbers of images,
-    which no table shows side by side, count as uncorrelated.
-    """
-    paths = {plan.cell_name(planned): influences_of(store, planned.evaluation.signature) for planned in plan.cells}
-    files = {cell: path for cell, path in paths.items() if path is not None}
-    cells_with: dict[str, list[str]] = {}
-    for cell, path in files.items():
-        with safe_open(path, framework="np") as file:
-            for metric in file.keys():  # noqa: SIM118 - not a mapping
-                cells_with.setdefault(metric, []).append(cell)
-    return {
-        metric: (tuple(cells), _covariance([_read(files[cell], metric) for cell in cells]))
-        for metric, cells in cells_with.items()
-    }
-
-
-def _read(path: Path, metric: str) -> np.ndarray:
-    with safe_open(path, framework="np") as file:
-        return file.get_tensor(metric)
-
-
-def _covariance(influences: list[np.ndarray]) -> np.ndarray:
-    """Return the covariance of means over images: that of the influences, divided by their number."""
-    made = np.zeros((len(influences), len(influences)))
-    counts = np.array([len(values) for values in influences])
-    for count in np.unique(counts):
-        same = np.flatnonzero(counts == count)
-        rows = np.stack([influences[i] for i in same]).astype(np.float64)
-        made[np.ix_(same, same)] = np.cov(rows) / count
-    return made
+    return (*metrics_of(score), *baselines_of(score))
 
 
 def _plain(value: Any) -> Any:
@@ -218,30 +178,3 @@ def curves_frame(plan: Plan, store: Store) -> pd.DataFrame:
             lines = Journal(folder / journal).read()
             rows += [{"training": plan.names[signature], "kimg": line["kimg"], key: line[key]} for line in lines]
     return pd.DataFrame(rows, columns=["training", "kimg", "loss", "val_loss"])
-
-
-def facts_of(plan: Plan, store: Store) -> dict[str, str]:
-    """Return where a plan's numbers come from: code, packages, machines, and how long the work took."""
-    trained = [result for name in plan.trainings if (result := store.result(TrainingResult, name)) is not None]
-    scored = [result for name in plan.evaluations if (result := store.result(EvaluationResult, name)) is not None]
-    origins = [result.provenance for result in (*trained, *scored)]
-    facts = {
-        "git_commit": _united(origin.git_commit for origin in origins),
-        "git_dirty": _united(origin.git_dirty for origin in origins),
-        "host": _united(origin.host for origin in origins),
-        "python": _united(origin.python for origin in origins),
-        **{name: _united(origin.packages.get(name) for origin in origins) for name in ("torch", "ray", "mlflow")},
-        "devices": _united(result.device for result in (*trained, *scored)),
-        "trained in": _united(_precision(result.computing) for result in trained if result.computing is not None),
-        "compute": f"{sum(result.seconds for result in (*trained, *scored)):,.0f} s on those devices",
-    }
-    return {key: value for key, value in facts.items() if value}
-
-
-def _precision(computing: ComputingRecord) -> str:
-    """Return the precision that a training was computed in, and whether its network was compiled."""
-    return computing.precision + (" compiled" if computing.compiled else "")
-
-
-def _united(values: Iterable[object]) -> str:
-    return ", ".join(sorted({str(value) for value in values}))

@@ -26,7 +26,7 @@ from mlflow.entities import Metric, Param, RunTag
 
 from experiments.store import leases
 from experiments.store.failures import Failure
-from experiments.store.files import checksum
+from experiments.store.files import checksum, modified_ns
 from experiments.store.layout import (
     CONFIG,
     FAILURE,
@@ -34,6 +34,7 @@ from experiments.store.layout import (
     GRIDS,
     JOURNAL,
     LOG,
+    MLFLOW_DATABASE,
     PAIRS,
     PRUNED,
     RESULT,
@@ -51,14 +52,14 @@ from experiments.tracking.content import (
     evaluation_tags,
     finished_ms,
     first_cells,
-    modified_ns,
     training_metrics,
     training_tags,
     unfinished,
 )
-from experiments.tracking.database import DATABASE, embedded_uri, ensure_database
+from experiments.tracking.database import embedded_uri, ensure_database
 from experiments.tracking.experiment import MirroredExperiment
 from experiments.tracking.runs import FAILED, FINISHED, KILLED, PARENT, RUNNING, answering, batches
+from experiments.tracking.settled import SettledRecord
 from experiments.tracking.sync_state import CurveTail, MirroredRun, Notices, OnSyncProgress, SentParts, SyncCounts
 
 TaskT = TypeVar("TaskT", Training, Evaluation)
@@ -75,9 +76,11 @@ class Mirror:
         for name in ("mlflow", "alembic"):
             logging.getLogger(name).setLevel(logging.CRITICAL)  # what fails is said in a line, at the end
         self.store, self.plan, self.place = store, plan, place or store
-        if uri == embedded_uri(self.place):
+        is_embedded = uri == embedded_uri(self.place)
+        self.settled = SettledRecord(store, plan) if is_embedded and self.place is store else None
+        if is_embedded:
             with leases.waited_for(self._lock_folder):
-                ensure_database(self.place.root / DATABASE)
+                ensure_database(self.place.root / MLFLOW_DATABASE)
         name, is_file = plan.sweep.name, uri.startswith("sqlite:")
         self.client = mlflow.MlflowClient(tracking_uri=uri)
         self.experiment = MirroredExperiment(
@@ -108,16 +111,21 @@ class Mirror:
         ended: the run of this mirror has ended, so that only what another run works on stays as running.
         """
         with leases.waited_for(self._lock_folder):
-            has_looked, self.has_looked = (
-                self.has_looked,
-                False,
-            )  # what a lost answer changed is seen only so
-            if has_looked:
-                self._hear_of_others()
-            else:
+            looks, self.has_looked = not self.has_looked, False  # what a lost answer changed is seen only so
+            if self.settled is not None:
+                self.settled.update_begins(looks)
+            if looks:
                 self._look()
+            else:
+                self._hear_of_others()
             self._send(ended, on_progress)
             self.has_looked = True
+            if self.settled is not None:
+                self.settled.update_ended(ended and self._has_everything)
+
+    @property
+    def _has_everything(self) -> bool:
+        return all(self.experiment.status(signature) == FINISHED for signature in self.plan.names)
 
     def _look(self) -> None:
         """Read all that MLflow has."""

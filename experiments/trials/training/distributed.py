@@ -123,13 +123,13 @@ class WorkerGroup:
 
 def _reason(codes: list[int | None]) -> RuntimeError:
     """Return the error for these exit codes: that of the worker that most likely failed first."""
-    worker = f"of {1 + len(codes)} processes that train one network, number"
     rank, code = min(((rank, code) for rank, code in enumerate(codes, start=1) if code), key=_blame)
+    worker = f"process {rank} of the {1 + len(codes)} that train one network"
     if code == OUT_OF_MEMORY:
-        return torch.OutOfMemoryError(f"{worker} {rank} ran out of memory")
+        return torch.OutOfMemoryError(f"{worker} ran out of memory")
     if code < 0:
-        return ProcessLostError(f"{worker} {rank} was killed (signal {-code})")
-    return RuntimeError(f"{worker} {rank} failed (exit code {code}); its traceback is above in {LOG}")
+        return ProcessLostError(f"{worker} was killed (signal {-code})")
+    return RuntimeError(f"{worker} failed (exit code {code}); its traceback is above in {LOG}")
 
 
 def _blame(exited: tuple[int, int]) -> tuple[bool, bool]:

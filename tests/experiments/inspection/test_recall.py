@@ -90,10 +90,10 @@ def test_a_sweep_on_a_folder_is_recalled_where_there_is_no_such_folder(tmp_path:
 
 def test_a_sweep_that_was_forgotten_or_never_run_is_not_recalled(tmp_path: Path) -> None:
     store = Store(tmp_path / "store")
-    with pytest.raises(UserError, match=r"nothing: no such file, and no sweep .* \(no sweep was run there yet\)"):
+    with pytest.raises(UserError, match=r"nothing: no such file, and no sweep .* \(no sweep was run with it yet\)"):
         recall("nothing", store)
     remember(planned(written(tmp_path, RICH)), store)
-    with pytest.raises(UserError, match=r"other: no such file.*\(sweeps run there: rich\)"):
+    with pytest.raises(UserError, match=r"other: no such file.*\(its sweeps: rich\)"):
         recall("other", store)
     with pytest.raises(UserError, match="no such file"):
         recall("../sweeps/rich", store)

@@ -2,6 +2,7 @@
 
 import io
 import json
+import re
 import shutil
 from collections import Counter
 from pathlib import Path
@@ -85,7 +86,7 @@ def test_running_says_where_how_far_and_how_fast(done: tuple[Plan, Store]) -> No
         assert (standing.progress.share, standing.progress.left_s) == (0.25, 6.0)
         assert standing.where.startswith("host ")
         text = shown(status)
-        assert "25% of 0.64 kimg" in text and "80 images/s" in text and "6 s" in text and standing.where in text
+        assert re.search(r"25% of 0\.64 kimg +80 +6 s", text) and standing.where in text
     assert states(look(plan, store))[:2] == ["planned", "planned"]  # nothing was saved
 
 

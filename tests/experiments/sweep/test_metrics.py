@@ -2,11 +2,10 @@
 
 import pytest
 
-import reports.metrics
 from edm.config import EvaluationConfig
 from experiments.sweep.metrics import (
-    METRICS,
-    context_of,
+    ERRORS,
+    baselines_of,
     headline,
     headlines,
     meaningless,
@@ -14,6 +13,7 @@ from experiments.sweep.metrics import (
     reference_sizes,
     requested_scores,
 )
+from reports.metrics import METRICS
 
 DIGITS = {"train": 1197, "val": 300, "test": 300}
 CIFAR = {"train": 40_000, "val": 10_000, "test": 10_000}
@@ -74,7 +74,7 @@ def test_samplers_that_add_noise_have_no_truncation_error() -> None:
 def test_every_score_is_told_by_metrics_that_a_report_may_ask_for(score: str) -> None:
     names = metrics_of(score)
     assert names and {name for name in names if not name.endswith(("_se", "_low", "_high"))} <= set(METRICS)
-    assert all(name.startswith(("noise_", "real_")) for name in context_of(score))
+    assert all(name.startswith(("noise_", "real_")) for name in baselines_of(score))
 
 
 def test_a_line_tells_the_best_that_there_is() -> None:
@@ -99,5 +99,10 @@ def test_prefixes_are_round_numbers_and_all(images: int, prefixes: tuple[int, ..
     assert config(images=images).prefixes == prefixes
 
 
-def test_reports_know_how_to_show_every_metric() -> None:
-    assert set(METRICS) == set(reports.metrics.METRICS)
+def test_reports_know_how_to_show_every_metric_and_no_other() -> None:
+    against = dict.fromkeys(("fid", "fid_infinity"), ("train", "val", "test", "file"))
+    against |= dict.fromkeys(("kid", "prdc"), ("train", "val", "test"))
+    scores = {f"{metric}/{name}" for metric, names in against.items() for name in names}
+    scores |= {"accuracy", "memorisation", "truncation"}
+    metrics = {name for score in scores for name in metrics_of(score)}
+    assert {name for name in metrics if not name.endswith(ERRORS)} == set(METRICS)

@@ -185,7 +185,7 @@ def test_a_training_is_followed_while_it_runs_and_through_an_interruption(tiny_p
             self.looks += 1
             return self.looks > 4
 
-    assert perform(Following(store.root), training, TrialContext("s", report_s=0.0)).state == "stopped"
+    assert perform(Following(store.root), training, TrialContext("s", report_s=0.0)).state == "interrupted"
     assert set(states) == {"RUNNING"}
     Mirror(store, tiny_plan, uri).update(ended=True)
     assert runs_of(uri, tiny_plan)[name].info.status == "KILLED"

@@ -80,7 +80,7 @@ def test_two_processes_train_what_one_does_and_a_stopped_team_goes_on(store: Sto
     assert perform(alone, training, CONTEXT).state == "done"
     assert perform(store, training, ON_TWO).state == "done"
     resumed.looks = 8
-    assert perform(resumed, training, dataclasses.replace(ON_TWO, report_s=0.0)).state == "stopped"
+    assert perform(resumed, training, dataclasses.replace(ON_TWO, report_s=0.0)).state == "interrupted"
     assert not others()
     assert perform(Store(resumed.root), training, ON_TWO).state == "done"
     assert not others()
@@ -106,9 +106,7 @@ def test_a_team_ends_cleanly_when_one_of_it_is_killed(
     monkeypatch.setattr(CheckpointManager, "record_loss", at_step(5, kill, CheckpointManager.record_loss))
     outcome = perform(store, training, ON_TWO)
     assert outcome.state == "failed"
-    assert outcome.message == (
-        "ProcessLostError: of 2 processes that train one network, number 1 was killed (signal 9)"
-    )
+    assert outcome.message == ("ProcessLostError: process 1 of the 2 that train one network was killed (signal 9)")
     assert not others()
 
 
@@ -123,7 +121,7 @@ def test_a_process_that_fails_fails_its_team_and_says_where(
 
     monkeypatch.setattr(distributed, "_spec", of_nothing)
     outcome = perform(store, training, ON_TWO)
-    assert outcome.message.startswith("RuntimeError: of 2 processes that train one network, number 1 failed")
+    assert outcome.message.startswith("RuntimeError: process 1 of the 2 that train one network failed")
     assert "FileNotFoundError" in log_of(store, training) and not others()
 
 

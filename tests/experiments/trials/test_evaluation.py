@@ -15,7 +15,8 @@ from experiments.store.results import EvaluationResult
 from experiments.store.store import Store
 from experiments.sweep.plan import Plan
 from experiments.sweep.tasks import Evaluation, Training
-from experiments.tracking.frames import covariances, found_in_store, results_frame
+from experiments.tracking.frames import found_in_store, results_frame
+from experiments.tracking.paired_errors import error_covariances
 from experiments.trials.assets import ensure_published, load_published
 from experiments.trials.evaluation import context as evaluation_context
 from experiments.trials.evaluation import draw
@@ -158,7 +159,7 @@ def test_every_distance_has_an_error_an_interval_and_influences(tiny_plan: Plan,
 
 
 def test_differences_between_cells_are_known_better_than_the_cells(tiny_plan: Plan, filled: Store) -> None:
-    cells, covariance = covariances(tiny_plan, filled)["fid_test"]
+    cells, covariance = error_covariances(tiny_plan, filled)["fid_test"]
     assert cells == tuple(tiny_plan.cell_name(planned) for planned in tiny_plan.cells)
     assert np.allclose(covariance, covariance.T) and np.linalg.eigvalsh(covariance).min() > 0
     for planned_cell, variance in zip(tiny_plan.cells, covariance.diagonal(), strict=True):
@@ -343,5 +344,5 @@ def test_influences_that_are_damaged_compare_nothing(tiny_plan: Plan, filled: St
     content = bytearray(path.read_bytes())
     content[-1] ^= 1
     path.write_bytes(content)
-    cells, covariance = covariances(tiny_plan, filled)["fid_test"]
+    cells, covariance = error_covariances(tiny_plan, filled)["fid_test"]
     assert len(cells) == len(covariance) == 3

@@ -78,7 +78,7 @@ def test_a_training_stopped_anywhere_goes_on_to_the_same_weights(
     assert perform(store, training, CONTEXT).state == "done"
     disturbed = StopAfter(tmp_path / "disturbed")
     disturbed.looks = looks
-    assert perform(disturbed, training, replace(CONTEXT, report_s=0.02)).state == "stopped"
+    assert perform(disturbed, training, replace(CONTEXT, report_s=0.02)).state == "interrupted"
     assert disturbed.result(TrainingResult, training.signature) is None
     assert perform(Store(disturbed.root), training, CONTEXT).state == "done"
     folders = [s.folder("trainings", training.signature) for s in (store, disturbed)]
@@ -87,7 +87,7 @@ def test_a_training_stopped_anywhere_goes_on_to_the_same_weights(
     losses = [[(e["step"], e["loss"]) for e in Journal(folder / "journal.jsonl").read()] for folder in folders]
     assert losses[0] == losses[1]
     log = (folders[1] / "log.txt").read_text()
-    assert "stopped on request" in log and ("from step 0" in log)
+    assert "interrupted on request" in log and ("from step 0" in log)
 
 
 def stop_in_training(plan: Plan, root: Path) -> Path:
@@ -95,7 +95,7 @@ def stop_in_training(plan: Plan, root: Path) -> Path:
     for _ in range(2):
         stopping = StopAfter(root)
         stopping.looks = 2
-        assert perform(stopping, first_training(plan), replace(CONTEXT, report_s=0.02)).state == "stopped"
+        assert perform(stopping, first_training(plan), replace(CONTEXT, report_s=0.02)).state == "interrupted"
     return Store(root).folder("trainings", first_training(plan).signature)
 
 
@@ -129,7 +129,7 @@ def test_an_evaluation_stopped_between_segments_draws_only_the_rest(
     forget(store, evaluation)
     stopping = StopAfter(store.root)
     stopping.looks = 5  # at the start, before the first segment and in it three times
-    assert perform(stopping, evaluation, WATCHFUL).state == "stopped"
+    assert perform(stopping, evaluation, WATCHFUL).state == "interrupted"
     kept = {path.name for path in store.folder("drawings", evaluation.drawing).glob("*/*.safetensors")}
     assert len(kept) == 1
     drawn: list[int] = []
