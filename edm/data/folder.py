@@ -22,6 +22,7 @@ from edm.data.listing import LABELS_FILE, MAX_IMAGE_BYTES, SUFFIXES, LeftOut, Li
 
 CARVED_SHARE = 10  # one image in ten becomes test, one in ten val
 MIN_IMAGES = 20  # so that every split has two images, as one alone has no covariance
+OTHER_NAMES_OF_VAL = ("valid", "validation")
 CHUNK = 1000  # images in each numbered folder of data sets that are cut into such
 CHUNK_NAME = re.compile(r"\d{5}")
 PER_TASK = 256  # files that a thread digests at a time, so that 100,000 files do not wait as one task each
@@ -203,10 +204,10 @@ def _has_splits(root: Path, paths: tuple[str, ...]) -> bool:
         return False
     missing = [split for split in SPLITS if split not in first]
     if missing:
-        raise DataError(
-            f"{root}: has images in {' and '.join(there)} but none in {' and '.join(missing)}; "
-            "add the missing ones, or rename the folders that are not splits"
-        )
+        other = next((name for name in OTHER_NAMES_OF_VAL if name in first and missing == ["val"]), None)
+        remedy = "add the missing ones, or rename the folders that are not splits"
+        remedy = remedy if other is None else f"rename {other} to val"
+        raise DataError(f"{root}: has images in {' and '.join(there)} but none in {' and '.join(missing)}; {remedy}")
     beside = next((path for path in paths if path.partition("/")[0] not in SPLITS or "/" not in path), None)
     if beside is not None:
         raise DataError(

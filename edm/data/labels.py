@@ -44,7 +44,7 @@ def _entries(title: Path, content: bytes) -> list[tuple[str, int | None]] | None
     """Return names and labels of one file; None where it is some other JSON file, which has no 'labels'."""
     try:
         parsed = json.loads(content)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise DataError(f"{title}: cannot be read as JSON ({error}); repair or remove it") from None
     if not isinstance(parsed, dict) or "labels" not in parsed:
         return None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import io
 import os
 import sys
 import threading
@@ -66,6 +67,8 @@ app.add_typer(data, name="data", rich_help_panel=STORE_PANEL)
 
 def main() -> None:
     """Run the command line; a UserError becomes one line on standard error and exit code 2."""
+    if isinstance(sys.stdout, io.TextIOWrapper):  # names of files need not be text, and terminals lack characters
+        sys.stdout.reconfigure(errors="backslashreplace")
     try:
         if os.environ.get(COMPLETING) == "complete_bash":
             complete_in_bash(app)

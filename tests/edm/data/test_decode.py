@@ -1,6 +1,10 @@
 """Pictures of every kind, as torchvision crops and resizes them; and those that are refused."""
 
 import io
+import re
+import struct
+import warnings
+import zlib
 
 import numpy as np
 import pytest
@@ -102,4 +106,35 @@ def test_broken_pictures_are_named(content: bytes, expected: str) -> None:
 def test_pixels_that_are_fractions_are_refused() -> None:
     content = encoded(Image.fromarray(np.zeros((8, 8), dtype=np.float32)), "TIFF")
     with pytest.raises(DataError, match="its pixels are fractions; save it with 8 bits"):
+        read_picture(content, "x", 3, 16)
+
+
+# sizes --------------------------------------------------------------------------------------------
+
+
+def png_of_size(width: int, height: int) -> bytes:
+    """A PNG that announces a size and has no pixels."""
+    header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
+    checksum = struct.pack(">I", zlib.crc32(b"IHDR" + header))
+    return b"\x89PNG\r\n\x1a\n" + struct.pack(">I", 13) + b"IHDR" + header + checksum + b"\0\0\0\x64IDAT" + bytes(104)
+
+
+@pytest.mark.parametrize("size", [(13_000, 13_000), (9_460, 9_460), (2**31 - 1, 2**31 - 1), (1, 89_478_486)])
+def test_a_picture_that_would_fill_the_memory_is_refused(size: tuple[int, int]) -> None:
+    with warnings.catch_warnings(action="error"), pytest.raises(DataError) as refusal:
+        read_picture(png_of_size(*size), "a/b.png", 3, 16)
+    assert re.fullmatch(
+        r"a/b.png: has [\dx,]+ pixels, above the 89,478,485 that are decoded, as larger ones would fill the memory; "
+        "make it smaller or remove it",
+        str(refusal.value),
+    )
+
+
+def test_a_picture_below_the_limit_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    content = encoded(picture(0, (20, 20)), "PNG")
+    monkeypatch.setattr("edm.data.decode.MAX_PIXELS", 400)
+    monkeypatch.setattr("edm.data.decode.LARGE_PIXELS", 399)  # and takes its turn
+    assert read_picture(content, "x", 3, 16).shape == (3, 16, 16)
+    monkeypatch.setattr("edm.data.decode.MAX_PIXELS", 399)
+    with pytest.raises(DataError, match="x: has 20x20 pixels, above the 399 that are decoded"):
         read_picture(content, "x", 3, 16)

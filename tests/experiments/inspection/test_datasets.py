@@ -1,6 +1,7 @@
 """The data sets of a store: asked for by name and options, prepared once, listed; and the commands for it."""
 
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -150,6 +151,36 @@ def test_celeba_from_a_local_archive_by_the_command(tmp_path: Path, monkeypatch:
     assert official["prepared_now"] and official["shape"] == [3, 64, 64] and official["images"] == 21
     assert Path(official["folder"], "images.npy").exists()
     assert not json.loads(command(*arguments, "--splits", "official", "--resolution", 64, "--json"))["prepared_now"]
+
+
+def test_files_that_are_left_out_are_named(tmp_path: Path, pictures: Path) -> None:
+    (pictures / "a" / "extra.gif").touch()
+    options = ("--from", pictures, "--resolution", 8, "--store", tmp_path / "store")
+    expected = f"{pictures}: 1 file is left out, being of other types: 1 .gif (a/extra.gif)"
+    assert expected in " ".join(command("data", "prepare", "folder", *options).split())
+    assert json.loads(command("data", "prepare", "folder", *options, "--json"))["source"]["remarks"] == [expected]
+    sweep = tmp_path / "x.yaml"
+    sweep.write_text(
+        f"data: {{name: folder, path: {pictures}, resolution: 8}}\n"
+        "model: {preset: nano}\nevaluation: {features: classifier, images: 100}\n"
+    )
+    assert f"Warning: {expected}\n" in command("plan", sweep, "--store", tmp_path / "store")
+    assert expected in json.loads(command("plan", sweep, "--store", tmp_path / "store", "--json"))["warnings"]
+
+
+def test_names_that_are_no_text_are_shown_all_the_same(tmp_path: Path) -> None:
+    odd = Path(os.fsdecode(os.fsencode(tmp_path) + b"/\xff"))
+    image_tree(odd, *(f"{os.fsdecode(c)}/{i}.png" for c in (b"a\xfe", b"b") for i in range(20)))
+    options = ("--from", odd, "--resolution", 8, "--store", tmp_path / "store")
+    language = {"PYTHONIOENCODING": "utf-8:strict"}  # as Python has it in most languages
+    done = start("data", "prepare", "folder", *options, **language)
+    shown, errors = done.communicate(timeout=60)
+    assert done.returncode == 0, errors
+    assert "folder is prepared." in shown and r"\udcff (content checked)" in shown
+    (odd / "b" / "7.png").write_bytes(b"broken")
+    done = start("data", "prepare", "folder", *options, **language)
+    _, errors = done.communicate(timeout=60)
+    assert done.returncode == 2 and r"\udcff/b/7.png: cannot be decoded" in errors and "Traceback" not in errors
 
 
 def test_the_list_tells_what_is_prepared_and_what_is_missing(
