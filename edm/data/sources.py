@@ -24,7 +24,7 @@ class MissingFilesError(DataError):
     """Published files of a data set are absent, and were not or could not be downloaded.
 
     dataset: its name. files: those that are absent. folder: where they were looked for. reason: why the download
-    failed; None where nothing may be downloaded.
+    failed; None if nothing may be downloaded.
     """
 
     def __init__(self, dataset: str, files: Sequence[SourceFile], folder: Path, reason: str | None = None) -> None:
@@ -62,7 +62,7 @@ class Origin:
 
     @classmethod
     def given(cls, path: Path) -> Origin:
-        """A person's own file or folder, in which nothing is ever written; raises DataError where it is neither."""
+        """A user's own file or folder, in which nothing is ever written; raises DataError if it is neither."""
         path = path.expanduser().absolute()
         if not path.exists():
             raise DataError(f"{path}: no such file or folder; say where the files of the data set are")
@@ -80,7 +80,7 @@ class Origin:
         yield base
 
     def find(self, dataset: str, name: str) -> Path | None:
-        """Return where a file or folder of a data set is; None where it is absent."""
+        """Return where a file or folder of a data set is; None if it is absent."""
         places = (folder / name for folder in self.folders(dataset))
         return next((place for place in places if place.exists()), None)
 

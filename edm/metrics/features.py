@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Generator, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import ModuleType
 from typing import Any, Protocol, runtime_checkable
@@ -20,6 +19,7 @@ from edm.data.dataset import Dataset, to_unit
 from edm.metrics.inception import InceptionV3
 from edm.metrics.resize import resize as resized
 from edm.metrics.weights import MissingPackageError, OnFetched, Weights, find_weights
+from edm.networks.device import full_precision
 from edm.networks.initialise import initialise
 from edm.noise import Stream, generator, permutation
 
@@ -164,7 +164,7 @@ class Inception:
         self.fingerprint = fingerprint("inception", preprocessing, weights)
 
     def __call__(self, images: UInt8[Tensor, "b c h w"]) -> tuple[Float[Tensor, "b d"], None]:
-        """Features of images; grayscale is repeated to three channels."""
+        """Features of images; a grey channel is repeated to three channels."""
         unit = resized(images, self.resize, INCEPTION_SIDE) / 255
         color = unit.expand(-1, 3, -1, -1).contiguous(memory_format=self.layout)
         return self.network(2 * color - 1), None
@@ -176,7 +176,7 @@ class Dinov2:
     Images are prepared as Stein et al. 2023 ("Exposing flaws of generative model evaluation metrics") do: resized to
     224 x 224, bicubic with antialias and not rounded to whole grey levels (their `--clean_resize`), and normalised by
     ImageNet's mean and standard deviation. weights: as Meta published them. architecture: timm's name of the network.
-    Raises MissingPackageError where timm is not installed.
+    Raises MissingPackageError if timm is not installed.
     """
 
     knows_classes = False
@@ -195,7 +195,7 @@ class Dinov2:
         self.fingerprint = fingerprint("dinov2", preprocessing, weights)
 
     def __call__(self, images: UInt8[Tensor, "b c h w"]) -> tuple[Float[Tensor, "b d"], None]:
-        """Features of images; grayscale is repeated to three channels."""
+        """Features of images; a grey channel is repeated to three channels."""
         unit = resized(images, "clean", DINOV2_SIDE) / 255
         return self.network((unit - self.mean) / self.std), None
 
@@ -231,7 +231,7 @@ def _positions_at(positions: Float[Tensor, "1 n d"], grid: int) -> Float[Tensor,
 def required_weights(name: Features) -> Weights | None:
     """Return the published file that a feature space needs; None for the classifier, which is trained here.
 
-    Raises MissingPackageError where the package that builds the network is not installed.
+    Raises MissingPackageError if the package that builds the network is not installed.
     """
     if name == "dinov2":
         _timm()
@@ -258,18 +258,6 @@ def load_dinov2(device: torch.device, given: Path | None = None, on_progress: On
     _timm()  # before 1.2 GB are downloaded
     path = find_weights(DINOV2_WEIGHTS, given, on_progress)
     return Dinov2(torch.load(path, map_location="cpu", weights_only=True), device)
-
-
-@contextmanager
-def full_precision() -> Generator[None, None, None]:
-    """Turn off TF32 and choose deterministic kernels inside the block, so that scores do not depend on the GPU."""
-    before = torch.get_float32_matmul_precision()
-    torch.set_float32_matmul_precision("highest")
-    try:
-        with torch.backends.cudnn.flags(enabled=True, deterministic=True, allow_tf32=False):
-            yield
-    finally:
-        torch.set_float32_matmul_precision(before)
 
 
 @torch.no_grad()

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Generator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import TypeVar
 
 import torch
@@ -18,6 +19,18 @@ DTYPES: dict[Precision, torch.dtype] = {"fp32": torch.float32, "bf16": torch.bfl
 def autocast(precision: Precision, device: torch.device) -> AbstractContextManager[object]:
     """Let networks on `device` multiply in `precision` inside the block; their weights stay float32."""
     return nullcontext() if precision == "fp32" else torch.autocast(device.type, DTYPES[precision])
+
+
+@contextmanager
+def full_precision() -> Generator[None, None, None]:
+    """Turn off TF32 and choose deterministic kernels inside the block, so that scores do not depend on the GPU."""
+    before = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision("highest")
+    try:
+        with torch.backends.cudnn.flags(enabled=True, deterministic=True, allow_tf32=False):
+            yield
+    finally:
+        torch.set_float32_matmul_precision(before)
 
 
 def sent(values: Tensor, device: torch.device) -> Tensor:
