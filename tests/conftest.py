@@ -149,12 +149,20 @@ def filled(done: tuple[Plan, Store]) -> Store:
 
 @pytest.fixture(scope="session")
 def undisturbed(prepared: Path, tmp_path_factory: pytest.TempPathFactory) -> Filled:
-    """A real run, by the command line, on Ray and with MLflow, to which nothing happens."""
+    """A real run, by the command line, on Ray and with MLflow, to which nothing happens.
+
+    It starts in a folder whose packages have our names, and with a TMPDIR that is too long for Ray's sockets.
+    """
     folder = tmp_path_factory.mktemp("undisturbed")
+    temporary = folder / ("temporary" * 9)
+    temporary.mkdir()
+    for name in ("edm", "experiments", "reports"):
+        (folder / name).mkdir()
+        (folder / name / "__init__.py").write_text("raise ImportError('somebody else's package')\n")
     file, store = folder / "tiny_digits.yaml", folder / "store"
     file.write_text(LONGER)
     shutil.copytree(prepared, store)
-    done = run("run", file, "--store", store)
+    done = run("run", file, "--store", store, folder=folder, TMPDIR=str(temporary))
     assert done.returncode == 0, done.stdout + done.stderr
     return Filled(file, store, done.stdout)
 

@@ -26,8 +26,8 @@ Made by `docs/scripts/cli.py` from the commands in the code. `edm-sweep COMMAND 
 
 **SWEEP** is a sweep file, or the name of a sweep that was run with this store: the store remembers every sweep that was run.
 
-**CELL** is a cell of such a sweep. Its name consists of the values that distinguish it, as in `nano/no-attention/guidance=2/heun`. You may
-give:
+**CELL** is a cell of such a sweep. Its name consists of the values that distinguish it, as in
+`nano/no-attention/guidance=2/heun`. You may give:
 
 - the whole name,
 - some of its parts, in order (`nano/guidance=2/heun`, `heun`), if only one cell has them,
@@ -40,7 +40,8 @@ give:
 Every command but `ui` takes `--json`. It then prints JSON on standard output and everything else on standard error.
 
 Exit codes: 0 done; 1 some work failed, was cancelled or was not started (`doctor`: problems found); 2 wrong input, or
-something outside the tasks that you must fix first (such as a full disk); 130 interrupted. A mistake is reported in one sentence on standard error.
+something outside the tasks that you must fix first (such as a full disk); 130 interrupted. A mistake is reported in one sentence
+on standard error.
 
 A name refers to the sweep that was last run under it, including overrides by `--set`. Results of earlier versions stay in the
 store, and `gc` keeps them unless you give `--past`.
@@ -97,8 +98,8 @@ If a sweep that was run with this store refers to something, now or in an earlie
 """,
     "run": """\
 The commands of `--on-finish` and `--on-failure` get one JSON object on standard input. `outcome` is `done`, `failed`,
-`interrupted` or `error`; `failed`, `withheld` (not started) and `cancelled` list tasks with the reason; `cells` has the results, if the run
-reached its end. The commands are not run by a shell.
+`interrupted` or `error`; `failed`, `withheld` (not started) and `cancelled` list tasks with the reason; `cells` has the
+results, if the run reached its end. The commands are not run by a shell.
 """,
     "export": """\
 A bundle that was changed, or that would write outside its folder, is refused.

@@ -60,7 +60,7 @@ def carve(keys: Iterable[bytes], sizes: dict[Split, int]) -> dict[Split, list[in
 def open_folder(path: str) -> ImageFolder:
     """Return the images of a folder, read once per process; a relative path starts at the current directory.
 
-    Raises DataError where the folder is absent, holds too few images, or has a layout that can be read in two ways.
+    Raises DataError if the folder is absent, holds too few images, or has a layout that can be read in two ways.
     """
     return _open(Path(path).expanduser().absolute())
 
@@ -155,7 +155,7 @@ def _has_splits(root: Path, paths: tuple[str, ...]) -> bool:
 
 
 def _classes(root: Path, paths: tuple[str, ...], has_splits: bool) -> tuple[str, ...]:
-    """Return the sorted names of the class folders; raises DataError where only some of the images are in one."""
+    """Return the sorted names of the class folders; raises DataError if only some of the images are in one."""
     by_name = {_class_of(path, has_splits): path for path in reversed(paths)}
     loose = by_name.pop("", None)
     if loose is not None and by_name:

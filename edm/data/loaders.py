@@ -55,7 +55,7 @@ class Pictures(ABC):
 
 
 def open_pictures(config: DataConfig, origin: Origin, on_progress: OnProgress) -> Pictures:
-    """Open the pictures of a data set; raises DataError where files are missing or not what they should be."""
+    """Open the pictures of a data set; raises DataError if files are missing or not what they should be."""
     return LOADERS[config.name](config, origin, on_progress)
 
 

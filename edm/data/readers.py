@@ -155,7 +155,7 @@ def read_celeba(content: bytes, title: str, resolution: int) -> Bytes:
 def read_picture(content: bytes, title: str, channels: int, resolution: int) -> Bytes:
     """Decode any picture and resize its largest central square: (channels, resolution, resolution).
 
-    It is turned upright first; transparent pixels become white; 16-bit gray keeps its upper 8 bits. title: what error
+    It is turned upright first; transparent pixels become white; 16-bit grey keeps its upper 8 bits. title: what error
     messages call it. Raises DataError.
     """
     from PIL import ImageOps

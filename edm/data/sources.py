@@ -23,7 +23,7 @@ class MissingFilesError(DataError):
     """Published files of a data set are absent, and were not or could not be downloaded.
 
     dataset: its name. files: those that are absent. folder: where they were looked for. reason: why the download
-    failed; None where nothing may be downloaded.
+    failed; None if nothing may be downloaded.
     """
 
     def __init__(self, dataset: str, files: Sequence[SourceFile], folder: Path, reason: str | None = None) -> None:
@@ -74,14 +74,14 @@ class Origin:
 
     @classmethod
     def given(cls, path: Path) -> Origin:
-        """A person's own file or folder, in which nothing is ever written; raises DataError where it is absent."""
+        """A user's own file or folder, in which nothing is ever written; raises DataError if it is absent."""
         path = path.expanduser().absolute()
         if not path.exists():
             raise DataError(f"{path}: no such file or folder; say where the files of the data set are")
         return cls(path)
 
     def find(self, dataset: str, name: str) -> Path | None:
-        """Return where a file or folder of a data set is, in torchvision's layout or flat; None where it is absent."""
+        """Return where a file or folder of a data set is, in torchvision's layout or flat; None if it is absent."""
         known = CATALOGUE[dataset]
         if self.path.is_file() and name == known.files[0].name and self._is_renamed(dataset):
             return self.path  # the archive under another name

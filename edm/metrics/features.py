@@ -133,7 +133,7 @@ class Inception:
         self.fingerprint = fingerprint("inception", preprocessing, weights)
 
     def __call__(self, images: UInt8[Tensor, "b c h w"]) -> tuple[Float[Tensor, "b d"], None]:
-        """Features of images; grayscale is repeated to three channels."""
+        """Features of images; a grey channel is repeated to three channels."""
         unit = resized(images, self.resize, INCEPTION_SIDE) / 255
         color = unit.expand(-1, 3, -1, -1).contiguous(memory_format=self.layout)
         return self.network(2 * color - 1), None
@@ -145,7 +145,7 @@ class Dinov2:
     Images are prepared as Stein et al. 2023 ("Exposing flaws of generative model evaluation metrics") do: resized to
     224 x 224, bicubic with antialias and not rounded to whole grey levels (their `--clean_resize`), and normalised by
     ImageNet's mean and standard deviation. weights: as Meta published them. architecture: timm's name of the network.
-    Raises MissingPackageError where timm is not installed.
+    Raises MissingPackageError if timm is not installed.
     """
 
     knows_classes = False
@@ -164,7 +164,7 @@ class Dinov2:
         self.fingerprint = fingerprint("dinov2", preprocessing, weights)
 
     def __call__(self, images: UInt8[Tensor, "b c h w"]) -> tuple[Float[Tensor, "b d"], None]:
-        """Features of images; grayscale is repeated to three channels."""
+        """Features of images; a grey channel is repeated to three channels."""
         unit = resized(images, "clean", DINOV2_SIDE) / 255
         return self.network((unit - self.mean) / self.std), None
 
@@ -200,7 +200,7 @@ def _positions_at(positions: Float[Tensor, "1 n d"], grid: int) -> Float[Tensor,
 def required_weights(name: Features) -> Weights | None:
     """Return the published file that a feature space needs; None for the classifier, which is trained here.
 
-    Raises MissingPackageError where the package that builds the network is not installed.
+    Raises MissingPackageError if the package that builds the network is not installed.
     """
     if name == "dinov2":
         _timm()

@@ -37,7 +37,7 @@ def fid_infinity(features: Sequence[Tensor], reference: Reference, seed: int) ->
     the prefixes that contain it. This accounts for images that prefixes share, but not for deviations from a line in
     1/N.
 
-    Raises ValueError where there are fewer than 4 images per feature dimension.
+    Raises ValueError if there are fewer than 4 images per feature dimension.
     """
     lengths = [len(piece) for piece in features]
     sizes = _prefix_sizes(sum(lengths), len(reference.mean))

@@ -1,6 +1,6 @@
 """The truncation error of a sampler: how far its images end from the exact solution of the ODE that it integrates.
 
-It compares samplers without the noise of a FID: image by image, with the same network, noise and labels.
+It compares samplers without the noise of an FID: image by image, with the same network, noise and labels.
 """
 
 from __future__ import annotations

@@ -95,7 +95,7 @@ def find_weights(
     """Return the path of a published file after checking its SHA-256; it is downloaded first if it is nowhere.
 
     It is looked for at `given` (the file itself, or its folder) and then in torch's hub cache, and downloaded into the
-    first of these, whole or not at all. Raises WeightsError where it is not the published file, or absent and cannot be
+    first of these, whole or not at all. Raises WeightsError if it is not the published file, or absent and cannot be
     downloaded.
     """
     places = _places(weights, given)
@@ -111,7 +111,7 @@ def find_weights(
 
 
 def present_weights(weights: Weights, given: Path | None = None) -> Path | None:
-    """Return where a file is, without checking or downloading it; None where it is in none of the places."""
+    """Return where a file is, without checking or downloading it; None if it is in none of the places."""
     return next((path for path in _places(weights, given) if path.is_file()), None)
 
 

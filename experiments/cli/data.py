@@ -25,9 +25,7 @@ def prepare(
         Path | None,
         typer.Option("--from", help="The downloaded archive, or the folder that holds it; for folder, the images."),
     ] = None,
-    resolution: Annotated[
-        int | None, typer.Option(help="For celeba (128 by default) and folder: pixels per side.")
-    ] = None,
+    resolution: Annotated[int | None, typer.Option(help="For celeba (default 128) or folder: pixels per side.")] = None,
     splits: Annotated[str | None, typer.Option(help="For celeba: study (the default) or official.")] = None,
     channels: Annotated[int | None, typer.Option(help="For folder: 3 (the default) for colour, or 1 for grey.")] = None,
     split_seed: Annotated[

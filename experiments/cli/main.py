@@ -15,6 +15,7 @@ from experiments.cli import cancel, doctor, gc, init, logs, plan, report, run, s
 from experiments.cli import data as datasets
 from experiments.cli.completion import complete_in_bash
 from experiments.cli.output import DONE, INTERRUPTED, WRONG_INPUT
+from experiments.cli.streams import make_lenient
 from experiments.errors import UserError
 
 COMPLETING = "_EDM_SWEEP_COMPLETE"  # set by the shell that asks for completions
@@ -66,6 +67,7 @@ app.add_typer(data, name="data", rich_help_panel=STORE_PANEL)
 
 def main() -> None:
     """Run the command line; a UserError becomes one line on standard error and exit code 2."""
+    make_lenient()
     try:
         if os.environ.get(COMPLETING) == "complete_bash":
             complete_in_bash(app)

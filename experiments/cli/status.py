@@ -35,11 +35,11 @@ def status(
     It works in any terminal that can read the store. Without SWEEP it lists the sweeps that were run with this store;
     if there is only one, it shows that one.
     """
-    from experiments.store.registry import remembered
     from experiments.store.store import Store
+    from experiments.store.sweep_records import recorded_sweeps
 
     place, console = Store(store), console_for(as_json)
-    names = remembered(place)
+    names = recorded_sweeps(place)
     if sweep is None and len(names) != 1:
         _show_overviews(place, console, as_json)
         return

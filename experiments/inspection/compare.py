@@ -59,7 +59,7 @@ class CellComparison:
 
 
 def compare(a: str, b: str, store: Store) -> CellComparison:
-    """Compare the cells, or the trainings, that two texts stand for. Raises UserError if they stand for none."""
+    """Compare the cells, or the trainings, that two texts match. Raises UserError if they match none."""
     here, there = find_one(a, store), find_one(b, store)
     if (here.evaluation is None) != (there.evaluation is None):
         training = a if here.evaluation is None else b

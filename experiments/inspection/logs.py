@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from experiments.errors import UserError
-from experiments.inspection.lookup import NamedTask, find_one, find_preparation, recorded_task
+from experiments.inspection.lookup import NamedTask, find_one, find_preparation, stored_task
 from experiments.store.active_runs import active_runs, is_alive
 from experiments.store.journal import Journal
 from experiments.store.layout import FOLDER_OF_TASK, JOURNAL, LOG, VALIDATION
@@ -78,7 +78,7 @@ def _log(kind: str, signature: str, name: str, store: Store, num_steps: int | No
 def _num_steps(signature: str, store: Store) -> int | None:
     """The number of steps of a training; None if it has not begun."""
     try:
-        training = recorded_task("training", signature, signature, store)
+        training = stored_task("training", signature, signature, store)
     except UserError:
         return None
     return training.config.num_steps if isinstance(training, Training) else None

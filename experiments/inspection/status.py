@@ -17,9 +17,9 @@ from experiments.store.drawings import drawn_segments
 from experiments.store.failures import Failure
 from experiments.store.layout import CHECKPOINTS, FAILURE, PRUNED, RESULT, STATE, StoreKind
 from experiments.store.progress import TaskProgress
-from experiments.store.registry import named_tasks, remembered
 from experiments.store.results import EvaluationResult
 from experiments.store.store import Store
+from experiments.store.sweep_records import named_tasks, recorded_sweeps
 from experiments.store.training_records import Pruning
 from experiments.sweep.plan import Plan, PlannedCell
 from experiments.sweep.preparations import FeatureClassifier, preparations_of
@@ -92,7 +92,7 @@ class StatusReader:
         """Return the status now."""
         begun = {kind: _signatures(self.store, kind) for kind in ("trainings", "evaluations", "classifiers")}
         runs = tuple(active_runs(self.store, self.plan.sweep.name))
-        cancelled = {name for run in runs for name in self.store.cancelled(run.name)}
+        cancelled = {name for run in runs for name in self.store.cancelled(run.run_id)}
         trainings = {name: self._status(t, begun["trainings"]) for name, t in self.plan.trainings.items()}
         preparations = {name: self._status(t, begun[t.store_kind]) for name, t in self.plan.preparations.items()}
         others = trainings | preparations
@@ -242,7 +242,7 @@ class SweepOverview:
 def overviews(store: Store) -> Iterator[SweepOverview]:
     """Yield every sweep that was run on a store."""
     runs = active_runs(store)
-    for name in remembered(store):
+    for name in recorded_sweeps(store):
         evaluations = [named["evaluation"] for named in named_tasks(name, store).values() if "evaluation" in named]
         done = sum((store.root / "evaluations" / signature / RESULT).exists() for signature in evaluations)
         yield SweepOverview(name, len(evaluations), done, tuple(run for run in runs if run.sweep == name))

@@ -134,7 +134,7 @@ class DurationModel:
         return drawn * self._share_undrawn(task) + fixed
 
     def _share_undrawn(self, task: Evaluation) -> float:
-        """How much of a drawing is not there yet: to score images again takes little."""
+        """The share of a drawing that is missing: scoring images again takes little time."""
         if task.drawing not in self._drawings:
             return 1.0
         key = (task.drawing, task.features, task.num_segments)

@@ -51,5 +51,5 @@ STATE = "state"  # stem of its checkpoint, which is there until it is done
 # in the folder of a store
 MLFLOW_DATABASE = "mlflow.db"
 DAMAGED = "damaged"  # folder of what was set aside
-RUNS = "sessions"  # folder of active runs
+RUNS = "sessions"  # folder of active runs; its name is from when runs were called sessions
 STOP, CANCEL = "stop", "cancel-"  # ask a run to stop, or to leave the task whose signature follows

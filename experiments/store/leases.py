@@ -25,6 +25,7 @@ from pathlib import Path
 from typing import Any
 
 from experiments.store import processes
+from experiments.wording import process_text
 
 LENGTH = 512  # bytes of a lease: it is rewritten in place, which needs no room on a full disk
 NAME = re.compile(r"\.lease-(\d{6,})")
@@ -61,7 +62,7 @@ class Holder:
     @property
     def text(self) -> str:
         """The holder in words."""
-        return f"host {self.host}, process {self.pid}"
+        return process_text(self.host, self.pid)
 
 
 class Held(Exception):

@@ -86,7 +86,7 @@ def describe_reference(config: EvaluationConfig, sizes: Mapping[Split, int]) -> 
 
 
 def meaningless(config: EvaluationConfig, sizes: Mapping[Split, int]) -> dict[str, str]:
-    """Return the splits and files to which a Fréchet distance would mean nothing, each with the reason.
+    """Return the splits and files to which a Frechet distance would mean nothing, each with the reason.
 
     With no more images than dimensions, generated or real, a covariance is singular. sizes: of the splits.
     """

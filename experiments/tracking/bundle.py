@@ -1,7 +1,7 @@
 """A sweep's record in one file: all that its report and its MLflow runs are made from, on any machine.
 
     manifest.json    what this is, and of every other file its SHA-256, its size and its time
-    sweep.json       the sweep (sweep/recorded.py)
+    sweep.json       the sweep (sweep/serialisation.py)
     trainings/<signature>/..., evaluations/<signature>/..., diffs/...    as in a store, without weights and features
 
 The last 64 bytes of the file, which other programs take for its comment, are the SHA-256 of all bytes before them.
@@ -40,7 +40,7 @@ from experiments.store.provenance import diff_path
 from experiments.store.results import EvaluationResult, TrainingResult
 from experiments.store.store import Store
 from experiments.sweep.plan import Plan
-from experiments.sweep.recorded import read_plan, recorded_content
+from experiments.sweep.serialisation import plan_from_json, plan_to_json
 
 FORMAT = "edm-sweep bundle 1"
 MANIFEST, SWEEP = "manifest.json", "sweep.json"
@@ -71,7 +71,7 @@ def export(plan: Plan, store: Store, out: Path, on_progress: OnFiles = lambda do
     files = list(_files(plan, store))
     if not any(name.endswith(RESULT) for name, _ in files):
         raise UserError(f"{plan.sweep.name}: no task of it is done in {store.root}; run it first")
-    sweep = (json.dumps(recorded_content(plan)) + "\n").encode()
+    sweep = (json.dumps(plan_to_json(plan)) + "\n").encode()
     manifest: dict[str, Any] = {
         "format": FORMAT,
         "sweep": plan.sweep.name,
@@ -165,7 +165,7 @@ def opened(path: Path) -> Iterator[tuple[Plan, Store]]:
             raise UserError(f"{path}: no such file; 'edm-sweep export SWEEP {path}' makes one") from None
         except (zipfile.BadZipFile, OSError, EOFError, KeyError, TypeError, ValueError, NotImplementedError) as error:
             raise _refused(path, f"{type(error).__name__}: {error}") from None
-        plan = read_plan(json.loads((root / SWEEP).read_bytes()), path)
+        plan = plan_from_json(json.loads((root / SWEEP).read_bytes()), path)
         yield plan, Store(root, manifest["store"])
 
 

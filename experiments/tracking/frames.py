@@ -20,7 +20,7 @@ from experiments.sweep.tasks import Evaluation, Training
 
 
 @dataclass(frozen=True)
-class Found:
+class EvaluationScores:
     """What is known of an evaluation: its metrics, the scores that they answer, and remarks.
 
     pruned_at: at how many kimg a training that it depends on was ended early, where the evaluation was not done.
@@ -33,13 +33,19 @@ class Found:
     stopped_by: str | None = None
     pruned_at: float | None = None
 
+    @classmethod
+    def of(cls, result: EvaluationResult) -> EvaluationScores:
+        """Return what a finished evaluation's result says."""
+        scores = frozenset(result.scores)
+        return cls(result.metrics, scores, result.notes, result.stopped_at, result.stopped_by)
+
     def covers(self, evaluation: Evaluation, scores: tuple[str, ...]) -> bool:
         """Return whether it has `scores`, of all images, or of fewer where a rival of `evaluation` stopped it."""
         return set(scores) <= self.scores and (self.stopped_by is None or self.stopped_by in evaluation.rivals)
 
 
 @dataclass(frozen=True)
-class Trained:
+class TrainingSummary:
     """What a report needs to know of a training.
 
     pruned_at: at how many kimg it was ended early. micro_batch: how many images went through the network at once,
@@ -50,26 +56,24 @@ class Trained:
     micro_batch: int | None = None
 
 
-def found_in_store(plan: Plan, store: Store) -> dict[str, Found]:
+def scores_in_store(plan: Plan, store: Store) -> dict[str, EvaluationScores]:
     """Return a plan's finished evaluations, and those whose training was pruned, by signature."""
     results = {signature: store.result(EvaluationResult, signature) for signature in plan.evaluations}
-    done = {
-        signature: Found(result.metrics, frozenset(result.scores), result.notes, result.stopped_at, result.stopped_by)
-        for signature, result in results.items()
-        if result is not None
-    }
-    return joined(plan, done, {signature: _trained(store, signature) for signature in plan.trainings})
+    done = {signature: EvaluationScores.of(result) for signature, result in results.items() if result is not None}
+    return add_training_notes(plan, done, {signature: _summary_of(store, signature) for signature in plan.trainings})
 
 
-def _trained(store: Store, signature: str) -> Trained:
+def _summary_of(store: Store, signature: str) -> TrainingSummary:
     result = store.result(TrainingResult, signature)
     if result is not None:
-        return Trained(micro_batch=result.computing.micro_batch if result.computing is not None else None)
+        return TrainingSummary(micro_batch=result.computing.micro_batch if result.computing is not None else None)
     pruning = Pruning.of(store.folder("trainings", signature))
-    return Trained(pruned_at=pruning.kimg if pruning is not None else None)
+    return TrainingSummary(pruned_at=pruning.kimg if pruning is not None else None)
 
 
-def joined(plan: Plan, done: dict[str, Found], trained: dict[str, Trained]) -> dict[str, Found]:
+def add_training_notes(
+    plan: Plan, done: dict[str, EvaluationScores], trained: dict[str, TrainingSummary]
+) -> dict[str, EvaluationScores]:
     """Return what is known of a plan's evaluations, with the remarks that follow from their trainings."""
     found = {}
     for signature, evaluation in plan.evaluations.items():
@@ -79,11 +83,11 @@ def joined(plan: Plan, done: dict[str, Found], trained: dict[str, Trained]) -> d
             notes = (*done[signature].notes, *_memory_notes(evaluation, trained))
             found[signature] = dataclasses.replace(done[signature], notes=notes)
         elif pruned:
-            found[signature] = Found({}, frozenset(), evaluation.notes, pruned_at=pruned[0])
+            found[signature] = EvaluationScores({}, frozenset(), evaluation.notes, pruned_at=pruned[0])
     return found
 
 
-def _memory_notes(evaluation: Evaluation, trained: dict[str, Trained]) -> Iterator[str]:
+def _memory_notes(evaluation: Evaluation, trained: dict[str, TrainingSummary]) -> Iterator[str]:
     """Yield a remark on each training whose memory was too small for what the sweep asked for."""
     for who, training in zip(("", "its guide was "), evaluation.depends_on, strict=False):
         used = trained[training.signature].micro_batch
@@ -100,7 +104,7 @@ def _shows_in_the_network(micro_batch: int, training: Training) -> bool:
     return micro_batch < asked and training.network.norm == "batch"
 
 
-def results_frame(plan: Plan, found: dict[str, Found]) -> pd.DataFrame:
+def results_frame(plan: Plan, found: dict[str, EvaluationScores]) -> pd.DataFrame:
     """Return one row for each cell, in the sweep's order.
 
     Columns: name, axes, all other parameters, signatures, what the scores are, scores. Scores that have errors are
@@ -116,7 +120,7 @@ def results_frame(plan: Plan, found: dict[str, Found]) -> pd.DataFrame:
     return frame.drop(columns=[name for name in optional if not any(frame[name].notna().tolist())])
 
 
-def _row(plan: Plan, planned: PlannedCell, found: dict[str, Found]) -> dict[str, Any]:
+def _row(plan: Plan, planned: PlannedCell, found: dict[str, EvaluationScores]) -> dict[str, Any]:
     parameters = {name: _plain(value) for name, value in planned.cell.parameters().items()}
     evaluation, sizes = planned.evaluation, planned.training.data.sizes
     own, wanted = found.get(evaluation.signature), _scores(planned)
@@ -143,7 +147,7 @@ def _row(plan: Plan, planned: PlannedCell, found: dict[str, Found]) -> dict[str,
     }
 
 
-def _status(own: Found | None, done: bool) -> str:
+def _status(own: EvaluationScores | None, done: bool) -> str:
     if own is not None and own.pruned_at is not None:
         return "pruned"
     return ("stopped" if own and own.stopped_at else "done") if done else "missing"

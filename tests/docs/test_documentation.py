@@ -19,9 +19,9 @@ from typer.testing import CliRunner, Result
 
 from experiments.cli.main import app
 from experiments.errors import UserError
-from experiments.runner.record import remember
 from experiments.store.results import EvaluationResult
 from experiments.store.store import Store
+from experiments.tracking.records import record_plan
 from tests.inprocess import run_all
 from tests.planning import load_sweep, plan_sweep
 
@@ -145,7 +145,7 @@ def place(prepared: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "sweeps" / "changed.yaml").write_text(text.replace("lr: 2.0e-3", "lr: 1.0e-3"))
     shutil.copytree(prepared, folder / "runs")
     plan, store = plan_sweep(load_sweep(folder / "sweeps" / "digits.yaml")), Store(folder / "runs")
-    remember(plan, store)
+    record_plan(plan, store)
     assert not run_all(plan, store).failures
     for i in range(24):
         path = folder / "birds" / f"{i % 2}" / f"{i}.png"

@@ -374,7 +374,7 @@ def _all() -> list[Case]:
     cases.append(Case("driver-everywhere", driver_killed_everywhere))
     cases.append(Case("driver-first record", driver_killed_at_first_record))
     cases.append(Case("raylet-start", raylet_killed_at_start))
-    cases += [Case(f"asked-{number.name}", asked(number)) for number in (signal.SIGTERM, signal.SIGINT)]
+    cases += [Case(f"asked-{number.name}", asked(number)) for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)]
     for name, wire in WRITES.items():
         cases.append(Case(f"full-{name}", full(wire), "empty" if name in BEFORE_TRAINING else "prepared", "disk"))
     for name, damage in DAMAGES.items():

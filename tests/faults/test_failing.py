@@ -8,6 +8,7 @@ import pytest
 
 from tests.commandline import invoke
 from tests.conftest import TINY
+from tests.inprocess import without_ray
 
 pytestmark = pytest.mark.slow
 
@@ -18,7 +19,8 @@ def test_a_trial_that_fails_leaves_the_rest_and_is_left_to_do(tmp_path: Path, pr
     sweep = TINY.replace("model.attention: [false, true]", "training.lr: [2.0e-3, 1.0e+30]")
     broken = tmp_path / "broken.yaml"
     broken.write_text(sweep.replace("lr: 2.0e-3, ", "", 1))
-    done = invoke("run", broken, "--store", place)
+    with without_ray():
+        done = invoke("run", broken, "--store", place)
     assert done.returncode == 1 and done.stderr == ""
     assert "FAILED training lr=1e+30: the " in done.stdout
     log = re.search(r"The whole log: (.*)", done.stdout)

@@ -54,7 +54,7 @@ def _not_prepared(files: list[dict[str, Any]]) -> str:
     """Which files are missing, if any, and where they are expected."""
     missing = [Path(file["path"]) for file in files if not file["there"]]
     if not missing:
-        return "no, but all files are there"
+        return "no; no file is missing"
     return f"no; missing in {missing[0].parent}: {', '.join(path.name for path in missing)}"
 
 

@@ -13,7 +13,7 @@ from experiments.cli.views.tables import TextTable, name, numbers, sentences, va
 from experiments.cli.views.task_progress import left_text, share_text, speed_text
 from experiments.inspection.status import CellState, CellStatus, Status, SweepOverview, TaskStatus
 from experiments.store.active_runs import ActiveRun
-from experiments.wording import count, duration
+from experiments.wording import count, duration, process_text
 
 MAX_ROWS = 40  # cells, or trainings, in one table
 STYLES: dict[CellState, str] = {"done": "green", "running": "cyan", "failed": "bold red", "pruned": "yellow"}
@@ -35,7 +35,7 @@ def status_lines(status: Status) -> Iterator[str]:
     counts = ", ".join(f"{number:,} {state}" for state, number in status.counts.items())
     yield f"{status.sweep}: {count(len(status.cells), 'cell')}: {counts}"
     for run in status.runs:
-        yield f"Active run: {_process(run)}, started {duration(time.time() - run.began)} ago"
+        yield f"Active run: {process_text(run.host, run.pid)}, started {duration(time.time() - run.began)} ago"
     if status.left:
         yield f"Forecast: {status.left}"
     elif status.estimate is not None:
@@ -43,10 +43,6 @@ def status_lines(status: Status) -> Iterator[str]:
         guess = "" if status.estimate.measured else "; a rough guess"
         about = f"about {duration(status.estimate.wall_s)} on this machine ({duration(low)} to {duration(high)}{guess})"
         yield f"No active run. The rest takes {about}."
-
-
-def _process(run: ActiveRun) -> str:
-    return f"host {run.host}, process {run.pid}"
 
 
 def _tables(status: Status, every: bool) -> Iterator[TextTable]:
@@ -120,6 +116,9 @@ def overview_table(rows: Iterable[SweepOverview]) -> TextTable:
     """Return a row for each sweep of a store."""
     table = TextTable(*values("sweep"), *numbers("cells done"), *sentences("active run"))
     for row in rows:
-        runs = "; ".join(f"{_process(run)}: {run.progress.left if run.progress else 'starting'}" for run in row.runs)
-        table.add(row.sweep, f"{row.done:,} of {row.cells:,}", runs)
+        table.add(row.sweep, f"{row.done:,} of {row.cells:,}", "; ".join(map(_run_text, row.runs)))
     return table
+
+
+def _run_text(run: ActiveRun) -> str:
+    return f"{process_text(run.host, run.pid)}: {run.progress.left if run.progress else 'starting'}"

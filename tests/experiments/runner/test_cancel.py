@@ -11,7 +11,6 @@ from typer.testing import CliRunner
 from experiments.cli.main import app
 from experiments.errors import UserError
 from experiments.runner.dispatch import Dispatcher
-from experiments.runner.record import remember
 from experiments.runner.resume import open_schedule
 from experiments.runner.schedule import Schedule
 from experiments.runner.timing import Timing
@@ -20,6 +19,7 @@ from experiments.store.failures import Failure
 from experiments.store.store import Store
 from experiments.sweep.jobs import Outcome
 from experiments.sweep.plan import Plan
+from experiments.tracking.records import record_plan
 from experiments.trials.context import TrialContext
 from experiments.trials.perform import perform
 from experiments.trials.training.checkpoints import CheckpointManager
@@ -106,7 +106,7 @@ def test_a_training_that_is_left_has_saved_its_state_and_goes_on_later(
     assert perform(store, training, context).state == "interrupted"  # as long as it is asked for
     other = list(tiny_plan.trainings.values())[1]
     assert perform(store, other, context).state == "done"
-    store.end_session("s")
+    store.end_run("s")
     assert perform(store, training, context).state == "done"
     assert "from step 7" in (folder / "log.txt").read_text()
 
@@ -116,7 +116,7 @@ def test_a_training_that_is_left_has_saved_its_state_and_goes_on_later(
 
 @pytest.fixture
 def known(tiny_plan: Plan, store: Store) -> Store:
-    remember(tiny_plan, store)
+    record_plan(tiny_plan, store)
     return store
 
 

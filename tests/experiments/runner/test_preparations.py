@@ -18,7 +18,6 @@ from experiments.inspection.lookup import cells_sharing, find_preparation
 from experiments.inspection.status import Status, StatusReader
 from experiments.runner.durations import DurationModel
 from experiments.runner.forecast import forecast
-from experiments.runner.record import remember
 from experiments.runner.resume import open_schedule
 from experiments.runner.schedule import Schedule
 from experiments.store.failures import Failure
@@ -28,6 +27,7 @@ from experiments.sweep.jobs import Outcome
 from experiments.sweep.plan import Plan
 from experiments.sweep.preparations import FeatureClassifier
 from experiments.sweep.tasks import Evaluation, Training
+from experiments.tracking.records import record_plan
 from tests.inprocess import execute
 from tests.planning import load_sweep, plan_sweep
 
@@ -154,7 +154,7 @@ def test_status_counts_a_classifier_that_is_left(tiny_plan: Plan, empty: Store, 
 
 
 def test_its_log_and_its_cells_are_found_by_name(tiny_plan: Plan, store: Store, classifier: FeatureClassifier) -> None:
-    remember(tiny_plan, store)
+    record_plan(tiny_plan, store)
     (store.folder("classifiers", classifier.signature) / "log.txt").write_text("epoch 1\n")
     for text in ("feature-classifier/digits", "feature-cl", "tiny_digits:feature-classifier"):
         (log,) = logs_matching(text, store)

@@ -509,12 +509,12 @@ def test_a_failed_build_leaves_no_result(tmp_path: Path) -> None:
     assert store.result(SolutionRecord, SIGNATURE) is None
 
 
-def test_a_request_to_stop_is_seen_until_the_session_ends(tmp_path: Path) -> None:
+def test_a_request_to_stop_is_seen_until_the_run_ends(tmp_path: Path) -> None:
     store = Store(tmp_path)
     assert not store.stop_requested("s")
     store.request_stop("s")
     assert store.stop_requested("s") and not store.stop_requested("other")
-    store.end_session("s")
+    store.end_run("s")
     assert not store.stop_requested("s")
 
 

@@ -158,7 +158,7 @@ def test_what_the_newer_fields_refuse(tmp_path: Path, section: str, expected: st
     [
         ("features: dinov3", "evaluation.features: 'dinov3' is not one of inception, dinov2, classifier; did you mean"),
         ("features: inception, resize: bicubic", "evaluation.resize: 'bicubic' is not one of pytorch-fid, clean"),
-        ("features: classifier, resize: clean", "evaluation.resize: classifier features have a rule of their own"),
+        ("features: classifier, resize: clean", "evaluation.resize: classifier features have a fixed rule"),
         ("reference: half", "evaluation.reference: 'half' is not one of equal, all"),
         ("metrics: [fid, kit]", "evaluation.metrics: 'kit' is not one of fid, fid_infinity, kid, prdc"),
         ("metrics: []", "evaluation.metrics: is empty; give one or more of fid, fid_infinity, kid, prdc, accuracy"),
@@ -166,7 +166,7 @@ def test_what_the_newer_fields_refuse(tmp_path: Path, section: str, expected: st
         ("metrics: [fid]", "would mean nothing: 300 real images are not above the 2,048 dimensions of inception"),
         ("features: classifier, images: 64, metrics: [fid, fid_infinity]", "64 images drawn are not above the 64"),
         ("stop_when: 95", "evaluation.stop_when: 95.0 is not a confidence; give for example 0.999"),
-        ("stop_when: 0.99, metrics: [kid]", "evaluation.stop_when: looks at the FID, which metrics leaves"),
+        ("stop_when: 0.99, metrics: [kid]", "evaluation.stop_when: needs the FID; add fid to metrics"),
         (
             "statistics: nowhere.npz",
             "evaluation.statistics: 'nowhere.npz' does not exist; give the path of an .npz file that holds mu and sigma",

@@ -47,7 +47,7 @@ def stopped_after(store: Store, task: FeatureClassifier, steps: int, monkeypatch
     with monkeypatch.context() as patch:
         patch.setattr(classifier, "train_classifier", train)
         outcome = perform(store, task, WATCHFUL)
-    store.end_session(WATCHFUL.run_id)
+    store.end_run(WATCHFUL.run_id)
     return outcome
 
 

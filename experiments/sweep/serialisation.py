@@ -28,7 +28,7 @@ TaskT = TypeVar("TaskT", bound=SweepTask)
 # writing ------------------------------------------------------------------------------------------
 
 
-def recorded_content(plan: Plan) -> Content:
+def plan_to_json(plan: Plan) -> Content:
     """Return a plan's sweep as JSON. For every field of the cells, each value is written once."""
     sweep = plan.sweep
     cells = [cell.parameters() for cell in sweep.cells]
@@ -105,9 +105,9 @@ def _in_catalogue(config: DataConfig) -> DataConfig:
     return config
 
 
-def read_plan(content: Content, path: Path) -> Plan:
-    """Return the plan that recorded_content wrote to `path`; raises UserError where it cannot be read."""
-    sweep = read_sweep(content, path)
+def plan_from_json(content: Content, path: Path) -> Plan:
+    """Return the plan that plan_to_json wrote to `path`; raises UserError where it cannot be read."""
+    sweep = sweep_from_json(content, path)
     try:
         sources = {
             _parsed(DataConfig, folder["config"]): _parsed(DataSource, folder["source"])
@@ -118,8 +118,8 @@ def read_plan(content: Content, path: Path) -> Plan:
         raise _unreadable(path, error) from None
 
 
-def read_sweep(content: Content, path: Path) -> Sweep:
-    """Return the sweep that recorded_content wrote to `path`; raises UserError where it cannot be read."""
+def sweep_from_json(content: Content, path: Path) -> Sweep:
+    """Return the sweep that plan_to_json wrote to `path`; raises UserError where it cannot be read."""
     try:
         if content["format"] != FORMAT:
             raise UserError(f"{path}: was written by another version of edm-sweep; give the sweep file instead")
@@ -167,7 +167,7 @@ def _section(section: str, kind: type, fields: dict[str, Any]) -> list[Any]:
     return [made(*at) for at in zip(*(field["at"] for field in varying.values()), strict=True)] if varying else [made()]
 
 
-def parse_task(kind: type[TaskT], content: Any) -> TaskT:
+def task_from_json(kind: type[TaskT], content: Any) -> TaskT:
     """Return the task whose fields a config.yaml holds; raises ValueError if they are not those of such a task."""
     return _adapter(kind).validate_json(json.dumps(content))
 
