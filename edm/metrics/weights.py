@@ -98,8 +98,8 @@ def find_weights(
     """Return the path of a published file after checking its SHA-256; it is downloaded first if it is nowhere.
 
     It is looked for at `given` (the file itself, or its folder) and then in torch's hub cache, and downloaded into the
-    first of these, whole or not at all; a server that sends nothing for `timeout_s` seconds is given up. Raises WeightsError if it is not the published file, or absent and cannot be
-    downloaded.
+    first of these, whole or not at all, unless the server sends nothing for `timeout_s` seconds. Raises WeightsError if
+    it is not the published file, or absent and cannot be downloaded.
     """
     places = _places(weights, given)
     for path in places:
