@@ -13,8 +13,9 @@ from edm.cost import forward_flops
 from experiments.errors import UserError
 from experiments.inputs import Inputs
 from experiments.sweep.identity import signature
-from experiments.sweep.metrics import requested_scores
+from experiments.sweep.metrics import fid_remedy, requested_scores
 from experiments.sweep.names import short_name
+from experiments.sweep.preparations import Preparation, names_of, preparations_by_signature
 from experiments.sweep.spec import SECTIONS, Cell, Sweep
 from experiments.sweep.tasks import FORWARDS_PER_TRAINING_IMAGE, DataSource, Evaluation, FeatureSpace, Training
 
@@ -34,12 +35,16 @@ class PlannedCell:
 
 @dataclass(frozen=True)
 class Plan:
-    """Everything that a sweep needs: its cells in the order of the file; trainings and evaluations by signature."""
+    """Everything that a sweep needs: its cells in the order of the file; trainings and evaluations by signature.
+
+    remarks: what a person should know about its folders of images.
+    """
 
     sweep: Sweep
     cells: tuple[PlannedCell, ...]
     trainings: dict[str, Training]
     evaluations: dict[str, Evaluation]
+    remarks: tuple[str, ...] = ()
 
     def __repr__(self) -> str:
         """Show its size; the whole would be pages."""
@@ -58,7 +63,7 @@ class Plan:
             if guide is not None:
                 own = self._name(planned, TRAINING_SECTIONS)
                 names.setdefault(guide.signature, f"{own}/guide {planned.cell.sampling.guide}")
-        return names
+        return names | names_of(self.preparations.values())
 
     def cell_name(self, planned: PlannedCell) -> str:
         """Return the readable name of a cell: the value of every axis, and the seed where there are several."""
@@ -74,6 +79,11 @@ class Plan:
     def _has_several_seeds(self) -> bool:
         return len({planned.cell.seed for planned in self.cells}) > 1
 
+    @cached_property
+    def preparations(self) -> dict[str, Preparation]:
+        """What evaluations share and depend on besides trainings, by signature; what others depend on comes first."""
+        return preparations_by_signature(self.evaluations.values())
+
     @property
     def sources(self) -> dict[str, DataSource]:
         """The data sets that the sweep needs, by signature."""
@@ -82,8 +92,15 @@ class Plan:
     @property
     def warnings(self) -> list[str]:
         """What a person should know before the sweep runs: scores that are left out, fields that have no effect."""
-        notes = {note for evaluation in self.evaluations.values() for note in evaluation.notes}
-        return sorted(notes) + list(self._fields_without_effect())
+        evaluations = self.evaluations.values()
+        notes = {note for evaluation in evaluations for note in evaluation.notes}
+        remedies = {fid_remedy(evaluation.config, evaluation.training.data.sizes) for evaluation in evaluations}
+        return [
+            *self.remarks,
+            *sorted(notes),
+            *sorted(remedy for remedy in remedies if remedy is not None),
+            *self._fields_without_effect(),
+        ]
 
     def _fields_without_effect(self) -> Iterator[str]:
         samplings = [planned.cell.sampling for planned in self.cells]
@@ -111,7 +128,9 @@ def plan_sweep(sweep: Sweep, inputs: Inputs, sources: Mapping[DataConfig, DataSo
     requested = [(cell, *planner.add(cell)) for cell in sweep.cells]
     evaluations = link_evaluations(planner.evaluations)
     cells = tuple(PlannedCell(cell, training, evaluations[signature]) for cell, training, signature in requested)
-    return Plan(sweep, cells, planner.trainings, evaluations)
+    read = dict.fromkeys(cell.data for cell in sweep.cells if cell.data not in (sources or {}))
+    remarks = dict.fromkeys(remark for config in read for remark in inputs.facts(config).remarks)
+    return Plan(sweep, cells, planner.trainings, evaluations, tuple(remarks))
 
 
 class Planner:
