@@ -25,7 +25,7 @@ ROOT = Path(__file__).resolve().parents[2]
 sys.path[0] = str(ROOT)  # in place of this folder, whose modules are no top-level ones
 os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH", "")]))
 
-from benchmarks.gpu.process import Section, run_section  # noqa: E402
+from benchmarks.gpu.process import Section, prepare_server, run_section  # noqa: E402
 from benchmarks.gpu.report import BAD, Row, markdown, number, write_whole  # noqa: E402
 from benchmarks.gpu.setting import Setting, find_data  # noqa: E402
 from experiments.hardware import gpu_driver, gpu_names  # noqa: E402
@@ -136,7 +136,7 @@ def main() -> int:
 
 def run_all(chosen: Sequence[Section], setting: Setting, minutes: float, results: Results) -> None:
     """Run sections one after the other, each as long as it may take, until the time is up."""
-    deadline = time.monotonic() + 60 * minutes
+    deadline, context = time.monotonic() + 60 * minutes, prepare_server(setting)
     for section in chosen:
         left = deadline - time.monotonic()
         seconds = TINY_S if setting.tiny else min(section.seconds * minutes / PLANNED_MINUTES, left)
@@ -145,7 +145,7 @@ def run_all(chosen: Sequence[Section], setting: Setting, minutes: float, results
             results.add([Row(section.name, section.about, "skipped", note=why)])
             continue
         began = time.monotonic()
-        rows = run_section(section, setting, seconds, results.out / "log.txt", results.show)
+        rows = run_section(context, section, setting, seconds, results.out / "log.txt", results.show)
         took = Row(section.name, "the whole section", "measured", time.monotonic() - began, "s", note=section.about)
         results.add([*rows, took])
 

@@ -1,7 +1,8 @@
 """Runs each section in a process of its own, which is killed with all of its children where it takes too long.
 
-The processes are forked from a server that has imported torch and edm but never touched the GPU: a section that runs
-out of memory, crashes or leaves something behind on the GPU does not change the next, and none waits for imports.
+A section that runs out of memory, crashes or leaves something behind on the GPU does not change the next. Processes are
+forked from a server that has imported torch and edm but never touched the GPU, so that none waits for imports. Where
+such processes cannot use the GPU, each starts from nothing.
 """
 
 import importlib
@@ -12,7 +13,8 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from multiprocessing.context import ForkServerProcess
+from multiprocessing.context import BaseContext
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 from benchmarks.gpu.report import Report, Row, read_rows
@@ -27,6 +29,8 @@ IMPORTED_ONCE = (
     "edm.metrics.features",
     "edm.metrics.kid",
 )
+COMPILER = "torch._dynamo"  # takes seconds, and only to be turned off; on a GPU it might look for one too early
+PROBE_S = 180.0  # to import torch from a cold disk
 POLL_S = 0.5
 GRACE_S = 20.0  # beyond its time, in which a section may end by itself
 
@@ -45,14 +49,27 @@ class Section:
     folder: str = "benchmarks.gpu"
 
 
-def server() -> multiprocessing.context.ForkServerContext:
-    """Return the context whose processes have torch and edm imported."""
+def prepare_server(setting: Setting) -> BaseContext:
+    """Return how to start processes: from a server with torch and edm imported, if those can use the device."""
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(list(IMPORTED_ONCE))
-    return context
+    context.set_forkserver_preload([*IMPORTED_ONCE, *([] if setting.is_gpu else [COMPILER])])
+    probe = context.Process(target=_touch, args=(setting.device,))
+    probe.start()
+    probe.join(PROBE_S)
+    if probe.exitcode == 0:
+        return context
+    probe.kill()
+    return multiprocessing.get_context("spawn")
+
+
+def _touch(device: str) -> None:
+    import torch
+
+    torch.zeros(1, device=device).add_(1).item()
 
 
 def run_section(
+    context: BaseContext,
     section: Section,
     setting: Setting,
     seconds: float,
@@ -62,10 +79,11 @@ def run_section(
 ) -> list[Row]:
     """Run a section for about `seconds`; return its rows, with one that says so where it did not come to its end.
 
-    on_rows: called with the rows so far whenever there are more. grace_s: for how long beyond its time it may go on.
+    context: as `prepare_server` returns it. on_rows: called with the rows so far whenever there are more. grace_s: for
+    how long beyond its time it may go on.
     """
     path = setting.scratch / f"{section.name}.json"
-    process = server().Process(target=_inside, args=(section, setting, path, seconds, log))
+    process = context.Process(target=_inside, args=(section, setting, path, seconds, log))
     process.start()
     deadline, seen = time.monotonic() + seconds + grace_s, 0
     while process.is_alive() and time.monotonic() < deadline:
@@ -79,7 +97,7 @@ def run_section(
     return [*rows, Row(section.name, section.name, "failed", note=problem)] if problem else rows
 
 
-def _problem(process: ForkServerProcess, limit_s: float) -> str:
+def _problem(process: BaseProcess, limit_s: float) -> str:
     """End a section's process and its children; return what went wrong, or an empty text."""
     late = process.is_alive()
     assert process.pid is not None

@@ -27,7 +27,7 @@ CONFIG = TrainingConfig(
 
 def run(setting: Setting, report: Report) -> None:
     """Train alone, then by two, with batch norm and with group norm; compare losses, weights and statistics."""
-    cases = [(norm, precision) for norm in ("batch", "group") for precision in TOLERANCES]
+    cases: list[tuple[str, Precision]] = [(norm, precision) for norm in ("batch", "group") for precision in TOLERANCES]
     alone = {case: outcome(setting, *case, ALONE) for case in cases}
     together = outcomes_of_two(setting, cases)
     for norm, precision in cases:
