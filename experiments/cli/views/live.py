@@ -23,7 +23,13 @@ from experiments.store.results import EvaluationResult, Result, TrainingResult
 from experiments.sweep.metrics import headline
 from experiments.wording import duration
 
-VERBS = {"probe": "measure", "classifier": "train", "training": "train", "evaluation": "evaluate"}
+VERBS = {
+    "probe": "measure",
+    "classifier": "train",
+    "references": "compute",
+    "training": "train",
+    "evaluation": "evaluate",
+}
 TITLES = {"waiting": "trying again", "elsewhere": "another run works on"}
 REMARKS = {
     "interrupted": "the next run continues it",
