@@ -16,6 +16,7 @@ from experiments.cli.views.status_json import status_json
 from experiments.inspection.logs import logs_matching
 from experiments.inspection.lookup import cells_sharing, find_preparation
 from experiments.inspection.status import Status, StatusReader
+from experiments.runner.data_costs import images_of, preparing_s, unprepared
 from experiments.runner.durations import DurationModel
 from experiments.runner.forecast import forecast
 from experiments.runner.resume import open_schedule
@@ -186,3 +187,16 @@ def test_a_run_trains_the_classifier_first_and_once(tiny_plan: Plan, empty: Stor
     assert order == ["classifier", "references", *["training"] * 2, *["evaluation"] * 4]
     log = (empty.folder("classifiers", classifier.signature) / "log.txt").read_text()
     assert log.count("training the feature classifier") == 1
+
+
+def test_a_plan_and_its_forecast_count_data_that_is_to_be_prepared(tiny_plan: Plan, empty: Store, store: Store) -> None:
+    (data,) = unprepared(tiny_plan, empty)
+    assert images_of(data) == 1797 and unprepared(tiny_plan, store) == []
+    tasks, costs = list(tiny_plan.trainings.values()), DurationModel(empty, tiny_plan)
+    with_it, without = (forecast(tiny_plan, tasks, place, costs).wall_s for place in (empty, store))
+    assert with_it - without == pytest.approx(preparing_s(tiny_plan, data))
+    output = io.StringIO()
+    Console(file=output, width=120).print(plan_tables(tiny_plan, open_schedule(tiny_plan, empty), [data])[0])
+    assert "data/digits" in output.getvalue()
+    told = plan_json(tiny_plan, open_schedule(tiny_plan, empty), {None: forecast(tiny_plan, [], empty)}, None, [data])
+    assert [(each["name"], each["images"]) for each in told["data"]] == [("digits", 1797)]
