@@ -91,12 +91,13 @@ def posthoc_coefficients(snapshots: Sequence[Snapshot], target: Snapshot) -> lis
     """Return the coefficients of the snapshots whose sum is closest to `target`, by least squares (EDM2, section 3.2).
 
     Snapshots and target are averages over past weights with known profiles, so that the fit needs only the inner
-    products of the profiles.
+    products of the profiles. The coefficients sum to 1.
     """
     gram = [[_inner_product(a, b) for b in snapshots] for a in snapshots]
     products = [_inner_product(a, target) for a in snapshots]
     # lstsq, as snapshots that are close together make the system nearly singular
-    return np.linalg.lstsq(np.array(gram), np.array(products), rcond=1e-14)[0].tolist()
+    fitted = np.linalg.lstsq(np.array(gram), np.array(products), rcond=1e-14)[0]
+    return (fitted / fitted.sum()).tolist()  # the best fit may sum to less, which would shrink every weight
 
 
 def _inner_product(a: Snapshot, b: Snapshot) -> float:

@@ -16,7 +16,14 @@ from experiments.sweep.identity import signature
 from experiments.sweep.metrics import requested_scores
 from experiments.sweep.names import short_name
 from experiments.sweep.spec import SECTIONS, Cell, Sweep
-from experiments.sweep.tasks import FORWARDS_PER_TRAINING_IMAGE, DataSource, Evaluation, FeatureSpace, Training
+from experiments.sweep.tasks import (
+    FORWARDS_PER_TRAINING_IMAGE,
+    DataSource,
+    Evaluation,
+    FeatureSpace,
+    Training,
+    drawing_signature,
+)
 
 TRAINING_SECTIONS = ("data", "model", "training")  # of the sweep file: these decide a training
 
@@ -179,10 +186,7 @@ def plan_evaluation(cell: Cell, training: Training, guide: Training | None, stat
     """Return the evaluation that fills a cell. statistics: the SHA-256 of the published file to compare with."""
     config, sampling = cell.evaluation, _sampling(cell, training, guide)
     features = FeatureSpace.named(config.features, training.data, config.resize)
-    images: dict[str, Any] = {"training": training.signature, "sampling": sampling}
-    if guide is not None:
-        images["guide"] = guide.signature
-    drawing = signature("drawing", **images)
+    drawing = drawing_signature("drawing", training, sampling, guide)
     scored: dict[str, Any] = {"drawing": drawing, "evaluation": config, "features": features}
     if statistics is not None:
         scored["statistics"] = statistics

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, Literal
@@ -21,7 +22,7 @@ from edm.data.catalogue import without_defaults
 from experiments.inputs import Inputs
 from experiments.store.layout import FOLDER_OF_TASK, StoreKind
 from experiments.store.results import EvaluationResult, TrainingResult
-from experiments.sweep.identity import signature
+from experiments.sweep.identity import revisions, signature
 from experiments.sweep.metrics import DIMENSIONS
 from experiments.sweep.segments import segment_starts
 
@@ -169,10 +170,7 @@ class Evaluation:
     @property
     def solution(self) -> str:
         """The signature of the nearly exact images that truncation error is measured against; samplers share them."""
-        content: dict[str, Any] = {"training": self.training.signature, "sampling": self.sampling.exact()}
-        if self.guide is not None:
-            content["guide"] = self.guide.signature
-        return signature("exact", **content)
+        return drawing_signature("exact", self.training, self.sampling.exact(), self.guide)
 
     @property
     def num_segments(self) -> int:
@@ -190,6 +188,22 @@ class Evaluation:
         """
         stopped_by = result.stopped_by
         return set(self.scores) <= set(result.scores) and (stopped_by is None or stopped_by in self.rivals)
+
+
+def drawing_signature(
+    stage: Literal["drawing", "exact"], training: Training, sampling: SamplingConfig, guide: Training | None
+) -> str:
+    """Return the signature of the images that are drawn from a training, however many and however they are scored."""
+    content: dict[str, Any] = {"training": training.signature, "sampling": sampling}
+    if guide is not None:
+        content["guide"] = guide.signature
+    return signature(stage, **content, **revisions(_revised_parts(sampling)))
+
+
+def _revised_parts(sampling: SamplingConfig) -> Iterator[str]:
+    """Yield the parts of drawing that `sampling` uses and that have been revised."""
+    if sampling.ema is not None or (sampling.guide is not None and sampling.guide.ema is not None):
+        yield "posthoc"
 
 
 SweepTask = Training | Evaluation
