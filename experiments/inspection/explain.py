@@ -17,6 +17,7 @@ from experiments.store.layout import RESULT, StoreKind
 from experiments.store.registry import named_tasks, remembered
 from experiments.store.results import EvaluationResult
 from experiments.store.store import Store
+from experiments.sweep.metrics import plain_score
 from experiments.sweep.plan import Plan, guide_cell
 from experiments.sweep.spec import Cell
 from experiments.sweep.tasks import DataSource, Evaluation, FeatureSpace, SweepTask, Training
@@ -153,7 +154,7 @@ def _task(what: str, resolved: ResolvedTask, store: Store) -> Dependency:
 def _missing_scores(task: Evaluation, store: Store) -> list[str]:
     """The scores that a finished evaluation was not asked for before."""
     result = store.peek(EvaluationResult, task.signature)
-    return [] if result is None else [score for score in task.scores if score not in result.scores]
+    return [] if result is None else [plain_score(s) for s in task.scores if s not in result.scores]
 
 
 # the nearest finished task ------------------------------------------------------------------------
