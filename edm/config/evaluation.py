@@ -9,7 +9,7 @@ from edm.config.data import SPLITS, Split
 from edm.config.fields import added_field, display_field, require
 
 Features = Literal["inception", "dinov2", "classifier"]
-Resize = Literal["pytorch-fid", "clean"]
+Resize = Literal["pytorch-fid", "clean", "tensorflow"]
 Metric = Literal["fid", "fid_infinity", "kid", "prdc", "accuracy", "memorisation"]
 
 
@@ -21,11 +21,13 @@ class EvaluationConfig:
     features: The space in which distances are measured: pytorch-fid's Inception, DINOv2, or a small classifier trained
         on the data set itself. Only numbers of one feature space can be compared.
     splits: The splits whose real images are compared with.
-    resize: How images are brought to 299 pixels for Inception: pytorch-fid's rule (bilinear), or clean-fid's (bicubic
-        with antialias), which the 2023 study used.
+    resize: How images are brought to 299 pixels for Inception: pytorch-fid's rule (bilinear), clean-fid's (bicubic with
+        antialias), which the 2023 study used, or `tensorflow`: TensorFlow 1's bilinear rule, by which NVlabs' published
+        statistics and EDM's FIDs were made.
     reference: Compare with equally many real images of every split (as many as the smallest has), or with all of each.
     statistics: A published file of reference statistics to compare with as well (`.npz`, as NVlabs and pytorch-fid
-        publish them). The content enters the signature, the path does not.
+        publish them); `resize` must be the rule by which it was made. The content enters the signature, the path does
+        not.
     metrics: What to compute. `fid_infinity` extrapolates the FID to infinitely many images. `prdc` is precision,
         recall, density and coverage. `accuracy` asks a small classifier for the class. `memorisation` looks for the
         nearest training images.

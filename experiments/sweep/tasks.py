@@ -17,12 +17,13 @@ from edm.config import (
     SamplingConfig,
     Split,
     TrainingConfig,
+    added_field,
 )
 from edm.data.catalogue import without_defaults
 from experiments.inputs import Inputs
 from experiments.store.layout import FOLDER_OF_TASK, StoreKind
 from experiments.store.results import EvaluationResult, TrainingResult
-from experiments.sweep.identity import revisions, signature
+from experiments.sweep.identity import REVISIONS, revisions, signature
 from experiments.sweep.metrics import DIMENSIONS
 from experiments.sweep.segments import segment_starts
 
@@ -64,17 +65,22 @@ def classifier_of(data: DataSource) -> str:
 
 @dataclass(frozen=True)
 class FeatureSpace:
-    """The features in which images are compared. classifier: the signature of the classifier that computes them."""
+    """The features in which images are compared.
+
+    classifier: the signature of the classifier that computes them. revision: of the preprocessing.
+    """
 
     name: Features
     dimension: int
     classifier: str | None = None
     resize: Resize = "pytorch-fid"
+    revision: int = added_field(1)
 
     @classmethod
     def named(cls, name: Features, data: DataSource, resize: Resize = "pytorch-fid") -> FeatureSpace:
         """Return the feature space called `name` for a data set."""
-        return cls(name, DIMENSIONS[name], classifier_of(data) if name == "classifier" else None, resize)
+        classifier = classifier_of(data) if name == "classifier" else None
+        return cls(name, DIMENSIONS[name], classifier, resize, REVISIONS.get(resize, 1))
 
     @property
     def signature(self) -> str:
@@ -84,8 +90,7 @@ class FeatureSpace:
     @property
     def label(self) -> str:
         """A description to show beside a number."""
-        rule = ", clean-fid's resize" if self.resize == "clean" else ""
-        return f"{TITLES[self.name]} features, {self.dimension:,}-d{rule}"
+        return f"{TITLES[self.name]} features, {self.dimension:,}-d{RULES[self.resize]}"
 
     def reference(self, data: DataSource, subset: Subset) -> str:
         """Return the signature of the reference statistics of a split's real images, or of images of pure noise."""
@@ -93,6 +98,7 @@ class FeatureSpace:
 
 
 TITLES: dict[Features, str] = {"inception": "Inception", "dinov2": "DINOv2", "classifier": "classifier"}
+RULES: dict[Resize, str] = {"pytorch-fid": "", "clean": ", clean-fid's resize", "tensorflow": ", TensorFlow's resize"}
 
 
 @dataclass(frozen=True)
