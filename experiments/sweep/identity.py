@@ -25,6 +25,7 @@ VERSIONS = {
 # The same for parts of a stage, which only tasks that use them have in their signatures.
 REVISIONS = {
     "clean": 2,  # features of images resized by clean-fid's rule: (x - 128) / 128 as clean-fid, not 2 x / 255 - 1
+    "unipc": 2,  # second order in the last step but one, as the published solver
     "posthoc": 2,  # averages of any width: coefficients sum to 1
 }
 SIGNATURE_DIGITS = 20  # 80 bits: no collision in any store that a person could fill

@@ -210,6 +210,8 @@ def _revised_parts(sampling: SamplingConfig) -> Iterator[str]:
     """Yield the parts of drawing that `sampling` uses and that have been revised."""
     if sampling.ema is not None or (sampling.guide is not None and sampling.guide.ema is not None):
         yield "posthoc"
+    if sampling.sampler == "unipc" and sampling.steps > 3:  # with fewer, the order is as low for want of points
+        yield "unipc"
 
 
 SweepTask = Training | Evaluation

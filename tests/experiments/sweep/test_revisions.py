@@ -30,6 +30,9 @@ def drawn_as_before(found: Evaluation) -> bool:
         ("training: {power_ema: [0.05, 0.1]}\nsampling: {ema: 0.07}", False),
         ("training: {power_ema: [0.05, 0.1]}\nsampling: {guidance: 2, guide: {ema: 0.2}}", False),
         ("sampling: {guidance: 2, guide: {channels: 16}}", True),
+        ("sampling: {sampler: unipc, steps: 3}", True),
+        ("sampling: {sampler: unipc, steps: 4}", False),
+        ("sampling: {sampler: dpmpp_3m, steps: 4}", True),
     ],
 )
 def test_images_of_a_rule_that_was_mended_are_drawn_again(tmp_path: Path, text: str, before: bool) -> None:
