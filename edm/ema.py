@@ -11,23 +11,22 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-RAMP_UP = 0.05  # the half-life is at most this share of the images seen (EDM, appendix F.2)
-
 
 class Ema:
     """An exponential moving average of the parameters of a module, kept in a copy of it, `module`.
 
-    halflife_kimg: in thousands of images; 0 keeps the latest parameters.
+    halflife_kimg: in thousands of images; 0 keeps the latest parameters. rampup: the half-life is at most this share of
+    the images seen (EDM, appendix F.2); None is no limit.
     """
 
-    def __init__(self, module: nn.Module, halflife_kimg: float) -> None:
-        self.halflife_kimg = halflife_kimg
+    def __init__(self, module: nn.Module, halflife_kimg: float, rampup: float | None) -> None:
+        self.halflife_kimg, self.rampup = halflife_kimg, rampup
         self.module = copy.deepcopy(module).eval().requires_grad_(False)
         self._average: list[Tensor] = list(self.module.parameters())
 
     def decay(self, batch_size: int, seen_kimg: float) -> float:
         """Return the share of the average that a step of `batch_size` images after `seen_kimg` keeps."""
-        halflife = min(self.halflife_kimg, seen_kimg * RAMP_UP)
+        halflife = self.halflife_kimg if self.rampup is None else min(self.halflife_kimg, seen_kimg * self.rampup)
         return 0.5 ** (batch_size / 1000 / halflife) if halflife > 0 else 0.0
 
     @torch.no_grad()

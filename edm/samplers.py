@@ -20,14 +20,13 @@ import numpy as np
 from jaxtyping import Float, Float64
 from torch import Tensor
 
-from edm.config import Sampler, SamplingConfig
+from edm.config import MAX_GAMMA, Sampler, SamplingConfig
 
 Images = Float64[Tensor, "b c h w"]
 StepNoise = Callable[[int], Tensor]  # number of a step -> standard normal noise for it
 OnStep = Callable[[int, float, Tensor, Tensor], None]  # called before a step: its number, sigma, x, D(x; sigma)
 
 UNIPC_ORDER = 3  # of UniP; UniC adds one
-MAX_GAMMA = math.sqrt(2) - 1  # EDM, Algorithm 2: the variance of the noise at most doubles
 
 
 @runtime_checkable

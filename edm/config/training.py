@@ -23,7 +23,7 @@ class TrainingConfig:
     batch_size: Images per gradient step.
     lr: Learning rate.
     ema_halflife_kimg: Half-life, in thousands of images, of the average of the weights that images are drawn from.
-        Ramped up as in EDM: never more than 5% of the images seen. 0: no average.
+        Never more than `ema_rampup` of the images seen. 0: no average.
     label_dropout: Share of labels hidden in training, which trains the unconditional branch that guidance needs. 1
         trains that branch only.
     p_mean: Mean of ln(sigma) of the noise levels trained on.
@@ -43,6 +43,7 @@ class TrainingConfig:
     weighting: Weights of the loss over noise levels: EDM's, or min-SNR (Hang et al. 2023).
     min_snr_gamma: The gamma of min-SNR. For `min_snr` only.
     precision: Arithmetic of the network. `auto`: bf16 on a GPU that has it, otherwise fp16 on a GPU; fp32 on a CPU.
+    ema_rampup: Largest half-life of the average, as a share of the images seen so far: 0.05 in EDM. `None`: no limit.
     keep: Checkpoints that stay when the training is done. `last`: the finished model. `best`: that and the one with the
         lowest validation loss. `all`. Or a list of kimg.
     checkpoint_kimg: Also save the state this often, besides the saves by the clock. `None`: not.
@@ -72,6 +73,7 @@ class TrainingConfig:
     weighting: Weighting = added_field("edm")
     min_snr_gamma: float = added_field(5.0)
     precision: Literal["auto"] | Precision = added_field("auto")
+    ema_rampup: float | None = added_field(0.05, column=False)
     keep: Literal["last", "best", "all"] | tuple[float, ...] = display_field("last")
     checkpoint_kimg: float | None = display_field(None)
     validate_kimg: float | None = display_field(None)
@@ -81,6 +83,8 @@ class TrainingConfig:
         require_positive(self, "kimg", "batch_size", "lr", "p_std", "min_snr_gamma", "power_ema_snapshots")
         require(math.isfinite(self.p_mean), "p_mean", f"{self.p_mean!r} is not a finite number")
         require(self.ema_halflife_kimg >= 0, "ema_halflife_kimg", "give 0 (no average) or more")
+        ramp = self.ema_rampup
+        require(ramp is None or 0 < ramp < math.inf, "ema_rampup", "give a share above 0, or null for no limit")
         for name in ("label_dropout", "augment"):
             value = getattr(self, name)
             require(0 <= value <= 1, name, f"{value!r} is not a share; give 0 to 1")
@@ -106,8 +110,12 @@ class TrainingConfig:
         for width in self.power_ema:
             require_power_width(width, "power_ema")
 
-    def canonical(self) -> TrainingConfig:
-        """Return the configuration with every field that nothing reads at its default, for signatures."""
+    def without_unread(self) -> TrainingConfig:
+        """Return the configuration with every field that nothing reads at its default.
+
+        Signatures of earlier releases were taken of it, which find their results: it must stay as it is.
+        `canonical_training` goes further.
+        """
         default = TrainingConfig()
         return replace(
             self,

@@ -127,6 +127,7 @@ def report_of(plan: Plan, store: Store, tracking_uri: str | None = None, source:
         {"scores": origin, **facts_of(plan, store)},
         paired={metric: PairedErrors(*known) for metric, known in covariances(plan, store).items()},
         pairs={cell: folder / PAIRS for cell, folder in folders.items() if (folder / PAIRS).exists()},
+        equivalences=(*plan.idle_axes, *plan.equivalences),
     )
 
 

@@ -46,7 +46,7 @@ def plan_of(text: str, store: Path, overrides: tuple[str, ...] = ()) -> Plan:
 
     if _is_file(text, store):
         inputs = InputFiles()
-        return plan_sweep(load_sweep(text, overrides, inputs), inputs)
+        return plan_sweep(load_sweep(text, overrides, inputs), inputs, holdings=Store(store))
     plan = recall(text, Store(store))
     _refuse_overrides(text, overrides)
     return plan
@@ -90,4 +90,4 @@ def open_sweep(
     from experiments.sweep.plan import plan_sweep
 
     place = Store(store)
-    return open_schedule(plan_sweep(sweep, InputFiles()), place, options or Options()), place
+    return open_schedule(plan_sweep(sweep, InputFiles(), holdings=place), place, options or Options()), place

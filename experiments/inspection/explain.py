@@ -17,8 +17,9 @@ from experiments.store.layout import RESULT, StoreKind
 from experiments.store.registry import named_tasks, remembered
 from experiments.store.results import EvaluationResult
 from experiments.store.store import Store
+from experiments.sweep.forms import guide_cell
 from experiments.sweep.metrics import plain_score
-from experiments.sweep.plan import Plan, guide_cell
+from experiments.sweep.plan import Plan
 from experiments.sweep.spec import Cell
 from experiments.sweep.tasks import DataSource, Evaluation, FeatureSpace, SweepTask, Training
 
@@ -68,7 +69,7 @@ def resolve(named: NamedTask, text: str, store: Store) -> ResolvedTask:
     """Return the task that a name refers to, as its sweep asks for it now. text: as a person gave it."""
     sweep = text.rpartition(":")[0]
     if Path(sweep).suffix in SWEEP_FILES:
-        plan = plan_of_file(sweep)
+        plan = plan_of_file(sweep, store)
     elif named.sweep:
         plan = _recalled(named.sweep, store.root)
     else:

@@ -18,12 +18,12 @@ def past_plans(store: Store, without: Collection[str] = ()) -> list[Plan]:
     without: names of sweeps to leave out. Raises UserError where a record cannot be read.
     """
     records = [(record, path) for record, path in past_records(store) if record.get("name") not in without]
-    return [read_plan(record, path) for record, path in records]
+    return [read_plan(record, path, store) for record, path in records]
 
 
 def recall(name: str, store: Store) -> Plan:
     """Return the plan of a sweep that was run on a store, without reading its file; raises UserError."""
-    return read_plan(_record(name, store), record_path(name, store))
+    return read_plan(_record(name, store), record_path(name, store), store)
 
 
 def recall_sweep(name: str, store: Store) -> Sweep:

@@ -43,7 +43,7 @@ class RemoteDriver:
 
     def __init__(self, sweep: Sweep, store: Store, context: TrialContext, options: Options) -> None:
         self.store, self.context, self.options = store, context, options
-        self.schedule = open_schedule(plan_sweep(sweep, InputFiles()), store, options)
+        self.schedule = open_schedule(plan_sweep(sweep, InputFiles(), holdings=store), store, options)
         self.news: list[TaskNews | str] = []  # of tasks, or sentences for people
 
     def run(self) -> tuple[float, list[TaskNews]]:

@@ -165,8 +165,8 @@ def opened(path: Path) -> Iterator[tuple[Plan, Store]]:
             raise UserError(f"{path}: no such file; 'edm-sweep export SWEEP {path}' makes one") from None
         except (zipfile.BadZipFile, OSError, EOFError, KeyError, TypeError, ValueError, NotImplementedError) as error:
             raise _refused(path, f"{type(error).__name__}: {error}") from None
-        plan = read_plan(json.loads((root / SWEEP).read_bytes()), path)
-        yield plan, Store(root, manifest["store"])
+        store = Store(root, manifest["store"])
+        yield read_plan(json.loads((root / SWEEP).read_bytes()), path, store), store
 
 
 def _require_sealed(path: Path) -> None:
