@@ -35,13 +35,20 @@ class Aliases(Generic[TaskT]):
     """
 
     def __init__(self, rank: Callable[[TaskT], int]) -> None:
-        self._rank = rank
+        self._count = rank
+        self._ranks: dict[str, int] = {}
         self._held: dict[str, dict[str, TaskT]] = {}
 
     def add(self, canonical: str, forms: Iterable[TaskT]) -> None:
         """Remember those forms of a computation of which there is something."""
         held = self._held.setdefault(canonical, {})
         held |= {form.signature: form for form in forms if form.signature not in held and self._rank(form)}
+
+    def _rank(self, task: TaskT) -> int:
+        """Look each task up once: a plan then sees the store at one moment."""
+        if task.signature not in self._ranks:
+            self._ranks[task.signature] = self._count(task)
+        return self._ranks[task.signature]
 
     def held(self, canonical: str) -> tuple[TaskT, ...]:
         """Return all forms of a computation of which there is something, whichever cell they were written in."""

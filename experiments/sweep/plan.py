@@ -199,15 +199,18 @@ class Planner:
     def _request(self, cell: Cell) -> _Request:
         trainings, guides = self._forms(cell)
         statistics = self._statistics(cell.evaluation.statistics)
-        *_, canonical = evaluation_forms(cell, trainings[-1], guides[-1] if guides else None, statistics)
-        if self._holdings is None:
-            return _Request(canonical, (canonical,), canonical)
         pairs = itertools.product(self._by_choice(trainings), self._by_choice(guides) if guides else (None,))
-        forms = [list(evaluation_forms(cell, *pair, statistics)) for pair in pairs]
-        return _Request(canonical, tuple(itertools.chain(*forms)), forms[0][-1])
+        first, *others = [(pair, tuple(evaluation_forms(cell, *pair, statistics))) for pair in pairs]
+        (training, guide), forms = first
+        canonical = forms[-1]
+        if (training, guide) != (trainings[-1], guides[-1] if guides else None):
+            *_, canonical = evaluation_forms(cell, trainings[-1], guides[-1] if guides else None, statistics)
+        return _Request(canonical, (*forms, *(form for _, more in others for form in more)), forms[-1])
 
     def _by_choice(self, forms: tuple[Training, ...]) -> tuple[Training, ...]:
         """All forms of a training that could be in the store, the one to use first."""
+        if self._holdings is None:
+            return forms[-1:]
         chosen = self._training_aliases.chosen(forms[-1], forms, forms[-1])
         return tuple(dict.fromkeys((chosen, *forms, *self._training_aliases.held(forms[-1].signature))))
 

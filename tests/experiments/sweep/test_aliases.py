@@ -92,7 +92,7 @@ def test_a_cell_keeps_the_result_that_was_made_for_it(tmp_path: Path) -> None:
     assert [p.training.signature == former(p)[0] for p in some.cells] == [True, True, False]
 
 
-def test_images_that_an_earlier_release_drew_serve_all_cells_that_come_to_the_same(tmp_path: Path) -> None:
+def test_images_of_an_earlier_release_serve_all_cells_that_are_the_same(tmp_path: Path) -> None:
     fresh = plan(tmp_path, INTERVALS)
     assert len(fresh.trainings) == 1 and len(fresh.evaluations) == 2
     trained, scored = former(fresh.cells[1])
