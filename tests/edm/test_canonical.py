@@ -6,6 +6,7 @@ from dataclasses import replace
 import pytest
 import torch
 
+from edm.batches import TrainingSet
 from edm.config import (
     GuideConfig,
     NetworkConfig,
@@ -17,7 +18,10 @@ from edm.config import (
 from edm.config.canonical import reached_halflife
 from edm.ema import Ema
 from edm.samplers import sample
+from edm.train import TrainState, train
 from tests.edm.test_samplers import TRIANGLE, noise_table, normal
+from tests.edm.test_train import CONFIG, tiny_data
+from tests.edm.test_train import NETWORK as TRAINED
 
 NETWORK = NetworkConfig(1, 8, 10, 8, (1,), (0,), 0)
 UNLABELLED = replace(NETWORK, num_classes=0)
@@ -93,6 +97,34 @@ def test_labels_are_dropped_where_there_are_some() -> None:
 )
 def test_what_changes_a_training_stays(other) -> None:
     assert trained(replace(SHORT, **other)) != trained(SHORT)
+
+
+TINY = replace(CONFIG, kimg=0.06)  # 6 steps of 10 images
+
+
+@pytest.mark.parametrize(
+    ("network", "given", "other"),
+    [
+        (TRAINED, {"ema_halflife_kimg": 0.003}, {"ema_halflife_kimg": 500.0}),
+        (TRAINED, {"ema_halflife_kimg": 0.0}, {"ema_halflife_kimg": 1e-6, "ema_rampup": None}),
+        (TRAINED, {"optimizer": "adamw", "weight_decay": 0.0}, {"optimizer": "adam"}),
+        (TRAINED, {"clip_norm": math.inf}, {}),
+        (TRAINED, {"warmup_kimg": 0.001}, {"warmup_kimg": 0.01}),
+        (replace(TRAINED, num_classes=0), {"label_dropout": 0.1}, {"label_dropout": 0.9}),
+    ],
+)
+def test_trainings_of_one_form_end_in_the_same_bits(network, given, other) -> None:
+    ends = []
+    for changes in (given, other):
+        config = replace(TINY, **changes)
+        state = TrainState(network, config, 0.5, 0, torch.device("cpu"))
+        data = tiny_data()
+        images = data if network.num_classes else TrainingSet(data.images, torch.zeros_like(data.labels))
+        list(train(state, images))
+        ends.append((trained(config, network), state.tensors()))
+    (form, first), (other_form, second) = ends
+    assert form == other_form
+    assert first.keys() == second.keys() and all(torch.equal(first[name], second[name]) for name in first)
 
 
 # sampling -----------------------------------------------------------------------------------------

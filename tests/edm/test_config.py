@@ -45,6 +45,7 @@ REFUSED = [  # configuration, the field that is wrong, fields given, what the me
     (TrainingConfig, "p_std", {"p_std": 0.0}, "give a positive number"),
     (TrainingConfig, "p_mean", {"p_mean": math.nan}, "finite"),
     (TrainingConfig, "p_mean", {"p_mean": -math.inf}, "finite"),
+    (TrainingConfig, "ema_rampup", {"ema_rampup": 0.0}, "give a share above 0, or null for no limit"),
     (TrainingConfig, "ema_halflife_kimg", {"ema_halflife_kimg": -1.0}, "give 0 (no average) or more"),
     (TrainingConfig, "ema_halflife_kimg", {"ema_halflife_kimg": math.nan}, "give 0 (no average) or more"),
     (TrainingConfig, "label_dropout", {"label_dropout": 1.01}, "give 0 to 1"),
