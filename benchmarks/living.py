@@ -17,12 +17,12 @@ from pathlib import Path
 
 from experiments import load_sweep
 from experiments import plan as planned
-from experiments.runner.record import remember
 from experiments.store.files import write_json
 from experiments.store.results import EvaluationResult, Provenance, TrainingResult
 from experiments.store.store import Store
 from experiments.sweep.plan import Plan
 from experiments.sweep.tasks import Evaluation, Training
+from experiments.tracking.records import record_plan
 from experiments.trials.context import write_config
 
 WANTED_S = 3.0
@@ -108,7 +108,7 @@ def main() -> None:
         (folder / "large.yaml").write_text(SWEEP)
         plan, store = planned(load_sweep(folder / "large.yaml")), Store(folder / "store")
         store.create()
-        remember(plan, store)
+        record_plan(plan, store)
         fill(plan, store)
         print(f"a store of {len(plan.cells):,} cells, {len(plan.trainings)} trainings, half of it done")
         floor = timed([sys.executable, "-c", "pass"])

@@ -52,6 +52,7 @@ def trials() -> float:
     from experiments.runner import cluster
     from experiments.runner import tune as tuning
     from experiments.runner.options import Options
+    from experiments.runner.ray_run import RayRun
     from experiments.runner.resume import open_schedule
     from experiments.store.store import Store
     from experiments.sweep.jobs import Outcome
@@ -60,7 +61,7 @@ def trials() -> float:
     def nothing(store: Store, job: Any, context: TrialContext) -> Any:
         for task in job.tasks:
             # evaluations are left out: no training is done that they depend on
-            yield task.signature, Outcome("done" if task.kind == "training" else "stopped")
+            yield task.signature, Outcome("done" if task.kind == "training" else "interrupted")
 
     tuning.perform_job = nothing
     with tempfile.TemporaryDirectory() as folder:
@@ -78,7 +79,7 @@ def trials() -> float:
             tuner.fit()
             theirs = (time.monotonic() - began) / TRIALS
             began = time.monotonic()
-            tuning.run_here(schedule, store, TrialContext("none"), Options(), lambda task: None, print)
+            tuning.run_here(RayRun(schedule, store, TrialContext("none"), Options(), lambda task: None, print))
             ours = (time.monotonic() - began) / TRIALS
     print(f"Ray Tune as it comes   {theirs:.3f} s a trial")
     print(f"edm-sweep              {ours:.3f} s a trial, its worker's import of torch included")

@@ -18,7 +18,7 @@ def load(path_or_signature: str | Path, store: str | Path | None = None, device:
 
     path_or_signature: a model or checkpoint file, the folder of a training, or the beginning of a training's signature
     in `store`. store: the folder of results; by default where EDM_SWEEP_STORE points, else `runs` in the current
-    directory. Raises ValueError where there is no such model.
+    directory. Raises ValueError if there is no such model.
     """
     from edm.files import find_model, load_model  # heavy: torch
 

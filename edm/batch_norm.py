@@ -161,11 +161,13 @@ def recompute_statistics(
     momenta = [norm.momentum for norm in norms]
     for norm in norms:
         norm.reset_running_stats()
-        norm.momentum = None  # a plain mean over batches
         norm.train()
-    batches = Batches(data, config, seed, model.null_label)
+    batches, seen = Batches(data, config, seed, model.null_label), 0
     for number in range(step, step + num_batches if norms else step):
         for part in batches[number].parts(config.micro_batch):
+            seen += 1
+            for norm in norms:
+                norm.momentum = 1 / seen  # a plain mean; None means the same, but reads a count from the device
             noisy = part.images + part.sigma[:, None, None, None] * part.noise
             model(noisy, part.sigma, part.labels, part.augment_labels if part.augment_labels.shape[1] else None)
     for norm, momentum in zip(norms, momenta, strict=True):

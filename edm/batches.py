@@ -11,6 +11,7 @@ from torch import Tensor
 from edm.augment import augment, flip
 from edm.config import TrainingConfig
 from edm.data.dataset import Dataset, to_unit
+from edm.networks.device import sent
 from edm.noise import Stream, normals, permutation, training_sigmas, uniforms
 from edm.parallel import Team
 from edm.typed_torch import normal_quantile
@@ -45,8 +46,8 @@ class TrainingSet:
 
     def at(self, positions: Int64[Tensor, " b"]) -> tuple[UInt8[Tensor, "b c h w"], Int64[Tensor, " b"]]:
         """Return images and labels at some positions of the split, on `device`."""
-        rows = (positions if self.rows is None else self.rows[positions]).to(self.images.device)
-        return self.images[rows].to(self.device), self.labels[rows].to(self.device)
+        rows = sent(positions if self.rows is None else self.rows[positions], self.images.device)
+        return sent(self.images[rows], self.device), sent(self.labels[rows], self.device)
 
 
 @dataclass(frozen=True)
@@ -94,13 +95,13 @@ class Batches:
         # positions in the endless stream of training images; noise depends on these, not on the batch size
         index = step * config.batch_size + places
         pixels, labels = self.data.at(self._images_at(index))
-        index = index.to(self.data.device)
+        index = sent(index, self.data.device)
         images, augment_labels = self._augmented(to_unit(pixels), index)
         dropped = uniforms(seed, Stream.LABEL_DROPOUT, index) < config.label_dropout
         return Batch(
             images=images,
             labels=labels.masked_fill(dropped, self.null_label),
-            sigma=training_sigmas(self._sigma_normals(index, places), config.p_mean, config.p_std),
+            sigma=training_sigmas(self._sigma_normals(step, index), config.p_mean, config.p_std),
             noise=normals(seed, Stream.TRAINING_NOISE, index, tuple(images.shape[1:])),
             augment_labels=augment_labels,
         )
@@ -112,19 +113,21 @@ class Batches:
             return augment(images, self.seed, index, self.config.augment)
         return images, images.new_zeros(len(images), 0)
 
-    def _sigma_normals(self, index: Int64[Tensor, " b"], places: Int64[Tensor, " b"]) -> Float[Tensor, " b"]:
+    def _sigma_normals(self, step: int, index: Int64[Tensor, " b"]) -> Float[Tensor, " b"]:
         """Return standard normal numbers; if stratified, one from each of equally likely intervals."""
         if not self.config.stratified:
             return normals(self.seed, Stream.TRAINING_SIGMA, index)
         within = uniforms(self.seed, Stream.TRAINING_SIGMA, index)
-        return normal_quantile((places.to(index.device) + within) / self.config.batch_size).float()
+        places = index - step * self.config.batch_size
+        return normal_quantile((places + within) / self.config.batch_size).float()
 
     def _images_at(self, index: Int64[Tensor, " b"]) -> Int64[Tensor, " b"]:
         """Return the images at positions of the stream, which goes through the split in a new order every epoch."""
         num = len(self.data)
         epochs = range(int(index[0]) // num, int(index[-1]) // num + 1)
-        orders = torch.cat([self._order(epoch) for epoch in epochs])
-        return orders[index - epochs.start * num]
+        orders = [self._order(epoch) for epoch in epochs]
+        joined = torch.cat(orders) if len(orders) > 1 else orders[0]  # copying a large order takes longer than a step
+        return joined[index - epochs.start * num]
 
     def _order(self, epoch: int) -> Int64[Tensor, " n"]:
         if epoch not in self._orders:

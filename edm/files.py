@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import stat
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, cast
@@ -25,13 +26,21 @@ AVERAGED = "ema."  # prefix of the averaged weights in a checkpoint, which are t
 def save_tensors(tensors: dict[str, Tensor], path: Path, metadata: dict[str, str] | None = None) -> None:
     """Write tensors by name, in contiguous layout; raises OSError, for example for a full disk."""
     plain = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
+    mode = _mode_of_new_files(path)
     try:
         save_file(plain, path, metadata)
+        path.chmod(mode)  # safetensors lets nobody else read its files
     except SafetensorError as error:
         number = re.search(r"os error (\d+)", str(error))  # safetensors gives the number in its message only
         if number is None:
             raise
         raise OSError(int(number[1]), os.strerror(int(number[1])), str(path)) from error
+
+
+def _mode_of_new_files(path: Path) -> int:
+    """Create a file and return its permissions, which follow from the umask and from what its folder says."""
+    with path.open("ab") as file:
+        return stat.S_IMODE(os.fstat(file.fileno()).st_mode)
 
 
 def load_tensors(path: Path) -> dict[str, Tensor]:
@@ -52,7 +61,7 @@ def save_model(model: Denoiser, path: Path) -> None:
 def load_model(path: Path, device: torch.device | str = "cpu") -> Denoiser:
     """Load a model onto `device`, ready to sample; of a checkpoint, the averaged model.
 
-    Raises ValueError where the file holds no model.
+    Raises ValueError if the file holds no model.
     """
     try:
         metadata = _metadata(path)
@@ -80,7 +89,7 @@ def _metadata(path: Path) -> dict[str, str]:
 def find_model(path_or_name: str | Path, folder: Path) -> Path:
     """Return the path of a model file, given that path, its folder, or the beginning of its folder's name in `folder`.
 
-    Raises ValueError where there is no such model, or several.
+    Raises ValueError if there is no such model, or several.
     """
     path = Path(path_or_name)
     if path.is_dir():

@@ -18,12 +18,12 @@ from edm.samplers import OnStep, sample
 
 
 class NotFiniteError(ValueError):
-    """Drawn images hold NaN or infinite values, so that any score of them would be wrong."""
+    """Drawn images have NaN or infinite values, which would make every score of them wrong."""
 
 
 @dataclass(frozen=True)
 class Drawn:
-    """Consecutive images of a stream, and the classes that they were asked to show."""
+    """Consecutive images of a stream, and the classes that they are to show."""
 
     images: UInt8[Tensor, "b c h w"]
     labels: Int64[Tensor, " b"]
@@ -78,8 +78,8 @@ def draw(
 ) -> Float64[Tensor, "b c h w"]:
     """Draw the images at `index` of the stream with the given labels; values are about [-1, 1], not clipped.
 
-    guide: the weaker network of autoguidance. on_step: called before every step, see edm/samplers.py. Raises FieldError
-    where the network cannot take config.resolution, or config.guide is set and no guide is given.
+    guide: the weaker network of autoguidance. on_step: called before every step, as by edm.samplers.sample. Raises
+    FieldError if the network cannot take config.resolution, or if config.guide is set and no guide is given.
     """
     shape = _shape(model, config)
 

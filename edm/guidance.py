@@ -49,8 +49,8 @@ def guided(
 
     The weaker denoiser is D(x) without a label (Ho and Salimans 2022) or, if a `guide` is given, the guide for the same
     label (autoguidance, Karras et al. 2024). At guidance 1 and 0 only one of the two is evaluated. Without classes and
-    without a guide, guidance has no effect. Models must be in evaluation mode. Raises FieldError where `config.guide`
-    is set and no guide is given.
+    without a guide, guidance has no effect. Models must be in evaluation mode. Raises FieldError if `config.guide` is
+    set and no guide is given.
     """
     assert not model.training and (guide is None or not guide.training), "guidance needs evaluation mode"
     plain = Labelled(model, labels, config.precision)

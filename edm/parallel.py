@@ -89,9 +89,15 @@ def join_rendezvous(port: int) -> TCPStore:
 
 
 @contextmanager
-def process_group(rendezvous: Store, team: Team, device: torch.device) -> Generator[Team, None, None]:
-    """Be part of a team inside the block, which begins once all processes have joined."""
-    backend = "nccl" if device.type == "cuda" else "gloo"
+def process_group(
+    rendezvous: Store, team: Team, device: torch.device, backend: str | None = None
+) -> Generator[Team, None, None]:
+    """Be part of a team inside the block, which begins once all processes have joined.
+
+    backend: of torch.distributed. By default NCCL on GPUs, which needs one for each process, and Gloo on CPUs. Gloo is
+    slower, but several processes can share a GPU with it.
+    """
+    backend = backend or ("nccl" if device.type == "cuda" else "gloo")
     dist.init_process_group(backend, store=rendezvous, rank=team.rank, world_size=team.size, timeout=TIMEOUT)
     try:
         yield team

@@ -26,7 +26,7 @@ PAIR_TITLES = ("generated", "nearest in pixels", "nearest in features")
 
 
 def save_grid(images: UInt8[Tensor, "n c h w"], path: Path, columns: int = 10) -> None:
-    """Write gray or RGB images as a grid, row by row; small ones are enlarged."""
+    """Write grey or RGB images as a grid, row by row; small ones are enlarged."""
     _save(_grid(images, columns), path)
 
 

@@ -31,7 +31,7 @@ UNIPC_ORDER = 3  # of UniP; UniC adds one
 
 @runtime_checkable
 class DenoiserFunction(Protocol):
-    """What samplers call: (x, sigma) -> denoised, with one sigma for the whole batch."""
+    """The denoiser that samplers call: (x, sigma) -> denoised, with one sigma for the whole batch."""
 
     def __call__(self, x: Float[Tensor, "b c h w"], sigma: Float[Tensor, ""]) -> Float[Tensor, "b c h w"]:
         """Return the denoised images."""
@@ -40,7 +40,7 @@ class DenoiserFunction(Protocol):
 
 @runtime_checkable
 class StepwiseDenoiser(Protocol):
-    """A denoiser that may differ from step to step, by the noise level at which a step begins."""
+    """A denoiser that depends on the noise level at which a step begins."""
 
     def for_step(self, sigma: float) -> DenoiserFunction:
         """Return the denoiser for the whole step that begins at `sigma`."""
@@ -82,7 +82,7 @@ StepRule = Callable[[Step], Tensor]  # returns the state at the end of the step
 
 @dataclass(frozen=True)
 class Churn:
-    """The fresh noise that is added before each step (EDM, Algorithm 2 and Table 5)."""
+    """How much fresh noise is added before each step (EDM, Algorithm 2 and Table 5); fields as in SamplingConfig."""
 
     s_churn: float
     s_min: float
@@ -106,8 +106,8 @@ class Churn:
 class Method:
     """A sampler.
 
-    rule: how it takes a step. history: number of earlier points that its rules read. correct: corrects the state at the
-    beginning of a step once the denoiser has been evaluated there. churn: noise added before each step.
+    rule: takes a step. history: number of earlier points that the rules read. correct: corrects the state at the
+    beginning of a step, once the denoiser has been evaluated there. churn: noise added before each step.
     """
 
     rule: StepRule
@@ -231,7 +231,7 @@ def integrate(
 ) -> Images:
     """Solve from `x`, noise of level sigmas[0], along all `sigmas`; return the final images.
 
-    noise: called only for steps that add noise. on_step: called before every step; nothing is kept without it.
+    noise: returns the noise of a step; called only for steps that add noise. on_step: called before every step.
     """
     past: tuple[Point, ...] = ()
     for i, (sigma, to) in enumerate(pairwise(sigmas)):

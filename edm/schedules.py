@@ -25,7 +25,7 @@ def noise_levels(
 ) -> list[float]:
     """Return `steps` + 1 decreasing noise levels, from about sigma_max to about sigma_min and then 0.
 
-    rho: bend of the karras schedule; unused by the others. Raises ValueError where the schedule has no such levels.
+    rho: bend of the karras schedule; unused by the others. Raises ValueError if the schedule has no such levels.
     """
     if steps == 1:
         return [float(sigma_max), 0.0]
@@ -67,7 +67,7 @@ def iddpm(steps: int, sigma_min: float, sigma_max: float, _rho: float) -> list[f
     """Return evenly spaced ones of the 1,000 levels of improved DDPM's cosine schedule (EDM, Table 1, iDDPM).
 
     Only those from sigma_min to sigma_max count; the highest of them is 71.3 by default, where EDM begins at 80.2.
-    Raises ValueError where there are fewer than `steps`.
+    Raises ValueError if there are fewer than `steps`.
     """
     inside = [sigma for sigma in _iddpm_levels() if sigma_min <= sigma <= sigma_max]
     if steps > len(inside):

@@ -3,10 +3,10 @@
     from experiments import load_sweep, plan, results, run
 
     sweep = load_sweep("sweeps/digits.yaml")
-    run(sweep)                 # whatever is missing; safe to repeat at any time
+    run(sweep)                 # runs whatever is missing; safe to repeat
     frame = results(sweep)     # one row per cell: axes, parameters, scores with errors and intervals
 
-Results are kept in a store: the folder that EDM_SWEEP_STORE names, else ./runs. Importing this imports nothing heavy.
+Results are kept in a store: the folder that EDM_SWEEP_STORE names, else ./runs.
 """
 
 from __future__ import annotations
@@ -31,10 +31,10 @@ __all__ = ["UserError", "load_sweep", "plan", "results", "run"]
 
 
 def load_sweep(path: str | Path, *overrides: str) -> Sweep:
-    """Read and check a sweep file, or return a sweep that was run on the default store, given its name.
+    """Read and check a sweep file, or return a sweep that was run with the default store.
 
-    overrides: replace values of the file, such as "training.kimg=10". Raises UserError, which says what is wrong in one
-    sentence.
+    path: the sweep file, or the name of the sweep. overrides: replace values of the file, such as "training.kimg=10".
+    Raises UserError, whose text says in one sentence what is wrong.
     """
     from experiments.inputs import InputFiles
     from experiments.sweep.reader import load_sweep as load
@@ -43,10 +43,11 @@ def load_sweep(path: str | Path, *overrides: str) -> Sweep:
 
 
 def plan(sweep: Sweep | str | Path) -> Plan:
-    """Return the least work that fills a sweep: its cells, trainings and evaluations, with names, signatures and cost.
+    """Return what a sweep consists of: its cells, trainings and evaluations, with names, signatures and cost.
 
-    sweep: a sweep, or, here and below, what `load_sweep` takes. Besides the sweep file, this reads only the folders of
-    images and the files of statistics that it names.
+    sweep: a sweep, the path of a sweep file, or the name of a sweep that was run with the default store. Besides the
+    sweep file, this reads only the folders of images and the files of statistics that it names. Raises UserError if the
+    file is wrong.
     """
     from experiments.inputs import InputFiles
     from experiments.sweep.plan import plan_sweep
@@ -64,10 +65,11 @@ def run(
 ) -> Summary:
     """Run whatever a sweep still needs, on Ray, record it in MLflow, and return how it ended. Safe to repeat.
 
-    tracking_uri: an MLflow server to use instead of the database in the store. options: retries, budget, cells and so
-    on (experiments.runner.options.Options). quiet: print nothing. listener: hears of the run in place of the terminal.
-    Call it from the main thread, as it handles Ctrl-C. Raises UserError where the sweep needs what is not possible
-    here.
+    sweep: a sweep, the path of a sweep file, or the name of a sweep that was run with the store. store: by default the
+    one that EDM_SWEEP_STORE names, else ./runs. tracking_uri: an MLflow server to use instead of the database in the
+    store. options: retries, budget, cells and so on (experiments.runner.options.Options). quiet: print nothing.
+    listener: receives the run's events, which are then not printed. Call this from the main thread, because it handles
+    Ctrl-C. Raises UserError if the sweep cannot be run on this machine or cluster.
     """
     from experiments.runner.listener import RunListener
     from experiments.runner.options import Options
@@ -87,17 +89,18 @@ def results(
 ) -> pd.DataFrame:
     """Return one row per cell, in the sweep's order: name, axes, all parameters, signatures, status and scores.
 
-    Scores that have errors are followed by their standard error (_se) and 95 % interval (_low, _high). Scores of cells
-    that are not done are missing. The scores come from MLflow where `tracking_uri` is given, else from the store.
+    sweep, store: as for `run`. Scores that have errors are followed by their standard error (_se) and 95% interval
+    (_low, _high). Scores of cells that are not done are missing. The scores come from MLflow if `tracking_uri` is
+    given, else from the store. Raises UserError if the sweep or the server cannot be read.
     """
-    from experiments.tracking.frames import found_in_store, results_frame
+    from experiments.tracking.frames import results_frame, scores_in_store
 
     made = plan(_sweep(sweep, store))
     if tracking_uri is None:
-        return results_frame(made, found_in_store(made, _store(store)))
-    from experiments.tracking.read import found_in_mlflow
+        return results_frame(made, scores_in_store(made, _store(store)))
+    from experiments.tracking.read import scores_in_mlflow
 
-    return results_frame(made, found_in_mlflow(made, tracking_uri))
+    return results_frame(made, scores_in_mlflow(made, tracking_uri))
 
 
 def _terminal() -> RunListener:
@@ -109,15 +112,17 @@ def _terminal() -> RunListener:
 def _sweep(sweep: Sweep | str | Path, store: str | Path | None) -> Sweep:
     """The sweep itself, or the sweep of a file, or the sweep of that name that was run with this store."""
     from experiments.inputs import InputFiles
-    from experiments.inspection.recall import recall_sweep
-    from experiments.store.registry import remembered
+    from experiments.store.sweep_records import recorded_sweeps
     from experiments.sweep.reader import load_sweep
     from experiments.sweep.spec import Sweep
+    from experiments.tracking.records import recall_sweep
 
     if isinstance(sweep, Sweep):
         return sweep
     place = _store(store)
-    return recall_sweep(str(sweep), place) if str(sweep) in remembered(place) else load_sweep(sweep, (), InputFiles())
+    return (
+        recall_sweep(str(sweep), place) if str(sweep) in recorded_sweeps(place) else load_sweep(sweep, (), InputFiles())
+    )
 
 
 def _store(store: str | Path | None) -> Store:

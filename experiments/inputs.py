@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import hashlib
 from pathlib import Path
 from typing import Protocol
 
+from edm.checksums import sha256_of
 from edm.config import DataConfig
 from edm.data.catalogue import DatasetFacts, facts, source_fingerprint
 
@@ -49,12 +49,5 @@ class InputFiles:
     def statistics_sha256(self, path: str) -> str | None:
         """Return the SHA-256 of a statistics file in hex; None where there is no such file. Raises OSError."""
         if path not in self._statistics:
-            self._statistics[path] = _sha256(Path(path))
+            self._statistics[path] = sha256_of(Path(path)) if Path(path).is_file() else None
         return self._statistics[path]
-
-
-def _sha256(path: Path) -> str | None:
-    if not path.is_file():
-        return None
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -33,3 +33,8 @@ def on_one_line(text: str, most: int = 500) -> str:
     """Return a text on one line, cut after so many characters."""
     text = " ".join(text.split())
     return text if len(text) <= most else f"{text[:most]} ..."
+
+
+def process_text(host: str, pid: int) -> str:
+    """Return how people are told of a process of some machine."""
+    return f"host {host}, process {pid}"

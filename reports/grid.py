@@ -15,7 +15,7 @@ from rich.text import Text
 GAP = 2  # blanks between columns
 MAX_SENTENCE_WIDTH = 24  # to which a column of numbers grows for a sentence in it, if there is room
 WORD_ENDS = re.compile(r"(?<=\s)(?=\S)")
-PIECE_ENDS = re.compile(r"(?<=\s)(?=\S)|(?<=[/,_=:])(?![\s/,_=:])|(?<=-)(?=[A-Za-z])")
+PIECE_ENDS = re.compile(r"(?<=\s)(?=\S)|(?<=[/,_=:])(?![\s/,_=:]|s$)|(?<=-)(?=[A-Za-z])")  # not in "images/s"
 
 
 class BreakLevel(enum.IntEnum):

@@ -30,15 +30,15 @@ class Report:
     """Everything a report is made from.
 
     curves: columns training, kimg, loss, val_loss. pictures: a PNG of samples by cell; pairs: a PNG of the drawn images
-    closest to training images by cell. facts: where the numbers come from. paired: the covariance of the cells' errors
-    by metric. equivalences: sentences on values and cells that come to the same.
+    closest to training images by cell. provenance: where the numbers come from. paired: the covariance of the cells'
+    errors by metric. equivalences: sentences on values and cells that come to the same.
     """
 
     layout: Layout
     frame: pd.DataFrame
     curves: pd.DataFrame
     pictures: dict[str, Path]
-    facts: dict[str, str]
+    provenance: dict[str, str]
     paired: dict[str, PairedErrors] = field(default_factory=dict[str, PairedErrors])
     pairs: dict[str, Path] = field(default_factory=dict[str, Path])
     equivalences: tuple[str, ...] = ()
@@ -69,8 +69,8 @@ def _write(path: Path, text: str) -> None:
 def _markdown(report: Report, tables: list[ResultTable]) -> str:
     parts = [f"# {report.layout.title}\n", f"{state_line(report.frame)}.{separation_note(tables)}\n"]
     parts += [to_markdown(table) for table in tables]
-    facts = [f"{name}: {value}" for name, value in report.facts.items()]
-    lists = (_notes(report, tables), remarks(report.frame), facts)
+    origins = [f"{name}: {value}" for name, value in report.provenance.items()]
+    lists = (_notes(report, tables), remarks(report.frame), origins)
     parts += ["".join(f"- {line}\n" for line in lines) for lines in lists if lines]
     return "\n".join(parts)
 
@@ -109,7 +109,7 @@ def _html(report: Report, tables: list[ResultTable]) -> str:
         truncation=figures.get("truncation", ""),
         curves=figures.get("loss", ""),
         shared=_shared_parameters(report),
-        facts=report.facts,
+        provenance=report.provenance,
     )
 
 

@@ -26,7 +26,7 @@ def counting(store: Path, kind: str) -> list[Path]:
     return [folder for folder in folders if (progress := TaskProgress.read(folder)) and not progress.phase]
 
 
-def start(*arguments: object, **variables: str) -> subprocess.Popen[str]:
+def start(*arguments: object, folder: Path | None = None, **variables: str) -> subprocess.Popen[str]:
     """Start a command in a session of its own, as a terminal does; `variables` go into its environment."""
     command = [str(EDM_SWEEP), *map(str, arguments)]
     return subprocess.Popen(
@@ -35,14 +35,15 @@ def start(*arguments: object, **variables: str) -> subprocess.Popen[str]:
         stderr=subprocess.PIPE,
         stdin=subprocess.DEVNULL,
         text=True,
+        cwd=folder,
         env=environment() | variables,
         start_new_session=True,
     )
 
 
-def run(*arguments: object, **variables: str) -> subprocess.CompletedProcess[str]:
+def run(*arguments: object, folder: Path | None = None, **variables: str) -> subprocess.CompletedProcess[str]:
     """Run a command to its end."""
-    process = start(*arguments, **variables)
+    process = start(*arguments, folder=folder, **variables)
     try:
         output, errors = process.communicate(timeout=280)
     finally:

@@ -83,14 +83,14 @@ def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def prepare(folder: Path) -> None:
     """Fill a store with everything that scoring the tiny sweep needs."""
     from edm.config import SPLITS, EvaluationConfig
-    from experiments.trials.evaluation.scoring import scale
+    from experiments.trials.evaluation.scoring import baseline_scores
     from tests.inprocess import references_of
 
     file = folder / "tiny_digits.yaml"
     file.write_text(TINY)
     evaluation = next(iter(plan_sweep(load_sweep(file)).evaluations.values()))
     scores = tuple(f"{metric}/{split}" for metric in ("fid", "kid") for split in SPLITS)
-    scale(references_of(evaluation, Store(folder / "store")), EvaluationConfig(images=120), scores)
+    baseline_scores(references_of(evaluation, Store(folder / "store")), EvaluationConfig(images=120), scores)
 
 
 @pytest.fixture
@@ -149,12 +149,20 @@ def filled(done: tuple[Plan, Store]) -> Store:
 
 @pytest.fixture(scope="session")
 def undisturbed(prepared: Path, tmp_path_factory: pytest.TempPathFactory) -> Filled:
-    """A real run, by the command line, on Ray and with MLflow, to which nothing happens."""
+    """A real run, by the command line, on Ray and with MLflow, to which nothing happens.
+
+    It starts in a folder whose packages have our names, and with a TMPDIR that is too long for Ray's sockets.
+    """
     folder = tmp_path_factory.mktemp("undisturbed")
+    temporary = folder / ("temporary" * 9)
+    temporary.mkdir()
+    for name in ("edm", "experiments", "reports"):
+        (folder / name).mkdir()
+        (folder / name / "__init__.py").write_text("raise ImportError('somebody else's package')\n")
     file, store = folder / "tiny_digits.yaml", folder / "store"
     file.write_text(LONGER)
     shutil.copytree(prepared, store)
-    done = run("run", file, "--store", store)
+    done = run("run", file, "--store", store, folder=folder, TMPDIR=str(temporary))
     assert done.returncode == 0, done.stdout + done.stderr
     return Filled(file, store, done.stdout)
 

@@ -3,20 +3,20 @@
 import shutil
 from pathlib import Path
 
-from experiments.runner.record import remember
 from experiments.store.store import Store
 from experiments.sweep.plan import Plan
+from experiments.tracking.records import record_plan
 from tests.conftest import TINY
 from tests.inprocess import run_all
 from tests.planning import load_sweep, plan_sweep
 
 
 def fill(folder: Path, prepared: Path, text: str = TINY) -> tuple[Plan, Store]:
-    """Run the tiny sweep, or another of its name, in this process, into a store that is remembered."""
+    """Run the tiny sweep, or another of its name, in this process, into a store that is recorded_sweeps."""
     (folder / "tiny_digits.yaml").write_text(text)
     shutil.copytree(prepared, folder / "store")
     plan, store = plan_sweep(load_sweep(folder / "tiny_digits.yaml")), Store(folder / "store")
-    remember(plan, store)
+    record_plan(plan, store)
     schedule = run_all(plan, store)
     assert not schedule.failures
     return plan, store

@@ -1,12 +1,15 @@
 """An executor that runs trials in this process, one after the other: small, and honest about what they do."""
 
 import itertools
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 
 import pytest
 import torch
 
 from experiments.runner.dispatch import Dispatcher
+from experiments.runner.ray_run import RayRun
 from experiments.runner.resume import open_schedule
 from experiments.runner.schedule import Schedule
 from experiments.store.store import Store
@@ -28,16 +31,40 @@ def cut_segments(monkeypatch: pytest.MonkeyPatch, images: int) -> None:
 
 def execute(schedule: Schedule, store: Store, context: TrialContext = CONTEXT) -> list[str]:
     """Do all that the schedule has to start; the kinds of the tasks in the order they were done."""
-    dispatcher, order = Dispatcher(schedule, store), []
+    return _drain(Dispatcher(schedule, store), context)
+
+
+def _drain(dispatcher: Dispatcher, context: TrialContext, after_job: Callable[[], None] = lambda: None) -> list[str]:
+    order: list[str] = []
     for key in map(str, itertools.count()):
         job = dispatcher.next(key)
         if job is None:
             break
-        for name, outcome in perform_job(store, job, context):
+        for name, outcome in perform_job(dispatcher.store, job, context):
             dispatcher.outcome(key, name, outcome)
-            order.append(schedule.tasks[name].kind)
+            order.append(dispatcher.schedule.tasks[name].kind)
         dispatcher.closed(key)
+        after_job()
     return order
+
+
+@contextmanager
+def without_ray(after_job: Callable[[], None] = lambda: None) -> Iterator[None]:
+    """Let `edm-sweep run` in this process do its tasks here, for tests that test no Ray.
+
+    after_job: called after each job, while the run goes on.
+    """
+    from experiments.runner import cluster, tune  # import Ray, as a run does
+
+    def run_here(run: RayRun) -> float:
+        dispatcher = Dispatcher(run.schedule, run.store, run.on_change, run.notify, run_id=run.context.run_id)
+        _drain(dispatcher, replace(run.context, threads=1), after_job)
+        return dispatcher.worked_s
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(cluster, "starting", lambda store, address: nullcontext(lambda: None))
+        patch.setattr(tune, "run_here", run_here)
+        yield
 
 
 def run_all(plan, store: Store) -> Schedule:

@@ -67,7 +67,7 @@ class StopAfter(Store):
 
     looks = 0
 
-    def stop_requested(self, session: str, signature: str | None = None) -> bool:
+    def stop_requested(self, run_id: str, signature: str | None = None) -> bool:
         self.looks -= 1
         return self.looks < 0
 

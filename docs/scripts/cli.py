@@ -22,26 +22,26 @@ PAGE = ROOT / "docs" / "cli.md"
 HEAD = """\
 # Command line
 
-Made by `docs/scripts/cli.py` from the commands themselves. `edm-sweep COMMAND --help` shows the same.
+Made by `docs/scripts/cli.py` from the commands in the code. `edm-sweep COMMAND --help` shows the options as well.
 
-**SWEEP** is a sweep file, or the name of a sweep that was run with this store. The store remembers every sweep that was run,
-so every command that takes a SWEEP also accepts its name.
+**SWEEP** is a sweep file, or the name of a sweep that was run with this store: the store remembers every sweep that was run.
 
-**CELL** is a cell of such a sweep. Its name consists of the values that distinguish it, as in `nano/no-attention/guidance=2/heun`. You may
-give:
+**CELL** is a cell of such a sweep. Its name consists of the values that distinguish it, as in
+`nano/no-attention/guidance=2/heun`. You may give:
 
 - the whole name,
-- some of its parts in order (`nano/guidance=2/heun`, `heun`), if only one cell has them,
+- some of its parts, in order (`nano/guidance=2/heun`, `heun`), if only one cell has them,
 - the beginning of the name or of a part,
 - a signature, or the beginning of one,
-- what all cells of a training have in common (`nano/attention`), which means the training,
+- what the names of all cells of a training have in common (`nano/attention`); this selects the training,
 - a pattern, if the command takes several cells; `*` and `?` are wildcards,
 - `SWEEP:CELL`, if several sweeps have a cell of that name. SWEEP may be a file, even of a sweep that was never run.
 
 Every command but `ui` takes `--json`. It then prints JSON on standard output and everything else on standard error.
 
 Exit codes: 0 done; 1 some work failed, was cancelled or was not started (`doctor`: problems found); 2 wrong input, or
-something outside the tasks that you must fix first (such as a full disk); 130 interrupted. A mistake is one sentence on standard error.
+something outside the tasks that you must fix first (such as a full disk); 130 interrupted. A mistake is reported in one sentence
+on standard error.
 
 A name refers to the sweep that was last run under it, including overrides by `--set`. Results of earlier versions stay in the
 store, and `gc` keeps them unless you give `--past`.
@@ -85,21 +85,21 @@ EXAMPLES: dict[str, list[str]] = {
 MORE = {
     "status": """\
 States: `done`; `running` (with place, progress, speed and time left); `failed` (with the reason); `pruned`; `interrupted` (partly
-done, and no run is active: the next run continues it); `waiting` for its training, which has started; `planned`. With more than 40
+done, but no run is active: the next run continues it); `waiting` (its training has started); `planned`. With more than 40
 cells, there is one line per training, and one for each cell that is running, failed or interrupted.
 """,
     "cancel": """\
-Active runs notice within two seconds, and save the state of what they stop. A training stops only if no other cell needs it.
-`cancel SWEEP` ends the sweep's runs as Ctrl-C does.
+Active runs notice the request within two seconds, and save the state of what they stop. A training stops only if no other cell
+needs it. `cancel SWEEP` ends the sweep's runs, as Ctrl-C does.
 """,
     "gc": """\
-What a sweep that was run with this store refers to, now or in an earlier version, is deleted only if `--keep`, `--drawings` or `--past` says so.
-What an active run uses, or an unfinished cell depends on, is never deleted.
+If a sweep that was run with this store refers to something, now or in an earlier version, it is deleted only if `--keep`,
+`--drawings`, `--past` or `--forget` says so. What an active run uses, or an unfinished cell depends on, is never deleted.
 """,
     "run": """\
 The commands of `--on-finish` and `--on-failure` get one JSON object on standard input. `outcome` is `done`, `failed`,
-`interrupted` or `error`; `failed`, `withheld` and `cancelled` list tasks with the reason; `cells` has the results, if the run
-reached its end. The commands are not run by a shell.
+`interrupted` or `error`; `failed`, `withheld` (not started) and `cancelled` list tasks with the reason; `cells` has the
+results, if the run reached its end. The commands are not run by a shell.
 """,
     "export": """\
 A bundle that was changed, or that would write outside its folder, is refused.

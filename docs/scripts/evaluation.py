@@ -21,7 +21,7 @@ from edm.metrics.uncertainty import standard_error
 from experiments.inspection.lookup import plan_of_file
 from experiments.store.store import Store
 from experiments.sweep.plan import Plan
-from experiments.tracking.frames import found_in_store, results_frame
+from experiments.tracking.frames import results_frame, scores_in_store
 from experiments.trials.context import TrialContext
 from experiments.trials.evaluation.context import EvaluationContext
 
@@ -46,7 +46,7 @@ def main() -> None:
 
 def spread(plan: Plan, store: Store) -> None:
     """Print how far the scores of fresh draws spread, beside the standard error that one draw gives."""
-    frame = results_frame(plan, found_in_store(plan, store))
+    frame = results_frame(plan, scores_in_store(plan, store))
     print(f"{len(frame)} draws of {plan.cells[0].cell.evaluation.images} images\n")
     print("| metric | mean | spread over draws | standard error, mean over draws |\n| --- | ---: | ---: | ---: |")
     for name in METRICS:

@@ -19,12 +19,13 @@ class DataConfig:
     """Which images to use and how to prepare them.
 
     name: The data set.
-    resolution: Pixels a side that images are cropped and resized to. For `celeba` (128 if not given) and `folder`
-        (required); the other data sets have one size.
-    splits: `study`: the split sizes of the 2023 study. `official`: CelebA's own partition, for `celeba` only.
-    path: The folder of images. For `folder`, and required there. The images enter the signature, the path does not.
-    channels: 3 is RGB (the default of a folder), 1 is grey. For `folder` only.
-    split_seed: Seed of the split of a folder that has no `train`, `val` and `test` sub-folders. For `folder` only.
+    resolution: Pixels per side that images are cropped and resized to. Only for `celeba` (default: 128) and `folder`
+        (required); the other data sets have a fixed size.
+    splits: `study`: the split sizes of the 2023 study. `official`: CelebA's own partition, only for `celeba`.
+    path: The folder of images, relative to the current folder. Only for `folder` (required). The content of the images
+        is part of the signature, the path is not.
+    channels: 3: RGB, the default of a folder. 1: grey. Only for `folder`.
+    split_seed: Seed for splitting a folder that has no `train`, `val` and `test` sub-folders. Only for `folder`.
     """
 
     name: DatasetName = "digits"
@@ -37,7 +38,7 @@ class DataConfig:
     def __post_init__(self) -> None:
         self._require_usable_resolution()
         official = self.splits == "study" or self.name == "celeba"
-        require(official, "splits", f"{self.name} has no official partition; drop it")
+        require(official, "splits", f"{self.name} has no official partition; remove it")
         if self.name == "folder":
             require(bool(self.path), "path", "is missing; say where the folder of images is")
             require(self.resolution is not None, "resolution", "is missing; images of a folder are resized to it")
@@ -49,15 +50,15 @@ class DataConfig:
         if self.resolution is None:
             return
         adjustable = self.name in ("celeba", "folder")
-        require(adjustable, "resolution", f"{self.name} has a resolution of its own; drop it")
+        require(adjustable, "resolution", f"{self.name} has a fixed resolution; remove it")
         require(
             MIN_RESOLUTION <= self.resolution <= MAX_RESOLUTION,
             "resolution",
-            f"{self.resolution} pixels make no image; give {MIN_RESOLUTION} to {MAX_RESOLUTION}",
+            f"{self.resolution} is not a possible resolution; give {MIN_RESOLUTION} to {MAX_RESOLUTION}",
         )
 
     def _require_no_folder_fields(self) -> None:
         name = self.name
-        require(self.path is None, "path", f"{name} is found by its name; drop it, and give its files when preparing")
-        require(self.channels is None, "channels", f"{name} has a number of its own; drop it")
-        require(self.split_seed == 0, "split_seed", f"{name} is split by a rule without a seed; drop it")
+        require(self.path is None, "path", f"{name} is not a folder of images; remove it")
+        require(self.channels is None, "channels", f"{name} has a fixed number of channels; remove it")
+        require(self.split_seed == 0, "split_seed", f"{name} is split by a rule that has no seed; remove it")

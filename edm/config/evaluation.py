@@ -15,25 +15,24 @@ Metric = Literal["fid", "fid_infinity", "kid", "prdc", "accuracy", "memorisation
 
 @dataclass(frozen=True)
 class EvaluationConfig:
-    """How images are drawn from a model and scored.
+    """How many images are drawn from a network, and how they are scored.
 
-    images: Images to draw.
-    features: The space in which distances are measured: pytorch-fid's Inception, DINOv2, or a small classifier trained
-        on the data set itself. Only numbers of one feature space can be compared.
-    splits: The splits whose real images are compared with.
-    resize: How images are brought to 299 pixels for Inception: pytorch-fid's rule (bilinear), clean-fid's (bicubic with
-        antialias), which the 2023 study used, or `tensorflow`: TensorFlow 1's bilinear rule, by which NVlabs' published
+    images: Number of images to draw.
+    features: The features in which images are compared: those of pytorch-fid's Inception, of DINOv2, or of a small
+        classifier trained on the data set itself. Scores can only be compared within one of these.
+    splits: The splits whose real images the drawn ones are compared with.
+    resize: How images are resized to 299 pixels for Inception. `pytorch-fid`: bilinear. `clean`: bicubic with
+        antialiasing, as in clean-fid and the 2023 study. `tensorflow`: as in TensorFlow 1, by which NVlabs' published
         statistics and EDM's FIDs were made.
-    reference: Compare with equally many real images of every split (as many as the smallest has), or with all of each.
-    statistics: A published file of reference statistics to compare with as well (`.npz`, as NVlabs and pytorch-fid
-        publish them); `resize` must be the rule by which it was made. The content enters the signature, the path does
-        not.
-    metrics: What to compute. `fid_infinity` extrapolates the FID to infinitely many images. `prdc` is precision,
-        recall, density and coverage. `accuracy` asks a small classifier for the class. `memorisation` looks for the
-        nearest training images.
-    truncation: Also measure the sampler's own error against 512 steps of Heun's method. For samplers that add no noise.
-    stop_when: Stop drawing once the FID is worse than the best of the others, at the same number of images, with this
-        confidence, such as 0.999. `None`: never.
+    reference: `equal`: compare with equally many real images of every split, as many as the smallest split has. `all`:
+        compare with all images of each split.
+    statistics: A published file of reference statistics (`.npz`, as NVlabs and pytorch-fid publish them) to compare
+        with as well, made with the same `resize`. The file's content is part of the signature, the path is not.
+    metrics: Which metrics to compute. `prdc`: precision, recall, density and coverage.
+    truncation: Also measure the sampler's own error, against 512 steps of Heun's method. Only for samplers that add no
+        noise.
+    stop_when: Stop drawing a cell once its FID is clearly worse than another cell's, with this confidence, such as
+        0.999. `None`: never.
     """
 
     images: int = 50_000
@@ -50,15 +49,15 @@ class EvaluationConfig:
         few = f"{self.images} is too few for a covariance; give 2 or more, 10,000 for a usable number"
         require(self.images >= 2, "images", few)
         require(bool(self.splits), "splits", f"is empty; give one or more of {', '.join(SPLITS)}")
-        require(len(set(self.splits)) == len(self.splits), "splits", "names a split twice; drop one")
+        require(len(set(self.splits)) == len(self.splits), "splits", "has a split twice; remove one")
         require(bool(self.metrics), "metrics", f"is empty; give one or more of {', '.join(get_args(Metric))}")
-        require(len(set(self.metrics)) == len(self.metrics), "metrics", "names a metric twice; drop one")
+        require(len(set(self.metrics)) == len(self.metrics), "metrics", "has a metric twice; remove one")
         resizable = self.resize == "pytorch-fid" or self.features == "inception"
-        require(resizable, "resize", f"{self.features} features have a rule of their own; drop it")
+        require(resizable, "resize", f"{self.features} features have a fixed rule; remove it")
         if self.stop_when is not None:
             confident = 0.5 < self.stop_when < 1
-            require(confident, "stop_when", f"{self.stop_when!r} is no confidence; give for example 0.999")
-            require("fid" in self.metrics, "stop_when", "looks at the FID, which metrics leaves out; add fid to it")
+            require(confident, "stop_when", f"{self.stop_when!r} is not a confidence; give for example 0.999")
+            require("fid" in self.metrics, "stop_when", "needs the FID; add fid to metrics")
 
     @property
     def prefixes(self) -> tuple[int, ...]:

@@ -81,21 +81,22 @@ class ModelConfig:
     """Which network to build: a preset, and what differs from it.
 
     preset: The network to start from; the fields below override parts of it.
-    attention: Self-attention. `True`: as the preset has it. `False` or `none`: nowhere. `bridge`: in the bridge (the
-        lowest resolution) only. `levels`: after every block of every level and in the bridge.
-    channels: Channels of the first level; every level further down has twice as many. `None`: the preset's.
-    depths: Residual blocks of each level, one number per level. The image is halved once per level. `None`: the
-        preset's.
-    heads: Attention heads after each block of a level, one number per level; 0 is no attention. `None`: the preset's.
-    bridge_heads: Attention heads in the bridge; 0 is no attention. `None`: the preset's.
-    cond_channels: Channels of the embedding of noise level and label. Even.
-    norm: `batch`: batch norm, as in the 2023 study. `group`: group norm, as in EDM. Both are scaled and shifted by
-        noise level and label.
-    resample: Between levels. `pool`: pooling and a convolution, as in the study. `residual`: resampling residual
-        blocks, as in EDM.
-    init: `torch`: PyTorch's default weights, as in the study. `edm`: every block starts as the identity and the network
-        as zero.
-    dropout: Share of activations dropped in training, before a block's last convolution. EDM uses 0.13 on CIFAR-10.
+    attention: Where the network has self-attention. `True`: where the preset has it. `False` or `none`: nowhere.
+        `bridge`: only in the bridge, the blocks at the lowest resolution. `levels`: after every block of every level,
+        and in the bridge.
+    channels: Channels of the first level; each further level has twice as many. `None`: the preset's.
+    depths: Number of residual blocks, one number per level. Each level halves the resolution. `None`: the preset's.
+    heads: Number of attention heads after each block, one number per level; 0: no attention. `None`: the preset's.
+    bridge_heads: Number of attention heads in the bridge; 0: no attention. `None`: the preset's.
+    cond_channels: Channels of the embedding of noise level and label; an even number.
+    norm: `batch`: batch norm, as in the 2023 study. `group`: group norm, as in EDM. The noise level and the label
+        decide the scale and the shift of both.
+    resample: How the resolution changes between levels. `pool`: pooling and a convolution, as in the 2023 study.
+        `residual`: residual blocks that resample, as in EDM.
+    init: Initial weights. `torch`: PyTorch's defaults, as in the 2023 study. `edm`: every block starts as the identity,
+        and the network's output is zero.
+    dropout: Share of activations that training drops before the last convolution of each block. EDM uses 0.13 on
+        CIFAR-10.
     """
 
     preset: PresetName = "mini"
@@ -115,7 +116,9 @@ class ModelConfig:
         require(self.preset in PRESETS, "preset", f"{self.preset!r} is not one of {', '.join(PRESETS)}")
         even = self.cond_channels >= 2 and self.cond_channels % 2 == 0
         require(even, "cond_channels", f"{self.cond_channels} is not possible; give an even number, 2 or more")
-        require(0 <= self.dropout < 1, "dropout", f"{self.dropout!r} is not a share below 1; EDM uses 0.13 on CIFAR-10")
+        require(
+            0 <= self.dropout < 1, "dropout", f"{self.dropout!r} is not a share below 1; give 0 or more and less than 1"
+        )
         network = self.network(image_channels=1, resolution=0, num_classes=0)
         require(network.channels >= 1, "channels", f"{network.channels} is not above 0; give a positive number")
         blocks = bool(network.depths) and min(network.depths) >= 1

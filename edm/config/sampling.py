@@ -34,10 +34,10 @@ EXACT_IMAGES = 64  # images over which a sampler's own error is measured
 class GuideConfig:
     """The weaker network of autoguidance: how its training differs from that of the network it guides.
 
-    preset: Another preset, with its own channels, depths and heads.
-    channels: Another number of channels of the first level.
-    kimg: A shorter training.
-    ema: Another width of the power-function average.
+    preset: Use another preset, with its own channels, depths and heads.
+    channels: Use another number of channels in the first level.
+    kimg: Train on fewer images, in thousands.
+    ema: Use a power-function average of another relative width.
     """
 
     preset: PresetName | None = None
@@ -75,28 +75,29 @@ class GuideConfig:
 class SamplingConfig:
     """How images are drawn (EDM, Algorithms 1 and 2; classifier-free guidance; autoguidance).
 
-    sampler: The sampler (edm/samplers.py).
-    steps: Number of steps. Heun's method and `dpm2` evaluate the network 2 x steps - 1 times per image, the
-        one-evaluation samplers once per step.
-    guidance: Guidance scale of lerp(unconditional, conditional, guidance). 1: no guidance. 0: unconditional.
+    sampler: The sampler.
+    steps: Number of steps. `heun`, `stochastic_heun` and `dpm2` evaluate the network 2 x steps - 1 times per image, the
+        other samplers once per step.
+    guidance: Guidance scale. 1: no guidance. 0: unconditional.
     sigma_min: The lowest noise level before 0.
     sigma_max: The highest noise level, where sampling starts.
-    rho: Bend of the `karras` schedule.
-    s_churn: Noise added per step by `stochastic_euler` and `stochastic_heun` (EDM, Algorithm 2). The defaults of the
-        four fields are EDM's for ImageNet-64 (Table 5); the 2023 study used infinity, 0, infinity and 1.
-    s_min: Lowest noise level at which it is added.
-    s_max: Highest noise level at which it is added.
-    s_noise: Its standard deviation, relative to what keeps the noise level exact.
-    seed: Seed of the noise. The same for every model, so that image 17 of one corresponds to image 17 of another.
-    schedule: The noise levels (edm/schedules.py). `linear_log_snr` and `ve` are other names of `exponential`.
-    eta: Share of fresh noise in `dpmpp_2m_sde`: 0 is none, 1 the full SDE.
+    rho: Exponent of the `karras` schedule; larger values put more steps at low noise levels.
+    s_churn: How much noise `stochastic_euler` and `stochastic_heun` add (EDM, Algorithm 2): before each step they raise
+        the noise level by a factor of 1 + s_churn / steps, at most by sqrt(2). The defaults of `s_churn`, `s_min`,
+        `s_max` and `s_noise` are EDM's for ImageNet-64 (Table 5); the 2023 study used `.inf`, 0, `.inf` and 1.
+    s_min: Lowest noise level at which these samplers add noise.
+    s_max: Highest noise level at which these samplers add noise.
+    s_noise: Factor on the standard deviation of the added noise. 1: exactly as much noise as the raised level needs.
+    seed: Seed of the noise. All cells share the noise, so that image 17 of one cell corresponds to image 17 of another.
+    schedule: The noise levels. `linear_log_snr` and `ve` are other names for `exponential`.
+    eta: How much of the SDE's noise `dpmpp_2m_sde` adds, from 0 (none) to 1 (all).
     guidance_interval: `[low, high]`: guide only the steps that start at a noise level above low and at most high
-        (Kynkaanniemi et al. 2024). `None`: all steps.
-    guide: Guide by a weaker network in place of the unconditional branch (autoguidance, Karras et al. 2024).
-    ema: Relative width of the power-function average to draw from; needs a training with `power_ema`. `None`: the
-        average of `ema_halflife_kimg`.
-    resolution: Draw at another resolution than the network was trained at. `None`: the same.
-    precision: Arithmetic of the network while drawing.
+        (Kynkaanniemi et al. 2024). `None`: guide all steps.
+    guide: Use a weaker network in place of the unconditional branch (autoguidance, Karras et al. 2024).
+    ema: Relative width of the power-function average of the weights to draw from; needs a training with `power_ema`.
+        `None`: the average of `ema_halflife_kimg`.
+    resolution: Pixels per side of the drawn images. `None`: the resolution of training.
+    precision: Arithmetic of the network during sampling.
     """
 
     sampler: Sampler = "heun"
@@ -121,11 +122,15 @@ class SamplingConfig:
     def __post_init__(self) -> None:
         require_positive(self, "steps", "sigma_min", "sigma_max", "rho", "s_noise")
         falls = self.sigma_min < self.sigma_max
-        require(falls, "sigma_min", f"{self.sigma_min} is not below sigma_max {self.sigma_max}")
-        require(math.isfinite(self.guidance), "guidance", f"{self.guidance!r} is not a finite number")
+        require(falls, "sigma_min", f"{self.sigma_min} is not below sigma_max {self.sigma_max}; give less")
+        require(math.isfinite(self.guidance), "guidance", f"{self.guidance!r} is not a finite number; give one")
         require(self.s_churn >= 0, "s_churn", f"{self.s_churn!r} is below 0; give 0 or more, or infinity")
         rises = 0 <= self.s_min <= self.s_max
-        require(rises, "s_min", f"{self.s_min} to s_max {self.s_max} is not a range of noise levels")
+        require(
+            rises,
+            "s_min",
+            f"{self.s_min} to s_max {self.s_max} is not a range of noise levels; give 0 <= s_min <= s_max",
+        )
         require(0 <= self.eta <= 1, "eta", f"{self.eta!r} is not a share; give 0 (no noise) to 1")
         if self.guidance_interval is not None:
             low, high = self.guidance_interval

@@ -22,35 +22,39 @@ class TrainingConfig:
     kimg: Thousands of images to train on, counting repetitions.
     batch_size: Images per gradient step.
     lr: Learning rate.
-    ema_halflife_kimg: Half-life, in thousands of images, of the average of the weights that images are drawn from.
-        Never more than `ema_rampup` of the images seen. 0: no average.
-    label_dropout: Share of labels hidden in training, which trains the unconditional branch that guidance needs. 1
-        trains that branch only.
-    p_mean: Mean of ln(sigma) of the noise levels trained on.
-    p_std: Standard deviation of ln(sigma) of the noise levels trained on.
+    ema_halflife_kimg: Half-life, in thousands of images, of the average of the weights, from which images are drawn. It
+        is at most the share `ema_rampup` of the images seen so far. 0: no average.
+    label_dropout: Share of labels that training hides, which trains the unconditional branch that guidance needs. 1
+        trains only that branch.
+    p_mean: Mean of ln(sigma), where sigma is the noise level of a training image.
+    p_std: Standard deviation of ln(sigma).
     optimizer: The optimizer.
-    weight_decay: Weight decay. For `adamw` only.
+    weight_decay: Weight decay. Only for `adamw`.
     warmup_kimg: Thousands of images over which the learning rate rises from 0.
-    clip_norm: Largest norm of the gradient; longer ones are scaled down. `None`: not limited.
-    micro_batch: Images that go through the network at once; their gradients are accumulated until `batch_size` make one
-        step. Must divide `batch_size`. Batch norm sees the micro-batch. `None`: the whole batch.
-    power_ema: Widths of two averages in EDM2's form, such as `[0.05, 0.10]`. They are stored along the way, so that
-        images can later be drawn from an average of any width without a new training. Empty: none.
-    power_ema_snapshots: How often they are stored.
+    clip_norm: Largest norm of the gradient; a longer gradient is scaled down to it. `None`: no limit.
+    micro_batch: Images that pass through the network at once; gradients are accumulated over `batch_size` images for
+        each step. It must divide `batch_size`. Batch norm uses the statistics of the micro-batch. `None`: the whole
+        batch.
+    power_ema: Relative widths of two power-function averages (EDM2), such as `[0.05, 0.10]`. They are saved during the
+        training, so that images can later be drawn from an average of any width. Empty: none.
+    power_ema_snapshots: How many times these averages are saved, evenly spaced over the training.
     flip: Mirror half of the images left to right.
     augment: Probability of each transform of EDM's non-leaky augmentation. EDM uses 0.12 on CIFAR-10. 0: none.
     stratified: Spread the noise levels of a batch evenly over their distribution.
-    weighting: Weights of the loss over noise levels: EDM's, or min-SNR (Hang et al. 2023).
-    min_snr_gamma: The gamma of min-SNR. For `min_snr` only.
-    precision: Arithmetic of the network. `auto`: bf16 on a GPU that has it, otherwise fp16 on a GPU; fp32 on a CPU.
-    ema_rampup: Largest half-life of the average, as a share of the images seen so far: 0.05 in EDM. `None`: no limit.
-    keep: Checkpoints that stay when the training is done. `last`: the finished model. `best`: that and the one with the
-        lowest validation loss. `all`. Or a list of kimg.
-    checkpoint_kimg: Also save the state this often, besides the saves by the clock. `None`: not.
-    validate_kimg: How often to measure the validation loss. 0: at the end only. `None`: as often as costs under 5% of
-        the training.
-    samples_kimg: How often to draw a grid of samples. 0: at the end only. `None`: as often as costs under 5% of the
-        training.
+    weighting: How the loss is weighted over noise levels: as in EDM, or min-SNR (Hang et al. 2023).
+    min_snr_gamma: The gamma of min-SNR. Only for `min_snr`.
+    precision: Arithmetic of the network. `auto`: bf16 on a GPU that supports it, fp16 on any other GPU, fp32 on a CPU.
+    ema_rampup: Largest half-life of the average of the weights, as a share of the images seen so far: 0.05 in EDM.
+        `None`: no limit.
+    keep: Which checkpoints stay in addition to the finished model. `last`: none. `all`: one every `checkpoint_kimg`, by
+        default nine, evenly spaced. `best`: of these, the one with the lowest validation loss. A list of kimg: those at
+        these points.
+    checkpoint_kimg: Save the training's state every so many thousand images, in addition to the checkpoints at regular
+        times. `None`: no additional checkpoints.
+    validate_kimg: Measure the validation loss every so many thousand images. 0: only at the end. `None`: up to 100
+        times, as long as this is at most 5% of the training's work.
+    samples_kimg: Draw a grid of samples every so many thousand images. 0: only at the end. `None`: up to 20 times, as
+        long as this is at most 5% of the training's work.
     """
 
     kimg: float = 10_000.0
@@ -81,7 +85,7 @@ class TrainingConfig:
 
     def __post_init__(self) -> None:
         require_positive(self, "kimg", "batch_size", "lr", "p_std", "min_snr_gamma", "power_ema_snapshots")
-        require(math.isfinite(self.p_mean), "p_mean", f"{self.p_mean!r} is not a finite number")
+        require(math.isfinite(self.p_mean), "p_mean", f"{self.p_mean!r} is not a finite number; give one")
         require(self.ema_halflife_kimg >= 0, "ema_halflife_kimg", "give 0 (no average) or more")
         ramp = self.ema_rampup
         require(ramp is None or 0 < ramp < math.inf, "ema_rampup", "give a share above 0, or null for no limit")
@@ -98,7 +102,7 @@ class TrainingConfig:
         self._require_two_widths()
         if isinstance(self.keep, tuple):
             for kimg in self.keep:
-                require(0 < kimg <= self.kimg, "keep", f"{kimg:g} is outside of the {self.kimg:g} kimg; drop it")
+                require(0 < kimg <= self.kimg, "keep", f"{kimg:g} is outside of the {self.kimg:g} kimg; remove it")
 
     def _require_two_widths(self) -> None:
         """Raise FieldError unless `power_ema` is empty or has two different widths."""
@@ -134,6 +138,15 @@ class TrainingConfig:
     def num_steps(self) -> int:
         """Gradient steps: as many whole batches as it takes to see `kimg`."""
         return self.steps_to(self.kimg)
+
+    @property
+    def total_kimg(self) -> float:
+        """Thousands of images that all steps see: `kimg`, rounded up to whole batches."""
+        return self.kimg_after(self.num_steps)
+
+    def kimg_after(self, steps: int) -> float:
+        """Return how many thousand images a number of gradient steps sees."""
+        return steps * self.batch_size / 1000
 
     def steps_to(self, kimg: float) -> int:
         """Return the number of gradient steps until `kimg` thousand images have been seen."""

@@ -43,7 +43,7 @@ def prepare(
 
     origin: where its published files are; by default absent ones are downloaded to `sources` in `folder`. threads:
     number of decoding threads; by default one per core. The bytes written depend on neither.
-    Raises DataError where files are missing or wrong, or the folder cannot be written.
+    Raises DataError if files are missing or wrong, or the folder cannot be written.
     """
     known, splits = facts(config), split_indices(config)
     with closing(open_pictures(config, origin or Origin.fetching(folder / "sources"), on_progress)) as pictures:

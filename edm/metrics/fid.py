@@ -53,7 +53,7 @@ class Statistics:
 
     @functools.cached_property
     def log_determinant(self) -> float | None:
-        """Log-determinant of the covariance, or None where that is (numerically) singular; every split uses it."""
+        """Log-determinant of the covariance, or None if that is (numerically) singular; every split uses it."""
         lower = _cholesky(self.covariance)
         return None if lower is None else 2 * float(lower.diagonal().log().sum())
 
@@ -63,7 +63,7 @@ class Statistics:
 
     @classmethod
     def from_tensors(cls, tensors: dict[str, Tensor]) -> Statistics:
-        """Return what `tensors` was called on."""
+        """Restore the statistics that `tensors` returned."""
         return cls(int(tensors["count"]), tensors["mean"], tensors["scatter"])
 
 
@@ -86,7 +86,7 @@ def factor(covariance: Float64[Tensor, "d d"]) -> Float64[Tensor, "d r"]:
 
 
 def _cholesky(covariance: Tensor) -> Tensor | None:
-    """Return the Cholesky factor; None where the matrix does not have full (numerical) rank.
+    """Return the Cholesky factor; None if the matrix does not have full (numerical) rank.
 
     The smallest eigenvalue of the correlations is found by inverse iteration, as the pivots do not show it.
     """
@@ -136,7 +136,7 @@ class Reference:
 
     @classmethod
     def from_tensors(cls, tensors: dict[str, Tensor]) -> Reference:
-        """Return what `tensors` was called on."""
+        """Restore the reference that `tensors` returned."""
         count = int(tensors["count"])
         return cls(None if count < 0 else count, tensors["mean"], tensors["covariance"], tensors["factor"])
 
@@ -277,7 +277,7 @@ def _rounding(values: Tensor, log_determinant: float | None) -> float:
 
 
 def _by_eigenvectors(generated: Statistics, reference: Reference) -> tuple[float, Tensor, Tensor] | None:
-    """Return distance, s and U from M = U diag(s**2) U', the fast route; None where it is not exact enough."""
+    """Return distance, s and U from M = U diag(s**2) U', the fast route; None if it is not exact enough."""
     compressed = _compress(generated, reference)
     if compressed is None:
         return None

@@ -40,7 +40,7 @@ def fid_infinity(
     the prefixes that contain it, taken within classes as for one distance. This accounts for images that prefixes
     share, but not for deviations from a line in 1/N.
 
-    Raises ValueError where there are fewer than 4 images per feature dimension.
+    Raises ValueError if there are fewer than 4 images per feature dimension.
     """
     lengths = [len(piece) for piece in features]
     sizes = _prefix_sizes(sum(lengths), len(reference.mean))

@@ -134,7 +134,7 @@ def _num_rows(pieces: Sequence[Tensor]) -> int:
 
 
 def _first(pieces: Sequence[Tensor], count: int, name: str) -> Sequence[Tensor]:
-    """Return the first `count` rows, in pieces; raises ValueError where there are fewer."""
+    """Return the first `count` rows, in pieces; raises ValueError if there are fewer."""
     if isinstance(pieces, PixelPieces) and count <= len(pieces.indices):
         return replace(pieces, indices=pieces.indices[:count])
     taken: list[Tensor] = []

@@ -45,7 +45,7 @@ class Nearest:
 def nearest(queries: Real[Tensor, "n d"], pieces: Sequence[Tensor], k: int = 1, device: Device = "cpu") -> Nearest:
     """Find the k nearest rows of `pieces` to each query, exactly; equally near rows come in their order.
 
-    Each piece is read once. Results are on the CPU. Raises ValueError where there are fewer than k rows.
+    Each piece is read once. Results are on the CPU. Raises ValueError if there are fewer than k rows.
     """
     squared, indices = _nearest(queries.to(device), pieces, k)
     return Nearest(squared.sqrt().cpu(), indices.cpu())
@@ -149,7 +149,7 @@ def prdc(
 ) -> Prdc:
     """Return precision, recall, density and coverage, by open balls that reach to the k-th neighbour in the same set.
 
-    generated_radii, real_radii: `squared_radii` of either set, if they were computed before. Raises ValueError where a
+    generated_radii, real_radii: `squared_radii` of either set, if they were computed before. Raises ValueError if a
     set has k or fewer images.
     """
     radii = squared_radii(generated, k, device) if generated_radii is None else generated_radii
@@ -174,7 +174,7 @@ def prdc(
 def squared_radii(pieces: Sequence[Tensor], k: int, device: Device = "cpu") -> Float64[Tensor, " n"]:
     """Return the squared distance of each image to its k-th nearest neighbour in its own set, itself excluded.
 
-    Raises ValueError where there are k or fewer images.
+    Raises ValueError if there are k or fewer images.
     """
     num = sum(len(piece) for piece in pieces)
     if num <= k:

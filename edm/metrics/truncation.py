@@ -1,6 +1,6 @@
 """The truncation error of a sampler: how far its images end from the exact solution of the ODE that it integrates.
 
-It compares samplers without the noise of a FID: image by image, with the same network, noise and labels.
+It compares samplers without the noise of an FID: image by image, with the same network, noise and labels.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from torch import Tensor
 
 from edm.config import EXACT_IMAGES, FieldError, SamplingConfig
 from edm.generate import draw, labels_of
+from edm.networks.device import full_precision
 from edm.precondition import Denoiser
 
 GREY_LEVELS = 127.5  # that make up 1, as images are drawn in [-1, 1]
@@ -46,7 +47,8 @@ def exact_images(
             f"{sampling.sampler} adds noise on the way, so its images have no exact solution; use a deterministic one"
         )
         raise FieldError("sampler", noisy)
-    return final_images(model, sampling.exact(), guide, on_progress, batch_size)
+    with full_precision():  # TF32, torch's default for convolutions on a GPU, would be the largest of all errors
+        return final_images(model, sampling.exact(), guide, on_progress, batch_size)
 
 
 def final_images(

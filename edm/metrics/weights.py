@@ -13,6 +13,8 @@ from pathlib import Path
 from typing import BinaryIO
 from urllib.error import HTTPError
 
+from edm.checksums import sha256_of
+
 SUFFIXES = (".pth", ".pt", ".safetensors")  # a path that ends so means a file, even before it exists
 BLOCK_BYTES = 2**20
 TIMEOUT_S = 30.0
@@ -93,7 +95,7 @@ def find_weights(
     """Return the path of a published file after checking its SHA-256; it is downloaded first if it is nowhere.
 
     It is looked for at `given` (the file itself, or its folder) and then in torch's hub cache, and downloaded into the
-    first of these, whole or not at all. Raises WeightsError where it is not the published file, or absent and cannot be
+    first of these, whole or not at all. Raises WeightsError if it is not the published file, or absent and cannot be
     downloaded.
     """
     places = _places(weights, given)
@@ -109,14 +111,8 @@ def find_weights(
 
 
 def present_weights(weights: Weights, given: Path | None = None) -> Path | None:
-    """Return where a file is, without checking or downloading it; None where it is in none of the places."""
+    """Return where a file is, without checking or downloading it; None if it is in none of the places."""
     return next((path for path in _places(weights, given) if path.is_file()), None)
-
-
-def sha256_of(path: Path) -> str:
-    """Return the SHA-256 of a file, in hexadecimal."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _places(weights: Weights, given: Path | None) -> list[Path]:

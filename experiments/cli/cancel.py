@@ -11,6 +11,7 @@ from experiments.cli.options import AsJson, StoreFolder
 from experiments.cli.output import console_for, listed, print_json, say
 from experiments.environment import DEFAULT_STORE
 from experiments.errors import UserError
+from experiments.wording import process_text
 
 if TYPE_CHECKING:
     from experiments.inspection.lookup import NamedTask
@@ -34,15 +35,15 @@ def cancel(
 ) -> None:
     """Stop active runs from working on a cell, or stop all runs of a sweep. Progress is saved.
 
-    It reaches runs in any process, on any machine that shares the store. They continue with their other cells. The next
-    run continues what was cancelled; to leave a cell out for good, use `exclude:` in the sweep file.
+    It reaches runs in any process, on any machine that shares the store. These continue with their other cells. The
+    next run continues what was cancelled; to leave a cell out for good, use `exclude:` in the sweep file.
     """
     from experiments.store.active_runs import active_runs, request_cancellation
-    from experiments.store.registry import remembered
     from experiments.store.store import Store
+    from experiments.store.sweep_records import recorded_sweeps
 
     place, console = Store(store), console_for(as_json)
-    whole = what in remembered(place)
+    whole = what in recorded_sweeps(place)
     cells = [] if whole else _cells_of(what, place)
     sweeps = {what} if whole else {cell.sweep for cell in cells}
     runs = [run for run in active_runs(place) if run.sweep in sweeps]
@@ -50,7 +51,7 @@ def cancel(
     request_cancellation(place, runs, None if whole else evaluations)
     names = None if whole else [cell.name for cell in cells]
     if as_json:
-        print_json({"sweeps": sorted(sweeps), "cells": names, "runs": [run.name for run in runs]})
+        print_json({"sweeps": sorted(sweeps), "cells": names, "runs": [run.run_id for run in runs]})
         return
     for line in _cancelled_lines(what, names, runs):
         say(console, line)
@@ -59,12 +60,12 @@ def cancel(
 def _cells_of(text: str, store: Store) -> list[NamedTask]:
     """The cells that a pattern matches; or one cell; or all cells of one training."""
     from experiments.inspection.lookup import NamedTask, find_one, tasks_matching
-    from experiments.store.registry import named_tasks
+    from experiments.store.sweep_records import named_tasks
 
     if "*" in text or "?" in text:
         found = [task for task in tasks_matching(text, store) if task.evaluation is not None]
         if not found:
-            raise UserError(f"{text}: matches no cell of a sweep that was run on {store.root}")
+            raise UserError(f"{text}: matches no cell of a sweep that was run with the store {store.root}")
         return found
     task = find_one(text, store)
     if task.evaluation is not None:
@@ -81,7 +82,7 @@ def _cancelled_lines(what: str, names: list[str] | None, runs: list[ActiveRun]) 
     if not runs:
         advice = "To leave cells out for good, use 'exclude:' in the sweep file."
         return [f"{what}: no active run, so nothing was cancelled. {advice}"]
-    processes = "; ".join(f"host {run.host}, process {run.pid} ({run.sweep})" for run in runs)
+    processes = "; ".join(f"{process_text(run.host, run.pid)} ({run.sweep})" for run in runs)
     if names is None:
         return [f"Asked to stop: {processes}.", SAVED]
     return [f"Asked to stop working on {listed(names)}: {processes}.", SAVED]

@@ -65,10 +65,10 @@ def _store(ctx: typer.Context) -> Path:
 
 
 def _sweeps(ctx: typer.Context, text: str) -> Iterable[str]:
-    from experiments.store.registry import remembered
     from experiments.store.store import Store
+    from experiments.store.sweep_records import recorded_sweeps
 
-    yield from remembered(Store(_store(ctx)))
+    yield from recorded_sweeps(Store(_store(ctx)))
     folder, _, _ = text.rpartition("/")
     for path in sorted(Path(folder or ".").iterdir()):
         name = f"{folder}/{path.name}" if folder else path.name
@@ -79,11 +79,11 @@ def _sweeps(ctx: typer.Context, text: str) -> Iterable[str]:
 
 
 def _cells(ctx: typer.Context, text: str) -> Iterable[str]:
-    from experiments.store.registry import named_tasks, remembered
     from experiments.store.store import Store
+    from experiments.store.sweep_records import named_tasks, recorded_sweeps
 
     store = Store(_store(ctx))
-    for sweep in remembered(store):
+    for sweep in recorded_sweeps(store):
         for name in named_tasks(sweep, store):
             yield name
             if ":" in text:

@@ -20,25 +20,23 @@ if TYPE_CHECKING:
 
 
 def prepare(
-    name: Annotated[str, typer.Argument(help="The data set: digits, fashion_mnist, cifar10, celeba or folder.")],
+    name: Annotated[str, typer.Argument(metavar="NAME", help="digits, fashion_mnist, cifar10, celeba or folder.")],
     from_: Annotated[
         Path | None,
         typer.Option("--from", help="The downloaded archive, or the folder that holds it; for folder, the images."),
     ] = None,
-    resolution: Annotated[
-        int | None, typer.Option(help="For celeba (128 by default) and folder: pixels per side.")
-    ] = None,
+    resolution: Annotated[int | None, typer.Option(help="For celeba (default 128) or folder: pixels per side.")] = None,
     splits: Annotated[str | None, typer.Option(help="For celeba: study (the default) or official.")] = None,
     channels: Annotated[int | None, typer.Option(help="For folder: 3 (the default) for colour, or 1 for grey.")] = None,
     split_seed: Annotated[
-        int | None, typer.Option(help="For folder without folders train, val and test: the seed of the split.")
+        int | None, typer.Option(help="For a folder without sub-folders train, val and test: the seed of the split.")
     ] = None,
     store: StoreFolder = DEFAULT_STORE,
     as_json: AsJson = False,
 ) -> None:
     """Prepare a data set in the store. Safe to repeat: it is done once.
 
-    Files that are missing are downloaded if that is possible, unless --from says where they are.
+    Missing files are downloaded if possible, unless --from says where they are.
     """
     from experiments.cli.datasets import requested
     from experiments.cli.views.datasets import record_view

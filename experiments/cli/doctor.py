@@ -29,7 +29,7 @@ def doctor(
 
     With SWEEP it checks what that sweep needs: data, weights, GPUs and disk space.
 
-    Exit codes: 0 no problems found, 1 problems found, 2 wrong input.
+    Exit codes: 0 no problems found; 1 problems found; 2 wrong input.
     """
     from experiments.cli.views.findings import finding_view, summary_line
     from experiments.inspection.doctor import checks

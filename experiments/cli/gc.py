@@ -10,6 +10,7 @@ import typer
 from experiments.cli.completion import complete_sweeps
 from experiments.cli.options import AsJson, StoreFolder
 from experiments.cli.output import console_for, print_json, same_command, say, show, waiting
+from experiments.cli.parsing import parse_keep
 from experiments.cli.sweeps import plan_of
 from experiments.environment import DEFAULT_STORE
 
@@ -68,14 +69,14 @@ def gc(
 ) -> None:
     """List what can be deleted from a store, with sizes, and delete it with --yes.
 
-    That is what no sweep that was run with this store refers to, and checkpoints that no sweep keeps. Results of
-    earlier versions of sweeps stay, and so does whatever an active run works on.
+    By default it lists what no sweep that was run with this store refers to, and checkpoints that no sweep keeps. It
+    leaves out results of earlier versions of sweeps, and whatever an active run works on.
     """
     from experiments.inspection import garbage
     from experiments.store.store import Store
 
     place, console, forgotten = Store(store), console_for(as_json), list(forget or ())
-    policy = garbage.CleanupPolicy(garbage.parse_keep(keep) if keep is not None else None, drawings, data)
+    policy = garbage.CleanupPolicy(parse_keep(keep) if keep is not None else None, drawings, data)
     with waiting(console, "looking through the store"):
         items = garbage.survey(place, _plans(place, list(sweeps or ()), forgotten, past), policy)
     freed = _free(items, place, forgotten, past, console) if yes else None
@@ -89,19 +90,19 @@ def gc(
 def _plans(store: Store, files: list[str], forgotten: list[str], without_past: bool) -> list[Plan]:
     """The plans whose results stay: of sweeps that were run with the store, of their earlier versions, and of files."""
     from experiments.errors import UserError
-    from experiments.inspection.recall import past_plans, recall
-    from experiments.store.registry import remembered
+    from experiments.store.sweep_records import recorded_sweeps
+    from experiments.tracking.records import recall_past_plans, recall_plan
 
-    names = remembered(store)
+    names = recorded_sweeps(store)
     for name in forgotten:
         if name not in names:
             raise UserError(
-                f"--forget {name}: no sweep of that name was run on {store.root}; "
-                f"the sweeps there are: {', '.join(names) or 'none'}"
+                f"--forget {name}: no sweep of that name was run with the store {store.root}; "
+                f"its sweeps: {', '.join(names) or 'none'}"
             )
-    plans = [recall(name, store) for name in names if name not in forgotten]
+    plans = [recall_plan(name, store) for name in names if name not in forgotten]
     if not without_past:
-        plans += past_plans(store, forgotten)
+        plans += recall_past_plans(store, forgotten)
     return [*plans, *(plan_of(file, store.root) for file in files)]
 
 
@@ -109,10 +110,10 @@ def _free(items: list[Garbage], store: Store, forgotten: list[str], with_past: b
     """Delete items, and the records of sweeps that protected them. Returns those deleted: others are in use by now."""
     from experiments.cli.views.progress import progress
     from experiments.inspection import garbage
-    from experiments.store.registry import forget, forget_past
+    from experiments.store.sweep_records import forget_past, forget_sweep
 
     for name in forgotten:
-        forget(name, store)
+        forget_sweep(name, store)
     if with_past:
         forget_past(store)
     freed: list[Garbage] = []

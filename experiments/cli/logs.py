@@ -30,7 +30,7 @@ def logs(
 ) -> None:
     """Show the logs of a cell's training and evaluation, and the training's latest loss.
 
-    One JSON object per line with --json.
+    With --json, print one JSON object per line.
     """
     from experiments.inspection.logs import follow as follow_logs
     from experiments.inspection.logs import logs_of

@@ -15,6 +15,7 @@ from experiments.cli import cancel, doctor, gc, init, logs, plan, report, run, s
 from experiments.cli import data as datasets
 from experiments.cli.completion import complete_in_bash
 from experiments.cli.output import DONE, INTERRUPTED, WRONG_INPUT
+from experiments.cli.streams import make_lenient
 from experiments.errors import UserError
 
 COMPLETING = "_EDM_SWEEP_COMPLETE"  # set by the shell that asks for completions
@@ -22,7 +23,7 @@ SETTINGS = {"help_option_names": ["-h", "--help"]}
 HELP = """\
 Fill ablation tables of EDM diffusion models: train, sample and score whatever a sweep still needs.
 
-Exit codes: 0 done, 1 a task failed or a problem was found, 2 wrong input, 130 interrupted with Ctrl-C.
+Exit codes: 0 done; 1 a task failed or a problem was found; 2 wrong input; 130 interrupted with Ctrl-C.
 """
 
 app = typer.Typer(
@@ -66,6 +67,7 @@ app.add_typer(data, name="data", rich_help_panel=STORE_PANEL)
 
 def main() -> None:
     """Run the command line; a UserError becomes one line on standard error and exit code 2."""
+    make_lenient()
     try:
         if os.environ.get(COMPLETING) == "complete_bash":
             complete_in_bash(app)

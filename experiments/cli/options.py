@@ -56,17 +56,19 @@ Gpus = Annotated[
     str | None,
     typer.Option(
         "--gpus",
-        help="GPUs per trial: a fraction to run several trials on one GPU, 2 or more to train one network on several, "
-        "auto to run as many trials on a GPU as fit into its memory.",
+        help="GPUs per trial: a fraction runs several trials on one GPU, 2 or more train one network on several GPUs, "
+        "auto runs as many trials on a GPU as fit into its memory.",
     ),
 ]
-Cpus = Annotated[int | None, typer.Option("--cpus-per-trial", help="CPU cores, and threads, per trial.")]
+Cpus = Annotated[
+    int | None, typer.Option("--cpus-per-trial", help="CPU cores per trial, and the number of its threads.")
+]
 Only = Annotated[
     list[str] | None,
     typer.Option(
         "--only",
         metavar="PATTERN",
-        help="Only cells with this name, start of a name or some parts of one (nano/heun); * and ? are wildcards. "
+        help="Select cells by name, by the start of a name or by some parts of one (nano/heun); * and ? are wildcards. "
         "Can be repeated.",
         autocompletion=complete_cells,
     ),

@@ -8,7 +8,7 @@ import typer
 
 from experiments.cli.options import AsJson, Cpus, Gpus, Only, Overrides, StoreFolder, SweepArgument
 from experiments.cli.output import console_for, print_json, say, show
-from experiments.cli.sweeps import open_sweep, sweep_of
+from experiments.cli.sweeps import open_sweep, overrides_of, read_sweep
 from experiments.environment import DEFAULT_STORE
 
 if TYPE_CHECKING:
@@ -35,11 +35,11 @@ def plan(
 
     Nothing is started or written, except that --calibrate runs each network for a few seconds.
     """
-    sweep_of(sweep, store, tuple(set_ or ()))  # reports a wrong file before more is imported
+    requested = read_sweep(sweep, store, overrides_of(set_, gpus, cpus))  # reports a wrong file before more is imported
     from experiments.runner.options import Options
 
     options = Options(only=tuple(only or ()))
-    schedule, place = open_sweep(sweep, store, set_, gpus, cpus, options)
+    schedule, place = open_sweep(requested, store, options)
     console = console_for(as_json)
     if calibrate:
         from experiments.cli.views.live import TerminalListener
@@ -47,7 +47,7 @@ def plan(
 
         place.create()
         measure(schedule.plan, place, TerminalListener(console))
-        schedule, place = open_sweep(sweep, store, set_, gpus, cpus, options)  # with the new measurements
+        schedule, place = open_sweep(requested, store, options)  # with the new measurements
     if as_json:
         from experiments.cli.views.plan_json import plan_json
 
@@ -85,7 +85,7 @@ def show_plan(schedule: Schedule, store: Store, console: Console, as_json: bool 
 
 
 def estimate(schedule: Schedule, store: Store, calibrated: bool = False) -> dict[int | None, Forecast]:
-    """Return what is left to do costs here (under None) and, if networks were timed, on other numbers of machines."""
+    """Return what the remaining work costs here (under None) and, if networks were timed, on other numbers of GPUs."""
     from experiments.runner.forecast import forecast, forecasts
 
     left = schedule.of("waiting")

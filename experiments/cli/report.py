@@ -13,6 +13,7 @@ from experiments.cli.output import command_here, console_for, print_json, say
 from experiments.cli.sweeps import plan_of
 from experiments.environment import DEFAULT_STORE
 from experiments.errors import UserError
+from experiments.redaction import redact
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -38,7 +39,8 @@ def report(
 ) -> None:
     """Write a sweep's report: tables, figures and one HTML page.
 
-    A run does that at its end. Scores come from the store or a bundle, or from the MLflow server of --tracking-uri.
+    A run writes it as well, when it ends. Scores come from the store or the bundle, or from MLflow if --tracking-uri is
+    given.
     """
     from experiments.store.store import Store
     from experiments.tracking.bundle import is_bundle, opened
@@ -64,7 +66,8 @@ def _report(
     source: str = "",
 ) -> None:
     made = report_of(plan, store, tracking_uri, source)
-    page = write_page(made, plan, place, console)
+    page = write_page(made, plan.sweep.name, place)
+    show_tables(made, place, console)
     if as_json:
         print_json({"report": str(page), "cells": cells_json(made)})
     say(console, f"Report: {page}")
@@ -105,51 +108,58 @@ def export(
 def report_of(plan: Plan, store: Store, tracking_uri: str | None = None, source: str = "") -> Report:
     """Return a sweep's report, with scores from a store or from MLflow. source: what the report calls the store."""
     from experiments.store.layout import PAIRS, SAMPLES
-    from experiments.tracking.frames import covariances, curves_frame, facts_of, found_in_store, results_frame
+    from experiments.tracking.frames import curves_frame, results_frame, scores_in_store
+    from experiments.tracking.paired_errors import error_covariances
+    from experiments.tracking.provenance import provenance_of
     from reports.layout import Layout
     from reports.page import Report
     from reports.significance import PairedErrors
 
     if tracking_uri:
-        from experiments.tracking.read import found_in_mlflow
+        from experiments.tracking.read import scores_in_mlflow
 
-        found = found_in_mlflow(plan, tracking_uri)
+        found = scores_in_mlflow(plan, tracking_uri)
     else:
-        found = found_in_store(plan, store)
+        found = scores_in_store(plan, store)
     wanted = plan.sweep.report
     folders = {plan.cell_name(p): store.folder("evaluations", p.evaluation.signature) for p in plan.cells}
-    origin = f"MLflow at {tracking_uri}" if tracking_uri else source or f"the store {store.name}"
+    origin = f"MLflow at {redact(tracking_uri)}" if tracking_uri else source or f"the store {store.name}"
     return Report(
         Layout(plan.sweep.name, wanted.rows or (), wanted.columns, wanted.metrics),
         results_frame(plan, found),
         curves_frame(plan, store),
         {cell: folder / SAMPLES for cell, folder in folders.items()},
-        {"scores": origin, **facts_of(plan, store)},
-        paired={metric: PairedErrors(*known) for metric, known in covariances(plan, store).items()},
+        {"scores": origin, **provenance_of(plan, store)},
+        paired={metric: PairedErrors(*known) for metric, known in error_covariances(plan, store).items()},
         pairs={cell: folder / PAIRS for cell, folder in folders.items() if (folder / PAIRS).exists()},
         equivalences=(*plan.idle_axes, *plan.equivalences),
     )
 
 
-def write_page(report: Report, plan: Plan, store: Store, console: Console) -> Path:
-    """Write a report into a store and print its main tables. Raises UserError if it cannot be written."""
-    from reports.notes import state_line
+def write_page(report: Report, sweep: str, store: Store) -> Path:
+    """Write the report of a sweep into a store and return its page. Raises UserError if it cannot be written."""
     from reports.page import write_report
-    from reports.terminal import to_rich
 
     try:
-        page = write_report(report, store.root / "reports" / plan.sweep.name)
+        return write_report(report, store.root / "reports" / sweep)
     except OSError as error:
         raise UserError(f"{store.root}: cannot write the report ({error}); choose another store with --store") from None
-    if {"missing", "stopped", "pruned"} & set(report.frame["status"]):
+
+
+def show_tables(report: Report, store: Store, console: Console) -> None:
+    """Print a report's main tables, and how much of them is still missing."""
+    from reports.notes import state_line
+    from reports.terminal import to_rich
+
+    states = set(report.frame["status"])
+    if {"missing", "stopped", "pruned"} & states:
         say(console, f"{state_line(report.frame)} in {store.root}.")
-    if "done" in set(report.frame["status"]):
+    if "done" in states:
         for table in report.tables:
             if table.main:
                 console.print()
                 console.print(to_rich(table, console.width))
         console.print()
-    return page
 
 
 def cells_json(report: Report) -> list[dict[str, Any]]:

@@ -19,9 +19,10 @@ from experiments.cli.options import (
     TrackingUri,
 )
 from experiments.cli.output import DONE, FAILED, INTERRUPTED, console_for, print_json, same_command, say
+from experiments.cli.parsing import parse_budget, parse_command, parse_tags
 from experiments.cli.plan import show_plan
-from experiments.cli.report import cells_json, report_of, write_page
-from experiments.cli.sweeps import open_sweep, sweep_of
+from experiments.cli.report import cells_json, report_of, show_tables, write_page
+from experiments.cli.sweeps import open_sweep, overrides_of, read_sweep
 from experiments.cli.views.summary import show_summary, summary_json
 from experiments.environment import DEFAULT_STORE
 from experiments.errors import UserError
@@ -46,11 +47,13 @@ def run(
     retries: Annotated[int, typer.Option(help="How often to try a failed task again.", min=0)] = 1,
     budget: Annotated[
         str | None,
-        typer.Option(help="The most GPU-hours to use (without GPUs: the hours of all trials added up): 40h, 90m, 2d."),
+        typer.Option(
+            help="The most GPU-hours to use (without GPUs: the hours of all trials added up), such as 40h, 90m or 2d."
+        ),
     ] = None,
     scheduler: Annotated[
         Literal["asha"] | None,
-        typer.Option(help="asha ends trainings whose loss on the val split falls behind."),
+        typer.Option(help="asha stops trainings whose loss on the val split is among the worst."),
     ] = None,
     address: Annotated[
         str | None, typer.Option(help="A Ray cluster to run on: auto, HOST:PORT or ray://HOST:PORT.")
@@ -61,7 +64,7 @@ def run(
     ] = None,
     on_finish: Annotated[
         str | None,
-        typer.Option(metavar="CMD", help="A command to call at the end, with a summary as JSON on its input."),
+        typer.Option(metavar="CMD", help="A command to run at the end, with a summary as JSON on its standard input."),
     ] = None,
     on_failure: Annotated[
         str | None,
@@ -76,17 +79,21 @@ def run(
     Exit codes: 0 if all is done; 1 if a task failed, was cancelled or was not started; 2 for wrong input; 130 if
     interrupted.
     """
-    sweep_of(sweep, store, tuple(set_ or ()))
+    requested = read_sweep(sweep, store, overrides_of(set_, gpus, cpus))  # reports a wrong file before more is imported
+    hooks = {
+        option: parse_command(option, text)
+        for option, text in (("--on-finish", on_finish), ("--on-failure", on_failure))
+        if text is not None
+    }
+    budget_s = parse_budget(budget) if budget is not None else None
+    tags = parse_tags(tag or [])
     from experiments.cli.views.live import TerminalListener
-    from experiments.runner.budget import Budget, parse_hours
-    from experiments.runner.notify import parse_hook
-    from experiments.runner.options import Options, parse_tags
+    from experiments.runner.budget import Budget
+    from experiments.runner.options import Options
     from experiments.runner.run import run_sweep
 
-    hooks = {"on_finish": parse_hook("--on-finish", on_finish), "on_failure": parse_hook("--on-failure", on_failure)}
-    budget_s = parse_hours(budget) if budget is not None else None
-    options = Options(retries, budget_s, scheduler == "asha", address, tuple(only or ()), parse_tags(tuple(tag or ())))
-    schedule, place = open_sweep(sweep, store, set_, gpus, cpus, options)
+    options = Options(retries, budget_s, scheduler == "asha", address, tuple(only or ()), tags)
+    schedule, place = open_sweep(requested, store, options)
     console = console_for(as_json)
     estimate = show_plan(schedule, place, console, as_json and dry_run)
     if budget_s is not None:
@@ -105,7 +112,8 @@ def run(
             say(console, f"Interrupted: {far}. To continue: {same_command()}")
             raise typer.Exit(INTERRUPTED)
         made = report_of(schedule.plan, place)
-        page = write_page(made, schedule.plan, place, console)
+        page = write_page(made, schedule.plan.sweep.name, place)
+        show_tables(made, place, console)
         outcome |= {"report": str(page), "cells": cells_json(made)}
     if as_json:
         print_json(outcome)
@@ -114,10 +122,11 @@ def run(
 
 
 @contextmanager
-def _calling_hooks(
-    hooks: dict[str, list[str] | None], sweep: str, store: Store, console: Console
-) -> Iterator[dict[str, Any]]:
-    """Call the hooks once the block has ended, however it did; the block fills in the summary that they get."""
+def _calling_hooks(hooks: dict[str, list[str]], sweep: str, store: Store, console: Console) -> Iterator[dict[str, Any]]:
+    """Call the hooks once the block has ended, however it did; the block fills in the summary that they get.
+
+    hooks: commands, by the option that gave them.
+    """
     from experiments.runner.notify import call
 
     outcome: dict[str, Any] = {}
@@ -133,12 +142,12 @@ def _calling_hooks(
     finally:
         ended = "error" if error else _ending(outcome)
         summary = {"sweep": sweep, "store": str(store.root), "outcome": ended, "error": error or None, **outcome}
-        wanted = ("on_finish", "on_failure") if ended in ("error", "failed") else ("on_finish",)
-        for name in wanted:
-            command = hooks[name]
-            problem = call(command, summary) if command is not None else None
+        for option, command in hooks.items():
+            if option == "--on-failure" and ended not in ("error", "failed"):
+                continue
+            problem = call(command, summary)
             if problem is not None:
-                say(console, f"--{name.replace('_', '-')} {problem}")
+                say(console, f"{option} {problem}")
 
 
 def _ending(outcome: dict[str, Any]) -> str:

@@ -24,7 +24,7 @@ def sample(
     cell: CellArgument,
     images: Annotated[int, typer.Option(help="The number of images; with --per-class, of each class.", min=1)] = 64,
     label: Annotated[int | None, typer.Option(help="The class to draw. All classes in turn by default.")] = None,
-    guidance: Annotated[float | None, typer.Option(help="Guidance scale; 1 is without guidance.")] = None,
+    guidance: Annotated[float | None, typer.Option(help="Guidance scale; 1 turns guidance off.")] = None,
     sampler: Annotated[Sampler | None, typer.Option(help="Sampler.")] = None,
     schedule: Annotated[NoiseSchedule | None, typer.Option(help="Noise schedule.")] = None,
     steps: Annotated[int | None, typer.Option(help="Number of sampling steps.")] = None,
@@ -32,10 +32,10 @@ def sample(
     ema: Annotated[
         float | None, typer.Option(help="Use the power-function weight average of this relative width.")
     ] = None,
-    resolution: Annotated[int | None, typer.Option(help="Pixels per side, if not as in training.")] = None,
+    resolution: Annotated[int | None, typer.Option(help="Pixels per side. By default as in training.")] = None,
     out: Annotated[Path, typer.Option(help="The PNG file to write.")] = Path("grid.png"),
     trajectory: Annotated[
-        bool, typer.Option("--trajectory", help="Draw the steps: noisy states and denoised images.")
+        bool, typer.Option("--trajectory", help="Draw the denoising step by step: noisy states and denoised images.")
     ] = False,
     per_class: Annotated[bool, typer.Option("--per-class", help="Write one picture for each class.")] = False,
     store: StoreFolder = DEFAULT_STORE,

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from experiments.cli.options import AsJson, OptionalSweepArgument, StoreFolder
-from experiments.cli.output import console_for, print_json, say, show
+from experiments.cli.output import PLAIN_PERIOD_S, console_for, print_json, say, show
 from experiments.cli.sweeps import plan_of
 from experiments.environment import DEFAULT_STORE
 
@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from experiments.store.store import Store
 
 REFRESH_S = 1.0
-LINES_PERIOD_S = 15.0  # between lines where nothing can be redrawn and no state changes
 
 
 def status(
@@ -33,14 +32,14 @@ def status(
 ) -> None:
     """Show the state and progress of every cell of a sweep, during a run and afterwards.
 
-    It works in any terminal that can read the store. Without SWEEP it lists all sweeps that were run with this store,
-    or shows the only one.
+    It works in any terminal that can read the store. Without SWEEP it lists the sweeps that were run with this store;
+    if there is only one, it shows that one.
     """
-    from experiments.store.registry import remembered
     from experiments.store.store import Store
+    from experiments.store.sweep_records import recorded_sweeps
 
     place, console = Store(store), console_for(as_json)
-    names = remembered(place)
+    names = recorded_sweeps(place)
     if sweep is None and len(names) != 1:
         _show_overviews(place, console, as_json)
         return
@@ -74,17 +73,18 @@ def _show_overviews(store: Store, console: Console, as_json: bool) -> None:
 
 
 def _watch_live(reader: StatusReader, console: Console, every: bool) -> None:
-    """Redraw the status until no run is active."""
+    """Redraw what the screen has room for until no run is active, and then show all of it."""
     from rich.live import Live
 
     from experiments.cli.views.status import status_view
 
     status = reader.read()
-    with Live(status_view(status, every), console=console, refresh_per_second=2) as live:
+    with Live(console=console, refresh_per_second=2, transient=True) as live:
         while status.runs:
+            live.update(status_view(status, every, fits_screen=True))
             time.sleep(REFRESH_S)
             status = reader.read()
-            live.update(status_view(status, every))
+    show(console, status_view(status, every))
 
 
 def _watch_lines(reader: StatusReader, console: Console) -> None:
@@ -94,7 +94,7 @@ def _watch_lines(reader: StatusReader, console: Console) -> None:
     counts, printed = None, 0.0
     while True:
         status = reader.read()
-        if status.counts != counts or not status.runs or time.monotonic() - printed > LINES_PERIOD_S:
+        if status.counts != counts or not status.runs or time.monotonic() - printed > PLAIN_PERIOD_S:
             for line in status_lines(status):
                 say(console, line)
             counts, printed = status.counts, time.monotonic()

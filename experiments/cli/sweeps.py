@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from experiments.errors import UserError
 
 if TYPE_CHECKING:
+    from experiments.inputs import InputFiles
     from experiments.runner.options import Options
     from experiments.runner.schedule import Schedule
     from experiments.store.store import Store
@@ -17,20 +19,35 @@ if TYPE_CHECKING:
 SWEEP_FILES = (".yaml", ".yml")
 
 
-def sweep_of(text: str, store: Path, overrides: tuple[str, ...] = ()) -> Sweep:
+@dataclass(frozen=True)
+class RequestedSweep:
+    """A sweep, and the reader of the files that it names, which reads each of them once."""
+
+    sweep: Sweep
+    inputs: InputFiles
+
+
+def read_sweep(text: str, store: Path, overrides: tuple[str, ...] = ()) -> RequestedSweep:
     """Return the sweep of a file, or the sweep of that name that was run with this store; raises UserError."""
     from experiments.inputs import InputFiles
     from experiments.sweep.reader import load_sweep
 
+    inputs = InputFiles()
     if _is_file(text, store):
-        return load_sweep(text, overrides, InputFiles())
+        return RequestedSweep(load_sweep(text, overrides, inputs), inputs)
     # imported only now, so that an error in a file is reported without them
-    from experiments.inspection.recall import recall_sweep
     from experiments.store.store import Store
+    from experiments.tracking.records import recall_sweep
 
     sweep = recall_sweep(text, Store(store))
     _refuse_overrides(text, overrides)
-    return sweep
+    return RequestedSweep(sweep, inputs)
+
+
+def overrides_of(set_: list[str] | None, gpus: str | None, cpus: int | None) -> tuple[str, ...]:
+    """Return what --set, --gpus and --cpus-per-trial override, each as FIELD=VALUE."""
+    resources = [f"resources.{name}={value}" for name, value in (("gpus", gpus), ("cpus", cpus)) if value is not None]
+    return (*(set_ or ()), *resources)
 
 
 def plan_of(text: str, store: Path, overrides: tuple[str, ...] = ()) -> Plan:
@@ -38,16 +55,14 @@ def plan_of(text: str, store: Path, overrides: tuple[str, ...] = ()) -> Plan:
 
     A sweep that was run is planned from its record alone: the files that it names may be gone.
     """
-    from experiments.inputs import InputFiles
-    from experiments.inspection.recall import recall
     from experiments.store.store import Store
     from experiments.sweep.plan import plan_sweep
-    from experiments.sweep.reader import load_sweep
+    from experiments.tracking.records import recall_plan
 
     if _is_file(text, store):
-        inputs = InputFiles()
-        return plan_sweep(load_sweep(text, overrides, inputs), inputs, holdings=Store(store))
-    plan = recall(text, Store(store))
+        requested = read_sweep(text, store, overrides)
+        return plan_sweep(requested.sweep, requested.inputs, holdings=Store(store))
+    plan = recall_plan(text, Store(store))
     _refuse_overrides(text, overrides)
     return plan
 
@@ -62,32 +77,17 @@ def _refuse_overrides(text: str, overrides: tuple[str, ...]) -> None:
 
 
 def _is_file(text: str, store: Path) -> bool:
-    """Whether the argument means a file; a recorded name comes first, but for names that end like a sweep file."""
+    """Whether the argument means a file; a recorded name comes first, except for names that end like a sweep file."""
     if (store / "sweeps" / f"{text}.json").is_file():
         return Path(text).suffix in SWEEP_FILES
     return Path(text).exists() or bool(Path(text).suffix) or "/" in text
 
 
-def open_sweep(
-    text: str,
-    store: Path,
-    overrides: list[str] | None,
-    gpus: str | None = None,
-    cpus: int | None = None,
-    options: Options | None = None,
-) -> tuple[Schedule, Store]:
-    """Return what is left to do of a sweep, and the store; raises UserError where the file or an option is wrong.
-
-    gpus, cpus: override resources.gpus and resources.cpus.
-    """
-    resources = [f"resources.{name}={value}" for name, value in (("gpus", gpus), ("cpus", cpus)) if value is not None]
-    sweep = sweep_of(text, store, (*(overrides or ()), *resources))
-    # imported only now, so that an error in a file is reported without them
-    from experiments.inputs import InputFiles
-    from experiments.runner.options import Options
+def open_sweep(requested: RequestedSweep, store: Path, options: Options) -> tuple[Schedule, Store]:
+    """Return what is left to do of a sweep, and the store; raises UserError where the store or an option is wrong."""
     from experiments.runner.resume import open_schedule
     from experiments.store.store import Store
     from experiments.sweep.plan import plan_sweep
 
     place = Store(store)
-    return open_schedule(plan_sweep(sweep, InputFiles(), holdings=place), place, options or Options()), place
+    return open_schedule(plan_sweep(requested.sweep, requested.inputs, holdings=place), place, options), place

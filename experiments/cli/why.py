@@ -10,8 +10,8 @@ from experiments.environment import DEFAULT_STORE
 def why(cell: CellArgument, store: StoreFolder = DEFAULT_STORE, as_json: AsJson = False) -> None:
     """Show what a cell depends on, what is done, and why the rest must run.
 
-    A training or an evaluation that must run is compared with the nearest finished one, field by field. FILE:CELL
-    answers for a sweep file that was never run.
+    A training or an evaluation that must run is compared with the nearest finished one, field by field. With
+    FILE:CELL, the sweep file need not have been run.
     """
     from experiments.cli.views.explanation import explanation_view
     from experiments.inspection.explain import explain, explanation_json

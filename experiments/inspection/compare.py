@@ -12,8 +12,9 @@ from experiments.inspection.explain import resolve
 from experiments.inspection.lookup import NamedTask, find_one
 from experiments.store.results import EvaluationResult, TrainingResult
 from experiments.store.store import Store
-from experiments.sweep.metrics import ERRORS, METRICS
+from experiments.sweep.metrics import ERRORS
 from experiments.sweep.tasks import Evaluation, SweepTask
+from reports.metrics import METRICS
 
 NORMAL_95 = 1.959964  # standard errors to either side of a 95% interval
 LOSSES = ("loss", "val_loss")
@@ -58,7 +59,7 @@ class CellComparison:
 
 
 def compare(a: str, b: str, store: Store) -> CellComparison:
-    """Compare the cells, or the trainings, that two texts stand for. Raises UserError if they stand for none."""
+    """Compare the cells, or the trainings, that two texts match. Raises UserError if they match none."""
     here, there = find_one(a, store), find_one(b, store)
     if (here.evaluation is None) != (there.evaluation is None):
         training = a if here.evaluation is None else b
@@ -108,9 +109,9 @@ def _numbers(
     metrics = [result.metrics if result is not None else {} for result in scored]
     errors: dict[str, float] = {}
     if here.evaluation is not None and there.evaluation is not None and all(metrics):
-        from experiments.tracking.paired_errors import influence_errors  # numpy
+        from experiments.tracking.paired_errors import difference_errors  # numpy
 
-        errors = influence_errors(store, here.evaluation, there.evaluation)
+        errors = difference_errors(store, here.evaluation, there.evaluation)
     for name in METRICS:
         if any(name in own for own in metrics):
             a, b = ((own.get(name), own.get(f"{name}{ERRORS[0]}")) for own in metrics)

@@ -10,18 +10,18 @@ from typing import Any
 
 from experiments.errors import UserError
 from experiments.inspection.config_diff import NearestTask, in_sweep_fields, nearest, shown
-from experiments.inspection.lookup import SWEEP_FILES, NamedTask, find_one, plan_of_file, recorded_task
-from experiments.inspection.recall import recall
+from experiments.inspection.lookup import SWEEP_FILES, NamedTask, find_one, plan_of_file, stored_task
 from experiments.inspection.status import TaskStatus, status_of_task
 from experiments.store.layout import RESULT, StoreKind
-from experiments.store.registry import named_tasks, remembered
 from experiments.store.results import EvaluationResult
 from experiments.store.store import Store
+from experiments.store.sweep_records import named_tasks, recorded_sweeps
 from experiments.sweep.forms import guide_cell
 from experiments.sweep.metrics import plain_score
 from experiments.sweep.plan import Plan
 from experiments.sweep.spec import Cell
 from experiments.sweep.tasks import DataSource, Evaluation, FeatureSpace, SweepTask, Training
+from experiments.tracking.records import recall_plan
 
 MAX_FIELDS = 12  # of one comparison with the nearest task
 
@@ -74,7 +74,7 @@ def resolve(named: NamedTask, text: str, store: Store) -> ResolvedTask:
         plan = _recalled(named.sweep, store.root)
     else:
         kind = "evaluation" if named.evaluation else "training"
-        return ResolvedTask(recorded_task(kind, named.signature, text, store), None)
+        return ResolvedTask(stored_task(kind, named.signature, text, store), None)
     task = {**plan.trainings, **plan.evaluations}.get(named.signature)
     if task is None:
         raise UserError(f"{text}: was planned by another version of edm-sweep; run its sweep again, with its file")
@@ -83,7 +83,7 @@ def resolve(named: NamedTask, text: str, store: Store) -> ResolvedTask:
 
 @lru_cache(maxsize=2)  # two cells of a large sweep need the same plan
 def _recalled(sweep: str, root: Path) -> Plan:
-    return recall(sweep, Store(root))
+    return recall_plan(sweep, Store(root))
 
 
 def _cell_of(task: SweepTask, plan: Plan) -> Cell | None:
@@ -167,7 +167,7 @@ def _nearest(resolved: ResolvedTask, store: Store) -> NearestTask | None:
     kind = "training" if isinstance(resolved.task, Training) else "evaluation"
     if near is None:
         return None
-    for sweep in remembered(store):
+    for sweep in recorded_sweeps(store):
         for name, signatures in named_tasks(sweep, store).items():
             if signatures.get(kind) == near.signature and (kind == "evaluation" or "evaluation" not in signatures):
                 cell = _recalled_cell(sweep, near.signature, store)

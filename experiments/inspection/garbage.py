@@ -6,10 +6,9 @@ import shutil
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, cast
+from typing import Literal
 
 from edm.config import SPLITS
-from experiments.errors import UserError
 from experiments.store import leases
 from experiments.store.active_runs import abandoned_runs
 from experiments.store.journal import Journal
@@ -54,21 +53,6 @@ class CleanupPolicy:
     keep: Keep | None = None
     drawings: bool = False
     data: bool = False
-
-
-def parse_keep(text: str) -> Keep:
-    """Return the policy that a text stands for: last, best, all, or a list of kimg such as 1000,5000.
-
-    Raises UserError.
-    """
-    if text in ("last", "best", "all"):
-        return cast(Keep, text)
-    try:
-        return tuple(float(part) for part in text.strip("[] ").split(","))
-    except ValueError:
-        raise UserError(
-            f"--keep {text}: not a policy; give last, best, all, or a list of kimg such as 1000,5000"
-        ) from None
 
 
 def survey(store: Store, plans: Iterable[Plan], policy: CleanupPolicy = CleanupPolicy()) -> list[Garbage]:

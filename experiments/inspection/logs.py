@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from experiments.errors import UserError
-from experiments.inspection.lookup import NamedTask, recorded_task
+from experiments.inspection.lookup import NamedTask, stored_task
 from experiments.store.active_runs import active_runs, is_alive
 from experiments.store.journal import Journal
 from experiments.store.layout import FOLDER_OF_TASK, JOURNAL, LOG, VALIDATION
@@ -70,15 +70,17 @@ def _log(kind: str, signature: str, name: str, store: Store, num_steps: int | No
 def _num_steps(signature: str, store: Store) -> int | None:
     """The number of steps of a training; None if it has not begun."""
     try:
-        training = recorded_task("training", signature, signature, store)
+        training = stored_task("training", signature, signature, store)
     except UserError:
         return None
     return training.config.num_steps if isinstance(training, Training) else None
 
 
-def follow(logs: list[Log], store: Store, wait: Callable[[float], None] = time.sleep) -> Iterator[tuple[Log, str]]:
+def follow(
+    logs: list[Log], store: Store, wait: Callable[[float], None] = time.sleep, loss_period_s: float = LOSS_PERIOD_S
+) -> Iterator[tuple[Log, str]]:
     """Yield every line that is added from now on, and losses now and then, until no run or task is active."""
-    tails = [(log, tail) for log in logs for tail in (_TextTail(log.path), _LossTail(log))]
+    tails = [(log, tail) for log in logs for tail in (_TextTail(log.path), _LossTail(log, loss_period_s))]
     ending = False
     while True:
         for log, tail in tails:
@@ -87,7 +89,7 @@ def follow(logs: list[Log], store: Store, wait: Callable[[float], None] = time.s
         if ending:
             return
         # lines may have been written just before the end: look once more after it
-        ending = not active_runs(store) and not any(is_alive(log.path.parent) for log in logs)
+        ending = not active_runs(store) and not any(is_alive(log.path.parent, store.lease_timing) for log in logs)
         if not ending:
             wait(PERIOD_S)
 
@@ -115,8 +117,8 @@ class _TextTail:
 class _LossTail:
     """Reads a training's curves on from where they ended: every loss on the val split, and the loss now and then."""
 
-    def __init__(self, log: Log) -> None:
-        self.log = log
+    def __init__(self, log: Log, period_s: float) -> None:
+        self.log, self.period_s = log, period_s
         self.journal, self.validation = (CurveTail(log.path.parent / name) for name in (JOURNAL, VALIDATION))
         for tail in (self.journal, self.validation):
             tail.fresh()  # what is there already
@@ -128,7 +130,7 @@ class _LossTail:
         self.latest = next(reversed(self.journal.fresh()), self.latest)
         points = self.validation.fresh()
         now = time.monotonic()
-        if self.latest is not None and (ending or points or now - self.reported >= LOSS_PERIOD_S):
+        if self.latest is not None and (ending or points or now - self.reported >= self.period_s):
             points = [self.latest, *points]
             self.latest, self.reported = None, now
         return [self.log.loss_line(point) for point in points]

@@ -13,12 +13,12 @@ from pydantic import ValidationError
 from experiments.errors import UserError
 from experiments.inputs import InputFiles
 from experiments.store.layout import CONFIG, FOLDER_OF_TASK
-from experiments.store.registry import named_tasks, remembered
 from experiments.store.store import Store
+from experiments.store.sweep_records import named_tasks, recorded_sweeps
 from experiments.sweep.names import matching
 from experiments.sweep.plan import Plan, plan_sweep
 from experiments.sweep.reader import load_sweep
-from experiments.sweep.recorded import parse_task
+from experiments.sweep.serialisation import task_from_json
 from experiments.sweep.tasks import Evaluation, Kind, SweepTask, Training
 
 SHORTEST_SIGNATURE = 4
@@ -74,7 +74,9 @@ def tasks_matching(text: str, store: Store) -> list[NamedTask]:
     if colon and Path(sweep).suffix in SWEEP_FILES:
         candidates = list(tasks_of(plan_of_file(sweep, store)))
     else:
-        candidates = [task for name in ([sweep] if colon else remembered(store)) for task in _recorded(name, store)]
+        candidates = [
+            task for name in ([sweep] if colon else recorded_sweeps(store)) for task in _recorded(name, store)
+        ]
     names = set(matching(cell, dict.fromkeys(task.name for task in candidates)))
     return [task for task in candidates if task.name in names]
 
@@ -88,7 +90,7 @@ def _recorded(sweep: str, store: Store) -> Iterator[NamedTask]:
 def find_one(text: str, store: Store) -> NamedTask:
     """Return the one cell or training that `text` matches, by name or signature; raises UserError.
 
-    A text that matches several cells of one training, and nothing else, stands for that training.
+    A text that matches several cells of one training, and nothing else, selects that training.
     """
     found = tasks_matching(text, store)
     exact = [task for task in found if task.name == text.rpartition(":")[2]]
@@ -118,7 +120,7 @@ def _ambiguous(text: str, found: list[NamedTask]) -> UserError:
 def find(text: str, store: Store) -> SweepTask:
     """Return the task that `text` matches, as it was planned when it began; raises UserError."""
     task = find_one(text, store)
-    return recorded_task(task.kind, task.signature, text, store)
+    return stored_task(task.kind, task.signature, text, store)
 
 
 def _by_signature(text: str, store: Store) -> NamedTask:
@@ -135,32 +137,32 @@ def _by_signature(text: str, store: Store) -> NamedTask:
 
 
 def _no_match(text: str, store: Store) -> UserError:
-    names = {name for sweep in remembered(store) for name in named_tasks(sweep, store)}
+    names = {name for sweep in recorded_sweeps(store) for name in named_tasks(sweep, store)}
     close = difflib.get_close_matches(text, sorted(names), n=1, cutoff=0.5)
     hint = f"did you mean {close[0]!r}? " if close else ""
     return UserError(
-        f"{text}: matches no cell of the sweeps run on {store.root} and no signature in it; {hint}"
+        f"{text}: matches no cell of a sweep that was run with the store {store.root} and no signature; {hint}"
         "'edm-sweep plan SWEEP' lists the names of cells, --store selects another store"
     )
 
 
 def _with_signature(kind: Kind, signature: str, text: str, store: Store) -> NamedTask:
     """The task with a signature, by its name in a sweep, or by the signature where no sweep has it any more."""
-    for task in (task for sweep in remembered(store) for task in _recorded(sweep, store)):
+    for task in (task for sweep in recorded_sweeps(store) for task in _recorded(sweep, store)):
         if task.kind == kind and task.signature == signature:
             return task
-    task = recorded_task(kind, signature, text, store)
+    task = stored_task(kind, signature, text, store)
     if isinstance(task, Evaluation):
         return NamedTask("", signature, task.training.signature, signature)
     return NamedTask("", signature, signature)
 
 
-def recorded_task(kind: str, signature: str, text: str, store: Store) -> SweepTask:
+def stored_task(kind: str, signature: str, text: str, store: Store) -> SweepTask:
     """Return a task as it was planned when it began; raises UserError, which calls it `text`."""
     path = store.folder(FOLDER_OF_TASK[kind], signature) / CONFIG
     try:
         content = yaml.safe_load(path.read_text())
-        return parse_task(Training if kind == "training" else Evaluation, content)
+        return task_from_json(Training if kind == "training" else Evaluation, content)
     except FileNotFoundError:
         raise UserError(f"{text}: its {kind} has not started yet; run its sweep first") from None
     except (ValidationError, yaml.YAMLError) as error:

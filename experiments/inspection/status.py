@@ -13,12 +13,13 @@ from experiments.runner.durations import DurationModel
 from experiments.runner.forecast import Forecast, forecast
 from experiments.store import leases
 from experiments.store.active_runs import ActiveRun, active_runs, is_alive
+from experiments.store.drawings import drawn_segments
 from experiments.store.failures import Failure
 from experiments.store.layout import CHECKPOINTS, FAILURE, PRUNED, RESULT, StoreKind
 from experiments.store.progress import TaskProgress
-from experiments.store.registry import named_tasks, remembered
 from experiments.store.results import EvaluationResult
 from experiments.store.store import Store
+from experiments.store.sweep_records import named_tasks, recorded_sweeps
 from experiments.store.training_records import Pruning
 from experiments.sweep.plan import Plan, PlannedCell
 from experiments.sweep.tasks import Evaluation, SweepTask
@@ -88,7 +89,7 @@ class StatusReader:
         """Return the status now."""
         begun = {kind: _signatures(self.store, kind) for kind in ("trainings", "evaluations")}
         runs = tuple(active_runs(self.store, self.plan.sweep.name))
-        cancelled = {name for run in runs for name in self.store.cancelled(run.name)}
+        cancelled = {name for run in runs for name in self.store.cancelled(run.run_id)}
         trainings = {name: self._status(t, begun["trainings"]) for name, t in self.plan.trainings.items()}
         found = (self._cell(planned, trainings, begun["evaluations"]) for planned in self.plan.cells)
         cells = tuple(_cancelled(cell) if cell.evaluation in cancelled else cell for cell in found)
@@ -147,8 +148,8 @@ def status_of_task(task: SweepTask, store: Store) -> TaskStatus:
         return TaskStatus("planned")
     if RESULT in there and (done := _done(task, store)) is not None:
         return done
-    if any(name.startswith(".lease-") for name in there) and is_alive(folder):
-        holder = leases.holder(folder)
+    if any(name.startswith(".lease-") for name in there) and is_alive(folder, store.lease_timing):
+        holder = leases.holder(folder, store.lease_timing)
         where = holder.text if holder is not None else ""
         return TaskStatus("running", where=where, progress=TaskProgress.read(folder))
     if FAILURE in there:
@@ -173,16 +174,15 @@ def _done(task: SweepTask, store: Store) -> TaskStatus | None:
 def _begun(task: SweepTask, folder: Path, store: Store) -> TaskStatus:
     """The status of a task that is not active and has no result."""
     if isinstance(task, Evaluation):
-        features = store.folder("drawings", task.drawing) / task.features.signature
-        segments = sum(1 for _ in features.glob("[!.]*.safetensors"))
+        segments = len(drawn_segments(store, task.drawing, task.features.signature))
         why = f"{segments} of {task.num_segments} segments drawn"
         return TaskStatus("interrupted", why) if segments else TaskStatus("planned")
     saved = sorted(path.name for path in (folder / CHECKPOINTS).glob("[!.]*.safetensors"))
     if not saved:
         return TaskStatus("planned")
     config = task.config
-    kimg = int(saved[-1].partition("-")[0]) * config.batch_size / 1000
-    total = config.num_steps * config.batch_size / 1000
+    kimg = config.kimg_after(int(saved[-1].partition("-")[0]))
+    total = config.total_kimg
     return TaskStatus("interrupted", f"saved at {kimg:g} of {total:g} kimg", progress=TaskProgress(kimg, total, "kimg"))
 
 
@@ -220,7 +220,7 @@ class SweepOverview:
 def overviews(store: Store) -> Iterator[SweepOverview]:
     """Yield every sweep that was run on a store."""
     runs = active_runs(store)
-    for name in remembered(store):
+    for name in recorded_sweeps(store):
         evaluations = [named["evaluation"] for named in named_tasks(name, store).values() if "evaluation" in named]
         done = sum((store.root / "evaluations" / signature / RESULT).exists() for signature in evaluations)
         yield SweepOverview(name, len(evaluations), done, tuple(run for run in runs if run.sweep == name))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -191,8 +191,11 @@ def require_available(resources: ResourcesConfig, cores: int, devices: float, on
         )
 
 
-def require_possible(resources: ResourcesConfig) -> None:
-    """Raise UserError where this machine cannot have what a sweep asks for; Ray will count the GPUs."""
-    may_have_gpus = any(device.exists() for device in GPU_DEVICES)
+def require_possible(resources: ResourcesConfig, gpu_devices: Iterable[Path] = GPU_DEVICES) -> None:
+    """Raise UserError where this machine cannot have what a sweep asks for; Ray will count the GPUs.
+
+    gpu_devices: a machine with a GPU has at least one of these.
+    """
+    may_have_gpus = any(device.exists() for device in gpu_devices)
     asked = resources.gpus if isinstance(resources.gpus, float | int) else 0.0
     require_available(resources, os.cpu_count() or 1, asked if may_have_gpus else 0.0)

@@ -2,23 +2,10 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 
 from experiments.errors import UserError
 from experiments.runner.forecast import HOUR_S, Forecast
-
-UNIT_S = {"m": 60.0, "h": HOUR_S, "d": 24 * HOUR_S}
-
-
-def parse_hours(text: str) -> float:
-    """Return a budget such as 40h, 90m, 2d or 1.5h in seconds. Raises UserError."""
-    match = re.fullmatch(r"\s*(\d+(?:\.\d+)?|\.\d+)\s*([mhd]?)\s*", text.lower())
-    if match is None or float(match[1]) == 0:
-        raise UserError(f"--budget {text}: is not a length of time above 0; give for example 40h, 90m or 2d")
-    if not match[2]:
-        raise UserError(f"--budget {text}: has no unit; give {text.strip()}h for hours, or use m or d")
-    return float(match[1]) * UNIT_S[match[2]]
 
 
 @dataclass(frozen=True)

@@ -21,17 +21,21 @@ from typing import Any, NoReturn
 from urllib.parse import urlsplit
 
 from experiments.runner import ray_environment  # noqa: F401  isort: skip  (Ray reads it as it is imported)
+import psutil
 import ray
 from ray.exceptions import RayError
 
 from experiments.errors import UserError, one_line
 from experiments.runner import ray_private
 from experiments.runner.nodes import PACKAGES, nodes_with_other_code, require_same_code, require_shared_store
+from experiments.runner.scratch import scratch_folder
 from experiments.store.store import Store
 
 ANSWER_S = 5.0  # for a cluster's port to be opened: Ray itself would try for minutes
 CLIENT = "ray://"
 CLIENT_TRIES, CLIENT_PAUSE_S = 3, 0.3
+START_TRIES = 3  # of a Ray on this machine
+QUIET: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR, "configure_logging": False}
 THREAD = "edm-sweep-ray"  # which starts a Ray on this machine, and ends it
 
 
@@ -43,15 +47,20 @@ def connected(store: Store, address: str | None = None) -> Generator[None]:
     """
     logging.getLogger("ray").setLevel(logging.CRITICAL)  # what matters arrives as an exception or in a trial's log.txt
     ray_private.silence_death_reports()
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        _connect(address)
-    try:
-        if address is not None:
-            _prepare_nodes(store, address)
-        yield
-    finally:
-        _disconnect()
+    with contextlib.nullcontext() if address is not None else scratch_folder() as scratch:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            if address is not None:
+                _connect(address)
+            else:
+                assert scratch is not None
+                _start_here(scratch)
+        try:
+            if address is not None:
+                _prepare_nodes(store, address)
+            yield
+        finally:
+            _disconnect()
 
 
 @contextmanager
@@ -91,14 +100,35 @@ def starting(store: Store, address: str | None = None) -> Generator[Callable[[],
             thread.join()
 
 
-def _connect(address: str | None, runtime_env: dict[str, Any] | None = None) -> None:
-    quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR, "configure_logging": False}
-    if address is None:
-        # Ray authenticates its processes by a token; one of our own needs no file under HOME, which may be read-only
-        os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
-        with ray_private.own_process_group():
-            ray.init(address="local", include_dashboard=False, **quiet)
-        return
+def _start_here(scratch: Path) -> None:
+    """Start a Ray on this machine; on a busy one its processes may not answer each other in time at first."""
+    # Ray authenticates its processes by a token; one of our own needs no file under HOME, which may be read-only
+    os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
+    options = QUIET | {"include_dashboard": False, "_temp_dir": str(scratch)}
+    for tries_left in reversed(range(START_TRIES)):
+        try:
+            with ray_private.own_process_group():
+                ray.init(address="local", job_config=ray_private.same_code_job(), **options)
+            return
+        except Exception as error:  # Ray raises plain ones as well
+            _disconnect()
+            _end_processes_of(scratch)
+            if not tries_left:
+                raise UserError(
+                    f"Ray did not start on this machine ({one_line(error)}); see what 'edm-sweep doctor' finds, "
+                    "and try again when the machine is less busy"
+                ) from None
+
+
+def _end_processes_of(scratch: Path) -> None:
+    """End what a Ray that did not start has left running."""
+    for process in psutil.Process().children(recursive=True):
+        with contextlib.suppress(psutil.Error):
+            if any(str(scratch) in word for word in process.cmdline()):
+                process.kill()
+
+
+def _connect(address: str, runtime_env: dict[str, Any] | None = None) -> None:
     try:
         _require_open(address)
         # Ray puts the current folder before all others for its workers: on another node it may hold another version
@@ -107,7 +137,7 @@ def _connect(address: str | None, runtime_env: dict[str, Any] | None = None) -> 
             contextlib.chdir(nowhere),
             _own_signals(),
         ):
-            _init(address=address, runtime_env=runtime_env, **quiet)
+            _init(address=address, runtime_env=runtime_env, **QUIET)
     except (RayError, OSError, ValueError, RuntimeError) as error:
         _refuse(address, error)
 
@@ -123,10 +153,10 @@ def _init(tries: int = CLIENT_TRIES, pause_s: float = CLIENT_PAUSE_S, **options:
 
 
 def _disconnect() -> None:
-    """Leave Ray, with no garbage collected meanwhile.
+    """Disconnect from Ray, without collecting garbage meanwhile.
 
-    Ray ends the whole process where a thread lets go of one of its objects while its core is being taken down, and
-    Tune leaves some of them in cycles.
+    Ray ends the whole process if a thread releases one of its objects while Ray shuts down, and Tune leaves some of
+    them in reference cycles.
     """
     gc.collect()
     enabled = gc.isenabled()
@@ -140,7 +170,7 @@ def _disconnect() -> None:
 
 @contextmanager
 def _own_signals() -> Generator[None]:
-    """Undo that Ray has SIGTERM end this process by a traceback."""
+    """Undo Ray's handling of SIGTERM, which ends this process with a traceback."""
     before = signal.getsignal(signal.SIGTERM)
     try:
         yield

@@ -155,7 +155,7 @@ class Dispatcher:
             self._pause_for(task, failure)
         elif self.schedule.helpers.refuse(task.signature):
             name = self.schedule.name(task)
-            told = "a helping worker failed, so the evaluation continues without help"
+            told = "a worker that helped failed, so the evaluation continues without help"
             self.notify(f"{name}: {told} ({failure.message})")
 
     def closed(self, key: str, message: str = "the worker was lost") -> None:
@@ -175,7 +175,7 @@ class Dispatcher:
 
     def _lost(self, task: Task, message: str) -> Outcome:
         if self.schedule.stopping:
-            return Outcome("stopped")
+            return Outcome("interrupted")
         log = self.store.folder(task.store_kind, task.signature) / LOG
         return Outcome.failed(Failure(message, "lost", log=str(log)))
 

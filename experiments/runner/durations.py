@@ -14,6 +14,7 @@ from edm.config import Features
 from edm.cost import forward_flops
 from experiments import hardware
 from experiments.hardware import CPU
+from experiments.store.drawings import drawn_segments
 from experiments.store.layout import FOLDER_OF_TASK
 from experiments.store.results import EvaluationResult, ProbeResult, TrainingResult
 from experiments.store.store import Store
@@ -125,13 +126,12 @@ class DurationModel:
         return drawn * self._share_undrawn(task) + fixed
 
     def _share_undrawn(self, task: Evaluation) -> float:
-        """How much of a drawing is not there yet: to score images again takes little."""
+        """The share of a drawing that is missing: scoring images again takes little time."""
         if task.drawing not in self._drawings:
             return 1.0
         key = (task.drawing, task.features, task.num_segments)
         if key not in self._undrawn:
-            shelf = self.store.folder("drawings", task.drawing) / task.features.signature
-            there = sum(1 for _ in shelf.glob("[!.]*.safetensors"))
+            there = len(drawn_segments(self.store, task.drawing, task.features.signature))
             self._undrawn[key] = max(0.0, 1 - there / task.num_segments)
         return self._undrawn[key]
 

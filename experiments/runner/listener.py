@@ -1,4 +1,4 @@
-"""What a run reports as it goes: the command line shows it, Python may listen to it."""
+"""The events of a run: the command line shows them, and Python code can receive them."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ OnStep = Callable[[str, int, int], None]  # (step, done, total)
 class TaskChange:
     """A task that was started or has ended.
 
-    name: what people call it. state: its state now. reason: why it was pruned, or left to another run. failure: why it
-    failed; where its state is "waiting", it is tried again.
+    name: its readable name. state: its new state. reason: why it was pruned, or left to another run. failure: why it
+    failed; if its state is "waiting", it is tried again.
     """
 
     task: Task
@@ -34,39 +34,39 @@ class TaskChange:
 
 
 class RunListener:
-    """Hears what a run reports. Every method does nothing; a subclass overrides those it wants.
+    """Receives the events of a run. Its methods do nothing; a subclass overrides those that it needs.
 
     Methods are called from the thread that runs the sweep, except `tick`, which another thread calls once a second.
     """
 
     def phase(self, title: str) -> AbstractContextManager[Any]:
-        """Surround a part of the run that takes seconds, such as "starting Ray"."""
+        """Return a context in which the run does something that takes seconds, such as "starting Ray"."""
         del title
         return nullcontext()
 
     def preparing(self, data_set: str) -> AbstractContextManager[OnStep]:
-        """Surround the preparation of a data set; what it returns is called with (step, done, total)."""
+        """Return a context in which a data set is prepared; its value is called with (step, done, total)."""
         del data_set
         return nullcontext(lambda step, done, total: None)
 
     def counting(self, title: str, unit: str) -> AbstractContextManager[OnCount]:
-        """Surround work that is counted, such as a download; what it returns is called with (done, total)."""
+        """Return a context in which work is counted, such as a download; its value is called with (done, total)."""
         del title, unit
         return nullcontext(lambda done, total: None)
 
     def live(self, progress: RunProgress) -> AbstractContextManager[Any]:
-        """Surround the part of the run in which tasks run; `progress` answers how far they are."""
+        """Return a context in which the run performs its tasks; `progress` says how far they are."""
         del progress
         return nullcontext()
 
     def started(self, change: TaskChange) -> None:
-        """A task was handed to a worker."""
+        """Called when a task is given to a worker."""
 
     def ended(self, change: TaskChange) -> None:
-        """A task has ended, or is to be tried again."""
+        """Called when a task has ended, or is to be tried again."""
 
     def notice(self, text: str) -> None:
-        """A sentence that a person should read."""
+        """Called with a sentence for the person who runs the sweep."""
 
     def tick(self) -> None:
-        """About a second has passed."""
+        """Called about once a second."""

@@ -108,7 +108,7 @@ def mark_writer(folder: str, token: str) -> Callable[[], str]:
     return leave_mark
 
 
-def mark_reader(folder: str, names: list[str]) -> Callable[[], str]:
+def mark_reader(folder: str, names: list[str], pause_s: float = 1.0) -> Callable[[], str]:
     """Return what looks for files in a folder on a node; it answers what is wrong with the folder, "" if nothing."""
 
     def read_marks() -> str:
@@ -122,7 +122,7 @@ def mark_reader(folder: str, names: list[str]) -> Callable[[], str]:
                     return ""
             except OSError:
                 pass
-            time.sleep(1)
+            time.sleep(pause_s)
         return "does not see what other nodes write there"
 
     return read_marks

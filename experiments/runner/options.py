@@ -1,22 +1,21 @@
-"""How to run what is left of a sweep."""
+"""The options of a run."""
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from experiments.errors import UserError
 from experiments.runner.timing import Timing
 
 
 @dataclass(frozen=True)
 class Options:
-    """How to run what is left of a sweep.
+    """The options of a run.
 
-    retries: how often a task that failed is tried again. budget_s: seconds of devices to spend at most. asha: whether
-    to prune trainings whose loss is behind. address: of a Ray cluster; by default one is started on this machine. only:
-    names or patterns of the cells to run, all of them by default. tags: recorded with every result.
+    retries: how often a failed task is tried again. budget_s: the most seconds of GPUs (without GPUs: of trials) to
+    use; None is no limit. asha: whether to stop trainings whose validation loss is among the worst. address: of a Ray
+    cluster; None starts Ray on this machine. only: names or patterns of the cells to run; all cells if empty. tags:
+    recorded with every result. timing: how long the run waits; tests wait less.
     """
 
     retries: int = 1
@@ -26,23 +25,3 @@ class Options:
     only: tuple[str, ...] = ()
     tags: Mapping[str, str] = field(default_factory=dict)
     timing: Timing = field(default_factory=Timing)
-
-
-TAG = re.compile(r"[\w][\w ./-]{0,249}")  # as MLflow has it
-RESERVED = ("mlflow.", "edm.")
-
-
-def parse_tags(texts: tuple[str, ...]) -> dict[str, str]:
-    """Return a person's tags, each given as KEY=VALUE. Raises UserError."""
-    tags: dict[str, str] = {}
-    for text in texts:
-        key, equals, value = text.partition("=")
-        if not equals or not TAG.fullmatch(key) or key.startswith(RESERVED):
-            raise UserError(
-                f"--tag {text}: expected KEY=VALUE, where KEY consists of letters, digits, '_', '.', '/' and '-' and "
-                f"does not begin with {' or '.join(RESERVED)}"
-            )
-        if key in tags:
-            raise UserError(f"--tag {text}: {key} is given twice; remove one of them")
-        tags[key] = value
-    return tags

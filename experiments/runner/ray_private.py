@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import functools
+import site
 import sys
-from collections.abc import Generator
+from collections.abc import Generator, Iterable
 from contextlib import contextmanager
+from pathlib import Path
 
 from experiments.runner import ray_environment  # noqa: F401  isort: skip  (Ray reads it as it is imported)
 import ray
 from ray._private import services
 from ray._private import worker as ray_worker
+from ray.job_config import JobConfig
 
 # what is used here, by module; a test asks whether this version of Ray has all of it
 USED = {
@@ -37,6 +40,26 @@ def bootstrap_address(address: str) -> str | None:
     """Return the HOST:PORT that an address such as "auto" means, None where that is unknown. Raises ValueError."""
     resolve = getattr(services, "canonicalize_bootstrap_address_or_die", None)
     return resolve(address) if resolve is not None else None
+
+
+class _Closed(list[str]):
+    """Folders to which Ray can add none."""
+
+    def extend(self, iterable: Iterable[str]) -> None:
+        del iterable
+
+
+def same_code_job() -> JobConfig:
+    """Return the settings of a job whose workers import the code that runs here, whatever the current folder holds.
+
+    Ray has its workers look first in the folders of the script and of the command, where there may be other packages
+    of our names. What Python itself finds, such as an installed package, needs no folder.
+    """
+    config, home = JobConfig(), str(Path(__file__).parents[2])
+    if hasattr(config, "_py_driver_sys_path"):
+        installed = home in (*site.getsitepackages(), site.getusersitepackages())
+        config._py_driver_sys_path = _Closed([] if installed else [home])
+    return config
 
 
 @contextmanager

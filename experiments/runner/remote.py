@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator
+from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -14,6 +14,7 @@ from ray.exceptions import RayActorError, RayTaskError
 from experiments.errors import UserError, one_line
 from experiments.inputs import InputFiles
 from experiments.runner.options import Options
+from experiments.runner.ray_run import RayRun
 from experiments.runner.resume import open_schedule
 from experiments.runner.schedule import Schedule
 from experiments.runner.states import State
@@ -42,16 +43,15 @@ class RemoteDriver:
     """Drives a run from inside a cluster that is reached by Ray's client, which cannot run Tune itself."""
 
     def __init__(self, sweep: Sweep, store: Store, context: TrialContext, options: Options) -> None:
-        self.store, self.context, self.options = store, context, options
         self.schedule = open_schedule(plan_sweep(sweep, InputFiles(), holdings=store), store, options)
         self.news: list[TaskNews | str] = []  # of tasks, or sentences for people
+        self.ray_run = RayRun(
+            self.schedule, store, context, options, lambda task: self.news.append(self._now(task)), self.news.append
+        )
 
     def run(self) -> tuple[float, list[TaskNews]]:
         """Run everything that is left; return the seconds of work, and what became of every task."""
-        worked_s = run_here(
-            self.schedule, self.store, self.context, self.options, lambda task: self.news.append(self._now(task)),
-            self.news.append,
-        )  # fmt: skip
+        worked_s = run_here(self.ray_run)
         return worked_s, [self._now(task) for task in self.schedule.tasks.values()]
 
     def since(self, number: int) -> list[TaskNews | str]:
@@ -64,21 +64,15 @@ class RemoteDriver:
         return TaskNews(signature, schedule.states[signature], reason, failure)
 
 
-def run_there(
-    schedule: Schedule,
-    store: Store,
-    context: TrialContext,
-    options: Options,
-    on_change: Callable[[Task], None],
-    notify: Callable[[str], None],
-) -> float:
-    """Run all that is left inside the cluster that Ray's client is connected to; `schedule` follows what happens there.
+def run_there(run: RayRun) -> float:
+    """Run all that is left inside the cluster that Ray's client is connected to.
 
-    Returns the seconds that workers spent in the tasks themselves.
+    The schedule here follows what happens there. Returns the seconds that workers spent in the tasks themselves.
     """
     kind = ray.remote(RemoteDriver).options(num_cpus=0, max_concurrency=2, resources=HEAD)
-    driver: Any = kind.remote(schedule.plan.sweep, store, context, options)
-    with _plain_errors(options.address):
+    schedule = run.schedule
+    driver: Any = kind.remote(schedule.plan.sweep, run.store, run.context, run.options)
+    with _plain_errors(run.options.address):
         ending, seen, ended = driver.run.remote(), 0, []
         while not ended:
             ended, _ = ray.wait([ending], timeout=1.0)
@@ -86,10 +80,10 @@ def run_there(
             seen += len(news)
             for item in news:
                 if isinstance(item, str):
-                    notify(item)
+                    run.notify(item)
                 else:
                     _follow(schedule, item)
-                    on_change(schedule.tasks[item.signature])
+                    run.on_change(schedule.tasks[item.signature])
         worked_s, final = ray.get(ending)
     for item in final:  # some changed their state without an event: they depend on what failed, or were withheld
         _follow(schedule, item)

@@ -16,7 +16,7 @@ from experiments.runner.listener import RunListener, TaskChange
 from experiments.runner.options import Options
 from experiments.runner.prepare import prepare_inputs
 from experiments.runner.progress import RunProgress
-from experiments.runner.record import remember
+from experiments.runner.ray_run import RayRun
 from experiments.runner.schedule import Schedule
 from experiments.runner.states import State
 from experiments.runner.timing import Timing
@@ -26,6 +26,7 @@ from experiments.store.provenance import RunInfo
 from experiments.store.store import Store
 from experiments.sweep.jobs import Task
 from experiments.tracking.background import MirrorThread
+from experiments.tracking.records import record_plan
 from experiments.tracking.settled import SettledRecord
 
 
@@ -63,7 +64,7 @@ def run_sweep(
     options: Options = Options(),
 ) -> Summary:
     """Do all that is left, then bring MLflow up to date; without anything left only the latter."""
-    remember(schedule.plan, store)
+    record_plan(schedule.plan, store)
     left, before = schedule.counts["waiting"], schedule.counts["done"]
     mirror = MirrorThread(store, schedule.plan, tracking_uri)
     interrupted, worked_s = False, 0.0
@@ -111,12 +112,13 @@ def _execute(
                 )
                 mirror.start()
                 wait_for_ray()
+            ray_run = RayRun(schedule, store, context, options, _change_reporter(schedule, listener), listener.notice)
             run = remote.run_there if (options.address or "").startswith(cluster.CLIENT) else tune.run_here
             with (
                 _interruptible(schedule, store, run_id, listener.notice, options.timing) as interrupted,
                 _showing(RunProgress(schedule, store, run_id), listener),
             ):
-                worked_s = run(schedule, store, context, options, _change_reporter(schedule, listener), listener.notice)
+                worked_s = run(ray_run)
                 return not schedule.abandoned and (interrupted.is_set() or store.stop_requested(run_id)), worked_s
 
 
@@ -165,13 +167,17 @@ def _ticking(tick: Callable[[], None]) -> Iterator[None]:
 def _interruptible(
     schedule: Schedule, store: Store, run_id: str, notify: Callable[[str], None], timing: Timing
 ) -> Iterator[threading.Event]:
-    """While the block lasts, let Ctrl-C or SIGTERM ask all trials to save their state and leave.
+    """While the block lasts, let Ctrl-C, SIGTERM or SIGHUP ask all trials to save their state and leave.
 
     A second one, or a trial that does not leave in time, ends the block by KeyboardInterrupt; all that is lost then is
     the time since a checkpoint.
     """
     asked = threading.Event()
-    grace_s = {signal.SIGINT: timing.interrupt_grace_s, signal.SIGTERM: timing.terminate_grace_s}
+    grace_s = {
+        signal.SIGINT: timing.interrupt_grace_s,
+        signal.SIGTERM: timing.terminate_grace_s,
+        signal.SIGHUP: timing.terminate_grace_s,  # the terminal is gone
+    }
 
     def on_signal(number: int, frame: FrameType | None) -> None:
         if asked.is_set():

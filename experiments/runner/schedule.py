@@ -201,7 +201,7 @@ class Schedule:
         needed = [self.states[other] for other in self.graph.dependencies(signature) if not self._is_there(other)]
         ends: list[State] = [CONSEQUENCES[state] for state in needed if state in CONSEQUENCES]
         ends.append("cancelled" if signature in self._cancelled else "waiting")
-        self._set(signature, "stopped" if self.stopping else ends[0])
+        self._set(signature, "interrupted" if self.stopping else ends[0])
         self._offer(signature)
 
     def follow(self, signature: str, state: State, reason: str, failure: Failure | None) -> None:

@@ -10,6 +10,7 @@ from experiments.runner.graph import TaskGraph
 from experiments.sweep.jobs import Task
 
 # elsewhere: another run on the same store works on it. blocked: what it depends on failed. withheld: not to be started.
+# interrupted: the run ends first, and the next run continues it (`stopped`: an evaluation that ended early, as worse).
 # cancelled: a person asked this run to leave it. skipped: this run was not asked for it
 State = Literal[
     "waiting",
@@ -17,7 +18,7 @@ State = Literal[
     "elsewhere",
     "done",
     "failed",
-    "stopped",
+    "interrupted",
     "pruned",
     "blocked",
     "withheld",

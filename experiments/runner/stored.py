@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from experiments.store.damage import Damage
+from experiments.store.drawings import drawn_segments
 from experiments.store.results import EvaluationResult
 from experiments.store.store import Store
 from experiments.sweep.jobs import Task
@@ -20,9 +21,8 @@ def is_done(store: Store, task: Task) -> bool:
 
 def parts_left(store: Store, evaluation: Evaluation) -> int:
     """Return how many segments of an evaluation are neither drawn nor being drawn."""
-    shelf = store.folder("drawings", evaluation.drawing) / evaluation.features.signature
-    drawn = {path.name[:8] for path in shelf.glob("*.safetensors")}
-    open_ = [start for start in segment_starts(evaluation.config.images) if f"{start:08d}" not in drawn]
+    drawn = drawn_segments(store, evaluation.drawing, evaluation.features.signature)
+    open_ = [start for start in segment_starts(evaluation.config.images) if start not in drawn]
     return sum(store.holder("segments", evaluation.segment_name(start)) is None for start in open_)
 
 

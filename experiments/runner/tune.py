@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import _thread
-import tempfile
 import threading
 import time
 from collections.abc import Callable, Generator, Iterator, Mapping
@@ -22,8 +21,8 @@ from experiments.runner import ray_private
 from experiments.runner.allocation import Allocation, Allocator
 from experiments.runner.budget import Budget
 from experiments.runner.dispatch import Dispatcher
-from experiments.runner.options import Options
-from experiments.runner.schedule import Schedule
+from experiments.runner.ray_run import RayRun
+from experiments.runner.scratch import scratch_folder
 from experiments.store.failures import Failure
 from experiments.store.layout import PRUNE
 from experiments.store.store import Store
@@ -77,7 +76,7 @@ class DispatchedSearcher(Searcher):
         self.dispatcher.closed(trial_id, WORKER_LOST)
 
     def starting(self) -> set[str]:
-        """Return the tasks at which the jobs are that have all they need; the others wait for a free worker."""
+        """Return the current tasks of the jobs that have their resources; the other jobs wait for a free worker."""
         tasks, allocated = set[str](), Allocation(0, 0.0)
         for trial_id, allocation in list(self.allocations.items()):  # which another thread may change
             allocated += allocation
@@ -138,32 +137,27 @@ class SavingAsha(FIFOScheduler):
         )
 
 
-def run_here(
-    schedule: Schedule,
-    store: Store,
-    context: TrialContext,
-    options: Options,
-    on_change: Callable[[Task], None],
-    notify: Callable[[str], None],
-) -> float:
+def run_here(run: RayRun) -> float:
     """Run all that is left of a schedule on the cluster that this process is a driver of.
 
     Returns the seconds that workers spent in the tasks themselves.
     """
-    resources = schedule.plan.sweep.resources
+    schedule, options = run.schedule, run.options
     budget = Budget(options.budget_s) if options.budget_s is not None else None
     nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]] if options.address is not None else []
-    allocator = Allocator(schedule.plan, resources, ray.cluster_resources(), store, nodes)
+    allocator = Allocator(schedule.plan, schedule.plan.sweep.resources, ray.cluster_resources(), run.store, nodes)
     schedule.slots = allocator.slots("evaluation")
-    dispatcher = Dispatcher(schedule, store, on_change, notify, budget, context.run_id, options.asha, options.timing)
+    dispatcher = Dispatcher(
+        schedule, run.store, run.on_change, run.notify, budget, run.context.run_id, options.asha, options.timing
+    )
     with _watched(dispatcher) if options.address is None else nullcontext():
-        execute(dispatcher, store, context, allocator, options.asha)
+        execute(dispatcher, run.store, run.context, allocator, options.asha)
     return dispatcher.worked_s
 
 
 @contextmanager
 def _watched(dispatcher: Dispatcher) -> Generator[None]:
-    """End what would wait for ever: without its raylet Ray starts no worker, though those that run go on."""
+    """End a run that would wait forever: without its raylet Ray starts no worker, although running ones continue."""
     ending, timing = threading.Event(), dispatcher.timing
 
     def watch() -> None:
@@ -207,7 +201,7 @@ def execute(
     """Run everything that the dispatcher has to start; returns when nothing runs any more."""
     searcher = DispatchedSearcher(dispatcher, allocator)
     dispatcher.schedule.starting = searcher.starting
-    with tempfile.TemporaryDirectory(prefix="edm-sweep-tune-") as scratch:
+    with scratch_folder() as scratch:
         tuner = tune.Tuner(
             tune.with_resources(_trainable(dispatcher.schedule.tasks, store.root, context, asha), _resources),
             tune_config=tune.TuneConfig(
@@ -216,7 +210,7 @@ def execute(
                 num_samples=-1,
                 reuse_actors=True,
             ),
-            run_config=tune.RunConfig(storage_path=str(Path(scratch)), name="run", verbose=0),
+            run_config=tune.RunConfig(storage_path=str(scratch), name="run", verbose=0),
         )
         tuner.fit()
 
@@ -251,5 +245,5 @@ def _reporter(job: Job) -> Callable[[float, float], None] | None:
     training = job.tasks[0]
     if not isinstance(training, Training):
         return None
-    total = training.config.num_steps * training.config.batch_size / 1000
+    total = training.config.total_kimg
     return lambda kimg, loss: tune.report({"val_loss": loss, "percent": LAST * kimg / total, "kimg": kimg})

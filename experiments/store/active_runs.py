@@ -1,8 +1,8 @@
 """Active runs: who they are, how far they are, and what they are asked, seen from any process that has the store.
 
-<root>/sessions/<session>/session.json    who runs what; a lease beside it is held for as long as the run lasts
-                          progress.json   how far the run is, and how long it will take
-                          stop, cancel-*  requests to it (requests.py)
+<root>/sessions/<run id>/session.json    who runs what; a lease beside it is held for as long as the run lasts
+                         progress.json   how far the run is, and how long it will take
+                         stop, cancel-*  requests to it (requests.py)
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from experiments.errors import UserError
 from experiments.store import leases
 from experiments.store.files import read_json, write_json
 from experiments.store.layout import RUNS
+from experiments.store.leases import STANDARD_TIMING, LeaseTiming
 from experiments.store.progress import RunProgressRecord
 from experiments.store.provenance import command_line
 from experiments.store.store import Store
@@ -30,7 +31,7 @@ RUN = "session.json"
 class ActiveRun:
     """A run that has not ended: of which sweep, where, and how far it is; progress: None while it is starting."""
 
-    name: str
+    run_id: str
     sweep: str
     host: str
     pid: int
@@ -40,35 +41,35 @@ class ActiveRun:
 
 
 @contextmanager
-def announced(store: Store, session: str, sweep: str) -> Iterator[None]:
+def announced(store: Store, run_id: str, sweep: str) -> Iterator[None]:
     """Let others see a run for as long as the block lasts; raises UserError where the store cannot be written."""
-    folder = store.session_folder(session)
+    folder = store.run_folder(run_id)
     mine = {"sweep": sweep, "host": platform.node(), "pid": os.getpid(), "command": command_line()}
     with ExitStack() as stack:
-        stack.callback(store.end_session, session)
+        stack.callback(store.end_run, run_id)
         try:
-            stack.enter_context(leases.held(folder))
+            stack.enter_context(leases.held(folder, store.lease_timing))
             write_json(folder / RUN, {**mine, "began": time.time()})
         except OSError as error:
             raise UserError(f"{store.root}: cannot be written ({error.strerror}); make room there") from None
         yield
 
 
-def publish_progress(store: Store, session: str, progress: RunProgressRecord) -> None:
+def publish_progress(store: Store, run_id: str, progress: RunProgressRecord) -> None:
     """Write down how far a run is."""
     with suppress(OSError):  # a full disk: it is written again soon
-        progress.write(store.session_folder(session))
+        progress.write(store.run_folder(run_id))
 
 
 def active_runs(store: Store, sweep: str | None = None) -> list[ActiveRun]:
     """Return the active runs of one sweep, or of all."""
-    found = (_read(folder) for folder in _folders(store) if is_alive(folder))
+    found = (_read(folder) for folder in _folders(store) if is_alive(folder, store.lease_timing))
     return [run for run in found if run is not None and sweep in (None, run.sweep)]
 
 
 def abandoned_runs(store: Store) -> list[Path]:
     """Return the folders of runs that were killed."""
-    return [folder for folder in _folders(store) if not is_alive(folder)]
+    return [folder for folder in _folders(store) if not is_alive(folder, store.lease_timing)]
 
 
 def request_cancellation(store: Store, runs: Iterable[ActiveRun], evaluations: Iterable[str] | None) -> None:
@@ -76,15 +77,15 @@ def request_cancellation(store: Store, runs: Iterable[ActiveRun], evaluations: I
     signatures = list(evaluations) if evaluations is not None else [None]
     for run in runs:
         for signature in signatures:
-            store.request_stop(run.name, signature)
+            store.request_stop(run.run_id, signature)
 
 
-def is_alive(folder: Path) -> bool:
+def is_alive(folder: Path, timing: LeaseTiming = STANDARD_TIMING) -> bool:
     """Return whether the holder of a folder still runs, as far as one look tells; compares no machines' clocks."""
-    if leases.holder(folder) is None:
+    if leases.holder(folder, timing) is None:
         return False
     silent_s = leases.silence_s(folder)
-    return silent_s is None or silent_s < leases.STALE_S
+    return silent_s is None or silent_s < timing.stale_s
 
 
 def _folders(store: Store) -> list[Path]:

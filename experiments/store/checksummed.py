@@ -7,9 +7,10 @@ from pathlib import Path
 
 from torch import Tensor
 
+from edm.checksums import sha256_of
 from edm.files import load_tensors, save_tensors
 from experiments.store.damage import set_aside_file
-from experiments.store.files import checksum, move_into_place, sha256_file, temporary_beside
+from experiments.store.files import checksum, move_into_place, temporary_beside
 
 DIGITS = 16  # of the SHA-256 that goes into a name
 
@@ -22,7 +23,7 @@ def write_checksummed(
     temporary = temporary_beside(folder / stem)
     try:
         save_tensors(tensors, temporary, metadata)
-        path = folder / f"{stem}-{sha256_file(temporary)[:DIGITS]}.safetensors"
+        path = folder / f"{stem}-{sha256_of(temporary)[:DIGITS]}.safetensors"
         move_into_place(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)

@@ -23,10 +23,9 @@ TAIL_LINES = 12
 
 # input, diverged, disk and damaged say in their own message what helps
 REMEDIES: dict[FailureKind, str] = {
-    "memory": "give the network less to hold at once (training.batch_size, resources.sampling_batch), a smaller model, "
-    "or a larger GPU",
-    "lost": "look for what ends processes there: too little memory, a batch system's limit, a node that went away",
-    "device": "check the GPU and its driver; the run uses no process again that met such an error",
+    "memory": "reduce training.batch_size or resources.sampling_batch, or use a smaller model or a larger GPU",
+    "lost": "check what may have ended the process: too little memory, a limit of the batch system, or a lost node",
+    "device": "check the GPU and its driver; the process that met this error is not used again",
 }
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 from collections.abc import Iterator
@@ -11,6 +10,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+from edm.checksums import sha256_of
 from experiments.store import processes
 
 ABANDONED_S = 3600.0  # temporary files of unknown writers that are older count as abandoned
@@ -87,12 +87,6 @@ def write_soon(path: Path, content: dict[str, Any]) -> None:
         temporary.unlink(missing_ok=True)
 
 
-def sha256_file(path: Path) -> str:
-    """Return the SHA-256 of a file in hex."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
 def checksum(path: Path) -> str:
     """Return the SHA-256 of a file in hex, read once for each version of the file that this process meets."""
     status = path.stat()
@@ -102,7 +96,7 @@ def checksum(path: Path) -> str:
 @lru_cache(maxsize=65536)
 def _sha256_of_version(path: Path, modified_ns: int, size: int) -> str:
     del modified_ns, size  # part of the key: a file that has changed is read again
-    return sha256_file(path)
+    return sha256_of(path)
 
 
 def modified_ns(path: Path) -> int | None:

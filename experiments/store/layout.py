@@ -43,5 +43,5 @@ PAIRS = "closest.png"  # images and their nearest training images
 # in the folder of a store
 MLFLOW_DATABASE = "mlflow.db"
 DAMAGED = "damaged"  # folder of what was set aside
-RUNS = "sessions"  # folder of active runs
+RUNS = "sessions"  # folder of active runs; its name is from when runs were called sessions
 STOP, CANCEL = "stop", "cancel-"  # ask a run to stop, or to leave the task whose signature follows

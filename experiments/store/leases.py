@@ -2,9 +2,9 @@
 
     <folder>/.lease-000007    the highest number decides who holds it; a number is never used twice
 
-A holder counts up in its file every BEAT_S. Another process that wants the folder watches that count by its own clock,
-and takes the next number once the count has not changed for STALE_S; no two machines' clocks are ever compared. A
-holder on the same machine whose process has ended is replaced at once.
+A holder counts up in its file every few seconds. Another process that wants the folder watches that count by its own
+clock, and takes the next number once the count has not changed for a minute; no two machines' clocks are ever compared.
+A holder on the same machine whose process has ended is replaced at once.
 """
 
 from __future__ import annotations
@@ -25,15 +25,27 @@ from pathlib import Path
 from typing import Any
 
 from experiments.store import processes
+from experiments.wording import process_text
 
-BEAT_S = 5.0
-STALE_S = 60.0
 LENGTH = 512  # bytes of a lease: it is rewritten in place, which needs no room on a full disk
 NAME = re.compile(r"\.lease-(\d{6,})")
 
 log = logging.getLogger("edm_sweep")
 
-monotonic: Callable[[], float] = time.monotonic
+
+@dataclass(frozen=True)
+class LeaseTiming:
+    """How often a holder counts up, and for how long others watch a count that stays the same; the same for all.
+
+    clock: by which a process watches; it never goes back.
+    """
+
+    beat_s: float = 5.0
+    stale_s: float = 60.0
+    clock: Callable[[], float] = time.monotonic
+
+
+STANDARD_TIMING = LeaseTiming()
 
 
 class LeaseLost(Exception):
@@ -50,7 +62,7 @@ class Holder:
     @property
     def text(self) -> str:
         """The holder in words."""
-        return f"host {self.host}, process {self.pid}"
+        return process_text(self.host, self.pid)
 
 
 class Held(Exception):
@@ -67,6 +79,7 @@ class Lease:
 
     folder: Path
     generation: int
+    timing: LeaseTiming = STANDARD_TIMING
     lost: bool = False
     released: bool = False
     token: str = field(default_factory=lambda: secrets.token_hex(8))
@@ -85,7 +98,7 @@ class Lease:
             if self.lost or self.released:
                 return
             self.beats += 1
-            with suppress(OSError):  # a disk that cannot be reached now; others watch for STALE_S
+            with suppress(OSError):  # a disk that cannot be reached now; others go on watching
                 self.lost = not (self._is_highest() and self._rewrite())
         if self.lost:
             log.warning("%s was taken over by another run", self.folder)
@@ -104,7 +117,7 @@ class Lease:
             return
         with self.guard:
             self.released = True
-            with suppress(OSError):  # the next holder then has to wait for STALE_S
+            with suppress(OSError):  # the next holder then has to wait until this one is stale
                 self._rewrite()
         with _table:
             _held.pop(self.token, None)
@@ -173,14 +186,14 @@ class Lease:
         return True
 
 
-def acquire(folder: Path) -> Lease:
+def acquire(folder: Path, timing: LeaseTiming = STANDARD_TIMING) -> Lease:
     """Take the lease of a folder; raises Held where another process has it."""
     while True:
         folder.mkdir(parents=True, exist_ok=True)
-        generation, holder = _look(folder)
+        generation, holder = _look(folder, timing)
         if holder is not None:
             raise Held(holder)
-        lease = Lease(folder, generation + 1)
+        lease = Lease(folder, generation + 1, timing)
         try:
             if lease.create() and _confirmed(lease):
                 return lease
@@ -204,9 +217,9 @@ def _confirmed(lease: Lease) -> bool:
 
 
 @contextmanager
-def held(folder: Path) -> Iterator[Lease]:
+def held(folder: Path, timing: LeaseTiming = STANDARD_TIMING) -> Iterator[Lease]:
     """Hold a folder while the block lasts; raises Held at once where another process has it."""
-    lease = acquire(folder)
+    lease = acquire(folder, timing)
     try:
         yield lease
     finally:
@@ -214,20 +227,22 @@ def held(folder: Path) -> Iterator[Lease]:
 
 
 @contextmanager
-def waited_for(folder: Path, on_wait: Callable[[], None] = lambda: None) -> Iterator[Lease]:
+def waited_for(
+    folder: Path, on_wait: Callable[[], None] = lambda: None, timing: LeaseTiming = STANDARD_TIMING
+) -> Iterator[Lease]:
     """Wait until a folder is free and hold it while the block lasts; calls `on_wait` about once a second meanwhile."""
-    lease = _acquire_when_free(folder, on_wait)
+    lease = _acquire_when_free(folder, on_wait, timing)
     try:
         yield lease
     finally:
         lease.release()
 
 
-def _acquire_when_free(folder: Path, on_wait: Callable[[], None]) -> Lease:
+def _acquire_when_free(folder: Path, on_wait: Callable[[], None], timing: LeaseTiming) -> Lease:
     pauses = itertools.chain((0.05, 0.1, 0.2, 0.4), itertools.repeat(1.0))
     while True:
         try:
-            return acquire(folder)
+            return acquire(folder, timing)
         except Held:
             on_wait()
             time.sleep(next(pauses))
@@ -239,12 +254,12 @@ def own(folder: Path) -> Lease | None:
         return next((lease for lease in reversed(_held.values()) if lease.folder == folder), None)
 
 
-def holder(folder: Path) -> Holder | None:
+def holder(folder: Path, timing: LeaseTiming = STANDARD_TIMING) -> Holder | None:
     """Return who holds a folder now.
 
     Calling this again and again watches the folder, so that a holder that has gone silent is noticed.
     """
-    return _look(folder)[1]
+    return _look(folder, timing)[1]
 
 
 def silence_s(folder: Path) -> float | None:
@@ -275,7 +290,7 @@ class Watch:
 _watches: dict[Path, Watch] = {}
 
 
-def _look(folder: Path) -> tuple[int, Holder | None]:
+def _look(folder: Path, timing: LeaseTiming) -> tuple[int, Holder | None]:
     """Return the highest number, and who holds the folder by it: None where that is released, stale or not there."""
     while True:
         generation = max(_generations(folder), default=0)
@@ -290,7 +305,7 @@ def _look(folder: Path) -> tuple[int, Holder | None]:
         if state.get("released") or _is_gone(state):
             _watches.pop(path, None)
             return generation, None
-        if _watched_s(path, content) >= STALE_S:
+        if _watched_s(path, content, timing) >= timing.stale_s:
             return generation, None
         return generation, Holder(str(state.get("host", "unknown")), int(state.get("pid", 0)))
 
@@ -316,17 +331,17 @@ def _is_gone(state: dict[str, Any]) -> bool:
     return state.get("machine") == processes.machine() and processes.has_ended(state["pid"], state.get("born"))
 
 
-def _watched_s(path: Path, content: bytes) -> float:
+def _watched_s(path: Path, content: bytes, timing: LeaseTiming) -> float:
     """Return for how long this process has seen a lease with the same content.
 
-    A pause between two looks counts for at most a quarter of STALE_S: a process that was itself suspended, as the
+    A pause between two looks counts for at most a quarter of `stale_s`: a process that was itself suspended, as the
     holder beside it may have been, has watched nothing.
     """
-    now, watch = monotonic(), _watches.get(path)
+    now, watch = timing.clock(), _watches.get(path)
     if watch is None or watch.content != content:
         _watches[path] = Watch(content, now)
         return 0.0
-    watch.seconds += min(now - watch.last_look, STALE_S / 4)
+    watch.seconds += min(now - watch.last_look, timing.stale_s / 4)
     watch.last_look = now
     return watch.seconds
 
@@ -346,7 +361,9 @@ def _keep_beating() -> None:
 def _beat_while_held() -> None:
     global _heart
     while True:
-        time.sleep(BEAT_S)
+        with _table:
+            pause_s = min((lease.timing.beat_s for lease in _held.values()), default=STANDARD_TIMING.beat_s)
+        time.sleep(pause_s)
         with _table:
             leases = list(_held.values())
             if not leases:

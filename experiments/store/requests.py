@@ -1,7 +1,7 @@
 """Requests to a run: files in its folder, which it and its trials look for on whatever machine they are.
 
-<root>/sessions/<session>/stop                 save all work and stop
-<root>/sessions/<session>/cancel-<signature>   leave one task
+<root>/sessions/<run id>/stop                 save all work and stop
+<root>/sessions/<run id>/cancel-<signature>   leave one task
 """
 
 from __future__ import annotations
@@ -18,31 +18,31 @@ class RunRequests:
 
     root: Path
 
-    def session_folder(self, session: str) -> Path:
+    def run_folder(self, run_id: str) -> Path:
         """Return the folder of a run."""
-        return self.root / RUNS / session
+        return self.root / RUNS / run_id
 
-    def request_stop(self, session: str, signature: str | None = None) -> None:
+    def request_stop(self, run_id: str, signature: str | None = None) -> None:
         """Ask every trial of a run to save its state and leave, or those alone that work on one task."""
-        path = self.session_folder(session) / (STOP if signature is None else CANCEL + signature)
+        path = self.run_folder(run_id) / (STOP if signature is None else CANCEL + signature)
         path.parent.mkdir(parents=True, exist_ok=True)
         path.touch()
 
-    def stop_requested(self, session: str, signature: str | None = None) -> bool:
+    def stop_requested(self, run_id: str, signature: str | None = None) -> bool:
         """Return whether a run has been asked to stop, or to leave a task."""
-        requests = self._requests(session)
+        requests = self._requests(run_id)
         return STOP in requests or (signature is not None and CANCEL + signature in requests)
 
-    def cancelled(self, session: str) -> set[str]:
+    def cancelled(self, run_id: str) -> set[str]:
         """Return the signatures of the tasks that a run has been asked to leave."""
-        return {name.removeprefix(CANCEL) for name in self._requests(session) if name.startswith(CANCEL)}
+        return {name.removeprefix(CANCEL) for name in self._requests(run_id) if name.startswith(CANCEL)}
 
-    def end_session(self, session: str) -> None:
+    def end_run(self, run_id: str) -> None:
         """Remove the folder of a run."""
-        shutil.rmtree(self.session_folder(session), ignore_errors=True)
+        shutil.rmtree(self.run_folder(run_id), ignore_errors=True)
 
-    def _requests(self, session: str) -> list[str]:
+    def _requests(self, run_id: str) -> list[str]:
         try:
-            return os.listdir(self.session_folder(session))  # a network file system may remember that a file is absent
+            return os.listdir(self.run_folder(run_id))  # a network file system may remember that a file is absent
         except FileNotFoundError:
             return []

@@ -179,10 +179,10 @@ class ReferenceRecord(Result):
 
 
 @dataclass(frozen=True, kw_only=True)
-class ScaleRecord(Result):
-    """Scores of pure noise and of real images, by which the scores of evaluations are read."""
+class BaselineRecord(Result):
+    """Baselines: the scores of pure noise and of real images, to compare the scores of evaluations with."""
 
-    kind: ClassVar[StoreKind] = "scales"
+    kind: ClassVar[StoreKind] = "scales"  # the folder's old name, which existing stores have
 
     metrics: Mapping[str, float]
 

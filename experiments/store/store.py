@@ -18,13 +18,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from edm.checksums import sha256_of
 from experiments.errors import UserError
 from experiments.store import leases
 from experiments.store.damage import Damage, DamagedFile, DamageLog
-from experiments.store.files import read_json, remove_abandoned, sha256_file, sync_to_disk, write_json
+from experiments.store.files import read_json, remove_abandoned, sync_to_disk, write_json
 from experiments.store.journal import Journal
 from experiments.store.layout import CONFIG, CURVES, DAMAGED, FAILURE, PROGRESS, RESULT, StoreKind
-from experiments.store.leases import Holder
+from experiments.store.leases import STANDARD_TIMING, Holder, LeaseTiming
 from experiments.store.requests import RunRequests
 from experiments.store.result_files import file_fault, read_result, with_checksum
 from experiments.store.results import Result, ResultT
@@ -39,11 +40,12 @@ log = logging.getLogger("edm_sweep")
 class Store(RunRequests):
     """A folder of results. Cheap to make: it reads and writes only when asked.
 
-    name: what to record as the store if its results were imported from another one.
+    name: what to record as the store if its results were imported from another one. lease_timing: of all processes
+    that use the store.
     """
 
-    def __init__(self, root: Path, name: str | None = None) -> None:
-        self.root = root.absolute()
+    def __init__(self, root: Path, name: str | None = None, lease_timing: LeaseTiming = STANDARD_TIMING) -> None:
+        self.root, self.lease_timing = root.absolute(), lease_timing
         self.name = name or str(self.root)
         self._damages = DamageLog(self.root)
 
@@ -122,7 +124,7 @@ class Store(RunRequests):
         checksums = {}
         for name in files:
             sync_to_disk(folder / name)
-            checksums[name] = sha256_file(folder / name)
+            checksums[name] = sha256_of(folder / name)
         self.require_lease(kind, signature)  # reading gigabytes takes its time
         write_json(folder / RESULT, with_checksum(replace(result, files=checksums).to_json()))
         for name in (FAILURE, PROGRESS):
@@ -256,7 +258,7 @@ class Store(RunRequests):
                 self._damages.copy(kind, signature, names, why)
                 for name in names:
                     Journal(folder / name).keep(lambda _line: True)
-                    content["files"][name] = sha256_file(folder / name)
+                    content["files"][name] = sha256_of(folder / name)
                 write_json(folder / RESULT, with_checksum(content))
         except (leases.Held, OSError) as error:
             log.warning("%s: curves are damaged and not mended now: %s", self.folder(kind, signature), error)
@@ -282,7 +284,7 @@ class Store(RunRequests):
     def lock(self, kind: StoreKind, signature: str, on_wait: Callable[[], None] = lambda: None) -> Iterator[Path]:
         """Hold a task, so that no other process on any machine does it too; waits while another one holds it."""
         folder = self.folder(kind, signature)
-        with leases.waited_for(folder, on_wait) as lease:
+        with leases.waited_for(folder, on_wait, self.lease_timing) as lease:
             remove_abandoned(lease.folder, lease.path)
             yield folder
 
@@ -290,13 +292,13 @@ class Store(RunRequests):
     def try_lock(self, kind: StoreKind, signature: str) -> Iterator[Path]:
         """Hold a task like `lock`, without waiting: raises leases.Held while another process holds it."""
         folder = self.folder(kind, signature)
-        with leases.held(folder) as lease:
+        with leases.held(folder, self.lease_timing) as lease:
             remove_abandoned(lease.folder, lease.path)
             yield folder
 
     def holder(self, kind: StoreKind, signature: str) -> Holder | None:
         """Return who holds a task now."""
-        return leases.holder(self.folder(kind, signature))
+        return leases.holder(self.folder(kind, signature), self.lease_timing)
 
     def require_lease(self, kind: StoreKind, signature: str) -> None:
         """Raise LeaseLost where this process held a task and another one took it over."""

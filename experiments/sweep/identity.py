@@ -18,7 +18,7 @@ VERSIONS = {
     "drawing": 1,
     "space": 1,
     "reference": 2,
-    "scale": 1,
+    "scale": 1,  # of baselines
     "exact": 1,
     "evaluation": 2,
 }

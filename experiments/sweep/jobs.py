@@ -28,7 +28,7 @@ class Outcome:
     reason: why it was pruned, or left to another run. failure: of a failed task. seconds: how long its worker took.
     """
 
-    state: Literal["done", "stopped", "failed", "pruned", "elsewhere"]
+    state: Literal["done", "interrupted", "failed", "pruned", "elsewhere"]
     reason: str = ""
     failure: Failure | None = None
     seconds: float = 0.0

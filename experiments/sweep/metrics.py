@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from edm.config import SPLITS, ClassifierConfig, EvaluationConfig, Features, Split
-from reports.metrics import shown, title_of
+from reports.metrics import METRICS, shown, title_of
 
 FILE = "file"  # used like a split: a published statistics file
 FITTED = ("fid", "fid_infinity")  # metrics that need a covariance of full rank
@@ -23,16 +23,6 @@ DIMENSIONS: dict[Features, int] = {
     "classifier": ClassifierConfig().feature_channels,
 }
 
-METRICS = (
-    *(f"{metric}_{name}" for metric in FITTED for name in (*SPLITS, FILE)),
-    *(f"{metric}_{split}" for metric in ("kid", *PRDC) for split in SPLITS),
-    "class_accuracy",
-    "truncation_rms",
-    "nn_ratio_pixels",
-    "nn_ratio_features",
-    "nn_copied_pixels",
-    "nn_copied_features",
-)
 ERRORS = ("_se", "_low", "_high")  # of a metric: standard error and 95% interval
 HEADLINES = ("fid_", "kid_", "class_accuracy")  # how the most important metrics begin, best first
 
@@ -82,7 +72,7 @@ def metrics_of(score: str) -> tuple[str, ...]:
     return (own, *(f"{own}{error}" for error in ERRORS))
 
 
-def context_of(score: str) -> tuple[str, ...]:
+def baselines_of(score: str) -> tuple[str, ...]:
     """Return the metrics that put a score into context: those of pure noise and of real images."""
     metric, name = split_score(score)
     if metric in ("fid", "kid"):
@@ -116,7 +106,7 @@ def describe_reference(config: EvaluationConfig, sizes: Mapping[Split, int]) -> 
 
 
 def meaningless(config: EvaluationConfig, sizes: Mapping[Split, int]) -> dict[str, str]:
-    """Return the splits and files to which a Fréchet distance would mean nothing, each with the reason.
+    """Return the splits and files to which a Frechet distance would mean nothing, each with the reason.
 
     With no more images than dimensions, generated or real, a covariance is singular. sizes: of the splits.
     """
@@ -127,6 +117,30 @@ def meaningless(config: EvaluationConfig, sizes: Mapping[Split, int]) -> dict[st
     reason = "{:,} real images are not above the {:,} dimensions of " + config.features
     counts = reference_sizes(config, sizes)
     return {split: reason.format(count, dimension) for split, count in counts.items() if count <= dimension}
+
+
+def fid_remedy(config: EvaluationConfig, sizes: Mapping[Split, int]) -> str | None:
+    """Return which fields to set, all of them together, for every Fréchet distance to mean something.
+
+    None where all do already, or none is asked for. sizes: of the splits.
+    """
+    dimension, withheld = DIMENSIONS[config.features], meaningless(config, sizes)
+    if not set(config.metrics) & set(FITTED) or not withheld.keys() & set(config.splits):
+        return None
+    changes: list[str] = []
+    if config.images <= dimension:
+        changes.append(f"evaluation.images above {dimension:,}")
+    counts = reference_sizes(config, sizes)
+    if any(counts[split] <= dimension for split in config.splits):
+        large = [split for split in config.splits if sizes[split] > dimension]
+        large = large or [split for split in SPLITS if sizes[split] > dimension]
+        if not large:
+            return f"no split has more than {dimension:,} images; use features with fewer dimensions, or more images"
+        if large != list(config.splits):
+            changes.append(f"evaluation.splits [{', '.join(large)}]")
+        if config.reference != "all":
+            changes.append("evaluation.reference all")
+    return f"for an FID, set {' and '.join(changes)}" + (" together" if len(changes) > 1 else "")
 
 
 def requested_scores(config: EvaluationConfig, sizes: Mapping[Split, int], deterministic: bool) -> MetricRequest:

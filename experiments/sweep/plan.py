@@ -15,6 +15,7 @@ from experiments.inputs import Inputs
 from experiments.sweep.aliases import Aliases, Holdings
 from experiments.sweep.equivalence import Outcome, SameValues, repeated_cells, repeated_sentence, same_values
 from experiments.sweep.forms import evaluation_forms, guide_cell, training_forms
+from experiments.sweep.metrics import fid_remedy
 from experiments.sweep.names import short_name
 from experiments.sweep.spec import SECTIONS, Cell, Sweep
 from experiments.sweep.tasks import DataSource, Evaluation, FeatureSpace, Training
@@ -40,12 +41,16 @@ class PlannedCell:
 
 @dataclass(frozen=True)
 class Plan:
-    """Everything that a sweep needs: its cells in the order of the file; trainings and evaluations by signature."""
+    """Everything that a sweep needs: its cells in the order of the file; trainings and evaluations by signature.
+
+    remarks: what a person should know about its folders of images.
+    """
 
     sweep: Sweep
     cells: tuple[PlannedCell, ...]
     trainings: dict[str, Training]
     evaluations: dict[str, Evaluation]
+    remarks: tuple[str, ...] = ()
 
     def __repr__(self) -> str:
         """Show its size; the whole would be pages."""
@@ -88,8 +93,16 @@ class Plan:
     @property
     def warnings(self) -> list[str]:
         """What a person should know before the sweep runs: scores that are left out, fields that have no effect."""
-        notes = {note for evaluation in self.evaluations.values() for note in evaluation.notes}
-        return [*sorted(notes), *self.idle_axes, *self._fields_without_effect()]
+        evaluations = self.evaluations.values()
+        notes = {note for evaluation in evaluations for note in evaluation.notes}
+        remedies = {fid_remedy(evaluation.config, evaluation.training.data.sizes) for evaluation in evaluations}
+        return [
+            *self.remarks,
+            *sorted(notes),
+            *sorted(remedy for remedy in remedies if remedy is not None),
+            *self.idle_axes,
+            *self._fields_without_effect(),
+        ]
 
     @cached_property
     def equivalences(self) -> list[str]:
@@ -147,7 +160,9 @@ def plan_sweep(
         PlannedCell(cell, evaluation.training, evaluations[evaluation.signature], computation)
         for cell, evaluation, computation in requested
     )
-    return Plan(sweep, cells, planner.trainings, evaluations)
+    read = dict.fromkeys(cell.data for cell in sweep.cells if cell.data not in (sources or {}))
+    remarks = dict.fromkeys(remark for config in read for remark in inputs.facts(config).remarks)
+    return Plan(sweep, cells, planner.trainings, evaluations, tuple(remarks))
 
 
 @dataclass(frozen=True)

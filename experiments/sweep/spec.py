@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -24,12 +25,13 @@ from edm.config import (
 class ResourcesConfig:
     """What each trial may use. Never part of a signature.
 
-    gpus: GPUs of each trial. A fraction packs several trials on one GPU; 2 or more train one network on several GPUs of
-        a node; `auto` packs by the memory that a short probe of every network measures. `None`: 1 if there are any.
-    cpus: Cores, and so threads, of each trial. `None`: an even share of the machine's.
-    sampling_batch: Images drawn at once. Does not change the images.
-    checkpoint_s: Seconds of training between checkpoints; more if writing one would take over 2% of the time.
-    compile: Whether to use torch.compile. `None`: on a GPU, if the training is long enough to gain by it.
+    gpus: GPUs per trial. A fraction runs several trials on one GPU; 2 or more train one network on several GPUs of a
+        node; `auto` measures the memory that each network needs and runs as many trials on a GPU as fit. `None`: 1, or
+        none without a GPU.
+    cpus: CPU cores, and threads, per trial. `None`: an even share of the machine's cores.
+    sampling_batch: Images drawn at once. It does not change the images.
+    checkpoint_s: Seconds of training between checkpoints; more if saving one takes over 2% of that time.
+    compile: Whether to use `torch.compile`. `None`: on a GPU, if the training is long enough to gain from it.
     """
 
     gpus: float | Literal["auto"] | None = None
@@ -55,7 +57,7 @@ class ReportConfig:
 
     rows: Axes that label the rows. `None`: all axes that are not columns.
     columns: Axes that label the columns.
-    metrics: Metrics to show, such as `fid_test`. `None`: all that there are.
+    metrics: Metrics to show, such as `[fid_test, class_accuracy]`. `None`: all.
     """
 
     rows: tuple[str, ...] | None = None
@@ -91,13 +93,29 @@ class Cell:
 
 @dataclass(frozen=True)
 class Sweep:
-    """A sweep file that was read and checked. axes: the dotted names of the fields that vary, in the file's order."""
+    """A sweep file that was read and checked. axes: the dotted names of the fields that vary, in the file's order.
+
+    The name becomes part of paths. Raises ValueError if it is not one, wherever the sweep was read from.
+    """
 
     name: str
     cells: tuple[Cell, ...]
     axes: tuple[str, ...]
     resources: ResourcesConfig
     report: ReportConfig
+
+    def __post_init__(self) -> None:
+        if not is_name(self.name):
+            raise ValueError(f"{self.name!r} cannot be the name of a sweep; {NAME_RULE}")
+
+
+NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}")
+NAME_RULE = "use at most 100 letters, digits, '_', '-' and '.'"
+
+
+def is_name(value: object) -> bool:
+    """Return whether a value can be the name of a sweep, and so of its folder."""
+    return isinstance(value, str) and NAME.fullmatch(value) is not None
 
 
 SECTIONS: dict[str, type] = {

@@ -1,1 +1,1 @@
-"""MLflow as a mirror of the store, and results as data frames."""
+"""MLflow as a mirror of the store, records of sweeps, and results as data frames."""

@@ -1,7 +1,7 @@
 """A sweep's record in one file: all that its report and its MLflow runs are made from, on any machine.
 
     manifest.json    what this is, and of every other file its SHA-256, its size and its time
-    sweep.json       the sweep (sweep/recorded.py)
+    sweep.json       the sweep (sweep/serialisation.py)
     trainings/<signature>/..., evaluations/<signature>/..., diffs/...    as in a store, without weights and features
 
 The last 64 bytes of the file, which other programs take for its comment, are the SHA-256 of all bytes before them.
@@ -40,7 +40,8 @@ from experiments.store.provenance import diff_path
 from experiments.store.results import EvaluationResult, TrainingResult
 from experiments.store.store import Store
 from experiments.sweep.plan import Plan
-from experiments.sweep.recorded import read_plan, recorded_content
+from experiments.sweep.serialisation import plan_from_json, plan_to_json
+from experiments.wording import size
 
 FORMAT = "edm-sweep bundle 1"
 MANIFEST, SWEEP = "manifest.json", "sweep.json"
@@ -48,10 +49,23 @@ OF_TRAININGS = (CONFIG, RESULT, JOURNAL, VALIDATION, PRUNED, FAILURE, LOG)
 OF_EVALUATIONS = (CONFIG, RESULT, INFLUENCES, SAMPLES, PAIRS, FAILURE, LOG)
 NAME = re.compile(r"(trainings|evaluations|diffs)/[0-9a-f]{20}(\.patch|(/[\w.-]+){1,2})")
 LARGEST = 2**30  # bytes of one file: a record holds no weights
+LARGEST_MANIFEST = 2**26
+RATIO, ALWAYS = 50, 2**27  # how many times its own size, and how many bytes in any case, a bundle may take unpacked
 BLOCK = 2**20
 SEAL = 64  # hex digits at the file's end
 WHEN = (1980, 1, 1, 0, 0, 0)  # of all entries, so that the same record makes the same file; true times are listed
 
+UNREADABLE = (
+    zipfile.BadZipFile,
+    OSError,
+    EOFError,
+    LookupError,
+    TypeError,
+    AttributeError,
+    ValueError,
+    NotImplementedError,
+    RecursionError,
+)
 OnFiles = Callable[[int, int], None]
 
 
@@ -70,8 +84,8 @@ def export(plan: Plan, store: Store, out: Path, on_progress: OnFiles = lambda do
     """
     files = list(_files(plan, store))
     if not any(name.endswith(RESULT) for name, _ in files):
-        raise UserError(f"{plan.sweep.name}: nothing of it is done in {store.root}; run it first")
-    sweep = (json.dumps(recorded_content(plan)) + "\n").encode()
+        raise UserError(f"{plan.sweep.name}: no task of it is done in {store.root}; run it first")
+    sweep = (json.dumps(plan_to_json(plan)) + "\n").encode()
     manifest: dict[str, Any] = {
         "format": FORMAT,
         "sweep": plan.sweep.name,
@@ -161,45 +175,49 @@ def opened(path: Path) -> Iterator[tuple[Plan, Store]]:
                 manifest = _manifest(archive, path)
                 for name, entry in manifest["files"].items():
                     _unpack(archive, name, entry, root, path)
+            store = Store(root, manifest["store"])
+            plan = plan_from_json(json.loads((root / SWEEP).read_bytes()), path, store)
         except FileNotFoundError:
             raise UserError(f"{path}: no such file; 'edm-sweep export SWEEP {path}' makes one") from None
-        except (zipfile.BadZipFile, OSError, EOFError, KeyError, TypeError, ValueError, NotImplementedError) as error:
+        except UNREADABLE as error:
             raise _refused(path, f"{type(error).__name__}: {error}") from None
-        store = Store(root, manifest["store"])
-        yield read_plan(json.loads((root / SWEEP).read_bytes()), path, store), store
+        yield plan, store
 
 
 def _require_sealed(path: Path) -> None:
     with path.open("rb") as file:
         is_archive = file.read(2) == b"PK"
     if not is_archive:
-        raise UserError(f"{path}: is no bundle of edm-sweep; 'edm-sweep export SWEEP' makes one")
+        raise UserError(f"{path}: is not a bundle; 'edm-sweep export SWEEP' makes one")
     with path.open("rb") as file:
         file.seek(-SEAL, os.SEEK_END)
         seal = file.read()
     if seal != _digest(path):
-        raise _refused(path, "it is not, byte for byte, what was exported")
+        raise _refused(path, "it was changed after it was exported")
 
 
 def _manifest(archive: zipfile.ZipFile, path: Path) -> dict[str, Any]:
     """Return what a bundle says it holds, after checking that its names are those and lead nowhere else."""
     names = archive.namelist()
     if MANIFEST not in names:
-        raise UserError(f"{path}: is no bundle of edm-sweep: it has no {MANIFEST}; 'edm-sweep export' makes one")
+        raise UserError(f"{path}: is not a bundle, because it has no {MANIFEST}; 'edm-sweep export SWEEP' makes one")
+    sizes = [member.file_size for member in archive.infolist()]
+    if sum(sizes) > max(RATIO * path.stat().st_size, ALWAYS) or archive.getinfo(MANIFEST).file_size > LARGEST_MANIFEST:
+        raise _refused(path, f"it would take {size(sum(sizes))} unpacked, which no record does")
     manifest = json.loads(archive.read(MANIFEST))
     if manifest.get("format") != FORMAT:
-        raise UserError(f"{path}: was made by another version of edm-sweep ({manifest.get('format')}); export it anew")
+        raise UserError(f"{path}: was made by another version of edm-sweep ({manifest.get('format')}); export it again")
     for name in (*names, *manifest["files"]):
         if name not in (MANIFEST, SWEEP) and (NAME.fullmatch(name) is None or ".." in PurePosixPath(name).parts):
-            raise _refused(path, f"it holds {name!r}, which is no name of a record")
+            raise _refused(path, f"it holds {name!r}, which is not the name of a record")
     if len(set(names)) != len(names) or set(names) != {MANIFEST, *manifest["files"]}:
-        raise _refused(path, "what it holds is not what its manifest lists")
+        raise _refused(path, "its files are not those that its manifest lists")
     return manifest
 
 
 def _unpack(archive: zipfile.ZipFile, name: str, entry: dict[str, Any], root: Path, path: Path) -> None:
     if archive.getinfo(name).file_size != entry["bytes"] or entry["bytes"] > LARGEST:
-        raise _refused(path, f"{name} has not the size that its manifest lists")
+        raise _refused(path, f"{name} does not have the size that its manifest lists")
     target, digest = root / name, hashlib.sha256()
     target.parent.mkdir(parents=True, exist_ok=True)
     with archive.open(name) as source, target.open("wb") as output:
@@ -207,9 +225,9 @@ def _unpack(archive: zipfile.ZipFile, name: str, entry: dict[str, Any], root: Pa
             digest.update(block)
             output.write(block)
     if digest.hexdigest() != entry["sha256"]:
-        raise _refused(path, f"{name} is not what its manifest lists")
+        raise _refused(path, f"{name} does not have the checksum that its manifest lists")
     os.utime(target, ns=(entry["modified_ns"], entry["modified_ns"]))  # MLflow's times of a run follow from it
 
 
 def _refused(path: Path, why: str) -> UserError:
-    return UserError(f"{path}: is refused, as {why}; get it anew from where it was exported")
+    return UserError(f"{path}: is refused because {why}; get it again from where it was exported")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from experiments.sweep.plan import Plan, PlannedCell
 from experiments.sweep.tasks import Evaluation
 from experiments.tracking.runs import FAILED, KILLED, RUNNING
 
-FOUND = ("scores", "notes", "stopped_at", "stopped_by")  # fields of a result that a report needs beside the metrics
+RESULT_TAGS = ("scores", "notes", "stopped_at", "stopped_by")  # what a report needs of a result beside the metrics
 CURVES = {JOURNAL: "loss", VALIDATION: "val_loss"}  # a training's files, and the metric that every line of them has
 
 
@@ -52,9 +53,12 @@ def unfinished(folder: Path, ended: bool) -> tuple[str, str, float | None]:
     return RUNNING, "", None
 
 
-def finished_ms(folder: Path) -> int:
-    """Return when a task was finished, in milliseconds since 1970."""
-    return int((folder / RESULT).stat().st_mtime * 1000)
+def finished_ms(result: TrainingResult | EvaluationResult, folder: Path) -> int:
+    """Return when a task was finished, in milliseconds since 1970; its file's time may be that of a copy."""
+    try:
+        return int(datetime.fromisoformat(result.provenance.time).timestamp() * 1000)
+    except ValueError:  # a result of an early version does not say
+        return int((folder / RESULT).stat().st_mtime * 1000)
 
 
 def curve_metrics(line: dict[str, Any], step: int) -> list[Metric]:
@@ -95,7 +99,7 @@ def evaluation_tags(evaluation: Evaluation, result: EvaluationResult, digest: st
     return [
         RunTag("edm.label", result.label),
         RunTag("edm.training", evaluation.training.signature),
-        *(RunTag(f"edm.{name}", json.dumps(getattr(result, name))) for name in FOUND),
+        *(RunTag(f"edm.{name}", json.dumps(getattr(result, name))) for name in RESULT_TAGS),
         RunTag("edm.result", digest),
         *provenance_tags(result.provenance),
     ]

@@ -14,6 +14,7 @@ from sqlalchemy.exc import DatabaseError
 from experiments.store.files import move_into_place, temporary_beside
 from experiments.store.layout import DAMAGED, MLFLOW_DATABASE
 from experiments.store.store import Store
+from experiments.tracking.artifacts import follow_store
 from experiments.tracking.schema import upgrade
 
 log = logging.getLogger("edm_sweep.mlflow")
@@ -25,13 +26,14 @@ def embedded_uri(store: Store) -> str:
 
 
 def ensure_database(path: Path) -> None:
-    """Have a whole database with the tables of this MLflow's version; the caller holds the mirror's lease.
+    """Make sure that there is a database with this MLflow's tables; the caller holds the mirror's lease.
 
-    MLflow makes its tables in dozens of steps, and refuses for ever what a kill has left of them. A database of an
-    older MLflow is brought up to date. One that cannot be is set aside, as the store has all that it held.
+    MLflow creates its tables in dozens of steps, and never accepts tables that a kill has left incomplete. A database
+    of an older MLflow is brought up to date. If that fails, it is set aside, because the store has all that it held.
     """
     if path.exists():
         if _is_up_to_date(path):
+            follow_store(path)
             return
         _set_aside(path)
     temporary = temporary_beside(path)

@@ -87,7 +87,7 @@ class MirroredExperiment:
             run.has_parameters = True
 
     def set_parent(self, run: MirroredRun, parent: MirroredRun) -> None:
-        """Show a run under another one, where it is not; that one may have been there twice, and be deleted."""
+        """Show a run under another one, unless it is there; the parent before may have been a deleted duplicate."""
         if run.parent != parent.run_id:
             self.client.set_tag(run.run_id, PARENT, parent.run_id)
             run.parent = parent.run_id

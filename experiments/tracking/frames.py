@@ -3,29 +3,25 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
-from safetensors import safe_open
 
 from experiments.store.journal import Journal
 from experiments.store.layout import JOURNAL, VALIDATION
-from experiments.store.results import ComputingRecord, EvaluationResult, TrainingResult
+from experiments.store.results import EvaluationResult, TrainingResult
 from experiments.store.store import Store
 from experiments.store.training_records import Pruning
-from experiments.sweep.metrics import ERRORS, HEADLINES, context_of, describe_reference, metrics_of, requested_scores
+from experiments.sweep.metrics import ERRORS, HEADLINES, baselines_of, describe_reference, metrics_of, requested_scores
 from experiments.sweep.plan import Plan, PlannedCell
 from experiments.sweep.spec import unused_parameters
 from experiments.sweep.tasks import Evaluation, Training
-from experiments.tracking.paired_errors import influences_of
 
 
 @dataclass(frozen=True)
-class Found:
+class EvaluationScores:
     """What is known of an evaluation: its metrics, the scores that they answer, and remarks.
 
     pruned_at: at how many kimg a training that it depends on was ended early, where the evaluation was not done.
@@ -38,13 +34,19 @@ class Found:
     stopped_by: str | None = None
     pruned_at: float | None = None
 
+    @classmethod
+    def of(cls, result: EvaluationResult) -> EvaluationScores:
+        """Return what a finished evaluation's result says."""
+        scores = frozenset(result.scores)
+        return cls(result.metrics, scores, result.notes, result.stopped_at, result.stopped_by)
+
     def covers(self, evaluation: Evaluation, scores: tuple[str, ...]) -> bool:
         """Return whether it has `scores`, of all images, or of fewer where a rival of `evaluation` stopped it."""
         return set(scores) <= self.scores and (self.stopped_by is None or self.stopped_by in evaluation.rivals)
 
 
 @dataclass(frozen=True)
-class Trained:
+class TrainingSummary:
     """What a report needs to know of a training.
 
     pruned_at: at how many kimg it was ended early. micro_batch: how many images went through the network at once,
@@ -55,26 +57,24 @@ class Trained:
     micro_batch: int | None = None
 
 
-def found_in_store(plan: Plan, store: Store) -> dict[str, Found]:
+def scores_in_store(plan: Plan, store: Store) -> dict[str, EvaluationScores]:
     """Return a plan's finished evaluations, and those whose training was pruned, by signature."""
     results = {signature: store.result(EvaluationResult, signature) for signature in plan.evaluations}
-    done = {
-        signature: Found(result.metrics, frozenset(result.scores), result.notes, result.stopped_at, result.stopped_by)
-        for signature, result in results.items()
-        if result is not None
-    }
-    return joined(plan, done, {signature: _trained(store, signature) for signature in plan.trainings})
+    done = {signature: EvaluationScores.of(result) for signature, result in results.items() if result is not None}
+    return add_training_notes(plan, done, {signature: _summary_of(store, signature) for signature in plan.trainings})
 
 
-def _trained(store: Store, signature: str) -> Trained:
+def _summary_of(store: Store, signature: str) -> TrainingSummary:
     result = store.result(TrainingResult, signature)
     if result is not None:
-        return Trained(micro_batch=result.computing.micro_batch if result.computing is not None else None)
+        return TrainingSummary(micro_batch=result.computing.micro_batch if result.computing is not None else None)
     pruning = Pruning.of(store.folder("trainings", signature))
-    return Trained(pruned_at=pruning.kimg if pruning is not None else None)
+    return TrainingSummary(pruned_at=pruning.kimg if pruning is not None else None)
 
 
-def joined(plan: Plan, done: dict[str, Found], trained: dict[str, Trained]) -> dict[str, Found]:
+def add_training_notes(
+    plan: Plan, done: dict[str, EvaluationScores], trained: dict[str, TrainingSummary]
+) -> dict[str, EvaluationScores]:
     """Return what is known of a plan's evaluations, with the remarks that follow from their trainings."""
     found = {}
     for signature, evaluation in plan.evaluations.items():
@@ -84,11 +84,11 @@ def joined(plan: Plan, done: dict[str, Found], trained: dict[str, Trained]) -> d
             notes = (*done[signature].notes, *_memory_notes(evaluation, trained))
             found[signature] = dataclasses.replace(done[signature], notes=notes)
         elif pruned:
-            found[signature] = Found({}, frozenset(), evaluation.notes, pruned_at=pruned[0])
+            found[signature] = EvaluationScores({}, frozenset(), evaluation.notes, pruned_at=pruned[0])
     return found
 
 
-def _memory_notes(evaluation: Evaluation, trained: dict[str, Trained]) -> Iterator[str]:
+def _memory_notes(evaluation: Evaluation, trained: dict[str, TrainingSummary]) -> Iterator[str]:
     """Yield a remark on each training whose memory was too small for what the sweep asked for."""
     for who, training in zip(("", "its guide was "), evaluation.depends_on, strict=False):
         used = trained[training.signature].micro_batch
@@ -105,7 +105,7 @@ def _shows_in_the_network(micro_batch: int, training: Training) -> bool:
     return micro_batch < asked and training.network.norm == "batch"
 
 
-def results_frame(plan: Plan, found: dict[str, Found]) -> pd.DataFrame:
+def results_frame(plan: Plan, found: dict[str, EvaluationScores]) -> pd.DataFrame:
     """Return one row for each cell, in the sweep's order.
 
     Columns: name, axes, all other parameters, signatures, what the scores are, scores. Scores that have errors are
@@ -122,7 +122,7 @@ def results_frame(plan: Plan, found: dict[str, Found]) -> pd.DataFrame:
     return frame.drop(columns=[*empty, *(unused_parameters(plan.sweep.cells) - {*plan.sweep.axes})])
 
 
-def _row(plan: Plan, planned: PlannedCell, found: dict[str, Found]) -> dict[str, Any]:
+def _row(plan: Plan, planned: PlannedCell, found: dict[str, EvaluationScores]) -> dict[str, Any]:
     parameters = {name: _plain(value) for name, value in planned.cell.parameters().items()}
     evaluation, sizes = planned.evaluation, planned.training.data.sizes
     own, wanted = found.get(evaluation.signature), _scores(planned)
@@ -143,13 +143,13 @@ def _row(plan: Plan, planned: PlannedCell, found: dict[str, Found]) -> dict[str,
         "stopped_at": own.stopped_at if own is not None and done else None,
         "pruned_at": own.pruned_at if own is not None and not done else None,
         **{name: shown.get(name) for score in wanted for name in metrics_of(score)},
-        **{name: context.get(name) for score in wanted for name in context_of(score)},
+        **{name: context.get(name) for score in wanted for name in baselines_of(score)},
         "real_images": context.get("real_images"),
         "notes": "; ".join(own.notes if own is not None else evaluation.notes),
     }
 
 
-def _status(own: Found | None, done: bool) -> str:
+def _status(own: EvaluationScores | None, done: bool) -> str:
     if own is not None and own.pruned_at is not None:
         return "pruned"
     return ("stopped" if own and own.stopped_at else "done") if done else "missing"
@@ -162,43 +162,7 @@ def _scores(planned: PlannedCell) -> tuple[str, ...]:
 
 
 def _columns(score: str) -> tuple[str, ...]:
-    return (*metrics_of(score), *context_of(score))
-
-
-def covariances(plan: Plan, store: Store) -> dict[str, tuple[tuple[str, ...], np.ndarray]]:
-    """Return for each metric the cells that have it, and the covariance of the errors of their values.
-
-    All cells start from the same noise and labels, so image i of one corresponds to image i of another, and errors of
-    cells are correlated: var(a - b) is usually much less than var(a) + var(b). Cells with different numbers of images,
-    which no table shows side by side, count as uncorrelated.
-    """
-    paths = {plan.cell_name(planned): influences_of(store, planned.evaluation.signature) for planned in plan.cells}
-    files = {cell: path for cell, path in paths.items() if path is not None}
-    cells_with: dict[str, list[str]] = {}
-    for cell, path in files.items():
-        with safe_open(path, framework="np") as file:
-            for metric in file.keys():  # noqa: SIM118 - not a mapping
-                cells_with.setdefault(metric, []).append(cell)
-    return {
-        metric: (tuple(cells), _covariance([_read(files[cell], metric) for cell in cells]))
-        for metric, cells in cells_with.items()
-    }
-
-
-def _read(path: Path, metric: str) -> np.ndarray:
-    with safe_open(path, framework="np") as file:
-        return file.get_tensor(metric)
-
-
-def _covariance(influences: list[np.ndarray]) -> np.ndarray:
-    """Return the covariance of means over images: that of the influences, divided by their number."""
-    made = np.zeros((len(influences), len(influences)))
-    counts = np.array([len(values) for values in influences])
-    for count in np.unique(counts):
-        same = np.flatnonzero(counts == count)
-        rows = np.stack([influences[i] for i in same]).astype(np.float64)
-        made[np.ix_(same, same)] = np.cov(rows) / count
-    return made
+    return (*metrics_of(score), *baselines_of(score))
 
 
 def _plain(value: Any) -> Any:
@@ -220,30 +184,3 @@ def curves_frame(plan: Plan, store: Store) -> pd.DataFrame:
             lines = Journal(folder / journal).read()
             rows += [{"training": plan.names[signature], "kimg": line["kimg"], key: line[key]} for line in lines]
     return pd.DataFrame(rows, columns=["training", "kimg", "loss", "val_loss"])
-
-
-def facts_of(plan: Plan, store: Store) -> dict[str, str]:
-    """Return where a plan's numbers come from: code, packages, machines, and how long the work took."""
-    trained = [result for name in plan.trainings if (result := store.result(TrainingResult, name)) is not None]
-    scored = [result for name in plan.evaluations if (result := store.result(EvaluationResult, name)) is not None]
-    origins = [result.provenance for result in (*trained, *scored)]
-    facts = {
-        "git_commit": _united(origin.git_commit for origin in origins),
-        "git_dirty": _united(origin.git_dirty for origin in origins),
-        "host": _united(origin.host for origin in origins),
-        "python": _united(origin.python for origin in origins),
-        **{name: _united(origin.packages.get(name) for origin in origins) for name in ("torch", "ray", "mlflow")},
-        "devices": _united(result.device for result in (*trained, *scored)),
-        "trained in": _united(_precision(result.computing) for result in trained if result.computing is not None),
-        "compute": f"{sum(result.seconds for result in (*trained, *scored)):,.0f} s on those devices",
-    }
-    return {key: value for key, value in facts.items() if value}
-
-
-def _precision(computing: ComputingRecord) -> str:
-    """Return the precision that a training was computed in, and whether its network was compiled."""
-    return computing.precision + (" compiled" if computing.compiled else "")
-
-
-def _united(values: Iterable[object]) -> str:
-    return ", ".join(sorted({str(value) for value in values}))

@@ -45,6 +45,7 @@ from experiments.store.results import EvaluationResult, TrainingResult
 from experiments.store.store import Store
 from experiments.sweep.plan import TRAINING_SECTIONS, Plan
 from experiments.sweep.tasks import Evaluation, SweepTask, Training
+from experiments.tracking.artifacts import artifacts_folder
 from experiments.tracking.content import (
     CURVES,
     curve_metrics,
@@ -86,7 +87,7 @@ class Mirror:
         self.experiment = MirroredExperiment(
             self.client,
             name,
-            self.place.root / "mlartifacts" / name if is_file else None,
+            artifacts_folder(self.place.root) / name if is_file else None,
             Notices(self._lock_folder, uri, name),
         )
         self.first_cells = first_cells(plan)
@@ -196,8 +197,8 @@ class Mirror:
         if result is None:
             self.experiment.end(signature, *unfinished(folder, ended))
             return
-        metrics = training_metrics(result, finished_ms(folder))
-        self._finish(training, metrics, training_tags(result), (CONFIG, LOG))
+        metrics = training_metrics(result, finished_ms(result, folder))
+        self._finish(training, result, metrics, training_tags(result), (CONFIG, LOG))
         self.final.add(signature)
 
     def _send_curves(self, run: MirroredRun, training: Training, folder: Path) -> None:
@@ -254,8 +255,8 @@ class Mirror:
 
     def _finish_evaluation(self, evaluation: Evaluation, result: EvaluationResult, digest: str) -> None:
         run = self._evaluation_run(evaluation, result)
-        metrics = evaluation_metrics(evaluation, result, finished_ms(self._folder(evaluation)))
-        self._finish(evaluation, metrics, evaluation_tags(evaluation, result, digest), (SAMPLES, PAIRS, LOG))
+        metrics = evaluation_metrics(evaluation, result, finished_ms(result, self._folder(evaluation)))
+        self._finish(evaluation, result, metrics, evaluation_tags(evaluation, result, digest), (SAMPLES, PAIRS, LOG))
         run.result = digest
 
     def _evaluation_run(self, evaluation: Evaluation, result: EvaluationResult | None) -> MirroredRun:
@@ -296,17 +297,21 @@ class Mirror:
         }
         if parent is not None:
             tags[PARENT] = parent.run_id
-        began_ms = finished_ms(self._folder(task)) - int(result.seconds * 1000) if result is not None else None
+        began_ms = None
+        if result is not None:
+            began_ms = finished_ms(result, self._folder(task)) - int(result.seconds * 1000)
         run = self.experiment.create(task.signature, self.plan.names[task.signature], tags, began_ms)
         self.parts[task.signature].steps = dict.fromkeys(CURVES.values(), -1)
         return run
 
-    def _finish(self, task: SweepTask, metrics: list[Metric], tags: list[RunTag], names: tuple[str, ...]) -> None:
+    def _finish(
+        self, task: SweepTask, result: TaskResult, metrics: list[Metric], tags: list[RunTag], names: tuple[str, ...]
+    ) -> None:
         """Send what a finished task gave, with files of its folder and the changes of the code that made it."""
         folder = self._folder(task)
         files = [folder / name for name in names]
         files += [diff_path(self.store, tag.value) for tag in tags if tag.key == "edm.git_diff"]
-        self.experiment.finish(task.signature, metrics, tags, files, finished_ms(folder))
+        self.experiment.finish(task.signature, metrics, tags, files, finished_ms(result, folder))
 
 
 def sync(

@@ -11,9 +11,10 @@ from experiments.store.files import checksum
 from experiments.store.layout import INFLUENCES
 from experiments.store.results import EvaluationResult
 from experiments.store.store import Store
+from experiments.sweep.plan import Plan
 
 
-def influences_of(store: Store, signature: str) -> Path | None:
+def _influences_file(store: Store, signature: str) -> Path | None:
     """Return the file of a finished evaluation's influences, if it is the one that belongs to its result.
 
     None where it is damaged, or a kill came between it and the result: the cell is not compared then.
@@ -25,12 +26,12 @@ def influences_of(store: Store, signature: str) -> Path | None:
     return path
 
 
-def influence_errors(store: Store, a: str, b: str) -> dict[str, float]:
+def difference_errors(store: Store, a: str, b: str) -> dict[str, float]:
     """Return for each metric the standard error of the difference of two evaluations, paired by image.
 
     Only for evaluations with equally many images.
     """
-    here_path, there_path = influences_of(store, a), influences_of(store, b)
+    here_path, there_path = _influences_file(store, a), _influences_file(store, b)
     if here_path is None or there_path is None:
         return {}
     errors: dict[str, float] = {}
@@ -40,3 +41,39 @@ def influence_errors(store: Store, a: str, b: str) -> dict[str, float]:
             if len(own) == len(other):
                 errors[metric] = float(np.std(own - other, ddof=1) / np.sqrt(len(own)))
     return errors
+
+
+def error_covariances(plan: Plan, store: Store) -> dict[str, tuple[tuple[str, ...], np.ndarray]]:
+    """Return for each metric the cells that have it, and the covariance of the errors of their values.
+
+    All cells start from the same noise and labels, so image i of one corresponds to image i of another, and errors of
+    cells are correlated: var(a - b) is usually much less than var(a) + var(b). Cells with different numbers of images,
+    which no table shows side by side, count as uncorrelated.
+    """
+    paths = {plan.cell_name(planned): _influences_file(store, planned.evaluation.signature) for planned in plan.cells}
+    files = {cell: path for cell, path in paths.items() if path is not None}
+    cells_with: dict[str, list[str]] = {}
+    for cell, path in files.items():
+        with safe_open(path, framework="np") as file:
+            for metric in file.keys():  # noqa: SIM118 - not a mapping
+                cells_with.setdefault(metric, []).append(cell)
+    return {
+        metric: (tuple(cells), _covariance([_influences(files[cell], metric) for cell in cells]))
+        for metric, cells in cells_with.items()
+    }
+
+
+def _influences(path: Path, metric: str) -> np.ndarray:
+    with safe_open(path, framework="np") as file:
+        return file.get_tensor(metric)
+
+
+def _covariance(influences: list[np.ndarray]) -> np.ndarray:
+    """Return the covariance of means over images: that of the influences, divided by their number."""
+    made = np.zeros((len(influences), len(influences)))
+    counts = np.array([len(values) for values in influences])
+    for count in np.unique(counts):
+        same = np.flatnonzero(counts == count)
+        rows = np.stack([influences[i] for i in same]).astype(np.float64)
+        made[np.ix_(same, same)] = np.cov(rows) / count
+    return made

@@ -12,18 +12,18 @@ from mlflow.entities import Run
 
 from experiments.errors import UserError
 from experiments.sweep.plan import Plan
-from experiments.tracking.content import FOUND
-from experiments.tracking.frames import Found, Trained, joined
+from experiments.tracking.content import RESULT_TAGS
+from experiments.tracking.frames import EvaluationScores, TrainingSummary, add_training_notes
 from experiments.tracking.runs import FINISHED, KILLED, all_runs, answering
 
 
-def found_in_mlflow(plan: Plan, uri: str) -> dict[str, Found]:
+def scores_in_mlflow(plan: Plan, uri: str) -> dict[str, EvaluationScores]:
     """Return a plan's finished evaluations as MLflow has them, and those whose training was pruned, by signature.
 
     Raises UserError where the server does not answer or has no such experiment.
     """
-    done: dict[str, Found] = {}
-    trained = dict.fromkeys(plan.trainings, Trained())
+    done: dict[str, EvaluationScores] = {}
+    trained = dict.fromkeys(plan.trainings, TrainingSummary())
     with answering(uri, "leave it out to use the store"):
         client = mlflow.MlflowClient(tracking_uri=uri)
         experiment = client.get_experiment_by_name(plan.sweep.name)
@@ -32,24 +32,24 @@ def found_in_mlflow(plan: Plan, uri: str) -> dict[str, Found]:
         for run in all_runs(client, experiment.experiment_id):
             signature, status = run.data.tags.get("edm.signature", ""), run.info.status
             if signature in plan.trainings and status in (FINISHED, KILLED):
-                trained[signature] = _trained(run)
+                trained[signature] = _summary_of(run)
             elif signature in plan.evaluations and status == FINISHED:
-                done[signature] = _found(run)
-    return joined(plan, done, trained)
+                done[signature] = _scores_of(run)
+    return add_training_notes(plan, done, trained)
 
 
-def _trained(run: Run) -> Trained:
+def _summary_of(run: Run) -> TrainingSummary:
     if run.info.status == KILLED:
-        return Trained(pruned_at=json.loads(run.data.tags.get("edm.pruned_at", "null")))
+        return TrainingSummary(pruned_at=json.loads(run.data.tags.get("edm.pruned_at", "null")))
     micro_batch = run.data.tags.get("edm.computing.micro_batch", "None")
-    return Trained(micro_batch=None if micro_batch == "None" else int(micro_batch))
+    return TrainingSummary(micro_batch=None if micro_batch == "None" else int(micro_batch))
 
 
-def _found(run: Run) -> Found:
-    scores, notes, *stopped = (json.loads(run.data.tags.get(f"edm.{key}", "null")) for key in FOUND)
+def _scores_of(run: Run) -> EvaluationScores:
+    scores, notes, *stopped = (json.loads(run.data.tags.get(f"edm.{key}", "null")) for key in RESULT_TAGS)
     # MLflow's databases hold the largest number there is in place of infinity
     metrics = {
         name: math.copysign(math.inf, value) if abs(value) >= sys.float_info.max else value
         for name, value in run.data.metrics.items()
     }
-    return Found(metrics, frozenset(scores or ()), tuple(notes or ()), *stopped)
+    return EvaluationScores(metrics, frozenset(scores or ()), tuple(notes or ()), *stopped)

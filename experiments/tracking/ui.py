@@ -6,6 +6,7 @@ import contextlib
 import os
 import signal
 import socket
+import sqlite3
 import subprocess
 import sys
 import time
@@ -13,7 +14,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 from experiments.errors import UserError
+from experiments.store.layout import MLFLOW_DATABASE
 from experiments.store.store import Store
+from experiments.tracking.artifacts import artifacts_folder, follow_store
 
 GRACE_S = 3.0
 ENVIRONMENT = {"MLFLOW_DISABLE_TELEMETRY": "true", "DO_NOT_TRACK": "true", "GIT_PYTHON_REFRESH": "quiet"}
@@ -28,7 +31,7 @@ def serve(store: Store, tracking_uri: str | None, host: str, port: int, say: Cal
     uri = _uri(store, tracking_uri)
     _require_free_port(host, port)
     log = store.root / "mlflow-server.log"
-    server = _start(uri, store.root / "mlartifacts", host, port, log)
+    server = _start(uri, artifacts_folder(store.root), host, port, log)
     for number in (signal.SIGINT, signal.SIGTERM):  # set, as a shell's background job starts with Ctrl-C ignored
         signal.signal(number, signal.default_int_handler)
     say(f"Starting MLflow's UI; its log is {log}")
@@ -48,11 +51,14 @@ def _uri(store: Store, tracking_uri: str | None) -> str:
     """Return the address of the database to serve; raises UserError where there is none."""
     if tracking_uri and tracking_uri.startswith("http"):
         raise UserError(f"--tracking-uri {tracking_uri}: is a server with a UI of its own; open it in a browser")
-    database = store.root / "mlflow.db"
+    database = store.root / MLFLOW_DATABASE
     if tracking_uri is None and not database.exists():
         raise UserError(
             f"{database}: nothing is recorded there yet; run a sweep first: edm-sweep run sweeps/digits.yaml"
         )
+    if tracking_uri is None:
+        with contextlib.suppress(sqlite3.Error):  # of a store that one may only read
+            follow_store(database)
     return tracking_uri or f"sqlite:///{database}"
 
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     import torch
 
 
-class Stopped(Exception):
+class Interrupted(Exception):
     """Raised once the run was asked to stop and progress has been saved."""
 
 

@@ -41,7 +41,7 @@ def failure_of(error: BaseException, log: Path, where: str = "") -> Failure:
 
 
 def classify(error: BaseException) -> FailureKind:
-    """Return the kind of failure that an exception stands for."""
+    """Return the kind of failure of an exception."""
     if isinstance(error, DamagedFile):
         return "damaged"
     if isinstance(error, ProcessLostError):

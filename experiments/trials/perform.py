@@ -20,7 +20,7 @@ from experiments.store.leases import Held, LeaseLost
 from experiments.store.store import Store
 from experiments.sweep.jobs import Job, Outcome, Task
 from experiments.sweep.tasks import Evaluation, Training
-from experiments.trials.context import Pruned, Stopped, TrialContext
+from experiments.trials.context import Interrupted, Pruned, TrialContext
 from experiments.trials.progress import PhaseReporter
 
 log = logging.getLogger("edm_sweep")
@@ -46,8 +46,8 @@ def perform(store: Store, task: Task, context: TrialContext) -> Outcome:
         return Outcome("elsewhere", str(held))
     except LeaseLost:
         return Outcome("elsewhere", "another run took it over")
-    except Stopped:
-        return Outcome("stopped")
+    except Interrupted:
+        return Outcome("interrupted")
     except Pruned as pruned:
         return Outcome("pruned", str(pruned))
     except OSError as error:  # of the lock or the log: there is no place to write more of it down
@@ -66,8 +66,8 @@ def help_with(store: Store, evaluation: Task, context: TrialContext) -> Outcome:
     context.limit_threads()
     try:
         help_draw(store, evaluation, context)
-    except (Stopped, LeaseLost):
-        return Outcome("stopped")
+    except (Interrupted, LeaseLost):
+        return Outcome("interrupted")
     except Exception as error:
         return Outcome.failed(failure_of(error, store.folder("evaluations", evaluation.signature) / LOG))
     return Outcome("done")
@@ -79,13 +79,13 @@ def _perform_locked(store: Store, task: Task, context: TrialContext, folder: Pat
     with _logging_to(folder / LOG):
         try:
             if store.stop_requested(context.run_id, task.signature):
-                raise Stopped
+                raise Interrupted
             _load_torch(context, folder)
             _run_task(store, task, context)
         except (Held, LeaseLost):
             raise
-        except Stopped:
-            log.info("stopped on request")
+        except Interrupted:
+            log.info("interrupted on request")
             raise
         except Pruned as pruned:
             log.info("%s", pruned)

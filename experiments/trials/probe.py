@@ -86,7 +86,7 @@ def measure(store: Store, probe: Probe, context: TrialContext, on_progress: OnSt
 
     def on_step(done: int, total: int) -> None:
         if reporter.beat(done):
-            reporter.raise_if_stopped()
+            reporter.raise_if_stop_requested()
         on_progress(done, total)
 
     data = ensure_data(store, probe.data)
@@ -151,7 +151,7 @@ def _time_training(
 ) -> MeasuredTraining:
     memory = PeakMemory(examples.device)
     steps = WARM_UP_STEPS + MOST_STEPS
-    config = dataclasses.replace(probe.config, kimg=steps * probe.config.batch_size / 1000)
+    config = dataclasses.replace(probe.config, kimg=probe.config.kimg_after(steps))
     state = TrainState(probe.network, config, sigma_data, 0, examples.device, computing)
     seconds, before = [], time.monotonic()
     for number, loss in enumerate(train(state, examples), 1):

@@ -12,7 +12,7 @@ from experiments.store import leases
 from experiments.store.leases import LeaseLost
 from experiments.store.progress import TaskProgress
 from experiments.store.store import Store
-from experiments.trials.context import Stopped, TrialContext
+from experiments.trials.context import Interrupted, TrialContext
 
 log = logging.getLogger("edm_sweep")
 
@@ -61,12 +61,12 @@ class ProgressReporter:
         return True
 
     def report_other_work(self, activity: str, done: int, total: int) -> None:
-        """Report an activity other than the counted one, such as scoring; raises Stopped if a stop was requested."""
+        """Report an activity other than the counted one, such as scoring; raises Interrupted if a stop is requested."""
         now = time.monotonic()
         if now - self.last_report < self.context.report_s:
             return
         self.last_report = now
-        self.raise_if_stopped()
+        self.raise_if_stop_requested()
         self._write(TaskProgress(done, max(total, 1), activity))
 
     def phase(self, phase: str) -> None:
@@ -84,10 +84,10 @@ class ProgressReporter:
         """Whether the run was asked to stop, or to stop working on this task."""
         return self.store.stop_requested(self.context.run_id, self.folder.name)
 
-    def raise_if_stopped(self) -> None:
-        """Raise Stopped if a stop was requested."""
+    def raise_if_stop_requested(self) -> None:
+        """Raise Interrupted if a stop was requested."""
         if self.stop_requested:
-            raise Stopped
+            raise Interrupted
 
 
 def raise_if_taken_over(folder: Path) -> None:

@@ -77,7 +77,7 @@ REFUSED = [  # configuration, the field that is wrong, fields given, what the me
     (GuideConfig, "ema", {"ema": 0.5}, "0.5 is not a relative width"),
     (EvaluationConfig, "images", {"images": 1}, "give 2 or more"),
     (EvaluationConfig, "splits", {"splits": ()}, "give one or more of train, val, test"),
-    (EvaluationConfig, "splits", {"splits": ("test", "test")}, "drop one"),
+    (EvaluationConfig, "splits", {"splits": ("test", "test")}, "remove one"),
 ]
 ACCEPTED = [  # the nearest values that make sense
     (ModelConfig, {"cond_channels": 2}),

@@ -1,6 +1,7 @@
 """Models as files: saved, found by path or signature, loaded in one line, without what edm does not need."""
 
 import json
+import os
 import subprocess
 import sys
 from dataclasses import asdict, replace
@@ -33,6 +34,16 @@ def in_store(root: Path, signature: str, seed: int = 0) -> Path:
 def same(a: Denoiser, b: Denoiser) -> bool:
     x, sigma, label = torch.ones(2, 1, 8, 8), torch.tensor([0.1, 3.0]), torch.tensor([0, 2])
     return torch.equal(a(x, sigma, label), b(x, sigma, label))
+
+
+@pytest.mark.parametrize("umask", [0o022, 0o002, 0o077])
+def test_permissions_of_files_follow_the_umask(tmp_path: Path, umask: int) -> None:
+    before = os.umask(umask)
+    try:
+        save_tensors({"a": torch.ones(1)}, tmp_path / "a.safetensors")
+    finally:
+        os.umask(before)
+    assert (tmp_path / "a.safetensors").stat().st_mode & 0o777 == 0o666 & ~umask
 
 
 @pytest.mark.parametrize("how", ["file", "folder", "signature", "beginning"])

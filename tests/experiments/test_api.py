@@ -12,9 +12,9 @@ import pytest
 
 import experiments
 from experiments import UserError, load_sweep, plan, results
-from experiments.runner.record import remember
 from experiments.store.store import Store
 from experiments.sweep.plan import Plan
+from experiments.tracking.records import record_plan
 from tests import ROOT
 
 PAGE = (ROOT / "docs" / "python.md").read_text()
@@ -49,7 +49,7 @@ def test_results_are_those_of_the_report(finished: tuple[Plan, Store]) -> None:
 def test_a_sweep_may_be_given_by_its_file_or_by_its_name(finished: tuple[Plan, Store], tiny_file: Path) -> None:
     made, store = finished
     assert repr(plan(tiny_file)) == "<Plan of tiny_digits: 4 cells, 2 trainings, 4 evaluations>"
-    remember(made, store)
+    record_plan(made, store)
     assert results(made.sweep.name, store.root).equals(results(made.sweep, store.root))
     with pytest.raises(UserError, match="nowhere"):
         results("nowhere.yaml", store.root)

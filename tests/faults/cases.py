@@ -109,15 +109,19 @@ def _without_trial(command: Command, phase: str) -> str:
     del phase
     code = command.ended()
     assert code == 0 and "trying again" in command.output, command.output
-    return "redone by itself"
+    return "continued; the task was tried again"
 
 
 def _without_raylet(command: Command, phase: str) -> str:
     del phase
     code = command.ended(within_s=RAYLET_S)
     if code:
-        return f"ended with {code}: {last_line(command)}"
-    return "redone by itself" if "trying again" in command.output else "went on, its workers outlived it"
+        return f"ended with exit code {code}: {last_line(command)}"
+    return (
+        "continued; the task was tried again"
+        if "trying again" in command.output
+        else "continued; its workers kept running"
+    )
 
 
 def _without_server(command: Command, phase: str) -> str:
@@ -125,7 +129,7 @@ def _without_server(command: Command, phase: str) -> str:
     assert code == 0, command.output
     noticed = "MLflow is not up to date" in command.output
     assert noticed == (phase != "reporting"), command.output
-    return "went on, said that MLflow is not up to date" if noticed else "went on, did not need it any more"
+    return "continued; said that MLflow is not up to date" if noticed else "continued; did not need it any more"
 
 
 ENDINGS = {"driver": _driver_ended, "trial": _without_trial, "raylet": _without_raylet, "mlflow": _without_server}
@@ -145,7 +149,7 @@ def require_nothing_trained_twice(scene: Scene) -> None:
 
 
 def require_resumed(scene: Scene) -> None:
-    """See that a training went on from a checkpoint."""
+    """See that a training continued from a checkpoint."""
     require_nothing_trained_twice(scene)
     logs = "".join(path.read_text() for path in scene.store.glob("trainings/*/log.txt"))
     assert re.search(r"from step [1-9]", logs), logs
@@ -157,7 +161,7 @@ def driver_killed_everywhere(scene: Scene) -> str:
     for phase in phases:
         killed("driver", phase, nth=1)(scene)
         scene.sweep_up()
-    return f"killed {len(phases)} times, each time later"
+    return f"killed {len(phases)} times, each time in a later phase"
 
 
 def driver_killed_at_first_record(scene: Scene) -> str:
@@ -179,7 +183,7 @@ def raylet_killed_at_start(scene: Scene) -> str:
     if not told.startswith("ended with"):
         return told
     assert "Not started: " in command.output and "(raylet) on this machine has ended" in command.output
-    return f"{told.partition(':')[0]}, saying what was not started and why"
+    return f"{told.partition(':')[0]} and said what was not started and why"
 
 
 # requests to leave ----------------------------------------------------------------------------------
@@ -200,7 +204,7 @@ def asked(number: signal.Signals) -> Callable[[Scene], str]:
         assert "Interrupted: " in command.output
         assert set(scene.store.glob("trainings/*/checkpoints/*")) - before, "no state was saved"
         assert not list(scene.store.glob("sessions/*"))
-        return "saved its state and left with 130"
+        return "saved its state and ended with exit code 130"
 
     return disturb
 
@@ -241,8 +245,8 @@ def full(wire: Wire) -> Callable[[Scene], str]:
         code = command.ended()
         if paused:
             assert code == 0, command.output
-            return "waited for room, went on by itself"
-        return f"ended with {code}: {last_line(command)}" if code else "went on"
+            return "waited for room, then continued"
+        return f"ended with exit code {code}: {last_line(command)}" if code else "continued"
 
     return disturb
 
@@ -296,7 +300,7 @@ def damaged(damage: Damage, how: Callable[[Path], None]) -> Callable[[Scene], st
             how(path)
             if damage.trusted:
                 path.touch()
-        return "named, set aside, redone"
+        return "named the file, set it aside and made it again"
 
     return disturb
 
@@ -330,7 +334,7 @@ def clock(ahead_s: float) -> Callable[[Scene], str]:
         command.go()
         code = command.ended()
         assert code == 0, command.output
-        return "went on"
+        return "continued"
 
     return disturb
 
@@ -341,7 +345,7 @@ def home(name: str | None) -> Callable[[Scene], str]:
     def disturb(scene: Scene) -> str:
         assert scene.read_only is not None
         scene.variables["HOME"] = None if name is None else str(scene.read_only / name)
-        return "went on"
+        return "continued"
 
     return disturb
 
@@ -370,14 +374,14 @@ def _all() -> list[Case]:
     cases.append(Case("driver-everywhere", driver_killed_everywhere))
     cases.append(Case("driver-first record", driver_killed_at_first_record))
     cases.append(Case("raylet-start", raylet_killed_at_start))
-    cases += [Case(f"asked-{number.name}", asked(number)) for number in (signal.SIGTERM, signal.SIGINT)]
+    cases += [Case(f"asked-{number.name}", asked(number)) for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)]
     for name, wire in WRITES.items():
         cases.append(Case(f"full-{name}", full(wire), "empty" if name in BEFORE_TRAINING else "prepared", "disk"))
     for name, damage in DAMAGES.items():
         for how in (truncate, flip):
             own = damaged(damage, how), damage.beginning
             cases.append(Case(f"{how.__name__}-{name}", *own, require=require_set_aside(damage)))
-    cases += [Case("clock-a day back", clock(86400.0)), Case("clock-a day on", clock(-86400.0))]
+    cases += [Case("clock-a day back", clock(86400.0)), Case("clock-a day forward", clock(-86400.0))]
     cases += [Case("home-read-only", home(""), needs="home"), Case("home-missing", home("nobody"), needs="home")]
     cases.append(Case("home-unset", home(None), needs="home"))
     return cases

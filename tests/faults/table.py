@@ -15,13 +15,10 @@ from tests.faults.cases import CASES, IN_DRIVER, PHASES, PROCESSES
 PAGE = Path(__file__).parents[2] / "docs" / "faults.md"
 BEGIN, END = "<!-- outcomes -->\n", "<!-- end of outcomes -->\n"
 TITLES = {
-    "asked": ("Requests to leave, in a training", "signal"),
-    "full": ("A disk without room for one byte more, just before this is written", "what"),
-    "truncate": ("A file cut in the middle", "what"),
-    "flip": (
-        "One bit turned in the middle of a file; its times stay, but for files that no run reads unless they change",
-        "what",
-    ),
+    "asked": ("Requests to stop, during a training", "signal"),
+    "full": ("A full disk, just before this is written", "what"),
+    "truncate": ("A file cut off in the middle", "what"),
+    "flip": ("One flipped bit in the middle of a file", "what"),
     "clock": ("A clock that jumps while images are drawn", "jump"),
     "home": ("HOME", "it is"),
 }
@@ -40,14 +37,14 @@ def matrix(told: dict[str, str]) -> Iterator[str]:
     yield from rows([["", *PROCESSES], ["---"] * (1 + len(PROCESSES))])
     for phase in PHASES:
         yield from rows([[phase, *(_cell(process, phase, told) for process in PROCESSES)]])
-    yield f"\nThe driver, in one phase after the other on one store: {told.get('driver-everywhere', NOT_RUN)}. "
-    yield f"While MLflow makes its first tables: {told.get('driver-first record', NOT_RUN)}.\n"
+    yield f"\nThe driver, killed in one phase after the other on one store: {told.get('driver-everywhere', NOT_RUN)}. "
+    yield f"The driver, while MLflow creates the tables of its database: {told.get('driver-first record', NOT_RUN)}.\n"
     yield f"The raylet, before it has started any worker: {told.get('raylet-start', NOT_RUN)}.\n"
 
 
 def _cell(process: str, phase: str, told: dict[str, str]) -> str:
     if process in ("trial", "raylet") and phase in IN_DRIVER:
-        return "not there"
+        return "no such process"
     return told.get(f"{process}-{phase}", NOT_RUN)
 
 

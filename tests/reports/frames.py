@@ -191,7 +191,7 @@ WIDE_RANGE = Layout("wide_range", rows=("model.preset", "model.attention"))
 
 
 def wide_range() -> pd.DataFrame:
-    """Four cells, one of them with a FID and an interval far larger than the others have."""
+    """Four cells, one of them with an FID and an interval far larger than the others have."""
     columns = {f"fid_{split}": [27657.3, 310.5, 298.7, 305.1] for split in ("train", "val", "test")}
     errors = {f"{name}_se": [312.4 / NORMAL_95, 1.3, 1.1, 1.2] for name in columns}
     return frame().assign(**columns, **errors)

@@ -6,7 +6,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from experiments.sweep.metrics import METRICS as SCORED
 from reports.entries import TableEntry
 from reports.layout import Layout
 from reports.metrics import METRICS
@@ -247,10 +246,6 @@ def test_distance_ratios_are_never_marked() -> None:
     made = full(frame()).assign(nn_ratio_pixels_se=0.001, nn_ratio_pixels=[0.5, 0.9, 1.0, 1.2])
     memorisation = result_tables(made, LAYOUT)[2]
     assert emphasis(memorisation) == [["", ""]] * 4
-
-
-def test_every_metric_that_an_evaluation_can_have_has_a_title() -> None:
-    assert set(METRICS) == set(SCORED)
 
 
 def test_copied_shares_are_percentages_and_infinite_ratios_stay() -> None:

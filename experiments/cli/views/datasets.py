@@ -26,6 +26,7 @@ def record_view(made: dict[str, Any]) -> Group:
         "fingerprint": made["fingerprint"],
         "made from": f"{', '.join(source['files'])} ({source['checked']} checked)" if source else None,
         "folder": made["folder"],
+        "remarks": "; ".join(source.get("remarks", ())) or None if source else None,
     }
     shown = ((name, value) for name, value in facts.items() if value is not None)
     return Group(*(Paragraph(Text(f"  {name}"), str(value), INDENT) for name, value in shown))
@@ -54,7 +55,7 @@ def _not_prepared(files: list[dict[str, Any]]) -> str:
     """Which files are missing, if any, and where they are expected."""
     missing = [Path(file["path"]) for file in files if not file["there"]]
     if not missing:
-        return "no, but all files are there"
+        return "no; no file is missing"
     return f"no; missing in {missing[0].parent}: {', '.join(path.name for path in missing)}"
 
 

@@ -1,24 +1,24 @@
-"""A live table while a sweep runs; lines where there is no terminal."""
+"""A live table while a sweep runs; lines where there is no terminal, or one that cannot redraw (TERM=dumb)."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
-from rich.console import Console, Group, RenderableType
+from rich.console import Console
 from rich.live import Live
-from rich.progress_bar import ProgressBar
-from rich.table import Table
 from rich.text import Text
 
-from experiments.cli.output import console_for
+from experiments.cli.output import PLAIN_PERIOD_S, console_for
+from experiments.cli.views.page import Page
 from experiments.cli.views.progress import progress, showing_progress
+from experiments.cli.views.tables import TextTable, decorations, name, numbers, values
+from experiments.cli.views.task_progress import done_text, left_text, loss_text, speed_text
 from experiments.runner.listener import OnCount, OnStep, RunListener, TaskChange
 from experiments.runner.progress import QUEUED, RunningTask, RunProgress
 from experiments.runner.states import State
-from experiments.store.progress import TaskProgress
 from experiments.store.results import EvaluationResult, Result, TrainingResult
 from experiments.sweep.metrics import headline
 from experiments.wording import duration
@@ -26,26 +26,29 @@ from experiments.wording import duration
 VERBS = {"probe": "measure", "training": "train", "evaluation": "evaluate"}
 TITLES = {"waiting": "trying again", "elsewhere": "another run works on"}
 REMARKS = {
-    "stopped": "the next run continues it",
+    "interrupted": "the next run continues it",
     "elsewhere": "this run waits for it, and helps if it can",
     "cancelled": "the next run continues it",
 }
-PLAIN_PERIOD_S = 15.0  # between progress lines where there is no terminal
-PHASES_IN_LOGS = ("starting Ray",)  # that are worth a line where there is no terminal
+PHASES_IN_LOGS = ("starting Ray",)  # that are worth a line where nothing can be redrawn
+BAR_WIDTH = 20
 COUNTED: tuple[State, ...] = ("failed", "pruned", "elsewhere", "withheld", "cancelled")  # states in the summary line
 
 
 class TerminalListener(RunListener):
-    """Shows a run: a live table on a terminal, plain lines anywhere else."""
+    """Shows a run: a live table on a terminal, plain lines anywhere else.
 
-    def __init__(self, console: Console) -> None:
-        self.console = console
+    plain_period_s: between lines on progress where nothing can be redrawn.
+    """
+
+    def __init__(self, console: Console, plain_period_s: float = PLAIN_PERIOD_S) -> None:
+        self.console, self.plain_period_s = console, plain_period_s
         self.run: RunProgress | None = None  # while tasks run
         self.last_plain = time.monotonic()
 
     def phase(self, title: str) -> AbstractContextManager[Any]:
         """Show a spinner on a terminal."""
-        if self.console.is_terminal:
+        if self.console.is_interactive:
             return self.console.status(title)
         if title in PHASES_IN_LOGS:
             self.notice(title)
@@ -61,9 +64,9 @@ class TerminalListener(RunListener):
 
     @contextmanager
     def live(self, progress: RunProgress) -> Iterator[None]:
-        """Show the live table on a terminal."""
+        """Show the live table on a terminal that can redraw it."""
         self.run = progress
-        if not self.console.is_terminal:
+        if not self.console.is_interactive:
             yield
             return
         with Live(get_renderable=self.render, console=self.console, refresh_per_second=2, transient=True):
@@ -78,35 +81,18 @@ class TerminalListener(RunListener):
         self.console.print(Text(text), soft_wrap=True)
 
     def tick(self) -> None:
-        """Print, without a terminal and every now and then, a line on all that runs."""
-        if self.run is None or self.console.is_terminal or time.monotonic() - self.last_plain < PLAIN_PERIOD_S:
+        """Print a line on all that runs now and then, where nothing can be redrawn."""
+        if self.run is None or self.console.is_interactive or time.monotonic() - self.last_plain < self.plain_period_s:
             return
         self.last_plain = time.monotonic()
-        for own in self.run.running():
-            if own.phase and own.phase != QUEUED:
-                self.notice(f"  {VERBS[own.task.kind]} {own.name}: {own.phase}")
-            elif own.progress:
-                done = f"{own.progress.done:,.6g}/{own.progress.total:,.6g} {own.progress.unit}"
-                parts = [done, *_numbers(own.progress), _left(own)]
-                self.notice(f"  {VERBS[own.task.kind]} {own.name}: {', '.join(filter(None, parts))}")
+        for line in filter(None, map(_plain_line, self.run.running())):
+            self.notice(line)
         self.notice(f"  {self._summary(self.run)}")
 
-    def render(self) -> RenderableType:
+    def render(self) -> Page:
         """Return the live table."""
         assert self.run is not None
-        table = Table(box=None, pad_edge=False, header_style="bold")
-        for header in ("running", "", "progress", "loss", "speed", "left"):
-            table.add_column(header, no_wrap=header != "running")
-        for own in self.run.running():
-            title = f"{VERBS[own.task.kind]} {own.name}"
-            if own.progress is None or own.phase:
-                table.add_row(title, "", own.phase, "", "", "")
-                continue
-            bar = ProgressBar(total=own.progress.total, completed=own.progress.done, width=20)
-            loss, speed = _numbers(own.progress)
-            done = f"{own.progress.done:,.5g}/{own.progress.total:,.5g} {own.progress.unit}"
-            table.add_row(title, bar, done, loss.removeprefix("loss "), speed, _left(own))
-        return Group(table, Text(self._summary(self.run), style="dim"))
+        return live_view(self.run.running(), self._summary(self.run))
 
     def _line(self, change: TaskChange) -> str:
         assert self.run is not None
@@ -144,11 +130,38 @@ def _numbers_of(result: Result | None) -> str:
     return ""
 
 
-def _numbers(progress: TaskProgress) -> tuple[str, str]:
-    loss = progress.loss
-    rate = progress.rate * (1000 if progress.unit == "kimg" else 1)
-    return (f"loss {loss:.4f}" if loss is not None and loss == loss else "", f"{rate:,.0f} images/s" if rate else "")
+def live_view(tasks: Iterable[RunningTask], summary: str) -> Page:
+    """Return the tasks that run, a row each, above a summary; tasks that wait for a worker give way first."""
+    columns = (*decorations(""), *values("progress"), *numbers("loss", "images/s", "left"))
+    table = TextTable(name("running"), *columns)
+    for task in tasks:
+        progress, title = task.progress, f"{VERBS[task.task.kind]} {task.name}"
+        if progress is None or task.phase:
+            table.add(title, "", task.phase, "", "", "", rank=1 if task.phase != QUEUED else 2)
+            continue
+        measured = loss_text(progress), speed_text(progress), left_text(progress)
+        table.add(title, _bar(progress.share), done_text(progress), *measured)
+    parts = [table] if table.rows else []
+    return Page(*parts, Text(summary, "dim"), fits_screen=True)
 
 
-def _left(own: RunningTask) -> str:
-    return f"{duration(own.left_s)} left" if own.left_s is not None else ""
+def _bar(share: float) -> Text:
+    full = min(round(share * BAR_WIDTH), BAR_WIDTH)
+    return Text.assemble(("━" * full, "cyan"), ("─" * (BAR_WIDTH - full), "dim"))
+
+
+def _plain_line(task: RunningTask) -> str:
+    """What a task does now, in a line of a log; "" while it waits for a worker."""
+    title = f"  {VERBS[task.task.kind]} {task.name}: "
+    if task.phase:
+        return title + task.phase if task.phase != QUEUED else ""
+    if task.progress is None:
+        return ""
+    measured = {
+        "loss {}": loss_text(task.progress),
+        "{} images/s": speed_text(task.progress),
+        "{} left": left_text(task.progress),
+    }
+    return title + ", ".join(
+        [done_text(task.progress), *(form.format(text) for form, text in measured.items() if text)]
+    )

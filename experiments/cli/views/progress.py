@@ -18,14 +18,13 @@ from rich.progress import (
 )
 
 from edm.data.sources import OnProgress
-
-PLAIN_PERIOD_S = 15.0  # between progress lines where there is no terminal
+from experiments.cli.output import PLAIN_PERIOD_S
 
 
 @contextmanager
 def showing_progress(console: Console, name: str) -> Iterator[OnProgress]:
     """A bar for each step on a terminal; elsewhere a line now and then."""
-    if not console.is_terminal:
+    if not console.is_interactive:
         yield _plain_progress(console, name)
         return
     columns = TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn()
@@ -56,7 +55,7 @@ def _plain_progress(console: Console, name: str) -> OnProgress:
 
 @contextmanager
 def progress(console: Console, title: str, unit: str) -> Iterator[Callable[[int, int], None]]:
-    """A bar for work that tells (done, total); nothing where there is no terminal."""
+    """A bar for work that tells (done, total); nothing where it cannot be redrawn."""
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),
@@ -64,6 +63,6 @@ def progress(console: Console, title: str, unit: str) -> Iterator[Callable[[int,
         TextColumn(unit),
         TimeRemainingColumn(),
     )
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
+    with Progress(*columns, console=console, transient=True, disable=not console.is_interactive) as bar:
         task = bar.add_task(title, total=None)
         yield lambda done, total: bar.update(task, completed=done, total=total)

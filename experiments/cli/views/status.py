@@ -6,25 +6,28 @@ import time
 from collections import Counter
 from collections.abc import Iterable, Iterator
 
-from rich.console import Group, RenderableType
 from rich.text import Text
 
+from experiments.cli.views.page import Page
 from experiments.cli.views.tables import TextTable, name, numbers, sentences, values
+from experiments.cli.views.task_progress import left_text, share_text, speed_text
 from experiments.inspection.status import CellState, CellStatus, Status, SweepOverview, TaskStatus
 from experiments.store.active_runs import ActiveRun
-from experiments.wording import count, duration
+from experiments.wording import count, duration, process_text
 
 MAX_ROWS = 40  # cells, or trainings, in one table
 STYLES: dict[CellState, str] = {"done": "green", "running": "cyan", "failed": "bold red", "pruned": "yellow"}
 NEED_ATTENTION: tuple[CellState, ...] = ("running", "failed", "interrupted")
+LESS_URGENT = 1  # rank of a row that is neither in these states nor done
 
 
-def status_view(status: Status, every: bool = False) -> RenderableType:
-    """Return the status of a sweep for a terminal. every: show all cells, however many there are."""
-    parts: list[RenderableType] = [Text(line) for line in status_lines(status)]
-    for table in _tables(status, every):
-        parts += [Text(), table]
-    return Group(*parts)
+def status_view(status: Status, every: bool = False, fits_screen: bool = False) -> Page:
+    """Return the status of a sweep for a terminal.
+
+    every: show all cells, however many there are. fits_screen: leave out what the terminal is too short for, finished
+    cells first.
+    """
+    return Page(*map(Text, status_lines(status)), *_tables(status, every), fits_screen=fits_screen)
 
 
 def status_lines(status: Status) -> Iterator[str]:
@@ -32,7 +35,7 @@ def status_lines(status: Status) -> Iterator[str]:
     counts = ", ".join(f"{number:,} {state}" for state, number in status.counts.items())
     yield f"{status.sweep}: {count(len(status.cells), 'cell')}: {counts}"
     for run in status.runs:
-        yield f"Active run: {_process(run)}, started {duration(time.time() - run.began)} ago"
+        yield f"Active run: {process_text(run.host, run.pid)}, started {duration(time.time() - run.began)} ago"
     if status.left:
         yield f"Forecast: {status.left}"
     elif status.estimate is not None:
@@ -40,10 +43,6 @@ def status_lines(status: Status) -> Iterator[str]:
         guess = "" if status.estimate.measured else "; a rough guess"
         about = f"about {duration(status.estimate.wall_s)} on this machine ({duration(low)} to {duration(high)}{guess})"
         yield f"No active run. The rest takes {about}."
-
-
-def _process(run: ActiveRun) -> str:
-    return f"host {run.host}, process {run.pid}"
 
 
 def _tables(status: Status, every: bool) -> Iterator[TextTable]:
@@ -71,35 +70,25 @@ def _cells_table(cells: Iterable[CellStatus], left_out: int = 0) -> TextTable:
 
 
 def _tasks_table(head: str, rows: Iterable[tuple[str, TaskStatus]], remark: str = "") -> TextTable:
-    columns = (*values("state"), *numbers("progress", "speed", "left"), *sentences(""))
+    columns = (*values("state"), *numbers("progress", "images/s", "left"), *sentences(""))
     table = TextTable(name(head), *columns, remark=remark)
     for title, status in rows:
         note = " ".join(filter(None, [status.why, f"on {status.where}" if status.where else ""]))
-        table.add(title, _state(status), _progress(status), _speed(status), _left(status), note)
+        progress = status.progress
+        far = ("", "", "") if progress is None else (share_text(progress), speed_text(progress), left_text(progress))
+        table.add(title, _state(status), *far, note, rank=_rank(status.state))
     return table
+
+
+def _rank(state: CellState) -> int:
+    """How soon a row gives way on a screen that is too small."""
+    if state in NEED_ATTENTION:
+        return 0
+    return 2 if state == "done" else LESS_URGENT
 
 
 def _state(status: TaskStatus) -> Text:
     return Text(status.state, STYLES.get(status.state, ""))
-
-
-def _progress(status: TaskStatus) -> str:
-    progress = status.progress
-    if progress is None:
-        return ""
-    return progress.phase or f"{progress.share:.0%} of {progress.total:,.6g} {progress.unit}"
-
-
-def _speed(status: TaskStatus) -> str:
-    progress = status.progress
-    if progress is None or not progress.rate:
-        return ""
-    return f"{progress.rate * (1000 if progress.unit == 'kimg' else 1):,.0f} images/s"
-
-
-def _left(status: TaskStatus) -> str:
-    left_s = status.progress.left_s if status.progress is not None else None
-    return duration(left_s) if left_s is not None else ""
 
 
 def _trainings_table(status: Status) -> TextTable:
@@ -116,7 +105,9 @@ def _trainings_table(status: Status) -> TextTable:
         own, states = status.trainings[signature], counts[signature]
         others = ", ".join(f"{number:,} {state}" for state, number in states.items() if state != "done")
         done = f"{states['done']:,} of {states.total():,}"
-        table.add(status.names[signature], _state(own), done, others, own.why)
+        finished = states["done"] == states.total()
+        rank = _rank(own.state) if own.state != "done" or finished else LESS_URGENT
+        table.add(status.names[signature], _state(own), done, others, own.why, rank=rank)
     return table
 
 
@@ -124,6 +115,9 @@ def overview_table(rows: Iterable[SweepOverview]) -> TextTable:
     """Return a row for each sweep of a store."""
     table = TextTable(*values("sweep"), *numbers("cells done"), *sentences("active run"))
     for row in rows:
-        runs = "; ".join(f"{_process(run)}: {run.progress.left if run.progress else 'starting'}" for run in row.runs)
-        table.add(row.sweep, f"{row.done:,} of {row.cells:,}", runs)
+        table.add(row.sweep, f"{row.done:,} of {row.cells:,}", "; ".join(map(_run_text, row.runs)))
     return table
+
+
+def _run_text(run: ActiveRun) -> str:
+    return f"{process_text(run.host, run.pid)}: {run.progress.left if run.progress else 'starting'}"

@@ -35,7 +35,7 @@ def overview_json(row: SweepOverview) -> dict[str, Any]:
 
 def _run_json(run: ActiveRun) -> dict[str, Any]:
     progress = run.progress.to_json() if run.progress is not None else {}
-    return {"session": run.name, "host": run.host, "pid": run.pid, "command": run.command, **progress}
+    return {"session": run.run_id, "host": run.host, "pid": run.pid, "command": run.command, **progress}
 
 
 def _task_json(status: TaskStatus) -> dict[str, Any]:

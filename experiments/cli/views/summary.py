@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from experiments.cli.output import command_here, listed, same_command, say
 from experiments.environment import DEFAULT_STORE
+from experiments.redaction import redact
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -24,23 +25,23 @@ def show_summary(summary: Summary, page: Path, store: Store, tracking_uri: str |
             say(console, f"    What may help: {failure.remedy}")
         say(console, f"    The whole log: {failure.log}")
     if summary.blocked:
-        say(console, f"Not run, as a training that they depend on failed: {listed(summary.blocked)}")
+        say(console, f"Not run because a training that they depend on failed: {listed(summary.blocked)}")
     if summary.pruned:
         say(console, f"Pruned (a run without --scheduler asha trains them to the end): {listed(summary.pruned)}")
     if summary.cancelled:
-        say(console, f"Cancelled (the same command runs them after all): {listed(summary.cancelled)}")
+        say(console, f"Cancelled (the same command continues them): {listed(summary.cancelled)}")
     for reason in dict.fromkeys(summary.withheld.values()):
         names = [name for name, own in summary.withheld.items() if own == reason]
         say(console, f"Not started: {listed(names)}. {reason}")
     if summary.mirror_problem:
         problem = f"MLflow is not up to date ({summary.mirror_problem})"
-        say(console, f"{problem}; nothing is lost, the next run catches up.")
+        say(console, f"{problem}; nothing is lost, and the next run catches up.")
     if summary.failures:
         failed = f"{len(summary.failures)} of {summary.started} tasks failed"
         say(console, f"{failed}. To try them again: {same_command()}")
     place = [] if store.root == DEFAULT_STORE.absolute() else ["--store", str(store.root)]
     say(console, f"Report: {page}")
-    say(console, f"MLflow: {tracking_uri or command_here('ui', *place)}")
+    say(console, f"MLflow: {redact(tracking_uri) if tracking_uri else command_here('ui', *place)}")
 
 
 def summary_json(summary: Summary) -> dict[str, Any]:

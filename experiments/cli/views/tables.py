@@ -7,7 +7,7 @@ that all names share above the table; each name in a line of its own; each value
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -18,6 +18,8 @@ from rich.text import Text
 from reports.grid import PIECE_ENDS, longest_piece, wrap
 
 Row = Sequence[Text]
+Lines = list[Text]
+LaidOut = tuple[Lines, list[Lines]]  # a table's head, and each row
 
 GAP = "  "
 MIN_SENTENCE_WIDTH = 30  # where a sentence would get less room, the table takes another form
@@ -25,10 +27,13 @@ MIN_SENTENCE_WIDTH = 30  # where a sentence would get less room, the table takes
 
 @dataclass(frozen=True)
 class TableColumn:
-    """A column of a table. Numbers are aligned to the right, and only sentences are broken into lines."""
+    """A column of a table. Numbers are aligned to the right, and only sentences are broken into lines.
+
+    A decoration says nothing that other columns do not say, and is left out where it does not fit.
+    """
 
     head: str
-    kind: Literal["name", "value", "number", "sentence"] = "value"
+    kind: Literal["name", "value", "number", "sentence", "decoration"] = "value"
 
     def widths(self, cells: Sequence[Text]) -> tuple[int, int]:
         """Return the least and the most width that the column makes use of."""
@@ -66,6 +71,34 @@ def sentences(*heads: str) -> list[TableColumn]:
     return [TableColumn(head, "sentence") for head in heads]
 
 
+def decorations(*heads: str) -> list[TableColumn]:
+    """Return columns that repeat what others say, such as bars."""
+    return [TableColumn(head, "decoration") for head in heads]
+
+
+@dataclass(frozen=True)
+class Block:
+    """Lines that are shown together. rank: on a screen that is too small, blocks of the highest rank give way first."""
+
+    lines: Lines
+    rank: int = 0
+
+
+@dataclass(frozen=True)
+class Section:
+    """A table as lines: those of its head, and a block for each row. Text outside tables has no head."""
+
+    head: Lines
+    blocks: list[Block]
+
+    @property
+    def lines(self) -> Iterator[Text]:
+        """All lines, which rich must neither break nor cut."""
+        for line in itertools.chain(self.head, *(block.lines for block in self.blocks)):
+            line.no_wrap, line.overflow = True, "ignore"
+            yield line
+
+
 class TextTable:
     """Rows below heads; the first column has the rows' names. Columns that are empty are not shown.
 
@@ -75,25 +108,36 @@ class TextTable:
     def __init__(self, *columns: TableColumn, remark: str = "") -> None:
         self.columns, self.remark = columns, remark
         self.rows: list[Row] = []
+        self.ranks: list[int] = []
 
-    def add(self, *cells: str | Text) -> None:
-        """Add a row."""
+    def add(self, *cells: str | Text, rank: int = 0) -> None:
+        """Add a row. rank: on a screen that is too small, rows of the highest rank give way first."""
         assert len(cells) == len(self.columns), f"{len(cells)} cells in {len(self.columns)} columns"
         self.rows.append([cell if isinstance(cell, Text) else Text(cell) for cell in cells])
+        self.ranks.append(rank)
 
-    def lines(self, width: int) -> list[Text]:
+    def section(self, width: int) -> Section:
         """Return the table as lines of at most `width` columns."""
+        head, rows = self._laid_out(width)
+        blocks = [Block(lines, rank) for lines, rank in zip(rows, self.ranks, strict=True)]
+        remark = [Text(line, "dim") for line in wrap(self.remark, width) if line]
+        return Section(head, [*blocks, Block(remark, min(self.ranks, default=0))] if remark else blocks)
+
+    def _laid_out(self, width: int) -> LaidOut:
         filled = [i for i in range(len(self.columns)) if i == 0 or any(row[i].plain for row in self.rows)]
-        columns, rows = [self.columns[i] for i in filled], [[row[i] for i in filled] for row in self.rows]
-        forms = (_grid, _grid_of_short_names, _stacked, _one_value_a_line)
-        lines = next(lines for form in forms if (lines := form(columns, rows, width)) is not None)
-        return [*lines, *(Text(line, "dim") for line in wrap(self.remark, width) if line)]
+        plain = [i for i in filled if self.columns[i].kind != "decoration"]
+        for forms in ((_grid, _grid_of_short_names), (_stacked,)):
+            for form, kept in itertools.product(forms, (filled, plain)):
+                if (table := form(*self._only(kept), width)) is not None:
+                    return table
+        return _one_value_a_line(*self._only(plain), width)
+
+    def _only(self, kept: Sequence[int]) -> tuple[list[TableColumn], list[Row]]:
+        return [self.columns[i] for i in kept], [[row[i] for i in kept] for row in self.rows]
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         del console
-        for line in self.lines(options.max_width):
-            line.no_wrap, line.overflow = True, "ignore"
-            yield line
+        yield from self.section(options.max_width).lines
 
 
 class Paragraph:
@@ -115,41 +159,48 @@ class Paragraph:
 # forms: None where the width is too little for one ------------------------------------------------
 
 
-def _grid(columns: Sequence[TableColumn], rows: Sequence[Row], width: int) -> list[Text] | None:
+def _grid(columns: Sequence[TableColumn], rows: Sequence[Row], width: int) -> LaidOut | None:
     widths = _widths(columns, rows, width)
     if widths is None:
         return None
-    return [*_head_lines(columns, widths), *(line for row in rows for line in _row_lines(columns, row, widths))]
+    return _head_lines(columns, widths), [_row_lines(columns, row, widths) for row in rows]
 
 
-def _grid_of_short_names(columns: Sequence[TableColumn], rows: Sequence[Row], width: int) -> list[Text] | None:
+def _grid_of_short_names(columns: Sequence[TableColumn], rows: Sequence[Row], width: int) -> LaidOut | None:
     shared, names = split_names([row[0].plain for row in rows])
     if columns[0].kind != "name" or not shared:
         return None
     grid = _grid(columns, [[Text(name), *row[1:]] for name, row in zip(names, rows, strict=True)], width)
-    return None if grid is None else [*map(Text, wrap(f"all: {shared}", width)), *grid]
+    return None if grid is None else ([*map(Text, wrap(f"all: {shared}", width)), *grid[0]], grid[1])
 
 
-def _stacked(columns: Sequence[TableColumn], rows: Sequence[Row], width: int) -> list[Text] | None:
-    widths = _widths(columns[1:], [row[1:] for row in rows], width - len(GAP))
-    if widths is None:
+def _stacked(columns: Sequence[TableColumn], rows: Sequence[Row], width: int) -> LaidOut | None:
+    grid = _grid(columns[1:], [row[1:] for row in rows], width - len(GAP))
+    if grid is None:
         return None
-    lines = [Text(line, "bold") for line in wrap(columns[0].head, width)]
-    lines += [Text(GAP) + line for line in _head_lines(columns[1:], widths)]
-    for row in rows:
-        lines += [*_wrapped(row[0], width), *(Text(GAP) + line for line in _row_lines(columns[1:], row[1:], widths))]
-    return lines
+    head, lines = grid
+    below = [[*_wrapped(row[0], width), *_indented(own)] for row, own in zip(rows, lines, strict=True)]
+    return [*_head_of_names(columns, width), *_indented(head)], below
 
 
-def _one_value_a_line(columns: Sequence[TableColumn], rows: Sequence[Row], width: int) -> list[Text]:
+def _one_value_a_line(columns: Sequence[TableColumn], rows: Sequence[Row], width: int) -> LaidOut:
     heads = max((cell_len(column.head) for column in columns[1:]), default=0)
     heads = heads if heads <= width // 3 else 0  # 0: each value below its head
-    lines = [Text(line, "bold") for line in wrap(columns[0].head, width)]
+    below: list[Lines] = []
     for row in rows:
-        lines += _wrapped(row[0], width)
+        lines = _wrapped(row[0], width)
         for column, cell in zip(columns[1:], row[1:], strict=True):
             lines += _labelled(column.head, heads, cell, width) if cell.plain else []
-    return lines
+        below.append(lines)
+    return _head_of_names(columns, width), below
+
+
+def _head_of_names(columns: Sequence[TableColumn], width: int) -> Lines:
+    return [Text(line, "bold") for line in wrap(columns[0].head, width)]
+
+
+def _indented(lines: Iterable[Text]) -> Lines:
+    return [Text(GAP) + line for line in lines]
 
 
 def _labelled(head: str, heads: int, cell: Text, width: int) -> Iterator[Text]:

@@ -15,6 +15,7 @@ from edm.files import MODEL
 from edm.metrics.features import Extractor
 from edm.precondition import Denoiser
 from experiments.store.checksummed import load_checksummed
+from experiments.store.drawings import features_folder
 from experiments.store.results import TrainingResult
 from experiments.store.store import Store
 from experiments.sweep.tasks import Evaluation, FeatureSpace, Training
@@ -41,7 +42,7 @@ class EvaluationContext:
         self.wanted = evaluation.scores if wanted is None else wanted
         self.device = trial.device
         self.folder = store.folder("evaluations", evaluation.signature)
-        self.drawing = store.folder("drawings", evaluation.drawing)
+        self.drawing_folder = store.folder("drawings", evaluation.drawing)
         self.reporter = ProgressReporter(store, trial, self.folder, "images", evaluation.config.images)
         self.batch = trial.sampling_batch
         self.began = time.time()
@@ -75,13 +76,15 @@ class EvaluationContext:
         return self.extractors[space]
 
     def phase(self, phase: str) -> None:
-        """Report what the evaluation does that is not counted; raises Stopped where that is asked for."""
-        self.reporter.raise_if_stopped()
+        """Report what the evaluation does that is not counted; raises Interrupted where that is asked for."""
+        self.reporter.raise_if_stop_requested()
         self.reporter.phase(phase)
 
     def feature_cache(self, space: FeatureSpace) -> FeatureCache:
         """Return the cache of the drawn images' features in a space."""
-        return FeatureCache(self.drawing / space.signature, self.extractor(space), space.label)
+        return FeatureCache(
+            features_folder(self.store, self.evaluation.drawing, space.signature), self.extractor(space), space.label
+        )
 
     @cached_property
     def spaces(self) -> dict[FeatureSpace, int]:
@@ -108,8 +111,8 @@ class EvaluationContext:
 
     def first_pixels(self) -> Tensor:
         """Return the pixels of the first images; only those are kept."""
-        tensors = load_checksummed(self.drawing, IMAGES)
-        assert tensors is not None, f"{self.drawing} has no images"
+        tensors = load_checksummed(self.drawing_folder, IMAGES)
+        assert tensors is not None, f"{self.drawing_folder} has no images"
         return tensors[IMAGES]
 
 

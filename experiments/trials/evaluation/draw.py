@@ -13,6 +13,7 @@ from torch import Tensor
 
 from edm.generate import generate
 from experiments.store.checksummed import load_checksummed, write_checksummed
+from experiments.store.drawings import drawn_segments
 from experiments.store.leases import Held
 from experiments.store.results import EvaluationResult
 from experiments.store.store import Store
@@ -45,7 +46,7 @@ def help_draw(store: Store, evaluation: Evaluation, trial: TrialContext) -> None
     context.reporter.silent = True
     for start, stop in reversed(list(segments(0, evaluation.config.images))):
         # leave existing segments alone, even short ones: the trial that holds the drawing may be reading them
-        if not list((context.drawing / evaluation.features.signature).glob(f"{start:08d}-*")):
+        if start not in drawn_segments(store, evaluation.drawing, evaluation.features.signature):
             _try_segment(context, start, stop)
             store.forget("segments", evaluation.segment_name(start))
 
@@ -100,11 +101,11 @@ def draw_segment(context: EvaluationContext, start: int, stop: int) -> None:
     context.reporter.beat(start)
     if not missing and not keeps_pixels:
         return
-    context.reporter.raise_if_stopped()
+    context.reporter.raise_if_stop_requested()
     began = time.monotonic()
     images = _generate(context, start, stop)
     if keeps_pixels:
-        write_checksummed(context.drawing, IMAGES, {IMAGES: images})
+        write_checksummed(context.drawing_folder, IMAGES, {IMAGES: images})
 
     def lap() -> float:  # the first space counts the drawing as well
         nonlocal began
@@ -116,7 +117,7 @@ def draw_segment(context: EvaluationContext, start: int, stop: int) -> None:
 
 
 def _has_pixels(context: EvaluationContext, count: int) -> bool:
-    tensors = load_checksummed(context.drawing, IMAGES)
+    tensors = load_checksummed(context.drawing_folder, IMAGES)
     return tensors is not None and len(tensors[IMAGES]) >= count
 
 
@@ -130,7 +131,7 @@ def _generate(context: EvaluationContext, start: int, stop: int) -> Tensor:
                 images.append(drawn.images.cpu())
                 done += len(drawn.images)
                 if context.reporter.beat(done):
-                    context.reporter.raise_if_stopped()
+                    context.reporter.raise_if_stop_requested()
         except RuntimeError as error:
             if not is_out_of_memory(error) or context.batch == 1:
                 raise

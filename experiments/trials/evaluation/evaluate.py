@@ -22,7 +22,7 @@ from experiments.trials.evaluation.context import EXACT, IMAGES, EvaluationConte
 from experiments.trials.evaluation.draw import Extent, draw_all, draw_and_measure
 from experiments.trials.evaluation.features import FINGERPRINT, SECONDS, MeasuredFeatures
 from experiments.trials.evaluation.memorisation import measure_memorisation
-from experiments.trials.evaluation.scoring import Scorer, Scores, class_accuracy, scale
+from experiments.trials.evaluation.scoring import Scorer, Scores, baseline_scores, class_accuracy
 
 PREVIEW_IMAGES = 100  # in the picture of samples
 
@@ -40,7 +40,7 @@ def run_evaluation(store: Store, evaluation: Evaluation, trial: TrialContext) ->
     scores, notes = (done.scores, done.notes) if done is not None else ((), ())
     context = EvaluationContext(store, evaluation, trial, with_others(evaluation.scores, scores))
     # locked during scoring as well, as an evaluation of more images would replace a short segment
-    with store.lock("drawings", evaluation.drawing, context.reporter.raise_if_stopped):
+    with store.lock("drawings", evaluation.drawing, context.reporter.raise_if_stop_requested):
         extent = _draw_missing(context, done)
         result = _score(context, extent, notes)
         for start, _ in segments(0, extent.count):
@@ -79,7 +79,7 @@ def _score(context: EvaluationContext, extent: Extent, notes: tuple[str, ...]) -
     prefixes = (scorer.at_prefix(n, wanted) for n in config.prefixes if n < count)
     origins = _origins(scorer.measured)
     return EvaluationResult(
-        metrics={**scores.metrics, **scale(context.references, config, wanted)},
+        metrics={**scores.metrics, **baseline_scores(context.references, config, wanted)},
         scores=wanted,
         notes=tuple(dict.fromkeys((*evaluation.notes, *notes, *scores.notes))),
         prefixes=(*prefixes, _last_prefix(scores, count)),
@@ -146,6 +146,6 @@ def _truncation_error(context: EvaluationContext) -> float:
         save_tensors({IMAGES: solution}, folder / EXACT)
         return SolutionRecord(provenance=provenance())
 
-    context.store.ensure(SolutionRecord, identity, build, [EXACT], context.reporter.raise_if_stopped)
+    context.store.ensure(SolutionRecord, identity, build, [EXACT], context.reporter.raise_if_stop_requested)
     solution = load_tensors(context.store.checked("exact", identity, EXACT))[IMAGES]
     return truncation_error(final_images(model, evaluation.sampling, guide), solution)

@@ -20,6 +20,7 @@ from edm.metrics.features import Extractor, extract
 from edm.metrics.fid import Statistics
 from experiments.errors import UserError
 from experiments.store.checksummed import find_checksummed, write_checksummed
+from experiments.store.drawings import segment_stem
 from experiments.store.provenance import provenance
 from experiments.sweep.segments import segments
 from experiments.trials.context import device_name
@@ -113,7 +114,7 @@ class FeatureCache:
 
     def find(self, start: int, rows: int) -> Path | None:
         """Return the file of a segment if it has `rows` rows or more; raises UserError if other weights measured it."""
-        path = find_checksummed(self.folder, f"{start:08d}")
+        path = find_checksummed(self.folder, segment_stem(start))
         if path is None:
             return None
         with safe_open(path, framework="pt") as file:
@@ -137,7 +138,9 @@ class FeatureCache:
         tensors[SECONDS] = torch.tensor(seconds(), dtype=torch.float64)
         code = provenance()
         origin = {"device": device_name(device), "git_commit": str(code.git_commit), "host": code.host}
-        write_checksummed(self.folder, f"{start:08d}", tensors, {FINGERPRINT: self.extractor.fingerprint, **origin})
+        write_checksummed(
+            self.folder, segment_stem(start), tensors, {FINGERPRINT: self.extractor.fingerprint, **origin}
+        )
 
     def measured(self, start: int, stop: int) -> MeasuredFeatures:
         """Return the features of images start to stop - 1, all of which have been measured."""

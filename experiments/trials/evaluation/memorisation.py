@@ -14,7 +14,7 @@ from edm.pictures import save_pairs
 from experiments.store.files import replacing
 from experiments.store.layout import PAIRS
 from experiments.store.provenance import provenance
-from experiments.store.results import ScaleRecord
+from experiments.store.results import BaselineRecord
 from experiments.sweep.identity import signature
 from experiments.sweep.segments import segment_stop
 from experiments.trials.evaluation.context import EvaluationContext
@@ -47,7 +47,7 @@ def measure_memorisation(context: EvaluationContext, scores: Scores) -> None:
         context.reporter.report_other_work(f"nearest training images, {view.name}", 0, len(drawn))
         found[view.name] = memorisation(view.drawn, view.train, view.test, count, context.device)
         scores.metrics |= _metrics(f"nn_{{}}_{view.name}", found[view.name])
-        scores.metrics |= _floor(context, view, count)
+        scores.metrics |= _baseline(context, view, count)
     order, closest = real.order("train"), found["features"].closest(CLOSEST)
     neighbours = {name: context.data.images[order[it.nearest.indices[closest, 0]]] for name, it in found.items()}
     distances = {name: it.nearest.distances[closest, 0] for name, it in found.items()}
@@ -82,7 +82,7 @@ def _metrics(pattern: str, found: Memorisation) -> dict[str, float]:
     }
 
 
-def _floor(context: EvaluationContext, view: View, count: int) -> Mapping[str, float]:
+def _baseline(context: EvaluationContext, view: View, count: int) -> Mapping[str, float]:
     """Return the scores of real images of the val split, which cannot be copies; computed once for a data set."""
     space = context.evaluation.features
     content = {"data": context.evaluation.training.data.signature, "view": view.name, "count": count}
@@ -90,9 +90,11 @@ def _floor(context: EvaluationContext, view: View, count: int) -> Mapping[str, f
         content |= {"features": space, FINGERPRINT: context.extractor(space).fingerprint}
     identity = signature("scale", **content)
 
-    def build(folder: Path) -> ScaleRecord:
+    def build(folder: Path) -> BaselineRecord:
         del folder
         found = memorisation(view.held_out, view.train, view.test, count, context.device)
-        return ScaleRecord(metrics=_metrics(f"real_nn_{{}}_{view.name}", found), provenance=provenance())
+        return BaselineRecord(metrics=_metrics(f"real_nn_{{}}_{view.name}", found), provenance=provenance())
 
-    return context.store.ensure(ScaleRecord, identity, build, on_wait=context.reporter.raise_if_stopped).metrics
+    return context.store.ensure(
+        BaselineRecord, identity, build, on_wait=context.reporter.raise_if_stop_requested
+    ).metrics

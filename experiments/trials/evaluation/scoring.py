@@ -19,7 +19,7 @@ from edm.metrics.kid import kernel_distance, kernel_sums
 from edm.metrics.neighbours import prdc, squared_radii
 from edm.metrics.uncertainty import interval, standard_error, within_classes
 from experiments.store.provenance import provenance
-from experiments.store.results import ScaleRecord
+from experiments.store.results import BaselineRecord
 from experiments.sweep.identity import signature
 from experiments.sweep.metrics import FILE, reference_sizes, split_score
 from experiments.sweep.tasks import Evaluation
@@ -170,13 +170,13 @@ def class_accuracy(judged: MeasuredFeatures, scores: Scores) -> None:
         scores.metrics[end] = min(max(scores.metrics[end], 0.0), 1.0)
 
 
-# scores to compare with ----------------------------------------------------------------------------
+# baselines ----------------------------------------------------------------------------------------
 
 
-def scale(references: References, config: EvaluationConfig, wanted: tuple[str, ...]) -> Mapping[str, float]:
-    """Return the scores of pure noise, and of real train images that were held out from the reference: the floor.
+def baseline_scores(references: References, config: EvaluationConfig, wanted: tuple[str, ...]) -> Mapping[str, float]:
+    """Return the baselines: scores of pure noise, and of real train images that were held out from the reference.
 
-    wanted: scores of the evaluation, of which fid and kid have such a scale. It is computed once for all evaluations
+    wanted: scores of the evaluation, of which fid and kid have baselines. They are computed once for all evaluations
     that share references and number of images.
     """
     pairs = tuple(sorted(score for score in wanted if score.split("/")[0] in ("fid", "kid") and FILE not in score))
@@ -186,18 +186,18 @@ def scale(references: References, config: EvaluationConfig, wanted: tuple[str, .
     content = {"data": references.source.signature, "features": references.space, "sizes": sizes, "scores": pairs}
     identity = signature("scale", **content, span=(start, stop), fingerprint=references.extractor.fingerprint)
 
-    def build(folder: Path) -> ScaleRecord:
+    def build(folder: Path) -> BaselineRecord:
         del folder
         noise = references.features("noise", 0, references.count("noise"))
         metrics = _scores_of("noise", noise, references, sizes, pairs)
         if stop > start:
-            # train images are no floor where they are compared with themselves
+            # train images are no baseline where they are compared with themselves
             others = pairs if config.reference == "equal" else tuple(p for p in pairs if not p.endswith("/train"))
             metrics |= _scores_of("real", references.features("train", start, stop), references, sizes, others)
             metrics["real_images"] = float(stop - start)
-        return ScaleRecord(metrics=metrics, provenance=provenance())
+        return BaselineRecord(metrics=metrics, provenance=provenance())
 
-    return references.store.ensure(ScaleRecord, identity, build, on_wait=references.on_wait).metrics
+    return references.store.ensure(BaselineRecord, identity, build, on_wait=references.on_wait).metrics
 
 
 def _scores_of(

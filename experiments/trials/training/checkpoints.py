@@ -128,7 +128,7 @@ class CheckpointManager:
         """Record the loss of a step, with a line in the journal at the end of each window; raises DivergedError."""
         state, step = self.state, self.state.step
         self.window += loss
-        self.first_bad = torch.where((self.first_bad < 0) & ~loss.isfinite(), step, self.first_bad)
+        self.first_bad.masked_fill_((self.first_bad < 0) & ~loss.isfinite(), step)
         if step % self.interval and step != state.config.num_steps:
             return
         self.raise_if_bad()
@@ -176,7 +176,7 @@ class CheckpointManager:
             remedies.append("clip the gradient (training.clip_norm: 1)")
         if self.state.computing.precision != "fp32":
             remedies.append(f"set training.precision: fp32 (it computed in {self.state.computing.precision})")
-        kimg = step * config.batch_size / 1000
+        kimg = config.kimg_after(step)
         return DivergedError(
             f"{problem} at step {step} ({kimg:g} kimg); {saved}. What may help: {', or '.join(remedies)}"
         )

@@ -33,7 +33,7 @@ from experiments.errors import UserError
 from experiments.store.layout import CONFIG, LOG
 from experiments.store.store import Store
 from experiments.sweep.checks import require_even_batches
-from experiments.sweep.recorded import parse_task
+from experiments.sweep.serialisation import task_from_json
 from experiments.sweep.tasks import Training
 from experiments.trials.assets import ensure_data
 from experiments.trials.context import TrialContext
@@ -123,13 +123,15 @@ class WorkerGroup:
 
 def _reason(codes: list[int | None]) -> RuntimeError:
     """Return the error for these exit codes: that of the worker that most likely failed first."""
-    worker = f"of {1 + len(codes)} processes that train one network, number"
     rank, code = min(((rank, code) for rank, code in enumerate(codes, start=1) if code), key=_blame)
+    worker = (
+        f"process {rank + 1} of the {1 + len(codes)} that train one network"  # as in the log: the trial is number 1
+    )
     if code == OUT_OF_MEMORY:
-        return torch.OutOfMemoryError(f"{worker} {rank} ran out of memory")
+        return torch.OutOfMemoryError(f"{worker} ran out of memory")
     if code < 0:
-        return ProcessLostError(f"{worker} {rank} was killed (signal {-code})")
-    return RuntimeError(f"{worker} {rank} failed (exit code {code}); its traceback is above in {LOG}")
+        return ProcessLostError(f"{worker} was killed (signal {-code})")
+    return RuntimeError(f"{worker} failed (exit code {code}); its traceback is above in {LOG}")
 
 
 def _blame(exited: tuple[int, int]) -> tuple[bool, bool]:
@@ -216,7 +218,7 @@ def train_as_worker(spec: WorkerSpec) -> None:
     torch.set_num_threads(spec.threads)
     store = Store(Path(spec.root))
     content = yaml.safe_load((store.folder("trainings", spec.signature) / CONFIG).read_text())
-    training = parse_task(Training, content)
+    training = task_from_json(Training, content)
     data = ensure_data(store, training.data)
     rendezvous = join_rendezvous(spec.port)
     rendezvous.set(_ready_key(spec.rank), "")

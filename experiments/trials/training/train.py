@@ -20,7 +20,7 @@ from experiments.store.results import ComputingRecord, TrainingResult
 from experiments.store.store import Store
 from experiments.sweep.tasks import Training
 from experiments.trials.assets import ensure_data
-from experiments.trials.context import Stopped, TrialContext, device_name, write_config
+from experiments.trials.context import Interrupted, TrialContext, device_name, write_config
 from experiments.trials.failures import is_out_of_memory
 from experiments.trials.progress import PhaseReporter, ProgressReporter
 from experiments.trials.training.checkpoints import CheckpointManager
@@ -36,7 +36,7 @@ log = logging.getLogger("edm_sweep")
 def run_training(store: Store, training: Training, context: TrialContext) -> None:
     """Train a network to the end from its newest checkpoint, or from the start; the caller holds its lock.
 
-    Raises Stopped or Pruned if that was requested, UserError if the GPUs of `context` do not suit the training.
+    Raises Interrupted or Pruned if that was requested, UserError if the GPUs of `context` do not suit the training.
     """
     if store.result(TrainingResult, training.signature) is not None:
         return
@@ -105,14 +105,10 @@ def _attempt(
             *(training.signature, device, group.team.remark, context.threads, computing, state.step),
         )
         observer = TrainingObserver(folder, checkpoints, data, examples, context, group)
-        reporter = ProgressReporter(store, context, folder, "kimg", _total_kimg(state))
+        reporter = ProgressReporter(store, context, folder, "kimg", state.config.total_kimg)
         reporter.phase("compiling the network" if state.computing.compiled else "taking the first steps")
         _run_steps(observer, reporter, context, group, limit)
     return observer
-
-
-def _total_kimg(state: TrainState) -> float:
-    return state.config.num_steps * state.config.batch_size / 1000
 
 
 def _run_steps(
@@ -122,7 +118,7 @@ def _run_steps(
     group: WorkerGroup,
     limit: MicroBatchLimit,
 ) -> None:
-    """Run the remaining steps, with journal, validation, progress and checkpoints; raises Stopped or Pruned."""
+    """Run the remaining steps, with journal, validation, progress and checkpoints; raises Interrupted or Pruned."""
     checkpoints, state = observer.checkpoints, observer.state
     before = last_saved = time.monotonic()
     interval = context.checkpoint_s
@@ -144,7 +140,7 @@ def _run_steps(
             last_saved = before = time.monotonic()
             interval = max(context.checkpoint_s, (last_saved - began) / CHECKPOINT_SHARE)
         if stopping:
-            raise Stopped
+            raise Interrupted
         if pruning:
             observer.end_early()
     group.synchronize()

@@ -22,7 +22,7 @@ def picture(kind, channels, height, width):
 
 
 def cleanfids(images, resizer):
-    """What clean-fid makes of images; gray ones are repeated to three channels before, as its loader does."""
+    """What clean-fid makes of images; grey ones are repeated to three channels before, as its loader does."""
     color = images.expand(-1, 3, -1, -1).permute(0, 2, 3, 1).numpy()
     return torch.from_numpy(np.stack([resizer(image) for image in color])).permute(0, 3, 1, 2)
 

@@ -22,7 +22,6 @@ from edm.metrics.weights import (
     WeightsError,
     find_weights,
     present_weights,
-    sha256_of,
 )
 from tests import ROOT
 
@@ -172,10 +171,6 @@ def test_a_renamed_file_of_the_right_size_with_other_content_is_refused(tmp_path
     with pytest.raises(WeightsError, match="not the published file") as refusal:
         find_weights(NOWHERE, path)
     assert str(path) in str(refusal.value)
-
-
-def test_sha256_is_of_the_files_content(tmp_path):
-    assert sha256_of(write(tmp_path / "file")) == SHA256
 
 
 # fetching -----------------------------------------------------------------------------------------

@@ -15,6 +15,7 @@ from experiments.cli.views.datasets import listing_table, record_view
 from experiments.cli.views.explanation import explanation_view
 from experiments.cli.views.findings import finding_view, summary_line
 from experiments.cli.views.garbage import garbage_table
+from experiments.cli.views.live import live_view
 from experiments.cli.views.plan import plan_tables, trainings_table
 from experiments.cli.views.status import overview_table, status_view
 from experiments.inspection.compare import CellComparison, ComparedNumber
@@ -26,6 +27,7 @@ from experiments.inspection.garbage import Garbage
 from experiments.inspection.lookup import NamedTask
 from experiments.inspection.status import CellState, CellStatus, Status, SweepOverview, TaskStatus
 from experiments.runner.forecast import Forecast, Span
+from experiments.runner.progress import RunningTask
 from experiments.runner.schedule import Schedule
 from experiments.store.active_runs import ActiveRun
 from experiments.store.progress import RunProgressRecord, TaskProgress
@@ -78,10 +80,40 @@ def _status(cells: list[CellStatus], trainings: dict[str, TaskStatus], left: str
     return Status("celeba_sizes", tuple(cells), trainings, names, (), left, None)
 
 
+def _running() -> list[RunningTask]:
+    plan, schedule = _planned()
+    training, evaluation = next(iter(plan.trainings.values())), next(iter(plan.evaluations.values()))
+    counts = TaskProgress(27.657, 18_750, "kimg", 1.5, 0.4123), TaskProgress(12_345, 50_000, "images", 312.5)
+    probe = next(iter(schedule.graph.tasks.values()))
+    return [
+        RunningTask(training, "small/attention/batch_size=64", "", counts[0]),
+        RunningTask(training, "small/attention/batch_size=128", "waiting for the data set", None),
+        RunningTask(evaluation, "small/attention/batch_size=256/guidance=1.5/stochastic_heun", "", counts[1]),
+        RunningTask(evaluation, "small/attention/batch_size=256/guidance=2/heun", "starting worker", None),
+        RunningTask(probe, "small/attention/batch_size=512", "queued", None),
+    ]
+
+
+def live() -> RenderableType:
+    return live_view(_running(), "12 of 345 done, 2 failed, about 5 h 12 min left")
+
+
+def live_of_trainings() -> RenderableType:
+    trainings = [task for task in _running() if task.task.kind == "training"]
+    return live_view(trainings, "0 of 345 done, waiting for room on the disk")
+
+
 def status_of_few_cells() -> RenderableType:
     states = [TaskStatus("done"), RUNNING, TaskStatus("waiting", "for its training"), FAILED, DRAWN]
     cells = [_cell(f"celeba/small/attention/guidance={i}/heun", state) for i, state in enumerate(states)]
     return status_view(_status(cells, {A: RUNNING, C: FAILED}, "about 5 h 12 min left"))
+
+
+def watched_status() -> RenderableType:
+    """What `status --watch` shows of more cells than most terminals have lines."""
+    states = [TaskStatus("done")] * 30 + [TaskStatus("planned")] * 6 + [FAILED, RUNNING]
+    cells = [_cell(f"celeba/small/attention/guidance={i}/heun", state) for i, state in enumerate(states)]
+    return status_view(_status(cells, {A: RUNNING, C: FAILED}, "about 5 h 12 min left"), fits_screen=True)
 
 
 def status_of_many_cells() -> RenderableType:
@@ -174,7 +206,7 @@ def data_prepare() -> RenderableType:
 VIEWS: dict[str, Callable[[], RenderableType]] = {
     view.__name__: view
     for view in (
-        plan, run, calibration, status_of_few_cells, status_of_many_cells, overview, why, diff, gc, doctor, data_list,
-        data_prepare,
+        plan, run, calibration, live, live_of_trainings, status_of_few_cells, status_of_many_cells, overview, why, diff,
+        gc, doctor, data_list, data_prepare,
     )
 }  # fmt: skip

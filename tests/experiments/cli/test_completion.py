@@ -52,11 +52,11 @@ def test_a_store_that_is_not_there_offers_nothing_and_says_nothing(tmp_path: Pat
 
 @pytest.mark.skipif(shutil.which("bash") is None, reason="there is no bash here")
 def test_a_real_bash_completes_names_with_equals_signs(tmp_path: Path) -> None:
-    from experiments.runner.record import remember
+    from experiments.tracking.records import record_plan
     from tests.planning import load_sweep, plan_sweep
 
     (tmp_path / "tiny_digits.yaml").write_text(SCALES)
-    remember(plan_sweep(load_sweep(tmp_path / "tiny_digits.yaml")), Store(tmp_path / "runs"))
+    record_plan(plan_sweep(load_sweep(tmp_path / "tiny_digits.yaml")), Store(tmp_path / "runs"))
     variables = environment() | {"PATH": f"{EDM_SWEEP.parent}:{os.environ['PATH']}", "_TYPER_COMPLETE_TEST": "1"}
     shown = subprocess.run(
         [str(EDM_SWEEP), "--show-completion", "bash"],

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 from rich.cells import cell_len
-from rich.console import Console
+from rich.console import Console, RenderableType
 
-from tests.experiments.cli.examples import VIEWS
+from tests.experiments.cli.examples import VIEWS, live, watched_status
 
 SNAPSHOTS = Path(__file__).parent / "snapshots"
 UPDATE = "EDM_SWEEP_UPDATE_SNAPSHOTS" in os.environ
@@ -29,11 +29,15 @@ def own_environment(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def printed(view: str, width: int, terminal: bool = True, **environment: str) -> str:
+    return rendered(VIEWS[view](), width, 50, terminal, **environment)
+
+
+def rendered(view: RenderableType, width: int, height: int, terminal: bool = True, **environment: str) -> str:
     output = io.StringIO()
     console = Console(
-        file=output, width=width, height=50, force_terminal=terminal, highlight=False, _environ=environment
+        file=output, width=width, height=height, force_terminal=terminal, highlight=False, _environ=environment
     )
-    console.print(VIEWS[view](), crop=False)
+    console.print(view, crop=False)
     return output.getvalue()
 
 
@@ -89,3 +93,30 @@ def test_colours_add_nothing(view: str, environment: dict[str, str], has_colours
 def test_files_get_no_escapes_and_every_number(view: str) -> None:
     text = printed(view, 160, terminal=False, TERM="xterm-256color")
     assert "\x1b" not in text and numbers(plain(view, 300)) <= numbers(text)
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+@pytest.mark.parametrize("height", [3, 8, 13, 24, 38])
+def test_a_short_terminal_says_how_many_lines_it_leaves_out(width: int, height: int) -> None:
+    for view in (live, watched_status):
+        whole = ANSI.sub("", rendered(view(), width, 500)).splitlines()
+        lines = ANSI.sub("", rendered(view(), width, height)).splitlines()
+        assert len(lines) <= height
+        if len(whole) <= height:
+            assert lines == whole
+            continue
+        remark = next(i for i, line in enumerate(lines) if line.startswith("... and "))
+        (left_out,) = re.findall(r"\.\.\. and (\d+) more lines", lines[remark])
+        assert int(left_out) == len(whole) - remark
+        order = iter(whole)
+        assert all(line in order for line in lines[:remark]), "in the order that the whole table has"
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+def test_a_short_terminal_keeps_what_runs_and_what_failed(width: int) -> None:
+    text = ANSI.sub("", rendered(watched_status(), width, 32))
+    assert all(f"guidance={i}" in text for i in (36, 37))
+    assert all(f"guidance={i}" in text for i in range(30, 36)) or "guidance=0" not in text
+    text = ANSI.sub("", rendered(live(), width, 6))
+    assert "27.657/18,750 kimg" in text and "queued" not in text and "12 of 345 done" in text
+    assert "training" not in rendered(watched_status(), width, 5), "a head without a row"

@@ -8,9 +8,9 @@ from rich.console import Console
 
 from experiments.cli.views.explanation import explanation_view
 from experiments.inspection.explain import Explanation, explain, explanation_json
-from experiments.runner.record import remember
 from experiments.store.store import Store
 from experiments.sweep.plan import Plan
+from experiments.tracking.records import record_plan
 from tests.conftest import TINY
 from tests.planning import load_sweep, plan_sweep
 
@@ -98,7 +98,7 @@ def test_a_score_that_is_asked_for_later_draws_nothing(done: tuple[Plan, Store],
 def test_of_an_empty_store_nothing_is_near(tmp_path: Path, tiny_plan: Plan) -> None:
     store = Store(tmp_path / "store")
     store.create()
-    remember(tiny_plan, store)
+    record_plan(tiny_plan, store)
     found = explain("attention/heun", store)
     told = {step.what: step.remark for step in found.undone}
     assert told["training"] == "no training is finished in this store"
@@ -129,6 +129,6 @@ def test_json_has_the_fields(done: tuple[Plan, Store], tmp_path: Path) -> None:
 
 def test_a_sweep_planned_now_is_the_one_of_its_file(done: tuple[Plan, Store], tmp_path: Path) -> None:
     _, store = done
-    remember(plan_sweep(load_sweep(changed(tmp_path, ("steps: 3", "steps: 5")))), store)
+    record_plan(plan_sweep(load_sweep(changed(tmp_path, ("steps: 3", "steps: 5")))), store)
     found = explain("changed:attention/heun", store)
     assert [step.what for step in found.undone] == ["evaluation"]

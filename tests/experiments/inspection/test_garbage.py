@@ -11,14 +11,14 @@ from typer.testing import CliRunner
 import edm
 from experiments.cli.main import app
 from experiments.errors import UserError
-from experiments.inspection.garbage import CleanupPolicy, Garbage, free, parse_keep, size_of, survey
-from experiments.runner.record import remember
+from experiments.inspection.garbage import CleanupPolicy, Garbage, Keep, free, size_of, survey
 from experiments.runner.resume import open_schedule
 from experiments.store.journal import Journal
 from experiments.store.results import TrainingResult
 from experiments.store.store import Store
 from experiments.store.training_records import kimg_of
 from experiments.sweep.plan import Plan
+from experiments.tracking.records import record_plan
 from tests.conftest import TINY
 from tests.finished import copy_of, fill
 from tests.inprocess import run_all
@@ -91,13 +91,13 @@ def test_without_any_sweep_prepared_data_stay_unless_they_are_meant(done: tuple[
 
 @pytest.mark.parametrize(
     ("policy", "left"),
-    [("all", ["0.160", "0.320", "0.480"]), ("last", []), ("0.32", ["0.320"]), ("0.16,0.48", ["0.160", "0.480"])],
+    [("all", ["0.160", "0.320", "0.480"]), ("last", []), ((0.32,), ["0.320"]), ((0.16, 0.48), ["0.160", "0.480"])],
 )
 def test_a_policy_frees_checkpoints_and_nothing_is_trained_again(
-    keeping: tuple[Plan, Store], policy: str, left: list[str]
+    keeping: tuple[Plan, Store], policy: Keep, left: list[str]
 ) -> None:
     plan, store = keeping
-    items = survey(store, [plan], CleanupPolicy(parse_keep(policy)))
+    items = survey(store, [plan], CleanupPolicy(policy))
     assert {item.reason for item in items} <= {"policy"} and len(items) == 2 * (3 - len(left))
     assert len(list(free(store, items))) == len(items)
     for name in plan.trainings:
@@ -172,12 +172,6 @@ def test_what_a_killed_run_and_damage_left_can_go(done: tuple[Plan, Store]) -> N
     assert len(list(free(store, items))) == 2 and survey(store, [plan]) == []
 
 
-def test_a_policy_that_is_none_is_refused() -> None:
-    assert parse_keep("[1000, 5000]") == (1000, 5000)
-    with pytest.raises(UserError, match="--keep newest: not a policy; give last, best, all, or a list of kimg"):
-        parse_keep("newest")
-
-
 # the command ----------------------------------------------------------------------------------------
 
 
@@ -187,7 +181,7 @@ def gc(store: Store, *arguments: str):
 
 def test_nothing_is_deleted_without_yes(done: tuple[Plan, Store], tmp_path: Path) -> None:
     _, store = done
-    remember(smaller(tmp_path), store)
+    record_plan(smaller(tmp_path), store)
     assert "nothing to delete" in gc(store).output  # an earlier run asked for it
     before = sorted(path for path in store.root.rglob("*") if path.is_file() and ".lease" not in path.name)
     result = gc(store, "--past")
@@ -203,7 +197,7 @@ def test_nothing_is_deleted_without_yes(done: tuple[Plan, Store], tmp_path: Path
 
 def test_a_file_that_was_never_run_protects_what_it_refers_to(done: tuple[Plan, Store], tmp_path: Path) -> None:
     _, store = done
-    remember(smaller(tmp_path), store)
+    record_plan(smaller(tmp_path), store)
     whole = tmp_path / "whole.yaml"
     whole.write_text(TINY.replace("tiny_digits", "whole"))
     assert "nothing to delete" in gc(store, "--past", str(whole)).output

@@ -8,7 +8,6 @@ import pytest
 from typer.testing import CliRunner
 
 from experiments.cli.main import app
-from experiments.inspection import logs as logs_module
 from experiments.inspection.logs import follow, logs_of
 from experiments.inspection.lookup import find_one
 from experiments.store.journal import Journal
@@ -71,9 +70,8 @@ def test_following_what_nobody_is_at_ends_at_once(done: tuple[Plan, Store]) -> N
     assert list(follow(logs_of(find_one("attention/heun", store), store), store, never)) == []
 
 
-def test_following_a_training_shows_its_losses(done: tuple[Plan, Store], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_following_a_training_shows_its_losses(done: tuple[Plan, Store]) -> None:
     plan, store = done
-    monkeypatch.setattr(logs_module, "LOSS_PERIOD_S", 3600.0)  # the first, with each on the val split, and the last
     logs = logs_of(find_one("attention/heun", store), store)
     folder, steps = logs[0].path.parent, iter(range(100, 600, 100))
 
@@ -88,7 +86,8 @@ def test_following_a_training_shows_its_losses(done: tuple[Plan, Store], monkeyp
 
     lock = store.lock("trainings", plan.cells[3].training.signature)
     lock.__enter__()
-    assert [line for _, line in follow(logs, store, train)] == [
+    # the first, with each on the val split, and the last
+    assert [line for _, line in follow(logs, store, train, loss_period_s=3600.0)] == [
         "step 100 of 20 (3.2 kimg): loss 0.0100, 1,200 images/s",
         "step 300 of 20 (9.6 kimg): loss 0.0033, 1,200 images/s",
         "step 300 of 20 (9.6 kimg): val_loss 0.5000",

@@ -6,10 +6,10 @@ import pytest
 
 from experiments.errors import UserError
 from experiments.inspection.lookup import find, find_one, tasks_matching
-from experiments.runner.record import remember
 from experiments.store.store import Store
 from experiments.sweep.names import matching
 from experiments.sweep.plan import Plan
+from experiments.tracking.records import record_plan
 from experiments.trials.context import write_config
 from tests.planning import load_sweep, plan_sweep
 
@@ -62,7 +62,7 @@ def known(tmp_path: Path) -> tuple[Plan, Store]:
         path = tmp_path / f"{name}.yaml"
         path.write_text(text.replace("first", name))
         plans.append(plan_sweep(load_sweep(path)))
-        remember(plans[-1], store)
+        record_plan(plans[-1], store)
     return plans[0], store
 
 
@@ -90,7 +90,7 @@ def test_a_cell_and_a_training_of_one_name_are_told_apart_by_their_sweeps(
     path = tmp_path / "third.yaml"
     path.write_text(SWEEP.replace("first", "third").replace("  sampling.guidance: [1, 2]\n", "  training.kimg: [2]\n"))
     path.write_text(path.read_text().replace("  training.kimg: [2]\n", "").replace("kimg: 1", "kimg: 2"))
-    remember(plan_sweep(load_sweep(path)), store)
+    record_plan(plan_sweep(load_sweep(path)), store)
     with pytest.raises(
         UserError,
         match=r"attention: matches 3 cells and trainings \(first:attention, second:attention, third",
@@ -103,7 +103,7 @@ def test_a_cell_and_a_training_of_one_name_are_told_apart_by_their_sweeps(
 def test_signatures_and_how_they_begin(known: tuple[Plan, Store]) -> None:
     plan, store = known
     evaluation = plan.cells[0].evaluation
-    with pytest.raises(UserError, match="and no signature in it; 'edm-sweep plan SWEEP' lists the names"):
+    with pytest.raises(UserError, match="and no signature; 'edm-sweep plan SWEEP' lists the names"):
         find_one(evaluation.signature, store)  # nothing of it was begun
     for task in (evaluation, evaluation.training):
         folder = store.folder("evaluations" if task is evaluation else "trainings", task.signature)

@@ -5,7 +5,6 @@ from pathlib import Path
 import pytest
 
 from experiments.errors import UserError
-from experiments.runner import allocation as sharing
 from experiments.runner.allocation import EXTRACTOR_GIB, MARGIN, Allocation, Allocator, require_possible
 from experiments.store.store import Store
 from experiments.sweep.plan import Plan
@@ -98,13 +97,11 @@ def test_more_than_there_is_is_refused(
         Allocator(tiny_plan, resources, total, empty)
 
 
-def test_what_is_impossible_is_known_before_ray_starts(tiny_plan: Plan, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sharing, "GPU_DEVICES", ())
+def test_what_is_impossible_is_known_before_ray_starts() -> None:
     with pytest.raises(UserError, match="--gpus 0"):
-        require_possible(ResourcesConfig(gpus=2.0))
-    require_possible(AUTO)
-    monkeypatch.setattr(sharing, "GPU_DEVICES", (Path("/"),))
-    require_possible(ResourcesConfig(gpus=2.0))
+        require_possible(ResourcesConfig(gpus=2.0), gpu_devices=())
+    require_possible(AUTO, gpu_devices=())
+    require_possible(ResourcesConfig(gpus=2.0), gpu_devices=[Path("/")])
 
 
 # by memory ----------------------------------------------------------------------------------------

@@ -11,7 +11,6 @@ from typer.testing import CliRunner
 from experiments.cli.main import app
 from experiments.errors import UserError
 from experiments.runner.dispatch import Dispatcher
-from experiments.runner.record import remember
 from experiments.runner.resume import open_schedule
 from experiments.runner.schedule import Schedule
 from experiments.runner.timing import Timing
@@ -20,6 +19,7 @@ from experiments.store.failures import Failure
 from experiments.store.store import Store
 from experiments.sweep.jobs import Outcome
 from experiments.sweep.plan import Plan
+from experiments.tracking.records import record_plan
 from experiments.trials.context import TrialContext
 from experiments.trials.perform import perform
 from experiments.trials.training.checkpoints import CheckpointManager
@@ -47,7 +47,7 @@ def test_what_is_at_work_is_named_and_cancelled_once_it_has_saved(tiny_plan: Pla
     assert schedule.take() is not None
     assert schedule.cancel(evaluations[0]) == [] and schedule.cancel(evaluations[1]) == [first]
     assert schedule.states[first] == "running" and not schedule.finished
-    schedule.ended(first, Outcome("stopped"))
+    schedule.ended(first, Outcome("interrupted"))
     assert schedule.states[first] == "cancelled"
     assert schedule.cancel(evaluations[1]) == []
 
@@ -86,7 +86,7 @@ def test_a_dispatcher_takes_requests_and_hands_them_to_trials(tiny_plan: Plan, s
     dispatcher.next("c")
     assert store.cancelled("s") == {*evaluations[:2], "of another sweep", first}  # its trial looks for it
     assert not store.stop_requested("s") and not store.stop_requested("s", second)
-    dispatcher.outcome("a", first, Outcome("stopped"))
+    dispatcher.outcome("a", first, Outcome("interrupted"))
     dispatcher.closed("a")
     assert {schedule.states[name] for name in (first, *evaluations[:2])} == {"cancelled"}
     assert set(evaluations[:2]) <= set(changed)
@@ -100,13 +100,13 @@ def test_a_training_that_is_left_has_saved_its_state_and_goes_on_later(
     with monkeypatch.context() as patch:
         ask = lambda: store.request_stop("s", training.signature)  # noqa: E731
         patch.setattr(CheckpointManager, "record_loss", at_step(7, ask, CheckpointManager.record_loss))
-        assert perform(store, training, context).state == "stopped"
+        assert perform(store, training, context).state == "interrupted"
     folder = store.folder("trainings", training.signature)
     assert [path.name[:10] for path in folder.glob("checkpoints/*.safetensors")] == ["0000000007"]
-    assert perform(store, training, context).state == "stopped"  # as long as it is asked for
+    assert perform(store, training, context).state == "interrupted"  # as long as it is asked for
     other = list(tiny_plan.trainings.values())[1]
     assert perform(store, other, context).state == "done"
-    store.end_session("s")
+    store.end_run("s")
     assert perform(store, training, context).state == "done"
     assert "from step 7" in (folder / "log.txt").read_text()
 
@@ -116,7 +116,7 @@ def test_a_training_that_is_left_has_saved_its_state_and_goes_on_later(
 
 @pytest.fixture
 def known(tiny_plan: Plan, store: Store) -> Store:
-    remember(tiny_plan, store)
+    record_plan(tiny_plan, store)
     return store
 
 

@@ -278,9 +278,11 @@ def test_marks_of_all_nodes_are_written_and_read(tmp_path: Path) -> None:
     assert nodes_module.mark_writer(str(tmp_path / "none"), "token")() == "does not see what was written there"
 
 
-def test_a_mark_that_does_not_appear_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(time, "sleep", lambda _: None)
-    assert nodes_module.mark_reader(str(tmp_path), ["elsewhere"])() == "does not see what other nodes write there"
+def test_a_mark_that_does_not_appear_is_told(tmp_path: Path) -> None:
+    assert (
+        nodes_module.mark_reader(str(tmp_path), ["elsewhere"], pause_s=0.0)()
+        == "does not see what other nodes write there"
+    )
 
 
 def test_code_is_told_by_its_content(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -364,6 +366,34 @@ def test_what_fails_while_ray_starts_leaves_nothing_of_it(store: Store, tmp_path
     errors = completed(command, code=2)
     assert "cannot be decoded" in errors
     until(lambda: not members(command.pid), seconds=30)
+
+
+@pytest.mark.parametrize("failures", [cluster.START_TRIES - 1, cluster.START_TRIES])
+def test_a_ray_that_starts_too_slowly_is_tried_again(
+    failures: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    left_behind: list[subprocess.Popen[bytes]] = []
+
+    def init(_temp_dir: str, **_: Any) -> None:
+        if len(left_behind) < failures:
+            left_behind.append(subprocess.Popen([sys.executable, "-c", "input()", _temp_dir], stdin=subprocess.PIPE))
+            raise Exception("The current node timed out during startup.\nMore of it.")
+
+    monkeypatch.setattr(cluster.ray, "init", init)
+    once = cluster.connected(Store(tmp_path))
+    if failures < cluster.START_TRIES:
+        with once:
+            pass
+    else:
+        with (
+            pytest.raises(UserError, match=r"^Ray did not start on this machine \(.*timed out.*edm-sweep doctor"),
+            once,
+        ):
+            pass
+    assert len(left_behind) == failures
+    for process in left_behind:
+        assert process.wait(timeout=30) == -signal.SIGKILL
+        process.communicate()
 
 
 def test_a_client_is_connected_again_where_its_server_died(monkeypatch: pytest.MonkeyPatch) -> None:

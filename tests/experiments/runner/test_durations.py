@@ -8,6 +8,7 @@ import pytest
 from edm.cost import forward_flops
 from experiments import hardware
 from experiments.runner.durations import GUESSED_FLOPS_PER_S, MOST_OTHERS, MOST_RESULTS, PROBE_S, DurationModel
+from experiments.store.drawings import features_folder
 from experiments.store.results import Result
 from experiments.store.store import Store
 from experiments.sweep.plan import Plan
@@ -136,7 +137,7 @@ def test_several_gpus_share_a_training(tiny_file: Path, empty: Store) -> None:
 def test_scoring_again_what_was_drawn_costs_little(tiny_plan: Plan, empty: Store) -> None:
     evaluation = of(tiny_plan, two(tiny_plan)[0])
     before = DurationModel(empty, tiny_plan).seconds(evaluation)
-    shelf = empty.folder("drawings", evaluation.drawing) / evaluation.features.signature
+    shelf = features_folder(empty, evaluation.drawing, evaluation.features.signature)
     shelf.mkdir(parents=True)
     for start in segment_starts(evaluation.config.images):
         (shelf / f"{start:08d}-abc.safetensors").touch()

@@ -1,6 +1,7 @@
 """The real thing, smaller: real digits, real Ray, a real MLflow database and server."""
 
 import json
+import os
 import re
 import signal
 import socket
@@ -41,6 +42,20 @@ def test_a_run_prints_the_plan_what_it_did_and_the_whole_table(filled: Filled) -
 
 def test_no_library_chatters(filled: Filled) -> None:
     assert not re.search(r"ray|tune|alembic|warning|INFO", filled.output.replace("starting Ray", ""), re.IGNORECASE)
+
+
+def test_other_packages_of_our_names_and_a_long_tmpdir_do_no_harm(filled: Filled) -> None:
+    assert (filled.file.parent / "experiments" / "__init__.py").read_text().startswith("raise ImportError")
+    assert len(list(filled.store.glob("evaluations/*/result.json"))) == 4
+    assert [path.name for path in filled.file.parent.glob("temporary*/*")] == []
+
+
+def test_files_of_a_store_may_be_read_by_whoever_the_umask_allows(filled: Filled) -> None:
+    umask = os.umask(0)
+    os.umask(umask)
+    files = [path for path in filled.store.rglob("*") if path.is_file() and ".lease" not in path.name]
+    unlike = {path.name: oct(path.stat().st_mode) for path in files if path.stat().st_mode & 0o777 != 0o666 & ~umask}
+    assert files and not unlike
 
 
 def test_run_again_does_nothing_and_shows_the_table(filled: Filled) -> None:

@@ -9,7 +9,7 @@ from experiments.cli.views.calibration import cost_lines, machines_table, networ
 from experiments.cli.views.plan_json import estimate_json, networks_json
 from experiments.errors import UserError
 from experiments.runner import allocation as sharing_module
-from experiments.runner.budget import Budget, parse_hours
+from experiments.runner.budget import Budget
 from experiments.runner.disk import disk_bytes
 from experiments.runner.forecast import START_UP_S, Forecast, Span, forecast, forecasts
 from experiments.store.store import Store
@@ -163,21 +163,6 @@ def test_networks_are_told_with_speed_and_memory(tiny_plan: Plan, empty: Store) 
 # budgets ------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    ("text", "seconds"), [("40h", 144000), ("90m", 5400), ("2d", 172800), ("1.5h", 5400), (" .5H ", 1800)]
-)
-def test_budgets_are_lengths_of_time(text: str, seconds: float) -> None:
-    assert parse_hours(text) == seconds
-
-
-@pytest.mark.parametrize(
-    ("text", "message"), [("40", "give 40h"), ("0h", "above 0"), ("-3h", "40h, 90m or 2d"), ("soon", "--budget soon")]
-)
-def test_other_budgets_are_refused(text: str, message: str) -> None:
-    with pytest.raises(UserError, match=message):
-        parse_hours(text)
-
-
 def test_a_budget_allows_what_is_within_it() -> None:
     budget = Budget(7200.0)
     assert budget.refusal(7200.0) is None
@@ -187,7 +172,7 @@ def test_a_budget_allows_what_is_within_it() -> None:
 
 def test_a_budget_refuses_beforehand_what_is_known_to_take_more(tiny_plan: Plan, empty: Store) -> None:
     made = estimated(tiny_plan, empty, 3600.0, 900.0)
-    Budget(parse_hours("3h")).require(made)
+    Budget(3 * 3600.0).require(made)
     with pytest.raises(UserError, match=r"--budget 2h: what is left takes about 3 trial-hours \(1.5 to 9\)"):
-        Budget(parse_hours("2h")).require(made)
+        Budget(2 * 3600.0).require(made)
     Budget(1.0).require(forecast(tiny_plan, pieces_of(tiny_plan), empty))  # a guess refuses nothing

@@ -118,7 +118,7 @@ def test_after_a_stop_nothing_is_started(tiny_plan: Plan) -> None:
     task = take(made)
     made.stop()
     assert made.take() is None and not made.finished  # one still runs
-    made.ended(task.signature, Outcome("stopped"))
+    made.ended(task.signature, Outcome("interrupted"))
     assert made.finished
 
 

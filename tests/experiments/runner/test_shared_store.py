@@ -32,9 +32,8 @@ import torch
 root, file, notes, machine, ahead_s = sys.argv[1:]
 torch.set_num_threads(1)
 if machine:
-    from experiments.store import leases, processes
+    from experiments.store import processes
     processes.machine = lambda: machine
-    leases.BEAT_S, leases.STALE_S = 0.25, 3.0
     own = time.time
     time.time = lambda: own() + float(ahead_s)
 from experiments.trials.evaluation import draw
@@ -42,6 +41,7 @@ from experiments.runner.dispatch import Dispatcher
 from experiments.runner.timing import Timing
 from experiments.runner.resume import open_schedule
 from tests.planning import load_sweep, plan_sweep
+from experiments.store.leases import LeaseTiming
 from experiments.store.store import Store
 from experiments.trials.perform import perform_job
 from tests.inprocess import CONTEXT
@@ -54,7 +54,8 @@ def noted(context, start, stop):
     return drawn(context, start, stop)
 
 draw._generate = noted
-store, context = Store(Path(root)), replace(CONTEXT, checkpoint_s=0.2)
+timing = LeaseTiming(beat_s=0.25, stale_s=3.0) if machine else LeaseTiming()
+store, context = Store(Path(root), lease_timing=timing), replace(CONTEXT, checkpoint_s=0.2)
 schedule = open_schedule(plan_sweep(load_sweep(Path(file))), store)
 dispatcher = Dispatcher(schedule, store, timing=Timing(look_s=0.2))
 for key in map(str, itertools.count()):

@@ -39,6 +39,8 @@ def test_the_log_adds_what_the_message_does_not_say(tmp_path: Path) -> None:
     log.write_text("starting\n\nTraceback:\n  File x\nRuntimeError: two\n  lines\n")
     failure = Failure(on_one_line("RuntimeError: two\n  lines"), "unknown", log=str(log))
     assert failure.log_tail() == ["starting", "Traceback:", "  File x"]
+    log.write_text("starting\nERROR: the worker ended without a word\n")
+    assert Failure("the worker ended without a word", "lost", log=str(log)).log_tail() == ["starting"]
     assert Failure("the sweep asks for too much", "input", log=str(log)).log_tail() == []
     assert Failure("gone", "lost", log=str(tmp_path / "none")).log_tail() == []
 

@@ -14,7 +14,9 @@ import psutil
 import pytest
 
 from experiments.store import leases, processes
-from experiments.store.leases import STALE_S, Held, Lease, LeaseLost, acquire, held, holder, own, waited_for
+from experiments.store.leases import Held, Lease, LeaseLost, LeaseTiming, acquire, held, holder, own, waited_for
+
+STALE_S = LeaseTiming().stale_s
 
 spawned = multiprocessing.get_context("spawn")
 
@@ -28,12 +30,14 @@ class Clock:
     def __call__(self) -> float:
         return self.now
 
+    @property
+    def timing(self) -> LeaseTiming:
+        return LeaseTiming(clock=self)
+
 
 @pytest.fixture
-def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
-    clock = Clock()
-    monkeypatch.setattr(leases, "monotonic", clock)
-    return clock
+def clock() -> Clock:
+    return Clock()
 
 
 @pytest.fixture
@@ -47,7 +51,7 @@ def watch(folder: Path, clock: Clock, seconds: float, meanwhile: Callable[[], No
     for _ in range(int(seconds)):
         clock.now += 1
         meanwhile()
-        holder(folder)
+        holder(folder, clock.timing)
 
 
 def lease_files(folder: Path) -> list[str]:
@@ -95,14 +99,14 @@ def test_who_waits_is_told_and_gets_it_in_the_end(tmp_path: Path) -> None:
 def test_a_silent_holder_elsewhere_is_replaced_after_a_minute(
     tmp_path: Path, clock: Clock, elsewhere: Callable[[], None]
 ) -> None:
-    first = acquire(tmp_path)
+    first = acquire(tmp_path, clock.timing)
     elsewhere()
-    assert holder(tmp_path) is not None
+    assert holder(tmp_path, clock.timing) is not None
     watch(tmp_path, clock, STALE_S - 1)
     with pytest.raises(Held):
-        acquire(tmp_path)
+        acquire(tmp_path, clock.timing)
     clock.now += 1
-    second = acquire(tmp_path)
+    second = acquire(tmp_path, clock.timing)
     second.require()
     with pytest.raises(LeaseLost, match="was taken over by another run"):
         first.require()
@@ -113,22 +117,22 @@ def test_a_silent_holder_elsewhere_is_replaced_after_a_minute(
 
 
 def test_a_holder_that_beats_is_never_replaced(tmp_path: Path, clock: Clock, elsewhere: Callable[[], None]) -> None:
-    first = acquire(tmp_path)
+    first = acquire(tmp_path, clock.timing)
     elsewhere()
     for _ in range(10):
         watch(tmp_path, clock, STALE_S - 1)
         first.beat()
     with pytest.raises(Held):
-        acquire(tmp_path)
+        acquire(tmp_path, clock.timing)
     first.require()
 
 
 def test_a_beat_notices_a_takeover(tmp_path: Path, clock: Clock, elsewhere: Callable[[], None]) -> None:
-    first = acquire(tmp_path)
+    first = acquire(tmp_path, clock.timing)
     elsewhere()
-    holder(tmp_path)
+    holder(tmp_path, clock.timing)
     watch(tmp_path, clock, STALE_S)
-    acquire(tmp_path)
+    acquire(tmp_path, clock.timing)
     assert not first.lost
     first.beat()
     assert first.lost
@@ -138,37 +142,37 @@ def test_a_beat_notices_a_takeover(tmp_path: Path, clock: Clock, elsewhere: Call
 def test_no_wall_clock_decides(
     tmp_path: Path, clock: Clock, elsewhere: Callable[[], None], monkeypatch: pytest.MonkeyPatch, jump: float
 ) -> None:
-    first = acquire(tmp_path)
+    first = acquire(tmp_path, clock.timing)
     os.utime(first.path, (2e9 + jump, 2e9 + jump))
     now = leases.time.time()
     monkeypatch.setattr(leases.time, "time", lambda: now + jump)
     elsewhere()
-    holder(tmp_path)
+    holder(tmp_path, clock.timing)
     watch(tmp_path, clock, STALE_S - 1)
     with pytest.raises(Held):
-        acquire(tmp_path)
+        acquire(tmp_path, clock.timing)
 
 
 def test_an_observer_that_was_suspended_has_watched_nothing(
     tmp_path: Path, clock: Clock, elsewhere: Callable[[], None]
 ) -> None:
-    first = acquire(tmp_path)
+    first = acquire(tmp_path, clock.timing)
     elsewhere()
-    assert holder(tmp_path) is not None
+    assert holder(tmp_path, clock.timing) is not None
     clock.now += 10 * STALE_S
-    assert holder(tmp_path) is not None
+    assert holder(tmp_path, clock.timing) is not None
     first.beat()  # it was suspended as well, and goes on
     watch(tmp_path, clock, STALE_S - 1)
-    assert holder(tmp_path) is not None
+    assert holder(tmp_path, clock.timing) is not None
 
 
 @pytest.mark.parametrize("damage", [b"", b"{", b"[]", b'{"pid": "x"}', b"\xff" * 40])
 def test_a_damaged_lease_is_watched_like_a_silent_one(tmp_path: Path, clock: Clock, damage: bytes) -> None:
-    acquire(tmp_path).path.write_bytes(damage)
+    acquire(tmp_path, clock.timing).path.write_bytes(damage)
     with pytest.raises(Held):
-        acquire(tmp_path)
+        acquire(tmp_path, clock.timing)
     watch(tmp_path, clock, STALE_S)
-    acquire(tmp_path).require()
+    acquire(tmp_path, clock.timing).require()
 
 
 def test_a_holder_whose_folder_is_removed_has_lost_it(tmp_path: Path) -> None:
@@ -201,8 +205,8 @@ def test_who_comes_late_with_a_number_that_is_over_gives_it_up(tmp_path: Path, m
     for _ in range(3):
         acquire(tmp_path).release()
     current, look = acquire(tmp_path), leases._look
-    looks = iter([lambda folder: (2, None)])  # what was seen before a long pause
-    monkeypatch.setattr(leases, "_look", lambda folder: next(looks, look)(folder))
+    looks = iter([lambda *_: (2, None)])  # what was seen before a long pause
+    monkeypatch.setattr(leases, "_look", lambda *asked: next(looks, look)(*asked))
     with pytest.raises(Held):
         acquire(tmp_path)
     current.require()
@@ -211,8 +215,8 @@ def test_who_comes_late_with_a_number_that_is_over_gives_it_up(tmp_path: Path, m
 
 def test_of_two_who_see_the_same_one_is_faster(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     current, look = acquire(tmp_path), leases._look
-    looks = iter([lambda folder: (0, None)])
-    monkeypatch.setattr(leases, "_look", lambda folder: next(looks, look)(folder))
+    looks = iter([lambda *_: (0, None)])
+    monkeypatch.setattr(leases, "_look", lambda *asked: next(looks, look)(*asked))
     with pytest.raises(Held):
         acquire(tmp_path)
     current.require()
@@ -318,7 +322,7 @@ def test_a_stopped_holder_that_comes_back_has_lost_it(tmp_path: Path, clock: Clo
     os.kill(worker.pid, signal.SIGSTOP)
     try:
         watch(tmp_path, clock, STALE_S + 1)
-        acquire(tmp_path)
+        acquire(tmp_path, clock.timing)
     finally:
         os.kill(worker.pid, signal.SIGCONT)
         resumed.set()

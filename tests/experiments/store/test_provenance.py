@@ -8,8 +8,6 @@ import pytest
 import yaml
 
 from experiments import hardware
-from experiments.errors import UserError
-from experiments.runner.options import parse_tags
 from experiments.store import provenance as module
 from experiments.store.provenance import RunInfo, diff_path, keep_diff, provenance
 from experiments.store.results import CodeVersion
@@ -103,22 +101,3 @@ def test_a_gpu_and_its_driver_are_told(tmp_path: Path, monkeypatch: pytest.Monke
 def test_a_process_tells_its_own_command(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "argv", ["/usr/bin/edm-sweep", "run", "my file.yaml"])
     assert provenance().command == "edm-sweep run 'my file.yaml'"
-
-
-def test_tags_are_given_as_key_and_value() -> None:
-    assert parse_tags(("paper=iclr", "note=a = b", "team/lead=x")) == {
-        "paper": "iclr",
-        "note": "a = b",
-        "team/lead": "x",
-    }
-
-
-@pytest.mark.parametrize("text", ["paper", "=x", "mlflow.runName=x", "edm.kind=x", "a:b=c", "-x=1"])
-def test_what_mlflow_would_not_take_is_refused_before_anything_starts(text: str) -> None:
-    with pytest.raises(UserError, match="expected KEY=VALUE"):
-        parse_tags((text,))
-
-
-def test_a_tag_is_given_once() -> None:
-    with pytest.raises(UserError, match="paper is given twice"):
-        parse_tags(("paper=a", "paper=b"))

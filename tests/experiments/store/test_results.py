@@ -13,12 +13,12 @@ from typing import Any
 import pytest
 
 from experiments.errors import UserError
-from experiments.inspection.recall import recall
 from experiments.store import results
 from experiments.store.damage import Damage
 from experiments.store.files import write_json
 from experiments.store.progress import RunProgressRecord, TaskProgress
 from experiments.store.results import (
+    BaselineRecord,
     ClassifierRecord,
     ComputingRecord,
     DatasetRecord,
@@ -28,18 +28,19 @@ from experiments.store.results import (
     Provenance,
     ReferenceRecord,
     Result,
-    ScaleRecord,
     SolutionRecord,
     TrainingResult,
 )
 from experiments.store.store import Store
 from experiments.store.training_records import Pruning
-from experiments.tracking.frames import facts_of, found_in_store, results_frame
+from experiments.tracking.frames import results_frame, scores_in_store
+from experiments.tracking.provenance import provenance_of
+from experiments.tracking.records import recall_plan
 from tests.results import evaluation_result, probe_result, training_result
 
 OLD = Path(__file__).parent / "old_store"
 KINDS: tuple[type[Result], ...] = (
-    *(DatasetRecord, ClassifierRecord, ReferenceRecord, ScaleRecord, SolutionRecord),
+    *(DatasetRecord, ClassifierRecord, ReferenceRecord, BaselineRecord, SolutionRecord),
     *(TrainingResult, EvaluationResult, ProbeResult),
 )
 OLD_RESULTS = sorted(path for path in OLD.glob("*/*/result.json"))
@@ -120,10 +121,10 @@ def test_what_is_recorded_of_old_data_classifiers_and_probes_reads(old: Store) -
 
 
 def test_an_old_store_makes_the_table_that_it_made(old: Store) -> None:
-    expected, plan = json.loads((OLD / "expected.json").read_text()), recall("old", old)
-    table = results_frame(plan, found_in_store(plan, old)).to_csv(index=False, lineterminator="\n")
+    expected, plan = json.loads((OLD / "expected.json").read_text()), recall_plan("old", old)
+    table = results_frame(plan, scores_in_store(plan, old)).to_csv(index=False, lineterminator="\n")
     assert table == expected["results.csv"]
-    assert facts_of(plan, old) == expected["facts"]
+    assert provenance_of(plan, old) == expected["facts"]
 
 
 def test_what_runs_and_trainings_left_in_an_old_store_reads(old: Store) -> None:

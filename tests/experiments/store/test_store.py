@@ -12,15 +12,16 @@ from pathlib import Path
 
 import pytest
 
+from edm.checksums import sha256_of
 from experiments.errors import UserError
-from experiments.store import files, leases, result_files
+from experiments.store import leases, result_files
 from experiments.store.damage import DamagedFile, set_aside_file
 from experiments.store.files import read_json, replacing, write_bytes, write_json, write_soon
 from experiments.store.journal import Journal
 from experiments.store.layout import JOURNAL
 from experiments.store.leases import Held, LeaseLost
 from experiments.store.processes import temporary_suffix
-from experiments.store.results import Provenance, ScaleRecord, SolutionRecord, TrainingResult
+from experiments.store.results import BaselineRecord, Provenance, SolutionRecord, TrainingResult
 from experiments.store.store import Store
 from tests.results import training_result
 
@@ -130,9 +131,9 @@ def test_a_result_from_before_there_were_checksums_counts(tmp_path: Path) -> Non
 def test_a_result_survives_whatever_json_makes_of_it(tmp_path: Path) -> None:
     store = Store(tmp_path)
     store.folder("scales", SIGNATURE).mkdir(parents=True)
-    made = ScaleRecord(metrics={"b": float("inf"), "a": 1.0, "\u00e9": 0.1}, provenance=Provenance(tags={"x": "y"}))
+    made = BaselineRecord(metrics={"b": float("inf"), "a": 1.0, "\u00e9": 0.1}, provenance=Provenance(tags={"x": "y"}))
     store.finish(SIGNATURE, made)
-    found = store.result(ScaleRecord, SIGNATURE)
+    found = store.result(BaselineRecord, SIGNATURE)
     assert found is not None and found == made and list(found.metrics) == ["b", "a", "\u00e9"]
 
 
@@ -158,7 +159,7 @@ def test_files_with_a_later_time_are_read_once(tmp_path: Path, monkeypatch: pyte
     store, read = finished(tmp_path, a=b"content"), []
     folder = store.folder("trainings", SIGNATURE)
     os.utime(folder / "result.json", (1e9, 1e9))  # as in a store that was copied
-    monkeypatch.setattr(result_files, "checksum", lambda path: read.append(path) or files.sha256_file(path))
+    monkeypatch.setattr(result_files, "checksum", lambda path: read.append(path) or sha256_of(path))
     assert store.sound("trainings", SIGNATURE) and read == [folder / "a"]
     assert store.sound("trainings", SIGNATURE) and read == [folder / "a"]
 
@@ -508,12 +509,12 @@ def test_a_failed_build_leaves_no_result(tmp_path: Path) -> None:
     assert store.result(SolutionRecord, SIGNATURE) is None
 
 
-def test_a_request_to_stop_is_seen_until_the_session_ends(tmp_path: Path) -> None:
+def test_a_request_to_stop_is_seen_until_the_run_ends(tmp_path: Path) -> None:
     store = Store(tmp_path)
     assert not store.stop_requested("s")
     store.request_stop("s")
     assert store.stop_requested("s") and not store.stop_requested("other")
-    store.end_session("s")
+    store.end_run("s")
     assert not store.stop_requested("s")
 
 

@@ -1,12 +1,14 @@
 """Which scores are asked for, and which of them would mean nothing."""
 
+import dataclasses
+
 import pytest
 
-import reports.metrics
 from edm.config import EvaluationConfig
 from experiments.sweep.metrics import (
-    METRICS,
-    context_of,
+    ERRORS,
+    baselines_of,
+    fid_remedy,
     headline,
     headlines,
     meaningless,
@@ -16,6 +18,7 @@ from experiments.sweep.metrics import (
     requested_scores,
     with_others,
 )
+from reports.metrics import METRICS
 
 DIGITS = {"train": 1197, "val": 300, "test": 300}
 CIFAR = {"train": 40_000, "val": 10_000, "test": 10_000}
@@ -44,6 +47,50 @@ def test_every_split_is_compared_with_as_many_real_images_by_default() -> None:
 )
 def test_a_distance_needs_more_images_than_dimensions_on_both_sides(changes, sizes, withheld) -> None:
     assert set(meaningless(config(**changes), sizes)) == withheld
+
+
+@pytest.mark.parametrize(
+    ("changes", "sizes", "expected"),
+    [
+        ({}, DIGITS, None),
+        ({"features": "inception", "metrics": ("kid",)}, DIGITS, None),
+        ({"images": 64}, DIGITS, "for an FID, set evaluation.images above 64"),
+        ({"features": "inception", "images": 5000}, CIFAR, None),
+        (
+            {"features": "dinov2", "images": 5000, "splits": ("val", "train")},
+            DIGITS,
+            "for an FID, set evaluation.splits [train] and evaluation.reference all together",
+        ),
+        (
+            {"features": "dinov2", "images": 5000, "splits": ("val",), "reference": "all"},
+            DIGITS,
+            "for an FID, set evaluation.splits [train]",
+        ),
+        (
+            {"features": "dinov2", "images": 1000, "splits": ("train",)},
+            DIGITS,
+            "for an FID, set evaluation.images above 1,024 and evaluation.reference all together",
+        ),
+        (
+            {"features": "inception", "images": 5000},
+            DIGITS,
+            "no split has more than 2,048 images; use features with fewer dimensions, or more images",
+        ),
+    ],
+)
+def test_what_would_help_is_said_with_everything_that_it_takes(changes, sizes, expected: str | None) -> None:
+    assert fid_remedy(config(**changes), sizes) == expected
+
+
+@pytest.mark.parametrize("splits", [("train",), ("val",), ("train", "val", "test")])
+@pytest.mark.parametrize("reference", ["equal", "all"])
+def test_what_is_said_to_help_does(splits, reference) -> None:
+    asked = config(features="dinov2", images=2000, splits=splits, reference=reference)
+    remedy = fid_remedy(asked, DIGITS)
+    if remedy is not None:
+        asked = dataclasses.replace(asked, splits=("train",) if "splits" in remedy else asked.splits)
+        asked = dataclasses.replace(asked, reference="all" if "reference" in remedy else asked.reference)
+    assert not meaningless(asked, DIGITS).keys() & set(asked.splits)
 
 
 def test_everything_that_is_asked_for_is_wanted() -> None:
@@ -85,7 +132,7 @@ def test_a_score_by_a_mended_rule_takes_the_place_of_the_older_one() -> None:
 def test_every_score_is_told_by_metrics_that_a_report_may_ask_for(score: str) -> None:
     names = metrics_of(score)
     assert names and {name for name in names if not name.endswith(("_se", "_low", "_high"))} <= set(METRICS)
-    assert all(name.startswith(("noise_", "real_")) for name in context_of(score))
+    assert all(name.startswith(("noise_", "real_")) for name in baselines_of(score))
 
 
 def test_a_line_tells_the_best_that_there_is() -> None:
@@ -110,5 +157,10 @@ def test_prefixes_are_round_numbers_and_all(images: int, prefixes: tuple[int, ..
     assert config(images=images).prefixes == prefixes
 
 
-def test_reports_know_how_to_show_every_metric() -> None:
-    assert set(METRICS) == set(reports.metrics.METRICS)
+def test_reports_know_how_to_show_every_metric_and_no_other() -> None:
+    against = dict.fromkeys(("fid", "fid_infinity"), ("train", "val", "test", "file"))
+    against |= dict.fromkeys(("kid", "prdc"), ("train", "val", "test"))
+    scores = {f"{metric}/{name}" for metric, names in against.items() for name in names}
+    scores |= {"accuracy", "memorisation", "truncation"}
+    metrics = {name for score in scores for name in metrics_of(score)}
+    assert {name for name in metrics if not name.endswith(ERRORS)} == set(METRICS)

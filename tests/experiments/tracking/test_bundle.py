@@ -4,6 +4,7 @@ import json
 import shutil
 import zipfile
 from pathlib import Path
+from typing import Any
 
 import pytest
 from typer.testing import CliRunner
@@ -14,7 +15,7 @@ from experiments.store.results import EvaluationResult, TrainingResult
 from experiments.store.store import Store
 from experiments.sweep.plan import Plan
 from experiments.tracking import bundle
-from experiments.tracking.bundle import MANIFEST, SEAL, export, opened
+from experiments.tracking.bundle import MANIFEST, SEAL, SWEEP, export, opened
 from experiments.tracking.database import embedded_uri
 from tests.experiments.tracking.test_mirror import record
 
@@ -86,7 +87,7 @@ def test_any_changed_byte_is_refused(packed: Path, tmp_path: Path) -> None:
     changed = tmp_path / "changed.zip"
     for place in [*range(2, len(whole), len(whole) // 40), len(whole) - 1, len(whole) - SEAL - 3]:
         changed.write_bytes(whole[:place] + bytes([whole[place] ^ 1]) + whole[place + 1 :])
-        with pytest.raises(UserError, match=r"changed.zip: is refused, as "), opened(changed):
+        with pytest.raises(UserError, match=r"changed.zip: is refused because "), opened(changed):
             pass
 
 
@@ -94,7 +95,7 @@ def test_any_changed_byte_is_refused(packed: Path, tmp_path: Path) -> None:
 def test_a_file_that_was_cut_is_refused(packed: Path, tmp_path: Path, cut: int) -> None:
     short = tmp_path / "short.zip"
     short.write_bytes(packed.read_bytes()[:cut])
-    with pytest.raises(UserError, match=r"short.zip: is (refused|no bundle)"), opened(short):
+    with pytest.raises(UserError, match=r"short.zip: is (refused|not a bundle)"), opened(short):
         pass
 
 
@@ -139,7 +140,7 @@ def test_a_path_that_leads_outside_or_elsewhere_is_refused(
     bad = tampered(packed, tmp_path / "bad.zip", {name: b"gotcha"}, listed)
     before = sorted(tmp_path.rglob("*"))
     with (
-        pytest.raises(UserError, match=r"bad.zip: is refused, as it holds .*, which is no name of a record"),
+        pytest.raises(UserError, match=r"bad.zip: is refused because it holds .*, which is not the name of a record"),
         opened(bad),
     ):
         pass
@@ -149,7 +150,7 @@ def test_a_path_that_leads_outside_or_elsewhere_is_refused(
 def test_what_a_manifest_does_not_list_is_refused(packed: Path, tmp_path: Path) -> None:
     name = "trainings/0123456789abcdef0123/result.json"
     bad = tampered(packed, tmp_path / "bad.zip", {name: b"{}"}, listed=False)
-    with pytest.raises(UserError, match="what it holds is not what its manifest lists"), opened(bad):
+    with pytest.raises(UserError, match="its files are not those that its manifest lists"), opened(bad):
         pass
 
 
@@ -162,6 +163,54 @@ def test_a_result_that_was_rewritten_is_not_believed(packed: Path, tmp_path: Pat
     bad = tampered(packed, tmp_path / "bad.zip", {name: json.dumps(better).encode()})
     with opened(bad) as (plan, store):
         assert sum(store.result(EvaluationResult, one) is not None for one in plan.evaluations) == 3
+
+
+def sweep_of(packed: Path) -> dict[str, Any]:
+    with zipfile.ZipFile(packed) as source:
+        return json.loads(source.read(SWEEP))
+
+
+@pytest.mark.parametrize(
+    "name", ["../../x", "/tmp/edm-sweep-outside", "", "a/b", "a" * 101, "a\nb", "\x1b[31mred", None, 3]
+)
+def test_a_sweeps_name_that_is_no_name_is_refused(packed: Path, tmp_path: Path, name: object) -> None:
+    bad = tampered(packed, tmp_path / "bad.zip", {SWEEP: json.dumps(sweep_of(packed) | {"name": name}).encode()})
+    result = invoke("report", bad, "--store", tmp_path / "place" / "store")
+    assert isinstance(result.exception, UserError)
+    assert "cannot be the name of a sweep" in str(result.exception) and "\x1b" not in str(result.exception)
+    assert not (tmp_path / "place" / "store" / "reports").exists() and not Path("/tmp/edm-sweep-outside").exists()
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b"[]", b"{}", b"{", b"\xff", b"[" * 100_000, b'{"format": 1}', b"null"],
+    ids=["a list", "empty", "cut", "no text", "deep", "short", "null"],
+)
+@pytest.mark.parametrize("file", [SWEEP, MANIFEST])
+def test_json_that_is_not_what_it_should_be_is_one_sentence(
+    packed: Path, tmp_path: Path, file: str, content: bytes
+) -> None:
+    bad = tmp_path / "bad.zip"
+    if file == SWEEP:
+        tampered(packed, bad, {SWEEP: content})
+    else:
+        with zipfile.ZipFile(bad, "w") as archive:
+            archive.writestr(MANIFEST, content)
+            archive.comment = b"0" * SEAL
+        bundle._seal(bad)
+    with pytest.raises(UserError, match=r"^[^\n]*bad.zip: [^\n]*$"), opened(bad):
+        pass
+
+
+def test_a_bundle_that_would_fill_the_disk_is_refused(packed: Path, tmp_path: Path) -> None:
+    bomb = tmp_path / "bomb.zip"
+    with zipfile.ZipFile(bomb, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr(MANIFEST, json.dumps({"format": bundle.FORMAT, "files": {}}))
+        archive.writestr("trainings/0123456789abcdef0123/log.txt", b"0" * (bundle.ALWAYS + 1))
+        archive.comment = b"0" * SEAL
+    bundle._seal(bomb)
+    with pytest.raises(UserError, match=r"it would take \S+ \S+ unpacked, which no record does"), opened(bomb):
+        pass
 
 
 @pytest.mark.parametrize(
@@ -184,7 +233,7 @@ def test_mistakes_are_sentences(finished: tuple[Plan, Store], arguments: tuple[s
 def test_another_zip_is_no_bundle(tmp_path: Path) -> None:
     other = tmp_path / "other.zip"
     other.write_text("not a zip")
-    with pytest.raises(UserError, match=r"other.zip: is no bundle of edm-sweep"), opened(other):
+    with pytest.raises(UserError, match=r"other.zip: is not a bundle"), opened(other):
         pass
     with zipfile.ZipFile(other, "w") as archive:
         archive.writestr("x", "y")
@@ -193,6 +242,6 @@ def test_another_zip_is_no_bundle(tmp_path: Path) -> None:
 
 
 def test_nothing_done_is_nothing_to_pack(tiny_plan: Plan, tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="nothing of it is done in"):
+    with pytest.raises(UserError, match="no task of it is done in"):
         export(tiny_plan, Store(tmp_path / "store"), tmp_path / "bundle.zip")
     assert not (tmp_path / "bundle.zip").exists()

@@ -10,9 +10,15 @@ from experiments.store.results import ComputingRecord, TrainingResult
 from experiments.store.store import Store
 from experiments.sweep.plan import Plan
 from experiments.tracking.database import embedded_uri
-from experiments.tracking.frames import Found, Trained, found_in_store, joined, results_frame
+from experiments.tracking.frames import (
+    EvaluationScores,
+    TrainingSummary,
+    add_training_notes,
+    results_frame,
+    scores_in_store,
+)
 from experiments.tracking.mirror import Mirror
-from experiments.tracking.read import found_in_mlflow
+from experiments.tracking.read import scores_in_mlflow
 from reports.layout import Layout
 from reports.notes import remarks, state_line
 from reports.tables import result_tables
@@ -26,8 +32,8 @@ def frames(plan: Plan, store: Store):
     """The frame from the store and from MLflow, which has to be the same."""
     uri = embedded_uri(store)
     Mirror(store, plan, uri).update(ended=True)
-    made = results_frame(plan, found_in_store(plan, store))
-    assert results_frame(plan, found_in_mlflow(plan, uri)).to_csv() == made.to_csv()
+    made = results_frame(plan, scores_in_store(plan, store))
+    assert results_frame(plan, scores_in_mlflow(plan, uri)).to_csv() == made.to_csv()
     return made
 
 
@@ -72,8 +78,8 @@ def test_a_cell_is_pruned_where_its_guide_is(tiny_file: Path) -> None:
     plan = plan_sweep(load_sweep(tiny_file, guided))
     guide = next(iter(plan.evaluations.values())).guide
     assert guide is not None
-    trained = dict.fromkeys(plan.trainings, Trained()) | {guide.signature: Trained(pruned_at=3.0)}
-    made = results_frame(plan, joined(plan, {}, trained))
+    trained = dict.fromkeys(plan.trainings, TrainingSummary()) | {guide.signature: TrainingSummary(pruned_at=3.0)}
+    made = results_frame(plan, add_training_notes(plan, {}, trained))
     assert made.loc[0, "status"] == "pruned" and made.loc[0, "pruned_at"] == 3
 
 
@@ -104,8 +110,8 @@ def test_only_what_makes_another_network_than_asked_for_is_told(
     tiny_file: Path, overrides: tuple[str, ...], used: int | None, is_told: bool
 ) -> None:
     plan = plan_sweep(load_sweep(tiny_file, overrides))
-    done = dict.fromkeys(plan.evaluations, Found({}, frozenset(), ("a note",)))
-    known = joined(plan, done, dict.fromkeys(plan.trainings, Trained(micro_batch=used)))
+    done = dict.fromkeys(plan.evaluations, EvaluationScores({}, frozenset(), ("a note",)))
+    known = add_training_notes(plan, done, dict.fromkeys(plan.trainings, TrainingSummary(micro_batch=used)))
     for found in known.values():
         assert found.notes[0] == "a note" and len(found.notes) == 1 + is_told
         assert not any("; " in note for note in found.notes)

@@ -19,9 +19,9 @@ from experiments.sweep.plan import Plan
 from experiments.tracking import runs as tracking_runs
 from experiments.tracking.background import MirrorThread
 from experiments.tracking.database import embedded_uri
-from experiments.tracking.frames import found_in_store, results_frame
+from experiments.tracking.frames import results_frame, scores_in_store
 from experiments.tracking.mirror import Mirror, sync
-from experiments.tracking.read import found_in_mlflow
+from experiments.tracking.read import scores_in_mlflow
 from experiments.tracking.sync_state import CurveTail, SyncCounts
 from experiments.trials.context import TrialContext
 from experiments.trials.perform import perform
@@ -179,13 +179,13 @@ def test_a_training_is_followed_while_it_runs_and_through_an_interruption(tiny_p
     class Following(Store):
         looks = 0
 
-        def stop_requested(self, session: str, signature: str | None = None) -> bool:
+        def stop_requested(self, run_id: str, signature: str | None = None) -> bool:
             Mirror(Store(self.root), tiny_plan, uri).update()
             states.extend(run.info.status for run in runs_of(uri, tiny_plan).values())
             self.looks += 1
             return self.looks > 4
 
-    assert perform(Following(store.root), training, TrialContext("s", report_s=0.0)).state == "stopped"
+    assert perform(Following(store.root), training, TrialContext("s", report_s=0.0)).state == "interrupted"
     assert set(states) == {"RUNNING"}
     Mirror(store, tiny_plan, uri).update(ended=True)
     assert runs_of(uri, tiny_plan)[name].info.status == "KILLED"
@@ -409,8 +409,8 @@ def test_failures_are_shown_and_lifted(tiny_plan: Plan, filled: Store) -> None:
 def test_the_frame_from_mlflow_equals_the_frame_from_the_store(tiny_plan: Plan, filled: Store) -> None:
     uri = embedded_uri(filled)
     Mirror(filled, tiny_plan, uri).update(ended=True)
-    offline = results_frame(tiny_plan, found_in_store(tiny_plan, filled)).to_csv()
-    assert results_frame(tiny_plan, found_in_mlflow(tiny_plan, uri)).to_csv() == offline
+    offline = results_frame(tiny_plan, scores_in_store(tiny_plan, filled)).to_csv()
+    assert results_frame(tiny_plan, scores_in_mlflow(tiny_plan, uri)).to_csv() == offline
 
 
 def test_a_server_that_is_down_is_a_problem_and_not_an_error(tiny_plan: Plan, filled: Store) -> None:
@@ -443,7 +443,7 @@ def test_a_server_that_never_answers_blocks_only_the_mirrors_thread(
 
 def test_asking_mlflow_for_a_sweep_it_does_not_have_is_an_error_for_people(tiny_plan: Plan, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="has no experiment 'tiny_digits'; run the sweep with it first"):
-        found_in_mlflow(tiny_plan, f"sqlite:///{tmp_path / 'empty.db'}")
+        scores_in_mlflow(tiny_plan, f"sqlite:///{tmp_path / 'empty.db'}")
 
 
 @pytest.mark.parametrize("left", ["half a database", "no database at all"])

@@ -19,15 +19,15 @@ from experiments.store.store import Store
 from experiments.sweep.plan import Plan
 from experiments.tracking.background import MirrorThread
 from experiments.tracking.database import embedded_uri
-from experiments.tracking.frames import found_in_store, results_frame
+from experiments.tracking.frames import results_frame, scores_in_store
 from experiments.tracking.mirror import Mirror, sync
-from experiments.tracking.read import found_in_mlflow
+from experiments.tracking.read import scores_in_mlflow
 from experiments.tracking.sync_state import SyncCounts
 from experiments.trials.perform import perform
-from tests.commandline import invoke, start
-from tests.conftest import LONGER, TINY, Filled
+from tests.commandline import invoke
+from tests.conftest import TINY
 from tests.experiments.tracking.test_mirror import all_runs, record, untimed
-from tests.inprocess import WATCHFUL, run_all
+from tests.inprocess import WATCHFUL, run_all, without_ray
 from tests.planning import load_sweep, plan_sweep
 
 QUIET = {"MLFLOW_DISABLE_TELEMETRY": "true", "DO_NOT_TRACK": "true", "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
@@ -103,7 +103,7 @@ def test_a_server_killed_during_a_training_slows_nothing_and_catches_up(
     seen: list[str] = []
 
     class Disturbing(Store):
-        def stop_requested(self, session: str, signature: str | None = None) -> bool:
+        def stop_requested(self, run_id: str, signature: str | None = None) -> bool:
             if len(seen) == 3:
                 server.kill()
             try:
@@ -129,8 +129,8 @@ def test_a_server_killed_during_a_training_slows_nothing_and_catches_up(
     for name in plan.trainings:
         steps = [step for step, _ in made[name]["metrics"]["loss"]]
         assert len(steps) == len(set(steps)) == 20
-    offline = results_frame(plan, found_in_store(plan, store)).to_csv()
-    assert results_frame(plan, found_in_mlflow(plan, server.uri)).to_csv() == offline
+    offline = results_frame(plan, scores_in_store(plan, store)).to_csv()
+    assert results_frame(plan, scores_in_mlflow(plan, server.uri)).to_csv() == offline
 
 
 def test_a_thread_waits_for_a_server_that_comes_later(server: Server, plan: Plan, filled: Store) -> None:
@@ -156,26 +156,33 @@ def test_sync_brings_another_server_up_to_date_files_and_all(server: Server, pla
 
 @pytest.mark.slow
 def test_a_run_goes_on_without_its_server_and_the_next_catches_up(
-    server: Server, prepared: Path, undisturbed: Filled, tmp_path: Path
+    server: Server, filled: Store, prepared: Path, tmp_path: Path
 ) -> None:
-    file, store = tmp_path / "tiny_digits.yaml", tmp_path / "store"
-    file.write_text(LONGER)
+    file, store = tmp_path / "tiny_digits.yaml", tmp_path / "fresh"
+    file.write_text(TINY)
     shutil.copytree(prepared, store)
     plan = plan_sweep(load_sweep(file))
-    sweep = start("run", file, "--store", store, "--tracking-uri", server.uri)
-    try:
-        while sweep.poll() is None and not all_runs(server.uri, plan):
-            time.sleep(0.5)
+
+    def kill_once_it_has_a_run() -> None:
+        assert server.process is not None
+        if server.process.poll() is not None:
+            return
+        deadline = time.monotonic() + 120
+        while not all_runs(server.uri, plan):
+            assert time.monotonic() < deadline, "MLflow never had a run"
+            time.sleep(0.1)
         server.kill()
-        output, errors = sweep.communicate(timeout=280)
-    finally:
-        sweep.kill()
-    assert sweep.returncode == 0, output + errors
-    assert "MLflow is not up to date" in output and "nothing is lost" in output
-    results = (store / "reports" / "tiny_digits" / "results.csv").read_bytes()
-    assert results == undisturbed.results
+
+    command = ("run", file, "--store", store, "--tracking-uri", server.uri)
+    with without_ray(kill_once_it_has_a_run):
+        done = invoke(*command)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "MLflow is not up to date" in done.stdout and "nothing is lost" in done.stdout
+    assert invoke("report", file, "--store", filled.root).returncode == 0
+    table = Path("reports") / "tiny_digits" / "results.csv"
+    assert (store / table).read_bytes() == (filled.root / table).read_bytes()
     server.start()
-    again = invoke("run", file, "--store", store, "--tracking-uri", server.uri)
+    again = invoke(*command)
     assert again.returncode == 0 and "MLflow is not up to date" not in again.stdout
     made = record(server.uri, plan)
     assert len(made) == 6 and {of["status"] for of in made.values()} == {"FINISHED"}

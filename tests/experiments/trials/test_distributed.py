@@ -80,7 +80,7 @@ def test_two_processes_train_what_one_does_and_a_stopped_team_goes_on(store: Sto
     assert perform(alone, training, CONTEXT).state == "done"
     assert perform(store, training, ON_TWO).state == "done"
     resumed.looks = 8
-    assert perform(resumed, training, dataclasses.replace(ON_TWO, report_s=0.0)).state == "stopped"
+    assert perform(resumed, training, dataclasses.replace(ON_TWO, report_s=0.0)).state == "interrupted"
     assert not others()
     assert perform(Store(resumed.root), training, ON_TWO).state == "done"
     assert not others()
@@ -106,9 +106,7 @@ def test_a_team_ends_cleanly_when_one_of_it_is_killed(
     monkeypatch.setattr(CheckpointManager, "record_loss", at_step(5, kill, CheckpointManager.record_loss))
     outcome = perform(store, training, ON_TWO)
     assert outcome.state == "failed"
-    assert outcome.message == (
-        "ProcessLostError: of 2 processes that train one network, number 1 was killed (signal 9)"
-    )
+    assert outcome.message == ("ProcessLostError: process 2 of the 2 that train one network was killed (signal 9)")
     assert not others()
 
 
@@ -123,7 +121,7 @@ def test_a_process_that_fails_fails_its_team_and_says_where(
 
     monkeypatch.setattr(distributed, "_spec", of_nothing)
     outcome = perform(store, training, ON_TWO)
-    assert outcome.message.startswith("RuntimeError: of 2 processes that train one network, number 1 failed")
+    assert outcome.message.startswith("RuntimeError: process 2 of the 2 that train one network failed")
     assert "FileNotFoundError" in log_of(store, training) and not others()
 
 
@@ -196,15 +194,15 @@ def test_a_share_of_a_gpu_is_trained_on_alone(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("codes", "kind", "number"),
     [
-        ([None, -9], ProcessLostError, 2),
-        ([1, -9], ProcessLostError, 2),
-        ([1, distributed.OUT_OF_MEMORY], torch.OutOfMemoryError, 2),
-        ([-6, 1], ProcessLostError, 1),
-        ([0, 1], RuntimeError, 2),
+        ([None, -9], ProcessLostError, 3),
+        ([1, -9], ProcessLostError, 3),
+        ([1, distributed.OUT_OF_MEMORY], torch.OutOfMemoryError, 3),
+        ([-6, 1], ProcessLostError, 2),
+        ([0, 1], RuntimeError, 3),
     ],
 )
 def test_who_began_it_is_told_of_those_that_ended(
     codes: list[int | None], kind: type[RuntimeError], number: int
 ) -> None:
     error = distributed._reason(codes)
-    assert type(error) is kind and f"number {number} " in str(error)
+    assert type(error) is kind and f"process {number} of the 3 that" in str(error)

@@ -15,7 +15,8 @@ from experiments.store.results import EvaluationResult
 from experiments.store.store import Store
 from experiments.sweep.plan import Plan
 from experiments.sweep.tasks import Evaluation, Training
-from experiments.tracking.frames import covariances, found_in_store, results_frame
+from experiments.tracking.frames import results_frame, scores_in_store
+from experiments.tracking.paired_errors import error_covariances
 from experiments.trials.assets import ensure_published, load_published
 from experiments.trials.evaluation import context as evaluation_context
 from experiments.trials.evaluation import draw
@@ -124,7 +125,7 @@ def test_images_measured_in_two_feature_spaces_are_drawn_once(tiny_file: Path, s
     plan = planned(tiny_file)
     assert not run_all(plan, store).of("failed", "blocked")
     assert drawn == [0, 0]  # two trainings, a segment each
-    frame = results_frame(plan, found_in_store(plan, store))
+    frame = results_frame(plan, scores_in_store(plan, store))
     assert list(frame["status"]) == ["done"] * 4
     by_classifier = frame[frame["evaluation.features"] == "classifier"]
     by_pixels = frame[frame["evaluation.features"] == "dinov2"]
@@ -158,7 +159,7 @@ def test_every_distance_has_an_error_an_interval_and_influences(tiny_plan: Plan,
 
 
 def test_differences_between_cells_are_known_better_than_the_cells(tiny_plan: Plan, filled: Store) -> None:
-    cells, covariance = covariances(tiny_plan, filled)["fid_test"]
+    cells, covariance = error_covariances(tiny_plan, filled)["fid_test"]
     assert cells == tuple(tiny_plan.cell_name(planned) for planned in tiny_plan.cells)
     assert np.allclose(covariance, covariance.T) and np.linalg.eigvalsh(covariance).min() > 0
     for planned_cell, variance in zip(tiny_plan.cells, covariance.diagonal(), strict=True):
@@ -198,7 +199,7 @@ def test_scores_that_are_asked_for_later_are_added_without_drawing_again(
         assert found["nn_copied_pixels_se"] > 0
         assert {"nn_ratio_pixels", "nn_copied_features", "real_nn_ratio_pixels", "truncation_rms"} <= found.keys()
         assert all(found[f"fid_infinity_{split}_se"] > 0 for split in SPLITS)
-    frame = results_frame(more, found_in_store(more, store))
+    frame = results_frame(more, scores_in_store(more, store))
     assert frame[["nn_copied_pixels", "nn_copied_pixels_se", "real_nn_copied_features"]].notna().all().all()
     assert not open_schedule(few, store).of("waiting")  # fewer scores are covered by more
 
@@ -219,7 +220,7 @@ def test_samplers_share_one_exact_solution_and_better_ones_are_nearer(tiny_file:
 def test_the_closest_pairs_are_a_picture_and_too_few_images_are_noted(tiny_file: Path, filled: Store) -> None:
     plan = planned(tiny_file, *MORE)
     assert perform(filled, first(plan), CONTEXT).state == "done"
-    notes = found_in_store(plan, filled)[first(plan).signature].notes
+    notes = scores_in_store(plan, filled)[first(plan).signature].notes
     assert any(
         note.startswith("no FID-infinity") and "at least 256 images, and there are 120" in note for note in notes
     )
@@ -239,7 +240,7 @@ def test_an_evaluation_stops_early_where_it_is_clearly_worse(tiny_file: Path, st
     schedule = open_schedule(plan, store)
     execute(schedule, store)
     assert not schedule.of("failed", "blocked")
-    frame = results_frame(plan, found_in_store(plan, store)).set_index("cell")
+    frame = results_frame(plan, scores_in_store(plan, store)).set_index("cell")
     assert set(frame.loc[frame["status"] == "stopped", "stopped_at"]) == {1000}
     stopped = frame.index[frame["status"] == "stopped"]
     names = {name.removeprefix("no-attention/") for name in stopped}
@@ -250,7 +251,7 @@ def test_an_evaluation_stops_early_where_it_is_clearly_worse(tiny_file: Path, st
     everything = planned(tiny_file, STOPPING[0])  # without the option: the rest is drawn
     execute(open_schedule(everything, store), store)
     assert drawn == [1000] * len(stopped)
-    assert set(results_frame(everything, found_in_store(everything, store))["status"]) == {"done"}
+    assert set(results_frame(everything, scores_in_store(everything, store))["status"]) == {"done"}
 
 
 def test_prefixes_of_the_images_are_scored_in_the_same_pass(tiny_file: Path, store: Store) -> None:
@@ -343,5 +344,5 @@ def test_influences_that_are_damaged_compare_nothing(tiny_plan: Plan, filled: St
     content = bytearray(path.read_bytes())
     content[-1] ^= 1
     path.write_bytes(content)
-    cells, covariance = covariances(tiny_plan, filled)["fid_test"]
+    cells, covariance = error_covariances(tiny_plan, filled)["fid_test"]
     assert len(cells) == len(covariance) == 3

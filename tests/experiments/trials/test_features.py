@@ -15,7 +15,7 @@ from experiments.sweep.plan import Plan
 from experiments.sweep.segments import segments
 from experiments.trials.evaluation.features import FeatureCache, FeatureRows
 from experiments.trials.evaluation.references import References
-from experiments.trials.evaluation.scoring import scale
+from experiments.trials.evaluation.scoring import baseline_scores
 from tests.inprocess import cut_segments, references_of
 
 CPU = torch.device("cpu")
@@ -156,13 +156,14 @@ def test_the_order_of_a_split_is_fixed_and_mixes_it(references: References) -> N
     assert first.min() >= 15  # of 30: no class is left out
 
 
-def test_the_floor_is_of_train_images_that_nothing_is_compared_with(references: References) -> None:
+def test_the_baseline_is_of_train_images_that_nothing_is_compared_with(references: References) -> None:
     config = EvaluationConfig(images=120, features="classifier")
-    made = scale(references, config, tuple(f"{metric}/{split}" for metric in ("fid", "kid") for split in SPLITS))
+    scores = tuple(f"{metric}/{split}" for metric in ("fid", "kid") for split in SPLITS)
+    made = baseline_scores(references, config, scores)
     assert made["real_images"] == 120  # of 1,197 - 300 there are, as many as are drawn
     assert {
         f"{who}_{m}_{s}" for who in ("noise", "real") for m in ("fid", "kid") for s in ("train", "val", "test")
     } == {name for name in made if name != "real_images"}
     assert all(made[f"noise_fid_{s}"] > 8 * made[f"real_fid_{s}"] > 0 for s in ("train", "val", "test"))
-    everything = scale(references, replace(config, reference="all"), ("fid/train", "fid/test"))
+    everything = baseline_scores(references, replace(config, reference="all"), ("fid/train", "fid/test"))
     assert "real_fid_train" not in everything and everything["real_fid_test"] > 0

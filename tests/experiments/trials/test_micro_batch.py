@@ -86,7 +86,7 @@ def test_siblings_and_resumed_trainings_begin_with_what_fitted(
     first, sibling = small_training(tmp_path), small_training(tmp_path, "seeds=[1]")
     stopping = StopAfter(store.root)
     stopping.looks = 5
-    assert perform(stopping, first, WATCHFUL).state == "stopped"
+    assert perform(stopping, first, WATCHFUL).state == "interrupted"
     assert memory.refused == 2
     for training in (first, sibling):
         assert perform(store, training, CONTEXT).state == "done"

@@ -22,7 +22,7 @@ from experiments.store.results import EvaluationResult, TrainingResult
 from experiments.store.store import Store
 from experiments.sweep.plan import Plan
 from experiments.sweep.tasks import Evaluation
-from experiments.tracking.frames import found_in_store, results_frame
+from experiments.tracking.frames import results_frame, scores_in_store
 from experiments.trials.context import TrialContext
 from experiments.trials.evaluation import draw
 from experiments.trials.perform import perform
@@ -34,7 +34,7 @@ from tests.trainings import StopAfter
 
 
 def table(plan: Plan, store: Store) -> str:
-    return results_frame(plan, found_in_store(plan, store)).to_csv()
+    return results_frame(plan, scores_in_store(plan, store)).to_csv()
 
 
 def first_training(plan: Plan):
@@ -50,7 +50,7 @@ def forget(store: Store, evaluation: Evaluation) -> None:
 def test_a_whole_sweep_fills_its_table(tiny_plan: Plan, store: Store) -> None:
     schedule = open_schedule(tiny_plan, store)
     assert execute(schedule, store) == ["training"] * 2 + ["evaluation"] * 4
-    frame = results_frame(tiny_plan, found_in_store(tiny_plan, store))
+    frame = results_frame(tiny_plan, scores_in_store(tiny_plan, store))
     assert list(frame["status"]) == ["done"] * 4
     scores = frame[["fid_train", "fid_val", "fid_test", "class_accuracy"]]
     assert scores.notna().all().all() and (scores[["fid_train", "fid_val", "fid_test"]] > 0).all().all()
@@ -78,7 +78,7 @@ def test_a_training_stopped_anywhere_goes_on_to_the_same_weights(
     assert perform(store, training, CONTEXT).state == "done"
     disturbed = StopAfter(tmp_path / "disturbed")
     disturbed.looks = looks
-    assert perform(disturbed, training, replace(CONTEXT, report_s=0.02)).state == "stopped"
+    assert perform(disturbed, training, replace(CONTEXT, report_s=0.02)).state == "interrupted"
     assert disturbed.result(TrainingResult, training.signature) is None
     assert perform(Store(disturbed.root), training, CONTEXT).state == "done"
     folders = [s.folder("trainings", training.signature) for s in (store, disturbed)]
@@ -87,7 +87,7 @@ def test_a_training_stopped_anywhere_goes_on_to_the_same_weights(
     losses = [[(e["step"], e["loss"]) for e in Journal(folder / "journal.jsonl").read()] for folder in folders]
     assert losses[0] == losses[1]
     log = (folders[1] / "log.txt").read_text()
-    assert "stopped on request" in log and ("from step 0" in log)
+    assert "interrupted on request" in log and ("from step 0" in log)
 
 
 def stop_in_training(plan: Plan, root: Path) -> Path:
@@ -95,7 +95,7 @@ def stop_in_training(plan: Plan, root: Path) -> Path:
     for _ in range(2):
         stopping = StopAfter(root)
         stopping.looks = 2
-        assert perform(stopping, first_training(plan), replace(CONTEXT, report_s=0.02)).state == "stopped"
+        assert perform(stopping, first_training(plan), replace(CONTEXT, report_s=0.02)).state == "interrupted"
     return Store(root).folder("trainings", first_training(plan).signature)
 
 
@@ -129,7 +129,7 @@ def test_an_evaluation_stopped_between_segments_draws_only_the_rest(
     forget(store, evaluation)
     stopping = StopAfter(store.root)
     stopping.looks = 5  # at the start, before the first segment and in it three times
-    assert perform(stopping, evaluation, WATCHFUL).state == "stopped"
+    assert perform(stopping, evaluation, WATCHFUL).state == "interrupted"
     kept = {path.name for path in store.folder("drawings", evaluation.drawing).glob("*/*.safetensors")}
     assert len(kept) == 1
     drawn: list[int] = []
@@ -151,7 +151,7 @@ def test_adding_a_split_scores_without_drawing_again(
 ) -> None:
     few = plan_sweep(load_sweep(tiny_file, ("evaluation.splits=[test]",)))
     run_all(few, store)
-    before = found_in_store(few, store)
+    before = scores_in_store(few, store)
     assert len(before) == 4
     assert all("fid_train" not in found.metrics for found in before.values())
     monkeypatch.setattr(draw, "_generate", None)  # drawing would fail
@@ -159,7 +159,7 @@ def test_adding_a_split_scores_without_drawing_again(
     schedule = open_schedule(every, store)
     assert len(schedule.of("waiting")) == 4
     execute(schedule, store)
-    after = found_in_store(every, store)
+    after = scores_in_store(every, store)
     assert all({"fid_train", "fid_val", "fid_test"} <= set(found.metrics) for found in after.values())
     assert all(after[name].metrics["fid_test"] == before[name].metrics["fid_test"] for name in before)
     assert not open_schedule(few, store).of("waiting")  # fewer splits are covered by more
@@ -251,7 +251,7 @@ def test_growing_the_grid_runs_the_new_cells_only_and_shrinking_it_none(
     tiny_file.write_text(text.replace("[euler, heun]", "[stochastic_heun]"))
     fewer = plan_sweep(load_sweep(tiny_file))
     assert execute(open_schedule(fewer, filled), filled) == []
-    assert list(results_frame(fewer, found_in_store(fewer, filled))["status"]) == ["done"] * 2
+    assert list(results_frame(fewer, scores_in_store(fewer, filled))["status"]) == ["done"] * 2
 
 
 # what a task does before anything is counted ------------------------------------------------------------
@@ -290,7 +290,7 @@ def test_a_classifier_that_is_trained_first_is_reported(tiny_plan: Plan, store: 
     seen: list[str] = []
 
     class Watched(Store):
-        def stop_requested(self, session: str, signature: str | None = None) -> bool:
+        def stop_requested(self, run_id: str, signature: str | None = None) -> bool:
             progress = TaskProgress.read(self.folder("evaluations", evaluation.signature))
             if progress is not None and progress.phase is not None:
                 seen.append(progress.phase)

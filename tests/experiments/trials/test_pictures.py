@@ -18,7 +18,6 @@ from edm.generate import draw
 from experiments.cli.main import app
 from experiments.errors import UserError
 from experiments.inspection.lookup import find
-from experiments.runner.record import remember
 from experiments.runner.schedule import Schedule
 from experiments.store.failures import Failure
 from experiments.store.journal import Journal
@@ -26,6 +25,7 @@ from experiments.store.results import ComputingRecord, EvaluationResult, Trainin
 from experiments.store.store import Store
 from experiments.sweep.jobs import Outcome
 from experiments.sweep.plan import Plan
+from experiments.tracking.records import record_plan
 from experiments.trials.assets import load_averaged
 from experiments.trials.pictures import Request, draw_pictures, sampling_of
 from tests.inprocess import run_all
@@ -59,7 +59,7 @@ def studio(prepared: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Pl
     shutil.copytree(prepared, root / "store")
     (root / "studio.yaml").write_text(SWEEP)
     plan, store = plan_sweep(load_sweep(root / "studio.yaml")), Store(root / "store")
-    remember(plan, store)
+    record_plan(plan, store)
     schedule = run_all(plan, store)
     assert not schedule.failures and not schedule.of("waiting", "failed", "blocked")
     return plan, store
@@ -176,7 +176,7 @@ def test_work_is_found_by_signature_or_how_it_begins(studio) -> None:
 def test_what_cannot_be_found_is_said(studio, tmp_path: Path) -> None:
     plan, store = studio
     for text in ("nothing", "other:ema=0.07", "0", "../../x"):
-        with pytest.raises(UserError, match="matches no cell of the sweeps run on"):
+        with pytest.raises(UserError, match="matches no cell of a sweep that was run with the store"):
             find(text, store)
     with pytest.raises(UserError, match=r"did you mean 'ema=0.07/guidance=1/guide=null/resolution=null'"):
         find("ema=0.7/guidance=1/guide=null/resolution=null", store)
@@ -184,7 +184,7 @@ def test_what_cannot_be_found_is_said(studio, tmp_path: Path) -> None:
     cells = tuple(replace(c, training=replace(c.training, signature="b" * 20)) for c in plan.cells)
     copied = Store(tmp_path / "copied")
     shutil.copytree(store.root / "sweeps", copied.root / "sweeps")
-    remember(replace(plan, sweep=other, cells=cells), copied)
+    record_plan(replace(plan, sweep=other, cells=cells), copied)
     with pytest.raises(UserError, match=r"matches 12 cells .*other:ema=null.* give more of the name, or SWEEP:CELL"):
         find("ema=null", copied)
     with pytest.raises(UserError, match="has not started yet; run its sweep first"):

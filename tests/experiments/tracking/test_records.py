@@ -9,11 +9,10 @@ import pytest
 from PIL import Image
 
 from experiments.errors import UserError
-from experiments.inspection.recall import past_plans, recall, recall_sweep
-from experiments.runner.record import remember
-from experiments.store.registry import forget, forget_past, named_tasks, remembered
 from experiments.store.store import Store
+from experiments.store.sweep_records import forget_past, forget_sweep, named_tasks, recorded_sweeps
 from experiments.sweep.plan import Plan
+from experiments.tracking.records import recall_past_plans, recall_plan, recall_sweep, record_plan
 from tests import ROOT
 from tests.planning import load_sweep, plan_sweep
 
@@ -48,16 +47,16 @@ def written(folder: Path, text: str) -> Path:
 @pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.stem)
 def test_a_shipped_sweep_is_recalled_as_it_was(path: Path, tmp_path: Path) -> None:
     plan, store = planned(path), Store(tmp_path)
-    remember(plan, store)
-    assert remembered(store) == [plan.sweep.name]
+    record_plan(plan, store)
+    assert recorded_sweeps(store) == [plan.sweep.name]
     assert recall_sweep(plan.sweep.name, store) == plan.sweep
-    assert recall(plan.sweep.name, store) == plan
+    assert recall_plan(plan.sweep.name, store) == plan
 
 
 def test_lists_mappings_infinities_and_seeds_come_back(tmp_path: Path) -> None:
     plan, store = planned(written(tmp_path, RICH)), Store(tmp_path / "store")
-    remember(plan, store)
-    again = recall("rich", store)
+    record_plan(plan, store)
+    again = recall_plan("rich", store)
     assert again == plan and again.names == plan.names
     assert [type(cell.model.attention) for cell in again.sweep.cells] == [
         type(cell.model.attention) for cell in plan.sweep.cells
@@ -81,36 +80,36 @@ def test_a_sweep_on_a_folder_is_recalled_where_there_is_no_such_folder(tmp_path:
     folder, store = images(tmp_path / "images"), Store(tmp_path / "store")
     text = f"name: mine\ndata: {{name: folder, path: {folder}, resolution: 8}}\nmodel: {{preset: nano}}\n"
     plan = planned(written(tmp_path, text + "evaluation: {images: 100, features: classifier}\n"))
-    remember(plan, store)
+    record_plan(plan, store)
     shutil.rmtree(folder)
-    again = recall("mine", store)
+    again = recall_plan("mine", store)
     assert again == plan
     assert again.cells[0].training.data.sizes == {"train": 20, "val": 2, "test": 2}
 
 
 def test_a_sweep_that_was_forgotten_or_never_run_is_not_recalled(tmp_path: Path) -> None:
     store = Store(tmp_path / "store")
-    with pytest.raises(UserError, match=r"nothing: no such file, and no sweep .* \(no sweep was run there yet\)"):
-        recall("nothing", store)
-    remember(planned(written(tmp_path, RICH)), store)
-    with pytest.raises(UserError, match=r"other: no such file.*\(sweeps run there: rich\)"):
-        recall("other", store)
+    with pytest.raises(UserError, match=r"nothing: no such file, and no sweep .* \(no sweep was run with it yet\)"):
+        recall_plan("nothing", store)
+    record_plan(planned(written(tmp_path, RICH)), store)
+    with pytest.raises(UserError, match=r"other: no such file.*\(its sweeps: rich\)"):
+        recall_plan("other", store)
     with pytest.raises(UserError, match="no such file"):
-        recall("../sweeps/rich", store)
-    forget("rich", store)
-    assert remembered(store) == []
+        recall_plan("../sweeps/rich", store)
+    forget_sweep("rich", store)
+    assert recorded_sweeps(store) == []
 
 
 def test_what_was_run_under_a_name_before_is_kept_as_its_past(tmp_path: Path) -> None:
     path, store = written(tmp_path, RICH), Store(tmp_path / "store")
     first, second = (plan_sweep(load_sweep(path, (f"training.kimg={kimg}",))) for kimg in (20, 40))
     for plan in (first, first, second, first, second):
-        remember(plan, store)
-    assert recall("rich", store) == second
-    assert sorted(plan.cells[0].training.config.kimg for plan in past_plans(store)) == [20, 40]
-    assert past_plans(store, ["rich"]) == []
+        record_plan(plan, store)
+    assert recall_plan("rich", store) == second
+    assert sorted(plan.cells[0].training.config.kimg for plan in recall_past_plans(store)) == [20, 40]
+    assert recall_past_plans(store, ["rich"]) == []
     forget_past(store)
-    assert past_plans(store) == [] and recall("rich", store) == second
+    assert recall_past_plans(store) == [] and recall_plan("rich", store) == second
 
 
 @pytest.mark.parametrize(
@@ -124,10 +123,10 @@ def test_what_was_run_under_a_name_before_is_kept_as_its_past(tmp_path: Path) ->
 )
 def test_what_cannot_be_read_is_a_sentence(tmp_path: Path, change, message: str) -> None:
     store = Store(tmp_path / "store")
-    remember(planned(written(tmp_path, RICH)), store)
+    record_plan(planned(written(tmp_path, RICH)), store)
     path = store.root / "sweeps" / "rich.json"
     content = json.loads(path.read_text())
     change(content)
     path.write_text(json.dumps(content))
     with pytest.raises(UserError, match=message):
-        recall("rich", store)
+        recall_plan("rich", store)

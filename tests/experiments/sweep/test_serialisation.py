@@ -8,7 +8,7 @@ import pytest
 
 from experiments.errors import UserError
 from experiments.store.layout import StoreKind
-from experiments.sweep.recorded import read_plan, recorded_content
+from experiments.sweep.serialisation import plan_from_json, plan_to_json
 
 # written by the version before the code moved into rooms, from a sweep on a folder with a published statistics file
 RECORD = Path(__file__).parent / "recorded_sweep.json"
@@ -28,7 +28,7 @@ class Recorded:
 
 
 def test_an_old_record_is_planned_to_the_signatures_it_names() -> None:
-    plan = read_plan(CONTENT, RECORD, Recorded())
+    plan = plan_from_json(CONTENT, RECORD, Recorded())
     found = {plan.names[signature]: {"training": signature} for signature in plan.trainings}
     for cell in plan.cells:
         found[plan.cell_name(cell)] = {"training": cell.training.signature, "evaluation": cell.evaluation.signature}
@@ -39,10 +39,10 @@ def test_an_old_record_is_planned_to_the_signatures_it_names() -> None:
 
 
 def test_it_is_written_again_byte_for_byte() -> None:
-    assert json.dumps(recorded_content(read_plan(CONTENT, RECORD, Recorded()))) == json.dumps(CONTENT)
+    assert json.dumps(plan_to_json(plan_from_json(CONTENT, RECORD, Recorded()))) == json.dumps(CONTENT)
 
 
 @pytest.mark.parametrize("key", ["folders", "statistics"])
 def test_what_was_not_recorded_is_not_looked_up(key: str) -> None:
     with pytest.raises(UserError, match=r"cannot be read .* run the sweep again from its file"):
-        read_plan({**CONTENT, key: type(CONTENT[key])()}, RECORD)
+        plan_from_json({**CONTENT, key: type(CONTENT[key])()}, RECORD)

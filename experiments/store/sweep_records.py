@@ -1,44 +1,63 @@
-"""The sweeps that were run on a store, by name: one JSON file each, written and read by name."""
+"""The records of the sweeps that were run on a store: one JSON file each, written and read by the sweep's name.
+
+<root>/sweeps/<name>.json                  what the last run of a sweep asked for
+<root>/sweeps/past/<name>-<digest>.json    what an earlier run asked for, under other cells
+"""
 
 from __future__ import annotations
 
+import hashlib
+import json
 import shutil
 from pathlib import Path
 from typing import Any
 
-from experiments.store.files import read_json
+from experiments.store.files import read_json, write_json
 from experiments.store.store import Store
 
 FOLDER = "sweeps"
-PAST = "past"  # folder in it, for what was recorded under a name before the sweep of that name changed
+PAST = "past"  # folder in it
 
 
-def remembered(store: Store) -> list[str]:
+def recorded_sweeps(store: Store) -> list[str]:
     """Return the names of all sweeps that were run on a store."""
     return sorted(path.stem for path in (store.root / FOLDER).glob("[!.]*.json"))
 
 
-def record_of(name: str, store: Store) -> dict[str, Any] | None:
+def read_record(name: str, store: Store) -> dict[str, Any] | None:
     """Return what a store has recorded of a sweep; None where no sweep of that name was run on it."""
     path = record_path(name, store)
     is_name = path.name == f"{name}.json" and path.parent == store.root / FOLDER  # no path such as ../x
     return read_json(path) if is_name else None
 
 
+def write_record(name: str, content: dict[str, Any], store: Store) -> None:
+    """Record a sweep; what was recorded under its name before is kept as past where its cells were others."""
+    path = record_path(name, store)
+    before = read_json(path)
+    if before is not None and before.get("cells") != content["cells"]:
+        digest = hashlib.sha256(json.dumps(before.get("cells"), sort_keys=True).encode()).hexdigest()[:16]
+        kept = path.parent / PAST / f"{name}-{digest}.json"
+        kept.parent.mkdir(parents=True, exist_ok=True)
+        write_json(kept, before)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_json(path, content)
+
+
 def named_tasks(name: str, store: Store) -> dict[str, dict[str, str]]:
     """Return the names of a recorded sweep's cells and trainings, each with the signatures of its tasks."""
-    return (record_of(name, store) or {}).get("cells", {})
+    return (read_record(name, store) or {}).get("cells", {})
 
 
-def past_records(store: Store) -> list[tuple[dict[str, Any], Path]]:
+def read_past_records(store: Store) -> list[tuple[dict[str, Any], Path]]:
     """Return what sweeps asked for in earlier runs and no longer do, each with its file; empty where unreadable."""
     return [(read_json(path) or {}, path) for path in sorted((store.root / FOLDER / PAST).glob("[!.]*.json"))]
 
 
-def forget(name: str, store: Store) -> None:
+def forget_sweep(name: str, store: Store) -> None:
     """Delete the record of a sweep and its past; results that it alone refers to become garbage."""
     record_path(name, store).unlink(missing_ok=True)
-    for record, path in past_records(store):
+    for record, path in read_past_records(store):
         if record.get("name") == name:
             path.unlink()
 

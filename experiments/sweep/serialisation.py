@@ -29,7 +29,7 @@ TaskT = TypeVar("TaskT", bound=SweepTask)
 # writing ------------------------------------------------------------------------------------------
 
 
-def recorded_content(plan: Plan) -> Content:
+def plan_to_json(plan: Plan) -> Content:
     """Return a plan's sweep as JSON. For every field of the cells, each value is written once."""
     sweep = plan.sweep
     cells = [cell.parameters() for cell in sweep.cells]
@@ -107,12 +107,12 @@ def _in_catalogue(config: DataConfig) -> DataConfig:
     return config
 
 
-def read_plan(content: Content, path: Path, holdings: Holdings | None = None) -> Plan:
-    """Return the plan that recorded_content wrote to `path`, for the store that `holdings` is.
+def plan_from_json(content: Content, path: Path, holdings: Holdings | None = None) -> Plan:
+    """Return the plan that plan_to_json wrote to `path`, for the store that `holdings` is.
 
     Raises UserError where it cannot be read.
     """
-    sweep = read_sweep(content, path)
+    sweep = sweep_from_json(content, path)
     try:
         sources = {
             _parsed(DataConfig, folder["config"]): _parsed(DataSource, folder["source"])
@@ -123,8 +123,8 @@ def read_plan(content: Content, path: Path, holdings: Holdings | None = None) ->
         raise _unreadable(path, error) from None
 
 
-def read_sweep(content: Content, path: Path) -> Sweep:
-    """Return the sweep that recorded_content wrote to `path`; raises UserError where it cannot be read."""
+def sweep_from_json(content: Content, path: Path) -> Sweep:
+    """Return the sweep that plan_to_json wrote to `path`; raises UserError where it cannot be read."""
     try:
         if content["format"] != FORMAT:
             raise UserError(f"{path}: was written by another version of edm-sweep; give the sweep file instead")
@@ -135,7 +135,7 @@ def read_sweep(content: Content, path: Path) -> Sweep:
             _parsed(ResourcesConfig, content["resources"]),
             _parsed(ReportConfig, content["report"]),
         )
-    except (KeyError, TypeError, IndexError, ValidationError) as error:
+    except (KeyError, TypeError, IndexError, ValueError) as error:
         raise _unreadable(path, error) from None
 
 
@@ -172,7 +172,7 @@ def _section(section: str, kind: type, fields: dict[str, Any]) -> list[Any]:
     return [made(*at) for at in zip(*(field["at"] for field in varying.values()), strict=True)] if varying else [made()]
 
 
-def parse_task(kind: type[TaskT], content: Any) -> TaskT:
+def task_from_json(kind: type[TaskT], content: Any) -> TaskT:
     """Return the task whose fields a config.yaml holds; raises ValueError if they are not those of such a task."""
     return _adapter(kind).validate_json(json.dumps(content))
 

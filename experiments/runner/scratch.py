@@ -1,0 +1,65 @@
+"""Folders for what Ray writes while a run lasts: removed when it ends, and after a kill by the next run."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import shutil
+import tempfile
+from collections.abc import Generator, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from experiments.errors import UserError
+
+PREFIX = "edm-"
+LOCK = "lock"  # held as long as the process that made the folder runs
+LONGEST = 24  # characters of a place: Ray appends 82 for its sockets, whose paths may have 107 (103 on macOS)
+
+
+@contextmanager
+def scratch_folder() -> Generator[Path]:
+    """Provide an empty folder whose path is short enough for Ray. Raises UserError where there is room for none."""
+    place = next(places(), None)
+    if place is None:
+        raise UserError(
+            "no folder for Ray's temporary files: /tmp cannot be written; set RAY_TMPDIR to one that can, "
+            f"of at most {LONGEST} characters"
+        )
+    remove_abandoned(place)
+    folder, lock = _locked_folder(place)
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+        os.close(lock)
+
+
+def places() -> Iterator[Path]:
+    """Yield folders that can be written and have short paths: those of the environment first."""
+    names = [os.environ.get("RAY_TMPDIR"), os.environ.get("TMPDIR"), "/tmp", "/var/tmp", "/dev/shm"]
+    for name in names:
+        if name and len(str(Path(name).absolute())) <= LONGEST and os.access(name, os.W_OK | os.X_OK):
+            yield Path(name).absolute()
+
+
+def remove_abandoned(place: Path) -> None:
+    """Remove the folders of processes that no longer run."""
+    for lock in place.glob(f"{PREFIX}*/{LOCK}"):
+        with suppress(OSError):  # a live one, one of another user, or one that is just being removed
+            descriptor = os.open(lock, os.O_RDWR)
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                shutil.rmtree(lock.parent, ignore_errors=True)
+            finally:
+                os.close(descriptor)
+
+
+def _locked_folder(place: Path) -> tuple[Path, int]:
+    while True:
+        folder = Path(tempfile.mkdtemp(prefix=PREFIX, dir=place))
+        lock = os.open(folder / LOCK, os.O_RDWR | os.O_CREAT, 0o600)
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if (folder / LOCK).exists():
+            return folder, lock
+        os.close(lock)  # another process took it for abandoned before it was locked

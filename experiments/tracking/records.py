@@ -1,0 +1,54 @@
+"""Records the plan of every sweep that is run on a store, and recalls it without the sweep file."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+from experiments.errors import UserError
+from experiments.store.store import Store
+from experiments.store.sweep_records import (
+    read_past_records,
+    read_record,
+    record_path,
+    recorded_sweeps,
+    write_record,
+)
+from experiments.sweep.plan import Plan
+from experiments.sweep.serialisation import Content, plan_from_json, plan_to_json, sweep_from_json
+from experiments.sweep.spec import Sweep
+
+
+def record_plan(plan: Plan, store: Store) -> None:
+    """Record a plan under its sweep's name, for commands that have only the store."""
+    write_record(plan.sweep.name, plan_to_json(plan), store)
+
+
+def recall_past_plans(store: Store, without: Collection[str] = ()) -> list[Plan]:
+    """Return the plans that sweeps had in earlier runs and no longer have, as their file or overrides have changed.
+
+    without: names of sweeps to leave out. Raises UserError where a record cannot be read.
+    """
+    records = [(record, path) for record, path in read_past_records(store) if record.get("name") not in without]
+    return [plan_from_json(record, path, store) for record, path in records]
+
+
+def recall_plan(name: str, store: Store) -> Plan:
+    """Return the plan of a sweep that was run on a store, without reading its file; raises UserError."""
+    return plan_from_json(_record(name, store), record_path(name, store), store)
+
+
+def recall_sweep(name: str, store: Store) -> Sweep:
+    """Return a sweep that was run on a store, without reading its file; raises UserError."""
+    return sweep_from_json(_record(name, store), record_path(name, store))
+
+
+def _record(name: str, store: Store) -> Content:
+    record = read_record(name, store)
+    if record is None:
+        names = ", ".join(recorded_sweeps(store))
+        listed = f"its sweeps: {names}" if names else "no sweep was run with it yet"
+        raise UserError(
+            f"{name}: no such file, and no sweep of that name was run with the store {store.root} ({listed}); "
+            "give a sweep file, such as sweeps/digits.yaml"
+        )
+    return record

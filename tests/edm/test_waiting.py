@@ -1,0 +1,125 @@
+"""No step of training or sampling makes the host wait for a GPU.
+
+The meta device stands for the GPU: whatever reads the value of one of its tensors fails, and copies to it are seen.
+"""
+
+import itertools
+from typing import get_args
+
+import pytest
+import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+
+from edm.batch_norm import recompute_statistics
+from edm.batches import TrainingSet
+from edm.config import ClassifierConfig, NetworkConfig, Sampler, SamplingConfig, TrainingConfig
+from edm.data.dataset import Dataset
+from edm.generate import draw, labels_of
+from edm.metrics.features import train_classifier
+from edm.networks.device import on_device
+from edm.precondition import Denoiser
+from edm.train import Computing, TrainState, train
+from experiments.trials.training.checkpoints import CheckpointManager
+
+GPU = torch.device("meta")
+NETWORK = NetworkConfig(
+    image_channels=1,
+    resolution=8,
+    num_classes=3,
+    channels=8,
+    depths=(1, 1),
+    heads=(0, 2),
+    bridge_heads=2,
+    cond_channels=4,
+    dropout=0.1,
+)
+CONFIG = TrainingConfig(
+    kimg=1.2,
+    batch_size=12,
+    ema_halflife_kimg=0.05,
+    stratified=True,
+    augment=0.5,
+    flip=True,
+    clip_norm=0.5,
+    warmup_kimg=0.03,
+    power_ema=(0.05, 0.1),
+    micro_batch=4,
+)
+
+
+class CopiesThatWait(TorchDispatchMode):
+    """Collects the operators that copy between devices and do not let the host go on."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.found: list[str] = []
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        output = func(*args, **(kwargs or {}))
+        tensors = [leaf for leaf in tree_leaves((args, kwargs, output)) if isinstance(leaf, torch.Tensor)]
+        copies = func.overloadpacket in (torch.ops.aten._to_copy, torch.ops.aten.copy_)
+        waits = not (kwargs or {}).get("non_blocking")
+        if copies and waits and len({tensor.device for tensor in tensors}) > 1:
+            self.found.append(str(func))
+        return output
+
+
+def images_on(device: torch.device) -> TrainingSet:
+    images = torch.zeros(30, 1, 8, 8, dtype=torch.uint8, device=device)
+    labels = torch.zeros(30, dtype=torch.int64, device=device)
+    return TrainingSet(images, labels, None if device == GPU else torch.arange(30), GPU)
+
+
+def new_state() -> TrainState:
+    # the fused optimizer knows no meta device; edm hands it floats and tensors of the device only, as it does the other
+    computing = Computing("fp32", compiled=False, fused=False, micro_batch=CONFIG.micro_batch)
+    return TrainState(CONFIG.prepared(NETWORK), CONFIG, 0.5, 0, GPU, computing)
+
+
+@pytest.mark.parametrize("place", [GPU, torch.device("cpu")], ids=["resident", "memory-mapped"])
+def test_a_training_step_does_not_wait_for_the_gpu(place: torch.device) -> None:
+    steps = train(new_state(), images_on(place))
+    next(steps)
+    with CopiesThatWait() as copies:
+        list(itertools.islice(steps, 3))  # over the end of an epoch
+    assert copies.found == []
+
+
+def test_recording_a_loss_does_not_wait_for_the_gpu(tmp_path) -> None:
+    state = new_state()
+    checkpoints = CheckpointManager(tmp_path, state)
+    checkpoints.interval, state.step = 50, 1
+    with CopiesThatWait() as copies:
+        checkpoints.record_loss(torch.zeros((), device=GPU))
+    assert copies.found == []
+
+
+def test_recomputing_statistics_does_not_wait_for_the_gpu() -> None:
+    state = new_state()
+    with CopiesThatWait() as copies:
+        recompute_statistics(state.denoiser, images_on(GPU), CONFIG, seed=0, step=3, num_batches=2)
+    assert copies.found == []
+
+
+@pytest.mark.parametrize("sampler", get_args(Sampler))
+def test_a_sampling_step_does_not_wait_for_the_gpu(sampler: Sampler) -> None:
+    model = on_device(Denoiser(NETWORK, 0.5), GPU).eval()
+    index = torch.arange(4, device=GPU)
+    config = SamplingConfig(sampler=sampler, steps=5, guidance=2.0, guidance_interval=(0.1, 10.0))
+    with CopiesThatWait() as copies:
+        draw(model, config, index, labels_of(index, 3))
+    assert copies.found == []
+
+
+def test_an_epoch_of_the_classifier_does_not_wait_for_the_gpu() -> None:
+    images, labels = torch.zeros(10, 1, 8, 8, dtype=torch.uint8), torch.arange(10) % 3
+    data = Dataset(images, labels, {"train": list(range(10)), "val": [], "test": []}, 0.5)
+    (model,) = train_classifier(ClassifierConfig(channels=4, epochs=1, batch_size=3), data, 3, GPU)
+    assert {parameter.device for parameter in model.parameters()} == {GPU}
+
+
+def test_a_copy_that_waits_is_seen() -> None:
+    with CopiesThatWait() as copies:
+        torch.zeros(3).to(GPU)
+    assert copies.found == ["aten._to_copy.default"]

@@ -1,0 +1,52 @@
+"""Values of options as people type them, and what is refused."""
+
+import pytest
+
+from experiments.cli.parsing import parse_budget, parse_command, parse_keep, parse_tags
+from experiments.errors import UserError
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"), [("40h", 144000), ("90m", 5400), ("2d", 172800), ("1.5h", 5400), (" .5H ", 1800)]
+)
+def test_budgets_are_lengths_of_time(text: str, seconds: float) -> None:
+    assert parse_budget(text) == seconds
+
+
+@pytest.mark.parametrize(
+    ("text", "message"), [("40", "give 40h"), ("0h", "above 0"), ("-3h", "40h, 90m or 2d"), ("soon", "--budget soon")]
+)
+def test_other_budgets_are_refused(text: str, message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        parse_budget(text)
+
+
+def test_tags_are_given_as_key_and_value() -> None:
+    assert parse_tags(["paper=iclr", "note=a = b", "team/lead=x"]) == {
+        "paper": "iclr",
+        "note": "a = b",
+        "team/lead": "x",
+    }
+
+
+@pytest.mark.parametrize("text", ["paper", "=x", "mlflow.runName=x", "edm.kind=x", "a:b=c", "-x=1"])
+def test_what_mlflow_would_not_take_is_refused_before_anything_starts(text: str) -> None:
+    with pytest.raises(UserError, match="expected KEY=VALUE"):
+        parse_tags([text])
+
+
+def test_a_tag_is_given_once() -> None:
+    with pytest.raises(UserError, match="paper is given twice"):
+        parse_tags(["paper=a", "paper=b"])
+
+
+@pytest.mark.parametrize("text", ["no-such-program --now", "", "'unclosed"])
+def test_what_is_no_command_is_refused_before_anything_starts(text: str) -> None:
+    with pytest.raises(UserError, match="--on-failure"):
+        parse_command("--on-failure", text)
+
+
+def test_a_policy_that_is_none_is_refused() -> None:
+    assert parse_keep("[1000, 5000]") == (1000, 5000)
+    with pytest.raises(UserError, match="--keep newest: not a policy; give last, best, all, or a list of kimg"):
+        parse_keep("newest")
