@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Literal
 
 from edm.config import PRESETS, FieldError, GuideConfig
@@ -14,6 +15,9 @@ from experiments.sweep.diagnostics import one_of, show_value
 from experiments.sweep.metrics import FITTED, fid_remedy, meaningless
 from experiments.sweep.spec import Cell
 from experiments.sweep.tasks import Training
+
+# statistics that NVlabs publishes with EDM, whose features were taken of images resized by TensorFlow's rule
+MADE_BY_TENSORFLOW = ("cifar10-32x32.npz", "ffhq-64x64.npz", "afhqv2-64x64.npz", "imagenet-64x64.npz")
 
 
 class CellError(ValueError):
@@ -104,6 +108,14 @@ def _check_statistics(cell: Cell, inputs: Inputs) -> None:
     if inputs.statistics_sha256(config.statistics) is None:
         raise _refuse(
             cell, "evaluation.statistics", "does not exist; give the path of an .npz file that holds mu and sigma"
+        )
+    name = Path(config.statistics).name
+    if name in MADE_BY_TENSORFLOW and config.features == "inception" and config.resize != "tensorflow":
+        raise _refuse(
+            cell,
+            "evaluation.resize",
+            f"is not the rule by which NVlabs made {name}, so that distances to it would mean little; "
+            "set resize: tensorflow, or rename the file if it is one of your own",
         )
 
 

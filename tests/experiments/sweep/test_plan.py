@@ -66,7 +66,7 @@ def test_equal_networks_are_one_training_however_they_are_written(tmp_path: Path
 
 
 def test_settings_that_a_sampler_ignores_share_its_evaluation(tmp_path: Path) -> None:
-    grid = "grid: {sampling.sampler: [heun, stochastic_heun], sampling.s_churn: [10, 30]}\n"
+    grid = "grid: {sampling.sampler: [heun, stochastic_heun], sampling.s_churn: [1, 3]}\n"
     made = plan(tmp_path, grid)
     assert len(made.cells) == 4 and len(made.evaluations) == 3
 

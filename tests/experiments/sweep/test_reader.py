@@ -183,6 +183,19 @@ def test_what_scoring_refuses(tmp_path: Path, evaluation: str, expected: str) ->
     assert expected in error_of(tmp_path, f"model: {{preset: nano}}\nevaluation: {{{evaluation}}}\n")
 
 
+@pytest.mark.parametrize(("name", "refused"), [("cifar10-32x32.npz", True), ("own.npz", False)])
+def test_statistics_that_nvlabs_published_ask_for_tensorflows_resize(tmp_path: Path, name: str, refused: bool) -> None:
+    (tmp_path / name).write_bytes(b"statistics")
+    text = f"data: {{name: cifar10}}\nevaluation: {{statistics: {tmp_path / name}, resize: %s}}\n"
+    assert load(tmp_path, text % "tensorflow").cells
+    if refused:
+        assert f"made {name}" in error_of(tmp_path, text % "clean")
+        expected = "evaluation.resize: 'pytorch-fid' is not the rule by which NVlabs made cifar10-32x32.npz"
+        assert expected in error_of(tmp_path, text % "pytorch-fid")
+    else:
+        assert load(tmp_path, text % "clean").cells
+
+
 def test_memorisation_wants_images_as_large_as_the_training_ones(tmp_path: Path) -> None:
     text = "model: {preset: nano}\nsampling: {resolution: 16}\nevaluation: {metrics: [kid, memorisation]}\n"
     assert (
