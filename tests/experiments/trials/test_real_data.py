@@ -20,7 +20,7 @@ from tests.planning import source_of
 
 pytestmark = [
     pytest.mark.slow,
-    pytest.mark.timeout(3600),  # four minutes of CPU time, measured; a loaded machine takes several times as long
+    pytest.mark.timeout(3600),  # it took seven minutes on two cores that did four times as much beside it
     pytest.mark.skipif(not DEBIANS.exists(), reason="needs the package dataset-fashion-mnist, which .ci/run installs"),
 ]
 
