@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import lru_cache
 
-from edm.config import NetworkConfig
+from edm.config import ClassifierConfig, NetworkConfig
 
 
 @lru_cache(maxsize=1024)
@@ -48,6 +48,18 @@ def _residual(inputs: int, width: int, side: int, cond: int) -> int:
 def _attention(width: int, side: int, cond: int) -> int:
     pixels = side**2
     return 2 * cond * 2 * width + _conv(width, 4 * width, 1, side) + 2 * 2 * pixels**2 * width
+
+
+def classifier_flops(config: ClassifierConfig, image_channels: int, resolution: int, num_classes: int) -> int:
+    """Return the floating-point operations of the small classifier on one image, counting two per multiply-add."""
+    width, side, left = config.channels, resolution, resolution
+    flops = _conv(image_channels, width, 3, side) + _conv(width, width, 3, side)
+    side //= 2
+    while left > 8:
+        flops += _conv(width, width, 3, side)
+        side, left = side // 2, left // 2
+    flops += _conv(width, 2 * width, 3, side)
+    return flops + 2 * config.feature_channels * (8 * width + num_classes)
 
 
 def num_parameters(config: NetworkConfig) -> int:

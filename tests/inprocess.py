@@ -15,9 +15,10 @@ from experiments.runner.schedule import Schedule
 from experiments.store.store import Store
 from experiments.sweep import segments
 from experiments.sweep.tasks import Evaluation
-from experiments.trials.assets import ensure_data, ensure_extractor
+from experiments.trials.assets import ensure_data
 from experiments.trials.context import TrialContext
 from experiments.trials.evaluation.references import References
+from experiments.trials.extractors import ensure_extractor
 from experiments.trials.perform import perform_job
 
 CONTEXT = TrialContext(run_id="test", threads=1, sampling_batch=40, wait_s=0.01)

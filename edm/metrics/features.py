@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from types import ModuleType
 from typing import Any, Protocol, runtime_checkable
@@ -15,13 +15,11 @@ from jaxtyping import Float, Int64, UInt8
 from torch import Tensor, nn
 
 from edm.config import ClassifierConfig, Features, Resize
-from edm.data.dataset import Dataset, to_unit
+from edm.data.dataset import to_unit
 from edm.metrics.inception import InceptionV3
 from edm.metrics.resize import resize as resized
 from edm.metrics.weights import MissingPackageError, OnFetched, Weights, find_weights
 from edm.networks.device import full_precision
-from edm.networks.initialise import initialise
-from edm.noise import Stream, generator, permutation
 
 EXTRACTOR_BATCH = 100  # fixed, since the last bits of features depend on the batch size
 
@@ -114,35 +112,6 @@ class Classifier(nn.Module):
 
 def _conv_block(inputs: int, outputs: int) -> list[nn.Module]:
     return [nn.Conv2d(inputs, outputs, 3, padding=1), nn.BatchNorm2d(outputs), nn.ReLU()]
-
-
-def train_classifier(
-    config: ClassifierConfig, data: Dataset, num_classes: int, device: torch.device | str = "cpu"
-) -> Iterator[Classifier]:
-    """Train the classifier on the train split and yield it after every epoch.
-
-    Only `config.seed` decides the order of the images, and it is trained on the CPU unless `device` says otherwise, so
-    that its features can be reproduced. A GPU is many times faster, but reaches other weights.
-    """
-    images, labels = (part.to(device) for part in data.split("train"))
-    model = Classifier(config, images.shape[1], images.shape[2], num_classes)
-    initialise(model, generator(config.seed, Stream.CLASSIFIER))
-    model.to(device)
-    optimizer = torch.optim.AdamW(model.parameters(), lr=config.lr, weight_decay=1e-2)
-    steps = config.epochs * (len(images) // config.batch_size)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, max_lr=config.lr, total_steps=max(steps, 2))
-    for epoch in range(config.epochs):
-        model.train()
-        order = permutation(config.seed, epoch, len(images)).to(device)
-        for chosen in torch.split(order, config.batch_size):
-            if len(chosen) < config.batch_size:
-                break
-            loss = F.cross_entropy(model(images[chosen])[1], labels[chosen], label_smoothing=0.05)
-            optimizer.zero_grad()
-            torch.autograd.backward(loss)
-            optimizer.step()  # pyright: ignore[reportUnknownMemberType] - torch leaves its closure untyped
-            schedule.step()
-        yield model.eval()
 
 
 class Inception:

@@ -58,8 +58,8 @@ def cancel(
 
 
 def _cells_of(text: str, store: Store) -> list[NamedTask]:
-    """The cells that a pattern matches; or one cell; or all cells of one training."""
-    from experiments.inspection.lookup import NamedTask, find_one, tasks_matching
+    """The cells that a pattern matches; or one cell; or all cells of one training or preparation."""
+    from experiments.inspection.lookup import NamedTask, cells_sharing, find_one, find_preparation, tasks_matching
     from experiments.store.sweep_records import named_tasks
 
     if "*" in text or "?" in text:
@@ -67,6 +67,9 @@ def _cells_of(text: str, store: Store) -> list[NamedTask]:
         if not found:
             raise UserError(f"{text}: matches no cell of a sweep that was run with the store {store.root}")
         return found
+    preparation = find_preparation(text, store)
+    if preparation is not None:
+        return cells_sharing(preparation, store)
     task = find_one(text, store)
     if task.evaluation is not None:
         return [task]

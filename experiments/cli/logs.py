@@ -28,17 +28,16 @@ def logs(
     store: StoreFolder = DEFAULT_STORE,
     as_json: AsJson = False,
 ) -> None:
-    """Show the logs of a cell's training and evaluation, and the training's latest loss.
+    """Show the logs of a cell's training and evaluation, and the training's latest loss; or the log of a preparation.
 
     With --json, print one JSON object per line.
     """
     from experiments.inspection.logs import follow as follow_logs
-    from experiments.inspection.logs import logs_of
-    from experiments.inspection.lookup import find_one
+    from experiments.inspection.logs import logs_matching
     from experiments.store.store import Store
 
     place, console = Store(store), console_for(as_json)
-    found = logs_of(find_one(cell, place), place)
+    found = logs_matching(cell, place)
     shown: Log | None = None
     for log in found:
         if not log.path.exists() and not as_json:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from rich.console import Console, RenderableType
 
 LOG_WIDTH = 160  # of tables that do not go to a terminal
-PLAIN_PERIOD_S = 15.0  # between lines on progress where nothing can be redrawn
+PLAIN_PERIOD_S = 60.0  # between summaries of progress where nothing can be redrawn
 MAX_NAMES = 12  # in one line
 DONE, FAILED, WRONG_INPUT, INTERRUPTED = 0, 1, 2, 130
 

@@ -71,7 +71,7 @@ def _show(schedule: Schedule, store: Store, calibrated: bool, console: Console) 
 
 def show_plan(schedule: Schedule, store: Store, console: Console, as_json: bool = False) -> Forecast:
     """Print the trainings and what is left to do, as a run begins; returns what that costs."""
-    from experiments.cli.views.plan import trainings_table
+    from experiments.cli.views.plan import preparations_tables, trainings_table
     from experiments.cli.views.plan_json import plan_json
 
     estimates = estimate(schedule, store)
@@ -79,7 +79,8 @@ def show_plan(schedule: Schedule, store: Store, console: Console, as_json: bool 
         print_json(plan_json(schedule.plan, schedule, estimates, None))
         return estimates[None]
     if schedule.of("waiting"):
-        show(console, trainings_table(schedule.plan, schedule))
+        for table in (*preparations_tables(schedule), trainings_table(schedule.plan, schedule)):
+            show(console, table)
     _show_sentences(schedule, estimates[None], console)
     return estimates[None]
 

@@ -19,6 +19,7 @@ from experiments.store.sweep_records import named_tasks, recorded_sweeps
 from experiments.sweep.forms import guide_cell
 from experiments.sweep.metrics import plain_score
 from experiments.sweep.plan import Plan
+from experiments.sweep.preparations import Preparation, preparations_of
 from experiments.sweep.spec import Cell
 from experiments.sweep.tasks import DataSource, Evaluation, FeatureSpace, SweepTask, Training
 from experiments.tracking.records import recall_plan
@@ -108,11 +109,17 @@ def _dependencies(resolved: ResolvedTask, store: Store) -> Iterator[Dependency]:
     for guide in trainings[1:]:
         yield _task("guide", ResolvedTask(guide, guide_cell(cell) if cell is not None else None), store)
     if isinstance(task, Evaluation):
-        for space in dict.fromkeys((task.features, *(space for space, _ in task.spaces))):
-            if space.classifier is not None:
-                yield _shared("classifier", "classifiers", space.classifier, store)
+        for preparation in reversed(preparations_of(task)):
+            yield _preparation(preparation, store)
         yield _references(task.features, task.training.data, store)
         yield _task("evaluation", resolved, store)
+
+
+def _preparation(task: Preparation, store: Store) -> Dependency:
+    """What a run prepares as a task of its own, once for all evaluations."""
+    status = status_of_task(task, store)
+    remark = "" if status.state in ("done", "running") else "prepared once, beside the trainings"
+    return Dependency(f"{task.title} of {task.data.config.name}", task.store_kind, task.signature, status, remark)
 
 
 def _shared(what: str, kind: StoreKind, signature: str, store: Store, name: str = "") -> Dependency:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from experiments.errors import UserError
-from experiments.inspection.lookup import NamedTask, stored_task
+from experiments.inspection.lookup import NamedTask, find_one, find_preparation, stored_task
 from experiments.store.active_runs import active_runs, is_alive
 from experiments.store.journal import Journal
 from experiments.store.layout import FOLDER_OF_TASK, JOURNAL, LOG, VALIDATION
@@ -52,6 +52,14 @@ class Log:
         speed = f", {point['images_per_s']:,.0f} images/s" if point.get("images_per_s") else ""
         losses = ", ".join(f"{name} {point[name]:.4f}" for name in ("loss", "val_loss") if name in point)
         return f"step {point['step']:,}{total} ({point['kimg']:,.6g} kimg): {losses}{speed}"
+
+
+def logs_matching(text: str, store: Store) -> list[Log]:
+    """Return the logs of the cell, training or preparation that a text matches. Raises UserError where none is."""
+    found = find_preparation(text, store)
+    if found is None:
+        return logs_of(find_one(text, store), store)
+    return [_log(found.kind, found.signature, found.name, store)]
 
 
 def logs_of(task: NamedTask, store: Store) -> list[Log]:

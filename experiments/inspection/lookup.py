@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,9 +18,11 @@ from experiments.store.store import Store
 from experiments.store.sweep_records import named_tasks, recorded_sweeps
 from experiments.sweep.names import matching
 from experiments.sweep.plan import Plan, plan_sweep
+from experiments.sweep.preparations import preparations_of
 from experiments.sweep.reader import load_sweep
 from experiments.sweep.serialisation import task_from_json
 from experiments.sweep.tasks import Evaluation, Kind, SweepTask, Training
+from experiments.tracking.records import recall_plan
 
 SHORTEST_SIGNATURE = 4
 MOST_NAMES = 6  # that a message lists
@@ -103,6 +106,53 @@ def find_one(text: str, store: Store) -> NamedTask:
     if found:
         raise _ambiguous(text, preferred or found)
     return _by_signature(text, store)
+
+
+@dataclass(frozen=True)
+class NamedPreparation:
+    """A preparation of a sweep that was run on a store, such as its feature classifier."""
+
+    sweep: str
+    name: str
+    kind: str
+    signature: str
+
+
+def find_preparation(text: str, store: Store) -> NamedPreparation | None:
+    """Return the preparation that `text` matches by name; None where it matches a cell or a training, or nothing.
+
+    Raises UserError where it matches several.
+    """
+    if tasks_matching(text, store):
+        return None
+    sweep, colon, name = text.rpartition(":")
+    candidates = [
+        task for known in ([sweep] if colon else recorded_sweeps(store)) for task in _preparations(known, store)
+    ]
+    names = set(matching(name, dict.fromkeys(each.name for each in candidates)))
+    found = {each.signature: each for each in reversed(candidates) if each.name in names}
+    if len(found) > 1:
+        listed = ", ".join(f"{each.sweep}:{each.name}" for each in found.values())
+        raise UserError(f"{text}: matches {len(found)} preparations ({listed}); give more of the name, or SWEEP:NAME")
+    return next(iter(found.values()), None)
+
+
+def _preparations(sweep: str, store: Store) -> Iterator[NamedPreparation]:
+    """The preparations of a sweep that was run on a store; none where its record is of another version."""
+    with suppress(UserError):
+        plan = recall_plan(sweep, store)
+        for signature, task in plan.preparations.items():
+            yield NamedPreparation(sweep, plan.names[signature], task.kind, signature)
+
+
+def cells_sharing(preparation: NamedPreparation, store: Store) -> list[NamedTask]:
+    """Return the cells of a preparation's sweep that depend on it. Raises UserError where the record is unreadable."""
+    plan = recall_plan(preparation.sweep, store)
+    return [
+        NamedTask(preparation.sweep, plan.cell_name(p), p.training.signature, p.evaluation.signature)
+        for p in plan.cells
+        if preparation.signature in (each.signature for each in preparations_of(p.evaluation))
+    ]
 
 
 def _as_training(found: list[NamedTask]) -> NamedTask:

@@ -5,24 +5,25 @@ from __future__ import annotations
 import os
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
-from experiments.runner.durations import DurationModel
+from experiments.runner.durations import DurationModel, TimedTask
 from experiments.runner.forecast import Forecast, forecast
 from experiments.store import leases
 from experiments.store.active_runs import ActiveRun, active_runs, is_alive
 from experiments.store.drawings import drawn_segments
 from experiments.store.failures import Failure
-from experiments.store.layout import CHECKPOINTS, FAILURE, PRUNED, RESULT, StoreKind
+from experiments.store.layout import CHECKPOINTS, FAILURE, PRUNED, RESULT, STATE, StoreKind
 from experiments.store.progress import TaskProgress
 from experiments.store.results import EvaluationResult
 from experiments.store.store import Store
 from experiments.store.sweep_records import named_tasks, recorded_sweeps
 from experiments.store.training_records import Pruning
 from experiments.sweep.plan import Plan, PlannedCell
-from experiments.sweep.tasks import Evaluation, SweepTask
+from experiments.sweep.preparations import FeatureClassifier, preparations_of
+from experiments.sweep.tasks import Evaluation
 
 # planned: neither it nor its training has begun. waiting: its training has begun. interrupted: partly done, not active
 CellState = Literal["done", "running", "failed", "pruned", "interrupted", "waiting", "planned"]
@@ -58,8 +59,9 @@ class CellStatus:
 class Status:
     """A sweep at one moment.
 
-    trainings: the status of each, by signature. names: of tasks, by signature. runs: those that are active. left: the
-    active run's forecast, in words. estimate: if no run is active, what the rest costs on this machine.
+    trainings, preparations: the status of each, by signature. names: of tasks, by signature. runs: those that are
+    active. left: the active run's forecast, in words. estimate: if no run is active, what the rest costs on this
+    machine.
     """
 
     sweep: str
@@ -69,6 +71,7 @@ class Status:
     runs: tuple[ActiveRun, ...]
     left: str
     estimate: Forecast | None
+    preparations: Mapping[str, TaskStatus] = field(default_factory=dict)
 
     @property
     def counts(self) -> dict[CellState, int]:
@@ -87,25 +90,28 @@ class StatusReader:
 
     def read(self) -> Status:
         """Return the status now."""
-        begun = {kind: _signatures(self.store, kind) for kind in ("trainings", "evaluations")}
+        begun = {kind: _signatures(self.store, kind) for kind in ("trainings", "evaluations", "classifiers")}
         runs = tuple(active_runs(self.store, self.plan.sweep.name))
         cancelled = {name for run in runs for name in self.store.cancelled(run.run_id)}
         trainings = {name: self._status(t, begun["trainings"]) for name, t in self.plan.trainings.items()}
-        found = (self._cell(planned, trainings, begun["evaluations"]) for planned in self.plan.cells)
+        preparations = {name: self._status(t, begun[t.store_kind]) for name, t in self.plan.preparations.items()}
+        others = trainings | preparations
+        found = (self._cell(planned, others, begun["evaluations"]) for planned in self.plan.cells)
         cells = tuple(_cancelled(cell) if cell.evaluation in cancelled else cell for cell in found)
         left = next((run.progress.left for run in runs if run.progress is not None and run.progress.left), "")
-        estimate = None if runs else self._estimate(cells, trainings)
-        return Status(self.plan.sweep.name, cells, trainings, self.plan.names, runs, left, estimate)
+        estimate = None if runs else self._estimate(cells, others)
+        return Status(self.plan.sweep.name, cells, trainings, self.plan.names, runs, left, estimate, preparations)
 
-    def _cell(self, planned: PlannedCell, trainings: Mapping[str, TaskStatus], begun: set[str]) -> CellStatus:
+    def _cell(self, planned: PlannedCell, others: Mapping[str, TaskStatus], begun: set[str]) -> CellStatus:
         evaluation, training = planned.evaluation, planned.training.signature
         own = self._status(evaluation, begun)
         if own.state not in ("done", "running", "failed"):
-            needed = [trainings[training.signature] for training in evaluation.depends_on]
-            own = _with_trainings(own, needed)
-        return CellStatus(self.plan.cell_name(planned), training, evaluation.signature, own, trainings[training])
+            needed = [others[training.signature] for training in evaluation.depends_on]
+            shared = {self.plan.names[p.signature]: others[p.signature] for p in preparations_of(evaluation)}
+            own = _with_trainings(_with_preparations(own, shared), needed)
+        return CellStatus(self.plan.cell_name(planned), training, evaluation.signature, own, others[training])
 
-    def _status(self, task: SweepTask, begun: set[str]) -> TaskStatus:
+    def _status(self, task: TimedTask, begun: set[str]) -> TaskStatus:
         if task.signature not in begun:
             return TaskStatus("planned")
         if task.signature in self._done:
@@ -115,15 +121,16 @@ class StatusReader:
             self._done[task.signature] = found
         return found
 
-    def _estimate(self, cells: Iterable[CellStatus], trainings: Mapping[str, TaskStatus]) -> Forecast | None:
+    def _estimate(self, cells: Iterable[CellStatus], others: Mapping[str, TaskStatus]) -> Forecast | None:
         """Return what the rest costs on this machine, or None if nothing is left."""
-        left: dict[str, SweepTask] = {}
+        left: dict[str, TimedTask] = {}
         for planned, cell in zip(self.plan.cells, cells, strict=True):
             if cell.status.state in ("done", "pruned"):
                 continue
             left[cell.evaluation] = planned.evaluation
-            needed = {t.signature: t for t in planned.evaluation.depends_on}
-            left |= {name: t for name, t in needed.items() if trainings[name].state != "done"}
+            evaluation = planned.evaluation
+            needed = {t.signature: t for t in (*evaluation.depends_on, *preparations_of(evaluation))}
+            left |= {name: t for name, t in needed.items() if others[name].state != "done"}
         key = frozenset(left)
         if key not in self._estimates:
             speeds = DurationModel(self.store, self.plan)
@@ -138,7 +145,7 @@ def _cancelled(cell: CellStatus) -> CellStatus:
     return replace(cell, status=replace(cell.status, why="cancelled: the next run continues it"))
 
 
-def status_of_task(task: SweepTask, store: Store) -> TaskStatus:
+def status_of_task(task: TimedTask, store: Store) -> TaskStatus:
     """Return the status of one task."""
     kind: StoreKind = task.store_kind
     folder = store.folder(kind, task.signature)
@@ -160,7 +167,7 @@ def status_of_task(task: SweepTask, store: Store) -> TaskStatus:
     return _begun(task, folder, store)
 
 
-def _done(task: SweepTask, store: Store) -> TaskStatus | None:
+def _done(task: TimedTask, store: Store) -> TaskStatus | None:
     """The status of a task with a result; None if the result lacks a score that is asked for."""
     if not isinstance(task, Evaluation):
         return TaskStatus("done")
@@ -171,8 +178,10 @@ def _done(task: SweepTask, store: Store) -> TaskStatus | None:
     return TaskStatus("done", f"stopped at {at:,} images, as clearly worse than another" if at else "")
 
 
-def _begun(task: SweepTask, folder: Path, store: Store) -> TaskStatus:
+def _begun(task: TimedTask, folder: Path, store: Store) -> TaskStatus:
     """The status of a task that is not active and has no result."""
+    if isinstance(task, FeatureClassifier):
+        return TaskStatus("interrupted", "its state is saved") if _has_state(folder) else TaskStatus("planned")
     if isinstance(task, Evaluation):
         segments = len(drawn_segments(store, task.drawing, task.features.signature))
         why = f"{segments} of {task.num_segments} segments drawn"
@@ -184,6 +193,19 @@ def _begun(task: SweepTask, folder: Path, store: Store) -> TaskStatus:
     kimg = config.kimg_after(int(saved[-1].partition("-")[0]))
     total = config.total_kimg
     return TaskStatus("interrupted", f"saved at {kimg:g} of {total:g} kimg", progress=TaskProgress(kimg, total, "kimg"))
+
+
+def _has_state(folder: Path) -> bool:
+    return any(folder.glob(f"{STATE}-*.safetensors"))
+
+
+def _with_preparations(own: TaskStatus, shared: Mapping[str, TaskStatus]) -> TaskStatus:
+    """The status of a cell whose evaluation is not done, given that of what it shares with others, by name."""
+    for name, one in shared.items():
+        if one.state == "failed":
+            return TaskStatus("failed", f"{name} failed: {one.why}")
+    running = [name for name, one in shared.items() if one.state == "running"]
+    return TaskStatus("waiting", f"for {running[0]}") if running else own
 
 
 def _with_trainings(own: TaskStatus, trainings: list[TaskStatus]) -> TaskStatus:

@@ -14,10 +14,11 @@ from experiments import hardware
 from experiments.errors import UserError
 from experiments.store.results import ProbeResult
 from experiments.store.store import Store
+from experiments.sweep.jobs import Task
 from experiments.sweep.plan import Plan
 from experiments.sweep.probes import Probe, probes_by_training
 from experiments.sweep.spec import ResourcesConfig
-from experiments.sweep.tasks import Evaluation, Kind, SweepTask
+from experiments.sweep.tasks import Evaluation, Kind, SweepTask, Training
 from experiments.wording import count
 
 # of NVIDIA's and AMD's drivers, and of Windows' subsystem for Linux
@@ -75,10 +76,10 @@ class Allocator:
         require_available(resources, *largest, on_cluster=bool(nodes))
         self._measured_probes: dict[str, ProbeResult] = {}
 
-    def of(self, task: SweepTask | Probe) -> Allocation:
-        """Return what a task gets."""
+    def of(self, task: Task) -> Allocation:
+        """Return what a task gets; a preparation as much as an evaluation, which would otherwise do its work."""
         gpus = self._gpus(task)
-        kind: Kind = "evaluation" if isinstance(task, Evaluation) else "training"
+        kind: Kind = "training" if isinstance(task, Training | Probe) else "evaluation"
         return Allocation(self.resources.cpus or (self._beside(gpus) if gpus else self._even(kind)), gpus)
 
     def _beside(self, gpus: float) -> int:
@@ -118,15 +119,15 @@ class Allocator:
     def _count(self, kind: Kind) -> int:
         return len(self.plan.trainings if kind == "training" else self.plan.evaluations)
 
-    def _gpus(self, task: SweepTask | Probe) -> float:
+    def _gpus(self, task: Task) -> float:
         asked = self.resources.gpus
         if not self.devices or asked == 0:
             return 0.0
         if asked is None or isinstance(task, Probe):  # which measures a GPU that it has to itself
             return 1.0
         if asked == "auto":
-            return self._by_memory(task)
-        return min(asked, 1.0) if isinstance(task, Evaluation) else asked
+            return self._by_memory(task) if isinstance(task, Training | Evaluation) else 1.0
+        return asked if isinstance(task, Training) else min(asked, 1.0)
 
     # by memory ------------------------------------------------------------------------------------
 

@@ -6,9 +6,9 @@ import heapq
 from collections.abc import Sequence
 
 from edm.cost import num_parameters
-from experiments.sweep.probes import Probe
+from experiments.sweep.jobs import Task
 from experiments.sweep.segments import segment_stop
-from experiments.sweep.tasks import Evaluation, SweepTask, Training
+from experiments.sweep.tasks import Evaluation, Training
 
 GIB = 2**30
 FLOAT_BYTES, DOUBLE_BYTES = 4, 8
@@ -16,7 +16,7 @@ CHECKPOINTS = 3  # the last two, and one that is being written
 AVERAGES = 2  # of the power-function kind, in every snapshot
 
 
-def disk_gib(tasks: Sequence[SweepTask | Probe], at_once: int) -> float:
+def disk_gib(tasks: Sequence[Task], at_once: int) -> float:
     """Return the GiB that tasks need in the store at its fullest, with so many trainings side by side."""
     drawings: dict[str, Evaluation] = {}
     for task in tasks:
@@ -29,13 +29,13 @@ def disk_gib(tasks: Sequence[SweepTask | Probe], at_once: int) -> float:
     return (kept + sum(passing)) / GIB
 
 
-def disk_bytes(task: SweepTask | Probe) -> int:
+def disk_bytes(task: Task) -> int:
     """Return the bytes that one task needs in the store while it runs."""
     drawn = _drawing_bytes(task) if isinstance(task, Evaluation) else 0
     return drawn + _kept_bytes(task) + _passing_bytes(task)
 
 
-def _kept_bytes(task: SweepTask | Probe) -> int:
+def _kept_bytes(task: Task) -> int:
     """What stays when a task is done, without the features of its images, which others use as well."""
     if isinstance(task, Training):
         weights, config = FLOAT_BYTES * num_parameters(task.network), task.config
@@ -63,7 +63,7 @@ def _state_bytes(training: Training) -> int:
     return FLOAT_BYTES * (4 + averages) * num_parameters(training.network)
 
 
-def _passing_bytes(task: SweepTask | Probe) -> int:
+def _passing_bytes(task: Task) -> int:
     """What is there only while a task runs."""
     return CHECKPOINTS * _state_bytes(task) if isinstance(task, Training) else 0
 

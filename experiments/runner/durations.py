@@ -16,11 +16,13 @@ from experiments import hardware
 from experiments.hardware import CPU
 from experiments.store.drawings import drawn_segments
 from experiments.store.layout import FOLDER_OF_TASK
-from experiments.store.results import EvaluationResult, ProbeResult, TrainingResult
+from experiments.store.results import ClassifierRecord, EvaluationResult, ProbeResult, TrainingResult
 from experiments.store.store import Store
+from experiments.sweep.jobs import Task
 from experiments.sweep.plan import Plan
+from experiments.sweep.preparations import FeatureClassifier, Preparation
 from experiments.sweep.probes import Probe, probes_by_training
-from experiments.sweep.tasks import FORWARDS_PER_TRAINING_IMAGE, Evaluation, FeatureSpace, Kind, SweepTask, Training
+from experiments.sweep.tasks import FORWARDS_PER_TRAINING_IMAGE, Evaluation, FeatureSpace, SweepTask, Training
 
 GUESSED_FLOPS_PER_S = {"cpu": 4e10, "gpu": 2e13}  # of one core and of one GPU, with networks of medium size
 # of one image at the resolution that the extractor takes; of the small classifier next to nothing
@@ -37,7 +39,13 @@ SPREAD_OF_RESULTS, SPREAD_OF_PROBES, SPREAD_OF_OTHERS, SPREAD_OF_GUESSES = 1.1, 
 SPREAD_ONCE_CORRECTED = 1.5
 
 Source = Literal["results", "probe", "others", "guess"]
-TaskResult = TrainingResult | EvaluationResult
+TimedTask = SweepTask | Preparation  # all but probes
+TaskResult = TrainingResult | EvaluationResult | ClassifierRecord
+RESULT_TYPES: dict[str, type[TaskResult]] = {
+    "training": TrainingResult,
+    "evaluation": EvaluationResult,
+    "classifier": ClassifierRecord,
+}
 SpeedKey = tuple[Any, ...]  # equal for tasks that run at the same speed
 
 
@@ -70,12 +78,12 @@ class DurationModel:
         self.num_gpus = _whole_gpus(plan.sweep.resources.gpus)
         self._probes = probes_by_training(plan, self.device)
         self._own: defaultdict[SpeedKey, deque[float]] = defaultdict(lambda: deque(maxlen=MOST_ALIKE))
-        self._ratios: defaultdict[Kind, deque[float]] = defaultdict(lambda: deque(maxlen=REMEMBERED))
+        self._ratios: defaultdict[str, deque[float]] = defaultdict(lambda: deque(maxlen=REMEMBERED))
         self._scoring: dict[Features | None, float] = {}
         self._by_probe: dict[str, ProbeResult] = {}  # of networks that fit into the memory
         self._cache: dict[SpeedKey, Rate] = {}
         self._probe_s: deque[float] = deque(maxlen=REMEMBERED)
-        self._others: dict[Kind, Rate] = {}
+        self._others: dict[str, Rate] = {}
         for probe in set(self._probes.values()):
             self._read_probe(probe)
         self._read_results(plan)
@@ -84,23 +92,23 @@ class DurationModel:
 
     # answers --------------------------------------------------------------------------------------
 
-    def seconds(self, task: SweepTask | Probe) -> float:
+    def seconds(self, task: Task) -> float:
         """Return how many seconds a task takes by itself, on the resources it gets."""
         if isinstance(task, Probe):
             return statistics.mean(self._probe_s) if self._probe_s else PROBE_S
         drawn = task.flops * self._rate(task).seconds
-        return drawn if isinstance(task, Training) else self._evaluation_s(task, drawn)
+        return self._evaluation_s(task, drawn) if isinstance(task, Evaluation) else drawn
 
-    def range(self, task: SweepTask | Probe) -> tuple[float, float]:
+    def range(self, task: Task) -> tuple[float, float]:
         """Return the least and the most seconds that a task is likely to take."""
         spread = self._rate(task).spread if not isinstance(task, Probe) else SPREAD_OF_OTHERS
         return self.seconds(task) / spread, self.seconds(task) * spread
 
-    def measured(self, task: SweepTask | Probe) -> bool:
+    def measured(self, task: Task) -> bool:
         """Return whether the answer rests on a measurement and is not only a guess."""
         return isinstance(task, Probe) or self._rate(task).source != "guess"
 
-    def learn(self, task: SweepTask | Probe, seconds: float) -> None:
+    def learn(self, task: Task, seconds: float) -> None:
         """Take in that a task has finished after so many seconds; later answers follow."""
         if isinstance(task, Probe):
             self._probe_s.append(seconds)
@@ -109,7 +117,7 @@ class DurationModel:
             self._learn(task, seconds)
         self._cache.clear()
 
-    def _learn(self, task: SweepTask, seconds: float) -> None:
+    def _learn(self, task: TimedTask, seconds: float) -> None:
         drawing_s = seconds
         if isinstance(task, Evaluation):
             fixed = self._scoring.get(task.features.name, SCORING_SHARE * seconds)
@@ -137,13 +145,13 @@ class DurationModel:
 
     # rates ----------------------------------------------------------------------------------------
 
-    def _rate(self, task: SweepTask) -> Rate:
+    def _rate(self, task: TimedTask) -> Rate:
         key = _key(task)
         rate = self._cache.get(key) or self._rate_of(task, key)
         self._cache[key] = rate  # which another thread may clear at any time
         return rate
 
-    def _rate_of(self, task: SweepTask, key: SpeedKey) -> Rate:
+    def _rate_of(self, task: TimedTask, key: SpeedKey) -> Rate:
         own = self._own.get(key)
         if own:
             return Rate.of(list(own), "results", SPREAD_OF_RESULTS)
@@ -153,13 +161,14 @@ class DurationModel:
         source: Source = "others" if base.source == "guess" else base.source
         return Rate(base.seconds * statistics.median(ratios), min(base.spread, SPREAD_ONCE_CORRECTED), source)
 
-    def _base(self, task: SweepTask) -> Rate:
+    def _base(self, task: TimedTask) -> Rate:
         """The rate of a task before any like it has finished."""
-        training = task.training if isinstance(task, Evaluation) else task
-        probe = self._by_probe.get(self._probes[training.signature].signature)
-        if probe is not None:
-            return self._from_probe(task, probe)
-        for kind in (task.kind, *self._others):
+        if isinstance(task, SweepTask):
+            training = task.training if isinstance(task, Evaluation) else task
+            probe = self._by_probe.get(self._probes[training.signature].signature)
+            if probe is not None:
+                return self._from_probe(task, probe)
+        for kind in (task.kind, "training", "evaluation"):
             if kind in self._others:
                 return self._others[kind]
         return Rate(1 / GUESSED_FLOPS_PER_S[CPU if self.device == CPU else "gpu"], SPREAD_OF_GUESSES, "guess")
@@ -186,7 +195,9 @@ class DurationModel:
             self._by_probe[probe.signature] = result
 
     def _read_results(self, plan: Plan) -> None:
-        tasks: dict[Kind, dict[str, Any]] = {"training": dict(plan.trainings), "evaluation": dict(plan.evaluations)}
+        tasks: dict[str, dict[str, TimedTask]] = {kind: {} for kind in RESULT_TYPES}
+        for task in (*plan.trainings.values(), *plan.evaluations.values(), *plan.preparations.values()):
+            tasks[task.kind][task.signature] = task
         scoring: defaultdict[Features | None, list[float]] = defaultdict(list)
         for kind, own in tasks.items():
             rates = []
@@ -203,7 +214,7 @@ class DurationModel:
                 self._others[kind] = Rate.of(rates, "others", SPREAD_OF_OTHERS)
         self._scoring = {name: statistics.median(seconds) for name, seconds in scoring.items()}
 
-    def _results(self, kind: Kind, own: dict[str, SweepTask]) -> Iterator[tuple[SweepTask | None, TaskResult]]:
+    def _results(self, kind: str, own: dict[str, TimedTask]) -> Iterator[tuple[TimedTask | None, TaskResult]]:
         """Some results of a kind on this kind of device; first those of the plan, with their tasks."""
         there = _names(self.store, FOLDER_OF_TASK[kind])
         for name in _sample(own, set(there)):
@@ -215,13 +226,15 @@ class DurationModel:
             if result is not None:
                 yield None, result
 
-    def _usable(self, kind: Kind, name: str) -> TaskResult | None:
-        result = self.store.result(TrainingResult if kind == "training" else EvaluationResult, name)
+    def _usable(self, kind: str, name: str) -> TaskResult | None:
+        result = self.store.result(RESULT_TYPES[kind], name)
         is_of_use = result is not None and result.device == self.device and result.seconds and result.flops
         return result if is_of_use else None
 
 
-def _key(task: SweepTask) -> SpeedKey:
+def _key(task: TimedTask) -> SpeedKey:
+    if isinstance(task, FeatureClassifier):
+        return task.kind, task.config, task.data.channels, task.data.resolution
     if isinstance(task, Training):
         return task.kind, task.network, task.config.batch_size, task.config.precision
     guide = task.guide.network if task.guide else None
@@ -239,7 +252,7 @@ def _names(store: Store, kind: str) -> list[str]:
         return []
 
 
-def _sample(own: dict[str, SweepTask], there: set[str]) -> list[str]:
+def _sample(own: dict[str, TimedTask], there: set[str]) -> list[str]:
     """Signatures of the plan's tasks that the store has, a few of every network."""
     counts: Counter[SpeedKey] = Counter()
     names: list[str] = []
@@ -253,7 +266,7 @@ def _sample(own: dict[str, SweepTask], there: set[str]) -> list[str]:
     return names
 
 
-def _newest(store: Store, kind: Kind, names: list[str]) -> list[str]:
+def _newest(store: Store, kind: str, names: list[str]) -> list[str]:
     folder = store.root / FOLDER_OF_TASK[kind]
     changed: dict[str, float] = {}
     for name in names:

@@ -10,9 +10,11 @@ from experiments.runner.allocation import Allocator, local_resources
 from experiments.runner.disk import disk_gib
 from experiments.runner.durations import DurationModel
 from experiments.store.store import Store
+from experiments.sweep.jobs import Task
 from experiments.sweep.plan import Plan
+from experiments.sweep.preparations import preparations_of
 from experiments.sweep.probes import Probe
-from experiments.sweep.tasks import Evaluation, Kind, SweepTask
+from experiments.sweep.tasks import Evaluation, Kind
 
 START_UP_S = 25.0  # until Ray, its workers and their imports are there
 MACHINES = (1, 2, 4, 8, 16)  # numbers of machines to forecast for
@@ -57,7 +59,7 @@ NO_TIME = Span(0.0, 0.0)
 
 def forecast(
     plan: Plan,
-    tasks: Iterable[SweepTask | Probe],
+    tasks: Iterable[Task],
     store: Store,
     durations: DurationModel | None = None,
     slots: int | None = None,
@@ -92,7 +94,7 @@ def forecast(
     )
 
 
-def forecasts(plan: Plan, tasks: Iterable[SweepTask | Probe], store: Store) -> dict[int | None, Forecast]:
+def forecasts(plan: Plan, tasks: Iterable[Task], store: Store) -> dict[int | None, Forecast]:
     """Return forecasts for this machine, under None, and for several numbers of GPUs or machines."""
     left, durations = list(tasks), DurationModel(store, plan)
     return {machines: forecast(plan, left, store, durations, machines=machines) for machines in (None, *MACHINES)}
@@ -130,7 +132,7 @@ class Capacity:
         """Return how many trials of a kind run side by side."""
         return self.slots or self._slots[kind]
 
-    def effort(self, left: Sequence[SweepTask | Probe], seconds: dict[str, float]) -> Effort:
+    def effort(self, left: Sequence[Task], seconds: dict[str, float]) -> Effort:
         """Return what tasks of these lengths take together."""
         work, occupied, shared = sum(seconds.values()), 0.0, 0.0
         for task in left:
@@ -141,13 +143,14 @@ class Capacity:
         wall_s = max(shared, self._longest_chain(left, seconds)) + START_UP_S
         return Effort(wall_s, work, occupied / HOUR_S)
 
-    def _longest_chain(self, left: Sequence[SweepTask | Probe], seconds: dict[str, float]) -> float:
-        """A training and its longest evaluation, which idle workers share in parts, unless it may stop early."""
+    def _longest_chain(self, left: Sequence[Task], seconds: dict[str, float]) -> float:
+        """What an evaluation waits for, and the longest such one, which idle workers share unless it may stop early."""
         longest = max((seconds[p.signature] for p in left if not isinstance(p, Evaluation)), default=0.0)
         workers = self.at_once("evaluation")
         for task in left:
             if isinstance(task, Evaluation):
-                before = max(seconds.get(training.signature, 0.0) for training in task.depends_on)
+                needed = (*task.depends_on, *preparations_of(task))
+                before = max(seconds.get(other.signature, 0.0) for other in needed)
                 parts = 1 if task.rivals else min(task.num_segments, workers)
                 longest = max(longest, before + seconds[task.signature] / parts)
         return longest

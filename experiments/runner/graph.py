@@ -7,23 +7,31 @@ from collections.abc import Iterator, Mapping
 
 from experiments.sweep.jobs import Task
 from experiments.sweep.plan import Plan
+from experiments.sweep.preparations import Preparation, preparations_of
 from experiments.sweep.tasks import Evaluation
 
 Probes = Mapping[str, tuple[Task, tuple[str, ...]]]  # by signature: a probe, and the trainings that wait for it
 
 
 class TaskGraph:
-    """The tasks of a plan by signature: probes, then trainings, then evaluations."""
+    """The tasks of a plan by signature: probes, preparations, trainings, then evaluations.
 
-    def __init__(self, plan: Plan, probes: Probes) -> None:
+    preparations: those to include, by signature.
+    """
+
+    def __init__(self, plan: Plan, probes: Probes, preparations: Mapping[str, Preparation]) -> None:
         self.tasks: dict[str, Task] = {
             **{signature: probe for signature, (probe, _) in probes.items()},
+            **preparations,
             **plan.trainings,
             **plan.evaluations,
         }
         self.order = {signature: place for place, signature in enumerate(self.tasks)}
         self._dependencies: dict[str, tuple[str, ...]] = {
-            signature: tuple(training.signature for training in evaluation.depends_on)
+            signature: (
+                *(training.signature for training in evaluation.depends_on),
+                *(each.signature for each in preparations_of(evaluation) if each.signature in preparations),
+            )
             for signature, evaluation in plan.evaluations.items()
         }
         for signature, (_, waiting) in probes.items():
@@ -35,7 +43,7 @@ class TaskGraph:
 
     @property
     def with_dependents(self) -> list[str]:
-        """The signatures of probes and trainings, on which others may depend."""
+        """The signatures of probes, preparations and trainings, on which others may depend."""
         return [signature for signature, task in self.tasks.items() if not isinstance(task, Evaluation)]
 
     def dependencies(self, signature: str) -> tuple[str, ...]:

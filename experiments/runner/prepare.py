@@ -26,7 +26,8 @@ def prepare_inputs(schedule: Schedule, store: Store, listener: RunListener) -> N
     if not features and not published:
         return
     with listener.phase("loading torch"):
-        from experiments.trials.assets import ensure_published, ensure_weights  # heavy
+        from experiments.trials.assets import ensure_published  # heavy
+        from experiments.trials.extractors import ensure_weights  # heavy
     for name in sorted(features):
         with listener.counting(f"fetching the weights of {name}", "MB") as on_count:
             ensure_weights(name, lambda done, total: on_count(done // 2**20, total // 2**20))

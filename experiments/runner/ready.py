@@ -1,4 +1,7 @@
-"""The tasks that could start now: probes and trainings, longest first, then evaluations; short ones share a trial."""
+"""The tasks that could start now: probes, preparations, trainings, longest first, then evaluations.
+
+Short evaluations share a trial.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +24,7 @@ class ReadyQueue:
 
     def __init__(self, tasks: Mapping[str, Task], order: Mapping[str, int], is_ready: Callable[[str], bool]) -> None:
         self._tasks, self._order, self._is_ready = tasks, order, is_ready
-        self._first: list[Entry] = []  # probes and trainings
+        self._first: list[Entry] = []  # probes, preparations and trainings
         self._evaluations: list[Entry] = []
         self._by_training: defaultdict[str, list[Entry]] = defaultdict(list)  # the same evaluations
         self._seconds: dict[str, float] = {}  # of evaluations in the queue
@@ -39,7 +42,7 @@ class ReadyQueue:
             heapq.heappush(self._by_training[task.training.signature], entry)
             self._total_s += seconds - self._seconds.get(signature, 0.0)
             self._seconds[signature] = seconds
-        else:  # what a probe measures is needed to share out the rest
+        else:  # a probe's result is needed to share out the rest; many evaluations wait for a preparation
             heapq.heappush(self._first, (-float("inf"), place, signature))
 
     def withdraw(self, signature: str) -> None:

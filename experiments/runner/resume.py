@@ -12,17 +12,16 @@ from experiments.runner.stored import damage_notice, is_done
 from experiments.store.store import Store
 from experiments.store.training_records import Pruning
 from experiments.sweep.checks import require_even_batches
-from experiments.sweep.jobs import Outcome
+from experiments.sweep.jobs import Outcome, Task
 from experiments.sweep.names import matching
 from experiments.sweep.plan import Plan
-from experiments.sweep.tasks import SweepTask
 
 
 def open_schedule(plan: Plan, store: Store, options: Options = Options(), costs: Costs | None = None) -> Schedule:
     """Return what is left to do of a plan; damaged files are set aside, as if absent."""
     require_even_batches(plan.trainings.values(), plan.sweep.resources.gpus)
     _, known_damage = store.damages_since(0)
-    tasks: list[SweepTask] = [*plan.trainings.values(), *plan.evaluations.values()]
+    tasks: list[Task] = [*plan.preparations.values(), *plan.trainings.values(), *plan.evaluations.values()]
     present = frozenset(t.signature for t in tasks if store.sound(t.store_kind, t.signature) and is_done(store, t))
     schedule = Schedule(
         plan,
@@ -32,6 +31,7 @@ def open_schedule(plan: Plan, store: Store, options: Options = Options(), costs:
         options.retries,
         redo=frozenset(t for t in plan.trainings if t not in present and store.was_damaged("trainings", t)),
         skipped=frozenset(skipped_by(options.only, plan)),
+        preparations=plan.preparations,
     )
     schedule.notices += map(damage_notice, store.damages_since(known_damage)[0])
     for signature in plan.trainings if options.asha else ():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping
+from types import MappingProxyType
 
 from experiments.runner.costs import Costs, Operations
 from experiments.runner.graph import Probes, TaskGraph
@@ -13,6 +14,7 @@ from experiments.runner.states import CONSEQUENCES, State, TaskStates, first_sta
 from experiments.store.failures import Failure
 from experiments.sweep.jobs import Job, Outcome, Task
 from experiments.sweep.plan import Plan
+from experiments.sweep.preparations import Preparation
 from experiments.sweep.probes import Probe
 from experiments.sweep.tasks import Evaluation
 
@@ -20,11 +22,11 @@ NOT_NEEDED: tuple[State, ...] = ("done", "cancelled", "skipped")  # states of ta
 
 
 class Schedule:
-    """Probes, then trainings, longest first; an evaluation as soon as what it depends on is done.
+    """Probes and preparations, then trainings, longest first; an evaluation as soon as what it depends on is done.
 
-    present: signatures of tasks that the store already holds. probes: networks to measure first. retries: how often a
-    task that failed is tried again. redo: tasks to do even if nothing depends on them. skipped: evaluations that this
-    run leaves out, and with them what only they depend on.
+    present: signatures of tasks that the store already holds. probes: networks to measure first. preparations: what
+    evaluations share, by signature. retries: how often a task that failed is tried again. redo: tasks to do even if
+    nothing depends on them. skipped: evaluations that this run leaves out, and with them what only they depend on.
 
     failures: of what failed, or is tried again. reasons: why a task was pruned, withheld or left to another run.
     notices: sentences for people, each to be said once. abandoned: whether the run was given up because Ray died.
@@ -41,9 +43,10 @@ class Schedule:
         retries: int = 1,
         redo: frozenset[str] = frozenset(),
         skipped: frozenset[str] = frozenset(),
+        preparations: Mapping[str, Preparation] = MappingProxyType({}),
     ) -> None:
         self.plan, self.present, self.costs = plan, present, costs or Operations()
-        self.graph = TaskGraph(plan, probes or {})
+        self.graph = TaskGraph(plan, probes or {}, preparations)
         self._states = TaskStates(self.graph.tasks, first_states(self.graph, present, skipped, redo))
         self._queue = ReadyQueue(self.graph.tasks, self.graph.order, self._is_ready)
         self._retry = RetryPolicy(retries)
@@ -167,7 +170,7 @@ class Schedule:
             self._settle_dependents(signature, "withheld", reason)
 
     def cancel(self, signature: str) -> list[str]:
-        """Cancel an evaluation and the trainings that only it needs; return those of them that are running."""
+        """Cancel an evaluation and what only it depends on; return those of these tasks that are running."""
         running: list[str] = []
         for own in (signature, *self.graph.dependencies(signature)):
             if own not in self.tasks or own in self._cancelled:

@@ -16,7 +16,12 @@ StoreKind = Literal[
     "evaluations",
     "probes",
 ]
-FOLDER_OF_TASK: dict[str, StoreKind] = {"training": "trainings", "evaluation": "evaluations", "probe": "probes"}
+FOLDER_OF_TASK: dict[str, StoreKind] = {
+    "training": "trainings",
+    "evaluation": "evaluations",
+    "probe": "probes",
+    "classifier": "classifiers",
+}
 
 # in the folder of any task
 RESULT = "result.json"
@@ -39,6 +44,9 @@ STATISTICS = "statistics.safetensors"  # of a published reference as well
 INFLUENCES = "influences.safetensors"  # of every image on every metric that has an error
 SAMPLES = "samples.png"
 PAIRS = "closest.png"  # images and their nearest training images
+
+# of a classifier
+STATE = "state"  # stem of its checkpoint, which is there until it is done
 
 # in the folder of a store
 MLFLOW_DATABASE = "mlflow.db"

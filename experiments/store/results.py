@@ -159,12 +159,25 @@ class DatasetRecord(Result):
 
 @dataclass(frozen=True, kw_only=True)
 class ClassifierRecord(Result):
-    """The small classifier of a data set, and its accuracy on each split."""
+    """The small classifier of a data set, and its accuracy on each split.
+
+    images: that it was trained on. seconds: of training, in all processes together. device: "" where not recorded.
+    """
 
     kind: ClassVar[StoreKind] = "classifiers"
 
     accuracy: Mapping[str, float]
     config: Mapping[str, Any]
+    images: int | None = None
+    seconds: float = 0.0
+    flops: float = 0.0
+    device: str = ""
+    threads: int | None = None
+
+    @property
+    def work_s(self) -> float:
+        """Seconds of work in all."""
+        return self.seconds
 
 
 @dataclass(frozen=True, kw_only=True)

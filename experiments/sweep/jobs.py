@@ -7,10 +7,11 @@ from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 from experiments.store.failures import Failure
+from experiments.sweep.preparations import Preparation
 from experiments.sweep.probes import Probe
 from experiments.sweep.tasks import SweepTask
 
-Task = SweepTask | Probe
+Task = SweepTask | Probe | Preparation
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,7 @@ from experiments.sweep.equivalence import Outcome, SameValues, repeated_cells, r
 from experiments.sweep.forms import evaluation_forms, guide_cell, training_forms
 from experiments.sweep.metrics import fid_remedy
 from experiments.sweep.names import short_name
+from experiments.sweep.preparations import Preparation, names_of, preparations_by_signature
 from experiments.sweep.spec import SECTIONS, Cell, Sweep
 from experiments.sweep.tasks import DataSource, Evaluation, FeatureSpace, Training
 
@@ -69,7 +70,7 @@ class Plan:
             if guide is not None:
                 own = self._name(planned, TRAINING_SECTIONS)
                 names.setdefault(guide.signature, f"{own}/guide {planned.cell.sampling.guide}")
-        return names
+        return names | names_of(self.preparations.values())
 
     def cell_name(self, planned: PlannedCell) -> str:
         """Return the readable name of a cell: the value of every axis, and the seed where there are several."""
@@ -84,6 +85,11 @@ class Plan:
     @cached_property
     def _has_several_seeds(self) -> bool:
         return len({planned.cell.seed for planned in self.cells}) > 1
+
+    @cached_property
+    def preparations(self) -> dict[str, Preparation]:
+        """What evaluations share and depend on besides trainings, by signature; what others depend on comes first."""
+        return preparations_by_signature(self.evaluations.values())
 
     @property
     def sources(self) -> dict[str, DataSource]:

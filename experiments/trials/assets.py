@@ -1,9 +1,7 @@
-"""Loads what tasks need, making first what the store lacks: data sets, feature extractors, averaged models."""
+"""Loads what tasks need, making first what the store lacks: data sets, published statistics, averaged models."""
 
 from __future__ import annotations
 
-import dataclasses
-import functools
 import logging
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -13,34 +11,20 @@ from torch import Tensor
 
 from edm.batch_norm import recompute_statistics
 from edm.batches import TrainingSet
-from edm.config import SPLITS, ClassifierConfig, Features, Resize, Split
 from edm.data.dataset import Dataset, open_prepared
 from edm.ema import Snapshot, combined, posthoc_coefficients
 from edm.files import MODEL, load_model, load_tensors, save_tensors
-from edm.metrics.features import (
-    Classifier,
-    Extractor,
-    extract,
-    load_dinov2,
-    load_inception,
-    required_weights,
-    train_classifier,
-)
 from edm.metrics.fid import Reference
 from edm.metrics.published import StatisticsError, load_statistics
-from edm.metrics.weights import WeightsError, find_weights
-from edm.networks.device import on_device
 from edm.precondition import Denoiser
-from experiments.environment import given_weights
 from experiments.errors import UserError
 from experiments.store.layout import SNAPSHOTS, STATISTICS
 from experiments.store.provenance import provenance
-from experiments.store.results import ClassifierRecord, ReferenceRecord, TrainingResult
+from experiments.store.results import ReferenceRecord, TrainingResult
 from experiments.store.store import Store
 from experiments.sweep.identity import signature
-from experiments.sweep.tasks import DataSource, FeatureSpace, Training
+from experiments.sweep.tasks import DataSource, Training
 from experiments.trials.datasets import ensure_prepared
-from experiments.trials.remedies import explain
 
 log = logging.getLogger("edm_sweep")
 
@@ -57,19 +41,6 @@ def ensure_data(store: Store, source: DataSource, on_phase: OnPhase = lambda _: 
         on_wait=lambda: on_phase("waiting for the data set"),
     )
     return open_prepared(store.folder("data", source.signature), record.sigma_data)
-
-
-def ensure_weights(name: Features, on_progress: Callable[[int, int], None] = lambda _done, _total: None) -> None:
-    """Find or download the weights of a feature space, so that no run starts that would lack them in the end.
-
-    on_progress: called with (bytes done, bytes in all). Raises UserError if the weights cannot be had.
-    """
-    try:
-        weights = required_weights(name)
-        if weights is not None:
-            find_weights(weights, given_weights(), on_progress)
-    except WeightsError as error:
-        raise UserError(explain(error)) from None
 
 
 def ensure_published(store: Store, path: Path, digest: str, dimension: int) -> None:
@@ -101,66 +72,6 @@ def load_published(store: Store, digest: str, dimension: int) -> Reference:
 def published_signature(digest: str, dimension: int) -> str:
     """Return the signature of a published statistics file."""
     return signature("reference", published=digest, dimension=dimension)
-
-
-def ensure_extractor(
-    store: Store,
-    source: DataSource,
-    space: FeatureSpace,
-    device: torch.device,
-    on_phase: OnPhase = lambda _: None,
-) -> Extractor:
-    """Return the feature extractor of a space, on `device`; a classifier is trained first if it is not there.
-
-    on_phase: called while another process trains it, or this one.
-    """
-    if space.name != "classifier":
-        return _load_published_extractor(space.name, space.resize, device)
-    config = ClassifierConfig()
-    assert space.classifier is not None
-
-    def build(folder: Path) -> ClassifierRecord:
-        data = ensure_data(store, source)
-        log.info("training the feature classifier, %d epochs", config.epochs)
-        *_, classifier = _reporting_each_epoch(train_classifier(config, data, source.num_classes), on_phase)
-        save_tensors(classifier.state_dict(), folder / MODEL)
-        accuracy = {split: _accuracy(classifier, data, split) for split in SPLITS}
-        log.info("the feature classifier reached an accuracy of %s", accuracy)
-        return ClassifierRecord(accuracy=accuracy, config=dataclasses.asdict(config), provenance=provenance())
-
-    on_wait = functools.partial(on_phase, "waiting for the feature classifier")
-    store.ensure(ClassifierRecord, space.classifier, build, [MODEL], on_wait)
-    classifier = Classifier(config, source.channels, source.resolution, source.num_classes)
-    classifier.load_state_dict(load_tensors(store.checked("classifiers", space.classifier, MODEL)))
-    return on_device(classifier, device).eval()
-
-
-def _reporting_each_epoch(epochs: Iterator[Classifier], on_phase: OnPhase) -> Iterator[Classifier]:
-    for classifier in epochs:
-        on_phase("training the feature classifier")
-        yield classifier
-
-
-@functools.lru_cache(maxsize=2)
-def _load_published_extractor(name: Features, resize: Resize, device: torch.device) -> Extractor:
-    """Load a published extractor; a worker keeps it from one evaluation to the next."""
-    try:
-        folder = given_weights()
-        return load_inception(device, resize, folder) if name == "inception" else load_dinov2(device, folder)
-    except WeightsError as error:
-        raise UserError(explain(error)) from None
-
-
-def forget_extractors() -> None:
-    """Free the published extractors that this worker has kept."""
-    _load_published_extractor.cache_clear()
-
-
-def _accuracy(classifier: Classifier, data: Dataset, split: Split) -> float:
-    images, labels = data.split(split)
-    classes = extract(classifier, images)[1]
-    assert classes is not None
-    return float((classes == labels).double().mean())
 
 
 def load_averaged(store: Store, training: Training, width: float | None, device: torch.device) -> Denoiser:

@@ -13,6 +13,7 @@ import yaml
 from experiments.store.files import replacing
 from experiments.store.layout import CONFIG
 from experiments.store.provenance import RunInfo
+from experiments.sweep.preparations import Preparation
 from experiments.sweep.tasks import SweepTask
 
 if TYPE_CHECKING:
@@ -74,7 +75,7 @@ def device_name(device: torch.device) -> str:
     return torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu"
 
 
-def write_config(folder: Path, task: SweepTask) -> None:
+def write_config(folder: Path, task: SweepTask | Preparation) -> None:
     """Write a task's config.yaml, for people and for commands that find tasks by their fields."""
     content = json.loads(json.dumps(asdict(task)))
     with replacing(folder / CONFIG) as temporary:

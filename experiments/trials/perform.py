@@ -19,6 +19,7 @@ from experiments.store.layout import FAILURE, LOG, PROGRESS
 from experiments.store.leases import Held, LeaseLost
 from experiments.store.store import Store
 from experiments.sweep.jobs import Job, Outcome, Task
+from experiments.sweep.preparations import FeatureClassifier
 from experiments.sweep.tasks import Evaluation, Training
 from experiments.trials.context import Interrupted, Pruned, TrialContext
 from experiments.trials.progress import PhaseReporter
@@ -107,6 +108,7 @@ def _load_torch(context: TrialContext, folder: Path) -> None:
 
 
 def _run_task(store: Store, task: Task, context: TrialContext) -> None:
+    from experiments.trials.classifier import run_classifier  # heavy
     from experiments.trials.evaluation.context import forget_models  # heavy
     from experiments.trials.evaluation.evaluate import run_evaluation  # heavy
     from experiments.trials.probe import run_probe  # heavy
@@ -118,6 +120,8 @@ def _run_task(store: Store, task: Task, context: TrialContext) -> None:
     forget_models()  # a training may need all memory
     if isinstance(task, Training):
         run_training(store, task, context)
+    elif isinstance(task, FeatureClassifier):
+        run_classifier(store, task, context)
     else:
         run_probe(store, task, context)
 

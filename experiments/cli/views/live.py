@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
@@ -13,6 +12,7 @@ from rich.text import Text
 
 from experiments.cli.output import PLAIN_PERIOD_S, console_for
 from experiments.cli.views.page import Page
+from experiments.cli.views.plain import PlainLines
 from experiments.cli.views.progress import progress, showing_progress
 from experiments.cli.views.tables import TextTable, decorations, name, numbers, values
 from experiments.cli.views.task_progress import done_text, left_text, loss_text, speed_text
@@ -23,7 +23,7 @@ from experiments.store.results import EvaluationResult, Result, TrainingResult
 from experiments.sweep.metrics import headline
 from experiments.wording import duration
 
-VERBS = {"probe": "measure", "training": "train", "evaluation": "evaluate"}
+VERBS = {"probe": "measure", "classifier": "train", "training": "train", "evaluation": "evaluate"}
 TITLES = {"waiting": "trying again", "elsewhere": "another run works on"}
 REMARKS = {
     "interrupted": "the next run continues it",
@@ -31,6 +31,7 @@ REMARKS = {
     "cancelled": "the next run continues it",
 }
 PHASES_IN_LOGS = ("starting Ray",)  # that are worth a line where nothing can be redrawn
+MOST_IN_A_LINE = 6  # running tasks
 BAR_WIDTH = 20
 COUNTED: tuple[State, ...] = ("failed", "pruned", "elsewhere", "withheld", "cancelled")  # states in the summary line
 
@@ -38,13 +39,12 @@ COUNTED: tuple[State, ...] = ("failed", "pruned", "elsewhere", "withheld", "canc
 class TerminalListener(RunListener):
     """Shows a run: a live table on a terminal, plain lines anywhere else.
 
-    plain_period_s: between lines on progress where nothing can be redrawn.
+    plain_period_s: between summaries where nothing can be redrawn.
     """
 
     def __init__(self, console: Console, plain_period_s: float = PLAIN_PERIOD_S) -> None:
-        self.console, self.plain_period_s = console, plain_period_s
+        self.console, self.lines = console, PlainLines(console, plain_period_s)
         self.run: RunProgress | None = None  # while tasks run
-        self.last_plain = time.monotonic()
 
     def phase(self, title: str) -> AbstractContextManager[Any]:
         """Show a spinner on a terminal."""
@@ -78,16 +78,13 @@ class TerminalListener(RunListener):
 
     def notice(self, text: str) -> None:
         """Print a line that stays."""
-        self.console.print(Text(text), soft_wrap=True)
+        self.lines.say(text)
 
     def tick(self) -> None:
-        """Print a line on all that runs now and then, where nothing can be redrawn."""
-        if self.run is None or self.console.is_interactive or time.monotonic() - self.last_plain < self.plain_period_s:
-            return
-        self.last_plain = time.monotonic()
-        for line in filter(None, map(_plain_line, self.run.running())):
-            self.notice(line)
-        self.notice(f"  {self._summary(self.run)}")
+        """Sum up in one line what is done and what runs, once a minute, where nothing can be redrawn."""
+        run = self.run
+        if run is not None and not self.console.is_interactive:
+            self.lines.sum_up(lambda: plain_summary(run.running(), self._summary(run)))
 
     def render(self) -> Page:
         """Return the live table."""
@@ -150,9 +147,16 @@ def _bar(share: float) -> Text:
     return Text.assemble(("━" * full, "cyan"), ("─" * (BAR_WIDTH - full), "dim"))
 
 
+def plain_summary(tasks: Iterable[RunningTask], summary: str) -> str:
+    """Return what is done, and what the first tasks that run do now, as one line of a log."""
+    lines = list(filter(None, map(_plain_line, tasks)))
+    more = f"and {len(lines) - MOST_IN_A_LINE} more" if len(lines) > MOST_IN_A_LINE else ""
+    return "; ".join(filter(None, [f"  {summary}", *lines[:MOST_IN_A_LINE], more]))
+
+
 def _plain_line(task: RunningTask) -> str:
-    """What a task does now, in a line of a log; "" while it waits for a worker."""
-    title = f"  {VERBS[task.task.kind]} {task.name}: "
+    """What a task does now; "" while it waits for a worker."""
+    title = f"{VERBS[task.task.kind]} {task.name}: "
     if task.phase:
         return title + task.phase if task.phase != QUEUED else ""
     if task.progress is None:

@@ -10,6 +10,7 @@ from experiments.cli.views.tables import TextTable, name, numbers, values
 from experiments.runner.forecast import Forecast
 from experiments.runner.schedule import Schedule
 from experiments.sweep.plan import Plan, PlannedCell
+from experiments.sweep.preparations import Preparation
 from experiments.wording import count, duration
 
 MAX_ROWS = 40
@@ -18,10 +19,22 @@ REST = "... and {} more (--json lists all)"
 
 
 def plan_tables(plan: Plan, schedule: Schedule) -> list[TextTable]:
-    """Return the trainings and the cells, in one table if every cell has a training of its own."""
+    """Return what is to be prepared, the trainings and the cells; one table if every cell has a training of its own."""
+    shared = preparations_tables(schedule)
     if len({planned.training.signature for planned in plan.cells}) == len(plan.cells) == len(plan.trainings):
-        return [_cells_table(plan, schedule, with_training=True)]
-    return [trainings_table(plan, schedule), _cells_table(plan, schedule, with_training=False)]
+        return [*shared, _cells_table(plan, schedule, with_training=True)]
+    return [*shared, trainings_table(plan, schedule), _cells_table(plan, schedule, with_training=False)]
+
+
+def preparations_tables(schedule: Schedule) -> list[TextTable]:
+    """Return a table of what is left to prepare and how long that takes; none where nothing is."""
+    left = [task for task in schedule.of("waiting") if isinstance(task, Preparation)]
+    if not left:
+        return []
+    table = TextTable(name("preparation"), *numbers("images", "takes about"))
+    for task in left:
+        table.add(schedule.name(task), f"{task.images:,}", duration(schedule.costs.seconds(task)))
+    return [table]
 
 
 def trainings_table(plan: Plan, schedule: Schedule) -> TextTable:

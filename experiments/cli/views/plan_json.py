@@ -32,6 +32,7 @@ def plan_json(
         "sweep": plan.sweep.name,
         "cells": len(plan.cells),
         "flops": sum(task.flops for task in schedule.tasks.values()),
+        "preparations": list(_preparations_json(plan, schedule)),
         "trainings": list(_trainings_json(plan, schedule)),
         "evaluations": list(_evaluations_json(plan, schedule)),
         "left": len(schedule.of("waiting")),
@@ -42,6 +43,18 @@ def plan_json(
         "equivalences": plan.equivalences,
         **measured,
     }
+
+
+def _preparations_json(plan: Plan, schedule: Schedule) -> Iterator[dict[str, Any]]:
+    for signature, task in plan.preparations.items():
+        yield {
+            "name": plan.names[signature],
+            "kind": task.kind,
+            "signature": signature,
+            "images": task.images,
+            "estimate_s": round(schedule.costs.seconds(task), 1),
+            "done": signature in schedule.present,
+        }
 
 
 def _trainings_json(plan: Plan, schedule: Schedule) -> Iterator[dict[str, Any]]:

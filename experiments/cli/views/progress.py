@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
@@ -18,12 +17,12 @@ from rich.progress import (
 )
 
 from edm.data.sources import OnProgress
-from experiments.cli.output import PLAIN_PERIOD_S
+from experiments.cli.views.plain import PlainLines
 
 
 @contextmanager
 def showing_progress(console: Console, name: str) -> Iterator[OnProgress]:
-    """A bar for each step on a terminal; elsewhere a line now and then."""
+    """A bar for each step on a terminal; elsewhere a line for each, and one a minute."""
     if not console.is_interactive:
         yield _plain_progress(console, name)
         return
@@ -41,21 +40,25 @@ def showing_progress(console: Console, name: str) -> Iterator[OnProgress]:
 
 
 def _plain_progress(console: Console, name: str) -> OnProgress:
-    console.print(f"preparing {name}", markup=False)
-    last = time.monotonic()
+    lines, begun = PlainLines(console), set[str]()
+    lines.say(f"preparing {name}")
 
     def on_progress(step: str, done: int, total: int) -> None:
-        nonlocal last
-        if time.monotonic() - last > PLAIN_PERIOD_S:
-            last = time.monotonic()
-            console.print(f"preparing {name}: {step}, {done / max(total, 1):.0%}", markup=False)
+        if step not in begun:
+            begun.add(step)
+            lines.say(f"preparing {name}: {step}")
+        lines.sum_up(lambda: f"preparing {name}: {step}, {done / max(total, 1):.0%}")
 
     return on_progress
 
 
 @contextmanager
 def progress(console: Console, title: str, unit: str) -> Iterator[Callable[[int, int], None]]:
-    """A bar for work that tells (done, total); nothing where it cannot be redrawn."""
+    """A bar on a terminal for work that tells (done, total); elsewhere a line once a minute."""
+    if not console.is_interactive:
+        lines = PlainLines(console)
+        yield lambda done, total: lines.sum_up(lambda: f"{title}: {done:,} of {total:,} {unit}")
+        return
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),
@@ -63,6 +66,6 @@ def progress(console: Console, title: str, unit: str) -> Iterator[Callable[[int,
         TextColumn(unit),
         TimeRemainingColumn(),
     )
-    with Progress(*columns, console=console, transient=True, disable=not console.is_interactive) as bar:
+    with Progress(*columns, console=console, transient=True) as bar:
         task = bar.add_task(title, total=None)
         yield lambda done, total: bar.update(task, completed=done, total=total)

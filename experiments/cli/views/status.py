@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 
 from rich.text import Text
 
@@ -46,9 +46,10 @@ def status_lines(status: Status) -> Iterator[str]:
 
 
 def _tables(status: Status, every: bool) -> Iterator[TextTable]:
+    yield from _active("preparation", status.preparations, status.names)
     if every or len(status.cells) <= MAX_ROWS:
         if any(cell.training_status.state != "done" for cell in status.cells):
-            yield from _active_trainings(status)
+            yield from _active("training", status.trainings, status.names)
         yield _cells_table(status.cells)
         return
     yield _trainings_table(status)
@@ -57,11 +58,11 @@ def _tables(status: Status, every: bool) -> Iterator[TextTable]:
         yield _cells_table(cells[:MAX_ROWS], left_out=max(len(cells) - MAX_ROWS, 0))
 
 
-def _active_trainings(status: Status) -> Iterator[TextTable]:
-    """The trainings that are running, failed or interrupted, if there are any."""
-    rows = [(status.names[name], own) for name, own in status.trainings.items() if own.state in NEED_ATTENTION]
+def _active(head: str, tasks: Mapping[str, TaskStatus], names: Mapping[str, str]) -> Iterator[TextTable]:
+    """The tasks that are running, failed or interrupted, if there are any."""
+    rows = [(names[signature], own) for signature, own in tasks.items() if own.state in NEED_ATTENTION]
     if rows:
-        yield _tasks_table("training", rows)
+        yield _tasks_table(head, rows)
 
 
 def _cells_table(cells: Iterable[CellStatus], left_out: int = 0) -> TextTable:

@@ -21,6 +21,10 @@ def status_json(status: Status) -> dict[str, Any]:
             {"name": status.names[signature], "signature": signature, **_task_json(own)}
             for signature, own in status.trainings.items()
         ],
+        "preparations": [
+            {"name": status.names[signature], "signature": signature, **_task_json(own)}
+            for signature, own in status.preparations.items()
+        ],
         "cells": [
             {"name": cell.name, "training": cell.training, "evaluation": cell.evaluation, **_task_json(cell.status)}
             for cell in status.cells

@@ -19,11 +19,12 @@ from experiments.store.drawings import features_folder
 from experiments.store.results import TrainingResult
 from experiments.store.store import Store
 from experiments.sweep.tasks import Evaluation, FeatureSpace, Training
-from experiments.trials.assets import ensure_data, ensure_extractor, forget_extractors, load_averaged, load_published
+from experiments.trials.assets import ensure_data, load_averaged, load_published
 from experiments.trials.context import TrialContext
 from experiments.trials.evaluation.features import FeatureCache
 from experiments.trials.evaluation.references import References
 from experiments.trials.evaluation.scoring import Scorer
+from experiments.trials.extractors import ensure_extractor, forget_extractors
 from experiments.trials.progress import ProgressReporter
 
 IMAGES, EXACT = "images", "images.safetensors"

@@ -7,17 +7,19 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from experiments.cli.views.live import TerminalListener
+from experiments.cli.views.live import TerminalListener, plain_summary
+from experiments.cli.views.plain import PlainLines
 from experiments.cli.views.plan import plan_lines, plan_tables
 from experiments.cli.views.plan_json import plan_json
 from experiments.runner.durations import DurationModel
 from experiments.runner.forecast import START_UP_S, forecast
 from experiments.runner.listener import TaskChange
-from experiments.runner.progress import RunProgress
+from experiments.runner.progress import QUEUED, RunningTask, RunProgress
 from experiments.runner.resume import open_schedule
 from experiments.runner.schedule import Schedule
 from experiments.store.failures import Failure
 from experiments.store.files import write_soon
+from experiments.store.progress import TaskProgress
 from experiments.store.results import EvaluationResult, TrainingResult
 from experiments.store.store import Store
 from experiments.sweep.plan import Plan
@@ -131,3 +133,27 @@ def test_the_terminal_shows_what_runs_and_what_ended(
         assert "0 of 6 done" in output.getvalue()
         listener.ended(TaskChange(task, schedule.name(task), "failed", failure=Failure("RuntimeError: no")))
     assert "failed train attention: RuntimeError: no" in output.getvalue()
+
+
+def test_a_log_has_one_summary_a_period_and_no_line_twice() -> None:
+    output = io.StringIO()
+    console = Console(file=output, width=20, _environ={})
+    always, rarely = (PlainLines(console, period_s) for period_s in (0.0, 1000.0))
+    for text in ("1 of 6 done", "1 of 6 done", "2 of 6 done"):
+        always.sum_up(lambda text=text: text)
+        rarely.sum_up(lambda: "too early")
+    rarely.say("a line that is longer than the console is wide")
+    rarely.say("a line that is longer than the console is wide")
+    assert output.getvalue().splitlines() == [
+        "1 of 6 done",
+        "2 of 6 done",
+        "a line that is longer than the console is wide",
+    ]
+
+
+def test_a_summary_names_what_runs_in_one_line(tiny_plan: Plan) -> None:
+    (task, *_), progress = tiny_plan.evaluations.values(), TaskProgress(250, 1000, "images", 50.0)
+    running = [RunningTask(task, f"cell {i}", "", progress) for i in range(8)]
+    line = plain_summary([*running, RunningTask(task, "waiting", QUEUED, None)], "0 of 6 done, about 2 min left")
+    assert line.startswith("  0 of 6 done, about 2 min left; evaluate cell 0: 250/1,000 images, 50 images/s, 15 s left")
+    assert line.endswith("; and 2 more") and "waiting" not in line

@@ -42,7 +42,7 @@ def test_of_a_finished_cell_nothing_is_left(done: tuple[Plan, Store]) -> None:
     assert [step.what for step in found.steps] == [
         "data set digits",
         "training",
-        "classifier",
+        "feature classifier of digits",
         "reference statistics, classifier features, 64-d",
         "evaluation",
     ]
@@ -102,8 +102,8 @@ def test_of_an_empty_store_nothing_is_near(tmp_path: Path, tiny_plan: Plan) -> N
     found = explain("attention/heun", store)
     told = {step.what: step.remark for step in found.undone}
     assert told["training"] == "no training is finished in this store"
-    assert told["classifier"] == "made by the first task that needs it"
-    assert last_line(found).startswith("Left to do: data set digits, training, classifier")
+    assert told["feature classifier of digits"] == "prepared once, beside the trainings"
+    assert last_line(found).startswith("Left to do: data set digits, training, feature classifier")
 
 
 def test_a_damaged_configuration_is_passed_over(done: tuple[Plan, Store], tmp_path: Path) -> None:

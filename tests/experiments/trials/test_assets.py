@@ -8,16 +8,16 @@ import numpy as np
 import pytest
 import torch
 
-from edm.config import ClassifierConfig
 from edm.data.dataset import Dataset
-from edm.metrics.features import Classifier
+from edm.metrics.classifier import ClassifierTraining
 from experiments.store.damage import DamagedFile
 from experiments.store.results import TrainingResult
 from experiments.store.store import Store
 from experiments.sweep.plan import Plan
-from experiments.trials import assets
-from experiments.trials.assets import ensure_data, ensure_extractor, ensure_published, load_averaged, load_published
+from experiments.trials import classifier
+from experiments.trials.assets import ensure_data, ensure_published, load_averaged, load_published
 from experiments.trials.assets import published_signature as published
+from experiments.trials.extractors import ensure_extractor
 from tests.results import training_result
 
 CPU = torch.device("cpu")
@@ -45,21 +45,20 @@ def test_damaged_data_are_prepared_again(tiny_plan: Plan, tmp_path: Path, name: 
 def test_a_damaged_classifier_is_trained_again(
     tiny_plan: Plan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    evaluation, trained = next(iter(tiny_plan.evaluations.values())), []
+    evaluation, begun = next(iter(tiny_plan.evaluations.values())), []
     store, source, space = Store(tmp_path / "store"), evaluation.training.data, evaluation.features
 
-    def train(config: ClassifierConfig, _data: Dataset, num_classes: int) -> Iterator[Classifier]:
-        trained.append(config)
-        torch.manual_seed(0)
-        yield Classifier(config, source.channels, source.resolution, num_classes).eval()
+    def train(state: ClassifierTraining, _data: Dataset) -> Iterator[torch.Tensor]:
+        begun.append(state)
+        return iter(())
 
-    monkeypatch.setattr(assets, "train_classifier", train)
+    monkeypatch.setattr(classifier, "train_classifier", train)
     before = ensure_extractor(store, source, space, CPU)
     assert space.classifier is not None
     damage(store.folder("classifiers", space.classifier) / "model.safetensors")
     for _ in range(2):
         assert ensure_extractor(store, source, space, CPU).fingerprint == before.fingerprint
-    assert len(trained) == 2
+    assert len(begun) == 2
 
 
 def test_damaged_published_statistics_are_read_again_by_the_driver(tmp_path: Path) -> None:

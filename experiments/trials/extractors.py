@@ -1,0 +1,63 @@
+"""Loads feature extractors: published networks, and the small classifier of a data set."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+
+import torch
+
+from edm.config import Features, Resize
+from edm.metrics.features import Extractor, load_dinov2, load_inception, required_weights
+from edm.metrics.weights import WeightsError, find_weights
+from experiments.environment import given_weights
+from experiments.errors import UserError
+from experiments.store.store import Store
+from experiments.sweep.preparations import classifier_for
+from experiments.sweep.tasks import DataSource, FeatureSpace
+from experiments.trials.classifier import OnPhase, ensure_classifier
+from experiments.trials.remedies import explain
+
+
+def ensure_weights(name: Features, on_progress: Callable[[int, int], None] = lambda _done, _total: None) -> None:
+    """Find or download the weights of a feature space, so that no run starts that would lack them in the end.
+
+    on_progress: called with (bytes done, bytes in all). Raises UserError if the weights cannot be had.
+    """
+    try:
+        weights = required_weights(name)
+        if weights is not None:
+            find_weights(weights, given_weights(), on_progress)
+    except WeightsError as error:
+        raise UserError(explain(error)) from None
+
+
+def ensure_extractor(
+    store: Store,
+    source: DataSource,
+    space: FeatureSpace,
+    device: torch.device,
+    on_phase: OnPhase = lambda _: None,
+) -> Extractor:
+    """Return the feature extractor of a space, on `device`; a classifier is trained first if it is not there.
+
+    on_phase: called while another process trains it, or this one.
+    """
+    if space.name == "classifier":
+        return ensure_classifier(store, classifier_for(source), device, on_phase)
+    return _load_published_extractor(space.name, space.resize, device)
+
+
+@functools.lru_cache(maxsize=2)
+def _load_published_extractor(name: Features, resize: Resize, device: torch.device) -> Extractor:
+    """Load a published extractor; a worker keeps it from one evaluation to the next."""
+    try:
+        folder = given_weights()
+        return load_inception(device, resize, folder) if name == "inception" else load_dinov2(device, folder)
+    except WeightsError as error:
+        raise UserError(explain(error)) from None
+
+
+def forget_extractors() -> None:
+    """Free the published extractors that this worker has kept."""
+    _load_published_extractor.cache_clear()

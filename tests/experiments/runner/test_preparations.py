@@ -1,0 +1,184 @@
+"""Preparations, such as the feature classifier: once for all that wait, beside trainings, in plans and forecasts."""
+
+import io
+import shutil
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+from typer.testing import CliRunner
+
+from experiments.cli.main import app
+from experiments.cli.views.plan import plan_tables
+from experiments.cli.views.plan_json import plan_json
+from experiments.cli.views.status import status_view
+from experiments.cli.views.status_json import status_json
+from experiments.inspection.logs import logs_matching
+from experiments.inspection.lookup import cells_sharing, find_preparation
+from experiments.inspection.status import Status, StatusReader
+from experiments.runner.durations import DurationModel
+from experiments.runner.forecast import forecast
+from experiments.runner.resume import open_schedule
+from experiments.runner.schedule import Schedule
+from experiments.store.failures import Failure
+from experiments.store.progress import TaskProgress
+from experiments.store.store import Store
+from experiments.sweep.jobs import Outcome
+from experiments.sweep.plan import Plan
+from experiments.sweep.preparations import FeatureClassifier
+from experiments.sweep.tasks import Evaluation, Training
+from experiments.tracking.records import record_plan
+from tests.inprocess import execute
+from tests.planning import load_sweep, plan_sweep
+
+
+@pytest.fixture
+def empty(tmp_path: Path) -> Store:
+    return Store(tmp_path / "empty")
+
+
+@pytest.fixture
+def classifier(tiny_plan: Plan) -> FeatureClassifier:
+    (made,) = (task for task in tiny_plan.preparations.values() if isinstance(task, FeatureClassifier))
+    return made
+
+
+def kinds(schedule: Schedule) -> list[str]:
+    """Do all that there is to start; the kinds of the tasks in the order they were done."""
+    found = []
+    while (job := schedule.take()) is not None:
+        for task in job.tasks:
+            found.append(task.kind)
+            schedule.ended(task.signature, Outcome("done"))
+    return found
+
+
+def test_a_classifier_starts_beside_the_trainings_and_evaluations_wait(tiny_plan: Plan, empty: Store) -> None:
+    schedule = open_schedule(tiny_plan, empty)
+    started = [schedule.take() for _ in range(4)]
+    assert [job.tasks[0].kind for job in started[:3] if job is not None] == ["classifier", "training", "training"]
+    assert started[3] is None
+    training = next(iter(tiny_plan.trainings))
+    schedule.ended(training, Outcome("done"))
+    assert schedule.take() is None  # its images could not be measured
+    schedule.ended(next(iter(tiny_plan.preparations)), Outcome("done"))
+    job = schedule.take()
+    assert job is not None and isinstance(job.tasks[0], Evaluation)
+    assert job.tasks[0].training.signature == training
+
+
+def test_without_its_classifier_no_evaluation_starts(
+    tiny_plan: Plan, empty: Store, classifier: FeatureClassifier
+) -> None:
+    schedule = open_schedule(tiny_plan, empty)
+    schedule.take()
+    schedule.ended(classifier.signature, Outcome.failed(Failure("no labels", "input")))
+    assert kinds(schedule) == ["training", "training"] and schedule.finished
+    assert {task.kind for task in schedule.of("blocked")} == {"evaluation"}
+
+
+def test_a_plan_names_what_is_to_be_prepared_until_it_is_done(
+    tiny_plan: Plan, empty: Store, store: Store, classifier: FeatureClassifier
+) -> None:
+    schedule, output = open_schedule(tiny_plan, empty), io.StringIO()
+    Console(file=output, width=120).print(plan_tables(tiny_plan, schedule)[0])
+    assert output.getvalue().split()[:6] == [
+        "preparation", "images", "takes", "about", "feature-classifier/digits", "1,197",
+    ]  # fmt: skip
+    told = plan_json(tiny_plan, schedule, {None: forecast(tiny_plan, schedule.of("waiting"), empty)}, None)
+    (made,) = (each for each in told["preparations"] if each["kind"] == "classifier")
+    assert made["name"] == "feature-classifier/digits" and made["signature"] == classifier.signature
+    assert made["estimate_s"] > 0 and not made["done"]
+    assert classifier.signature in open_schedule(tiny_plan, store).present
+
+
+def test_the_forecast_counts_preparations_and_learns_from_them(
+    tiny_plan: Plan, empty: Store, store: Store, classifier: FeatureClassifier
+) -> None:
+    costs, training = DurationModel(empty, tiny_plan), next(iter(tiny_plan.trainings.values()))
+    alone, both = (forecast(tiny_plan, tasks, empty, costs) for tasks in ([training], [training, classifier]))
+    assert both.work_s == pytest.approx(alone.work_s + costs.seconds(classifier))
+    costs.learn(classifier, 1000.0)
+    assert costs.seconds(classifier) == pytest.approx(1000.0) and costs.measured(classifier)
+    assert DurationModel(store, tiny_plan).measured(classifier)  # from the record of the one that is done
+
+
+def test_the_last_cell_that_is_cancelled_takes_the_classifier_along(
+    tiny_plan: Plan, empty: Store, classifier: FeatureClassifier
+) -> None:
+    schedule = open_schedule(tiny_plan, empty)
+    schedule.take()
+    *others, last = tiny_plan.evaluations
+    for signature in others:
+        assert schedule.cancel(signature) == []
+    assert schedule.cancel(last) == [classifier.signature]
+
+
+def test_only_what_is_left_to_evaluate_needs_a_classifier(tiny_plan: Plan, done: tuple[Plan, Store]) -> None:
+    _, store = done
+    shutil.rmtree(store.root / "classifiers")
+    assert open_schedule(tiny_plan, store).of("waiting") == []
+
+
+def look(plan: Plan, store: Store) -> Status:
+    return StatusReader(plan, store).read()
+
+
+def shown(status: Status) -> str:
+    output = io.StringIO()
+    Console(file=output, width=200).print(status_view(status))
+    return output.getvalue()
+
+
+def test_status_shows_a_classifier_and_who_waits_for_it(
+    done: tuple[Plan, Store], classifier: FeatureClassifier
+) -> None:
+    plan, store = done
+    for kind in ("classifiers", "evaluations", "drawings"):
+        shutil.rmtree(store.root / kind)
+    name = "feature-classifier/digits"
+    with store.lock("classifiers", classifier.signature) as folder:
+        TaskProgress(500.0, 1000.0, "images", 100.0).write(folder)
+        status = look(plan, store)
+        assert {(cell.status.state, cell.status.why) for cell in status.cells} == {("waiting", f"for {name}")}
+        assert name in shown(status) and "50% of 1,000 images" in shown(status)
+    told = {each["name"]: each for each in status_json(status)["preparations"]}
+    assert told[name]["state"] == "running" and told[name]["left_s"] == 5.0
+    Failure("no labels", "input").write(folder)
+    assert {cell.status.why for cell in look(plan, store).cells} == {f"{name} failed: no labels"}
+
+
+def test_status_counts_a_classifier_that_is_left(tiny_plan: Plan, empty: Store, store: Store) -> None:
+    with_it, without = look(tiny_plan, empty).estimate, look(tiny_plan, store).estimate
+    assert with_it is not None and without is not None and with_it.work_s > without.work_s
+
+
+def test_its_log_and_its_cells_are_found_by_name(tiny_plan: Plan, store: Store, classifier: FeatureClassifier) -> None:
+    record_plan(tiny_plan, store)
+    (store.folder("classifiers", classifier.signature) / "log.txt").write_text("epoch 1\n")
+    for text in ("feature-classifier/digits", "feature-cl", "tiny_digits:feature-classifier"):
+        (log,) = logs_matching(text, store)
+        assert (log.kind, log.signature, log.last(1)) == ("classifier", classifier.signature, ["epoch 1"])
+    found = find_preparation("feature-classifier", store)
+    assert found is not None
+    assert [cell.name for cell in cells_sharing(found, store)] == [tiny_plan.cell_name(p) for p in tiny_plan.cells]
+    assert find_preparation("attention/heun", store) is None and find_preparation("nothing", store) is None
+    result = CliRunner().invoke(app, ["cancel", "feature-classifier", "--store", str(store.root)])
+    assert result.exit_code == 0 and "no active run" in result.output
+
+
+def test_two_data_sets_have_a_classifier_each(tiny_file: Path, tmp_path: Path) -> None:
+    text = tiny_file.read_text().replace("model.attention: [false, true]", "data.name: [digits, fashion_mnist]")
+    tiny_file.write_text(text)
+    plan = plan_sweep(load_sweep(tiny_file))
+    names = [plan.names[each] for each, task in plan.preparations.items() if isinstance(task, FeatureClassifier)]
+    assert names == ["feature-classifier/digits", "feature-classifier/fashion_mnist"]
+    first, second = plan.trainings.values()
+    assert isinstance(first, Training) and first.data != second.data
+
+
+def test_a_run_trains_the_classifier_first_and_once(tiny_plan: Plan, empty: Store, classifier) -> None:
+    order = execute(open_schedule(tiny_plan, empty), empty)
+    assert order == ["classifier", *["training"] * 2, *["evaluation"] * 4]
+    log = (empty.folder("classifiers", classifier.signature) / "log.txt").read_text()
+    assert log.count("training the feature classifier") == 1
