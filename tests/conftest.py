@@ -82,15 +82,13 @@ def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def prepare(folder: Path) -> None:
     """Fill a store with everything that scoring the tiny sweep needs."""
-    from edm.config import SPLITS, EvaluationConfig
-    from experiments.trials.evaluation.scoring import baseline_scores
-    from tests.inprocess import references_of
+    from experiments.trials.perform import perform
+    from tests.inprocess import CONTEXT
 
     file = folder / "tiny_digits.yaml"
     file.write_text(TINY)
-    evaluation = next(iter(plan_sweep(load_sweep(file)).evaluations.values()))
-    scores = tuple(f"{metric}/{split}" for metric in ("fid", "kid") for split in SPLITS)
-    baseline_scores(references_of(evaluation, Store(folder / "store")), EvaluationConfig(images=120), scores)
+    for task in plan_sweep(load_sweep(file)).preparations.values():
+        assert perform(Store(folder / "store"), task, CONTEXT).state == "done"
 
 
 @pytest.fixture

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import ModuleType
 from typing import Any, Protocol, runtime_checkable
@@ -236,12 +236,17 @@ def load_dinov2(device: torch.device, given: Path | None = None, on_progress: On
 
 @torch.no_grad()
 def extract(
-    extractor: Extractor, images: UInt8[Tensor, "n c h w"], device: torch.device | str = "cpu", first: int = 0
+    extractor: Extractor,
+    images: UInt8[Tensor, "n c h w"],
+    device: torch.device | str = "cpu",
+    first: int = 0,
+    on_batch: Callable[[int], None] = lambda _: None,
 ) -> tuple[Float[Tensor, "n d"], Int64[Tensor, " n"] | None]:
     """Return the features of `images`, and their predicted classes if the extractor knows classes, on the CPU.
 
-    Batches have one fixed size, the last one padded. first: number of the first image, for messages. Raises
-    FeatureError where there are no images or an image's features are not finite.
+    Batches have one fixed size, the last one padded. first: number of the first image, for messages. on_batch: called
+    after each batch with the number of images done. Raises FeatureError where there are no images or an image's
+    features are not finite.
     """
     if len(images) == 0:
         raise FeatureError("no images to take features of: the split is empty or none were drawn; give at least one")
@@ -255,6 +260,7 @@ def extract(
         _require_finite(features[-1], first + (len(features) - 1) * EXTRACTOR_BATCH, device)
         if scores is not None:
             classes.append(scores[: len(batch)].argmax(dim=1).cpu())
+        on_batch(min(len(features) * EXTRACTOR_BATCH, len(images)))
     return torch.cat(features), torch.cat(classes) if classes else None
 
 

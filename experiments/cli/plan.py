@@ -50,17 +50,20 @@ def plan(
         schedule, place = open_sweep(requested, store, options)  # with the new measurements
     if as_json:
         from experiments.cli.views.plan_json import plan_json
+        from experiments.runner.data_costs import unprepared
 
         estimates = estimate(schedule, place, calibrate)
-        print_json(plan_json(schedule.plan, schedule, estimates, place if calibrate else None))
+        data = unprepared(schedule.plan, place)
+        print_json(plan_json(schedule.plan, schedule, estimates, place if calibrate else None, data))
         return
     _show(schedule, place, calibrate, console)
 
 
 def _show(schedule: Schedule, store: Store, calibrated: bool, console: Console) -> None:
     from experiments.cli.views.plan import plan_tables
+    from experiments.runner.data_costs import unprepared
 
-    for table in plan_tables(schedule.plan, schedule):
+    for table in plan_tables(schedule.plan, schedule, unprepared(schedule.plan, store)):
         show(console, table)
         show(console)
     estimates = estimate(schedule, store, calibrated)
@@ -73,13 +76,15 @@ def show_plan(schedule: Schedule, store: Store, console: Console, as_json: bool 
     """Print the trainings and what is left to do, as a run begins; returns what that costs."""
     from experiments.cli.views.plan import preparations_tables, trainings_table
     from experiments.cli.views.plan_json import plan_json
+    from experiments.runner.data_costs import unprepared
 
     estimates = estimate(schedule, store)
     if as_json:
-        print_json(plan_json(schedule.plan, schedule, estimates, None))
+        print_json(plan_json(schedule.plan, schedule, estimates, None, unprepared(schedule.plan, store)))
         return estimates[None]
     if schedule.of("waiting"):
-        for table in (*preparations_tables(schedule), trainings_table(schedule.plan, schedule)):
+        data = unprepared(schedule.plan, store)
+        for table in (*preparations_tables(schedule, data), trainings_table(schedule.plan, schedule)):
             show(console, table)
     _show_sentences(schedule, estimates[None], console)
     return estimates[None]

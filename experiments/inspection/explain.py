@@ -21,7 +21,7 @@ from experiments.sweep.metrics import plain_score
 from experiments.sweep.plan import Plan
 from experiments.sweep.preparations import Preparation, preparations_of
 from experiments.sweep.spec import Cell
-from experiments.sweep.tasks import DataSource, Evaluation, FeatureSpace, SweepTask, Training
+from experiments.sweep.tasks import Evaluation, SweepTask, Training
 from experiments.tracking.records import recall_plan
 
 MAX_FIELDS = 12  # of one comparison with the nearest task
@@ -111,7 +111,6 @@ def _dependencies(resolved: ResolvedTask, store: Store) -> Iterator[Dependency]:
     if isinstance(task, Evaluation):
         for preparation in reversed(preparations_of(task)):
             yield _preparation(preparation, store)
-        yield _references(task.features, task.training.data, store)
         yield _task("evaluation", resolved, store)
 
 
@@ -119,20 +118,13 @@ def _preparation(task: Preparation, store: Store) -> Dependency:
     """What a run prepares as a task of its own, once for all evaluations."""
     status = status_of_task(task, store)
     remark = "" if status.state in ("done", "running") else "prepared once, beside the trainings"
-    return Dependency(f"{task.title} of {task.data.config.name}", task.store_kind, task.signature, status, remark)
+    return Dependency(task.description, task.store_kind, task.signature, status, remark)
 
 
 def _shared(what: str, kind: StoreKind, signature: str, store: Store, name: str = "") -> Dependency:
     """Something that is made once for all tasks that need it."""
     done = (store.folder(kind, signature) / RESULT).exists()
     return _made_on_demand(f"{what} {name}".strip(), kind, signature, done)
-
-
-def _references(space: FeatureSpace, data: DataSource, store: Store) -> Dependency:
-    """The reference statistics of a feature space."""
-    signature = space.reference(data, "test")
-    done = any((store.folder("references", signature)).glob("statistics-*.safetensors"))
-    return _made_on_demand(f"reference statistics, {space.label}", "references", signature, done)
 
 
 def _made_on_demand(what: str, kind: StoreKind, signature: str, done: bool) -> Dependency:

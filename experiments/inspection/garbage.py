@@ -108,11 +108,22 @@ def _used(plans: Iterable[Plan]) -> dict[StoreKind, set[str]]:
     """The signatures of all that plans refer to, by kind."""
     used: dict[StoreKind, set[str]] = {
         kind: set()
-        for kind in ("trainings", "evaluations", "drawings", "segments", "exact", "references", "classifiers", "data")
+        for kind in (
+            "trainings",
+            "evaluations",
+            "drawings",
+            "segments",
+            "exact",
+            "references",
+            "classifiers",
+            "data",
+            "reference_statistics",
+        )
     }
     for plan in plans:
         used["trainings"] |= plan.trainings.keys()
         used["data"] |= plan.sources.keys()
+        used["reference_statistics"] |= plan.preparations.keys()
         for evaluation in plan.evaluations.values():
             used["evaluations"].add(evaluation.signature)
             used["drawings"].add(evaluation.drawing)

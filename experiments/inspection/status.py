@@ -15,14 +15,14 @@ from experiments.store import leases
 from experiments.store.active_runs import ActiveRun, active_runs, is_alive
 from experiments.store.drawings import drawn_segments
 from experiments.store.failures import Failure
-from experiments.store.layout import CHECKPOINTS, FAILURE, PRUNED, RESULT, STATE, StoreKind
+from experiments.store.layout import CHECKPOINTS, CONFIG, FAILURE, FOLDER_OF_TASK, PRUNED, RESULT, StoreKind
 from experiments.store.progress import TaskProgress
 from experiments.store.results import EvaluationResult
 from experiments.store.store import Store
 from experiments.store.sweep_records import named_tasks, recorded_sweeps
 from experiments.store.training_records import Pruning
 from experiments.sweep.plan import Plan, PlannedCell
-from experiments.sweep.preparations import FeatureClassifier, preparations_of
+from experiments.sweep.preparations import Preparation, preparations_of
 from experiments.sweep.tasks import Evaluation
 
 # planned: neither it nor its training has begun. waiting: its training has begun. interrupted: partly done, not active
@@ -90,7 +90,7 @@ class StatusReader:
 
     def read(self) -> Status:
         """Return the status now."""
-        begun = {kind: _signatures(self.store, kind) for kind in ("trainings", "evaluations", "classifiers")}
+        begun = {kind: _signatures(self.store, kind) for kind in set(FOLDER_OF_TASK.values())}
         runs = tuple(active_runs(self.store, self.plan.sweep.name))
         cancelled = {name for run in runs for name in self.store.cancelled(run.run_id)}
         trainings = {name: self._status(t, begun["trainings"]) for name, t in self.plan.trainings.items()}
@@ -180,8 +180,8 @@ def _done(task: TimedTask, store: Store) -> TaskStatus | None:
 
 def _begun(task: TimedTask, folder: Path, store: Store) -> TaskStatus:
     """The status of a task that is not active and has no result."""
-    if isinstance(task, FeatureClassifier):
-        return TaskStatus("interrupted", "its state is saved") if _has_state(folder) else TaskStatus("planned")
+    if isinstance(task, Preparation):
+        return TaskStatus("interrupted", "what is done is saved") if _has_begun(folder) else TaskStatus("planned")
     if isinstance(task, Evaluation):
         segments = len(drawn_segments(store, task.drawing, task.features.signature))
         why = f"{segments} of {task.num_segments} segments drawn"
@@ -195,8 +195,9 @@ def _begun(task: TimedTask, folder: Path, store: Store) -> TaskStatus:
     return TaskStatus("interrupted", f"saved at {kimg:g} of {total:g} kimg", progress=TaskProgress(kimg, total, "kimg"))
 
 
-def _has_state(folder: Path) -> bool:
-    return any(folder.glob(f"{STATE}-*.safetensors"))
+def _has_begun(folder: Path) -> bool:
+    """Whether a preparation has begun: a classifier has its checkpoint, references are in folders of their own."""
+    return (folder / CONFIG).exists()
 
 
 def _with_preparations(own: TaskStatus, shared: Mapping[str, TaskStatus]) -> TaskStatus:

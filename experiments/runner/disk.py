@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from edm.cost import num_parameters
 from experiments.sweep.jobs import Task
+from experiments.sweep.preparations import ReferenceStatistics
 from experiments.sweep.segments import segment_stop
 from experiments.sweep.tasks import Evaluation, Training
 
@@ -45,7 +46,7 @@ def _kept_bytes(task: Task) -> int:
     if isinstance(task, Evaluation):
         dimension, errors = task.features.dimension, sum("/" in score for score in task.scores)
         return DOUBLE_BYTES * (dimension * (dimension + 1) + errors * task.config.images)
-    return 0
+    return FLOAT_BYTES * task.images * task.features.dimension if isinstance(task, ReferenceStatistics) else 0
 
 
 def _kept_states(training: Training) -> int:

@@ -16,17 +16,21 @@ from experiments import hardware
 from experiments.hardware import CPU
 from experiments.store.drawings import drawn_segments
 from experiments.store.layout import FOLDER_OF_TASK
-from experiments.store.results import ClassifierRecord, EvaluationResult, ProbeResult, TrainingResult
+from experiments.store.results import (
+    ClassifierRecord,
+    EvaluationResult,
+    MeasuredReferences,
+    ProbeResult,
+    TrainingResult,
+)
 from experiments.store.store import Store
 from experiments.sweep.jobs import Task
 from experiments.sweep.plan import Plan
-from experiments.sweep.preparations import FeatureClassifier, Preparation
+from experiments.sweep.preparations import EXTRACTOR_FLOPS, FeatureClassifier, Preparation, ReferenceStatistics
 from experiments.sweep.probes import Probe, probes_by_training
 from experiments.sweep.tasks import FORWARDS_PER_TRAINING_IMAGE, Evaluation, FeatureSpace, SweepTask, Training
 
 GUESSED_FLOPS_PER_S = {"cpu": 4e10, "gpu": 2e13}  # of one core and of one GPU, with networks of medium size
-# of one image at the resolution that the extractor takes; of the small classifier next to nothing
-EXTRACTOR_FLOPS: dict[Features, float] = {"inception": 1.1e10, "dinov2": 1.6e11, "classifier": 0.0}
 SCORING_SHARE = 0.05  # of an evaluation, where no result says so
 PROBE_S = 15.0
 TEAM_EFFICIENCY = 0.85  # of several GPUs that train one network
@@ -40,11 +44,12 @@ SPREAD_ONCE_CORRECTED = 1.5
 
 Source = Literal["results", "probe", "others", "guess"]
 TimedTask = SweepTask | Preparation  # all but probes
-TaskResult = TrainingResult | EvaluationResult | ClassifierRecord
+TaskResult = TrainingResult | EvaluationResult | ClassifierRecord | MeasuredReferences
 RESULT_TYPES: dict[str, type[TaskResult]] = {
     "training": TrainingResult,
     "evaluation": EvaluationResult,
     "classifier": ClassifierRecord,
+    "references": MeasuredReferences,
 }
 SpeedKey = tuple[Any, ...]  # equal for tasks that run at the same speed
 
@@ -235,6 +240,8 @@ class DurationModel:
 def _key(task: TimedTask) -> SpeedKey:
     if isinstance(task, FeatureClassifier):
         return task.kind, task.config, task.data.channels, task.data.resolution
+    if isinstance(task, ReferenceStatistics):
+        return task.kind, task.features.name, task.data.channels, task.data.resolution
     if isinstance(task, Training):
         return task.kind, task.network, task.config.batch_size, task.config.precision
     guide = task.guide.network if task.guide else None

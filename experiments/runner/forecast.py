@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from experiments.runner.allocation import Allocator, local_resources
+from experiments.runner.data_costs import preparing_s, unprepared
 from experiments.runner.disk import disk_gib
-from experiments.runner.durations import DurationModel
+from experiments.runner.durations import SPREAD_OF_GUESSES, DurationModel
 from experiments.store.store import Store
 from experiments.sweep.jobs import Task
 from experiments.sweep.plan import Plan
@@ -67,8 +68,8 @@ def forecast(
 ) -> Forecast:
     """Return what tasks take on this machine, or on `machines` GPUs like its own, or machines where it has none.
 
-    The wall clock is the time to start up, and the larger of two: all work shared out, and the longest chain of tasks
-    that wait for each other. slots: trials side by side, by default as the plan's resources have it.
+    The wall clock is the time to start up and to prepare data, and the larger of two: all work shared out, and the
+    longest chain of tasks that wait for each other. slots: trials side by side, by default as the plan asks for.
     """
     left = list(tasks)
     if not left:
@@ -80,12 +81,13 @@ def forecast(
     low = capacity.effort(left, {signature: low for signature, (low, _) in spans.items()})
     high = capacity.effort(left, {signature: high for signature, (_, high) in spans.items()})
     disk = disk_gib(left, capacity.at_once("training"))
+    before_s = sum(preparing_s(plan, source) for source in unprepared(plan, store))
     return Forecast(
-        middle.wall_s,
+        middle.wall_s + before_s,
         middle.work_s,
         middle.gpu_hours,
         disk,
-        Span(low.wall_s, high.wall_s),
+        Span(low.wall_s + before_s / SPREAD_OF_GUESSES, high.wall_s + before_s * SPREAD_OF_GUESSES),
         Span(low.work_s, high.work_s),
         Span(low.gpu_hours, high.gpu_hours),
         Span.around(disk, DISK_SPREAD),

@@ -34,6 +34,8 @@ class TaskGraph:
             )
             for signature, evaluation in plan.evaluations.items()
         }
+        for signature, task in preparations.items():
+            self._dependencies[signature] = tuple(each.signature for each in task.depends_on)
         for signature, (_, waiting) in probes.items():
             self._dependencies |= dict.fromkeys(waiting, (signature,))
         self.dependents: defaultdict[str, list[str]] = defaultdict(list)

@@ -8,6 +8,7 @@ StoreKind = Literal[
     "data",
     "classifiers",
     "references",
+    "reference_statistics",
     "scales",
     "trainings",
     "drawings",
@@ -21,6 +22,7 @@ FOLDER_OF_TASK: dict[str, StoreKind] = {
     "evaluation": "evaluations",
     "probe": "probes",
     "classifier": "classifiers",
+    "references": "reference_statistics",
 }
 
 # in the folder of any task

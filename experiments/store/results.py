@@ -179,6 +179,10 @@ class ClassifierRecord(Result):
         """Seconds of work in all."""
         return self.seconds
 
+    def _own_json(self) -> Json:
+        own = super()._own_json()
+        return own if self.images is not None else {name: own[name] for name in ("accuracy", "config")}
+
 
 @dataclass(frozen=True, kw_only=True)
 class ReferenceRecord(Result):
@@ -189,6 +193,26 @@ class ReferenceRecord(Result):
     file: str
     sha256: str
     dimension: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class MeasuredReferences(Result):
+    """Says that real images and noise are measured, and their statistics computed, which the store holds beside it.
+
+    images: that the statistics are of. seconds, flops: of the process that finished it.
+    """
+
+    kind: ClassVar[StoreKind] = "reference_statistics"
+
+    images: int
+    seconds: float
+    flops: float
+    device: str
+
+    @property
+    def work_s(self) -> float:
+        """Seconds of work in all."""
+        return self.seconds
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -130,11 +130,11 @@ def _check_metrics(cell: Cell, facts: DatasetFacts) -> None:
     withheld = meaningless(config, facts.splits)
     reasons = [withheld[split] for split in config.splits if split in withheld]
     if reasons and set(config.metrics) <= set(FITTED):
-        classifier = "" if config.features == "classifier" or not facts.num_classes else ", use features: classifier"
+        classifier = "" if config.features == "classifier" or not facts.num_classes else " or use features: classifier"
         raise CellError(
             "evaluation.metrics",
             f"{' and '.join(config.metrics)} would mean nothing: {reasons[0]} features; "
-            f"add kid{classifier}, or {fid_remedy(config, facts.splits)}",
+            f"add kid{classifier}; {fid_remedy(config, facts.splits)}",
         )
 
 

@@ -135,7 +135,7 @@ def fid_remedy(config: EvaluationConfig, sizes: Mapping[Split, int]) -> str | No
         large = [split for split in config.splits if sizes[split] > dimension]
         large = large or [split for split in SPLITS if sizes[split] > dimension]
         if not large:
-            return f"no split has more than {dimension:,} images; use features with fewer dimensions, or more images"
+            return f"for an FID, use features with fewer dimensions, as no split has more than {dimension:,} images"
         if large != list(config.splits):
             changes.append(f"evaluation.splits [{', '.join(large)}]")
         if config.reference != "all":

@@ -1,4 +1,4 @@
-"""Tasks that a plan's evaluations share: the classifiers whose features compare images."""
+"""Tasks that a plan's evaluations share: feature classifiers, and the statistics of real images to compare with."""
 
 from __future__ import annotations
 
@@ -7,11 +7,25 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Literal
 
-from edm.config import ClassifierConfig
+from edm.config import SPLITS, ClassifierConfig, EvaluationConfig, Features
 from edm.cost import classifier_flops
 from experiments.store.layout import FOLDER_OF_TASK, StoreKind
-from experiments.store.results import ClassifierRecord
-from experiments.sweep.tasks import FORWARDS_PER_TRAINING_IMAGE, DataSource, Evaluation, classifier_of
+from experiments.store.results import ClassifierRecord, MeasuredReferences
+from experiments.sweep.identity import signature
+from experiments.sweep.metrics import FILE, reference_sizes
+from experiments.sweep.tasks import (
+    FORWARDS_PER_TRAINING_IMAGE,
+    DataSource,
+    Evaluation,
+    FeatureSpace,
+    Subset,
+    classifier_of,
+)
+
+LEAST_NOISE_IMAGES = 1000
+# operations on one image at the resolution that the extractor takes; of the small classifier next to nothing
+EXTRACTOR_FLOPS: dict[Features, float] = {"inception": 1.1e10, "dinov2": 1.6e11, "classifier": 0.0}
+REFERRING = ("fid", "fid_infinity", "kid", "prdc")  # metrics that compare with real images of a split
 
 
 @dataclass(frozen=True)
@@ -46,12 +60,113 @@ class FeatureClassifier:
         return self.data.sizes.get("train", 0)
 
     @property
+    def depends_on(self) -> tuple[FeatureClassifier, ...]:
+        """The preparations that must be done first."""
+        return ()
+
+    @property
     def title(self) -> str:
         """What people call it."""
         return "feature classifier"
 
+    @property
+    def description(self) -> str:
+        """What it is, in a few words."""
+        return f"{self.title} of {self.data.config.name}"
 
-Preparation = FeatureClassifier
+
+@dataclass(frozen=True)
+class ReferenceStatistics:
+    """Real images and noise to measure in a feature space, with the statistics that evaluations compare with.
+
+    config: of these evaluations, as far as it matters here. scores: that they compute against real images, sorted.
+    """
+
+    signature: str
+    data: DataSource
+    features: FeatureSpace
+    config: EvaluationConfig
+    scores: tuple[str, ...]
+    kind: Literal["references"] = "references"
+
+    @classmethod
+    def of(cls, evaluation: Evaluation) -> ReferenceStatistics | None:
+        """Return what an evaluation compares its images with; None where that is a published file alone."""
+        names = (score.partition("/") for score in evaluation.scores)
+        scores = sorted(f"{metric}/{name}" for metric, _, name in names if metric in REFERRING and name != FILE)
+        own = evaluation.config
+        config = EvaluationConfig(own.images, own.features, resize=own.resize, reference=own.reference)
+        return _references(evaluation.training.data, evaluation.features, config, tuple(scores)) if scores else None
+
+    @property
+    def store_kind(self) -> StoreKind:
+        """The folder of the store that holds results of this kind."""
+        return FOLDER_OF_TASK[self.kind]
+
+    @property
+    def result_type(self) -> type[MeasuredReferences]:
+        """The class of its result."""
+        return MeasuredReferences
+
+    @property
+    def counts(self) -> dict[Subset, int]:
+        """How many images of each split, and of noise, are measured."""
+        sizes, baseline = reference_sizes(self.config, self.data.sizes), baseline_span(self.config, self.data)
+        named = {score.partition("/")[2] for score in self.scores}
+        counts: dict[Subset, int] = {split: sizes[split] for split in SPLITS if split in named}
+        counts["train"] = max(counts.get("train", 0), baseline.stop)
+        counts["noise"] = noise_images(self.features)
+        return counts
+
+    @property
+    def images(self) -> int:
+        """How many images are measured in all."""
+        return sum(self.counts.values())
+
+    @property
+    def flops(self) -> float:
+        """The floating-point operations that measuring takes."""
+        data = self.data
+        own = classifier_flops(ClassifierConfig(), data.channels, data.resolution, data.num_classes)
+        return self.images * (own if self.features.classifier else EXTRACTOR_FLOPS[self.features.name])
+
+    @property
+    def depends_on(self) -> tuple[FeatureClassifier, ...]:
+        """The preparations that must be done first."""
+        return (classifier_for(self.data),) if self.features.classifier else ()
+
+    @property
+    def title(self) -> str:
+        """What people call it."""
+        return "reference statistics"
+
+    @property
+    def description(self) -> str:
+        """What it is, in a few words."""
+        return f"{self.title}, {self.features.label}"
+
+
+Preparation = FeatureClassifier | ReferenceStatistics
+
+
+@lru_cache(maxsize=4096)  # thousands of evaluations share few of them
+def _references(
+    data: DataSource, features: FeatureSpace, config: EvaluationConfig, scores: tuple[str, ...]
+) -> ReferenceStatistics:
+    content = {"data": data.signature, "features": features, "reference": config.reference}
+    identity = signature("reference", **content, images=config.images, scores=scores)
+    return ReferenceStatistics(identity, data, features, config, scores)
+
+
+def noise_images(features: FeatureSpace) -> int:
+    """Return how many images of pure noise are measured in a feature space: enough for a covariance."""
+    return max(LEAST_NOISE_IMAGES, 2 * features.dimension)
+
+
+def baseline_span(config: EvaluationConfig, data: DataSource) -> range:
+    """Return which train images are the baseline: as many as are drawn, held out from the reference if they can be."""
+    start = reference_sizes(config, data.sizes)["train"] if config.reference == "equal" else 0
+    return range(start, max(start, min(start + config.images, data.sizes["train"])))
 
 
 def classifier_for(data: DataSource) -> FeatureClassifier:
@@ -61,12 +176,10 @@ def classifier_for(data: DataSource) -> FeatureClassifier:
 
 def preparations_of(evaluation: Evaluation) -> tuple[Preparation, ...]:
     """Return the preparations that must be done before an evaluation; what depends on others comes first."""
-    return _preparations(evaluation.training.data, tuple(space.classifier for space, _ in evaluation.spaces))
-
-
-@lru_cache(maxsize=4096)  # thousands of evaluations share few of them
-def _preparations(data: DataSource, classifiers: tuple[str | None, ...]) -> tuple[Preparation, ...]:
-    return (classifier_for(data),) if any(classifiers) else ()
+    references = ReferenceStatistics.of(evaluation)
+    needs_classifier = any(space.classifier for space, _ in evaluation.spaces)
+    classifier = (classifier_for(evaluation.training.data),) if needs_classifier else ()
+    return classifier if references is None else (references, *classifier)
 
 
 def preparations_by_signature(evaluations: Iterable[Evaluation]) -> dict[str, Preparation]:

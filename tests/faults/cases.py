@@ -27,6 +27,12 @@ EVALUATING = Wire("sampling", "experiments.trials.progress", "ProgressReporter.b
 PHASES: dict[str, tuple[Wire, ...]] = {
     "planning": (Wire("planning", "experiments.runner.resume", "open_schedule"),),
     "preparing data": (Wire("data", "edm.data.prepare", "_deviation"),),
+    "training the classifier": (
+        Wire("classifier", "experiments.trials.progress", "ProgressReporter.beat", nth=3, matching="classifiers/"),
+    ),
+    "measuring real images": (
+        Wire("references", "experiments.trials.progress", "ProgressReporter.beat", matching="reference_statistics/"),
+    ),
     "training": (Wire("training", "experiments.trials.training.checkpoints", "CheckpointManager.record_loss", nth=30),),
     "writing a checkpoint": (
         Wire("checkpoint", "experiments.store.files", "move_into_place", nth=3, matching="checkpoints/"),
@@ -37,6 +43,7 @@ PHASES: dict[str, tuple[Wire, ...]] = {
     "mirroring": (EVALUATING, Wire("mirroring", "experiments.tracking.mirror", "Mirror._run")),
     "reporting": (Wire("reporting", "reports.page", "_write", nth=2),),
 }
+BEFORE_TRAINING = ("preparing data", "training the classifier", "measuring real images")  # of an empty store
 IN_DRIVER = ("planning", "preparing data", "reporting")  # there is no trial then
 PROCESSES = ("driver", "trial", "raylet", "mlflow")
 
@@ -157,7 +164,7 @@ def require_resumed(scene: Scene) -> None:
 
 def driver_killed_everywhere(scene: Scene) -> str:
     """Kill one run after the other, each in a later phase."""
-    phases = [phase for phase in PHASES if phase != "preparing data"]
+    phases = [phase for phase in PHASES if phase not in BEFORE_TRAINING]
     for phase in phases:
         killed("driver", phase, nth=1)(scene)
         scene.sweep_up()
@@ -229,7 +236,7 @@ WRITES: dict[str, Wire] = {
     "MLflow's database": Wire("mlflow", "experiments.tracking.experiment", "MirroredExperiment.create"),
     "report": Wire("report", "reports.page", "_write", matching=r"results\.csv"),
 }
-BEFORE_TRAINING = ("prepared data", "classifier", "features of real images", "reference statistics")
+WRITTEN_BEFORE_TRAINING = ("prepared data", "classifier", "features of real images", "reference statistics")
 
 
 def full(wire: Wire) -> Callable[[Scene], str]:
@@ -362,7 +369,7 @@ def _matrix() -> list[Case]:
         for phase in PHASES:
             if process in ("trial", "raylet") and phase in IN_DRIVER:
                 continue
-            beginning: Beginning = "empty" if phase == "preparing data" else "prepared"
+            beginning: Beginning = "empty" if phase in BEFORE_TRAINING else "prepared"
             needs = "server" if process == "mlflow" else ""
             require = REQUIRED.get((process, phase), lambda _: None)
             cases.append(Case(f"{process}-{phase}", killed(process, phase), beginning, needs, require))
@@ -376,7 +383,9 @@ def _all() -> list[Case]:
     cases.append(Case("raylet-start", raylet_killed_at_start))
     cases += [Case(f"asked-{number.name}", asked(number)) for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)]
     for name, wire in WRITES.items():
-        cases.append(Case(f"full-{name}", full(wire), "empty" if name in BEFORE_TRAINING else "prepared", "disk"))
+        cases.append(
+            Case(f"full-{name}", full(wire), "empty" if name in WRITTEN_BEFORE_TRAINING else "prepared", "disk")
+        )
     for name, damage in DAMAGES.items():
         for how in (truncate, flip):
             own = damaged(damage, how), damage.beginning

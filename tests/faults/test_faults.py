@@ -28,7 +28,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.faults, pytest.mark.timeout(900)]
 
 OUTCOMES = "EDM_FAULTS_OUTCOMES"  # a file that gets a line for every case that was run
 SWEEP = TINY.replace("label_dropout: 0.1", "label_dropout: 0.1, checkpoint_kimg: 0.16, validate_kimg: 0.16")
-MADE_BEFORE = ("data", "classifiers", "references", "scales")
+MADE_BEFORE = ("data", "classifiers", "references", "reference_statistics", "scales")
 DISK = "size=96m"
 
 

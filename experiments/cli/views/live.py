@@ -19,11 +19,17 @@ from experiments.cli.views.task_progress import done_text, left_text, loss_text,
 from experiments.runner.listener import OnCount, OnStep, RunListener, TaskChange
 from experiments.runner.progress import QUEUED, RunningTask, RunProgress
 from experiments.runner.states import State
-from experiments.store.results import EvaluationResult, Result, TrainingResult
+from experiments.store.results import ClassifierRecord, EvaluationResult, MeasuredReferences, Result, TrainingResult
 from experiments.sweep.metrics import headline
 from experiments.wording import duration
 
-VERBS = {"probe": "measure", "classifier": "train", "training": "train", "evaluation": "evaluate"}
+VERBS = {
+    "probe": "measure",
+    "classifier": "train",
+    "references": "compute",
+    "training": "train",
+    "evaluation": "evaluate",
+}
 TITLES = {"waiting": "trying again", "elsewhere": "another run works on"}
 REMARKS = {
     "interrupted": "the next run continues it",
@@ -124,7 +130,9 @@ def _numbers_of(result: Result | None) -> str:
     if isinstance(result, TrainingResult):
         losses = {"loss": result.loss, "val_loss": result.val_loss}
         return ", ".join(f"{name} {loss:.3f}" for name, loss in losses.items() if loss is not None)
-    return ""
+    if isinstance(result, ClassifierRecord):
+        return f"accuracy {result.accuracy['test']:.1%} on test, trained on {result.images or 0:,} images"
+    return f"{result.images:,} images" if isinstance(result, MeasuredReferences) else ""
 
 
 def live_view(tasks: Iterable[RunningTask], summary: str) -> Page:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from edm.cost import num_parameters
 from experiments import hardware
+from experiments.runner.data_costs import images_of, preparing_s
 from experiments.runner.forecast import Forecast, Span
 from experiments.runner.measurements import measurements
 from experiments.runner.schedule import Schedule
@@ -14,14 +15,19 @@ from experiments.store.results import ProbeResult
 from experiments.store.store import Store
 from experiments.sweep.plan import Plan
 from experiments.sweep.probes import probes_by_training
+from experiments.sweep.tasks import DataSource
 
 
 def plan_json(
-    plan: Plan, schedule: Schedule, estimates: dict[int | None, Forecast], calibrated: Store | None
+    plan: Plan,
+    schedule: Schedule,
+    estimates: dict[int | None, Forecast],
+    calibrated: Store | None,
+    data: Sequence[DataSource] = (),
 ) -> dict[str, Any]:
     """Return the plan for a script; for a store in which networks were timed, also these and costs on other machines.
 
-    estimates: by number of machines or GPUs; that of this machine under None.
+    estimates: by number of machines or GPUs; that of this machine under None. data: data sets that are to be prepared.
     """
     estimate = estimates[None]
     measured: dict[str, Any] = {}
@@ -32,6 +38,15 @@ def plan_json(
         "sweep": plan.sweep.name,
         "cells": len(plan.cells),
         "flops": sum(task.flops for task in schedule.tasks.values()),
+        "data": [
+            {
+                "name": source.config.name,
+                "signature": source.signature,
+                "images": images_of(source),
+                "estimate_s": round(preparing_s(plan, source), 1),
+            }
+            for source in data
+        ],
         "preparations": list(_preparations_json(plan, schedule)),
         "trainings": list(_trainings_json(plan, schedule)),
         "evaluations": list(_evaluations_json(plan, schedule)),

@@ -127,13 +127,19 @@ class FeatureCache:
         return path if num_rows >= rows else None
 
     def measure(
-        self, start: int, images: Tensor, device: torch.device, seconds: Callable[[], float] = lambda: 0.0
+        self,
+        start: int,
+        images: Tensor,
+        device: torch.device,
+        seconds: Callable[[], float] = lambda: 0.0,
+        on_batch: Callable[[int], None] = lambda _: None,
     ) -> None:
         """Measure and keep the segment that begins with image `start`.
 
-        seconds: called once the features are there, returns how long drawing and measuring took.
+        seconds: called once the features are there, returns how long drawing and measuring took. on_batch: called with
+        the number of images done.
         """
-        features, classes = extract(self.extractor, images, device, start)
+        features, classes = extract(self.extractor, images, device, start, on_batch)
         tensors = {FEATURES: features} | ({} if classes is None else {CLASSES: classes})
         tensors[SECONDS] = torch.tensor(seconds(), dtype=torch.float64)
         code = provenance()

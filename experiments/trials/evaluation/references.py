@@ -18,11 +18,11 @@ from edm.metrics.neighbours import squared_radii
 from edm.noise import Stream, normals, permutation
 from experiments.store.checksummed import load_checksummed, write_checksummed
 from experiments.store.store import Store
+from experiments.sweep.preparations import noise_images
 from experiments.sweep.segments import segment_stop, segments
 from experiments.sweep.tasks import DataSource, FeatureSpace, Subset
 from experiments.trials.evaluation.features import FEATURES, FINGERPRINT, FeatureCache, MeasuredFeatures
 
-LEAST_NOISE_IMAGES = 1000
 OnMeasured = Callable[[str, int, int], None]  # called with what is measured, how many images are done, and of how many
 
 log = logging.getLogger("edm_sweep")
@@ -52,7 +52,7 @@ class References:
     def count(self, subset: Subset) -> int:
         """Return the number of images of a split, or of pure noise."""
         if subset == "noise":
-            return max(LEAST_NOISE_IMAGES, 2 * self.space.dimension)  # enough for a covariance
+            return noise_images(self.space)
         return len(self.data.splits[subset])
 
     def order(self, split: Split) -> Tensor:
@@ -60,16 +60,28 @@ class References:
         indices = self.data.indices(split)
         return indices[permutation(0, 0, len(indices))]
 
+    def _cache(self, subset: Subset) -> FeatureCache:
+        identity = self.space.reference(self.source, subset)
+        return FeatureCache(self.store.folder("references", identity) / FEATURES, self.extractor, self.space.label)
+
+    def is_missing(self, subset: Subset, start: int, stop: int) -> bool:
+        """Return whether the segment of images start to stop - 1 is not measured yet."""
+        return self._cache(subset).find(start, stop - start) is None
+
     def features(self, subset: Subset, start: int, stop: int) -> MeasuredFeatures:
         """Return the features of images start to stop - 1 of a split, in its order."""
         identity = self.space.reference(self.source, subset)
-        cache = FeatureCache(self.store.folder("references", identity) / FEATURES, self.extractor, self.space.label)
+        cache = self._cache(subset)
         with self.store.lock("references", identity, self.on_wait):
             for first, last in segments(start, stop):
                 if cache.find(first, last - first) is None:
                     whole = segment_stop(first, self.count(subset))
-                    self.on_measured(f"real images ({subset})" if subset != "noise" else subset, first, stop)
-                    cache.measure(first, self._images(subset, first, whole), self.device)
+                    what = f"real images ({subset})" if subset != "noise" else subset
+
+                    def on_batch(done: int, what: str = what, first: int = first) -> None:
+                        self.on_measured(what, first + done, stop)
+
+                    cache.measure(first, self._images(subset, first, whole), self.device, on_batch=on_batch)
             return cache.measured(start, stop)
 
     def _images(self, subset: Subset, start: int, stop: int) -> Tensor:

@@ -22,6 +22,7 @@ from experiments.store.provenance import provenance
 from experiments.store.results import BaselineRecord
 from experiments.sweep.identity import signature
 from experiments.sweep.metrics import FILE, reference_sizes, split_score
+from experiments.sweep.preparations import baseline_span
 from experiments.sweep.tasks import Evaluation
 from experiments.trials.evaluation.features import MeasuredFeatures
 from experiments.trials.evaluation.references import References
@@ -181,8 +182,8 @@ def baseline_scores(references: References, config: EvaluationConfig, wanted: tu
     """
     pairs = tuple(sorted(score for score in wanted if score.split("/")[0] in ("fid", "kid") and FILE not in score))
     sizes = reference_sizes(config, {split: references.count(split) for split in SPLITS})
-    start = sizes["train"] if config.reference == "equal" else 0
-    stop = min(start + config.images, references.count("train"))
+    span = baseline_span(config, references.source)
+    start, stop = span.start, span.stop
     content = {"data": references.source.signature, "features": references.space, "sizes": sizes, "scores": pairs}
     identity = signature("scale", **content, span=(start, stop), fingerprint=references.extractor.fingerprint)
 

@@ -92,7 +92,10 @@ def test_a_score_that_is_asked_for_later_draws_nothing(done: tuple[Plan, Store],
     _, store = done
     asked = changed(tmp_path, ("features: classifier", "features: classifier, metrics: [fid, kid, memorisation]"))
     found = remarks(asked, "attention/heun", store)
-    assert found == {"evaluation": "new scores: memorisation; computed from features that are in the store"}
+    assert found == {
+        "reference statistics, classifier features, 64-d": "prepared once, beside the trainings",  # of fewer scores
+        "evaluation": "new scores: memorisation; computed from features that are in the store",
+    }
 
 
 def test_of_an_empty_store_nothing_is_near(tmp_path: Path, tiny_plan: Plan) -> None:

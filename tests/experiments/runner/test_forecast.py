@@ -19,6 +19,11 @@ from tests.planning import load_sweep, plan_sweep, probes_of
 from tests.results import probe_result
 
 
+def about(seconds):
+    """These seconds, up to those that the digits take to prepare."""
+    return pytest.approx(seconds, abs=0.3)
+
+
 @pytest.fixture(autouse=True)
 def no_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     """As on a machine of four cores without a GPU."""
@@ -62,9 +67,9 @@ def estimated(plan: Plan, store: Store, training_s: float, evaluation_s: float, 
 
 def test_the_wall_clock_is_all_work_shared_out_or_the_longest_chain(tiny_plan: Plan, empty: Store) -> None:
     chain = estimated(tiny_plan, empty, 100.0, 10.0)  # two trainings, four evaluations, four cores
-    assert chain.wall_s == 100 + 10 + START_UP_S and chain.work_s == 240
+    assert chain.wall_s == about(100 + 10 + START_UP_S) and chain.work_s == 240
     work = estimated(tiny_plan, empty, 100.0, 10.0, slots=1)
-    assert work.wall_s == 240 + START_UP_S
+    assert work.wall_s == about(240 + START_UP_S)
     assert chain.gpu_hours == work.gpu_hours == 240 / 3600 and not chain.on_gpus
 
 
@@ -72,7 +77,7 @@ def test_everything_has_a_range(tiny_plan: Plan, empty: Store) -> None:
     made = estimated(tiny_plan, empty, 100.0, 10.0)
     assert made.work_span_s == Span(120, 720)
     assert made.gpu_hours_span == Span(120 / 3600, 720 / 3600)
-    assert made.wall_span_s == Span(55 + START_UP_S, 330 + START_UP_S)
+    assert made.wall_span_s == about(Span(55 + START_UP_S, 330 + START_UP_S))
     assert made.disk_span_gib.low < made.disk_gib < made.disk_span_gib.high
 
 
@@ -84,14 +89,14 @@ def test_nothing_left_takes_nothing(tiny_plan: Plan, empty: Store) -> None:
 def test_what_is_done_shortens_the_chain(tiny_plan: Plan, empty: Store) -> None:
     left = list(tiny_plan.evaluations.values())
     made = forecast(tiny_plan, left, empty, Known(100.0, 10.0))  # pyright: ignore[reportArgumentType]
-    assert made.wall_s == 10 + START_UP_S
+    assert made.wall_s == about(10 + START_UP_S)
 
 
 def test_a_large_evaluation_is_cut_up_among_idle_workers(tiny_file: Path, empty: Store) -> None:
     plan = plan_sweep(load_sweep(tiny_file, ("evaluation.images=8000",)))
     assert estimated(plan, empty, 100.0, 1000.0).wall_s == pytest.approx((200 / 2 + 4000) / 4 + 25, rel=0.2)
     alone = forecast(plan, list(plan.evaluations.values())[:1], empty, Known(1.0, 1000.0))  # pyright: ignore[reportArgumentType]
-    assert alone.wall_s == 250 + START_UP_S
+    assert alone.wall_s == about(250 + START_UP_S)
 
 
 def test_more_gpus_are_faster_until_the_chain_binds(
@@ -99,8 +104,8 @@ def test_more_gpus_are_faster_until_the_chain_binds(
 ) -> None:
     _machine(monkeypatch, ("NVIDIA H200",))
     walls = [estimated(tiny_plan, empty, 100.0, 10.0, machines=n).wall_s - START_UP_S for n in (1, 2, 4, 16)]
-    assert walls == [240, 120, 110, 110]
-    assert estimated(tiny_plan, empty, 100.0, 10.0).wall_s == 240 + START_UP_S
+    assert walls == about([240, 120, 110, 110])
+    assert estimated(tiny_plan, empty, 100.0, 10.0).wall_s == about(240 + START_UP_S)
 
 
 def test_gpu_hours_count_what_a_trial_occupies(tiny_file: Path, empty: Store, monkeypatch: pytest.MonkeyPatch) -> None:

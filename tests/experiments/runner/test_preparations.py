@@ -16,6 +16,7 @@ from experiments.cli.views.status_json import status_json
 from experiments.inspection.logs import logs_matching
 from experiments.inspection.lookup import cells_sharing, find_preparation
 from experiments.inspection.status import Status, StatusReader
+from experiments.runner.data_costs import images_of, preparing_s, unprepared
 from experiments.runner.durations import DurationModel
 from experiments.runner.forecast import forecast
 from experiments.runner.resume import open_schedule
@@ -61,7 +62,11 @@ def test_a_classifier_starts_beside_the_trainings_and_evaluations_wait(tiny_plan
     training = next(iter(tiny_plan.trainings))
     schedule.ended(training, Outcome("done"))
     assert schedule.take() is None  # its images could not be measured
-    schedule.ended(next(iter(tiny_plan.preparations)), Outcome("done"))
+    classifier, references = tiny_plan.preparations
+    schedule.ended(classifier, Outcome("done"))
+    job = schedule.take()
+    assert job is not None and job.tasks[0].signature == references and schedule.take() is None
+    schedule.ended(references, Outcome("done"))
     job = schedule.take()
     assert job is not None and isinstance(job.tasks[0], Evaluation)
     assert job.tasks[0].training.signature == training
@@ -74,7 +79,7 @@ def test_without_its_classifier_no_evaluation_starts(
     schedule.take()
     schedule.ended(classifier.signature, Outcome.failed(Failure("no labels", "input")))
     assert kinds(schedule) == ["training", "training"] and schedule.finished
-    assert {task.kind for task in schedule.of("blocked")} == {"evaluation"}
+    assert {task.kind for task in schedule.of("blocked")} == {"references", "evaluation"}
 
 
 def test_a_plan_names_what_is_to_be_prepared_until_it_is_done(
@@ -179,6 +184,19 @@ def test_two_data_sets_have_a_classifier_each(tiny_file: Path, tmp_path: Path) -
 
 def test_a_run_trains_the_classifier_first_and_once(tiny_plan: Plan, empty: Store, classifier) -> None:
     order = execute(open_schedule(tiny_plan, empty), empty)
-    assert order == ["classifier", *["training"] * 2, *["evaluation"] * 4]
+    assert order == ["classifier", "references", *["training"] * 2, *["evaluation"] * 4]
     log = (empty.folder("classifiers", classifier.signature) / "log.txt").read_text()
     assert log.count("training the feature classifier") == 1
+
+
+def test_a_plan_and_its_forecast_count_data_that_is_to_be_prepared(tiny_plan: Plan, empty: Store, store: Store) -> None:
+    (data,) = unprepared(tiny_plan, empty)
+    assert images_of(data) == 1797 and unprepared(tiny_plan, store) == []
+    tasks, costs = list(tiny_plan.trainings.values()), DurationModel(empty, tiny_plan)
+    with_it, without = (forecast(tiny_plan, tasks, place, costs).wall_s for place in (empty, store))
+    assert with_it - without == pytest.approx(preparing_s(tiny_plan, data))
+    output = io.StringIO()
+    Console(file=output, width=120).print(plan_tables(tiny_plan, open_schedule(tiny_plan, empty), [data])[0])
+    assert "data/digits" in output.getvalue()
+    told = plan_json(tiny_plan, open_schedule(tiny_plan, empty), {None: forecast(tiny_plan, [], empty)}, None, [data])
+    assert [(each["name"], each["images"]) for each in told["data"]] == [("digits", 1797)]

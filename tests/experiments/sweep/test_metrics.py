@@ -74,7 +74,7 @@ def test_a_distance_needs_more_images_than_dimensions_on_both_sides(changes, siz
         (
             {"features": "inception", "images": 5000},
             DIGITS,
-            "no split has more than 2,048 images; use features with fewer dimensions, or more images",
+            "for an FID, use features with fewer dimensions, as no split has more than 2,048 images",
         ),
     ],
 )

@@ -122,6 +122,7 @@ def test_names_tell_pieces_and_cells_apart(tmp_path: Path) -> None:
 def test_too_few_images_for_the_features_are_warned_of(tmp_path: Path) -> None:
     few = plan(tmp_path, "data: {name: cifar10}\nevaluation: {images: 2048, features: inception}\n")
     assert "KID instead: 2,048 images drawn are not above the 2,048 dimensions of inception" in few.warnings[0]
+    assert few.warnings[1] == "for an FID, set evaluation.images above 2,048"
     enough = plan(tmp_path, "data: {name: cifar10}\nevaluation: {images: 2049, features: inception}\n")
     assert not enough.warnings
 

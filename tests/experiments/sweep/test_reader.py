@@ -164,7 +164,9 @@ def test_what_the_newer_fields_refuse(tmp_path: Path, section: str, expected: st
         ("metrics: []", "evaluation.metrics: is empty; give one or more of fid, fid_infinity, kid, prdc, accuracy"),
         ("metrics: [kid, kid]", "evaluation.metrics: has a metric twice; remove one"),
         ("metrics: [fid]", "would mean nothing: 300 real images are not above the 2,048 dimensions of inception"),
+        ("metrics: [fid]", "add kid or use features: classifier; for an FID, use features with fewer dimensions, as"),
         ("features: classifier, images: 64, metrics: [fid, fid_infinity]", "64 images drawn are not above the 64"),
+        ("features: classifier, images: 64, metrics: [fid]", "add kid; for an FID, set evaluation.images above 64"),
         ("stop_when: 95", "evaluation.stop_when: 95.0 is not a confidence; give for example 0.999"),
         ("stop_when: 0.99, metrics: [kid]", "evaluation.stop_when: needs the FID; add fid to metrics"),
         (

@@ -20,6 +20,7 @@ from experiments.tracking.paired_errors import error_covariances
 from experiments.trials.assets import ensure_published, load_published
 from experiments.trials.evaluation import context as evaluation_context
 from experiments.trials.evaluation import draw
+from experiments.trials.evaluation import prepare as evaluation_prepare
 from experiments.trials.evaluation.context import EvaluationContext
 from experiments.trials.perform import perform
 from tests.inprocess import CONTEXT, cut_segments, execute, run_all
@@ -115,7 +116,8 @@ def second_space(monkeypatch: pytest.MonkeyPatch) -> None:
     def extractor(store, source, space, device, on_phase):
         return Pooled() if space.name == "dinov2" else original(store, source, space, device, on_phase)
 
-    monkeypatch.setattr(evaluation_context, "ensure_extractor", extractor)
+    for module in (evaluation_context, evaluation_prepare):
+        monkeypatch.setattr(module, "ensure_extractor", extractor)
 
 
 @pytest.mark.usefixtures("second_space")
@@ -190,7 +192,7 @@ def test_scores_that_are_asked_for_later_are_added_without_drawing_again(
     before = {name: metrics(store, e) for name, e in few.evaluations.items()}
     drawn.clear()
     more = planned(tiny_file, "evaluation.images=300", *MORE)
-    assert len(open_schedule(more, store).of("waiting")) == 2
+    assert [task.kind for task in open_schedule(more, store).of("waiting")] == ["references", *["evaluation"] * 2]
     run_all(more, store)
     assert drawn == []
     for name, evaluation in more.evaluations.items():

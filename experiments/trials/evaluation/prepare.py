@@ -1,0 +1,95 @@
+"""Measures real images and noise, and computes the statistics that evaluations compare with, as a task of its own."""
+
+from __future__ import annotations
+
+import time
+
+from edm.config import SPLITS, Split
+from experiments.store.provenance import provenance
+from experiments.store.results import MeasuredReferences
+from experiments.store.store import Store
+from experiments.sweep.metrics import reference_sizes
+from experiments.sweep.preparations import ReferenceStatistics
+from experiments.sweep.segments import segments
+from experiments.trials.assets import ensure_data
+from experiments.trials.context import TrialContext, device_name, write_config
+from experiments.trials.evaluation.references import References
+from experiments.trials.evaluation.scoring import NEAREST_K, baseline_scores
+from experiments.trials.extractors import ensure_extractor
+from experiments.trials.progress import ProgressReporter
+
+
+def run_references(store: Store, task: ReferenceStatistics, context: TrialContext) -> None:
+    """Measure whatever images and compute whatever statistics of a task are missing; the caller holds its lock."""
+    if store.result(MeasuredReferences, task.signature) is not None:
+        return
+    began, started, folder = time.time(), time.monotonic(), store.folder(task.store_kind, task.signature)
+    write_config(folder, task)
+    measuring = MeasuringReferences(store, task, context)
+    measured = measuring.measure()
+    measuring.compute()
+    result = MeasuredReferences(
+        images=task.images,
+        seconds=time.monotonic() - started,
+        flops=task.flops * measured / task.images,
+        device=device_name(context.device),
+        provenance=provenance(context.run_info, began),
+    )
+    store.finish(task.signature, result)
+
+
+class MeasuringReferences:
+    """Measures the images of one task and computes their statistics, and reports how far that is."""
+
+    def __init__(self, store: Store, task: ReferenceStatistics, context: TrialContext) -> None:
+        self.task = task
+        self.reporter = ProgressReporter(
+            store, context, store.folder(task.store_kind, task.signature), "images", task.images
+        )
+        self.before = self.count = 0  # images of the splits before this one, and of this one
+        extractor = ensure_extractor(store, task.data, task.features, context.device, self.phase)
+        data = ensure_data(store, task.data, self.phase)
+        own = (extractor, data, context.device, self.on_measured, self.phase)
+        self.references = References(store, task.data, task.features, *own)
+
+    def phase(self, phase: str) -> None:
+        """Report what is done that is not counted; raises Interrupted where a stop is requested."""
+        self.reporter.raise_if_stop_requested()
+        self.reporter.phase(phase)
+
+    def on_measured(self, _what: str, done: int, _total: int) -> None:
+        """Report that so many images of a split are measured; raises Interrupted where a stop is requested.
+
+        A segment is measured whole, even where it has more images than are needed.
+        """
+        if self.reporter.beat(self.before + min(done, self.count)):
+            self.reporter.raise_if_stop_requested()
+
+    def measure(self) -> int:
+        """Measure all images, each segment once in a store; return how many were not measured before."""
+        new = 0
+        for subset, count in self.task.counts.items():
+            self.count = count
+            for first, last in segments(0, count):
+                new += last - first if self.references.is_missing(subset, first, last) else 0
+                self.references.features(subset, first, last)
+            self.before += count
+        return new
+
+    def compute(self) -> None:
+        """Compute the statistics that the scores need, and the scores of noise and of real images."""
+        sizes = reference_sizes(self.task.config, self.task.data.sizes)
+        for metric, _, name in (score.partition("/") for score in self.task.scores):
+            split = SPLITS[SPLITS.index(name)]  # pyright: ignore[reportArgumentType] - raises for another word
+            self.phase(f"computing statistics for {metric}, {split}")
+            self._compute(metric, split, sizes[split])
+        self.phase("scoring noise and real images")
+        baseline_scores(self.references, self.task.config, self.task.scores)
+
+    def _compute(self, metric: str, split: Split, count: int) -> None:
+        if metric in ("fid", "fid_infinity"):
+            self.references.reference(split, count)
+        elif metric == "kid":
+            self.references.kernel_mean(split, count)
+        elif (of_drawn := min(count, self.task.config.images)) > NEAREST_K:
+            self.references.radii(split, of_drawn, NEAREST_K)
