@@ -12,7 +12,7 @@ from edm.cost import classifier_flops
 from experiments.store.layout import FOLDER_OF_TASK, StoreKind
 from experiments.store.results import ClassifierRecord, MeasuredReferences
 from experiments.sweep.identity import signature
-from experiments.sweep.metrics import FILE, reference_sizes
+from experiments.sweep.metrics import FILE, reference_sizes, split_score
 from experiments.sweep.tasks import (
     FORWARDS_PER_TRAINING_IMAGE,
     DataSource,
@@ -92,8 +92,8 @@ class ReferenceStatistics:
     @classmethod
     def of(cls, evaluation: Evaluation) -> ReferenceStatistics | None:
         """Return what an evaluation compares its images with; None where that is a published file alone."""
-        names = (score.partition("/") for score in evaluation.scores)
-        scores = sorted(f"{metric}/{name}" for metric, _, name in names if metric in REFERRING and name != FILE)
+        names = map(split_score, evaluation.scores)
+        scores = sorted(f"{metric}/{name}" for metric, name in names if metric in REFERRING and name != FILE)
         own = evaluation.config
         config = EvaluationConfig(own.images, own.features, resize=own.resize, reference=own.reference)
         return _references(evaluation.training.data, evaluation.features, config, tuple(scores)) if scores else None
