@@ -17,7 +17,7 @@ from edm.batches import Batch, Batches, TrainingSet
 from edm.config import NetworkConfig, Precision, TrainingConfig
 from edm.ema import Ema, PowerEma
 from edm.loss import denoising_loss
-from edm.networks.device import autocast, on_device
+from edm.networks.device import autocast, compile_network, on_device
 from edm.networks.initialise import initialise
 from edm.noise import Stream, generator, uniforms
 from edm.parallel import ALONE, Team, averaging_gradients
@@ -118,7 +118,7 @@ class TrainState:
         if team.size > 1:
             synchronise_norms(self.denoiser, team)  # not those of the average, which only the first process evaluates
         if self.computing.compiled:
-            self.denoiser.network.compile()  # pyright: ignore[reportUnknownMemberType]
+            compile_network(self.denoiser.network)
         self.objective: nn.Module = Objective(self.denoiser, config)
         if team.size > 1:
             self.objective = averaging_gradients(self.objective)

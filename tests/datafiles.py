@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from edm.data.catalogue import CATALOGUE
+from edm.data.catalogue import CATALOGUE, Member
 
 FASHION_SIZES = {"train": 30, "test": 10}
 CIFAR_BATCH = 6
@@ -61,7 +61,13 @@ def tiny_fashion_mnist(root: Path, monkeypatch: pytest.MonkeyPatch) -> Tiny:
     for part, chosen in parts.items():
         (folder / f"{part}-images-idx3-ubyte.gz").write_bytes(gzip.compress(idx(images[chosen])))
         (folder / f"{part}-labels-idx1-ubyte.gz").write_bytes(gzip.compress(idx(labels[chosen])))
-    know(monkeypatch, "fashion_mnist", folder, official=FASHION_SIZES, study={"train": 24, "val": 6, "test": 10})
+    contents = [idx(array[chosen]) for chosen in parts.values() for array in (images, labels)]
+    members = tuple(
+        replace(member, digest=hashlib.sha256(content).hexdigest())
+        for member, content in zip(CATALOGUE["fashion_mnist"].members, contents, strict=True)
+    )
+    sizes = {"train": 24, "val": 6, "test": 10}
+    know(monkeypatch, "fashion_mnist", folder, official=FASHION_SIZES, study=sizes, members=members)
     return Tiny(root, images, labels)
 
 
@@ -89,6 +95,11 @@ def cifar_batch(images: np.ndarray, labels: list[int]) -> bytes:
     return b"\x80\x02}q\x01(U\x0bbatch_labelq\x02U\x04someq\x03U\x06labels" + numbers + b"U\x04data" + array + b"u."
 
 
+def binary_batch(images: np.ndarray, labels: np.ndarray) -> bytes:
+    """A batch of the binary version."""
+    return b"".join(bytes([label]) + image.tobytes() for label, image in zip(labels, images, strict=True))
+
+
 def tiny_cifar10(root: Path, monkeypatch: pytest.MonkeyPatch, **replaced: bytes) -> Tiny:
     """The archive, with its six batches; `replaced` gives some of these another content."""
     known, rng = CATALOGUE["cifar10"], np.random.default_rng(0)
@@ -96,16 +107,20 @@ def tiny_cifar10(root: Path, monkeypatch: pytest.MonkeyPatch, **replaced: bytes)
     images = rng.integers(0, 256, (num, 3, 32, 32), dtype=np.uint8)
     labels = rng.integers(0, 10, num)
     contents = {}
-    for i, (name, _) in enumerate(known.members):
+    binary = {}
+    for i, name in enumerate(member.name for member in known.members):
         chosen = slice(i * CIFAR_BATCH, (i + 1) * CIFAR_BATCH)
         contents[name] = replaced.get(name, cifar_batch(images[chosen], labels[chosen].tolist()))
+        binary[name] = binary_batch(images[chosen], labels[chosen])
     root.mkdir(exist_ok=True)
     with tarfile.open(root / known.files[0].name, "w:gz") as tar:
         for name, content in {"batches.meta": b"not read", **contents}.items():
             entry = tarfile.TarInfo(f"cifar-10-batches-py/{name}")
             entry.size = len(content)
             tar.addfile(entry, io.BytesIO(content))
-    members = tuple((name, md5(content)) for name, content in contents.items())
+    members = tuple(
+        Member(name, hashlib.sha1(binary[name]).hexdigest(), md5(content)) for name, content in contents.items()
+    )
     sizes = {"train": num - CIFAR_BATCH, "test": CIFAR_BATCH}
     study = {"train": num - CIFAR_BATCH - 7, "val": 7, "test": CIFAR_BATCH}
     know(monkeypatch, "cifar10", root, official=sizes, study=study, members=members)
@@ -166,6 +181,27 @@ def unpack_celeba(root: Path) -> Path:
         opened.extractall(root / "celeba")
     archive.unlink()
     return root / "celeba" / "img_align_celeba"
+
+
+# packed anew --------------------------------------------------------------------------------------
+
+
+def zipped(path: Path, files: dict[str, bytes]) -> Path:
+    """A zip archive of files by name."""
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, content in files.items():
+            archive.writestr(name, content)
+    return path
+
+
+def parquet(path: Path, column: str, images: np.ndarray, labels: np.ndarray, mode: str) -> None:
+    """A parquet file as Hugging Face writes it: PNG files with their names, and labels."""
+    import pyarrow
+    from pyarrow.parquet import write_table
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    rows = [{"bytes": encoded(Image.fromarray(image, mode), "PNG"), "path": None} for image in images]
+    write_table(pyarrow.table({column: rows, "label": labels.astype(np.int64)}), path)
 
 
 # a folder of images -------------------------------------------------------------------------------

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import TypeVar
 
 from edm.config import SPLITS, DataConfig, Split
-from edm.data.folder import carve, folder_fingerprint, folder_splits, open_folder
+from edm.data.folder import carve, folder_fingerprint, folder_remarks, folder_splits, open_folder
 
 RGB = 3  # channels
 
@@ -19,12 +19,14 @@ class DatasetFacts:
     """Shape and sizes of a data set as it is prepared.
 
     channels, resolution: of its images. num_classes: 0 without labels. splits: number of images of each split.
+    remarks: what a person should know about a folder of images, such as files that are left out.
     """
 
     channels: int
     resolution: int
     num_classes: int
     splits: dict[Split, int]
+    remarks: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -33,6 +35,7 @@ class SourceFile:
 
     size: in bytes. md5: as torchvision has it. url: where to get it. unpacked: name of the file or folder that comes
     out of it, which can be used in its place. drive_id: for files on Google Drive, which have no direct address.
+    needed: whether it must be there; False where its content is known.
     """
 
     name: str
@@ -41,6 +44,20 @@ class SourceFile:
     url: str
     unpacked: str
     drive_id: str | None = None
+    needed: bool = True
+
+
+@dataclass(frozen=True)
+class Member:
+    """A part of a data set that is recognised by its decoded content, however it is packed.
+
+    name: of the file that holds it when unpacked. digest: in hex, of the content in one canonical form; SHA-1 or
+    SHA-256 by its length. md5: of the file itself in the published archive, for a form that is not the canonical one.
+    """
+
+    name: str
+    digest: str
+    md5: str | None = None
 
 
 @dataclass(frozen=True)
@@ -50,8 +67,10 @@ class KnownDataset:
     channels, resolution: of its images; num_classes: 0 without labels.
     official: sizes of the parts of its own partition, in the order of preparation (CelebA's `valid` is val here).
     study: sizes of the 2023 study's splits.
-    files: its published files; page: where to get them by hand; layout: their folder below torchvision's root.
-    members: names and MD5s of the files inside its archive, in the order of their images.
+    files: its published files, whose MD5s are its identity; page: where to get them by hand.
+    layouts: folders that people have the files in, which may hold wildcards; the first is torchvision's.
+    archives: names under which it is published as one archive.
+    members: its parts in the order of preparation, recognised by content.
     pinned: SHA-256 of the prepared images and labels, for a data set that comes with a package instead of files.
     """
 
@@ -62,8 +81,9 @@ class KnownDataset:
     study: dict[Split, int]
     files: tuple[SourceFile, ...] = ()
     page: str = ""
-    layout: str = "."
-    members: tuple[tuple[str, str], ...] = ()
+    layouts: tuple[str, ...] = (".",)
+    archives: tuple[str, ...] = ()
+    members: tuple[Member, ...] = ()
     pinned: str | None = None
 
     def parts(self, splits: str) -> dict[Split, int]:
@@ -71,6 +91,7 @@ class KnownDataset:
         return {part: size for part, size in self.official.items() if part != "val" or splits == "official"}
 
 
+HUB_CACHE = "datasets--*/snapshots/*/"  # of huggingface_hub, below its folder `hub`
 FASHION_MNIST_URL = "http://fashion-mnist.s3-website.eu-central-1.amazonaws.com/"
 CELEBA_URL = "https://mmlab.ie.cuhk.edu.hk/projects/CelebA.html"  # links to the files on Google Drive
 
@@ -99,7 +120,16 @@ CATALOGUE: dict[str, KnownDataset] = {
             )
         ),
         page="https://github.com/zalandoresearch/fashion-mnist",
-        layout="FashionMNIST/raw",
+        # torchvision's, Debian's, the published repository's, Hugging Face's repository and its cache
+        layouts=("FashionMNIST/raw", "fashion-mnist", "data/fashion", "fashion_mnist", HUB_CACHE + "fashion_mnist"),
+        archives=("fashionmnist.zip",),  # Kaggle's
+        # SHA-256 of the unpacked files
+        members=(
+            Member("train-images-idx3-ubyte", "c59f468a2f672dc815687fe0f83887768d799fd8a3f3276145d20f83aa44d888"),
+            Member("train-labels-idx1-ubyte", "bad3541b69d912435c50bb6ba87bec294ff4f6a2e1246121d8633921760443d9"),
+            Member("t10k-images-idx3-ubyte", "5b4141f0afbad91edebe8549f8fcffe087ea10ca49f1dbef5c9a5cd8815ce37b"),
+            Member("t10k-labels-idx1-ubyte", "0402a96d92fd2663957122ceb108a494c5af83dab82d92729df917d7dec38c34"),
+        ),
     ),
     "cifar10": KnownDataset(
         channels=3,
@@ -117,13 +147,19 @@ CATALOGUE: dict[str, KnownDataset] = {
             ),
         ),
         page="https://www.cs.toronto.edu/~kriz/cifar.html",
-        members=(
-            ("data_batch_1", "c99cafc152244af753f735de768cd75f"),
-            ("data_batch_2", "d4bba439e000b95fd0a9bffe97cbabec"),
-            ("data_batch_3", "54ebc095f3ab1f0389bbae665268c751"),
-            ("data_batch_4", "634d18415352ddfa80567beed471001a"),
-            ("data_batch_5", "482c414d41f54cd18b22e5b47cb7c3cb"),
-            ("test_batch", "40351d587109b95175f43aff81a1287e"),
+        layouts=(".", "cifar-10-batches-py", "cifar-10-batches-bin", "plain_text", HUB_CACHE + "plain_text"),
+        archives=("cifar-10-python.tar.gz", "cifar-10-binary.tar.gz"),
+        # SHA-1 of the binary version's files, as MXNet publishes it; MD5 of the pickled ones, as torchvision does
+        members=tuple(
+            Member(name, sha1, md5)
+            for name, sha1, md5 in (
+                ("data_batch_1", "aadd24acce27caa71bf4b10992e9e7b2d74c2540", "c99cafc152244af753f735de768cd75f"),
+                ("data_batch_2", "c0ba65cce70568cd57b4e03e9ac8d2a5367c1795", "d4bba439e000b95fd0a9bffe97cbabec"),
+                ("data_batch_3", "1dd00a74ab1d17a6e7d73e185b69dbf31242f295", "54ebc095f3ab1f0389bbae665268c751"),
+                ("data_batch_4", "aab85764eb3584312d3c7f65fd2fd016e36a258e", "634d18415352ddfa80567beed471001a"),
+                ("data_batch_5", "26e2849e66a845b7f1e4614ae70f4889ae604628", "482c414d41f54cd18b22e5b47cb7c3cb"),
+                ("test_batch", "67eb016db431130d61cd03c7ad570b013799c88c", "40351d587109b95175f43aff81a1287e"),
+            )
         ),
     ),
     "celeba": KnownDataset(
@@ -148,10 +184,13 @@ CATALOGUE: dict[str, KnownDataset] = {
                 CELEBA_URL,
                 unpacked="list_eval_partition.txt",
                 drive_id="0B7EVK8r0v71pY0NSMzRuSXJEVkk",
+                needed=False,
             ),
         ),
         page=CELEBA_URL,
-        layout="celeba",
+        # torchvision's, and the folders of Google Drive's
+        layouts=("celeba", "CelebA/Img", "CelebA/Eval"),
+        archives=("img_align_celeba.zip", "celeba-dataset.zip"),  # the latter is Kaggle's
     ),
 }
 
@@ -163,7 +202,8 @@ def facts(config: DataConfig) -> DatasetFacts:
         folder = open_folder(config.path)
         splits = folder_splits(folder, config.split_seed)
         sizes: dict[Split, int] = {split: len(splits[split]) for split in SPLITS}
-        return DatasetFacts(config.channels or RGB, config.resolution, len(folder.classes), sizes)
+        remarks = folder_remarks(folder, splits["train"])
+        return DatasetFacts(config.channels or RGB, config.resolution, len(folder.classes), sizes, remarks)
     known = CATALOGUE[config.name]
     sizes = known.official if config.splits == "official" else known.study
     return DatasetFacts(known.channels, config.resolution or known.resolution, known.num_classes, _in_order(sizes))

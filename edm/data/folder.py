@@ -1,46 +1,56 @@
-"""A folder of images: its layout (splits, classes), how it is split, and the fingerprint of its content."""
+"""A folder or zip archive of images: its layout (splits, classes), how it is split, and its content's fingerprint."""
 
 from __future__ import annotations
 
 import hashlib
+import json
 import os
-from collections.abc import Iterable, Iterator
+import re
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import cached_property, lru_cache
+from functools import lru_cache
 from pathlib import Path
 
 from edm.checksums import sha256_of
 from edm.config import SPLITS, Split
 from edm.data.errors import DataError
+from edm.data.files import Files, FolderFiles, open_files, open_regular
+from edm.data.labels import read_labels
+from edm.data.listing import LABELS_FILE, MAX_IMAGE_BYTES, SUFFIXES, LeftOut, Listing, describe, list_files
 
-SUFFIXES = (".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp")  # as torchvision's ImageFolder
-MAX_DEPTH = 32  # of nested folders
 CARVED_SHARE = 10  # one image in ten becomes test, one in ten val
 MIN_IMAGES = 20  # so that every split has two images, as one alone has no covariance
+OTHER_NAMES_OF_VAL = ("valid", "validation")
+CHUNK = 1000  # images in each numbered folder of data sets that are cut into such
+CHUNK_NAME = re.compile(r"\d{5}")
+PER_TASK = 256  # files that a thread digests at a time, so that 100,000 files do not wait as one task each
 
 
 @dataclass(frozen=True, eq=False)  # compared by identity, so that caches keyed by it need not hash all paths
 class ImageFolder:
-    """The images of a folder.
+    """The images of a folder or a zip archive.
 
-    root: the folder. paths: of all images, relative to it and with slashes, sorted; images are prepared in this order.
-    A path is [train|val|test/][class/]anything. has_splits: whether it begins with a split. classes: names of the class
-    folders, sorted; empty where there are fewer than two.
+    root: the folder or archive. prefix: the folder within an archive that holds everything. paths: of all images,
+    relative and with slashes, sorted; images are prepared in this order. A path is [train|val|test/][class/]anything.
+    has_splits: whether it begins with a split. classes: names of the classes, sorted; empty where there are fewer than
+    two. labels: number of the class of every image; 0 for all where there are no classes. relabelled: whether the
+    labels come from dataset.json and differ from what the folders say. left_out: files that are not read.
     """
 
     root: Path
+    prefix: str
     paths: tuple[str, ...]
     has_splits: bool
     classes: tuple[str, ...]
+    labels: tuple[int, ...]
+    relabelled: bool
+    left_out: tuple[LeftOut, ...]
 
-    @cached_property
-    def labels(self) -> tuple[int, ...]:
-        """Number of the class of every image; 0 for all where there are no classes."""
-        if not self.classes:
-            return (0,) * len(self.paths)
-        number = {name: i for i, name in enumerate(self.classes)}
-        return tuple(number[_class_of(path, self.has_splits)] for path in self.paths)
+    def open(self) -> Files:
+        """Open the files, to be closed afterwards."""
+        return open_files(self.root, self.prefix)
 
 
 def carve(keys: Iterable[bytes], sizes: dict[Split, int]) -> dict[Split, list[int]]:
@@ -81,57 +91,109 @@ def folder_splits(folder: ImageFolder, seed: int) -> dict[Split, list[int]]:
 @lru_cache(maxsize=16)
 def folder_fingerprint(folder: ImageFolder) -> str:
     """Return the SHA-256 over relative paths and contents of all images; raises DataError if one cannot be read."""
+    files = folder.open()
 
-    def digest(path: str) -> bytes:
-        return bytes.fromhex(sha256_of(folder.root / path))
+    def digests(start: int) -> list[bytes]:
+        return [_digest(files, path) for path in folder.paths[start : start + PER_TASK]]
 
     try:
         with ThreadPoolExecutor() as pool:
-            return combined_digest(folder.paths, pool.map(digest, folder.paths))
-    except OSError as error:
-        raise unreadable(error) from None
+            parts = pool.map(digests, range(0, len(folder.paths), PER_TASK))
+            return fingerprint_of(folder, [digest for part in parts for digest in part])
+    finally:
+        files.close()
 
 
-def combined_digest(paths: Iterable[str], digests: Iterable[bytes]) -> str:
-    """Return the fingerprint of a folder from the SHA-256 digests of its files, in the order of their paths."""
+def _digest(files: Files, path: str) -> bytes:
+    if not isinstance(files, FolderFiles):
+        return hashlib.sha256(files.read(path, MAX_IMAGE_BYTES)).digest()
+    with open_regular(files.root / path) as file:
+        return bytes.fromhex(sha256_of(file))
+
+
+def fingerprint_of(folder: ImageFolder, digests: Iterable[bytes]) -> str:
+    """Return the fingerprint of a folder from the SHA-256 digests of its images, in the order of their paths.
+
+    Labels enter it only where the paths do not give them.
+    """
     whole = hashlib.sha256()
-    for path, digest in zip(paths, digests, strict=True):
+    for path, digest in zip(folder.paths, digests, strict=True):
         whole.update(os.fsencode(path) + b"\0" + digest)
+    if folder.relabelled:
+        whole.update(b"\0labels\0" + json.dumps(folder.labels).encode())
     return whole.hexdigest()
+
+
+def folder_remarks(folder: ImageFolder, train: Sequence[int]) -> tuple[str, ...]:
+    """Return what a person should know about a folder. train: the indices of the train split."""
+    return tuple(_remarks(folder, train))
+
+
+def _remarks(folder: ImageFolder, train: Sequence[int]) -> Iterator[str]:
+    if folder.left_out:
+        count = sum(kind.count for kind in folder.left_out)
+        files, are = ("file", "is") if count == 1 else ("files", "are")
+        yield f"{folder.root}: {count:,} {files} {are} left out, being of other types: {describe(folder.left_out)}"
+    trained = {folder.labels[i] for i in train}
+    untrained = [name for number, name in enumerate(folder.classes) if number not in trained]
+    if untrained:
+        named = ", ".join(untrained[:5]) + (", ..." if len(untrained) > 5 else "")
+        yield (
+            f"{folder.root}: no image in train shows {len(untrained):,} of {len(folder.classes):,} classes ({named}), "
+            "so that networks cannot learn them; add images, or remove the classes"
+        )
+    if _looks_chunked(folder):
+        yield (
+            f"{folder.root}: its class folders ({folder.classes[0]}, {folder.classes[1]}, ...) look like chunks of "
+            f"{CHUNK:,} images and not like classes; if they are, put a {LABELS_FILE} there with "
+            '{"labels": null} in it'
+        )
+
+
+def _looks_chunked(folder: ImageFolder) -> bool:
+    """Return whether classes are five-digit folders of 1,000 images each but for the last, as NVlabs and FFHQ chunk."""
+    if folder.relabelled or not all(CHUNK_NAME.fullmatch(name) for name in folder.classes):
+        return False
+    sizes = Counter(folder.labels)
+    return bool(folder.classes) and all(sizes[number] == CHUNK for number in range(len(folder.classes) - 1))
 
 
 @lru_cache(maxsize=16)
 def _open(root: Path) -> ImageFolder:
-    if not root.is_dir():
-        raise DataError(f"{root}: {'is a file' if root.exists() else 'no such folder'}; give a folder of images")
-    paths = tuple(sorted(_image_paths(root)))
-    has_splits = _has_splits(root, paths)
-    folder = ImageFolder(root, paths, has_splits, _classes(root, paths, has_splits))
-    if not paths:
-        raise DataError(f"{root}: holds no images ({', '.join(SUFFIXES)}); give the folder that does")
+    listing = list_files(root)
+    if not listing.images:
+        others = f", but {describe(listing.left_out)}" if listing.left_out else ""
+        raise DataError(f"{root}: holds no images ({', '.join(SUFFIXES)}){others}; give the folder that does")
+    has_splits = _has_splits(root, listing.images)
+    folder = _labelled(root, listing, has_splits)
     if min(len(indices) for indices in folder_splits(folder, 0).values()) < 2:
         need = "2 in each of train, val and test" if has_splits else f"{MIN_IMAGES} to be split"
-        raise DataError(f"{root}: {len(paths)} images are too few; give at least {need}")
+        raise DataError(f"{root}: {len(listing.images)} images are too few; give at least {need}")
     return folder
 
 
-def unreadable(error: OSError) -> DataError:
-    """Return the error for a file or folder that the system could not read."""
-    return DataError(f"{error.filename}: cannot be read ({error.strerror}); make it readable or remove it")
+def _labelled(root: Path, listing: Listing, has_splits: bool) -> ImageFolder:
+    """Return the folder with the labels of its dataset.json, or else those of its class folders."""
+    given = _given_labels(root, listing)
+    if given is None:
+        classes = _classes(root, listing.images, has_splits)
+        labels = _labels_by_folder(listing.images, has_splits, classes)
+        return ImageFolder(root, listing.prefix, listing.images, has_splits, classes, labels, False, listing.left_out)
+    numbers = max(given) + 1
+    classes = tuple(map(str, range(numbers))) if numbers > 1 else ()
+    labels = given if classes else (0,) * len(given)
+    differ = labels != _labels_by_folder(listing.images, has_splits, None)
+    return ImageFolder(root, listing.prefix, listing.images, has_splits, classes, labels, differ, listing.left_out)
 
 
-def _image_paths(root: Path) -> Iterator[str]:
-    def refuse(error: OSError) -> None:
-        raise unreadable(error) from None
-
-    for place, folders, files in os.walk(root, followlinks=True, onerror=refuse):
-        relative = Path(place).relative_to(root)
-        if len(relative.parts) > MAX_DEPTH:
-            raise DataError(f"{root}: {relative} is {MAX_DEPTH} folders deep; remove the link that leads in a circle")
-        folders[:] = [name for name in folders if not name.startswith(".")]
-        for name in files:
-            if name.lower().endswith(SUFFIXES) and not name.startswith("."):
-                yield (relative / name).as_posix()
+def _given_labels(root: Path, listing: Listing) -> tuple[int, ...] | None:
+    if not listing.label_files:
+        return None
+    files = open_files(root, listing.prefix)
+    try:
+        return read_labels(root, {name: files.read(name) for name in listing.label_files}, listing.images)
+    finally:
+        files.close()
 
 
 def _has_splits(root: Path, paths: tuple[str, ...]) -> bool:
@@ -142,16 +204,25 @@ def _has_splits(root: Path, paths: tuple[str, ...]) -> bool:
         return False
     missing = [split for split in SPLITS if split not in first]
     if missing:
-        raise DataError(
-            f"{root}: has images in {' and '.join(there)} but none in {' and '.join(missing)}; "
-            "add the missing ones, or rename the folders that are not splits"
-        )
+        other = next((name for name in OTHER_NAMES_OF_VAL if name in first and missing == ["val"]), None)
+        remedy = "add the missing ones, or rename the folders that are not splits"
+        remedy = remedy if other is None else f"rename {other} to val"
+        raise DataError(f"{root}: has images in {' and '.join(there)} but none in {' and '.join(missing)}; {remedy}")
     beside = next((path for path in paths if path.partition("/")[0] not in SPLITS or "/" not in path), None)
     if beside is not None:
         raise DataError(
             f"{root}: {beside} lies beside train, val and test; move it into one of them, or out of the folder"
         )
     return True
+
+
+def _labels_by_folder(paths: tuple[str, ...], has_splits: bool, classes: tuple[str, ...] | None) -> tuple[int, ...]:
+    """Return the numbers of the class folders of all images. classes: their names; None to take them from the paths."""
+    names = classes if classes is not None else sorted({_class_of(path, has_splits) for path in paths})
+    if len(names) < 2:
+        return (0,) * len(paths)
+    number = {name: i for i, name in enumerate(names)}
+    return tuple(number[_class_of(path, has_splits)] for path in paths)
 
 
 def _classes(root: Path, paths: tuple[str, ...], has_splits: bool) -> tuple[str, ...]:

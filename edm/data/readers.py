@@ -1,4 +1,4 @@
-"""Readers of file formats, which return uint8 arrays: idx, CIFAR-10's pickled batches (safely), and pictures."""
+"""Readers of formats that hold arrays: idx files, and CIFAR-10's batches, pickled (read safely) or binary."""
 
 from __future__ import annotations
 
@@ -8,65 +8,72 @@ import math
 import pickle
 import struct
 import zlib
-from collections.abc import Generator
-from contextlib import contextmanager
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeGuard, cast
+from typing import Any, TypeGuard, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
 from edm.data.errors import DataError
 
-if TYPE_CHECKING:
-    from PIL.Image import Image
-
 REPLACE = "replace it by the published file"
 
 GZIP_MAGIC = b"\x1f\x8b"
+MAX_HEADER = 16  # bytes before the array of an idx file
 CIFAR_SHAPE = (3, 32, 32)
-CELEBA_SIZE = (178, 218)  # width and height of every aligned picture
-CELEBA_CROP = 178
 
 Bytes = NDArray[np.uint8]
+Labels = NDArray[np.int64]
 
 
-def read_idx(path: Path, shape: tuple[int, ...]) -> Bytes:
-    """Read an idx file of unsigned bytes, gzipped or not; raises DataError unless it holds an array of `shape`.
+def unpack_idx(content: bytes, shape: tuple[int, ...], title: str) -> bytes:
+    """Return an idx file that may be gzipped, without unpacking much more than an array of `shape` can have.
+
+    title: what error messages call the file. Raises DataError.
+    """
+    if not content.startswith(GZIP_MAGIC):
+        return content
+    try:
+        with gzip.GzipFile(fileobj=io.BytesIO(content)) as file:
+            return file.read(MAX_HEADER + math.prod(shape) + 1)
+    except (OSError, EOFError, zlib.error) as error:
+        raise DataError(f"{title}: cannot be read ({error}); {REPLACE}") from None
+
+
+def read_idx(content: bytes, shape: tuple[int, ...], title: str) -> Bytes:
+    """Read an idx file of unsigned bytes; raises DataError unless it holds an array of `shape`.
 
     The format is: two zero bytes, the type (8), the number of dimensions, each size in 4 bytes big-endian, the array.
     """
-    content = _content(path)
     dimensions = content[3] if content[:3] == b"\0\0\x08" else 0
     start = 4 + 4 * dimensions
     if not 1 <= dimensions <= 3 or len(content) < start:
-        raise DataError(f"{path}: is not an idx file of unsigned bytes (it begins with {content[:4].hex()}); {REPLACE}")
+        raise DataError(
+            f"{title}: is not an idx file of unsigned bytes (it begins with {content[:4].hex()}); {REPLACE}"
+        )
     found = struct.unpack(f">{dimensions}I", content[4:start])
     if found != shape:
-        raise DataError(f"{path}: holds {_size(found)} bytes, not {_size(shape)}; {REPLACE}")
+        raise DataError(f"{title}: holds {size_text(found)} bytes, not {size_text(shape)}; {REPLACE}")
     if len(content) - start != math.prod(shape):
         raise DataError(
-            f"{path}: has {len(content) - start:,} bytes of data, not the {math.prod(shape):,} it announces; {REPLACE}"
+            f"{title}: has {len(content) - start:,} bytes of data, not the {math.prod(shape):,} it announces; {REPLACE}"
         )
     return np.frombuffer(content, np.uint8, offset=start).reshape(shape)
 
 
-def _size(shape: tuple[int, ...]) -> str:
+def idx_bytes(array: Bytes) -> bytes:
+    """Return an array as the content of an idx file; the inverse of `read_idx`."""
+    return struct.pack(f">HBB{array.ndim}I", 0, 8, array.ndim, *array.shape) + array.tobytes()
+
+
+def size_text(shape: tuple[int, ...]) -> str:
+    """Return a shape as text, such as 28x28."""
     return "x".join(map(str, shape))
-
-
-def _content(path: Path) -> bytes:
-    try:
-        content = path.read_bytes()
-        return gzip.decompress(content) if content.startswith(GZIP_MAGIC) else content
-    except (OSError, EOFError, zlib.error) as error:
-        raise DataError(f"{path}: cannot be read ({error}); {REPLACE}") from None
 
 
 # CIFAR-10 -----------------------------------------------------------------------------------------
 
 
-def read_cifar_batch(content: bytes, title: str) -> tuple[Bytes, NDArray[np.int64]]:
+def read_cifar_batch(content: bytes, title: str) -> tuple[Bytes, Labels]:
     """Read one of CIFAR-10's pickled batches: images (n, 3, 32, 32) and labels (n). Code in it is never run.
 
     The format is: a dictionary with `data`, a row of 3,072 bytes per image (red, green, blue, each by rows), and
@@ -81,6 +88,24 @@ def read_cifar_batch(content: bytes, title: str) -> tuple[Bytes, NDArray[np.int6
     if not _is_list_of_int(labels) or len(labels) != len(data):
         raise DataError(f"{title}: has {len(data):,} images but no label for each; {REPLACE}")
     return data.reshape(-1, *CIFAR_SHAPE), np.array(labels, dtype=np.int64)
+
+
+def read_cifar_binary(content: bytes, title: str) -> tuple[Bytes, Labels]:
+    """Read one of CIFAR-10's binary batches: images (n, 3, 32, 32) and labels (n).
+
+    The format is: for each image a byte with its label, then its 3,072 bytes. title: what error messages call the
+    batch. Raises DataError.
+    """
+    width = 1 + math.prod(CIFAR_SHAPE)
+    if not content or len(content) % width:
+        raise DataError(f"{title}: has {len(content):,} bytes, which is no multiple of {width:,}; {REPLACE}")
+    rows = np.frombuffer(content, np.uint8).reshape(-1, width)
+    return rows[:, 1:].reshape(-1, *CIFAR_SHAPE), rows[:, 0].astype(np.int64)
+
+
+def cifar_binary(images: Bytes, labels: Labels) -> bytes:
+    """Return images and labels as the content of a binary batch; the inverse of `read_cifar_binary`."""
+    return np.column_stack([labels.astype(np.uint8), images.reshape(len(images), -1)]).tobytes()
 
 
 def _is_rows_of_bytes(value: object, width: int) -> TypeGuard[Bytes]:
@@ -133,73 +158,3 @@ class _ArrayUnpickler(pickle.Unpickler):
             return _ALLOWED[module, name]
         except KeyError:
             raise _ForeignCodeError(f"{module}.{name}") from None
-
-
-# pictures -----------------------------------------------------------------------------------------
-
-
-def read_celeba(content: bytes, title: str, resolution: int) -> Bytes:
-    """Decode one of CelebA's aligned pictures and resize its central 178x178: (3, resolution, resolution).
-
-    title: what error messages call it. Raises DataError.
-    """
-    with _opened(content, title) as image:
-        if image.size != CELEBA_SIZE:
-            raise DataError(
-                f"{title}: is {_size(image.size)} pixels, not the {_size(CELEBA_SIZE)} of CelebA's aligned pictures; "
-                "replace img_align_celeba by the published one"
-            )
-        return _square(image.convert("RGB"), CELEBA_CROP, resolution)
-
-
-def read_picture(content: bytes, title: str, channels: int, resolution: int) -> Bytes:
-    """Decode any picture and resize its largest central square: (channels, resolution, resolution).
-
-    It is turned upright first; transparent pixels become white; 16-bit grey keeps its upper 8 bits. title: what error
-    messages call it. Raises DataError.
-    """
-    from PIL import ImageOps
-
-    with _opened(content, title) as opened:
-        image = _converted(ImageOps.exif_transpose(opened), "RGB" if channels == 3 else "L")
-        return _square(image, min(image.size), resolution)
-
-
-def _converted(image: Image, mode: str) -> Image:
-    from PIL import Image as PIL_Image
-
-    if image.mode == "F":
-        raise ValueError("its pixels are fractions; save it with 8 bits")
-    if image.mode.startswith("I"):  # 16 bits, which convert() would clip
-        image = PIL_Image.fromarray((np.asarray(image).clip(0, 2**16 - 1) >> 8).astype(np.uint8))
-    if image.has_transparency_data:
-        image = image.convert("RGBA")
-        image = PIL_Image.alpha_composite(PIL_Image.new("RGBA", image.size, "white"), image)
-    return image.convert(mode)
-
-
-def _square(image: Image, side: int, resolution: int) -> Bytes:
-    """Return the central square of `side` pixels, resized as torchvision's CenterCrop and Resize do."""
-    from PIL.Image import Resampling
-
-    # rounded as by CenterCrop; BILINEAR on a PIL image is torchvision's resize with antialias
-    left, top = (round((size - side) / 2) for size in image.size)
-    image = image.crop((left, top, left + side, top + side))
-    pixels = np.asarray(image.resize((resolution, resolution), Resampling.BILINEAR))
-    return pixels[None] if pixels.ndim == 2 else pixels.transpose(2, 0, 1)
-
-
-@contextmanager
-def _opened(content: bytes, title: str) -> Generator[Image, None, None]:
-    """Open a picture; raises DataError for whatever goes wrong inside the block."""
-    from PIL import Image as PIL_Image
-    from PIL import UnidentifiedImageError
-
-    try:
-        with PIL_Image.open(io.BytesIO(content)) as image:
-            yield image
-    except DataError:
-        raise
-    except Exception as error:  # decoders raise nearly any class for a broken file
-        reason = "it is not a picture" if isinstance(error, UnidentifiedImageError) else error
-        raise DataError(f"{title}: cannot be decoded ({reason}); replace it or remove it") from None

@@ -1,17 +1,18 @@
-"""The published files of a data set: found in torchvision's layout or flat, downloaded where absent, and verified."""
+"""The published files of a data set: the places where people have them, and their download where they are absent."""
 
 from __future__ import annotations
 
 import hashlib
 import os
 import urllib.request
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from http.client import HTTPException
 from pathlib import Path
 
 from edm.data.catalogue import CATALOGUE, SourceFile
 from edm.data.errors import DataError
+from edm.data.files import is_archive, kind_of, open_regular
 
 BLOCK_BYTES = 2**20
 TIMEOUT_S = 30.0
@@ -43,25 +44,12 @@ class MissingFilesError(DataError):
         return f"{missing}; get {them} from {self.address} and put {them} there"
 
 
-class WrongFileError(DataError):
-    """A file is not the published one.
-
-    path: the file. unpacked_will_do: the folder that it unpacks to can be given in its place.
-    """
-
-    def __init__(self, message: str, path: Path, unpacked_will_do: bool) -> None:
-        super().__init__(message, path, unpacked_will_do)
-        self.message, self.path, self.unpacked_will_do = message, path, unpacked_will_do
-
-    def __str__(self) -> str:
-        return self.message
-
-
 @dataclass(frozen=True)
 class Origin:
     """Where the published files of data sets come from.
 
-    path: a folder, in torchvision's layout or flat, or the archive itself. download: fetch absent files into it.
+    path: a folder in one of the layouts of the catalogue, or flat; or an archive or one of the files itself.
+    download: fetch absent files into it.
     """
 
     path: Path
@@ -74,71 +62,59 @@ class Origin:
 
     @classmethod
     def given(cls, path: Path) -> Origin:
-        """A user's own file or folder, in which nothing is ever written; raises DataError if it is absent."""
+        """A user's own file or folder, in which nothing is ever written; raises DataError if it is neither."""
         path = path.expanduser().absolute()
         if not path.exists():
             raise DataError(f"{path}: no such file or folder; say where the files of the data set are")
+        if not path.is_file() and not path.is_dir():
+            raise DataError(f"{path}: is {kind_of(path.stat().st_mode)}; give a file or a folder")
         return cls(path)
 
+    def folders(self, dataset: str) -> Iterator[Path]:
+        """Yield the folders that may hold files of a data set: those of its layouts, at any level, and the path."""
+        base = self.path if self.path.is_dir() or self.download else self.path.parent
+        for layout in CATALOGUE[dataset].layouts:
+            parts = Path(layout).parts
+            for i in range(len(parts)):
+                yield from (place for place in sorted(base.glob("/".join(parts[i:]))) if place.is_dir())
+        yield base
+
     def find(self, dataset: str, name: str) -> Path | None:
-        """Return where a file or folder of a data set is, in torchvision's layout or flat; None if it is absent."""
-        known = CATALOGUE[dataset]
-        if self.path.is_file() and name == known.files[0].name and self._is_renamed(dataset):
-            return self.path  # the archive under another name
-        base = self.path.parent if self.path.is_file() else self.path
-        layout = Path(known.layout).parts
-        places = [base.joinpath(*layout[i:], name) for i in range(len(layout) + 1)]
+        """Return where a file or folder of a data set is; None if it is absent."""
+        places = (folder / name for folder in self.folders(dataset))
         return next((place for place in places if place.exists()), None)
 
-    def _is_renamed(self, dataset: str) -> bool:
-        return all(self.path.name not in (file.name, file.unpacked) for file in CATALOGUE[dataset].files)
+    def archives(self, dataset: str) -> Iterator[Path]:
+        """Yield the archives that may hold a data set: the path if it is one, whatever its name, and known names."""
+        if is_archive(self.path):
+            yield self.path
+        for folder in self.folders(dataset):
+            yield from (folder / name for name in CATALOGUE[dataset].archives if (folder / name).is_file())
 
 
 def published(dataset: str, files: Sequence[SourceFile], origin: Origin, on_progress: OnProgress) -> list[Path]:
-    """Return the paths of published files after checking their MD5; absent ones are downloaded first if allowed.
+    """Return the paths of published files; absent ones are downloaded first if allowed.
 
-    Raises MissingFilesError, which names every absent file, or WrongFileError.
+    Raises MissingFilesError, which names every absent file, or DataError where something else has the name of one.
     """
-    absent = [file for file in files if origin.find(dataset, file.name) is None]
+    places = {file: origin.find(dataset, file.name) for file in files}
+    for path in filter(None, places.values()):
+        open_regular(path).close()
+    absent = [file for file, path in places.items() if path is None]
     if absent and not origin.download:
         raise MissingFilesError(dataset, absent, origin.path)
-    folder = origin.path / CATALOGUE[dataset].layout
+    folder = origin.path / CATALOGUE[dataset].layouts[0]
     for number, file in enumerate(absent):
         try:
             fetch(file, folder / file.name, on_progress)
         except (OSError, HTTPException) as error:
             raise MissingFilesError(dataset, absent[number:], folder, str(error)) from None
-    paths: list[Path] = []
-    for file in files:
-        path = origin.find(dataset, file.name)
-        assert path is not None
-        verify(file, path, on_progress, origin.download)
-        paths.append(path)
-    return paths
+    return [place or folder / file.name for file, place in places.items()]
 
 
-def verify(file: SourceFile, path: Path, on_progress: OnProgress, can_fetch_again: bool) -> None:
-    """Raise WrongFileError unless the file at `path` has its published MD5.
-
-    can_fetch_again: whether deleting the file has it downloaded again, which decides the remedy.
-    """
-    try:
-        found, size = _md5(path, path.name, on_progress), path.stat().st_size
-    except OSError as error:
-        raise DataError(f"{path}: cannot be read ({error.strerror}); give the published {file.name}") from None
-    if found == file.md5:
-        return
-    is_archive = path.suffix == ".zip"
-    remedy = (
-        "delete it and run again to have it downloaded" if can_fetch_again else f"download it again from {file.url}"
-    )
-    if is_archive:
-        remedy += "; or, if you packed it yourself, unpack it and give the folder"
-    problem = (
-        f"{path}: is {'cut short' if size < file.size else 'not the published file'}: {size:,} bytes with md5 {found}, "
-        f"where {file.name} has {file.size:,} bytes with md5 {file.md5}"
-    )
-    raise WrongFileError(f"{problem}; {remedy}", path, is_archive)
+def remedy(file: SourceFile, origin: Origin) -> str:
+    """Return what to do about a file that is not the published one."""
+    return "delete it and run again to have it downloaded" if origin.download else f"download it again from {file.url}"
 
 
 def fetch(file: SourceFile, path: Path, on_progress: OnProgress) -> None:
@@ -150,7 +126,7 @@ def fetch(file: SourceFile, path: Path, on_progress: OnProgress) -> None:
             _fetch_address(file, temporary, on_progress)
         else:
             _fetch_from_drive(file, file.drive_id, temporary)
-        found = _md5(temporary, file.name, on_progress)
+        found = md5_of(temporary, file.name, on_progress)
         if found != file.md5:
             size = temporary.stat().st_size
             raise OSError(f"the download had {size:,} bytes with md5 {found}")
@@ -176,9 +152,10 @@ def _fetch_from_drive(file: SourceFile, drive_id: str, path: Path) -> None:
         raise OSError(" ".join(str(error).split())) from error
 
 
-def _md5(path: Path, title: str, on_progress: OnProgress) -> str:
+def md5_of(path: Path, title: str, on_progress: OnProgress) -> str:
+    """Return the MD5 of a file in hex; raises DataError where it cannot be read."""
     digest, total = hashlib.md5(usedforsecurity=False), path.stat().st_size
-    with path.open("rb") as file:
+    with open_regular(path) as file:
         while block := file.read(BLOCK_BYTES):
             digest.update(block)
             on_progress(f"checking {title}", file.tell(), total)

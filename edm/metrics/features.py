@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Generator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import ModuleType
 from typing import Any, Protocol, runtime_checkable
@@ -20,6 +19,7 @@ from edm.data.dataset import to_unit
 from edm.metrics.inception import InceptionV3
 from edm.metrics.resize import resize as resized
 from edm.metrics.weights import MissingPackageError, OnFetched, Weights, find_weights
+from edm.networks.device import full_precision
 
 EXTRACTOR_BATCH = 100  # fixed, since the last bits of features depend on the batch size
 
@@ -227,18 +227,6 @@ def load_dinov2(device: torch.device, given: Path | None = None, on_progress: On
     _timm()  # before 1.2 GB are downloaded
     path = find_weights(DINOV2_WEIGHTS, given, on_progress)
     return Dinov2(torch.load(path, map_location="cpu", weights_only=True), device)
-
-
-@contextmanager
-def full_precision() -> Generator[None, None, None]:
-    """Turn off TF32 and choose deterministic kernels inside the block, so that scores do not depend on the GPU."""
-    before = torch.get_float32_matmul_precision()
-    torch.set_float32_matmul_precision("highest")
-    try:
-        with torch.backends.cudnn.flags(enabled=True, deterministic=True, allow_tf32=False):
-            yield
-    finally:
-        torch.set_float32_matmul_precision(before)
 
 
 @torch.no_grad()

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from edm.config import EXACT_IMAGES, FieldError, SamplingConfig
 from edm.generate import draw, labels_of
+from edm.networks.device import full_precision
 from edm.precondition import Denoiser
 
 GREY_LEVELS = 127.5  # that make up 1, as images are drawn in [-1, 1]
@@ -46,7 +47,8 @@ def exact_images(
             f"{sampling.sampler} adds noise on the way, so its images have no exact solution; use a deterministic one"
         )
         raise FieldError("sampler", noisy)
-    return final_images(model, sampling.exact(), guide, on_progress, batch_size)
+    with full_precision():  # TF32, torch's default for convolutions on a GPU, would be the largest of all errors
+        return final_images(model, sampling.exact(), guide, on_progress, batch_size)
 
 
 def final_images(

@@ -90,13 +90,16 @@ class MissingPackageError(WeightsError):
 
 
 def find_weights(
-    weights: Weights, given: Path | None = None, on_progress: OnFetched = lambda _done, _total: None
+    weights: Weights,
+    given: Path | None = None,
+    on_progress: OnFetched = lambda _done, _total: None,
+    timeout_s: float = TIMEOUT_S,
 ) -> Path:
     """Return the path of a published file after checking its SHA-256; it is downloaded first if it is nowhere.
 
     It is looked for at `given` (the file itself, or its folder) and then in torch's hub cache, and downloaded into the
-    first of these, whole or not at all. Raises WeightsError if it is not the published file, or absent and cannot be
-    downloaded.
+    first of these, whole or not at all, unless the server sends nothing for `timeout_s` seconds. Raises WeightsError if
+    it is not the published file, or absent and cannot be downloaded.
     """
     places = _places(weights, given)
     for path in places:
@@ -104,7 +107,7 @@ def find_weights(
             _verify(weights, path)
             return path
     try:
-        _fetch(weights, places[0], on_progress)
+        _fetch(weights, places[0], on_progress, timeout_s)
     except (OSError, HTTPException) as error:
         raise MissingWeightsError(weights, places, str(error)) from error
     return places[0]
@@ -156,13 +159,13 @@ def _verify(weights: Weights, path: Path) -> None:
         )
 
 
-def _fetch(weights: Weights, path: Path, on_progress: OnFetched) -> None:
+def _fetch(weights: Weights, path: Path, on_progress: OnFetched, timeout_s: float) -> None:
     """Download a file, whole or not at all; raises OSError or HTTPException."""
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f".{path.name}.{uuid.uuid4().hex}.part")  # unique, as another process may download it too
     try:
         with part.open("xb") as file:
-            _download(weights, file, on_progress)
+            _download(weights, file, on_progress, timeout_s)
             file.flush()
             os.fsync(file.fileno())
         part.replace(path)
@@ -170,9 +173,9 @@ def _fetch(weights: Weights, path: Path, on_progress: OnFetched) -> None:
         part.unlink(missing_ok=True)
 
 
-def _download(weights: Weights, file: BinaryIO, on_progress: OnFetched) -> None:
+def _download(weights: Weights, file: BinaryIO, on_progress: OnFetched, timeout_s: float) -> None:
     digest, done = hashlib.sha256(), 0
-    with _open(weights.url) as response:
+    with _open(weights.url, timeout_s) as response:
         while block := response.read(BLOCK_BYTES):
             done += len(block)
             if done > weights.bytes:
@@ -186,10 +189,10 @@ def _download(weights: Weights, file: BinaryIO, on_progress: OnFetched) -> None:
         raise OSError(f"the download is not the published file: its sha256 is {digest.hexdigest()}")
 
 
-def _open(url: str) -> HTTPResponse:
+def _open(url: str, timeout_s: float) -> HTTPResponse:
     request = urllib.request.Request(url, headers={"User-Agent": "edm"})
     try:
-        return urllib.request.urlopen(request, timeout=TIMEOUT_S)
+        return urllib.request.urlopen(request, timeout=timeout_s)
     except HTTPError as error:
         error.close()  # it holds the response, whose connection would stay open
         raise

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Generator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import TypeVar
 
 import torch
@@ -12,6 +13,8 @@ from edm.config import Precision
 
 M = TypeVar("M", bound=nn.Module)
 
+COMPILED_NETWORKS = 64  # in one process
+
 DTYPES: dict[Precision, torch.dtype] = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
@@ -20,11 +23,32 @@ def autocast(precision: Precision, device: torch.device) -> AbstractContextManag
     return nullcontext() if precision == "fp32" else torch.autocast(device.type, DTYPES[precision])
 
 
+@contextmanager
+def full_precision() -> Generator[None, None, None]:
+    """Turn off TF32 and choose deterministic kernels inside the block, so that scores do not depend on the GPU."""
+    before = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision("highest")
+    try:
+        with torch.backends.cudnn.flags(enabled=True, deterministic=True, allow_tf32=False):
+            yield
+    finally:
+        torch.set_float32_matmul_precision(before)
+
+
 def sent(values: Tensor, device: torch.device) -> Tensor:
     """Return values on `device`; a GPU receives them while the host goes on, where `Tensor.to` would wait for it."""
     if device.type == "cuda" and values.device.type == "cpu":
         values = values.pin_memory()  # a copy from pageable memory waits for all work before it
     return values.to(device, non_blocking=True)
+
+
+def compile_network(network: nn.Module) -> None:
+    """Compile a network in place: one program for each shape that it meets, made when it first meets it."""
+    import torch._dynamo.config as limits  # heavy
+
+    # beyond torch's own limit of 8, a worker's ninth network would run without being compiled, and not say so
+    limits.recompile_limit = max(limits.recompile_limit, COMPILED_NETWORKS)
+    network.compile(dynamic=False)  # pyright: ignore[reportUnknownMemberType]
 
 
 def on_device(module: M, device: torch.device | str) -> M:

@@ -38,11 +38,11 @@ def start_sweep(name: str, data: str, folder: Path | None = None) -> Path:
     folder: where to write it, by default sweeps/ if that exists, else the current folder.
     """
     from experiments.store.files import replacing
-    from experiments.sweep.reader import NAME, NAME_RULE
+    from experiments.sweep.spec import NAME_RULE, is_name
     from experiments.sweep.template import sweep_template, template_data
 
     stem = name.removesuffix(".yaml")
-    if not NAME.fullmatch(stem):
+    if not is_name(stem):
         raise UserError(f"{name}: cannot be the name of a sweep; {NAME_RULE}")
     place = folder or (Path("sweeps") if Path("sweeps").is_dir() else Path())
     path = place / f"{stem}.yaml"

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import os
-import shlex
 import shutil
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
+
+from experiments.redaction import redacted_command
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
@@ -71,4 +72,4 @@ def same_command() -> str:
 def command_here(*arguments: str) -> str:
     """Return a command as a person would type it here, beginning with `uv run` if this one was."""
     runner = ["uv", "run"] if "UV_RUN_RECURSION_DEPTH" in os.environ else []
-    return shlex.join([*runner, "edm-sweep", *arguments])
+    return redacted_command([*runner, "edm-sweep", *arguments])

@@ -13,6 +13,7 @@ from experiments.cli.output import command_here, console_for, print_json, say
 from experiments.cli.sweeps import plan_of
 from experiments.environment import DEFAULT_STORE
 from experiments.errors import UserError
+from experiments.redaction import redact
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -122,7 +123,7 @@ def report_of(plan: Plan, store: Store, tracking_uri: str | None = None, source:
         found = scores_in_store(plan, store)
     wanted = plan.sweep.report
     folders = {plan.cell_name(p): store.folder("evaluations", p.evaluation.signature) for p in plan.cells}
-    origin = f"MLflow at {tracking_uri}" if tracking_uri else source or f"the store {store.name}"
+    origin = f"MLflow at {redact(tracking_uri)}" if tracking_uri else source or f"the store {store.name}"
     return Report(
         Layout(plan.sweep.name, wanted.rows or (), wanted.columns, wanted.metrics),
         results_frame(plan, found),

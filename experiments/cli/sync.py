@@ -13,6 +13,7 @@ from experiments.cli.output import console_for, print_json, say, waiting
 from experiments.cli.sweeps import plan_of
 from experiments.environment import DEFAULT_STORE
 from experiments.errors import UserError
+from experiments.redaction import redact
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -63,13 +64,13 @@ def _sync(plan: Plan, store: Store, place: Store, tracking_uri: str | None, cons
         from experiments.tracking.mirror import sync
     uri = tracking_uri or embedded_uri(place)
     if not console.is_interactive:
-        say(console, f"{uri}: updating")
+        say(console, f"{redact(uri)}: updating")
     with progress(console, "updating MLflow", "runs") as on_progress:
         counts = sync(plan, store, uri, on_progress, place)
     if as_json:
-        print_json({"tracking_uri": uri, **asdict(counts)})
+        print_json({"tracking_uri": redact(uri), **asdict(counts)})
         return
-    say(console, f"{uri}: {count(counts.runs, 'run')} of {plan.sweep.name}, {counts.finished:,} finished")
+    say(console, f"{redact(uri)}: {count(counts.runs, 'run')} of {plan.sweep.name}, {counts.finished:,} finished")
     say(console, f"{count(counts.sent, 'run')} sent now.")
 
 

@@ -63,12 +63,12 @@ def _named_row(store: Store, source: DataSource) -> dict[str, Any]:
 
 
 def _files(store: Store, name: str) -> list[dict[str, Any]]:
-    """The published files of a data set: where each one is, or should be."""
+    """The published files that a data set needs: where each one is, or should be."""
     known, origin = CATALOGUE[name], Origin.fetching(data_folder(store.root))
     rows = []
-    for file in known.files:
+    for file in (file for file in known.files if file.needed):
         path = origin.find(name, file.name) or origin.find(name, file.unpacked)
-        expected = origin.path / known.layout / file.name
+        expected = origin.path / known.layouts[0] / file.name
         rows.append({"path": str(path or expected), "md5": file.md5, "bytes": file.size, "there": path is not None})
     return rows
 

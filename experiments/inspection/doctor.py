@@ -22,6 +22,7 @@ from edm.data.sources import Origin
 from experiments import hardware
 from experiments.environment import DATA_VARIABLE, WEIGHTS_VARIABLE, data_folder, given_weights
 from experiments.inputs import InputFiles
+from experiments.redaction import redact
 from experiments.runner.disk import GIB
 from experiments.runner.forecast import forecast
 from experiments.store import leases
@@ -142,7 +143,7 @@ def _tracking(store: Store, uri: str | None) -> Finding:
     """Check MLflow's server, or the database in the store."""
     if uri is None or not uri.startswith(("http://", "https://")):
         there = (store.root / "mlflow.db").exists()
-        text = uri or f"the database in the store{'' if there else ', which the first run creates'}"
+        text = redact(uri or "") or f"the database in the store{'' if there else ', which the first run creates'}"
         return Finding("MLflow tracking", "ok", text)
     try:
         with urllib.request.urlopen(f"{uri.rstrip('/')}/version", timeout=TIMEOUT_S) as answer:
@@ -151,11 +152,11 @@ def _tracking(store: Store, uri: str | None) -> Finding:
         remedy = (
             "start it with 'mlflow server', or leave --tracking-uri out; runs work without it, and 'sync' catches up"
         )
-        return Finding("MLflow tracking", "wrong", f"{uri} does not answer ({_line(error)})", remedy)
+        return Finding("MLflow tracking", "wrong", f"{redact(uri)} does not answer ({_line(error)})", remedy)
     own = importlib.metadata.version("mlflow")
     same = version.split(".")[0] == own.split(".")[0]
     remedy = "" if same else f"install mlflow {own} on the server, or {version} here"
-    return Finding("MLflow tracking", "ok" if same else "wrong", f"{uri} answers, version {version}", remedy)
+    return Finding("MLflow tracking", "ok" if same else "wrong", f"{redact(uri)} answers, version {version}", remedy)
 
 
 # the store ----------------------------------------------------------------------------------------

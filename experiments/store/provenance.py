@@ -6,7 +6,6 @@ import hashlib
 import importlib.metadata
 import os
 import platform
-import shlex
 import shutil
 import subprocess
 import sys
@@ -18,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from experiments import hardware
+from experiments.redaction import redacted_command
 from experiments.store.files import write_bytes
 from experiments.store.results import OWN_PACKAGE, CodeVersion, Provenance
 from experiments.store.store import Store
@@ -48,8 +48,8 @@ class RunInfo:
 
 
 def command_line() -> str:
-    """Return this process's command, as it could be given again."""
-    return shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])
+    """Return this process's command, as it could be given again, without secrets."""
+    return redacted_command([Path(sys.argv[0]).name, *sys.argv[1:]])
 
 
 def provenance(run: RunInfo = RunInfo(), began: float | None = None) -> Provenance:

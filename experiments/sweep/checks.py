@@ -11,7 +11,7 @@ from edm.data.errors import DataError
 from experiments.errors import UserError
 from experiments.inputs import Inputs
 from experiments.sweep.diagnostics import one_of, show_value
-from experiments.sweep.metrics import FITTED, meaningless
+from experiments.sweep.metrics import FITTED, fid_remedy, meaningless
 from experiments.sweep.spec import Cell
 from experiments.sweep.tasks import Training
 
@@ -118,11 +118,11 @@ def _check_metrics(cell: Cell, facts: DatasetFacts) -> None:
     withheld = meaningless(config, facts.splits)
     reasons = [withheld[split] for split in config.splits if split in withheld]
     if reasons and set(config.metrics) <= set(FITTED):
-        classifier = "" if config.features == "classifier" else "use features: classifier, "
+        classifier = "" if config.features == "classifier" or not facts.num_classes else ", use features: classifier"
         raise CellError(
             "evaluation.metrics",
-            f"{' and '.join(config.metrics)} would mean nothing: {reasons[0]} features; add kid, {classifier}"
-            "or draw more images",
+            f"{' and '.join(config.metrics)} would mean nothing: {reasons[0]} features; "
+            f"add kid{classifier}, or {fid_remedy(config, facts.splits)}",
         )
 
 

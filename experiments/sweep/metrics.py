@@ -99,6 +99,30 @@ def meaningless(config: EvaluationConfig, sizes: Mapping[Split, int]) -> dict[st
     return {split: reason.format(count, dimension) for split, count in counts.items() if count <= dimension}
 
 
+def fid_remedy(config: EvaluationConfig, sizes: Mapping[Split, int]) -> str | None:
+    """Return which fields to set, all of them together, for every Fréchet distance to mean something.
+
+    None where all do already, or none is asked for. sizes: of the splits.
+    """
+    dimension, withheld = DIMENSIONS[config.features], meaningless(config, sizes)
+    if not set(config.metrics) & set(FITTED) or not withheld.keys() & set(config.splits):
+        return None
+    changes: list[str] = []
+    if config.images <= dimension:
+        changes.append(f"evaluation.images above {dimension:,}")
+    counts = reference_sizes(config, sizes)
+    if any(counts[split] <= dimension for split in config.splits):
+        large = [split for split in config.splits if sizes[split] > dimension]
+        large = large or [split for split in SPLITS if sizes[split] > dimension]
+        if not large:
+            return f"no split has more than {dimension:,} images; use features with fewer dimensions, or more images"
+        if large != list(config.splits):
+            changes.append(f"evaluation.splits [{', '.join(large)}]")
+        if config.reference != "all":
+            changes.append("evaluation.reference all")
+    return f"for an FID, set {' and '.join(changes)}" + (" together" if len(changes) > 1 else "")
+
+
 def requested_scores(config: EvaluationConfig, sizes: Mapping[Split, int], deterministic: bool) -> MetricRequest:
     """Return the scores that a configuration asks for, with KID in place of every FID that would mean nothing.
 

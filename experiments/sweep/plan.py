@@ -13,7 +13,7 @@ from edm.cost import forward_flops
 from experiments.errors import UserError
 from experiments.inputs import Inputs
 from experiments.sweep.identity import signature
-from experiments.sweep.metrics import requested_scores
+from experiments.sweep.metrics import fid_remedy, requested_scores
 from experiments.sweep.names import short_name
 from experiments.sweep.preparations import Preparation, names_of, preparations_by_signature
 from experiments.sweep.spec import SECTIONS, Cell, Sweep
@@ -35,12 +35,16 @@ class PlannedCell:
 
 @dataclass(frozen=True)
 class Plan:
-    """Everything that a sweep needs: its cells in the order of the file; trainings and evaluations by signature."""
+    """Everything that a sweep needs: its cells in the order of the file; trainings and evaluations by signature.
+
+    remarks: what a person should know about its folders of images.
+    """
 
     sweep: Sweep
     cells: tuple[PlannedCell, ...]
     trainings: dict[str, Training]
     evaluations: dict[str, Evaluation]
+    remarks: tuple[str, ...] = ()
 
     def __repr__(self) -> str:
         """Show its size; the whole would be pages."""
@@ -88,8 +92,15 @@ class Plan:
     @property
     def warnings(self) -> list[str]:
         """What a person should know before the sweep runs: scores that are left out, fields that have no effect."""
-        notes = {note for evaluation in self.evaluations.values() for note in evaluation.notes}
-        return sorted(notes) + list(self._fields_without_effect())
+        evaluations = self.evaluations.values()
+        notes = {note for evaluation in evaluations for note in evaluation.notes}
+        remedies = {fid_remedy(evaluation.config, evaluation.training.data.sizes) for evaluation in evaluations}
+        return [
+            *self.remarks,
+            *sorted(notes),
+            *sorted(remedy for remedy in remedies if remedy is not None),
+            *self._fields_without_effect(),
+        ]
 
     def _fields_without_effect(self) -> Iterator[str]:
         samplings = [planned.cell.sampling for planned in self.cells]
@@ -117,7 +128,9 @@ def plan_sweep(sweep: Sweep, inputs: Inputs, sources: Mapping[DataConfig, DataSo
     requested = [(cell, *planner.add(cell)) for cell in sweep.cells]
     evaluations = link_evaluations(planner.evaluations)
     cells = tuple(PlannedCell(cell, training, evaluations[signature]) for cell, training, signature in requested)
-    return Plan(sweep, cells, planner.trainings, evaluations)
+    read = dict.fromkeys(cell.data for cell in sweep.cells if cell.data not in (sources or {}))
+    remarks = dict.fromkeys(remark for config in read for remark in inputs.facts(config).remarks)
+    return Plan(sweep, cells, planner.trainings, evaluations, tuple(remarks))
 
 
 class Planner:

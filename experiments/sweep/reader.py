@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import cache, lru_cache
@@ -19,6 +18,7 @@ from experiments.sweep.checks import CellError, check_cell
 from experiments.sweep.diagnostics import explain, require_field, require_key, show_value, suggest, suggest_axis
 from experiments.sweep.document import START, Document, Location, parse_document, read_document
 from experiments.sweep.spec import (
+    NAME_RULE,
     SECTIONS,
     SETTINGS,
     TOP_LEVEL,
@@ -27,11 +27,9 @@ from experiments.sweep.spec import (
     ResourcesConfig,
     Sweep,
     field_names,
+    is_name,
 )
 from reports.metrics import METRICS
-
-NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
-NAME_RULE = "use letters, digits, '_', '-' and '.'"
 
 
 def load_sweep(path: str | Path, overrides: tuple[str, ...], inputs: Inputs) -> Sweep:
@@ -104,7 +102,7 @@ class SweepReader:
 
     def _name(self, default: str) -> str:
         name = self.data.get("name", default)
-        if not isinstance(name, str) or not NAME.fullmatch(name):
+        if not is_name(name):
             raise self.document.error(("name",), f"name: {name!r} cannot be the name of a sweep; {NAME_RULE}")
         return name
 

@@ -130,7 +130,7 @@ def sweep_from_json(content: Content, path: Path) -> Sweep:
             _parsed(ResourcesConfig, content["resources"]),
             _parsed(ReportConfig, content["report"]),
         )
-    except (KeyError, TypeError, IndexError, ValidationError) as error:
+    except (KeyError, TypeError, IndexError, ValueError) as error:
         raise _unreadable(path, error) from None
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -92,13 +93,29 @@ class Cell:
 
 @dataclass(frozen=True)
 class Sweep:
-    """A sweep file that was read and checked. axes: the dotted names of the fields that vary, in the file's order."""
+    """A sweep file that was read and checked. axes: the dotted names of the fields that vary, in the file's order.
+
+    The name becomes part of paths. Raises ValueError if it is not one, wherever the sweep was read from.
+    """
 
     name: str
     cells: tuple[Cell, ...]
     axes: tuple[str, ...]
     resources: ResourcesConfig
     report: ReportConfig
+
+    def __post_init__(self) -> None:
+        if not is_name(self.name):
+            raise ValueError(f"{self.name!r} cannot be the name of a sweep; {NAME_RULE}")
+
+
+NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}")
+NAME_RULE = "use at most 100 letters, digits, '_', '-' and '.'"
+
+
+def is_name(value: object) -> bool:
+    """Return whether a value can be the name of a sweep, and so of its folder."""
+    return isinstance(value, str) and NAME.fullmatch(value) is not None
 
 
 SECTIONS: dict[str, type] = {

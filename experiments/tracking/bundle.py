@@ -41,6 +41,7 @@ from experiments.store.results import EvaluationResult, TrainingResult
 from experiments.store.store import Store
 from experiments.sweep.plan import Plan
 from experiments.sweep.serialisation import plan_from_json, plan_to_json
+from experiments.wording import size
 
 FORMAT = "edm-sweep bundle 1"
 MANIFEST, SWEEP = "manifest.json", "sweep.json"
@@ -48,10 +49,23 @@ OF_TRAININGS = (CONFIG, RESULT, JOURNAL, VALIDATION, PRUNED, FAILURE, LOG)
 OF_EVALUATIONS = (CONFIG, RESULT, INFLUENCES, SAMPLES, PAIRS, FAILURE, LOG)
 NAME = re.compile(r"(trainings|evaluations|diffs)/[0-9a-f]{20}(\.patch|(/[\w.-]+){1,2})")
 LARGEST = 2**30  # bytes of one file: a record holds no weights
+LARGEST_MANIFEST = 2**26
+RATIO, ALWAYS = 50, 2**27  # how many times its own size, and how many bytes in any case, a bundle may take unpacked
 BLOCK = 2**20
 SEAL = 64  # hex digits at the file's end
 WHEN = (1980, 1, 1, 0, 0, 0)  # of all entries, so that the same record makes the same file; true times are listed
 
+UNREADABLE = (
+    zipfile.BadZipFile,
+    OSError,
+    EOFError,
+    LookupError,
+    TypeError,
+    AttributeError,
+    ValueError,
+    NotImplementedError,
+    RecursionError,
+)
 OnFiles = Callable[[int, int], None]
 
 
@@ -161,11 +175,11 @@ def opened(path: Path) -> Iterator[tuple[Plan, Store]]:
                 manifest = _manifest(archive, path)
                 for name, entry in manifest["files"].items():
                     _unpack(archive, name, entry, root, path)
+            plan = plan_from_json(json.loads((root / SWEEP).read_bytes()), path)
         except FileNotFoundError:
             raise UserError(f"{path}: no such file; 'edm-sweep export SWEEP {path}' makes one") from None
-        except (zipfile.BadZipFile, OSError, EOFError, KeyError, TypeError, ValueError, NotImplementedError) as error:
+        except UNREADABLE as error:
             raise _refused(path, f"{type(error).__name__}: {error}") from None
-        plan = plan_from_json(json.loads((root / SWEEP).read_bytes()), path)
         yield plan, Store(root, manifest["store"])
 
 
@@ -186,6 +200,9 @@ def _manifest(archive: zipfile.ZipFile, path: Path) -> dict[str, Any]:
     names = archive.namelist()
     if MANIFEST not in names:
         raise UserError(f"{path}: is not a bundle, because it has no {MANIFEST}; 'edm-sweep export SWEEP' makes one")
+    sizes = [member.file_size for member in archive.infolist()]
+    if sum(sizes) > max(RATIO * path.stat().st_size, ALWAYS) or archive.getinfo(MANIFEST).file_size > LARGEST_MANIFEST:
+        raise _refused(path, f"it would take {size(sum(sizes))} unpacked, which no record does")
     manifest = json.loads(archive.read(MANIFEST))
     if manifest.get("format") != FORMAT:
         raise UserError(f"{path}: was made by another version of edm-sweep ({manifest.get('format')}); export it again")

@@ -29,11 +29,11 @@ def answering(uri: str, remedy: str) -> Iterator[None]:
         raise UserError(f"--tracking-uri {uri}: does not answer ({one_line(error)}); {remedy}") from None
 
 
-def all_runs(client: mlflow.MlflowClient, experiment: str) -> Iterator[Run]:
-    """Yield every run of an experiment, one by one, as each holds a hundred numbers."""
+def all_runs(client: mlflow.MlflowClient, experiment: str, page_size: int = PAGE) -> Iterator[Run]:
+    """Yield every run of an experiment, one by one, as each holds a hundred numbers. page_size: runs a call."""
     token = None
     while True:
-        page = client.search_runs([experiment], max_results=PAGE, page_token=token)
+        page = client.search_runs([experiment], max_results=page_size, page_token=token)
         yield from page
         token = page.token
         if not token:

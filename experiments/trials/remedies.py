@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from edm.data.sources import MissingFilesError, WrongFileError
+from edm.data.sources import MissingFilesError
 from edm.metrics.weights import MissingPackageError, MissingWeightsError, OtherWeightsError
 from experiments.environment import DATA_VARIABLE, WEIGHTS_VARIABLE
 
@@ -13,8 +13,6 @@ def explain(error: Exception) -> str:
         they = "it is" if len(error.files) == 1 else "they are"
         command = f"'edm-sweep data prepare {error.dataset} --from PATH'"
         return f"{error}, or say where {they} with {command} or {DATA_VARIABLE}"
-    if isinstance(error, WrongFileError) and error.unpacked_will_do:
-        return f"{error} with --from"
     if isinstance(error, MissingWeightsError):
         other = "use 'evaluation.features: classifier', which needs no download"
         return f"{error}, or point {WEIGHTS_VARIABLE} to it; or {other}"

@@ -180,3 +180,8 @@ def test_a_team_exchanges_nothing_over_the_network():
     meeting = open_rendezvous()
     places = [c.laddr for c in psutil.Process().net_connections() if c.status == psutil.CONN_LISTEN]
     assert [place.ip for place in places if place.port == meeting.port] == ["127.0.0.1"]
+
+
+def test_processes_that_share_a_gpu_may_choose_gloo() -> None:
+    with process_group(open_rendezvous(), ALONE, torch.device("cuda"), backend="gloo"):
+        assert torch.distributed.get_backend() == "gloo"

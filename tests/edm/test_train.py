@@ -463,13 +463,12 @@ def test_every_way_of_training_learns_the_digits(network, training, most):
 
 
 COMPILED = """
-import itertools, torch
+import functools, itertools, torch
 from torch import nn
 from edm.config import NetworkConfig, TrainingConfig
 from edm.train import Computing, TrainingSet, TrainState, averaged_model, train
 
-original = nn.Module.compile
-nn.Module.compile = lambda self: original(self, backend="eager")
+nn.Module.compile = functools.partialmethod(nn.Module.compile, backend="eager")
 data = TrainingSet(torch.arange(24 * 64, dtype=torch.uint8).reshape(24, 1, 8, 8), torch.arange(24) % 3)
 network = NetworkConfig(1, 8, 3, 8, (1,), (2,), 0)
 plain, compiled = (
@@ -491,3 +490,28 @@ def test_compiled_network_trains_the_same_weights_under_the_same_names():
     """Traced by dynamo, which our type checks would be in the way of; what inductor makes of it takes minutes here."""
     done = subprocess.run([sys.executable, "-c", COMPILED], capture_output=True, text=True, check=False)
     assert "the same" in done.stdout, done.stderr
+
+
+MANY = """
+import functools, torch
+from torch import nn
+from torch._dynamo.utils import counters
+from edm.config import NetworkConfig
+from edm.networks.device import compile_network
+from edm.networks.unet import UNet
+
+nn.Module.compile = functools.partialmethod(nn.Module.compile, backend="eager")
+torch.set_num_threads(1)
+for number in range(1, 11):
+    network = UNet(NetworkConfig(1, 8, 0, 4 * number, (1,), (0,), 0, 4))
+    compile_network(network)
+    for batch in (2, 3):
+        network(torch.zeros(batch, 1, 8, 8), torch.zeros(batch))
+print(counters["frames"]["ok"], "compiled")
+"""
+
+
+@pytest.mark.slow
+def test_a_process_compiles_more_networks_than_torchs_limit():
+    done = subprocess.run([sys.executable, "-c", MANY], capture_output=True, text=True, check=False)
+    assert "20 compiled" in done.stdout, done.stdout + done.stderr  # a program for each network and batch size

@@ -13,8 +13,10 @@ from torch.utils._pytree import tree_leaves
 
 from edm.batch_norm import recompute_statistics
 from edm.batches import TrainingSet
-from edm.config import NetworkConfig, Sampler, SamplingConfig, TrainingConfig
+from edm.config import ClassifierConfig, NetworkConfig, Sampler, SamplingConfig, TrainingConfig
+from edm.data.dataset import Dataset
 from edm.generate import draw, labels_of
+from edm.metrics.features import train_classifier
 from edm.networks.device import on_device
 from edm.precondition import Denoiser
 from edm.train import Computing, TrainState, train
@@ -108,6 +110,13 @@ def test_a_sampling_step_does_not_wait_for_the_gpu(sampler: Sampler) -> None:
     with CopiesThatWait() as copies:
         draw(model, config, index, labels_of(index, 3))
     assert copies.found == []
+
+
+def test_an_epoch_of_the_classifier_does_not_wait_for_the_gpu() -> None:
+    images, labels = torch.zeros(10, 1, 8, 8, dtype=torch.uint8), torch.arange(10) % 3
+    data = Dataset(images, labels, {"train": list(range(10)), "val": [], "test": []}, 0.5)
+    (model,) = train_classifier(ClassifierConfig(channels=4, epochs=1, batch_size=3), data, 3, GPU)
+    assert {parameter.device for parameter in model.parameters()} == {GPU}
 
 
 def test_a_copy_that_waits_is_seen() -> None:

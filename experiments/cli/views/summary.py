@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from experiments.cli.output import command_here, listed, same_command, say
 from experiments.environment import DEFAULT_STORE
+from experiments.redaction import redact
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -40,7 +41,7 @@ def show_summary(summary: Summary, page: Path, store: Store, tracking_uri: str |
         say(console, f"{failed}. To try them again: {same_command()}")
     place = [] if store.root == DEFAULT_STORE.absolute() else ["--store", str(store.root)]
     say(console, f"Report: {page}")
-    say(console, f"MLflow: {tracking_uri or command_here('ui', *place)}")
+    say(console, f"MLflow: {redact(tracking_uri) if tracking_uri else command_here('ui', *place)}")
 
 
 def summary_json(summary: Summary) -> dict[str, Any]:

@@ -40,10 +40,11 @@ def test_checksums_are_torchvisions() -> None:
     ]
     assert ours["cifar10"] == [(CIFAR10.filename, CIFAR10.tgz_md5)]
     assert CATALOGUE["cifar10"].files[0].url == CIFAR10.url
-    assert [list(member) for member in CATALOGUE["cifar10"].members] == CIFAR10.train_list + CIFAR10.test_list
+    batches = [[member.name, member.md5] for member in CATALOGUE["cifar10"].members]
+    assert batches == CIFAR10.train_list + CIFAR10.test_list
     assert CATALOGUE["cifar10"].files[0].unpacked == CIFAR10.base_folder
     celeba = {(file.drive_id, file.md5, file.name) for file in CATALOGUE["celeba"].files}
-    assert celeba < set(CelebA.file_list) and CATALOGUE["celeba"].layout == CelebA.base_folder
+    assert celeba < set(CelebA.file_list) and CATALOGUE["celeba"].layouts[0] == CelebA.base_folder
 
 
 @each
@@ -113,3 +114,17 @@ def test_celebas_partitions_are_two_data_sets() -> None:
     study, official = (DataConfig("celeba", splits=splits) for splits in ("study", "official"))
     assert source_of(study).signature != source_of(official).signature
     assert source_fingerprint(study) == source_fingerprint(official)
+
+
+@pytest.mark.parametrize(
+    ("config", "signature"),
+    [
+        (DataConfig("digits"), "4f1adccf99f780bd1d6a"),
+        (DataConfig("fashion_mnist"), "93e57d5214ae339865f7"),
+        (DataConfig("cifar10"), "c3f853a48ba54fd276ea"),
+        (DataConfig("celeba"), "adbd38b6c153e3e1ebb3"),
+        (DataConfig("celeba", splits="official", resolution=64), "f9cc08357bf182a18a49"),
+    ],
+)
+def test_signatures_of_named_data_sets_stay(config: DataConfig, signature: str) -> None:
+    assert source_of(config).signature == signature

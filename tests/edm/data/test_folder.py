@@ -3,6 +3,7 @@
 import hashlib
 import os
 import shutil
+import socket
 from pathlib import Path
 
 import pytest
@@ -107,10 +108,104 @@ def test_what_cannot_be_used_is_one_sentence(tmp_path: Path, paths: list[str], e
 
 
 def test_a_folder_that_is_none_is_said_to_be_none(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="no such folder; give a folder of images"):
+    with pytest.raises(DataError, match="no such folder; give a folder or a zip archive of images"):
         facts(config(tmp_path / "absent"))
-    with pytest.raises(DataError, match="is a file; give a folder of images"):
+    with pytest.raises(DataError, match="is a file, but no zip archive; give a folder or a zip"):
         facts(config(touched(tmp_path, "a.zip") / "a.zip"))
+
+
+# what is no regular file, and what is left out ----------------------------------------------------
+
+
+def test_a_pipe_a_device_or_a_socket_is_not_opened(tmp_path: Path, monkeypatch) -> None:
+    touched(tmp_path / "images", *LOOSE)
+    odd = tmp_path / "images" / "odd.png"
+    os.mkfifo(odd)
+    with pytest.raises(DataError, match=r"odd.png: is not a regular file, but a pipe; remove it"):
+        facts(config(tmp_path / "images"))
+    odd.unlink()
+    odd.symlink_to("/dev/zero")
+    with pytest.raises(DataError, match=r"odd.png: is not a regular file, but a device; remove it"):
+        facts(config(tmp_path / "images"))
+    odd.unlink()
+    monkeypatch.chdir(tmp_path / "images")  # names of sockets are short
+    with socket.socket(socket.AF_UNIX) as opened:
+        opened.bind("odd.png")
+        with pytest.raises(DataError, match=r"odd.png: is not a regular file, but a socket; remove it"):
+            facts(config(tmp_path / "images"))
+
+
+def test_a_pipe_that_appears_after_planning_is_not_opened(tmp_path: Path) -> None:
+    image_tree(tmp_path, *LOOSE)
+    open_folder(str(tmp_path))
+    (tmp_path / LOOSE[7]).unlink()
+    os.mkfifo(tmp_path / LOOSE[7])
+    with pytest.raises(DataError, match=r"07.png: is not a regular file, but a pipe"):
+        source_fingerprint(config(tmp_path))
+
+
+def test_a_pipe_or_a_device_in_the_place_of_the_folder_is_said(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    for path, what in ((tmp_path / "pipe", "a pipe"), (Path("/dev/zero"), "a device")):
+        with pytest.raises(DataError, match=f"is {what}; give a folder or a zip archive of images"):
+            facts(config(path))
+
+
+def test_a_file_too_large_for_memory_is_refused_unread(tmp_path: Path) -> None:
+    touched(tmp_path, *LOOSE)
+    os.truncate(tmp_path / LOOSE[0], 2**40)  # takes no room
+    with pytest.raises(DataError, match=r"00.png: has 1,099,511,627,776 bytes, more than the 1,073,741,824"):
+        facts(config(tmp_path))
+
+
+def test_what_is_left_out_is_counted_and_named(tmp_path: Path) -> None:
+    touched(tmp_path, *LOOSE, "b.gif", "a.GIF", "sub/c.heic", "notes", ".hidden.gif", ".cache/d.heic")
+    (remark,) = facts(config(tmp_path)).remarks
+    assert remark == (
+        f"{tmp_path}: 4 files are left out, being of other types: 2 .gif (a.GIF), 1 without a suffix (notes), "
+        "1 .heic (sub/c.heic)"
+    )
+    assert facts(config(touched(tmp_path / "clean", *LOOSE))).remarks == ()
+
+
+def test_a_folder_of_other_types_alone_names_them(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"holds no images \(.*\), but 2 \.zip \(train.zip\); give the folder"):
+        facts(config(touched(tmp_path, "train.zip", "val.zip")))
+
+
+# few images ---------------------------------------------------------------------------------------
+
+
+def test_a_class_that_train_lacks_is_said(tmp_path: Path) -> None:
+    touched(tmp_path, *(f"{split}/{name}/{i}.png" for split in ("train", "val", "test") for name in "ab" for i in "01"))
+    touched(tmp_path, "test/rare/0.png")
+    (remark,) = facts(config(tmp_path)).remarks
+    assert "no image in train shows 1 of 3 classes (rare), so that networks cannot learn them; add images" in remark
+
+
+@pytest.mark.parametrize(("name", "in_train"), [("1.png", True), ("0.png", False)])
+def test_one_image_in_a_class_has_to_be_in_train(tmp_path: Path, name: str, in_train: bool) -> None:
+    folder = open_folder(str(touched(tmp_path, f"rare/{name}", *(f"usual/{path}" for path in LOOSE))))
+    assert (folder.paths.index(f"rare/{name}") in folder_splits(folder, 0)["train"]) == in_train
+    remarks = facts(config(tmp_path)).remarks
+    assert remarks == () if in_train else "shows 1 of 2 classes (rare), so that networks cannot learn" in remarks[0]
+
+
+@pytest.mark.parametrize("name", ["valid", "validation"])
+def test_another_name_of_val_is_recognised(tmp_path: Path, name: str) -> None:
+    touched(tmp_path, *(f"{split}/{i}.png" for split in ("train", name, "test") for i in "01"))
+    with pytest.raises(DataError, match=f"has images in train and test but none in val; rename {name} to val"):
+        facts(config(tmp_path))
+
+
+def test_an_empty_split_is_said(tmp_path: Path) -> None:
+    touched(tmp_path, *(f"{split}/{i}.png" for split in ("train", "test") for i in "01"))
+    (tmp_path / "val").mkdir()
+    with pytest.raises(DataError, match="has images in train and test but none in val; add the missing ones"):
+        facts(config(tmp_path))
+
+
+# links and names ----------------------------------------------------------------------------------
 
 
 def test_links_that_lead_in_a_circle_end(tmp_path: Path) -> None:

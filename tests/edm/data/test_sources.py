@@ -1,6 +1,7 @@
-"""Published files: found in torchvision's layout or flat, verified, fetched whole or not at all."""
+"""Published files: found in the layouts that people have, fetched whole or not at all."""
 
 import http.server
+import os
 import pickle
 import shutil
 import sys
@@ -14,14 +15,11 @@ import pytest
 
 from edm.data.catalogue import CATALOGUE, SourceFile
 from edm.data.errors import DataError
-from edm.data.sources import MissingFilesError, Origin, WrongFileError, published
+from edm.data.sources import MissingFilesError, Origin, published
 from tests.datafiles import md5, tiny_celeba, tiny_cifar10, tiny_fashion_mnist
+from tests.edm.data.opened import load, quiet
 
 OFFLINE = "http://127.0.0.1:9/"
-
-
-def quiet(_step: str, _done: int, _total: int) -> None:
-    pass
 
 
 def locate(name: str, origin: Origin, files: tuple[SourceFile, ...] | None = None) -> list[Path]:
@@ -51,15 +49,25 @@ def test_a_flat_folder_will_do(tmp_path: Path, monkeypatch) -> None:
     assert [path.parent for path in locate("celeba", Origin.given(flat))] == [flat] * 2
 
 
-def test_an_archive_may_be_given_itself_under_any_name(tmp_path: Path, monkeypatch) -> None:
-    tiny_cifar10(tmp_path, monkeypatch)
-    (tmp_path / "cifar-10-python.tar.gz").rename(tmp_path / "mine.tgz")
-    assert locate("cifar10", Origin.given(tmp_path / "mine.tgz")) == [tmp_path / "mine.tgz"]
+def test_a_file_of_several_may_be_given_for_all(tmp_path: Path, monkeypatch) -> None:
     tiny_celeba(tmp_path, monkeypatch)
     folder = tmp_path / "celeba"
     expected = [folder / "img_align_celeba.zip", folder / "list_eval_partition.txt"]
     for path in expected:
         assert locate("celeba", Origin.given(path)) == expected
+
+
+def test_an_archive_may_have_any_name(tmp_path: Path, monkeypatch) -> None:
+    tiny_cifar10(tmp_path, monkeypatch)
+    (tmp_path / "cifar-10-python.tar.gz").rename(tmp_path / "mine.tgz")
+    assert list(Origin.given(tmp_path / "mine.tgz").archives("cifar10")) == [tmp_path / "mine.tgz"]
+
+
+def test_layouts_may_have_wildcards_and_be_entered_at_any_level(tmp_path: Path) -> None:
+    deepest = tmp_path / "datasets--uoft-cs--cifar10" / "snapshots" / "abc" / "plain_text"
+    deepest.mkdir(parents=True)
+    for place in (tmp_path, *list(deepest.parents)[:3], deepest):
+        assert deepest in Origin.given(place).folders("cifar10")
 
 
 def test_a_folder_to_fetch_into_need_not_exist_and_may_begin_with_a_tilde(tmp_path: Path, monkeypatch) -> None:
@@ -90,47 +98,31 @@ def test_every_missing_file_is_named_with_size_checksum_place_and_address(tmp_pa
     assert not list(tmp_path.rglob("*.part"))
 
 
-# verifying ----------------------------------------------------------------------------------------
+# what is no file ----------------------------------------------------------------------------------
 
 
-def test_a_file_cut_short_is_refused_with_what_was_found_and_expected(tmp_path: Path, monkeypatch) -> None:
-    tiny_cifar10(tmp_path, monkeypatch)
-    file, path = CATALOGUE["cifar10"].files[0], tmp_path / "cifar-10-python.tar.gz"
-    path.write_bytes(path.read_bytes()[:1000])
-    with pytest.raises(DataError) as refusal:
-        locate("cifar10", Origin.given(tmp_path))
-    message = str(refusal.value)
-    assert f"{path}: is cut short: 1,000 bytes with md5 {md5(path.read_bytes())}" in message
-    assert f"has {file.size:,} bytes with md5 {file.md5}; download it again from {file.url}" in message
-    with pytest.raises(WrongFileError, match="delete it and run again to have it downloaded"):
-        locate("cifar10", Origin(tmp_path, download=True))
+def test_a_pipe_or_a_device_is_not_opened(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(DataError, match="pipe: is a pipe; give a file or a folder"):
+        Origin.given(tmp_path / "pipe")
+    with pytest.raises(DataError, match="/dev/zero: is a device; give a file or a folder"):
+        Origin.given(Path("/dev/zero"))
 
 
-def test_a_repackaged_celeba_is_refused_with_a_way_out(tmp_path: Path, monkeypatch) -> None:
-    tiny_celeba(tmp_path, monkeypatch)
-    archive = tmp_path / "celeba" / "img_align_celeba.zip"
-    archive.write_bytes(archive.read_bytes() + b"more")
-    expected = r"is not the published file: .*; or, if you packed it yourself, unpack it and give the folder$"
-    with pytest.raises(WrongFileError, match=expected) as refusal:
-        locate("celeba", Origin.given(tmp_path))
-    assert refusal.value.path == archive and refusal.value.unpacked_will_do
-    assert str(pickle.loads(pickle.dumps(refusal.value))) == str(refusal.value)
+@pytest.mark.parametrize("name", ["fashion_mnist", "cifar10", "celeba"])
+def test_a_pipe_in_the_place_of_a_file_is_one_sentence(tmp_path: Path, name: str) -> None:
+    file = CATALOGUE[name].files[0]
+    os.mkfifo(tmp_path / file.name)
+    with pytest.raises(DataError, match=f"{file.name}.*is not (a regular file|in)"):
+        load(name, tmp_path)
 
 
-def test_a_folder_in_the_place_of_a_file_is_no_traceback(tmp_path: Path, monkeypatch) -> None:
-    tiny_cifar10(tmp_path, monkeypatch)
-    (tmp_path / "cifar-10-python.tar.gz").unlink()
-    (tmp_path / "cifar-10-python.tar.gz").mkdir()
-    with pytest.raises(DataError, match="cannot be read"):
-        locate("cifar10", Origin.given(tmp_path))
-
-
-def test_checking_is_told(tmp_path: Path, monkeypatch) -> None:
-    tiny_cifar10(tmp_path, monkeypatch)
-    told: list[tuple[str, int, int]] = []
-    published("cifar10", CATALOGUE["cifar10"].files, Origin.given(tmp_path), lambda *step: told.append(step))
-    size = CATALOGUE["cifar10"].files[0].size
-    assert told[-1] == ("checking cifar-10-python.tar.gz", size, size)
+@pytest.mark.parametrize("name", ["fashion_mnist", "cifar10", "celeba"])
+def test_a_folder_in_the_place_of_a_file_is_one_sentence(tmp_path: Path, name: str) -> None:
+    file = CATALOGUE[name].files[0]
+    (tmp_path / file.name).mkdir()
+    with pytest.raises(DataError, match=f"{file.name}.*is not (a regular file|in)"):
+        load(name, tmp_path)
 
 
 # fetching -----------------------------------------------------------------------------------------

@@ -254,6 +254,17 @@ def test_progress_counts_every_step_of_every_batch():
     assert told[-1] == (EXACT_STEPS, EXACT_STEPS)
 
 
+def test_exact_images_are_drawn_without_tf32():
+    allowed = []
+
+    def look(_done, _total):
+        allowed.append(torch.backends.cudnn.allow_tf32)
+
+    before = torch.backends.cudnn.allow_tf32
+    exact_images(gaussian_model(), SamplingConfig(), on_progress=look)
+    assert set(allowed) == {False} and torch.backends.cudnn.allow_tf32 == before
+
+
 # Samplers that add noise
 
 

@@ -214,11 +214,10 @@ def test_progress_tells_of_bytes_done_and_of_their_total(tmp_path, monkeypatch, 
         ("stalled", "timed out"),
     ],
 )
-def test_a_failed_fetch_says_why_and_what_to_do_and_leaves_nothing(tmp_path, monkeypatch, server, kind, reason):
-    monkeypatch.setattr(module, "TIMEOUT_S", 0.3)
+def test_a_failed_fetch_says_why_and_what_to_do_and_leaves_nothing(tmp_path, server, kind, reason):
     wanted = published(server.url(kind))
     with pytest.raises(MissingWeightsError) as refusal:
-        find_weights(wanted, tmp_path / "new")
+        find_weights(wanted, tmp_path / "new", timeout_s=0.3)
     message = str(refusal.value)
     for part in (reason, FILE, f"{len(CONTENT):,} bytes", SHA256, wanted.url, str(tmp_path / "new" / FILE)):
         assert part in message

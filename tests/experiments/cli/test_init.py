@@ -23,7 +23,7 @@ def test_nothing_is_overwritten_and_mistakes_are_sentences(tmp_path: Path, monke
     with pytest.raises(UserError, match=r"first.yaml: already exists; choose another name"):
         start_sweep("first", "digits")
     assert Path("first.yaml").read_text() == "mine"
-    with pytest.raises(UserError, match=r"\.\./x: cannot be the name of a sweep; use letters"):
+    with pytest.raises(UserError, match=r"\.\./x: cannot be the name of a sweep; use at most 100 letters"):
         start_sweep("../x", "digits")
     with pytest.raises(UserError, match="--data mnist: is not one of digits"):
         start_sweep("second", "mnist")

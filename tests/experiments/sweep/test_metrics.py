@@ -1,11 +1,14 @@
 """Which scores are asked for, and which of them would mean nothing."""
 
+import dataclasses
+
 import pytest
 
 from edm.config import EvaluationConfig
 from experiments.sweep.metrics import (
     ERRORS,
     baselines_of,
+    fid_remedy,
     headline,
     headlines,
     meaningless,
@@ -42,6 +45,50 @@ def test_every_split_is_compared_with_as_many_real_images_by_default() -> None:
 )
 def test_a_distance_needs_more_images_than_dimensions_on_both_sides(changes, sizes, withheld) -> None:
     assert set(meaningless(config(**changes), sizes)) == withheld
+
+
+@pytest.mark.parametrize(
+    ("changes", "sizes", "expected"),
+    [
+        ({}, DIGITS, None),
+        ({"features": "inception", "metrics": ("kid",)}, DIGITS, None),
+        ({"images": 64}, DIGITS, "for an FID, set evaluation.images above 64"),
+        ({"features": "inception", "images": 5000}, CIFAR, None),
+        (
+            {"features": "dinov2", "images": 5000, "splits": ("val", "train")},
+            DIGITS,
+            "for an FID, set evaluation.splits [train] and evaluation.reference all together",
+        ),
+        (
+            {"features": "dinov2", "images": 5000, "splits": ("val",), "reference": "all"},
+            DIGITS,
+            "for an FID, set evaluation.splits [train]",
+        ),
+        (
+            {"features": "dinov2", "images": 1000, "splits": ("train",)},
+            DIGITS,
+            "for an FID, set evaluation.images above 1,024 and evaluation.reference all together",
+        ),
+        (
+            {"features": "inception", "images": 5000},
+            DIGITS,
+            "no split has more than 2,048 images; use features with fewer dimensions, or more images",
+        ),
+    ],
+)
+def test_what_would_help_is_said_with_everything_that_it_takes(changes, sizes, expected: str | None) -> None:
+    assert fid_remedy(config(**changes), sizes) == expected
+
+
+@pytest.mark.parametrize("splits", [("train",), ("val",), ("train", "val", "test")])
+@pytest.mark.parametrize("reference", ["equal", "all"])
+def test_what_is_said_to_help_does(splits, reference) -> None:
+    asked = config(features="dinov2", images=2000, splits=splits, reference=reference)
+    remedy = fid_remedy(asked, DIGITS)
+    if remedy is not None:
+        asked = dataclasses.replace(asked, splits=("train",) if "splits" in remedy else asked.splits)
+        asked = dataclasses.replace(asked, reference="all" if "reference" in remedy else asked.reference)
+    assert not meaningless(asked, DIGITS).keys() & set(asked.splits)
 
 
 def test_everything_that_is_asked_for_is_wanted() -> None:

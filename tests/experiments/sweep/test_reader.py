@@ -279,7 +279,7 @@ def test_overrides_replace_a_field_and_seeds(tmp_path: Path) -> None:
         (
             "name: trial",
             "name: ../trial",
-            "x.yaml:1: name: '../trial' cannot be the name of a sweep; use letters, digits",
+            "x.yaml:1: name: '../trial' cannot be the name of a sweep; use at most 100 letters, digits",
         ),
         (
             "label_dropout: 0.1",

@@ -4,6 +4,7 @@ import json
 import shutil
 import zipfile
 from pathlib import Path
+from typing import Any
 
 import pytest
 from typer.testing import CliRunner
@@ -14,7 +15,7 @@ from experiments.store.results import EvaluationResult, TrainingResult
 from experiments.store.store import Store
 from experiments.sweep.plan import Plan
 from experiments.tracking import bundle
-from experiments.tracking.bundle import MANIFEST, SEAL, export, opened
+from experiments.tracking.bundle import MANIFEST, SEAL, SWEEP, export, opened
 from experiments.tracking.database import embedded_uri
 from tests.experiments.tracking.test_mirror import record
 
@@ -162,6 +163,54 @@ def test_a_result_that_was_rewritten_is_not_believed(packed: Path, tmp_path: Pat
     bad = tampered(packed, tmp_path / "bad.zip", {name: json.dumps(better).encode()})
     with opened(bad) as (plan, store):
         assert sum(store.result(EvaluationResult, one) is not None for one in plan.evaluations) == 3
+
+
+def sweep_of(packed: Path) -> dict[str, Any]:
+    with zipfile.ZipFile(packed) as source:
+        return json.loads(source.read(SWEEP))
+
+
+@pytest.mark.parametrize(
+    "name", ["../../x", "/tmp/edm-sweep-outside", "", "a/b", "a" * 101, "a\nb", "\x1b[31mred", None, 3]
+)
+def test_a_sweeps_name_that_is_no_name_is_refused(packed: Path, tmp_path: Path, name: object) -> None:
+    bad = tampered(packed, tmp_path / "bad.zip", {SWEEP: json.dumps(sweep_of(packed) | {"name": name}).encode()})
+    result = invoke("report", bad, "--store", tmp_path / "place" / "store")
+    assert isinstance(result.exception, UserError)
+    assert "cannot be the name of a sweep" in str(result.exception) and "\x1b" not in str(result.exception)
+    assert not (tmp_path / "place" / "store" / "reports").exists() and not Path("/tmp/edm-sweep-outside").exists()
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b"[]", b"{}", b"{", b"\xff", b"[" * 100_000, b'{"format": 1}', b"null"],
+    ids=["a list", "empty", "cut", "no text", "deep", "short", "null"],
+)
+@pytest.mark.parametrize("file", [SWEEP, MANIFEST])
+def test_json_that_is_not_what_it_should_be_is_one_sentence(
+    packed: Path, tmp_path: Path, file: str, content: bytes
+) -> None:
+    bad = tmp_path / "bad.zip"
+    if file == SWEEP:
+        tampered(packed, bad, {SWEEP: content})
+    else:
+        with zipfile.ZipFile(bad, "w") as archive:
+            archive.writestr(MANIFEST, content)
+            archive.comment = b"0" * SEAL
+        bundle._seal(bad)
+    with pytest.raises(UserError, match=r"^[^\n]*bad.zip: [^\n]*$"), opened(bad):
+        pass
+
+
+def test_a_bundle_that_would_fill_the_disk_is_refused(packed: Path, tmp_path: Path) -> None:
+    bomb = tmp_path / "bomb.zip"
+    with zipfile.ZipFile(bomb, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr(MANIFEST, json.dumps({"format": bundle.FORMAT, "files": {}}))
+        archive.writestr("trainings/0123456789abcdef0123/log.txt", b"0" * (bundle.ALWAYS + 1))
+        archive.comment = b"0" * SEAL
+    bundle._seal(bomb)
+    with pytest.raises(UserError, match=r"it would take \S+ \S+ unpacked, which no record does"), opened(bomb):
+        pass
 
 
 @pytest.mark.parametrize(

@@ -142,8 +142,7 @@ def test_intervals_prefixes_and_the_closest_pairs_are_there(tiny_file: Path, sto
     assert "closest.png" in {a.path for a in client.list_artifacts(run.info.run_id)}
 
 
-def test_mirroring_again_changes_nothing(tiny_plan: Plan, filled: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tracking_runs, "PAGE", 4)  # fewer than there are runs
+def test_mirroring_again_changes_nothing(tiny_plan: Plan, filled: Store) -> None:
     uri = embedded_uri(filled)
     for _ in range(3):  # a fresh mirror each time, as a fresh process has
         Mirror(filled, tiny_plan, uri).update(ended=True)
@@ -152,6 +151,9 @@ def test_mirroring_again_changes_nothing(tiny_plan: Plan, filled: Store, monkeyp
     client = mlflow.MlflowClient(tracking_uri=uri)
     for name in tiny_plan.trainings:
         assert len(client.get_metric_history(runs[name].info.run_id, "loss")) == 20
+    experiment = next(iter(runs.values())).info.experiment_id
+    pages = [run.info.run_id for run in tracking_runs.all_runs(client, experiment, page_size=4)]
+    assert sorted(pages) == sorted(run.info.run_id for run in runs.values())
 
 
 def test_two_runs_that_mirror_at_once_make_every_run_once(tiny_plan: Plan, filled: Store) -> None:

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from edm.data.catalogue import CATALOGUE
-from edm.data.sources import MissingFilesError, WrongFileError
+from edm.data.sources import MissingFilesError
 from edm.metrics.weights import MissingPackageError, MissingWeightsError, OtherWeightsError, Weights, WeightsError
 from experiments.trials.remedies import explain
 
@@ -25,8 +25,6 @@ HERE = Path("/here")
             MissingFilesError("cifar10", CATALOGUE["cifar10"].files, HERE, "no route"),
             " and put it there, or say where it is with 'edm-sweep data prepare cifar10 --from PATH' or EDM_SWEEP_DATA",
         ),
-        (WrongFileError("x.zip: is wrong; unpack it and give the folder", HERE, True), " give the folder with --from"),
-        (WrongFileError("x.gz: is wrong; download it again", HERE, False), "; download it again"),
         (
             MissingWeightsError(WEIGHTS, [HERE / "file.pth"], "no route"),
             " and put it at /here/file.pth, or point EDM_SWEEP_WEIGHTS to it; "

@@ -1,0 +1,83 @@
+"""Times sampling of the 5.0 M network, with guidance and without, beside the plain loop."""
+
+import torch
+
+from benchmarks.gpu.cases import SIGMA_DATA, model_of, network
+from benchmarks.gpu.measure import (
+    Ceilings,
+    Timing,
+    add_busy_share,
+    ceilings,
+    forget_peak,
+    forward_floor_s,
+    peak_gib,
+    steps_of,
+    timed,
+)
+from benchmarks.gpu.report import Report
+from benchmarks.gpu.setting import Setting
+from benchmarks.plain import SAMPLED_AT_ONCE, PlainDenoiser, plain_sampling
+from edm.config import NetworkConfig, Precision, SamplingConfig
+from edm.generate import draw, labels_of
+
+BATCH = 250  # the default of edm-sweep
+LARGE_BATCH = 2000
+PRECISIONS: tuple[Precision, ...] = ("fp32", "bf16", "fp16")
+
+
+def run(setting: Setting, report: Report) -> None:
+    """Time both with the same number of network evaluations: Euler's method."""
+    shape = network("mini", 32, setting.tiny)
+    limits = ceilings(setting.torch_device, setting.tiny)
+    steps = 3 if setting.tiny else 18
+    for guidance in (2.0, 1.0):
+        compare(setting, report, shape, steps, guidance, limits)
+
+
+def compare(
+    setting: Setting, report: Report, shape: NetworkConfig, steps: int, guidance: float, limits: Ceilings
+) -> None:
+    """Time the plain loop and edm in every precision."""
+    device, what = setting.torch_device, f"sampling, {steps} steps, guidance {guidance:g}"
+    budget_s = 0.2 if setting.tiny else min(3.0, report.time_left / 10)
+    plain = None
+    with report.attempt(f"{what}, the plain loop"):
+        drawing = plain_sampling(PlainDenoiser(shape, SIGMA_DATA).to(device), steps, guidance, device)
+        plain = timed(steps_of(drawing), device, budget_s, warm_up=1)
+        report.measure(f"{what}, the plain loop", SAMPLED_AT_ONCE / plain.median, "images/s", spread=plain.spread)
+    batches = (8,) if setting.tiny else (BATCH, LARGE_BATCH)
+    for batch in batches:
+        for precision in PRECISIONS if batch == batches[0] else PRECISIONS[1:2]:
+            way = f"{what}, batch {batch:,}, {precision}"
+            with report.attempt(way):
+                config = SamplingConfig(sampler="euler", steps=steps, guidance=guidance, precision=precision)
+                time_drawing(report, way, shape, config, batch, device, limits, budget_s, plain)
+
+
+def time_drawing(
+    report: Report,
+    what: str,
+    shape: NetworkConfig,
+    config: SamplingConfig,
+    batch: int,
+    device: torch.device,
+    limits: Ceilings,
+    budget_s: float,
+    plain: Timing | None,
+) -> None:
+    """Time edm's drawing of a batch, with busy share and peak memory."""
+    model, index = model_of(shape, device), torch.arange(batch, device=device)
+    labels = labels_of(index, shape.num_classes)
+
+    def drawn() -> torch.Tensor:
+        return draw(model, config, index, labels)
+
+    forget_peak(device)
+    timing = timed(drawn, device, budget_s, warm_up=1)
+    plain_rate = None if plain is None else SAMPLED_AT_ONCE / plain.median
+    floor_s = config.nfe * forward_floor_s(shape, batch, limits)
+    rate = {"plain": plain_rate, "ceiling": batch / floor_s, "spread": timing.spread}
+    report.measure(what, batch / timing.median, "images/s", **rate)
+    report.measure(f"{what}: peak memory", peak_gib(device), "GiB")
+    if config.precision == "bf16":  # reading the profiler's trace takes seconds
+        add_busy_share(report, what, drawn, device, repeats=1)

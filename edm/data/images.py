@@ -1,0 +1,96 @@
+"""The images of a data set as its loader hands them out: in order, decoded on request."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edm.data.catalogue import CATALOGUE
+from edm.data.errors import DataError
+from edm.data.files import contents
+from edm.data.parquet import EncodedSplit, is_parquet, read_splits
+from edm.data.readers import Bytes, Labels
+from edm.data.sources import Origin
+
+PARQUET_DEPTH = 2  # Hugging Face's converted files lie in train/ and test/
+
+
+class Pictures(ABC):
+    """The images of a data set, in its order, decoded on request.
+
+    labels: class of each image; 0 where there are none. source: the files read and how they were checked, for the
+    record.
+    """
+
+    def __init__(self, labels: Labels, source: dict[str, object]) -> None:
+        self.labels = labels
+        self.source = source
+
+    @abstractmethod
+    def read(self, start: int, stop: int) -> Bytes:
+        """Decode images start to stop - 1: uint8 (n, c, h, w). May be called from several threads at once."""
+
+    def verify(self, fingerprint: str) -> None:  # noqa: B027 - most files are verified before they are read
+        """Raise DataError unless the images and labels, all read and of this fingerprint, are the expected ones."""
+
+    def close(self) -> None:  # noqa: B027 - most keep no file open
+        """Close open files."""
+
+
+class ArrayPictures(Pictures):
+    """Pictures held in one array.
+
+    padding: width of the black border to add. pinned: the fingerprint that they must have; empty for any.
+    """
+
+    def __init__(
+        self, images: Bytes, labels: Labels, source: dict[str, object], padding: int = 0, pinned: str = ""
+    ) -> None:
+        super().__init__(labels, source)
+        self.images, self.padding, self.pinned = images, padding, pinned
+
+    def read(self, start: int, stop: int) -> Bytes:
+        """Return images start to stop - 1 with their border."""
+        border = (self.padding, self.padding)
+        return np.pad(self.images[start:stop], ((0, 0), (0, 0), border, border))
+
+    def verify(self, fingerprint: str) -> None:
+        """Raise DataError unless the images have the pinned fingerprint."""
+        if self.pinned and fingerprint != self.pinned:
+            raise DataError(
+                f"digits: the images have fingerprint {fingerprint[:16]}, expected {self.pinned[:16]}; "
+                "reinstall scikit-learn, which ships them, or report that it ships a new release"
+            )
+
+
+def checked_labels(labels: NDArray[Any], num_classes: int, path: Path) -> Labels:
+    """Return labels as int64; raises DataError unless all lie in 0 to `num_classes` - 1."""
+    if len(labels) and not 0 <= labels.min() <= labels.max() < num_classes:
+        raise DataError(f"{path}: has labels outside 0 to {num_classes - 1}; replace it by the published file")
+    return labels.astype(np.int64)
+
+
+def require_count(path: Path, found: int, expected: int) -> None:
+    """Raise DataError unless a file has as many images as the published one."""
+    if found != expected:
+        raise DataError(f"{path}: has {found:,} images, not {expected:,}; replace it by the published one")
+
+
+def source_record(paths: list[Path], checked: str = "content") -> dict[str, object]:
+    """Return the record of the files that were read. checked: what of them was compared with the published ones."""
+    return {"files": [str(path) for path in paths], "checked": checked}
+
+
+def parquet_splits(origin: Origin, dataset: str) -> tuple[Path, list[EncodedSplit]] | None:
+    """Return train and test of a data set from parquet files, and where they lie; None where there are none."""
+    sizes = list(CATALOGUE[dataset].official.values())
+    for place in (*origin.archives(dataset), *origin.folders(dataset)):
+        if place.exists():
+            splits = read_splits(contents(place, is_parquet, PARQUET_DEPTH), sizes)
+            if splits is not None:
+                return place, splits
+    return None

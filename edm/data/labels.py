@@ -1,0 +1,70 @@
+"""Labels from the file dataset.json, as NVlabs' dataset_tool writes it: a list of names and class numbers, or null."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, cast
+
+from edm.data.errors import DataError
+
+MAX_CLASSES = 100_000
+SHAPE = "'labels' must be null, or a list of [name, class number]"
+
+
+def read_labels(root: Path, files: Mapping[str, bytes], paths: Sequence[str]) -> tuple[int, ...] | None:
+    """Return the class number of each image, -1 for all where they are null; None where no file holds labels.
+
+    files: the content of every dataset.json, by its name; one in a sub-folder gives names relative to that.
+    paths: of the images. Raises DataError where an image has no label, or a label is not a class number.
+    """
+    labels: dict[str, int | None] = {}
+    found = False
+    for name, content in files.items():
+        entries = _entries(root / name, content)
+        folder = name.rpartition("/")[0]
+        for image, label in entries or ():
+            labels[f"{folder}/{image}" if folder else image] = label
+        found |= entries is not None
+    if not found:
+        return None
+    if all(label is None for label in labels.values()):
+        return (-1,) * len(paths)
+    unlabelled = [path for path in paths if labels.get(path) is None]
+    if unlabelled:
+        raise DataError(
+            f"{root}: {' and '.join(files)} has no label for {len(unlabelled):,} of {len(paths):,} images, such as "
+            f"{unlabelled[0]}; add the labels or remove the images, or set 'labels' to null"
+        )
+    return tuple(label for path in paths if (label := labels[path]) is not None)
+
+
+def _entries(title: Path, content: bytes) -> list[tuple[str, int | None]] | None:
+    """Return names and labels of one file; None where it is some other JSON file, which has no 'labels'."""
+    try:
+        parsed = json.loads(content)
+    except (ValueError, RecursionError) as error:
+        raise DataError(f"{title}: cannot be read as JSON ({error}); repair or remove it") from None
+    if not isinstance(parsed, dict) or "labels" not in parsed:
+        return None
+    listed = cast(dict[str, Any], parsed)["labels"]
+    if listed is None:
+        return []
+    if not isinstance(listed, list):
+        raise DataError(f"{title}: {SHAPE}; repair or remove it")
+    return [_entry(title, entry) for entry in cast(list[Any], listed)]
+
+
+def _entry(title: Path, entry: Any) -> tuple[str, int | None]:
+    pair = cast(list[Any], entry) if isinstance(entry, list) else []
+    if len(pair) != 2 or not isinstance(pair[0], str):
+        raise DataError(f"{title}: {SHAPE}, not {json.dumps(entry)[:80]}; repair or remove it")
+    name, label = pair[0].replace("\\", "/"), pair[1]
+    is_class = isinstance(label, int) and not isinstance(label, bool) and 0 <= label < MAX_CLASSES
+    if label is not None and not is_class:
+        raise DataError(
+            f"{title}: the label of {name} is {str(label)[:80]}, which is not a class number from 0 to "
+            f"{MAX_CLASSES - 1:,}; only classes are read, so give their numbers, or set 'labels' to null"
+        )
+    return name, label

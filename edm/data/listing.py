@@ -1,0 +1,147 @@
+"""The files of a folder or a zip archive of images: which are images, which hold labels, and which are left out."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import stat
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+from edm.config import SPLITS
+from edm.data.errors import DataError, unreadable
+from edm.data.files import ZipFiles, is_zip, kind_of, wrong_content
+
+SUFFIXES = (".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp")  # as torchvision's ImageFolder
+LABELS_FILE = "dataset.json"  # of the layout that NVlabs' dataset_tool writes
+MAX_DEPTH = 32  # of nested folders
+MAX_IMAGE_BYTES = 2**30
+
+
+@dataclass(frozen=True)
+class LeftOut:
+    """Files of one kind that are not read. suffix: in lower case; example: the first of them."""
+
+    suffix: str
+    count: int
+    example: str
+
+
+@dataclass(frozen=True)
+class Listing:
+    """The files of a folder or a zip archive; names are relative, with slashes, and sorted.
+
+    prefix: the folder that holds everything in an archive, which no name has; empty for a folder. images: all images.
+    label_files: those called dataset.json at the top or in a split. left_out: all others, by kind; hidden ones are not
+    counted.
+    """
+
+    prefix: str
+    images: tuple[str, ...]
+    label_files: tuple[str, ...]
+    left_out: tuple[LeftOut, ...]
+
+
+def list_files(root: Path) -> Listing:
+    """List a folder or a zip archive; raises DataError where it is neither, or an image in it is no regular file."""
+    if root.is_dir():
+        return _sorted_out("", _walk(root))
+    if not root.exists():
+        raise DataError(f"{root}: no such folder; give a folder or a zip archive of images")
+    if not root.is_file():
+        raise DataError(f"{root}: is {kind_of(root.stat().st_mode)}; give a folder or a zip archive of images")
+    return _list_archive(root)
+
+
+def is_image(name: str) -> bool:
+    """Return whether a file is an image, by its name."""
+    return name.lower().endswith(SUFFIXES)
+
+
+def describe(left_out: Iterable[LeftOut]) -> str:
+    """Return kinds of files as text: how many, and the first of each."""
+    parts = sorted(left_out, key=lambda kind: (-kind.count, kind.suffix))
+    return ", ".join(f"{kind.count:,} {kind.suffix or 'without a suffix'} ({kind.example})" for kind in parts)
+
+
+def _sorted_out(prefix: str, names: Iterable[str]) -> Listing:
+    images: list[str] = []
+    label_files: list[str] = []
+    others: dict[str, list[str]] = {}
+    for name in names:
+        if is_image(name):
+            images.append(name)
+        elif _holds_labels(name):
+            label_files.append(name)
+        else:
+            others.setdefault(PurePosixPath(name).suffix.lower(), []).append(name)
+    left_out = tuple(LeftOut(suffix, len(found), min(found)) for suffix, found in others.items())
+    return Listing(prefix, tuple(sorted(images)), tuple(sorted(label_files)), left_out)
+
+
+def _holds_labels(name: str) -> bool:
+    folder, _, last = name.rpartition("/")
+    return last == LABELS_FILE and folder in ("", *SPLITS)
+
+
+# folders ------------------------------------------------------------------------------------------
+
+
+def _walk(root: Path) -> Iterator[str]:
+    def refuse(error: OSError) -> None:
+        raise unreadable(error) from None
+
+    for place, folders, files in os.walk(root, followlinks=True, onerror=refuse):
+        relative = Path(place).relative_to(root)
+        if len(relative.parts) > MAX_DEPTH:
+            raise DataError(f"{root}: {relative} is {MAX_DEPTH} folders deep; remove the link that leads in a circle")
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        prefix = "" if place == str(root) else f"{relative.as_posix()}/"
+        for name in files:
+            if not name.startswith("."):
+                if is_image(name) or name == LABELS_FILE:
+                    _require_regular(Path(place, name))
+                yield prefix + name
+
+
+def _require_regular(path: Path) -> None:
+    """Raise DataError unless a file can be read without blocking and fits into memory."""
+    try:
+        found = path.stat()
+    except OSError as error:
+        raise unreadable(error) from None
+    if not stat.S_ISREG(found.st_mode):
+        raise DataError(f"{path}: is not a regular file, but {kind_of(found.st_mode)}; remove it")
+    if found.st_size > MAX_IMAGE_BYTES:
+        raise DataError(
+            f"{path}: has {found.st_size:,} bytes, more than the {MAX_IMAGE_BYTES:,} that are read; remove it"
+        )
+
+
+# archives -----------------------------------------------------------------------------------------
+
+
+def _list_archive(root: Path) -> Listing:
+    if not is_zip(root):
+        problem = wrong_content(root) or "is a file, but no zip archive"
+        raise DataError(f"{root}: {problem}; give a folder or a zip archive of images")
+    archive = ZipFiles(root)
+    archive.close()
+    names = list(dict.fromkeys(name for name in archive.names if not _is_hidden(name)))
+    prefix = _shared_folder([name for name in names if is_image(name) or name.endswith(LABELS_FILE)])
+    return _sorted_out(prefix, (name.removeprefix(prefix) for name in names if name.startswith(prefix)))
+
+
+def _is_hidden(name: str) -> bool:
+    return any(part.startswith(".") or part == "__MACOSX" for part in name.split("/"))
+
+
+def _shared_folder(names: list[str]) -> str:
+    """Return the folder that an archive packs everything in, with its slash; empty where there is none.
+
+    So an archive is read as the folder that was packed. A folder named as a split is never taken for one.
+    """
+    levels = zip(*(name.split("/")[:-1] for name in names), strict=False)
+    shared = itertools.takewhile(lambda level: len(set(level)) == 1 and level[0] not in SPLITS, levels)
+    return "".join(f"{level[0]}/" for level in shared)

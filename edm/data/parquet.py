@@ -1,0 +1,62 @@
+"""Images and labels from parquet files as Hugging Face publishes data sets: encoded images, a class number for each."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib import import_module
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edm.data.errors import DataError
+
+IMAGE_COLUMNS, LABEL_COLUMN = ("image", "img"), "label"
+TRAIN, TEST = "train", "test"  # what the names of a split's files hold
+
+
+@dataclass(frozen=True)
+class EncodedSplit:
+    """Images as the content of image files, and the label of each."""
+
+    images: list[bytes]
+    labels: NDArray[np.int64]
+
+
+def is_parquet(name: str) -> bool:
+    """Return whether a file is one of a split, by its name."""
+    return name.endswith(".parquet") and (TRAIN in name) != (TEST in name)
+
+
+def read_splits(contents: dict[str, bytes], sizes: Sequence[int]) -> list[EncodedSplit] | None:
+    """Return train and test from parquet files, by name; None unless they hold images and labels of these sizes.
+
+    Raises DataError where a file is damaged.
+    """
+    splits: list[EncodedSplit] = []
+    for split, size in zip((TRAIN, TEST), sizes, strict=True):
+        parts = [_read(contents[name], name) for name in sorted(contents) if split in name]
+        images = [image for part in parts if part for image in part.images]
+        if len(images) != size:
+            return None
+        splits.append(EncodedSplit(images, np.concatenate([part.labels for part in parts if part])))
+    return splits
+
+
+def _read(content: bytes, title: str) -> EncodedSplit | None:
+    try:
+        pyarrow = import_module("pyarrow")  # heavy, without stubs, and a dependency of MLflow's, not of edm's
+        parquet = import_module("pyarrow.parquet")
+    except ImportError:
+        raise DataError(f"{title}: reading parquet files needs pyarrow; install it, or give another packing") from None
+    try:
+        file = parquet.ParquetFile(pyarrow.BufferReader(content))
+        column = next((name for name in IMAGE_COLUMNS if name in file.schema_arrow.names), None)
+        if column is None or LABEL_COLUMN not in file.schema_arrow.names:
+            return None
+        table = file.read([column, LABEL_COLUMN])
+        images = table[column].combine_chunks().field("bytes").to_pylist()
+        return EncodedSplit(images, np.asarray(table[LABEL_COLUMN].to_numpy(), dtype=np.int64))
+    except (OSError, LookupError, ValueError, TypeError, RuntimeError) as error:  # what pyarrow's own errors are
+        reason = str(error).splitlines()[0]
+        raise DataError(f"{title}: is not a parquet file of images ({reason}); download it again") from None
