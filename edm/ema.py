@@ -11,23 +11,22 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-RAMP_UP = 0.05  # the half-life is at most this share of the images seen (EDM, appendix F.2)
-
 
 class Ema:
     """An exponential moving average of the parameters of a module, kept in a copy of it, `module`.
 
-    halflife_kimg: in thousands of images; 0 keeps the latest parameters.
+    halflife_kimg: in thousands of images; 0 keeps the latest parameters. rampup: the half-life is at most this share of
+    the images seen (EDM, appendix F.2); None is no limit.
     """
 
-    def __init__(self, module: nn.Module, halflife_kimg: float) -> None:
-        self.halflife_kimg = halflife_kimg
+    def __init__(self, module: nn.Module, halflife_kimg: float, rampup: float | None) -> None:
+        self.halflife_kimg, self.rampup = halflife_kimg, rampup
         self.module = copy.deepcopy(module).eval().requires_grad_(False)
         self._average: list[Tensor] = list(self.module.parameters())
 
     def decay(self, batch_size: int, seen_kimg: float) -> float:
         """Return the share of the average that a step of `batch_size` images after `seen_kimg` keeps."""
-        halflife = min(self.halflife_kimg, seen_kimg * RAMP_UP)
+        halflife = self.halflife_kimg if self.rampup is None else min(self.halflife_kimg, seen_kimg * self.rampup)
         return 0.5 ** (batch_size / 1000 / halflife) if halflife > 0 else 0.0
 
     @torch.no_grad()
@@ -91,12 +90,13 @@ def posthoc_coefficients(snapshots: Sequence[Snapshot], target: Snapshot) -> lis
     """Return the coefficients of the snapshots whose sum is closest to `target`, by least squares (EDM2, section 3.2).
 
     Snapshots and target are averages over past weights with known profiles, so that the fit needs only the inner
-    products of the profiles.
+    products of the profiles. The coefficients sum to 1.
     """
     gram = [[_inner_product(a, b) for b in snapshots] for a in snapshots]
     products = [_inner_product(a, target) for a in snapshots]
     # lstsq, as snapshots that are close together make the system nearly singular
-    return np.linalg.lstsq(np.array(gram), np.array(products), rcond=1e-14)[0].tolist()
+    fitted = np.linalg.lstsq(np.array(gram), np.array(products), rcond=1e-14)[0]
+    return (fitted / fitted.sum()).tolist()  # the best fit may sum to less, which would shrink every weight
 
 
 def _inner_product(a: Snapshot, b: Snapshot) -> float:

@@ -20,13 +20,13 @@ import numpy as np
 from jaxtyping import Float, Float64
 from torch import Tensor
 
-from edm.config import Sampler, SamplingConfig
+from edm.config import MAX_GAMMA, Sampler, SamplingConfig
 
 Images = Float64[Tensor, "b c h w"]
 StepNoise = Callable[[int], Tensor]  # number of a step -> standard normal noise for it
 OnStep = Callable[[int, float, Tensor, Tensor], None]  # called before a step: its number, sigma, x, D(x; sigma)
 
-MAX_GAMMA = math.sqrt(2) - 1  # EDM, Algorithm 2: the variance of the noise at most doubles
+UNIPC_ORDER = 3  # of UniP; UniC adds one
 
 
 @runtime_checkable
@@ -66,7 +66,7 @@ class Step:
     """The inputs of a step rule.
 
     here: where the step begins. to: the noise level where it ends. past: earlier points, the latest first. noise:
-    returns the standard normal noise of this step.
+    returns the standard normal noise of this step. left: how many steps are left, this one included.
     """
 
     denoiser: DenoiserFunction
@@ -74,6 +74,7 @@ class Step:
     to: float
     past: tuple[Point, ...]
     noise: Callable[[], Tensor]
+    left: int
 
 
 StepRule = Callable[[Step], Tensor]  # returns the state at the end of the step
@@ -157,9 +158,18 @@ def multistep(step: Step, order: int, eta: float = 0.0) -> Images:
     return x + fresh * step.noise().to(x)
 
 
+def unip(step: Step) -> Images:
+    """Take a step of UniP (Zhao et al. 2023): third order, but second in the last step but one, as published."""
+    return multistep(step, order=min(UNIPC_ORDER, step.left))
+
+
 def unic(step: Step) -> Images:
-    """Correct the last step as UniC does (Zhao et al. 2023): take it again, now that D is known at its end."""
-    return exponential_step(step.past[0], step.here.sigma, (*step.past, step.here))
+    """Correct the last step as UniC does (Zhao et al. 2023): take it again, now that D is known at its end.
+
+    It reads as many earlier points as UniP did.
+    """
+    past = step.past[: min(UNIPC_ORDER, step.left + 1)]
+    return exponential_step(step.past[0], step.here.sigma, (*past, step.here))
 
 
 def exponential_step(start: Point, to: float, points: Sequence[Point], eta: float = 0.0) -> Images:
@@ -206,7 +216,7 @@ def method_of(config: SamplingConfig) -> Method:
         "dpmpp_2m": Method(partial(multistep, order=2), history=1),
         "dpmpp_3m": Method(partial(multistep, order=3), history=2),
         "dpmpp_2m_sde": Method(partial(multistep, order=2, eta=config.eta), history=1),
-        "unipc": Method(partial(multistep, order=3), history=3, correct=unic),
+        "unipc": Method(unip, history=UNIPC_ORDER, correct=unic),
     }
     return methods[config.sampler]
 
@@ -232,7 +242,7 @@ def integrate(
         here = evaluate(chosen, x, sigma)
         if on_step:
             on_step(i, here.sigma, here.x, here.denoised)
-        step = Step(chosen, here, to, past, step_noise)
+        step = Step(chosen, here, to, past, step_noise, left=len(sigmas) - 1 - i)
         if method.correct and past:
             step = replace(step, here=replace(here, x=method.correct(step)))
         x = method.rule(step)

@@ -111,7 +111,7 @@ class TrainState:
         self.denoiser = Denoiser(network, sigma_data)
         initialise(self.denoiser, generator(seed, Stream.WEIGHTS), network.init)
         self.denoiser = on_device(self.denoiser, device).train()
-        self.ema = Ema(self.denoiser, config.ema_halflife_kimg)
+        self.ema = Ema(self.denoiser, config.ema_halflife_kimg, config.ema_rampup)
         self.power = PowerEma(self.denoiser, config.power_ema)
         self.optimizer = _optimizer(self.denoiser, config, self.computing.fused)
         self.scaler = torch.amp.GradScaler(device.type, enabled=self.computing.precision == "fp16")

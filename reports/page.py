@@ -31,7 +31,7 @@ class Report:
 
     curves: columns training, kimg, loss, val_loss. pictures: a PNG of samples by cell; pairs: a PNG of the drawn images
     closest to training images by cell. provenance: where the numbers come from. paired: the covariance of the cells'
-    errors by metric.
+    errors by metric. equivalences: sentences on values and cells that come to the same.
     """
 
     layout: Layout
@@ -41,6 +41,7 @@ class Report:
     provenance: dict[str, str]
     paired: dict[str, PairedErrors] = field(default_factory=dict[str, PairedErrors])
     pairs: dict[str, Path] = field(default_factory=dict[str, Path])
+    equivalences: tuple[str, ...] = ()
 
     @property
     def tables(self) -> list[ResultTable]:
@@ -69,9 +70,14 @@ def _markdown(report: Report, tables: list[ResultTable]) -> str:
     parts = [f"# {report.layout.title}\n", f"{state_line(report.frame)}.{separation_note(tables)}\n"]
     parts += [to_markdown(table) for table in tables]
     origins = [f"{name}: {value}" for name, value in report.provenance.items()]
-    lists = (reading_notes(tables), remarks(report.frame), origins)
+    lists = (_notes(report, tables), remarks(report.frame), origins)
     parts += ["".join(f"- {line}\n" for line in lines) for lines in lists if lines]
     return "\n".join(parts)
+
+
+def _notes(report: Report, tables: list[ResultTable]) -> list[str]:
+    """What a reader of the tables has to know."""
+    return [*reading_notes(tables), *(f"{sentence}." for sentence in report.equivalences)]
 
 
 def _html(report: Report, tables: list[ResultTable]) -> str:
@@ -93,7 +99,7 @@ def _html(report: Report, tables: list[ResultTable]) -> str:
     return environment.get_template("page.html.j2").render(
         title=report.layout.title,
         state=f"{state_line(report.frame)}.{separation_note(tables)}",
-        notes=reading_notes(tables),
+        notes=_notes(report, tables),
         remarks=remarks(report.frame),
         tables=tables,
         tied_mark=TIED_MARK,

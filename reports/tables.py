@@ -256,10 +256,16 @@ def describe_scores(frame: pd.DataFrame) -> str:
     size = first["sampling.resolution"]
     resolution = "" if pd.isna(size) else f" at {int(size)}x{int(size)}"
     reference = first.get("reference")
-    parts = [str(first["features"]), f"{int(first['evaluation.images']):,} images drawn{resolution}"]
+    parts = [_describe_features(first), f"{int(first['evaluation.images']):,} images drawn{resolution}"]
     if reference is not None and not pd.isna(reference):
         parts.append(str(reference))
     return "; ".join([*parts, str(first["data.name"])])
+
+
+def _describe_features(row: pd.Series) -> str:
+    """The features of a cell, with the rule by which images were resized; the frame leaves out the default one."""
+    features, rule = str(row["features"]), row.get("evaluation.resize")
+    return f"{features}, {rule}'s resize" if features.startswith("Inception") and rule == "pytorch-fid" else features
 
 
 def short_axes(axes: tuple[str, ...]) -> tuple[str, ...]:

@@ -12,6 +12,7 @@ import json
 import os
 import platform
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -125,6 +126,7 @@ def main() -> int:
     results = Results(out, facts_of_machine(options.device, options.minutes, options.tiny))
     (out / "log.txt").write_text("")
     chosen = [section for section in SECTIONS if not options.only or section.name in options.only]
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # ends the section that runs, as Ctrl-C does
     try:
         run_all(chosen, setting, options.minutes, results)
     finally:

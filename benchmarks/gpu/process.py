@@ -86,18 +86,20 @@ def run_section(
     process = context.Process(target=_inside, args=(section, setting, path, seconds, log))
     process.start()
     deadline, seen = time.monotonic() + seconds + grace_s, 0
-    while process.is_alive() and time.monotonic() < deadline:
-        process.join(POLL_S)
-        rows = read_rows(path)
-        if len(rows) > seen:
-            seen = len(rows)
-            on_rows(rows)
+    try:
+        while process.is_alive() and time.monotonic() < deadline:
+            process.join(POLL_S)
+            rows = read_rows(path)
+            if len(rows) > seen:
+                seen = len(rows)
+                on_rows(rows)
+    finally:  # also where the check itself is interrupted
+        problem = _end(process, seconds + grace_s)
     rows = read_rows(path)
-    problem = _problem(process, seconds + grace_s)
     return [*rows, Row(section.name, section.name, "failed", note=problem)] if problem else rows
 
 
-def _problem(process: BaseProcess, limit_s: float) -> str:
+def _end(process: BaseProcess, limit_s: float) -> str:
     """End a section's process and its children; return what went wrong, or an empty text."""
     late = process.is_alive()
     assert process.pid is not None

@@ -1,11 +1,11 @@
 """Times training of the 5.0 M network at 32x32 beside the plain loop: steps, first step, busy share, memory."""
 
 import time
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
-import torch
+from torch import Tensor
 
-from benchmarks.gpu.cases import LONG_KIMG, SIGMA_DATA, network, new_state, pictures, training_set
+from benchmarks.gpu.cases import LONG_KIMG, SIGMA_DATA, network, new_state, pictures
 from benchmarks.gpu.measure import (
     Ceilings,
     Timing,
@@ -31,57 +31,73 @@ PLAIN_WORKERS = 4  # processes that read images for the plain loop's DataLoader
 COMPILE_S = 60.0  # what compiling may take
 
 
+@dataclass(frozen=True)
+class Case:
+    """A training to time: its name, network, configuration, and images on the CPU."""
+
+    name: str
+    shape: NetworkConfig
+    config: TrainingConfig
+    images: Tensor
+    labels: Tensor
+
+    @classmethod
+    def of(cls, setting: Setting, name: str, shape: NetworkConfig, config: TrainingConfig) -> "Case":
+        """Return a case with as many images as are made in seconds, and a batch at least."""
+        most = 64 if setting.tiny else PIXELS // (shape.image_channels * shape.resolution**2)
+        what = f"training {name}, batch {config.batch_size}"
+        return cls(what, shape, config, *pictures(max(config.batch_size, most), shape))
+
+
 def run(setting: Setting, report: Report) -> None:
-    """Time every batch size: the plain loop, edm as it is, edm compiled."""
+    """Time every batch size by the plain loop and by edm, then again compiled, which takes long before it begins."""
     shape = network("mini", 32, setting.tiny)
     limits = ceilings(setting.torch_device, setting.tiny)
-    for batch in (16,) if setting.tiny else BATCHES:
-        config = TrainingConfig(kimg=LONG_KIMG, batch_size=batch)
-        compare(setting, report, "5.0 M, 32x32", shape, config, limits)
+    configs = [TrainingConfig(kimg=LONG_KIMG, batch_size=batch) for batch in ((16,) if setting.tiny else BATCHES)]
+    cases = [Case.of(setting, "5.0 M, 32x32", shape, config) for config in configs]
+    plain = [compare(setting, report, case, limits) for case in cases]
+    for case, timing in zip(cases, plain, strict=True):
+        compare_compiled(setting, report, case, limits, timing)
 
 
-def compare(
-    setting: Setting,
-    report: Report,
-    name: str,
-    shape: NetworkConfig,
-    config: TrainingConfig,
-    limits: Ceilings,
-    compiles: bool = True,
-) -> None:
-    """Time one training by the plain loop and by edm, eager and compiled, in this process."""
-    device, what = setting.torch_device, f"training {name}, batch {config.batch_size}"
-    budget_s = 0.2 if setting.tiny else min(5.0, report.time_left / 10)
-    data = training_set(num_images(setting, shape, config), shape, device)
-    plain = None
-    with report.attempt(f"{what}, the plain loop"):
-        plain = time_plain(setting, shape, config, budget_s)
-        rate = config.batch_size / plain.median
-        report.measure(f"{what}, the plain loop", rate, "images/s", spread=plain.spread)
-    for compiled in (False, True) if compiles else (False,):
-        way = f"{what}, {'compiled' if compiled else 'not compiled'}"
-        if compiled and not report.has_time(way, 0 if setting.tiny else COMPILE_S):
-            continue
-        with report.attempt(way):
-            torch.compiler.reset()  # or the compiler would make one program for all batch sizes
-            computing = Computing.choose(config, device, compiled)
-            time_training(report, way, new_state(shape, config, device, computing), data, limits, budget_s, plain)
+def compare(setting: Setting, report: Report, case: Case, limits: Ceilings) -> Timing | None:
+    """Time a training by the plain loop and by edm, not compiled; return the plain loop's steps."""
+    plain, what = None, f"{case.name}, the plain loop"
+    with report.attempt(what):
+        plain = time_plain(setting, case, budget(setting, report))
+        report.measure(what, case.config.batch_size / plain.median, "images/s", spread=plain.spread)
+    time_edm(setting, report, case, limits, plain, compiled=False)
+    return plain
 
 
-def num_images(setting: Setting, shape: NetworkConfig, config: TrainingConfig) -> int:
-    """Return how many images to train on: few enough to be made in seconds, and a batch at least."""
-    most = 64 if setting.tiny else PIXELS // (shape.image_channels * shape.resolution**2)
-    return max(config.batch_size, most)
+def compare_compiled(setting: Setting, report: Report, case: Case, limits: Ceilings, plain: Timing | None) -> None:
+    """Time edm's training compiled, where there is time for that."""
+    if report.has_time(f"{case.name}, compiled", 0 if setting.tiny else COMPILE_S):
+        time_edm(setting, report, case, limits, plain, compiled=True)
 
 
-def time_plain(setting: Setting, shape: NetworkConfig, config: TrainingConfig, budget_s: float) -> Timing:
+def budget(setting: Setting, report: Report) -> float:
+    """Return for how many seconds to time steps."""
+    return 0.2 if setting.tiny else min(4.0, report.time_left / 12)
+
+
+def time_plain(setting: Setting, case: Case, budget_s: float) -> Timing:
     """Time the plain loop's steps."""
-    device = setting.torch_device
-    images = PlainImages(*pictures(num_images(setting, shape, config), shape))
-    model = PlainDenoiser(replace(shape, augment_labels=0), SIGMA_DATA).to(device)
+    device, images = setting.torch_device, PlainImages(case.images, case.labels)
+    model = PlainDenoiser(replace(case.shape, augment_labels=0), SIGMA_DATA).to(device)
     workers = 0 if setting.tiny else PLAIN_WORKERS
-    steps = plain_training(model, images, config.batch_size, device, workers)
-    return timed(steps_of(steps), device, budget_s)
+    return timed(steps_of(plain_training(model, images, case.config.batch_size, device, workers)), device, budget_s)
+
+
+def time_edm(
+    setting: Setting, report: Report, case: Case, limits: Ceilings, plain: Timing | None, compiled: bool
+) -> None:
+    """Time edm's training, with its images on the device."""
+    device, what = setting.torch_device, f"{case.name}, {'compiled' if compiled else 'not compiled'}"
+    with report.attempt(what):
+        data = TrainingSet(case.images.to(device), case.labels.to(device), None, device)
+        state = new_state(case.shape, case.config, device, Computing.choose(case.config, device, compiled))
+        time_training(report, what, state, data, limits, budget(setting, report), plain)
 
 
 def time_training(

@@ -38,7 +38,7 @@ def main() -> None:
     """Run whatever the sweep still needs, then measure and draw; about a minute on two cores if the network is trained."""
     store = Store(Path(sys.argv[1] if len(sys.argv) > 1 else "runs"))
     subprocess.run(["edm-sweep", "run", str(SWEEP), "--store", str(store.root)], check=True, stdout=subprocess.DEVNULL)
-    plan = plan_of_file(str(SWEEP))
+    plan = plan_of_file(str(SWEEP), store)
     torch.set_num_threads(1)
     spread(plan, store)
     reference_size(plan, store)

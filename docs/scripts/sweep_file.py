@@ -116,6 +116,7 @@ CLASSES: dict[str, type] = {
 OUTSIDE_SIGNATURES = ("resources", "report")
 
 MORE: dict[str, str] = {  # pages that say more than a field's meaning
+    "training.ema_rampup": "[averages of the weights](models.md#averages-of-the-weights)",
     "training.augment": "[pictures](augmentation.md)",
     "sampling.sampler": "[samplers](sampling.md#samplers)",
     "sampling.schedule": "[schedules](sampling.md#schedules)",

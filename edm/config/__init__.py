@@ -4,6 +4,7 @@ They are apart from the modules that they configure, and import nothing heavy, s
 checked in less time than it takes to import torch.
 """
 
+from edm.config.canonical import canonical_sampling, canonical_training
 from edm.config.data import SPLITS, DataConfig, DatasetName, Split
 from edm.config.evaluation import ClassifierConfig, EvaluationConfig, Features, Metric, Resize
 from edm.config.fields import MAX_SEED, FieldError, added_field, display_field, require, require_positive, require_seed
@@ -23,6 +24,7 @@ from edm.config.sampling import (
     CHURNED_SAMPLERS,
     EXACT_IMAGES,
     EXACT_STEPS,
+    MAX_GAMMA,
     TWO_EVALUATION_SAMPLERS,
     GuideConfig,
     Sampler,
@@ -35,6 +37,7 @@ __all__ = [
     "CHURNED_SAMPLERS",
     "EXACT_IMAGES",
     "EXACT_STEPS",
+    "MAX_GAMMA",
     "MAX_POWER_WIDTH",
     "MAX_SEED",
     "PRESETS",
@@ -64,6 +67,8 @@ __all__ = [
     "TrainingConfig",
     "Weighting",
     "added_field",
+    "canonical_sampling",
+    "canonical_training",
     "display_field",
     "require",
     "require_positive",

@@ -22,8 +22,8 @@ class DataConfig:
     resolution: Pixels per side that images are cropped and resized to. Only for `celeba` (default: 128) and `folder`
         (required); the other data sets have a fixed size.
     splits: `study`: the split sizes of the 2023 study. `official`: CelebA's own partition, only for `celeba`.
-    path: The folder of images, relative to the current folder. Only for `folder` (required). The content of the images
-        is part of the signature, the path is not.
+    path: The folder of images, or a zip archive of one, relative to the current folder. Only for `folder` (required).
+        The content of the images is part of the signature, the path is not.
     channels: 3: RGB, the default of a folder. 1: grey. Only for `folder`.
     split_seed: Seed for splitting a folder that has no `train`, `val` and `test` sub-folders. Only for `folder`.
     """

@@ -9,7 +9,7 @@ from edm.config.data import SPLITS, Split
 from edm.config.fields import added_field, display_field, require
 
 Features = Literal["inception", "dinov2", "classifier"]
-Resize = Literal["pytorch-fid", "clean"]
+Resize = Literal["pytorch-fid", "clean", "tensorflow"]
 Metric = Literal["fid", "fid_infinity", "kid", "prdc", "accuracy", "memorisation"]
 
 
@@ -22,11 +22,12 @@ class EvaluationConfig:
         classifier trained on the data set itself. Scores can only be compared within one of these.
     splits: The splits whose real images the drawn ones are compared with.
     resize: How images are resized to 299 pixels for Inception. `pytorch-fid`: bilinear. `clean`: bicubic with
-        antialiasing, as in clean-fid and the 2023 study.
+        antialiasing, as in clean-fid and the 2023 study. `tensorflow`: as in TensorFlow 1, by which NVlabs' published
+        statistics and EDM's FIDs were made.
     reference: `equal`: compare with equally many real images of every split, as many as the smallest split has. `all`:
         compare with all images of each split.
     statistics: A published file of reference statistics (`.npz`, as NVlabs and pytorch-fid publish them) to compare
-        with as well. The file's content is part of the signature, the path is not.
+        with as well, made with the same `resize`. The file's content is part of the signature, the path is not.
     metrics: Which metrics to compute. `prdc`: precision, recall, density and coverage.
     truncation: Also measure the sampler's own error, against 512 steps of Heun's method. Only for samplers that add no
         noise.

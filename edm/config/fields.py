@@ -44,12 +44,14 @@ def require_seed(value: int, field: str) -> None:
     require(0 <= value <= MAX_SEED, field, f"{value!r} is not a seed; give a whole number from 0 to {MAX_SEED}")
 
 
-def added_field(default: Value) -> Value:
+def added_field(default: Value, column: bool = True) -> Value:
     """Declare a field that a later release added.
 
     It enters a signature only where its value is not `default`, so that signatures from before it existed still hold.
+    column: whether every table of results has it, or only those in which a cell has another value than `default`, so
+    that tables from before it existed stay as they were.
     """
-    return field(default=default, metadata={"added": True})
+    return field(default=default, metadata={"added": True, "column": column})
 
 
 def display_field(default: Value) -> Value:

@@ -25,6 +25,7 @@ Sampler = Literal[
 CHURNED_SAMPLERS: tuple[Sampler, ...] = ("stochastic_euler", "stochastic_heun")
 TWO_EVALUATION_SAMPLERS: tuple[Sampler, ...] = ("heun", "dpm2", "stochastic_heun")  # except in the last step, to 0
 
+MAX_GAMMA = math.sqrt(2) - 1  # EDM, Algorithm 2: the variance of the noise at most doubles
 EXACT_STEPS = 512  # steps of Heun's method that stand for the exact solution
 EXACT_IMAGES = 64  # images over which a sampler's own error is measured
 
@@ -144,8 +145,12 @@ class SamplingConfig:
         except ValueError as error:
             raise FieldError("schedule", str(error)) from None
 
-    def canonical(self) -> SamplingConfig:
-        """Return the configuration with every field that nothing reads at its default, for signatures."""
+    def without_unread(self) -> SamplingConfig:
+        """Return the configuration with every field that nothing reads at its default.
+
+        Signatures of earlier releases were taken of it, which find their results: it must stay as it is.
+        `canonical_sampling` goes further.
+        """
         default = SamplingConfig()
         unread: list[str] = []
         if self.sampler not in CHURNED_SAMPLERS:
@@ -208,4 +213,4 @@ class SamplingConfig:
         start = self.sigma_max if math.isclose(level, self.sigma_max, rel_tol=1e-9) else level
         steps = EXACT_STEPS
         same = replace(self, sampler="heun", steps=steps, schedule="karras", rho=7.0, sigma_max=start, precision="fp32")
-        return same.canonical()
+        return same.without_unread()

@@ -23,7 +23,7 @@ class TrainingConfig:
     batch_size: Images per gradient step.
     lr: Learning rate.
     ema_halflife_kimg: Half-life, in thousands of images, of the average of the weights, from which images are drawn. It
-        ramps up as in EDM: it is at most 5% of the images seen so far. 0: no average.
+        is at most the share `ema_rampup` of the images seen so far. 0: no average.
     label_dropout: Share of labels that training hides, which trains the unconditional branch that guidance needs. 1
         trains only that branch.
     p_mean: Mean of ln(sigma), where sigma is the noise level of a training image.
@@ -44,6 +44,8 @@ class TrainingConfig:
     weighting: How the loss is weighted over noise levels: as in EDM, or min-SNR (Hang et al. 2023).
     min_snr_gamma: The gamma of min-SNR. Only for `min_snr`.
     precision: Arithmetic of the network. `auto`: bf16 on a GPU that supports it, fp16 on any other GPU, fp32 on a CPU.
+    ema_rampup: Largest half-life of the average of the weights, as a share of the images seen so far: 0.05 in EDM.
+        `None`: no limit.
     keep: Which checkpoints stay in addition to the finished model. `last`: none. `all`: one every `checkpoint_kimg`, by
         default nine, evenly spaced. `best`: of these, the one with the lowest validation loss. A list of kimg: those at
         these points.
@@ -75,6 +77,7 @@ class TrainingConfig:
     weighting: Weighting = added_field("edm")
     min_snr_gamma: float = added_field(5.0)
     precision: Literal["auto"] | Precision = added_field("auto")
+    ema_rampup: float | None = added_field(0.05, column=False)
     keep: Literal["last", "best", "all"] | tuple[float, ...] = display_field("last")
     checkpoint_kimg: float | None = display_field(None)
     validate_kimg: float | None = display_field(None)
@@ -84,6 +87,8 @@ class TrainingConfig:
         require_positive(self, "kimg", "batch_size", "lr", "p_std", "min_snr_gamma", "power_ema_snapshots")
         require(math.isfinite(self.p_mean), "p_mean", f"{self.p_mean!r} is not a finite number; give one")
         require(self.ema_halflife_kimg >= 0, "ema_halflife_kimg", "give 0 (no average) or more")
+        ramp = self.ema_rampup
+        require(ramp is None or 0 < ramp < math.inf, "ema_rampup", "give a share above 0, or null for no limit")
         for name in ("label_dropout", "augment"):
             value = getattr(self, name)
             require(0 <= value <= 1, name, f"{value!r} is not a share; give 0 to 1")
@@ -109,8 +114,12 @@ class TrainingConfig:
         for width in self.power_ema:
             require_power_width(width, "power_ema")
 
-    def canonical(self) -> TrainingConfig:
-        """Return the configuration with every field that nothing reads at its default, for signatures."""
+    def without_unread(self) -> TrainingConfig:
+        """Return the configuration with every field that nothing reads at its default.
+
+        Signatures of earlier releases were taken of it, which find their results: it must stay as it is.
+        `canonical_training` goes further.
+        """
         default = TrainingConfig()
         return replace(
             self,

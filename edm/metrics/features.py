@@ -24,6 +24,7 @@ from edm.networks.device import full_precision
 EXTRACTOR_BATCH = 100  # fixed, since the last bits of features depend on the batch size
 
 INCEPTION_SIDE = 299  # pixels
+GREY_LEVELS: dict[Resize, int] = {"pytorch-fid": 255, "clean": 256, "tensorflow": 256}  # 256: (x - 128) / 128
 INCEPTION_WEIGHTS = Weights(
     name="features: inception",
     file="pt_inception-2015-12-05-6726825d.pth",
@@ -116,7 +117,8 @@ def _conv_block(inputs: int, outputs: int) -> list[nn.Module]:
 class Inception:
     """pytorch-fid's Inception-v3: 2,048 features of images resized to 299 x 299.
 
-    weights: its state dict. resize: the rule, pytorch-fid's or clean-fid's.
+    weights: its state dict. resize: the rule. pytorch-fid then brings grey levels to [-1, 1] by 2 x / 255 - 1,
+    clean-fid and the original network by (x - 128) / 128.
     """
 
     dimension = 2048
@@ -129,12 +131,15 @@ class Inception:
         self.layout = torch.channels_last if device.type == "cpu" else torch.contiguous_format
         self.network = network.to(device).to(memory_format=self.layout).eval()  # pyright: ignore[reportCallIssue]
         self.resize: Resize = resize
-        preprocessing = {"resize": resize, "side": INCEPTION_SIDE, "range": [-1, 1]}
+        self.levels = GREY_LEVELS[resize]
+        preprocessing: dict[str, Any] = {"resize": resize, "side": INCEPTION_SIDE, "range": [-1, 1]}
+        if self.levels != 255:
+            preprocessing["levels"] = self.levels
         self.fingerprint = fingerprint("inception", preprocessing, weights)
 
     def __call__(self, images: UInt8[Tensor, "b c h w"]) -> tuple[Float[Tensor, "b d"], None]:
         """Features of images; a grey channel is repeated to three channels."""
-        unit = resized(images, self.resize, INCEPTION_SIDE) / 255
+        unit = resized(images, self.resize, INCEPTION_SIDE) / self.levels
         color = unit.expand(-1, 3, -1, -1).contiguous(memory_format=self.layout)
         return self.network(2 * color - 1), None
 

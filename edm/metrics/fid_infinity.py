@@ -11,6 +11,7 @@ from jaxtyping import Bool, Float, Float64, Int64
 from torch import Tensor
 
 from edm.metrics.fid import Frechet, Reference, Statistics, frechet
+from edm.metrics.uncertainty import within_classes
 from edm.noise import Stream, uniforms
 from edm.typed_torch import floats
 
@@ -25,17 +26,19 @@ class Extrapolated:
     standard_error: float
 
 
-def fid_infinity(features: Sequence[Tensor], reference: Reference, seed: int) -> Extrapolated:
+def fid_infinity(
+    features: Sequence[Tensor], reference: Reference, seed: int, labels: Int64[Tensor, " n"] | None = None
+) -> Extrapolated:
     """Return the Frechet distance at infinitely many generated images: the intercept of its regression on 1/N.
 
     It differs from Chong and Forsyth 2020 in that the distances are of nested prefixes of one seeded order of the
-    images, at 10 sizes evenly spaced in 1/N. features: pieces of shape [m, d], which are read twice. The bias of the
-    reference's own size remains.
+    images, at 10 sizes evenly spaced in 1/N. features: pieces of shape [m, d], which are read twice. labels: the class
+    that each image was asked to show; None where there are no classes. The bias of the reference's own size remains.
 
     The standard error is that of the intercept over fresh images, to first order. The intercept is a fixed linear
     combination of the distances at the prefixes, so each image moves it by the same combination of its influences on
-    the prefixes that contain it. This accounts for images that prefixes share, but not for deviations from a line in
-    1/N.
+    the prefixes that contain it, taken within classes as for one distance. This accounts for images that prefixes
+    share, but not for deviations from a line in 1/N.
 
     Raises ValueError if there are fewer than 4 images per feature dimension.
     """
@@ -45,9 +48,13 @@ def fid_infinity(features: Sequence[Tensor], reference: Reference, seed: int) ->
     ranks = torch.split(torch.argsort(order), lengths)
     distances = [frechet(statistics, reference) for statistics in _of_prefixes(features, ranks, sizes)]
     weights = _intercept_weights(sizes)
-    moves = [_moves(distances, weights, sizes, *pair) for pair in zip(features, ranks, strict=True)]
     value = sum(w * found.distance for w, found in zip(weights, distances, strict=True))
-    return Extrapolated(value, float(torch.cat(moves).square().sum().sqrt()))
+    labels = torch.zeros(sum(lengths), dtype=torch.int64) if labels is None else labels
+    moves = torch.zeros(sum(lengths), dtype=torch.float64)
+    for found, weight, size in zip(_influences(distances, features, ranks, sizes), weights, sizes, strict=True):
+        inside = torch.cat(ranks) < size
+        moves[inside] += weight / size * within_classes(found[inside], labels[inside])
+    return Extrapolated(value, float(moves.square().sum().sqrt()))
 
 
 def _prefix_sizes(num: int, dimension: int) -> list[int]:
@@ -93,20 +100,20 @@ def _running(shells: Sequence[Statistics | None]) -> list[Statistics]:
     return prefixes
 
 
-def _moves(
-    distances: Sequence[Frechet],
-    weights: Sequence[float],
-    sizes: Sequence[int],
-    piece: Float[Tensor, "n d"],
-    rank: Int64[Tensor, " n"],
-) -> Float64[Tensor, " n"]:
-    """Return by how much each image of a piece moves the intercept."""
-    moves = torch.zeros(len(piece), dtype=torch.float64)
-    for found, weight, size in zip(distances, weights, sizes, strict=True):
-        inside = rank < size
-        if bool(inside.any()):
-            moves[inside] += weight / size * found.influences(_rows(piece, inside)).cpu()
-    return moves
+def _influences(
+    distances: Sequence[Frechet], features: Sequence[Tensor], ranks: Sequence[Tensor], sizes: Sequence[int]
+) -> Float64[Tensor, "p n"]:
+    """Return the influence of every image on the distance of every prefix, 0 on those that do not contain it."""
+    found = torch.zeros(len(sizes), sum(map(len, ranks)), dtype=torch.float64)
+    start = 0
+    for piece, rank in zip(features, ranks, strict=True):
+        own = found[:, start : start + len(piece)]
+        start += len(piece)
+        for row, (distance, size) in enumerate(zip(distances, sizes, strict=True)):
+            inside = rank < size
+            if bool(inside.any()):
+                own[row, inside] = distance.influences(_rows(piece, inside)).cpu()
+    return found
 
 
 def _rows(piece: Float[Tensor, "n d"], chosen: Bool[Tensor, " n"]) -> Float[Tensor, "m d"]:

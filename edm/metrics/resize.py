@@ -1,4 +1,4 @@
-"""Resizing of images for feature extractors, by the two rules of published scores: pytorch-fid's and clean-fid's."""
+"""Resizing of images for feature extractors, by the rules of published scores: pytorch-fid's, clean-fid's, NVlabs'."""
 
 from __future__ import annotations
 
@@ -20,11 +20,14 @@ def resize(images: UInt8[Tensor, "b c h w"], rule: Resize, side: int = 299) -> F
 
     rule: `pytorch-fid` is bilinear without antialias, as pytorch-fid's network does. `clean` is bicubic with antialias,
     as PIL does for each channel in float, clipped (Parmar et al. 2022, "On aliased resizing"); torch's own differs from
-    PIL by up to a hundredth of a grey level, this by less than a thousandth. Computed in float32; TF32 must be off.
+    PIL by up to a hundredth of a grey level, this by less than a thousandth. `tensorflow` is TensorFlow 1's bilinear
+    rule, without aligned corners, half-pixel centres or antialias, which is in the graph of the original Inception.
+    Computed in float32; TF32 must be off.
     """
     if rule == "pytorch-fid":
         return F.interpolate(images.float(), size=(side, side), mode="bilinear", align_corners=False)
-    rows, columns = (_cubic_weights(size, side, images.device) for size in images.shape[2:])
+    weights = _cubic_weights if rule == "clean" else _corner_weights
+    rows, columns = (weights(size, side, images.device) for size in images.shape[2:])
     return (rows @ (images.float() @ columns.T)).clip(0, 255)
 
 
@@ -41,6 +44,19 @@ def _cubic_weights(size: int, side: int, device: torch.device) -> Float32[Tensor
     end = (centres + SUPPORT * stretch + 0.5).floor()[:, None]
     weights = weights.where((pixels >= first) & (pixels < end), 0.0)
     return (weights / weights.sum(dim=1, keepdim=True)).to(device, torch.float32)
+
+
+@lru_cache(maxsize=16)
+def _corner_weights(size: int, side: int, device: torch.device) -> Float32[Tensor, "{side} {size}"]:
+    """Return the matrix that resizes a line bilinearly with pixel i at i * size / side, as TensorFlow 1 does."""
+    position = torch.arange(side, dtype=torch.float64) * (size / side)
+    lower = position.floor().long()
+    upper = (lower + 1).clip(max=size - 1)
+    weights, share = torch.zeros(side, size, dtype=torch.float64), position - lower
+    line = torch.arange(side)
+    weights[line, lower] += 1 - share
+    weights[line, upper] += share
+    return weights.to(device, torch.float32)
 
 
 def _cubic(x: Tensor) -> Tensor:

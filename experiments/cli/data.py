@@ -23,7 +23,9 @@ def prepare(
     name: Annotated[str, typer.Argument(metavar="NAME", help="digits, fashion_mnist, cifar10, celeba or folder.")],
     from_: Annotated[
         Path | None,
-        typer.Option("--from", help="The downloaded archive, or the folder that holds it; for folder, the images."),
+        typer.Option(
+            "--from", help="The downloaded archive or its folder; for folder, the images or a zip archive of them."
+        ),
     ] = None,
     resolution: Annotated[int | None, typer.Option(help="For celeba (default 128) or folder: pixels per side.")] = None,
     splits: Annotated[str | None, typer.Option(help="For celeba: study (the default) or official.")] = None,

@@ -132,6 +132,7 @@ def report_of(plan: Plan, store: Store, tracking_uri: str | None = None, source:
         {"scores": origin, **provenance_of(plan, store)},
         paired={metric: PairedErrors(*known) for metric, known in error_covariances(plan, store).items()},
         pairs={cell: folder / PAIRS for cell, folder in folders.items() if (folder / PAIRS).exists()},
+        equivalences=(*plan.idle_axes, *plan.equivalences),
     )
 
 

@@ -61,7 +61,7 @@ def plan_of(text: str, store: Path, overrides: tuple[str, ...] = ()) -> Plan:
 
     if _is_file(text, store):
         requested = read_sweep(text, store, overrides)
-        return plan_sweep(requested.sweep, requested.inputs)
+        return plan_sweep(requested.sweep, requested.inputs, holdings=Store(store))
     plan = recall_plan(text, Store(store))
     _refuse_overrides(text, overrides)
     return plan
@@ -90,4 +90,4 @@ def open_sweep(requested: RequestedSweep, store: Path, options: Options) -> tupl
     from experiments.sweep.plan import plan_sweep
 
     place = Store(store)
-    return open_schedule(plan_sweep(requested.sweep, requested.inputs), place, options), place
+    return open_schedule(plan_sweep(requested.sweep, requested.inputs, holdings=place), place, options), place

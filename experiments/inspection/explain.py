@@ -16,7 +16,9 @@ from experiments.store.layout import RESULT, StoreKind
 from experiments.store.results import EvaluationResult
 from experiments.store.store import Store
 from experiments.store.sweep_records import named_tasks, recorded_sweeps
-from experiments.sweep.plan import Plan, guide_cell
+from experiments.sweep.forms import guide_cell
+from experiments.sweep.metrics import plain_score
+from experiments.sweep.plan import Plan
 from experiments.sweep.preparations import Preparation, preparations_of
 from experiments.sweep.spec import Cell
 from experiments.sweep.tasks import Evaluation, SweepTask, Training
@@ -68,7 +70,7 @@ def resolve(named: NamedTask, text: str, store: Store) -> ResolvedTask:
     """Return the task that a name refers to, as its sweep asks for it now. text: as a person gave it."""
     sweep = text.rpartition(":")[0]
     if Path(sweep).suffix in SWEEP_FILES:
-        plan = plan_of_file(sweep)
+        plan = plan_of_file(sweep, store)
     elif named.sweep:
         plan = _recalled(named.sweep, store.root)
     else:
@@ -152,7 +154,7 @@ def _task(what: str, resolved: ResolvedTask, store: Store) -> Dependency:
 def _missing_scores(task: Evaluation, store: Store) -> list[str]:
     """The scores that a finished evaluation was not asked for before."""
     result = store.peek(EvaluationResult, task.signature)
-    return [] if result is None else [score for score in task.scores if score not in result.scores]
+    return [] if result is None else [plain_score(s) for s in task.scores if s not in result.scores]
 
 
 # the nearest finished task ------------------------------------------------------------------------

@@ -53,10 +53,10 @@ class NamedTask:
         return self.evaluation or self.training
 
 
-def plan_of_file(path: str) -> Plan:
-    """Return the plan of a sweep file; raises UserError."""
+def plan_of_file(path: str, store: Store) -> Plan:
+    """Return the plan of a sweep file for a store; raises UserError."""
     inputs = InputFiles()
-    return plan_sweep(load_sweep(path, (), inputs), inputs)
+    return plan_sweep(load_sweep(path, (), inputs), inputs, holdings=store)
 
 
 def tasks_of(plan: Plan) -> Iterator[NamedTask]:
@@ -75,7 +75,7 @@ def tasks_matching(text: str, store: Store) -> list[NamedTask]:
     """
     sweep, colon, cell = text.rpartition(":")
     if colon and Path(sweep).suffix in SWEEP_FILES:
-        candidates = list(tasks_of(plan_of_file(sweep)))
+        candidates = list(tasks_of(plan_of_file(sweep, store)))
     else:
         candidates = [
             task for name in ([sweep] if colon else recorded_sweeps(store)) for task in _recorded(name, store)

@@ -43,7 +43,7 @@ class RemoteDriver:
     """Drives a run from inside a cluster that is reached by Ray's client, which cannot run Tune itself."""
 
     def __init__(self, sweep: Sweep, store: Store, context: TrialContext, options: Options) -> None:
-        self.schedule = open_schedule(plan_sweep(sweep, InputFiles()), store, options)
+        self.schedule = open_schedule(plan_sweep(sweep, InputFiles(), holdings=store), store, options)
         self.news: list[TaskNews | str] = []  # of tasks, or sentences for people
         self.ray_run = RayRun(
             self.schedule, store, context, options, lambda task: self.news.append(self._now(task)), self.news.append

@@ -24,7 +24,7 @@ from experiments.store import leases
 from experiments.store.damage import Damage, DamagedFile, DamageLog
 from experiments.store.files import read_json, remove_abandoned, sync_to_disk, write_json
 from experiments.store.journal import Journal
-from experiments.store.layout import CURVES, DAMAGED, FAILURE, PROGRESS, RESULT, StoreKind
+from experiments.store.layout import CONFIG, CURVES, DAMAGED, FAILURE, PROGRESS, RESULT, StoreKind
 from experiments.store.leases import STANDARD_TIMING, Holder, LeaseTiming
 from experiments.store.requests import RunRequests
 from experiments.store.result_files import file_fault, read_result, with_checksum
@@ -63,6 +63,14 @@ class Store(RunRequests):
     def folder(self, kind: StoreKind, signature: str) -> Path:
         """Return the folder of a task."""
         return self.root / kind / signature
+
+    def has_result(self, kind: StoreKind, signature: str) -> bool:
+        """Return whether a task is done, going by its result alone."""
+        return (self.folder(kind, signature) / RESULT).exists()
+
+    def has_begun(self, kind: StoreKind, signature: str) -> bool:
+        """Return whether a task was begun, and perhaps finished."""
+        return (self.folder(kind, signature) / CONFIG).exists()
 
     def free_bytes(self) -> int:
         """Return how much room is left on the disk that the store is on, or will be."""

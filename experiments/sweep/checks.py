@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Literal
 
 from edm.config import PRESETS, FieldError, GuideConfig
@@ -14,6 +15,9 @@ from experiments.sweep.diagnostics import one_of, show_value
 from experiments.sweep.metrics import FITTED, fid_remedy, meaningless
 from experiments.sweep.spec import Cell
 from experiments.sweep.tasks import Training
+
+# statistics that NVlabs publishes with EDM, whose features were taken of images resized by TensorFlow's rule
+MADE_BY_TENSORFLOW = ("cifar10-32x32.npz", "ffhq-64x64.npz", "afhqv2-64x64.npz", "imagenet-64x64.npz")
 
 
 class CellError(ValueError):
@@ -105,6 +109,14 @@ def _check_statistics(cell: Cell, inputs: Inputs) -> None:
         raise _refuse(
             cell, "evaluation.statistics", "does not exist; give the path of an .npz file that holds mu and sigma"
         )
+    name = Path(config.statistics).name
+    if name in MADE_BY_TENSORFLOW and config.features == "inception" and config.resize != "tensorflow":
+        raise _refuse(
+            cell,
+            "evaluation.resize",
+            f"is not the rule by which NVlabs made {name}, so that distances to it would mean little; "
+            "set resize: tensorflow, or rename the file if it is one of your own",
+        )
 
 
 def _check_metrics(cell: Cell, facts: DatasetFacts) -> None:
@@ -118,11 +130,11 @@ def _check_metrics(cell: Cell, facts: DatasetFacts) -> None:
     withheld = meaningless(config, facts.splits)
     reasons = [withheld[split] for split in config.splits if split in withheld]
     if reasons and set(config.metrics) <= set(FITTED):
-        classifier = "" if config.features == "classifier" or not facts.num_classes else ", use features: classifier"
+        classifier = "" if config.features == "classifier" or not facts.num_classes else " or use features: classifier"
         raise CellError(
             "evaluation.metrics",
             f"{' and '.join(config.metrics)} would mean nothing: {reasons[0]} features; "
-            f"add kid{classifier}, or {fid_remedy(config, facts.splits)}",
+            f"add kid{classifier}; {fid_remedy(config, facts.splits)}",
         )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+from collections.abc import Iterable
 from functools import lru_cache
 from typing import Any
 
@@ -20,6 +21,12 @@ VERSIONS = {
     "scale": 1,  # of baselines
     "exact": 1,
     "evaluation": 2,
+}
+# The same for parts of a stage, which only tasks that use them have in their signatures.
+REVISIONS = {
+    "clean": 2,  # features of images resized by clean-fid's rule: (x - 128) / 128 as clean-fid, not 2 x / 255 - 1
+    "unipc": 2,  # second order in the last step but one, as the published solver
+    "posthoc": 2,  # averages of any width: coefficients sum to 1
 }
 SIGNATURE_DIGITS = 20  # 80 bits: no collision in any store that a person could fill
 
@@ -49,6 +56,12 @@ def _canonical_fields(config: Any) -> dict[str, Any]:
 
 def _is_identity(field: dataclasses.Field[Any], value: Any) -> bool:
     return field.metadata.get("identity", True) and not (field.metadata.get("added") and value == field.default)
+
+
+def revisions(parts: Iterable[str]) -> dict[str, dict[str, int]]:
+    """Return what the signature of a task has besides its configuration: the revisions of the `parts` that it uses."""
+    used = {part: REVISIONS[part] for part in parts}
+    return {"revisions": used} if used else {}
 
 
 def signature(stage: str, **content: Any) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,6 +11,9 @@ from reports.metrics import METRICS, shown, title_of
 
 FILE = "file"  # used like a split: a published statistics file
 FITTED = ("fid", "fid_infinity")  # metrics that need a covariance of full rank
+# Scores whose errors or values were mended after results had them: their names in results say which rule they follow,
+# so that older ones count as missing and are computed again.
+REVISED = {"fid_infinity": "fid_infinity.2"}
 WHOLE = ("accuracy", "memorisation")  # metrics of the images themselves, not against each split
 PRDC = ("precision", "recall", "density", "coverage")
 
@@ -36,9 +39,26 @@ def headline(metrics: Mapping[str, float]) -> str:
     return ", ".join(f"{title_of(name)} {shown(name, value)}" for name, value in headlines(metrics).items())
 
 
+def split_score(score: str) -> tuple[str, str]:
+    """Return what a score such as "fid/test" measures and what against, or "" for scores of the images themselves."""
+    metric, _, name = score.partition("/")
+    return metric.partition(".")[0], name
+
+
+def plain_score(score: str) -> str:
+    """Return a score without the number of its rule, for people."""
+    return "/".join(filter(None, split_score(score)))
+
+
+def with_others(scores: tuple[str, ...], others: Iterable[str]) -> tuple[str, ...]:
+    """Return `scores` and those of `others` that they do not repeat, be it by an older rule."""
+    own = set(map(split_score, scores))
+    return (*scores, *dict.fromkeys(score for score in others if split_score(score) not in own))
+
+
 def metrics_of(score: str) -> tuple[str, ...]:
     """Return the metrics that a score such as "fid/test" consists of, with their errors."""
-    metric, _, name = score.partition("/")
+    metric, name = split_score(score)
     if metric == "prdc":
         return tuple(f"{each}_{name}" for each in PRDC)
     if metric == "memorisation":
@@ -54,7 +74,7 @@ def metrics_of(score: str) -> tuple[str, ...]:
 
 def baselines_of(score: str) -> tuple[str, ...]:
     """Return the metrics that put a score into context: those of pure noise and of real images."""
-    metric, _, name = score.partition("/")
+    metric, name = split_score(score)
     if metric in ("fid", "kid"):
         return (f"noise_{metric}_{name}", f"real_{metric}_{name}")
     return tuple(f"real_{own}" for own in metrics_of(score)) if metric == "memorisation" else ()
@@ -115,7 +135,7 @@ def fid_remedy(config: EvaluationConfig, sizes: Mapping[Split, int]) -> str | No
         large = [split for split in config.splits if sizes[split] > dimension]
         large = large or [split for split in SPLITS if sizes[split] > dimension]
         if not large:
-            return f"no split has more than {dimension:,} images; use features with fewer dimensions, or more images"
+            return f"for an FID, use features with fewer dimensions, as no split has more than {dimension:,} images"
         if large != list(config.splits):
             changes.append(f"evaluation.splits [{', '.join(large)}]")
         if config.reference != "all":
@@ -150,6 +170,6 @@ def _scores(config: EvaluationConfig, names: tuple[str, ...], withheld: Mapping[
             continue
         for name in names:
             if metric in FITTED and name not in withheld:
-                yield f"{metric}/{name}"
+                yield f"{REVISED.get(metric, metric)}/{name}"
             elif name != FILE:  # a file holds no features of single images, which all other metrics need
                 yield f"{'kid' if metric in FITTED else metric}/{name}"

@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterable, Iterator, Mapping
+import itertools
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property, lru_cache
+from functools import cached_property
 from typing import Any, TypeVar
 
-from edm.config import DataConfig, EvaluationConfig, NetworkConfig, SamplingConfig
-from edm.cost import forward_flops
+from edm.config import DataConfig, EvaluationConfig
 from experiments.errors import UserError
 from experiments.inputs import Inputs
-from experiments.sweep.identity import signature
-from experiments.sweep.metrics import fid_remedy, requested_scores
+from experiments.sweep.aliases import Aliases, Holdings
+from experiments.sweep.equivalence import Outcome, SameValues, repeated_cells, repeated_sentence, same_values
+from experiments.sweep.forms import evaluation_forms, guide_cell, training_forms
+from experiments.sweep.metrics import fid_remedy
 from experiments.sweep.names import short_name
 from experiments.sweep.preparations import Preparation, names_of, preparations_by_signature
 from experiments.sweep.spec import SECTIONS, Cell, Sweep
-from experiments.sweep.tasks import FORWARDS_PER_TRAINING_IMAGE, DataSource, Evaluation, FeatureSpace, Training
+from experiments.sweep.tasks import DataSource, Evaluation, FeatureSpace, Training
 
 TRAINING_SECTIONS = ("data", "model", "training")  # of the sweep file: these decide a training
 
@@ -26,11 +28,16 @@ Value = TypeVar("Value")
 
 @dataclass(frozen=True)
 class PlannedCell:
-    """A cell and the tasks that fill it."""
+    """A cell and the tasks that fill it.
+
+    computation: the signature of the evaluation in canonical form, which is its own unless the store has another form
+    of it. Cells in which it is equal come to the same.
+    """
 
     cell: Cell
     training: Training
     evaluation: Evaluation
+    computation: str
 
 
 @dataclass(frozen=True)
@@ -99,8 +106,30 @@ class Plan:
             *self.remarks,
             *sorted(notes),
             *sorted(remedy for remedy in remedies if remedy is not None),
+            *self.idle_axes,
             *self._fields_without_effect(),
         ]
+
+    @cached_property
+    def equivalences(self) -> list[str]:
+        """Sentences on the values and cells that come to the same computation, besides axes that change nothing."""
+        partial = [str(same) for same in self._same_values if not same.all]
+        groups = repeated_cells(self._outcomes, self.sweep.axes, self._same_values)
+        names = [[self.cell_name(self.cells[number]) for number in group] for group in groups]
+        return [*partial, *([repeated_sentence(names)] if names else [])]
+
+    @cached_property
+    def idle_axes(self) -> list[str]:
+        """Sentences on axes whose values all come to the same computation."""
+        return [str(same) for same in self._same_values if same.all]
+
+    @cached_property
+    def _same_values(self) -> list[SameValues]:
+        return same_values(self._outcomes, self.sweep.axes)
+
+    @property
+    def _outcomes(self) -> list[Outcome]:
+        return [(planned.cell, planned.computation) for planned in self.cells]
 
     def _fields_without_effect(self) -> Iterator[str]:
         samplings = [planned.cell.sampling for planned in self.cells]
@@ -118,50 +147,111 @@ class Plan:
             yield "training.warmup_kimg exceeds training.kimg, so that the learning rate never reaches training.lr"
 
 
-def plan_sweep(sweep: Sweep, inputs: Inputs, sources: Mapping[DataConfig, DataSource] | None = None) -> Plan:
+def plan_sweep(
+    sweep: Sweep,
+    inputs: Inputs,
+    sources: Mapping[DataConfig, DataSource] | None = None,
+    holdings: Holdings | None = None,
+) -> Plan:
     """Return the least work that fills a sweep: every training and every evaluation once, however many cells need it.
 
-    sources: data sets as an earlier plan recorded them, whose files are not read again. Raises DataError or UserError
-    where a file that the sweep names cannot be used.
+    sources: data sets as an earlier plan recorded them, whose files are not read again. holdings: the store that the
+    plan is for, whose results are found under signatures of earlier releases, too. Raises DataError or UserError where
+    a file that the sweep names cannot be used.
     """
-    planner = Planner(inputs, sources or {})
-    requested = [(cell, *planner.add(cell)) for cell in sweep.cells]
+    planner = Planner(inputs, sources or {}, holdings)
+    requested = list(planner.plan(sweep.cells))
     evaluations = link_evaluations(planner.evaluations)
-    cells = tuple(PlannedCell(cell, training, evaluations[signature]) for cell, training, signature in requested)
+    cells = tuple(
+        PlannedCell(cell, evaluation.training, evaluations[evaluation.signature], computation)
+        for cell, evaluation, computation in requested
+    )
     read = dict.fromkeys(cell.data for cell in sweep.cells if cell.data not in (sources or {}))
     remarks = dict.fromkeys(remark for config in read for remark in inputs.facts(config).remarks)
     return Plan(sweep, cells, planner.trainings, evaluations, tuple(remarks))
 
 
+@dataclass(frozen=True)
+class _Request:
+    """The evaluation that a cell asks for.
+
+    canonical: its canonical form. forms: those that could be in the store. otherwise: the one to run if none is, which
+    has the form of the training that the store has.
+    """
+
+    canonical: Evaluation
+    forms: tuple[Evaluation, ...]
+    otherwise: Evaluation
+
+
 class Planner:
     """Collects the trainings and evaluations that cells need, by signature, each once."""
 
-    def __init__(self, inputs: Inputs, sources: Mapping[DataConfig, DataSource]) -> None:
+    def __init__(
+        self, inputs: Inputs, sources: Mapping[DataConfig, DataSource], holdings: Holdings | None = None
+    ) -> None:
         self.trainings: dict[str, Training] = {}
         self.evaluations: dict[str, Evaluation] = {}
         self._inputs = inputs
         self._sources = dict(sources)
-        self._trainings_of: dict[Any, tuple[Training, Training | None]] = {}
+        self._holdings = holdings
+        self._forms_of: dict[Any, tuple[tuple[Training, ...], tuple[Training, ...]]] = {}
+        self._training_aliases = Aliases[Training](self._rank_of_training)
+        self._evaluation_aliases = Aliases[Evaluation](self._rank_of_evaluation)
 
-    def add(self, cell: Cell) -> tuple[Training, str]:
-        """Add what a cell needs; return its training and the signature of its evaluation."""
-        training, guide = self._trainings(cell)
-        evaluation = plan_evaluation(cell, training, guide, self._statistics(cell.evaluation.statistics))
+    def plan(self, cells: Sequence[Cell]) -> Iterator[tuple[Cell, Evaluation, str]]:
+        """Add what cells need; yield each cell, its evaluation, and the signature of that in canonical form."""
+        for forms in (forms for cell in cells for forms in self._forms(cell) if forms):
+            self._training_aliases.add(forms[-1].signature, forms)
+        requests = [self._request(cell) for cell in cells]
+        for request in requests:  # all of them first, as the store may have the form of another cell
+            self._evaluation_aliases.add(request.canonical.signature, request.forms)
+        for cell, request in zip(cells, requests, strict=True):
+            evaluation = self._evaluation_aliases.chosen(request.canonical, request.forms, request.otherwise)
+            self._add(evaluation)
+            yield cell, evaluation, request.canonical.signature
+
+    def _add(self, evaluation: Evaluation) -> None:
+        for training in evaluation.depends_on:
+            self.trainings.setdefault(training.signature, training)
         known = self.evaluations.get(evaluation.signature)
         self.evaluations[evaluation.signature] = evaluation if known is None else _merge(known, evaluation)
-        return training, evaluation.signature
 
-    def _trainings(self, cell: Cell) -> tuple[Training, Training | None]:
-        """The training of a cell and the one that guides it; worked out once for all cells that share them."""
-        key = (cell.data, cell.model, cell.training, cell.seed, cell.sampling.guide)
-        if key not in self._trainings_of:
+    def _request(self, cell: Cell) -> _Request:
+        trainings, guides = self._forms(cell)
+        statistics = self._statistics(cell.evaluation.statistics)
+        pairs = itertools.product(self._by_choice(trainings), self._by_choice(guides) if guides else (None,))
+        first, *others = [(pair, tuple(evaluation_forms(cell, *pair, statistics))) for pair in pairs]
+        (training, guide), forms = first
+        canonical = forms[-1]
+        if (training, guide) != (trainings[-1], guides[-1] if guides else None):
+            *_, canonical = evaluation_forms(cell, trainings[-1], guides[-1] if guides else None, statistics)
+        return _Request(canonical, (*forms, *(form for _, more in others for form in more)), forms[-1])
+
+    def _by_choice(self, forms: tuple[Training, ...]) -> tuple[Training, ...]:
+        """All forms of a training that could be in the store, the one to use first."""
+        if self._holdings is None:
+            return forms[-1:]
+        chosen = self._training_aliases.chosen(forms[-1], forms, forms[-1])
+        return tuple(dict.fromkeys((chosen, *forms, *self._training_aliases.held(forms[-1].signature))))
+
+    def _forms(self, cell: Cell) -> tuple[tuple[Training, ...], tuple[Training, ...]]:
+        """The forms of a cell's training and of its guide's; worked out once for all cells that share them."""
+        key = (cell.data, cell.model, cell.training, cell.seed, cell.sampling.guide, cell.sampling.guidance == 1)
+        if key not in self._forms_of:
             guide = guide_cell(cell)
-            self._trainings_of[key] = self._training(cell), None if guide is None else self._training(guide)
-        return self._trainings_of[key]
+            guides = () if guide is None else training_forms(guide, self._source(guide.data))
+            self._forms_of[key] = training_forms(cell, self._source(cell.data)), guides
+        return self._forms_of[key]
 
-    def _training(self, cell: Cell) -> Training:
-        training = plan_training(cell, self._source(cell.data))
-        return self.trainings.setdefault(training.signature, training)
+    def _rank_of_training(self, training: Training) -> int:
+        if self._holdings is None:
+            return 0
+        done = self._holdings.has_result("trainings", training.signature)
+        return 2 if done else int(self._holdings.has_begun("trainings", training.signature))
+
+    def _rank_of_evaluation(self, evaluation: Evaluation) -> int:
+        return int(self._holdings is not None and self._holdings.has_result("evaluations", evaluation.signature))
 
     def _source(self, config: DataConfig) -> DataSource:
         if config not in self._sources:
@@ -175,75 +265,6 @@ class Planner:
         if sha256 is None:
             raise UserError(f"evaluation.statistics: {path!r} does not exist; give the path of an .npz file")
         return sha256
-
-
-def plan_training(cell: Cell, data: DataSource) -> Training:
-    """Return the training that a cell needs."""
-    config = cell.training.canonical()
-    network = config.prepared(cell.model.network(data.channels, data.resolution, data.num_classes))
-    flops = FORWARDS_PER_TRAINING_IMAGE * config.num_steps * config.batch_size * forward_flops(network)
-    identity = signature("training", data=data.signature, network=network, training=config, seed=cell.seed)
-    return Training(identity, cell.seed, data, network, config, flops)
-
-
-def guide_cell(cell: Cell) -> Cell | None:
-    """Return the cell whose training guides that of `cell` (autoguidance); None where there is no guide."""
-    guide = cell.sampling.canonical().guide
-    if guide is None:
-        return None
-    return dataclasses.replace(cell, model=guide.model(cell.model), training=guide.training(cell.training))
-
-
-def plan_evaluation(cell: Cell, training: Training, guide: Training | None, statistics: str | None) -> Evaluation:
-    """Return the evaluation that fills a cell. statistics: the SHA-256 of the published file to compare with."""
-    config, sampling = cell.evaluation, _sampling(cell, training, guide)
-    features = FeatureSpace.named(config.features, training.data, config.resize)
-    images: dict[str, Any] = {"training": training.signature, "sampling": sampling}
-    if guide is not None:
-        images["guide"] = guide.signature
-    drawing = signature("drawing", **images)
-    scored: dict[str, Any] = {"drawing": drawing, "evaluation": config, "features": features}
-    if statistics is not None:
-        scored["statistics"] = statistics
-    request = requested_scores(config, training.data.sizes, sampling.is_deterministic)
-    return Evaluation(
-        signature("evaluation", **scored),
-        training,
-        sampling,
-        config,
-        features,
-        config.images * flops_per_image(sampling, training, guide),
-        drawing,
-        request.scores,
-        guide,
-        statistics=statistics,
-        notes=request.notes,
-    )
-
-
-def _sampling(cell: Cell, training: Training, guide: Training | None) -> SamplingConfig:
-    """How a cell's images are drawn; two ways to write the same are one."""
-    sampling = _canonical_sampling(cell.sampling)
-    if not training.network.num_classes and guide is None:  # without classes there is no second branch to guide with
-        return dataclasses.replace(sampling, guidance=1.0).canonical()
-    return sampling
-
-
-@lru_cache(maxsize=4096)
-def _canonical_sampling(sampling: SamplingConfig) -> SamplingConfig:
-    return sampling.canonical()
-
-
-@lru_cache(maxsize=4096)
-def flops_per_image(sampling: SamplingConfig, training: Training, guide: Training | None) -> int:
-    """Return the floating-point operations that drawing one image takes, at the resolution of sampling."""
-
-    def forward(network: NetworkConfig) -> int:
-        return forward_flops(dataclasses.replace(network, resolution=sampling.resolution or network.resolution))
-
-    counts = sampling.evaluations
-    other = training.network if guide is None else guide.network
-    return counts["main"] * forward(training.network) + counts["other"] * forward(other)
 
 
 # evaluations of several cells ---------------------------------------------------------------------

@@ -22,6 +22,7 @@ INDIFFERENT = (
     "kimg",
     "lr",
     "ema_halflife_kimg",
+    "ema_rampup",
     "label_dropout",
     "p_mean",
     "p_std",
@@ -97,7 +98,7 @@ def probes_of(plan: Plan, device: str) -> dict[str, Probe]:
 def _without_indifferent(config: TrainingConfig) -> TrainingConfig:
     """The configuration with defaults for all fields that affect neither speed nor memory: the key of a probe."""
     defaults = TrainingConfig()
-    return dataclasses.replace(config, **{name: getattr(defaults, name) for name in INDIFFERENT}).canonical()
+    return dataclasses.replace(config, **{name: getattr(defaults, name) for name in INDIFFERENT}).without_unread()
 
 
 def _probe(

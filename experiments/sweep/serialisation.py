@@ -16,8 +16,9 @@ from pydantic import TypeAdapter, ValidationError
 from edm.config import DataConfig
 from edm.data.catalogue import CATALOGUE, DatasetFacts, facts, source_fingerprint
 from experiments.errors import UserError
+from experiments.sweep.aliases import Holdings
 from experiments.sweep.plan import Plan, plan_sweep
-from experiments.sweep.spec import SECTIONS, Cell, ReportConfig, ResourcesConfig, Sweep
+from experiments.sweep.spec import SECTIONS, Cell, ReportConfig, ResourcesConfig, Sweep, unused_parameters
 from experiments.sweep.tasks import DataSource, SweepTask
 
 FORMAT = 1
@@ -32,13 +33,14 @@ def plan_to_json(plan: Plan) -> Content:
     """Return a plan's sweep as JSON. For every field of the cells, each value is written once."""
     sweep = plan.sweep
     cells = [cell.parameters() for cell in sweep.cells]
+    unused = unused_parameters(sweep.cells)
     return {
         "format": FORMAT,
         "name": sweep.name,
         "axes": sweep.axes,
         "resources": asdict(sweep.resources),
         "report": asdict(sweep.report),
-        "fields": {field: _column([cell[field] for cell in cells]) for field in cells[0]},
+        "fields": {field: _column([cell[field] for cell in cells]) for field in cells[0] if field not in unused},
         "folders": [{"config": asdict(config), "source": asdict(source)} for config, source in _folders(plan).items()],
         "statistics": _statistics(plan),
         "cells": _signatures_by_name(plan),
@@ -105,15 +107,18 @@ def _in_catalogue(config: DataConfig) -> DataConfig:
     return config
 
 
-def plan_from_json(content: Content, path: Path) -> Plan:
-    """Return the plan that plan_to_json wrote to `path`; raises UserError where it cannot be read."""
+def plan_from_json(content: Content, path: Path, holdings: Holdings | None = None) -> Plan:
+    """Return the plan that plan_to_json wrote to `path`, for the store that `holdings` is.
+
+    Raises UserError where it cannot be read.
+    """
     sweep = sweep_from_json(content, path)
     try:
         sources = {
             _parsed(DataConfig, folder["config"]): _parsed(DataSource, folder["source"])
             for folder in content["folders"]
         }
-        return plan_sweep(sweep, RecordedInputs(content["statistics"]), sources)
+        return plan_sweep(sweep, RecordedInputs(content["statistics"]), sources, holdings)
     except (KeyError, TypeError, ValidationError) as error:
         raise _unreadable(path, error) from None
 

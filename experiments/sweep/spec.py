@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -129,6 +129,17 @@ NESTED: dict[tuple[type, str], type] = {(SamplingConfig, "guide"): GuideConfig} 
 SETTINGS: dict[str, type] = {"resources": ResourcesConfig, "report": ReportConfig}
 TOP_LEVEL = ("name", *SECTIONS, "grid", "zip", "exclude", "seeds", *SETTINGS)
 Axes = Mapping[str, tuple[Any, ...]]
+
+
+def unused_parameters(cells: Sequence[Cell]) -> set[str]:
+    """Return the parameters that records leave out, as they were added later and every cell has their default."""
+    return {
+        name
+        for section, kind in SECTIONS.items()
+        for field in dataclasses.fields(kind)
+        for name in [f"{section}.{field.name}"]
+        if not field.metadata.get("column", True) and all(cell.value(name) == field.default for cell in cells)
+    }
 
 
 def field_names(kind: type) -> tuple[str, ...]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, Literal
@@ -16,12 +17,13 @@ from edm.config import (
     SamplingConfig,
     Split,
     TrainingConfig,
+    added_field,
 )
 from edm.data.catalogue import without_defaults
 from experiments.inputs import Inputs
 from experiments.store.layout import FOLDER_OF_TASK, StoreKind
 from experiments.store.results import EvaluationResult, TrainingResult
-from experiments.sweep.identity import signature
+from experiments.sweep.identity import REVISIONS, revisions, signature
 from experiments.sweep.metrics import DIMENSIONS
 from experiments.sweep.segments import segment_starts
 
@@ -63,17 +65,22 @@ def classifier_of(data: DataSource) -> str:
 
 @dataclass(frozen=True)
 class FeatureSpace:
-    """The features in which images are compared. classifier: the signature of the classifier that computes them."""
+    """The features in which images are compared.
+
+    classifier: the signature of the classifier that computes them. revision: of the preprocessing.
+    """
 
     name: Features
     dimension: int
     classifier: str | None = None
     resize: Resize = "pytorch-fid"
+    revision: int = added_field(1)
 
     @classmethod
     def named(cls, name: Features, data: DataSource, resize: Resize = "pytorch-fid") -> FeatureSpace:
         """Return the feature space called `name` for a data set."""
-        return cls(name, DIMENSIONS[name], classifier_of(data) if name == "classifier" else None, resize)
+        classifier = classifier_of(data) if name == "classifier" else None
+        return cls(name, DIMENSIONS[name], classifier, resize, REVISIONS.get(resize, 1))
 
     @property
     def signature(self) -> str:
@@ -83,8 +90,7 @@ class FeatureSpace:
     @property
     def label(self) -> str:
         """A description to show beside a number."""
-        rule = ", clean-fid's resize" if self.resize == "clean" else ""
-        return f"{TITLES[self.name]} features, {self.dimension:,}-d{rule}"
+        return f"{TITLES[self.name]} features, {self.dimension:,}-d{RULES[self.resize]}"
 
     def reference(self, data: DataSource, subset: Subset) -> str:
         """Return the signature of the reference statistics of a split's real images, or of images of pure noise."""
@@ -92,6 +98,7 @@ class FeatureSpace:
 
 
 TITLES: dict[Features, str] = {"inception": "Inception", "dinov2": "DINOv2", "classifier": "classifier"}
+RULES: dict[Resize, str] = {"pytorch-fid": "", "clean": ", clean-fid's resize", "tensorflow": ", TensorFlow's resize"}
 
 
 @dataclass(frozen=True)
@@ -169,10 +176,7 @@ class Evaluation:
     @property
     def solution(self) -> str:
         """The signature of the nearly exact images that truncation error is measured against; samplers share them."""
-        content: dict[str, Any] = {"training": self.training.signature, "sampling": self.sampling.exact()}
-        if self.guide is not None:
-            content["guide"] = self.guide.signature
-        return signature("exact", **content)
+        return drawing_signature("exact", self.training, self.sampling.exact(), self.guide)
 
     @property
     def num_segments(self) -> int:
@@ -190,6 +194,24 @@ class Evaluation:
         """
         stopped_by = result.stopped_by
         return set(self.scores) <= set(result.scores) and (stopped_by is None or stopped_by in self.rivals)
+
+
+def drawing_signature(
+    stage: Literal["drawing", "exact"], training: Training, sampling: SamplingConfig, guide: Training | None
+) -> str:
+    """Return the signature of the images that are drawn from a training, however many and however they are scored."""
+    content: dict[str, Any] = {"training": training.signature, "sampling": sampling}
+    if guide is not None:
+        content["guide"] = guide.signature
+    return signature(stage, **content, **revisions(_revised_parts(sampling)))
+
+
+def _revised_parts(sampling: SamplingConfig) -> Iterator[str]:
+    """Yield the parts of drawing that `sampling` uses and that have been revised."""
+    if sampling.ema is not None or (sampling.guide is not None and sampling.guide.ema is not None):
+        yield "posthoc"
+    if sampling.sampler == "unipc" and sampling.steps > 3:  # with fewer, the order is as low for want of points
+        yield "unipc"
 
 
 SweepTask = Training | Evaluation

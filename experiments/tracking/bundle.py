@@ -175,12 +175,13 @@ def opened(path: Path) -> Iterator[tuple[Plan, Store]]:
                 manifest = _manifest(archive, path)
                 for name, entry in manifest["files"].items():
                     _unpack(archive, name, entry, root, path)
-            plan = plan_from_json(json.loads((root / SWEEP).read_bytes()), path)
+            store = Store(root, manifest["store"])
+            plan = plan_from_json(json.loads((root / SWEEP).read_bytes()), path, store)
         except FileNotFoundError:
             raise UserError(f"{path}: no such file; 'edm-sweep export SWEEP {path}' makes one") from None
         except UNREADABLE as error:
             raise _refused(path, f"{type(error).__name__}: {error}") from None
-        yield plan, Store(root, manifest["store"])
+        yield plan, store
 
 
 def _require_sealed(path: Path) -> None:

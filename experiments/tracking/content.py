@@ -16,7 +16,8 @@ from experiments.store.failures import Failure
 from experiments.store.layout import JOURNAL, RESULT, VALIDATION
 from experiments.store.results import EvaluationResult, Provenance, TrainingResult
 from experiments.store.training_records import Pruning
-from experiments.sweep.plan import Plan, PlannedCell, guide_cell
+from experiments.sweep.forms import guide_cell
+from experiments.sweep.plan import Plan, PlannedCell
 from experiments.sweep.tasks import Evaluation
 from experiments.tracking.runs import FAILED, KILLED, RUNNING
 

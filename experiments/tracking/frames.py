@@ -16,6 +16,7 @@ from experiments.store.store import Store
 from experiments.store.training_records import Pruning
 from experiments.sweep.metrics import ERRORS, HEADLINES, baselines_of, describe_reference, metrics_of, requested_scores
 from experiments.sweep.plan import Plan, PlannedCell
+from experiments.sweep.spec import unused_parameters
 from experiments.sweep.tasks import Evaluation, Training
 
 
@@ -117,7 +118,8 @@ def results_frame(plan: Plan, found: dict[str, EvaluationScores]) -> pd.DataFram
     named = {name for planned in plan.cells for score in _scores(planned) for name in _columns(score)}
     kept = {name for name in frame if str(name).startswith(HEADLINES[:2]) and not str(name).endswith(ERRORS)}
     optional = [n for n in frame if n in named | {"real_images", "stopped_at", "pruned_at"} and n not in kept]
-    return frame.drop(columns=[name for name in optional if not any(frame[name].notna().tolist())])
+    empty = [name for name in optional if not any(frame[name].notna().tolist())]
+    return frame.drop(columns=[*empty, *(unused_parameters(plan.sweep.cells) - {*plan.sweep.axes})])
 
 
 def _row(plan: Plan, planned: PlannedCell, found: dict[str, EvaluationScores]) -> dict[str, Any]:

@@ -29,12 +29,12 @@ def recall_past_plans(store: Store, without: Collection[str] = ()) -> list[Plan]
     without: names of sweeps to leave out. Raises UserError where a record cannot be read.
     """
     records = [(record, path) for record, path in read_past_records(store) if record.get("name") not in without]
-    return [plan_from_json(record, path) for record, path in records]
+    return [plan_from_json(record, path, store) for record, path in records]
 
 
 def recall_plan(name: str, store: Store) -> Plan:
     """Return the plan of a sweep that was run on a store, without reading its file; raises UserError."""
-    return plan_from_json(_record(name, store), record_path(name, store))
+    return plan_from_json(_record(name, store), record_path(name, store), store)
 
 
 def recall_sweep(name: str, store: Store) -> Sweep:

@@ -5,8 +5,10 @@ import math
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
+import psutil
 import pytest
 
 from benchmarks.gpu.fashion import fashion_mnist
@@ -87,6 +89,25 @@ def test_a_section_that_takes_too_long_is_stopped_with_its_children(tmp_path: Pa
     assert found.status == "right"
     assert problem.status == "failed" and problem.note == "was stopped, as it took more than 20 s"
     assert child.value is not None and not Path(f"/proc/{int(child.value)}/exe").exists()
+
+
+@pytest.mark.slow
+def test_a_check_that_is_stopped_ends_its_section_and_keeps_its_rows(tmp_path: Path) -> None:
+    log, table = tmp_path / "out" / "log.txt", tmp_path / "out" / "table.md"
+    options = ["--device", "cpu", "--tiny", "--out", str(log.parent), "--only", "ceilings", "team"]
+    command = [sys.executable, str(CHECK), *options]
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL) as process:
+        while process.poll() is None and not (log.exists() and "--- team" in log.read_text()):
+            time.sleep(0.1)
+        (section,) = [other for other in psutil.Process(process.pid).children(recursive=True) if leads_a_group(other)]
+        process.terminate()
+        assert process.wait(60) == 143
+    assert not section.is_running() or section.status() == psutil.STATUS_ZOMBIE
+    assert "| ceilings |" in table.read_text()
+
+
+def leads_a_group(process: psutil.Process) -> bool:
+    return os.getpgid(process.pid) == process.pid
 
 
 @pytest.mark.slow

@@ -45,6 +45,7 @@ REFUSED = [  # configuration, the field that is wrong, fields given, what the me
     (TrainingConfig, "p_std", {"p_std": 0.0}, "give a positive number"),
     (TrainingConfig, "p_mean", {"p_mean": math.nan}, "finite"),
     (TrainingConfig, "p_mean", {"p_mean": -math.inf}, "finite"),
+    (TrainingConfig, "ema_rampup", {"ema_rampup": 0.0}, "give a share above 0, or null for no limit"),
     (TrainingConfig, "ema_halflife_kimg", {"ema_halflife_kimg": -1.0}, "give 0 (no average) or more"),
     (TrainingConfig, "ema_halflife_kimg", {"ema_halflife_kimg": math.nan}, "give 0 (no average) or more"),
     (TrainingConfig, "label_dropout", {"label_dropout": 1.01}, "give 0 to 1"),
@@ -180,15 +181,15 @@ def test_num_steps_does_not_gain_a_step_by_rounding(kimg, batch_size, num_steps)
 
 
 @pytest.mark.parametrize("sampler", ["euler", "heun"])
-def test_canonical_sampling_forgets_what_its_sampler_ignores(sampler):
+def test_sampling_forgets_what_its_sampler_ignores(sampler):
     given = SamplingConfig(sampler, steps=9, guidance=2.0, s_churn=1.0, s_min=0.1, s_max=2.0, s_noise=1.5, seed=4)
-    assert given.canonical() == SamplingConfig(sampler, steps=9, guidance=2.0, seed=4)
-    assert given.canonical().canonical() == given.canonical()
+    assert given.without_unread() == SamplingConfig(sampler, steps=9, guidance=2.0, seed=4)
+    assert given.without_unread().without_unread() == given.without_unread()
 
 
-def test_canonical_sampling_of_the_stochastic_sampler_keeps_everything():
+def test_sampling_of_the_stochastic_sampler_keeps_everything():
     given = SamplingConfig("stochastic_heun", s_churn=1.0, s_min=0.1, s_max=2.0, s_noise=1.5)
-    assert given.canonical() == given
+    assert given.without_unread() == given
 
 
 GUIDING = {"guidance_interval": (0.1, 2.0), "guide": GuideConfig(channels=16)}
@@ -208,17 +209,17 @@ UNREAD = [  # fields given, and those of them that nothing reads
 
 
 @pytest.mark.parametrize(("given", "unread"), UNREAD)
-def test_canonical_sampling_has_unread_fields_at_their_defaults(given, unread):
+def test_fields_that_nothing_reads_can_be_set_to_their_defaults(given, unread):
     read = {name: value for name, value in given.items() if name not in unread}
-    assert SamplingConfig(**given).canonical() == SamplingConfig(**read)
+    assert SamplingConfig(**given).without_unread() == SamplingConfig(**read)
     assert (SamplingConfig(**given) == SamplingConfig(**read)) == (not unread)
 
 
 @pytest.mark.parametrize("alias", ["linear_log_snr", "ve"])
-def test_schedules_that_are_the_same_are_one_in_canonical_form(alias):
+def test_schedules_that_are_the_same_become_one(alias):
     given, same = SamplingConfig(schedule=alias, steps=9), SamplingConfig(schedule="exponential", steps=9)
     assert given.sigmas == same.sigmas
-    assert given.canonical() == same
+    assert given.without_unread() == same
 
 
 def test_guidance_interval_excludes_its_low_end_and_includes_its_high_end():

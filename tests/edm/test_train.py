@@ -174,7 +174,7 @@ def test_average_lags_behind_the_weights():
 def test_average_follows_the_weights_by_the_images_seen_before_each_step():
     config = dataclasses.replace(CONFIG, ema_halflife_kimg=0.004)  # beyond the ramp from the ninth step on
     state = new_state(config)
-    average = Ema(state.denoiser, config.ema_halflife_kimg)
+    average = Ema(state.denoiser, config.ema_halflife_kimg, config.ema_rampup)
     for step, _ in enumerate(train(state, tiny_data())):
         average.update(state.denoiser, 10, seen_kimg=step * 10 / 1000)
         pairs = zip(average.module.parameters(), state.ema.module.parameters(), strict=True)

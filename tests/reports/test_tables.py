@@ -180,6 +180,19 @@ def test_the_label_says_what_the_numbers_are() -> None:
     assert table.label == "FID, classifier features, 64-d; 1,000 images drawn at 16x16; digits"
 
 
+@pytest.mark.parametrize(
+    ("features", "rule", "expected"),
+    [
+        ("Inception features, 2,048-d", "pytorch-fid", "Inception features, 2,048-d, pytorch-fid's resize; "),
+        ("Inception features, 2,048-d, TensorFlow's resize", "tensorflow", "2,048-d, TensorFlow's resize; 1,000"),
+        ("DINOv2 features, 1,024-d", "pytorch-fid", "DINOv2 features, 1,024-d; "),
+    ],
+)
+def test_a_table_says_by_which_rule_images_were_resized(features: str, rule: str, expected: str) -> None:
+    (table,) = result_tables(frame(**{"features": features, "evaluation.resize": rule}), LAYOUT)
+    assert expected in table.label
+
+
 def test_fidelity_and_memorisation_have_tables_of_their_own() -> None:
     main, fidelity, memorisation = result_tables(full(frame()), LAYOUT)
     assert [table.main for table in (main, fidelity, memorisation)] == [True, False, False]

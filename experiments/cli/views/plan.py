@@ -91,6 +91,7 @@ def plan_lines(plan: Plan, schedule: Schedule, estimate: Forecast) -> Iterator[s
         f"({present['training']:,} in the store) and {count(len(plan.evaluations), 'evaluation')} "
         f"({present['evaluation']:,} in the store)"
     )
+    yield from plan.equivalences
     left = schedule.of("waiting")
     if not left:
         yield "Nothing is left to do."

@@ -55,6 +55,7 @@ def plan_json(
         "estimate_measured": estimate.measured,
         "estimate": estimate_json(estimate),
         "warnings": plan.warnings,
+        "equivalences": plan.equivalences,
         **measured,
     }
 

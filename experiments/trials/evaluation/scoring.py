@@ -21,7 +21,7 @@ from edm.metrics.uncertainty import interval, standard_error, within_classes
 from experiments.store.provenance import provenance
 from experiments.store.results import BaselineRecord
 from experiments.sweep.identity import signature
-from experiments.sweep.metrics import FILE, reference_sizes
+from experiments.sweep.metrics import FILE, reference_sizes, split_score
 from experiments.sweep.preparations import baseline_span
 from experiments.sweep.tasks import Evaluation
 from experiments.trials.evaluation.features import MeasuredFeatures
@@ -75,7 +75,7 @@ class Scorer:
         """Return all of `wanted` that depend on features alone: fid, fid_infinity, kid and prdc."""
         scores = Scores(self.labels)
         methods = {"fid": self._fid, "fid_infinity": self._fid_infinity, "kid": self._kid, "prdc": self._prdc}
-        for metric, _, against in (score.partition("/") for score in wanted):
+        for metric, against in map(split_score, wanted):
             if metric in methods:
                 self.real.on_phase(f"scoring {metric} against {against}")
                 methods[metric](against, scores)
@@ -111,7 +111,7 @@ class Scorer:
 
     def _fid_infinity(self, against: str, scores: Scores) -> None:
         try:
-            found = fid_infinity(self.measured, self._reference(against), EXTRAPOLATION_SEED)
+            found = fid_infinity(self.measured, self._reference(against), EXTRAPOLATION_SEED, self.labels)
         except ValueError as error:
             scores.note(f"no {error}")
             return
@@ -145,7 +145,7 @@ class Scorer:
         if count <= self.evaluation.features.dimension or count not in self.prefixes:
             return row
         part = self.measured.first(count)
-        for metric, _, against in (score.partition("/") for score in wanted):
+        for metric, against in map(split_score, wanted):
             if metric == "fid":
                 found = frechet(self.prefixes[count], self._reference(against))
                 error = standard_error(within_classes(_influences(found, part), self.labels[:count]))
@@ -207,7 +207,7 @@ def _scores_of(
     """Return the scores of noise or of real images, under names that begin with `prefix`."""
     metrics: dict[str, float] = {}
     statistics = images.statistics()
-    for metric, _, against in (pair.partition("/") for pair in pairs):
+    for metric, against in map(split_score, pairs):
         split = _split(against)
         count = sizes[split]
         if metric == "fid" and min(count, images.num_images) > references.space.dimension:

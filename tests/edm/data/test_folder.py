@@ -64,6 +64,16 @@ def test_sub_folders_are_classes_whatever_lies_below_them(tmp_path: Path) -> Non
     assert list(folder.paths) == sorted(folder.paths)
 
 
+def test_classes_are_those_of_torchvisions_image_folder(tmp_path: Path) -> None:
+    from torchvision.datasets import ImageFolder
+
+    image_tree(tmp_path, *(f"{c}/{'deep/' * (i % 2)}{i}.{'png' if i % 3 else 'PNG'}" for c in "Cab" for i in range(8)))
+    theirs, ours = ImageFolder(tmp_path), open_folder(str(tmp_path))
+    assert ours.classes == tuple(theirs.classes)
+    by_path = {str(Path(path).relative_to(tmp_path)): label for path, label in theirs.samples}
+    assert dict(zip(ours.paths, ours.labels, strict=True)) == by_path
+
+
 def test_one_sub_folder_is_no_class(tmp_path: Path) -> None:
     folder = open_folder(str(touched(tmp_path, *(f"images/{path}" for path in LOOSE))))
     assert folder.classes == () and folder.labels == (0,) * 20

@@ -9,13 +9,13 @@ import pytest
 import timm
 import torch
 import torch.nn.functional as F
-from cleanfid import inception_pytorch
-from cleanfid.features import feature_extractor
+from cleanfid.inception_torchscript import InceptionV3W
 from cleanfid.resize import build_resizer, make_resizer
 from PIL import Image
 from pytorch_fid import inception
 from pytorch_fid.fid_score import get_activations
 from torch import nn
+from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
 
 from edm.config import ClassifierConfig
 from edm.metrics import features
@@ -146,9 +146,8 @@ def inception_weights():
 
 @pytest.fixture
 def offered(inception_weights, monkeypatch):
-    """pytorch-fid and clean-fid find these random weights where they would fetch the published ones."""
-    for place in (inception, inception_pytorch):
-        monkeypatch.setattr(place, "load_state_dict_from_url", lambda *_, **__: inception_weights)
+    """pytorch-fid finds these random weights where it would fetch the published ones."""
+    monkeypatch.setattr(inception, "load_state_dict_from_url", lambda *_, **__: inception_weights)
 
 
 @pytest.mark.usefixtures("offered")
@@ -167,7 +166,17 @@ def test_inception_features_are_pytorch_fids_own_from_png_files(inception_weight
     torch.testing.assert_close(found, torch.from_numpy(expected).float(), rtol=1e-5, atol=1e-5)
 
 
-@pytest.mark.filterwarnings("ignore:The parameter 'pretrained' is deprecated", "ignore:Arguments other than a weight")
+class Layers(nn.Module):
+    """The layers of the original network, which take images that are normalised already, with pytorch-fid's code."""
+
+    def __init__(self):
+        super().__init__()
+        self.network = inception.InceptionV3([3], resize_input=False, normalize_input=False).eval()
+
+    def forward(self, x):
+        return self.network(x)[0]
+
+
 @pytest.mark.usefixtures("offered")
 @pytest.mark.parametrize(("channels", "side"), [(1, 28), (3, 320)])
 def test_inception_features_of_clean_images_are_clean_fids_own(inception_weights, channels, side):
@@ -175,14 +184,29 @@ def test_inception_features_of_clean_images_are_clean_fids_own(inception_weights
     resizer = build_resizer("clean")
     color = images.expand(-1, 3, -1, -1).permute(0, 2, 3, 1).numpy()
     resized = torch.stack([torch.from_numpy(resizer(image)).permute(2, 0, 1) for image in color])
-    network = feature_extractor("pytorch_inception", torch.device("cpu"), use_dataparallel=False)
+    cleanfids = InceptionV3W.__new__(InceptionV3W)  # its constructor would download the weights
+    nn.Module.__init__(cleanfids)
+    cleanfids.layers, cleanfids.resize_inside = Layers(), False
     with torch.no_grad():
-        expected = network(resized)
+        expected = cleanfids(resized)
 
     found = Inception(inception_weights, CPU, "clean")(images)[0]
     torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-5)
     if side == 320:  # where images get smaller the rules do not agree
         assert (Inception(inception_weights, CPU)(images)[0] - found).abs().max() > 1e-2
+
+
+@pytest.mark.parametrize(("channels", "side"), [(1, 28), (3, 320)])
+def test_inception_features_of_tensorflow_images_are_torch_fidelitys_own(inception_weights, tmp_path, channels, side):
+    images = random_images(2, channels, side, side)
+    torch.save(inception_weights, tmp_path / "weights.pth")
+    network = FeatureExtractorInceptionV3(
+        "inception-v3-compat", ["2048"], feature_extractor_weights_path=tmp_path / "weights.pth"
+    )
+    (expected,) = network(images.expand(-1, 3, -1, -1))
+    found = Inception(inception_weights, CPU, "tensorflow")(images)[0]
+    torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-5)
+    assert (Inception(inception_weights, CPU)(images)[0] - found).abs().max() > 1e-2
 
 
 def test_fetch_function_is_put_back_whether_or_not_the_weights_fit(inception_weights):
@@ -368,6 +392,7 @@ def test_extractors_have_a_fingerprint_of_their_rule_and_weights(inception_weigh
     extractors = [
         Inception(inception_weights, CPU),
         Inception(inception_weights, CPU, "clean"),
+        Inception(inception_weights, CPU, "tensorflow"),
         Inception(changed, CPU),
         Dinov2(dinov2_weights, CPU, SMALL),
         Dinov2({**dinov2_weights, "norm.bias": dinov2_weights["norm.bias"] * 2}, CPU, SMALL),

@@ -38,6 +38,18 @@ def test_fid_infinity_removes_the_bias_of_few_images():
     assert np.mean([f.standard_error for f in found]) == pytest.approx(spread, rel=0.25)
 
 
+def test_fid_infinitys_error_is_the_spread_where_labels_are_dealt_out():
+    """Classes far apart, the same number of images of each: their distances move no score from one draw to the next."""
+    reference, generate, _ = population(8)
+    labels = torch.arange(240) % 4
+    centres = 2 * normal(4, 8, seed=3)
+    draws = [generate(normal(240, 8, seed=seed)) + centres[labels] for seed in range(60)]
+    found = [fid_infinity([features], reference, 0, labels) for features in draws]
+    spread = np.std([f.value for f in found], ddof=1)
+    assert np.mean([f.standard_error for f in found]) == pytest.approx(spread, rel=0.25)
+    assert fid_infinity(draws[:1], reference, 0).standard_error > 1.5 * spread
+
+
 def test_fid_infinity_depends_on_images_and_seed_alone():
     reference, generate, _ = population()
     features = generate(normal(150, 16, seed=1))

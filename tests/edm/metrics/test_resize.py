@@ -1,10 +1,11 @@
-"""Resizing against clean-fid's own code and torch's bilinear rule, to a thousandth of a grey level."""
+"""Resizing against clean-fid's and torch-fidelity's own code and torch's bilinear rule, to parts of a grey level."""
 
 import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
 from cleanfid.resize import build_resizer, make_resizer
+from torch_fidelity.interpolate_compat_tensorflow import interpolate_bilinear_2d_like_tensorflow1x
 
 from edm.metrics.resize import resize
 
@@ -52,7 +53,20 @@ def test_pytorch_fids_rule_is_bilinear_without_antialias(height, width):
     torch.testing.assert_close(resize(images, "pytorch-fid").double(), expected, rtol=0, atol=0.03)
 
 
-@pytest.mark.parametrize("rule", ["pytorch-fid", "clean"])
+@pytest.mark.parametrize(("height", "width"), SIZES)
+def test_tensorflow_is_the_rule_of_the_original_network(height, width):
+    images = picture("random", 3, height, width)
+    expected = interpolate_bilinear_2d_like_tensorflow1x(images.float(), (299, 299), align_corners=False)
+    torch.testing.assert_close(resize(images, "tensorflow"), expected, rtol=0, atol=0.03)
+
+
+def test_tensorflows_pixels_lie_at_their_upper_left_corners():
+    line = torch.tensor([0, 100, 200], dtype=torch.uint8).expand(1, 1, 3, 3)
+    found = resize(line, "tensorflow", 6)[0, 0, 0]
+    assert found.tolist() == [0, 50, 100, 150, 200, 200]  # the last pixel is repeated
+
+
+@pytest.mark.parametrize("rule", ["pytorch-fid", "clean", "tensorflow"])
 @pytest.mark.parametrize("kind", ["black", "grey", "white"])
 @pytest.mark.parametrize(("height", "width"), SIZES)
 def test_a_constant_stays_what_it_is(rule, kind, height, width):
@@ -61,7 +75,7 @@ def test_a_constant_stays_what_it_is(rule, kind, height, width):
     torch.testing.assert_close(resize(images, rule), expected, rtol=0, atol=1e-4)
 
 
-@pytest.mark.parametrize("rule", ["pytorch-fid", "clean"])
+@pytest.mark.parametrize("rule", ["pytorch-fid", "clean", "tensorflow"])
 @pytest.mark.parametrize(("height", "width"), SIZES)
 def test_levels_stay_inside_0_to_255(rule, height, width):
     found = resize(picture("checkerboard", 3, height, width), rule)
@@ -78,7 +92,7 @@ def test_a_cubic_overshoots_and_is_cut_off_at_both_ends():
     assert found.min() < 55 and found.max() > 205
 
 
-@pytest.mark.parametrize("rule", ["pytorch-fid", "clean"])
+@pytest.mark.parametrize("rule", ["pytorch-fid", "clean", "tensorflow"])
 def test_images_of_the_right_size_stay_as_they_are(rule):
     images = picture("random", 3, 32, 32)
     assert torch.equal(resize(images, rule, 32), images.float())

@@ -197,7 +197,11 @@ def data_prepare() -> RenderableType:
             "splits": {"train": 150_000, "val": 12_770, "test": 19_962},
             "sigma_data": 0.5137081146240234,
             "fingerprint": (A + B + C + A)[:64],
-            "source": {"files": ["img_align_celeba.zip", "list_eval_partition.txt"], "checked": "md5"},
+            "source": {
+                "files": ["img_align_celeba.zip"],
+                "checked": "md5",
+                "remarks": ["images: 2 files are left out, being of other types: 2 .gif (a.gif)"],
+            },
             "folder": f"/srv/experiments/runs/data/{A}",
         }
     )

@@ -90,7 +90,7 @@ def test_a_wrong_file_is_one_sentence_and_exit_code_2(command: str, tmp_path: Pa
         (("run", DIGITS, "--set", "foo.bar=1"), "the sections are data, model, training, sampling, evaluation"),
         (("run",), "Missing argument"),
         (("data", "prepare", "cifar"), "cifar: no such data set; did you mean 'cifar10'?"),
-        (("data", "prepare", "celeba", "--from", ROOT), "list_eval_partition.txt (2,836,386 bytes, md5 d32c9"),
+        (("data", "prepare", "celeba", "--from", ROOT), "img_align_celeba.zip (1,443,490,838 bytes, md5 00d2"),
         (("rnu", DIGITS), "No such command 'rnu'"),
     ],
 )

@@ -13,8 +13,10 @@ from experiments.sweep.metrics import (
     headlines,
     meaningless,
     metrics_of,
+    plain_score,
     reference_sizes,
     requested_scores,
+    with_others,
 )
 from reports.metrics import METRICS
 
@@ -72,7 +74,7 @@ def test_a_distance_needs_more_images_than_dimensions_on_both_sides(changes, siz
         (
             {"features": "inception", "images": 5000},
             DIGITS,
-            "no split has more than 2,048 images; use features with fewer dimensions, or more images",
+            "for an FID, use features with fewer dimensions, as no split has more than 2,048 images",
         ),
     ],
 )
@@ -115,8 +117,17 @@ def test_samplers_that_add_noise_have_no_truncation_error() -> None:
     assert "truncation" not in wanted.scores and "add noise" in wanted.notes[0]
 
 
+def test_a_score_by_a_mended_rule_takes_the_place_of_the_older_one() -> None:
+    asked = config(metrics=("fid_infinity", "kid"), splits=("test",))
+    scores = requested_scores(asked, DIGITS, deterministic=True).scores
+    assert scores == ("accuracy", "fid_infinity.2/test", "kid/test")
+    assert with_others(scores, ("fid/test", "fid_infinity/test", "kid/test")) == (*scores, "fid/test")
+    assert metrics_of("fid_infinity.2/test") == metrics_of("fid_infinity/test")
+    assert [plain_score(score) for score in scores] == ["accuracy", "fid_infinity/test", "kid/test"]
+
+
 @pytest.mark.parametrize(
-    "score", ["fid/test", "fid/file", "fid_infinity/val", "kid/train", "prdc/test", "accuracy", "memorisation"]
+    "score", ["fid/test", "fid/file", "fid_infinity.2/val", "kid/train", "prdc/test", "accuracy", "memorisation"]
 )
 def test_every_score_is_told_by_metrics_that_a_report_may_ask_for(score: str) -> None:
     names = metrics_of(score)

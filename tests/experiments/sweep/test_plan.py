@@ -66,7 +66,7 @@ def test_equal_networks_are_one_training_however_they_are_written(tmp_path: Path
 
 
 def test_settings_that_a_sampler_ignores_share_its_evaluation(tmp_path: Path) -> None:
-    grid = "grid: {sampling.sampler: [heun, stochastic_heun], sampling.s_churn: [10, 30]}\n"
+    grid = "grid: {sampling.sampler: [heun, stochastic_heun], sampling.s_churn: [1, 3]}\n"
     made = plan(tmp_path, grid)
     assert len(made.cells) == 4 and len(made.evaluations) == 3
 
@@ -122,6 +122,7 @@ def test_names_tell_pieces_and_cells_apart(tmp_path: Path) -> None:
 def test_too_few_images_for_the_features_are_warned_of(tmp_path: Path) -> None:
     few = plan(tmp_path, "data: {name: cifar10}\nevaluation: {images: 2048, features: inception}\n")
     assert "KID instead: 2,048 images drawn are not above the 2,048 dimensions of inception" in few.warnings[0]
+    assert few.warnings[1] == "for an FID, set evaluation.images above 2,048"
     enough = plan(tmp_path, "data: {name: cifar10}\nevaluation: {images: 2049, features: inception}\n")
     assert not enough.warnings
 

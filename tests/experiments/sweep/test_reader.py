@@ -164,7 +164,9 @@ def test_what_the_newer_fields_refuse(tmp_path: Path, section: str, expected: st
         ("metrics: []", "evaluation.metrics: is empty; give one or more of fid, fid_infinity, kid, prdc, accuracy"),
         ("metrics: [kid, kid]", "evaluation.metrics: has a metric twice; remove one"),
         ("metrics: [fid]", "would mean nothing: 300 real images are not above the 2,048 dimensions of inception"),
+        ("metrics: [fid]", "add kid or use features: classifier; for an FID, use features with fewer dimensions, as"),
         ("features: classifier, images: 64, metrics: [fid, fid_infinity]", "64 images drawn are not above the 64"),
+        ("features: classifier, images: 64, metrics: [fid]", "add kid; for an FID, set evaluation.images above 64"),
         ("stop_when: 95", "evaluation.stop_when: 95.0 is not a confidence; give for example 0.999"),
         ("stop_when: 0.99, metrics: [kid]", "evaluation.stop_when: needs the FID; add fid to metrics"),
         (
@@ -179,6 +181,19 @@ def test_what_the_newer_fields_refuse(tmp_path: Path, section: str, expected: st
 )
 def test_what_scoring_refuses(tmp_path: Path, evaluation: str, expected: str) -> None:
     assert expected in error_of(tmp_path, f"model: {{preset: nano}}\nevaluation: {{{evaluation}}}\n")
+
+
+@pytest.mark.parametrize(("name", "refused"), [("cifar10-32x32.npz", True), ("own.npz", False)])
+def test_statistics_that_nvlabs_published_ask_for_tensorflows_resize(tmp_path: Path, name: str, refused: bool) -> None:
+    (tmp_path / name).write_bytes(b"statistics")
+    text = f"data: {{name: cifar10}}\nevaluation: {{statistics: {tmp_path / name}, resize: %s}}\n"
+    assert load(tmp_path, text % "tensorflow").cells
+    if refused:
+        assert f"made {name}" in error_of(tmp_path, text % "clean")
+        expected = "evaluation.resize: 'pytorch-fid' is not the rule by which NVlabs made cifar10-32x32.npz"
+        assert expected in error_of(tmp_path, text % "pytorch-fid")
+    else:
+        assert load(tmp_path, text % "clean").cells
 
 
 def test_memorisation_wants_images_as_large_as_the_training_ones(tmp_path: Path) -> None:

@@ -1,22 +1,22 @@
 """Real FashionMNIST, 60,000 photographs as Debian packs them: prepared, trained on and scored."""
 
-import dataclasses
 import json
+import re
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
 import pytest
 
 from edm.config import ClassifierConfig, DataConfig
-from experiments.runner.resume import open_schedule
 from experiments.store.results import ClassifierRecord
 from experiments.store.store import Store
-from experiments.sweep.tasks import classifier_of
+from experiments.sweep import preparations, tasks
 from tests.commandline import invoke
 from tests.edm.data.test_fashion_mnist import DEBIANS
-from tests.inprocess import CONTEXT, execute
-from tests.planning import load_sweep, plan_sweep, source_of
+from tests.inprocess import without_ray
+from tests.planning import source_of
 
 pytestmark = [
     pytest.mark.slow,
@@ -35,38 +35,42 @@ evaluation: {images: 500, features: classifier, splits: [train, test]}
 PUBLISHED = "93e57d5214ae339865f7"  # the signature of the published files, whatever they are packed in
 
 
+@dataclass(frozen=True)
+class OneEpoch(ClassifierConfig):
+    """One pass over the images instead of many: 125 s of CPU time, and an accuracy of 0.90 on test (measured)."""
+
+    epochs: int = 1
+
+
 @pytest.fixture(autouse=True)
-def one_epoch(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Train the feature classifier for one epoch, which takes a minute and a half and reaches an accuracy of 0.90."""
-    defaults = [1 if field.name == "epochs" else field.default for field in dataclasses.fields(ClassifierConfig)]
-    monkeypatch.setattr(ClassifierConfig.__init__, "__defaults__", tuple(defaults))
-    classifier_of.cache_clear()
+def quick_classifier(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    for module in (tasks, preparations):
+        monkeypatch.setattr(module, "ClassifierConfig", OneEpoch)
+    tasks.classifier_of.cache_clear()
     yield
-    classifier_of.cache_clear()
+    tasks.classifier_of.cache_clear()
 
 
-def test_fashion_mnist_fills_a_table(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_fashion_mnist_fills_a_table(tmp_path: Path) -> None:
     root, file = tmp_path / "store", tmp_path / "real.yaml"
     file.write_text(SWEEP)
     prepared = invoke("data", "prepare", "fashion_mnist", "--from", DEBIANS, "--store", root, "--json")
     assert prepared.returncode == 0, prepared.stderr
     made = json.loads(prepared.stdout)
-    assert made["signature"] == source_of(DataConfig("fashion_mnist")).signature == PUBLISHED
-    assert made["source"]["checked"] == "content" and made["sigma_data"] == pytest.approx(0.66363, abs=1e-5)
-    store, plan = Store(root), plan_sweep(load_sweep(file))
-    execute(open_schedule(plan, store), store, dataclasses.replace(CONTEXT, sampling_batch=100))
-    assert 0.85 < accuracy(store) < 0.95
-    shown = invoke("report", file, "--store", root)
-    assert shown.returncode == 0 and "class accuracy" in shown.stdout.lower()
+    assert made["signature"] == PUBLISHED and made["source"]["checked"] == "content"
+    assert made["sigma_data"] == pytest.approx(0.66363, abs=1e-5)
+    with without_ray():
+        done = invoke("run", file, "--store", root)
+    assert done.returncode == 0, done.stdout
+    assert 0.85 < accuracy(Store(root)) < 0.95
+    assert re.search(r"FID test \d+\.\d", done.stdout) and "class accuracy" in done.stdout
     (row,) = pd.read_csv(root / "reports" / "real" / "results.csv").to_dict("records")
-    for split in ("train", "test"):
-        assert row[f"real_fid_{split}"] < row[f"fid_{split}"] < row[f"noise_fid_{split}"]
-        assert 5 < row[f"fid_{split}"] < 40
-    assert 0.2 < row["class_accuracy"] < 0.9
-    print(row)
+    for split in ("train", "test"):  # 10,000 training images, 18 steps and 1,000 drawn images gave 19.1, noise 64.1
+        assert row[f"real_fid_{split}"] < 2 < 8 < row[f"fid_{split}"] < 40 < row[f"noise_fid_{split}"]
+    assert 0.2 < row["class_accuracy"] < 0.7  # the same gave 0.30; chance is 0.1
 
 
 def accuracy(store: Store) -> float:
     """Of the feature classifier on the test split."""
-    record = store.finished(ClassifierRecord, classifier_of(source_of(DataConfig("fashion_mnist"))))
+    record = store.finished(ClassifierRecord, tasks.classifier_of(source_of(DataConfig("fashion_mnist"))))
     return record.accuracy["test"]

@@ -1,0 +1,63 @@
+"""Aliases: other signatures under which a store may hold the result of a computation.
+
+A signature is taken of a canonical form. Earlier releases had other forms: they told configurations apart that come to
+the same computation. A plan for a store takes the form of a task under whose signature the result is there, so that
+nothing is computed again for being called something else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Generic, Protocol, TypeVar
+
+from experiments.store.layout import StoreKind
+from experiments.sweep.tasks import SweepTask
+
+TaskT = TypeVar("TaskT", bound=SweepTask)
+
+
+class Holdings(Protocol):
+    """Knows which results there are, as experiments.store.store.Store does."""
+
+    def has_result(self, kind: StoreKind, signature: str) -> bool:
+        """Return whether a task is done."""
+        ...
+
+    def has_begun(self, kind: StoreKind, signature: str) -> bool:
+        """Return whether anything of a task is there."""
+        ...
+
+
+class Aliases(Generic[TaskT]):
+    """The forms of each computation of which a store holds something, by the signature of its canonical form.
+
+    rank: how much of a task there is; 0 is nothing.
+    """
+
+    def __init__(self, rank: Callable[[TaskT], int]) -> None:
+        self._count = rank
+        self._ranks: dict[str, int] = {}
+        self._held: dict[str, dict[str, TaskT]] = {}
+
+    def add(self, canonical: str, forms: Iterable[TaskT]) -> None:
+        """Remember those forms of a computation of which there is something."""
+        held = self._held.setdefault(canonical, {})
+        held |= {form.signature: form for form in forms if form.signature not in held and self._rank(form)}
+
+    def _rank(self, task: TaskT) -> int:
+        """Look each task up once: a plan then sees the store at one moment."""
+        if task.signature not in self._ranks:
+            self._ranks[task.signature] = self._count(task)
+        return self._ranks[task.signature]
+
+    def held(self, canonical: str) -> tuple[TaskT, ...]:
+        """Return all forms of a computation of which there is something, whichever cell they were written in."""
+        return tuple(self._held.get(canonical, {}).values())
+
+    def chosen(self, canonical: TaskT, forms: Iterable[TaskT], otherwise: TaskT) -> TaskT:
+        """Return the form of which there is most, the first of a cell's own `forms` where they are equal.
+
+        otherwise: what to return where there is nothing of any.
+        """
+        best = max((*forms, *self.held(canonical.signature)), key=self._rank)
+        return best if self._rank(best) else otherwise

@@ -1,0 +1,122 @@
+"""Aliases: what a store holds under signatures of before is not computed again."""
+
+from collections.abc import Iterable
+from pathlib import Path
+
+import pytest
+
+from edm.config import canonical_training
+from experiments.inputs import InputFiles
+from experiments.store.layout import StoreKind
+from experiments.sweep.aliases import Holdings
+from experiments.sweep.identity import signature
+from experiments.sweep.plan import Plan, PlannedCell, plan_sweep
+from tests.planning import load_sweep
+
+
+class Held:
+    """A store that has some results, and of other tasks their beginning."""
+
+    def __init__(self, done: Iterable[str] = (), begun: Iterable[str] = ()) -> None:
+        self.done, self.begun = set(done), set(begun)
+
+    def has_result(self, _kind: StoreKind, signature: str) -> bool:
+        return signature in self.done
+
+    def has_begun(self, _kind: StoreKind, signature: str) -> bool:
+        return signature in self.done | self.begun
+
+
+def plan(tmp_path: Path, text: str, store: Holdings | None = None) -> Plan:
+    (tmp_path / "x.yaml").write_text(f"data: {{name: digits}}\nmodel: {{preset: nano}}\n{text}\n")
+    return plan_sweep(load_sweep(tmp_path / "x.yaml"), InputFiles(), holdings=store)
+
+
+def former(planned: PlannedCell) -> tuple[str, str]:
+    """The signatures that an earlier release gave to a cell's training and evaluation."""
+    cell, training = planned.cell, planned.training
+    written = cell.training.without_unread()
+    content = {"data": training.data.signature, "network": training.network, "training": written}
+    trained = signature("training", **content, seed=cell.seed)
+    drawing = signature("drawing", training=trained, sampling=cell.sampling.without_unread())
+    return trained, signature(
+        "evaluation", drawing=drawing, evaluation=cell.evaluation, features=planned.evaluation.features
+    )
+
+
+AXES = "training: {kimg: 1}\nevaluation: {features: classifier}\ngrid: {training.ema_halflife_kimg: [0.1, 0.5, 2]}"
+INTERVALS = (
+    "evaluation: {features: classifier}\nsampling: {guidance: 2}\n"
+    "grid: {sampling.guidance_interval: [[0, 90], [0, 100], [1, 3]]}"
+)
+
+
+def test_results_of_an_earlier_release_fill_the_cells_they_were_made_for(tmp_path: Path) -> None:
+    old = [former(planned) for planned in plan(tmp_path, AXES).cells]
+    assert len(set(old)) == 3
+    store = Held(name for names in old for name in names)
+    found = plan(tmp_path, AXES, store)
+    assert [(p.training.signature, p.evaluation.signature) for p in found.cells] == old
+    assert set(found.trainings) | set(found.evaluations) == store.done
+    assert "changes nothing" in found.warnings[0]  # although three networks are there
+
+
+def test_a_result_that_one_cell_has_serves_the_others(tmp_path: Path) -> None:
+    fresh = plan(tmp_path, AXES)
+    trained, scored = former(fresh.cells[1])
+    assert trained not in fresh.trainings
+    found = plan(tmp_path, AXES, Held([trained, scored]))
+    assert list(found.trainings) == [trained] and list(found.evaluations) == [scored]
+    only_trained = plan(tmp_path, AXES, Held([trained]))
+    assert list(only_trained.trainings) == [trained]
+    (evaluation,) = only_trained.evaluations.values()
+    assert evaluation.training.signature == trained
+
+
+def test_a_training_that_was_begun_goes_on_unless_another_one_is_done(tmp_path: Path) -> None:
+    fresh = plan(tmp_path, AXES)
+    (canonical,) = fresh.trainings
+    first, second, _ = (former(planned)[0] for planned in fresh.cells)
+    assert set(plan(tmp_path, AXES, Held(begun=[second])).trainings) == {second}
+    assert set(plan(tmp_path, AXES, Held(done=[first], begun=[second])).trainings) == {first}
+    assert set(plan(tmp_path, AXES, Held(done=[canonical], begun=[second])).trainings) == {canonical}
+
+
+def test_a_cell_keeps_the_result_that_was_made_for_it(tmp_path: Path) -> None:
+    """Tables of sweeps that are done stay as they are, signatures included."""
+    fresh = plan(tmp_path, AXES)
+    everything = [name for planned in fresh.cells for name in former(planned)]
+    found = plan(tmp_path, AXES, Held([*everything, *fresh.trainings, *fresh.evaluations]))
+    assert [(p.training.signature, p.evaluation.signature) for p in found.cells] == list(map(former, fresh.cells))
+    some = plan(tmp_path, AXES, Held([*former(fresh.cells[1]), *fresh.trainings, *fresh.evaluations]))
+    assert [p.training.signature == former(p)[0] for p in some.cells] == [True, True, False]
+
+
+def test_images_of_an_earlier_release_serve_all_cells_that_are_the_same(tmp_path: Path) -> None:
+    fresh = plan(tmp_path, INTERVALS)
+    assert len(fresh.trainings) == 1 and len(fresh.evaluations) == 2
+    trained, scored = former(fresh.cells[1])
+    assert trained in fresh.trainings and scored not in fresh.evaluations
+    found = plan(tmp_path, INTERVALS, Held([trained, scored]))
+    assert [planned.evaluation.signature == scored for planned in found.cells] == [True, True, False]
+    assert found.cells[0].evaluation.sampling == fresh.cells[1].cell.sampling.without_unread()
+
+
+def test_an_evaluation_is_found_whichever_of_its_networks_is_used(tmp_path: Path) -> None:
+    fresh = plan(tmp_path, AXES)
+    (canonical,) = fresh.trainings
+    trained, scored = former(fresh.cells[0])
+    found = plan(tmp_path, AXES, Held([canonical, trained, scored]))
+    assert found.cells[0].evaluation.signature == scored and found.cells[0].training.signature == trained
+
+
+@pytest.mark.parametrize("text", ["training: {kimg: 1, ema_halflife_kimg: 0.01}", "sampling: {steps: 5}"])
+def test_without_results_the_plan_for_a_store_is_the_plan(tmp_path: Path, text: str) -> None:
+    text = f"{text}\nevaluation: {{features: classifier}}"
+    assert plan(tmp_path, text, Held()).evaluations == plan(tmp_path, text).evaluations
+
+
+def test_the_canonical_form_decides_the_signature(tmp_path: Path) -> None:
+    made = plan(tmp_path, AXES)
+    (training,) = made.trainings.values()
+    assert {canonical_training(p.cell.training, training.network) for p in made.cells} == {training.config}
