@@ -12,7 +12,8 @@ from benchmarks.gpu.report import Report
 from benchmarks.gpu.setting import Setting
 from edm.config import ClassifierConfig
 from edm.data.dataset import Dataset
-from edm.metrics.features import Classifier, extract, train_classifier
+from edm.metrics.classifier import ClassifierTraining, train_classifier
+from edm.metrics.features import Classifier, extract
 
 IMAGES = 50_000
 LARGE_BATCH = 512
@@ -39,18 +40,25 @@ def made_up(setting: Setting) -> Dataset:
 
 def train(setting: Setting, report: Report, name: str, config: ClassifierConfig, data: Dataset) -> None:
     """Train until the end or until the time is up; report the seconds of all epochs, and the accuracy at the end."""
-    device = setting.torch_device
-    began, epochs = time.perf_counter(), train_classifier(config, data, CLASSES, device)
-    model, done = next(epochs), 1
-    while done < config.epochs and report.time_left > LAST_S:
-        model, done = next(epochs), done + 1
-        finish(device)
-    seconds = time.perf_counter() - began
+    device, training = setting.torch_device, training_of(config, data, setting)
+    began = time.perf_counter()
+    for _ in train_classifier(training, data):
+        if training.step % training.steps_per_epoch == 0:
+            finish(device)
+            if report.time_left < LAST_S:
+                break
+    seconds, share = time.perf_counter() - began, training.step / training.num_steps
     what = f"feature classifier, {name}, {len(data.splits['train']):,} images, {config.epochs} epochs"
-    note = f"in proportion to {done} epochs"
-    if done == config.epochs:
-        note = f"accuracy {100 * accuracy(model, data, device):.1f} % on test images"
-    report.measure(what, seconds * config.epochs / done, "s", note=note)
+    note = f"in proportion to {100 * share:.0f} % of the steps"
+    if share == 1:
+        note = f"accuracy {100 * accuracy(training.model, data, device):.1f} % on test images"
+    report.measure(what, seconds / share, "s", note=note)
+
+
+def training_of(config: ClassifierConfig, data: Dataset, setting: Setting) -> ClassifierTraining:
+    """Return the training of a classifier, at its first step."""
+    channels, side = data.images.shape[1:3]
+    return ClassifierTraining(config, channels, side, CLASSES, len(data.splits["train"]), setting.torch_device)
 
 
 def accuracy(model: Classifier, data: Dataset, device: torch.device) -> float:

@@ -12,7 +12,7 @@ from benchmarks.gpu.setting import PACKAGE, Setting
 from edm.config import DataConfig, Split
 from edm.data.catalogue import CATALOGUE, split_indices
 from edm.data.dataset import Dataset, to_unit
-from edm.data.loaders import FASHION_PADDING
+from edm.data.fashion_mnist import PADDING
 from edm.data.readers import read_idx
 
 SIDE, CLASSES = 28, 10
@@ -32,7 +32,7 @@ def fashion_mnist(setting: Setting, report: Report) -> Dataset | None:
         return None
     parts = read(folder, "train"), read(folder, "test")
     pixels = np.concatenate([part[0] for part in parts])[:, None]
-    border = (FASHION_PADDING, FASHION_PADDING)
+    border = (PADDING, PADDING)
     found = torch.from_numpy(np.pad(pixels, ((0, 0), (0, 0), border, border)))
     classes = torch.from_numpy(np.concatenate([part[1] for part in parts]).astype(np.int64))
     splits = tiny_splits() if setting.tiny else split_indices(DataConfig("fashion_mnist"))
@@ -42,9 +42,10 @@ def fashion_mnist(setting: Setting, report: Report) -> Dataset | None:
 
 def read(folder: Path, part: Split) -> tuple[np.ndarray, np.ndarray]:
     """Return images and labels of the train or the test part, from files anywhere in a folder, gzipped or not."""
-    images, labels = (find(folder, name) for name in names(part))
-    size = size_of(images)[0]
-    return read_idx(images, (size, SIDE, SIDE)), read_idx(labels, (size,))
+    contents = [content_of(find(folder, name)) for name in names(part)]
+    (size,) = struct.unpack(">I", contents[1][4:8])  # of the labels, whose only dimension it is
+    images = read_idx(contents[0], (size, SIDE, SIDE), f"images of {folder}")
+    return images, read_idx(contents[1], (size,), f"labels of {folder}")
 
 
 def names(part: Split) -> tuple[str, str]:
@@ -61,11 +62,10 @@ def find(folder: Path, name: str) -> Path:
     return found[0]
 
 
-def size_of(path: Path) -> tuple[int, ...]:
-    """Return the sizes that an idx file announces."""
-    with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
-        head = file.read(16)
-    return struct.unpack(f">{head[3]}I", head[4 : 4 + 4 * head[3]])
+def content_of(path: Path) -> bytes:
+    """Return the bytes of a file, unpacked."""
+    content = path.read_bytes()
+    return gzip.decompress(content) if path.suffix == ".gz" else content
 
 
 def tiny_splits() -> dict[Split, list[int]]:

@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from benchmarks.gpu.classifier import FAST, accuracy
+from benchmarks.gpu.classifier import FAST, accuracy, training_of
 from benchmarks.gpu.fashion import CLASSES, fashion_mnist
 from benchmarks.gpu.report import Report
 from benchmarks.gpu.setting import Setting
@@ -17,7 +17,8 @@ from edm.batches import TrainingSet
 from edm.config import SPLITS, ModelConfig, NetworkConfig, SamplingConfig, TrainingConfig
 from edm.data.dataset import Dataset
 from edm.generate import generate, labels_of
-from edm.metrics.features import Classifier, extract, train_classifier
+from edm.metrics.classifier import train_classifier
+from edm.metrics.features import Classifier, extract
 from edm.metrics.fid import Reference, Statistics, frechet
 from edm.metrics.uncertainty import standard_error, within_classes
 from edm.pictures import save_grid
@@ -74,7 +75,10 @@ def run(setting: Setting, report: Report) -> None:
 def trained_classifier(setting: Setting, report: Report, data: Dataset) -> Classifier:
     """Return a feature classifier, trained on the device in a few seconds."""
     config = replace(FAST, epochs=1 if setting.tiny else CLASSIFIER_EPOCHS, batch_size=50 if setting.tiny else 512)
-    *_, classifier = train_classifier(config, data, CLASSES, setting.torch_device)
+    training = training_of(config, data, setting)
+    for _ in train_classifier(training, data):
+        pass
+    classifier = training.model.eval()
     share = 100 * accuracy(classifier, data, setting.torch_device)
     report.measure(f"accuracy of the feature classifier after {config.epochs} epochs", share, "%")
     return classifier

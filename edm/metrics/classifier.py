@@ -13,6 +13,7 @@ from torch import Tensor
 from edm.config import ClassifierConfig
 from edm.data.dataset import Dataset
 from edm.metrics.features import Classifier
+from edm.networks.device import sent
 from edm.networks.initialise import initialise
 from edm.noise import Stream, generator, permutation
 
@@ -95,8 +96,8 @@ def train_classifier(state: ClassifierTraining, data: Dataset) -> Iterator[Float
             chosen = order[index * size : (index + 1) * size]
             state.model.train()
             state.set_rates()
-            scores = state.model(data.images[chosen].to(device))[1]
-            loss = F.cross_entropy(scores, data.labels[chosen].to(device), label_smoothing=0.05)
+            scores = state.model(sent(data.images[chosen], device))[1]
+            loss = F.cross_entropy(scores, sent(data.labels[chosen], device), label_smoothing=0.05)
             state.optimizer.zero_grad()
             torch.autograd.backward(loss)
             state.optimizer.step()  # pyright: ignore[reportUnknownMemberType] - torch leaves its closure untyped

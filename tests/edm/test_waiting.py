@@ -16,7 +16,7 @@ from edm.batches import TrainingSet
 from edm.config import ClassifierConfig, NetworkConfig, Sampler, SamplingConfig, TrainingConfig
 from edm.data.dataset import Dataset
 from edm.generate import draw, labels_of
-from edm.metrics.features import train_classifier
+from edm.metrics.classifier import ClassifierTraining, train_classifier
 from edm.networks.device import on_device
 from edm.precondition import Denoiser
 from edm.train import Computing, TrainState, train
@@ -115,8 +115,10 @@ def test_a_sampling_step_does_not_wait_for_the_gpu(sampler: Sampler) -> None:
 def test_an_epoch_of_the_classifier_does_not_wait_for_the_gpu() -> None:
     images, labels = torch.zeros(10, 1, 8, 8, dtype=torch.uint8), torch.arange(10) % 3
     data = Dataset(images, labels, {"train": list(range(10)), "val": [], "test": []}, 0.5)
-    (model,) = train_classifier(ClassifierConfig(channels=4, epochs=1, batch_size=3), data, 3, GPU)
-    assert {parameter.device for parameter in model.parameters()} == {GPU}
+    training = ClassifierTraining(ClassifierConfig(channels=4, epochs=1, batch_size=3), 1, 8, 3, 10, GPU)
+    with CopiesThatWait() as copies:
+        list(train_classifier(training, data))
+    assert copies.found == [] and training.step == 3
 
 
 def test_a_copy_that_waits_is_seen() -> None:
