@@ -126,7 +126,8 @@ class Mirror:
 
     @property
     def _has_everything(self) -> bool:
-        return all(self.experiment.status(signature) == FINISHED for signature in self.plan.names)
+        tasks = (*self.plan.trainings, *self.plan.evaluations)
+        return all(self.experiment.status(signature) == FINISHED for signature in tasks)
 
     def _look(self) -> None:
         """Read all that MLflow has."""
