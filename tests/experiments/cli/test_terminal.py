@@ -79,7 +79,7 @@ def test_run_watch_cancel_kill_status_and_run_again(undisturbed: Filled, prepare
             watch.expect("Forecast: about")
         found = until(lambda found: any(row["state"] == "running" for row in found["cells"]), store)
         (session,) = found["runs"]
-        assert session["pid"] == command.pid and session["total"] == 6 and "--tag day=one" in session["command"]
+        assert session["pid"] == command.pid and session["total"] == 1 + 2 + 4 and "--tag day=one" in session["command"]
         kill_family(command.pid)
     found = status(store)
     assert found["runs"] == [] and found["estimate"] is not None
@@ -106,7 +106,7 @@ def test_a_whole_sweep_is_cancelled_from_another_terminal(prepared: Path, tmp_pa
     with terminal("run", file, "--store", store, "--on-finish", f"tee {told}") as command:
         until(lambda found: any(training["state"] == "running" for training in found["trainings"]), store)
         assert "Asked to stop: host" in run("cancel", "tiny_digits", "--store", store).stdout
-        command.expect(r"Interrupted: 0 of 6 tasks are done. To continue: ")
+        command.expect(r"Interrupted: [01] of 7 tasks are done. To continue: ")
         command.expect(pexpect.EOF)
         command.close()
     assert command.exitstatus == 130
