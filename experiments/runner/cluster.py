@@ -47,20 +47,17 @@ def connected(store: Store, address: str | None = None) -> Generator[None]:
     """
     logging.getLogger("ray").setLevel(logging.CRITICAL)  # what matters arrives as an exception or in a trial's log.txt
     ray_private.silence_death_reports()
-    with contextlib.nullcontext() if address is not None else scratch_folder() as scratch:
+    with contextlib.ExitStack() as stack:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             if address is not None:
                 _connect(address)
             else:
-                assert scratch is not None
-                _start_here(scratch)
-        try:
-            if address is not None:
-                _prepare_nodes(store, address)
-            yield
-        finally:
-            _disconnect()
+                _start_here(stack.enter_context(scratch_folder()))
+        stack.callback(_disconnect)  # before the folder is removed
+        if address is not None:
+            _prepare_nodes(store, address)
+        yield
 
 
 @contextmanager

@@ -17,12 +17,7 @@ from edm.metrics.fid import Statistics, frechet_distance
 SMALL = ClassifierConfig(channels=8, epochs=2)
 
 
-@pytest.fixture(autouse=True, scope="module")
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("one_thread")  # bits depend on the number of threads
 
 
 @pytest.fixture(scope="module")

@@ -40,12 +40,7 @@ from edm.metrics.weights import MissingPackageError, Weights, WeightsError
 CPU = torch.device("cpu")
 
 
-@pytest.fixture(autouse=True, scope="module")
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("one_thread")  # bits depend on the number of threads
 
 
 def random_images(*shape, seed=0):

@@ -187,9 +187,9 @@ def test_nothing_is_deleted_without_yes(done: tuple[Plan, Store], tmp_path: Path
     result = gc(store, "--past")
     assert result.exit_code == 0 and "Nothing was deleted" in result.output and "no sweep refers to it" in result.output
     assert sorted(path for path in store.root.rglob("*") if path.is_file() and ".lease" not in path.name) == before
-    told = json.loads(gc(store, "--past", "--json").stdout)
-    assert len(told["items"]) == 7 and not told["deleted"]
-    assert told["bytes"] == sum(item["size"] for item in told["items"])
+    printed = json.loads(gc(store, "--past", "--json").stdout)
+    assert len(printed["items"]) == 7 and not printed["deleted"]
+    assert printed["bytes"] == sum(item["size"] for item in printed["items"])
     result = gc(store, "--past", "--yes")
     assert result.exit_code == 0 and "Freed" in result.output
     assert "nothing to delete" in gc(store, "--past").output
