@@ -186,11 +186,11 @@ def raylet_killed_at_start(scene: Scene) -> str:
     command.reached()
     _kill_raylet(scene, command, 0)
     command.go()
-    told = _without_raylet(command, "")
-    if not told.startswith("ended with"):
-        return told
+    ending = _without_raylet(command, "")
+    if not ending.startswith("ended with"):
+        return ending
     assert "Not started: " in command.output and "(raylet) on this machine has ended" in command.output
-    return f"{told.partition(':')[0]} and said what was not started and why"
+    return f"{ending.partition(':')[0]} and said what was not started and why"
 
 
 # requests to leave ----------------------------------------------------------------------------------

@@ -31,39 +31,39 @@ def rows(cells: Iterable[Iterable[str]]) -> Iterator[str]:
         yield f"| {' | '.join(row)} |\n"
 
 
-def matrix(told: dict[str, str]) -> Iterator[str]:
+def matrix(ended: dict[str, str]) -> Iterator[str]:
     """Processes by phases."""
     yield "\n### Killed with SIGKILL\n\n"
     yield from rows([["", *PROCESSES], ["---"] * (1 + len(PROCESSES))])
     for phase in PHASES:
-        yield from rows([[phase, *(_cell(process, phase, told) for process in PROCESSES)]])
-    yield f"\nThe driver, killed in one phase after the other on one store: {told.get('driver-everywhere', NOT_RUN)}. "
-    yield f"The driver, while MLflow creates the tables of its database: {told.get('driver-first record', NOT_RUN)}.\n"
-    yield f"The raylet, before it has started any worker: {told.get('raylet-start', NOT_RUN)}.\n"
+        yield from rows([[phase, *(_cell(process, phase, ended) for process in PROCESSES)]])
+    yield f"\nThe driver, killed in one phase after the other on one store: {ended.get('driver-everywhere', NOT_RUN)}. "
+    yield f"The driver, while MLflow creates the tables of its database: {ended.get('driver-first record', NOT_RUN)}.\n"
+    yield f"The raylet, before it has started any worker: {ended.get('raylet-start', NOT_RUN)}.\n"
 
 
-def _cell(process: str, phase: str, told: dict[str, str]) -> str:
+def _cell(process: str, phase: str, ended: dict[str, str]) -> str:
     if process in ("trial", "raylet") and phase in IN_DRIVER:
         return "no such process"
-    return told.get(f"{process}-{phase}", NOT_RUN)
+    return ended.get(f"{process}-{phase}", NOT_RUN)
 
 
-def lists(told: dict[str, str]) -> Iterator[str]:
+def lists(ended: dict[str, str]) -> Iterator[str]:
     """The cases beside the matrix."""
     for kind, (title, first) in TITLES.items():
         names = [case.name for case in CASES if case.name.startswith(f"{kind}-")]
         yield f"\n### {title}\n\n"
         yield from rows([[first, "what the run did"], ["---", "---"]])
-        yield from rows([name.removeprefix(f"{kind}-"), told.get(name, NOT_RUN)] for name in names)
+        yield from rows([name.removeprefix(f"{kind}-"), ended.get(name, NOT_RUN)] for name in names)
 
 
 def main(outcomes: Path) -> None:
     """Write the page anew."""
     lines = [json.loads(line) for line in outcomes.read_text().splitlines()]
-    told = {line["case"]: line["told"] for line in lines}
+    ended = {line["case"]: line["ending"] for line in lines}
     before, _, rest = PAGE.read_text().partition(BEGIN)
     after = rest.partition(END)[2]
-    PAGE.write_text(before + BEGIN + "".join([*matrix(told), *lists(told), "\n"]) + END + after)
+    PAGE.write_text(before + BEGIN + "".join([*matrix(ended), *lists(ended), "\n"]) + END + after)
 
 
 if __name__ == "__main__":

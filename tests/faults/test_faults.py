@@ -124,23 +124,23 @@ def marked(case: Case) -> object:
 
 @pytest.mark.parametrize("case", [marked(case) for case in CASES])
 def test_the_same_command_again_completes_the_same_table(case: Case, scene: Scene, calm: Calm) -> None:
-    began, told = time.monotonic(), "FAILS"
+    began, ending = time.monotonic(), "FAILS"
     try:
-        told_now = case.disturb(scene)
+        ending_now = case.disturb(scene)
         started(scene.server)
         scene.again()
         assert scene.results == calm.results
         require_whole_record(scene)
         case.require(scene)
-        told = told_now
+        ending = ending_now
     finally:
-        note_outcome(case, told, time.monotonic() - began)
+        note_outcome(case, ending, time.monotonic() - began)
 
 
-def note_outcome(case: Case, told: str, seconds: float) -> None:
+def note_outcome(case: Case, ending: str, seconds: float) -> None:
     if OUTCOMES in os.environ:
         with Path(os.environ[OUTCOMES]).open("a") as file:
-            file.write(json.dumps({"case": case.name, "told": told, "seconds": round(seconds)}) + "\n")
+            file.write(json.dumps({"case": case.name, "ending": ending, "seconds": round(seconds)}) + "\n")
 
 
 def test_cases_have_names_of_their_own_and_the_quick_ones_are_among_them() -> None:
