@@ -5,14 +5,22 @@ from __future__ import annotations
 from functools import lru_cache
 
 from edm.config import ClassifierConfig, NetworkConfig
+from edm.networks.sizes import attention_flops, conv_flops, layout_flops, layout_parameters, uncertainty_parameters
 
 
 @lru_cache(maxsize=1024)
 def forward_flops(config: NetworkConfig) -> int:
     """Return the floating-point operations of a forward pass on one image, counting two per multiply-add."""
+    return _study_flops(config) if config.architecture == "study" else layout_flops(config)
+
+
+def _study_flops(config: NetworkConfig) -> int:
     channels, cond = config.level_channels, config.cond_channels
     side = config.resolution
-    flops = 2 * _conv(config.image_channels, channels[0], 3, side) + 2 * (2 * cond + config.augment_labels) * cond
+    flops = conv_flops(config.image_channels, channels[0], 3, side) + conv_flops(
+        channels[0], config.output_channels, 3, side
+    )
+    flops += 2 * (2 * cond + config.augment_labels) * cond
     inputs = channels[0]
     for level, (depth, heads) in enumerate(zip(config.depths, config.heads, strict=True)):
         at = side // 2**level
@@ -22,15 +30,10 @@ def forward_flops(config: NetworkConfig) -> int:
         if config.resample == "residual":
             flops += _residual(2 * width, width, at, cond) + _residual(width, width, at // 2, cond)
         else:
-            flops += _conv(2 * width, width, 3, at)  # after the nearest-neighbour up-sampling
+            flops += conv_flops(2 * width, width, 3, at)  # after the nearest-neighbour up-sampling
         inputs = width
     bridge = side // 2 ** len(config.depths)
     return flops + _level(inputs, channels[-1], config.depths[-1], config.bridge_heads, bridge, cond)
-
-
-def _conv(inputs: int, outputs: int, kernel: int, side: int) -> int:
-    """Return the operations of a convolution at `side` x `side` pixels."""
-    return 2 * inputs * outputs * kernel**2 * side**2
 
 
 def _level(inputs: int, width: int, depth: int, heads: int, side: int, cond: int) -> int:
@@ -41,32 +44,36 @@ def _level(inputs: int, width: int, depth: int, heads: int, side: int, cond: int
 
 def _residual(inputs: int, width: int, side: int, cond: int) -> int:
     norms = 2 * cond * 2 * (inputs + width)
-    skip = _conv(inputs, width, 1, side) if inputs != width else 0
-    return norms + _conv(inputs, width, 3, side) + _conv(width, width, 3, side) + skip
+    skip = conv_flops(inputs, width, 1, side) if inputs != width else 0
+    return norms + conv_flops(inputs, width, 3, side) + conv_flops(width, width, 3, side) + skip
 
 
 def _attention(width: int, side: int, cond: int) -> int:
-    pixels = side**2
-    return 2 * cond * 2 * width + _conv(width, 4 * width, 1, side) + 2 * 2 * pixels**2 * width
+    return 2 * cond * 2 * width + attention_flops(width, side)
 
 
 def classifier_flops(config: ClassifierConfig, image_channels: int, resolution: int, num_classes: int) -> int:
     """Return the floating-point operations of the small classifier on one image, counting two per multiply-add."""
     width, side, left = config.channels, resolution, resolution
-    flops = _conv(image_channels, width, 3, side) + _conv(width, width, 3, side)
+    flops = conv_flops(image_channels, width, 3, side) + conv_flops(width, width, 3, side)
     side //= 2
     while left > 8:
-        flops += _conv(width, width, 3, side)
+        flops += conv_flops(width, width, 3, side)
         side, left = side // 2, left // 2
-    flops += _conv(width, 2 * width, 3, side)
+    flops += conv_flops(width, 2 * width, 3, side)
     return flops + 2 * config.feature_channels * (8 * width + num_classes)
 
 
 def num_parameters(config: NetworkConfig) -> int:
     """Return the number of trainable parameters."""
+    network = _study_parameters(config) if config.architecture == "study" else layout_parameters(config)
+    return network + uncertainty_parameters(config)
+
+
+def _study_parameters(config: NetworkConfig) -> int:
     channels, cond = config.level_channels, config.cond_channels
     embedding = (config.num_classes + 1) * cond if config.num_classes else 0
-    ends = _weights(config.image_channels, channels[0], 3) + _weights(channels[0], config.image_channels, 3)
+    ends = _weights(config.image_channels, channels[0], 3) + _weights(channels[0], config.output_channels, 3)
     total = embedding + config.augment_labels * cond + 2 * _weights(cond, cond) + ends
     inputs = channels[0]
     for width, depth, heads in zip(channels, config.depths, config.heads, strict=False):

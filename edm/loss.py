@@ -21,11 +21,16 @@ def denoising_loss(
 ) -> Float[Tensor, " b"]:
     """Return the weighted mean squared error of D(y + sigma n) for each image y, n being `noise`.
 
-    With EDM's weights a network that returns zeros scores about 1 at every noise level.
+    With EDM's weights a network that returns zeros scores about 1 at every noise level. With `uncertainty` that loss L
+    becomes L / exp(u) + u, whose least is at u(sigma) = ln L (EDM2, eq. 21).
     """
     noisy = images + sigma[:, None, None, None] * noise
     error = (denoiser(noisy, sigma, label, augment_labels) - images) ** 2
-    return loss_weight(sigma, denoiser.sigma_data, weighting, min_snr_gamma) * error.mean(dim=(1, 2, 3))
+    loss = loss_weight(sigma, denoiser.sigma_data, weighting, min_snr_gamma) * error.mean(dim=(1, 2, 3))
+    if weighting != "uncertainty":
+        return loss
+    u = denoiser.log_uncertainty(sigma)
+    return loss / u.exp() + u
 
 
 def loss_weight(
@@ -34,8 +39,11 @@ def loss_weight(
     """Return the weight of the error of D at each noise level.
 
     EDM's is (SNR + 1) / sigma_data**2 with SNR = (sigma_data / sigma)**2; min-SNR's is min(SNR, gamma) / sigma_data**2
-    (Hang et al. 2023, eq. 5, for networks that predict the image).
+    (Hang et al. 2023, eq. 5, for networks that predict the image); that of VP, VE and iDDPM is 1 / sigma**2 (EDM,
+    Table 1).
     """
-    if weighting == "edm":
+    if weighting == "inverse_variance":
+        return 1 / sigma**2
+    if weighting in ("edm", "uncertainty"):
         return Scalings.of(sigma, sigma_data).weight
     return (sigma_data / sigma).square().clip(max=min_snr_gamma) / sigma_data**2

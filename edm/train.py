@@ -16,8 +16,10 @@ from edm.batch_norm import STATISTICS_BATCHES, StatisticsBackup, recompute_stati
 from edm.batches import Batch, Batches, TrainingSet
 from edm.config import NetworkConfig, Precision, TrainingConfig
 from edm.ema import Ema, PowerEma
+from edm.learning_rate import learning_rate
 from edm.loss import denoising_loss
 from edm.networks.device import autocast, compile_network, on_device
+from edm.networks.edm2 import normalise_weights
 from edm.networks.initialise import initialise
 from edm.noise import Stream, generator, uniforms
 from edm.parallel import ALONE, Team, averaging_gradients
@@ -242,16 +244,16 @@ def _seeded_dropout(state: TrainState, number: int) -> Generator[None, None, Non
 
 
 def _step_optimizer(state: TrainState) -> None:
-    """Take a step of the optimizer, with the learning rate warmed up and the gradient clipped."""
+    """Take a step of the optimizer, with the learning rate of the moment and the gradient clipped."""
     config = state.config
-    warmth = min(1.0, state.kimg / config.warmup_kimg) if config.warmup_kimg else 1.0
     for group in state.optimizer.param_groups:
-        group["lr"] = config.lr * warmth
+        group["lr"] = learning_rate(config, state.kimg)
     if config.clip_norm is not None:
         state.scaler.unscale_(state.optimizer)
         torch.nn.utils.clip_grad_norm_(state.denoiser.parameters(), config.clip_norm)
     state.scaler.step(state.optimizer)
     state.scaler.update()
+    normalise_weights(state.denoiser)
 
 
 def averaged_model(state: TrainState, data: TrainingSet, num_batches: int = STATISTICS_BATCHES) -> Denoiser:

@@ -4,6 +4,7 @@ They are apart from the modules that they configure, and import nothing heavy, s
 checked in less time than it takes to import torch.
 """
 
+from edm.config.architectures import SHAPES, Architecture, Precondition
 from edm.config.canonical import canonical_sampling, canonical_training
 from edm.config.data import SPLITS, DataConfig, DatasetName, Split
 from edm.config.evaluation import ClassifierConfig, EvaluationConfig, Features, Metric, Resize
@@ -30,7 +31,7 @@ from edm.config.sampling import (
     Sampler,
     SamplingConfig,
 )
-from edm.config.training import MAX_POWER_WIDTH, Precision, TrainingConfig, Weighting, require_power_width
+from edm.config.training import MAX_POWER_WIDTH, LrSchedule, Precision, TrainingConfig, Weighting, require_power_width
 
 __all__ = [
     "AUGMENT_LABELS",
@@ -41,8 +42,10 @@ __all__ = [
     "MAX_POWER_WIDTH",
     "MAX_SEED",
     "PRESETS",
+    "SHAPES",
     "SPLITS",
     "TWO_EVALUATION_SAMPLERS",
+    "Architecture",
     "Attention",
     "ClassifierConfig",
     "DataConfig",
@@ -52,11 +55,13 @@ __all__ = [
     "FieldError",
     "GuideConfig",
     "Initialisation",
+    "LrSchedule",
     "Metric",
     "ModelConfig",
     "NetworkConfig",
     "Norm",
     "Precision",
+    "Precondition",
     "Preset",
     "PresetName",
     "Resample",

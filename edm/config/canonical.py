@@ -23,6 +23,9 @@ def canonical_training(config: TrainingConfig, network: NetworkConfig) -> Traini
     if config.optimizer == "adamw" and config.weight_decay == 0:
         config = replace(config, optimizer="adam", weight_decay=default.weight_decay)
     batch_kimg = config.batch_size / 1000
+    # the last step is taken at the rate of the images seen before it
+    if config.lr_decay_kimg >= config.kimg_after(config.num_steps - 1) or config.lr_schedule == "constant":
+        config = replace(config, lr_schedule="constant", lr_decay_kimg=default.lr_decay_kimg)
     return replace(
         config,
         ema_halflife_kimg=halflife,

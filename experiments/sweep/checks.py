@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Literal
 
-from edm.config import PRESETS, FieldError, GuideConfig
+from edm.config import PRESETS, FieldError, GuideConfig, NetworkConfig
 from edm.data.catalogue import DatasetFacts
 from edm.data.errors import DataError
 from experiments.errors import UserError
@@ -63,15 +63,27 @@ def _refuse(cell: Cell, field: str, message: str) -> CellError:
 
 
 def _check_network(cell: Cell, facts: DatasetFacts) -> None:
-    depths = cell.model.network(facts.channels, facts.resolution, facts.num_classes).depths
-    _check_halvings(cell, "model.preset", len(depths), facts)
+    network = cell.model.network(facts.channels, facts.resolution, facts.num_classes)
+    _check_halvings(cell, "model.preset" if network.architecture == "study" else "model.multipliers", network, facts)
+    if network.architecture == "edm2" and cell.training.augment:
+        raise _refuse(
+            cell,
+            "training.augment",
+            "needs an input of the network for the augmentation, which edm2 does not have; set it to 0",
+        )
 
 
-def _check_halvings(cell: Cell, field: str, halvings: int, facts: DatasetFacts) -> None:
+def _check_halvings(cell: Cell, field: str, network: NetworkConfig, facts: DatasetFacts) -> None:
     """Raise CellError where a network halves images more often than their size allows."""
-    side, multiple = facts.resolution, 2**halvings
+    side, halvings, multiple = facts.resolution, network.halvings, 2**network.halvings
     if side % multiple == 0:
         return
+    if network.architecture != "study":
+        raise CellError(
+            field,
+            f"{len(network.multipliers)} levels halve images {halvings} times, which the {side}x{side} images of "
+            f"{cell.data.name} do not allow; give fewer multipliers, such as [1, 2]",
+        )
     presets = [name for name, preset in PRESETS.items() if side % 2 ** len(preset.depths) == 0]
     remedy = f"use {one_of(presets)}" if presets else f"use images whose side is a multiple of {multiple}"
     raise _refuse(
@@ -159,7 +171,7 @@ def _check_guidance(cell: Cell, facts: DatasetFacts) -> None:
 
 
 def _check_resolution(cell: Cell) -> None:
-    side, halvings = cell.sampling.resolution or 0, len(cell.model.network(1, 0, 0).depths)
+    side, halvings = cell.sampling.resolution or 0, cell.model.network(1, 0, 0).halvings
     multiple = 2**halvings
     if side % multiple:
         larger = side - side % multiple + multiple
@@ -176,11 +188,11 @@ def _check_guide(cell: Cell, facts: DatasetFacts) -> None:
     if guide is None:
         return
     try:
-        halvings = len(guide.model(cell.model).network(1, 0, 0).depths)
+        network = guide.model(cell.model).network(1, 0, 0)
         guide.training(cell.training)
     except FieldError as error:
         raise _refuse(cell, "sampling.guide", f"does not describe a network: {error}") from None
-    _check_halvings(cell, "sampling.guide", halvings, facts)
+    _check_halvings(cell, "sampling.guide", network, facts)
     _check_guide_is_another(cell, guide)
 
 

@@ -111,7 +111,7 @@ def describe(task: SweepTask, sampling: SamplingConfig) -> str:
 def _raise_if_impossible(training: Training, sampling: SamplingConfig, request: Request) -> None:
     if request.per_class and (request.label is not None or request.trajectory):
         raise UserError("--per-class: draws a grid of every class; leave --label and --trajectory out")
-    classes, halvings = training.network.num_classes, len(training.network.depths)
+    classes, halvings = training.network.num_classes, training.network.halvings
     if request.label is not None and not 0 <= request.label < classes:
         labels = f"0 to {classes - 1}" if classes else "none: its data set has no classes"
         raise UserError(f"--label {request.label}: is not a class of this network; there are {labels}")
