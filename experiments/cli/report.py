@@ -110,7 +110,7 @@ def report_of(plan: Plan, store: Store, tracking_uri: str | None = None, source:
     from experiments.store.layout import PAIRS, SAMPLES
     from experiments.tracking.frames import curves_frame, results_frame, scores_in_store
     from experiments.tracking.paired_errors import error_covariances
-    from experiments.tracking.provenance import provenance_of
+    from experiments.tracking.provenance import classifier_notes, provenance_of
     from reports.layout import Layout
     from reports.page import Report
     from reports.significance import PairedErrors
@@ -132,7 +132,7 @@ def report_of(plan: Plan, store: Store, tracking_uri: str | None = None, source:
         {"scores": origin, **provenance_of(plan, store)},
         paired={metric: PairedErrors(*known) for metric, known in error_covariances(plan, store).items()},
         pairs={cell: folder / PAIRS for cell, folder in folders.items() if (folder / PAIRS).exists()},
-        equivalences=(*plan.idle_axes, *plan.equivalences),
+        notes=(*plan.idle_axes, *plan.equivalences, *classifier_notes(plan, store)),
     )
 
 

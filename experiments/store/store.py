@@ -68,6 +68,14 @@ class Store(RunRequests):
         """Return whether a task is done, going by its result alone."""
         return (self.folder(kind, signature) / RESULT).exists()
 
+    def has_any(self, kind: StoreKind) -> bool:
+        """Return whether anything of a kind is there."""
+        try:
+            with os.scandir(self.root / kind) as entries:
+                return next(entries, None) is not None
+        except FileNotFoundError:
+            return False
+
     def has_begun(self, kind: StoreKind, signature: str) -> bool:
         """Return whether a task was begun, and perhaps finished."""
         return (self.folder(kind, signature) / CONFIG).exists()

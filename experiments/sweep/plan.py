@@ -15,11 +15,19 @@ from experiments.inputs import Inputs
 from experiments.sweep.aliases import Aliases, Holdings
 from experiments.sweep.equivalence import Outcome, SameValues, repeated_cells, repeated_sentence, same_values
 from experiments.sweep.forms import evaluation_forms, guide_cell, training_forms
+from experiments.sweep.identity import VERSIONS
 from experiments.sweep.metrics import fid_remedy
 from experiments.sweep.names import short_name
 from experiments.sweep.preparations import Preparation, names_of, preparations_by_signature
 from experiments.sweep.spec import SECTIONS, Cell, Sweep
-from experiments.sweep.tasks import DataSource, Evaluation, FeatureSpace, Training
+from experiments.sweep.tasks import (
+    FORMER_CLASSIFIER,
+    DataSource,
+    Evaluation,
+    FeatureSpace,
+    Training,
+    classifier_of,
+)
 
 TRAINING_SECTIONS = ("data", "model", "training")  # of the sweep file: these decide a training
 
@@ -156,11 +164,11 @@ def plan_sweep(
     """Return the least work that fills a sweep: every training and every evaluation once, however many cells need it.
 
     sources: data sets as an earlier plan recorded them, whose files are not read again. holdings: the store that the
-    plan is for, whose results are found under signatures of earlier releases, too. Raises DataError or UserError where
+    plan is for, whose results are found under signatures of earlier releases, too, and whose feature classifiers are
+    used whatever their version. Raises DataError or UserError where
     a file that the sweep names cannot be used.
     """
-    planner = Planner(inputs, sources or {}, holdings)
-    requested = list(planner.plan(sweep.cells))
+    planner, requested = _planned(sweep, inputs, sources or {}, holdings)
     evaluations = link_evaluations(planner.evaluations)
     cells = tuple(
         PlannedCell(cell, evaluation.training, evaluations[evaluation.signature], computation)
@@ -169,6 +177,19 @@ def plan_sweep(
     read = dict.fromkeys(cell.data for cell in sweep.cells if cell.data not in (sources or {}))
     remarks = dict.fromkeys(remark for config in read for remark in inputs.facts(config).remarks)
     return Plan(sweep, cells, planner.trainings, evaluations, tuple(remarks))
+
+
+def _planned(
+    sweep: Sweep, inputs: Inputs, sources: Mapping[DataConfig, DataSource], holdings: Holdings | None
+) -> tuple[Planner, list[tuple[Cell, Evaluation, str]]]:
+    """Return the planner that has planned a sweep's cells, and what it made of each cell."""
+    planner = Planner(inputs, sources, holdings)
+    requested = list(planner.plan(sweep.cells))
+    if holdings is None or not planner.lacks_classifiers or not holdings.has_any("evaluations"):
+        return planner, requested
+    former = Planner(inputs, sources, holdings, FORMER_CLASSIFIER)  # a bundle has results without their classifier
+    as_before = list(former.plan(sweep.cells))
+    return (former, as_before) if former.has_classified else (planner, requested)
 
 
 @dataclass(frozen=True)
@@ -185,16 +206,24 @@ class _Request:
 
 
 class Planner:
-    """Collects the trainings and evaluations that cells need, by signature, each once."""
+    """Collects the trainings and evaluations that cells need, by signature, each once.
+
+    classifier_version: the version of the small classifiers of which the store holds none.
+    """
 
     def __init__(
-        self, inputs: Inputs, sources: Mapping[DataConfig, DataSource], holdings: Holdings | None = None
+        self,
+        inputs: Inputs,
+        sources: Mapping[DataConfig, DataSource],
+        holdings: Holdings | None = None,
+        classifier_version: int = VERSIONS["classifier"],
     ) -> None:
         self.trainings: dict[str, Training] = {}
         self.evaluations: dict[str, Evaluation] = {}
         self._inputs = inputs
-        self._sources = dict(sources)
-        self._holdings = holdings
+        self._holdings, self._classifier_version = holdings, classifier_version
+        self._without_classifier: set[str] = set()
+        self._sources = {config: self._with_classifier(source) for config, source in sources.items()}
         self._forms_of: dict[Any, tuple[tuple[Training, ...], tuple[Training, ...]]] = {}
         self._training_aliases = Aliases[Training](self._rank_of_training)
         self._evaluation_aliases = Aliases[Evaluation](self._rank_of_evaluation)
@@ -255,8 +284,31 @@ class Planner:
 
     def _source(self, config: DataConfig) -> DataSource:
         if config not in self._sources:
-            self._sources[config] = DataSource.of(config, self._inputs)
+            self._sources[config] = self._with_classifier(DataSource.of(config, self._inputs))
         return self._sources[config]
+
+    def _with_classifier(self, source: DataSource) -> DataSource:
+        """Return a data set with the version of the classifier that the store holds, an earlier one if it has both."""
+        for version in range(FORMER_CLASSIFIER, VERSIONS["classifier"] + 1):
+            known = dataclasses.replace(source, classifier_version=version)
+            if self._holdings is not None and self._holdings.has_result("classifiers", classifier_of(known)):
+                return known
+        self._without_classifier.add(source.signature)
+        return dataclasses.replace(source, classifier_version=self._classifier_version)
+
+    @property
+    def lacks_classifiers(self) -> bool:
+        """Whether evaluations use features of a classifier that the store does not hold, and none of them is done."""
+        used = {evaluation.training.data.signature for evaluation in self._classified()}
+        return not self._without_classifier.isdisjoint(used) and not self.has_classified
+
+    @property
+    def has_classified(self) -> bool:
+        """Whether the store has results in features of a classifier."""
+        return any(map(self._rank_of_evaluation, self._classified()))
+
+    def _classified(self) -> Iterator[Evaluation]:
+        return (evaluation for evaluation in self.evaluations.values() if evaluation.features.classifier)
 
     def _statistics(self, path: str | None) -> str | None:
         if path is None:

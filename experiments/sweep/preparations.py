@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Literal
 
-from edm.config import SPLITS, ClassifierConfig, EvaluationConfig, Features
+from edm.config import SPLITS, AnyClassifierConfig, EvaluationConfig, Features, FormerClassifierConfig
 from edm.cost import classifier_flops
 from experiments.store.layout import FOLDER_OF_TASK, StoreKind
 from experiments.store.results import ClassifierRecord, MeasuredReferences
@@ -19,6 +19,7 @@ from experiments.sweep.tasks import (
     Evaluation,
     FeatureSpace,
     Subset,
+    classifier_config,
     classifier_of,
 )
 
@@ -34,7 +35,7 @@ class FeatureClassifier:
 
     signature: str
     data: DataSource
-    config: ClassifierConfig
+    config: AnyClassifierConfig
     kind: Literal["classifier"] = "classifier"
 
     @property
@@ -49,10 +50,14 @@ class FeatureClassifier:
 
     @property
     def flops(self) -> float:
-        """The floating-point operations that training it takes."""
+        """The floating-point operations that training it is likely to take; it ends when it gets no better."""
+        return self.flops_of(_expected_images(self.config, self.images))
+
+    def flops_of(self, images_seen: int) -> float:
+        """Return the floating-point operations of a training that sees so many images."""
         data = self.data
         forward = classifier_flops(self.config, data.channels, data.resolution, data.num_classes)
-        return FORWARDS_PER_TRAINING_IMAGE * forward * self.config.epochs * self.images
+        return FORWARDS_PER_TRAINING_IMAGE * forward * images_seen
 
     @property
     def images(self) -> int:
@@ -127,7 +132,8 @@ class ReferenceStatistics:
     def flops(self) -> float:
         """The floating-point operations that measuring takes."""
         data = self.data
-        own = classifier_flops(ClassifierConfig(), data.channels, data.resolution, data.num_classes)
+        config = classifier_config(data.classifier_version)
+        own = classifier_flops(config, data.channels, data.resolution, data.num_classes)
         return self.images * (own if self.features.classifier else EXTRACTOR_FLOPS[self.features.name])
 
     @property
@@ -147,6 +153,13 @@ class ReferenceStatistics:
 
 
 Preparation = FeatureClassifier | ReferenceStatistics
+
+
+def _expected_images(config: AnyClassifierConfig, num_images: int) -> int:
+    if isinstance(config, FormerClassifierConfig):
+        return config.epochs * num_images
+    steps = config.expected_checks * config.steps_per_check(num_images)
+    return steps * config.batch_of(num_images)
 
 
 @lru_cache(maxsize=4096)  # thousands of evaluations share few of them
@@ -171,7 +184,7 @@ def baseline_span(config: EvaluationConfig, data: DataSource) -> range:
 
 def classifier_for(data: DataSource) -> FeatureClassifier:
     """Return the task that trains the classifier of a data set."""
-    return FeatureClassifier(classifier_of(data), data, ClassifierConfig())
+    return FeatureClassifier(classifier_of(data), data, classifier_config(data.classifier_version))
 
 
 def preparations_of(evaluation: Evaluation) -> tuple[Preparation, ...]:

@@ -46,6 +46,8 @@ def test_a_report_from_a_bundle_equals_that_from_the_store(
     page = (tmp_path / "empty" / "reports" / "tiny_digits" / "report.html").read_text()
     assert str(packed) in page and "data:image/png;base64," in page
     assert not (tmp_path / "empty" / "trainings").exists()  # a record is no work
+    notes = [(root / "reports" / "tiny_digits" / "report.md").read_text() for root in (store.root, tmp_path / "empty")]
+    assert all("The feature classifier of digits (version 2) reaches an accuracy of" in text for text in notes)
     own = (store.root / "reports" / "tiny_digits" / "report.tex").read_text()
     assert (tmp_path / "empty" / "reports" / "tiny_digits" / "report.tex").read_text() == own
 
