@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Literal
 
-from edm.config import SPLITS, AnyClassifierConfig, EvaluationConfig, Features, FormerClassifierConfig
+from edm.config import SPLITS, AnyClassifierConfig, EvaluationConfig, Features, FormerClassifierConfig, Resize
 from edm.cost import classifier_flops
 from experiments.store.layout import FOLDER_OF_TASK, StoreKind
 from experiments.store.results import ClassifierRecord, MeasuredReferences
@@ -97,11 +97,12 @@ class ReferenceStatistics:
     @classmethod
     def of(cls, evaluation: Evaluation) -> ReferenceStatistics | None:
         """Return what an evaluation compares its images with; None where that is a published file alone."""
-        names = map(split_score, evaluation.scores)
-        scores = sorted(f"{metric}/{name}" for metric, name in names if metric in REFERRING and name != FILE)
+        scores = _referring(evaluation.scores)
+        if not scores:
+            return None
         own = evaluation.config
-        config = EvaluationConfig(own.images, own.features, resize=own.resize, reference=own.reference)
-        return _references(evaluation.training.data, evaluation.features, config, tuple(scores)) if scores else None
+        config = _as_far_as_it_matters(own.images, own.features, own.resize, own.reference)
+        return _references(evaluation.training.data, evaluation.features, config, scores)
 
     @property
     def store_kind(self) -> StoreKind:
@@ -162,7 +163,24 @@ def _expected_images(config: AnyClassifierConfig, num_images: int) -> int:
     return steps * config.batch_of(num_images)
 
 
-@lru_cache(maxsize=4096)  # thousands of evaluations share few of them
+# thousands of evaluations share few of these
+
+
+@lru_cache(maxsize=1024)
+def _referring(scores: tuple[str, ...]) -> tuple[str, ...]:
+    """Return those scores that compare with real images of a split, sorted."""
+    names = map(split_score, scores)
+    return tuple(sorted(f"{metric}/{name}" for metric, name in names if metric in REFERRING and name != FILE))
+
+
+@lru_cache(maxsize=1024)
+def _as_far_as_it_matters(
+    images: int, features: Features, resize: Resize, reference: Literal["equal", "all"]
+) -> EvaluationConfig:
+    return EvaluationConfig(images, features, resize=resize, reference=reference)
+
+
+@lru_cache(maxsize=4096)
 def _references(
     data: DataSource, features: FeatureSpace, config: EvaluationConfig, scores: tuple[str, ...]
 ) -> ReferenceStatistics:
