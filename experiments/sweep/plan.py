@@ -267,6 +267,20 @@ class Planner:
         return sha256
 
 
+def plan_of_cells(plan: Plan, name: str, cells: Sequence[PlannedCell]) -> Plan:
+    """Return the plan of some cells of a sweep, under a name of its own; their tasks are the same."""
+    needed = {planned.evaluation.signature for planned in cells}
+    evaluations = {signature: task for signature, task in plan.evaluations.items() if signature in needed}
+    trained = {training.signature for task in evaluations.values() for training in task.depends_on}
+    return dataclasses.replace(
+        plan,
+        sweep=dataclasses.replace(plan.sweep, name=name, cells=tuple(planned.cell for planned in cells)),
+        cells=tuple(cells),
+        trainings={signature: task for signature, task in plan.trainings.items() if signature in trained},
+        evaluations=evaluations,
+    )
+
+
 # evaluations of several cells ---------------------------------------------------------------------
 
 
