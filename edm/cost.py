@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from functools import lru_cache
 
-from edm.config import ClassifierConfig, NetworkConfig
+from edm.config import AnyClassifierConfig, FormerClassifierConfig, NetworkConfig
+from edm.config.evaluation import LARGEST_PLAIN_SIDE
 from edm.networks.sizes import attention_flops, conv_flops, layout_flops, layout_parameters, uncertainty_parameters
 
 
@@ -17,9 +18,8 @@ def forward_flops(config: NetworkConfig) -> int:
 def _study_flops(config: NetworkConfig) -> int:
     channels, cond = config.level_channels, config.cond_channels
     side = config.resolution
-    flops = conv_flops(config.image_channels, channels[0], 3, side) + conv_flops(
-        channels[0], config.output_channels, 3, side
-    )
+    flops = conv_flops(config.image_channels, channels[0], 3, side)
+    flops += conv_flops(channels[0], config.output_channels, 3, side)
     flops += 2 * (2 * cond + config.augment_labels) * cond
     inputs = channels[0]
     for level, (depth, heads) in enumerate(zip(config.depths, config.heads, strict=True)):
@@ -52,16 +52,32 @@ def _attention(width: int, side: int, cond: int) -> int:
     return 2 * cond * 2 * width + attention_flops(width, side)
 
 
-def classifier_flops(config: ClassifierConfig, image_channels: int, resolution: int, num_classes: int) -> int:
+def classifier_flops(config: AnyClassifierConfig, image_channels: int, resolution: int, num_classes: int) -> int:
     """Return the floating-point operations of the small classifier on one image, counting two per multiply-add."""
-    width, side, left = config.channels, resolution, resolution
+    width = config.channels
+    count = _former_convolutions if isinstance(config, FormerClassifierConfig) else _convolutions
+    return count(image_channels, width, resolution) + 2 * config.feature_channels * (8 * width + num_classes)
+
+
+def _convolutions(image_channels: int, width: int, side: int) -> int:
+    side = -(-side // 2) if side > LARGEST_PLAIN_SIDE else side
+    flops = conv_flops(image_channels, width, 3, side) + conv_flops(width, width, 3, side)
+    side //= 2
+    while side > 8:
+        flops += conv_flops(width, width, 3, side)
+        side //= 2
+    flops += conv_flops(width, 2 * width, 3, side)
+    return flops + (conv_flops(2 * width, 2 * width, 3, side // 2) if side > 4 else 0)
+
+
+def _former_convolutions(image_channels: int, width: int, resolution: int) -> int:
+    side, left = resolution, resolution
     flops = conv_flops(image_channels, width, 3, side) + conv_flops(width, width, 3, side)
     side //= 2
     while left > 8:
         flops += conv_flops(width, width, 3, side)
         side, left = side // 2, left // 2
-    flops += conv_flops(width, 2 * width, 3, side)
-    return flops + 2 * config.feature_channels * (8 * width + num_classes)
+    return flops + conv_flops(width, 2 * width, 3, side)
 
 
 def num_parameters(config: NetworkConfig) -> int:

@@ -7,7 +7,15 @@ checked in less time than it takes to import torch.
 from edm.config.architectures import SHAPES, Architecture, Precondition
 from edm.config.canonical import canonical_sampling, canonical_training
 from edm.config.data import SPLITS, DataConfig, DatasetName, Split
-from edm.config.evaluation import ClassifierConfig, EvaluationConfig, Features, Metric, Resize
+from edm.config.evaluation import (
+    AnyClassifierConfig,
+    ClassifierConfig,
+    EvaluationConfig,
+    Features,
+    FormerClassifierConfig,
+    Metric,
+    Resize,
+)
 from edm.config.fields import MAX_SEED, FieldError, added_field, display_field, require, require_positive, require_seed
 from edm.config.model import (
     AUGMENT_LABELS,
@@ -45,6 +53,7 @@ __all__ = [
     "SHAPES",
     "SPLITS",
     "TWO_EVALUATION_SAMPLERS",
+    "AnyClassifierConfig",
     "Architecture",
     "Attention",
     "ClassifierConfig",
@@ -53,6 +62,7 @@ __all__ = [
     "EvaluationConfig",
     "Features",
     "FieldError",
+    "FormerClassifierConfig",
     "GuideConfig",
     "Initialisation",
     "LrSchedule",
