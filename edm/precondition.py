@@ -123,7 +123,9 @@ class Denoiser(nn.Module):
             label = torch.full((len(x),), self.null_label, device=x.device)
         s = self.scalings(torch.as_tensor(sigma, dtype=x.dtype, device=x.device).expand(len(x)))
         scaled = (_spread(s.c_in) * x).to(torch.float32, memory_format=torch.channels_last)
-        output = self.network(scaled, s.c_noise.to(torch.float32), label, augment_labels)[:, : x.shape[1]]
+        output = self.network(scaled, s.c_noise.to(torch.float32), label, augment_labels)
+        if output.shape[1] > x.shape[1]:
+            output = output[:, : x.shape[1]]
         return _spread(s.c_skip) * x + _spread(s.c_out) * output.to(x.dtype)
 
     def scalings(self, sigma: Float[Tensor, " b"]) -> Scalings:

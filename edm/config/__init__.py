@@ -27,6 +27,7 @@ from edm.config.model import (
     Norm,
     Preset,
     PresetName,
+    Pretrained,
     Resample,
 )
 from edm.config.sampling import (
@@ -74,6 +75,7 @@ __all__ = [
     "Precondition",
     "Preset",
     "PresetName",
+    "Pretrained",
     "Resample",
     "Resize",
     "Sampler",

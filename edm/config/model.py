@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Literal
 
 from edm.config.architectures import SHAPES, Architecture, Precondition, Shape
-from edm.config.fields import FieldError, added_field, require
+from edm.config.fields import FieldError, added_field, keyword_field, require
 
 Attention = Literal["none", "bridge", "levels"]
 Norm = Literal["batch", "group"]
@@ -79,6 +79,20 @@ class NetworkConfig:
 
 
 @dataclass(frozen=True)
+class Pretrained:
+    """A trained network as a file holds it.
+
+    path: of the file or folder. digest: of its tensors, whatever the format of the file. sigma_data: standard deviation
+    of the data that it was trained on; None where the file does not say, and it is that of the data set.
+    """
+
+    path: str
+    digest: str
+    network: NetworkConfig
+    sigma_data: float | None
+
+
+@dataclass(frozen=True)
 class Preset:
     """The shape of one network: fields as in ModelConfig."""
 
@@ -104,7 +118,7 @@ STUDY_FIELDS = ("preset", "cond_channels", "norm", "resample", "init")  # which 
 
 @dataclass(frozen=True)
 class ModelConfig:
-    """Which network to build: an architecture and, for the 2023 study's, a preset; and what differs from it.
+    """Which network to build, and what differs from its architecture and preset; or the trained network of a file.
 
     preset: The network to start from; the fields below override parts of it. Only for the architecture `study`.
     attention: Where the network has self-attention. `True`: where the preset has it. `False` or `none`: nowhere.
@@ -133,6 +147,8 @@ class ModelConfig:
         `study`.
     precondition: How the network becomes a denoiser (EDM, Table 1): `edm`, or as in the variance-preserving (`vp`) and
         variance-exploding (`ve`) models of Song et al. (2021) or in improved DDPM (`iddpm`).
+    source: A trained network to draw from, in place of a training: the path of a file or a folder. It decides all other
+        fields of this section and of `training`.
     """
 
     preset: PresetName = "mini"
@@ -149,8 +165,11 @@ class ModelConfig:
     architecture: Architecture = added_field("study", column=False)
     multipliers: tuple[int, ...] | None = added_field(None, column=False)
     precondition: Precondition = added_field("edm", column=False)
+    source: str | None = keyword_field("from", None)
 
     def __post_init__(self) -> None:
+        if self.source is not None:
+            self._require_nothing_else()
         # pydantic checks types before this, a notebook does not: the preset may be any word
         require(self.preset in PRESETS, "preset", f"{self.preset!r} is not one of {', '.join(PRESETS)}")
         even = self.cond_channels >= 2 and self.cond_channels % 2 == 0
@@ -170,6 +189,13 @@ class ModelConfig:
             f"{len(network.depths)} levels but {len(network.heads)} numbers of heads; give one per level in heads",
         )
         self._require_whole_heads(network)
+
+    def _require_nothing_else(self) -> None:
+        """Raise FieldError where a field is set that the file decides."""
+        require(bool(self.source), "from", "is empty; give the path of a trained network")
+        for field in fields(self):
+            if field.name != "source" and getattr(self, field.name) != field.default:
+                raise FieldError(field.name, "is decided by the network of model.from; remove one of the two")
 
     def _require_own_fields(self) -> None:
         """Raise FieldError where a field is set that the architecture does not have."""

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from edm.config import FieldError, GuideConfig
 from experiments.sweep.document import Document, Location
-from experiments.sweep.spec import NESTED, field_names
+from experiments.sweep.spec import NESTED, attribute, field_names
 
 if TYPE_CHECKING:
     from pydantic_core import ErrorDetails
@@ -64,7 +64,9 @@ def require_key(document: Document, key: str, known: tuple[str, ...], location: 
 def explain(details: list[ErrorDetails], kind: type) -> tuple[Location, str]:
     """Return where in a section pydantic found a wrong value, and a sentence about it. kind: the section's class."""
     detail = details[0]
-    location: Location = tuple(part for part in detail["loc"] if not isinstance(part, str) or part in field_names(kind))
+    location: Location = tuple(
+        part for part in _keys(detail["loc"], kind) if not isinstance(part, str) or part in field_names(kind)
+    )
     error = detail.get("ctx", {}).get("error")
     if isinstance(error, FieldError):
         return (location, str(error)) if location else ((error.field,), error.problem)
@@ -75,6 +77,12 @@ def explain(details: list[ErrorDetails], kind: type) -> tuple[Location, str]:
         return location[:1], f"{show_value(detail['input'])} is not a range; write [low, high]"
     choices = _choices(details)
     return location, _not_a_choice(detail["input"], choices) if choices else _wrong_type(detail)
+
+
+def _keys(location: Location, kind: type) -> Location:
+    """Return where something is, by what sweep files call fields."""
+    called = {attribute(kind, key): key for key in field_names(kind)}
+    return tuple(called.get(part, part) if isinstance(part, str) else part for part in location)
 
 
 def _explain_nested(detail: ErrorDetails, kind: type, location: Location) -> tuple[Location, str]:

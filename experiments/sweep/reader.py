@@ -27,6 +27,7 @@ from experiments.sweep.spec import (
     ReportConfig,
     ResourcesConfig,
     Sweep,
+    by_attribute,
     field_names,
     is_name,
 )
@@ -139,7 +140,7 @@ class SweepReader:
         title: the name used in errors about the whole section; its first part is the section.
         """
         try:
-            return _parsed(kind, json.dumps(values, default=str))
+            return _parsed(kind, json.dumps(by_attribute(kind, values), default=str))
         except ValidationError as error:
             location, message = explain(error.errors(), kind)
             field = f"{title.partition('.')[0]}.{location[0]}" if location else title

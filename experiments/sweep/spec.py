@@ -7,6 +7,7 @@ import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Any, Literal
 
 from edm.config import (
@@ -80,7 +81,7 @@ class Cell:
     def value(self, axis: str) -> Any:
         """Return the value of a dotted field, such as model.preset."""
         section, name = axis.split(".")
-        return getattr(getattr(self, section), name)
+        return getattr(getattr(self, section), attribute(SECTIONS[section], name))
 
     def parameters(self) -> dict[str, Any]:
         """Return every parameter by its dotted name, and the seed."""
@@ -140,11 +141,31 @@ def unused_parameters(cells: Sequence[Cell]) -> set[str]:
         name
         for section, kind in SECTIONS.items()
         for field in dataclasses.fields(kind)
-        for name in [f"{section}.{field.name}"]
+        for name in [f"{section}.{key_of(field)}"]
         if not field.metadata.get("column", True) and all(cell.value(name) == field.default for cell in cells)
     }
 
 
 def field_names(kind: type) -> tuple[str, ...]:
-    """Return the names of a dataclass's fields."""
-    return tuple(f.name for f in dataclasses.fields(kind))
+    """Return what sweep files call a dataclass's fields."""
+    return tuple(map(key_of, dataclasses.fields(kind)))
+
+
+def key_of(field: dataclasses.Field[Any]) -> str:
+    """Return what sweep files call a field: its name, unless Python does not allow that name."""
+    return field.metadata.get("key", field.name)
+
+
+@cache
+def _attributes(kind: type) -> dict[str, str]:
+    return {key_of(field): field.name for field in dataclasses.fields(kind)}
+
+
+def attribute(kind: type, key: str) -> str:
+    """Return the name of the field that sweep files call `key`; what is no field is its own name."""
+    return _attributes(kind).get(key, key) if dataclasses.is_dataclass(kind) else key
+
+
+def by_attribute(kind: type, values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the values of a section by the names of its fields."""
+    return {attribute(kind, key): value for key, value in values.items()}

@@ -15,6 +15,7 @@ from edm.config import (
     Features,
     FormerClassifierConfig,
     NetworkConfig,
+    Pretrained,
     Resize,
     SamplingConfig,
     Split,
@@ -121,7 +122,11 @@ RULES: dict[Resize, str] = {"pytorch-fid": "", "clean": ", clean-fid's resize", 
 
 @dataclass(frozen=True)
 class Training:
-    """A network to train. flops: the floating-point operations that it takes."""
+    """A network to train. flops: the floating-point operations that it takes.
+
+    pretrained: a trained network that is taken into the store in its place; nothing is trained then, and `config` is
+    the default.
+    """
 
     signature: str
     seed: int
@@ -129,6 +134,7 @@ class Training:
     network: NetworkConfig
     config: TrainingConfig
     flops: float
+    pretrained: Pretrained | None = None
     kind: Kind = "training"
 
     @property

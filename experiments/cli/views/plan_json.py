@@ -30,7 +30,7 @@ def plan_json(
     estimates: by number of machines or GPUs; that of this machine under None. data: data sets that are to be prepared.
     """
     estimate = estimates[None]
-    measured: dict[str, Any] = {}
+    measured = dict[str, Any](pretrained=pretrained) if (pretrained := _pretrained_json(plan, schedule)) else {}
     if calibrated is not None:
         measured["networks"] = networks_json(plan, calibrated)
         measured["estimates"] = {number: estimate_json(made) for number, made in estimates.items() if number}
@@ -73,7 +73,7 @@ def _preparations_json(plan: Plan, schedule: Schedule) -> Iterator[dict[str, Any
 
 
 def _trainings_json(plan: Plan, schedule: Schedule) -> Iterator[dict[str, Any]]:
-    for signature, training in plan.trainings.items():
+    for signature, training in plan.trained.items():
         yield {
             "name": plan.names[signature],
             "signature": signature,
@@ -81,6 +81,21 @@ def _trainings_json(plan: Plan, schedule: Schedule) -> Iterator[dict[str, Any]]:
             "kimg": training.config.kimg,
             "done": signature in schedule.present,
         }
+
+
+def _pretrained_json(plan: Plan, schedule: Schedule) -> list[dict[str, Any]]:
+    return [
+        {
+            "name": plan.names[signature],
+            "signature": signature,
+            "parameters": num_parameters(training.network),
+            "path": training.pretrained.path,
+            "digest": training.pretrained.digest,
+            "done": signature in schedule.present,
+        }
+        for signature, training in plan.trainings.items()
+        if training.pretrained is not None
+    ]
 
 
 def _evaluations_json(plan: Plan, schedule: Schedule) -> Iterator[dict[str, Any]]:
@@ -91,7 +106,7 @@ def _evaluations_json(plan: Plan, schedule: Schedule) -> Iterator[dict[str, Any]
             "training": evaluation.training.signature,
             "guide": evaluation.guide.signature if evaluation.guide else None,
             "parameters": num_parameters(evaluation.training.network),
-            "kimg": evaluation.training.config.kimg,
+            "kimg": evaluation.training.config.kimg if evaluation.training.pretrained is None else None,
             "images": evaluation.config.images,
             "nfe": evaluation.sampling.nfe,
             "done": signature in schedule.present,

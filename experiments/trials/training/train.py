@@ -27,6 +27,7 @@ from experiments.trials.training.checkpoints import CheckpointManager
 from experiments.trials.training.distributed import WorkerGroup, team_size, worker_group
 from experiments.trials.training.micro_batch import MicroBatchLimit
 from experiments.trials.training.observer import TrainingObserver
+from experiments.trials.training.pretrained import take_in
 
 CHECKPOINT_SHARE = 0.02  # of the time, at most, that writing checkpoints for resuming may take
 
@@ -43,6 +44,9 @@ def run_training(store: Store, training: Training, context: TrialContext) -> Non
     folder = store.folder("trainings", training.signature)
     began = time.time()
     write_config(folder, training)
+    if training.pretrained is not None:
+        take_in(store, training, context)
+        return
     team_size(training, context)  # raises before anything is prepared if the GPUs do not suit the training
     for name in (PRUNE, PRUNED):
         (folder / name).unlink(missing_ok=True)  # the training is wanted again
