@@ -73,6 +73,7 @@ EXAMPLES: dict[str, list[str]] = {
         "edm-sweep diff nano/attention/guidance=2/heun nano/attention/guidance=2/euler",
         "edm-sweep diff nano/attention nano/no-attention --json",
     ],
+    "publish": ["edm-sweep publish nano/attention/guidance=2/heun --to published"],
     "sample": ["edm-sweep sample nano/attention --images 16 --label 7 --guidance 2.5 --steps 6 --out grid.png"],
     "ui": ["edm-sweep ui --port 5001"],
     "sync": ["edm-sweep sync digits", "edm-sweep sync --from bundle.zip"],
