@@ -6,12 +6,15 @@ from functools import lru_cache
 
 from edm.config import AnyClassifierConfig, FormerClassifierConfig, NetworkConfig
 from edm.config.evaluation import LARGEST_PLAIN_SIDE
+from edm.discrete import measured
 from edm.networks.sizes import attention_flops, conv_flops, layout_flops, layout_parameters, uncertainty_parameters
 
 
 @lru_cache(maxsize=1024)
 def forward_flops(config: NetworkConfig) -> int:
     """Return the floating-point operations of a forward pass on one image, counting two per multiply-add."""
+    if config.settings:
+        return measured(config.settings, config.resolution)[1]
     return _study_flops(config) if config.architecture == "study" else layout_flops(config)
 
 
@@ -82,6 +85,8 @@ def _former_convolutions(image_channels: int, width: int, resolution: int) -> in
 
 def num_parameters(config: NetworkConfig) -> int:
     """Return the number of trainable parameters."""
+    if config.settings:
+        return measured(config.settings, config.resolution)[0]
     network = _study_parameters(config) if config.architecture == "study" else layout_parameters(config)
     return network + uncertainty_parameters(config)
 

@@ -37,6 +37,7 @@ ONLY_IN = {  # libraries, and the folders or files that may import them
     "rich": ("experiments/cli/", "reports/grid.py", "reports/terminal.py"),
     "plotly": ("reports/",),
     "pandas": ("experiments/tracking/", "experiments/__init__.py", "reports/"),
+    "diffusers": ("edm/networks/diffusers.py",),
     "pydantic": ("experiments/sweep/", "experiments/inspection/"),
     "torch": ("edm/", "experiments/trials/", "experiments/store/checksummed.py", "experiments/inspection/doctor.py"),
 }

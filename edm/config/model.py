@@ -40,6 +40,7 @@ class NetworkConfig:
     multipliers: Channels of each level as multiples of `channels`; empty for the study's U-Net.
     precondition: How the network becomes a denoiser.
     uncertainty: Whether a head estimates the loss at each noise level, for the weighting `uncertainty`.
+    settings: Of a network of diffusers: its configuration, its noise process and its costs, as JSON.
     """
 
     image_channels: int
@@ -55,10 +56,11 @@ class NetworkConfig:
     init: Initialisation = added_field("torch")
     dropout: float = added_field(0.0)
     augment_labels: int = added_field(0)
-    architecture: Architecture = added_field("study")
+    architecture: Architecture | Literal["diffusers"] = added_field("study")
     multipliers: tuple[int, ...] = added_field(())
     precondition: Precondition = added_field("edm")
     uncertainty: bool = added_field(False)
+    settings: str = added_field("")
 
     @property
     def level_channels(self) -> tuple[int, ...]:

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from torch import nn
 
 from edm.config import Architecture, NetworkConfig
+from edm.networks.diffusers import DiffusersUNet
 from edm.networks.edm2 import MagnitudePreservingUNet
 from edm.networks.song import SongUNet
 from edm.networks.unet import UNet
 
-NETWORKS: dict[Architecture, type[nn.Module]] = {
+NETWORKS: dict[Architecture | Literal["diffusers"], type[nn.Module]] = {
     "study": UNet,
     "ddpmpp": SongUNet,
     "ncsnpp": SongUNet,
     "adm": SongUNet,
     "edm2": MagnitudePreservingUNet,
+    "diffusers": DiffusersUNet,
 }
 
 

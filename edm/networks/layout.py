@@ -42,7 +42,7 @@ class Style:
     resampling: tuple[int, ...] = NO_FILTER
 
 
-STYLES: dict[Architecture, Style] = {
+STYLES: dict[Architecture | Literal["diffusers"], Style] = {
     "ddpmpp": Style(1, False, False, True, True, False, True, math.sqrt(0.5), 1e-6),
     "ncsnpp": Style(2, True, False, True, True, True, True, math.sqrt(0.5), 1e-6, NCSN_FILTER),
     "adm": Style(1, False, True, False, False, False, False, 1.0, 1e-5),

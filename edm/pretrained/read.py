@@ -12,11 +12,12 @@ import torch
 from edm.config import Pretrained
 from edm.files import MODEL, load_model
 from edm.precondition import Denoiser
+from edm.pretrained.diffusers import is_diffusers, read_diffusers
 from edm.pretrained.errors import PretrainedError
 from edm.pretrained.nvlabs import read_nvlabs
 from edm.pretrained.study import read_study
 
-KNOWN = "a model folder or .safetensors file of edm-sweep, the 2023 study's .pth, or NVlabs' .pkl"
+KNOWN = "a model folder or .safetensors file of edm-sweep, a folder of diffusers, the 2023 study's .pth or NVlabs' .pkl"
 
 
 def read_pretrained(path: str | Path) -> Denoiser:
@@ -33,6 +34,8 @@ def read_pretrained(path: str | Path) -> Denoiser:
 def _reader_of(path: Path) -> Callable[[Path], Denoiser]:
     if path.is_dir() and (path / MODEL).is_file():
         return _read_own
+    if path.is_dir() and is_diffusers(path):
+        return read_diffusers
     readers = {".safetensors": _read_own, ".pth": read_study, ".pkl": read_nvlabs}
     if path.is_dir() or path.suffix not in readers:
         raise PretrainedError(f"{path}: is in no known format; give {KNOWN}")
