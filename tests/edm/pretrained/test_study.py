@@ -46,9 +46,9 @@ def checkpoint(path: Path, config: NetworkConfig) -> Denoiser:
     """Write a checkpoint.pth as the study's trainer does; return the network in it."""
     model = Denoiser(config, math.nan).eval().requires_grad_(False)
     generator = torch.Generator().manual_seed(0)
-    for value in model.state_dict().values():
+    for name, value in model.state_dict().items():
         if value.is_floating_point():
-            value.copy_(0.02 * torch.randn(value.shape, generator=generator))
+            value.copy_(0.02 * torch.randn(value.shape, generator=generator) + name.endswith("running_var"))
     tensors = {their_name(name, len(config.depths)): v for name, v in model.network.state_dict().items()}
     tensors["noise_emb.weight"] = tensors["noise_emb.weight"][None]  # (1, 4) there
     rest = {"nb_epochs_finished": 100, "avg_losses": [0.1], "seed": 1, "begin_date": "2023-12-13"}

@@ -1,12 +1,16 @@
 """Rows without a training: identity by the weights, the plan, the table, and wrong files answered in a sentence."""
 
 import json
+import math
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
 
+import edm
+from edm.config import ModelConfig
 from edm.files import load_model, save_model
 from experiments.errors import UserError
 from experiments.store.results import TrainingResult
@@ -14,7 +18,11 @@ from experiments.store.store import Store
 from experiments.sweep.plan import Plan
 from experiments.sweep.serialisation import plan_from_json, plan_to_json
 from experiments.tracking.frames import results_frame, scores_in_store
+from experiments.trials.assets import ensure_data
 from tests.commandline import invoke
+from tests.edm.pretrained.published import nvlabs_file
+from tests.edm.pretrained.test_diffusers import folder as ddpm
+from tests.edm.pretrained.test_study import checkpoint
 from tests.inprocess import run_all, without_ray
 from tests.planning import load_sweep, plan_sweep
 
@@ -153,3 +161,43 @@ def test_several_networks_are_an_axis(model: Path, tmp_path: Path) -> None:
     plan = plan_sweep(load_sweep(written(tmp_path, model, text)))
     assert len(plan.cells) == 12 and len(plan.evaluations) == 6  # the same weights
     assert any("come to the same" in sentence for sentence in [*plan.equivalences, *plan.warnings])
+
+
+# every format, to a table -------------------------------------------------------------------------
+
+
+def nvlabs(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    config = ModelConfig(architecture="ddpmpp", channels=8, multipliers=(1, 2), depths=(1, 1)).network(1, 8, 10)
+    nvlabs_file(folder / "network.pkl", config)
+    return folder / "network.pkl"
+
+
+def study(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    from edm.pretrained import study
+
+    monkeypatch.setattr(study, "CONFIGURATIONS", ((1, 8, 10, "nano", True),))
+    checkpoint(folder / "checkpoint.pth", ModelConfig("nano").network(1, 8, 10))
+    return folder / "checkpoint.pth"
+
+
+def diffusers(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    ddpm(folder / "ddpm")
+    return folder / "ddpm"
+
+
+@pytest.mark.parametrize("write", [nvlabs, study, diffusers])
+def test_every_format_is_sampled_to_a_table(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, write: Callable[..., Path]
+) -> None:
+    path = write(tmp_path, monkeypatch)
+    text = ROW.replace("{{steps: 3}}", "{{steps: 2}}").replace("[1, 2]", "[1]").replace("[euler, heun]", "[euler]")
+    plan = plan_sweep(load_sweep(written(tmp_path, path, text)))
+    schedule = run_all(plan, store)
+    assert not schedule.failures, schedule.failures
+    frame = results_frame(plan, scores_in_store(plan, store))
+    assert frame["fid_test"].notna().all() and frame["status"].tolist() == ["done"]
+    (training,) = plan.trainings.values()
+    taken = edm.load(store.folder("trainings", training.signature))
+    assert math.isfinite(taken.sigma_data)
+    if write is study:
+        assert taken.sigma_data == ensure_data(store, training.data).sigma_data
