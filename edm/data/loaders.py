@@ -18,8 +18,9 @@ from edm.data.errors import DataError
 from edm.data.fashion_mnist import load_fashion_mnist
 from edm.data.folder import MAX_IMAGE_BYTES, fingerprint_of, open_folder
 from edm.data.images import ArrayPictures, Pictures, source_record
+from edm.data.progress import OnProgress
 from edm.data.readers import Bytes
-from edm.data.sources import OnProgress, Origin
+from edm.data.sources import Origin
 
 
 def open_pictures(config: DataConfig, origin: Origin, on_progress: OnProgress) -> Pictures:

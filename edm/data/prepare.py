@@ -20,7 +20,8 @@ from edm.config import DataConfig
 from edm.data.catalogue import DatasetFacts, facts, source_fingerprint, split_indices
 from edm.data.errors import DataError
 from edm.data.loaders import Pictures, open_pictures
-from edm.data.sources import OnProgress, Origin
+from edm.data.progress import OnProgress, ignore_progress
+from edm.data.sources import Origin
 
 IMAGES, LABELS, SPLIT_INDICES = "images.npy", "labels.npy", "splits.json"
 FILES = (IMAGES, LABELS, SPLIT_INDICES)
@@ -36,7 +37,7 @@ def prepare(
     config: DataConfig,
     folder: Path,
     origin: Origin | None = None,
-    on_progress: OnProgress = lambda _step, _done, _total: None,
+    on_progress: OnProgress = ignore_progress,
     threads: int | None = None,
 ) -> dict[str, object]:
     """Write images.npy, labels.npy and splits.json of a data set into `folder`; return a record of them.
