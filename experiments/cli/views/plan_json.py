@@ -8,6 +8,7 @@ from typing import Any
 from edm.cost import num_parameters
 from experiments import hardware
 from experiments.runner.data_costs import images_of, preparing_s
+from experiments.runner.downloads import Download
 from experiments.runner.forecast import Forecast, Span
 from experiments.runner.measurements import measurements
 from experiments.runner.schedule import Schedule
@@ -24,10 +25,12 @@ def plan_json(
     estimates: dict[int | None, Forecast],
     calibrated: Store | None,
     data: Sequence[DataSource] = (),
+    fetched: Sequence[Download] = (),
 ) -> dict[str, Any]:
     """Return the plan for a script; for a store in which networks were timed, also these and costs on other machines.
 
     estimates: by number of machines or GPUs; that of this machine under None. data: data sets that are to be prepared.
+    fetched: files that are to be downloaded.
     """
     estimate = estimates[None]
     measured: dict[str, Any] = {}
@@ -46,6 +49,9 @@ def plan_json(
                 "estimate_s": round(preparing_s(plan, source), 1),
             }
             for source in data
+        ],
+        "downloads": [
+            {"file": file.file, "bytes": file.num_bytes, "estimate_s": round(file.seconds, 1)} for file in fetched
         ],
         "preparations": list(_preparations_json(plan, schedule)),
         "trainings": list(_trainings_json(plan, schedule)),
