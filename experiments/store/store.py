@@ -64,6 +64,10 @@ class Store(RunRequests):
         """Return the folder of a task."""
         return self.root / kind / signature
 
+    def report_folder(self, sweep: str) -> Path:
+        """Return the folder of a sweep's report, or of a variant's."""
+        return self.root / "reports" / sweep
+
     def has_result(self, kind: StoreKind, signature: str) -> bool:
         """Return whether a task is done, going by its result alone."""
         return (self.folder(kind, signature) / RESULT).exists()

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, TypeVar
 
-from edm.config import DataConfig, EvaluationConfig
+from edm.config import DataConfig
 from experiments.errors import UserError
 from experiments.inputs import Inputs
 from experiments.sweep.aliases import Aliases, Holdings
 from experiments.sweep.equivalence import Outcome, SameValues, repeated_cells, repeated_sentence, same_values
 from experiments.sweep.forms import evaluation_forms, guide_cell, training_forms
 from experiments.sweep.identity import VERSIONS
+from experiments.sweep.linking import link_evaluations, merge_evaluations
 from experiments.sweep.metrics import fid_remedy
 from experiments.sweep.names import short_name
 from experiments.sweep.preparations import Preparation, names_of, preparations_by_signature
@@ -24,7 +25,6 @@ from experiments.sweep.tasks import (
     FORMER_CLASSIFIER,
     DataSource,
     Evaluation,
-    FeatureSpace,
     Training,
     classifier_of,
 )
@@ -244,7 +244,7 @@ class Planner:
         for training in evaluation.depends_on:
             self.trainings.setdefault(training.signature, training)
         known = self.evaluations.get(evaluation.signature)
-        self.evaluations[evaluation.signature] = evaluation if known is None else _merge(known, evaluation)
+        self.evaluations[evaluation.signature] = evaluation if known is None else merge_evaluations(known, evaluation)
 
     def _request(self, cell: Cell) -> _Request:
         trainings, guides = self._forms(cell)
@@ -319,75 +319,15 @@ class Planner:
         return sha256
 
 
-# evaluations of several cells ---------------------------------------------------------------------
-
-
-def _merge(first: Evaluation, second: Evaluation) -> Evaluation:
-    """One evaluation with the scores of both: two cells may ask for different scores of the same images."""
+def plan_of_cells(plan: Plan, name: str, cells: Sequence[PlannedCell]) -> Plan:
+    """Return the plan of some cells of a sweep, under a name of its own; their tasks are the same."""
+    needed = {planned.evaluation.signature for planned in cells}
+    evaluations = {signature: task for signature, task in plan.evaluations.items() if signature in needed}
+    trained = {training.signature for task in evaluations.values() for training in task.depends_on}
     return dataclasses.replace(
-        first,
-        scores=_union(first.scores, second.scores),
-        notes=_union(first.notes, second.notes),
-        config=_merge_configs(first.config, second.config),
+        plan,
+        sweep=dataclasses.replace(plan.sweep, name=name, cells=tuple(planned.cell for planned in cells)),
+        cells=tuple(cells),
+        trainings={signature: task for signature, task in plan.trainings.items() if signature in trained},
+        evaluations=evaluations,
     )
-
-
-def _merge_configs(first: EvaluationConfig, second: EvaluationConfig) -> EvaluationConfig:
-    return dataclasses.replace(
-        first,
-        splits=_union(first.splits, second.splits),
-        metrics=_union(first.metrics, second.metrics),
-        truncation=first.truncation or second.truncation,
-    )
-
-
-def _union(first: tuple[Value, ...], second: tuple[Value, ...]) -> tuple[Value, ...]:
-    return tuple(dict.fromkeys((*first, *second)))
-
-
-def link_evaluations(evaluations: dict[str, Evaluation]) -> dict[str, Evaluation]:
-    """Fill in what an evaluation knows of the others: the feature spaces of its images, its rivals and its kin."""
-    spaces = _spaces_by_drawing(evaluations.values())
-    rivals, kin = _group(evaluations, _table), _group(evaluations, _table_and_sampling)
-    linked = {}
-    for identity, evaluation in evaluations.items():
-        stops = evaluation.config.stop_when is not None
-        linked[identity] = dataclasses.replace(
-            evaluation,
-            spaces=tuple(spaces[evaluation.drawing].items()),
-            rivals=rivals[_table(evaluation)] if stops else (),
-            kin=kin[_table_and_sampling(evaluation)] if stops else (),
-        )
-    return linked
-
-
-def _spaces_by_drawing(evaluations: Iterable[Evaluation]) -> dict[str, dict[FeatureSpace, int]]:
-    """The feature spaces in which the images of each drawing are measured, with the largest number of images."""
-    spaces: dict[str, dict[FeatureSpace, int]] = {}
-    for evaluation in evaluations:
-        needed = (evaluation.features, evaluation.judge) if "accuracy" in evaluation.scores else (evaluation.features,)
-        counts = spaces.setdefault(evaluation.drawing, {})
-        for space in needed:
-            counts[space] = max(counts.get(space, 0), evaluation.config.images)
-    return spaces
-
-
-def _group(evaluations: dict[str, Evaluation], key: Callable[[Evaluation], Any]) -> dict[Any, tuple[str, ...]]:
-    """The signatures of the evaluations that may stop early, by `key`; one tuple for a group, which may be long."""
-    groups: dict[Any, list[str]] = {}
-    for identity, evaluation in evaluations.items():
-        if evaluation.config.stop_when is not None:
-            groups.setdefault(key(evaluation), []).append(identity)
-    return {value: tuple(identities) for value, identities in groups.items()}
-
-
-def _table(evaluation: Evaluation) -> Any:
-    """What the evaluations of one table have in common: their scores can be compared."""
-    images = (evaluation.config.images, evaluation.training.data.signature, evaluation.sampling.resolution)
-    return evaluation.features, evaluation.config.reference, evaluation.statistics, *images
-
-
-def _table_and_sampling(evaluation: Evaluation) -> Any:
-    """What the evaluations of one table have in common that differ in their training seeds alone."""
-    trainings = tuple((training.network, training.config) for training in evaluation.depends_on)
-    return _table(evaluation), evaluation.sampling, trainings

@@ -188,6 +188,11 @@ def opened(path: Path) -> Iterator[tuple[Plan, Store]]:
         yield plan, store
 
 
+def bundle_digest(path: Path) -> str:
+    """Return what tells a bundle from others of the same sweep: how the SHA-256 of its content begins."""
+    return _digest(path)[:8].decode()
+
+
 def _require_sealed(path: Path) -> None:
     with path.open("rb") as file:
         is_archive = file.read(2) == b"PK"
