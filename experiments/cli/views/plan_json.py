@@ -41,18 +41,8 @@ def plan_json(
         "sweep": plan.sweep.name,
         "cells": len(plan.cells),
         "flops": sum(task.flops for task in schedule.tasks.values()),
-        "data": [
-            {
-                "name": source.config.name,
-                "signature": source.signature,
-                "images": images_of(source),
-                "estimate_s": round(preparing_s(plan, source), 1),
-            }
-            for source in data
-        ],
-        "downloads": [
-            {"file": file.file, "bytes": file.num_bytes, "estimate_s": round(file.seconds, 1)} for file in fetched
-        ],
+        "data": [_data_json(plan, source) for source in data],
+        "downloads": [_download_json(file) for file in fetched],
         "preparations": list(_preparations_json(plan, schedule)),
         "trainings": list(_trainings_json(plan, schedule)),
         "evaluations": list(_evaluations_json(plan, schedule)),
@@ -64,6 +54,19 @@ def plan_json(
         "equivalences": plan.equivalences,
         **measured,
     }
+
+
+def _data_json(plan: Plan, source: DataSource) -> dict[str, Any]:
+    return {
+        "name": source.config.name,
+        "signature": source.signature,
+        "images": images_of(source),
+        "estimate_s": round(preparing_s(plan, source), 1),
+    }
+
+
+def _download_json(file: Download) -> dict[str, Any]:
+    return {"file": file.file, "bytes": file.num_bytes, "estimate_s": round(file.seconds, 1)}
 
 
 def _preparations_json(plan: Plan, schedule: Schedule) -> Iterator[dict[str, Any]]:
