@@ -185,7 +185,7 @@ def _planned(
     """Return the planner that has planned a sweep's cells, and what it made of each cell."""
     planner = Planner(inputs, sources, holdings)
     requested = list(planner.plan(sweep.cells))
-    if holdings is None or not planner.lacks_classifiers or not holdings.has_any("evaluations"):
+    if holdings is None or not holdings.has_any("evaluations") or not planner.lacks_classifiers:
         return planner, requested
     former = Planner(inputs, sources, holdings, FORMER_CLASSIFIER)  # a bundle has results without their classifier
     as_before = list(former.plan(sweep.cells))
