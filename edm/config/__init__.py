@@ -7,6 +7,7 @@ checked in less time than it takes to import torch.
 from edm.config.canonical import canonical_sampling, canonical_training
 from edm.config.data import SPLITS, DataConfig, DatasetName, Split
 from edm.config.evaluation import ClassifierConfig, EvaluationConfig, Features, Metric, Resize
+from edm.config.extension import Extension, Options, OptionValue, extensions_in
 from edm.config.fields import MAX_SEED, FieldError, added_field, display_field, require, require_positive, require_seed
 from edm.config.model import (
     AUGMENT_LABELS,
@@ -48,6 +49,7 @@ __all__ = [
     "DataConfig",
     "DatasetName",
     "EvaluationConfig",
+    "Extension",
     "Features",
     "FieldError",
     "GuideConfig",
@@ -56,6 +58,8 @@ __all__ = [
     "ModelConfig",
     "NetworkConfig",
     "Norm",
+    "OptionValue",
+    "Options",
     "Precision",
     "Preset",
     "PresetName",
@@ -70,6 +74,7 @@ __all__ = [
     "canonical_sampling",
     "canonical_training",
     "display_field",
+    "extensions_in",
     "require",
     "require_positive",
     "require_power_width",

@@ -77,7 +77,8 @@ class Plan:
         return self._name(planned, tuple(SECTIONS))
 
     def _name(self, planned: PlannedCell, sections: tuple[str, ...]) -> str:
-        values = {axis: planned.cell.value(axis) for axis in self.sweep.axes if axis.split(".")[0] in sections}
+        axes = [axis for axis in self.sweep.axes if axis.split(".")[0] in sections]
+        values = {axis: planned.cell.value(axis) for axis in axes if planned.cell.has(axis)}
         if self._has_several_seeds:
             values["seed.seed"] = planned.cell.seed
         return short_name(values) or self.sweep.name

@@ -16,8 +16,11 @@ from experiments.store.store import Store
 from experiments.store.training_records import Pruning
 from experiments.sweep.metrics import ERRORS, HEADLINES, baselines_of, describe_reference, metrics_of, requested_scores
 from experiments.sweep.plan import Plan, PlannedCell
-from experiments.sweep.spec import unused_parameters
+from experiments.sweep.spec import OPTIONS, unused_parameters
 from experiments.sweep.tasks import Evaluation, Training
+
+
+ABSENT = "-"  # the option of an extension, in a cell that does not use it
 
 
 @dataclass(frozen=True)
@@ -114,12 +117,19 @@ def results_frame(plan: Plan, found: dict[str, EvaluationScores]) -> pd.DataFram
     early "pruned", and all of them have empty scores. Nothing in the frame depends on when, where or how fast a task
     was done, except that memory may have forced smaller micro-batches, which makes another network.
     """
-    frame = pd.DataFrame([_row(plan, planned, found) for planned in plan.cells])
+    frame = pd.DataFrame(_rows(plan, found))
     named = {name for planned in plan.cells for score in _scores(planned) for name in _columns(score)}
     kept = {name for name in frame if str(name).startswith(HEADLINES[:2]) and not str(name).endswith(ERRORS)}
     optional = [n for n in frame if n in named | {"real_images", "stopped_at", "pruned_at"} and n not in kept]
     empty = [name for name in optional if not any(frame[name].notna().tolist())]
     return frame.drop(columns=[*empty, *(unused_parameters(plan.sweep.cells) - {*plan.sweep.axes})])
+
+
+def _rows(plan: Plan, found: dict[str, EvaluationScores]) -> list[dict[str, Any]]:
+    """Return the rows, each with all columns; a cell has ABSENT for options that its values do not have."""
+    rows = [_row(plan, planned, found) for planned in plan.cells]
+    options = dict.fromkeys(name for row in rows for name in row if OPTIONS + "." in name)
+    return [{**row, **{name: row.get(name, ABSENT) for name in options}} for row in rows] if options else rows
 
 
 def _row(plan: Plan, planned: PlannedCell, found: dict[str, EvaluationScores]) -> dict[str, Any]:
@@ -131,7 +141,7 @@ def _row(plan: Plan, planned: PlannedCell, found: dict[str, EvaluationScores]) -
     context = own.metrics if own is not None else {}
     return {
         "cell": plan.cell_name(planned),
-        **{axis: parameters[axis] for axis in plan.sweep.axes},
+        **{axis: parameters.get(axis, ABSENT) for axis in plan.sweep.axes},
         **{name: value for name, value in parameters.items() if name not in plan.sweep.axes},
         "data": planned.training.data.signature,
         "training": planned.training.signature,

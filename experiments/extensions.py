@@ -1,0 +1,176 @@
+"""Loads files of extensions: Python that registers samplers and other things of one's own (edm.extend).
+
+The files are a person's own code, which runs as it is loaded. They see each other by name, and otherwise what is
+installed: not the other files of their folder, so that they mean the same wherever they are loaded.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+import importlib.abc
+import importlib.machinery
+import importlib.util
+import sys
+import traceback
+from collections.abc import Generator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+
+from edm import extend
+from edm.config import Extension
+from edm.registry import Registration, register
+from experiments.code import digest_of
+
+PRIVATE = "edm_sweep_extensions"  # where loaded modules are kept, apart from all others of their names
+NOT_TO_HIDE = {"edm", "experiments", "reports", "torch", "numpy", *sys.stdlib_module_names}
+
+
+class ExtensionError(Exception):
+    """A file of extensions cannot be used: a sentence that says where, why, and what to do."""
+
+
+@dataclass(frozen=True)
+class ExtensionFile:
+    """A file of extensions as it was read. module: its name without .py. path: what messages call it."""
+
+    module: str
+    path: str
+    text: str
+
+
+@dataclass(frozen=True)
+class LoadedExtension:
+    """Something that a file registered, and the digest of the code that it consists of."""
+
+    registration: Registration
+    code: str
+    where: str
+
+    @property
+    def value(self) -> Extension:
+        """The value of a configuration's field that stands for it, without options."""
+        return Extension(self.registration.name, self.code, where=self.where)
+
+
+# reading ------------------------------------------------------------------------------------------
+
+
+def read_extension(entry: str, folder: Path) -> ExtensionFile:
+    """Read a file, given by its path relative to `folder`, or an installed module, given by its dotted name.
+
+    Raises ExtensionError.
+    """
+    path = folder / entry if entry.endswith(".py") or "/" in entry else _installed(entry, folder)
+    module = path.stem if entry.endswith(".py") or "/" in entry else entry
+    if path.suffix != ".py":
+        raise ExtensionError(f"{entry!r} is not a Python file; give a file that ends in .py")
+    if not module.replace(".", "_").isidentifier() or module in NOT_TO_HIDE:
+        raise ExtensionError(f"{path.name!r} cannot be imported under that name, or would hide a module; rename it")
+    try:
+        return ExtensionFile(module, str(path), path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ExtensionError(f"{entry!r}: there is no file {path}; correct the path, or remove the entry") from None
+    except UnicodeDecodeError:
+        raise ExtensionError(f"{entry!r} is not a text file; give a file of Python code") from None
+    except OSError as error:
+        raise ExtensionError(f"{entry!r} cannot be read ({error.strerror}); give a file of Python code") from None
+
+
+def _installed(name: str, folder: Path) -> Path:
+    try:
+        spec = importlib.util.find_spec(name)
+    except (ImportError, ValueError):
+        spec = None
+    if spec is None or spec.origin is None or not Path(spec.origin).is_file():
+        near = f"; did you mean {name}.py?" if (folder / f"{name}.py").is_file() else ""
+        raise ExtensionError(
+            f"{name!r} is neither a file that ends in .py nor an installed module{near or '; correct it, or install it'}"
+        )
+    return Path(spec.origin)
+
+
+# loading ------------------------------------------------------------------------------------------
+
+
+def load_extensions(files: Sequence[ExtensionFile]) -> list[LoadedExtension]:
+    """Run the files, and make what they register known to this process. Raises ExtensionError."""
+    with _importable(files), extend.collecting() as registrations:
+        for file in files:
+            _import(file, files)
+    loaded: list[LoadedExtension] = []
+    for registration in registrations:
+        own = _file_of(registration, files)
+        where = f"{Path(own.path).name}, {registration.function.__qualname__}"
+        code = digest_of(registration, {file.module: file.text for file in files}, own.module)
+        register(registration, code)
+        loaded.append(LoadedExtension(registration, code, where))
+    return loaded
+
+
+def _file_of(registration: Registration, files: Sequence[ExtensionFile]) -> ExtensionFile:
+    module = sys.modules[registration.function.__module__]
+    return next(file for file in files if file.path == module.__file__)
+
+
+def _import(file: ExtensionFile, files: Sequence[ExtensionFile]) -> None:
+    try:
+        importlib.import_module(file.module)
+    except SyntaxError as error:
+        raise ExtensionError(f"{error.filename}:{error.lineno}: is not valid Python ({error.msg}); correct it") from None
+    except Exception as error:
+        last = traceback.format_exception_only(error)[-1].strip()
+        own = {each.path for each in files}
+        frames = [f for f in traceback.extract_tb(error.__traceback__) if f.filename in own]
+        place = f"{frames[-1].filename}:{frames[-1].lineno}" if frames else file.path
+        raise ExtensionError(f"{place}: cannot be imported ({last}){_remedy(error, file)}") from None
+
+
+def _remedy(error: Exception, file: ExtensionFile) -> str:
+    if isinstance(error, ModuleNotFoundError) and error.name is not None:
+        if Path(file.path).with_name(f"{error.name}.py").is_file():
+            return f"; add {error.name}.py to extensions"
+        return f"; install {error.name}"
+    return "; correct it"
+
+
+@contextmanager
+def _importable(files: Sequence[ExtensionFile]) -> Generator[None]:
+    """Let the files be imported by name inside the block, and leave no trace of the names after it."""
+    finder = _Finder(files)
+    hidden = {file.module: sys.modules.pop(file.module) for file in files if file.module in sys.modules}
+    sys.meta_path.insert(0, finder)
+    try:
+        yield
+    finally:
+        sys.meta_path.remove(finder)
+        for file in files:
+            sys.modules.pop(file.module, None)
+        sys.modules.update(hidden)
+
+
+class _Finder(importlib.abc.MetaPathFinder, importlib.abc.Loader):
+    """Imports the files from their texts."""
+
+    def __init__(self, files: Sequence[ExtensionFile]) -> None:
+        self.files = {file.module: file for file in files}
+        together = "\0".join(f"{file.module}\0{file.text}" for file in files)
+        self.version = hashlib.sha256(together.encode()).hexdigest()[:12]
+
+    def find_spec(
+        self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
+    ) -> importlib.machinery.ModuleSpec | None:
+        """Find one of the files by its module's name."""
+        if fullname not in self.files:
+            return None
+        return importlib.util.spec_from_loader(fullname, self, origin=self.files[fullname].path)
+
+    def exec_module(self, module: ModuleType) -> None:
+        """Run a file. Its classes belong to a module that stays, whatever else is imported under the file's name."""
+        file = self.files[module.__name__]
+        module.__file__ = file.path
+        module.__name__ = f"{PRIVATE}.{self.version}.{file.module}"
+        sys.modules[module.__name__] = module
+        exec(compile(file.text, file.path, "exec"), module.__dict__)
