@@ -57,7 +57,9 @@ def _registering(kind: Kind, name: str, options: type | None, **settings: Any) -
 def _require_plain_options(kind: Kind, name: str, options: type) -> None:
     frozen = dataclasses.is_dataclass(options) and options.__dataclass_params__.frozen  # pyright: ignore[reportAttributeAccessIssue]
     if not frozen:
-        raise TypeError(f"extend.{kind}: the options of {name!r} are not a frozen dataclass; use @dataclass(frozen=True)")
+        raise TypeError(
+            f"extend.{kind}: the options of {name!r} are not a frozen dataclass; use @dataclass(frozen=True)"
+        )
     for field in dataclasses.fields(options):
         if field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING:
             raise TypeError(f"extend.{kind}: option {field.name!r} of {name!r} has no default; give it one")

@@ -5,7 +5,7 @@ levels that end in 0. Noise levels are Python's floats and the state is float64,
 80. Nothing here reads the values of a tensor, so that the host never waits for a GPU.
 
 To add a sampler to this package: write a step rule, name it in `Sampler` (edm/config/sampling.py) and enter it in
-`SAMPLERS`. Samplers of one's own are registered by edm.extend.
+`METHODS`. Samplers of one's own are registered by edm.extend.
 """
 
 from __future__ import annotations
@@ -227,20 +227,18 @@ def _of_extension(registration: Registration, sampler: Extension) -> Callable[[S
     return lambda config: made
 
 
-SAMPLERS = Registry[Callable[[SamplingConfig], Method | Loop]](
-    {
-        "euler": lambda config: Method(euler),
-        "heun": lambda config: Method(heun),
-        "dpm2": lambda config: Method(dpm2),
-        "stochastic_euler": lambda config: Method(euler, churn=_churned(config)),
-        "stochastic_heun": lambda config: Method(heun, churn=_churned(config)),
-        "dpmpp_2m": lambda config: Method(partial(multistep, order=2), history=1),
-        "dpmpp_3m": lambda config: Method(partial(multistep, order=3), history=2),
-        "dpmpp_2m_sde": lambda config: Method(partial(multistep, order=2, eta=config.eta), history=1),
-        "unipc": lambda config: Method(unip, history=UNIPC_ORDER, correct=unic),
-    },
-    _of_extension,
-)
+METHODS: dict[str, Callable[[SamplingConfig], Method | Loop]] = {
+    "euler": lambda config: Method(euler),
+    "heun": lambda config: Method(heun),
+    "dpm2": lambda config: Method(dpm2),
+    "stochastic_euler": lambda config: Method(euler, churn=_churned(config)),
+    "stochastic_heun": lambda config: Method(heun, churn=_churned(config)),
+    "dpmpp_2m": lambda config: Method(partial(multistep, order=2), history=1),
+    "dpmpp_3m": lambda config: Method(partial(multistep, order=3), history=2),
+    "dpmpp_2m_sde": lambda config: Method(partial(multistep, order=2, eta=config.eta), history=1),
+    "unipc": lambda config: Method(unip, history=UNIPC_ORDER, correct=unic),
+}
+SAMPLERS = Registry(METHODS, _of_extension)
 
 
 def method_of(config: SamplingConfig) -> Method | Loop:

@@ -11,9 +11,10 @@ import importlib
 import importlib.abc
 import importlib.machinery
 import importlib.util
+import json
 import sys
 import traceback
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,7 +23,7 @@ from types import ModuleType
 from edm import extend
 from edm.config import Extension
 from edm.registry import Registration, register
-from experiments.code import digest_of
+from experiments.code import DIGITS, Reach, Sources
 
 PRIVATE = "edm_sweep_extensions"  # where loaded modules are kept, apart from all others of their names
 NOT_TO_HIDE = {"edm", "experiments", "reports", "torch", "numpy", *sys.stdlib_module_names}
@@ -43,11 +44,15 @@ class ExtensionFile:
 
 @dataclass(frozen=True)
 class LoadedExtension:
-    """Something that a file registered, and the digest of the code that it consists of."""
+    """Something that a file registered, and the code that it consists of.
+
+    code: its digest. where: the file and the function. definitions: a short digest of each that it reaches, by name.
+    """
 
     registration: Registration
     code: str
     where: str
+    definitions: Mapping[str, str]
 
     @property
     def value(self) -> Extension:
@@ -85,9 +90,9 @@ def _installed(name: str, folder: Path) -> Path:
     except (ImportError, ValueError):
         spec = None
     if spec is None or spec.origin is None or not Path(spec.origin).is_file():
-        near = f"; did you mean {name}.py?" if (folder / f"{name}.py").is_file() else ""
+        remedy = f"did you mean {name}.py?" if (folder / f"{name}.py").is_file() else "correct it, or install it"
         raise ExtensionError(
-            f"{name!r} is neither a file that ends in .py nor an installed module{near or '; correct it, or install it'}"
+            f"{name!r} is neither a file that ends in .py nor an installed module; {remedy}"
         )
     return Path(spec.origin)
 
@@ -95,31 +100,51 @@ def _installed(name: str, folder: Path) -> Path:
 # loading ------------------------------------------------------------------------------------------
 
 
-def load_extensions(files: Sequence[ExtensionFile]) -> list[LoadedExtension]:
-    """Run the files, and make what they register known to this process. Raises ExtensionError."""
+def load_extensions(files: Sequence[ExtensionFile]) -> list[Registration]:
+    """Run the files and return what they register. Raises ExtensionError."""
     with _importable(files), extend.collecting() as registrations:
         for file in files:
             _import(file, files)
-    loaded: list[LoadedExtension] = []
-    for registration in registrations:
-        own = _file_of(registration, files)
-        where = f"{Path(own.path).name}, {registration.function.__qualname__}"
-        code = digest_of(registration, {file.module: file.text for file in files}, own.module)
-        register(registration, code)
-        loaded.append(LoadedExtension(registration, code, where))
+    return registrations
+
+
+def identified(files: Sequence[ExtensionFile]) -> list[LoadedExtension]:
+    """Run the files, and make what they register known to this process by its digest. Raises ExtensionError."""
+    sources = Sources({file.module: Path(file.path) for file in files})
+    loaded = [_identified(registration, files, sources) for registration in load_extensions(files)]
+    for each in loaded:
+        register(each.registration, each.code)
     return loaded
 
 
-def _file_of(registration: Registration, files: Sequence[ExtensionFile]) -> ExtensionFile:
-    module = sys.modules[registration.function.__module__]
-    return next(file for file in files if file.path == module.__file__)
+def _identified(registration: Registration, files: Sequence[ExtensionFile], sources: Sources) -> LoadedExtension:
+    function = registration.function
+    module = sys.modules.get(getattr(function, "__module__", ""))
+    file = next((file for file in files if file.path == getattr(module, "__file__", None)), None)
+    name = getattr(function, "__qualname__", None)
+    if file is None or name is None:
+        what = f"{registration.kind} {registration.name!r}"
+        raise ExtensionError(f"{what} is not a function or a class of a file of extensions; define it in one")
+    reach = _reach(sources, file.module, name)
+    content = json.dumps([registration.kind, registration.name, reach.digest])
+    code = hashlib.sha256(content.encode()).hexdigest()[:DIGITS]
+    return LoadedExtension(registration, code, f"{Path(file.path).name}, {name}", reach.definitions)
+
+
+def _reach(sources: Sources, module: str, name: str) -> Reach:
+    try:
+        return sources.reach([f"{module}.{name}"])
+    except KeyError:  # such as a function within a function
+        return sources.reach([module])
 
 
 def _import(file: ExtensionFile, files: Sequence[ExtensionFile]) -> None:
     try:
         importlib.import_module(file.module)
     except SyntaxError as error:
-        raise ExtensionError(f"{error.filename}:{error.lineno}: is not valid Python ({error.msg}); correct it") from None
+        raise ExtensionError(
+            f"{error.filename}:{error.lineno}: is not valid Python ({error.msg}); correct it"
+        ) from None
     except Exception as error:
         last = traceback.format_exception_only(error)[-1].strip()
         own = {each.path for each in files}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field, fields, is_dataclass
+from dataclasses import dataclass, fields, is_dataclass
 from typing import Any
 
 from edm.config.fields import display_field
@@ -28,7 +28,7 @@ class Extension:
     code: str
     options: Options = ()
     facts: Options = display_field(())
-    where: str = field(default="", compare=False, metadata={"identity": False})
+    where: str = display_field("")
 
     def __str__(self) -> str:
         return self.name

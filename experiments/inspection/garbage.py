@@ -19,7 +19,6 @@ from experiments.store.training_records import best_kept, kimg_of
 from experiments.sweep.plan import Plan
 from experiments.sweep.segments import segment_starts
 from experiments.sweep.tasks import DataSource, Evaluation, FeatureSpace, Subset, Training
-from experiments.trials.extensions import extensions_of
 
 # unused: no sweep refers to it. policy: a checkpoint that no policy keeps. drawings: features of images that have all
 # their scores. abandoned: left behind by a run that was killed. damaged: set aside
@@ -126,7 +125,7 @@ def _used(plans: Iterable[Plan]) -> dict[StoreKind, set[str]]:
         used["trainings"] |= plan.trainings.keys()
         used["data"] |= plan.sources.keys()
         used["reference_statistics"] |= plan.preparations.keys()
-        used["extensions"] |= extensions_of(plan).keys()
+        used["extensions"] |= plan.extensions.keys()
         for evaluation in plan.evaluations.values():
             used["evaluations"].add(evaluation.signature)
             used["drawings"].add(evaluation.drawing)

@@ -29,7 +29,7 @@ from experiments.sweep.plan import Plan
 from experiments.tracking.background import MirrorThread
 from experiments.tracking.records import record_plan
 from experiments.tracking.settled import SettledRecord
-from experiments.trials.extensions import extensions_of, keep_extensions
+from experiments.trials.extensions import keep_extensions
 
 
 @dataclass(frozen=True)
@@ -67,7 +67,7 @@ def run_sweep(
 ) -> Summary:
     """Do all that is left, then bring MLflow up to date; without anything left only the latter."""
     if options.check and schedule.counts["waiting"]:
-        check_extensions(schedule.plan, listener)
+        _check_extensions(schedule.plan, store, listener)
     keep_extensions(schedule.plan, store)
     record_plan(schedule.plan, store)
     left, before = schedule.counts["waiting"], schedule.counts["done"]
@@ -92,13 +92,13 @@ def run_sweep(
     return replace(summary, interrupted=interrupted, worked_s=worked_s, mirror_problem=problem)
 
 
-def check_extensions(plan: Plan, listener: RunListener) -> None:
+def _check_extensions(plan: Plan, store: Store, listener: RunListener) -> None:
     """Try the extensions of a plan on random input; raises UserError."""
-    if extensions_of(plan):
+    if plan.extensions:
         with listener.phase("checking extensions"):
             from experiments.trials.checking import check_plan  # heavy
 
-            check_plan(plan)
+            check_plan(plan, store)
 
 
 def _execute(

@@ -50,7 +50,7 @@ def suggest_axis(axis: str, axes: tuple[str, ...]) -> str:
 def require_field(
     document: Document, kind: type, key: str, value: Any, location: Location, title: str, more: tuple[str, ...] = ()
 ) -> None:
-    """Raise UserError where `key` is no field of the dataclass `kind`, nor one of `more`, or `value` has unknown keys."""
+    """Raise UserError where `key` is no field of the dataclass `kind` or of `more`, or `value` has unknown keys."""
     require_key(document, key, (*field_names(kind), *more), location, title)
     if (kind, key) in NESTED and isinstance(value, dict):
         for inner in value:

@@ -11,11 +11,11 @@ from typing import Any, get_args, get_type_hints
 
 from pydantic import TypeAdapter, ValidationError
 
+from edm import facts
 from edm.config import Extension, Options
-from edm.facts import with_facts
 from edm.registry import Kind
 from experiments.errors import one_line
-from experiments.extensions import ExtensionError, ExtensionFile, LoadedExtension, load_extensions, read_extension
+from experiments.extensions import ExtensionError, ExtensionFile, LoadedExtension, identified, read_extension
 from experiments.sweep.diagnostics import explain, not_a_choice, show_value, suggest
 from experiments.sweep.document import Document, Location
 from experiments.sweep.spec import OPTIONS, SECTIONS, field_names, split_axis
@@ -58,7 +58,7 @@ class SweepExtensions:
                 location = ("extensions", i)
                 files.append(_distinct(read_extension(entry, folder), files))
             location = ("extensions",)
-            loaded = load_extensions(files)
+            loaded = identified(files)
             _require_free_names(loaded)
         except ExtensionError as error:
             raise document.error(location, f"extensions: {error}") from None
@@ -106,7 +106,9 @@ class SweepExtensions:
         names = field_names(kind) if kind is not None else ()
         if not isinstance(given, dict):
             example = f"{{{names[0]}: ...}}" if names else "{}"
-            raise ExtensionValueError((companion,), f"{show_value(given)} is not a mapping; write for example {example}")
+            raise ExtensionValueError(
+                (companion,), f"{show_value(given)} is not a mapping; write for example {example}"
+            )
         own = {name: value for name, value in given.items() if name in names}
         field = f"{section}.{companion}"
         self._reached |= {(field, name) for name in own}
@@ -125,11 +127,10 @@ class SweepExtensions:
             return config
         try:
             return _with_facts(config)
-        except ExtensionValueError:
-            raise
         except Exception as error:
-            names = ", ".join(str(v) for f in fields(config) if isinstance(v := getattr(config, f.name), Extension))
-            raise ExtensionValueError((), f"{names}: its code failed ({type(error).__name__}: {one_line(error)})") from None
+            field = next(f.name for f in fields(config) if isinstance(getattr(config, f.name), Extension))
+            what = f"{getattr(config, field)}: its code failed ({type(error).__name__}: {one_line(error)}); correct it"
+            raise ExtensionValueError((field,), what) from None
 
     def require_reached(self, document: Document, axes: Iterable[tuple[str, Location]]) -> None:
         """Raise UserError for the first option that no cell uses. axes: with where the file has them."""
@@ -184,7 +185,7 @@ def _require_free_names(loaded: Iterable[LoadedExtension]) -> None:
 
 @lru_cache(maxsize=4096)
 def _with_facts(config: Any) -> Any:
-    return with_facts(config)
+    return facts.with_facts(config)
 
 
 @lru_cache(maxsize=4096)

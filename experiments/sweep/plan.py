@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, TypeVar
 
-from edm.config import DataConfig, EvaluationConfig
+from edm.config import DataConfig, EvaluationConfig, Extension, extensions_in
 from experiments.errors import UserError
 from experiments.inputs import Inputs
 from experiments.sweep.aliases import Aliases, Holdings
@@ -91,6 +91,12 @@ class Plan:
     def preparations(self) -> dict[str, Preparation]:
         """What evaluations share and depend on besides trainings, by signature; what others depend on comes first."""
         return preparations_by_signature(self.evaluations.values())
+
+    @cached_property
+    def extensions(self) -> dict[str, Extension]:
+        """The extensions that tasks use, by the digests of their code."""
+        tasks = (*self.trainings.values(), *self.evaluations.values())
+        return {extension.code: extension for task in tasks for extension in extensions_in(task)}
 
     @property
     def sources(self) -> dict[str, DataSource]:

@@ -22,7 +22,6 @@ from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from edm.config import extensions_in
 from experiments.errors import UserError
 from experiments.store.files import replacing
 from experiments.store.layout import (
@@ -133,8 +132,7 @@ def _files(plan: Plan, store: Store) -> Iterator[tuple[str, Path]]:
     for path in sorted(diff_path(store, digest) for digest in diffs):
         if path.is_file():
             yield f"diffs/{path.name}", path
-    codes = {e.code for task in (*plan.trainings.values(), *plan.evaluations.values()) for e in extensions_in(task)}
-    for path in (path for code in sorted(codes) for path in sorted(store.folder("extensions", code).glob("[!.]*"))):
+    for path in (path for code in plan.extensions for path in sorted(store.folder("extensions", code).glob("[!.]*"))):
         if path.is_file():
             yield f"extensions/{path.parent.name}/{path.name}", path
 

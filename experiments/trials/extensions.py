@@ -15,22 +15,16 @@ from experiments.store.store import Store
 from experiments.sweep.plan import Plan
 
 
-def extensions_of(plan: Plan) -> dict[str, Extension]:
-    """Return the extensions that the tasks of a plan use, by the digests of their code."""
-    tasks = (*plan.trainings.values(), *plan.evaluations.values())
-    return {extension.code: extension for task in tasks for extension in extensions_in(task)}
-
-
 def keep_extensions(plan: Plan, store: Store) -> None:
     """Keep the files of all extensions that a plan uses in the store.
 
     Raises UserError where the store lacks them and the sweep was not read from its file.
     """
-    for code, extension in extensions_of(plan).items():
-        if not is_registered(extension) and store.verified(ExtensionRecord, code) is None:
-            raise _lost(extension, store)
-        if is_registered(extension) and plan.sweep.extensions:
+    for extension in plan.extensions.values():
+        if plan.sweep.extensions:
             _keep(extension, plan.sweep.extensions, store)
+        elif store.verified(ExtensionRecord, extension.code) is None:
+            raise _lost(extension, store)
 
 
 def _keep(extension: Extension, files: tuple[ExtensionFile, ...], store: Store) -> None:
@@ -38,8 +32,8 @@ def _keep(extension: Extension, files: tuple[ExtensionFile, ...], store: Store) 
         for file in files:
             (folder / f"{file.module}.py").write_text(file.text, encoding="utf-8")
         kind, modules = registration_of(extension).kind, tuple(file.module for file in files)
-        record = {"what": kind, "name": extension.name, "where": extension.where}
-        return ExtensionRecord(**record, modules=modules, provenance=provenance())
+        about = {"what": kind, "name": extension.name, "where": extension.where}
+        return ExtensionRecord(**about, modules=modules, provenance=provenance())
 
     store.ensure(ExtensionRecord, extension.code, build, [f"{file.module}.py" for file in files])
 
@@ -59,13 +53,12 @@ def _load(extension: Extension, store: Store) -> None:
     if record is None:
         raise _lost(extension, store)
     try:
-        loaded = load_extensions(list(_files(extension.code, record, store)))
+        registrations = load_extensions(list(_files(extension.code, record, store)))
     except ExtensionError as error:
         raise UserError(f"{extension.where}: {error}") from None
-    for each in loaded:
-        own = each.registration
-        if (own.kind, own.name) == (record.what, record.name):
-            register(own, extension.code)
+    for registration in registrations:
+        if (registration.kind, registration.name) == (record.what, record.name):
+            register(registration, extension.code)
 
 
 def _files(code: str, record: ExtensionRecord, store: Store) -> Iterator[ExtensionFile]:
