@@ -15,6 +15,7 @@ from edm.config.evaluation import (
     Metric,
     Resize,
 )
+from edm.config.extension import Extension, Options, OptionValue, extensions_in
 from edm.config.fields import MAX_SEED, FieldError, added_field, display_field, require, require_positive, require_seed
 from edm.config.model import (
     AUGMENT_LABELS,
@@ -57,6 +58,7 @@ __all__ = [
     "DataConfig",
     "DatasetName",
     "EvaluationConfig",
+    "Extension",
     "Features",
     "FieldError",
     "FormerClassifierConfig",
@@ -66,6 +68,8 @@ __all__ = [
     "ModelConfig",
     "NetworkConfig",
     "Norm",
+    "OptionValue",
+    "Options",
     "Precision",
     "Preset",
     "PresetName",
@@ -80,6 +84,7 @@ __all__ = [
     "canonical_sampling",
     "canonical_training",
     "display_field",
+    "extensions_in",
     "require",
     "require_positive",
     "require_power_width",

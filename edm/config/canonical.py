@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 
+from edm.config.extension import Extension
 from edm.config.model import NetworkConfig
 from edm.config.sampling import CHURNED_SAMPLERS, MAX_GAMMA, Sampler, SamplingConfig
 from edm.config.training import TrainingConfig
@@ -110,7 +111,7 @@ def _with_canonical_churn(config: SamplingConfig) -> SamplingConfig:
 
     That is the default, or else the 2023 study's: infinity, from 0 to infinity.
     """
-    if config.sampler not in CHURNED_SAMPLERS:
+    if isinstance(config.sampler, Extension) or config.sampler not in CHURNED_SAMPLERS:
         return config
     levels, default = config.sigmas[:-1], SamplingConfig()
     churned = [sigma for sigma in levels if config.s_min <= sigma <= config.s_max]
@@ -130,6 +131,8 @@ def _with_canonical_churn(config: SamplingConfig) -> SamplingConfig:
 def _with_simplest_sampler(config: SamplingConfig) -> SamplingConfig:
     """Take the simplest of the samplers that do the same with this configuration, to the last bit."""
     sampler = config.sampler
+    if isinstance(sampler, Extension):
+        return config
     if sampler == "dpmpp_2m_sde" and config.eta == 0:
         sampler = "dpmpp_2m"
     if sampler == "dpmpp_3m" and config.steps <= 3:  # never three points, before the last step, which reads one

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Literal
 
+from edm.config.extension import Extension
 from edm.config.fields import FieldError, added_field, require, require_positive, require_seed
 from edm.config.model import ModelConfig, PresetName
 from edm.config.training import Precision, TrainingConfig, require_power_width
@@ -100,7 +103,7 @@ class SamplingConfig:
     precision: Arithmetic of the network during sampling.
     """
 
-    sampler: Sampler = "heun"
+    sampler: Sampler | Extension = "heun"
     steps: int = 18
     guidance: float = 1.0
     sigma_min: float = 0.002
@@ -183,12 +186,25 @@ class SamplingConfig:
         That is the network without a label, or the guide.
         """
         main = other = 0
-        for i, sigma in enumerate(self.sigmas[:-1]):
-            calls = 2 if self.sampler in TWO_EVALUATION_SAMPLERS and i < self.steps - 1 else 1
+        for sigma in self._evaluated_at():
             guidance = self.guidance if self.guides(sigma) else 1.0
-            main += calls if guidance != 0 else 0
-            other += calls if guidance != 1 else 0
+            main += guidance != 0
+            other += guidance != 1
         return {"main": main, "other": other}
+
+    def _evaluated_at(self) -> Iterator[float]:
+        """Yield, for each call of the denoiser, the noise level that decides whether it is guided."""
+        own = self.sampler.fact("evaluated_at") if isinstance(self.sampler, Extension) else None
+        if own is not None:
+            yield from own
+            return
+        for i, sigma in enumerate(self.sigmas[:-1]):
+            yield from itertools.repeat(sigma, self._evaluations_in_step(i))
+
+    def _evaluations_in_step(self, number: int) -> int:
+        if isinstance(self.sampler, Extension):
+            return self.sampler.fact("evaluations", 1)
+        return 2 if self.sampler in TWO_EVALUATION_SAMPLERS and number < self.steps - 1 else 1
 
     @property
     def nfe(self) -> int:
@@ -198,6 +214,8 @@ class SamplingConfig:
     @property
     def is_deterministic(self) -> bool:
         """Whether the initial noise alone decides the images, because the sampler adds none on the way."""
+        if isinstance(self.sampler, Extension):
+            return not self.sampler.fact("adds_noise", False)
         if self.sampler in CHURNED_SAMPLERS:
             return self.s_churn == 0
         return self.sampler != "dpmpp_2m_sde" or self.eta == 0

@@ -72,6 +72,9 @@ def run(
             metavar="CMD", help="Like --on-finish, but only if a task failed, was cancelled or was not started."
         ),
     ] = None,
+    check: Annotated[
+        bool, typer.Option("--check/--no-check", help="Whether to try the sweep's extensions on random input first.")
+    ] = True,
     as_json: AsJson = False,
 ) -> None:
     """Run whatever a sweep still needs and show its table. Safe to repeat.
@@ -92,7 +95,7 @@ def run(
     from experiments.runner.options import Options
     from experiments.runner.run import run_sweep
 
-    options = Options(retries, budget_s, scheduler == "asha", address, tuple(only or ()), tags)
+    options = Options(retries, budget_s, scheduler == "asha", address, tuple(only or ()), tags, check)
     schedule, place = open_sweep(requested, store, options)
     console = console_for(as_json)
     estimate = show_plan(schedule, place, console, as_json and dry_run)

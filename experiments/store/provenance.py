@@ -16,6 +16,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from edm.config import extensions_in
 from experiments import hardware
 from experiments.redaction import redacted_command
 from experiments.store.files import write_bytes
@@ -52,8 +53,11 @@ def command_line() -> str:
     return redacted_command([Path(sys.argv[0]).name, *sys.argv[1:]])
 
 
-def provenance(run: RunInfo = RunInfo(), began: float | None = None) -> Provenance:
-    """Return where a result that is finished now comes from. began: when its task did, in seconds since 1970."""
+def provenance(run: RunInfo = RunInfo(), began: float | None = None, of: object = None) -> Provenance:
+    """Return where a result that is finished now comes from.
+
+    began: when its task did, in seconds since 1970. of: the task, whose extensions are recorded.
+    """
     return Provenance(
         **asdict(run.code or code_version()),
         **_machine(),
@@ -61,6 +65,7 @@ def provenance(run: RunInfo = RunInfo(), began: float | None = None) -> Provenan
         tags=dict(run.tags),
         began=_iso(began) if began is not None else None,
         time=_iso(time.time()),
+        extensions={extension.name: extension.code for extension in extensions_in(of)},
     )
 
 

@@ -69,7 +69,10 @@ class CodeVersion(Record):
 
 @dataclass(frozen=True)
 class Provenance(CodeVersion):
-    """Where a result comes from: code, command, packages and machine, and when its task began and ended (UTC)."""
+    """Where a result comes from: code, command, packages and machine, and when its task began and ended (UTC).
+
+    extensions: by name, the digests of the code of extensions that it used, under which the store keeps their files.
+    """
 
     command: str = ""
     tags: Mapping[str, str] = field(default_factory=dict)
@@ -82,10 +85,12 @@ class Provenance(CodeVersion):
     cpus: int | None = None
     began: str | None = None
     time: str = ""
+    extensions: Mapping[str, str] = field(default_factory=dict)
 
     def to_json(self) -> Json:
-        """Return the provenance as JSON, without `git_diff` where the changes were not kept."""
-        return {name: value for name, value in asdict(self).items() if (name, value) != ("git_diff", "")}
+        """Return the provenance as JSON, without `git_diff` where the changes were not kept, and empty `extensions`."""
+        left_out = (("git_diff", ""), ("extensions", {}))
+        return {name: value for name, value in asdict(self).items() if (name, value) not in left_out}
 
 
 @dataclass(frozen=True)
@@ -231,6 +236,22 @@ class SolutionRecord(Result):
     """The exact solution that a sampler's own error is measured against; all of it is in its file."""
 
     kind: ClassVar[StoreKind] = "exact"
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExtensionRecord(Result):
+    """The files of an extension, as they were when a result first used it.
+
+    what: its kind, such as "sampler". where: the file and the function that define it. modules: the names of its files
+    without .py, in the order in which they are loaded.
+    """
+
+    kind: ClassVar[StoreKind] = "extensions"
+
+    what: str
+    name: str
+    where: str
+    modules: tuple[str, ...] = field(metadata=AS_TUPLE)
 
 
 @dataclass(frozen=True, kw_only=True)

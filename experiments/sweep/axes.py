@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,6 +12,7 @@ from experiments.sweep.diagnostics import require_field, require_key, show_value
 from experiments.sweep.document import Document, Location
 from experiments.sweep.spec import SECTIONS, SETTINGS, Axes, Cell, field_names
 
+NO_COMPANIONS: Mapping[str, tuple[str, ...]] = {}
 SEEDS = "write for example [0, 1, 2]"
 
 
@@ -51,9 +52,13 @@ class SweepAxes:
     zips: list[AxisGroup]
 
     @classmethod
-    def read(cls, document: Document) -> SweepAxes:
-        """Read and check the axes of a sweep file; raises UserError."""
-        axes = cls(document, _read_groups(document, "grid"), _read_groups(document, "zip"))
+    def read(cls, document: Document, companions: Mapping[str, tuple[str, ...]] = NO_COMPANIONS) -> SweepAxes:
+        """Read and check the axes of a sweep file; raises UserError.
+
+        companions: for each section, the mappings of options that extensions add to it.
+        """
+        grids, zips = (_read_groups(document, key, companions) for key in ("grid", "zip"))
+        axes = cls(document, grids, zips)
         axes._require_separate()
         axes._require_equal_lengths()
         return axes
@@ -63,6 +68,12 @@ class SweepAxes:
         """The name of every axis, in the order of the file, grid before zip."""
         return tuple(dict.fromkeys(itertools.chain(*(group.axes for group in (*self.grids, *self.zips)))))
 
+    @property
+    def places(self) -> Iterator[tuple[str, Location]]:
+        """Yield every axis, and where the file has it."""
+        for group in (*self.grids, *self.zips):
+            yield from ((axis, (*group.location, axis)) for axis in group.axes)
+
     def cells(self, build: Callable[[Picks], Cell]) -> list[Cell]:
         """Return the cells of all combinations that are not excluded; `build` makes one. Raises UserError."""
         exclusions = Exclusions.read(self.document, self.names)
@@ -71,6 +82,8 @@ class SweepAxes:
             cell = build(picks)
             if exclusions.match(cell):
                 continue
+            if cell in cells and not all(cell.has(pick.axis) for pick in picks):
+                continue  # differs in an option that its value does not have
             if cell in cells:
                 shown = ", ".join(f"{pick.axis}={show_value(pick.value)}" for pick in picks)
                 raise self.document.error(
@@ -106,7 +119,7 @@ class SweepAxes:
                 )
 
 
-def _read_groups(document: Document, key: str) -> list[AxisGroup]:
+def _read_groups(document: Document, key: str, companions: Mapping[str, tuple[str, ...]]) -> list[AxisGroup]:
     """The mappings of axes under grid or zip, which may be one mapping or a list of them."""
     value = document.data.get(key)
     if value is None:
@@ -125,22 +138,27 @@ def _read_groups(document: Document, key: str) -> list[AxisGroup]:
                 "'model.preset: [tiny, small]'",
             )
         for axis, values in group.axes.items():
-            _check_axis(document, axis, values, (*group.location, axis))
+            _check_axis(document, axis, values, (*group.location, axis), companions)
     return groups
 
 
-def _check_axis(document: Document, axis: str, values: Any, location: Location) -> None:
+def _check_axis(
+    document: Document, axis: str, values: Any, location: Location, companions: Mapping[str, tuple[str, ...]]
+) -> None:
     section, _, name = axis.partition(".")
     if section not in SECTIONS:
         raise document.error(location, f"{axis}: {_why_not_an_axis(axis, section)}")
-    require_key(document, name, field_names(SECTIONS[section]), location, axis)
+    is_option = name.partition(".")[0] in companions.get(section, ()) and "." in name
+    if not is_option:
+        require_key(document, name, field_names(SECTIONS[section]), location, axis)
     if not isinstance(values, tuple):
         value = show_value(values)
         raise document.error(location, f"{axis}: {value} is not a list of values; write [{value}]")
     if not values:
         raise document.error(location, f"{axis}: has no values; add at least one, or remove the axis")
     for i, value in enumerate(values):
-        require_field(document, SECTIONS[section], name, value, (*location, i), axis)
+        if not is_option:
+            require_field(document, SECTIONS[section], name, value, (*location, i), axis)
         if any(_equal(value, earlier) for earlier in values[:i]):
             raise document.error(
                 (*location, i),

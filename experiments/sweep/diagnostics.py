@@ -47,9 +47,11 @@ def suggest_axis(axis: str, axes: tuple[str, ...]) -> str:
     return suggest(axis, axes) if axes else "the sweep has no axes; add them under 'grid:'"
 
 
-def require_field(document: Document, kind: type, key: str, value: Any, location: Location, title: str) -> None:
-    """Raise UserError where `key` is no field of the dataclass `kind`, or `value` has unknown keys."""
-    require_key(document, key, field_names(kind), location, title)
+def require_field(
+    document: Document, kind: type, key: str, value: Any, location: Location, title: str, more: tuple[str, ...] = ()
+) -> None:
+    """Raise UserError where `key` is no field of the dataclass `kind` or of `more`, or `value` has unknown keys."""
+    require_key(document, key, (*field_names(kind), *more), location, title)
     if (kind, key) in NESTED and isinstance(value, dict):
         for inner in value:
             require_key(document, inner, field_names(NESTED[kind, key]), location, f"{title}.{inner}")
@@ -68,13 +70,15 @@ def explain(details: list[ErrorDetails], kind: type) -> tuple[Location, str]:
     error = detail.get("ctx", {}).get("error")
     if isinstance(error, FieldError):
         return (location, str(error)) if location else ((error.field,), error.problem)
+    if isinstance(error, ValueError):  # of a class that an extension defines
+        return location, str(error)
     nested = NESTED.get((kind, str(location[0]))) if location else None
     if nested is not None:
         return _explain_nested(detail, nested, location[:1])
     if detail["type"] == "too_long" or (location == ("guidance_interval",) and detail["type"] == "tuple_type"):
         return location[:1], f"{show_value(detail['input'])} is not a range; write [low, high]"
     choices = _choices(details)
-    return location, _not_a_choice(detail["input"], choices) if choices else _wrong_type(detail)
+    return location, not_a_choice(detail["input"], choices) if choices else _wrong_type(detail)
 
 
 def _explain_nested(detail: ErrorDetails, kind: type, location: Location) -> tuple[Location, str]:
@@ -86,7 +90,8 @@ def _explain_nested(detail: ErrorDetails, kind: type, location: Location) -> tup
     return location, f"{inside['loc'][0]}: {explain([inside], kind)[1]}"
 
 
-def _not_a_choice(value: Any, choices: tuple[str, ...]) -> str:
+def not_a_choice(value: Any, choices: tuple[str, ...]) -> str:
+    """Return a sentence on a value that is none of the words that a field accepts."""
     close = difflib.get_close_matches(str(value), choices, n=1, cutoff=0.4)
     hint = f"; did you mean {close[0]!r}?" if close else ""
     return f"{show_value(value)} is not one of {', '.join(choices)}{hint}"

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, TypeVar
 
-from edm.config import DataConfig
+from edm.config import DataConfig, Extension, extensions_in
 from experiments.errors import UserError
 from experiments.inputs import Inputs
 from experiments.sweep.aliases import Aliases, Holdings
@@ -85,7 +85,8 @@ class Plan:
         return self._name(planned, tuple(SECTIONS))
 
     def _name(self, planned: PlannedCell, sections: tuple[str, ...]) -> str:
-        values = {axis: planned.cell.value(axis) for axis in self.sweep.axes if axis.split(".")[0] in sections}
+        axes = [axis for axis in self.sweep.axes if axis.split(".")[0] in sections]
+        values = {axis: planned.cell.value(axis) for axis in axes if planned.cell.has(axis)}
         if self._has_several_seeds:
             values["seed.seed"] = planned.cell.seed
         return short_name(values) or self.sweep.name
@@ -98,6 +99,12 @@ class Plan:
     def preparations(self) -> dict[str, Preparation]:
         """What evaluations share and depend on besides trainings, by signature; what others depend on comes first."""
         return preparations_by_signature(self.evaluations.values())
+
+    @cached_property
+    def extensions(self) -> dict[str, Extension]:
+        """The extensions that tasks use, by the digests of their code."""
+        tasks = (*self.trainings.values(), *self.evaluations.values())
+        return {extension.code: extension for task in tasks for extension in extensions_in(task)}
 
     @property
     def sources(self) -> dict[str, DataSource]:

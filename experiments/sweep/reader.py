@@ -18,6 +18,7 @@ from experiments.sweep.axes import Picks, SweepAxes, read_seeds
 from experiments.sweep.checks import CellError, check_cell
 from experiments.sweep.diagnostics import explain, require_field, require_key, show_value, suggest, suggest_axis
 from experiments.sweep.document import START, Document, Location, parse_document, read_document
+from experiments.sweep.extensions import ExtensionValueError, SweepExtensions
 from experiments.sweep.spec import (
     NAME_RULE,
     SECTIONS,
@@ -45,7 +46,8 @@ def load_sweep(path: str | Path, overrides: tuple[str, ...], inputs: Inputs) -> 
     changed: dict[str, Any] = {}
     for text in overrides:
         changed |= _override(document, text)
-    return SweepReader(document, inputs).sweep(Path(path).stem, changed)
+    extensions = SweepExtensions.read(document, Path(path).parent)
+    return SweepReader(document, inputs, extensions).sweep(Path(path).stem, changed)
 
 
 # overrides ----------------------------------------------------------------------------------------
@@ -71,8 +73,12 @@ def _override(document: Document, text: str) -> dict[str, Any]:
         return {}  # wrong in the file itself, which is reported when the section is read
     if any(key in axes for axes in (*_mappings(document.data.get("grid")), *_mappings(document.data.get("zip")))):
         raise UserError(f"--set {text}: {key} is an axis of the sweep; change its values in the file instead")
+    name, _, option = name.partition(".")
+    location = (section, name, option) if option else (section, name)
+    if option:
+        given = {**(values.get(name) or {}), option: given}
     document.data[section] = {**values, name: given}
-    document.places[section, name] = f"--set {text}"
+    document.places[location] = f"--set {text}"
     return {key: given}
 
 
@@ -87,9 +93,10 @@ def _mappings(value: Any) -> list[dict[str, Any]]:
 class SweepReader:
     """Validates a document from top to bottom; raises UserError at the first mistake."""
 
-    def __init__(self, document: Document, inputs: Inputs) -> None:
+    def __init__(self, document: Document, inputs: Inputs, extensions: SweepExtensions) -> None:
         self.document = document
         self.inputs = inputs
+        self.extensions = extensions
         self.data: dict[str, Any] = document.data
 
     def sweep(self, default_name: str, changed: Mapping[str, Any]) -> Sweep:
@@ -101,13 +108,14 @@ class SweepReader:
         for key in self.data:
             require_key(self.document, key, TOP_LEVEL, (key,), key)
         base = Cell(seed=0, **{name: self._section(name, kind) for name, kind in SECTIONS.items()})
-        axes, seeds = SweepAxes.read(self.document), read_seeds(self.document)
+        axes, seeds = SweepAxes.read(self.document, self.extensions.companions), read_seeds(self.document)
         unseeded = axes.cells(lambda picks: self._cell(base, picks))
+        self.extensions.require_reached(self.document, axes.places)
         cells = tuple(replace(cell, seed=seed) for cell in unseeded for seed in seeds)
         resources = self._section("resources", ResourcesConfig)
         overrides = {field: value for field, value in changed.items() if not field.startswith("resources.")}
         name = variant_name(self._name(default_name), override_texts(overrides))
-        return Sweep(name, cells, axes.names, resources, self._report(axes.names, unseeded))
+        return Sweep(name, cells, axes.names, resources, self._report(axes.names, unseeded), self.extensions.files)
 
     def _name(self, default: str) -> str:
         name = self.data.get("name", default)
@@ -127,8 +135,9 @@ class SweepReader:
             raise self.document.error(
                 (name,), f"{name}: {show_value(values)} is not a mapping; write for example '{example}'"
             )
+        companions = self.extensions.companions.get(name, ())
         for key, value in values.items():
-            require_field(self.document, kind, key, value, (name, key), f"{name}.{key}")
+            require_field(self.document, kind, key, value, (name, key), f"{name}.{key}", companions)
         return self._validated(kind, values, lambda location: (name, *location), name)
 
     def _validated(
@@ -138,11 +147,16 @@ class SweepReader:
 
         title: the name used in errors about the whole section; its first part is the section.
         """
+        section = title.partition(".")[0]
         try:
-            return _parsed(kind, json.dumps(values, default=str))
+            resolved = self.extensions.resolved(section, dict(values))
+            return self.extensions.with_facts(_parsed(kind, json.dumps(resolved, default=str)))
+        except ExtensionValueError as error:
+            field = ".".join((section, *map(str, error.location)))
+            raise self.document.error(place(error.location), f"{field}: {error}") from None
         except ValidationError as error:
             location, message = explain(error.errors(), kind)
-            field = f"{title.partition('.')[0]}.{location[0]}" if location else title
+            field = f"{section}.{location[0]}" if location else title
             raise self.document.error(place(location), f"{field}: {message}") from None
 
     def _cell(self, base: Cell, picks: Picks) -> Cell:
@@ -150,8 +164,9 @@ class SweepReader:
         values: dict[str, dict[str, Any]] = {}
         places: dict[str, Location] = {}
         for pick in picks:
-            section, name = pick.axis.split(".")
-            values.setdefault(section, dict(self.data.get(section) or {}))[name] = pick.value
+            section, name, option = [*pick.axis.split(".", 2), ""][:3]
+            own = values.setdefault(section, dict(self.data.get(section) or {}))
+            own[name] = {**(own.get(name) or {}), option: pick.value} if option else pick.value
             places[pick.axis] = pick.location
         changed = {section: self._picked_section(section, values[section], places) for section in values}
         cell = replace(base, **changed)
@@ -167,8 +182,10 @@ class SweepReader:
         last = next(axis for axis in reversed(places) if axis.startswith(f"{section}."))
 
         def place(location: Location) -> Location:
-            axis = f"{section}.{location[0]}" if location else last
-            return places.get(axis, places[last])
+            if (section, *location) in self.document.places and len(location) > 1:
+                return places.get(".".join((section, *map(str, location))), (section, *location))
+            axes = (".".join((section, *map(str, location[:length]))) for length in (2, 1))
+            return next((places[axis] for axis in axes if axis in places), places[last])
 
         return self._validated(SECTIONS[section], values, place, last)
 

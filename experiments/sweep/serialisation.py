@@ -32,7 +32,7 @@ TaskT = TypeVar("TaskT", bound=SweepTask)
 def plan_to_json(plan: Plan) -> Content:
     """Return a plan's sweep as JSON. For every field of the cells, each value is written once."""
     sweep = plan.sweep
-    cells = [cell.parameters() for cell in sweep.cells]
+    cells = [cell.fields() for cell in sweep.cells]
     unused = unused_parameters(sweep.cells)
     return {
         "format": FORMAT,

@@ -12,6 +12,7 @@ from typing import Any, Literal
 from edm.config import (
     DataConfig,
     EvaluationConfig,
+    Extension,
     GuideConfig,
     ModelConfig,
     SamplingConfig,
@@ -19,7 +20,10 @@ from edm.config import (
     require,
     require_positive,
 )
+from experiments.extensions import ExtensionFile
 from experiments.store.sweep_names import MARK, VARIANT
+
+OPTIONS = "_options"  # ends the name of the mapping that holds the options of a field's value
 
 
 @dataclass(frozen=True)
@@ -78,18 +82,40 @@ class Cell:
     evaluation: EvaluationConfig
 
     def value(self, axis: str) -> Any:
-        """Return the value of a dotted field, such as model.preset."""
-        section, name = axis.split(".")
-        return getattr(getattr(self, section), name)
+        """Return the value of a dotted field, such as model.preset, as the sweep file has it.
 
-    def parameters(self) -> dict[str, Any]:
-        """Return every parameter by its dotted name, and the seed."""
+        Of an option that the field's value does not have, it is None.
+        """
+        section, name, option = split_axis(axis)
+        value = getattr(getattr(self, section), name)
+        if option:
+            return value.option(option) if isinstance(value, Extension) else None
+        return value.name if isinstance(value, Extension) else value
+
+    def has(self, axis: str) -> bool:
+        """Return whether a dotted name means anything in this cell: an option of another value does not."""
+        section, name, option = split_axis(axis)
+        value = getattr(getattr(self, section), name)
+        return not option or (isinstance(value, Extension) and option in dict(value.options))
+
+    def fields(self) -> dict[str, Any]:
+        """Return every field by its dotted name, and the seed; together they are the cell."""
         flat = {
-            f"{section}.{name}": self.value(f"{section}.{name}")
+            f"{section}.{name}": getattr(getattr(self, section), name)
             for section, kind in SECTIONS.items()
             for name in field_names(kind)
         }
         return {**flat, "seed": self.seed}
+
+    def parameters(self) -> dict[str, Any]:
+        """Return every parameter by its dotted name, options of extensions included, and the seed."""
+        found: dict[str, Any] = {}
+        for name, value in self.fields().items():
+            if isinstance(value, Extension):
+                found |= {name: value.name, **{f"{name}{OPTIONS}.{key}": own for key, own in value.options}}
+            else:
+                found[name] = value
+        return found
 
 
 @dataclass(frozen=True)
@@ -97,7 +123,8 @@ class Sweep:
     """A sweep file that was read and checked. axes: the dotted names of the fields that vary, in the file's order.
 
     name: with overrides, or of some cells, that of a variant (store/sweep_names.py). It becomes part of paths. Raises
-    ValueError if it is not a name, wherever the sweep was read from.
+    ValueError if it is not a name, wherever the sweep was read from. extensions: the files of extensions, as they were
+    read; none of a sweep that was recalled from a store.
     """
 
     name: str
@@ -105,6 +132,7 @@ class Sweep:
     axes: tuple[str, ...]
     resources: ResourcesConfig
     report: ReportConfig
+    extensions: tuple[ExtensionFile, ...] = ()
 
     def __post_init__(self) -> None:
         base, mark, variant = str(self.name).partition(MARK)
@@ -130,7 +158,7 @@ SECTIONS: dict[str, type] = {
 }
 NESTED: dict[tuple[type, str], type] = {(SamplingConfig, "guide"): GuideConfig}  # fields that are mappings themselves
 SETTINGS: dict[str, type] = {"resources": ResourcesConfig, "report": ReportConfig}
-TOP_LEVEL = ("name", *SECTIONS, "grid", "zip", "exclude", "seeds", *SETTINGS)
+TOP_LEVEL = ("name", "extensions", *SECTIONS, "grid", "zip", "exclude", "seeds", *SETTINGS)
 Axes = Mapping[str, tuple[Any, ...]]
 
 
@@ -143,6 +171,12 @@ def unused_parameters(cells: Sequence[Cell]) -> set[str]:
         for name in [f"{section}.{field.name}"]
         if not field.metadata.get("column", True) and all(cell.value(name) == field.default for cell in cells)
     }
+
+
+def split_axis(axis: str) -> tuple[str, str, str]:
+    """Return section, field and option of a dotted name; the option is "" unless it is such as sampler_options.eta."""
+    section, name, option = [*axis.split(".", 2), ""][:3]
+    return (section, name.removesuffix(OPTIONS), option) if option else (section, name, "")
 
 
 def field_names(kind: type) -> tuple[str, ...]:

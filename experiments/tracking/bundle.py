@@ -4,6 +4,7 @@
     sweep.json       the sweep (sweep/serialisation.py)
     trainings/<signature>/..., evaluations/<signature>/..., classifiers/<signature>/..., diffs/...
                      as in a store, without weights and features
+    extensions/<code>/...    the files of the extensions that made the results; kept, and never run by a report
 
 The last 64 bytes of the file, which other programs take for its comment, are the SHA-256 of all bytes before them.
 Nothing is unpacked before that checksum and every name have been checked.
@@ -49,7 +50,7 @@ MANIFEST, SWEEP = "manifest.json", "sweep.json"
 OF_TRAININGS = (CONFIG, RESULT, JOURNAL, VALIDATION, PRUNED, FAILURE, LOG)
 OF_CLASSIFIERS = (CONFIG, RESULT, LOG)
 OF_EVALUATIONS = (CONFIG, RESULT, INFLUENCES, SAMPLES, PAIRS, FAILURE, LOG)
-NAME = re.compile(r"(trainings|evaluations|classifiers|diffs)/[0-9a-f]{20}(\.patch|(/[\w.-]+){1,2})")
+NAME = re.compile(r"(trainings|evaluations|classifiers|diffs|extensions)/[0-9a-f]{20}(\.patch|(/[\w.-]+){1,2})")
 LARGEST = 2**30  # bytes of one file: a record holds no weights
 LARGEST_MANIFEST = 2**26
 RATIO, ALWAYS = 50, 2**27  # how many times its own size, and how many bytes in any case, a bundle may take unpacked
@@ -135,6 +136,9 @@ def _files(plan: Plan, store: Store) -> Iterator[tuple[str, Path]]:
     for path in sorted(diff_path(store, digest) for digest in diffs):
         if path.is_file():
             yield f"diffs/{path.name}", path
+    for path in (path for code in plan.extensions for path in sorted(store.folder("extensions", code).glob("[!.]*"))):
+        if path.is_file():
+            yield f"extensions/{path.parent.name}/{path.name}", path
 
 
 def _entry(content: bytes, modified_ns: int) -> dict[str, Any]:

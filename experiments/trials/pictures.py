@@ -24,6 +24,7 @@ from experiments.store.results import TrainingResult
 from experiments.store.store import Store
 from experiments.sweep.tasks import Evaluation, SweepTask, Training
 from experiments.trials.assets import load_averaged
+from experiments.trials.extensions import require_loaded
 
 BATCH = 64
 TRAJECTORY_IMAGES, TRAJECTORY_COLUMNS = 6, 9
@@ -75,6 +76,7 @@ def draw_pictures(
     training = task.training if isinstance(task, Evaluation) else task
     _make_folder(request.out, ".gif" if request.gif else ".png")
     _raise_if_impossible(training, sampling, request)
+    require_loaded((task, sampling), store)
     model = _load_finished(training, sampling.ema, store, device)
     guide = _load_guide(task, sampling, store, device)
     if request.trajectory:
@@ -104,7 +106,7 @@ def _make_folder(out: Path, suffix: str) -> None:
 def describe(task: SweepTask, sampling: SamplingConfig) -> str:
     """Describe in a line what is drawn: the training, the sampler, the guidance and the average."""
     training = task.training if isinstance(task, Evaluation) else task
-    parts = [sampling.sampler, f"{sampling.steps} steps", f"guidance {sampling.guidance:g}"]
+    parts = [str(sampling.sampler), f"{sampling.steps} steps", f"guidance {sampling.guidance:g}"]
     if sampling.guide is not None and sampling.guidance != 1:
         parts.append(f"guided by {sampling.guide}")
     if sampling.ema is not None:

@@ -95,7 +95,7 @@ def _score(context: EvaluationContext, extent: Extent, notes: tuple[str, ...]) -
         drawn=origins,
         threads=context.trial.threads,
         fingerprint=fingerprint,
-        provenance=provenance(context.trial.run_info, context.began),
+        provenance=provenance(context.trial.run_info, context.began, evaluation),
     )
 
 

@@ -1,0 +1,31 @@
+"""What plans need to know of an extension, found by asking its code once, without torch."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TypeVar
+
+from edm.config import Extension, SamplingConfig
+from edm.config.extension import Options
+from edm.registry import registration_of
+
+T = TypeVar("T")
+
+
+def with_facts(config: T) -> T:
+    """Return a configuration whose extensions carry their facts. Raises whatever an extension's code raises."""
+    if isinstance(config, SamplingConfig) and isinstance(config.sampler, Extension):
+        facts = _sampler_facts(config.sampler, config.sigmas)
+        return replace(config, sampler=replace(config.sampler, facts=facts))
+    return config
+
+
+def _sampler_facts(sampler: Extension, sigmas: list[float]) -> Options:
+    """adds_noise: whether it draws noise. evaluations: in each step. evaluated_at: the noise level of every call."""
+    registration = registration_of(sampler)
+    settings = registration.settings
+    facts: Options = (("adds_noise", True),) if settings["adds_noise"] else ()
+    if callable(settings["evaluations"]):
+        levels = replace(registration, function=settings["evaluations"]).bound(sampler)(sigmas)
+        return (*facts, ("evaluated_at", tuple(map(float, levels))))
+    return facts if settings["evaluations"] == 1 else (*facts, ("evaluations", settings["evaluations"]))
