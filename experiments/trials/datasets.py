@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 from edm.data.errors import DataError
@@ -27,12 +28,13 @@ def ensure_prepared(
     source: DataSource,
     origin: Origin | None = None,
     on_progress: OnProgress = ignore_progress,
-    on_wait: Callable[[], None] = lambda: None,
+    on_wait: Callable[[], None] | None = None,
 ) -> DatasetRecord:
     """Return the record of a prepared data set, preparing it first if the store does not hold it.
 
     origin: where its files are; by default where EDM_SWEEP_DATA points, else `sources` in the store. on_wait: called
-    again and again while another process prepares it. Raises UserError where files are missing or wrong.
+    again and again while another process prepares it; by default that is reported as progress. Raises UserError where
+    files are missing or wrong.
     """
     from edm.data.prepare import FILES, prepare  # heavy: numpy
 
@@ -44,4 +46,5 @@ def ensure_prepared(
         on_progress("computing checksums", 0, 0)  # of gigabytes, perhaps
         return DatasetRecord.from_json({**record, "provenance": provenance().to_json()})
 
-    return store.ensure(DatasetRecord, source.signature, build, FILES, on_wait)
+    wait = on_wait or partial(on_progress, "waiting for another process that prepares it", 0, 0)
+    return store.ensure(DatasetRecord, source.signature, build, FILES, wait)
