@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from experiments.errors import UserError
+from experiments.names import is_part
 
 if TYPE_CHECKING:
     from experiments.inputs import InputFiles
@@ -78,9 +80,14 @@ def _refuse_overrides(text: str, overrides: tuple[str, ...]) -> None:
 
 def _is_file(text: str, store: Path) -> bool:
     """Whether the argument means a file; a recorded name comes first, except for names that end like a sweep file."""
-    if (store / "sweeps" / f"{text}.json").is_file():
+    from experiments.store.store import Store
+    from experiments.store.sweep_records import record_path
+
+    if is_part(text) and record_path(text, Store(store)).is_file():
         return Path(text).suffix in SWEEP_FILES
-    return Path(text).exists() or bool(Path(text).suffix) or "/" in text
+    with suppress(OSError, ValueError):  # too long, or with a character that no path has
+        return Path(text).exists() or bool(Path(text).suffix) or "/" in text
+    return True  # reading it says what is wrong
 
 
 def open_sweep(requested: RequestedSweep, store: Path, options: Options) -> tuple[Schedule, Store]:

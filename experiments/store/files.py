@@ -19,10 +19,18 @@ ABANDONED_S = 3600.0  # temporary files of unknown writers that are older count 
 def read_json(path: Path) -> dict[str, Any] | None:
     """Return the object in a JSON file; None where there is no such file, or it cannot be read."""
     try:
-        content = json.loads(path.read_bytes())
+        content = parse_json(path.read_bytes())
     except (OSError, ValueError):
         return None
     return content if isinstance(content, dict) else None
+
+
+def parse_json(text: bytes | str) -> Any:
+    """Return the content of JSON text. Raises ValueError where it is invalid or nested too deeply."""
+    try:
+        return json.loads(text)
+    except RecursionError:
+        raise ValueError("nested too deeply") from None
 
 
 def write_json(path: Path, content: dict[str, Any]) -> None:
