@@ -7,14 +7,21 @@ from typing import Any
 import pandas as pd
 
 FORMULA = ("=", "+", "-", "@", "\t", "\r")  # what a spreadsheet takes for the begin of a formula
+RETURN = "\ue00d\n"  # for a moment in place of \r: text with \n is written in quotes
 ESCAPE = "'"  # spreadsheets show what follows as text
+
+
+def csv_text(frame: pd.DataFrame) -> str:
+    """Return a frame as CSV, escaped, and with a carriage return in quotes, where the csv module leaves it bare."""
+    bare = escaped(frame).map(lambda value: value.replace("\r", RETURN) if isinstance(value, str) else value)
+    return bare.to_csv(index=False, lineterminator="\n").replace(RETURN, "\r")
 
 
 def escaped(frame: pd.DataFrame) -> pd.DataFrame:
     """Return a frame for a CSV file: text that begins like a formula has ' before it, names of columns as well."""
     shown = frame.rename(columns=_escaped)
     for position, dtype in enumerate(shown.dtypes):
-        if dtype == object or isinstance(dtype, pd.StringDtype):
+        if dtype.kind == "O":
             shown.isetitem(position, shown.iloc[:, position].map(_escaped))
     return shown
 
@@ -25,5 +32,5 @@ def restored(value: str) -> str:
 
 
 def _escaped(value: Any) -> Any:
-    """Return a value of a cell; text that begins with ' and then like a formula gets another ', so that none is lost."""
+    """Return the value of a cell; text that is escaped already gets another ', so that reading gives it back."""
     return f"{ESCAPE}{value}" if isinstance(value, str) and value.lstrip(ESCAPE).startswith(FORMULA) else value

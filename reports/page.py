@@ -15,7 +15,7 @@ from typing import Any, TypeGuard
 import jinja2
 import pandas as pd
 
-from reports.csv_cells import escaped
+from reports.csv_cells import csv_text
 from reports.figures import embed, loss_figure, score_figure, truncation_figure
 from reports.layout import Layout
 from reports.metrics import PREFERRED_SPLITS, shown, title_of
@@ -58,7 +58,7 @@ class Report:
 def write_report(report: Report, folder: Path) -> Path:
     """Write all files of a report into `folder`, each one atomically, and return the path of the HTML page."""
     folder.mkdir(parents=True, exist_ok=True)
-    _write(folder / "results.csv", escaped(report.frame).to_csv(index=False, lineterminator="\n"))
+    _write(folder / "results.csv", csv_text(report.frame))
     report = replace(report, frame=_as_shown(report.frame, report.shown))
     tables = report.tables
     _write(folder / "report.md", _markdown(report, tables))
@@ -71,7 +71,7 @@ def _as_shown(frame: pd.DataFrame, shown: Callable[[str], str]) -> pd.DataFrame:
     """Return a frame with the text of its parameters as it is shown."""
     frame = frame.copy()
     for name in frame.columns:
-        if str(name).startswith(PARAMETERS) and frame[name].dtype == object:
+        if str(name).startswith(PARAMETERS) and frame[name].dtype.kind == "O":
             frame[name] = frame[name].map(lambda value: shown(value) if isinstance(value, str) else value)
     return frame
 
