@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from experiments.errors import UserError
 from experiments.names import is_part
+from experiments.store.sweep_names import is_variant
 
 if TYPE_CHECKING:
     from experiments.inputs import InputFiles
@@ -79,14 +80,20 @@ def _refuse_overrides(text: str, overrides: tuple[str, ...]) -> None:
 
 
 def _is_file(text: str, store: Path) -> bool:
-    """Whether the argument means a file; a recorded name comes first, except for names that end like a sweep file."""
+    """Whether the argument means a file; a recorded name comes first, except for names that end like a sweep file.
+
+    The name of a variant that was not recorded is no file either.
+    """
     from experiments.store.store import Store
     from experiments.store.sweep_records import record_path
 
     if is_part(text) and record_path(text, Store(store)).is_file():
         return Path(text).suffix in SWEEP_FILES
     with suppress(OSError, ValueError):  # too long, or with a character that no path has
-        return Path(text).exists() or bool(Path(text).suffix) or "/" in text
+        exists = Path(text).exists()
+        if is_variant(text) and Path(text).suffix not in SWEEP_FILES:
+            return exists
+        return exists or bool(Path(text).suffix) or "/" in text
     return True  # reading it says what is wrong
 
 

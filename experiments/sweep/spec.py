@@ -19,6 +19,7 @@ from edm.config import (
     require_positive,
 )
 from experiments.names import NAME_RULE, is_name
+from experiments.store.sweep_names import MARK, VARIANT
 
 
 @dataclass(frozen=True)
@@ -95,7 +96,8 @@ class Cell:
 class Sweep:
     """A sweep file that was read and checked. axes: the dotted names of the fields that vary, in the file's order.
 
-    The name becomes part of paths. Raises ValueError if it is not one, wherever the sweep was read from.
+    name: with overrides, or of some cells, that of a variant (store/sweep_names.py). It becomes part of paths. Raises
+    ValueError if it is not a name, wherever the sweep was read from.
     """
 
     name: str
@@ -105,7 +107,8 @@ class Sweep:
     report: ReportConfig
 
     def __post_init__(self) -> None:
-        if not is_name(self.name):
+        base, mark, variant = str(self.name).partition(MARK)
+        if not isinstance(self.name, str) or not is_name(base) or (mark and VARIANT.fullmatch(variant) is None):
             raise ValueError(f"{self.name!r} cannot be the name of a sweep; {NAME_RULE}")
 
 
