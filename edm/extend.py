@@ -86,3 +86,51 @@ def sampler(
     """
     given = {"loop": loop, "history": history, "evaluations": evaluations, "adds_noise": adds_noise}
     return _registering("sampler", name, options, **given)
+
+
+def weighting(name: str, *, options: type | None = None) -> Callable[[F], F]:
+    """Register weights of the loss over noise levels: `(sigma, sigma_data) -> weight`, one for each image.
+
+    The weight is of the mean squared error of the denoised image; EDM's is (sigma**2 + sigma_data**2) / (sigma *
+    sigma_data)**2.
+    """
+    return _registering("weighting", name, options)
+
+
+def noise_distribution(name: str, *, options: type | None = None) -> Callable[[F], F]:
+    """Register the noise levels of training: `(z) -> sigma`, given a standard normal number for each image."""
+    return _registering("noise_distribution", name, options)
+
+
+def loss(name: str, *, options: type | None = None) -> Callable[[F], F]:
+    """Register a loss: `(denoiser, images, labels, sigma, noise, augment_labels) -> loss`, one for each image.
+
+    denoiser: called as `denoiser(x, sigma, labels, augment_labels)` (edm.precondition.Denoiser). images: clean, in
+    [-1, 1]. noise: standard normal, of their shape. augment_labels: None without augmentation.
+    """
+    return _registering("loss", name, options)
+
+
+def optimizer(name: str, *, options: type | None = None) -> Callable[[F], F]:
+    """Register an optimizer: `(parameters, lr) -> torch.optim.Optimizer`.
+
+    Its learning rate is set before every step, and its state saved with every checkpoint.
+    """
+    return _registering("optimizer", name, options)
+
+
+def lr_schedule(name: str, *, options: type | None = None) -> Callable[[F], F]:
+    """Register a schedule of the learning rate: `(kimg, total_kimg) -> factor`, given how much of it has been seen.
+
+    The rate is multiplied by the factor, and by that of the warm-up.
+    """
+    return _registering("lr_schedule", name, options)
+
+
+def augmentation(name: str, *, options: type | None = None) -> Callable[[F], F]:
+    """Register an augmentation: `(images, normals) -> images`, of which the network is not told.
+
+    images: in [-1, 1]. normals: normals(n) returns n standard normal numbers for each image, of shape (b, n), the same
+    at every call; they depend on the seed and on the image's place in the stream of training images alone.
+    """
+    return _registering("augmentation", name, options)

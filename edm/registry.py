@@ -13,7 +13,15 @@ from typing import Any, Generic, Literal, TypeVar
 
 from edm.config.extension import Extension
 
-Kind = Literal["sampler"]
+Kind = Literal[
+    "sampler",
+    "weighting",
+    "noise_distribution",
+    "loss",
+    "optimizer",
+    "lr_schedule",
+    "augmentation",
+]
 T = TypeVar("T")
 
 
@@ -40,6 +48,12 @@ class Registration:
 
 def _with_last(function: Callable[..., Any], last: Any, *arguments: Any) -> Any:
     return function(*arguments, last)
+
+
+def as_it_is(registration: Registration, extension: Extension) -> Callable[[Any], Callable[..., Any]]:
+    """Return what gives an extension's function, its options filled in, whatever the rest of the configuration."""
+    function = registration.bound(extension)
+    return lambda config: function
 
 
 class UnknownExtension(LookupError):

@@ -91,9 +91,7 @@ def _installed(name: str, folder: Path) -> Path:
         spec = None
     if spec is None or spec.origin is None or not Path(spec.origin).is_file():
         remedy = f"did you mean {name}.py?" if (folder / f"{name}.py").is_file() else "correct it, or install it"
-        raise ExtensionError(
-            f"{name!r} is neither a file that ends in .py nor an installed module; {remedy}"
-        )
+        raise ExtensionError(f"{name!r} is neither a file that ends in .py nor an installed module; {remedy}")
     return Path(spec.origin)
 
 

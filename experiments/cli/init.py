@@ -36,7 +36,10 @@ def init(
         print_json({"sweep": str(path), **({"extension": str(ideas)} if ideas else {})})
         return
     console = console_for(as_json)
-    say(console, f"Wrote {path}{f' and {ideas}' if ideas else ''}. To see what it would do: {command_here('plan', str(path))}")
+    say(
+        console,
+        f"Wrote {path}{f' and {ideas}' if ideas else ''}. To see what it would do: {command_here('plan', str(path))}",
+    )
 
 
 def start_sweep(name: str, data: str, folder: Path | None = None, extension: bool = False) -> Path:

@@ -20,7 +20,15 @@ from experiments.sweep.diagnostics import explain, not_a_choice, show_value, sug
 from experiments.sweep.document import Document, Location
 from experiments.sweep.spec import OPTIONS, SECTIONS, field_names, split_axis
 
-FIELDS: dict[Kind, tuple[str, str]] = {"sampler": ("sampling", "sampler")}  # section and field
+FIELDS: dict[Kind, tuple[str, str]] = {  # section and field
+    "sampler": ("sampling", "sampler"),
+    "weighting": ("training", "weighting"),
+    "noise_distribution": ("training", "noise_distribution"),
+    "loss": ("training", "loss"),
+    "optimizer": ("training", "optimizer"),
+    "lr_schedule": ("training", "lr_schedule"),
+    "augmentation": ("training", "augmentation"),
+}
 EXAMPLE = "write for example [ideas.py]"
 
 
@@ -161,7 +169,7 @@ def own_names(kind: Kind) -> tuple[str, ...]:
     """Return the names that a field has without extensions."""
     section, field = FIELDS[kind]
     hint = get_type_hints(SECTIONS[section])[field]
-    return tuple(word for part in get_args(hint) for word in get_args(part) if isinstance(word, str))
+    return tuple(word for part in get_args(hint) for word in (get_args(part) or (part,)) if isinstance(word, str))
 
 
 def _distinct(file: ExtensionFile, others: Iterable[ExtensionFile]) -> ExtensionFile:

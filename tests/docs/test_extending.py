@@ -19,7 +19,9 @@ from tests.inprocess import execute
 from tests.planning import load_sweep, plan_sweep
 
 PAGE = (ROOT / "docs" / "extending.md").read_text()
-EXAMPLES: list[tuple[str, str]] = re.findall(r"^```python\n(.+?)^```\n+```yaml\n(.+?)^```", PAGE, re.MULTILINE | re.DOTALL)
+EXAMPLES: list[tuple[str, str]] = re.findall(
+    r"^```python\n(.+?)^```\n+```yaml\n(.+?)^```", PAGE, re.MULTILINE | re.DOTALL
+)
 NAMES = [re.findall(r'@extend\.(\w+)\(\s*"(\w+)"', python)[-1] for python, _ in EXAMPLES]
 
 

@@ -128,26 +128,54 @@ def test_a_recorded_plan_is_read_without_the_files(tmp_path: Path) -> None:
 
 
 BROKEN = [
-    (SWEEP, DAMPED.replace("return step", "return step +"), "mine.yaml:2: extensions: ideas.py:15: is not valid Python"),
+    (
+        SWEEP,
+        DAMPED.replace("return step", "return step +"),
+        "mine.yaml:2: extensions: ideas.py:15: is not valid Python",
+    ),
     (SWEEP, "import nowhere\n", "ideas.py:1: cannot be imported (ModuleNotFoundError: No module named 'nowhere'); ins"),
-    (SWEEP, "x = 1\n\n\ny = 1 / 0\n", "ideas.py:4: cannot be imported (ZeroDivisionError: division by zero); correct it"),
-    (SWEEP, DAMPED.replace('"damped"', '"heun"'), "ideas.py, damped: 'heun' is already a sampler of edm-sweep; register"),
+    (
+        SWEEP,
+        "x = 1\n\n\ny = 1 / 0\n",
+        "ideas.py:4: cannot be imported (ZeroDivisionError: division by zero); correct it",
+    ),
+    (
+        SWEEP,
+        DAMPED.replace('"damped"', '"heun"'),
+        "ideas.py, damped: 'heun' is already a sampler of edm-sweep; register",
+    ),
     (SWEEP, DAMPED + DAMPED.replace("damped(", "damped2("), "'damped' is already registered by ideas.py, damped; ren"),
     (SWEEP, DAMPED.replace("(frozen=True)", ""), "the options of 'damped' are not a frozen dataclass; use @dataclass"),
     (SWEEP, DAMPED.replace(" = 0.9", ""), "option 'damping' of 'damped' has no default; give it one"),
     (SWEEP, DAMPED.replace("@extend.sampler", "@extend.sampling"), "(AttributeError: module 'edm.extend' has no attri"),
-    (SWEEP.replace("ideas.py", "absent.py"), DAMPED, "mine.yaml:2: extensions: 'absent.py': there is no file absent.py"),
-    (SWEEP.replace("[ideas.py]", "[mine.yaml/]"), DAMPED, "'mine.yaml/' is not a Python file; give a file that ends in"),
+    (
+        SWEEP.replace("ideas.py", "absent.py"),
+        DAMPED,
+        "mine.yaml:2: extensions: 'absent.py': there is no file absent.py",
+    ),
+    (
+        SWEEP.replace("[ideas.py]", "[mine.yaml/]"),
+        DAMPED,
+        "'mine.yaml/' is not a Python file; give a file that ends in",
+    ),
     (SWEEP.replace("ideas.py", "ideas"), DAMPED, "extensions: 'ideas' is neither a file that ends in .py nor an inst"),
     (SWEEP.replace("[ideas.py]", "ideas.py"), DAMPED, "extensions: 'ideas.py' is not a list of files; write for examp"),
-    (SWEEP.replace("[ideas.py]", "[ideas.py, ideas.py]"), DAMPED, "'ideas' is listed twice, or two files have that nam"),
+    (
+        SWEEP.replace("[ideas.py]", "[ideas.py, ideas.py]"),
+        DAMPED,
+        "'ideas' is listed twice, or two files have that nam",
+    ),
     (SWEEP.replace("damped]", "dumped]"), DAMPED, "mine.yaml:8: sampling.sampler: 'dumped' is not one of euler, heun"),
     (SWEEP.replace("damped]", "dumped]"), DAMPED, "did you mean 'damped'?"),
     (SWEEP.replace("damped]", "{a: 1}]"), DAMPED, "mine.yaml:8: sampling.sampler: {'a': 1} is not a name; write sampl"),
     (with_axis("[1, many]"), DAMPED, "mine.yaml:9: sampling.sampler_options.damping: expected a number, not 'many'"),
     (with_axis("[0.5]", "dampin"), DAMPED, "mine.yaml:9: sampling.sampler_options.dampin: unknown option; choose from"),
     (with_axis("[0.5]", "dampin"), DAMPED, "did you mean 'damping'?"),
-    (with_axis("[0.5]").replace("euler, damped", "euler"), DAMPED, "sampling.sampler_options.damping: no cell has a va"),
+    (
+        with_axis("[0.5]").replace("euler, damped", "euler"),
+        DAMPED,
+        "sampling.sampler_options.damping: no cell has a va",
+    ),
     (
         SWEEP.replace("steps: 3", "steps: 3, sampler_options: {order: 1.5}"),
         DAMPED,

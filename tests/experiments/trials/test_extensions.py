@@ -172,11 +172,20 @@ def test_a_loop_draws_with_noise_of_its_own(tmp_path: Path, store: Store) -> Non
 
 WRONG = [
     (DAMPED.replace("return step", "return 0 * step.to and step"), "ideas.py, damped: 'damped' returns float, not a"),
-    (DAMPED.replace("step.here.slope\n", "step.here.slope[:1]\n").replace("step.here.x + ", ""), "returns a tensor of sh"),
+    (
+        DAMPED.replace("step.here.slope\n", "step.here.slope[:1]\n").replace("step.here.x + ", ""),
+        "returns a tensor of sh",
+    ),
     (DAMPED.replace("    return damping", "    return damping / 0"), "failed on random input (ZeroDivisionError: "),
-    (DAMPED.replace("    return damping", "    return float('nan')"), "returns values that are not finite numbers; correct it"),
+    (
+        DAMPED.replace("    return damping", "    return float('nan')"),
+        "returns values that are not finite numbers; correct it",
+    ),
     (DAMPED.replace("return step", "step.noise()\n    return step"), "draws noise without saying so; register it with"),
-    (LOOP.replace("denoiser(x, sigma)", "denoiser(denoiser(x, sigma), sigma)"), "calls the network 6 times, and declar"),
+    (
+        LOOP.replace("denoiser(x, sigma)", "denoiser(denoiser(x, sigma), sigma)"),
+        "calls the network 6 times, and declar",
+    ),
 ]
 
 
