@@ -134,3 +134,19 @@ def augmentation(name: str, *, options: type | None = None) -> Callable[[F], F]:
     at every call; they depend on the seed and on the image's place in the stream of training images alone.
     """
     return _registering("augmentation", name, options)
+
+
+def schedule(name: str, *, options: type | None = None) -> Callable[[F], F]:
+    """Register noise levels of sampling: `(steps, sigma_min, sigma_max) -> levels`, `steps` numbers that decrease.
+
+    The final 0 is added to them. It is called with Python's numbers, as a plan needs them, and must not need torch.
+    """
+    return _registering("schedule", name, options)
+
+
+def guidance_rule(name: str, *, options: type | None = None) -> Callable[[F], F]:
+    """Register how guidance combines its branches: `(weaker, denoised, scale, sigma) -> denoised`.
+
+    weaker: the denoised images without a label, or of the guide. denoised: those for the label.
+    """
+    return _registering("guidance_rule", name, options)

@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import TypeVar
 
 from edm.config import Extension, SamplingConfig
-from edm.config.extension import Options
+from edm.extension import Options
 from edm.registry import registration_of
 
 T = TypeVar("T")
@@ -14,9 +14,14 @@ T = TypeVar("T")
 
 def with_facts(config: T) -> T:
     """Return a configuration whose extensions carry their facts. Raises whatever an extension's code raises."""
-    if isinstance(config, SamplingConfig) and isinstance(config.sampler, Extension):
+    if not isinstance(config, SamplingConfig):
+        return config
+    if isinstance(config.schedule, Extension):
+        levels: Options = (("levels", tuple(config.sigmas[:-1])),)
+        config = replace(config, schedule=replace(config.schedule, facts=levels))
+    if isinstance(config.sampler, Extension):
         facts = _sampler_facts(config.sampler, config.sigmas)
-        return replace(config, sampler=replace(config.sampler, facts=facts))
+        config = replace(config, sampler=replace(config.sampler, facts=facts))
     return config
 
 

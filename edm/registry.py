@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Generic, Literal, TypeVar
 
-from edm.config.extension import Extension
+from edm.extension import Extension
 
 Kind = Literal[
     "sampler",
@@ -21,6 +21,8 @@ Kind = Literal[
     "optimizer",
     "lr_schedule",
     "augmentation",
+    "schedule",
+    "guidance_rule",
 ]
 T = TypeVar("T")
 

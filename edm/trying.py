@@ -13,6 +13,7 @@ from torch import Tensor
 from edm.augment import AUGMENTATIONS
 from edm.batches import TrainingSet
 from edm.config import Extension, NetworkConfig, SamplingConfig, TrainingConfig
+from edm.guidance import GUIDANCE_RULES
 from edm.loss import WEIGHTINGS
 from edm.noise import DISTRIBUTIONS, Stream, normals
 from edm.samplers import Loop, integrate, method_of, run_loop
@@ -55,6 +56,13 @@ def try_sampler(config: SamplingConfig, shape: tuple[int, int, int]) -> None:
         raise TrialError(f"calls the network {len(noise_levels)} times, and declares {expected}; correct evaluations=")
     if drawn_noise and config.is_deterministic:
         raise TrialError("draws noise without saying so; register it with adds_noise=True")
+
+
+def try_guidance_rule(config: SamplingConfig, shape: tuple[int, int, int]) -> None:
+    """Combine random images by the guidance rule of a configuration; raises TrialError."""
+    weaker, main = normals(0, Stream.SAMPLING, torch.arange(2 * IMAGES), shape).double().chunk(2)
+    sigma = torch.ones((), dtype=torch.float64)
+    required(GUIDANCE_RULES[config.guidance_rule](config)(weaker, main, sigma), (IMAGES, *shape))
 
 
 def try_training(network: NetworkConfig, config: TrainingConfig) -> None:

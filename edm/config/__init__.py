@@ -7,7 +7,6 @@ checked in less time than it takes to import torch.
 from edm.config.canonical import canonical_sampling, canonical_training
 from edm.config.data import SPLITS, DataConfig, DatasetName, Split
 from edm.config.evaluation import ClassifierConfig, EvaluationConfig, Features, Metric, Resize
-from edm.config.extension import Extension, Options, OptionValue, extensions_in
 from edm.config.fields import MAX_SEED, FieldError, added_field, display_field, require, require_positive, require_seed
 from edm.config.model import (
     AUGMENT_LABELS,
@@ -32,6 +31,7 @@ from edm.config.sampling import (
     SamplingConfig,
 )
 from edm.config.training import MAX_POWER_WIDTH, Precision, TrainingConfig, Weighting, require_power_width
+from edm.extension import Extension, Options, OptionValue, extensions_in
 
 __all__ = [
     "AUGMENT_LABELS",

@@ -9,10 +9,10 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 
-from edm.config.extension import Extension
 from edm.config.model import NetworkConfig
 from edm.config.sampling import CHURNED_SAMPLERS, MAX_GAMMA, Sampler, SamplingConfig
 from edm.config.training import TrainingConfig
+from edm.extension import Extension
 
 # training -----------------------------------------------------------------------------------------
 

@@ -6,9 +6,9 @@ import math
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from edm.config.extension import Extension
 from edm.config.fields import added_field, display_field, require, require_positive
 from edm.config.model import AUGMENT_LABELS, NetworkConfig
+from edm.extension import Extension
 
 Precision = Literal["fp32", "bf16", "fp16"]
 Weighting = Literal["edm", "min_snr"]

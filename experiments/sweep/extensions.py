@@ -22,6 +22,8 @@ from experiments.sweep.spec import OPTIONS, SECTIONS, field_names, split_axis
 
 FIELDS: dict[Kind, tuple[str, str]] = {  # section and field
     "sampler": ("sampling", "sampler"),
+    "schedule": ("sampling", "schedule"),
+    "guidance_rule": ("sampling", "guidance_rule"),
     "weighting": ("training", "weighting"),
     "noise_distribution": ("training", "noise_distribution"),
     "loss": ("training", "loss"),
