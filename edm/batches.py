@@ -9,7 +9,7 @@ from jaxtyping import Float, Int64, UInt8
 from torch import Tensor
 
 from edm.augment import AUGMENTATIONS, flip
-from edm.config import TrainingConfig
+from edm.config import Split, TrainingConfig
 from edm.data.dataset import Dataset, to_unit
 from edm.networks.device import sent
 from edm.noise import DISTRIBUTIONS, Stream, normals, permutation, uniforms
@@ -22,7 +22,7 @@ CPU = torch.device("cpu")
 
 @dataclass(frozen=True)
 class TrainingSet:
-    """The images to train on.
+    """The images of a split, to train on or to measure on.
 
     images, labels: uint8 images and class ids. rows: indices of those to use; None for all. device: where batches go.
     """
@@ -33,9 +33,9 @@ class TrainingSet:
     device: torch.device = CPU
 
     @classmethod
-    def of(cls, data: Dataset, device: torch.device) -> TrainingSet:
-        """Return the train split of `data`, on `device` if that is a GPU with enough memory, else memory-mapped."""
-        rows = torch.as_tensor(data.splits["train"])
+    def of(cls, data: Dataset, device: torch.device, split: Split = "train") -> TrainingSet:
+        """Return a split of `data`, on `device` if that is a GPU with enough memory, else memory-mapped."""
+        rows = torch.as_tensor(data.splits[split])
         size = len(rows) * data.images[0].numel()
         if device.type == "cuda" and size < RESIDENT_SHARE * torch.cuda.mem_get_info(device)[0]:
             return cls(data.images[rows].to(device), data.labels[rows].to(device), None, device)

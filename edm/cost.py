@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from functools import lru_cache
 
-from edm.config import ClassifierConfig, NetworkConfig
+from edm.config import AnyClassifierConfig, FormerClassifierConfig, NetworkConfig
+from edm.config.evaluation import LARGEST_PLAIN_SIDE
 
 
 @lru_cache(maxsize=1024)
@@ -50,16 +51,32 @@ def _attention(width: int, side: int, cond: int) -> int:
     return 2 * cond * 2 * width + _conv(width, 4 * width, 1, side) + 2 * 2 * pixels**2 * width
 
 
-def classifier_flops(config: ClassifierConfig, image_channels: int, resolution: int, num_classes: int) -> int:
+def classifier_flops(config: AnyClassifierConfig, image_channels: int, resolution: int, num_classes: int) -> int:
     """Return the floating-point operations of the small classifier on one image, counting two per multiply-add."""
-    width, side, left = config.channels, resolution, resolution
+    width = config.channels
+    count = _former_convolutions if isinstance(config, FormerClassifierConfig) else _convolutions
+    return count(image_channels, width, resolution) + 2 * config.feature_channels * (8 * width + num_classes)
+
+
+def _convolutions(image_channels: int, width: int, side: int) -> int:
+    side = -(-side // 2) if side > LARGEST_PLAIN_SIDE else side
+    flops = _conv(image_channels, width, 3, side) + _conv(width, width, 3, side)
+    side //= 2
+    while side > 8:
+        flops += _conv(width, width, 3, side)
+        side //= 2
+    flops += _conv(width, 2 * width, 3, side)
+    return flops + (_conv(2 * width, 2 * width, 3, side // 2) if side > 4 else 0)
+
+
+def _former_convolutions(image_channels: int, width: int, resolution: int) -> int:
+    side, left = resolution, resolution
     flops = _conv(image_channels, width, 3, side) + _conv(width, width, 3, side)
     side //= 2
     while left > 8:
         flops += _conv(width, width, 3, side)
         side, left = side // 2, left // 2
-    flops += _conv(width, 2 * width, 3, side)
-    return flops + 2 * config.feature_channels * (8 * width + num_classes)
+    return flops + _conv(width, 2 * width, 3, side)
 
 
 def num_parameters(config: NetworkConfig) -> int:

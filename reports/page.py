@@ -31,7 +31,7 @@ class Report:
 
     curves: columns training, kimg, loss, val_loss. pictures: a PNG of samples by cell; pairs: a PNG of the drawn images
     closest to training images by cell. provenance: where the numbers come from. paired: the covariance of the cells'
-    errors by metric. equivalences: sentences on values and cells that come to the same.
+    errors by metric. notes: what else a reader has to know, in sentences.
     """
 
     layout: Layout
@@ -41,7 +41,7 @@ class Report:
     provenance: dict[str, str]
     paired: dict[str, PairedErrors] = field(default_factory=dict[str, PairedErrors])
     pairs: dict[str, Path] = field(default_factory=dict[str, Path])
-    equivalences: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
 
     @property
     def tables(self) -> list[ResultTable]:
@@ -77,7 +77,7 @@ def _markdown(report: Report, tables: list[ResultTable]) -> str:
 
 def _notes(report: Report, tables: list[ResultTable]) -> list[str]:
     """What a reader of the tables has to know."""
-    return [*reading_notes(tables), *(f"{sentence}." for sentence in report.equivalences)]
+    return [*reading_notes(tables), *(f"{sentence}." for sentence in report.notes)]
 
 
 def _html(report: Report, tables: list[ResultTable]) -> str:

@@ -6,7 +6,15 @@ checked in less time than it takes to import torch.
 
 from edm.config.canonical import canonical_sampling, canonical_training
 from edm.config.data import SPLITS, DataConfig, DatasetName, Split
-from edm.config.evaluation import ClassifierConfig, EvaluationConfig, Features, Metric, Resize
+from edm.config.evaluation import (
+    AnyClassifierConfig,
+    ClassifierConfig,
+    EvaluationConfig,
+    Features,
+    FormerClassifierConfig,
+    Metric,
+    Resize,
+)
 from edm.config.fields import MAX_SEED, FieldError, added_field, display_field, require, require_positive, require_seed
 from edm.config.model import (
     AUGMENT_LABELS,
@@ -44,6 +52,7 @@ __all__ = [
     "PRESETS",
     "SPLITS",
     "TWO_EVALUATION_SAMPLERS",
+    "AnyClassifierConfig",
     "Attention",
     "ClassifierConfig",
     "DataConfig",
@@ -52,6 +61,7 @@ __all__ = [
     "Extension",
     "Features",
     "FieldError",
+    "FormerClassifierConfig",
     "GuideConfig",
     "Initialisation",
     "Metric",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from types import ModuleType
 from typing import Any, Protocol, runtime_checkable
@@ -14,7 +14,8 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int64, UInt8
 from torch import Tensor, nn
 
-from edm.config import ClassifierConfig, Features, Resize
+from edm.config import AnyClassifierConfig, Features, FormerClassifierConfig, Resize
+from edm.config.evaluation import LARGEST_PLAIN_SIDE
 from edm.data.dataset import to_unit
 from edm.metrics.inception import InceptionV3
 from edm.metrics.resize import resize as resized
@@ -87,16 +88,13 @@ class Classifier(nn.Module):
 
     knows_classes = True
 
-    def __init__(self, config: ClassifierConfig, image_channels: int, resolution: int, num_classes: int) -> None:
+    def __init__(self, config: AnyClassifierConfig, image_channels: int, resolution: int, num_classes: int) -> None:
         super().__init__()
         self.dimension = config.feature_channels
-        width = config.channels
-        layers = [*_conv_block(image_channels, width), *_conv_block(width, width), nn.MaxPool2d(2)]
-        while resolution > 8:  # down to 4x4 before the last block
-            layers += [*_conv_block(width, width), nn.MaxPool2d(2)]
-            resolution //= 2
-        layers += [*_conv_block(width, 2 * width), nn.AdaptiveAvgPool2d(2), nn.Flatten()]
-        self.features = nn.Sequential(*layers, nn.Linear(8 * width, config.feature_channels), nn.ReLU())
+        former = isinstance(config, FormerClassifierConfig)
+        make = _former_convolutions if former else _convolutions
+        layers = [*make(image_channels, config.channels, resolution), nn.AdaptiveAvgPool2d(2), nn.Flatten()]
+        self.features = nn.Sequential(*layers, nn.Linear(8 * config.channels, config.feature_channels), nn.ReLU())
         self.classes = nn.Linear(config.feature_channels, num_classes)
 
     def forward(self, images: UInt8[Tensor, "b c h w"]) -> tuple[Float[Tensor, "b d"], Float[Tensor, "b k"]]:
@@ -110,8 +108,38 @@ class Classifier(nn.Module):
         return fingerprint("classifier", {"range": [-1, 1]}, self.state_dict())
 
 
-def _conv_block(inputs: int, outputs: int) -> list[nn.Module]:
-    return [nn.Conv2d(inputs, outputs, 3, padding=1), nn.BatchNorm2d(outputs), nn.ReLU()]
+def _convolutions(image_channels: int, width: int, side: int) -> Iterator[nn.Module]:
+    """Yield layers that bring images of `side` pixels down to 4x4 or less, in `2 * width` channels."""
+    stride = 2 if side > LARGEST_PLAIN_SIDE else 1  # the first layers are most of the work
+    yield from _conv_block(image_channels, width, stride)
+    side = -(-side // stride)
+    yield from _conv_block(width, width)
+    yield nn.MaxPool2d(2)
+    side //= 2
+    while side > 8:
+        yield from _conv_block(width, width)
+        yield nn.MaxPool2d(2)
+        side //= 2
+    yield from _conv_block(width, 2 * width)
+    if side > 4:
+        yield nn.MaxPool2d(2)
+        yield from _conv_block(2 * width, 2 * width)
+
+
+def _former_convolutions(image_channels: int, width: int, side: int) -> Iterator[nn.Module]:
+    """Yield the layers of version 1."""
+    yield from _conv_block(image_channels, width)
+    yield from _conv_block(width, width)
+    yield nn.MaxPool2d(2)
+    while side > 8:  # down to 4x4 before the last block
+        yield from _conv_block(width, width)
+        yield nn.MaxPool2d(2)
+        side //= 2
+    yield from _conv_block(width, 2 * width)
+
+
+def _conv_block(inputs: int, outputs: int, stride: int = 1) -> Iterator[nn.Module]:
+    yield from (nn.Conv2d(inputs, outputs, 3, stride, padding=1), nn.BatchNorm2d(outputs), nn.ReLU())
 
 
 class Inception:

@@ -107,15 +107,15 @@ def run(
     if dry_run:
         return
     place.create()
-    with _calling_hooks(hooks, schedule.plan.sweep.name, place, console) as outcome:
+    with _calling_hooks(hooks, schedule.asked.sweep.name, place, console) as outcome:
         summary = run_sweep(schedule, place, tracking_uri, TerminalListener(console), options)
         outcome |= summary_json(summary)
         if summary.interrupted:  # no tables after Ctrl-C
             far = f"{summary.done} of {summary.started} tasks are done"
             say(console, f"Interrupted: {far}. To continue: {same_command()}")
             raise typer.Exit(INTERRUPTED)
-        made = report_of(schedule.plan, place)
-        page = write_page(made, schedule.plan.sweep.name, place)
+        made = report_of(schedule.asked, place)
+        page = write_page(made, place.report_folder(schedule.asked.sweep.name))
         show_tables(made, place, console)
         outcome |= {"report": str(page), "cells": cells_json(made)}
     if as_json:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from experiments.errors import UserError
+from experiments.store.sweep_names import is_variant
 
 if TYPE_CHECKING:
     from experiments.inputs import InputFiles
@@ -77,9 +78,14 @@ def _refuse_overrides(text: str, overrides: tuple[str, ...]) -> None:
 
 
 def _is_file(text: str, store: Path) -> bool:
-    """Whether the argument means a file; a recorded name comes first, except for names that end like a sweep file."""
+    """Whether the argument means a file; a recorded name comes first, except for names that end like a sweep file.
+
+    The name of a variant that was not recorded is no file either.
+    """
     if (store / "sweeps" / f"{text}.json").is_file():
         return Path(text).suffix in SWEEP_FILES
+    if is_variant(text) and Path(text).suffix not in SWEEP_FILES:
+        return Path(text).exists()
     return Path(text).exists() or bool(Path(text).suffix) or "/" in text
 
 

@@ -27,7 +27,7 @@ from experiments.store.store import Store
 from experiments.sweep.jobs import Task
 from experiments.sweep.plan import Plan
 from experiments.tracking.background import MirrorThread
-from experiments.tracking.records import record_plan
+from experiments.tracking.records import record_request
 from experiments.tracking.settled import SettledRecord
 from experiments.trials.extensions import keep_extensions
 
@@ -69,14 +69,14 @@ def run_sweep(
     if options.check and schedule.counts["waiting"]:
         _check_extensions(schedule.plan, store, listener)
     keep_extensions(schedule.plan, store)
-    record_plan(schedule.plan, store)
+    record_request(schedule.plan, schedule.asked, store)
     left, before = schedule.counts["waiting"], schedule.counts["done"]
-    mirror = MirrorThread(store, schedule.plan, tracking_uri)
+    mirror = MirrorThread(store, schedule.asked, tracking_uri)
     interrupted, worked_s = False, 0.0
     try:
         if left:
             interrupted, worked_s = _execute(schedule, store, listener, options, mirror)
-        elif tracking_uri is not None or not SettledRecord(store, schedule.plan).holds():
+        elif tracking_uri is not None or not SettledRecord(store, schedule.asked).holds():
             mirror.start()
     except KeyboardInterrupt:
         interrupted = True
@@ -108,7 +108,7 @@ def _execute(
     resources, run_id = schedule.plan.sweep.resources, secrets.token_hex(8)
     if options.address is None:
         require_possible(resources)
-    with announced(store, run_id, schedule.plan.sweep.name):
+    with announced(store, run_id, schedule.asked.sweep.name):
         with listener.phase("loading Ray"):
             from experiments.runner import cluster  # heavy
         with cluster.starting(store, options.address) as wait_for_ray:

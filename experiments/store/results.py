@@ -37,6 +37,10 @@ def _required(cls: type) -> frozenset[str]:
     return frozenset(f.name for f in fields(cls) if f.default is MISSING and f.default_factory is MISSING)
 
 
+def _parsed(value: Any, parse: Callable[[Any], Any] | None) -> Any:
+    return value if parse is None or value is None else parse(value)
+
+
 class Record:
     """A frozen dataclass that is read from a JSON object with keys of the same names."""
 
@@ -48,9 +52,7 @@ class Record:
             raise ValueError(f"{cls.__name__}: lacks {', '.join(sorted(missing))}")
         parsers = _parsers(cls)
         known = {name: value for name, value in content.items() if name in parsers}
-        return cls(
-            **{name: value if (parse := parsers[name]) is None else parse(value) for name, value in known.items()}
-        )
+        return cls(**{name: _parsed(value, parsers[name]) for name, value in known.items()})
 
 
 @dataclass(frozen=True)

@@ -64,9 +64,21 @@ class Store(RunRequests):
         """Return the folder of a task."""
         return self.root / kind / signature
 
+    def report_folder(self, sweep: str) -> Path:
+        """Return the folder of a sweep's report, or of a variant's."""
+        return self.root / "reports" / sweep
+
     def has_result(self, kind: StoreKind, signature: str) -> bool:
         """Return whether a task is done, going by its result alone."""
         return (self.folder(kind, signature) / RESULT).exists()
+
+    def has_any(self, kind: StoreKind) -> bool:
+        """Return whether anything of a kind is there."""
+        try:
+            with os.scandir(self.root / kind) as entries:
+                return next(entries, None) is not None
+        except FileNotFoundError:
+            return False
 
     def has_begun(self, kind: StoreKind, signature: str) -> bool:
         """Return whether a task was begun, and perhaps finished."""

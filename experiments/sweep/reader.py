@@ -13,6 +13,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from experiments.errors import UserError
 from experiments.inputs import Inputs
+from experiments.store.sweep_names import override_texts, variant_name
 from experiments.sweep.axes import Picks, SweepAxes, read_seeds
 from experiments.sweep.checks import CellError, check_cell
 from experiments.sweep.diagnostics import explain, require_field, require_key, show_value, suggest, suggest_axis
@@ -42,16 +43,18 @@ def load_sweep(path: str | Path, overrides: tuple[str, ...], inputs: Inputs) -> 
     document = read_document(Path(path))
     if not isinstance(document.data, dict):
         raise document.error((), f"is not a sweep file, which consists of 'key: value' lines; {START}")
+    changed: dict[str, Any] = {}
     for text in overrides:
-        _override(document, text)
-    return SweepReader(document, inputs, SweepExtensions.read(document, Path(path).parent)).sweep(Path(path).stem)
+        changed |= _override(document, text)
+    extensions = SweepExtensions.read(document, Path(path).parent)
+    return SweepReader(document, inputs, extensions).sweep(Path(path).stem, changed)
 
 
 # overrides ----------------------------------------------------------------------------------------
 
 
-def _override(document: Document, text: str) -> None:
-    """Apply one --set to the data, in place, before anything is validated."""
+def _override(document: Document, text: str) -> dict[str, Any]:
+    """Apply one --set to the data, in place, before anything is validated; return the field and its value."""
     key, equals, value = (part.strip() for part in text.partition("="))
     section, _, name = key.partition(".")
     is_field = section in SECTIONS | SETTINGS and bool(name)
@@ -64,18 +67,18 @@ def _override(document: Document, text: str) -> None:
     if key == "seeds":
         document.data["seeds"] = given
         document.places["seeds",] = f"--set {text}"
-        return
+        return {key: given}
     values = document.data.get(section) or {}
     if not isinstance(values, dict):
-        return  # wrong in the file itself, which is reported when the section is read
+        return {}  # wrong in the file itself, which is reported when the section is read
     if any(key in axes for axes in (*_mappings(document.data.get("grid")), *_mappings(document.data.get("zip")))):
         raise UserError(f"--set {text}: {key} is an axis of the sweep; change its values in the file instead")
     name, _, option = name.partition(".")
     location = (section, name, option) if option else (section, name)
-    if option:
-        given = {**(values.get(name) or {}), option: given}
-    document.data[section] = {**values, name: given}
+    own = {**(values.get(name) or {}), option: given} if option else given
+    document.data[section] = {**values, name: own}
     document.places[location] = f"--set {text}"
+    return {key: given}
 
 
 def _mappings(value: Any) -> list[dict[str, Any]]:
@@ -95,8 +98,12 @@ class SweepReader:
         self.extensions = extensions
         self.data: dict[str, Any] = document.data
 
-    def sweep(self, default_name: str) -> Sweep:
-        """Return the sweep; default_name: its name where the file does not give one."""
+    def sweep(self, default_name: str, changed: Mapping[str, Any]) -> Sweep:
+        """Return the sweep.
+
+        default_name: its name where the file does not give one. changed: fields that differ from the file, which make a
+        variant, except for resources, which change no result.
+        """
         for key in self.data:
             require_key(self.document, key, TOP_LEVEL, (key,), key)
         base = Cell(seed=0, **{name: self._section(name, kind) for name, kind in SECTIONS.items()})
@@ -105,7 +112,9 @@ class SweepReader:
         self.extensions.require_reached(self.document, axes.places)
         cells = tuple(replace(cell, seed=seed) for cell in unseeded for seed in seeds)
         resources = self._section("resources", ResourcesConfig)
-        name, report = self._name(default_name), self._report(axes.names, unseeded)
+        overrides = {field: value for field, value in changed.items() if not field.startswith("resources.")}
+        name = variant_name(self._name(default_name), override_texts(overrides))
+        report = self._report(axes.names, unseeded)
         return Sweep(name, cells, axes.names, resources, report, self.extensions.files)
 
     def _name(self, default: str) -> str:

@@ -41,7 +41,7 @@ def plan_to_json(plan: Plan) -> Content:
         "resources": asdict(sweep.resources),
         "report": asdict(sweep.report),
         "fields": {field: _column([cell[field] for cell in cells]) for field in cells[0] if field not in unused},
-        "folders": [{"config": asdict(config), "source": asdict(source)} for config, source in _folders(plan).items()],
+        "folders": [{"config": asdict(config), "source": _facts(source)} for config, source in _folders(plan).items()],
         "statistics": _statistics(plan),
         "cells": _signatures_by_name(plan),
     }
@@ -58,6 +58,11 @@ def _column(values: list[Any]) -> dict[str, Any]:
 def _folders(plan: Plan) -> dict[DataConfig, DataSource]:
     """The folders of images that a plan reads: on another machine they may be absent, and here they may change."""
     return {p.cell.data: p.training.data for p in plan.cells if p.cell.data.name == "folder"}
+
+
+def _facts(source: DataSource) -> Content:
+    """A data set but for the version of its classifier, which follows from the store that a plan is for."""
+    return {name: value for name, value in asdict(source).items() if name != "classifier_version"}
 
 
 def _statistics(plan: Plan) -> dict[str, str | None]:

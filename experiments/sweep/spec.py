@@ -21,6 +21,7 @@ from edm.config import (
     require_positive,
 )
 from experiments.extensions import ExtensionFile
+from experiments.store.sweep_names import MARK, VARIANT
 
 OPTIONS = "_options"  # ends the name of the mapping that holds the options of a field's value
 
@@ -121,8 +122,9 @@ class Cell:
 class Sweep:
     """A sweep file that was read and checked. axes: the dotted names of the fields that vary, in the file's order.
 
-    extensions: the files of extensions, as they were read; none of a sweep that was recalled from a store.
-    The name becomes part of paths. Raises ValueError if it is not one, wherever the sweep was read from.
+    name: with overrides, or of some cells, that of a variant (store/sweep_names.py). It becomes part of paths. Raises
+    ValueError if it is not a name, wherever the sweep was read from. extensions: the files of extensions, as they were
+    read; none of a sweep that was recalled from a store.
     """
 
     name: str
@@ -133,7 +135,8 @@ class Sweep:
     extensions: tuple[ExtensionFile, ...] = ()
 
     def __post_init__(self) -> None:
-        if not is_name(self.name):
+        base, mark, variant = str(self.name).partition(MARK)
+        if not isinstance(self.name, str) or not is_name(base) or (mark and VARIANT.fullmatch(variant) is None):
             raise ValueError(f"{self.name!r} cannot be the name of a sweep; {NAME_RULE}")
 
 
@@ -142,7 +145,7 @@ NAME_RULE = "use at most 100 letters, digits, '_', '-' and '.'"
 
 
 def is_name(value: object) -> bool:
-    """Return whether a value can be the name of a sweep, and so of its folder."""
+    """Return whether a value can be the name of a sweep, and so of its folder. Variants have further names."""
     return isinstance(value, str) and NAME.fullmatch(value) is not None
 
 

@@ -2,7 +2,8 @@
 
     manifest.json    what this is, and of every other file its SHA-256, its size and its time
     sweep.json       the sweep (sweep/serialisation.py)
-    trainings/<signature>/..., evaluations/<signature>/..., diffs/...    as in a store, without weights and features
+    trainings/<signature>/..., evaluations/<signature>/..., classifiers/<signature>/..., diffs/...
+                     as in a store, without weights and features
     extensions/<code>/...    the files of the extensions that made the results; kept, and never run by a report
 
 The last 64 bytes of the file, which other programs take for its comment, are the SHA-256 of all bytes before them.
@@ -38,7 +39,7 @@ from experiments.store.layout import (
     VALIDATION,
 )
 from experiments.store.provenance import diff_path
-from experiments.store.results import EvaluationResult, TrainingResult
+from experiments.store.results import ClassifierRecord, EvaluationResult, TrainingResult
 from experiments.store.store import Store
 from experiments.sweep.plan import Plan
 from experiments.sweep.serialisation import plan_from_json, plan_to_json
@@ -47,8 +48,9 @@ from experiments.wording import size
 FORMAT = "edm-sweep bundle 1"
 MANIFEST, SWEEP = "manifest.json", "sweep.json"
 OF_TRAININGS = (CONFIG, RESULT, JOURNAL, VALIDATION, PRUNED, FAILURE, LOG)
+OF_CLASSIFIERS = (CONFIG, RESULT, LOG)
 OF_EVALUATIONS = (CONFIG, RESULT, INFLUENCES, SAMPLES, PAIRS, FAILURE, LOG)
-NAME = re.compile(r"(trainings|evaluations|diffs|extensions)/[0-9a-f]{20}(\.patch|(/[\w.-]+){1,2})")
+NAME = re.compile(r"(trainings|evaluations|classifiers|diffs|extensions)/[0-9a-f]{20}(\.patch|(/[\w.-]+){1,2})")
 LARGEST = 2**30  # bytes of one file: a record holds no weights
 LARGEST_MANIFEST = 2**26
 RATIO, ALWAYS = 50, 2**27  # how many times its own size, and how many bytes in any case, a bundle may take unpacked
@@ -114,9 +116,11 @@ def export(plan: Plan, store: Store, out: Path, on_progress: OnFiles = lambda do
 def _files(plan: Plan, store: Store) -> Iterator[tuple[str, Path]]:
     """Yield the files of a plan in a store, each with its name in a bundle."""
     diffs: set[str] = set()
-    of_type: dict[type[TrainingResult | EvaluationResult], tuple[Iterable[str], tuple[str, ...]]] = {
+    classifiers = {space.classifier for task in plan.evaluations.values() for space, _ in task.spaces}
+    of_type: dict[type[TrainingResult | EvaluationResult | ClassifierRecord], tuple[Iterable[str], tuple[str, ...]]] = {
         TrainingResult: (plan.trainings, OF_TRAININGS),
         EvaluationResult: (plan.evaluations, OF_EVALUATIONS),
+        ClassifierRecord: (sorted(filter(None, classifiers)), OF_CLASSIFIERS),
     }
     for result_type, (tasks, names) in of_type.items():
         kind = result_type.kind
@@ -186,6 +190,11 @@ def opened(path: Path) -> Iterator[tuple[Plan, Store]]:
         except UNREADABLE as error:
             raise _refused(path, f"{type(error).__name__}: {error}") from None
         yield plan, store
+
+
+def bundle_digest(path: Path) -> str:
+    """Return what tells a bundle from others of the same sweep: how the SHA-256 of its content begins."""
+    return _digest(path)[:8].decode()
 
 
 def _require_sealed(path: Path) -> None:

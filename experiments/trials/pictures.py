@@ -16,7 +16,7 @@ from torch import Tensor
 from edm.config import SamplingConfig
 from edm.data.dataset import to_uint8
 from edm.generate import draw, labels_of
-from edm.pictures import Moment, save_grid, save_trajectory
+from edm.pictures import Moment, save_animation, save_grid, save_trajectory
 from edm.precondition import Denoiser
 from experiments.errors import UserError
 from experiments.store.files import replacing
@@ -27,6 +27,7 @@ from experiments.trials.assets import load_averaged
 
 BATCH = 64
 TRAJECTORY_IMAGES, TRAJECTORY_COLUMNS = 6, 9
+GIF_IMAGES, GIF_FRAMES = 10, 60
 
 
 @dataclass(frozen=True)
@@ -35,6 +36,7 @@ class Request:
 
     images: number of images; with `per_class`, of each class, one page a class.
     label: the class to draw; None takes all classes in turn.
+    gif: draw the trajectory as an animation.
     batch: images drawn at a time.
     """
 
@@ -43,6 +45,7 @@ class Request:
     per_class: bool
     trajectory: bool
     out: Path
+    gif: bool = False
     batch: int = BATCH
 
 
@@ -70,7 +73,7 @@ def draw_pictures(
 ) -> list[Path]:
     """Draw the requested pictures, write them and return their paths; raises UserError if that is impossible."""
     training = task.training if isinstance(task, Evaluation) else task
-    _make_folder(request.out)
+    _make_folder(request.out, ".gif" if request.gif else ".png")
     _raise_if_impossible(training, sampling, request)
     model = _load_finished(training, sampling.ema, store, device)
     guide = _load_guide(task, sampling, store, device)
@@ -88,9 +91,10 @@ def draw_pictures(
     return [path for _, path in pages]
 
 
-def _make_folder(out: Path) -> None:
-    if out.suffix.lower() != ".png":
-        raise UserError(f"--out {out}: pictures are PNG files; name it {out.with_suffix('.png').name}")
+def _make_folder(out: Path, suffix: str) -> None:
+    if out.suffix.lower() != suffix:
+        what = "animations are GIF files" if suffix == ".gif" else "pictures are PNG files"
+        raise UserError(f"--out {out}: {what}; name it {out.with_suffix(suffix).name}")
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -111,6 +115,8 @@ def describe(task: SweepTask, sampling: SamplingConfig) -> str:
 def _raise_if_impossible(training: Training, sampling: SamplingConfig, request: Request) -> None:
     if request.per_class and (request.label is not None or request.trajectory):
         raise UserError("--per-class: draws a grid of every class; leave --label and --trajectory out")
+    if request.gif and not request.trajectory:
+        raise UserError("--gif: animates the denoising; add --trajectory")
     classes, halvings = training.network.num_classes, len(training.network.depths)
     if request.label is not None and not 0 <= request.label < classes:
         labels = f"0 to {classes - 1}" if classes else "none: its data set has no classes"
@@ -158,20 +164,25 @@ def _write_grid(images: UInt8[Tensor, "n c h w"], path: Path) -> None:
 
 
 def _draw_trajectory(model: Denoiser, guide: Denoiser | None, sampling: SamplingConfig, request: Request) -> Path:
-    count = min(request.images, TRAJECTORY_IMAGES)
+    most, frames = (GIF_IMAGES, GIF_FRAMES) if request.gif else (TRAJECTORY_IMAGES, TRAJECTORY_COLUMNS)
+    count = min(request.images, most)
     labels, path = next(_pages(dataclasses.replace(request, images=count, per_class=False), model.config.num_classes))
-    columns = min(TRAJECTORY_COLUMNS, sampling.steps)
-    shown = {round(i * (sampling.steps - 1) / max(columns - 1, 1)) for i in range(columns)}
+    shown = spread_steps(sampling.steps, frames)
     moments: list[Moment] = []
 
     def on_step(step: int, sigma: float, x: Tensor, denoised: Tensor) -> None:
         if step in shown:
-            # scaled back to the spread of images: at high noise all would be black and white
-            visible = x * model.sigma_data / math.hypot(sigma, model.sigma_data)
-            moments.append(Moment(sigma, to_uint8(visible).cpu(), to_uint8(denoised).cpu()))
+            moments.append(Moment.of(sigma, x, denoised, model.sigma_data))
 
     device = next(model.parameters()).device
     final = draw(model, sampling, torch.arange(count, device=device), labels.to(device), guide, on_step)
+    write = save_animation if request.gif else save_trajectory
     with replacing(path) as temporary:
-        save_trajectory(moments, to_uint8(final).cpu(), temporary)
+        write(moments, to_uint8(final).cpu(), temporary)
     return path
+
+
+def spread_steps(steps: int, most: int) -> set[int]:
+    """Return at most `most` of the numbers 0 to steps - 1, evenly spread, with the first and the last."""
+    count = min(most, steps)
+    return {round(i * (steps - 1) / max(count - 1, 1)) for i in range(count)}
