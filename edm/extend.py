@@ -150,3 +150,30 @@ def guidance_rule(name: str, *, options: type | None = None) -> Callable[[F], F]
     weaker: the denoised images without a label, or of the guide. denoised: those for the label.
     """
     return _registering("guidance_rule", name, options)
+
+
+def network(name: str, *, options: type | None = None) -> Callable[[F], F]:
+    """Register what builds a network F: `(image_channels, resolution, num_classes) -> torch.nn.Module`.
+
+    The module is called as `(x, c_noise, label, augment_labels)` and returns a tensor of the shape of `x`. label: class
+    ids, of which `num_classes` means no class; None for a data set without classes. augment_labels: 9 numbers for each
+    image in a training with augmentation, else None. Its weights are initialised by itself, from the training's seed.
+    """
+    return _registering("network", name, options)
+
+
+def norm(name: str, *, options: type | None = None) -> Callable[[F], F]:
+    """Register what builds a norm of the U-Net's blocks: `(channels, cond_channels) -> torch.nn.Module`.
+
+    The module is called as `(x, cond)`, cond being the embedding of noise level and label, of shape (b, cond_channels),
+    and returns a tensor of the shape of `x`.
+    """
+    return _registering("norm", name, options)
+
+
+def attention(name: str, *, options: type | None = None) -> Callable[[F], F]:
+    """Register what builds an attention block of the U-Net: `(channels, heads, cond_channels) -> torch.nn.Module`.
+
+    The module is called as `(x, cond)` and returns a tensor of the shape of `x`, which it is added to by itself.
+    """
+    return _registering("attention", name, options)

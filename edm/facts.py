@@ -34,3 +34,21 @@ def _sampler_facts(sampler: Extension, sigmas: list[float]) -> Options:
         levels = replace(registration, function=settings["evaluations"]).bound(sampler)(sigmas)
         return (*facts, ("evaluated_at", tuple(map(float, levels))))
     return facts if settings["evaluations"] == 1 else (*facts, ("evaluations", settings["evaluations"]))
+
+
+def network_facts(network: Extension, image_channels: int, resolution: int, num_classes: int) -> Options:
+    """parameters: their number. flops: of a forward pass on one image of `resolution` pixels a side.
+
+    Both are counted on a network without values, in no time. Raises whatever its code raises.
+    """
+    import torch
+    from torch.utils.flop_counter import FlopCounterMode
+
+    with torch.device("meta"):
+        built = registration_of(network).bound(network)(image_channels, resolution, num_classes).eval()
+        x, c_noise = torch.zeros(1, image_channels, resolution, resolution), torch.zeros(1)
+        label = torch.zeros(1, dtype=torch.int64) if num_classes else None
+        with FlopCounterMode(display=False) as counter:
+            built(x, c_noise, label, None)
+    parameters = sum(parameter.numel() for parameter in built.parameters())
+    return (("parameters", parameters), ("flops", counter.get_total_flops()), ("resolution", resolution))

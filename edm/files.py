@@ -15,7 +15,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file  # pyright: ignore[reportUnknownVariableType] - no types for their tensors
 from torch import Tensor
 
-from edm.config import NetworkConfig
+from edm.config import Extension, NetworkConfig
 from edm.networks.device import on_device
 from edm.precondition import Denoiser
 
@@ -71,13 +71,18 @@ def load_model(path: Path, device: torch.device | str = "cpu") -> Denoiser:
     if "network" not in metadata:
         raise ValueError(f"{path}: holds tensors but no model; give {MODEL} or a checkpoint of a training")
     fields: dict[str, Any] = json.loads(metadata["network"])
-    fields = {
-        name: tuple(cast(list[Any], value)) if isinstance(value, list) else value for name, value in fields.items()
-    }
+    fields = {name: _plain(value) for name, value in fields.items()}
     model = Denoiser(NetworkConfig(**fields), float(metadata["sigma_data"]))
     averaged = {n.removeprefix(AVERAGED): value for n, value in tensors.items() if n.startswith(AVERAGED)}
     model.load_state_dict(averaged or tensors)
     return on_device(model, device).eval().requires_grad_(False)
+
+
+def _plain(value: Any) -> Any:
+    """Return a value of a network's configuration that was JSON."""
+    if isinstance(value, dict):
+        return Extension(**{name: _plain(own) for name, own in cast(dict[str, Any], value).items()})
+    return tuple(map(_plain, cast(list[Any], value))) if isinstance(value, list) else value
 
 
 def _metadata(path: Path) -> dict[str, str]:

@@ -23,6 +23,9 @@ Kind = Literal[
     "augmentation",
     "schedule",
     "guidance_rule",
+    "network",
+    "norm",
+    "attention",
 ]
 T = TypeVar("T")
 
@@ -56,6 +59,11 @@ def as_it_is(registration: Registration, extension: Extension) -> Callable[[Any]
     """Return what gives an extension's function, its options filled in, whatever the rest of the configuration."""
     function = registration.bound(extension)
     return lambda config: function
+
+
+def bound(registration: Registration, extension: Extension) -> Callable[..., Any]:
+    """Return an extension's function with its options filled in."""
+    return registration.bound(extension)
 
 
 class UnknownExtension(LookupError):

@@ -16,9 +16,10 @@ from edm.batch_norm import STATISTICS_BATCHES, StatisticsBackup, recompute_stati
 from edm.batches import Batch, Batches, TrainingSet
 from edm.config import Extension, NetworkConfig, Precision, TrainingConfig
 from edm.ema import Ema, PowerEma
+from edm.extension import extensions_in
 from edm.loss import WEIGHTINGS, denoising_loss
+from edm.networks.build import start
 from edm.networks.device import autocast, compile_network, on_device
-from edm.networks.initialise import initialise
 from edm.noise import Stream, generator, uniforms
 from edm.parallel import ALONE, Team, averaging_gradients
 from edm.precondition import Denoiser
@@ -111,9 +112,8 @@ class TrainState:
         self.computing = computing or Computing.choose(config, device)
         self.team = team
         self.step = 0
-        self.denoiser = Denoiser(network, sigma_data)
-        initialise(self.denoiser, generator(seed, Stream.WEIGHTS), network.init)
-        self.denoiser = on_device(self.denoiser, device).train()
+        initial = start(network, generator(seed, Stream.WEIGHTS))
+        self.denoiser = on_device(Denoiser(network, sigma_data, initial), device).train()
         self.ema = Ema(self.denoiser, config.ema_halflife_kimg, config.ema_rampup)
         self.power = PowerEma(self.denoiser, config.power_ema)
         self.optimizer = OPTIMIZERS[config.optimizer](self.denoiser, config, self.computing.fused)
@@ -255,7 +255,8 @@ def _gradient_exchange(state: TrainState, last: bool) -> AbstractContextManager[
 @contextmanager
 def _seeded_dropout(state: TrainState, number: int) -> Generator[None, None, None]:
     """Draw dropout masks from (seed, step, micro-batch) inside the block, and restore torch's generator after it."""
-    if not state.denoiser.config.dropout:
+    config = state.denoiser.config
+    if not config.dropout and not any(extensions_in(config)):  # which may draw random numbers of their own
         yield
         return
     step = torch.tensor([state.step])

@@ -12,9 +12,10 @@ from torch import Tensor
 
 from edm.augment import AUGMENTATIONS
 from edm.batches import TrainingSet
-from edm.config import Extension, NetworkConfig, SamplingConfig, TrainingConfig
+from edm.config import Extension, NetworkConfig, SamplingConfig, TrainingConfig, extensions_in
 from edm.guidance import GUIDANCE_RULES
 from edm.loss import WEIGHTINGS
+from edm.networks.build import start
 from edm.noise import DISTRIBUTIONS, Stream, normals
 from edm.samplers import Loop, integrate, method_of, run_loop
 from edm.train import LOSSES, LR_SCHEDULES, Computing, TrainState, train
@@ -76,6 +77,8 @@ def try_training(network: NetworkConfig, config: TrainingConfig) -> None:
     labels = torch.zeros(IMAGES, dtype=torch.int64)
     small = replace(config, batch_size=IMAGES, micro_batch=None, kimg=2 * IMAGES / 1000, power_ema=(), keep="last")
     _try_functions(small, shape)
+    if any(extensions_in(network)):
+        _try_network(network, shape)
     state = TrainState(network, small, SIGMA_DATA, 0, torch.device("cpu"), Computing("fp32", False, fused=False))
     for loss in train(state, TrainingSet(images, labels)):
         if not loss.isfinite():
@@ -84,6 +87,13 @@ def try_training(network: NetworkConfig, config: TrainingConfig) -> None:
     for name, weights in state.denoiser.named_parameters():
         if not weights.isfinite().all():
             raise TrialError(f"makes weights ({name}) infinite or NaN; correct it")
+
+
+def _try_network(network: NetworkConfig, shape: tuple[int, ...]) -> None:
+    built = start(network, torch.Generator().manual_seed(0)).eval()
+    label = torch.zeros(IMAGES, dtype=torch.int64) if network.num_classes else None
+    with torch.no_grad():
+        required(built(torch.ones(shape), torch.zeros(IMAGES), label, None), shape)
 
 
 def _try_functions(config: TrainingConfig, shape: tuple[int, ...]) -> None:

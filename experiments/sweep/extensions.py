@@ -13,17 +13,21 @@ from pydantic import TypeAdapter, ValidationError
 
 from edm import facts
 from edm.config import Extension, Options
+from edm.data.catalogue import DatasetFacts
 from edm.registry import Kind
 from experiments.errors import one_line
 from experiments.extensions import ExtensionError, ExtensionFile, LoadedExtension, identified, read_extension
 from experiments.sweep.diagnostics import explain, not_a_choice, show_value, suggest
 from experiments.sweep.document import Document, Location
-from experiments.sweep.spec import OPTIONS, SECTIONS, field_names, split_axis
+from experiments.sweep.spec import OPTIONS, SECTIONS, Cell, field_names, split_axis
 
 FIELDS: dict[Kind, tuple[str, str]] = {  # section and field
     "sampler": ("sampling", "sampler"),
     "schedule": ("sampling", "schedule"),
     "guidance_rule": ("sampling", "guidance_rule"),
+    "network": ("model", "architecture"),
+    "norm": ("model", "norm"),
+    "attention": ("model", "attention_block"),
     "weighting": ("training", "weighting"),
     "noise_distribution": ("training", "noise_distribution"),
     "loss": ("training", "loss"),
@@ -142,6 +146,18 @@ class SweepExtensions:
             what = f"{getattr(config, field)}: its code failed ({type(error).__name__}: {one_line(error)}); correct it"
             raise ExtensionValueError((field,), what) from None
 
+    def with_network(self, cell: Cell, data: DatasetFacts) -> Cell:
+        """Return a cell whose network, if an extension defines it, carries its cost. Raises ExtensionValueError."""
+        network = cell.model.architecture
+        if not isinstance(network, Extension):
+            return cell
+        try:
+            known = _network_facts(network, data.channels, data.resolution, data.num_classes)
+        except Exception as error:
+            what = f"{network}: its code failed ({type(error).__name__}: {one_line(error)}); correct it"
+            raise ExtensionValueError(("architecture",), what) from None
+        return replace(cell, model=replace(cell.model, architecture=replace(network, facts=known)))
+
     def require_reached(self, document: Document, axes: Iterable[tuple[str, Location]]) -> None:
         """Raise UserError for the first option that no cell uses. axes: with where the file has them."""
         given: list[tuple[str, str, Location]] = []
@@ -196,6 +212,11 @@ def _require_free_names(loaded: Iterable[LoadedExtension]) -> None:
 @lru_cache(maxsize=4096)
 def _with_facts(config: Any) -> Any:
     return facts.with_facts(config)
+
+
+@lru_cache(maxsize=256)
+def _network_facts(network: Extension, image_channels: int, resolution: int, num_classes: int) -> Options:
+    return facts.network_facts(network, image_channels, resolution, num_classes)
 
 
 @lru_cache(maxsize=4096)

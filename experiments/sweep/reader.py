@@ -172,10 +172,13 @@ class SweepReader:
         cell = replace(base, **changed)
         try:
             check_cell(cell, self.inputs)
+            return self.extensions.with_network(cell, self.inputs.facts(cell.data))
+        except ExtensionValueError as error:
+            field = f"model.{error.location[0]}"
+            raise self.document.error(places.get(field, ("model", *error.location)), f"{field}: {error}") from None
         except CellError as error:
             location = places.get(error.field, tuple(error.field.split(".")))
             raise self.document.error(location, f"{error.field}: {error}") from None
-        return cell
 
     def _picked_section(self, section: str, values: dict[str, Any], places: dict[str, Location]) -> Any:
         """A section with values of axes in it; its errors are placed at these axes, by default at the last one."""
