@@ -19,11 +19,12 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar, get_args
 
 from edm.registry import Kind, Registration
 
 F = TypeVar("F", bound=Callable[..., Any])
+Better = Literal["lower", "higher", "neither"]
 
 _collections: list[list[Registration]] = []  # of the files that are being loaded, the innermost last
 
@@ -177,3 +178,15 @@ def attention(name: str, *, options: type | None = None) -> Callable[[F], F]:
     The module is called as `(x, cond)` and returns a tensor of the shape of `x`, which it is added to by itself.
     """
     return _registering("attention", name, options)
+
+
+def metric(name: str, *, title: str = "", better: Better = "lower", terms: bool = False) -> Callable[[F], F]:
+    """Register a metric of drawn images against the real ones of each split: `(drawn, real) -> value`.
+
+    drawn, real: features of both, of shape (n, d) and (m, d), in float32. terms: it returns one number for each drawn
+    image instead, of which the metric is the mean; it then has a standard error, an interval and paired differences.
+    title: what tables call it, by default its name. better: "lower", "higher" or "neither".
+    """
+    if better not in get_args(Better):
+        raise TypeError(f"extend.metric: better={better!r} is not one of {', '.join(get_args(Better))}")
+    return _registering("metric", name, None, title=title or name.replace("_", " "), better=better, terms=terms)

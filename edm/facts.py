@@ -5,15 +5,18 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TypeVar
 
-from edm.config import Extension, SamplingConfig
+from edm.config import EvaluationConfig, Extension, SamplingConfig
 from edm.extension import Options
 from edm.registry import registration_of
 
 T = TypeVar("T")
+M = TypeVar("M")
 
 
 def with_facts(config: T) -> T:
     """Return a configuration whose extensions carry their facts. Raises whatever an extension's code raises."""
+    if isinstance(config, EvaluationConfig):
+        return replace(config, metrics=tuple(map(_metric_with_facts, config.metrics)))
     if not isinstance(config, SamplingConfig):
         return config
     if isinstance(config.schedule, Extension):
@@ -34,6 +37,14 @@ def _sampler_facts(sampler: Extension, sigmas: list[float]) -> Options:
         levels = replace(registration, function=settings["evaluations"]).bound(sampler)(sigmas)
         return (*facts, ("evaluated_at", tuple(map(float, levels))))
     return facts if settings["evaluations"] == 1 else (*facts, ("evaluations", settings["evaluations"]))
+
+
+def _metric_with_facts(metric: M) -> M:
+    """Give a metric its facts: title, better and terms, as it was registered."""
+    if not isinstance(metric, Extension):
+        return metric
+    settings = registration_of(metric).settings
+    return replace(metric, facts=tuple((name, settings[name]) for name in ("title", "better", "terms")))
 
 
 def network_facts(network: Extension, image_channels: int, resolution: int, num_classes: int) -> Options:

@@ -26,6 +26,7 @@ Kind = Literal[
     "network",
     "norm",
     "attention",
+    "metric",
 ]
 T = TypeVar("T")
 

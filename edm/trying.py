@@ -15,6 +15,7 @@ from edm.batches import TrainingSet
 from edm.config import Extension, NetworkConfig, SamplingConfig, TrainingConfig, extensions_in
 from edm.guidance import GUIDANCE_RULES
 from edm.loss import WEIGHTINGS
+from edm.metrics.own import OWN_METRICS
 from edm.networks.build import start
 from edm.noise import DISTRIBUTIONS, Stream, normals
 from edm.samplers import Loop, integrate, method_of, run_loop
@@ -87,6 +88,16 @@ def try_training(network: NetworkConfig, config: TrainingConfig) -> None:
     for name, weights in state.denoiser.named_parameters():
         if not weights.isfinite().all():
             raise TrialError(f"makes weights ({name}) infinite or NaN; correct it")
+
+
+def try_metric(metric: Extension, dimension: int) -> None:
+    """Compute a metric of random features; raises TrialError."""
+    drawn, real = normals(0, Stream.SAMPLING, torch.arange(50), (dimension,)).split([20, 30])
+    found = OWN_METRICS[metric](drawn, real)
+    if metric.fact("terms"):
+        required(found, (20,))
+    elif not math.isfinite(float(found)):
+        raise TrialError("returns a value that is not a finite number; correct it")
 
 
 def _try_network(network: NetworkConfig, shape: tuple[int, ...]) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict, fields, is_dataclass, replace
 from functools import lru_cache
 from pathlib import Path
@@ -20,6 +20,7 @@ from experiments.extensions import ExtensionError, ExtensionFile, LoadedExtensio
 from experiments.sweep.diagnostics import explain, not_a_choice, show_value, suggest
 from experiments.sweep.document import Document, Location
 from experiments.sweep.spec import OPTIONS, SECTIONS, Cell, field_names, split_axis
+from reports.metrics import METRICS, MetricInfo
 
 FIELDS: dict[Kind, tuple[str, str]] = {  # section and field
     "sampler": ("sampling", "sampler"),
@@ -28,6 +29,7 @@ FIELDS: dict[Kind, tuple[str, str]] = {  # section and field
     "network": ("model", "architecture"),
     "norm": ("model", "norm"),
     "attention": ("model", "attention_block"),
+    "metric": ("evaluation", "metrics"),
     "weighting": ("training", "weighting"),
     "noise_distribution": ("training", "noise_distribution"),
     "loss": ("training", "loss"),
@@ -35,6 +37,7 @@ FIELDS: dict[Kind, tuple[str, str]] = {  # section and field
     "lr_schedule": ("training", "lr_schedule"),
     "augmentation": ("training", "augmentation"),
 }
+OWN = MetricInfo("", group="own")
 EXAMPLE = "write for example [ideas.py]"
 
 
@@ -84,6 +87,8 @@ class SweepExtensions:
         found: dict[str, list[str]] = {}
         for kind, _ in self._loaded:
             section, field = FIELDS[kind]
+            if kind == "metric":  # of which there are several in one field
+                continue
             names = found.setdefault(section, [])
             if field + OPTIONS not in names:
                 names.append(field + OPTIONS)
@@ -99,6 +104,9 @@ class SweepExtensions:
             if own != section:
                 continue
             options, value = values.pop(field + OPTIONS, None), values.get(field)
+            if isinstance(value, tuple):
+                values[field] = [self._entry(kind, field, entry) for entry in value]
+                continue
             if isinstance(value, dict):
                 raise ExtensionValueError((field,), f"{show_value(value)} is not a name; write {field}: NAME")
             loaded = self._loaded.get((kind, value)) if isinstance(value, str) else None
@@ -108,6 +116,15 @@ class SweepExtensions:
             elif isinstance(value, str):
                 self._require_known(kind, field, value)
         return values
+
+    def _entry(self, kind: Kind, field: str, value: Any) -> Any:
+        """Return an entry of a list as JSON: an Extension for a name that an extension registers."""
+        loaded = self._loaded.get((kind, value)) if isinstance(value, str) else None
+        if loaded is not None:
+            return asdict(loaded.value)
+        if isinstance(value, str):
+            self._require_known(kind, field, value)
+        return value
 
     def _require_known(self, kind: Kind, field: str, value: str) -> None:
         own, names = own_names(kind), tuple(name for each, name in self._loaded if each == kind)
@@ -187,7 +204,15 @@ def own_names(kind: Kind) -> tuple[str, ...]:
     """Return the names that a field has without extensions."""
     section, field = FIELDS[kind]
     hint = get_type_hints(SECTIONS[section])[field]
-    return tuple(word for part in get_args(hint) for word in (get_args(part) or (part,)) if isinstance(word, str))
+    return tuple(_words(hint))
+
+
+def _words(hint: Any) -> Iterator[str]:
+    for part in get_args(hint):
+        if isinstance(part, str):
+            yield part
+        else:
+            yield from _words(part)
 
 
 def _distinct(file: ExtensionFile, others: Iterable[ExtensionFile]) -> ExtensionFile:
@@ -200,7 +225,7 @@ def _require_free_names(loaded: Iterable[LoadedExtension]) -> None:
     seen: dict[tuple[Kind, str], LoadedExtension] = {}
     for each in loaded:
         kind, name = each.registration.kind, each.registration.name
-        if name in own_names(kind):
+        if name in own_names(kind) or (kind == "metric" and METRICS.get(f"{name}_test", OWN).group != "own"):
             raise ExtensionError(
                 f"{each.where}: {name!r} is already a {kind} of edm-sweep; register yours under another name"
             )

@@ -12,7 +12,7 @@ from edm.cost import classifier_flops
 from experiments.store.layout import FOLDER_OF_TASK, StoreKind
 from experiments.store.results import ClassifierRecord, MeasuredReferences
 from experiments.sweep.identity import signature
-from experiments.sweep.metrics import FILE, reference_sizes, split_score
+from experiments.sweep.metrics import FILE, is_own_score, reference_sizes, split_score
 from experiments.sweep.tasks import (
     FORWARDS_PER_TRAINING_IMAGE,
     DataSource,
@@ -168,9 +168,12 @@ def _expected_images(config: AnyClassifierConfig, num_images: int) -> int:
 
 @lru_cache(maxsize=1024)
 def _referring(scores: tuple[str, ...]) -> tuple[str, ...]:
-    """Return those scores that compare with real images of a split, sorted."""
-    names = map(split_score, scores)
-    return tuple(sorted(f"{metric}/{name}" for metric, name in names if metric in REFERRING and name != FILE))
+    """Return those scores that compare with real images of a split, sorted.
+
+    What metrics of extensions compare with is prepared as for the KID.
+    """
+    names = map(split_score, (f"kid/{split_score(score)[1]}" if is_own_score(score) else score for score in scores))
+    return tuple(sorted({f"{metric}/{name}" for metric, name in names if metric in REFERRING and name != FILE}))
 
 
 @lru_cache(maxsize=1024)

@@ -19,6 +19,7 @@ from experiments.sweep.checks import CellError, check_cell
 from experiments.sweep.diagnostics import explain, require_field, require_key, show_value, suggest, suggest_axis
 from experiments.sweep.document import START, Document, Location, parse_document, read_document
 from experiments.sweep.extensions import ExtensionValueError, SweepExtensions
+from experiments.sweep.metrics import declare_metrics
 from experiments.sweep.spec import (
     NAME_RULE,
     SECTIONS,
@@ -112,6 +113,7 @@ class SweepReader:
         self.extensions.require_reached(self.document, axes.places)
         cells = tuple(replace(cell, seed=seed) for cell in unseeded for seed in seeds)
         resources = self._section("resources", ResourcesConfig)
+        declare_metrics(cell.evaluation for cell in unseeded)  # before the report's are checked
         overrides = {field: value for field, value in changed.items() if not field.startswith("resources.")}
         name = variant_name(self._name(default_name), override_texts(overrides))
         report = self._report(axes.names, unseeded)
