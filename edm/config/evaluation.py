@@ -74,7 +74,6 @@ class EvaluationConfig:
 @dataclass(frozen=True)
 class ClassifierConfig:
     """The small classifier whose last hidden layer is the `classifier` feature space.
-
     It trains until its accuracy on the val split has not risen for `patience` checks in a row.
 
     channels: Channels of the first convolutions; the last ones have twice as many.

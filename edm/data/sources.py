@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import urllib.request
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from http.client import HTTPException
 from pathlib import Path
@@ -13,11 +13,10 @@ from pathlib import Path
 from edm.data.catalogue import CATALOGUE, SourceFile
 from edm.data.errors import DataError
 from edm.data.files import is_archive, kind_of, open_regular
+from edm.data.progress import OnProgress
 
 BLOCK_BYTES = 2**20
 TIMEOUT_S = 30.0
-
-OnProgress = Callable[[str, int, int], None]  # what is being done, how much of it is done, how much there is
 
 
 class MissingFilesError(DataError):

@@ -71,7 +71,7 @@ def adams(step, options):
     return step.here.x + length * slope
 '''
 TRAINING = {
-    "small": "kimg: 20, batch_size: 64, lr: 2.0e-3, ema_halflife_kimg: 2",
+    "small": "kimg: 20, batch_size: 64, lr: 2.0e-3, ema_halflife_kimg: 1",
     "large": "kimg: 5000, batch_size: 128, lr: 2.0e-4",
 }
 EVALUATION = {

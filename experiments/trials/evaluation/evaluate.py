@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
+from functools import partial
 from pathlib import Path
 
 from edm.files import load_tensors, save_tensors
@@ -146,6 +147,7 @@ def _truncation_error(context: EvaluationContext) -> float:
         save_tensors({IMAGES: solution}, folder / EXACT)
         return SolutionRecord(provenance=provenance())
 
-    context.store.ensure(SolutionRecord, identity, build, [EXACT], context.reporter.raise_if_stop_requested)
+    on_wait = partial(context.phase, "waiting for the exact solution, which another evaluation computes")
+    context.store.ensure(SolutionRecord, identity, build, [EXACT], on_wait)
     solution = load_tensors(context.store.checked("exact", identity, EXACT))[IMAGES]
     return truncation_error(final_images(model, evaluation.sampling, guide), solution)
