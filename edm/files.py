@@ -15,7 +15,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file  # pyright: ignore[reportUnknownVariableType] - no types for their tensors
 from torch import Tensor
 
-from edm.config import NetworkConfig
+from edm.config import Extension, NetworkConfig
 from edm.cost import num_parameters
 from edm.networks.device import on_device
 from edm.precondition import Denoiser
@@ -88,9 +88,7 @@ def load_model(path: Path, device: torch.device | str = "cpu") -> Denoiser:
 def _model(metadata: dict[str, str], tensors: dict[str, Tensor]) -> Denoiser:
     """Return the model that a file describes, once it is certain that the file has the weights for it."""
     fields: dict[str, Any] = json.loads(metadata["network"])
-    fields = {
-        name: tuple(cast(list[Any], value)) if isinstance(value, list) else value for name, value in fields.items()
-    }
+    fields = {name: _plain(value) for name, value in fields.items()}
     config, sigma_data = NetworkConfig(**fields), float(metadata["sigma_data"])
     averaged = {n.removeprefix(AVERAGED): value for n, value in tensors.items() if n.startswith(AVERAGED)}
     weights = averaged or tensors
@@ -101,6 +99,13 @@ def _model(metadata: dict[str, str], tensors: dict[str, Tensor]) -> Denoiser:
     model = Denoiser(config, sigma_data)
     model.load_state_dict(weights)
     return model
+
+
+def _plain(value: Any) -> Any:
+    """Return a value of a network's configuration that was JSON."""
+    if isinstance(value, dict):
+        return Extension(**{name: _plain(own) for name, own in cast(dict[str, Any], value).items()})
+    return tuple(map(_plain, cast(list[Any], value))) if isinstance(value, list) else value
 
 
 def _metadata(path: Path) -> dict[str, str]:

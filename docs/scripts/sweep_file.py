@@ -22,6 +22,7 @@ from edm.config import (  # noqa: E402
     PRESETS,
     DataConfig,
     EvaluationConfig,
+    Extension,
     GuideConfig,
     ModelConfig,
     SamplingConfig,
@@ -138,6 +139,7 @@ WORDS: dict[Any, str] = {
     float: "number",
     bool: "`true`, `false`",
     str: "text",
+    Extension: "[your own](extending.md)",
     type(None): "`null`",
 }
 

@@ -28,6 +28,7 @@ from experiments.sweep.diagnostics import (
 )
 from experiments.sweep.document import START, Document, Location, parse_document, read_document
 from experiments.sweep.extensions import ExtensionValueError, SweepExtensions
+from experiments.sweep.metrics import declare_metrics
 from experiments.sweep.spec import (
     OWN,
     SECTIONS,
@@ -84,9 +85,8 @@ def _override(document: Document, text: str) -> dict[str, Any]:
         raise UserError(f"--set {text}: {key} is an axis of the sweep; change its values in the file instead")
     name, _, option = name.partition(".")
     location = (section, name, option) if option else (section, name)
-    if option:
-        given = {**(values.get(name) or {}), option: given}
-    document.data[section] = {**values, name: given}
+    own = {**(values.get(name) or {}), option: given} if option else given
+    document.data[section] = {**values, name: own}
     document.places[location] = f"--set {text}"
     return {key: given}
 
@@ -123,9 +123,11 @@ class SweepReader:
         self.extensions.require_reached(self.document, axes.places)
         cells = tuple(replace(cell, seed=seed) for cell in unseeded for seed in seeds)
         resources = self._section("resources", ResourcesConfig)
+        declare_metrics(cell.evaluation for cell in unseeded)  # before the report's are checked
         overrides = {field: value for field, value in changed.items() if not field.startswith("resources.")}
         name = variant_name(self._name(default_name), override_texts(overrides))
-        return Sweep(name, cells, axes.names, resources, self._report(axes.names, unseeded), self.extensions.files)
+        report = self._report(axes.names, unseeded)
+        return Sweep(name, cells, axes.names, resources, report, self.extensions.files)
 
     def _name(self, default: str) -> str:
         name = self.data.get("name", default)
@@ -189,10 +191,13 @@ class SweepReader:
         cell = replace(base, **changed)
         try:
             check_cell(cell, self.inputs)
+            return self.extensions.with_network(cell, self.inputs.facts(cell.data))
+        except ExtensionValueError as error:
+            field = f"model.{error.location[0]}"
+            raise self.document.error(places.get(field, ("model", *error.location)), f"{field}: {error}") from None
         except CellError as error:
             location = places.get(error.field, tuple(error.field.split(".")))
             raise self.document.error(location, f"{error.field}: {error}") from None
-        return cell
 
     def _picked_section(self, section: str, values: dict[str, Any], places: dict[str, Location]) -> Any:
         """A section with values of axes in it; its errors are placed at these axes, by default at the last one."""

@@ -90,6 +90,8 @@ class Cell:
         value = getattr(getattr(self, section), name)
         if option:
             return value.option(option) if isinstance(value, Extension) else None
+        if isinstance(value, tuple):
+            return tuple(entry.name if isinstance(entry, Extension) else entry for entry in value)
         return value.name if isinstance(value, Extension) else value
 
     def has(self, axis: str) -> bool:

@@ -24,7 +24,6 @@ from experiments.store.results import TrainingResult
 from experiments.store.store import Store
 from experiments.sweep.tasks import Evaluation, SweepTask, Training
 from experiments.trials.assets import load_averaged
-from experiments.trials.extensions import require_loaded
 
 BATCH = 64
 TRAJECTORY_IMAGES, TRAJECTORY_COLUMNS = 6, 9
@@ -76,7 +75,6 @@ def draw_pictures(
     training = task.training if isinstance(task, Evaluation) else task
     _make_folder(request.out, ".gif" if request.gif else ".png")
     _raise_if_impossible(training, sampling, request)
-    require_loaded((task, sampling), store)
     model = _load_finished(training, sampling.ema, store, device)
     guide = _load_guide(task, sampling, store, device)
     if request.trajectory:
