@@ -17,7 +17,7 @@ from gradio import themes
 from edm.config import CHURNED_SAMPLERS, Sampler
 from experiments.demo.networks import Network
 from experiments.demo.settings import Form, form_of, most_images
-from experiments.demo.studio import Studio, PageView
+from experiments.demo.studio import PageView, Studio
 from experiments.errors import UserError
 
 HOST = "127.0.0.1"  # never to be reached from another machine

@@ -91,7 +91,7 @@ class Studio:
         self._sessions.pop(key, None)
 
     def draw(self, key: str, name: str, forms: list[Form]) -> Iterator[PageView]:
-        """Draw with one setting, or two from the same noise; yield what the page shows, mistakes included."""
+        """Draw with one setting, or two from the same noise; yield what the page shows."""
         session = self._session(key)
         try:
             network = self.network(name)
@@ -114,7 +114,7 @@ class Studio:
             raise UserError(f"setting {NAMES[number]}: {error}" if count > 1 else str(error)) from None
 
     def look_at(self, key: str, position: float) -> PageView | None:
-        """Show the step of what was drawn at a position of the slider, from 0 to PageView.steps; None before any drawing.
+        """Show a step of what was drawn, by the slider's position from 0 to PageView.steps; None before any drawing.
 
         The last position is the finished images. A second setting shows its step of the nearest noise level.
         """

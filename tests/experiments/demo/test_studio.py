@@ -26,7 +26,7 @@ from experiments.demo.drawing import Cancelled, Drawing
 from experiments.demo.networks import Network, Offer, load, offers
 from experiments.demo.recipes import command, python_lines
 from experiments.demo.settings import Form, Wanted, form_of, most_images, read
-from experiments.demo.studio import Studio, PageView
+from experiments.demo.studio import PageView, Studio
 from experiments.errors import UserError
 from experiments.store.store import Store
 from experiments.sweep.plan import Plan
