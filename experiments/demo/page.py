@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import hashlib
 import html
 import os
 import shutil
 import tempfile
+import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from io import BytesIO
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import gradio as gr
 from gradio import themes
@@ -19,6 +22,9 @@ from experiments.demo.networks import Network
 from experiments.demo.settings import Form, form_of, most_images
 from experiments.demo.studio import PageView, Studio
 from experiments.errors import UserError
+
+if TYPE_CHECKING:
+    from PIL.Image import Image as Picture
 
 HOST = "127.0.0.1"  # never to be reached from another machine
 FIRST_IMAGES = 16
@@ -261,7 +267,7 @@ class Handlers:
         finished = False
         for view in self.studio.draw(_key(request), name, forms):
             finished = view.steps is not None
-            yield (*_updates(view), *rest)
+            yield (*self._updates(view), *rest)
         if finished:
             yield (*(gr.skip(),) * 7, *self.studio.recipes(_key(request)), *self._downloads(_key(request)))
 
@@ -271,16 +277,36 @@ class Handlers:
         files = self.studio.write_files(key, folder)
         return tuple(gr.update(value=str(file), interactive=True) for file in files or ())
 
+    def _updates(self, view: PageView) -> Updates:
+        """Return the values of Output.pictures."""
+        shown = [*(pane and pane.noisy for pane in view.panes), *(pane and pane.denoised for pane in view.panes)]
+        pictures = (gr.skip() if picture is None else self._file(picture) for picture in (*shown, view.difference))
+        slider = gr.skip() if view.steps is None else gr.update(maximum=view.steps, value=view.steps)
+        return _html(view.message, view.share), *pictures, slider
+
+    def _file(self, picture: Picture | None) -> str | None:
+        """Return a file that holds a picture, written whole and once: Gradio would write it anew while it is read."""
+        if picture is None:
+            return None
+        content = BytesIO()
+        picture.save(content, format="PNG", compress_level=1)
+        path = self.folder / f"{hashlib.sha256(content.getvalue()).hexdigest()}.png"
+        if not path.exists():
+            temporary = path.with_suffix(f".{threading.get_ident()}")
+            temporary.write_bytes(content.getvalue())
+            temporary.replace(path)
+        return str(path)
+
     def look_at(self, request: gr.Request, position: float) -> Updates:
         """Show a step of what was drawn."""
         view = self.studio.look_at(_key(request), position)
-        return (gr.skip(),) * 6 if view is None else _updates(view)[:-1]
+        return (gr.skip(),) * 6 if view is None else self._updates(view)[:-1]
 
     def neighbours(self, request: gr.Request, number: int, event: gr.SelectData) -> Updates:
         """Show the nearest training images of the one that was clicked."""
         x, y = event.index
         picture, sentence = self.studio.neighbours(_key(request), number, x, y)
-        return gr.update(value=picture, visible=picture is not None), sentence
+        return gr.update(value=self._file(picture), visible=picture is not None), sentence
 
     def choose(self, name: str) -> Updates:
         """Show what a network takes, with its own defaults."""
@@ -304,12 +330,3 @@ def _key(request: gr.Request) -> str:
 def _form(shared: tuple[int | None, float, float], fields: tuple[Any, ...]) -> Form:
     (label, seed, images), (sampler, steps, guidance, interval, churn) = shared, fields
     return Form(label, sampler, steps, guidance, interval, churn, seed, images)
-
-
-def _updates(view: PageView) -> Updates:
-    """Return the values of Output.pictures."""
-    noisy = (gr.skip() if pane is None else pane.noisy for pane in view.panes)
-    denoised = (gr.skip() if pane is None else pane.denoised for pane in view.panes)
-    difference = gr.skip() if view.difference is None else view.difference
-    slider = gr.skip() if view.steps is None else gr.update(maximum=view.steps, value=view.steps)
-    return _html(view.message, view.share), *noisy, *denoised, difference, slider
