@@ -11,9 +11,23 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Generic, Literal, TypeVar
 
-from edm.config.extension import Extension
+from edm.extension import Extension
 
-Kind = Literal["sampler"]
+Kind = Literal[
+    "sampler",
+    "weighting",
+    "noise_distribution",
+    "loss",
+    "optimizer",
+    "lr_schedule",
+    "augmentation",
+    "schedule",
+    "guidance_rule",
+    "network",
+    "norm",
+    "attention",
+    "metric",
+]
 T = TypeVar("T")
 
 
@@ -40,6 +54,17 @@ class Registration:
 
 def _with_last(function: Callable[..., Any], last: Any, *arguments: Any) -> Any:
     return function(*arguments, last)
+
+
+def as_it_is(registration: Registration, extension: Extension) -> Callable[[Any], Callable[..., Any]]:
+    """Return what gives an extension's function, its options filled in, whatever the rest of the configuration."""
+    function = registration.bound(extension)
+    return lambda config: function
+
+
+def bound(registration: Registration, extension: Extension) -> Callable[..., Any]:
+    """Return an extension's function with its options filled in."""
+    return registration.bound(extension)
 
 
 class UnknownExtension(LookupError):

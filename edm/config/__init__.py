@@ -15,7 +15,6 @@ from edm.config.evaluation import (
     Metric,
     Resize,
 )
-from edm.config.extension import Extension, Options, OptionValue, extensions_in
 from edm.config.fields import MAX_SEED, FieldError, added_field, display_field, require, require_positive, require_seed
 from edm.config.model import (
     AUGMENT_LABELS,
@@ -40,6 +39,7 @@ from edm.config.sampling import (
     SamplingConfig,
 )
 from edm.config.training import MAX_POWER_WIDTH, Precision, TrainingConfig, Weighting, require_power_width
+from edm.extension import Extension, Options, OptionValue, extensions_in
 
 __all__ = [
     "AUGMENT_LABELS",

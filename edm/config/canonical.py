@@ -9,10 +9,10 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 
-from edm.config.extension import Extension
 from edm.config.model import NetworkConfig
 from edm.config.sampling import CHURNED_SAMPLERS, MAX_GAMMA, Sampler, SamplingConfig
 from edm.config.training import TrainingConfig
+from edm.extension import Extension
 
 # training -----------------------------------------------------------------------------------------
 
@@ -23,6 +23,10 @@ def canonical_training(config: TrainingConfig, network: NetworkConfig) -> Traini
     halflife, rampup = _average(config)
     if config.optimizer == "adamw" and config.weight_decay == 0:
         config = replace(config, optimizer="adam", weight_decay=default.weight_decay)
+    if isinstance(config.loss, Extension):  # it does all the weighting
+        config = replace(config, weighting=default.weighting, min_snr_gamma=default.min_snr_gamma)
+    if isinstance(config.noise_distribution, Extension):
+        config = replace(config, p_mean=default.p_mean, p_std=default.p_std)
     batch_kimg = config.batch_size / 1000
     return replace(
         config,

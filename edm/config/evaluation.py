@@ -7,6 +7,7 @@ from typing import Literal, get_args
 
 from edm.config.data import SPLITS, Split
 from edm.config.fields import added_field, display_field, require
+from edm.extension import Extension
 
 Features = Literal["inception", "dinov2", "classifier"]
 Resize = Literal["pytorch-fid", "clean", "tensorflow"]
@@ -45,7 +46,7 @@ class EvaluationConfig:
     resize: Resize = added_field("pytorch-fid")
     reference: Literal["equal", "all"] = added_field("equal")
     statistics: str | None = display_field(None)
-    metrics: tuple[Metric, ...] = display_field(("fid", "kid", "prdc"))
+    metrics: tuple[Metric | Extension, ...] = display_field(("fid", "kid", "prdc"))
     truncation: bool = display_field(False)
     stop_when: float | None = added_field(None)
 

@@ -8,10 +8,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from edm.config.extension import Extension
 from edm.config.fields import FieldError, added_field, require, require_positive, require_seed
 from edm.config.model import ModelConfig, PresetName
 from edm.config.training import Precision, TrainingConfig, require_power_width
+from edm.extension import Extension
 from edm.schedules import SAME_AS, ScheduleName, noise_levels
 
 Sampler = Literal[
@@ -101,6 +101,8 @@ class SamplingConfig:
         `None`: the average of `ema_halflife_kimg`.
     resolution: Pixels per side of the drawn images. `None`: the resolution of training.
     precision: Arithmetic of the network during sampling.
+    guidance_rule: How the two branches of guidance are combined. `linear`: they are extrapolated by the guidance scale.
+        Unused at scales 0 and 1, where one branch alone is evaluated.
     """
 
     sampler: Sampler | Extension = "heun"
@@ -114,13 +116,14 @@ class SamplingConfig:
     s_max: float = 50.0
     s_noise: float = 1.003
     seed: int = 0
-    schedule: ScheduleName = added_field("karras")
+    schedule: ScheduleName | Extension = added_field("karras")
     eta: float = added_field(1.0)
     guidance_interval: tuple[float, float] | None = added_field(None)
     guide: GuideConfig | None = added_field(None)
     ema: float | None = added_field(None)
     resolution: int | None = added_field(None)
     precision: Precision = added_field("fp32")
+    guidance_rule: Literal["linear"] | Extension = added_field("linear", column=False)
 
     def __post_init__(self) -> None:
         require_positive(self, "steps", "sigma_min", "sigma_max", "rho", "s_noise")
@@ -164,7 +167,9 @@ class SamplingConfig:
             unread.append("rho")
         if self.guidance == 1:
             unread += ["guidance_interval", "guide"]
-        schedule = SAME_AS.get(self.schedule, self.schedule)
+        if self.guidance in (0, 1):
+            unread.append("guidance_rule")
+        schedule = self.schedule if isinstance(self.schedule, Extension) else SAME_AS.get(self.schedule, self.schedule)
         return replace(self, schedule=schedule, **{name: getattr(default, name) for name in unread})
 
     @property

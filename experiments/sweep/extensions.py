@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict, fields, is_dataclass, replace
 from functools import lru_cache
 from pathlib import Path
@@ -13,14 +13,31 @@ from pydantic import TypeAdapter, ValidationError
 
 from edm import facts
 from edm.config import Extension, Options
+from edm.data.catalogue import DatasetFacts
 from edm.registry import Kind
 from experiments.errors import one_line
 from experiments.extensions import ExtensionError, ExtensionFile, LoadedExtension, identified, read_extension
 from experiments.sweep.diagnostics import explain, not_a_choice, show_value, suggest
 from experiments.sweep.document import Document, Location
-from experiments.sweep.spec import OPTIONS, SECTIONS, field_names, split_axis
+from experiments.sweep.spec import OPTIONS, SECTIONS, Cell, field_names, split_axis
+from reports.metrics import METRICS, MetricInfo
 
-FIELDS: dict[Kind, tuple[str, str]] = {"sampler": ("sampling", "sampler")}  # section and field
+FIELDS: dict[Kind, tuple[str, str]] = {  # section and field
+    "sampler": ("sampling", "sampler"),
+    "schedule": ("sampling", "schedule"),
+    "guidance_rule": ("sampling", "guidance_rule"),
+    "network": ("model", "architecture"),
+    "norm": ("model", "norm"),
+    "attention": ("model", "attention_block"),
+    "metric": ("evaluation", "metrics"),
+    "weighting": ("training", "weighting"),
+    "noise_distribution": ("training", "noise_distribution"),
+    "loss": ("training", "loss"),
+    "optimizer": ("training", "optimizer"),
+    "lr_schedule": ("training", "lr_schedule"),
+    "augmentation": ("training", "augmentation"),
+}
+OWN = MetricInfo("", group="own")
 EXAMPLE = "write for example [ideas.py]"
 
 
@@ -70,6 +87,8 @@ class SweepExtensions:
         found: dict[str, list[str]] = {}
         for kind, _ in self._loaded:
             section, field = FIELDS[kind]
+            if kind == "metric":  # of which there are several in one field
+                continue
             names = found.setdefault(section, [])
             if field + OPTIONS not in names:
                 names.append(field + OPTIONS)
@@ -85,6 +104,9 @@ class SweepExtensions:
             if own != section:
                 continue
             options, value = values.pop(field + OPTIONS, None), values.get(field)
+            if isinstance(value, tuple):
+                values[field] = [self._entry(kind, field, entry) for entry in value]
+                continue
             if isinstance(value, dict):
                 raise ExtensionValueError((field,), f"{show_value(value)} is not a name; write {field}: NAME")
             loaded = self._loaded.get((kind, value)) if isinstance(value, str) else None
@@ -94,6 +116,15 @@ class SweepExtensions:
             elif isinstance(value, str):
                 self._require_known(kind, field, value)
         return values
+
+    def _entry(self, kind: Kind, field: str, value: Any) -> Any:
+        """Return an entry of a list as JSON: an Extension for a name that an extension registers."""
+        loaded = self._loaded.get((kind, value)) if isinstance(value, str) else None
+        if loaded is not None:
+            return asdict(loaded.value)
+        if isinstance(value, str):
+            self._require_known(kind, field, value)
+        return value
 
     def _require_known(self, kind: Kind, field: str, value: str) -> None:
         own, names = own_names(kind), tuple(name for each, name in self._loaded if each == kind)
@@ -132,6 +163,18 @@ class SweepExtensions:
             what = f"{getattr(config, field)}: its code failed ({type(error).__name__}: {one_line(error)}); correct it"
             raise ExtensionValueError((field,), what) from None
 
+    def with_network(self, cell: Cell, data: DatasetFacts) -> Cell:
+        """Return a cell whose network, if an extension defines it, carries its cost. Raises ExtensionValueError."""
+        network = cell.model.architecture
+        if not isinstance(network, Extension):
+            return cell
+        try:
+            known = _network_facts(network, data.channels, data.resolution, data.num_classes)
+        except Exception as error:
+            what = f"{network}: its code failed ({type(error).__name__}: {one_line(error)}); correct it"
+            raise ExtensionValueError(("architecture",), what) from None
+        return replace(cell, model=replace(cell.model, architecture=replace(network, facts=known)))
+
     def require_reached(self, document: Document, axes: Iterable[tuple[str, Location]]) -> None:
         """Raise UserError for the first option that no cell uses. axes: with where the file has them."""
         given: list[tuple[str, str, Location]] = []
@@ -161,7 +204,15 @@ def own_names(kind: Kind) -> tuple[str, ...]:
     """Return the names that a field has without extensions."""
     section, field = FIELDS[kind]
     hint = get_type_hints(SECTIONS[section])[field]
-    return tuple(word for part in get_args(hint) for word in get_args(part) if isinstance(word, str))
+    return tuple(_words(hint))
+
+
+def _words(hint: Any) -> Iterator[str]:
+    for part in get_args(hint):
+        if isinstance(part, str):
+            yield part
+        else:
+            yield from _words(part)
 
 
 def _distinct(file: ExtensionFile, others: Iterable[ExtensionFile]) -> ExtensionFile:
@@ -174,7 +225,7 @@ def _require_free_names(loaded: Iterable[LoadedExtension]) -> None:
     seen: dict[tuple[Kind, str], LoadedExtension] = {}
     for each in loaded:
         kind, name = each.registration.kind, each.registration.name
-        if name in own_names(kind):
+        if name in own_names(kind) or (kind == "metric" and METRICS.get(f"{name}_test", OWN).group != "own"):
             raise ExtensionError(
                 f"{each.where}: {name!r} is already a {kind} of edm-sweep; register yours under another name"
             )
@@ -186,6 +237,11 @@ def _require_free_names(loaded: Iterable[LoadedExtension]) -> None:
 @lru_cache(maxsize=4096)
 def _with_facts(config: Any) -> Any:
     return facts.with_facts(config)
+
+
+@lru_cache(maxsize=256)
+def _network_facts(network: Extension, image_channels: int, resolution: int, num_classes: int) -> Options:
+    return facts.network_facts(network, image_channels, resolution, num_classes)
 
 
 @lru_cache(maxsize=4096)

@@ -17,7 +17,7 @@ from experiments.sweep.equivalence import Outcome, SameValues, repeated_cells, r
 from experiments.sweep.forms import evaluation_forms, guide_cell, training_forms
 from experiments.sweep.identity import VERSIONS
 from experiments.sweep.linking import link_evaluations, merge_evaluations
-from experiments.sweep.metrics import fid_remedy
+from experiments.sweep.metrics import declare_metrics, fid_remedy
 from experiments.sweep.names import short_name
 from experiments.sweep.preparations import Preparation, names_of, preparations_by_signature
 from experiments.sweep.spec import SECTIONS, Cell, Sweep
@@ -190,6 +190,7 @@ def _planned(
     sweep: Sweep, inputs: Inputs, sources: Mapping[DataConfig, DataSource], holdings: Holdings | None
 ) -> tuple[Planner, list[tuple[Cell, Evaluation, str]]]:
     """Return the planner that has planned a sweep's cells, and what it made of each cell."""
+    declare_metrics(cell.evaluation for cell in sweep.cells)
     planner = Planner(inputs, sources, holdings)
     requested = list(planner.plan(sweep.cells))
     if holdings is None or not holdings.has_any("evaluations") or not planner.lacks_classifiers:

@@ -12,7 +12,7 @@ from edm.cost import classifier_flops
 from experiments.store.layout import FOLDER_OF_TASK, StoreKind
 from experiments.store.results import ClassifierRecord, MeasuredReferences
 from experiments.sweep.identity import signature
-from experiments.sweep.metrics import FILE, reference_sizes, split_score
+from experiments.sweep.metrics import FILE, is_own_score, reference_sizes, split_score
 from experiments.sweep.segments import segment_stop
 from experiments.sweep.tasks import (
     FORWARDS_PER_TRAINING_IMAGE,
@@ -172,10 +172,13 @@ def _expected_images(config: AnyClassifierConfig, num_images: int) -> int:
 
 @lru_cache(maxsize=1024)
 def _referring(scores: tuple[str, ...]) -> tuple[str, ...]:
-    """Return those scores that compare with real images, sorted."""
-    names = map(split_score, scores)
-    of_splits = sorted(f"{metric}/{name}" for metric, name in names if metric in REFERRING and name != FILE)
-    return (*of_splits, *(score for score in scores if score == MEMORISATION))
+    """Return those scores that compare with real images, sorted.
+
+    What metrics of extensions compare with is prepared as for the KID.
+    """
+    names = map(split_score, (f"kid/{split_score(score)[1]}" if is_own_score(score) else score for score in scores))
+    of_splits = {f"{metric}/{name}" for metric, name in names if metric in REFERRING and name != FILE}
+    return (*sorted(of_splits), *(score for score in scores if score == MEMORISATION))
 
 
 @lru_cache(maxsize=1024)

@@ -13,14 +13,24 @@ from pydantic import TypeAdapter, ValidationError
 
 from experiments.errors import UserError
 from experiments.inputs import Inputs
+from experiments.names import NAME_RULE, is_name
 from experiments.store.sweep_names import override_texts, variant_name
 from experiments.sweep.axes import Picks, SweepAxes, read_seeds
 from experiments.sweep.checks import CellError, check_cell
-from experiments.sweep.diagnostics import explain, require_field, require_key, show_value, suggest, suggest_axis
+from experiments.sweep.diagnostics import (
+    explain,
+    not_a_mapping,
+    require_field,
+    require_key,
+    show_value,
+    suggest,
+    suggest_axis,
+)
 from experiments.sweep.document import START, Document, Location, parse_document, read_document
 from experiments.sweep.extensions import ExtensionValueError, SweepExtensions
+from experiments.sweep.metrics import declare_metrics
 from experiments.sweep.spec import (
-    NAME_RULE,
+    OWN,
     SECTIONS,
     SETTINGS,
     TOP_LEVEL,
@@ -29,8 +39,8 @@ from experiments.sweep.spec import (
     ResourcesConfig,
     Sweep,
     field_names,
-    is_name,
 )
+from experiments.wording import shortened
 from reports.metrics import METRICS
 
 
@@ -75,9 +85,8 @@ def _override(document: Document, text: str) -> dict[str, Any]:
         raise UserError(f"--set {text}: {key} is an axis of the sweep; change its values in the file instead")
     name, _, option = name.partition(".")
     location = (section, name, option) if option else (section, name)
-    if option:
-        given = {**(values.get(name) or {}), option: given}
-    document.data[section] = {**values, name: given}
+    own = {**(values.get(name) or {}), option: given} if option else given
+    document.data[section] = {**values, name: own}
     document.places[location] = f"--set {text}"
     return {key: given}
 
@@ -106,22 +115,34 @@ class SweepReader:
         variant, except for resources, which change no result.
         """
         for key in self.data:
-            require_key(self.document, key, TOP_LEVEL, (key,), key)
+            if not key.startswith(OWN):
+                require_key(self.document, key, TOP_LEVEL, (key,), key)
         base = Cell(seed=0, **{name: self._section(name, kind) for name, kind in SECTIONS.items()})
         axes, seeds = SweepAxes.read(self.document, self.extensions.companions), read_seeds(self.document)
         unseeded = axes.cells(lambda picks: self._cell(base, picks))
         self.extensions.require_reached(self.document, axes.places)
         cells = tuple(replace(cell, seed=seed) for cell in unseeded for seed in seeds)
         resources = self._section("resources", ResourcesConfig)
+        declare_metrics(cell.evaluation for cell in unseeded)  # before the report's are checked
         overrides = {field: value for field, value in changed.items() if not field.startswith("resources.")}
         name = variant_name(self._name(default_name), override_texts(overrides))
-        return Sweep(name, cells, axes.names, resources, self._report(axes.names, unseeded), self.extensions.files)
+        report = self._report(axes.names, unseeded)
+        return Sweep(name, cells, axes.names, resources, report, self.extensions.files)
 
     def _name(self, default: str) -> str:
         name = self.data.get("name", default)
+        if "name" in self.data and not isinstance(name, str):
+            raise self.document.error(("name",), f"name: {self._not_text(name)}")
         if not is_name(name):
-            raise self.document.error(("name",), f"name: {name!r} cannot be the name of a sweep; {NAME_RULE}")
+            raise self.document.error(("name",), f"name: {show_value(name)} cannot be the name of a sweep; {NAME_RULE}")
         return name
+
+    def _not_text(self, value: Any) -> str:
+        written = self.document.written.get(("name",))
+        if not written:
+            shown = "is empty" if value is None else f"{show_value(value)} is not text"
+            return f"{shown}; write the name of the sweep, or remove the line"
+        return f"{shortened(written)} is not text in YAML; put it in quotes: '{shortened(written)}'"
 
     # sections -------------------------------------------------------------------------------------
 
@@ -132,9 +153,7 @@ class SweepReader:
             values = {}
         if not isinstance(values, dict):
             example = f"{name}: {{{field_names(kind)[0]}: ...}}"
-            raise self.document.error(
-                (name,), f"{name}: {show_value(values)} is not a mapping; write for example '{example}'"
-            )
+            raise self.document.error((name,), f"{name}: {not_a_mapping(values, field_names(kind), example)}")
         companions = self.extensions.companions.get(name, ())
         for key, value in values.items():
             require_field(self.document, kind, key, value, (name, key), f"{name}.{key}", companions)
@@ -172,10 +191,13 @@ class SweepReader:
         cell = replace(base, **changed)
         try:
             check_cell(cell, self.inputs)
+            return self.extensions.with_network(cell, self.inputs.facts(cell.data))
+        except ExtensionValueError as error:
+            field = f"model.{error.location[0]}"
+            raise self.document.error(places.get(field, ("model", *error.location)), f"{field}: {error}") from None
         except CellError as error:
             location = places.get(error.field, tuple(error.field.split(".")))
             raise self.document.error(location, f"{error.field}: {error}") from None
-        return cell
 
     def _picked_section(self, section: str, values: dict[str, Any], places: dict[str, Location]) -> Any:
         """A section with values of axes in it; its errors are placed at these axes, by default at the last one."""

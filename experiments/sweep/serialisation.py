@@ -51,8 +51,14 @@ def _column(values: list[Any]) -> dict[str, Any]:
     """One field of all cells: its distinct values, and, where there are several, the number of each cell's value."""
     numbers: dict[tuple[type, Any], int] = {}  # by type as well: true is not 1
     at = [numbers.setdefault((type(value), value), len(numbers)) for value in values]
-    distinct = [asdict(value) if dataclasses.is_dataclass(kind) else value for kind, value in numbers]
+    distinct = [_as_json(value) for _, value in numbers]
     return {"values": distinct} if len(distinct) == 1 else {"values": distinct, "at": at}
+
+
+def _as_json(value: Any) -> Any:
+    if isinstance(value, tuple):
+        return [_as_json(entry) for entry in value]
+    return asdict(value) if dataclasses.is_dataclass(value) and not isinstance(value, type) else value
 
 
 def _folders(plan: Plan) -> dict[DataConfig, DataSource]:

@@ -15,7 +15,7 @@ from experiments.store.layout import INFLUENCES, PAIRS, SAMPLES, STATISTICS
 from experiments.store.provenance import provenance
 from experiments.store.results import DrawingOrigins, EvaluationResult, SolutionRecord
 from experiments.store.store import Store
-from experiments.sweep.metrics import headline, with_others
+from experiments.sweep.metrics import computable, headline, with_others
 from experiments.sweep.segments import segments
 from experiments.sweep.tasks import Evaluation
 from experiments.trials.context import TrialContext, write_config
@@ -38,7 +38,7 @@ def run_evaluation(store: Store, evaluation: Evaluation, trial: TrialContext) ->
     folder = store.folder("evaluations", evaluation.signature)
     write_config(folder, evaluation)
     # keep the scores that other sweeps asked for
-    scores, notes = (done.scores, done.notes) if done is not None else ((), ())
+    scores, notes = (computable(done.scores, evaluation.config), done.notes) if done is not None else ((), ())
     context = EvaluationContext(store, evaluation, trial, with_others(evaluation.scores, scores))
     # locked during scoring as well, as an evaluation of more images would replace a short segment
     with store.lock("drawings", evaluation.drawing, context.reporter.raise_if_stop_requested):

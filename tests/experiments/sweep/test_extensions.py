@@ -40,7 +40,7 @@ def test_a_registered_name_is_a_value_and_its_options_are_axes(tmp_path: Path) -
     assert parameters["sampling.sampler_options.damping"] == 0.5 and parameters["sampling.sampler_options.order"] == 1
 
 
-def test_shipped_cells_have_the_signatures_that_they_have_without_extensions(tmp_path: Path) -> None:
+def test_shipped_cells_have_the_signatures_that_they_always_had(tmp_path: Path) -> None:
     plain = SWEEP.replace("extensions: [ideas.py]\n", "").replace("euler, damped", "euler, heun")
     assert evaluations(plan_of(tmp_path))["euler"] == evaluations(plan_of(tmp_path, plain))["euler"]
 

@@ -18,11 +18,13 @@ from experiments.store.store import Store
 from experiments.sweep.plan import Plan
 from experiments.tracking import bundle
 from experiments.tracking.frames import results_frame, scores_in_store
+from experiments.tracking.paired_errors import difference_errors
 from experiments.tracking.provenance import provenance_of
 from experiments.tracking.records import recall_plan, record_plan
 from experiments.trials.checking import check_plan
 from experiments.trials.extensions import keep_extensions, require_loaded
 from experiments.trials.perform import perform
+from reports.metrics import METRICS
 from tests import ROOT, commandline
 from tests.extending import DAMPED, SWEEP, write_sweep
 from tests.inprocess import CONTEXT, execute
@@ -227,3 +229,50 @@ def test_two_workers_of_a_run_use_the_extension(tmp_path: Path, store: Store) ->
     assert report.returncode == 0 and "damped" in report.stdout
     missing = commandline.run("report", path, "--store", store.root, folder=tmp_path)
     assert missing.returncode == 2 and "there is no file" in missing.stderr
+
+
+NEAREST = """\
+import torch
+
+from edm import extend
+
+
+@extend.metric("nearest", better="lower", terms=True)
+def nearest(drawn, real):
+    return torch.cdist(drawn, real).min(dim=1).values
+
+
+@extend.metric("spread", better="neither")
+def spread(drawn, real):
+    return drawn.std() / real.std()
+"""
+MEASURED = SWEEP.replace("features: classifier}", "features: classifier, metrics: [fid, nearest, spread]}").replace(
+    "damped]", "heun]"
+)
+
+
+def test_a_metric_has_errors_and_an_edit_only_scores_again(tmp_path: Path, store: Store) -> None:
+    plan, _ = run(tmp_path, store, NEAREST, MEASURED)
+    frame = results_frame(plan, scores_in_store(plan, store))
+    assert (frame["nearest_test_se"] > 0).all() and (frame["nearest_test_low"] < frame["nearest_test_high"]).all()
+    assert (frame["spread_test"] > 0).all() and "spread_test_se" not in frame
+    a, b = plan.evaluations
+    assert {"nearest_test", "fid_test"} <= difference_errors(store, a, b).keys()
+    forget_loaded()
+    drawings = {path: path.stat().st_mtime_ns for path in (store.root / "drawings").rglob("*.safetensors")}
+    again, done = run(tmp_path, store, NEAREST.replace(".values", ".values / 2"), MEASURED)
+    assert done == ["evaluation"] * 2 and plan.evaluations.keys() == again.evaluations.keys()
+    halved = results_frame(again, scores_in_store(again, store))
+    assert list(halved["nearest_test"]) == pytest.approx(list(frame["nearest_test"] / 2), rel=1e-5)
+    assert drawings == {path: path.stat().st_mtime_ns for path in drawings}
+
+
+def test_a_table_shows_a_metric_under_its_title(tmp_path: Path, store: Store) -> None:
+    wanted = MEASURED + "report: {metrics: [nearest_test, spread_val]}\n"
+    titled = NEAREST.replace("better", 'title="to the nearest", better')
+    plan = plan_sweep(load_sweep(write_sweep(tmp_path, wanted, titled)))
+    assert METRICS["nearest_test"].title == "to the nearest test" and METRICS["spread_val"].better == "neither"
+    unknown = wanted.replace("nearest_test", "nearest_tast")
+    with pytest.raises(UserError, match=r"'nearest_tast' is not a metric; .*did you mean 'nearest_test'"):
+        load_sweep(write_sweep(tmp_path, unknown, titled))
+    assert len(plan.cells) == 2

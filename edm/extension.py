@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, fields, is_dataclass
+from dataclasses import dataclass, field, fields, is_dataclass
 from typing import Any
-
-from edm.config.fields import display_field
 
 Scalar = bool | int | float | str | None
 OptionValue = Scalar | tuple[Scalar, ...]
 Options = tuple[tuple[str, OptionValue], ...]  # names and values, in the order in which they were declared
+
+NO_IDENTITY = {"identity": False}  # as edm.config.display_field has it
 
 
 @dataclass(frozen=True)
@@ -27,8 +27,8 @@ class Extension:
     name: str
     code: str
     options: Options = ()
-    facts: Options = display_field(())
-    where: str = display_field("")
+    facts: Options = field(default=(), metadata=NO_IDENTITY)
+    where: str = field(default="", metadata=NO_IDENTITY)
 
     def __str__(self) -> str:
         return self.name
