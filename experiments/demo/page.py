@@ -274,7 +274,8 @@ class Handlers:
     def _downloads(self, key: str) -> Updates:
         folder = self.folder / key
         folder.mkdir(exist_ok=True)
-        files = self.studio.write_files(key, folder)
+        # a new folder each time: under an old address a browser would give out the earlier file
+        files = self.studio.write_files(key, Path(tempfile.mkdtemp(dir=folder)))
         return tuple(gr.update(value=str(file), interactive=True) for file in files or ())
 
     def _updates(self, view: PageView) -> Updates:
