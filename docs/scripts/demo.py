@@ -14,11 +14,11 @@ from playwright.sync_api import Page  # noqa: E402
 
 from tests.browser import opened, served  # noqa: E402
 
-SIZE = {"width": 1040, "height": 800}
-WIDTH, COLOURS = 780, 48  # of the animation
-STEPS, IMAGES = 120, 36
+SIZE = {"width": 1040, "height": 820}
+WIDTH, COLOURS = 700, 32  # of the animation
+STEPS, IMAGES = 100, 16
 FRAME_MS, LAST_MS = 160, 3000
-MOST_FRAMES = 40
+MOST_FRAMES = 24
 
 
 def main(store: Path, cells: list[str]) -> None:

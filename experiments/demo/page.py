@@ -31,9 +31,10 @@ FIRST_IMAGES = 16
 WAITING = 20  # drawings that may wait; those after them are told to come back later
 ALL = "all in turn"
 FONT = ["system-ui", "sans-serif"]  # of the machine: nothing is fetched
-# pixels stay squares; a picture is as wide as its column; long sentences wrap
+# pixels stay squares; a label stands above its picture, not on it
 CSS = """
 .pixels img {image-rendering: pixelated; width: 100%; height: auto; max-height: 70vh; object-fit: contain}
+.pixels [data-testid="block-label"] {position: static; width: fit-content; border: none; box-shadow: none}
 .message {min-height: 3em} .message progress {width: 100%}
 footer {display: none !important}
 """
