@@ -84,7 +84,9 @@ def _draw(
     place = Store(store)
     task = find(cell, place)
     with waiting(console, "loading torch"):
+        from experiments.trials.extensions import require_loaded
         from experiments.trials.pictures import Request, choose_device, describe, draw_pictures, sampling_of
+    require_loaded(task, place)
     try:
         sampling = sampling_of(task, changes)
     except FieldError as error:

@@ -104,7 +104,7 @@ def _make_folder(out: Path, suffix: str) -> None:
 def describe(task: SweepTask, sampling: SamplingConfig) -> str:
     """Describe in a line what is drawn: the training, the sampler, the guidance and the average."""
     training = task.training if isinstance(task, Evaluation) else task
-    parts = [sampling.sampler, f"{sampling.steps} steps", f"guidance {sampling.guidance:g}"]
+    parts = [str(sampling.sampler), f"{sampling.steps} steps", f"guidance {sampling.guidance:g}"]
     if sampling.guide is not None and sampling.guidance != 1:
         parts.append(f"guided by {sampling.guide}")
     if sampling.ema is not None:
