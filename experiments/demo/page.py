@@ -31,9 +31,10 @@ FIRST_IMAGES = 16
 WAITING = 20  # drawings that may wait; those after them are told to come back later
 ALL = "all in turn"
 FONT = ["system-ui", "sans-serif"]  # of the machine: nothing is fetched
-# pixels stay squares; a picture is as wide as its column; long sentences wrap
+# pixels stay squares; a label stands above its picture, not on it
 CSS = """
 .pixels img {image-rendering: pixelated; width: 100%; height: auto; max-height: 70vh; object-fit: contain}
+.pixels [data-testid="block-label"] {position: static; width: fit-content; border: none; box-shadow: none}
 .message {min-height: 3em} .message progress {width: 100%}
 footer {display: none !important}
 """
@@ -274,7 +275,8 @@ class Handlers:
     def _downloads(self, key: str) -> Updates:
         folder = self.folder / key
         folder.mkdir(exist_ok=True)
-        files = self.studio.write_files(key, folder)
+        # a new folder each time: under an old address a browser would give out the earlier file
+        files = self.studio.write_files(key, Path(tempfile.mkdtemp(dir=folder)))
         return tuple(gr.update(value=str(file), interactive=True) for file in files or ())
 
     def _updates(self, view: PageView) -> Updates:
