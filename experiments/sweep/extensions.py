@@ -30,6 +30,8 @@ FIELDS: dict[Kind, tuple[str, str]] = {  # section and field
     "norm": ("model", "norm"),
     "attention": ("model", "attention_block"),
     "metric": ("evaluation", "metrics"),
+    "features": ("evaluation", "features"),
+    "dataset": ("data", "name"),
     "weighting": ("training", "weighting"),
     "noise_distribution": ("training", "noise_distribution"),
     "loss": ("training", "loss"),
