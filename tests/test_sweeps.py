@@ -10,7 +10,8 @@ import torch
 import yaml
 from torch import Tensor
 
-from edm.config import Extension
+from edm.config import Extension, TrainingConfig
+from edm.config.canonical import reached_halflife
 from edm.cost import num_parameters
 from edm.noise import Stream, normals
 from edm.samplers import sample
