@@ -31,7 +31,21 @@ FRAME_MS, LAST_FRAME_MS = 120, 2000  # how long an animation shows a step, and t
 
 def save_grid(images: UInt8[Tensor, "n c h w"], path: Path, columns: int = 10) -> None:
     """Write grey or RGB images as a grid, row by row; small ones are enlarged."""
-    _titled(_grid(images, columns)).save(path, format="PNG")
+    grid_picture(images, columns).save(path, format="PNG")
+
+
+def grid_picture(images: UInt8[Tensor, "n c h w"], columns: int, smallest: int = SMALLEST_TILE) -> Picture:
+    """Return grey or RGB images as a grid, row by row; those smaller than `smallest` pixels are enlarged."""
+    return _titled(_grid(images, columns, smallest))
+
+
+def image_at(x: int, y: int, side: int, columns: int, smallest: int = SMALLEST_TILE) -> int:
+    """Return the number of the image at a pixel of a `grid_picture` of images of `side` pixels a side.
+
+    A gap belongs to the image before it; the number may be that of an empty place in the last row.
+    """
+    step = side * _enlargement(side, smallest) + GAP
+    return y // step * columns + min(x // step, columns - 1)
 
 
 @dataclass(frozen=True)
@@ -116,12 +130,16 @@ def _grid(
     below: white pixels under each row; under the last one a gap less.
     """
     n, c, h, w = images.shape
-    rows, scale = -(-n // columns), max(1, -(-smallest // h))
+    rows, scale = -(-n // columns), _enlargement(h, smallest)
     tiles = images.new_full((rows * columns, c, h * scale + below, w * scale + GAP), 255)
     tiles[:n, :, : h * scale, : w * scale] = images.repeat_interleave(scale, dim=2).repeat_interleave(scale, dim=3)
     height, width = tiles.shape[2:]
     grid = tiles.reshape(rows, columns, c, height, width).permute(0, 3, 1, 4, 2)
     return grid.reshape(rows * height, columns * width, c)[:-GAP, :-GAP]
+
+
+def _enlargement(side: int, smallest: int) -> int:
+    return max(1, -(-smallest // side))
 
 
 def _titled(

@@ -6,7 +6,6 @@ import hashlib
 import os
 import sys
 import urllib.request
-import uuid
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from http.client import HTTPException, HTTPResponse
@@ -16,6 +15,7 @@ from urllib.error import HTTPError
 
 from edm.checksums import sha256_of
 from edm.config import Features
+from edm.temporary import create_beside
 
 SUFFIXES = (".pth", ".pt", ".safetensors")  # a path that ends so means a file, even before it exists
 BLOCK_BYTES = 2**20
@@ -186,9 +186,9 @@ def _verify(weights: Weights, path: Path) -> None:
 def _fetch(weights: Weights, path: Path, on_progress: OnFetched, timeout_s: float) -> None:
     """Download a file, whole or not at all; raises OSError or HTTPException."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.name}.{uuid.uuid4().hex}.part")  # unique, as another process may download it too
+    part = create_beside(path)  # unique, as another process may download it too
     try:
-        with part.open("xb") as file:
+        with part.open("wb") as file:
             _download(weights, file, on_progress, timeout_s)
             file.flush()
             os.fsync(file.fileno())

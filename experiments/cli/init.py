@@ -10,6 +10,7 @@ import typer
 from experiments.cli.options import AsJson
 from experiments.cli.output import command_here, console_for, print_json, say
 from experiments.errors import UserError
+from experiments.names import NAME_RULE, is_name
 
 IDEAS = "ideas.py"  # the file of extensions that --extension writes
 
@@ -48,7 +49,6 @@ def start_sweep(name: str, data: str, folder: Path | None = None, extension: boo
     folder: where to write it, by default sweeps/ if that exists, else the current folder. extension: whether to write a
     file of extensions beside it.
     """
-    from experiments.sweep.spec import NAME_RULE, is_name
     from experiments.sweep.template import extension_template, sweep_template, template_data
 
     stem = name.removesuffix(".yaml")

@@ -14,8 +14,13 @@ from experiments.cli.output import command_here, console_for, print_json, say
 from experiments.cli.sweeps import plan_of
 from experiments.environment import DEFAULT_STORE
 from experiments.errors import UserError
-from experiments.redaction import redact
+from experiments.redaction import redact, without_paths
 from experiments.store.sweep_names import variant_name
+
+WithProvenance = Annotated[
+    bool,
+    typer.Option("--with-provenance", help="Include host names, absolute paths and, in a bundle, the code's diff."),
+]
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -37,6 +42,7 @@ def report(
     store: StoreFolder = DEFAULT_STORE,
     set_: Overrides = None,
     tracking_uri: TrackingUri = None,
+    with_provenance: WithProvenance = False,
     out: Annotated[
         Path | None,
         typer.Option(metavar="FOLDER", help="The folder to write. By default reports/NAME in the store."),
@@ -58,11 +64,11 @@ def report(
             raise UserError(f"{sweep}: a bundle holds all that its report needs; leave --set and --tracking-uri out")
         with opened(Path(sweep)) as (plan, bundled):
             name = variant_name(plan.sweep.name, [f"bundle={bundle_digest(Path(sweep))}"])
-            made = report_of(plan, bundled, source=sweep)
+            made = report_of(plan, bundled, source=sweep, with_provenance=with_provenance)
             _write_and_show(made, out or _report_folder(place, name), place, console, as_json)
         return
     plan = plan_of(sweep, store, tuple(set_ or ()))
-    made = report_of(plan, place, tracking_uri)
+    made = report_of(plan, place, tracking_uri, with_provenance=with_provenance)
     _write_and_show(made, out or _report_folder(place, plan.sweep.name), place, console, as_json)
 
 
@@ -85,11 +91,13 @@ def export(
     sweep: SweepArgument,
     bundle: Annotated[Path, typer.Argument(metavar="BUNDLE", help="The file to write, such as bundle.zip.")],
     store: StoreFolder = DEFAULT_STORE,
+    with_provenance: WithProvenance = False,
     as_json: AsJson = False,
 ) -> None:
     """Pack a sweep's results into one file, from which `report` and `sync` work on any machine.
 
-    The file has no weights and no features of images.
+    The file has no weights and no features of images; and, unless --with-provenance is given, no logs, no uncommitted
+    changes of the code, no commands, no host names and no absolute paths.
     """
     from experiments.cli.views.progress import progress
     from experiments.store.store import Store
@@ -102,7 +110,7 @@ def export(
     console, place = console_for(as_json), Store(store)
     made = plan_of(sweep, store)
     with progress(console, "packing", "files") as on_progress:
-        manifest = pack(made, place, bundle, on_progress)
+        manifest = pack(made, place, bundle, on_progress, with_provenance)
     num_bytes = bundle.stat().st_size
     if as_json:
         files = len(manifest["files"])
@@ -113,8 +121,13 @@ def export(
     say(console, f"To use it on any machine: {commands[0]}, or {commands[1]}")
 
 
-def report_of(plan: Plan, store: Store, tracking_uri: str | None = None, source: str = "") -> Report:
-    """Return a sweep's report, with scores from a store or from MLflow. source: what the report calls the store."""
+def report_of(
+    plan: Plan, store: Store, tracking_uri: str | None = None, source: str = "", with_provenance: bool = False
+) -> Report:
+    """Return a sweep's report, with scores from a store or from MLflow. source: what the report calls the store.
+
+    with_provenance: with host names and absolute paths.
+    """
     from experiments.store.layout import PAIRS, SAMPLES
     from experiments.tracking.frames import curves_frame, results_frame, scores_in_store
     from experiments.tracking.paired_errors import error_covariances
@@ -132,15 +145,20 @@ def report_of(plan: Plan, store: Store, tracking_uri: str | None = None, source:
     wanted = plan.sweep.report
     folders = {plan.cell_name(p): store.folder("evaluations", p.evaluation.signature) for p in plan.cells}
     origin = f"MLflow at {redact(tracking_uri)}" if tracking_uri else source or f"the store {store.name}"
+    provenance = {"scores": origin, **provenance_of(plan, store)}
+    if not with_provenance:
+        provenance.pop("host", None)
+        provenance["scores"] = "MLflow" if tracking_uri else without_paths(source) or "the store"
     return Report(
         Layout(plan.sweep.name, wanted.rows or (), wanted.columns, wanted.metrics),
         results_frame(plan, found),
         curves_frame(plan, store),
         {cell: folder / SAMPLES for cell, folder in folders.items()},
-        {"scores": origin, **provenance_of(plan, store)},
+        provenance,
         paired={metric: PairedErrors(*known) for metric, known in error_covariances(plan, store).items()},
         pairs={cell: folder / PAIRS for cell, folder in folders.items() if (folder / PAIRS).exists()},
         notes=(*plan.idle_axes, *plan.equivalences, *classifier_notes(plan, store)),
+        shown=str if with_provenance else without_paths,
     )
 
 

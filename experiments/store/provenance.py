@@ -18,6 +18,7 @@ from typing import Any
 
 from edm.config import extensions_in
 from experiments import hardware
+from experiments.names import require_part
 from experiments.redaction import redacted_command
 from experiments.store.files import write_bytes
 from experiments.store.results import OWN_PACKAGE, CodeVersion, Provenance
@@ -78,8 +79,8 @@ def code_version() -> CodeVersion:
 
 
 def diff_path(store: Store, digest: str) -> Path:
-    """Return where the store keeps the changes with that SHA-256."""
-    return store.root / DIFFS / f"{digest[:DIGITS]}.patch"
+    """Return where the store keeps the changes with that SHA-256. Raises ValueError where it is not one."""
+    return store.root / DIFFS / f"{require_part(digest[:DIGITS])}.patch"
 
 
 def keep_diff(store: Store) -> str | None:

@@ -13,15 +13,24 @@ from pydantic import TypeAdapter, ValidationError
 
 from experiments.errors import UserError
 from experiments.inputs import Inputs
+from experiments.names import NAME_RULE, is_name
 from experiments.store.sweep_names import override_texts, variant_name
 from experiments.sweep.axes import Picks, SweepAxes, read_seeds
 from experiments.sweep.checks import CellError, check_cell
-from experiments.sweep.diagnostics import explain, require_field, require_key, show_value, suggest, suggest_axis
+from experiments.sweep.diagnostics import (
+    explain,
+    not_a_mapping,
+    require_field,
+    require_key,
+    show_value,
+    suggest,
+    suggest_axis,
+)
 from experiments.sweep.document import START, Document, Location, parse_document, read_document
 from experiments.sweep.extensions import ExtensionValueError, SweepExtensions
 from experiments.sweep.metrics import declare_metrics
 from experiments.sweep.spec import (
-    NAME_RULE,
+    OWN,
     SECTIONS,
     SETTINGS,
     TOP_LEVEL,
@@ -30,8 +39,8 @@ from experiments.sweep.spec import (
     ResourcesConfig,
     Sweep,
     field_names,
-    is_name,
 )
+from experiments.wording import shortened
 from reports.metrics import METRICS
 
 
@@ -106,7 +115,8 @@ class SweepReader:
         variant, except for resources, which change no result.
         """
         for key in self.data:
-            require_key(self.document, key, TOP_LEVEL, (key,), key)
+            if not key.startswith(OWN):
+                require_key(self.document, key, TOP_LEVEL, (key,), key)
         base = Cell(seed=0, **{name: self._section(name, kind) for name, kind in SECTIONS.items()})
         axes, seeds = SweepAxes.read(self.document, self.extensions.companions), read_seeds(self.document)
         unseeded = axes.cells(lambda picks: self._cell(base, picks))
@@ -121,9 +131,18 @@ class SweepReader:
 
     def _name(self, default: str) -> str:
         name = self.data.get("name", default)
+        if "name" in self.data and not isinstance(name, str):
+            raise self.document.error(("name",), f"name: {self._not_text(name)}")
         if not is_name(name):
-            raise self.document.error(("name",), f"name: {name!r} cannot be the name of a sweep; {NAME_RULE}")
+            raise self.document.error(("name",), f"name: {show_value(name)} cannot be the name of a sweep; {NAME_RULE}")
         return name
+
+    def _not_text(self, value: Any) -> str:
+        written = self.document.written.get(("name",))
+        if not written:
+            shown = "is empty" if value is None else f"{show_value(value)} is not text"
+            return f"{shown}; write the name of the sweep, or remove the line"
+        return f"{shortened(written)} is not text in YAML; put it in quotes: '{shortened(written)}'"
 
     # sections -------------------------------------------------------------------------------------
 
@@ -134,9 +153,7 @@ class SweepReader:
             values = {}
         if not isinstance(values, dict):
             example = f"{name}: {{{field_names(kind)[0]}: ...}}"
-            raise self.document.error(
-                (name,), f"{name}: {show_value(values)} is not a mapping; write for example '{example}'"
-            )
+            raise self.document.error((name,), f"{name}: {not_a_mapping(values, field_names(kind), example)}")
         companions = self.extensions.companions.get(name, ())
         for key, value in values.items():
             require_field(self.document, kind, key, value, (name, key), f"{name}.{key}", companions)

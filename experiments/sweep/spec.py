@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import math
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -21,6 +20,7 @@ from edm.config import (
     require_positive,
 )
 from experiments.extensions import ExtensionFile
+from experiments.names import NAME_RULE, is_name
 from experiments.store.sweep_names import MARK, VARIANT
 
 OPTIONS = "_options"  # ends the name of the mapping that holds the options of a field's value
@@ -142,15 +142,6 @@ class Sweep:
             raise ValueError(f"{self.name!r} cannot be the name of a sweep; {NAME_RULE}")
 
 
-NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}")
-NAME_RULE = "use at most 100 letters, digits, '_', '-' and '.'"
-
-
-def is_name(value: object) -> bool:
-    """Return whether a value can be the name of a sweep, and so of its folder. Variants have further names."""
-    return isinstance(value, str) and NAME.fullmatch(value) is not None
-
-
 SECTIONS: dict[str, type] = {
     "data": DataConfig,
     "model": ModelConfig,
@@ -161,6 +152,7 @@ SECTIONS: dict[str, type] = {
 NESTED: dict[tuple[type, str], type] = {(SamplingConfig, "guide"): GuideConfig}  # fields that are mappings themselves
 SETTINGS: dict[str, type] = {"resources": ResourcesConfig, "report": ReportConfig}
 TOP_LEVEL = ("name", "extensions", *SECTIONS, "grid", "zip", "exclude", "seeds", *SETTINGS)
+OWN = "x-"  # how a person's own keys at the top level begin, which may hold anything, such as anchors
 Axes = Mapping[str, tuple[Any, ...]]
 
 

@@ -75,8 +75,8 @@ def draw_pictures(
     training = task.training if isinstance(task, Evaluation) else task
     _make_folder(request.out, ".gif" if request.gif else ".png")
     _raise_if_impossible(training, sampling, request)
-    model = _load_finished(training, sampling.ema, store, device)
-    guide = _load_guide(task, sampling, store, device)
+    model = load_finished(training, sampling.ema, store, device)
+    guide = load_guide(task, sampling, store, device)
     if request.trajectory:
         return [_draw_trajectory(model, guide, sampling, request)]
     pages = list(_pages(request, training.network.num_classes))
@@ -133,17 +133,19 @@ def _raise_if_impossible(training: Training, sampling: SamplingConfig, request: 
         raise UserError("--guidance: this network never trained with labels (label_dropout 1); give --guidance 0")
 
 
-def _load_finished(training: Training, width: float | None, store: Store, device: torch.device) -> Denoiser:
+def load_finished(training: Training, width: float | None, store: Store, device: torch.device) -> Denoiser:
+    """Load the model of a training, or a power-function average of relative `width`; raises UserError if unfinished."""
     if store.result(TrainingResult, training.signature) is None:
         raise UserError(f"training {training.signature} is not finished, or failed; run its sweep again")
     return load_averaged(store, training, width, device)
 
 
-def _load_guide(task: SweepTask, sampling: SamplingConfig, store: Store, device: torch.device) -> Denoiser | None:
+def load_guide(task: SweepTask, sampling: SamplingConfig, store: Store, device: torch.device) -> Denoiser | None:
+    """Load the weaker network that guides a cell's, if its sampling has one."""
     if sampling.guide is None or sampling.guidance == 1:
         return None
     assert isinstance(task, Evaluation)  # the default sampling has no guide
-    return _load_finished(task.guide or task.training, sampling.guide.ema, store, device)
+    return load_finished(task.guide or task.training, sampling.guide.ema, store, device)
 
 
 def _pages(request: Request, num_classes: int) -> Iterator[tuple[Int64[Tensor, " n"], Path]]:

@@ -5,7 +5,17 @@ import pytest
 import torch
 from PIL import Image
 
-from edm.pictures import FRAME_MS, LAST_FRAME_MS, Moment, save_animation, save_grid, save_pairs, save_trajectory
+from edm.pictures import (
+    FRAME_MS,
+    LAST_FRAME_MS,
+    Moment,
+    grid_picture,
+    image_at,
+    save_animation,
+    save_grid,
+    save_pairs,
+    save_trajectory,
+)
 
 GAP = 2  # white pixels between tiles
 LINE = 14  # pixels of a line of text
@@ -145,3 +155,14 @@ def test_a_moment_scales_the_state_to_the_spread_of_images():
     moment = Moment.of(4.0, x, x / 6, sigma_data=3.0)  # a spread of 5 becomes one of 3
     assert moment.noisy.flatten().tolist() == [255, 0] and moment.denoised.flatten().tolist() == [191, 64]
     assert Moment.of(4.0, x / 4, x, sigma_data=3.0).noisy.flatten().tolist() == [185, 70]
+
+
+@pytest.mark.parametrize(("side", "smallest", "scale"), [(8, 72, 9), (32, 32, 1), (12, 32, 3)])
+def test_a_pixel_of_a_grid_leads_to_its_image(side, smallest, scale):
+    images, columns, step = random_images(5, 1, side, side), 3, side * scale + GAP
+    assert grid_picture(images, columns, smallest).size == (3 * step - GAP, 2 * step - GAP)
+    for number in range(6):  # the last one has no image
+        x, y = number % columns * step, number // columns * step
+        for dx, dy in ((0, 0), (side * scale - 1, 0), (0, side * scale - 1), (step - 1, step - 1)):
+            assert image_at(x + dx, y + dy, side, columns, smallest) == number
+    assert image_at(3 * step + 5, 0, side, columns, smallest) == 2  # right of the last column

@@ -40,6 +40,6 @@ def test_an_extension_is_written_beside_it(tmp_path: Path, monkeypatch: pytest.M
     names = [plan.cell_name(planned) for planned in plan.cells]
     assert names[:3] == ["no-attention/euler", "no-attention/adams/weight=0.25", "no-attention/adams/weight=0.5"]
     assert max(len(line) for file in tmp_path.iterdir() for line in file.read_text().splitlines()) <= 120
-    with pytest.raises(UserError, match=r"ideas.py: already exists"):
+    with pytest.raises(UserError, match=r"ideas\.py: already exists"):
         start_sweep("other", "digits", extension=True)
     assert not Path("other.yaml").exists()
