@@ -61,7 +61,7 @@ def prepare(
                 raise DataError(f"{folder}: cannot be written ({error.strerror}); make room there") from None
             raise
     return {
-        "name": config.name,
+        "name": str(config.name),
         "config": asdict(config),
         "fingerprint": found,
         "images": len(pictures.labels),

@@ -15,6 +15,7 @@ from experiments.store.provenance import provenance
 from experiments.store.results import DatasetRecord
 from experiments.store.store import Store
 from experiments.sweep.tasks import DataSource
+from experiments.trials.extensions import require_loaded
 from experiments.trials.remedies import explain
 
 
@@ -39,6 +40,7 @@ def ensure_prepared(
     from edm.data.prepare import FILES, prepare  # heavy: numpy
 
     def build(folder: Path) -> DatasetRecord:
+        require_loaded(source, store)
         try:
             record = prepare(source.config, folder, origin or Origin.fetching(data_folder(store.root)), on_progress)
         except DataError as error:
