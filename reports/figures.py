@@ -15,7 +15,8 @@ import pandas as pd
 from reports.entries import TableEntry
 from reports.layout import Layout
 from reports.metrics import METRICS, PREFERRED_SPLITS
-from reports.tables import ResultTable, label_value, short_axes
+from reports.tables import ResultTable
+from reports.values import label_value, short_axes
 
 if TYPE_CHECKING:
     from plotly.graph_objects import Figure

@@ -1,11 +1,10 @@
-"""Writes a report's folder: report.md, report.tex, results.csv and one self-contained HTML page."""
+"""Writes a report as one self-contained HTML page."""
 
 from __future__ import annotations
 
 import base64
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeGuard
@@ -13,74 +12,22 @@ from typing import Any, TypeGuard
 import jinja2
 import pandas as pd
 
+from reports.dictionary import PARAMETERS
 from reports.figures import embed, loss_figure, score_figure, truncation_figure
-from reports.layout import Layout
 from reports.metrics import PREFERRED_SPLITS, shown, title_of
-from reports.notes import reading_notes, remarks, separation_note, state_line
-from reports.render import TIED_MARK, to_latex, to_markdown
-from reports.significance import PairedErrors, Sample
-from reports.tables import ResultTable, result_tables, show_value
+from reports.notes import remarks, report_notes, separation_note, state_line
+from reports.render import TIED_MARK
+from reports.report import Report
+from reports.significance import Sample
+from reports.tables import ResultTable
+from reports.values import show_value
 
 CAPTION_METRICS = tuple(f"{name}_{split}" for name in ("fid", "kid") for split in PREFERRED_SPLITS)
-PARAMETERS = ("data.", "model.", "training.", "sampling.", "evaluation.")  # how a frame's columns of parameters begin
 
 
-@dataclass(frozen=True)
-class Report:
-    """Everything a report is made from.
-
-    curves: columns training, kimg, loss, val_loss. pictures: a PNG of samples by cell; pairs: a PNG of the drawn images
-    closest to training images by cell. provenance: where the numbers come from. paired: the covariance of the cells'
-    errors by metric. equivalences: sentences on values and cells that come to the same.
-    """
-
-    layout: Layout
-    frame: pd.DataFrame
-    curves: pd.DataFrame
-    pictures: dict[str, Path]
-    provenance: dict[str, str]
-    paired: dict[str, PairedErrors] = field(default_factory=dict[str, PairedErrors])
-    pairs: dict[str, Path] = field(default_factory=dict[str, Path])
-    equivalences: tuple[str, ...] = ()
-
-    @property
-    def tables(self) -> list[ResultTable]:
-        """The result tables, the main one of each group of comparable cells first."""
-        return result_tables(self.frame, self.layout, self.paired)
-
-
-def write_report(report: Report, folder: Path) -> Path:
-    """Write all files of a report into `folder`, each one atomically, and return the path of the HTML page."""
-    folder.mkdir(parents=True, exist_ok=True)
+def to_html(report: Report) -> str:
+    """Return the page, which needs no other file."""
     tables = report.tables
-    _write(folder / "results.csv", report.frame.to_csv(index=False, lineterminator="\n"))
-    _write(folder / "report.md", _markdown(report, tables))
-    _write(folder / "report.tex", "\n".join(to_latex(table) for table in tables))
-    _write(folder / "report.html", _html(report, tables))
-    return folder / "report.html"
-
-
-def _write(path: Path, text: str) -> None:
-    temporary = path.with_name(f".{path.name}.part")
-    temporary.write_text(text, encoding="utf-8")
-    temporary.replace(path)
-
-
-def _markdown(report: Report, tables: list[ResultTable]) -> str:
-    parts = [f"# {report.layout.title}\n", f"{state_line(report.frame)}.{separation_note(tables)}\n"]
-    parts += [to_markdown(table) for table in tables]
-    origins = [f"{name}: {value}" for name, value in report.provenance.items()]
-    lists = (_notes(report, tables), remarks(report.frame), origins)
-    parts += ["".join(f"- {line}\n" for line in lines) for lines in lists if lines]
-    return "\n".join(parts)
-
-
-def _notes(report: Report, tables: list[ResultTable]) -> list[str]:
-    """What a reader of the tables has to know."""
-    return [*reading_notes(tables), *(f"{sentence}." for sentence in report.equivalences)]
-
-
-def _html(report: Report, tables: list[ResultTable]) -> str:
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(Path(__file__).parent),
         autoescape=True,
@@ -98,8 +45,8 @@ def _html(report: Report, tables: list[ResultTable]) -> str:
     scores = [(label, figures[f"scores-{i}"]) for i, label in enumerate(main) if f"scores-{i}" in figures]
     return environment.get_template("page.html.j2").render(
         title=report.layout.title,
-        state=f"{state_line(report.frame)}.{separation_note(tables)}",
-        notes=_notes(report, tables),
+        state=f"{state_line(report.frame, report.states)}.{separation_note(tables)}",
+        notes=report_notes(tables, report.equivalences),
         remarks=remarks(report.frame),
         tables=tables,
         tied_mark=TIED_MARK,

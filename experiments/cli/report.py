@@ -10,31 +10,42 @@ import typer
 from experiments.cli.completion import complete_sweeps
 from experiments.cli.options import AsJson, Overrides, StoreFolder, SweepArgument, TrackingUri
 from experiments.cli.output import command_here, console_for, print_json, say
+from experiments.cli.parsing import parse_formats
+from experiments.cli.report_sources import opened_sources, report_of
 from experiments.cli.sweeps import plan_of
 from experiments.environment import DEFAULT_STORE
 from experiments.errors import UserError
-from experiments.redaction import redact
 
 if TYPE_CHECKING:
     from rich.console import Console
 
     from experiments.store.store import Store
-    from experiments.sweep.plan import Plan
-    from reports.page import Report
+    from reports.report import Report
 
 
 def report(
     sweep: Annotated[
-        str,
+        list[str],
         typer.Argument(
-            metavar="SWEEP",
-            help="A sweep file, the name of a sweep that was run with this store, or a bundle that `export` made.",
+            metavar="SWEEP...",
+            help="A sweep file, the name of a sweep that was run with this store, or a bundle that `export` made. "
+            "Several of them make one table.",
             autocompletion=complete_sweeps,
         ),
     ],
     store: StoreFolder = DEFAULT_STORE,
     set_: Overrides = None,
     tracking_uri: TrackingUri = None,
+    format_: Annotated[
+        str | None,
+        typer.Option("--format", help="What to write, such as html,tex: of html, md, tex, csv and parquet."),
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="The folder to write, in place of one in the store.")
+    ] = None,
+    open_: Annotated[
+        bool, typer.Option("--open", help="Open the page, or the first file, when it is written.")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Write a sweep's report: tables, figures and one HTML page.
@@ -43,34 +54,22 @@ def report(
     given.
     """
     from experiments.store.store import Store
-    from experiments.tracking.bundle import is_bundle, opened
 
+    formats = parse_formats(format_) if format_ is not None else ()
     console, place = console_for(as_json), Store(store)
-    if is_bundle(Path(sweep)):
-        if set_ or tracking_uri:
-            raise UserError(f"{sweep}: a bundle holds all that its report needs; leave --set and --tracking-uri out")
-        place.create()
-        with opened(Path(sweep)) as (plan, bundled):
-            _report(plan, bundled, place, None, console, as_json, source=sweep)
-        return
-    _report(plan_of(sweep, store, tuple(set_ or ())), place, place, tracking_uri, console, as_json)
-
-
-def _report(
-    plan: Plan,
-    store: Store,
-    place: Store,
-    tracking_uri: str | None,
-    console: Console,
-    as_json: bool,
-    source: str = "",
-) -> None:
-    made = report_of(plan, store, tracking_uri, source)
-    page = write_page(made, plan.sweep.name, place)
-    show_tables(made, place, console)
+    with opened_sources(sweep, store, tuple(set_ or ()), tracking_uri) as sources:
+        if any(source.store is not place for source in sources) and out is None:
+            place.create()
+        made = report_of(sources)
+        name = "+".join(dict.fromkeys(source.plan.sweep.name for source in sources))
+        folder, option = (out, "--out") if out is not None else (report_folder(name, place), "--store")
+        page = write_page(made, folder, formats, option)
+        show_tables(made, place, console)
     if as_json:
         print_json({"report": str(page), "cells": cells_json(made)})
     say(console, f"Report: {page}")
+    if open_:
+        typer.launch(str(page))
 
 
 def export(
@@ -105,45 +104,23 @@ def export(
     say(console, f"To use it on any machine: {commands[0]}, or {commands[1]}")
 
 
-def report_of(plan: Plan, store: Store, tracking_uri: str | None = None, source: str = "") -> Report:
-    """Return a sweep's report, with scores from a store or from MLflow. source: what the report calls the store."""
-    from experiments.store.layout import PAIRS, SAMPLES
-    from experiments.tracking.frames import curves_frame, results_frame, scores_in_store
-    from experiments.tracking.paired_errors import error_covariances
-    from experiments.tracking.provenance import provenance_of
-    from reports.layout import Layout
-    from reports.page import Report
-    from reports.significance import PairedErrors
-
-    if tracking_uri:
-        from experiments.tracking.read import scores_in_mlflow
-
-        found = scores_in_mlflow(plan, tracking_uri)
-    else:
-        found = scores_in_store(plan, store)
-    wanted = plan.sweep.report
-    folders = {plan.cell_name(p): store.folder("evaluations", p.evaluation.signature) for p in plan.cells}
-    origin = f"MLflow at {redact(tracking_uri)}" if tracking_uri else source or f"the store {store.name}"
-    return Report(
-        Layout(plan.sweep.name, wanted.rows or (), wanted.columns, wanted.metrics),
-        results_frame(plan, found),
-        curves_frame(plan, store),
-        {cell: folder / SAMPLES for cell, folder in folders.items()},
-        {"scores": origin, **provenance_of(plan, store)},
-        paired={metric: PairedErrors(*known) for metric, known in error_covariances(plan, store).items()},
-        pairs={cell: folder / PAIRS for cell, folder in folders.items() if (folder / PAIRS).exists()},
-        equivalences=(*plan.idle_axes, *plan.equivalences),
-    )
+def report_folder(sweep: str, store: Store) -> Path:
+    """Return the folder of a sweep's report in a store."""
+    return store.root / "reports" / sweep
 
 
-def write_page(report: Report, sweep: str, store: Store) -> Path:
-    """Write the report of a sweep into a store and return its page. Raises UserError if it cannot be written."""
-    from reports.page import write_report
+def write_page(report: Report, folder: Path, formats: tuple[str, ...] = (), option: str = "--store") -> Path:
+    """Write a report into a folder and return its page.
+
+    formats: by default the usual ones. option: which one chose the folder. Raises UserError if it cannot be written.
+    """
+    from reports.folder import write_report
+    from reports.formats import USUAL_FORMATS
 
     try:
-        return write_report(report, store.root / "reports" / sweep)
+        return write_report(report, folder, formats or USUAL_FORMATS)
     except OSError as error:
-        raise UserError(f"{store.root}: cannot write the report ({error}); choose another store with --store") from None
+        raise UserError(f"{folder}: cannot write the report ({error}); choose another place with {option}") from None
 
 
 def show_tables(report: Report, store: Store, console: Console) -> None:
@@ -153,7 +130,7 @@ def show_tables(report: Report, store: Store, console: Console) -> None:
 
     states = set(report.frame["status"])
     if {"missing", "stopped", "pruned"} & states:
-        say(console, f"{state_line(report.frame)} in {store.root}.")
+        say(console, f"{state_line(report.frame, report.states)} in {store.root}.")
     if "done" in states:
         for table in report.tables:
             if table.main:

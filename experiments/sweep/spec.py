@@ -53,16 +53,25 @@ class ResourcesConfig:
 
 @dataclass(frozen=True)
 class ReportConfig:
-    """The comparison table. Never part of a signature.
+    """A comparison table. Never part of a signature.
 
     rows: Axes that label the rows. `None`: all axes that are not columns.
     columns: Axes that label the columns.
     metrics: Metrics to show, such as `[fid_test, class_accuracy]`. `None`: all.
+    title: Title of the table.
+    caption: What to say below the title.
+    baseline: Axis values to compare with, such as `{model.attention: true}`. Every score is followed by its difference
+        to the cell that has these values and is equal otherwise, with the 95% interval and the p value.
+    costs: Columns that say what the cells cost. `training_s` is seconds of training; `gpu_hours` is empty without GPUs.
     """
 
     rows: tuple[str, ...] | None = None
     columns: tuple[str, ...] = ()
     metrics: tuple[str, ...] | None = None
+    title: str | None = None
+    caption: str | None = None
+    baseline: Mapping[str, Any] | None = None
+    costs: tuple[Literal["parameters", "nfe", "kimg", "training_s", "gpu_hours"], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -95,6 +104,8 @@ class Cell:
 class Sweep:
     """A sweep file that was read and checked. axes: the dotted names of the fields that vary, in the file's order.
 
+    report: its tables, at least one.
+
     The name becomes part of paths. Raises ValueError if it is not one, wherever the sweep was read from.
     """
 
@@ -102,7 +113,7 @@ class Sweep:
     cells: tuple[Cell, ...]
     axes: tuple[str, ...]
     resources: ResourcesConfig
-    report: ReportConfig
+    report: tuple[ReportConfig, ...]
 
     def __post_init__(self) -> None:
         if not is_name(self.name):

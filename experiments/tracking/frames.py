@@ -123,7 +123,7 @@ def results_frame(plan: Plan, found: dict[str, EvaluationScores]) -> pd.DataFram
 
 
 def _row(plan: Plan, planned: PlannedCell, found: dict[str, EvaluationScores]) -> dict[str, Any]:
-    parameters = {name: _plain(value) for name, value in planned.cell.parameters().items()}
+    parameters = {name: plain_value(value) for name, value in planned.cell.parameters().items()}
     evaluation, sizes = planned.evaluation, planned.training.data.sizes
     own, wanted = found.get(evaluation.signature), _scores(planned)
     done = own is not None and own.covers(evaluation, wanted)
@@ -165,9 +165,9 @@ def _columns(score: str) -> tuple[str, ...]:
     return (*metrics_of(score), *baselines_of(score))
 
 
-def _plain(value: Any) -> Any:
-    """Write lists and mappings as one word: a frame's cells compare, group and print as single values."""
-    if isinstance(value, tuple):
+def plain_value(value: Any) -> Any:
+    """Return a value as a frame has it: lists and mappings as one word, which compares, groups and prints as one."""
+    if isinstance(value, tuple | list):
         return ",".join(f"{entry:g}" if isinstance(entry, float) else str(entry) for entry in value)
     return str(value) if dataclasses.is_dataclass(value) else value
 

@@ -8,8 +8,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from reports.folder import write_report
 from reports.layout import Layout
-from reports.page import Report, write_report
+from reports.report import Report
 from tests.reports.frames import LAYOUT, frame, full, page_of, report, samplers, with_errors
 
 
@@ -75,7 +76,7 @@ def test_html_escapes_what_a_sweep_file_says(tmp_path: Path) -> None:
 
 def test_a_report_of_an_empty_table_says_so(tmp_path: Path) -> None:
     made = frame(status="missing", fid_test=np.nan).drop(columns=["class_accuracy", "noise_fid_test", "real_fid_test"])
-    empty = Report(LAYOUT, made, pd.DataFrame(columns=["training", "kimg", "loss", "val_loss"]), {}, {})
+    empty = Report((LAYOUT,), made, pd.DataFrame(columns=["training", "kimg", "loss", "val_loss"]), {}, {})
     page = write_report(empty, tmp_path).read_text()
     assert "4 cells, 4 of them missing" in page and "Samples" not in page and "Loss against" not in page
 

@@ -1,0 +1,59 @@
+"""Writes a report into a folder, in the formats that are asked for."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable, Collection
+from pathlib import Path
+
+from reports.dictionary import describe_columns
+from reports.formats import USUAL_FORMATS
+from reports.latex import latex_document
+from reports.markdown import to_markdown_page
+from reports.page import to_html
+from reports.report import Report
+from reports.tidy import tidy_frame, to_csv
+
+Files = dict[str, Callable[[Report], str | bytes]]
+FILES: dict[str, Files] = {  # of every format, the main one first
+    "html": {"report.html": lambda report: to_html(report)},
+    "md": {"report.md": lambda report: to_markdown_page(report)},
+    "tex": {"report.tex": lambda report: latex_document(report.tables)},
+    "csv": {
+        "results.csv": lambda report: to_csv(report.frame),
+        "columns.csv": lambda report: to_csv(describe_columns(report.frame)),
+        "tables.csv": lambda report: to_csv(tidy_frame(report.tables)),
+    },
+    "parquet": {
+        "results.parquet": lambda report: _parquet(report),
+        "tables.parquet": lambda report: tidy_frame(report.tables).to_parquet(index=False),
+    },
+}
+
+
+def write_report(report: Report, folder: Path, formats: Collection[str] = USUAL_FORMATS) -> Path:
+    """Write the files of these formats, each one atomically, and return the path of the first one."""
+    folder.mkdir(parents=True, exist_ok=True)
+    files = {name: make for format_, made in FILES.items() if format_ in formats for name, make in made.items()}
+    for name in reversed(files):  # the page last, so that it is there once the rest is
+        content = files[name](report)
+        _write(folder / name, content.encode() if isinstance(content, str) else content)
+    return folder / next(iter(files))
+
+
+def _write(path: Path, content: bytes) -> None:
+    temporary = path.with_name(f".{path.name}.part")
+    temporary.write_bytes(content)
+    temporary.replace(path)
+
+
+def _parquet(report: Report) -> bytes:
+    """The frame of results, whose columns of mixed values are text: a column of Parquet has one type."""
+    frame = report.frame.copy()
+    for name in frame.columns:
+        kinds = {type(value) for value in frame[name].dropna()}
+        if len(kinds) > 1 and not kinds <= {int, float}:
+            frame[name] = frame[name].map(str, na_action="ignore")
+    buffer = io.BytesIO()
+    frame.to_parquet(buffer, index=False)
+    return buffer.getvalue()

@@ -1,0 +1,44 @@
+"""Everything that a report is made from."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+
+import pandas as pd
+
+from reports.layout import Layout
+from reports.significance import PairedErrors
+from reports.tables import ResultTable, result_tables
+
+
+@dataclass(frozen=True)
+class Report:
+    """Everything a report is made from.
+
+    layouts: of its tables, at least one. curves: columns training, kimg, loss, val_loss. pictures: a PNG of samples by
+    cell; pairs: a PNG of the drawn images closest to training images by cell. provenance: where the numbers come from.
+    paired: the covariance of the cells' errors by metric. equivalences: sentences on values and cells that come to the
+    same. states: what happens to cells that are not done, by name, such as "running".
+    """
+
+    layouts: tuple[Layout, ...]
+    frame: pd.DataFrame
+    curves: pd.DataFrame
+    pictures: dict[str, Path]
+    provenance: dict[str, str]
+    paired: dict[str, PairedErrors] = field(default_factory=dict[str, PairedErrors])
+    pairs: dict[str, Path] = field(default_factory=dict[str, Path])
+    equivalences: tuple[str, ...] = ()
+    states: dict[str, str] = field(default_factory=dict[str, str])
+
+    @property
+    def layout(self) -> Layout:
+        """The layout of the first table."""
+        return self.layouts[0]
+
+    @cached_property
+    def tables(self) -> list[ResultTable]:
+        """The result tables, the main ones of each group of comparable cells first."""
+        return result_tables(self.frame, self.layouts, self.paired, self.states)
