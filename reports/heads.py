@@ -9,7 +9,7 @@ from typing import Literal
 
 from reports.metrics import METRICS
 
-ColumnKind = Literal["score", "difference", "cost"]
+ColumnKind = Literal["score", "difference", "cost", "published"]
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ class Layout:
     """What one table of a sweep shows, or a main table and those of further metrics if `metrics` is None.
 
     title: of the sweep. rows, columns: the axes that make them. name, caption: of the table. costs: columns of
-    reports.costs. baseline: the values of axes that entries are compared with.
+    reports.costs. baseline: the values of axes that entries are compared with. reference: published numbers beside.
     """
 
     title: str
@@ -30,6 +30,7 @@ class Layout:
     caption: str = ""
     costs: tuple[str, ...] = ()
     baseline: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    reference: str = ""
 
     @property
     def axes(self) -> tuple[str, ...]:
@@ -49,6 +50,7 @@ class TableSpec:
     costs: tuple[str, ...] = ()
     caption: str = ""
     baseline: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    reference: str = ""
 
     @property
     def axes(self) -> tuple[str, ...]:
@@ -76,9 +78,8 @@ def table_specs(frame: pd.DataFrame, layout: Layout) -> list[TableSpec]:
 
 
 def _main_spec(layout: Layout, metrics: tuple[str, ...]) -> TableSpec:
-    return TableSpec(
-        layout.name, metrics, layout.rows, layout.columns, True, layout.costs, layout.caption, layout.baseline
-    )
+    texts = layout.costs, layout.caption, layout.baseline, layout.reference
+    return TableSpec(layout.name, metrics, layout.rows, layout.columns, True, *texts)
 
 
 def _main_metrics(frame: pd.DataFrame) -> tuple[str, ...]:

@@ -15,6 +15,7 @@ from reports.entries import TableEntry, round_column
 from reports.heads import ColumnHead, HeadGroup, grouped_heads
 from reports.layout import Layout, TableSpec, columns_with_values, table_specs
 from reports.metrics import METRICS, PREFERRED_SPLITS
+from reports.references import Footnotes, published_entries, published_study
 from reports.scores import CellRow, States, entry_of, sample_of
 from reports.significance import Mark, PairedErrors, Sample, ScoreColumn, marks
 from reports.values import label_value, short_axes, show_value
@@ -63,6 +64,7 @@ class ResultTable:
     caption: str = ""
     baseline: str = ""
     effects: tuple[Effect, ...] = ()
+    footnotes: tuple[str, ...] = ()
     number: int = 1
 
     @property
@@ -77,10 +79,10 @@ class ResultTable:
 
     @property
     def blocks_below(self) -> tuple[tuple[str, ...], ...]:
-        """What to say right below the table, as lines: the baseline of its differences, and the main effects."""
+        """What to say right below the table, as lines: the baseline of its differences, main effects, footnotes."""
         baseline = (f"Δ: the difference to {self.baseline}.",) if self.baseline else ()
         effects = ("Main effects:", *(effect.text for effect in self.effects)) if self.effects else ()
-        return tuple(filter(None, (baseline, effects)))
+        return tuple(filter(None, (baseline, effects, *((line,) for line in self.footnotes))))
 
     @property
     def number_heads(self) -> tuple[str, ...]:
@@ -138,6 +140,8 @@ class TableMaker:
         self, frame: pd.DataFrame, spec: TableSpec, paired: Mapping[str, PairedErrors], states: States
     ) -> None:
         self.frame, self.spec, self.paired, self.states = frame, spec, paired, states
+        self.study = published_study(spec.reference) if spec.reference else None
+        self.footnotes = Footnotes()
         self.cells = _cells_by_position(frame, spec)
         self.rows, self.columns = (list(dict.fromkeys(key[i] for key in self.cells)) for i in (0, 1))
         self.samples: dict[str, dict[Position, Sample]] = {
@@ -148,7 +152,7 @@ class TableMaker:
     def table(self, title: str, number: int) -> ResultTable:
         """Return the table. title: of the sweep. number: of the table."""
         spec, scores = self.spec, self._score_columns()
-        shown = [*self._cost_columns(), *self._with_differences(scores)]
+        shown = [*self._cost_columns(), *self._with_companions(scores)]
         row_axes = short_axes(spec.rows)
         return ResultTable(
             title=title,
@@ -166,6 +170,7 @@ class TableMaker:
             caption=spec.caption,
             baseline=self._baseline_text(),
             effects=self._effects() if spec.main else (),
+            footnotes=(*self.footnotes.lines(), *self._source()),
             number=number,
         )
 
@@ -193,10 +198,10 @@ class TableMaker:
         title = METRICS[metric].name if is_of_one_split else METRICS[metric].title
         return ColumnHead(metric, tuple(map(label_value, short_axes(self.spec.columns), column)), title)
 
-    # differences ----------------------------------------------------------------------------------
+    # differences and published numbers ------------------------------------------------------------
 
-    def _with_differences(self, scores: Sequence[tuple[tuple[object, ...], Column]]) -> Iterator[Column]:
-        """Each column of scores, followed by its differences to the baseline if there is one."""
+    def _with_companions(self, scores: Sequence[tuple[tuple[object, ...], Column]]) -> Iterator[Column]:
+        """Each column of scores, followed by its differences to the baseline and by published numbers, if any."""
         baseline = Baseline(self.spec.rows, self.spec.columns, self.spec.baseline)
         for column, (head, entries) in scores:
             yield head, entries
@@ -205,6 +210,27 @@ class TableMaker:
                 own = self.samples[metric], metric, baseline, self.paired.get(metric)
                 title = f"Δ {head.metric_title}"
                 yield ColumnHead(metric, head.axis_values, title, "difference"), difference_entries(positions, *own)
+            published = self._published(head.metric, column)
+            if any(entry.mean is not None for entry in published):
+                yield (
+                    ColumnHead(head.metric, head.axis_values, f"{head.metric_title}, published", "published"),
+                    published,
+                )
+
+    def _published(self, metric: str, column: tuple[object, ...]) -> list[TableEntry]:
+        if self.study is None:
+            return []
+        return published_entries(self.study, [self._cells(row, column) for row in self.rows], metric, self.footnotes)
+
+    def _source(self) -> Iterator[str]:
+        """Where published numbers come from, or that there are none for these cells."""
+        if self.study is None:
+            return
+        matches = any(self.study.entry_for(cell) for cells in self.cells.values() for cell in cells)
+        if matches:
+            yield f"Published: {self.study.source}. {' '.join(self.study.notes)}"
+        else:
+            yield f"{self.study.name} has no numbers for the cells of this table."
 
     def _baseline_text(self) -> str:
         axes = short_axes(tuple(self.spec.baseline))

@@ -128,4 +128,6 @@ def _layout(sweep: str, table: ReportConfig) -> Layout:
 
     baseline = {axis: plain_value(value) for axis, value in (table.baseline or {}).items()}
     texts = table.title or "", table.caption or ""
-    return Layout(sweep, table.rows or (), table.columns, table.metrics, *texts, table.costs, baseline)
+    return Layout(
+        sweep, table.rows or (), table.columns, table.metrics, *texts, table.costs, baseline, table.reference or ""
+    )

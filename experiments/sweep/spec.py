@@ -63,6 +63,8 @@ class ReportConfig:
     baseline: Axis values to compare with, such as `{model.attention: true}`. Every score is followed by its difference
         to the cell that has these values and is equal otherwise, with the 95% interval and the p value.
     costs: Columns that say what the cells cost. `training_s` is seconds of training; `gpu_hours` is empty without GPUs.
+    reference: Published numbers to show beside these, for cells that correspond to them. `zenchiyu_2023`: the study that
+        the sweeps on FashionMNIST, CIFAR-10 and CelebA repeat. `edm_2022`: EDM on CIFAR-10.
     """
 
     rows: tuple[str, ...] | None = None
@@ -72,6 +74,7 @@ class ReportConfig:
     caption: str | None = None
     baseline: Mapping[str, Any] | None = None
     costs: tuple[Literal["parameters", "nfe", "kimg", "training_s", "gpu_hours"], ...] = ()
+    reference: Literal["zenchiyu_2023", "edm_2022"] | None = None
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,7 @@ from experiments.sweep.plan import Plan
 from tests.commandline import counting, invoke, start
 from tests.conftest import TINY
 from tests.finished import fill
+from tests.table import reproducible
 
 GROWN = TINY.replace("sampler: [euler, heun]", "sampler: [euler, heun, stochastic_heun]")
 LONG = TINY.replace("kimg: 0.64", "kimg: 3")
@@ -41,7 +42,6 @@ from experiments.runner.dispatch import Dispatcher
 from experiments.runner.timing import Timing
 from experiments.runner.resume import open_schedule
 from tests.planning import load_sweep, plan_sweep
-from tests.table import reproducible
 from experiments.store.leases import LeaseTiming
 from experiments.store.store import Store
 from experiments.trials.perform import perform_job
