@@ -93,7 +93,7 @@ def _margin(pairs: Sequence[Pair], paired: PairedErrors | None) -> float | None:
     if all(len(sample.values) == 1 for sample in samples):
         error = _error_over_images(pairs, paired)
         return normal_margin(error) if error is not None and 0 < error < math.inf else None
-    seeds = sorted(set.intersection(*(set(sample.seeds) for sample in samples)))
+    seeds = [seed for seed in samples[0].seeds if all(seed in sample.seeds for sample in samples)]
     if len(seeds) < 2:
         return None
     means = [statistics.fmean(_at(a, seed) - _at(b, seed) for a, b in pairs) for seed in seeds]

@@ -51,7 +51,8 @@ def _parquet(report: Report) -> bytes:
     """The frame of results, whose columns of mixed values are text: a column of Parquet has one type."""
     frame = report.frame.copy()
     for name in frame.columns:
-        kinds = {type(value) for value in frame[name].dropna()}
+        values: list[object] = frame[name].dropna().tolist()
+        kinds = set(map(type, values))
         if len(kinds) > 1 and not kinds <= {int, float}:
             frame[name] = frame[name].map(str, na_action="ignore")
     buffer = io.BytesIO()

@@ -127,7 +127,5 @@ def _layout(sweep: str, table: ReportConfig) -> Layout:
     from reports.layout import Layout
 
     baseline = {axis: plain_value(value) for axis, value in (table.baseline or {}).items()}
-    texts = table.title or "", table.caption or ""
-    return Layout(
-        sweep, table.rows or (), table.columns, table.metrics, *texts, table.costs, baseline, table.reference or ""
-    )
+    texts, reference = (table.title or "", table.caption or ""), table.reference or ""
+    return Layout(sweep, table.rows or (), table.columns, table.metrics, *texts, table.costs, baseline, reference)

@@ -63,8 +63,8 @@ class ReportConfig:
     baseline: Axis values to compare with, such as `{model.attention: true}`. Every score is followed by its difference
         to the cell that has these values and is equal otherwise, with the 95% interval and the p value.
     costs: Columns that say what the cells cost. `training_s` is seconds of training; `gpu_hours` is empty without GPUs.
-    reference: Published numbers to show beside these, for cells that correspond to them. `zenchiyu_2023`: the study that
-        the sweeps on FashionMNIST, CIFAR-10 and CelebA repeat. `edm_2022`: EDM on CIFAR-10.
+    reference: Published numbers to show beside the cells that correspond to them. `zenchiyu_2023`: the study that the
+        sweeps on FashionMNIST, CIFAR-10 and CelebA repeat. `edm_2022`: EDM on CIFAR-10.
     """
 
     rows: tuple[str, ...] | None = None
