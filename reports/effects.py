@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import math
-import statistics
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from reports.averages import margin_of, sum_of
 from reports.metrics import METRICS, shown, title_of
-from reports.significance import PairedErrors, Sample, normal_margin, t_margin
+from reports.significance import PairedErrors, Sample
 from reports.values import show_value
 
 Pair = tuple[Sample, Sample]
@@ -82,38 +81,11 @@ def _effect(
     axis: str, value: str, base: str, metric: str, pairs: Sequence[Pair], paired: PairedErrors | None
 ) -> Effect:
     differences = [a.mean - b.mean for a, b in pairs]
-    mean = statistics.fmean(differences)
+    share = 1 / len(pairs)
+    terms = [term for a, b in pairs for term in ((share, a), (-share, b))]
+    mean = sum_of(terms)
     agreeing = sum(difference * mean > 0 for difference in differences)
-    return Effect(axis, value, base, metric, mean, _margin(pairs, paired), agreeing, len(pairs))
-
-
-def _margin(pairs: Sequence[Pair], paired: PairedErrors | None) -> float | None:
-    """Half of the 95% interval of the mean difference: over seeds if there are several, else over drawn images."""
-    samples = [sample for pair in pairs for sample in pair]
-    if all(len(sample.values) == 1 for sample in samples):
-        error = _error_over_images(pairs, paired)
-        return normal_margin(error) if error is not None and 0 < error < math.inf else None
-    seeds = [seed for seed in samples[0].seeds if all(seed in sample.seeds for sample in samples)]
-    if len(seeds) < 2:
-        return None
-    means = [statistics.fmean(_at(a, seed) - _at(b, seed) for a, b in pairs) for seed in seeds]
-    spread = statistics.stdev(means)
-    return t_margin(spread / math.sqrt(len(seeds)), len(seeds) - 1) if spread > 0 else None
-
-
-def _at(sample: Sample, seed: int) -> float:
-    return sample.values[sample.seeds.index(seed)]
-
-
-def _error_over_images(pairs: Sequence[Pair], paired: PairedErrors | None) -> float | None:
-    """The standard error of the mean difference for one seed; the largest possible if the covariance is unknown."""
-    weights: dict[str, float] = {}
-    for a, b in pairs:
-        for sample, sign in ((a, 1), (b, -1)):
-            weights[sample.cells[0]] = weights.get(sample.cells[0], 0.0) + sign / len(pairs)
-    if paired is not None and paired.has_all(weights):
-        return paired.error_of_sum(weights)
-    return sum(a.errors[0] + b.errors[0] for a, b in pairs) / len(pairs)
+    return Effect(axis, value, base, metric, mean, margin_of(terms, paired), agreeing, len(pairs))
 
 
 def best_metric(metrics: Sequence[str], preferred: Sequence[str]) -> str | None:

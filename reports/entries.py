@@ -21,7 +21,7 @@ class TableEntry:
     was stopped early as clearly worse; num_pruned: seeds whose training was stopped early. replacement: text to show
     if there is no number. waiting: how many seeds are in which state, such as "1 running", if others have a score.
     is_difference: it is a difference to the baseline, which shows its sign. p: of the test that it is 0.
-    footnotes: marks of the footnotes that it has.
+    footnotes: marks of the footnotes that it has. cells: the names of the cells behind it.
     """
 
     mean: float | None
@@ -40,6 +40,7 @@ class TableEntry:
     is_difference: bool = False
     p: float | None = None
     footnotes: tuple[str, ...] = ()
+    cells: tuple[str, ...] = ()
 
     @property
     def is_best(self) -> bool:

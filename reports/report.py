@@ -20,7 +20,8 @@ class Report:
     layouts: of its tables, at least one. curves: columns training, kimg, loss, val_loss. pictures: a PNG of samples by
     cell; pairs: a PNG of the drawn images closest to training images by cell. provenance: where the numbers come from.
     paired: the covariance of the cells' errors by metric. equivalences: sentences on values and cells that come to the
-    same. states: what happens to cells that are not done, by name, such as "running".
+    same. states: what happens to cells that are not done, by name, such as "running". levels: columns training, sigma,
+    val_loss: the newest loss at every noise level.
     """
 
     layouts: tuple[Layout, ...]
@@ -32,6 +33,7 @@ class Report:
     pairs: dict[str, Path] = field(default_factory=dict[str, Path])
     equivalences: tuple[str, ...] = ()
     states: dict[str, str] = field(default_factory=dict[str, str])
+    levels: pd.DataFrame = field(default_factory=lambda: pd.DataFrame(columns=["training", "sigma", "val_loss"]))
 
     @property
     def layout(self) -> Layout:

@@ -47,6 +47,7 @@ def entry_of(
         num_stopped=len(_stopped_at(cells)),
         num_pruned=len(_pruned_at(cells)),
         replacement=early if early or _ended_early(cells) else _not_done(waiting, len(cells)),
+        cells=tuple(str(cell["cell"]) for cell in cells),
         waiting=tuple(f"{count} {state}" for state, count in waiting.items() if state != PLANNED),
     )
 

@@ -50,6 +50,7 @@ class ResultTable:
     axis that makes rows. rows: the axis values and the entries of each row. row_labels: the axis values of each row as
     one text that makes sense without the heads. caption: what the sweep file says of the table. baseline: the axis
     values that differences are taken to. effects: of every axis on the first metric. number: among those of the report.
+    row_axes: the axis values of each row by axis, as text. plain_heads: the heads of axes whose values are all text.
     """
 
     title: str
@@ -66,6 +67,8 @@ class ResultTable:
     effects: tuple[Effect, ...] = ()
     footnotes: tuple[str, ...] = ()
     number: int = 1
+    row_axes: tuple[Mapping[str, str], ...] = ()
+    plain_heads: tuple[str, ...] = ()
 
     @property
     def heading(self) -> str:
@@ -172,6 +175,12 @@ class TableMaker:
             effects=self._effects() if spec.main else (),
             footnotes=(*self.footnotes.lines(), *self._source()),
             number=number,
+            row_axes=tuple(dict(zip(spec.rows, map(show_value, key), strict=True)) for key in self.rows),
+            plain_heads=tuple(
+                head
+                for i, head in enumerate(row_axes)
+                if all(isinstance(key[i], str) or key[i] is None for key in self.rows)
+            ),
         )
 
     def _score_columns(self) -> list[tuple[tuple[object, ...], Column]]:
@@ -269,11 +278,18 @@ def _same_numbers(a: Sequence[TableEntry], b: Sequence[TableEntry]) -> bool:
     return all(x.mean == y.mean or x.mean is None or y.mean is None for x, y in zip(a, b, strict=True))
 
 
+def cell_rows(frame: pd.DataFrame) -> list[CellRow]:
+    """Return the rows of a frame, with None for what is missing."""
+    return [
+        {str(name): None if pd.isna(value) else value for name, value in record.items()}
+        for record in frame.to_dict("records")
+    ]
+
+
 def _cells_by_position(frame: pd.DataFrame, spec: TableSpec) -> Cells:
     """The cells of every combination of row and column that exists, in order of appearance."""
     positions: Cells = {}
-    for record in frame.to_dict("records"):
-        row = {str(name): None if pd.isna(value) else value for name, value in record.items()}
+    for row in cell_rows(frame):
         row_key, column_key = (tuple(row[axis] for axis in axes) for axes in (spec.rows, spec.columns))
         positions.setdefault((row_key, column_key), []).append(row)
     return positions

@@ -36,7 +36,7 @@ ONLY_IN = {  # libraries, and the folders or files that may import them
     "sqlalchemy": ("experiments/tracking/",),
     "typer": ("experiments/cli/",),
     "rich": ("experiments/cli/", "reports/grid.py", "reports/terminal.py"),
-    "plotly": ("reports/",),
+    "matplotlib": ("reports/plots.py",),
     "pandas": ("experiments/tracking/", "experiments/__init__.py", "reports/"),
     "pydantic": ("experiments/sweep/", "experiments/inspection/"),
     "torch": ("edm/", "experiments/trials/", "experiments/store/checksummed.py", "experiments/inspection/doctor.py"),

@@ -13,7 +13,7 @@ from pathlib import Path
 from benchmarks.gpu.report import Report
 from benchmarks.gpu.setting import Setting
 
-NEEDED = ("ray", "mlflow", "pydantic", "pandas", "typer", "rich", "yaml", "psutil", "sklearn", "plotly", "jinja2")
+NEEDED = ("ray", "mlflow", "pydantic", "pandas", "typer", "rich", "yaml", "psutil", "sklearn", "jinja2")
 SWEEP = """\
 name: gpu_check
 model:      {{preset: nano, channels: {channels}}}

@@ -43,6 +43,9 @@ def report(
     out: Annotated[
         Path | None, typer.Option(metavar="DIR", help="The folder to write, in place of one in the store.")
     ] = None,
+    figures: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Write the figures for a paper, too, as SVG and PDF.")
+    ] = None,
     open_: Annotated[
         bool, typer.Option("--open", help="Open the page, or the first file, when it is written.")
     ] = False,
@@ -65,6 +68,8 @@ def report(
         folder, option = (out, "--out") if out is not None else (report_folder(name, place), "--store")
         page = write_page(made, folder, formats, option)
         show_tables(made, place, console)
+        if figures is not None:
+            write_paper_figures(made, figures, console)
     if as_json:
         print_json({"report": str(page), "cells": cells_json(made)})
     say(console, f"Report: {page}")
@@ -121,6 +126,20 @@ def write_page(report: Report, folder: Path, formats: tuple[str, ...] = (), opti
         return write_report(report, folder, formats or USUAL_FORMATS)
     except OSError as error:
         raise UserError(f"{folder}: cannot write the report ({error}); choose another place with {option}") from None
+
+
+def write_paper_figures(report: Report, folder: Path, console: Console) -> None:
+    """Write a report's figures as SVG and PDF. Raises UserError if they cannot be written."""
+    from experiments.wording import count
+    from reports.figures import all_charts
+    from reports.plots import write_figures
+
+    charts = all_charts(report)
+    try:
+        write_figures(charts, folder)
+    except OSError as error:
+        raise UserError(f"--figures {folder}: cannot be written ({error}); choose another folder") from None
+    say(console, f"Wrote {count(len(charts), 'figure')} as SVG and PDF, and captions.txt: {folder}")
 
 
 def show_tables(report: Report, store: Store, console: Console) -> None:

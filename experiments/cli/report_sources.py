@@ -73,7 +73,7 @@ def report_of(sources: Sequence[Source]) -> Report:
 def _report_of(source: Source) -> Report:
     from experiments.store.layout import PAIRS, SAMPLES
     from experiments.tracking.costs import costs_in_store, with_costs
-    from experiments.tracking.frames import curves_frame, results_frame, scores_in_store
+    from experiments.tracking.frames import curves_frame, levels_frame, results_frame, scores_in_store
     from experiments.tracking.provenance import provenance_of
     from reports.report import Report
 
@@ -96,6 +96,7 @@ def _report_of(source: Source) -> Report:
         paired=_paired(_influences(source)),
         pairs={cell: folder / PAIRS for cell, folder in folders.items() if (folder / PAIRS).exists()},
         equivalences=(*plan.idle_axes, *plan.equivalences),
+        levels=levels_frame(plan, store),
         states=_states(plan, store) if "missing" in set(frame["status"]) else {},
     )
 

@@ -184,3 +184,13 @@ def curves_frame(plan: Plan, store: Store) -> pd.DataFrame:
             lines = Journal(folder / journal).read()
             rows += [{"training": plan.names[signature], "kimg": line["kimg"], key: line[key]} for line in lines]
     return pd.DataFrame(rows, columns=["training", "kimg", "loss", "val_loss"])
+
+
+def levels_frame(plan: Plan, store: Store) -> pd.DataFrame:
+    """Return the newest loss of every training on the val split at each noise level: training, sigma, val_loss."""
+    rows: list[dict[str, Any]] = []
+    for signature in plan.trainings:
+        lines = Journal(store.folder("trainings", signature) / VALIDATION).read()
+        levels = lines[-1].get("levels", {}) if lines else {}
+        rows += [{"training": plan.names[signature], "sigma": float(s), "val_loss": loss} for s, loss in levels.items()]
+    return pd.DataFrame(rows, columns=["training", "sigma", "val_loss"])

@@ -12,6 +12,7 @@ from reports.layout import Layout
 from reports.report import Report
 
 HOSTILE = ["<script>alert(1)</script>", "a_b & 100% $x^2$ \\{#~}", "=cmd('calc')", "x|y*z`"]  # names of presets
+NO_CURVES = pd.DataFrame(columns=["training", "kimg", "loss", "val_loss"])
 LAYOUT = Layout("trial", rows=("model.preset", "model.attention"))
 
 

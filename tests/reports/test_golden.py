@@ -20,11 +20,10 @@ from reports.metrics import MAX_DECIMALS
 from reports.report import Report
 from reports.significance import Sample, ScoreColumn, marks
 from reports.tables import result_tables
-from tests.reports.frames import DIGITS, HOSTILE, LAYOUT, PIVOT, digits, frame, full, unfinished, with_errors
+from tests.reports.frames import DIGITS, HOSTILE, LAYOUT, NO_CURVES, PIVOT, digits, frame, full, unfinished, with_errors
 
 GOLDEN = Path(__file__).parent / "golden"
 UPDATE = "EDM_SWEEP_UPDATE_SNAPSHOTS" in os.environ
-NO_CURVES = pd.DataFrame(columns=["training", "kimg", "loss", "val_loss"])
 STATES = {"nano/False/1": "running", "micro/False/0": "failed"}
 COMPARED = replace(
     PIVOT, metrics=("fid_test",), baseline={"model.attention": True}, costs=("parameters", "nfe"), name="Attention"
