@@ -17,7 +17,7 @@ from reports.metrics import PREFERRED_SPLITS, shown, title_of
 from reports.report import Report
 from reports.scores import CellRow, sample_of
 from reports.significance import PairedErrors, Sample
-from reports.tables import COMPARABLE, ResultTable, cell_rows
+from reports.tables import ResultTable, cell_rows, comparable_groups
 from reports.values import label_value, short_axes, show_value
 
 MAX_DOTS = 60
@@ -56,8 +56,7 @@ def all_charts(report: Report) -> list[Chart]:
             palette.colour(axis, value)
     main = [table for table in report.tables if table.main]
     found: list[Chart | None] = [score_chart(table, number) for number, table in enumerate(main, 1)]
-    keys = [name for name in COMPARABLE if name in report.frame.columns]
-    groups = [group for _, group in report.frame.groupby(keys, sort=False, dropna=False)]
+    groups = comparable_groups(report.frame, report.layout.axes)
     for number, group in enumerate(groups, 1):
         maker = ChartMaker(group, report.layout.axes, report.paired, palette, f"-{number}" if len(groups) > 1 else "")
         found += maker.charts()

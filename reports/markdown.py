@@ -10,7 +10,7 @@ from reports.report import Report
 def to_markdown_page(report: Report) -> str:
     """Return the tables, how to read them, and where the numbers come from."""
     tables = report.tables
-    state = f"{state_line(report.frame, report.states)}.{separation_note(tables)}"
+    state = f"{state_line(report.frame, report.states)}.{separation_note(tables, report.frame)}"
     parts = [f"# {report.layout.title}\n", f"{escape(state)}\n", *(to_markdown(table) for table in tables)]
     lists = (report_notes(tables, report.equivalences), remarks(report.frame), origins(report.provenance))
     parts += ["".join(f"- {escape(line)}\n" for line in lines) for lines in lists if lines]

@@ -8,10 +8,12 @@ from collections.abc import Iterable, Iterator, Mapping
 
 import pandas as pd
 
+from reports.comparable import COMPARABLE
 from reports.entries import TableEntry
 from reports.metrics import METRICS
 from reports.scores import PLANNED, States
 from reports.tables import ResultTable
+from reports.values import show_value
 
 MAX_NAMED_CELLS = 6
 METRIC_NOTES = {  # by the beginning of a metric's name
@@ -52,12 +54,25 @@ def state_line(frame: pd.DataFrame, states: States | None = None) -> str:
     return f"{len(frame)} cells, {' and '.join(filter(None, (', '.join(parts[:-1]), parts[-1])))}"
 
 
-def separation_note(tables: list[ResultTable]) -> str:
-    """Say which numbers are in separate tables because they cannot be compared; empty if all can."""
+def separation_note(tables: list[ResultTable], frame: pd.DataFrame) -> str:
+    """Say which numbers are in separate tables because they cannot be compared, and why; empty if all can."""
     labels = list(dict.fromkeys(table.label for table in tables))
     if len(labels) < 2:
         return ""
-    return f" Numbers that cannot be compared are in separate tables: {' | '.join(labels)}."
+    why = "; ".join(_separating(frame))
+    return f" Numbers that cannot be compared are in separate tables: {' | '.join(labels)}. What differs: {why}."
+
+
+def _separating(frame: pd.DataFrame) -> Iterator[str]:
+    """The fields that keep cells apart, with the cells of each value."""
+    for field, column in COMPARABLE.items():
+        if column not in frame.columns or (field == "evaluation.resize" and "evaluation.resize" not in frame.columns):
+            continue
+        values = frame[field if field in frame.columns else column].map(show_value)
+        if values.nunique() > 1:
+            groups = frame["cell"].astype(str).groupby(values, sort=False)
+            cells = ", ".join(f"{value} ({_cell_list(list(names), len(frame))})" for value, names in groups)
+            yield f"{field} {cells}"
 
 
 def reading_notes(tables: list[ResultTable]) -> list[str]:

@@ -21,7 +21,7 @@ class Report:
     cell; pairs: a PNG of the drawn images closest to training images by cell. provenance: where the numbers come from.
     paired: the covariance of the cells' errors by metric. equivalences: sentences on values and cells that come to the
     same. states: what happens to cells that are not done, by name, such as "running". levels: columns training, sigma,
-    val_loss: the newest loss at every noise level.
+    val_loss: the newest loss at every noise level. allowed: fields in which cells of one table may differ.
     """
 
     layouts: tuple[Layout, ...]
@@ -33,6 +33,7 @@ class Report:
     pairs: dict[str, Path] = field(default_factory=dict[str, Path])
     equivalences: tuple[str, ...] = ()
     states: dict[str, str] = field(default_factory=dict[str, str])
+    allowed: tuple[str, ...] = ()
     levels: pd.DataFrame = field(default_factory=lambda: pd.DataFrame(columns=["training", "sigma", "val_loss"]))
 
     @property
@@ -43,4 +44,4 @@ class Report:
     @cached_property
     def tables(self) -> list[ResultTable]:
         """The result tables, the main ones of each group of comparable cells first."""
-        return result_tables(self.frame, self.layouts, self.paired, self.states)
+        return result_tables(self.frame, self.layouts, self.paired, self.states, self.allowed)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import pandas as pd
 
+from reports.comparable import COMPARABLE, separating_columns
 from reports.costs import COSTS, cost_entries
 from reports.deltas import Baseline, Position, difference_entries
 from reports.effects import Effect, best_metric, main_effects
@@ -20,13 +21,6 @@ from reports.scores import CellRow, States, entry_of, sample_of
 from reports.significance import Mark, PairedErrors, Sample, ScoreColumn, marks
 from reports.values import label_value, short_axes, show_value
 
-COMPARABLE = (
-    "features",
-    "evaluation.images",
-    "reference",
-    "data",
-    "sampling.resolution",
-)  # numbers that differ in any of these never share a table
 BASELINES = {"noise_": "pure noise", "real_": "real train split"}  # prefixes of the columns with a metric's baselines
 FIRST_METRICS = tuple(f"{name}_{split}" for name in ("fid", "kid") for split in PREFERRED_SPLITS)  # to speak of first
 Cells = dict[Position, list[CellRow]]  # the cells of every entry
@@ -119,32 +113,45 @@ def result_tables(
     layouts: Layout | Sequence[Layout],
     paired: Mapping[str, PairedErrors] | None = None,
     states: States | None = None,
+    allowed: tuple[str, ...] = (),
 ) -> list[ResultTable]:
     """Make the tables of every group of comparable cells, so that incomparable numbers never share a table.
 
     A layout makes a main table of each group, then one of fidelity and one of memorisation if the group has such
     metrics; if the layout names metrics, one table of exactly those. paired: the covariance of the cells' errors, by
-    metric. states: what happens to cells without a score, by name.
+    metric. states: what happens to cells without a score, by name. allowed: fields in which cells of one table may
+    differ all the same.
     """
-    keys = [name for name in COMPARABLE if name in frame.columns]
-    groups = [group for _, group in frame.groupby(keys, sort=False, dropna=False)]
     asked = (layouts,) if isinstance(layouts, Layout) else layouts
+    groups = comparable_groups(frame, asked[0].axes, allowed)
     specs = [(group, layout.title, spec) for group in groups for layout in asked for spec in table_specs(group, layout)]
     return [
-        TableMaker(group, spec, paired or {}, states or {}).table(title, number)
+        TableMaker(group, spec, paired or {}, states or {}, allowed).table(title, number)
         for number, (group, title, spec) in enumerate(specs, 1)
     ]
+
+
+def comparable_groups(frame: pd.DataFrame, axes: tuple[str, ...], allowed: tuple[str, ...] = ()) -> list[pd.DataFrame]:
+    """Return the cells that may share a table, group by group. axes: of the table. allowed: fields that may differ."""
+    keys = separating_columns(list(map(str, frame.columns)), axes, allowed)
+    return [group for _, group in frame.groupby(keys, sort=False, dropna=False)] if keys else [frame]
 
 
 class TableMaker:
     """Makes one table of comparable cells."""
 
     def __init__(
-        self, frame: pd.DataFrame, spec: TableSpec, paired: Mapping[str, PairedErrors], states: States
+        self,
+        frame: pd.DataFrame,
+        spec: TableSpec,
+        paired: Mapping[str, PairedErrors],
+        states: States,
+        allowed: tuple[str, ...] = (),
     ) -> None:
         self.frame, self.spec, self.paired, self.states = frame, spec, paired, states
         self.study = published_study(spec.reference) if spec.reference else None
         self.footnotes = Footnotes()
+        self.differing = _differing(frame, spec.axes, allowed)
         self.cells = _cells_by_position(frame, spec)
         self.rows, self.columns = (list(dict.fromkeys(key[i] for key in self.cells)) for i in (0, 1))
         self.samples: dict[str, dict[Position, Sample]] = {
@@ -173,7 +180,7 @@ class TableMaker:
             caption=spec.caption,
             baseline=self._baseline_text(),
             effects=self._effects() if spec.main else (),
-            footnotes=(*self.footnotes.lines(), *self._source()),
+            footnotes=(*self.footnotes.lines(), *self._source(), *self._allowed()),
             number=number,
             row_axes=tuple(dict(zip(spec.rows, map(show_value, key), strict=True)) for key in self.rows),
             plain_heads=tuple(
@@ -187,7 +194,9 @@ class TableMaker:
         """The columns of scores, each with its values of the axes that make columns."""
         places = list(itertools.product(self.columns, self.spec.metrics))
         samples = [[self._sample(row, column, metric) for row in self.rows] for column, metric in places]
-        found = _marks(samples, [metric for _, metric in places], self.paired)
+        metrics = [metric for _, metric in places]
+        none: list[list[Mark]] = [[""] * len(column) for column in samples]  # no winner among what cannot be compared
+        found = none if self.differing else _marks(samples, metrics, self.paired)
         made: list[tuple[tuple[object, ...], Column]] = []
         for (column, metric), scores, marks_of in zip(places, samples, found, strict=True):
             is_first = metric == self.spec.metrics[0]
@@ -241,6 +250,14 @@ class TableMaker:
         else:
             yield f"{self.study.name} has no numbers for the cells of this table."
 
+    def _allowed(self) -> Iterator[str]:
+        """What differs between the cells although their numbers are in one table."""
+        if self.differing:
+            yield (
+                f"These numbers cannot strictly be compared: the cells differ in {'; '.join(self.differing)}. They "
+                "share a table because of --allow, and none is marked as the best."
+            )
+
     def _baseline_text(self) -> str:
         axes = short_axes(tuple(self.spec.baseline))
         values = self.spec.baseline.values()
@@ -271,6 +288,17 @@ class TableMaker:
 
     def _cells(self, row: tuple[object, ...], column: tuple[object, ...]) -> list[CellRow]:
         return self.cells.get((row, column), [])
+
+
+def _differing(frame: pd.DataFrame, axes: tuple[str, ...], allowed: tuple[str, ...]) -> list[str]:
+    """The fields that would separate the cells, with their values."""
+    found: list[str] = []
+    for name in separating_columns(list(map(str, frame.columns)), axes):
+        values = list(dict.fromkeys(map(show_value, frame[name].tolist())))
+        if len(values) > 1:
+            fields = [field for field in allowed if COMPARABLE[field] == name]
+            found.append(f"{' and '.join(fields)} ({', '.join(values)})")
+    return found
 
 
 def _same_numbers(a: Sequence[TableEntry], b: Sequence[TableEntry]) -> bool:

@@ -39,6 +39,16 @@ def parse_formats(text: str) -> tuple[str, ...]:
     return formats
 
 
+def parse_allowed(fields: list[str]) -> tuple[str, ...]:
+    """Return the fields in which cells of one table may differ."""
+    from reports.comparable import COMPARABLE
+
+    for field in fields:
+        if field not in COMPARABLE:
+            raise UserError(f"--allow {field}: does not keep cells apart; choose from {', '.join(COMPARABLE)}")
+    return tuple(dict.fromkeys(fields))
+
+
 def parse_tags(texts: list[str]) -> dict[str, str]:
     """Return tags, each given as KEY=VALUE."""
     tags: dict[str, str] = {}

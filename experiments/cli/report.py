@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -10,8 +11,8 @@ import typer
 from experiments.cli.completion import complete_sweeps
 from experiments.cli.options import AsJson, Overrides, StoreFolder, SweepArgument, TrackingUri
 from experiments.cli.output import command_here, console_for, print_json, say
-from experiments.cli.parsing import parse_formats
-from experiments.cli.report_sources import opened_sources, report_of
+from experiments.cli.parsing import parse_allowed, parse_formats
+from experiments.cli.report_sources import Source, opened_sources, report_of
 from experiments.cli.sweeps import plan_of
 from experiments.environment import DEFAULT_STORE
 from experiments.errors import UserError
@@ -46,6 +47,18 @@ def report(
     figures: Annotated[
         Path | None, typer.Option(metavar="DIR", help="Write the figures for a paper, too, as SVG and PDF.")
     ] = None,
+    allow: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="FIELD",
+            help="Put cells into one table although they differ in this field, such as evaluation.images. The table "
+            "says so. Can be repeated.",
+        ),
+    ] = None,
+    live: Annotated[
+        bool, typer.Option("--serve", help="Serve the page on this machine, as new as the results are, until Ctrl-C.")
+    ] = False,
+    port: Annotated[int, typer.Option(help="The port of --serve; 0 is any that is free.", min=0, max=65535)] = 5050,
     open_: Annotated[
         bool, typer.Option("--open", help="Open the page, or the first file, when it is written.")
     ] = False,
@@ -59,11 +72,15 @@ def report(
     from experiments.store.store import Store
 
     formats = parse_formats(format_) if format_ is not None else ()
+    allowed = parse_allowed(allow or [])
     console, place = console_for(as_json), Store(store)
     with opened_sources(sweep, store, tuple(set_ or ()), tracking_uri) as sources:
         if any(source.store is not place for source in sources) and out is None:
             place.create()
-        made = report_of(sources)
+        if live:
+            serve_page(sources, allowed, port, open_, console)
+            return
+        made = report_of(sources, allowed)
         name = "+".join(dict.fromkeys(source.plan.sweep.name for source in sources))
         folder, option = (out, "--out") if out is not None else (report_folder(name, place), "--store")
         page = write_page(made, folder, formats, option)
@@ -126,6 +143,23 @@ def write_page(report: Report, folder: Path, formats: tuple[str, ...] = (), opti
         return write_report(report, folder, formats or USUAL_FORMATS)
     except OSError as error:
         raise UserError(f"{folder}: cannot write the report ({error}); choose another place with {option}") from None
+
+
+def serve_page(sources: Sequence[Source], allowed: tuple[str, ...], port: int, opens: bool, console: Console) -> None:
+    """Serve the page of a report until Ctrl-C. opens: open it in a browser."""
+    from experiments.cli.serving import REFRESH_S, LivePage, serve
+    from reports.page import to_html
+
+    def make() -> str:
+        made = report_of(sources, allowed)
+        return to_html(made, REFRESH_S if "missing" in set(made.frame["status"]) else 0)
+
+    def on_ready(address: str) -> None:
+        say(console, f"The report is at {address} until you press Ctrl-C.")
+        if opens:
+            typer.launch(address)
+
+    serve(LivePage(make), port, on_ready)
 
 
 def write_paper_figures(report: Report, folder: Path, console: Console) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -58,8 +58,15 @@ def opened_sources(
         yield sources
 
 
-def report_of(sources: Sequence[Source]) -> Report:
-    """Return the report of one sweep, or one report of several."""
+def report_of(sources: Sequence[Source], allowed: tuple[str, ...] = ()) -> Report:
+    """Return the report of one sweep, or one report of several.
+
+    allowed: fields in which cells of one table may differ.
+    """
+    return replace(_united(sources), allowed=allowed)
+
+
+def _united(sources: Sequence[Source]) -> Report:
     from reports.combine import cell_name, combine_reports, unique_names
 
     if len(sources) == 1:
