@@ -3,30 +3,34 @@
 from __future__ import annotations
 
 import io
+import os
+import secrets
 from collections.abc import Callable, Collection
 from pathlib import Path
 
+from reports.csv_cells import csv_text
 from reports.dictionary import describe_columns
 from reports.formats import USUAL_FORMATS
 from reports.latex import latex_document
 from reports.markdown import to_markdown_page
 from reports.page import to_html
 from reports.report import Report
-from reports.tidy import tidy_frame, to_csv
+from reports.tidy import tidy_frame
 
+NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_NOFOLLOW", 0)
 Files = dict[str, Callable[[Report], str | bytes]]
 FILES: dict[str, Files] = {  # of every format, the main one first
-    "html": {"report.html": lambda report: to_html(report)},
-    "md": {"report.md": lambda report: to_markdown_page(report)},
-    "tex": {"report.tex": lambda report: latex_document(report.tables)},
+    "html": {"report.html": lambda report: to_html(report.as_shown)},
+    "md": {"report.md": lambda report: to_markdown_page(report.as_shown)},
+    "tex": {"report.tex": lambda report: latex_document(report.as_shown.tables)},
     "csv": {
-        "results.csv": lambda report: to_csv(report.frame),
-        "columns.csv": lambda report: to_csv(describe_columns(report.frame)),
-        "tables.csv": lambda report: to_csv(tidy_frame(report.tables)),
+        "results.csv": lambda report: csv_text(report.frame),
+        "columns.csv": lambda report: csv_text(describe_columns(report.frame)),
+        "tables.csv": lambda report: csv_text(tidy_frame(report.as_shown.tables)),
     },
     "parquet": {
         "results.parquet": lambda report: _parquet(report),
-        "tables.parquet": lambda report: tidy_frame(report.tables).to_parquet(index=False),
+        "tables.parquet": lambda report: tidy_frame(report.as_shown.tables).to_parquet(index=False),
     },
 }
 
@@ -42,9 +46,14 @@ def write_report(report: Report, folder: Path, formats: Collection[str] = USUAL_
 
 
 def _write(path: Path, content: bytes) -> None:
-    temporary = path.with_name(f".{path.name}.part")
-    temporary.write_bytes(content)
-    temporary.replace(path)
+    """Write a file whole or not at all, by way of one that is new for certain: no link left beside it is followed."""
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}.part")
+    try:
+        with os.fdopen(os.open(temporary, NEW, 0o666), "wb") as file:
+            file.write(content)
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
 
 
 def _parquet(report: Report) -> bytes:

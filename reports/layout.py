@@ -68,6 +68,7 @@ def table_specs(frame: pd.DataFrame, layout: Layout) -> list[TableSpec]:
     candidates = [
         _main_spec(layout, main),
         TableSpec(f"kernel distance, fidelity and diversity, {split} split", fidelity, all_axes),
+        TableSpec("own metrics", _own_metrics(frame), all_axes),
         TableSpec("memorisation", columns_with_values(frame, MEMORISATION), all_axes),
     ]
     specs = [spec for spec in candidates if spec.metrics]
@@ -80,6 +81,11 @@ def table_specs(frame: pd.DataFrame, layout: Layout) -> list[TableSpec]:
 def _main_spec(layout: Layout, metrics: tuple[str, ...]) -> TableSpec:
     texts = layout.costs, layout.caption, layout.baseline, layout.reference
     return TableSpec(layout.name, metrics, layout.rows, layout.columns, True, *texts)
+
+
+def _own_metrics(frame: pd.DataFrame) -> tuple[str, ...]:
+    """The metrics that the sweep defines itself."""
+    return columns_with_values(frame, [name for name, info in METRICS.items() if info.group == "own"])
 
 
 def _main_metrics(frame: pd.DataFrame) -> tuple[str, ...]:

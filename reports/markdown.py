@@ -12,6 +12,6 @@ def to_markdown_page(report: Report) -> str:
     tables = report.tables
     state = f"{state_line(report.frame, report.states)}.{separation_note(tables, report.frame)}"
     parts = [f"# {report.layout.title}\n", f"{escape(state)}\n", *(to_markdown(table) for table in tables)]
-    lists = (report_notes(tables, report.equivalences), remarks(report.frame), origins(report.provenance))
+    lists = (report_notes(tables, report.notes), remarks(report.frame), origins(report.provenance))
     parts += ["".join(f"- {escape(line)}\n" for line in lines) for lines in lists if lines]
     return "\n".join(parts)

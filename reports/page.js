@@ -93,9 +93,9 @@ function section(title, ...parts) {
   return made;
 }
 
-function showCell(name) {
-  const cell = data.cells[name], panel = byId("panel"), body = byId("panel-body");
-  byId("panel-title").textContent = name;
+function showCell(number) {
+  const cell = data.cells[number], panel = byId("panel"), body = byId("panel-body");
+  byId("panel-title").textContent = cell.name;
   body.replaceChildren(section("Scores", list(cell.scores)));
   const image = byId("image-" + cell.number);
   if (image) {
@@ -115,9 +115,7 @@ function showCell(name) {
   body.append(section("Provenance", shared));
   panel.showModal();
 }
-all("[data-cells]").forEach((button) => {
-  button.addEventListener("click", () => showCell(JSON.parse(button.dataset.cells)[0]));
-});
+all("[data-cell]").forEach((button) => button.addEventListener("click", () => showCell(button.dataset.cell)));
 byId("panel-close")?.addEventListener("click", () => byId("panel").close());
 
 // two cells side by side

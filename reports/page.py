@@ -52,10 +52,11 @@ def to_html(report: Report, refresh_s: int = 0) -> str:
         state=f"{state_line(report.frame, report.states)}.{separation_note(tables, report.frame)}",
         refresh_s=refresh_s,
         axes=_filters(report),
-        notes=report_notes(tables, report.equivalences),
+        notes=report_notes(tables, report.notes),
         remarks=remarks(report.frame),
         tables=tables,
         tied_mark=TIED_MARK,
+        numbers={str(row["cell"]): number for number, row in enumerate(rows)},
         cells=pictures[:MAX_PICTURES],
         num_left_out=max(0, len(pictures) - MAX_PICTURES),
         pairs=_gallery(report, report.pairs, _distance_caption)[:MAX_PICTURES],
@@ -64,7 +65,7 @@ def to_html(report: Report, refresh_s: int = 0) -> str:
         shared=_shared_parameters(report),
         provenance=report.provenance,
         data={
-            "cells": {str(row["cell"]): _cell(report, row, i, list(curves)) for i, row in enumerate(rows)},
+            "cells": [_cell(report, row, i, list(curves)) for i, row in enumerate(rows)],
             "shared": [*_shared_parameters(report), *report.provenance.items()],
         },
         style=(HERE / "page.css").read_text(encoding="utf-8"),
@@ -122,9 +123,11 @@ def _curves(report: Report) -> dict[str, str]:
 
 def _cell(report: Report, row: Row, number: int, curves: list[str]) -> dict[str, Any]:
     """What the panel of a cell shows."""
-    training, sweep, name = str(row.get("training_name", "")), *_command_names(report, str(row["cell"]))
+    training = str(row.get("training_name", ""))
+    sweep, name = _command_names(report, report.shown(str(row["cell"])))
     varying = _varying_parameters(report)
     return {
+        "name": report.shown(str(row["cell"])),
         "number": number,
         "scores": [("status", _status(report, row)), *_scores(row)],
         "configuration": [(key, show_value(row[key])) for key in varying],
@@ -195,12 +198,12 @@ def _gallery(report: Report, pictures: Mapping[str, Path], caption: Callable[[Ro
         is_shown = len(cells) < MAX_PICTURES
         data = base64.b64encode(path.read_bytes()).decode() if is_shown else ""
         values = {axis: show_value(row[axis]) for axis in names}
-        label = ", ".join(label_value(names[axis], row[axis]) for axis in names) or str(row["cell"])
+        label = ", ".join(label_value(names[axis], row[axis]) for axis in names) or report.shown(row["cell"])
         seed = f", seed {row['seed']}" if report.frame["seed"].nunique() > 1 else ""
         cells.append(
             {
                 "number": number,
-                "name": row["cell"],
+                "name": report.shown(row["cell"]),
                 "label": label + seed,
                 "picture": f"data:image/png;base64,{data}",
                 "caption": caption(row),

@@ -11,7 +11,6 @@ from reports.entries import TableEntry
 from reports.heads import ColumnHead
 from reports.tables import ResultTable
 
-FORMULA = ("=", "+", "-", "@", "\t", "\r")  # a spreadsheet computes text that begins with one of these
 COLUMNS = {  # of the frame, with their meanings
     "table": "the number of the table in the report",
     "name": "its title; empty for the main table",
@@ -59,20 +58,3 @@ def _record(table: ResultTable, label: str, head: ColumnHead, entry: TableEntry)
         "mark": entry.mark,
         "shown": entry.text,
     }
-
-
-def to_csv(frame: pd.DataFrame) -> str:
-    """Return a frame as CSV in which no text can be taken for a formula by a spreadsheet."""
-    texts = frame.select_dtypes(include=["object", "string"]).columns
-    safe = frame.assign(**{name: frame[name].map(_no_formula) for name in texts}) if len(texts) else frame
-    return safe.to_csv(index=False, lineterminator="\n")
-
-
-def _no_formula(value: Any) -> Any:
-    if not isinstance(value, str) or not value.startswith(FORMULA):
-        return value
-    try:
-        float(value.partition(" ")[0])
-    except ValueError:
-        return f"'{value}"
-    return value

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -12,10 +13,15 @@ from experiments.cli.completion import complete_sweeps
 from experiments.cli.options import AsJson, Overrides, StoreFolder, SweepArgument, TrackingUri
 from experiments.cli.output import command_here, console_for, print_json, say
 from experiments.cli.parsing import parse_allowed, parse_formats
-from experiments.cli.report_sources import Source, opened_sources, report_of
+from experiments.cli.report_sources import Source, Wanted, opened_sources, report_of
 from experiments.cli.sweeps import plan_of
 from experiments.environment import DEFAULT_STORE
 from experiments.errors import UserError
+
+WithProvenance = Annotated[
+    bool,
+    typer.Option("--with-provenance", help="Include host names, absolute paths and, in a bundle, the code's diff."),
+]
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -41,8 +47,10 @@ def report(
         str | None,
         typer.Option("--format", help="What to write, such as html,tex: of html, md, tex, csv and parquet."),
     ] = None,
+    with_provenance: WithProvenance = False,
     out: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="The folder to write, in place of one in the store.")
+        Path | None,
+        typer.Option(metavar="FOLDER", help="The folder to write. By default reports/NAME in the store."),
     ] = None,
     figures: Annotated[
         Path | None, typer.Option(metavar="DIR", help="Write the figures for a paper, too, as SVG and PDF.")
@@ -67,7 +75,8 @@ def report(
     """Write a sweep's report: tables, figures and one HTML page.
 
     A run writes it as well, when it ends. Scores come from the store or the bundle, or from MLflow if --tracking-uri is
-    given.
+    given. A bundle's report, and one with --set, get folders of their own. If the store cannot be written, the report
+    is written to NAME-report in the current folder.
     """
     from experiments.store.store import Store
 
@@ -75,15 +84,13 @@ def report(
     allowed = parse_allowed(allow or [])
     console, place = console_for(as_json), Store(store)
     with opened_sources(sweep, store, tuple(set_ or ()), tracking_uri) as sources:
-        if any(source.store is not place for source in sources) and out is None:
-            place.create()
+        wanted = Wanted(allowed, with_provenance)
         if live:
-            serve_page(sources, allowed, port, open_, console)
+            serve_page(sources, wanted, port, open_, console)
             return
-        made = report_of(sources, allowed)
-        name = "+".join(dict.fromkeys(source.plan.sweep.name for source in sources))
-        folder, option = (out, "--out") if out is not None else (report_folder(name, place), "--store")
-        page = write_page(made, folder, formats, option)
+        made = report_of(sources, wanted)
+        name = "+".join(dict.fromkeys(source.name for source in sources))
+        page = write_page(made, out or _report_folder(place, name), formats)
         show_tables(made, place, console)
         if figures is not None:
             write_paper_figures(made, figures, console)
@@ -94,15 +101,24 @@ def report(
         typer.launch(str(page))
 
 
+def _report_folder(store: Store, name: str) -> Path:
+    """Return where the report of a name goes: into the store, or, if that is only readable, the current folder."""
+    folder = store.report_folder(name)
+    existing = next(each for each in (folder, *folder.parents) if each.exists())
+    return folder if os.access(existing, os.W_OK | os.X_OK) else Path(f"{name}-report")
+
+
 def export(
     sweep: SweepArgument,
     bundle: Annotated[Path, typer.Argument(metavar="BUNDLE", help="The file to write, such as bundle.zip.")],
     store: StoreFolder = DEFAULT_STORE,
+    with_provenance: WithProvenance = False,
     as_json: AsJson = False,
 ) -> None:
     """Pack a sweep's results into one file, from which `report` and `sync` work on any machine.
 
-    The file has no weights and no features of images.
+    The file has no weights and no features of images; and, unless --with-provenance is given, no logs, no uncommitted
+    changes of the code, no commands, no host names and no absolute paths.
     """
     from experiments.cli.views.progress import progress
     from experiments.store.store import Store
@@ -115,7 +131,7 @@ def export(
     console, place = console_for(as_json), Store(store)
     made = plan_of(sweep, store)
     with progress(console, "packing", "files") as on_progress:
-        manifest = pack(made, place, bundle, on_progress)
+        manifest = pack(made, place, bundle, on_progress, with_provenance)
     num_bytes = bundle.stat().st_size
     if as_json:
         files = len(manifest["files"])
@@ -126,15 +142,10 @@ def export(
     say(console, f"To use it on any machine: {commands[0]}, or {commands[1]}")
 
 
-def report_folder(sweep: str, store: Store) -> Path:
-    """Return the folder of a sweep's report in a store."""
-    return store.root / "reports" / sweep
-
-
-def write_page(report: Report, folder: Path, formats: tuple[str, ...] = (), option: str = "--store") -> Path:
+def write_page(report: Report, folder: Path, formats: tuple[str, ...] = ()) -> Path:
     """Write a report into a folder and return its page.
 
-    formats: by default the usual ones. option: which one chose the folder. Raises UserError if it cannot be written.
+    formats: by default the usual ones. Raises UserError if it cannot be written.
     """
     from reports.folder import write_report
     from reports.formats import USUAL_FORMATS
@@ -142,17 +153,20 @@ def write_page(report: Report, folder: Path, formats: tuple[str, ...] = (), opti
     try:
         return write_report(report, folder, formats or USUAL_FORMATS)
     except OSError as error:
-        raise UserError(f"{folder}: cannot write the report ({error}); choose another place with {option}") from None
+        raise UserError(
+            f"{folder}: the report cannot be written ({error}); choose another folder with 'report --out FOLDER', or "
+            "another store with --store"
+        ) from None
 
 
-def serve_page(sources: Sequence[Source], allowed: tuple[str, ...], port: int, opens: bool, console: Console) -> None:
+def serve_page(sources: Sequence[Source], wanted: Wanted, port: int, opens: bool, console: Console) -> None:
     """Serve the page of a report until Ctrl-C. opens: open it in a browser."""
     from experiments.cli.serving import REFRESH_S, LivePage, serve
     from reports.page import to_html
 
     def make() -> str:
-        made = report_of(sources, allowed)
-        return to_html(made, REFRESH_S if "missing" in set(made.frame["status"]) else 0)
+        made = report_of(sources, wanted)
+        return to_html(made.as_shown, REFRESH_S if "missing" in set(made.frame["status"]) else 0)
 
     def on_ready(address: str) -> None:
         say(console, f"The report is at {address} until you press Ctrl-C.")
@@ -168,7 +182,7 @@ def write_paper_figures(report: Report, folder: Path, console: Console) -> None:
     from reports.figures import all_charts
     from reports.plots import write_figures
 
-    charts = all_charts(report)
+    charts = all_charts(report.as_shown)
     try:
         write_figures(charts, folder)
     except OSError as error:

@@ -138,7 +138,7 @@ def test_everything_is_reached_and_used_by_keyboard(page: Page) -> None:
     expect(panel).to_be_visible()
     assert page.evaluate("document.activeElement.closest('dialog') !== null")
     page.keyboard.press("Escape")
-    assert page.evaluate("document.activeElement.dataset.cells") == '["nano/False/1/euler"]'
+    assert page.evaluate("document.activeElement.dataset.cell") == "0"
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
