@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from reports.charts import COLOURS, Chart, Point, Series
+from reports.charts import COLOURS, Chart, Point, Series, tick_label, ticks
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -18,6 +18,7 @@ COLUMN_INCHES = 3.4  # the width of a column in a paper of two columns
 HEIGHT_INCHES = 2.4
 CATEGORY_INCHES = 0.13
 LEGEND_INCHES = 0.16  # for each row of the legend
+LONG_LABEL, SMALL_SIZE = 24, 4.5  # letters of a category from which on labels are smaller, and their size
 FORMATS = ("svg", "pdf")
 MARKERS = "osD^"
 STYLE = {
@@ -68,17 +69,18 @@ def _save(chart: Chart, folder: Path) -> list[Path]:
 
 
 def _dress(axes: Axes, chart: Chart) -> None:
-    """Set the scales, labels and lines of a chart."""
-    if chart.x.is_log:
-        axes.set_xscale("log")
-    if chart.y.is_log:
-        axes.set_yscale("log")
-    axes.set_xlim(*chart.x_range())
-    axes.set_ylim(*chart.y_range())
-    axes.set_xlabel(chart.x.title)
-    axes.set_ylabel(chart.y.title)
-    if chart.y.categories:
-        axes.set_yticks(range(len(chart.y.categories)), chart.y.categories)
+    """Set the scales, labels and lines of a chart, with the ticks that it has on the page."""
+    for name, axis, ends in (("x", chart.x, chart.x_range()), ("y", chart.y, chart.y_range())):
+        if axis.is_log:
+            axes.set(**{f"{name}scale": "log"})
+        places = range(len(axis.categories)) if axis.categories else ticks(*ends, axis.is_log)
+        labels = axis.categories or tuple(map(tick_label, places))
+        axes.set(
+            **{f"{name}ticks": places, f"{name}ticklabels": labels, f"{name}lim": ends, f"{name}label": axis.title}
+        )
+    axes.minorticks_off()
+    if max(map(len, chart.y.categories), default=0) > LONG_LABEL:
+        axes.tick_params(axis="y", labelsize=SMALL_SIZE)
     if chart.line is not None:
         axes.axvline(chart.line[0], color=COLOURS[1], linestyle="--", linewidth=0.8)
     axes.grid(alpha=0.25, linewidth=0.4)
