@@ -14,7 +14,7 @@ MAX_SERIES = 24  # more cannot be told apart, and none is drawn
 
 
 @dataclass(frozen=True)
-class Point:
+class ChartPoint:
     """A point with half of its 95% intervals, if they are known, and what to say of it."""
 
     x: float
@@ -31,7 +31,7 @@ class Series:
 
     name: str
     colour: int
-    points: tuple[Point, ...]
+    points: tuple[ChartPoint, ...]
     is_line: bool = False
     is_faint: bool = False
     is_dashed: bool = False
@@ -77,7 +77,7 @@ class Chart:
             return len(self.y.categories) - 0.5, -0.5
         return _padded([e for p in self._points() for e in _ends(p.y, p.y_margin, self.y.is_log)], self.y.is_log)
 
-    def _points(self) -> Iterable[Point]:
+    def _points(self) -> Iterable[ChartPoint]:
         return (point for series in self.series for point in series.points)
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import pandas as pd
 
 from reports.averages import margin_of, sum_of
-from reports.charts import MAX_SERIES, Axis, Chart, Palette, Point, Series, finite
+from reports.charts import MAX_SERIES, Axis, Chart, ChartPoint, Palette, Series, finite
 from reports.entries import TableEntry
 from reports.layout import columns_with_values
 from reports.metrics import PREFERRED_SPLITS, shown, title_of
@@ -79,7 +79,7 @@ def score_chart(table: ResultTable, number: int) -> Chart | None:
     if sum(bool(entry.margin) for _, entry in dots) < 2 or len(dots) > MAX_DOTS:
         return None
     points = [
-        Point(entry.mean or 0.0, i, f"{name}: {entry.text}", x_margin=entry.margin, is_hollow=not entry.mark)
+        ChartPoint(entry.mean or 0.0, i, f"{name}: {entry.text}", x_margin=entry.margin, is_hollow=not entry.mark)
         for i, (name, entry) in enumerate(dots)
     ]
     line, remark = _baseline(table, metric, points)
@@ -98,7 +98,7 @@ def _named_entries(table: ResultTable, metric: str) -> list[tuple[str, TableEntr
     return [(", ".join((label, *values)), entries[i]) for label, entries in rows for i, values in columns]
 
 
-def _baseline(table: ResultTable, metric: str, points: Sequence[Point]) -> tuple[tuple[float, str] | None, str]:
+def _baseline(table: ResultTable, metric: str, points: Sequence[ChartPoint]) -> tuple[tuple[float, str] | None, str]:
     """The score of real images as a line, or a remark if it is far below all others."""
     column = next(i for i, head in enumerate(table.heads) if head.metric == metric)
     row = next((row for row in table.baselines if row.kind == BASELINE_KIND), None)
@@ -182,9 +182,9 @@ class ChartMaker:
         points = [replace(p, text=f"{p.text}: {shown(metric, p.y, p.y_margin)}") for p in points]
         return Series(name, self.palette.colour(colour, value) if colour else 0, tuple(points), is_line=True)
 
-    def _point(self, x: float, rows: list[CellRow], metric: str) -> Point:
+    def _point(self, x: float, rows: list[CellRow], metric: str) -> ChartPoint:
         y, margin = self._average(rows, metric)
-        return Point(float(x), y, "", y_margin=margin)
+        return ChartPoint(float(x), y, "", y_margin=margin)
 
     def _average(self, rows: list[CellRow], metric: str) -> tuple[float, float | None]:
         """The mean over all axes of the rows, each with its seeds, and half of its 95% interval."""
@@ -212,11 +212,11 @@ class ChartMaker:
         axes = Axis(_unit_title(x)), Axis(_unit_title(y))
         return Chart(key + self.suffix, title, caption, *axes, tuple(series), None, self._name(colour))
 
-    def _pair(self, cells: list[CellRow], x: str, y: str) -> Point:
+    def _pair(self, cells: list[CellRow], x: str, y: str) -> ChartPoint:
         (x_value, x_margin), (y_value, y_margin) = self._average(cells, x), self._average(cells, y)
         name = ", ".join(label_value(self.names[axis], cells[0][axis]) for axis in self.axes)
         text = f"{name}: {title_of(x)} {shown(x, x_value, x_margin)}, {title_of(y)} {shown(y, y_value, y_margin)}"
-        return Point(x_value, y_value, text, x_margin, y_margin)
+        return ChartPoint(x_value, y_value, text, x_margin, y_margin)
 
     # axes and captions ----------------------------------------------------------------------------
 
@@ -249,14 +249,14 @@ class ChartMaker:
         return label_value(self.names[axis], value) if axis else ""
 
 
-def _bars(points: Sequence[Point]) -> str:
+def _bars(points: Sequence[ChartPoint]) -> str:
     return "Bars: 95% intervals." if any(p.x_margin or p.y_margin for p in points) else ""
 
 
 def _pareto(lines: Sequence[Series]) -> Series | None:
     """The points that no other point beats in both directions, joined; None if there is only one."""
     points = sorted((p for line in lines for p in line.points), key=lambda p: (p.x, p.y))
-    front: list[Point] = []
+    front: list[ChartPoint] = []
     for point in points:
         if not front or point.y < front[-1].y:
             front.append(replace(point, x_margin=None, y_margin=None))
@@ -321,6 +321,6 @@ def _level_series(levels: pd.DataFrame, name: str, colour: int) -> Series:
     return Series(name, colour % MAX_COLOURED, points, is_line=True, is_dashed=colour >= MAX_COLOURED)
 
 
-def _curve(x: Sequence[float], y: Sequence[float], name: str) -> tuple[Point, ...]:
+def _curve(x: Sequence[float], y: Sequence[float], name: str) -> tuple[ChartPoint, ...]:
     pairs = [(a, b) for a, b in zip(x, y, strict=True) if finite([a, b]) and b > 0]
-    return tuple(Point(a, b, f"{name} at {a:.4g}: {b:.4g}") for a, b in pairs)
+    return tuple(ChartPoint(a, b, f"{name} at {a:.4g}: {b:.4g}") for a, b in pairs)

@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from reports.charts import COLOURS, Chart, Point, Series, tick_label, ticks
+from reports.charts import COLOURS, Chart, ChartPoint, Series, tick_label, ticks
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -106,5 +106,5 @@ def _draw(axes: Axes, series: Series) -> None:
     axes.plot([], [], linestyle=line, marker=marker, color=colour, label=label)
 
 
-def _margins(points: Iterable[Point], which: str) -> list[float]:
+def _margins(points: Iterable[ChartPoint], which: str) -> list[float]:
     return [getattr(point, which) or 0.0 for point in points]

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from html import escape
 
-from reports.charts import Axis, Chart, Point, Series, tick_label, ticks
+from reports.charts import Axis, Chart, ChartPoint, Series, tick_label, ticks
 
 WIDTH, HEIGHT = 720, 380
 ROW_HEIGHT = 20  # of a category
@@ -119,7 +119,7 @@ def _series(series: Series, frame: _Frame) -> Iterator[str]:
         yield _marker(x, y, series.colour, point.text, hollow=point.is_hollow)
 
 
-def _bars(point: Point, x: float, y: float, colour: int, frame: _Frame) -> Iterator[str]:
+def _bars(point: ChartPoint, x: float, y: float, colour: int, frame: _Frame) -> Iterator[str]:
     if point.x_margin:
         ends = [frame.x(point.x + sign * point.x_margin) for sign in (-1, 1)]
         yield f'<line class="stroke c{colour}" x1="{ends[0]:.1f}" x2="{ends[1]:.1f}" y1="{y:.1f}" y2="{y:.1f}"/>'

@@ -17,7 +17,7 @@ def mixed(**changes: object) -> pd.DataFrame:
     )
 
 
-def test_cells_that_differ_are_in_separate_tables_and_the_report_names_field_and_cells() -> None:
+def test_cells_that_differ_are_apart_and_the_report_names_field_and_cells() -> None:
     made = mixed()
     tables = result_tables(made, AXES)
     assert [len(table.rows) for table in tables] == [2, 2]
