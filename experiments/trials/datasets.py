@@ -12,7 +12,9 @@ from experiments.errors import UserError
 from experiments.store.provenance import provenance
 from experiments.store.results import DatasetRecord
 from experiments.store.store import Store
+from experiments.sweep.code_parts import parts_of
 from experiments.sweep.tasks import DataSource
+from experiments.trials.code import code_now
 from experiments.trials.remedies import explain
 
 
@@ -40,6 +42,7 @@ def ensure_prepared(
             record = prepare(source.config, folder, origin or Origin.fetching(data_folder(store.root)), on_progress)
         except DataError as error:
             raise UserError(explain(error)) from None
-        return DatasetRecord.from_json({**record, "provenance": provenance().to_json()})
+        code = code_now(store, parts_of(source))
+        return DatasetRecord.from_json({**record, "code": code, "provenance": provenance().to_json()})
 
     return store.ensure(DatasetRecord, source.signature, build, FILES, on_wait)

@@ -9,14 +9,18 @@ from pathlib import Path
 from edm.files import load_tensors, save_tensors
 from edm.metrics.truncation import exact_images, final_images, truncation_error
 from edm.pictures import save_grid
+from experiments.store.code_files import united
 from experiments.store.files import replacing
 from experiments.store.layout import INFLUENCES, PAIRS, SAMPLES, STATISTICS
 from experiments.store.provenance import provenance
 from experiments.store.results import DrawingOrigins, EvaluationResult, SolutionRecord
 from experiments.store.store import Store
+from experiments.sweep.code_parts import of_drawing, of_exact_solution, of_features, parts_of
 from experiments.sweep.metrics import headline, with_others
+from experiments.sweep.preparations import preparations_of
 from experiments.sweep.segments import segments
 from experiments.sweep.tasks import Evaluation
+from experiments.trials.code import Code, code_now, made_from
 from experiments.trials.context import TrialContext, write_config
 from experiments.trials.evaluation.context import EXACT, IMAGES, EvaluationContext
 from experiments.trials.evaluation.draw import Extent, draw_all, draw_and_measure
@@ -94,6 +98,7 @@ def _score(context: EvaluationContext, extent: Extent, notes: tuple[str, ...]) -
         drawn=origins,
         threads=context.trial.threads,
         fingerprint=fingerprint,
+        code=_code_of(context, scorer.measured),
         provenance=provenance(context.trial.run_info, context.began),
     )
 
@@ -101,6 +106,15 @@ def _score(context: EvaluationContext, extent: Extent, notes: tuple[str, ...]) -
 def _origins(measured: MeasuredFeatures) -> DrawingOrigins:
     device, git_commit, host = (tuple(measured.origins(key)) for key in ("device", "git_commit", "host"))
     return DrawingOrigins(device, git_commit, host)
+
+
+def _code_of(context: EvaluationContext, measured: MeasuredFeatures) -> Code:
+    """Return the code that scored images, and the code that drew and measured them, which may be other."""
+    store, evaluation = context.store, context.evaluation
+    drawn_by = {*of_drawing(evaluation), *of_features(evaluation.features)}
+    own = code_now(store, [part for part in parts_of(evaluation, context.wanted) if part not in drawn_by])
+    needed = {one.kind: store.result(one.result_type, one.signature) for one in preparations_of(evaluation)}
+    return united(own, measured.code or {}, made_from(**needed))
 
 
 def _last_prefix(scores: Scores, count: int) -> dict[str, float]:
@@ -144,7 +158,8 @@ def _truncation_error(context: EvaluationContext) -> float:
 
         solution = exact_images(model, evaluation.sampling, guide, progress)
         save_tensors({IMAGES: solution}, folder / EXACT)
-        return SolutionRecord(provenance=provenance())
+        code = code_now(context.store, of_exact_solution(evaluation))
+        return SolutionRecord(code={**code, **context.code_of_networks}, provenance=provenance())
 
     context.store.ensure(SolutionRecord, identity, build, [EXACT], context.reporter.raise_if_stop_requested)
     solution = load_tensors(context.store.checked("exact", identity, EXACT))[IMAGES]

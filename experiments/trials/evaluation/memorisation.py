@@ -15,8 +15,10 @@ from experiments.store.files import replacing
 from experiments.store.layout import PAIRS
 from experiments.store.provenance import provenance
 from experiments.store.results import BaselineRecord
+from experiments.sweep.code_parts import of_features, of_metrics
 from experiments.sweep.identity import signature
 from experiments.sweep.segments import segment_stop
+from experiments.trials.code import code_now
 from experiments.trials.evaluation.context import EvaluationContext
 from experiments.trials.evaluation.features import FINGERPRINT
 from experiments.trials.evaluation.scoring import Scores
@@ -93,7 +95,9 @@ def _baseline(context: EvaluationContext, view: View, count: int) -> Mapping[str
     def build(folder: Path) -> BaselineRecord:
         del folder
         found = memorisation(view.held_out, view.train, view.test, count, context.device)
-        return BaselineRecord(metrics=_metrics(f"real_nn_{{}}_{view.name}", found), provenance=provenance())
+        code = code_now(context.store, (*of_features(space), *of_metrics(["memorisation"])))
+        metrics = _metrics(f"real_nn_{{}}_{view.name}", found)
+        return BaselineRecord(metrics=metrics, code=code, provenance=provenance())
 
     return context.store.ensure(
         BaselineRecord, identity, build, on_wait=context.reporter.raise_if_stop_requested
