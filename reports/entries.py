@@ -10,6 +10,7 @@ from reports.metrics import common_decimals
 from reports.significance import Mark
 
 NO_NUMBER = "—"
+CHANGED_MARK = "†"  # after a number that other code than today's has made
 
 
 @dataclass(frozen=True)
@@ -17,8 +18,8 @@ class TableEntry:
     """One number of a table: the mean over `num_seeds` of the `expected_seeds` that the sweep asks for.
 
     margin: half of the mean's 95% interval. std: standard deviation over seeds. num_stopped: seeds whose evaluation
-    was stopped early as clearly worse; num_pruned: seeds whose training was stopped early. replacement: text to show
-    if there is no number.
+    was stopped early as clearly worse; num_pruned: seeds whose training was stopped early. num_changed: seeds whose
+    result other code than today's has made. replacement: text to show if there is no number.
     """
 
     mean: float | None
@@ -32,6 +33,7 @@ class TableEntry:
     unit: str = ""
     num_stopped: int = 0
     num_pruned: int = 0
+    num_changed: int = 0
     replacement: str = ""
 
     @property
@@ -55,7 +57,12 @@ class TableEntry:
         if self.mean is None:
             return self.replacement or NO_NUMBER
         interval = f" {self.interval}" if self.interval else ""
-        return f"{self.value}{interval}{self.unit}"
+        return f"{self.value}{interval}{self.unit}{self.footnote_mark}"
+
+    @property
+    def footnote_mark(self) -> str:
+        """What refers to the table's footnotes; empty if none is about this number."""
+        return CHANGED_MARK if self.num_changed and self.mean is not None else ""
 
     @property
     def value(self) -> str:

@@ -8,9 +8,8 @@ import pandas as pd
 
 from reports.entries import TableEntry
 from reports.metrics import METRICS
-from reports.tables import ResultTable
+from reports.tables import ResultTable, cell_list
 
-MAX_NAMED_CELLS = 6
 METRIC_NOTES = {  # by the beginning of a metric's name
     "kid": "KID is the kernel distance. It is unbiased at any number of images; values near 0 may be negative.",
     "precision": (
@@ -138,12 +137,4 @@ def remarks(frame: pd.DataFrame) -> list[str]:
     for cell, text in zip(frame["cell"], notes, strict=False):
         for note in filter(None, text.split("; ") if isinstance(text, str) else []):
             cells_by_note.setdefault(note, []).append(str(cell))
-    return [f"{note} ({_cell_list(cells, len(frame))})" for note, cells in cells_by_note.items()]
-
-
-def _cell_list(names: list[str], total: int) -> str:
-    if len(names) == total:
-        return "all cells"
-    listed = ", ".join(names[:MAX_NAMED_CELLS])
-    more = f" and {len(names) - MAX_NAMED_CELLS} more" if len(names) > MAX_NAMED_CELLS else ""
-    return f"{'cell' if len(names) == 1 else 'cells'} {listed}{more}"
+    return [f"{note} ({cell_list(cells, len(frame))})" for note, cells in cells_by_note.items()]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-from reports.entries import NO_NUMBER, TableEntry
+from reports.entries import CHANGED_MARK, NO_NUMBER, TableEntry
 from reports.tables import ResultTable
 
 TIED_MARK = "≈"  # after a number that is the best of its column, or not significantly different from the best
@@ -15,6 +15,7 @@ TEX = str.maketrans(
         "~": r"\textasciitilde{}",
         "^": r"\^{}",
         "±": r"$\pm$",
+        CHANGED_MARK: r"$^\dagger$",
         NO_NUMBER: "--",
     }
 )
@@ -36,6 +37,8 @@ def _markdown_lines(table: ResultTable) -> Iterator[str]:
         blank = [""] * (len(table.row_heads) - 1)
         numbers = [f"*{entry.text}*" if entry.mean is not None else "" for entry in row.entries]
         yield _markdown_row([f"*{row.title}*", *blank, *numbers])
+    for note in table.footnotes:
+        yield f"\n{note}"
 
 
 def _markdown_row(cells: Iterable[str]) -> str:
@@ -65,6 +68,7 @@ def to_latex(table: ResultTable) -> str:
             *(["  \\midrule", *baselines] if baselines else []),
             r"  \bottomrule",
             r"\end{tabular}",
+            *(rf"\par\footnotesize {_tex(note)}" for note in table.footnotes),
             "",
         ]
     )

@@ -10,7 +10,7 @@ from typing import Any
 
 import pandas as pd
 
-from reports.entries import TableEntry, round_column
+from reports.entries import CHANGED_MARK, TableEntry, round_column
 from reports.layout import Layout, TableSpec, columns_with_values, table_specs
 from reports.metrics import METRICS
 from reports.significance import Mark, PairedErrors, Sample, ScoreColumn, marks
@@ -22,6 +22,7 @@ COMPARABLE = (
     "data",
     "sampling.resolution",
 )  # numbers that differ in any of these never share a table
+MAX_NAMED_CELLS = 6
 BASELINES = {"noise_": "pure noise", "real_": "real train split"}  # prefixes of the columns with a metric's baselines
 AxisValues = tuple[Any, ...]
 CellRows = list[dict[str, Any]]  # rows of a frame, as dictionaries
@@ -56,7 +57,7 @@ class ResultTable:
 
     title: of the sweep. name: of the table; empty for the main one. label: what the scores are. row_heads: one for each
     axis that makes rows. rows: the axis values and the entries of each row. row_labels: the axis values of each row as
-    one text that makes sense without the heads.
+    one text that makes sense without the heads. footnotes: sentences on marked numbers, each with its mark.
     """
 
     title: str
@@ -68,6 +69,7 @@ class ResultTable:
     rows: list[tuple[tuple[str, ...], list[TableEntry]]]
     row_labels: list[str]
     baselines: list[BaselineRow]
+    footnotes: tuple[str, ...] = ()
 
     @property
     def heading(self) -> str:
@@ -138,7 +140,29 @@ def _result_table(frame: pd.DataFrame, title: str, spec: TableSpec, paired: Mapp
         ],
         row_labels=[", ".join(map(label_value, row_axes, key)) or "all" for key in row_keys],
         baselines=list(_baselines(frame, [(m, column[0]) for m, column in zip(metrics, entries, strict=True)])),
+        footnotes=tuple(_footnotes(frame)),
     )
+
+
+def _footnotes(frame: pd.DataFrame) -> Iterator[str]:
+    """Say of each change of code which cells were made before it."""
+    if "code" not in frame.columns:
+        return
+    cells: dict[str, list[str]] = {}
+    for cell, change in zip(frame["cell"], frame["code"], strict=True):
+        if isinstance(change, str):
+            cells.setdefault(change, []).append(str(cell))
+    for change, names in cells.items():
+        yield f"{CHANGED_MARK}: made by other code than today's: {change} ({cell_list(names, len(frame))})."
+
+
+def cell_list(names: Sequence[str], total: int) -> str:
+    """Return the names of some of `total` cells, the first of them if there are many."""
+    if len(names) == total:
+        return "all cells"
+    listed = ", ".join(names[:MAX_NAMED_CELLS])
+    more = f" and {len(names) - MAX_NAMED_CELLS} more" if len(names) > MAX_NAMED_CELLS else ""
+    return f"{'cell' if len(names) == 1 else 'cells'} {listed}{more}"
 
 
 def _cells_by_position(frame: pd.DataFrame, spec: TableSpec) -> dict[tuple[AxisValues, AxisValues], CellRows]:
@@ -199,6 +223,7 @@ def _entry(cells: CellRows, sample: Sample, mark: Mark, metric: str, first: bool
         unit=METRICS[metric].unit,
         num_stopped=len(_stopped_at(cells)),
         num_pruned=len(_pruned_at(cells)),
+        num_changed=sum(cell.get("code") is not None for cell in cells),
         replacement=", ".join(_early_ends(cells)) if first else "",
     )
 

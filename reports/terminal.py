@@ -37,7 +37,8 @@ def to_rich(table: ResultTable, width: int) -> Group:
     width = max(width, MIN_WIDTH)
     title = _paragraph(f"{table.heading} ({table.label})", width, "bold")
     explanation = " ".join(text for text, applies in EXPLANATIONS if any(map(applies, table.entries)))
-    blocks = [*_blocks(table, width), *([_paragraph(explanation, width, "dim")] if explanation else [])]
+    notes = [*([explanation] if explanation else []), *table.footnotes]
+    blocks = [*_blocks(table, width), *(_paragraph(note, width, "dim") for note in notes)]
     return Group(title, *(part for block in blocks for part in (Text(), block)))
 
 
@@ -116,7 +117,11 @@ def _stacked_lines(entries: Sequence[TableEntry]) -> list[tuple[str, ...]]:
 
 
 def _stack(entry: TableEntry) -> tuple[str, ...]:
-    lines = (entry.value + entry.unit, entry.interval, *(f"({remark})" for remark in entry.remarks))
+    lines = (
+        entry.value + entry.unit + entry.footnote_mark,
+        entry.interval,
+        *(f"({remark})" for remark in entry.remarks),
+    )
     return tuple(filter(None, lines))
 
 

@@ -118,7 +118,7 @@ def report_of(plan: Plan, store: Store, tracking_uri: str | None = None, source:
     if tracking_uri:
         from experiments.tracking.read import scores_in_mlflow
 
-        found = scores_in_mlflow(plan, tracking_uri)
+        found = scores_in_mlflow(plan, tracking_uri, store)
     else:
         found = scores_in_store(plan, store)
     wanted = plan.sweep.report

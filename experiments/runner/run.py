@@ -17,6 +17,7 @@ from experiments.runner.options import Options
 from experiments.runner.prepare import prepare_inputs
 from experiments.runner.progress import RunProgress
 from experiments.runner.ray_run import RayRun
+from experiments.runner.recompute import make_room
 from experiments.runner.schedule import Schedule
 from experiments.runner.states import State
 from experiments.runner.timing import Timing
@@ -65,6 +66,8 @@ def run_sweep(
 ) -> Summary:
     """Do all that is left, then bring MLflow up to date; without anything left only the latter."""
     record_plan(schedule.plan, store)
+    if options.recompute:
+        make_room(schedule, store)
     left, before = schedule.counts["waiting"], schedule.counts["done"]
     mirror = MirrorThread(store, schedule.plan, tracking_uri)
     interrupted, worked_s = False, 0.0

@@ -13,6 +13,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import edm
 from edm.config import SamplingConfig
@@ -132,6 +133,7 @@ ENTRIES: dict[str, tuple[str, ...]] = {
     ),
     **SEPARATE,
 }
+EQUIVALENT = "equivalent_code.json"  # file of edm/
 EXACT_PARTS = ("sampler/heun",)  # that the exact solution is drawn by
 
 
@@ -257,6 +259,21 @@ class EdmCode:
         except KeyError:
             return None
 
+    def knows(self, part: str) -> bool:
+        """Return whether a part is of a kind that this version has, even if it lacks that one."""
+        kind, slash, _ = part.partition("/")
+        return part in ENTRIES or (bool(slash) and kind in REGISTRIES)
+
+    def equivalent(self, part: str) -> frozenset[str]:
+        """Return the digests of earlier code of a part that a developer vouches for: today's computes the same."""
+        today = self.digest(part)
+        groups: list[dict[str, Any]] = self._vouched.get(part, [])
+        return frozenset(digest for group in groups if today in group["code"] for digest in group["code"])
+
+    @cached_property
+    def _vouched(self) -> dict[str, list[dict[str, Any]]]:
+        return read_vouched(self.folder)
+
     def digest(self, part: str) -> str | None:
         """Return the digest of a part; None for a part that this version does not have."""
         if part not in self._digests:
@@ -292,6 +309,14 @@ class EdmCode:
             temporary.replace(self._path)
         except (OSError, RuntimeError):  # the latter where there is no home
             pass
+
+
+def read_vouched(folder: Path) -> dict[str, list[dict[str, Any]]]:
+    """Return what equivalent_code.json in a folder of edm/ says of each part: digests of the same outputs, grouped."""
+    try:
+        return json.loads((folder / EQUIVALENT).read_bytes())
+    except FileNotFoundError:
+        return {}
 
 
 _THIS = EdmCode(Path(str(edm.__file__)).parent)

@@ -2,7 +2,8 @@
 
     manifest.json    what this is, and of every other file its SHA-256, its size and its time
     sweep.json       the sweep (sweep/serialisation.py)
-    trainings/<signature>/..., evaluations/<signature>/..., diffs/...    as in a store, without weights and features
+    trainings/<signature>/..., evaluations/<signature>/..., diffs/..., code/...
+        as in a store, without weights and features
 
 The last 64 bytes of the file, which other programs take for its comment, are the SHA-256 of all bytes before them.
 Nothing is unpacked before that checksum and every name have been checked.
@@ -22,8 +23,11 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from experiments.errors import UserError
+from experiments.store.code_files import SEVERAL, code_path
 from experiments.store.files import replacing
 from experiments.store.layout import (
+    ACCEPTED,
+    CODE,
     CONFIG,
     FAILURE,
     GRIDS,
@@ -36,7 +40,7 @@ from experiments.store.layout import (
     SAMPLES,
     VALIDATION,
 )
-from experiments.store.provenance import diff_path
+from experiments.store.provenance import DIFFS, diff_path
 from experiments.store.results import EvaluationResult, TrainingResult
 from experiments.store.store import Store
 from experiments.sweep.plan import Plan
@@ -45,9 +49,9 @@ from experiments.wording import size
 
 FORMAT = "edm-sweep bundle 1"
 MANIFEST, SWEEP = "manifest.json", "sweep.json"
-OF_TRAININGS = (CONFIG, RESULT, JOURNAL, VALIDATION, PRUNED, FAILURE, LOG)
-OF_EVALUATIONS = (CONFIG, RESULT, INFLUENCES, SAMPLES, PAIRS, FAILURE, LOG)
-NAME = re.compile(r"(trainings|evaluations|diffs)/[0-9a-f]{20}(\.patch|(/[\w.-]+){1,2})")
+OF_TRAININGS = (CONFIG, RESULT, ACCEPTED, JOURNAL, VALIDATION, PRUNED, FAILURE, LOG)
+OF_EVALUATIONS = (CONFIG, RESULT, ACCEPTED, INFLUENCES, SAMPLES, PAIRS, FAILURE, LOG)
+NAME = re.compile(r"(trainings|evaluations|diffs|code)/[0-9a-f]{20}(\.patch|\.json|(/[\w.-]+){1,2})")
 LARGEST = 2**30  # bytes of one file: a record holds no weights
 LARGEST_MANIFEST = 2**26
 RATIO, ALWAYS = 50, 2**27  # how many times its own size, and how many bytes in any case, a bundle may take unpacked
@@ -113,6 +117,7 @@ def export(plan: Plan, store: Store, out: Path, on_progress: OnFiles = lambda do
 def _files(plan: Plan, store: Store) -> Iterator[tuple[str, Path]]:
     """Yield the files of a plan in a store, each with its name in a bundle."""
     diffs: set[str] = set()
+    code: set[str] = set()
     of_type: dict[type[TrainingResult | EvaluationResult], tuple[Iterable[str], tuple[str, ...]]] = {
         TrainingResult: (plan.trainings, OF_TRAININGS),
         EvaluationResult: (plan.evaluations, OF_EVALUATIONS),
@@ -121,16 +126,20 @@ def _files(plan: Plan, store: Store) -> Iterator[tuple[str, Path]]:
         kind = result_type.kind
         for signature in tasks:
             result = store.result(result_type, signature)  # one that is damaged is set aside, and not packed
-            if result is not None and result.provenance.git_diff:
-                diffs.add(result.provenance.git_diff)
+            if result is not None:
+                diffs |= {result.provenance.git_diff or ""}
+                code |= {digest for digests in result.code.values() for digest in digests.split(SEVERAL)}
             folder = store.folder(kind, signature)
             paths = [folder / name for name in names] + sorted((folder / GRIDS).glob("[!.]*.png"))
             for path in paths:
                 if path.is_file():
                     yield f"{kind}/{signature}/{path.relative_to(folder).as_posix()}", path
-    for path in sorted(diff_path(store, digest) for digest in diffs):
+    for path in sorted(diff_path(store, digest) for digest in diffs if digest):
         if path.is_file():
-            yield f"diffs/{path.name}", path
+            yield f"{DIFFS}/{path.name}", path
+    for path in sorted(code_path(store, digest) for digest in code):
+        if path.is_file():
+            yield f"{CODE}/{path.name}", path
 
 
 def _entry(content: bytes, modified_ns: int) -> dict[str, Any]:

@@ -20,7 +20,7 @@ Code = Mapping[str, str]  # the digest of each part
 
 def code_now(store: Store, parts: Iterable[str]) -> Code:
     """Return the digests of parts as this process runs them; the store keeps what they consist of."""
-    found = _digests_of(tuple(parts))
+    found = _digests_of(EdmCode.of_this_version(), tuple(parts))
     for part, digest in found.items():
         if not code_path(store, digest).exists():
             reach = EdmCode.of_this_version().reach(part)
@@ -29,7 +29,7 @@ def code_now(store: Store, parts: Iterable[str]) -> Code:
 
 
 @cache  # a process goes on to run what it has loaded, whatever becomes of the files
-def _digests_of(parts: tuple[str, ...]) -> Code:
+def _digests_of(_code: EdmCode, parts: tuple[str, ...]) -> Code:
     return digests_of(parts)
 
 

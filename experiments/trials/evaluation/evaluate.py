@@ -20,7 +20,7 @@ from experiments.sweep.metrics import headline, with_others
 from experiments.sweep.preparations import preparations_of
 from experiments.sweep.segments import segments
 from experiments.sweep.tasks import Evaluation
-from experiments.trials.code import Code, code_now, made_from
+from experiments.trials.code import Code, begun_with, code_now, made_from
 from experiments.trials.context import TrialContext, write_config
 from experiments.trials.evaluation.context import EXACT, IMAGES, EvaluationContext
 from experiments.trials.evaluation.draw import Extent, draw_all, draw_and_measure
@@ -44,6 +44,8 @@ def run_evaluation(store: Store, evaluation: Evaluation, trial: TrialContext) ->
     scores, notes = (done.scores, done.notes) if done is not None else ((), ())
     context = EvaluationContext(store, evaluation, trial, with_others(evaluation.scores, scores))
     # locked during scoring as well, as an evaluation of more images would replace a short segment
+    drawn_by = code_now(store, (*of_drawing(evaluation), *of_features(evaluation.features)))
+    begun_with(folder, {**drawn_by, **context.code_of_networks}, resumed=True)
     with store.lock("drawings", evaluation.drawing, context.reporter.raise_if_stop_requested):
         extent = _draw_missing(context, done)
         result = _score(context, extent, notes)
