@@ -64,11 +64,16 @@ def _steps(task: Task, change: CodeChange | None) -> Iterator[tuple[StoreKind, s
         spaces = [part for space, _ in task.spaces for part in of_features(space)]
         drawn_by = {*of_drawing(task), *of_features(task.features), *spaces}
         # scores alone are computed again from the images that are there
-        if change is None or any(name in drawn_by or BETWEEN in name for name in change.outdated):
+        if change is None or any(name in drawn_by or _is_of_networks(name) for name in change.outdated):
             yield "drawings", task.drawing
     elif isinstance(task, ReferenceStatistics):
         for subset in task.counts:
             yield "references", task.features.reference(task.data, subset)
+
+
+def _is_of_networks(name: str) -> bool:
+    """Whether a name in an evaluation's code is of what its images, or their features, were made from."""
+    return BETWEEN in name and not name.startswith("references")
 
 
 def _outdated(store: Store, result_type: type[Result]) -> list[str]:
