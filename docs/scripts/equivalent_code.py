@@ -14,7 +14,9 @@ from __future__ import annotations
 import json
 import os
 import sys
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 ROOT = Path(__file__).parents[2]
 FILE = ROOT / "edm" / "equivalent_code.json"
@@ -32,31 +34,45 @@ PORTABLE = {  # set before torch and numpy are loaded
 
 def main() -> int:
     """Compute, compare and write; return the exit code."""
-    from experiments.sweep.code_parts import EdmCode
     from golden_outputs import OUTPUTS, digest_of, versions
 
+    from experiments.sweep.code_parts import EdmCode
+
+    checking = "--check" in sys.argv
     content = json.loads(FILE.read_text()) if FILE.exists() else {VERSIONS: versions()}
     if content[VERSIONS] != versions():
         print(f"made with {content[VERSIONS]}, here is {versions()}: outputs cannot be compared")
-        return 0 if "--check" in sys.argv else 1
-    wrong = []
-    for part in OUTPUTS:
-        today, outputs = EdmCode(ROOT / "edm").digest(part), digest_of(part)
+        return 0 if checking else 1
+    code = EdmCode(ROOT / "edm")
+    found = {part: (code.digest(part), digest_of(part)) for part in OUTPUTS}
+    problems = add(content, found, "--changed" in sys.argv, checking)
+    for part, problem in problems.items():
+        print(f"{part}: {problem}")
+    if not checking:
+        FILE.write_text(json.dumps(content, indent=1) + "\n")
+    return 1 if problems else 0
+
+
+def add(content: dict[str, Any], found: Mapping[str, tuple[str, str]], changed: bool, checking: bool) -> dict[str, str]:
+    """Add today's code to the groups of its outputs; return what is in the way, by part.
+
+    found: the digests of each part's code and outputs. changed: whether new outputs are meant. checking: whether to
+    add nothing.
+    """
+    problems: dict[str, str] = {}
+    for part, (today, outputs) in found.items():
         groups = content.setdefault(part, [])
         own = next((group for group in groups if group["outputs"] == outputs), None)
         if own is not None and today in own["code"]:
             continue
         listed = any(today in group["code"] for group in groups)
-        if listed or "--check" in sys.argv or (own is None and groups and "--changed" not in sys.argv):
-            wrong.append(part)
-            print(f"{part}: {_problem(listed, own is None)}")
+        if listed or checking or (own is None and groups and not changed):
+            problems[part] = _problem(listed, own is None)
         elif own is None:
             groups.append({"outputs": outputs, "code": [today]})
         else:
             own["code"].append(today)
-    if "--check" not in sys.argv:
-        FILE.write_text(json.dumps(content, indent=1) + "\n")
-    return 1 if wrong else 0
+    return problems
 
 
 def _problem(listed: bool, outputs_differ: bool) -> str:

@@ -218,8 +218,7 @@ def of_schedule(name: str) -> Callable[[], Values]:
 def of_classifier() -> Values:
     """Yield the state of a classifier that was trained for an epoch."""
     state = ClassifierTraining(ClassifierConfig(epochs=1, batch_size=16), 1, 8, 4, 64)
-    for loss in train_classifier(state, data()):
-        yield loss
+    yield from train_classifier(state, data())
     yield from state.tensors().values()
 
 
