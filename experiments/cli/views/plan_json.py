@@ -39,15 +39,7 @@ def plan_json(
         "sweep": plan.sweep.name,
         "cells": len(plan.cells),
         "flops": sum(task.flops for task in schedule.tasks.values()),
-        "data": [
-            {
-                "name": source.config.name,
-                "signature": source.signature,
-                "images": images_of(source),
-                "estimate_s": round(preparing_s(plan, source), 1),
-            }
-            for source in data
-        ],
+        "data": [_data_json(plan, source) for source in data],
         "preparations": list(_preparations_json(plan, schedule)),
         "trainings": list(_trainings_json(plan, schedule)),
         "evaluations": list(_evaluations_json(plan, schedule)),
@@ -59,6 +51,15 @@ def plan_json(
         "warnings": plan.warnings,
         "equivalences": plan.equivalences,
         **measured,
+    }
+
+
+def _data_json(plan: Plan, source: DataSource) -> dict[str, Any]:
+    return {
+        "name": source.config.name,
+        "signature": source.signature,
+        "images": images_of(source),
+        "estimate_s": round(preparing_s(plan, source), 1),
     }
 
 
