@@ -45,6 +45,7 @@ def table_specs(frame: pd.DataFrame, layout: Layout) -> list[TableSpec]:
     candidates = [
         TableSpec("", main, layout.rows, layout.columns),
         TableSpec(f"kernel distance, fidelity and diversity, {split} split", fidelity, all_axes),
+        TableSpec("own metrics", _own_metrics(frame), all_axes),
         TableSpec("memorisation", columns_with_values(frame, MEMORISATION), all_axes),
     ]
     specs = [spec for spec in candidates if spec.metrics]
@@ -52,6 +53,11 @@ def table_specs(frame: pd.DataFrame, layout: Layout) -> list[TableSpec]:
         present = tuple(metric for metric in METRICS if metric in frame.columns)
         specs = [TableSpec("", present, layout.rows, layout.columns)]
     return [replace(spec, main=number == 0) for number, spec in enumerate(specs)]
+
+
+def _own_metrics(frame: pd.DataFrame) -> tuple[str, ...]:
+    """The metrics that the sweep defines itself."""
+    return columns_with_values(frame, [name for name, info in METRICS.items() if info.group == "own"])
 
 
 def _main_metrics(frame: pd.DataFrame) -> tuple[str, ...]:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import base64
 import math
+import os
+import secrets
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeGuard
@@ -13,6 +15,7 @@ from typing import Any, TypeGuard
 import jinja2
 import pandas as pd
 
+from reports.csv_cells import csv_text
 from reports.figures import embed, loss_figure, score_figure, truncation_figure
 from reports.layout import Layout
 from reports.metrics import PREFERRED_SPLITS, shown, title_of
@@ -22,6 +25,7 @@ from reports.significance import PairedErrors, Sample
 from reports.tables import ResultTable, result_tables, show_value
 
 CAPTION_METRICS = tuple(f"{name}_{split}" for name in ("fid", "kid") for split in PREFERRED_SPLITS)
+NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_NOFOLLOW", 0)
 PARAMETERS = ("data.", "model.", "training.", "sampling.", "evaluation.")  # how a frame's columns of parameters begin
 
 
@@ -31,7 +35,8 @@ class Report:
 
     curves: columns training, kimg, loss, val_loss. pictures: a PNG of samples by cell; pairs: a PNG of the drawn images
     closest to training images by cell. provenance: where the numbers come from. paired: the covariance of the cells'
-    errors by metric. equivalences: sentences on values and cells that come to the same.
+    errors by metric. notes: what else a reader has to know, in sentences. shown: how text of a parameter is shown, for
+    example without folders; results.csv has it as it is.
     """
 
     layout: Layout
@@ -41,7 +46,8 @@ class Report:
     provenance: dict[str, str]
     paired: dict[str, PairedErrors] = field(default_factory=dict[str, PairedErrors])
     pairs: dict[str, Path] = field(default_factory=dict[str, Path])
-    equivalences: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+    shown: Callable[[str], str] = str
 
     @property
     def tables(self) -> list[ResultTable]:
@@ -52,18 +58,33 @@ class Report:
 def write_report(report: Report, folder: Path) -> Path:
     """Write all files of a report into `folder`, each one atomically, and return the path of the HTML page."""
     folder.mkdir(parents=True, exist_ok=True)
+    _write(folder / "results.csv", csv_text(report.frame))
+    report = replace(report, frame=_as_shown(report.frame, report.shown))
     tables = report.tables
-    _write(folder / "results.csv", report.frame.to_csv(index=False, lineterminator="\n"))
     _write(folder / "report.md", _markdown(report, tables))
     _write(folder / "report.tex", "\n".join(to_latex(table) for table in tables))
     _write(folder / "report.html", _html(report, tables))
     return folder / "report.html"
 
 
+def _as_shown(frame: pd.DataFrame, shown: Callable[[str], str]) -> pd.DataFrame:
+    """Return a frame with the text of its parameters as it is shown."""
+    frame = frame.copy()
+    for name in frame.columns:
+        if str(name).startswith(PARAMETERS) and frame[name].dtype.kind == "O":
+            frame[name] = frame[name].map(lambda value: shown(value) if isinstance(value, str) else value)
+    return frame
+
+
 def _write(path: Path, text: str) -> None:
-    temporary = path.with_name(f".{path.name}.part")
-    temporary.write_text(text, encoding="utf-8")
-    temporary.replace(path)
+    """Write a file whole or not at all, by way of one that is new for certain: no link left beside it is followed."""
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}.part")
+    try:
+        with os.fdopen(os.open(temporary, NEW, 0o666), "w", encoding="utf-8", newline="") as file:
+            file.write(text)
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
 
 
 def _markdown(report: Report, tables: list[ResultTable]) -> str:
@@ -77,7 +98,7 @@ def _markdown(report: Report, tables: list[ResultTable]) -> str:
 
 def _notes(report: Report, tables: list[ResultTable]) -> list[str]:
     """What a reader of the tables has to know."""
-    return [*reading_notes(tables), *(f"{sentence}." for sentence in report.equivalences)]
+    return [*reading_notes(tables), *(f"{sentence}." for sentence in report.notes)]
 
 
 def _html(report: Report, tables: list[ResultTable]) -> str:
@@ -124,7 +145,7 @@ def _gallery(
         if path is not None and path.exists():
             data = base64.b64encode(path.read_bytes()).decode()
             picture = f"data:image/png;base64,{data}"
-            cells.append({"name": row["cell"], "picture": picture, "caption": caption(row)})
+            cells.append({"name": report.shown(row["cell"]), "picture": picture, "caption": caption(row)})
     return cells
 
 

@@ -3,7 +3,7 @@
 import fcntl
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,6 +17,7 @@ torch.set_num_threads(1)  # networks this small only wait for each other's threa
 
 from experiments.store.store import Store  # noqa: E402
 from experiments.sweep.plan import Plan  # noqa: E402
+from reports.metrics import METRICS  # noqa: E402
 from tests.commandline import run  # noqa: E402
 from tests.planning import load_sweep, plan_sweep  # noqa: E402
 
@@ -58,6 +59,15 @@ def filled_once(factory: pytest.TempPathFactory, name: str, fill: Callable[[Path
             fill(folder)
             filled.touch()
     return folder
+
+
+@pytest.fixture(autouse=True)
+def own_metrics() -> Iterator[None]:
+    """Forget the metrics that extensions of a test declare."""
+    before = dict(METRICS)
+    yield
+    METRICS.clear()
+    METRICS.update(before)
 
 
 @pytest.fixture

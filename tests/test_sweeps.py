@@ -7,6 +7,8 @@ from typing import Any
 import pytest
 import yaml
 
+from edm.config import TrainingConfig
+from edm.config.canonical import reached_halflife
 from edm.cost import num_parameters
 from experiments.sweep.plan import Plan
 from tests import ROOT
@@ -47,6 +49,14 @@ def test_it_plans_and_is_named_after_its_file(path: Path) -> None:
     assert plan.sweep.name == path.stem
     assert len({plan.cell_name(cell) for cell in plan.cells}) == len(plan.cells)
     assert all(e.config.images > e.features.dimension for e in plan.evaluations.values())
+
+
+@pytest.mark.parametrize("path", SWEEPS, ids=lambda p: p.stem)
+def test_a_half_life_that_it_sets_is_reached(path: Path) -> None:
+    """A longer one would be an axis that does nothing; the default is EDM's."""
+    for cell in planned(path.stem).sweep.cells:
+        halflife = cell.training.ema_halflife_kimg
+        assert halflife in (0, TrainingConfig().ema_halflife_kimg) or halflife < 1.01 * reached_halflife(cell.training)
 
 
 @pytest.mark.parametrize("path", SWEEPS, ids=lambda p: p.stem)

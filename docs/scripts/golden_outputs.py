@@ -27,6 +27,7 @@ from edm.metrics.memorisation import memorisation, pixel_rows
 from edm.metrics.neighbours import prdc, squared_radii
 from edm.metrics.truncation import final_images, truncation_error
 from edm.metrics.uncertainty import interval, standard_error, within_classes
+from edm.networks.build import start
 from edm.networks.initialise import initialise
 from edm.noise import Stream, generator, normals, permutation
 from edm.precondition import Denoiser
@@ -82,9 +83,8 @@ def network(**fields: Any) -> NetworkConfig:
 
 def model(seed: int = 0, **fields: Any) -> Denoiser:
     """Return a small network with random weights."""
-    made = Denoiser(network(**fields), 0.5)
-    initialise(made, generator(seed, Stream.WEIGHTS), made.config.init)
-    return made.eval()
+    config = network(**fields)
+    return Denoiser(config, 0.5, start(config, generator(seed, Stream.WEIGHTS))).eval()
 
 
 def features(num: int, seed: int = 0) -> list[Tensor]:
@@ -141,6 +141,11 @@ def of_training() -> Values:
         yield from averaged.state_dict().values()
         losses = validation_losses(averaged, *data().split("val"))
         yield from (*losses.values(), total_loss(losses))
+
+
+def of_training_with(**fields: Any) -> Callable[[], Values]:
+    """Return a function that yields the state of one training."""
+    return lambda: iter(trained(**fields).tensors().values())
 
 
 def of_power_averages() -> Values:
@@ -217,9 +222,11 @@ def of_schedule(name: str) -> Callable[[], Values]:
 
 def of_classifier() -> Values:
     """Yield the state of a classifier that was trained for an epoch."""
-    state = ClassifierTraining(ClassifierConfig(epochs=1, batch_size=16), 1, 8, 4, 64)
-    yield from train_classifier(state, data())
-    yield from state.tensors().values()
+    config = ClassifierConfig(batch_size=16, check_steps=4, most_checks=2)
+    state = ClassifierTraining(config, 1, 8, 4, 64)
+    for _ in train_classifier(state, data()):
+        pass
+    yield from (*state.tensors().values(), *state.trained().state_dict().values())
 
 
 def of_classifier_features() -> Values:
@@ -303,6 +310,8 @@ OUTPUTS: dict[str, Callable[[], Values]] = {
     "norm/batch": of_norm("batch"),
     "norm/group": of_norm("group"),
     "training": of_training,
+    **{f"weighting/{name}": of_training_with(weighting=name) for name in ("edm", "min_snr")},
+    **{f"optimizer/{name}": of_training_with(optimizer=name) for name in ("adam", "adamw")},
     "augmentation": of_augmentation,
     "power averages": of_power_averages,
     "posthoc": of_posthoc,

@@ -8,6 +8,7 @@ from typing import TypeVar
 
 from edm.config import SPLITS, DataConfig, Split
 from edm.data.folder import carve, folder_fingerprint, folder_remarks, folder_splits, open_folder
+from edm.data.progress import OnProgress, ignore_progress
 
 RGB = 3  # channels
 
@@ -195,11 +196,11 @@ CATALOGUE: dict[str, KnownDataset] = {
 }
 
 
-def facts(config: DataConfig) -> DatasetFacts:
+def facts(config: DataConfig, on_progress: OnProgress = ignore_progress) -> DatasetFacts:
     """Return shape and sizes of a data set; raises DataError for a folder that cannot be used."""
     if config.name == "folder":
         assert config.path and config.resolution  # required by DataConfig
-        folder = open_folder(config.path)
+        folder = open_folder(config.path, on_progress)
         splits = folder_splits(folder, config.split_seed)
         sizes: dict[Split, int] = {split: len(splits[split]) for split in SPLITS}
         remarks = folder_remarks(folder, splits["train"])
@@ -209,7 +210,7 @@ def facts(config: DataConfig) -> DatasetFacts:
     return DatasetFacts(known.channels, config.resolution or known.resolution, known.num_classes, _in_order(sizes))
 
 
-def source_fingerprint(config: DataConfig) -> str:
+def source_fingerprint(config: DataConfig, on_progress: OnProgress = ignore_progress) -> str:
     """Return a digest that identifies the content of a data set before it is prepared, for signatures.
 
     It is taken over the published checksums of its files, which need not be present; for a folder, over its content.
@@ -217,7 +218,7 @@ def source_fingerprint(config: DataConfig) -> str:
     """
     if config.name == "folder":
         assert config.path
-        return folder_fingerprint(open_folder(config.path))
+        return folder_fingerprint(open_folder(config.path, on_progress), on_progress)
     known = CATALOGUE[config.name]
     return known.pinned or hashlib.sha256(" ".join(file.md5 for file in known.files).encode()).hexdigest()
 

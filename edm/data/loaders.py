@@ -18,8 +18,9 @@ from edm.data.errors import DataError
 from edm.data.fashion_mnist import load_fashion_mnist
 from edm.data.folder import MAX_IMAGE_BYTES, fingerprint_of, open_folder
 from edm.data.images import ArrayPictures, Pictures, source_record
+from edm.data.progress import OnProgress
 from edm.data.readers import Bytes
-from edm.data.sources import OnProgress, Origin
+from edm.data.sources import Origin
 
 
 def open_pictures(config: DataConfig, origin: Origin, on_progress: OnProgress) -> Pictures:
@@ -49,7 +50,7 @@ class FolderPictures(Pictures):
         super().__init__(np.array(self.folder.labels, dtype=np.int64), {**source, "remarks": list(known.remarks)})
         self.channels, self.resolution = known.channels, config.resolution
         self.planned = source_fingerprint(config)
-        self.digests = [b""] * len(self.folder.paths)
+        self.digests_read = [b""] * len(self.folder.paths)
         self.files = self.folder.open()
 
     def read(self, start: int, stop: int) -> Bytes:
@@ -59,12 +60,22 @@ class FolderPictures(Pictures):
     def _read_one(self, i: int) -> Bytes:
         path = self.folder.paths[i]
         content = self.files.read(path, MAX_IMAGE_BYTES)
-        self.digests[i] = hashlib.sha256(content).digest()
+        self.digests_read[i] = hashlib.sha256(content).digest()
         return read_picture(content, str(self.folder.root / path), self.channels, self.resolution)
+
+    def digests(self, start: int, stop: int) -> str:
+        """Return the SHA-256 of the files of images start to stop - 1, one after the other."""
+        return b"".join(self.digests_read[start:stop]).hex()
+
+    def restore(self, start: int, digests: str) -> None:
+        """Take in the digests of files from number `start` on, which an earlier process has read."""
+        content, size = bytes.fromhex(digests), hashlib.sha256().digest_size
+        read = [content[i : i + size] for i in range(0, len(content), size)]
+        self.digests_read[start : start + len(read)] = read
 
     def verify(self, fingerprint: str) -> None:
         """Raise DataError if the folder changed since it was planned."""
-        if fingerprint_of(self.folder, self.digests) != self.planned:
+        if fingerprint_of(self.folder, self.digests_read) != self.planned:
             raise DataError(f"{self.folder.root}: has changed while it was read; leave it alone and run this again")
 
     def close(self) -> None:

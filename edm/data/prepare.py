@@ -10,20 +10,23 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
-from typing import BinaryIO, TypeVar
+from typing import TypeVar
 
 import numpy as np
 
 from edm.config import DataConfig
 from edm.data.catalogue import DatasetFacts, facts, source_fingerprint, split_indices
+from edm.data.decoded import CONTENT, JOURNAL, Chunk, Decoded
 from edm.data.errors import DataError
 from edm.data.loaders import Pictures, open_pictures
-from edm.data.sources import OnProgress, Origin
+from edm.data.progress import OnProgress, ignore_progress
+from edm.data.sources import Origin
 
 IMAGES, LABELS, SPLIT_INDICES = "images.npy", "labels.npy", "splits.json"
 FILES = (IMAGES, LABELS, SPLIT_INDICES)
+PARTS = (CONTENT, JOURNAL)  # of a preparation that was interrupted, from which another one goes on
 CHUNK_BYTES = 2**22  # decoded bytes per chunk: enough work for a thread, little enough to hold many
 MAX_CHUNK = 4096  # images per chunk
 AHEAD = 2  # chunks per thread that may wait to be written
@@ -36,7 +39,7 @@ def prepare(
     config: DataConfig,
     folder: Path,
     origin: Origin | None = None,
-    on_progress: OnProgress = lambda _step, _done, _total: None,
+    on_progress: OnProgress = ignore_progress,
     threads: int | None = None,
 ) -> dict[str, object]:
     """Write images.npy, labels.npy and splits.json of a data set into `folder`; return a record of them.
@@ -48,12 +51,11 @@ def prepare(
     known, splits = facts(config), split_indices(config)
     with closing(open_pictures(config, origin or Origin.fetching(folder / "sources"), on_progress)) as pictures:
         try:
-            found, sigma_data = _write_images(folder / IMAGES, pictures, known, splits["train"], on_progress, threads)
-            pictures.verify(found)
+            found, sigma_data = _write_images(folder, pictures, known, splits["train"], on_progress, threads)
             np.save(folder / LABELS, pictures.labels)
             (folder / SPLIT_INDICES).write_text(json.dumps(splits))
-        except BaseException as error:
-            for name in FILES:  # useless when incomplete, and up to gigabytes
+        except (OSError, DataError) as error:
+            for name in (*FILES, *PARTS):  # useless, and up to gigabytes
                 (folder / name).unlink(missing_ok=True)
             if isinstance(error, OSError):
                 raise DataError(f"{folder}: cannot be written ({error.strerror}); make room there") from None
@@ -71,49 +73,51 @@ def prepare(
     }
 
 
-@dataclass(frozen=True)
-class _Chunk:
-    """Decoded images as bytes, and over those in the train split the sums of pixel values and of their squares."""
-
-    content: bytes
-    sum: int
-    squares: int
-
-
 def _write_images(
-    path: Path,
+    folder: Path,
     pictures: Pictures,
     known: DatasetFacts,
     train: list[int],
     on_progress: OnProgress,
     threads: int | None,
 ) -> tuple[str, float]:
-    """Decode all images into a .npy file; return the SHA-256 of images and labels, and sigma_data."""
+    """Decode all images into a .npy file; return the SHA-256 of images and labels, and sigma_data.
+
+    What a process that was killed has decoded is used.
+    """
     num, shape = len(pictures.labels), (known.channels, known.resolution, known.resolution)
     in_train = np.zeros(num, dtype=bool)
     in_train[train] = True
     size = max(1, min(MAX_CHUNK, CHUNK_BYTES // math.prod(shape)))
+    digest, total, squares, done = hashlib.sha256(), 0, 0, 0
 
-    def decode(start: int) -> _Chunk:
-        images = pictures.read(start, min(start + size, num))
+    def decode(start: int) -> Chunk:
+        stop = min(start + size, num)
+        images = pictures.read(start, stop)
         assert images.shape[1:] == shape and images.dtype == np.uint8
-        values = images[in_train[start : start + size]].astype(np.uint16)  # wide enough for the squares
-        return _Chunk(images.tobytes(), int(values.sum(dtype=np.uint64)), int((values**2).sum(dtype=np.uint64)))
+        values = images[in_train[start:stop]].astype(np.uint16)  # wide enough for the squares
+        sums = int(values.sum(dtype=np.uint64)), int((values**2).sum(dtype=np.uint64))
+        return Chunk(images.tobytes(), *sums, pictures.digests(start, stop))
 
-    digest, total, squares = hashlib.sha256(), 0, 0
-    with path.open("wb") as file:
-        _write_header(file, (num, *shape))
-        for number, chunk in enumerate(in_order(decode, range(0, num, size), threads or _cores()), 1):
-            file.write(chunk.content)
-            digest.update(chunk.content)
-            total, squares = total + chunk.sum, squares + chunk.squares
-            on_progress("decoding", min(number * size, num), num)
+    def take_in(chunk: Chunk) -> None:
+        nonlocal total, squares, done
+        digest.update(chunk.content)
+        total, squares = total + chunk.sum, squares + chunk.squares
+        done = min(done + size, num)
+        on_progress("decoding", done, num)
+
+    decoded = Decoded(folder, (num, *shape), size)
+    for chunk in decoded.kept():
+        pictures.restore(done, chunk.digests)
+        take_in(chunk)
+    with decoded:
+        for chunk in in_order(decode, range(done, num, size), threads or _cores()):
+            decoded.add(chunk)
+            take_in(chunk)
     digest.update(pictures.labels.astype("<i8").tobytes())
+    pictures.verify(digest.hexdigest())
+    decoded.finish(folder / IMAGES)
     return digest.hexdigest(), _deviation(total, squares, len(train) * math.prod(shape))
-
-
-def _write_header(file: BinaryIO, shape: tuple[int, ...]) -> None:
-    np.lib.format.write_array_header_1_0(file, {"descr": "|u1", "fortran_order": False, "shape": shape})
 
 
 def _deviation(total: int, squares: int, num: int) -> float:

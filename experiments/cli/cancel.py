@@ -40,13 +40,14 @@ def cancel(
     """
     from experiments.store.active_runs import active_runs, request_cancellation
     from experiments.store.store import Store
+    from experiments.store.sweep_names import includes
     from experiments.store.sweep_records import recorded_sweeps
 
     place, console = Store(store), console_for(as_json)
     whole = what in recorded_sweeps(place)
     cells = [] if whole else _cells_of(what, place)
     sweeps = {what} if whole else {cell.sweep for cell in cells}
-    runs = [run for run in active_runs(place) if run.sweep in sweeps]
+    runs = [run for run in active_runs(place) if any(includes(name, run.sweep) for name in sweeps)]
     evaluations = [cell.evaluation for cell in cells if cell.evaluation is not None]
     request_cancellation(place, runs, None if whole else evaluations)
     names = None if whole else [cell.name for cell in cells]

@@ -15,7 +15,7 @@ from experiments.environment import DEFAULT_STORE, store_folder
 
 SUFFIXES = (".yaml", ".yml", ".zip")
 MOST = 200  # offers: nobody reads more
-BREAKS = ("=", ":")  # bash splits words at these, which names of cells contain
+BREAKS = ("=", ":", "@")  # bash splits words at these, which names of cells contain
 
 Offers = Callable[[typer.Context, str], Iterable[str]]
 

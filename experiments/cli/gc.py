@@ -54,8 +54,7 @@ def gc(
         bool,
         typer.Option(
             "--past",
-            help="Also delete what only earlier versions of sweeps refer to: from before the file was changed, or with "
-            "another --set.",
+            help="Also delete what only earlier versions of sweeps refer to: from before the file was changed.",
         ),
     ] = False,
     forget: Annotated[

@@ -11,7 +11,7 @@ from typing import NoReturn
 
 import typer
 
-from experiments.cli import accept, cancel, doctor, gc, init, logs, plan, report, run, sample, status, sync, why
+from experiments.cli import accept, cancel, demo, doctor, gc, init, logs, plan, report, run, sample, status, sync, why
 from experiments.cli import data as datasets
 from experiments.cli.completion import complete_in_bash
 from experiments.cli.output import DONE, INTERRUPTED, WRONG_INPUT
@@ -46,6 +46,7 @@ PANELS = {
         why.diff,
         accept.accept,
         sample.sample,
+        demo.demo,
     ),
     "MLflow": (sync.ui, sync.sync),
     STORE_PANEL: (gc.gc, doctor.doctor),

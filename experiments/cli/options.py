@@ -43,7 +43,8 @@ Overrides = Annotated[
     typer.Option(
         "--set",
         metavar="FIELD=VALUE",
-        help="Override a field of the sweep file, such as training.kimg=10. Can be repeated.",
+        help="Override a field of the sweep file, such as training.kimg=10; this makes a variant of the sweep, named "
+        "SWEEP@FIELD=VALUE. Can be repeated.",
     ),
 ]
 TrackingUri = Annotated[

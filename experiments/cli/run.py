@@ -78,6 +78,9 @@ def run(
             metavar="CMD", help="Like --on-finish, but only if a task failed, was cancelled or was not started."
         ),
     ] = None,
+    check: Annotated[
+        bool, typer.Option("--check/--no-check", help="Whether to try the sweep's extensions on random input first.")
+    ] = True,
     as_json: AsJson = False,
 ) -> None:
     """Run whatever a sweep still needs and show its table. Safe to repeat.
@@ -98,7 +101,9 @@ def run(
     from experiments.runner.options import Options
     from experiments.runner.run import run_sweep
 
-    options = Options(retries, budget_s, scheduler == "asha", address, tuple(only or ()), tags, recompute == "changed")
+    options = Options(
+        retries, budget_s, scheduler == "asha", address, tuple(only or ()), tags, recompute == "changed", check
+    )
     schedule, place = open_sweep(requested, store, options)
     console = console_for(as_json)
     estimate = show_plan(schedule, place, console, sweep, as_json and dry_run, options.recompute)
@@ -110,15 +115,15 @@ def run(
     if dry_run:
         return
     place.create()
-    with _calling_hooks(hooks, schedule.plan.sweep.name, place, console) as outcome:
+    with _calling_hooks(hooks, schedule.asked.sweep.name, place, console) as outcome:
         summary = run_sweep(schedule, place, tracking_uri, TerminalListener(console), options)
         outcome |= summary_json(summary)
         if summary.interrupted:  # no tables after Ctrl-C
             far = f"{summary.done} of {summary.started} tasks are done"
             say(console, f"Interrupted: {far}. To continue: {same_command()}")
             raise typer.Exit(INTERRUPTED)
-        made = report_of(schedule.plan, place)
-        page = write_page(made, schedule.plan.sweep.name, place)
+        made = report_of(schedule.asked, place)
+        page = write_page(made, place.report_folder(schedule.asked.sweep.name))
         show_tables(made, place, console)
         outcome |= {"report": str(page), "cells": cells_json(made)}
     if as_json:

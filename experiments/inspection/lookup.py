@@ -15,6 +15,7 @@ from experiments.errors import UserError
 from experiments.inputs import InputFiles
 from experiments.store.layout import CONFIG, FOLDER_OF_TASK
 from experiments.store.store import Store
+from experiments.store.sweep_names import is_variant
 from experiments.store.sweep_records import named_tasks, recorded_sweeps
 from experiments.sweep.names import matching
 from experiments.sweep.plan import Plan, plan_sweep
@@ -60,26 +61,35 @@ def plan_of_file(path: str, store: Store) -> Plan:
 
 
 def tasks_of(plan: Plan) -> Iterator[NamedTask]:
-    """Yield the cells and then the trainings of a plan, by name."""
-    for planned in plan.cells:
-        tasks = planned.training.signature, planned.evaluation.signature
-        yield NamedTask(plan.sweep.name, plan.cell_name(planned), *tasks)
+    """Yield the cells and then the trainings of a plan, by name; a name of both is the cell's."""
+    cells = {plan.cell_name(planned): planned for planned in plan.cells}
+    for name, planned in cells.items():
+        yield NamedTask(plan.sweep.name, name, planned.training.signature, planned.evaluation.signature)
     for signature in plan.trainings:
-        yield NamedTask(plan.sweep.name, plan.names[signature], signature)
+        if plan.names[signature] not in cells:
+            yield NamedTask(plan.sweep.name, plan.names[signature], signature)
 
 
 def tasks_matching(text: str, store: Store) -> list[NamedTask]:
     """Return all cells and trainings that `text` matches, in any sweep that was run on a store.
 
-    SWEEP:CELL looks in one sweep, which may also be a sweep file, run or not. Raises UserError for a wrong file.
+    SWEEP:CELL looks in one sweep, which may also be a sweep file, run or not. Without SWEEP, variants of sweeps are
+    only looked at where no sweep itself has a match. Raises UserError for a wrong file.
     """
     sweep, colon, cell = text.rpartition(":")
     if colon and Path(sweep).suffix in SWEEP_FILES:
-        candidates = list(tasks_of(plan_of_file(sweep, store)))
-    else:
-        candidates = [
-            task for name in ([sweep] if colon else recorded_sweeps(store)) for task in _recorded(name, store)
-        ]
+        return _matching(cell, list(tasks_of(plan_of_file(sweep, store))))
+    if colon:
+        return _matching(cell, list(_recorded(sweep, store)))
+    names = recorded_sweeps(store)
+    for group in ([n for n in names if not is_variant(n)], [n for n in names if is_variant(n)]):
+        found = _matching(cell, [task for name in group for task in _recorded(name, store)])
+        if found:
+            return found
+    return []
+
+
+def _matching(cell: str, candidates: list[NamedTask]) -> list[NamedTask]:
     names = set(matching(cell, dict.fromkeys(task.name for task in candidates)))
     return [task for task in candidates if task.name in names]
 

@@ -19,6 +19,7 @@ from experiments.store.layout import CHECKPOINTS, CONFIG, FAILURE, FOLDER_OF_TAS
 from experiments.store.progress import TaskProgress
 from experiments.store.results import EvaluationResult
 from experiments.store.store import Store
+from experiments.store.sweep_names import includes
 from experiments.store.sweep_records import named_tasks, recorded_sweeps
 from experiments.store.training_records import Pruning
 from experiments.sweep.code_changes import CodeChange, ResultCode, change_of
@@ -259,4 +260,4 @@ def overviews(store: Store) -> Iterator[SweepOverview]:
     for name in recorded_sweeps(store):
         evaluations = [named["evaluation"] for named in named_tasks(name, store).values() if "evaluation" in named]
         done = sum((store.root / "evaluations" / signature / RESULT).exists() for signature in evaluations)
-        yield SweepOverview(name, len(evaluations), done, tuple(run for run in runs if run.sweep == name))
+        yield SweepOverview(name, len(evaluations), done, tuple(run for run in runs if includes(name, run.sweep)))

@@ -11,17 +11,19 @@ from experiments.runner.recompute import with_dependents
 from experiments.runner.schedule import Schedule
 from experiments.runner.stored import damage_notice, done_result
 from experiments.store.store import Store
+from experiments.store.sweep_names import selection_text, variant_name
 from experiments.store.training_records import Pruning
 from experiments.sweep.checks import require_even_batches
 from experiments.sweep.code_changes import changes_of
 from experiments.sweep.jobs import Outcome, Task
 from experiments.sweep.names import matching
-from experiments.sweep.plan import Plan
+from experiments.sweep.plan import Plan, plan_of_cells
 
 
 def open_schedule(plan: Plan, store: Store, options: Options = Options(), costs: Costs | None = None) -> Schedule:
     """Return what is left to do of a plan; damaged files are set aside, as if absent."""
     require_even_batches(plan.trainings.values(), plan.sweep.resources.gpus)
+    asked = selected(options.only, plan)
     _, known_damage = store.damages_since(0)
     tasks: list[Task] = [*plan.preparations.values(), *plan.trainings.values(), *plan.evaluations.values()]
     sound = [task for task in tasks if store.sound(task.store_kind, task.signature)]
@@ -35,7 +37,7 @@ def open_schedule(plan: Plan, store: Store, options: Options = Options(), costs:
         probes_left(plan, store) if plan.sweep.resources.gpus == "auto" else {},
         options.retries,
         redo=frozenset(t for t in plan.trainings if t not in present and store.was_damaged("trainings", t)),
-        skipped=frozenset(skipped_by(options.only, plan)),
+        asked=asked,
         preparations=plan.preparations,
     )
     schedule.changes = changes
@@ -47,16 +49,22 @@ def open_schedule(plan: Plan, store: Store, options: Options = Options(), costs:
     return schedule
 
 
-def skipped_by(only: tuple[str, ...], plan: Plan) -> set[str]:
-    """Return the evaluations that a run of some cells leaves out. Raises UserError where a text matches no cell."""
+def selected(only: tuple[str, ...], plan: Plan) -> Plan:
+    """Return the plan of the cells that a run is asked for: a variant, unless all of them match.
+
+    Raises UserError where a text matches no cell.
+    """
     if not only:
-        return set()
-    names = {plan.cell_name(planned): planned.evaluation.signature for planned in plan.cells}
+        return plan
+    names = [plan.cell_name(planned) for planned in plan.cells]
     wanted: set[str] = set()
     for text in only:
         found = matching(text, names)
         if not found:
-            some = ", ".join(list(names)[:6]) + (", ..." if len(names) > 6 else "")
+            some = ", ".join(names[:6]) + (", ..." if len(names) > 6 else "")
             raise UserError(f"--only {text}: matches no cell of {plan.sweep.name}; its cells are {some}")
-        wanted |= {names[name] for name in found}
-    return set(names.values()) - wanted
+        wanted |= set(found)
+    cells = [planned for planned, name in zip(plan.cells, names, strict=True) if name in wanted]
+    if len(cells) == len(plan.cells):
+        return plan
+    return plan_of_cells(plan, variant_name(plan.sweep.name, [selection_text(only)]), cells)

@@ -26,9 +26,11 @@ from experiments.store.failures import Failure
 from experiments.store.provenance import RunInfo
 from experiments.store.store import Store
 from experiments.sweep.jobs import Task
+from experiments.sweep.plan import Plan
 from experiments.tracking.background import MirrorThread
-from experiments.tracking.records import record_plan
+from experiments.tracking.records import record_request
 from experiments.tracking.settled import SettledRecord
+from experiments.trials.extensions import keep_extensions
 
 
 @dataclass(frozen=True)
@@ -65,16 +67,19 @@ def run_sweep(
     options: Options = Options(),
 ) -> Summary:
     """Do all that is left, then bring MLflow up to date; without anything left only the latter."""
-    record_plan(schedule.plan, store)
+    if options.check and schedule.counts["waiting"]:
+        _check_extensions(schedule.plan, store, listener)
+    keep_extensions(schedule.plan, store)
+    record_request(schedule.plan, schedule.asked, store)
     if options.recompute:
         make_room(schedule, store)
     left, before = schedule.counts["waiting"], schedule.counts["done"]
-    mirror = MirrorThread(store, schedule.plan, tracking_uri)
+    mirror = MirrorThread(store, schedule.asked, tracking_uri)
     interrupted, worked_s = False, 0.0
     try:
         if left:
             interrupted, worked_s = _execute(schedule, store, listener, options, mirror)
-        elif tracking_uri is not None or not SettledRecord(store, schedule.plan).holds():
+        elif tracking_uri is not None or not SettledRecord(store, schedule.asked).holds():
             mirror.start()
     except KeyboardInterrupt:
         interrupted = True
@@ -90,6 +95,15 @@ def run_sweep(
     return replace(summary, interrupted=interrupted, worked_s=worked_s, mirror_problem=problem)
 
 
+def _check_extensions(plan: Plan, store: Store, listener: RunListener) -> None:
+    """Try the extensions of a plan on random input; raises UserError."""
+    if plan.extensions:
+        with listener.phase("checking extensions"):
+            from experiments.trials.checking import check_plan  # heavy
+
+            check_plan(plan, store)
+
+
 def _execute(
     schedule: Schedule, store: Store, listener: RunListener, options: Options, mirror: MirrorThread
 ) -> tuple[bool, float]:
@@ -97,7 +111,7 @@ def _execute(
     resources, run_id = schedule.plan.sweep.resources, secrets.token_hex(8)
     if options.address is None:
         require_possible(resources)
-    with announced(store, run_id, schedule.plan.sweep.name):
+    with announced(store, run_id, schedule.asked.sweep.name):
         with listener.phase("loading Ray"):
             from experiments.runner import cluster  # heavy
         with cluster.starting(store, options.address) as wait_for_ray:

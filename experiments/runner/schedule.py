@@ -27,7 +27,8 @@ class Schedule:
 
     present: signatures of tasks that the store already holds. probes: networks to measure first. preparations: what
     evaluations share, by signature. retries: how often a task that failed is tried again. redo: tasks to do even if
-    nothing depends on them. skipped: evaluations that this run leaves out, and with them what only they depend on.
+    nothing depends on them. asked: the plan of the cells that this run is asked for, by default of all. It leaves out
+    the other evaluations, and what only they depend on.
 
     failures: of what failed, or is tried again. reasons: why a task was pruned, withheld or left to another run.
     notices: sentences for people, each to be said once. abandoned: whether the run was given up because Ray died.
@@ -43,10 +44,12 @@ class Schedule:
         probes: Probes | None = None,
         retries: int = 1,
         redo: frozenset[str] = frozenset(),
-        skipped: frozenset[str] = frozenset(),
+        asked: Plan | None = None,
         preparations: Mapping[str, Preparation] = MappingProxyType({}),
     ) -> None:
         self.plan, self.present, self.costs = plan, present, costs or Operations()
+        self.asked = asked or plan
+        skipped = frozenset(plan.evaluations.keys() - self.asked.evaluations.keys())
         self.graph = TaskGraph(plan, probes or {}, preparations)
         self._states = TaskStates(self.graph.tasks, first_states(self.graph, present, skipped, redo))
         self._queue = ReadyQueue(self.graph.tasks, self.graph.order, self._is_ready)

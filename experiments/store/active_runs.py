@@ -23,6 +23,7 @@ from experiments.store.leases import STANDARD_TIMING, LeaseTiming
 from experiments.store.progress import RunProgressRecord
 from experiments.store.provenance import command_line
 from experiments.store.store import Store
+from experiments.store.sweep_names import includes
 
 RUN = "session.json"
 
@@ -62,9 +63,9 @@ def publish_progress(store: Store, run_id: str, progress: RunProgressRecord) -> 
 
 
 def active_runs(store: Store, sweep: str | None = None) -> list[ActiveRun]:
-    """Return the active runs of one sweep, or of all."""
+    """Return the active runs of one sweep, those of some of its cells included, or of all sweeps."""
     found = (_read(folder) for folder in _folders(store) if is_alive(folder, store.lease_timing))
-    return [run for run in found if run is not None and sweep in (None, run.sweep)]
+    return [run for run in found if run is not None and (sweep is None or includes(sweep, run.sweep))]
 
 
 def abandoned_runs(store: Store) -> list[Path]:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from edm.checksums import sha256_of
+from edm.temporary import create
 from experiments.store import processes
 
 ABANDONED_S = 3600.0  # temporary files of unknown writers that are older count as abandoned
@@ -19,10 +20,18 @@ ABANDONED_S = 3600.0  # temporary files of unknown writers that are older count 
 def read_json(path: Path) -> dict[str, Any] | None:
     """Return the object in a JSON file; None where there is no such file, or it cannot be read."""
     try:
-        content = json.loads(path.read_bytes())
+        content = parse_json(path.read_bytes())
     except (OSError, ValueError):
         return None
     return content if isinstance(content, dict) else None
+
+
+def parse_json(text: bytes | str) -> Any:
+    """Return the content of JSON text. Raises ValueError where it is invalid or nested too deeply."""
+    try:
+        return json.loads(text)
+    except RecursionError:
+        raise ValueError("nested too deeply") from None
 
 
 def write_json(path: Path, content: dict[str, Any]) -> None:
@@ -48,8 +57,14 @@ def replacing(path: Path) -> Iterator[Path]:
 
 
 def temporary_beside(path: Path) -> Path:
-    """Return where to write what becomes `path`: a name that says which process writes it."""
-    return path.with_name(f".{path.name}{processes.temporary_suffix()}")
+    """Create an empty file to write what becomes `path`, and return it: its name says which process writes it."""
+    while True:
+        temporary = path.with_name(f".{path.name}{processes.temporary_suffix()}")
+        try:
+            create(temporary)
+        except FileExistsError:
+            continue  # left by somebody, perhaps as a link to another file: the next name has another number
+        return temporary
 
 
 def move_into_place(temporary: Path, path: Path) -> None:

@@ -25,6 +25,7 @@ from pathlib import Path
 from typing import Any
 
 from experiments.store import processes
+from experiments.store.files import parse_json
 from experiments.wording import process_text
 
 LENGTH = 512  # bytes of a lease: it is rewritten in place, which needs no room on a full disk
@@ -159,7 +160,8 @@ class Lease:
         """Write the file whole under a name that is not taken; False where another process was faster."""
         temporary = self.folder / f".lease{processes.temporary_suffix()}"
         try:
-            temporary.write_bytes(self._content())
+            with temporary.open("xb") as file:
+                file.write(self._content())
             try:
                 os.link(temporary, self.path)
             except FileExistsError:
@@ -320,7 +322,7 @@ def _generations(folder: Path) -> list[int]:
 def _parsed(content: bytes) -> dict[str, Any]:
     """Return what a lease says; {} where it is damaged, so that it is watched like any other."""
     try:
-        state = json.loads(content)
+        state = parse_json(content)
         return {**state, "pid": int(state["pid"])}
     except (ValueError, KeyError, TypeError):
         return {}

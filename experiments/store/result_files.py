@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from experiments.errors import UserError
-from experiments.store.files import checksum
+from experiments.names import require_part
+from experiments.store.files import checksum, parse_json
 from experiments.store.layout import RESULT
 
 SHA256_DIGITS = 64
@@ -28,12 +29,15 @@ def read_result(path: Path) -> dict[str, Any] | None:
         if error.errno == errno.EIO:
             raise ValueError(f"{RESULT}: unreadable ({error.strerror})") from None
         raise UserError(f"{path}: cannot be read ({error.strerror}); give yourself access to the store") from None
-    result = json.loads(content)
+    result = parse_json(content)
     if not isinstance(result, dict):
         raise ValueError(f"{RESULT}: holds no result")
     own = result.pop(OWN_CHECKSUM, None) or _misnamed_checksum(result)
     if own is not None and own != _digest(result):
         raise ValueError(f"{RESULT}: its checksum is wrong")
+    for name in result.get("files") or {}:
+        for part in str(name).split("/"):
+            require_part(part)  # whatever is done with it is done in the folder of the task
     return result
 
 

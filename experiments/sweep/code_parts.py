@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import edm
-from edm.config import SamplingConfig
+from edm.config import Extension, SamplingConfig
 from experiments import code, scopes, syntax
 from experiments.code import Reach, Sources
 from experiments.sweep.jobs import Task
@@ -27,9 +27,11 @@ from experiments.sweep.tasks import DataSource, Evaluation, FeatureSpace, Traini
 
 # dictionaries of which a task uses the entries that its configuration names: each is in a part of its own, by its key
 REGISTRIES = {
-    "sampler": ("edm.samplers.method_of.methods", "edm.samplers.method_of"),
-    "schedule": ("edm.schedules.LEVELS", "edm.schedules.noise_levels"),
-    "norm": ("edm.networks.blocks.NORMS", "edm.networks.blocks.NORMS"),
+    "sampler": ("edm.samplers.METHODS", "edm.samplers.METHODS"),
+    "schedule": ("edm.schedules.LEVELS", "edm.schedules.LEVELS"),
+    "norm": ("edm.networks.blocks.OWN_NORMS", "edm.networks.blocks.OWN_NORMS"),
+    "weighting": ("edm.loss.OWN_WEIGHTINGS", "edm.loss.OWN_WEIGHTINGS"),
+    "optimizer": ("edm.train.OWN_OPTIMIZERS", "edm.train.OWN_OPTIMIZERS"),
     "data": ("edm.data.loaders.LOADERS", "edm.data.prepare.prepare"),
 }
 FACTS = "edm.data.catalogue.CATALOGUE"  # of each data set, which its part has as well
@@ -168,8 +170,8 @@ def of_features(space: FeatureSpace) -> tuple[str, ...]:
 def of_drawing(evaluation: Evaluation) -> tuple[str, ...]:
     """Return the parts that draw the images of an evaluation from its networks."""
     sampling, networks = evaluation.sampling, [training.network for training in evaluation.depends_on]
-    parts = ["drawing", "network", *(f"norm/{network.norm}" for network in networks)]
-    parts += [f"sampler/{sampling.sampler}", *_of_schedule(sampling)]
+    parts = ["drawing", "network", *(part for network in networks for part in _shipped("norm", network.norm))]
+    parts += [*_shipped("sampler", sampling.sampler), *_of_schedule(sampling)]
     if sampling.guidance not in (0, 1):
         parts.append("guidance" if evaluation.guide is None else "autoguidance")
     if sampling.ema is not None or (sampling.guide is not None and sampling.guide.ema is not None):
@@ -185,11 +187,20 @@ def of_exact_solution(evaluation: Evaluation) -> tuple[str, ...]:
 def _of_schedule(sampling: SamplingConfig) -> Iterator[str]:
     from edm.schedules import SAME_AS
 
-    yield f"schedule/{SAME_AS.get(sampling.schedule, sampling.schedule)}"
+    schedule = sampling.schedule
+    yield from _shipped("schedule", schedule if isinstance(schedule, Extension) else SAME_AS.get(schedule, schedule))
+
+
+def _shipped(kind: str, value: str | Extension) -> Iterator[str]:
+    """Yield the part of a registry's entry; nothing for one of an extension, whose code is in the signature."""
+    if not isinstance(value, Extension):
+        yield f"{kind}/{value}"
 
 
 def _of_training(training: Training) -> Iterator[str]:
-    yield from ("training", "network", f"norm/{training.network.norm}")
+    config = training.config
+    yield from ("training", "network", *_shipped("norm", training.network.norm))
+    yield from (*_shipped("weighting", config.weighting), *_shipped("optimizer", config.optimizer))
     if training.config.augment > 0 or training.config.flip:
         yield "augmentation"
     if training.config.power_ema:
@@ -199,6 +210,8 @@ def _of_training(training: Training) -> Iterator[str]:
 def of_metrics(scores: Iterable[str]) -> Iterator[str]:
     """Yield the parts that compute scores, such as "fid/test"."""
     for metric, against in map(split_score, scores):
+        if f"metric/{metric}" not in ENTRIES:
+            continue  # of an extension
         yield f"metric/{metric}"
         if metric == "fid_infinity":
             yield "metric/fid"
@@ -209,7 +222,7 @@ def of_metrics(scores: Iterable[str]) -> Iterator[str]:
 
 
 def _of_probe(probe: Probe) -> Iterator[str]:
-    yield from ("training", "network", f"norm/{probe.network.norm}", "drawing", "sampler/euler")
+    yield from ("training", "network", *_shipped("norm", probe.network.norm), "drawing", "sampler/euler")
 
 
 # what a part reaches ------------------------------------------------------------------------------

@@ -32,7 +32,7 @@ TaskT = TypeVar("TaskT", bound=SweepTask)
 def plan_to_json(plan: Plan) -> Content:
     """Return a plan's sweep as JSON. For every field of the cells, each value is written once."""
     sweep = plan.sweep
-    cells = [cell.parameters() for cell in sweep.cells]
+    cells = [cell.fields() for cell in sweep.cells]
     unused = unused_parameters(sweep.cells)
     return {
         "format": FORMAT,
@@ -41,7 +41,7 @@ def plan_to_json(plan: Plan) -> Content:
         "resources": asdict(sweep.resources),
         "report": asdict(sweep.report),
         "fields": {field: _column([cell[field] for cell in cells]) for field in cells[0] if field not in unused},
-        "folders": [{"config": asdict(config), "source": asdict(source)} for config, source in _folders(plan).items()],
+        "folders": [{"config": asdict(config), "source": _facts(source)} for config, source in _folders(plan).items()],
         "statistics": _statistics(plan),
         "cells": _signatures_by_name(plan),
     }
@@ -51,13 +51,24 @@ def _column(values: list[Any]) -> dict[str, Any]:
     """One field of all cells: its distinct values, and, where there are several, the number of each cell's value."""
     numbers: dict[tuple[type, Any], int] = {}  # by type as well: true is not 1
     at = [numbers.setdefault((type(value), value), len(numbers)) for value in values]
-    distinct = [asdict(value) if dataclasses.is_dataclass(kind) else value for kind, value in numbers]
+    distinct = [_as_json(value) for _, value in numbers]
     return {"values": distinct} if len(distinct) == 1 else {"values": distinct, "at": at}
+
+
+def _as_json(value: Any) -> Any:
+    if isinstance(value, tuple):
+        return [_as_json(entry) for entry in value]
+    return asdict(value) if dataclasses.is_dataclass(value) and not isinstance(value, type) else value
 
 
 def _folders(plan: Plan) -> dict[DataConfig, DataSource]:
     """The folders of images that a plan reads: on another machine they may be absent, and here they may change."""
     return {p.cell.data: p.training.data for p in plan.cells if p.cell.data.name == "folder"}
+
+
+def _facts(source: DataSource) -> Content:
+    """A data set but for the version of its classifier, which follows from the store that a plan is for."""
+    return {name: value for name, value in asdict(source).items() if name != "classifier_version"}
 
 
 def _statistics(plan: Plan) -> dict[str, str | None]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import math
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -12,6 +11,7 @@ from typing import Any, Literal
 from edm.config import (
     DataConfig,
     EvaluationConfig,
+    Extension,
     GuideConfig,
     ModelConfig,
     SamplingConfig,
@@ -19,6 +19,11 @@ from edm.config import (
     require,
     require_positive,
 )
+from experiments.extensions import ExtensionFile
+from experiments.names import NAME_RULE, is_name
+from experiments.store.sweep_names import MARK, VARIANT
+
+OPTIONS = "_options"  # ends the name of the mapping that holds the options of a field's value
 
 
 @dataclass(frozen=True)
@@ -77,25 +82,51 @@ class Cell:
     evaluation: EvaluationConfig
 
     def value(self, axis: str) -> Any:
-        """Return the value of a dotted field, such as model.preset."""
-        section, name = axis.split(".")
-        return getattr(getattr(self, section), name)
+        """Return the value of a dotted field, such as model.preset, as the sweep file has it.
 
-    def parameters(self) -> dict[str, Any]:
-        """Return every parameter by its dotted name, and the seed."""
+        Of an option that the field's value does not have, it is None.
+        """
+        section, name, option = split_axis(axis)
+        value = getattr(getattr(self, section), name)
+        if option:
+            return value.option(option) if isinstance(value, Extension) else None
+        if isinstance(value, tuple):
+            return tuple(entry.name if isinstance(entry, Extension) else entry for entry in value)
+        return value.name if isinstance(value, Extension) else value
+
+    def has(self, axis: str) -> bool:
+        """Return whether a dotted name means anything in this cell: an option of another value does not."""
+        section, name, option = split_axis(axis)
+        value = getattr(getattr(self, section), name)
+        return not option or (isinstance(value, Extension) and option in dict(value.options))
+
+    def fields(self) -> dict[str, Any]:
+        """Return every field by its dotted name, and the seed; together they are the cell."""
         flat = {
-            f"{section}.{name}": self.value(f"{section}.{name}")
+            f"{section}.{name}": getattr(getattr(self, section), name)
             for section, kind in SECTIONS.items()
             for name in field_names(kind)
         }
         return {**flat, "seed": self.seed}
+
+    def parameters(self) -> dict[str, Any]:
+        """Return every parameter by its dotted name, options of extensions included, and the seed."""
+        found: dict[str, Any] = {}
+        for name, value in self.fields().items():
+            if isinstance(value, Extension):
+                found |= {name: value.name, **{f"{name}{OPTIONS}.{key}": own for key, own in value.options}}
+            else:
+                found[name] = value
+        return found
 
 
 @dataclass(frozen=True)
 class Sweep:
     """A sweep file that was read and checked. axes: the dotted names of the fields that vary, in the file's order.
 
-    The name becomes part of paths. Raises ValueError if it is not one, wherever the sweep was read from.
+    name: with overrides, or of some cells, that of a variant (store/sweep_names.py). It becomes part of paths. Raises
+    ValueError if it is not a name, wherever the sweep was read from. extensions: the files of extensions, as they were
+    read; none of a sweep that was recalled from a store.
     """
 
     name: str
@@ -103,19 +134,12 @@ class Sweep:
     axes: tuple[str, ...]
     resources: ResourcesConfig
     report: ReportConfig
+    extensions: tuple[ExtensionFile, ...] = ()
 
     def __post_init__(self) -> None:
-        if not is_name(self.name):
+        base, mark, variant = str(self.name).partition(MARK)
+        if not isinstance(self.name, str) or not is_name(base) or (mark and VARIANT.fullmatch(variant) is None):
             raise ValueError(f"{self.name!r} cannot be the name of a sweep; {NAME_RULE}")
-
-
-NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}")
-NAME_RULE = "use at most 100 letters, digits, '_', '-' and '.'"
-
-
-def is_name(value: object) -> bool:
-    """Return whether a value can be the name of a sweep, and so of its folder."""
-    return isinstance(value, str) and NAME.fullmatch(value) is not None
 
 
 SECTIONS: dict[str, type] = {
@@ -127,7 +151,8 @@ SECTIONS: dict[str, type] = {
 }
 NESTED: dict[tuple[type, str], type] = {(SamplingConfig, "guide"): GuideConfig}  # fields that are mappings themselves
 SETTINGS: dict[str, type] = {"resources": ResourcesConfig, "report": ReportConfig}
-TOP_LEVEL = ("name", *SECTIONS, "grid", "zip", "exclude", "seeds", *SETTINGS)
+TOP_LEVEL = ("name", "extensions", *SECTIONS, "grid", "zip", "exclude", "seeds", *SETTINGS)
+OWN = "x-"  # how a person's own keys at the top level begin, which may hold anything, such as anchors
 Axes = Mapping[str, tuple[Any, ...]]
 
 
@@ -140,6 +165,12 @@ def unused_parameters(cells: Sequence[Cell]) -> set[str]:
         for name in [f"{section}.{field.name}"]
         if not field.metadata.get("column", True) and all(cell.value(name) == field.default for cell in cells)
     }
+
+
+def split_axis(axis: str) -> tuple[str, str, str]:
+    """Return section, field and option of a dotted name; the option is "" unless it is such as sampler_options.eta."""
+    section, name, option = [*axis.split(".", 2), ""][:3]
+    return (section, name.removesuffix(OPTIONS), option) if option else (section, name, "")
 
 
 def field_names(kind: type) -> tuple[str, ...]:

@@ -17,8 +17,10 @@ from experiments.store.training_records import Pruning
 from experiments.sweep.code_changes import CodeChange, ResultCode, change_of
 from experiments.sweep.metrics import ERRORS, HEADLINES, baselines_of, describe_reference, metrics_of, requested_scores
 from experiments.sweep.plan import Plan, PlannedCell
-from experiments.sweep.spec import unused_parameters
+from experiments.sweep.spec import OPTIONS, unused_parameters
 from experiments.sweep.tasks import Evaluation, Training
+
+ABSENT = "-"  # the option of an extension, in a cell that does not use it
 
 
 @dataclass(frozen=True)
@@ -122,7 +124,8 @@ def results_frame(plan: Plan, found: dict[str, EvaluationScores]) -> pd.DataFram
     was done, except that memory may have forced smaller micro-batches, which makes another network, and that other code
     than today's may have made it: then there is a column `code`, which says what changed since.
     """
-    frame = pd.DataFrame([_row(plan, planned, found) for planned in plan.cells])
+    options = dict.fromkeys(_options(plan), ABSENT)
+    frame = pd.DataFrame([_row(plan, planned, found, options) for planned in plan.cells])
     named = {name for planned in plan.cells for score in _scores(planned) for name in _columns(score)}
     kept = {name for name in frame if str(name).startswith(HEADLINES[:2]) and not str(name).endswith(ERRORS)}
     optional = [n for n in frame if n in named | {"real_images", "stopped_at", "pruned_at", "code"} and n not in kept]
@@ -130,8 +133,17 @@ def results_frame(plan: Plan, found: dict[str, EvaluationScores]) -> pd.DataFram
     return frame.drop(columns=[*empty, *(unused_parameters(plan.sweep.cells) - {*plan.sweep.axes})])
 
 
-def _row(plan: Plan, planned: PlannedCell, found: dict[str, EvaluationScores]) -> dict[str, Any]:
-    parameters = {name: _plain(value) for name, value in planned.cell.parameters().items()}
+def _options(plan: Plan) -> tuple[str, ...]:
+    """Return the options of extensions that any cell has."""
+    names = (name for planned in plan.cells for name in planned.cell.parameters() if f"{OPTIONS}." in name)
+    return tuple(dict.fromkeys(names)) if plan.extensions else ()
+
+
+def _row(
+    plan: Plan, planned: PlannedCell, found: dict[str, EvaluationScores], options: Mapping[str, str]
+) -> dict[str, Any]:
+    own_parameters = {name: _plain(value) for name, value in planned.cell.parameters().items()}
+    parameters = {**own_parameters, **options, **own_parameters}
     evaluation, sizes = planned.evaluation, planned.training.data.sizes
     own, wanted = found.get(evaluation.signature), _scores(planned)
     done = own is not None and own.covers(evaluation, wanted)

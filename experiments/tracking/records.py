@@ -6,6 +6,7 @@ from collections.abc import Collection
 
 from experiments.errors import UserError
 from experiments.store.store import Store
+from experiments.store.sweep_names import is_variant
 from experiments.store.sweep_records import (
     read_past_records,
     read_record,
@@ -21,6 +22,14 @@ from experiments.sweep.spec import Sweep
 def record_plan(plan: Plan, store: Store) -> None:
     """Record a plan under its sweep's name, for commands that have only the store."""
     write_record(plan.sweep.name, plan_to_json(plan), store)
+
+
+def record_request(whole: Plan, asked: Plan, store: Store) -> None:
+    """Record what a run is asked for, and the whole sweep where a run of some cells is the first of it."""
+    record_plan(asked, store)
+    name = whole.sweep.name
+    if not is_variant(name) and read_record(name, store) is None:
+        record_plan(whole, store)
 
 
 def recall_past_plans(store: Store, without: Collection[str] = ()) -> list[Plan]:

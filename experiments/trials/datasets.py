@@ -6,7 +6,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 from edm.data.errors import DataError
-from edm.data.sources import OnProgress, Origin
+from edm.data.progress import OnProgress, ignore_progress
+from edm.data.sources import Origin
 from experiments.environment import data_folder
 from experiments.errors import UserError
 from experiments.store.provenance import provenance
@@ -27,7 +28,7 @@ def ensure_prepared(
     store: Store,
     source: DataSource,
     origin: Origin | None = None,
-    on_progress: OnProgress = lambda _step, _done, _total: None,
+    on_progress: OnProgress = ignore_progress,
     on_wait: Callable[[], None] = lambda: None,
 ) -> DatasetRecord:
     """Return the record of a prepared data set, preparing it first if the store does not hold it.
@@ -42,6 +43,7 @@ def ensure_prepared(
             record = prepare(source.config, folder, origin or Origin.fetching(data_folder(store.root)), on_progress)
         except DataError as error:
             raise UserError(explain(error)) from None
+        on_progress("computing checksums", 0, 0)  # of gigabytes, perhaps
         code = code_now(store, parts_of(source))
         return DatasetRecord.from_json({**record, "code": code, "provenance": provenance().to_json()})
 

@@ -97,6 +97,6 @@ def test_parameters_that_all_cells_share_are_listed_once(tmp_path: Path) -> None
 
 
 def test_a_report_says_which_values_come_to_the_same(tmp_path: Path) -> None:
-    made = replace(report(frame(), tmp_path), equivalences=("training.lr: 1 and 2 come to the same",))
+    made = replace(report(frame(), tmp_path), notes=("training.lr: 1 and 2 come to the same",))
     assert "<li>training.lr: 1 and 2 come to the same.</li>" in page_of(made, tmp_path)
     assert "- training.lr: 1 and 2 come to the same.\n" in (tmp_path / "out" / "report.md").read_text()

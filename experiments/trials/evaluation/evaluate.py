@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
+from functools import partial
 from pathlib import Path
 
 from edm.files import load_tensors, save_tensors
@@ -16,7 +17,7 @@ from experiments.store.provenance import provenance
 from experiments.store.results import DrawingOrigins, EvaluationResult, SolutionRecord
 from experiments.store.store import Store
 from experiments.sweep.code_parts import of_drawing, of_exact_solution, of_features, parts_of
-from experiments.sweep.metrics import headline, with_others
+from experiments.sweep.metrics import computable, headline, with_others
 from experiments.sweep.preparations import preparations_of
 from experiments.sweep.segments import segments
 from experiments.sweep.tasks import Evaluation
@@ -41,7 +42,7 @@ def run_evaluation(store: Store, evaluation: Evaluation, trial: TrialContext) ->
     folder = store.folder("evaluations", evaluation.signature)
     write_config(folder, evaluation)
     # keep the scores that other sweeps asked for
-    scores, notes = (done.scores, done.notes) if done is not None else ((), ())
+    scores, notes = (computable(done.scores, evaluation.config), done.notes) if done is not None else ((), ())
     context = EvaluationContext(store, evaluation, trial, with_others(evaluation.scores, scores))
     # locked during scoring as well, as an evaluation of more images would replace a short segment
     drawn_by = code_now(store, (*of_drawing(evaluation), *of_features(evaluation.features)))
@@ -101,7 +102,7 @@ def _score(context: EvaluationContext, extent: Extent, notes: tuple[str, ...]) -
         threads=context.trial.threads,
         fingerprint=fingerprint,
         code=_code_of(context, scorer.measured),
-        provenance=provenance(context.trial.run_info, context.began),
+        provenance=provenance(context.trial.run_info, context.began, evaluation),
     )
 
 
@@ -163,6 +164,7 @@ def _truncation_error(context: EvaluationContext) -> float:
         code = code_now(context.store, of_exact_solution(evaluation))
         return SolutionRecord(code={**code, **context.code_of_networks}, provenance=provenance())
 
-    context.store.ensure(SolutionRecord, identity, build, [EXACT], context.reporter.raise_if_stop_requested)
+    on_wait = partial(context.phase, "waiting for the exact solution, which another evaluation computes")
+    context.store.ensure(SolutionRecord, identity, build, [EXACT], on_wait)
     solution = load_tensors(context.store.checked("exact", identity, EXACT))[IMAGES]
     return truncation_error(final_images(model, evaluation.sampling, guide), solution)

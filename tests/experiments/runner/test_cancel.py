@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 from experiments.cli.main import app
 from experiments.errors import UserError
 from experiments.runner.dispatch import Dispatcher
-from experiments.runner.resume import open_schedule
+from experiments.runner.resume import open_schedule, selected
 from experiments.runner.schedule import Schedule
 from experiments.runner.timing import Timing
 from experiments.store.active_runs import active_runs, announced, request_cancellation
@@ -185,7 +185,7 @@ def test_two_runs_are_both_asked(known: Store) -> None:
 
 def test_skipped_cells_leave_out_what_only_they_stand_on(tiny_plan: Plan) -> None:
     (first, second), evaluations = names(tiny_plan)
-    schedule = Schedule(tiny_plan, frozenset(), skipped=frozenset(evaluations[:2]))
+    schedule = Schedule(tiny_plan, frozenset(), asked=selected(("attention",), tiny_plan))
     assert [schedule.states[name] for name in (first, second)] == ["skipped", "waiting"]
     started = [task.signature for job in iter(schedule.take, None) for task in job.tasks]
     assert started == [second]
@@ -195,11 +195,10 @@ def test_skipped_cells_leave_out_what_only_they_stand_on(tiny_plan: Plan) -> Non
 
 def test_only_takes_patterns_and_refuses_what_meets_no_cell(tiny_plan: Plan, tmp_path: Path) -> None:
     from experiments.runner.options import Options
-    from experiments.runner.resume import skipped_by
 
     _, evaluations = names(tiny_plan)
-    assert skipped_by((), tiny_plan) == set()
-    assert skipped_by(("heun",), tiny_plan) == {evaluations[0], evaluations[2]}
-    assert skipped_by(("no-attention/heun", "*/euler"), tiny_plan) == {evaluations[3]}
+    assert selected((), tiny_plan) == selected(("*",), tiny_plan) == tiny_plan
+    assert list(selected(("euler",), tiny_plan).evaluations) == [evaluations[0], evaluations[2]]
+    assert list(selected(("no-attention/heun", "*/euler"), tiny_plan).evaluations) == evaluations[:3]
     with pytest.raises(UserError, match="--only dpm2: matches no cell of tiny_digits; its cells are"):
         open_schedule(tiny_plan, Store(tmp_path), Options(only=("dpm2",)))

@@ -34,7 +34,7 @@ def test_a_run_prints_the_plan_what_it_did_and_the_whole_table(filled: Filled) -
     rows = re.findall(rf"^(?:yes|no) +(?:euler|heun)(?:{entry}){{4}} *$", filled.output, re.MULTILINE)
     assert len(rows) == 4
     words = " ".join(filled.output.split())  # a title may be broken
-    assert "classifier features, 64-d; 2,000 images drawn; 300 real images of each split; digits" in words
+    assert "classifier features (version 2), 64-d; 2,000 images drawn; 300 real images of each split; digits" in words
     assert "—" not in words and "897 real train images" in words
     assert f"Report: {filled.store}/reports/tiny_digits/report.html" in filled.output
     assert f"edm-sweep ui --store {filled.store}" in filled.output

@@ -1,6 +1,7 @@
 """export, report bundle.zip, sync --from: the same record anywhere, and nothing that was tampered with."""
 
 import json
+import re
 import shutil
 import zipfile
 from pathlib import Path
@@ -40,14 +41,28 @@ def test_a_report_from_a_bundle_equals_that_from_the_store(
 ) -> None:
     _, store = done
     assert invoke("report", "tiny_digits", "--store", store.root).exit_code == 0
-    result = invoke("report", packed, "--store", tmp_path / "empty")
+    out = tmp_path / "out"
+    result = invoke("report", packed, "--store", tmp_path / "empty", "--out", out)
     assert result.exit_code == 0, result.output
-    assert results(tmp_path / "empty") == results(store.root)
-    page = (tmp_path / "empty" / "reports" / "tiny_digits" / "report.html").read_text()
-    assert str(packed) in page and "data:image/png;base64," in page
-    assert not (tmp_path / "empty" / "trainings").exists()  # a record is no work
-    own = (store.root / "reports" / "tiny_digits" / "report.tex").read_text()
-    assert (tmp_path / "empty" / "reports" / "tiny_digits" / "report.tex").read_text() == own
+    assert (out / "results.csv").read_bytes() == results(store.root)
+    page = (out / "report.html").read_text()
+    assert packed.name in page and str(packed) not in page and "data:image/png;base64," in page
+    assert not (tmp_path / "empty").exists()
+    own = store.report_folder("tiny_digits")
+    for folder in (own, out):
+        notes = (folder / "report.md").read_text()
+        assert "The feature classifier of digits (version 2) reaches an accuracy of" in notes
+    assert (out / "report.tex").read_text() == (own / "report.tex").read_text()
+
+
+def test_the_report_of_a_bundle_takes_no_reports_place(done: tuple[Plan, Store], packed: Path) -> None:
+    _, store = done
+    assert invoke("report", "tiny_digits", "--store", store.root).exit_code == 0
+    before = results(store.root)
+    result = invoke("report", packed, "--store", store.root)
+    (other,) = (folder for folder in (store.root / "reports").iterdir() if folder.name != "tiny_digits")
+    assert re.fullmatch("tiny_digits@bundle=[0-9a-f]{8}", other.name) and f"Report: {other}/" in result.output
+    assert results(store.root) == before == (other / "results.csv").read_bytes()
 
 
 def test_a_half_finished_sweep_travels_as_it_is(done: tuple[Plan, Store], tmp_path: Path) -> None:
@@ -55,13 +70,13 @@ def test_a_half_finished_sweep_travels_as_it_is(done: tuple[Plan, Store], tmp_pa
     shutil.rmtree(store.folder("evaluations", plan.cells[1].evaluation.signature))
     export(plan, store, tmp_path / "half.zip")
     assert invoke("report", "tiny_digits", "--store", store.root).exit_code == 0
-    assert invoke("report", tmp_path / "half.zip", "--store", tmp_path / "empty").exit_code == 0
-    assert results(tmp_path / "empty") == results(store.root)
+    assert invoke("report", tmp_path / "half.zip", "--out", tmp_path / "out").exit_code == 0
+    assert (tmp_path / "out" / "results.csv").read_bytes() == results(store.root)
 
 
 def test_mlflow_from_a_bundle_equals_mlflow_from_the_store(done: tuple[Plan, Store], tmp_path: Path) -> None:
     packed = tmp_path / "bundle.zip"
-    export(*done, packed)
+    export(*done, packed, with_provenance=True)
     plan, store = done
     assert invoke("sync", "tiny_digits", "--store", store.root).exit_code == 0
     empty = Store(tmp_path / "empty")

@@ -102,7 +102,8 @@ def test_a_sweep_that_was_forgotten_or_never_run_is_not_recalled(tmp_path: Path)
 
 def test_what_was_run_under_a_name_before_is_kept_as_its_past(tmp_path: Path) -> None:
     path, store = written(tmp_path, RICH), Store(tmp_path / "store")
-    first, second = (plan_sweep(load_sweep(path, (f"training.kimg={kimg}",))) for kimg in (20, 40))
+    first = planned(path)
+    second = planned(written(tmp_path, RICH.replace("kimg: 20", "kimg: 40")))
     for plan in (first, first, second, first, second):
         record_plan(plan, store)
     assert recall_plan("rich", store) == second

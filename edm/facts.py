@@ -1,0 +1,65 @@
+"""What plans need to know of an extension, found by asking its code once, without torch."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TypeVar
+
+from edm.config import EvaluationConfig, Extension, SamplingConfig
+from edm.extension import Options
+from edm.registry import registration_of
+
+T = TypeVar("T")
+M = TypeVar("M")
+
+
+def with_facts(config: T) -> T:
+    """Return a configuration whose extensions carry their facts. Raises whatever an extension's code raises."""
+    if isinstance(config, EvaluationConfig):
+        return replace(config, metrics=tuple(map(_metric_with_facts, config.metrics)))
+    if not isinstance(config, SamplingConfig):
+        return config
+    if isinstance(config.schedule, Extension):
+        levels: Options = (("levels", tuple(config.sigmas[:-1])),)
+        config = replace(config, schedule=replace(config.schedule, facts=levels))
+    if isinstance(config.sampler, Extension):
+        facts = _sampler_facts(config.sampler, config.sigmas)
+        config = replace(config, sampler=replace(config.sampler, facts=facts))
+    return config
+
+
+def _sampler_facts(sampler: Extension, sigmas: list[float]) -> Options:
+    """adds_noise: whether it draws noise. evaluations: in each step. evaluated_at: the noise level of every call."""
+    registration = registration_of(sampler)
+    settings = registration.settings
+    facts: Options = (("adds_noise", True),) if settings["adds_noise"] else ()
+    if callable(settings["evaluations"]):
+        levels = replace(registration, function=settings["evaluations"]).bound(sampler)(sigmas)
+        return (*facts, ("evaluated_at", tuple(map(float, levels))))
+    return facts if settings["evaluations"] == 1 else (*facts, ("evaluations", settings["evaluations"]))
+
+
+def _metric_with_facts(metric: M) -> M:
+    """Give a metric its facts: title, better and terms, as it was registered."""
+    if not isinstance(metric, Extension):
+        return metric
+    settings = registration_of(metric).settings
+    return replace(metric, facts=tuple((name, settings[name]) for name in ("title", "better", "terms")))
+
+
+def network_facts(network: Extension, image_channels: int, resolution: int, num_classes: int) -> Options:
+    """parameters: their number. flops: of a forward pass on one image of `resolution` pixels a side.
+
+    Both are counted on a network without values, in no time. Raises whatever its code raises.
+    """
+    import torch
+    from torch.utils.flop_counter import FlopCounterMode
+
+    with torch.device("meta"):
+        built = registration_of(network).bound(network)(image_channels, resolution, num_classes).eval()
+        x, c_noise = torch.zeros(1, image_channels, resolution, resolution), torch.zeros(1)
+        label = torch.zeros(1, dtype=torch.int64) if num_classes else None
+        with FlopCounterMode(display=False) as counter:
+            built(x, c_noise, label, None)
+    parameters = sum(parameter.numel() for parameter in built.parameters())
+    return (("parameters", parameters), ("flops", counter.get_total_flops()), ("resolution", resolution))
