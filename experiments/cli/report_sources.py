@@ -102,7 +102,7 @@ def _report_of(source: Source, options: ReportOptions) -> Report:
     if uri:
         from experiments.tracking.read import scores_in_mlflow
 
-        found = scores_in_mlflow(plan, uri)
+        found = scores_in_mlflow(plan, uri, store)
     else:
         found = scores_in_store(plan, store)
     frame = with_costs(results_frame(plan, found), plan, costs_in_store(plan, store))
