@@ -59,6 +59,7 @@ EXAMPLES: dict[str, list[str]] = {
     ],
     "report": [
         "edm-sweep report digits",
+        "edm-sweep report digits --format tex,csv --out paper --figures paper",
         "edm-sweep report bundle.zip",
     ],
     "export": ["edm-sweep export digits bundle.zip"],

@@ -21,7 +21,8 @@ from experiments.cli.options import (
 from experiments.cli.output import DONE, FAILED, INTERRUPTED, console_for, print_json, same_command, say
 from experiments.cli.parsing import parse_budget, parse_command, parse_tags
 from experiments.cli.plan import show_plan
-from experiments.cli.report import cells_json, report_of, show_tables, write_page
+from experiments.cli.report import cells_json, show_tables, write_page
+from experiments.cli.report_sources import Source, report_of
 from experiments.cli.sweeps import open_sweep, overrides_of, read_sweep
 from experiments.cli.views.summary import show_summary, summary_json
 from experiments.environment import DEFAULT_STORE
@@ -114,7 +115,7 @@ def run(
             far = f"{summary.done} of {summary.started} tasks are done"
             say(console, f"Interrupted: {far}. To continue: {same_command()}")
             raise typer.Exit(INTERRUPTED)
-        made = report_of(schedule.asked, place)
+        made = report_of([Source(schedule.asked, place, schedule.asked.sweep.name)])
         page = write_page(made, place.report_folder(schedule.asked.sweep.name))
         show_tables(made, place, console)
         outcome |= {"report": str(page), "cells": cells_json(made)}

@@ -134,7 +134,7 @@ def _options(plan: Plan) -> tuple[str, ...]:
 def _row(
     plan: Plan, planned: PlannedCell, found: dict[str, EvaluationScores], options: Mapping[str, str]
 ) -> dict[str, Any]:
-    own_parameters = {name: _plain(value) for name, value in planned.cell.parameters().items()}
+    own_parameters = {name: plain_value(value) for name, value in planned.cell.parameters().items()}
     parameters = {**own_parameters, **options, **own_parameters}
     evaluation, sizes = planned.evaluation, planned.training.data.sizes
     own, wanted = found.get(evaluation.signature), _scores(planned)
@@ -177,9 +177,9 @@ def _columns(score: str) -> tuple[str, ...]:
     return (*metrics_of(score), *baselines_of(score))
 
 
-def _plain(value: Any) -> Any:
-    """Write lists and mappings as one word: a frame's cells compare, group and print as single values."""
-    if isinstance(value, tuple):
+def plain_value(value: Any) -> Any:
+    """Return a value as a frame has it: lists and mappings as one word, which compares, groups and prints as one."""
+    if isinstance(value, tuple | list):
         return ",".join(f"{entry:g}" if isinstance(entry, float) else str(entry) for entry in value)
     return str(value) if dataclasses.is_dataclass(value) else value
 
@@ -196,3 +196,13 @@ def curves_frame(plan: Plan, store: Store) -> pd.DataFrame:
             lines = Journal(folder / journal).read()
             rows += [{"training": plan.names[signature], "kimg": line["kimg"], key: line[key]} for line in lines]
     return pd.DataFrame(rows, columns=["training", "kimg", "loss", "val_loss"])
+
+
+def levels_frame(plan: Plan, store: Store) -> pd.DataFrame:
+    """Return the newest loss of every training on the val split at each noise level: training, sigma, val_loss."""
+    rows: list[dict[str, Any]] = []
+    for signature in plan.trainings:
+        lines = Journal(store.folder("trainings", signature) / VALIDATION).read()
+        levels = lines[-1].get("levels", {}) if lines else {}
+        rows += [{"training": plan.names[signature], "sigma": float(s), "val_loss": loss} for s, loss in levels.items()]
+    return pd.DataFrame(rows, columns=["training", "sigma", "val_loss"])

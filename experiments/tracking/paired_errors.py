@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -43,15 +44,20 @@ def difference_errors(store: Store, a: str, b: str) -> dict[str, float]:
     return errors
 
 
-def error_covariances(plan: Plan, store: Store) -> dict[str, tuple[tuple[str, ...], np.ndarray]]:
+def influence_files(plan: Plan, store: Store) -> dict[str, Path]:
+    """Return the file of the influences of every finished cell, by the cell's name."""
+    paths = {plan.cell_name(planned): _influences_file(store, planned.evaluation.signature) for planned in plan.cells}
+    return {cell: path for cell, path in paths.items() if path is not None}
+
+
+def error_covariances(files: Mapping[str, Path]) -> dict[str, tuple[tuple[str, ...], np.ndarray]]:
     """Return for each metric the cells that have it, and the covariance of the errors of their values.
 
-    All cells start from the same noise and labels, so image i of one corresponds to image i of another, and errors of
-    cells are correlated: var(a - b) is usually much less than var(a) + var(b). Cells with different numbers of images,
-    which no table shows side by side, count as uncorrelated.
+    files: of the cells' influences. All cells start from the same noise and labels, so image i of one corresponds to
+    image i of another, and errors of cells are correlated: var(a - b) is usually much less than var(a) + var(b). Cells
+    with different numbers of images, which no table shows side by side, count as uncorrelated.
     """
-    paths = {plan.cell_name(planned): _influences_file(store, planned.evaluation.signature) for planned in plan.cells}
-    found = {cell: _influences(path) for cell, path in paths.items() if path is not None}
+    found = {cell: _influences(path) for cell, path in files.items()}
     cells_with: dict[str, list[str]] = {}
     for cell, metrics in found.items():
         for metric in metrics:
