@@ -154,6 +154,12 @@ def test_a_wrong_input_is_a_sentence_on_the_page(studio, name: str, changes: dic
     assert view.panes == (None, None) and view.steps is None
 
 
+def test_warming_up_leaves_nothing_behind(studio: Studio, name: str) -> None:
+    assert studio.warm_up(name) is studio.network(name)
+    assert studio.recipes(name) == ("", "")
+    studio.leave(name)
+
+
 def test_a_mistake_of_the_second_setting_says_so(studio: Studio, name: str) -> None:
     [view] = views(studio, name, FORM, replace(FORM, steps=0))
     assert view.message.startswith("Setting B: steps: 0 is not possible")
