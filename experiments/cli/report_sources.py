@@ -133,10 +133,10 @@ def _influences(source: Source) -> dict[str, Path]:
 
 
 def _paired(files: dict[str, Path]) -> dict[str, PairedErrors]:
-    from experiments.tracking.paired_errors import error_covariances
+    from experiments.tracking.paired_errors import paired_deviations
     from reports.significance import PairedErrors
 
-    return {metric: PairedErrors(*known) for metric, known in error_covariances(files).items()}
+    return {metric: PairedErrors(*known) for metric, known in paired_deviations(files).items()}
 
 
 def _states(plan: Plan, store: Store) -> dict[str, str]:
