@@ -71,13 +71,10 @@ def main() -> None:
         if done.returncode:
             sys.exit(done.stderr)
         gib = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 2**20
-        sizes = ", ".join(
-            f"{path.name} {path.stat().st_size / 2**20:.1f} MiB" for path in sorted((folder / "out").iterdir())
-        )
-        print(
-            f"{len(plan.cells):,} cells: {seconds:.1f} s (wanted: {WANTED_S:g}), {gib:.2f} GiB (wanted: {WANTED_GIB:g})"
-        )
-        print(sizes)
+        files = sorted((folder / "out").iterdir())
+        print(f"{len(plan.cells):,} cells: {seconds:.1f} s (wanted: {WANTED_S:g})")
+        print(f"{gib:.2f} GiB (wanted: {WANTED_GIB:g})")
+        print(", ".join(f"{path.name} {path.stat().st_size / 2**20:.1f} MiB" for path in files))
 
 
 if __name__ == "__main__":
