@@ -60,6 +60,14 @@ def filled_once(factory: pytest.TempPathFactory, name: str, fill: Callable[[Path
     return folder
 
 
+@pytest.fixture(autouse=True)
+def no_silent_processes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Forget which processes earlier tests saw fall silent: most of them were this one."""
+    from experiments.store import lease_watch
+
+    monkeypatch.setattr(lease_watch, "_silent", set())
+
+
 @pytest.fixture
 def tiny_file(tmp_path: Path) -> Path:
     """A sweep of two trainings and four evaluations that takes a few seconds."""

@@ -69,6 +69,7 @@ class Dispatcher:
         _, self._known_damage = store.damages_since(0)
         self._parts_left: dict[str, tuple[float, int]] = {}  # when it was looked up, and how many
         self._cancelled: set[str] = set()  # requests to leave a task that are known here
+        self._told: set[str] = set()  # tasks of which it was said that another run works on them
         schedule.helpers.parts_left = self._recent_parts_left
 
     # handing out ----------------------------------------------------------------------------------
@@ -205,7 +206,10 @@ class Dispatcher:
         self.schedule.ended(task.signature, outcome)
         if outcome.state == "done":
             self._learn(task)
-        self.on_change(task)
+        if outcome.state != "elsewhere" or task.signature not in self._told:
+            self.on_change(task)
+        if outcome.state == "elsewhere":
+            self._told.add(task.signature)
         for notice in self.schedule.notices:
             self.notify(notice)
         self.schedule.notices.clear()

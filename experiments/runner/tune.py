@@ -25,6 +25,7 @@ from experiments.runner.ray_run import RayRun
 from experiments.runner.scratch import scratch_folder
 from experiments.store.failures import Failure
 from experiments.store.layout import PRUNE
+from experiments.store.lease_watch import note_silent, silent_processes
 from experiments.store.store import Store
 from experiments.sweep.jobs import Job, Outcome, Task
 from experiments.sweep.tasks import Training
@@ -60,7 +61,8 @@ class DispatchedSearcher(Searcher):
         allocation = self.allocator.of(job.tasks[0])
         self.jobs[trial_id], self.allocations[trial_id] = job, allocation
         self.allocated += allocation
-        return {"signatures": [task.signature for task in job.tasks], "helps": job.helps, **asdict(allocation)}
+        signatures = [task.signature for task in job.tasks]
+        return {"signatures": signatures, "helps": job.helps, "silent": silent_processes(), **asdict(allocation)}
 
     def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
         """Hand on how tasks of a trial ended."""
@@ -221,6 +223,7 @@ def _trainable(
     """Return what Tune runs on a worker: a job's tasks, each reported as it ends."""
 
     def trial(config: dict[str, Any]) -> None:
+        note_silent(config["silent"])  # the worker need not watch their leases for a minute itself
         job = Job(tuple(tasks[signature] for signature in config["signatures"]), config["helps"])
         on_validated = _reporter(job) if asha else None
         own = replace(context, threads=config["cpus"], gpus=config["gpus"], on_validated=on_validated)

@@ -39,7 +39,8 @@ def ensure_prepared(
         try:
             record = prepare(source.config, folder, origin or Origin.fetching(data_folder(store.root)), on_progress)
         except DataError as error:
-            raise UserError(explain(error)) from None
+            place = store.folder("data", source.signature)  # for people: `folder` is a temporary one in it
+            raise UserError(explain(error).replace(str(folder), str(place))) from None
         return DatasetRecord.from_json({**record, "provenance": provenance().to_json()})
 
     return store.ensure(DatasetRecord, source.signature, build, FILES, on_wait)
