@@ -180,6 +180,17 @@ class Dispatcher:
         log = self.store.folder(task.store_kind, task.signature) / LOG
         return Outcome.failed(Failure(message, "lost", log=str(log)))
 
+    def requeue(self) -> None:
+        """Take back all jobs whose workers are gone through no fault of their tasks, to be started again."""
+        for key in list(self.running):
+            running = self.running.pop(key)
+            if running.job.helps:
+                self.schedule.helpers.left(running.job.tasks[0].signature)
+                continue
+            self.spent_s += (time.monotonic() - running.last_report) * running.devices
+            for task in running.unreported:
+                self.schedule.release(task.signature)
+
     def abandon(self, reason: str) -> None:
         """Give up a run whose workers are all gone: what runs is lost, and nothing more is started."""
         for key in list(self.running):

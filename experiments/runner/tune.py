@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import _thread
-import threading
-import time
-from collections.abc import Callable, Generator, Iterator, Mapping
-from contextlib import contextmanager, nullcontext
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -17,11 +13,12 @@ from ray import tune
 from ray.tune.schedulers import ASHAScheduler, FIFOScheduler, TrialScheduler
 from ray.tune.search import Searcher
 
-from experiments.runner import ray_private
 from experiments.runner.allocation import Allocation, Allocator
 from experiments.runner.budget import Budget
+from experiments.runner.cluster import LocalRay
 from experiments.runner.dispatch import Dispatcher
 from experiments.runner.ray_run import RayRun
+from experiments.runner.ray_watch import RayLost, run_watched
 from experiments.runner.scratch import scratch_folder
 from experiments.store.failures import Failure
 from experiments.store.layout import PRUNE
@@ -35,10 +32,9 @@ FIRST_RUNG = 0.1  # share of a training before which asha prunes none
 REDUCTION = 3  # of trainings, from one of asha's rungs to the next
 LAST = 100.0  # percent
 WORKER_LOST = "the worker was lost: it was killed, ran out of memory, or its node went away"
-RAY_GONE = (
-    "Ray's node process (raylet) on this machine has ended, and no worker can be started; run the same command again "
-    "to continue"
-)
+RESTARTS = 3  # of Ray in one run
+RAY_LOST = "Ray's processes have ended. Ray is started again, and running tasks continue from what they saved."
+RAY_GONE = "Ray's processes have ended, and no worker can be started; run the same command again to continue"
 
 
 class DispatchedSearcher(Searcher):
@@ -152,38 +148,33 @@ def run_here(run: RayRun) -> float:
     dispatcher = Dispatcher(
         schedule, run.store, run.on_change, run.notify, budget, run.context.run_id, options.asha, options.timing
     )
-    with _watched(dispatcher) if options.address is None else nullcontext():
+
+    def work() -> None:
         execute(dispatcher, run.store, run.context, allocator, options.asha)
+
+    if run.ray is None:
+        work()
+    else:
+        _run_and_restart(work, dispatcher, run.ray)
     return dispatcher.worked_s
 
 
-@contextmanager
-def _watched(dispatcher: Dispatcher) -> Generator[None]:
-    """End a run that would wait forever: without its raylet Ray starts no worker, although running ones continue."""
-    ending, timing = threading.Event(), dispatcher.timing
-
-    def watch() -> None:
-        seen, since = "", time.monotonic()
-        while not ending.wait(timing.ray_look_s):
-            now = dispatcher.signs_of_life()
-            if now != seen or not ray_private.has_dead_process():
-                seen, since = now, time.monotonic()
-            elif time.monotonic() - since > timing.ray_silence_s:
-                dispatcher.schedule.abandoned = True
-                _thread.interrupt_main()
+def _run_and_restart(work: Callable[[], None], dispatcher: Dispatcher, ray_here: LocalRay) -> None:
+    """Run everything on a Ray of our own; where that is lost, start it again and go on, but not for ever."""
+    for restarts_left in reversed(range(RESTARTS + 1)):
+        try:
+            run_watched(dispatcher, work)
+            return
+        except RayLost as lost:
+            if lost.stuck:
+                ray_here.forsake()
+            if lost.stuck or not restarts_left or dispatcher.schedule.stopping:
+                dispatcher.schedule.abandoned = not dispatcher.schedule.stopping
+                dispatcher.abandon(RAY_GONE)
                 return
-
-    thread = threading.Thread(target=watch, daemon=True)
-    thread.start()
-    try:
-        yield
-    except KeyboardInterrupt:
-        if not dispatcher.schedule.abandoned:
-            raise
-        dispatcher.abandon(RAY_GONE)
-    finally:
-        ending.set()
-        thread.join()
+            dispatcher.requeue()
+            dispatcher.notify(RAY_LOST)
+            ray_here.restart()
 
 
 def perform_job(store: Store, job: Job, context: TrialContext) -> Iterator[tuple[str, Outcome]]:

@@ -21,7 +21,7 @@ def test_without_them_ray_is_used_all_the_same(monkeypatch: pytest.MonkeyPatch) 
         monkeypatch.delattr(f"{module}.{name}")
     ray_private.silence_death_reports()
     assert ray_private.bootstrap_address("auto") is None
-    assert not ray_private.has_dead_process()  # Ray is not running here
+    assert not ray_private.dead_processes()  # Ray is not running here
     with ray_private.own_process_group():
         pass
 
