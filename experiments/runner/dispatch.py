@@ -180,6 +180,11 @@ class Dispatcher:
         log = self.store.folder(task.store_kind, task.signature) / LOG
         return Outcome.failed(Failure(message, "lost", log=str(log)))
 
+    def require_store(self) -> None:
+        """Raise UserError where the store is no longer where it was when the run began."""
+        if self.run_id:
+            self.store.require_run(self.run_id)
+
     def requeue(self) -> None:
         """Take back all jobs whose workers are gone through no fault of their tasks, to be started again."""
         for key in list(self.running):

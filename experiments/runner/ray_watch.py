@@ -10,6 +10,7 @@ from contextlib import suppress
 
 import psutil
 
+from experiments.errors import UserError
 from experiments.runner import ray_private
 from experiments.runner.dispatch import Dispatcher
 
@@ -30,7 +31,10 @@ class RayLost(Exception):
 
 
 def run_watched(dispatcher: Dispatcher, work: Callable[[], None]) -> None:
-    """Run Tune until it has nothing left to do; raises RayLost, once all of Ray's processes are ended."""
+    """Run Tune until it has nothing left to do.
+
+    Raises RayLost once all of Ray's processes are ended, UserError where the store has gone.
+    """
     tune = _TuneThread(work)
     watch = RayWatch(dispatcher)
     try:
@@ -39,7 +43,7 @@ def run_watched(dispatcher: Dispatcher, work: Callable[[], None]) -> None:
                 stuck = not tune.leave(LEAVE_S)
                 watch.end_processes()
                 raise RayLost(stuck)
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, UserError):
         tune.leave(LEAVE_S)
         raise
     tune.raise_error()
@@ -91,6 +95,7 @@ class RayWatch:
         if now - self._looked < self._timing.ray_look_s:
             return False
         self._looked = now
+        self._dispatcher.require_store()
         dead = ray_private.dead_processes()
         if not dead:
             self._remember()

@@ -179,6 +179,9 @@ def _run_and_restart(work: Callable[[], None], dispatcher: Dispatcher, ray_here:
 
 def perform_job(store: Store, job: Job, context: TrialContext) -> Iterator[tuple[str, Outcome]]:
     """Do a trial's tasks; the driver, which does none, is spared from loading torch."""
+    if not store.root.is_dir():  # to begin a task would make it anew; the driver is about to stop the run
+        yield from ((task.signature, Outcome("elsewhere", f"{store.root} was moved or removed")) for task in job.tasks)
+        return
     from experiments.trials import perform  # heavy
 
     yield from perform.perform_job(store, job, context)

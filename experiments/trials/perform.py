@@ -48,6 +48,8 @@ def perform(store: Store, task: Task, context: TrialContext) -> Outcome:
     except Held as held:
         return Outcome("elsewhere", str(held))
     except LeaseLost:
+        if not store.root.is_dir():
+            return Outcome("elsewhere", f"{store.root} was moved or removed")
         return Outcome("elsewhere", "it took over while this worker did not respond")
     except Interrupted:
         return Outcome("interrupted")
