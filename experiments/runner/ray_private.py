@@ -14,6 +14,10 @@ from ray._private import services
 from ray._private import worker as ray_worker
 from ray.job_config import JobConfig
 
+from experiments.wording import on_one_line
+
+LAST_LINES = 5  # of a worker's log, to be shown where it died as it started
+
 # what is used here, by module; a test asks whether this version of Ray has all of it
 USED = {
     "ray._private.worker": ("print_to_stdstream", "_global_node"),
@@ -37,6 +41,19 @@ def dead_processes() -> list[str]:
     if node is not None and hasattr(node, "dead_processes"):
         return [kind for kind, _ in node.dead_processes()]
     return []
+
+
+def last_words(since: float) -> str:
+    """Return the last lines of the newest log that a worker on this machine has written to since then, "" if none."""
+    node = getattr(ray_worker, "_global_node", None)
+    if node is None or not hasattr(node, "get_logs_dir_path"):
+        return ""
+    logs = [(path.stat(), path) for path in Path(node.get_logs_dir_path()).glob("worker-*.*")]
+    written = [(status.st_mtime, path) for status, path in logs if status.st_size and status.st_mtime >= since]
+    if not written:
+        return ""
+    lines = max(written)[1].read_text(errors="replace").splitlines()
+    return on_one_line(" | ".join(line.strip() for line in lines[-LAST_LINES:] if line.strip()))
 
 
 def bootstrap_address(address: str) -> str | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -13,6 +14,7 @@ from ray import tune
 from ray.tune.schedulers import ASHAScheduler, FIFOScheduler, TrialScheduler
 from ray.tune.search import Searcher
 
+from experiments.runner import ray_private
 from experiments.runner.allocation import Allocation, Allocator
 from experiments.runner.budget import Budget
 from experiments.runner.cluster import LocalRay
@@ -21,7 +23,8 @@ from experiments.runner.ray_run import RayRun
 from experiments.runner.ray_watch import RayLost, run_watched
 from experiments.runner.scratch import scratch_folder
 from experiments.store.failures import Failure
-from experiments.store.layout import PRUNE
+from experiments.store.files import modified_ns
+from experiments.store.layout import LOG, PRUNE
 from experiments.store.lease_watch import note_silent, silent_processes
 from experiments.store.store import Store
 from experiments.sweep.jobs import Job, Outcome, Task
@@ -32,6 +35,7 @@ FIRST_RUNG = 0.1  # share of a training before which asha prunes none
 REDUCTION = 3  # of trainings, from one of asha's rungs to the next
 LAST = 100.0  # percent
 WORKER_LOST = "the worker was lost: it was killed, ran out of memory, or its node went away"
+CLOCKS_S = 1.0  # by which the clock that dates files may be behind
 RESTARTS = 3  # of Ray in one run
 RAY_LOST = "Ray's processes have ended. Ray is started again, and running tasks continue from what they saved."
 RAY_GONE = "Ray's processes have ended, and no worker can be started; run the same command again to continue"
@@ -45,6 +49,7 @@ class DispatchedSearcher(Searcher):
         self.dispatcher, self.allocator = dispatcher, allocator
         self.jobs: dict[str, Job] = {}
         self.allocations: dict[str, Allocation] = {}
+        self.began: dict[str, float] = {}  # when each was handed out, by the clock that dates files
         self.allocated = Allocation(0, 0.0)  # all of these
 
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:  # pyright: ignore[reportIncompatibleMethodOverride]
@@ -55,7 +60,7 @@ class DispatchedSearcher(Searcher):
         if job is None:
             return Searcher.FINISHED if self.dispatcher.schedule.finished else None
         allocation = self.allocator.of(job.tasks[0])
-        self.jobs[trial_id], self.allocations[trial_id] = job, allocation
+        self.jobs[trial_id], self.allocations[trial_id], self.began[trial_id] = job, allocation, time.time()
         self.allocated += allocation
         signatures = [task.signature for task in job.tasks]
         return {"signatures": signatures, "helps": job.helps, "silent": silent_processes(), **asdict(allocation)}
@@ -69,9 +74,17 @@ class DispatchedSearcher(Searcher):
         """Take in that a trial has ended; if it has not reported on all its tasks, it lost its worker."""
         if result is not None:
             self.on_trial_result(trial_id, result)
-        del self.jobs[trial_id]
+        job = self.jobs.pop(trial_id)
         self.allocated += -self.allocations.pop(trial_id)
-        self.dispatcher.closed(trial_id, WORKER_LOST)
+        self.dispatcher.closed(trial_id, self._loss(job, self.began.pop(trial_id)))
+
+    def _loss(self, job: Job, began: float) -> str:
+        """Return why a worker may have been lost; one that has not begun its task has only Ray's log to say it in."""
+        task, store = job.tasks[0], self.dispatcher.store
+        log = store.folder(task.store_kind, task.signature) / LOG
+        has_begun = (modified_ns(log) or 0) >= (began - CLOCKS_S) * 1e9
+        words = "" if has_begun else ray_private.last_words(began)
+        return f"{WORKER_LOST}; its own log ends: {words}" if words else WORKER_LOST
 
     def starting(self) -> set[str]:
         """Return the current tasks of the jobs that have their resources; the other jobs wait for a free worker."""
