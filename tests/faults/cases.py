@@ -22,7 +22,6 @@ Beginning = Literal["empty", "prepared", "halfway", "complete"]
 
 RAYLET_S = 60.0  # for a run to notice that Ray is gone, and to end
 LEAVES_S = 30.0  # for a run to save its state and leave
-LOST_S = 20.0  # for a run that has lost Ray to leave
 
 EVALUATING = Wire("sampling", "experiments.trials.progress", "ProgressReporter.beat", nth=3, matching="evaluations/")
 PHASES: dict[str, tuple[Wire, ...]] = {
@@ -192,32 +191,6 @@ def raylet_killed_at_start(scene: Scene) -> str:
     ending = _without_raylet(command, "")
     assert ending == "continued; Ray was started again", command.output
     return ending
-
-
-def ray_lost(scene: Scene) -> str:
-    """End Ray's processes in the middle of a training, as `ray stop` of anybody of the same account does."""
-    command = scene.start(*PHASES["training"])
-    command.reached()
-    for name in ("gcs_server", "raylet", "ray::"):
-        for process in scene.processes(name):
-            process.kill()
-    command.go()
-    return _without_raylet(command, "")
-
-
-def ray_lost_and_interrupted(scene: Scene) -> str:
-    """End Ray's processes, and ask the run to leave at once."""
-    command = scene.start(*PHASES["training"])
-    command.reached()
-    for name in ("gcs_server", "raylet"):
-        for process in scene.processes(name):
-            process.kill()
-    command.process.send_signal(signal.SIGINT)
-    command.go()
-    assert command.ended(within_s=LOST_S) == 130, command.output
-    assert "Interrupted: " in command.output
-    assert not scene.processes(), scene.processes()
-    return "ended with exit code 130, and no process was left"
 
 
 # requests to leave ----------------------------------------------------------------------------------
@@ -408,8 +381,6 @@ def _all() -> list[Case]:
     cases.append(Case("driver-everywhere", driver_killed_everywhere))
     cases.append(Case("driver-first record", driver_killed_at_first_record))
     cases.append(Case("raylet-start", raylet_killed_at_start))
-    cases.append(Case("ray-lost", ray_lost))
-    cases.append(Case("ray-lost, and interrupted", ray_lost_and_interrupted))
     cases += [Case(f"asked-{number.name}", asked(number)) for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)]
     for name, wire in WRITES.items():
         cases.append(
