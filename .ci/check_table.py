@@ -18,7 +18,7 @@ noise = re.search(NOISE, output, re.MULTILINE)
 problems = []
 if len({row[:4] for row in rows}) != CELLS:
     problems.append(f"the table has {len(rows)} whole rows, not {CELLS}")
-if "classifier features, 64-d; 1,000 images drawn; 300 real images of each split" not in output:
+if "classifier features (version 2), 64-d; 1,000 images drawn; 300 real images of each split" not in output:
     problems.append("the numbers are not labelled with features, images and references")
 if not re.search(REAL, output, re.MULTILINE):
     problems.append("there is no row of real images")

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from functools import lru_cache
 
-from edm.config import ClassifierConfig, NetworkConfig
+from edm.config import AnyClassifierConfig, Extension, FormerClassifierConfig, NetworkConfig
+from edm.config.evaluation import LARGEST_PLAIN_SIDE
 
 
 @lru_cache(maxsize=1024)
 def forward_flops(config: NetworkConfig) -> int:
     """Return the floating-point operations of a forward pass on one image, counting two per multiply-add."""
+    if isinstance(config.architecture, Extension):
+        return _flops_of(config.architecture, config.resolution)
     channels, cond = config.level_channels, config.cond_channels
     side = config.resolution
     flops = 2 * _conv(config.image_channels, channels[0], 3, side) + 2 * (2 * cond + config.augment_labels) * cond
@@ -26,6 +29,11 @@ def forward_flops(config: NetworkConfig) -> int:
         inputs = width
     bridge = side // 2 ** len(config.depths)
     return flops + _level(inputs, channels[-1], config.depths[-1], config.bridge_heads, bridge, cond)
+
+
+def _flops_of(network: Extension, side: int) -> int:
+    """Return a count of operations that was made for images of one size, for images of `side` pixels a side."""
+    return round(network.fact("flops", 0) * (side / network.fact("resolution", side)) ** 2) if side else 0
 
 
 def _conv(inputs: int, outputs: int, kernel: int, side: int) -> int:
@@ -50,20 +58,38 @@ def _attention(width: int, side: int, cond: int) -> int:
     return 2 * cond * 2 * width + _conv(width, 4 * width, 1, side) + 2 * 2 * pixels**2 * width
 
 
-def classifier_flops(config: ClassifierConfig, image_channels: int, resolution: int, num_classes: int) -> int:
+def classifier_flops(config: AnyClassifierConfig, image_channels: int, resolution: int, num_classes: int) -> int:
     """Return the floating-point operations of the small classifier on one image, counting two per multiply-add."""
-    width, side, left = config.channels, resolution, resolution
+    width = config.channels
+    count = _former_convolutions if isinstance(config, FormerClassifierConfig) else _convolutions
+    return count(image_channels, width, resolution) + 2 * config.feature_channels * (8 * width + num_classes)
+
+
+def _convolutions(image_channels: int, width: int, side: int) -> int:
+    side = -(-side // 2) if side > LARGEST_PLAIN_SIDE else side
+    flops = _conv(image_channels, width, 3, side) + _conv(width, width, 3, side)
+    side //= 2
+    while side > 8:
+        flops += _conv(width, width, 3, side)
+        side //= 2
+    flops += _conv(width, 2 * width, 3, side)
+    return flops + (_conv(2 * width, 2 * width, 3, side // 2) if side > 4 else 0)
+
+
+def _former_convolutions(image_channels: int, width: int, resolution: int) -> int:
+    side, left = resolution, resolution
     flops = _conv(image_channels, width, 3, side) + _conv(width, width, 3, side)
     side //= 2
     while left > 8:
         flops += _conv(width, width, 3, side)
         side, left = side // 2, left // 2
-    flops += _conv(width, 2 * width, 3, side)
-    return flops + 2 * config.feature_channels * (8 * width + num_classes)
+    return flops + _conv(width, 2 * width, 3, side)
 
 
 def num_parameters(config: NetworkConfig) -> int:
     """Return the number of trainable parameters."""
+    if isinstance(config.architecture, Extension):
+        return config.architecture.fact("parameters", 0)
     channels, cond = config.level_channels, config.cond_channels
     embedding = (config.num_classes + 1) * cond if config.num_classes else 0
     ends = _weights(config.image_channels, channels[0], 3) + _weights(channels[0], config.image_channels, 3)

@@ -32,7 +32,7 @@ class Ema:
     @torch.no_grad()
     def update(self, module: nn.Module, batch_size: int, seen_kimg: float) -> None:
         """Move the average towards the parameters of `module`."""
-        _move(self._average, module, 1 - self.decay(batch_size, seen_kimg))
+        move_towards(self._average, list(module.parameters()), 1 - self.decay(batch_size, seen_kimg))
 
 
 class PowerEma:
@@ -48,7 +48,7 @@ class PowerEma:
         """Move every average towards the parameters of `module` after step number `step`, counted from 1."""
         for width, average in zip(self.widths, self.averages, strict=True):
             keep = (1 - 1 / step) ** (power_of_width(width) + 1)
-            _move(average, module, 1 - keep)
+            move_towards(average, list(module.parameters()), 1 - keep)
 
     def tensors(self) -> dict[str, Tensor]:
         """Return all averages, named "width/parameter", for a file."""
@@ -62,9 +62,10 @@ class PowerEma:
             value.copy_(tensors[name])
 
 
-def _move(average: list[Tensor], module: nn.Module, weight: float) -> None:
+def move_towards(averages: list[Tensor], latest: list[Tensor], weight: float) -> None:
+    """Move averages towards the latest values, in place, by a share `weight` of the way."""
     # private, but what torch's own optimizers use, and several times faster than a loop
-    torch._foreach_lerp_(average, list(module.parameters()), weight)  # pyright: ignore[reportPrivateImportUsage, reportPrivateUsage]
+    torch._foreach_lerp_(averages, latest, weight)  # pyright: ignore[reportPrivateImportUsage, reportPrivateUsage]
 
 
 @lru_cache

@@ -9,7 +9,7 @@ from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
 from edm.config import NetworkConfig
-from edm.networks.unet import UNet
+from edm.networks.build import build_network
 
 
 @dataclass(frozen=True)
@@ -41,15 +41,15 @@ class Scalings:
 class Denoiser(nn.Module):
     """A network with its preconditioning: maps (x, sigma, label) to the expected clean image, in [-1, 1].
 
-    config: of the network. sigma_data: standard deviation of the training data. Scalings are computed in the precision
-    of `x`, the network in float32.
+    config: of the network. sigma_data: standard deviation of the training data. network: by default a new one.
+    Scalings are computed in the precision of `x`, the network in float32.
     """
 
-    def __init__(self, config: NetworkConfig, sigma_data: float) -> None:
+    def __init__(self, config: NetworkConfig, sigma_data: float, network: nn.Module | None = None) -> None:
         super().__init__()
         self.config = config
         self.sigma_data = sigma_data
-        self.network = UNet(config)
+        self.network = build_network(config) if network is None else network
 
     @property
     def image_shape(self) -> tuple[int, int, int]:

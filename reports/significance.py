@@ -15,7 +15,7 @@ of a table are corrected together (Holm 1979), because a table with more columns
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -37,6 +37,17 @@ class PairedErrors:
 
     cells: tuple[str, ...]
     covariance: np.ndarray
+
+    def has_all(self, cells: Iterable[str]) -> bool:
+        """Return whether the errors of all these cells are known."""
+        return set(cells) <= set(self.cells)
+
+    def error_of_sum(self, weights: Mapping[str, float]) -> float:
+        """Return the standard error of a weighted sum of scores. weights: by cell."""
+        indices = [self.cells.index(cell) for cell in weights]
+        factors = np.array(list(weights.values()))
+        variance = float(factors @ self.covariance[np.ix_(indices, indices)] @ factors)
+        return math.sqrt(max(variance, 0.0))
 
     def error_of_difference(self, a: str, b: str) -> float | None:
         """Return the standard error of a's score minus b's; None if it is unknown or if both always vary together."""
@@ -75,9 +86,9 @@ class Sample:
         """Half of the 95% interval: normal with one seed, Student's t with three seeds or more; None if unknown."""
         count, std = len(self.values), self.std
         if std is not None:
-            return float(stdtrit(count - 1, 1 - LEVEL / 2)) * std / math.sqrt(count) if count > 2 else None
+            return t_margin(std / math.sqrt(count), count - 1) if count > 2 else None
         has_error = count == 1 and math.isfinite(self.errors[0])
-        return float(ndtri(1 - LEVEL / 2)) * self.errors[0] if has_error else None
+        return normal_margin(self.errors[0]) if has_error else None
 
     @property
     def has_error(self) -> bool:
@@ -96,10 +107,11 @@ class ScoreColumn:
 
 @dataclass(frozen=True)
 class DifferenceTest:
-    """The difference of two scores and its two-sided p value."""
+    """The difference of two scores, its two-sided p value, and half of its 95% interval."""
 
     value: float
     p: float
+    margin: float
 
 
 def compare_samples(a: Sample, b: Sample, paired: PairedErrors | None = None) -> DifferenceTest | None:
@@ -124,7 +136,7 @@ def _z_test(a: Sample, b: Sample, paired: PairedErrors | None) -> DifferenceTest
     if error is None or not 0 < error < math.inf:
         return None
     value = a.values[0] - b.values[0]
-    return DifferenceTest(value, 2 * float(ndtr(-abs(value) / error)))
+    return DifferenceTest(value, 2 * float(ndtr(-abs(value) / error)), normal_margin(error))
 
 
 def _paired_t_test(a: Sample, b: Sample, seeds: Sequence[int]) -> DifferenceTest | None:
@@ -134,8 +146,7 @@ def _paired_t_test(a: Sample, b: Sample, seeds: Sequence[int]) -> DifferenceTest
     value, spread = float(differences.mean()), float(differences.std(ddof=1))
     if not spread > MIN_RELATIVE_VARIANCE * float(np.abs([left, right]).max()):
         return None
-    t = value / (spread / math.sqrt(len(seeds)))
-    return DifferenceTest(value, 2 * float(stdtr(len(seeds) - 1, -abs(t))))
+    return _t_test(value, spread / math.sqrt(len(seeds)), len(seeds) - 1)
 
 
 def _welch_test(a: Sample, b: Sample) -> DifferenceTest | None:
@@ -145,8 +156,21 @@ def _welch_test(a: Sample, b: Sample) -> DifferenceTest | None:
     freedom = sum(parts) ** 2 / sum(
         part**2 / (len(sample.values) - 1) for part, sample in zip(parts, (a, b), strict=True)
     )
-    value = a.mean - b.mean
-    return DifferenceTest(value, 2 * float(stdtr(freedom, -abs(value) / math.sqrt(sum(parts)))))
+    return _t_test(a.mean - b.mean, math.sqrt(sum(parts)), freedom)
+
+
+def _t_test(value: float, error: float, freedom: float) -> DifferenceTest:
+    return DifferenceTest(value, 2 * float(stdtr(freedom, -abs(value) / error)), t_margin(error, freedom))
+
+
+def normal_margin(error: float) -> float:
+    """Return half of the 95% interval of a value with a known standard error."""
+    return float(ndtri(1 - LEVEL / 2)) * error
+
+
+def t_margin(error: float, freedom: float) -> float:
+    """Return half of the 95% t interval of a value with an estimated standard error."""
+    return float(stdtrit(freedom, 1 - LEVEL / 2)) * error
 
 
 def holm(p_values: Sequence[float], level: float = LEVEL) -> list[bool]:

@@ -59,6 +59,7 @@ EXAMPLES: dict[str, list[str]] = {
     ],
     "report": [
         "edm-sweep report digits",
+        "edm-sweep report digits --format tex,csv --out paper --figures paper",
         "edm-sweep report bundle.zip",
     ],
     "export": ["edm-sweep export digits bundle.zip"],
@@ -73,7 +74,11 @@ EXAMPLES: dict[str, list[str]] = {
         "edm-sweep diff nano/attention/guidance=2/heun nano/attention/guidance=2/euler",
         "edm-sweep diff nano/attention nano/no-attention --json",
     ],
-    "sample": ["edm-sweep sample nano/attention --images 16 --label 7 --guidance 2.5 --steps 6 --out grid.png"],
+    "sample": [
+        "edm-sweep sample nano/attention --images 16 --label 7 --guidance 2.5 --steps 6 --out grid.png",
+        "edm-sweep sample nano/attention --trajectory --gif --out steps.gif",
+    ],
+    "demo": ["edm-sweep demo", "edm-sweep demo nano/attention --port 7861"],
     "ui": ["edm-sweep ui --port 5001"],
     "sync": ["edm-sweep sync digits", "edm-sweep sync --from bundle.zip"],
     "gc": ["edm-sweep gc", "edm-sweep gc --keep best --drawings", "edm-sweep gc --past --yes"],

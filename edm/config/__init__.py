@@ -6,7 +6,15 @@ checked in less time than it takes to import torch.
 
 from edm.config.canonical import canonical_sampling, canonical_training
 from edm.config.data import SPLITS, DataConfig, DatasetName, Split
-from edm.config.evaluation import ClassifierConfig, EvaluationConfig, Features, Metric, Resize
+from edm.config.evaluation import (
+    AnyClassifierConfig,
+    ClassifierConfig,
+    EvaluationConfig,
+    Features,
+    FormerClassifierConfig,
+    Metric,
+    Resize,
+)
 from edm.config.fields import MAX_SEED, FieldError, added_field, display_field, require, require_positive, require_seed
 from edm.config.model import (
     AUGMENT_LABELS,
@@ -31,6 +39,7 @@ from edm.config.sampling import (
     SamplingConfig,
 )
 from edm.config.training import MAX_POWER_WIDTH, Precision, TrainingConfig, Weighting, require_power_width
+from edm.extension import Extension, Options, OptionValue, extensions_in
 
 __all__ = [
     "AUGMENT_LABELS",
@@ -43,19 +52,24 @@ __all__ = [
     "PRESETS",
     "SPLITS",
     "TWO_EVALUATION_SAMPLERS",
+    "AnyClassifierConfig",
     "Attention",
     "ClassifierConfig",
     "DataConfig",
     "DatasetName",
     "EvaluationConfig",
+    "Extension",
     "Features",
     "FieldError",
+    "FormerClassifierConfig",
     "GuideConfig",
     "Initialisation",
     "Metric",
     "ModelConfig",
     "NetworkConfig",
     "Norm",
+    "OptionValue",
+    "Options",
     "Precision",
     "Preset",
     "PresetName",
@@ -70,6 +84,7 @@ __all__ = [
     "canonical_sampling",
     "canonical_training",
     "display_field",
+    "extensions_in",
     "require",
     "require_positive",
     "require_power_width",

@@ -7,9 +7,14 @@ from typing import Literal, get_args
 
 from edm.config.data import SPLITS, Split
 from edm.config.fields import added_field, display_field, require
+from edm.extension import Extension
 
 Features = Literal["inception", "dinov2", "classifier"]
 Resize = Literal["pytorch-fid", "clean", "tensorflow"]
+LARGEST_PLAIN_SIDE = 16  # pixels: the small classifier halves larger images in its first layer
+
+EXPECTED_CHECKS = 10  # of the small classifier, for forecasts: digits takes 6, FashionMNIST 12
+
 Metric = Literal["fid", "fid_infinity", "kid", "prdc", "accuracy", "memorisation"]
 
 
@@ -36,12 +41,12 @@ class EvaluationConfig:
     """
 
     images: int = 50_000
-    features: Features = "inception"
+    features: Features | Extension = "inception"
     splits: tuple[Split, ...] = display_field(SPLITS)
     resize: Resize = added_field("pytorch-fid")
     reference: Literal["equal", "all"] = added_field("equal")
     statistics: str | None = display_field(None)
-    metrics: tuple[Metric, ...] = display_field(("fid", "kid", "prdc"))
+    metrics: tuple[Metric | Extension, ...] = display_field(("fid", "kid", "prdc"))
     truncation: bool = display_field(False)
     stop_when: float | None = added_field(None)
 
@@ -69,14 +74,45 @@ class EvaluationConfig:
 @dataclass(frozen=True)
 class ClassifierConfig:
     """The small classifier whose last hidden layer is the `classifier` feature space.
+    It trains until its accuracy on the val split has not risen for `patience` checks in a row.
 
     channels: Channels of the first convolutions; the last ones have twice as many.
     feature_channels: Dimensions of the feature space.
-    epochs: Passes over the train split.
     batch_size: Images per gradient step.
-    lr: Highest learning rate of the one-cycle schedule.
+    lr: Learning rate, reached after a short warm-up.
+    check_steps: Least number of steps between checks of the accuracy. There is one after every pass over the train
+        split, unless that takes fewer steps.
+    patience: Checks in a row without a higher accuracy, which end the training.
+    most_checks: Checks after which it ends in any case.
     seed: Seed of the initial weights and of the order of images.
     """
+
+    channels: int = 32
+    feature_channels: int = 64
+    batch_size: int = 128
+    lr: float = 2e-3
+    check_steps: int = 50
+    patience: int = 3
+    most_checks: int = 40
+    seed: int = 0
+
+    @property
+    def expected_checks(self) -> int:
+        """How many checks a training is likely to have, for forecasts."""
+        return min(EXPECTED_CHECKS, self.most_checks)
+
+    def steps_per_check(self, num_images: int) -> int:
+        """Return the number of steps from one check of the accuracy to the next, on so many images."""
+        return max(num_images // max(self.batch_of(num_images), 1), self.check_steps)
+
+    def batch_of(self, num_images: int) -> int:
+        """Return the images per step, which are never more than there are."""
+        return min(self.batch_size, num_images)
+
+
+@dataclass(frozen=True)
+class FormerClassifierConfig:
+    """The classifier of version 1, as stores of earlier releases have it. It can be read, but not trained any more."""
 
     channels: int = 32
     feature_channels: int = 64
@@ -84,3 +120,6 @@ class ClassifierConfig:
     batch_size: int = 64
     lr: float = 2e-3
     seed: int = 0
+
+
+AnyClassifierConfig = ClassifierConfig | FormerClassifierConfig

@@ -6,9 +6,12 @@ from dataclasses import dataclass
 from typing import Literal
 
 from edm.config.fields import added_field, require
+from edm.extension import Extension
 
 Attention = Literal["none", "bridge", "levels"]
 Norm = Literal["batch", "group"]
+AttentionBlockName = Literal["softmax"]
+Architecture = Literal["study"]
 Resample = Literal["pool", "residual"]
 Initialisation = Literal["torch", "edm"]
 PresetName = Literal["nano", "micro", "mini", "tiny", "small", "big"]
@@ -33,6 +36,8 @@ class NetworkConfig:
     init: Scheme of the initial weights.
     dropout: Share of activations dropped in training, before a block's last convolution.
     augment_labels: Numbers per image that condition the network on its augmentation; 0 without augmentation.
+    attention_block: What an attention block is.
+    architecture: The U-Net, or a network of one's own, which has no levels.
     """
 
     image_channels: int
@@ -43,11 +48,13 @@ class NetworkConfig:
     heads: tuple[int, ...]
     bridge_heads: int
     cond_channels: int = 8
-    norm: Norm = added_field("batch")
+    norm: Norm | Extension = added_field("batch")
     resample: Resample = added_field("pool")
     init: Initialisation = added_field("torch")
     dropout: float = added_field(0.0)
     augment_labels: int = added_field(0)
+    attention_block: AttentionBlockName | Extension = added_field("softmax")
+    architecture: Architecture | Extension = added_field("study")
 
     @property
     def level_channels(self) -> tuple[int, ...]:
@@ -97,6 +104,9 @@ class ModelConfig:
         and the network's output is zero.
     dropout: Share of activations that training drops before the last convolution of each block. EDM uses 0.13 on
         CIFAR-10.
+    attention_block: The attention blocks. `softmax`: multi-head self-attention.
+    architecture: The network. `study`: the 2023 study's U-Net, which all other fields describe. A network of your own
+        has options of its own instead.
     """
 
     preset: PresetName = "mini"
@@ -106,10 +116,12 @@ class ModelConfig:
     heads: tuple[int, ...] | None = None
     bridge_heads: int | None = None
     cond_channels: int = 8
-    norm: Norm = "batch"
+    norm: Norm | Extension = "batch"
     resample: Resample = "pool"
     init: Initialisation = "torch"
     dropout: float = 0.0
+    attention_block: AttentionBlockName | Extension = added_field("softmax", column=False)
+    architecture: Architecture | Extension = added_field("study", column=False)
 
     def __post_init__(self) -> None:
         # pydantic checks types before this, a notebook does not: the preset may be any word
@@ -121,6 +133,8 @@ class ModelConfig:
         )
         network = self.network(image_channels=1, resolution=0, num_classes=0)
         require(network.channels >= 1, "channels", f"{network.channels} is not above 0; give a positive number")
+        if isinstance(self.architecture, Extension):
+            return
         blocks = bool(network.depths) and min(network.depths) >= 1
         require(blocks, "depths", "every level needs at least one block")
         require(
@@ -143,6 +157,11 @@ class ModelConfig:
 
     def network(self, image_channels: int, resolution: int, num_classes: int) -> NetworkConfig:
         """Return the network for images of shape (image_channels, resolution, resolution) in `num_classes` classes."""
+        if isinstance(self.architecture, Extension):
+            shape = (image_channels, resolution, num_classes)
+            return NetworkConfig(
+                *shape, channels=1, depths=(), heads=(), bridge_heads=0, architecture=self.architecture
+            )
         preset = PRESETS[self.preset]
         depths = preset.depths if self.depths is None else self.depths
         heads, bridge_heads = self._heads(preset, len(depths))
@@ -159,6 +178,7 @@ class ModelConfig:
             resample=self.resample,
             init=self.init,
             dropout=self.dropout,
+            attention_block=self.attention_block,
         )
 
     def _heads(self, preset: Preset, levels: int) -> tuple[tuple[int, ...], int]:

@@ -8,6 +8,7 @@ from typing import Literal
 
 from edm.config.fields import added_field, display_field, require, require_positive
 from edm.config.model import AUGMENT_LABELS, NetworkConfig
+from edm.extension import Extension
 
 Precision = Literal["fp32", "bf16", "fp16"]
 Weighting = Literal["edm", "min_snr"]
@@ -46,6 +47,10 @@ class TrainingConfig:
     precision: Arithmetic of the network. `auto`: bf16 on a GPU that supports it, fp16 on any other GPU, fp32 on a CPU.
     ema_rampup: Largest half-life of the average of the weights, as a share of the images seen so far: 0.05 in EDM.
         `None`: no limit.
+    loss: The loss. `denoising`: the weighted mean squared error of the denoised images.
+    noise_distribution: The distribution of the noise levels of training images. `lognormal`: by `p_mean` and `p_std`.
+    lr_schedule: How the learning rate changes, besides its warm-up.
+    augmentation: How images are augmented. `edm`: by EDM's transforms, each with the probability `augment`.
     keep: Which checkpoints stay in addition to the finished model. `last`: none. `all`: one every `checkpoint_kimg`, by
         default nine, evenly spaced. `best`: of these, the one with the lowest validation loss. A list of kimg: those at
         these points.
@@ -64,7 +69,7 @@ class TrainingConfig:
     label_dropout: float = 0.2
     p_mean: float = -1.2
     p_std: float = 1.2
-    optimizer: Literal["adam", "adamw"] = added_field("adam")
+    optimizer: Literal["adam", "adamw"] | Extension = added_field("adam")
     weight_decay: float = added_field(0.01)
     warmup_kimg: float = added_field(0.0)
     clip_norm: float | None = added_field(None)
@@ -74,10 +79,14 @@ class TrainingConfig:
     flip: bool = added_field(False)
     augment: float = added_field(0.0)
     stratified: bool = added_field(False)
-    weighting: Weighting = added_field("edm")
+    weighting: Weighting | Extension = added_field("edm")
     min_snr_gamma: float = added_field(5.0)
     precision: Literal["auto"] | Precision = added_field("auto")
     ema_rampup: float | None = added_field(0.05, column=False)
+    loss: Literal["denoising"] | Extension = added_field("denoising", column=False)
+    noise_distribution: Literal["lognormal"] | Extension = added_field("lognormal", column=False)
+    lr_schedule: Literal["constant"] | Extension = added_field("constant", column=False)
+    augmentation: Literal["edm"] | Extension = added_field("edm", column=False)
     keep: Literal["last", "best", "all"] | tuple[float, ...] = display_field("last")
     checkpoint_kimg: float | None = display_field(None)
     validate_kimg: float | None = display_field(None)
@@ -100,6 +109,8 @@ class TrainingConfig:
         divides = micro is None or (micro >= 1 and self.batch_size % micro == 0)
         require(divides, "micro_batch", f"{micro!r} does not divide batch_size {self.batch_size}; give a divisor")
         self._require_two_widths()
+        own = isinstance(self.augmentation, Extension) and self.augment > 0
+        require(not own, "augment", f"is of EDM's transforms, which {self.augmentation} replaces; remove it")
         if isinstance(self.keep, tuple):
             for kimg in self.keep:
                 require(0 < kimg <= self.kimg, "keep", f"{kimg:g} is outside of the {self.kimg:g} kimg; remove it")

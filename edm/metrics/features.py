@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from types import ModuleType
 from typing import Any, Protocol, runtime_checkable
@@ -14,35 +14,29 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int64, UInt8
 from torch import Tensor, nn
 
-from edm.config import ClassifierConfig, Features, Resize
+from edm.config import AnyClassifierConfig, Features, FormerClassifierConfig, Resize
+from edm.config.evaluation import LARGEST_PLAIN_SIDE
 from edm.data.dataset import to_unit
 from edm.metrics.inception import InceptionV3
 from edm.metrics.resize import resize as resized
-from edm.metrics.weights import MissingPackageError, OnFetched, Weights, find_weights
+from edm.metrics.weights import (
+    DINOV2_WEIGHTS,
+    INCEPTION_WEIGHTS,
+    PUBLISHED,
+    MissingPackageError,
+    OnFetched,
+    Weights,
+    find_weights,
+)
 from edm.networks.device import full_precision
 
 EXTRACTOR_BATCH = 100  # fixed, since the last bits of features depend on the batch size
 
 INCEPTION_SIDE = 299  # pixels
 GREY_LEVELS: dict[Resize, int] = {"pytorch-fid": 255, "clean": 256, "tensorflow": 256}  # 256: (x - 128) / 128
-INCEPTION_WEIGHTS = Weights(
-    name="features: inception",
-    file="pt_inception-2015-12-05-6726825d.pth",
-    url="https://github.com/mseitzer/pytorch-fid/releases/download/fid_weights/pt_inception-2015-12-05-6726825d.pth",
-    bytes=95_628_359,
-    sha256="6726825d0af5f729cebd5821db510b11b1cfad8faad88a03f1befd49fb9129b2",
-)
-
 DINOV2_NETWORK = "vit_large_patch14_dinov2"  # its name in timm
 DINOV2_SIDE, DINOV2_PATCH = 224, 14  # pixels
 DINOV2_MEAN, DINOV2_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of ImageNet's pixels, from 0 to 1
-DINOV2_WEIGHTS = Weights(
-    name="features: dinov2",
-    file="dinov2_vitl14_pretrain.pth",
-    url="https://dl.fbaipublicfiles.com/dinov2/dinov2_vitl14/dinov2_vitl14_pretrain.pth",
-    bytes=1_217_586_395,
-    sha256="d5383ea8f4877b2472eb973e0fd72d557c7da5d3611bd527ceeb1d7162cbf428",
-)
 
 
 class FeatureError(RuntimeError):
@@ -87,16 +81,13 @@ class Classifier(nn.Module):
 
     knows_classes = True
 
-    def __init__(self, config: ClassifierConfig, image_channels: int, resolution: int, num_classes: int) -> None:
+    def __init__(self, config: AnyClassifierConfig, image_channels: int, resolution: int, num_classes: int) -> None:
         super().__init__()
         self.dimension = config.feature_channels
-        width = config.channels
-        layers = [*_conv_block(image_channels, width), *_conv_block(width, width), nn.MaxPool2d(2)]
-        while resolution > 8:  # down to 4x4 before the last block
-            layers += [*_conv_block(width, width), nn.MaxPool2d(2)]
-            resolution //= 2
-        layers += [*_conv_block(width, 2 * width), nn.AdaptiveAvgPool2d(2), nn.Flatten()]
-        self.features = nn.Sequential(*layers, nn.Linear(8 * width, config.feature_channels), nn.ReLU())
+        former = isinstance(config, FormerClassifierConfig)
+        make = _former_convolutions if former else _convolutions
+        layers = [*make(image_channels, config.channels, resolution), nn.AdaptiveAvgPool2d(2), nn.Flatten()]
+        self.features = nn.Sequential(*layers, nn.Linear(8 * config.channels, config.feature_channels), nn.ReLU())
         self.classes = nn.Linear(config.feature_channels, num_classes)
 
     def forward(self, images: UInt8[Tensor, "b c h w"]) -> tuple[Float[Tensor, "b d"], Float[Tensor, "b k"]]:
@@ -110,8 +101,38 @@ class Classifier(nn.Module):
         return fingerprint("classifier", {"range": [-1, 1]}, self.state_dict())
 
 
-def _conv_block(inputs: int, outputs: int) -> list[nn.Module]:
-    return [nn.Conv2d(inputs, outputs, 3, padding=1), nn.BatchNorm2d(outputs), nn.ReLU()]
+def _convolutions(image_channels: int, width: int, side: int) -> Iterator[nn.Module]:
+    """Yield layers that bring images of `side` pixels down to 4x4 or less, in `2 * width` channels."""
+    stride = 2 if side > LARGEST_PLAIN_SIDE else 1  # the first layers are most of the work
+    yield from _conv_block(image_channels, width, stride)
+    side = -(-side // stride)
+    yield from _conv_block(width, width)
+    yield nn.MaxPool2d(2)
+    side //= 2
+    while side > 8:
+        yield from _conv_block(width, width)
+        yield nn.MaxPool2d(2)
+        side //= 2
+    yield from _conv_block(width, 2 * width)
+    if side > 4:
+        yield nn.MaxPool2d(2)
+        yield from _conv_block(2 * width, 2 * width)
+
+
+def _former_convolutions(image_channels: int, width: int, side: int) -> Iterator[nn.Module]:
+    """Yield the layers of version 1."""
+    yield from _conv_block(image_channels, width)
+    yield from _conv_block(width, width)
+    yield nn.MaxPool2d(2)
+    while side > 8:  # down to 4x4 before the last block
+        yield from _conv_block(width, width)
+        yield nn.MaxPool2d(2)
+        side //= 2
+    yield from _conv_block(width, 2 * width)
+
+
+def _conv_block(inputs: int, outputs: int, stride: int = 1) -> Iterator[nn.Module]:
+    yield from (nn.Conv2d(inputs, outputs, 3, stride, padding=1), nn.BatchNorm2d(outputs), nn.ReLU())
 
 
 class Inception:
@@ -209,7 +230,7 @@ def required_weights(name: Features) -> Weights | None:
     """
     if name == "dinov2":
         _timm()
-    return {"inception": INCEPTION_WEIGHTS, "dinov2": DINOV2_WEIGHTS, "classifier": None}[name]
+    return PUBLISHED.get(name)
 
 
 def _ignore_progress(_done: int, _total: int) -> None:

@@ -11,7 +11,7 @@ from typing import NoReturn
 
 import typer
 
-from experiments.cli import cancel, doctor, gc, init, logs, plan, report, run, sample, status, sync, why
+from experiments.cli import cancel, demo, doctor, gc, init, logs, plan, report, run, sample, status, sync, why
 from experiments.cli import data as datasets
 from experiments.cli.completion import complete_in_bash
 from experiments.cli.output import DONE, INTERRUPTED, WRONG_INPUT
@@ -45,6 +45,7 @@ PANELS = {
         why.why,
         why.diff,
         sample.sample,
+        demo.demo,
     ),
     "MLflow": (sync.ui, sync.sync),
     STORE_PANEL: (gc.gc, doctor.doctor),

@@ -118,12 +118,14 @@ def _used(plans: Iterable[Plan]) -> dict[StoreKind, set[str]]:
             "classifiers",
             "data",
             "reference_statistics",
+            "extensions",
         )
     }
     for plan in plans:
         used["trainings"] |= plan.trainings.keys()
         used["data"] |= plan.sources.keys()
         used["reference_statistics"] |= plan.preparations.keys()
+        used["extensions"] |= plan.extensions.keys()
         for evaluation in plan.evaluations.values():
             used["evaluations"].add(evaluation.signature)
             used["drawings"].add(evaluation.drawing)

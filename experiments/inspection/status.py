@@ -91,17 +91,27 @@ class StatusReader:
 
     def read(self) -> Status:
         """Return the status now."""
-        begun = {kind: _signatures(self.store, kind) for kind in set(FOLDER_OF_TASK.values())}
         runs = tuple(active_runs(self.store, self.plan.sweep.name))
         cancelled = {name for run in runs for name in self.store.cancelled(run.run_id)}
-        trainings = {name: self._status(t, begun["trainings"]) for name, t in self.plan.trainings.items()}
-        preparations = {name: self._status(t, begun[t.store_kind]) for name, t in self.plan.preparations.items()}
+        trainings, preparations, found = self._read_tasks()
         others = trainings | preparations
-        found = (self._cell(planned, others, begun["evaluations"]) for planned in self.plan.cells)
         cells = tuple(_cancelled(cell) if cell.evaluation in cancelled else cell for cell in found)
         left = next((run.progress.left for run in runs if run.progress is not None and run.progress.left), "")
         estimate = None if runs else self._estimate(cells, others)
         return Status(self.plan.sweep.name, cells, trainings, self.plan.names, runs, left, estimate, preparations)
+
+    def cells(self) -> list[CellStatus]:
+        """Return the status of every cell now, without what active runs say of the future."""
+        return self._read_tasks()[-1]
+
+    def _read_tasks(self) -> tuple[dict[str, TaskStatus], dict[str, TaskStatus], list[CellStatus]]:
+        """The status of trainings, of preparations and of cells."""
+        begun = {kind: _signatures(self.store, kind) for kind in set(FOLDER_OF_TASK.values())}
+        trainings = {name: self._status(t, begun["trainings"]) for name, t in self.plan.trainings.items()}
+        preparations = {name: self._status(t, begun[t.store_kind]) for name, t in self.plan.preparations.items()}
+        others = trainings | preparations
+        cells = [self._cell(planned, others, begun["evaluations"]) for planned in self.plan.cells]
+        return trainings, preparations, cells
 
     def _cell(self, planned: PlannedCell, others: Mapping[str, TaskStatus], begun: set[str]) -> CellStatus:
         evaluation, training = planned.evaluation, planned.training.signature

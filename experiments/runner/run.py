@@ -25,9 +25,11 @@ from experiments.store.failures import Failure
 from experiments.store.provenance import RunInfo
 from experiments.store.store import Store
 from experiments.sweep.jobs import Task
+from experiments.sweep.plan import Plan
 from experiments.tracking.background import MirrorThread
 from experiments.tracking.records import record_request
 from experiments.tracking.settled import SettledRecord
+from experiments.trials.extensions import keep_extensions
 
 
 @dataclass(frozen=True)
@@ -64,6 +66,9 @@ def run_sweep(
     options: Options = Options(),
 ) -> Summary:
     """Do all that is left, then bring MLflow up to date; without anything left only the latter."""
+    if options.check and schedule.counts["waiting"]:
+        _check_extensions(schedule.plan, store, listener)
+    keep_extensions(schedule.plan, store)
     record_request(schedule.plan, schedule.asked, store)
     left, before = schedule.counts["waiting"], schedule.counts["done"]
     mirror = MirrorThread(store, schedule.asked, tracking_uri)
@@ -85,6 +90,15 @@ def run_sweep(
             problem = mirror.finish(options.timing.mirror_s)
     summary = _summary(schedule, left, schedule.counts["done"] - before)
     return replace(summary, interrupted=interrupted, worked_s=worked_s, mirror_problem=problem)
+
+
+def _check_extensions(plan: Plan, store: Store, listener: RunListener) -> None:
+    """Try the extensions of a plan on random input; raises UserError."""
+    if plan.extensions:
+        with listener.phase("checking extensions"):
+            from experiments.trials.checking import check_plan  # heavy
+
+            check_plan(plan, store)
 
 
 def _execute(

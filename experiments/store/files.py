@@ -12,7 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from edm.checksums import sha256_of
+from edm.temporary import create
 from experiments.store import fencing, processes
+from experiments.store.json_text import parse_json
 from experiments.store.leases import Lease
 
 ABANDONED_S = 3600.0  # temporary files of unknown writers that are older count as abandoned
@@ -21,7 +23,7 @@ ABANDONED_S = 3600.0  # temporary files of unknown writers that are older count 
 def read_json(path: Path) -> dict[str, Any] | None:
     """Return the object in a JSON file; None where there is no such file, or it cannot be read."""
     try:
-        content = json.loads(path.read_bytes())
+        content = parse_json(path.read_bytes())
     except (OSError, ValueError):
         return None
     return content if isinstance(content, dict) else None
@@ -52,7 +54,7 @@ def replacing(path: Path) -> Iterator[Path]:
 @contextmanager
 def replacing_files(folder: Path, names: Iterable[str]) -> Iterator[Path]:
     """Yield an empty folder to write to; its files `names` move into `folder` when the block ends without an error."""
-    building = temporary_beside(folder / "building")
+    building = _temporary_name(folder / "building")
     building.mkdir()
     try:
         yield building
@@ -63,7 +65,20 @@ def replacing_files(folder: Path, names: Iterable[str]) -> Iterator[Path]:
 
 
 def temporary_beside(path: Path) -> Path:
-    """Return where to write what becomes `path`: a name that says which process writes it, under which leases."""
+    """Create an empty file to write what becomes `path`, and return it.
+
+    Its name says which process writes it, and under which leases.
+    """
+    while True:
+        temporary = _temporary_name(path)
+        try:
+            create(temporary)
+        except FileExistsError:
+            continue  # left by somebody, perhaps as a link to another file: the next name has another number
+        return temporary
+
+
+def _temporary_name(path: Path) -> Path:
     return path.with_name(f".{path.name}{fencing.token(path)}{processes.temporary_suffix()}")
 
 

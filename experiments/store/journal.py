@@ -12,6 +12,7 @@ from typing import Any
 
 from experiments.store import fencing
 from experiments.store.files import write_bytes
+from experiments.store.json_text import parse_json
 
 LINE_CHECKSUM = re.compile(rb', ".{5}": \d+}$', re.DOTALL)  # ends a line, also where its name is damaged
 
@@ -87,7 +88,7 @@ def _line(content: dict[str, Any]) -> bytes:
 def _parsed_line(text: bytes) -> dict[str, Any] | None:
     """Return a line's content, None where it is damaged; lines without a checksum are older and taken as they are."""
     try:
-        content = json.loads(text)
+        content = parse_json(text)
         crc = content.pop("crc32", None)
     except (ValueError, AttributeError):
         return None

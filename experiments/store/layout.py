@@ -16,6 +16,7 @@ StoreKind = Literal[
     "exact",
     "evaluations",
     "probes",
+    "extensions",
 ]
 FOLDER_OF_TASK: dict[str, StoreKind] = {
     "training": "trainings",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import time
@@ -12,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from experiments.store import processes
+from experiments.store.json_text import parse_json
 
 NAME = re.compile(r"\.lease-(\d{6,})")
 
@@ -47,7 +47,7 @@ def generations(folder: Path) -> list[int]:
 def parsed(content: bytes) -> dict[str, Any]:
     """Return what a lease says; {} where it is damaged, so that it is watched like any other."""
     try:
-        state = json.loads(content)
+        state = parse_json(content)
         return {**state, "pid": int(state["pid"])}
     except (ValueError, KeyError, TypeError):
         return {}

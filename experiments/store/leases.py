@@ -155,7 +155,8 @@ class Lease:
         """Write the file whole under a name that is not taken; False where another process was faster."""
         temporary = self.folder / f".lease{processes.temporary_suffix()}"
         try:
-            temporary.write_bytes(self._content())
+            with temporary.open("xb") as file:
+                file.write(self._content())
             try:
                 os.link(temporary, self.path)
             except FileExistsError:

@@ -37,6 +37,10 @@ def _required(cls: type) -> frozenset[str]:
     return frozenset(f.name for f in fields(cls) if f.default is MISSING and f.default_factory is MISSING)
 
 
+def _parsed(value: Any, parse: Callable[[Any], Any] | None) -> Any:
+    return value if parse is None or value is None else parse(value)
+
+
 class Record:
     """A frozen dataclass that is read from a JSON object with keys of the same names."""
 
@@ -48,9 +52,7 @@ class Record:
             raise ValueError(f"{cls.__name__}: lacks {', '.join(sorted(missing))}")
         parsers = _parsers(cls)
         known = {name: value for name, value in content.items() if name in parsers}
-        return cls(
-            **{name: value if (parse := parsers[name]) is None else parse(value) for name, value in known.items()}
-        )
+        return cls(**{name: _parsed(value, parsers[name]) for name, value in known.items()})
 
 
 @dataclass(frozen=True)
@@ -67,7 +69,10 @@ class CodeVersion(Record):
 
 @dataclass(frozen=True)
 class Provenance(CodeVersion):
-    """Where a result comes from: code, command, packages and machine, and when its task began and ended (UTC)."""
+    """Where a result comes from: code, command, packages and machine, and when its task began and ended (UTC).
+
+    extensions: by name, the digests of the code of extensions that it used, under which the store keeps their files.
+    """
 
     command: str = ""
     tags: Mapping[str, str] = field(default_factory=dict)
@@ -80,10 +85,12 @@ class Provenance(CodeVersion):
     cpus: int | None = None
     began: str | None = None
     time: str = ""
+    extensions: Mapping[str, str] = field(default_factory=dict)
 
     def to_json(self) -> Json:
-        """Return the provenance as JSON, without `git_diff` where the changes were not kept."""
-        return {name: value for name, value in asdict(self).items() if (name, value) != ("git_diff", "")}
+        """Return the provenance as JSON, without `git_diff` where the changes were not kept, and empty `extensions`."""
+        left_out = (("git_diff", ""), ("extensions", {}))
+        return {name: value for name, value in asdict(self).items() if (name, value) not in left_out}
 
 
 @dataclass(frozen=True)
@@ -229,6 +236,22 @@ class SolutionRecord(Result):
     """The exact solution that a sampler's own error is measured against; all of it is in its file."""
 
     kind: ClassVar[StoreKind] = "exact"
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExtensionRecord(Result):
+    """The files of an extension, as they were when a result first used it.
+
+    what: its kind, such as "sampler". where: the file and the function that define it. modules: the names of its files
+    without .py, in the order in which they are loaded.
+    """
+
+    kind: ClassVar[StoreKind] = "extensions"
+
+    what: str
+    name: str
+    where: str
+    modules: tuple[str, ...] = field(metadata=AS_TUPLE)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -20,6 +20,7 @@ from typing import Any
 
 from edm.checksums import sha256_of
 from experiments.errors import UserError
+from experiments.names import is_part
 from experiments.store import leases
 from experiments.store.damage import Damage, DamagedFile, DamageLog
 from experiments.store.files import read_json, remove_abandoned, replacing_files, sync_to_disk, write_json
@@ -62,7 +63,9 @@ class Store(RunRequests):
             ) from None
 
     def folder(self, kind: StoreKind, signature: str) -> Path:
-        """Return the folder of a task."""
+        """Return the folder of a task. Raises UserError where the signature, as it was read, is a path."""
+        if not is_part(signature):
+            raise UserError(f"{self.root}: {signature[:100]!r} is no signature; remove the record that has it")
         return self.root / kind / signature
 
     def report_folder(self, sweep: str) -> Path:
@@ -72,6 +75,14 @@ class Store(RunRequests):
     def has_result(self, kind: StoreKind, signature: str) -> bool:
         """Return whether a task is done, going by its result alone."""
         return (self.folder(kind, signature) / RESULT).exists()
+
+    def has_any(self, kind: StoreKind) -> bool:
+        """Return whether anything of a kind is there."""
+        try:
+            with os.scandir(self.root / kind) as entries:
+                return next(entries, None) is not None
+        except FileNotFoundError:
+            return False
 
     def has_begun(self, kind: StoreKind, signature: str) -> bool:
         """Return whether a task was begun, and perhaps finished."""

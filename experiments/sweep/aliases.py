@@ -23,6 +23,10 @@ class Holdings(Protocol):
         """Return whether a task is done."""
         ...
 
+    def has_any(self, kind: StoreKind) -> bool:
+        """Return whether anything of a kind is there."""
+        ...
+
     def has_begun(self, kind: StoreKind, signature: str) -> bool:
         """Return whether anything of a task is there."""
         ...

@@ -7,10 +7,17 @@ from collections.abc import Iterator
 from functools import lru_cache
 from typing import Any, TypeVar
 
-from edm.config import NetworkConfig, SamplingConfig, TrainingConfig, canonical_sampling, canonical_training
+from edm.config import (
+    EvaluationConfig,
+    NetworkConfig,
+    SamplingConfig,
+    TrainingConfig,
+    canonical_sampling,
+    canonical_training,
+)
 from edm.cost import forward_flops
 from experiments.sweep.identity import signature
-from experiments.sweep.metrics import requested_scores
+from experiments.sweep.metrics import MetricRequest, requested_scores
 from experiments.sweep.spec import Cell
 from experiments.sweep.tasks import (
     FORWARDS_PER_TRAINING_IMAGE,
@@ -90,14 +97,14 @@ def _evaluation(
     scored: dict[str, Any] = {"drawing": drawing, "evaluation": config, "features": features}
     if statistics is not None:
         scored["statistics"] = statistics
-    request = requested_scores(config, training.data.sizes, sampling.is_deterministic)
+    request = _requested_scores(config, training.data, sampling.is_deterministic)
     return Evaluation(
         signature("evaluation", **scored),
         training,
         sampling,
         config,
         features,
-        config.images * flops_per_image(sampling, training, guide),
+        config.images * flops_per_image(sampling, training.network, (guide or training).network),
         drawing,
         request.scores,
         guide,
@@ -106,13 +113,19 @@ def _evaluation(
     )
 
 
-@lru_cache(maxsize=4096)
-def flops_per_image(sampling: SamplingConfig, training: Training, guide: Training | None) -> int:
-    """Return the floating-point operations that drawing one image takes, at the resolution of sampling."""
+@lru_cache(maxsize=1024)
+def _requested_scores(config: EvaluationConfig, data: DataSource, deterministic: bool) -> MetricRequest:
+    return requested_scores(config, data.sizes, deterministic)
 
-    def forward(network: NetworkConfig) -> int:
-        return forward_flops(dataclasses.replace(network, resolution=sampling.resolution or network.resolution))
 
+@lru_cache(maxsize=4096)  # by networks, of which thousands of trainings have few
+def flops_per_image(sampling: SamplingConfig, network: NetworkConfig, other: NetworkConfig) -> int:
+    """Return the floating-point operations that drawing one image takes, at the resolution of sampling.
+
+    other: the network that guidance leads away from: the guide's, or the same.
+    """
     counts = sampling.evaluations
-    other = training.network if guide is None else guide.network
-    return counts["main"] * forward(training.network) + counts["other"] * forward(other)
+    return sum(
+        count * forward_flops(dataclasses.replace(each, resolution=sampling.resolution or each.resolution))
+        for count, each in ((counts["main"], network), (counts["other"], other))
+    )

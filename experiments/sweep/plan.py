@@ -4,22 +4,30 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, TypeVar
 
-from edm.config import DataConfig, EvaluationConfig
+from edm.config import DataConfig, Extension, extensions_in
 from experiments.errors import UserError
 from experiments.inputs import Inputs
 from experiments.sweep.aliases import Aliases, Holdings
 from experiments.sweep.equivalence import Outcome, SameValues, repeated_cells, repeated_sentence, same_values
 from experiments.sweep.forms import evaluation_forms, guide_cell, training_forms
-from experiments.sweep.metrics import fid_remedy
+from experiments.sweep.identity import VERSIONS
+from experiments.sweep.linking import link_evaluations, merge_evaluations
+from experiments.sweep.metrics import declare_metrics, fid_remedy
 from experiments.sweep.names import short_name
 from experiments.sweep.preparations import Preparation, names_of, preparations_by_signature
 from experiments.sweep.spec import SECTIONS, Cell, Sweep
-from experiments.sweep.tasks import DataSource, Evaluation, FeatureSpace, Training
+from experiments.sweep.tasks import (
+    FORMER_CLASSIFIER,
+    DataSource,
+    Evaluation,
+    Training,
+    classifier_of,
+)
 
 TRAINING_SECTIONS = ("data", "model", "training")  # of the sweep file: these decide a training
 
@@ -77,7 +85,8 @@ class Plan:
         return self._name(planned, tuple(SECTIONS))
 
     def _name(self, planned: PlannedCell, sections: tuple[str, ...]) -> str:
-        values = {axis: planned.cell.value(axis) for axis in self.sweep.axes if axis.split(".")[0] in sections}
+        axes = [axis for axis in self.sweep.axes if axis.split(".")[0] in sections]
+        values = {axis: planned.cell.value(axis) for axis in axes if planned.cell.has(axis)}
         if self._has_several_seeds:
             values["seed.seed"] = planned.cell.seed
         return short_name(values) or self.sweep.name
@@ -90,6 +99,13 @@ class Plan:
     def preparations(self) -> dict[str, Preparation]:
         """What evaluations share and depend on besides trainings, by signature; what others depend on comes first."""
         return preparations_by_signature(self.evaluations.values())
+
+    @cached_property
+    def extensions(self) -> dict[str, Extension]:
+        """The extensions that cells have, by the digests of their code."""
+        found = [getattr(cell, name) for name in SECTIONS for cell in self.sweep.cells]
+        distinct = {id(section): section for section in found}  # of which thousands of cells have few
+        return {extension.code: extension for section in distinct.values() for extension in extensions_in(section)}
 
     @property
     def sources(self) -> dict[str, DataSource]:
@@ -156,11 +172,11 @@ def plan_sweep(
     """Return the least work that fills a sweep: every training and every evaluation once, however many cells need it.
 
     sources: data sets as an earlier plan recorded them, whose files are not read again. holdings: the store that the
-    plan is for, whose results are found under signatures of earlier releases, too. Raises DataError or UserError where
+    plan is for, whose results are found under signatures of earlier releases, too, and whose feature classifiers are
+    used whatever their version. Raises DataError or UserError where
     a file that the sweep names cannot be used.
     """
-    planner = Planner(inputs, sources or {}, holdings)
-    requested = list(planner.plan(sweep.cells))
+    planner, requested = _planned(sweep, inputs, sources or {}, holdings)
     evaluations = link_evaluations(planner.evaluations)
     cells = tuple(
         PlannedCell(cell, evaluation.training, evaluations[evaluation.signature], computation)
@@ -169,6 +185,20 @@ def plan_sweep(
     read = dict.fromkeys(cell.data for cell in sweep.cells if cell.data not in (sources or {}))
     remarks = dict.fromkeys(remark for config in read for remark in inputs.facts(config).remarks)
     return Plan(sweep, cells, planner.trainings, evaluations, tuple(remarks))
+
+
+def _planned(
+    sweep: Sweep, inputs: Inputs, sources: Mapping[DataConfig, DataSource], holdings: Holdings | None
+) -> tuple[Planner, list[tuple[Cell, Evaluation, str]]]:
+    """Return the planner that has planned a sweep's cells, and what it made of each cell."""
+    declare_metrics(cell.evaluation for cell in sweep.cells)
+    planner = Planner(inputs, sources, holdings)
+    requested = list(planner.plan(sweep.cells))
+    if holdings is None or not holdings.has_any("evaluations") or not planner.lacks_classifiers:
+        return planner, requested
+    former = Planner(inputs, sources, holdings, FORMER_CLASSIFIER)  # a bundle has results without their classifier
+    as_before = list(former.plan(sweep.cells))
+    return (former, as_before) if former.has_classified else (planner, requested)
 
 
 @dataclass(frozen=True)
@@ -185,16 +215,24 @@ class _Request:
 
 
 class Planner:
-    """Collects the trainings and evaluations that cells need, by signature, each once."""
+    """Collects the trainings and evaluations that cells need, by signature, each once.
+
+    classifier_version: the version of the small classifiers of which the store holds none.
+    """
 
     def __init__(
-        self, inputs: Inputs, sources: Mapping[DataConfig, DataSource], holdings: Holdings | None = None
+        self,
+        inputs: Inputs,
+        sources: Mapping[DataConfig, DataSource],
+        holdings: Holdings | None = None,
+        classifier_version: int = VERSIONS["classifier"],
     ) -> None:
         self.trainings: dict[str, Training] = {}
         self.evaluations: dict[str, Evaluation] = {}
         self._inputs = inputs
-        self._sources = dict(sources)
-        self._holdings = holdings
+        self._holdings, self._classifier_version = holdings, classifier_version
+        self._without_classifier: set[str] = set()
+        self._sources = {config: self._with_classifier(source) for config, source in sources.items()}
         self._forms_of: dict[Any, tuple[tuple[Training, ...], tuple[Training, ...]]] = {}
         self._training_aliases = Aliases[Training](self._rank_of_training)
         self._evaluation_aliases = Aliases[Evaluation](self._rank_of_evaluation)
@@ -215,7 +253,7 @@ class Planner:
         for training in evaluation.depends_on:
             self.trainings.setdefault(training.signature, training)
         known = self.evaluations.get(evaluation.signature)
-        self.evaluations[evaluation.signature] = evaluation if known is None else _merge(known, evaluation)
+        self.evaluations[evaluation.signature] = evaluation if known is None else merge_evaluations(known, evaluation)
 
     def _request(self, cell: Cell) -> _Request:
         trainings, guides = self._forms(cell)
@@ -255,8 +293,31 @@ class Planner:
 
     def _source(self, config: DataConfig) -> DataSource:
         if config not in self._sources:
-            self._sources[config] = DataSource.of(config, self._inputs)
+            self._sources[config] = self._with_classifier(DataSource.of(config, self._inputs))
         return self._sources[config]
+
+    def _with_classifier(self, source: DataSource) -> DataSource:
+        """Return a data set with the version of the classifier that the store holds, an earlier one if it has both."""
+        for version in range(FORMER_CLASSIFIER, VERSIONS["classifier"] + 1):
+            known = dataclasses.replace(source, classifier_version=version)
+            if self._holdings is not None and self._holdings.has_result("classifiers", classifier_of(known)):
+                return known
+        self._without_classifier.add(source.signature)
+        return dataclasses.replace(source, classifier_version=self._classifier_version)
+
+    @property
+    def lacks_classifiers(self) -> bool:
+        """Whether evaluations use features of a classifier that the store does not hold, and none of them is done."""
+        used = {evaluation.training.data.signature for evaluation in self._classified()}
+        return not self._without_classifier.isdisjoint(used) and not self.has_classified
+
+    @property
+    def has_classified(self) -> bool:
+        """Whether the store has results in features of a classifier."""
+        return any(map(self._rank_of_evaluation, self._classified()))
+
+    def _classified(self) -> Iterator[Evaluation]:
+        return (evaluation for evaluation in self.evaluations.values() if evaluation.features.classifier)
 
     def _statistics(self, path: str | None) -> str | None:
         if path is None:
@@ -279,77 +340,3 @@ def plan_of_cells(plan: Plan, name: str, cells: Sequence[PlannedCell]) -> Plan:
         trainings={signature: task for signature, task in plan.trainings.items() if signature in trained},
         evaluations=evaluations,
     )
-
-
-# evaluations of several cells ---------------------------------------------------------------------
-
-
-def _merge(first: Evaluation, second: Evaluation) -> Evaluation:
-    """One evaluation with the scores of both: two cells may ask for different scores of the same images."""
-    return dataclasses.replace(
-        first,
-        scores=_union(first.scores, second.scores),
-        notes=_union(first.notes, second.notes),
-        config=_merge_configs(first.config, second.config),
-    )
-
-
-def _merge_configs(first: EvaluationConfig, second: EvaluationConfig) -> EvaluationConfig:
-    return dataclasses.replace(
-        first,
-        splits=_union(first.splits, second.splits),
-        metrics=_union(first.metrics, second.metrics),
-        truncation=first.truncation or second.truncation,
-    )
-
-
-def _union(first: tuple[Value, ...], second: tuple[Value, ...]) -> tuple[Value, ...]:
-    return tuple(dict.fromkeys((*first, *second)))
-
-
-def link_evaluations(evaluations: dict[str, Evaluation]) -> dict[str, Evaluation]:
-    """Fill in what an evaluation knows of the others: the feature spaces of its images, its rivals and its kin."""
-    spaces = _spaces_by_drawing(evaluations.values())
-    rivals, kin = _group(evaluations, _table), _group(evaluations, _table_and_sampling)
-    linked = {}
-    for identity, evaluation in evaluations.items():
-        stops = evaluation.config.stop_when is not None
-        linked[identity] = dataclasses.replace(
-            evaluation,
-            spaces=tuple(spaces[evaluation.drawing].items()),
-            rivals=rivals[_table(evaluation)] if stops else (),
-            kin=kin[_table_and_sampling(evaluation)] if stops else (),
-        )
-    return linked
-
-
-def _spaces_by_drawing(evaluations: Iterable[Evaluation]) -> dict[str, dict[FeatureSpace, int]]:
-    """The feature spaces in which the images of each drawing are measured, with the largest number of images."""
-    spaces: dict[str, dict[FeatureSpace, int]] = {}
-    for evaluation in evaluations:
-        needed = (evaluation.features, evaluation.judge) if "accuracy" in evaluation.scores else (evaluation.features,)
-        counts = spaces.setdefault(evaluation.drawing, {})
-        for space in needed:
-            counts[space] = max(counts.get(space, 0), evaluation.config.images)
-    return spaces
-
-
-def _group(evaluations: dict[str, Evaluation], key: Callable[[Evaluation], Any]) -> dict[Any, tuple[str, ...]]:
-    """The signatures of the evaluations that may stop early, by `key`; one tuple for a group, which may be long."""
-    groups: dict[Any, list[str]] = {}
-    for identity, evaluation in evaluations.items():
-        if evaluation.config.stop_when is not None:
-            groups.setdefault(key(evaluation), []).append(identity)
-    return {value: tuple(identities) for value, identities in groups.items()}
-
-
-def _table(evaluation: Evaluation) -> Any:
-    """What the evaluations of one table have in common: their scores can be compared."""
-    images = (evaluation.config.images, evaluation.training.data.signature, evaluation.sampling.resolution)
-    return evaluation.features, evaluation.config.reference, evaluation.statistics, *images
-
-
-def _table_and_sampling(evaluation: Evaluation) -> Any:
-    """What the evaluations of one table have in common that differ in their training seeds alone."""
-    trainings = tuple((training.network, training.config) for training in evaluation.depends_on)
-    return _table(evaluation), evaluation.sampling, trainings

@@ -7,24 +7,36 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Literal
 
-from edm.config import SPLITS, ClassifierConfig, EvaluationConfig, Features
+from edm.config import (
+    SPLITS,
+    AnyClassifierConfig,
+    EvaluationConfig,
+    Extension,
+    Features,
+    FormerClassifierConfig,
+    Resize,
+    Split,
+)
 from edm.cost import classifier_flops
 from experiments.store.layout import FOLDER_OF_TASK, StoreKind
 from experiments.store.results import ClassifierRecord, MeasuredReferences
 from experiments.sweep.identity import signature
-from experiments.sweep.metrics import FILE, reference_sizes, split_score
+from experiments.sweep.metrics import FILE, is_own_score, reference_sizes, split_score
+from experiments.sweep.segments import segment_stop
 from experiments.sweep.tasks import (
     FORWARDS_PER_TRAINING_IMAGE,
     DataSource,
     Evaluation,
     FeatureSpace,
     Subset,
+    classifier_config,
     classifier_of,
 )
 
 LEAST_NOISE_IMAGES = 1000
 # operations on one image at the resolution that the extractor takes; of the small classifier next to nothing
 EXTRACTOR_FLOPS: dict[Features, float] = {"inception": 1.1e10, "dinov2": 1.6e11, "classifier": 0.0}
+MEMORISATION = "memorisation"  # a score that looks for the nearest real images
 REFERRING = ("fid", "fid_infinity", "kid", "prdc")  # metrics that compare with real images of a split
 
 
@@ -34,7 +46,7 @@ class FeatureClassifier:
 
     signature: str
     data: DataSource
-    config: ClassifierConfig
+    config: AnyClassifierConfig
     kind: Literal["classifier"] = "classifier"
 
     @property
@@ -49,10 +61,14 @@ class FeatureClassifier:
 
     @property
     def flops(self) -> float:
-        """The floating-point operations that training it takes."""
+        """The floating-point operations that training it is likely to take; it ends when it gets no better."""
+        return self.flops_of(_expected_images(self.config, self.images))
+
+    def flops_of(self, images_seen: int) -> float:
+        """Return the floating-point operations of a training that sees so many images."""
         data = self.data
         forward = classifier_flops(self.config, data.channels, data.resolution, data.num_classes)
-        return FORWARDS_PER_TRAINING_IMAGE * forward * self.config.epochs * self.images
+        return FORWARDS_PER_TRAINING_IMAGE * forward * images_seen
 
     @property
     def images(self) -> int:
@@ -92,11 +108,12 @@ class ReferenceStatistics:
     @classmethod
     def of(cls, evaluation: Evaluation) -> ReferenceStatistics | None:
         """Return what an evaluation compares its images with; None where that is a published file alone."""
-        names = map(split_score, evaluation.scores)
-        scores = sorted(f"{metric}/{name}" for metric, name in names if metric in REFERRING and name != FILE)
+        scores = _referring(evaluation.scores)
+        if not scores:
+            return None
         own = evaluation.config
-        config = EvaluationConfig(own.images, own.features, resize=own.resize, reference=own.reference)
-        return _references(evaluation.training.data, evaluation.features, config, tuple(scores)) if scores else None
+        config = _as_far_as_it_matters(own.images, own.features, own.resize, own.reference)
+        return _references(evaluation.training.data, evaluation.features, config, scores)
 
     @property
     def store_kind(self) -> StoreKind:
@@ -115,6 +132,8 @@ class ReferenceStatistics:
         named = {score.partition("/")[2] for score in self.scores}
         counts: dict[Subset, int] = {split: sizes[split] for split in SPLITS if split in named}
         counts["train"] = max(counts.get("train", 0), baseline.stop)
+        if MEMORISATION in self.scores:
+            counts |= {split: max(counts.get(split, 0), count) for split, count in compared_images(self.data).items()}
         counts["noise"] = noise_images(self.features)
         return counts
 
@@ -127,8 +146,9 @@ class ReferenceStatistics:
     def flops(self) -> float:
         """The floating-point operations that measuring takes."""
         data = self.data
-        own = classifier_flops(ClassifierConfig(), data.channels, data.resolution, data.num_classes)
-        return self.images * (own if self.features.classifier else EXTRACTOR_FLOPS[self.features.name])
+        config = classifier_config(data.classifier_version)
+        own = classifier_flops(config, data.channels, data.resolution, data.num_classes)
+        return self.images * (own if self.features.classifier else extractor_flops(self.features.name))
 
     @property
     def depends_on(self) -> tuple[FeatureClassifier, ...]:
@@ -146,10 +166,43 @@ class ReferenceStatistics:
         return f"{self.title}, {self.features.label}"
 
 
+def extractor_flops(features: Features | Extension) -> float:
+    """Return the operations on one image; of an extension's features, which nobody has counted, none."""
+    return 0.0 if isinstance(features, Extension) else EXTRACTOR_FLOPS[features]
+
+
 Preparation = FeatureClassifier | ReferenceStatistics
 
 
-@lru_cache(maxsize=4096)  # thousands of evaluations share few of them
+def _expected_images(config: AnyClassifierConfig, num_images: int) -> int:
+    if isinstance(config, FormerClassifierConfig):
+        return config.epochs * num_images
+    steps = config.expected_checks * config.steps_per_check(num_images)
+    return steps * config.batch_of(num_images)
+
+
+# thousands of evaluations share few of these
+
+
+@lru_cache(maxsize=1024)
+def _referring(scores: tuple[str, ...]) -> tuple[str, ...]:
+    """Return those scores that compare with real images, sorted.
+
+    What metrics of extensions compare with is prepared as for the KID.
+    """
+    names = map(split_score, (f"kid/{split_score(score)[1]}" if is_own_score(score) else score for score in scores))
+    of_splits = {f"{metric}/{name}" for metric, name in names if metric in REFERRING and name != FILE}
+    return (*sorted(of_splits), *(score for score in scores if score == MEMORISATION))
+
+
+@lru_cache(maxsize=1024)
+def _as_far_as_it_matters(
+    images: int, features: Features | Extension, resize: Resize, reference: Literal["equal", "all"]
+) -> EvaluationConfig:
+    return EvaluationConfig(images, features, resize=resize, reference=reference)
+
+
+@lru_cache(maxsize=4096)
 def _references(
     data: DataSource, features: FeatureSpace, config: EvaluationConfig, scores: tuple[str, ...]
 ) -> ReferenceStatistics:
@@ -163,6 +216,12 @@ def noise_images(features: FeatureSpace) -> int:
     return max(LEAST_NOISE_IMAGES, 2 * features.dimension)
 
 
+def compared_images(data: DataSource) -> dict[Split, int]:
+    """Return how many images of each split memorisation looks at: all it searches, and as many others as are drawn."""
+    sizes = data.sizes
+    return {"train": sizes["train"], "val": segment_stop(0, sizes["val"]), "test": sizes["test"]}
+
+
 def baseline_span(config: EvaluationConfig, data: DataSource) -> range:
     """Return which train images are the baseline: as many as are drawn, held out from the reference if they can be."""
     start = reference_sizes(config, data.sizes)["train"] if config.reference == "equal" else 0
@@ -171,7 +230,7 @@ def baseline_span(config: EvaluationConfig, data: DataSource) -> range:
 
 def classifier_for(data: DataSource) -> FeatureClassifier:
     """Return the task that trains the classifier of a data set."""
-    return FeatureClassifier(classifier_of(data), data, ClassifierConfig())
+    return FeatureClassifier(classifier_of(data), data, classifier_config(data.classifier_version))
 
 
 def preparations_of(evaluation: Evaluation) -> tuple[Preparation, ...]:

@@ -8,10 +8,13 @@ from functools import lru_cache
 from typing import Any, Literal
 
 from edm.config import (
+    AnyClassifierConfig,
     ClassifierConfig,
     DataConfig,
     EvaluationConfig,
+    Extension,
     Features,
+    FormerClassifierConfig,
     NetworkConfig,
     Resize,
     SamplingConfig,
@@ -23,18 +26,23 @@ from edm.data.catalogue import without_defaults
 from experiments.inputs import Inputs
 from experiments.store.layout import FOLDER_OF_TASK, StoreKind
 from experiments.store.results import EvaluationResult, TrainingResult
-from experiments.sweep.identity import REVISIONS, revisions, signature
-from experiments.sweep.metrics import DIMENSIONS
+from experiments.sweep.identity import REVISIONS, VERSIONS, revisions, signature
+from experiments.sweep.metrics import dimension_of
 from experiments.sweep.segments import segment_starts
 
 Kind = Literal["training", "evaluation"]
 Subset = Split | Literal["noise"]  # the images that reference statistics describe
+FORMER_CLASSIFIER = 1  # the version whose classifiers are read, but not trained any more
 FORWARDS_PER_TRAINING_IMAGE = 3  # a backward pass costs about two forward passes
 
 
 @dataclass(frozen=True)
 class DataSource:
-    """A data set to prepare. The signature decides all the rest; splits: how many images each split has."""
+    """A data set to prepare.
+
+    The signature decides all of it but classifier_version, the version of the data set's small classifier. splits: how
+    many images each split has.
+    """
 
     signature: str
     config: DataConfig
@@ -42,6 +50,7 @@ class DataSource:
     resolution: int
     num_classes: int
     splits: tuple[tuple[Split, int], ...] = ()
+    classifier_version: int = FORMER_CLASSIFIER  # of records from before there were two
 
     @classmethod
     def of(cls, config: DataConfig, inputs: Inputs) -> DataSource:
@@ -49,7 +58,8 @@ class DataSource:
         config, facts = without_defaults(config), inputs.facts(config)
         identity = signature("data", config=config, fingerprint=inputs.fingerprint(config))
         splits = tuple(facts.splits.items())
-        return cls(identity, config, facts.channels, facts.resolution, facts.num_classes, splits)
+        shape = facts.channels, facts.resolution, facts.num_classes
+        return cls(identity, config, *shape, splits, VERSIONS["classifier"])
 
     @property
     def sizes(self) -> dict[Split, int]:
@@ -59,28 +69,36 @@ class DataSource:
 
 @lru_cache(maxsize=64)
 def classifier_of(data: DataSource) -> str:
-    """Return the signature of the small classifier that is trained on a data set."""
-    return signature("classifier", data=data.signature, config=ClassifierConfig())
+    """Return the signature of the small classifier of a data set."""
+    version = data.classifier_version
+    return signature("classifier", version=version, data=data.signature, config=classifier_config(version))
+
+
+def classifier_config(version: int) -> AnyClassifierConfig:
+    """Return the configuration of the small classifiers of a version."""
+    return FormerClassifierConfig() if version == FORMER_CLASSIFIER else ClassifierConfig()
 
 
 @dataclass(frozen=True)
 class FeatureSpace:
     """The features in which images are compared.
 
-    classifier: the signature of the classifier that computes them. revision: of the preprocessing.
+    classifier: the signature of the classifier that computes them. revision: of the preprocessing, or the version of
+    the classifier.
     """
 
-    name: Features
+    name: Features | Extension
     dimension: int
     classifier: str | None = None
     resize: Resize = "pytorch-fid"
     revision: int = added_field(1)
 
     @classmethod
-    def named(cls, name: Features, data: DataSource, resize: Resize = "pytorch-fid") -> FeatureSpace:
+    def named(cls, name: Features | Extension, data: DataSource, resize: Resize = "pytorch-fid") -> FeatureSpace:
         """Return the feature space called `name` for a data set."""
-        classifier = classifier_of(data) if name == "classifier" else None
-        return cls(name, DIMENSIONS[name], classifier, resize, REVISIONS.get(resize, 1))
+        if name == "classifier":
+            return cls(name, dimension_of(name), classifier_of(data), resize, data.classifier_version)
+        return cls(name, dimension_of(name), None, resize, REVISIONS.get(resize, 1))
 
     @property
     def signature(self) -> str:
@@ -90,7 +108,9 @@ class FeatureSpace:
     @property
     def label(self) -> str:
         """A description to show beside a number."""
-        return f"{TITLES[self.name]} features, {self.dimension:,}-d{RULES[self.resize]}"
+        version = f" (version {self.revision})" if self.classifier and self.revision != FORMER_CLASSIFIER else ""
+        title = self.name.name if isinstance(self.name, Extension) else TITLES[self.name]
+        return f"{title} features{version}, {self.dimension:,}-d{RULES[self.resize]}"
 
     def reference(self, data: DataSource, subset: Subset) -> str:
         """Return the signature of the reference statistics of a split's real images, or of images of pure noise."""

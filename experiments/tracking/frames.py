@@ -16,8 +16,10 @@ from experiments.store.store import Store
 from experiments.store.training_records import Pruning
 from experiments.sweep.metrics import ERRORS, HEADLINES, baselines_of, describe_reference, metrics_of, requested_scores
 from experiments.sweep.plan import Plan, PlannedCell
-from experiments.sweep.spec import unused_parameters
+from experiments.sweep.spec import OPTIONS, unused_parameters
 from experiments.sweep.tasks import Evaluation, Training
+
+ABSENT = "-"  # the option of an extension, in a cell that does not use it
 
 
 @dataclass(frozen=True)
@@ -114,7 +116,8 @@ def results_frame(plan: Plan, found: dict[str, EvaluationScores]) -> pd.DataFram
     early "pruned", and all of them have empty scores. Nothing in the frame depends on when, where or how fast a task
     was done, except that memory may have forced smaller micro-batches, which makes another network.
     """
-    frame = pd.DataFrame([_row(plan, planned, found) for planned in plan.cells])
+    options = dict.fromkeys(_options(plan), ABSENT)
+    frame = pd.DataFrame([_row(plan, planned, found, options) for planned in plan.cells])
     named = {name for planned in plan.cells for score in _scores(planned) for name in _columns(score)}
     kept = {name for name in frame if str(name).startswith(HEADLINES[:2]) and not str(name).endswith(ERRORS)}
     optional = [n for n in frame if n in named | {"real_images", "stopped_at", "pruned_at"} and n not in kept]
@@ -122,8 +125,17 @@ def results_frame(plan: Plan, found: dict[str, EvaluationScores]) -> pd.DataFram
     return frame.drop(columns=[*empty, *(unused_parameters(plan.sweep.cells) - {*plan.sweep.axes})])
 
 
-def _row(plan: Plan, planned: PlannedCell, found: dict[str, EvaluationScores]) -> dict[str, Any]:
-    parameters = {name: _plain(value) for name, value in planned.cell.parameters().items()}
+def _options(plan: Plan) -> tuple[str, ...]:
+    """Return the options of extensions that any cell has."""
+    names = (name for planned in plan.cells for name in planned.cell.parameters() if f"{OPTIONS}." in name)
+    return tuple(dict.fromkeys(names)) if plan.extensions else ()
+
+
+def _row(
+    plan: Plan, planned: PlannedCell, found: dict[str, EvaluationScores], options: Mapping[str, str]
+) -> dict[str, Any]:
+    own_parameters = {name: plain_value(value) for name, value in planned.cell.parameters().items()}
+    parameters = {**own_parameters, **options, **own_parameters}
     evaluation, sizes = planned.evaluation, planned.training.data.sizes
     own, wanted = found.get(evaluation.signature), _scores(planned)
     done = own is not None and own.covers(evaluation, wanted)
@@ -165,9 +177,9 @@ def _columns(score: str) -> tuple[str, ...]:
     return (*metrics_of(score), *baselines_of(score))
 
 
-def _plain(value: Any) -> Any:
-    """Write lists and mappings as one word: a frame's cells compare, group and print as single values."""
-    if isinstance(value, tuple):
+def plain_value(value: Any) -> Any:
+    """Return a value as a frame has it: lists and mappings as one word, which compares, groups and prints as one."""
+    if isinstance(value, tuple | list):
         return ",".join(f"{entry:g}" if isinstance(entry, float) else str(entry) for entry in value)
     return str(value) if dataclasses.is_dataclass(value) else value
 
@@ -184,3 +196,13 @@ def curves_frame(plan: Plan, store: Store) -> pd.DataFrame:
             lines = Journal(folder / journal).read()
             rows += [{"training": plan.names[signature], "kimg": line["kimg"], key: line[key]} for line in lines]
     return pd.DataFrame(rows, columns=["training", "kimg", "loss", "val_loss"])
+
+
+def levels_frame(plan: Plan, store: Store) -> pd.DataFrame:
+    """Return the newest loss of every training on the val split at each noise level: training, sigma, val_loss."""
+    rows: list[dict[str, Any]] = []
+    for signature in plan.trainings:
+        lines = Journal(store.folder("trainings", signature) / VALIDATION).read()
+        levels = lines[-1].get("levels", {}) if lines else {}
+        rows += [{"training": plan.names[signature], "sigma": float(s), "val_loss": loss} for s, loss in levels.items()]
+    return pd.DataFrame(rows, columns=["training", "sigma", "val_loss"])

@@ -1,12 +1,14 @@
-"""The provenance of a sweep's numbers, as a report states it."""
+"""Where a sweep's numbers come from, as a report states it."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 
-from experiments.store.results import ComputingRecord, EvaluationResult, TrainingResult
+from experiments.store.results import ClassifierRecord, ComputingRecord, EvaluationResult, TrainingResult
 from experiments.store.store import Store
 from experiments.sweep.plan import Plan
+from experiments.sweep.preparations import FeatureClassifier
+from experiments.wording import duration
 
 
 def provenance_of(plan: Plan, store: Store) -> dict[str, str]:
@@ -20,11 +22,27 @@ def provenance_of(plan: Plan, store: Store) -> dict[str, str]:
         "host": _united(origin.host for origin in origins),
         "python": _united(origin.python for origin in origins),
         **{name: _united(origin.packages.get(name) for origin in origins) for name in ("torch", "ray", "mlflow")},
+        "extensions": _united(f"{e.name} ({e.where}; {e.code})" for e in plan.extensions.values()),
         "devices": _united(result.device for result in (*trained, *scored)),
         "trained in": _united(_precision(result.computing) for result in trained if result.computing is not None),
         "compute": f"{sum(result.seconds for result in (*trained, *scored)):,.0f} s on those devices",
     }
     return {key: value for key, value in provenance.items() if value}
+
+
+def classifier_notes(plan: Plan, store: Store) -> list[str]:
+    """Return a sentence on each feature classifier that a plan's scores use and whose training a store knows."""
+    tasks = [task for task in plan.preparations.values() if isinstance(task, FeatureClassifier)]
+    found = [(task, store.result(ClassifierRecord, task.signature)) for task in tasks]
+    return [_classifier_note(task, record) for task, record in found if record is not None]
+
+
+def _classifier_note(task: FeatureClassifier, record: ClassifierRecord) -> str:
+    accuracy = ", ".join(f"{share:.1%} on {split}" for split, share in record.accuracy.items())
+    text = f"The {task.description} (version {task.data.classifier_version}) reaches an accuracy of {accuracy}"
+    if record.images is None:  # of before that was recorded
+        return text
+    return f"{text}; trained on {record.images:,} images in {duration(record.seconds)} on {record.device}"
 
 
 def _precision(computing: ComputingRecord) -> str:

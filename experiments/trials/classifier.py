@@ -11,12 +11,13 @@ from pathlib import Path
 
 import torch
 
-from edm.config import SPLITS, Split
+from edm.config import SPLITS, FormerClassifierConfig, Split
 from edm.data.dataset import Dataset
 from edm.files import MODEL, load_tensors, save_tensors
 from edm.metrics.classifier import ClassifierTraining, train_classifier
 from edm.metrics.features import Classifier, extract
 from edm.networks.device import on_device
+from experiments.errors import UserError
 from experiments.store.checksummed import load_checksummed, write_checksummed
 from experiments.store.files import replacing
 from experiments.store.layout import STATE
@@ -45,10 +46,11 @@ def run_classifier(store: Store, task: FeatureClassifier, context: TrialContext)
         began = time.time()
         write_config(folder, task)
         data = ensure_data(store, task.data, PhaseReporter(folder))
-        state = _new_training(task, data)
+        state = _new_training(task, data, context.device)
         reporter = ProgressReporter(store, context, folder, "images", state.images_in_all)
 
-        def on_progress(done: int, _total: int) -> bool:
+        def on_progress(done: int, total: int) -> bool:
+            reporter.total = total
             return reporter.beat(done) and reporter.stop_requested
 
         with replacing(folder / MODEL) as model:
@@ -59,7 +61,7 @@ def run_classifier(store: Store, task: FeatureClassifier, context: TrialContext)
 
 
 def ensure_classifier(store: Store, task: FeatureClassifier, device: torch.device, on_phase: OnPhase) -> Classifier:
-    """Return a classifier on `device`, trained first if the store lacks it, which in a run has a task of its own.
+    """Return a classifier on `device`, trained there if the store lacks it, which in a run has a task of its own.
 
     on_phase: called while this process trains it, or another one; where it raises, the training ends.
     """
@@ -71,7 +73,7 @@ def ensure_classifier(store: Store, task: FeatureClassifier, device: torch.devic
             on_phase("training the feature classifier")
             return False
 
-        return _build(folder, building / MODEL, task, _new_training(task, data), data, on_progress)
+        return _build(folder, building / MODEL, task, _new_training(task, data, device), data, on_progress)
 
     folder = store.folder("classifiers", task.signature)
     on_wait = functools.partial(on_phase, "waiting for the feature classifier")
@@ -83,11 +85,16 @@ def ensure_classifier(store: Store, task: FeatureClassifier, device: torch.devic
     return on_device(classifier, device).eval()
 
 
-def _new_training(task: FeatureClassifier, data: Dataset) -> ClassifierTraining:
-    """Return the training of a classifier at its first step."""
+def _new_training(task: FeatureClassifier, data: Dataset, device: torch.device) -> ClassifierTraining:
+    """Return the training of a classifier at its first step; raises UserError where it is of an earlier version."""
     source = task.data
+    if isinstance(task.config, FormerClassifierConfig):
+        raise UserError(
+            f"the {task.description} that this store's results were made with is lost, and this release trains another "
+            "kind: give another store with --store, or restore the file"
+        )
     shape = source.channels, source.resolution, source.num_classes
-    return ClassifierTraining(task.config, *shape, len(data.splits["train"]))
+    return ClassifierTraining(task.config, *shape, len(data.splits["train"]), device)
 
 
 def _build(
@@ -104,7 +111,7 @@ def _build(
     Raises Interrupted once the state is saved where `on_progress` asks for it.
     """
     seconds = _train(folder, state, data, on_progress, checkpoint_s)
-    classifier = state.model.eval()
+    classifier = state.trained()
     log.info("measuring the accuracy of the feature classifier")
     accuracy = {split: _accuracy(classifier, data, split, state, on_progress) for split in SPLITS}
     log.info("the feature classifier reached an accuracy of %s", accuracy)
@@ -114,7 +121,7 @@ def _build(
         config=dataclasses.asdict(state.config),
         images=len(data.splits["train"]),
         seconds=seconds,
-        flops=task.flops,
+        flops=task.flops_of(state.images_seen),
         device=device_name(state.device),
         provenance=provenance(),
     )
@@ -125,13 +132,13 @@ def _train(
 ) -> float:
     """Do the steps that are left, with a checkpoint now and then and at the end; return the seconds of all steps."""
     seconds = _restore(folder, state)
-    log.info("training the feature classifier from step %d of %d", state.step, state.num_steps)
+    log.info("training the feature classifier from step %d, until it gets no better", state.step)
     before = last_saved = time.monotonic()
     for _ in train_classifier(state, data):
         now = time.monotonic()
         seconds, before = seconds + now - before, now
         stopping = on_progress(state.images_seen, state.images_in_all)
-        if stopping or now - last_saved > checkpoint_s or state.step == state.num_steps:
+        if stopping or now - last_saved > checkpoint_s or state.ended:
             saved = {**state.tensors(), SECONDS: torch.tensor(seconds, dtype=torch.float64)}
             write_checksummed(folder, STATE, saved)
             last_saved = time.monotonic()

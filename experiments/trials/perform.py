@@ -24,6 +24,7 @@ from experiments.sweep.jobs import Job, Outcome, Task
 from experiments.sweep.preparations import FeatureClassifier, ReferenceStatistics
 from experiments.sweep.tasks import Evaluation, Training
 from experiments.trials.context import Interrupted, Pruned, TrialContext
+from experiments.trials.extensions import require_loaded
 from experiments.trials.progress import PhaseReporter
 
 log = logging.getLogger("edm_sweep")
@@ -70,6 +71,7 @@ def help_with(store: Store, evaluation: Task, context: TrialContext) -> Outcome:
     assert isinstance(evaluation, Evaluation)
     context.limit_threads()
     try:
+        require_loaded(evaluation, store)
         help_draw(store, evaluation, context)
     except (Interrupted, LeaseLost):
         return Outcome("interrupted")
@@ -86,6 +88,7 @@ def _perform_locked(store: Store, task: Task, context: TrialContext, folder: Pat
             if store.stop_requested(context.run_id, task.signature):
                 raise Interrupted
             _load_torch(context, folder)
+            require_loaded(task, store)
             _run_task(store, task, context)
         except (Held, LeaseLost):
             raise

@@ -7,9 +7,12 @@ import numpy as np
 import pandas as pd
 from PIL import Image
 
+from reports.folder import write_report
 from reports.layout import Layout
-from reports.page import Report, write_report
+from reports.report import Report
 
+HOSTILE = ["<script>alert(1)</script>", "a_b & 100% $x^2$ \\{#~}", "=cmd('calc')", "x|y*z`"]  # names of presets
+NO_CURVES = pd.DataFrame(columns=["training", "kimg", "loss", "val_loss"])
 LAYOUT = Layout("trial", rows=("model.preset", "model.attention"))
 
 
@@ -72,7 +75,7 @@ def report(made: pd.DataFrame, tmp_path: Path, layout: Layout = LAYOUT) -> Repor
     curves = pd.DataFrame(
         {"training": ["a"] * 4, "kimg": [1, 2, 3, 3], "loss": [1, 0.5, 0.4, None], "val_loss": [None, None, None, 0.5]}
     )
-    return Report(layout, made, curves, pictures, {"git_commit": "0123"})
+    return Report((layout,), made, curves, pictures, {"git_commit": "0123"})
 
 
 def page_of(made: Report, tmp_path: Path) -> str:

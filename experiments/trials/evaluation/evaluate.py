@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
+from functools import partial
 from pathlib import Path
 
 from edm.files import load_tensors, save_tensors
@@ -14,7 +15,7 @@ from experiments.store.layout import INFLUENCES, PAIRS, SAMPLES, STATISTICS
 from experiments.store.provenance import provenance
 from experiments.store.results import DrawingOrigins, EvaluationResult, SolutionRecord
 from experiments.store.store import Store
-from experiments.sweep.metrics import headline, with_others
+from experiments.sweep.metrics import computable, headline, with_others
 from experiments.sweep.segments import segments
 from experiments.sweep.tasks import Evaluation
 from experiments.trials.context import TrialContext, write_config
@@ -37,7 +38,7 @@ def run_evaluation(store: Store, evaluation: Evaluation, trial: TrialContext) ->
     folder = store.folder("evaluations", evaluation.signature)
     write_config(folder, evaluation)
     # keep the scores that other sweeps asked for
-    scores, notes = (done.scores, done.notes) if done is not None else ((), ())
+    scores, notes = (computable(done.scores, evaluation.config), done.notes) if done is not None else ((), ())
     context = EvaluationContext(store, evaluation, trial, with_others(evaluation.scores, scores))
     # locked during scoring as well, as an evaluation of more images would replace a short segment
     with store.lock("drawings", evaluation.drawing, context.reporter.raise_if_stop_requested):
@@ -94,7 +95,7 @@ def _score(context: EvaluationContext, extent: Extent, notes: tuple[str, ...]) -
         drawn=origins,
         threads=context.trial.threads,
         fingerprint=fingerprint,
-        provenance=provenance(context.trial.run_info, context.began),
+        provenance=provenance(context.trial.run_info, context.began, evaluation),
     )
 
 
@@ -146,6 +147,7 @@ def _truncation_error(context: EvaluationContext) -> float:
         save_tensors({IMAGES: solution}, folder / EXACT)
         return SolutionRecord(provenance=provenance())
 
-    context.store.ensure(SolutionRecord, identity, build, [EXACT], context.reporter.raise_if_stop_requested)
+    on_wait = partial(context.phase, "waiting for the exact solution, which another evaluation computes")
+    context.store.ensure(SolutionRecord, identity, build, [EXACT], on_wait)
     solution = load_tensors(context.store.checked("exact", identity, EXACT))[IMAGES]
     return truncation_error(final_images(model, evaluation.sampling, guide), solution)

@@ -9,10 +9,11 @@ from experiments.store.provenance import provenance
 from experiments.store.results import MeasuredReferences
 from experiments.store.store import Store
 from experiments.sweep.metrics import reference_sizes
-from experiments.sweep.preparations import ReferenceStatistics
+from experiments.sweep.preparations import MEMORISATION, ReferenceStatistics
 from experiments.sweep.segments import segments
 from experiments.trials.assets import ensure_data
 from experiments.trials.context import TrialContext, device_name, write_config
+from experiments.trials.evaluation.memorisation import baseline_memorisation, real_views
 from experiments.trials.evaluation.references import References
 from experiments.trials.evaluation.scoring import NEAREST_K, baseline_scores
 from experiments.trials.extractors import ensure_extractor
@@ -79,12 +80,15 @@ class MeasuringReferences:
     def compute(self) -> None:
         """Compute the statistics that the scores need, and the scores of noise and of real images."""
         sizes = reference_sizes(self.task.config, self.task.data.sizes)
-        for metric, _, name in (score.partition("/") for score in self.task.scores):
+        for metric, _, name in (score.partition("/") for score in self.task.scores if score != MEMORISATION):
             split = SPLITS[SPLITS.index(name)]  # pyright: ignore[reportArgumentType] - raises for another word
             self.phase(f"computing statistics for {metric}, {split}")
             self._compute(metric, split, sizes[split])
         self.phase("scoring noise and real images")
         baseline_scores(self.references, self.task.config, self.task.scores)
+        if MEMORISATION in self.task.scores:
+            for view in real_views(self.references):
+                baseline_memorisation(self.references, view)
 
     def _compute(self, metric: str, split: Split, count: int) -> None:
         if metric in ("fid", "fid_infinity"):

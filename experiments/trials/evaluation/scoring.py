@@ -11,17 +11,18 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from edm.config import SPLITS, EvaluationConfig, Split
+from edm.config import SPLITS, EvaluationConfig, Extension, Split
 from edm.generate import labels_of
 from edm.metrics.fid import Frechet, Reference, Statistics, frechet, frechet_distance
 from edm.metrics.fid_infinity import fid_infinity
 from edm.metrics.kid import kernel_distance, kernel_sums
 from edm.metrics.neighbours import prdc, squared_radii
+from edm.metrics.own import OWN_METRICS
 from edm.metrics.uncertainty import interval, standard_error, within_classes
 from experiments.store.provenance import provenance
 from experiments.store.results import BaselineRecord
 from experiments.sweep.identity import signature
-from experiments.sweep.metrics import FILE, reference_sizes, split_score
+from experiments.sweep.metrics import FILE, own_score, reference_sizes, split_score
 from experiments.sweep.preparations import baseline_span
 from experiments.sweep.tasks import Evaluation
 from experiments.trials.evaluation.features import MeasuredFeatures
@@ -79,7 +80,22 @@ class Scorer:
             if metric in methods:
                 self.real.on_phase(f"scoring {metric} against {against}")
                 methods[metric](against, scores)
+        for metric in self.evaluation.config.metrics:
+            for split in SPLITS if isinstance(metric, Extension) else ():
+                if own_score(metric, split) in wanted:
+                    self.real.on_phase(f"scoring {metric} against {split}")
+                    self._own(metric, split, scores)
         return scores
+
+    def _own(self, metric: Extension, split: Split, scores: Scores) -> None:
+        """Add a metric that an extension defines."""
+        real = self.real.features(split, 0, self.sizes[split])
+        found = OWN_METRICS[metric](*(torch.cat(list(features)).float() for features in (self.measured, real)))
+        name = f"{metric.name}_{split}"
+        if metric.fact("terms"):
+            scores.add(name, float(found.double().mean()), found.double() - found.double().mean())
+        else:
+            scores.metrics[name] = float(found)
 
     @cached_property
     def statistics(self) -> Statistics:

@@ -61,7 +61,7 @@ def run_training(store: Store, training: Training, context: TrialContext) -> Non
         threads=context.threads,
         computing=ComputingRecord(**dataclasses.asdict(state.computing)),
         parameters=sum(p.numel() for p in state.denoiser.parameters()),
-        provenance=provenance(context.run_info, began),
+        provenance=provenance(context.run_info, began, training),
     )
     files = [MODEL, JOURNAL, VALIDATION, *checkpoints.permanent_files()]
     store.finish(training.signature, result, files)

@@ -1,20 +1,22 @@
-"""The small classifier: what it learns, that its training can be repeated and resumed, and its schedule."""
+"""The small classifier: what it learns, when its training ends, and that this can be repeated and resumed."""
 
 import itertools
+from dataclasses import replace
 
 import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from edm.config import ClassifierConfig, DataConfig
+from edm.config import ClassifierConfig, DataConfig, FormerClassifierConfig
 from edm.cost import classifier_flops
-from edm.data.dataset import open_prepared
+from edm.data.dataset import Dataset, open_prepared
 from edm.data.prepare import prepare
-from edm.metrics.classifier import ClassifierTraining, one_cycle, train_classifier
+from edm.metrics import classifier as classifier_module
+from edm.metrics.classifier import ClassifierTraining, train_classifier
 from edm.metrics.features import Classifier, extract
 from edm.metrics.fid import Statistics, frechet_distance
 
-SMALL = ClassifierConfig(channels=8, epochs=2)
+SMALL = ClassifierConfig(channels=8, batch_size=64, check_steps=10, most_checks=2)  # 36 steps
 
 
 pytestmark = pytest.mark.usefixtures("one_thread")  # bits depend on the number of threads
@@ -34,7 +36,7 @@ def trained(config, data):
     state = new(config, data)
     for _ in train_classifier(state, data):
         pass
-    return state.model.eval()
+    return state.trained()
 
 
 def equal(one, other):
@@ -66,23 +68,79 @@ def test_classifier_training_is_deterministic(digits):
             torch.manual_seed(seed)
             states.append(trained(SMALL, digits).state_dict())
     assert equal(*states)
-    other = trained(ClassifierConfig(channels=8, epochs=2, seed=1), digits)
+    other = trained(replace(SMALL, seed=1), digits)
     assert not torch.equal(other.classes.weight, states[0]["classes.weight"])
 
 
-@pytest.mark.parametrize("after", [1, 18, 30], ids=["in the first epoch", "at its end", "in the second"])
-def test_a_training_that_was_resumed_ends_in_the_same_weights(after, digits):
+@pytest.mark.parametrize(
+    ("after", "steps"),
+    [(1, 1), (19, 18), (30, 29)],
+    ids=["in the first epoch", "within a check", "in the second epoch"],
+)
+def test_a_training_that_was_resumed_ends_in_the_same_weights(after, steps, digits):
     whole, first, second = (new(SMALL, digits) for _ in range(3))
+    assert whole.steps_per_check == 18
     for _ in train_classifier(whole, digits):
         pass
-    assert whole.steps_per_epoch == 18
     for _ in itertools.islice(train_classifier(first, digits), after):
         pass
     second.load({name: value.clone() for name, value in first.tensors().items()})
-    assert second.step == after and second.images_seen == after * SMALL.batch_size
+    assert second.step == steps and second.images_seen == steps * SMALL.batch_size
     for _ in train_classifier(second, digits):
         pass
     assert equal(whole.tensors(), second.tensors()) and second.images_seen == second.images_in_all
+
+
+class Accuracies:
+    """Stands in for the checks of a training, which then have these accuracies."""
+
+    def __init__(self, monkeypatch, accuracies):
+        left = iter(accuracies)
+
+        def check(state, _held_out):
+            state.take_in(next(left))
+            yield
+
+        monkeypatch.setattr(classifier_module, "_check", check)
+
+
+@pytest.mark.parametrize(
+    ("accuracies", "checks", "best"),
+    [
+        ([0.5, 0.6, 0.6, 0.5, 0.6, 0.9], 5, 2),
+        ([0.5, 0.4, 0.4, 0.6, 0.1, 0.2, 0.3, 0.9], 7, 4),
+        ([0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9], 8, 8),
+    ],
+    ids=["three checks without a gain", "a gain begins the count again", "as many as there may be"],
+)
+def test_training_ends_when_the_held_out_accuracy_no_longer_rises(monkeypatch, digits, accuracies, checks, best):
+    Accuracies(monkeypatch, accuracies)
+    state = new(replace(SMALL, channels=2, check_steps=1, batch_size=1197, most_checks=8), digits)
+    averages = {}
+    for _ in train_classifier(state, digits):
+        averages[state.step] = {name: value.clone() for name, value in state.average.state_dict().items()}
+    assert (state.checks, state.step) == (checks, checks) and state.best_accuracy == accuracies[best - 1]
+    assert equal(averages[best], state.trained().state_dict())
+    assert checks == best or not equal(averages[best], state.average.state_dict())
+
+
+def test_a_check_counts_the_held_out_images_that_are_read_right(digits):
+    state = new(replace(SMALL, most_checks=1), digits)
+    for _ in train_classifier(state, digits):
+        pass
+    images, labels = digits.split("val")
+    found = extract(state.trained(), images)[1]
+    assert state.best_accuracy == pytest.approx(float((found == labels).double().mean()), abs=1e-9)
+
+
+def test_fewer_images_than_a_batch_are_trained_on(digits):
+    few = Dataset(digits.images, digits.labels, {**digits.splits, "train": digits.splits["train"][:5]}, 0.5)
+    state = new(replace(SMALL, most_checks=1), few)
+    before = {name: value.clone() for name, value in state.average.state_dict().items()}
+    for _ in train_classifier(state, few):
+        pass
+    assert state.step == SMALL.check_steps and state.images_seen == 5 * SMALL.check_steps
+    assert not equal(before, state.average.state_dict())
 
 
 def test_a_classifiers_fingerprint_changes_as_it_learns(digits):
@@ -92,21 +150,10 @@ def test_a_classifiers_fingerprint_changes_as_it_learns(digits):
     assert len(prints) == 3
 
 
-@pytest.mark.parametrize("steps", [2, 10, 432])
-def test_the_schedule_is_torchs_one_cycle(steps):
-    optimizer = torch.optim.AdamW([torch.zeros(1, requires_grad=True)], lr=1.0)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, max_lr=2e-3, total_steps=steps)
-    for step in range(steps):
-        group = optimizer.param_groups[0]
-        assert one_cycle(step, steps, 2e-3) == (group["lr"], group["betas"][0])
-        optimizer.step()
-        if step + 1 < steps:
-            schedule.step()
-
-
-@pytest.mark.parametrize(("channels", "resolution"), [(1, 8), (1, 28), (3, 32), (3, 64)])
-def test_operations_are_those_that_torch_counts(channels, resolution):
-    config = ClassifierConfig(channels=4, feature_channels=6)
+@pytest.mark.parametrize("config", [ClassifierConfig, FormerClassifierConfig])
+@pytest.mark.parametrize(("channels", "resolution"), [(1, 8), (1, 16), (1, 28), (3, 32), (3, 64), (1, 27), (1, 9)])
+def test_operations_are_those_that_torch_counts(channels, resolution, config):
+    config = config(channels=4, feature_channels=6)
     model = Classifier(config, channels, resolution, num_classes=5).eval()
     with FlopCounterMode(display=False) as counted:
         model(torch.zeros(1, channels, resolution, resolution, dtype=torch.uint8))

@@ -43,7 +43,7 @@ def test_of_a_finished_cell_nothing_is_left(done: tuple[Plan, Store]) -> None:
         "data set digits",
         "training",
         "feature classifier of digits",
-        "reference statistics, classifier features, 64-d",
+        "reference statistics, classifier features (version 2), 64-d",
         "evaluation",
     ]
     assert not found.undone and last_line(found) == "Nothing is left to do."
@@ -93,7 +93,7 @@ def test_a_score_that_is_asked_for_later_draws_nothing(done: tuple[Plan, Store],
     asked = changed(tmp_path, ("features: classifier", "features: classifier, metrics: [fid, kid, memorisation]"))
     found = remarks(asked, "attention/heun", store)
     assert found == {
-        "reference statistics, classifier features, 64-d": "prepared once, beside the trainings",  # of fewer scores
+        "reference statistics, classifier features (version 2), 64-d": "prepared once, beside the trainings",
         "evaluation": "new scores: memorisation; computed from features that are in the store",
     }
 

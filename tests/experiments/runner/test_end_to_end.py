@@ -20,6 +20,8 @@ from tests.conftest import Filled
 
 pytestmark = pytest.mark.slow
 
+REPORT = {"report.html", "report.md", "report.tex", "results.csv", "columns.csv", "tables.csv"}
+
 
 @pytest.fixture
 def filled(undisturbed: Filled) -> Filled:
@@ -34,7 +36,7 @@ def test_a_run_prints_the_plan_what_it_did_and_the_whole_table(filled: Filled) -
     rows = re.findall(rf"^(?:yes|no) +(?:euler|heun)(?:{entry}){{4}} *$", filled.output, re.MULTILINE)
     assert len(rows) == 4
     words = " ".join(filled.output.split())  # a title may be broken
-    assert "classifier features, 64-d; 2,000 images drawn; 300 real images of each split; digits" in words
+    assert "classifier features (version 2), 64-d; 2,000 images drawn; 300 real images of each split; digits" in words
     assert "—" not in words and "897 real train images" in words
     assert f"Report: {filled.store}/reports/tiny_digits/report.html" in filled.output
     assert f"edm-sweep ui --store {filled.store}" in filled.output
@@ -75,7 +77,7 @@ def test_the_report_is_rebuilt_the_same_from_the_store_and_from_mlflow(filled: F
             path.unlink()
         assert invoke("report", filled.file, "--store", filled.store, *options).returncode == 0
         assert (folder / "results.csv").read_bytes() == before
-        assert {path.name for path in folder.iterdir()} == {"report.html", "report.md", "report.tex", "results.csv"}
+        assert {path.name for path in folder.iterdir()} == REPORT
     frame = pd.read_csv(folder / "results.csv")
     assert frame[["fid_train", "fid_val", "fid_test", "class_accuracy"]].notna().all().all()
 

@@ -162,6 +162,12 @@ def test_what_older_results_lack_reads_as_a_default(
     assert found is not None and getattr(found, field) == default
 
 
+def test_a_training_whose_computing_is_not_known_reads_as_written(tmp_path: Path) -> None:
+    store, unknown = Store(tmp_path), replace(training_result(), computing=None)
+    put(store, "trainings", unknown.to_json())
+    assert store.result(TrainingResult, SIGNATURE) == unknown
+
+
 @pytest.mark.parametrize("field", ["command", "tags", "git_diff", "gpus", "gpu_driver", "began"])
 def test_provenance_of_older_results_lacks_what_came_later(field: str) -> None:
     content = Provenance(git_diff=None, command="x", tags={"a": "b"}, gpus="y", gpu_driver="z", began="now").to_json()

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -14,7 +15,7 @@ from experiments.store.results import ClassifierRecord
 from experiments.store.store import Store
 from experiments.sweep.jobs import Outcome
 from experiments.sweep.plan import Plan
-from experiments.sweep.preparations import FeatureClassifier
+from experiments.sweep.preparations import FeatureClassifier, classifier_for
 from experiments.trials import classifier
 from experiments.trials.classifier import ensure_classifier
 from experiments.trials.context import TrialContext
@@ -25,7 +26,7 @@ from tests.inprocess import WATCHFUL
 @pytest.fixture
 def task(tiny_plan: Plan) -> FeatureClassifier:
     (made,) = (each for each in tiny_plan.preparations.values() if isinstance(each, FeatureClassifier))
-    return replace(made, config=ClassifierConfig(channels=4, epochs=2))  # 36 steps
+    return replace(made, config=ClassifierConfig(channels=4, batch_size=64, check_steps=10, most_checks=2))  # 36 steps
 
 
 @pytest.fixture
@@ -38,10 +39,10 @@ def stopped_after(store: Store, task: FeatureClassifier, steps: int, monkeypatch
     original = classifier.train_classifier
 
     def train(state, data):
-        for loss in original(state, data):
+        for done in original(state, data):
             if state.step == steps:
                 store.request_stop(WATCHFUL.run_id)
-            yield loss
+            yield done
 
     with monkeypatch.context() as patch:
         patch.setattr(classifier, "train_classifier", train)
@@ -57,7 +58,7 @@ def test_a_classifier_that_was_interrupted_ends_in_the_same_weights(
     folder = empty.folder("classifiers", task.signature)
     assert list(folder.glob(f"{STATE}-*")) and empty.result(ClassifierRecord, task.signature) is None
     assert perform(empty, task, WATCHFUL).state == "done"
-    assert "from step 25 of 36" in (folder / "log.txt").read_text()
+    assert "from step 25," in (folder / "log.txt").read_text()
     assert not list(folder.glob(f"{STATE}-*"))
     other = Store(tmp_path / "other")
     assert perform(other, task, WATCHFUL).state == "done"
@@ -84,7 +85,7 @@ def test_a_classifier_tells_how_far_it_is_and_what_it_reached(
     record = empty.result(ClassifierRecord, task.signature)
     assert record is not None and record.images == 1197 and record.threads == WATCHFUL.threads
     assert 0.2 < record.accuracy["test"] <= 1 and record.device == "cpu"
-    assert record.flops == task.flops and 0 < record.seconds < 1000
+    assert record.flops == task.flops_of(36 * 64) and 0 < record.seconds < 1000
 
 
 def test_an_evaluation_that_finds_no_classifier_continues_its_checkpoint(
@@ -93,8 +94,8 @@ def test_an_evaluation_that_finds_no_classifier_continues_its_checkpoint(
     stopped_after(empty, task, 30, monkeypatch)
     phases: list[str] = []
     ensure_classifier(empty, task, torch.device("cpu"), phases.append)
-    measured = 4  # parts of the splits, whose accuracy is measured
-    assert phases.count("training the feature classifier") == 36 - 30 + measured
+    checked, measured = 1, 4  # parts of the split that is checked, and of all splits, whose accuracy is measured
+    assert phases.count("training the feature classifier") == 36 - 30 + checked + measured
 
 
 def test_a_checkpoint_is_written_as_often_as_the_run_says(
@@ -108,4 +109,30 @@ def test_a_checkpoint_is_written_as_often_as_the_run_says(
     monkeypatch.setattr(classifier, "write_checksummed", write)
     often: TrialContext = replace(WATCHFUL, checkpoint_s=0.0)
     perform(empty, task, often)
-    assert steps == list(range(1, 37))
+    checks = (18, 36)  # each looks at one part of the held-out images
+    assert steps == sorted([*range(1, 37), *checks])
+
+
+def test_a_classifier_trains_on_the_device_of_its_trial(
+    task: FeatureClassifier, empty: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    devices: list[str] = []
+
+    class Training(classifier.ClassifierTraining):
+        def __init__(self, *given: Any) -> None:
+            devices.append(str(given[-1]))
+            super().__init__(*given[:-1], "cpu")
+
+    monkeypatch.setattr(classifier, "ClassifierTraining", Training)
+    monkeypatch.setattr(TrialContext, "device", torch.device("meta"))
+    monkeypatch.setattr(classifier, "device_name", str)
+    perform(empty, task, WATCHFUL)
+    ensure_classifier(Store(empty.root.parent / "other"), task, torch.device("cpu"), lambda _phase: None)
+    assert devices == ["meta", "cpu"]
+
+
+def test_a_lost_classifier_of_version_1_says_what_to_do(task: FeatureClassifier, empty: Store) -> None:
+    former = classifier_for(replace(task.data, classifier_version=1))
+    outcome = perform(empty, former, WATCHFUL)
+    assert outcome.state == "failed" and "another store with --store" in outcome.message
+    assert "feature classifier of digits" in outcome.message

@@ -12,7 +12,7 @@ import pytest
 from edm.config import ClassifierConfig, DataConfig
 from experiments.store.results import ClassifierRecord
 from experiments.store.store import Store
-from experiments.sweep import preparations, tasks
+from experiments.sweep import tasks
 from tests.commandline import invoke
 from tests.edm.data.test_fashion_mnist import DEBIANS
 from tests.inprocess import without_ray
@@ -36,16 +36,15 @@ PUBLISHED = "93e57d5214ae339865f7"  # the signature of the published files, what
 
 
 @dataclass(frozen=True)
-class OneEpoch(ClassifierConfig):
-    """One pass over the images instead of many: 125 s of CPU time, and an accuracy of 0.90 on test (measured)."""
+class Brief(ClassifierConfig):
+    """Two passes over the images at most: 27 s of CPU time, and an accuracy of 0.91 on val (measured)."""
 
-    epochs: int = 1
+    most_checks: int = 2
 
 
 @pytest.fixture(autouse=True)
 def quick_classifier(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    for module in (tasks, preparations):
-        monkeypatch.setattr(module, "ClassifierConfig", OneEpoch)
+    monkeypatch.setattr(tasks, "ClassifierConfig", Brief)
     tasks.classifier_of.cache_clear()
     yield
     tasks.classifier_of.cache_clear()
