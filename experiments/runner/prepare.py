@@ -17,7 +17,8 @@ def prepare_inputs(schedule: Schedule, store: Store, listener: RunListener) -> N
         prepare_data_set(store, source, listener)
     evaluations = [task for task in schedule.of("waiting") if isinstance(task, Evaluation)]
     spaces = (space.name for evaluation in evaluations for space, _ in evaluation.spaces)
-    features: set[Features] = {name for name in spaces if not isinstance(name, Extension)}  # which has its own weights
+    features = set[Features]()
+    features.update(name for name in spaces if not isinstance(name, Extension))  # which has its own weights
     features.discard("classifier")  # which is trained here
     published = {
         (e.statistics, e.features.dimension): e.config.statistics

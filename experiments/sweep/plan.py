@@ -194,7 +194,7 @@ def _planned(
     declare_metrics(cell.evaluation for cell in sweep.cells)
     planner = Planner(inputs, sources, holdings)
     requested = list(planner.plan(sweep.cells))
-    if holdings is None or not planner.lacks_classifiers or not holdings.has_any("evaluations"):
+    if holdings is None or not holdings.has_any("evaluations") or not planner.lacks_classifiers:
         return planner, requested
     former = Planner(inputs, sources, holdings, FORMER_CLASSIFIER)  # a bundle has results without their classifier
     as_before = list(former.plan(sweep.cells))

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from functools import cache, lru_cache
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
@@ -23,8 +23,6 @@ from experiments.sweep.diagnostics import (
     require_field,
     require_key,
     show_value,
-    suggest,
-    suggest_axis,
 )
 from experiments.sweep.document import START, Document, Location, parse_document, read_document
 from experiments.sweep.extensions import ExtensionValueError, SweepExtensions
@@ -40,8 +38,8 @@ from experiments.sweep.spec import (
     Sweep,
     field_names,
 )
+from experiments.sweep.tables import ReportTables
 from experiments.wording import shortened
-from reports.metrics import METRICS
 
 
 def load_sweep(path: str | Path, overrides: tuple[str, ...], inputs: Inputs) -> Sweep:
@@ -79,6 +77,8 @@ def _override(document: Document, text: str) -> dict[str, Any]:
         document.places["seeds",] = f"--set {text}"
         return {key: given}
     values = document.data.get(section) or {}
+    if section == "report" and isinstance(values, tuple):
+        raise UserError(f"--set {text}: the report has several tables; change them in the file instead")
     if not isinstance(values, dict):
         return {}  # wrong in the file itself, which is reported when the section is read
     if any(key in axes for axes in (*_mappings(document.data.get("grid")), *_mappings(document.data.get("zip")))):
@@ -126,7 +126,7 @@ class SweepReader:
         declare_metrics(cell.evaluation for cell in unseeded)  # before the report's are checked
         overrides = {field: value for field, value in changed.items() if not field.startswith("resources.")}
         name = variant_name(self._name(default_name), override_texts(overrides))
-        report = self._report(axes.names, unseeded)
+        report = tuple(self._tables(ReportTables(self.document, axes.names, unseeded)))
         return Sweep(name, cells, axes.names, resources, report, self.extensions.files)
 
     def _name(self, default: str) -> str:
@@ -146,18 +146,30 @@ class SweepReader:
 
     # sections -------------------------------------------------------------------------------------
 
+    def _tables(self, checks: ReportTables) -> Iterator[ReportConfig]:
+        """The tables of the section `report`, which is one mapping or a list of them."""
+        tables = self.data.get("report")
+        if isinstance(tables, tuple) and tables:
+            for i, table in enumerate(tables):
+                yield checks.complete(self._mapping(table, ReportConfig, ("report", i), "report"), ("report", i))
+        else:
+            yield checks.complete(self._section("report", ReportConfig), ("report",))
+
     def _section(self, name: str, kind: type) -> Any:
         """A section as its dataclass, with defaults for what the file leaves out."""
-        values = self.data.get(name)
+        return self._mapping(self.data.get(name), kind, (name,), name)
+
+    def _mapping(self, values: Any, kind: type, start: Location, name: str) -> Any:
+        """A mapping of the file as a dataclass. start: where it is. name: of its section."""
         if values is None:
             values = {}
         if not isinstance(values, dict):
             example = f"{name}: {{{field_names(kind)[0]}: ...}}"
-            raise self.document.error((name,), f"{name}: {not_a_mapping(values, field_names(kind), example)}")
+            raise self.document.error(start, f"{name}: {not_a_mapping(values, field_names(kind), example)}")
         companions = self.extensions.companions.get(name, ())
         for key, value in values.items():
-            require_field(self.document, kind, key, value, (name, key), f"{name}.{key}", companions)
-        return self._validated(kind, values, lambda location: (name, *location), name)
+            require_field(self.document, kind, key, value, (*start, key), f"{name}.{key}", companions)
+        return self._validated(kind, values, lambda location: (*start, *location), name)
 
     def _validated(
         self, kind: type, values: Mapping[str, Any], place: Callable[[Location], Location], title: str
@@ -210,40 +222,6 @@ class SweepReader:
             return next((places[axis] for axis in axes if axis in places), places[last])
 
         return self._validated(SECTIONS[section], values, place, last)
-
-    # report ---------------------------------------------------------------------------------------
-
-    def _report(self, axes: tuple[str, ...], cells: list[Cell]) -> ReportConfig:
-        report = cast(ReportConfig, self._section("report", ReportConfig))
-        for key in ("rows", "columns"):
-            for i, axis in enumerate(getattr(report, key) or ()):
-                if axis not in axes:
-                    raise self.document.error(
-                        ("report", key, i),
-                        f"report.{key}: {axis!r} is not an axis of this sweep; {suggest_axis(axis, axes)}",
-                    )
-        for i, metric in enumerate(report.metrics or ()):
-            if metric not in METRICS:
-                raise self.document.error(
-                    ("report", "metrics", i),
-                    f"report.metrics: {metric!r} is not a metric; {suggest(metric, tuple(METRICS))}",
-                )
-        rows = tuple(axis for axis in axes if axis not in report.columns) if report.rows is None else report.rows
-        self._require_own_entries((*rows, *report.columns), axes, cells)
-        return replace(report, rows=rows)
-
-    def _require_own_entries(self, shown: tuple[str, ...], axes: tuple[str, ...], cells: list[Cell]) -> None:
-        """Raise UserError where two cells would share an entry of the table that has the `shown` axes."""
-        entries: dict[tuple[Any, ...], Cell] = {}
-        for cell in cells:
-            other = entries.setdefault(tuple(cell.value(axis) for axis in shown), cell)
-            if other != cell:
-                axis = next(a for a in axes if cell.value(a) != other.value(a))
-                raise self.document.error(
-                    ("report", "rows"),
-                    f"report: {axis} is neither in rows nor in columns, so different cells would share a table entry; "
-                    "add it to rows or columns",
-                )
 
 
 @lru_cache(maxsize=4096)  # thousands of cells share few sections

@@ -6,7 +6,7 @@ import dataclasses
 import itertools
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar
@@ -39,12 +39,23 @@ def plan_to_json(plan: Plan) -> Content:
         "name": sweep.name,
         "axes": sweep.axes,
         "resources": asdict(sweep.resources),
-        "report": asdict(sweep.report),
+        "report": _report([_table(table) for table in sweep.report]),
         "fields": {field: _column([cell[field] for cell in cells]) for field in cells[0] if field not in unused},
         "folders": [{"config": asdict(config), "source": _facts(source)} for config, source in _folders(plan).items()],
         "statistics": _statistics(plan),
         "cells": _signatures_by_name(plan),
     }
+
+
+def _table(table: ReportConfig) -> Content:
+    """A table of the report, without fields that came later and have their defaults."""
+    first = ("rows", "columns", "metrics")
+    return {f.name: value for f in fields(table) if (value := getattr(table, f.name)) != f.default or f.name in first}
+
+
+def _report(tables: list[Content]) -> Content | list[Content]:
+    """A report of one table is that table, as in records from before there could be several."""
+    return tables[0] if len(tables) == 1 else tables
 
 
 def _column(values: list[Any]) -> dict[str, Any]:
@@ -144,10 +155,15 @@ def sweep_from_json(content: Content, path: Path) -> Sweep:
             tuple(_cells(content["fields"])),
             tuple(content["axes"]),
             _parsed(ResourcesConfig, content["resources"]),
-            _parsed(ReportConfig, content["report"]),
+            tuple(_parsed(ReportConfig, table) for table in _tables(content["report"])),
         )
     except (KeyError, TypeError, IndexError, ValueError) as error:
         raise _unreadable(path, error) from None
+
+
+def _tables(report: Content | list[Content]) -> list[Content]:
+    """The tables of a report, as `_report` wrote them."""
+    return report if isinstance(report, list) else [report]
 
 
 def _unreadable(path: Path, error: Exception) -> UserError:

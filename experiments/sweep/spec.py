@@ -59,16 +59,28 @@ class ResourcesConfig:
 
 @dataclass(frozen=True)
 class ReportConfig:
-    """The comparison table. Never part of a signature.
+    """A comparison table. Never part of a signature.
 
     rows: Axes that label the rows. `None`: all axes that are not columns.
     columns: Axes that label the columns.
     metrics: Metrics to show, such as `[fid_test, class_accuracy]`. `None`: all.
+    title: Title of the table.
+    caption: What to say below the title.
+    baseline: Axis values to compare with, such as `{model.attention: true}`. Every score is followed by its difference
+        to the cell that has these values and is equal otherwise, with the 95% interval and the p value.
+    costs: Columns that say what the cells cost. `training_s` is seconds of training; `gpu_hours` is empty without GPUs.
+    reference: Published numbers to show beside the cells that correspond to them. `zenchiyu_2023`: the study that the
+        sweeps on FashionMNIST, CIFAR-10 and CelebA repeat. `edm_2022`: EDM on CIFAR-10.
     """
 
     rows: tuple[str, ...] | None = None
     columns: tuple[str, ...] = ()
     metrics: tuple[str, ...] | None = None
+    title: str | None = None
+    caption: str | None = None
+    baseline: Mapping[str, Any] | None = None
+    costs: tuple[Literal["parameters", "nfe", "kimg", "training_s", "gpu_hours"], ...] = ()
+    reference: Literal["zenchiyu_2023", "edm_2022"] | None = None
 
 
 @dataclass(frozen=True)
@@ -126,15 +138,15 @@ class Sweep:
     """A sweep file that was read and checked. axes: the dotted names of the fields that vary, in the file's order.
 
     name: with overrides, or of some cells, that of a variant (store/sweep_names.py). It becomes part of paths. Raises
-    ValueError if it is not a name, wherever the sweep was read from. extensions: the files of extensions, as they were
-    read; none of a sweep that was recalled from a store.
+    ValueError if it is not a name, wherever the sweep was read from. report: its tables, at least one. extensions: the
+    files of extensions, as they were read; none of a sweep that was recalled from a store.
     """
 
     name: str
     cells: tuple[Cell, ...]
     axes: tuple[str, ...]
     resources: ResourcesConfig
-    report: ReportConfig
+    report: tuple[ReportConfig, ...]
     extensions: tuple[ExtensionFile, ...] = ()
 
     def __post_init__(self) -> None:

@@ -41,7 +41,7 @@ PHASES: dict[str, tuple[Wire, ...]] = {
     "scoring": (Wire("scoring", "experiments.trials.evaluation.scoring", "Scorer.score", nth=2),),
     # a trial stands beside it, so that there is one to kill
     "mirroring": (EVALUATING, Wire("mirroring", "experiments.tracking.mirror", "Mirror._run")),
-    "reporting": (Wire("reporting", "reports.page", "_write", nth=2),),
+    "reporting": (Wire("reporting", "reports.folder", "_write", nth=2),),
 }
 BEFORE_TRAINING = ("preparing data", "training the classifier", "measuring real images")  # of an empty store
 IN_DRIVER = ("planning", "preparing data", "reporting")  # there is no trial then
@@ -234,7 +234,7 @@ WRITES: dict[str, Wire] = {
         "result", "experiments.store.files", "write_json", nth=2, matching="evaluations/.*result"
     ),
     "MLflow's database": Wire("mlflow", "experiments.tracking.experiment", "MirroredExperiment.create"),
-    "report": Wire("report", "reports.page", "_write", matching=r"results\.csv"),
+    "report": Wire("report", "reports.folder", "_write", matching=r"results\.csv"),
 }
 WRITTEN_BEFORE_TRAINING = ("prepared data", "classifier", "features of real images", "reference statistics")
 

@@ -21,6 +21,7 @@ from experiments.tracking.database import embedded_uri
 from tests.commandline import EDM_SWEEP, environment
 from tests.experiments.tracking.test_server import Server
 from tests.planning import load_sweep, plan_sweep
+from tests.table import reproducible
 
 PLACE = "EDM_FAULTS_PLACE"  # marks every process of a case, whoever started it
 WIRES = Path(__file__).parent / "tripwire"
@@ -135,9 +136,9 @@ class Scene:
         return command.output
 
     @property
-    def results(self) -> bytes:
-        """results.csv as it is now."""
-        return (self.store / "reports" / self.file.stem / "results.csv").read_bytes()
+    def results(self) -> str:
+        """results.csv as it is now, without measured times."""
+        return reproducible(self.store / "reports" / self.file.stem / "results.csv")
 
     def processes(self, name: str = "") -> list[psutil.Process]:
         """The processes of this case, by a part of their name."""
