@@ -44,7 +44,7 @@ class Source:
 
 
 @dataclass(frozen=True)
-class Wanted:
+class ReportOptions:
     """How a report is made. allowed: fields in which cells of one table may differ.
 
     with_provenance: with host names and absolute paths.
@@ -79,25 +79,25 @@ def opened_sources(
         yield sources
 
 
-def report_of(sources: Sequence[Source], wanted: Wanted | None = None) -> Report:
+def report_of(sources: Sequence[Source], options: ReportOptions | None = None) -> Report:
     """Return the report of one sweep, or one report of several."""
-    wanted = wanted or Wanted()
-    made = replace(_united(sources, wanted), allowed=wanted.allowed)
-    return made if wanted.with_provenance else replace(made, shown=without_paths)
+    options = options or ReportOptions()
+    made = replace(_united(sources, options), allowed=options.allowed)
+    return made if options.with_provenance else replace(made, shown=without_paths)
 
 
-def _united(sources: Sequence[Source], wanted: Wanted) -> Report:
+def _united(sources: Sequence[Source], options: ReportOptions) -> Report:
     from reports.combine import cell_name, combine_reports, unique_names
 
     if len(sources) == 1:
-        return _report_of(sources[0], wanted)
+        return _report_of(sources[0], options)
     names = unique_names([source.plan.sweep.name for source in sources])
     found = [(name, source, _influences(source)) for name, source in zip(names, sources, strict=True)]
     files = {cell_name(name, cell): path for name, _, known in found for cell, path in known.items()}
-    return combine_reports({name: _report_of(source, wanted) for name, source, _ in found}, _paired(files))
+    return combine_reports({name: _report_of(source, options) for name, source, _ in found}, _paired(files))
 
 
-def _report_of(source: Source, wanted: Wanted) -> Report:
+def _report_of(source: Source, options: ReportOptions) -> Report:
     from experiments.tracking.costs import with_costs
     from experiments.tracking.frames import results_frame
     from experiments.tracking.provenance import classifier_notes, provenance_of
@@ -107,7 +107,7 @@ def _report_of(source: Source, wanted: Wanted) -> Report:
     found = _found_in_mlflow(source, uri) if uri else _found_in_store(plan, store)
     origin = f"MLflow at {redact(uri)}" if uri else source.origin or f"the store {store.name}"
     provenance = {"scores": origin, **provenance_of(plan, store)}
-    if not wanted.with_provenance:
+    if not options.with_provenance:
         provenance.pop("host", None)
         provenance["scores"] = "MLflow" if uri else without_paths(source.origin) or "the store"
     return Report(
