@@ -17,7 +17,7 @@ KIND, NOTE = "mlflow.experimentKind", "mlflow.note.content"  # tags that MLflow'
 TRAINING_KIND = "custom_model_development"  # else the pages open as for language models
 NOTE_TEXT = (
     "Trainings and, below each, evaluations of the sweep {sweep}. Sort the table of runs by fid_test to see the best "
-    "cells. `edm-sweep report {sweep}` makes tables with significance tests, figures and one page from the same results."
+    "cells. `edm-sweep report {sweep}` makes tables with significance tests, figures and one page of the same results."
 )
 
 
