@@ -27,7 +27,7 @@ from experiments.demo.studio import PageView, Studio  # noqa: E402
 from experiments.store.store import Store  # noqa: E402
 from tests.browser import opened, served  # noqa: E402
 
-REPEATS = 9
+REPEATS = 5
 OPENINGS = 3
 
 
@@ -39,7 +39,7 @@ def main(store: Path, cells: list[str]) -> None:
     studio = Studio(offers(cells, place), place, cpu)
     name = next(iter(studio.offers))
     network = load(studio.offers[name], place, cpu)
-    for images, steps in ((16, 18), (16, 100), (64, 100)):
+    for images, steps in ((16, 18), (16, 100)):
         plain, shown = cost_of_frames(studio, network, name, images, steps)
         print(f"{images} images, {steps} steps: {plain:.3f} s, with frames {shown:.3f} s, ratio {shown / plain:.3f}")
 

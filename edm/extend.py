@@ -17,7 +17,7 @@ A decorator returns the function as it is, so that a file of extensions is also 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, Literal, TypeVar, get_args
 
@@ -190,3 +190,31 @@ def metric(name: str, *, title: str = "", better: Better = "lower", terms: bool 
     if better not in get_args(Better):
         raise TypeError(f"extend.metric: better={better!r} is not one of {', '.join(get_args(Better))}")
     return _registering("metric", name, None, title=title or name.replace("_", " "), better=better, terms=terms)
+
+
+def features(name: str, *, dimension: int, options: type | None = None) -> Callable[[F], F]:
+    """Register a feature space: `(images) -> features`, of shape (b, dimension), in which scores compare images.
+
+    images: uint8, of shape (b, c, h, w), on the device of the task. Scores can only be compared within one space.
+    """
+    return _registering("features", name, options, dimension=dimension)
+
+
+def dataset(
+    name: str,
+    *,
+    channels: int,
+    resolution: int,
+    num_classes: int,
+    splits: Mapping[str, int],
+    options: type | None = None,
+) -> Callable[[F], F]:
+    """Register a data set: `() -> iterator of (image, label)`, always the same ones in the same order.
+
+    image: a uint8 array of shape (channels, resolution, resolution). label: 0 to num_classes - 1; with num_classes 0 it
+    is ignored. splits: the numbers of images of train, val and test, which a rule picks from all.
+    """
+    if tuple(splits) != ("train", "val", "test"):
+        raise TypeError(f"extend.dataset: the splits of {name!r} are not train, val and test; give the number of each")
+    shape = {"channels": channels, "resolution": resolution, "num_classes": num_classes}
+    return _registering("dataset", name, options, **shape, **splits)

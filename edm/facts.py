@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TypeVar
 
-from edm.config import EvaluationConfig, Extension, SamplingConfig
+from edm.config import SPLITS, DataConfig, EvaluationConfig, Extension, SamplingConfig
 from edm.extension import Options
 from edm.registry import registration_of
 
@@ -16,7 +16,11 @@ M = TypeVar("M")
 def with_facts(config: T) -> T:
     """Return a configuration whose extensions carry their facts. Raises whatever an extension's code raises."""
     if isinstance(config, EvaluationConfig):
-        return replace(config, metrics=tuple(map(_metric_with_facts, config.metrics)))
+        metrics = tuple(_with_settings(metric, "title", "better", "terms") for metric in config.metrics)
+        return replace(config, metrics=metrics, features=_with_settings(config.features, "dimension"))
+    if isinstance(config, DataConfig):
+        shape = ("channels", "resolution", "num_classes", *SPLITS)
+        return replace(config, name=_with_settings(config.name, *shape))
     if not isinstance(config, SamplingConfig):
         return config
     if isinstance(config.schedule, Extension):
@@ -39,12 +43,12 @@ def _sampler_facts(sampler: Extension, sigmas: list[float]) -> Options:
     return facts if settings["evaluations"] == 1 else (*facts, ("evaluations", settings["evaluations"]))
 
 
-def _metric_with_facts(metric: M) -> M:
-    """Give a metric its facts: title, better and terms, as it was registered."""
-    if not isinstance(metric, Extension):
-        return metric
-    settings = registration_of(metric).settings
-    return replace(metric, facts=tuple((name, settings[name]) for name in ("title", "better", "terms")))
+def _with_settings(value: M, *names: str) -> M:
+    """Return an extension with some of the settings that it was registered with as its facts; any other value as is."""
+    if not isinstance(value, Extension):
+        return value
+    settings = registration_of(value).settings
+    return replace(value, facts=tuple((name, settings[name]) for name in names))
 
 
 def network_facts(network: Extension, image_channels: int, resolution: int, num_classes: int) -> Options:

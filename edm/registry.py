@@ -27,6 +27,8 @@ Kind = Literal[
     "norm",
     "attention",
     "metric",
+    "features",
+    "dataset",
 ]
 T = TypeVar("T")
 

@@ -112,6 +112,7 @@ class TrainState:
         self.computing = computing or Computing.choose(config, device)
         self.team = team
         self.step = 0
+        self.draws_masks = network.dropout > 0 or any(extensions_in(network))  # which may draw numbers of their own
         initial = start(network, generator(seed, Stream.WEIGHTS))
         self.denoiser = on_device(Denoiser(network, sigma_data, initial), device).train()
         self.ema = Ema(self.denoiser, config.ema_halflife_kimg, config.ema_rampup)
@@ -255,8 +256,7 @@ def _gradient_exchange(state: TrainState, last: bool) -> AbstractContextManager[
 @contextmanager
 def _seeded_dropout(state: TrainState, number: int) -> Generator[None, None, None]:
     """Draw dropout masks from (seed, step, micro-batch) inside the block, and restore torch's generator after it."""
-    config = state.denoiser.config
-    if not config.dropout and not any(extensions_in(config)):  # which may draw random numbers of their own
+    if not state.draws_masks:
         yield
         return
     step = torch.tensor([state.step])

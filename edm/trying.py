@@ -15,7 +15,7 @@ from edm.batches import TrainingSet
 from edm.config import Extension, NetworkConfig, SamplingConfig, TrainingConfig, extensions_in
 from edm.guidance import GUIDANCE_RULES
 from edm.loss import WEIGHTINGS
-from edm.metrics.own import OWN_METRICS
+from edm.metrics.own import OWN_FEATURES, OWN_METRICS
 from edm.networks.build import start
 from edm.noise import DISTRIBUTIONS, Stream, normals
 from edm.samplers import Loop, integrate, method_of, run_loop
@@ -88,6 +88,12 @@ def try_training(network: NetworkConfig, config: TrainingConfig) -> None:
     for name, weights in state.denoiser.named_parameters():
         if not weights.isfinite().all():
             raise TrialError(f"makes weights ({name}) infinite or NaN; correct it")
+
+
+def try_features(features: Extension, shape: tuple[int, int, int]) -> None:
+    """Compute features of random images; raises TrialError."""
+    images = (normals(0, Stream.SAMPLING, torch.arange(IMAGES), shape).clip(-1, 1) * 127.5 + 127.5).to(torch.uint8)
+    required(OWN_FEATURES[features](images), (IMAGES, features.fact("dimension")))
 
 
 def try_metric(metric: Extension, dimension: int) -> None:

@@ -41,7 +41,7 @@ class EvaluationConfig:
     """
 
     images: int = 50_000
-    features: Features = "inception"
+    features: Features | Extension = "inception"
     splits: tuple[Split, ...] = display_field(SPLITS)
     resize: Resize = added_field("pytorch-fid")
     reference: Literal["equal", "all"] = added_field("equal")

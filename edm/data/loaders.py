@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from edm.config import DataConfig, DatasetName
+from edm.config import DataConfig, Extension
 from edm.data.catalogue import facts, source_fingerprint
 from edm.data.celeba import load_celeba
 from edm.data.cifar10 import load_cifar10
@@ -21,11 +21,12 @@ from edm.data.images import ArrayPictures, Pictures, source_record
 from edm.data.progress import OnProgress
 from edm.data.readers import Bytes
 from edm.data.sources import Origin
+from edm.registry import Registration, Registry
 
 
 def open_pictures(config: DataConfig, origin: Origin, on_progress: OnProgress) -> Pictures:
     """Open the pictures of a data set; raises DataError if files are missing or not what they should be."""
-    return LOADERS[config.name](config, origin, on_progress)
+    return DATASETS[config.name](config, origin, on_progress)
 
 
 def load_digits(config: DataConfig, origin: Origin, on_progress: OnProgress) -> Pictures:
@@ -88,11 +89,32 @@ def load_folder(config: DataConfig, origin: Origin, on_progress: OnProgress) -> 
     return FolderPictures(config)
 
 
+def _of_extension(registration: Registration, extension: Extension) -> Loader:
+    """Return the loader of a data set that an extension yields."""
+    generate, where = registration.bound(extension), extension.where
+
+    def load(config: DataConfig, origin: Origin, on_progress: OnProgress) -> Pictures:
+        known = facts(config)
+        shape = (sum(known.splits.values()), known.channels, known.resolution, known.resolution)
+        pairs = list(generate())
+        images = np.array([image for image, _ in pairs])
+        if images.shape != shape or images.dtype != np.uint8:
+            found = f"{images.dtype} of shape {list(images.shape)}"
+            raise DataError(f"{where}: yields images that are {found}, not uint8 of shape {list(shape)}; correct it")
+        labels = np.array([label if known.num_classes else 0 for _, label in pairs], dtype=np.int64)
+        if known.num_classes and not (labels.min() >= 0 and labels.max() < known.num_classes):
+            raise DataError(f"{where}: yields labels that are not 0 to {known.num_classes - 1}; correct it")
+        return ArrayPictures(images, labels, source_record([Path(where)]))
+
+    return load
+
+
 Loader = Callable[[DataConfig, Origin, OnProgress], Pictures]
-LOADERS: dict[DatasetName, Loader] = {
+LOADERS: dict[str, Loader] = {
     "digits": load_digits,
     "fashion_mnist": load_fashion_mnist,
     "cifar10": load_cifar10,
     "celeba": load_celeba,
     "folder": load_folder,
 }
+DATASETS = Registry(LOADERS, _of_extension)

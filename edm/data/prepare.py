@@ -10,9 +10,9 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
-from dataclasses import asdict
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -61,7 +61,7 @@ def prepare(
                 raise DataError(f"{folder}: cannot be written ({error.strerror}); make room there") from None
             raise
     return {
-        "name": config.name,
+        "name": str(config.name),
         "config": asdict(config),
         "fingerprint": found,
         "images": len(pictures.labels),
@@ -71,6 +71,25 @@ def prepare(
         "sigma_data": sigma_data,
         "source": {**pictures.source, "fingerprint": source_fingerprint(config)},
     }
+
+
+@dataclass
+class _Written:
+    """What the images that are written so far come to.
+
+    digest: of their bytes. count: how many they are. total, squares: sums over the pixels of those in the train split.
+    """
+
+    digest: Any = field(default_factory=hashlib.sha256)
+    count: int = 0
+    total: int = 0
+    squares: int = 0
+
+    def take_in(self, chunk: Chunk, num_images: int) -> None:
+        """Add a chunk of images."""
+        self.digest.update(chunk.content)
+        self.count += num_images
+        self.total, self.squares = self.total + chunk.sum, self.squares + chunk.squares
 
 
 def _write_images(
@@ -86,10 +105,33 @@ def _write_images(
     What a process that was killed has decoded is used.
     """
     num, shape = len(pictures.labels), (known.channels, known.resolution, known.resolution)
+    size = max(1, min(MAX_CHUNK, CHUNK_BYTES // math.prod(shape)))
+    decoded, written = Decoded(folder, (num, *shape), size), _Written()
+
+    def take_in(chunk: Chunk) -> None:
+        written.take_in(chunk, min(size, num - written.count))
+        on_progress("decoding", written.count, num)
+
+    for chunk in decoded.kept():
+        pictures.restore(written.count, chunk.digests)
+        take_in(chunk)
+    with decoded:
+        starts = range(written.count, num, size)
+        for chunk in in_order(_decoder(pictures, shape, train, size), starts, threads or _cores()):
+            decoded.add(chunk)
+            take_in(chunk)
+    written.digest.update(pictures.labels.astype("<i8").tobytes())
+    fingerprint = written.digest.hexdigest()
+    pictures.verify(fingerprint)
+    decoded.finish(folder / IMAGES)
+    return fingerprint, _deviation(written.total, written.squares, len(train) * math.prod(shape))
+
+
+def _decoder(pictures: Pictures, shape: tuple[int, ...], train: list[int], size: int) -> Callable[[int], Chunk]:
+    """Return a function that decodes the chunk of images that begins with a number."""
+    num = len(pictures.labels)
     in_train = np.zeros(num, dtype=bool)
     in_train[train] = True
-    size = max(1, min(MAX_CHUNK, CHUNK_BYTES // math.prod(shape)))
-    digest, total, squares, done = hashlib.sha256(), 0, 0, 0
 
     def decode(start: int) -> Chunk:
         stop = min(start + size, num)
@@ -99,25 +141,7 @@ def _write_images(
         sums = int(values.sum(dtype=np.uint64)), int((values**2).sum(dtype=np.uint64))
         return Chunk(images.tobytes(), *sums, pictures.digests(start, stop))
 
-    def take_in(chunk: Chunk) -> None:
-        nonlocal total, squares, done
-        digest.update(chunk.content)
-        total, squares = total + chunk.sum, squares + chunk.squares
-        done = min(done + size, num)
-        on_progress("decoding", done, num)
-
-    decoded = Decoded(folder, (num, *shape), size)
-    for chunk in decoded.kept():
-        pictures.restore(done, chunk.digests)
-        take_in(chunk)
-    with decoded:
-        for chunk in in_order(decode, range(done, num, size), threads or _cores()):
-            decoded.add(chunk)
-            take_in(chunk)
-    digest.update(pictures.labels.astype("<i8").tobytes())
-    pictures.verify(digest.hexdigest())
-    decoded.finish(folder / IMAGES)
-    return digest.hexdigest(), _deviation(total, squares, len(train) * math.prod(shape))
+    return decode
 
 
 def _deviation(total: int, squares: int, num: int) -> float:

@@ -162,7 +162,8 @@ def _found_in_mlflow(source: Source, uri: str) -> _Found:
     from experiments.tracking.remote import ServerRecord
 
     plan = source.plan
-    scores, record, local = scores_in_mlflow(plan, uri), ServerRecord(plan, uri), _found_in_store(plan, source.store)
+    scores, record = scores_in_mlflow(plan, uri, source.store), ServerRecord(plan, uri)
+    local = _found_in_store(plan, source.store)
     if local.scores:
         return replace(local, scores=scores)
     assert source.downloads is not None

@@ -12,14 +12,14 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal
 
 import gradio as gr
 from gradio import themes
 
-from edm.config import CHURNED_SAMPLERS, Sampler
+from edm.config import CHURNED_SAMPLERS
 from experiments.demo.networks import Network
-from experiments.demo.settings import Form, form_of, most_images
+from experiments.demo.settings import Form, form_of, most_images, samplers_of
 from experiments.demo.studio import PageView, Studio
 from experiments.errors import UserError
 
@@ -31,9 +31,10 @@ FIRST_IMAGES = 16
 WAITING = 20  # drawings that may wait; those after them are told to come back later
 ALL = "all in turn"
 FONT = ["system-ui", "sans-serif"]  # of the machine: nothing is fetched
-# pixels stay squares; a picture is as wide as its column; long sentences wrap
+# pixels stay squares; a label stands above its picture, not on it
 CSS = """
 .pixels img {image-rendering: pixelated; width: 100%; height: auto; max-height: 70vh; object-fit: contain}
+.pixels [data-testid="block-label"] {position: static; width: fit-content; border: none; box-shadow: none}
 .message {min-height: 3em} .message progress {width: 100%}
 footer {display: none !important}
 """
@@ -165,7 +166,7 @@ def _label(network: Network) -> gr.Dropdown:
 def _setting(which: str, network: Network) -> Setting:
     form, guided = form_of(network.sampling, FIRST_IMAGES), network.takes_guidance
     with gr.Row():
-        sampler = gr.Dropdown(list(get_args(Sampler)), value=form.sampler, label=f"Sampler{which}", min_width=140)
+        sampler = gr.Dropdown(samplers_of(network), value=form.sampler, label=f"Sampler{which}", min_width=140)
         steps = gr.Number(form.steps, label=f"Steps{which}", min_width=90)
     churn = gr.Number(form.churn, label=f"Churn{which}", visible=form.sampler in CHURNED_SAMPLERS)
     with gr.Row():
@@ -274,7 +275,8 @@ class Handlers:
     def _downloads(self, key: str) -> Updates:
         folder = self.folder / key
         folder.mkdir(exist_ok=True)
-        files = self.studio.write_files(key, folder)
+        # a new folder each time: under an old address a browser would give out the earlier file
+        files = self.studio.write_files(key, Path(tempfile.mkdtemp(dir=folder)))
         return tuple(gr.update(value=str(file), interactive=True) for file in files or ())
 
     def _updates(self, view: PageView) -> Updates:
@@ -314,7 +316,7 @@ class Handlers:
         form = form_of(network.sampling, min(FIRST_IMAGES, most_images(network)))
         guided = network.takes_guidance
         setting = (
-            gr.update(value=form.sampler),
+            gr.update(choices=samplers_of(network), value=form.sampler),
             gr.update(value=form.steps),
             *(gr.update(value=value, visible=guided) for value in (form.guidance, form.interval)),
             gr.update(value=form.churn, visible=form.sampler in CHURNED_SAMPLERS),

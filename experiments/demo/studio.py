@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import threading
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,7 +18,7 @@ from experiments.demo.drawing import Cancelled, Drawing, Frame
 from experiments.demo.nearest import TrainingImages
 from experiments.demo.networks import Network, Offer, load
 from experiments.demo.recipes import command, python_lines
-from experiments.demo.settings import Form, Wanted, read
+from experiments.demo.settings import Form, Wanted, form_of, read
 from experiments.errors import UserError
 from experiments.store.store import Store
 
@@ -76,6 +76,14 @@ class Studio:
             if name not in self._networks:
                 self._networks[name] = load(self.offers[name], self.store, self.device)
             return self._networks[name]
+
+    def warm_up(self, name: str) -> Network:
+        """Load a network and draw an image from it, so that the first page does not wait for what happens only once."""
+        network = self.network(name)
+        for _ in self.draw(name, name, [form_of(replace(network.sampling, steps=1), images=1)]):
+            pass
+        self.leave(name)
+        return network
 
     def begin(self, key: str) -> None:
         """Forget an earlier request of a page to cancel."""

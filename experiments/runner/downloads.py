@@ -6,8 +6,6 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from edm.data.catalogue import CATALOGUE
-from edm.data.sources import Origin
-from edm.metrics.weights import PUBLISHED, WeightsError, present_weights
 from experiments.environment import data_folder, given_weights
 from experiments.runner.data_costs import unprepared
 from experiments.store.store import Store
@@ -40,9 +38,12 @@ def downloads(plan: Plan, tasks: Iterable[Task], store: Store) -> list[Download]
 
 
 def _of_data_sets(plan: Plan, store: Store) -> Iterator[Download]:
-    origin = Origin.fetching(data_folder(store.root))
-    for name in dict.fromkeys(source.config.name for source in unprepared(plan, store)):
-        if name not in CATALOGUE or any(origin.archives(name)):
+    names = dict.fromkeys(source.config.name for source in unprepared(plan, store))
+    for name in (name for name in names if name in CATALOGUE and CATALOGUE[name].files):
+        from edm.data.sources import Origin  # heavy: urllib
+
+        origin = Origin.fetching(data_folder(store.root))
+        if any(origin.archives(name)):
             continue
         for file in CATALOGUE[name].files:
             if file.needed and not any(origin.find(name, each) for each in (file.name, file.unpacked)):
@@ -51,7 +52,10 @@ def _of_data_sets(plan: Plan, store: Store) -> Iterator[Download]:
 
 def _of_weights(evaluations: Iterable[Evaluation]) -> Iterator[Download]:
     spaces = dict.fromkeys(space.name for evaluation in evaluations for space, _ in evaluation.spaces)
-    for weights in (PUBLISHED[name] for name in spaces if name in PUBLISHED):
+    for name in (name for name in spaces if name != "classifier"):
+        from edm.metrics.weights import PUBLISHED, WeightsError, present_weights  # heavy: urllib
+
+        weights = PUBLISHED[name]
         try:
             there = present_weights(weights, given_weights())
         except WeightsError:

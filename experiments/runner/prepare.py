@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from edm.config import Features
+from edm.config import Extension, Features
 from experiments.runner.listener import RunListener
 from experiments.runner.schedule import Schedule
 from experiments.store.store import Store
@@ -16,8 +16,9 @@ def prepare_inputs(schedule: Schedule, store: Store, listener: RunListener) -> N
     for source in schedule.plan.sources.values():
         prepare_data_set(store, source, listener)
     evaluations = [task for task in schedule.of("waiting") if isinstance(task, Evaluation)]
-    features: set[Features] = {space.name for evaluation in evaluations for space, _ in evaluation.spaces}
-    features.discard("classifier")  # which is trained here
+    spaces = (space.name for evaluation in evaluations for space, _ in evaluation.spaces)
+    # the classifier is trained here, and an extension finds weights by itself
+    features: set[Features] = {name for name in spaces if not isinstance(name, Extension) and name != "classifier"}
     published = {
         (e.statistics, e.features.dimension): e.config.statistics
         for e in evaluations
@@ -41,5 +42,5 @@ def prepare_data_set(store: Store, source: DataSource, listener: RunListener) ->
 
     if is_prepared(store, source):
         return
-    with listener.preparing(source.config.name) as on_step:
+    with listener.preparing(str(source.config.name)) as on_step:
         ensure_prepared(store, source, on_progress=on_step)

@@ -25,7 +25,7 @@ from experiments.store import leases
 from experiments.store.damage import Damage, DamagedFile, DamageLog
 from experiments.store.files import read_json, remove_abandoned, sync_to_disk, write_json
 from experiments.store.journal import Journal
-from experiments.store.layout import CONFIG, CURVES, DAMAGED, FAILURE, PROGRESS, RESULT, StoreKind
+from experiments.store.layout import BEGUN_WITH, CONFIG, CURVES, DAMAGED, FAILURE, PROGRESS, RESULT, StoreKind
 from experiments.store.leases import STANDARD_TIMING, Holder, LeaseTiming
 from experiments.store.requests import RunRequests
 from experiments.store.result_files import file_fault, read_result, with_checksum
@@ -142,7 +142,7 @@ class Store(RunRequests):
             checksums[name] = sha256_of(folder / name)
         self.require_lease(kind, signature)  # reading gigabytes takes its time
         write_json(folder / RESULT, with_checksum(replace(result, files=checksums).to_json()))
-        for name in (FAILURE, PROGRESS):
+        for name in (FAILURE, PROGRESS, BEGUN_WITH):
             (folder / name).unlink(missing_ok=True)
 
     def ensure(

@@ -30,6 +30,8 @@ FIELDS: dict[Kind, tuple[str, str]] = {  # section and field
     "norm": ("model", "norm"),
     "attention": ("model", "attention_block"),
     "metric": ("evaluation", "metrics"),
+    "features": ("evaluation", "features"),
+    "dataset": ("data", "name"),
     "weighting": ("training", "weighting"),
     "noise_distribution": ("training", "noise_distribution"),
     "loss": ("training", "loss"),
@@ -38,6 +40,10 @@ FIELDS: dict[Kind, tuple[str, str]] = {  # section and field
     "augmentation": ("training", "augmentation"),
 }
 OWN = MetricInfo("", group="own")
+FIELDS_OF = {
+    section: tuple((kind, field) for kind, (own, field) in FIELDS.items() if own == section)
+    for section in dict.fromkeys(section for section, _ in FIELDS.values())
+}
 EXAMPLE = "write for example [ideas.py]"
 
 
@@ -100,8 +106,8 @@ class SweepExtensions:
         Options of fields whose value has none are left out. Raises ExtensionValueError.
         """
         values = dict(values)
-        for kind, (own, field) in FIELDS.items():
-            if own != section:
+        for kind, field in FIELDS_OF.get(section, ()):
+            if not self._loaded and not isinstance(values.get(field), dict):
                 continue
             options, value = values.pop(field + OPTIONS, None), values.get(field)
             if isinstance(value, tuple):

@@ -29,6 +29,11 @@ ERRORS = ("_se", "_low", "_high")  # of a metric: standard error and 95% interva
 HEADLINES = ("fid_", "kid_", "class_accuracy")  # how the most important metrics begin, best first
 
 
+def dimension_of(features: Features | Extension) -> int:
+    """Return the number of dimensions of a feature space."""
+    return features.fact("dimension") if isinstance(features, Extension) else DIMENSIONS[features]
+
+
 def headlines(metrics: Mapping[str, float]) -> dict[str, float]:
     """Return the few metrics to show in one line: FIDs, or else KIDs, and the class accuracy."""
     known = {name: value for name, value in metrics.items() if name in METRICS}
@@ -135,11 +140,11 @@ def meaningless(config: EvaluationConfig, sizes: Mapping[Split, int]) -> dict[st
 
     With no more images than dimensions, generated or real, a covariance is singular. sizes: of the splits.
     """
-    dimension = DIMENSIONS[config.features]
+    dimension = dimension_of(config.features)
     if config.images <= dimension:
         reason = f"{config.images:,} images drawn are not above the {dimension:,} dimensions of {config.features}"
         return dict.fromkeys((*SPLITS, FILE), reason)
-    reason = "{:,} real images are not above the {:,} dimensions of " + config.features
+    reason = "{:,} real images are not above the {:,} dimensions of " + str(config.features)
     counts = reference_sizes(config, sizes)
     return {split: reason.format(count, dimension) for split, count in counts.items() if count <= dimension}
 
@@ -149,7 +154,7 @@ def fid_remedy(config: EvaluationConfig, sizes: Mapping[Split, int]) -> str | No
 
     None where all do already, or none is asked for. sizes: of the splits.
     """
-    dimension, withheld = DIMENSIONS[config.features], meaningless(config, sizes)
+    dimension, withheld = dimension_of(config.features), meaningless(config, sizes)
     if not set(config.metrics) & set(FITTED) or not withheld.keys() & set(config.splits):
         return None
     changes: list[str] = []

@@ -102,9 +102,10 @@ class Plan:
 
     @cached_property
     def extensions(self) -> dict[str, Extension]:
-        """The extensions that tasks use, by the digests of their code."""
-        tasks = (*self.trainings.values(), *self.evaluations.values())
-        return {extension.code: extension for task in tasks for extension in extensions_in(task)}
+        """The extensions that cells have, by the digests of their code."""
+        found = [getattr(cell, name) for name in SECTIONS for cell in self.sweep.cells]
+        distinct = {id(section): section for section in found}  # of which thousands of cells have few
+        return {extension.code: extension for section in distinct.values() for extension in extensions_in(section)}
 
     @property
     def sources(self) -> dict[str, DataSource]:
@@ -193,7 +194,7 @@ def _planned(
     declare_metrics(cell.evaluation for cell in sweep.cells)
     planner = Planner(inputs, sources, holdings)
     requested = list(planner.plan(sweep.cells))
-    if holdings is None or not planner.lacks_classifiers or not holdings.has_any("evaluations"):
+    if holdings is None or not holdings.has_any("evaluations") or not planner.lacks_classifiers:
         return planner, requested
     former = Planner(inputs, sources, holdings, FORMER_CLASSIFIER)  # a bundle has results without their classifier
     as_before = list(former.plan(sweep.cells))

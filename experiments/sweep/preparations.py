@@ -7,7 +7,16 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Literal
 
-from edm.config import SPLITS, AnyClassifierConfig, EvaluationConfig, Features, FormerClassifierConfig, Resize, Split
+from edm.config import (
+    SPLITS,
+    AnyClassifierConfig,
+    EvaluationConfig,
+    Extension,
+    Features,
+    FormerClassifierConfig,
+    Resize,
+    Split,
+)
 from edm.cost import classifier_flops
 from experiments.store.layout import FOLDER_OF_TASK, StoreKind
 from experiments.store.results import ClassifierRecord, MeasuredReferences
@@ -139,7 +148,7 @@ class ReferenceStatistics:
         data = self.data
         config = classifier_config(data.classifier_version)
         own = classifier_flops(config, data.channels, data.resolution, data.num_classes)
-        return self.images * (own if self.features.classifier else EXTRACTOR_FLOPS[self.features.name])
+        return self.images * (own if self.features.classifier else extractor_flops(self.features.name))
 
     @property
     def depends_on(self) -> tuple[FeatureClassifier, ...]:
@@ -155,6 +164,11 @@ class ReferenceStatistics:
     def description(self) -> str:
         """What it is, in a few words."""
         return f"{self.title}, {self.features.label}"
+
+
+def extractor_flops(features: Features | Extension) -> float:
+    """Return the operations on one image; of an extension's features, which nobody has counted, none."""
+    return 0.0 if isinstance(features, Extension) else EXTRACTOR_FLOPS[features]
 
 
 Preparation = FeatureClassifier | ReferenceStatistics
@@ -183,7 +197,7 @@ def _referring(scores: tuple[str, ...]) -> tuple[str, ...]:
 
 @lru_cache(maxsize=1024)
 def _as_far_as_it_matters(
-    images: int, features: Features, resize: Resize, reference: Literal["equal", "all"]
+    images: int, features: Features | Extension, resize: Resize, reference: Literal["equal", "all"]
 ) -> EvaluationConfig:
     return EvaluationConfig(images, features, resize=resize, reference=reference)
 

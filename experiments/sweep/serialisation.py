@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 
 from pydantic import TypeAdapter, ValidationError
 
-from edm.config import DataConfig
+from edm.config import DataConfig, Extension
 from edm.data.catalogue import CATALOGUE, DatasetFacts, facts, source_fingerprint
 from experiments.errors import UserError
 from experiments.sweep.aliases import Holdings
@@ -124,7 +124,7 @@ class RecordedInputs:
 
 
 def _in_catalogue(config: DataConfig) -> DataConfig:
-    if config.name not in CATALOGUE:
+    if config.name not in CATALOGUE and not isinstance(config.name, Extension):
         raise KeyError(config.path)
     return config
 

@@ -6,6 +6,7 @@ import dataclasses
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Any, Literal
 
 from edm.config import (
@@ -179,6 +180,7 @@ def unused_parameters(cells: Sequence[Cell]) -> set[str]:
     }
 
 
+@cache
 def split_axis(axis: str) -> tuple[str, str, str]:
     """Return section, field and option of a dotted name; the option is "" unless it is such as sampler_options.eta."""
     section, name, option = [*axis.split(".", 2), ""][:3]

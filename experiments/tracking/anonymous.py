@@ -9,9 +9,7 @@ from typing import Any
 from experiments.redaction import without_paths
 from experiments.store.files import parse_json
 from experiments.store.layout import CONFIG, FAILURE, RESULT
-from experiments.store.result_files import OWN_CHECKSUM, with_checksum
-
-HIDDEN_ORIGINS = ("host", "command")  # of the provenance
+from experiments.store.result_files import without_origins
 
 
 def anonymous_file(name: str, content: bytes) -> bytes:
@@ -23,7 +21,7 @@ def anonymous_file(name: str, content: bytes) -> bytes:
         return content
     parsed = anonymous_json(parse_json(content))
     if file == RESULT:
-        parsed = _anonymous_result(parsed)
+        parsed = without_origins(parsed)
     return (json.dumps(parsed, indent=1) + "\n").encode()
 
 
@@ -34,12 +32,3 @@ def anonymous_json(content: Any) -> Any:
     if isinstance(content, list | tuple):
         return [anonymous_json(value) for value in content]
     return without_paths(content) if isinstance(content, str) else content
-
-
-def _anonymous_result(result: dict[str, Any]) -> dict[str, Any]:
-    checked = result.pop(OWN_CHECKSUM, None) is not None
-    origins = {name: value for name, value in result.get("provenance", {}).items() if name != "git_diff"}
-    result["provenance"] = {**origins, **{name: "" for name in HIDDEN_ORIGINS if name in origins}}
-    if "host" in result.get("drawn", {}):
-        result["drawn"]["host"] = []
-    return with_checksum(result) if checked else result

@@ -8,7 +8,7 @@ from functools import partial
 from typing import Any
 
 from edm.config import Extension, extensions_in
-from edm.trying import TrialError, try_guidance_rule, try_metric, try_sampler, try_training
+from edm.trying import TrialError, try_features, try_guidance_rule, try_metric, try_sampler, try_training
 from experiments.errors import UserError, one_line
 from experiments.store.store import Store
 from experiments.sweep.plan import Plan
@@ -31,6 +31,9 @@ def check_plan(plan: Plan, store: Store) -> None:
         for value, attempt in ((sampling.sampler, try_sampler), (sampling.guidance_rule, try_guidance_rule)):
             if isinstance(value, Extension):
                 tried[value, sampling, side] = [value], partial(attempt, sampling, (data.channels, side, side))
+        space = evaluation.features.name
+        if isinstance(space, Extension):
+            tried[space, side] = [space], partial(try_features, space, (data.channels, side, side))
         for metric in evaluation.config.metrics:
             if isinstance(metric, Extension):
                 tried[metric] = [metric], partial(try_metric, metric, evaluation.features.dimension)

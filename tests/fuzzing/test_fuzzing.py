@@ -44,7 +44,7 @@ zip: {sampling.seed: [1, 2], sampling.rho: [6, 7]}
 exclude: [{model.attention: false}]
 seeds: [0, 1]
 resources:  {gpus: 0, cpus: 1}
-report:     {rows: [model.attention, sampling.steps], metrics: [fid_test]}
+report:     {columns: [sampling.steps], metrics: [fid_test]}
 """
 DIMENSION = 6
 QUICK = 20

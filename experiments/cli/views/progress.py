@@ -34,7 +34,7 @@ def showing_progress(console: Console, name: str, doing: str = "preparing") -> I
             if step not in tasks:
                 progress.update(tasks.get("", TaskID(-1)), visible=False)
                 tasks[step] = progress.add_task(f"{name}: {step}")
-            counted = "" if total else f", {done:,} so far"
+            counted = "" if total else _so_far(done)
             progress.update(tasks[step], description=f"{name}: {step}{counted}", completed=done, total=total or None)
 
         yield on_progress
@@ -48,9 +48,14 @@ def _plain_progress(console: Console, title: str) -> OnProgress:
         if step not in begun:
             begun.add(step)
             lines.say(f"{title}: {step}")
-        lines.sum_up(lambda: f"{title}: {step}, {f'{done / total:.0%}' if total else f'{done:,} so far'}")
+        lines.sum_up(lambda: f"{title}: {step}{f', {done / total:.0%}' if total else _so_far(done)}")
 
     return on_progress
+
+
+def _so_far(done: int) -> str:
+    """How much is done where nobody knows how much there is."""
+    return f", {done:,} so far" if done else ""
 
 
 @contextmanager

@@ -167,7 +167,7 @@ BROKEN = [
     ),
     (SWEEP.replace("damped]", "dumped]"), DAMPED, "mine.yaml:8: sampling.sampler: 'dumped' is not one of euler, heun"),
     (SWEEP.replace("damped]", "dumped]"), DAMPED, "did you mean 'damped'?"),
-    (SWEEP.replace("damped]", "{a: 1}]"), DAMPED, "mine.yaml:8: sampling.sampler: {'a': 1} is not a name; write sampl"),
+    (SWEEP.replace("damped]", "{a: 1}]"), DAMPED, "mine.yaml:8: sampling.sampler: {a: 1} is not a name; write sampl"),
     (with_axis("[1, many]"), DAMPED, "mine.yaml:9: sampling.sampler_options.damping: expected a number, not 'many'"),
     (with_axis("[0.5]", "dampin"), DAMPED, "mine.yaml:9: sampling.sampler_options.dampin: unknown option; choose from"),
     (with_axis("[0.5]", "dampin"), DAMPED, "did you mean 'damping'?"),

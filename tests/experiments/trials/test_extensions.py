@@ -13,7 +13,7 @@ from experiments.errors import UserError
 from experiments.inspection.explain import explain
 from experiments.inspection.garbage import survey
 from experiments.runner.resume import open_schedule
-from experiments.store.results import EvaluationResult, ExtensionRecord
+from experiments.store.results import EvaluationResult, ExtensionRecord, TrainingResult
 from experiments.store.store import Store
 from experiments.sweep.plan import Plan
 from experiments.tracking import bundle
@@ -276,3 +276,25 @@ def test_a_table_shows_a_metric_under_its_title(tmp_path: Path, store: Store) ->
     with pytest.raises(UserError, match=r"'nearest_tast' is not a metric; .*did you mean 'nearest_test'"):
         load_sweep(write_sweep(tmp_path, unknown, titled))
     assert len(plan.cells) == 2
+
+
+WEIGHTING = """\
+from edm import extend
+
+
+@extend.weighting("halved")
+def halved(sigma, sigma_data):
+    return (sigma**2 + sigma_data**2) / (sigma * sigma_data) ** 2 / 2
+"""
+
+
+@pytest.mark.slow
+def test_several_processes_train_with_the_extension(tmp_path: Path, store: Store) -> None:
+    sweep = SWEEP.replace("label_dropout: 0.1", "label_dropout: 0.1, weighting: halved").replace(", damped]", "]")
+    plan = plan_sweep(load_sweep(write_sweep(tmp_path, sweep, WEIGHTING)))
+    keep_extensions(plan, store)
+    forget_loaded()
+    (training,) = plan.trainings.values()
+    outcome = perform(store, training, replace(CONTEXT, gpus=2.0))
+    assert outcome.state == "done", outcome.message
+    assert store.finished(TrainingResult, training.signature).gpus == 2
