@@ -8,6 +8,7 @@ as seen by the viewer. docs/augmentation.md shows every transform.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import reduce
 
@@ -16,8 +17,9 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float, Float32, Float64, Int64
 from torch import Tensor
 
-from edm.config import AUGMENT_LABELS
+from edm.config import AUGMENT_LABELS, Extension, TrainingConfig
 from edm.noise import Stream, normals, uniforms
+from edm.registry import Registration, Registry
 from edm.typed_torch import normal_cdf
 
 LOG2_SCALE_STD = 0.2  # for scale and stretch
@@ -112,6 +114,31 @@ def augment(
         return images, images.new_zeros(len(images), AUGMENT_LABELS)
     parameters = draw(seed, index, probability)
     return transform(images, parameters), parameters.labels.to(images.dtype)
+
+
+Augment = Callable[[Tensor, int, Tensor], tuple[Tensor, Tensor]]  # (images, seed, index) -> images, augment labels
+
+
+def _by_edm(config: TrainingConfig) -> Augment:
+    if config.augment == 0:
+        return lambda images, seed, index: (images, images.new_zeros(len(images), 0))
+    return lambda images, seed, index: augment(images, seed, index, config.augment)
+
+
+def _by_extension(registration: Registration, extension: Extension) -> Callable[[TrainingConfig], Augment]:
+    function = registration.bound(extension)
+
+    def transformed(images: Tensor, seed: int, index: Tensor) -> tuple[Tensor, Tensor]:
+        def numbers(count: int) -> Tensor:
+            return normals(seed, Stream.AUGMENTATION, index, (count,))
+
+        return function(images, numbers), images.new_zeros(len(images), 0)
+
+    return lambda config: transformed
+
+
+OWN_AUGMENTATIONS: dict[str, Callable[[TrainingConfig], Augment]] = {"edm": _by_edm}
+AUGMENTATIONS = Registry(OWN_AUGMENTATIONS, _by_extension)
 
 
 def draw(seed: int, index: Int64[Tensor, " b"], probability: float) -> AugmentParameters:

@@ -8,11 +8,11 @@ import torch
 from jaxtyping import Float, Int64, UInt8
 from torch import Tensor
 
-from edm.augment import augment, flip
+from edm.augment import AUGMENTATIONS, flip
 from edm.config import Split, TrainingConfig
 from edm.data.dataset import Dataset, to_unit
 from edm.networks.device import sent
-from edm.noise import Stream, normals, permutation, training_sigmas, uniforms
+from edm.noise import DISTRIBUTIONS, Stream, normals, permutation, uniforms
 from edm.parallel import Team
 from edm.typed_torch import normal_quantile
 
@@ -79,6 +79,8 @@ class Batches:
     def __init__(self, data: TrainingSet, config: TrainingConfig, seed: int, null_label: int) -> None:
         self.data, self.config, self.seed, self.null_label = data, config, seed, null_label
         self._orders: dict[int, Tensor] = {}
+        self._sigmas = DISTRIBUTIONS[config.noise_distribution](config)
+        self._augment = AUGMENTATIONS[config.augmentation](config)
 
     def __getitem__(self, step: int) -> Batch:
         return self.at(step, torch.arange(self.config.batch_size))
@@ -101,7 +103,7 @@ class Batches:
         return Batch(
             images=images,
             labels=labels.masked_fill(dropped, self.null_label),
-            sigma=training_sigmas(self._sigma_normals(step, index), config.p_mean, config.p_std),
+            sigma=self._sigmas(self._sigma_normals(step, index)),
             noise=normals(seed, Stream.TRAINING_NOISE, index, tuple(images.shape[1:])),
             augment_labels=augment_labels,
         )
@@ -109,9 +111,7 @@ class Batches:
     def _augmented(self, images: Float[Tensor, "b c h w"], index: Int64[Tensor, " b"]) -> tuple[Tensor, Tensor]:
         if self.config.flip:
             images = flip(images, self.seed, index)
-        if self.config.augment > 0:
-            return augment(images, self.seed, index, self.config.augment)
-        return images, images.new_zeros(len(images), 0)
+        return self._augment(images, self.seed, index)
 
     def _sigma_normals(self, step: int, index: Int64[Tensor, " b"]) -> Float[Tensor, " b"]:
         """Return standard normal numbers; if stratified, one from each of equally likely intervals."""

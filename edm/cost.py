@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import lru_cache
 
-from edm.config import AnyClassifierConfig, FormerClassifierConfig, NetworkConfig
+from edm.config import AnyClassifierConfig, Extension, FormerClassifierConfig, NetworkConfig
 from edm.config.evaluation import LARGEST_PLAIN_SIDE
 from edm.discrete import measured
 from edm.networks.sizes import attention_flops, conv_flops, layout_flops, layout_parameters, uncertainty_parameters
@@ -13,6 +13,8 @@ from edm.networks.sizes import attention_flops, conv_flops, layout_flops, layout
 @lru_cache(maxsize=1024)
 def forward_flops(config: NetworkConfig) -> int:
     """Return the floating-point operations of a forward pass on one image, counting two per multiply-add."""
+    if isinstance(config.architecture, Extension):
+        return _flops_of(config.architecture, config.resolution)
     if config.settings:
         return measured(config.settings, config.resolution)[1]
     return _study_flops(config) if config.architecture == "study" else layout_flops(config)
@@ -37,6 +39,11 @@ def _study_flops(config: NetworkConfig) -> int:
         inputs = width
     bridge = side // 2 ** len(config.depths)
     return flops + _level(inputs, channels[-1], config.depths[-1], config.bridge_heads, bridge, cond)
+
+
+def _flops_of(network: Extension, side: int) -> int:
+    """Return a count of operations that was made for images of one size, for images of `side` pixels a side."""
+    return round(network.fact("flops", 0) * (side / network.fact("resolution", side)) ** 2) if side else 0
 
 
 def _level(inputs: int, width: int, depth: int, heads: int, side: int, cond: int) -> int:
@@ -85,6 +92,8 @@ def _former_convolutions(image_channels: int, width: int, resolution: int) -> in
 
 def num_parameters(config: NetworkConfig) -> int:
     """Return the number of trainable parameters."""
+    if isinstance(config.architecture, Extension):
+        return config.architecture.fact("parameters", 0)
     if config.settings:
         return measured(config.settings, config.resolution)[0]
     network = _study_parameters(config) if config.architecture == "study" else layout_parameters(config)

@@ -15,7 +15,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file  # pyright: ignore[reportUnknownVariableType] - no types for their tensors
 from torch import Tensor
 
-from edm.config import NetworkConfig
+from edm.config import Extension, NetworkConfig
+from edm.cost import num_parameters
 from edm.networks.device import on_device
 from edm.precondition import Denoiser
 
@@ -39,8 +40,12 @@ def save_tensors(tensors: dict[str, Tensor], path: Path, metadata: dict[str, str
 
 def _mode_of_new_files(path: Path) -> int:
     """Create a file and return its permissions, which follow from the umask and from what its folder says."""
-    with path.open("ab") as file:
-        return stat.S_IMODE(os.fstat(file.fileno()).st_mode)
+    flags = os.O_WRONLY | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0)  # no link that somebody left there is followed
+    descriptor = os.open(path, flags, 0o666)
+    try:
+        return stat.S_IMODE(os.fstat(descriptor).st_mode)
+    finally:
+        os.close(descriptor)
 
 
 def load_tensors(path: Path) -> dict[str, Tensor]:
@@ -68,16 +73,39 @@ def load_model(path: Path, device: torch.device | str = "cpu") -> Denoiser:
         tensors = load_tensors(path)
     except (SafetensorError, OSError) as error:
         raise ValueError(f"{path}: is not a model file ({error}); give a .safetensors file of a training") from None
-    if "network" not in metadata:
+    if not {"network", "sigma_data"} <= metadata.keys():
         raise ValueError(f"{path}: holds tensors but no model; give {MODEL} or a checkpoint of a training")
-    fields: dict[str, Any] = json.loads(metadata["network"])
-    fields = {
-        name: tuple(cast(list[Any], value)) if isinstance(value, list) else value for name, value in fields.items()
-    }
-    model = Denoiser(NetworkConfig(**fields), float(metadata["sigma_data"]))
-    averaged = {n.removeprefix(AVERAGED): value for n, value in tensors.items() if n.startswith(AVERAGED)}
-    model.load_state_dict(averaged or tensors)
+    try:
+        model = _model(metadata, tensors)
+    except Exception as error:  # a file from elsewhere may say anything, and nearly any class is raised for it
+        reason = str(error).strip().partition("\n")[0][:200]
+        raise ValueError(
+            f"{path}: its model cannot be built ({type(error).__name__}: {reason}); give {MODEL} of a training"
+        ) from error
     return on_device(model, device).eval().requires_grad_(False)
+
+
+def _model(metadata: dict[str, str], tensors: dict[str, Tensor]) -> Denoiser:
+    """Return the model that a file describes, once it is certain that the file has the weights for it."""
+    fields: dict[str, Any] = json.loads(metadata["network"])
+    fields = {name: _plain(value) for name, value in fields.items()}
+    config, sigma_data = NetworkConfig(**fields), float(metadata["sigma_data"])
+    averaged = {n.removeprefix(AVERAGED): value for n, value in tensors.items() if n.startswith(AVERAGED)}
+    weights = averaged or tensors
+    held = sum(value.numel() for value in weights.values())
+    claimed = (config.channels, config.num_classes, config.image_channels, *config.depths)
+    if max(claimed) > held or sum(config.depths) > len(weights) or num_parameters(config) > held:
+        raise ValueError(f"the network has more weights than the {held:,} of the file")
+    model = Denoiser(config, sigma_data)
+    model.load_state_dict(weights)
+    return model
+
+
+def _plain(value: Any) -> Any:
+    """Return a value of a network's configuration that was JSON."""
+    if isinstance(value, dict):
+        return Extension(**{name: _plain(own) for name, own in cast(dict[str, Any], value).items()})
+    return tuple(map(_plain, cast(list[Any], value))) if isinstance(value, list) else value
 
 
 def _metadata(path: Path) -> dict[str, str]:

@@ -9,9 +9,10 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
 
-from edm.config import FieldError, Precision, SamplingConfig
+from edm.config import Extension, FieldError, Precision, SamplingConfig
 from edm.networks.device import autocast
 from edm.precondition import Denoiser
+from edm.registry import Registration, Registry
 from edm.samplers import DenoiserFunction
 
 
@@ -42,11 +43,28 @@ class Guided:
         return self.guided if self.guides(sigma) else self.plain
 
 
+Combine = Callable[[Tensor, Tensor, Tensor], Tensor]  # (weaker, D(x | label), sigma) -> guided images
+
+
+def _linear(config: SamplingConfig) -> Combine:
+    return lambda weaker, main, sigma: torch.lerp(weaker, main, config.guidance)
+
+
+def _of_extension(registration: Registration, rule: Extension) -> Callable[[SamplingConfig], Combine]:
+    function = registration.bound(rule)
+    return lambda config: lambda weaker, main, sigma: function(weaker, main, config.guidance, sigma)
+
+
+OWN_GUIDANCE_RULES: dict[str, Callable[[SamplingConfig], Combine]] = {"linear": _linear}
+GUIDANCE_RULES = Registry(OWN_GUIDANCE_RULES, _of_extension)
+
+
 def guided(
     model: Denoiser, labels: Int64[Tensor, " b"], config: SamplingConfig, guide: Denoiser | None = None
 ) -> Guided:
-    """Return the denoiser lerp(weaker, D(x | label), guidance) within the guidance interval (Kynkaanniemi et al. 2024).
+    """Return the denoiser that combines D(x | label) with a weaker one, within the guidance interval.
 
+    The rule is lerp(weaker, D(x | label), guidance) by default; for the interval, see Kynkaanniemi et al. 2024.
     The weaker denoiser is D(x) without a label (Ho and Salimans 2022) or, if a `guide` is given, the guide for the same
     label (autoguidance, Karras et al. 2024). At guidance 1 and 0 only one of the two is evaluated. Without classes and
     without a guide, guidance has no effect. Models must be in evaluation mode. Raises FieldError if `config.guide` is
@@ -74,9 +92,11 @@ def _classifier_free(plain: Labelled, config: SamplingConfig) -> DenoiserFunctio
         return Labelled(plain.model, null, config.precision)
     both = Labelled(plain.model, torch.cat([null, plain.labels]), config.precision)
 
+    combine = GUIDANCE_RULES[config.guidance_rule](config)
+
     def denoise(x: Tensor, sigma: Tensor) -> Tensor:
         unconditional, conditional = both(torch.cat([x, x]), sigma).chunk(2)
-        return torch.lerp(unconditional, conditional, config.guidance)
+        return combine(unconditional, conditional, sigma)
 
     return denoise
 
@@ -87,7 +107,9 @@ def _autoguided(plain: Labelled, guide: Denoiser, config: SamplingConfig) -> Den
     if config.guidance == 0:
         return weaker
 
+    combine = GUIDANCE_RULES[config.guidance_rule](config)
+
     def denoise(x: Tensor, sigma: Tensor) -> Tensor:
-        return torch.lerp(weaker(x, sigma), plain(x, sigma), config.guidance)
+        return combine(weaker(x, sigma), plain(x, sigma), sigma)
 
     return denoise

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
+
 from jaxtyping import Float, Int64
 from torch import Tensor
 
-from edm.config import Weighting
+from edm.config import TrainingConfig
 from edm.precondition import Denoiser, Scalings
+from edm.registry import Registry, as_it_is
+
+LossWeight = Callable[[Tensor, float], Tensor]  # (sigma, sigma_data) -> weight, one for each image
 
 
 def denoising_loss(
@@ -16,34 +22,45 @@ def denoising_loss(
     sigma: Float[Tensor, " b"],
     noise: Float[Tensor, "b c h w"],
     augment_labels: Float[Tensor, "b a"] | None = None,
-    weighting: Weighting = "edm",
-    min_snr_gamma: float = 5.0,
+    weight: LossWeight | None = None,
 ) -> Float[Tensor, " b"]:
     """Return the weighted mean squared error of D(y + sigma n) for each image y, n being `noise`.
 
-    With EDM's weights a network that returns zeros scores about 1 at every noise level. With `uncertainty` that loss L
-    becomes L / exp(u) + u, whose least is at u(sigma) = ln L (EDM2, eq. 21).
+    weight: of the error at each noise level; by default EDM's, with which a network that returns zeros scores about 1
+    at every noise level.
     """
     noisy = images + sigma[:, None, None, None] * noise
     error = (denoiser(noisy, sigma, label, augment_labels) - images) ** 2
-    loss = loss_weight(sigma, denoiser.sigma_data, weighting, min_snr_gamma) * error.mean(dim=(1, 2, 3))
-    if weighting != "uncertainty":
-        return loss
+    return (weight or edm_weight)(sigma, denoiser.sigma_data) * error.mean(dim=(1, 2, 3))
+
+
+def uncertain(loss: Float[Tensor, " b"], denoiser: Denoiser, sigma: Float[Tensor, " b"]) -> Float[Tensor, " b"]:
+    """Return L / exp(u) + u for each loss L, which is least where u(sigma) = ln L (EDM2, eq. 21)."""
     u = denoiser.log_uncertainty(sigma)
     return loss / u.exp() + u
 
 
-def loss_weight(
-    sigma: Float[Tensor, " b"], sigma_data: float, weighting: Weighting, min_snr_gamma: float
-) -> Float[Tensor, " b"]:
-    """Return the weight of the error of D at each noise level.
+def edm_weight(sigma: Float[Tensor, " b"], sigma_data: float) -> Float[Tensor, " b"]:
+    """Return EDM's weight of the error of D at each noise level.
 
-    EDM's is (SNR + 1) / sigma_data**2 with SNR = (sigma_data / sigma)**2; min-SNR's is min(SNR, gamma) / sigma_data**2
-    (Hang et al. 2023, eq. 5, for networks that predict the image); that of VP, VE and iDDPM is 1 / sigma**2 (EDM,
-    Table 1).
+    It is (SNR + 1) / sigma_data**2, with SNR = (sigma_data / sigma)**2.
     """
-    if weighting == "inverse_variance":
-        return 1 / sigma**2
-    if weighting in ("edm", "uncertainty"):
-        return Scalings.of(sigma, sigma_data).weight
-    return (sigma_data / sigma).square().clip(max=min_snr_gamma) / sigma_data**2
+    return Scalings.of(sigma, sigma_data).weight
+
+
+def inverse_variance_weight(sigma: Float[Tensor, " b"], sigma_data: float) -> Float[Tensor, " b"]:
+    """Return the weight 1 / sigma**2, that of VP, VE and iDDPM (EDM, Table 1)."""
+    return 1 / sigma**2
+
+
+def min_snr_weight(sigma: Float[Tensor, " b"], sigma_data: float, gamma: float) -> Float[Tensor, " b"]:
+    """Return the weight min(SNR, gamma) / sigma_data**2 (Hang et al. 2023, eq. 5, where networks predict the image)."""
+    return (sigma_data / sigma).square().clip(max=gamma) / sigma_data**2
+
+
+OWN_WEIGHTINGS: dict[str, Callable[[TrainingConfig], LossWeight]] = {
+    "edm": lambda config: edm_weight,
+    "min_snr": lambda config: partial(min_snr_weight, gamma=config.min_snr_gamma),
+    "inverse_variance": lambda config: inverse_variance_weight,
+}
+WEIGHTINGS = Registry(OWN_WEIGHTINGS, as_it_is)

@@ -8,11 +8,15 @@ GPU count or device, and a resumed training needs no saved generator state.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from enum import IntEnum
 
 import torch
 from jaxtyping import Float, Float64, Int64
 from torch import Tensor
+
+from edm.config import TrainingConfig
+from edm.registry import Registry, as_it_is
 
 # constants of Philox4x32-10
 MASK = 0xFFFFFFFF
@@ -99,3 +103,9 @@ def training_sigmas(z: Float[Tensor, " b"], p_mean: float, p_std: float) -> Floa
     z: standard normal numbers.
     """
     return (p_mean + p_std * z).exp().clip(0.002, 80)
+
+
+OWN_DISTRIBUTIONS: dict[str, Callable[[TrainingConfig], Callable[[Tensor], Tensor]]] = {
+    "lognormal": lambda config: lambda z: training_sigmas(z, config.p_mean, config.p_std)
+}
+DISTRIBUTIONS = Registry(OWN_DISTRIBUTIONS, as_it_is)

@@ -1,4 +1,4 @@
-"""Pictures as PNG files: sample grids, denoising trajectories, and images beside their nearest training images."""
+"""Pictures: sample grids, denoising trajectories as PNG or GIF, and images beside their nearest training images."""
 
 from __future__ import annotations
 
@@ -12,9 +12,11 @@ import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor
 
+from edm.data.dataset import to_uint8
 from edm.typed_torch import floats
 
 if TYPE_CHECKING:
+    from PIL.Image import Image as Picture
     from PIL.ImageDraw import ImageDraw as Pen
 
 SMALLEST_TILE = 32  # pixels; smaller images are enlarged by a whole factor to be visible
@@ -23,11 +25,27 @@ GAP = 2  # white pixels between tiles
 LINE = 14  # pixels of a line of text
 MARGIN = 8  # white pixels on both sides of a row's title
 PAIR_TITLES = ("generated", "nearest in pixels", "nearest in features")
+FRAME_TITLES = ("noisy", "denoised")
+FRAME_MS, LAST_FRAME_MS = 120, 2000  # how long an animation shows a step, and the finished images
 
 
 def save_grid(images: UInt8[Tensor, "n c h w"], path: Path, columns: int = 10) -> None:
     """Write grey or RGB images as a grid, row by row; small ones are enlarged."""
-    _save(_grid(images, columns), path)
+    grid_picture(images, columns).save(path, format="PNG")
+
+
+def grid_picture(images: UInt8[Tensor, "n c h w"], columns: int, smallest: int = SMALLEST_TILE) -> Picture:
+    """Return grey or RGB images as a grid, row by row; those smaller than `smallest` pixels are enlarged."""
+    return _titled(_grid(images, columns, smallest))
+
+
+def image_at(x: int, y: int, side: int, columns: int, smallest: int = SMALLEST_TILE) -> int:
+    """Return the number of the image at a pixel of a `grid_picture` of images of `side` pixels a side.
+
+    A gap belongs to the image before it; the number may be that of an empty place in the last row.
+    """
+    step = side * _enlargement(side, smallest) + GAP
+    return y // step * columns + min(x // step, columns - 1)
 
 
 @dataclass(frozen=True)
@@ -37,6 +55,17 @@ class Moment:
     sigma: float
     noisy: UInt8[Tensor, "n c h w"]
     denoised: UInt8[Tensor, "n c h w"]
+
+    @classmethod
+    def of(
+        cls, sigma: float, x: Float[Tensor, "n c h w"], denoised: Float[Tensor, "n c h w"], sigma_data: float
+    ) -> Moment:
+        """Return the pictures of a state and of the denoiser's output, on the CPU.
+
+        The state is scaled back to the spread of images: at high noise levels all would be black and white.
+        """
+        visible = x * sigma_data / math.hypot(sigma, sigma_data)
+        return cls(sigma, to_uint8(visible).cpu(), to_uint8(denoised).cpu())
 
 
 def save_trajectory(moments: Sequence[Moment], final: UInt8[Tensor, "n c h w"], path: Path) -> None:
@@ -48,7 +77,22 @@ def save_trajectory(moments: Sequence[Moment], final: UInt8[Tensor, "n c h w"], 
     denoised = [*(moment.denoised for moment in moments), final]
     rows = torch.stack([torch.stack(noisy, dim=1), torch.stack(denoised, dim=1)], dim=1)  # image, row, column
     heads = [*(f"sigma {moment.sigma:.3g}" for moment in moments), "image"]
-    _save(_grid(rows.flatten(0, 2), len(heads), TITLED_TILE), path, heads=heads)
+    _titled(_grid(rows.flatten(0, 2), len(heads), TITLED_TILE), heads=heads).save(path, format="PNG")
+
+
+def save_animation(moments: Sequence[Moment], final: UInt8[Tensor, "n c h w"], path: Path) -> None:
+    """Write iterative denoising as a GIF that repeats: a frame for each step, and the finished images for longer.
+
+    Each column is an image, its noisy state above the denoiser's output.
+    """
+    frames = [_frame(moment.noisy, moment.denoised, f"sigma {moment.sigma:.3g}") for moment in moments]
+    frames.append(_frame(final, final, "image"))
+    durations = [FRAME_MS] * len(moments) + [LAST_FRAME_MS]
+    frames[0].save(path, format="GIF", save_all=True, append_images=frames[1:], duration=durations, loop=0)
+
+
+def _frame(above: UInt8[Tensor, "n c h w"], below: UInt8[Tensor, "n c h w"], head: str) -> Picture:
+    return _titled(_grid(torch.cat([above, below]), len(above), TITLED_TILE), heads=[head], sides=FRAME_TITLES)
 
 
 def save_pairs(
@@ -68,7 +112,7 @@ def save_pairs(
         captions = [[""] * num, _captions(pixel_distances, num), _captions(feature_distances, num)]
     tiles = torch.cat([generated, pixel_neighbours, feature_neighbours])
     grid = _grid(tiles, num, TITLED_TILE, GAP + LINE if captions else GAP)
-    _save(grid, path, sides=PAIR_TITLES, captions=captions)
+    _titled(grid, sides=PAIR_TITLES, captions=captions).save(path, format="PNG")
 
 
 def _captions(distances: Float[Tensor, " n"] | None, num: int) -> list[str]:
@@ -86,7 +130,7 @@ def _grid(
     below: white pixels under each row; under the last one a gap less.
     """
     n, c, h, w = images.shape
-    rows, scale = -(-n // columns), max(1, -(-smallest // h))
+    rows, scale = -(-n // columns), _enlargement(h, smallest)
     tiles = images.new_full((rows * columns, c, h * scale + below, w * scale + GAP), 255)
     tiles[:n, :, : h * scale, : w * scale] = images.repeat_interleave(scale, dim=2).repeat_interleave(scale, dim=3)
     height, width = tiles.shape[2:]
@@ -94,14 +138,17 @@ def _grid(
     return grid.reshape(rows * height, columns * width, c)[:-GAP, :-GAP]
 
 
-def _save(
+def _enlargement(side: int, smallest: int) -> int:
+    return max(1, -(-smallest // side))
+
+
+def _titled(
     grid: UInt8[Tensor, "height width c"],
-    path: Path,
     heads: Sequence[str] = (),
     sides: Sequence[str] = (),
     captions: Sequence[Sequence[str]] = (),
-) -> None:
-    """Write a grid with `heads` above columns, `sides` left of rows, and `captions` in the space below each row."""
+) -> Picture:
+    """Return a grid with `heads` above columns, `sides` left of rows, and `captions` in the space below each row."""
     from PIL import Image, ImageDraw  # edm has to import where it is not installed
 
     picture = Image.fromarray((grid[..., 0] if grid.shape[2] == 1 else grid).cpu().numpy())
@@ -118,7 +165,7 @@ def _save(
         pen.text((left - MARGIN, middle), side, fill="black", anchor="rm")
     for i, row in enumerate(captions):
         _write_row(pen, row, left, picture.width, top + (i + 1) * step - GAP - LINE / 2)
-    titled.save(path, format="PNG")
+    return titled
 
 
 def _write_row(pen: Pen, texts: Sequence[str], left: int, width: int, y: float) -> None:

@@ -16,15 +16,15 @@ from edm.scalings import Scalings, of_process
 class Denoiser(nn.Module):
     """A network with its preconditioning: maps (x, sigma, label) to the expected clean image, in [-1, 1].
 
-    config: of the network. sigma_data: standard deviation of the training data. Scalings are computed in the precision
-    of `x`, the network in float32.
+    config: of the network. sigma_data: standard deviation of the training data. network: by default a new one.
+    Scalings are computed in the precision of `x`, the network in float32.
     """
 
-    def __init__(self, config: NetworkConfig, sigma_data: float) -> None:
+    def __init__(self, config: NetworkConfig, sigma_data: float, network: nn.Module | None = None) -> None:
         super().__init__()
         self.config = config
         self.sigma_data = sigma_data
-        self.network = build_network(config)
+        self.network = build_network(config) if network is None else network
         self.uncertainty = UncertaintyHead() if config.uncertainty else None
         self.process = DiscreteProcess.of(config.settings) if config.settings else None
 

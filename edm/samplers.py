@@ -4,11 +4,13 @@ All solve EDM's ODE dx/dsigma = (x - D(x; sigma)) / sigma, or an SDE with the sa
 levels that end in 0. Noise levels are Python's floats and the state is float64, as in EDM, since sigmas span 0.002 to
 80. Nothing here reads the values of a tensor, so that the host never waits for a GPU.
 
-To add a sampler: write a step rule, name it in `Sampler` (edm/config/sampling.py) and enter it in `method_of`.
+To add a sampler to this package: write a step rule, name it in `Sampler` (edm/config/sampling.py) and enter it in
+`METHODS`. Samplers of one's own are registered by edm.extend.
 """
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -20,7 +22,8 @@ import numpy as np
 from jaxtyping import Float, Float64
 from torch import Tensor
 
-from edm.config import MAX_GAMMA, Sampler, SamplingConfig
+from edm.config import MAX_GAMMA, Extension, SamplingConfig
+from edm.registry import Registration, Registry
 
 Images = Float64[Tensor, "b c h w"]
 StepNoise = Callable[[int], Tensor]  # number of a step -> standard normal noise for it
@@ -204,21 +207,43 @@ def phi(k: int, z: float) -> float:
     return math.exp(z) if k == 0 else (phi(k - 1, z) - 1 / math.factorial(k - 1)) / z
 
 
-def method_of(config: SamplingConfig) -> Method:
+@dataclass(frozen=True)
+class Loop:
+    """A sampler that is a whole loop: solve(denoiser, x, sigmas, noise) returns the final images.
+
+    x: noise of level sigmas[0]. denoiser: takes the noise level as a number. noise: returns fresh noise at each call.
+    """
+
+    solve: Callable[[Callable[[Tensor, float], Tensor], Images, list[float], Callable[[], Tensor]], Tensor]
+
+
+def _churned(config: SamplingConfig) -> Churn:
+    return Churn(config.s_churn, config.s_min, config.s_max, config.s_noise)
+
+
+def _of_extension(registration: Registration, sampler: Extension) -> Callable[[SamplingConfig], Method | Loop]:
+    function = registration.bound(sampler)
+    made = Loop(function) if registration.settings["loop"] else Method(function, registration.settings["history"])
+    return lambda config: made
+
+
+METHODS: dict[str, Callable[[SamplingConfig], Method | Loop]] = {
+    "euler": lambda config: Method(euler),
+    "heun": lambda config: Method(heun),
+    "dpm2": lambda config: Method(dpm2),
+    "stochastic_euler": lambda config: Method(euler, churn=_churned(config)),
+    "stochastic_heun": lambda config: Method(heun, churn=_churned(config)),
+    "dpmpp_2m": lambda config: Method(partial(multistep, order=2), history=1),
+    "dpmpp_3m": lambda config: Method(partial(multistep, order=3), history=2),
+    "dpmpp_2m_sde": lambda config: Method(partial(multistep, order=2, eta=config.eta), history=1),
+    "unipc": lambda config: Method(unip, history=UNIPC_ORDER, correct=unic),
+}
+SAMPLERS = Registry(METHODS, _of_extension)
+
+
+def method_of(config: SamplingConfig) -> Method | Loop:
     """Return the sampler that `config` describes."""
-    churn = Churn(config.s_churn, config.s_min, config.s_max, config.s_noise)
-    methods: dict[Sampler, Method] = {
-        "euler": Method(euler),
-        "heun": Method(heun),
-        "dpm2": Method(dpm2),
-        "stochastic_euler": Method(euler, churn=churn),
-        "stochastic_heun": Method(heun, churn=churn),
-        "dpmpp_2m": Method(partial(multistep, order=2), history=1),
-        "dpmpp_3m": Method(partial(multistep, order=3), history=2),
-        "dpmpp_2m_sde": Method(partial(multistep, order=2, eta=config.eta), history=1),
-        "unipc": Method(unip, history=UNIPC_ORDER, correct=unic),
-    }
-    return methods[config.sampler]
+    return SAMPLERS[config.sampler](config)
 
 
 def integrate(
@@ -262,5 +287,29 @@ def sample(
     noise: returns the noise of a step, for stochastic samplers. on_step: called before every step, with tensors on the
     device.
     """
-    sigmas = config.sigmas
-    return integrate(denoiser, x.double() * sigmas[0], sigmas, method_of(config), noise, on_step)
+    sigmas, method = config.sigmas, method_of(config)
+    x = x.double() * sigmas[0]
+    if isinstance(method, Loop):
+        return run_loop(method, denoiser, x, sigmas, noise, on_step)
+    return integrate(denoiser, x, sigmas, method, noise, on_step)
+
+
+def run_loop(
+    loop: Loop,
+    denoiser: DenoiserFunction | StepwiseDenoiser,
+    x: Images,
+    sigmas: Sequence[float],
+    noise: StepNoise,
+    on_step: OnStep | None = None,
+) -> Images:
+    """Solve like `integrate`, by a sampler that is a whole loop. Every call of the denoiser counts as a step."""
+    calls, draws = itertools.count(), itertools.count()
+
+    def denoise(x: Tensor, sigma: float) -> Tensor:
+        chosen = denoiser.for_step(sigma) if isinstance(denoiser, StepwiseDenoiser) else denoiser
+        here = evaluate(chosen, x, sigma)
+        if on_step:
+            on_step(next(calls), here.sigma, here.x, here.denoised)
+        return here.denoised
+
+    return loop.solve(denoise, x, list(sigmas), lambda: noise(next(draws)).to(x))

@@ -9,7 +9,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from itertools import pairwise
 from typing import Literal
+
+from edm.extension import Extension
+from edm.registry import Registration, Registry
 
 ScheduleName = Literal["karras", "exponential", "linear_log_snr", "ve", "vp", "iddpm"]
 
@@ -21,7 +25,7 @@ IDDPM_LEVELS, IDDPM_C1, IDDPM_C2 = 1000, 0.001, 0.008  # EDM, Table 1
 
 
 def noise_levels(
-    schedule: ScheduleName, steps: int, sigma_min: float, sigma_max: float, rho: float = 7.0
+    schedule: ScheduleName | Extension, steps: int, sigma_min: float, sigma_max: float, rho: float = 7.0
 ) -> list[float]:
     """Return `steps` + 1 decreasing noise levels, from about sigma_max to about sigma_min and then 0.
 
@@ -29,7 +33,11 @@ def noise_levels(
     """
     if steps == 1:
         return [float(sigma_max), 0.0]
-    levels = LEVELS[SAME_AS.get(schedule, schedule)](steps, sigma_min, sigma_max, rho)
+    if isinstance(schedule, Extension):
+        known = schedule.fact("levels", ())  # found before, so that nothing of an extension runs again
+        levels = list(known) if len(known) == steps else SCHEDULES[schedule](steps, sigma_min, sigma_max, rho)
+    else:
+        levels = SCHEDULES[SAME_AS.get(schedule, schedule)](steps, sigma_min, sigma_max, rho)
     # clipped, so that rounding does not carry an end out of a range of churn or guidance given by the same number
     return [*(min(max(level, sigma_min), sigma_max) for level in levels), 0.0]
 
@@ -90,9 +98,29 @@ def iddpm_levels() -> list[float]:
     return levels[::-1]
 
 
-LEVELS: dict[ScheduleName, Callable[[int, float, float, float], list[float]]] = {
+Levels = Callable[[int, float, float, float], list[float]]  # (steps, sigma_min, sigma_max, rho) -> noise levels
+
+
+def _of_extension(registration: Registration, schedule: Extension) -> Levels:
+    function = registration.bound(schedule)
+
+    def levels(steps: int, sigma_min: float, sigma_max: float, _rho: float) -> list[float]:
+        try:
+            found = [float(level) for level in function(steps, sigma_min, sigma_max)]
+        except Exception as error:
+            raise ValueError(f"{schedule}: its code failed ({type(error).__name__}: {error}); correct it") from None
+        falls = all(a > b > 0 for a, b in pairwise(found))
+        if len(found) != steps or not falls:
+            raise ValueError(f"{schedule} returns {found[:4]}...; return {steps} numbers above 0 that decrease")
+        return found
+
+    return levels
+
+
+LEVELS: dict[str, Levels] = {
     "karras": karras,
     "exponential": exponential,
     "vp": vp,
     "iddpm": iddpm,
 }
+SCHEDULES = Registry(LEVELS, _of_extension)

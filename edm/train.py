@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, replace
-from typing import cast
+from typing import Any, cast
 
 import torch
 from jaxtyping import Float
@@ -14,17 +14,20 @@ from torch.nn.parallel import DistributedDataParallel
 
 from edm.batch_norm import STATISTICS_BATCHES, StatisticsBackup, recompute_statistics, synchronise_norms
 from edm.batches import Batch, Batches, TrainingSet
-from edm.config import NetworkConfig, Precision, TrainingConfig
+from edm.config import Extension, NetworkConfig, Precision, TrainingConfig
 from edm.ema import Ema, PowerEma
-from edm.learning_rate import learning_rate
-from edm.loss import denoising_loss
+from edm.extension import extensions_in
+from edm.learning_rate import inverse_sqrt
+from edm.loss import WEIGHTINGS, denoising_loss, uncertain
+from edm.networks.build import start
 from edm.networks.device import autocast, compile_network, on_device
 from edm.networks.edm2 import normalise_weights
-from edm.networks.initialise import initialise
 from edm.noise import Stream, generator, uniforms
 from edm.parallel import ALONE, Team, averaging_gradients
 from edm.precondition import Denoiser
+from edm.registry import Registration, Registry, as_it_is
 
+Loss = Callable[..., Tensor]  # (denoiser, images, labels, sigma, noise, augment_labels) -> one number for each image
 COMPILE_STEPS = 5000  # with fewer steps, torch.compile takes longer than it saves
 
 
@@ -71,20 +74,35 @@ class Objective(nn.Module):
 
     def __init__(self, denoiser: Denoiser, config: TrainingConfig) -> None:
         super().__init__()
-        self.denoiser, self.config = denoiser, config
+        self.denoiser, self.loss = denoiser, LOSSES[config.loss](config)
 
     def forward(self, batch: Batch) -> Float[Tensor, " b"]:
-        """Return the denoising loss of each image, weighted as the configuration says."""
-        return denoising_loss(
-            self.denoiser,
-            batch.images,
-            batch.labels,
-            batch.sigma,
-            batch.noise,
-            batch.augment_labels if batch.augment_labels.shape[1] else None,
-            self.config.weighting,
-            self.config.min_snr_gamma,
-        )
+        """Return the loss of each image."""
+        augment_labels = batch.augment_labels if batch.augment_labels.shape[1] else None
+        return self.loss(self.denoiser, batch.images, batch.labels, batch.sigma, batch.noise, augment_labels)
+
+
+def _denoising(config: TrainingConfig) -> Loss:
+    weight = WEIGHTINGS[config.weighting](config)
+
+    def loss(denoiser: Denoiser, images: Tensor, *inputs: Any) -> Tensor:
+        label, sigma, noise, augment_labels = inputs
+        return denoising_loss(denoiser, images, label, sigma, noise, augment_labels, weight)
+
+    return loss
+
+
+def _uncertain(config: TrainingConfig) -> Loss:
+    weighted = _denoising(config)
+
+    def loss(denoiser: Denoiser, images: Tensor, *inputs: Any) -> Tensor:
+        return uncertain(weighted(denoiser, images, *inputs), denoiser, inputs[1])
+
+    return loss
+
+
+OWN_LOSSES: dict[str, Callable[[TrainingConfig], Loss]] = {"denoising": _denoising, "uncertainty": _uncertain}
+LOSSES = Registry(OWN_LOSSES, as_it_is)
 
 
 class TrainState:
@@ -110,12 +128,16 @@ class TrainState:
         self.computing = computing or Computing.choose(config, device)
         self.team = team
         self.step = 0
-        self.denoiser = Denoiser(network, sigma_data)
-        initialise(self.denoiser, generator(seed, Stream.WEIGHTS), network.init)
-        self.denoiser = on_device(self.denoiser, device).train()
+        self.draws_masks = network.dropout > 0 or any(extensions_in(network))  # which may draw numbers of their own
+        weights = generator(seed, Stream.WEIGHTS)
+        denoiser = Denoiser(network, sigma_data, start(network, weights))
+        if denoiser.uncertainty is not None:
+            denoiser.uncertainty.initialise(weights)
+        self.denoiser = on_device(denoiser, device).train()
         self.ema = Ema(self.denoiser, config.ema_halflife_kimg, config.ema_rampup)
         self.power = PowerEma(self.denoiser, config.power_ema)
-        self.optimizer = _optimizer(self.denoiser, config, self.computing.fused)
+        self.optimizer = OPTIMIZERS[config.optimizer](self.denoiser, config, self.computing.fused)
+        self.lr_factor = LR_SCHEDULES[config.lr_schedule](config)
         self.scaler = torch.amp.GradScaler(device.type, enabled=self.computing.precision == "fp16")
         if team.size > 1:
             synchronise_norms(self.denoiser, team)  # not those of the average, which only the first process evaluates
@@ -137,7 +159,8 @@ class TrainState:
         tensors |= {f"ema.{name}": value for name, value in self.ema.module.state_dict().items()}
         tensors |= {f"power.{name}": value for name, value in self.power.tensors().items()}
         for index, moments in self.optimizer.state_dict()["state"].items():
-            tensors |= {f"optimizer.{index}.{name}": value for name, value in moments.items()}
+            kept = {name: torch.as_tensor(value) for name, value in moments.items() if value is not None}
+            tensors |= {f"optimizer.{index}.{name}": value for name, value in kept.items()}
         scaling = self.scaler.state_dict()  # empty unless it scales
         return tensors | {f"scaler.{name}": torch.tensor(value) for name, value in scaling.items()}
 
@@ -171,16 +194,36 @@ class TrainState:
         for name, value in tensors.items():
             index, key = name.split(".")
             # the fused optimizer walks raw memory: moments need the memory layout of their parameter
-            like = value if key == "step" else parameters[int(index)]
+            own = parameters[int(index)]
+            like = own if value.shape == own.shape and key != "step" else value
             value = torch.empty_like(like).copy_(value)
             moments.setdefault(int(index), {})[key] = value
         self.optimizer.load_state_dict({"state": moments, "param_groups": self.optimizer.state_dict()["param_groups"]})
 
 
-def _optimizer(module: nn.Module, config: TrainingConfig, fused: bool) -> torch.optim.Optimizer:
-    if config.optimizer == "adamw":
-        return torch.optim.AdamW(module.parameters(), lr=config.lr, weight_decay=config.weight_decay, fused=fused)
+MakeOptimizer = Callable[[nn.Module, TrainingConfig, bool], torch.optim.Optimizer]  # the last: whether it may be fused
+
+
+def _adam(module: nn.Module, config: TrainingConfig, fused: bool) -> torch.optim.Optimizer:
     return torch.optim.Adam(module.parameters(), lr=config.lr, fused=fused)
+
+
+def _adamw(module: nn.Module, config: TrainingConfig, fused: bool) -> torch.optim.Optimizer:
+    return torch.optim.AdamW(module.parameters(), lr=config.lr, weight_decay=config.weight_decay, fused=fused)
+
+
+def _optimizer_of_extension(registration: Registration, extension: Extension) -> MakeOptimizer:
+    function = registration.bound(extension)
+    return lambda module, config, fused: function(list(module.parameters()), config.lr)
+
+
+OWN_OPTIMIZERS: dict[str, MakeOptimizer] = {"adam": _adam, "adamw": _adamw}
+OPTIMIZERS = Registry(OWN_OPTIMIZERS, _optimizer_of_extension)
+OWN_LR_SCHEDULES: dict[str, Callable[[TrainingConfig], Callable[[float, float], float]]] = {
+    "constant": lambda config: lambda kimg, total_kimg: 1.0,
+    "inverse_sqrt": lambda config: lambda kimg, total_kimg: inverse_sqrt(kimg, config.lr_decay_kimg),
+}
+LR_SCHEDULES = Registry(OWN_LR_SCHEDULES, as_it_is)
 
 
 def _with_prefix(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -233,7 +276,7 @@ def _gradient_exchange(state: TrainState, last: bool) -> AbstractContextManager[
 @contextmanager
 def _seeded_dropout(state: TrainState, number: int) -> Generator[None, None, None]:
     """Draw dropout masks from (seed, step, micro-batch) inside the block, and restore torch's generator after it."""
-    if not state.denoiser.config.dropout:
+    if not state.draws_masks:
         yield
         return
     step = torch.tensor([state.step])
@@ -246,8 +289,9 @@ def _seeded_dropout(state: TrainState, number: int) -> Generator[None, None, Non
 def _step_optimizer(state: TrainState) -> None:
     """Take a step of the optimizer, with the learning rate of the moment and the gradient clipped."""
     config = state.config
+    warmth = min(1.0, state.kimg / config.warmup_kimg) if config.warmup_kimg else 1.0
     for group in state.optimizer.param_groups:
-        group["lr"] = learning_rate(config, state.kimg)
+        group["lr"] = config.lr * warmth * state.lr_factor(state.kimg, config.total_kimg)
     if config.clip_norm is not None:
         state.scaler.unscale_(state.optimizer)
         torch.nn.utils.clip_grad_norm_(state.denoiser.parameters(), config.clip_norm)

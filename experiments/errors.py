@@ -1,19 +1,20 @@
 """UserError, and any error as one line."""
 
 from experiments.redaction import redact
+from experiments.wording import printable
 
 
 class UserError(Exception):
     """Something a person can put right: the message is one sentence that says what, where and the remedy.
 
-    Passwords in it, such as those of a server's address, are hidden.
+    Passwords in it, such as those of a server's address, are hidden; control characters are written out.
     """
 
     def __init__(self, message: str) -> None:
-        super().__init__(redact(message))
+        super().__init__(printable(redact(message)))
 
 
 def one_line(error: Exception) -> str:
     """What an error says, in its first line; MLflow's have their text in `message`."""
     lines = str(getattr(error, "message", error)).strip().splitlines()
-    return redact(lines[0])[:300] if lines else type(error).__name__
+    return printable(redact(lines[0]))[:300] if lines else type(error).__name__

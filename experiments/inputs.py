@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Protocol
 
 from edm.checksums import sha256_of
 from edm.config import DataConfig, Pretrained
 from edm.data.catalogue import DatasetFacts, facts, source_fingerprint
+from edm.data.progress import OnProgress, ignore_progress
 from experiments.errors import UserError
+
+Watch = Callable[[str], AbstractContextManager[OnProgress]]
+
+
+def _unwatched(_path: str) -> AbstractContextManager[OnProgress]:
+    return nullcontext(ignore_progress)
 
 
 class Inputs(Protocol):
@@ -32,9 +41,14 @@ class Inputs(Protocol):
 
 
 class InputFiles:
-    """Reads the files that a sweep names from disk: only those that are asked about, and each of them once."""
+    """Reads the files that a sweep names from disk: only those that are asked about, and each of them once.
 
-    def __init__(self) -> None:
+    watch: called with the path of a folder that is about to be read, which may take minutes; what it returns is told
+    how far that is.
+    """
+
+    def __init__(self, watch: Watch = _unwatched) -> None:
+        self._watch = watch
         self._facts: dict[DataConfig, DatasetFacts] = {}
         self._fingerprints: dict[DataConfig, str] = {}
         self._statistics: dict[str, str | None] = {}
@@ -43,13 +57,15 @@ class InputFiles:
     def facts(self, config: DataConfig) -> DatasetFacts:
         """Return the shape and the split sizes of a data set; raises DataError where its folder cannot be used."""
         if config not in self._facts:
-            self._facts[config] = facts(config)
+            with self._watch(config.path or config.name) as on_progress:
+                self._facts[config] = facts(config, on_progress)
         return self._facts[config]
 
     def fingerprint(self, config: DataConfig) -> str:
         """Return what identifies the content of a data set; raises DataError where its folder cannot be used."""
         if config not in self._fingerprints:
-            self._fingerprints[config] = source_fingerprint(config)
+            with self._watch(config.path or config.name) as on_progress:
+                self._fingerprints[config] = source_fingerprint(config, on_progress)
         return self._fingerprints[config]
 
     def statistics_sha256(self, path: str) -> str | None:

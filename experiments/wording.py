@@ -1,8 +1,11 @@
-"""How durations, counts and sizes are said."""
+"""How durations, counts and sizes are said, and how text from elsewhere is shown."""
 
 from __future__ import annotations
 
 import itertools
+import re
+
+UNPRINTABLE = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 
 
 def duration(seconds: float) -> str:
@@ -33,6 +36,23 @@ def on_one_line(text: str, most: int = 500) -> str:
     """Return a text on one line, cut after so many characters."""
     text = " ".join(text.split())
     return text if len(text) <= most else f"{text[:most]} ..."
+
+
+def printable(text: str, keep: str = "") -> str:
+    """Return a text in which what would control a terminal, or reverse the text, is written out, such as \\x1b.
+
+    keep: characters to leave as they are, such as a line break.
+    """
+    return UNPRINTABLE.sub(lambda found: found[0] if found[0] in keep else _escaped(found[0]), text)
+
+
+def _escaped(character: str) -> str:
+    return character.encode("unicode_escape").decode()
+
+
+def shortened(text: str, most: int = 80) -> str:
+    """Return a text, cut after so many characters."""
+    return text if len(text) <= most else f"{text[:most]}..."
 
 
 def process_text(host: str, pid: int) -> str:

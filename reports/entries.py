@@ -10,6 +10,7 @@ from reports.metrics import common_decimals
 from reports.significance import Mark
 
 NO_NUMBER = "—"
+SMALLEST_P = 0.001  # that is shown as a number
 
 
 @dataclass(frozen=True)
@@ -18,7 +19,9 @@ class TableEntry:
 
     margin: half of the mean's 95% interval. std: standard deviation over seeds. num_stopped: seeds whose evaluation
     was stopped early as clearly worse; num_pruned: seeds whose training was stopped early. replacement: text to show
-    if there is no number.
+    if there is no number. waiting: how many seeds are in which state, such as "1 running", if others have a score.
+    is_difference: it is a difference to the baseline, which shows its sign. p: of the test that it is 0.
+    footnotes: marks of the footnotes that it has. cells: the names of the cells behind it.
     """
 
     mean: float | None
@@ -33,6 +36,11 @@ class TableEntry:
     num_stopped: int = 0
     num_pruned: int = 0
     replacement: str = ""
+    waiting: tuple[str, ...] = ()
+    is_difference: bool = False
+    p: float | None = None
+    footnotes: tuple[str, ...] = ()
+    cells: tuple[str, ...] = ()
 
     @property
     def is_best(self) -> bool:
@@ -47,7 +55,17 @@ class TableEntry:
     @property
     def text(self) -> str:
         """The whole entry without emphasis or mark."""
+        return f"{self.text_without_footnotes} {self.footnote}" if self.footnotes else self.text_without_footnotes
+
+    @property
+    def text_without_footnotes(self) -> str:
+        """The number with its remark alone."""
         return f"{self.number} ({self.remark})" if self.remark else self.number
+
+    @property
+    def footnote(self) -> str:
+        """The marks of the entry's footnotes, such as "[a]"; empty if it has none."""
+        return f"[{','.join(self.footnotes)}]" if self.footnotes else ""
 
     @property
     def number(self) -> str:
@@ -60,7 +78,10 @@ class TableEntry:
     @property
     def value(self) -> str:
         """The mean alone; empty if there is none."""
-        return "" if self.mean is None else self._format(self.mean)
+        if self.mean is None:
+            return ""
+        sign = "+" if self.is_difference and self.mean > 0 else ""
+        return sign + self._format(self.mean)
 
     @property
     def interval(self) -> str:
@@ -69,7 +90,7 @@ class TableEntry:
 
     @property
     def remark(self) -> str:
-        """The standard deviation over seeds, and how many seeds there are if some are missing."""
+        """The standard deviation over seeds, how many seeds there are if some are missing, and the p value."""
         return ", ".join(self.remarks)
 
     @property
@@ -77,11 +98,16 @@ class TableEntry:
         """The parts of the remark."""
         std = f"s {self._format(self.std)}" if self.std is not None else ""
         incomplete = self.mean is not None and self.num_seeds < self.expected_seeds
-        seeds = f"{self.num_seeds} of {self.expected_seeds} seeds" if incomplete else ""
-        return tuple(filter(None, (std, seeds)))
+        seeds = (f"{self.num_seeds} of {self.expected_seeds} seeds", *self.waiting) if incomplete else ()
+        return tuple(filter(None, (std, *seeds, describe_p(self.p) if self.p is not None else "")))
 
     def _format(self, value: float) -> str:
         return f"{value * self.scale:.{self.decimals}f}"
+
+
+def describe_p(p: float) -> str:
+    """Return a p value in words, such as "p 0.03" or "p < 0.001"."""
+    return f"p {p:.2g}" if p >= SMALLEST_P else f"p < {SMALLEST_P}"
 
 
 def round_column(column: Sequence[TableEntry]) -> list[TableEntry]:

@@ -1,187 +1,326 @@
-"""Draws a page's interactive figures: scores with their intervals, truncation errors and losses."""
-
-# plotly has no type stubs
-# pyright: reportMissingTypeStubs=false, reportUnknownMemberType=false
+"""Which charts a report has, and their points."""
 
 from __future__ import annotations
 
-import math
-import statistics
-from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any
+import itertools
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
 
 import pandas as pd
 
+from reports.averages import margin_of, sum_of
+from reports.charts import MAX_SERIES, Axis, Chart, ChartPoint, Palette, Series, finite
 from reports.entries import TableEntry
-from reports.layout import Layout
-from reports.metrics import METRICS, PREFERRED_SPLITS
-from reports.tables import ResultTable, label_value, short_axes
+from reports.layout import columns_with_values
+from reports.metrics import PREFERRED_SPLITS, shown, title_of
+from reports.report import Report
+from reports.scores import CellRow, sample_of
+from reports.significance import PairedErrors, Sample
+from reports.tables import ResultTable, cell_rows, comparable_groups
+from reports.values import label_value, short_axes, show_value
 
-if TYPE_CHECKING:
-    from plotly.graph_objects import Figure
-
-LOSS_HOVER = "%{x:.4g} kimg: loss %{y:.4f}"
-STEPS = "sampling.steps"
 MAX_DOTS = 60
-FARTHEST_BASELINE = 2.0  # in spans of all dots; drawing one that is farther away would squeeze the dots together
-DASHES = ("solid", "dash", "dot")
-BEST_COLOUR, OTHER_COLOUR, BASELINE_COLOUR = "#067647", "#667085", "#b54708"
-MAX_NAMES_ABOVE = 6  # legends with more names stand beside the figure
+MAX_COLOURED = 7  # values of the axis that colours show
+FARTHEST_BASELINE = 2.0  # in spans of all dots; a line that is farther away would squeeze the dots together
+SAMPLER, GUIDANCE = "sampling.sampler", "sampling.guidance"
+BASELINE_KIND = "real"
+PARETO_NOTE = "Pareto front: no other point is lower at as few evaluations."
 
 
-def embed(figures: dict[str, Figure | None]) -> dict[str, str]:
-    """Return the figures that are not None as HTML fragments of one page; the first contains plotly's script."""
-    present = {name: figure for name, figure in figures.items() if figure is not None}
-    config = {"displaylogo": False, "responsive": True}
-    return {
-        name: str(figure.to_html(full_html=False, include_plotlyjs=i == 0, config=config, div_id=f"figure-{name}"))
-        for i, (name, figure) in enumerate(present.items())
-    }
+@dataclass(frozen=True)
+class ScoreAxis:
+    """A column of the frame that scores are drawn against. colour: the axis that its lines show, if there is one."""
+
+    key: str
+    column: str
+    title: str
+    is_log: bool = False
+    colour: str = ""
 
 
-def score_figure(table: ResultTable) -> Figure | None:
-    """Draw every FID of a table with its 95% interval, in the table's order, and that of real images as a line.
+SCORE_AXES = (
+    ScoreAxis("guidance", GUIDANCE, "guidance"),
+    ScoreAxis("nfe", "nfe", "network evaluations per image", True, SAMPLER),
+    ScoreAxis("parameters", "parameters", "parameters", True),
+    ScoreAxis("kimg", "training.kimg", "images seen in training (thousands)", True),
+    ScoreAxis("gpu-hours", "gpu_hours", "GPU-hours of training", True),
+)
+
+
+def all_charts(report: Report) -> list[Chart]:
+    """Return every chart that a report's numbers allow, in the order of a page."""
+    palette = Palette()
+    for axis in report.layout.axes:  # all values in the table's order, so that they have their colours everywhere
+        for value in report.frame[axis].tolist():
+            palette.colour(axis, value)
+    main = [table for table in report.tables if table.main]
+    found: list[Chart | None] = [score_chart(table, number) for number, table in enumerate(main, 1)]
+    groups = comparable_groups(report.frame, report.layout.axes)
+    for number, group in enumerate(groups, 1):
+        maker = ChartMaker(group, report.layout.axes, report.paired, palette, f"-{number}" if len(groups) > 1 else "")
+        found += maker.charts()
+    return [chart for chart in (*found, *loss_charts(report)) if chart is not None]
+
+
+# scores with intervals ----------------------------------------------------------------------------
+
+
+def score_chart(table: ResultTable, number: int) -> Chart | None:
+    """Draw the FIDs of a table with their 95% intervals, in the table's order, and that of real images as a line.
 
     Shows one split: test, else val, else train. None if there are fewer than two intervals or too many dots to read.
     """
-    metric = next((f"fid_{s}" for s in PREFERRED_SPLITS if f"fid_{s}" in {head.metric for head in table.heads}), None)
-    dots = [(name, entry) for name, entry in _named_entries(table, metric) if entry.mean is not None]
-    if metric is None or sum(bool(entry.margin) for _, entry in dots) < 2 or len(dots) > MAX_DOTS:
+    scores = {head.metric for head in table.heads if head.kind == "score"}
+    metric = next((f"fid_{split}" for split in PREFERRED_SPLITS if f"fid_{split}" in scores), None)
+    if metric is None:
         return None
-    import plotly.graph_objects as go  # slow to import
+    dots = [(name, entry) for name, entry in _named_entries(table, metric) if finite([entry.mean])]
+    if sum(bool(entry.margin) for _, entry in dots) < 2 or len(dots) > MAX_DOTS:
+        return None
+    points = [
+        ChartPoint(entry.mean or 0.0, i, f"{name}: {entry.text}", x_margin=entry.margin, is_hollow=not entry.mark)
+        for i, (name, entry) in enumerate(dots)
+    ]
+    line, remark = _baseline(table, metric, points)
+    filled = "Filled: the best of its column, or not significantly different from it."
+    y = Axis("", categories=tuple(name for name, _ in dots))
+    caption = f"{title_of(metric)} with 95% intervals. {table.label}. {filled}{remark}"
+    title = f"{title_of(metric)} of every cell"
+    key = f"scores-{number}" if number > 1 else "scores"
+    return Chart(key, title, caption, Axis(title_of(metric)), y, (Series("", 0, tuple(points)),), line)
 
-    figure = go.Figure()
-    _add_dots(figure, "best, or not significantly different from the best", BEST_COLOUR, [d for d in dots if d[1].mark])
-    _add_dots(figure, "significantly worse than the best", OTHER_COLOUR, [d for d in dots if not d[1].mark])
-    ends = [entry.mean + sign * (entry.margin or 0) for _, entry in dots if entry.mean is not None for sign in (-1, 1)]
-    low, high = min(ends), max(ends)
-    low = _add_baseline(figure, table, metric, low, high)
-    figure.update_layout(**_appearance(METRICS[metric].title, "", height=150 + 22 * len(dots)))
-    figure.update_xaxes(range=[low - 0.04 * (high - low), high + 0.04 * (high - low)])
-    order = [name for name, _ in dots]
-    figure.update_yaxes(categoryorder="array", categoryarray=order, autorange="reversed", automargin=True, dtick=1)
-    return figure
 
-
-def _named_entries(table: ResultTable, metric: str | None) -> list[tuple[str, TableEntry]]:
+def _named_entries(table: ResultTable, metric: str) -> list[tuple[str, TableEntry]]:
     """The entries of a metric, each named after its row and column."""
-    columns = [(i, head.axis_values) for i, head in enumerate(table.heads) if head.metric == metric]
+    columns = [(i, h.axis_values) for i, h in enumerate(table.heads) if h.metric == metric and h.kind == "score"]
     rows = [(label, entries) for label, (_, entries) in zip(table.row_labels, table.rows, strict=True)]
     return [(", ".join((label, *values)), entries[i]) for label, entries in rows for i, values in columns]
 
 
-def _add_dots(figure: Figure, title: str, colour: str, dots: list[tuple[str, TableEntry]]) -> None:
-    figure.add_scatter(
-        x=[entry.mean for _, entry in dots],
-        y=[name for name, _ in dots],
-        error_x={"type": "data", "array": [entry.margin or 0 for _, entry in dots], "thickness": 1.5, "width": 3},
-        mode="markers",
-        marker={"color": colour, "size": 8},
-        name=title,
-        showlegend=bool(dots),
-        customdata=[entry.text for _, entry in dots],
-        hovertemplate="%{y}: %{customdata}<extra></extra>",
-    )
-
-
-def _add_baseline(figure: Figure, table: ResultTable, metric: str, low: float, high: float) -> float:
-    """Draw the score of real images as a line; returns where the axis starts, which leaves out a line far below."""
+def _baseline(table: ResultTable, metric: str, points: Sequence[ChartPoint]) -> tuple[tuple[float, str] | None, str]:
+    """The score of real images as a line, or a remark if it is far below all others."""
     column = next(i for i, head in enumerate(table.heads) if head.metric == metric)
-    for row in table.baselines:
-        entry = row.entries[column]
-        if row.kind != "real" or entry.mean is None:
-            continue
-        is_near = low - entry.mean < FARTHEST_BASELINE * (high - low)
-        name = f"{row.title}: {entry.text}" if is_near else f"{row.title}: {entry.text}, outside the figure to the left"
-        line = {"color": BASELINE_COLOUR, "dash": "dash"}
-        figure.add_vline(entry.mean, line=line, name=name, showlegend=True)
-        low = min(low, entry.mean) if is_near else low
-    return low
+    row = next((row for row in table.baselines if row.kind == BASELINE_KIND), None)
+    entry = row.entries[column] if row is not None else None
+    if row is None or entry is None or entry.mean is None:
+        return None, ""
+    ends = [end for p in points for end in (p.x - (p.x_margin or 0), p.x + (p.x_margin or 0))]
+    if min(ends) - entry.mean < FARTHEST_BASELINE * (max(ends) - min(ends)):
+        return (entry.mean, row.title), f" Dashed: {row.title}, {entry.text}."
+    return None, f" {row.title} score {entry.text}, outside the figure to the left."
 
 
-def truncation_figure(frame: pd.DataFrame, layout: Layout) -> Figure | None:
-    """Draw truncation error against network evaluations, log-log, as a line for each combination of the other axes.
+# scores against something -------------------------------------------------------------------------
 
-    Shows means over seeds. None if there is no error above 0.
-    """
-    if not {"truncation_rms", "nfe"} <= set(frame.columns):
-        return None
-    points = frame.loc[(frame["truncation_rms"] > 0) & frame["nfe"].notna()]
-    if points.empty:
-        return None
-    import plotly.graph_objects as go  # slow to import
 
-    axes = tuple(axis for axis in (*layout.rows, *layout.columns) if axis != STEPS)
-    lines: dict[str, dict[int, list[float]]] = {}
-    for row in points.to_dict("records"):
-        lines.setdefault(_line_name(row, axes), {}).setdefault(int(row["nfe"]), []).append(row["truncation_rms"])
-    figure, colours = go.Figure(), _palette()
-    for i, (name, line) in enumerate(lines.items()):
-        figure.add_scatter(
-            x=sorted(line),
-            y=[statistics.fmean(line[nfe]) for nfe in sorted(line)],
-            mode="lines+markers",
-            name=name,
-            line={"color": colours[i % len(colours)], "dash": DASHES[i // len(colours) % len(DASHES)]},
-            hovertemplate="%{x} evaluations: %{y:.3g} grey levels",
+class ChartMaker:
+    """Makes the charts of one group of comparable cells. suffix: what tells its files from those of other groups."""
+
+    def __init__(
+        self,
+        frame: pd.DataFrame,
+        axes: tuple[str, ...],
+        paired: dict[str, PairedErrors],
+        palette: Palette,
+        suffix: str,
+    ) -> None:
+        self.rows, self.paired, self.palette, self.suffix = cell_rows(frame), paired, palette, suffix
+        self.axes = [axis for axis in axes if len({str(row[axis]) for row in self.rows}) > 1]
+        self.names = dict(zip(axes, short_axes(axes), strict=True))
+        self.metrics = set(columns_with_values(frame, list(map(str, frame.columns))))
+
+    def charts(self) -> Iterator[Chart | None]:
+        """Yield all charts of the group, None for those that it has no numbers for."""
+        fid = next((f"{d}_{s}" for d in ("fid", "kid") for s in PREFERRED_SPLITS if f"{d}_{s}" in self.metrics), None)
+        if fid is not None:
+            for axis in SCORE_AXES:
+                yield self.against(axis, fid)
+        split = next((s for s in PREFERRED_SPLITS if f"precision_{s}" in self.metrics), "")
+        names = f"recall_{split}", f"precision_{split}"
+        yield self.scatter("precision-recall", *names, f"Precision against recall, {split} split")
+        yield self.scatter("train-test", "fid_train", "fid_test", "Distance to the train and to the test split")
+        yield self.against(ScoreAxis("truncation", "nfe", SCORE_AXES[1].title, True, SAMPLER), "truncation_rms", True)
+
+    def against(self, axis: ScoreAxis, metric: str, is_log: bool = False) -> Chart | None:
+        """Draw a metric against a column of the frame, averaged over the axes that are not shown."""
+        rows = [row for row in self.rows if finite([row.get(axis.column)]) and finite([row.get(metric)])]
+        rows = [row for row in rows if not is_log or row[metric] > 0]
+        rows = [row for row in rows if not axis.is_log or row[axis.column] > 0]
+        if len({row[axis.column] for row in rows}) < 2:
+            return None
+        colour = self._colour_axis(axis.colour, axis.column)
+        lines = [
+            self._line(value, colour, list(group), axis, metric)
+            for value, group in _grouped(rows, lambda row: row[colour] if colour else None)
+        ]
+        if len(lines) > MAX_SERIES:
+            return None
+        front = _pareto(lines) if axis.key == "nfe" else None
+        series = [*lines, *([front] if front is not None else [])]
+        hidden = self._hidden(rows, axis.column, colour)
+        caption = " ".join(filter(None, (self._explain(metric, hidden), PARETO_NOTE if front is not None else "")))
+        title, y = f"{title_of(metric)} against {axis.title}", Axis(_unit_title(metric), is_log)
+        return Chart(
+            axis.key + self.suffix,
+            title,
+            caption,
+            Axis(axis.title, axis.is_log),
+            y,
+            tuple(series),
+            None,
+            self._name(colour),
         )
-    figure.update_layout(**_appearance("network evaluations per image", "truncation error (grey levels)", len(lines)))
-    figure.update_xaxes(**_log_axis(points["nfe"].tolist()))
-    figure.update_yaxes(**_log_axis(points["truncation_rms"].tolist()))
-    return figure
+
+    def _line(self, value: Any, colour: str, rows: list[CellRow], axis: ScoreAxis, metric: str) -> Series:
+        name = self._label(colour, value)
+        places = sorted(_grouped(rows, lambda row: row[axis.column]), key=lambda place: place[0])
+        points = [
+            replace(self._point(x, list(group), metric), text=f"{name or axis.title} at {show_value(x)}")
+            for x, group in places
+        ]
+        points = [replace(p, text=f"{p.text}: {shown(metric, p.y, p.y_margin)}") for p in points]
+        return Series(name, self.palette.colour(colour, value) if colour else 0, tuple(points), is_line=True)
+
+    def _point(self, x: float, rows: list[CellRow], metric: str) -> ChartPoint:
+        y, margin = self._average(rows, metric)
+        return ChartPoint(float(x), y, "", y_margin=margin)
+
+    def _average(self, rows: list[CellRow], metric: str) -> tuple[float, float | None]:
+        """The mean over all axes of the rows, each with its seeds, and half of its 95% interval."""
+        samples: list[Sample] = []
+        for _, group in _grouped(rows, lambda row: tuple(row[axis] for axis in self.axes)):
+            sample = sample_of(list(group), metric)
+            samples += [sample] if sample.values else []
+        terms = [(1 / len(samples), sample) for sample in samples]
+        return sum_of(terms), margin_of(terms, self.paired.get(metric))
+
+    def scatter(self, key: str, x: str, y: str, title: str) -> Chart | None:
+        """Draw two metrics of every cell against each other, in the colours of one axis."""
+        rows = [row for row in self.rows if finite([row.get(x)]) and finite([row.get(y)])]
+        places = [list(group) for _, group in _grouped(rows, lambda row: tuple(row[axis] for axis in self.axes))]
+        if len(places) < 2:
+            return None
+        colour = self._colour_axis("", "")
+        series = [
+            Series(self._label(colour, value), self.palette.colour(colour, value) if colour else 0, tuple(points))
+            for value, groups in _grouped(places, lambda cells: cells[0][colour] if colour else None)
+            for points in [[self._pair(cells, x, y) for cells in groups]]
+        ]
+        hidden = [axis for axis in self.axes if axis != colour]
+        caption = f"Every point is a cell. {_bars([p for s in series for p in s.points])}{self._not_shown(hidden)}"
+        axes = Axis(_unit_title(x)), Axis(_unit_title(y))
+        return Chart(key + self.suffix, title, caption, *axes, tuple(series), None, self._name(colour))
+
+    def _pair(self, cells: list[CellRow], x: str, y: str) -> ChartPoint:
+        (x_value, x_margin), (y_value, y_margin) = self._average(cells, x), self._average(cells, y)
+        name = ", ".join(label_value(self.names[axis], cells[0][axis]) for axis in self.axes)
+        text = f"{name}: {title_of(x)} {shown(x, x_value, x_margin)}, {title_of(y)} {shown(y, y_value, y_margin)}"
+        return ChartPoint(x_value, y_value, text, x_margin, y_margin)
+
+    # axes and captions ----------------------------------------------------------------------------
+
+    def _colour_axis(self, preferred: str, column: str) -> str:
+        """The axis that colours show: the preferred one, else the last one with few values; empty if there is none."""
+        few = [axis for axis in self.axes if axis != column and self._num_values(axis) <= MAX_COLOURED]
+        return preferred if preferred in self.axes and preferred != column else next(iter(reversed(few)), "")
+
+    def _num_values(self, axis: str) -> int:
+        return len({str(row[axis]) for row in self.rows})
+
+    def _hidden(self, rows: list[CellRow], column: str, colour: str) -> list[str]:
+        """The axes that points are means over."""
+        groups = [list(g) for _, g in _grouped(rows, lambda row: (row[colour] if colour else None, row[column]))]
+        others = [axis for axis in self.axes if axis not in (column, colour)]
+        return [axis for axis in others if any(len({str(row[axis]) for row in group}) > 1 for group in groups)]
+
+    def _explain(self, metric: str, hidden: list[str]) -> str:
+        known = metric in self.paired or f"{metric}_se" in self.metrics
+        bars = "Bars: 95% intervals." if known else "The errors of these numbers are not known."
+        return bars + (f" Every point is a mean over {_listed([self.names[a] for a in hidden])}." if hidden else "")
+
+    def _not_shown(self, hidden: list[str]) -> str:
+        return f" Not shown: {_listed([self.names[axis] for axis in hidden])}." if hidden else ""
+
+    def _name(self, axis: str) -> str:
+        return self.names.get(axis, "")
+
+    def _label(self, axis: str, value: Any) -> str:
+        return label_value(self.names[axis], value) if axis else ""
 
 
-def _line_name(row: dict[Any, Any], axes: tuple[str, ...]) -> str:
-    return ", ".join(label_value(name, row[axis]) for axis, name in zip(axes, short_axes(axes), strict=True)) or "all"
+def _bars(points: Sequence[ChartPoint]) -> str:
+    return "Bars: 95% intervals." if any(p.x_margin or p.y_margin for p in points) else ""
 
 
-def loss_figure(curves: pd.DataFrame) -> Figure | None:
-    """Draw the loss curves of all trainings; None if there are none.
-
-    Solid with markers: on the val split at fixed noise. Faint and smoothed: on the training batches.
-    """
-    if curves.empty:
-        return None
-    import plotly.graph_objects as go  # slow to import
-
-    figure, colours = go.Figure(), _palette()
-    groups = curves.groupby("training", sort=False)
-    for i, (name, curve) in enumerate(groups):
-        batches, validation = curve.dropna(subset="loss"), curve.dropna(subset="val_loss")
-        look = {"name": str(name), "legendgroup": str(name), "line_color": colours[i % len(colours)]}
-        look["hovertemplate"] = LOSS_HOVER
-        smooth = batches["loss"].ewm(halflife=5).mean()
-        figure.add_scatter(x=batches["kimg"], y=smooth, opacity=0.35, showlegend=False, **look)
-        figure.add_scatter(x=validation["kimg"], y=validation["val_loss"], mode="lines+markers", **look)
-    figure.update_layout(**_appearance("images seen (thousands)", "weighted denoising loss", groups.ngroups))
-    figure.update_yaxes(**_log_axis([*curves["loss"], *curves["val_loss"]]))
-    return figure
+def _pareto(lines: Sequence[Series]) -> Series | None:
+    """The points that no other point beats in both directions, joined; None if there is only one."""
+    points = sorted((p for line in lines for p in line.points), key=lambda p: (p.x, p.y))
+    front: list[ChartPoint] = []
+    for point in points:
+        if not front or point.y < front[-1].y:
+            front.append(replace(point, x_margin=None, y_margin=None))
+    line = Series("Pareto front", 6, tuple(front), is_line=True, is_dashed=True, has_markers=False)
+    return line if len(front) > 1 else None
 
 
-def _log_axis(values: Iterable[float]) -> dict[str, Any]:
-    """A logarithmic axis with labels at 1, 2 and 5 of every power of ten that `values` span."""
-    positive = [value for value in values if value > 0]
-    low, high = (math.floor(math.log10(end(positive, default=1.0))) for end in (min, max))
-    ticks = [digit * 10.0**power for power in range(low, high + 1) for digit in (1, 2, 5)]
-    return {"type": "log", "tickvals": ticks, "ticktext": [f"{tick:g}" for tick in ticks]}
+def _unit_title(metric: str) -> str:
+    return "truncation error (grey levels)" if metric == "truncation_rms" else title_of(metric)
 
 
-def _palette() -> list[str]:
-    import plotly.express as px  # slow to import
-
-    return list(px.colors.qualitative.D3)
+def _listed(names: Sequence[str]) -> str:
+    return " and ".join(filter(None, (", ".join(names[:-1]), names[-1])))
 
 
-def _appearance(x_title: str, y_title: str, num_names: int = 0, height: int = 0) -> dict[str, Any]:
-    """The layout that all figures share: a legend of many names stands beside the figure, of few above it."""
-    above = {"orientation": "h", "y": 1.02, "yanchor": "bottom", "x": 0}
-    beside = {"orientation": "v", "y": 1, "x": 1.02}
-    return {
-        "template": "plotly_white",
-        "height": height or max(450, 130 + 19 * num_names),
-        "margin": {"l": 60, "r": 20, "t": 70, "b": 50},  # leaves room above the legend for plotly's buttons
-        "xaxis_title": x_title,
-        "yaxis_title": y_title,
-        "legend": beside if num_names > MAX_NAMES_ABOVE else above,
-        "font": {"family": "system-ui, sans-serif", "color": "#1d2430"},
-    }
+def _grouped(rows: Any, key: Any) -> list[tuple[Any, Any]]:
+    """Items by their key, in the order of appearance."""
+    groups: dict[Any, list[Any]] = {}
+    for row in rows:
+        groups.setdefault(key(row), []).append(row)
+    return list(groups.items())
+
+
+# losses -------------------------------------------------------------------------------------------
+
+
+def loss_charts(report: Report) -> Iterator[Chart]:
+    """Yield the loss curves of all trainings, and the loss of the finished networks at every noise level."""
+    curves, levels = report.curves, report.levels
+    names = list(dict.fromkeys(curves["training"])) if not curves.empty else []
+    if names and len(names) <= MAX_SERIES:
+        series = list(itertools.chain.from_iterable(_loss_series(curves, name, i) for i, name in enumerate(names)))
+        caption = (
+            "Lines with markers: loss of the averaged weights on the val split, always with the same noise. Faint "
+            "lines: loss of the raw weights on the training batches, smoothed. The two cannot be compared."
+        )
+        axes = Axis("images seen (thousands)"), Axis("weighted denoising loss", is_log=True)
+        yield Chart("loss", "Loss against images seen", caption, *axes, tuple(series), None, "training")
+    trained = list(dict.fromkeys(levels["training"])) if not levels.empty else []
+    if trained and len(trained) <= MAX_SERIES:
+        series = [_level_series(levels, name, i) for i, name in enumerate(trained)]
+        axes = Axis("noise level sigma", is_log=True), Axis("weighted denoising loss", is_log=True)
+        caption = (
+            "Loss of the newest averaged weights on the val split at each noise level, with the same noise for all."
+        )
+        yield Chart("loss-by-noise", "Loss by noise level", caption, *axes, tuple(series), None, "training")
+
+
+def _loss_series(curves: pd.DataFrame, name: str, colour: int) -> Iterator[Series]:
+    own = curves[curves["training"] == name]
+    batches, validation = own.dropna(subset="loss"), own.dropna(subset="val_loss")
+    smooth = batches["loss"].ewm(halflife=5).mean() if len(batches) else batches["loss"]
+    faint = _curve(batches["kimg"].tolist(), smooth.tolist(), name)
+    yield Series(name, colour % MAX_COLOURED, faint, is_line=True, is_faint=True, has_markers=False)
+    points = _curve(validation["kimg"].tolist(), validation["val_loss"].tolist(), name)
+    yield Series(name, colour % MAX_COLOURED, points, is_line=True, is_dashed=colour >= MAX_COLOURED)
+
+
+def _level_series(levels: pd.DataFrame, name: str, colour: int) -> Series:
+    own = levels[levels["training"] == name].sort_values("sigma")
+    points = _curve(own["sigma"].tolist(), own["val_loss"].tolist(), name)
+    return Series(name, colour % MAX_COLOURED, points, is_line=True, is_dashed=colour >= MAX_COLOURED)
+
+
+def _curve(x: Sequence[float], y: Sequence[float], name: str) -> tuple[ChartPoint, ...]:
+    pairs = [(a, b) for a, b in zip(x, y, strict=True) if finite([a, b]) and b > 0]
+    return tuple(ChartPoint(a, b, f"{name} at {a:.4g}: {b:.4g}") for a, b in pairs)

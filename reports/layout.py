@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 import pandas as pd
 
@@ -15,43 +16,76 @@ MEMORISATION = tuple(f"nn_{kind}_{space}" for kind in ("ratio", "copied") for sp
 
 @dataclass(frozen=True)
 class Layout:
-    """The axes that make the rows and columns of a sweep's tables, and the metrics to show; None shows all."""
+    """What one table of a sweep shows, or a main table and those of further metrics if `metrics` is None.
+
+    title: of the sweep. rows, columns: the axes that make them. name, caption: of the table. costs: columns of
+    reports.costs. baseline: the values of axes that entries are compared with. reference: published numbers beside.
+    """
 
     title: str
     rows: tuple[str, ...]
     columns: tuple[str, ...] = ()
     metrics: tuple[str, ...] | None = None
+    name: str = ""
+    caption: str = ""
+    costs: tuple[str, ...] = ()
+    baseline: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    reference: str = ""
+
+    @property
+    def axes(self) -> tuple[str, ...]:
+        """All axes that the table shows."""
+        return (*self.rows, *self.columns)
 
 
 @dataclass(frozen=True)
 class TableSpec:
-    """One of the tables of a group of comparable cells."""
+    """One of the tables of a group of comparable cells; `costs`, `caption` and `baseline` as in its layout."""
 
     name: str
     metrics: tuple[str, ...]
     rows: tuple[str, ...]
     columns: tuple[str, ...] = ()
     main: bool = False
+    costs: tuple[str, ...] = ()
+    caption: str = ""
+    baseline: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    reference: str = ""
+
+    @property
+    def axes(self) -> tuple[str, ...]:
+        """All axes that the table shows."""
+        return (*self.rows, *self.columns)
 
 
 def table_specs(frame: pd.DataFrame, layout: Layout) -> list[TableSpec]:
     """Return the tables to make of comparable cells, the main one first; one table if the layout names metrics."""
     if layout.metrics:
-        named = tuple(metric for metric in layout.metrics if metric in frame.columns)
-        return [TableSpec("", named, layout.rows, layout.columns, main=True)]
+        return [_main_spec(layout, tuple(metric for metric in layout.metrics if metric in frame.columns))]
     main = _main_metrics(frame)
     split, fidelity = _fidelity_metrics(frame, exclude=main)
-    all_axes = (*layout.rows, *layout.columns)  # tables of many metrics have no room for columns of axis values
+    all_axes = layout.axes  # tables of many metrics have no room for columns of axis values
     candidates = [
-        TableSpec("", main, layout.rows, layout.columns),
+        _main_spec(layout, main),
         TableSpec(f"kernel distance, fidelity and diversity, {split} split", fidelity, all_axes),
+        TableSpec("own metrics", _own_metrics(frame), all_axes),
         TableSpec("memorisation", columns_with_values(frame, MEMORISATION), all_axes),
     ]
     specs = [spec for spec in candidates if spec.metrics]
     if not specs:
         present = tuple(metric for metric in METRICS if metric in frame.columns)
-        specs = [TableSpec("", present, layout.rows, layout.columns)]
+        specs = [_main_spec(layout, present)]
     return [replace(spec, main=number == 0) for number, spec in enumerate(specs)]
+
+
+def _main_spec(layout: Layout, metrics: tuple[str, ...]) -> TableSpec:
+    texts = layout.costs, layout.caption, layout.baseline, layout.reference
+    return TableSpec(layout.name, metrics, layout.rows, layout.columns, True, *texts)
+
+
+def _own_metrics(frame: pd.DataFrame) -> tuple[str, ...]:
+    """The metrics that the sweep defines itself."""
+    return columns_with_values(frame, [name for name, info in METRICS.items() if info.group == "own"])
 
 
 def _main_metrics(frame: pd.DataFrame) -> tuple[str, ...]:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 Better = Literal["lower", "higher", "neither"]
-Group = Literal["main", "fidelity", "memorisation"]
+Group = Literal["main", "fidelity", "memorisation", "own"]
 SPLITS = ("train", "val", "test")
 PREFERRED_SPLITS = ("test", "val", "train")  # where only one split is shown, the first of these with a score
 MAX_DECIMALS = 6
@@ -63,6 +63,12 @@ METRICS: dict[str, MetricInfo] = {
     "nn_copied_pixels": MetricInfo("copied, pixels", "neither", "memorisation", scale=100.0, unit=" %"),
     "nn_copied_features": MetricInfo("copied, features", "neither", "memorisation", scale=100.0, unit=" %"),
 }
+
+
+def declare(metric: str, title: str, better: Better) -> None:
+    """Let tables show a metric that a sweep defines itself, against each split."""
+    for split in SPLITS:
+        METRICS[f"{metric}_{split}"] = MetricInfo(title, better, "own", split)
 
 
 def metric_info(metric: str) -> MetricInfo:

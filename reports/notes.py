@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import itertools
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
 
 import pandas as pd
 
+from reports.comparable import COMPARABLE
 from reports.entries import TableEntry
 from reports.metrics import METRICS
+from reports.scores import PLANNED, States
 from reports.tables import ResultTable
+from reports.values import cell_list, show_value
 
-MAX_NAMED_CELLS = 6
 METRIC_NOTES = {  # by the beginning of a metric's name
-    "kid": "KID is the kernel distance. It is unbiased at any number of images; values near 0 may be negative.",
+    "kid": (
+        "KID is the kernel distance. It is unbiased at any number of images; values near 0 may be negative. Near 0 its "
+        "intervals are too wide, and where some images lie far out, those of paired differences hold in about 90% "
+        "instead of 95%."
+    ),
     "precision": (
         "Precision and density measure how much of the drawn images lies among real images; recall and coverage "
         "measure how much of the real images lies among drawn ones."
@@ -34,37 +42,65 @@ METRIC_NOTES = {  # by the beginning of a metric's name
 }
 
 
-def state_line(frame: pd.DataFrame) -> str:
-    """Say how many cells there are and how many of them have no score."""
-    states = [str(state) for state in frame["status"]]
+def state_line(frame: pd.DataFrame, states: States | None = None) -> str:
+    """Say how many cells there are and how many of them have no score. states: of those that are missing, by name."""
+    known, found = states or {}, [str(state) for state in frame["status"]]
+    missing = [cell for cell, state in zip(frame["cell"], found, strict=True) if state == "missing"]
+    waiting = Counter(known.get(str(cell), PLANNED) for cell in missing)
+    details = ", ".join(f"{waiting[state]} {state}" for state in sorted(waiting)) if set(waiting) - {PLANNED} else ""
     counts = (
-        ("missing", f"{states.count('missing')} of them missing"),
-        ("stopped", f"{states.count('stopped')} stopped early as clearly worse"),
-        ("pruned", f"{states.count('pruned')} pruned"),
+        ("missing", f"{len(missing)} of them missing{f' ({details})' if details else ''}"),
+        ("stopped", f"{found.count('stopped')} stopped early as clearly worse"),
+        ("pruned", f"{found.count('pruned')} pruned"),
     )
-    parts = [text for state, text in counts if state in states] or ["all done"]
+    parts = [text for state, text in counts if state in found] or ["all done"]
     return f"{len(frame)} cells, {' and '.join(filter(None, (', '.join(parts[:-1]), parts[-1])))}"
 
 
-def separation_note(tables: list[ResultTable]) -> str:
-    """Say which numbers are in separate tables because they cannot be compared; empty if all can."""
+def separation_note(tables: list[ResultTable], frame: pd.DataFrame) -> str:
+    """Say which numbers are in separate tables because they cannot be compared, and why; empty if all can."""
     labels = list(dict.fromkeys(table.label for table in tables))
     if len(labels) < 2:
         return ""
-    return f" Numbers that cannot be compared are in separate tables: {' | '.join(labels)}."
+    why = "; ".join(_separating(frame))
+    return f" Numbers that cannot be compared are in separate tables: {' | '.join(labels)}. What differs: {why}."
+
+
+def _separating(frame: pd.DataFrame) -> Iterator[str]:
+    """The fields that keep cells apart, with the cells of each value."""
+    for field, column in COMPARABLE.items():
+        if column not in frame.columns or (field == "evaluation.resize" and "evaluation.resize" not in frame.columns):
+            continue
+        values = frame[field if field in frame.columns else column].map(show_value)
+        if values.nunique() > 1:
+            groups = frame["cell"].astype(str).groupby(values, sort=False)
+            cells = ", ".join(f"{value} ({cell_list(list(names), len(frame))})" for value, names in groups)
+            yield f"{field} {cells}"
 
 
 def reading_notes(tables: list[ResultTable]) -> list[str]:
     """Explain the symbols, rows and metrics that occur in the tables."""
     entries = [entry for table in tables for entry in table.entries]
-    return [*_error_notes(entries), *_mark_notes(tables), *_baseline_notes(tables), *_metric_notes(tables)]
+    notes = (_error_notes(entries), _mark_notes(tables), _effect_notes(tables), _baseline_notes(tables))
+    return [*itertools.chain(*notes), *_metric_notes(tables)]
+
+
+def report_notes(tables: list[ResultTable], notes: Iterable[str]) -> list[str]:
+    """Return what a reader of the tables has to know. notes: further sentences, without their full stops."""
+    return [*reading_notes(tables), *(f"{sentence}." for sentence in notes)]
+
+
+def origins(provenance: Mapping[str, str]) -> list[str]:
+    """Return where the numbers come from, as lines."""
+    return [f"{name}: {value}" for name, value in provenance.items()]
 
 
 def _error_notes(entries: list[TableEntry]) -> Iterator[str]:
     if any(entry.margin and entry.std is None for entry in entries):
         yield (
             "±: half of the 95% interval of a score, for this number of drawn images and these real images. "
-            "It shows how much the score would vary if images were drawn again, not if the network were trained again."
+            "It shows how much the score would vary if images were drawn again, not if the network were trained again. "
+            "For scores hardly worse than those of real images it is up to 1.4 times too wide."
         )
     seed_counts = [entry.num_seeds for entry in entries if entry.std is not None]
     if seed_counts:
@@ -97,6 +133,12 @@ def _mark_notes(tables: list[ResultTable]) -> Iterator[str]:
             "Pruned: the training was stopped early because its validation loss was among the worst (ASHA). "
             "Its score is unknown."
         )
+    if any(entry.p is not None for entry in entries):
+        yield (
+            "Δ: the difference to the baseline, which is the same cell at the values named below the table. Its ± is "
+            "half of the 95% interval of the difference itself, paired where cells share noise and labels, or seeds; p "
+            "is two-sided and not corrected for the number of comparisons."
+        )
     if any(_has_column_without_errors(table) for table in tables):
         yield "Columns without ± and s have no known error, so nothing in them is marked."
 
@@ -104,10 +146,20 @@ def _mark_notes(tables: list[ResultTable]) -> Iterator[str]:
 def _has_column_without_errors(table: ResultTable) -> bool:
     """Whether a column has several numbers and no error."""
     return any(
-        sum(entry.mean is not None for entry in column) > 1
+        head.kind == "score"
+        and sum(entry.mean is not None for entry in column) > 1
         and not any(entry.margin or entry.std is not None or entry.mark for entry in column)
-        for column in table.columns
+        for head, column in zip(table.heads, table.columns, strict=True)
     )
+
+
+def _effect_notes(tables: list[ResultTable]) -> Iterator[str]:
+    if any(table.effects for table in tables):
+        yield (
+            "Main effects: the mean difference between two values of an axis, over all pairs of cells that differ in "
+            "nothing else. ± is half of the 95% interval of that mean, over redrawn images or, with several seeds, "
+            "over seeds; it does not include how much the difference varies from pair to pair."
+        )
 
 
 def _baseline_notes(tables: list[ResultTable]) -> Iterator[str]:
@@ -122,7 +174,7 @@ def _baseline_notes(tables: list[ResultTable]) -> Iterator[str]:
 
 
 def _metric_notes(tables: list[ResultTable]) -> Iterator[str]:
-    metrics = {head.metric for table in tables for head in table.heads}
+    metrics = {head.metric for table in tables for head in table.heads if head.kind == "score"}
     for start, sentence in METRIC_NOTES.items():
         if any(name.startswith(start) for name in metrics & METRICS.keys()):
             yield sentence
@@ -138,12 +190,4 @@ def remarks(frame: pd.DataFrame) -> list[str]:
     for cell, text in zip(frame["cell"], notes, strict=False):
         for note in filter(None, text.split("; ") if isinstance(text, str) else []):
             cells_by_note.setdefault(note, []).append(str(cell))
-    return [f"{note} ({_cell_list(cells, len(frame))})" for note, cells in cells_by_note.items()]
-
-
-def _cell_list(names: list[str], total: int) -> str:
-    if len(names) == total:
-        return "all cells"
-    listed = ", ".join(names[:MAX_NAMED_CELLS])
-    more = f" and {len(names) - MAX_NAMED_CELLS} more" if len(names) > MAX_NAMED_CELLS else ""
-    return f"{'cell' if len(names) == 1 else 'cells'} {listed}{more}"
+    return [f"{note} ({cell_list(cells, len(frame))})" for note, cells in cells_by_note.items()]

@@ -1,11 +1,12 @@
-"""Writes a report's folder: report.md, report.tex, results.csv and one self-contained HTML page."""
+"""Writes a report as one self-contained HTML page."""
 
 from __future__ import annotations
 
 import base64
 import math
+import shlex
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeGuard
@@ -13,140 +14,223 @@ from typing import Any, TypeGuard
 import jinja2
 import pandas as pd
 
-from reports.figures import embed, loss_figure, score_figure, truncation_figure
-from reports.layout import Layout
-from reports.metrics import PREFERRED_SPLITS, shown, title_of
-from reports.notes import reading_notes, remarks, separation_note, state_line
-from reports.render import TIED_MARK, to_latex, to_markdown
-from reports.significance import PairedErrors, Sample
-from reports.tables import ResultTable, result_tables, show_value
+from reports.charts import Chart
+from reports.dictionary import PARAMETERS
+from reports.figures import all_charts, loss_charts
+from reports.findings import finding, question
+from reports.metrics import metric_info, shown, title_of
+from reports.notes import remarks, report_notes, separation_note, state_line
+from reports.render import TIED_MARK
+from reports.report import Report
+from reports.significance import Sample
+from reports.svg import marker_svg, to_svg
+from reports.tables import FIRST_METRICS, ResultTable
+from reports.values import label_value, short_axes, show_value
 
-CAPTION_METRICS = tuple(f"{name}_{split}" for name in ("fid", "kid") for split in PREFERRED_SPLITS)
-PARAMETERS = ("data.", "model.", "training.", "sampling.", "evaluation.")  # how a frame's columns of parameters begin
+HERE = Path(__file__).parent
+MAX_PICTURES = 200  # more would make a page that no browser opens
+MAX_FILTER_VALUES = 20  # of an axis; a longer list of boxes would hide the table
+SIGNATURES = ("data", "training", "evaluation")
+Row = Mapping[str, Any]
 
 
-@dataclass(frozen=True)
-class Report:
-    """Everything a report is made from.
+def to_html(report: Report, refresh_s: int = 0) -> str:
+    """Return the page, which needs no other file.
 
-    curves: columns training, kimg, loss, val_loss. pictures: a PNG of samples by cell; pairs: a PNG of the drawn images
-    closest to training images by cell. provenance: where the numbers come from. paired: the covariance of the cells'
-    errors by metric. notes: what else a reader has to know, in sentences.
+    refresh_s: after how many seconds it loads itself again; 0 is never.
     """
-
-    layout: Layout
-    frame: pd.DataFrame
-    curves: pd.DataFrame
-    pictures: dict[str, Path]
-    provenance: dict[str, str]
-    paired: dict[str, PairedErrors] = field(default_factory=dict[str, PairedErrors])
-    pairs: dict[str, Path] = field(default_factory=dict[str, Path])
-    notes: tuple[str, ...] = ()
-
-    @property
-    def tables(self) -> list[ResultTable]:
-        """The result tables, the main one of each group of comparable cells first."""
-        return result_tables(self.frame, self.layout, self.paired)
-
-
-def write_report(report: Report, folder: Path) -> Path:
-    """Write all files of a report into `folder`, each one atomically, and return the path of the HTML page."""
-    folder.mkdir(parents=True, exist_ok=True)
-    tables = report.tables
-    _write(folder / "results.csv", report.frame.to_csv(index=False, lineterminator="\n"))
-    _write(folder / "report.md", _markdown(report, tables))
-    _write(folder / "report.tex", "\n".join(to_latex(table) for table in tables))
-    _write(folder / "report.html", _html(report, tables))
-    return folder / "report.html"
-
-
-def _write(path: Path, text: str) -> None:
-    temporary = path.with_name(f".{path.name}.part")
-    temporary.write_text(text, encoding="utf-8")
-    temporary.replace(path)
-
-
-def _markdown(report: Report, tables: list[ResultTable]) -> str:
-    parts = [f"# {report.layout.title}\n", f"{state_line(report.frame)}.{separation_note(tables)}\n"]
-    parts += [to_markdown(table) for table in tables]
-    origins = [f"{name}: {value}" for name, value in report.provenance.items()]
-    lists = (_notes(report, tables), remarks(report.frame), origins)
-    parts += ["".join(f"- {line}\n" for line in lines) for lines in lists if lines]
-    return "\n".join(parts)
-
-
-def _notes(report: Report, tables: list[ResultTable]) -> list[str]:
-    """What a reader of the tables has to know."""
-    return [*reading_notes(tables), *(f"{sentence}." for sentence in report.notes)]
-
-
-def _html(report: Report, tables: list[ResultTable]) -> str:
     environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(Path(__file__).parent),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
+        loader=jinja2.FileSystemLoader(HERE), autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True
     )
-    main = {table.label: table for table in tables if table.main}
-    figures = embed(
-        {
-            **{f"scores-{number}": score_figure(table) for number, table in enumerate(main.values())},
-            "truncation": truncation_figure(report.frame, report.layout),
-            "loss": loss_figure(report.curves),
-        }
-    )
-    scores = [(label, figures[f"scores-{i}"]) for i, label in enumerate(main) if f"scores-{i}" in figures]
+    tables, rows = report.tables, _rows(report)
+    pictures = _gallery(report, report.pictures, partial(_score_caption, decimals=_decimals(tables)))
+    curves = _curves(report)
     return environment.get_template("page.html.j2").render(
         title=report.layout.title,
-        state=f"{state_line(report.frame)}.{separation_note(tables)}",
-        notes=_notes(report, tables),
+        question=question(report),
+        finding=finding(tables),
+        state=f"{state_line(report.frame, report.states)}.{separation_note(tables, report.frame)}",
+        refresh_s=refresh_s,
+        axes=_filters(report),
+        notes=report_notes(tables, report.notes),
         remarks=remarks(report.frame),
         tables=tables,
         tied_mark=TIED_MARK,
-        cells=_gallery(report, report.pictures, partial(_score_caption, decimals=_decimals(tables))),
-        pairs=_gallery(report, report.pairs, _distance_caption),
-        scores=scores,
-        truncation=figures.get("truncation", ""),
-        curves=figures.get("loss", ""),
+        numbers={str(row["cell"]): number for number, row in enumerate(rows)},
+        cells=pictures[:MAX_PICTURES],
+        num_left_out=max(0, len(pictures) - MAX_PICTURES),
+        pairs=_gallery(report, report.pairs, _distance_caption)[:MAX_PICTURES],
+        charts=[_chart(chart) for chart in all_charts(report)],
+        curves=list(curves.values()),
         shared=_shared_parameters(report),
         provenance=report.provenance,
+        data={
+            "cells": [_cell(report, row, i, list(curves)) for i, row in enumerate(rows)],
+            "shared": [*_shared_parameters(report), *report.provenance.items()],
+        },
+        style=(HERE / "page.css").read_text(encoding="utf-8"),
+        script=(HERE / "page.js").read_text(encoding="utf-8"),
     )
 
 
-def _gallery(
-    report: Report, pictures: Mapping[str, Path], caption: Callable[[Mapping[str, Any]], str]
-) -> list[dict[str, str]]:
+def _rows(report: Report) -> list[dict[str, Any]]:
+    return [{str(name): value for name, value in record.items()} for record in report.frame.to_dict("records")]
+
+
+def _axes(report: Report) -> dict[str, str]:
+    """The axes of all tables, with their short names."""
+    axes = tuple(dict.fromkeys(axis for layout in report.layouts for axis in layout.axes))
+    return dict(zip(axes, short_axes(axes), strict=True))
+
+
+def _filters(report: Report) -> list[dict[str, Any]]:
+    """The axes that vary, with their values."""
+    values = {axis: list(dict.fromkeys(map(show_value, report.frame[axis].tolist()))) for axis in _axes(report)}
+    names = _axes(report)
+    return [
+        {"axis": axis, "name": names[axis], "values": found}
+        for axis, found in values.items()
+        if 1 < len(found) <= MAX_FILTER_VALUES
+    ]
+
+
+def _chart(chart: Chart) -> dict[str, Any]:
+    legend = [{"name": s.name, "picture": marker_svg(s.colour, s.is_dashed)} for s in chart.legend]
+    return {
+        "key": chart.key,
+        "title": chart.title,
+        "caption": chart.caption,
+        "legend": legend,
+        "legend_title": chart.legend_title,
+        "svg": to_svg(chart),
+    }
+
+
+def _curves(report: Report) -> dict[str, str]:
+    """A small chart of the loss of every training, by its name."""
+    if report.curves.empty:
+        return {}
+    names = list(dict.fromkeys(report.curves["training"]))[:MAX_PICTURES]
+    made: dict[str, str] = {}
+    for name in names:
+        own = replace(report, curves=report.curves[report.curves["training"] == name], levels=report.levels[:0])
+        made[str(name)] = "".join(to_svg(chart) for chart in loss_charts(own))
+    return made
+
+
+# cells --------------------------------------------------------------------------------------------
+
+
+def _cell(report: Report, row: Row, number: int, curves: list[str]) -> dict[str, Any]:
+    """What the panel of a cell shows."""
+    training = str(row.get("training_name", ""))
+    sweep, name = _command_names(report, report.shown(str(row["cell"])))
+    varying = _varying_parameters(report)
+    return {
+        "name": report.shown(str(row["cell"])),
+        "number": number,
+        "scores": [("status", _status(report, row)), *_scores(row)],
+        "configuration": [(key, show_value(row[key])) for key in varying],
+        "depends": [(key, str(row[key])) for key in SIGNATURES if key in row],
+        "curve": curves.index(training) if training in curves else -1,
+        "notes": [note for note in str(row.get("notes") or "").split("; ") if note and note != "nan"],
+        "commands": [
+            shlex.join(["edm-sweep", "run", sweep, "--only", name]),
+            shlex.join(["edm-sweep", "why", f"{sweep}:{name}"]),
+            shlex.join(["edm-sweep", "ui"]),
+        ],
+    }
+
+
+def _command_names(report: Report, cell: str) -> tuple[str, str]:
+    """The names of a cell's sweep and of the cell, as commands accept them."""
+    if "sweep" in report.layout.axes:
+        sweep, _, name = cell.partition(":")
+        return sweep, name
+    return report.layout.title, cell
+
+
+def _status(report: Report, row: Row) -> str:
+    return report.states.get(str(row["cell"]), str(row["status"])) if row["status"] == "missing" else str(row["status"])
+
+
+def _scores(row: Row) -> list[tuple[str, str]]:
+    """All scores of a cell with their intervals."""
+    return [(title_of(name), _score(row, name, None)) for name in row if _is_metric(name) and _is_number(row[name])]
+
+
+def _is_metric(name: str) -> bool:
+    return metric_info(name).title != name
+
+
+def _score(row: Row, metric: str, decimals: int | None) -> str:
+    value, error = float(row[metric]), row.get(f"{metric}_se")
+    sample = Sample((0,), (str(row["cell"]),), (value,), (float(error) if _is_number(error) else math.nan,))
+    return shown(metric, value, sample.margin, decimals=decimals)
+
+
+def _varying_parameters(report: Report) -> list[str]:
+    shared = {name for name, _ in _shared_parameters(report)}
+    names = [name for name in map(str, report.frame.columns) if name.startswith(PARAMETERS)]
+    return [name for name in names if name not in shared and bool(report.frame[name].notna().any())]
+
+
+def _shared_parameters(report: Report) -> list[tuple[str, str]]:
+    """The parameters that have one value in all cells, except those that are null."""
+    axes = (*report.layout.axes, "seed")
+    names = [name for name in map(str, report.frame.columns) if name.startswith(PARAMETERS) and name not in axes]
+    columns = {name: report.frame[name].tolist() for name in names}
+    shared = {name: values[0] for name, values in columns.items() if len(set(map(str, values))) == 1}
+    return [(name, show_value(value)) for name, value in shared.items() if not pd.isna(value)]
+
+
+# pictures -----------------------------------------------------------------------------------------
+
+
+def _gallery(report: Report, pictures: Mapping[str, Path], caption: Callable[[Row], str]) -> list[dict[str, Any]]:
     """The picture and caption of every cell that has one."""
-    cells: list[dict[str, str]] = []
-    for record in report.frame.to_dict("records"):
-        row = {str(name): value for name, value in record.items()}
+    cells: list[dict[str, Any]] = []
+    names = _axes(report)
+    for number, row in enumerate(_rows(report)):
         path = pictures.get(row["cell"])
-        if path is not None and path.exists():
-            data = base64.b64encode(path.read_bytes()).decode()
-            picture = f"data:image/png;base64,{data}"
-            cells.append({"name": row["cell"], "picture": picture, "caption": caption(row)})
+        if path is None or not path.exists():
+            continue
+        is_shown = len(cells) < MAX_PICTURES
+        data = base64.b64encode(path.read_bytes()).decode() if is_shown else ""
+        values = {axis: show_value(row[axis]) for axis in names}
+        label = ", ".join(label_value(names[axis], row[axis]) for axis in names) or report.shown(row["cell"])
+        seed = f", seed {row['seed']}" if report.frame["seed"].nunique() > 1 else ""
+        cells.append(
+            {
+                "number": number,
+                "name": report.shown(row["cell"]),
+                "label": label + seed,
+                "picture": f"data:image/png;base64,{data}",
+                "caption": caption(row),
+                "axes": values,
+            }
+        )
     return cells
 
 
 def _decimals(tables: list[ResultTable]) -> dict[str, int]:
     """How many decimals the tables show of each metric."""
     columns = [
-        (head.metric, column) for table in tables for head, column in zip(table.heads, table.columns, strict=True)
+        (head.metric, column)
+        for table in tables
+        for head, column in zip(table.heads, table.columns, strict=True)
+        if head.kind == "score" and column
     ]
     return {metric: column[0].decimals for metric, column in reversed(columns)}
 
 
-def _score_caption(row: Mapping[str, Any], decimals: Mapping[str, int]) -> str:
+def _score_caption(row: Row, decimals: Mapping[str, int]) -> str:
     """The most important score of a cell with its interval."""
-    metric = next((name for name in CAPTION_METRICS if _is_number(row.get(name))), None)
-    if metric is None:
-        return ""
-    value, error = float(row[metric]), row.get(f"{metric}_se")
-    sample = Sample((0,), (str(row["cell"]),), (value,), (float(error) if _is_number(error) else math.nan,))
-    return f"{title_of(metric)}: {shown(metric, value, sample.margin, decimals=decimals.get(metric))}"
+    metric = next((name for name in FIRST_METRICS if _is_number(row.get(name))), None)
+    return f"{title_of(metric)}: {_score(row, metric, decimals.get(metric))}" if metric is not None else ""
 
 
-def _distance_caption(row: Mapping[str, Any]) -> str:
+def _distance_caption(row: Row) -> str:
     """How much closer a cell's images are to training images than to test images."""
     metrics = {space: f"nn_ratio_{space}" for space in ("pixels", "features")}
     parts = [f"{shown(name, row[name])} in {space}" for space, name in metrics.items() if _is_number(row.get(name))]
@@ -155,12 +239,3 @@ def _distance_caption(row: Mapping[str, Any]) -> str:
 
 def _is_number(value: object) -> TypeGuard[float]:
     return isinstance(value, float) and not math.isnan(value)
-
-
-def _shared_parameters(report: Report) -> list[tuple[str, str]]:
-    """The parameters that have one value in all cells, except those that are null."""
-    axes = (*report.layout.rows, *report.layout.columns, "seed")
-    names = [name for name in map(str, report.frame.columns) if name.startswith(PARAMETERS) and name not in axes]
-    columns = {name: report.frame[name].tolist() for name in names}
-    shared = {name: values[0] for name, values in columns.items() if len(set(map(str, values))) == 1}
-    return [(name, show_value(value)) for name, value in shared.items() if not pd.isna(value)]

@@ -15,8 +15,9 @@ of a table are corrected together (Holm 1979), because a table with more columns
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Literal
 
 import numpy as np
@@ -31,21 +32,40 @@ Mark = Literal["best", "tied", ""]
 class PairedErrors:
     """Errors of one metric for several cells that are drawn from the same noise and labels.
 
-    covariance [cells, cells]: cov(influences of a, influences of b) / images. The variance of the difference of a and b
-    is C_aa + C_bb - 2 C_ab, usually far less than that of two independent scores.
+    deviations [cells, images]: of the influence of every image on the score, scaled so that the covariance of two
+    scores is the product of their rows. A matrix of covariances would not fit into memory for thousands of cells. The
+    variance of the difference of a and b is that of the difference of their rows, usually far less than that of two
+    independent scores.
     """
 
     cells: tuple[str, ...]
-    covariance: np.ndarray
+    deviations: np.ndarray
+
+    @cached_property
+    def _rows(self) -> dict[str, int]:
+        return {cell: row for row, cell in enumerate(self.cells)}
+
+    def has_all(self, cells: Iterable[str]) -> bool:
+        """Return whether the errors of all these cells are known."""
+        return all(cell in self._rows for cell in cells)
+
+    def error_of_sum(self, weights: Mapping[str, float]) -> float:
+        """Return the standard error of a weighted sum of scores. weights: by cell."""
+        total = np.zeros(self.deviations.shape[1])
+        for cell, weight in weights.items():
+            total += weight * self._row(cell)
+        return float(np.linalg.norm(total))
 
     def error_of_difference(self, a: str, b: str) -> float | None:
         """Return the standard error of a's score minus b's; None if it is unknown or if both always vary together."""
-        if a not in self.cells or b not in self.cells:
+        if not self.has_all((a, b)):
             return None
-        i, j = self.cells.index(a), self.cells.index(b)
-        own = float(self.covariance[i, i] + self.covariance[j, j])
-        variance = own - float(self.covariance[i, j] + self.covariance[j, i])
-        return math.sqrt(variance) if variance > MIN_RELATIVE_VARIANCE * own else None
+        own, other = self._row(a), self._row(b)
+        variance = float(np.sum((own - other) ** 2))
+        return math.sqrt(variance) if variance > MIN_RELATIVE_VARIANCE * float(own @ own + other @ other) else None
+
+    def _row(self, cell: str) -> np.ndarray:
+        return self.deviations[self._rows[cell]].astype(np.float64)
 
 
 @dataclass(frozen=True)
@@ -75,9 +95,9 @@ class Sample:
         """Half of the 95% interval: normal with one seed, Student's t with three seeds or more; None if unknown."""
         count, std = len(self.values), self.std
         if std is not None:
-            return float(stdtrit(count - 1, 1 - LEVEL / 2)) * std / math.sqrt(count) if count > 2 else None
+            return t_margin(std / math.sqrt(count), count - 1) if count > 2 else None
         has_error = count == 1 and math.isfinite(self.errors[0])
-        return float(ndtri(1 - LEVEL / 2)) * self.errors[0] if has_error else None
+        return normal_margin(self.errors[0]) if has_error else None
 
     @property
     def has_error(self) -> bool:
@@ -96,10 +116,11 @@ class ScoreColumn:
 
 @dataclass(frozen=True)
 class DifferenceTest:
-    """The difference of two scores and its two-sided p value."""
+    """The difference of two scores, its two-sided p value, and half of its 95% interval."""
 
     value: float
     p: float
+    margin: float
 
 
 def compare_samples(a: Sample, b: Sample, paired: PairedErrors | None = None) -> DifferenceTest | None:
@@ -117,14 +138,14 @@ def compare_samples(a: Sample, b: Sample, paired: PairedErrors | None = None) ->
 
 
 def _z_test(a: Sample, b: Sample, paired: PairedErrors | None) -> DifferenceTest | None:
-    if paired is not None and {a.cells[0], b.cells[0]} <= set(paired.cells):
+    if paired is not None and paired.has_all((a.cells[0], b.cells[0])):
         error = paired.error_of_difference(a.cells[0], b.cells[0])
     else:
         error = a.errors[0] + b.errors[0]  # the largest possible, whatever their correlation (Cauchy-Schwarz)
     if error is None or not 0 < error < math.inf:
         return None
     value = a.values[0] - b.values[0]
-    return DifferenceTest(value, 2 * float(ndtr(-abs(value) / error)))
+    return DifferenceTest(value, 2 * float(ndtr(-abs(value) / error)), normal_margin(error))
 
 
 def _paired_t_test(a: Sample, b: Sample, seeds: Sequence[int]) -> DifferenceTest | None:
@@ -134,8 +155,7 @@ def _paired_t_test(a: Sample, b: Sample, seeds: Sequence[int]) -> DifferenceTest
     value, spread = float(differences.mean()), float(differences.std(ddof=1))
     if not spread > MIN_RELATIVE_VARIANCE * float(np.abs([left, right]).max()):
         return None
-    t = value / (spread / math.sqrt(len(seeds)))
-    return DifferenceTest(value, 2 * float(stdtr(len(seeds) - 1, -abs(t))))
+    return _t_test(value, spread / math.sqrt(len(seeds)), len(seeds) - 1)
 
 
 def _welch_test(a: Sample, b: Sample) -> DifferenceTest | None:
@@ -145,8 +165,21 @@ def _welch_test(a: Sample, b: Sample) -> DifferenceTest | None:
     freedom = sum(parts) ** 2 / sum(
         part**2 / (len(sample.values) - 1) for part, sample in zip(parts, (a, b), strict=True)
     )
-    value = a.mean - b.mean
-    return DifferenceTest(value, 2 * float(stdtr(freedom, -abs(value) / math.sqrt(sum(parts)))))
+    return _t_test(a.mean - b.mean, math.sqrt(sum(parts)), freedom)
+
+
+def _t_test(value: float, error: float, freedom: float) -> DifferenceTest:
+    return DifferenceTest(value, 2 * float(stdtr(freedom, -abs(value) / error)), t_margin(error, freedom))
+
+
+def normal_margin(error: float) -> float:
+    """Return half of the 95% interval of a value with a known standard error."""
+    return float(ndtri(1 - LEVEL / 2)) * error
+
+
+def t_margin(error: float, freedom: float) -> float:
+    """Return half of the 95% t interval of a value with an estimated standard error."""
+    return float(stdtrit(freedom, 1 - LEVEL / 2)) * error
 
 
 def holm(p_values: Sequence[float], level: float = LEVEL) -> list[bool]:

@@ -3,42 +3,29 @@
 from __future__ import annotations
 
 import itertools
-import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import pandas as pd
 
+from reports.changed_code import changed_lines
+from reports.comparable import COMPARABLE, separating_columns
+from reports.costs import COSTS, cost_entries
+from reports.deltas import Baseline, Position, difference_entries
+from reports.effects import Effect, best_metric, main_effects
 from reports.entries import TableEntry, round_column
+from reports.heads import ColumnHead, HeadGroup, grouped_heads
 from reports.layout import Layout, TableSpec, columns_with_values, table_specs
-from reports.metrics import METRICS
+from reports.metrics import METRICS, PREFERRED_SPLITS
+from reports.references import Footnotes, published_entries, published_study
+from reports.scores import CellRow, States, entry_of, sample_of
 from reports.significance import Mark, PairedErrors, Sample, ScoreColumn, marks
+from reports.values import label_value, short_axes, show_value
 
-COMPARABLE = (
-    "features",
-    "evaluation.images",
-    "reference",
-    "data",
-    "sampling.resolution",
-)  # numbers that differ in any of these never share a table
 BASELINES = {"noise_": "pure noise", "real_": "real train split"}  # prefixes of the columns with a metric's baselines
-AxisValues = tuple[Any, ...]
-CellRows = list[dict[str, Any]]  # rows of a frame, as dictionaries
-
-
-@dataclass(frozen=True)
-class ColumnHead:
-    """The head of a column of numbers: a metric, at values of the axes that make columns."""
-
-    metric: str
-    axis_values: tuple[str, ...]
-    metric_title: str
-
-    @property
-    def text(self) -> str:
-        """The whole head in one line."""
-        return " ".join([*self.axis_values, self.metric_title])
+FIRST_METRICS = tuple(f"{name}_{split}" for name in ("fid", "kid") for split in PREFERRED_SPLITS)  # to speak of first
+Cells = dict[Position, list[CellRow]]  # the cells of every entry
+Column = tuple[ColumnHead, list[TableEntry]]
 
 
 @dataclass(frozen=True)
@@ -56,7 +43,9 @@ class ResultTable:
 
     title: of the sweep. name: of the table; empty for the main one. label: what the scores are. row_heads: one for each
     axis that makes rows. rows: the axis values and the entries of each row. row_labels: the axis values of each row as
-    one text that makes sense without the heads.
+    one text that makes sense without the heads. caption: what the sweep file says of the table. baseline: the axis
+    values that differences are taken to. effects: of every axis on the first metric. number: among those of the report.
+    row_axes: the axis values of each row by axis, as text. plain_heads: the heads of axes whose values are all text.
     """
 
     title: str
@@ -68,11 +57,30 @@ class ResultTable:
     rows: list[tuple[tuple[str, ...], list[TableEntry]]]
     row_labels: list[str]
     baselines: list[BaselineRow]
+    caption: str = ""
+    baseline: str = ""
+    effects: tuple[Effect, ...] = ()
+    footnotes: tuple[str, ...] = ()
+    number: int = 1
+    row_axes: tuple[Mapping[str, str], ...] = ()
+    plain_heads: tuple[str, ...] = ()
 
     @property
     def heading(self) -> str:
         """The titles of the sweep and the table."""
         return f"{self.title}: {self.name}" if self.name else self.title
+
+    @property
+    def head_groups(self) -> tuple[tuple[HeadGroup, ...], ...]:
+        """The heads of the columns of numbers as rows from top to bottom, those on top spanning several columns."""
+        return grouped_heads(self.heads)
+
+    @property
+    def blocks_below(self) -> tuple[tuple[str, ...], ...]:
+        """What to say right below the table, as lines: the baseline of its differences, main effects, footnotes."""
+        baseline = (f"Δ: the difference to {self.baseline}.",) if self.baseline else ()
+        effects = ("Main effects:", *(effect.text for effect in self.effects)) if self.effects else ()
+        return tuple(filter(None, (baseline, effects, *((line,) for line in self.footnotes))))
 
     @property
     def number_heads(self) -> tuple[str, ...]:
@@ -97,123 +105,223 @@ class ResultTable:
     @property
     def complete(self) -> bool:
         """Whether no further work would fill in a number."""
-        return all(e.num_seeds + e.num_stopped + e.num_pruned == e.expected_seeds for e in self.entries)
+        scores = [column for head, column in zip(self.heads, self.columns, strict=True) if head.kind == "score"]
+        return all(e.num_seeds + e.num_stopped + e.num_pruned == e.expected_seeds for column in scores for e in column)
 
 
 def result_tables(
-    frame: pd.DataFrame, layout: Layout, paired: Mapping[str, PairedErrors] | None = None
+    frame: pd.DataFrame,
+    layouts: Layout | Sequence[Layout],
+    paired: Mapping[str, PairedErrors] | None = None,
+    states: States | None = None,
+    allowed: tuple[str, ...] = (),
 ) -> list[ResultTable]:
     """Make the tables of every group of comparable cells, so that incomparable numbers never share a table.
 
-    A group has a main table, then one of fidelity and one of memorisation if it has such metrics; if the layout names
-    metrics, one table of exactly those. paired: the covariance of the cells' errors, by metric.
+    A layout makes a main table of each group, then one of fidelity and one of memorisation if the group has such
+    metrics; if the layout names metrics, one table of exactly those. paired: the covariance of the cells' errors, by
+    metric. states: what happens to cells without a score, by name. allowed: fields in which cells of one table may
+    differ all the same.
     """
-    keys = [name for name in COMPARABLE if name in frame.columns]
-    groups = [group for _, group in frame.groupby(keys, sort=False, dropna=False)]
+    asked = (layouts,) if isinstance(layouts, Layout) else layouts
+    groups = comparable_groups(frame, asked[0].axes, allowed)
+    specs = [(group, layout.title, spec) for group in groups for layout in asked for spec in table_specs(group, layout)]
     return [
-        _result_table(group, layout.title, spec, paired or {})
-        for group in groups
-        for spec in table_specs(group, layout)
+        TableMaker(group, spec, paired or {}, states or {}, allowed).table(title, number)
+        for number, (group, title, spec) in enumerate(specs, 1)
     ]
 
 
-def _result_table(frame: pd.DataFrame, title: str, spec: TableSpec, paired: Mapping[str, PairedErrors]) -> ResultTable:
-    cells = _cells_by_position(frame, spec)
-    row_keys, column_keys = (list(dict.fromkeys(key[i] for key in cells)) for i in (0, 1))
-    positions = list(itertools.product(column_keys, spec.metrics))
-    columns = [[cells.get((row, column), []) for row in row_keys] for column, _ in positions]
-    metrics = [metric for _, metric in positions]
-    entries = _entries(columns, metrics, paired)
-    row_axes, column_axes = short_axes(spec.rows), short_axes(spec.columns)
-    return ResultTable(
-        title=title,
-        name=spec.name,
-        label=describe_scores(frame),
-        main=spec.main,
-        row_heads=row_axes or ("",),
-        heads=tuple(_column_head(metric, column_axes, values, bool(spec.name)) for values, metric in positions),
-        rows=[
-            (tuple(map(show_value, key)) or ("all",), [column[i] for column in entries])
-            for i, key in enumerate(row_keys)
-        ],
-        row_labels=[", ".join(map(label_value, row_axes, key)) or "all" for key in row_keys],
-        baselines=list(_baselines(frame, [(m, column[0]) for m, column in zip(metrics, entries, strict=True)])),
-    )
+def comparable_groups(frame: pd.DataFrame, axes: tuple[str, ...], allowed: tuple[str, ...] = ()) -> list[pd.DataFrame]:
+    """Return the cells that may share a table, group by group. axes: of the table. allowed: fields that may differ."""
+    keys = separating_columns(list(map(str, frame.columns)), axes, allowed)
+    return [group for _, group in frame.groupby(keys, sort=False, dropna=False)] if keys else [frame]
 
 
-def _cells_by_position(frame: pd.DataFrame, spec: TableSpec) -> dict[tuple[AxisValues, AxisValues], CellRows]:
+class TableMaker:
+    """Makes one table of comparable cells."""
+
+    def __init__(
+        self,
+        frame: pd.DataFrame,
+        spec: TableSpec,
+        paired: Mapping[str, PairedErrors],
+        states: States,
+        allowed: tuple[str, ...] = (),
+    ) -> None:
+        self.frame, self.spec, self.paired, self.states = frame, spec, paired, states
+        self.study = published_study(spec.reference) if spec.reference else None
+        self.footnotes = Footnotes()
+        self.differing = _differing(frame, spec.axes, allowed)
+        self.cells = _cells_by_position(frame, spec)
+        self.rows, self.columns = (list(dict.fromkeys(key[i] for key in self.cells)) for i in (0, 1))
+        self.samples: dict[str, dict[Position, Sample]] = {
+            metric: {position: sample_of(cells, metric) for position, cells in self.cells.items()}
+            for metric in spec.metrics
+        }
+
+    def table(self, title: str, number: int) -> ResultTable:
+        """Return the table. title: of the sweep. number: of the table."""
+        spec, scores = self.spec, self._score_columns()
+        shown = [*self._cost_columns(), *self._with_companions(scores)]
+        row_axes = short_axes(spec.rows)
+        return ResultTable(
+            title=title,
+            name=spec.name,
+            label=describe_scores(self.frame),
+            main=spec.main,
+            row_heads=row_axes or ("",),
+            heads=tuple(head for head, _ in shown),
+            rows=[
+                (tuple(map(show_value, key)) or ("all",), [column[i] for _, column in shown])
+                for i, key in enumerate(self.rows)
+            ],
+            row_labels=[", ".join(map(label_value, row_axes, key)) or "all" for key in self.rows],
+            baselines=list(_baselines(self.frame, [(head, column[0]) for head, column in shown])),
+            caption=spec.caption,
+            baseline=self._baseline_text(),
+            effects=self._effects() if spec.main else (),
+            footnotes=(*changed_lines(self.frame), *self.footnotes.lines(), *self._source(), *self._allowed()),
+            number=number,
+            row_axes=tuple(dict(zip(spec.rows, map(show_value, key), strict=True)) for key in self.rows),
+            plain_heads=tuple(
+                head
+                for i, head in enumerate(row_axes)
+                if all(isinstance(key[i], str) or key[i] is None for key in self.rows)
+            ),
+        )
+
+    def _score_columns(self) -> list[tuple[tuple[object, ...], Column]]:
+        """The columns of scores, each with its values of the axes that make columns."""
+        places = list(itertools.product(self.columns, self.spec.metrics))
+        samples = [[self._sample(row, column, metric) for row in self.rows] for column, metric in places]
+        metrics = [metric for _, metric in places]
+        none: list[list[Mark]] = [[""] * len(column) for column in samples]  # no winner among what cannot be compared
+        found = none if self.differing else _marks(samples, metrics, self.paired)
+        made: list[tuple[tuple[object, ...], Column]] = []
+        for (column, metric), scores, marks_of in zip(places, samples, found, strict=True):
+            is_first = metric == self.spec.metrics[0]
+            parts = zip(self.rows, scores, marks_of, strict=True)
+            entries = [
+                entry_of(self.cells.get((row, column), []), sample, mark, metric, self.states, is_first=is_first)
+                for row, sample, mark in parts
+            ]
+            made.append((column, (self._head(metric, column), round_column(entries))))
+        return made
+
+    def _sample(self, row: tuple[object, ...], column: tuple[object, ...], metric: str) -> Sample:
+        return self.samples[metric].get((row, column), Sample())
+
+    def _head(self, metric: str, column: tuple[object, ...]) -> ColumnHead:
+        is_of_one_split = bool(self.spec.name) and not self.spec.main
+        title = METRICS[metric].name if is_of_one_split else METRICS[metric].title
+        return ColumnHead(metric, tuple(map(label_value, short_axes(self.spec.columns), column)), title)
+
+    # differences and published numbers ------------------------------------------------------------
+
+    def _with_companions(self, scores: Sequence[tuple[tuple[object, ...], Column]]) -> Iterator[Column]:
+        """Each column of scores, followed by its differences to the baseline and by published numbers, if any."""
+        baseline = Baseline(self.spec.rows, self.spec.columns, self.spec.baseline)
+        for column, (head, entries) in scores:
+            yield head, entries
+            if self.spec.baseline:
+                metric, positions = head.metric, [(row, column) for row in self.rows]
+                own = self.samples[metric], metric, baseline, self.paired.get(metric)
+                title = f"Δ {head.metric_title}"
+                yield ColumnHead(metric, head.axis_values, title, "difference"), difference_entries(positions, *own)
+            published = self._published(head.metric, column)
+            if any(entry.mean is not None for entry in published):
+                yield (
+                    ColumnHead(head.metric, head.axis_values, f"{head.metric_title}, published", "published"),
+                    published,
+                )
+
+    def _published(self, metric: str, column: tuple[object, ...]) -> list[TableEntry]:
+        if self.study is None:
+            return []
+        return published_entries(self.study, [self._cells(row, column) for row in self.rows], metric, self.footnotes)
+
+    def _source(self) -> Iterator[str]:
+        """Where published numbers come from, or that there are none for these cells."""
+        if self.study is None:
+            return
+        matches = any(self.study.entry_for(cell) for cells in self.cells.values() for cell in cells)
+        if matches:
+            yield f"Published: {self.study.source}. {' '.join(self.study.notes)}"
+        else:
+            yield f"{self.study.name} has no numbers for the cells of this table."
+
+    def _allowed(self) -> Iterator[str]:
+        """What differs between the cells although their numbers are in one table."""
+        if self.differing:
+            yield (
+                f"These numbers cannot strictly be compared: the cells differ in {'; '.join(self.differing)}. They "
+                "share a table because of --allow, and none is marked as the best."
+            )
+
+    def _baseline_text(self) -> str:
+        axes = short_axes(tuple(self.spec.baseline))
+        values = self.spec.baseline.values()
+        return ", ".join(f"{axis}={show_value(value)}" for axis, value in zip(axes, values, strict=True))
+
+    def _effects(self) -> tuple[Effect, ...]:
+        metric = best_metric(self.spec.metrics, FIRST_METRICS)
+        if metric is None:
+            return ()
+        samples = {(*row, *column): sample for (row, column), sample in self.samples[metric].items()}
+        axes, baseline, paired = self.spec.axes, self.spec.baseline, self.paired.get(metric)
+        return tuple(main_effects(samples, axes, short_axes(axes), metric, baseline, paired))
+
+    # costs ----------------------------------------------------------------------------------------
+
+    def _cost_columns(self) -> Iterator[Column]:
+        """The columns of costs; one is enough for all values of the axes that make columns, if it is equal in them."""
+        for cost in (name for name in self.spec.costs if COSTS[name].column in self.frame.columns):
+            info = COSTS[cost]
+            columns = [cost_entries([self._cells(row, key) for row in self.rows], cost) for key in self.columns]
+            if all(_same_numbers(columns[0], other) for other in columns):
+                rows = [[cell for key in self.columns for cell in self._cells(row, key)] for row in self.rows]
+                yield ColumnHead(cost, (), info.title, "cost"), cost_entries(rows, cost)
+                continue
+            for key, entries in zip(self.columns, columns, strict=True):
+                values = tuple(map(label_value, short_axes(self.spec.columns), key))
+                yield ColumnHead(cost, values, info.title, "cost"), entries
+
+    def _cells(self, row: tuple[object, ...], column: tuple[object, ...]) -> list[CellRow]:
+        return self.cells.get((row, column), [])
+
+
+def _differing(frame: pd.DataFrame, axes: tuple[str, ...], allowed: tuple[str, ...]) -> list[str]:
+    """The fields that would separate the cells, with their values."""
+    found: list[str] = []
+    for name in separating_columns(list(map(str, frame.columns)), axes):
+        values = list(dict.fromkeys(map(show_value, frame[name].tolist())))
+        if len(values) > 1:
+            fields = [field for field in allowed if COMPARABLE[field] == name]
+            found.append(f"{' and '.join(fields)} ({', '.join(values)})")
+    return found
+
+
+def _same_numbers(a: Sequence[TableEntry], b: Sequence[TableEntry]) -> bool:
+    """Whether two columns agree wherever both have a number."""
+    return all(x.mean == y.mean or x.mean is None or y.mean is None for x, y in zip(a, b, strict=True))
+
+
+def cell_rows(frame: pd.DataFrame) -> list[CellRow]:
+    """Return the rows of a frame, with None for what is missing."""
+    return [
+        {str(name): None if pd.isna(value) else value for name, value in record.items()}
+        for record in frame.to_dict("records")
+    ]
+
+
+def _cells_by_position(frame: pd.DataFrame, spec: TableSpec) -> Cells:
     """The cells of every combination of row and column that exists, in order of appearance."""
-    positions: dict[tuple[AxisValues, AxisValues], CellRows] = {}
-    for record in frame.to_dict("records"):
-        row = {str(name): None if pd.isna(value) else value for name, value in record.items()}
+    positions: Cells = {}
+    for row in cell_rows(frame):
         row_key, column_key = (tuple(row[axis] for axis in axes) for axes in (spec.rows, spec.columns))
         positions.setdefault((row_key, column_key), []).append(row)
     return positions
-
-
-def _sample(cells: CellRows, metric: str) -> Sample:
-    """The scores of an entry's seeds; none if any ended early, because the mean of the others would be too good."""
-    ended_early = _stopped_at(cells) or _pruned_at(cells)
-    scored = [cell for cell in cells if cell[metric] is not None] if not ended_early else []
-    errors = [cell.get(f"{metric}_se") for cell in scored]
-    return Sample(
-        tuple(int(cell["seed"]) for cell in scored),
-        tuple(str(cell["cell"]) for cell in scored),
-        tuple(float(cell[metric]) for cell in scored),
-        tuple(math.nan if error is None else float(error) for error in errors),
-    )
-
-
-def _stopped_at(cells: CellRows) -> list[int]:
-    """The numbers of images after which evaluations were stopped as clearly worse."""
-    return [int(cell["stopped_at"]) for cell in cells if cell.get("stopped_at") is not None]
-
-
-def _pruned_at(cells: CellRows) -> list[float]:
-    """The kimg after which trainings were pruned."""
-    return [float(cell["pruned_at"]) for cell in cells if cell.get("pruned_at") is not None]
-
-
-def _entries(
-    columns: list[list[CellRows]], metrics: list[str], paired: Mapping[str, PairedErrors]
-) -> list[list[TableEntry]]:
-    """The entries of every column of numbers."""
-    samples = [[_sample(cells, metric) for cells in column] for column, metric in zip(columns, metrics, strict=True)]
-    entries: list[list[TableEntry]] = []
-    for cells, scores, found, metric in zip(columns, samples, _marks(samples, metrics, paired), metrics, strict=True):
-        parts = zip(cells, scores, found, strict=True)
-        entries.append(round_column([_entry(*each, metric, first=metric == metrics[0]) for each in parts]))
-    return entries
-
-
-def _entry(cells: CellRows, sample: Sample, mark: Mark, metric: str, first: bool) -> TableEntry:
-    has_number = bool(sample.values)
-    return TableEntry(
-        mean=sample.mean if has_number else None,
-        margin=sample.margin if has_number else None,
-        std=sample.std,
-        num_seeds=sum(cell[metric] is not None for cell in cells),
-        expected_seeds=len(cells),
-        mark=mark,
-        scale=METRICS[metric].scale,
-        unit=METRICS[metric].unit,
-        num_stopped=len(_stopped_at(cells)),
-        num_pruned=len(_pruned_at(cells)),
-        replacement=", ".join(_early_ends(cells)) if first else "",
-    )
-
-
-def _early_ends(cells: CellRows) -> Iterator[str]:
-    """What to say of seeds that ended early, and how many they are if others did not."""
-    stopped, pruned = _stopped_at(cells), _pruned_at(cells)
-    if stopped:
-        yield f"worse, stopped at {max(stopped):,}{_share(len(stopped), len(cells))}"
-    if pruned:
-        yield f"pruned at {max(pruned):,g} kimg{_share(len(pruned), len(cells))}"
-
-
-def _share(some: int, total: int) -> str:
-    return f" ({some} of {total} seeds)" if some < total else ""
 
 
 def _marks(samples: list[list[Sample]], metrics: list[str], paired: Mapping[str, PairedErrors]) -> list[list[Mark]]:
@@ -226,15 +334,15 @@ def _marks(samples: list[list[Sample]], metrics: list[str], paired: Mapping[str,
     return [found.get(i, [""] * len(column)) for i, column in enumerate(samples)]
 
 
-def _baselines(frame: pd.DataFrame, columns: Sequence[tuple[str, TableEntry]]) -> Iterator[BaselineRow]:
+def _baselines(frame: pd.DataFrame, columns: Sequence[tuple[ColumnHead, TableEntry]]) -> Iterator[BaselineRow]:
     for prefix, title in BASELINES.items():
         entries: list[TableEntry] = []
-        for metric, entry in columns:
-            present = columns_with_values(frame, [prefix + metric])
+        for head, entry in columns:
+            present = columns_with_values(frame, [prefix + head.metric]) if head.kind == "score" else ()
             value = float(frame[present[0]].dropna().iloc[0]) if present else None
             entries.append(TableEntry(value, decimals=entry.decimals, scale=entry.scale, unit=entry.unit))
         if any(entry.mean is not None for entry in entries):
-            metrics = [metric for metric, _ in columns]
+            metrics = [head.metric for head, _ in columns if head.kind == "score"]
             yield BaselineRow(prefix.rstrip("_"), _real_title(frame, metrics) if prefix == "real_" else title, entries)
 
 
@@ -243,11 +351,6 @@ def _real_title(frame: pd.DataFrame, metrics: Sequence[str]) -> str:
         return "held-out real images"
     counted = columns_with_values(frame, ["real_images"])
     return f"{int(frame['real_images'].dropna().iloc[0]):,} real train images" if counted else BASELINES["real_"]
-
-
-def _column_head(metric: str, axes: tuple[str, ...], values: AxisValues, one_split: bool) -> ColumnHead:
-    title = METRICS[metric].name if one_split else METRICS[metric].title
-    return ColumnHead(metric, tuple(map(label_value, axes, values)), title)
 
 
 def describe_scores(frame: pd.DataFrame) -> str:
@@ -266,23 +369,3 @@ def _describe_features(row: pd.Series) -> str:
     """The features of a cell, with the rule by which images were resized; the frame leaves out the default one."""
     features, rule = str(row["features"]), row.get("evaluation.resize")
     return f"{features}, {rule}'s resize" if features.startswith("Inception") and rule == "pytorch-fid" else features
-
-
-def short_axes(axes: tuple[str, ...]) -> tuple[str, ...]:
-    """Shorten axes to the name of their field if that is unambiguous."""
-    fields = [axis.split(".")[-1] for axis in axes]
-    return tuple(field if fields.count(field) == 1 else axis for axis, field in zip(axes, fields, strict=True))
-
-
-def show_value(value: Any) -> str:
-    """Return an axis value as a person would write it."""
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    if value is None or (isinstance(value, float) and math.isnan(value)):
-        return "null"
-    return f"{value:g}" if isinstance(value, float) else str(value)
-
-
-def label_value(axis: str, value: Any) -> str:
-    """Return an axis value as a label: text by itself, anything else with the name of its axis."""
-    return value if isinstance(value, str) else f"{axis}={show_value(value)}"

@@ -15,8 +15,9 @@ from rich.text import Text
 
 from reports.entries import NO_NUMBER, TableEntry
 from reports.grid import GAP, BreakLevel, Grid, GridCell, GridColumn, wrap
+from reports.heads import ColumnHead
 from reports.render import TIED_MARK
-from reports.tables import ColumnHead, ResultTable
+from reports.tables import ResultTable
 
 BEST_MARK = "*"  # visible without colours, too
 MIN_WIDTH = 20
@@ -37,8 +38,18 @@ def to_rich(table: ResultTable, width: int) -> Group:
     width = max(width, MIN_WIDTH)
     title = _paragraph(f"{table.heading} ({table.label})", width, "bold")
     explanation = " ".join(text for text, applies in EXPLANATIONS if any(map(applies, table.entries)))
-    blocks = [*_blocks(table, width), *([_paragraph(explanation, width, "dim")] if explanation else [])]
-    return Group(title, *(part for block in blocks for part in (Text(), block)))
+    sentences = ((explanation,) if explanation else (), *table.blocks_below)
+    below = [_block(lines, width) for lines in sentences if lines]
+    caption = [_paragraph(table.caption, width, "")] if table.caption else []
+    blocks = [*_blocks(table, width), *below]
+    return Group(title, *caption, *(part for block in blocks for part in (Text(), block)))
+
+
+def _block(lines: Sequence[str], width: int) -> Text:
+    """A first line, and the others as a list below it."""
+    first, *others = lines
+    listed = [f"  {part}" for line in others for part in wrap(line, width - INDENT)]
+    return Text("\n".join([*wrap(first, width), *listed]), style="dim", no_wrap=True, overflow="ignore")
 
 
 def _paragraph(text: str, width: int, style: str) -> Text:

@@ -1,4 +1,4 @@
-"""MLflow's UI as a person meets it: served by the command line, opened in a headless Chromium."""
+"""Pages as a person meets them: served by the command line, opened in a headless Chromium; and steps in MLflow's UI."""
 
 import re
 import shutil
@@ -28,9 +28,9 @@ PATIENCE_MS = 60_000  # a loaded machine shows some pages after ten seconds
 
 
 @contextmanager
-def served(store: Path) -> Iterator[str]:
-    """Serve a store's record with `edm-sweep ui`; its address."""
-    server = start("ui", "--store", store, "--port", _free_port())
+def served(store: Path, *command: str) -> Iterator[str]:
+    """Serve a store's record with `edm-sweep ui`, or what another command serves; its address."""
+    server = start(*(command or ("ui",)), "--store", store, "--port", _free_port())
     try:
         assert server.stdout is not None
         address = next((found[0] for line in server.stdout if (found := re.search(r"http://\S+", line))), None)

@@ -3,7 +3,7 @@
 import fcntl
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,8 +17,10 @@ torch.set_num_threads(1)  # networks this small only wait for each other's threa
 
 from experiments.store.store import Store  # noqa: E402
 from experiments.sweep.plan import Plan  # noqa: E402
+from reports.metrics import METRICS  # noqa: E402
 from tests.commandline import run  # noqa: E402
 from tests.planning import load_sweep, plan_sweep  # noqa: E402
+from tests.table import reproducible  # noqa: E402
 
 QUICK = "not slow"  # what pyproject.toml gives to -m
 
@@ -58,6 +60,23 @@ def filled_once(factory: pytest.TempPathFactory, name: str, fill: Callable[[Path
             fill(folder)
             filled.touch()
     return folder
+
+
+@pytest.fixture(autouse=True)
+def no_silent_processes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Forget which processes earlier tests saw fall silent: most of them were this one."""
+    from experiments.store import lease_watch
+
+    monkeypatch.setattr(lease_watch, "_silent", set())
+
+
+@pytest.fixture(autouse=True)
+def own_metrics() -> Iterator[None]:
+    """Forget the metrics that extensions of a test declare."""
+    before = dict(METRICS)
+    yield
+    METRICS.clear()
+    METRICS.update(before)
 
 
 @pytest.fixture
@@ -117,9 +136,9 @@ class Filled:
     output: str
 
     @property
-    def results(self) -> bytes:
-        """results.csv as it is now."""
-        return (self.store / "reports" / "tiny_digits" / "results.csv").read_bytes()
+    def results(self) -> str:
+        """results.csv as it is now, without measured times."""
+        return reproducible(self.store / "reports" / "tiny_digits" / "results.csv")
 
 
 @pytest.fixture(scope="session")

@@ -21,6 +21,7 @@ FLOORS = (
     ("trials", "tracking"),
     ("runner",),
     ("inspection",),
+    ("demo",),
     ("cli",),
 )  # each imports those before
 FLOOR_OF = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}
@@ -28,18 +29,27 @@ MOST_LINES, MOST_LINES_OF_A_FUNCTION, LONGEST_NAME_OF_A_TEST = 400, 40, 70
 LONG_FUNCTIONS = {  # with the reason
     "experiments/cli/run.py:run": "declares the command's options",
     "experiments/cli/gc.py:gc": "declares the command's options",
+    "experiments/cli/report.py:report": "declares the command's options",
+    "experiments/cli/sample.py:sample": "declares the command's options",
 }
 ONLY_IN = {  # libraries, and the folders or files that may import them
     "ray": ("experiments/runner/",),
     "mlflow": ("experiments/tracking/",),
     "sqlalchemy": ("experiments/tracking/",),
     "typer": ("experiments/cli/",),
+    "gradio": ("experiments/demo/page.py",),
     "rich": ("experiments/cli/", "reports/grid.py", "reports/terminal.py"),
-    "plotly": ("reports/",),
+    "matplotlib": ("reports/plots.py",),
     "pandas": ("experiments/tracking/", "experiments/__init__.py", "reports/"),
     "diffusers": ("edm/networks/diffusers.py",),
     "pydantic": ("experiments/sweep/", "experiments/inspection/"),
-    "torch": ("edm/", "experiments/trials/", "experiments/store/checksummed.py", "experiments/inspection/doctor.py"),
+    "torch": (
+        "edm/",
+        "experiments/trials/",
+        "experiments/demo/",
+        "experiments/store/checksummed.py",
+        "experiments/inspection/doctor.py",
+    ),
 }
 PRINTING = ("experiments/cli/",)
 READING_RESULTS = ("experiments/store/", "experiments/runner/tune.py")  # `result` is what Tune calls a trial's report

@@ -8,7 +8,7 @@ import pytest
 
 from tests import ROOT
 
-HEAVY = ("torch", "ray", "mlflow", "pandas", "numpy", "plotly")
+HEAVY = ("torch", "ray", "mlflow", "pandas", "numpy", "matplotlib", "pyarrow")
 
 
 def run_python(code: str) -> subprocess.CompletedProcess[str]:

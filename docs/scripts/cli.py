@@ -59,6 +59,7 @@ EXAMPLES: dict[str, list[str]] = {
     ],
     "report": [
         "edm-sweep report digits",
+        "edm-sweep report digits --format tex,csv --out paper --figures paper",
         "edm-sweep report bundle.zip",
     ],
     "export": ["edm-sweep export digits bundle.zip"],
@@ -74,7 +75,12 @@ EXAMPLES: dict[str, list[str]] = {
         "edm-sweep diff nano/attention nano/no-attention --json",
     ],
     "publish": ["edm-sweep publish nano/attention/guidance=2/heun --to published"],
-    "sample": ["edm-sweep sample nano/attention --images 16 --label 7 --guidance 2.5 --steps 6 --out grid.png"],
+    "accept": ["edm-sweep accept digits", "edm-sweep accept nano/attention/guidance=2/heun"],
+    "sample": [
+        "edm-sweep sample nano/attention --images 16 --label 7 --guidance 2.5 --steps 6 --out grid.png",
+        "edm-sweep sample nano/attention --trajectory --gif --out steps.gif",
+    ],
+    "demo": ["edm-sweep demo", "edm-sweep demo nano/attention --port 7861"],
     "ui": ["edm-sweep ui --port 5001"],
     "sync": ["edm-sweep sync digits", "edm-sweep sync --from bundle.zip"],
     "gc": ["edm-sweep gc", "edm-sweep gc --keep best --drawings", "edm-sweep gc --past --yes"],

@@ -25,11 +25,12 @@ sys.path[0] = str(ROOT)  # tests/ is not installed; and from here mlflow.py woul
 
 README = ROOT / "README.md"
 IMAGES = ROOT / "docs" / "images"
+EXAMPLE = ROOT / "docs" / "examples" / "digits.html"
 BEGIN, END = "<!-- quickstart table -->\n", "<!-- end of quickstart table -->\n"
 METRIC = "fid_test"
 SHOWN = {"model.preset": "micro", "model.attention": "False"}  # one of the four networks
 ROWS, COLUMNS = "sampling.guidance", "sampling.sampler"
-WIDTH, MARGIN = 1000, 12  # pixels, of pictures of the page
+WIDTH, MARGIN = 1300, 12  # pixels, of pictures of the page
 TOLERANCE = 3.0  # widths of the intervals that a number may be off by on another machine
 
 Key = tuple[str, str]  # guidance, sampler
@@ -103,7 +104,7 @@ def write_table(entries: dict[Key, Entry]) -> None:
 
 
 def take_pictures(report: Path) -> None:
-    """Write what the report page shows: the top of its first table, the intervals, some of the samples."""
+    """Write what the report page shows: the top of its first table, the intervals, some of the samples, a phone's view."""
     from tests.browser import opened
 
     with opened() as page:
@@ -113,7 +114,7 @@ def take_pictures(report: Path) -> None:
         page.wait_for_timeout(2000)  # pictures are loaded as they come into view
         for name, first, last in (
             ("report.png", "h1", "tbody tr:nth-child(12)"),
-            ("intervals.png", ".js-plotly-plot", ".js-plotly-plot"),
+            ("intervals.png", "#figure-scores", "#figure-scores"),
             ("cells.png", ".gallery", ".gallery figure:nth-of-type(4)"),
         ):
             top = edges(page, first)[0] - MARGIN
@@ -122,6 +123,9 @@ def take_pictures(report: Path) -> None:
                 full_page=True,
                 clip={"x": 0, "y": top, "width": WIDTH, "height": edges(page, last)[1] - top},
             )
+        page.set_viewport_size({"width": 390, "height": 844})
+        page.evaluate("window.scrollTo(0, 0)")
+        page.screenshot(path=IMAGES / "report-phone.png")
 
 
 def edges(page: Page, selector: str) -> tuple[float, float]:
@@ -147,6 +151,8 @@ def main(store: Path, only_check: bool) -> None:
         return
     write_table(entries)
     take_pictures(folder / "report.html")
+    EXAMPLE.parent.mkdir(exist_ok=True)
+    EXAMPLE.write_text((folder / "report.html").read_text().replace(str(store.absolute()), "runs"))
     draw_samples(store)
 
 

@@ -22,6 +22,7 @@ from edm.config import (  # noqa: E402
     PRESETS,
     DataConfig,
     EvaluationConfig,
+    Extension,
     GuideConfig,
     ModelConfig,
     SamplingConfig,
@@ -61,6 +62,11 @@ starts. The message says the file, the line and what to write instead.
     sweeps/x.yaml:12: model.preset: 'tny' is not one of nano, micro, mini, tiny, small, big; did you mean 'tiny'?
 
 `2e-3`, `2.0e-3` and `0.002` are the same number, `.inf` is infinity, and `null` is no value.
+Numbers that YAML 1.1 reads otherwise than people do, `010` (octal) and `2:00` (base 60), are refused. Dates are text. A file
+has at most 128 KiB, 50 levels, and 50,000 entries with its aliases written out.
+
+    x-short: &short {kimg: 10, batch_size: 32}      # an anchor, for use below
+    training: {<<: *short, lr: 2.0e-4}
 
 ## Top level
 
@@ -74,6 +80,7 @@ starts. The message says the file, the line and what to write instead.
 | `seeds` | `[0]` | Training seeds. Each network is trained once per seed. With two or more seeds, the table shows the mean and the standard deviation; with three or more, also a t interval. |
 | `resources` | see below | The GPUs and cores of each trial. Not part of a signature. On CPUs the number of threads may change the last digits of a result. |
 | `report` | see below | What the table shows. Never changes a result. |
+| `x-...` | none | Any key that begins with `x-` is yours: it may hold anything, such as values with an anchor. |
 
 Any field of `data`, `model`, `training`, `sampling` and `evaluation` can be an axis, written `section.field` with a list
 of values. `data`, `model`, `training` and `seeds` decide a training; `sampling` and `evaluation` decide an evaluation. So
@@ -84,6 +91,8 @@ cells that differ only in sampling or evaluation share one training.
       - {model.preset: [small, big]}
     zip: {training.batch_size: [32, 64], training.lr: [1.0e-4, 2.0e-4]}
     exclude: [{model.preset: big, training.batch_size: 64}]
+
+`extensions: [ideas.py]` loads Python files that add values to fields: [your own](extending.md).
 
 On the command line, `--set section.field=value` overrides a field and `--set 'seeds=[0, 1]'` the seeds.
 
@@ -135,6 +144,7 @@ WORDS: dict[Any, str] = {
     float: "number",
     bool: "`true`, `false`",
     str: "text",
+    Extension: "[your own](extending.md)",
     type(None): "`null`",
 }
 

@@ -41,6 +41,7 @@ from edm.config.sampling import (
     SamplingConfig,
 )
 from edm.config.training import MAX_POWER_WIDTH, LrSchedule, Precision, TrainingConfig, Weighting, require_power_width
+from edm.extension import Extension, Options, OptionValue, extensions_in
 
 __all__ = [
     "AUGMENT_LABELS",
@@ -61,6 +62,7 @@ __all__ = [
     "DataConfig",
     "DatasetName",
     "EvaluationConfig",
+    "Extension",
     "Features",
     "FieldError",
     "FormerClassifierConfig",
@@ -71,6 +73,8 @@ __all__ = [
     "ModelConfig",
     "NetworkConfig",
     "Norm",
+    "OptionValue",
+    "Options",
     "Precision",
     "Precondition",
     "Preset",
@@ -87,6 +91,7 @@ __all__ = [
     "canonical_sampling",
     "canonical_training",
     "display_field",
+    "extensions_in",
     "require",
     "require_positive",
     "require_power_width",

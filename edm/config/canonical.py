@@ -12,6 +12,7 @@ from dataclasses import replace
 from edm.config.model import NetworkConfig
 from edm.config.sampling import CHURNED_SAMPLERS, MAX_GAMMA, Sampler, SamplingConfig
 from edm.config.training import TrainingConfig
+from edm.extension import Extension
 
 # training -----------------------------------------------------------------------------------------
 
@@ -22,10 +23,16 @@ def canonical_training(config: TrainingConfig, network: NetworkConfig) -> Traini
     halflife, rampup = _average(config)
     if config.optimizer == "adamw" and config.weight_decay == 0:
         config = replace(config, optimizer="adam", weight_decay=default.weight_decay)
+    if isinstance(config.loss, Extension):  # it does all the weighting
+        config = replace(config, weighting=default.weighting, min_snr_gamma=default.min_snr_gamma)
+    if isinstance(config.noise_distribution, Extension):
+        config = replace(config, p_mean=default.p_mean, p_std=default.p_std)
     batch_kimg = config.batch_size / 1000
     # the last step is taken at the rate of the images seen before it
-    if config.lr_decay_kimg >= config.kimg_after(config.num_steps - 1) or config.lr_schedule == "constant":
-        config = replace(config, lr_schedule="constant", lr_decay_kimg=default.lr_decay_kimg)
+    if config.lr_schedule == "inverse_sqrt" and config.lr_decay_kimg >= config.kimg_after(config.num_steps - 1):
+        config = replace(config, lr_schedule="constant")
+    if config.lr_schedule != "inverse_sqrt":
+        config = replace(config, lr_decay_kimg=default.lr_decay_kimg)
     return replace(
         config,
         ema_halflife_kimg=halflife,
@@ -113,7 +120,7 @@ def _with_canonical_churn(config: SamplingConfig) -> SamplingConfig:
 
     That is the default, or else the 2023 study's: infinity, from 0 to infinity.
     """
-    if config.sampler not in CHURNED_SAMPLERS:
+    if isinstance(config.sampler, Extension) or config.sampler not in CHURNED_SAMPLERS:
         return config
     levels, default = config.sigmas[:-1], SamplingConfig()
     churned = [sigma for sigma in levels if config.s_min <= sigma <= config.s_max]
@@ -133,6 +140,8 @@ def _with_canonical_churn(config: SamplingConfig) -> SamplingConfig:
 def _with_simplest_sampler(config: SamplingConfig) -> SamplingConfig:
     """Take the simplest of the samplers that do the same with this configuration, to the last bit."""
     sampler = config.sampler
+    if isinstance(sampler, Extension):
+        return config
     if sampler == "dpmpp_2m_sde" and config.eta == 0:
         sampler = "dpmpp_2m"
     if sampler == "dpmpp_3m" and config.steps <= 3:  # never three points, before the last step, which reads one

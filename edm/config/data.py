@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from edm.config.fields import added_field, display_field, require, require_seed
+from edm.extension import Extension
 
 DatasetName = Literal["digits", "fashion_mnist", "cifar10", "celeba", "folder"]
 Split = Literal["train", "val", "test"]
@@ -28,7 +29,7 @@ class DataConfig:
     split_seed: Seed for splitting a folder that has no `train`, `val` and `test` sub-folders. Only for `folder`.
     """
 
-    name: DatasetName = "digits"
+    name: DatasetName | Extension = "digits"
     resolution: int | None = added_field(None)
     splits: Literal["study", "official"] = added_field("study")
     path: str | None = display_field(None)

@@ -7,6 +7,7 @@ from typing import Literal, get_args
 
 from edm.config.data import SPLITS, Split
 from edm.config.fields import added_field, display_field, require
+from edm.extension import Extension
 
 Features = Literal["inception", "dinov2", "classifier"]
 Resize = Literal["pytorch-fid", "clean", "tensorflow"]
@@ -40,12 +41,12 @@ class EvaluationConfig:
     """
 
     images: int = 50_000
-    features: Features = "inception"
+    features: Features | Extension = "inception"
     splits: tuple[Split, ...] = display_field(SPLITS)
     resize: Resize = added_field("pytorch-fid")
     reference: Literal["equal", "all"] = added_field("equal")
     statistics: str | None = display_field(None)
-    metrics: tuple[Metric, ...] = display_field(("fid", "kid", "prdc"))
+    metrics: tuple[Metric | Extension, ...] = display_field(("fid", "kid", "prdc"))
     truncation: bool = display_field(False)
     stop_when: float | None = added_field(None)
 
@@ -73,7 +74,6 @@ class EvaluationConfig:
 @dataclass(frozen=True)
 class ClassifierConfig:
     """The small classifier whose last hidden layer is the `classifier` feature space.
-
     It trains until its accuracy on the val split has not risen for `patience` checks in a row.
 
     channels: Channels of the first convolutions; the last ones have twice as many.

@@ -7,9 +7,11 @@ from typing import Literal
 
 from edm.config.architectures import SHAPES, Architecture, Precondition, Shape
 from edm.config.fields import FieldError, added_field, keyword_field, require
+from edm.extension import Extension
 
 Attention = Literal["none", "bridge", "levels"]
 Norm = Literal["batch", "group"]
+AttentionBlockName = Literal["softmax"]
 Resample = Literal["pool", "residual"]
 Initialisation = Literal["torch", "edm"]
 PresetName = Literal["nano", "micro", "mini", "tiny", "small", "big"]
@@ -35,11 +37,12 @@ class NetworkConfig:
     init: Scheme of the initial weights.
     dropout: Share of activations dropped in training, before a block's last convolution.
     augment_labels: Numbers per image that condition the network on its augmentation; 0 without augmentation.
+    attention_block: What an attention block is.
     architecture: Which network it is. Those of the literature have no bridge: bridge_heads are those of the first block
-        on the way up.
+        on the way up. A network of one's own has no levels.
     multipliers: Channels of each level as multiples of `channels`; empty for the study's U-Net.
     precondition: How the network becomes a denoiser.
-    uncertainty: Whether a head estimates the loss at each noise level, for the weighting `uncertainty`.
+    uncertainty: Whether a head estimates the loss at each noise level, for the loss `uncertainty`.
     settings: Of a network of diffusers: its configuration, its noise process and its costs, as JSON.
     """
 
@@ -51,12 +54,13 @@ class NetworkConfig:
     heads: tuple[int, ...]
     bridge_heads: int
     cond_channels: int = 8
-    norm: Norm = added_field("batch")
+    norm: Norm | Extension = added_field("batch")
     resample: Resample = added_field("pool")
     init: Initialisation = added_field("torch")
     dropout: float = added_field(0.0)
     augment_labels: int = added_field(0)
-    architecture: Architecture | Literal["diffusers"] = added_field("study")
+    attention_block: AttentionBlockName | Extension = added_field("softmax")
+    architecture: Architecture | Literal["diffusers"] | Extension = added_field("study")
     multipliers: tuple[int, ...] = added_field(())
     precondition: Precondition = added_field("edm")
     uncertainty: bool = added_field(False)
@@ -65,6 +69,8 @@ class NetworkConfig:
     @property
     def level_channels(self) -> tuple[int, ...]:
         """Channels of each level; in the study's U-Net they double at every step down, and the bridge comes last."""
+        if isinstance(self.architecture, Extension):
+            return (self.channels,)
         if self.architecture == "study":
             return tuple(self.channels * 2**level for level in range(len(self.depths) + 1))
         return tuple(self.channels * multiplier for multiplier in self.multipliers)
@@ -115,7 +121,14 @@ PRESETS: dict[PresetName, Preset] = {
 }
 
 
-STUDY_FIELDS = ("preset", "cond_channels", "norm", "resample", "init")  # which no other architecture has
+STUDY_FIELDS = (
+    "preset",
+    "cond_channels",
+    "norm",
+    "resample",
+    "init",
+    "attention_block",
+)  # which no other architecture has
 
 
 @dataclass(frozen=True)
@@ -142,9 +155,11 @@ class ModelConfig:
         and the network's output is zero. Only for `study`.
     dropout: Share of activations that training drops before the last convolution of each block. EDM uses 0.13 on
         CIFAR-10.
+    attention_block: The attention blocks. `softmax`: multi-head self-attention. Only for `study`.
     architecture: The network. `study`: the 2023 study's U-Net. `ddpmpp`, `ncsnpp`: DDPM++ and NCSN++ (Song et al. 2021)
         as in EDM. `adm`: ADM (Dhariwal and Nichol 2021). `edm2`: EDM2's magnitude-preserving network (Karras et al.
-        2024, config G). All but `study` have the shape of their paper, in which the fields above can be changed.
+        2024, config G). These have the shape of their paper, in which the fields above can be changed. A network of
+        your own has options of its own instead.
     multipliers: Channels of each level as multiples of `channels`, one number per level. `None`: the paper's. Not for
         `study`.
     precondition: How the network becomes a denoiser (EDM, Table 1): `edm`, or as in the variance-preserving (`vp`) and
@@ -160,11 +175,12 @@ class ModelConfig:
     heads: tuple[int, ...] | None = None
     bridge_heads: int | None = None
     cond_channels: int = 8
-    norm: Norm = "batch"
+    norm: Norm | Extension = "batch"
     resample: Resample = "pool"
     init: Initialisation = "torch"
     dropout: float = 0.0
-    architecture: Architecture = added_field("study", column=False)
+    attention_block: AttentionBlockName | Extension = added_field("softmax", column=False)
+    architecture: Architecture | Extension = added_field("study", column=False)
     multipliers: tuple[int, ...] | None = added_field(None, column=False)
     precondition: Precondition = added_field("edm", column=False)
     source: str | None = keyword_field("from", None)
@@ -182,6 +198,8 @@ class ModelConfig:
         self._require_own_fields()
         network = self.network(image_channels=1, resolution=0, num_classes=0)
         require(network.channels >= 1, "channels", f"{network.channels} is not above 0; give a positive number")
+        if isinstance(self.architecture, Extension):
+            return
         self._require_levels(network)
         blocks = bool(network.depths) and min(network.depths) >= 1
         require(blocks, "depths", "every level needs at least one block")
@@ -201,6 +219,8 @@ class ModelConfig:
 
     def _require_own_fields(self) -> None:
         """Raise FieldError where a field is set that the architecture does not have."""
+        if isinstance(self.architecture, Extension):
+            return
         known = ("study", *SHAPES)
         require(self.architecture in known, "architecture", f"{self.architecture!r} is not one of {', '.join(known)}")
         if self.architecture == "study":
@@ -243,6 +263,17 @@ class ModelConfig:
 
     def network(self, image_channels: int, resolution: int, num_classes: int) -> NetworkConfig:
         """Return the network for images of shape (image_channels, resolution, resolution) in `num_classes` classes."""
+        if isinstance(self.architecture, Extension):
+            images = (image_channels, resolution, num_classes)
+            return NetworkConfig(
+                *images,
+                channels=1,
+                depths=(),
+                heads=(),
+                bridge_heads=0,
+                architecture=self.architecture,
+                precondition=self.precondition,
+            )
         shape = SHAPES.get(self.architecture)
         levels = self._study_levels() if shape is None else self._levels_of(shape, resolution)
         return NetworkConfig(
@@ -258,6 +289,7 @@ class ModelConfig:
             resample=self.resample,
             init=self.init,
             dropout=self.dropout,
+            attention_block=self.attention_block,
             architecture=self.architecture,
             multipliers=levels.multipliers,
             precondition=self.precondition,

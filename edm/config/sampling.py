@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import itertools
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Literal
 
 from edm.config.fields import FieldError, added_field, require, require_positive, require_seed
 from edm.config.model import ModelConfig, PresetName
 from edm.config.training import Precision, TrainingConfig, require_power_width
+from edm.extension import Extension
 from edm.schedules import SAME_AS, ScheduleName, noise_levels
 
 Sampler = Literal[
@@ -98,9 +101,11 @@ class SamplingConfig:
         `None`: the average of `ema_halflife_kimg`.
     resolution: Pixels per side of the drawn images. `None`: the resolution of training.
     precision: Arithmetic of the network during sampling.
+    guidance_rule: How the two branches of guidance are combined. `linear`: they are extrapolated by the guidance scale.
+        Unused at scales 0 and 1, where one branch alone is evaluated.
     """
 
-    sampler: Sampler = "heun"
+    sampler: Sampler | Extension = "heun"
     steps: int = 18
     guidance: float = 1.0
     sigma_min: float = 0.002
@@ -111,13 +116,14 @@ class SamplingConfig:
     s_max: float = 50.0
     s_noise: float = 1.003
     seed: int = 0
-    schedule: ScheduleName = added_field("karras")
+    schedule: ScheduleName | Extension = added_field("karras")
     eta: float = added_field(1.0)
     guidance_interval: tuple[float, float] | None = added_field(None)
     guide: GuideConfig | None = added_field(None)
     ema: float | None = added_field(None)
     resolution: int | None = added_field(None)
     precision: Precision = added_field("fp32")
+    guidance_rule: Literal["linear"] | Extension = added_field("linear", column=False)
 
     def __post_init__(self) -> None:
         require_positive(self, "steps", "sigma_min", "sigma_max", "rho", "s_noise")
@@ -161,7 +167,9 @@ class SamplingConfig:
             unread.append("rho")
         if self.guidance == 1:
             unread += ["guidance_interval", "guide"]
-        schedule = SAME_AS.get(self.schedule, self.schedule)
+        if self.guidance in (0, 1):
+            unread.append("guidance_rule")
+        schedule = self.schedule if isinstance(self.schedule, Extension) else SAME_AS.get(self.schedule, self.schedule)
         return replace(self, schedule=schedule, **{name: getattr(default, name) for name in unread})
 
     @property
@@ -183,12 +191,25 @@ class SamplingConfig:
         That is the network without a label, or the guide.
         """
         main = other = 0
-        for i, sigma in enumerate(self.sigmas[:-1]):
-            calls = 2 if self.sampler in TWO_EVALUATION_SAMPLERS and i < self.steps - 1 else 1
+        for sigma in self._evaluated_at():
             guidance = self.guidance if self.guides(sigma) else 1.0
-            main += calls if guidance != 0 else 0
-            other += calls if guidance != 1 else 0
+            main += guidance != 0
+            other += guidance != 1
         return {"main": main, "other": other}
+
+    def _evaluated_at(self) -> Iterator[float]:
+        """Yield, for each call of the denoiser, the noise level that decides whether it is guided."""
+        own = self.sampler.fact("evaluated_at") if isinstance(self.sampler, Extension) else None
+        if own is not None:
+            yield from own
+            return
+        for i, sigma in enumerate(self.sigmas[:-1]):
+            yield from itertools.repeat(sigma, self._evaluations_in_step(i))
+
+    def _evaluations_in_step(self, number: int) -> int:
+        if isinstance(self.sampler, Extension):
+            return self.sampler.fact("evaluations", 1)
+        return 2 if self.sampler in TWO_EVALUATION_SAMPLERS and number < self.steps - 1 else 1
 
     @property
     def nfe(self) -> int:
@@ -198,6 +219,8 @@ class SamplingConfig:
     @property
     def is_deterministic(self) -> bool:
         """Whether the initial noise alone decides the images, because the sampler adds none on the way."""
+        if isinstance(self.sampler, Extension):
+            return not self.sampler.fact("adds_noise", False)
         if self.sampler in CHURNED_SAMPLERS:
             return self.s_churn == 0
         return self.sampler != "dpmpp_2m_sde" or self.eta == 0

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from dataclasses import dataclass, replace
 from typing import TypeVar
 
-from edm.config import SPLITS, DataConfig, Split
+from edm.config import SPLITS, DataConfig, Extension, Split
 from edm.data.folder import carve, folder_fingerprint, folder_remarks, folder_splits, open_folder
+from edm.data.progress import OnProgress, ignore_progress
 
 RGB = 3  # channels
 
@@ -195,21 +197,32 @@ CATALOGUE: dict[str, KnownDataset] = {
 }
 
 
-def facts(config: DataConfig) -> DatasetFacts:
+def known_dataset(config: DataConfig) -> KnownDataset:
+    """Return what is known of a data set that is not a folder: of the catalogue, or of an extension."""
+    name = config.name
+    if not isinstance(name, Extension):
+        return CATALOGUE[name]
+    splits: dict[Split, int] = {split: name.fact(split) for split in SPLITS}
+    shape = (name.fact("channels"), name.fact("resolution"), name.fact("num_classes"))
+    content = hashlib.sha256(json.dumps([name.code, name.options]).encode()).hexdigest()
+    return KnownDataset(*shape, official={"train": sum(splits.values())}, study=splits, pinned=content)
+
+
+def facts(config: DataConfig, on_progress: OnProgress = ignore_progress) -> DatasetFacts:
     """Return shape and sizes of a data set; raises DataError for a folder that cannot be used."""
     if config.name == "folder":
         assert config.path and config.resolution  # required by DataConfig
-        folder = open_folder(config.path)
+        folder = open_folder(config.path, on_progress)
         splits = folder_splits(folder, config.split_seed)
         sizes: dict[Split, int] = {split: len(splits[split]) for split in SPLITS}
         remarks = folder_remarks(folder, splits["train"])
         return DatasetFacts(config.channels or RGB, config.resolution, len(folder.classes), sizes, remarks)
-    known = CATALOGUE[config.name]
+    known = known_dataset(config)
     sizes = known.official if config.splits == "official" else known.study
     return DatasetFacts(known.channels, config.resolution or known.resolution, known.num_classes, _in_order(sizes))
 
 
-def source_fingerprint(config: DataConfig) -> str:
+def source_fingerprint(config: DataConfig, on_progress: OnProgress = ignore_progress) -> str:
     """Return a digest that identifies the content of a data set before it is prepared, for signatures.
 
     It is taken over the published checksums of its files, which need not be present; for a folder, over its content.
@@ -217,14 +230,14 @@ def source_fingerprint(config: DataConfig) -> str:
     """
     if config.name == "folder":
         assert config.path
-        return folder_fingerprint(open_folder(config.path))
-    known = CATALOGUE[config.name]
+        return folder_fingerprint(open_folder(config.path, on_progress), on_progress)
+    known = known_dataset(config)
     return known.pinned or hashlib.sha256(" ".join(file.md5 for file in known.files).encode()).hexdigest()
 
 
 def without_defaults(config: DataConfig) -> DataConfig:
     """Return `config` without values that repeat the data set's defaults, so that equal data sets compare equal."""
-    known = CATALOGUE.get(config.name)
+    known = CATALOGUE.get(str(config.name))
     resolution = None if known and config.resolution == known.resolution else config.resolution
     return replace(config, resolution=resolution, channels=None if config.channels == RGB else config.channels)
 
@@ -238,7 +251,7 @@ def split_indices(config: DataConfig) -> dict[Split, list[int]]:
     if config.name == "folder":
         assert config.path
         return _in_order(folder_splits(open_folder(config.path), config.split_seed))
-    known = CATALOGUE[config.name]
+    known = known_dataset(config)
     parts, sizes = known.parts(config.splits), facts(config).splits
     carved: dict[Split, int] = {split: sizes[split] for split in ("test", "val") if split not in parts}
     splits = carve((f"{config.name}/{i}".encode() for i in range(parts["train"])), carved)

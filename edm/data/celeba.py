@@ -14,7 +14,8 @@ from edm.data.decode import Bytes, read_celeba
 from edm.data.errors import DataError
 from edm.data.files import Files, ZipFiles, contents, open_files, read_regular
 from edm.data.images import Pictures, source_record
-from edm.data.sources import OnProgress, Origin, md5_of, published
+from edm.data.progress import OnProgress
+from edm.data.sources import Origin, md5_of, published
 
 DATASET = "celeba"
 PICTURES = "img_align_celeba"  # the folder of the unpacked pictures, and inside the archive

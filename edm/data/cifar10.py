@@ -15,8 +15,9 @@ from edm.data.errors import DataError
 from edm.data.files import contents
 from edm.data.images import ArrayPictures, Pictures, checked_labels, parquet_splits, require_count, source_record
 from edm.data.parquet import EncodedSplit
+from edm.data.progress import OnProgress
 from edm.data.readers import Bytes, Labels, cifar_binary, read_cifar_batch, read_cifar_binary
-from edm.data.sources import OnProgress, Origin, published, remedy
+from edm.data.sources import Origin, published, remedy
 
 DATASET = "cifar10"
 BINARY = ".bin"  # ends the names of the binary version's batches

@@ -14,8 +14,9 @@ from edm.data.decode import read_same_size
 from edm.data.errors import DataError
 from edm.data.files import contents, read_regular, wrong_content
 from edm.data.images import ArrayPictures, Pictures, checked_labels, parquet_splits, source_record
+from edm.data.progress import OnProgress
 from edm.data.readers import Bytes, idx_bytes, read_idx, unpack_idx
-from edm.data.sources import OnProgress, Origin, published, remedy
+from edm.data.sources import Origin, published, remedy
 
 DATASET = "fashion_mnist"
 PADDING = 2  # pixels on each side, from 28x28 to 32x32

@@ -19,6 +19,7 @@ from edm.data.errors import DataError
 from edm.data.files import Files, FolderFiles, open_files, open_regular
 from edm.data.labels import read_labels
 from edm.data.listing import LABELS_FILE, MAX_IMAGE_BYTES, SUFFIXES, LeftOut, Listing, describe, list_files
+from edm.data.progress import OnProgress, ignore_progress
 
 CARVED_SHARE = 10  # one image in ten becomes test, one in ten val
 MIN_IMAGES = 20  # so that every split has two images, as one alone has no covariance
@@ -53,6 +54,10 @@ class ImageFolder:
         return open_files(self.root, self.prefix)
 
 
+_opened: dict[Path, ImageFolder] = {}  # by their roots
+_fingerprints: dict[ImageFolder, str] = {}
+
+
 def carve(keys: Iterable[bytes], sizes: dict[Split, int]) -> dict[Split, list[int]]:
     """Divide images among splits by the rank of the SHA-256 of their keys; return the indices of each split, sorted.
 
@@ -67,12 +72,15 @@ def carve(keys: Iterable[bytes], sizes: dict[Split, int]) -> dict[Split, list[in
     return {**splits, "train": sorted(ranked)}
 
 
-def open_folder(path: str) -> ImageFolder:
+def open_folder(path: str, on_progress: OnProgress = ignore_progress) -> ImageFolder:
     """Return the images of a folder, read once per process; a relative path starts at the current directory.
 
     Raises DataError if the folder is absent, holds too few images, or has a layout that can be read in two ways.
     """
-    return _open(Path(path).expanduser().absolute())
+    root = Path(path).expanduser().absolute()
+    if root not in _opened:
+        _opened[root] = _open(root, on_progress)
+    return _opened[root]
 
 
 @lru_cache(maxsize=16)
@@ -88,20 +96,30 @@ def folder_splits(folder: ImageFolder, seed: int) -> dict[Split, list[int]]:
     return carve((os.fsencode(f"{seed}/{path}") for path in folder.paths), {"test": share, "val": share})
 
 
-@lru_cache(maxsize=16)
-def folder_fingerprint(folder: ImageFolder) -> str:
-    """Return the SHA-256 over relative paths and contents of all images; raises DataError if one cannot be read."""
-    files = folder.open()
+def folder_fingerprint(folder: ImageFolder, on_progress: OnProgress = ignore_progress) -> str:
+    """Return the SHA-256 over relative paths and contents of all images, which are read once per process.
 
-    def digests(start: int) -> list[bytes]:
+    Raises DataError if one cannot be read.
+    """
+    if folder not in _fingerprints:
+        _fingerprints[folder] = _fingerprint(folder, on_progress)
+    return _fingerprints[folder]
+
+
+def _fingerprint(folder: ImageFolder, on_progress: OnProgress) -> str:
+    files, digests = folder.open(), list[bytes]()
+
+    def digests_from(start: int) -> list[bytes]:
         return [_digest(files, path) for path in folder.paths[start : start + PER_TASK]]
 
     try:
         with ThreadPoolExecutor() as pool:
-            parts = pool.map(digests, range(0, len(folder.paths), PER_TASK))
-            return fingerprint_of(folder, [digest for part in parts for digest in part])
+            for part in pool.map(digests_from, range(0, len(folder.paths), PER_TASK)):
+                digests += part
+                on_progress("hashing images", len(digests), len(folder.paths))
     finally:
         files.close()
+    return fingerprint_of(folder, digests)
 
 
 def _digest(files: Files, path: str) -> bytes:
@@ -158,9 +176,8 @@ def _looks_chunked(folder: ImageFolder) -> bool:
     return bool(folder.classes) and all(sizes[number] == CHUNK for number in range(len(folder.classes) - 1))
 
 
-@lru_cache(maxsize=16)
-def _open(root: Path) -> ImageFolder:
-    listing = list_files(root)
+def _open(root: Path, on_progress: OnProgress) -> ImageFolder:
+    listing = list_files(root, on_progress)
     if not listing.images:
         others = f", but {describe(listing.left_out)}" if listing.left_out else ""
         raise DataError(f"{root}: holds no images ({', '.join(SUFFIXES)}){others}; give the folder that does")

@@ -34,6 +34,14 @@ class Pictures(ABC):
     def read(self, start: int, stop: int) -> Bytes:
         """Decode images start to stop - 1: uint8 (n, c, h, w). May be called from several threads at once."""
 
+    def digests(self, start: int, stop: int) -> str:
+        """Return, in hexadecimal, what `verify` needs to know of images that were read; most need nothing."""
+        del start, stop
+        return ""
+
+    def restore(self, start: int, digests: str) -> None:  # noqa: B027 - most need nothing
+        """Take in what `digests` returned in a process that read images from number `start` on."""
+
     def verify(self, fingerprint: str) -> None:  # noqa: B027 - most files are verified before they are read
         """Raise DataError unless the images and labels, all read and of this fingerprint, are the expected ones."""
 

@@ -12,11 +12,13 @@ from pathlib import Path, PurePosixPath
 from edm.config import SPLITS
 from edm.data.errors import DataError, unreadable
 from edm.data.files import ZipFiles, is_zip, kind_of, wrong_content
+from edm.data.progress import OnProgress, ignore_progress
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp")  # as torchvision's ImageFolder
 LABELS_FILE = "dataset.json"  # of the layout that NVlabs' dataset_tool writes
 MAX_DEPTH = 32  # of nested folders
 MAX_IMAGE_BYTES = 2**30
+LISTED_AT_ONCE = 500  # files between reports of progress
 
 
 @dataclass(frozen=True)
@@ -43,10 +45,10 @@ class Listing:
     left_out: tuple[LeftOut, ...]
 
 
-def list_files(root: Path) -> Listing:
+def list_files(root: Path, on_progress: OnProgress = ignore_progress) -> Listing:
     """List a folder or a zip archive; raises DataError where it is neither, or an image in it is no regular file."""
     if root.is_dir():
-        return _sorted_out("", _walk(root))
+        return _sorted_out("", _counted(_walk(root), on_progress))
     if not root.exists():
         raise DataError(f"{root}: no such folder; give a folder or a zip archive of images")
     if not root.is_file():
@@ -103,6 +105,14 @@ def _walk(root: Path) -> Iterator[str]:
                 if is_image(name) or name == LABELS_FILE:
                     _require_regular(Path(place, name))
                 yield prefix + name
+
+
+def _counted(names: Iterable[str], on_progress: OnProgress) -> Iterator[str]:
+    """Pass names on and report how many there were; nobody knows yet how many there are."""
+    for number, name in enumerate(names, 1):
+        if number % LISTED_AT_ONCE == 0:
+            on_progress("listing files", number, 0)
+        yield name
 
 
 def _require_regular(path: Path) -> None:

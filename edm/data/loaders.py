@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from edm.config import DataConfig, DatasetName
+from edm.config import DataConfig, Extension
 from edm.data.catalogue import facts, source_fingerprint
 from edm.data.celeba import load_celeba
 from edm.data.cifar10 import load_cifar10
@@ -18,13 +18,15 @@ from edm.data.errors import DataError
 from edm.data.fashion_mnist import load_fashion_mnist
 from edm.data.folder import MAX_IMAGE_BYTES, fingerprint_of, open_folder
 from edm.data.images import ArrayPictures, Pictures, source_record
+from edm.data.progress import OnProgress
 from edm.data.readers import Bytes
-from edm.data.sources import OnProgress, Origin
+from edm.data.sources import Origin
+from edm.registry import Registration, Registry
 
 
 def open_pictures(config: DataConfig, origin: Origin, on_progress: OnProgress) -> Pictures:
     """Open the pictures of a data set; raises DataError if files are missing or not what they should be."""
-    return LOADERS[config.name](config, origin, on_progress)
+    return DATASETS[config.name](config, origin, on_progress)
 
 
 def load_digits(config: DataConfig, origin: Origin, on_progress: OnProgress) -> Pictures:
@@ -49,7 +51,7 @@ class FolderPictures(Pictures):
         super().__init__(np.array(self.folder.labels, dtype=np.int64), {**source, "remarks": list(known.remarks)})
         self.channels, self.resolution = known.channels, config.resolution
         self.planned = source_fingerprint(config)
-        self.digests = [b""] * len(self.folder.paths)
+        self.digests_read = [b""] * len(self.folder.paths)
         self.files = self.folder.open()
 
     def read(self, start: int, stop: int) -> Bytes:
@@ -59,12 +61,22 @@ class FolderPictures(Pictures):
     def _read_one(self, i: int) -> Bytes:
         path = self.folder.paths[i]
         content = self.files.read(path, MAX_IMAGE_BYTES)
-        self.digests[i] = hashlib.sha256(content).digest()
+        self.digests_read[i] = hashlib.sha256(content).digest()
         return read_picture(content, str(self.folder.root / path), self.channels, self.resolution)
+
+    def digests(self, start: int, stop: int) -> str:
+        """Return the SHA-256 of the files of images start to stop - 1, one after the other."""
+        return b"".join(self.digests_read[start:stop]).hex()
+
+    def restore(self, start: int, digests: str) -> None:
+        """Take in the digests of files from number `start` on, which an earlier process has read."""
+        content, size = bytes.fromhex(digests), hashlib.sha256().digest_size
+        read = [content[i : i + size] for i in range(0, len(content), size)]
+        self.digests_read[start : start + len(read)] = read
 
     def verify(self, fingerprint: str) -> None:
         """Raise DataError if the folder changed since it was planned."""
-        if fingerprint_of(self.folder, self.digests) != self.planned:
+        if fingerprint_of(self.folder, self.digests_read) != self.planned:
             raise DataError(f"{self.folder.root}: has changed while it was read; leave it alone and run this again")
 
     def close(self) -> None:
@@ -77,11 +89,32 @@ def load_folder(config: DataConfig, origin: Origin, on_progress: OnProgress) -> 
     return FolderPictures(config)
 
 
+def _of_extension(registration: Registration, extension: Extension) -> Loader:
+    """Return the loader of a data set that an extension yields."""
+    generate, where = registration.bound(extension), extension.where
+
+    def load(config: DataConfig, origin: Origin, on_progress: OnProgress) -> Pictures:
+        known = facts(config)
+        shape = (sum(known.splits.values()), known.channels, known.resolution, known.resolution)
+        pairs = list(generate())
+        images = np.array([image for image, _ in pairs])
+        if images.shape != shape or images.dtype != np.uint8:
+            found = f"{images.dtype} of shape {list(images.shape)}"
+            raise DataError(f"{where}: yields images that are {found}, not uint8 of shape {list(shape)}; correct it")
+        labels = np.array([label if known.num_classes else 0 for _, label in pairs], dtype=np.int64)
+        if known.num_classes and not (labels.min() >= 0 and labels.max() < known.num_classes):
+            raise DataError(f"{where}: yields labels that are not 0 to {known.num_classes - 1}; correct it")
+        return ArrayPictures(images, labels, source_record([Path(where)]))
+
+    return load
+
+
 Loader = Callable[[DataConfig, Origin, OnProgress], Pictures]
-LOADERS: dict[DatasetName, Loader] = {
+LOADERS: dict[str, Loader] = {
     "digits": load_digits,
     "fashion_mnist": load_fashion_mnist,
     "cifar10": load_cifar10,
     "celeba": load_celeba,
     "folder": load_folder,
 }
+DATASETS = Registry(LOADERS, _of_extension)

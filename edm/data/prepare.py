@@ -10,20 +10,23 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import BinaryIO, TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 
 from edm.config import DataConfig
 from edm.data.catalogue import DatasetFacts, facts, source_fingerprint, split_indices
+from edm.data.decoded import CONTENT, JOURNAL, Chunk, Decoded
 from edm.data.errors import DataError
 from edm.data.loaders import Pictures, open_pictures
-from edm.data.sources import OnProgress, Origin
+from edm.data.progress import OnProgress, ignore_progress
+from edm.data.sources import Origin
 
 IMAGES, LABELS, SPLIT_INDICES = "images.npy", "labels.npy", "splits.json"
 FILES = (IMAGES, LABELS, SPLIT_INDICES)
+PARTS = (CONTENT, JOURNAL)  # of a preparation that was interrupted, from which another one goes on
 CHUNK_BYTES = 2**22  # decoded bytes per chunk: enough work for a thread, little enough to hold many
 MAX_CHUNK = 4096  # images per chunk
 AHEAD = 2  # chunks per thread that may wait to be written
@@ -36,7 +39,7 @@ def prepare(
     config: DataConfig,
     folder: Path,
     origin: Origin | None = None,
-    on_progress: OnProgress = lambda _step, _done, _total: None,
+    on_progress: OnProgress = ignore_progress,
     threads: int | None = None,
 ) -> dict[str, object]:
     """Write images.npy, labels.npy and splits.json of a data set into `folder`; return a record of them.
@@ -48,18 +51,17 @@ def prepare(
     known, splits = facts(config), split_indices(config)
     with closing(open_pictures(config, origin or Origin.fetching(folder / "sources"), on_progress)) as pictures:
         try:
-            found, sigma_data = _write_images(folder / IMAGES, pictures, known, splits["train"], on_progress, threads)
-            pictures.verify(found)
+            found, sigma_data = _write_images(folder, pictures, known, splits["train"], on_progress, threads)
             np.save(folder / LABELS, pictures.labels)
             (folder / SPLIT_INDICES).write_text(json.dumps(splits))
-        except BaseException as error:
-            for name in FILES:  # useless when incomplete, and up to gigabytes
+        except (OSError, DataError) as error:
+            for name in (*FILES, *PARTS):  # useless, and up to gigabytes
                 (folder / name).unlink(missing_ok=True)
             if isinstance(error, OSError):
                 raise DataError(f"{folder}: cannot be written ({error.strerror}); make room there") from None
             raise
     return {
-        "name": config.name,
+        "name": str(config.name),
         "config": asdict(config),
         "fingerprint": found,
         "images": len(pictures.labels),
@@ -71,49 +73,75 @@ def prepare(
     }
 
 
-@dataclass(frozen=True)
-class _Chunk:
-    """Decoded images as bytes, and over those in the train split the sums of pixel values and of their squares."""
+@dataclass
+class _Written:
+    """What the images that are written so far come to.
 
-    content: bytes
-    sum: int
-    squares: int
+    digest: of their bytes. count: how many they are. total, squares: sums over the pixels of those in the train split.
+    """
+
+    digest: Any = field(default_factory=hashlib.sha256)
+    count: int = 0
+    total: int = 0
+    squares: int = 0
+
+    def take_in(self, chunk: Chunk, num_images: int) -> None:
+        """Add a chunk of images."""
+        self.digest.update(chunk.content)
+        self.count += num_images
+        self.total, self.squares = self.total + chunk.sum, self.squares + chunk.squares
 
 
 def _write_images(
-    path: Path,
+    folder: Path,
     pictures: Pictures,
     known: DatasetFacts,
     train: list[int],
     on_progress: OnProgress,
     threads: int | None,
 ) -> tuple[str, float]:
-    """Decode all images into a .npy file; return the SHA-256 of images and labels, and sigma_data."""
+    """Decode all images into a .npy file; return the SHA-256 of images and labels, and sigma_data.
+
+    What a process that was killed has decoded is used.
+    """
     num, shape = len(pictures.labels), (known.channels, known.resolution, known.resolution)
+    size = max(1, min(MAX_CHUNK, CHUNK_BYTES // math.prod(shape)))
+    decoded, written = Decoded(folder, (num, *shape), size), _Written()
+
+    def take_in(chunk: Chunk) -> None:
+        written.take_in(chunk, min(size, num - written.count))
+        on_progress("decoding", written.count, num)
+
+    for chunk in decoded.kept():
+        pictures.restore(written.count, chunk.digests)
+        take_in(chunk)
+    with decoded:
+        starts = range(written.count, num, size)
+        for chunk in in_order(_decoder(pictures, shape, train, size), starts, threads or _cores()):
+            decoded.add(chunk)
+            take_in(chunk)
+    written.digest.update(pictures.labels.astype("<i8").tobytes())
+    fingerprint = written.digest.hexdigest()
+    pictures.verify(fingerprint)
+    decoded.finish(folder / IMAGES)
+    return fingerprint, _deviation(written.total, written.squares, len(train) * math.prod(shape))
+
+
+def _decoder(pictures: Pictures, shape: tuple[int, ...], train: list[int], size: int) -> Callable[[int], Chunk]:
+    """Return a function that decodes the chunk of images that begins with a number."""
+    num = len(pictures.labels)
     in_train = np.zeros(num, dtype=bool)
     in_train[train] = True
-    size = max(1, min(MAX_CHUNK, CHUNK_BYTES // math.prod(shape)))
 
-    def decode(start: int) -> _Chunk:
-        images = pictures.read(start, min(start + size, num))
+    def decode(start: int) -> Chunk:
+        stop = min(start + size, num)
+        images = pictures.read(start, stop)
         assert images.shape[1:] == shape and images.dtype == np.uint8
-        values = images[in_train[start : start + size]].astype(np.uint16)  # wide enough for the squares
-        return _Chunk(images.tobytes(), int(values.sum(dtype=np.uint64)), int((values**2).sum(dtype=np.uint64)))
+        values = images[in_train[start:stop]].astype(np.uint16)  # wide enough for the squares
+        sums = int(values.sum(dtype=np.uint64)), int((values**2).sum(dtype=np.uint64))
+        return Chunk(images.tobytes(), *sums, pictures.digests(start, stop))
 
-    digest, total, squares = hashlib.sha256(), 0, 0
-    with path.open("wb") as file:
-        _write_header(file, (num, *shape))
-        for number, chunk in enumerate(in_order(decode, range(0, num, size), threads or _cores()), 1):
-            file.write(chunk.content)
-            digest.update(chunk.content)
-            total, squares = total + chunk.sum, squares + chunk.squares
-            on_progress("decoding", min(number * size, num), num)
-    digest.update(pictures.labels.astype("<i8").tobytes())
-    return digest.hexdigest(), _deviation(total, squares, len(train) * math.prod(shape))
-
-
-def _write_header(file: BinaryIO, shape: tuple[int, ...]) -> None:
-    np.lib.format.write_array_header_1_0(file, {"descr": "|u1", "fortran_order": False, "shape": shape})
+    return decode
 
 
 def _deviation(total: int, squares: int, num: int) -> float:

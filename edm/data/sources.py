@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import urllib.request
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from http.client import HTTPException
 from pathlib import Path
@@ -13,11 +12,11 @@ from pathlib import Path
 from edm.data.catalogue import CATALOGUE, SourceFile
 from edm.data.errors import DataError
 from edm.data.files import is_archive, kind_of, open_regular
+from edm.data.progress import OnProgress
+from edm.temporary import create_beside
 
 BLOCK_BYTES = 2**20
 TIMEOUT_S = 30.0
-
-OnProgress = Callable[[str, int, int], None]  # what is being done, how much of it is done, how much there is
 
 
 class MissingFilesError(DataError):
@@ -119,8 +118,8 @@ def remedy(file: SourceFile, origin: Origin) -> str:
 
 def fetch(file: SourceFile, path: Path, on_progress: OnProgress) -> None:
     """Download a file to `path`, whole or not at all; raises OSError or HTTPException."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
     path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = create_beside(path)
     try:
         if file.drive_id is None:
             _fetch_address(file, temporary, on_progress)

@@ -19,31 +19,24 @@ from edm.config.evaluation import LARGEST_PLAIN_SIDE
 from edm.data.dataset import to_unit
 from edm.metrics.inception import InceptionV3
 from edm.metrics.resize import resize as resized
-from edm.metrics.weights import MissingPackageError, OnFetched, Weights, find_weights
+from edm.metrics.weights import (
+    DINOV2_WEIGHTS,
+    INCEPTION_WEIGHTS,
+    PUBLISHED,
+    MissingPackageError,
+    OnFetched,
+    Weights,
+    find_weights,
+)
 from edm.networks.device import full_precision
 
 EXTRACTOR_BATCH = 100  # fixed, since the last bits of features depend on the batch size
 
 INCEPTION_SIDE = 299  # pixels
 GREY_LEVELS: dict[Resize, int] = {"pytorch-fid": 255, "clean": 256, "tensorflow": 256}  # 256: (x - 128) / 128
-INCEPTION_WEIGHTS = Weights(
-    name="features: inception",
-    file="pt_inception-2015-12-05-6726825d.pth",
-    url="https://github.com/mseitzer/pytorch-fid/releases/download/fid_weights/pt_inception-2015-12-05-6726825d.pth",
-    bytes=95_628_359,
-    sha256="6726825d0af5f729cebd5821db510b11b1cfad8faad88a03f1befd49fb9129b2",
-)
-
 DINOV2_NETWORK = "vit_large_patch14_dinov2"  # its name in timm
 DINOV2_SIDE, DINOV2_PATCH = 224, 14  # pixels
 DINOV2_MEAN, DINOV2_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of ImageNet's pixels, from 0 to 1
-DINOV2_WEIGHTS = Weights(
-    name="features: dinov2",
-    file="dinov2_vitl14_pretrain.pth",
-    url="https://dl.fbaipublicfiles.com/dinov2/dinov2_vitl14/dinov2_vitl14_pretrain.pth",
-    bytes=1_217_586_395,
-    sha256="d5383ea8f4877b2472eb973e0fd72d557c7da5d3611bd527ceeb1d7162cbf428",
-)
 
 
 class FeatureError(RuntimeError):
@@ -237,7 +230,7 @@ def required_weights(name: Features) -> Weights | None:
     """
     if name == "dinov2":
         _timm()
-    return {"inception": INCEPTION_WEIGHTS, "dinov2": DINOV2_WEIGHTS, "classifier": None}[name]
+    return PUBLISHED.get(name)
 
 
 def _ignore_progress(_done: int, _total: int) -> None:

@@ -7,7 +7,7 @@ come in pieces, so that no split has to fit into memory. Distances are Euclidean
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import overload
 
@@ -27,12 +27,13 @@ def pixel_rows(images: UInt8[Tensor, "n c h w"]) -> Float32[Tensor, "n d"]:
 class PixelPieces(Sequence[Tensor]):
     """The pixel rows of some images, `size` at a time; images are read and converted only when a piece is accessed.
 
-    images: may be memory-mapped. indices: of those to use, in the order of the rows.
+    images: may be memory-mapped. indices: of those to use, in the order of the rows. on_read: called before each piece.
     """
 
     images: UInt8[Tensor, "n c h w"]
     indices: Int64[Tensor, " m"]
     size: int = 1000
+    on_read: Callable[[], None] = lambda: None
 
     def __len__(self) -> int:
         return -(-len(self.indices) // self.size)
@@ -45,6 +46,7 @@ class PixelPieces(Sequence[Tensor]):
         number = range(len(self))[index]  # handles negative indices, slices and errors as any sequence does
         if isinstance(number, range):
             return [self[i] for i in number]
+        self.on_read()
         return pixel_rows(self.images[self.indices[number * self.size : (number + 1) * self.size]])
 
 

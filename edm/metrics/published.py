@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-import zipfile
-import zlib
+import math
 from pathlib import Path
 
 import numpy as np
 import torch
 from jaxtyping import Float64
+from numpy.lib.format import read_array_header_1_0, read_array_header_2_0, read_magic
+from numpy.lib.npyio import NpzFile
 from torch import Tensor
 
 from edm.metrics.fid import Reference
 from edm.typed_torch import eigvalsh
 
+MOST_VALUES = 4096**2  # of an array: twice as many features as any of the feature spaces has
+MOST_ITEM_BYTES = 64
 PICKLES = (".pkl", ".pickle")
 ROUNDING = 1e-5  # error, relative to the largest eigenvalue, of a covariance that was summed in float32
 
@@ -44,22 +47,37 @@ def _read(path: Path) -> dict[str, np.ndarray]:
         return _arrays(path)
     except StatisticsError:
         raise
-    except (OSError, EOFError, ValueError, zipfile.BadZipFile, zlib.error) as error:
+    except Exception as error:  # zipfile and numpy raise nearly any class for a hostile file
         raise _no_archive(path) from error
 
 
 def _arrays(path: Path) -> dict[str, np.ndarray]:
     with path.open("rb") as file:  # numpy would leave a damaged file open
         archive = np.load(file, allow_pickle=False)
-        if not isinstance(archive, np.lib.npyio.NpzFile):
+        if not isinstance(archive, NpzFile):
             raise _no_archive(path)
         for name in ("mu", "sigma"):
             if name not in archive:
+                held = "".join(filter(str.isprintable, ", ".join(archive.files)))[:200]
                 raise StatisticsError(
-                    f"{path}: has no {name}, only {', '.join(archive.files) or 'nothing'}; "
+                    f"{path}: has no {name}, only {held or 'nothing'}; "
                     "give a file with the mean (mu) and the covariance (sigma) of features"
                 )
+            _require_size(path, archive, name)
         return {name: archive[name] for name in ("mu", "sigma")}
+
+
+def _require_size(path: Path, archive: NpzFile, name: str) -> None:
+    """Refuse an array that says it is larger than its file, or than statistics are, before numpy allocates it."""
+    held = archive.zip.getinfo(f"{name}.npy").file_size
+    with archive.zip.open(f"{name}.npy") as member:
+        version = read_magic(member)
+        shape, _, dtype = (read_array_header_1_0 if version == (1, 0) else read_array_header_2_0)(member)
+    values = math.prod(shape)
+    if values > MOST_VALUES or dtype.itemsize > MOST_ITEM_BYTES:
+        raise StatisticsError(f"{path}: {name} claims {values:,} values, more than statistics have; get the file again")
+    if values * dtype.itemsize > held:
+        raise StatisticsError(f"{path}: {name} claims {values:,} values and has fewer; get the file again")
 
 
 def _no_archive(path: Path) -> StatisticsError:

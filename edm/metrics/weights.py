@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import os
+import sys
 import urllib.request
-import uuid
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from http.client import HTTPException, HTTPResponse
@@ -14,6 +14,8 @@ from typing import BinaryIO
 from urllib.error import HTTPError
 
 from edm.checksums import sha256_of
+from edm.config import Features
+from edm.temporary import create_beside
 
 SUFFIXES = (".pth", ".pt", ".safetensors")  # a path that ends so means a file, even before it exists
 BLOCK_BYTES = 2**20
@@ -37,6 +39,23 @@ class Weights:
 
     def __str__(self) -> str:
         return f"{self.file} ({self.bytes:,} bytes, sha256 {self.sha256})"
+
+
+INCEPTION_WEIGHTS = Weights(
+    name="features: inception",
+    file="pt_inception-2015-12-05-6726825d.pth",
+    url="https://github.com/mseitzer/pytorch-fid/releases/download/fid_weights/pt_inception-2015-12-05-6726825d.pth",
+    bytes=95_628_359,
+    sha256="6726825d0af5f729cebd5821db510b11b1cfad8faad88a03f1befd49fb9129b2",
+)
+DINOV2_WEIGHTS = Weights(
+    name="features: dinov2",
+    file="dinov2_vitl14_pretrain.pth",
+    url="https://dl.fbaipublicfiles.com/dinov2/dinov2_vitl14/dinov2_vitl14_pretrain.pth",
+    bytes=1_217_586_395,
+    sha256="d5383ea8f4877b2472eb973e0fd72d557c7da5d3611bd527ceeb1d7162cbf428",
+)
+PUBLISHED: dict[Features, Weights] = {"inception": INCEPTION_WEIGHTS, "dinov2": DINOV2_WEIGHTS}  # not the classifier
 
 
 class WeightsError(RuntimeError):
@@ -131,9 +150,14 @@ def _places(weights: Weights, given: Path | None) -> list[Path]:
 
 
 def _torch_cache() -> Path:
-    import torch.hub  # heavy
+    """Return where torch keeps downloads, without loading torch for it."""
+    if "torch" in sys.modules:
+        import torch.hub
 
-    return Path(torch.hub.get_dir()) / "checkpoints"
+        return Path(torch.hub.get_dir()) / "checkpoints"
+    caches = os.environ.get("XDG_CACHE_HOME", "~/.cache")
+    home = os.environ.get("TORCH_HOME", f"{caches}/torch")
+    return Path(home).expanduser() / "hub" / "checkpoints"
 
 
 def _places_beside(weights: Weights, given: Path, cache: Path) -> list[Path]:
@@ -162,9 +186,9 @@ def _verify(weights: Weights, path: Path) -> None:
 def _fetch(weights: Weights, path: Path, on_progress: OnFetched, timeout_s: float) -> None:
     """Download a file, whole or not at all; raises OSError or HTTPException."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.name}.{uuid.uuid4().hex}.part")  # unique, as another process may download it too
+    part = create_beside(path)  # unique, as another process may download it too
     try:
-        with part.open("xb") as file:
+        with part.open("wb") as file:
             _download(weights, file, on_progress, timeout_s)
             file.flush()
             os.fsync(file.fileno())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Literal
 
 import torch
@@ -10,7 +11,8 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
-from edm.config import NetworkConfig
+from edm.config import Extension, NetworkConfig
+from edm.registry import Registration, Registry, bound
 
 GROUP_CHANNELS, MAX_GROUPS = 4, 32  # group norm: at least 4 channels in each of at most 32 groups (EDM)
 
@@ -75,7 +77,9 @@ class ConditionalGroupNorm(nn.Module):
         return torch.addcmul(beta, 1 + gamma, self.norm(x))
 
 
-NORMS = {"batch": ConditionalBatchNorm, "group": ConditionalGroupNorm}
+MakeNorm = Callable[[int, int], nn.Module]  # (channels, cond_channels) -> module of (x, cond)
+OWN_NORMS: dict[str, MakeNorm] = {"batch": ConditionalBatchNorm, "group": ConditionalGroupNorm}
+NORMS = Registry(OWN_NORMS, bound)
 
 
 class ResidualBlock(nn.Module):
@@ -131,6 +135,18 @@ class AttentionBlock(nn.Module):
         return x + self.out(attended.transpose(-1, -2).reshape(b, c, h, w))
 
 
+MakeAttention = Callable[[int, int, NetworkConfig], nn.Module]  # (channels, heads, config) -> module of (x, cond)
+
+
+def _attention_of_extension(registration: Registration, extension: Extension) -> MakeAttention:
+    build = registration.bound(extension)
+    return lambda channels, heads, config: build(channels, heads, config.cond_channels)
+
+
+OWN_ATTENTIONS: dict[str, MakeAttention] = {"softmax": AttentionBlock}
+ATTENTIONS = Registry(OWN_ATTENTIONS, _attention_of_extension)
+
+
 class Level(nn.ModuleList):
     """The `depth` residual blocks of one resolution, each followed by attention where `heads` is above 0."""
 
@@ -139,7 +155,7 @@ class Level(nn.ModuleList):
         for i in range(depth):
             blocks.append(ResidualBlock(outputs if i else inputs, outputs, config))
             if heads:
-                blocks.append(AttentionBlock(outputs, heads, config))
+                blocks.append(ATTENTIONS[config.attention_block](outputs, heads, config))
         super().__init__(blocks)
 
     def forward(self, x: Float[Tensor, "b i h w"], cond: Float[Tensor, "b k"]) -> Float[Tensor, "b o h w"]:

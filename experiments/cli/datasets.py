@@ -10,6 +10,7 @@ from edm.config import DataConfig, DatasetName, FieldError
 from edm.data.catalogue import CATALOGUE
 from edm.data.errors import DataError
 from edm.data.sources import Origin
+from experiments.cli.reading import reading
 from experiments.errors import UserError
 from experiments.inputs import InputFiles
 from experiments.sweep.tasks import DataSource
@@ -37,7 +38,7 @@ def requested(name: str, given: Path | None, **options: Any) -> tuple[DataSource
     try:
         config = DataConfig(cast(DatasetName, name), path=path, **options)
         origin = Origin.given(given) if given is not None and name != "folder" else None
-        return DataSource.of(config, InputFiles()), origin
+        return DataSource.of(config, InputFiles(reading)), origin
     except FieldError as error:
         raise UserError(f"{_option(error.field)}: {error.problem}") from None
     except DataError as error:

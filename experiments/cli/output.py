@@ -25,11 +25,14 @@ def console_for(as_json: bool) -> Console:
     """Return a console on standard output, or on standard error if JSON goes to standard output."""
     from rich.console import Console, ConsoleDimensions
 
+    from experiments.cli.views.printable import PrintableText
+
     console = Console(stderr=as_json, highlight=False)
     if not console.is_terminal:
-        return Console(stderr=as_json, highlight=False, width=LOG_WIDTH)
-    if console.is_dumb_terminal:  # rich takes these to have 80 columns, whatever they have
+        console = Console(stderr=as_json, highlight=False, width=LOG_WIDTH)
+    elif console.is_dumb_terminal:  # rich takes these to have 80 columns, whatever they have
         console.size = ConsoleDimensions(*shutil.get_terminal_size())
+    console.push_render_hook(PrintableText())  # a store or a bundle may have come from anybody
     return console
 
 

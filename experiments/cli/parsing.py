@@ -27,6 +27,28 @@ def parse_budget(text: str) -> float:
     return float(match[1]) * UNIT_S[match[2]]
 
 
+def parse_formats(text: str) -> tuple[str, ...]:
+    """Return formats such as html,tex."""
+    from reports.formats import FORMATS
+
+    formats = tuple(dict.fromkeys(part.strip().lower() for part in text.split(",") if part.strip()))
+    unknown = [name for name in formats if name not in FORMATS]
+    if unknown or not formats:
+        what = f"{unknown[0]!r} is not a format" if unknown else "names no format"
+        raise UserError(f"--format {text}: {what}; choose from {', '.join(FORMATS)}, separated by commas")
+    return formats
+
+
+def parse_allowed(fields: list[str]) -> tuple[str, ...]:
+    """Return the fields in which cells of one table may differ."""
+    from reports.comparable import COMPARABLE
+
+    for field in fields:
+        if field not in COMPARABLE:
+            raise UserError(f"--allow {field}: does not keep cells apart; choose from {', '.join(COMPARABLE)}")
+    return tuple(dict.fromkeys(fields))
+
+
 def parse_tags(texts: list[str]) -> dict[str, str]:
     """Return tags, each given as KEY=VALUE."""
     tags: dict[str, str] = {}

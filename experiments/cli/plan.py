@@ -14,9 +14,11 @@ from experiments.environment import DEFAULT_STORE
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from experiments.runner.downloads import Download
     from experiments.runner.forecast import Forecast
     from experiments.runner.schedule import Schedule
     from experiments.store.store import Store
+    from experiments.sweep.tasks import DataSource
 
 
 def plan(
@@ -50,44 +52,56 @@ def plan(
         schedule, place = open_sweep(requested, store, options)  # with the new measurements
     if as_json:
         from experiments.cli.views.plan_json import plan_json
-        from experiments.runner.data_costs import unprepared
 
         estimates = estimate(schedule, place, calibrate)
-        data = unprepared(schedule.plan, place)
-        print_json(plan_json(schedule.plan, schedule, estimates, place if calibrate else None, data))
+        print_json(
+            plan_json(schedule.plan, schedule, estimates, place if calibrate else None, *_before(schedule, place))
+        )
         return
-    _show(schedule, place, calibrate, console)
+    _show(schedule, place, calibrate, console, sweep)
 
 
-def _show(schedule: Schedule, store: Store, calibrated: bool, console: Console) -> None:
+def _show(schedule: Schedule, store: Store, calibrated: bool, console: Console, sweep: str) -> None:
     from experiments.cli.views.plan import plan_tables
-    from experiments.runner.data_costs import unprepared
 
-    for table in plan_tables(schedule.plan, schedule, unprepared(schedule.plan, store)):
+    for table in plan_tables(schedule.plan, schedule, *_before(schedule, store)):
         show(console, table)
         show(console)
     estimates = estimate(schedule, store, calibrated)
-    _show_sentences(schedule, estimates[None], console)
+    _show_sentences(schedule, estimates[None], console, sweep)
     if calibrated:
         _show_calibration(schedule, store, estimates, console)
 
 
-def show_plan(schedule: Schedule, store: Store, console: Console, as_json: bool = False) -> Forecast:
-    """Print the trainings and what is left to do, as a run begins; returns what that costs."""
+def show_plan(
+    schedule: Schedule, store: Store, console: Console, sweep: str, as_json: bool = False, recompute: bool = False
+) -> Forecast:
+    """Print the trainings and what is left to do, as a run begins; returns what that costs.
+
+    sweep: how the command calls it. recompute: whether results that other code has made are done again.
+    """
     from experiments.cli.views.plan import preparations_tables, trainings_table
     from experiments.cli.views.plan_json import plan_json
-    from experiments.runner.data_costs import unprepared
 
     estimates = estimate(schedule, store)
     if as_json:
-        print_json(plan_json(schedule.plan, schedule, estimates, None, unprepared(schedule.plan, store)))
+        print_json(plan_json(schedule.plan, schedule, estimates, None, *_before(schedule, store)))
         return estimates[None]
     if schedule.of("waiting"):
-        data = unprepared(schedule.plan, store)
-        for table in (*preparations_tables(schedule, data), trainings_table(schedule.plan, schedule)):
+        shared = preparations_tables(schedule, *_before(schedule, store))
+        for table in (*shared, trainings_table(schedule.plan, schedule)):
             show(console, table)
-    _show_sentences(schedule, estimates[None], console)
+    _show_sentences(schedule, estimates[None], console, sweep, recompute)
     return estimates[None]
+
+
+def _before(schedule: Schedule, store: Store) -> tuple[list[DataSource], list[Download]]:
+    """Return the data sets that a run would prepare before its first task, and the files that it would fetch."""
+    from experiments.runner.data_costs import unprepared
+    from experiments.runner.downloads import downloads
+
+    left = schedule.of("waiting")
+    return unprepared(schedule.plan, store), downloads(schedule.plan, left, store)
 
 
 def estimate(schedule: Schedule, store: Store, calibrated: bool = False) -> dict[int | None, Forecast]:
@@ -100,10 +114,14 @@ def estimate(schedule: Schedule, store: Store, calibrated: bool = False) -> dict
     return {None: forecast(schedule.plan, left, store)}
 
 
-def _show_sentences(schedule: Schedule, estimate: Forecast, console: Console) -> None:
+def _show_sentences(
+    schedule: Schedule, estimate: Forecast, console: Console, sweep: str, recompute: bool = False
+) -> None:
+    from experiments.cli.views.changes import change_lines, named_changes
     from experiments.cli.views.plan import plan_lines
 
-    for line in (*schedule.notices, *plan_lines(schedule.plan, schedule, estimate)):
+    changed = change_lines(named_changes(schedule.plan, schedule.changes), sweep, recompute)
+    for line in (*schedule.notices, *changed, *plan_lines(schedule.plan, schedule, estimate)):
         say(console, line)
     schedule.notices.clear()
 

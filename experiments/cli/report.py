@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -11,36 +12,64 @@ import typer
 from experiments.cli.completion import complete_sweeps
 from experiments.cli.options import AsJson, Overrides, StoreFolder, SweepArgument, TrackingUri
 from experiments.cli.output import command_here, console_for, print_json, say
+from experiments.cli.parsing import parse_allowed, parse_formats
+from experiments.cli.report_sources import ReportOptions, Source, opened_sources, report_of
 from experiments.cli.sweeps import plan_of
 from experiments.environment import DEFAULT_STORE
 from experiments.errors import UserError
-from experiments.redaction import redact
-from experiments.store.sweep_names import variant_name
+
+WithProvenance = Annotated[
+    bool,
+    typer.Option("--with-provenance", help="Include host names, absolute paths and, in a bundle, the code's diff."),
+]
 
 if TYPE_CHECKING:
     from rich.console import Console
 
     from experiments.store.store import Store
-    from experiments.sweep.plan import Plan
-    from reports.page import Report
+    from reports.report import Report
 
 
 def report(
     sweep: Annotated[
-        str,
+        list[str],
         typer.Argument(
-            metavar="SWEEP",
-            help="A sweep file, the name of a sweep that was run with this store, or a bundle that `export` made.",
+            metavar="SWEEP...",
+            help="A sweep file, the name of a sweep that was run with this store, or a bundle that `export` made. "
+            "Several of them make one table.",
             autocompletion=complete_sweeps,
         ),
     ],
     store: StoreFolder = DEFAULT_STORE,
     set_: Overrides = None,
     tracking_uri: TrackingUri = None,
+    format_: Annotated[
+        str | None,
+        typer.Option("--format", help="What to write, such as html,tex: of html, md, tex, csv and parquet."),
+    ] = None,
+    with_provenance: WithProvenance = False,
     out: Annotated[
         Path | None,
         typer.Option(metavar="FOLDER", help="The folder to write. By default reports/NAME in the store."),
     ] = None,
+    figures: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Write the figures for a paper, too, as SVG and PDF.")
+    ] = None,
+    allow: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="FIELD",
+            help="Put cells into one table although they differ in this field, such as evaluation.images. The table "
+            "says so. Can be repeated.",
+        ),
+    ] = None,
+    live: Annotated[
+        bool, typer.Option("--serve", help="Serve the page on this machine, as new as the results are, until Ctrl-C.")
+    ] = False,
+    port: Annotated[int, typer.Option(help="The port of --serve; 0 is any that is free.", min=0, max=65535)] = 5050,
+    open_: Annotated[
+        bool, typer.Option("--open", help="Open the page, or the first file, when it is written.")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Write a sweep's report: tables, figures and one HTML page.
@@ -50,28 +79,26 @@ def report(
     is written to NAME-report in the current folder.
     """
     from experiments.store.store import Store
-    from experiments.tracking.bundle import bundle_digest, is_bundle, opened
 
+    formats = parse_formats(format_) if format_ is not None else ()
+    allowed = parse_allowed(allow or [])
     console, place = console_for(as_json), Store(store)
-    if is_bundle(Path(sweep)):
-        if set_ or tracking_uri:
-            raise UserError(f"{sweep}: a bundle holds all that its report needs; leave --set and --tracking-uri out")
-        with opened(Path(sweep)) as (plan, bundled):
-            name = variant_name(plan.sweep.name, [f"bundle={bundle_digest(Path(sweep))}"])
-            made = report_of(plan, bundled, source=sweep)
-            _write_and_show(made, out or _report_folder(place, name), place, console, as_json)
-        return
-    plan = plan_of(sweep, store, tuple(set_ or ()))
-    made = report_of(plan, place, tracking_uri)
-    _write_and_show(made, out or _report_folder(place, plan.sweep.name), place, console, as_json)
-
-
-def _write_and_show(made: Report, folder: Path, place: Store, console: Console, as_json: bool) -> None:
-    page = write_page(made, folder)
-    show_tables(made, place, console)
+    with opened_sources(sweep, store, tuple(set_ or ()), tracking_uri) as sources:
+        options = ReportOptions(allowed, with_provenance)
+        if live:
+            serve_page(sources, options, port, open_, console)
+            return
+        made = report_of(sources, options)
+        name = "+".join(dict.fromkeys(source.name for source in sources))
+        page = write_page(made, out or _report_folder(place, name), formats)
+        show_tables(made, place, console)
+        if figures is not None:
+            write_paper_figures(made, figures, console)
     if as_json:
         print_json({"report": str(page), "cells": cells_json(made)})
     say(console, f"Report: {page}")
+    if open_:
+        typer.launch(str(page))
 
 
 def _report_folder(store: Store, name: str) -> Path:
@@ -85,11 +112,13 @@ def export(
     sweep: SweepArgument,
     bundle: Annotated[Path, typer.Argument(metavar="BUNDLE", help="The file to write, such as bundle.zip.")],
     store: StoreFolder = DEFAULT_STORE,
+    with_provenance: WithProvenance = False,
     as_json: AsJson = False,
 ) -> None:
     """Pack a sweep's results into one file, from which `report` and `sync` work on any machine.
 
-    The file has no weights and no features of images.
+    The file has no weights and no features of images; and, unless --with-provenance is given, no logs, no uncommitted
+    changes of the code, no commands, no host names and no absolute paths.
     """
     from experiments.cli.views.progress import progress
     from experiments.store.store import Store
@@ -102,7 +131,7 @@ def export(
     console, place = console_for(as_json), Store(store)
     made = plan_of(sweep, store)
     with progress(console, "packing", "files") as on_progress:
-        manifest = pack(made, place, bundle, on_progress)
+        manifest = pack(made, place, bundle, on_progress, with_provenance)
     num_bytes = bundle.stat().st_size
     if as_json:
         files = len(manifest["files"])
@@ -113,48 +142,52 @@ def export(
     say(console, f"To use it on any machine: {commands[0]}, or {commands[1]}")
 
 
-def report_of(plan: Plan, store: Store, tracking_uri: str | None = None, source: str = "") -> Report:
-    """Return a sweep's report, with scores from a store or from MLflow. source: what the report calls the store."""
-    from experiments.store.layout import PAIRS, SAMPLES
-    from experiments.tracking.frames import curves_frame, results_frame, scores_in_store
-    from experiments.tracking.paired_errors import error_covariances
-    from experiments.tracking.provenance import classifier_notes, provenance_of
-    from reports.layout import Layout
-    from reports.page import Report
-    from reports.significance import PairedErrors
+def write_page(report: Report, folder: Path, formats: tuple[str, ...] = ()) -> Path:
+    """Write a report into a folder and return its page.
 
-    if tracking_uri:
-        from experiments.tracking.read import scores_in_mlflow
-
-        found = scores_in_mlflow(plan, tracking_uri)
-    else:
-        found = scores_in_store(plan, store)
-    wanted = plan.sweep.report
-    folders = {plan.cell_name(p): store.folder("evaluations", p.evaluation.signature) for p in plan.cells}
-    origin = f"MLflow at {redact(tracking_uri)}" if tracking_uri else source or f"the store {store.name}"
-    return Report(
-        Layout(plan.sweep.name, wanted.rows or (), wanted.columns, wanted.metrics),
-        results_frame(plan, found),
-        curves_frame(plan, store),
-        {cell: folder / SAMPLES for cell, folder in folders.items()},
-        {"scores": origin, **provenance_of(plan, store)},
-        paired={metric: PairedErrors(*known) for metric, known in error_covariances(plan, store).items()},
-        pairs={cell: folder / PAIRS for cell, folder in folders.items() if (folder / PAIRS).exists()},
-        notes=(*plan.idle_axes, *plan.equivalences, *classifier_notes(plan, store)),
-    )
-
-
-def write_page(report: Report, folder: Path) -> Path:
-    """Write a report into a folder and return its page. Raises UserError if it cannot be written."""
-    from reports.page import write_report
+    formats: by default the usual ones. Raises UserError if it cannot be written.
+    """
+    from reports.folder import write_report
+    from reports.formats import USUAL_FORMATS
 
     try:
-        return write_report(report, folder)
+        return write_report(report, folder, formats or USUAL_FORMATS)
     except OSError as error:
         raise UserError(
             f"{folder}: the report cannot be written ({error}); choose another folder with 'report --out FOLDER', or "
             "another store with --store"
         ) from None
+
+
+def serve_page(sources: Sequence[Source], options: ReportOptions, port: int, opens: bool, console: Console) -> None:
+    """Serve the page of a report until Ctrl-C. opens: open it in a browser."""
+    from experiments.cli.serving import REFRESH_S, LivePage, serve
+    from reports.page import to_html
+
+    def make() -> str:
+        made = report_of(sources, options)
+        return to_html(made.as_shown, REFRESH_S if "missing" in set(made.frame["status"]) else 0)
+
+    def on_ready(address: str) -> None:
+        say(console, f"The report is at {address} until you press Ctrl-C.")
+        if opens:
+            typer.launch(address)
+
+    serve(LivePage(make), port, on_ready)
+
+
+def write_paper_figures(report: Report, folder: Path, console: Console) -> None:
+    """Write a report's figures as SVG and PDF. Raises UserError if they cannot be written."""
+    from experiments.wording import count
+    from reports.figures import all_charts
+    from reports.plots import write_figures
+
+    charts = all_charts(report.as_shown)
+    try:
+        write_figures(charts, folder)
+    except OSError as error:
+        raise UserError(f"--figures {folder}: cannot be written ({error}); choose another folder") from None
+    say(console, f"Wrote {count(len(charts), 'figure')} as SVG and PDF, and captions.txt: {folder}")
 
 
 def show_tables(report: Report, store: Store, console: Console) -> None:
@@ -164,7 +197,7 @@ def show_tables(report: Report, store: Store, console: Console) -> None:
 
     states = set(report.frame["status"])
     if {"missing", "stopped", "pruned"} & states:
-        say(console, f"{state_line(report.frame)} in {store.root}.")
+        say(console, f"{state_line(report.frame, report.states)} in {store.root}.")
     if "done" in states:
         for table in report.tables:
             if table.main:

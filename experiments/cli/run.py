@@ -21,7 +21,8 @@ from experiments.cli.options import (
 from experiments.cli.output import DONE, FAILED, INTERRUPTED, console_for, print_json, same_command, say
 from experiments.cli.parsing import parse_budget, parse_command, parse_tags
 from experiments.cli.plan import show_plan
-from experiments.cli.report import cells_json, report_of, show_tables, write_page
+from experiments.cli.report import cells_json, show_tables, write_page
+from experiments.cli.report_sources import Source, report_of
 from experiments.cli.sweeps import open_sweep, overrides_of, read_sweep
 from experiments.cli.views.summary import show_summary, summary_json
 from experiments.environment import DEFAULT_STORE
@@ -58,6 +59,12 @@ def run(
     address: Annotated[
         str | None, typer.Option(help="A Ray cluster to run on: auto, HOST:PORT or ray://HOST:PORT.")
     ] = None,
+    recompute: Annotated[
+        Literal["changed"] | None,
+        typer.Option(
+            help="changed does results again that other code than today's has made, and what depends on them."
+        ),
+    ] = None,
     tag: Annotated[
         list[str] | None,
         typer.Option(metavar="KEY=VALUE", help="A tag to record with every result of this run. Can be repeated."),
@@ -72,6 +79,9 @@ def run(
             metavar="CMD", help="Like --on-finish, but only if a task failed, was cancelled or was not started."
         ),
     ] = None,
+    check: Annotated[
+        bool, typer.Option("--check/--no-check", help="Whether to try the sweep's extensions on random input first.")
+    ] = True,
     as_json: AsJson = False,
 ) -> None:
     """Run whatever a sweep still needs and show its table. Safe to repeat.
@@ -92,10 +102,12 @@ def run(
     from experiments.runner.options import Options
     from experiments.runner.run import run_sweep
 
-    options = Options(retries, budget_s, scheduler == "asha", address, tuple(only or ()), tags)
+    options = Options(
+        retries, budget_s, scheduler == "asha", address, tuple(only or ()), tags, recompute == "changed", check
+    )
     schedule, place = open_sweep(requested, store, options)
     console = console_for(as_json)
-    estimate = show_plan(schedule, place, console, as_json and dry_run)
+    estimate = show_plan(schedule, place, console, sweep, as_json and dry_run, options.recompute)
     if budget_s is not None:
         Budget(budget_s).require(estimate)
         if not estimate.measured:
@@ -111,7 +123,7 @@ def run(
             far = f"{summary.done} of {summary.started} tasks are done"
             say(console, f"Interrupted: {far}. To continue: {same_command()}")
             raise typer.Exit(INTERRUPTED)
-        made = report_of(schedule.asked, place)
+        made = report_of([Source(schedule.asked, place, schedule.asked.sweep.name)])
         page = write_page(made, place.report_folder(schedule.asked.sweep.name))
         show_tables(made, place, console)
         outcome |= {"report": str(page), "cells": cells_json(made)}

@@ -13,7 +13,7 @@ from typing import TextIO, cast
 PLAIN = {
     "±": "+-",
     "≈": "~",
-    "×": "x",  # noqa: RUF001
+    "×": "x",
     "…": "...",
     "—": "-",
     "–": "-",  # noqa: RUF001 - a dash is meant

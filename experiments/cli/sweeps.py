@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from experiments.errors import UserError
+from experiments.names import is_part
 from experiments.store.sweep_names import is_variant
 
 if TYPE_CHECKING:
@@ -30,10 +32,11 @@ class RequestedSweep:
 
 def read_sweep(text: str, store: Path, overrides: tuple[str, ...] = ()) -> RequestedSweep:
     """Return the sweep of a file, or the sweep of that name that was run with this store; raises UserError."""
+    from experiments.cli.reading import reading
     from experiments.inputs import InputFiles
     from experiments.sweep.reader import load_sweep
 
-    inputs = InputFiles()
+    inputs = InputFiles(reading)
     if _is_file(text, store):
         return RequestedSweep(load_sweep(text, overrides, inputs), inputs)
     # imported only now, so that an error in a file is reported without them
@@ -77,16 +80,27 @@ def _refuse_overrides(text: str, overrides: tuple[str, ...]) -> None:
         )
 
 
+def is_sweep(text: str, store: Path) -> bool:
+    """Return whether an argument means a sweep, be it a file or a recorded one, and not one of its cells."""
+    return (store / "sweeps" / f"{text}.json").is_file() or Path(text).suffix in SWEEP_FILES
+
+
 def _is_file(text: str, store: Path) -> bool:
     """Whether the argument means a file; a recorded name comes first, except for names that end like a sweep file.
 
     The name of a variant that was not recorded is no file either.
     """
-    if (store / "sweeps" / f"{text}.json").is_file():
+    from experiments.store.store import Store
+    from experiments.store.sweep_records import record_path
+
+    if is_part(text) and record_path(text, Store(store)).is_file():
         return Path(text).suffix in SWEEP_FILES
-    if is_variant(text) and Path(text).suffix not in SWEEP_FILES:
-        return Path(text).exists()
-    return Path(text).exists() or bool(Path(text).suffix) or "/" in text
+    with suppress(OSError, ValueError):  # too long, or with a character that no path has
+        exists = Path(text).exists()
+        if is_variant(text) and Path(text).suffix not in SWEEP_FILES:
+            return exists
+        return exists or bool(Path(text).suffix) or "/" in text
+    return True  # reading it says what is wrong
 
 
 def open_sweep(requested: RequestedSweep, store: Path, options: Options) -> tuple[Schedule, Store]:

@@ -13,7 +13,7 @@ import yaml
 from edm.config import DataConfig, TrainingConfig
 from experiments.store.layout import CONFIG, RESULT
 from experiments.store.store import Store
-from experiments.sweep.spec import Cell
+from experiments.sweep.spec import OPTIONS, Cell
 from experiments.sweep.tasks import Evaluation, SweepTask
 
 MAX_READ = 2000  # finished tasks that are compared with one, the newest first
@@ -111,10 +111,33 @@ def _newest(root: Path) -> list[Path]:
 def _flat(content: dict[str, Any]) -> dict[str, Any]:
     """The dotted fields of a task as it is stored. A guide's follow from its training's and from sampling.guide."""
     if content["kind"] == "training":
-        return _training_fields(content)
+        return _with_extensions(_training_fields(content))
     sections = {"sampling": content["sampling"], "evaluation": _evaluation_fields(content)}
     own = {f"{section}.{name}": value for section, values in sections.items() for name, value in values.items()}
-    return {**_training_fields(content["training"]), **own}
+    return _with_extensions({**_training_fields(content["training"]), **own})
+
+
+def _with_extensions(flat: dict[str, Any]) -> dict[str, Any]:
+    """The fields with a name, options and code in place of each value that an extension registered."""
+    found: dict[str, Any] = {}
+    for field, value in flat.items():
+        if not isinstance(value, Mapping) or "code" not in value:
+            found[field] = value
+            continue
+        options = {f"{field}{OPTIONS}.{name}": own for name, own in value["options"]}
+        found |= {field: value["name"], **options, f"the code of {field}": _Code(value["code"], value["where"])}
+    return found
+
+
+@dataclass(frozen=True)
+class _Code:
+    """The digest of an extension's code, and the file and function that it is in, which identifies nothing."""
+
+    digest: str
+    where: str
+
+    def __str__(self) -> str:
+        return self.digest
 
 
 def _training_fields(content: dict[str, Any]) -> dict[str, Any]:
@@ -148,6 +171,8 @@ def shown(value: Any) -> str:
     """Return a value as a sweep file has it."""
     if value is None:
         return "none"
+    if isinstance(value, _Code):
+        return f"{value.digest} ({value.where})"
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, Mapping):

@@ -22,6 +22,7 @@ from experiments.store.store import Store
 from experiments.store.sweep_names import includes
 from experiments.store.sweep_records import named_tasks, recorded_sweeps
 from experiments.store.training_records import Pruning
+from experiments.sweep.code_changes import CodeChange, ResultCode, change_of
 from experiments.sweep.plan import Plan, PlannedCell
 from experiments.sweep.preparations import Preparation, preparations_of
 from experiments.sweep.tasks import Evaluation
@@ -36,13 +37,14 @@ class TaskStatus:
     """The status of a task or a cell.
 
     why: the reason for the state, in words. where: the host and process of the active task. progress: as the task last
-    wrote it.
+    wrote it. change: how the code that made its result differs from today's.
     """
 
     state: CellState
     why: str = ""
     where: str = ""
     progress: TaskProgress | None = None
+    change: CodeChange | None = None
 
 
 @dataclass(frozen=True)
@@ -75,6 +77,13 @@ class Status:
     preparations: Mapping[str, TaskStatus] = field(default_factory=dict)
 
     @property
+    def changes(self) -> list[tuple[str, CodeChange]]:
+        """The results that other code than today's has made, by name."""
+        tasks = [(self.names[s], own) for s, own in (*self.preparations.items(), *self.trainings.items())]
+        tasks += {cell.evaluation: (cell.name, cell.status) for cell in self.cells}.values()
+        return [(name, own.change) for name, own in tasks if own.change is not None]
+
+    @property
     def counts(self) -> dict[CellState, int]:
         """The number of cells in each state."""
         found = Counter(cell.status.state for cell in self.cells)
@@ -91,17 +100,27 @@ class StatusReader:
 
     def read(self) -> Status:
         """Return the status now."""
-        begun = {kind: _signatures(self.store, kind) for kind in set(FOLDER_OF_TASK.values())}
         runs = tuple(active_runs(self.store, self.plan.sweep.name))
         cancelled = {name for run in runs for name in self.store.cancelled(run.run_id)}
-        trainings = {name: self._status(t, begun["trainings"]) for name, t in self.plan.trainings.items()}
-        preparations = {name: self._status(t, begun[t.store_kind]) for name, t in self.plan.preparations.items()}
+        trainings, preparations, found = self._read_tasks()
         others = trainings | preparations
-        found = (self._cell(planned, others, begun["evaluations"]) for planned in self.plan.cells)
         cells = tuple(_cancelled(cell) if cell.evaluation in cancelled else cell for cell in found)
         left = next((run.progress.left for run in runs if run.progress is not None and run.progress.left), "")
         estimate = None if runs else self._estimate(cells, others)
         return Status(self.plan.sweep.name, cells, trainings, self.plan.names, runs, left, estimate, preparations)
+
+    def cells(self) -> list[CellStatus]:
+        """Return the status of every cell now, without what active runs say of the future."""
+        return self._read_tasks()[-1]
+
+    def _read_tasks(self) -> tuple[dict[str, TaskStatus], dict[str, TaskStatus], list[CellStatus]]:
+        """The status of trainings, of preparations and of cells."""
+        begun = {kind: _signatures(self.store, kind) for kind in set(FOLDER_OF_TASK.values())}
+        trainings = {name: self._status(t, begun["trainings"]) for name, t in self.plan.trainings.items()}
+        preparations = {name: self._status(t, begun[t.store_kind]) for name, t in self.plan.preparations.items()}
+        others = trainings | preparations
+        cells = [self._cell(planned, others, begun["evaluations"]) for planned in self.plan.cells]
+        return trainings, preparations, cells
 
     def _cell(self, planned: PlannedCell, others: Mapping[str, TaskStatus], begun: set[str]) -> CellStatus:
         evaluation, training = planned.evaluation, planned.training.signature
@@ -170,13 +189,17 @@ def status_of_task(task: TimedTask, store: Store) -> TaskStatus:
 
 def _done(task: TimedTask, store: Store) -> TaskStatus | None:
     """The status of a task with a result; None if the result lacks a score that is asked for."""
-    if not isinstance(task, Evaluation):
-        return TaskStatus("done")
-    result = store.peek(EvaluationResult, task.signature)
-    if result is None or not task.is_covered_by(result):
-        return None
-    at = result.stopped_at
-    return TaskStatus("done", f"stopped at {at:,} images, as clearly worse than another" if at else "")
+    result = store.peek(task.result_type, task.signature)
+    if result is None:
+        return None if isinstance(task, Evaluation) else TaskStatus("done")
+    why = ""
+    if isinstance(result, EvaluationResult) and isinstance(task, Evaluation):
+        if not task.is_covered_by(result):
+            return None
+        at = result.stopped_at
+        why = f"stopped at {at:,} images, as clearly worse than another" if at else ""
+    change = change_of(store, task, ResultCode.of(result))
+    return TaskStatus("done", "; ".join(filter(None, [why, change.note if change else ""])), change=change)
 
 
 def _begun(task: TimedTask, folder: Path, store: Store) -> TaskStatus:

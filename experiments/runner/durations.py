@@ -26,7 +26,7 @@ from experiments.store.results import (
 from experiments.store.store import Store
 from experiments.sweep.jobs import Task
 from experiments.sweep.plan import Plan
-from experiments.sweep.preparations import EXTRACTOR_FLOPS, FeatureClassifier, Preparation, ReferenceStatistics
+from experiments.sweep.preparations import FeatureClassifier, Preparation, ReferenceStatistics, extractor_flops
 from experiments.sweep.probes import Probe, probes_by_training
 from experiments.sweep.tasks import FORWARDS_PER_TRAINING_IMAGE, Evaluation, FeatureSpace, SweepTask, Training
 
@@ -188,7 +188,7 @@ class DurationModel:
             team = TEAM_EFFICIENCY * self.num_gpus if self.num_gpus > 1 else 1.0
             return Rate(seconds / team, spread, "probe")
         of_drawing = probe.drawing.forward_s / forward
-        extracting = sum(min(images, task.config.images) * EXTRACTOR_FLOPS[s.name] for s, images in task.spaces)
+        extracting = sum(min(images, task.config.images) * extractor_flops(s.name) for s, images in task.spaces)
         guessed = extracting / GUESSED_FLOPS_PER_S[CPU if self.device == CPU else "gpu"]
         return Rate(of_drawing + guessed / max(task.flops, 1.0), spread, "probe")
 

@@ -9,6 +9,7 @@ from typing import NamedTuple
 from experiments.runner.allocation import Allocator, local_resources
 from experiments.runner.data_costs import preparing_s, unprepared
 from experiments.runner.disk import disk_gib
+from experiments.runner.downloads import downloads
 from experiments.runner.durations import SPREAD_OF_GUESSES, DurationModel
 from experiments.store.store import Store
 from experiments.sweep.jobs import Task
@@ -68,8 +69,9 @@ def forecast(
 ) -> Forecast:
     """Return what tasks take on this machine, or on `machines` GPUs like its own, or machines where it has none.
 
-    The wall clock is the time to start up and to prepare data, and the larger of two: all work shared out, and the
-    longest chain of tasks that wait for each other. slots: trials side by side, by default as the plan asks for.
+    The wall clock is the time to start up, to fetch files and to prepare data, and the larger of two: all work shared
+    out, and the longest chain of tasks that wait for each other. slots: trials side by side, by default as the plan
+    asks for.
     """
     left = list(tasks)
     if not left:
@@ -82,6 +84,7 @@ def forecast(
     high = capacity.effort(left, {signature: high for signature, (_, high) in spans.items()})
     disk = disk_gib(left, capacity.at_once("training"))
     before_s = sum(preparing_s(plan, source) for source in unprepared(plan, store))
+    before_s += sum(download.seconds for download in downloads(plan, left, store))
     return Forecast(
         middle.wall_s + before_s,
         middle.work_s,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from edm.config import Features
+from edm.config import Extension, Features
 from experiments.runner.listener import RunListener
 from experiments.runner.schedule import Schedule
 from experiments.store.store import Store
@@ -16,7 +16,10 @@ def prepare_inputs(schedule: Schedule, store: Store, listener: RunListener) -> N
     for source in schedule.plan.sources.values():
         prepare_data_set(store, source, listener)
     evaluations = [task for task in schedule.of("waiting") if isinstance(task, Evaluation)]
-    features: set[Features] = {space.name for evaluation in evaluations for space, _ in evaluation.spaces}
+    spaces = [space for evaluation in evaluations for space, _ in evaluation.spaces]
+    features: set[Features] = {  # whose weights are published; an extension has its own
+        space.name for space in spaces if not isinstance(space.name, Extension)
+    }
     features.discard("classifier")  # which is trained here
     published = {
         (e.statistics, e.features.dimension): e.config.statistics
@@ -41,5 +44,5 @@ def prepare_data_set(store: Store, source: DataSource, listener: RunListener) ->
 
     if is_prepared(store, source):
         return
-    with listener.preparing(source.config.name) as on_step:
+    with listener.preparing(str(source.config.name)) as on_step:
         ensure_prepared(store, source, on_progress=on_step)

@@ -16,7 +16,9 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from edm.config import extensions_in
 from experiments import hardware
+from experiments.names import require_part
 from experiments.redaction import redacted_command
 from experiments.store.files import write_bytes
 from experiments.store.results import OWN_PACKAGE, CodeVersion, Provenance
@@ -52,8 +54,11 @@ def command_line() -> str:
     return redacted_command([Path(sys.argv[0]).name, *sys.argv[1:]])
 
 
-def provenance(run: RunInfo = RunInfo(), began: float | None = None) -> Provenance:
-    """Return where a result that is finished now comes from. began: when its task did, in seconds since 1970."""
+def provenance(run: RunInfo = RunInfo(), began: float | None = None, of: object = None) -> Provenance:
+    """Return where a result that is finished now comes from.
+
+    began: when its task did, in seconds since 1970. of: the task, whose extensions are recorded.
+    """
     return Provenance(
         **asdict(run.code or code_version()),
         **_machine(),
@@ -61,6 +66,7 @@ def provenance(run: RunInfo = RunInfo(), began: float | None = None) -> Provenan
         tags=dict(run.tags),
         began=_iso(began) if began is not None else None,
         time=_iso(time.time()),
+        extensions={extension.name: extension.code for extension in extensions_in(of)},
     )
 
 
@@ -73,8 +79,8 @@ def code_version() -> CodeVersion:
 
 
 def diff_path(store: Store, digest: str) -> Path:
-    """Return where the store keeps the changes with that SHA-256."""
-    return store.root / DIFFS / f"{digest[:DIGITS]}.patch"
+    """Return where the store keeps the changes with that SHA-256. Raises ValueError where it is not one."""
+    return store.root / DIFFS / f"{require_part(digest[:DIGITS])}.patch"
 
 
 def keep_diff(store: Store) -> str | None:

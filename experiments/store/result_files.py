@@ -11,10 +11,13 @@ from pathlib import Path
 from typing import Any
 
 from experiments.errors import UserError
+from experiments.names import require_part
 from experiments.store.files import checksum
+from experiments.store.json_text import parse_json
 from experiments.store.layout import RESULT
 
 SHA256_DIGITS = 64
+HIDDEN_ORIGINS = ("host", "command")  # of the provenance
 OWN_CHECKSUM = "result_sha256"  # of a result: over all the rest of it
 
 
@@ -28,12 +31,15 @@ def read_result(path: Path) -> dict[str, Any] | None:
         if error.errno == errno.EIO:
             raise ValueError(f"{RESULT}: unreadable ({error.strerror})") from None
         raise UserError(f"{path}: cannot be read ({error.strerror}); give yourself access to the store") from None
-    result = json.loads(content)
+    result = parse_json(content)
     if not isinstance(result, dict):
         raise ValueError(f"{RESULT}: holds no result")
     own = result.pop(OWN_CHECKSUM, None) or _misnamed_checksum(result)
     if own is not None and own != _digest(result):
         raise ValueError(f"{RESULT}: its checksum is wrong")
+    for name in result.get("files") or {}:
+        for part in str(name).split("/"):
+            require_part(part)  # whatever is done with it is done in the folder of the task
     return result
 
 
@@ -46,6 +52,16 @@ def _misnamed_checksum(result: dict[str, Any]) -> str | None:
 def with_checksum(result: dict[str, Any]) -> dict[str, Any]:
     """Return a result with its own checksum added."""
     return {**result, OWN_CHECKSUM: _digest(json.loads(json.dumps(result)))}
+
+
+def without_origins(result: dict[str, Any]) -> dict[str, Any]:
+    """Return a result that does not say on which host, by which command and from which changed code it was made."""
+    checked = result.pop(OWN_CHECKSUM, None) is not None
+    origins = {name: value for name, value in result.get("provenance", {}).items() if name != "git_diff"}
+    result["provenance"] = {**origins, **{name: "" for name in HIDDEN_ORIGINS if name in origins}}
+    if "host" in result.get("drawn", {}):
+        result["drawn"]["host"] = []
+    return with_checksum(result) if checked else result
 
 
 def _digest(content: Any) -> str:

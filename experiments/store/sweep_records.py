@@ -12,6 +12,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+from experiments.names import is_part, require_part
 from experiments.store.files import read_json, write_json
 from experiments.store.store import Store
 
@@ -21,14 +22,12 @@ PAST = "past"  # folder in it
 
 def recorded_sweeps(store: Store) -> list[str]:
     """Return the names of all sweeps that were run on a store."""
-    return sorted(path.stem for path in (store.root / FOLDER).glob("[!.]*.json"))
+    return sorted(path.stem for path in (store.root / FOLDER).glob("[!.]*.json") if is_part(path.stem))
 
 
 def read_record(name: str, store: Store) -> dict[str, Any] | None:
     """Return what a store has recorded of a sweep; None where no sweep of that name was run on it."""
-    path = record_path(name, store)
-    is_name = path.name == f"{name}.json" and path.parent == store.root / FOLDER  # no path such as ../x
-    return read_json(path) if is_name else None
+    return read_json(record_path(name, store)) if is_part(name) else None
 
 
 def write_record(name: str, content: dict[str, Any], store: Store) -> None:
@@ -68,5 +67,5 @@ def forget_past(store: Store) -> None:
 
 
 def record_path(name: str, store: Store) -> Path:
-    """Return the file that holds the record of a sweep."""
-    return store.root / FOLDER / f"{name}.json"
+    """Return the file that holds the record of a sweep. Raises ValueError where the name is not one."""
+    return store.root / FOLDER / f"{require_part(name)}.json"

@@ -3,15 +3,26 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterator
+import re
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from edm.config import FieldError, require_seed
-from experiments.sweep.diagnostics import require_field, require_key, show_value, suggest, suggest_axis
+from experiments.sweep.diagnostics import (
+    closest,
+    not_a_list,
+    require_field,
+    require_key,
+    show_value,
+    suggest_axis,
+)
 from experiments.sweep.document import Document, Location
+from experiments.sweep.remedies import as_list, for_number, is_stray_number
 from experiments.sweep.spec import SECTIONS, SETTINGS, Axes, Cell, field_names
+from experiments.wording import shortened
 
+NO_COMPANIONS: Mapping[str, tuple[str, ...]] = {}
 SEEDS = "write for example [0, 1, 2]"
 
 
@@ -51,9 +62,13 @@ class SweepAxes:
     zips: list[AxisGroup]
 
     @classmethod
-    def read(cls, document: Document) -> SweepAxes:
-        """Read and check the axes of a sweep file; raises UserError."""
-        axes = cls(document, _read_groups(document, "grid"), _read_groups(document, "zip"))
+    def read(cls, document: Document, companions: Mapping[str, tuple[str, ...]] = NO_COMPANIONS) -> SweepAxes:
+        """Read and check the axes of a sweep file; raises UserError.
+
+        companions: for each section, the mappings of options that extensions add to it.
+        """
+        grids, zips = (_read_groups(document, key, companions) for key in ("grid", "zip"))
+        axes = cls(document, grids, zips)
         axes._require_separate()
         axes._require_equal_lengths()
         return axes
@@ -63,6 +78,12 @@ class SweepAxes:
         """The name of every axis, in the order of the file, grid before zip."""
         return tuple(dict.fromkeys(itertools.chain(*(group.axes for group in (*self.grids, *self.zips)))))
 
+    @property
+    def places(self) -> Iterator[tuple[str, Location]]:
+        """Yield every axis, and where the file has it."""
+        for group in (*self.grids, *self.zips):
+            yield from ((axis, (*group.location, axis)) for axis in group.axes)
+
     def cells(self, build: Callable[[Picks], Cell]) -> list[Cell]:
         """Return the cells of all combinations that are not excluded; `build` makes one. Raises UserError."""
         exclusions = Exclusions.read(self.document, self.names)
@@ -71,6 +92,8 @@ class SweepAxes:
             cell = build(picks)
             if exclusions.match(cell):
                 continue
+            if cell in cells and not all(cell.has(pick.axis) for pick in picks):
+                continue  # differs in an option that its value does not have
             if cell in cells:
                 shown = ", ".join(f"{pick.axis}={show_value(pick.value)}" for pick in picks)
                 raise self.document.error(
@@ -106,7 +129,7 @@ class SweepAxes:
                 )
 
 
-def _read_groups(document: Document, key: str) -> list[AxisGroup]:
+def _read_groups(document: Document, key: str, companions: Mapping[str, tuple[str, ...]]) -> list[AxisGroup]:
     """The mappings of axes under grid or zip, which may be one mapping or a list of them."""
     value = document.data.get(key)
     if value is None:
@@ -125,22 +148,31 @@ def _read_groups(document: Document, key: str) -> list[AxisGroup]:
                 "'model.preset: [tiny, small]'",
             )
         for axis, values in group.axes.items():
-            _check_axis(document, axis, values, (*group.location, axis))
+            _check_axis(document, axis, values, (*group.location, axis), group, companions)
     return groups
 
 
-def _check_axis(document: Document, axis: str, values: Any, location: Location) -> None:
+def _check_axis(
+    document: Document,
+    axis: str,
+    values: Any,
+    location: Location,
+    group: AxisGroup,
+    companions: Mapping[str, tuple[str, ...]],
+) -> None:
     section, _, name = axis.partition(".")
-    if section not in SECTIONS:
-        raise document.error(location, f"{axis}: {_why_not_an_axis(axis, section)}")
-    require_key(document, name, field_names(SECTIONS[section]), location, axis)
+    if section not in SECTIONS or not name:
+        raise document.error(location, f"{shortened(axis)}: {_why_not_an_axis(axis, section, values)}")
+    is_option = name.partition(".")[0] in companions.get(section, ()) and "." in name
+    if not is_option:
+        require_key(document, name, field_names(SECTIONS[section]), location, axis)
     if not isinstance(values, tuple):
-        value = show_value(values)
-        raise document.error(location, f"{axis}: {value} is not a list of values; write [{value}]")
+        raise document.error(location, f"{axis}: {not_a_list(values, _written(document, location, group))}")
     if not values:
         raise document.error(location, f"{axis}: has no values; add at least one, or remove the axis")
     for i, value in enumerate(values):
-        require_field(document, SECTIONS[section], name, value, (*location, i), axis)
+        if not is_option:
+            require_field(document, SECTIONS[section], name, value, (*location, i), axis)
         if any(_equal(value, earlier) for earlier in values[:i]):
             raise document.error(
                 (*location, i),
@@ -148,13 +180,25 @@ def _check_axis(document: Document, axis: str, values: Any, location: Location) 
             )
 
 
-def _why_not_an_axis(axis: str, section: str) -> str:
+def _why_not_an_axis(axis: str, section: str, values: Any) -> str:
     if axis in ("seed", "seeds"):
         return "is not written as an axis; write 'seeds: [0, 1]' at the top level of the file"
     if section in SETTINGS:
         return f"cannot be an axis; only fields of {', '.join(SECTIONS)} can"
+    if axis in SECTIONS:
+        names = values if isinstance(values, dict) else ()
+        field = next((name for name in names if name in field_names(SECTIONS[axis])), field_names(SECTIONS[axis])[0])
+        return f"is a section, not an axis; write each axis as section.field, such as '{axis}.{field}: [...]'"
     fields = tuple(f"{name}.{field}" for name, kind in SECTIONS.items() for field in field_names(kind))
-    return f"is not an axis; {suggest(axis, fields, show=0) or 'write section.field, such as model.preset'}"
+    return f"is not an axis; {closest(axis, fields) or 'write section.field, such as model.preset'}"
+
+
+def _written(document: Document, location: Location, group: AxisGroup) -> str | None:
+    """An axis' value as the file has it, with what follows a comma in a mapping in braces: {training.lr: 1e-3,1e-4}."""
+    written = document.written.get(location)
+    following = itertools.dropwhile(lambda key: key != location[-1], group.axes)
+    rest = itertools.takewhile(is_stray_number, itertools.islice(following, 1, None))
+    return ", ".join((written, *rest)) if written else None
 
 
 def _equal(a: Any, b: Any) -> bool:
@@ -217,10 +261,13 @@ def read_seeds(document: Document) -> tuple[int, ...]:
     """Return the training seeds of a sweep file, by default 0 alone; raises UserError."""
     seeds = document.data.get("seeds", (0,))
     if not isinstance(seeds, tuple) or not seeds:
-        raise document.error(("seeds",), f"seeds: {show_value(seeds)} is not a list of seeds; {SEEDS}")
+        raise document.error(("seeds",), f"seeds: {show_value(seeds)} is not a list of seeds; {_seeds_advice(seeds)}")
     for i, seed in enumerate(seeds):
         if not isinstance(seed, int) or isinstance(seed, bool):
-            raise document.error(("seeds", i), f"seeds: {show_value(seed)} is not a whole number; {SEEDS}")
+            raise document.error(
+                ("seeds", i),
+                f"seeds: {show_value(seed)} is not a whole number; {for_number(seed, whole=True) or SEEDS}",
+            )
         try:
             require_seed(seed, "seeds")
         except FieldError as error:
@@ -228,3 +275,8 @@ def read_seeds(document: Document) -> tuple[int, ...]:
         if seed in seeds[:i]:
             raise document.error(("seeds", i), f"seeds: {seed} appears twice; remove one")
     return seeds
+
+
+def _seeds_advice(seeds: Any) -> str:
+    numbers = as_list(str(seeds))
+    return f"write {numbers}" if re.fullmatch(r"\[\d+(, \d+)*\]", numbers) else SEEDS

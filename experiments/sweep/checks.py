@@ -137,7 +137,7 @@ def _check_metrics(cell: Cell, facts: DatasetFacts) -> None:
         classifier = "" if config.features == "classifier" or not facts.num_classes else " or use features: classifier"
         raise CellError(
             "evaluation.metrics",
-            f"{' and '.join(config.metrics)} would mean nothing: {reasons[0]} features; "
+            f"{' and '.join(map(str, config.metrics))} would mean nothing: {reasons[0]} features; "
             f"add kid{classifier}; {fid_remedy(config, facts.splits)}",
         )
 

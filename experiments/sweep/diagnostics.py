@@ -8,33 +8,56 @@ import math
 from typing import TYPE_CHECKING, Any
 
 from edm.config import FieldError, GuideConfig
-from experiments.sweep.document import Document, Location
-from experiments.sweep.spec import NESTED, attribute, field_names
+from experiments.sweep.document import Document, Location, dotted
+from experiments.sweep.remedies import (
+    as_list,
+    field_and_value,
+    for_number,
+    for_number_as_text,
+    for_stray_number,
+    is_stray_number,
+)
+from experiments.sweep.spec import NESTED, SECTIONS, SETTINGS, TOP_LEVEL, attribute, field_names
+from experiments.wording import shortened
 
 if TYPE_CHECKING:
     from pydantic_core import ErrorDetails
 
+SWITCHES = ("true", "false")
 EXPECTED = {"int": "a whole number", "float": "a number", "bool": "true or false", "string": "text", "tuple": "a list"}
+MOST_ENTRIES = 12  # of a list that a message shows
 
 
 def show_value(value: Any) -> str:
-    """Return a value as a person would write it in YAML."""
-    if isinstance(value, tuple):
-        return f"[{', '.join(show_value(entry) for entry in value)}]"
+    """Return a value as a person would write it in YAML; a long one is cut."""
+    if isinstance(value, tuple | list):
+        more = ", ..." if len(value) > MOST_ENTRIES else ""
+        return f"[{', '.join(map(show_value, value[:MOST_ENTRIES]))}{more}]"
+    if isinstance(value, dict):
+        more = ", ..." if len(value) > MOST_ENTRIES else ""
+        shown = [f"{shortened(str(key))}: {show_value(value[key])}" for key in itertools.islice(value, MOST_ENTRIES)]
+        return f"{{{', '.join(shown)}{more}}}"
     if isinstance(value, bool) or value is None:
         return {True: "true", False: "false", None: "null"}[value]
     if isinstance(value, float) and math.isinf(value):
         return ".inf" if value > 0 else "-.inf"
-    return f"{{{value}}}" if isinstance(value, GuideConfig) else repr(value)
+    if isinstance(value, GuideConfig):
+        return f"{{{value}}}"
+    return repr(shortened(value)) if isinstance(value, str) else shortened(repr(value))
 
 
 def suggest(word: str, choices: tuple[str, ...], show: int = 16) -> str:
-    """Return what to write instead of a wrong word: the closest choice, and all of them where they are few."""
-    close = difflib.get_close_matches(str(word), choices, n=1, cutoff=0.5)
-    hint = f"did you mean {close[0]!r}?" if close else ""
-    if len(choices) > show:
+    """Return what to write instead of a wrong word: the closest choice, or all of them; both where they are few."""
+    hint = closest(word, choices)
+    if hint and len(choices) > show:
         return hint
     return f"choose from {', '.join(choices)}{f' ({hint})' if hint else ''}"
+
+
+def closest(word: str, choices: tuple[str, ...]) -> str:
+    """Return a question that names the choice that is closest to a word; empty where none is close."""
+    close = difflib.get_close_matches(shortened(word), choices, n=1, cutoff=0.5)
+    return f"did you mean {close[0]!r}?" if close else ""
 
 
 def one_of(words: list[str]) -> str:
@@ -47,9 +70,11 @@ def suggest_axis(axis: str, axes: tuple[str, ...]) -> str:
     return suggest(axis, axes) if axes else "the sweep has no axes; add them under 'grid:'"
 
 
-def require_field(document: Document, kind: type, key: str, value: Any, location: Location, title: str) -> None:
-    """Raise UserError where `key` is no field of the dataclass `kind`, or `value` has unknown keys."""
-    require_key(document, key, field_names(kind), location, title)
+def require_field(
+    document: Document, kind: type, key: str, value: Any, location: Location, title: str, more: tuple[str, ...] = ()
+) -> None:
+    """Raise UserError where `key` is no field of the dataclass `kind` or of `more`, or `value` has unknown keys."""
+    require_key(document, key, (*field_names(kind), *more), location, title)
     if (kind, key) in NESTED and isinstance(value, dict):
         for inner in value:
             require_key(document, inner, field_names(NESTED[kind, key]), location, f"{title}.{inner}")
@@ -57,8 +82,54 @@ def require_field(document: Document, kind: type, key: str, value: Any, location
 
 def require_key(document: Document, key: str, known: tuple[str, ...], location: Location, title: str) -> None:
     """Raise UserError where `key` is not one of the known ones. title: what the message calls it."""
-    if key not in known:
-        raise document.error(location, f"{title}: unknown field; {suggest(key, known)}")
+    if key in known:
+        return
+    field = field_before(document, location) if is_stray_number(key) else None
+    if field is not None:
+        advice = for_stray_number(str(field[-1]), document.written[field], key)
+        raise document.error(location, f"{dotted(field)}: {advice}")
+    joined = field_and_value(key, known)
+    elsewhere = _place_of(key, document) if known == TOP_LEVEL else None
+    advice = f"write '{joined}'" if joined else elsewhere or suggest(key, known)
+    raise document.error(location, f"{shortened(title)}: unknown field; {advice}")
+
+
+def field_before(document: Document, location: Location) -> Location | None:
+    """Return where the plain value before a key without a value is; None where there is none."""
+    *around, key = location
+    mapping = document.data
+    for part in around:
+        mapping = mapping[part]
+    keys = list(mapping)
+    before = (*around, keys[max(keys.index(key) - 1, 0)]) if key in keys else location
+    return before if before != location and document.written.get(before) and mapping[key] is None else None
+
+
+def _place_of(key: str, document: Document) -> str | None:
+    """Where a key belongs that is written at the top level and is a field of a section."""
+    section, dot, name = key.partition(".")
+    places = [
+        owner
+        for owner, kind in {**SECTIONS, **SETTINGS}.items()
+        if (name if dot else key) in field_names(kind) and (not dot or owner == section)
+    ]
+    if not places or key in TOP_LEVEL:
+        return None
+    field = name if dot else key
+    value = document.written.get((key,), "...")
+    axis = f", or as an axis under 'grid: {{{places[0]}.{field}: [...]}}'" if places[0] in SECTIONS else ""
+    return f"write it in its section, '{places[0]}: {{{field}: {value}}}'{axis}"
+
+
+def not_a_mapping(value: Any, known: tuple[str, ...], example: str) -> str:
+    """Return what is wrong with a value in the place of a mapping that may have the known fields."""
+    joined = field_and_value(value, known) if isinstance(value, str) else None
+    return f"{show_value(value)} is not a mapping; write " + (f"'{joined}'" if joined else f"for example '{example}'")
+
+
+def not_a_list(value: Any, written: str | None) -> str:
+    """Return what is wrong with a value in the place of a list of values. written: as it is in the file."""
+    return f"{show_value(value)} is not a list of values; write {as_list(written or show_value(value))}"
 
 
 def explain(details: list[ErrorDetails], kind: type) -> tuple[Location, str]:
@@ -70,13 +141,15 @@ def explain(details: list[ErrorDetails], kind: type) -> tuple[Location, str]:
     error = detail.get("ctx", {}).get("error")
     if isinstance(error, FieldError):
         return (location, str(error)) if location else ((error.field,), error.problem)
+    if isinstance(error, ValueError):  # of a class that an extension defines
+        return location, str(error)
     nested = NESTED.get((kind, str(location[0]))) if location else None
     if nested is not None:
         return _explain_nested(detail, nested, location[:1])
     if detail["type"] == "too_long" or (location == ("guidance_interval",) and detail["type"] == "tuple_type"):
         return location[:1], f"{show_value(detail['input'])} is not a range; write [low, high]"
     choices = _choices(details)
-    return location, _not_a_choice(detail["input"], choices) if choices else _wrong_type(detail)
+    return location, not_a_choice(detail["input"], choices) if choices else _wrong_type(detail)
 
 
 def _keys(location: Location, kind: type) -> Location:
@@ -94,18 +167,35 @@ def _explain_nested(detail: ErrorDetails, kind: type, location: Location) -> tup
     return location, f"{inside['loc'][0]}: {explain([inside], kind)[1]}"
 
 
-def _not_a_choice(value: Any, choices: tuple[str, ...]) -> str:
-    close = difflib.get_close_matches(str(value), choices, n=1, cutoff=0.4)
-    hint = f"; did you mean {close[0]!r}?" if close else ""
-    return f"{show_value(value)} is not one of {', '.join(choices)}{hint}"
+def not_a_choice(value: Any, choices: tuple[str, ...]) -> str:
+    """Return a sentence on a value that is none of the words that a field accepts."""
+    problem = f"{show_value(value)} is not one of {', '.join(choices)}"
+    if value in SWITCHES and value in choices:
+        return f"{problem}; write {value} without quotes"
+    close = difflib.get_close_matches(shortened(str(value)), choices, n=1, cutoff=0.4)
+    if not close:
+        return f"{problem}; write one of these"
+    return f"{problem}; did you mean {close[0] if close[0] in SWITCHES else repr(close[0])}?"
 
 
 def _wrong_type(detail: ErrorDetails) -> str:
-    value = show_value(detail["input"])
-    expected = next((text for start, text in EXPECTED.items() if detail["type"].startswith(start)), None)
-    if expected is None:
-        return f"{value} is not valid ({detail['msg']}); write another value"
-    return f"expected {expected}, not {value}"
+    value = detail["input"]
+    start = next((start for start in EXPECTED if detail["type"].startswith(start)), None)
+    if start is None:
+        return f"{show_value(value)} is not valid ({detail['msg']}); write another value"
+    advice = _advice(start, value)
+    return f"expected {EXPECTED[start]}, not {show_value(value)}" + (f"; {advice}" if advice else "")
+
+
+def _advice(expected: str, value: Any) -> str | None:
+    """What to write instead of a value of another type, where that can be told."""
+    if expected in ("int", "float"):
+        return for_number(value, whole=expected == "int")
+    if expected == "bool":
+        return f"write {value} without quotes" if value in SWITCHES else None
+    if expected == "tuple":
+        return f"write {as_list(str(value))}" if isinstance(value, str | int | float) else None
+    return for_number_as_text(value)
 
 
 def _choices(details: list[ErrorDetails]) -> tuple[str, ...]:
@@ -116,5 +206,5 @@ def _choices(details: list[ErrorDetails]) -> tuple[str, ...]:
         return ()
     texts = (detail.get("ctx", {})["expected"].replace(" or ", ", ").split(", ") for detail in literals)
     words = [part.strip("' ") for part in itertools.chain(*texts)]
-    switches = ["true", "false"] if any(detail["type"].startswith("bool") for detail in same) else []
+    switches = SWITCHES if any(detail["type"].startswith("bool") for detail in same) else ()
     return (*switches, *words)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from edm.config import SPLITS, ClassifierConfig, EvaluationConfig, Features, Split
-from reports.metrics import METRICS, shown, title_of
+from edm.config import SPLITS, ClassifierConfig, EvaluationConfig, Extension, Features, Split
+from reports.metrics import METRICS, declare, shown, title_of
 
 FILE = "file"  # used like a split: a published statistics file
 FITTED = ("fid", "fid_infinity")  # metrics that need a covariance of full rank
@@ -15,6 +16,7 @@ FITTED = ("fid", "fid_infinity")  # metrics that need a covariance of full rank
 # so that older ones count as missing and are computed again.
 REVISED = {"fid_infinity": "fid_infinity.2"}
 WHOLE = ("accuracy", "memorisation")  # metrics of the images themselves, not against each split
+OWN_SCORE = re.compile(r"\w+\.[0-9a-f]{20}/\w+")
 PRDC = ("precision", "recall", "density", "coverage")
 
 DIMENSIONS: dict[Features, int] = {
@@ -25,6 +27,11 @@ DIMENSIONS: dict[Features, int] = {
 
 ERRORS = ("_se", "_low", "_high")  # of a metric: standard error and 95% interval
 HEADLINES = ("fid_", "kid_", "class_accuracy")  # how the most important metrics begin, best first
+
+
+def dimension_of(features: Features | Extension) -> int:
+    """Return the number of dimensions of a feature space."""
+    return features.fact("dimension") if isinstance(features, Extension) else DIMENSIONS[features]
 
 
 def headlines(metrics: Mapping[str, float]) -> dict[str, float]:
@@ -48,6 +55,29 @@ def split_score(score: str) -> tuple[str, str]:
 def plain_score(score: str) -> str:
     """Return a score without the number of its rule, for people."""
     return "/".join(filter(None, split_score(score)))
+
+
+def own_score(metric: Extension, split: str) -> str:
+    """Return the score of a metric that an extension defines; its code counts, as a revision does."""
+    return f"{metric.name}.{metric.code}/{split}"
+
+
+def is_own_score(score: str) -> bool:
+    """Return whether a score is of a metric that an extension defines."""
+    return OWN_SCORE.fullmatch(score) is not None
+
+
+def computable(scores: Iterable[str], config: EvaluationConfig) -> tuple[str, ...]:
+    """Return the scores without those of metrics whose code an evaluation with `config` does not have."""
+    known = {own_score(metric, split) for metric in config.metrics if isinstance(metric, Extension) for split in SPLITS}
+    return tuple(score for score in scores if score in known or not is_own_score(score))
+
+
+def declare_metrics(configs: Iterable[EvaluationConfig]) -> None:
+    """Let reports show the metrics that extensions define."""
+    for metric in dict.fromkeys(metric for config in configs for metric in config.metrics):
+        if isinstance(metric, Extension):
+            declare(metric.name, metric.fact("title", metric.name), metric.fact("better", "lower"))
 
 
 def with_others(scores: tuple[str, ...], others: Iterable[str]) -> tuple[str, ...]:
@@ -110,11 +140,11 @@ def meaningless(config: EvaluationConfig, sizes: Mapping[Split, int]) -> dict[st
 
     With no more images than dimensions, generated or real, a covariance is singular. sizes: of the splits.
     """
-    dimension = DIMENSIONS[config.features]
+    dimension = dimension_of(config.features)
     if config.images <= dimension:
         reason = f"{config.images:,} images drawn are not above the {dimension:,} dimensions of {config.features}"
         return dict.fromkeys((*SPLITS, FILE), reason)
-    reason = "{:,} real images are not above the {:,} dimensions of " + config.features
+    reason = "{:,} real images are not above the {:,} dimensions of " + str(config.features)
     counts = reference_sizes(config, sizes)
     return {split: reason.format(count, dimension) for split, count in counts.items() if count <= dimension}
 
@@ -124,7 +154,7 @@ def fid_remedy(config: EvaluationConfig, sizes: Mapping[Split, int]) -> str | No
 
     None where all do already, or none is asked for. sizes: of the splits.
     """
-    dimension, withheld = DIMENSIONS[config.features], meaningless(config, sizes)
+    dimension, withheld = dimension_of(config.features), meaningless(config, sizes)
     if not set(config.metrics) & set(FITTED) or not withheld.keys() & set(config.splits):
         return None
     changes: list[str] = []
@@ -165,6 +195,9 @@ def _scores(config: EvaluationConfig, names: tuple[str, ...], withheld: Mapping[
     if config.features == "classifier":
         yield "accuracy"
     for metric in config.metrics:
+        if isinstance(metric, Extension):
+            yield from (own_score(metric, split) for split in config.splits)
+            continue
         if metric in WHOLE:
             yield metric
             continue

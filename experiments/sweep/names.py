@@ -10,7 +10,7 @@ from typing import Any
 
 def short_name(values: dict[str, Any]) -> str:
     """Return axis values as one word, such as tiny/no-attention/guidance=2.5/heun."""
-    return "/".join(_part(axis.split(".")[1], value) for axis, value in values.items())
+    return "/".join(_part(axis.split(".")[-1], value) for axis, value in values.items())
 
 
 def _part(field: str, value: Any) -> str:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, TypeVar
 
-from edm.config import DataConfig
+from edm.config import DataConfig, Extension, extensions_in
 from experiments.errors import UserError
 from experiments.inputs import Inputs
 from experiments.sweep.aliases import Aliases, Holdings
@@ -17,7 +17,7 @@ from experiments.sweep.equivalence import Outcome, SameValues, repeated_cells, r
 from experiments.sweep.forms import evaluation_forms, guide_cell, pretrained_training, training_forms
 from experiments.sweep.identity import VERSIONS
 from experiments.sweep.linking import link_evaluations, merge_evaluations
-from experiments.sweep.metrics import fid_remedy
+from experiments.sweep.metrics import declare_metrics, fid_remedy
 from experiments.sweep.names import short_name
 from experiments.sweep.preparations import Preparation, names_of, preparations_by_signature
 from experiments.sweep.spec import SECTIONS, Cell, Sweep
@@ -85,7 +85,8 @@ class Plan:
         return self._name(planned, tuple(SECTIONS))
 
     def _name(self, planned: PlannedCell, sections: tuple[str, ...]) -> str:
-        values = {axis: planned.cell.value(axis) for axis in self.sweep.axes if axis.split(".")[0] in sections}
+        axes = [axis for axis in self.sweep.axes if axis.split(".")[0] in sections]
+        values = {axis: planned.cell.value(axis) for axis in axes if planned.cell.has(axis)}
         if self._has_several_seeds:
             values["seed.seed"] = planned.cell.seed
         return short_name(values) or self.sweep.name
@@ -103,6 +104,13 @@ class Plan:
     def preparations(self) -> dict[str, Preparation]:
         """What evaluations share and depend on besides trainings, by signature; what others depend on comes first."""
         return preparations_by_signature(self.evaluations.values())
+
+    @cached_property
+    def extensions(self) -> dict[str, Extension]:
+        """The extensions that cells have, by the digests of their code."""
+        found = [getattr(cell, name) for name in SECTIONS for cell in self.sweep.cells]
+        distinct = {id(section): section for section in found}  # of which thousands of cells have few
+        return {extension.code: extension for section in distinct.values() for extension in extensions_in(section)}
 
     @property
     def sources(self) -> dict[str, DataSource]:
@@ -188,9 +196,10 @@ def _planned(
     sweep: Sweep, inputs: Inputs, sources: Mapping[DataConfig, DataSource], holdings: Holdings | None
 ) -> tuple[Planner, list[tuple[Cell, Evaluation, str]]]:
     """Return the planner that has planned a sweep's cells, and what it made of each cell."""
+    declare_metrics(cell.evaluation for cell in sweep.cells)
     planner = Planner(inputs, sources, holdings)
     requested = list(planner.plan(sweep.cells))
-    if holdings is None or not planner.lacks_classifiers or not holdings.has_any("evaluations"):
+    if holdings is None or not holdings.has_any("evaluations") or not planner.lacks_classifiers:
         return planner, requested
     former = Planner(inputs, sources, holdings, FORMER_CLASSIFIER)  # a bundle has results without their classifier
     as_before = list(former.plan(sweep.cells))

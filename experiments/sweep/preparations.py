@@ -7,12 +7,22 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Literal
 
-from edm.config import SPLITS, AnyClassifierConfig, EvaluationConfig, Features, FormerClassifierConfig, Resize
+from edm.config import (
+    SPLITS,
+    AnyClassifierConfig,
+    EvaluationConfig,
+    Extension,
+    Features,
+    FormerClassifierConfig,
+    Resize,
+    Split,
+)
 from edm.cost import classifier_flops
 from experiments.store.layout import FOLDER_OF_TASK, StoreKind
 from experiments.store.results import ClassifierRecord, MeasuredReferences
 from experiments.sweep.identity import signature
-from experiments.sweep.metrics import FILE, reference_sizes, split_score
+from experiments.sweep.metrics import FILE, is_own_score, reference_sizes, split_score
+from experiments.sweep.segments import segment_stop
 from experiments.sweep.tasks import (
     FORWARDS_PER_TRAINING_IMAGE,
     DataSource,
@@ -26,6 +36,7 @@ from experiments.sweep.tasks import (
 LEAST_NOISE_IMAGES = 1000
 # operations on one image at the resolution that the extractor takes; of the small classifier next to nothing
 EXTRACTOR_FLOPS: dict[Features, float] = {"inception": 1.1e10, "dinov2": 1.6e11, "classifier": 0.0}
+MEMORISATION = "memorisation"  # a score that looks for the nearest real images
 REFERRING = ("fid", "fid_infinity", "kid", "prdc")  # metrics that compare with real images of a split
 
 
@@ -121,6 +132,8 @@ class ReferenceStatistics:
         named = {score.partition("/")[2] for score in self.scores}
         counts: dict[Subset, int] = {split: sizes[split] for split in SPLITS if split in named}
         counts["train"] = max(counts.get("train", 0), baseline.stop)
+        if MEMORISATION in self.scores:
+            counts |= {split: max(counts.get(split, 0), count) for split, count in compared_images(self.data).items()}
         counts["noise"] = noise_images(self.features)
         return counts
 
@@ -135,7 +148,7 @@ class ReferenceStatistics:
         data = self.data
         config = classifier_config(data.classifier_version)
         own = classifier_flops(config, data.channels, data.resolution, data.num_classes)
-        return self.images * (own if self.features.classifier else EXTRACTOR_FLOPS[self.features.name])
+        return self.images * (own if self.features.classifier else extractor_flops(self.features.name))
 
     @property
     def depends_on(self) -> tuple[FeatureClassifier, ...]:
@@ -153,6 +166,11 @@ class ReferenceStatistics:
         return f"{self.title}, {self.features.label}"
 
 
+def extractor_flops(features: Features | Extension) -> float:
+    """Return the operations on one image; of an extension's features, which nobody has counted, none."""
+    return 0.0 if isinstance(features, Extension) else EXTRACTOR_FLOPS[features]
+
+
 Preparation = FeatureClassifier | ReferenceStatistics
 
 
@@ -168,14 +186,18 @@ def _expected_images(config: AnyClassifierConfig, num_images: int) -> int:
 
 @lru_cache(maxsize=1024)
 def _referring(scores: tuple[str, ...]) -> tuple[str, ...]:
-    """Return those scores that compare with real images of a split, sorted."""
-    names = map(split_score, scores)
-    return tuple(sorted(f"{metric}/{name}" for metric, name in names if metric in REFERRING and name != FILE))
+    """Return those scores that compare with real images, sorted.
+
+    What metrics of extensions compare with is prepared as for the KID.
+    """
+    names = map(split_score, (f"kid/{split_score(score)[1]}" if is_own_score(score) else score for score in scores))
+    of_splits = {f"{metric}/{name}" for metric, name in names if metric in REFERRING and name != FILE}
+    return (*sorted(of_splits), *(score for score in scores if score == MEMORISATION))
 
 
 @lru_cache(maxsize=1024)
 def _as_far_as_it_matters(
-    images: int, features: Features, resize: Resize, reference: Literal["equal", "all"]
+    images: int, features: Features | Extension, resize: Resize, reference: Literal["equal", "all"]
 ) -> EvaluationConfig:
     return EvaluationConfig(images, features, resize=resize, reference=reference)
 
@@ -192,6 +214,12 @@ def _references(
 def noise_images(features: FeatureSpace) -> int:
     """Return how many images of pure noise are measured in a feature space: enough for a covariance."""
     return max(LEAST_NOISE_IMAGES, 2 * features.dimension)
+
+
+def compared_images(data: DataSource) -> dict[Split, int]:
+    """Return how many images of each split memorisation looks at: all it searches, and as many others as are drawn."""
+    sizes = data.sizes
+    return {"train": sizes["train"], "val": segment_stop(0, sizes["val"]), "test": sizes["test"]}
 
 
 def baseline_span(config: EvaluationConfig, data: DataSource) -> range:

@@ -3,23 +3,32 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from functools import cache, lru_cache
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
 from experiments.errors import UserError
 from experiments.inputs import Inputs
+from experiments.names import NAME_RULE, is_name
 from experiments.store.sweep_names import override_texts, variant_name
 from experiments.sweep.axes import Picks, SweepAxes, read_seeds
 from experiments.sweep.checks import CellError, check_cell
-from experiments.sweep.diagnostics import explain, require_field, require_key, show_value, suggest, suggest_axis
+from experiments.sweep.diagnostics import (
+    explain,
+    not_a_mapping,
+    require_field,
+    require_key,
+    show_value,
+)
 from experiments.sweep.document import START, Document, Location, parse_document, read_document
+from experiments.sweep.extensions import ExtensionValueError, SweepExtensions
+from experiments.sweep.metrics import declare_metrics
 from experiments.sweep.spec import (
-    NAME_RULE,
+    OWN,
     SECTIONS,
     SETTINGS,
     TOP_LEVEL,
@@ -29,9 +38,9 @@ from experiments.sweep.spec import (
     Sweep,
     by_attribute,
     field_names,
-    is_name,
 )
-from reports.metrics import METRICS
+from experiments.sweep.tables import ReportTables
+from experiments.wording import shortened
 
 
 def load_sweep(path: str | Path, overrides: tuple[str, ...], inputs: Inputs) -> Sweep:
@@ -46,7 +55,8 @@ def load_sweep(path: str | Path, overrides: tuple[str, ...], inputs: Inputs) -> 
     changed: dict[str, Any] = {}
     for text in overrides:
         changed |= _override(document, text)
-    return SweepReader(document, inputs).sweep(Path(path).stem, changed)
+    extensions = SweepExtensions.read(document, Path(path).parent)
+    return SweepReader(document, inputs, extensions).sweep(Path(path).stem, changed)
 
 
 # overrides ----------------------------------------------------------------------------------------
@@ -68,12 +78,17 @@ def _override(document: Document, text: str) -> dict[str, Any]:
         document.places["seeds",] = f"--set {text}"
         return {key: given}
     values = document.data.get(section) or {}
+    if section == "report" and isinstance(values, tuple):
+        raise UserError(f"--set {text}: the report has several tables; change them in the file instead")
     if not isinstance(values, dict):
         return {}  # wrong in the file itself, which is reported when the section is read
     if any(key in axes for axes in (*_mappings(document.data.get("grid")), *_mappings(document.data.get("zip")))):
         raise UserError(f"--set {text}: {key} is an axis of the sweep; change its values in the file instead")
-    document.data[section] = {**values, name: given}
-    document.places[section, name] = f"--set {text}"
+    name, _, option = name.partition(".")
+    location = (section, name, option) if option else (section, name)
+    own = {**(values.get(name) or {}), option: given} if option else given
+    document.data[section] = {**values, name: own}
+    document.places[location] = f"--set {text}"
     return {key: given}
 
 
@@ -88,9 +103,10 @@ def _mappings(value: Any) -> list[dict[str, Any]]:
 class SweepReader:
     """Validates a document from top to bottom; raises UserError at the first mistake."""
 
-    def __init__(self, document: Document, inputs: Inputs) -> None:
+    def __init__(self, document: Document, inputs: Inputs, extensions: SweepExtensions) -> None:
         self.document = document
         self.inputs = inputs
+        self.extensions = extensions
         self.data: dict[str, Any] = document.data
 
     def sweep(self, default_name: str, changed: Mapping[str, Any]) -> Sweep:
@@ -100,37 +116,61 @@ class SweepReader:
         variant, except for resources, which change no result.
         """
         for key in self.data:
-            require_key(self.document, key, TOP_LEVEL, (key,), key)
+            if not key.startswith(OWN):
+                require_key(self.document, key, TOP_LEVEL, (key,), key)
         base = Cell(seed=0, **{name: self._section(name, kind) for name, kind in SECTIONS.items()})
-        axes, seeds = SweepAxes.read(self.document), read_seeds(self.document)
+        axes, seeds = SweepAxes.read(self.document, self.extensions.companions), read_seeds(self.document)
         unseeded = axes.cells(lambda picks: self._cell(base, picks))
+        self.extensions.require_reached(self.document, axes.places)
         cells = tuple(replace(cell, seed=seed) for cell in unseeded for seed in seeds)
         resources = self._section("resources", ResourcesConfig)
+        declare_metrics(cell.evaluation for cell in unseeded)  # before the report's are checked
         overrides = {field: value for field, value in changed.items() if not field.startswith("resources.")}
         name = variant_name(self._name(default_name), override_texts(overrides))
-        return Sweep(name, cells, axes.names, resources, self._report(axes.names, unseeded))
+        report = tuple(self._tables(ReportTables(self.document, axes.names, unseeded)))
+        return Sweep(name, cells, axes.names, resources, report, self.extensions.files)
 
     def _name(self, default: str) -> str:
         name = self.data.get("name", default)
+        if "name" in self.data and not isinstance(name, str):
+            raise self.document.error(("name",), f"name: {self._not_text(name)}")
         if not is_name(name):
-            raise self.document.error(("name",), f"name: {name!r} cannot be the name of a sweep; {NAME_RULE}")
+            raise self.document.error(("name",), f"name: {show_value(name)} cannot be the name of a sweep; {NAME_RULE}")
         return name
+
+    def _not_text(self, value: Any) -> str:
+        written = self.document.written.get(("name",))
+        if not written:
+            shown = "is empty" if value is None else f"{show_value(value)} is not text"
+            return f"{shown}; write the name of the sweep, or remove the line"
+        return f"{shortened(written)} is not text in YAML; put it in quotes: '{shortened(written)}'"
 
     # sections -------------------------------------------------------------------------------------
 
+    def _tables(self, checks: ReportTables) -> Iterator[ReportConfig]:
+        """The tables of the section `report`, which is one mapping or a list of them."""
+        tables = self.data.get("report")
+        if isinstance(tables, tuple) and tables:
+            for i, table in enumerate(tables):
+                yield checks.complete(self._mapping(table, ReportConfig, ("report", i), "report"), ("report", i))
+        else:
+            yield checks.complete(self._section("report", ReportConfig), ("report",))
+
     def _section(self, name: str, kind: type) -> Any:
         """A section as its dataclass, with defaults for what the file leaves out."""
-        values = self.data.get(name)
+        return self._mapping(self.data.get(name), kind, (name,), name)
+
+    def _mapping(self, values: Any, kind: type, start: Location, name: str) -> Any:
+        """A mapping of the file as a dataclass. start: where it is. name: of its section."""
         if values is None:
             values = {}
         if not isinstance(values, dict):
             example = f"{name}: {{{field_names(kind)[0]}: ...}}"
-            raise self.document.error(
-                (name,), f"{name}: {show_value(values)} is not a mapping; write for example '{example}'"
-            )
+            raise self.document.error(start, f"{name}: {not_a_mapping(values, field_names(kind), example)}")
+        companions = self.extensions.companions.get(name, ())
         for key, value in values.items():
-            require_field(self.document, kind, key, value, (name, key), f"{name}.{key}")
-        return self._validated(kind, values, lambda location: (name, *location), name)
+            require_field(self.document, kind, key, value, (*start, key), f"{name}.{key}", companions)
+        return self._validated(kind, values, lambda location: (*start, *location), name)
 
     def _validated(
         self, kind: type, values: Mapping[str, Any], place: Callable[[Location], Location], title: str
@@ -139,11 +179,16 @@ class SweepReader:
 
         title: the name used in errors about the whole section; its first part is the section.
         """
+        section = title.partition(".")[0]
         try:
-            return _parsed(kind, json.dumps(by_attribute(kind, values), default=str))
+            resolved = by_attribute(kind, self.extensions.resolved(section, dict(values)))
+            return self.extensions.with_facts(_parsed(kind, json.dumps(resolved, default=str)))
+        except ExtensionValueError as error:
+            field = ".".join((section, *map(str, error.location)))
+            raise self.document.error(place(error.location), f"{field}: {error}") from None
         except ValidationError as error:
             location, message = explain(error.errors(), kind)
-            field = f"{title.partition('.')[0]}.{location[0]}" if location else title
+            field = f"{section}.{location[0]}" if location else title
             raise self.document.error(place(location), f"{field}: {message}") from None
 
     def _cell(self, base: Cell, picks: Picks) -> Cell:
@@ -151,61 +196,33 @@ class SweepReader:
         values: dict[str, dict[str, Any]] = {}
         places: dict[str, Location] = {}
         for pick in picks:
-            section, name = pick.axis.split(".")
-            values.setdefault(section, dict(self.data.get(section) or {}))[name] = pick.value
+            section, name, option = [*pick.axis.split(".", 2), ""][:3]
+            own = values.setdefault(section, dict(self.data.get(section) or {}))
+            own[name] = {**(own.get(name) or {}), option: pick.value} if option else pick.value
             places[pick.axis] = pick.location
         changed = {section: self._picked_section(section, values[section], places) for section in values}
         cell = replace(base, **changed)
         try:
             check_cell(cell, self.inputs)
+            return self.extensions.with_network(cell, self.inputs.facts(cell.data))
+        except ExtensionValueError as error:
+            field = f"model.{error.location[0]}"
+            raise self.document.error(places.get(field, ("model", *error.location)), f"{field}: {error}") from None
         except CellError as error:
             location = places.get(error.field, tuple(error.field.split(".")))
             raise self.document.error(location, f"{error.field}: {error}") from None
-        return cell
 
     def _picked_section(self, section: str, values: dict[str, Any], places: dict[str, Location]) -> Any:
         """A section with values of axes in it; its errors are placed at these axes, by default at the last one."""
         last = next(axis for axis in reversed(places) if axis.startswith(f"{section}."))
 
         def place(location: Location) -> Location:
-            axis = f"{section}.{location[0]}" if location else last
-            return places.get(axis, places[last])
+            if (section, *location) in self.document.places and len(location) > 1:
+                return places.get(".".join((section, *map(str, location))), (section, *location))
+            axes = (".".join((section, *map(str, location[:length]))) for length in (2, 1))
+            return next((places[axis] for axis in axes if axis in places), places[last])
 
         return self._validated(SECTIONS[section], values, place, last)
-
-    # report ---------------------------------------------------------------------------------------
-
-    def _report(self, axes: tuple[str, ...], cells: list[Cell]) -> ReportConfig:
-        report = cast(ReportConfig, self._section("report", ReportConfig))
-        for key in ("rows", "columns"):
-            for i, axis in enumerate(getattr(report, key) or ()):
-                if axis not in axes:
-                    raise self.document.error(
-                        ("report", key, i),
-                        f"report.{key}: {axis!r} is not an axis of this sweep; {suggest_axis(axis, axes)}",
-                    )
-        for i, metric in enumerate(report.metrics or ()):
-            if metric not in METRICS:
-                raise self.document.error(
-                    ("report", "metrics", i),
-                    f"report.metrics: {metric!r} is not a metric; {suggest(metric, tuple(METRICS))}",
-                )
-        rows = tuple(axis for axis in axes if axis not in report.columns) if report.rows is None else report.rows
-        self._require_own_entries((*rows, *report.columns), axes, cells)
-        return replace(report, rows=rows)
-
-    def _require_own_entries(self, shown: tuple[str, ...], axes: tuple[str, ...], cells: list[Cell]) -> None:
-        """Raise UserError where two cells would share an entry of the table that has the `shown` axes."""
-        entries: dict[tuple[Any, ...], Cell] = {}
-        for cell in cells:
-            other = entries.setdefault(tuple(cell.value(axis) for axis in shown), cell)
-            if other != cell:
-                axis = next(a for a in axes if cell.value(a) != other.value(a))
-                raise self.document.error(
-                    ("report", "rows"),
-                    f"report: {axis} is neither in rows nor in columns, so different cells would share a table entry; "
-                    "add it to rows or columns",
-                )
 
 
 @lru_cache(maxsize=4096)  # thousands of cells share few sections

@@ -6,14 +6,14 @@ import dataclasses
 import itertools
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar
 
 from pydantic import TypeAdapter, ValidationError
 
-from edm.config import DataConfig, Pretrained
+from edm.config import DataConfig, Extension, Pretrained
 from edm.data.catalogue import CATALOGUE, DatasetFacts, facts, source_fingerprint
 from experiments.errors import UserError
 from experiments.sweep.aliases import Holdings
@@ -32,14 +32,14 @@ TaskT = TypeVar("TaskT", bound=SweepTask)
 def plan_to_json(plan: Plan) -> Content:
     """Return a plan's sweep as JSON. For every field of the cells, each value is written once."""
     sweep = plan.sweep
-    cells = [cell.parameters() for cell in sweep.cells]
+    cells = [cell.fields() for cell in sweep.cells]
     unused = unused_parameters(sweep.cells)
     return {
         "format": FORMAT,
         "name": sweep.name,
         "axes": sweep.axes,
         "resources": asdict(sweep.resources),
-        "report": asdict(sweep.report),
+        "report": _report([_table(table) for table in sweep.report]),
         "fields": {field: _column([cell[field] for cell in cells]) for field in cells[0] if field not in unused},
         "folders": [{"config": asdict(config), "source": _facts(source)} for config, source in _folders(plan).items()],
         "statistics": _statistics(plan),
@@ -48,12 +48,29 @@ def plan_to_json(plan: Plan) -> Content:
     }
 
 
+def _table(table: ReportConfig) -> Content:
+    """A table of the report, without fields that came later and have their defaults."""
+    first = ("rows", "columns", "metrics")
+    return {f.name: value for f in fields(table) if (value := getattr(table, f.name)) != f.default or f.name in first}
+
+
+def _report(tables: list[Content]) -> Content | list[Content]:
+    """A report of one table is that table, as in records from before there could be several."""
+    return tables[0] if len(tables) == 1 else tables
+
+
 def _column(values: list[Any]) -> dict[str, Any]:
     """One field of all cells: its distinct values, and, where there are several, the number of each cell's value."""
     numbers: dict[tuple[type, Any], int] = {}  # by type as well: true is not 1
     at = [numbers.setdefault((type(value), value), len(numbers)) for value in values]
-    distinct = [asdict(value) if dataclasses.is_dataclass(kind) else value for kind, value in numbers]
+    distinct = [_as_json(value) for _, value in numbers]
     return {"values": distinct} if len(distinct) == 1 else {"values": distinct, "at": at}
+
+
+def _as_json(value: Any) -> Any:
+    if isinstance(value, tuple):
+        return [_as_json(entry) for entry in value]
+    return asdict(value) if dataclasses.is_dataclass(value) and not isinstance(value, type) else value
 
 
 def _folders(plan: Plan) -> dict[DataConfig, DataSource]:
@@ -119,7 +136,7 @@ class RecordedInputs:
 
 
 def _in_catalogue(config: DataConfig) -> DataConfig:
-    if config.name not in CATALOGUE:
+    if config.name not in CATALOGUE and not isinstance(config.name, Extension):
         raise KeyError(config.path)
     return config
 
@@ -151,10 +168,15 @@ def sweep_from_json(content: Content, path: Path) -> Sweep:
             tuple(_cells(content["fields"])),
             tuple(content["axes"]),
             _parsed(ResourcesConfig, content["resources"]),
-            _parsed(ReportConfig, content["report"]),
+            tuple(_parsed(ReportConfig, table) for table in _tables(content["report"])),
         )
     except (KeyError, TypeError, IndexError, ValueError) as error:
         raise _unreadable(path, error) from None
+
+
+def _tables(report: Content | list[Content]) -> list[Content]:
+    """The tables of a report, as `_report` wrote them."""
+    return report if isinstance(report, list) else [report]
 
 
 def _unreadable(path: Path, error: Exception) -> UserError:

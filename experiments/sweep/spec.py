@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import dataclasses
 import math
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 from edm.config import (
     DataConfig,
     EvaluationConfig,
+    Extension,
     GuideConfig,
     ModelConfig,
     SamplingConfig,
@@ -20,7 +20,11 @@ from edm.config import (
     require,
     require_positive,
 )
+from experiments.extensions import ExtensionFile
+from experiments.names import NAME_RULE, is_name
 from experiments.store.sweep_names import MARK, VARIANT
+
+OPTIONS = "_options"  # ends the name of the mapping that holds the options of a field's value
 
 
 @dataclass(frozen=True)
@@ -55,16 +59,28 @@ class ResourcesConfig:
 
 @dataclass(frozen=True)
 class ReportConfig:
-    """The comparison table. Never part of a signature.
+    """A comparison table. Never part of a signature.
 
     rows: Axes that label the rows. `None`: all axes that are not columns.
     columns: Axes that label the columns.
     metrics: Metrics to show, such as `[fid_test, class_accuracy]`. `None`: all.
+    title: Title of the table.
+    caption: What to say below the title.
+    baseline: Axis values to compare with, such as `{model.attention: true}`. Every score is followed by its difference
+        to the cell that has these values and is equal otherwise, with the 95% interval and the p value.
+    costs: Columns that say what the cells cost. `training_s` is seconds of training; `gpu_hours` is empty without GPUs.
+    reference: Published numbers to show beside the cells that correspond to them. `zenchiyu_2023`: the study that the
+        sweeps on FashionMNIST, CIFAR-10 and CelebA repeat. `edm_2022`: EDM on CIFAR-10.
     """
 
     rows: tuple[str, ...] | None = None
     columns: tuple[str, ...] = ()
     metrics: tuple[str, ...] | None = None
+    title: str | None = None
+    caption: str | None = None
+    baseline: Mapping[str, Any] | None = None
+    costs: tuple[Literal["parameters", "nfe", "kimg", "training_s", "gpu_hours"], ...] = ()
+    reference: Literal["zenchiyu_2023", "edm_2022"] | None = None
 
 
 @dataclass(frozen=True)
@@ -79,18 +95,50 @@ class Cell:
     evaluation: EvaluationConfig
 
     def value(self, axis: str) -> Any:
-        """Return the value of a dotted field, such as model.preset."""
-        section, name = axis.split(".")
-        return getattr(getattr(self, section), attribute(SECTIONS[section], name))
+        """Return the value of a dotted field, such as model.preset, as the sweep file has it.
 
-    def parameters(self) -> dict[str, Any]:
-        """Return every parameter by its dotted name, and the seed."""
+        Of an option that the field's value does not have, it is None.
+        """
+        section, name, option = split_axis(axis)
+        value = self._attribute(section, name)
+        if option:
+            return value.option(option) if isinstance(value, Extension) else None
+        return _written(value)
+
+    def _attribute(self, section: str, key: str) -> Any:
+        return getattr(getattr(self, section), attribute(SECTIONS[section], key))
+
+    def has(self, axis: str) -> bool:
+        """Return whether a dotted name means anything in this cell: an option of another value does not."""
+        section, name, option = split_axis(axis)
+        value = self._attribute(section, name)
+        return not option or (isinstance(value, Extension) and option in dict(value.options))
+
+    def fields(self) -> dict[str, Any]:
+        """Return every field by its dotted name, and the seed; together they are the cell."""
         flat = {
-            f"{section}.{name}": self.value(f"{section}.{name}")
+            f"{section}.{name}": self._attribute(section, name)
             for section, kind in SECTIONS.items()
             for name in field_names(kind)
         }
         return {**flat, "seed": self.seed}
+
+    def parameters(self) -> dict[str, Any]:
+        """Return every parameter by its dotted name, options of extensions included, and the seed."""
+        found: dict[str, Any] = {}
+        for name, value in self.fields().items():
+            if isinstance(value, Extension):
+                found |= {name: value.name, **{f"{name}{OPTIONS}.{key}": own for key, own in value.options}}
+            else:
+                found[name] = _written(value)
+        return found
+
+
+def _written(value: Any) -> Any:
+    """Return a value as the sweep file has it: an extension by its name."""
+    if isinstance(value, tuple):
+        return tuple(map(_written, cast(tuple[Any, ...], value)))
+    return value.name if isinstance(value, Extension) else value
 
 
 @dataclass(frozen=True)
@@ -98,28 +146,21 @@ class Sweep:
     """A sweep file that was read and checked. axes: the dotted names of the fields that vary, in the file's order.
 
     name: with overrides, or of some cells, that of a variant (store/sweep_names.py). It becomes part of paths. Raises
-    ValueError if it is not a name, wherever the sweep was read from.
+    ValueError if it is not a name, wherever the sweep was read from. report: its tables, at least one. extensions: the
+    files of extensions, as they were read; none of a sweep that was recalled from a store.
     """
 
     name: str
     cells: tuple[Cell, ...]
     axes: tuple[str, ...]
     resources: ResourcesConfig
-    report: ReportConfig
+    report: tuple[ReportConfig, ...]
+    extensions: tuple[ExtensionFile, ...] = ()
 
     def __post_init__(self) -> None:
         base, mark, variant = str(self.name).partition(MARK)
         if not isinstance(self.name, str) or not is_name(base) or (mark and VARIANT.fullmatch(variant) is None):
             raise ValueError(f"{self.name!r} cannot be the name of a sweep; {NAME_RULE}")
-
-
-NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}")
-NAME_RULE = "use at most 100 letters, digits, '_', '-' and '.'"
-
-
-def is_name(value: object) -> bool:
-    """Return whether a value can be the name of a sweep, and so of its folder. Variants have further names."""
-    return isinstance(value, str) and NAME.fullmatch(value) is not None
 
 
 SECTIONS: dict[str, type] = {
@@ -131,7 +172,8 @@ SECTIONS: dict[str, type] = {
 }
 NESTED: dict[tuple[type, str], type] = {(SamplingConfig, "guide"): GuideConfig}  # fields that are mappings themselves
 SETTINGS: dict[str, type] = {"resources": ResourcesConfig, "report": ReportConfig}
-TOP_LEVEL = ("name", *SECTIONS, "grid", "zip", "exclude", "seeds", *SETTINGS)
+TOP_LEVEL = ("name", "extensions", *SECTIONS, "grid", "zip", "exclude", "seeds", *SETTINGS)
+OWN = "x-"  # how a person's own keys at the top level begin, which may hold anything, such as anchors
 Axes = Mapping[str, tuple[Any, ...]]
 
 
@@ -144,6 +186,13 @@ def unused_parameters(cells: Sequence[Cell]) -> set[str]:
         for name in [f"{section}.{key_of(field)}"]
         if not field.metadata.get("column", True) and all(cell.value(name) == field.default for cell in cells)
     }
+
+
+@cache
+def split_axis(axis: str) -> tuple[str, str, str]:
+    """Return section, field and option of a dotted name; the option is "" unless it is such as sampler_options.eta."""
+    section, name, option = [*axis.split(".", 2), ""][:3]
+    return (section, name.removesuffix(OPTIONS), option) if option else (section, name, "")
 
 
 def field_names(kind: type) -> tuple[str, ...]:

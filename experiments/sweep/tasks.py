@@ -12,6 +12,7 @@ from edm.config import (
     ClassifierConfig,
     DataConfig,
     EvaluationConfig,
+    Extension,
     Features,
     FormerClassifierConfig,
     NetworkConfig,
@@ -27,7 +28,7 @@ from experiments.inputs import Inputs
 from experiments.store.layout import FOLDER_OF_TASK, StoreKind
 from experiments.store.results import EvaluationResult, TrainingResult
 from experiments.sweep.identity import REVISIONS, VERSIONS, revisions, signature
-from experiments.sweep.metrics import DIMENSIONS
+from experiments.sweep.metrics import dimension_of
 from experiments.sweep.segments import segment_starts
 
 Kind = Literal["training", "evaluation"]
@@ -87,18 +88,18 @@ class FeatureSpace:
     the classifier.
     """
 
-    name: Features
+    name: Features | Extension
     dimension: int
     classifier: str | None = None
     resize: Resize = "pytorch-fid"
     revision: int = added_field(1)
 
     @classmethod
-    def named(cls, name: Features, data: DataSource, resize: Resize = "pytorch-fid") -> FeatureSpace:
+    def named(cls, name: Features | Extension, data: DataSource, resize: Resize = "pytorch-fid") -> FeatureSpace:
         """Return the feature space called `name` for a data set."""
         if name == "classifier":
-            return cls(name, DIMENSIONS[name], classifier_of(data), resize, data.classifier_version)
-        return cls(name, DIMENSIONS[name], None, resize, REVISIONS.get(resize, 1))
+            return cls(name, dimension_of(name), classifier_of(data), resize, data.classifier_version)
+        return cls(name, dimension_of(name), None, resize, REVISIONS.get(resize, 1))
 
     @property
     def signature(self) -> str:
@@ -109,7 +110,8 @@ class FeatureSpace:
     def label(self) -> str:
         """A description to show beside a number."""
         version = f" (version {self.revision})" if self.classifier and self.revision != FORMER_CLASSIFIER else ""
-        return f"{TITLES[self.name]} features{version}, {self.dimension:,}-d{RULES[self.resize]}"
+        title = self.name.name if isinstance(self.name, Extension) else TITLES[self.name]
+        return f"{title} features{version}, {self.dimension:,}-d{RULES[self.resize]}"
 
     def reference(self, data: DataSource, subset: Subset) -> str:
         """Return the signature of the reference statistics of a split's real images, or of images of pure noise."""

@@ -19,14 +19,14 @@ TEMPLATE = """\
 #
 # docs/sweep-file.md describes every field. Any field of data, model, training, sampling and evaluation can be an axis.
 name: {name}
-data:       {data}
+{extensions}data:       {data}
 model:      {{preset: {preset}}} | nano, micro (8x8); mini (32x32); tiny, small, big (128x128)
 training:   {training} | kimg: 1,000 images
 sampling:   {sampling} | changing these never trains again
 evaluation: {evaluation}
 grid: | every combination is a cell; a list of grids is their union
   model.attention: [false, true] | an axis of data, model or training: one training for each value
-  sampling.sampler: [euler, heun] | an axis of sampling or evaluation: cells share their trainings
+  {samplers} | an axis of sampling or evaluation: cells share their trainings
 # zip: {{model.preset: [nano, micro], training.lr: [2.0e-3, 1.0e-3]}} | axes that move together
 # exclude: [{{model.attention: true, sampling.sampler: euler}}] | combinations to leave out
 seeds: [0] | training seeds; several give means and intervals over seeds
@@ -34,8 +34,44 @@ seeds: [0] | training seeds; several give means and intervals over seeds
 report:
   columns: [sampling.sampler] | these axes label the columns of the table; all others label its rows
 """
+# of a sweep with an extension
+EXTENSIONS = "extensions: [{file}] | your own samplers and more: docs/extending.md\n"
+SAMPLERS = {
+    False: "sampling.sampler: [euler, heun]",
+    True: "sampling.sampler: [euler, adams]",
+}
+OPTION = "  sampling.sampler_options.weight: [0.25, 0.5] | an option that {file} declares\n"
+IDEAS = '''\
+"""Ideas of one's own, for {path}: what is registered here is a value of that file's fields.
+
+docs/extending.md says what else can be registered. Change this function, and `edm-sweep run {path}` draws its images
+again, and nothing else; a comment changes nothing.
+"""
+
+from dataclasses import dataclass
+
+from edm import extend
+
+
+@dataclass(frozen=True)
+class AdamsOptions:
+    """Options, each with a default. They can be axes: sampling.sampler_options.weight."""
+
+    weight: float = 0.5
+
+
+@extend.sampler("adams", options=AdamsOptions, history=1)
+def adams(step, options):
+    """Take Euler's step with the slope extrapolated from the step before: Adams-Bashforth, for a weight of 0.5."""
+    slope, length = step.here.slope, step.to - step.here.sigma
+    if step.past and step.to > 0:
+        before = step.past[0]
+        change = (slope - before.slope) / (step.here.sigma - before.sigma)
+        slope = slope + options.weight * length * change
+    return step.here.x + length * slope
+'''
 TRAINING = {
-    "small": "kimg: 20, batch_size: 64, lr: 2.0e-3, ema_halflife_kimg: 2",
+    "small": "kimg: 20, batch_size: 64, lr: 2.0e-3, ema_halflife_kimg: 1",
     "large": "kimg: 5000, batch_size: 128, lr: 2.0e-4",
 }
 EVALUATION = {
@@ -66,8 +102,16 @@ def template_data(data: str) -> TemplateData:
     raise UserError(f"--data {data}: is not one of {', '.join(get_args(TemplateData))}")
 
 
-def sweep_template(name: str, path: Path, data: TemplateData) -> str:
-    """Return the text of a sweep file called `name` that is to be written to `path`."""
+def extension_template(path: Path) -> str:
+    """Return the text of a file of extensions for the sweep file that is written to `path`."""
+    return IDEAS.format(path=path)
+
+
+def sweep_template(name: str, path: Path, data: TemplateData, extension: str | None = None) -> str:
+    """Return the text of a sweep file called `name` that is to be written to `path`.
+
+    extension: the name of the file of extensions that it uses.
+    """
     size = "small" if data == "digits" else "large"
     has_classes = data != "celeba"  # without classes there is nothing to guide with
     dropout, guidance = (", label_dropout: 0.1", ", guidance: 2") if has_classes else ("", "")
@@ -79,7 +123,11 @@ def sweep_template(name: str, path: Path, data: TemplateData) -> str:
         training=f"{{{TRAINING[size]}{dropout}}}",
         sampling=f"{{sampler: heun, steps: 18{guidance}}}",
         evaluation=EVALUATION[size],
+        extensions=EXTENSIONS.format(file=extension) if extension else "",
+        samplers=SAMPLERS[extension is not None],
     )
+    if extension:
+        text = text.replace("# zip: ", f"{OPTION.format(file=extension)}# zip: ", 1)
     return "".join(f"{_aligned(line)}\n" for line in text.splitlines())
 
 

@@ -2,8 +2,9 @@
 
     manifest.json    what this is, and of every other file its SHA-256, its size and its time
     sweep.json       the sweep (sweep/serialisation.py)
-    trainings/<signature>/..., evaluations/<signature>/..., classifiers/<signature>/..., diffs/...
+    trainings/<signature>/..., evaluations/<signature>/..., classifiers/<signature>/..., diffs/..., code/...
                      as in a store, without weights and features
+    extensions/<code>/...    the files of the extensions that made the results; kept, and never run by a report
 
 The last 64 bytes of the file, which other programs take for its comment, are the SHA-256 of all bytes before them.
 Nothing is unpacked before that checksum and every name have been checked.
@@ -23,8 +24,12 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from experiments.errors import UserError
+from experiments.store.code_files import SEVERAL, code_path
 from experiments.store.files import replacing
+from experiments.store.json_text import parse_json
 from experiments.store.layout import (
+    ACCEPTED,
+    CODE,
     CONFIG,
     FAILURE,
     GRIDS,
@@ -37,23 +42,28 @@ from experiments.store.layout import (
     SAMPLES,
     VALIDATION,
 )
-from experiments.store.provenance import diff_path
+from experiments.store.provenance import DIFFS, diff_path
 from experiments.store.results import ClassifierRecord, EvaluationResult, TrainingResult
 from experiments.store.store import Store
 from experiments.sweep.plan import Plan
 from experiments.sweep.serialisation import plan_from_json, plan_to_json
-from experiments.wording import size
+from experiments.tracking.anonymous import anonymous_file, anonymous_json
+from experiments.wording import printable, shortened, size
 
 FORMAT = "edm-sweep bundle 1"
 MANIFEST, SWEEP = "manifest.json", "sweep.json"
-OF_TRAININGS = (CONFIG, RESULT, JOURNAL, VALIDATION, PRUNED, FAILURE, LOG)
-OF_CLASSIFIERS = (CONFIG, RESULT, LOG)
-OF_EVALUATIONS = (CONFIG, RESULT, INFLUENCES, SAMPLES, PAIRS, FAILURE, LOG)
-NAME = re.compile(r"(trainings|evaluations|classifiers|diffs)/[0-9a-f]{20}(\.patch|(/[\w.-]+){1,2})")
+OF_TRAININGS = (CONFIG, RESULT, ACCEPTED, JOURNAL, VALIDATION, PRUNED, FAILURE, LOG)
+OF_CLASSIFIERS = (CONFIG, RESULT, ACCEPTED, LOG)
+OF_EVALUATIONS = (CONFIG, RESULT, ACCEPTED, INFLUENCES, SAMPLES, PAIRS, FAILURE, LOG)
+NAME = re.compile(
+    r"(trainings|evaluations|classifiers|diffs|code|extensions)/[0-9a-f]{20}(\.patch|\.json|(/[\w.-]+){1,2})"
+)
 LARGEST = 2**30  # bytes of one file: a record holds no weights
 LARGEST_MANIFEST = 2**26
 RATIO, ALWAYS = 50, 2**27  # how many times its own size, and how many bytes in any case, a bundle may take unpacked
 BLOCK = 2**20
+MOST_NAME = 200  # characters of a store's name
+MOST_FILES = 100_000
 SEAL = 64  # hex digits at the file's end
 WHEN = (1980, 1, 1, 0, 0, 0)  # of all entries, so that the same record makes the same file; true times are listed
 
@@ -79,19 +89,26 @@ def is_bundle(path: Path) -> bool:
 # packing ------------------------------------------------------------------------------------------
 
 
-def export(plan: Plan, store: Store, out: Path, on_progress: OnFiles = lambda done, total: None) -> dict[str, Any]:
+def export(
+    plan: Plan,
+    store: Store,
+    out: Path,
+    on_progress: OnFiles = lambda done, total: None,
+    with_provenance: bool = False,
+) -> dict[str, Any]:
     """Write what a report of a sweep needs into one file, whole or not at all; returns its manifest.
 
+    with_provenance: with host names, absolute paths, commands, logs and uncommitted changes of the code as well.
     Raises UserError where no task of the sweep is done, or the file cannot be written.
     """
-    files = list(_files(plan, store))
+    files = list(_files(plan, store, with_provenance))
     if not any(name.endswith(RESULT) for name, _ in files):
         raise UserError(f"{plan.sweep.name}: no task of it is done in {store.root}; run it first")
-    sweep = (json.dumps(plan_to_json(plan)) + "\n").encode()
+    sweep = _sweep(plan, with_provenance)
     manifest: dict[str, Any] = {
         "format": FORMAT,
         "sweep": plan.sweep.name,
-        "store": store.name,
+        "store": store.name if with_provenance else Path(store.name).name,
         "files": {SWEEP: _entry(sweep, 0)},
     }
     try:
@@ -100,6 +117,7 @@ def export(plan: Plan, store: Store, out: Path, on_progress: OnFiles = lambda do
             _add(archive, SWEEP, sweep)
             for number, (name, path) in enumerate(files, 1):
                 content, modified_ns = path.read_bytes(), path.stat().st_mtime_ns
+                content = content if with_provenance else anonymous_file(name, content)
                 manifest["files"][name] = _entry(content, modified_ns)
                 _add(archive, name, content)
                 on_progress(number, len(files))
@@ -112,9 +130,24 @@ def export(plan: Plan, store: Store, out: Path, on_progress: OnFiles = lambda do
     return manifest
 
 
-def _files(plan: Plan, store: Store) -> Iterator[tuple[str, Path]]:
+def _sweep(plan: Plan, with_provenance: bool) -> bytes:
+    """Return a plan as JSON; raises UserError where it would be another plan without the paths in it."""
+    content = plan_to_json(plan)
+    if not with_provenance:
+        content = anonymous_json(content)
+        again = plan_from_json(json.loads(json.dumps(content)), Path(SWEEP))
+        if again.evaluations.keys() != plan.evaluations.keys():
+            raise UserError(
+                f"{plan.sweep.name}: folders or files that it names have the same name in different places; give "
+                "--with-provenance to export their paths"
+            )
+    return (json.dumps(content) + "\n").encode()
+
+
+def _files(plan: Plan, store: Store, with_provenance: bool) -> Iterator[tuple[str, Path]]:
     """Yield the files of a plan in a store, each with its name in a bundle."""
     diffs: set[str] = set()
+    code: set[str] = set()
     classifiers = {space.classifier for task in plan.evaluations.values() for space, _ in task.spaces}
     of_type: dict[type[TrainingResult | EvaluationResult | ClassifierRecord], tuple[Iterable[str], tuple[str, ...]]] = {
         TrainingResult: (plan.trainings, OF_TRAININGS),
@@ -125,16 +158,24 @@ def _files(plan: Plan, store: Store) -> Iterator[tuple[str, Path]]:
         kind = result_type.kind
         for signature in tasks:
             result = store.result(result_type, signature)  # one that is damaged is set aside, and not packed
-            if result is not None and result.provenance.git_diff:
-                diffs.add(result.provenance.git_diff)
+            if result is not None:
+                diffs |= {result.provenance.git_diff or ""} if with_provenance else set()
+                code |= {digest for digests in result.code.values() for digest in digests.split(SEVERAL)}
             folder = store.folder(kind, signature)
-            paths = [folder / name for name in names] + sorted((folder / GRIDS).glob("[!.]*.png"))
+            kept = [name for name in names if with_provenance or name != LOG]
+            paths = [folder / name for name in kept] + sorted((folder / GRIDS).glob("[!.]*.png"))
             for path in paths:
                 if path.is_file():
                     yield f"{kind}/{signature}/{path.relative_to(folder).as_posix()}", path
-    for path in sorted(diff_path(store, digest) for digest in diffs):
+    for path in sorted(diff_path(store, digest) for digest in diffs if digest):
         if path.is_file():
-            yield f"diffs/{path.name}", path
+            yield f"{DIFFS}/{path.name}", path
+    for path in sorted(code_path(store, digest) for digest in code):
+        if path.is_file():
+            yield f"{CODE}/{path.name}", path
+    for path in (path for code in plan.extensions for path in sorted(store.folder("extensions", code).glob("[!.]*"))):
+        if path.is_file():
+            yield f"extensions/{path.parent.name}/{path.name}", path
 
 
 def _entry(content: bytes, modified_ns: int) -> dict[str, Any]:
@@ -179,13 +220,17 @@ def opened(path: Path) -> Iterator[tuple[Plan, Store]]:
                 manifest = _manifest(archive, path)
                 for name, entry in manifest["files"].items():
                     _unpack(archive, name, entry, root, path)
-            store = Store(root, manifest["store"])
-            plan = plan_from_json(json.loads((root / SWEEP).read_bytes()), path, store)
+            store = Store(root, shortened(printable(str(manifest["store"])), MOST_NAME))
+            plan = plan_from_json(parse_json((root / SWEEP).read_bytes()), path, store)
         except FileNotFoundError:
             raise UserError(f"{path}: no such file; 'edm-sweep export SWEEP {path}' makes one") from None
         except UNREADABLE as error:
-            raise _refused(path, f"{type(error).__name__}: {error}") from None
-        yield plan, store
+            raise _refused(path, f"{type(error).__name__}: {shortened(str(error))}") from None
+        try:
+            yield plan, store
+        except UNREADABLE as error:  # what a bundle says may have any type; its own files are checked to the byte
+            reason = f"{type(error).__name__}: {shortened(str(error))}"
+            raise UserError(f"{path}: holds a record that cannot be used ({reason}); export it again") from error
 
 
 def bundle_digest(path: Path) -> str:
@@ -210,15 +255,17 @@ def _manifest(archive: zipfile.ZipFile, path: Path) -> dict[str, Any]:
     names = archive.namelist()
     if MANIFEST not in names:
         raise UserError(f"{path}: is not a bundle, because it has no {MANIFEST}; 'edm-sweep export SWEEP' makes one")
+    if len(names) > MOST_FILES:
+        raise _refused(path, f"it has {len(names):,} files, which no record has")
     sizes = [member.file_size for member in archive.infolist()]
     if sum(sizes) > max(RATIO * path.stat().st_size, ALWAYS) or archive.getinfo(MANIFEST).file_size > LARGEST_MANIFEST:
         raise _refused(path, f"it would take {size(sum(sizes))} unpacked, which no record does")
-    manifest = json.loads(archive.read(MANIFEST))
+    manifest = parse_json(archive.read(MANIFEST))
     if manifest.get("format") != FORMAT:
         raise UserError(f"{path}: was made by another version of edm-sweep ({manifest.get('format')}); export it again")
     for name in (*names, *manifest["files"]):
         if name not in (MANIFEST, SWEEP) and (NAME.fullmatch(name) is None or ".." in PurePosixPath(name).parts):
-            raise _refused(path, f"it holds {name!r}, which is not the name of a record")
+            raise _refused(path, f"it holds {shortened(name, MOST_NAME)!r}, which is not the name of a record")
     if len(set(names)) != len(names) or set(names) != {MANIFEST, *manifest["files"]}:
         raise _refused(path, "its files are not those that its manifest lists")
     return manifest

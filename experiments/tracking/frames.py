@@ -15,10 +15,13 @@ from experiments.store.layout import JOURNAL, VALIDATION
 from experiments.store.results import EvaluationResult, TrainingResult
 from experiments.store.store import Store
 from experiments.store.training_records import Pruning
+from experiments.sweep.code_changes import CodeChange, ResultCode, change_of
 from experiments.sweep.metrics import ERRORS, HEADLINES, baselines_of, describe_reference, metrics_of, requested_scores
 from experiments.sweep.plan import Plan, PlannedCell
-from experiments.sweep.spec import unused_parameters
+from experiments.sweep.spec import OPTIONS, unused_parameters
 from experiments.sweep.tasks import Evaluation, Training
+
+ABSENT = "-"  # the option of an extension, in a cell that does not use it
 
 
 @dataclass(frozen=True)
@@ -26,6 +29,7 @@ class EvaluationScores:
     """What is known of an evaluation: its metrics, the scores that they answer, and remarks.
 
     pruned_at: at how many kimg a training that it depends on was ended early, where the evaluation was not done.
+    change: how the code that made it differs from today's.
     """
 
     metrics: Mapping[str, float]
@@ -34,6 +38,7 @@ class EvaluationScores:
     stopped_at: int | None = None
     stopped_by: str | None = None
     pruned_at: float | None = None
+    change: CodeChange | None = None
 
     @classmethod
     def of(cls, result: EvaluationResult) -> EvaluationScores:
@@ -60,8 +65,12 @@ class TrainingSummary:
 
 def scores_in_store(plan: Plan, store: Store) -> dict[str, EvaluationScores]:
     """Return a plan's finished evaluations, and those whose training was pruned, by signature."""
-    results = {signature: store.result(EvaluationResult, signature) for signature in plan.evaluations}
-    done = {signature: EvaluationScores.of(result) for signature, result in results.items() if result is not None}
+    done: dict[str, EvaluationScores] = {}
+    for signature, evaluation in plan.evaluations.items():
+        result = store.result(EvaluationResult, signature)
+        if result is not None:
+            change = change_of(store, evaluation, ResultCode.of(result))
+            done[signature] = dataclasses.replace(EvaluationScores.of(result), change=change)
     return add_training_notes(plan, done, {signature: _summary_of(store, signature) for signature in plan.trainings})
 
 
@@ -120,18 +129,29 @@ def results_frame(plan: Plan, found: dict[str, EvaluationScores]) -> pd.DataFram
     followed by _se, _low and _high; noise_ and real_ are the scores of pure noise and of real images, for comparison.
     A cell without scores yet has status "missing", one that was stopped early "stopped", one whose training was ended
     early "pruned", and all of them have empty scores. Nothing in the frame depends on when, where or how fast a task
-    was done, except that memory may have forced smaller micro-batches, which makes another network.
+    was done, except that memory may have forced smaller micro-batches, which makes another network, and that other code
+    than today's may have made it: then there is a column `code`, which says what changed since.
     """
-    frame = pd.DataFrame([_row(plan, planned, found) for planned in plan.cells])
+    options = dict.fromkeys(_options(plan), ABSENT)
+    frame = pd.DataFrame([_row(plan, planned, found, options) for planned in plan.cells])
     named = {name for planned in plan.cells for score in _scores(planned) for name in _columns(score)}
     kept = {name for name in frame if str(name).startswith(HEADLINES[:2]) and not str(name).endswith(ERRORS)}
-    optional = [n for n in frame if n in named | {"real_images", "stopped_at", "pruned_at"} and n not in kept]
+    optional = [n for n in frame if n in named | {"real_images", "stopped_at", "pruned_at", "code"} and n not in kept]
     empty = [name for name in optional if not any(frame[name].notna().tolist())]
     return frame.drop(columns=[*empty, *(unused_parameters(plan.sweep.cells) - {*plan.sweep.axes})])
 
 
-def _row(plan: Plan, planned: PlannedCell, found: dict[str, EvaluationScores]) -> dict[str, Any]:
-    parameters = {name: _plain(value) for name, value in planned.cell.parameters().items()}
+def _options(plan: Plan) -> tuple[str, ...]:
+    """Return the options of extensions that any cell has."""
+    names = (name for planned in plan.cells for name in planned.cell.parameters() if f"{OPTIONS}." in name)
+    return tuple(dict.fromkeys(names)) if plan.extensions else ()
+
+
+def _row(
+    plan: Plan, planned: PlannedCell, found: dict[str, EvaluationScores], options: Mapping[str, str]
+) -> dict[str, Any]:
+    own_parameters = {name: plain_value(value) for name, value in planned.cell.parameters().items()}
+    parameters = {**own_parameters, **options, **own_parameters}
     evaluation, sizes = planned.evaluation, planned.training.data.sizes
     own, wanted = found.get(evaluation.signature), _scores(planned)
     done = own is not None and own.covers(evaluation, wanted)
@@ -150,6 +170,7 @@ def _row(plan: Plan, planned: PlannedCell, found: dict[str, EvaluationScores]) -
         "status": _status(own, done),
         "stopped_at": own.stopped_at if own is not None and done else None,
         "pruned_at": own.pruned_at if own is not None and not done else None,
+        "code": own.change.text if own is not None and done and own.change is not None else None,
         **{name: shown.get(name) for score in wanted for name in metrics_of(score)},
         **{name: context.get(name) for score in wanted for name in baselines_of(score)},
         "real_images": context.get("real_images"),
@@ -173,9 +194,9 @@ def _columns(score: str) -> tuple[str, ...]:
     return (*metrics_of(score), *baselines_of(score))
 
 
-def _plain(value: Any) -> Any:
-    """Write lists and mappings as one word: a frame's cells compare, group and print as single values."""
-    if isinstance(value, tuple):
+def plain_value(value: Any) -> Any:
+    """Return a value as a frame has it: lists and mappings as one word, which compares, groups and prints as one."""
+    if isinstance(value, tuple | list):
         return ",".join(f"{entry:g}" if isinstance(entry, float) else str(entry) for entry in value)
     return str(value) if dataclasses.is_dataclass(value) else value
 
@@ -192,3 +213,13 @@ def curves_frame(plan: Plan, store: Store) -> pd.DataFrame:
             lines = Journal(folder / journal).read()
             rows += [{"training": plan.names[signature], "kimg": line["kimg"], key: line[key]} for line in lines]
     return pd.DataFrame(rows, columns=["training", "kimg", "loss", "val_loss"])
+
+
+def levels_frame(plan: Plan, store: Store) -> pd.DataFrame:
+    """Return the newest loss of every training on the val split at each noise level: training, sigma, val_loss."""
+    rows: list[dict[str, Any]] = []
+    for signature in plan.trainings:
+        lines = Journal(store.folder("trainings", signature) / VALIDATION).read()
+        levels = lines[-1].get("levels", {}) if lines else {}
+        rows += [{"training": plan.names[signature], "sigma": float(s), "val_loss": loss} for s, loss in levels.items()]
+    return pd.DataFrame(rows, columns=["training", "sigma", "val_loss"])

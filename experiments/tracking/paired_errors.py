@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 
 from experiments.store.files import checksum
 from experiments.store.layout import INFLUENCES
@@ -35,45 +36,53 @@ def difference_errors(store: Store, a: str, b: str) -> dict[str, float]:
     if here_path is None or there_path is None:
         return {}
     errors: dict[str, float] = {}
-    with safe_open(here_path, framework="np") as here, safe_open(there_path, framework="np") as there:
-        for metric in set(here.keys()) & set(there.keys()):
-            own, other = here.get_tensor(metric).astype(np.float64), there.get_tensor(metric).astype(np.float64)
-            if len(own) == len(other):
-                errors[metric] = float(np.std(own - other, ddof=1) / np.sqrt(len(own)))
+    here, there = _influences(here_path), _influences(there_path)
+    for metric in here.keys() & there.keys():
+        own, other = here[metric].astype(np.float64), there[metric].astype(np.float64)
+        if len(own) == len(other):
+            errors[metric] = float(np.std(own - other, ddof=1) / np.sqrt(len(own)))
     return errors
 
 
-def error_covariances(plan: Plan, store: Store) -> dict[str, tuple[tuple[str, ...], np.ndarray]]:
-    """Return for each metric the cells that have it, and the covariance of the errors of their values.
-
-    All cells start from the same noise and labels, so image i of one corresponds to image i of another, and errors of
-    cells are correlated: var(a - b) is usually much less than var(a) + var(b). Cells with different numbers of images,
-    which no table shows side by side, count as uncorrelated.
-    """
+def influence_files(plan: Plan, store: Store) -> dict[str, Path]:
+    """Return the file of the influences of every finished cell, by the cell's name."""
     paths = {plan.cell_name(planned): _influences_file(store, planned.evaluation.signature) for planned in plan.cells}
-    files = {cell: path for cell, path in paths.items() if path is not None}
-    cells_with: dict[str, list[str]] = {}
+    return {cell: path for cell, path in paths.items() if path is not None}
+
+
+def paired_deviations(files: Mapping[str, Path]) -> dict[str, tuple[tuple[str, ...], np.ndarray]]:
+    """Return for each metric the cells that have it, and how far every image moves the score of each cell.
+
+    files: of the cells' influences. Rows are scaled so that the product of two is the covariance of the scores: all
+    cells start from the same noise and labels, so image i of one corresponds to image i of another, and var(a - b) is
+    usually much less than var(a) + var(b). Cells with different numbers of images, which no table compares, count as
+    uncorrelated.
+    """
+    found: dict[str, dict[str, np.ndarray]] = {}
     for cell, path in files.items():
+        for metric, values in _influences(path).items():
+            found.setdefault(metric, {})[cell] = values
+    return {metric: (tuple(rows), _deviations(list(rows.values()))) for metric, rows in found.items()}
+
+
+def _influences(path: Path) -> dict[str, np.ndarray]:
+    """Return the influences of images on each metric; none where the file, as of a bundle, holds something else."""
+    try:
         with safe_open(path, framework="np") as file:
-            for metric in file.keys():  # noqa: SIM118 - not a mapping
-                cells_with.setdefault(metric, []).append(cell)
-    return {
-        metric: (tuple(cells), _covariance([_influences(files[cell], metric) for cell in cells]))
-        for metric, cells in cells_with.items()
-    }
+            arrays = {metric: file.get_tensor(metric) for metric in file.keys()}  # noqa: SIM118 - not a mapping
+    except (SafetensorError, OSError, TypeError, ValueError):
+        return {}
+    return {metric: values for metric, values in arrays.items() if values.ndim == 1 and values.dtype.kind == "f"}
 
 
-def _influences(path: Path, metric: str) -> np.ndarray:
-    with safe_open(path, framework="np") as file:
-        return file.get_tensor(metric)
-
-
-def _covariance(influences: list[np.ndarray]) -> np.ndarray:
-    """Return the covariance of means over images: that of the influences, divided by their number."""
-    made = np.zeros((len(influences), len(influences)))
-    counts = np.array([len(values) for values in influences])
-    for count in np.unique(counts):
-        same = np.flatnonzero(counts == count)
-        rows = np.stack([influences[i] for i in same]).astype(np.float64)
-        made[np.ix_(same, same)] = np.cov(rows) / count
+def _deviations(influences: list[np.ndarray]) -> np.ndarray:
+    """Return rows whose products are the covariances of means over images. Images of other counts are other columns."""
+    starts: dict[int, int] = {}
+    for values in influences:
+        starts.setdefault(len(values), sum(starts))
+    made = np.zeros((len(influences), sum(starts)), np.float32)
+    for row, values in zip(made, influences, strict=True):
+        count = len(values)
+        scale = np.sqrt(max(count - 1, 1) * count)
+        row[starts[count] : starts[count] + count] = (values - values.mean(dtype=np.float64)) / scale
     return made

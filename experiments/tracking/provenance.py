@@ -22,6 +22,7 @@ def provenance_of(plan: Plan, store: Store) -> dict[str, str]:
         "host": _united(origin.host for origin in origins),
         "python": _united(origin.python for origin in origins),
         **{name: _united(origin.packages.get(name) for origin in origins) for name in ("torch", "ray", "mlflow")},
+        "extensions": _united(f"{e.name} ({e.where}; {e.code})" for e in plan.extensions.values()),
         "devices": _united(result.device for result in (*trained, *scored)),
         "trained in": _united(_precision(result.computing) for result in trained if result.computing is not None),
         "compute": f"{sum(result.seconds for result in (*trained, *scored)):,.0f} s on those devices",

@@ -34,6 +34,7 @@ OnPhase = Callable[[str], None]  # called with what a task does that is not coun
 
 def ensure_data(store: Store, source: DataSource, on_phase: OnPhase = lambda _: None) -> Dataset:
     """Open a prepared data set; it is prepared first if the store does not have it. Raises UserError."""
+    on_phase("checking the data set")  # whose bytes are read once by each process
     record = ensure_prepared(
         store,
         source,

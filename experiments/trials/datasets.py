@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 from edm.data.errors import DataError
-from edm.data.sources import OnProgress, Origin
+from edm.data.progress import OnProgress, ignore_progress
+from edm.data.sources import Origin
 from experiments.environment import data_folder
 from experiments.errors import UserError
 from experiments.store.provenance import provenance
 from experiments.store.results import DatasetRecord
 from experiments.store.store import Store
+from experiments.sweep.code_parts import parts_of
 from experiments.sweep.tasks import DataSource
+from experiments.trials.code import code_now
+from experiments.trials.extensions import require_loaded
 from experiments.trials.remedies import explain
 
 
@@ -25,21 +30,27 @@ def ensure_prepared(
     store: Store,
     source: DataSource,
     origin: Origin | None = None,
-    on_progress: OnProgress = lambda _step, _done, _total: None,
-    on_wait: Callable[[], None] = lambda: None,
+    on_progress: OnProgress = ignore_progress,
+    on_wait: Callable[[], None] | None = None,
 ) -> DatasetRecord:
     """Return the record of a prepared data set, preparing it first if the store does not hold it.
 
     origin: where its files are; by default where EDM_SWEEP_DATA points, else `sources` in the store. on_wait: called
-    again and again while another process prepares it. Raises UserError where files are missing or wrong.
+    again and again while another process prepares it; by default that is reported as progress. Raises UserError where
+    files are missing or wrong.
     """
     from edm.data.prepare import FILES, prepare  # heavy: numpy
 
     def build(folder: Path) -> DatasetRecord:
+        require_loaded(source, store)
         try:
             record = prepare(source.config, folder, origin or Origin.fetching(data_folder(store.root)), on_progress)
         except DataError as error:
-            raise UserError(explain(error)) from None
-        return DatasetRecord.from_json({**record, "provenance": provenance().to_json()})
+            place = store.folder("data", source.signature)  # for people: `folder` is a temporary one in it
+            raise UserError(explain(error).replace(str(folder), str(place))) from None
+        on_progress("computing checksums", 0, 0)  # of gigabytes, perhaps
+        code = code_now(store, parts_of(source))
+        return DatasetRecord.from_json({**record, "code": code, "provenance": provenance().to_json()})
 
-    return store.ensure(DatasetRecord, source.signature, build, FILES, on_wait)
+    wait = on_wait or partial(on_progress, "waiting for another process that prepares it", 0, 0)
+    return store.ensure(DatasetRecord, source.signature, build, FILES, wait)

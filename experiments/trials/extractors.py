@@ -7,8 +7,9 @@ from collections.abc import Callable
 
 import torch
 
-from edm.config import Features, Resize
+from edm.config import Extension, Features, Resize
 from edm.metrics.features import Extractor, load_dinov2, load_inception, required_weights
+from edm.metrics.own import OwnFeatures
 from edm.metrics.weights import WeightsError, find_weights
 from experiments.environment import given_weights
 from experiments.errors import UserError
@@ -45,6 +46,8 @@ def ensure_extractor(
     """
     if space.name == "classifier":
         return ensure_classifier(store, classifier_for(source), device, on_phase)
+    if isinstance(space.name, Extension):
+        return OwnFeatures(space.name, device)
     return _load_published_extractor(space.name, space.resize, device)
 
 

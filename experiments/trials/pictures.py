@@ -16,7 +16,7 @@ from torch import Tensor
 from edm.config import SamplingConfig
 from edm.data.dataset import to_uint8
 from edm.generate import draw, labels_of
-from edm.pictures import Moment, save_grid, save_trajectory
+from edm.pictures import Moment, save_animation, save_grid, save_trajectory
 from edm.precondition import Denoiser
 from experiments.errors import UserError
 from experiments.store.files import replacing
@@ -27,6 +27,7 @@ from experiments.trials.assets import load_averaged
 
 BATCH = 64
 TRAJECTORY_IMAGES, TRAJECTORY_COLUMNS = 6, 9
+GIF_IMAGES, GIF_FRAMES = 10, 60
 
 
 @dataclass(frozen=True)
@@ -35,6 +36,7 @@ class Request:
 
     images: number of images; with `per_class`, of each class, one page a class.
     label: the class to draw; None takes all classes in turn.
+    gif: draw the trajectory as an animation.
     batch: images drawn at a time.
     """
 
@@ -43,6 +45,7 @@ class Request:
     per_class: bool
     trajectory: bool
     out: Path
+    gif: bool = False
     batch: int = BATCH
 
 
@@ -70,10 +73,10 @@ def draw_pictures(
 ) -> list[Path]:
     """Draw the requested pictures, write them and return their paths; raises UserError if that is impossible."""
     training = task.training if isinstance(task, Evaluation) else task
-    _make_folder(request.out)
+    _make_folder(request.out, ".gif" if request.gif else ".png")
     _raise_if_impossible(training, sampling, request)
-    model = _load_finished(training, sampling.ema, store, device)
-    guide = _load_guide(task, sampling, store, device)
+    model = load_finished(training, sampling.ema, store, device)
+    guide = load_guide(task, sampling, store, device)
     if request.trajectory:
         return [_draw_trajectory(model, guide, sampling, request)]
     pages = list(_pages(request, training.network.num_classes))
@@ -88,9 +91,10 @@ def draw_pictures(
     return [path for _, path in pages]
 
 
-def _make_folder(out: Path) -> None:
-    if out.suffix.lower() != ".png":
-        raise UserError(f"--out {out}: pictures are PNG files; name it {out.with_suffix('.png').name}")
+def _make_folder(out: Path, suffix: str) -> None:
+    if out.suffix.lower() != suffix:
+        what = "animations are GIF files" if suffix == ".gif" else "pictures are PNG files"
+        raise UserError(f"--out {out}: {what}; name it {out.with_suffix(suffix).name}")
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -100,7 +104,7 @@ def _make_folder(out: Path) -> None:
 def describe(task: SweepTask, sampling: SamplingConfig) -> str:
     """Describe in a line what is drawn: the training, the sampler, the guidance and the average."""
     training = task.training if isinstance(task, Evaluation) else task
-    parts = [sampling.sampler, f"{sampling.steps} steps", f"guidance {sampling.guidance:g}"]
+    parts = [str(sampling.sampler), f"{sampling.steps} steps", f"guidance {sampling.guidance:g}"]
     if sampling.guide is not None and sampling.guidance != 1:
         parts.append(f"guided by {sampling.guide}")
     if sampling.ema is not None:
@@ -111,6 +115,8 @@ def describe(task: SweepTask, sampling: SamplingConfig) -> str:
 def _raise_if_impossible(training: Training, sampling: SamplingConfig, request: Request) -> None:
     if request.per_class and (request.label is not None or request.trajectory):
         raise UserError("--per-class: draws a grid of every class; leave --label and --trajectory out")
+    if request.gif and not request.trajectory:
+        raise UserError("--gif: animates the denoising; add --trajectory")
     classes, halvings = training.network.num_classes, training.network.halvings
     if request.label is not None and not 0 <= request.label < classes:
         labels = f"0 to {classes - 1}" if classes else "none: its data set has no classes"
@@ -127,17 +133,19 @@ def _raise_if_impossible(training: Training, sampling: SamplingConfig, request: 
         raise UserError("--guidance: this network never trained with labels (label_dropout 1); give --guidance 0")
 
 
-def _load_finished(training: Training, width: float | None, store: Store, device: torch.device) -> Denoiser:
+def load_finished(training: Training, width: float | None, store: Store, device: torch.device) -> Denoiser:
+    """Load the model of a training, or a power-function average of relative `width`; raises UserError if unfinished."""
     if store.result(TrainingResult, training.signature) is None:
         raise UserError(f"training {training.signature} is not finished, or failed; run its sweep again")
     return load_averaged(store, training, width, device)
 
 
-def _load_guide(task: SweepTask, sampling: SamplingConfig, store: Store, device: torch.device) -> Denoiser | None:
+def load_guide(task: SweepTask, sampling: SamplingConfig, store: Store, device: torch.device) -> Denoiser | None:
+    """Load the weaker network that guides a cell's, if its sampling has one."""
     if sampling.guide is None or sampling.guidance == 1:
         return None
     assert isinstance(task, Evaluation)  # the default sampling has no guide
-    return _load_finished(task.guide or task.training, sampling.guide.ema, store, device)
+    return load_finished(task.guide or task.training, sampling.guide.ema, store, device)
 
 
 def _pages(request: Request, num_classes: int) -> Iterator[tuple[Int64[Tensor, " n"], Path]]:
@@ -158,20 +166,25 @@ def _write_grid(images: UInt8[Tensor, "n c h w"], path: Path) -> None:
 
 
 def _draw_trajectory(model: Denoiser, guide: Denoiser | None, sampling: SamplingConfig, request: Request) -> Path:
-    count = min(request.images, TRAJECTORY_IMAGES)
+    most, frames = (GIF_IMAGES, GIF_FRAMES) if request.gif else (TRAJECTORY_IMAGES, TRAJECTORY_COLUMNS)
+    count = min(request.images, most)
     labels, path = next(_pages(dataclasses.replace(request, images=count, per_class=False), model.config.num_classes))
-    columns = min(TRAJECTORY_COLUMNS, sampling.steps)
-    shown = {round(i * (sampling.steps - 1) / max(columns - 1, 1)) for i in range(columns)}
+    shown = spread_steps(sampling.steps, frames)
     moments: list[Moment] = []
 
     def on_step(step: int, sigma: float, x: Tensor, denoised: Tensor) -> None:
         if step in shown:
-            # scaled back to the spread of images: at high noise all would be black and white
-            visible = x * model.sigma_data / math.hypot(sigma, model.sigma_data)
-            moments.append(Moment(sigma, to_uint8(visible).cpu(), to_uint8(denoised).cpu()))
+            moments.append(Moment.of(sigma, x, denoised, model.sigma_data))
 
     device = next(model.parameters()).device
     final = draw(model, sampling, torch.arange(count, device=device), labels.to(device), guide, on_step)
+    write = save_animation if request.gif else save_trajectory
     with replacing(path) as temporary:
-        save_trajectory(moments, to_uint8(final).cpu(), temporary)
+        write(moments, to_uint8(final).cpu(), temporary)
     return path
+
+
+def spread_steps(steps: int, most: int) -> set[int]:
+    """Return at most `most` of the numbers 0 to steps - 1, evenly spread, with the first and the last."""
+    count = min(most, steps)
+    return {round(i * (steps - 1) / max(count - 1, 1)) for i in range(count)}

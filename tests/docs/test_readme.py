@@ -40,7 +40,7 @@ def test_its_sweep_file_reads(tmp_path: Path) -> None:
     path.write_text(re.sub(r"^    ", "", block.strip("\n"), flags=re.MULTILINE))
     plan = plan_sweep(load_sweep(path))
     assert f"{len(plan.cells)} cells and {len(plan.trainings)} trainings" in README
-    assert plan.sweep.report.columns == ("sampling.sampler",)
+    assert plan.sweep.report[0].columns == ("sampling.sampler",)
 
 
 def test_ci_finds_its_commands() -> None:

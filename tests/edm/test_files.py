@@ -120,3 +120,50 @@ def test_one_line_in_a_notebook_needs_neither_ray_nor_mlflow(tmp_path: Path) -> 
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert "torch.Size([2, 1, 8, 8])" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("network", "sigma_data", "expected"),
+    [
+        (None, "0.5", "holds tensors but no model"),
+        (json.dumps(asdict(NETWORK)), None, "holds tensors but no model"),
+        ("{", "0.5", "its model cannot be built"),
+        ("[" * 100_000, "0.5", "its model cannot be built"),
+        ("[]", "0.5", "its model cannot be built"),
+        ("{}", "0.5", "its model cannot be built"),
+        (json.dumps(asdict(NETWORK)), "half", "its model cannot be built"),
+        (json.dumps({**asdict(NETWORK), "channels": 10**9}), "0.5", "has more weights than the"),
+        (json.dumps({**asdict(NETWORK), "channels": "8"}), "0.5", "its model cannot be built"),
+        (json.dumps({**asdict(NETWORK), "depths": [10**9]}), "0.5", "has more weights than the"),
+        (json.dumps({**asdict(NETWORK), "num_classes": 10**12}), "0.5", "has more weights than the"),
+        (json.dumps({**asdict(NETWORK), "channels": 4}), "0.5", "its model cannot be built"),
+        (json.dumps({**asdict(NETWORK), "unknown": 4}), "0.5", "its model cannot be built"),
+    ],
+)
+def test_a_model_file_from_elsewhere_may_say_anything(tmp_path: Path, network, sigma_data, expected) -> None:
+    path = tmp_path / "model.safetensors"
+    metadata = {"network": network, "sigma_data": sigma_data}
+    save_tensors(new_model().state_dict(), path, {name: text for name, text in metadata.items() if text is not None})
+    with pytest.raises(ValueError, match=expected) as refusal:
+        load_model(path)
+    assert str(refusal.value).startswith(f"{path}: ") and "\n" not in str(refusal.value)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"{}",
+        (2**62).to_bytes(8, "little") + b"{}",
+        (100).to_bytes(8, "little") + b"[" * 100,
+        (2).to_bytes(8, "little") + b"{}",
+        (70).to_bytes(8, "little")
+        + b'{"a":{"dtype":"F32","shape":[100000000000],"data_offsets":[0,4]}}     '
+        + b"0000",
+    ],
+)
+def test_a_hostile_header_is_one_sentence(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "model.safetensors"
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match=r"is not a model file|holds tensors but no model"):
+        load_model(path)

@@ -5,7 +5,17 @@ import pytest
 import torch
 from PIL import Image
 
-from edm.pictures import Moment, save_grid, save_pairs, save_trajectory
+from edm.pictures import (
+    FRAME_MS,
+    LAST_FRAME_MS,
+    Moment,
+    grid_picture,
+    image_at,
+    save_animation,
+    save_grid,
+    save_pairs,
+    save_trajectory,
+)
 
 GAP = 2  # white pixels between tiles
 LINE = 14  # pixels of a line of text
@@ -120,3 +130,39 @@ def test_a_trajectory_has_noisy_above_denoised_images_the_final_one_last(tmp_pat
     assert pixels.shape == (LINE + 4 * 74 - GAP, 3 * 74 - GAP)
     assert_tiles(tiles_of(pixels, 4, 3, 12, 6), expected)
     assert all(has_ink(pixels[:LINE, column * 74 : column * 74 + 72]) for column in range(3))
+
+
+def test_an_animation_shows_each_step_and_the_images_for_longer(tmp_path):
+    first, first_denoised, second, second_denoised, final = random_images(10, 1, 12, 12).split(2)
+    moments = [Moment(80.0, first, first_denoised), Moment(0.5, second, second_denoised)]
+    save_animation(moments, final, tmp_path / "steps.part")
+    expected = [(first, first_denoised), (second, second_denoised), (final, final)]
+    with Image.open(tmp_path / "steps.part") as animation:
+        assert animation.format == "GIF" and animation.info["loop"] == 0
+        assert animation.n_frames == len(expected)
+        durations = []
+        for number, rows in enumerate(expected):
+            animation.seek(number)
+            durations.append(animation.info["duration"])
+            pixels = np.asarray(animation.convert("L"))
+            assert_tiles(tiles_of(pixels, 2, 2, 12, 6), rows)
+            assert has_ink(pixels[:LINE])
+    assert durations == [FRAME_MS, FRAME_MS, LAST_FRAME_MS]
+
+
+def test_a_moment_scales_the_state_to_the_spread_of_images():
+    x = torch.tensor([[[[3.0, -3.0]]]], dtype=torch.float64)
+    moment = Moment.of(4.0, x, x / 6, sigma_data=3.0)  # a spread of 5 becomes one of 3
+    assert moment.noisy.flatten().tolist() == [255, 0] and moment.denoised.flatten().tolist() == [191, 64]
+    assert Moment.of(4.0, x / 4, x, sigma_data=3.0).noisy.flatten().tolist() == [185, 70]
+
+
+@pytest.mark.parametrize(("side", "smallest", "scale"), [(8, 72, 9), (32, 32, 1), (12, 32, 3)])
+def test_a_pixel_of_a_grid_leads_to_its_image(side, smallest, scale):
+    images, columns, step = random_images(5, 1, side, side), 3, side * scale + GAP
+    assert grid_picture(images, columns, smallest).size == (3 * step - GAP, 2 * step - GAP)
+    for number in range(6):  # the last one has no image
+        x, y = number % columns * step, number // columns * step
+        for dx, dy in ((0, 0), (side * scale - 1, 0), (0, side * scale - 1), (step - 1, step - 1)):
+            assert image_at(x + dx, y + dy, side, columns, smallest) == number
+    assert image_at(3 * step + 5, 0, side, columns, smallest) == 2  # right of the last column

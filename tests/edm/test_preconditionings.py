@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from edm.config import Precondition, SamplingConfig, TrainingConfig
-from edm.loss import denoising_loss
+from edm.loss import denoising_loss, inverse_variance_weight
 from edm.noise import Stream, normals
 from edm.precondition import Denoiser, Scalings
 from edm.samplers import sample
@@ -73,7 +73,7 @@ def test_the_best_network_predicts_the_noise(precondition: Precondition) -> None
     model = Denoiser(tiny("ddpmpp", precondition), 0.5)
     model.network = Oracle()
     images = torch.randn(5, 3, 8, 8, generator=torch.Generator().manual_seed(1))
-    loss = denoising_loss(model, images, None, sigma, noise, weighting="inverse_variance")
+    loss = denoising_loss(model, images, None, sigma, noise, weight=inverse_variance_weight)
     assert float(loss.max()) < 1e-3 * 5  # float32, at a noise level of 0.01
 
 

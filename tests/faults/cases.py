@@ -41,7 +41,7 @@ PHASES: dict[str, tuple[Wire, ...]] = {
     "scoring": (Wire("scoring", "experiments.trials.evaluation.scoring", "Scorer.score", nth=2),),
     # a trial stands beside it, so that there is one to kill
     "mirroring": (EVALUATING, Wire("mirroring", "experiments.tracking.mirror", "Mirror._run")),
-    "reporting": (Wire("reporting", "reports.page", "_write", nth=2),),
+    "reporting": (Wire("reporting", "reports.folder", "_write", nth=2),),
 }
 BEFORE_TRAINING = ("preparing data", "training the classifier", "measuring real images")  # of an empty store
 IN_DRIVER = ("planning", "preparing data", "reporting")  # there is no trial then
@@ -124,6 +124,8 @@ def _without_raylet(command: Command, phase: str) -> str:
     code = command.ended(within_s=RAYLET_S)
     if code:
         return f"ended with exit code {code}: {last_line(command)}"
+    if "Ray is started again" in command.output:
+        return "continued; Ray was started again"
     return (
         "continued; the task was tried again"
         if "trying again" in command.output
@@ -187,10 +189,8 @@ def raylet_killed_at_start(scene: Scene) -> str:
     _kill_raylet(scene, command, 0)
     command.go()
     ending = _without_raylet(command, "")
-    if not ending.startswith("ended with"):
-        return ending
-    assert "Not started: " in command.output and "(raylet) on this machine has ended" in command.output
-    return f"{ending.partition(':')[0]} and said what was not started and why"
+    assert ending == "continued; Ray was started again", command.output
+    return ending
 
 
 # requests to leave ----------------------------------------------------------------------------------
@@ -234,7 +234,7 @@ WRITES: dict[str, Wire] = {
         "result", "experiments.store.files", "write_json", nth=2, matching="evaluations/.*result"
     ),
     "MLflow's database": Wire("mlflow", "experiments.tracking.experiment", "MirroredExperiment.create"),
-    "report": Wire("report", "reports.page", "_write", matching=r"results\.csv"),
+    "report": Wire("report", "reports.folder", "_write", matching=r"results\.csv"),
 }
 WRITTEN_BEFORE_TRAINING = ("prepared data", "classifier", "features of real images", "reference statistics")
 

@@ -1,15 +1,20 @@
 """Frames of results to make reports of."""
 
 import itertools
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 from PIL import Image
 
+from reports.folder import write_report
 from reports.layout import Layout
-from reports.page import Report, write_report
+from reports.report import Report
+from reports.significance import PairedErrors
 
+HOSTILE = ["<script>alert(1)</script>", "a_b & 100% $x^2$ \\{#~}", "=cmd('calc')", "x|y*z`"]  # names of presets
+NO_CURVES = pd.DataFrame(columns=["training", "kimg", "loss", "val_loss"])
 LAYOUT = Layout("trial", rows=("model.preset", "model.attention"))
 
 
@@ -63,6 +68,17 @@ def full(made: pd.DataFrame) -> pd.DataFrame:
     )
 
 
+def errors_of(cells: Sequence[str], covariance: np.ndarray) -> PairedErrors:
+    """Errors with this covariance."""
+    values, vectors = np.linalg.eigh(covariance)
+    return PairedErrors(tuple(cells), vectors * np.sqrt(np.clip(values, 0, None)))
+
+
+def covariance_of(paired: PairedErrors) -> np.ndarray:
+    """The covariance of errors."""
+    return paired.deviations @ paired.deviations.T
+
+
 def report(made: pd.DataFrame, tmp_path: Path, layout: Layout = LAYOUT) -> Report:
     """A report of cells with pictures and a loss curve."""
     pictures = {}
@@ -72,7 +88,7 @@ def report(made: pd.DataFrame, tmp_path: Path, layout: Layout = LAYOUT) -> Repor
     curves = pd.DataFrame(
         {"training": ["a"] * 4, "kimg": [1, 2, 3, 3], "loss": [1, 0.5, 0.4, None], "val_loss": [None, None, None, 0.5]}
     )
-    return Report(layout, made, curves, pictures, {"git_commit": "0123"})
+    return Report((layout,), made, curves, pictures, {"git_commit": "0123"})
 
 
 def page_of(made: Report, tmp_path: Path) -> str:

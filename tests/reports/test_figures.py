@@ -1,61 +1,156 @@
-"""Figures of a page."""
+"""Charts of a report, on the page and as files for a paper."""
+
+from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 
-from reports.figures import score_figure, truncation_figure
+from reports.charts import Chart, ticks
+from reports.figures import all_charts, score_chart
 from reports.layout import Layout
+from reports.plots import write_figures
+from reports.report import Report
+from reports.svg import to_svg
 from reports.tables import result_tables
-from tests.reports.frames import LAYOUT, frame, samplers, with_errors
+from tests.reports.frames import DIGITS, LAYOUT, NO_CURVES, digits, frame, full, samplers, with_errors
+
+SAMPLERS = Layout("s", ("sampling.sampler", "sampling.steps"))
+
+
+def charts(made: pd.DataFrame, layout: Layout = LAYOUT, **more) -> dict[str, Chart]:
+    return {chart.key: chart for chart in all_charts(Report((layout,), made, NO_CURVES, {}, {}, **more))}
 
 
 def test_truncation_error_has_a_line_for_each_sampler_over_evaluations() -> None:
-    figure = truncation_figure(samplers(), Layout("s", ("sampling.sampler", "sampling.steps")))
-    assert figure is not None
-    lines = figure.to_dict()["data"]
-    assert [line["name"] for line in lines] == ["euler", "heun"]
-    assert [line["x"] for line in lines] == [[8, 16, 32], [16, 32, 64]]
-    assert lines[1]["y"] == pytest.approx([1.5 * steps**-2 for steps in (8, 16, 32)])  # the mean of both seeds
-    layout = figure.to_dict()["layout"]
-    assert layout["xaxis"]["type"] == layout["yaxis"]["type"] == "log"
+    chart = charts(samplers(), SAMPLERS)["truncation"]
+    assert [series.name for series in chart.series] == ["euler", "heun"]
+    assert [[p.x for p in series.points] for series in chart.series] == [[8, 16, 32], [16, 32, 64]]
+    heun = [p.y for p in chart.series[1].points]
+    assert heun == pytest.approx([1.5 * steps**-2 for steps in (8, 16, 32)])  # the mean of both seeds
+    assert chart.x.is_log and chart.y.is_log
 
 
-def test_without_truncation_errors_there_is_no_such_figure() -> None:
-    layout = Layout("s", ("sampling.sampler", "sampling.steps"))
-    assert truncation_figure(frame(), LAYOUT) is None
-    assert truncation_figure(samplers().assign(truncation_rms=np.nan), layout) is None
+def test_without_truncation_errors_there_is_no_such_chart() -> None:
+    assert "truncation" not in charts(frame())
+    assert "truncation" not in charts(samplers().assign(truncation_rms=np.nan), SAMPLERS)
 
 
 def test_scores_are_shown_with_their_intervals_in_the_tables_order() -> None:
     (table,) = result_tables(with_errors(frame()), LAYOUT)
-    figure = score_figure(table)
-    assert figure is not None
-    best, worse = figure.to_dict()["data"]
-    labels = ["nano, attention=no", "nano, attention=yes", "micro, attention=no", "micro, attention=yes"]
-    assert best["y"] == labels[:1] and worse["y"] == labels[1:]
-    assert worse["x"] == [11.0, 20.0, 21.0] and worse["error_x"]["array"] == pytest.approx([0.392] * 3, rel=1e-3)
-    assert list(best["customdata"]) == ["10.00 ± 0.39"]  # what hovering shows
-    layout = figure.to_dict()["layout"]
-    assert layout["yaxis"]["categoryarray"] == labels
-    (line,) = layout["shapes"]
-    assert line["x0"] == line["x1"] == 0.5 and layout["xaxis"]["range"][0] < 0.5
+    chart = score_chart(table, 1)
+    assert chart is not None
+    labels = ("nano, attention=no", "nano, attention=yes", "micro, attention=no", "micro, attention=yes")
+    assert chart.y.categories == labels
+    (series,) = chart.series
+    assert [p.x for p in series.points] == [10, 11, 20, 21] and [p.is_hollow for p in series.points] == [
+        False,
+        *[True] * 3,
+    ]
+    assert [p.x_margin for p in series.points] == pytest.approx([0.392] * 4, rel=1e-3)
+    assert series.points[0].text == "nano, attention=no: 10.00 ± 0.39"
+    assert chart.line == (0.5, "real train split") and chart.x_range()[0] < 0.5
 
 
 def test_a_distant_baseline_does_not_squeeze_the_scores_together() -> None:
     (table,) = result_tables(with_errors(frame(fid_test=[100.0, 100.1, 100.2, 100.3])), LAYOUT)
-    figure = score_figure(table)
-    assert figure is not None and figure.to_dict()["layout"]["xaxis"]["range"][0] > 99
-    assert "outside the figure to the left" in figure.to_dict()["layout"]["shapes"][0]["name"]
+    chart = score_chart(table, 1)
+    assert chart is not None and chart.x_range()[0] > 99 and chart.line is None
+    assert "outside the figure to the left" in chart.caption
 
 
 @pytest.mark.parametrize("made", [frame(), with_errors(frame())[:1], frame().drop(columns="fid_test")])
-def test_without_two_intervals_there_is_no_figure_of_scores(made: pd.DataFrame) -> None:
+def test_without_two_intervals_there_is_no_chart_of_scores(made: pd.DataFrame) -> None:
     (table,) = result_tables(made, LAYOUT)
-    assert score_figure(table) is None
+    assert score_chart(table, 1) is None
 
 
-def test_more_scores_than_can_be_read_make_no_figure() -> None:
+def test_more_scores_than_can_be_read_make_no_chart() -> None:
     made = pd.concat([with_errors(frame()).assign(**{"model.preset": f"p{i}"}) for i in range(31)])
     (table,) = result_tables(made, LAYOUT)
-    assert len(table.rows) == 62 and score_figure(table) is None
+    assert len(table.rows) == 62 and score_chart(table, 1) is None
+
+
+def test_points_are_means_over_the_axes_that_the_caption_names() -> None:
+    chart = charts(digits(), DIGITS)["guidance"]
+    assert chart.legend_title == "sampler" and "mean over preset and attention." in chart.caption
+    euler = chart.series[0]
+    assert euler.name == "euler" and [p.x for p in euler.points] == [1, 2]
+    assert euler.points[0].y == pytest.approx(np.mean([0.78, 0.78, 0.69, 0.73]))
+    assert euler.points[0].y_margin == pytest.approx(np.mean([0.11, 0.12, 0.11, 0.12]), rel=1e-3)
+
+
+def test_a_value_has_the_same_colour_in_every_chart() -> None:
+    made = full(with_errors(digits())).assign(nfe=[18, 35, 35] * 8, parameters=[1e6] * 12 + [2e6] * 12)
+    colours: dict[str, set[int]] = {}
+    found = charts(made, DIGITS)
+    assert {"guidance", "nfe", "parameters", "precision-recall", "train-test"} <= set(found)
+    for chart in found.values():
+        for series in chart.legend:
+            colours.setdefault(series.name, set()).add(series.colour)
+    assert all(len(numbers) == 1 for numbers in colours.values()) and len(colours) >= 3
+
+
+def test_the_pareto_front_holds_the_points_that_none_beats() -> None:
+    made = samplers().assign(fid_test=[9, 9, 5, 5, 4, 4, 6, 6, 2, 2, 3, 3], fid_test_se=0.1)
+    chart = charts(made[made["seed"] == 0], SAMPLERS)["nfe"]
+    (front,) = (series for series in chart.series if series.name == "Pareto front")
+    assert [(p.x, p.y) for p in front.points] == [(8, 9), (16, 5), (32, 2)]
+
+
+def test_cells_that_cannot_be_compared_are_in_separate_charts() -> None:
+    made = digits().assign(**{"evaluation.images": [1000] * 12 + [2000] * 12})
+    found = charts(made, DIGITS)
+    assert {"guidance-1", "guidance-2"} <= set(found) and "guidance" not in found
+
+
+def test_loss_by_noise_level_and_curves() -> None:
+    curves = pd.DataFrame(
+        {"training": ["a"] * 3, "kimg": [1, 2, 2], "loss": [1, 0.5, None], "val_loss": [None, None, 0.4]}
+    )
+    levels = pd.DataFrame({"training": ["a", "a"], "sigma": [1.0, 0.1], "val_loss": [0.3, 0.6]})
+    found = {c.key: c for c in all_charts(Report((LAYOUT,), frame(), curves, {}, {}, levels=levels))}
+    assert [(p.x, p.y) for p in found["loss-by-noise"].series[0].points] == [(0.1, 0.6), (1.0, 0.3)]
+    faint, solid = found["loss"].series
+    assert faint.is_faint and [p.y for p in solid.points] == [0.4]
+
+
+@pytest.mark.parametrize("is_log", [False, True])
+@pytest.mark.parametrize("ends", [(0.5, 2.3), (18.0, 70.0), (1e-4, 3e4), (3.0, 3.0)])
+def test_ticks_are_few_round_and_within_the_ends(ends: tuple[float, float], is_log: bool) -> None:
+    found = ticks(*ends, is_log)
+    assert 1 <= len(found) <= 12 and all(ends[0] <= tick <= ends[1] for tick in found)
+    assert found == sorted(set(found))
+
+
+def test_svg_escapes_names_and_gives_every_point_a_text() -> None:
+    made = with_errors(frame(**{"model.preset": ["<script>&"] * 2 + ["micro"] * 2}))
+    (table,) = result_tables(made, LAYOUT)
+    chart = score_chart(table, 1)
+    assert chart is not None
+    svg = to_svg(chart)
+    assert "<script>" not in svg and "&lt;script&gt;&amp;" in svg and svg.count("10.00 ± 0.39</title>") == 1
+
+
+def test_files_for_a_paper_are_as_wide_as_a_column_and_have_captions(tmp_path: Path) -> None:
+    made = list(charts(digits(), DIGITS).values())
+    files = write_figures(made, tmp_path)
+    assert {path.name for path in files} == {f"{c.key}.{kind}" for c in made for kind in ("svg", "pdf")} | {
+        "captions.txt"
+    }
+    assert (tmp_path / "scores.pdf").read_bytes().startswith(b"%PDF") and "244.8pt" in (
+        tmp_path / "scores.svg"
+    ).read_text()
+    captions = (tmp_path / "captions.txt").read_text()
+    assert all(chart.caption in captions for chart in made)
+    before = {path: path.read_bytes() for path in files}
+    write_figures(made, tmp_path)
+    assert {path: path.read_bytes() for path in files} == before
+
+
+def test_an_interval_below_zero_reaches_the_end_of_a_logarithmic_axis(tmp_path: Path) -> None:
+    chart = charts(samplers(), SAMPLERS)["truncation"]
+    points = tuple(replace(p, y_margin=10 * p.y) for p in chart.series[0].points)
+    wide = replace(chart, series=(replace(chart.series[0], points=points),))
+    assert "nan" not in to_svg(wide) and write_figures([wide], tmp_path)

@@ -5,8 +5,8 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from reports.folder import write_report
 from reports.notes import reading_notes, remarks, state_line
-from reports.page import write_report
 from reports.tables import result_tables
 from tests.reports.frames import LAYOUT, frame, full, report, with_errors
 

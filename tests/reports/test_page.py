@@ -8,9 +8,12 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from reports.layout import Layout
-from reports.page import Report, write_report
-from tests.reports.frames import LAYOUT, frame, full, page_of, report, samplers, with_errors
+from reports.findings import finding, question
+from reports.folder import write_report
+from reports.page import to_html
+from reports.report import Report
+from reports.tables import result_tables
+from tests.reports.frames import DIGITS, LAYOUT, NO_CURVES, digits, frame, full, page_of, report, with_errors
 
 
 class Links(HTMLParser):
@@ -28,8 +31,15 @@ def test_html_needs_nothing_beside_it(tmp_path: Path) -> None:
     page = page_of(report(with_errors(frame()), tmp_path), tmp_path)
     links = Links()
     links.feed(page)
-    assert len(links.found) == 4 and all(link.startswith("data:image/png;base64,") for link in links.found)
-    assert 'class="number best">10.00 ± 0.39' in page and ">≈</span>" in page
+    pictures = [link for link in links.found if link.startswith("data:image/png;base64,")]
+    assert len(pictures) == 4 and all(link.startswith(("data:", "#")) for link in links.found)
+    assert "default-src 'none'" in page
+    assert re.search(r'class="number best"[^>]*><button[^>]*>10\.00 ± 0\.39</button>', page) and ">≈</span>" in page
+
+
+def test_the_same_report_makes_the_same_page(tmp_path: Path) -> None:
+    made = report(with_errors(frame()), tmp_path)
+    assert to_html(made) == to_html(made)
 
 
 def test_captions_have_as_many_decimals_as_the_table(tmp_path: Path) -> None:
@@ -38,22 +48,13 @@ def test_captions_have_as_many_decimals_as_the_table(tmp_path: Path) -> None:
     assert "FID test: 10.00 ± 0.39" in page and "FID test: 21.00 ± 0.04" in page
 
 
-def test_html_carries_plotlys_script_once_for_all_figures(tmp_path: Path) -> None:
-    made = samplers().assign(fid_test_se=0.1, fid_test=1.0)
-    layout = Layout("s", ("sampling.sampler", "sampling.steps"))
-    page = page_of(report(made[made["seed"] == 0], tmp_path, layout), tmp_path)
-    assert re.findall(r'id="figure-([\w-]+)"', page) == ["scores-0", "truncation", "loss"]
-    assert page.count("plotly.js v") == 1
-    assert write_report(report(made[made["seed"] == 0], tmp_path, layout), tmp_path / "again").read_text() == page
-
-
 def test_html_shows_the_closest_training_images(tmp_path: Path) -> None:
     made = report(full(frame()), tmp_path)
     assert "Closest training images" not in page_of(made, tmp_path)
     pairs = {"nano/False/0": made.pictures["nano/False/0"], "micro/True/0": tmp_path / "none.png"}
     page = page_of(replace(made, pairs=pairs), tmp_path)
     section = page.split("Closest training images</h2>")[1].split("<h2>")[0]
-    assert section.count("<figure>") == 1 and "distance ratio 0.980 in pixels, 0.950 in features" in section
+    assert section.count("<figure ") == 1 and "distance ratio 0.980 in pixels, 0.950 in features" in section
 
 
 def test_html_of_a_sweep_that_scores_no_test_split(tmp_path: Path) -> None:
@@ -75,9 +76,10 @@ def test_html_escapes_what_a_sweep_file_says(tmp_path: Path) -> None:
 
 def test_a_report_of_an_empty_table_says_so(tmp_path: Path) -> None:
     made = frame(status="missing", fid_test=np.nan).drop(columns=["class_accuracy", "noise_fid_test", "real_fid_test"])
-    empty = Report(LAYOUT, made, pd.DataFrame(columns=["training", "kimg", "loss", "val_loss"]), {}, {})
+    empty = Report((LAYOUT,), made, NO_CURVES, {}, {}, states={"nano/False/0": "running"})
     page = write_report(empty, tmp_path).read_text()
-    assert "4 cells, 4 of them missing" in page and "Samples" not in page and "Loss against" not in page
+    assert "4 cells, 4 of them missing (3 planned, 1 running)" in page
+    assert 'id="samples"' not in page and 'id="figures"' not in page and ">running</button>" in page
 
 
 def test_results_csv_has_every_column_and_reads_back(tmp_path: Path) -> None:
@@ -85,6 +87,8 @@ def test_results_csv_has_every_column_and_reads_back(tmp_path: Path) -> None:
     write_report(report(made, tmp_path), tmp_path / "out")
     again = pd.read_csv(tmp_path / "out" / "results.csv")
     assert list(again) == list(made) and again["fid_test"].tolist() == made["fid_test"].tolist()
+    described = pd.read_csv(tmp_path / "out" / "columns.csv")
+    assert described["column"].tolist() == list(made) and described["meaning"].notna().all()
     assert not list((tmp_path / "out").glob(".*"))
     for name in ("report.md", "report.tex", "report.html"):
         assert "emorisation" in (tmp_path / "out" / name).read_text()
@@ -100,3 +104,22 @@ def test_a_report_says_which_values_come_to_the_same(tmp_path: Path) -> None:
     made = replace(report(frame(), tmp_path), notes=("training.lr: 1 and 2 come to the same",))
     assert "<li>training.lr: 1 and 2 come to the same.</li>" in page_of(made, tmp_path)
     assert "- training.lr: 1 and 2 come to the same.\n" in (tmp_path / "out" / "report.md").read_text()
+
+
+def test_the_page_begins_with_what_is_asked_and_what_is_found() -> None:
+    made = Report((DIGITS,), digits().assign(training=["a"] * 12 + ["b"] * 12), NO_CURVES, {}, {})
+    assert question(made) == (
+        "Compares preset (nano, micro), attention (no, yes), guidance (1, 2), sampler (euler, heun, stochastic_heun): "
+        "24 cells from 2 trainings."
+    )
+    sentence = finding(made.tables)
+    assert sentence.startswith("The best FID test is 0.69 ± 0.11 (micro, attention=no, guidance=1, euler), and ")
+    assert "the largest main effect is guidance, 2 instead of 1: +0.81 ± 0.23 FID test, higher in 12 of 12" in sentence
+
+
+def test_a_winner_is_called_one_and_nothing_is_found_without_scores() -> None:
+    won = finding(result_tables(with_errors(frame()), LAYOUT))
+    assert won.startswith(
+        "The best FID test is 10.00 ± 0.39 (nano, attention=no), significantly better than all others"
+    )
+    assert finding(result_tables(frame(status="missing", fid_test=np.nan, class_accuracy=np.nan), LAYOUT)) == ""

@@ -1,8 +1,8 @@
-"""Markdown and LaTeX."""
+"""Markdown."""
 
-from reports.render import to_latex, to_markdown
+from reports.render import escape, to_markdown
 from reports.tables import result_tables
-from tests.reports.frames import LAYOUT, frame, full, with_errors
+from tests.reports.frames import LAYOUT, frame, with_errors
 
 
 def test_markdown() -> None:
@@ -20,10 +20,5 @@ def test_a_bar_in_a_value_does_not_break_a_markdown_table() -> None:
     assert {line.count("|") for line in rows} == {5} and "a&#124;b" in rows[2]
 
 
-def test_latex() -> None:
-    (table,) = result_tables(with_errors(frame()).assign(class_accuracy=0.9), LAYOUT)
-    latex = to_latex(table)
-    assert r"nano & no & \textbf{10.00 $\pm$ 0.39} & 90.00 $\pm$ 0.98 \%\rlap{\,$\approx$} \\" in latex
-    assert latex.count(r"\toprule") == latex.count(r"\bottomrule") == 1
-    fidelity = to_latex(result_tables(full(frame(**{"model.preset": "a_b&c"})), LAYOUT)[1])
-    assert r"KID $\times 10^3$" in fidelity and r"FID$_\infty$" in fidelity and r"a\_b\&c" in fidelity
+def test_markdown_shows_names_as_they_are() -> None:
+    assert escape("a_b *c* <script>&") == r"a\_b \*c\* &#60;script&#62;&#38;"

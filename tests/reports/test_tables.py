@@ -7,14 +7,15 @@ import numpy as np
 import pytest
 
 from reports.entries import TableEntry
+from reports.folder import write_report
+from reports.latex import to_latex
 from reports.layout import Layout
 from reports.metrics import METRICS
 from reports.notes import reading_notes, state_line
-from reports.page import write_report
-from reports.render import to_latex, to_markdown
-from reports.significance import PairedErrors
-from reports.tables import ResultTable, result_tables, show_value
-from tests.reports.frames import LAYOUT, frame, full, page_of, report, with_errors
+from reports.render import to_markdown
+from reports.tables import ResultTable, result_tables
+from reports.values import show_value
+from tests.reports.frames import LAYOUT, errors_of, frame, full, page_of, report, with_errors
 
 
 def texts(table: ResultTable) -> list[list[str]]:
@@ -49,7 +50,7 @@ def test_paired_errors_find_differences_that_unpaired_ones_do_not() -> None:
     made = with_errors(frame(), error=0.6)
     (alone,) = result_tables(made, LAYOUT)
     cells = tuple(made["cell"])
-    paired = {"fid_test": PairedErrors(cells, 0.36 * (0.95 + 0.05 * np.eye(4)))}
+    paired = {"fid_test": errors_of(cells, 0.36 * (0.95 + 0.05 * np.eye(4)))}
     (together,) = result_tables(made, LAYOUT, paired)
     assert [line[0] for line in emphasis(alone)] == ["tied", "tied", "", ""]
     assert [line[0] for line in emphasis(together)] == ["best", "", "", ""]
@@ -236,10 +237,10 @@ def test_the_kernel_distance_takes_the_place_of_a_withheld_fid() -> None:
     assert only_kid.number_heads == ("KID x10^3 val", "KID x10^3 test") and only_kid.main
 
 
-def test_without_any_score_the_requested_distances_are_dashes() -> None:
+def test_without_any_score_the_requested_distances_are_planned() -> None:
     (table,) = result_tables(full(frame()).assign(**dict.fromkeys(METRICS, np.nan), status="missing"), LAYOUT)
     assert set(table.number_heads) >= {"FID train", "FID test"} and table.main
-    assert {entry.text for entry in table.entries} == {"—"}
+    assert {entry.text for entry in table.entries} == {"planned"}
 
 
 def test_distance_ratios_are_never_marked() -> None:

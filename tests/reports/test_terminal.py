@@ -37,6 +37,11 @@ def printed(table: ResultTable, width: int, terminal: bool = False) -> str:
     return console.file.getvalue()
 
 
+def without_effects(text: str) -> str:
+    """What is printed of a table but for its main effects."""
+    return text.partition("\n\nMain effects:")[0]
+
+
 def words_of(table: ResultTable) -> Counter[str]:
     """Every word of every entry, as often as it has to be shown."""
     words = Counter(word for entry in table.entries for word in entry.text.split())
@@ -90,7 +95,7 @@ def test_axis_values_and_heads_are_whole_at_any_width(sweep: str) -> None:
 @pytest.mark.parametrize("sweep", SWEEPS)
 def test_every_interval_and_every_mark_is_shown(sweep: str, width: int) -> None:
     table = main_table(sweep)
-    body = printed(table, width).rpartition("\n\n")[0]  # without the explanation below the table
+    body = without_effects(printed(table, width)).rpartition("\n\n")[0]  # without the explanation below the table
     assert body.count("±") == sum(bool(entry.margin) for entry in table.entries)
     assert body.count("≈") == sum(entry.is_tied for entry in table.entries)
     assert body.count("*") == sum(entry.is_best for entry in table.entries)
@@ -127,7 +132,7 @@ def test_large_numbers_are_whole_at_every_width() -> None:
 
 
 def test_marks_are_explained_below_the_table() -> None:
-    text = " ".join(printed(main_table("long"), 80).split())
+    text = " ".join(without_effects(printed(main_table("long"), 80)).split())
     assert text.endswith(
         "±: half of the 95% interval. *: significantly better than every other entry of its column. "
         "≈: the best of its column, or not significantly different from the best."
@@ -141,7 +146,7 @@ def test_digits_of_a_column_are_aligned() -> None:
 
 
 def test_columns_of_one_axis_value_stay_in_one_table() -> None:
-    blocks = printed(main_table("pivot"), 80).split("\n\n")[1:-1]
+    blocks = without_effects(printed(main_table("pivot"), 80)).split("\n\n")[1:-1]
     heads = [block.splitlines()[0].split() for block in blocks]
     assert heads == [["euler"] * 2, ["heun"] * 2, ["stochastic_heun"] * 2]
 

@@ -8,37 +8,42 @@ from collections.abc import Iterator, Sequence
 from edm.cost import num_parameters
 from experiments.cli.views.tables import TextTable, name, numbers, values
 from experiments.runner.data_costs import images_of, preparing_s
+from experiments.runner.downloads import Download
 from experiments.runner.forecast import Forecast
 from experiments.runner.schedule import Schedule
 from experiments.sweep.plan import Plan, PlannedCell
 from experiments.sweep.preparations import Preparation
 from experiments.sweep.tasks import DataSource
-from experiments.wording import count, duration
+from experiments.wording import count, duration, size
 
 MAX_ROWS = 40
 IN_STORE = "in the store"
 REST = "... and {} more (--json lists all)"
 
 
-def plan_tables(plan: Plan, schedule: Schedule, data: Sequence[DataSource] = ()) -> list[TextTable]:
+def plan_tables(
+    plan: Plan, schedule: Schedule, data: Sequence[DataSource] = (), fetched: Sequence[Download] = ()
+) -> list[TextTable]:
     """Return what is to be prepared, the trainings and the cells; one table if every cell has a training of its own.
 
-    data: data sets that the run would prepare.
+    data: data sets that the run would prepare. fetched: files that it would download.
     """
-    shared = preparations_tables(schedule, data)
+    shared = preparations_tables(schedule, data, fetched)
     if len({planned.training.signature for planned in plan.cells}) == len(plan.cells) == len(plan.trained):
         return [*shared, _cells_table(plan, schedule, with_training=True)]
     trained = [trainings_table(plan, schedule)] if plan.trained else []
     return [*shared, *trained, _cells_table(plan, schedule, with_training=False)]
 
 
-def preparations_tables(schedule: Schedule, data: Sequence[DataSource]) -> list[TextTable]:
+def preparations_tables(schedule: Schedule, data: Sequence[DataSource], fetched: Sequence[Download]) -> list[TextTable]:
     """Return a table of what is left to prepare and how long that takes; none where nothing is."""
     left = [task for task in schedule.of("waiting") if isinstance(task, Preparation)]
     data = data if schedule.of("waiting") else ()
-    if not left and not data:
+    if not left and not data and not fetched:
         return []
     table = TextTable(name("preparation"), *numbers("images", "takes about"))
+    for file in fetched:
+        table.add(f"download {file.file} ({size(file.num_bytes)})", "", duration(file.seconds))
     for source in data:
         seconds = preparing_s(schedule.plan, source)
         table.add(f"data/{source.config.name}", f"{images_of(source):,}", duration(seconds))

@@ -7,7 +7,9 @@ from typing import Any
 
 from edm.cost import num_parameters
 from experiments import hardware
+from experiments.cli.views.changes import changes_json
 from experiments.runner.data_costs import images_of, preparing_s
+from experiments.runner.downloads import Download
 from experiments.runner.forecast import Forecast, Span
 from experiments.runner.measurements import measurements
 from experiments.runner.schedule import Schedule
@@ -24,10 +26,12 @@ def plan_json(
     estimates: dict[int | None, Forecast],
     calibrated: Store | None,
     data: Sequence[DataSource] = (),
+    fetched: Sequence[Download] = (),
 ) -> dict[str, Any]:
     """Return the plan for a script; for a store in which networks were timed, also these and costs on other machines.
 
     estimates: by number of machines or GPUs; that of this machine under None. data: data sets that are to be prepared.
+    fetched: files that are to be downloaded.
     """
     estimate = estimates[None]
     measured = dict[str, Any](pretrained=pretrained) if (pretrained := _pretrained_json(plan, schedule)) else {}
@@ -38,18 +42,12 @@ def plan_json(
         "sweep": plan.sweep.name,
         "cells": len(plan.cells),
         "flops": sum(task.flops for task in schedule.tasks.values()),
-        "data": [
-            {
-                "name": source.config.name,
-                "signature": source.signature,
-                "images": images_of(source),
-                "estimate_s": round(preparing_s(plan, source), 1),
-            }
-            for source in data
-        ],
+        "data": [_data_json(plan, source) for source in data],
+        "downloads": [_download_json(file) for file in fetched],
         "preparations": list(_preparations_json(plan, schedule)),
         "trainings": list(_trainings_json(plan, schedule)),
         "evaluations": list(_evaluations_json(plan, schedule)),
+        "other_code": changes_json(plan, schedule.changes),
         "left": len(schedule.of("waiting")),
         "estimate_s": round(estimate.wall_s, 1),
         "estimate_measured": estimate.measured,
@@ -58,6 +56,19 @@ def plan_json(
         "equivalences": plan.equivalences,
         **measured,
     }
+
+
+def _data_json(plan: Plan, source: DataSource) -> dict[str, Any]:
+    return {
+        "name": source.config.name,
+        "signature": source.signature,
+        "images": images_of(source),
+        "estimate_s": round(preparing_s(plan, source), 1),
+    }
+
+
+def _download_json(file: Download) -> dict[str, Any]:
+    return {"file": file.file, "bytes": file.num_bytes, "estimate_s": round(file.seconds, 1)}
 
 
 def _preparations_json(plan: Plan, schedule: Schedule) -> Iterator[dict[str, Any]]:

@@ -16,15 +16,15 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
-from edm.data.sources import OnProgress
+from edm.data.progress import OnProgress
 from experiments.cli.views.plain import PlainLines
 
 
 @contextmanager
-def showing_progress(console: Console, name: str) -> Iterator[OnProgress]:
+def showing_progress(console: Console, name: str, doing: str = "preparing") -> Iterator[OnProgress]:
     """A bar for each step on a terminal; elsewhere a line for each, and one a minute."""
     if not console.is_interactive:
-        yield _plain_progress(console, name)
+        yield _plain_progress(console, f"{doing} {name}")
         return
     columns = TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn()
     with Progress(*columns, console=console) as progress:
@@ -34,22 +34,28 @@ def showing_progress(console: Console, name: str) -> Iterator[OnProgress]:
             if step not in tasks:
                 progress.update(tasks.get("", TaskID(-1)), visible=False)
                 tasks[step] = progress.add_task(f"{name}: {step}")
-            progress.update(tasks[step], completed=done, total=total)
+            counted = "" if total else _so_far(done)
+            progress.update(tasks[step], description=f"{name}: {step}{counted}", completed=done, total=total or None)
 
         yield on_progress
 
 
-def _plain_progress(console: Console, name: str) -> OnProgress:
+def _plain_progress(console: Console, title: str) -> OnProgress:
     lines, begun = PlainLines(console), set[str]()
-    lines.say(f"preparing {name}")
+    lines.say(title)
 
     def on_progress(step: str, done: int, total: int) -> None:
         if step not in begun:
             begun.add(step)
-            lines.say(f"preparing {name}: {step}")
-        lines.sum_up(lambda: f"preparing {name}: {step}, {done / max(total, 1):.0%}")
+            lines.say(f"{title}: {step}")
+        lines.sum_up(lambda: f"{title}: {step}{f', {done / total:.0%}' if total else _so_far(done)}")
 
     return on_progress
+
+
+def _so_far(done: int) -> str:
+    """How much is done where nobody knows how much there is."""
+    return f", {done:,} so far" if done else ""
 
 
 @contextmanager

@@ -37,6 +37,7 @@ from experiments.sweep.serialisation import task_from_json
 from experiments.sweep.tasks import Training
 from experiments.trials.assets import ensure_data
 from experiments.trials.context import TrialContext
+from experiments.trials.extensions import require_loaded
 from experiments.trials.failures import is_out_of_memory
 
 START_S = 300  # for all workers to be ready; from a cold disk, importing torch alone takes a minute
@@ -219,6 +220,7 @@ def train_as_worker(spec: WorkerSpec) -> None:
     store = Store(Path(spec.root))
     content = yaml.safe_load((store.folder("trainings", spec.signature) / CONFIG).read_text())
     training = task_from_json(Training, content)
+    require_loaded(training, store)
     data = ensure_data(store, training.data)
     rendezvous = join_rendezvous(spec.port)
     rendezvous.set(_ready_key(spec.rank), "")

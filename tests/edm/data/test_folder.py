@@ -9,9 +9,11 @@ from pathlib import Path
 import pytest
 
 from edm.config import DataConfig
+from edm.data import folder as folder_module
+from edm.data import listing
 from edm.data.catalogue import facts, source_fingerprint, split_indices
 from edm.data.errors import DataError
-from edm.data.folder import carve, folder_splits, open_folder
+from edm.data.folder import carve, folder_fingerprint, folder_splits, open_folder
 from tests.datafiles import image_tree
 from tests.planning import source_of
 
@@ -279,3 +281,18 @@ def test_names_that_are_no_text_are_names_too(tmp_path: Path) -> None:
     (Path(os.fsdecode(os.fsencode(tmp_path) + b"/\xff.png"))).touch()
     assert facts(config(tmp_path)).splits["train"] == 17
     assert len(source_fingerprint(config(tmp_path))) == 64
+
+
+def test_listing_and_hashing_say_how_far_they_are(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(listing, "LISTED_AT_ONCE", 8)
+    monkeypatch.setattr(folder_module, "PER_TASK", 8)
+    told: list[tuple[str, int, int]] = []
+    folder = open_folder(str(touched(tmp_path, *LOOSE)), lambda *step: told.append(step))
+    first = folder_fingerprint(folder, lambda *step: told.append(step))
+    num = len(LOOSE)
+    assert [step for step in told if step[0] == "listing files"] == [
+        ("listing files", n, 0) for n in range(8, num + 1, 8)
+    ]
+    hashed = [step for step in told if step[0] == "hashing images"]
+    assert hashed == [("hashing images", min(n, num), num) for n in range(8, num + 8, 8)]
+    assert folder_fingerprint(folder) == first and len(told) == len(hashed) + num // 8  # each folder is read once

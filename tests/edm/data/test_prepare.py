@@ -19,8 +19,9 @@ from edm.data import loaders
 from edm.data import prepare as preparation
 from edm.data.catalogue import CATALOGUE, facts, source_fingerprint, split_indices
 from edm.data.dataset import open_prepared
+from edm.data.decoded import CONTENT, JOURNAL, Chunk, Decoded
 from edm.data.loaders import ArrayPictures
-from edm.data.prepare import FILES, DataError, in_order, prepare
+from edm.data.prepare import FILES, PARTS, DataError, in_order, prepare
 from edm.data.sources import Origin
 from tests.datafiles import image_tree, tiny_celeba, tiny_cifar10, tiny_fashion_mnist
 
@@ -189,16 +190,18 @@ def test_a_broken_image_leaves_nothing_behind(tmp_path) -> None:
 
 
 def test_a_full_disk_is_one_sentence_and_leaves_nothing(tmp_path, monkeypatch) -> None:
-    def full(_file: object, _shape: object) -> None:
+    def full(_decoded: Decoded, _chunk: Chunk) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    monkeypatch.setattr(preparation, "_write_header", full)
+    monkeypatch.setattr(Decoded, "add", full)
     with pytest.raises(DataError, match=r"cannot be written \(No space left on device\); make room there"):
         prepare(DataConfig(), tmp_path)
     assert not list(tmp_path.iterdir())
 
 
-def test_killed_half_way_is_harmless(tmp_path) -> None:
+@pytest.fixture
+def killed(tmp_path) -> DataConfig:
+    """A folder of 60 images whose preparation, into `out`, was killed after 20, in chunks of four."""
     root = image_tree(tmp_path / "files", *(f"{i}.png" for i in range(60)))
     config = DataConfig("folder", resolution=16, path=str(root))
     code = f"""
@@ -212,10 +215,62 @@ def kill(step, done, total):
 prepare.prepare({config!r}, Path({str(into(tmp_path, "out"))!r}), on_progress=kill, threads=2)
 """
     assert subprocess.run([sys.executable, "-c", code], timeout=120).returncode == -9
-    assert [path.name for path in (tmp_path / "out").iterdir()] == ["images.npy"]
-    prepare(config, tmp_path / "out")
-    prepare(config, into(tmp_path, "undisturbed"))
+    assert {path.name for path in (tmp_path / "out").iterdir()} == set(PARTS)
+    return config
+
+
+def flip(path: Path) -> None:
+    """Change the last byte of what was decoded."""
+    content = bytearray(path.read_bytes())
+    content[-1] ^= 1
+    path.write_bytes(content)
+
+
+@pytest.mark.parametrize(
+    ("damage", "kept"),
+    [
+        (lambda _folder: None, 20),
+        (lambda folder: flip(folder / CONTENT), 16),
+        (lambda folder: (folder / CONTENT).unlink(), 0),
+        (lambda folder: (folder / JOURNAL).write_text(""), 0),
+        (lambda folder: (folder / JOURNAL).write_bytes((folder / JOURNAL).read_bytes()[:-9]), 16),
+    ],
+    ids=["as it is", "a changed byte", "no images", "an empty journal", "half a line"],
+)
+def test_what_was_decoded_before_a_kill_is_not_decoded_again(killed, tmp_path, monkeypatch, damage, kept) -> None:
+    monkeypatch.setattr(preparation, "MAX_CHUNK", 4)
+    damage(tmp_path / "out")
+    decoded: list[int] = []
+    original = loaders.FolderPictures.read
+
+    def read(self, start: int, stop: int):
+        decoded.extend(range(start, stop))
+        return original(self, start, stop)
+
+    monkeypatch.setattr(loaders.FolderPictures, "read", read)
+    record = prepare(killed, tmp_path / "out")
+    assert sorted(decoded) == list(range(kept, 60))
+    assert record == prepare(killed, into(tmp_path, "undisturbed"))
     assert contents(tmp_path / "out") == contents(tmp_path / "undisturbed")
+    assert {path.name for path in (tmp_path / "out").iterdir()} == set(FILES)
+
+
+def test_other_chunks_than_before_the_kill_begin_again(killed, tmp_path) -> None:
+    prepare(killed, tmp_path / "out")
+    prepare(killed, into(tmp_path, "undisturbed"))
+    assert contents(tmp_path / "out") == contents(tmp_path / "undisturbed")
+
+
+def test_an_interrupted_preparation_keeps_what_is_decoded(tmp_path, monkeypatch) -> None:
+    monkeypatch.setattr(preparation, "MAX_CHUNK", 100)
+
+    def interrupt(_step: str, done: int, _total: int) -> None:
+        if done == 300:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        prepare(DataConfig(), tmp_path, on_progress=interrupt)
+    assert len((tmp_path / JOURNAL).read_text().splitlines()) >= 1 + 3
 
 
 # order and look-ahead -----------------------------------------------------------------------------

@@ -1,5 +1,8 @@
 """Published reference statistics: both layouts are read, and everything else is answered in one sentence."""
 
+import tracemalloc
+import zipfile
+
 import numpy as np
 import pytest
 import torch
@@ -127,3 +130,40 @@ def test_a_pickle_is_never_opened(tmp_path):
 def test_a_file_that_is_not_there_is_answered(tmp_path, name):
     with pytest.raises(StatisticsError, match="no such file"):
         load_statistics(tmp_path / name, D)
+
+
+def hostile_header(shape: str, dtype: str = "<f8") -> bytes:
+    header = f"{{'descr': '{dtype}', 'fortran_order': False, 'shape': {shape}}}".ljust(117).encode() + b"\n"
+    return b"\x93NUMPY\x01\x00" + len(header).to_bytes(2, "little") + header
+
+
+@pytest.mark.parametrize(
+    ("member", "expected"),
+    [
+        (hostile_header("(100000000000,)"), "mu claims 100,000,000,000 values, more than statistics have"),
+        (hostile_header("(1000000,)"), "mu claims 1,000,000 values and has fewer"),
+        (hostile_header("(4,)", "<U100000000"), "mu claims 4 values, more than statistics have"),
+        (hostile_header("(-4,)"), r"is not an \.npz file of plain arrays|mu claims -4 values|mu is"),
+        (hostile_header("(" * 60 + "4"), r"is not an \.npz file of plain arrays"),
+        (hostile_header("'a'"), r"is not an \.npz file of plain arrays"),
+        (b"", r"is not an \.npz file of plain arrays"),
+    ],
+)
+def test_an_array_that_claims_more_than_it_has_is_answered(path, member, expected):
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("mu.npy", member)
+        archive.writestr("sigma.npy", member)
+    tracemalloc.start()
+    try:
+        with pytest.raises(StatisticsError, match=expected):
+            load_statistics(path, D)
+        assert tracemalloc.get_traced_memory()[1] < 50 * 2**20
+    finally:
+        tracemalloc.stop()
+
+
+def test_names_of_arrays_are_not_printed_raw(path):
+    np.savez(path, **{"\x1b[31mred\n" + "x" * 1000: np.zeros(1)})
+    with pytest.raises(StatisticsError) as refusal:
+        load_statistics(path, D)
+    assert str(refusal.value).isprintable() and len(str(refusal.value)) < 600

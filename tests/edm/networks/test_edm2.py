@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from edm.batches import TrainingSet
 from edm.config import ModelConfig, TrainingConfig
-from edm.loss import denoising_loss
+from edm.loss import denoising_loss, uncertain
 from edm.networks.edm2 import (
     MagnitudePreservingUNet,
     MPBlock,
@@ -91,7 +91,7 @@ def test_the_gradient_of_a_weight_is_orthogonal_to_it():
 
 
 def trained(steps: int, **config: object) -> TrainState:
-    settings = {"kimg": 0.008 * steps, "batch_size": 8, "lr": 0.1, "weighting": "uncertainty", **config}
+    settings = {"kimg": 0.008 * steps, "batch_size": 8, "lr": 0.1, "loss": "uncertainty", **config}
     training = TrainingConfig(**settings)  # pyright: ignore[reportArgumentType]
     state = TrainState(training.prepared(tiny("edm2")), training, 0.5, 0, torch.device("cpu"))
     images = torch.randint(0, 256, (8, 3, 8, 8), generator=generator(), dtype=torch.uint8)
@@ -147,7 +147,7 @@ def test_the_best_uncertainty_is_the_logarithm_of_the_loss():
                 return plain.log() + shift
 
         denoiser.uncertainty = Fixed()  # pyright: ignore[reportAttributeAccessIssue]
-        losses[shift] = denoising_loss(denoiser, images, label, sigma, noise, weighting="uncertainty")
+        losses[shift] = uncertain(plain, denoiser, sigma)
     torch.testing.assert_close(losses[0.0], 1 + plain.log())
     assert bool((losses[0.0] < losses[0.1]).all() and (losses[0.0] < losses[-0.1]).all())
 

@@ -137,13 +137,13 @@ def test_initial_weights_of_adm_are_edms():
 @pytest.mark.parametrize("architecture", LITERATURE)
 def test_a_step_of_training_moves_the_network(architecture, resolution):
     network = tiny(architecture, resolution=resolution)
-    weighting = "uncertainty" if architecture == "edm2" else "edm"
-    config = TrainingConfig(kimg=0.016, batch_size=8, lr=1e-2, weighting=weighting, ema_halflife_kimg=0.0)
+    loss = "uncertainty" if architecture == "edm2" else "denoising"
+    config = TrainingConfig(kimg=0.016, batch_size=8, lr=1e-2, loss=loss, ema_halflife_kimg=0.0)
     state = TrainState(config.prepared(network), config, 0.5, 0, torch.device("cpu"))
     before = {name: value.clone() for name, value in state.denoiser.named_parameters()}
     generator = torch.Generator().manual_seed(0)
     images = torch.randint(0, 256, (8, 3, resolution, resolution), generator=generator, dtype=torch.uint8)
-    losses = [float(loss) for loss in train(state, TrainingSet(images, torch.arange(8) % 3))]
+    losses = [float(value) for value in train(state, TrainingSet(images, torch.arange(8) % 3))]
     assert len(losses) == 2 and all(map(math.isfinite, losses))
     last = "network.gain" if architecture == "edm2" else "network.conv_out.weight"
     moved = {name for name, value in state.denoiser.named_parameters() if not torch.equal(value, before[name])}

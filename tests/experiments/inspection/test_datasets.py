@@ -141,6 +141,16 @@ def test_two_processes_at_once_do_it_once(tmp_path: Path, pictures: Path) -> Non
     assert all((folder / name).read_bytes() == (alone / name).read_bytes() for name in FILES)
 
 
+def test_who_waits_for_another_process_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def ensure(_store: Store, _kind: type, _signature: str, _build: object, _files: object, on_wait) -> None:
+        on_wait()
+
+    monkeypatch.setattr(Store, "ensure", ensure)
+    told: list[tuple[str, int, int]] = []
+    ensure_prepared(Store(tmp_path), source_of(DataConfig()), on_progress=lambda *step: told.append(step))
+    assert told == [("waiting for another process that prepares it", 0, 0)]
+
+
 # the commands -------------------------------------------------------------------------------------
 
 

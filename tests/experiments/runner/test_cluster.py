@@ -28,6 +28,7 @@ from tests.commandline import counting, invoke, run, start
 from tests.conftest import TINY
 from tests.inprocess import run_all
 from tests.planning import load_sweep, plan_sweep
+from tests.table import reproducible
 
 # Ray leaves files open, which Python mentions when it collects them
 pytestmark = pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning")
@@ -133,8 +134,8 @@ def sweep_file(folder: Path, text: str) -> Path:
     return path
 
 
-def results(store: Path) -> bytes:
-    return (store / "reports" / "tiny_digits" / "results.csv").read_bytes()
+def results(store: Path) -> str:
+    return reproducible(store / "reports" / "tiny_digits" / "results.csv")
 
 
 @pytest.fixture(scope="module")
@@ -327,8 +328,8 @@ store = Store(Path(sys.argv[1]))
 with pytest.raises(KeyError), cluster.starting(store):
     raise KeyError
 gc.disable()
-with cluster.starting(store) as wait:  # has to wait until the first, which nobody waited for, is gone
-    wait()
+with cluster.starting(store) as started:  # has to wait until the first, which nobody waited for, is gone
+    started.wait()
     cycle = [ray.put(1)]
     cycle.append(cycle)
     del cycle

@@ -20,6 +20,8 @@ from tests.conftest import Filled
 
 pytestmark = pytest.mark.slow
 
+REPORT = {"report.html", "report.md", "report.tex", "results.csv", "columns.csv", "tables.csv"}
+
 
 @pytest.fixture
 def filled(undisturbed: Filled) -> Filled:
@@ -75,7 +77,7 @@ def test_the_report_is_rebuilt_the_same_from_the_store_and_from_mlflow(filled: F
             path.unlink()
         assert invoke("report", filled.file, "--store", filled.store, *options).returncode == 0
         assert (folder / "results.csv").read_bytes() == before
-        assert {path.name for path in folder.iterdir()} == {"report.html", "report.md", "report.tex", "results.csv"}
+        assert {path.name for path in folder.iterdir()} == REPORT
     frame = pd.read_csv(folder / "results.csv")
     assert frame[["fid_train", "fid_val", "fid_test", "class_accuracy"]].notna().all().all()
 

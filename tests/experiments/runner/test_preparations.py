@@ -8,6 +8,7 @@ import pytest
 from rich.console import Console
 from typer.testing import CliRunner
 
+from edm.data.catalogue import CATALOGUE
 from experiments.cli.main import app
 from experiments.cli.views.plan import plan_tables
 from experiments.cli.views.plan_json import plan_json
@@ -17,6 +18,7 @@ from experiments.inspection.logs import logs_matching
 from experiments.inspection.lookup import cells_sharing, find_preparation
 from experiments.inspection.status import Status, StatusReader
 from experiments.runner.data_costs import images_of, preparing_s, unprepared
+from experiments.runner.downloads import downloads
 from experiments.runner.durations import DurationModel
 from experiments.runner.forecast import forecast
 from experiments.runner.resume import open_schedule
@@ -200,3 +202,31 @@ def test_a_plan_and_its_forecast_count_data_that_is_to_be_prepared(tiny_plan: Pl
     assert "data/digits" in output.getvalue()
     told = plan_json(tiny_plan, open_schedule(tiny_plan, empty), {None: forecast(tiny_plan, [], empty)}, None, [data])
     assert [(each["name"], each["images"]) for each in told["data"]] == [("digits", 1797)]
+
+
+def test_a_plan_and_its_forecast_count_files_that_are_to_be_fetched(
+    tmp_path: Path, tiny_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("EDM_SWEEP_DATA", str(tmp_path / "data"))
+    monkeypatch.setenv("EDM_SWEEP_WEIGHTS", str(tmp_path / "weights"))
+    changes = ("data.name=fashion_mnist", "evaluation.features=inception", "evaluation.metrics=[kid]")
+    plan, place = plan_sweep(load_sweep(tiny_file, changes)), Store(tmp_path / "store")
+    tasks = [*plan.trainings.values(), *plan.evaluations.values()]
+    fetched = downloads(plan, tasks, place)
+    assert [file.file for file in fetched] == [
+        *(file.name for file in CATALOGUE["fashion_mnist"].files),
+        "pt_inception-2015-12-05-6726825d.pth",
+    ]
+    assert fetched[-1].num_bytes == 95_628_359
+    before = forecast(plan, tasks, place).wall_s
+    for file in fetched:
+        folder = tmp_path / ("data" if "ubyte" in file.file else "weights")
+        folder.mkdir(exist_ok=True)
+        (folder / file.file).touch()
+    assert downloads(plan, tasks, place) == [] and downloads(plan, [], place) == []
+    assert before - forecast(plan, tasks, place).wall_s == pytest.approx(sum(file.seconds for file in fetched))
+    output = io.StringIO()
+    Console(file=output, width=120).print(plan_tables(plan, open_schedule(plan, place), [], fetched)[0])
+    assert "download pt_inception-2015-12-05-6726825d.pth (91.2 MiB)" in output.getvalue()
+    told = plan_json(plan, open_schedule(plan, place), {None: forecast(plan, [], place)}, None, [], fetched)
+    assert told["downloads"][-1] == {"file": fetched[-1].file, "bytes": 95_628_359, "estimate_s": 9.6}

@@ -252,7 +252,7 @@ def test_overrides_replace_a_field_and_seeds(tmp_path: Path) -> None:
         (
             "grid:",
             "gird:",
-            "x.yaml:5: gird: unknown field; choose from name, data, model, training, sampling, evaluation, grid, ",
+            "x.yaml:5: gird: unknown field; choose from name, extensions, data, model, training, sampling, evaluation, grid, ",
         ),
         ("kimg: 50", "kimgs: 50", "x.yaml:3: training.kimgs: unknown field; did you mean 'kimg'?"),
         ("model.attention:", "model.atention:", "x.yaml:6: model.atention: unknown field; choose from preset, "),

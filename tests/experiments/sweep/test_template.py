@@ -7,6 +7,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from edm.config import TrainingConfig
+from edm.config.canonical import reached_halflife
 from experiments.sweep.template import TemplateData, sweep_template
 from tests.planning import load_sweep, plan_sweep
 
@@ -28,6 +30,9 @@ def test_a_new_sweep_file_plans_as_it_is(data: TemplateData, tmp_path: Path, mon
     assert plan.sweep.name == "first" and len(plan.cells) == 4 and len(plan.trainings) == 2
     assert plan.warnings == [] or data == "folder"  # whose few images allow no FID
     assert plan.sweep.cells[0].data.name == data
+    training = plan.sweep.cells[0].training
+    is_default = training.ema_halflife_kimg == TrainingConfig().ema_halflife_kimg
+    assert is_default or training.ema_halflife_kimg < 1.01 * reached_halflife(training)
 
 
 def test_its_commented_lines_can_be_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

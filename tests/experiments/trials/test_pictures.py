@@ -27,7 +27,7 @@ from experiments.sweep.jobs import Outcome
 from experiments.sweep.plan import Plan
 from experiments.tracking.records import record_plan
 from experiments.trials.assets import load_averaged
-from experiments.trials.pictures import Request, draw_pictures, sampling_of
+from experiments.trials.pictures import Request, draw_pictures, sampling_of, spread_steps
 from tests.inprocess import run_all
 from tests.planning import load_sweep, plan_sweep
 
@@ -248,9 +248,42 @@ def test_pages_a_class_and_trajectory(studio, tmp_path: Path) -> None:
         assert picture.size == (columns * 74 - 2, rows * 74 - 2 + 14)
 
 
+def test_an_animation_has_a_frame_for_each_step_and_ends_in_the_images(studio, tmp_path: Path) -> None:
+    plan, store = studio
+    options = ("--images", 3, "--trajectory", "--gif", "--steps", 6, "--out", tmp_path / "way.gif")
+    _, [path] = sample(store, "ema=null", *options)
+    model = edm.load(plan.cells[0].training.signature, store=store.root)
+    images = to_uint8(draw(model, sampling_of(plan.cells[0].training, {"steps": 6}), torch.arange(3), torch.arange(3)))
+    with Image.open(path) as animation:
+        assert animation.format == "GIF" and animation.n_frames == 7
+        animation.seek(6)
+        pixels = torch.from_numpy(np.array(animation.convert("L")))
+    for i, image in enumerate(images):
+        left = pixels.shape[1] - (3 - i) * 74 + 2  # of its column: images of 72 pixels and gaps of 2
+        assert torch.equal(pixels[14 : 14 + 72 : 9, left : left + 72 : 9], image[0])
+
+
+def test_guidance_interval_and_churn_are_options(studio, tmp_path: Path) -> None:
+    _, store = studio
+    drawn = []
+    for options in ([], ["--guidance-interval", 0.1, 1], ["--sampler", "stochastic_heun", "--s-churn", 5]):
+        wanted = ["--images", 4, "--guidance", 3, "--steps", 6, *options, "--out", tmp_path / "grid.png"]
+        _, [path] = sample(store, "ema=null", *wanted)
+        drawn.append(Path(path).read_bytes())
+    assert len(set(drawn)) == 3
+
+
+@pytest.mark.parametrize(("steps", "most", "expected"), [(1, 9, {0}), (3, 9, {0, 1, 2}), (9, 3, {0, 4, 8})])
+def test_shown_steps_are_spread_evenly(steps: int, most: int, expected: set[int]) -> None:
+    assert spread_steps(steps, most) == expected
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
+        (("--gif",), "--gif: animates the denoising; add --trajectory"),
+        (("--gif", "--trajectory", "--out", "a.png"), "--out a.png: animations are GIF files; name it a.gif"),
+        (("--guidance-interval", "3", "1"), "--guidance-interval: 3 to 1 is not a range of noise levels"),
         (
             ("--label", "1", "--per-class"),
             "--per-class: draws a grid of every class; leave --label and --trajectory out",

@@ -49,6 +49,26 @@ def test_an_evaluation_finds_everything_measured(
     assert all(unmeasured.result(EvaluationResult, name) is not None for name in tiny_plan.evaluations)
 
 
+def test_memorisation_finds_all_real_images_measured_and_their_scores(
+    tiny_file: Path, unmeasured: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plan = plan_sweep(load_sweep(tiny_file, ("evaluation.metrics=[kid, memorisation]",)))
+    (task,) = (each for each in plan.preparations.values() if isinstance(each, ReferenceStatistics))
+    assert task.counts == {"train": 1197, "val": 300, "test": 300, "noise": 1000}
+    phases: list[str] = []
+    monkeypatch.setattr(ProgressReporter, "phase", lambda self, phase: phases.append(phase))
+    assert perform(unmeasured, task, CONTEXT).state == "done"
+    for what in ("pixels", "features"):
+        assert f"looking for the nearest training images of real ones, {what}" in phases
+    before = set(unmeasured.root.glob("references/*/**/*")) | set(unmeasured.root.glob("scales/*"))
+    assert len(list(unmeasured.root.glob("scales/*"))) == 3  # of kid, and of memorisation in pixels and in features
+    phases.clear()
+    run_all(plan, unmeasured)
+    files = {path for path in unmeasured.root.glob("references/*/**/*") if "lease" not in path.name}
+    assert files <= before and set(unmeasured.root.glob("scales/*")) <= before
+    assert not any("of real ones" in phase for phase in phases)
+
+
 def test_what_was_measured_before_an_interruption_is_kept(
     unmeasured: Store, task: ReferenceStatistics, monkeypatch: pytest.MonkeyPatch
 ) -> None:

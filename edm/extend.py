@@ -1,0 +1,220 @@
+"""Decorators that make functions of one's own values of a configuration's fields. Imports without torch.
+
+    from dataclasses import dataclass
+    from edm import extend
+
+    @dataclass(frozen=True)
+    class DampedOptions:
+        damping: float = 0.9
+
+    @extend.sampler("damped", options=DampedOptions)
+    def damped(step, options):
+        return step.here.x + options.damping * (step.to - step.here.sigma) * step.here.slope
+
+A decorator returns the function as it is, so that a file of extensions is also a module to import and to test.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Generator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any, Literal, TypeVar, cast, get_args
+
+from edm.registry import Kind, Registration
+
+F = TypeVar("F", bound=Callable[..., Any])
+Better = Literal["lower", "higher", "neither"]
+
+_collections: list[list[Registration]] = []  # of the files that are being loaded, the innermost last
+
+
+@contextmanager
+def collecting() -> Generator[list[Registration]]:
+    """Collect what is registered inside the block."""
+    found: list[Registration] = []
+    _collections.append(found)
+    try:
+        yield found
+    finally:
+        _collections.pop()
+
+
+def _registering(kind: Kind, name: str, options: type | None, **settings: Any) -> Callable[[F], F]:
+    """Return the decorator that registers a function; raises TypeError where its arguments are wrong."""
+    if not str(name).isidentifier():
+        raise TypeError(f"extend.{kind}: {name!r} cannot be a name; use letters, digits and '_'")
+    if options is not None:
+        _require_plain_options(kind, name, options)
+
+    def decorate(function: F) -> F:
+        if _collections:
+            _collections[-1].append(Registration(kind, name, function, options, settings))
+        return function
+
+    return decorate
+
+
+def _require_plain_options(kind: Kind, name: str, options: type) -> None:
+    parameters: Any = getattr(options, "__dataclass_params__", None)
+    if parameters is None or not parameters.frozen:
+        raise TypeError(
+            f"extend.{kind}: the options of {name!r} are not a frozen dataclass; use @dataclass(frozen=True)"
+        )
+    for field in dataclasses.fields(cast(Any, options)):
+        if field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING:
+            raise TypeError(f"extend.{kind}: option {field.name!r} of {name!r} has no default; give it one")
+
+
+def sampler(
+    name: str,
+    *,
+    options: type | None = None,
+    loop: bool = False,
+    history: int = 0,
+    evaluations: int | Callable[..., Sequence[float]] = 1,
+    adds_noise: bool = False,
+) -> Callable[[F], F]:
+    """Register a sampler: a step rule `(step) -> x`, or with `loop` the whole of `(denoiser, x, sigmas, noise) -> x`.
+
+    step: where the step begins and ends, and the denoiser (edm.samplers.Step). denoiser: `(x, sigma) -> denoised`, with
+    a number for sigma. x: noise of level sigmas[0], in float64. noise: returns fresh standard normal noise of the shape
+    of `x` at each call. Options come last.
+
+    history: how many earlier points a step rule reads from `step.past`. evaluations: how often a step rule calls the
+    network in each step, its first call, of which it gets the result, included; or a function of the noise levels (and
+    the options) that returns the noise level of every call, in order. adds_noise: whether it draws noise.
+    """
+    given = {"loop": loop, "history": history, "evaluations": evaluations, "adds_noise": adds_noise}
+    return _registering("sampler", name, options, **given)
+
+
+def weighting(name: str, *, options: type | None = None) -> Callable[[F], F]:
+    """Register weights of the loss over noise levels: `(sigma, sigma_data) -> weight`, one for each image.
+
+    The weight is of the mean squared error of the denoised image; EDM's is (sigma**2 + sigma_data**2) / (sigma *
+    sigma_data)**2.
+    """
+    return _registering("weighting", name, options)
+
+
+def noise_distribution(name: str, *, options: type | None = None) -> Callable[[F], F]:
+    """Register the noise levels of training: `(z) -> sigma`, given a standard normal number for each image."""
+    return _registering("noise_distribution", name, options)
+
+
+def loss(name: str, *, options: type | None = None) -> Callable[[F], F]:
+    """Register a loss: `(denoiser, images, labels, sigma, noise, augment_labels) -> loss`, one for each image.
+
+    denoiser: called as `denoiser(x, sigma, labels, augment_labels)` (edm.precondition.Denoiser). images: clean, in
+    [-1, 1]. noise: standard normal, of their shape. augment_labels: None without augmentation.
+    """
+    return _registering("loss", name, options)
+
+
+def optimizer(name: str, *, options: type | None = None) -> Callable[[F], F]:
+    """Register an optimizer: `(parameters, lr) -> torch.optim.Optimizer`.
+
+    Its learning rate is set before every step, and its state saved with every checkpoint.
+    """
+    return _registering("optimizer", name, options)
+
+
+def lr_schedule(name: str, *, options: type | None = None) -> Callable[[F], F]:
+    """Register a schedule of the learning rate: `(kimg, total_kimg) -> factor`, given how much of it has been seen.
+
+    The rate is multiplied by the factor, and by that of the warm-up.
+    """
+    return _registering("lr_schedule", name, options)
+
+
+def augmentation(name: str, *, options: type | None = None) -> Callable[[F], F]:
+    """Register an augmentation: `(images, normals) -> images`, of which the network is not told.
+
+    images: in [-1, 1]. normals: normals(n) returns n standard normal numbers for each image, of shape (b, n), the same
+    at every call; they depend on the seed and on the image's place in the stream of training images alone.
+    """
+    return _registering("augmentation", name, options)
+
+
+def schedule(name: str, *, options: type | None = None) -> Callable[[F], F]:
+    """Register noise levels of sampling: `(steps, sigma_min, sigma_max) -> levels`, `steps` numbers that decrease.
+
+    The final 0 is added to them. It is called with Python's numbers, as a plan needs them, and must not need torch.
+    """
+    return _registering("schedule", name, options)
+
+
+def guidance_rule(name: str, *, options: type | None = None) -> Callable[[F], F]:
+    """Register how guidance combines its branches: `(weaker, denoised, scale, sigma) -> denoised`.
+
+    weaker: the denoised images without a label, or of the guide. denoised: those for the label.
+    """
+    return _registering("guidance_rule", name, options)
+
+
+def network(name: str, *, options: type | None = None) -> Callable[[F], F]:
+    """Register what builds a network F: `(image_channels, resolution, num_classes) -> torch.nn.Module`.
+
+    The module is called as `(x, c_noise, label, augment_labels)` and returns a tensor of the shape of `x`. label: class
+    ids, of which `num_classes` means no class; None for a data set without classes. augment_labels: 9 numbers for each
+    image in a training with augmentation, else None. Its weights are initialised by itself, from the training's seed.
+    """
+    return _registering("network", name, options)
+
+
+def norm(name: str, *, options: type | None = None) -> Callable[[F], F]:
+    """Register what builds a norm of the U-Net's blocks: `(channels, cond_channels) -> torch.nn.Module`.
+
+    The module is called as `(x, cond)`, cond being the embedding of noise level and label, of shape (b, cond_channels),
+    and returns a tensor of the shape of `x`.
+    """
+    return _registering("norm", name, options)
+
+
+def attention(name: str, *, options: type | None = None) -> Callable[[F], F]:
+    """Register what builds an attention block of the U-Net: `(channels, heads, cond_channels) -> torch.nn.Module`.
+
+    The module is called as `(x, cond)` and returns a tensor of the shape of `x`, which it is added to by itself.
+    """
+    return _registering("attention", name, options)
+
+
+def metric(name: str, *, title: str = "", better: Better = "lower", terms: bool = False) -> Callable[[F], F]:
+    """Register a metric of drawn images against the real ones of each split: `(drawn, real) -> value`.
+
+    drawn, real: features of both, of shape (n, d) and (m, d), in float32. terms: it returns one number for each drawn
+    image instead, of which the metric is the mean; it then has a standard error, an interval and paired differences.
+    title: what tables call it, by default its name. better: "lower", "higher" or "neither".
+    """
+    if better not in get_args(Better):
+        raise TypeError(f"extend.metric: better={better!r} is not one of {', '.join(get_args(Better))}")
+    return _registering("metric", name, None, title=title or name.replace("_", " "), better=better, terms=terms)
+
+
+def features(name: str, *, dimension: int, options: type | None = None) -> Callable[[F], F]:
+    """Register a feature space: `(images) -> features`, of shape (b, dimension), in which scores compare images.
+
+    images: uint8, of shape (b, c, h, w), on the device of the task. Scores can only be compared within one space.
+    """
+    return _registering("features", name, options, dimension=dimension)
+
+
+def dataset(
+    name: str,
+    *,
+    channels: int,
+    resolution: int,
+    num_classes: int,
+    splits: Mapping[str, int],
+    options: type | None = None,
+) -> Callable[[F], F]:
+    """Register a data set: `() -> iterator of (image, label)`, always the same ones in the same order.
+
+    image: a uint8 array of shape (channels, resolution, resolution). label: 0 to num_classes - 1; with num_classes 0 it
+    is ignored. splits: the numbers of images of train, val and test, which a rule picks from all.
+    """
+    if tuple(splits) != ("train", "val", "test"):
+        raise TypeError(f"extend.dataset: the splits of {name!r} are not train, val and test; give the number of each")
+    shape = {"channels": channels, "resolution": resolution, "num_classes": num_classes}
+    return _registering("dataset", name, options, **shape, **splits)

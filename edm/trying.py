@@ -1,0 +1,159 @@
+"""Quick trials of extensions on random input: what they return has the right shape and is finite."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from edm.augment import AUGMENTATIONS
+from edm.batches import TrainingSet
+from edm.config import Extension, NetworkConfig, SamplingConfig, TrainingConfig, extensions_in
+from edm.guidance import GUIDANCE_RULES
+from edm.loss import WEIGHTINGS
+from edm.metrics.own import OWN_FEATURES, OWN_METRICS
+from edm.networks.build import start
+from edm.noise import DISTRIBUTIONS, Stream, normals
+from edm.samplers import Loop, integrate, method_of, run_loop
+from edm.train import LOSSES, LR_SCHEDULES, Computing, TrainState, train
+
+IMAGES = 2
+SIGMA_DATA = 0.5
+
+
+class TrialError(ValueError):
+    """An extension does not do what it has to: a sentence that says what it did instead."""
+
+
+def try_sampler(config: SamplingConfig, shape: tuple[int, int, int]) -> None:
+    """Draw images of Gaussian data, whose denoiser is known, by the sampler of a configuration; raises TrialError."""
+    index = torch.arange(IMAGES)
+    noise_levels: list[float] = []
+    drawn_noise = False
+
+    def denoiser(x: Tensor, sigma: Tensor) -> Tensor:
+        noise_levels.append(float(sigma))
+        return x * SIGMA_DATA**2 / (sigma**2 + SIGMA_DATA**2)
+
+    def noise(step: int) -> Tensor:
+        nonlocal drawn_noise
+        drawn_noise = True
+        return normals(config.seed, Stream.SAMPLING, index, shape, step + 1)
+
+    def checked(solve: Callable[..., Any]) -> Callable[..., Tensor]:
+        return lambda *given: required(solve(*given), (IMAGES, *shape))
+
+    method, sigmas = method_of(config), config.sigmas
+    start = normals(config.seed, Stream.SAMPLING, index, shape).double() * sigmas[0]
+    if isinstance(method, Loop):
+        run_loop(replace(method, solve=checked(method.solve)), denoiser, start, sigmas, noise)
+    else:
+        integrate(denoiser, start, sigmas, replace(method, rule=checked(method.rule)), noise)
+    expected = replace(config, guidance=1.0, guide=None).nfe
+    if len(noise_levels) != expected:
+        raise TrialError(f"calls the network {len(noise_levels)} times, and declares {expected}; correct evaluations=")
+    if drawn_noise and config.is_deterministic:
+        raise TrialError("draws noise without saying so; register it with adds_noise=True")
+
+
+def try_guidance_rule(config: SamplingConfig, shape: tuple[int, int, int]) -> None:
+    """Combine random images by the guidance rule of a configuration; raises TrialError."""
+    weaker, main = normals(0, Stream.SAMPLING, torch.arange(2 * IMAGES), shape).double().chunk(2)
+    sigma = torch.ones((), dtype=torch.float64)
+    required(GUIDANCE_RULES[config.guidance_rule](config)(weaker, main, sigma), (IMAGES, *shape))
+
+
+def try_training(network: NetworkConfig, config: TrainingConfig) -> None:
+    """Take two steps of a training of `network`, on random images, as `config` says; raises TrialError.
+
+    One step alone would miss what depends on the step before, such as an optimizer's state.
+    """
+    generator = torch.Generator().manual_seed(0)
+    shape = (IMAGES, network.image_channels, network.resolution, network.resolution)
+    images = (torch.rand(shape, generator=generator) * 255).to(torch.uint8)
+    labels = torch.zeros(IMAGES, dtype=torch.int64)
+    small = replace(config, batch_size=IMAGES, micro_batch=None, kimg=2 * IMAGES / 1000, power_ema=(), keep="last")
+    _try_functions(small, shape)
+    if any(extensions_in(network)):
+        _try_network(network, shape)
+    state = TrainState(network, small, SIGMA_DATA, 0, torch.device("cpu"), Computing("fp32", False, fused=False))
+    for loss in train(state, TrainingSet(images, labels)):
+        if not loss.isfinite():
+            raise TrialError("makes the loss infinite or NaN; correct it")
+    state.load(state.tensors())  # as after a checkpoint
+    for name, weights in state.denoiser.named_parameters():
+        if not weights.isfinite().all():
+            raise TrialError(f"makes weights ({name}) infinite or NaN; correct it")
+
+
+def try_features(features: Extension, shape: tuple[int, int, int]) -> None:
+    """Compute features of random images; raises TrialError."""
+    images = (normals(0, Stream.SAMPLING, torch.arange(IMAGES), shape).clip(-1, 1) * 127.5 + 127.5).to(torch.uint8)
+    required(OWN_FEATURES[features](images), (IMAGES, features.fact("dimension")))
+
+
+def try_metric(metric: Extension, dimension: int) -> None:
+    """Compute a metric of random features; raises TrialError."""
+    features = normals(0, Stream.SAMPLING, torch.arange(50), (dimension,))
+    drawn, real = features[:20], features[20:]
+    found = OWN_METRICS[metric](drawn, real)
+    if metric.fact("terms"):
+        required(found, (20,))
+    elif not math.isfinite(float(found)):
+        raise TrialError("returns a value that is not a finite number; correct it")
+
+
+def _try_network(network: NetworkConfig, shape: tuple[int, ...]) -> None:
+    built = start(network, torch.Generator().manual_seed(0)).eval()
+    label = torch.zeros(IMAGES, dtype=torch.int64) if network.num_classes else None
+    with torch.no_grad():
+        required(built(torch.ones(shape), torch.zeros(IMAGES), label, None), shape)
+
+
+def _try_functions(config: TrainingConfig, shape: tuple[int, ...]) -> None:
+    """Try what a training calls in each step, as far as extensions define it."""
+    levels = torch.tensor([0.01, 0.5, 20.0])
+    if isinstance(config.weighting, Extension):
+        required(WEIGHTINGS[config.weighting](config)(levels, SIGMA_DATA), (3,))
+    if isinstance(config.noise_distribution, Extension):
+        sigma = required(DISTRIBUTIONS[config.noise_distribution](config)(torch.linspace(-3, 3, 9)), (9,))
+        if not (sigma > 0).all():
+            raise TrialError("returns noise levels that are not above 0; correct it")
+    if isinstance(config.augmentation, Extension):
+        images = AUGMENTATIONS[config.augmentation](config)(torch.zeros(shape), 0, torch.arange(shape[0]))
+        required(images[0], shape)
+    if isinstance(config.lr_schedule, Extension):
+        for seen in (0.0, config.kimg):
+            factor = LR_SCHEDULES[config.lr_schedule](config)(seen, config.kimg)
+            if not 0 <= float(factor) < math.inf:
+                raise TrialError(f"returns the factor {factor!r} at {seen:g} kimg; return 0 or more")
+    if isinstance(config.loss, Extension):
+        _try_loss(config, shape)
+
+
+def _try_loss(config: TrainingConfig, shape: tuple[int, ...]) -> None:
+    """Compute a loss of a denoiser that has one weight."""
+    scale = torch.ones((), requires_grad=True)
+
+    def denoiser(x: Tensor, sigma: Tensor, label: object = None, augment_labels: object = None) -> Tensor:
+        return scale * x
+
+    noise, labels = torch.ones(shape), torch.zeros(shape[0], dtype=torch.int64)
+    losses = LOSSES[config.loss](config)(denoiser, torch.zeros(shape), labels, torch.ones(shape[0]), noise, None)
+    if not required(losses, shape[:1]).requires_grad:
+        raise TrialError("returns a loss that does not depend on the denoiser; call it, without torch.no_grad")
+
+
+def required(value: object, shape: tuple[int, ...]) -> Tensor:
+    """Return a value; raises TrialError unless it is a tensor of that shape with finite values."""
+    if not isinstance(value, Tensor):
+        raise TrialError(f"returns {type(value).__name__}, not a tensor; return a tensor of shape {list(shape)}")
+    if tuple(value.shape) != shape:
+        raise TrialError(f"returns a tensor of shape {list(value.shape)}, where {list(shape)} is needed; correct it")
+    if not value.isfinite().all():
+        raise TrialError("returns values that are not finite numbers; correct it")
+    return value

@@ -1,0 +1,1 @@
+"""The page of `edm-sweep demo`: draws images from trained networks and shows how they come about."""

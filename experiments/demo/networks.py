@@ -1,0 +1,119 @@
+"""Which trained networks the page offers, and what each of them takes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from edm.config import SamplingConfig
+from edm.files import MODEL, load_model
+from edm.precondition import Denoiser
+from experiments.errors import UserError
+from experiments.inspection.lookup import find, find_one, tasks_matching
+from experiments.store.results import TrainingResult
+from experiments.store.store import Store
+from experiments.sweep.tasks import Evaluation, SweepTask, Training
+from experiments.trials.pictures import load_finished, load_guide, sampling_of
+
+SUFFIX = ".safetensors"
+
+
+@dataclass(frozen=True)
+class Offer:
+    """A trained network by the name that it has on the page: a cell or a training of the store, or a model file."""
+
+    name: str
+    task: SweepTask | None = None
+    file: Path | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Network:
+    """A loaded network.
+
+    sampling: how it samples by default. label_dropout: share of labels dropped in training; None if that is unknown.
+    """
+
+    offer: Offer
+    model: Denoiser
+    guide: Denoiser | None
+    sampling: SamplingConfig
+    label_dropout: float | None
+
+    @property
+    def training(self) -> Training | None:
+        """The task that trained it; None for a model file."""
+        task = self.offer.task
+        return task.training if isinstance(task, Evaluation) else task if isinstance(task, Training) else None
+
+    @property
+    def takes_label(self) -> bool:
+        """Whether images of a class can be asked for."""
+        return self.model.config.num_classes > 0 and self.label_dropout != 1
+
+    @property
+    def takes_guidance(self) -> bool:
+        """Whether there is something that guidance can lead away from."""
+        return self.guide is not None or (self.takes_label and self.label_dropout != 0)
+
+    @property
+    def side(self) -> int:
+        """Pixels a side of the images that it draws."""
+        return self.sampling.resolution or self.model.config.resolution
+
+
+def offers(names: list[str], store: Store) -> list[Offer]:
+    """Return the networks that were named, or all finished trainings of the sweeps of a store.
+
+    names: cells, trainings, model files or folders of one. Raises UserError if there is none, or one is not finished.
+    """
+    found = [_named(name, store) for name in names] or _finished(store)
+    if not found:
+        nothing = f"{store.root}: has no finished training of a sweep"
+        raise UserError(f"{nothing}; run a sweep first, give a model file, or select another store with --store")
+    return found
+
+
+def _named(name: str, store: Store) -> Offer:
+    path = Path(name)
+    file = path / MODEL if path.is_dir() else path
+    if path.is_dir() or path.suffix == SUFFIX:
+        if not file.is_file():
+            raise UserError(f"{name}: holds no {MODEL}; give the folder of a training, or a model file")
+        return Offer(name, file=file)
+    task = find(name, store)
+    training = task.training if isinstance(task, Evaluation) else task
+    if store.result(TrainingResult, training.signature) is None:
+        raise UserError(f"{name}: its training is not finished; run its sweep first")
+    return Offer(find_one(name, store).name, task=task)
+
+
+def _finished(store: Store) -> list[Offer]:
+    found: dict[str, Offer] = {}
+    for named in tasks_matching("*", store):
+        done = named.kind == "training" and store.result(TrainingResult, named.signature) is not None
+        if done and named.signature not in found:
+            name = f"{named.sweep}:{named.name}"
+            found[named.signature] = Offer(name, task=find(named.signature, store))
+    return list(found.values())
+
+
+def load(offer: Offer, store: Store, device: torch.device) -> Network:
+    """Load a network; raises UserError if its file cannot be read."""
+    if offer.task is None:
+        assert offer.file is not None
+        try:
+            return Network(offer, load_model(offer.file, device), None, SamplingConfig(), None)
+        except ValueError as error:
+            raise UserError(str(error)) from None
+    task, sampling = offer.task, sampling_of(offer.task, {})
+    training = task.training if isinstance(task, Evaluation) else task
+    dropout = training.config.label_dropout
+    if isinstance(task, Training) and training.network.num_classes and dropout == 1:
+        sampling = sampling_of(task, {"guidance": 0.0})  # it never saw a label
+    model = load_finished(training, sampling.ema, store, device)
+    # loaded even where the cell has guidance 1, since the page can raise it
+    guide = load_guide(task, sampling_of(task, {"guidance": 2.0}), store, device)
+    return Network(offer, model, guide, sampling, dropout)

@@ -1,0 +1,201 @@
+"""Loads files of extensions: Python that registers samplers and other things of one's own (edm.extend).
+
+The files are a person's own code, which runs as it is loaded. They see each other by name, and otherwise what is
+installed: not the other files of their folder, so that they mean the same wherever they are loaded.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+import importlib.abc
+import importlib.machinery
+import importlib.util
+import json
+import sys
+import traceback
+from collections.abc import Generator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+
+from edm import extend
+from edm.config import Extension
+from edm.registry import Registration, register
+from experiments.code import DIGITS, Reach, Sources
+
+PRIVATE = "edm_sweep_extensions"  # where loaded modules are kept, apart from all others of their names
+NOT_TO_HIDE = {"edm", "experiments", "reports", "torch", "numpy", *sys.stdlib_module_names}
+
+
+class ExtensionError(Exception):
+    """A file of extensions cannot be used: a sentence that says where, why, and what to do."""
+
+
+@dataclass(frozen=True)
+class ExtensionFile:
+    """A file of extensions as it was read. module: its name without .py. path: what messages call it."""
+
+    module: str
+    path: str
+    text: str
+
+
+@dataclass(frozen=True)
+class LoadedExtension:
+    """Something that a file registered, and the code that it consists of.
+
+    code: its digest. where: the file and the function. definitions: a short digest of each that it reaches, by name.
+    """
+
+    registration: Registration
+    code: str
+    where: str
+    definitions: Mapping[str, str]
+
+    @property
+    def value(self) -> Extension:
+        """The value of a configuration's field that stands for it, without options."""
+        return Extension(self.registration.name, self.code, where=self.where)
+
+
+# reading ------------------------------------------------------------------------------------------
+
+
+def read_extension(entry: str, folder: Path) -> ExtensionFile:
+    """Read a file, given by its path relative to `folder`, or an installed module, given by its dotted name.
+
+    Raises ExtensionError.
+    """
+    path = folder / entry if entry.endswith(".py") or "/" in entry else _installed(entry, folder)
+    module = path.stem if entry.endswith(".py") or "/" in entry else entry
+    if path.suffix != ".py":
+        raise ExtensionError(f"{entry!r} is not a Python file; give a file that ends in .py")
+    if not module.replace(".", "_").isidentifier() or module in NOT_TO_HIDE:
+        raise ExtensionError(f"{path.name!r} cannot be imported under that name, or would hide a module; rename it")
+    try:
+        return ExtensionFile(module, str(path), path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ExtensionError(
+            f"{entry!r}: there is no file {path}; correct the path, or, of a sweep that was run, give its name instead"
+        ) from None
+    except UnicodeDecodeError:
+        raise ExtensionError(f"{entry!r} is not a text file; give a file of Python code") from None
+    except OSError as error:
+        raise ExtensionError(f"{entry!r} cannot be read ({error.strerror}); give a file of Python code") from None
+
+
+def _installed(name: str, folder: Path) -> Path:
+    try:
+        spec = importlib.util.find_spec(name)
+    except (ImportError, ValueError):
+        spec = None
+    if spec is None or spec.origin is None or not Path(spec.origin).is_file():
+        remedy = f"did you mean {name}.py?" if (folder / f"{name}.py").is_file() else "correct it, or install it"
+        raise ExtensionError(f"{name!r} is neither a file that ends in .py nor an installed module; {remedy}")
+    return Path(spec.origin)
+
+
+# loading ------------------------------------------------------------------------------------------
+
+
+def load_extensions(files: Sequence[ExtensionFile]) -> list[Registration]:
+    """Run the files and return what they register. Raises ExtensionError."""
+    with _importable(files), extend.collecting() as registrations:
+        for file in files:
+            _import(file, files)
+    return registrations
+
+
+def identified(files: Sequence[ExtensionFile]) -> list[LoadedExtension]:
+    """Run the files, and make what they register known to this process by its digest. Raises ExtensionError."""
+    sources = Sources({file.module: Path(file.path) for file in files})
+    loaded = [_identified(registration, files, sources) for registration in load_extensions(files)]
+    for each in loaded:
+        register(each.registration, each.code)
+    return loaded
+
+
+def _identified(registration: Registration, files: Sequence[ExtensionFile], sources: Sources) -> LoadedExtension:
+    function = registration.function
+    module = sys.modules.get(getattr(function, "__module__", ""))
+    file = next((file for file in files if file.path == getattr(module, "__file__", None)), None)
+    name = getattr(function, "__qualname__", None)
+    if file is None or name is None:
+        what = f"{registration.kind} {registration.name!r}"
+        raise ExtensionError(f"{what} is not a function or a class of a file of extensions; define it in one")
+    reach = _reach(sources, file.module, name)
+    content = json.dumps([registration.kind, registration.name, reach.digest])
+    code = hashlib.sha256(content.encode()).hexdigest()[:DIGITS]
+    return LoadedExtension(registration, code, f"{Path(file.path).name}, {name}", reach.definitions)
+
+
+def _reach(sources: Sources, module: str, name: str) -> Reach:
+    try:
+        return sources.reach([f"{module}.{name}"])
+    except KeyError:  # such as a function within a function
+        return sources.reach([module])
+
+
+def _import(file: ExtensionFile, files: Sequence[ExtensionFile]) -> None:
+    try:
+        importlib.import_module(file.module)
+    except SyntaxError as error:
+        raise ExtensionError(
+            f"{error.filename}:{error.lineno}: is not valid Python ({error.msg}); correct it"
+        ) from None
+    except Exception as error:
+        last = traceback.format_exception_only(error)[-1].strip()
+        own = {each.path for each in files}
+        frames = [f for f in traceback.extract_tb(error.__traceback__) if f.filename in own]
+        place = f"{frames[-1].filename}:{frames[-1].lineno}" if frames else file.path
+        raise ExtensionError(f"{place}: cannot be imported ({last}){_remedy(error, file)}") from None
+
+
+def _remedy(error: Exception, file: ExtensionFile) -> str:
+    if isinstance(error, ModuleNotFoundError) and error.name is not None:
+        if Path(file.path).with_name(f"{error.name}.py").is_file():
+            return f"; add {error.name}.py to extensions"
+        return f"; install {error.name}"
+    return "; correct it"
+
+
+@contextmanager
+def _importable(files: Sequence[ExtensionFile]) -> Generator[None]:
+    """Let the files be imported by name inside the block, and leave no trace of the names after it."""
+    finder = _Finder(files)
+    hidden = {file.module: sys.modules.pop(file.module) for file in files if file.module in sys.modules}
+    sys.meta_path.insert(0, finder)
+    try:
+        yield
+    finally:
+        sys.meta_path.remove(finder)
+        for file in files:
+            sys.modules.pop(file.module, None)
+        sys.modules.update(hidden)
+
+
+class _Finder(importlib.abc.MetaPathFinder, importlib.abc.Loader):
+    """Imports the files from their texts."""
+
+    def __init__(self, files: Sequence[ExtensionFile]) -> None:
+        self.files = {file.module: file for file in files}
+        together = "\0".join(f"{file.module}\0{file.text}" for file in files)
+        self.version = hashlib.sha256(together.encode()).hexdigest()[:12]
+
+    def find_spec(
+        self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
+    ) -> importlib.machinery.ModuleSpec | None:
+        """Find one of the files by its module's name."""
+        if fullname not in self.files:
+            return None
+        return importlib.util.spec_from_loader(fullname, self, origin=self.files[fullname].path)
+
+    def exec_module(self, module: ModuleType) -> None:
+        """Run a file. Its classes belong to a module that stays, whatever else is imported under the file's name."""
+        file = self.files[module.__name__]
+        module.__file__ = file.path
+        module.__name__ = f"{PRIVATE}.{self.version}.{file.module}"
+        sys.modules[module.__name__] = module
+        exec(compile(file.text, file.path, "exec"), module.__dict__)

@@ -1,0 +1,258 @@
+"""The extensions of a sweep file: the values that they add to fields, and these values' options."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict, fields, is_dataclass, replace
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, get_args, get_type_hints
+
+from pydantic import TypeAdapter, ValidationError
+
+from edm import facts
+from edm.config import Extension, Options
+from edm.data.catalogue import DatasetFacts
+from edm.registry import Kind
+from experiments.errors import one_line
+from experiments.extensions import ExtensionError, ExtensionFile, LoadedExtension, identified, read_extension
+from experiments.sweep.diagnostics import explain, not_a_choice, show_value, suggest
+from experiments.sweep.document import Document, Location
+from experiments.sweep.spec import OPTIONS, SECTIONS, Cell, field_names, split_axis
+from reports.metrics import METRICS, MetricInfo
+
+FIELDS: dict[Kind, tuple[str, str]] = {  # section and field
+    "sampler": ("sampling", "sampler"),
+    "schedule": ("sampling", "schedule"),
+    "guidance_rule": ("sampling", "guidance_rule"),
+    "network": ("model", "architecture"),
+    "norm": ("model", "norm"),
+    "attention": ("model", "attention_block"),
+    "metric": ("evaluation", "metrics"),
+    "features": ("evaluation", "features"),
+    "dataset": ("data", "name"),
+    "weighting": ("training", "weighting"),
+    "noise_distribution": ("training", "noise_distribution"),
+    "loss": ("training", "loss"),
+    "optimizer": ("training", "optimizer"),
+    "lr_schedule": ("training", "lr_schedule"),
+    "augmentation": ("training", "augmentation"),
+}
+OWN = MetricInfo("", group="own")
+FIELDS_OF: dict[str, tuple[tuple[Kind, str], ...]] = {
+    section: tuple((kind, field) for kind, (own, field) in FIELDS.items() if own == section)
+    for section in dict.fromkeys(section for section, _ in FIELDS.values())
+}
+EXAMPLE = "write for example [ideas.py]"
+
+
+class ExtensionValueError(ValueError):
+    """A value or an option that an extension does not have. location: in its section."""
+
+    def __init__(self, location: Location, message: str) -> None:
+        super().__init__(message)
+        self.location = location
+
+
+class SweepExtensions:
+    """What the extensions of a sweep file register. files: as they were read."""
+
+    def __init__(self, files: tuple[ExtensionFile, ...] = (), loaded: Iterable[LoadedExtension] = ()) -> None:
+        self.files = files
+        self._loaded: dict[tuple[Kind, str], LoadedExtension] = {
+            (each.registration.kind, each.registration.name): each for each in loaded
+        }
+        self._reached: set[tuple[str, str]] = set()  # companion fields and the options in them that a cell uses
+        self._used: dict[str, set[str]] = {}  # companion fields and the options that values of cells have
+
+    @classmethod
+    def read(cls, document: Document, folder: Path) -> SweepExtensions:
+        """Read and load the extensions of a sweep file in `folder`; raises UserError."""
+        entries = document.data.get("extensions")
+        if entries is None:
+            return cls()
+        if not isinstance(entries, tuple) or not all(isinstance(entry, str) for entry in entries):
+            raise document.error(
+                ("extensions",), f"extensions: {show_value(entries)} is not a list of files; {EXAMPLE}"
+            )
+        location: Location = ("extensions",)
+        try:
+            files: list[ExtensionFile] = []
+            for i, entry in enumerate(entries):
+                location = ("extensions", i)
+                files.append(_distinct(read_extension(entry, folder), files))
+            location = ("extensions",)
+            loaded = identified(files)
+            _require_free_names(loaded)
+        except ExtensionError as error:
+            raise document.error(location, f"extensions: {error}") from None
+        return cls(tuple(files), loaded)
+
+    @property
+    def companions(self) -> dict[str, tuple[str, ...]]:
+        """For each section, the names of the mappings that hold options of its fields, such as sampler_options."""
+        found: dict[str, list[str]] = {}
+        for kind, _ in self._loaded:
+            section, field = FIELDS[kind]
+            if kind == "metric":  # of which there are several in one field
+                continue
+            names = found.setdefault(section, [])
+            if field + OPTIONS not in names:
+                names.append(field + OPTIONS)
+        return {section: tuple(names) for section, names in found.items()}
+
+    def resolved(self, section: str, values: dict[str, Any]) -> dict[str, Any]:
+        """Return the values of a section with an Extension, as JSON, for every name that an extension registers.
+
+        Options of fields whose value has none are left out. Raises ExtensionValueError.
+        """
+        values = dict(values)
+        for kind, field in FIELDS_OF.get(section, ()):
+            if not self._loaded and not isinstance(values.get(field), dict):
+                continue
+            options, value = values.pop(field + OPTIONS, None), values.get(field)
+            if isinstance(value, tuple):
+                values[field] = [self._entry(kind, field, entry) for entry in value]
+                continue
+            if isinstance(value, dict):
+                raise ExtensionValueError((field,), f"{show_value(value)} is not a name; write {field}: NAME")
+            loaded = self._loaded.get((kind, value)) if isinstance(value, str) else None
+            if loaded is not None:
+                resolved = self._options(loaded, section, field + OPTIONS, options or {})
+                values[field] = asdict(replace(loaded.value, options=resolved))
+            elif isinstance(value, str):
+                self._require_known(kind, field, value)
+        return values
+
+    def _entry(self, kind: Kind, field: str, value: Any) -> Any:
+        """Return an entry of a list as JSON: an Extension for a name that an extension registers."""
+        loaded = self._loaded.get((kind, value)) if isinstance(value, str) else None
+        if loaded is not None:
+            return asdict(loaded.value)
+        if isinstance(value, str):
+            self._require_known(kind, field, value)
+        return value
+
+    def _require_known(self, kind: Kind, field: str, value: str) -> None:
+        own, names = own_names(kind), tuple(name for each, name in self._loaded if each == kind)
+        if names and value not in own:
+            raise ExtensionValueError((field,), not_a_choice(value, (*own, *names)))
+
+    def _options(self, loaded: LoadedExtension, section: str, companion: str, given: Any) -> Options:
+        """Return all options of a value, those that are not given by their defaults."""
+        kind = loaded.registration.options
+        names = field_names(kind) if kind is not None else ()
+        if not isinstance(given, dict):
+            example = f"{{{names[0]}: ...}}" if names else "{}"
+            raise ExtensionValueError(
+                (companion,), f"{show_value(given)} is not a mapping; write for example {example}"
+            )
+        own = {name: value for name, value in given.items() if name in names}
+        field = f"{section}.{companion}"
+        self._reached |= {(field, name) for name in own}
+        self._used.setdefault(field, set()).update(names)
+        if kind is None:
+            return ()
+        try:
+            return _parsed_options(kind, json.dumps(own, default=str))
+        except ValidationError as error:
+            location, message = explain(error.errors(), kind)
+            raise ExtensionValueError((companion, *location), message) from None
+
+    def with_facts(self, config: Any) -> Any:
+        """Return a configuration whose extensions carry what plans need to know of them."""
+        if not self._loaded or not is_dataclass(config):
+            return config
+        try:
+            return _with_facts(config)
+        except Exception as error:
+            field = next(f.name for f in fields(config) if isinstance(getattr(config, f.name), Extension))
+            what = f"{getattr(config, field)}: its code failed ({type(error).__name__}: {one_line(error)}); correct it"
+            raise ExtensionValueError((field,), what) from None
+
+    def with_network(self, cell: Cell, data: DatasetFacts) -> Cell:
+        """Return a cell whose network, if an extension defines it, carries its cost. Raises ExtensionValueError."""
+        network = cell.model.architecture
+        if not isinstance(network, Extension):
+            return cell
+        try:
+            known = _network_facts(network, data.channels, data.resolution, data.num_classes)
+        except Exception as error:
+            what = f"{network}: its code failed ({type(error).__name__}: {one_line(error)}); correct it"
+            raise ExtensionValueError(("architecture",), what) from None
+        return replace(cell, model=replace(cell.model, architecture=replace(network, facts=known)))
+
+    def require_reached(self, document: Document, axes: Iterable[tuple[str, Location]]) -> None:
+        """Raise UserError for the first option that no cell uses. axes: with where the file has them."""
+        given: list[tuple[str, str, Location]] = []
+        for section, companions in self.companions.items():
+            for companion in companions:
+                options = (document.data.get(section) or {}).get(companion) or {}
+                given += [(f"{section}.{companion}", name, (section, companion, name)) for name in options]
+        for axis, location in axes:
+            section, field, option = split_axis(axis)
+            if option:
+                given.append((f"{section}.{field}{OPTIONS}", option, location))
+        for field, name, location in given:
+            if (field, name) not in self._reached:
+                raise document.error(location, f"{field}.{name}: {self._why_unreached(field, name)}")
+
+    def _why_unreached(self, field: str, name: str) -> str:
+        used = tuple(sorted(self._used.get(field, ())))
+        if used:
+            return f"unknown option; {suggest(name, used)}"
+        value = field.removesuffix(OPTIONS)
+        if field in self._used:
+            return f"the values of {value} in this sweep have no options; remove it"
+        return f"no cell has a value of {value} with options; choose one that an extension registers, or remove it"
+
+
+def own_names(kind: Kind) -> tuple[str, ...]:
+    """Return the names that a field has without extensions."""
+    section, field = FIELDS[kind]
+    hint = get_type_hints(SECTIONS[section])[field]
+    return tuple(_words(hint))
+
+
+def _words(hint: Any) -> Iterator[str]:
+    for part in get_args(hint):
+        if isinstance(part, str):
+            yield part
+        else:
+            yield from _words(part)
+
+
+def _distinct(file: ExtensionFile, others: Iterable[ExtensionFile]) -> ExtensionFile:
+    if any(file.module == other.module for other in others):
+        raise ExtensionError(f"{file.module!r} is listed twice, or two files have that name; remove or rename one")
+    return file
+
+
+def _require_free_names(loaded: Iterable[LoadedExtension]) -> None:
+    seen: dict[tuple[Kind, str], LoadedExtension] = {}
+    for each in loaded:
+        kind, name = each.registration.kind, each.registration.name
+        if name in own_names(kind) or (kind == "metric" and METRICS.get(f"{name}_test", OWN).group != "own"):
+            raise ExtensionError(
+                f"{each.where}: {name!r} is already a {kind} of edm-sweep; register yours under another name"
+            )
+        other = seen.setdefault((kind, name), each)
+        if other is not each:
+            raise ExtensionError(f"{each.where}: {name!r} is already registered by {other.where}; rename one of them")
+
+
+@lru_cache(maxsize=4096)
+def _with_facts(config: Any) -> Any:
+    return facts.with_facts(config)
+
+
+@lru_cache(maxsize=256)
+def _network_facts(network: Extension, image_channels: int, resolution: int, num_classes: int) -> Options:
+    return facts.network_facts(network, image_channels, resolution, num_classes)
+
+
+@lru_cache(maxsize=4096)
+def _parsed_options(kind: type, text: str) -> Options:
+    parsed = TypeAdapter(kind).validate_json(text, strict=True)
+    return tuple((field.name, getattr(parsed, field.name)) for field in fields(kind))

@@ -1,0 +1,71 @@
+"""Checks the tables that a sweep file asks for against its axes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from typing import Any
+
+from experiments.sweep.diagnostics import one_of, show_value, suggest, suggest_axis
+from experiments.sweep.document import Document, Location
+from experiments.sweep.spec import Cell, ReportConfig
+from reports.metrics import METRICS
+
+
+class ReportTables:
+    """Checks and completes the tables of a sweep with these axes and cells. cells: those of one seed."""
+
+    def __init__(self, document: Document, axes: tuple[str, ...], cells: Sequence[Cell]) -> None:
+        self.document, self.axes, self.cells = document, axes, cells
+
+    def complete(self, table: ReportConfig, place: Location) -> ReportConfig:
+        """Return a table with its rows filled in. place: where it is in the file. Raises UserError if it is wrong."""
+        for key in ("rows", "columns"):
+            for i, axis in enumerate(getattr(table, key) or ()):
+                self._require_axis(axis, key, (*place, key, i))
+        for i, metric in enumerate(table.metrics or ()):
+            if metric not in METRICS:
+                raise self.document.error(
+                    (*place, "metrics", i),
+                    f"report.metrics: {metric!r} is not a metric; {suggest(metric, tuple(METRICS))}",
+                )
+        rows = tuple(axis for axis in self.axes if axis not in table.columns) if table.rows is None else table.rows
+        self._require_own_entries((*rows, *table.columns), place)
+        for axis, value in (table.baseline or {}).items():
+            self._require_axis(axis, "baseline", (*place, "baseline", axis))
+            self._require_value(axis, value, (*place, "baseline", axis))
+        return replace(table, rows=rows)
+
+    def _require_axis(self, axis: str, key: str, place: Location) -> None:
+        if axis not in self.axes:
+            hint = suggest_axis(axis, self.axes)
+            raise self.document.error(place, f"report.{key}: {axis!r} is not an axis of this sweep; {hint}")
+
+    def _require_value(self, axis: str, value: Any, place: Location) -> None:
+        values = _distinct(cell.value(axis) for cell in self.cells)
+        if _as_tuple(value) not in values:
+            choices = one_of([show_value(known) for known in values])
+            message = f"report.baseline: {show_value(_as_tuple(value))} is not a value of {axis}; use {choices}"
+            raise self.document.error(place, message)
+
+    def _require_own_entries(self, shown: tuple[str, ...], place: Location) -> None:
+        """Raise UserError where two cells would share an entry of the table that has the `shown` axes."""
+        entries: dict[tuple[Any, ...], Cell] = {}
+        for cell in self.cells:
+            other = entries.setdefault(tuple(cell.value(axis) for axis in shown), cell)
+            if other != cell:
+                axis = next(a for a in self.axes if cell.value(a) != other.value(a))
+                raise self.document.error(
+                    (*place, "rows"),
+                    f"report: {axis} is neither in rows nor in columns, so different cells would share a table entry; "
+                    "add it to rows or columns",
+                )
+
+
+def _distinct(values: Iterable[Any]) -> list[Any]:
+    return list(dict.fromkeys(values))
+
+
+def _as_tuple(value: Any) -> Any:
+    """A value of YAML as configurations have it."""
+    return tuple(map(_as_tuple, value)) if isinstance(value, list) else value

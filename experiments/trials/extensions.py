@@ -1,0 +1,75 @@
+"""Extensions in a store: their files are kept with the results that use them, and loaded from there by every worker."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from edm.config import Extension, extensions_in
+from edm.registry import is_registered, register, registration_of
+from experiments.errors import UserError
+from experiments.extensions import ExtensionError, ExtensionFile, load_extensions
+from experiments.store.provenance import provenance
+from experiments.store.results import ExtensionRecord
+from experiments.store.store import Store
+from experiments.sweep.plan import Plan
+
+
+def keep_extensions(plan: Plan, store: Store) -> None:
+    """Keep the files of all extensions that a plan uses in the store.
+
+    Raises UserError where the store lacks them and the sweep was not read from its file.
+    """
+    for extension in plan.extensions.values():
+        if plan.sweep.extensions:
+            _keep(extension, plan.sweep.extensions, store)
+        elif store.verified(ExtensionRecord, extension.code) is None:
+            raise _lost(extension, store)
+
+
+def _keep(extension: Extension, files: tuple[ExtensionFile, ...], store: Store) -> None:
+    def build(folder: Path) -> ExtensionRecord:
+        for file in files:
+            (folder / f"{file.module}.py").write_text(file.text, encoding="utf-8")
+        kind, modules = registration_of(extension).kind, tuple(file.module for file in files)
+        return ExtensionRecord(
+            what=kind, name=extension.name, where=extension.where, modules=modules, provenance=provenance()
+        )
+
+    store.ensure(ExtensionRecord, extension.code, build, [f"{file.module}.py" for file in files])
+
+
+def require_loaded(task: object, store: Store) -> None:
+    """Load the extensions that a task uses from the store, where this process has not loaded them.
+
+    Raises UserError where one cannot be loaded.
+    """
+    for extension in extensions_in(task):
+        if not is_registered(extension):
+            _load(extension, store)
+
+
+def _load(extension: Extension, store: Store) -> None:
+    record = store.result(ExtensionRecord, extension.code)
+    if record is None:
+        raise _lost(extension, store)
+    try:
+        registrations = load_extensions(list(_files(extension.code, record, store)))
+    except ExtensionError as error:
+        raise UserError(f"{extension.where}: {error}") from None
+    for registration in registrations:
+        if (registration.kind, registration.name) == (record.what, record.name):
+            register(registration, extension.code)
+
+
+def _files(code: str, record: ExtensionRecord, store: Store) -> Iterator[ExtensionFile]:
+    for module in record.modules:
+        path = store.checked("extensions", code, f"{module}.py")
+        yield ExtensionFile(module, str(path), path.read_text(encoding="utf-8"))
+
+
+def _lost(extension: Extension, store: Store) -> UserError:
+    folder = store.folder("extensions", extension.code)
+    return UserError(
+        f"{extension.name}: its code ({extension.where}) is not in the store ({folder}); run the sweep from its file"
+    )

@@ -1,0 +1,62 @@
+"""Differences of a table's entries to a baseline: the same cells at other values of some axes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from reports.entries import TableEntry, round_column
+from reports.metrics import METRICS
+from reports.significance import PairedErrors, Sample, compare_samples
+
+Position = tuple[tuple[Any, ...], tuple[Any, ...]]  # the values of the axes that make rows, and of those for columns
+IS_BASELINE = "baseline"
+
+
+@dataclass(frozen=True)
+class Baseline:
+    """The values of axes to compare with, for a table with these axes as rows and columns."""
+
+    rows: tuple[str, ...]
+    columns: tuple[str, ...]
+    values: Mapping[str, Any]
+
+    def of(self, position: Position) -> Position:
+        """Return the position of the entry that this one is compared with."""
+        row, column = position
+        return self._replaced(self.rows, row), self._replaced(self.columns, column)
+
+    def _replaced(self, axes: tuple[str, ...], values: tuple[Any, ...]) -> tuple[Any, ...]:
+        return tuple(self.values.get(axis, value) for axis, value in zip(axes, values, strict=True))
+
+
+def difference_entries(
+    positions: Sequence[Position],
+    samples: Mapping[Position, Sample],
+    metric: str,
+    baseline: Baseline,
+    paired: PairedErrors | None,
+) -> list[TableEntry]:
+    """Return one column of differences to the baseline, with their paired 95% intervals and p values."""
+    return round_column([_entry(position, samples, metric, baseline, paired) for position in positions])
+
+
+def _entry(
+    position: Position,
+    samples: Mapping[Position, Sample],
+    metric: str,
+    baseline: Baseline,
+    paired: PairedErrors | None,
+) -> TableEntry:
+    other = baseline.of(position)
+    own, reference = samples.get(position, Sample()), samples.get(other, Sample())
+    look = TableEntry(None, scale=METRICS[metric].scale, unit=METRICS[metric].unit, is_difference=True)
+    if other == position:
+        return replace(look, replacement=IS_BASELINE)
+    if not own.values or not reference.values:
+        return look
+    test = compare_samples(own, reference, paired)
+    if test is None:
+        return replace(look, mean=own.mean - reference.mean)
+    return replace(look, mean=test.value, margin=test.margin, p=test.p)

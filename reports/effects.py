@@ -1,0 +1,94 @@
+"""Main effects: what changing one axis does to a score, on average over all values of the other axes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from reports.averages import margin_of, sum_of
+from reports.metrics import METRICS, shown, title_of
+from reports.significance import PairedErrors, Sample
+from reports.values import show_value
+
+Pair = tuple[Sample, Sample]
+
+
+@dataclass(frozen=True)
+class Effect:
+    """The mean difference of a metric between two values of an axis, over all pairs of cells that differ in it alone.
+
+    axis: its short name. margin: half of the 95% interval of the mean difference; None if it is unknown. num_agreeing:
+    of the `num_pairs` pairs, those whose difference has the sign of the mean.
+    """
+
+    axis: str
+    value: str
+    base: str
+    metric: str
+    mean: float
+    margin: float | None
+    num_agreeing: int
+    num_pairs: int
+
+    @property
+    def text(self) -> str:
+        """The effect as a sentence without a full stop."""
+        size = shown(self.metric, self.mean, self.margin, sign=True)
+        direction = "lower" if self.mean < 0 else "higher"
+        pairs = f"{direction} in {self.num_agreeing} of {self.num_pairs} pairs" if self.mean else "no difference"
+        return f"{self.axis}, {self.value} instead of {self.base}: {size} {title_of(self.metric)}, {pairs}"
+
+    @property
+    def is_significant(self) -> bool:
+        """Whether the 95% interval of the mean difference excludes 0."""
+        return self.margin is not None and abs(self.mean) > self.margin
+
+
+def main_effects(
+    samples: Mapping[tuple[Any, ...], Sample],
+    axes: Sequence[str],
+    names: Sequence[str],
+    metric: str,
+    baseline: Mapping[str, Any],
+    paired: PairedErrors | None,
+) -> list[Effect]:
+    """Return the effect of every value of every axis, against the baseline's value or else the axis's first one.
+
+    samples: by the values of all axes, in the table's order. names: of the axes, as people read them.
+    """
+    found: list[Effect] = []
+    for i, axis in enumerate(axes):
+        values = list(dict.fromkeys(key[i] for key in samples))
+        base = baseline.get(axis, values[0] if values else None)
+        for value in values:
+            pairs = list(_pairs(samples, i, value, base)) if value != base else []
+            if pairs:
+                found.append(_effect(names[i], show_value(value), show_value(base), metric, pairs, paired))
+    return found
+
+
+def _pairs(samples: Mapping[tuple[Any, ...], Sample], i: int, value: Any, base: Any) -> Iterator[Pair]:
+    """The samples at `value` and at `base` of an axis for every combination of the others that has both."""
+    for key, sample in samples.items():
+        if key[i] == value:
+            other = samples.get((*key[:i], base, *key[i + 1 :]), Sample())
+            if sample.values and other.values:
+                yield sample, other
+
+
+def _effect(
+    axis: str, value: str, base: str, metric: str, pairs: Sequence[Pair], paired: PairedErrors | None
+) -> Effect:
+    differences = [a.mean - b.mean for a, b in pairs]
+    share = 1 / len(pairs)
+    terms = [term for a, b in pairs for term in ((share, a), (-share, b))]
+    mean = sum_of(terms)
+    agreeing = sum(difference * mean > 0 for difference in differences)
+    return Effect(axis, value, base, metric, mean, margin_of(terms, paired), agreeing, len(pairs))
+
+
+def best_metric(metrics: Sequence[str], preferred: Sequence[str]) -> str | None:
+    """Return the metric to speak of first: the first preferred one, else the first that has a better direction."""
+    ranked = [metric for metric in metrics if metric in METRICS and METRICS[metric].better != "neither"]
+    return next((metric for metric in preferred if metric in ranked), ranked[0] if ranked else None)

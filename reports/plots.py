@@ -1,0 +1,110 @@
+"""Draws charts as SVG and PDF at the width of a paper's column."""
+
+# matplotlib's functions are partly untyped
+# pyright: reportUnknownMemberType=false
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from reports.charts import COLOURS, Chart, ChartPoint, Series, tick_label, ticks
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+COLUMN_INCHES = 3.4  # the width of a column in a paper of two columns
+HEIGHT_INCHES = 2.4
+CATEGORY_INCHES = 0.13
+LEGEND_INCHES = 0.16  # for each row of the legend
+LONG_LABEL, SMALL_SIZE = 24, 4.5  # letters of a category from which on labels are smaller, and their size
+FORMATS = ("svg", "pdf")
+MARKERS = "osD^"
+STYLE = {
+    "font.size": 7,
+    "axes.linewidth": 0.6,
+    "lines.linewidth": 1.0,
+    "lines.markersize": 3.5,
+    "pdf.fonttype": 42,  # text stays text
+    "svg.fonttype": "none",
+    "svg.hashsalt": "edm-sweep",  # the same chart makes the same file
+}
+
+
+def write_figures(charts: Iterable[Chart], folder: Path) -> list[Path]:
+    """Write every chart as SVG and PDF, and their captions; return the files."""
+    import matplotlib
+
+    matplotlib.use("agg")
+    folder.mkdir(parents=True, exist_ok=True)
+    made: list[Path] = []
+    captions: list[str] = []
+    for chart in charts:
+        with matplotlib.rc_context(STYLE):
+            made += _save(chart, folder)
+        captions.append(f"{chart.key}: {chart.title}. {chart.caption}\n")
+    (folder / "captions.txt").write_text("\n".join(captions), encoding="utf-8")
+    return [*made, folder / "captions.txt"]
+
+
+def _save(chart: Chart, folder: Path) -> list[Path]:
+    from matplotlib.figure import Figure
+
+    legend = chart.legend
+    rows = (len(legend) + 1) // 2
+    body = max(HEIGHT_INCHES, 0.7 + CATEGORY_INCHES * len(chart.y.categories))
+    figure = Figure(figsize=(COLUMN_INCHES, body + LEGEND_INCHES * rows), layout="constrained")
+    axes = figure.add_subplot()
+    for series in chart.series:
+        _draw(axes, series)
+    _dress(axes, chart)
+    if legend:
+        figure.legend(loc="outside upper center", ncols=2, frameon=False, title=chart.legend_title or None)
+    paths = [folder / f"{chart.key}.{format_}" for format_ in FORMATS]
+    for path in paths:
+        dates = {"Date": None} if path.suffix == ".svg" else {"CreationDate": None}
+        figure.savefig(path, metadata=dates)
+    return paths
+
+
+def _dress(axes: Axes, chart: Chart) -> None:
+    """Set the scales, labels and lines of a chart, with the ticks that it has on the page."""
+    for name, axis, ends in (("x", chart.x, chart.x_range()), ("y", chart.y, chart.y_range())):
+        if axis.is_log:
+            axes.set(**{f"{name}scale": "log"})
+        places = range(len(axis.categories)) if axis.categories else ticks(*ends, axis.is_log)
+        labels = axis.categories or tuple(map(tick_label, places))
+        axes.set(
+            **{f"{name}ticks": places, f"{name}ticklabels": labels, f"{name}lim": ends, f"{name}label": axis.title}
+        )
+    axes.minorticks_off()
+    if max(map(len, chart.y.categories), default=0) > LONG_LABEL:
+        axes.tick_params(axis="y", labelsize=SMALL_SIZE)
+    if chart.line is not None:
+        axes.axvline(chart.line[0], color=COLOURS[1], linestyle="--", linewidth=0.8)
+    axes.grid(alpha=0.25, linewidth=0.4)
+
+
+def _draw(axes: Axes, series: Series) -> None:
+    colour, points = COLOURS[series.colour], series.points
+    x, y = [p.x for p in points], [p.y for p in points]
+    style = {"color": colour, "alpha": 0.35 if series.is_faint else 1.0}
+    label = series.name if series.name and not series.is_faint else "_"
+    line = ("--" if series.is_dashed else "-") if series.is_line else "none"
+    marker = MARKERS[series.colour % len(MARKERS)] if series.has_markers else "none"
+    axes.plot(x, y, linestyle=line, marker="none", **style)
+    if not series.has_markers:
+        axes.plot([], [], linestyle=line, label=label, **style)
+        return
+    bars = {"xerr": _margins(points, "x_margin"), "yerr": _margins(points, "y_margin")}
+    known = {name: values for name, values in bars.items() if any(values)}
+    if known:
+        axes.errorbar(x, y, fmt="none", ecolor=colour, elinewidth=0.7, **known)
+    fills = [("none" if p.is_hollow else colour) for p in points]
+    axes.scatter(x, y, s=9, marker=marker, facecolors=fills, edgecolors=colour, linewidths=0.7, zorder=3)
+    axes.plot([], [], linestyle=line, marker=marker, color=colour, label=label)
+
+
+def _margins(points: Iterable[ChartPoint], which: str) -> list[float]:
+    return [getattr(point, which) or 0.0 for point in points]

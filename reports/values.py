@@ -1,0 +1,38 @@
+"""Writes axes and their values as people read them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+MAX_NAMED_CELLS = 6
+
+
+def short_axes(axes: tuple[str, ...]) -> tuple[str, ...]:
+    """Shorten axes to the name of their field if that is unambiguous."""
+    fields = [axis.split(".")[-1] for axis in axes]
+    return tuple(field if fields.count(field) == 1 else axis for axis, field in zip(axes, fields, strict=True))
+
+
+def show_value(value: Any) -> str:
+    """Return an axis value as a person would write it."""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if value is None or (isinstance(value, float) and math.isnan(value)):
+        return "null"
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def label_value(axis: str, value: Any) -> str:
+    """Return an axis value as a label: text by itself, anything else with the name of its axis."""
+    return value if isinstance(value, str) else f"{axis}={show_value(value)}"
+
+
+def cell_list(names: Sequence[str], total: int) -> str:
+    """Return the names of some of `total` cells, the first of them if there are many."""
+    if len(names) == total:
+        return "all cells"
+    listed = ", ".join(names[:MAX_NAMED_CELLS])
+    more = f" and {len(names) - MAX_NAMED_CELLS} more" if len(names) > MAX_NAMED_CELLS else ""
+    return f"{'cell' if len(names) == 1 else 'cells'} {listed}{more}"

@@ -1,0 +1,130 @@
+"""The command report: what it is made from, formats, folders, figures, and the page that is served."""
+
+import shutil
+import threading
+import urllib.error
+import urllib.request
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from typer.testing import CliRunner, Result
+
+from experiments.cli.main import app
+from experiments.cli.serving import LivePage, server_of
+from experiments.errors import UserError
+from experiments.store.store import Store
+from experiments.sweep.plan import Plan
+from experiments.tracking.database import embedded_uri
+from experiments.tracking.mirror import Mirror
+from experiments.tracking.records import record_plan
+
+
+@pytest.fixture
+def recorded(tiny_plan: Plan, filled: Store) -> Path:
+    record_plan(tiny_plan, filled)
+    return filled.root
+
+
+def report(*arguments: object) -> Result:
+    return CliRunner().invoke(app, ["report", *map(str, arguments)], catch_exceptions=False)
+
+
+def test_formats_and_folder_are_chosen(tiny_plan: Plan, recorded: Path, tmp_path: Path) -> None:
+    done = report(tiny_plan.sweep.name, "--store", recorded, "--out", tmp_path / "o", "--format", "tex, parquet")
+    assert done.exit_code == 0 and f"Report: {tmp_path / 'o' / 'report.tex'}" in "".join(done.stdout.split("\n"))
+    assert {p.name for p in (tmp_path / "o").iterdir()} == {"report.tex", "results.parquet", "tables.parquet"}
+    assert not (recorded / "reports").exists()
+
+
+def test_results_have_the_cost_of_trainings_at_their_end(tiny_plan: Plan, recorded: Path, tmp_path: Path) -> None:
+    report(tiny_plan.sweep.name, "--store", recorded, "--out", tmp_path)
+    made = pd.read_csv(tmp_path / "results.csv")
+    assert list(made)[-5:] == ["training_name", "parameters", "val_loss", "training_s", "gpu_hours"]
+    assert made["parameters"].gt(1000).all() and made["training_s"].gt(0).all() and made["val_loss"].notna().all()
+    assert made["gpu_hours"].isna().all()  # it was trained on a CPU
+    assert set(made["training_name"]) == {"attention", "no-attention"}
+
+
+def test_a_cell_that_failed_says_so(tiny_plan: Plan, recorded: Path, tmp_path: Path) -> None:
+    planned = tiny_plan.cells[0]
+    folder = Store(recorded).folder("evaluations", planned.evaluation.signature)
+    shutil.rmtree(folder)
+    done = report(tiny_plan.sweep.name, "--store", recorded, "--out", tmp_path)
+    assert "planned" in done.stdout and "1 of them missing" in done.stdout
+    assert "| planned |" in (tmp_path / "report.md").read_text()
+
+
+def test_a_sweep_and_a_bundle_share_a_table(tiny_plan: Plan, recorded: Path, tmp_path: Path) -> None:
+    name, bundle = tiny_plan.sweep.name, tmp_path / "b.zip"
+    assert CliRunner().invoke(app, ["export", name, str(bundle), "--store", str(recorded)]).exit_code == 0
+    done = report(name, bundle, "--store", recorded, "--out", tmp_path / "both")
+    assert done.exit_code == 0
+    made = pd.read_csv(tmp_path / "both" / "results.csv")
+    assert len(made) == 2 * len(tiny_plan.cells) and set(made["sweep"]) == {name, f"{name} 2"}
+    page = (tmp_path / "both" / "report.html").read_text()
+    assert page.count('alt="samples of') == len(made)
+
+
+def test_figures_for_a_paper_are_written(tiny_plan: Plan, recorded: Path, tmp_path: Path) -> None:
+    done = report(tiny_plan.sweep.name, "--store", recorded, "--out", tmp_path / "o", "--figures", tmp_path / "f")
+    assert done.exit_code == 0 and "as SVG and PDF" in done.stdout
+    assert {"scores.pdf", "scores.svg", "loss.pdf", "captions.txt"} <= {
+        path.name for path in (tmp_path / "f").iterdir()
+    }
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (("--format", "docx"), "--format docx: 'docx' is not a format; choose from html, md, tex, csv, parquet"),
+        (("--format", ","), "--format ,: names no format"),
+        (
+            ("--allow", "model.preset"),
+            "--allow model.preset: does not keep cells apart; choose from evaluation.features",
+        ),
+    ],
+)
+def test_wrong_options_are_refused(options: tuple[str, ...], message: str, recorded: Path, tiny_plan: Plan) -> None:
+    with pytest.raises(UserError) as caught:
+        report(tiny_plan.sweep.name, "--store", recorded, *options)
+    assert message in str(caught.value)
+
+
+def test_a_machine_with_only_the_tracking_server_makes_the_whole_report(
+    tiny_plan: Plan, recorded: Path, tiny_file: Path, tmp_path: Path
+) -> None:
+    uri = embedded_uri(Store(recorded))
+    Mirror(Store(recorded), tiny_plan, uri).update(ended=True)
+    report(tiny_file, "--store", recorded, "--out", tmp_path / "here")
+    empty = ("--store", tmp_path / "empty", "--tracking-uri", uri)
+    assert report(tiny_file, *empty, "--out", tmp_path / "there").exit_code == 0
+    here, there = (pd.read_csv(tmp_path / place / "results.csv") for place in ("here", "there"))
+    pd.testing.assert_frame_equal(here, there)
+    page = (tmp_path / "there" / "report.html").read_text()
+    assert page.count('alt="samples of') == len(tiny_plan.cells) and 'id="figure-loss"' in page
+
+
+# the page that is served --------------------------------------------------------------------------
+
+
+def test_the_served_page_is_as_new_as_the_results() -> None:
+    made = iter(["first", "second"])
+    with server_of(LivePage(lambda: next(made), refresh_s=0), port=0) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        host, port = server.server_address[:2]
+        assert host == "127.0.0.1"
+        for expected in (b"first", b"second"):
+            with urllib.request.urlopen(f"http://127.0.0.1:{port}/", timeout=10) as answer:
+                assert answer.read() == expected and answer.headers["Cache-Control"] == "no-store"
+        with pytest.raises(urllib.error.HTTPError):
+            urllib.request.urlopen(f"http://127.0.0.1:{port}/etc/passwd", timeout=10)
+        with pytest.raises(UserError, match="choose another port"):
+            server_of(LivePage(str), port=int(port))
+        server.shutdown()
+
+
+def test_the_served_page_is_not_made_again_for_every_request() -> None:
+    count = iter(range(10))
+    page = LivePage(lambda: str(next(count)), refresh_s=1000)
+    assert [page.content() for _ in range(3)] == [b"0"] * 3

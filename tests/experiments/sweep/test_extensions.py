@@ -1,0 +1,212 @@
+"""Extensions of a sweep file: their values and options are validated, are axes, and are part of what a result is."""
+
+from pathlib import Path
+
+import pytest
+
+from experiments.errors import UserError
+from experiments.sweep.plan import Plan
+from experiments.sweep.serialisation import plan_from_json, plan_to_json
+from tests.extending import DAMPED, SWEEP, write_sweep
+from tests.planning import load_sweep, plan_sweep
+
+
+def plan_of(folder: Path, sweep: str = SWEEP, ideas: str = DAMPED) -> Plan:
+    return plan_sweep(load_sweep(write_sweep(folder, sweep, ideas)))
+
+
+def error_of(folder: Path, sweep: str = SWEEP, ideas: str = DAMPED) -> str:
+    with pytest.raises(UserError) as caught:
+        plan_of(folder, sweep, ideas)
+    return str(caught.value).replace(f"{folder}/", "")
+
+
+def evaluations(plan: Plan) -> dict[str, str]:
+    return {plan.cell_name(planned): planned.evaluation.signature for planned in plan.cells}
+
+
+def with_axis(values: str, option: str = "damping") -> str:
+    return SWEEP.replace("damped]\n", f"damped]\n  sampling.sampler_options.{option}: {values}\n")
+
+
+def test_a_registered_name_is_a_value_and_its_options_are_axes(tmp_path: Path) -> None:
+    plan = plan_of(tmp_path, with_axis("[0.5, 1]"))
+    assert list(evaluations(plan)) == ["euler", "damped/damping=0.5", "damped/damping=1"]  # euler is one cell
+    assert len(plan.trainings) == 1 and len(set(evaluations(plan).values())) == 3
+    values = [planned.cell.value("sampling.sampler_options.damping") for planned in plan.cells]
+    assert values == [None, 0.5, 1.0]
+    parameters = plan.cells[1].cell.parameters()
+    assert parameters["sampling.sampler"] == "damped"
+    assert parameters["sampling.sampler_options.damping"] == 0.5 and parameters["sampling.sampler_options.order"] == 1
+
+
+def test_shipped_cells_have_the_signatures_that_they_always_had(tmp_path: Path) -> None:
+    plain = SWEEP.replace("extensions: [ideas.py]\n", "").replace("euler, damped", "euler, heun")
+    assert evaluations(plan_of(tmp_path))["euler"] == evaluations(plan_of(tmp_path, plain))["euler"]
+
+
+def test_defaults_written_out_are_the_same_cell(tmp_path: Path) -> None:
+    written = SWEEP.replace("steps: 3", "steps: 3, sampler_options: {damping: 0.9, order: 1}")
+    assert evaluations(plan_of(tmp_path, written)) == evaluations(plan_of(tmp_path))
+
+
+def test_set_changes_an_option(tmp_path: Path) -> None:
+    path = write_sweep(tmp_path)
+    changed = plan_sweep(load_sweep(path, ("sampling.sampler_options.damping=0.5",)))
+    same = plan_sweep(load_sweep(path, ("sampling.sampler_options.damping=0.9",)))
+    assert evaluations(changed)["damped"] != evaluations(plan_of(tmp_path))["damped"]
+    assert evaluations(same) == evaluations(plan_of(tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("# ", "# "),
+        ("def unrelated():\n    return 1", "def unrelated():\n    return 2"),
+        ('"""Euler\'s step, a little shorter."""', "# another comment"),
+        ("step.here.x + scaled", "(step.here.x) + scaled"),
+        ("def scaled(damping):\n    return damping", "def scaled(damping: float) -> float:\n    return damping"),
+    ],
+)
+def test_what_computes_the_same_has_the_same_signature(tmp_path: Path, old: str, new: str) -> None:
+    edited = plan_of(tmp_path, ideas="# a comment\n" + DAMPED.replace(old, new))
+    assert evaluations(edited) == evaluations(plan_of(tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [("step.here.x + scaled", "step.here.x - scaled"), ("    return damping", "    return damping / 2")],
+)
+def test_another_computation_changes_only_what_uses_it(tmp_path: Path, old: str, new: str) -> None:
+    before, after = plan_of(tmp_path), plan_of(tmp_path, ideas=DAMPED.replace(old, new))
+    assert evaluations(before)["euler"] == evaluations(after)["euler"]
+    assert evaluations(before)["damped"] != evaluations(after)["damped"]
+    assert before.trainings.keys() == after.trainings.keys()
+
+
+def test_a_file_of_another_name_or_place_is_the_same_extension(tmp_path: Path) -> None:
+    before = evaluations(plan_of(tmp_path))
+    (tmp_path / "lib").mkdir()
+    (tmp_path / "ideas.py").rename(tmp_path / "lib" / "samplers.py")
+    (tmp_path / "mine.yaml").write_text(SWEEP.replace("ideas.py", "lib/samplers.py"))
+    assert evaluations(plan_sweep(load_sweep(tmp_path / "mine.yaml"))) == before
+
+
+def test_files_import_each_other_and_installed_modules_are_named(tmp_path: Path) -> None:
+    alone = evaluations(plan_of(tmp_path))
+    (tmp_path / "helpers.py").write_text("def scaled(damping):\n    return damping\n")
+    ideas = DAMPED.replace("def scaled(damping):\n    return damping\n", "").replace(
+        "from edm", "from helpers import scaled\n\nfrom edm"
+    )
+    both = SWEEP.replace("[ideas.py]", "[ideas.py, helpers.py]")
+    assert evaluations(plan_of(tmp_path, both, ideas)).keys() == alone.keys()
+    assert "ideas.py:3: cannot be imported" in error_of(tmp_path, SWEEP, ideas)
+    assert "add helpers.py to extensions" in error_of(tmp_path, SWEEP, ideas)
+
+
+def test_a_module_that_is_installed_is_given_by_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "site").mkdir()
+    (tmp_path / "site" / "their_samplers.py").write_text(DAMPED)
+    monkeypatch.syspath_prepend(str(tmp_path / "site"))
+    plan = plan_of(tmp_path, SWEEP.replace("ideas.py", "their_samplers"))
+    assert [e.where for e in plan.extensions.values()] == ["their_samplers.py, damped"]
+
+
+def test_network_evaluations_are_as_the_sampler_declares(tmp_path: Path) -> None:
+    for declared, nfe in (("2", 6), ("lambda sigmas, options: [1.0] * 7", 7)):
+        ideas = DAMPED.replace("options=DampedOptions)", f"options=DampedOptions, evaluations={declared})")
+        (damped,) = [p.evaluation for p in plan_of(tmp_path, ideas=ideas).cells if p.cell.sampling.sampler != "euler"]
+        assert damped.sampling.nfe == nfe
+
+
+def test_a_recorded_plan_is_read_without_the_files(tmp_path: Path) -> None:
+    plan = plan_of(tmp_path, with_axis("[0.5, 1]"))
+    content = plan_to_json(plan)
+    (tmp_path / "ideas.py").unlink()
+    recalled = plan_from_json(content, tmp_path / "record.json")
+    assert evaluations(recalled) == evaluations(plan) and recalled.cells == plan.cells
+
+
+BROKEN = [
+    (
+        SWEEP,
+        DAMPED.replace("return step", "return step +"),
+        "mine.yaml:2: extensions: ideas.py:15: is not valid Python",
+    ),
+    (SWEEP, "import nowhere\n", "ideas.py:1: cannot be imported (ModuleNotFoundError: No module named 'nowhere'); ins"),
+    (
+        SWEEP,
+        "x = 1\n\n\ny = 1 / 0\n",
+        "ideas.py:4: cannot be imported (ZeroDivisionError: division by zero); correct it",
+    ),
+    (
+        SWEEP,
+        DAMPED.replace('"damped"', '"heun"'),
+        "ideas.py, damped: 'heun' is already a sampler of edm-sweep; register",
+    ),
+    (SWEEP, DAMPED + DAMPED.replace("damped(", "damped2("), "'damped' is already registered by ideas.py, damped; ren"),
+    (SWEEP, DAMPED.replace("(frozen=True)", ""), "the options of 'damped' are not a frozen dataclass; use @dataclass"),
+    (SWEEP, DAMPED.replace(" = 0.9", ""), "option 'damping' of 'damped' has no default; give it one"),
+    (SWEEP, DAMPED.replace("@extend.sampler", "@extend.sampling"), "(AttributeError: module 'edm.extend' has no attri"),
+    (
+        SWEEP.replace("ideas.py", "absent.py"),
+        DAMPED,
+        "mine.yaml:2: extensions: 'absent.py': there is no file absent.py",
+    ),
+    (
+        SWEEP.replace("[ideas.py]", "[mine.yaml/]"),
+        DAMPED,
+        "'mine.yaml/' is not a Python file; give a file that ends in",
+    ),
+    (SWEEP.replace("ideas.py", "ideas"), DAMPED, "extensions: 'ideas' is neither a file that ends in .py nor an inst"),
+    (SWEEP.replace("[ideas.py]", "ideas.py"), DAMPED, "extensions: 'ideas.py' is not a list of files; write for examp"),
+    (
+        SWEEP.replace("[ideas.py]", "[ideas.py, ideas.py]"),
+        DAMPED,
+        "'ideas' is listed twice, or two files have that nam",
+    ),
+    (SWEEP.replace("damped]", "dumped]"), DAMPED, "mine.yaml:8: sampling.sampler: 'dumped' is not one of euler, heun"),
+    (SWEEP.replace("damped]", "dumped]"), DAMPED, "did you mean 'damped'?"),
+    (SWEEP.replace("damped]", "{a: 1}]"), DAMPED, "mine.yaml:8: sampling.sampler: {a: 1} is not a name; write sampl"),
+    (with_axis("[1, many]"), DAMPED, "mine.yaml:9: sampling.sampler_options.damping: expected a number, not 'many'"),
+    (with_axis("[0.5]", "dampin"), DAMPED, "mine.yaml:9: sampling.sampler_options.dampin: unknown option; choose from"),
+    (with_axis("[0.5]", "dampin"), DAMPED, "did you mean 'damping'?"),
+    (
+        with_axis("[0.5]").replace("euler, damped", "euler"),
+        DAMPED,
+        "sampling.sampler_options.damping: no cell has a va",
+    ),
+    (
+        SWEEP.replace("steps: 3", "steps: 3, sampler_options: {order: 1.5}"),
+        DAMPED,
+        "mine.yaml:5: sampling.sampler_options.order: expected a whole number, not 1.5",
+    ),
+    (SWEEP.replace("steps: 3", "steps: 3, sampler_options: 7"), DAMPED, "sampling.sampler_options: 7 is not a mapping"),
+    (SWEEP.replace("extensions: [ideas.py]\n", ""), DAMPED, "sampling.sampler: 'damped' is not one of euler, heun"),
+    (
+        SWEEP,
+        DAMPED.replace("options=DampedOptions)", "options=DampedOptions, evaluations=lambda sigmas: 1)"),
+        "sampling.sampler: damped: its code failed (TypeError: ",
+    ),
+]
+
+
+@pytest.mark.parametrize(("sweep", "ideas", "expected"), BROKEN, ids=range(len(BROKEN)))
+def test_a_mistake_gets_one_sentence(tmp_path: Path, sweep: str, ideas: str, expected: str) -> None:
+    message = error_of(tmp_path, sweep, ideas)
+    assert expected in message and "\n" not in message
+
+
+def test_options_check_their_own_values(tmp_path: Path) -> None:
+    check = "    def __post_init__(self):\n        if self.order > 2: raise ValueError('order is above 2; give less')\n"
+    message = error_of(
+        tmp_path, with_axis("[1, 3]", "order"), DAMPED.replace("order: int = 1\n", f"order: int = 1\n\n{check}")
+    )
+    assert "sampling.sampler_options: order is above 2; give less" in message
+
+
+def test_loading_leaves_no_module_behind(tmp_path: Path) -> None:
+    import sys
+
+    plan_of(tmp_path)
+    assert "ideas" not in sys.modules

@@ -1,0 +1,312 @@
+"""Extensions at work on digits: tried first, kept with the results that used them, and loaded from there by workers."""
+
+import json
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from edm import registry
+from experiments.cli.main import app
+from experiments.errors import UserError
+from experiments.inspection.explain import explain
+from experiments.inspection.garbage import survey
+from experiments.runner.resume import open_schedule
+from experiments.store.results import EvaluationResult, ExtensionRecord, TrainingResult
+from experiments.store.store import Store
+from experiments.sweep.plan import Plan
+from experiments.tracking import bundle
+from experiments.tracking.frames import results_frame, scores_in_store
+from experiments.tracking.paired_errors import difference_errors
+from experiments.tracking.provenance import provenance_of
+from experiments.tracking.records import recall_plan, record_plan
+from experiments.trials.checking import check_plan
+from experiments.trials.extensions import keep_extensions, require_loaded
+from experiments.trials.perform import perform
+from reports.metrics import METRICS
+from tests import ROOT, commandline
+from tests.extending import DAMPED, SWEEP, write_sweep
+from tests.inprocess import CONTEXT, execute
+from tests.planning import load_sweep, plan_sweep
+
+LOOP = """\
+from edm import extend
+
+
+@extend.sampler("damped", loop=True, adds_noise=True)
+def wandering(denoiser, x, sigmas, noise):
+    for sigma, to in zip(sigmas, sigmas[1:]):
+        x = x + (to - sigma) * (x - denoiser(x, sigma)) / sigma + 0.1 * to * noise()
+    return x
+"""
+
+
+def run(folder: Path, store: Store, ideas: str = DAMPED, sweep: str = SWEEP) -> tuple[Plan, list[str]]:
+    """Run a sweep in this process, its extensions loaded from the store as a worker does; also what was done."""
+    plan = plan_sweep(load_sweep(write_sweep(folder, sweep, ideas)))
+    check_plan(plan, store)
+    keep_extensions(plan, store)
+    record_plan(plan, store)
+    forget_loaded()
+    schedule = open_schedule(plan, store)
+    done = execute(schedule, store)
+    assert not schedule.failures
+    return plan, done
+
+
+def forget_loaded() -> None:
+    registry._registered.clear()  # as in a worker's process, which never saw the sweep file
+
+
+def table(plan: Plan, store: Store) -> str:
+    return results_frame(plan, scores_in_store(plan, store)).to_csv()
+
+
+def code_of(plan: Plan) -> str:
+    (code,) = plan.extensions
+    return code
+
+
+def test_an_edit_redoes_what_uses_it_and_a_comment_nothing(tmp_path: Path, store: Store) -> None:
+    _, done = run(tmp_path, store)
+    assert done == ["training", "evaluation", "evaluation"]
+    _, done = run(tmp_path, store, ideas="# a comment\n" + DAMPED.replace("return 1", "return 2"))
+    assert done == []
+    _, done = run(tmp_path, store, ideas=DAMPED.replace("    return damping", "    return damping / 2"))
+    assert done == ["evaluation"]
+
+
+def test_a_report_needs_no_file_and_runs_no_extension(tmp_path: Path, store: Store) -> None:
+    plan, _ = run(tmp_path, store)
+    written = table(plan, store)
+    (tmp_path / "ideas.py").unlink()
+    forget_loaded()
+    recalled = recall_plan("mine", store)
+    assert table(recalled, store) == written
+    frame = results_frame(recalled, scores_in_store(recalled, store))
+    assert list(frame["sampling.sampler_options.damping"]) == ["-", 0.9]
+    assert f"damped (ideas.py, damped; {code_of(plan)})" in provenance_of(recalled, store)["extensions"]
+    bundle.export(recalled, store, tmp_path / "mine.zip")
+    with bundle.opened(tmp_path / "mine.zip") as (unpacked, copy):
+        assert table(unpacked, copy) == written
+        kept = copy.folder("extensions", code_of(plan)) / "ideas.py"
+        assert kept.read_text() == DAMPED and copy.result(ExtensionRecord, code_of(plan)) is not None
+    assert not registry._registered
+
+
+def test_a_recalled_sweep_runs_from_the_store_alone(tmp_path: Path, store: Store) -> None:
+    plan, _ = run(tmp_path, store)
+    before = table(plan, store)
+    (tmp_path / "ideas.py").unlink()
+    (damped,) = [e for e in plan.evaluations.values() if e.sampling.sampler != "euler"]
+    for folder in (store.folder("evaluations", damped.signature), store.folder("drawings", damped.drawing)):
+        folder.rename(tmp_path / folder.parent.name)
+    forget_loaded()
+    recalled = recall_plan("mine", store)
+    keep_extensions(recalled, store)
+    assert execute(open_schedule(recalled, store), store) == ["evaluation"]
+    assert table(recalled, store) == before
+
+
+def test_another_process_in_another_folder_draws_the_same(tmp_path: Path, store: Store) -> None:
+    plan, _ = run(tmp_path, store)
+    (damped,) = [e for e in plan.evaluations.values() if e.sampling.sampler != "euler"]
+    first = store.finished(EvaluationResult, damped.signature)
+    for folder in (store.folder("evaluations", damped.signature), store.folder("drawings", damped.drawing)):
+        folder.rename(tmp_path / folder.parent.name)
+    (tmp_path / "ideas.py").unlink()
+    code = (
+        "import sys; from pathlib import Path; from experiments.store.store import Store\n"
+        "from experiments.tracking.records import recall_plan; from experiments.trials.perform import perform\n"
+        "from experiments.trials.context import TrialContext\n"
+        "store = Store(Path(sys.argv[1])); evaluation = recall_plan('mine', store).evaluations[sys.argv[2]]\n"
+        "print(perform(store, evaluation, TrialContext('other', sampling_batch=40)).state)\n"
+    )
+    (tmp_path / "elsewhere").mkdir()
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(store.root), damped.signature],
+        capture_output=True,
+        text=True,
+        cwd=tmp_path / "elsewhere",
+        env={"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "PATH": "/usr/bin:/bin"},
+    )
+    assert done.stdout == "done\n", done.stderr
+    again = store.finished(EvaluationResult, damped.signature)
+    assert again.metrics == first.metrics and again.provenance.extensions == {"damped": code_of(plan)}
+
+
+def test_without_its_code_a_task_fails_in_a_sentence(tmp_path: Path, store: Store) -> None:
+    plan = plan_sweep(load_sweep(write_sweep(tmp_path)))
+    recalled = replace(plan, sweep=replace(plan.sweep, extensions=()))
+    with pytest.raises(UserError, match=r"damped: its code \(ideas.py, damped\) is not in the store .* from its file"):
+        keep_extensions(recalled, store)
+    forget_loaded()
+    (damped,) = [e for e in plan.evaluations.values() if e.sampling.sampler != "euler"]
+    outcome = perform(store, damped, CONTEXT)
+    assert outcome.failure is not None and outcome.failure.kind == "input"
+    assert "run the sweep from its file" in outcome.message
+
+
+def test_why_names_the_file_and_the_function(tmp_path: Path, store: Store) -> None:
+    run(tmp_path, store)
+    write_sweep(tmp_path, ideas=DAMPED.replace("step.here.x +", "step.here.x -"))
+    (*_, evaluation) = explain(f"{tmp_path}/mine.yaml:damped", store).steps
+    assert "the code of sampling.sampler is" in evaluation.remark and "(ideas.py, damped)" in evaluation.remark
+    assert evaluation.nearest is not None and evaluation.nearest.name == "mine:damped"
+    assert [d.field for d in evaluation.nearest.differences] == ["the code of sampling.sampler"]
+
+
+def test_files_that_no_sweep_refers_to_are_garbage(tmp_path: Path, store: Store) -> None:
+    plan, _ = run(tmp_path, store)
+    assert [item.name for item in survey(store, [plan]) if item.kind == "extensions"] == []
+    assert [item.name for item in survey(store, []) if item.kind == "extensions"] == [code_of(plan)]
+
+
+def test_a_loop_draws_with_noise_of_its_own(tmp_path: Path, store: Store) -> None:
+    plan, done = run(tmp_path, store, ideas=LOOP)
+    assert done == ["training", "evaluation", "evaluation"]
+    (wandering,) = [e for e in plan.evaluations.values() if e.sampling.sampler != "euler"]
+    assert not wandering.sampling.is_deterministic and wandering.sampling.nfe == 3
+    own = store.finished(EvaluationResult, wandering.signature).metrics["fid_test"]
+    assert own > 0 and own != store.finished(EvaluationResult, plan.cells[0].evaluation.signature).metrics["fid_test"]
+
+
+WRONG = [
+    (DAMPED.replace("return step", "return 0 * step.to and step"), "ideas.py, damped: 'damped' returns float, not a"),
+    (
+        DAMPED.replace("step.here.slope\n", "step.here.slope[:1]\n").replace("step.here.x + ", ""),
+        "returns a tensor of sh",
+    ),
+    (DAMPED.replace("    return damping", "    return damping / 0"), "failed on random input (ZeroDivisionError: "),
+    (
+        DAMPED.replace("    return damping", "    return float('nan')"),
+        "returns values that are not finite numbers; correct it",
+    ),
+    (DAMPED.replace("return step", "step.noise()\n    return step"), "draws noise without saying so; register it with"),
+    (
+        LOOP.replace("denoiser(x, sigma)", "denoiser(denoiser(x, sigma), sigma)"),
+        "calls the network 6 times, and declar",
+    ),
+]
+
+
+@pytest.mark.parametrize(("ideas", "expected"), WRONG, ids=range(len(WRONG)))
+def test_what_would_fail_is_found_before_anything_starts(
+    tmp_path: Path, store: Store, ideas: str, expected: str
+) -> None:
+    plan = plan_sweep(load_sweep(write_sweep(tmp_path, ideas=ideas)))
+    with pytest.raises(UserError) as caught:
+        check_plan(plan, store)
+    assert expected in str(caught.value) and "run with --no-check" in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_damaged_file_of_an_extension_is_not_run(tmp_path: Path, store: Store) -> None:
+    plan, _ = run(tmp_path, store)
+    kept = store.folder("extensions", code_of(plan)) / "ideas.py"
+    kept.write_text(DAMPED + "raise SystemExit\n")
+    forget_loaded()
+    with pytest.raises(Exception, match="is damaged"):
+        require_loaded(next(e for e in plan.evaluations.values() if e.sampling.sampler != "euler"), store)
+
+
+def test_results_say_which_code_they_used(tmp_path: Path, store: Store) -> None:
+    plan, _ = run(tmp_path, store)
+    by_sampler = {p.cell.value("sampling.sampler"): p.evaluation.signature for p in plan.cells}
+    for sampler, expected in (("euler", None), ("damped", {"damped": code_of(plan)})):
+        content = json.loads((store.folder("evaluations", by_sampler[sampler]) / "result.json").read_text())
+        assert content["provenance"].get("extensions") == expected
+
+
+@pytest.mark.slow
+def test_two_workers_of_a_run_use_the_extension(tmp_path: Path, store: Store) -> None:
+    path = write_sweep(tmp_path, SWEEP.replace("[euler, damped]", "[damped]\n  sampling.steps: [2, 3]"))
+    done = commandline.run("run", path, "--store", store.root, "--cpus-per-trial", "1", folder=tmp_path)
+    assert done.returncode == 0, done.stdout + done.stderr
+    (tmp_path / "ideas.py").unlink()
+    report = commandline.run("report", "mine", "--store", store.root, folder=tmp_path)
+    assert report.returncode == 0 and "damped" in report.stdout
+    missing = commandline.run("report", path, "--store", store.root, folder=tmp_path)
+    assert missing.returncode == 2 and "there is no file" in missing.stderr
+
+
+NEAREST = """\
+import torch
+
+from edm import extend
+
+
+@extend.metric("nearest", better="lower", terms=True)
+def nearest(drawn, real):
+    return torch.cdist(drawn, real).min(dim=1).values
+
+
+@extend.metric("spread", better="neither")
+def spread(drawn, real):
+    return drawn.std() / real.std()
+"""
+MEASURED = SWEEP.replace("features: classifier}", "features: classifier, metrics: [fid, nearest, spread]}").replace(
+    "damped]", "heun]"
+)
+
+
+def test_a_metric_has_errors_and_an_edit_only_scores_again(tmp_path: Path, store: Store) -> None:
+    plan, _ = run(tmp_path, store, NEAREST, MEASURED)
+    frame = results_frame(plan, scores_in_store(plan, store))
+    assert (frame["nearest_test_se"] > 0).all() and (frame["nearest_test_low"] < frame["nearest_test_high"]).all()
+    assert (frame["spread_test"] > 0).all() and "spread_test_se" not in frame
+    a, b = plan.evaluations
+    assert {"nearest_test", "fid_test"} <= difference_errors(store, a, b).keys()
+    forget_loaded()
+    drawings = {path: path.stat().st_mtime_ns for path in (store.root / "drawings").rglob("*.safetensors")}
+    again, done = run(tmp_path, store, NEAREST.replace(".values", ".values / 2"), MEASURED)
+    assert done == ["evaluation"] * 2 and plan.evaluations.keys() == again.evaluations.keys()
+    halved = results_frame(again, scores_in_store(again, store))
+    assert list(halved["nearest_test"]) == pytest.approx(list(frame["nearest_test"] / 2), rel=1e-5)
+    assert drawings == {path: path.stat().st_mtime_ns for path in drawings}
+
+
+def test_a_table_shows_a_metric_under_its_title(tmp_path: Path, store: Store) -> None:
+    wanted = MEASURED + "report: {metrics: [nearest_test, spread_val]}\n"
+    titled = NEAREST.replace("better", 'title="to the nearest", better')
+    plan = plan_sweep(load_sweep(write_sweep(tmp_path, wanted, titled)))
+    assert METRICS["nearest_test"].title == "to the nearest test" and METRICS["spread_val"].better == "neither"
+    unknown = wanted.replace("nearest_test", "nearest_tast")
+    with pytest.raises(UserError, match=r"'nearest_tast' is not a metric; .*did you mean 'nearest_test'"):
+        load_sweep(write_sweep(tmp_path, unknown, titled))
+    assert len(plan.cells) == 2
+
+
+WEIGHTING = """\
+from edm import extend
+
+
+@extend.weighting("halved")
+def halved(sigma, sigma_data):
+    return (sigma**2 + sigma_data**2) / (sigma * sigma_data) ** 2 / 2
+"""
+
+
+@pytest.mark.slow
+def test_several_processes_train_with_the_extension(tmp_path: Path, store: Store) -> None:
+    sweep = SWEEP.replace("label_dropout: 0.1", "label_dropout: 0.1, weighting: halved").replace(", damped]", "]")
+    plan = plan_sweep(load_sweep(write_sweep(tmp_path, sweep, WEIGHTING)))
+    keep_extensions(plan, store)
+    forget_loaded()
+    (training,) = plan.trainings.values()
+    outcome = perform(store, training, replace(CONTEXT, gpus=2.0))
+    assert outcome.state == "done", outcome.message
+    assert store.finished(TrainingResult, training.signature).gpus == 2
+
+
+def test_pictures_are_drawn_by_the_extension_of_a_cell(tmp_path: Path, store: Store) -> None:
+    run(tmp_path, store)
+    (tmp_path / "ideas.py").unlink()
+    forget_loaded()
+    words = ["sample", "mine:damped", "--images", "2", "--steps", "4", "--out", str(tmp_path / "grid.png")]
+    done = CliRunner().invoke(app, [*words, "--store", str(store.root), "--device", "cpu"])
+    assert done.exit_code == 0, done.output
+    assert "damped, 4 steps" in done.output and (tmp_path / "grid.png").exists()

@@ -1,0 +1,56 @@
+"""Numbers that cannot be compared: separate tables, or a footnote where a person insists."""
+
+import pandas as pd
+import pytest
+
+from reports.layout import Layout
+from reports.notes import separation_note
+from reports.tables import result_tables
+from tests.reports.frames import frame, with_errors
+
+AXES = Layout("t", rows=("evaluation.images", "model.attention"), metrics=("fid_test",))
+
+
+def mixed(**changes: object) -> pd.DataFrame:
+    return with_errors(
+        frame(**{"evaluation.images": [1000, 1000, 2000, 2000], "sampling.precision": "fp32", **changes})
+    )
+
+
+def test_cells_that_differ_are_apart_and_the_report_names_field_and_cells() -> None:
+    made = mixed()
+    tables = result_tables(made, AXES)
+    assert [len(table.rows) for table in tables] == [2, 2]
+    note = separation_note(tables, made)
+    assert "1,000 images drawn" in note and "2,000 images drawn" in note
+    assert "evaluation.images 1000 (cells nano/False/0, nano/True/0), 2000 (cells micro/False/0, micro/True/0)" in note
+
+
+def test_an_allowed_difference_makes_one_footnoted_table_and_no_winner() -> None:
+    made = mixed()
+    (table,) = result_tables(made, AXES, allowed=("evaluation.images",))
+    assert len(table.rows) == 4 and not any(entry.mark for entry in table.entries)
+    assert "the cells differ in evaluation.images (1000, 2000)" in table.footnotes[-1]
+    (plain,) = result_tables(frame(), Layout("t", ("model.preset", "model.attention")), allowed=("evaluation.images",))
+    assert plain.footnotes == ()
+
+
+@pytest.mark.parametrize(
+    ("column", "values"),
+    [
+        ("features", ["Inception", "Inception", "Inception, clean-fid's resize", "Inception, clean-fid's resize"]),
+        ("reference", ["all", "all", "300", "300"]),
+        ("data", ["a", "a", "b", "b"]),
+        ("sampling.precision", ["fp32", "fp32", "bf16", "bf16"]),
+    ],
+)
+def test_every_field_that_changes_what_a_number_means_keeps_cells_apart(column: str, values: list[str]) -> None:
+    made = mixed(**{"evaluation.images": 1000, column: values})
+    layout = Layout("t", rows=("model.preset", "model.attention"), metrics=("fid_test",))
+    assert len(result_tables(made, layout)) == 2
+
+
+def test_a_sweep_over_precisions_compares_them() -> None:
+    made = mixed(**{"evaluation.images": 1000, "sampling.precision": ["fp32", "fp32", "bf16", "bf16"]})
+    layout = Layout("t", rows=("sampling.precision", "model.attention"), metrics=("fid_test",))
+    assert len(result_tables(made, layout)) == 1

@@ -1,0 +1,116 @@
+"""Differences to a baseline, main effects, costs and what is shown of cells that are not done."""
+
+import math
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from reports.significance import PairedErrors
+from reports.tables import ResultTable, result_tables
+from tests.reports.frames import DIGITS, LAYOUT, digits, errors_of, frame, with_errors
+
+COMPARED = replace(LAYOUT, metrics=("fid_test",), baseline={"model.attention": True})
+
+
+def column(table: ResultTable, head: str) -> list[str]:
+    (i,) = (i for i, text in enumerate(table.number_heads) if text == head)
+    return [entry.text for entry in table.columns[i]]
+
+
+def paired(made, error: float, correlation: float) -> dict[str, PairedErrors]:
+    count = len(made)
+    matrix = error**2 * (correlation + (1 - correlation) * np.eye(count))
+    return {"fid_test": errors_of(tuple(made["cell"]), matrix)}
+
+
+def test_every_entry_is_compared_with_its_own_baseline() -> None:
+    made = with_errors(frame(fid_test=[10.0, 11.0, 20.0, 22.5]))
+    (table,) = result_tables(made, COMPARED, paired(made, 0.2, 0.9))
+    error = 1.96 * math.sqrt(2 * 0.04 * 0.1)
+    assert column(table, "Δ FID test") == [
+        f"-1.00 ± {error:.2f} (p < 0.001)",
+        "baseline",
+        f"-2.50 ± {error:.2f} (p < 0.001)",
+        "baseline",
+    ]
+    assert table.blocks_below[0] == ("Δ: the difference to attention=yes.",)
+
+
+def test_without_known_errors_a_difference_has_no_interval_and_no_p() -> None:
+    (table,) = result_tables(frame(fid_test=[10.0, 11.0, 20.0, np.nan]), COMPARED)
+    assert column(table, "Δ FID test") == ["-1.000", "baseline", "—", "baseline"]
+
+
+def test_differences_of_seeds_are_paired_by_seed() -> None:
+    made = frame(seeds=3, fid_test=[1.0, 5, 9, 2.1, 6.0, 10.2, 1, 2, 3, 1, 2, 3])
+    (table,) = result_tables(made, COMPARED)
+    differences = np.array([-1.1, -1.0, -1.2])
+    margin = 4.303 * differences.std(ddof=1) / math.sqrt(3)
+    assert column(table, "Δ FID test")[0].startswith(f"-1.10 ± {margin:.2f} (p 0.0027")
+
+
+def test_main_effects_are_means_over_all_other_axes() -> None:
+    made = with_errors(frame(fid_test=[10.0, 11.0, 20.0, 22.0]))
+    (table,) = result_tables(made, LAYOUT, paired(made, 0.2, 0.5))
+    preset, attention = table.effects
+    assert preset.mean == pytest.approx(10.5) and (preset.num_agreeing, preset.num_pairs) == (2, 2)
+    assert attention.mean == pytest.approx(1.5) and attention.is_significant
+    error = math.sqrt(0.04 * 0.5 * 4 * 0.25)  # four cells with weights of one half, whose common part cancels
+    assert attention.margin == pytest.approx(1.96 * error, rel=1e-3)
+    assert attention.text == "attention, yes instead of no: +1.50 ± 0.28 FID test, higher in 2 of 2 pairs"
+
+
+def test_main_effects_of_seeds_have_an_interval_over_seeds() -> None:
+    made = frame(seeds=3, fid_test=[1.0, 2, 3, 2, 3.1, 4.2, 5, 6, 7, 6, 7.1, 8.2])
+    (table,) = result_tables(made, LAYOUT)
+    attention = table.effects[1]
+    assert attention.mean == pytest.approx(1.1)
+    assert attention.margin == pytest.approx(4.3027 * 0.1 / math.sqrt(3), rel=1e-3)
+
+
+def test_without_a_covariance_an_effect_has_the_widest_interval() -> None:
+    (table,) = result_tables(with_errors(frame(), 0.2), LAYOUT)
+    assert table.effects[1].margin == pytest.approx(1.96 * 0.4, rel=1e-3)
+
+
+def test_effects_are_taken_against_the_baseline() -> None:
+    (table,) = result_tables(digits(), replace(DIGITS, baseline={"sampling.sampler": "heun"}))
+    samplers = [effect for effect in table.effects if effect.axis == "sampler"]
+    assert [(effect.value, effect.base) for effect in samplers] == [("euler", "heun"), ("stochastic_heun", "heun")]
+
+
+def test_costs_stand_before_the_scores_and_once_if_columns_share_them() -> None:
+    made = frame(parameters=[1.5e6, 2.5e6, 1.5e6, 2.5e6], nfe=[18, 18, 35, 35], gpu_hours=[0.5, np.nan, 1.25, 2.0])
+    layout = replace(LAYOUT, metrics=("fid_test",), costs=("parameters", "nfe", "gpu_hours"))
+    (table,) = result_tables(made, layout)
+    assert table.number_heads == ("parameters", "NFE", "GPU-hours", "FID test")
+    assert column(table, "parameters")[:2] == ["1.500 M", "2.500 M"] and column(table, "NFE") == [
+        "18",
+        "18",
+        "35",
+        "35",
+    ]
+    assert column(table, "GPU-hours") == ["0.500", "—", "1.250", "2.000"] and table.complete
+    pivot = replace(layout, rows=("model.preset",), columns=("model.attention",))
+    (table,) = result_tables(made, pivot)
+    assert table.number_heads[:3] == ("attention=no parameters", "attention=yes parameters", "NFE")
+
+
+def test_cells_that_are_not_done_say_what_happens_to_them() -> None:
+    made = with_errors(frame(status=["done", "missing", "missing", "missing"]))
+    made.loc[1:, ["fid_test", "class_accuracy"]] = np.nan
+    (table,) = result_tables(made, LAYOUT, states={"nano/True/0": "running", "micro/False/0": "failed"})
+    assert column(table, "FID test")[1:] == ["running", "failed", "planned"] == column(table, "class accuracy")[1:]
+    assert not table.complete
+
+
+def test_seeds_that_are_not_done_are_counted_by_their_state() -> None:
+    made = frame(seeds=3, status=["done", "missing", "missing", *["missing"] * 3, *["done"] * 6])
+    made.loc[1:5, "fid_test"] = np.nan
+    states = {"nano/False/1": "failed", "nano/True/0": "running"}
+    (table,) = result_tables(made, LAYOUT, states=states)
+    assert column(table, "FID test")[:2] == [
+        "10.0 (1 of 3 seeds, 1 failed)",
+        "running (1 of 3 seeds), planned (2 of 3 seeds)",
+    ]
