@@ -187,7 +187,7 @@ def drawn(num_restarts: int, count: int = 400) -> Tensor:
 
 
 def planned_restart() -> Plan:
-    return plan_sweep(load_sweep(RESTART))
+    return plan_sweep(load_sweep(RESTART, (), InputFiles()), InputFiles())
 
 
 def test_restart_is_compared_at_equally_many_evaluations() -> None:

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
 
-from edm.config import Architecture, NetworkConfig
+from edm.config import Architecture, Extension, NetworkConfig
 
 Scale = Literal["down", "up"]
 NO_FILTER, NCSN_FILTER = (1, 1), (1, 3, 3, 1)  # of resampling: averages or repeats pixels; Song et al. (2021), NCSN++
@@ -49,6 +49,11 @@ STYLES: dict[Architecture | Literal["diffusers"], Style] = {
 }
 
 
+def style_of(config: NetworkConfig) -> Style | None:
+    """Return the style of DDPM++, NCSN++ or ADM; None for other networks, of which only EDM2 has a layout."""
+    return None if isinstance(config.architecture, Extension) else STYLES.get(config.architecture)
+
+
 @dataclass(frozen=True)
 class NetworkBlock:
     """A residual block: its name, channels, and the pixels a side of its output.
@@ -75,7 +80,7 @@ def stem_channels(config: NetworkConfig) -> int:
 
 def encoder(config: NetworkConfig) -> list[NetworkBlock]:
     """Return the blocks on the way down, after the first convolution."""
-    style, blocks = STYLES.get(config.architecture), list[NetworkBlock]()
+    style, blocks = style_of(config), list[NetworkBlock]()
     width, image = stem_channels(config), config.image_channels
     for level, channels in enumerate(config.level_channels):
         side = config.resolution >> level
@@ -92,7 +97,7 @@ def encoder(config: NetworkConfig) -> list[NetworkBlock]:
 
 def decoder(config: NetworkConfig) -> list[NetworkBlock]:
     """Return the blocks on the way up, before the last convolution; those of a level join the skips of that level."""
-    style, blocks = STYLES.get(config.architecture), list[NetworkBlock]()
+    style, blocks = style_of(config), list[NetworkBlock]()
     skips = [stem_channels(config), *(block.outputs for block in encoder(config))]
     width, last = config.level_channels[-1], len(config.level_channels) - 1
     for level, channels in reversed(list(enumerate(config.level_channels))):
@@ -113,7 +118,7 @@ def decoder(config: NetworkConfig) -> list[NetworkBlock]:
 
 def has_shortcut(block: NetworkBlock, config: NetworkConfig) -> bool:
     """Return whether a block has a convolution on its shortcut: where channels change, or as its style has it."""
-    style = STYLES.get(config.architecture)
+    style = style_of(config)
     resamples = style is not None and style.projected_resampling and block.scale is not None
     return resamples or block.inputs != block.outputs
 

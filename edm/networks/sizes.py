@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from edm.config import NetworkConfig
 from edm.networks.layout import (
-    STYLES,
     UNCERTAINTY_CHANNELS,
     NetworkBlock,
     Style,
     all_blocks,
     has_shortcut,
     stem_channels,
+    style_of,
 )
 
 
@@ -26,7 +26,7 @@ def attention_flops(width: int, side: int) -> int:
 
 def layout_flops(config: NetworkConfig) -> int:
     """Return the floating-point operations of a forward pass on one image."""
-    style = STYLES.get(config.architecture)
+    style = style_of(config)
     ends = conv_flops(_stem_inputs(config), stem_channels(config), 3, config.resolution)
     ends += conv_flops(config.level_channels[0], config.output_channels, 3, config.resolution)
     return ends + 2 * _embedding_products(config, style) + sum(_flops(b, config, style) for b in all_blocks(config))
@@ -58,7 +58,7 @@ def _filter_flops(block: NetworkBlock, style: Style) -> int:
 
 def layout_parameters(config: NetworkConfig) -> int:
     """Return the number of trainable parameters."""
-    style, width = STYLES.get(config.architecture), config.level_channels[0]
+    style, width = style_of(config), config.level_channels[0]
     biases = 0 if style is None else 1  # EDM2 has none
     ends = 9 * _stem_inputs(config) * stem_channels(config) + biases * stem_channels(config)
     ends += (9 * width + biases) * config.output_channels

@@ -17,7 +17,7 @@ from edm.networks.conditioning import (
     Resampling,
     one_hot,
 )
-from edm.networks.layout import STYLES, NetworkBlock, Style, decoder, encoder, has_shortcut, num_groups, stem_channels
+from edm.networks.layout import NetworkBlock, Style, decoder, encoder, has_shortcut, num_groups, stem_channels, style_of
 
 SMALL_WEIGHT = 1e-5  # of the last layer of every branch of DDPM++ and NCSN++
 QUERY_WEIGHT = math.sqrt(0.2)  # of the queries, keys and values in them
@@ -126,7 +126,8 @@ class SongUNet(nn.Module):
 
     def __init__(self, config: NetworkConfig) -> None:
         super().__init__()
-        style = STYLES[config.architecture]
+        style = style_of(config)
+        assert style is not None
         self.config, self.style = config, style
         self.embedding = Embedding(config, style)
         self.conv_in = nn.Conv2d(config.image_channels, stem_channels(config), 3, padding=1)
