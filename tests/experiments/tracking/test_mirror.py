@@ -306,7 +306,7 @@ def test_a_journal_is_read_from_where_it_was_left_unless_replaced(tmp_path: Path
     for step in range(4):
         journal.append({"step": step})
     assert [line["step"] for line in tail.fresh()] == [0, 1, 2, 3] and tail.fresh() == []
-    journal.keep(lambda line: line["step"] < 2)  # as a training does that goes on from an earlier checkpoint
+    journal.keep_rising(below=2)  # as a training does that goes on from an earlier checkpoint
     for step in range(2, 6):
         journal.append({"step": step, "again": True})
     assert [line["step"] for line in tail.fresh()] == [0, 1, 2, 3, 4, 5] and tail.fresh() == []
