@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import pandas as pd
 
+from reports.changed_code import changed_lines
 from reports.comparable import COMPARABLE, separating_columns
 from reports.costs import COSTS, cost_entries
 from reports.deltas import Baseline, Position, difference_entries
@@ -180,7 +181,7 @@ class TableMaker:
             caption=spec.caption,
             baseline=self._baseline_text(),
             effects=self._effects() if spec.main else (),
-            footnotes=(*self.footnotes.lines(), *self._source(), *self._allowed()),
+            footnotes=(*changed_lines(self.frame), *self.footnotes.lines(), *self._source(), *self._allowed()),
             number=number,
             row_axes=tuple(dict(zip(spec.rows, map(show_value, key), strict=True)) for key in self.rows),
             plain_heads=tuple(

@@ -14,6 +14,7 @@ from experiments.store.layout import JOURNAL, VALIDATION
 from experiments.store.results import EvaluationResult, TrainingResult
 from experiments.store.store import Store
 from experiments.store.training_records import Pruning
+from experiments.sweep.code_changes import CodeChange, ResultCode, change_of
 from experiments.sweep.metrics import ERRORS, HEADLINES, baselines_of, describe_reference, metrics_of, requested_scores
 from experiments.sweep.plan import Plan, PlannedCell
 from experiments.sweep.spec import OPTIONS, unused_parameters
@@ -27,6 +28,7 @@ class EvaluationScores:
     """What is known of an evaluation: its metrics, the scores that they answer, and remarks.
 
     pruned_at: at how many kimg a training that it depends on was ended early, where the evaluation was not done.
+    change: how the code that made it differs from today's.
     """
 
     metrics: Mapping[str, float]
@@ -35,6 +37,7 @@ class EvaluationScores:
     stopped_at: int | None = None
     stopped_by: str | None = None
     pruned_at: float | None = None
+    change: CodeChange | None = None
 
     @classmethod
     def of(cls, result: EvaluationResult) -> EvaluationScores:
@@ -61,8 +64,12 @@ class TrainingSummary:
 
 def scores_in_store(plan: Plan, store: Store) -> dict[str, EvaluationScores]:
     """Return a plan's finished evaluations, and those whose training was pruned, by signature."""
-    results = {signature: store.result(EvaluationResult, signature) for signature in plan.evaluations}
-    done = {signature: EvaluationScores.of(result) for signature, result in results.items() if result is not None}
+    done: dict[str, EvaluationScores] = {}
+    for signature, evaluation in plan.evaluations.items():
+        result = store.result(EvaluationResult, signature)
+        if result is not None:
+            change = change_of(store, evaluation, ResultCode.of(result))
+            done[signature] = dataclasses.replace(EvaluationScores.of(result), change=change)
     return add_training_notes(plan, done, {signature: _summary_of(store, signature) for signature in plan.trainings})
 
 
@@ -114,13 +121,14 @@ def results_frame(plan: Plan, found: dict[str, EvaluationScores]) -> pd.DataFram
     followed by _se, _low and _high; noise_ and real_ are the scores of pure noise and of real images, for comparison.
     A cell without scores yet has status "missing", one that was stopped early "stopped", one whose training was ended
     early "pruned", and all of them have empty scores. Nothing in the frame depends on when, where or how fast a task
-    was done, except that memory may have forced smaller micro-batches, which makes another network.
+    was done, except that memory may have forced smaller micro-batches, which makes another network, and that other code
+    than today's may have made it: then there is a column `code`, which says what changed since.
     """
     options = dict.fromkeys(_options(plan), ABSENT)
     frame = pd.DataFrame([_row(plan, planned, found, options) for planned in plan.cells])
     named = {name for planned in plan.cells for score in _scores(planned) for name in _columns(score)}
     kept = {name for name in frame if str(name).startswith(HEADLINES[:2]) and not str(name).endswith(ERRORS)}
-    optional = [n for n in frame if n in named | {"real_images", "stopped_at", "pruned_at"} and n not in kept]
+    optional = [n for n in frame if n in named | {"real_images", "stopped_at", "pruned_at", "code"} and n not in kept]
     empty = [name for name in optional if not any(frame[name].notna().tolist())]
     return frame.drop(columns=[*empty, *(unused_parameters(plan.sweep.cells) - {*plan.sweep.axes})])
 
@@ -154,6 +162,7 @@ def _row(
         "status": _status(own, done),
         "stopped_at": own.stopped_at if own is not None and done else None,
         "pruned_at": own.pruned_at if own is not None and not done else None,
+        "code": own.change.text if own is not None and done and own.change is not None else None,
         **{name: shown.get(name) for score in wanted for name in metrics_of(score)},
         **{name: context.get(name) for score in wanted for name in baselines_of(score)},
         "real_images": context.get("real_images"),

@@ -7,6 +7,7 @@ from typing import Any
 
 from edm.cost import num_parameters
 from experiments import hardware
+from experiments.cli.views.changes import changes_json
 from experiments.runner.data_costs import images_of, preparing_s
 from experiments.runner.downloads import Download
 from experiments.runner.forecast import Forecast, Span
@@ -46,6 +47,7 @@ def plan_json(
         "preparations": list(_preparations_json(plan, schedule)),
         "trainings": list(_trainings_json(plan, schedule)),
         "evaluations": list(_evaluations_json(plan, schedule)),
+        "other_code": changes_json(plan, schedule.changes),
         "left": len(schedule.of("waiting")),
         "estimate_s": round(estimate.wall_s, 1),
         "estimate_measured": estimate.measured,

@@ -31,6 +31,11 @@ class DivergedError(RuntimeError):
     """Raised when a loss or a weight is no longer finite, or the loss explodes."""
 
 
+def has_checkpoint(folder: Path) -> bool:
+    """Return whether a training would go on from a checkpoint."""
+    return any((folder / CHECKPOINTS).glob("[!.]*.safetensors"))
+
+
 class CheckpointManager:
     """Restores a training from its newest sound checkpoint, and writes checkpoints and journals from there."""
 
@@ -70,7 +75,7 @@ class CheckpointManager:
                 copy_aside_file(journal.path, "a line is not as it was written")
             elif missing > 0:  # no result depends on them, so that an earlier checkpoint would only lose work
                 copy_aside_file(journal.path, f"{missing} of its lines are missing")
-            journal.keep(lambda line: line["step"] <= self.state.step)
+            journal.keep_rising(below=self.state.step + 1)
 
     @property
     def _curves(self) -> dict[str, Journal]:
