@@ -54,7 +54,10 @@ class CodeChange:
 
 @dataclass(frozen=True)
 class Acceptance(Record):
-    """Says that a result is the same as today's code would make it. code: digests recorded, then those of the day."""
+    """Says that a result is the same as today's code would make it.
+
+    by: who says so; "" in a bundle that hides it. code: digests recorded, then those of the day.
+    """
 
     by: str
     time: str
@@ -63,7 +66,7 @@ class Acceptance(Record):
     @property
     def text(self) -> str:
         """Who vouched for it, and when."""
-        return f"accepted as the same by {self.by} at {self.time}"
+        return f"accepted as the same{f' by {self.by}' if self.by else ''} at {self.time}"
 
 
 @dataclass(frozen=True)
