@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import getpass
 import platform
 import time
 from collections.abc import Iterable, Mapping
@@ -196,6 +195,8 @@ def acceptances(folder: Path) -> list[Acceptance]:
 
 def accept(store: Store, task: Task | DataSource, change: CodeChange) -> Acceptance:
     """Note in a result's folder that this person vouches for it: today's code would make the same."""
+    import getpass  # only here
+
     folder = folder_of(store, task)
     who = f"{getpass.getuser()}@{platform.node()}"
     made = Acceptance(who, time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), dict(change.outdated))
