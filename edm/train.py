@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Generator, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, replace
-from typing import cast
+from typing import Any, cast
 
 import torch
 from jaxtyping import Float
@@ -82,7 +82,12 @@ class Objective(nn.Module):
 
 def _denoising(config: TrainingConfig) -> Loss:
     weight = WEIGHTINGS[config.weighting](config)
-    return lambda *inputs: denoising_loss(*inputs, weight)
+
+    def loss(denoiser: Denoiser, images: Tensor, *inputs: Any) -> Tensor:
+        label, sigma, noise, augment_labels = inputs
+        return denoising_loss(denoiser, images, label, sigma, noise, augment_labels, weight)
+
+    return loss
 
 
 OWN_LOSSES: dict[str, Callable[[TrainingConfig], Loss]] = {"denoising": _denoising}

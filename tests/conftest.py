@@ -63,6 +63,14 @@ def filled_once(factory: pytest.TempPathFactory, name: str, fill: Callable[[Path
 
 
 @pytest.fixture(autouse=True)
+def no_silent_processes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Forget which processes earlier tests saw fall silent: most of them were this one."""
+    from experiments.store import lease_watch
+
+    monkeypatch.setattr(lease_watch, "_silent", set())
+
+
+@pytest.fixture(autouse=True)
 def own_metrics() -> Iterator[None]:
     """Forget the metrics that extensions of a test declare."""
     before = dict(METRICS)

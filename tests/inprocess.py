@@ -63,7 +63,7 @@ def without_ray(after_job: Callable[[], None] = lambda: None) -> Iterator[None]:
         return dispatcher.worked_s
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(cluster, "starting", lambda store, address: nullcontext(lambda: None))
+        patch.setattr(cluster, "starting", lambda store, address: nullcontext(cluster.StartedRay()))
         patch.setattr(tune, "run_here", run_here)
         yield
 

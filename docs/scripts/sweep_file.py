@@ -92,6 +92,8 @@ cells that differ only in sampling or evaluation share one training.
     zip: {training.batch_size: [32, 64], training.lr: [1.0e-4, 2.0e-4]}
     exclude: [{model.preset: big, training.batch_size: 64}]
 
+`extensions: [ideas.py]` loads Python files that add values to fields: [your own](extending.md).
+
 On the command line, `--set section.field=value` overrides a field and `--set 'seeds=[0, 1]'` the seeds.
 
 Fields marked † are not part of a signature: changing one never repeats finished work.

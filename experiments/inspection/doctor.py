@@ -25,6 +25,7 @@ from experiments.inputs import InputFiles
 from experiments.redaction import redact
 from experiments.runner.disk import GIB
 from experiments.runner.forecast import forecast
+from experiments.runner.scratch import LONGEST, places
 from experiments.store import leases
 from experiments.store.layout import RESULT
 from experiments.store.store import Store
@@ -38,6 +39,7 @@ MIN_PYTHON = (3, 11)
 MIN_FREE_GIB = 1.0
 SHARED_MEMORY = Path("/dev/shm")  # where Ray keeps its objects
 MIN_SHARED_GIB = 0.25
+MIN_OPEN_FILES = 1024
 TIMEOUT_S = 5.0  # for the answer of a tracking server
 
 
@@ -67,7 +69,7 @@ def checks(store: Store, plan: Plan | None, tracking_uri: str | None) -> Iterato
     yield Check("Python", lambda: [_python()])
     yield Check("torch", lambda: [_torch()])
     yield Check("GPUs", lambda: _gpus(plan))
-    yield Check("Ray", lambda: [_package("Ray", "ray[tune]"), _shared_memory()])
+    yield Check("Ray", lambda: [_package("Ray", "ray[tune]"), _ray_folder(), _shared_memory(), _open_files()])
     yield Check("MLflow", lambda: [_package("MLflow", "mlflow"), _tracking(store, tracking_uri)])
     yield Check("the store", lambda: _store(store))
     yield Check("data sets", lambda: _data(store, plan))
@@ -137,6 +139,35 @@ def _shared_memory() -> Finding:
         remedy = "give the container more, such as docker run --shm-size=2g"
         return Finding("shared memory", "wrong", f"{free:.2f} GiB free in {SHARED_MEMORY}", remedy)
     return Finding("shared memory", "ok", f"{free:.1f} GiB free in {SHARED_MEMORY}")
+
+
+def _ray_folder() -> Finding:
+    """Check the folder for what Ray writes while a run lasts: sockets, whose paths must be short, and logs."""
+    place = next(places(), None)
+    if place is None:
+        text = "no folder for Ray's temporary files can be written"
+        return Finding("Ray's folder", "wrong", text, f"set RAY_TMPDIR to one with at most {LONGEST} characters")
+    free = shutil.disk_usage(place).free / GIB
+    text, remedy = f"{place}, {free:,.1f} GiB free", ""
+    named = [name for name in ("RAY_TMPDIR", "TMPDIR") if len(os.environ.get(name, "")) > LONGEST]
+    if named:
+        remedy = f"{named[0]} has more than {LONGEST} characters, too many for Ray's sockets, so this folder is used"
+    if free < MIN_FREE_GIB:
+        return Finding("Ray's folder", "wrong", text, "free some space there, or set RAY_TMPDIR to another short path")
+    return Finding("Ray's folder", "note" if remedy else "ok", text, remedy)
+
+
+def _open_files() -> Finding:
+    """Check how many files a process may have open; Ray's hold a connection to each other."""
+    try:
+        import resource
+    except ImportError:  # not on Windows
+        return Finding("open files", "note", "the limit is not known on this system")
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    text = f"{soft:,} per process" + ("" if soft == hard else f", which may be raised to {hard:,}")
+    if soft < MIN_OPEN_FILES:
+        return Finding("open files", "wrong", text, f"allow more before a run: ulimit -n {MIN_OPEN_FILES}")
+    return Finding("open files", "ok", text)
 
 
 def _tracking(store: Store, uri: str | None) -> Finding:

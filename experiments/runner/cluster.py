@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import gc
 import logging
@@ -13,7 +14,7 @@ import tempfile
 import threading
 import time
 import warnings
-from collections.abc import Callable, Generator
+from collections.abc import Generator
 from concurrent.futures import Future
 from contextlib import contextmanager
 from pathlib import Path
@@ -35,6 +36,9 @@ ANSWER_S = 5.0  # for a cluster's port to be opened: Ray itself would try for mi
 CLIENT = "ray://"
 CLIENT_TRIES, CLIENT_PAUSE_S = 3, 0.3
 START_TRIES = 3  # of a Ray on this machine
+LOOPBACK = "127.0.0.1"
+# Ray would end this process a minute after it has lost its control process; ray_watch.py notices that at once
+PATIENT = {"gcs_rpc_server_reconnect_timeout_s": 3600}
 QUIET: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR, "configure_logging": False}
 THREAD = "edm-sweep-ray"  # which starts a Ray on this machine, and ends it
 
@@ -60,24 +64,34 @@ def connected(store: Store, address: str | None = None) -> Generator[None]:
         yield
 
 
-@contextmanager
-def starting(store: Store, address: str | None = None) -> Generator[Callable[[], None]]:
-    """Do as `connected` does, but let a Ray of this machine start while the block goes on: that takes some six seconds.
+class StartedRay:
+    """The Ray of a run: that of a cluster is there already, and is not ours to start again."""
 
-    The block is given what to call before it uses Ray, which waits until Ray is there and raises what went wrong. A
-    block that fails before Ray is there does not wait for it.
+    def wait(self) -> None:
+        """Wait until Ray is there; raises what went wrong."""
+
+
+class LocalRay(StartedRay):
+    """A Ray on this machine, which starts while the run does something else: that takes some six seconds.
+
+    Linux kills Ray's processes with the thread that started them, so a thread stays as long as they do.
     """
-    if address is not None:
-        with connected(store, address):
-            yield lambda: None
-        return
-    ready: Future[None] = Future()
-    ending = threading.Event()
 
-    def hold() -> None:
-        # Linux kills Ray's processes with the thread that started them: it stays
+    def __init__(self, store: Store) -> None:
+        self._store, self._is_forsaken = store, False
+        self._start()
+
+    def _start(self) -> None:
+        for leaving in [thread for thread in threading.enumerate() if thread.name == THREAD]:
+            leaving.join()  # of a run that did not wait
+        self._ready, self._ending = Future[None](), threading.Event()
+        self._thread = threading.Thread(target=self._hold, name=THREAD, daemon=True)
+        self._thread.start()
+
+    def _hold(self) -> None:
+        ready, ending = self._ready, self._ending
         try:
-            with connected(store):
+            with connected(self._store):
                 ready.set_result(None)
                 ending.wait()
         except BaseException as error:
@@ -85,16 +99,45 @@ def starting(store: Store, address: str | None = None) -> Generator[Callable[[],
                 raise
             ready.set_exception(error)
 
-    for leaving in [thread for thread in threading.enumerate() if thread.name == THREAD]:
-        leaving.join()  # of a block that did not wait
-    thread = threading.Thread(target=hold, name=THREAD, daemon=True)
-    thread.start()
+    def wait(self) -> None:
+        """Wait until Ray is there; raises what went wrong."""
+        self._ready.result()
+
+    def end(self) -> None:
+        """End Ray, without waiting for one that is not there yet."""
+        if self._is_forsaken:
+            return
+        self._ending.set()
+        if self._ready.done():
+            self._thread.join()
+
+    def restart(self) -> None:
+        """Start Ray again after its processes have ended."""
+        self.end()
+        self._start()
+        self.wait()
+
+    def forsake(self) -> None:
+        """Leave a Ray as it is that was lost while a thread waits for it: to end it could end this process."""
+        self._is_forsaken = True
+        atexit.unregister(ray.shutdown)
+
+
+@contextmanager
+def starting(store: Store, address: str | None = None) -> Generator[StartedRay]:
+    """Do as `connected` does, but let a Ray of this machine start while the block goes on.
+
+    The block calls `wait` before it uses Ray. One that fails before Ray is there does not wait for it.
+    """
+    if address is not None:
+        with connected(store, address):
+            yield StartedRay()
+        return
+    here = LocalRay(store)
     try:
-        yield ready.result
+        yield here
     finally:
-        ending.set()
-        if ready.done():
-            thread.join()
+        here.end()
 
 
 def _start_here(scratch: Path) -> None:
@@ -102,9 +145,10 @@ def _start_here(scratch: Path) -> None:
     # Ray authenticates its processes by a token; one of our own needs no file under HOME, which may be read-only
     os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
     options = QUIET | {"include_dashboard": False, "_temp_dir": str(scratch)}
+    options |= {"_node_ip_address": LOOPBACK, "_system_config": PATIENT}
     for tries_left in reversed(range(START_TRIES)):
         try:
-            with ray_private.own_process_group():
+            with ray_private.own_process_group(), ray_private.on_loopback():
                 ray.init(address="local", job_config=ray_private.same_code_job(), **options)
             return
         except Exception as error:  # Ray raises plain ones as well

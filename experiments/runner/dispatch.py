@@ -69,6 +69,7 @@ class Dispatcher:
         _, self._known_damage = store.damages_since(0)
         self._parts_left: dict[str, tuple[float, int]] = {}  # when it was looked up, and how many
         self._cancelled: set[str] = set()  # requests to leave a task that are known here
+        self._told: set[str] = set()  # tasks of which it was said that another run works on them
         schedule.helpers.parts_left = self._recent_parts_left
 
     # handing out ----------------------------------------------------------------------------------
@@ -179,6 +180,22 @@ class Dispatcher:
         log = self.store.folder(task.store_kind, task.signature) / LOG
         return Outcome.failed(Failure(message, "lost", log=str(log)))
 
+    def require_store(self) -> None:
+        """Raise UserError where the store is no longer where it was when the run began."""
+        if self.run_id:
+            self.store.require_run(self.run_id)
+
+    def requeue(self) -> None:
+        """Take back all jobs whose workers are gone through no fault of their tasks, to be started again."""
+        for key in list(self.running):
+            running = self.running.pop(key)
+            if running.job.helps:
+                self.schedule.helpers.left(running.job.tasks[0].signature)
+                continue
+            self.spent_s += (time.monotonic() - running.last_report) * running.devices
+            for task in running.unreported:
+                self.schedule.release(task.signature)
+
     def abandon(self, reason: str) -> None:
         """Give up a run whose workers are all gone: what runs is lost, and nothing more is started."""
         for key in list(self.running):
@@ -205,7 +222,10 @@ class Dispatcher:
         self.schedule.ended(task.signature, outcome)
         if outcome.state == "done":
             self._learn(task)
-        self.on_change(task)
+        if outcome.state != "elsewhere" or task.signature not in self._told:
+            self.on_change(task)
+        if outcome.state == "elsewhere":
+            self._told.add(task.signature)
         for notice in self.schedule.notices:
             self.notify(notice)
         self.schedule.notices.clear()

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
+from edm.config import Features
 from edm.data.catalogue import CATALOGUE
 from experiments.environment import data_folder, given_weights
 from experiments.runner.data_costs import unprepared
@@ -51,8 +52,8 @@ def _of_data_sets(plan: Plan, store: Store) -> Iterator[Download]:
 
 
 def _of_weights(evaluations: Iterable[Evaluation]) -> Iterator[Download]:
-    spaces = dict.fromkeys(space.name for evaluation in evaluations for space, _ in evaluation.spaces)
-    for name in (name for name in spaces if name != "classifier"):
+    spaces: set[Features] = {space.name for evaluation in evaluations for space, _ in evaluation.spaces}
+    for name in sorted(spaces - {"classifier"}):  # which is trained here
         from edm.metrics.weights import PUBLISHED, WeightsError, present_weights  # heavy: urllib
 
         weights = PUBLISHED[name]

@@ -10,15 +10,22 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from experiments.runner import ray_environment  # noqa: F401  isort: skip  (Ray reads it as it is imported)
-import ray
 from ray._private import services
 from ray._private import worker as ray_worker
 from ray.job_config import JobConfig
 
+from experiments.wording import on_one_line
+
+LAST_LINES = 5  # of a worker's log, to be shown where it died as it started
+
 # what is used here, by module; a test asks whether this version of Ray has all of it
 USED = {
     "ray._private.worker": ("print_to_stdstream", "_global_node"),
-    "ray._private.services": ("ConsolePopen", "canonicalize_bootstrap_address_or_die"),
+    "ray._private.services": (
+        "ConsolePopen",
+        "canonicalize_bootstrap_address_or_die",
+        "resolve_ip_for_localhost",
+    ),
 }
 
 
@@ -28,12 +35,25 @@ def silence_death_reports() -> None:
         ray_worker.print_to_stdstream = lambda *_, **__: None
 
 
-def has_dead_process() -> bool:
-    """Return whether a process of a Ray that this process started has died; of any other Ray, whether a node has."""
+def dead_processes() -> list[str]:
+    """Return which processes of a Ray that this process started have died, such as gcs_server and raylet."""
     node = getattr(ray_worker, "_global_node", None)
     if node is not None and hasattr(node, "dead_processes"):
-        return bool(node.dead_processes())
-    return ray.is_initialized() and not all(node["Alive"] for node in ray.nodes())
+        return [kind for kind, _ in node.dead_processes()]
+    return []
+
+
+def last_words(since: float) -> str:
+    """Return the last lines of the newest log that a worker on this machine has written to since then, "" if none."""
+    node = getattr(ray_worker, "_global_node", None)
+    if node is None or not hasattr(node, "get_logs_dir_path"):
+        return ""
+    logs = [(path.stat(), path) for path in Path(node.get_logs_dir_path()).glob("worker-*.*")]
+    written = [(status.st_mtime, path) for status, path in logs if status.st_size and status.st_mtime >= since]
+    if not written:
+        return ""
+    lines = max(written)[1].read_text(errors="replace").splitlines()
+    return on_one_line(" | ".join(line.strip() for line in lines[-LAST_LINES:] if line.strip()))
 
 
 def bootstrap_address(address: str) -> str | None:
@@ -60,6 +80,20 @@ def same_code_job() -> JobConfig:
         installed = home in (*site.getsitepackages(), site.getusersitepackages())
         config._py_driver_sys_path = _Closed([] if installed else [home])
     return config
+
+
+@contextmanager
+def on_loopback() -> Generator[None]:
+    """Let a Ray that is started listen on this machine alone: it would take 127.0.0.1 for a mistake."""
+    resolve = getattr(services, "resolve_ip_for_localhost", None)
+    if resolve is None:
+        yield
+        return
+    services.resolve_ip_for_localhost = lambda host: host
+    try:
+        yield
+    finally:
+        services.resolve_ip_for_localhost = resolve
 
 
 @contextmanager

@@ -12,6 +12,7 @@ from experiments.store.store import Store
 from experiments.sweep.jobs import Task
 
 if TYPE_CHECKING:
+    from experiments.runner.cluster import LocalRay  # imports Ray
     from experiments.trials.context import TrialContext  # imports torch
 
 
@@ -19,7 +20,8 @@ if TYPE_CHECKING:
 class RayRun:
     """All that is left of a schedule, to be run on Ray.
 
-    on_change: called with every task that was started or has ended. notify: called with sentences for people.
+    on_change: called with every task that was started or has ended. notify: called with sentences for people. ray: on
+    this machine, which is started again where it is lost.
     """
 
     schedule: Schedule
@@ -28,3 +30,4 @@ class RayRun:
     options: Options
     on_change: Callable[[Task], None]
     notify: Callable[[str], None]
+    ray: LocalRay | None = None

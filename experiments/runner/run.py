@@ -114,7 +114,7 @@ def _execute(
     with announced(store, run_id, schedule.asked.sweep.name):
         with listener.phase("loading Ray"):
             from experiments.runner import cluster  # heavy
-        with cluster.starting(store, options.address) as wait_for_ray:
+        with cluster.starting(store, options.address) as started_ray:
             prepare_inputs(schedule, store, listener)
             with listener.phase("starting Ray"):
                 from experiments.runner import remote, tune  # heavy, and not for nothing
@@ -128,8 +128,10 @@ def _execute(
                     run_info=RunInfo.of_this_process(store, options.tags),
                 )
                 mirror.start()
-                wait_for_ray()
-            ray_run = RayRun(schedule, store, context, options, _change_reporter(schedule, listener), listener.notice)
+                started_ray.wait()
+            own = started_ray if isinstance(started_ray, cluster.LocalRay) else None
+            on_change = _change_reporter(schedule, listener)
+            ray_run = RayRun(schedule, store, context, options, on_change, listener.notice, own)
             run = remote.run_there if (options.address or "").startswith(cluster.CLIENT) else tune.run_here
             with (
                 _interruptible(schedule, store, run_id, listener.notice, options.timing) as interrupted,

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import _thread
-import threading
 import time
-from collections.abc import Callable, Generator, Iterator, Mapping
-from contextlib import contextmanager, nullcontext
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -20,11 +17,15 @@ from ray.tune.search import Searcher
 from experiments.runner import ray_private
 from experiments.runner.allocation import Allocation, Allocator
 from experiments.runner.budget import Budget
+from experiments.runner.cluster import LocalRay
 from experiments.runner.dispatch import Dispatcher
 from experiments.runner.ray_run import RayRun
+from experiments.runner.ray_watch import RayLost, run_watched
 from experiments.runner.scratch import scratch_folder
 from experiments.store.failures import Failure
-from experiments.store.layout import PRUNE
+from experiments.store.files import modified_ns
+from experiments.store.layout import LOG, PRUNE
+from experiments.store.lease_watch import note_silent, silent_processes
 from experiments.store.store import Store
 from experiments.sweep.jobs import Job, Outcome, Task
 from experiments.sweep.tasks import Training
@@ -34,10 +35,10 @@ FIRST_RUNG = 0.1  # share of a training before which asha prunes none
 REDUCTION = 3  # of trainings, from one of asha's rungs to the next
 LAST = 100.0  # percent
 WORKER_LOST = "the worker was lost: it was killed, ran out of memory, or its node went away"
-RAY_GONE = (
-    "Ray's node process (raylet) on this machine has ended, and no worker can be started; run the same command again "
-    "to continue"
-)
+CLOCKS_S = 1.0  # by which the clock that dates files may be behind
+RESTARTS = 3  # of Ray in one run
+RAY_LOST = "Ray's processes have ended. Ray is started again, and running tasks continue from what they saved."
+RAY_GONE = "Ray's processes have ended, and no worker can be started; run the same command again to continue"
 
 
 class DispatchedSearcher(Searcher):
@@ -48,6 +49,7 @@ class DispatchedSearcher(Searcher):
         self.dispatcher, self.allocator = dispatcher, allocator
         self.jobs: dict[str, Job] = {}
         self.allocations: dict[str, Allocation] = {}
+        self.began: dict[str, float] = {}  # when each was handed out, by the clock that dates files
         self.allocated = Allocation(0, 0.0)  # all of these
 
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:  # pyright: ignore[reportIncompatibleMethodOverride]
@@ -58,9 +60,10 @@ class DispatchedSearcher(Searcher):
         if job is None:
             return Searcher.FINISHED if self.dispatcher.schedule.finished else None
         allocation = self.allocator.of(job.tasks[0])
-        self.jobs[trial_id], self.allocations[trial_id] = job, allocation
+        self.jobs[trial_id], self.allocations[trial_id], self.began[trial_id] = job, allocation, time.time()
         self.allocated += allocation
-        return {"signatures": [task.signature for task in job.tasks], "helps": job.helps, **asdict(allocation)}
+        signatures = [task.signature for task in job.tasks]
+        return {"signatures": signatures, "helps": job.helps, "silent": silent_processes(), **asdict(allocation)}
 
     def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
         """Hand on how tasks of a trial ended."""
@@ -71,9 +74,17 @@ class DispatchedSearcher(Searcher):
         """Take in that a trial has ended; if it has not reported on all its tasks, it lost its worker."""
         if result is not None:
             self.on_trial_result(trial_id, result)
-        del self.jobs[trial_id]
+        job = self.jobs.pop(trial_id)
         self.allocated += -self.allocations.pop(trial_id)
-        self.dispatcher.closed(trial_id, WORKER_LOST)
+        self.dispatcher.closed(trial_id, self._loss(job, self.began.pop(trial_id)))
+
+    def _loss(self, job: Job, began: float) -> str:
+        """Return why a worker may have been lost; one that has not begun its task has only Ray's log to say it in."""
+        task, store = job.tasks[0], self.dispatcher.store
+        log = store.folder(task.store_kind, task.signature) / LOG
+        has_begun = (modified_ns(log) or 0) >= (began - CLOCKS_S) * 1e9
+        words = "" if has_begun else ray_private.last_words(began)
+        return f"{WORKER_LOST}; its own log ends: {words}" if words else WORKER_LOST
 
     def starting(self) -> set[str]:
         """Return the current tasks of the jobs that have their resources; the other jobs wait for a free worker."""
@@ -150,42 +161,40 @@ def run_here(run: RayRun) -> float:
     dispatcher = Dispatcher(
         schedule, run.store, run.on_change, run.notify, budget, run.context.run_id, options.asha, options.timing
     )
-    with _watched(dispatcher) if options.address is None else nullcontext():
+
+    def work() -> None:
         execute(dispatcher, run.store, run.context, allocator, options.asha)
+
+    if run.ray is None:
+        work()
+    else:
+        _run_and_restart(work, dispatcher, run.ray)
     return dispatcher.worked_s
 
 
-@contextmanager
-def _watched(dispatcher: Dispatcher) -> Generator[None]:
-    """End a run that would wait forever: without its raylet Ray starts no worker, although running ones continue."""
-    ending, timing = threading.Event(), dispatcher.timing
-
-    def watch() -> None:
-        seen, since = "", time.monotonic()
-        while not ending.wait(timing.ray_look_s):
-            now = dispatcher.signs_of_life()
-            if now != seen or not ray_private.has_dead_process():
-                seen, since = now, time.monotonic()
-            elif time.monotonic() - since > timing.ray_silence_s:
-                dispatcher.schedule.abandoned = True
-                _thread.interrupt_main()
+def _run_and_restart(work: Callable[[], None], dispatcher: Dispatcher, ray_here: LocalRay) -> None:
+    """Run everything on a Ray of our own; where that is lost, start it again and go on, but not for ever."""
+    for restarts_left in reversed(range(RESTARTS + 1)):
+        try:
+            run_watched(dispatcher, work)
+            return
+        except RayLost as lost:
+            if lost.stuck:
+                ray_here.forsake()
+            if lost.stuck or not restarts_left or dispatcher.schedule.stopping:
+                dispatcher.schedule.abandoned = not dispatcher.schedule.stopping
+                dispatcher.abandon(RAY_GONE)
                 return
-
-    thread = threading.Thread(target=watch, daemon=True)
-    thread.start()
-    try:
-        yield
-    except KeyboardInterrupt:
-        if not dispatcher.schedule.abandoned:
-            raise
-        dispatcher.abandon(RAY_GONE)
-    finally:
-        ending.set()
-        thread.join()
+            dispatcher.requeue()
+            dispatcher.notify(RAY_LOST)
+            ray_here.restart()
 
 
 def perform_job(store: Store, job: Job, context: TrialContext) -> Iterator[tuple[str, Outcome]]:
     """Do a trial's tasks; the driver, which does none, is spared from loading torch."""
+    if not store.root.is_dir():  # to begin a task would make it anew; the driver is about to stop the run
+        yield from ((task.signature, Outcome("elsewhere", f"{store.root} was moved or removed")) for task in job.tasks)
+        return
     from experiments.trials import perform  # heavy
 
     yield from perform.perform_job(store, job, context)
@@ -221,6 +230,7 @@ def _trainable(
     """Return what Tune runs on a worker: a job's tasks, each reported as it ends."""
 
     def trial(config: dict[str, Any]) -> None:
+        note_silent(config["silent"])  # the worker need not watch their leases for a minute itself
         job = Job(tuple(tasks[signature] for signature in config["signatures"]), config["helps"])
         on_validated = _reporter(job) if asha else None
         own = replace(context, threads=config["cpus"], gpus=config["gpus"], on_validated=on_validated)

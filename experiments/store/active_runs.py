@@ -19,7 +19,8 @@ from experiments.errors import UserError
 from experiments.store import leases
 from experiments.store.files import read_json, write_json
 from experiments.store.layout import RUNS
-from experiments.store.leases import STANDARD_TIMING, LeaseTiming
+from experiments.store.lease_watch import STANDARD_TIMING, LeaseTiming, silence_s
+from experiments.store.leases import LeaseLost
 from experiments.store.progress import RunProgressRecord
 from experiments.store.provenance import command_line
 from experiments.store.store import Store
@@ -58,7 +59,7 @@ def announced(store: Store, run_id: str, sweep: str) -> Iterator[None]:
 
 def publish_progress(store: Store, run_id: str, progress: RunProgressRecord) -> None:
     """Write down how far a run is."""
-    with suppress(OSError):  # a full disk: it is written again soon
+    with suppress(OSError, LeaseLost):  # a full disk: it is written again soon; or 'gc' took it for a dead run's
         progress.write(store.run_folder(run_id))
 
 
@@ -85,7 +86,7 @@ def is_alive(folder: Path, timing: LeaseTiming = STANDARD_TIMING) -> bool:
     """Return whether the holder of a folder still runs, as far as one look tells; compares no machines' clocks."""
     if leases.holder(folder, timing) is None:
         return False
-    silent_s = leases.silence_s(folder)
+    silent_s = silence_s(folder)
     return silent_s is None or silent_s < timing.stale_s
 
 

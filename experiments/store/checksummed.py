@@ -10,6 +10,7 @@ from torch import Tensor
 from edm.checksums import sha256_of
 from edm.files import load_tensors, save_tensors
 from experiments.store.damage import set_aside_file
+from experiments.store.fencing import require_held
 from experiments.store.files import checksum, move_into_place, temporary_beside
 
 DIGITS = 16  # of the SHA-256 that goes into a name
@@ -19,6 +20,7 @@ def write_checksummed(
     folder: Path, stem: str, tensors: dict[str, Tensor], metadata: dict[str, str] | None = None
 ) -> Path:
     """Write tensors as `<stem>-<checksum>.safetensors`, in place of the stem's earlier file; returns the path."""
+    require_held(folder)  # before anything is made in a store that was perhaps moved
     folder.mkdir(parents=True, exist_ok=True)
     temporary = temporary_beside(folder / stem)
     try:

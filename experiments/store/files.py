@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator
+import shutil
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from functools import lru_cache
 from pathlib import Path
@@ -12,7 +13,9 @@ from typing import Any
 
 from edm.checksums import sha256_of
 from edm.temporary import create
-from experiments.store import processes
+from experiments.store import fencing, processes
+from experiments.store.json_text import parse_json
+from experiments.store.leases import Lease
 
 ABANDONED_S = 3600.0  # temporary files of unknown writers that are older count as abandoned
 
@@ -24,14 +27,6 @@ def read_json(path: Path) -> dict[str, Any] | None:
     except (OSError, ValueError):
         return None
     return content if isinstance(content, dict) else None
-
-
-def parse_json(text: bytes | str) -> Any:
-    """Return the content of JSON text. Raises ValueError where it is invalid or nested too deeply."""
-    try:
-        return json.loads(text)
-    except RecursionError:
-        raise ValueError("nested too deeply") from None
 
 
 def write_json(path: Path, content: dict[str, Any]) -> None:
@@ -56,10 +51,26 @@ def replacing(path: Path) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
 
 
+@contextmanager
+def replacing_files(folder: Path, names: Iterable[str]) -> Iterator[Path]:
+    """Yield an empty folder to write to; its files `names` move into `folder` when the block ends without an error."""
+    building = _temporary_name(folder / "building")
+    building.mkdir()
+    try:
+        yield building
+        for name in names:
+            move_into_place(building / name, folder / name)
+    finally:
+        shutil.rmtree(building, ignore_errors=True)
+
+
 def temporary_beside(path: Path) -> Path:
-    """Create an empty file to write what becomes `path`, and return it: its name says which process writes it."""
+    """Create an empty file to write what becomes `path`, and return it.
+
+    Its name says which process writes it, and under which leases.
+    """
     while True:
-        temporary = path.with_name(f".{path.name}{processes.temporary_suffix()}")
+        temporary = _temporary_name(path)
         try:
             create(temporary)
         except FileExistsError:
@@ -67,37 +78,58 @@ def temporary_beside(path: Path) -> Path:
         return temporary
 
 
+def _temporary_name(path: Path) -> Path:
+    return path.with_name(f".{path.name}{fencing.token(path)}{processes.temporary_suffix()}")
+
+
 def move_into_place(temporary: Path, path: Path) -> None:
-    """Give a finished temporary file its name, durably; the temporary file is removed where that fails."""
+    """Give a finished temporary file its name, durably; the temporary file is removed where that fails.
+
+    Raises LeaseLost where the file belongs to a task that another process has taken over.
+    """
     try:
         sync_to_disk(temporary)
-        temporary.replace(path)
+        _publish(temporary, path)
         sync_to_disk(path.parent)
     finally:
         temporary.unlink(missing_ok=True)
 
 
-def remove_abandoned(folder: Path, clock: Path) -> None:
-    """Remove the temporary files of writers that were killed from a folder and those below it.
+def _publish(temporary: Path, path: Path) -> None:
+    fencing.require_held(path)
+    try:
+        temporary.replace(path)
+    except FileNotFoundError:
+        fencing.require_held(path)  # whoever took the folder over has removed it
+        raise
 
-    Other processes may be writing into it, as helpers do that draw parts of a drawing. So a file stays while its writer
-    runs. Where that cannot be known, because the writer is on another machine, it stays until it is an hour older than
-    `clock`, a file that was written just now: the disk's clock gave both their times.
+
+def remove_abandoned(lease: Lease) -> None:
+    """Remove temporary files that nobody will finish from a folder that was just taken, and from those below it.
+
+    They are those of earlier holders of the folder, and of writers that were killed. Other processes may be writing
+    into it, as helpers do that draw parts of a drawing. So other files stay while their writer runs. Where that cannot
+    be known, because the writer is on another machine, they stay until they are an hour older than the lease: the
+    disk's clock gave both times.
     """
-    for file in list(folder.rglob(".*.part")):
+    is_outdated = fencing.outdated_by(lease)
+    for file in [file for folder in (lease.folder, lease.also) if folder for file in folder.rglob(".*.part")]:
         with suppress(OSError):
             gone = processes.writer_is_gone(file.name)
-            old = clock.stat().st_mtime - file.stat().st_mtime > ABANDONED_S
-            if gone or (gone is None and old):
-                file.unlink()
+            old = lease.path.stat().st_mtime - file.stat().st_mtime > ABANDONED_S
+            if gone or (gone is None and old) or is_outdated(file.name):
+                shutil.rmtree(file) if file.is_dir() else file.unlink()
 
 
 def write_soon(path: Path, content: dict[str, Any]) -> None:
-    """Write a small JSON file whole without waiting for the disk, for progress that may be lost."""
+    """Write a small JSON file whole without waiting for the disk, for progress that may be lost.
+
+    Raises LeaseLost where it belongs to a task that another process has taken over.
+    """
     temporary = temporary_beside(path)
     try:
         temporary.write_text(json.dumps(content))
-        temporary.replace(path)
+        _publish(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
 

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import re
 import zlib
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from experiments.store.files import parse_json, write_bytes
+from experiments.store import fencing
+from experiments.store.files import write_bytes
+from experiments.store.json_text import parse_json
 
 LINE_CHECKSUM = re.compile(rb', ".{5}": \d+}$', re.DOTALL)  # ends a line, also where its name is damaged
 
@@ -22,9 +24,14 @@ class Journal:
         self.path = path
 
     def append(self, line: dict[str, Any]) -> None:
-        """Add one line; raises OSError, and adds nothing, where there is no room for all of it."""
+        """Add one line; raises OSError, and adds nothing, where there is no room for all of it.
+
+        Raises LeaseLost where it belongs to a task that another process has taken over.
+        """
         descriptor = os.open(self.path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o666)
         try:
+            # whoever takes the task over replaces the file: what is written after this lands in the file of before
+            fencing.require_held(self.path)
             size = os.fstat(descriptor).st_size
             torn = size > 0 and os.pread(descriptor, 1, size - 1) != b"\n"
             try:
@@ -59,9 +66,17 @@ class Journal:
         whole = self.path.read_bytes().split(b"\n")[:-1]
         return any(text and _parsed_line(text) is None for text in whole)
 
-    def keep(self, keep: Callable[[dict[str, Any]], bool]) -> None:
-        """Keep those lines for which `keep` is true; all others and those that are torn or damaged are dropped."""
-        lines = [line for line in self.read() if keep(line)]
+    def keep_rising(self, below: float = math.inf) -> None:
+        """Keep the lines whose `step` is below a limit and higher than in all lines before; all others are dropped.
+
+        Those that are torn or damaged are dropped as well. The file is a new one: whoever has the old one open, as a
+        process that was suspended may have, writes into that.
+        """
+        lines, last = [], -math.inf
+        for line in self.read():
+            if last < (step := line.get("step", -math.inf)) < below:
+                lines.append(line)
+                last = step
         write_bytes(self.path, b"".join(map(_line, lines)))
 
 

@@ -13,7 +13,6 @@ import itertools
 import json
 import logging
 import os
-import re
 import secrets
 import socket
 import threading
@@ -22,31 +21,23 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from experiments.store import processes
-from experiments.store.files import parse_json
+from experiments.store.lease_watch import (
+    STANDARD_TIMING,
+    LeaseTiming,
+    forget,
+    generations,
+    is_gone,
+    is_stale,
+    lease_path,
+    parsed,
+)
 from experiments.wording import process_text
 
 LENGTH = 512  # bytes of a lease: it is rewritten in place, which needs no room on a full disk
-NAME = re.compile(r"\.lease-(\d{6,})")
 
 log = logging.getLogger("edm_sweep")
-
-
-@dataclass(frozen=True)
-class LeaseTiming:
-    """How often a holder counts up, and for how long others watch a count that stays the same; the same for all.
-
-    clock: by which a process watches; it never goes back.
-    """
-
-    beat_s: float = 5.0
-    stale_s: float = 60.0
-    clock: Callable[[], float] = time.monotonic
-
-
-STANDARD_TIMING = LeaseTiming()
 
 
 class LeaseLost(Exception):
@@ -76,11 +67,15 @@ class Held(Exception):
 
 @dataclass(eq=False)
 class Lease:
-    """A folder held by this process, until it is released or lost."""
+    """A folder held by this process, until it is released or lost.
+
+    also: a folder elsewhere whose files this process writes under the lease.
+    """
 
     folder: Path
     generation: int
     timing: LeaseTiming = STANDARD_TIMING
+    also: Path | None = None
     lost: bool = False
     released: bool = False
     token: str = field(default_factory=lambda: secrets.token_hex(8))
@@ -91,7 +86,7 @@ class Lease:
     @property
     def path(self) -> Path:
         """The file of the lease."""
-        return self.folder / f".lease-{self.generation:06d}"
+        return lease_path(self.folder, self.generation)
 
     def beat(self) -> None:
         """Show that the holder still runs, and look whether it still holds the folder."""
@@ -124,7 +119,7 @@ class Lease:
             _held.pop(self.token, None)
 
     def _is_highest(self) -> bool:
-        return max(_generations(self.folder), default=0) == self.generation
+        return max(generations(self.folder), default=0) == self.generation
 
     def _is_own(self, content: bytes) -> bool:
         return self.token.encode() in content
@@ -188,14 +183,14 @@ class Lease:
         return True
 
 
-def acquire(folder: Path, timing: LeaseTiming = STANDARD_TIMING) -> Lease:
-    """Take the lease of a folder; raises Held where another process has it."""
+def acquire(folder: Path, timing: LeaseTiming = STANDARD_TIMING, also: Path | None = None) -> Lease:
+    """Take the lease of a folder; raises Held where another process has it. also: as of a Lease."""
     while True:
         folder.mkdir(parents=True, exist_ok=True)
         generation, holder = _look(folder, timing)
         if holder is not None:
             raise Held(holder)
-        lease = Lease(folder, generation + 1, timing)
+        lease = Lease(folder, generation + 1, timing, also)
         try:
             if lease.create() and _confirmed(lease):
                 return lease
@@ -205,13 +200,13 @@ def acquire(folder: Path, timing: LeaseTiming = STANDARD_TIMING) -> Lease:
 
 def _confirmed(lease: Lease) -> bool:
     """Return whether no other process took a higher number meanwhile; then the lower ones are removed."""
-    numbers = _generations(lease.folder)
+    numbers = generations(lease.folder)
     if max(numbers, default=0) != lease.generation:  # or the folder was removed just now
         lease.path.unlink(missing_ok=True)
         return False
     for number in numbers:
         if number < lease.generation:
-            (lease.folder / f".lease-{number:06d}").unlink(missing_ok=True)
+            lease_path(lease.folder, number).unlink(missing_ok=True)
     with _table:
         _held[lease.token] = lease
         _keep_beating()
@@ -219,9 +214,9 @@ def _confirmed(lease: Lease) -> bool:
 
 
 @contextmanager
-def held(folder: Path, timing: LeaseTiming = STANDARD_TIMING) -> Iterator[Lease]:
+def held(folder: Path, timing: LeaseTiming = STANDARD_TIMING, also: Path | None = None) -> Iterator[Lease]:
     """Hold a folder while the block lasts; raises Held at once where another process has it."""
-    lease = acquire(folder, timing)
+    lease = acquire(folder, timing, also)
     try:
         yield lease
     finally:
@@ -256,6 +251,12 @@ def own(folder: Path) -> Lease | None:
         return next((lease for lease in reversed(_held.values()) if lease.folder == folder), None)
 
 
+def covering(path: Path) -> list[Lease]:
+    """Return the leases that this process has on folders that a path is in, even if they are lost."""
+    with _table:
+        return [lease for lease in _held.values() if {lease.folder, lease.also} & {path, *path.parents}]
+
+
 def holder(folder: Path, timing: LeaseTiming = STANDARD_TIMING) -> Holder | None:
     """Return who holds a folder now.
 
@@ -264,88 +265,24 @@ def holder(folder: Path, timing: LeaseTiming = STANDARD_TIMING) -> Holder | None
     return _look(folder, timing)[1]
 
 
-def silence_s(folder: Path) -> float | None:
-    """Return how long ago the holder of a folder last counted up, by the clock of the disk, which wrote both times.
-
-    None where nothing can be written there to read that clock.
-    """
-    numbers, probe = _generations(folder), folder / f".clock{processes.temporary_suffix()}"
-    try:
-        beat = (folder / f".lease-{max(numbers, default=0):06d}").stat().st_mtime
-        probe.touch()
-        now = probe.stat().st_mtime
-        probe.unlink()
-    except OSError:
-        return None
-    return max(0.0, now - beat)
-
-
-@dataclass
-class Watch:
-    """For how long a lease had the same content."""
-
-    content: bytes
-    last_look: float
-    seconds: float = 0.0
-
-
-_watches: dict[Path, Watch] = {}
-
-
 def _look(folder: Path, timing: LeaseTiming) -> tuple[int, Holder | None]:
     """Return the highest number, and who holds the folder by it: None where that is released, stale or not there."""
     while True:
-        generation = max(_generations(folder), default=0)
-        path = folder / f".lease-{generation:06d}"
+        generation = max(generations(folder), default=0)
+        path = lease_path(folder, generation)
         if generation == 0:
             return 0, None
         try:
             content = path.read_bytes()
         except FileNotFoundError:
             continue  # a higher number replaced it just now
-        state = _parsed(content)
-        if state.get("released") or _is_gone(state):
-            _watches.pop(path, None)
+        state = parsed(content)
+        if state.get("released") or is_gone(state):
+            forget(path)
             return generation, None
-        if _watched_s(path, content, timing) >= timing.stale_s:
+        if is_stale(path, content, timing):
             return generation, None
         return generation, Holder(str(state.get("host", "unknown")), int(state.get("pid", 0)))
-
-
-def _generations(folder: Path) -> list[int]:
-    try:
-        return [int(match[1]) for match in map(NAME.fullmatch, os.listdir(folder)) if match]
-    except (FileNotFoundError, NotADirectoryError):
-        return []
-
-
-def _parsed(content: bytes) -> dict[str, Any]:
-    """Return what a lease says; {} where it is damaged, so that it is watched like any other."""
-    try:
-        state = parse_json(content)
-        return {**state, "pid": int(state["pid"])}
-    except (ValueError, KeyError, TypeError):
-        return {}
-
-
-def _is_gone(state: dict[str, Any]) -> bool:
-    """Return whether the holder was a process of this machine, and has ended."""
-    return state.get("machine") == processes.machine() and processes.has_ended(state["pid"], state.get("born"))
-
-
-def _watched_s(path: Path, content: bytes, timing: LeaseTiming) -> float:
-    """Return for how long this process has seen a lease with the same content.
-
-    A pause between two looks counts for at most a quarter of `stale_s`: a process that was itself suspended, as the
-    holder beside it may have been, has watched nothing.
-    """
-    now, watch = timing.clock(), _watches.get(path)
-    if watch is None or watch.content != content:
-        _watches[path] = Watch(content, now)
-        return 0.0
-    watch.seconds += min(now - watch.last_look, timing.stale_s / 4)
-    watch.last_look = now
-    return watch.seconds
 
 
 _held: dict[str, Lease] = {}

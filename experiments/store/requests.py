@@ -10,6 +10,7 @@ import os
 import shutil
 from pathlib import Path
 
+from experiments.errors import UserError
 from experiments.store.layout import CANCEL, RUNS, STOP
 
 
@@ -25,7 +26,8 @@ class RunRequests:
     def request_stop(self, run_id: str, signature: str | None = None) -> None:
         """Ask every trial of a run to save its state and leave, or those alone that work on one task."""
         path = self.run_folder(run_id) / (STOP if signature is None else CANCEL + signature)
-        path.parent.mkdir(parents=True, exist_ok=True)
+        path.parent.parent.mkdir(exist_ok=True)  # not the store, which may have been moved
+        path.parent.mkdir(exist_ok=True)
         path.touch()
 
     def stop_requested(self, run_id: str, signature: str | None = None) -> bool:
@@ -36,6 +38,14 @@ class RunRequests:
     def cancelled(self, run_id: str) -> set[str]:
         """Return the signatures of the tasks that a run has been asked to leave."""
         return {name.removeprefix(CANCEL) for name in self._requests(run_id) if name.startswith(CANCEL)}
+
+    def require_run(self, run_id: str) -> None:
+        """Raise UserError where the folder of a run that goes on is gone: so is the store, to another place."""
+        if not self.run_folder(run_id).is_dir():
+            raise UserError(
+                f"{self.root}: was moved or removed while a run worked with it, and the run has stopped; to continue, "
+                "give the same command with --store and the new place"
+            )
 
     def end_run(self, run_id: str) -> None:
         """Remove the folder of a run."""

@@ -12,7 +12,8 @@ from typing import Any
 
 from experiments.errors import UserError
 from experiments.names import require_part
-from experiments.store.files import checksum, parse_json
+from experiments.store.files import checksum
+from experiments.store.json_text import parse_json
 from experiments.store.layout import RESULT
 
 SHA256_DIGITS = 64

@@ -23,10 +23,11 @@ from experiments.errors import UserError
 from experiments.names import is_part
 from experiments.store import leases
 from experiments.store.damage import Damage, DamagedFile, DamageLog
-from experiments.store.files import read_json, remove_abandoned, sync_to_disk, write_json
+from experiments.store.files import read_json, remove_abandoned, replacing_files, sync_to_disk, write_json
 from experiments.store.journal import Journal
 from experiments.store.layout import BEGUN_WITH, CONFIG, CURVES, DAMAGED, FAILURE, PROGRESS, RESULT, StoreKind
-from experiments.store.leases import STANDARD_TIMING, Holder, LeaseTiming
+from experiments.store.lease_watch import STANDARD_TIMING, LeaseTiming
+from experiments.store.leases import Holder
 from experiments.store.requests import RunRequests
 from experiments.store.result_files import file_fault, read_result, with_checksum
 from experiments.store.results import Result, ResultT
@@ -153,7 +154,10 @@ class Store(RunRequests):
         files: Iterable[str] = (),
         on_wait: Callable[[], None] = lambda: None,
     ) -> ResultT:
-        """Return the result of a task, built first if it is absent or damaged: once, whoever else asks too."""
+        """Return the result of a task, built first if it is absent or damaged: once, whoever else asks too.
+
+        build: called with an empty folder, into which it writes `files`.
+        """
         result = self.verified(result_type, signature)
         if result is not None:
             return result
@@ -161,9 +165,9 @@ class Store(RunRequests):
         with self.lock(result_type.kind, signature, on_wait) as folder:
             result = self.verified(result_type, signature)
             if result is None:
-                for name in names:  # removed, not written over: others may have them mapped
-                    (folder / name).unlink(missing_ok=True)
-                self.finish(signature, build(folder), names)
+                with replacing_files(folder, names) as building:
+                    result = build(building)
+                self.finish(signature, result, names)
                 result = self.result(result_type, signature)
         assert result is not None
         return result
@@ -272,7 +276,7 @@ class Store(RunRequests):
                     return False
                 self._damages.copy(kind, signature, names, why)
                 for name in names:
-                    Journal(folder / name).keep(lambda _line: True)
+                    Journal(folder / name).keep_rising()
                     content["files"][name] = sha256_of(folder / name)
                 write_json(folder / RESULT, with_checksum(content))
         except (leases.Held, OSError) as error:
@@ -300,15 +304,18 @@ class Store(RunRequests):
         """Hold a task, so that no other process on any machine does it too; waits while another one holds it."""
         folder = self.folder(kind, signature)
         with leases.waited_for(folder, on_wait, self.lease_timing) as lease:
-            remove_abandoned(lease.folder, lease.path)
+            remove_abandoned(lease)
             yield folder
 
     @contextmanager
-    def try_lock(self, kind: StoreKind, signature: str) -> Iterator[Path]:
-        """Hold a task like `lock`, without waiting: raises leases.Held while another process holds it."""
+    def try_lock(self, kind: StoreKind, signature: str, also: Path | None = None) -> Iterator[Path]:
+        """Hold a task like `lock`, without waiting: raises leases.Held while another process holds it.
+
+        also: a folder of another task, whose files are written under this lease.
+        """
         folder = self.folder(kind, signature)
-        with leases.held(folder, self.lease_timing) as lease:
-            remove_abandoned(lease.folder, lease.path)
+        with leases.held(folder, self.lease_timing, also) as lease:
+            remove_abandoned(lease)
             yield folder
 
     def holder(self, kind: StoreKind, signature: str) -> Holder | None:

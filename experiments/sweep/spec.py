@@ -7,7 +7,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 from edm.config import (
     DataConfig,
@@ -103,9 +103,7 @@ class Cell:
         value = getattr(getattr(self, section), name)
         if option:
             return value.option(option) if isinstance(value, Extension) else None
-        if isinstance(value, tuple):
-            return tuple(entry.name if isinstance(entry, Extension) else entry for entry in value)
-        return value.name if isinstance(value, Extension) else value
+        return _written(value)
 
     def has(self, axis: str) -> bool:
         """Return whether a dotted name means anything in this cell: an option of another value does not."""
@@ -129,8 +127,15 @@ class Cell:
             if isinstance(value, Extension):
                 found |= {name: value.name, **{f"{name}{OPTIONS}.{key}": own for key, own in value.options}}
             else:
-                found[name] = value
+                found[name] = _written(value)
         return found
+
+
+def _written(value: Any) -> Any:
+    """Return a value as the sweep file has it: an extension by its name."""
+    if isinstance(value, tuple):
+        return tuple(map(_written, cast(tuple[Any, ...], value)))
+    return value.name if isinstance(value, Extension) else value
 
 
 @dataclass(frozen=True)

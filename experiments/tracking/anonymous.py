@@ -7,7 +7,7 @@ from pathlib import PurePosixPath
 from typing import Any
 
 from experiments.redaction import without_paths
-from experiments.store.files import parse_json
+from experiments.store.json_text import parse_json
 from experiments.store.layout import ACCEPTED, CONFIG, FAILURE, RESULT
 from experiments.store.result_files import without_origins
 

@@ -35,6 +35,9 @@ class MirrorThread:
         mirror: Mirror | None = None
         while True:
             ending = self._ending.is_set()  # asked before the update, so that the last one sees everything
+            if not self.store.root.is_dir():
+                self.problem = f"{self.store.root} was moved or removed"
+                return  # MLflow would make its folders there anew
             try:
                 mirror = mirror or self._open()
                 mirror.update(ended=ending)

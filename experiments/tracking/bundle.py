@@ -25,7 +25,8 @@ from typing import Any
 
 from experiments.errors import UserError
 from experiments.store.code_files import SEVERAL, code_path
-from experiments.store.files import parse_json, replacing
+from experiments.store.files import replacing
+from experiments.store.json_text import parse_json
 from experiments.store.layout import (
     ACCEPTED,
     CODE,

@@ -19,6 +19,7 @@ from edm.metrics.features import Classifier, extract
 from edm.networks.device import on_device
 from experiments.errors import UserError
 from experiments.store.checksummed import load_checksummed, write_checksummed
+from experiments.store.files import replacing
 from experiments.store.layout import STATE
 from experiments.store.provenance import provenance
 from experiments.store.results import ClassifierRecord
@@ -55,7 +56,8 @@ def run_classifier(store: Store, task: FeatureClassifier, context: TrialContext)
             return reporter.beat(done) and reporter.stop_requested
 
         code = _code_of(store, folder, task)
-        made = _build(folder, task, state, data, on_progress, context.checkpoint_s)
+        with replacing(folder / MODEL) as model:
+            made = _build(folder, model, task, state, data, on_progress, context.checkpoint_s)
         own = {"code": code, "threads": context.threads, "provenance": provenance(context.run_info, began)}
         made = dataclasses.replace(made, **own)
         store.finish(task.signature, made, [MODEL])
@@ -68,7 +70,7 @@ def ensure_classifier(store: Store, task: FeatureClassifier, device: torch.devic
     on_phase: called while this process trains it, or another one; where it raises, the training ends.
     """
 
-    def build(folder: Path) -> ClassifierRecord:
+    def build(building: Path) -> ClassifierRecord:
         data = ensure_data(store, task.data, on_phase)
 
         def on_progress(_done: int, _total: int) -> bool:
@@ -76,12 +78,13 @@ def ensure_classifier(store: Store, task: FeatureClassifier, device: torch.devic
             return False
 
         code = _code_of(store, folder, task)
-        made = _build(folder, task, _new_training(task, data, device), data, on_progress)
+        made = _build(folder, building / MODEL, task, _new_training(task, data, device), data, on_progress)
         return dataclasses.replace(made, code=code)
 
+    folder = store.folder("classifiers", task.signature)
     on_wait = functools.partial(on_phase, "waiting for the feature classifier")
     store.ensure(ClassifierRecord, task.signature, build, [MODEL], on_wait)
-    _drop_checkpoint(store.folder("classifiers", task.signature))
+    _drop_checkpoint(folder)
     data = task.data
     classifier = Classifier(task.config, data.channels, data.resolution, data.num_classes)
     classifier.load_state_dict(load_tensors(store.checked("classifiers", task.signature, MODEL)))
@@ -108,13 +111,14 @@ def _new_training(task: FeatureClassifier, data: Dataset, device: torch.device) 
 
 def _build(
     folder: Path,
+    model: Path,
     task: FeatureClassifier,
     state: ClassifierTraining,
     data: Dataset,
     on_progress: OnProgress,
     checkpoint_s: float = CHECKPOINT_S,
 ) -> ClassifierRecord:
-    """Train a classifier from its checkpoint, or from the beginning, and write its weights.
+    """Train a classifier from its checkpoint in `folder`, or from the beginning, and write its weights to `model`.
 
     Raises Interrupted once the state is saved where `on_progress` asks for it.
     """
@@ -123,7 +127,7 @@ def _build(
     log.info("measuring the accuracy of the feature classifier")
     accuracy = {split: _accuracy(classifier, data, split, state, on_progress) for split in SPLITS}
     log.info("the feature classifier reached an accuracy of %s", accuracy)
-    save_tensors(classifier.state_dict(), folder / MODEL)
+    save_tensors(classifier.state_dict(), model)
     return ClassifierRecord(
         accuracy=accuracy,
         config=dataclasses.asdict(state.config),

@@ -46,7 +46,8 @@ def ensure_prepared(
         try:
             record = prepare(source.config, folder, origin or Origin.fetching(data_folder(store.root)), on_progress)
         except DataError as error:
-            raise UserError(explain(error)) from None
+            place = store.folder("data", source.signature)  # for people: `folder` is a temporary one in it
+            raise UserError(explain(error).replace(str(folder), str(place))) from None
         on_progress("computing checksums", 0, 0)  # of gigabytes, perhaps
         code = code_now(store, parts_of(source))
         return DatasetRecord.from_json({**record, "code": code, "provenance": provenance().to_json()})

@@ -6,6 +6,7 @@ task has begun, so that `status` can show "loading torch".
 
 from __future__ import annotations
 
+import io
 import logging
 import sys
 import time
@@ -15,6 +16,7 @@ from contextlib import contextmanager, redirect_stderr, redirect_stdout, suppres
 from dataclasses import replace
 from pathlib import Path
 
+from experiments.store.fencing import discard, require_held
 from experiments.store.layout import FAILURE, LOG, PROGRESS
 from experiments.store.leases import Held, LeaseLost
 from experiments.store.store import Store
@@ -47,7 +49,9 @@ def perform(store: Store, task: Task, context: TrialContext) -> Outcome:
     except Held as held:
         return Outcome("elsewhere", str(held))
     except LeaseLost:
-        return Outcome("elsewhere", "another run took it over")
+        if not store.root.is_dir():
+            return Outcome("elsewhere", f"{store.root} was moved or removed")
+        return Outcome("elsewhere", "it took over while this worker did not respond")
     except Interrupted:
         return Outcome("interrupted")
     except Pruned as pruned:
@@ -97,7 +101,7 @@ def _perform_locked(store: Store, task: Task, context: TrialContext, folder: Pat
         except Exception as error:
             return _record_failure(folder, error)
         finally:
-            (folder / PROGRESS).unlink(missing_ok=True)
+            discard(folder / PROGRESS)
     return Outcome("done")
 
 
@@ -143,10 +147,33 @@ def _record_failure(folder: Path, error: Exception) -> Outcome:
     return Outcome.failed(failure)
 
 
+class TaskLog(io.TextIOBase):
+    """Appends to a task's log, until another process has taken the task over: then it drops what it is given."""
+
+    def __init__(self, path: Path) -> None:
+        self._path, self._file = path, path.open("a", encoding="utf-8", buffering=1)
+
+    def write(self, text: str) -> int:
+        """Append a text."""
+        with suppress(LeaseLost):
+            require_held(self._path)
+            self._file.write(text)
+        return len(text)
+
+    def fileno(self) -> int:
+        """Return the descriptor of the file."""
+        return self._file.fileno()
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
+        super().close()
+
+
 @contextmanager
 def _logging_to(path: Path) -> Iterator[None]:
     """Append logging, warnings and prints of this process to a file."""
-    with path.open("a", encoding="utf-8", buffering=1) as file, redirect_stdout(file), redirect_stderr(file):
+    with TaskLog(path) as file, redirect_stdout(file), redirect_stderr(file):
         handler = logging.StreamHandler(file)
         handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
         log.addHandler(handler)

@@ -104,13 +104,15 @@ class Scene:
     read_only: Path | None = None  # an empty disk
     variables: dict[str, str | None] = field(default_factory=dict)  # None takes one away
     commands: list[Command] = field(default_factory=list)
+    current: Path | None = None  # where the command is given
 
-    def start(self, *wires: Wire, clock_ahead_s: float = 0.0) -> Command:
-        """Start the command; `wires` stop it."""
+    def start(self, *wires: Wire, clock_ahead_s: float = 0.0, lease_s: float = 0.0) -> Command:
+        """Start the command; `wires` stop it. lease_s: after which a silent process counts as dead; 0 leaves it."""
         number = len(self.commands) + 1
         place = self.folder / f"wires-{number}"
         place.mkdir()
         asked = {"folder": str(place), "wires": [asdict(wire) for wire in wires], "clock_ahead_s": clock_ahead_s}
+        asked["lease_s"] = lease_s
         variables: dict[str, str | None] = {**environment(), **self.variables}
         paths = [str(WIRES), *filter(None, [variables.get("PYTHONPATH")])]
         variables |= {"PYTHONPATH": ":".join(paths), "EDM_TRIPWIRE": json.dumps(asked), PLACE: str(self.folder)}
@@ -122,6 +124,7 @@ class Scene:
                 stdout=output,
                 stderr=subprocess.STDOUT,
                 stdin=subprocess.DEVNULL,
+                cwd=self.current,
                 env={name: value for name, value in variables.items() if value is not None},
                 start_new_session=True,
             )

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from tests.faults.cases import CASES, IN_DRIVER, PHASES, PROCESSES
+from tests.faults.machines import MACHINES
 
 PAGE = Path(__file__).parents[2] / "docs" / "faults.md"
 BEGIN, END = "<!-- outcomes -->\n", "<!-- end of outcomes -->\n"
@@ -21,6 +22,10 @@ TITLES = {
     "flip": ("One flipped bit in the middle of a file", "what"),
     "clock": ("A clock that jumps while images are drawn", "jump"),
     "home": ("HOME", "it is"),
+    "stopped": ("Suspended by SIGSTOP in a training, while another run shares the store", "who, and when it goes on"),
+    "ray": ("Ray's processes end in a training", "what"),
+    "store": ("The store", "it is"),
+    "around": ("Surroundings", "there is"),
 }
 NOT_RUN = "not run"
 
@@ -51,7 +56,7 @@ def _cell(process: str, phase: str, ended: dict[str, str]) -> str:
 def lists(ended: dict[str, str]) -> Iterator[str]:
     """The cases beside the matrix."""
     for kind, (title, first) in TITLES.items():
-        names = [case.name for case in CASES if case.name.startswith(f"{kind}-")]
+        names = [case.name for case in (*CASES, *MACHINES) if case.name.startswith(f"{kind}-")]
         yield f"\n### {title}\n\n"
         yield from rows([[first, "what the run did"], ["---", "---"]])
         yield from rows([name.removeprefix(f"{kind}-"), ended.get(name, NOT_RUN)] for name in names)

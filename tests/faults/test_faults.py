@@ -23,6 +23,7 @@ from tests.conftest import TINY
 from tests.experiments.tracking.test_server import Server
 from tests.faults.cases import CASES, QUICK, Beginning, Case, killed
 from tests.faults.harness import Scene, mounted, require_whole_record
+from tests.faults.machines import MACHINES
 
 pytestmark = [pytest.mark.slow, pytest.mark.faults, pytest.mark.timeout(900)]
 
@@ -122,7 +123,7 @@ def marked(case: Case) -> object:
     return pytest.param(case, id=case.name, marks=() if case.name in QUICK else pytest.mark.matrix)
 
 
-@pytest.mark.parametrize("case", [marked(case) for case in CASES])
+@pytest.mark.parametrize("case", [marked(case) for case in (*CASES, *MACHINES)])
 def test_the_same_command_again_completes_the_same_table(case: Case, scene: Scene, calm: Calm) -> None:
     began, ending = time.monotonic(), "FAILS"
     try:
@@ -144,5 +145,5 @@ def note_outcome(case: Case, ending: str, seconds: float) -> None:
 
 
 def test_cases_have_names_of_their_own_and_the_quick_ones_are_among_them() -> None:
-    names = [case.name for case in CASES]
+    names = [case.name for case in (*CASES, *MACHINES)]
     assert len(set(names)) == len(names) and set(QUICK) <= set(names)

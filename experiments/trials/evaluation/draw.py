@@ -86,7 +86,8 @@ def draw_all(context: EvaluationContext, count: int) -> None:
 def _try_segment(context: EvaluationContext, start: int, stop: int) -> bool:
     """Draw a segment unless it exists; return False if another trial is drawing it."""
     try:
-        with context.store.try_lock("segments", context.evaluation.segment_name(start)):
+        name = context.evaluation.segment_name(start)
+        with context.store.try_lock("segments", name, also=context.drawing_folder):
             draw_segment(context, start, stop)
     except Held:
         return False

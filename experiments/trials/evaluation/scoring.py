@@ -83,8 +83,8 @@ class Scorer:
             if metric in methods:
                 self.real.on_phase(f"scoring {metric} against {against}")
                 methods[metric](against, scores)
-        for metric in self.evaluation.config.metrics:
-            for split in SPLITS if isinstance(metric, Extension) else ():
+        for metric in (each for each in self.evaluation.config.metrics if isinstance(each, Extension)):
+            for split in SPLITS:
                 if own_score(metric, split) in wanted:
                     self.real.on_phase(f"scoring {metric} against {split}")
                     self._own(metric, split, scores)

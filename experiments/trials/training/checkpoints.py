@@ -75,7 +75,7 @@ class CheckpointManager:
                 copy_aside_file(journal.path, "a line is not as it was written")
             elif missing > 0:  # no result depends on them, so that an earlier checkpoint would only lose work
                 copy_aside_file(journal.path, f"{missing} of its lines are missing")
-            journal.keep(lambda line: line["step"] <= self.state.step)
+            journal.keep_rising(below=self.state.step + 1)
 
     @property
     def _curves(self) -> dict[str, Journal]:

@@ -74,7 +74,7 @@ class TrainingObserver:
         with replacing(self.folder / MODEL) as temporary:
             save_model(model, temporary)
         # an earlier try may have been killed after it wrote the last line
-        self.checkpoints.validation.keep(lambda line: line["step"] < self.state.step)
+        self.checkpoints.validation.keep_rising(below=self.state.step)
         self._draw_grid(model)
         loss = self._validate(model)
         self.checkpoints.other_seconds += time.monotonic() - began

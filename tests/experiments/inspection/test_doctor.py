@@ -2,6 +2,7 @@
 
 import io
 import json
+import resource
 import shutil
 import socket
 import threading
@@ -65,6 +66,27 @@ def test_too_small_a_disk_is_a_problem(tiny_plan: Plan, tmp_path: Path, monkeypa
     finding = found(Store(tmp_path), tiny_plan)["disk"]
     assert finding.verdict == "wrong" and "edm-sweep gc" in finding.remedy
     assert found(Store(tmp_path))["disk"].verdict == "wrong"
+
+
+def test_rays_folder_is_looked_at(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("RAY_TMPDIR", raising=False)
+    monkeypatch.setenv("TMPDIR", f"/tmp/{'long' * 10}")
+    finding = found(Store(tmp_path))["Ray's folder"]
+    assert finding.verdict == "note" and "GiB free" in finding.text
+    assert "TMPDIR has more than 24 characters" in finding.remedy
+    monkeypatch.setattr(doctor, "MIN_FREE_GIB", 1e9)
+    assert found(Store(tmp_path))["Ray's folder"].verdict == "wrong"
+    monkeypatch.setattr(doctor, "places", lambda: iter(()))
+    finding = found(Store(tmp_path))["Ray's folder"]
+    assert finding.verdict == "wrong" and "set RAY_TMPDIR" in finding.remedy
+
+
+def test_too_few_open_files_are_a_problem(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert found(Store(tmp_path))["open files"].verdict == "ok"
+    monkeypatch.setattr(resource, "getrlimit", lambda _: (256, 4096))
+    finding = found(Store(tmp_path))["open files"]
+    assert finding.verdict == "wrong" and finding.text == "256 per process, which may be raised to 4,096"
+    assert "ulimit -n 1024" in finding.remedy
 
 
 def test_a_gpu_that_is_asked_for_and_not_there_is_a_problem(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -180,7 +180,7 @@ def test_an_active_run_is_shown_with_its_forecast_until_it_ends(done: tuple[Plan
 def test_a_run_that_was_killed_is_not_going_on(done: tuple[Plan, Store], monkeypatch: pytest.MonkeyPatch) -> None:
     plan, store = done
     with announced(store, "abc", "tiny_digits"):
-        monkeypatch.setattr(runs.leases, "silence_s", lambda _folder: 3600.0)  # on a machine that is gone
+        monkeypatch.setattr(runs, "silence_s", lambda _folder: 3600.0)  # on a machine that is gone
         assert look(plan, store).runs == ()
         assert [path.name for path in runs.abandoned_runs(store)] == ["abc"]
 

@@ -328,8 +328,8 @@ store = Store(Path(sys.argv[1]))
 with pytest.raises(KeyError), cluster.starting(store):
     raise KeyError
 gc.disable()
-with cluster.starting(store) as wait:  # has to wait until the first, which nobody waited for, is gone
-    wait()
+with cluster.starting(store) as started:  # has to wait until the first, which nobody waited for, is gone
+    started.wait()
     cycle = [ray.put(1)]
     cycle.append(cycle)
     del cycle

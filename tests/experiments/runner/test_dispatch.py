@@ -93,6 +93,15 @@ def test_what_another_run_holds_is_left_to_it_and_taken_when_it_lets_go(tiny_pla
     assert desk.next("b") == first
 
 
+def test_it_is_said_once_that_another_run_works_on_a_task(tiny_plan: Plan, empty: Store) -> None:
+    desk, (first, _) = Desk(tiny_plan, empty), longest(tiny_plan)
+    for key in ("a", "b"):  # a worker is refused twice, as where it cannot know yet that the other run has died
+        assert desk.next(key) == first
+        desk.end(key, first, Outcome("elsewhere", "host x, process 1"))
+        desk.schedule.release(first)
+    assert [change for change in desk.changes if change[1] == "elsewhere"] == [("training", "elsewhere")]
+
+
 def test_what_another_run_has_finished_is_done(tiny_plan: Plan, empty: Store) -> None:
     desk, (first, second) = Desk(tiny_plan, empty), longest(tiny_plan)
     with empty.lock("trainings", first):

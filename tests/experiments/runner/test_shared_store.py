@@ -2,6 +2,7 @@
 
 import functools
 import json
+import signal
 import subprocess
 import sys
 import time
@@ -12,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from experiments.store.journal import Journal
 from experiments.store.store import Store
 from experiments.sweep.plan import Plan
 from tests.commandline import counting, invoke, start
@@ -42,7 +44,7 @@ from experiments.runner.dispatch import Dispatcher
 from experiments.runner.timing import Timing
 from experiments.runner.resume import open_schedule
 from tests.planning import load_sweep, plan_sweep
-from experiments.store.leases import LeaseTiming
+from experiments.store.lease_watch import LeaseTiming
 from experiments.store.store import Store
 from experiments.trials.perform import perform_job
 from tests.inprocess import CONTEXT
@@ -181,6 +183,40 @@ def test_what_a_killed_one_was_at_is_taken_over(machine: str, runs: Runs, alone:
     assert log.count(", from step ") == 2 and log.count("from step 0\n") == 1
     assert set(runs.noted("draw").values()) == {1}
     assert metrics(runs.store) == metrics(alone(LONG))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("wakes", ["before anybody notices", "while the other run works", "when the other run is done"])
+def test_a_stopped_run_writes_nothing_into_what_was_taken_over(
+    wakes: str, runs: Runs, alone: Callable[[str], Store]
+) -> None:
+    sleeper = runs.start(LONG, "one machine")
+    (saved,) = runs.until(
+        lambda: [p for p in runs.store.root.glob("trainings/*/checkpoints/[!.]*") if is_at(sleeper, p)][:1]
+    )
+    sleeper.send_signal(signal.SIGSTOP)
+    heir = runs.start(LONG, "another machine")
+    if wakes == "while the other run works":
+        runs.until(lambda: is_at(heir, saved))
+    elif wakes == "when the other run is done":
+        runs.ended_well(heir)
+    left = files_of(runs.store)
+    sleeper.send_signal(signal.SIGCONT)
+    runs.ended_well(sleeper, *([heir] if wakes != "when the other run is done" else []))
+    if wakes == "when the other run is done":
+        assert files_of(runs.store) == left
+    lost = f"{saved.parents[1].name}/training"
+    assert (runs.noted("elsewhere")[lost] > 0) == (wakes != "before anybody notices")
+    assert runs.noted("done")[lost] == 1
+    steps = [line["step"] for line in Journal(saved.parents[1] / "journal.jsonl").read()]
+    assert steps == sorted(set(steps)) and not (runs.store.root / "damaged").exists()
+    assert metrics(runs.store) == metrics(alone(LONG))
+
+
+def files_of(store: Store) -> dict[str, tuple[int, bytes]]:
+    """All files of tasks, with their times."""
+    found = [path for kind in ("trainings", "evaluations", "drawings") for path in (store.root / kind).rglob("[!.]*")]
+    return {str(path): (path.stat().st_mtime_ns, path.read_bytes()) for path in found if path.is_file()}
 
 
 def is_at(process: subprocess.Popen[str], path: Path) -> bool:

@@ -13,8 +13,9 @@ from pathlib import Path
 import psutil
 import pytest
 
-from experiments.store import leases, processes
-from experiments.store.leases import Held, Lease, LeaseLost, LeaseTiming, acquire, held, holder, own, waited_for
+from experiments.store import lease_watch, leases, processes
+from experiments.store.lease_watch import LeaseTiming
+from experiments.store.leases import Held, Lease, LeaseLost, acquire, held, holder, own, waited_for
 
 STALE_S = LeaseTiming().stale_s
 
@@ -355,3 +356,26 @@ def test_a_temporary_name_says_whether_its_writer_lives() -> None:
     assert processes.writer_is_gone(f".file{process.stdout.strip()}") is True
     assert processes.writer_is_gone(f".file.{'0' * 8}-1-1-1.part") is None
     assert processes.writer_is_gone(".file.123.part") is None
+
+
+def test_a_process_that_fell_silent_is_watched_for_one_of_its_leases_only(
+    tmp_path: Path, clock: Clock, elsewhere: Callable[[], None]
+) -> None:
+    one, other = (acquire(tmp_path / name, clock.timing) for name in ("one", "other"))
+    elsewhere()
+    watch(one.folder, clock, STALE_S + 1)
+    assert holder(other.folder, clock.timing) is not None  # the disk's clock says that it counted up just now
+    age(other.path, STALE_S + 1)
+    assert holder(other.folder, clock.timing) is None
+    told = lease_watch.silent_processes()
+    lease_watch._silent.clear()
+    lease_watch.forget(other.path)
+    assert holder(other.folder, clock.timing) is not None
+    lease_watch.note_silent(told)  # by another process, which has watched
+    assert holder(other.folder, clock.timing) is None
+    other.beat()
+    assert holder(other.folder, clock.timing) is not None  # it was suspended, and goes on
+
+
+def age(path: Path, seconds: float) -> None:
+    os.utime(path, (time.time() - seconds,) * 2)

@@ -268,7 +268,7 @@ def test_a_journal_ignores_a_torn_line_and_can_be_cut(tmp_path: Path) -> None:
     with journal.path.open("a") as file:
         file.write('{"step": 4, "lo')
     assert [line["step"] for line in journal.read()] == [0, 1, 2, 3]
-    journal.keep(lambda line: line["step"] <= 1)
+    journal.keep_rising(below=2)
     assert [line["step"] for line in journal.read()] == [0, 1]
     journal.append({"step": 2})
     assert [line["step"] for line in journal.read()] == [0, 1, 2]

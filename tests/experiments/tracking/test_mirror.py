@@ -72,6 +72,15 @@ def untimed(made: dict) -> dict:
     return {name: {key: value for key, value in of.items() if key != "times"} for name, of in made.items()}
 
 
+def test_an_experiment_opens_as_one_of_trainings_and_says_what_it_is(tiny_plan: Plan, filled: Store) -> None:
+    uri = embedded_uri(filled)
+    Mirror(filled, tiny_plan, uri).update(ended=True)
+    experiment = mlflow.MlflowClient(tracking_uri=uri).get_experiment_by_name(tiny_plan.sweep.name)
+    assert experiment is not None
+    assert experiment.tags["mlflow.experimentKind"] == "custom_model_development"
+    assert f"edm-sweep report {tiny_plan.sweep.name}" in experiment.tags["mlflow.note.content"]
+
+
 def test_parents_children_parameters_metrics_tags_and_pictures(tiny_plan: Plan, filled: Store) -> None:
     uri = embedded_uri(filled)
     Mirror(filled, tiny_plan, uri).update(ended=True)
@@ -297,7 +306,7 @@ def test_a_journal_is_read_from_where_it_was_left_unless_replaced(tmp_path: Path
     for step in range(4):
         journal.append({"step": step})
     assert [line["step"] for line in tail.fresh()] == [0, 1, 2, 3] and tail.fresh() == []
-    journal.keep(lambda line: line["step"] < 2)  # as a training does that goes on from an earlier checkpoint
+    journal.keep_rising(below=2)  # as a training does that goes on from an earlier checkpoint
     for step in range(2, 6):
         journal.append({"step": step, "again": True})
     assert [line["step"] for line in tail.fresh()] == [0, 1, 2, 3, 4, 5] and tail.fresh() == []
