@@ -57,14 +57,14 @@ class InputFiles:
     def facts(self, config: DataConfig) -> DatasetFacts:
         """Return the shape and the split sizes of a data set; raises DataError where its folder cannot be used."""
         if config not in self._facts:
-            with self._watch(config.path or config.name) as on_progress:
+            with self._watch(config.path or str(config.name)) as on_progress:
                 self._facts[config] = facts(config, on_progress)
         return self._facts[config]
 
     def fingerprint(self, config: DataConfig) -> str:
         """Return what identifies the content of a data set; raises DataError where its folder cannot be used."""
         if config not in self._fingerprints:
-            with self._watch(config.path or config.name) as on_progress:
+            with self._watch(config.path or str(config.name)) as on_progress:
                 self._fingerprints[config] = source_fingerprint(config, on_progress)
         return self._fingerprints[config]
 
