@@ -89,9 +89,10 @@ def main() -> None:
         seconds = time.monotonic() - began
         if done.returncode:
             sys.exit(done.stderr)
-        gib = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 2**20
+        used = resource.getrusage(resource.RUSAGE_CHILDREN)
+        gib, cpu_s = used.ru_maxrss / 2**20, used.ru_utime + used.ru_stime
         files = sorted((folder / "out").iterdir())
-        print(f"{len(plan.cells):,} cells: {seconds:.1f} s (wanted: {WANTED_S:g})")
+        print(f"{len(plan.cells):,} cells: {seconds:.1f} s (wanted: {WANTED_S:g}), of them {cpu_s:.1f} s of CPU")
         print(f"{gib:.2f} GiB (wanted: {WANTED_GIB:g})")
         print(", ".join(f"{path.name} {path.stat().st_size / 2**20:.1f} MiB" for path in files))
 
