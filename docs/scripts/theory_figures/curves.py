@@ -11,8 +11,8 @@ from torch import Tensor
 from edm.config import SamplingConfig, TrainingConfig
 from edm.data.dataset import to_unit
 from edm.noise import Stream, normals, training_sigmas
-from edm.precondition import Scalings
 from edm.samplers import Method, euler, heun, integrate
+from edm.scalings import Scalings
 from edm.schedules import ScheduleName, karras, noise_levels
 from theory_figures.mixture import Mixture, as_images, line
 from theory_figures.plane import Arrays
