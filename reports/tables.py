@@ -309,10 +309,8 @@ def _same_numbers(a: Sequence[TableEntry], b: Sequence[TableEntry]) -> bool:
 
 def cell_rows(frame: pd.DataFrame) -> list[CellRow]:
     """Return the rows of a frame, with None for what is missing."""
-    return [
-        {str(name): None if pd.isna(value) else value for name, value in record.items()}
-        for record in frame.to_dict("records")
-    ]
+    known = frame.astype(object).where(frame.notna(), None)
+    return [{str(name): value for name, value in record.items()} for record in known.to_dict("records")]
 
 
 def _cells_by_position(frame: pd.DataFrame, spec: TableSpec) -> Cells:

@@ -219,7 +219,8 @@ def _finished_view(drawings: list[Drawing]) -> PageView:
     panes = [_pane(each, each) for each in images]
     steps = len(drawings[0].kept)
     nfe = " and ".join(str(each.wanted.sampling.nfe) for each in drawings)
-    message = f"Done: {len(images[0])} images, {nfe} network evaluations for each."
+    seconds = " and ".join(f"{each.seconds:.2g}" for each in drawings)
+    message = f"Done: {len(images[0])} images, {nfe} network evaluations for each, in {seconds} s."
     if len(images) == 1:
         return PageView(message, 1.0, (panes[0], None), steps=steps)
     difference = (images[0].int() - images[1].int()).abs()

@@ -12,6 +12,7 @@ from pathlib import Path
 from experiments.runner import ray_environment  # noqa: F401  isort: skip  (Ray reads it as it is imported)
 from ray._private import services
 from ray._private import worker as ray_worker
+from ray.air.execution.resources import placement_group as tune_resources
 from ray.job_config import JobConfig
 
 from experiments.wording import on_one_line
@@ -26,6 +27,7 @@ USED = {
         "canonicalize_bootstrap_address_or_die",
         "resolve_ip_for_localhost",
     ),
+    "ray.air.execution.resources.placement_group": ("remove_placement_group",),
 }
 
 
@@ -94,6 +96,20 @@ def on_loopback() -> Generator[None]:
         yield
     finally:
         services.resolve_ip_for_localhost = resolve
+
+
+@contextmanager
+def leaving_placement_groups() -> Generator[None]:
+    """Let Tune not give its placement groups back, for each of which it waits a minute where Ray has ended."""
+    remove = getattr(tune_resources, "remove_placement_group", None)
+    if remove is None:
+        yield
+        return
+    tune_resources.remove_placement_group = lambda _group: None
+    try:
+        yield
+    finally:
+        tune_resources.remove_placement_group = remove
 
 
 @contextmanager

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import gc
 import threading
 import time
 from collections.abc import Callable
@@ -40,8 +41,11 @@ def run_watched(dispatcher: Dispatcher, work: Callable[[], None]) -> None:
     try:
         while not tune.ended_within(ANSWER_S):
             if watch.is_lost():
-                stuck = not tune.leave(LEAVE_S)
-                watch.end_processes()
+                with ray_private.leaving_placement_groups():
+                    stuck = not tune.leave(LEAVE_S)
+                    watch.end_processes()
+                    tune.forget_error()
+                    gc.collect()  # of what Tune has left, while that waits for nothing
                 raise RayLost(stuck)
     except (KeyboardInterrupt, UserError):
         tune.leave(LEAVE_S)
@@ -53,7 +57,8 @@ class _TuneThread:
     """The thread that runs Tune, and what it raised."""
 
     def __init__(self, work: Callable[[], None]) -> None:
-        self._work, self._error = work, None
+        self._work = work
+        self._error: BaseException | None = None
         self._thread = threading.Thread(target=self._run, name="edm-sweep-tune", daemon=True)
         self._thread.start()
 
@@ -74,6 +79,10 @@ class _TuneThread:
         if identity is not None:
             ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(identity), ctypes.py_object(KeyboardInterrupt))
         return self.ended_within(seconds)
+
+    def forget_error(self) -> None:
+        """Forget what ended the thread, which keeps all that Tune has made."""
+        self._error = None
 
     def raise_error(self) -> None:
         """Raise what ended the thread, if anything did."""

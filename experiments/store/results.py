@@ -266,12 +266,15 @@ class ExtensionRecord(Result):
 
 @dataclass(frozen=True, kw_only=True)
 class TrainingResult(Result):
-    """A finished training. val_loss: on the val split. seconds: of work, on `gpus` devices together."""
+    """A finished training. val_loss: on the val split. seconds: of work, on `gpus` devices together.
+
+    loss: None of a pretrained network, which was only taken into the store.
+    """
 
     kind: ClassVar[StoreKind] = "trainings"
 
     kimg: float
-    loss: float
+    loss: float | None
     val_loss: float | None = None
     seconds: float
     flops: float

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import getpass
 import platform
 import time
 from collections.abc import Iterable, Mapping
@@ -54,7 +53,10 @@ class CodeChange:
 
 @dataclass(frozen=True)
 class Acceptance(Record):
-    """Says that a result is the same as today's code would make it. code: digests recorded, then those of the day."""
+    """Says that a result is the same as today's code would make it.
+
+    by: who says so; "" in a bundle that hides it. code: digests recorded, then those of the day.
+    """
 
     by: str
     time: str
@@ -63,7 +65,7 @@ class Acceptance(Record):
     @property
     def text(self) -> str:
         """Who vouched for it, and when."""
-        return f"accepted as the same by {self.by} at {self.time}"
+        return f"accepted as the same{f' by {self.by}' if self.by else ''} at {self.time}"
 
 
 @dataclass(frozen=True)
@@ -193,6 +195,8 @@ def acceptances(folder: Path) -> list[Acceptance]:
 
 def accept(store: Store, task: Task | DataSource, change: CodeChange) -> Acceptance:
     """Note in a result's folder that this person vouches for it: today's code would make the same."""
+    import getpass  # only here
+
     folder = folder_of(store, task)
     who = f"{getpass.getuser()}@{platform.node()}"
     made = Acceptance(who, time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), dict(change.outdated))

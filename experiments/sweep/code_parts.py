@@ -13,17 +13,18 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import edm
 from edm.config import Extension, SamplingConfig
-from experiments import code, scopes, syntax
-from experiments.code import Reach, Sources
 from experiments.sweep.jobs import Task
 from experiments.sweep.metrics import split_score
 from experiments.sweep.preparations import FeatureClassifier, ReferenceStatistics
 from experiments.sweep.probes import Probe
 from experiments.sweep.tasks import DataSource, Evaluation, FeatureSpace, Training
+
+if TYPE_CHECKING:
+    from experiments.code import Reach, Sources
 
 # dictionaries of which a task uses the entries that its configuration names: each is in a part of its own, by its key
 REGISTRIES = {
@@ -135,6 +136,7 @@ ENTRIES: dict[str, tuple[str, ...]] = {
     ),
     **SEPARATE,
 }
+DIGESTING = ("code.py", "scopes.py", "syntax.py")  # files of experiments/
 EQUIVALENT = "equivalent_code.json"  # file of edm/
 EXACT_PARTS = ("sampler/heun",)  # that the exact solution is drawn by
 
@@ -249,6 +251,8 @@ class EdmCode:
     @cached_property
     def sources(self) -> Sources:
         """The modules."""
+        from experiments.code import Sources  # not needed while no file has changed
+
         return Sources({"edm": self.folder})
 
     def reach(self, part: str) -> Reach | None:
@@ -306,7 +310,7 @@ class EdmCode:
     @cached_property
     def _path(self) -> Path:
         """A file in the user's cache whose name holds the size and time of every file that decides the digests."""
-        own = [Path(str(module.__file__)) for module in (code, scopes, syntax)]
+        own = [Path(__file__).parents[1] / name for name in DIGESTING]
         files = [*sorted(self.folder.rglob("*.py")), *own, Path(__file__)]
         stamp = [[str(path), (status := path.stat()).st_size, status.st_mtime_ns] for path in files]
         name = hashlib.sha256(json.dumps(stamp).encode()).hexdigest()[:20]

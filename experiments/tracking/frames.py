@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -90,7 +91,7 @@ def add_training_notes(
         own = [trained[training.signature] for training in evaluation.depends_on]
         pruned = [one.pruned_at for one in own if one.pruned_at is not None]
         if signature in done:
-            notes = (*done[signature].notes, *_memory_notes(evaluation, trained))
+            notes = (*done[signature].notes, *_memory_notes(evaluation, trained), *_pretrained_notes(evaluation))
             found[signature] = dataclasses.replace(done[signature], notes=notes)
         elif pruned:
             found[signature] = EvaluationScores({}, frozenset(), evaluation.notes, pruned_at=pruned[0])
@@ -106,6 +107,13 @@ def _memory_notes(evaluation: Evaluation, trained: dict[str, TrainingSummary]) -
                 f"{who}trained in micro-batches of {used} of {training.config.batch_size} for want of memory: "
                 "batch norm saw the smaller ones"
             )
+
+
+def _pretrained_notes(evaluation: Evaluation) -> Iterator[str]:
+    """Yield a remark where the network was not trained here."""
+    pretrained = evaluation.training.pretrained
+    if pretrained is not None:
+        yield f"pretrained: the network of {Path(pretrained.path).name} (weights {pretrained.digest[:12]})"
 
 
 def _shows_in_the_network(micro_batch: int, training: Training) -> bool:

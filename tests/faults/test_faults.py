@@ -37,7 +37,7 @@ DISK = "size=96m"
 class Calm:
     """What a run to which nothing happens leaves, and stores to begin with that were taken from it."""
 
-    results: bytes
+    results: str
     beginnings: dict[Beginning, Path]
 
 

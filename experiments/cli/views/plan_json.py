@@ -34,7 +34,7 @@ def plan_json(
     fetched: files that are to be downloaded.
     """
     estimate = estimates[None]
-    measured: dict[str, Any] = {}
+    measured = dict[str, Any](pretrained=pretrained) if (pretrained := _pretrained_json(plan, schedule)) else {}
     if calibrated is not None:
         measured["networks"] = networks_json(plan, calibrated)
         measured["estimates"] = {number: estimate_json(made) for number, made in estimates.items() if number}
@@ -84,7 +84,7 @@ def _preparations_json(plan: Plan, schedule: Schedule) -> Iterator[dict[str, Any
 
 
 def _trainings_json(plan: Plan, schedule: Schedule) -> Iterator[dict[str, Any]]:
-    for signature, training in plan.trainings.items():
+    for signature, training in plan.trained.items():
         yield {
             "name": plan.names[signature],
             "signature": signature,
@@ -92,6 +92,21 @@ def _trainings_json(plan: Plan, schedule: Schedule) -> Iterator[dict[str, Any]]:
             "kimg": training.config.kimg,
             "done": signature in schedule.present,
         }
+
+
+def _pretrained_json(plan: Plan, schedule: Schedule) -> list[dict[str, Any]]:
+    return [
+        {
+            "name": plan.names[signature],
+            "signature": signature,
+            "parameters": num_parameters(training.network),
+            "path": training.pretrained.path,
+            "digest": training.pretrained.digest,
+            "done": signature in schedule.present,
+        }
+        for signature, training in plan.trainings.items()
+        if training.pretrained is not None
+    ]
 
 
 def _evaluations_json(plan: Plan, schedule: Schedule) -> Iterator[dict[str, Any]]:
@@ -102,7 +117,7 @@ def _evaluations_json(plan: Plan, schedule: Schedule) -> Iterator[dict[str, Any]
             "training": evaluation.training.signature,
             "guide": evaluation.guide.signature if evaluation.guide else None,
             "parameters": num_parameters(evaluation.training.network),
-            "kimg": evaluation.training.config.kimg,
+            "kimg": evaluation.training.config.kimg if evaluation.training.pretrained is None else None,
             "images": evaluation.config.images,
             "nfe": evaluation.sampling.nfe,
             "done": signature in schedule.present,

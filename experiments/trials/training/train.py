@@ -29,6 +29,7 @@ from experiments.trials.training.checkpoints import CheckpointManager, has_check
 from experiments.trials.training.distributed import WorkerGroup, team_size, worker_group
 from experiments.trials.training.micro_batch import MicroBatchLimit
 from experiments.trials.training.observer import TrainingObserver
+from experiments.trials.training.pretrained import take_in
 
 CHECKPOINT_SHARE = 0.02  # of the time, at most, that writing checkpoints for resuming may take
 
@@ -45,6 +46,9 @@ def run_training(store: Store, training: Training, context: TrialContext) -> Non
     folder = store.folder("trainings", training.signature)
     began = time.time()
     write_config(folder, training)
+    if training.pretrained is not None:
+        take_in(store, training, context)
+        return
     code = begun_with(folder, code_now(store, parts_of(training)), resumed=has_checkpoint(folder))
     team_size(training, context)  # raises before anything is prepared if the GPUs do not suit the training
     for name in (PRUNE, PRUNED):

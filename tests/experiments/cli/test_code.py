@@ -5,6 +5,7 @@ import os
 import shutil
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -96,6 +97,16 @@ def test_a_bundle_knows_what_its_code_consisted_of(store: Path, tmp_path: Path) 
     assert invoke("export", "tiny_digits", bundle, "--store", store).returncode == 0
     out = " ".join(invoke("report", bundle, "--store", tmp_path / "empty").stdout.split())
     assert "made by other code than today's: " + CHANGED in out
+
+
+def test_a_bundle_hides_who_accepted_and_keeps_that_somebody_did(store: Path, tmp_path: Path) -> None:
+    invoke("accept", "tiny_digits", "--store", store)
+    bundle = tmp_path / "bundle.zip"
+    assert invoke("export", "tiny_digits", bundle, "--store", store).returncode == 0
+    with zipfile.ZipFile(bundle) as archive:
+        (kept, *_) = [archive.read(name) for name in archive.namelist() if name.endswith("accepted.json")]
+    assert json.loads(kept)["accepted"][0]["by"] == ""
+    assert "made by other code" not in invoke("report", bundle, "--store", tmp_path / "empty").stdout
 
 
 @pytest.mark.slow

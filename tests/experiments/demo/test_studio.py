@@ -1,5 +1,6 @@
 """What the demo's page does, without a browser and without Gradio."""
 
+import re
 import shlex
 import subprocess
 import sys
@@ -196,7 +197,7 @@ def test_the_images_are_those_of_the_sampler_and_every_step_is_seen(studio: Stud
     images = to_uint8(draw(network.model, read(FORM, network).sampling, torch.arange(6), torch.arange(6)))
     pane, none = last.panes
     assert pane is not None and none is None and last.steps == 5 and last.share == 1
-    assert last.message == "Done: 6 images, 9 network evaluations for each."
+    assert re.fullmatch(r"Done: 6 images, 9 network evaluations for each, in [\d.e-]+ s\.", last.message)
     for number, image in enumerate(images):
         assert torch.equal(pixels(pane.denoised, number, columns=3), image[0])
     looked = [studio.look_at(KEY, position) for position in range(6)]
