@@ -104,7 +104,7 @@ class Registry(Generic[T]):
     """
 
     def __init__(self, own: Mapping[str, T], adapt: Callable[[Registration, Extension], T]) -> None:
-        self._own, self._adapt = dict(own), adapt
+        self._own, self._adapt = own, adapt
 
     def __getitem__(self, value: str | Extension) -> T:
         """Return what a value stands for; raises KeyError, or UnknownExtension for code that is not loaded."""
