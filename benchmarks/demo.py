@@ -8,9 +8,12 @@ frames (as the page shows them) divided by that of the same drawing without.
 
 from __future__ import annotations
 
+import math
 import statistics
 import sys
+import threading
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from io import BytesIO
 from pathlib import Path
@@ -21,13 +24,14 @@ ROOT = Path(__file__).parents[1]
 sys.path[0] = str(ROOT)  # tests/ is not installed
 
 from edm.generate import draw  # noqa: E402
+from edm.pictures import TITLED_TILE, Moment, grid_picture  # noqa: E402
+from experiments.demo.drawing import Drawing  # noqa: E402
 from experiments.demo.networks import Network, load, offers  # noqa: E402
 from experiments.demo.settings import form_of, read  # noqa: E402
-from experiments.demo.studio import PageView, Studio  # noqa: E402
 from experiments.store.store import Store  # noqa: E402
 from tests.browser import opened, served  # noqa: E402
 
-REPEATS = 9
+REPEATS = 15
 OPENINGS = 3
 
 
@@ -36,11 +40,9 @@ def main(store: Path, cells: list[str]) -> None:
     opening = seconds_to_images(store, cells)
     print(f"first images after {opening[0]:.2f} s, then {', '.join(f'{each:.2f} s' for each in opening[1:])}")
     place, cpu = Store(store), torch.device("cpu")
-    studio = Studio(offers(cells, place), place, cpu)
-    name = next(iter(studio.offers))
-    network = load(studio.offers[name], place, cpu)
-    for images, steps in ((16, 18), (16, 100), (64, 100)):
-        plain, shown = cost_of_frames(studio, network, name, images, steps)
+    network = load(offers(cells, place)[0], place, cpu)
+    for images, steps in ((16, 18), (16, 100)):
+        plain, shown = cost_of_frames(network, images, steps)
         print(f"{images} images, {steps} steps: {plain:.3f} s, with frames {shown:.3f} s, ratio {shown / plain:.3f}")
 
 
@@ -57,7 +59,7 @@ def seconds_to_images(store: Path, cells: list[str]) -> list[float]:
         return found
 
 
-def cost_of_frames(studio: Studio, network: Network, name: str, images: int, steps: int) -> tuple[float, float]:
+def cost_of_frames(network: Network, images: int, steps: int) -> tuple[float, float]:
     """Median seconds of a drawing without frames and of one whose frames are encoded as the page does, in turn."""
     form = replace(form_of(network.sampling, images), steps=float(steps))
     wanted = read(form, network)
@@ -65,21 +67,28 @@ def cost_of_frames(studio: Studio, network: Network, name: str, images: int, ste
     plain: list[float] = []
     shown: list[float] = []
     for _ in range(REPEATS):
-        began = time.monotonic()
-        draw(network.model, wanted.sampling, index, labels, network.guide)
-        plain.append(time.monotonic() - began)
-        began = time.monotonic()
-        for view in studio.draw("benchmark", name, [form]):
-            encode(view)
-        shown.append(time.monotonic() - began)
+        plain.append(in_a_thread(lambda: draw(network.model, wanted.sampling, index, labels, network.guide)))
+        drawing = Drawing(network, wanted, threading.Event())
+        for frame in drawing.frames():
+            encode(frame.moment)
+        shown.append(drawing.seconds)
     return statistics.median(plain), statistics.median(shown)
 
 
-def encode(view: PageView) -> None:
-    """Write the pictures of a view as PNG, as the page does."""
-    for pane in view.panes:
-        for picture in (pane.noisy, pane.denoised) if pane else ():
-            picture.save(BytesIO(), format="PNG", compress_level=1)
+def in_a_thread(work: Callable[[], object]) -> float:
+    """Seconds of some work in a thread of its own, in which the demo draws too."""
+    began = time.monotonic()
+    thread = threading.Thread(target=work)
+    thread.start()
+    thread.join()
+    return time.monotonic() - began
+
+
+def encode(moment: Moment) -> None:
+    """Write the pictures of a frame as PNG, as the page does."""
+    for images in (moment.noisy, moment.denoised):
+        picture = grid_picture(images, math.isqrt(len(images)), TITLED_TILE)
+        picture.save(BytesIO(), format="PNG", compress_level=1)
 
 
 if __name__ == "__main__":

@@ -13,6 +13,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 from experiments import load_sweep
@@ -20,7 +21,7 @@ from experiments import plan as planned
 from experiments.store.files import write_json
 from experiments.store.results import EvaluationResult, Provenance, TrainingResult
 from experiments.store.store import Store
-from experiments.sweep.plan import Plan
+from experiments.sweep.plan import PlannedCell
 from experiments.sweep.tasks import Evaluation, Training
 from experiments.tracking.records import record_plan
 from experiments.trials.context import write_config
@@ -45,20 +46,19 @@ CELL, OTHER = "nano/attention/lr=0.001/guidance=2/steps=10/seed=0", "nano/attent
 UNDONE = "micro/attention/lr=0.005/guidance=5.5/steps=14/seed=4"
 
 
-def fill(plan: Plan, store: Store) -> None:
-    """What finished work leaves that these commands read, of the first half of the cells."""
-    half = plan.cells[: len(plan.cells) // 2]
-    for training in {cell.training.signature: cell.training for cell in half}.values():
+def fill(cells: Sequence[PlannedCell], store: Store) -> None:
+    """Write what finished work leaves that these commands read, of these cells."""
+    for training in {cell.training.signature: cell.training for cell in cells}.values():
         folder = store.folder("trainings", training.signature)
         folder.mkdir(parents=True)
         write_config(folder, training)
         write_json(folder / "result.json", _trained(training).to_json())
-    first = half[0].evaluation
+    first = cells[0].evaluation
     folder = store.folder("evaluations", first.signature)
     folder.mkdir(parents=True)
     write_config(folder, first)
     config = (folder / "config.yaml").read_text()
-    for evaluation in (cell.evaluation for cell in half):
+    for evaluation in (cell.evaluation for cell in cells):
         folder = store.folder("evaluations", evaluation.signature)
         folder.mkdir(parents=True, exist_ok=True)
         # YAML takes its time; but for signatures these are alike enough
@@ -109,7 +109,7 @@ def main() -> None:
         plan, store = planned(load_sweep(folder / "large.yaml")), Store(folder / "store")
         store.create()
         record_plan(plan, store)
-        fill(plan, store)
+        fill(plan.cells[: len(plan.cells) // 2], store)
         print(f"a store of {len(plan.cells):,} cells, {len(plan.trainings)} trainings, half of it done")
         floor = timed([sys.executable, "-c", "pass"])
         print(f"{'python -c pass (the floor)':<42} {floor:6.2f} s")

@@ -6,6 +6,8 @@ from functools import lru_cache
 
 from edm.config import AnyClassifierConfig, Extension, FormerClassifierConfig, NetworkConfig
 from edm.config.evaluation import LARGEST_PLAIN_SIDE
+from edm.discrete import measured
+from edm.networks.sizes import attention_flops, conv_flops, layout_flops, layout_parameters, uncertainty_parameters
 
 
 @lru_cache(maxsize=1024)
@@ -13,9 +15,17 @@ def forward_flops(config: NetworkConfig) -> int:
     """Return the floating-point operations of a forward pass on one image, counting two per multiply-add."""
     if isinstance(config.architecture, Extension):
         return _flops_of(config.architecture, config.resolution)
+    if config.settings:
+        return measured(config.settings, config.resolution)[1]
+    return _study_flops(config) if config.architecture == "study" else layout_flops(config)
+
+
+def _study_flops(config: NetworkConfig) -> int:
     channels, cond = config.level_channels, config.cond_channels
     side = config.resolution
-    flops = 2 * _conv(config.image_channels, channels[0], 3, side) + 2 * (2 * cond + config.augment_labels) * cond
+    flops = conv_flops(config.image_channels, channels[0], 3, side)
+    flops += conv_flops(channels[0], config.output_channels, 3, side)
+    flops += 2 * (2 * cond + config.augment_labels) * cond
     inputs = channels[0]
     for level, (depth, heads) in enumerate(zip(config.depths, config.heads, strict=True)):
         at = side // 2**level
@@ -25,7 +35,7 @@ def forward_flops(config: NetworkConfig) -> int:
         if config.resample == "residual":
             flops += _residual(2 * width, width, at, cond) + _residual(width, width, at // 2, cond)
         else:
-            flops += _conv(2 * width, width, 3, at)  # after the nearest-neighbour up-sampling
+            flops += conv_flops(2 * width, width, 3, at)  # after the nearest-neighbour up-sampling
         inputs = width
     bridge = side // 2 ** len(config.depths)
     return flops + _level(inputs, channels[-1], config.depths[-1], config.bridge_heads, bridge, cond)
@@ -36,11 +46,6 @@ def _flops_of(network: Extension, side: int) -> int:
     return round(network.fact("flops", 0) * (side / network.fact("resolution", side)) ** 2) if side else 0
 
 
-def _conv(inputs: int, outputs: int, kernel: int, side: int) -> int:
-    """Return the operations of a convolution at `side` x `side` pixels."""
-    return 2 * inputs * outputs * kernel**2 * side**2
-
-
 def _level(inputs: int, width: int, depth: int, heads: int, side: int, cond: int) -> int:
     """Return the operations of the blocks of a level at `side` x `side` pixels."""
     blocks = sum(_residual(inputs if i == 0 else width, width, side, cond) for i in range(depth))
@@ -49,13 +54,12 @@ def _level(inputs: int, width: int, depth: int, heads: int, side: int, cond: int
 
 def _residual(inputs: int, width: int, side: int, cond: int) -> int:
     norms = 2 * cond * 2 * (inputs + width)
-    skip = _conv(inputs, width, 1, side) if inputs != width else 0
-    return norms + _conv(inputs, width, 3, side) + _conv(width, width, 3, side) + skip
+    skip = conv_flops(inputs, width, 1, side) if inputs != width else 0
+    return norms + conv_flops(inputs, width, 3, side) + conv_flops(width, width, 3, side) + skip
 
 
 def _attention(width: int, side: int, cond: int) -> int:
-    pixels = side**2
-    return 2 * cond * 2 * width + _conv(width, 4 * width, 1, side) + 2 * 2 * pixels**2 * width
+    return 2 * cond * 2 * width + attention_flops(width, side)
 
 
 def classifier_flops(config: AnyClassifierConfig, image_channels: int, resolution: int, num_classes: int) -> int:
@@ -67,32 +71,39 @@ def classifier_flops(config: AnyClassifierConfig, image_channels: int, resolutio
 
 def _convolutions(image_channels: int, width: int, side: int) -> int:
     side = -(-side // 2) if side > LARGEST_PLAIN_SIDE else side
-    flops = _conv(image_channels, width, 3, side) + _conv(width, width, 3, side)
+    flops = conv_flops(image_channels, width, 3, side) + conv_flops(width, width, 3, side)
     side //= 2
     while side > 8:
-        flops += _conv(width, width, 3, side)
+        flops += conv_flops(width, width, 3, side)
         side //= 2
-    flops += _conv(width, 2 * width, 3, side)
-    return flops + (_conv(2 * width, 2 * width, 3, side // 2) if side > 4 else 0)
+    flops += conv_flops(width, 2 * width, 3, side)
+    return flops + (conv_flops(2 * width, 2 * width, 3, side // 2) if side > 4 else 0)
 
 
 def _former_convolutions(image_channels: int, width: int, resolution: int) -> int:
     side, left = resolution, resolution
-    flops = _conv(image_channels, width, 3, side) + _conv(width, width, 3, side)
+    flops = conv_flops(image_channels, width, 3, side) + conv_flops(width, width, 3, side)
     side //= 2
     while left > 8:
-        flops += _conv(width, width, 3, side)
+        flops += conv_flops(width, width, 3, side)
         side, left = side // 2, left // 2
-    return flops + _conv(width, 2 * width, 3, side)
+    return flops + conv_flops(width, 2 * width, 3, side)
 
 
 def num_parameters(config: NetworkConfig) -> int:
     """Return the number of trainable parameters."""
     if isinstance(config.architecture, Extension):
         return config.architecture.fact("parameters", 0)
+    if config.settings:
+        return measured(config.settings, config.resolution)[0]
+    network = _study_parameters(config) if config.architecture == "study" else layout_parameters(config)
+    return network + uncertainty_parameters(config)
+
+
+def _study_parameters(config: NetworkConfig) -> int:
     channels, cond = config.level_channels, config.cond_channels
     embedding = (config.num_classes + 1) * cond if config.num_classes else 0
-    ends = _weights(config.image_channels, channels[0], 3) + _weights(channels[0], config.image_channels, 3)
+    ends = _weights(config.image_channels, channels[0], 3) + _weights(channels[0], config.output_channels, 3)
     total = embedding + config.augment_labels * cond + 2 * _weights(cond, cond) + ends
     inputs = channels[0]
     for width, depth, heads in zip(channels, config.depths, config.heads, strict=False):

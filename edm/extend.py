@@ -19,7 +19,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any, Literal, TypeVar, get_args
+from typing import Any, Literal, TypeVar, cast, get_args
 
 from edm.registry import Kind, Registration
 
@@ -42,7 +42,7 @@ def collecting() -> Generator[list[Registration]]:
 
 def _registering(kind: Kind, name: str, options: type | None, **settings: Any) -> Callable[[F], F]:
     """Return the decorator that registers a function; raises TypeError where its arguments are wrong."""
-    if not isinstance(name, str) or not name.isidentifier():
+    if not str(name).isidentifier():
         raise TypeError(f"extend.{kind}: {name!r} cannot be a name; use letters, digits and '_'")
     if options is not None:
         _require_plain_options(kind, name, options)
@@ -56,12 +56,12 @@ def _registering(kind: Kind, name: str, options: type | None, **settings: Any) -
 
 
 def _require_plain_options(kind: Kind, name: str, options: type) -> None:
-    frozen = dataclasses.is_dataclass(options) and options.__dataclass_params__.frozen  # pyright: ignore[reportAttributeAccessIssue]
-    if not frozen:
+    parameters: Any = getattr(options, "__dataclass_params__", None)
+    if parameters is None or not parameters.frozen:
         raise TypeError(
             f"extend.{kind}: the options of {name!r} are not a frozen dataclass; use @dataclass(frozen=True)"
         )
-    for field in dataclasses.fields(options):
+    for field in dataclasses.fields(cast(Any, options)):
         if field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING:
             raise TypeError(f"extend.{kind}: option {field.name!r} of {name!r} has no default; give it one")
 

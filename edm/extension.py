@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field, fields, is_dataclass
-from typing import Any
+from typing import Any, cast
 
 Scalar = bool | int | float | str | None
 OptionValue = Scalar | tuple[Scalar, ...]
@@ -47,7 +47,7 @@ def extensions_in(config: object) -> Iterator[Extension]:
     if isinstance(config, Extension):
         yield config
     elif isinstance(config, tuple):
-        for entry in config:
+        for entry in cast(tuple[object, ...], config):
             yield from extensions_in(entry)
     elif is_dataclass(config):
         for each in fields(config):

@@ -93,8 +93,9 @@ def draw(
 def _shape(model: Denoiser, config: SamplingConfig) -> tuple[int, int, int]:
     """Return channels, height and width of the images to draw."""
     channels, trained, _ = model.image_shape
-    resolution, whole = config.resolution or trained, 2 ** len(model.config.depths)
+    halvings = model.config.halvings
+    resolution, whole = config.resolution or trained, 2**halvings
     if resolution % whole:
-        halvings = f"{resolution} pixels cannot be halved {len(model.config.depths)} times; give a multiple of {whole}"
-        raise FieldError("resolution", halvings)
+        problem = f"{resolution} pixels cannot be halved {halvings} times; give a multiple of {whole}"
+        raise FieldError("resolution", problem)
     return channels, resolution, resolution

@@ -34,12 +34,23 @@ def denoising_loss(
     return (weight or edm_weight)(sigma, denoiser.sigma_data) * error.mean(dim=(1, 2, 3))
 
 
+def uncertain(loss: Float[Tensor, " b"], denoiser: Denoiser, sigma: Float[Tensor, " b"]) -> Float[Tensor, " b"]:
+    """Return L / exp(u) + u for each loss L, which is least where u(sigma) = ln L (EDM2, eq. 21)."""
+    u = denoiser.log_uncertainty(sigma)
+    return loss / u.exp() + u
+
+
 def edm_weight(sigma: Float[Tensor, " b"], sigma_data: float) -> Float[Tensor, " b"]:
     """Return EDM's weight of the error of D at each noise level.
 
     It is (SNR + 1) / sigma_data**2, with SNR = (sigma_data / sigma)**2.
     """
     return Scalings.of(sigma, sigma_data).weight
+
+
+def inverse_variance_weight(sigma: Float[Tensor, " b"], sigma_data: float) -> Float[Tensor, " b"]:
+    """Return the weight 1 / sigma**2, that of VP, VE and iDDPM (EDM, Table 1)."""
+    return 1 / sigma**2
 
 
 def min_snr_weight(sigma: Float[Tensor, " b"], sigma_data: float, gamma: float) -> Float[Tensor, " b"]:
@@ -50,5 +61,6 @@ def min_snr_weight(sigma: Float[Tensor, " b"], sigma_data: float, gamma: float) 
 OWN_WEIGHTINGS: dict[str, Callable[[TrainingConfig], LossWeight]] = {
     "edm": lambda config: edm_weight,
     "min_snr": lambda config: partial(min_snr_weight, gamma=config.min_snr_gamma),
+    "inverse_variance": lambda config: inverse_variance_weight,
 }
 WEIGHTINGS = Registry(OWN_WEIGHTINGS, as_it_is)

@@ -2,40 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import torch
 from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
 from edm.config import NetworkConfig
+from edm.discrete import DiscreteProcess
 from edm.networks.build import build_network
-
-
-@dataclass(frozen=True)
-class Scalings:
-    """The coefficients of the preconditioning and the loss weight at some noise levels (EDM, Table 1)."""
-
-    c_skip: Tensor
-    c_out: Tensor
-    c_in: Tensor
-    c_noise: Tensor
-    weight: Tensor
-
-    @classmethod
-    def of(cls, sigma: Float[Tensor, " b"], sigma_data: float) -> Scalings:
-        """Return the scalings at `sigma` for data of standard deviation `sigma_data`.
-
-        The weight is 1 / c_out**2, so that an untrained network has a loss of about 1 at every noise level.
-        """
-        variance = sigma**2 + sigma_data**2
-        return cls(
-            c_skip=sigma_data**2 / variance,
-            c_out=sigma * sigma_data / variance.sqrt(),
-            c_in=1 / variance.sqrt(),
-            c_noise=sigma.log() / 4,
-            weight=variance / (sigma * sigma_data) ** 2,
-        )
+from edm.networks.edm2 import UncertaintyHead
+from edm.scalings import Scalings, of_process
 
 
 class Denoiser(nn.Module):
@@ -50,6 +25,8 @@ class Denoiser(nn.Module):
         self.config = config
         self.sigma_data = sigma_data
         self.network = build_network(config) if network is None else network
+        self.uncertainty = UncertaintyHead() if config.uncertainty else None
+        self.process = DiscreteProcess.of(config.settings) if config.settings else None
 
     @property
     def image_shape(self) -> tuple[int, int, int]:
@@ -75,10 +52,23 @@ class Denoiser(nn.Module):
         """
         if label is None and self.config.num_classes:
             label = torch.full((len(x),), self.null_label, device=x.device)
-        s = Scalings.of(torch.as_tensor(sigma, dtype=x.dtype, device=x.device).expand(len(x)), self.sigma_data)
+        s = self.scalings(torch.as_tensor(sigma, dtype=x.dtype, device=x.device).expand(len(x)))
         scaled = (_spread(s.c_in) * x).to(torch.float32, memory_format=torch.channels_last)
         output = self.network(scaled, s.c_noise.to(torch.float32), label, augment_labels)
+        if output.shape[1] > x.shape[1]:
+            output = output[:, : x.shape[1]]
         return _spread(s.c_skip) * x + _spread(s.c_out) * output.to(x.dtype)
+
+    def scalings(self, sigma: Float[Tensor, " b"]) -> Scalings:
+        """Return the coefficients of this model's preconditioning at `sigma`."""
+        if self.process is not None:
+            return of_process(sigma, self.process)
+        return Scalings.of(sigma, self.sigma_data, self.config.precondition)
+
+    def log_uncertainty(self, sigma: Float[Tensor, " b"]) -> Float[Tensor, " b"]:
+        """Return u(sigma), the logarithm of the loss to expect (EDM2, eq. 21), of a network that learns it."""
+        assert self.uncertainty is not None, "the network has no head for the uncertainty"
+        return self.uncertainty(self.scalings(sigma).c_noise.to(torch.float32)).to(sigma.dtype)
 
 
 def _spread(values: Float[Tensor, " b"]) -> Float[Tensor, "b 1 1 1"]:

@@ -45,7 +45,7 @@ class Registration:
     name: str
     function: Callable[..., Any]
     options: type | None = None
-    settings: Mapping[str, Any] = field(default_factory=dict)
+    settings: Mapping[str, Any] = field(default_factory=dict[str, Any])
 
     def bound(self, extension: Extension) -> Callable[..., Any]:
         """Return the function with the options of a configuration filled in."""

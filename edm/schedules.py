@@ -77,7 +77,7 @@ def iddpm(steps: int, sigma_min: float, sigma_max: float, _rho: float) -> list[f
     Only those from sigma_min to sigma_max count; the highest of them is 71.3 by default, where EDM begins at 80.2.
     Raises ValueError if there are fewer than `steps`.
     """
-    inside = [sigma for sigma in _iddpm_levels() if sigma_min <= sigma <= sigma_max]
+    inside = [sigma for sigma in iddpm_levels() if sigma_min <= sigma <= sigma_max]
     if steps > len(inside):
         raise ValueError(
             f"iddpm has {len(inside)} levels from {sigma_max:g} to {sigma_min:g}; give at most as many steps"
@@ -85,8 +85,8 @@ def iddpm(steps: int, sigma_min: float, sigma_max: float, _rho: float) -> list[f
     return [inside[round(i * (len(inside) - 1) / (steps - 1))] for i in range(steps)]
 
 
-def _iddpm_levels() -> list[float]:
-    """Return the levels u_0 to u_1000, decreasing (EDM, Table 1, iDDPM)."""
+def iddpm_levels() -> list[float]:
+    """Return the levels u_0 to u_1000 of improved DDPM, decreasing (EDM, Table 1, iDDPM)."""
 
     def alpha_bar(j: int) -> float:
         return math.sin(math.pi / 2 * j / (IDDPM_LEVELS * (IDDPM_C2 + 1))) ** 2

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Generator, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, replace
-from typing import cast
+from typing import Any, cast
 
 import torch
 from jaxtyping import Float
@@ -17,9 +17,11 @@ from edm.batches import Batch, Batches, TrainingSet
 from edm.config import Extension, NetworkConfig, Precision, TrainingConfig
 from edm.ema import Ema, PowerEma
 from edm.extension import extensions_in
-from edm.loss import WEIGHTINGS, denoising_loss
+from edm.learning_rate import inverse_sqrt
+from edm.loss import WEIGHTINGS, denoising_loss, uncertain
 from edm.networks.build import start
 from edm.networks.device import autocast, compile_network, on_device
+from edm.networks.edm2 import normalise_weights
 from edm.noise import Stream, generator, uniforms
 from edm.parallel import ALONE, Team, averaging_gradients
 from edm.precondition import Denoiser
@@ -82,10 +84,24 @@ class Objective(nn.Module):
 
 def _denoising(config: TrainingConfig) -> Loss:
     weight = WEIGHTINGS[config.weighting](config)
-    return lambda *inputs: denoising_loss(*inputs, weight)
+
+    def loss(denoiser: Denoiser, images: Tensor, *inputs: Any) -> Tensor:
+        label, sigma, noise, augment_labels = inputs
+        return denoising_loss(denoiser, images, label, sigma, noise, augment_labels, weight)
+
+    return loss
 
 
-OWN_LOSSES: dict[str, Callable[[TrainingConfig], Loss]] = {"denoising": _denoising}
+def _uncertain(config: TrainingConfig) -> Loss:
+    weighted = _denoising(config)
+
+    def loss(denoiser: Denoiser, images: Tensor, *inputs: Any) -> Tensor:
+        return uncertain(weighted(denoiser, images, *inputs), denoiser, inputs[1])
+
+    return loss
+
+
+OWN_LOSSES: dict[str, Callable[[TrainingConfig], Loss]] = {"denoising": _denoising, "uncertainty": _uncertain}
 LOSSES = Registry(OWN_LOSSES, as_it_is)
 
 
@@ -113,8 +129,11 @@ class TrainState:
         self.team = team
         self.step = 0
         self.draws_masks = network.dropout > 0 or any(extensions_in(network))  # which may draw numbers of their own
-        initial = start(network, generator(seed, Stream.WEIGHTS))
-        self.denoiser = on_device(Denoiser(network, sigma_data, initial), device).train()
+        weights = generator(seed, Stream.WEIGHTS)
+        denoiser = Denoiser(network, sigma_data, start(network, weights))
+        if denoiser.uncertainty is not None:
+            denoiser.uncertainty.initialise(weights)
+        self.denoiser = on_device(denoiser, device).train()
         self.ema = Ema(self.denoiser, config.ema_halflife_kimg, config.ema_rampup)
         self.power = PowerEma(self.denoiser, config.power_ema)
         self.optimizer = OPTIMIZERS[config.optimizer](self.denoiser, config, self.computing.fused)
@@ -201,7 +220,8 @@ def _optimizer_of_extension(registration: Registration, extension: Extension) ->
 OWN_OPTIMIZERS: dict[str, MakeOptimizer] = {"adam": _adam, "adamw": _adamw}
 OPTIMIZERS = Registry(OWN_OPTIMIZERS, _optimizer_of_extension)
 OWN_LR_SCHEDULES: dict[str, Callable[[TrainingConfig], Callable[[float, float], float]]] = {
-    "constant": lambda config: lambda kimg, total_kimg: 1.0
+    "constant": lambda config: lambda kimg, total_kimg: 1.0,
+    "inverse_sqrt": lambda config: lambda kimg, total_kimg: inverse_sqrt(kimg, config.lr_decay_kimg),
 }
 LR_SCHEDULES = Registry(OWN_LR_SCHEDULES, as_it_is)
 
@@ -267,7 +287,7 @@ def _seeded_dropout(state: TrainState, number: int) -> Generator[None, None, Non
 
 
 def _step_optimizer(state: TrainState) -> None:
-    """Take a step of the optimizer, with the learning rate warmed up and the gradient clipped."""
+    """Take a step of the optimizer, with the learning rate of the moment and the gradient clipped."""
     config = state.config
     warmth = min(1.0, state.kimg / config.warmup_kimg) if config.warmup_kimg else 1.0
     for group in state.optimizer.param_groups:
@@ -277,6 +297,7 @@ def _step_optimizer(state: TrainState) -> None:
         torch.nn.utils.clip_grad_norm_(state.denoiser.parameters(), config.clip_norm)
     state.scaler.step(state.optimizer)
     state.scaler.update()
+    normalise_weights(state.denoiser)
 
 
 def averaged_model(state: TrainState, data: TrainingSet, num_batches: int = STATISTICS_BATCHES) -> Denoiser:

@@ -98,7 +98,8 @@ def try_features(features: Extension, shape: tuple[int, int, int]) -> None:
 
 def try_metric(metric: Extension, dimension: int) -> None:
     """Compute a metric of random features; raises TrialError."""
-    drawn, real = normals(0, Stream.SAMPLING, torch.arange(50), (dimension,)).split([20, 30])
+    features = normals(0, Stream.SAMPLING, torch.arange(50), (dimension,))
+    drawn, real = features[:20], features[20:]
     found = OWN_METRICS[metric](drawn, real)
     if metric.fact("terms"):
         required(found, (20,))

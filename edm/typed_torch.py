@@ -43,6 +43,11 @@ def norm(vector: Tensor) -> Tensor:
     return cast(Tensor, vector.norm())  # pyright: ignore[reportUnknownMemberType]
 
 
+def lengths(x: Tensor, dim: int | tuple[int, ...]) -> Tensor:
+    """Return the Euclidean norms along `dim` in float32; their gradient at zero is zero."""
+    return torch.linalg.vector_norm(x, dim=dim, keepdim=True, dtype=torch.float32)  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType]
+
+
 def normal_cdf(values: Tensor) -> Tensor:
     """Return the distribution function of the standard normal distribution."""
     return torch.special.ndtr(values)  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType]

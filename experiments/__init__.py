@@ -100,7 +100,7 @@ def results(
         return results_frame(made, scores_in_store(made, _store(store)))
     from experiments.tracking.read import scores_in_mlflow
 
-    return results_frame(made, scores_in_mlflow(made, tracking_uri))
+    return results_frame(made, scores_in_mlflow(made, tracking_uri, _store(store)))
 
 
 def _terminal() -> RunListener:

@@ -2,8 +2,8 @@
 
 From entry points on, functions, classes and constants of the sources are followed by the names they use: through
 imports, aliases, re-exports, decorators, base classes and defaults. Each is digested in its normal form
-(experiments/syntax.py), so that nothing is changed by comments, docstrings, annotations, layout, the names of files,
-functions and local variables, and code that is not reached.
+(experiments/syntax.py), so that nothing is changed by comments, docstrings, annotations, layout, texts of errors,
+names of files, functions and local variables, and code that is not reached.
 
 What cannot be resolved takes in more rather than less:
 - A class is taken in with all its methods once its name is used.
@@ -38,6 +38,7 @@ from experiments.syntax import (
 
 DIGITS = 20  # of the digest of a whole
 SHORT_DIGITS = 12  # of the digest of a definition
+OWN_KINDS = ("definition", "mention")  # of targets: definitions of the sources
 BODY = "<module>"  # name of what a module does beside its definitions
 
 
@@ -162,8 +163,8 @@ class Sources:
         """Return what `entries` reach: qualified names of definitions, or of modules, which are taken in whole.
 
         choices: of registries (dictionaries with literal keys), by the qualified names of their variables, the keys
-        that are used. without: qualified names of definitions that are never called and not followed. Raises KeyError
-        for an entry that is not there.
+        that are used. without: qualified names of definitions, or classes, that are never called and not followed.
+        Raises KeyError for an entry that is not there.
         """
         return _Walk(self, choices, frozenset(without)).reach(entries)
 
@@ -176,6 +177,19 @@ class Sources:
                 module, own = self.modules[owner], name[len(owner) + 1 :]
                 return (module, own) if own in module.statements else None
         return None
+
+    def keys_of(self, registry: str) -> list[str]:
+        """Return the literal keys of a dictionary, given the qualified name of its variable; none where it is gone."""
+        owner, _, variable = registry.rpartition(".")
+        found = self.definition(registry) or self.definition(owner)
+        statements = found[0].statements[found[1]] if found is not None else []
+        for node in (node for statement in statements for node in ast.walk(statement)):
+            targets = node.targets if isinstance(node, ast.Assign) else []
+            targets = [node.target] if isinstance(node, ast.AnnAssign) else targets
+            named = any(isinstance(target, ast.Name) and target.id == variable for target in targets)
+            if named and isinstance(node, ast.Assign | ast.AnnAssign) and isinstance(node.value, ast.Dict):
+                return [str(key.value) for key in node.value.keys if isinstance(key, ast.Constant)]
+        return []
 
     def resolve(self, module: Module, owner: Target | None, name: str) -> Target | None:
         """Return what a name in `module` refers to, or an attribute of `owner`; None where nothing is known of it."""
@@ -311,10 +325,13 @@ class _Walk:
         return Reach(whole[:DIGITS], short)
 
     def _take(self, name: str) -> None:
-        if name in self.numbers or name in self.without or self.sources.definition(name) is None:
+        if name in self.numbers or self._is_left_out(name) or self.sources.definition(name) is None:
             return
         self.numbers[name] = len(self.numbers)
         self.queue.append(name)
+
+    def _is_left_out(self, name: str) -> bool:
+        return name in self.without or name.rpartition(".")[0] in self.without
 
     def _take_module(self, name: str) -> None:
         for definition in self.sources.modules[name].statements if name in self.sources.modules else ():
@@ -353,9 +370,9 @@ class _Walk:
         return "".join(parts)
 
     def _reference(self, target: Target) -> str:
-        if target.kind == "definition" and target.name in self.numbers:
+        if target.kind in OWN_KINDS and target.name in self.numbers:
             return f"definition {self.numbers[target.name]}"
-        return f"module {target.name}" if target.kind == "module" else target.name
+        return f"module {target.name}" if target.kind == "module" else _own_name(target)
 
 
 def _short(form: NormalForm) -> str:
@@ -365,4 +382,4 @@ def _short(form: NormalForm) -> str:
 
 
 def _own_name(target: Target) -> str:
-    return target.name.rpartition(".")[2] if target.kind == "definition" else target.name
+    return target.name.rpartition(".")[2] if target.kind in OWN_KINDS else target.name

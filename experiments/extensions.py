@@ -77,7 +77,9 @@ def read_extension(entry: str, folder: Path) -> ExtensionFile:
     try:
         return ExtensionFile(module, str(path), path.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise ExtensionError(f"{entry!r}: there is no file {path}; correct the path, or remove the entry") from None
+        raise ExtensionError(
+            f"{entry!r}: there is no file {path}; correct the path, or, of a sweep that was run, give its name instead"
+        ) from None
     except UnicodeDecodeError:
         raise ExtensionError(f"{entry!r} is not a text file; give a file of Python code") from None
     except OSError as error:

@@ -13,9 +13,12 @@ COMPREHENSIONS = (ast.ListComp, ast.SetComp, ast.DictComp, ast.GeneratorExp)
 
 @dataclass(frozen=True)
 class Target:
-    """What a name refers to: a definition or a module of the sources, or anything outside of them."""
+    """What a name refers to: a definition or a module of the sources, or anything outside of them.
 
-    kind: Literal["definition", "module", "external"]
+    A mention is a definition that is named and not used, such as a class that `isinstance` asks for.
+    """
+
+    kind: Literal["definition", "module", "external", "mention"]
     name: str
 
 

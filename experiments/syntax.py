@@ -1,7 +1,8 @@
 """The normal form of a definition in Python source: what it computes, without how it is written down.
 
-Left out are docstrings, comments, annotations, layout, line numbers, and statements that do nothing. Local variables
-are numbered, and names from elsewhere are replaced by what they refer to, so that an import may be written in any way.
+Left out are docstrings, comments, annotations, layout, line numbers, texts of errors, and statements that do nothing.
+Local variables are numbered, and names from elsewhere are replaced by what they refer to, so that an import may be
+written in any way.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from experiments.scopes import COMPREHENSIONS, FUNCTIONS, Scope, Target, bound_i
 IGNORED = frozenset({"ctx", "kind", "type_comment", "type_params", "returns", "annotation", "simple"})
 MEANINGFUL_ANNOTATIONS = frozenset({"ClassVar", "InitVar", "KW_ONLY"})  # those that a dataclass reads
 DYNAMIC = frozenset({"eval", "exec", "globals", "vars", "__import__"})  # what they lead to, no analysis tells
+TYPE_TESTS = frozenset({"isinstance", "issubclass"})
 IMPORT_MODULE = "importlib.import_module"
 OWN_MODULE = "."  # in NormalForm.modules
 IMPORTS = (ast.Import, ast.ImportFrom)
@@ -95,7 +97,7 @@ class Normaliser:
         self._own_name, self._resolve, self._imports_of, self._choices = name, resolve, imports_of, choices
         self._scopes: list[Scope] = []
         self._self: str | None = None
-        self._is_method = is_method
+        self._is_method, self._mentions = is_method, False
         self._handlers: dict[type, Callable[[Any], None]] = {
             ast.Constant: self._constant,
             ast.FunctionDef: self._inner_function,
@@ -106,6 +108,7 @@ class Normaliser:
             ast.AnnAssign: self._annotated_assignment,
             ast.Assign: self._assignment,
             ast.Call: self._call,
+            ast.Raise: self._raise,
             ast.Name: self._name,
             ast.Attribute: self._attribute,
             ast.ExceptHandler: self._except_handler,
@@ -208,8 +211,24 @@ class Normaliser:
             name = node.args[0] if node.args else None
             self.form.modules.append(str(name.value) if isinstance(name, ast.Constant) else OWN_MODULE)
         elif target is None and isinstance(node.func, ast.Name):
+            if node.func.id in TYPE_TESTS and len(node.args) == 2:
+                self._type_test(node)
+                return
             self._note_dynamic(node.func.id, node.args)
         self._generic(node)
+
+    def _type_test(self, node: ast.Call) -> None:
+        """Write `isinstance(x, Class)`, which calls nothing of the class."""
+        self._visit(node.func)
+        self._visit(node.args[0])
+        self._mentions = True
+        self._visit(node.args[1])
+        self._mentions = False
+
+    def _raise(self, node: ast.Raise) -> None:
+        """Write what is raised without its text, which no result depends on."""
+        self._emit("raise")
+        self._visit(node.exc.func if isinstance(node.exc, ast.Call) else node.exc)
 
     def _note_dynamic(self, function: str, arguments: list[ast.expr]) -> None:
         """Take in all that a call may lead to whose target is worked out while the program runs."""
@@ -306,6 +325,8 @@ class Normaliser:
             self._emit(f"{self._binding(node.id)},")
 
     def _refer(self, target: Target) -> None:
+        if self._mentions and target.kind == "definition":
+            target = Target("mention", target.name)
         self._emit(target, ",")
         if target.kind == "module":  # used as a value: anything of it may be used
             self.form.modules.append(target.name)

@@ -13,7 +13,7 @@ ESCAPE = "'"  # spreadsheets show what follows as text
 
 def csv_text(frame: pd.DataFrame) -> str:
     """Return a frame as CSV, escaped, and with a carriage return in quotes, where the csv module leaves it bare."""
-    bare = escaped(frame).map(lambda value: value.replace("\r", RETURN) if isinstance(value, str) else value)
+    bare = escaped(frame).map(_with_marked_returns)
     return bare.to_csv(index=False, lineterminator="\n").replace(RETURN, "\r")
 
 
@@ -22,13 +22,17 @@ def escaped(frame: pd.DataFrame) -> pd.DataFrame:
     shown = frame.rename(columns=_escaped)
     for position, dtype in enumerate(shown.dtypes):
         if dtype.kind == "O":
-            shown.isetitem(position, shown.iloc[:, position].map(_escaped))
+            shown.isetitem(position, shown.iloc[:, position].map(_escaped).tolist())
     return shown
 
 
 def restored(value: str) -> str:
     """Return the text that `escaped` made a cell from."""
     return value[len(ESCAPE) :] if value.lstrip(ESCAPE).startswith(FORMULA) and value.startswith(ESCAPE) else value
+
+
+def _with_marked_returns(value: Any) -> Any:
+    return value.replace("\r", RETURN) if isinstance(value, str) else value
 
 
 def _escaped(value: Any) -> Any:

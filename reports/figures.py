@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, TypeVar
 
 import pandas as pd
 
@@ -20,6 +20,7 @@ from reports.significance import PairedErrors, Sample
 from reports.tables import ResultTable, cell_rows, comparable_groups
 from reports.values import label_value, short_axes, show_value
 
+ItemT = TypeVar("ItemT")
 MAX_DOTS = 60
 MAX_COLOURED = 7  # values of the axis that colours show
 FARTHEST_BASELINE = 2.0  # in spans of all dots; a line that is farther away would squeeze the dots together
@@ -272,11 +273,11 @@ def _listed(names: Sequence[str]) -> str:
     return " and ".join(filter(None, (", ".join(names[:-1]), names[-1])))
 
 
-def _grouped(rows: Any, key: Any) -> list[tuple[Any, Any]]:
+def _grouped(items: Iterable[ItemT], key: Callable[[ItemT], Any]) -> list[tuple[Any, list[ItemT]]]:
     """Items by their key, in the order of appearance."""
-    groups: dict[Any, list[Any]] = {}
-    for row in rows:
-        groups.setdefault(key(row), []).append(row)
+    groups: dict[Any, list[ItemT]] = {}
+    for item in items:
+        groups.setdefault(key(item), []).append(item)
     return list(groups.items())
 
 

@@ -7,6 +7,7 @@ import re
 import unicodedata
 from collections.abc import Iterable, Iterator, Sequence
 
+from reports.changed_code import CHANGED_MARK
 from reports.entries import NO_NUMBER, TableEntry
 from reports.heads import HeadGroup
 from reports.notes import reading_notes
@@ -36,10 +37,11 @@ TEX = str.maketrans(
         "±": r"$\pm$",
         "≈": r"$\approx$",
         "Δ": r"$\Delta$",
+        CHANGED_MARK: r"$^\dagger$",
         NO_NUMBER: "--",
     }
 )
-SYMBOLS = "±≈Δ—"
+SYMBOLS = f"±≈Δ—{CHANGED_MARK}"
 MINUS = re.compile(r"(?<![\w.])-(?=\d)")
 LAST_LETTER = 0x17F  # of those beyond ASCII that LaTeX reads without further packages
 COLUMN_WIDTH, PAGE_WIDTH = 48, 96  # letters of a paper's column and page
@@ -129,7 +131,7 @@ def _row(cells: Iterable[str]) -> str:
 
 def _entry(entry: TableEntry) -> str:
     text = number(entry.text_without_footnotes)
-    marks = rf"\textsuperscript{{{','.join(entry.footnotes)}}}" if entry.footnotes else ""
+    marks = rf"\textsuperscript{{{','.join(map(escape, entry.footnotes))}}}" if entry.footnotes else ""
     if entry.is_best:
         return rf"\textbf{{{text}}}{marks}"
     return text + marks + (r"\rlap{\,$\approx$}" if entry.is_tied else "")  # no width: the digits stay aligned

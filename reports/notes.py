@@ -13,9 +13,8 @@ from reports.entries import TableEntry
 from reports.metrics import METRICS
 from reports.scores import PLANNED, States
 from reports.tables import ResultTable
-from reports.values import show_value
+from reports.values import cell_list, show_value
 
-MAX_NAMED_CELLS = 6
 METRIC_NOTES = {  # by the beginning of a metric's name
     "kid": (
         "KID is the kernel distance. It is unbiased at any number of images; values near 0 may be negative. Near 0 its "
@@ -75,7 +74,7 @@ def _separating(frame: pd.DataFrame) -> Iterator[str]:
         values = frame[field if field in frame.columns else column].map(show_value)
         if values.nunique() > 1:
             groups = frame["cell"].astype(str).groupby(values, sort=False)
-            cells = ", ".join(f"{value} ({_cell_list(list(names), len(frame))})" for value, names in groups)
+            cells = ", ".join(f"{value} ({cell_list(list(names), len(frame))})" for value, names in groups)
             yield f"{field} {cells}"
 
 
@@ -191,12 +190,4 @@ def remarks(frame: pd.DataFrame) -> list[str]:
     for cell, text in zip(frame["cell"], notes, strict=False):
         for note in filter(None, text.split("; ") if isinstance(text, str) else []):
             cells_by_note.setdefault(note, []).append(str(cell))
-    return [f"{note} ({_cell_list(cells, len(frame))})" for note, cells in cells_by_note.items()]
-
-
-def _cell_list(names: list[str], total: int) -> str:
-    if len(names) == total:
-        return "all cells"
-    listed = ", ".join(names[:MAX_NAMED_CELLS])
-    more = f" and {len(names) - MAX_NAMED_CELLS} more" if len(names) > MAX_NAMED_CELLS else ""
-    return f"{'cell' if len(names) == 1 else 'cells'} {listed}{more}"
+    return [f"{note} ({cell_list(cells, len(frame))})" for note, cells in cells_by_note.items()]

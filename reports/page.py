@@ -44,7 +44,7 @@ def to_html(report: Report, refresh_s: int = 0) -> str:
     )
     tables, rows = report.tables, _rows(report)
     pictures = _gallery(report, report.pictures, partial(_score_caption, decimals=_decimals(tables)))
-    curves = _curves(report)
+    curves, varying = _curves(report), _varying_parameters(report)
     return environment.get_template("page.html.j2").render(
         title=report.layout.title,
         question=question(report),
@@ -65,7 +65,7 @@ def to_html(report: Report, refresh_s: int = 0) -> str:
         shared=_shared_parameters(report),
         provenance=report.provenance,
         data={
-            "cells": [_cell(report, row, i, list(curves)) for i, row in enumerate(rows)],
+            "cells": [_cell(report, row, i, list(curves), varying) for i, row in enumerate(rows)],
             "shared": [*_shared_parameters(report), *report.provenance.items()],
         },
         style=(HERE / "page.css").read_text(encoding="utf-8"),
@@ -121,11 +121,10 @@ def _curves(report: Report) -> dict[str, str]:
 # cells --------------------------------------------------------------------------------------------
 
 
-def _cell(report: Report, row: Row, number: int, curves: list[str]) -> dict[str, Any]:
-    """What the panel of a cell shows."""
+def _cell(report: Report, row: Row, number: int, curves: list[str], varying: list[str]) -> dict[str, Any]:
+    """What the panel of a cell shows. curves: the trainings with a curve. varying: parameters that cells differ in."""
     training = str(row.get("training_name", ""))
     sweep, name = _command_names(report, report.shown(str(row["cell"])))
-    varying = _varying_parameters(report)
     return {
         "name": report.shown(str(row["cell"])),
         "number": number,

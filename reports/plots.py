@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from reports.charts import COLOURS, Chart, ChartPoint, Series, tick_label, ticks
 
@@ -21,7 +21,7 @@ LEGEND_INCHES = 0.16  # for each row of the legend
 LONG_LABEL, SMALL_SIZE = 24, 4.5  # letters of a category from which on labels are smaller, and their size
 FORMATS = ("svg", "pdf")
 MARKERS = "osD^"
-STYLE = {
+STYLE: dict[Any, Any] = {
     "font.size": 7,
     "axes.linewidth": 0.6,
     "lines.linewidth": 1.0,
@@ -89,22 +89,22 @@ def _dress(axes: Axes, chart: Chart) -> None:
 def _draw(axes: Axes, series: Series) -> None:
     colour, points = COLOURS[series.colour], series.points
     x, y = [p.x for p in points], [p.y for p in points]
-    style = {"color": colour, "alpha": 0.35 if series.is_faint else 1.0}
+    alpha = 0.35 if series.is_faint else 1.0
     label = series.name if series.name and not series.is_faint else "_"
     line = ("--" if series.is_dashed else "-") if series.is_line else "none"
     marker = MARKERS[series.colour % len(MARKERS)] if series.has_markers else "none"
-    axes.plot(x, y, linestyle=line, marker="none", **style)
+    axes.plot(x, y, linestyle=line, marker="none", color=colour, alpha=alpha)
+    axes.plot([], [], linestyle=line, marker=marker, color=colour, alpha=alpha, label=label)
     if not series.has_markers:
-        axes.plot([], [], linestyle=line, label=label, **style)
         return
-    bars = {"xerr": _margins(points, "x_margin"), "yerr": _margins(points, "y_margin")}
-    known = {name: values for name, values in bars.items() if any(values)}
-    if known:
-        axes.errorbar(x, y, fmt="none", ecolor=colour, elinewidth=0.7, **known)
+    x_margins, y_margins = _margins(points, "x_margin"), _margins(points, "y_margin")
+    if x_margins or y_margins:
+        axes.errorbar(x, y, xerr=x_margins, yerr=y_margins, fmt="none", ecolor=colour, elinewidth=0.7)
     fills = [("none" if p.is_hollow else colour) for p in points]
     axes.scatter(x, y, s=9, marker=marker, facecolors=fills, edgecolors=colour, linewidths=0.7, zorder=3)
-    axes.plot([], [], linestyle=line, marker=marker, color=colour, label=label)
 
 
-def _margins(points: Iterable[ChartPoint], which: str) -> list[float]:
-    return [getattr(point, which) or 0.0 for point in points]
+def _margins(points: Iterable[ChartPoint], which: str) -> list[float] | None:
+    """The margins of all points; None if none is known."""
+    found = [getattr(point, which) or 0.0 for point in points]
+    return found if any(found) else None

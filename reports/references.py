@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import yaml
 
@@ -120,7 +120,7 @@ def _letters(index: int) -> str:
 
 def _is_one_of(value: object, wanted: Any) -> bool:
     """Whether a value is the wanted one, or one of a list; true is not 1."""
-    choices: list[object] = wanted if isinstance(wanted, list) else [wanted]
+    choices = cast(list[object], wanted) if isinstance(wanted, list) else [wanted]
     return any(value == choice and isinstance(value, bool) == isinstance(choice, bool) for choice in choices)
 
 

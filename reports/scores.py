@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from reports.changed_code import changed_marks
 from reports.entries import TableEntry
 from reports.metrics import METRICS
 from reports.significance import Mark, Sample
@@ -48,6 +49,7 @@ def entry_of(
         num_pruned=len(_pruned_at(cells)),
         replacement=early if early or _ended_early(cells) else _not_done(waiting, len(cells)),
         cells=tuple(str(cell["cell"]) for cell in cells),
+        footnotes=changed_marks(cells) if has_number else (),
         waiting=tuple(f"{count} {state}" for state, count in waiting.items() if state != PLANNED),
     )
 

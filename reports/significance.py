@@ -17,6 +17,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Literal
 
 import numpy as np
@@ -31,32 +32,40 @@ Mark = Literal["best", "tied", ""]
 class PairedErrors:
     """Errors of one metric for several cells that are drawn from the same noise and labels.
 
-    covariance [cells, cells]: cov(influences of a, influences of b) / images. The variance of the difference of a and b
-    is C_aa + C_bb - 2 C_ab, usually far less than that of two independent scores.
+    deviations [cells, images]: of the influence of every image on the score, scaled so that the covariance of two
+    scores is the product of their rows. A matrix of covariances would not fit into memory for thousands of cells. The
+    variance of the difference of a and b is that of the difference of their rows, usually far less than that of two
+    independent scores.
     """
 
     cells: tuple[str, ...]
-    covariance: np.ndarray
+    deviations: np.ndarray
+
+    @cached_property
+    def _rows(self) -> dict[str, int]:
+        return {cell: row for row, cell in enumerate(self.cells)}
 
     def has_all(self, cells: Iterable[str]) -> bool:
         """Return whether the errors of all these cells are known."""
-        return set(cells) <= set(self.cells)
+        return all(cell in self._rows for cell in cells)
 
     def error_of_sum(self, weights: Mapping[str, float]) -> float:
         """Return the standard error of a weighted sum of scores. weights: by cell."""
-        indices = [self.cells.index(cell) for cell in weights]
-        factors = np.array(list(weights.values()))
-        variance = float(factors @ self.covariance[np.ix_(indices, indices)] @ factors)
-        return math.sqrt(max(variance, 0.0))
+        total = np.zeros(self.deviations.shape[1])
+        for cell, weight in weights.items():
+            total += weight * self._row(cell)
+        return float(np.linalg.norm(total))
 
     def error_of_difference(self, a: str, b: str) -> float | None:
         """Return the standard error of a's score minus b's; None if it is unknown or if both always vary together."""
-        if a not in self.cells or b not in self.cells:
+        if not self.has_all((a, b)):
             return None
-        i, j = self.cells.index(a), self.cells.index(b)
-        own = float(self.covariance[i, i] + self.covariance[j, j])
-        variance = own - float(self.covariance[i, j] + self.covariance[j, i])
-        return math.sqrt(variance) if variance > MIN_RELATIVE_VARIANCE * own else None
+        own, other = self._row(a), self._row(b)
+        variance = float(np.sum((own - other) ** 2))
+        return math.sqrt(variance) if variance > MIN_RELATIVE_VARIANCE * float(own @ own + other @ other) else None
+
+    def _row(self, cell: str) -> np.ndarray:
+        return self.deviations[self._rows[cell]].astype(np.float64)
 
 
 @dataclass(frozen=True)
@@ -129,7 +138,7 @@ def compare_samples(a: Sample, b: Sample, paired: PairedErrors | None = None) ->
 
 
 def _z_test(a: Sample, b: Sample, paired: PairedErrors | None) -> DifferenceTest | None:
-    if paired is not None and {a.cells[0], b.cells[0]} <= set(paired.cells):
+    if paired is not None and paired.has_all((a.cells[0], b.cells[0])):
         error = paired.error_of_difference(a.cells[0], b.cells[0])
     else:
         error = a.errors[0] + b.errors[0]  # the largest possible, whatever their correlation (Cauchy-Schwarz)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import pandas as pd
 
+from reports.changed_code import changed_lines
 from reports.comparable import COMPARABLE, separating_columns
 from reports.costs import COSTS, cost_entries
 from reports.deltas import Baseline, Position, difference_entries
@@ -180,7 +181,7 @@ class TableMaker:
             caption=spec.caption,
             baseline=self._baseline_text(),
             effects=self._effects() if spec.main else (),
-            footnotes=(*self.footnotes.lines(), *self._source(), *self._allowed()),
+            footnotes=(*changed_lines(self.frame), *self.footnotes.lines(), *self._source(), *self._allowed()),
             number=number,
             row_axes=tuple(dict(zip(spec.rows, map(show_value, key), strict=True)) for key in self.rows),
             plain_heads=tuple(
@@ -308,10 +309,8 @@ def _same_numbers(a: Sequence[TableEntry], b: Sequence[TableEntry]) -> bool:
 
 def cell_rows(frame: pd.DataFrame) -> list[CellRow]:
     """Return the rows of a frame, with None for what is missing."""
-    return [
-        {str(name): None if pd.isna(value) else value for name, value in record.items()}
-        for record in frame.to_dict("records")
-    ]
+    known = frame.astype(object).where(frame.notna(), None)
+    return [{str(name): value for name, value in record.items()} for record in known.to_dict("records")]
 
 
 def _cells_by_position(frame: pd.DataFrame, spec: TableSpec) -> Cells:

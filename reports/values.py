@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
+
+MAX_NAMED_CELLS = 6
 
 
 def short_axes(axes: tuple[str, ...]) -> tuple[str, ...]:
@@ -24,3 +27,12 @@ def show_value(value: Any) -> str:
 def label_value(axis: str, value: Any) -> str:
     """Return an axis value as a label: text by itself, anything else with the name of its axis."""
     return value if isinstance(value, str) else f"{axis}={show_value(value)}"
+
+
+def cell_list(names: Sequence[str], total: int) -> str:
+    """Return the names of some of `total` cells, the first of them if there are many."""
+    if len(names) == total:
+        return "all cells"
+    listed = ", ".join(names[:MAX_NAMED_CELLS])
+    more = f" and {len(names) - MAX_NAMED_CELLS} more" if len(names) > MAX_NAMED_CELLS else ""
+    return f"{'cell' if len(names) == 1 else 'cells'} {listed}{more}"

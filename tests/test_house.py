@@ -41,6 +41,7 @@ ONLY_IN = {  # libraries, and the folders or files that may import them
     "rich": ("experiments/cli/", "reports/grid.py", "reports/terminal.py"),
     "matplotlib": ("reports/plots.py",),
     "pandas": ("experiments/tracking/", "experiments/__init__.py", "reports/"),
+    "diffusers": ("edm/networks/diffusers.py",),
     "pydantic": ("experiments/sweep/", "experiments/inspection/"),
     "torch": (
         "edm/",

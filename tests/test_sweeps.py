@@ -10,17 +10,21 @@ import torch
 import yaml
 from torch import Tensor
 
-from edm.config import Extension, TrainingConfig
+from edm.config import Extension, ModelConfig, Pretrained, TrainingConfig
 from edm.config.canonical import reached_halflife
 from edm.cost import num_parameters
 from edm.noise import Stream, normals
+from edm.pretrained.study import configurations
 from edm.samplers import sample
-from experiments.sweep.plan import Plan
+from experiments.inputs import InputFiles
+from experiments.sweep.plan import Plan, plan_sweep
+from experiments.sweep.reader import load_sweep
 from tests import ROOT
-from tests.planning import load_sweep, plan_sweep
 
 SWEEPS = sorted((ROOT / "sweeps").glob("*.yaml"))
 SHARED = ("samplers", "guidance")  # sweeps that use a training of another one
+PRETRAINED = ("edm_samplers", "study_checkpoints")  # sweeps that draw from networks of others
+UNTRAINED = (*SHARED, *PRETRAINED)
 SMALL = ("digits", "fashion_mnist_small")  # sweeps for a laptop, of which nothing is published
 GUESSED = 2e13  # floating-point operations per second, as the headers say
 
@@ -39,8 +43,26 @@ STUDY = [
 ]
 
 
+STUDY_RUNS = {
+    **{"cd7361sa": 0, "obsni1b4": 0, "2afztznb": 1, "b1c03cxg": 2, "qilujz38": 2, "kdptvqiq": 3},
+    **{"68jizu4x": 4, "o34zhgdu": 5, "xa2po595": 6, "7ehn1vxw": 7},
+}
+
+
+class PublishedFiles(InputFiles):
+    """Knows what published networks are without their files, which are not here."""
+
+    def model(self, path: str) -> Pretrained:
+        if path.endswith(".pkl"):
+            network = ModelConfig(architecture="ddpmpp").network(3, 32, 10)
+            return Pretrained(path, path, replace(network, augment_labels=9), 0.5)
+        run = path.split("/")[-2].removeprefix("run_")
+        return Pretrained(path, run, list(configurations())[STUDY_RUNS[run]], None)
+
+
 def planned(name: str) -> Plan:
-    return plan_sweep(load_sweep(ROOT / "sweeps" / f"{name}.yaml"))
+    inputs = PublishedFiles()
+    return plan_sweep(load_sweep(ROOT / "sweeps" / f"{name}.yaml", (), inputs), inputs)
 
 
 def header(path: Path) -> str:
@@ -72,7 +94,7 @@ def test_its_header_has_the_command_what_it_does_and_what_that_costs(path: Path)
     images = evaluations[0].config.images
     assert f"{len(evaluations)} x {images:,} images" in head
     flops = sum(e.flops for e in evaluations)
-    if path.stem in SHARED:
+    if path.stem in UNTRAINED:
         assert "nothing is trained" in head
     else:
         assert f"Trains {len(plan.trainings)} networks" in head
@@ -84,7 +106,7 @@ def test_its_header_has_the_command_what_it_does_and_what_that_costs(path: Path)
         assert float(said[2]) == pytest.approx(flops / GUESSED / 3600, rel=0.1)
 
 
-@pytest.mark.parametrize("path", [p for p in SWEEPS if p.stem not in ("digits", *SHARED)], ids=lambda p: p.stem)
+@pytest.mark.parametrize("path", [p for p in SWEEPS if p.stem not in ("digits", *UNTRAINED)], ids=lambda p: p.stem)
 def test_its_header_has_the_sizes_of_its_networks(path: Path) -> None:
     said = re.search(r"Trains \d+ networks \((.*?)\)", header(path))
     assert said is not None
@@ -165,7 +187,7 @@ def drawn(num_restarts: int, count: int = 400) -> Tensor:
 
 
 def planned_restart() -> Plan:
-    return plan_sweep(load_sweep(RESTART))
+    return plan_sweep(load_sweep(RESTART, (), InputFiles()), InputFiles())
 
 
 def test_restart_is_compared_at_equally_many_evaluations() -> None:

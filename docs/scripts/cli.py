@@ -74,6 +74,8 @@ EXAMPLES: dict[str, list[str]] = {
         "edm-sweep diff nano/attention/guidance=2/heun nano/attention/guidance=2/euler",
         "edm-sweep diff nano/attention nano/no-attention --json",
     ],
+    "publish": ["edm-sweep publish nano/attention/guidance=2/heun --to published"],
+    "accept": ["edm-sweep accept digits", "edm-sweep accept nano/attention/guidance=2/heun"],
     "sample": [
         "edm-sweep sample nano/attention --images 16 --label 7 --guidance 2.5 --steps 6 --out grid.png",
         "edm-sweep sample nano/attention --trajectory --gif --out steps.gif",

@@ -29,7 +29,7 @@ from edm.config import (  # noqa: E402
     TrainingConfig,
 )
 from edm.cost import num_parameters  # noqa: E402
-from experiments.sweep.spec import ReportConfig, ResourcesConfig  # noqa: E402
+from experiments.sweep.spec import ReportConfig, ResourcesConfig, key_of  # noqa: E402
 
 PAGE = ROOT / "docs" / "sweep-file.md"
 
@@ -92,6 +92,8 @@ cells that differ only in sampling or evaluation share one training.
     zip: {training.batch_size: [32, 64], training.lr: [1.0e-4, 2.0e-4]}
     exclude: [{model.preset: big, training.batch_size: 64}]
 
+`extensions: [ideas.py]` loads Python files that add values to fields: [your own](extending.md).
+
 On the command line, `--set section.field=value` overrides a field and `--set 'seeds=[0, 1]'` the seeds.
 
 Fields marked † are not part of a signature: changing one never repeats finished work.
@@ -123,6 +125,9 @@ CLASSES: dict[str, type] = {
 OUTSIDE_SIGNATURES = ("resources", "report")
 
 MORE: dict[str, str] = {  # pages that say more than a field's meaning
+    "model.architecture": "[networks](models.md#networks-of-the-literature)",
+    "model.precondition": "[preconditioning](models.md#preconditioning)",
+    "model.from": "[formats](models.md#networks-that-somebody-else-trained)",
     "training.ema_rampup": "[averages of the weights](models.md#averages-of-the-weights)",
     "training.augment": "[pictures](augmentation.md)",
     "sampling.sampler": "[samplers](sampling.md#samplers)",
@@ -159,10 +164,10 @@ def section(name: str, kind: type) -> str:
     for field in dataclasses.fields(kind):
         mark = "" if field.metadata.get("identity", True) and name not in OUTSIDE_SIGNATURES else " †"
         cells = (
-            f"`{field.name}`{mark}",
+            f"`{key_of(field)}`{mark}",
             values(types_of[field.name]),
             default(field),
-            described[field.name] + see(f"{name}.{field.name}"),
+            described[field.name] + see(f"{name}.{key_of(field)}"),
         )
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join([*lines, "", *(presets() if name == "model" else [])])

@@ -4,6 +4,7 @@ They are apart from the modules that they configure, and import nothing heavy, s
 checked in less time than it takes to import torch.
 """
 
+from edm.config.architectures import SHAPES, Architecture, Precondition
 from edm.config.canonical import canonical_sampling, canonical_training
 from edm.config.data import SPLITS, DataConfig, DatasetName, Split
 from edm.config.evaluation import (
@@ -26,6 +27,7 @@ from edm.config.model import (
     Norm,
     Preset,
     PresetName,
+    Pretrained,
     Resample,
 )
 from edm.config.sampling import (
@@ -38,7 +40,7 @@ from edm.config.sampling import (
     Sampler,
     SamplingConfig,
 )
-from edm.config.training import MAX_POWER_WIDTH, Precision, TrainingConfig, Weighting, require_power_width
+from edm.config.training import MAX_POWER_WIDTH, LrSchedule, Precision, TrainingConfig, Weighting, require_power_width
 from edm.extension import Extension, Options, OptionValue, extensions_in
 
 __all__ = [
@@ -50,9 +52,11 @@ __all__ = [
     "MAX_POWER_WIDTH",
     "MAX_SEED",
     "PRESETS",
+    "SHAPES",
     "SPLITS",
     "TWO_EVALUATION_SAMPLERS",
     "AnyClassifierConfig",
+    "Architecture",
     "Attention",
     "ClassifierConfig",
     "DataConfig",
@@ -64,6 +68,7 @@ __all__ = [
     "FormerClassifierConfig",
     "GuideConfig",
     "Initialisation",
+    "LrSchedule",
     "Metric",
     "ModelConfig",
     "NetworkConfig",
@@ -71,8 +76,10 @@ __all__ = [
     "OptionValue",
     "Options",
     "Precision",
+    "Precondition",
     "Preset",
     "PresetName",
+    "Pretrained",
     "Resample",
     "Resize",
     "Sampler",

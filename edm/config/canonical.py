@@ -28,6 +28,11 @@ def canonical_training(config: TrainingConfig, network: NetworkConfig) -> Traini
     if isinstance(config.noise_distribution, Extension):
         config = replace(config, p_mean=default.p_mean, p_std=default.p_std)
     batch_kimg = config.batch_size / 1000
+    # the last step is taken at the rate of the images seen before it
+    if config.lr_schedule == "inverse_sqrt" and config.lr_decay_kimg >= config.kimg_after(config.num_steps - 1):
+        config = replace(config, lr_schedule="constant")
+    if config.lr_schedule != "inverse_sqrt":
+        config = replace(config, lr_decay_kimg=default.lr_decay_kimg)
     return replace(
         config,
         ema_halflife_kimg=halflife,

@@ -54,6 +54,11 @@ def added_field(default: Value, column: bool = True) -> Value:
     return field(default=default, metadata={"added": True, "column": column})
 
 
+def keyword_field(key: str, default: Value) -> Value:
+    """Declare an added field, without a column, that sweep files call `key`, which Python does not allow as a name."""
+    return field(default=default, metadata={"added": True, "column": False, "key": key})
+
+
 def display_field(default: Value) -> Value:
     """Declare a field that never enters a signature, because it selects results without changing them."""
     return field(default=default, metadata={"identity": False})

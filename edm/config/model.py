@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Literal
 
-from edm.config.fields import added_field, require
+from edm.config.architectures import SHAPES, Architecture, Precondition, Shape
+from edm.config.fields import FieldError, added_field, keyword_field, require
 from edm.extension import Extension
 
 Attention = Literal["none", "bridge", "levels"]
 Norm = Literal["batch", "group"]
 AttentionBlockName = Literal["softmax"]
-Architecture = Literal["study"]
 Resample = Literal["pool", "residual"]
 Initialisation = Literal["torch", "edm"]
 PresetName = Literal["nano", "micro", "mini", "tiny", "small", "big"]
@@ -21,12 +21,13 @@ AUGMENT_LABELS = 9  # numbers that describe the augmentation of an image (edm/au
 
 @dataclass(frozen=True)
 class NetworkConfig:
-    """The U-Net as it is built: what a ModelConfig means for the images of one data set.
+    """The network as it is built: what a ModelConfig means for the images of one data set.
 
     image_channels: Channels of the images, 1 or 3.
     resolution: Pixels a side of the images.
     num_classes: Number of classes; 0 for a data set without labels.
-    channels: Channels of the first level; every level further down has twice as many, the bridge again.
+    channels: Channels of the first level; in the study's U-Net every level further down has twice as many, the bridge
+        again.
     depths: Residual blocks of each level.
     heads: Attention heads after each block of a level; 0 is no attention.
     bridge_heads: Attention heads in the bridge; 0 is no attention.
@@ -37,7 +38,12 @@ class NetworkConfig:
     dropout: Share of activations dropped in training, before a block's last convolution.
     augment_labels: Numbers per image that condition the network on its augmentation; 0 without augmentation.
     attention_block: What an attention block is.
-    architecture: The U-Net, or a network of one's own, which has no levels.
+    architecture: Which network it is. Those of the literature have no bridge: bridge_heads are those of the first block
+        on the way up. A network of one's own has no levels.
+    multipliers: Channels of each level as multiples of `channels`; empty for the study's U-Net.
+    precondition: How the network becomes a denoiser.
+    uncertainty: Whether a head estimates the loss at each noise level, for the loss `uncertainty`.
+    settings: Of a network of diffusers: its configuration, its noise process and its costs, as JSON.
     """
 
     image_channels: int
@@ -54,12 +60,44 @@ class NetworkConfig:
     dropout: float = added_field(0.0)
     augment_labels: int = added_field(0)
     attention_block: AttentionBlockName | Extension = added_field("softmax")
-    architecture: Architecture | Extension = added_field("study")
+    architecture: Architecture | Literal["diffusers"] | Extension = added_field("study")
+    multipliers: tuple[int, ...] = added_field(())
+    precondition: Precondition = added_field("edm")
+    uncertainty: bool = added_field(False)
+    settings: str = added_field("")
 
     @property
     def level_channels(self) -> tuple[int, ...]:
-        """Channels of each level and then of the bridge: doubled at every step down."""
-        return tuple(self.channels * 2**level for level in range(len(self.depths) + 1))
+        """Channels of each level; in the study's U-Net they double at every step down, and the bridge comes last."""
+        if isinstance(self.architecture, Extension):
+            return (self.channels,)
+        if self.architecture == "study":
+            return tuple(self.channels * 2**level for level in range(len(self.depths) + 1))
+        return tuple(self.channels * multiplier for multiplier in self.multipliers)
+
+    @property
+    def halvings(self) -> int:
+        """How many times the network halves the sides of images, which 2 to this power must divide."""
+        return len(self.level_channels) - 1
+
+    @property
+    def output_channels(self) -> int:
+        """Channels of the network's output: twice the image's with iDDPM, whose second half, a variance, is unused."""
+        return self.image_channels * (2 if self.precondition == "iddpm" else 1)
+
+
+@dataclass(frozen=True)
+class Pretrained:
+    """A trained network as a file holds it.
+
+    path: of the file or folder. digest: of its tensors, whatever the format of the file. sigma_data: standard deviation
+    of the data that it was trained on; None where the file does not say, and it is that of the data set.
+    """
+
+    path: str
+    digest: str
+    network: NetworkConfig
+    sigma_data: float | None
 
 
 @dataclass(frozen=True)
@@ -83,30 +121,51 @@ PRESETS: dict[PresetName, Preset] = {
 }
 
 
+STUDY_FIELDS = (
+    "preset",
+    "cond_channels",
+    "norm",
+    "resample",
+    "init",
+    "attention_block",
+)  # which no other architecture has
+
+
 @dataclass(frozen=True)
 class ModelConfig:
-    """Which network to build: a preset, and what differs from it.
+    """Which network to build, and what differs from its architecture and preset; or the trained network of a file.
 
-    preset: The network to start from; the fields below override parts of it.
+    preset: The network to start from; the fields below override parts of it. Only for the architecture `study`.
     attention: Where the network has self-attention. `True`: where the preset has it. `False` or `none`: nowhere.
         `bridge`: only in the bridge, the blocks at the lowest resolution. `levels`: after every block of every level,
         and in the bridge.
-    channels: Channels of the first level; each further level has twice as many. `None`: the preset's.
-    depths: Number of residual blocks, one number per level. Each level halves the resolution. `None`: the preset's.
-    heads: Number of attention heads after each block, one number per level; 0: no attention. `None`: the preset's.
-    bridge_heads: Number of attention heads in the bridge; 0: no attention. `None`: the preset's.
-    cond_channels: Channels of the embedding of noise level and label; an even number.
+    channels: Channels of the first level; each further level has twice as many, or what `multipliers` say. `None`: the
+        preset's or the paper's.
+    depths: Number of residual blocks, one number per level. Each level halves the resolution. `None`: the preset's
+        or the paper's.
+    heads: Number of attention heads after each block, one number per level; 0: no attention. `None`: the preset's
+        or the paper's.
+    bridge_heads: Number of attention heads in the bridge; 0: no attention. `None`: the preset's or the paper's.
+    cond_channels: Channels of the embedding of noise level and label; an even number. Only for `study`.
     norm: `batch`: batch norm, as in the 2023 study. `group`: group norm, as in EDM. The noise level and the label
-        decide the scale and the shift of both.
+        decide the scale and the shift of both. Only for `study`.
     resample: How the resolution changes between levels. `pool`: pooling and a convolution, as in the 2023 study.
-        `residual`: residual blocks that resample, as in EDM.
+        `residual`: residual blocks that resample, as in EDM. Only for `study`.
     init: Initial weights. `torch`: PyTorch's defaults, as in the 2023 study. `edm`: every block starts as the identity,
-        and the network's output is zero.
+        and the network's output is zero. Only for `study`.
     dropout: Share of activations that training drops before the last convolution of each block. EDM uses 0.13 on
         CIFAR-10.
-    attention_block: The attention blocks. `softmax`: multi-head self-attention.
-    architecture: The network. `study`: the 2023 study's U-Net, which all other fields describe. A network of your own
-        has options of its own instead.
+    attention_block: The attention blocks. `softmax`: multi-head self-attention. Only for `study`.
+    architecture: The network. `study`: the 2023 study's U-Net. `ddpmpp`, `ncsnpp`: DDPM++ and NCSN++ (Song et al. 2021)
+        as in EDM. `adm`: ADM (Dhariwal and Nichol 2021). `edm2`: EDM2's magnitude-preserving network (Karras et al.
+        2024, config G). These have the shape of their paper, in which the fields above can be changed. A network of
+        your own has options of its own instead.
+    multipliers: Channels of each level as multiples of `channels`, one number per level. `None`: the paper's. Not for
+        `study`.
+    precondition: How the network becomes a denoiser (EDM, Table 1): `edm`, or as in the variance-preserving (`vp`) and
+        variance-exploding (`ve`) models of Song et al. (2021) or in improved DDPM (`iddpm`).
+    source: A trained network to draw from, in place of a training: the path of a file or a folder. It decides all other
+        fields of this section and of `training`.
     """
 
     preset: PresetName = "mini"
@@ -122,8 +181,13 @@ class ModelConfig:
     dropout: float = 0.0
     attention_block: AttentionBlockName | Extension = added_field("softmax", column=False)
     architecture: Architecture | Extension = added_field("study", column=False)
+    multipliers: tuple[int, ...] | None = added_field(None, column=False)
+    precondition: Precondition = added_field("edm", column=False)
+    source: str | None = keyword_field("from", None)
 
     def __post_init__(self) -> None:
+        if self.source is not None:
+            self._require_nothing_else()
         # pydantic checks types before this, a notebook does not: the preset may be any word
         require(self.preset in PRESETS, "preset", f"{self.preset!r} is not one of {', '.join(PRESETS)}")
         even = self.cond_channels >= 2 and self.cond_channels % 2 == 0
@@ -131,10 +195,12 @@ class ModelConfig:
         require(
             0 <= self.dropout < 1, "dropout", f"{self.dropout!r} is not a share below 1; give 0 or more and less than 1"
         )
+        self._require_own_fields()
         network = self.network(image_channels=1, resolution=0, num_classes=0)
         require(network.channels >= 1, "channels", f"{network.channels} is not above 0; give a positive number")
         if isinstance(self.architecture, Extension):
             return
+        self._require_levels(network)
         blocks = bool(network.depths) and min(network.depths) >= 1
         require(blocks, "depths", "every level needs at least one block")
         require(
@@ -143,6 +209,46 @@ class ModelConfig:
             f"{len(network.depths)} levels but {len(network.heads)} numbers of heads; give one per level in heads",
         )
         self._require_whole_heads(network)
+
+    def _require_nothing_else(self) -> None:
+        """Raise FieldError where a field is set that the file decides."""
+        require(bool(self.source), "from", "is empty; give the path of a trained network")
+        for field in fields(self):
+            if field.name != "source" and getattr(self, field.name) != field.default:
+                raise FieldError(field.name, "is decided by the network of model.from; remove one of the two")
+
+    def _require_own_fields(self) -> None:
+        """Raise FieldError where a field is set that the architecture does not have."""
+        if isinstance(self.architecture, Extension):
+            return
+        known = ("study", *SHAPES)
+        require(self.architecture in known, "architecture", f"{self.architecture!r} is not one of {', '.join(known)}")
+        if self.architecture == "study":
+            require(self.multipliers is None, "multipliers", "is not for study, whose channels double; remove it")
+            return
+        default = ModelConfig.__dataclass_fields__
+        for name in STUDY_FIELDS:
+            if getattr(self, name) != default[name].default:
+                raise FieldError(
+                    name,
+                    f"is a field of the architecture study, which {self.architecture} does not have; remove it, or "
+                    "remove model.architecture",
+                )
+
+    def _require_levels(self, network: NetworkConfig) -> None:
+        """Raise FieldError unless channels and depths have equally many levels."""
+        if self.architecture == "study":
+            return
+        even = network.channels % 2 == 0 and network.channels >= 4  # the noise level's features are pairs
+        require(even, "channels", f"{network.channels} is not possible; give an even number, 4 or more")
+        positive = bool(network.multipliers) and min(network.multipliers) >= 1
+        require(positive, "multipliers", "every level needs a multiple of the channels, 1 or more")
+        require(
+            len(network.depths) == len(network.multipliers),
+            "depths" if self.multipliers is None else "multipliers",
+            f"{len(network.multipliers)} levels of channels but {len(network.depths)} numbers of blocks; "
+            "give one per level in multipliers and in depths",
+        )
 
     def _require_whole_heads(self, network: NetworkConfig) -> None:
         """Raise FieldError unless the heads of every level divide its channels."""
@@ -158,37 +264,82 @@ class ModelConfig:
     def network(self, image_channels: int, resolution: int, num_classes: int) -> NetworkConfig:
         """Return the network for images of shape (image_channels, resolution, resolution) in `num_classes` classes."""
         if isinstance(self.architecture, Extension):
-            shape = (image_channels, resolution, num_classes)
+            images = (image_channels, resolution, num_classes)
             return NetworkConfig(
-                *shape, channels=1, depths=(), heads=(), bridge_heads=0, architecture=self.architecture
+                *images,
+                channels=1,
+                depths=(),
+                heads=(),
+                bridge_heads=0,
+                architecture=self.architecture,
+                precondition=self.precondition,
             )
-        preset = PRESETS[self.preset]
-        depths = preset.depths if self.depths is None else self.depths
-        heads, bridge_heads = self._heads(preset, len(depths))
+        shape = SHAPES.get(self.architecture)
+        levels = self._study_levels() if shape is None else self._levels_of(shape, resolution)
         return NetworkConfig(
             image_channels=image_channels,
             resolution=resolution,
             num_classes=num_classes,
-            channels=preset.channels if self.channels is None else self.channels,
-            depths=depths,
-            heads=heads,
-            bridge_heads=bridge_heads,
-            cond_channels=self.cond_channels,
+            channels=levels.channels,
+            depths=levels.depths,
+            heads=levels.heads,
+            bridge_heads=levels.bridge_heads,
+            cond_channels=levels.cond_channels,
             norm=self.norm,
             resample=self.resample,
             init=self.init,
             dropout=self.dropout,
             attention_block=self.attention_block,
+            architecture=self.architecture,
+            multipliers=levels.multipliers,
+            precondition=self.precondition,
         )
 
-    def _heads(self, preset: Preset, levels: int) -> tuple[tuple[int, ...], int]:
-        """Return the attention heads of each level and of the bridge."""
+    def _study_levels(self) -> _Levels:
+        """Return the levels of the 2023 study's U-Net."""
+        preset = PRESETS[self.preset]
+        depths = preset.depths if self.depths is None else self.depths
         heads = preset.heads if self.heads is None else self.heads
         bridge_heads = preset.bridge_heads if self.bridge_heads is None else self.bridge_heads
+        channels = preset.channels if self.channels is None else self.channels
+        everywhere = tuple(number or bridge_heads for number in heads)
+        heads, bridge_heads = self._where_asked(heads, bridge_heads, everywhere, len(depths))
+        return _Levels(channels, (), depths, heads, bridge_heads, self.cond_channels)
+
+    def _levels_of(self, shape: Shape, resolution: int) -> _Levels:
+        """Return the levels of a network of the literature for images of `resolution` pixels a side."""
+        channels = shape.channels if self.channels is None else self.channels
+        multipliers = shape.multipliers if self.multipliers is None else self.multipliers
+        depths = (shape.depth,) * len(multipliers) if self.depths is None else self.depths
+        widths = [channels * multiplier for multiplier in multipliers] or [channels]
+        everywhere = tuple(shape.heads(width) for width in widths)
+        heads = self.heads
+        if heads is None:
+            sides = [resolution >> level for level in range(len(widths))]
+            heads = tuple(n if side in shape.attention else 0 for n, side in zip(everywhere, sides, strict=True))
+        bridge_heads = everywhere[-1] if self.bridge_heads is None else self.bridge_heads
+        heads, bridge_heads = self._where_asked(heads, bridge_heads, everywhere, len(widths))
+        embedding = max(widths) if shape.embedding is None else channels * shape.embedding
+        return _Levels(channels, multipliers, depths, heads, bridge_heads, embedding)
+
+    def _where_asked(
+        self, heads: tuple[int, ...], bridge_heads: int, everywhere: tuple[int, ...], levels: int
+    ) -> tuple[tuple[int, ...], int]:
+        """Return the attention heads of each level and of the bridge, where `attention` has them."""
         if self.attention is False or self.attention == "none":
             return (0,) * levels, 0
         if self.attention == "bridge":
             return (0,) * levels, bridge_heads
-        if self.attention == "levels":
-            return tuple(number or bridge_heads for number in heads), bridge_heads
-        return heads, bridge_heads
+        return (everywhere if self.attention == "levels" else heads), bridge_heads
+
+
+@dataclass(frozen=True)
+class _Levels:
+    """Channels, blocks and attention of a network: fields as in NetworkConfig."""
+
+    channels: int
+    multipliers: tuple[int, ...]
+    depths: tuple[int, ...]
+    heads: tuple[int, ...]
+    bridge_heads: int
+    cond_channels: int

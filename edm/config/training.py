@@ -11,7 +11,8 @@ from edm.config.model import AUGMENT_LABELS, NetworkConfig
 from edm.extension import Extension
 
 Precision = Literal["fp32", "bf16", "fp16"]
-Weighting = Literal["edm", "min_snr"]
+Weighting = Literal["edm", "min_snr", "inverse_variance"]
+LrSchedule = Literal["constant", "inverse_sqrt"]
 
 MAX_POWER_WIDTH = 0.28  # the widest that a power-function average can be is 0.2887, a plain mean (gamma 0)
 
@@ -42,14 +43,18 @@ class TrainingConfig:
     flip: Mirror half of the images left to right.
     augment: Probability of each transform of EDM's non-leaky augmentation. EDM uses 0.12 on CIFAR-10. 0: none.
     stratified: Spread the noise levels of a batch evenly over their distribution.
-    weighting: How the loss is weighted over noise levels: as in EDM, or min-SNR (Hang et al. 2023).
+    weighting: How the loss is weighted over noise levels: as in EDM; by min-SNR (Hang et al. 2023); or by 1 / sigma^2,
+        as VP, VE and iDDPM do (`inverse_variance`).
     min_snr_gamma: The gamma of min-SNR. Only for `min_snr`.
     precision: Arithmetic of the network. `auto`: bf16 on a GPU that supports it, fp16 on any other GPU, fp32 on a CPU.
     ema_rampup: Largest half-life of the average of the weights, as a share of the images seen so far: 0.05 in EDM.
         `None`: no limit.
-    loss: The loss. `denoising`: the weighted mean squared error of the denoised images.
+    loss: The loss. `denoising`: the weighted mean squared error of the denoised images. `uncertainty`: that, weighted
+        by an uncertainty that is learned beside the network (EDM2).
     noise_distribution: The distribution of the noise levels of training images. `lognormal`: by `p_mean` and `p_std`.
-    lr_schedule: How the learning rate changes, besides its warm-up.
+    lr_schedule: How the learning rate changes, besides its warm-up: `constant`, or `inverse_sqrt` as in EDM2.
+    lr_decay_kimg: Thousands of images after which the learning rate falls, with the square root of the images seen.
+        Only for `inverse_sqrt`. The default is EDM2's: 70,000 steps of 2,048 images.
     augmentation: How images are augmented. `edm`: by EDM's transforms, each with the probability `augment`.
     keep: Which checkpoints stay in addition to the finished model. `last`: none. `all`: one every `checkpoint_kimg`, by
         default nine, evenly spaced. `best`: of these, the one with the lowest validation loss. A list of kimg: those at
@@ -83,9 +88,10 @@ class TrainingConfig:
     min_snr_gamma: float = added_field(5.0)
     precision: Literal["auto"] | Precision = added_field("auto")
     ema_rampup: float | None = added_field(0.05, column=False)
-    loss: Literal["denoising"] | Extension = added_field("denoising", column=False)
+    loss: Literal["denoising", "uncertainty"] | Extension = added_field("denoising", column=False)
     noise_distribution: Literal["lognormal"] | Extension = added_field("lognormal", column=False)
-    lr_schedule: Literal["constant"] | Extension = added_field("constant", column=False)
+    lr_schedule: LrSchedule | Extension = added_field("constant", column=False)
+    lr_decay_kimg: float = added_field(143_360.0, column=False)
     augmentation: Literal["edm"] | Extension = added_field("edm", column=False)
     keep: Literal["last", "best", "all"] | tuple[float, ...] = display_field("last")
     checkpoint_kimg: float | None = display_field(None)
@@ -94,6 +100,7 @@ class TrainingConfig:
 
     def __post_init__(self) -> None:
         require_positive(self, "kimg", "batch_size", "lr", "p_std", "min_snr_gamma", "power_ema_snapshots")
+        require_positive(self, "lr_decay_kimg")
         require(math.isfinite(self.p_mean), "p_mean", f"{self.p_mean!r} is not a finite number; give one")
         require(self.ema_halflife_kimg >= 0, "ema_halflife_kimg", "give 0 (no average) or more")
         ramp = self.ema_rampup
@@ -142,7 +149,9 @@ class TrainingConfig:
         )
 
     def prepared(self, network: NetworkConfig) -> NetworkConfig:
-        """Return `network` with the inputs that this training needs: with augmentation, those for its parameters."""
+        """Return `network` with what this training needs: inputs for the augmentation, a head for the uncertainty."""
+        if self.loss == "uncertainty":
+            network = replace(network, uncertainty=True)
         return replace(network, augment_labels=AUGMENT_LABELS) if self.augment > 0 else network
 
     @property

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -53,7 +54,7 @@ def _read(path: Path) -> dict[str, np.ndarray]:
 
 def _arrays(path: Path) -> dict[str, np.ndarray]:
     with path.open("rb") as file:  # numpy would leave a damaged file open
-        archive = np.load(file, allow_pickle=False)
+        archive: Any = np.load(file, allow_pickle=False)
         if not isinstance(archive, NpzFile):
             raise _no_archive(path)
         for name in ("mu", "sigma"):
@@ -67,7 +68,7 @@ def _arrays(path: Path) -> dict[str, np.ndarray]:
         return {name: archive[name] for name in ("mu", "sigma")}
 
 
-def _require_size(path: Path, archive: NpzFile, name: str) -> None:
+def _require_size(path: Path, archive: Any, name: str) -> None:
     """Refuse an array that says it is larger than its file, or than statistics are, before numpy allocates it."""
     held = archive.zip.getinfo(f"{name}.npy").file_size
     with archive.zip.open(f"{name}.npy") as member:

@@ -1,4 +1,4 @@
-"""Builds the network of a configuration: the U-Net, or one that an extension defines."""
+"""Builds the network of a configuration: by its architecture, or one that an extension defines."""
 
 from __future__ import annotations
 
@@ -9,7 +9,10 @@ from torch import nn
 
 from edm.config import Extension, NetworkConfig
 from edm.extension import extensions_in
+from edm.networks.diffusers import DiffusersUNet
+from edm.networks.edm2 import MagnitudePreservingUNet
 from edm.networks.initialise import initialise
+from edm.networks.song import SongUNet
 from edm.networks.unet import UNet
 from edm.registry import Registration, Registry
 
@@ -21,7 +24,14 @@ def _of_extension(registration: Registration, extension: Extension) -> MakeNetwo
     return lambda config: build(config.image_channels, config.resolution, config.num_classes)
 
 
-OWN_NETWORKS: dict[str, MakeNetwork] = {"study": UNet}
+OWN_NETWORKS: dict[str, MakeNetwork] = {
+    "study": UNet,
+    "ddpmpp": SongUNet,
+    "ncsnpp": SongUNet,
+    "adm": SongUNet,
+    "edm2": MagnitudePreservingUNet,
+    "diffusers": DiffusersUNet,
+}
 NETWORKS = Registry(OWN_NETWORKS, _of_extension)
 
 

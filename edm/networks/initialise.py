@@ -9,18 +9,28 @@ from torch import nn
 
 from edm.config import Initialisation
 from edm.networks.blocks import AttentionBlock, ConditionalBatchNorm, Conditioning, ResidualBlock
+from edm.networks.conditioning import OwnWeights
 from edm.networks.unet import UNet
 
 
 def initialise(network: nn.Module, generator: torch.Generator, scheme: Initialisation = "torch") -> None:
-    """Set every weight of `network` by `scheme`, drawing from `generator` and never from the global one."""
+    """Set every weight of `network` by `scheme`, drawing from `generator` and never from the global one.
+
+    Networks of the literature have schemes of their own.
+    """
+    own = [module for module in network.modules() if isinstance(module, OwnWeights)]
+    theirs = {id(part) for module in own for part in module.modules()}
     for module in network.modules():
+        if id(module) in theirs:
+            continue
         if isinstance(module, nn.Conv2d | nn.Linear):
             (_torch_weights if scheme == "torch" else _edm_weights)(module, generator)
         elif isinstance(module, nn.Embedding):
             nn.init.normal_(module.weight, generator=generator)
         elif isinstance(module, Conditioning):
             nn.init.normal_(module.frequencies, generator=generator)
+    for module in own:
+        module.initialise(generator)
     if scheme == "edm":
         _start_as_identity(network)
 

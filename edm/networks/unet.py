@@ -28,7 +28,7 @@ class UNet(nn.Module):
             for width in channels[:-1]
         )
         self.up = nn.ModuleList(Level(2 * width, width, depth, heads, config) for width, depth, heads in shape)
-        self.conv_out = nn.Conv2d(channels[0], config.image_channels, 3, padding=1)
+        self.conv_out = nn.Conv2d(channels[0], config.output_channels, 3, padding=1)
         self.shrink = nn.ModuleList(
             ResidualBlock(width, width, config, "down") if residual else Pool() for width in channels[:-1]
         )

@@ -51,7 +51,7 @@ def demo(
         from experiments.trials.pictures import choose_device
 
         studio = Studio(offers(cells or [], place), place, choose_device(device))
-        first = studio.network(next(iter(studio.offers)))
+        first = studio.warm_up(next(iter(studio.offers)))
         from experiments.demo.page import serve
     for number in (signal.SIGINT, signal.SIGTERM):  # set, as a shell's background job starts with Ctrl-C ignored
         signal.signal(number, signal.default_int_handler)

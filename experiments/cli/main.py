@@ -11,7 +11,23 @@ from typing import NoReturn
 
 import typer
 
-from experiments.cli import cancel, demo, doctor, gc, init, logs, plan, report, run, sample, status, sync, why
+from experiments.cli import (
+    accept,
+    cancel,
+    demo,
+    doctor,
+    gc,
+    init,
+    logs,
+    plan,
+    publish,
+    report,
+    run,
+    sample,
+    status,
+    sync,
+    why,
+)
 from experiments.cli import data as datasets
 from experiments.cli.completion import complete_in_bash
 from experiments.cli.output import DONE, INTERRUPTED, WRONG_INPUT
@@ -44,7 +60,9 @@ PANELS = {
         cancel.cancel,
         why.why,
         why.diff,
+        accept.accept,
         sample.sample,
+        publish.publish,
         demo.demo,
     ),
     "MLflow": (sync.ui, sync.sync),

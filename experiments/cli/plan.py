@@ -58,23 +58,28 @@ def plan(
             plan_json(schedule.plan, schedule, estimates, place if calibrate else None, *_before(schedule, place))
         )
         return
-    _show(schedule, place, calibrate, console)
+    _show(schedule, place, calibrate, console, sweep)
 
 
-def _show(schedule: Schedule, store: Store, calibrated: bool, console: Console) -> None:
+def _show(schedule: Schedule, store: Store, calibrated: bool, console: Console, sweep: str) -> None:
     from experiments.cli.views.plan import plan_tables
 
     for table in plan_tables(schedule.plan, schedule, *_before(schedule, store)):
         show(console, table)
         show(console)
     estimates = estimate(schedule, store, calibrated)
-    _show_sentences(schedule, estimates[None], console)
+    _show_sentences(schedule, estimates[None], console, sweep)
     if calibrated:
         _show_calibration(schedule, store, estimates, console)
 
 
-def show_plan(schedule: Schedule, store: Store, console: Console, as_json: bool = False) -> Forecast:
-    """Print the trainings and what is left to do, as a run begins; returns what that costs."""
+def show_plan(
+    schedule: Schedule, store: Store, console: Console, sweep: str, as_json: bool = False, recompute: bool = False
+) -> Forecast:
+    """Print the trainings and what is left to do, as a run begins; returns what that costs.
+
+    sweep: how the command calls it. recompute: whether results that other code has made are done again.
+    """
     from experiments.cli.views.plan import preparations_tables, trainings_table
     from experiments.cli.views.plan_json import plan_json
 
@@ -86,7 +91,7 @@ def show_plan(schedule: Schedule, store: Store, console: Console, as_json: bool 
         shared = preparations_tables(schedule, *_before(schedule, store))
         for table in (*shared, trainings_table(schedule.plan, schedule)):
             show(console, table)
-    _show_sentences(schedule, estimates[None], console)
+    _show_sentences(schedule, estimates[None], console, sweep, recompute)
     return estimates[None]
 
 
@@ -109,10 +114,14 @@ def estimate(schedule: Schedule, store: Store, calibrated: bool = False) -> dict
     return {None: forecast(schedule.plan, left, store)}
 
 
-def _show_sentences(schedule: Schedule, estimate: Forecast, console: Console) -> None:
+def _show_sentences(
+    schedule: Schedule, estimate: Forecast, console: Console, sweep: str, recompute: bool = False
+) -> None:
+    from experiments.cli.views.changes import change_lines, named_changes
     from experiments.cli.views.plan import plan_lines
 
-    for line in (*schedule.notices, *plan_lines(schedule.plan, schedule, estimate)):
+    changed = change_lines(named_changes(schedule.plan, schedule.changes), sweep, recompute)
+    for line in (*schedule.notices, *changed, *plan_lines(schedule.plan, schedule, estimate)):
         say(console, line)
     schedule.notices.clear()
 

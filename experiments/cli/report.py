@@ -13,7 +13,7 @@ from experiments.cli.completion import complete_sweeps
 from experiments.cli.options import AsJson, Overrides, StoreFolder, SweepArgument, TrackingUri
 from experiments.cli.output import command_here, console_for, print_json, say
 from experiments.cli.parsing import parse_allowed, parse_formats
-from experiments.cli.report_sources import Source, Wanted, opened_sources, report_of
+from experiments.cli.report_sources import ReportOptions, Source, opened_sources, report_of
 from experiments.cli.sweeps import plan_of
 from experiments.environment import DEFAULT_STORE
 from experiments.errors import UserError
@@ -84,11 +84,11 @@ def report(
     allowed = parse_allowed(allow or [])
     console, place = console_for(as_json), Store(store)
     with opened_sources(sweep, store, tuple(set_ or ()), tracking_uri) as sources:
-        wanted = Wanted(allowed, with_provenance)
+        options = ReportOptions(allowed, with_provenance)
         if live:
-            serve_page(sources, wanted, port, open_, console)
+            serve_page(sources, options, port, open_, console)
             return
-        made = report_of(sources, wanted)
+        made = report_of(sources, options)
         name = "+".join(dict.fromkeys(source.name for source in sources))
         page = write_page(made, out or _report_folder(place, name), formats)
         show_tables(made, place, console)
@@ -159,13 +159,13 @@ def write_page(report: Report, folder: Path, formats: tuple[str, ...] = ()) -> P
         ) from None
 
 
-def serve_page(sources: Sequence[Source], wanted: Wanted, port: int, opens: bool, console: Console) -> None:
+def serve_page(sources: Sequence[Source], options: ReportOptions, port: int, opens: bool, console: Console) -> None:
     """Serve the page of a report until Ctrl-C. opens: open it in a browser."""
     from experiments.cli.serving import REFRESH_S, LivePage, serve
     from reports.page import to_html
 
     def make() -> str:
-        made = report_of(sources, wanted)
+        made = report_of(sources, options)
         return to_html(made.as_shown, REFRESH_S if "missing" in set(made.frame["status"]) else 0)
 
     def on_ready(address: str) -> None:

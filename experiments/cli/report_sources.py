@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from experiments.cli.sweeps import plan_of
 from experiments.errors import UserError
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
     from experiments.store.store import Store
     from experiments.sweep.plan import Plan
     from experiments.sweep.spec import ReportConfig
+    from experiments.tracking.costs import TrainingCosts
+    from experiments.tracking.frames import EvaluationScores
     from reports.layout import Layout
     from reports.report import Report
     from reports.significance import PairedErrors
@@ -29,6 +32,7 @@ class Source:
     """A sweep with the store that has its results. tracking_uri: of MLflow, if scores come from there.
 
     origin: what the report calls the store, if not by its name. name: of the report's folder.
+    downloads: a folder for what comes from a tracking server.
     """
 
     plan: Plan
@@ -36,10 +40,11 @@ class Source:
     name: str
     tracking_uri: str | None = None
     origin: str = ""
+    downloads: Path | None = None
 
 
 @dataclass(frozen=True)
-class Wanted:
+class ReportOptions:
     """How a report is made. allowed: fields in which cells of one table may differ.
 
     with_provenance: with host names and absolute paths.
@@ -62,7 +67,8 @@ def opened_sources(
         for text in sweeps:
             if not is_bundle(Path(text)):
                 plan = plan_of(text, store, overrides)
-                sources.append(Source(plan, Store(store), plan.sweep.name, tracking_uri))
+                downloads = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="edm-sweep-report-")))
+                sources.append(Source(plan, Store(store), plan.sweep.name, tracking_uri, downloads=downloads))
                 continue
             if overrides or tracking_uri:
                 rule = "a bundle holds all that its report needs; leave --set and --tracking-uri out"
@@ -73,57 +79,96 @@ def opened_sources(
         yield sources
 
 
-def report_of(sources: Sequence[Source], wanted: Wanted | None = None) -> Report:
+def report_of(sources: Sequence[Source], options: ReportOptions | None = None) -> Report:
     """Return the report of one sweep, or one report of several."""
-    wanted = wanted or Wanted()
-    made = replace(_united(sources, wanted), allowed=wanted.allowed)
-    return made if wanted.with_provenance else replace(made, shown=without_paths)
+    options = options or ReportOptions()
+    made = replace(_united(sources, options), allowed=options.allowed)
+    return made if options.with_provenance else replace(made, shown=without_paths)
 
 
-def _united(sources: Sequence[Source], wanted: Wanted) -> Report:
+def _united(sources: Sequence[Source], options: ReportOptions) -> Report:
     from reports.combine import cell_name, combine_reports, unique_names
 
     if len(sources) == 1:
-        return _report_of(sources[0], wanted)
+        return _report_of(sources[0], options)
     names = unique_names([source.plan.sweep.name for source in sources])
     found = [(name, source, _influences(source)) for name, source in zip(names, sources, strict=True)]
     files = {cell_name(name, cell): path for name, _, known in found for cell, path in known.items()}
-    return combine_reports({name: _report_of(source, wanted) for name, source, _ in found}, _paired(files))
+    return combine_reports({name: _report_of(source, options) for name, source, _ in found}, _paired(files))
 
 
-def _report_of(source: Source, wanted: Wanted) -> Report:
-    from experiments.store.layout import PAIRS, SAMPLES
-    from experiments.tracking.costs import costs_in_store, with_costs
-    from experiments.tracking.frames import curves_frame, levels_frame, results_frame, scores_in_store
+def _report_of(source: Source, options: ReportOptions) -> Report:
+    from experiments.tracking.costs import with_costs
+    from experiments.tracking.frames import results_frame
     from experiments.tracking.provenance import classifier_notes, provenance_of
     from reports.report import Report
 
     plan, store, uri = source.plan, source.store, source.tracking_uri
-    if uri:
-        from experiments.tracking.read import scores_in_mlflow
-
-        found = scores_in_mlflow(plan, uri)
-    else:
-        found = scores_in_store(plan, store)
-    frame = with_costs(results_frame(plan, found), plan, costs_in_store(plan, store))
-    folders = {plan.cell_name(p): store.folder("evaluations", p.evaluation.signature) for p in plan.cells}
+    found = _found_in_mlflow(source, uri) if uri else _found_in_store(plan, store)
     origin = f"MLflow at {redact(uri)}" if uri else source.origin or f"the store {store.name}"
     provenance = {"scores": origin, **provenance_of(plan, store)}
-    if not wanted.with_provenance:
+    if not options.with_provenance:
         provenance.pop("host", None)
         provenance["scores"] = "MLflow" if uri else without_paths(source.origin) or "the store"
     return Report(
         tuple(_layout(plan.sweep.name, table) for table in plan.sweep.report),
-        frame,
-        curves_frame(plan, store),
-        {cell: folder / SAMPLES for cell, folder in folders.items()},
+        with_costs(results_frame(plan, found.scores), plan, found.costs),
+        found.curves,
+        found.pictures,
         provenance,
         paired=_paired(_influences(source)),
-        pairs={cell: folder / PAIRS for cell, folder in folders.items() if (folder / PAIRS).exists()},
+        pairs=found.pairs,
         notes=(*plan.idle_axes, *plan.equivalences, *classifier_notes(plan, store)),
-        levels=levels_frame(plan, store),
-        states=_states(plan, store) if "missing" in set(frame["status"]) else {},
+        levels=found.levels,
+        states=found.states,
     )
+
+
+@dataclass(frozen=True)
+class _Found:
+    """What is known of a sweep's results, wherever it was read. curves, levels: data frames."""
+
+    scores: dict[str, EvaluationScores]
+    costs: dict[str, TrainingCosts]
+    curves: Any
+    levels: Any
+    pictures: dict[str, Path]
+    pairs: dict[str, Path]
+    states: dict[str, str]
+
+
+def _found_in_store(plan: Plan, store: Store) -> _Found:
+    from experiments.store.layout import PAIRS, SAMPLES
+    from experiments.tracking.costs import costs_in_store
+    from experiments.tracking.frames import curves_frame, levels_frame, scores_in_store
+
+    scores = scores_in_store(plan, store)
+    folders = {plan.cell_name(p): store.folder("evaluations", p.evaluation.signature) for p in plan.cells}
+    return _Found(
+        scores,
+        costs_in_store(plan, store),
+        curves_frame(plan, store),
+        levels_frame(plan, store),
+        {cell: folder / SAMPLES for cell, folder in folders.items()},
+        {cell: folder / PAIRS for cell, folder in folders.items() if (folder / PAIRS).exists()},
+        _states(plan, store) if len(scores) < len(plan.evaluations) else {},
+    )
+
+
+def _found_in_mlflow(source: Source, uri: str) -> _Found:
+    """What MLflow has; of a store on this machine, its trainings' costs and curves say more."""
+    from experiments.store.layout import PAIRS, SAMPLES
+    from experiments.tracking.read import scores_in_mlflow
+    from experiments.tracking.remote import ServerRecord
+
+    plan = source.plan
+    scores, record = scores_in_mlflow(plan, uri, source.store), ServerRecord(plan, uri)
+    local = _found_in_store(plan, source.store)
+    if local.scores:
+        return replace(local, scores=scores)
+    assert source.downloads is not None
+    pictures = record.pictures(SAMPLES, source.downloads), record.pictures(PAIRS, source.downloads)
+    return _Found(scores, record.costs(), record.curves(), record.levels(), *pictures, record.states())
 
 
 def _influences(source: Source) -> dict[str, Path]:
@@ -133,10 +178,10 @@ def _influences(source: Source) -> dict[str, Path]:
 
 
 def _paired(files: dict[str, Path]) -> dict[str, PairedErrors]:
-    from experiments.tracking.paired_errors import error_covariances
+    from experiments.tracking.paired_errors import paired_deviations
     from reports.significance import PairedErrors
 
-    return {metric: PairedErrors(*known) for metric, known in error_covariances(files).items()}
+    return {metric: PairedErrors(*known) for metric, known in paired_deviations(files).items()}
 
 
 def _states(plan: Plan, store: Store) -> dict[str, str]:

@@ -59,6 +59,12 @@ def run(
     address: Annotated[
         str | None, typer.Option(help="A Ray cluster to run on: auto, HOST:PORT or ray://HOST:PORT.")
     ] = None,
+    recompute: Annotated[
+        Literal["changed"] | None,
+        typer.Option(
+            help="changed does results again that other code than today's has made, and what depends on them."
+        ),
+    ] = None,
     tag: Annotated[
         list[str] | None,
         typer.Option(metavar="KEY=VALUE", help="A tag to record with every result of this run. Can be repeated."),
@@ -96,10 +102,12 @@ def run(
     from experiments.runner.options import Options
     from experiments.runner.run import run_sweep
 
-    options = Options(retries, budget_s, scheduler == "asha", address, tuple(only or ()), tags, check)
+    options = Options(
+        retries, budget_s, scheduler == "asha", address, tuple(only or ()), tags, recompute == "changed", check
+    )
     schedule, place = open_sweep(requested, store, options)
     console = console_for(as_json)
-    estimate = show_plan(schedule, place, console, as_json and dry_run)
+    estimate = show_plan(schedule, place, console, sweep, as_json and dry_run, options.recompute)
     if budget_s is not None:
         Budget(budget_s).require(estimate)
         if not estimate.measured:

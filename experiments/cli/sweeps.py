@@ -80,6 +80,11 @@ def _refuse_overrides(text: str, overrides: tuple[str, ...]) -> None:
         )
 
 
+def is_sweep(text: str, store: Path) -> bool:
+    """Return whether an argument means a sweep, be it a file or a recorded one, and not one of its cells."""
+    return (store / "sweeps" / f"{text}.json").is_file() or Path(text).suffix in SWEEP_FILES
+
+
 def _is_file(text: str, store: Path) -> bool:
     """Whether the argument means a file; a recorded name comes first, except for names that end like a sweep file.
 

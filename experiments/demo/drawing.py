@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
@@ -39,7 +40,7 @@ class Frame:
 class Drawing:
     """The drawing of some images, done by `frames`.
 
-    cancelled: is looked at before every step. kept: the steps so far. images: once it is done.
+    cancelled: is looked at before every step. kept: the steps so far. images, seconds: once it is done.
     """
 
     network: Network
@@ -47,6 +48,7 @@ class Drawing:
     cancelled: threading.Event
     kept: list[Frame] = field(default_factory=list)
     images: UInt8[Tensor, "n c h w"] | None = None
+    seconds: float = 0.0
     error: BaseException | None = None
 
     def frames(self, period_s: float = FRAME_S) -> Iterator[Frame]:
@@ -72,8 +74,10 @@ class Drawing:
             raise self.error
 
     def _run(self) -> None:
+        began = time.monotonic()
         try:
             self.images = self._draw()
+            self.seconds = time.monotonic() - began
         except BaseException as error:  # raised again by the thread that shows it
             self.error = error
 

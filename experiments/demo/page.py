@@ -4,22 +4,25 @@ from __future__ import annotations
 
 import hashlib
 import html
+import json
 import os
 import shutil
 import tempfile
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal
+from urllib.request import ProxyHandler, Request, build_opener
 
 import gradio as gr
 from gradio import themes
 
-from edm.config import CHURNED_SAMPLERS, Sampler
+from edm.config import CHURNED_SAMPLERS
 from experiments.demo.networks import Network
-from experiments.demo.settings import Form, form_of, most_images
+from experiments.demo.settings import Form, form_of, most_images, samplers_of
 from experiments.demo.studio import PageView, Studio
 from experiments.errors import UserError
 
@@ -30,6 +33,7 @@ HOST = "127.0.0.1"  # never to be reached from another machine
 FIRST_IMAGES = 16
 WAITING = 20  # drawings that may wait; those after them are told to come back later
 ALL = "all in turn"
+WARM_UP = "warm-up"  # the key of a page that nobody opened
 FONT = ["system-ui", "sans-serif"]  # of the machine: nothing is fetched
 # pixels stay squares; a label stands above its picture, not on it
 CSS = """
@@ -99,11 +103,21 @@ def serve(studio: Studio, first: Network, port: int, say: Callable[[str], None])
             _, address, _ = page.launch(server_name=HOST, server_port=port, share=False, **options)
         except OSError:
             raise UserError(f"--port {port}: is taken on this machine; give another one") from None
+        _warm_up(address)
+        studio.leave(WARM_UP)
         say(f"Open {address} in a browser. Ctrl-C ends it.")
         try:
             page.block_thread()
         finally:
             page.close(verbose=False)
+
+
+def _warm_up(address: str) -> None:
+    """Send the first request, for which Gradio loads modules for seconds, so that the first page does not wait."""
+    content = json.dumps({"fn_index": 0, "data": [], "session_hash": WARM_UP}).encode()
+    request = Request(f"{address}gradio_api/run/predict", content, {"Content-Type": "application/json"})  # noqa: S310 - ours
+    with suppress(OSError):  # pages work without it
+        build_opener(ProxyHandler({})).open(request, timeout=30).close()
 
 
 def build(studio: Studio, first: Network, folder: Path) -> gr.Blocks:
@@ -166,7 +180,7 @@ def _label(network: Network) -> gr.Dropdown:
 def _setting(which: str, network: Network) -> Setting:
     form, guided = form_of(network.sampling, FIRST_IMAGES), network.takes_guidance
     with gr.Row():
-        sampler = gr.Dropdown(list(get_args(Sampler)), value=form.sampler, label=f"Sampler{which}", min_width=140)
+        sampler = gr.Dropdown(samplers_of(network), value=form.sampler, label=f"Sampler{which}", min_width=140)
         steps = gr.Number(form.steps, label=f"Steps{which}", min_width=90)
     churn = gr.Number(form.churn, label=f"Churn{which}", visible=form.sampler in CHURNED_SAMPLERS)
     with gr.Row():
@@ -316,7 +330,7 @@ class Handlers:
         form = form_of(network.sampling, min(FIRST_IMAGES, most_images(network)))
         guided = network.takes_guidance
         setting = (
-            gr.update(value=form.sampler),
+            gr.update(choices=samplers_of(network), value=form.sampler),
             gr.update(value=form.steps),
             *(gr.update(value=value, visible=guided) for value in (form.guidance, form.interval)),
             gr.update(value=form.churn, visible=form.sampler in CHURNED_SAMPLERS),

@@ -7,6 +7,7 @@ from dataclasses import fields
 from pathlib import Path
 
 from edm.config import CHURNED_SAMPLERS, SamplingConfig
+from edm.extension import Extension, extensions_in
 from experiments.demo.networks import Network
 from experiments.demo.settings import Wanted
 from experiments.store.layout import FOLDER_OF_TASK
@@ -37,7 +38,9 @@ def command(network: Network, wanted: Wanted, store: Store) -> str:
     task, sampling = network.offer.task, wanted.sampling
     if task is None:
         return "# edm-sweep sample draws from trainings of a store; for a model file use the Python lines"
-    words = ["edm-sweep", "sample", task.signature, "--images", str(wanted.images), "--sampler", sampling.sampler]
+    words = ["edm-sweep", "sample", task.signature, "--images", str(wanted.images)]
+    if not isinstance(sampling.sampler, Extension):  # otherwise it is the cell's own
+        words += ["--sampler", sampling.sampler]
     words += ["--steps", str(sampling.steps), "--seed", str(sampling.seed)]
     if wanted.label is not None:
         words += ["--label", str(wanted.label)]
@@ -56,6 +59,8 @@ def python_lines(network: Network, wanted: Wanted, store: Store) -> str:
     """Return a Python script that draws the same images, or a sentence where edm alone cannot load the model."""
     if wanted.sampling.ema is not None:
         return "# edm.load loads the average that training kept, and edm-sweep sample computes this one"
+    if any(True for _ in extensions_in(wanted.sampling)):
+        return "# this setting uses an extension of its sweep, which edm-sweep sample loads"
     classes = network.model.config.num_classes
     labels = f"torch.arange({wanted.images}) % {classes}" if classes else f"torch.zeros({wanted.images}).long()"
     if wanted.label is not None:

@@ -5,13 +5,13 @@ from __future__ import annotations
 import dataclasses
 import math
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, get_args
 
 import torch
 from jaxtyping import Int64
 from torch import Tensor
 
-from edm.config import CHURNED_SAMPLERS, FieldError, SamplingConfig
+from edm.config import CHURNED_SAMPLERS, FieldError, Sampler, SamplingConfig
 from edm.generate import labels_of
 from experiments.demo.networks import Network
 from experiments.errors import UserError
@@ -57,7 +57,14 @@ def form_of(sampling: SamplingConfig, images: int) -> Form:
     """Return the form that a page begins with."""
     interval = ", ".join(f"{end:g}" for end in sampling.guidance_interval or ())
     return Form(
-        None, sampling.sampler, sampling.steps, sampling.guidance, interval, sampling.s_churn, sampling.seed, images
+        None,
+        str(sampling.sampler),
+        sampling.steps,
+        sampling.guidance,
+        interval,
+        sampling.s_churn,
+        sampling.seed,
+        images,
     )
 
 
@@ -67,8 +74,9 @@ def read(form: Form, network: Network) -> Wanted:
     Raises UserError, whose text names the field and says what to give.
     """
     images = _whole("number of images", form.images, 1, most_images(network))
+    own = network.sampling.sampler  # one of an extension is an object, which the form names
     changes: dict[str, Any] = {
-        "sampler": form.sampler,
+        "sampler": own if form.sampler == str(own) else form.sampler,
         "steps": _whole("steps", form.steps, 1, MOST_STEPS),
         "seed": _whole("seed", form.seed, 0, MOST_SEED),
     }
@@ -82,6 +90,11 @@ def read(form: Form, network: Network) -> Wanted:
     except FieldError as error:
         raise UserError(f"{NAMES.get(error.field, error.field)}: {error.problem}") from None
     return Wanted(sampling, form.label if network.takes_label else None, images)
+
+
+def samplers_of(network: Network) -> list[str]:
+    """Return the samplers that the page offers for a network: all of edm, and its own one of an extension."""
+    return list(dict.fromkeys([*get_args(Sampler), str(network.sampling.sampler)]))
 
 
 def most_images(network: Network) -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import threading
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,7 +18,7 @@ from experiments.demo.drawing import Cancelled, Drawing, Frame
 from experiments.demo.nearest import TrainingImages
 from experiments.demo.networks import Network, Offer, load
 from experiments.demo.recipes import command, python_lines
-from experiments.demo.settings import Form, Wanted, read
+from experiments.demo.settings import Form, Wanted, form_of, read
 from experiments.errors import UserError
 from experiments.store.store import Store
 
@@ -76,6 +76,14 @@ class Studio:
             if name not in self._networks:
                 self._networks[name] = load(self.offers[name], self.store, self.device)
             return self._networks[name]
+
+    def warm_up(self, name: str) -> Network:
+        """Load a network and draw an image from it, so that the first page does not wait for what happens only once."""
+        network = self.network(name)
+        for _ in self.draw(name, name, [form_of(replace(network.sampling, steps=1), images=1)]):
+            pass
+        self.leave(name)
+        return network
 
     def begin(self, key: str) -> None:
         """Forget an earlier request of a page to cancel."""
@@ -211,7 +219,8 @@ def _finished_view(drawings: list[Drawing]) -> PageView:
     panes = [_pane(each, each) for each in images]
     steps = len(drawings[0].kept)
     nfe = " and ".join(str(each.wanted.sampling.nfe) for each in drawings)
-    message = f"Done: {len(images[0])} images, {nfe} network evaluations for each."
+    seconds = " and ".join(f"{each.seconds:.2g}" for each in drawings)
+    message = f"Done: {len(images[0])} images, {nfe} network evaluations for each, in {seconds} s."
     if len(images) == 1:
         return PageView(message, 1.0, (panes[0], None), steps=steps)
     difference = (images[0].int() - images[1].int()).abs()

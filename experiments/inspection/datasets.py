@@ -58,7 +58,7 @@ def _named_row(store: Store, source: DataSource) -> dict[str, Any]:
         "splits": known.splits,
         "prepared": None if found is None else str(folder),
         "sigma_data": None if found is None else found.sigma_data,
-        "files": _files(store, config.name),
+        "files": _files(store, str(config.name)),
     }
 
 

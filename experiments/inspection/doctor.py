@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, get_args
 
-from edm.config import DatasetName, Features
+from edm.config import DatasetName, Extension, Features
 from edm.data.catalogue import CATALOGUE
 from edm.data.sources import Origin
 from experiments import hardware
@@ -280,9 +280,11 @@ def _data(store: Store, plan: Plan | None) -> Iterator[Finding]:
 
 
 def _dataset(store: Store, source: DataSource, needed: bool) -> Finding:
-    name = source.config.name
+    name = str(source.config.name)
     if (store.folder("data", source.signature) / RESULT).exists():
         return Finding(f"data set {name}", "ok", "prepared")
+    if isinstance(source.config.name, Extension):
+        return Finding(f"data set {name}", "ok", "made by an extension; a run prepares it")
     if name not in CATALOGUE or not CATALOGUE[name].files:
         return Finding(f"data set {name}", "ok", "comes with an installed package; a run prepares it")
     origin = Origin.fetching(data_folder(store.root))
@@ -298,11 +300,11 @@ def _dataset(store: Store, source: DataSource, needed: bool) -> Finding:
 
 
 def _weights(plan: Plan | None) -> Iterator[Finding]:
-    spaces: dict[Features, None] = dict.fromkeys(get_args(Features))
+    spaces: dict[Features | Extension, None] = dict.fromkeys(get_args(Features))
     if plan is not None:
         spaces = dict.fromkeys(space.name for e in plan.evaluations.values() for space, _ in e.spaces)
     for name in spaces:
-        if name != "classifier":
+        if name != "classifier" and not isinstance(name, Extension):
             yield _weights_of(name, needed=plan is not None)
 
 

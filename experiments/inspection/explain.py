@@ -16,12 +16,14 @@ from experiments.store.layout import RESULT, StoreKind
 from experiments.store.results import EvaluationResult
 from experiments.store.store import Store
 from experiments.store.sweep_records import named_tasks, recorded_sweeps
+from experiments.sweep.code_changes import CodeChange, acceptances, change_of, differs, folder_of, made_by
 from experiments.sweep.forms import guide_cell
+from experiments.sweep.jobs import Task
 from experiments.sweep.metrics import plain_score
 from experiments.sweep.plan import Plan
 from experiments.sweep.preparations import Preparation, preparations_of
 from experiments.sweep.spec import Cell
-from experiments.sweep.tasks import Evaluation, SweepTask, Training
+from experiments.sweep.tasks import DataSource, Evaluation, SweepTask, Training
 from experiments.tracking.records import recall_plan
 
 MAX_FIELDS = 12  # of one comparison with the nearest task
@@ -104,7 +106,7 @@ def _cell_of(task: SweepTask, plan: Plan) -> Cell | None:
 def _dependencies(resolved: ResolvedTask, store: Store) -> Iterator[Dependency]:
     task, cell = resolved.task, resolved.cell
     trainings = task.depends_on if isinstance(task, Evaluation) else (task,)
-    yield _shared("data set", "data", trainings[0].data.signature, store, trainings[0].data.config.name)
+    yield _data_set(trainings[0].data, store)
     yield _task("training", ResolvedTask(trainings[0], cell), store)
     for guide in trainings[1:]:
         yield _task("guide", ResolvedTask(guide, guide_cell(cell) if cell is not None else None), store)
@@ -118,18 +120,35 @@ def _preparation(task: Preparation, store: Store) -> Dependency:
     """What a run prepares as a task of its own, once for all evaluations."""
     status = status_of_task(task, store)
     remark = "" if status.state in ("done", "running") else "prepared once, beside the trainings"
+    remark = remark or _code_remark(task, store)
     return Dependency(task.description, task.store_kind, task.signature, status, remark)
 
 
-def _shared(what: str, kind: StoreKind, signature: str, store: Store, name: str = "") -> Dependency:
-    """Something that is made once for all tasks that need it."""
-    done = (store.folder(kind, signature) / RESULT).exists()
-    return _made_on_demand(f"{what} {name}".strip(), kind, signature, done)
+def _data_set(source: DataSource, store: Store) -> Dependency:
+    """A data set, which is prepared once for all tasks that need it."""
+    done = (store.folder("data", source.signature) / RESULT).exists()
+    remark = _code_remark(source, store) if done else "made by the first task that needs it"
+    change = change_of(store, source, made) if (made := made_by(store, source)) is not None else None
+    status = TaskStatus("done" if done else "planned", change.note if change is not None else "", change=change)
+    return Dependency(f"data set {source.config.name}", "data", source.signature, status, remark)
 
 
-def _made_on_demand(what: str, kind: StoreKind, signature: str, done: bool) -> Dependency:
-    remark = "" if done else "made by the first task that needs it"
-    return Dependency(what, kind, signature, TaskStatus("done" if done else "planned"), remark)
+def _code_remark(task: Task | DataSource, store: Store) -> str:
+    """What there is to say of the code that made a result, beside how it differs from today's, which its status says.
+
+    Nothing where that is today's.
+    """
+    made = made_by(store, task)
+    if made is None:
+        return ""
+    if not made.code:
+        return "made before code was recorded, so taken as it is"
+    accepted = acceptances(folder_of(store, task))
+    if accepted:
+        return accepted[-1].text
+    if differs(made.code) and change_of(store, task, made) is None:
+        return f"made by earlier code, of {made.since}, that computes the same (edm/equivalent_code.json)"
+    return ""
 
 
 def _task(what: str, resolved: ResolvedTask, store: Store) -> Dependency:
@@ -137,7 +156,7 @@ def _task(what: str, resolved: ResolvedTask, store: Store) -> Dependency:
     task, status = resolved.task, status_of_task(resolved.task, store)
     dependency = Dependency(what, task.store_kind, task.signature, status)
     if status.state == "done":
-        return dependency
+        return replace(dependency, remark=_code_remark(task, store))
     if isinstance(task, Evaluation):
         missing = _missing_scores(task, store)
         if missing:
@@ -216,5 +235,10 @@ def _dependency_json(step: Dependency) -> dict[str, Any]:
         "why": step.status.why or None,
         "where": step.status.where or None,
         "remark": step.remark or None,
+        "other_code": _change_json(step.status.change),
         "nearest": asdict(step.nearest) if step.nearest is not None else None,
     }
+
+
+def _change_json(change: CodeChange | None) -> dict[str, Any] | None:
+    return None if change is None else {"functions": list(change.functions), "since": change.since}

@@ -12,7 +12,7 @@ from edm.config import SPLITS
 from experiments.store import leases
 from experiments.store.active_runs import abandoned_runs
 from experiments.store.journal import Journal
-from experiments.store.layout import DAMAGED, KEPT, RESULT, VALIDATION, StoreKind
+from experiments.store.layout import DAMAGED, KEPT, REPLACED, RESULT, VALIDATION, StoreKind
 from experiments.store.results import EvaluationResult
 from experiments.store.store import Store
 from experiments.store.training_records import best_kept, kimg_of
@@ -21,8 +21,9 @@ from experiments.sweep.segments import segment_starts
 from experiments.sweep.tasks import DataSource, Evaluation, FeatureSpace, Subset, Training
 
 # unused: no sweep refers to it. policy: a checkpoint that no policy keeps. drawings: features of images that have all
-# their scores. abandoned: left behind by a run that was killed. damaged: set aside
-Reason = Literal["unused", "policy", "drawings", "abandoned", "damaged"]
+# their scores. abandoned: left behind by a run that was killed. damaged: set aside. replaced: made again,
+# as other code had made it
+Reason = Literal["unused", "policy", "drawings", "abandoned", "damaged", "replaced"]
 Keep = Literal["last", "best", "all"] | tuple[float, ...]
 
 SUBSETS: tuple[Subset, ...] = (*SPLITS, "noise")
@@ -70,6 +71,7 @@ def survey(store: Store, plans: Iterable[Plan], policy: CleanupPolicy = CleanupP
         items += _drawings(store, plans)
     items += [Garbage("abandoned", "sessions", path.name, path, size_of(path)) for path in abandoned_runs(store)]
     items += [Garbage("damaged", DAMAGED, p.name, p, size_of(p)) for p in sorted((store.root / DAMAGED).glob("*"))]
+    items += [Garbage("replaced", REPLACED, p.name, p, size_of(p)) for p in sorted((store.root / REPLACED).glob("*"))]
     return items
 
 

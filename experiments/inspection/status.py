@@ -22,6 +22,7 @@ from experiments.store.store import Store
 from experiments.store.sweep_names import includes
 from experiments.store.sweep_records import named_tasks, recorded_sweeps
 from experiments.store.training_records import Pruning
+from experiments.sweep.code_changes import CodeChange, ResultCode, change_of
 from experiments.sweep.plan import Plan, PlannedCell
 from experiments.sweep.preparations import Preparation, preparations_of
 from experiments.sweep.tasks import Evaluation
@@ -36,13 +37,14 @@ class TaskStatus:
     """The status of a task or a cell.
 
     why: the reason for the state, in words. where: the host and process of the active task. progress: as the task last
-    wrote it.
+    wrote it. change: how the code that made its result differs from today's.
     """
 
     state: CellState
     why: str = ""
     where: str = ""
     progress: TaskProgress | None = None
+    change: CodeChange | None = None
 
 
 @dataclass(frozen=True)
@@ -73,6 +75,13 @@ class Status:
     left: str
     estimate: Forecast | None
     preparations: Mapping[str, TaskStatus] = field(default_factory=dict)
+
+    @property
+    def changes(self) -> list[tuple[str, CodeChange]]:
+        """The results that other code than today's has made, by name."""
+        tasks = [(self.names[s], own) for s, own in (*self.preparations.items(), *self.trainings.items())]
+        tasks += {cell.evaluation: (cell.name, cell.status) for cell in self.cells}.values()
+        return [(name, own.change) for name, own in tasks if own.change is not None]
 
     @property
     def counts(self) -> dict[CellState, int]:
@@ -180,13 +189,17 @@ def status_of_task(task: TimedTask, store: Store) -> TaskStatus:
 
 def _done(task: TimedTask, store: Store) -> TaskStatus | None:
     """The status of a task with a result; None if the result lacks a score that is asked for."""
-    if not isinstance(task, Evaluation):
-        return TaskStatus("done")
-    result = store.peek(EvaluationResult, task.signature)
-    if result is None or not task.is_covered_by(result):
-        return None
-    at = result.stopped_at
-    return TaskStatus("done", f"stopped at {at:,} images, as clearly worse than another" if at else "")
+    result = store.peek(task.result_type, task.signature)
+    if result is None:
+        return None if isinstance(task, Evaluation) else TaskStatus("done")
+    why = ""
+    if isinstance(result, EvaluationResult) and isinstance(task, Evaluation):
+        if not task.is_covered_by(result):
+            return None
+        at = result.stopped_at
+        why = f"stopped at {at:,} images, as clearly worse than another" if at else ""
+    change = change_of(store, task, ResultCode.of(result))
+    return TaskStatus("done", "; ".join(filter(None, [why, change.note if change else ""])), change=change)
 
 
 def _begun(task: TimedTask, folder: Path, store: Store) -> TaskStatus:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-from edm.config import Features
+from edm.config import Extension, Features
 from experiments import hardware
 from experiments.errors import UserError
 from experiments.store.results import ProbeResult
@@ -27,7 +27,8 @@ GPU_DEVICES = (Path("/dev/nvidiactl"), Path("/dev/kfd"), Path("/dev/dxg"))
 MARGIN = 1.2  # memory to allow over what was measured: fragments, validation, libraries that load late
 MOST_ON_ONE_GPU = 8  # more trials would wait for each other, and for their cores
 # memory that an extractor adds to an evaluation: its weights and a batch of its activations, generously
-EXTRACTOR_GIB: dict[Features, float] = {"inception": 2.0, "dinov2": 4.0, "classifier": 0.5}
+EXTRACTOR_GIB: dict[Features | Extension, float] = {"inception": 2.0, "dinov2": 4.0, "classifier": 0.5}
+UNKNOWN_EXTRACTOR_GIB = 4.0  # of an extension
 
 
 @dataclass(frozen=True)
@@ -156,7 +157,7 @@ class Allocator:
             drawing_gib += probe.drawing.sampling_gib
         if not isinstance(task, Evaluation):
             return training_gib, there_is
-        extractors = sum(EXTRACTOR_GIB[space.name] for space, _ in task.spaces)
+        extractors = sum(EXTRACTOR_GIB.get(space.name, UNKNOWN_EXTRACTOR_GIB) for space, _ in task.spaces)
         return drawing_gib + extractors, there_is
 
     def _measured(self, probe: Probe) -> ProbeResult | None:

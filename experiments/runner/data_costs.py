@@ -21,7 +21,7 @@ def unprepared(plan: Plan, store: Store) -> list[DataSource]:
 def preparing_s(plan: Plan, source: DataSource) -> float:
     """Return about how many seconds the preparation of a data set takes on this machine, once its files are there."""
     cores = local_resources(plan.sweep.resources)["CPU"]
-    return images_of(source) / (DECODED_PER_S.get(source.config.name, COPIED_PER_S) * cores)
+    return images_of(source) / (DECODED_PER_S.get(str(source.config.name), COPIED_PER_S) * cores)
 
 
 def images_of(source: DataSource) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
+from edm.config import Extension, Features
 from edm.data.catalogue import CATALOGUE
 from experiments.environment import data_folder, given_weights
 from experiments.runner.data_costs import unprepared
@@ -38,7 +39,7 @@ def downloads(plan: Plan, tasks: Iterable[Task], store: Store) -> list[Download]
 
 
 def _of_data_sets(plan: Plan, store: Store) -> Iterator[Download]:
-    names = dict.fromkeys(source.config.name for source in unprepared(plan, store))
+    names = dict.fromkeys(str(source.config.name) for source in unprepared(plan, store))
     for name in (name for name in names if name in CATALOGUE and CATALOGUE[name].files):
         from edm.data.sources import Origin  # heavy: urllib
 
@@ -51,8 +52,10 @@ def _of_data_sets(plan: Plan, store: Store) -> Iterator[Download]:
 
 
 def _of_weights(evaluations: Iterable[Evaluation]) -> Iterator[Download]:
-    spaces = dict.fromkeys(space.name for evaluation in evaluations for space, _ in evaluation.spaces)
-    for name in (name for name in spaces if name != "classifier"):
+    names: set[Features | Extension] = {space.name for evaluation in evaluations for space, _ in evaluation.spaces}
+    for name in sorted(names - {"classifier"}, key=str):  # which is trained here
+        if isinstance(name, Extension):
+            continue
         from edm.metrics.weights import PUBLISHED, WeightsError, present_weights  # heavy: urllib
 
         weights = PUBLISHED[name]

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from edm.config import Features
+from edm.config import Extension, Features
 from edm.cost import forward_flops
 from experiments import hardware
 from experiments.hardware import CPU
@@ -84,7 +84,7 @@ class DurationModel:
         self._probes = probes_by_training(plan, self.device)
         self._own: defaultdict[SpeedKey, deque[float]] = defaultdict(lambda: deque(maxlen=MOST_ALIKE))
         self._ratios: defaultdict[str, deque[float]] = defaultdict(lambda: deque(maxlen=REMEMBERED))
-        self._scoring: dict[Features | None, float] = {}
+        self._scoring: dict[Features | Extension | None, float] = {}
         self._by_probe: dict[str, ProbeResult] = {}  # of networks that fit into the memory
         self._cache: dict[SpeedKey, Rate] = {}
         self._probe_s: deque[float] = deque(maxlen=REMEMBERED)
@@ -203,7 +203,7 @@ class DurationModel:
         tasks: dict[str, dict[str, TimedTask]] = {kind: {} for kind in RESULT_TYPES}
         for task in (*plan.trainings.values(), *plan.evaluations.values(), *plan.preparations.values()):
             tasks[task.kind][task.signature] = task
-        scoring: defaultdict[Features | None, list[float]] = defaultdict(list)
+        scoring: defaultdict[Features | Extension | None, list[float]] = defaultdict(list)
         for kind, own in tasks.items():
             rates = []
             for task, result in self._results(kind, own):

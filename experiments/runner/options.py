@@ -15,8 +15,8 @@ class Options:
     retries: how often a failed task is tried again. budget_s: the most seconds of GPUs (without GPUs: of trials) to
     use; None is no limit. asha: whether to stop trainings whose validation loss is among the worst. address: of a Ray
     cluster; None starts Ray on this machine. only: names or patterns of the cells to run; all cells if empty. tags:
-    recorded with every result. check: whether to try extensions on random input first. timing: how long the run waits;
-    tests wait less.
+    recorded with every result. recompute: whether to do results again that other code than today's has made. check:
+    whether to try extensions on random input first. timing: how long the run waits; tests wait less.
     """
 
     retries: int = 1
@@ -25,5 +25,6 @@ class Options:
     address: str | None = None
     only: tuple[str, ...] = ()
     tags: Mapping[str, str] = field(default_factory=dict)
+    recompute: bool = False
     check: bool = True
     timing: Timing = field(default_factory=Timing)

@@ -16,9 +16,11 @@ def prepare_inputs(schedule: Schedule, store: Store, listener: RunListener) -> N
     for source in schedule.plan.sources.values():
         prepare_data_set(store, source, listener)
     evaluations = [task for task in schedule.of("waiting") if isinstance(task, Evaluation)]
-    spaces = (space.name for evaluation in evaluations for space, _ in evaluation.spaces)
-    # the classifier is trained here, and an extension finds weights by itself
-    features: set[Features] = {name for name in spaces if not isinstance(name, Extension) and name != "classifier"}
+    spaces = [space for evaluation in evaluations for space, _ in evaluation.spaces]
+    features: set[Features] = {  # whose weights are published; an extension has its own
+        space.name for space in spaces if not isinstance(space.name, Extension)
+    }
+    features.discard("classifier")  # which is trained here
     published = {
         (e.statistics, e.features.dimension): e.config.statistics
         for e in evaluations

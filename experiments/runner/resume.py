@@ -7,12 +7,14 @@ from experiments.runner.costs import Costs
 from experiments.runner.durations import DurationModel
 from experiments.runner.measurements import probes_left
 from experiments.runner.options import Options
+from experiments.runner.recompute import with_dependents
 from experiments.runner.schedule import Schedule
-from experiments.runner.stored import damage_notice, is_done
+from experiments.runner.stored import damage_notice, done_result
 from experiments.store.store import Store
 from experiments.store.sweep_names import selection_text, variant_name
 from experiments.store.training_records import Pruning
 from experiments.sweep.checks import require_even_batches
+from experiments.sweep.code_changes import changes_of
 from experiments.sweep.jobs import Outcome, Task
 from experiments.sweep.names import matching
 from experiments.sweep.plan import Plan, plan_of_cells
@@ -24,7 +26,10 @@ def open_schedule(plan: Plan, store: Store, options: Options = Options(), costs:
     asked = selected(options.only, plan)
     _, known_damage = store.damages_since(0)
     tasks: list[Task] = [*plan.preparations.values(), *plan.trainings.values(), *plan.evaluations.values()]
-    present = frozenset(t.signature for t in tasks if store.sound(t.store_kind, t.signature) and is_done(store, t))
+    sound = [task for task in tasks if store.sound(task.store_kind, task.signature)]
+    results = {task.signature: done for task in sound if (done := done_result(store, task)) is not None}
+    changes = changes_of(plan, store, results)
+    present = frozenset(results.keys() - (with_dependents(plan, changes) if options.recompute else set()))
     schedule = Schedule(
         plan,
         present,
@@ -35,6 +40,7 @@ def open_schedule(plan: Plan, store: Store, options: Options = Options(), costs:
         asked=asked,
         preparations=plan.preparations,
     )
+    schedule.changes = changes
     schedule.notices += map(damage_notice, store.damages_since(known_damage)[0])
     for signature in plan.trainings if options.asha else ():
         pruning = Pruning.of(store.folder("trainings", signature))

@@ -17,6 +17,7 @@ from experiments.runner.options import Options
 from experiments.runner.prepare import prepare_inputs
 from experiments.runner.progress import RunProgress
 from experiments.runner.ray_run import RayRun
+from experiments.runner.recompute import make_room
 from experiments.runner.schedule import Schedule
 from experiments.runner.states import State
 from experiments.runner.timing import Timing
@@ -70,6 +71,8 @@ def run_sweep(
         _check_extensions(schedule.plan, store, listener)
     keep_extensions(schedule.plan, store)
     record_request(schedule.plan, schedule.asked, store)
+    if options.recompute:
+        make_room(schedule, store)
     left, before = schedule.counts["waiting"], schedule.counts["done"]
     mirror = MirrorThread(store, schedule.asked, tracking_uri)
     interrupted, worked_s = False, 0.0

@@ -12,6 +12,7 @@ from experiments.runner.ready import ReadyQueue
 from experiments.runner.retries import SHARED_LIMIT, RetryPolicy
 from experiments.runner.states import CONSEQUENCES, State, TaskStates, first_states
 from experiments.store.failures import Failure
+from experiments.sweep.code_changes import CodeChange
 from experiments.sweep.jobs import Job, Outcome, Task
 from experiments.sweep.plan import Plan
 from experiments.sweep.preparations import Preparation
@@ -31,8 +32,8 @@ class Schedule:
 
     failures: of what failed, or is tried again. reasons: why a task was pruned, withheld or left to another run.
     notices: sentences for people, each to be said once. abandoned: whether the run was given up because Ray died.
-    paused: why nothing is started for now. slots: how many trials run side by side. starting: set by the executor;
-    returns the tasks whose worker is starting.
+    changes: results that other code than today's has made. paused: why nothing is started for now. slots: how many
+    trials run side by side. starting: set by the executor; returns the tasks whose worker is starting.
     """
 
     def __init__(
@@ -57,6 +58,7 @@ class Schedule:
         self.failures: dict[str, Failure] = {}
         self.reasons: dict[str, str] = {}
         self.notices: list[str] = []
+        self.changes: Mapping[str, CodeChange] = {}
         self.stopping = self.abandoned = False
         self.paused: str | None = None
         self.slots = 1

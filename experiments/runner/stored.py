@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from experiments.store.damage import Damage
 from experiments.store.drawings import drawn_segments
-from experiments.store.results import EvaluationResult
+from experiments.store.results import EvaluationResult, Result
 from experiments.store.store import Store
 from experiments.sweep.jobs import Task
 from experiments.sweep.segments import segment_starts
@@ -13,10 +13,15 @@ from experiments.sweep.tasks import Evaluation
 
 def is_done(store: Store, task: Task) -> bool:
     """Return whether the store has all that a task is to give."""
+    return done_result(store, task) is not None
+
+
+def done_result(store: Store, task: Task) -> Result | None:
+    """Return a task's result; None unless the store has all that the task is to give."""
     if isinstance(task, Evaluation):
         result = store.result(EvaluationResult, task.signature)
-        return result is not None and task.is_covered_by(result)
-    return store.result(task.result_type, task.signature) is not None
+        return result if result is not None and task.is_covered_by(result) else None
+    return store.result(task.result_type, task.signature)
 
 
 def parts_left(store: Store, evaluation: Evaluation) -> int:

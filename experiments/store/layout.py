@@ -32,6 +32,8 @@ CONFIG = "config.yaml"
 LOG = "log.txt"
 PROGRESS = "progress.json"
 FAILURE = "failure.json"
+ACCEPTED = "accepted.json"  # who vouches that other code would make the same result
+BEGUN_WITH = "code.json"  # the digests of the code that an unfinished task has been computed with
 
 # of a training
 JOURNAL = "journal.jsonl"
@@ -54,5 +56,7 @@ STATE = "state"  # stem of its checkpoint, which is there until it is done
 # in the folder of a store
 MLFLOW_DATABASE = "mlflow.db"
 DAMAGED = "damaged"  # folder of what was set aside
+REPLACED = "replaced"  # folder of results that are made again, as other code made them
+CODE = "code"  # folder: what each part of the code consisted of, by its digest
 RUNS = "sessions"  # folder of active runs; its name is from when runs were called sessions
 STOP, CANCEL = "stop", "cancel-"  # ask a run to stop, or to leave the task whose signature follows

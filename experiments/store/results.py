@@ -23,6 +23,8 @@ OWN_PACKAGE = "edm-sweep"
 PARSE = "parse"  # key of a field's metadata: what turns its JSON into its value
 AS_TUPLE = {PARSE: tuple}
 
+SHARED = ("code", "provenance", "files")  # fields that every result has
+
 Json = dict[str, Any]
 ResultT = TypeVar("ResultT", bound="Result")
 
@@ -114,10 +116,17 @@ class DrawingOrigins(Record):
 
 @dataclass(frozen=True, kw_only=True)
 class Result(Record):
-    """What every result has. files: the SHA-256 of each file that it vouches for, filled in by `Store.finish`."""
+    """What every result has.
+
+    code: the digest of each part of the code that computed it (experiments/sweep/code_parts.py), and under names such
+    as "training: network" what computed the results it was made from; several where it was computed in parts, separated
+    by commas. Empty where it was not recorded. files: the SHA-256 of each file that it vouches for, filled in by
+    `Store.finish`.
+    """
 
     kind: ClassVar[StoreKind]
 
+    code: Mapping[str, str] = field(default_factory=dict)
     provenance: Provenance = field(default=Provenance(), metadata={PARSE: Provenance.from_json})
     files: Mapping[str, str] = field(default_factory=dict)
 
@@ -139,12 +148,13 @@ class Result(Record):
     def to_json(self) -> Json:
         """Return the result as JSON, in the order in which it is written."""
         version = {"version": VERSION} if VERSION > 1 else {}
-        shared = {"provenance": self.provenance.to_json(), "files": dict(self.files)}
+        code = {"code": dict(self.code)} if self.code else {}
+        shared = code | {"provenance": self.provenance.to_json(), "files": dict(self.files)}
         return {**version, **self._own_json(), **shared}
 
     def _own_json(self) -> Json:
         """Return the fields of its kind alone."""
-        return {name: value for name, value in asdict(self).items() if name not in ("provenance", "files")}
+        return {name: value for name, value in asdict(self).items() if name not in SHARED}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -256,12 +266,15 @@ class ExtensionRecord(Result):
 
 @dataclass(frozen=True, kw_only=True)
 class TrainingResult(Result):
-    """A finished training. val_loss: on the val split. seconds: of work, on `gpus` devices together."""
+    """A finished training. val_loss: on the val split. seconds: of work, on `gpus` devices together.
+
+    loss: None of a pretrained network, which was only taken into the store.
+    """
 
     kind: ClassVar[StoreKind] = "trainings"
 
     kimg: float
-    loss: float
+    loss: float | None
     val_loss: float | None = None
     seconds: float
     flops: float

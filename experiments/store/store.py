@@ -25,7 +25,7 @@ from experiments.store import leases
 from experiments.store.damage import Damage, DamagedFile, DamageLog
 from experiments.store.files import read_json, remove_abandoned, replacing_files, sync_to_disk, write_json
 from experiments.store.journal import Journal
-from experiments.store.layout import CONFIG, CURVES, DAMAGED, FAILURE, PROGRESS, RESULT, StoreKind
+from experiments.store.layout import BEGUN_WITH, CONFIG, CURVES, DAMAGED, FAILURE, PROGRESS, RESULT, StoreKind
 from experiments.store.lease_watch import STANDARD_TIMING, LeaseTiming
 from experiments.store.leases import Holder
 from experiments.store.requests import RunRequests
@@ -143,7 +143,7 @@ class Store(RunRequests):
             checksums[name] = sha256_of(folder / name)
         self.require_lease(kind, signature)  # reading gigabytes takes its time
         write_json(folder / RESULT, with_checksum(replace(result, files=checksums).to_json()))
-        for name in (FAILURE, PROGRESS):
+        for name in (FAILURE, PROGRESS, BEGUN_WITH):
             (folder / name).unlink(missing_ok=True)
 
     def ensure(

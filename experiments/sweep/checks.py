@@ -6,26 +6,20 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Literal
 
-from edm.config import PRESETS, FieldError, GuideConfig
+from edm.config import PRESETS, FieldError, GuideConfig, NetworkConfig
 from edm.data.catalogue import DatasetFacts
 from edm.data.errors import DataError
 from experiments.errors import UserError
 from experiments.inputs import Inputs
-from experiments.sweep.diagnostics import one_of, show_value
+from experiments.sweep.cell_errors import CellError, check_resolution, refuse
+from experiments.sweep.diagnostics import one_of
 from experiments.sweep.metrics import FITTED, fid_remedy, meaningless
+from experiments.sweep.pretrained import check_pretrained
 from experiments.sweep.spec import Cell
 from experiments.sweep.tasks import Training
 
 # statistics that NVlabs publishes with EDM, whose features were taken of images resized by TensorFlow's rule
 MADE_BY_TENSORFLOW = ("cifar10-32x32.npz", "ffhq-64x64.npz", "afhqv2-64x64.npz", "imagenet-64x64.npz")
-
-
-class CellError(ValueError):
-    """Fields of a cell that do not fit together. field: the dotted name of the one to change."""
-
-    def __init__(self, field: str, message: str) -> None:
-        super().__init__(message)
-        self.field = field
 
 
 def require_even_batches(trainings: Iterable[Training], gpus: float | Literal["auto"] | None) -> None:
@@ -47,34 +41,44 @@ def check_cell(cell: Cell, inputs: Inputs) -> None:
         inputs.fingerprint(cell.data)  # reads a folder of images, as only here its problems can be given a line
     except DataError as error:
         raise CellError("data.path", str(error)) from None
-    _check_network(cell, facts)
     _check_classes(cell, facts)
     _check_statistics(cell, inputs)
     _check_metrics(cell, facts)
+    if cell.model.source is not None:
+        check_pretrained(cell, facts, cell.model.source, inputs)
+        return
+    _check_network(cell, facts)
     _check_guidance(cell, facts)
-    _check_resolution(cell)
+    check_resolution(cell, cell.model.network(1, 0, 0).halvings)
     _check_guide(cell, facts)
     _check_averages(cell)
 
 
-def _refuse(cell: Cell, field: str, message: str) -> CellError:
-    """An error that begins with the value of the field."""
-    return CellError(field, f"{show_value(cell.value(field))} {message}")
-
-
 def _check_network(cell: Cell, facts: DatasetFacts) -> None:
-    depths = cell.model.network(facts.channels, facts.resolution, facts.num_classes).depths
-    _check_halvings(cell, "model.preset", len(depths), facts)
+    network = cell.model.network(facts.channels, facts.resolution, facts.num_classes)
+    _check_halvings(cell, "model.preset" if network.architecture == "study" else "model.multipliers", network, facts)
+    if network.architecture == "edm2" and cell.training.augment:
+        raise refuse(
+            cell,
+            "training.augment",
+            "needs an input of the network for the augmentation, which edm2 does not have; set it to 0",
+        )
 
 
-def _check_halvings(cell: Cell, field: str, halvings: int, facts: DatasetFacts) -> None:
+def _check_halvings(cell: Cell, field: str, network: NetworkConfig, facts: DatasetFacts) -> None:
     """Raise CellError where a network halves images more often than their size allows."""
-    side, multiple = facts.resolution, 2**halvings
+    side, halvings, multiple = facts.resolution, network.halvings, 2**network.halvings
     if side % multiple == 0:
         return
+    if network.architecture != "study":
+        raise CellError(
+            field,
+            f"{len(network.multipliers)} levels halve images {halvings} times, which the {side}x{side} images of "
+            f"{cell.data.name} do not allow; give fewer multipliers, such as [1, 2]",
+        )
     presets = [name for name, preset in PRESETS.items() if side % 2 ** len(preset.depths) == 0]
     remedy = f"use {one_of(presets)}" if presets else f"use images whose side is a multiple of {multiple}"
-    raise _refuse(
+    raise refuse(
         cell,
         field,
         f"halves images {halvings} times, which the {side}x{side} images of {cell.data.name} do not allow; {remedy}",
@@ -85,7 +89,7 @@ def _check_classes(cell: Cell, facts: DatasetFacts) -> None:
     if facts.num_classes:
         return
     if cell.evaluation.features == "classifier":
-        raise _refuse(
+        raise refuse(
             cell, "evaluation.features", f"needs class labels, which {cell.data.name} does not have; use inception"
         )
     if "accuracy" in cell.evaluation.metrics:
@@ -99,19 +103,19 @@ def _check_statistics(cell: Cell, inputs: Inputs) -> None:
     if config.statistics is None:
         return
     if config.features == "classifier":
-        raise _refuse(
+        raise refuse(
             cell,
             "evaluation.statistics",
             "cannot be compared with classifier features, which are trained for this data set alone; "
             "use features: inception",
         )
     if inputs.statistics_sha256(config.statistics) is None:
-        raise _refuse(
+        raise refuse(
             cell, "evaluation.statistics", "does not exist; give the path of an .npz file that holds mu and sigma"
         )
     name = Path(config.statistics).name
     if name in MADE_BY_TENSORFLOW and config.features == "inception" and config.resize != "tensorflow":
-        raise _refuse(
+        raise refuse(
             cell,
             "evaluation.resize",
             f"is not the rule by which NVlabs made {name}, so that distances to it would mean little; "
@@ -143,31 +147,18 @@ def _check_guidance(cell: Cell, facts: DatasetFacts) -> None:
     if not facts.num_classes:
         return
     if dropout == 0 and guidance != 1 and cell.sampling.guide is None:
-        raise _refuse(
+        raise refuse(
             cell,
             "sampling.guidance",
             "needs the unconditional branch, which is never trained with training.label_dropout 0; "
             "set label_dropout to 0.1, for example",
         )
     if dropout == 1 and guidance != 0:
-        raise _refuse(
+        raise refuse(
             cell,
             "sampling.guidance",
             "needs the conditional branch, which is never trained with training.label_dropout 1; "
             "set guidance to 0, or label_dropout below 1",
-        )
-
-
-def _check_resolution(cell: Cell) -> None:
-    side, halvings = cell.sampling.resolution or 0, len(cell.model.network(1, 0, 0).depths)
-    multiple = 2**halvings
-    if side % multiple:
-        larger = side - side % multiple + multiple
-        raise _refuse(
-            cell,
-            "sampling.resolution",
-            f"is not a multiple of {multiple}, as a network that halves images {halvings} times needs; "
-            f"use for example {larger}",
         )
 
 
@@ -176,18 +167,18 @@ def _check_guide(cell: Cell, facts: DatasetFacts) -> None:
     if guide is None:
         return
     try:
-        halvings = len(guide.model(cell.model).network(1, 0, 0).depths)
+        network = guide.model(cell.model).network(1, 0, 0)
         guide.training(cell.training)
     except FieldError as error:
-        raise _refuse(cell, "sampling.guide", f"does not describe a network: {error}") from None
-    _check_halvings(cell, "sampling.guide", halvings, facts)
+        raise refuse(cell, "sampling.guide", f"does not describe a network: {error}") from None
+    _check_halvings(cell, "sampling.guide", network, facts)
     _check_guide_is_another(cell, guide)
 
 
 def _check_guide_is_another(cell: Cell, guide: GuideConfig) -> None:
     training = guide.training(cell.training)
     if training.kimg > cell.training.kimg:
-        raise _refuse(
+        raise refuse(
             cell,
             "sampling.guide",
             f"is trained for longer than the {cell.training.kimg:g} kimg of the network it guides; "
@@ -195,7 +186,7 @@ def _check_guide_is_another(cell: Cell, guide: GuideConfig) -> None:
         )
     same = guide.model(cell.model).network(1, 0, 0) == cell.model.network(1, 0, 0)
     if same and training.num_steps == cell.training.num_steps and guide.ema == cell.sampling.ema:
-        raise _refuse(
+        raise refuse(
             cell,
             "sampling.guide",
             "is the same network as the one it guides; make it smaller, or train it for less time",
@@ -206,7 +197,7 @@ def _check_averages(cell: Cell) -> None:
     guide = cell.sampling.guide
     for field, width in (("sampling.ema", cell.sampling.ema), ("sampling.guide", guide.ema if guide else None)):
         if width is not None and not cell.training.power_ema:
-            raise _refuse(
+            raise refuse(
                 cell,
                 field,
                 "needs weight averages from which any width can be computed; set training.power_ema: [0.05, 0.10]",

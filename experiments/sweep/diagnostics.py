@@ -17,7 +17,7 @@ from experiments.sweep.remedies import (
     for_stray_number,
     is_stray_number,
 )
-from experiments.sweep.spec import NESTED, SECTIONS, SETTINGS, TOP_LEVEL, field_names
+from experiments.sweep.spec import NESTED, SECTIONS, SETTINGS, TOP_LEVEL, attribute, field_names
 from experiments.wording import shortened
 
 if TYPE_CHECKING:
@@ -135,7 +135,9 @@ def not_a_list(value: Any, written: str | None) -> str:
 def explain(details: list[ErrorDetails], kind: type) -> tuple[Location, str]:
     """Return where in a section pydantic found a wrong value, and a sentence about it. kind: the section's class."""
     detail = details[0]
-    location: Location = tuple(part for part in detail["loc"] if not isinstance(part, str) or part in field_names(kind))
+    location: Location = tuple(
+        part for part in _keys(detail["loc"], kind) if not isinstance(part, str) or part in field_names(kind)
+    )
     error = detail.get("ctx", {}).get("error")
     if isinstance(error, FieldError):
         return (location, str(error)) if location else ((error.field,), error.problem)
@@ -148,6 +150,12 @@ def explain(details: list[ErrorDetails], kind: type) -> tuple[Location, str]:
         return location[:1], f"{show_value(detail['input'])} is not a range; write [low, high]"
     choices = _choices(details)
     return location, not_a_choice(detail["input"], choices) if choices else _wrong_type(detail)
+
+
+def _keys(location: Location, kind: type) -> Location:
+    """Return where something is, by what sweep files call fields."""
+    called = {attribute(kind, key): key for key in field_names(kind)}
+    return tuple(called.get(part, part) if isinstance(part, str) else part for part in location)
 
 
 def _explain_nested(detail: ErrorDetails, kind: type, location: Location) -> tuple[Location, str]:

@@ -10,7 +10,7 @@ from typing import Any
 
 from edm.config.canonical import reached_halflife
 from experiments.sweep.diagnostics import show_value
-from experiments.sweep.spec import SECTIONS, Cell, split_axis
+from experiments.sweep.spec import SECTIONS, Cell, key_of, split_axis
 
 Outcome = tuple[Cell, str]  # a cell, and the signature of the canonical form of what it comes to
 MOST_CELLS = 4  # that a sentence names
@@ -50,7 +50,7 @@ def same_values(cells: Sequence[Outcome], axes: Sequence[str]) -> list[SameValue
 def _decides_numbers(axis: str) -> bool:
     """Whether an axis is more than a choice of what is shown, such as evaluation.metrics."""
     section, name, _ = split_axis(axis)
-    (field,) = (field for field in dataclasses.fields(SECTIONS[section]) if field.name == name)
+    (field,) = (field for field in dataclasses.fields(SECTIONS[section]) if key_of(field) == name)
     return bool(field.metadata.get("identity", True))
 
 

@@ -40,7 +40,7 @@ FIELDS: dict[Kind, tuple[str, str]] = {  # section and field
     "augmentation": ("training", "augmentation"),
 }
 OWN = MetricInfo("", group="own")
-FIELDS_OF = {
+FIELDS_OF: dict[str, tuple[tuple[Kind, str], ...]] = {
     section: tuple((kind, field) for kind, (own, field) in FIELDS.items() if own == section)
     for section in dict.fromkeys(section for section, _ in FIELDS.values())
 }
@@ -60,7 +60,9 @@ class SweepExtensions:
 
     def __init__(self, files: tuple[ExtensionFile, ...] = (), loaded: Iterable[LoadedExtension] = ()) -> None:
         self.files = files
-        self._loaded = {(each.registration.kind, each.registration.name): each for each in loaded}
+        self._loaded: dict[tuple[Kind, str], LoadedExtension] = {
+            (each.registration.kind, each.registration.name): each for each in loaded
+        }
         self._reached: set[tuple[str, str]] = set()  # companion fields and the options in them that a cell uses
         self._used: dict[str, set[str]] = {}  # companion fields and the options that values of cells have
 

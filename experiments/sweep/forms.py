@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 from edm.config import (
     EvaluationConfig,
     NetworkConfig,
+    Pretrained,
     SamplingConfig,
     TrainingConfig,
     canonical_sampling,
@@ -29,6 +30,13 @@ from experiments.sweep.tasks import (
 )
 
 Value = TypeVar("Value")
+
+
+def pretrained_training(data: DataSource, pretrained: Pretrained) -> Training:
+    """Return the task that takes a trained network into the store; its seed is 0, as nothing is drawn at random."""
+    content = {"weights": pretrained.digest, "network": pretrained.network, "sigma_data": pretrained.sigma_data}
+    identity = signature("pretrained", data=data.signature, **content)
+    return Training(identity, 0, data, pretrained.network, TrainingConfig(), 0.0, pretrained)
 
 
 def training_forms(cell: Cell, data: DataSource) -> tuple[Training, ...]:

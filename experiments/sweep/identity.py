@@ -14,6 +14,7 @@ VERSIONS = {
     "data": 1,
     "classifier": 2,  # trains as long as it gets better; stores that hold one of version 1 go on with it
     "training": 1,
+    "pretrained": 1,
     "probe": 1,
     "drawing": 1,
     "space": 1,

@@ -14,7 +14,7 @@ from experiments.errors import UserError
 from experiments.inputs import Inputs
 from experiments.sweep.aliases import Aliases, Holdings
 from experiments.sweep.equivalence import Outcome, SameValues, repeated_cells, repeated_sentence, same_values
-from experiments.sweep.forms import evaluation_forms, guide_cell, training_forms
+from experiments.sweep.forms import evaluation_forms, guide_cell, pretrained_training, training_forms
 from experiments.sweep.identity import VERSIONS
 from experiments.sweep.linking import link_evaluations, merge_evaluations
 from experiments.sweep.metrics import declare_metrics, fid_remedy
@@ -94,6 +94,11 @@ class Plan:
     @cached_property
     def _has_several_seeds(self) -> bool:
         return len({planned.cell.seed for planned in self.cells}) > 1
+
+    @cached_property
+    def trained(self) -> dict[str, Training]:
+        """The trainings that take gradient steps, by signature: all but those of pretrained networks."""
+        return {name: training for name, training in self.trainings.items() if training.pretrained is None}
 
     @cached_property
     def preparations(self) -> dict[str, Preparation]:
@@ -279,8 +284,15 @@ class Planner:
         if key not in self._forms_of:
             guide = guide_cell(cell)
             guides = () if guide is None else training_forms(guide, self._source(guide.data))
-            self._forms_of[key] = training_forms(cell, self._source(cell.data)), guides
+            self._forms_of[key] = self._training_forms(cell), guides
         return self._forms_of[key]
+
+    def _training_forms(self, cell: Cell) -> tuple[Training, ...]:
+        """The forms of the training of a cell; a trained network has one."""
+        source = self._source(cell.data)
+        if cell.model.source is not None:
+            return (pretrained_training(source, self._inputs.model(cell.model.source)),)
+        return training_forms(cell, source)
 
     def _rank_of_training(self, training: Training) -> int:
         if self._holdings is None:

@@ -30,6 +30,8 @@ INDIFFERENT = (
     "warmup_kimg",
     "power_ema_snapshots",
     "min_snr_gamma",
+    "lr_schedule",
+    "lr_decay_kimg",
     "keep",
     "checkpoint_kimg",
     "validate_kimg",

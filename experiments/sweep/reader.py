@@ -36,6 +36,7 @@ from experiments.sweep.spec import (
     ReportConfig,
     ResourcesConfig,
     Sweep,
+    by_attribute,
     field_names,
 )
 from experiments.sweep.tables import ReportTables
@@ -180,7 +181,7 @@ class SweepReader:
         """
         section = title.partition(".")[0]
         try:
-            resolved = self.extensions.resolved(section, dict(values))
+            resolved = by_attribute(kind, self.extensions.resolved(section, dict(values)))
             return self.extensions.with_facts(_parsed(kind, json.dumps(resolved, default=str)))
         except ExtensionValueError as error:
             field = ".".join((section, *map(str, error.location)))

@@ -13,12 +13,12 @@ from typing import Any, TypeVar
 
 from pydantic import TypeAdapter, ValidationError
 
-from edm.config import DataConfig, Extension
+from edm.config import DataConfig, Extension, Pretrained
 from edm.data.catalogue import CATALOGUE, DatasetFacts, facts, source_fingerprint
 from experiments.errors import UserError
 from experiments.sweep.aliases import Holdings
 from experiments.sweep.plan import Plan, plan_sweep
-from experiments.sweep.spec import SECTIONS, Cell, ReportConfig, ResourcesConfig, Sweep, unused_parameters
+from experiments.sweep.spec import SECTIONS, Cell, ReportConfig, ResourcesConfig, Sweep, by_attribute, unused_parameters
 from experiments.sweep.tasks import DataSource, SweepTask
 
 FORMAT = 1
@@ -43,6 +43,7 @@ def plan_to_json(plan: Plan) -> Content:
         "fields": {field: _column([cell[field] for cell in cells]) for field in cells[0] if field not in unused},
         "folders": [{"config": asdict(config), "source": _facts(source)} for config, source in _folders(plan).items()],
         "statistics": _statistics(plan),
+        **({"pretrained": pretrained} if (pretrained := _pretrained(plan)) else {}),
         "cells": _signatures_by_name(plan),
     }
 
@@ -88,6 +89,12 @@ def _statistics(plan: Plan) -> dict[str, str | None]:
     return {path: sha256 for path, sha256 in named if path is not None}
 
 
+def _pretrained(plan: Plan) -> list[Content]:
+    """The trained networks that cells name: on another machine their files may be absent."""
+    found = dict.fromkeys(p.training.pretrained for p in plan.cells if p.training.pretrained is not None)
+    return [asdict(pretrained) for pretrained in found]
+
+
 def _signatures_by_name(plan: Plan) -> dict[str, dict[str, str]]:
     """The signatures of the tasks behind each name; a cell's name stands for its evaluation, too."""
     named = {plan.names[identity]: {"training": identity} for identity in plan.trainings}
@@ -104,11 +111,12 @@ def _signatures_by_name(plan: Plan) -> dict[str, dict[str, str]]:
 class RecordedInputs:
     """Answers what planning asks about files from a recorded sweep; no file is read.
 
-    statistics: the SHA-256 of every statistics file, by its path. Facts and checksums of data sets are those of the
-    catalogue: recorded folders are given to plan_sweep as sources.
+    statistics: the SHA-256 of every statistics file, by its path. models: every trained network, by its path. Facts and
+    checksums of data sets are those of the catalogue: recorded folders are given to plan_sweep as sources.
     """
 
     statistics: Mapping[str, str]
+    models: Mapping[str, Pretrained]
 
     def facts(self, config: DataConfig) -> DatasetFacts:
         """Return the published facts of a data set; raises KeyError for a folder, which was not recorded."""
@@ -121,6 +129,10 @@ class RecordedInputs:
     def statistics_sha256(self, path: str) -> str | None:
         """Return the recorded SHA-256 of a statistics file; raises KeyError where there is none."""
         return self.statistics[path]
+
+    def model(self, path: str) -> Pretrained:
+        """Return a recorded trained network; raises KeyError where there is none."""
+        return self.models[path]
 
 
 def _in_catalogue(config: DataConfig) -> DataConfig:
@@ -140,7 +152,8 @@ def plan_from_json(content: Content, path: Path, holdings: Holdings | None = Non
             _parsed(DataConfig, folder["config"]): _parsed(DataSource, folder["source"])
             for folder in content["folders"]
         }
-        return plan_sweep(sweep, RecordedInputs(content["statistics"]), sources, holdings)
+        models = {entry["path"]: _parsed(Pretrained, entry) for entry in content.get("pretrained", ())}
+        return plan_sweep(sweep, RecordedInputs(content["statistics"], models), sources, holdings)
     except (KeyError, TypeError, ValidationError) as error:
         raise _unreadable(path, error) from None
 
@@ -194,7 +207,7 @@ def _section(section: str, kind: type, fields: dict[str, Any]) -> list[Any]:
     @cache
     def made(*at: int) -> Any:
         picked = {name: field["values"][i] for (name, field), i in zip(varying.items(), at, strict=True)}
-        return _parsed(kind, {**fixed, **picked})
+        return _parsed(kind, by_attribute(kind, {**fixed, **picked}))
 
     return [made(*at) for at in zip(*(field["at"] for field in varying.values()), strict=True)] if varying else [made()]
 

@@ -7,7 +7,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 from edm.config import (
     DataConfig,
@@ -100,23 +100,24 @@ class Cell:
         Of an option that the field's value does not have, it is None.
         """
         section, name, option = split_axis(axis)
-        value = getattr(getattr(self, section), name)
+        value = self._attribute(section, name)
         if option:
             return value.option(option) if isinstance(value, Extension) else None
-        if isinstance(value, tuple):
-            return tuple(entry.name if isinstance(entry, Extension) else entry for entry in value)
-        return value.name if isinstance(value, Extension) else value
+        return _written(value)
+
+    def _attribute(self, section: str, key: str) -> Any:
+        return getattr(getattr(self, section), attribute(SECTIONS[section], key))
 
     def has(self, axis: str) -> bool:
         """Return whether a dotted name means anything in this cell: an option of another value does not."""
         section, name, option = split_axis(axis)
-        value = getattr(getattr(self, section), name)
+        value = self._attribute(section, name)
         return not option or (isinstance(value, Extension) and option in dict(value.options))
 
     def fields(self) -> dict[str, Any]:
         """Return every field by its dotted name, and the seed; together they are the cell."""
         flat = {
-            f"{section}.{name}": getattr(getattr(self, section), name)
+            f"{section}.{name}": self._attribute(section, name)
             for section, kind in SECTIONS.items()
             for name in field_names(kind)
         }
@@ -129,8 +130,15 @@ class Cell:
             if isinstance(value, Extension):
                 found |= {name: value.name, **{f"{name}{OPTIONS}.{key}": own for key, own in value.options}}
             else:
-                found[name] = value
+                found[name] = _written(value)
         return found
+
+
+def _written(value: Any) -> Any:
+    """Return a value as the sweep file has it: an extension by its name."""
+    if isinstance(value, tuple):
+        return tuple(map(_written, cast(tuple[Any, ...], value)))
+    return value.name if isinstance(value, Extension) else value
 
 
 @dataclass(frozen=True)
@@ -175,7 +183,7 @@ def unused_parameters(cells: Sequence[Cell]) -> set[str]:
         name
         for section, kind in SECTIONS.items()
         for field in dataclasses.fields(kind)
-        for name in [f"{section}.{field.name}"]
+        for name in [f"{section}.{key_of(field)}"]
         if not field.metadata.get("column", True) and all(cell.value(name) == field.default for cell in cells)
     }
 
@@ -188,5 +196,25 @@ def split_axis(axis: str) -> tuple[str, str, str]:
 
 
 def field_names(kind: type) -> tuple[str, ...]:
-    """Return the names of a dataclass's fields."""
-    return tuple(f.name for f in dataclasses.fields(kind))
+    """Return what sweep files call a dataclass's fields."""
+    return tuple(map(key_of, dataclasses.fields(kind)))
+
+
+def key_of(field: dataclasses.Field[Any]) -> str:
+    """Return what sweep files call a field: its name, unless Python does not allow that name."""
+    return field.metadata.get("key", field.name)
+
+
+@cache
+def _attributes(kind: type) -> dict[str, str]:
+    return {key_of(field): field.name for field in dataclasses.fields(kind)}
+
+
+def attribute(kind: type, key: str) -> str:
+    """Return the name of the field that sweep files call `key`; what is no field is its own name."""
+    return _attributes(kind).get(key, key) if dataclasses.is_dataclass(kind) else key
+
+
+def by_attribute(kind: type, values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the values of a section by the names of its fields."""
+    return {attribute(kind, key): value for key, value in values.items()}

@@ -16,6 +16,7 @@ from edm.config import (
     Features,
     FormerClassifierConfig,
     NetworkConfig,
+    Pretrained,
     Resize,
     SamplingConfig,
     Split,
@@ -123,7 +124,11 @@ RULES: dict[Resize, str] = {"pytorch-fid": "", "clean": ", clean-fid's resize", 
 
 @dataclass(frozen=True)
 class Training:
-    """A network to train. flops: the floating-point operations that it takes."""
+    """A network to train. flops: the floating-point operations that it takes.
+
+    pretrained: a trained network that is taken into the store in its place; nothing is trained then, and `config` is
+    the default.
+    """
 
     signature: str
     seed: int
@@ -131,6 +136,7 @@ class Training:
     network: NetworkConfig
     config: TrainingConfig
     flops: float
+    pretrained: Pretrained | None = None
     kind: Kind = "training"
 
     @property

@@ -8,7 +8,7 @@ from typing import Any
 
 from experiments.redaction import without_paths
 from experiments.store.json_text import parse_json
-from experiments.store.layout import CONFIG, FAILURE, RESULT
+from experiments.store.layout import ACCEPTED, CONFIG, FAILURE, RESULT
 from experiments.store.result_files import without_origins
 
 
@@ -17,9 +17,11 @@ def anonymous_file(name: str, content: bytes) -> bytes:
     file = PurePosixPath(name).name
     if file == CONFIG:
         return without_paths(content.decode()).encode()
-    if file not in (RESULT, FAILURE):
+    if file not in (RESULT, FAILURE, ACCEPTED):
         return content
     parsed = anonymous_json(parse_json(content))
+    if file == ACCEPTED:
+        parsed["accepted"] = [{**one, "by": ""} for one in parsed["accepted"]]
     if file == RESULT:
         parsed = without_origins(parsed)
     return (json.dumps(parsed, indent=1) + "\n").encode()

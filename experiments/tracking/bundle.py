@@ -2,7 +2,7 @@
 
     manifest.json    what this is, and of every other file its SHA-256, its size and its time
     sweep.json       the sweep (sweep/serialisation.py)
-    trainings/<signature>/..., evaluations/<signature>/..., classifiers/<signature>/..., diffs/...
+    trainings/<signature>/..., evaluations/<signature>/..., classifiers/<signature>/..., diffs/..., code/...
                      as in a store, without weights and features
     extensions/<code>/...    the files of the extensions that made the results; kept, and never run by a report
 
@@ -24,9 +24,12 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from experiments.errors import UserError
+from experiments.store.code_files import SEVERAL, code_path
 from experiments.store.files import replacing
 from experiments.store.json_text import parse_json
 from experiments.store.layout import (
+    ACCEPTED,
+    CODE,
     CONFIG,
     FAILURE,
     GRIDS,
@@ -39,7 +42,7 @@ from experiments.store.layout import (
     SAMPLES,
     VALIDATION,
 )
-from experiments.store.provenance import diff_path
+from experiments.store.provenance import DIFFS, diff_path
 from experiments.store.results import ClassifierRecord, EvaluationResult, TrainingResult
 from experiments.store.store import Store
 from experiments.sweep.plan import Plan
@@ -49,10 +52,12 @@ from experiments.wording import printable, shortened, size
 
 FORMAT = "edm-sweep bundle 1"
 MANIFEST, SWEEP = "manifest.json", "sweep.json"
-OF_TRAININGS = (CONFIG, RESULT, JOURNAL, VALIDATION, PRUNED, FAILURE, LOG)
-OF_CLASSIFIERS = (CONFIG, RESULT, LOG)
-OF_EVALUATIONS = (CONFIG, RESULT, INFLUENCES, SAMPLES, PAIRS, FAILURE, LOG)
-NAME = re.compile(r"(trainings|evaluations|classifiers|diffs|extensions)/[0-9a-f]{20}(\.patch|(/[\w.-]+){1,2})")
+OF_TRAININGS = (CONFIG, RESULT, ACCEPTED, JOURNAL, VALIDATION, PRUNED, FAILURE, LOG)
+OF_CLASSIFIERS = (CONFIG, RESULT, ACCEPTED, LOG)
+OF_EVALUATIONS = (CONFIG, RESULT, ACCEPTED, INFLUENCES, SAMPLES, PAIRS, FAILURE, LOG)
+NAME = re.compile(
+    r"(trainings|evaluations|classifiers|diffs|code|extensions)/[0-9a-f]{20}(\.patch|\.json|(/[\w.-]+){1,2})"
+)
 LARGEST = 2**30  # bytes of one file: a record holds no weights
 LARGEST_MANIFEST = 2**26
 RATIO, ALWAYS = 50, 2**27  # how many times its own size, and how many bytes in any case, a bundle may take unpacked
@@ -142,6 +147,7 @@ def _sweep(plan: Plan, with_provenance: bool) -> bytes:
 def _files(plan: Plan, store: Store, with_provenance: bool) -> Iterator[tuple[str, Path]]:
     """Yield the files of a plan in a store, each with its name in a bundle."""
     diffs: set[str] = set()
+    code: set[str] = set()
     classifiers = {space.classifier for task in plan.evaluations.values() for space, _ in task.spaces}
     of_type: dict[type[TrainingResult | EvaluationResult | ClassifierRecord], tuple[Iterable[str], tuple[str, ...]]] = {
         TrainingResult: (plan.trainings, OF_TRAININGS),
@@ -152,17 +158,21 @@ def _files(plan: Plan, store: Store, with_provenance: bool) -> Iterator[tuple[st
         kind = result_type.kind
         for signature in tasks:
             result = store.result(result_type, signature)  # one that is damaged is set aside, and not packed
-            if with_provenance and result is not None and result.provenance.git_diff:
-                diffs.add(result.provenance.git_diff)
+            if result is not None:
+                diffs |= {result.provenance.git_diff or ""} if with_provenance else set()
+                code |= {digest for digests in result.code.values() for digest in digests.split(SEVERAL)}
             folder = store.folder(kind, signature)
             kept = [name for name in names if with_provenance or name != LOG]
             paths = [folder / name for name in kept] + sorted((folder / GRIDS).glob("[!.]*.png"))
             for path in paths:
                 if path.is_file():
                     yield f"{kind}/{signature}/{path.relative_to(folder).as_posix()}", path
-    for path in sorted(diff_path(store, digest) for digest in diffs):
+    for path in sorted(diff_path(store, digest) for digest in diffs if digest):
         if path.is_file():
-            yield f"diffs/{path.name}", path
+            yield f"{DIFFS}/{path.name}", path
+    for path in sorted(code_path(store, digest) for digest in code):
+        if path.is_file():
+            yield f"{CODE}/{path.name}", path
     for path in (path for code in plan.extensions for path in sorted(store.folder("extensions", code).glob("[!.]*"))):
         if path.is_file():
             yield f"extensions/{path.parent.name}/{path.name}", path

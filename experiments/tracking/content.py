@@ -16,12 +16,14 @@ from experiments.store.failures import Failure
 from experiments.store.layout import JOURNAL, RESULT, VALIDATION
 from experiments.store.results import EvaluationResult, Provenance, TrainingResult
 from experiments.store.training_records import Pruning
+from experiments.sweep.code_changes import ResultCode
 from experiments.sweep.forms import guide_cell
 from experiments.sweep.plan import Plan, PlannedCell
 from experiments.sweep.tasks import Evaluation
 from experiments.tracking.runs import FAILED, KILLED, RUNNING
 
 RESULT_TAGS = ("scores", "notes", "stopped_at", "stopped_by")  # what a report needs of a result beside the metrics
+CODE_TAG, SINCE_TAG = "edm.code", "edm.code_since"  # the digests of what made a result, and the commit in words
 CURVES = {JOURNAL: "loss", VALIDATION: "val_loss"}  # a training's files, and the metric that every line of them has
 
 
@@ -101,6 +103,8 @@ def evaluation_tags(evaluation: Evaluation, result: EvaluationResult, digest: st
         RunTag("edm.training", evaluation.training.signature),
         *(RunTag(f"edm.{name}", json.dumps(getattr(result, name))) for name in RESULT_TAGS),
         RunTag("edm.result", digest),
+        RunTag(CODE_TAG, json.dumps(dict(result.code))),
+        RunTag(SINCE_TAG, ResultCode.of(result).since),
         *provenance_tags(result.provenance),
     ]
 

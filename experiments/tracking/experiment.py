@@ -13,6 +13,13 @@ from mlflow.entities import Metric, Param, Run, RunTag
 from experiments.tracking.runs import FINISHED, PARENT, RUNNING, all_runs, mirrored_run
 from experiments.tracking.sync_state import MirroredRun, Notices
 
+KIND, NOTE = "mlflow.experimentKind", "mlflow.note.content"  # tags that MLflow's pages read
+TRAINING_KIND = "custom_model_development"  # else the pages open as for language models
+NOTE_TEXT = (
+    "Trainings and, below each, evaluations of the sweep {sweep}. Sort the table of runs by fid_test to see the best "
+    "cells. `edm-sweep report {sweep}` makes tables with significance tests, figures and one page of the same results."
+)
+
 
 class MirroredExperiment:
     """The runs of one experiment by signature, as this process knows them.
@@ -50,7 +57,8 @@ class MirroredExperiment:
         found = self.client.get_experiment_by_name(self.name)
         if found is None:
             place = self.artifacts.as_uri() if self.artifacts is not None else None
-            return self.client.create_experiment(self.name, artifact_location=place)
+            tags = {KIND: TRAINING_KIND, NOTE: NOTE_TEXT.format(sweep=self.name)}
+            return self.client.create_experiment(self.name, artifact_location=place, tags=tags)
         if found.lifecycle_stage != "active":
             self.client.restore_experiment(found.experiment_id)
         return found.experiment_id

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -14,6 +15,7 @@ from experiments.store.layout import JOURNAL, VALIDATION
 from experiments.store.results import EvaluationResult, TrainingResult
 from experiments.store.store import Store
 from experiments.store.training_records import Pruning
+from experiments.sweep.code_changes import CodeChange, ResultCode, change_of
 from experiments.sweep.metrics import ERRORS, HEADLINES, baselines_of, describe_reference, metrics_of, requested_scores
 from experiments.sweep.plan import Plan, PlannedCell
 from experiments.sweep.spec import OPTIONS, unused_parameters
@@ -27,6 +29,7 @@ class EvaluationScores:
     """What is known of an evaluation: its metrics, the scores that they answer, and remarks.
 
     pruned_at: at how many kimg a training that it depends on was ended early, where the evaluation was not done.
+    change: how the code that made it differs from today's.
     """
 
     metrics: Mapping[str, float]
@@ -35,6 +38,7 @@ class EvaluationScores:
     stopped_at: int | None = None
     stopped_by: str | None = None
     pruned_at: float | None = None
+    change: CodeChange | None = None
 
     @classmethod
     def of(cls, result: EvaluationResult) -> EvaluationScores:
@@ -61,8 +65,12 @@ class TrainingSummary:
 
 def scores_in_store(plan: Plan, store: Store) -> dict[str, EvaluationScores]:
     """Return a plan's finished evaluations, and those whose training was pruned, by signature."""
-    results = {signature: store.result(EvaluationResult, signature) for signature in plan.evaluations}
-    done = {signature: EvaluationScores.of(result) for signature, result in results.items() if result is not None}
+    done: dict[str, EvaluationScores] = {}
+    for signature, evaluation in plan.evaluations.items():
+        result = store.result(EvaluationResult, signature)
+        if result is not None:
+            change = change_of(store, evaluation, ResultCode.of(result))
+            done[signature] = dataclasses.replace(EvaluationScores.of(result), change=change)
     return add_training_notes(plan, done, {signature: _summary_of(store, signature) for signature in plan.trainings})
 
 
@@ -83,7 +91,7 @@ def add_training_notes(
         own = [trained[training.signature] for training in evaluation.depends_on]
         pruned = [one.pruned_at for one in own if one.pruned_at is not None]
         if signature in done:
-            notes = (*done[signature].notes, *_memory_notes(evaluation, trained))
+            notes = (*done[signature].notes, *_memory_notes(evaluation, trained), *_pretrained_notes(evaluation))
             found[signature] = dataclasses.replace(done[signature], notes=notes)
         elif pruned:
             found[signature] = EvaluationScores({}, frozenset(), evaluation.notes, pruned_at=pruned[0])
@@ -101,6 +109,13 @@ def _memory_notes(evaluation: Evaluation, trained: dict[str, TrainingSummary]) -
             )
 
 
+def _pretrained_notes(evaluation: Evaluation) -> Iterator[str]:
+    """Yield a remark where the network was not trained here."""
+    pretrained = evaluation.training.pretrained
+    if pretrained is not None:
+        yield f"pretrained: the network of {Path(pretrained.path).name} (weights {pretrained.digest[:12]})"
+
+
 def _shows_in_the_network(micro_batch: int, training: Training) -> bool:
     """Return whether a training in smaller micro-batches than asked for makes another network."""
     asked = training.config.micro_batch or training.config.batch_size
@@ -114,13 +129,14 @@ def results_frame(plan: Plan, found: dict[str, EvaluationScores]) -> pd.DataFram
     followed by _se, _low and _high; noise_ and real_ are the scores of pure noise and of real images, for comparison.
     A cell without scores yet has status "missing", one that was stopped early "stopped", one whose training was ended
     early "pruned", and all of them have empty scores. Nothing in the frame depends on when, where or how fast a task
-    was done, except that memory may have forced smaller micro-batches, which makes another network.
+    was done, except that memory may have forced smaller micro-batches, which makes another network, and that other code
+    than today's may have made it: then there is a column `code`, which says what changed since.
     """
     options = dict.fromkeys(_options(plan), ABSENT)
     frame = pd.DataFrame([_row(plan, planned, found, options) for planned in plan.cells])
     named = {name for planned in plan.cells for score in _scores(planned) for name in _columns(score)}
     kept = {name for name in frame if str(name).startswith(HEADLINES[:2]) and not str(name).endswith(ERRORS)}
-    optional = [n for n in frame if n in named | {"real_images", "stopped_at", "pruned_at"} and n not in kept]
+    optional = [n for n in frame if n in named | {"real_images", "stopped_at", "pruned_at", "code"} and n not in kept]
     empty = [name for name in optional if not any(frame[name].notna().tolist())]
     return frame.drop(columns=[*empty, *(unused_parameters(plan.sweep.cells) - {*plan.sweep.axes})])
 
@@ -154,6 +170,7 @@ def _row(
         "status": _status(own, done),
         "stopped_at": own.stopped_at if own is not None and done else None,
         "pruned_at": own.pruned_at if own is not None and not done else None,
+        "code": own.change.text if own is not None and done and own.change is not None else None,
         **{name: shown.get(name) for score in wanted for name in metrics_of(score)},
         **{name: context.get(name) for score in wanted for name in baselines_of(score)},
         "real_images": context.get("real_images"),

@@ -50,22 +50,19 @@ def influence_files(plan: Plan, store: Store) -> dict[str, Path]:
     return {cell: path for cell, path in paths.items() if path is not None}
 
 
-def error_covariances(files: Mapping[str, Path]) -> dict[str, tuple[tuple[str, ...], np.ndarray]]:
-    """Return for each metric the cells that have it, and the covariance of the errors of their values.
+def paired_deviations(files: Mapping[str, Path]) -> dict[str, tuple[tuple[str, ...], np.ndarray]]:
+    """Return for each metric the cells that have it, and how far every image moves the score of each cell.
 
-    files: of the cells' influences. All cells start from the same noise and labels, so image i of one corresponds to
-    image i of another, and errors of cells are correlated: var(a - b) is usually much less than var(a) + var(b). Cells
-    with different numbers of images, which no table shows side by side, count as uncorrelated.
+    files: of the cells' influences. Rows are scaled so that the product of two is the covariance of the scores: all
+    cells start from the same noise and labels, so image i of one corresponds to image i of another, and var(a - b) is
+    usually much less than var(a) + var(b). Cells with different numbers of images, which no table compares, count as
+    uncorrelated.
     """
-    found = {cell: _influences(path) for cell, path in files.items()}
-    cells_with: dict[str, list[str]] = {}
-    for cell, metrics in found.items():
-        for metric in metrics:
-            cells_with.setdefault(metric, []).append(cell)
-    return {
-        metric: (tuple(cells), _covariance([found[cell][metric] for cell in cells]))
-        for metric, cells in cells_with.items()
-    }
+    found: dict[str, dict[str, np.ndarray]] = {}
+    for cell, path in files.items():
+        for metric, values in _influences(path).items():
+            found.setdefault(metric, {})[cell] = values
+    return {metric: (tuple(rows), _deviations(list(rows.values()))) for metric, rows in found.items()}
 
 
 def _influences(path: Path) -> dict[str, np.ndarray]:
@@ -78,12 +75,14 @@ def _influences(path: Path) -> dict[str, np.ndarray]:
     return {metric: values for metric, values in arrays.items() if values.ndim == 1 and values.dtype.kind == "f"}
 
 
-def _covariance(influences: list[np.ndarray]) -> np.ndarray:
-    """Return the covariance of means over images: that of the influences, divided by their number."""
-    made = np.zeros((len(influences), len(influences)))
-    counts = np.array([len(values) for values in influences])
-    for count in np.unique(counts):
-        same = np.flatnonzero(counts == count)
-        rows = np.stack([influences[i] for i in same]).astype(np.float64)
-        made[np.ix_(same, same)] = np.cov(rows) / count
+def _deviations(influences: list[np.ndarray]) -> np.ndarray:
+    """Return rows whose products are the covariances of means over images. Images of other counts are other columns."""
+    starts: dict[int, int] = {}
+    for values in influences:
+        starts.setdefault(len(values), sum(starts))
+    made = np.zeros((len(influences), sum(starts)), np.float32)
+    for row, values in zip(made, influences, strict=True):
+        count = len(values)
+        scale = np.sqrt(max(count - 1, 1) * count)
+        row[starts[count] : starts[count] + count] = (values - values.mean(dtype=np.float64)) / scale
     return made

@@ -5,22 +5,27 @@ from __future__ import annotations
 import json
 import math
 import sys
+from dataclasses import replace
 
 from experiments.tracking import mlflow_environment  # noqa: F401  isort: skip  (MLflow reads it as it is imported)
 import mlflow
 from mlflow.entities import Run
 
 from experiments.errors import UserError
+from experiments.store.store import Store
+from experiments.sweep.code_changes import CodeChange, ResultCode, change_of
 from experiments.sweep.plan import Plan
-from experiments.tracking.content import RESULT_TAGS
+from experiments.sweep.tasks import Evaluation
+from experiments.tracking.content import CODE_TAG, RESULT_TAGS, SINCE_TAG
 from experiments.tracking.frames import EvaluationScores, TrainingSummary, add_training_notes
 from experiments.tracking.runs import FINISHED, KILLED, all_runs, answering
 
 
-def scores_in_mlflow(plan: Plan, uri: str) -> dict[str, EvaluationScores]:
+def scores_in_mlflow(plan: Plan, uri: str, store: Store) -> dict[str, EvaluationScores]:
     """Return a plan's finished evaluations as MLflow has them, and those whose training was pruned, by signature.
 
-    Raises UserError where the server does not answer or has no such experiment.
+    store: knows who vouches for results of other code than today's, and what their code was. Raises UserError where
+    the server does not answer or has no such experiment.
     """
     done: dict[str, EvaluationScores] = {}
     trained = dict.fromkeys(plan.trainings, TrainingSummary())
@@ -34,7 +39,7 @@ def scores_in_mlflow(plan: Plan, uri: str) -> dict[str, EvaluationScores]:
             if signature in plan.trainings and status in (FINISHED, KILLED):
                 trained[signature] = _summary_of(run)
             elif signature in plan.evaluations and status == FINISHED:
-                done[signature] = _scores_of(run)
+                done[signature] = replace(_scores_of(run), change=_change_of(run, plan.evaluations[signature], store))
     return add_training_notes(plan, done, trained)
 
 
@@ -43,6 +48,11 @@ def _summary_of(run: Run) -> TrainingSummary:
         return TrainingSummary(pruned_at=json.loads(run.data.tags.get("edm.pruned_at", "null")))
     micro_batch = run.data.tags.get("edm.computing.micro_batch", "None")
     return TrainingSummary(micro_batch=None if micro_batch == "None" else int(micro_batch))
+
+
+def _change_of(run: Run, evaluation: Evaluation, store: Store) -> CodeChange | None:
+    tags = run.data.tags
+    return change_of(store, evaluation, ResultCode(json.loads(tags.get(CODE_TAG, "{}")), tags.get(SINCE_TAG, "")))
 
 
 def _scores_of(run: Run) -> EvaluationScores:

@@ -24,8 +24,10 @@ from experiments.store.layout import STATE
 from experiments.store.provenance import provenance
 from experiments.store.results import ClassifierRecord
 from experiments.store.store import Store
+from experiments.sweep.code_parts import parts_of
 from experiments.sweep.preparations import FeatureClassifier
 from experiments.trials.assets import ensure_data
+from experiments.trials.code import Code, begun_with, code_now, code_of_data
 from experiments.trials.context import Interrupted, TrialContext, device_name, write_config
 from experiments.trials.progress import PhaseReporter, ProgressReporter
 
@@ -53,9 +55,11 @@ def run_classifier(store: Store, task: FeatureClassifier, context: TrialContext)
             reporter.total = total
             return reporter.beat(done) and reporter.stop_requested
 
+        code = _code_of(store, folder, task)
         with replacing(folder / MODEL) as model:
             made = _build(folder, model, task, state, data, on_progress, context.checkpoint_s)
-        made = dataclasses.replace(made, threads=context.threads, provenance=provenance(context.run_info, began))
+        own = {"code": code, "threads": context.threads, "provenance": provenance(context.run_info, began)}
+        made = dataclasses.replace(made, **own)
         store.finish(task.signature, made, [MODEL])
     _drop_checkpoint(folder)
 
@@ -73,7 +77,9 @@ def ensure_classifier(store: Store, task: FeatureClassifier, device: torch.devic
             on_phase("training the feature classifier")
             return False
 
-        return _build(folder, building / MODEL, task, _new_training(task, data, device), data, on_progress)
+        code = _code_of(store, folder, task)
+        made = _build(folder, building / MODEL, task, _new_training(task, data, device), data, on_progress)
+        return dataclasses.replace(made, code=code)
 
     folder = store.folder("classifiers", task.signature)
     on_wait = functools.partial(on_phase, "waiting for the feature classifier")
@@ -83,6 +89,12 @@ def ensure_classifier(store: Store, task: FeatureClassifier, device: torch.devic
     classifier = Classifier(task.config, data.channels, data.resolution, data.num_classes)
     classifier.load_state_dict(load_tensors(store.checked("classifiers", task.signature, MODEL)))
     return on_device(classifier, device).eval()
+
+
+def _code_of(store: Store, folder: Path, task: FeatureClassifier) -> Code:
+    """Return the code that a classifier is computed with from here on, and was before its checkpoint."""
+    own = begun_with(folder, code_now(store, parts_of(task)), resumed=any(folder.glob(f"{STATE}-*")))
+    return {**own, **code_of_data(store, task.data)}
 
 
 def _new_training(task: FeatureClassifier, data: Dataset, device: torch.device) -> ClassifierTraining:

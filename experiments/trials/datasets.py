@@ -14,7 +14,9 @@ from experiments.errors import UserError
 from experiments.store.provenance import provenance
 from experiments.store.results import DatasetRecord
 from experiments.store.store import Store
+from experiments.sweep.code_parts import parts_of
 from experiments.sweep.tasks import DataSource
+from experiments.trials.code import code_now
 from experiments.trials.extensions import require_loaded
 from experiments.trials.remedies import explain
 
@@ -47,7 +49,8 @@ def ensure_prepared(
             place = store.folder("data", source.signature)  # for people: `folder` is a temporary one in it
             raise UserError(explain(error).replace(str(folder), str(place))) from None
         on_progress("computing checksums", 0, 0)  # of gigabytes, perhaps
-        return DatasetRecord.from_json({**record, "provenance": provenance().to_json()})
+        code = code_now(store, parts_of(source))
+        return DatasetRecord.from_json({**record, "code": code, "provenance": provenance().to_json()})
 
     wait = on_wait or partial(on_progress, "waiting for another process that prepares it", 0, 0)
     return store.ensure(DatasetRecord, source.signature, build, FILES, wait)

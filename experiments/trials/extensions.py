@@ -32,8 +32,9 @@ def _keep(extension: Extension, files: tuple[ExtensionFile, ...], store: Store) 
         for file in files:
             (folder / f"{file.module}.py").write_text(file.text, encoding="utf-8")
         kind, modules = registration_of(extension).kind, tuple(file.module for file in files)
-        about = {"what": kind, "name": extension.name, "where": extension.where}
-        return ExtensionRecord(**about, modules=modules, provenance=provenance())
+        return ExtensionRecord(
+            what=kind, name=extension.name, where=extension.where, modules=modules, provenance=provenance()
+        )
 
     store.ensure(ExtensionRecord, extension.code, build, [f"{file.module}.py" for file in files])
 

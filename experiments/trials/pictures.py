@@ -117,7 +117,7 @@ def _raise_if_impossible(training: Training, sampling: SamplingConfig, request: 
         raise UserError("--per-class: draws a grid of every class; leave --label and --trajectory out")
     if request.gif and not request.trajectory:
         raise UserError("--gif: animates the denoising; add --trajectory")
-    classes, halvings = training.network.num_classes, len(training.network.depths)
+    classes, halvings = training.network.num_classes, training.network.halvings
     if request.label is not None and not 0 <= request.label < classes:
         labels = f"0 to {classes - 1}" if classes else "none: its data set has no classes"
         raise UserError(f"--label {request.label}: is not a class of this network; there are {labels}")

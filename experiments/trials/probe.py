@@ -21,8 +21,10 @@ from edm.train import Computing, TrainState, train
 from experiments.store.provenance import provenance
 from experiments.store.results import ComputingRecord, MeasuredDrawing, MeasuredTraining, ProbeResult
 from experiments.store.store import Store
+from experiments.sweep.code_parts import parts_of
 from experiments.sweep.probes import LEAST_STEPS, MOST_STEPS, WARM_UP_STEPS, Probe
 from experiments.trials.assets import ensure_data
+from experiments.trials.code import code_now
 from experiments.trials.context import TrialContext, device_name
 from experiments.trials.failures import is_out_of_memory
 from experiments.trials.progress import ProgressReporter
@@ -51,6 +53,7 @@ def run_probe(
     if done is not None:
         return done
     result = measure(store, probe, context, on_progress)
+    result = dataclasses.replace(result, code=code_now(store, parts_of(probe)))
     store.finish(probe.signature, result)
     return result
 

@@ -18,6 +18,7 @@ from experiments.cli.main import app
 from experiments.errors import UserError
 from experiments.store.results import EvaluationResult
 from experiments.store.store import Store
+from experiments.sweep.spec import field_names
 from experiments.tracking.records import record_plan
 from tests.docs.scripts import DOCS, ROOT, script
 from tests.inprocess import run_all
@@ -63,7 +64,7 @@ def test_the_docstrings_of_sections_describe_exactly_their_fields() -> None:
     made = script("sweep_file")
     for kind in made.CLASSES.values():
         assert list(made.meanings(kind)) == list(kind.__dataclass_fields__)
-    fields = {f"{name}.{field}" for name, kind in made.CLASSES.items() for field in kind.__dataclass_fields__}
+    fields = {f"{name}.{field}" for name, kind in made.CLASSES.items() for field in field_names(kind)}
     assert made.MORE.keys() <= fields
 
 

@@ -11,6 +11,7 @@ from edm import registry
 from experiments.runner.resume import open_schedule
 from experiments.store.store import Store
 from experiments.sweep.extensions import FIELDS
+from experiments.sweep.serialisation import plan_from_json, plan_to_json
 from experiments.trials.checking import check_plan
 from experiments.trials.extensions import keep_extensions
 from tests import ROOT
@@ -42,7 +43,9 @@ def test_an_example_runs_as_it_is(python: str, fields: str, tmp_path: Path, stor
     assert plan.extensions, "the fields of the example use nothing of it"
     check_plan(plan, store)
     keep_extensions(plan, store)
-    registry._registered.clear()  # as in a worker
+    registry._registered.clear()  # as in a worker, and in a report
+    recalled = plan_from_json(plan_to_json(plan), tmp_path / "record.json")
+    assert recalled.evaluations.keys() == plan.evaluations.keys() and recalled.cells == plan.cells
     schedule = open_schedule(plan, store)
     assert "evaluation" in execute(schedule, store) and not schedule.failures
 

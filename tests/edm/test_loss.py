@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from edm.config import NetworkConfig
-from edm.loss import denoising_loss, edm_weight, min_snr_weight
-from edm.precondition import Denoiser
+from edm.loss import denoising_loss, edm_weight, inverse_variance_weight, min_snr_weight
+from edm.precondition import Denoiser, Scalings
 
 SIGMAS = torch.tensor([0.002, 0.1, 0.5, 1.0, 10.0, 80.0], dtype=torch.float64)
 
@@ -35,3 +35,11 @@ def test_loss_is_the_weighted_mean_squared_error_of_the_denoiser():
         error = model(images + sigma[:, None, None, None] * noise, sigma, label) - images
         expected = weight(sigma, 0.5) * (error**2).mean(dim=(1, 2, 3))
         torch.testing.assert_close(found, expected)
+
+
+def test_the_weight_of_other_preconditionings_is_the_inverse_variance():
+    """EDM, Table 1: lambda is 1 / sigma**2 for VP, VE and iDDPM, which is 1 / c_out**2 there."""
+    found = inverse_variance_weight(SIGMAS, 0.5)
+    for precondition in ("vp", "ve", "iddpm"):
+        torch.testing.assert_close(found, Scalings.of(SIGMAS, 0.5, precondition).weight)
+        torch.testing.assert_close(found, 1 / Scalings.of(SIGMAS, 0.5, precondition).c_out ** 2)

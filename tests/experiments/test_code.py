@@ -235,9 +235,7 @@ def test_an_entry_that_is_not_there_is_an_error(tmp_path: Path) -> None:
 
 
 def test_drawing_reaches_what_it_is_known_to_use() -> None:
-    found = Sources({"edm": ROOT / "edm"}).reach(
-        ["edm.generate.generate"], {"edm.samplers.method_of.methods": ["heun"]}
-    )
+    found = Sources({"edm": ROOT / "edm"}).reach(["edm.generate.generate"], {"edm.samplers.METHODS": ["heun"]})
     assert {"edm.samplers.heun", "edm.precondition.Denoiser.null_label", "edm.noise.philox"} <= set(found.definitions)
     assert "edm.config.sampling.SamplingConfig.sigmas" in found.definitions
     assert not {"edm.samplers.unip", "edm.train.train", "edm.loss.loss_weight"} & set(found.definitions)

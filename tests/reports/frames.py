@@ -1,6 +1,7 @@
 """Frames of results to make reports of."""
 
 import itertools
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,7 @@ from PIL import Image
 from reports.folder import write_report
 from reports.layout import Layout
 from reports.report import Report
+from reports.significance import PairedErrors
 
 HOSTILE = ["<script>alert(1)</script>", "a_b & 100% $x^2$ \\{#~}", "=cmd('calc')", "x|y*z`"]  # names of presets
 NO_CURVES = pd.DataFrame(columns=["training", "kimg", "loss", "val_loss"])
@@ -64,6 +66,17 @@ def full(made: pd.DataFrame) -> pd.DataFrame:
         real_nn_ratio_features=0.99,
         real_images=897,
     )
+
+
+def errors_of(cells: Sequence[str], covariance: np.ndarray) -> PairedErrors:
+    """Errors with this covariance."""
+    values, vectors = np.linalg.eigh(covariance)
+    return PairedErrors(tuple(cells), vectors * np.sqrt(np.clip(values, 0, None)))
+
+
+def covariance_of(paired: PairedErrors) -> np.ndarray:
+    """The covariance of errors."""
+    return paired.deviations @ paired.deviations.T
 
 
 def report(made: pd.DataFrame, tmp_path: Path, layout: Layout = LAYOUT) -> Report:

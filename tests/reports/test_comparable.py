@@ -26,7 +26,7 @@ def test_cells_that_differ_are_apart_and_the_report_names_field_and_cells() -> N
     assert "evaluation.images 1000 (cells nano/False/0, nano/True/0), 2000 (cells micro/False/0, micro/True/0)" in note
 
 
-def test_an_allowed_difference_makes_one_table_with_a_footnote_and_no_winner() -> None:
+def test_an_allowed_difference_makes_one_footnoted_table_and_no_winner() -> None:
     made = mixed()
     (table,) = result_tables(made, AXES, allowed=("evaluation.images",))
     assert len(table.rows) == 4 and not any(entry.mark for entry in table.entries)

@@ -8,7 +8,7 @@ import pytest
 
 from reports.significance import PairedErrors
 from reports.tables import ResultTable, result_tables
-from tests.reports.frames import DIGITS, LAYOUT, digits, frame, with_errors
+from tests.reports.frames import DIGITS, LAYOUT, digits, errors_of, frame, with_errors
 
 COMPARED = replace(LAYOUT, metrics=("fid_test",), baseline={"model.attention": True})
 
@@ -21,7 +21,7 @@ def column(table: ResultTable, head: str) -> list[str]:
 def paired(made, error: float, correlation: float) -> dict[str, PairedErrors]:
     count = len(made)
     matrix = error**2 * (correlation + (1 - correlation) * np.eye(count))
-    return {"fid_test": PairedErrors(tuple(made["cell"]), matrix)}
+    return {"fid_test": errors_of(tuple(made["cell"]), matrix)}
 
 
 def test_every_entry_is_compared_with_its_own_baseline() -> None:

@@ -5,6 +5,7 @@ import pytest
 from scipy import stats
 
 from reports.significance import DifferenceTest, PairedErrors, Sample, ScoreColumn, compare_samples, holm, marks
+from tests.reports.frames import covariance_of, errors_of
 
 REPETITIONS = 2000
 MOST = 0.05 + 3 * (0.05 * 0.95 / REPETITIONS) ** 0.5  # what a rate of 5% may look like in as many repetitions
@@ -23,11 +24,11 @@ def correlated(count: int, correlation: float, rng: np.random.Generator) -> Pair
     """Errors of unequal size with one correlation between all pairs of cells."""
     errors = rng.uniform(0.5, 2.0, count)
     matrix = correlation + (1 - correlation) * np.eye(count)
-    return PairedErrors(tuple(f"c{i}" for i in range(count)), matrix * np.outer(errors, errors))
+    return errors_of(tuple(f"c{i}" for i in range(count)), matrix * np.outer(errors, errors))
 
 
 def column_of(values: np.ndarray, paired: PairedErrors, lower: bool = True) -> ScoreColumn:
-    errors = np.sqrt(np.diag(paired.covariance))
+    errors = np.sqrt(np.diag(covariance_of(paired)))
     cells = zip(paired.cells, values.tolist(), errors.tolist(), strict=True)
     return ScoreColumn(tuple(single(*cell) for cell in cells), lower, paired)
 
@@ -42,7 +43,7 @@ def share_with_a_winner(draw, repetitions: int = REPETITIONS) -> float:
 def test_equal_cells_seldom_have_a_winner(count: int, correlation: float) -> None:
     rng = np.random.default_rng(count)
     paired = correlated(count, correlation, rng)
-    root = np.linalg.cholesky(paired.covariance)
+    root = np.linalg.cholesky(covariance_of(paired))
     rate = share_with_a_winner(lambda: [column_of(3 + root @ rng.standard_normal(count), paired)])
     assert rate <= MOST
     assert count > 2 or rate >= 0.05 - (MOST - 0.05), "two cells: the test is exact"
@@ -52,7 +53,7 @@ def test_equal_cells_seldom_have_a_winner(count: int, correlation: float) -> Non
 def test_a_table_of_several_columns_of_equal_cells_seldom_has_any_winner(columns: int) -> None:
     rng = np.random.default_rng(columns)
     paired = correlated(2, 0.5, rng)
-    root = np.linalg.cholesky(paired.covariance)
+    root = np.linalg.cholesky(covariance_of(paired))
 
     def table() -> list[ScoreColumn]:
         return [column_of(root @ rng.standard_normal(2), paired, lower=bool(i % 2)) for i in range(columns)]
@@ -78,7 +79,7 @@ def test_equal_cells_of_several_seeds_seldom_have_a_winner(count: int, shared: b
 def test_the_truly_best_entry_is_seldom_left_unmarked(margin: float) -> None:
     rng = np.random.default_rng(7)
     paired = correlated(8, 0.5, rng)
-    root, truth = np.linalg.cholesky(paired.covariance), margin * (np.arange(8) > 0)
+    root, truth = np.linalg.cholesky(covariance_of(paired)), margin * (np.arange(8) > 0)
     drawn = [marks([column_of(truth + root @ rng.standard_normal(8), paired)])[0][0] for _ in range(REPETITIONS)]
     assert drawn.count("") / REPETITIONS <= MOST
 
@@ -92,20 +93,20 @@ def test_a_clearly_best_cell_is_bold_and_alone(lower: bool) -> None:
 
 
 def test_without_a_winner_the_best_and_its_equals_are_tied() -> None:
-    paired = PairedErrors(("c0", "c1", "c2"), np.eye(3) * 0.01)
+    paired = errors_of(("c0", "c1", "c2"), np.eye(3) * 0.01)
     assert marks([column_of(np.array([1.0, 1.05, 9.0]), paired)]) == [["tied", "tied", ""]]
 
 
 def test_pairing_finds_differences_that_two_intervals_do_not() -> None:
     values, errors = np.array([1.0, 1.1]), np.array([0.1, 0.1])
-    tied = PairedErrors(("c0", "c1"), 0.01 * (0.98 + 0.02 * np.eye(2)))
-    independent = PairedErrors(("c0", "c1"), np.diag(errors**2))
+    tied = errors_of(("c0", "c1"), 0.01 * (0.98 + 0.02 * np.eye(2)))
+    independent = errors_of(("c0", "c1"), np.diag(errors**2))
     assert marks([column_of(values, tied)]) == [["best", ""]]
     assert marks([column_of(values, independent)]) == [["tied", "tied"]]
 
 
 def test_more_comparisons_ask_for_more_evidence() -> None:
-    paired = PairedErrors(("c0", "c1"), np.eye(2) * 0.5)
+    paired = errors_of(("c0", "c1"), np.eye(2) * 0.5)
     alone, equal = column_of(np.array([0.0, 2.1]), paired), column_of(np.array([0.0, 0.0]), paired)
     assert marks([alone]) == [["best", ""]]
     assert marks([alone, equal])[0] == ["tied", "tied"]
@@ -148,7 +149,7 @@ def test_seeds_not_in_common_are_compared_by_welchs_t_test() -> None:
 
 
 def test_single_seeds_are_compared_by_the_error_of_their_difference() -> None:
-    paired = PairedErrors(("a", "b"), np.array([[0.04, 0.03], [0.03, 0.09]]))
+    paired = errors_of(("a", "b"), np.array([[0.04, 0.03], [0.03, 0.09]]))
     found = compare_samples(single("a", 1.0), single("b", 1.5), paired)
     assert found is not None
     assert found.p == pytest.approx(2 * stats.norm.sf(0.5 / np.sqrt(0.04 + 0.09 - 2 * 0.03)), rel=1e-10)
@@ -157,7 +158,7 @@ def test_single_seeds_are_compared_by_the_error_of_their_difference() -> None:
 @pytest.mark.parametrize("correlation", [-1.0, 0.0, 0.99])
 def test_without_a_covariance_the_test_is_the_most_careful(correlation: float) -> None:
     a, b = single("a", 1.0, 0.2), single("b", 1.9, 0.3)
-    paired = PairedErrors(("a", "b"), np.array([[0.04, correlation * 0.06], [correlation * 0.06, 0.09]]))
+    paired = errors_of(("a", "b"), np.array([[0.04, correlation * 0.06], [correlation * 0.06, 0.09]]))
     careful, paired_test = compare_samples(a, b), compare_samples(a, b, paired)
     assert careful is not None and paired_test is not None and careful.p >= paired_test.p * (1 - 1e-9)
 
@@ -180,9 +181,9 @@ def test_without_an_applicable_test_there_is_no_winner(a: Sample, b: Sample) -> 
 
 
 def test_cells_with_the_same_images_are_tied() -> None:
-    paired = PairedErrors(("c0", "c1", "c2"), np.array([[0.01, 0.01, 0], [0.01, 0.01, 0], [0, 0, 0.01]]))
+    paired = errors_of(("c0", "c1", "c2"), np.array([[0.01, 0.01, 0], [0.01, 0.01, 0], [0, 0, 0.01]]))
     assert marks([column_of(np.array([1.0, 1.0, 5.0]), paired)]) == [["tied", "tied", ""]]
-    rounded = PairedErrors(paired.cells, paired.covariance - 1e-17 * np.eye(3)[[1, 0, 2]])  # error: 4e-9
+    rounded = PairedErrors(paired.cells, paired.deviations + 1e-9 * np.eye(3))  # error: 1e-9
     assert marks([column_of(np.array([1.0, 1.0 + 1e-7, 5.0]), rounded)]) == [["tied", "tied", ""]]
 
 

@@ -13,10 +13,9 @@ from reports.layout import Layout
 from reports.metrics import METRICS
 from reports.notes import reading_notes, state_line
 from reports.render import to_markdown
-from reports.significance import PairedErrors
 from reports.tables import ResultTable, result_tables
 from reports.values import show_value
-from tests.reports.frames import LAYOUT, frame, full, page_of, report, with_errors
+from tests.reports.frames import LAYOUT, errors_of, frame, full, page_of, report, with_errors
 
 
 def texts(table: ResultTable) -> list[list[str]]:
@@ -51,7 +50,7 @@ def test_paired_errors_find_differences_that_unpaired_ones_do_not() -> None:
     made = with_errors(frame(), error=0.6)
     (alone,) = result_tables(made, LAYOUT)
     cells = tuple(made["cell"])
-    paired = {"fid_test": PairedErrors(cells, 0.36 * (0.95 + 0.05 * np.eye(4)))}
+    paired = {"fid_test": errors_of(cells, 0.36 * (0.95 + 0.05 * np.eye(4)))}
     (together,) = result_tables(made, LAYOUT, paired)
     assert [line[0] for line in emphasis(alone)] == ["tied", "tied", "", ""]
     assert [line[0] for line in emphasis(together)] == ["best", "", "", ""]

@@ -15,6 +15,7 @@ REASONS: dict[Reason, str] = {
     "drawings": "features of images that have all their scores",
     "abandoned": "left behind by a run that was killed",
     "damaged": "damaged, and set aside",
+    "replaced": "made again with today's code",
 }
 
 

@@ -29,9 +29,10 @@ def plan_tables(
     data: data sets that the run would prepare. fetched: files that it would download.
     """
     shared = preparations_tables(schedule, data, fetched)
-    if len({planned.training.signature for planned in plan.cells}) == len(plan.cells) == len(plan.trainings):
+    if len({planned.training.signature for planned in plan.cells}) == len(plan.cells) == len(plan.trained):
         return [*shared, _cells_table(plan, schedule, with_training=True)]
-    return [*shared, trainings_table(plan, schedule), _cells_table(plan, schedule, with_training=False)]
+    trained = [trainings_table(plan, schedule)] if plan.trained else []
+    return [*shared, *trained, _cells_table(plan, schedule, with_training=False)]
 
 
 def preparations_tables(schedule: Schedule, data: Sequence[DataSource], fetched: Sequence[Download]) -> list[TextTable]:
@@ -54,8 +55,8 @@ def preparations_tables(schedule: Schedule, data: Sequence[DataSource], fetched:
 def trainings_table(plan: Plan, schedule: Schedule) -> TextTable:
     """Return a row for every training: its size, and how many evaluations depend on it."""
     columns = (name("training"), *numbers("parameters", "kimg", "evaluations"), *values(""))
-    table = TextTable(*columns, remark=_rest(len(plan.trainings)))
-    for signature, training in list(plan.trainings.items())[:MAX_ROWS]:
+    table = TextTable(*columns, remark=_rest(len(plan.trained)))
+    for signature, training in list(plan.trained.items())[:MAX_ROWS]:
         table.add(
             plan.names[signature],
             f"{num_parameters(training.network):,}",
@@ -90,10 +91,12 @@ def _rest(rows: int) -> str:
 
 def plan_lines(plan: Plan, schedule: Schedule, estimate: Forecast) -> Iterator[str]:
     """Yield the plan in sentences."""
-    present = Counter(task.kind for task in schedule.tasks.values() if task.signature in schedule.present)
+    pretrained = plan.trainings.keys() - plan.trained.keys()
+    present = Counter(task.kind for task in schedule.tasks.values() if task.signature in schedule.present - pretrained)
+    given = f", {count(len(pretrained), 'pretrained network')}" if pretrained else ""
     yield (
-        f"{plan.sweep.name}: {count(len(plan.cells), 'cell')} from {count(len(plan.trainings), 'training')} "
-        f"({present['training']:,} in the store) and {count(len(plan.evaluations), 'evaluation')} "
+        f"{plan.sweep.name}: {count(len(plan.cells), 'cell')} from {count(len(plan.trained), 'training')} "
+        f"({present['training']:,} in the store){given} and {count(len(plan.evaluations), 'evaluation')} "
         f"({present['evaluation']:,} in the store)"
     )
     yield from plan.equivalences

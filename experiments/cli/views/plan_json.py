@@ -7,6 +7,7 @@ from typing import Any
 
 from edm.cost import num_parameters
 from experiments import hardware
+from experiments.cli.views.changes import changes_json
 from experiments.runner.data_costs import images_of, preparing_s
 from experiments.runner.downloads import Download
 from experiments.runner.forecast import Forecast, Span
@@ -33,7 +34,7 @@ def plan_json(
     fetched: files that are to be downloaded.
     """
     estimate = estimates[None]
-    measured: dict[str, Any] = {}
+    measured = dict[str, Any](pretrained=pretrained) if (pretrained := _pretrained_json(plan, schedule)) else {}
     if calibrated is not None:
         measured["networks"] = networks_json(plan, calibrated)
         measured["estimates"] = {number: estimate_json(made) for number, made in estimates.items() if number}
@@ -46,6 +47,7 @@ def plan_json(
         "preparations": list(_preparations_json(plan, schedule)),
         "trainings": list(_trainings_json(plan, schedule)),
         "evaluations": list(_evaluations_json(plan, schedule)),
+        "other_code": changes_json(plan, schedule.changes),
         "left": len(schedule.of("waiting")),
         "estimate_s": round(estimate.wall_s, 1),
         "estimate_measured": estimate.measured,
@@ -82,7 +84,7 @@ def _preparations_json(plan: Plan, schedule: Schedule) -> Iterator[dict[str, Any
 
 
 def _trainings_json(plan: Plan, schedule: Schedule) -> Iterator[dict[str, Any]]:
-    for signature, training in plan.trainings.items():
+    for signature, training in plan.trained.items():
         yield {
             "name": plan.names[signature],
             "signature": signature,
@@ -90,6 +92,21 @@ def _trainings_json(plan: Plan, schedule: Schedule) -> Iterator[dict[str, Any]]:
             "kimg": training.config.kimg,
             "done": signature in schedule.present,
         }
+
+
+def _pretrained_json(plan: Plan, schedule: Schedule) -> list[dict[str, Any]]:
+    return [
+        {
+            "name": plan.names[signature],
+            "signature": signature,
+            "parameters": num_parameters(training.network),
+            "path": training.pretrained.path,
+            "digest": training.pretrained.digest,
+            "done": signature in schedule.present,
+        }
+        for signature, training in plan.trainings.items()
+        if training.pretrained is not None
+    ]
 
 
 def _evaluations_json(plan: Plan, schedule: Schedule) -> Iterator[dict[str, Any]]:
@@ -100,7 +117,7 @@ def _evaluations_json(plan: Plan, schedule: Schedule) -> Iterator[dict[str, Any]
             "training": evaluation.training.signature,
             "guide": evaluation.guide.signature if evaluation.guide else None,
             "parameters": num_parameters(evaluation.training.network),
-            "kimg": evaluation.training.config.kimg,
+            "kimg": evaluation.training.config.kimg if evaluation.training.pretrained is None else None,
             "images": evaluation.config.images,
             "nfe": evaluation.sampling.nfe,
             "done": signature in schedule.present,

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping
 
 from rich.text import Text
 
+from experiments.cli.views.changes import change_lines
 from experiments.cli.views.page import Page
 from experiments.cli.views.tables import TextTable, name, numbers, sentences, values
 from experiments.cli.views.task_progress import left_text, share_text, speed_text
@@ -34,6 +35,7 @@ def status_lines(status: Status) -> Iterator[str]:
     """Yield the status of a sweep in sentences."""
     counts = ", ".join(f"{number:,} {state}" for state, number in status.counts.items())
     yield f"{status.sweep}: {count(len(status.cells), 'cell')}: {counts}"
+    yield from change_lines(status.changes, status.sweep)
     for run in status.runs:
         yield f"Active run: {process_text(run.host, run.pid)}, started {duration(time.time() - run.began)} ago"
     if status.left:

@@ -18,8 +18,10 @@ from experiments.store.checksummed import load_checksummed
 from experiments.store.drawings import features_folder
 from experiments.store.results import TrainingResult
 from experiments.store.store import Store
+from experiments.sweep.code_parts import of_drawing, of_features
 from experiments.sweep.tasks import Evaluation, FeatureSpace, Training
 from experiments.trials.assets import ensure_data, load_averaged, load_published
+from experiments.trials.code import Code, code_now, made_from
 from experiments.trials.context import TrialContext
 from experiments.trials.evaluation.features import FeatureCache
 from experiments.trials.evaluation.references import References
@@ -83,9 +85,15 @@ class EvaluationContext:
 
     def feature_cache(self, space: FeatureSpace) -> FeatureCache:
         """Return the cache of the drawn images' features in a space."""
-        return FeatureCache(
-            features_folder(self.store, self.evaluation.drawing, space.signature), self.extractor(space), space.label
-        )
+        folder = features_folder(self.store, self.evaluation.drawing, space.signature)
+        code = code_now(self.store, (*of_drawing(self.evaluation), *of_features(space)))
+        return FeatureCache(folder, self.extractor(space), space.label, {**code, **self.code_of_networks})
+
+    @cached_property
+    def code_of_networks(self) -> Code:
+        """The code that trained the networks that images are drawn from."""
+        found = [self.store.result(TrainingResult, training.signature) for training in self.evaluation.depends_on]
+        return made_from(**dict(zip(("training", "guide"), found, strict=False)))
 
     @cached_property
     def spaces(self) -> dict[FeatureSpace, int]:
@@ -99,7 +107,7 @@ class EvaluationContext:
     def references(self) -> References:
         """The features and statistics of real images in the evaluation's feature space."""
         source, space = self.evaluation.training.data, self.evaluation.features
-        own = (self.extractor(space), self.data, self.device)
+        own = (self.extractor(space), self.data, self.device, code_now(self.store, of_features(space)))
         return References(self.store, source, space, *own, self.reporter.report_other_work, self.phase)
 
     def scorer(self, count: int) -> Scorer:

@@ -10,14 +10,18 @@ from pathlib import Path
 from edm.files import load_tensors, save_tensors
 from edm.metrics.truncation import exact_images, final_images, truncation_error
 from edm.pictures import save_grid
+from experiments.store.code_files import united
 from experiments.store.files import replacing
 from experiments.store.layout import INFLUENCES, PAIRS, SAMPLES, STATISTICS
 from experiments.store.provenance import provenance
 from experiments.store.results import DrawingOrigins, EvaluationResult, SolutionRecord
 from experiments.store.store import Store
+from experiments.sweep.code_parts import of_drawing, of_exact_solution, of_features, parts_of
 from experiments.sweep.metrics import computable, headline, with_others
+from experiments.sweep.preparations import preparations_of
 from experiments.sweep.segments import segments
 from experiments.sweep.tasks import Evaluation
+from experiments.trials.code import Code, begun_with, code_now, made_from
 from experiments.trials.context import TrialContext, write_config
 from experiments.trials.evaluation.context import EXACT, IMAGES, EvaluationContext
 from experiments.trials.evaluation.draw import Extent, draw_all, draw_and_measure
@@ -41,6 +45,8 @@ def run_evaluation(store: Store, evaluation: Evaluation, trial: TrialContext) ->
     scores, notes = (computable(done.scores, evaluation.config), done.notes) if done is not None else ((), ())
     context = EvaluationContext(store, evaluation, trial, with_others(evaluation.scores, scores))
     # locked during scoring as well, as an evaluation of more images would replace a short segment
+    drawn_by = code_now(store, (*of_drawing(evaluation), *of_features(evaluation.features)))
+    begun_with(folder, {**drawn_by, **context.code_of_networks}, resumed=True)
     with store.lock("drawings", evaluation.drawing, context.reporter.raise_if_stop_requested):
         extent = _draw_missing(context, done)
         result = _score(context, extent, notes)
@@ -95,6 +101,7 @@ def _score(context: EvaluationContext, extent: Extent, notes: tuple[str, ...]) -
         drawn=origins,
         threads=context.trial.threads,
         fingerprint=fingerprint,
+        code=_code_of(context, scorer.measured),
         provenance=provenance(context.trial.run_info, context.began, evaluation),
     )
 
@@ -102,6 +109,15 @@ def _score(context: EvaluationContext, extent: Extent, notes: tuple[str, ...]) -
 def _origins(measured: MeasuredFeatures) -> DrawingOrigins:
     device, git_commit, host = (tuple(measured.origins(key)) for key in ("device", "git_commit", "host"))
     return DrawingOrigins(device, git_commit, host)
+
+
+def _code_of(context: EvaluationContext, measured: MeasuredFeatures) -> Code:
+    """Return the code that scored images, and the code that drew and measured them, which may be other."""
+    store, evaluation = context.store, context.evaluation
+    drawn_by = {*of_drawing(evaluation), *of_features(evaluation.features)}
+    own = code_now(store, [part for part in parts_of(evaluation, context.wanted) if part not in drawn_by])
+    needed = {one.kind: store.result(one.result_type, one.signature) for one in preparations_of(evaluation)}
+    return united(own, measured.code or {}, made_from(**needed))
 
 
 def _last_prefix(scores: Scores, count: int) -> dict[str, float]:
@@ -145,7 +161,8 @@ def _truncation_error(context: EvaluationContext) -> float:
 
         solution = exact_images(model, evaluation.sampling, guide, progress)
         save_tensors({IMAGES: solution}, folder / EXACT)
-        return SolutionRecord(provenance=provenance())
+        code = code_now(context.store, of_exact_solution(evaluation))
+        return SolutionRecord(code={**code, **context.code_of_networks}, provenance=provenance())
 
     on_wait = partial(context.phase, "waiting for the exact solution, which another evaluation computes")
     context.store.ensure(SolutionRecord, identity, build, [EXACT], on_wait)

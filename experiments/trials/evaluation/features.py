@@ -9,7 +9,7 @@ from __future__ import annotations
 import functools
 import itertools
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
@@ -23,10 +23,11 @@ from experiments.store.checksummed import find_checksummed, write_checksummed
 from experiments.store.drawings import segment_stem
 from experiments.store.provenance import provenance
 from experiments.sweep.segments import segments
+from experiments.trials.code import Code, as_text, from_texts
 from experiments.trials.context import device_name
 
 FEATURES, CLASSES, SECONDS = "features", "classes", "seconds"  # tensors of a segment
-FINGERPRINT = "fingerprint"
+FINGERPRINT, CODE = "fingerprint", "code"  # metadata of a segment
 
 
 @dataclass(frozen=True)
@@ -79,12 +80,17 @@ class MeasuredFeatures(Sequence[Tensor]):
         return torch.cat([self.rows(CLASSES, part) for part in self.parts])
 
     def origins(self, key: str) -> list[str]:
-        """Return the devices, git commits or hosts, as `key` says, that the segments were measured with."""
+        """Return the devices, git commits, hosts or code, as `key` says, that the segments were measured with."""
         found = set()
         for part in self.parts:
             with safe_open(part.path, framework="pt") as file:
                 found.add((file.metadata() or {}).get(key, "unknown"))
         return sorted(found)
+
+    @property
+    def code(self) -> Code | None:
+        """The code that drew and measured all segments; None where that was not recorded."""
+        return from_texts(self.origins(CODE))
 
     def statistics(self) -> Statistics:
         """Return the statistics of all images, merged in order."""
@@ -106,11 +112,15 @@ def _cut(parts: Sequence[FeatureRows], count: int) -> Iterator[FeatureRows]:
 
 @dataclass(frozen=True)
 class FeatureCache:
-    """A folder of segments that one extractor has measured; `label` names its feature space in messages."""
+    """A folder of segments that one extractor has measured.
+
+    label: the name of its feature space in messages. code: that draws and measures segments from here on.
+    """
 
     folder: Path
     extractor: Extractor
     label: str
+    code: Code = field(default_factory=dict)
 
     def find(self, start: int, rows: int) -> Path | None:
         """Return the file of a segment if it has `rows` rows or more; raises UserError if other weights measured it."""
@@ -142,8 +152,9 @@ class FeatureCache:
         features, classes = extract(self.extractor, images, device, start, on_batch)
         tensors = {FEATURES: features} | ({} if classes is None else {CLASSES: classes})
         tensors[SECONDS] = torch.tensor(seconds(), dtype=torch.float64)
-        code = provenance()
-        origin = {"device": device_name(device), "git_commit": str(code.git_commit), "host": code.host}
+        here = provenance()
+        origin = {"device": device_name(device), "git_commit": str(here.git_commit), "host": here.host}
+        origin[CODE] = as_text(self.code)
         write_checksummed(
             self.folder, segment_stem(start), tensors, {FINGERPRINT: self.extractor.fingerprint, **origin}
         )

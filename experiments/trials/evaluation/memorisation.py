@@ -17,8 +17,10 @@ from experiments.store.files import replacing
 from experiments.store.layout import PAIRS
 from experiments.store.provenance import provenance
 from experiments.store.results import BaselineRecord
+from experiments.sweep.code_parts import of_features, of_metrics
 from experiments.sweep.identity import signature
 from experiments.sweep.preparations import compared_images
+from experiments.trials.code import code_now
 from experiments.trials.evaluation.context import EvaluationContext
 from experiments.trials.evaluation.features import FINGERPRINT, MeasuredFeatures
 from experiments.trials.evaluation.references import References
@@ -109,6 +111,8 @@ def baseline_memorisation(real: References, view: View) -> Mapping[str, float]:
         del folder
         real.on_phase(f"looking for the nearest training images of real ones, {view.name}")
         found = memorisation(view.held_out, view.train, view.test, count, real.device)
-        return BaselineRecord(metrics=_metrics(f"real_nn_{{}}_{view.name}", found), provenance=provenance())
+        code = code_now(real.store, (*of_features(real.space), *of_metrics(["memorisation"])))
+        metrics = _metrics(f"real_nn_{{}}_{view.name}", found)
+        return BaselineRecord(metrics=metrics, code=code, provenance=provenance())
 
     return real.store.ensure(BaselineRecord, identity, build, on_wait=real.on_wait).metrics

@@ -5,13 +5,16 @@ from __future__ import annotations
 import time
 
 from edm.config import SPLITS, Split
+from experiments.store.code_files import united
 from experiments.store.provenance import provenance
 from experiments.store.results import MeasuredReferences
 from experiments.store.store import Store
+from experiments.sweep.code_parts import of_features, parts_of
 from experiments.sweep.metrics import reference_sizes
 from experiments.sweep.preparations import MEMORISATION, ReferenceStatistics
 from experiments.sweep.segments import segments
 from experiments.trials.assets import ensure_data
+from experiments.trials.code import Code, code_now, code_of_data, made_from
 from experiments.trials.context import TrialContext, device_name, write_config
 from experiments.trials.evaluation.memorisation import baseline_memorisation, real_views
 from experiments.trials.evaluation.references import References
@@ -34,9 +37,15 @@ def run_references(store: Store, task: ReferenceStatistics, context: TrialContex
         seconds=time.monotonic() - started,
         flops=task.flops * measured / task.images,
         device=device_name(context.device),
+        code={**measuring.code, **code_of_data(store, task.data), **_code_of_classifier(store, task)},
         provenance=provenance(context.run_info, began),
     )
     store.finish(task.signature, result)
+
+
+def _code_of_classifier(store: Store, task: ReferenceStatistics) -> Code:
+    """Return the code that made the feature classifier of a task, if it uses one."""
+    return made_from(**{one.kind: store.result(one.result_type, one.signature) for one in task.depends_on})
 
 
 class MeasuringReferences:
@@ -50,7 +59,15 @@ class MeasuringReferences:
         self.before = self.count = 0  # images of the splits before this one, and of this one
         extractor = ensure_extractor(store, task.data, task.features, context.device, self.phase)
         data = ensure_data(store, task.data, self.phase)
-        own = (extractor, data, context.device, self.on_measured, self.phase)
+        self.code = code_now(store, parts_of(task))
+        own = (
+            extractor,
+            data,
+            context.device,
+            code_now(store, of_features(task.features)),
+            self.on_measured,
+            self.phase,
+        )
         self.references = References(store, task.data, task.features, *own)
 
     def phase(self, phase: str) -> None:
@@ -73,7 +90,8 @@ class MeasuringReferences:
             self.count = count
             for first, last in segments(0, count):
                 new += last - first if self.references.is_missing(subset, first, last) else 0
-                self.references.features(subset, first, last)
+                measured = self.references.features(subset, first, last).code
+                self.code = united(self.code, measured or {})
             self.before += count
         return new
 

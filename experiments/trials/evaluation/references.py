@@ -21,6 +21,7 @@ from experiments.store.store import Store
 from experiments.sweep.preparations import noise_images
 from experiments.sweep.segments import segment_stop, segments
 from experiments.sweep.tasks import DataSource, FeatureSpace, Subset
+from experiments.trials.code import Code
 from experiments.trials.evaluation.features import FEATURES, FINGERPRINT, FeatureCache, MeasuredFeatures
 
 OnMeasured = Callable[[str, int, int], None]  # called with what is measured, how many images are done, and of how many
@@ -32,7 +33,8 @@ log = logging.getLogger("edm_sweep")
 class References:
     """Features and statistics of real images in one feature space, computed when first needed and kept in the store.
 
-    on_wait: called while another process computes them. read: the references that were read already.
+    code: that measures them from here on. on_wait: called while another process computes them. read: the references
+    that were read already.
     """
 
     store: Store
@@ -41,6 +43,7 @@ class References:
     extractor: Extractor
     data: Dataset
     device: torch.device
+    code: Code = field(default_factory=dict)
     on_measured: OnMeasured = lambda _what, _done, _total: None
     on_phase: Callable[[str], None] = lambda _phase: None  # called with what is done that is not counted
     read: dict[tuple[Subset, int], Reference] = field(default_factory=dict)
@@ -62,7 +65,9 @@ class References:
 
     def _cache(self, subset: Subset) -> FeatureCache:
         identity = self.space.reference(self.source, subset)
-        return FeatureCache(self.store.folder("references", identity) / FEATURES, self.extractor, self.space.label)
+        return FeatureCache(
+            self.store.folder("references", identity) / FEATURES, self.extractor, self.space.label, self.code
+        )
 
     def is_missing(self, subset: Subset, start: int, stop: int) -> bool:
         """Return whether the segment of images start to stop - 1 is not measured yet."""

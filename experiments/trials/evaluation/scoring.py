@@ -19,12 +19,15 @@ from edm.metrics.kid import kernel_distance, kernel_sums
 from edm.metrics.neighbours import prdc, squared_radii
 from edm.metrics.own import OWN_METRICS
 from edm.metrics.uncertainty import interval, standard_error, within_classes
+from experiments.store.code_files import united
 from experiments.store.provenance import provenance
 from experiments.store.results import BaselineRecord
+from experiments.sweep.code_parts import of_metrics
 from experiments.sweep.identity import signature
 from experiments.sweep.metrics import FILE, own_score, reference_sizes, split_score
 from experiments.sweep.preparations import baseline_span
 from experiments.sweep.tasks import Evaluation
+from experiments.trials.code import code_now
 from experiments.trials.evaluation.features import MeasuredFeatures
 from experiments.trials.evaluation.references import References
 
@@ -80,8 +83,8 @@ class Scorer:
             if metric in methods:
                 self.real.on_phase(f"scoring {metric} against {against}")
                 methods[metric](against, scores)
-        for metric in self.evaluation.config.metrics:
-            for split in SPLITS if isinstance(metric, Extension) else ():
+        for metric in (each for each in self.evaluation.config.metrics if isinstance(each, Extension)):
+            for split in SPLITS:
                 if own_score(metric, split) in wanted:
                     self.real.on_phase(f"scoring {metric} against {split}")
                     self._own(metric, split, scores)
@@ -212,7 +215,8 @@ def baseline_scores(references: References, config: EvaluationConfig, wanted: tu
             others = pairs if config.reference == "equal" else tuple(p for p in pairs if not p.endswith("/train"))
             metrics |= _scores_of("real", references.features("train", start, stop), references, sizes, others)
             metrics["real_images"] = float(stop - start)
-        return BaselineRecord(metrics=metrics, provenance=provenance())
+        code = united(references.code, code_now(references.store, of_metrics(pairs)))
+        return BaselineRecord(metrics=metrics, code=code, provenance=provenance())
 
     return references.store.ensure(BaselineRecord, identity, build, on_wait=references.on_wait).metrics
 

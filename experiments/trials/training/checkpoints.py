@@ -22,13 +22,18 @@ from experiments.store.training_records import best_kept
 
 JOURNAL_LINES = 200  # for a whole training
 CURVES: tuple[str, str] = ("journal", "validation")  # a checkpoint holds how many lines each had
-EXPLODED = 20.0  # times the lowest loss so far; no training recovers from there
+EXPLODED = 20.0  # times the lowest loss so far, or more than a lowest logarithm; no training recovers from there
 
 log = logging.getLogger("edm_sweep")
 
 
 class DivergedError(RuntimeError):
     """Raised when a loss or a weight is no longer finite, or the loss explodes."""
+
+
+def has_checkpoint(folder: Path) -> bool:
+    """Return whether a training would go on from a checkpoint."""
+    return any((folder / CHECKPOINTS).glob("[!.]*.safetensors"))
 
 
 class CheckpointManager:
@@ -134,7 +139,8 @@ class CheckpointManager:
         self.raise_if_bad()
         self.last_loss = float(self.window) / ((step - 1) % self.interval + 1)
         self.lowest_loss = min(self.lowest_loss, self.last_loss)
-        if self.last_loss > EXPLODED * self.lowest_loss:
+        learned = state.config.loss == "uncertainty"  # its loss is about the logarithm of the error, plus 1
+        if self.last_loss > (self.lowest_loss + EXPLODED if learned else EXPLODED * self.lowest_loss):
             raise self._diverged(f"the loss rose to {self.last_loss:.3g} from {self.lowest_loss:.3g}", step)
         self.window.zero_()
         self.journal.append(

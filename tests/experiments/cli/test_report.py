@@ -15,6 +15,8 @@ from experiments.cli.serving import LivePage, server_of
 from experiments.errors import UserError
 from experiments.store.store import Store
 from experiments.sweep.plan import Plan
+from experiments.tracking.database import embedded_uri
+from experiments.tracking.mirror import Mirror
 from experiments.tracking.records import record_plan
 
 
@@ -87,6 +89,20 @@ def test_wrong_options_are_refused(options: tuple[str, ...], message: str, recor
     with pytest.raises(UserError) as caught:
         report(tiny_plan.sweep.name, "--store", recorded, *options)
     assert message in str(caught.value)
+
+
+def test_a_machine_with_only_the_tracking_server_makes_the_whole_report(
+    tiny_plan: Plan, recorded: Path, tiny_file: Path, tmp_path: Path
+) -> None:
+    uri = embedded_uri(Store(recorded))
+    Mirror(Store(recorded), tiny_plan, uri).update(ended=True)
+    report(tiny_file, "--store", recorded, "--out", tmp_path / "here")
+    empty = ("--store", tmp_path / "empty", "--tracking-uri", uri)
+    assert report(tiny_file, *empty, "--out", tmp_path / "there").exit_code == 0
+    here, there = (pd.read_csv(tmp_path / place / "results.csv") for place in ("here", "there"))
+    pd.testing.assert_frame_equal(here, there)
+    page = (tmp_path / "there" / "report.html").read_text()
+    assert page.count('alt="samples of') == len(tiny_plan.cells) and 'id="figure-loss"' in page
 
 
 # the page that is served --------------------------------------------------------------------------

@@ -1,5 +1,6 @@
 """What the demo's page does, without a browser and without Gradio."""
 
+import re
 import shlex
 import subprocess
 import sys
@@ -16,6 +17,7 @@ from typer.testing import CliRunner
 import edm
 from edm.config import MAX_GAMMA, NetworkConfig, SamplingConfig
 from edm.data.dataset import to_uint8
+from edm.extension import Extension
 from edm.files import save_model
 from edm.generate import draw
 from edm.metrics.memorisation import pixel_rows
@@ -25,7 +27,7 @@ from experiments.demo import drawing
 from experiments.demo.drawing import Cancelled, Drawing
 from experiments.demo.networks import Network, Offer, load, offers
 from experiments.demo.recipes import command, python_lines
-from experiments.demo.settings import Form, Wanted, form_of, most_images, read
+from experiments.demo.settings import Form, Wanted, form_of, most_images, read, samplers_of
 from experiments.demo.studio import PageView, Studio
 from experiments.errors import UserError
 from experiments.store.store import Store
@@ -153,6 +155,12 @@ def test_a_wrong_input_is_a_sentence_on_the_page(studio, name: str, changes: dic
     assert view.panes == (None, None) and view.steps is None
 
 
+def test_warming_up_leaves_nothing_behind(studio: Studio, name: str) -> None:
+    assert studio.warm_up(name) is studio.network(name)
+    assert studio.recipes(name) == ("", "")
+    studio.leave(name)
+
+
 def test_a_mistake_of_the_second_setting_says_so(studio: Studio, name: str) -> None:
     [view] = views(studio, name, FORM, replace(FORM, steps=0))
     assert view.message.startswith("Setting B: steps: 0 is not possible")
@@ -172,6 +180,14 @@ def test_a_form_reads_back_as_the_sampling_that_it_shows(network: Network) -> No
     assert read(form_of(sampling, 4), network).sampling == sampling
 
 
+def test_a_sampler_of_an_extension_stays_the_cells_own(network: Network) -> None:
+    own = Extension("mine", code="0" * 64)
+    extended = replace(network, sampling=replace(network.sampling, sampler=own))
+    assert "mine" in samplers_of(extended) and "mine" not in samplers_of(network)
+    assert read(replace(FORM, sampler="mine"), extended).sampling.sampler == own
+    assert read(replace(FORM, sampler="euler"), extended).sampling.sampler == "euler"
+
+
 # drawing ---------------------------------------------------------------------------------------------
 
 
@@ -181,7 +197,7 @@ def test_the_images_are_those_of_the_sampler_and_every_step_is_seen(studio: Stud
     images = to_uint8(draw(network.model, read(FORM, network).sampling, torch.arange(6), torch.arange(6)))
     pane, none = last.panes
     assert pane is not None and none is None and last.steps == 5 and last.share == 1
-    assert last.message == "Done: 6 images, 9 network evaluations for each."
+    assert re.fullmatch(r"Done: 6 images, 9 network evaluations for each, in [\d.e-]+ s\.", last.message)
     for number, image in enumerate(images):
         assert torch.equal(pixels(pane.denoised, number, columns=3), image[0])
     looked = [studio.look_at(KEY, position) for position in range(6)]

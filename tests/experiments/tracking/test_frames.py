@@ -33,7 +33,7 @@ def frames(plan: Plan, store: Store):
     uri = embedded_uri(store)
     Mirror(store, plan, uri).update(ended=True)
     made = results_frame(plan, scores_in_store(plan, store))
-    assert results_frame(plan, scores_in_mlflow(plan, uri)).to_csv() == made.to_csv()
+    assert results_frame(plan, scores_in_mlflow(plan, uri, store)).to_csv() == made.to_csv()
     return made
 
 

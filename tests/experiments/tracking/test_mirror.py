@@ -72,6 +72,15 @@ def untimed(made: dict) -> dict:
     return {name: {key: value for key, value in of.items() if key != "times"} for name, of in made.items()}
 
 
+def test_an_experiment_opens_as_one_of_trainings_and_says_what_it_is(tiny_plan: Plan, filled: Store) -> None:
+    uri = embedded_uri(filled)
+    Mirror(filled, tiny_plan, uri).update(ended=True)
+    experiment = mlflow.MlflowClient(tracking_uri=uri).get_experiment_by_name(tiny_plan.sweep.name)
+    assert experiment is not None
+    assert experiment.tags["mlflow.experimentKind"] == "custom_model_development"
+    assert f"edm-sweep report {tiny_plan.sweep.name}" in experiment.tags["mlflow.note.content"]
+
+
 def test_parents_children_parameters_metrics_tags_and_pictures(tiny_plan: Plan, filled: Store) -> None:
     uri = embedded_uri(filled)
     Mirror(filled, tiny_plan, uri).update(ended=True)
@@ -412,7 +421,7 @@ def test_the_frame_from_mlflow_equals_the_frame_from_the_store(tiny_plan: Plan, 
     uri = embedded_uri(filled)
     Mirror(filled, tiny_plan, uri).update(ended=True)
     offline = results_frame(tiny_plan, scores_in_store(tiny_plan, filled)).to_csv()
-    assert results_frame(tiny_plan, scores_in_mlflow(tiny_plan, uri)).to_csv() == offline
+    assert results_frame(tiny_plan, scores_in_mlflow(tiny_plan, uri, filled)).to_csv() == offline
 
 
 def test_a_server_that_is_down_is_a_problem_and_not_an_error(tiny_plan: Plan, filled: Store) -> None:
@@ -445,7 +454,7 @@ def test_a_server_that_never_answers_blocks_only_the_mirrors_thread(
 
 def test_asking_mlflow_for_a_sweep_it_does_not_have_is_an_error_for_people(tiny_plan: Plan, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="has no experiment 'tiny_digits'; run the sweep with it first"):
-        scores_in_mlflow(tiny_plan, f"sqlite:///{tmp_path / 'empty.db'}")
+        scores_in_mlflow(tiny_plan, f"sqlite:///{tmp_path / 'empty.db'}", Store(tmp_path))
 
 
 @pytest.mark.parametrize("left", ["half a database", "no database at all"])

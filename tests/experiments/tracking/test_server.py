@@ -131,7 +131,7 @@ def test_a_server_killed_during_a_training_slows_nothing_and_catches_up(
         steps = [step for step, _ in made[name]["metrics"]["loss"]]
         assert len(steps) == len(set(steps)) == 20
     offline = results_frame(plan, scores_in_store(plan, store)).to_csv()
-    assert results_frame(plan, scores_in_mlflow(plan, server.uri)).to_csv() == offline
+    assert results_frame(plan, scores_in_mlflow(plan, server.uri, store)).to_csv() == offline
 
 
 def test_a_thread_waits_for_a_server_that_comes_later(server: Server, plan: Plan, filled: Store) -> None:

@@ -16,7 +16,7 @@ from experiments.store.store import Store
 from experiments.sweep.plan import Plan
 from experiments.sweep.tasks import Evaluation, Training
 from experiments.tracking.frames import results_frame, scores_in_store
-from experiments.tracking.paired_errors import error_covariances, influence_files
+from experiments.tracking.paired_errors import influence_files, paired_deviations
 from experiments.trials.assets import ensure_published, load_published
 from experiments.trials.evaluation import context as evaluation_context
 from experiments.trials.evaluation import draw
@@ -161,7 +161,8 @@ def test_every_distance_has_an_error_an_interval_and_influences(tiny_plan: Plan,
 
 
 def test_differences_between_cells_are_known_better_than_the_cells(tiny_plan: Plan, filled: Store) -> None:
-    cells, covariance = error_covariances(influence_files(tiny_plan, filled))["fid_test"]
+    cells, deviations = paired_deviations(influence_files(tiny_plan, filled))["fid_test"]
+    covariance = deviations.astype(np.float64) @ deviations.T
     assert cells == tuple(tiny_plan.cell_name(planned) for planned in tiny_plan.cells)
     assert np.allclose(covariance, covariance.T) and np.linalg.eigvalsh(covariance).min() > 0
     for planned_cell, variance in zip(tiny_plan.cells, covariance.diagonal(), strict=True):
@@ -346,5 +347,5 @@ def test_influences_that_are_damaged_compare_nothing(tiny_plan: Plan, filled: St
     content = bytearray(path.read_bytes())
     content[-1] ^= 1
     path.write_bytes(content)
-    cells, covariance = error_covariances(influence_files(tiny_plan, filled))["fid_test"]
-    assert len(cells) == len(covariance) == 3
+    cells, deviations = paired_deviations(influence_files(tiny_plan, filled))["fid_test"]
+    assert len(cells) == len(deviations) == 3

@@ -7,8 +7,10 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
 from edm import registry
+from experiments.cli.main import app
 from experiments.errors import UserError
 from experiments.inspection.explain import explain
 from experiments.inspection.garbage import survey
@@ -298,3 +300,13 @@ def test_several_processes_train_with_the_extension(tmp_path: Path, store: Store
     outcome = perform(store, training, replace(CONTEXT, gpus=2.0))
     assert outcome.state == "done", outcome.message
     assert store.finished(TrainingResult, training.signature).gpus == 2
+
+
+def test_pictures_are_drawn_by_the_extension_of_a_cell(tmp_path: Path, store: Store) -> None:
+    run(tmp_path, store)
+    (tmp_path / "ideas.py").unlink()
+    forget_loaded()
+    words = ["sample", "mine:damped", "--images", "2", "--steps", "4", "--out", str(tmp_path / "grid.png")]
+    done = CliRunner().invoke(app, [*words, "--store", str(store.root), "--device", "cpu"])
+    assert done.exit_code == 0, done.output
+    assert "damped, 4 steps" in done.output and (tmp_path / "grid.png").exists()

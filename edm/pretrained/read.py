@@ -1,0 +1,67 @@
+"""Reads a trained network from whatever format a file or a folder has, as a denoiser of this package."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+
+from edm.config import Pretrained
+from edm.files import MODEL, load_model
+from edm.precondition import Denoiser
+from edm.pretrained.diffusers import is_diffusers, read_diffusers
+from edm.pretrained.errors import PretrainedError
+from edm.pretrained.nvlabs import read_nvlabs
+from edm.pretrained.study import read_study
+
+KNOWN = "a model folder or .safetensors file of edm-sweep, a folder of diffusers, the 2023 study's .pth or NVlabs' .pkl"
+
+
+def read_pretrained(path: str | Path) -> Denoiser:
+    """Return the network of a file or folder, on the CPU and ready to sample; no code of the file is run.
+
+    Its sigma_data is NaN where the file does not say. Raises PretrainedError where there is none that can be used.
+    """
+    path = Path(path)
+    if not path.exists():
+        raise PretrainedError(f"{path}: does not exist; give the path of a trained network")
+    return _reader_of(path)(path).eval().requires_grad_(False)
+
+
+def _reader_of(path: Path) -> Callable[[Path], Denoiser]:
+    if path.is_dir() and (path / MODEL).is_file():
+        return _read_own
+    if path.is_dir() and is_diffusers(path):
+        return read_diffusers
+    readers = {".safetensors": _read_own, ".pth": read_study, ".pkl": read_nvlabs}
+    if path.is_dir() or path.suffix not in readers:
+        raise PretrainedError(f"{path}: is in no known format; give {KNOWN}")
+    return readers[path.suffix]
+
+
+def _read_own(path: Path) -> Denoiser:
+    try:
+        return load_model(path / MODEL if path.is_dir() else path)
+    except (ValueError, TypeError, RuntimeError) as error:
+        text = str(error).splitlines()[0]
+        raise PretrainedError(text if text.startswith(str(path)) else f"{path}: holds no network: {text}") from None
+
+
+def digest_of(model: Denoiser) -> str:
+    """Return the SHA-256 of a network's tensors, by name, which no format of a file changes."""
+    digest = hashlib.sha256()
+    for name, value in sorted(model.state_dict().items()):
+        plain = value.detach().cpu().contiguous()
+        digest.update(f"{name} {plain.dtype} {tuple(plain.shape)};".encode())
+        digest.update(plain.reshape(-1).view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()
+
+
+def describe(path: str) -> Pretrained:
+    """Return what a plan needs to know of the network of a file; raises PretrainedError where it cannot be used."""
+    model = read_pretrained(path)
+    known = not math.isnan(model.sigma_data)
+    return Pretrained(path, digest_of(model), model.config, model.sigma_data if known else None)

@@ -1,0 +1,48 @@
+"""Results that other code than today's has made, in sentences and for scripts."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from experiments.cli.output import command_here, listed
+from experiments.sweep.code_changes import CodeChange, name_of
+from experiments.sweep.plan import Plan
+from experiments.wording import count
+
+
+def named_changes(plan: Plan, changes: Mapping[str, CodeChange]) -> list[tuple[str, CodeChange]]:
+    """Return changes, given by signature, with the names of their tasks."""
+    return [(name_of(plan, signature), change) for signature, change in changes.items()]
+
+
+def change_lines(changes: Sequence[tuple[str, CodeChange]], sweep: str, recompute: bool = False) -> Iterator[str]:
+    """Yield which results other code has made, which functions changed, since when, and what to do.
+
+    changes: with the names of the results. sweep: how the command calls it. recompute: whether they are done again.
+    """
+    if not changes:
+        return
+    groups: dict[str, list[str]] = {}
+    for name, change in changes:
+        groups.setdefault(change.text, []).append(name)
+    why = "; ".join(f"{text} ({listed(names)})" for text, names in groups.items())
+    made = f"{count(len(changes), 'result')} {'was' if len(changes) == 1 else 'were'} made by other code than today's"
+    if recompute:
+        yield f"{made} and will be done again, with what depends on them: {why}"
+        return
+    again, same = command_here("run", sweep, "--recompute", "changed"), command_here("accept", sweep)
+    yield f"{made}; tables mark them: {why}. To do them again: {again}; if they are the same: {same}"
+
+
+def changes_json(plan: Plan, changes: Mapping[str, CodeChange]) -> list[dict[str, Any]]:
+    """Return the same for a script."""
+    return [
+        {"name": name_of(plan, signature), "signature": signature, **change_json(change)}
+        for signature, change in changes.items()
+    ]
+
+
+def change_json(change: CodeChange) -> dict[str, Any]:
+    """Return what changed in the code of one result, for a script."""
+    return {"functions": list(change.functions), "since": change.since}

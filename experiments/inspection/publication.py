@@ -1,0 +1,174 @@
+"""A cell as a folder for others, in the layout of Hugging Face's hub: network, configuration, samples and a card."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Iterator
+from dataclasses import asdict
+from pathlib import Path
+
+import yaml
+
+from edm.config import SamplingConfig
+from edm.files import MODEL
+from experiments.errors import UserError
+from experiments.inspection.lookup import NamedTask, find_one, stored_task
+from experiments.store.layout import SAMPLES
+from experiments.store.results import EvaluationResult
+from experiments.store.store import Store
+from experiments.sweep.metrics import ERRORS
+from experiments.sweep.tasks import Evaluation
+from reports.metrics import METRICS, shown, title_of
+
+CARD, ATTRIBUTES = "README.md", ".gitattributes"
+NORMAL_95 = 1.959964  # standard errors to either side of a 95% interval
+TASK = "unconditional-image-generation"  # the hub's name for all that draw from noise
+
+
+def publish(text: str, store: Store, folder: Path) -> list[Path]:
+    """Write the network of the cell that `text` matches into a folder, with all that others need; return its files.
+
+    Raises UserError where the cell is not done, or where its images need a second network.
+    """
+    named = find_one(text, store)
+    evaluation, result = _finished(named, text, store)
+    _make(folder)
+    from experiments.trials.publish import NETWORK_CONFIG, write_network  # heavy
+
+    parameters = write_network(store, evaluation, folder)
+    samples = store.folder("evaluations", evaluation.signature) / SAMPLES
+    if samples.exists():
+        shutil.copyfile(samples, folder / SAMPLES)
+    (folder / ATTRIBUTES).write_text("*.safetensors filter=lfs diff=lfs merge=lfs -text\n")
+    (folder / CARD).write_text(model_card(named, evaluation, result, parameters, samples.exists()))
+    names = (MODEL, NETWORK_CONFIG, CARD, ATTRIBUTES, *((SAMPLES,) if samples.exists() else ()))
+    return [folder / name for name in names]
+
+
+def _finished(named: NamedTask, text: str, store: Store) -> tuple[Evaluation, EvaluationResult]:
+    if named.evaluation is None:
+        raise UserError(f"{text}: is a training; give one of the cells that draw from it")
+    evaluation = stored_task("evaluation", named.evaluation, text, store)
+    assert isinstance(evaluation, Evaluation)
+    result = store.result(EvaluationResult, named.evaluation)
+    if result is None:
+        raise UserError(f"{text}: is not done yet; run its sweep first")
+    if evaluation.guide is not None:
+        raise UserError(f"{text}: is drawn with the help of a second network; give a cell without sampling.guide")
+    return evaluation, result
+
+
+def _make(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        if any(folder.iterdir()):
+            raise UserError(f"--to {folder}: is not empty; give a new folder")
+    except OSError as error:
+        raise UserError(f"--to {folder}: cannot be made ({error.strerror}); give another folder") from None
+
+
+# the card -----------------------------------------------------------------------------------------
+
+
+def model_card(
+    named: NamedTask, evaluation: Evaluation, result: EvaluationResult, parameters: int, has_samples: bool
+) -> str:
+    """Return README.md: metadata for the hub, then what a reader needs to know and to draw the images again."""
+    title = f"{named.sweep}: {named.name}" if named.sweep else named.name
+    header = yaml.safe_dump(_metadata(title, evaluation, result), sort_keys=False, allow_unicode=True)
+    parts = [
+        f"---\n{header}---",
+        f"# {title}",
+        _description(evaluation, parameters),
+        *(["![Samples](samples.png)"] if has_samples else []),
+        "## Scores",
+        "\n".join(_table(result)),
+        _scores_note(evaluation, result),
+        "## Draw from it",
+        _commands(evaluation),
+        "## Where it comes from",
+        _origin(evaluation, result),
+    ]
+    return "\n\n".join(parts) + "\n"
+
+
+def _metadata(title: str, evaluation: Evaluation, result: EvaluationResult) -> dict[str, object]:
+    data = evaluation.training.data.config.name
+    metrics = [
+        {"type": metric, "name": title_of(metric), "value": result.metrics[metric]} for metric in _metrics(result)
+    ]
+    own = {"task": {"type": TASK}, "dataset": {"type": data, "name": data}, "metrics": metrics}
+    return {
+        "library_name": "edm-sweep",
+        "pipeline_tag": TASK,
+        "tags": ["diffusion", "edm", evaluation.training.network.architecture],
+        "datasets": [data],
+        "model-index": [{"name": title, "results": [own]}],
+    }
+
+
+def _metrics(result: EvaluationResult) -> Iterator[str]:
+    return (metric for metric in METRICS if metric in result.metrics)
+
+
+def _description(evaluation: Evaluation, parameters: int) -> str:
+    training, network = evaluation.training, evaluation.training.network
+    classes = f"in {network.num_classes} classes" if network.num_classes else "without classes"
+    trained = (
+        f"was trained on {training.config.total_kimg:g} thousand images"
+        if training.pretrained is None
+        else f"was not trained here: it is that of {Path(training.pretrained.path).name}"
+    )
+    return (
+        f"A diffusion model (EDM, [Karras et al. 2022](https://arxiv.org/abs/2206.00364)) of {network.resolution}x"
+        f"{network.resolution} images of {training.data.config.name}, {classes}. The network "
+        f"(`{network.architecture}`, {parameters:,} parameters) {trained}."
+    )
+
+
+def _table(result: EvaluationResult) -> Iterator[str]:
+    yield "| metric | value |"
+    yield "| --- | ---: |"
+    for metric in _metrics(result):
+        error = result.metrics.get(f"{metric}{ERRORS[0]}")
+        yield f"| {title_of(metric)} | {shown(metric, result.metrics[metric], error and NORMAL_95 * error)} |"
+
+
+def _scores_note(evaluation: Evaluation, result: EvaluationResult) -> str:
+    drawn, sampling = result.images or evaluation.config.images, evaluation.sampling
+    return (
+        f"Of {drawn:,} images; {evaluation.features.label}. ± is half of a 95% interval. Drawn by `{sampling.sampler}` "
+        f"in {sampling.steps} steps ({sampling.nfe} network evaluations per image) at guidance {sampling.guidance:g}."
+    )
+
+
+def _commands(evaluation: Evaluation) -> str:
+    default, sampling = asdict(SamplingConfig()), json.loads(json.dumps(asdict(evaluation.sampling)))
+    given = {name: v for name, v in sampling.items() if name in ("sampler", "steps") or v != default[name]}
+    shown_sampling = yaml.safe_dump(given, sort_keys=False, default_flow_style=True, width=10_000).strip()
+    return f"""\
+In a sweep file of edm-sweep, whose rows then draw the images above again, bit for bit on the same kind of device:
+
+    name: published
+    data:       {{name: {evaluation.training.data.config.name}}}
+    model:      {{from: THIS_FOLDER}}
+    sampling:   {shown_sampling}
+    evaluation: {{images: {evaluation.config.images}, features: {evaluation.config.features}}}
+
+    edm-sweep run published.yaml
+
+In Python:
+
+    import edm
+    denoiser = edm.load("THIS_FOLDER")  # (x, sigma, label) -> denoised"""
+
+
+def _origin(evaluation: Evaluation, result: EvaluationResult) -> str:
+    made = result.provenance
+    commit = f", at commit {made.git_commit}" if made.git_commit else ""
+    packages = ", ".join(f"{name} {version}" for name, version in made.packages.items() if version)
+    return (
+        f"Made by `{made.command or 'edm-sweep'}`{commit}. Training {evaluation.training.signature}, evaluation "
+        f"{evaluation.signature}. Packages: {packages or 'not recorded'}."
+    )

@@ -1,0 +1,87 @@
+"""What a tracking server knows of a sweep besides its scores: costs, states, curves and pictures."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+
+from experiments.tracking import mlflow_environment  # noqa: F401  isort: skip  (MLflow reads it as it is imported)
+import mlflow
+import pandas as pd
+from mlflow.entities import Run
+from mlflow.exceptions import MlflowException
+
+from experiments.sweep.plan import Plan
+from experiments.tracking.content import CURVES
+from experiments.tracking.costs import TrainingCosts
+from experiments.tracking.runs import FAILED, FINISHED, RUNNING, all_runs, answering
+
+IMAGES_PER_KIMG = 1000  # the step of a curve counts images
+LEVEL = "val_loss_at/"  # how metrics begin that are losses at one noise level
+STATES = {RUNNING: "running", FAILED: "failed"}
+
+
+class ServerRecord:
+    """The runs of a sweep's experiment on a tracking server, read once. Raises UserError if it does not answer."""
+
+    def __init__(self, plan: Plan, uri: str) -> None:
+        self.plan, self.uri = plan, uri
+        self.client = mlflow.MlflowClient(tracking_uri=uri)
+        with answering(uri, "leave it out to use the store"):
+            experiment = self.client.get_experiment_by_name(plan.sweep.name)
+            found = all_runs(self.client, experiment.experiment_id) if experiment is not None else iter(())
+            runs = {run.data.tags.get("edm.signature", ""): run for run in found}
+        self.trainings = {name: runs[name] for name in plan.trainings if name in runs}
+        self.evaluations = {name: runs[name] for name in plan.evaluations if name in runs}
+
+    def costs(self) -> dict[str, TrainingCosts]:
+        """Return what finished trainings cost, by signature. MLflow does not know how many GPUs they had."""
+        done = {name: run.data.metrics for name, run in self.trainings.items() if run.info.status == FINISHED}
+        return {name: TrainingCosts(each.get("val_loss"), each.get("seconds")) for name, each in done.items()}
+
+    def states(self) -> dict[str, str]:
+        """Return what happens to cells that are running or failed, or whose training is, by name."""
+        found: dict[str, str] = {}
+        for planned in self.plan.cells:
+            runs = (self.evaluations.get(planned.evaluation.signature), self.trainings.get(planned.training.signature))
+            known = [STATES[run.info.status] for run in runs if run is not None and run.info.status in STATES]
+            if known:
+                found[self.plan.cell_name(planned)] = known[0]
+        return found
+
+    def curves(self) -> pd.DataFrame:
+        """Return the loss of every training against kimg, as `curves_frame` does from a store."""
+        rows = [row for name, run in self.trainings.items() for row in self._curve(self.plan.names[name], run)]
+        return pd.DataFrame(rows, columns=["training", "kimg", "loss", "val_loss"])
+
+    def _curve(self, training: str, run: Run) -> Iterator[dict[str, object]]:
+        for key in CURVES.values():
+            with answering(self.uri, "leave it out to use the store"):
+                history = self.client.get_metric_history(run.info.run_id, key)
+            for metric in sorted(history, key=lambda one: one.step):
+                yield {"training": training, "kimg": metric.step / IMAGES_PER_KIMG, key: metric.value}
+
+    def levels(self) -> pd.DataFrame:
+        """Return the newest loss of every training at each noise level, as `levels_frame` does from a store."""
+        rows = [
+            {"training": self.plan.names[name], "sigma": float(metric.removeprefix(LEVEL)), "val_loss": value}
+            for name, run in self.trainings.items()
+            for metric, value in run.data.metrics.items()
+            if metric.startswith(LEVEL)
+        ]
+        return pd.DataFrame(rows, columns=["training", "sigma", "val_loss"])
+
+    def pictures(self, name: str, folder: Path) -> dict[str, Path]:
+        """Download a picture of every evaluation that has it, such as samples.png, and return them by cell."""
+        found: dict[str, Path] = {}
+        for planned in self.plan.cells:
+            signature = planned.evaluation.signature
+            run, target = self.evaluations.get(signature), folder / signature
+            if run is not None and run.info.status == FINISHED and not (target / name).exists():
+                target.mkdir(exist_ok=True)
+                with suppress(MlflowException, OSError):  # a run without this picture
+                    self.client.download_artifacts(run.info.run_id, name, str(target))
+            if (target / name).exists():
+                found[self.plan.cell_name(planned)] = target / name
+        return found

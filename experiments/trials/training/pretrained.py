@@ -1,0 +1,54 @@
+"""Takes a trained network into the store, in place of a training."""
+
+from __future__ import annotations
+
+import logging
+import time
+
+from edm.files import MODEL, save_model
+from edm.pretrained.errors import PretrainedError
+from edm.pretrained.read import digest_of, read_pretrained
+from experiments.errors import UserError
+from experiments.store.files import replacing
+from experiments.store.provenance import provenance
+from experiments.store.results import TrainingResult
+from experiments.store.store import Store
+from experiments.sweep.tasks import Training
+from experiments.trials.assets import ensure_data
+from experiments.trials.context import TrialContext, device_name
+
+log = logging.getLogger("edm_sweep")
+
+
+def take_in(store: Store, training: Training, context: TrialContext) -> None:
+    """Read a trained network from its file and write it as the model of `training`; the caller holds its lock.
+
+    Its result has no loss, since nothing is trained. Raises UserError where the file cannot be used, or holds another
+    network than when the sweep was planned.
+    """
+    pretrained, began = training.pretrained, time.time()
+    assert pretrained is not None
+    try:
+        model = read_pretrained(pretrained.path)
+    except PretrainedError as error:
+        raise UserError(f"model.from: {error}") from None
+    if digest_of(model) != pretrained.digest:
+        raise UserError(
+            f"model.from: {pretrained.path} holds other weights than when the sweep was planned; run the sweep again"
+        )
+    if pretrained.sigma_data is None:
+        model.sigma_data = ensure_data(store, training.data).sigma_data
+    with replacing(store.folder("trainings", training.signature) / MODEL) as temporary:
+        save_model(model, temporary)
+    result = TrainingResult(
+        kimg=0.0,
+        loss=None,
+        seconds=time.time() - began,
+        flops=0.0,
+        device=device_name(context.device),
+        threads=context.threads,
+        parameters=sum(p.numel() for p in model.parameters()),
+        provenance=provenance(context.run_info, began),
+    )
+    store.finish(training.signature, result, [MODEL])
+    log.info("the network of %s is in the store", pretrained.path)

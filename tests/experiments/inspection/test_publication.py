@@ -1,0 +1,99 @@
+"""Publishing a cell: a folder in the hub's layout, a card with its table, and the same images loaded back."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+from safetensors.torch import load_file
+
+import edm
+from edm.generate import generate
+from experiments.store.drawings import features_folder
+from experiments.store.results import EvaluationResult
+from experiments.store.store import Store
+from experiments.sweep.plan import Plan
+from tests.commandline import invoke
+from tests.inprocess import run_all
+from tests.planning import load_sweep, plan_sweep
+
+CELL = "attention/heun"
+
+
+@pytest.fixture
+def published(done: tuple[Plan, Store], tmp_path: Path) -> Path:
+    _, store = done
+    answer = invoke("publish", f"tiny_digits:{CELL}", "--to", tmp_path / "published", "--store", store.root)
+    assert answer.returncode == 0, answer.stderr
+    return tmp_path / "published"
+
+
+def test_the_folder_has_the_layout_of_the_hub(published: Path) -> None:
+    names = {path.name for path in published.iterdir()}
+    assert names == {"model.safetensors", "config.json", "README.md", "samples.png", ".gitattributes"}
+    config = json.loads((published / "config.json").read_text())
+    assert config["architecture"] == "study" and config["sampling"]["sampler"] == "heun"
+    assert config["network"]["channels"] == 8 and config["sigma_data"] > 0
+    assert "*.safetensors filter=lfs" in (published / ".gitattributes").read_text()
+
+
+def test_the_card_has_metadata_table_samples_and_the_command(published: Path, done: tuple[Plan, Store]) -> None:
+    plan, store = done
+    card = (published / "README.md").read_text()
+    _, header, body = card.split("---\n", 2)
+    metadata = yaml.safe_load(header)
+    assert metadata["library_name"] == "edm-sweep" and metadata["datasets"] == ["digits"]
+    assert metadata["pipeline_tag"] == "unconditional-image-generation"
+    (evaluation,) = (p.evaluation for p in plan.cells if plan.cell_name(p) == CELL)
+    metrics = store.finished(EvaluationResult, evaluation.signature).metrics
+    (row,) = metadata["model-index"]
+    assert {m["type"]: m["value"] for m in row["results"][0]["metrics"]}["fid_test"] == metrics["fid_test"]
+    assert "| FID test | " in body and "![Samples](samples.png)" in body and "edm-sweep run" in body
+    assert evaluation.signature in body
+
+
+def test_loaded_back_it_draws_the_same_images(published: Path, done: tuple[Plan, Store]) -> None:
+    plan, store = done
+    (evaluation,) = (p.evaluation for p in plan.cells if plan.cell_name(p) == CELL)
+    model = edm.load(published)
+    drawn = torch.cat([part.images for part in generate(model, evaluation.sampling, 0, 40, 40)])
+    kept = edm.load(store.folder("trainings", evaluation.training.signature))
+    assert torch.equal(drawn, torch.cat([part.images for part in generate(kept, evaluation.sampling, 0, 40, 40)]))
+
+
+def test_the_sweep_in_the_card_draws_the_same_images(published: Path, done: tuple[Plan, Store], tmp_path: Path) -> None:
+    plan, store = done
+    lines = (published / "README.md").read_text().splitlines()
+    start = next(number for number, line in enumerate(lines) if line.strip() == "name: published")
+    text = "\n".join(line.strip() for line in lines[start : lines.index("", start)])
+    (tmp_path / "published.yaml").write_text(text.replace("THIS_FOLDER", str(published)))
+    again = plan_sweep(load_sweep(tmp_path / "published.yaml", ("resources.sampling_batch=40",)))
+    assert not run_all(again, store).failures
+    (own,) = again.evaluations.values()
+    (evaluation,) = (p.evaluation for p in plan.cells if plan.cell_name(p) == CELL)
+    assert own.sampling == evaluation.sampling
+    features = [
+        load_file(next(features_folder(store, task.drawing, task.features.signature).glob("*.safetensors")))
+        for task in (own, evaluation)
+    ]
+    differing = [name for name, value in features[0].items() if not torch.equal(value, features[1][name])]
+    assert differing in ([], ["seconds"])  # the features of 120 images are equal, bit for bit
+
+
+@pytest.mark.parametrize(
+    ("cell", "sentence"),
+    [("tiny_digits:attention", "is a training; give one of the cells"), ("nothing", "matches no cell")],
+)
+def test_what_cannot_be_published_is_answered(
+    done: tuple[Plan, Store], tmp_path: Path, cell: str, sentence: str
+) -> None:
+    answer = invoke("publish", cell, "--to", tmp_path / "published", "--store", done[1].root)
+    assert answer.returncode == 2 and sentence in answer.stderr
+    assert not (tmp_path / "published").exists()
+
+
+def test_a_folder_with_other_files_is_left_alone(done: tuple[Plan, Store], tmp_path: Path) -> None:
+    (tmp_path / "mine").write_text("mine")
+    answer = invoke("publish", f"tiny_digits:{CELL}", "--to", tmp_path, "--store", done[1].root)
+    assert answer.returncode == 2 and "is not empty; give a new folder" in answer.stderr
