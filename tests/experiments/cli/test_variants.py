@@ -13,6 +13,8 @@ from experiments.sweep.plan import Plan
 from tests.commandline import invoke
 from tests.inprocess import without_ray
 
+pytestmark = pytest.mark.slow  # runs with MLflow, though without Ray
+
 ONE = ("--only", "no-attention/heun")
 QUICK = ("--set", "evaluation.images=80", *ONE)
 VARIANT = "tiny_digits@evaluation.images=80+only=no-attention-heun-e0ff9cc3"
