@@ -105,11 +105,11 @@ def leaving_placement_groups() -> Generator[None]:
     if remove is None:
         yield
         return
-    tune_resources.remove_placement_group = lambda _group: None
+    setattr(tune_resources, "remove_placement_group", lambda _group: None)  # noqa: B010 - not exported
     try:
         yield
     finally:
-        tune_resources.remove_placement_group = remove
+        setattr(tune_resources, "remove_placement_group", remove)  # noqa: B010
 
 
 @contextmanager
