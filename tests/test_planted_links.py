@@ -9,7 +9,7 @@ import torch
 from edm import temporary
 from edm.files import save_tensors
 from experiments.store import files, processes
-from reports import page
+from reports import folder
 
 PLANTED = "planted"
 
@@ -47,19 +47,19 @@ def test_the_store_takes_the_next_name_where_one_is_taken(victim: Path, monkeypa
 def test_a_report_follows_no_link_beside_it(victim: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     target = victim.with_name("report.html")
     victim.with_name(".report.html.part").symlink_to(victim)
-    page._write(target, "page")
+    folder._write(target, b"page")
     assert victim.read_text() == "mine" and target.read_text() == "page"
-    monkeypatch.setattr(page.secrets, "token_hex", lambda _: "known")
+    monkeypatch.setattr(folder.secrets, "token_hex", lambda _: "known")
     victim.with_name(".report.html.known.part").symlink_to(victim)
     with pytest.raises(FileExistsError):
-        page._write(target, "other")
+        folder._write(target, b"other")
     assert victim.read_text() == "mine" and target.read_text() == "page"
 
 
 def test_a_link_in_the_place_of_a_report_is_replaced_and_not_followed(victim: Path) -> None:
     target = victim.with_name("report.html")
     target.symlink_to(victim)
-    page._write(target, "page")
+    folder._write(target, b"page")
     assert victim.read_text() == "mine" and target.read_text() == "page" and not target.is_symlink()
 
 

@@ -6,9 +6,6 @@ metric and data set. A result keeps the digest of every part that made it.
 
 from __future__ import annotations
 
-import hashlib
-import json
-import os
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -17,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import edm
 from edm.config import Extension, SamplingConfig
+from experiments.code_cache import CodeCache, Digests, read_vouched
 from experiments.sweep.jobs import Task
 from experiments.sweep.metrics import split_score
 from experiments.sweep.preparations import FeatureClassifier, ReferenceStatistics
@@ -136,8 +134,6 @@ ENTRIES: dict[str, tuple[str, ...]] = {
     ),
     **SEPARATE,
 }
-DIGESTING = ("code.py", "scopes.py", "syntax.py")  # files of experiments/
-EQUIVALENT = "equivalent_code.json"  # file of edm/
 EXACT_PARTS = ("sampler/heun",)  # that the exact solution is drawn by
 
 
@@ -296,44 +292,16 @@ class EdmCode:
         if part not in self._digests:
             found = self.reach(part)
             self._digests[part] = found.digest if found is not None else None
-            self._keep()
+            self._cache.keep(self._digests)
         return self._digests[part]
 
     @cached_property
-    def _digests(self) -> dict[str, str | None]:
-        try:
-            kept = json.loads(self._path.read_bytes())
-        except (OSError, ValueError):
-            return {}
-        return kept if isinstance(kept, dict) else {}
+    def _digests(self) -> Digests:
+        return self._cache.read()
 
     @cached_property
-    def _path(self) -> Path:
-        """A file in the user's cache whose name holds the size and time of every file that decides the digests."""
-        own = [Path(__file__).parents[1] / name for name in DIGESTING]
-        files = [*sorted(self.folder.rglob("*.py")), *own, Path(__file__)]
-        stamp = [[str(path), (status := path.stat()).st_size, status.st_mtime_ns] for path in files]
-        name = hashlib.sha256(json.dumps(stamp).encode()).hexdigest()[:20]
-        cache = os.environ.get("XDG_CACHE_HOME")
-        return (Path(cache) if cache else Path.home() / ".cache") / "edm-sweep" / f"code-{name}.json"
-
-    def _keep(self) -> None:
-        """Keep the digests for other processes; a cache that cannot be written is done without."""
-        try:
-            self._path.parent.mkdir(parents=True, exist_ok=True)
-            temporary = self._path.with_suffix(f".{os.getpid()}.part")
-            temporary.write_text(json.dumps(self._digests))
-            temporary.replace(self._path)
-        except (OSError, RuntimeError):  # the latter where there is no home
-            pass
-
-
-def read_vouched(folder: Path) -> dict[str, list[dict[str, Any]]]:
-    """Return what equivalent_code.json in a folder of edm/ says of each part: digests of the same outputs, grouped."""
-    try:
-        return json.loads((folder / EQUIVALENT).read_bytes())
-    except FileNotFoundError:
-        return {}
+    def _cache(self) -> CodeCache:
+        return CodeCache(self.folder)
 
 
 _THIS = EdmCode(Path(str(edm.__file__)).parent)

@@ -7,7 +7,8 @@ import sys
 
 import pytest
 
-from experiments.sweep.code_parts import EQUIVALENT, all_parts
+from experiments.code_cache import EQUIVALENT
+from experiments.sweep.code_parts import all_parts
 from tests import ROOT
 
 SCRIPT = ROOT / "docs" / "scripts" / "equivalent_code.py"

@@ -5,13 +5,14 @@ from pathlib import Path
 
 import pytest
 
+from experiments.code_cache import EQUIVALENT
 from experiments.store.code_files import code_path
 from experiments.store.layout import ACCEPTED, BEGUN_WITH, RESULT
 from experiments.store.result_files import read_result, with_checksum
 from experiments.store.results import EvaluationResult
 from experiments.store.store import Store
 from experiments.sweep.code_changes import accept, acceptances, change_of, changes_of, folder_of, made_by, name_of
-from experiments.sweep.code_parts import EQUIVALENT, EdmCode, parts_of
+from experiments.sweep.code_parts import EdmCode, parts_of
 from experiments.sweep.plan import Plan
 from tests.othercode import COMMENT, DIGITS, EULER, FRECHET, HEUN, NETWORK, TRAINING, UNIPC, Edit, copy_with, point_at
 
