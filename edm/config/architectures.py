@@ -1,4 +1,4 @@
-"""The networks of the literature that `model.architecture` offers beside the 2023 study's, in their papers' shapes."""
+"""The networks of the literature beside the 2023 study's, in their papers' shapes."""
 
 from __future__ import annotations
 

@@ -232,7 +232,7 @@ class ModelConfig:
                 raise FieldError(
                     name,
                     f"is a field of the architecture study, which {self.architecture} does not have; remove it, or "
-                    "remove model.architecture",
+                    "choose the architecture study",
                 )
 
     def _require_levels(self, network: NetworkConfig) -> None:

@@ -44,7 +44,7 @@ def read_diffusers(folder: Path) -> Denoiser:
         model = Denoiser(config, 1.0)  # which the coefficients do not depend on
         model.load_state_dict({f"network.unet.{name}": value for name, value in load_tensors(weights).items()})
     except ImportError:
-        raise PretrainedError(f"{folder}: needs diffusers; install edm-sweep[diffusers]") from None
+        raise PretrainedError(f"{folder}: needs the package diffusers; install it") from None
     except (ValueError, TypeError, KeyError, RuntimeError, OSError, SafetensorError) as error:
         raise PretrainedError(f"{folder}: does not hold the model that it says it does: {in_a_line(error)}") from None
     return model

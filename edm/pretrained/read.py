@@ -17,7 +17,9 @@ from edm.pretrained.errors import PretrainedError
 from edm.pretrained.nvlabs import read_nvlabs
 from edm.pretrained.study import read_study
 
-KNOWN = "a model folder or .safetensors file of edm-sweep, a folder of diffusers, the 2023 study's .pth or NVlabs' .pkl"
+KNOWN = (
+    "a model folder or .safetensors file of a training, a folder of diffusers, the 2023 study's .pth or NVlabs' .pkl"
+)
 
 
 def read_pretrained(path: str | Path) -> Denoiser:

@@ -76,6 +76,7 @@ ENTRIES: dict[str, tuple[str, ...]] = {
         "edm.validation.validation_losses",
         "edm.validation.total_loss",
     ),
+    "pretrained": ("edm.pretrained.read.read_pretrained", "edm.pretrained.read.digest_of"),
     "drawing": ("edm.generate.generate",),
     "posthoc": (
         "edm.ema.Snapshot",
@@ -196,6 +197,9 @@ def _shipped(kind: str, value: str | Extension) -> Iterator[str]:
 
 
 def _of_training(training: Training) -> Iterator[str]:
+    if training.pretrained is not None:
+        yield "pretrained"
+        return
     config = training.config
     yield from ("training", "network", *_shipped("norm", training.network.norm))
     yield from (*_shipped("weighting", config.weighting), *_shipped("optimizer", config.optimizer))

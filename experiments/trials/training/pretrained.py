@@ -13,8 +13,10 @@ from experiments.store.files import replacing
 from experiments.store.provenance import provenance
 from experiments.store.results import TrainingResult
 from experiments.store.store import Store
+from experiments.sweep.code_parts import parts_of
 from experiments.sweep.tasks import Training
 from experiments.trials.assets import ensure_data
+from experiments.trials.code import code_now
 from experiments.trials.context import TrialContext, device_name
 
 log = logging.getLogger("edm_sweep")
@@ -48,6 +50,7 @@ def take_in(store: Store, training: Training, context: TrialContext) -> None:
         device=device_name(context.device),
         threads=context.threads,
         parameters=sum(p.numel() for p in model.parameters()),
+        code=code_now(store, parts_of(training)),
         provenance=provenance(context.run_info, began),
     )
     store.finish(training.signature, result, [MODEL])

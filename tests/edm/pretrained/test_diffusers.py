@@ -187,7 +187,7 @@ def test_pickled_weights_are_not_read(tmp_path):
 def test_without_diffusers_a_sentence_says_what_to_install(tmp_path, monkeypatch):
     folder(tmp_path / "ddpm")
     monkeypatch.setitem(sys.modules, "diffusers", None)
-    with pytest.raises(PretrainedError, match=r"needs diffusers; install edm-sweep\[diffusers\]"):
+    with pytest.raises(PretrainedError, match="needs the package diffusers; install it"):
         read_pretrained(tmp_path / "ddpm")
 
 
