@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import itertools
-import re
-
-UNPRINTABLE = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
+import unicodedata
 
 
 def duration(seconds: float) -> str:
@@ -43,7 +41,13 @@ def printable(text: str, keep: str = "") -> str:
 
     keep: characters to leave as they are, such as a line break.
     """
-    return UNPRINTABLE.sub(lambda found: found[0] if found[0] in keep else _escaped(found[0]), text)
+    if text.isprintable():
+        return text
+    return "".join(letter if _is_plain(letter) or letter in keep else _escaped(letter) for letter in text)
+
+
+def _is_plain(letter: str) -> bool:
+    return letter.isprintable() or unicodedata.category(letter) == "Zs"  # spaces of any width
 
 
 def _escaped(character: str) -> str:

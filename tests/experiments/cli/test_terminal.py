@@ -17,6 +17,7 @@ import pytest
 from tests.commandline import EDM_SWEEP, environment, invoke, run
 from tests.conftest import LONGER, Filled
 from tests.faults.harness import Scene, require_whole_record
+from tests.table import reproducible
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 ANSI = re.compile(r"\x1b\[[0-9;?]*[a-zA-Z]")
@@ -94,7 +95,7 @@ def test_run_watch_cancel_kill_status_and_run_again(undisturbed: Filled, prepare
     assert command.exitstatus == 0, shown
     assert "done evaluate attention/heun" in shown
     assert status(store)["counts"] == {"done": 4}
-    assert (store / "reports" / "tiny_digits" / "results.csv").read_bytes() == undisturbed.results
+    assert reproducible(store / "reports" / "tiny_digits" / "results.csv") == undisturbed.results
     require_whole_record(Scene(tmp_path, file, store))
 
 
