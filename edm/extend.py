@@ -129,7 +129,7 @@ def lr_schedule(name: str, *, options: type | None = None) -> Callable[[F], F]:
 
 
 def augmentation(name: str, *, options: type | None = None) -> Callable[[F], F]:
-    """Register an augmentation: `(images, normals) -> images`, of which the network is not told.
+    """Register an augmentation: `(images, normals) -> images`. The network does not learn that images were changed.
 
     images: in [-1, 1]. normals: normals(n) returns n standard normal numbers for each image, of shape (b, n), the same
     at every call; they depend on the seed and on the image's place in the stream of training images alone.
