@@ -26,12 +26,6 @@ FLOORS = (
 )  # each imports those before
 FLOOR_OF = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}
 MOST_LINES, MOST_LINES_OF_A_FUNCTION, LONGEST_NAME_OF_A_TEST = 400, 40, 70
-LONG_FUNCTIONS = {  # with the reason
-    "experiments/cli/run.py:run": "declares the command's options",
-    "experiments/cli/gc.py:gc": "declares the command's options",
-    "experiments/cli/report.py:report": "declares the command's options",
-    "experiments/cli/sample.py:sample": "declares the command's options",
-}
 ONLY_IN = {  # libraries, and the folders or files that may import them
     "ray": ("experiments/runner/",),
     "mlflow": ("experiments/tracking/",),
@@ -185,21 +179,10 @@ def test_files_and_functions_are_short(module: str) -> None:
     lines = len(path.read_text().splitlines())
     assert lines <= MOST_LINES, f"{place(path)} has {lines} lines: no file has more than {MOST_LINES}"
     for node in ast.walk(tree(path)):
-        if isinstance(node, ast.FunctionDef) and f"{place(path)}:{node.name}" not in LONG_FUNCTIONS:
+        if isinstance(node, ast.FunctionDef):
             lines = (node.end_lineno or 0) - node.lineno + 1
-            rule = f"no function has more than {MOST_LINES_OF_A_FUNCTION}, but those in LONG_FUNCTIONS"
+            rule = f"no function has more than {MOST_LINES_OF_A_FUNCTION}; name a command's options above it"
             assert lines <= MOST_LINES_OF_A_FUNCTION, f"{place(path)}:{node.name} has {lines} lines: {rule}"
-
-
-def test_every_long_function_still_is_one() -> None:
-    lengths = {
-        f"{place(path)}:{node.name}": (node.end_lineno or 0) - node.lineno + 1
-        for path in modules().values()
-        for node in ast.walk(tree(path))
-        if isinstance(node, ast.FunctionDef)
-    }
-    for name in LONG_FUNCTIONS:
-        assert lengths.get(name, 0) > MOST_LINES_OF_A_FUNCTION, f"{name}: is short or gone; drop it from LONG_FUNCTIONS"
 
 
 @pytest.mark.parametrize("room", FLOOR_OF)
