@@ -91,8 +91,8 @@ def run(
     budget_s = None if budget is None else parse_budget(budget)
     from experiments.runner.options import Options
 
-    again = recompute == "changed"
-    options = Options(retries, budget_s, scheduler == "asha", address, tuple(only or ()), tags, again, check)
+    cells, asha, again = tuple(only or ()), scheduler == "asha", recompute == "changed"
+    options = Options(retries, budget_s, asha, address, cells, tags, again, check)
     schedule, place = open_sweep(requested, store, options)
     console = console_for(as_json)
     estimate = show_plan(schedule, place, console, sweep, as_json and dry_run, again)
