@@ -1,6 +1,6 @@
 """Whatever happens to a run, in any of its processes: the same command again completes the same table, byte for byte.
 
-`pytest -m faults` runs all cases of cases.py; those in QUICK are among the slow tests. How they ended is in docs/faults.md.
+`pytest -m faults` runs all cases of cases.py; the slow tests include those in QUICK. docs/faults.md has how all ended.
 """
 
 from __future__ import annotations
