@@ -98,7 +98,6 @@ def run(
     estimate = show_plan(schedule, place, console, sweep, as_json and dry_run, again)
     _check_budget(budget, options, estimate, console)
     if not dry_run:
-        place.create()
         _fill(schedule, place, tracking_uri, options, hooks, console, as_json)
 
 
@@ -127,6 +126,7 @@ def _fill(
     from experiments.cli.views.live import TerminalListener
     from experiments.runner.run import run_sweep
 
+    store.create()
     name = schedule.asked.sweep.name
     with calling_hooks(hooks, name, store, console) as outcome:
         summary = run_sweep(schedule, store, tracking_uri, TerminalListener(console), options)
