@@ -50,7 +50,7 @@ def ensure_prepared(
             raise UserError(explain(error).replace(str(folder), str(place))) from None
         on_progress("computing checksums", 0, 0)  # of gigabytes, perhaps
         code = code_now(store, parts_of(source))
-        return DatasetRecord.from_json({**record, "code": code, "provenance": provenance().to_json()})
+        return DatasetRecord.from_json({**record, "code": code, "provenance": provenance(of=source.config).to_json()})
 
     wait = on_wait or partial(on_progress, "waiting for another process that prepares it", 0, 0)
     return store.ensure(DatasetRecord, source.signature, build, FILES, wait)

@@ -6,10 +6,12 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 from typer.testing import CliRunner
 
 from edm import registry
+from experiments import extensions
 from experiments.cli.main import app
 from experiments.errors import UserError
 from experiments.inspection.explain import explain
@@ -17,6 +19,7 @@ from experiments.inspection.garbage import survey
 from experiments.runner.resume import open_schedule
 from experiments.store.results import EvaluationResult, ExtensionRecord, TrainingResult
 from experiments.store.store import Store
+from experiments.sweep.code_changes import changes_of
 from experiments.sweep.plan import Plan
 from experiments.tracking import bundle
 from experiments.tracking.frames import results_frame, scores_in_store
@@ -27,7 +30,7 @@ from experiments.trials.checking import check_plan
 from experiments.trials.extensions import keep_extensions, require_loaded
 from experiments.trials.perform import perform
 from reports.metrics import METRICS
-from tests import ROOT, commandline
+from tests import ROOT, commandline, othercode
 from tests.extending import DAMPED, SWEEP, write_sweep
 from tests.inprocess import CONTEXT, execute
 from tests.planning import load_sweep, plan_sweep
@@ -154,9 +157,45 @@ def test_why_names_the_file_and_the_function(tmp_path: Path, store: Store) -> No
     run(tmp_path, store)
     write_sweep(tmp_path, ideas=DAMPED.replace("step.here.x +", "step.here.x -"))
     (*_, evaluation) = explain(f"{tmp_path}/mine.yaml:damped", store).steps
-    assert "the code of sampling.sampler is" in evaluation.remark and "(ideas.py, damped)" in evaluation.remark
+    assert "mine:damped" in evaluation.remark and "damped() in ideas.py changed (the code of samp" in evaluation.remark
     assert evaluation.nearest is not None and evaluation.nearest.name == "mine:damped"
     assert [d.field for d in evaluation.nearest.differences] == ["the code of sampling.sampler"]
+
+
+def test_why_names_what_a_function_reaches_that_changed(tmp_path: Path, store: Store) -> None:
+    run(tmp_path, store)
+    forget_loaded()
+    extensions._definitions.clear()  # of another process: what the store keeps says how the code was
+    write_sweep(tmp_path, ideas=DAMPED.replace("    return damping", "    return damping / 2"))
+    (*_, evaluation) = explain(f"{tmp_path}/mine.yaml:damped", store).steps
+    assert "damped() in ideas.py changed, through scaled() in ideas.py (" in evaluation.remark
+
+
+USING_EDM = """\
+import numpy as np
+
+from edm import extend
+from edm.schedules import karras
+
+
+@extend.schedule("reversed")
+def reversed_karras(steps, sigma_min, sigma_max):
+    return np.array(karras(steps, sigma_min, sigma_max, -7.0)).tolist()
+"""
+
+
+def test_a_result_says_what_an_extension_uses_of_edm(
+    tmp_path: Path, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scheduled = SWEEP.replace("sampling.sampler: [euler, damped]", "sampling.schedule: [karras, reversed]")
+    plan, _ = run(tmp_path, store, USING_EDM, scheduled)
+    shipped, own = (planned.evaluation for planned in plan.cells)
+    result = store.finished(EvaluationResult, own.signature)
+    assert "edm.schedules.karras" in result.code and result.provenance.packages["numpy"] == np.__version__
+    assert "edm.schedules.karras" not in store.finished(EvaluationResult, shipped.signature).code
+    othercode.point_at(monkeypatch, othercode.copy_with(tmp_path, othercode.KARRAS))
+    changed = changes_of(plan, store)
+    assert "edm.schedules.karras" in changed[own.signature].functions
 
 
 def test_files_that_no_sweep_refers_to_are_garbage(tmp_path: Path, store: Store) -> None:
@@ -175,7 +214,10 @@ def test_a_loop_draws_with_noise_of_its_own(tmp_path: Path, store: Store) -> Non
 
 
 WRONG = [
-    (DAMPED.replace("return step", "return 0 * step.to and step"), "ideas.py, damped: 'damped' returns float, not a"),
+    (
+        DAMPED.replace("return step", "return 0 * step.to and step"),
+        "ideas.py:12: the sampler 'damped' returns float, n",
+    ),
     (
         DAMPED.replace("step.here.slope\n", "step.here.slope[:1]\n").replace("step.here.x + ", ""),
         "returns a tensor of sh",
