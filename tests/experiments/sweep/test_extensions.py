@@ -155,7 +155,6 @@ BROKEN = [
         "ideas.py:12: extend.sampler: damped(step) is called with (step,",
     ),
     (SWEEP, DAMPED.replace(", options=DampedOptions", ""), "name their dataclass in the decorator: options="),
-    (SWEEP, DAMPED.replace('("damped", options=DampedOptions)', ""), 'the name is missing; write @extend.sampler("my_'),
     (
         SWEEP,
         DAMPED.replace("order: int", "order: str"),
@@ -217,7 +216,7 @@ BROKEN = [
     (
         SWEEP,
         DAMPED.replace("options=DampedOptions)", "options=DampedOptions, evaluations=lambda sigmas: 1)"),
-        "sampling.sampler: damped: its code failed (TypeError: ",
+        "sampling.sampler: damped: its code failed (ideas.py:12: TypeError: ",
     ),
 ]
 
@@ -282,9 +281,9 @@ def test_options_of_a_metric_decide_its_scores_alone(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("options", "expected"),
     [
-        ("{kth: {j: 1}}", "mine.yaml:6: evaluation.metrics_options.kth.j: unknown option; did you mean 'k'?"),
+        ("{kth: {j: 1}}", "mine.yaml:6: evaluation.metrics_options.kth.j: unknown option; choose from k"),
         ("{kth: {k: many}}", "evaluation.metrics_options.kth.k: expected a whole number, not 'many'"),
-        ("{nth: {k: 1}}", "mine.yaml:6: evaluation.metrics_options.nth: unknown option; did you mean 'kth'?"),
+        ("{nth: {k: 1}}", "mine.yaml:6: evaluation.metrics_options.nth: unknown option; choose from kth"),
         ("{kth: 3}", "evaluation.metrics_options.kth: 3 is not a mapping; write for example {my_metric: {my_option:"),
         ("3", "evaluation.metrics_options: 3 is not a mapping; write for example"),
     ],
@@ -334,7 +333,7 @@ def mixed(channels, heads, cond_channels):
 
 
 @pytest.mark.parametrize("blocks", ["norm: scaled", "attention_block: mixed", "norm: scaled, attention_block: mixed"])
-@pytest.mark.parametrize("other", ["", ", resample: residual", ", preset: micro, depths: [1, 2, 1]"])
+@pytest.mark.parametrize("other", ["", ", resample: residual", ", preset: micro, depths: [1, 2, 1], heads: [0, 2, 2]"])
 def test_a_plan_counts_the_parameters_of_own_blocks(tmp_path: Path, blocks: str, other: str) -> None:
     model = f"model: {{attention: true, channels: 8, {blocks}{other}}}\n"
     sweep = SWEEP.replace("model:      {preset: nano, channels: 8}\n", model).replace(", damped", "")
