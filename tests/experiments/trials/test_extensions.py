@@ -27,6 +27,7 @@ from experiments.tracking.paired_errors import difference_errors
 from experiments.tracking.provenance import provenance_of
 from experiments.tracking.records import recall_plan, record_plan
 from experiments.trials.checking import check_plan
+from experiments.trials.datasets import ensure_prepared
 from experiments.trials.extensions import keep_extensions, require_loaded
 from experiments.trials.perform import perform
 from reports.metrics import METRICS
@@ -244,6 +245,58 @@ def test_what_would_fail_is_found_before_anything_starts(
         check_plan(plan, store)
     assert expected in str(caught.value) and "run with --no-check" in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+BARS = """\
+import numpy as np
+
+from edm import extend
+
+
+@extend.dataset("bars", channels=1, resolution=8, num_classes=2, splits={"train": 60, "val": 20, "test": 20})
+def bars():
+    for i in range(100):
+        yield np.zeros((1, 8, 8), np.uint8), i % 2
+"""
+OF_BARS = SWEEP.replace("model: ", "data: {name: bars}\nmodel: ").replace(", damped", "")
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "expected"),
+    [
+        (
+            "np.uint8), i % 2",
+            "np.float32), i % 2",
+            "ideas.py:6: the data set 'bars' yields an image that is float32 of",
+        ),
+        (
+            "(1, 8, 8)",
+            "(8, 8)",
+            "yields an image that is uint8 of shape [8, 8]; yield uint8 of shape [1, 8, 8], or run",
+        ),
+        (", i % 2", ", 2", "yields the label 2; yield 0 to 1, or run with --no-check"),
+        (", i % 2", "", "yields ndarray; yield pairs of an image and its label, or run with --no-check"),
+        ("yield ", "", "returns NoneType; yield pairs of an image and its label"),
+    ],
+)
+def test_the_first_images_of_a_data_set_are_checked(
+    tmp_path: Path, store: Store, old: str, new: str, expected: str
+) -> None:
+    plan = plan_sweep(load_sweep(write_sweep(tmp_path, OF_BARS, BARS.replace(old, new))))
+    with pytest.raises(UserError) as caught:
+        check_plan(plan, store)
+    assert expected in str(caught.value)
+
+
+def test_a_data_set_that_fails_later_gets_a_sentence(tmp_path: Path, store: Store) -> None:
+    failing = BARS.replace("        yield", "        1 / (99 - i)\n        yield")
+    plan = plan_sweep(load_sweep(write_sweep(tmp_path, OF_BARS, failing)))
+    check_plan(plan, store)
+    (source,) = plan.sources.values()
+    with pytest.raises(
+        UserError, match=r"data set bars: its code failed \(.*ideas.py:9: ZeroDivisionError: .*correct it"
+    ):
+        ensure_prepared(store, source)
 
 
 def test_a_damaged_file_of_an_extension_is_not_run(tmp_path: Path, store: Store) -> None:
