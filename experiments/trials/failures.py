@@ -16,6 +16,7 @@ from edm.metrics.features import FeatureError
 from edm.metrics.weights import WeightsError
 from edm.parallel import ProcessLostError
 from experiments.errors import UserError
+from experiments.extensions import place_of_error
 from experiments.store.damage import DamagedFile
 from experiments.store.failures import Failure, FailureKind
 from experiments.trials.training.checkpoints import DivergedError
@@ -36,7 +37,8 @@ def is_out_of_memory(error: BaseException) -> bool:
 def failure_of(error: BaseException, log: Path, where: str = "") -> Failure:
     """Return the record of an error; `where`, such as a path, is put before the message of the error."""
     kind = classify(error)
-    text = str(error) if kind in PLAIN_KINDS else f"{type(error).__name__}: {error}"
+    place = Path(place_of_error(error)).name if kind == "unknown" else ""  # its folder is one of the store's
+    text = str(error) if kind in PLAIN_KINDS else f"{type(error).__name__}: {error}{f' (at {place})' if place else ''}"
     return Failure(on_one_line(f"{where}: {text}" if where else text), kind, place_of(error), str(log))
 
 

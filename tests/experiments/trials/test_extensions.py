@@ -199,6 +199,18 @@ def test_a_result_says_what_an_extension_uses_of_edm(
     assert "edm.schedules.karras" in changed[own.signature].functions
 
 
+def test_a_task_that_fails_in_an_extension_says_where(tmp_path: Path, store: Store) -> None:
+    failing = DAMPED.replace("    return damping", "    return damping / 0")
+    plan = plan_sweep(load_sweep(write_sweep(tmp_path, ideas=failing)))
+    keep_extensions(plan, store)
+    forget_loaded()
+    (training,) = plan.trainings.values()
+    perform(store, training, CONTEXT)
+    (damped,) = [e for e in plan.evaluations.values() if e.sampling.sampler != "euler"]
+    outcome = perform(store, damped, CONTEXT)
+    assert outcome.message.endswith("ZeroDivisionError: float division by zero (at ideas.py:19)"), outcome.message
+
+
 def test_files_that_no_sweep_refers_to_are_garbage(tmp_path: Path, store: Store) -> None:
     plan, _ = run(tmp_path, store)
     assert [item.name for item in survey(store, [plan]) if item.kind == "extensions"] == []
