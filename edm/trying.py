@@ -107,15 +107,16 @@ def try_dataset(data: DataConfig) -> None:
     yielded = registration_of(data.name).bound(data.name)()
     if not isinstance(yielded, Iterable):
         raise TrialError(f"returns {type(yielded).__name__}; yield pairs of an image and its label")
-    for pair in itertools.islice(cast(Iterable[Any], yielded), IMAGES):
-        if not isinstance(pair, tuple | list) or len(cast(Sequence[Any], pair)) != 2:
-            raise TrialError(f"yields {type(pair).__name__}; yield pairs of an image and its label")
-        image, label = np.asarray(pair[0]), pair[1]
+    for pair in itertools.islice(cast(Iterable[object], yielded), IMAGES):
+        parts = cast(Sequence[Any], pair) if isinstance(pair, tuple | list) else ()
+        if len(parts) != 2:
+            raise TrialError(f"yields {type(cast(object, pair)).__name__}; yield pairs of an image and its label")
+        image: np.ndarray[Any, Any] = np.asarray(parts[0])
         if image.shape != shape or image.dtype != np.uint8:
             found = f"{image.dtype} of shape {list(image.shape)}"
             raise TrialError(f"yields an image that is {found}; yield uint8 of shape {list(shape)}")
-        if known.num_classes and not 0 <= int(label) < known.num_classes:
-            raise TrialError(f"yields the label {label}; yield 0 to {known.num_classes - 1}")
+        if known.num_classes and not 0 <= int(parts[1]) < known.num_classes:
+            raise TrialError(f"yields the label {parts[1]}; yield 0 to {known.num_classes - 1}")
 
 
 def try_features(features: Extension, shape: tuple[int, int, int]) -> None:
@@ -171,7 +172,7 @@ def _try_functions(config: TrainingConfig, shape: tuple[int, ...]) -> None:
         required(images[0], shape)
     if isinstance(config.lr_schedule, Extension):
         for seen in (0.0, config.kimg):
-            factor: object = LR_SCHEDULES[config.lr_schedule](config)(seen, config.kimg)
+            factor: Any = LR_SCHEDULES[config.lr_schedule](config)(seen, config.kimg)
             if not isinstance(factor, int | float | Tensor) or not 0 <= float(factor) < math.inf:
                 raise TrialError(f"returns the factor {factor!r} at {seen:g} kimg; return a number, 0 or more")
     if isinstance(config.loss, Extension):
