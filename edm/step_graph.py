@@ -7,7 +7,7 @@ A graph launches all of them at once: the same kernels on the same numbers, so t
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -17,6 +17,7 @@ WARM_UP = 3  # calls before the capture, in which libraries choose kernels and c
 Function = Callable[..., Tensor]
 
 
+@runtime_checkable  # as beartype demands, which checks types in tests
 class Recording(Protocol):
     """A function that was captured with its inputs, and can be computed again with what these hold by then."""
 
@@ -25,6 +26,7 @@ class Recording(Protocol):
         ...
 
 
+@runtime_checkable
 class Recorder(Protocol):
     """Captures functions."""
 
