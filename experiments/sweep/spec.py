@@ -133,6 +133,9 @@ class Cell:
                 found |= {name: value.name, **{f"{name}{OPTIONS}.{key}": own for key, own in value.options}}
             else:
                 found[name] = _written(value)
+        for metric in self.evaluation.metrics:
+            if isinstance(metric, Extension):
+                found |= {f"evaluation.metrics{OPTIONS}.{metric.name}.{key}": own for key, own in metric.options}
         return found
 
 
