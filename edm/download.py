@@ -56,12 +56,11 @@ def download(
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     with _held(partial_path(path), on_wait) as part:
-        if path.exists():
-            return  # another process has downloaded it meanwhile
         try:
-            _complete(file, part, on_progress, timeout_s)
-            os.fsync(part.fileno())
-            partial_path(path).replace(path)
+            if not path.exists():  # else another process has downloaded it meanwhile
+                _complete(file, part, on_progress, timeout_s)
+                os.fsync(part.fileno())
+                partial_path(path).replace(path)
         finally:
             if not os.fstat(part.fileno()).st_size:
                 partial_path(path).unlink(missing_ok=True)
