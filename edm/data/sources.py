@@ -10,7 +10,7 @@ from pathlib import Path
 from edm.data.catalogue import CATALOGUE, SourceFile
 from edm.data.errors import DataError
 from edm.data.files import is_archive, kind_of, open_regular
-from edm.data.progress import OnProgress
+from edm.data.progress import CountedStep, OnProgress
 from edm.download import Published, download
 from edm.temporary import create_beside
 
@@ -119,7 +119,7 @@ def fetch(file: SourceFile, path: Path, on_progress: OnProgress) -> None:
     if file.drive_id is not None:
         _fetch_from_drive(file, file.drive_id, path, on_progress)
         return
-    step = f"downloading {file.name}"
+    step = CountedStep(f"downloading {file.name}", "bytes")
 
     def on_fetched(done: int, total: int) -> None:
         on_progress(step, done, total)
@@ -159,8 +159,9 @@ def _download_from_drive(file: SourceFile, drive_id: str, path: Path) -> None:
 def md5_of(path: Path, title: str, on_progress: OnProgress) -> str:
     """Return the MD5 of a file in hex; raises DataError where it cannot be read."""
     digest, total = hashlib.md5(usedforsecurity=False), path.stat().st_size
+    step = CountedStep(f"checking {title}", "bytes")
     with open_regular(path) as file:
         while block := file.read(BLOCK_BYTES):
             digest.update(block)
-            on_progress(f"checking {title}", file.tell(), total)
+            on_progress(step, file.tell(), total)
     return digest.hexdigest()

@@ -157,6 +157,17 @@ class Result(Record):
         return {name: value for name, value in asdict(self).items() if name not in SHARED}
 
 
+class Timed:
+    """What results have whose work is measured in seconds."""
+
+    seconds: float
+
+    @property
+    def work_s(self) -> float:
+        """Seconds of work in all."""
+        return self.seconds
+
+
 @dataclass(frozen=True, kw_only=True)
 class DatasetRecord(Result):
     """A prepared data set. shape: channels, height and width. source: the files it was made from."""
@@ -175,7 +186,7 @@ class DatasetRecord(Result):
 
 
 @dataclass(frozen=True, kw_only=True)
-class ClassifierRecord(Result):
+class ClassifierRecord(Timed, Result):
     """The small classifier of a data set, and its accuracy on each split.
 
     images: that it was trained on. seconds: of training, in all processes together. device: "" where not recorded.
@@ -190,11 +201,6 @@ class ClassifierRecord(Result):
     flops: float = 0.0
     device: str = ""
     threads: int | None = None
-
-    @property
-    def work_s(self) -> float:
-        """Seconds of work in all."""
-        return self.seconds
 
     def _own_json(self) -> Json:
         own = super()._own_json()
@@ -213,7 +219,19 @@ class ReferenceRecord(Result):
 
 
 @dataclass(frozen=True, kw_only=True)
-class MeasuredReferences(Result):
+class WeightsRecord(Timed, Result):
+    """Weights of a feature extractor that were downloaded to a path outside the store. seconds: that this took."""
+
+    kind: ClassVar[StoreKind] = "weights"
+
+    path: str
+    bytes: int
+    sha256: str
+    seconds: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class MeasuredReferences(Timed, Result):
     """Says that real images and noise are measured, and their statistics computed, which the store holds beside it.
 
     images: that the statistics are of. seconds, flops: of the process that finished it.
@@ -225,11 +243,6 @@ class MeasuredReferences(Result):
     seconds: float
     flops: float
     device: str
-
-    @property
-    def work_s(self) -> float:
-        """Seconds of work in all."""
-        return self.seconds
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -265,7 +278,7 @@ class ExtensionRecord(Result):
 
 
 @dataclass(frozen=True, kw_only=True)
-class TrainingResult(Result):
+class TrainingResult(Timed, Result):
     """A finished training. val_loss: on the val split. seconds: of work, on `gpus` devices together.
 
     loss: None of a pretrained network, which was only taken into the store.
@@ -283,11 +296,6 @@ class TrainingResult(Result):
     threads: int | None = None
     computing: ComputingRecord | None = field(default=None, metadata={PARSE: ComputingRecord.from_json})
     parameters: int
-
-    @property
-    def work_s(self) -> float:
-        """Seconds of work in all."""
-        return self.seconds
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -351,7 +359,7 @@ class MeasuredDrawing(Record):
 
 
 @dataclass(frozen=True, kw_only=True)
-class ProbeResult(Result):
+class ProbeResult(Timed, Result):
     """A network's speed and memory on a device; None for what does not fit into the memory, one image at a time."""
 
     kind: ClassVar[StoreKind] = "probes"
@@ -368,11 +376,6 @@ class ProbeResult(Result):
     def fits(self) -> bool:
         """Whether the network can be trained and drawn from on the device."""
         return self.training is not None and self.drawing is not None
-
-    @property
-    def work_s(self) -> float:
-        """Seconds of work in all."""
-        return self.seconds
 
     @classmethod
     def from_json(cls, content: Mapping[str, Any], path: Path | str = RESULT) -> Self:

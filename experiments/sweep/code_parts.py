@@ -17,7 +17,7 @@ from edm.config import Extension, SamplingConfig
 from experiments.code_cache import CodeCache, Digests, read_vouched
 from experiments.sweep.jobs import Task
 from experiments.sweep.metrics import split_score
-from experiments.sweep.preparations import FeatureClassifier, ReferenceStatistics
+from experiments.sweep.preparations import FeatureClassifier, ReferenceStatistics, WeightsDownload
 from experiments.sweep.probes import Probe
 from experiments.sweep.tasks import DataSource, Evaluation, FeatureSpace, Training
 
@@ -154,6 +154,8 @@ def parts_of(task: Task | DataSource, scores: Iterable[str] = ()) -> tuple[str, 
         parts = ["classifier", "features/classifier", "real images"]
     elif isinstance(task, ReferenceStatistics):
         parts = [*of_features(task.features), *of_metrics(task.scores)]
+    elif isinstance(task, WeightsDownload):
+        parts = []
     elif isinstance(task, Evaluation):
         parts = [*of_drawing(task), *of_features(task.features), *of_metrics(tuple(scores) or task.scores)]
     else:

@@ -78,7 +78,7 @@ class Plan:
             if guide is not None:
                 own = self._name(planned, TRAINING_SECTIONS)
                 names.setdefault(guide.signature, f"{own}/guide {planned.cell.sampling.guide}")
-        return names | names_of(self.preparations.values())
+        return names | names_of(self.prepared.values())
 
     def cell_name(self, planned: PlannedCell) -> str:
         """Return the readable name of a cell: the value of every axis, and the seed where there are several."""
@@ -104,6 +104,11 @@ class Plan:
     def preparations(self) -> dict[str, Preparation]:
         """What evaluations share and depend on besides trainings, by signature; what others depend on comes first."""
         return preparations_by_signature(self.evaluations.values())
+
+    @cached_property
+    def prepared(self) -> dict[str, DataSource | Preparation]:
+        """The data sets and all other preparations, by signature; what others depend on comes first."""
+        return {**self.sources, **self.preparations}
 
     @cached_property
     def extensions(self) -> dict[str, Extension]:

@@ -26,7 +26,7 @@ from edm.config import (
 from edm.data.catalogue import without_defaults
 from experiments.inputs import Inputs
 from experiments.store.layout import FOLDER_OF_TASK, StoreKind
-from experiments.store.results import EvaluationResult, TrainingResult
+from experiments.store.results import DatasetRecord, EvaluationResult, TrainingResult
 from experiments.sweep.identity import REVISIONS, VERSIONS, revisions, signature
 from experiments.sweep.metrics import dimension_of
 from experiments.sweep.segments import segment_starts
@@ -61,6 +61,21 @@ class DataSource:
         splits = tuple(facts.splits.items())
         shape = facts.channels, facts.resolution, facts.num_classes
         return cls(identity, config, *shape, splits, VERSIONS["classifier"])
+
+    @property
+    def kind(self) -> Literal["data"]:
+        """The kind of task that prepares it."""
+        return "data"
+
+    @property
+    def store_kind(self) -> StoreKind:
+        """The folder of the store that holds results of this kind."""
+        return FOLDER_OF_TASK[self.kind]
+
+    @property
+    def result_type(self) -> type[DatasetRecord]:
+        """The class of its result."""
+        return DatasetRecord
 
     @property
     def sizes(self) -> dict[Split, int]:
