@@ -21,12 +21,19 @@ from experiments.store.results import (
     EvaluationResult,
     MeasuredReferences,
     ProbeResult,
+    SolutionRecord,
     TrainingResult,
 )
 from experiments.store.store import Store
 from experiments.sweep.jobs import Task
 from experiments.sweep.plan import Plan
-from experiments.sweep.preparations import FeatureClassifier, ReferenceStatistics, WeightsDownload, extractor_flops
+from experiments.sweep.preparations import (
+    ExactSolution,
+    FeatureClassifier,
+    ReferenceStatistics,
+    WeightsDownload,
+    extractor_flops,
+)
 from experiments.sweep.probes import Probe, probes_by_training
 from experiments.sweep.tasks import FORWARDS_PER_TRAINING_IMAGE, Evaluation, FeatureSpace, SweepTask, Training
 
@@ -44,13 +51,16 @@ SPREAD_OF_RESULTS, SPREAD_OF_PROBES, SPREAD_OF_OTHERS, SPREAD_OF_GUESSES = 1.1, 
 SPREAD_ONCE_CORRECTED = 1.5
 
 Source = Literal["results", "probe", "others", "guess"]
-TimedTask = SweepTask | FeatureClassifier | ReferenceStatistics  # whose results tell how fast others are
-TaskResult = TrainingResult | EvaluationResult | ClassifierRecord | MeasuredReferences
+TimedTask = (
+    SweepTask | FeatureClassifier | ReferenceStatistics | ExactSolution
+)  # whose results tell how fast others are
+TaskResult = TrainingResult | EvaluationResult | ClassifierRecord | MeasuredReferences | SolutionRecord
 RESULT_TYPES: dict[str, type[TaskResult]] = {
     "training": TrainingResult,
     "evaluation": EvaluationResult,
     "classifier": ClassifierRecord,
     "references": MeasuredReferences,
+    "solution": SolutionRecord,
 }
 SpeedKey = tuple[Any, ...]  # equal for tasks that run at the same speed
 
@@ -183,7 +193,8 @@ class DurationModel:
             probe = self._by_probe.get(self._probes[training.signature].signature)
             if probe is not None:
                 return self._from_probe(task, probe)
-        for kind in (task.kind, "training", "evaluation"):
+        others = ("evaluation", "training") if isinstance(task, ExactSolution) else ("training", "evaluation")
+        for kind in (task.kind, *others):
             if kind in self._others:
                 return self._others[kind]
         return Rate(1 / GUESSED_FLOPS_PER_S[CPU if self.device == CPU else "gpu"], SPREAD_OF_GUESSES, "guess")
@@ -256,6 +267,8 @@ def _key(task: TimedTask) -> SpeedKey:
     if isinstance(task, Training):
         return task.kind, task.network, task.config.batch_size, task.config.precision
     guide = task.guide.network if task.guide else None
+    if isinstance(task, ExactSolution):
+        return task.kind, task.training.network, guide
     return task.kind, task.training.network, guide, task.sampling.precision, task.features.name
 
 

@@ -27,6 +27,7 @@ FOLDER_OF_TASK: dict[str, StoreKind] = {
     "classifier": "classifiers",
     "references": "reference_statistics",
     "download": "weights",
+    "solution": "exact",
 }
 
 # in the folder of any task

@@ -255,10 +255,20 @@ class BaselineRecord(Result):
 
 
 @dataclass(frozen=True, kw_only=True)
-class SolutionRecord(Result):
-    """The exact solution that a sampler's own error is measured against; all of it is in its file."""
+class SolutionRecord(Timed, Result):
+    """The exact solution that a sampler's own error is measured against, which is in its file.
+
+    seconds, flops: of drawing it. device: "" where not recorded, as by the evaluations that drew it once.
+    """
 
     kind: ClassVar[StoreKind] = "exact"
+
+    seconds: float = 0.0
+    flops: float = 0.0
+    device: str = ""
+
+    def _own_json(self) -> Json:
+        return super()._own_json() if self.device else {}
 
 
 @dataclass(frozen=True, kw_only=True)

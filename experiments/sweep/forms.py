@@ -17,6 +17,7 @@ from edm.config import (
     canonical_training,
 )
 from edm.cost import forward_flops
+from experiments.sweep.drawing_costs import flops_per_image
 from experiments.sweep.identity import signature
 from experiments.sweep.metrics import MetricRequest, requested_scores
 from experiments.sweep.spec import Cell
@@ -124,16 +125,3 @@ def _evaluation(
 @lru_cache(maxsize=1024)
 def _requested_scores(config: EvaluationConfig, data: DataSource, deterministic: bool) -> MetricRequest:
     return requested_scores(config, data.sizes, deterministic)
-
-
-@lru_cache(maxsize=4096)  # by networks, of which thousands of trainings have few
-def flops_per_image(sampling: SamplingConfig, network: NetworkConfig, other: NetworkConfig) -> int:
-    """Return the floating-point operations that drawing one image takes, at the resolution of sampling.
-
-    other: the network that guidance leads away from: the guide's, or the same.
-    """
-    counts = sampling.evaluations
-    return sum(
-        count * forward_flops(dataclasses.replace(each, resolution=sampling.resolution or each.resolution))
-        for count, each in ((counts["main"], network), (counts["other"], other))
-    )

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Literal
 
 from edm.config import (
+    EXACT_IMAGES,
     SPLITS,
     AnyClassifierConfig,
     EvaluationConfig,
@@ -15,12 +16,14 @@ from edm.config import (
     Features,
     FormerClassifierConfig,
     Resize,
+    SamplingConfig,
     Split,
 )
 from edm.cost import classifier_flops
 from edm.metrics.weights import PUBLISHED, Weights
 from experiments.store.layout import FOLDER_OF_TASK, StoreKind
-from experiments.store.results import ClassifierRecord, MeasuredReferences, WeightsRecord
+from experiments.store.results import ClassifierRecord, MeasuredReferences, SolutionRecord, WeightsRecord
+from experiments.sweep.drawing_costs import flops_per_image
 from experiments.sweep.identity import signature
 from experiments.sweep.metrics import FILE, is_own_score, reference_sizes, split_score
 from experiments.sweep.segments import segment_stop
@@ -30,13 +33,16 @@ from experiments.sweep.tasks import (
     Evaluation,
     FeatureSpace,
     Subset,
+    Training,
     classifier_config,
     classifier_of,
+    drawing_signature,
 )
 
 LEAST_NOISE_IMAGES = 1000
 # operations on one image at the resolution that the extractor takes; of the small classifier next to nothing
 EXTRACTOR_FLOPS: dict[Features, float] = {"inception": 1.1e10, "dinov2": 1.6e11, "classifier": 0.0}
+TRUNCATION = "truncation"  # a score that needs the exact solution
 MEMORISATION = "memorisation"  # a score that looks for the nearest real images
 REFERRING = ("fid", "fid_infinity", "kid", "prdc")  # metrics that compare with real images of a split
 
@@ -147,6 +153,59 @@ class WeightsDownload:
 
 
 @dataclass(frozen=True)
+class ExactSolution:
+    """The nearly exact images of a training, against which the truncation errors of all samplers are measured.
+
+    sampling: how they are drawn, whatever the sampler.
+    """
+
+    signature: str
+    training: Training
+    sampling: SamplingConfig
+    guide: Training | None
+    flops: float
+    kind: Literal["solution"] = "solution"
+
+    @classmethod
+    def of(cls, evaluation: Evaluation) -> ExactSolution | None:
+        """Return what an evaluation needs; None where it measures no truncation error."""
+        if TRUNCATION not in evaluation.scores:
+            return None
+        return _solution(evaluation.training, evaluation.sampling.exact(), evaluation.guide)
+
+    @property
+    def store_kind(self) -> StoreKind:
+        """The folder of the store that holds results of this kind."""
+        return FOLDER_OF_TASK[self.kind]
+
+    @property
+    def result_type(self) -> type[SolutionRecord]:
+        """The class of its result."""
+        return SolutionRecord
+
+    @property
+    def images(self) -> int:
+        """How many images are drawn."""
+        return EXACT_IMAGES
+
+    @property
+    def depends_on(self) -> tuple[Training, ...]:
+        """The trainings that must be done first."""
+        return (self.training,) if self.guide is None else (self.training, self.guide)
+
+    @property
+    def description(self) -> str:
+        """What it is, in a few words."""
+        return "exact solution"
+
+
+@lru_cache(maxsize=4096)
+def _solution(training: Training, sampling: SamplingConfig, guide: Training | None) -> ExactSolution:
+    flops = EXACT_IMAGES * flops_per_image(sampling, training.network, (guide or training).network)
+    return ExactSolution(drawing_signature("exact", training, sampling, guide), training, sampling, guide, flops)
+
+
+@dataclass(frozen=True)
 class ReferenceStatistics:
     """Real images and noise to measure in a feature space, with the statistics that evaluations compare with.
 
@@ -231,7 +290,7 @@ def _download_of(features: Features) -> WeightsDownload:
     return WeightsDownload(signature("weights", sha256=PUBLISHED[features].sha256), features)
 
 
-Preparation = FeatureClassifier | WeightsDownload | ReferenceStatistics
+Preparation = FeatureClassifier | WeightsDownload | ReferenceStatistics | ExactSolution
 
 
 def _expected_images(config: AnyClassifierConfig, num_images: int) -> int:
@@ -304,7 +363,8 @@ def preparations_of(evaluation: Evaluation) -> tuple[Preparation, ...]:
     """Return the preparations that must be done before an evaluation; what depends on others comes first."""
     references, data = ReferenceStatistics.of(evaluation), evaluation.training.data
     extractors = dict.fromkeys(task for space, _ in evaluation.spaces for task in extracting(data, space))
-    return (*extractors,) if references is None else (references, *extractors)
+    first = (task for task in (ExactSolution.of(evaluation), references) if task is not None)
+    return (*first, *extractors)
 
 
 def preparations_by_signature(evaluations: Iterable[Evaluation]) -> dict[str, Preparation]:
@@ -313,10 +373,19 @@ def preparations_by_signature(evaluations: Iterable[Evaluation]) -> dict[str, Pr
     return {each.signature: each for group in groups for each in reversed(group)}
 
 
-def names_of(preparations: Iterable[Preparation | DataSource]) -> dict[str, str]:
-    """Return a readable name for each preparation, by signature, such as data/digits or feature-classifier/digits."""
+def names_of(preparations: Iterable[Preparation | DataSource], trainings: Mapping[str, str]) -> dict[str, str]:
+    """Return a readable name for each preparation, by signature, such as data/digits or feature-classifier/digits.
+
+    trainings: the names of trainings, after which exact solutions are called.
+    """
     names: dict[str, str] = {}
     for each in preparations:
-        name = f"data/{each.config.name}" if isinstance(each, DataSource) else each.name
+        name = _name_of(each, trainings)
         names[each.signature] = name if name not in names.values() else f"{name}/{each.signature[:6]}"
     return names
+
+
+def _name_of(task: Preparation | DataSource, trainings: Mapping[str, str]) -> str:
+    if isinstance(task, DataSource):
+        return f"data/{task.config.name}"
+    return f"exact-solution/{trainings[task.training.signature]}" if isinstance(task, ExactSolution) else task.name

@@ -215,11 +215,6 @@ class Evaluation:
         return FeatureSpace.named("classifier", self.training.data)
 
     @property
-    def solution(self) -> str:
-        """The signature of the nearly exact images that truncation error is measured against; samplers share them."""
-        return drawing_signature("exact", self.training, self.sampling.exact(), self.guide)
-
-    @property
     def num_segments(self) -> int:
         """How many segments of images it consists of."""
         return len(segment_starts(self.config.images))

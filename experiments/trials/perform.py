@@ -20,7 +20,7 @@ from experiments.store.layout import FAILURE, LOG, PROGRESS
 from experiments.store.leases import Held, LeaseLost
 from experiments.store.store import Store
 from experiments.sweep.jobs import Job, Outcome, Task
-from experiments.sweep.preparations import FeatureClassifier, ReferenceStatistics, WeightsDownload
+from experiments.sweep.preparations import ExactSolution, FeatureClassifier, ReferenceStatistics, WeightsDownload
 from experiments.sweep.tasks import Evaluation, Training
 from experiments.trials.context import Interrupted, Pruned, TrialContext
 from experiments.trials.extensions import require_loaded
@@ -125,11 +125,15 @@ def _run_task(store: Store, task: Task, context: TrialContext) -> None:
     from experiments.trials.evaluation.context import forget_models  # heavy
     from experiments.trials.evaluation.evaluate import run_evaluation  # heavy
     from experiments.trials.evaluation.prepare import run_references  # heavy
+    from experiments.trials.evaluation.solution import run_solution  # heavy
     from experiments.trials.probe import run_probe  # heavy
     from experiments.trials.training.train import run_training  # heavy
 
     if isinstance(task, Evaluation):
         run_evaluation(store, task, context)
+        return
+    if isinstance(task, ExactSolution):
+        run_solution(store, task, context)
         return
     if isinstance(task, ReferenceStatistics):
         run_references(store, task, context)

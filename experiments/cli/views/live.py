@@ -35,6 +35,7 @@ VERBS = {
     "classifier": "train",
     "references": "compute",
     "download": "download",
+    "solution": "draw",
     "training": "train",
     "evaluation": "evaluate",
 }
