@@ -13,6 +13,7 @@ from edm.config import (
     Pretrained,
     SamplingConfig,
     TrainingConfig,
+    canonical_but_for_kimg,
     canonical_sampling,
     canonical_training,
 )
@@ -44,7 +45,8 @@ def training_forms(cell: Cell, data: DataSource) -> tuple[Training, ...]:
     """Return the training that a cell needs, in each of its forms, the canonical one last."""
     former = cell.training.without_unread()
     network = former.prepared(cell.model.network(data.channels, data.resolution, data.num_classes))
-    configs = _distinct(former, canonical_training(cell.training, network))
+    canonical = canonical_but_for_kimg(cell.training, network), canonical_training(cell.training, network)
+    configs = dict.fromkeys((former, *canonical))
     return tuple(_training(cell.seed, data, network, config) for config in configs)
 
 

@@ -310,8 +310,15 @@ class Planner:
 
     def _source(self, config: DataConfig) -> DataSource:
         if config not in self._sources:
-            self._sources[config] = self._with_classifier(DataSource.of(config, self._inputs))
+            self._sources[config] = self._with_classifier(self._held_source(config))
         return self._sources[config]
+
+    def _held_source(self, config: DataConfig) -> DataSource:
+        """Return the form of a data set that the store has, the canonical one where it has both or none."""
+        canonical, former = DataSource.of(config, self._inputs), DataSource.as_written(config, self._inputs)
+        if self._holdings is None or self._holdings.has_result("data", canonical.signature):
+            return canonical
+        return former if self._holdings.has_result("data", former.signature) else canonical
 
     def _with_classifier(self, source: DataSource) -> DataSource:
         """Return a data set with the version of the classifier that the store holds, an earlier one if it has both."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any, Literal
 
@@ -56,6 +56,13 @@ class DataSource:
     @classmethod
     def of(cls, config: DataConfig, inputs: Inputs) -> DataSource:
         """Return the data set of a configuration; raises DataError where its folder cannot be used."""
+        if inputs.facts(config).has_splits:
+            config = replace(config, split_seed=DataConfig().split_seed)
+        return cls.as_written(config, inputs)
+
+    @classmethod
+    def as_written(cls, config: DataConfig, inputs: Inputs) -> DataSource:
+        """Return the data set as earlier releases identified it: by `split_seed` even where nothing is split by it."""
         config, facts = without_defaults(config), inputs.facts(config)
         identity = signature("data", config=config, fingerprint=inputs.fingerprint(config))
         splits = tuple(facts.splits.items())
