@@ -6,7 +6,7 @@ import fcntl
 import hashlib
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -77,7 +77,7 @@ def require_reachable(url: str, timeout_s: float = TIMEOUT_S) -> None:
 
 
 @contextmanager
-def _held(path: Path, on_wait: Callable[[], None]) -> Iterator[BinaryIO]:
+def _held(path: Path, on_wait: Callable[[], None]) -> Generator[BinaryIO]:
     """Open a partial file that no other process writes to while the block lasts."""
     while True:
         part = os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o666), "r+b")

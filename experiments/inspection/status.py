@@ -149,7 +149,7 @@ class StatusReader:
 
     def _estimate(self, cells: Iterable[CellStatus], others: Mapping[str, TaskStatus]) -> Forecast | None:
         """Return what the rest costs on this machine, or None if nothing is left."""
-        left: dict[str, StoredTask] = {}
+        left: dict[str, SweepTask | Preparation] = {}
         for planned, cell in zip(self.plan.cells, cells, strict=True):
             if cell.status.state in ("done", "pruned"):
                 continue
