@@ -257,10 +257,7 @@ class BaselineRecord(Result):
 
 @dataclass(frozen=True, kw_only=True)
 class SolutionRecord(Timed, Result):
-    """The exact solution that a sampler's own error is measured against, which is in its file.
-
-    seconds, flops: of drawing it. device: "" where not recorded, as by the evaluations that drew it once.
-    """
+    """The exact solution that a sampler's own error is measured against. device: "" where none of this was recorded."""
 
     kind: ClassVar[StoreKind] = "exact"
 
