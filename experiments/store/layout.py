@@ -17,13 +17,17 @@ StoreKind = Literal[
     "evaluations",
     "probes",
     "extensions",
+    "weights",
 ]
 FOLDER_OF_TASK: dict[str, StoreKind] = {
+    "data": "data",
     "training": "trainings",
     "evaluation": "evaluations",
     "probe": "probes",
     "classifier": "classifiers",
     "references": "reference_statistics",
+    "download": "weights",
+    "solution": "exact",
 }
 
 # in the folder of any task

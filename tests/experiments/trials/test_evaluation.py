@@ -11,9 +11,10 @@ from safetensors.torch import load_file
 
 from experiments.errors import UserError
 from experiments.runner.resume import open_schedule
-from experiments.store.results import EvaluationResult
+from experiments.store.results import EvaluationResult, SolutionRecord
 from experiments.store.store import Store
 from experiments.sweep.plan import Plan
+from experiments.sweep.preparations import ExactSolution
 from experiments.sweep.tasks import Evaluation, Training
 from experiments.tracking.frames import results_frame, scores_in_store
 from experiments.tracking.paired_errors import influence_files, paired_deviations
@@ -193,7 +194,11 @@ def test_scores_that_are_asked_for_later_are_added_without_drawing_again(
     before = {name: metrics(store, e) for name, e in few.evaluations.items()}
     drawn.clear()
     more = planned(tiny_file, "evaluation.images=300", *MORE)
-    assert [task.kind for task in open_schedule(more, store).of("waiting")] == ["references", *["evaluation"] * 2]
+    assert [task.kind for task in open_schedule(more, store).of("waiting")] == [
+        "references",
+        "solution",
+        *["evaluation"] * 2,
+    ]
     run_all(more, store)
     assert drawn == []
     for name, evaluation in more.evaluations.items():
@@ -212,7 +217,12 @@ def test_samplers_share_one_exact_solution_and_better_ones_are_nearer(tiny_file:
     tiny_file.write_text(text)
     plan = planned(tiny_file, "evaluation.truncation=true")
     run_all(plan, store)
-    assert len(list(store.root.glob("exact/*/result.json"))) == 1
+    (solution,) = (task for task in plan.preparations.values() if isinstance(task, ExactSolution))
+    record = store.result(SolutionRecord, solution.signature)
+    assert record is not None and record.seconds > 0 and "exact" not in str(record.code)
+    assert [path.parent.name for path in store.root.glob("exact/*/result.json")] == [solution.signature]
+    result = store.result(EvaluationResult, next(iter(plan.evaluations)))
+    assert result is not None and "solution: sampler/heun" in result.code
     errors = {
         name: metrics(store, e)["truncation_rms"]
         for name, e in ((plan.names[n], e) for n, e in plan.evaluations.items())
