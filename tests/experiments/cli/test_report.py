@@ -18,6 +18,8 @@ from experiments.sweep.plan import Plan
 from experiments.tracking.database import embedded_uri
 from experiments.tracking.mirror import Mirror
 from experiments.tracking.records import record_plan
+from reports.formats import FORMATS
+from tests.experiments.store.test_results import OLD
 
 
 @pytest.fixture
@@ -72,6 +74,18 @@ def test_figures_for_a_paper_are_written(tiny_plan: Plan, recorded: Path, tmp_pa
     assert {"scores.pdf", "scores.svg", "loss.pdf", "captions.txt"} <= {
         path.name for path in (tmp_path / "f").iterdir()
     }
+
+
+def test_a_store_of_an_older_version_is_reported_in_every_format(tmp_path: Path) -> None:
+    shutil.copytree(OLD, tmp_path / "old")
+    done = report("old", "--store", tmp_path / "old", "--out", tmp_path / "o", "--format", ",".join(FORMATS))
+    assert done.exit_code == 0
+    made = pd.read_csv(tmp_path / "o" / "results.csv")
+    assert made["fid_test"].tolist() == pd.read_parquet(tmp_path / "o" / "results.parquet")["fid_test"].tolist()
+    for file in ("report.md", "report.html", "report.tex", "tables.csv"):
+        text = (tmp_path / "o" / file).read_text()
+        assert "heun" in text and "19.9" in text, file
+    assert 'id="samples"' not in (tmp_path / "o" / "report.html").read_text(), "the pictures were not kept"
 
 
 @pytest.mark.parametrize(
