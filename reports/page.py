@@ -45,6 +45,7 @@ def to_html(report: Report, refresh_s: int = 0) -> str:
     tables, rows = report.tables, _rows(report)
     pictures = _gallery(report, report.pictures, partial(_score_caption, decimals=_decimals(tables)))
     curves, varying = _curves(report), _varying_parameters(report)
+    denoising = _gallery(report, report.denoising, lambda row: "")[:MAX_PICTURES]
     return environment.get_template("page.html.j2").render(
         title=report.layout.title,
         question=question(report),
@@ -60,12 +61,14 @@ def to_html(report: Report, refresh_s: int = 0) -> str:
         cells=pictures[:MAX_PICTURES],
         num_left_out=max(0, len(pictures) - MAX_PICTURES),
         pairs=_gallery(report, report.pairs, _distance_caption)[:MAX_PICTURES],
+        denoising=denoising,
         charts=[_chart(chart) for chart in all_charts(report)],
         curves=list(curves.values()),
         shared=_shared_parameters(report),
         provenance=report.provenance,
         data={
             "cells": [_cell(report, row, i, list(curves), varying) for i, row in enumerate(rows)],
+            "steps": {cell["number"]: cell["picture"] for cell in denoising},
             "shared": [*_shared_parameters(report), *report.provenance.items()],
         },
         style=(HERE / "page.css").read_text(encoding="utf-8"),
@@ -132,6 +135,7 @@ def _cell(report: Report, row: Row, number: int, curves: list[str], varying: lis
         "configuration": [(key, show_value(row[key])) for key in varying],
         "depends": [(key, str(row[key])) for key in SIGNATURES if key in row],
         "curve": curves.index(training) if training in curves else -1,
+        "link": report.links.get(str(row["cell"]), ""),
         "notes": [note for note in str(row.get("notes") or "").split("; ") if note and note != "nan"],
         "commands": [
             shlex.join(["edm-sweep", "run", sweep, "--only", name]),

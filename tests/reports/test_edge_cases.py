@@ -169,7 +169,7 @@ def test_a_half_finished_sweep_says_what_each_cell_waits_for(tmp_path: Path) -> 
         assert all(word in text for word in ("1 running", "failed", "pruned at 12.5 kimg", "of 3 seeds")), file
 
 
-def test_a_score_that_is_not_a_number_is_a_dash_and_an_infinite_one_is_shown(tmp_path: Path) -> None:
+def test_a_score_that_is_no_number_is_a_dash_and_infinity_is_shown(tmp_path: Path) -> None:
     out = write_report(not_finite(tmp_path), tmp_path / "out", FORMATS).parent
     (row,) = [line for line in (out / "report.md").read_text().splitlines() if line.startswith("| nano | yes")]
     assert row.split("|")[3].strip() == "—"
