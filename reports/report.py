@@ -51,7 +51,7 @@ class Report:
     @cached_property
     def tables(self) -> list[ResultTable]:
         """The result tables, the main ones of each group of comparable cells first."""
-        return result_tables(self.frame, self.layouts, self.paired, self.states, self.allowed)
+        return result_tables(self.frame, self.layouts, self.paired, self.states, self.allowed, self.curves)
 
     @cached_property
     def as_shown(self) -> Report:

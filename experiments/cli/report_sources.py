@@ -208,4 +208,5 @@ def _layout(sweep: str, table: ReportConfig) -> Layout:
 
     baseline = {axis: plain_value(value) for axis, value in (table.baseline or {}).items()}
     texts, reference = (table.title or "", table.caption or ""), table.reference or ""
-    return Layout(sweep, table.rows or (), table.columns, table.metrics, *texts, table.costs, baseline, reference)
+    shown = table.rows or (), table.columns, table.metrics
+    return Layout(sweep, *shown, *texts, table.costs, baseline, reference, table.equal or "")
