@@ -60,6 +60,19 @@ def test_edms_number_on_imagenet_says_what_it_is_of() -> None:
     assert "sampling.steps 256 (here 50)" in table.footnotes[0]
 
 
+def test_a_network_trained_elsewhere_is_known_by_its_size_not_by_defaults() -> None:
+    made = cifar(**{"model.from": "edm-cifar10-32x32-cond-vp.pkl", "parameters": 55735299, "sampling.guidance": 1.0})
+    made = made.assign(
+        **{"sampling.sampler": ["heun", "euler"], "sampling.steps": [18, 35], "evaluation.images": 50000}
+    )
+    layout = replace(CIFAR, rows=("sampling.sampler",), reference="edm_2022")
+    (table,) = result_tables(made, layout)
+    assert [entries[1].value for _, entries in table.rows] == ["1.79", ""]
+    assert table.footnotes[0] == "[a] edm_2022: evaluation.resize tensorflow (here clean)"
+    (study,) = result_tables(made, replace(layout, reference="zenchiyu_2023"))
+    assert study.footnotes == ("zenchiyu_2023 has no numbers for the cells of this table.",)
+
+
 @pytest.mark.parametrize("name", STUDIES)
 def test_published_configurations_name_fields_and_presets_that_exist(name: str) -> None:
     fields = {f"{section}.{field}" for section, kind in SECTIONS.items() for field in field_names(kind)}
