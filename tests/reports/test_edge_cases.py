@@ -18,8 +18,10 @@ import pytest
 from rich.console import Console
 
 from reports.csv_cells import restored
+from reports.figures import all_charts
 from reports.folder import write_report
 from reports.formats import FORMATS
+from reports.plots import write_figures
 from reports.report import Report
 from reports.terminal import to_rich
 from tests.reports.frames import HOSTILE, LAYOUT, frame, full, report, unfinished, with_errors
@@ -154,6 +156,17 @@ def test_latex_of_unusual_results_compiles(case: str, tmp_path: Path) -> None:
     command = [PDFLATEX, "-interaction=nonstopmode", "-halt-on-error", "report.tex"]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, timeout=120)
     assert done.returncode == 0, done.stdout.decode(errors="replace")[-2000:]
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_figures_of_unusual_results_are_drawn(case: str, tmp_path: Path) -> None:
+    charts = all_charts(CASES[case](tmp_path))
+    files = write_figures(charts, tmp_path / "figures")
+    assert len(files) == 2 * len(charts) + 1 and all(file.exists() for file in files)
+    scores = tmp_path / "figures" / "scores.svg"
+    if case in ("hostile", "special"):
+        text = html.unescape(scores.read_text())
+        assert all(name in text for name in (HOSTILE if case == "hostile" else SPECIAL[:3]))
 
 
 def test_a_cell_without_a_picture_is_left_out_of_the_gallery_only(tmp_path: Path) -> None:
