@@ -127,6 +127,8 @@ def _curves(report: Report) -> dict[str, str]:
 def _cell(report: Report, row: Row, number: int, curves: list[str], varying: list[str]) -> dict[str, Any]:
     """What the panel of a cell shows. curves: the trainings with a curve. varying: parameters that cells differ in."""
     training = str(row.get("training_name", ""))
+    if "sweep" in report.layout.axes:  # the report's curves are those of several sweeps
+        training = f"{row['sweep']}:{training}"
     sweep, name = _command_names(report, report.shown(str(row["cell"])))
     return {
         "name": report.shown(str(row["cell"])),

@@ -1,11 +1,9 @@
 """A report's folder and its page."""
 
-import json
 import re
 from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -15,7 +13,7 @@ from reports.folder import write_report
 from reports.page import to_html
 from reports.report import Report
 from reports.tables import result_tables
-from tests.reports.frames import DIGITS, LAYOUT, NO_CURVES, digits, frame, full, page_of, report, with_errors
+from tests.reports.frames import DIGITS, LAYOUT, NO_CURVES, data_of, digits, frame, full, page_of, report, with_errors
 
 
 class Links(HTMLParser):
@@ -27,13 +25,6 @@ class Links(HTMLParser):
 
     def handle_starttag(self, tag, attrs) -> None:
         self.found += [value for name, value in attrs if name in ("src", "href") and value]
-
-
-def data_of(page: str) -> dict[str, Any]:
-    """What the page's script works with."""
-    found = re.search(r'<script type="application/json" id="data">(.*?)</script>', page, re.DOTALL)
-    assert found is not None
-    return json.loads(found[1])
 
 
 def test_html_needs_nothing_beside_it(tmp_path: Path) -> None:
