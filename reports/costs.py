@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from reports.entries import TableEntry, round_column
-from reports.scores import CellRow
+from reports.rows import CellRow
 
 
 @dataclass(frozen=True)

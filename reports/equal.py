@@ -12,7 +12,7 @@ import pandas as pd
 
 from reports.costs import COSTS
 from reports.layout import Layout, TableSpec, table_specs
-from reports.scores import CellRow
+from reports.rows import CellRow, cell_rows
 from reports.values import show_value
 
 Costs = defaultdict[tuple[object, ...], defaultdict[object, list[float]]]  # of every seed, by cell and length
@@ -31,12 +31,12 @@ class EqualView:
     specs: list[TableSpec]
 
 
-def equal_view(frame: pd.DataFrame, rows: Sequence[CellRow], layout: Layout, curves: pd.DataFrame) -> EqualView:
+def equal_view(frame: pd.DataFrame, layout: Layout, curves: pd.DataFrame) -> EqualView:
     """Return what a table with `layout.equal` shows: cells of equal cost, or losses where trainings had cost as much.
 
-    rows: the cells of the frame. curves: as in a report.
+    curves: as in a report.
     """
-    length = LENGTHS[layout.equal]
+    length, rows = LENGTHS[layout.equal], cell_rows(frame)
     if length in layout.axes and len({row[length] for row in rows}) > 1:
         return _of_cells(frame, rows, layout)
     return _of_curves(frame, rows, layout, curves)

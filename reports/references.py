@@ -13,7 +13,7 @@ import yaml
 
 from reports.entries import TableEntry
 from reports.metrics import METRICS
-from reports.scores import CellRow
+from reports.rows import CellRow
 from reports.values import show_value
 
 FOLDER = Path(__file__).parent / "published"

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
@@ -56,8 +57,11 @@ class Report:
     @cached_property
     def as_shown(self) -> Report:
         """The report with the text of its parameters as it is shown."""
-        frame = self.frame.copy()
-        for name in frame.columns:
-            if str(name).startswith(PARAMETERS) and frame[name].dtype.kind == "O":
-                frame[name] = [self.shown(value) if isinstance(value, str) else value for value in frame[name]]
-        return replace(self, frame=frame)
+        changed: dict[str, list[Any]] = {}
+        for name in map(str, self.frame.columns):
+            if name.startswith(PARAMETERS) and self.frame[name].dtype.kind == "O":
+                values: list[Any] = self.frame[name].tolist()
+                shown = [self.shown(value) if isinstance(value, str) else value for value in values]
+                if shown != values:
+                    changed[name] = shown
+        return replace(self, frame=self.frame.assign(**changed)) if changed else self  # whose tables are made already

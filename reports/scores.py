@@ -5,14 +5,13 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
 
 from reports.changed_code import changed_marks
 from reports.entries import TableEntry
 from reports.metrics import METRICS
+from reports.rows import CellRow
 from reports.significance import Mark, Sample
 
-CellRow = dict[str, Any]  # a row of a frame
 States = Mapping[str, str]  # what happens to cells that are not done, by name: "running", "failed", "planned" ...
 PLANNED = "planned"
 

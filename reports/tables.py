@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import pandas as pd
 
@@ -19,7 +20,8 @@ from reports.heads import ColumnHead, HeadGroup, grouped_heads
 from reports.layout import Layout, TableSpec, columns_with_values, table_specs
 from reports.metrics import METRICS, PREFERRED_SPLITS
 from reports.references import Footnotes, published_entries, published_study
-from reports.scores import CellRow, States, entry_of, sample_of
+from reports.rows import CellRow, cell_rows
+from reports.scores import States, entry_of, sample_of
 from reports.significance import Mark, PairedErrors, Sample, ScoreColumn, marks
 from reports.values import label_value, short_axes, show_value
 
@@ -95,12 +97,12 @@ class ResultTable:
         """All entries, row by row."""
         return [entry for _, line in self.rows for entry in line]
 
-    @property
+    @cached_property
     def columns(self) -> list[list[TableEntry]]:
         """All entries, column by column."""
         return [[line[i] for _, line in self.rows] for i in range(len(self.heads))]
 
-    @property
+    @cached_property
     def has_ties(self) -> tuple[bool, ...]:
         """For every column of numbers, whether any entry is marked as not significantly different from the best."""
         return tuple(any(entry.is_tied for entry in column) for column in self.columns)
@@ -146,7 +148,7 @@ def result_tables(
 def _view(group: pd.DataFrame, layout: Layout, curves: pd.DataFrame) -> EqualView:
     """The cells of a layout's tables, and which tables these are."""
     if layout.equal:
-        return equal_view(group, cell_rows(group), layout, curves)
+        return equal_view(group, layout, curves)
     return EqualView(group, table_specs(group, layout))
 
 
@@ -330,12 +332,6 @@ def _differing(frame: pd.DataFrame, axes: tuple[str, ...], allowed: tuple[str, .
 def _same_numbers(a: Sequence[TableEntry], b: Sequence[TableEntry]) -> bool:
     """Whether two columns agree wherever both have a number."""
     return all(x.mean == y.mean or x.mean is None or y.mean is None for x, y in zip(a, b, strict=True))
-
-
-def cell_rows(frame: pd.DataFrame) -> list[CellRow]:
-    """Return the rows of a frame, with None for what is missing."""
-    known = frame.astype(object).where(frame.notna(), None)
-    return [{str(name): value for name, value in record.items()} for record in known.to_dict("records")]
 
 
 def _cells_by_position(frame: pd.DataFrame, spec: TableSpec) -> Cells:

@@ -130,12 +130,21 @@ class Cell:
     def parameters(self) -> dict[str, Any]:
         """Return every parameter by its dotted name, options of extensions included, and the seed."""
         found: dict[str, Any] = {}
-        for name, value in self.fields().items():
-            if isinstance(value, Extension):
-                found |= {name: value.name, **{f"{name}{OPTIONS}.{key}": own for key, own in value.options}}
-            else:
-                found[name] = _written(value)
-        return found
+        for section in SECTIONS:
+            found |= section_parameters(section, getattr(self, section))
+        return {**found, "seed": self.seed}
+
+
+def section_parameters(section: str, config: object) -> dict[str, Any]:
+    """Return the parameters of one section of a cell by their dotted names, options of extensions included."""
+    found: dict[str, Any] = {}
+    for key, own_name in _attributes(SECTIONS[section]).items():
+        name, value = f"{section}.{key}", getattr(config, own_name)
+        if isinstance(value, Extension):
+            found |= {name: value.name, **{f"{name}{OPTIONS}.{option}": own for option, own in value.options}}
+        else:
+            found[name] = _written(value)
+    return found
 
 
 def _written(value: Any) -> Any:
@@ -214,6 +223,7 @@ def _attributes(kind: type) -> dict[str, str]:
     return {key_of(field): field.name for field in dataclasses.fields(kind)}
 
 
+@cache
 def attribute(kind: type, key: str) -> str:
     """Return the name of the field that sweep files call `key`; what is no field is its own name."""
     return _attributes(kind).get(key, key) if dataclasses.is_dataclass(kind) else key
