@@ -52,6 +52,7 @@ PRUNED = "pruned.json"  # says where it did
 STATISTICS = "statistics.safetensors"  # of a published reference as well
 INFLUENCES = "influences.safetensors"  # of every image on every metric that has an error
 SAMPLES = "samples.png"
+DENOISING = "denoising.png"  # how the first images came out of noise, step by step
 PAIRS = "closest.png"  # images and their nearest training images
 
 # of a classifier

@@ -77,7 +77,7 @@ class ResultCode:
 
     @classmethod
     def of(cls, result: Result) -> ResultCode:
-        """Return that of a result."""
+        """Return what a report needs to know of the code of one result."""
         return cls(result.code, _since(result.provenance))
 
 
@@ -118,12 +118,13 @@ def _functions(store: Store, outdated: Outdated) -> Iterable[str]:
         now = reach.definitions if reach is not None else {}
         for digest in recorded.split(SEVERAL):
             before = definitions_of(store, digest)
-            differing = _differing(before, now) if before is not None else []
-            found |= dict.fromkeys(differing or [f"the part {part!r}"] if before != now else [])
+            changed = differing_definitions(before, now) if before is not None else []
+            found |= dict.fromkeys(changed or [f"the part {part!r}"] if before != now else [])
     return list(found) or [f"the part {own_part(name)!r}" for name in outdated]
 
 
-def _differing(before: Mapping[str, str], now: Mapping[str, str]) -> list[str]:
+def differing_definitions(before: Mapping[str, str], now: Mapping[str, str]) -> list[str]:
+    """Return the names of the definitions that changed; only if none did, of those that were added and removed."""
     changed = [name for name, digest in before.items() if name in now and now[name] != digest]
     # what a changed function no longer calls, or calls now, only follows from its change
     return changed or [name for name in {**before, **now} if name not in before or name not in now]
@@ -182,7 +183,7 @@ def name_of(plan: Plan, signature: str) -> str:
 
 
 def acceptances(folder: Path) -> list[Acceptance]:
-    """Return what was vouched for of the result in a folder, the first first."""
+    """Return what was vouched for of the result in a folder, the oldest first."""
     return [Acceptance.from_json(entry) for entry in (read_json(folder / ACCEPTED) or {}).get("accepted", ())]
 
 

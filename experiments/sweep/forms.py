@@ -108,7 +108,7 @@ def _evaluation(
     scored: dict[str, Any] = {"drawing": drawing, "evaluation": config, "features": features}
     if statistics is not None:
         scored["statistics"] = statistics
-    request = _requested_scores(config, training.data, sampling.is_deterministic)
+    request = scores_to_compute(config, training.data, sampling.is_deterministic)
     return Evaluation(
         signature("evaluation", **scored),
         training,
@@ -125,5 +125,6 @@ def _evaluation(
 
 
 @lru_cache(maxsize=1024)
-def _requested_scores(config: EvaluationConfig, data: DataSource, deterministic: bool) -> MetricRequest:
+def scores_to_compute(config: EvaluationConfig, data: DataSource, deterministic: bool) -> MetricRequest:
+    """Return the scores that an evaluation on a data set computes. deterministic: whether the sampler adds no noise."""
     return requested_scores(config, data.sizes, deterministic)

@@ -8,11 +8,13 @@ from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
 
+from edm.config import Extension
 from edm.data.errors import DataError
 from edm.data.progress import OnProgress, ignore_progress
 from edm.data.sources import Origin
 from experiments.environment import data_folder
 from experiments.errors import UserError
+from experiments.extensions import why_failed
 from experiments.store.failures import Failure
 from experiments.store.fencing import discard
 from experiments.store.layout import FAILURE, LOG, PROGRESS
@@ -60,9 +62,14 @@ def ensure_prepared(
                 record = prepare(source.config, folder, files, on_step)
             except DataError as error:  # whose `folder` is a temporary one
                 raise UserError(explain(error).replace(str(folder), str(place))) from None
+            except Exception as error:
+                own = source.config.name
+                if not isinstance(own, Extension):
+                    raise
+                raise UserError(f"data set {own}: its code failed ({why_failed(own, error)}); correct it") from None
             on_step("computing checksums", 0, 0)  # of gigabytes, perhaps
         code = code_now(store, parts_of(source))
-        return DatasetRecord.from_json({**record, "code": code, "provenance": provenance().to_json()})
+        return DatasetRecord.from_json({**record, "code": code, "provenance": provenance(of=source.config).to_json()})
 
     wait = on_wait or partial(on_progress, "waiting for another process that prepares it", 0, 0)
     return store.ensure(DatasetRecord, source.signature, build, FILES, wait)

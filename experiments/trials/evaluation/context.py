@@ -112,9 +112,13 @@ class EvaluationContext:
 
     def first_pixels(self) -> Tensor:
         """Return the pixels of the first images; only those are kept."""
+        return self.kept_of_first()[IMAGES]
+
+    def kept_of_first(self) -> dict[str, Tensor]:
+        """Return all that is kept of the first images: pixels and, unless an earlier version drew them, some steps."""
         tensors = load_checksummed(self.drawing_folder, IMAGES)
         assert tensors is not None, f"{self.drawing_folder} has no images"
-        return tensors[IMAGES]
+        return tensors
 
 
 def load_models(

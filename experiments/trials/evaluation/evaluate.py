@@ -11,7 +11,7 @@ from edm.metrics.truncation import final_images, truncation_error
 from edm.pictures import save_grid
 from experiments.store.code_files import united
 from experiments.store.files import replacing
-from experiments.store.layout import INFLUENCES, PAIRS, SAMPLES, STATISTICS
+from experiments.store.layout import DENOISING, INFLUENCES, PAIRS, SAMPLES, STATISTICS
 from experiments.store.provenance import provenance
 from experiments.store.results import DrawingOrigins, EvaluationResult
 from experiments.store.store import Store
@@ -22,7 +22,8 @@ from experiments.sweep.segments import segments
 from experiments.sweep.tasks import Evaluation
 from experiments.trials.code import Code, begun_with, code_now, made_from
 from experiments.trials.context import TrialContext, write_config
-from experiments.trials.evaluation.context import EvaluationContext
+from experiments.trials.evaluation.context import IMAGES, EvaluationContext
+from experiments.trials.evaluation.denoising import SIGMAS, save_denoising
 from experiments.trials.evaluation.draw import Extent, draw_all, draw_and_measure
 from experiments.trials.evaluation.features import FINGERPRINT, SECONDS, MeasuredFeatures
 from experiments.trials.evaluation.memorisation import measure_memorisation
@@ -52,7 +53,7 @@ def run_evaluation(store: Store, evaluation: Evaluation, trial: TrialContext) ->
         result = _score(context, extent, notes)
         for start, _ in segments(0, extent.count):
             store.forget("segments", evaluation.segment_name(start))
-    files = [file for file in (STATISTICS, INFLUENCES, SAMPLES, PAIRS) if (folder / file).exists()]
+    files = [file for file in (STATISTICS, INFLUENCES, SAMPLES, DENOISING, PAIRS) if (folder / file).exists()]
     store.finish(evaluation.signature, result, files)
     log.info("the evaluation is done: %s", headline(result.metrics))
 
@@ -132,13 +133,17 @@ def _seconds(measured: MeasuredFeatures) -> float:
 
 
 def _write_files(context: EvaluationContext, scorer: Scorer, scores: Scores, fingerprint: str) -> None:
-    """Write statistics, influences and a grid of samples to the folder of the evaluation."""
+    """Write statistics, influences and pictures to the folder of the evaluation."""
     with replacing(context.folder / STATISTICS) as temporary:
         save_tensors(scorer.statistics.tensors(), temporary, {FINGERPRINT: fingerprint})
     with replacing(context.folder / INFLUENCES) as temporary:
         save_tensors(scores.influences, temporary)
+    kept = context.kept_of_first()
     with replacing(context.folder / SAMPLES) as temporary:
-        save_grid(context.first_pixels()[:PREVIEW_IMAGES], temporary)
+        save_grid(kept[IMAGES][:PREVIEW_IMAGES], temporary)
+    if SIGMAS in kept:
+        with replacing(context.folder / DENOISING) as temporary:
+            save_denoising(kept, kept[IMAGES], temporary)
 
 
 def _score_classes(context: EvaluationContext, count: int, scores: Scores) -> None:
