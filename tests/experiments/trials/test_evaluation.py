@@ -123,6 +123,7 @@ def second_space(monkeypatch: pytest.MonkeyPatch) -> None:
 
     for module in (evaluation_context, evaluation_prepare):
         monkeypatch.setattr(module, "ensure_extractor", extractor)
+    monkeypatch.setattr("experiments.trials.downloads.find_weights", lambda *_: Path("weights that nobody reads"))
 
 
 @pytest.mark.usefixtures("second_space")

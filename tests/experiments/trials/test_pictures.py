@@ -73,7 +73,8 @@ def test_averages_guides_and_sizes_never_train_again(studio) -> None:
     main = plan.cells[0].training
     earlier, smaller, averaged = (plan.cells[i].evaluation.guide for i in (4, 5, 6))
     assert earlier is not None and earlier.config.kimg == 0.64 and earlier.network == main.network
-    assert smaller is not None and smaller.network.channels == 4 and smaller.config.kimg == 1.92
+    assert smaller is not None and smaller.network.channels == 4
+    assert smaller.config.kimg == 1.9  # the roundest number of as many steps as 1.92
     assert averaged is not None and averaged.signature == main.signature  # only its average is another
 
 
