@@ -125,6 +125,7 @@ def _execute(
                     sampling_batch=resources.sampling_batch,
                     checkpoint_s=resources.checkpoint_s,
                     compile=resources.compile,
+                    cuda_graphs=resources.cuda_graphs,
                     run_info=RunInfo.of_this_process(store, options.tags),
                 )
                 mirror.start()

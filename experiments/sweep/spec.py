@@ -38,6 +38,7 @@ class ResourcesConfig:
     sampling_batch: Images drawn at once. It does not change the images.
     checkpoint_s: Seconds of training between checkpoints; more if saving one takes over 2% of that time.
     compile: Whether to use `torch.compile`. `None`: on a GPU, if the training is long enough to gain from it.
+    cuda_graphs: Whether a GPU may be given a training step as one CUDA graph. It changes no number, only the time.
     """
 
     gpus: float | Literal["auto"] | None = None
@@ -45,6 +46,7 @@ class ResourcesConfig:
     sampling_batch: int = 250
     checkpoint_s: float = 15.0
     compile: bool | None = None
+    cuda_graphs: bool = True
 
     def __post_init__(self) -> None:
         gpus = self.gpus

@@ -49,17 +49,18 @@ CONFIG = TrainingConfig(
 
 
 class CopiesThatWait(TorchDispatchMode):
-    """Collects the operators that copy between devices and do not let the host go on."""
+    """Collects the operators that copy between devices and do not let the host go on; any that copy if asked for."""
 
-    def __init__(self) -> None:
+    def __init__(self, any_copy: bool = False) -> None:
         super().__init__()
+        self.any_copy = any_copy
         self.found: list[str] = []
 
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
         output = func(*args, **(kwargs or {}))
         tensors = [leaf for leaf in tree_leaves((args, kwargs, output)) if isinstance(leaf, torch.Tensor)]
         copies = func.overloadpacket in (torch.ops.aten._to_copy, torch.ops.aten.copy_)
-        waits = not (kwargs or {}).get("non_blocking")
+        waits = self.any_copy or not (kwargs or {}).get("non_blocking")
         if copies and waits and len({tensor.device for tensor in tensors}) > 1:
             self.found.append(str(func))
         return output
