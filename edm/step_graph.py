@@ -15,7 +15,7 @@ from torch import Tensor
 WARM_UP = 3  # calls before the capture, in which libraries choose kernels and compilers compile
 
 Function = Callable[..., Tensor]
-Replay = Callable[[], None]  # computes a captured function again, with what its inputs hold by then
+Replay = Callable[[], object]  # computes a captured function again, with what its inputs hold by then
 
 
 @runtime_checkable

@@ -27,8 +27,6 @@ Reason = Literal["unused", "policy", "drawings", "abandoned", "damaged", "replac
 Keep = Literal["last", "best", "all"] | tuple[float, ...]
 
 SUBSETS: tuple[Subset, ...] = (*SPLITS, "noise")
-# small, and shared by many sweeps: measured speeds, and the scores of pure noise and of real images
-KEPT_KINDS: tuple[StoreKind, ...] = ("probes", "scales")
 NEAR_KIMG = 1e-6  # relative; more than the rounding of kimg in names of checkpoints
 
 
@@ -108,6 +106,7 @@ def _folders(store: Store, kind: str, used: set[str]) -> list[Path]:
 
 def _used(plans: Iterable[Plan]) -> dict[StoreKind, set[str]]:
     """The signatures of all that plans refer to, by kind."""
+    # probes and scales always stay: they are small, and many sweeps share them
     used: dict[StoreKind, set[str]] = {
         kind: set()
         for kind in (

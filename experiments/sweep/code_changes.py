@@ -77,7 +77,7 @@ class ResultCode:
 
     @classmethod
     def of(cls, result: Result) -> ResultCode:
-        """Return that of a result."""
+        """Return what a report needs to know of the code of one result."""
         return cls(result.code, _since(result.provenance))
 
 
@@ -190,7 +190,7 @@ def name_of(plan: Plan, signature: str) -> str:
 
 
 def acceptances(folder: Path) -> list[Acceptance]:
-    """Return what was vouched for of the result in a folder, the first first."""
+    """Return what was vouched for of the result in a folder, the oldest first."""
     return [Acceptance.from_json(entry) for entry in (read_json(folder / ACCEPTED) or {}).get("accepted", ())]
 
 
