@@ -13,7 +13,7 @@ from experiments.inspection.config_diff import NearestTask, in_sweep_fields, nea
 from experiments.inspection.extension_changes import described
 from experiments.inspection.lookup import SWEEP_FILES, NamedTask, find_one, plan_of_file, stored_task
 from experiments.inspection.status import TaskStatus, status_of_task
-from experiments.store.layout import RESULT, StoreKind
+from experiments.store.layout import StoreKind
 from experiments.store.results import EvaluationResult
 from experiments.store.store import Store
 from experiments.store.sweep_records import named_tasks, recorded_sweeps
@@ -127,10 +127,8 @@ def _preparation(task: Preparation, store: Store) -> Dependency:
 
 def _data_set(source: DataSource, store: Store) -> Dependency:
     """A data set, which is prepared once for all tasks that need it."""
-    done = (store.folder("data", source.signature) / RESULT).exists()
-    remark = _code_remark(source, store) if done else "made by the first task that needs it"
-    change = change_of(store, source, made) if (made := made_by(store, source)) is not None else None
-    status = TaskStatus("done" if done else "planned", change.note if change is not None else "", change=change)
+    status = status_of_task(source, store)
+    remark = _code_remark(source, store) if status.state == "done" else "prepared before the tasks that need it"
     return Dependency(f"data set {source.config.name}", "data", source.signature, status, remark)
 
 

@@ -119,19 +119,19 @@ def _used(plans: Iterable[Plan]) -> dict[StoreKind, set[str]]:
             "classifiers",
             "data",
             "reference_statistics",
+            "weights",
             "extensions",
         )
     }
     for plan in plans:
         used["trainings"] |= plan.trainings.keys()
         used["data"] |= plan.sources.keys()
-        used["reference_statistics"] |= plan.preparations.keys()
+        for task in plan.preparations.values():
+            used[task.store_kind].add(task.signature)
         used["extensions"] |= plan.extensions.keys()
         for evaluation in plan.evaluations.values():
             used["evaluations"].add(evaluation.signature)
             used["drawings"].add(evaluation.drawing)
-            if "truncation" in evaluation.scores:
-                used["exact"].add(evaluation.solution)
             starts = segment_starts(evaluation.config.images)
             used["segments"] |= {evaluation.segment_name(start) for start in starts}
         for space, data in {pair for evaluation in plan.evaluations.values() for pair in _spaces(evaluation)}:

@@ -115,7 +115,7 @@ def _execute(
         with listener.phase("loading Ray"):
             from experiments.runner import cluster  # heavy
         with cluster.starting(store, options.address) as started_ray:
-            prepare_inputs(schedule, store, listener)
+            prepare_inputs(schedule, store, listener, run_id)
             with listener.phase("starting Ray"):
                 from experiments.runner import remote, tune  # heavy, and not for nothing
                 from experiments.trials.context import TrialContext

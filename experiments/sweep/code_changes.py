@@ -11,7 +11,7 @@ from pathlib import Path
 from experiments.store.code_files import SEVERAL, definitions_of, own_part
 from experiments.store.files import read_json, write_json
 from experiments.store.layout import ACCEPTED, BEGUN_WITH
-from experiments.store.results import OWN_PACKAGE, DatasetRecord, Provenance, Record, Result
+from experiments.store.results import OWN_PACKAGE, Provenance, Record, Result
 from experiments.store.store import Store
 from experiments.sweep.code_parts import EdmCode
 from experiments.sweep.jobs import Task
@@ -157,7 +157,7 @@ def changes_of(plan: Plan, store: Store, results: Mapping[str, Result] = NOT_REA
 
 def made_by(store: Store, task: Task | DataSource) -> ResultCode | None:
     """Return the code of a task's result, or of what there is of it so far; None where there is nothing."""
-    result = store.peek(DatasetRecord if isinstance(task, DataSource) else task.result_type, task.signature)
+    result = store.peek(task.result_type, task.signature)
     if result is not None:
         return ResultCode.of(result)
     begun = read_json(folder_of(store, task) / BEGUN_WITH)
@@ -166,23 +166,16 @@ def made_by(store: Store, task: Task | DataSource) -> ResultCode | None:
 
 def tasks_of(plan: Plan) -> list[Task | DataSource]:
     """Return all tasks of a plan, and its data sets; what others are made from comes first."""
-    return [
-        *plan.sources.values(),
-        *plan.preparations.values(),
-        *plan.trainings.values(),
-        *plan.evaluations.values(),
-    ]
+    return [*plan.prepared.values(), *plan.trainings.values(), *plan.evaluations.values()]
 
 
 def folder_of(store: Store, task: Task | DataSource) -> Path:
     """Return the folder of a task's result."""
-    return store.folder("data" if isinstance(task, DataSource) else task.store_kind, task.signature)
+    return store.folder(task.store_kind, task.signature)
 
 
 def name_of(plan: Plan, signature: str) -> str:
     """Return what people call a task or data set."""
-    if signature in plan.sources:
-        return f"data/{plan.sources[signature].config.name}"
     return plan.names.get(signature, signature)
 
 

@@ -18,7 +18,7 @@ from edm.config import SPLITS, Extension, SamplingConfig, extensions_in
 from experiments.code_cache import CodeCache, Digests, read_vouched
 from experiments.sweep.jobs import Task
 from experiments.sweep.metrics import own_score, split_score
-from experiments.sweep.preparations import FeatureClassifier, ReferenceStatistics
+from experiments.sweep.preparations import ExactSolution, FeatureClassifier, ReferenceStatistics, WeightsDownload
 from experiments.sweep.probes import Probe
 from experiments.sweep.tasks import DataSource, Evaluation, FeatureSpace, Training
 
@@ -156,6 +156,10 @@ def parts_of(task: Task | DataSource, scores: Iterable[str] = ()) -> tuple[str, 
         parts = ["classifier", "features/classifier", "real images"]
     elif isinstance(task, ReferenceStatistics):
         parts = [*of_features(task.features), *of_metrics(task.scores)]
+    elif isinstance(task, WeightsDownload):
+        parts = []
+    elif isinstance(task, ExactSolution):
+        parts = [*of_drawing(task), "metric/truncation"]
     elif isinstance(task, Evaluation):
         wanted = tuple(scores) or task.scores
         parts = [*of_drawing(task), *of_features(task.features), *of_metrics(wanted), *_of_own_metrics(task, wanted)]
@@ -169,8 +173,8 @@ def of_features(space: FeatureSpace) -> tuple[str, ...]:
     return (f"features/{space.name}", "real images", *_used_by(space.name))
 
 
-def of_drawing(evaluation: Evaluation) -> tuple[str, ...]:
-    """Return the parts that draw the images of an evaluation from its networks."""
+def of_drawing(evaluation: Evaluation | ExactSolution) -> tuple[str, ...]:
+    """Return the parts that draw the images of an evaluation, or of an exact solution, from its networks."""
     sampling, networks = evaluation.sampling, [training.network for training in evaluation.depends_on]
     parts = ["drawing", "network", *(part for network in networks for part in _shipped("norm", network.norm))]
     parts += [*_shipped("sampler", sampling.sampler), *_of_schedule(sampling)]
@@ -179,11 +183,6 @@ def of_drawing(evaluation: Evaluation) -> tuple[str, ...]:
     if sampling.ema is not None or (sampling.guide is not None and sampling.guide.ema is not None):
         parts.append("posthoc")
     return tuple(dict.fromkeys((*parts, *_used_by(sampling, *networks))))
-
-
-def of_exact_solution(evaluation: Evaluation) -> tuple[str, ...]:
-    """Return the parts that draw the exact solution which truncation errors are measured against."""
-    return (*of_drawing(evaluation), *EXACT_PARTS, "metric/truncation")
 
 
 def _of_schedule(sampling: SamplingConfig) -> Iterator[str]:

@@ -30,6 +30,7 @@ from experiments.store.json_text import parse_json
 from experiments.store.layout import (
     ACCEPTED,
     CONFIG,
+    DENOISING,
     FAILURE,
     GRIDS,
     INFLUENCES,
@@ -53,7 +54,7 @@ FORMAT = "edm-sweep bundle 1"
 MANIFEST, SWEEP = "manifest.json", "sweep.json"
 OF_TRAININGS = (CONFIG, RESULT, ACCEPTED, JOURNAL, VALIDATION, PRUNED, FAILURE, LOG)
 OF_CLASSIFIERS = (CONFIG, RESULT, ACCEPTED, LOG)
-OF_EVALUATIONS = (CONFIG, RESULT, ACCEPTED, INFLUENCES, SAMPLES, PAIRS, FAILURE, LOG)
+OF_EVALUATIONS = (CONFIG, RESULT, ACCEPTED, INFLUENCES, SAMPLES, DENOISING, PAIRS, FAILURE, LOG)
 NAME = re.compile(
     r"(trainings|evaluations|classifiers|diffs|code|extensions)/[0-9a-f]{20}(\.patch|\.json|(/[\w.-]+){1,2})"
 )

@@ -14,7 +14,7 @@ from experiments.store.files import replacing
 from experiments.store.layout import CONFIG
 from experiments.store.provenance import RunInfo
 from experiments.sweep.preparations import Preparation
-from experiments.sweep.tasks import SweepTask
+from experiments.sweep.tasks import DataSource, SweepTask
 
 if TYPE_CHECKING:
     import torch
@@ -77,7 +77,7 @@ def device_name(device: torch.device) -> str:
     return torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu"
 
 
-def write_config(folder: Path, task: SweepTask | Preparation) -> None:
+def write_config(folder: Path, task: SweepTask | Preparation | DataSource) -> None:
     """Write a task's config.yaml, for people and for commands that find tasks by their fields."""
     content = json.loads(json.dumps(asdict(task)))
     with replacing(folder / CONFIG) as temporary:

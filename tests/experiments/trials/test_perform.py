@@ -66,7 +66,7 @@ def test_the_folders_hold_what_people_look_for(tiny_plan: Plan, filled: Store) -
     for name in tiny_plan.evaluations:
         found = {path.name for path in filled.folder("evaluations", name).glob("[!.]*")}
         tensors = {"statistics.safetensors", "influences.safetensors"}
-        assert found == {"config.yaml", "log.txt", "samples.png", "result.json"} | tensors
+        assert found == {"config.yaml", "log.txt", "samples.png", "denoising.png", "result.json"} | tensors
         assert filled.finished(EvaluationResult, name).provenance.packages["torch"]
 
 
