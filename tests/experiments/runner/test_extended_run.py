@@ -25,17 +25,19 @@ SETTINGS: dict[str, Any] = {
     "resources": {"sampling_batch": 40},
 }
 WHOLE = ("dataset", "features", "metric")  # of the whole sweep, so that all cells can be compared
+APART = ("convolutions", "absolute", "ancestral")  # which leave nothing to do for others: for U-Nets, weights and steps
 
 
 def grid() -> list[dict[str, list[Any]]]:
-    """A cell for every example but those of the whole sweep, and one without any of them."""
-    cells: list[dict[str, list[Any]]] = [{"sampling.sampler": ["euler"]}]
-    for (kind, _), (_, fields) in zip(NAMES, EXAMPLES, strict=True):
+    """A cell without any example, and two that have all of them together."""
+    together: dict[str, list[Any]] = {"model.attention": [True]}
+    apart: dict[str, list[Any]] = {}
+    for (kind, name), (_, fields) in zip(NAMES, EXAMPLES, strict=True):
         if kind not in WHOLE:
             sections: dict[str, dict[str, Any]] = yaml.safe_load(fields)
-            cells.append(dict(axes for section, values in sections.items() for axes in _axes(section, values)))
-            cells[-1] |= {"model.attention": [True]} if kind == "attention" else {}
-    return cells
+            axes = dict(pair for section, values in sections.items() for pair in _axes(section, values))
+            (apart if name in APART else together).update(axes)
+    return [{"sampling.sampler": ["euler"]}, together, apart]
 
 
 def _axes(section: str, values: dict[str, Any]) -> list[tuple[str, list[Any]]]:
