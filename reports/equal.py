@@ -104,10 +104,10 @@ def _amount(value: float, cost: str) -> str:
 def _of_curves(frame: pd.DataFrame, rows: Sequence[CellRow], layout: Layout, curves: pd.DataFrame) -> EqualView:
     """The loss on the val split of every training when it had cost as much as the cheapest of them did in the end."""
     column = COSTS[layout.equal].column
-    totals = {row["training_name"]: (row[KIMG], row[column]) for row in rows if row.get(column)}
+    totals = {str(row["training_name"]): (float(row[KIMG]), float(row[column])) for row in rows if row.get(column)}
     budget = min((cost for _, cost in totals.values()), default=0.0)
     seen = {name: kimg * budget / cost for name, (kimg, cost) in totals.items()}
-    losses = {name: _loss_at(curves[curves["training"] == name], kimg) for name, kimg in seen.items()}
+    losses = {name: _loss_at(curves, name, kimg) for name, kimg in seen.items()}
     names = frame["training_name"]
     matched = frame.assign(matched_kimg=names.map(seen), matched_loss=names.map(losses))
     note = (
@@ -116,16 +116,19 @@ def _of_curves(frame: pd.DataFrame, rows: Sequence[CellRow], layout: Layout, cur
         if totals
         else _unknown(layout)
     )
-    sides = [tuple(axis for axis in side if axis.startswith(OF_TRAININGS)) for side in (layout.rows, layout.columns)]
+    on_rows, on_columns = (
+        tuple(axis for axis in side if axis.startswith(OF_TRAININGS)) for side in (layout.rows, layout.columns)
+    )
     costs = ("matched_loss", "matched_kimg", *layout.costs)
     group = matched.drop_duplicates("training_name")
-    return EqualView(group, [TableSpec(layout.name, (), *sides, True, costs, layout.caption, note=note)])
+    return EqualView(group, [TableSpec(layout.name, (), on_rows, on_columns, True, costs, layout.caption, note=note)])
 
 
-def _loss_at(curve: pd.DataFrame, kimg: float) -> float | None:
-    """The loss on the val split at so many images, between two measurements; None outside of them."""
-    known = curve.dropna(subset="val_loss").sort_values("kimg")
-    at, losses = known["kimg"].to_numpy(float), known["val_loss"].to_numpy(float)
-    if not len(at) or not at[0] <= kimg <= at[-1] * (1 + 1e-9):
+def _loss_at(curves: pd.DataFrame, training: str, kimg: float) -> float | None:
+    """The loss on the val split of a training at so many images, between two measurements; None outside of them."""
+    known = curves[curves["training"] == training].dropna(subset="val_loss").sort_values("kimg")
+    at: list[float] = known["kimg"].tolist()
+    losses: list[float] = known["val_loss"].tolist()
+    if not at or not at[0] <= kimg <= at[-1] * (1 + 1e-9):
         return None
     return float(np.interp(kimg, at, losses))

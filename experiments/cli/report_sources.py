@@ -150,12 +150,17 @@ def _found_in_store(plan: Plan, store: Store) -> _Found:
 
     scores = scores_in_store(plan, store)
     folders = {plan.cell_name(p): store.folder("evaluations", p.evaluation.signature) for p in plan.cells}
+    samples, pairs, denoising = (
+        {cell: path for cell, folder in folders.items() if (path := folder / name).exists()} for name in PICTURES
+    )
     return _Found(
         scores,
         costs_in_store(plan, store),
         curves_frame(plan, store),
         levels_frame(plan, store),
-        *({cell: path for cell, f in folders.items() if (path := f / name).exists()} for name in PICTURES),
+        samples,
+        pairs,
+        denoising,
         _states(plan, store) if len(scores) < len(plan.evaluations) else {},
     )
 
@@ -171,8 +176,9 @@ def _found_in_mlflow(source: Source, uri: str) -> _Found:
     if local.scores:
         return replace(local, scores=scores, links=record.links())
     assert source.downloads is not None
-    pictures = [record.pictures(name, source.downloads) for name in PICTURES]
-    return _Found(scores, record.costs(), record.curves(), record.levels(), *pictures, record.states(), record.links())
+    samples, pairs, denoising = (record.pictures(name, source.downloads) for name in PICTURES)
+    losses = record.curves(), record.levels()
+    return _Found(scores, record.costs(), *losses, samples, pairs, denoising, record.states(), record.links())
 
 
 def _is_local(link: str) -> bool:
