@@ -46,6 +46,7 @@ def to_html(report: Report, refresh_s: int = 0) -> str:
     tables, rows = report.tables, frame_rows(report.frame)
     pictures = _gallery(report, rows, report.pictures, partial(_score_caption, decimals=_decimals(tables)))
     curves, varying, titles = _curves(report), _varying_parameters(report), _metric_titles(report)
+    denoising = _gallery(report, rows, report.denoising, lambda row: "")[:MAX_PICTURES]
     return environment.get_template("page.html.j2").render(
         title=report.layout.title,
         question=question(report),
@@ -61,12 +62,14 @@ def to_html(report: Report, refresh_s: int = 0) -> str:
         cells=pictures[:MAX_PICTURES],
         num_left_out=max(0, len(pictures) - MAX_PICTURES),
         pairs=_gallery(report, rows, report.pairs, _distance_caption)[:MAX_PICTURES],
+        denoising=denoising,
         charts=[_chart(chart) for chart in all_charts(report)],
         curves=list(curves.values()),
         shared=_shared_parameters(report),
         provenance=report.provenance,
         data={
             "cells": [_cell(report, row, i, list(curves), varying, titles) for i, row in enumerate(rows)],
+            "steps": {cell["number"]: cell["picture"] for cell in denoising},
             "shared": [*_shared_parameters(report), *report.provenance.items()],
         },
         style=(HERE / "page.css").read_text(encoding="utf-8"),
@@ -126,6 +129,8 @@ def _cell(
     curves: the trainings with a curve. varying: parameters that cells differ in. titles: of the metrics.
     """
     training = str(row.get("training_name", ""))
+    if "sweep" in report.layout.axes:  # the report's curves are those of several sweeps
+        training = f"{row['sweep']}:{training}"
     sweep, name = _command_names(report, report.shown(str(row["cell"])))
     return {
         "name": report.shown(str(row["cell"])),
@@ -134,6 +139,7 @@ def _cell(
         "configuration": [(key, show_value(row[key])) for key in varying],
         "depends": [(key, str(row[key])) for key in SIGNATURES if key in row],
         "curve": curves.index(training) if training in curves else -1,
+        "link": report.links.get(str(row["cell"]), ""),
         "notes": [note for note in str(row.get("notes") or "").split("; ") if note and note != "nan"],
         "commands": [
             shlex.join(["edm-sweep", "run", sweep, "--only", name]),

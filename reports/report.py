@@ -21,7 +21,8 @@ class Report:
     """Everything a report is made from.
 
     layouts: of its tables, at least one. curves: columns training, kimg, loss, val_loss. pictures: a PNG of samples by
-    cell; pairs: a PNG of the drawn images closest to training images by cell. provenance: where the numbers come from.
+    cell; pairs: a PNG of the drawn images closest to training images by cell; denoising: a PNG of some images coming
+    out of noise by cell. links: the address of a cell's run in MLflow. provenance: where the numbers come from.
     paired: the covariance of the cells' errors by metric. notes: what else a reader has to know, in sentences.
     states: what happens to cells that are not done, by name, such as "running". levels: columns training, sigma,
     val_loss: the newest loss at every noise level. allowed: fields in which cells of one table may differ. shown:
@@ -35,6 +36,8 @@ class Report:
     provenance: dict[str, str]
     paired: dict[str, PairedErrors] = field(default_factory=dict[str, PairedErrors])
     pairs: dict[str, Path] = field(default_factory=dict[str, Path])
+    denoising: dict[str, Path] = field(default_factory=dict[str, Path])
+    links: dict[str, str] = field(default_factory=dict[str, str])
     notes: tuple[str, ...] = ()
     shown: Callable[[str], str] = str
     states: dict[str, str] = field(default_factory=dict[str, str])
@@ -49,7 +52,7 @@ class Report:
     @cached_property
     def tables(self) -> list[ResultTable]:
         """The result tables, the main ones of each group of comparable cells first."""
-        return result_tables(self.frame, self.layouts, self.paired, self.states, self.allowed)
+        return result_tables(self.frame, self.layouts, self.paired, self.states, self.allowed, self.curves)
 
     @cached_property
     def as_shown(self) -> Report:

@@ -46,7 +46,7 @@ def entry_of(
         unit=METRICS[metric].unit,
         num_stopped=len(_stopped_at(cells)),
         num_pruned=len(_pruned_at(cells)),
-        replacement=early if early or _ended_early(cells) else _not_done(waiting, len(cells)),
+        replacement="" if has_number else early if _ended_early(cells) else _not_done(waiting, len(cells)),
         cells=tuple(str(cell["cell"]) for cell in cells),
         footnotes=changed_marks(cells) if has_number else (),
         waiting=tuple(f"{count} {state}" for state, count in waiting.items() if state != PLANNED),

@@ -79,7 +79,7 @@ class Plan:
             if guide is not None:
                 own = self._name(planned, TRAINING_SECTIONS)
                 names.setdefault(guide.signature, f"{own}/guide {planned.cell.sampling.guide}")
-        return names | names_of(self.preparations.values())
+        return names | names_of(self.prepared.values(), names)
 
     def cell_name(self, planned: PlannedCell) -> str:
         """Return the readable name of a cell: the value of every axis, and the seed where there are several."""
@@ -112,6 +112,11 @@ class Plan:
     def preparations(self) -> dict[str, Preparation]:
         """What evaluations share and depend on besides trainings, by signature; what others depend on comes first."""
         return preparations_by_signature(self.evaluations.values())
+
+    @cached_property
+    def prepared(self) -> dict[str, DataSource | Preparation]:
+        """The data sets and all other preparations, by signature; what others depend on comes first."""
+        return {**self.sources, **self.preparations}
 
     @cached_property
     def extensions(self) -> dict[str, Extension]:
@@ -320,8 +325,15 @@ class Planner:
 
     def _source(self, config: DataConfig) -> DataSource:
         if config not in self._sources:
-            self._sources[config] = self._with_classifier(DataSource.of(config, self._inputs))
+            self._sources[config] = self._with_classifier(self._held_source(config))
         return self._sources[config]
+
+    def _held_source(self, config: DataConfig) -> DataSource:
+        """Return the form of a data set that the store has, the canonical one where it has both or none."""
+        canonical, former = DataSource.of(config, self._inputs), DataSource.as_written(config, self._inputs)
+        if self._holdings is None or self._holdings.has_result("data", canonical.signature):
+            return canonical
+        return former if self._holdings.has_result("data", former.signature) else canonical
 
     def _with_classifier(self, source: DataSource) -> DataSource:
         """Return a data set with the version of the classifier that the store holds, an earlier one if it has both."""
