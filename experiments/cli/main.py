@@ -30,12 +30,13 @@ from experiments.cli import (
 )
 from experiments.cli import data as datasets
 from experiments.cli.completion import complete_in_bash
+from experiments.cli.grouped_commands import GroupedCommands
 from experiments.cli.output import DONE, INTERRUPTED, WRONG_INPUT
 from experiments.cli.streams import make_lenient
 from experiments.errors import UserError
 
 COMPLETING = "_EDM_SWEEP_COMPLETE"  # set by the shell that asks for completions
-SETTINGS = {"help_option_names": ["-h", "--help"]}
+SETTINGS = {"help_option_names": ["-h", "--help"], "max_content_width": 110}
 HELP = """\
 Fill ablation tables of EDM diffusion models: train, sample and score whatever a sweep still needs.
 
@@ -44,12 +45,20 @@ Exit codes: 0 done; 1 a task failed or a problem was found; 2 wrong input; 130 i
 
 app = typer.Typer(
     name="edm-sweep",
+    cls=GroupedCommands,
     help=HELP,
     no_args_is_help=True,
+    rich_markup_mode=None,
     pretty_exceptions_enable=False,
     context_settings=SETTINGS,
 )
-data = typer.Typer(no_args_is_help=True, help="Prepare and list data sets.", context_settings=SETTINGS)
+data = typer.Typer(
+    cls=GroupedCommands,
+    no_args_is_help=True,
+    help="Prepare and list data sets.",
+    rich_markup_mode=None,
+    context_settings=SETTINGS,
+)
 
 STORE_PANEL = "The store and this machine"
 PANELS = {

@@ -10,8 +10,6 @@ import re
 import socket
 from pathlib import Path
 
-import psutil
-
 WRITER = re.compile(r"\.([0-9a-f]{8})-(\d+)-(\d+)-\d+\.part$")
 _numbers = itertools.count()
 
@@ -26,6 +24,8 @@ def machine() -> str:
             str(Path("/proc/self/ns/pid").readlink()),
         ]
     except OSError:
+        import psutil  # only where there is no /proc: a tenth of the start of a command
+
         parts.append(f"{psutil.boot_time():.0f}")
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:32]
 
@@ -41,6 +41,8 @@ def born(pid: int) -> int | None:
         return -1 if ended else int(fields[19])  # ticks since the start: they do not jump with the clock
     except OSError:
         pass
+    import psutil
+
     try:
         return int(psutil.Process(pid).create_time())
     except psutil.Error:
@@ -49,6 +51,8 @@ def born(pid: int) -> int | None:
 
 def has_ended(pid: int, born_then: int | None) -> bool:
     """Return whether a process has ended; another user's may be hidden, but is known to exist."""
+    import psutil
+
     return not psutil.pid_exists(pid) or born(pid) not in (None, born_then)
 
 

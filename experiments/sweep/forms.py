@@ -18,6 +18,7 @@ from edm.config import (
     canonical_training,
 )
 from edm.cost import forward_flops
+from experiments.sweep.by_identity import by_identity
 from experiments.sweep.drawing_costs import flops_per_image
 from experiments.sweep.identity import signature
 from experiments.sweep.metrics import MetricRequest, requested_scores
@@ -44,10 +45,16 @@ def pretrained_training(data: DataSource, pretrained: Pretrained) -> Training:
 def training_forms(cell: Cell, data: DataSource) -> tuple[Training, ...]:
     """Return the training that a cell needs, in each of its forms, the canonical one last."""
     former = cell.training.without_unread()
-    network = former.prepared(cell.model.network(data.channels, data.resolution, data.num_classes))
+    network = _shared(former.prepared(cell.model.network(data.channels, data.resolution, data.num_classes)))
     canonical = canonical_but_for_kimg(cell.training, network), canonical_training(cell.training, network)
     configs = dict.fromkeys((former, *canonical))
     return tuple(_training(cell.seed, data, network, config) for config in configs)
+
+
+@lru_cache(maxsize=4096)
+def _shared(network: NetworkConfig) -> NetworkConfig:
+    """Return the same object for equal networks, of which thousands of trainings have few."""
+    return network
 
 
 def _training(seed: int, data: DataSource, network: NetworkConfig, config: TrainingConfig) -> Training:
@@ -73,8 +80,7 @@ def evaluation_forms(
 
     statistics: the SHA-256 of the published file to compare with.
     """
-    canonical = _canonical_sampling(cell.sampling, training.network)
-    for sampling in _distinct(_former_sampling(cell, training), canonical):
+    for sampling in _sampling_forms(cell.sampling, training.network):
         yield _evaluation(cell, sampling, training, None if sampling.guide is None else guide, statistics)
 
 
@@ -82,28 +88,23 @@ def _distinct(former: Value, canonical: Value) -> tuple[Value, ...]:
     return (canonical,) if former == canonical else (former, canonical)
 
 
-@lru_cache(maxsize=4096)
-def _canonical_sampling(sampling: SamplingConfig, network: NetworkConfig) -> SamplingConfig:
-    return canonical_sampling(sampling, network)
+@by_identity
+def _sampling_forms(config: SamplingConfig, network: NetworkConfig) -> tuple[SamplingConfig, ...]:
+    return _distinct(_former_sampling(config, network), canonical_sampling(config, network))
 
 
-def _former_sampling(cell: Cell, training: Training) -> SamplingConfig:
-    sampling = _without_unread(cell.sampling)
-    if not training.network.num_classes and sampling.guide is None:
-        return _without_unread(dataclasses.replace(sampling, guidance=1.0))
+def _former_sampling(config: SamplingConfig, network: NetworkConfig) -> SamplingConfig:
+    sampling = config.without_unread()
+    if not network.num_classes and sampling.guide is None:
+        return dataclasses.replace(sampling, guidance=1.0).without_unread()
     return sampling
-
-
-@lru_cache(maxsize=4096)
-def _without_unread(sampling: SamplingConfig) -> SamplingConfig:
-    return sampling.without_unread()
 
 
 def _evaluation(
     cell: Cell, sampling: SamplingConfig, training: Training, guide: Training | None, statistics: str | None
 ) -> Evaluation:
     config = cell.evaluation
-    features = FeatureSpace.named(config.features, training.data, config.resize)
+    features = _feature_space(config, training.data)
     drawing = drawing_signature("drawing", training, sampling, guide)
     scored: dict[str, Any] = {"drawing": drawing, "evaluation": config, "features": features}
     if statistics is not None:
@@ -124,7 +125,12 @@ def _evaluation(
     )
 
 
-@lru_cache(maxsize=1024)
+@by_identity
+def _feature_space(config: EvaluationConfig, data: DataSource) -> FeatureSpace:
+    return FeatureSpace.named(config.features, data, config.resize)
+
+
+@by_identity
 def scores_to_compute(config: EvaluationConfig, data: DataSource, deterministic: bool) -> MetricRequest:
     """Return the scores that an evaluation on a data set computes. deterministic: whether the sampler adds no noise."""
     return requested_scores(config, data.sizes, deterministic)

@@ -6,8 +6,9 @@ import dataclasses
 import hashlib
 import json
 from collections.abc import Iterable
-from functools import lru_cache
 from typing import Any
+
+from experiments.sweep.by_identity import by_identity
 
 # A developer raises a stage's version when its meaning changes, so that results made the old way are not used for it.
 VERSIONS = {
@@ -30,6 +31,7 @@ REVISIONS = {
     "unipc": 2,  # second order in the last step but one, as the published solver
     "posthoc": 2,  # averages of any width: coefficients sum to 1
 }
+ENCODE = json.JSONEncoder(sort_keys=True, separators=(",", ":")).encode
 SIGNATURE_DIGITS = 20  # 80 bits: no collision in any store that a person could fill
 
 
@@ -47,7 +49,7 @@ def canonical(value: Any) -> Any:
     return value
 
 
-@lru_cache(maxsize=4096)  # thousands of cells share few configurations; callers must not change what they get
+@by_identity
 def _canonical_fields(config: Any) -> dict[str, Any]:
     return {
         field.name: canonical(getattr(config, field.name))
@@ -71,6 +73,18 @@ def signature(stage: str, **content: Any) -> str:
 
     The JSON holds the stage, its version and its content: the whole configuration and the signatures it depends on.
     """
-    parts = {"stage": stage, "version": VERSIONS[stage]} | {key: canonical(value) for key, value in content.items()}
-    text = json.dumps(parts, sort_keys=True, separators=(",", ":"))
-    return hashlib.sha256(text.encode()).hexdigest()[:SIGNATURE_DIGITS]
+    parts = {"stage": stage, "version": VERSIONS[stage]} | content
+    text = ",".join(f'"{key}":{_canonical_text(value)}' for key, value in sorted(parts.items()))
+    return hashlib.sha256(f"{{{text}}}".encode()).hexdigest()[:SIGNATURE_DIGITS]
+
+
+def _canonical_text(value: Any) -> str:
+    if isinstance(value, (str, int)):
+        return ENCODE(value)
+    is_configuration = dataclasses.is_dataclass(value) and not isinstance(value, type)
+    return _text_of_configuration(value) if is_configuration else ENCODE(canonical(value))
+
+
+@by_identity
+def _text_of_configuration(config: Any) -> str:
+    return ENCODE(_canonical_fields(config))

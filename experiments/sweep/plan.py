@@ -252,12 +252,13 @@ class Planner:
         self._without_classifier: set[str] = set()
         self._sources = {config: self._with_classifier(source) for config, source in sources.items()}
         self._forms_of: dict[Any, tuple[tuple[Training, ...], tuple[Training, ...]]] = {}
+        self._choices: dict[int, tuple[Training, ...]] = {}  # by the identity of forms in _forms_of
         self._training_aliases = Aliases[Training](self._rank_of_training)
         self._evaluation_aliases = Aliases[Evaluation](self._rank_of_evaluation)
 
     def plan(self, cells: Sequence[Cell]) -> Iterator[tuple[Cell, Evaluation, str]]:
         """Add what cells need; yield each cell, its evaluation, and the signature of that in canonical form."""
-        for forms in (forms for cell in cells for forms in self._forms(cell) if forms):
+        for forms in {id(forms): forms for cell in cells for forms in self._forms(cell) if forms}.values():
             self._training_aliases.add(forms[-1].signature, forms)
         requests = [self._request(cell) for cell in cells]
         for request in requests:  # all of them first, as the store may have the form of another cell
@@ -286,6 +287,11 @@ class Planner:
 
     def _by_choice(self, forms: tuple[Training, ...]) -> tuple[Training, ...]:
         """All forms of a training that could be in the store, the one to use first."""
+        if id(forms) not in self._choices:
+            self._choices[id(forms)] = self._chosen(forms)
+        return self._choices[id(forms)]
+
+    def _chosen(self, forms: tuple[Training, ...]) -> tuple[Training, ...]:
         if self._holdings is None:
             return forms[-1:]
         chosen = self._training_aliases.chosen(forms[-1], forms, forms[-1])
@@ -293,7 +299,8 @@ class Planner:
 
     def _forms(self, cell: Cell) -> tuple[tuple[Training, ...], tuple[Training, ...]]:
         """The forms of a cell's training and of its guide's; worked out once for all cells that share them."""
-        key = (cell.data, cell.model, cell.training, cell.seed, cell.sampling.guide, cell.sampling.guidance == 1)
+        sections = map(id, (cell.data, cell.model, cell.training))  # kept by the cells, so that their ids stay theirs
+        key = (*sections, cell.seed, cell.sampling.guide, cell.sampling.guidance == 1)
         if key not in self._forms_of:
             guide = guide_cell(cell)
             guides = () if guide is None else training_forms(guide, self._source(guide.data))

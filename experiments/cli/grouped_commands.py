@@ -1,0 +1,28 @@
+"""The help of the whole command line: its commands in groups, as plain text."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import typer
+from typer.core import TyperGroup
+
+OTHERS = "Commands"  # the title of those that are in no group
+
+
+class GroupedCommands(TyperGroup):
+    """Lists commands under the titles of their groups without rich, whose import takes longer than all else of help."""
+
+    def format_commands(self, ctx: typer.Context, formatter: Any) -> None:  # pyright: ignore[reportIncompatibleMethodOverride]
+        """Write the name and the first paragraph of the help of each command."""
+        groups: dict[str, list[tuple[str, str]]] = {}
+        for name in self.list_commands(ctx):
+            command: Any = self.get_command(ctx, name)
+            if command is not None and not command.hidden:
+                title = getattr(command, "rich_help_panel", None)
+                text = (command.help or "").split("\n\n")[0]
+                groups.setdefault(title if isinstance(title, str) else OTHERS, []).append((name, text))
+        width = max((len(name) for rows in groups.values() for name, _ in rows), default=0)
+        for title, rows in groups.items():
+            with formatter.section(title):
+                formatter.write_dl([(name.ljust(width), text) for name, text in rows])
