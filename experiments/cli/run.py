@@ -23,10 +23,11 @@ from experiments.cli.parsing import parse_budget, parse_command, parse_tags
 from experiments.cli.plan import show_plan
 from experiments.cli.report import cells_json, show_tables, write_page
 from experiments.cli.report_sources import Source, report_of
+from experiments.cli.restart import restarts_left, spent_s
 from experiments.cli.sweeps import open_sweep, overrides_of, read_sweep
 from experiments.cli.views.summary import show_summary, summary_json
 from experiments.environment import DEFAULT_STORE
-from experiments.errors import UserError
+from experiments.errors import RayLost, UserError
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -103,7 +104,16 @@ def run(
     from experiments.runner.run import run_sweep
 
     options = Options(
-        retries, budget_s, scheduler == "asha", address, tuple(only or ()), tags, recompute == "changed", check
+        retries,
+        budget_s,
+        scheduler == "asha",
+        address,
+        tuple(only or ()),
+        tags,
+        recompute == "changed",
+        check,
+        restartable=restarts_left() > 0,
+        spent_s=spent_s(),
     )
     schedule, place = open_sweep(requested, store, options)
     console = console_for(as_json)
@@ -145,6 +155,9 @@ def _calling_hooks(hooks: dict[str, list[str]], sweep: str, store: Store, consol
     error = ""
     try:
         yield outcome
+    except RayLost:
+        hooks = {}  # the command that is started again calls them
+        raise
     except UserError as raised:
         error = str(raised)
         raise
