@@ -28,7 +28,7 @@ main.main()
 """
 
 
-def test_a_command_is_started_again_under_its_number_until_that_was_tried_too_often(tmp_path: Path) -> None:
+def test_a_command_is_started_again_under_its_number_three_times(tmp_path: Path) -> None:
     script = tmp_path / "command.py"
     script.write_text(LOSES_RAY)
     done = subprocess.run([sys.executable, script, "run", "x y.yaml"], capture_output=True, text=True)

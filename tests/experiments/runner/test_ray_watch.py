@@ -106,7 +106,7 @@ def test_a_store_that_is_gone_ends_it_with_a_sentence(
     assert ray_here.is_forsaken is not leaves
 
 
-def test_the_time_of_running_jobs_counts_for_the_budget_of_the_next_process(dispatcher: Dispatcher) -> None:
+def test_running_jobs_count_for_the_budget_of_the_next_process(dispatcher: Dispatcher) -> None:
     dispatcher.spent_s = 60.0
     assert dispatcher.next("a", lambda _: 2.0) is not None
     dispatcher.running["a"].last_report -= 100.0
