@@ -52,4 +52,5 @@ def test_a_killed_owner_leaves_no_process_behind(tmp_path: Path) -> None:
 def test_the_exit_code_of_the_command_is_handed_on() -> None:
     for text, expected in (("raise SystemExit(7)", 7), ("import os; os.kill(os.getpid(), 15)", 143)):
         command = [sys.executable, shepherd.__file__, sys.executable, "-c", text]
-        assert subprocess.run(command, stdin=subprocess.PIPE).returncode == expected
+        with subprocess.Popen(command, stdin=subprocess.PIPE) as process:
+            assert process.wait(60) == expected
