@@ -189,8 +189,8 @@ class Dispatcher:
 
     def spent_until_now_s(self) -> float:
         """Return the device-seconds used so far, with those of running jobs."""
-        now, jobs = time.monotonic(), [running for running in self.running.values() if not running.job.helps]
-        return self.spent_s + sum((now - running.last_report) * running.devices for running in jobs)
+        now, jobs = time.monotonic(), list(self.running.values())  # a copy, as Tune's thread may still change it
+        return self.spent_s + sum((now - job.last_report) * job.devices for job in jobs if not job.job.helps)
 
     def abandon(self, reason: str) -> None:
         """Give up a run whose workers are all gone: what runs is lost, and nothing more is started."""
