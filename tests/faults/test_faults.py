@@ -25,7 +25,7 @@ from tests.faults.cases import CASES, QUICK, Beginning, Case, killed
 from tests.faults.harness import Scene, mounted, require_whole_record
 from tests.faults.machines import MACHINES
 
-pytestmark = [pytest.mark.slow, pytest.mark.faults, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.slow, pytest.mark.faults, pytest.mark.timeout(2400)]
 
 OUTCOMES = "EDM_FAULTS_OUTCOMES"  # a file that gets a line for every case that was run
 SWEEP = TINY.replace("label_dropout: 0.1", "label_dropout: 0.1, checkpoint_kimg: 0.16, validate_kimg: 0.16")
