@@ -8,7 +8,7 @@ import pytest
 
 from experiments.cli import restart
 from experiments.cli.output import console_for
-from experiments.cli.run import _calling_hooks
+from experiments.cli.hooks import calling_hooks
 from experiments.errors import RayLost
 from experiments.store.store import Store
 
@@ -41,9 +41,9 @@ def test_a_command_is_started_again_under_its_number_three_times(tmp_path: Path)
 def test_only_the_command_that_ends_calls_its_hooks(tmp_path: Path) -> None:
     called = tmp_path / "called"
     hooks = {"--on-finish": ["touch", str(called)]}
-    with pytest.raises(RayLost), _calling_hooks(hooks, "tiny_digits", Store(tmp_path), console_for(as_json=False)):
+    with pytest.raises(RayLost), calling_hooks(hooks, "tiny_digits", Store(tmp_path), console_for(as_json=False)):
         raise RayLost(0.0)
     assert not called.exists()
-    with _calling_hooks(hooks, "tiny_digits", Store(tmp_path), console_for(as_json=False)):
+    with calling_hooks(hooks, "tiny_digits", Store(tmp_path), console_for(as_json=False)):
         pass
     assert called.exists()
