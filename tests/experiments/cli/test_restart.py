@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from experiments.cli import restart
-from experiments.cli.output import console_for
 from experiments.cli.hooks import calling_hooks
+from experiments.cli.output import console_for
 from experiments.errors import RayLost
 from experiments.store.store import Store
 
