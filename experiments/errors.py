@@ -1,4 +1,4 @@
-"""UserError, and any error as one line."""
+"""UserError, RayLost, and any error as one line."""
 
 from experiments.redaction import redact
 from experiments.wording import printable
@@ -12,6 +12,17 @@ class UserError(Exception):
 
     def __init__(self, message: str) -> None:
         super().__init__(printable(redact(message)))
+
+
+class RayLost(Exception):
+    """Ray's processes on this machine have ended, and only a new process can start Ray again.
+
+    spent_s: seconds of devices that the run has used so far, for its budget.
+    """
+
+    def __init__(self, spent_s: float) -> None:
+        super().__init__("Ray's processes have ended")
+        self.spent_s = spent_s
 
 
 def one_line(error: Exception) -> str:

@@ -10,7 +10,7 @@ import typer
 
 from experiments.cli.output import say
 from experiments.cli.parsing import parse_command
-from experiments.errors import UserError
+from experiments.errors import RayLost, UserError
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -35,6 +35,9 @@ def calling_hooks(hooks: Hooks, sweep: str, store: Store, console: Console) -> I
     error = ""
     try:
         yield outcome
+    except RayLost:
+        hooks = {}  # the command that is started again calls them
+        raise
     except UserError as raised:
         error = str(raised)
         raise

@@ -32,8 +32,9 @@ from experiments.cli import data as datasets
 from experiments.cli.completion import complete_in_bash
 from experiments.cli.grouped_commands import GroupedCommands
 from experiments.cli.output import DONE, INTERRUPTED, WRONG_INPUT
+from experiments.cli.restart import start_again
 from experiments.cli.streams import make_lenient
-from experiments.errors import UserError
+from experiments.errors import RayLost, UserError
 
 COMPLETING = "_EDM_SWEEP_COMPLETE"  # set by the shell that asks for completions
 SETTINGS = {"help_option_names": ["-h", "--help"], "max_content_width": 110}
@@ -102,6 +103,8 @@ def main() -> None:
         app()
     except SystemExit as end:
         _leave(end.code if isinstance(end.code, int) else DONE)
+    except RayLost as lost:
+        start_again(lost.spent_s)
     except UserError as error:
         print(error, file=sys.stderr)
         _leave(WRONG_INPUT)

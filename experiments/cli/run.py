@@ -13,6 +13,7 @@ from experiments.cli.parsing import parse_budget, parse_tags
 from experiments.cli.plan import show_plan
 from experiments.cli.report import cells_json, show_tables, write_page
 from experiments.cli.report_sources import Source, report_of
+from experiments.cli.restart import restarts_left, spent_s
 from experiments.cli.sweeps import open_sweep, overrides_of, read_sweep
 from experiments.cli.views.summary import show_summary, summary_json
 from experiments.environment import DEFAULT_STORE
@@ -92,7 +93,9 @@ def run(
     from experiments.runner.options import Options
 
     cells, asha, again = tuple(only or ()), scheduler == "asha", recompute == "changed"
-    options = Options(retries, budget_s, asha, address, cells, tags, again, check)
+    options = Options(
+        retries, budget_s, asha, address, cells, tags, again, check, restartable=restarts_left() > 0, spent_s=spent_s()
+    )
     schedule, place = open_sweep(requested, store, options)
     console = console_for(as_json)
     estimate = show_plan(schedule, place, console, sweep, as_json and dry_run, again)

@@ -65,7 +65,7 @@ def connected(store: Store, address: str | None = None) -> Generator[None]:
 
 
 class StartedRay:
-    """The Ray of a run: that of a cluster is there already, and is not ours to start again."""
+    """The Ray of a run: that of a cluster is there already."""
 
     def wait(self) -> None:
         """Wait until Ray is there; raises what went wrong."""
@@ -79,9 +79,6 @@ class LocalRay(StartedRay):
 
     def __init__(self, store: Store) -> None:
         self._store, self._is_forsaken = store, False
-        self._start()
-
-    def _start(self) -> None:
         for leaving in [thread for thread in threading.enumerate() if thread.name == THREAD]:
             leaving.join()  # of a run that did not wait
         self._ready, self._ending = Future[None](), threading.Event()
@@ -89,15 +86,14 @@ class LocalRay(StartedRay):
         self._thread.start()
 
     def _hold(self) -> None:
-        ready, ending = self._ready, self._ending
         try:
             with connected(self._store):
-                ready.set_result(None)
-                ending.wait()
+                self._ready.set_result(None)
+                self._ending.wait()
         except BaseException as error:
-            if ready.done():
+            if self._ready.done():
                 raise
-            ready.set_exception(error)
+            self._ready.set_exception(error)
 
     def wait(self) -> None:
         """Wait until Ray is there; raises what went wrong."""
@@ -110,12 +106,6 @@ class LocalRay(StartedRay):
         self._ending.set()
         if self._ready.done():
             self._thread.join()
-
-    def restart(self) -> None:
-        """Start Ray again after its processes have ended."""
-        self.end()
-        self._start()
-        self.wait()
 
     def forsake(self) -> None:
         """Leave a Ray as it is that was lost while a thread waits for it: to end it could end this process."""

@@ -43,7 +43,8 @@ class Dispatcher:
     """Hands out jobs and takes in outcomes; to be called from one thread.
 
     on_change: called with every task that was started or has ended. notify: called with sentences for people. run_id:
-    of the run, which may be asked to stop. asha: whether to accept prunings by other runs.
+    of the run, which may be asked to stop. asha: whether to accept prunings by other runs. spent_s: seconds of devices
+    that the run used before Ray was started again.
     """
 
     def __init__(
@@ -56,12 +57,13 @@ class Dispatcher:
         run_id: str = "",
         asha: bool = False,
         timing: Timing = Timing(),
+        spent_s: float = 0.0,
     ) -> None:
         self.schedule, self.store, self.budget = schedule, store, budget
         self.on_change, self.notify = on_change, notify
         self.run_id, self.asha, self.timing = run_id, asha, timing
         self.running: dict[str, RunningJob] = {}
-        self.spent_s = 0.0  # of devices
+        self.spent_s = spent_s  # of devices
         self.worked_s = 0.0  # of workers, in the tasks themselves
         self._lost_in_a_row = 0
         self._pause = DiskPause(store, timing)
@@ -185,16 +187,10 @@ class Dispatcher:
         if self.run_id:
             self.store.require_run(self.run_id)
 
-    def requeue(self) -> None:
-        """Take back all jobs whose workers are gone through no fault of their tasks, to be started again."""
-        for key in list(self.running):
-            running = self.running.pop(key)
-            if running.job.helps:
-                self.schedule.helpers.left(running.job.tasks[0].signature)
-                continue
-            self.spent_s += (time.monotonic() - running.last_report) * running.devices
-            for task in running.unreported:
-                self.schedule.release(task.signature)
+    def spent_until_now_s(self) -> float:
+        """Return the device-seconds used so far, with those of running jobs."""
+        now, jobs = time.monotonic(), list(self.running.values())  # a copy, as Tune's thread may still change it
+        return self.spent_s + sum((now - job.last_report) * job.devices for job in jobs if not job.job.helps)
 
     def abandon(self, reason: str) -> None:
         """Give up a run whose workers are all gone: what runs is lost, and nothing more is started."""

@@ -16,7 +16,9 @@ class Options:
     use; None is no limit. asha: whether to stop trainings whose validation loss is among the worst. address: of a Ray
     cluster; None starts Ray on this machine. only: names or patterns of the cells to run; all cells if empty. tags:
     recorded with every result. recompute: whether to do results again that other code than today's has made. check:
-    whether to try extensions on random input first. timing: how long the run waits; tests wait less.
+    whether to try extensions on random input first. timing: how long the run waits; tests wait less. restartable:
+    whether the caller starts the run again, in a new process, where RayLost is raised; otherwise such a run ends.
+    spent_s: seconds of the budget that were used before.
     """
 
     retries: int = 1
@@ -28,3 +30,5 @@ class Options:
     recompute: bool = False
     check: bool = True
     timing: Timing = field(default_factory=Timing)
+    restartable: bool = False
+    spent_s: float = 0.0

@@ -12,7 +12,6 @@ from pathlib import Path
 from experiments.runner import ray_environment  # noqa: F401  isort: skip  (Ray reads it as it is imported)
 from ray._private import services
 from ray._private import worker as ray_worker
-from ray.air.execution.resources import placement_group as tune_resources
 from ray.job_config import JobConfig
 
 from experiments.wording import on_one_line
@@ -27,7 +26,6 @@ USED = {
         "canonicalize_bootstrap_address_or_die",
         "resolve_ip_for_localhost",
     ),
-    "ray.air.execution.resources.placement_group": ("remove_placement_group",),
 }
 
 
@@ -96,20 +94,6 @@ def on_loopback() -> Generator[None]:
         yield
     finally:
         services.resolve_ip_for_localhost = resolve
-
-
-@contextmanager
-def leaving_placement_groups() -> Generator[None]:
-    """Let Tune not give its placement groups back, for each of which it waits a minute where Ray has ended."""
-    remove = getattr(tune_resources, "remove_placement_group", None)
-    if remove is None:
-        yield
-        return
-    setattr(tune_resources, "remove_placement_group", lambda _group: None)  # noqa: B010 - not exported
-    try:
-        yield
-    finally:
-        setattr(tune_resources, "remove_placement_group", remove)  # noqa: B010
 
 
 @contextmanager

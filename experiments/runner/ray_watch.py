@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ctypes
-import gc
 import threading
 import time
 from collections.abc import Callable
@@ -11,8 +10,9 @@ from contextlib import suppress
 
 import psutil
 
-from experiments.errors import UserError
+from experiments.errors import RayLost, UserError
 from experiments.runner import ray_private
+from experiments.runner.cluster import LocalRay
 from experiments.runner.dispatch import Dispatcher
 
 ANSWER_S = 0.2  # in which a signal is noticed
@@ -20,35 +20,27 @@ LEAVE_S = 6.0  # for Tune to leave when it is told to
 CONTROL = "gcs_server"  # Ray's control process: without it nothing of Ray goes on
 
 
-class RayLost(Exception):
-    """Processes of Ray on this machine have ended, and the run cannot go on with the others.
-
-    stuck: whether Tune did not leave, so that no Ray can be started again in this process.
-    """
-
-    def __init__(self, stuck: bool) -> None:
-        super().__init__("Ray has ended")
-        self.stuck = stuck
-
-
-def run_watched(dispatcher: Dispatcher, work: Callable[[], None]) -> None:
+def run_watched(dispatcher: Dispatcher, work: Callable[[], None], ray_here: LocalRay) -> None:
     """Run Tune until it has nothing left to do.
 
-    Raises RayLost once all of Ray's processes are ended, UserError where the store has gone.
+    Raises RayLost once all of Ray's processes are ended, UserError where the store has gone. Where Tune does not leave,
+    because it waits inside Ray for what has ended, its thread and Ray's part of this process are left as they are: to
+    end Ray here could take minutes, or end this process.
     """
     tune = _TuneThread(work)
     watch = RayWatch(dispatcher)
     try:
         while not tune.ended_within(ANSWER_S):
             if watch.is_lost():
-                with ray_private.leaving_placement_groups():
-                    stuck = not tune.leave(LEAVE_S)
-                    watch.end_processes()
-                    tune.forget_error()
-                    gc.collect()  # of what Tune has left, while that waits for nothing
-                raise RayLost(stuck)
+                ray_here.forsake()
+                tune.tell_to_leave()  # without waiting: it may wait for Ray, for minutes
+                watch.end_processes()
+                raise RayLost(dispatcher.spent_until_now_s())
     except (KeyboardInterrupt, UserError):
-        tune.leave(LEAVE_S)
+        tune.tell_to_leave()
+        if not tune.ended_within(LEAVE_S):
+            ray_here.forsake()
+            watch.end_processes()
         raise
     tune.raise_error()
 
@@ -73,16 +65,11 @@ class _TuneThread:
         self._thread.join(seconds)
         return not self._thread.is_alive()
 
-    def leave(self, seconds: float) -> bool:
-        """Raise KeyboardInterrupt in the thread, as Ctrl-C would; return whether it has ended in time."""
+    def tell_to_leave(self) -> None:
+        """Raise KeyboardInterrupt in the thread, as Ctrl-C would, as soon as it is in Python."""
         identity = self._thread.ident
         if identity is not None:
             ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(identity), ctypes.py_object(KeyboardInterrupt))
-        return self.ended_within(seconds)
-
-    def forget_error(self) -> None:
-        """Forget what ended the thread, which keeps all that Tune has made."""
-        self._error = None
 
     def raise_error(self) -> None:
         """Raise what ended the thread, if anything did."""

@@ -14,13 +14,14 @@ from ray import tune
 from ray.tune.schedulers import ASHAScheduler, FIFOScheduler, TrialScheduler
 from ray.tune.search import Searcher
 
+from experiments.errors import RayLost
 from experiments.runner import ray_private
 from experiments.runner.allocation import Allocation, Allocator
 from experiments.runner.budget import Budget
 from experiments.runner.cluster import LocalRay
 from experiments.runner.dispatch import Dispatcher
 from experiments.runner.ray_run import RayRun
-from experiments.runner.ray_watch import RayLost, run_watched
+from experiments.runner.ray_watch import run_watched
 from experiments.runner.scratch import scratch_folder
 from experiments.store.failures import Failure
 from experiments.store.files import modified_ns
@@ -36,7 +37,6 @@ REDUCTION = 3  # of trainings, from one of asha's rungs to the next
 LAST = 100.0  # percent
 WORKER_LOST = "the worker was lost: it was killed, ran out of memory, or its node went away"
 CLOCKS_S = 1.0  # by which the clock that dates files may be behind
-RESTARTS = 3  # of Ray in one run
 RAY_LOST = "Ray's processes have ended. Ray is started again, and running tasks continue from what they saved."
 RAY_GONE = "Ray's processes have ended, and no worker can be started; run the same command again to continue"
 
@@ -155,39 +155,41 @@ def run_here(run: RayRun) -> float:
     """
     schedule, options = run.schedule, run.options
     budget = Budget(options.budget_s) if options.budget_s is not None else None
-    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]] if options.address is not None else []
-    allocator = Allocator(schedule.plan, schedule.plan.sweep.resources, ray.cluster_resources(), run.store, nodes)
-    schedule.slots = allocator.slots("evaluation")
     dispatcher = Dispatcher(
-        schedule, run.store, run.on_change, run.notify, budget, run.context.run_id, options.asha, options.timing
+        schedule,
+        run.store,
+        run.on_change,
+        run.notify,
+        budget,
+        run.context.run_id,
+        options.asha,
+        options.timing,
+        options.spent_s,
     )
 
     def work() -> None:
+        nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]] if options.address is not None else []
+        allocator = Allocator(schedule.plan, schedule.plan.sweep.resources, ray.cluster_resources(), run.store, nodes)
+        schedule.slots = allocator.slots("evaluation")
         execute(dispatcher, run.store, run.context, allocator, options.asha)
 
     if run.ray is None:
         work()
     else:
-        _run_and_restart(work, dispatcher, run.ray)
+        _run_here(work, dispatcher, run.ray, options.restartable)
     return dispatcher.worked_s
 
 
-def _run_and_restart(work: Callable[[], None], dispatcher: Dispatcher, ray_here: LocalRay) -> None:
-    """Run everything on a Ray of our own; where that is lost, start it again and go on, but not for ever."""
-    for restarts_left in reversed(range(RESTARTS + 1)):
-        try:
-            run_watched(dispatcher, work)
-            return
-        except RayLost as lost:
-            if lost.stuck:
-                ray_here.forsake()
-            if lost.stuck or not restarts_left or dispatcher.schedule.stopping:
-                dispatcher.schedule.abandoned = not dispatcher.schedule.stopping
-                dispatcher.abandon(RAY_GONE)
-                return
-            dispatcher.requeue()
+def _run_here(work: Callable[[], None], dispatcher: Dispatcher, ray_here: LocalRay, restartable: bool) -> None:
+    """Run everything on a Ray of our own. Raises RayLost where that was lost and the caller can start it again."""
+    try:
+        run_watched(dispatcher, work, ray_here)
+    except RayLost:
+        if restartable and not dispatcher.schedule.stopping:
             dispatcher.notify(RAY_LOST)
-            ray_here.restart()
+            raise
+        dispatcher.schedule.abandoned = not dispatcher.schedule.stopping
+        dispatcher.abandon(RAY_GONE)
 
 
 def perform_job(store: Store, job: Job, context: TrialContext) -> Iterator[tuple[str, Outcome]]:

@@ -1,4 +1,4 @@
-"""MLflow's own server on the record, as a child process that ends with us."""
+"""MLflow's own server on the record, whose processes end with us, however we end."""
 
 from __future__ import annotations
 
@@ -16,9 +16,10 @@ from pathlib import Path
 from experiments.errors import UserError
 from experiments.store.layout import MLFLOW_DATABASE
 from experiments.store.store import Store
+from experiments.tracking import shepherd
 from experiments.tracking.artifacts import artifacts_folder, follow_store
 
-GRACE_S = 3.0
+LEAVES_S = 2 * shepherd.GRACE_S  # for the server's processes to end
 ENVIRONMENT = {"MLFLOW_DISABLE_TELEMETRY": "true", "DO_NOT_TRACK": "true", "GIT_PYTHON_REFRESH": "quiet"}
 
 
@@ -44,7 +45,7 @@ def serve(store: Store, tracking_uri: str | None, host: str, port: int, say: Cal
     except KeyboardInterrupt:
         return
     finally:
-        _end_group(server)
+        _end(server)
 
 
 def _uri(store: Store, tracking_uri: str | None) -> str:
@@ -63,22 +64,27 @@ def _uri(store: Store, tracking_uri: str | None) -> str:
 
 
 def _start(uri: str, artifacts: Path, host: str, port: int, log: Path) -> subprocess.Popen[bytes]:
-    """Start the server in a process group of its own: it starts a dozen processes, which have to end with it."""
-    command = [sys.executable, "-m", "mlflow", "server", "--backend-store-uri", uri, "--default-artifact-root"]
+    """Start the server under a shepherd: it starts a dozen processes, which have to end with it, and it with us."""
+    command = [sys.executable, shepherd.__file__]
+    command += [sys.executable, "-m", "mlflow", "server", "--backend-store-uri", uri, "--default-artifact-root"]
     command += [str(artifacts), "--host", host, "--port", str(port), "--workers", "1"]
     with log.open("w") as output:
         return subprocess.Popen(
-            command, env=os.environ | ENVIRONMENT, stdout=output, stderr=subprocess.STDOUT, start_new_session=True
+            command,
+            env=os.environ | ENVIRONMENT,
+            stdin=subprocess.PIPE,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,  # Ctrl-C is for us
         )
 
 
-def _end_group(server: subprocess.Popen[bytes]) -> None:
-    """End the server and all that it started: asked first, then killed."""
-    for number in (signal.SIGTERM, signal.SIGKILL):
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(server.pid, number)
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            server.wait(timeout=GRACE_S)
+def _end(server: subprocess.Popen[bytes]) -> None:
+    """Let the shepherd end the server and all that it started."""
+    assert server.stdin is not None
+    server.stdin.close()
+    with contextlib.suppress(subprocess.TimeoutExpired):
+        server.wait(timeout=LEAVES_S)
 
 
 def _answers(server: subprocess.Popen[bytes], host: str, port: int) -> bool:

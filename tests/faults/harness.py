@@ -25,7 +25,7 @@ from tests.table import reproducible
 
 PLACE = "EDM_FAULTS_PLACE"  # marks every process of a case, whoever started it
 WIRES = Path(__file__).parent / "tripwire"
-REACHED_S, ENDED_S = 240.0, 280.0  # generous: none of them decides a case that goes well
+REACHED_S, ENDED_S = 600.0, 600.0  # generous: a loaded machine decides no case
 
 
 @dataclass(frozen=True)

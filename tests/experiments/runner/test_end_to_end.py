@@ -99,7 +99,8 @@ def free_port() -> int:
         return probe.getsockname()[1]
 
 
-def test_mlflows_ui_is_served_on_loopback_and_ends_with_ctrl_c(filled: Filled) -> None:
+@pytest.mark.parametrize("ends", ["Ctrl-C", "kill -9"])
+def test_mlflows_ui_is_served_on_loopback_and_leaves_no_process(ends: str, filled: Filled) -> None:
     port = free_port()
     server = start("ui", "--store", filled.store, "--port", port)
     try:
@@ -116,9 +117,9 @@ def test_mlflows_ui_is_served_on_loopback_and_ends_with_ctrl_c(filled: Filled) -
         taken = invoke("ui", "--store", filled.store, "--port", port)
         assert taken.returncode == 2 and f"--port {port}: cannot be served" in taken.stderr
         family = psutil.Process(server.pid).children(recursive=True)
-        server.send_signal(signal.SIGINT)
-        assert server.wait(timeout=30) == 0
-        assert len(family) > 1 and not psutil.wait_procs(family, timeout=10)[1], "it left processes behind"
+        server.send_signal(signal.SIGINT if ends == "Ctrl-C" else signal.SIGKILL)
+        assert server.wait(timeout=30) == (0 if ends == "Ctrl-C" else -signal.SIGKILL)
+        assert len(family) > 2 and not psutil.wait_procs(family, timeout=10)[1], "it left processes behind"
     finally:
         server.kill()
         server.communicate()

@@ -31,7 +31,7 @@ def test_without_them_ray_is_used_all_the_same(monkeypatch: pytest.MonkeyPatch) 
     assert ray_private.bootstrap_address("auto") is None
     assert not ray_private.dead_processes()  # Ray is not running here
     assert ray_private.last_words(0.0) == ""
-    with ray_private.own_process_group(), ray_private.on_loopback(), ray_private.leaving_placement_groups():
+    with ray_private.own_process_group(), ray_private.on_loopback():
         pass
 
 

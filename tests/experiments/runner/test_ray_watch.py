@@ -7,10 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from experiments.errors import UserError
+from experiments.errors import RayLost, UserError
 from experiments.runner import ray_private, ray_watch
+from experiments.runner.cluster import LocalRay
 from experiments.runner.dispatch import Dispatcher
-from experiments.runner.ray_watch import RayLost, run_watched
+from experiments.runner.ray_watch import run_watched
 from experiments.runner.schedule import Schedule
 from experiments.runner.timing import Timing
 from experiments.store.active_runs import announced
@@ -29,6 +30,21 @@ def dispatcher(tiny_plan: Plan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     return Dispatcher(Schedule(tiny_plan, frozenset()), store, timing=IMPATIENT)
 
 
+class RayHere(LocalRay):
+    """A Ray that is not started."""
+
+    def __init__(self) -> None:
+        self.is_forsaken = False
+
+    def forsake(self) -> None:
+        self.is_forsaken = True
+
+
+@pytest.fixture
+def ray_here() -> RayHere:
+    return RayHere()
+
+
 def endlessly() -> None:
     while True:
         time.sleep(0.01)
@@ -41,47 +57,57 @@ def raising(error: BaseException) -> Callable[[], None]:
     return work
 
 
-def test_what_ends_tune_is_raised_here(dispatcher: Dispatcher) -> None:
-    run_watched(dispatcher, lambda: None)
+def test_what_ends_tune_is_raised_here(dispatcher: Dispatcher, ray_here: RayHere) -> None:
+    run_watched(dispatcher, lambda: None, ray_here)
     with pytest.raises(UserError, match="no such sweep"):
-        run_watched(dispatcher, raising(UserError("no such sweep")))
+        run_watched(dispatcher, raising(UserError("no such sweep")), ray_here)
+    assert not ray_here.is_forsaken
 
 
 @pytest.mark.parametrize("dead", [["gcs_server", "raylet"], ["raylet"]], ids=["all", "the raylet, and no sign of life"])
 def test_a_ray_that_has_ended_is_noticed(
-    dead: list[str], dispatcher: Dispatcher, monkeypatch: pytest.MonkeyPatch
+    dead: list[str], dispatcher: Dispatcher, ray_here: RayHere, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(ray_private, "dead_processes", lambda: dead)
+    dispatcher.spent_s = 60.0
     with pytest.raises(RayLost) as lost:
-        run_watched(dispatcher, endlessly)
-    assert not lost.value.stuck
-    assert "edm-sweep-tune" not in {thread.name for thread in threading.enumerate()}
+        run_watched(dispatcher, endlessly, ray_here)
+    assert ray_here.is_forsaken and lost.value.spent_s == 60.0
 
 
-def test_a_tune_that_waits_for_a_lost_ray_is_left_behind(
-    dispatcher: Dispatcher, monkeypatch: pytest.MonkeyPatch
+def waits_for_ray(ending: threading.Event) -> Callable[[], None]:
+    """A Tune that hangs in a lock, as a call into Ray's core does: no exception reaches it there."""
+    return lambda: (ending.wait(60), None)[1]
+
+
+def test_a_tune_that_waits_for_a_lost_ray_is_not_waited_for(
+    dispatcher: Dispatcher, ray_here: RayHere, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(ray_private, "dead_processes", lambda: ["gcs_server"])
-    monkeypatch.setattr(ray_watch, "LEAVE_S", 0.1)
     ending = threading.Event()
-    with pytest.raises(RayLost) as lost:
-        run_watched(dispatcher, lambda: (ending.wait(60), None)[1])  # a lock, as a call into Ray's core is
+    with pytest.raises(RayLost):
+        run_watched(dispatcher, waits_for_ray(ending), ray_here)
+    assert "edm-sweep-tune" in {thread.name for thread in threading.enumerate()}
     ending.set()
-    assert lost.value.stuck
 
 
-def test_a_store_that_is_gone_ends_it_with_a_sentence(dispatcher: Dispatcher, tmp_path: Path) -> None:
+@pytest.mark.parametrize("leaves", [True, False])
+def test_a_store_that_is_gone_ends_it_with_a_sentence(
+    leaves: bool, dispatcher: Dispatcher, ray_here: RayHere, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ray_watch, "LEAVE_S", 60.0 if leaves else 0.1)
+    ending = threading.Event()
     dispatcher.run_id = "run"
     with announced(dispatcher.store, "run", "tiny_digits"):
         dispatcher.store.root.rename(tmp_path / "moved")
         with pytest.raises(UserError, match="was moved or removed while a run worked with it"):
-            run_watched(dispatcher, endlessly)
+            run_watched(dispatcher, endlessly if leaves else waits_for_ray(ending), ray_here)
+    ending.set()
+    assert ray_here.is_forsaken is not leaves
 
 
-def test_jobs_of_a_lost_ray_are_started_again_and_no_failure(dispatcher: Dispatcher) -> None:
-    job = dispatcher.next("a")
-    assert job is not None
-    dispatcher.requeue()
-    again = dispatcher.next("b")
-    assert again is not None and again.tasks == job.tasks
-    assert not dispatcher.schedule.failures and list(dispatcher.running) == ["b"]
+def test_running_jobs_count_for_the_budget_of_the_next_process(dispatcher: Dispatcher) -> None:
+    dispatcher.spent_s = 60.0
+    assert dispatcher.next("a", lambda _: 2.0) is not None
+    dispatcher.running["a"].last_report -= 100.0
+    assert 260.0 <= dispatcher.spent_until_now_s() < 320.0
