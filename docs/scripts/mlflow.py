@@ -11,29 +11,20 @@ sys.path[0] = str(ROOT)  # tests/ is not installed; and from here this file woul
 
 from playwright.sync_api import Page  # noqa: E402
 
-from tests.browser import expand, open_experiment, opened, row, served, toggle_columns  # noqa: E402
-
-EMPTY = ("Dataset", "Source", "Models")  # columns that a sweep leaves empty
-SHOWN = ("fid_test", "class_accuracy", "sampling.sampler", "sampling.guidance")
+from tests.browser import open_experiment, opened, served  # noqa: E402
 
 
 def main(store: Path, sweep: str) -> None:
-    """Write the picture of a sweep's runs, evaluations under their trainings."""
+    """Write the picture of a sweep's scores."""
     with served(store) as address, opened() as page:
         open_experiment(page, address, sweep)
+        page.get_by_role("link", name="All scores in one table").click()
+        page.get_by_role("columnheader").filter(has_text="fid_test").first.wait_for()
         page.get_by_role("button", name="Toggle sidebar").click()  # or the columns do not all fit
-        expand_all(page)
-        toggle_columns(page, *EMPTY, *SHOWN)
+        page.get_by_role("button", name="Exit shared view").locator("xpath=following-sibling::button").click()
         fit_columns(page)
         page.get_by_role("heading", name="Runs").click()  # nothing is left focused or hovered over
         page.screenshot(path=ROOT / "docs" / "images" / "mlflow.png")
-
-
-def expand_all(page: Page) -> None:
-    """Show the child runs of every run that has any."""
-    for name in page.get_by_role("row").get_by_role("link").all_inner_texts():
-        if row(page, name).get_by_role("button").count():
-            expand(page, name)
 
 
 def fit_columns(page: Page) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from experiments.store.store import Store
+    from reports.report import Report
 
 
 def run(
@@ -117,20 +119,34 @@ def run(
         return
     place.create()
     with _calling_hooks(hooks, schedule.asked.sweep.name, place, console) as outcome:
-        summary = run_sweep(schedule, place, tracking_uri, TerminalListener(console), options)
+        report = _FinalReport(Source(schedule.asked, place, schedule.asked.sweep.name))
+        summary = run_sweep(schedule, place, tracking_uri, TerminalListener(console), options, report.write)
         outcome |= summary_json(summary)
         if summary.interrupted:  # no tables after Ctrl-C
             far = f"{summary.done} of {summary.started} tasks are done"
             say(console, f"Interrupted: {far}. To continue: {same_command()}")
             raise typer.Exit(INTERRUPTED)
-        made = report_of([Source(schedule.asked, place, schedule.asked.sweep.name)])
-        page = write_page(made, place.report_folder(schedule.asked.sweep.name))
-        show_tables(made, place, console)
-        outcome |= {"report": str(page), "cells": cells_json(made)}
+        show_tables(report.made, place, console)
+        outcome |= {"report": str(report.page), "cells": cells_json(report.made)}
     if as_json:
         print_json(outcome)
-    show_summary(summary, page, place, tracking_uri, console)
+    show_summary(summary, report.page, place, tracking_uri, console)
     raise typer.Exit(FAILED if summary.is_incomplete else DONE)
+
+
+class _FinalReport:
+    """The report that a run ends with. made, page: it and its page, once it is written."""
+
+    made: Report
+    page: Path
+
+    def __init__(self, source: Source) -> None:
+        self.source = source
+
+    def write(self) -> None:
+        """Make the report and write it into the store; raises UserError."""
+        self.made = report_of([self.source])
+        self.page = write_page(self.made, self.source.store.report_folder(self.source.name))
 
 
 @contextmanager

@@ -65,8 +65,12 @@ def run_sweep(
     tracking_uri: str | None,
     listener: RunListener,
     options: Options = Options(),
+    on_done: Callable[[], None] = lambda: None,
 ) -> Summary:
-    """Do all that is left, then bring MLflow up to date; without anything left only the latter."""
+    """Do all that is left, then bring MLflow up to date; without anything left only the latter.
+
+    on_done: called in between, unless the run was interrupted: what it writes into the store reaches MLflow, too.
+    """
     if options.check and schedule.counts["waiting"]:
         _check_extensions(schedule.plan, store, listener)
     keep_extensions(schedule.plan, store)
@@ -79,7 +83,9 @@ def run_sweep(
     try:
         if left:
             interrupted, worked_s = _execute(schedule, store, listener, options, mirror)
-        elif tracking_uri is not None or not SettledRecord(store, schedule.asked).holds():
+        if not interrupted:
+            on_done()
+        if not left and (tracking_uri is not None or not SettledRecord(store, schedule.asked).holds()):
             mirror.start()
     except KeyboardInterrupt:
         interrupted = True

@@ -128,7 +128,7 @@ def test_a_server_killed_during_a_training_slows_nothing_and_catches_up(
     assert untimed(made) == untimed(record(embedded, plan))
     assert {of["status"] for of in made.values()} == {"FINISHED"} and len(made) == 6
     for name in plan.trainings:
-        steps = [step for step, _ in made[name]["metrics"]["loss"]]
+        steps = [step for step, _ in made[name]["metrics"]["loss/train"]]
         assert len(steps) == len(set(steps)) == 20
     offline = results_frame(plan, scores_in_store(plan, store)).to_csv()
     assert results_frame(plan, scores_in_mlflow(plan, server.uri, store)).to_csv() == offline
