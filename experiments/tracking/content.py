@@ -78,8 +78,10 @@ def training_metrics(result: TrainingResult, finished_ms: int) -> list[Metric]:
     return [Metric(name, value, finished_ms, 0) for name, value in numbers.items()]
 
 
-def at_model(metrics: list[Metric], model: str, data: DataSource) -> list[Metric]:
-    """Return metrics of a training so that MLflow shows them at its logged model, too."""
+def at_model(metrics: list[Metric], model: str | None, data: DataSource) -> list[Metric]:
+    """Return metrics of a training so that MLflow shows them at its logged model, too, if it has one."""
+    if model is None:
+        return metrics
     numbers = ((one.key, one.value, one.timestamp, one.step) for one in metrics)
     return [Metric(*each, model, str(data.config.name), data.signature) for each in numbers]
 

@@ -19,6 +19,7 @@ from mlflow.entities import (
     LoggedModelOutput,
     Param,
 )
+from mlflow.exceptions import MlflowException
 
 from experiments.sweep.tasks import DataSource, SweepTask, Training
 from experiments.tracking.experiment import MirroredExperiment
@@ -26,6 +27,7 @@ from experiments.tracking.sync_state import MirroredRun
 
 CONTEXT = "mlflow.data.context"  # the tag of an input that says what it is for
 MODEL_TYPE = "EDM"
+UNKNOWN_TO_SERVER = "ENDPOINT_NOT_FOUND"
 UNNAMEABLE = re.compile(r"[/:.%\"']+")  # characters that a logged model's name cannot have
 
 
@@ -59,16 +61,27 @@ class Lineage:
         self.client.log_inputs(run.run_id, [dataset_input(data, task.kind)], new)
         run.models = (*run.models, *(each.model_id for each in new))
 
-    def record_model(self, run: MirroredRun, training: Training, name: str, parameters: Sequence[Param]) -> str:
-        """Return the model that the run of a finished training has made; records it where there is none."""
+    def record_model(self, run: MirroredRun, training: Training, name: str, parameters: Sequence[Param]) -> str | None:
+        """Return the model that the run of a finished training has made; records it where there is none.
+
+        None where the server is older than MLflow 3 and has no logged models.
+        """
         if run.models:
             return run.models[0]
+        try:
+            run.models = (self._recorded(run, training, name, parameters),)
+        except MlflowException as error:
+            if error.error_code != UNKNOWN_TO_SERVER:
+                raise
+            return None
+        return run.models[0]
+
+    def _recorded(self, run: MirroredRun, training: Training, name: str, parameters: Sequence[Param]) -> str:
         source = f"source_run_id = '{run.run_id}'"  # made already, where the answer was lost
         found = self.client.search_logged_models([self.experiment.id], source, max_results=1)
         model = found[0] if found else self._made(run, training, name, parameters)
         self.client.finalize_logged_model(model.model_id, "READY")
         self.client.log_outputs(run.run_id, [LoggedModelOutput(model.model_id, step=0)])
-        run.models = (model.model_id,)
         return model.model_id
 
     def _made(self, run: MirroredRun, training: Training, name: str, parameters: Sequence[Param]) -> LoggedModel:

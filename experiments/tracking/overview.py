@@ -11,10 +11,10 @@ from mlflow.entities import RunTag
 from experiments.store.store import Store
 from experiments.sweep.plan import Plan
 from experiments.sweep.serialisation import plan_to_json
-from experiments.tracking.experiment import MirroredExperiment
+from experiments.tracking.experiment import KIND, TRAINING_KIND, MirroredExperiment
 from experiments.tracking.own_notes import NOTE
 from experiments.tracking.report_files import MARKDOWN, PAGE, main_table, report_digest, report_files
-from experiments.tracking.runs import description_tags
+from experiments.tracking.runs import FINISHED, description_tags
 from experiments.tracking.sync_state import MirroredRun
 from experiments.tracking.views import LONGEST, LOSS_CURVES, SCORES, WORKFLOW, saved_views, view_link
 
@@ -41,7 +41,7 @@ class Overview:
         if digest:
             table = self._main_table()
             run = self._published(digest, table)
-        self.experiment.set_tags({NOTE: self._note(run, table), **self.views})
+        self.experiment.set_tags({KIND: TRAINING_KIND, NOTE: self._note(run, table), **self.views})
         self.sent = digest
 
     def _published(self, digest: str, table: str) -> MirroredRun:
@@ -53,7 +53,7 @@ class Overview:
         if run is None:
             tags = {"edm.kind": REPORT, "edm.sweep": name, "mlflow.source.name": "edm-sweep"}
             run = self.experiment.create(REPORT, REPORT, tags, newest_ms)
-        if run.result != digest:
+        if run.result != digest or run.status != FINISHED:
             for path, file in files.items():
                 folder = Path(REPORT, path).parent.as_posix()
                 self.experiment.client.log_artifact(run.run_id, str(file), folder)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 from pathlib import Path
 
 from experiments.store.files import checksum
 from experiments.store.store import Store
 
 PAGE, MARKDOWN = "report.html", "report.md"
+MORE = "{} more rows are in the report."
 
 
 def report_files(store: Store, sweep: str) -> dict[str, Path]:
@@ -29,20 +31,26 @@ def report_digest(store: Store, sweep: str) -> str:
 
 
 def main_table(text: str, longest: int) -> str:
-    """Return how far a sweep is and its first table, from the text of a report in Markdown.
+    """Return how far a sweep is, its first table and what the marks in it mean, from a report in Markdown.
 
     longest: characters; a table that is longer ends with how many rows are left out.
     """
     blocks = [block.strip() for block in text.split("\n\n")]
-    tables = [number for number, block in enumerate(blocks) if block.startswith("|")]
-    if not tables:
+    first = next((number for number, block in enumerate(blocks) if block.startswith("|")), None)
+    if first is None:
         return ""
-    kept, table = blocks[1 : tables[0]], blocks[tables[0]].splitlines()
-    rows, left = table[:2], longest - sum(len(block) + 2 for block in kept) - 40
-    for line in table[2:]:
-        if sum(len(row) + 1 for row in rows) + len(line) > left:
-            break
-        rows.append(line)
-    missing = len(table) - len(rows)
-    more = [f"{missing:,} more rows are in the report."] if missing else []
-    return "\n\n".join([*kept, "\n".join(rows), *more])
+    above, rows = blocks[1:first], blocks[first].splitlines()
+    below = ["\n".join(line for line in text.splitlines() if _explains_mark(line, blocks[first]))]
+    left = longest - sum(len(block) + 2 for block in (*above, *below)) - len(MORE) - 10
+    kept = [
+        row for row, used in zip(rows, itertools.accumulate(len(row) + 1 for row in rows), strict=True) if used < left
+    ]
+    missing = len(rows) - len(kept)
+    more = [MORE.format(f"{missing:,}")] if missing else []
+    return "\n\n".join(block for block in (*above, "\n".join(kept), *more, *below) if block)
+
+
+def _explains_mark(line: str, table: str) -> bool:
+    """Return whether a line of a report begins with a mark such as ≈ that a table has."""
+    mark, colon, _ = line.removeprefix("- ").partition(":")
+    return line.startswith("- ") and bool(colon) and len(mark) == 1 and not mark.isalnum() and mark in table

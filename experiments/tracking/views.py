@@ -12,7 +12,7 @@ import zlib
 from collections.abc import Iterable
 from typing import Any
 
-from experiments.sweep.metrics import metrics_of
+from experiments.sweep.metrics import HEADLINES, metrics_of
 from experiments.sweep.plan import TRAINING_SECTIONS, Plan
 from experiments.tracking.metric_names import LOSSES
 from reports.metrics import METRICS, PREFERRED_SPLITS, metric_info
@@ -42,6 +42,8 @@ def scores_view(plan: Plan) -> Json:
     """Return the view of the evaluations, best first: a column for each axis and each main score."""
     metrics, axes = main_metrics(plan), _axes(plan)
     columns = [*(f"params.`{axis}`" for axis in axes), *(f"metrics.`{metric}`" for metric in metrics)]
+    if any(evaluation.rivals for evaluation in plan.evaluations.values()):
+        columns.append("tags.`edm.stopped_at`")  # scores of fewer images are not like the others
     charts = [_parallel(axes, metrics[:1])] if metrics else []
     charts += [_chart("BAR", metric, "scores") for metric in metrics[:MOST_CHARTS]]
     order: Json = {}
@@ -66,15 +68,17 @@ def main_metrics(plan: Plan) -> list[str]:
     asked = plan.sweep.report[0].metrics
     if asked is not None:
         known = [name for name in asked if name in known] or known
-    shown = [name for name in known if METRICS[name].group in ("main", "own")] or known
+    has_fid = any(METRICS[name].name == "FID" for name in known)
+    shown = [name for name in known if METRICS[name].group in ("main", "own") or not has_fid]
     return sorted(shown, key=_rank)
 
 
-def _rank(metric: str) -> tuple[int, int]:
-    """Return the place of a metric: tables have FID first; of each, the split that is shown where only one is."""
+def _rank(metric: str) -> tuple[int, int, int]:
+    """Return the place of a metric: FIDs or KIDs come first; of each, the split that is shown where only one is."""
     info, names = METRICS[metric], [info.name for info in METRICS.values()]
+    headline = next((place for place, start in enumerate(HEADLINES) if metric.startswith(start)), len(HEADLINES))
     split = PREFERRED_SPLITS.index(info.split) if info.split in PREFERRED_SPLITS else len(PREFERRED_SPLITS)
-    return names.index(info.name), split
+    return headline, names.index(info.name), split
 
 
 def _axes(plan: Plan) -> list[str]:

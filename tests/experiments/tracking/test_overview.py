@@ -7,6 +7,8 @@ from pathlib import Path
 import mlflow
 import pytest
 from mlflow.entities import Run
+from mlflow.exceptions import MlflowException
+from mlflow.protos.databricks_pb2 import ENDPOINT_NOT_FOUND
 
 from experiments.store.results import EvaluationResult, TrainingResult
 from experiments.store.store import Store
@@ -108,7 +110,12 @@ def test_views_are_tags_that_a_person_may_change(tiny_plan: Plan, filled: Store)
     [
         ("# title\n\nnothing done.\n", 100, ""),
         (TABLE, 1000, MAIN),
-        (f"{TABLE}| no | 4.2 |\n", 130, "2 more rows are in the report."),
+        (f"{TABLE}| no | 4.2 |\n", 145, "2 more rows are in the report."),
+        (
+            f"{TABLE}| no | 4.2 ≈ |\n\n- ≈: not different\n- s: seeds\n- ±: half\n",
+            1000,
+            "4.2 ≈ |\n\n- ≈: not different",
+        ),
     ],
 )
 def test_a_main_table_is_cut_where_it_is_too_long(text: str, longest: int, expected: str) -> None:
@@ -176,6 +183,21 @@ def test_data_sets_and_models_are_linked_to_their_runs(tiny_plan: Plan, filled: 
         assert metrics["loss/val"] == result.val_loss and metrics["parameters"] == result.parameters
         assert model.params["model.attention"] == str(planned.cell.model.attention)
         assert not client.list_logged_model_artifacts(made.model_id)  # the weights stay in the store
+
+
+def test_a_server_without_logged_models_gets_all_the_rest(
+    tiny_plan: Plan, filled: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mirror = Mirror(filled, tiny_plan, embedded_uri(filled))
+
+    def unknown(*arguments: object, **named: object) -> None:
+        raise MlflowException("API request failed with error code 404", error_code=ENDPOINT_NOT_FOUND)
+
+    monkeypatch.setattr(mirror.client, "search_logged_models", unknown)
+    mirror.update(ended=True)
+    runs = runs_of(embedded_uri(filled), tiny_plan)
+    assert {run.info.status for run in runs.values()} == {"FINISHED"} and mirror.counts.finished == 6
+    assert not any(run.outputs.model_outputs or run.inputs.model_inputs for run in runs.values())
 
 
 def test_a_record_of_an_earlier_version_is_brought_up_to_date(tiny_plan: Plan, filled: Store) -> None:
