@@ -55,26 +55,26 @@ class Lineage:
         self.client, self.experiment = experiment.client, experiment
 
     def record_inputs(self, run: MirroredRun, task: SweepTask, models: Sequence[str] = ()) -> None:
-        """Record the data set that a task used, and the models: the server knows a data set again, but not a model."""
+        """Record the data set and the models that a task used: a server knows a data set again, but not a model."""
         data = task.data if isinstance(task, Training) else task.training.data
-        new = [LoggedModelInput(model) for model in models if model not in run.models]
+        new: list[LoggedModelInput] = []
+        if models:
+            known = [used.model_id for used in self.client.get_run(run.run_id).inputs.model_inputs]
+            new = [LoggedModelInput(model) for model in models if model not in known]
         self.client.log_inputs(run.run_id, [dataset_input(data, task.kind)], new)
-        run.models = (*run.models, *(each.model_id for each in new))
 
     def record_model(self, run: MirroredRun, training: Training, name: str, parameters: Sequence[Param]) -> str | None:
         """Return the model that the run of a finished training has made; records it where there is none.
 
         None where the server is older than MLflow 3 and has no logged models.
         """
-        if run.models:
-            return run.models[0]
-        try:
-            run.models = (self._recorded(run, training, name, parameters),)
-        except MlflowException as error:
-            if error.error_code != UNKNOWN_TO_SERVER:
-                raise
-            return None
-        return run.models[0]
+        if run.model is None:
+            try:
+                run.model = self._recorded(run, training, name, parameters)
+            except MlflowException as error:
+                if error.error_code != UNKNOWN_TO_SERVER:
+                    raise
+        return run.model
 
     def _recorded(self, run: MirroredRun, training: Training, name: str, parameters: Sequence[Param]) -> str:
         source = f"source_run_id = '{run.run_id}'"  # made already, where the answer was lost

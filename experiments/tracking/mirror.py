@@ -303,7 +303,7 @@ class Mirror:
     def _models(self, evaluation: Evaluation) -> list[str]:
         """Return the logged models of the networks that an evaluation drew with, its own training's first."""
         runs = [self.experiment.runs.get(training.signature) for training in evaluation.depends_on]
-        return [run.models[0] for run in runs if run is not None and run.models]
+        return [run.model for run in runs if run is not None and run.model is not None]
 
     def _evaluation_run(self, evaluation: Evaluation, result: EvaluationResult | None) -> MirroredRun:
         """Return the run of an evaluation, under that of its training."""

@@ -10,7 +10,7 @@ from experiments.store.files import checksum
 from experiments.store.store import Store
 
 PAGE, MARKDOWN = "report.html", "report.md"
-MORE = "{} more rows are in the report."
+MORE = "Not shown here: {} rows."
 
 
 def report_files(store: Store, sweep: str) -> dict[str, Path]:
@@ -42,9 +42,8 @@ def main_table(text: str, longest: int) -> str:
     above, rows = blocks[1:first], blocks[first].splitlines()
     below = ["\n".join(line for line in text.splitlines() if _explains_mark(line, blocks[first]))]
     left = longest - sum(len(block) + 2 for block in (*above, *below)) - len(MORE) - 10
-    kept = [
-        row for row, used in zip(rows, itertools.accumulate(len(row) + 1 for row in rows), strict=True) if used < left
-    ]
+    lengths = itertools.accumulate(len(row) + 1 for row in rows)
+    kept = [row for row, length in zip(rows, lengths, strict=True) if length < left]
     missing = len(rows) - len(kept)
     more = [MORE.format(f"{missing:,}")] if missing else []
     return "\n\n".join(block for block in (*above, "\n".join(kept), *more, *below) if block)

@@ -45,7 +45,7 @@ def all_runs(client: mlflow.MlflowClient, experiment: str, page_size: int = PAGE
 def mirrored_run(run: Run) -> MirroredRun:
     """Return what a mirror has to know of a run."""
     tags = run.data.tags
-    made, used = run.outputs.model_outputs if run.outputs else [], run.inputs.model_inputs if run.inputs else []
+    made = run.outputs.model_outputs if run.outputs else []
     return MirroredRun(
         run.info.run_id,
         run.info.status,
@@ -55,7 +55,7 @@ def mirrored_run(run: Run) -> MirroredRun:
         parent=tags.get(PARENT, ""),
         content=tags.get(CONTENT_TAG, ""),
         is_described=not is_own(tags, NOTE),
-        models=tuple(model.model_id for model in (*made, *used)),
+        model=made[0].model_id if made else None,
     )
 
 

@@ -20,7 +20,7 @@ class MirroredRun:
 
     message: its tag edm.status. result: the SHA-256 of the result.json that it was made from. parent: the run that it
     is shown under. content: the version of what the mirror writes, `CONTENT`, that it has. is_described: whether a
-    person has written its description. models: the logged models that it has made or used.
+    person has written its description. model: the logged model that it has made.
     """
 
     run_id: str
@@ -31,7 +31,7 @@ class MirroredRun:
     parent: str = ""
     content: str = ""
     is_described: bool = False
-    models: tuple[str, ...] = ()
+    model: str | None = None
 
 
 @dataclass(frozen=True)
