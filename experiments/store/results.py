@@ -97,12 +97,13 @@ class Provenance(CodeVersion):
 
 @dataclass(frozen=True)
 class ComputingRecord(Record):
-    """How a device computed a training. micro_batch: images at once, where they were fewer than a batch."""
+    """How a device computed a training, as edm.train.Computing has it."""
 
     precision: str
     compiled: bool
     fused: bool = True
     micro_batch: int | None = None
+    graphed: bool = False
 
 
 @dataclass(frozen=True)

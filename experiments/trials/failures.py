@@ -8,12 +8,11 @@ import traceback
 from collections.abc import Iterator
 from pathlib import Path
 
-import torch
-
 from edm.data.errors import DataError
 from edm.generate import NotFiniteError
 from edm.metrics.features import FeatureError
 from edm.metrics.weights import WeightsError
+from edm.networks.device import is_out_of_memory
 from edm.parallel import ProcessLostError
 from experiments.errors import UserError
 from experiments.store.damage import DamagedFile
@@ -24,13 +23,6 @@ from experiments.wording import on_one_line
 DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 PLAIN_KINDS: tuple[FailureKind, ...] = ("input", "diverged", "damaged")  # their messages are sentences for people
 CUDA_WORDS = ("CUDA error", "cuBLAS error", "CUBLAS_STATUS", "cuDNN error", "CUDNN_STATUS", "NCCL error", "HIP error")
-
-
-def is_out_of_memory(error: BaseException) -> bool:
-    """Return whether an error says that a device ran out of memory; a smaller batch may still fit."""
-    return isinstance(error, torch.OutOfMemoryError) or (
-        isinstance(error, RuntimeError) and ("out of memory" in str(error) or "ALLOC_FAILED" in str(error))
-    )
 
 
 def failure_of(error: BaseException, log: Path, where: str = "") -> Failure:

@@ -166,7 +166,7 @@ def test_shares_of_a_batch_are_its_parts_cut_once_more(size, num_parts):
     batches = Batches(tiny_data(), config, 0, 3)
     whole = batches[3].parts(12 // num_parts)
     for rank in range(size):
-        shares = batches.team_share(3, Team(rank, size), num_parts).parts(12 // num_parts // size)
+        shares = batches.made(batches.team_share(3, Team(rank, size), num_parts)).parts(12 // num_parts // size)
         assert len(shares) == num_parts
         for share, part in zip(shares, whole, strict=True):
             for field in dataclasses.fields(part):

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from edm.generate import generate
+from edm.networks.device import is_out_of_memory
 from experiments.store.checksummed import load_checksummed, write_checksummed
 from experiments.store.drawings import drawn_segments
 from experiments.store.leases import Held
@@ -21,7 +22,6 @@ from experiments.sweep.segments import segments
 from experiments.sweep.tasks import Evaluation
 from experiments.trials.context import TrialContext
 from experiments.trials.evaluation.context import IMAGES, EvaluationContext
-from experiments.trials.failures import is_out_of_memory
 
 log = logging.getLogger("edm_sweep")
 
