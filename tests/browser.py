@@ -72,7 +72,11 @@ def opened() -> Iterator[Page]:
 
 def open_experiment(page: Page, address: str, name: str) -> None:
     """Go from MLflow's first page to the table of an experiment's runs, by clicking."""
-    open_afresh(page, f"{address}/#/experiments?workflowType=machine_learning")
+    open_afresh(page, address)
+    page.get_by_role(
+        "button", name="Model training", exact=True
+    ).click()  # MLflow 3 begins with its pages for language models
+    page.get_by_role("link", name="Experiments").first.click()
     page.get_by_role("table").get_by_role("link", name=name, exact=True).click()
     page.get_by_role("row").get_by_role("link").first.wait_for()
     close_panels(page)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from urllib.parse import urlencode
@@ -68,9 +69,9 @@ def _score_row(name: str, metrics: Mapping[str, float]) -> Row:
 
 
 def _margin(name: str, metrics: Mapping[str, float]) -> float | None:
-    """Return half the width of a metric's 95% interval, if it has one."""
+    """Return half the width of a metric's 95% interval, if it has one that is not but a rounding error wide."""
     low, high = metrics.get(f"{name}_low"), metrics.get(f"{name}_high")
-    return (high - low) / 2 if low is not None and high is not None else None
+    return (high - low) / 2 if low is not None and high is not None and not math.isclose(low, high) else None
 
 
 def _table(heads: Iterable[str], rows: Iterable[Iterable[str]]) -> str:

@@ -138,6 +138,15 @@ def test_a_description_has_numbers_intervals_and_a_picture(tiny_plan: Plan, fill
         assert f"path=samples%2Fkimg00000000.640.png&run_uuid={run.info.run_id}" in run.data.tags[NOTE]
 
 
+def test_an_interval_without_width_is_not_shown_as_a_margin(tiny_plan: Plan, filled: Store, tmp_path: Path) -> None:
+    evaluation = next(iter(tiny_plan.evaluations.values()))
+    result = filled.result(EvaluationResult, evaluation.signature)
+    assert result is not None
+    same = {"class_accuracy": 0.1, "class_accuracy_low": 0.1, "class_accuracy_high": 0.1 + 1e-16}
+    text = describe_evaluation(evaluation, replace(result, metrics=same), "run", tmp_path)
+    assert text.startswith("**class accuracy 10.0 %**")
+
+
 def test_a_description_says_what_stopped_an_evaluation(tiny_plan: Plan, filled: Store, tmp_path: Path) -> None:
     evaluation = next(iter(tiny_plan.evaluations.values()))
     result = filled.result(EvaluationResult, evaluation.signature)
@@ -154,12 +163,13 @@ def test_a_description_follows_the_result_but_not_over_a_persons(tiny_plan: Plan
     for signature in (one, other):
         result = filled.result(EvaluationResult, signature)
         assert result is not None
-        metrics = {**result.metrics, "fid_test": 77.0, "fid_test_low": 76.0, "fid_test_high": 78.0}
+        # larger, as MLflow shows the largest of several values from one moment
+        metrics = {**result.metrics, "fid_test": 777.0, "fid_test_low": 776.0, "fid_test_high": 778.0}
         filled.finish(signature, replace(result, metrics=metrics), result.files)
     updated(filled, tiny_plan)
     runs = runs_of(uri, tiny_plan)
-    assert "77.0 ± 1.0" in runs[one].data.tags[NOTE] and runs[one].data.metrics["fid_test"] == 77
-    assert runs[other].data.tags[NOTE] == "the best one" and runs[other].data.metrics["fid_test"] == 77
+    assert "777.0 ± 1.0" in runs[one].data.tags[NOTE] and runs[one].data.metrics["fid_test"] == 777
+    assert runs[other].data.tags[NOTE] == "the best one" and runs[other].data.metrics["fid_test"] == 777
 
 
 def test_data_sets_and_models_are_linked_to_their_runs(tiny_plan: Plan, filled: Store) -> None:
