@@ -17,7 +17,7 @@ from experiments.errors import UserError
 from experiments.store.layout import MLFLOW_DATABASE
 from experiments.store.store import Store
 from experiments.tracking.artifacts import artifacts_folder, follow_store
-from experiments.tracking.views import PREFIX, SCORES, WORKFLOW, view_link
+from experiments.tracking.views import PREFIX, SCORES, view_link
 
 GRACE_S = 3.0
 ENVIRONMENT = {"MLFLOW_DISABLE_TELEMETRY": "true", "DO_NOT_TRACK": "true", "GIT_PYTHON_REFRESH": "quiet"}
@@ -41,8 +41,8 @@ def serve(store: Store, tracking_uri: str | None, host: str, port: int, say: Cal
             address = f"http://{host}:{port}/"
             for name, link in _scores(uri):
                 say(f"Scores of {name}: {address}{link}")
-            say(f"All sweeps: {address}#/experiments?{WORKFLOW}")
-            say("Open one of them in a browser. Ctrl-C ends the server.")
+            say(f"All sweeps: {address} (MLflow opens its pages for language models: choose 'Model training' there)")
+            say("Open an address in a browser. Ctrl-C ends the server.")
         code = server.wait()
         raise UserError(f"MLflow's server ended by itself with exit code {code}; the reason is in {log}")
     except KeyboardInterrupt:
