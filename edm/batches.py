@@ -54,13 +54,13 @@ class TrainingSet:
 class BatchSource(NamedTuple):
     """What a batch is made from on the device; all else follows from the configuration and the seed.
 
-    pixels, labels: uint8 images and class ids. index: positions in the endless stream of training images. places:
+    pixels, labels: uint8 images and class ids. indices: positions in the endless stream of training images. places:
     positions in the batch.
     """
 
     pixels: UInt8[Tensor, "b c h w"]
     labels: Int64[Tensor, " b"]
-    index: Int64[Tensor, " b"]
+    indices: Int64[Tensor, " b"]
     places: Int64[Tensor, " b"]
 
 
@@ -114,7 +114,7 @@ class Batches:
 
     def made(self, source: BatchSource) -> Batch:
         """Make a batch; nothing in here depends on the step or waits for the device, so that it can be replayed."""
-        config, seed, index = self.config, self.seed, source.index
+        config, seed, index = self.config, self.seed, source.indices
         images, augment_labels = self._augmented(to_unit(source.pixels), index)
         dropped = uniforms(seed, Stream.LABEL_DROPOUT, index) < config.label_dropout
         return Batch(

@@ -7,7 +7,7 @@ A graph launches all of them at once: the same kernels on the same numbers, so t
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -15,16 +15,10 @@ from torch import Tensor
 WARM_UP = 3  # calls before the capture, in which libraries choose kernels and compilers compile
 
 Function = Callable[..., Tensor]
+Replay = Callable[[], object]  # computes a captured function again, with what its inputs hold by then
 
 
-class Recording(Protocol):
-    """A function that was captured with its inputs, and can be computed again with what these hold by then."""
-
-    def replay(self) -> None:
-        """Compute it, without waiting for that."""
-        ...
-
-
+@runtime_checkable
 class Recorder(Protocol):
     """Captures functions."""
 
@@ -32,7 +26,7 @@ class Recorder(Protocol):
         """Call a function as it will be captured."""
         ...
 
-    def capture(self, function: Function, inputs: Sequence[Tensor]) -> tuple[Recording, Tensor]:
+    def capture(self, function: Function, inputs: Sequence[Tensor]) -> tuple[Replay, Tensor]:
         """Capture a function, which computes nothing yet; return where its output will be. Raises RuntimeError."""
         ...
 
@@ -53,15 +47,15 @@ class GpuRecorder:
         here.wait_stream(self.stream)
         return output
 
-    def capture(self, function: Function, inputs: Sequence[Tensor]) -> tuple[Recording, Tensor]:
+    def capture(self, function: Function, inputs: Sequence[Tensor]) -> tuple[Replay, Tensor]:
         """Capture a function; raises RuntimeError where it does more than launch kernels, or memory runs out."""
         graph = torch.cuda.CUDAGraph()
         with torch.cuda.graph(graph, stream=self.stream):
             output = function(*inputs)
-        return graph, output
+        return graph.replay, output
 
 
-class Captured:
+class ReplayedFunction:
     """A function of tensors of fixed shapes that returns one tensor, called some times and then replayed.
 
     function: launches the same kernels whatever the values of its inputs. What it creates and leaves behind, such as
@@ -74,7 +68,7 @@ class Captured:
         self.problem: str | None = None
         self._calls = 0
         self._inputs: list[Tensor] = []
-        self._recorded: tuple[Recording, Tensor] | None = None
+        self._recorded: tuple[Replay, Tensor] | None = None
 
     def __call__(self, *inputs: Tensor) -> Tensor:
         """Return what the function returns."""
@@ -87,8 +81,8 @@ class Captured:
             return self.function(*inputs)
         for held, value in zip(self._inputs, inputs, strict=True):
             held.copy_(value)
-        recording, output = self._recorded
-        recording.replay()
+        replay, output = self._recorded
+        replay()
         return output.clone()
 
     def _capture(self, inputs: Sequence[Tensor]) -> None:

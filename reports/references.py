@@ -13,11 +13,12 @@ import yaml
 
 from reports.entries import TableEntry
 from reports.metrics import METRICS
-from reports.scores import CellRow
+from reports.rows import CellRow
 from reports.values import show_value
 
 FOLDER = Path(__file__).parent / "published"
 DECIMALS = 2  # of a published number: papers print two
+OF_TRAININGS = ("model.", "training.")  # fields that say nothing of a network that was trained elsewhere
 EXACT = ("parameters",)  # fields that are shown with all digits
 
 
@@ -31,11 +32,15 @@ class PublishedEntry:
 
     def matches(self, cell: CellRow) -> bool:
         """Return whether a cell of a sweep is what this entry stands beside."""
+        if _is_pretrained(cell) and any(name.startswith(OF_TRAININGS) for name in self.cells):
+            return False
         return all(name in cell and _is_one_of(cell[name], wanted) for name, wanted in self.cells.items())
 
     def differences(self, cell: CellRow) -> str:
         """Return in which fields the published configuration differs from a cell; empty if in none."""
-        compared = {name: value for name, value in self.config.items() if cell.get(name) is not None}
+        unknown = OF_TRAININGS if _is_pretrained(cell) else ()
+        known = {name: value for name, value in self.config.items() if not name.startswith(unknown)}
+        compared = {name: value for name, value in known.items() if cell.get(name) is not None}
         parts = [
             f"{name} {_show(name, value)} (here {_show(name, cell[name])})"
             for name, value in compared.items()
@@ -107,6 +112,10 @@ def _entry(study: PublishedStudy, cells: Sequence[CellRow], metric: str, footnot
     texts += [f"{study.name}: {differing}"] if differing else []
     marks = tuple(footnotes.mark(text) for text in texts)
     return TableEntry(found.scores[metric], decimals=DECIMALS, scale=look.scale, unit=look.unit, footnotes=marks)
+
+
+def _is_pretrained(cell: CellRow) -> bool:
+    return bool(cell.get("model.from"))
 
 
 def _letters(index: int) -> str:

@@ -2,26 +2,17 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import sys
-import urllib.request
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from http.client import HTTPException, HTTPResponse
 from pathlib import Path
-from typing import BinaryIO
-from urllib.error import HTTPError
 
 from edm.checksums import sha256_of
 from edm.config import Features
-from edm.temporary import create_beside
+from edm.download import TIMEOUT_S, OnFetched, Published, download, require_reachable
 
 SUFFIXES = (".pth", ".pt", ".safetensors")  # a path that ends so means a file, even before it exists
-BLOCK_BYTES = 2**20
-TIMEOUT_S = 30.0
-
-OnFetched = Callable[[int, int], None]  # bytes of a download so far, and in total
 
 
 @dataclass(frozen=True)
@@ -112,24 +103,43 @@ def find_weights(
     weights: Weights,
     given: Path | None = None,
     on_progress: OnFetched = lambda _done, _total: None,
+    on_wait: Callable[[], None] = lambda: None,
     timeout_s: float = TIMEOUT_S,
 ) -> Path:
     """Return the path of a published file after checking its SHA-256; it is downloaded first if it is nowhere.
 
     It is looked for at `given` (the file itself, or its folder) and then in torch's hub cache, and downloaded into the
-    first of these, whole or not at all, unless the server sends nothing for `timeout_s` seconds. Raises WeightsError if
+    first of these as `edm.download.download` does it, which calls `on_progress` and `on_wait`. Raises WeightsError if
     it is not the published file, or absent and cannot be downloaded.
     """
+    found = verified_weights(weights, given)
+    if found is not None:
+        return found
     places = _places(weights, given)
-    for path in places:
-        if path.is_file():
-            _verify(weights, path)
-            return path
+    file = Published(weights.url, weights.bytes, weights.sha256, "sha256")
     try:
-        _fetch(weights, places[0], on_progress, timeout_s)
-    except (OSError, HTTPException) as error:
+        download(file, places[0], on_progress, on_wait, timeout_s)
+    except OSError as error:
         raise MissingWeightsError(weights, places, str(error)) from error
     return places[0]
+
+
+def require_weights(weights: Weights, given: Path | None = None, timeout_s: float = TIMEOUT_S) -> None:
+    """Raise WeightsError where `find_weights` would, as far as that shows without a download."""
+    if verified_weights(weights, given) is not None:
+        return
+    try:
+        require_reachable(weights.url, timeout_s)
+    except OSError as error:
+        raise MissingWeightsError(weights, _places(weights, given), str(error)) from error
+
+
+def verified_weights(weights: Weights, given: Path | None = None) -> Path | None:
+    """Return where a file is; None if it is in none of the places. Raises WeightsError if it is another file."""
+    path = present_weights(weights, given)
+    if path is not None:
+        _verify(weights, path)
+    return path
 
 
 def present_weights(weights: Weights, given: Path | None = None) -> Path | None:
@@ -181,42 +191,3 @@ def _verify(weights: Weights, path: Path) -> None:
             f"{path} is {'cut short' if size < weights.bytes else 'not the published file'}: {size:,} bytes with "
             f"sha256 {found}, expected {weights}; delete it to have it fetched again, or replace it by {weights.url}"
         )
-
-
-def _fetch(weights: Weights, path: Path, on_progress: OnFetched, timeout_s: float) -> None:
-    """Download a file, whole or not at all; raises OSError or HTTPException."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = create_beside(path)  # unique, as another process may download it too
-    try:
-        with part.open("wb") as file:
-            _download(weights, file, on_progress, timeout_s)
-            file.flush()
-            os.fsync(file.fileno())
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)
-
-
-def _download(weights: Weights, file: BinaryIO, on_progress: OnFetched, timeout_s: float) -> None:
-    digest, done = hashlib.sha256(), 0
-    with _open(weights.url, timeout_s) as response:
-        while block := response.read(BLOCK_BYTES):
-            done += len(block)
-            if done > weights.bytes:
-                raise OSError(f"the download is not the published file: more than {weights.bytes:,} bytes")
-            file.write(block)
-            digest.update(block)
-            on_progress(done, weights.bytes)
-    if done < weights.bytes:
-        raise OSError(f"the connection ended after {done:,} of {weights.bytes:,} bytes")
-    if digest.hexdigest() != weights.sha256:
-        raise OSError(f"the download is not the published file: its sha256 is {digest.hexdigest()}")
-
-
-def _open(url: str, timeout_s: float) -> HTTPResponse:
-    request = urllib.request.Request(url, headers={"User-Agent": "edm"})
-    try:
-        return urllib.request.urlopen(request, timeout=timeout_s)
-    except HTTPError as error:
-        error.close()  # it holds the response, whose connection would stay open
-        raise

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from urllib.parse import urlencode
 
-from experiments.store.layout import GRIDS, PAIRS, SAMPLES
+from experiments.store.layout import DENOISING, GRIDS, PAIRS, SAMPLES
 from experiments.store.results import EvaluationResult, TrainingResult
 from experiments.sweep.metrics import headlines
 from experiments.sweep.tasks import Evaluation
@@ -31,7 +31,11 @@ def describe_evaluation(evaluation: Evaluation, result: EvaluationResult, run_id
         f"{title_of(name)} {shown(name, value, _margin(name, result.metrics))}"
         for name, value in headlines(result.metrics).items()
     )
-    pictures = {SAMPLES: "Samples", PAIRS: "Drawn images and the training images closest to them"}
+    pictures = {
+        SAMPLES: "Samples",
+        DENOISING: "The first samples from noise to image, step by step",
+        PAIRS: "Drawn images and the training images closest to them",
+    }
     samples, *others = (
         _picture(title, run_id, name) if (folder / name).exists() else "" for name, title in pictures.items()
     )

@@ -30,6 +30,7 @@ from experiments.store.files import checksum, modified_ns
 from experiments.store.journal import Journal
 from experiments.store.layout import (
     CONFIG,
+    DENOISING,
     FAILURE,
     FOLDER_OF_TASK,
     GRIDS,
@@ -297,7 +298,7 @@ class Mirror:
             *evaluation_tags(evaluation, result, digest),
             *description_tags(run, describe_evaluation(evaluation, result, run.run_id, folder)),
         ]
-        self._finish(evaluation, result, metrics, tags, (SAMPLES, PAIRS, LOG))
+        self._finish(evaluation, result, metrics, tags, (SAMPLES, DENOISING, PAIRS, LOG))
         run.result = digest
 
     def _models(self, evaluation: Evaluation) -> list[str]:

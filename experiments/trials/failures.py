@@ -15,6 +15,7 @@ from edm.metrics.weights import WeightsError
 from edm.networks.device import is_out_of_memory
 from edm.parallel import ProcessLostError
 from experiments.errors import UserError
+from experiments.extensions import place_of_error
 from experiments.store.damage import DamagedFile
 from experiments.store.failures import Failure, FailureKind
 from experiments.trials.training.checkpoints import DivergedError
@@ -28,7 +29,8 @@ CUDA_WORDS = ("CUDA error", "cuBLAS error", "CUBLAS_STATUS", "cuDNN error", "CUD
 def failure_of(error: BaseException, log: Path, where: str = "") -> Failure:
     """Return the record of an error; `where`, such as a path, is put before the message of the error."""
     kind = classify(error)
-    text = str(error) if kind in PLAIN_KINDS else f"{type(error).__name__}: {error}"
+    place = Path(place_of_error(error)).name if kind == "unknown" else ""  # its folder is one of the store's
+    text = str(error) if kind in PLAIN_KINDS else f"{type(error).__name__}: {error}{f' (at {place})' if place else ''}"
     return Failure(on_one_line(f"{where}: {text}" if where else text), kind, place_of(error), str(log))
 
 

@@ -132,7 +132,7 @@ def _first_that_fits(choices: Iterator[ChoiceT], attempt: Callable[[ChoiceT], Me
 
 def _computings(probe: Probe, context: TrialContext) -> Iterator[Computing]:
     """Yield how the training would compute, then the same with ever smaller micro-batches."""
-    computing = Computing.choose(probe.config, context.device, probe.compiled)
+    computing = Computing.choose(probe.config, context.device, probe.compiled, probe.graphed)
     size = computing.micro_batch or probe.config.batch_size
     yield computing
     while size % 2 == 0:

@@ -10,22 +10,13 @@ from torch import nn
 
 from edm.batch_norm import SyncedBatchNorm2d
 from edm.batches import Batches, TrainingSet
-from edm.config import NetworkConfig, TrainingConfig
+from edm.config import TrainingConfig
 from edm.parallel import ALONE, Team, join_rendezvous, open_rendezvous, process_group
 from edm.train import Computing, TrainState, averaged_model, train
+from tests.edm.small import NETWORK
 
 CPU = torch.device("cpu")
 SIZE = 2
-NETWORK = NetworkConfig(
-    image_channels=1,
-    resolution=8,
-    num_classes=3,
-    channels=8,
-    depths=(1, 1),
-    heads=(0, 2),
-    bridge_heads=2,
-    cond_channels=4,
-)
 GROUP_NORM = dataclasses.replace(NETWORK, norm="group", resample="residual", init="edm")
 CONFIG = TrainingConfig(kimg=0.12, batch_size=12, lr=1e-3, ema_halflife_kimg=0.05, label_dropout=0.3)
 EVERYTHING = dataclasses.replace(

@@ -80,7 +80,7 @@ def run_training(store: Store, training: Training, context: TrialContext) -> Non
 def _train_within_memory(store: Store, training: Training, context: TrialContext) -> TrainingObserver:
     """Train to the last step, with as large a micro-batch as the memory of every GPU has room for."""
     data = ensure_data(store, training.data, PhaseReporter(store.folder("trainings", training.signature)))
-    computing = Computing.choose(training.config, context.device, context.compile)
+    computing = Computing.choose(training.config, context.device, context.compile, context.cuda_graphs)
     limit = MicroBatchLimit.of(store, training, context, computing)
     computing = limit.apply(computing)
     while True:
