@@ -30,12 +30,19 @@ PATIENCE_MS = 60_000  # a loaded machine shows some pages after ten seconds
 @contextmanager
 def served(store: Path, *command: str) -> Iterator[str]:
     """Serve a store's record with `edm-sweep ui`, or what another command serves; its address."""
+    with links_served(store, *command) as link:
+        yield link.partition("/#")[0].rstrip("/")
+
+
+@contextmanager
+def links_served(store: Path, *command: str) -> Iterator[str]:
+    """The same; the first link that is printed."""
     server = start(*(command or ("ui",)), "--store", store, "--port", _free_port())
     try:
         assert server.stdout is not None
-        address = next((found[0] for line in server.stdout if (found := re.search(r"http://\S+", line))), None)
-        assert address is not None, server.communicate()[1]
-        yield address
+        link = next((found[0] for line in server.stdout if (found := re.search(r"http://\S+", line))), None)
+        assert link is not None, server.communicate()[1]
+        yield link
     finally:
         server.send_signal(signal.SIGINT)  # killed at once it would leave MLflow's processes behind
         try:
@@ -65,32 +72,28 @@ def opened() -> Iterator[Page]:
 
 def open_experiment(page: Page, address: str, name: str) -> None:
     """Go from MLflow's first page to the table of an experiment's runs, by clicking."""
-    page.goto(address)
+    open_afresh(page, address)
     page.get_by_role(
         "button", name="Model training", exact=True
     ).click()  # MLflow 3 begins with its pages for language models
     page.get_by_role("link", name="Experiments").first.click()
     page.get_by_role("table").get_by_role("link", name=name, exact=True).click()
     page.get_by_role("row").get_by_role("link").first.wait_for()
-    for panel in page.get_by_role("button", name="Close", exact=True).all():  # of an assistant that nobody called
+    close_panels(page)
+
+
+def open_afresh(page: Page, address: str) -> None:
+    """Open an address of MLflow's UI as in a new window: a page that is left within the UI keeps its state."""
+    page.goto("about:blank")
+    page.goto(address)
+
+
+def close_panels(page: Page) -> None:
+    """Close what lies over a page, such as an assistant that nobody called."""
+    for panel in page.get_by_role("button", name="Close", exact=True).all():
         panel.click()
 
 
 def row(page: Page, run: str) -> Locator:
     """The part of a run's row in the table that has its name."""
     return page.get_by_role("row").filter(has=page.get_by_role("link", name=run, exact=True))
-
-
-def expand(page: Page, run: str) -> None:
-    """Show a run's children in the table."""
-    row(page, run).get_by_role("button").click()
-
-
-def toggle_columns(page: Page, *columns: str) -> None:
-    """Show these columns of the table, or hide those of them that are there."""
-    page.get_by_role("button", name="Columns", exact=True).click()
-    for column in columns:
-        page.get_by_placeholder("Search columns").fill(column)
-        whole = re.compile(f"^{re.escape(column)}$")  # a search for fid_test finds fid_test_low too
-        page.locator('[class*="tree-title"]').filter(has_text=whole).click()
-    page.keyboard.press("Escape")

@@ -1,4 +1,4 @@
-"""Take docs/images/mlflow.png, a sweep in MLflow's UI: `uv run python docs/scripts/mlflow.py STORE SWEEP`."""
+"""Take docs/images/mlflow.png, a sweep's scores in MLflow's UI: `uv run python docs/scripts/mlflow.py STORE`."""
 
 from __future__ import annotations
 
@@ -11,38 +11,30 @@ sys.path[0] = str(ROOT)  # tests/ is not installed; and from here this file woul
 
 from playwright.sync_api import Page  # noqa: E402
 
-from tests.browser import expand, open_experiment, opened, row, served, toggle_columns  # noqa: E402
-
-EMPTY = ("Dataset", "Source", "Models")  # columns that a sweep leaves empty
-SHOWN = ("fid_test", "class_accuracy", "sampling.sampler", "sampling.guidance")
+from tests.browser import close_panels, links_served, opened  # noqa: E402
 
 
-def main(store: Path, sweep: str) -> None:
-    """Write the picture of a sweep's runs, evaluations under their trainings."""
-    with served(store) as address, opened() as page:
-        open_experiment(page, address, sweep)
+def main(store: Path) -> None:
+    """Write the picture of the scores of the sweep that was recorded last."""
+    with links_served(store) as link, opened() as page:
+        page.goto(link)
+        page.get_by_role("columnheader").filter(has_text="fid_test").first.wait_for()
+        page.get_by_role("row").get_by_role("link").first.wait_for()
+        close_panels(page)
         page.get_by_role("button", name="Toggle sidebar").click()  # or the columns do not all fit
-        expand_all(page)
-        toggle_columns(page, *EMPTY, *SHOWN)
+        page.get_by_role("button", name="Exit shared view").locator("xpath=following-sibling::button").first.click()
         fit_columns(page)
         page.get_by_role("heading", name="Runs").click()  # nothing is left focused or hovered over
         page.screenshot(path=ROOT / "docs" / "images" / "mlflow.png")
-
-
-def expand_all(page: Page) -> None:
-    """Show the child runs of every run that has any."""
-    for name in page.get_by_role("row").get_by_role("link").all_inner_texts():
-        if row(page, name).get_by_role("button").count():
-            expand(page, name)
 
 
 def fit_columns(page: Page) -> None:
     """Make columns as wide as what is in them, as a double click on their edges does."""
     for header in page.get_by_role("columnheader").filter(has_text=re.compile(r"\w")).all():
         edge = header.locator('[class*="cell-resize"]')
-        if edge.is_visible():
+        if edge.count() and edge.is_visible():
             edge.dblclick()
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), sys.argv[2])
+    main(Path(sys.argv[1]))

@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from experiments.cli.sweeps import plan_of
+from experiments.cli.sweeps import is_sweep, plan_of
 from experiments.errors import UserError
+from experiments.names import is_part
 from experiments.redaction import redact, without_paths
 from experiments.store.layout import DENOISING, PAIRS, SAMPLES
 from experiments.store.sweep_names import variant_name
@@ -69,8 +70,8 @@ def opened_sources(
         sources: list[Source] = []
         for text in sweeps:
             if not is_bundle(Path(text)):
-                plan = plan_of(text, store, overrides)
                 downloads = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="edm-sweep-report-")))
+                plan = _plan_of(text, store, overrides, tracking_uri, downloads)
                 sources.append(Source(plan, Store(store), plan.sweep.name, tracking_uri, downloads=downloads))
                 continue
             if overrides or tracking_uri:
@@ -80,6 +81,17 @@ def opened_sources(
             name = variant_name(plan.sweep.name, [f"bundle={bundle_digest(Path(text))}"])
             sources.append(Source(plan, bundled, name, origin=text))
         yield sources
+
+
+def _plan_of(text: str, store: Path, overrides: tuple[str, ...], tracking_uri: str | None, downloads: Path) -> Plan:
+    """Return the plan of a file, of a sweep that the store knows, or else of one that the tracking server knows."""
+    from experiments.store.store import Store
+
+    if tracking_uri is None or overrides or is_sweep(text, store) or not is_part(text) or Path(text).exists():
+        return plan_of(text, store, overrides)
+    from experiments.tracking.remote import recall_plan_from  # heavy
+
+    return recall_plan_from(tracking_uri, text, downloads, Store(store))
 
 
 def report_of(sources: Sequence[Source], options: ReportOptions | None = None) -> Report:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal, NoReturn
 
 import typer
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from experiments.runner.options import Options
     from experiments.runner.schedule import Schedule
     from experiments.store.store import Store
+    from reports.report import Report
 
 DryRun = Annotated[
     bool, typer.Option("--dry-run", help="Show what would run and what it would cost, and start nothing.")
@@ -132,17 +134,31 @@ def _fill(
     store.create()
     name = schedule.asked.sweep.name
     with calling_hooks(hooks, name, store, console) as outcome:
-        summary = run_sweep(schedule, store, tracking_uri, TerminalListener(console), options)
+        report = _FinalReport(Source(schedule.asked, store, name))
+        summary = run_sweep(schedule, store, tracking_uri, TerminalListener(console), options, report.write)
         outcome |= summary_json(summary)
         if summary.interrupted:  # no tables after Ctrl-C
             far = f"{summary.done} of {summary.started} tasks are done"
             say(console, f"Interrupted: {far}. To continue: {same_command()}")
             raise typer.Exit(INTERRUPTED)
-        made = report_of([Source(schedule.asked, store, name)])
-        page = write_page(made, store.report_folder(name))
-        show_tables(made, store, console)
-        outcome |= {"report": str(page), "cells": cells_json(made)}
+        show_tables(report.made, store, console)
+        outcome |= {"report": str(report.page), "cells": cells_json(report.made)}
     if as_json:
         print_json(outcome)
-    show_summary(summary, page, store, tracking_uri, console)
+    show_summary(summary, report.page, store, tracking_uri, console)
     raise typer.Exit(FAILED if summary.is_incomplete else DONE)
+
+
+class _FinalReport:
+    """The report that a run ends with. made, page: it and its page, once it is written."""
+
+    made: Report
+    page: Path
+
+    def __init__(self, source: Source) -> None:
+        self.source = source
+
+    def write(self) -> None:
+        """Make the report and write it into the store; raises UserError."""
+        self.made = report_of([self.source])
+        self.page = write_page(self.made, self.source.store.report_folder(self.source.name))

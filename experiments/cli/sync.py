@@ -80,7 +80,7 @@ def ui(
     host: Annotated[str, typer.Option(help="The address to listen on.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(help="The port to listen on.", min=1, max=65535)] = 5000,
 ) -> None:
-    """Serve MLflow's UI, a web page of all recorded runs, until Ctrl-C.
+    """Serve MLflow's UI, a web page of all recorded runs, until Ctrl-C. Prints a link to the scores of each sweep.
 
     Exit codes: 0 ended with Ctrl-C; 2 nothing is recorded yet, or wrong input.
     """

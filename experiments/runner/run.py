@@ -39,7 +39,7 @@ class Summary:
 
     started: tasks that were left to do. failures: why tasks failed, by kind and name. blocked, pruned, cancelled: names
     of tasks. withheld: why tasks were not started, by name. worked_s: seconds that workers spent in tasks.
-    mirror_problem: why MLflow is not up to date.
+    mirror_problem: why MLflow is not up to date. experiment: the number of the sweep's experiment in MLflow, if known.
     """
 
     started: int
@@ -52,6 +52,7 @@ class Summary:
     interrupted: bool = False
     worked_s: float = 0.0
     mirror_problem: str | None = None
+    experiment: str | None = None
 
     @property
     def is_incomplete(self) -> bool:
@@ -65,8 +66,12 @@ def run_sweep(
     tracking_uri: str | None,
     listener: RunListener,
     options: Options = Options(),
+    on_done: Callable[[], None] = lambda: None,
 ) -> Summary:
-    """Do all that is left, then bring MLflow up to date; without anything left only the latter."""
+    """Do all that is left, then bring MLflow up to date; without anything left only the latter.
+
+    on_done: called in between, unless the run was interrupted: what it writes into the store reaches MLflow, too.
+    """
     if options.check and schedule.counts["waiting"]:
         _check_extensions(schedule.plan, store, listener)
     keep_extensions(schedule.plan, store)
@@ -79,7 +84,9 @@ def run_sweep(
     try:
         if left:
             interrupted, worked_s = _execute(schedule, store, listener, options, mirror)
-        elif tracking_uri is not None or not SettledRecord(store, schedule.asked).holds():
+        if not interrupted:
+            on_done()
+        if not left and (tracking_uri is not None or not SettledRecord(store, schedule.asked).holds()):
             mirror.start()
     except KeyboardInterrupt:
         interrupted = True
@@ -92,7 +99,8 @@ def run_sweep(
         with listener.phase("bringing MLflow up to date"):
             problem = mirror.finish(options.timing.mirror_s)
     summary = _summary(schedule, left, schedule.counts["done"] - before)
-    return replace(summary, interrupted=interrupted, worked_s=worked_s, mirror_problem=problem)
+    known = replace(summary, mirror_problem=problem, experiment=mirror.experiment)
+    return replace(known, interrupted=interrupted, worked_s=worked_s)
 
 
 def _check_extensions(plan: Plan, store: Store, listener: RunListener) -> None:

@@ -18,12 +18,13 @@ PERIOD_S = 3.0
 class MirrorThread:
     """A mirror that a thread keeps up to date, by default the database in the store: a slow server slows nothing.
 
-    problem: why the last update failed, in a line; None where it did not.
+    problem: why the last update failed, in a line; None where it did not. experiment: its number in MLflow, once known.
     """
 
     def __init__(self, store: Store, plan: Plan, uri: str | None) -> None:
         self.store, self.plan, self.uri = store, plan, uri
         self.problem: str | None = None
+        self.experiment: str | None = None
         self._ending = threading.Event()
         self._thread = threading.Thread(target=self._loop, name="mlflow-mirror", daemon=True)
 
@@ -41,7 +42,7 @@ class MirrorThread:
             try:
                 mirror = mirror or self._open()
                 mirror.update(ended=ending)
-                self.problem = None
+                self.problem, self.experiment = None, mirror.experiment.id
             except Exception as error:
                 # whatever a server or a database may say: MLflow is a mirror, and the next round tries again
                 self.problem = one_line(error)

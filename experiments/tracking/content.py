@@ -13,18 +13,19 @@ from mlflow.entities import Metric, RunTag
 
 from experiments.store import leases
 from experiments.store.failures import Failure
-from experiments.store.layout import JOURNAL, RESULT, VALIDATION
+from experiments.store.layout import RESULT
 from experiments.store.results import EvaluationResult, Provenance, TrainingResult
 from experiments.store.training_records import Pruning
 from experiments.sweep.code_changes import ResultCode
 from experiments.sweep.forms import guide_cell
 from experiments.sweep.plan import Plan, PlannedCell
-from experiments.sweep.tasks import Evaluation
+from experiments.sweep.tasks import DataSource, Evaluation
+from experiments.tracking.metric_names import BY_NOISE, METRIC_OF
 from experiments.tracking.runs import FAILED, KILLED, RUNNING
 
+UNFOLDED = {"mlflow.runType": "evaluation"}  # MLflow's table shows the parents of such runs unfolded at first
 RESULT_TAGS = ("scores", "notes", "stopped_at", "stopped_by")  # what a report needs of a result beside the metrics
 CODE_TAG, SINCE_TAG = "edm.code", "edm.code_since"  # the digests of what made a result, and the commit in words
-CURVES = {JOURNAL: "loss", VALIDATION: "val_loss"}  # a training's files, and the metric that every line of them has
 
 
 def first_cells(plan: Plan) -> dict[str, PlannedCell]:
@@ -65,9 +66,9 @@ def finished_ms(result: TrainingResult | EvaluationResult, folder: Path) -> int:
 
 def curve_metrics(line: dict[str, Any], step: int) -> list[Metric]:
     """Return the numbers of a journal's line, and the loss on the val split at each noise level."""
-    names = ("val_loss",) if "val_loss" in line else ("loss", "kimg", "images_per_s", "memory_gib")
-    numbers = {name: line[name] for name in names if name in line}
-    numbers |= {f"val_loss_at/{sigma}": loss for sigma, loss in line.get("levels", {}).items()}
+    names = ("val_loss",) if "val_loss" in line else tuple(METRIC_OF)
+    numbers = {METRIC_OF[name]: line[name] for name in names if name in line}
+    numbers |= {f"{BY_NOISE}{sigma}": loss for sigma, loss in line.get("levels", {}).items()}
     return [Metric(name, value, int(line["time"] * 1000), step) for name, value in numbers.items()]
 
 
@@ -75,6 +76,14 @@ def training_metrics(result: TrainingResult, finished_ms: int) -> list[Metric]:
     """Return the numbers of a finished training that are no curves."""
     numbers = {"seconds": result.seconds, "parameters": result.parameters, "kimg": result.kimg}
     return [Metric(name, value, finished_ms, 0) for name, value in numbers.items()]
+
+
+def at_model(metrics: list[Metric], model: str | None, data: DataSource) -> list[Metric]:
+    """Return metrics of a training so that MLflow shows them at its logged model, too, if it has one."""
+    if model is None:
+        return metrics
+    numbers = ((one.key, one.value, one.timestamp, one.step) for one in metrics)
+    return [Metric(*each, model, str(data.config.name), data.signature) for each in numbers]
 
 
 def training_tags(result: TrainingResult) -> list[RunTag]:
@@ -105,6 +114,7 @@ def evaluation_tags(evaluation: Evaluation, result: EvaluationResult, digest: st
         RunTag("edm.result", digest),
         RunTag(CODE_TAG, json.dumps(dict(result.code))),
         RunTag(SINCE_TAG, ResultCode.of(result).since),
+        *(RunTag(name, value) for name, value in UNFOLDED.items()),
         *provenance_tags(result.provenance),
     ]
 

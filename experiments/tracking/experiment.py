@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 from experiments.tracking import mlflow_environment  # noqa: F401  isort: skip  (MLflow reads it as it is imported)
 import mlflow
 from mlflow.entities import Metric, Param, Run, RunTag
 
-from experiments.tracking.runs import FINISHED, PARENT, RUNNING, all_runs, mirrored_run
+from experiments.tracking.own_notes import NOTE, own_tags
+from experiments.tracking.runs import CONTENT, CONTENT_TAG, FINISHED, PARENT, RUNNING, all_runs, mirrored_run
 from experiments.tracking.sync_state import MirroredRun, Notices
 
-KIND, NOTE = "mlflow.experimentKind", "mlflow.note.content"  # tags that MLflow's pages read
+KIND = "mlflow.experimentKind"  # a tag that MLflow's pages read
 TRAINING_KIND = "custom_model_development"  # else the pages open as for language models
-NOTE_TEXT = (
+FIRST_NOTE = (  # of experiments of before they had a note that is kept up to date
     "Trainings and, below each, evaluations of the sweep {sweep}. Sort the table of runs by fid_test to see the best "
     "cells. `edm-sweep report {sweep}` makes tables with significance tests, figures and one page of the same results."
 )
@@ -31,6 +32,7 @@ class MirroredExperiment:
     def __init__(self, client: mlflow.MlflowClient, name: str, artifacts: Path | None, notices: Notices) -> None:
         self.client, self.name, self.artifacts, self.notices = client, name, artifacts, notices
         self.id = ""
+        self.tags: dict[str, str] = {}
         self.runs: dict[str, MirroredRun] = {}
         self.sent: set[str] = set()
 
@@ -57,10 +59,13 @@ class MirroredExperiment:
         found = self.client.get_experiment_by_name(self.name)
         if found is None:
             place = self.artifacts.as_uri() if self.artifacts is not None else None
-            tags = {KIND: TRAINING_KIND, NOTE: NOTE_TEXT.format(sweep=self.name)}
-            return self.client.create_experiment(self.name, artifact_location=place, tags=tags)
+            self.tags = {KIND: TRAINING_KIND}
+            return self.client.create_experiment(self.name, artifact_location=place, tags=self.tags)
         if found.lifecycle_stage != "active":
             self.client.restore_experiment(found.experiment_id)
+        self.tags = dict(found.tags)
+        if self.tags.get(NOTE) == FIRST_NOTE.format(sweep=self.name):
+            self.tags.pop(NOTE)  # nobody's work: to be replaced
         return found.experiment_id
 
     def _reconciled(self, runs: Iterator[Run]) -> dict[str, MirroredRun]:
@@ -100,6 +105,12 @@ class MirroredExperiment:
             self.client.set_tag(run.run_id, PARENT, parent.run_id)
             run.parent = parent.run_id
 
+    def set_tags(self, wanted: Mapping[str, str]) -> None:
+        """Set tags of the experiment, apart from those that it has and those that a person has changed."""
+        for key, value in own_tags(self.tags, wanted).items():
+            self.client.set_experiment_tag(self.id, key, value)
+            self.tags[key] = value
+
     def finish(
         self, signature: str, metrics: list[Metric], tags: list[RunTag], files: Iterable[Path], finished_ms: int
     ) -> None:
@@ -108,9 +119,10 @@ class MirroredExperiment:
         for path in files:
             if path.exists():
                 self.client.log_artifact(run.run_id, str(path))
-        self.client.log_batch(run.run_id, metrics=metrics, tags=[*tags, RunTag("edm.status", "done")])
+        marks = [RunTag("edm.status", "done"), RunTag(CONTENT_TAG, CONTENT)]
+        self.client.log_batch(run.run_id, metrics=metrics, tags=[*tags, *marks])
         self.client.set_terminated(run.run_id, FINISHED, finished_ms)
-        run.status, run.message = FINISHED, "done"
+        run.status, run.message, run.content = FINISHED, "done", CONTENT
         self._changed(signature)
 
     def end(self, signature: str, status: str, message: str, pruned_at: float | None = None) -> None:

@@ -27,6 +27,7 @@ from mlflow.entities import Metric, Param, RunTag
 from experiments.store import leases
 from experiments.store.failures import Failure
 from experiments.store.files import checksum, modified_ns
+from experiments.store.journal import Journal
 from experiments.store.layout import (
     CONFIG,
     DENOISING,
@@ -40,6 +41,7 @@ from experiments.store.layout import (
     PRUNED,
     RESULT,
     SAMPLES,
+    VALIDATION,
 )
 from experiments.store.provenance import diff_path
 from experiments.store.results import EvaluationResult, TrainingResult
@@ -48,7 +50,8 @@ from experiments.sweep.plan import TRAINING_SECTIONS, Plan
 from experiments.sweep.tasks import Evaluation, SweepTask, Training
 from experiments.tracking.artifacts import artifacts_folder
 from experiments.tracking.content import (
-    CURVES,
+    UNFOLDED,
+    at_model,
     curve_metrics,
     evaluation_metrics,
     evaluation_tags,
@@ -59,8 +62,22 @@ from experiments.tracking.content import (
     unfinished,
 )
 from experiments.tracking.database import embedded_uri, ensure_database
+from experiments.tracking.descriptions import describe_evaluation, describe_training
 from experiments.tracking.experiment import MirroredExperiment
-from experiments.tracking.runs import FAILED, FINISHED, KILLED, PARENT, RUNNING, answering, batches
+from experiments.tracking.lineage import Lineage
+from experiments.tracking.metric_names import CURVES
+from experiments.tracking.overview import Overview
+from experiments.tracking.runs import (
+    CONTENT,
+    FAILED,
+    FINISHED,
+    KILLED,
+    PARENT,
+    RUNNING,
+    answering,
+    batches,
+    description_tags,
+)
 from experiments.tracking.settled import SettledRecord
 from experiments.tracking.sync_state import CurveTail, MirroredRun, Notices, OnSyncProgress, SentParts, SyncCounts
 
@@ -91,6 +108,8 @@ class Mirror:
             artifacts_folder(self.place.root) / name if is_file else None,
             Notices(self._lock_folder, uri, name),
         )
+        self.lineage = Lineage(self.experiment)
+        self.overview = Overview(plan, store, self.experiment)
         self.first_cells = first_cells(plan)
         self.has_looked = False
         self.parts: defaultdict[str, SentParts] = defaultdict(SentParts)
@@ -121,6 +140,7 @@ class Mirror:
             else:
                 self._hear_of_others()
             self._send(ended, on_progress)
+            self.overview.update(looks)
             self.has_looked = True
             if self.settled is not None:
                 self.settled.update_ended(ended and self._has_everything)
@@ -187,21 +207,36 @@ class Mirror:
 
     def _send_training(self, training: Training, ended: bool) -> None:
         signature, folder = training.signature, self._folder(training)
-        if self.experiment.status(signature) == FINISHED:
+        earlier = self.experiment.runs.get(signature)
+        is_finished = earlier is not None and earlier.status == FINISHED
+        if earlier is not None and is_finished and earlier.content == CONTENT:
             self.final.add(signature)
             return
         result = self.store.result(TrainingResult, signature)
-        if result is None and not any((folder / file).exists() for file in (FAILURE, PRUNED, JOURNAL)):
+        begun = any((folder / file).exists() for file in (FAILURE, PRUNED, JOURNAL))
+        if result is None and (is_finished or not begun):
             return
         run = self._run(training, None, self._parameters(signature, TRAINING_SECTIONS), result)
+        if not self.parts[signature].has_inputs:
+            self.lineage.record_inputs(run, training)
+            self.parts[signature].has_inputs = True
         self._send_curves(run, training, folder)
         self._send_grids(run, signature, folder)
         if result is None:
             self.experiment.end(signature, *unfinished(folder, ended))
             return
-        metrics = training_metrics(result, finished_ms(result, folder))
-        self._finish(training, result, metrics, training_tags(result), (CONFIG, LOG))
+        self._finish_training(training, result, run)
         self.final.add(signature)
+
+    def _finish_training(self, training: Training, result: TrainingResult, run: MirroredRun) -> None:
+        signature, folder = training.signature, self._folder(training)
+        parameters = self._parameters(signature, TRAINING_SECTIONS)
+        model = self.lineage.record_model(run, training, self.plan.names[signature], parameters)
+        metrics = training_metrics(result, finished_ms(result, folder))
+        for line in Journal(folder / VALIDATION).read()[-1:]:  # again: now that there is a model to show it at
+            metrics += curve_metrics(line, line["step"] * training.config.batch_size)
+        tags = [*training_tags(result), *description_tags(run, describe_training(result, run.run_id, folder))]
+        self._finish(training, result, at_model(metrics, model, training.data), tags, (CONFIG, LOG))
 
     def _send_curves(self, run: MirroredRun, training: Training, folder: Path) -> None:
         """Send the journals' lines that MLflow does not have; the step of a curve counts images seen."""
@@ -243,7 +278,7 @@ class Mirror:
             self._send_failure(evaluation)
             return
         digest, run = checksum(path), self.experiment.runs.get(signature)
-        if run is None or run.status != FINISHED or run.result != digest:
+        if run is None or (run.status, run.result, run.content) != (FINISHED, digest, CONTENT):
             self._finish_evaluation(evaluation, result, digest)
         self.parts[signature].result_ns = modified
         if evaluation.is_covered_by(result):
@@ -256,11 +291,20 @@ class Mirror:
             self.experiment.end(evaluation.signature, FAILED, failure.message)
 
     def _finish_evaluation(self, evaluation: Evaluation, result: EvaluationResult, digest: str) -> None:
-        run = self._evaluation_run(evaluation, result)
-        metrics = evaluation_metrics(evaluation, result, finished_ms(result, self._folder(evaluation)))
-        tags, files = evaluation_tags(evaluation, result, digest), (SAMPLES, DENOISING, PAIRS, LOG)
-        self._finish(evaluation, result, metrics, tags, files)
+        run, folder = self._evaluation_run(evaluation, result), self._folder(evaluation)
+        self.lineage.record_inputs(run, evaluation, self._models(evaluation))
+        metrics = evaluation_metrics(evaluation, result, finished_ms(result, folder))
+        tags = [
+            *evaluation_tags(evaluation, result, digest),
+            *description_tags(run, describe_evaluation(evaluation, result, run.run_id, folder)),
+        ]
+        self._finish(evaluation, result, metrics, tags, (SAMPLES, DENOISING, PAIRS, LOG))
         run.result = digest
+
+    def _models(self, evaluation: Evaluation) -> list[str]:
+        """Return the logged models of the networks that an evaluation drew with, its own training's first."""
+        runs = [self.experiment.runs.get(training.signature) for training in evaluation.depends_on]
+        return [run.model for run in runs if run is not None and run.model is not None]
 
     def _evaluation_run(self, evaluation: Evaluation, result: EvaluationResult | None) -> MirroredRun:
         """Return the run of an evaluation, under that of its training."""
@@ -298,6 +342,7 @@ class Mirror:
             "edm.store": self.store.name,
             "mlflow.source.name": "edm-sweep",
         }
+        tags |= UNFOLDED if task.kind == "evaluation" else {}
         if parent is not None:
             tags[PARENT] = parent.run_id
         began_ms = None

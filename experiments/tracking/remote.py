@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import json
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -13,14 +14,35 @@ import pandas as pd
 from mlflow.entities import Run
 from mlflow.exceptions import MlflowException
 
+from experiments.errors import UserError
+from experiments.store.store import Store
 from experiments.sweep.plan import Plan
-from experiments.tracking.content import CURVES
+from experiments.sweep.serialisation import plan_from_json
 from experiments.tracking.costs import TrainingCosts
+from experiments.tracking.metric_names import BY_NOISE, FORMER, LOSSES
+from experiments.tracking.overview import REPORT, SWEEP
 from experiments.tracking.runs import FAILED, FINISHED, RUNNING, all_runs, answering
 
 IMAGES_PER_KIMG = 1000  # the step of a curve counts images
-LEVEL = "val_loss_at/"  # how metrics begin that are losses at one noise level
+COLUMNS = dict(zip(LOSSES, ("loss", "val_loss"), strict=True))  # of the frame of curves
 STATES = {RUNNING: "running", FAILED: "failed"}
+
+
+def recall_plan_from(uri: str, sweep: str, folder: Path, store: Store) -> Plan:
+    """Return the plan of a sweep as a tracking server has it beside its report, without the sweep file and the store.
+
+    folder: for what is downloaded. store: where results may be under other forms of the plan's signatures. Raises
+    UserError.
+    """
+    client = mlflow.MlflowClient(tracking_uri=uri)
+    with answering(uri, "try again when it does"):
+        experiment = client.get_experiment_by_name(sweep)
+        ours = f"tags.`edm.signature` = '{REPORT}'"
+        found = client.search_runs([experiment.experiment_id], ours, max_results=1) if experiment is not None else []
+        if not found:
+            raise UserError(f"{sweep}: no such file, and --tracking-uri {uri} has no report of it; give the sweep file")
+        path = Path(client.download_artifacts(found[0].info.run_id, SWEEP, str(folder)))
+    return plan_from_json(json.loads(path.read_text()), path, store)
 
 
 class ServerRecord:
@@ -39,7 +61,7 @@ class ServerRecord:
     def costs(self) -> dict[str, TrainingCosts]:
         """Return what finished trainings cost, by signature. MLflow does not know how many GPUs they had."""
         done = {name: run.data.metrics for name, run in self.trainings.items() if run.info.status == FINISHED}
-        return {name: TrainingCosts(each.get("val_loss"), each.get("seconds")) for name, each in done.items()}
+        return {name: TrainingCosts(_value(LOSSES[1], each), each.get("seconds")) for name, each in done.items()}
 
     def states(self) -> dict[str, str]:
         """Return what happens to cells that are running or failed, or whose training is, by name."""
@@ -57,19 +79,19 @@ class ServerRecord:
         return pd.DataFrame(rows, columns=["training", "kimg", "loss", "val_loss"])
 
     def _curve(self, training: str, run: Run) -> Iterator[dict[str, object]]:
-        for key in CURVES.values():
+        for key, column in COLUMNS.items():
+            name = key if key in run.data.metrics else FORMER[key]
             with answering(self.uri, "leave it out to use the store"):
-                history = self.client.get_metric_history(run.info.run_id, key)
+                history = self.client.get_metric_history(run.info.run_id, name)
             for metric in sorted(history, key=lambda one: one.step):
-                yield {"training": training, "kimg": metric.step / IMAGES_PER_KIMG, key: metric.value}
+                yield {"training": training, "kimg": metric.step / IMAGES_PER_KIMG, column: metric.value}
 
     def levels(self) -> pd.DataFrame:
         """Return the newest loss of every training at each noise level, as `levels_frame` does from a store."""
         rows = [
-            {"training": self.plan.names[name], "sigma": float(metric.removeprefix(LEVEL)), "val_loss": value}
+            {"training": self.plan.names[name], "sigma": sigma, "val_loss": value}
             for name, run in self.trainings.items()
-            for metric, value in run.data.metrics.items()
-            if metric.startswith(LEVEL)
+            for sigma, value in _levels(run.data.metrics).items()
         ]
         return pd.DataFrame(rows, columns=["training", "sigma", "val_loss"])
 
@@ -100,3 +122,19 @@ class ServerRecord:
             if (target / name).exists():
                 found[self.plan.cell_name(planned)] = target / name
         return found
+
+
+def _value(metric: str, metrics: Mapping[str, float]) -> float | None:
+    """Return a metric's value, if need be under the name that it had in earlier records."""
+    return metrics.get(metric, metrics.get(FORMER[metric]))
+
+
+def _levels(metrics: Mapping[str, float]) -> dict[float, float]:
+    """Return the losses by noise level; those under their present name count where there are others."""
+    starts = (FORMER[BY_NOISE], BY_NOISE)
+    return {
+        float(name.removeprefix(start)): value
+        for start in starts
+        for name, value in metrics.items()
+        if name.startswith(start)
+    }

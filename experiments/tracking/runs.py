@@ -7,16 +7,18 @@ from contextlib import contextmanager
 
 from experiments.tracking import mlflow_environment  # noqa: F401  isort: skip  (MLflow reads it as it is imported)
 import mlflow
-from mlflow.entities import Metric, Run
+from mlflow.entities import Metric, Run, RunTag
 from mlflow.exceptions import MlflowException
 
 from experiments.errors import UserError, one_line
+from experiments.tracking.own_notes import NOTE, is_own, marked
 from experiments.tracking.sync_state import MirroredRun
 
 PAGE = 200  # runs a call: some 4 ms each, and an answer has to come within the timeout
 BATCH = 900  # metrics a call; MLflow takes 1,000
 
-PARENT = "mlflow.parentRunId"
+PARENT, CONTENT_TAG = "mlflow.parentRunId", "edm.content"
+CONTENT = "2"  # raise it when runs are given something new, so that a mirror brings earlier ones up to date
 FINISHED, FAILED, KILLED, RUNNING = "FINISHED", "FAILED", "KILLED", "RUNNING"
 
 
@@ -43,6 +45,7 @@ def all_runs(client: mlflow.MlflowClient, experiment: str, page_size: int = PAGE
 def mirrored_run(run: Run) -> MirroredRun:
     """Return what a mirror has to know of a run."""
     tags = run.data.tags
+    made = run.outputs.model_outputs if run.outputs else []
     return MirroredRun(
         run.info.run_id,
         run.info.status,
@@ -50,7 +53,15 @@ def mirrored_run(run: Run) -> MirroredRun:
         message=tags.get("edm.status", ""),
         result=tags.get("edm.result", ""),
         parent=tags.get(PARENT, ""),
+        content=tags.get(CONTENT_TAG, ""),
+        is_described=not is_own(tags, NOTE),
+        model=made[0].model_id if made else None,
     )
+
+
+def description_tags(run: MirroredRun, text: str) -> list[RunTag]:
+    """Return the tags that make a text the description of a run, unless a person has written one."""
+    return [] if run.is_described else [RunTag(key, value) for key, value in marked(NOTE, text).items()]
 
 
 def batches(lines: Iterable[list[Metric]]) -> Iterator[list[Metric]]:

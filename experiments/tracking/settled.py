@@ -11,15 +11,16 @@ from experiments.store.files import modified_ns, read_json, write_json
 from experiments.store.layout import MLFLOW_DATABASE, RESULT
 from experiments.store.store import Store
 from experiments.sweep.plan import Plan
+from experiments.tracking.report_files import report_digest
 
-FORMAT = 1
+FORMAT = 2
 DatabaseState = list[list[int]]
 
 
 class SettledRecord:
-    """A note that the database in a store had all results of a plan when nobody but us was changing it.
+    """A note that the database in a store had all results of a plan, and its report, when only we were changing it.
 
-    The note holds only as long as neither the results nor the database change, by whatever program, and MLflow stays
+    The note holds only as long as neither these nor the database change, by whatever program, and MLflow stays
     at its version. Any doubt means False: the record is then brought up to date, which notes it anew.
     """
 
@@ -37,7 +38,7 @@ class SettledRecord:
         return noted is not None and results is not None and noted == self._content(results, self.database())
 
     def results(self) -> str | None:
-        """Return a digest of which results there are, and of their versions; None unless all tasks are done."""
+        """Return a digest of which results there are, of their versions and of the report; None unless all are done."""
         tasks = [*self.plan.trainings.values(), *self.plan.evaluations.values()]
         times = [modified_ns(self.store.folder(task.store_kind, task.signature) / RESULT) for task in tasks]
         if None in times:
@@ -45,7 +46,8 @@ class SettledRecord:
         versions = [
             [task.signature, self.plan.names[task.signature], time] for task, time in zip(tasks, times, strict=True)
         ]
-        return hashlib.sha256(json.dumps(versions).encode()).hexdigest()
+        content = [versions, report_digest(self.store, self.plan.sweep.name)]
+        return hashlib.sha256(json.dumps(content).encode()).hexdigest()
 
     def database(self) -> DatabaseState:
         """Return sizes and times of the database's files; any change to the database shows in them."""

@@ -19,7 +19,8 @@ class MirroredRun:
     """A run as it stands in MLflow.
 
     message: its tag edm.status. result: the SHA-256 of the result.json that it was made from. parent: the run that it
-    is shown under.
+    is shown under. content: the version of what the mirror writes, `CONTENT`, that it has. is_described: whether a
+    person has written its description. model: the logged model that it has made.
     """
 
     run_id: str
@@ -28,6 +29,9 @@ class MirroredRun:
     message: str = ""
     result: str = ""
     parent: str = ""
+    content: str = ""
+    is_described: bool = False
+    model: str | None = None
 
 
 @dataclass(frozen=True)
@@ -65,13 +69,14 @@ class SentParts:
     """What of one task a mirror has sent.
 
     result_ns: the time of the result.json that was sent. tails: the journals, by file. steps: up to which step MLflow
-    has each curve. grids: the names of sample grids.
+    has each curve. grids: the names of sample grids. has_inputs: whether its data set was sent.
     """
 
     result_ns: int | None = None
     tails: dict[str, CurveTail] = field(default_factory=dict)
     steps: dict[str, int] = field(default_factory=dict)
     grids: set[str] = field(default_factory=set)
+    has_inputs: bool = False
 
 
 class Notices:

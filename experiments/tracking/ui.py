@@ -18,6 +18,7 @@ from experiments.store.layout import MLFLOW_DATABASE
 from experiments.store.store import Store
 from experiments.tracking import shepherd
 from experiments.tracking.artifacts import artifacts_folder, follow_store
+from experiments.tracking.views import PREFIX, SCORES, view_link
 
 LEAVES_S = 2 * shepherd.GRACE_S  # for the server's processes to end
 ENVIRONMENT = {"MLFLOW_DISABLE_TELEMETRY": "true", "DO_NOT_TRACK": "true", "GIT_PYTHON_REFRESH": "quiet"}
@@ -38,8 +39,11 @@ def serve(store: Store, tracking_uri: str | None, host: str, port: int, say: Cal
     say(f"Starting MLflow's UI; its log is {log}")
     try:
         if _answers(server, host, port):
-            say(f"Open http://{host}:{port} in a browser. Ctrl-C ends it.")
-            say("MLflow opens with its pages for language models: choose 'Model training' there.")
+            address = f"http://{host}:{port}/"
+            for name, link in _scores(uri):
+                say(f"Scores of {name}: {address}{link}")
+            say(f"All sweeps: {address} (MLflow opens its pages for language models: choose 'Model training' there)")
+            say("Open an address in a browser. Ctrl-C ends the server.")
         code = server.wait()
         raise UserError(f"MLflow's server ended by itself with exit code {code}; the reason is in {log}")
     except KeyboardInterrupt:
@@ -61,6 +65,23 @@ def _uri(store: Store, tracking_uri: str | None) -> str:
         with contextlib.suppress(sqlite3.Error):  # of a store that one may only read
             follow_store(database)
     return tracking_uri or f"sqlite:///{database}"
+
+
+def _scores(uri: str) -> list[tuple[str, str]]:
+    """Return the sweeps of a database in a file, each with the link of the view of its scores."""
+    scheme, _, path = uri.partition(":///")
+    if scheme != "sqlite":
+        return []
+    query = (
+        "SELECT e.name, e.experiment_id FROM experiments e JOIN experiment_tags t ON t.experiment_id = e.experiment_id "
+        "WHERE t.key = ? AND e.lifecycle_stage = 'active' ORDER BY e.last_update_time DESC"
+    )
+    try:
+        with contextlib.closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True)) as database:
+            found = database.execute(query, (f"{PREFIX}{SCORES}",)).fetchall()
+    except sqlite3.Error:  # of a version of MLflow with other tables
+        return []
+    return [(name, view_link(str(experiment))) for name, experiment in found]
 
 
 def _start(uri: str, artifacts: Path, host: str, port: int, log: Path) -> subprocess.Popen[bytes]:

@@ -18,6 +18,8 @@ import psutil
 
 from experiments.store.store import Store
 from experiments.tracking.database import embedded_uri
+from experiments.tracking.metric_names import LOSSES
+from experiments.tracking.overview import REPORT
 from tests.commandline import EDM_SWEEP, environment
 from tests.experiments.tracking.test_server import Server
 from tests.planning import load_sweep, plan_sweep
@@ -178,17 +180,17 @@ def kill(pid: int) -> None:
 
 
 def require_whole_record(scene: Scene) -> None:
-    """MLflow has one finished run for every task, and every point of their curves once."""
+    """MLflow has one finished run for every task and the report, and every point of their curves once."""
     uri = scene.server.uri if scene.server is not None else embedded_uri(Store(scene.store))
     plan, client = plan_sweep(load_sweep(scene.file)), mlflow.MlflowClient(tracking_uri=uri)
     experiment = client.get_experiment_by_name(plan.sweep.name)
     assert experiment is not None, "MLflow has no such experiment"
     runs = client.search_runs([experiment.experiment_id])
     names = Counter(run.data.tags["edm.signature"] for run in runs)
-    assert names == Counter([*plan.trainings, *plan.evaluations])
+    assert names == Counter([*plan.trainings, *plan.evaluations, REPORT])
     assert {run.info.status for run in runs} == {"FINISHED"}
     for run in runs:
-        for key in ("loss", "val_loss"):
+        for key in LOSSES:
             steps = [point.step for point in client.get_metric_history(run.info.run_id, key)]
             assert len(steps) == len(set(steps)), f"{key} of {run.info.run_name} has points twice"
 

@@ -41,7 +41,17 @@ def show_summary(summary: Summary, page: Path, store: Store, tracking_uri: str |
         say(console, f"{failed}. To try them again: {same_command()}")
     place = [] if store.root == DEFAULT_STORE.absolute() else ["--store", str(store.root)]
     say(console, f"Report: {page}")
-    say(console, f"MLflow: {redact(tracking_uri) if tracking_uri else command_here('ui', *place)}")
+    say(console, f"MLflow: {_scores(tracking_uri, summary.experiment) if tracking_uri else command_here('ui', *place)}")
+
+
+def _scores(tracking_uri: str, experiment: str | None) -> str:
+    """Return the address of the page that shows the scores, or that of the server or database."""
+    address = redact(tracking_uri)
+    if experiment is None or not address.startswith("http"):
+        return address
+    from experiments.tracking.views import view_link  # heavy
+
+    return f"{address.rstrip('/')}/{view_link(experiment)}"
 
 
 def summary_json(summary: Summary) -> dict[str, Any]:

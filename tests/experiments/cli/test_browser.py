@@ -1,15 +1,25 @@
 """What a person sees of a sweep in MLflow's own UI, in a real browser."""
 
+import re
 from collections.abc import Iterator
 
 import pytest
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Locator, Page, expect
 
 from experiments.store.results import EvaluationResult
 from experiments.store.store import Store
 from experiments.sweep.plan import Plan
 from experiments.sweep.tasks import Evaluation, Training
-from tests.browser import CHROMIUM, PATIENCE_MS, expand, open_experiment, opened, row, served
+from tests.browser import (
+    CHROMIUM,
+    PATIENCE_MS,
+    close_panels,
+    links_served,
+    open_afresh,
+    open_experiment,
+    opened,
+    row,
+)
 from tests.conftest import Filled
 from tests.planning import load_sweep, plan_sweep
 
@@ -33,28 +43,38 @@ def evaluation(plan: Plan) -> Evaluation:
 
 
 @pytest.fixture(scope="module")
-def browsed(undisturbed: Filled) -> Iterator[Page]:
-    """One browser on one server for all tests here: both take their time to start."""
-    with served(undisturbed.store) as address, opened() as page:
-        open_experiment(page, address, "tiny_digits")
+def link(undisturbed: Filled) -> Iterator[str]:
+    """The link that `edm-sweep ui` prints, of one server for all tests here: it takes its time to start."""
+    with links_served(undisturbed.store) as printed:
+        yield printed
+
+
+@pytest.fixture(scope="module")
+def browser_page() -> Iterator[Page]:
+    with opened() as page:
         yield page
 
 
 @pytest.fixture
-def runs(browsed: Page) -> Page:
-    """The page of the sweep's experiment, with the table of its runs."""
-    browsed.get_by_role("link", name="Runs", exact=True).first.click()
-    browsed.get_by_role("row").get_by_role("link").first.wait_for()
-    return browsed
+def scores(browser_page: Page, link: str) -> Page:
+    """The page that the link opens."""
+    open_afresh(browser_page, link)
+    browser_page.get_by_role("row").get_by_role("link").first.wait_for()
+    close_panels(browser_page)
+    return browser_page
+
+
+@pytest.fixture
+def runs(browser_page: Page, link: str) -> Page:
+    """The page of the sweep's experiment as one finds it by clicking, with the table of its runs."""
+    open_experiment(browser_page, link.partition("/#")[0], "tiny_digits")
+    return browser_page
 
 
 def open_run(page: Page, plan: Plan, task: Training | Evaluation) -> None:
-    """Open a run from the table of runs, an evaluation by way of its training."""
-    training = task.training if isinstance(task, Evaluation) else task
+    """Open a run from the table of runs."""
     name = plan.names[task.signature]
-    if row(page, name).count() == 0:
-        expand(page, plan.names[training.signature])
-    row(page, name).get_by_role("link").click()
+    row(page, name).get_by_role("link", name=name, exact=True).click()
     expect(page.get_by_role("heading", name=name, exact=True)).to_be_visible()
 
 
@@ -65,51 +85,105 @@ def value_of(page: Page, kind: str, name: str) -> str:
     return page.get_by_role("row").filter(has=cell).get_by_role("cell").nth(1).inner_text()
 
 
+def require_picture(picture: Locator) -> None:
+    expect(picture).to_be_visible()
+    assert picture.evaluate("async picture => { await picture.decode(); return picture.naturalWidth; }") > 100
+
+
+def results_of(plan: Plan, filled: Filled) -> dict[str, EvaluationResult]:
+    store = Store(filled.store)
+    return {plan.names[name]: store.finished(EvaluationResult, name) for name in plan.evaluations}
+
+
+# the table of scores ------------------------------------------------------------------------------
+
+
+def test_the_link_opens_a_table_of_all_scores_best_first(scores: Page, plan: Plan, undisturbed: Filled) -> None:
+    expect(scores.get_by_text("4 matching runs")).to_be_visible()
+    results = results_of(plan, undisturbed)
+    best_first = sorted(results, key=lambda name: results[name].metrics["fid_test"])
+    links = scores.get_by_role("row").get_by_role("link").filter(has_text=re.compile("heun|euler"))
+    expect(links).to_have_text(best_first)  # none of them hidden under its training
+    for column in ("model.attention", "sampling.sampler", "fid_test", "fid_val", "fid_train"):
+        expect(scores.get_by_role("columnheader").filter(has_text=column).first).to_be_visible()
+    shown = [float(text) for text in re.findall(r"\b\d+\.\d+", scores.get_by_role("grid").inner_text())]
+    for result in results.values():
+        assert any(abs(number - result.metrics["fid_test"]) < 0.01 for number in shown)
+
+
+def test_the_scores_are_drawn_against_every_axis(scores: Page, link: str) -> None:
+    open_afresh(scores, f"{link}&compareRunsMode=CHART")
+    chart = scores.locator(".js-plotly-plot").filter(has=scores.locator(".parcoords"))
+    expect(chart).to_be_visible()
+    labels = chart.locator(".axis-title").all_inner_texts()
+    assert len(labels) == 3 and labels[-1] == "fid_test"
+    expect(scores.get_by_role("heading", name="fid_test", exact=True)).to_be_visible()
+
+
+def test_the_note_has_the_main_table_and_leads_to_the_report(scores: Page) -> None:
+    expect(scores.get_by_role("link", name="All scores in one table")).to_be_visible()
+    scores.get_by_role("link", name="The report").click()
+    page = scores.frame_locator("iframe").first
+    expect(page.get_by_role("heading").first).to_contain_text("tiny_digits")
+
+
+# runs ---------------------------------------------------------------------------------------------
+
+
 def test_the_table_has_the_trainings_and_under_each_its_evaluations(runs: Page, plan: Plan) -> None:
-    expect(runs.get_by_text("6 matching runs")).to_be_visible()
-    links = runs.get_by_role("row").get_by_role("link")
-    assert set(links.all_inner_texts()) == {plan.names[name] for name in plan.trainings}
-    for signature in plan.trainings:
-        name, before = plan.names[signature], set(links.all_inner_texts())
-        children = {plan.names[e.signature] for e in plan.evaluations.values() if e.training.signature == signature}
-        expand(runs, name)
-        expect(links).to_have_count(len(before) + len(children))
-        assert set(links.all_inner_texts()) - before == children
-        places = {link.inner_text(): link.bounding_box() or {"x": -1, "y": -1} for link in links.all()}
-        assert all(places[child]["x"] > places[name]["x"] for child in children)  # moved in
-        assert all(places[child]["y"] > places[name]["y"] for child in children)
+    expect(runs.get_by_text("7 matching runs")).to_be_visible()
+    for signature in (*plan.trainings, *plan.evaluations):
+        expect(row(runs, plan.names[signature])).to_be_visible()  # evaluations without a click
+    places = {
+        plan.names[signature]: row(runs, plan.names[signature]).get_by_role("link").first.bounding_box()
+        for signature in (*plan.trainings, *plan.evaluations)
+    }
+    for evaluation in plan.evaluations.values():
+        child, parent = (places[plan.names[task.signature]] for task in (evaluation, evaluation.training))
+        assert child is not None and parent is not None
+        assert child["x"] > parent["x"] and child["y"] > parent["y"]  # moved in
 
 
 def test_an_evaluation_has_its_scores_and_parameters(
     runs: Page, plan: Plan, evaluation: Evaluation, undisturbed: Filled
 ) -> None:
     open_run(runs, plan, evaluation)
-    result = Store(undisturbed.store).result(EvaluationResult, evaluation.signature)
-    assert result is not None
+    result = Store(undisturbed.store).finished(EvaluationResult, evaluation.signature)
     assert float(value_of(runs, "metrics", "fid_test")) == result.metrics["fid_test"]
     assert value_of(runs, "parameters", "model.attention") == "True"
     assert value_of(runs, "parameters", "sampling.sampler") == "heun"
     expect(runs.get_by_text("Finished", exact=True)).to_be_visible()
     parent = runs.get_by_role("link", name=plan.names[evaluation.training.signature], exact=True)
     expect(parent).to_be_visible()
+    expect(runs.get_by_text(f"digits ({evaluation.training.data.signature})")).to_be_visible()
+
+
+def test_a_description_shows_the_numbers_and_the_picture(runs: Page, plan: Plan, evaluation: Evaluation) -> None:
+    open_run(runs, plan, evaluation)
+    expect(runs.get_by_text(re.compile(r"FID train \S+ ± \S+, FID val"))).to_be_visible()
+    runs.get_by_text("Show more").click()
+    require_picture(runs.get_by_role("img", name="Samples"))
+    expect(runs.get_by_role("cell", name="FID test", exact=True)).to_be_visible()
 
 
 def test_an_evaluations_samples_are_shown(runs: Page, plan: Plan, evaluation: Evaluation) -> None:
     open_run(runs, plan, evaluation)
     runs.get_by_role("tab", name="Artifacts").click()
     runs.get_by_text("samples.png", exact=True).first.click()
-    picture = runs.get_by_role("img", name="samples.png")
-    expect(picture).to_be_visible()
-    assert picture.evaluate("async picture => { await picture.decode(); return picture.naturalWidth; }") > 100
+    require_picture(runs.get_by_role("img", name="samples.png"))
 
 
-def test_a_training_has_its_loss_as_a_curve(runs: Page, plan: Plan, evaluation: Evaluation) -> None:
+def test_the_first_curve_of_a_training_is_its_loss(runs: Page, plan: Plan, evaluation: Evaluation) -> None:
     open_run(runs, plan, evaluation.training)
     runs.get_by_role("tab", name="Model metrics").click()
-    runs.get_by_placeholder("Search metric charts").fill("^loss$")
-    expect(runs.get_by_role("heading", name="loss", exact=True)).to_be_visible()
-    chart = runs.locator(".js-plotly-plot")
-    expect(chart).to_have_count(1)  # those of other metrics are gone
+    chart = runs.locator(".js-plotly-plot").first
+    expect(chart).to_contain_text("(loss/train)")
     line = chart.locator("path.js-line").first
     expect(line).to_be_visible()
     assert (line.get_attribute("d") or "").count("L") > 10  # tasks of a line, from point to point
+
+
+def test_a_networks_model_is_listed_with_its_loss(runs: Page, plan: Plan) -> None:
+    runs.get_by_role("link", name="Models", exact=True).first.click()
+    for signature in plan.trainings:
+        expect(runs.get_by_role("link", name=plan.names[signature], exact=True).first).to_be_visible()

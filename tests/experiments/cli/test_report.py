@@ -147,6 +147,22 @@ def test_cells_link_to_a_server_that_the_page_may_name(
         assert re.match(r"https?://(127.0.0.1:5000|mlflow.lab.org/base)/#/experiments/\d+/runs/[0-9a-f]{32}$", link)
 
 
+def test_a_tracking_server_knows_what_the_sweep_asked_for(
+    tiny_plan: Plan, recorded: Path, tiny_file: Path, tmp_path: Path
+) -> None:
+    uri, name = embedded_uri(Store(recorded)), tiny_plan.sweep.name
+    empty = ("--store", tmp_path / "empty", "--tracking-uri", uri, "--out", tmp_path / "there")
+    Mirror(Store(recorded), tiny_plan, uri).update()
+    with pytest.raises(UserError, match=f"{name}: no such file, and --tracking-uri .* has no report of it"):
+        report(name, *empty)
+    report(name, "--store", recorded)
+    Mirror(Store(recorded), tiny_plan, uri).update(ended=True)
+    tiny_file.unlink()
+    assert report(name, *empty).exit_code == 0
+    here, there = recorded / "reports" / name / "results.csv", tmp_path / "there" / "results.csv"
+    pd.testing.assert_frame_equal(pd.read_csv(here), pd.read_csv(there))
+
+
 # the page that is served --------------------------------------------------------------------------
 
 

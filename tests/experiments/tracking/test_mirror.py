@@ -21,6 +21,7 @@ from experiments.tracking.background import MirrorThread
 from experiments.tracking.database import embedded_uri
 from experiments.tracking.frames import results_frame, scores_in_store
 from experiments.tracking.mirror import Mirror, sync
+from experiments.tracking.own_notes import MARK
 from experiments.tracking.read import scores_in_mlflow
 from experiments.tracking.sync_state import CurveTail, SyncCounts
 from experiments.trials.context import TrialContext
@@ -28,6 +29,11 @@ from experiments.trials.perform import perform
 from tests.conftest import TINY
 from tests.inprocess import run_all
 from tests.planning import load_sweep, plan_sweep
+
+SENDING = (
+    *("create_experiment", "create_run", "log_batch", "log_artifact", "set_terminated"),
+    *("create_logged_model", "log_inputs", "log_outputs", "set_experiment_tag"),
+)
 
 
 def all_runs(uri: str, plan: Plan) -> list:
@@ -59,12 +65,28 @@ def record(uri: str, plan: Plan) -> dict:
             "parent": by_id.get(run.data.tags.get("mlflow.parentRunId", "")),
             "params": run.data.params,
             "metrics": {key: history(uri, run.info.run_id, key) for key in run.data.metrics},
-            "tags": {key: value for key, value in run.data.tags.items() if key.startswith("edm.")},
+            "tags": {key: value for key, value in run.data.tags.items() if key.startswith("edm.") and MARK not in key},
+            "described": run.data.tags.get("mlflow.note.content", "").replace(run.info.run_id, "RUN"),
+            "data": [(each.dataset.name, each.dataset.digest) for each in run.inputs.dataset_inputs],
+            "models": models_of(client, run),
             "files": sorted(file.path for file in client.list_artifacts(run.info.run_id)),
         }
         for run in runs
         for signature in [by_id[run.info.run_id]]
     }
+
+
+def used_by(client: mlflow.MlflowClient, run) -> list:
+    """The logged models that a run has used, which a search for runs leaves out."""
+    return client.get_run(run.info.run_id).inputs.model_inputs
+
+
+def models_of(client: mlflow.MlflowClient, run) -> dict[str, dict[str, float]]:
+    """The logged models that a run has made or used, each with its scores."""
+    linked = (*run.outputs.model_outputs, *used_by(client, run))
+    models = [client.get_logged_model(each.model_id) for each in linked]
+    assert len({model.name for model in models}) == len(models), "a model is there twice"
+    return {model.name: {each.key: each.value for each in model.metrics or ()} for model in models}
 
 
 def untimed(made: dict) -> dict:
@@ -107,7 +129,7 @@ def test_curves_are_the_journals_lines_against_images_seen(tiny_plan: Plan, fill
     Mirror(filled, tiny_plan, uri).update(ended=True)
     name, training = next(iter(tiny_plan.trainings.items()))
     history = mlflow.MlflowClient(tracking_uri=uri).get_metric_history(
-        runs_of(uri, tiny_plan)[name].info.run_id, "loss"
+        runs_of(uri, tiny_plan)[name].info.run_id, "loss/train"
     )
     lines = Journal(filled.folder("trainings", name) / "journal.jsonl").read()
     expected = [(line["step"] * training.config.batch_size, line["loss"]) for line in lines]
@@ -124,12 +146,12 @@ def test_validation_is_there_by_noise_level_and_as_pictures(tiny_plan: Plan, fil
     lines = Journal(filled.folder("trainings", name) / "validation.jsonl").read()
     assert lines[-1]["kimg"] == training.config.kimg
     for metric, expected in (
-        ("val_loss", lines[-1]["val_loss"]),
-        ("val_loss_at/0.5", lines[-1]["levels"]["0.5"]),
-        ("val_loss_at/20", lines[-1]["levels"]["20"]),
+        ("loss/val", lines[-1]["val_loss"]),
+        ("loss_by_noise/0.5", lines[-1]["levels"]["0.5"]),
+        ("loss_by_noise/20", lines[-1]["levels"]["20"]),
     ):
         assert run.data.metrics[metric] == expected
-    assert run.data.metrics["memory_gib"] > 0 and run.data.tags["edm.computing.precision"] == "fp32"
+    assert run.data.metrics["system/memory_gib"] > 0 and run.data.tags["edm.computing.precision"] == "fp32"
     pictures = [file.path for file in client.list_artifacts(run.info.run_id, "samples")]
     assert pictures == ["samples/kimg00000000.320.png", "samples/kimg00000000.640.png"]
 
@@ -159,7 +181,7 @@ def test_mirroring_again_changes_nothing(tiny_plan: Plan, filled: Store) -> None
     assert len(runs) == 6
     client = mlflow.MlflowClient(tracking_uri=uri)
     for name in tiny_plan.trainings:
-        assert len(client.get_metric_history(runs[name].info.run_id, "loss")) == 20
+        assert len(client.get_metric_history(runs[name].info.run_id, "loss/train")) == 20
     experiment = next(iter(runs.values())).info.experiment_id
     pages = [run.info.run_id for run in tracking_runs.all_runs(client, experiment, page_size=4)]
     assert sorted(pages) == sorted(run.info.run_id for run in runs.values())
@@ -203,7 +225,7 @@ def test_a_training_is_followed_while_it_runs_and_through_an_interruption(tiny_p
     assert perform(store, training, TrialContext("s")).state == "done"
     Mirror(store, tiny_plan, uri).update(ended=True)
     run = runs_of(uri, tiny_plan)[name]
-    history = mlflow.MlflowClient(tracking_uri=uri).get_metric_history(run.info.run_id, "loss")
+    history = mlflow.MlflowClient(tracking_uri=uri).get_metric_history(run.info.run_id, "loss/train")
     assert run.info.status == "FINISHED" and len(history) == len({m.step for m in history}) == 20
 
 
@@ -233,7 +255,7 @@ def test_answers_that_are_lost_leave_everything_there_once(
     """A server that is killed between writing something and saying so: the first, third and fifth of each kind."""
     uri, calm = embedded_uri(filled), f"sqlite:///{tmp_path / 'calm.db'}"
     Mirror(filled, tiny_plan, calm).update(ended=True)
-    mirror, calls = Mirror(filled, tiny_plan, uri), Counter()
+    mirror, calls, losses = Mirror(filled, tiny_plan, uri), Counter(), []
 
     def losing(name: str):
         method = getattr(mirror.client, name)
@@ -242,12 +264,13 @@ def test_answers_that_are_lost_leave_everything_there_once(
             answer = method(*arguments, **named)
             calls[name] += 1
             if calls[name] % 2 and calls[name] <= 5:
+                losses.append(name)
                 raise MlflowException("Connection aborted")
             return answer
 
         return call
 
-    for name in ("create_experiment", "create_run", "log_batch", "log_artifact", "set_terminated"):
+    for name in SENDING:
         monkeypatch.setattr(mirror.client, name, losing(name))
     lost = 0
     for _ in range(30):
@@ -256,7 +279,7 @@ def test_answers_that_are_lost_leave_everything_there_once(
             break
         except MlflowException:
             lost += 1
-    assert lost == 13  # the experiment is made once
+    assert lost == len(losses) and set(losses) == set(SENDING)
     assert untimed(record(uri, tiny_plan)) == untimed(record(calm, tiny_plan))
 
 
@@ -323,7 +346,7 @@ def test_a_journal_longer_than_a_call_takes_arrives_whole_and_once(tiny_plan: Pl
         Mirror(store, tiny_plan, uri).update()
     (run,) = all_runs(uri, tiny_plan)
     steps = [step * training.config.batch_size for step in range(1, 1001)]
-    for key in ("loss", "kimg", "images_per_s"):
+    for key in ("loss/train", "kimg", "system/images_per_s"):
         assert [step for step, _ in history(uri, run.info.run_id, key)] == steps
 
 
@@ -341,7 +364,7 @@ def test_a_pruned_training_is_told_as_such_until_it_goes_on(tiny_plan: Plan, fil
         "KILLED",
         "pruned at 0.32 kimg (loss on the val split 1.235)",
     )
-    assert len(history(uri, run.info.run_id, "loss")) == 20
+    assert len(history(uri, run.info.run_id, "loss/train")) == 20
     pruned.unlink()
     mirror.update()
     run = runs_of(uri, tiny_plan)[name]

@@ -22,6 +22,7 @@ from experiments.tracking.database import embedded_uri
 from experiments.tracking.frames import results_frame, scores_in_store
 from experiments.tracking.mirror import Mirror, sync
 from experiments.tracking.read import scores_in_mlflow
+from experiments.tracking.records import record_plan
 from experiments.tracking.sync_state import SyncCounts
 from experiments.trials.perform import perform
 from tests.commandline import invoke
@@ -142,7 +143,7 @@ def test_a_server_killed_during_a_training_slows_nothing_and_catches_up(
     assert untimed(made) == untimed(record(embedded, plan))
     assert {of["status"] for of in made.values()} == {"FINISHED"} and len(made) == 6
     for name in plan.trainings:
-        steps = [step for step, _ in made[name]["metrics"]["loss"]]
+        steps = [step for step, _ in made[name]["metrics"]["loss/train"]]
         assert len(steps) == len(set(steps)) == 20
     offline = results_frame(plan, scores_in_store(plan, store)).to_csv()
     assert results_frame(plan, scores_in_mlflow(plan, server.uri, store)).to_csv() == offline
@@ -153,6 +154,23 @@ def test_sync_brings_another_server_up_to_date_files_and_all(server: Server, pla
     assert sync(plan, filled, own) == sync(plan, filled, server.uri) == SyncCounts(6, 6, 6)
     assert record(server.uri, plan) == record(own, plan)
     assert sync(plan, filled, server.uri) == SyncCounts(6, 6, 0)
+
+
+def test_a_machine_with_only_the_server_makes_the_whole_report(
+    server: Server, plan: Plan, filled: Store, tmp_path: Path
+) -> None:
+    name, there = plan.sweep.name, tmp_path / "there"
+    record_plan(plan, filled)
+    assert invoke("report", name, "--store", filled.root).returncode == 0
+    sync(plan, filled, server.uri)
+    (tmp_path / f"{name}.yaml").unlink()
+    done = invoke("report", name, "--store", tmp_path / "none", "--tracking-uri", server.uri, "--out", there)
+    assert done.returncode == 0, done.stderr
+    here = filled.report_folder(name)
+    assert (there / "results.csv").read_text() == (here / "results.csv").read_text()
+    page = (there / "report.html").read_text()
+    assert page.count('alt="samples of') == len(plan.cells) and 'id="figure-loss"' in page
+    assert not (tmp_path / "none").exists()
 
 
 @pytest.mark.slow
@@ -186,4 +204,4 @@ def test_a_run_goes_on_without_its_server_and_the_next_catches_up(
     again = invoke(*command)
     assert again.returncode == 0 and "MLflow is not up to date" not in again.stdout
     made = record(server.uri, plan)
-    assert len(made) == 6 and {of["status"] for of in made.values()} == {"FINISHED"}
+    assert len(made) == 7 and {of["status"] for of in made.values()} == {"FINISHED"}  # the report among them

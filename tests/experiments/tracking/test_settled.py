@@ -41,6 +41,12 @@ def remove_a_result(store: Store, plan: Plan) -> None:
     (store.folder("trainings", next(iter(plan.trainings))) / RESULT).unlink()
 
 
+def change_the_report(store: Store, plan: Plan) -> None:
+    folder = store.report_folder(plan.sweep.name)
+    folder.mkdir(parents=True)
+    (folder / "report.md").write_text("# A report")
+
+
 def empty_the_record(store: Store, plan: Plan) -> None:
     (store.root / MLFLOW_DATABASE).unlink()
 
@@ -50,7 +56,7 @@ def test_a_record_that_has_everything_is_settled(settled: SettledRecord, tiny_pl
     assert SettledRecord(filled, tiny_plan).holds()
 
 
-@pytest.mark.parametrize("change", [delete_a_run, touch_a_result, remove_a_result, empty_the_record])
+@pytest.mark.parametrize("change", [delete_a_run, touch_a_result, remove_a_result, change_the_report, empty_the_record])
 def test_any_change_of_results_or_database_unsettles_it(
     change: Callable[[Store, Plan], None], settled: SettledRecord, tiny_plan: Plan, filled: Store
 ) -> None:
@@ -106,6 +112,8 @@ def run_again(file: Path, store: Store) -> str:
 
 
 def test_a_run_without_anything_left_loads_no_mlflow(tiny_file: Path, settled: SettledRecord, filled: Store) -> None:
+    assert run_again(tiny_file, filled) == "True"  # the report is new
+    assert settled.holds()
     assert run_again(tiny_file, filled) == "False"
     assert settled.holds()
 
@@ -117,5 +125,5 @@ def test_a_run_that_was_deleted_is_restored(
     run_again(tiny_file, filled)
     with sqlite3.connect(filled.root / MLFLOW_DATABASE) as database:
         (active,) = database.execute("SELECT count(*) FROM runs WHERE lifecycle_stage = 'active'").fetchone()
-    assert active == len(tiny_plan.trainings) + len(tiny_plan.evaluations)
+    assert active == len(tiny_plan.trainings) + len(tiny_plan.evaluations) + 1  # the report
     assert settled.holds()
