@@ -54,7 +54,7 @@ class PublishedFiles(InputFiles):
 
     def model(self, path: str) -> Pretrained:
         if path.endswith(".pkl"):
-            network = ModelConfig(architecture="ddpmpp").network(3, 32, 10)
+            network = ModelConfig(architecture="ddpmpp").network(3, 32, 0)
             return Pretrained(path, path, replace(network, augment_labels=9), 0.5)
         run = path.split("/")[-2].removeprefix("run_")
         return Pretrained(path, run, list(configurations())[STUDY_RUNS[run]], None)

@@ -71,6 +71,7 @@ class ReportConfig:
     costs: Columns that say what the cells cost. `training_s` is seconds of training; `gpu_hours` is empty without GPUs.
     reference: Published numbers to show beside the cells that correspond to them. `zenchiyu_2023`: the study that the
         sweeps on FashionMNIST, CIFAR-10 and CelebA repeat. `edm_2022`: EDM on CIFAR-10.
+        `edm_samplers`: samplers of EDM's published CIFAR-10 network.
     """
 
     rows: tuple[str, ...] | None = None
@@ -80,7 +81,7 @@ class ReportConfig:
     caption: str | None = None
     baseline: Mapping[str, Any] | None = None
     costs: tuple[Literal["parameters", "nfe", "kimg", "training_s", "gpu_hours"], ...] = ()
-    reference: Literal["zenchiyu_2023", "edm_2022"] | None = None
+    reference: Literal["zenchiyu_2023", "edm_2022", "edm_samplers"] | None = None
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,7 @@ from reports.tables import result_tables
 from tests import ROOT
 from tests.planning import load_sweep, plan_sweep
 from tests.reports.frames import frame
+from tests.test_sweeps import planned as planned_of_files
 
 STUDIES = sorted(path.stem for path in FOLDER.glob("*.yaml"))
 CIFAR = Layout("c", rows=("model.attention",), metrics=("fid_train", "fid_test"), reference="zenchiyu_2023")
@@ -86,6 +87,19 @@ def test_edms_numbers_say_that_they_are_the_smallest_of_three() -> None:
     assert [entries[1].value for _, entries in table.rows] == ["1.79", "1.97"]
     assert "smallest of three" in table.footnotes[-1]
     assert "sampling.sampler heun (here euler)" in table.footnotes[0]
+
+
+def test_numbers_of_edms_samplers_stand_beside_17_of_54_cells() -> None:
+    study, found = published_study("edm_samplers"), {}
+    for planned in planned_of_files("edm_samplers").cells:
+        entry = study.entry_for(planned.cell.parameters())
+        if entry is not None:
+            found[planned.evaluation.sampling.nfe, planned.evaluation.sampling.sampler] = entry
+            differing = entry.differences(planned.cell.parameters())
+            assert differing == "evaluation.reference all (here equal)"
+    assert len(found) == len(study.entries) == 17
+    assert found[35, "heun"].scores == {"fid_train": 1.97}
+    assert found[11, "dpm2"].scores == {"fid_train": 5.01}
 
 
 def test_a_table_without_published_numbers_says_so() -> None:
