@@ -23,15 +23,21 @@ EXACT = ("parameters",)  # fields that are shown with all digits
 
 @dataclass(frozen=True)
 class PublishedEntry:
-    """The scores of one published configuration. cells: the values that a cell of ours has; config: all others."""
+    """The scores of one published configuration.
 
-    cells: Mapping[str, Any]
+    cells: the values that a cell of ours has; of several mappings, one has to fit. config: all others.
+    """
+
+    cells: tuple[Mapping[str, Any], ...]
     config: Mapping[str, Any]
     scores: Mapping[str, float]
 
     def matches(self, cell: CellRow) -> bool:
         """Return whether a cell of a sweep is what this entry stands beside."""
-        return all(name in cell and _is_one_of(cell[name], wanted) for name, wanted in self.cells.items())
+        return any(
+            all(name in cell and _is_one_of(cell[name], wanted) for name, wanted in cells.items())
+            for cells in self.cells
+        )
 
     def differences(self, cell: CellRow) -> str:
         """Return in which fields the published configuration differs from a cell; empty if in none."""
@@ -66,11 +72,15 @@ def published_study(name: str) -> PublishedStudy:
     content: dict[str, Any] = yaml.safe_load((FOLDER / f"{name}.yaml").read_text(encoding="utf-8"))
     shared: dict[str, Any] = content["shared"]
     entries = tuple(
-        PublishedEntry(entry["cells"], {**shared, **entry.get("config", {})}, entry["scores"])
+        PublishedEntry(_as_tuple(entry["cells"]), {**shared, **entry.get("config", {})}, entry["scores"])
         for entry in content["entries"]
     )
     starred = tuple(content.get("starred", ()))
     return PublishedStudy(name, content["source"], tuple(content["notes"]), entries, starred, content.get("star", ""))
+
+
+def _as_tuple(cells: Mapping[str, Any] | list[Mapping[str, Any]]) -> tuple[Mapping[str, Any], ...]:
+    return tuple(cells) if isinstance(cells, list) else (cells,)
 
 
 @dataclass
@@ -116,6 +126,10 @@ def _letters(index: int) -> str:
         index, rest = divmod(index, 26)
         text, index = string.ascii_lowercase[rest] + text, index - 1
     return text
+
+
+def _fit(cells: Mapping[str, Any], cell: CellRow) -> bool:
+    return all(name in cell and _is_one_of(cell[name], wanted) for name, wanted in cells.items())
 
 
 def _is_one_of(value: object, wanted: Any) -> bool:

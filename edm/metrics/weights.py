@@ -2,26 +2,18 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import sys
-import urllib.request
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from http.client import HTTPException, HTTPResponse
+from http.client import HTTPException
 from pathlib import Path
-from typing import BinaryIO
-from urllib.error import HTTPError
 
 from edm.checksums import sha256_of
 from edm.config import Features
-from edm.temporary import create_beside
+from edm.downloads import TIMEOUT_S, OnFetched, download
 
 SUFFIXES = (".pth", ".pt", ".safetensors")  # a path that ends so means a file, even before it exists
-BLOCK_BYTES = 2**20
-TIMEOUT_S = 30.0
-
-OnFetched = Callable[[int, int], None]  # bytes of a download so far, and in total
 
 
 @dataclass(frozen=True)
@@ -126,7 +118,7 @@ def find_weights(
             _verify(weights, path)
             return path
     try:
-        _fetch(weights, places[0], on_progress, timeout_s)
+        download(weights.url, places[0], on_progress, timeout_s, weights.bytes, weights.sha256)
     except (OSError, HTTPException) as error:
         raise MissingWeightsError(weights, places, str(error)) from error
     return places[0]
@@ -181,42 +173,3 @@ def _verify(weights: Weights, path: Path) -> None:
             f"{path} is {'cut short' if size < weights.bytes else 'not the published file'}: {size:,} bytes with "
             f"sha256 {found}, expected {weights}; delete it to have it fetched again, or replace it by {weights.url}"
         )
-
-
-def _fetch(weights: Weights, path: Path, on_progress: OnFetched, timeout_s: float) -> None:
-    """Download a file, whole or not at all; raises OSError or HTTPException."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = create_beside(path)  # unique, as another process may download it too
-    try:
-        with part.open("wb") as file:
-            _download(weights, file, on_progress, timeout_s)
-            file.flush()
-            os.fsync(file.fileno())
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)
-
-
-def _download(weights: Weights, file: BinaryIO, on_progress: OnFetched, timeout_s: float) -> None:
-    digest, done = hashlib.sha256(), 0
-    with _open(weights.url, timeout_s) as response:
-        while block := response.read(BLOCK_BYTES):
-            done += len(block)
-            if done > weights.bytes:
-                raise OSError(f"the download is not the published file: more than {weights.bytes:,} bytes")
-            file.write(block)
-            digest.update(block)
-            on_progress(done, weights.bytes)
-    if done < weights.bytes:
-        raise OSError(f"the connection ended after {done:,} of {weights.bytes:,} bytes")
-    if digest.hexdigest() != weights.sha256:
-        raise OSError(f"the download is not the published file: its sha256 is {digest.hexdigest()}")
-
-
-def _open(url: str, timeout_s: float) -> HTTPResponse:
-    request = urllib.request.Request(url, headers={"User-Agent": "edm"})
-    try:
-        return urllib.request.urlopen(request, timeout=timeout_s)
-    except HTTPError as error:
-        error.close()  # it holds the response, whose connection would stay open
-        raise

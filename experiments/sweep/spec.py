@@ -24,6 +24,7 @@ from experiments.extensions import ExtensionFile
 from experiments.names import NAME_RULE, is_name
 from experiments.store.sweep_names import MARK, VARIANT
 
+MODEL_FROM = "model.from"
 OPTIONS = "_options"  # ends the name of the mapping that holds the options of a field's value
 
 
@@ -125,10 +126,15 @@ class Cell:
         return {**flat, "seed": self.seed}
 
     def parameters(self) -> dict[str, Any]:
-        """Return every parameter by its dotted name, options of extensions included, and the seed."""
+        """Return every parameter by its dotted name, options of extensions included, and the seed.
+
+        What a trained network decides, in place of the sweep file, is None.
+        """
         found: dict[str, Any] = {}
         for name, value in self.fields().items():
-            if isinstance(value, Extension):
+            if self.model.source is not None and name.startswith(("model.", "training.")) and name != MODEL_FROM:
+                found[name] = None
+            elif isinstance(value, Extension):
                 found |= {name: value.name, **{f"{name}{OPTIONS}.{key}": own for key, own in value.options}}
             else:
                 found[name] = _written(value)

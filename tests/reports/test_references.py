@@ -7,6 +7,7 @@ import pytest
 import yaml
 
 from edm.config import PRESETS
+from edm.cost import num_parameters
 from experiments.sweep.spec import SECTIONS, field_names
 from reports.layout import Layout
 from reports.references import FOLDER, Footnotes, published_study
@@ -43,8 +44,9 @@ def test_thirty_numbers_of_ten_configurations_are_those_of_the_study() -> None:
 def test_published_configurations_name_fields_and_presets_that_exist(name: str) -> None:
     fields = {f"{section}.{field}" for section, kind in SECTIONS.items() for field in field_names(kind)}
     for entry in published_study(name).entries:
-        assert set(entry.cells) | set(entry.config) <= fields | {"parameters"}
-        assert entry.cells.get("model.preset", "mini") in PRESETS
+        for cells in entry.cells:
+            assert set(cells) | set(entry.config) <= fields | {"parameters"}
+            assert cells.get("model.preset", "mini") in PRESETS
 
 
 @pytest.mark.parametrize(
@@ -87,6 +89,18 @@ def test_edms_numbers_say_that_they_are_the_smallest_of_three() -> None:
     assert [entries[1].value for _, entries in table.rows] == ["1.79", "1.97"]
     assert "smallest of three" in table.footnotes[-1]
     assert "sampling.sampler heun (here euler)" in table.footnotes[0]
+
+
+def test_the_studys_own_networks_have_its_thirty_numbers_beside_them() -> None:
+    study, found = published_study("zenchiyu_2023"), {}
+    for planned in planned_of_files("study_checkpoints").cells:
+        entry = study.entry_for(planned.cell.parameters())
+        assert entry is not None
+        assert entry.cells[0]["data.name"] == planned.cell.parameters()["data.name"]
+        assert entry.config["parameters"] == num_parameters(planned.evaluation.training.network)
+        assert entry.differences(planned.cell.parameters()) == "evaluation.reference all (here equal)"
+        found[id(entry)] = entry
+    assert sum(len(entry.scores) for entry in found.values()) == 30
 
 
 def test_numbers_of_edms_samplers_stand_beside_17_of_54_cells() -> None:

@@ -13,7 +13,7 @@ from urllib.error import URLError
 
 import pytest
 
-from edm.metrics import weights as module
+from edm import downloads
 from edm.metrics.weights import (
     SUFFIXES,
     MissingWeightsError,
@@ -192,7 +192,7 @@ def test_the_file_that_is_to_be_fetched_may_be_given(tmp_path, server):
 
 
 def test_progress_tells_of_bytes_done_and_of_their_total(tmp_path, monkeypatch, server):
-    monkeypatch.setattr(module, "BLOCK_BYTES", 1000)
+    monkeypatch.setattr(downloads, "BLOCK_BYTES", 1000)
     heard: list[tuple[int, int]] = []
     find_weights(published(server.url("whole")), tmp_path, lambda done, total: heard.append((done, total)))
     done = [one for one, _ in heard]
