@@ -19,6 +19,7 @@ from edm.config import NetworkConfig
 from edm.cost import forward_flops, num_parameters
 from edm.networks.unet import UNet
 
+KERNELS_LISTED = 25  # in the log, of each profile
 GPU_WORK = ("kernel", "gpu_memcpy", "gpu_memset")  # categories of the profiler's trace
 BF16_BYTES, FP32_BYTES = 2, 4
 # an optimizer's step reads weights, gradients and two moments and writes all but gradients; the average is both
@@ -165,7 +166,8 @@ def _moved_elements(network: NetworkConfig) -> int:
 def busy_s(call: Callable[[], Any], device: torch.device, repeats: int) -> float | None:
     """Return the seconds per call in which the device computes or copies, by the profiler's trace.
 
-    None where the profiler sees no work of the device. On a CPU it is the time in torch's operators.
+    None where the profiler sees no work of the device. On a CPU it is the time in torch's operators. A GPU's longest
+    kernels are printed, which puts them into the log.
     """
     activities = [torch.profiler.ProfilerActivity.CPU]
     if device.type == "cuda":
@@ -174,6 +176,9 @@ def busy_s(call: Callable[[], Any], device: torch.device, repeats: int) -> float
         for _ in range(repeats):
             call()
         finish(device)
+    if device.type == "cuda":
+        averages = profile.key_averages()
+        print(averages.table(sort_by="self_cuda_time_total", row_limit=KERNELS_LISTED, max_name_column_width=90))
     wanted = GPU_WORK if device.type == "cuda" else ("cpu_op",)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "trace.json"
@@ -189,6 +194,7 @@ def add_busy_share(report: Report, what: str, call: Callable[[], Any], device: t
     The profiler slows the host down, so that its trace says how long the device works, and not how long a call takes.
     """
     with report.attempt(f"{what}: busy share"):
+        print(f"profile of {what}, {repeats} calls")
         timing, busy = timed(call, device, budget_s=0.3, most=20, warm_up=1), busy_s(call, device, repeats)
         if busy is None:
             report.skip(f"{what}: busy share", "the profiler saw no work of the device.")
