@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from http.client import HTTPException
 from pathlib import Path
@@ -81,7 +80,12 @@ def fetched(
             raise PretrainedError(
                 f"{network.name}: could not be downloaded from {network.url} ({error}); put the file at {path}"
             ) from None
-    _verify(network, path, path.with_suffix(".sha256"))
+    try:
+        _verify(network, path, path.with_suffix(".sha256"))
+    except OSError as error:
+        raise PretrainedError(
+            f"{error.filename or path}: cannot be used ({error.strerror}); make it readable"
+        ) from None
     return path
 
 
@@ -105,8 +109,11 @@ def _require_network(network: PublishedNetwork, path: Path) -> None:
     from edm.pretrained.read import read_pretrained  # heavy: torch
 
     config = read_pretrained(path).config
-    described: Callable[..., str] = "{} for images of {} pixels a side and {} classes".format
-    found = described(config.architecture, config.resolution, config.num_classes)
-    wanted = described(network.architecture, network.resolution, network.num_classes)
+    found = _described(config.architecture, config.resolution, config.num_classes)
+    wanted = _described(network.architecture, network.resolution, network.num_classes)
     if found != wanted:
         raise PretrainedError(f"{path}: holds {found}, not {wanted}; delete it to have {network.name} downloaded")
+
+
+def _described(architecture: object, resolution: int, num_classes: int) -> str:
+    return f"{architecture} for images of {resolution} pixels a side and {num_classes} classes"

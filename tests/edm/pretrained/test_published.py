@@ -73,6 +73,14 @@ def test_where_there_is_no_file_a_sentence_says_where_to_put_it(served: Path, tm
     assert fetched(SMALL, tmp_path / "networks").is_file()  # as somebody put it there by hand
 
 
+def test_a_note_that_cannot_be_read_gets_a_sentence(model: Denoiser, tmp_path: Path) -> None:
+    place = fetched(SMALL, tmp_path)
+    place.with_suffix(".sha256").unlink()
+    place.with_suffix(".sha256").mkdir()
+    with pytest.raises(PretrainedError, match=r"cannot be used \(.*; make it readable"):
+        fetched(SMALL, tmp_path)
+
+
 def test_the_names_are_those_of_the_published_files() -> None:
     assert len(PUBLISHED_NETWORKS) == 9
     network = PUBLISHED_NETWORKS["edm-cifar10-32x32-cond-vp"]
