@@ -19,6 +19,7 @@ from edm.config import TrainingConfig
 from edm.registry import Registry, as_it_is
 from edm.scalings import BETA_D, BETA_MIN, M
 from edm.schedules import iddpm_levels
+from edm.typed_torch import normal_cdf
 
 # constants of Philox4x32-10
 MASK = 0xFFFFFFFF
@@ -133,7 +134,7 @@ def iddpm_sigmas(z: Float[Tensor, " b"]) -> Float[Tensor, " b"]:
 
 def _uniform(z: Float[Tensor, " b"]) -> Float64[Tensor, " b"]:
     """Return numbers uniform on (0, 1) that rise with the standard normal numbers `z`."""
-    return torch.special.ndtr(z.double())
+    return normal_cdf(z.double())
 
 
 OWN_DISTRIBUTIONS: dict[str, Callable[[TrainingConfig], Callable[[Tensor], Tensor]]] = {

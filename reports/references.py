@@ -34,10 +34,7 @@ class PublishedEntry:
 
     def matches(self, cell: CellRow) -> bool:
         """Return whether a cell of a sweep is what this entry stands beside."""
-        return any(
-            all(name in cell and _is_one_of(cell[name], wanted) for name, wanted in cells.items())
-            for cells in self.cells
-        )
+        return any(_fit(cells, cell) for cells in self.cells)
 
     def differences(self, cell: CellRow) -> str:
         """Return in which fields the published configuration differs from a cell; empty if in none."""
