@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
+from typing import NamedTuple
 
 import torch
 from jaxtyping import Float, Int64, UInt8
@@ -50,6 +51,19 @@ class TrainingSet:
         return sent(self.images[rows], self.device), sent(self.labels[rows], self.device)
 
 
+class BatchSource(NamedTuple):
+    """What a batch is made from on the device; all else follows from the configuration and the seed.
+
+    pixels, labels: uint8 images and class ids. indices: positions in the endless stream of training images. places:
+    positions in the batch.
+    """
+
+    pixels: UInt8[Tensor, "b c h w"]
+    labels: Int64[Tensor, " b"]
+    indices: Int64[Tensor, " b"]
+    places: Int64[Tensor, " b"]
+
+
 @dataclass(frozen=True)
 class Batch:
     """The inputs of one training step.
@@ -83,27 +97,30 @@ class Batches:
         self._augment = AUGMENTATIONS[config.augmentation](config)
 
     def __getitem__(self, step: int) -> Batch:
-        return self.at(step, torch.arange(self.config.batch_size))
+        return self.made(self.source(step, torch.arange(self.config.batch_size)))
 
-    def team_share(self, step: int, team: Team, num_parts: int) -> Batch:
+    def team_share(self, step: int, team: Team, num_parts: int) -> BatchSource:
         """Return this process's share of a batch: evenly spaced images of each of its `num_parts` micro-batches."""
         own = torch.arange(self.config.batch_size // team.size)
         whole, part = own // num_parts, own % num_parts
-        return self.at(step, (whole * team.size + team.rank) * num_parts + part)
+        return self.source(step, (whole * team.size + team.rank) * num_parts + part)
 
-    def at(self, step: int, places: Int64[Tensor, " b"]) -> Batch:
-        """Return the part of a batch at `places`, which increase from 0 to batch_size - 1 at most."""
-        config, seed = self.config, self.seed
+    def source(self, step: int, places: Int64[Tensor, " b"]) -> BatchSource:
+        """Return the source of the part of a batch at `places`, which increase from 0 to batch_size - 1 at most."""
         # positions in the endless stream of training images; noise depends on these, not on the batch size
-        index = step * config.batch_size + places
+        index = step * self.config.batch_size + places
         pixels, labels = self.data.at(self._images_at(index))
-        index = sent(index, self.data.device)
-        images, augment_labels = self._augmented(to_unit(pixels), index)
+        return BatchSource(pixels, labels, sent(index, self.data.device), sent(places, self.data.device))
+
+    def made(self, source: BatchSource) -> Batch:
+        """Make a batch; nothing in here depends on the step or waits for the device, so that it can be replayed."""
+        config, seed, index = self.config, self.seed, source.indices
+        images, augment_labels = self._augmented(to_unit(source.pixels), index)
         dropped = uniforms(seed, Stream.LABEL_DROPOUT, index) < config.label_dropout
         return Batch(
             images=images,
-            labels=labels.masked_fill(dropped, self.null_label),
-            sigma=self._sigmas(self._sigma_normals(step, index)),
+            labels=source.labels.masked_fill(dropped, self.null_label),
+            sigma=self._sigmas(self._sigma_normals(index, source.places)),
             noise=normals(seed, Stream.TRAINING_NOISE, index, tuple(images.shape[1:])),
             augment_labels=augment_labels,
         )
@@ -113,12 +130,11 @@ class Batches:
             images = flip(images, self.seed, index)
         return self._augment(images, self.seed, index)
 
-    def _sigma_normals(self, step: int, index: Int64[Tensor, " b"]) -> Float[Tensor, " b"]:
+    def _sigma_normals(self, index: Int64[Tensor, " b"], places: Int64[Tensor, " b"]) -> Float[Tensor, " b"]:
         """Return standard normal numbers; if stratified, one from each of equally likely intervals."""
         if not self.config.stratified:
             return normals(self.seed, Stream.TRAINING_SIGMA, index)
         within = uniforms(self.seed, Stream.TRAINING_SIGMA, index)
-        places = index - step * self.config.batch_size
         return normal_quantile((places + within) / self.config.batch_size).float()
 
     def _images_at(self, index: Int64[Tensor, " b"]) -> Int64[Tensor, " b"]:

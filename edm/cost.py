@@ -107,19 +107,18 @@ def _study_parameters(config: NetworkConfig) -> int:
     total = embedding + config.augment_labels * cond + 2 * _weights(cond, cond) + ends
     inputs = channels[0]
     for width, depth, heads in zip(channels, config.depths, config.heads, strict=False):
-        total += _level_parameters(inputs, width, depth, heads, cond)
-        total += _level_parameters(2 * width, width, depth, heads, cond)
+        total += _level_parameters(config, inputs, width, depth, heads)
+        total += _level_parameters(config, 2 * width, width, depth, heads)
         total += _resampling_parameters(config, width)
         inputs = width
-    return total + _level_parameters(inputs, channels[-1], config.depths[-1], config.bridge_heads, cond)
+    return total + _level_parameters(config, inputs, channels[-1], config.depths[-1], config.bridge_heads)
 
 
 def _resampling_parameters(config: NetworkConfig, width: int) -> int:
     """Return the parameters of the ways down from and up to a level of `width` channels."""
     if config.resample == "pool":
         return _weights(2 * width, width, 3)
-    down = _level_parameters(width, width, 1, 0, config.cond_channels)
-    return down + _level_parameters(2 * width, width, 1, 0, config.cond_channels)
+    return _level_parameters(config, width, width, 1, 0) + _level_parameters(config, 2 * width, width, 1, 0)
 
 
 def _weights(inputs: int, outputs: int, kernel: int = 1) -> int:
@@ -127,12 +126,33 @@ def _weights(inputs: int, outputs: int, kernel: int = 1) -> int:
     return inputs * outputs * kernel**2 + outputs
 
 
-def _level_parameters(inputs: int, width: int, depth: int, heads: int, cond: int) -> int:
+def _level_parameters(config: NetworkConfig, inputs: int, width: int, depth: int, heads: int) -> int:
     """Return the parameters of the blocks of a level."""
-    first = _weights(inputs, width) if inputs != width else 0  # the skip's 1x1 convolution
+    total = _weights(inputs, width) if inputs != width else 0  # the skip's 1x1 convolution
     for i in range(depth):
         entering = inputs if i == 0 else width
-        first += _weights(cond, 2 * entering) + _weights(entering, width, 3)
-        first += _weights(cond, 2 * width) + _weights(width, width, 3)
-    attention = _weights(cond, 2 * width) + _weights(width, 3 * width) + _weights(width, width)
-    return first + (depth * attention if heads else 0)
+        total += _norm_parameters(config, entering) + _weights(entering, width, 3)
+        total += _norm_parameters(config, width) + _weights(width, width, 3)
+    return total + (depth * _attention_parameters(config, width, heads) if heads else 0)
+
+
+def _norm_parameters(config: NetworkConfig, width: int) -> int:
+    if isinstance(config.norm, Extension):
+        return config.norm.fact(norm_fact(width, config.cond_channels), 0)
+    return _weights(config.cond_channels, 2 * width)
+
+
+def _attention_parameters(config: NetworkConfig, width: int, heads: int) -> int:
+    if isinstance(config.attention_block, Extension):
+        return config.attention_block.fact(attention_fact(width, heads, config.cond_channels), 0)
+    return _norm_parameters(config, width) + _weights(width, 3 * width) + _weights(width, width)
+
+
+def norm_fact(channels: int, cond_channels: int) -> str:
+    """Return the name of the fact that says how many parameters an extension's norm has."""
+    return f"parameters of {channels} channels, {cond_channels} of cond"
+
+
+def attention_fact(channels: int, heads: int, cond_channels: int) -> str:
+    """Return the name of the fact that says how many parameters an extension's attention block has."""
+    return f"{norm_fact(channels, cond_channels)}, {heads} heads"

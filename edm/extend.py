@@ -17,14 +17,22 @@ A decorator returns the function as it is, so that a file of extensions is also 
 from __future__ import annotations
 
 import dataclasses
+import inspect
 from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, Literal, TypeVar, cast, get_args
 
+from edm.extension import is_option_value
 from edm.registry import Kind, Registration
 
 F = TypeVar("F", bound=Callable[..., Any])
 Better = Literal["lower", "higher", "neither"]
+PLAIN_OPTIONS = "use a number, a text, true or false, None, or a tuple of these"
+
+
+class RegistrationError(TypeError):
+    """A decorator of this module is used in a way that it cannot be: a sentence that says what to change."""
+
 
 _collections: list[list[Registration]] = []  # of the files that are being loaded, the innermost last
 
@@ -40,14 +48,22 @@ def collecting() -> Generator[list[Registration]]:
         _collections.pop()
 
 
-def _registering(kind: Kind, name: str, options: type | None, **settings: Any) -> Callable[[F], F]:
-    """Return the decorator that registers a function; raises TypeError where its arguments are wrong."""
-    if not str(name).isidentifier():
-        raise TypeError(f"extend.{kind}: {name!r} cannot be a name; use letters, digits and '_'")
+def _registering(
+    kind: Kind, name: Any, options: type | None, called_with: tuple[str, ...], **settings: Any
+) -> Callable[[F], F]:
+    """Return the decorator that registers a function; raises RegistrationError where its arguments are wrong.
+
+    called_with: the arguments that the function gets before its options.
+    """
+    if not isinstance(name, str):  # as a type checker would find, which not everybody runs
+        raise RegistrationError(f'extend.{kind}: the name is missing; write @extend.{kind}("my_name") above a function')
+    if not name.isidentifier():
+        raise RegistrationError(f"extend.{kind}: {name!r} cannot be a name; use letters, digits and '_'")
     if options is not None:
         _require_plain_options(kind, name, options)
 
     def decorate(function: F) -> F:
+        _require_arguments(kind, function, (*called_with, *(["options"] if options is not None else [])))
         if _collections:
             _collections[-1].append(Registration(kind, name, function, options, settings))
         return function
@@ -55,15 +71,35 @@ def _registering(kind: Kind, name: str, options: type | None, **settings: Any) -
     return decorate
 
 
+def _require_arguments(kind: Kind, function: Callable[..., Any], arguments: tuple[str, ...]) -> None:
+    """Raise RegistrationError unless a function can be called with that many arguments."""
+    try:
+        signature = inspect.signature(function)
+    except (TypeError, ValueError):  # of some functions that are not written in Python
+        return
+    try:
+        signature.bind(*arguments)
+    except TypeError:
+        own, given = ", ".join(signature.parameters), ", ".join(arguments)
+        how = f"with ({given})" if given else "without arguments"
+        what = f"extend.{kind}: {function.__name__}({own}) is called {how}"
+        missing = "options" in signature.parameters and "options" not in arguments
+        remedy = "name their dataclass in the decorator: options=" if missing else "change its arguments"
+        raise RegistrationError(f"{what}; {remedy}") from None
+
+
 def _require_plain_options(kind: Kind, name: str, options: type) -> None:
     parameters: Any = getattr(options, "__dataclass_params__", None)
     if parameters is None or not parameters.frozen:
-        raise TypeError(
+        raise RegistrationError(
             f"extend.{kind}: the options of {name!r} are not a frozen dataclass; use @dataclass(frozen=True)"
         )
     for field in dataclasses.fields(cast(Any, options)):
+        what = f"extend.{kind}: option {field.name!r} of {name!r}"
         if field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING:
-            raise TypeError(f"extend.{kind}: option {field.name!r} of {name!r} has no default; give it one")
+            raise RegistrationError(f"{what} has no default; give it one")
+        if field.default is not dataclasses.MISSING and not is_option_value(field.default):
+            raise RegistrationError(f"{what} is {type(field.default).__name__} by default; {PLAIN_OPTIONS}")
 
 
 def sampler(
@@ -86,7 +122,8 @@ def sampler(
     the options) that returns the noise level of every call, in order. adds_noise: whether it draws noise.
     """
     given = {"loop": loop, "history": history, "evaluations": evaluations, "adds_noise": adds_noise}
-    return _registering("sampler", name, options, **given)
+    called_with = ("denoiser", "x", "sigmas", "noise") if loop else ("step",)
+    return _registering("sampler", name, options, called_with, **given)
 
 
 def weighting(name: str, *, options: type | None = None) -> Callable[[F], F]:
@@ -95,12 +132,12 @@ def weighting(name: str, *, options: type | None = None) -> Callable[[F], F]:
     The weight is of the mean squared error of the denoised image; EDM's is (sigma**2 + sigma_data**2) / (sigma *
     sigma_data)**2.
     """
-    return _registering("weighting", name, options)
+    return _registering("weighting", name, options, ("sigma", "sigma_data"))
 
 
 def noise_distribution(name: str, *, options: type | None = None) -> Callable[[F], F]:
     """Register the noise levels of training: `(z) -> sigma`, given a standard normal number for each image."""
-    return _registering("noise_distribution", name, options)
+    return _registering("noise_distribution", name, options, ("z",))
 
 
 def loss(name: str, *, options: type | None = None) -> Callable[[F], F]:
@@ -109,7 +146,7 @@ def loss(name: str, *, options: type | None = None) -> Callable[[F], F]:
     denoiser: called as `denoiser(x, sigma, labels, augment_labels)` (edm.precondition.Denoiser). images: clean, in
     [-1, 1]. noise: standard normal, of their shape. augment_labels: None without augmentation.
     """
-    return _registering("loss", name, options)
+    return _registering("loss", name, options, ("denoiser", "images", "labels", "sigma", "noise", "augment_labels"))
 
 
 def optimizer(name: str, *, options: type | None = None) -> Callable[[F], F]:
@@ -117,7 +154,7 @@ def optimizer(name: str, *, options: type | None = None) -> Callable[[F], F]:
 
     Its learning rate is set before every step, and its state saved with every checkpoint.
     """
-    return _registering("optimizer", name, options)
+    return _registering("optimizer", name, options, ("parameters", "lr"))
 
 
 def lr_schedule(name: str, *, options: type | None = None) -> Callable[[F], F]:
@@ -125,7 +162,7 @@ def lr_schedule(name: str, *, options: type | None = None) -> Callable[[F], F]:
 
     The rate is multiplied by the factor, and by that of the warm-up.
     """
-    return _registering("lr_schedule", name, options)
+    return _registering("lr_schedule", name, options, ("kimg", "total_kimg"))
 
 
 def augmentation(name: str, *, options: type | None = None) -> Callable[[F], F]:
@@ -134,7 +171,7 @@ def augmentation(name: str, *, options: type | None = None) -> Callable[[F], F]:
     images: in [-1, 1]. normals: normals(n) returns n standard normal numbers for each image, of shape (b, n), the same
     at every call; they depend on the seed and on the image's place in the stream of training images alone.
     """
-    return _registering("augmentation", name, options)
+    return _registering("augmentation", name, options, ("images", "normals"))
 
 
 def schedule(name: str, *, options: type | None = None) -> Callable[[F], F]:
@@ -142,7 +179,7 @@ def schedule(name: str, *, options: type | None = None) -> Callable[[F], F]:
 
     The final 0 is added to them. It is called with Python's numbers, as a plan needs them, and must not need torch.
     """
-    return _registering("schedule", name, options)
+    return _registering("schedule", name, options, ("steps", "sigma_min", "sigma_max"))
 
 
 def guidance_rule(name: str, *, options: type | None = None) -> Callable[[F], F]:
@@ -150,7 +187,7 @@ def guidance_rule(name: str, *, options: type | None = None) -> Callable[[F], F]
 
     weaker: the denoised images without a label, or of the guide. denoised: those for the label.
     """
-    return _registering("guidance_rule", name, options)
+    return _registering("guidance_rule", name, options, ("weaker", "denoised", "scale", "sigma"))
 
 
 def network(name: str, *, options: type | None = None) -> Callable[[F], F]:
@@ -160,7 +197,7 @@ def network(name: str, *, options: type | None = None) -> Callable[[F], F]:
     ids, of which `num_classes` means no class; None for a data set without classes. augment_labels: 9 numbers for each
     image in a training with augmentation, else None. Its weights are initialised by itself, from the training's seed.
     """
-    return _registering("network", name, options)
+    return _registering("network", name, options, ("image_channels", "resolution", "num_classes"))
 
 
 def norm(name: str, *, options: type | None = None) -> Callable[[F], F]:
@@ -169,7 +206,7 @@ def norm(name: str, *, options: type | None = None) -> Callable[[F], F]:
     The module is called as `(x, cond)`, cond being the embedding of noise level and label, of shape (b, cond_channels),
     and returns a tensor of the shape of `x`.
     """
-    return _registering("norm", name, options)
+    return _registering("norm", name, options, ("channels", "cond_channels"))
 
 
 def attention(name: str, *, options: type | None = None) -> Callable[[F], F]:
@@ -177,10 +214,12 @@ def attention(name: str, *, options: type | None = None) -> Callable[[F], F]:
 
     The module is called as `(x, cond)` and returns a tensor of the shape of `x`, which it is added to by itself.
     """
-    return _registering("attention", name, options)
+    return _registering("attention", name, options, ("channels", "heads", "cond_channels"))
 
 
-def metric(name: str, *, title: str = "", better: Better = "lower", terms: bool = False) -> Callable[[F], F]:
+def metric(
+    name: str, *, title: str = "", better: Better = "lower", terms: bool = False, options: type | None = None
+) -> Callable[[F], F]:
     """Register a metric of drawn images against the real ones of each split: `(drawn, real) -> value`.
 
     drawn, real: features of both, of shape (n, d) and (m, d), in float32. terms: it returns one number for each drawn
@@ -188,8 +227,9 @@ def metric(name: str, *, title: str = "", better: Better = "lower", terms: bool 
     title: what tables call it, by default its name. better: "lower", "higher" or "neither".
     """
     if better not in get_args(Better):
-        raise TypeError(f"extend.metric: better={better!r} is not one of {', '.join(get_args(Better))}")
-    return _registering("metric", name, None, title=title or name.replace("_", " "), better=better, terms=terms)
+        raise RegistrationError(f"extend.metric: better={better!r} is not one of {', '.join(get_args(Better))}")
+    title = title or str(name).replace("_", " ")
+    return _registering("metric", name, options, ("drawn", "real"), title=title, better=better, terms=terms)
 
 
 def features(name: str, *, dimension: int, options: type | None = None) -> Callable[[F], F]:
@@ -197,7 +237,7 @@ def features(name: str, *, dimension: int, options: type | None = None) -> Calla
 
     images: uint8, of shape (b, c, h, w), on the device of the task. Scores can only be compared within one space.
     """
-    return _registering("features", name, options, dimension=dimension)
+    return _registering("features", name, options, ("images",), dimension=dimension)
 
 
 def dataset(
@@ -215,6 +255,8 @@ def dataset(
     is ignored. splits: the numbers of images of train, val and test, which a rule picks from all.
     """
     if tuple(splits) != ("train", "val", "test"):
-        raise TypeError(f"extend.dataset: the splits of {name!r} are not train, val and test; give the number of each")
+        raise RegistrationError(
+            f"extend.dataset: the splits of {name!r} are not train, val and test; give the number of each"
+        )
     shape = {"channels": channels, "resolution": resolution, "num_classes": num_classes}
-    return _registering("dataset", name, options, **shape, **splits)
+    return _registering("dataset", name, options, (), **shape, **splits)

@@ -10,6 +10,13 @@ Scalar = bool | int | float | str | None
 OptionValue = Scalar | tuple[Scalar, ...]
 Options = tuple[tuple[str, OptionValue], ...]  # names and values, in the order in which they were declared
 
+
+def is_option_value(value: object) -> bool:
+    """Return whether a value can be an option: a number, a text, a truth value, None, or a tuple of these."""
+    values = cast(tuple[object, ...], value) if isinstance(value, tuple) else (value,)
+    return all(entry is None or isinstance(entry, bool | int | float | str) for entry in values)
+
+
 NO_IDENTITY = {"identity": False}  # as edm.config.display_field has it
 
 
@@ -22,6 +29,7 @@ class Extension:
     options: All of its options, defaults included.
     facts: What plans need to know of it without running its code; they follow from the rest.
     where: The file and the function that define it, for people.
+    uses: Qualified names of what its code uses of edm, and the names of other packages that it uses.
     """
 
     name: str
@@ -29,6 +37,7 @@ class Extension:
     options: Options = ()
     facts: Options = field(default=(), metadata=NO_IDENTITY)
     where: str = field(default="", metadata=NO_IDENTITY)
+    uses: tuple[str, ...] = field(default=(), metadata=NO_IDENTITY)
 
     def __str__(self) -> str:
         return self.name

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
 from dataclasses import replace
-from typing import TypeVar
+from typing import Any, TypeVar
 
-from edm.config import SPLITS, DataConfig, EvaluationConfig, Extension, SamplingConfig
+from edm.config import SPLITS, DataConfig, EvaluationConfig, Extension, NetworkConfig, SamplingConfig
+from edm.cost import attention_fact, norm_fact
 from edm.extension import Options
 from edm.registry import registration_of
 
@@ -51,6 +53,46 @@ def _with_settings(value: M, *names: str) -> M:
     return replace(value, facts=tuple((name, settings[name]) for name in names))
 
 
+def norm_facts(norm: Extension, networks: Iterable[NetworkConfig]) -> Options:
+    """Return how many parameters a norm has at every width of some networks. Raises whatever its code raises."""
+    sizes = {(width, each.cond_channels) for each in networks for c in each.level_channels for width in (c, 2 * c)}
+    build = registration_of(norm).bound(norm)
+    return tuple((norm_fact(*size), _parameters(build, *size)) for size in sorted(sizes))
+
+
+def attention_facts(attention: Extension, networks: Iterable[NetworkConfig]) -> Options:
+    """Return how many parameters an attention block has at every level of some networks that has attention.
+
+    Raises whatever its code raises.
+    """
+    levels = ((each, [*each.level_channels, each.level_channels[-1]]) for each in networks)
+    sizes = {
+        (width, heads, each.cond_channels)
+        for each, widths in levels
+        for width, heads in zip(widths, [*each.heads, each.bridge_heads], strict=False)
+        if heads
+    }
+    build = registration_of(attention).bound(attention)
+    return tuple((attention_fact(*size), _parameters(build, *size)) for size in sorted(sizes))
+
+
+def _parameters(build: Callable[..., Any], *sizes: int) -> int:
+    """Return the number of parameters of a module, which is built without values, in no time."""
+    import torch
+
+    with torch.device("meta"):
+        built = build(*sizes)
+    return sum(parameter.numel() for parameter in _module(built).parameters())
+
+
+def _module(built: Any) -> Any:
+    import torch
+
+    if not isinstance(built, torch.nn.Module):
+        raise TypeError(f"returns {type(built).__name__}, not a torch.nn.Module")
+    return built
+
+
 def network_facts(network: Extension, image_channels: int, resolution: int, num_classes: int) -> Options:
     """parameters: their number. flops: of a forward pass on one image of `resolution` pixels a side.
 
@@ -60,7 +102,7 @@ def network_facts(network: Extension, image_channels: int, resolution: int, num_
     from torch.utils.flop_counter import FlopCounterMode
 
     with torch.device("meta"):
-        built = registration_of(network).bound(network)(image_channels, resolution, num_classes).eval()
+        built = _module(registration_of(network).bound(network)(image_channels, resolution, num_classes)).eval()
         x, c_noise = torch.zeros(1, image_channels, resolution, resolution), torch.zeros(1)
         label = torch.zeros(1, dtype=torch.int64) if num_classes else None
         with FlopCounterMode(display=False) as counter:

@@ -8,6 +8,7 @@ in EDM, since noise levels span 0.002 to 80.
 from __future__ import annotations
 
 import math
+import traceback
 from collections.abc import Callable
 from itertools import pairwise
 from typing import Literal
@@ -108,13 +109,20 @@ def _of_extension(registration: Registration, schedule: Extension) -> Levels:
         try:
             found = [float(level) for level in function(steps, sigma_min, sigma_max)]
         except Exception as error:
-            raise ValueError(f"{schedule}: its code failed ({type(error).__name__}: {error}); correct it") from None
+            raise ValueError(f"{schedule}: its code failed ({_described(error, registration)}); correct it") from None
         falls = all(a > b > 0 for a, b in pairwise(found))
         if len(found) != steps or not falls:
             raise ValueError(f"{schedule} returns {found[:4]}...; return {steps} numbers above 0 that decrease")
         return found
 
     return levels
+
+
+def _described(error: Exception, registration: Registration) -> str:
+    """Return what an extension's code raised, and in which file and line."""
+    file, line = registration.function.__code__.co_filename, registration.function.__code__.co_firstlineno
+    lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == file]
+    return f"{file}:{[line, *lines][-1]}: {type(error).__name__}: {error}"
 
 
 LEVELS: dict[str, Levels] = {

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from edm.batch_norm import STATISTICS_BATCHES, StatisticsBackup, recompute_statistics, synchronise_norms
-from edm.batches import Batch, Batches, TrainingSet
+from edm.batches import Batch, Batches, BatchSource, TrainingSet
 from edm.config import Extension, NetworkConfig, Precision, TrainingConfig
 from edm.ema import Ema, PowerEma
 from edm.extension import extensions_in
@@ -26,9 +26,11 @@ from edm.noise import Stream, generator, uniforms
 from edm.parallel import ALONE, Team, averaging_gradients
 from edm.precondition import Denoiser
 from edm.registry import Registration, Registry, as_it_is
+from edm.step_graph import GpuRecorder, ReplayedFunction
 
 Loss = Callable[..., Tensor]  # (denoiser, images, labels, sigma, noise, augment_labels) -> one number for each image
-COMPILE_STEPS = 5000  # with fewer steps, torch.compile takes longer than it saves
+COMPILE_STEPS = 10_000  # with fewer steps, torch.compile takes longer than it saves: 50 s against 6 ms a step
+GRAPH_STEPS = 50  # the same of a CUDA graph
 
 
 @dataclass(frozen=True)
@@ -37,26 +39,31 @@ class Computing:
 
     precision: of the network's arithmetic. compiled: by torch.compile. fused: whether the optimizer is. micro_batch:
     images that go through the network at once, on all devices together, None for the whole batch; smaller than
-    configured where memory does not suffice.
+    configured where memory does not suffice. graphed: whether a GPU gets a step's gradient as one CUDA graph.
     """
 
     precision: Precision
     compiled: bool
     fused: bool = True
     micro_batch: int | None = None
+    graphed: bool = False
 
     def __str__(self) -> str:
         """Describe it in a log line."""
         parts = [str(self.precision), "compiled" if self.compiled else "not compiled"]
+        if self.graphed:
+            parts.append("as a CUDA graph")
         if self.micro_batch is not None:
             parts.append(f"{self.micro_batch} images at once")
         return ", ".join(parts)
 
     @classmethod
-    def choose(cls, config: TrainingConfig, device: torch.device, compiled: bool | None = None) -> Computing:
+    def choose(
+        cls, config: TrainingConfig, device: torch.device, compiled: bool | None = None, graphed: bool = True
+    ) -> Computing:
         """Return what `config` says, and for what it leaves open the best choice for `device`.
 
-        compiled: overrides that choice for torch.compile.
+        compiled: overrides that choice for torch.compile. graphed: False rules out CUDA graphs.
         """
         gpu = device.type == "cuda"
         precision = config.precision
@@ -66,7 +73,9 @@ class Computing:
                 precision = "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp16"
         if compiled is None:  # on a CPU, compiling took minutes and gained nothing
             compiled = gpu and config.num_steps >= COMPILE_STEPS
-        return cls(precision, compiled, micro_batch=config.micro_batch)
+        # fp16 scales the loss by a number that changes from step to step
+        graphed = graphed and gpu and precision != "fp16" and config.num_steps >= GRAPH_STEPS
+        return cls(precision, compiled, micro_batch=config.micro_batch, graphed=graphed)
 
 
 class Objective(nn.Module):
@@ -143,6 +152,8 @@ class TrainState:
             synchronise_norms(self.denoiser, team)  # not those of the average, which only the first process evaluates
         if self.computing.compiled:
             compile_network(self.denoiser.network)
+        if team.size > 1 or self.draws_masks or any(extensions_in(config)):  # these do more in a step than a GPU's work
+            self.computing = replace(self.computing, graphed=False)
         self.objective: nn.Module = Objective(self.denoiser, config)
         if team.size > 1:
             self.objective = averaging_gradients(self.objective)
@@ -239,16 +250,27 @@ def train(state: TrainState, data: TrainingSet) -> Iterator[Float[Tensor, ""]]:
     process calls this, and all begin with the state of the first.
     """
     state.synchronise()
-    batches = Batches(data, state.config, state.seed, state.denoiser.null_label)
+    gradient = _gradient_of_steps(state, data)
     statistics = StatisticsBackup(state.denoiser)
     while state.step < state.config.num_steps:
         with statistics.restored_on_error():
-            loss = _compute_gradient(state, batches.team_share(state.step, state.team, state.num_parts))
+            loss = gradient(state.step)
         _step_optimizer(state)
         state.ema.update(state.denoiser, state.config.batch_size, state.kimg)
         state.step += 1
         state.power.update(state.denoiser, state.step)
         yield loss
+
+
+def _gradient_of_steps(state: TrainState, data: TrainingSet) -> Callable[[int], Float[Tensor, ""]]:
+    """Return a function that computes the gradient of the mean loss of a step's batch and returns that loss."""
+    batches = Batches(data, state.config, state.seed, state.denoiser.null_label)
+
+    def computed(*source: Tensor) -> Tensor:
+        return _compute_gradient(state, batches.made(BatchSource(*source)))
+
+    compute = ReplayedFunction(computed, GpuRecorder(state.device)) if state.computing.graphed else computed
+    return lambda step: compute(*batches.team_share(step, state.team, state.num_parts))
 
 
 def _compute_gradient(state: TrainState, batch: Batch) -> Float[Tensor, ""]:

@@ -2,24 +2,29 @@
 
 from __future__ import annotations
 
+import itertools
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, cast
 
+import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from edm.augment import AUGMENTATIONS
 from edm.batches import TrainingSet
-from edm.config import Extension, NetworkConfig, SamplingConfig, TrainingConfig, extensions_in
+from edm.config import DataConfig, Extension, NetworkConfig, SamplingConfig, TrainingConfig, extensions_in
+from edm.data.catalogue import facts
 from edm.guidance import GUIDANCE_RULES
 from edm.loss import WEIGHTINGS
 from edm.metrics.own import OWN_FEATURES, OWN_METRICS
+from edm.networks.blocks import ATTENTIONS, NORMS
 from edm.networks.build import start
 from edm.noise import DISTRIBUTIONS, Stream, normals
+from edm.registry import registration_of
 from edm.samplers import Loop, integrate, method_of, run_loop
-from edm.train import LOSSES, LR_SCHEDULES, Computing, TrainState, train
+from edm.train import LOSSES, LR_SCHEDULES, OPTIMIZERS, Computing, TrainState, train
 
 IMAGES = 2
 SIGMA_DATA = 0.5
@@ -79,7 +84,11 @@ def try_training(network: NetworkConfig, config: TrainingConfig) -> None:
     small = replace(config, batch_size=IMAGES, micro_batch=None, kimg=2 * IMAGES / 1000, power_ema=(), keep="last")
     _try_functions(small, shape)
     if any(extensions_in(network)):
+        _try_blocks(network)
         _try_network(network, shape)
+    if isinstance(config.optimizer, Extension):
+        found = OPTIMIZERS[config.optimizer](nn.Linear(1, 1), small, False)
+        _require_kind(found, torch.optim.Optimizer, "torch.optim.Optimizer")
     state = TrainState(network, small, SIGMA_DATA, 0, torch.device("cpu"), Computing("fp32", False, fused=False))
     for loss in train(state, TrainingSet(images, labels)):
         if not loss.isfinite():
@@ -88,6 +97,26 @@ def try_training(network: NetworkConfig, config: TrainingConfig) -> None:
     for name, weights in state.denoiser.named_parameters():
         if not weights.isfinite().all():
             raise TrialError(f"makes weights ({name}) infinite or NaN; correct it")
+
+
+def try_dataset(data: DataConfig) -> None:
+    """Take the first images and labels of a data set that an extension yields; raises TrialError."""
+    assert isinstance(data.name, Extension)
+    known = facts(data)
+    shape = (known.channels, known.resolution, known.resolution)
+    yielded = registration_of(data.name).bound(data.name)()
+    if not isinstance(yielded, Iterable):
+        raise TrialError(f"returns {type(yielded).__name__}; yield pairs of an image and its label")
+    for pair in itertools.islice(cast(Iterable[object], yielded), IMAGES):
+        parts = cast(Sequence[Any], pair) if isinstance(pair, tuple | list) else ()
+        if len(parts) != 2:
+            raise TrialError(f"yields {type(cast(object, pair)).__name__}; yield pairs of an image and its label")
+        image: np.ndarray[Any, Any] = np.asarray(parts[0])
+        if image.shape != shape or image.dtype != np.uint8:
+            found = f"{image.dtype} of shape {list(image.shape)}"
+            raise TrialError(f"yields an image that is {found}; yield uint8 of shape {list(shape)}")
+        if known.num_classes and not 0 <= int(parts[1]) < known.num_classes:
+            raise TrialError(f"yields the label {parts[1]}; yield 0 to {known.num_classes - 1}")
 
 
 def try_features(features: Extension, shape: tuple[int, int, int]) -> None:
@@ -105,6 +134,21 @@ def try_metric(metric: Extension, dimension: int) -> None:
         required(found, (20,))
     elif not math.isfinite(float(found)):
         raise TrialError("returns a value that is not a finite number; correct it")
+
+
+def _try_blocks(network: NetworkConfig) -> None:
+    """Build one norm and one attention block, as far as extensions define them."""
+    channels, cond = network.level_channels[0], network.cond_channels
+    if isinstance(network.norm, Extension):
+        _require_kind(NORMS[network.norm](channels, cond), nn.Module, "torch.nn.Module")
+    if isinstance(network.attention_block, Extension):
+        _require_kind(ATTENTIONS[network.attention_block](channels, 1, network), nn.Module, "torch.nn.Module")
+
+
+def _require_kind(value: object, kind: type, name: str) -> None:
+    """Raise TrialError unless a value is of a kind, which people know by a name."""
+    if not isinstance(value, kind):
+        raise TrialError(f"returns {type(value).__name__}; return a {name}")
 
 
 def _try_network(network: NetworkConfig, shape: tuple[int, ...]) -> None:
@@ -128,9 +172,9 @@ def _try_functions(config: TrainingConfig, shape: tuple[int, ...]) -> None:
         required(images[0], shape)
     if isinstance(config.lr_schedule, Extension):
         for seen in (0.0, config.kimg):
-            factor = LR_SCHEDULES[config.lr_schedule](config)(seen, config.kimg)
-            if not 0 <= float(factor) < math.inf:
-                raise TrialError(f"returns the factor {factor!r} at {seen:g} kimg; return 0 or more")
+            factor: Any = LR_SCHEDULES[config.lr_schedule](config)(seen, config.kimg)
+            if not isinstance(factor, int | float | Tensor) or not 0 <= float(factor) < math.inf:
+                raise TrialError(f"returns the factor {factor!r} at {seen:g} kimg; return a number, 0 or more")
     if isinstance(config.loss, Extension):
         _try_loss(config, shape)
 

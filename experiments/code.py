@@ -21,117 +21,30 @@ import ast
 import hashlib
 from collections import deque
 from collections.abc import Collection, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-from experiments.scopes import FUNCTIONS, Target
-from experiments.syntax import (
-    NO_CHOICES,
-    OWN_MODULE,
-    NormalForm,
-    Normaliser,
-    imported,
-    is_for_type_checkers,
-    is_idle,
-)
+from experiments.code_modules import BODY, Module
+from experiments.scopes import Target
+from experiments.syntax import NO_CHOICES, OWN_MODULE, NormalForm, Normaliser, imported
 
 DIGITS = 20  # of the digest of a whole
 SHORT_DIGITS = 12  # of the digest of a definition
 OWN_KINDS = ("definition", "mention")  # of targets: definitions of the sources
-BODY = "<module>"  # name of what a module does beside its definitions
 
 
 @dataclass(frozen=True)
 class Reach:
-    """What entry points reach. definitions: a short digest of each, by qualified name, in order of discovery."""
+    """What entry points reach.
+
+    definitions: a short digest of each, by qualified name, in order of discovery. outside: what they name that is not
+    in the sources, such as "torch.nn.Linear".
+    """
 
     digest: str
     definitions: Mapping[str, str]
-
-
-@dataclass
-class Module:
-    """A module of the sources. statements: those that define each name; imports: module and name that it is of."""
-
-    name: str
-    is_package: bool
-    statements: dict[str, list[ast.stmt]] = field(default_factory=dict)
-    methods: dict[str, list[str]] = field(default_factory=dict)  # of each class
-    imports: dict[str, tuple[str, str]] = field(default_factory=dict)
-    star_imports: list[str] = field(default_factory=list)
-    imported_modules: set[str] = field(default_factory=set)  # anywhere in it, and what may be modules
-
-    @classmethod
-    def parse(cls, name: str, source: str, is_package: bool) -> Module:
-        """Parse source; raises SyntaxError."""
-        module = cls(name, is_package)
-        tree = ast.parse(source)
-        for statement in tree.body:
-            module._add(statement)
-        for node in ast.walk(tree):
-            if isinstance(node, ast.Import | ast.ImportFrom):
-                for _, base, attribute in imported(node, name, is_package):
-                    module.imported_modules |= {base, f"{base}.{attribute}"}
-                module.imported_modules |= {alias.name for alias in node.names}
-        return module
-
-    def _add(self, statement: ast.stmt) -> None:
-        if is_idle(statement):
-            return
-        if isinstance(statement, ast.Import | ast.ImportFrom):
-            self._import(statement)
-        elif is_for_type_checkers(statement):
-            for child in ast.walk(statement):
-                if isinstance(child, ast.Import | ast.ImportFrom):
-                    self._import(child)
-        elif isinstance(statement, FUNCTIONS):
-            self._define(statement.name, statement)
-        elif isinstance(statement, ast.ClassDef):
-            self._define(statement.name, statement)
-            methods = [child for child in statement.body if isinstance(child, FUNCTIONS)]
-            self.methods[statement.name] = list(dict.fromkeys(method.name for method in methods))
-            for method in methods:
-                self._define(f"{statement.name}.{method.name}", method)
-        elif names := _assigned(statement):
-            for name in names:
-                self._define(name, statement)
-        else:
-            self._define(BODY, statement)
-            self._bind_within(statement)
-
-    def _define(self, name: str, statement: ast.stmt) -> None:
-        self.statements.setdefault(name, []).append(statement)
-
-    def _import(self, statement: ast.Import | ast.ImportFrom) -> None:
-        for name, module, attribute in imported(statement, self.name, self.is_package):
-            if name == "*":
-                self.star_imports.append(module)
-            else:
-                self.imports[name] = module, attribute
-
-    def _bind_within(self, statement: ast.stmt) -> None:
-        """Let the names that a compound statement binds, as `try` and `if` do, stand for all such statements."""
-        for child in ast.walk(statement):
-            if isinstance(child, ast.Import | ast.ImportFrom):
-                self._import(child)
-            elif isinstance(child, (*FUNCTIONS, ast.ClassDef)):
-                self.statements.setdefault(child.name, self.statements[BODY])
-            elif isinstance(child, ast.Name) and isinstance(child.ctx, ast.Store):
-                self.statements.setdefault(child.id, self.statements[BODY])
-
-
-def _assigned(statement: ast.stmt) -> list[str]:
-    """Return the names that an assignment at the top of a module gives a value; none for other statements."""
-    if isinstance(statement, ast.AnnAssign):
-        targets = [statement.target]
-    elif isinstance(statement, ast.Assign):
-        targets = statement.targets
-    else:
-        return []
-    nodes = [node for target in targets for node in ast.walk(target)]
-    plain = all(isinstance(node, ast.Name | ast.Tuple | ast.List | ast.Starred | ast.expr_context) for node in nodes)
-    return [node.id for node in nodes if isinstance(node, ast.Name)] if plain else []
+    outside: tuple[str, ...] = ()
 
 
 class Sources:
@@ -177,6 +90,30 @@ class Sources:
                 module, own = self.modules[owner], name[len(owner) + 1 :]
                 return (module, own) if own in module.statements else None
         return None
+
+    def entry(self, name: str) -> str | None:
+        """Return the definition or module that a qualified name leads to, whichever module it is imported from.
+
+        For an attribute of a definition that is no method, the definition; None where there is nothing.
+        """
+        owner, own = self._split(name)
+        if owner is None:
+            return None
+        target: Target | None = Target("module", owner)
+        for attribute in own:
+            found = self.resolve(self.modules[owner], target, attribute)
+            if found is None or found.kind == "external":
+                break
+            target = found
+        return target.name
+
+    def _split(self, name: str) -> tuple[str | None, list[str]]:
+        """Return the innermost module of a qualified name, and the attributes that follow it."""
+        parts = name.split(".")
+        for count in range(len(parts), 0, -1):
+            if (owner := ".".join(parts[:count])) in self.modules:
+                return owner, parts[count:]
+        return None, parts
 
     def keys_of(self, registry: str) -> list[str]:
         """Return the literal keys of a dictionary, given the qualified name of its variable; none where it is gone."""
@@ -322,7 +259,9 @@ class _Walk:
             forms[name] = self._visit(name)
         whole = hashlib.sha256("\n".join(self._text(form) for form in forms.values()).encode()).hexdigest()
         short = {name: _short(form) for name, form in forms.items()}
-        return Reach(whole[:DIGITS], short)
+        parts = (part for form in forms.values() for part in form.parts if isinstance(part, Target))
+        outside = dict.fromkeys(part.name for part in parts if part.kind == "external")
+        return Reach(whole[:DIGITS], short, tuple(outside))
 
     def _take(self, name: str) -> None:
         if name in self.numbers or self._is_left_out(name) or self.sources.definition(name) is None:

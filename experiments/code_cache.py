@@ -10,7 +10,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-DIGESTING = ("code.py", "scopes.py", "syntax.py", "sweep/code_parts.py")  # files of this package
+DIGESTING = ("code.py", "code_modules.py", "scopes.py", "syntax.py", "sweep/code_parts.py")  # files of this package
 EQUIVALENT = "equivalent_code.json"  # file of edm/
 
 Digests = dict[str, str | None]  # by part; None of a part that the code does not have

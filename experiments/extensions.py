@@ -15,15 +15,18 @@ import json
 import sys
 import traceback
 from collections.abc import Generator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 
 from edm import extend
 from edm.config import Extension
-from edm.registry import Registration, register
+from edm.registry import Registration, register, registration_of
 from experiments.code import DIGITS, Reach, Sources
+from experiments.code_modules import BODY
+from experiments.errors import one_line
+from experiments.scopes import FUNCTIONS
 
 PRIVATE = "edm_sweep_extensions"  # where loaded modules are kept, apart from all others of their names
 NOT_TO_HIDE = {"edm", "experiments", "reports", "torch", "numpy", *sys.stdlib_module_names}
@@ -46,18 +49,23 @@ class ExtensionFile:
 class LoadedExtension:
     """Something that a file registered, and the code that it consists of.
 
-    code: its digest. where: the file and the function. definitions: a short digest of each that it reaches, by name.
+    code: its digest. where: the file and the function. uses: as an Extension has it.
     """
 
     registration: Registration
     code: str
     where: str
-    definitions: Mapping[str, str]
+    uses: tuple[str, ...]
+
+    @property
+    def place(self) -> str:
+        """The file and line, for people."""
+        return _line_of(self.registration) or self.where
 
     @property
     def value(self) -> Extension:
         """The value of a configuration's field that stands for it, without options."""
-        return Extension(self.registration.name, self.code, where=self.where)
+        return Extension(self.registration.name, self.code, where=self.where, uses=self.uses)
 
 
 # reading ------------------------------------------------------------------------------------------
@@ -101,8 +109,8 @@ def _installed(name: str, folder: Path) -> Path:
 
 
 def load_extensions(files: Sequence[ExtensionFile]) -> list[Registration]:
-    """Run the files and return what they register. Raises ExtensionError."""
-    with _importable(files), extend.collecting() as registrations:
+    """Run the files and return what they register; what they print goes to stderr. Raises ExtensionError."""
+    with _importable(files), redirect_stdout(sys.stderr), extend.collecting() as registrations:
         for file in files:
             _import(file, files)
     return registrations
@@ -125,13 +133,46 @@ def _identified(registration: Registration, files: Sequence[ExtensionFile], sour
     if file is None or name is None:
         what = f"{registration.kind} {registration.name!r}"
         raise ExtensionError(f"{what} is not a function or a class of a file of extensions; define it in one")
-    reach = _reach(sources, file.module, name)
+    reach = reach_of(sources, file.module, name)
     content = json.dumps([registration.kind, registration.name, reach.digest])
     code = hashlib.sha256(content.encode()).hexdigest()[:DIGITS]
-    return LoadedExtension(registration, code, f"{Path(file.path).name}, {name}", reach.definitions)
+    _definitions[code] = readable(sources, reach.definitions)
+    return LoadedExtension(registration, code, f"{Path(file.path).name}, {name}", _used(reach.outside))
 
 
-def _reach(sources: Sources, module: str, name: str) -> Reach:
+_definitions: dict[str, Mapping[str, str]] = {}  # of every extension that was identified, by the digest of its code
+
+
+def definitions_of(code: str) -> Mapping[str, str] | None:
+    """Return what an extension's code consists of, as `readable` has it; None where this process has not read it."""
+    return _definitions.get(code)
+
+
+def readable(sources: Sources, definitions: Mapping[str, str]) -> dict[str, str]:
+    """Return the short digests of definitions by what people call them, such as "scaled() in ideas.py"."""
+    return {_in_words(sources, name): digest for name, digest in definitions.items()}
+
+
+def _in_words(sources: Sources, qualified: str) -> str:
+    found = sources.definition(qualified)
+    assert found is not None
+    module, name = found
+    is_function = any(isinstance(statement, FUNCTIONS) for statement in module.statements[name])
+    shown = "what stands outside of functions" if name == BODY else name + ("()" if is_function else "")
+    return f"{shown} in {sources.paths[module.name].name}"
+
+
+def _used(outside: Sequence[str]) -> tuple[str, ...]:
+    """Return what code uses of edm, and which other packages, without Python's own."""
+    own = dict.fromkeys(name for name in outside if name.startswith("edm.") and not name.startswith("edm.extend"))
+    packages = (
+        {name.partition(".")[0] for name in outside} - {"edm", "experiments", "reports"} - sys.stdlib_module_names
+    )
+    return (*own, *sorted(packages))
+
+
+def reach_of(sources: Sources, module: str, name: str) -> Reach:
+    """Return what a function of a file of extensions reaches within all of them."""
     try:
         return sources.reach([f"{module}.{name}"])
     except KeyError:  # such as a function within a function
@@ -145,15 +186,39 @@ def _import(file: ExtensionFile, files: Sequence[ExtensionFile]) -> None:
         raise ExtensionError(
             f"{error.filename}:{error.lineno}: is not valid Python ({error.msg}); correct it"
         ) from None
-    except Exception as error:
+    except extend.RegistrationError as error:
+        raise ExtensionError(f"{place_of_error(error) or file.path}: {error}") from None
+    except (Exception, SystemExit) as error:
         last = traceback.format_exception_only(error)[-1].strip()
-        own = {each.path for each in files}
-        frames = [f for f in traceback.extract_tb(error.__traceback__) if f.filename in own]
-        place = f"{frames[-1].filename}:{frames[-1].lineno}" if frames else file.path
+        place = place_of_error(error) or file.path
         raise ExtensionError(f"{place}: cannot be imported ({last}){_remedy(error, file)}") from None
 
 
-def _remedy(error: Exception, file: ExtensionFile) -> str:
+def place_of_error(error: BaseException) -> str:
+    """Return the file and line of an extension in which an error arose; "" where no extension took part in it."""
+    own = {module.__file__ for name, module in sys.modules.items() if name.startswith(PRIVATE)}
+    places = [f"{f.filename}:{f.lineno}" for f in traceback.extract_tb(error.__traceback__) if f.filename in own]
+    return places[-1] if places else ""
+
+
+def place_of(extension: Extension) -> str:
+    """Return the file and line of the function that an extension registered, for people."""
+    return _line_of(registration_of(extension)) or extension.where
+
+
+def _line_of(registration: Registration) -> str:
+    """Return the file and line of a function; "" of a class, which has none."""
+    code = getattr(registration.function, "__code__", None)
+    return f"{code.co_filename}:{code.co_firstlineno}" if code is not None else ""
+
+
+def why_failed(extension: Extension, error: Exception) -> str:
+    """Return what an extension's code raised, and in which file and line, for people."""
+    place = place_of_error(error) or place_of(extension)
+    return f"{place}: {type(error).__name__}: {one_line(error)}"
+
+
+def _remedy(error: BaseException, file: ExtensionFile) -> str:
     if isinstance(error, ModuleNotFoundError) and error.name is not None:
         if Path(file.path).with_name(f"{error.name}.py").is_file():
             return f"; add {error.name}.py to extensions"

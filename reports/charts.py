@@ -8,7 +8,6 @@ from dataclasses import dataclass, field
 
 # Okabe and Ito's colours, which colour-blind people tell apart; two are darkened to be visible on white
 COLOURS = ("#0072b2", "#d55e00", "#00805c", "#b5508a", "#9a6a00", "#2581b8", "#4d4d4d")
-DARK_COLOURS = ("#56b4e9", "#ff9040", "#2fc79b", "#e89ac6", "#e6b422", "#9fd3f2", "#cccccc")  # on a dark page
 NUM_COLOURS = len(COLOURS)
 MAX_SERIES = 24  # with more, which nobody could tell apart, a chart is left out
 

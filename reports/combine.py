@@ -37,6 +37,8 @@ def combine_reports(reports: Mapping[str, Report], paired: Mapping[str, PairedEr
         {f"{name}: {key}": value for name, report in reports.items() for key, value in report.provenance.items()},
         paired=dict(paired),
         pairs=_united({name: report.pairs for name, report in reports.items()}),
+        denoising=_united({name: report.denoising for name, report in reports.items()}),
+        links=_united({name: report.links for name, report in reports.items()}),
         notes=tuple(f"{name}: {text}" for name, report in reports.items() for text in report.notes),
         levels=pd.concat([_prefixed(report.levels, "training", name) for name, report in reports.items()]),
         states=_united({name: report.states for name, report in reports.items()}),

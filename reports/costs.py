@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from reports.entries import TableEntry, round_column
-from reports.scores import CellRow
+from reports.rows import CellRow
 
 
 @dataclass(frozen=True)
@@ -28,6 +28,8 @@ COSTS = {
     "kimg": CostInfo("training.kimg", "kimg"),
     "training_s": CostInfo("training_s", "training, s", decimals=0),
     "gpu_hours": CostInfo("gpu_hours", "GPU-hours"),
+    "matched_loss": CostInfo("matched_loss", "val loss", decimals=4),  # these two are of tables at equal compute
+    "matched_kimg": CostInfo("matched_kimg", "kimg by then"),
 }
 
 

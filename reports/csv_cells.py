@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import pandas as pd
@@ -13,16 +14,23 @@ ESCAPE = "'"  # spreadsheets show what follows as text
 
 def csv_text(frame: pd.DataFrame) -> str:
     """Return a frame as CSV, escaped, and with a carriage return in quotes, where the csv module leaves it bare."""
-    bare = escaped(frame).map(_with_marked_returns)
+    bare = _with_text(frame, lambda value: _with_marked_returns(_escaped(value)))
     return bare.to_csv(index=False, lineterminator="\n").replace(RETURN, "\r")
 
 
 def escaped(frame: pd.DataFrame) -> pd.DataFrame:
     """Return a frame for a CSV file: text that begins like a formula has ' before it, names of columns as well."""
+    return _with_text(frame, _escaped)
+
+
+def _with_text(frame: pd.DataFrame, written: Callable[[Any], Any]) -> pd.DataFrame:
+    """Return a frame with every value of a column of text as it is written, names of columns as well."""
     shown = frame.rename(columns=_escaped)
     for position, dtype in enumerate(shown.dtypes):
         if dtype.kind == "O":
-            shown.isetitem(position, shown.iloc[:, position].map(_escaped).tolist())
+            values: list[Any] = shown.iloc[:, position].tolist()
+            known = {value: written(value) for value in values if isinstance(value, str)}  # few texts, many cells
+            shown.isetitem(position, [known[value] if isinstance(value, str) else value for value in values])
     return shown
 
 

@@ -15,9 +15,10 @@ from reports.entries import TableEntry
 from reports.layout import columns_with_values
 from reports.metrics import PREFERRED_SPLITS, shown, title_of
 from reports.report import Report
-from reports.scores import CellRow, sample_of
+from reports.rows import CellRow, cell_rows
+from reports.scores import sample_of
 from reports.significance import PairedErrors, Sample
-from reports.tables import ResultTable, cell_rows, comparable_groups
+from reports.tables import ResultTable, comparable_groups
 from reports.values import label_value, short_axes, show_value
 
 ItemT = TypeVar("ItemT")

@@ -62,8 +62,8 @@ def _levels(heads: Sequence[ColumnHead]) -> list[tuple[str, ...]]:
 
 def _splits_are_grouped(heads: Sequence[ColumnHead]) -> bool:
     """Whether a metric has columns of several splits side by side."""
-    pairs = itertools.pairwise(heads)
-    return any(_by_split(a)[0] == _by_split(b)[0] and a.axis_values == b.axis_values for a, b in pairs)
+    pairs = [(_by_split(a)[0], _by_split(b)[0], a.axis_values == b.axis_values) for a, b in itertools.pairwise(heads)]
+    return any(name == other != "" and same_place for name, other, same_place in pairs)
 
 
 def _by_split(head: ColumnHead) -> tuple[str, str]:

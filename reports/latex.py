@@ -34,11 +34,14 @@ TEX = str.maketrans(
         "<": r"$<$",
         ">": r"$>$",
         "|": r"$|$",
+        "`": r"\`{}",
+        "[": "{[}",  # at the begin of a row, it would be an option of the row's end before it
+        "*": "{*}",  # likewise
         "±": r"$\pm$",
         "≈": r"$\approx$",
         "Δ": r"$\Delta$",
         CHANGED_MARK: r"$^\dagger$",
-        NO_NUMBER: "--",
+        NO_NUMBER: r"\textendash{}",
     }
 )
 SYMBOLS = f"±≈Δ—{CHANGED_MARK}"
@@ -152,9 +155,10 @@ def number(text: str) -> str:
 
 
 def escape(text: str) -> str:
-    """Return text as LaTeX that shows it, whatever letters it has."""
-    shown = "".join(letter if _is_readable(letter) else _plain(letter) for letter in text)
-    return shown.translate(TEX).replace(r"x10\^{}3", r"$\times 10^3$").replace("FID inf", r"FID$_\infty$")
+    """Return text as LaTeX that shows it in one paragraph, whatever letters it has."""
+    shown = "".join(letter if _is_readable(letter) else _plain(letter) for letter in " ".join(text.split()))
+    written = shown.translate(TEX).replace("--", "-{}-")  # LaTeX would make a dash of two hyphens
+    return written.replace(r"x10\^{}3", r"$\times 10^3$").replace("FID inf", r"FID$_\infty$")
 
 
 def _is_readable(letter: str) -> bool:

@@ -20,6 +20,7 @@ class Layout:
 
     title: of the sweep. rows, columns: the axes that make them. name, caption: of the table. costs: columns of
     reports.costs. baseline: the values of axes that entries are compared with. reference: published numbers beside.
+    equal: the cost that all entries have in common, for a view at equal compute.
     """
 
     title: str
@@ -31,6 +32,7 @@ class Layout:
     costs: tuple[str, ...] = ()
     baseline: Mapping[str, Any] = field(default_factory=dict[str, Any])
     reference: str = ""
+    equal: str = ""
 
     @property
     def axes(self) -> tuple[str, ...]:
@@ -40,7 +42,7 @@ class Layout:
 
 @dataclass(frozen=True)
 class TableSpec:
-    """One of the tables of a group of comparable cells; `costs`, `caption` and `baseline` as in its layout."""
+    """One of the tables of a group of comparable cells; as in its layout. note: a footnote of its own."""
 
     name: str
     metrics: tuple[str, ...]
@@ -51,6 +53,7 @@ class TableSpec:
     caption: str = ""
     baseline: Mapping[str, Any] = field(default_factory=dict[str, Any])
     reference: str = ""
+    note: str = ""
 
     @property
     def axes(self) -> tuple[str, ...]:

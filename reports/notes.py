@@ -59,7 +59,7 @@ def state_line(frame: pd.DataFrame, states: States | None = None) -> str:
 
 def separation_note(tables: list[ResultTable], frame: pd.DataFrame) -> str:
     """Say which numbers are in separate tables because they cannot be compared, and why; empty if all can."""
-    labels = list(dict.fromkeys(table.label for table in tables))
+    labels = list(dict.fromkeys(table.label for table in tables if table.has_scores))
     if len(labels) < 2:
         return ""
     why = "; ".join(_separating(frame))

@@ -104,12 +104,14 @@ function showCell(number) {
     beside.addEventListener("click", () => { panel.close(); choose(byId("first"), cell.number); });
     body.append(section("Images", picture, element("p"), beside));
   }
+  if (data.steps[cell.number]) body.append(section("Step by step", element("img", undefined, stepsOf(cell))));
   body.append(section("Configuration", list(cell.configuration)));
   body.append(section("Depends on", list(cell.depends)));
   const curve = byId("curve-" + cell.curve);
   if (curve) body.append(section("Loss of its training", curve.content.cloneNode(true)));
   if (cell.notes.length) body.append(section("Notes", ...cell.notes.map((note) => element("p", note))));
   body.append(section("Commands", ...cell.commands.map(command)));
+  if (cell.link) body.append(section("MLflow", element("a", "This cell's run in MLflow", { href: cell.link, rel: "noopener" })));
   const shared = element("details");
   shared.append(element("summary", "What all cells share, and where the numbers come from"), list(data.shared));
   body.append(section("Provenance", shared));
@@ -117,6 +119,18 @@ function showCell(number) {
 }
 all("[data-cell]").forEach((button) => button.addEventListener("click", () => showCell(button.dataset.cell)));
 byId("panel-close")?.addEventListener("click", () => byId("panel").close());
+
+// images coming out of noise
+function stepsOf(cell) {
+  return { src: data.steps[cell.number], alt: `${cell.name}: images coming out of noise, step by step` };
+}
+for (const select of all("[data-steps]")) {
+  const show = () => {
+    for (const [name, value] of Object.entries(stepsOf(data.cells[select.value]))) byId(select.dataset.steps)[name] = value;
+  };
+  select.addEventListener("change", show);
+  show();
+}
 
 // two cells side by side
 function choose(select, number) {

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import math
 import shlex
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -18,10 +18,11 @@ from reports.charts import Chart
 from reports.dictionary import PARAMETERS
 from reports.figures import all_charts, loss_charts
 from reports.findings import finding, question
-from reports.metrics import metric_info, shown, title_of
+from reports.metrics import shown, title_of
 from reports.notes import remarks, report_notes, separation_note, state_line
 from reports.render import TIED_MARK
 from reports.report import Report
+from reports.rows import frame_rows
 from reports.significance import Sample
 from reports.svg import marker_svg, to_svg
 from reports.tables import FIRST_METRICS, ResultTable
@@ -42,9 +43,10 @@ def to_html(report: Report, refresh_s: int = 0) -> str:
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(HERE), autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True
     )
-    tables, rows = report.tables, _rows(report)
-    pictures = _gallery(report, report.pictures, partial(_score_caption, decimals=_decimals(tables)))
-    curves, varying = _curves(report), _varying_parameters(report)
+    tables, rows = report.tables, frame_rows(report.frame)
+    pictures = _gallery(report, rows, report.pictures, partial(_score_caption, decimals=_decimals(tables)))
+    curves, varying, titles = _curves(report), _varying_parameters(report), _metric_titles(report)
+    denoising = _gallery(report, rows, report.denoising, lambda row: "")[:MAX_PICTURES]
     return environment.get_template("page.html.j2").render(
         title=report.layout.title,
         question=question(report),
@@ -59,22 +61,20 @@ def to_html(report: Report, refresh_s: int = 0) -> str:
         numbers={str(row["cell"]): number for number, row in enumerate(rows)},
         cells=pictures[:MAX_PICTURES],
         num_left_out=max(0, len(pictures) - MAX_PICTURES),
-        pairs=_gallery(report, report.pairs, _distance_caption)[:MAX_PICTURES],
+        pairs=_gallery(report, rows, report.pairs, _distance_caption)[:MAX_PICTURES],
+        denoising=denoising,
         charts=[_chart(chart) for chart in all_charts(report)],
         curves=list(curves.values()),
         shared=_shared_parameters(report),
         provenance=report.provenance,
         data={
-            "cells": [_cell(report, row, i, list(curves), varying) for i, row in enumerate(rows)],
+            "cells": [_cell(report, row, i, list(curves), varying, titles) for i, row in enumerate(rows)],
+            "steps": {cell["number"]: cell["picture"] for cell in denoising},
             "shared": [*_shared_parameters(report), *report.provenance.items()],
         },
         style=(HERE / "page.css").read_text(encoding="utf-8"),
         script=(HERE / "page.js").read_text(encoding="utf-8"),
     )
-
-
-def _rows(report: Report) -> list[dict[str, Any]]:
-    return [{str(name): value for name, value in record.items()} for record in report.frame.to_dict("records")]
 
 
 def _axes(report: Report) -> dict[str, str]:
@@ -121,17 +121,25 @@ def _curves(report: Report) -> dict[str, str]:
 # cells --------------------------------------------------------------------------------------------
 
 
-def _cell(report: Report, row: Row, number: int, curves: list[str], varying: list[str]) -> dict[str, Any]:
-    """What the panel of a cell shows. curves: the trainings with a curve. varying: parameters that cells differ in."""
+def _cell(
+    report: Report, row: Row, number: int, curves: list[str], varying: list[str], titles: Mapping[str, str]
+) -> dict[str, Any]:
+    """What the panel of a cell shows.
+
+    curves: the trainings with a curve. varying: parameters that cells differ in. titles: of the metrics.
+    """
     training = str(row.get("training_name", ""))
+    if "sweep" in report.layout.axes:  # the report's curves are those of several sweeps
+        training = f"{row['sweep']}:{training}"
     sweep, name = _command_names(report, report.shown(str(row["cell"])))
     return {
         "name": report.shown(str(row["cell"])),
         "number": number,
-        "scores": [("status", _status(report, row)), *_scores(row)],
+        "scores": [("status", _status(report, row)), *_scores(row, titles)],
         "configuration": [(key, show_value(row[key])) for key in varying],
         "depends": [(key, str(row[key])) for key in SIGNATURES if key in row],
         "curve": curves.index(training) if training in curves else -1,
+        "link": report.links.get(str(row["cell"]), ""),
         "notes": [note for note in str(row.get("notes") or "").split("; ") if note and note != "nan"],
         "commands": [
             shlex.join(["edm-sweep", "run", sweep, "--only", name]),
@@ -153,13 +161,15 @@ def _status(report: Report, row: Row) -> str:
     return report.states.get(str(row["cell"]), str(row["status"])) if row["status"] == "missing" else str(row["status"])
 
 
-def _scores(row: Row) -> list[tuple[str, str]]:
+def _scores(row: Row, titles: Mapping[str, str]) -> list[tuple[str, str]]:
     """All scores of a cell with their intervals."""
-    return [(title_of(name), _score(row, name, None)) for name in row if _is_metric(name) and _is_number(row[name])]
+    return [(title, _score(row, name, None)) for name, title in titles.items() if _is_number(row[name])]
 
 
-def _is_metric(name: str) -> bool:
-    return metric_info(name).title != name
+def _metric_titles(report: Report) -> dict[str, str]:
+    """The titles of the metrics of a report, by their columns."""
+    titles = {name: title_of(name) for name in map(str, report.frame.columns)}
+    return {name: title for name, title in titles.items() if title != name}
 
 
 def _score(row: Row, metric: str, decimals: int | None) -> str:
@@ -186,11 +196,13 @@ def _shared_parameters(report: Report) -> list[tuple[str, str]]:
 # pictures -----------------------------------------------------------------------------------------
 
 
-def _gallery(report: Report, pictures: Mapping[str, Path], caption: Callable[[Row], str]) -> list[dict[str, Any]]:
+def _gallery(
+    report: Report, rows: Sequence[Row], pictures: Mapping[str, Path], caption: Callable[[Row], str]
+) -> list[dict[str, Any]]:
     """The picture and caption of every cell that has one."""
     cells: list[dict[str, Any]] = []
-    names = _axes(report)
-    for number, row in enumerate(_rows(report)):
+    names, has_several_seeds = _axes(report), report.frame["seed"].nunique() > 1
+    for number, row in enumerate(rows):
         path = pictures.get(row["cell"])
         if path is None or not path.exists():
             continue
@@ -198,7 +210,7 @@ def _gallery(report: Report, pictures: Mapping[str, Path], caption: Callable[[Ro
         data = base64.b64encode(path.read_bytes()).decode() if is_shown else ""
         values = {axis: show_value(row[axis]) for axis in names}
         label = ", ".join(label_value(names[axis], row[axis]) for axis in names) or report.shown(row["cell"])
-        seed = f", seed {row['seed']}" if report.frame["seed"].nunique() > 1 else ""
+        seed = f", seed {row['seed']}" if has_several_seeds else ""
         cells.append(
             {
                 "number": number,

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -28,6 +29,7 @@ STYLE: dict[Any, Any] = {
     "lines.markersize": 3.5,
     "pdf.fonttype": 42,  # text stays text
     "svg.fonttype": "none",
+    "text.parse_math": False,  # a name with $ in it is no formula
     "svg.hashsalt": "edm-sweep",  # the same chart makes the same file
 }
 
@@ -41,7 +43,8 @@ def write_figures(charts: Iterable[Chart], folder: Path) -> list[Path]:
     made: list[Path] = []
     captions: list[str] = []
     for chart in charts:
-        with matplotlib.rc_context(STYLE):
+        with matplotlib.rc_context(STYLE), warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "Glyph .* missing", UserWarning)  # PDF shows a box, SVG has the text
             made += _save(chart, folder)
         captions.append(f"{chart.key}: {chart.title}. {chart.caption}\n")
     (folder / "captions.txt").write_text("\n".join(captions), encoding="utf-8")

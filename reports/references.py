@@ -13,11 +13,13 @@ import yaml
 
 from reports.entries import TableEntry
 from reports.metrics import METRICS
-from reports.scores import CellRow
+from reports.rows import CellRow
 from reports.values import show_value
 
 FOLDER = Path(__file__).parent / "published"
 DECIMALS = 2  # of a published number: papers print two
+OF_TRAININGS = ("model.", "training.")  # fields that say nothing of a network that was trained elsewhere
+MODEL_FROM = "model.from"
 EXACT = ("parameters",)  # fields that are shown with all digits
 
 
@@ -38,7 +40,9 @@ class PublishedEntry:
 
     def differences(self, cell: CellRow) -> str:
         """Return in which fields the published configuration differs from a cell; empty if in none."""
-        compared = {name: value for name, value in self.config.items() if cell.get(name) is not None}
+        unknown = OF_TRAININGS if _is_pretrained(cell) else ()
+        known = {name: value for name, value in self.config.items() if not name.startswith(unknown)}
+        compared = {name: value for name, value in known.items() if cell.get(name) is not None}
         parts = [
             f"{name} {_show(name, value)} (here {_show(name, cell[name])})"
             for name, value in compared.items()
@@ -116,6 +120,10 @@ def _entry(study: PublishedStudy, cells: Sequence[CellRow], metric: str, footnot
     return TableEntry(found.scores[metric], decimals=DECIMALS, scale=look.scale, unit=look.unit, footnotes=marks)
 
 
+def _is_pretrained(cell: CellRow) -> bool:
+    return bool(cell.get(MODEL_FROM))
+
+
 def _letters(index: int) -> str:
     """A, B ... as in a spreadsheet, in lower case."""
     text = ""
@@ -126,6 +134,10 @@ def _letters(index: int) -> str:
 
 
 def _fit(cells: Mapping[str, Any], cell: CellRow) -> bool:
+    """Whether a cell has the wanted values; fields of trainings are none of a pretrained network."""
+    of_trainings = any(name.startswith(OF_TRAININGS) for name in cells if name != MODEL_FROM)
+    if _is_pretrained(cell) and of_trainings:
+        return False
     return all(name in cell and _is_one_of(cell[name], wanted) for name, wanted in cells.items())
 
 

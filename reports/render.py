@@ -9,7 +9,7 @@ from reports.entries import TableEntry
 from reports.tables import ResultTable
 
 TIED_MARK = "≈"  # after a number that is the best of its column, or not significantly different from the best
-SPECIAL = re.compile(r"([\\`*_<>\[\]|&])")  # what Markdown reads as more than the letter
+SPECIAL = re.compile(r"([\\`*_~<>\[\]|&$])")  # what Markdown reads as more than the letter
 
 
 def to_markdown(table: ResultTable) -> str:
@@ -42,8 +42,9 @@ def _markdown_row(cells: Iterable[str]) -> str:
 
 
 def escape(text: str) -> str:
-    """Return text as Markdown that shows it as it is, in a table, too."""
-    return SPECIAL.sub(lambda found: f"&#{ord(found[1])};" if found[1] in "<>&|" else f"\\{found[1]}", text)
+    """Return text as Markdown that shows it as it is, in one line, in a table, too."""
+    line = " ".join(text.split())
+    return SPECIAL.sub(lambda found: f"&#{ord(found[1])};" if found[1] in "<>&|$" else f"\\{found[1]}", line)
 
 
 def _markdown_entry(entry: TableEntry) -> str:

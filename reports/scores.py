@@ -5,14 +5,13 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
 
 from reports.changed_code import changed_marks
 from reports.entries import TableEntry
 from reports.metrics import METRICS
+from reports.rows import CellRow
 from reports.significance import Mark, Sample
 
-CellRow = dict[str, Any]  # a row of a frame
 States = Mapping[str, str]  # what happens to cells that are not done, by name: "running", "failed", "planned" ...
 PLANNED = "planned"
 
@@ -47,7 +46,7 @@ def entry_of(
         unit=METRICS[metric].unit,
         num_stopped=len(_stopped_at(cells)),
         num_pruned=len(_pruned_at(cells)),
-        replacement=early if early or _ended_early(cells) else _not_done(waiting, len(cells)),
+        replacement="" if has_number else early if _ended_early(cells) else _not_done(waiting, len(cells)),
         cells=tuple(str(cell["cell"]) for cell in cells),
         footnotes=changed_marks(cells) if has_number else (),
         waiting=tuple(f"{count} {state}" for state, count in waiting.items() if state != PLANNED),

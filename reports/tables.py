@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import pandas as pd
 
@@ -14,16 +15,20 @@ from reports.costs import COSTS, cost_entries
 from reports.deltas import Baseline, Position, difference_entries
 from reports.effects import Effect, best_metric, main_effects
 from reports.entries import TableEntry, round_column
+from reports.equal import EqualView, equal_view
 from reports.heads import ColumnHead, HeadGroup, grouped_heads
 from reports.layout import Layout, TableSpec, columns_with_values, table_specs
 from reports.metrics import METRICS, PREFERRED_SPLITS
 from reports.references import Footnotes, published_entries, published_study
-from reports.scores import CellRow, States, entry_of, sample_of
+from reports.rows import CellRow, cell_rows
+from reports.scores import States, entry_of, sample_of
 from reports.significance import Mark, PairedErrors, Sample, ScoreColumn, marks
 from reports.values import label_value, short_axes, show_value
 
 BASELINES = {"noise_": "pure noise", "real_": "real train split"}  # prefixes of the columns with a metric's baselines
 FIRST_METRICS = tuple(f"{name}_{split}" for name in ("fid", "kid") for split in PREFERRED_SPLITS)  # to speak of first
+NO_CURVES = pd.DataFrame(columns=["training", "kimg", "loss", "val_loss"])
+LOSSES = "loss of the averaged weights on the val split; {}"  # the label of a table without scores
 Cells = dict[Position, list[CellRow]]  # the cells of every entry
 Column = tuple[ColumnHead, list[TableEntry]]
 
@@ -92,15 +97,20 @@ class ResultTable:
         """All entries, row by row."""
         return [entry for _, line in self.rows for entry in line]
 
-    @property
+    @cached_property
     def columns(self) -> list[list[TableEntry]]:
         """All entries, column by column."""
         return [[line[i] for _, line in self.rows] for i in range(len(self.heads))]
 
-    @property
+    @cached_property
     def has_ties(self) -> tuple[bool, ...]:
         """For every column of numbers, whether any entry is marked as not significantly different from the best."""
         return tuple(any(entry.is_tied for entry in column) for column in self.columns)
+
+    @property
+    def has_scores(self) -> bool:
+        """Whether it has columns of scores; a table of losses at equal compute has none."""
+        return any(head.kind == "score" for head in self.heads)
 
     @property
     def complete(self) -> bool:
@@ -115,21 +125,31 @@ def result_tables(
     paired: Mapping[str, PairedErrors] | None = None,
     states: States | None = None,
     allowed: tuple[str, ...] = (),
+    curves: pd.DataFrame = NO_CURVES,
 ) -> list[ResultTable]:
     """Make the tables of every group of comparable cells, so that incomparable numbers never share a table.
 
     A layout makes a main table of each group, then one of fidelity and one of memorisation if the group has such
-    metrics; if the layout names metrics, one table of exactly those. paired: the covariance of the cells' errors, by
+    metrics; if the layout names metrics, one table of exactly those; if it asks for equal compute, of the cells or the
+    points of `curves` that cost equally much. paired: the covariance of the cells' errors, by
     metric. states: what happens to cells without a score, by name. allowed: fields in which cells of one table may
     differ all the same.
     """
     asked = (layouts,) if isinstance(layouts, Layout) else layouts
     groups = comparable_groups(frame, asked[0].axes, allowed)
-    specs = [(group, layout.title, spec) for group in groups for layout in asked for spec in table_specs(group, layout)]
+    views = [(layout.title, _view(group, layout, curves)) for group in groups for layout in asked]
+    specs = [(view.frame, title, spec) for title, view in views for spec in view.specs]
     return [
         TableMaker(group, spec, paired or {}, states or {}, allowed).table(title, number)
         for number, (group, title, spec) in enumerate(specs, 1)
     ]
+
+
+def _view(group: pd.DataFrame, layout: Layout, curves: pd.DataFrame) -> EqualView:
+    """The cells of a layout's tables, and which tables these are."""
+    if layout.equal:
+        return equal_view(group, layout, curves)
+    return EqualView(group, table_specs(group, layout))
 
 
 def comparable_groups(frame: pd.DataFrame, axes: tuple[str, ...], allowed: tuple[str, ...] = ()) -> list[pd.DataFrame]:
@@ -168,7 +188,7 @@ class TableMaker:
         return ResultTable(
             title=title,
             name=spec.name,
-            label=describe_scores(self.frame),
+            label=self._label(),
             main=spec.main,
             row_heads=row_axes or ("",),
             heads=tuple(head for head, _ in shown),
@@ -181,7 +201,7 @@ class TableMaker:
             caption=spec.caption,
             baseline=self._baseline_text(),
             effects=self._effects() if spec.main else (),
-            footnotes=(*changed_lines(self.frame), *self.footnotes.lines(), *self._source(), *self._allowed()),
+            footnotes=(*changed_lines(self.frame), *self.footnotes.lines(), *self._source(), *self._own_notes()),
             number=number,
             row_axes=tuple(dict(zip(spec.rows, map(show_value, key), strict=True)) for key in self.rows),
             plain_heads=tuple(
@@ -190,6 +210,11 @@ class TableMaker:
                 if all(isinstance(key[i], str) or key[i] is None for key in self.rows)
             ),
         )
+
+    def _label(self) -> str:
+        if self.spec.note and not self.spec.metrics:
+            return LOSSES.format(self.frame.iloc[0]["data.name"])
+        return describe_scores(self.frame)
 
     def _score_columns(self) -> list[tuple[tuple[object, ...], Column]]:
         """The columns of scores, each with its values of the axes that make columns."""
@@ -251,8 +276,10 @@ class TableMaker:
         else:
             yield f"{self.study.name} has no numbers for the cells of this table."
 
-    def _allowed(self) -> Iterator[str]:
-        """What differs between the cells although their numbers are in one table."""
+    def _own_notes(self) -> Iterator[str]:
+        """What the table shows at equal compute, and what differs between cells although they are in one table."""
+        if self.spec.note:
+            yield self.spec.note
         if self.differing:
             yield (
                 f"These numbers cannot strictly be compared: the cells differ in {'; '.join(self.differing)}. They "
@@ -305,12 +332,6 @@ def _differing(frame: pd.DataFrame, axes: tuple[str, ...], allowed: tuple[str, .
 def _same_numbers(a: Sequence[TableEntry], b: Sequence[TableEntry]) -> bool:
     """Whether two columns agree wherever both have a number."""
     return all(x.mean == y.mean or x.mean is None or y.mean is None for x, y in zip(a, b, strict=True))
-
-
-def cell_rows(frame: pd.DataFrame) -> list[CellRow]:
-    """Return the rows of a frame, with None for what is missing."""
-    known = frame.astype(object).where(frame.notna(), None)
-    return [{str(name): value for name, value in record.items()} for record in known.to_dict("records")]
 
 
 def _cells_by_position(frame: pd.DataFrame, spec: TableSpec) -> Cells:

@@ -129,16 +129,12 @@ LONGER = (
 
 @dataclass(frozen=True)
 class Filled:
-    """A sweep file, the store that a run of it filled, and what the run printed."""
+    """A sweep file, the store that a run of it filled, what the run printed, and its table."""
 
     file: Path
     store: Path
     output: str
-
-    @property
-    def results(self) -> str:
-        """results.csv as it is now, without measured times."""
-        return reproducible(self.store / "reports" / "tiny_digits" / "results.csv")
+    results: str  # results.csv, without measured times
 
 
 @pytest.fixture(scope="session")
@@ -166,11 +162,14 @@ def filled(done: tuple[Plan, Store]) -> Store:
 
 @pytest.fixture(scope="session")
 def undisturbed(prepared: Path, tmp_path_factory: pytest.TempPathFactory) -> Filled:
-    """A real run, by the command line, on Ray and with MLflow, to which nothing happens.
+    """A real run, by the command line, on Ray and with MLflow, to which nothing happens; made once for all workers."""
+    folder = filled_once(tmp_path_factory, "undisturbed", lambda folder: run_undisturbed(folder, prepared))
+    output, results = ((folder / name).read_text() for name in ("output.txt", "results.csv"))
+    return Filled(folder / "tiny_digits.yaml", folder / "store", output, results)
 
-    It starts in a folder whose packages have our names, and with a TMPDIR that is too long for Ray's sockets.
-    """
-    folder = tmp_path_factory.mktemp("undisturbed")
+
+def run_undisturbed(folder: Path, prepared: Path) -> None:
+    """Run a sweep in a folder whose packages have our names, and with a TMPDIR that is too long for Ray's sockets."""
     temporary = folder / ("temporary" * 9)
     temporary.mkdir()
     for name in ("edm", "experiments", "reports"):
@@ -181,9 +180,5 @@ def undisturbed(prepared: Path, tmp_path_factory: pytest.TempPathFactory) -> Fil
     shutil.copytree(prepared, store)
     done = run("run", file, "--store", store, folder=folder, TMPDIR=str(temporary))
     assert done.returncode == 0, done.stdout + done.stderr
-    return Filled(file, store, done.stdout)
-
-
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Run tests last that hold a Ray cluster in this process: no Ray with a token of its own starts after that."""
-    items.sort(key=lambda item: "head" in getattr(item, "fixturenames", ()))
+    (folder / "output.txt").write_text(done.stdout)
+    (folder / "results.csv").write_text(reproducible(store / "reports" / "tiny_digits" / "results.csv"))

@@ -12,7 +12,7 @@ from tests.planning import load_sweep, plan_sweep
 
 
 def fill(folder: Path, prepared: Path, text: str = TINY) -> tuple[Plan, Store]:
-    """Run the tiny sweep, or another of its name, in this process, into a store that is recorded_sweeps."""
+    """Run the tiny sweep, or another of its name, in this process, into a store that has it on record."""
     (folder / "tiny_digits.yaml").write_text(text)
     shutil.copytree(prepared, folder / "store")
     plan, store = plan_sweep(load_sweep(folder / "tiny_digits.yaml")), Store(folder / "store")

@@ -12,7 +12,7 @@ from benchmarks.gpu.report import Report
 from benchmarks.gpu.setting import Setting
 from edm.batches import Batch, TrainingSet
 from edm.config import NetworkConfig, TrainingConfig
-from edm.networks.device import full_precision
+from edm.networks.device import full_precision, is_out_of_memory
 from edm.train import Computing, TrainState, train
 
 GIB = 2**30
@@ -43,7 +43,9 @@ def run_out(setting: Setting, report: Report) -> None:
         try:
             losses = list(itertools.islice(train(state, data), 2))
             break
-        except torch.OutOfMemoryError:
+        except RuntimeError as error:
+            if not is_out_of_memory(error):
+                raise
             failures += 1
             report.check(f"weights and statistics that changed by error {failures}", _changed(state, before), 0)
         micro_batch = (state.computing.micro_batch or batch) // 2

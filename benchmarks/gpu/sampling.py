@@ -39,7 +39,7 @@ def compare(
 ) -> None:
     """Time the plain loop and edm in every precision."""
     device, what = setting.torch_device, f"sampling, {steps} steps, guidance {guidance:g}"
-    budget_s = 0.2 if setting.tiny else min(3.0, report.time_left / 10)
+    budget_s = 0.2 if setting.tiny else min(1.5, report.time_left / 20)
     plain = None
     with report.attempt(f"{what}, the plain loop"):
         drawing = plain_sampling(PlainDenoiser(shape, SIGMA_DATA).to(device), steps, guidance, device)

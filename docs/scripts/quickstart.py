@@ -104,7 +104,7 @@ def write_table(entries: dict[Key, Entry]) -> None:
 
 
 def take_pictures(report: Path) -> None:
-    """Write what the report page shows: the top of its first table, the intervals, some of the samples, a phone's view."""
+    """Write what the report page shows: tables, intervals, samples, steps, a phone's view."""
     from tests.browser import opened
 
     with opened() as page:
@@ -115,6 +115,7 @@ def take_pictures(report: Path) -> None:
         for name, first, last in (
             ("report.png", "h1", "tbody tr:nth-child(12)"),
             ("intervals.png", "#figure-scores", "#figure-scores"),
+            ("steps.png", "#denoising", "#steps-Below"),
             ("cells.png", ".gallery", ".gallery figure:nth-of-type(4)"),
         ):
             top = edges(page, first)[0] - MARGIN

@@ -5,7 +5,7 @@ checked in less time than it takes to import torch.
 """
 
 from edm.config.architectures import SHAPES, Architecture, Precondition
-from edm.config.canonical import canonical_sampling, canonical_training
+from edm.config.canonical import canonical_but_for_kimg, canonical_sampling, canonical_training
 from edm.config.data import SPLITS, DataConfig, DatasetName, Split
 from edm.config.evaluation import (
     AnyClassifierConfig,
@@ -97,6 +97,7 @@ __all__ = [
     "TrainingConfig",
     "Weighting",
     "added_field",
+    "canonical_but_for_kimg",
     "canonical_sampling",
     "canonical_training",
     "display_field",

@@ -14,11 +14,18 @@ from edm.config.sampling import CHURNED_SAMPLERS, MAX_GAMMA, Sampler, SamplingCo
 from edm.config.training import TrainingConfig
 from edm.extension import Extension
 
+KIMG_DIGITS = 6  # after which kimg are rounded
+
 # training -----------------------------------------------------------------------------------------
 
 
 def canonical_training(config: TrainingConfig, network: NetworkConfig) -> TrainingConfig:
     """Return the form that all trainings of `network` share which come to the same weights as `config`."""
+    return canonical_but_for_kimg(replace(config, kimg=_roundest_kimg(config)), network)
+
+
+def canonical_but_for_kimg(config: TrainingConfig, network: NetworkConfig) -> TrainingConfig:
+    """Return the canonical form of before `kimg` had one: that of a training that sees exactly `config.kimg`."""
     config, default = config.without_unread(), TrainingConfig()
     halflife, rampup = _average(config)
     if config.optimizer == "adamw" and config.weight_decay == 0:
@@ -42,6 +49,20 @@ def canonical_training(config: TrainingConfig, network: NetworkConfig) -> Traini
         # the first step is taken at a rate of 0 in any case, and the second at the whole rate
         warmup_kimg=batch_kimg if 0 < config.warmup_kimg <= batch_kimg else config.warmup_kimg,
     )
+
+
+def _roundest_kimg(config: TrainingConfig) -> float:
+    """Return the roundest of all `kimg` that take as many steps, the largest of those that are equally round.
+
+    It is what people write: 50 of 49.985 to 50.048. One that does not reach the last checkpoint to keep is none.
+    """
+    most, steps = config.total_kimg, config.num_steps
+    last_kept = max(config.keep, default=0.0) if isinstance(config.keep, tuple) else 0.0
+    for digits in range(-math.ceil(math.log10(most)), KIMG_DIGITS + 1):
+        rounded = round(math.floor(round(most * 10.0**digits, KIMG_DIGITS)) / 10.0**digits, max(digits, 0))
+        if rounded >= last_kept and rounded > 0 and config.steps_to(rounded) == steps:
+            return rounded
+    return config.kimg
 
 
 def _average(config: TrainingConfig) -> tuple[float, float | None]:

@@ -21,7 +21,8 @@ class DatasetFacts:
     """Shape and sizes of a data set as it is prepared.
 
     channels, resolution: of its images. num_classes: 0 without labels. splits: number of images of each split.
-    remarks: what a person should know about a folder of images, such as files that are left out.
+    remarks: what a person should know about a folder of images, such as files that are left out. has_splits: whether a
+    folder has splits of its own, so that no seed splits it.
     """
 
     channels: int
@@ -29,6 +30,7 @@ class DatasetFacts:
     num_classes: int
     splits: dict[Split, int]
     remarks: tuple[str, ...] = ()
+    has_splits: bool = False
 
 
 @dataclass(frozen=True)
@@ -216,7 +218,8 @@ def facts(config: DataConfig, on_progress: OnProgress = ignore_progress) -> Data
         splits = folder_splits(folder, config.split_seed)
         sizes: dict[Split, int] = {split: len(splits[split]) for split in SPLITS}
         remarks = folder_remarks(folder, splits["train"])
-        return DatasetFacts(config.channels or RGB, config.resolution, len(folder.classes), sizes, remarks)
+        shape = config.channels or RGB, config.resolution, len(folder.classes)
+        return DatasetFacts(*shape, sizes, remarks, folder.has_splits)
     known = known_dataset(config)
     sizes = known.official if config.splits == "official" else known.study
     return DatasetFacts(known.channels, config.resolution or known.resolution, known.num_classes, _in_order(sizes))

@@ -19,13 +19,14 @@ from edm.data.errors import DataError
 from edm.data.files import Files, FolderFiles, open_files, open_regular
 from edm.data.labels import read_labels
 from edm.data.listing import LABELS_FILE, MAX_IMAGE_BYTES, SUFFIXES, LeftOut, Listing, describe, list_files
-from edm.data.progress import OnProgress, ignore_progress
+from edm.data.progress import CountedStep, OnProgress, ignore_progress
 
 CARVED_SHARE = 10  # one image in ten becomes test, one in ten val
 MIN_IMAGES = 20  # so that every split has two images, as one alone has no covariance
 OTHER_NAMES_OF_VAL = ("valid", "validation")
 CHUNK = 1000  # images in each numbered folder of data sets that are cut into such
 CHUNK_NAME = re.compile(r"\d{5}")
+HASHING = CountedStep("hashing images", "images")
 PER_TASK = 256  # files that a thread digests at a time, so that 100,000 files do not wait as one task each
 
 
@@ -116,7 +117,7 @@ def _fingerprint(folder: ImageFolder, on_progress: OnProgress) -> str:
         with ThreadPoolExecutor() as pool:
             for part in pool.map(digests_from, range(0, len(folder.paths), PER_TASK)):
                 digests += part
-                on_progress("hashing images", len(digests), len(folder.paths))
+                on_progress(HASHING, len(digests), len(folder.paths))
     finally:
         files.close()
     return fingerprint_of(folder, digests)

@@ -21,7 +21,7 @@ from edm.data.catalogue import DatasetFacts, facts, source_fingerprint, split_in
 from edm.data.decoded import CONTENT, JOURNAL, Chunk, Decoded
 from edm.data.errors import DataError
 from edm.data.loaders import Pictures, open_pictures
-from edm.data.progress import OnProgress, ignore_progress
+from edm.data.progress import CountedStep, OnProgress, ignore_progress
 from edm.data.sources import Origin
 
 IMAGES, LABELS, SPLIT_INDICES = "images.npy", "labels.npy", "splits.json"
@@ -29,6 +29,7 @@ FILES = (IMAGES, LABELS, SPLIT_INDICES)
 PARTS = (CONTENT, JOURNAL)  # of a preparation that was interrupted, from which another one goes on
 CHUNK_BYTES = 2**22  # decoded bytes per chunk: enough work for a thread, little enough to hold many
 MAX_CHUNK = 4096  # images per chunk
+DECODING = CountedStep("decoding", "images")
 AHEAD = 2  # chunks per thread that may wait to be written
 
 Item = TypeVar("Item")
@@ -110,7 +111,7 @@ def _write_images(
 
     def take_in(chunk: Chunk) -> None:
         written.take_in(chunk, min(size, num - written.count))
-        on_progress("decoding", written.count, num)
+        on_progress(DECODING, written.count, num)
 
     for chunk in decoded.kept():
         pictures.restore(written.count, chunk.digests)

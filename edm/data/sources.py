@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 import hashlib
-import urllib.request
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from http.client import HTTPException
 from pathlib import Path
 
 from edm.data.catalogue import CATALOGUE, SourceFile
 from edm.data.errors import DataError
 from edm.data.files import is_archive, kind_of, open_regular
-from edm.data.progress import OnProgress
+from edm.data.progress import CountedStep, OnProgress
+from edm.download import Published, download
 from edm.temporary import create_beside
 
 BLOCK_BYTES = 2**20
-TIMEOUT_S = 30.0
 
 
 class MissingFilesError(DataError):
@@ -106,7 +104,7 @@ def published(dataset: str, files: Sequence[SourceFile], origin: Origin, on_prog
     for number, file in enumerate(absent):
         try:
             fetch(file, folder / file.name, on_progress)
-        except (OSError, HTTPException) as error:
+        except OSError as error:
             raise MissingFilesError(dataset, absent[number:], folder, str(error)) from None
     return [place or folder / file.name for file, place in places.items()]
 
@@ -117,14 +115,28 @@ def remedy(file: SourceFile, origin: Origin) -> str:
 
 
 def fetch(file: SourceFile, path: Path, on_progress: OnProgress) -> None:
-    """Download a file to `path`, whole or not at all; raises OSError or HTTPException."""
+    """Download a file to `path`, whole or not at all, as `edm.download.download` does it; raises OSError."""
+    if file.drive_id is not None:
+        _fetch_from_drive(file, file.drive_id, path, on_progress)
+        return
+    step = CountedStep(f"downloading {file.name}", "bytes")
+
+    def on_fetched(done: int, total: int) -> None:
+        on_progress(step, done, total)
+
+    def on_wait() -> None:
+        on_progress(f"waiting for another process that downloads {file.name}", 0, 0)
+
+    download(Published(file.url, file.size, file.md5, "md5"), path, on_fetched, on_wait)
+
+
+def _fetch_from_drive(file: SourceFile, drive_id: str, path: Path, on_progress: OnProgress) -> None:
+    """Download a file from Google Drive, which sends no parts of files."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = create_beside(path)
+    on_progress(f"downloading {file.name}", 0, 0)
     try:
-        if file.drive_id is None:
-            _fetch_address(file, temporary, on_progress)
-        else:
-            _fetch_from_drive(file, file.drive_id, temporary)
+        _download_from_drive(file, drive_id, temporary)
         found = md5_of(temporary, file.name, on_progress)
         if found != file.md5:
             size = temporary.stat().st_size
@@ -134,14 +146,7 @@ def fetch(file: SourceFile, path: Path, on_progress: OnProgress) -> None:
         temporary.unlink(missing_ok=True)
 
 
-def _fetch_address(file: SourceFile, path: Path, on_progress: OnProgress) -> None:
-    with urllib.request.urlopen(file.url, timeout=TIMEOUT_S) as response, path.open("wb") as output:
-        while block := response.read(BLOCK_BYTES):
-            output.write(block)
-            on_progress(f"downloading {file.name}", output.tell(), file.size)
-
-
-def _fetch_from_drive(file: SourceFile, drive_id: str, path: Path) -> None:
+def _download_from_drive(file: SourceFile, drive_id: str, path: Path) -> None:
     # heavy; torchvision ships no stubs
     from torchvision.datasets.utils import download_file_from_google_drive  # pyright: ignore[reportMissingTypeStubs]
 
@@ -154,8 +159,9 @@ def _fetch_from_drive(file: SourceFile, drive_id: str, path: Path) -> None:
 def md5_of(path: Path, title: str, on_progress: OnProgress) -> str:
     """Return the MD5 of a file in hex; raises DataError where it cannot be read."""
     digest, total = hashlib.md5(usedforsecurity=False), path.stat().st_size
+    step = CountedStep(f"checking {title}", "bytes")
     with open_regular(path) as file:
         while block := file.read(BLOCK_BYTES):
             digest.update(block)
-            on_progress(f"checking {title}", file.tell(), total)
+            on_progress(step, file.tell(), total)
     return digest.hexdigest()

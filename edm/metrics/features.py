@@ -17,7 +17,6 @@ from torch import Tensor, nn
 from edm.config import AnyClassifierConfig, Features, FormerClassifierConfig, Resize
 from edm.config.evaluation import LARGEST_PLAIN_SIDE
 from edm.data.dataset import to_unit
-from edm.downloads import OnFetched
 from edm.metrics.inception import InceptionV3
 from edm.metrics.resize import resize as resized
 from edm.metrics.weights import (
@@ -25,6 +24,7 @@ from edm.metrics.weights import (
     INCEPTION_WEIGHTS,
     PUBLISHED,
     MissingPackageError,
+    OnFetched,
     Weights,
     find_weights,
 )

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from http.client import HTTPException
 from pathlib import Path
 
 from edm.checksums import sha256_of
 from edm.config import Features
-from edm.downloads import TIMEOUT_S, OnFetched, download
+from edm.download import TIMEOUT_S, OnFetched, Published, download, require_reachable
 
 SUFFIXES = (".pth", ".pt", ".safetensors")  # a path that ends so means a file, even before it exists
 
@@ -104,24 +103,43 @@ def find_weights(
     weights: Weights,
     given: Path | None = None,
     on_progress: OnFetched = lambda _done, _total: None,
+    on_wait: Callable[[], None] = lambda: None,
     timeout_s: float = TIMEOUT_S,
 ) -> Path:
     """Return the path of a published file after checking its SHA-256; it is downloaded first if it is nowhere.
 
     It is looked for at `given` (the file itself, or its folder) and then in torch's hub cache, and downloaded into the
-    first of these, whole or not at all, unless the server sends nothing for `timeout_s` seconds. Raises WeightsError if
+    first of these as `edm.download.download` does it, which calls `on_progress` and `on_wait`. Raises WeightsError if
     it is not the published file, or absent and cannot be downloaded.
     """
+    found = verified_weights(weights, given)
+    if found is not None:
+        return found
     places = _places(weights, given)
-    for path in places:
-        if path.is_file():
-            _verify(weights, path)
-            return path
+    file = Published(weights.url, weights.bytes, weights.sha256, "sha256")
     try:
-        download(weights.url, places[0], on_progress, timeout_s, weights.bytes, weights.sha256)
-    except (OSError, HTTPException) as error:
+        download(file, places[0], on_progress, on_wait, timeout_s)
+    except OSError as error:
         raise MissingWeightsError(weights, places, str(error)) from error
     return places[0]
+
+
+def require_weights(weights: Weights, given: Path | None = None, timeout_s: float = TIMEOUT_S) -> None:
+    """Raise WeightsError where `find_weights` would, as far as that shows without a download."""
+    if verified_weights(weights, given) is not None:
+        return
+    try:
+        require_reachable(weights.url, timeout_s)
+    except OSError as error:
+        raise MissingWeightsError(weights, _places(weights, given), str(error)) from error
+
+
+def verified_weights(weights: Weights, given: Path | None = None) -> Path | None:
+    """Return where a file is; None if it is in none of the places. Raises WeightsError if it is another file."""
+    path = present_weights(weights, given)
+    if path is not None:
+        _verify(weights, path)
+    return path
 
 
 def present_weights(weights: Weights, given: Path | None = None) -> Path | None:

@@ -113,7 +113,17 @@ class ResidualBlock(nn.Module):
 
 
 def _doubled(x: Float[Tensor, "b c h w"]) -> Tensor:
-    return F.interpolate(x, scale_factor=2.0, mode="nearest")
+    return _repeated(x) if x.is_cuda else F.interpolate(x, scale_factor=2.0, mode="nearest")
+
+
+def _repeated(x: Float[Tensor, "b c h w"]) -> Tensor:
+    """Repeat every pixel four times, in channels-last layout.
+
+    On a GPU, torch's own function computes it in float32 whatever the precision, and refuses 2**31 numbers.
+    """
+    b, c, h, w = x.shape
+    repeated = x.permute(0, 2, 3, 1)[:, :, None, :, None].expand(b, h, 2, w, 2, c)
+    return repeated.reshape(b, 2 * h, 2 * w, c).permute(0, 3, 1, 2)
 
 
 class AttentionBlock(nn.Module):

@@ -15,6 +15,9 @@ M = TypeVar("M", bound=nn.Module)
 
 COMPILED_NETWORKS = 64  # in one process
 
+# what errors say where a batch is too large; the last two come from kernels that count in 32 bits
+TOO_LARGE = ("out of memory", "ALLOC_FAILED", "INT_MAX", "canUse32BitIndexMath")
+
 DTYPES: dict[Precision, torch.dtype] = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
@@ -54,3 +57,10 @@ def compile_network(network: nn.Module) -> None:
 def on_device(module: M, device: torch.device | str) -> M:
     """Move a module to `device` with its convolutions in channels-last layout, which is faster."""
     return module.to(torch.device(device), memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue, reportUnknownVariableType] - torch declares memory_format for 4-d tensors only
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Return whether an error says that a batch is too large for a device; a smaller one may still fit."""
+    return isinstance(error, torch.OutOfMemoryError) or (
+        isinstance(error, RuntimeError) and any(words in str(error) for words in TOO_LARGE)
+    )

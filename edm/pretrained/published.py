@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from http.client import HTTPException
 from pathlib import Path
 
 from edm.checksums import sha256_of
 from edm.config import Architecture
-from edm.downloads import TIMEOUT_S, OnFetched, download
+from edm.download import TIMEOUT_S, OnFetched, Published, download, size_of
 from edm.pretrained.errors import PretrainedError
 from edm.temporary import create_beside
 
@@ -75,8 +74,9 @@ def fetched(
     path = network.place(folder)
     if not path.is_file():
         try:
-            download(network.url, path, on_progress, timeout_s, sha256=network.sha256)
-        except (OSError, HTTPException) as error:
+            file = Published(network.url, size_of(network.url, timeout_s), network.sha256, "sha256")
+            download(file, path, on_progress, timeout_s=timeout_s)
+        except OSError as error:
             raise PretrainedError(
                 f"{network.name}: could not be downloaded from {network.url} ({error}); put the file at {path}"
             ) from None

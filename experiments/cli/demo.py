@@ -12,16 +12,15 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from experiments.cli.completion import complete_cells
-from experiments.cli.options import StoreFolder
+from experiments.cli.options import Device, StoreFolder
 from experiments.cli.output import console_for, say, waiting
-from experiments.cli.sample import DeviceName
 from experiments.environment import DEFAULT_STORE
 from experiments.errors import UserError
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from edm.downloads import OnFetched
+    from edm.download import OnFetched
     from experiments.store.store import Store
 
 LIBRARY = "gradio"
@@ -41,7 +40,7 @@ def demo(
         ),
     ] = None,
     store: StoreFolder = DEFAULT_STORE,
-    device: Annotated[DeviceName | None, typer.Option(help="A GPU by default, if there is one.")] = None,
+    device: Device = None,
     port: Annotated[int, typer.Option(help="The port of the page on this machine.", min=1, max=65535)] = 7860,
 ) -> None:
     """Open a page on this machine that draws images from trained networks and shows every step.

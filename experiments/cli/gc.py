@@ -22,48 +22,56 @@ if TYPE_CHECKING:
     from experiments.sweep.plan import Plan
 
 
+MoreSweeps = Annotated[
+    list[str] | None,
+    typer.Argument(
+        metavar="SWEEP",
+        help="Further sweep files whose results to keep. Sweeps that were run with this store need not be given.",
+        autocompletion=complete_sweeps,
+    ),
+]
+Yes = Annotated[bool, typer.Option("--yes", help="Delete what is listed. Nothing is deleted without it.")]
+KeepPolicy = Annotated[
+    str | None,
+    typer.Option(
+        metavar="POLICY",
+        help="The checkpoints of finished trainings to keep: last, best, all, or a list of kimg such as 1000,5000. "
+        "By default, those that each sweep's training.keep says.",
+    ),
+]
+Drawings = Annotated[
+    bool,
+    typer.Option(
+        "--drawings",
+        help="Also delete the features of drawn images whose scores are complete; new scores then need the images "
+        "to be drawn again.",
+    ),
+]
+UnusedData = Annotated[bool, typer.Option("--data", help="Also delete prepared data sets that no sweep uses.")]
+Past = Annotated[
+    bool,
+    typer.Option(
+        "--past", help="Also delete what only earlier versions of sweeps refer to: from before the file was changed."
+    ),
+]
+Forget = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="SWEEP",
+        help="Also delete what only this sweep refers to, as if it had never been run. Can be repeated.",
+    ),
+]
+
+
 def gc(
-    sweeps: Annotated[
-        list[str] | None,
-        typer.Argument(
-            metavar="SWEEP",
-            help="Further sweep files whose results to keep. Sweeps that were run with this store need not be given.",
-            autocompletion=complete_sweeps,
-        ),
-    ] = None,
+    sweeps: MoreSweeps = None,
     store: StoreFolder = DEFAULT_STORE,
-    yes: Annotated[bool, typer.Option("--yes", help="Delete what is listed. Nothing is deleted without it.")] = False,
-    keep: Annotated[
-        str | None,
-        typer.Option(
-            metavar="POLICY",
-            help="The checkpoints of finished trainings to keep: last, best, all, or a list of kimg such as 1000,5000. "
-            "By default, those that each sweep's training.keep says.",
-        ),
-    ] = None,
-    drawings: Annotated[
-        bool,
-        typer.Option(
-            "--drawings",
-            help="Also delete the features of drawn images whose scores are complete; new scores then need the images "
-            "to be drawn again.",
-        ),
-    ] = False,
-    data: Annotated[bool, typer.Option("--data", help="Also delete prepared data sets that no sweep uses.")] = False,
-    past: Annotated[
-        bool,
-        typer.Option(
-            "--past",
-            help="Also delete what only earlier versions of sweeps refer to: from before the file was changed.",
-        ),
-    ] = False,
-    forget: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="SWEEP",
-            help="Also delete what only this sweep refers to, as if it had never been run. Can be repeated.",
-        ),
-    ] = None,
+    yes: Yes = False,
+    keep: KeepPolicy = None,
+    drawings: Drawings = False,
+    data: UnusedData = False,
+    past: Past = False,
+    forget: Forget = None,
     as_json: AsJson = False,
 ) -> None:
     """List what can be deleted from a store, with sizes, and delete it with --yes.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -74,4 +74,6 @@ Only = Annotated[
         autocompletion=complete_cells,
     ),
 ]
+DeviceName = Literal["cpu", "cuda"]
+Device = Annotated[DeviceName | None, typer.Option(help="A GPU by default, if there is one.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, for scripts; other output goes to standard error.")]

@@ -100,8 +100,9 @@ def _before(schedule: Schedule, store: Store) -> tuple[list[DataSource], list[Do
     from experiments.runner.data_costs import unprepared
     from experiments.runner.downloads import downloads
 
-    left = schedule.of("waiting")
-    return unprepared(schedule.plan, store), downloads(schedule.plan, left, store)
+    if not schedule.of("waiting"):
+        return [], []
+    return unprepared(schedule.plan, store), list(downloads(schedule.plan, store))
 
 
 def estimate(schedule: Schedule, store: Store, calibrated: bool = False) -> dict[int | None, Forecast]:

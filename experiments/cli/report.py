@@ -18,11 +18,6 @@ from experiments.cli.sweeps import plan_of
 from experiments.environment import DEFAULT_STORE
 from experiments.errors import UserError
 
-WithProvenance = Annotated[
-    bool,
-    typer.Option("--with-provenance", help="Include host names, absolute paths and, in a bundle, the code's diff."),
-]
-
 if TYPE_CHECKING:
     from rich.console import Console
 
@@ -30,46 +25,56 @@ if TYPE_CHECKING:
     from reports.report import Report
 
 
+SweepsOrBundles = Annotated[
+    list[str],
+    typer.Argument(
+        metavar="SWEEP...",
+        help="A sweep file, the name of a sweep that was run with this store, or a bundle that `export` made. "
+        "Several of them make one table.",
+        autocompletion=complete_sweeps,
+    ),
+]
+Formats = Annotated[
+    str | None, typer.Option("--format", help="What to write, such as html,tex: of html, md, tex, csv and parquet.")
+]
+WithProvenance = Annotated[
+    bool,
+    typer.Option("--with-provenance", help="Include host names, absolute paths and, in a bundle, the code's diff."),
+]
+OutFolder = Annotated[
+    Path | None, typer.Option(metavar="FOLDER", help="The folder to write. By default reports/NAME in the store.")
+]
+FiguresFolder = Annotated[
+    Path | None, typer.Option(metavar="DIR", help="Write the figures for a paper, too, as SVG and PDF.")
+]
+Allow = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="FIELD",
+        help="Put cells into one table although they differ in this field, such as evaluation.images. The table "
+        "says so. Can be repeated.",
+    ),
+]
+Serve = Annotated[
+    bool, typer.Option("--serve", help="Serve the page on this machine, as new as the results are, until Ctrl-C.")
+]
+ServePort = Annotated[int, typer.Option(help="The port of --serve; 0 is any that is free.", min=0, max=65535)]
+Open = Annotated[bool, typer.Option("--open", help="Open the page, or the first file, when it is written.")]
+
+
 def report(
-    sweep: Annotated[
-        list[str],
-        typer.Argument(
-            metavar="SWEEP...",
-            help="A sweep file, the name of a sweep that was run with this store, or a bundle that `export` made. "
-            "Several of them make one table.",
-            autocompletion=complete_sweeps,
-        ),
-    ],
+    sweep: SweepsOrBundles,
     store: StoreFolder = DEFAULT_STORE,
     set_: Overrides = None,
     tracking_uri: TrackingUri = None,
-    format_: Annotated[
-        str | None,
-        typer.Option("--format", help="What to write, such as html,tex: of html, md, tex, csv and parquet."),
-    ] = None,
+    format_: Formats = None,
     with_provenance: WithProvenance = False,
-    out: Annotated[
-        Path | None,
-        typer.Option(metavar="FOLDER", help="The folder to write. By default reports/NAME in the store."),
-    ] = None,
-    figures: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="Write the figures for a paper, too, as SVG and PDF.")
-    ] = None,
-    allow: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="FIELD",
-            help="Put cells into one table although they differ in this field, such as evaluation.images. The table "
-            "says so. Can be repeated.",
-        ),
-    ] = None,
-    live: Annotated[
-        bool, typer.Option("--serve", help="Serve the page on this machine, as new as the results are, until Ctrl-C.")
-    ] = False,
-    port: Annotated[int, typer.Option(help="The port of --serve; 0 is any that is free.", min=0, max=65535)] = 5050,
-    open_: Annotated[
-        bool, typer.Option("--open", help="Open the page, or the first file, when it is written.")
-    ] = False,
+    out: OutFolder = None,
+    figures: FiguresFolder = None,
+    allow: Allow = None,
+    live: Serve = False,
+    port: ServePort = 5050,
+    open_: Open = False,
     as_json: AsJson = False,
 ) -> None:
     """Write a sweep's report: tables, figures and one HTML page.
@@ -81,16 +86,14 @@ def report(
     from experiments.store.store import Store
 
     formats = parse_formats(format_) if format_ is not None else ()
-    allowed = parse_allowed(allow or [])
+    options = ReportOptions(parse_allowed(allow or []), with_provenance)
     console, place = console_for(as_json), Store(store)
     with opened_sources(sweep, store, tuple(set_ or ()), tracking_uri) as sources:
-        options = ReportOptions(allowed, with_provenance)
         if live:
             serve_page(sources, options, port, open_, console)
             return
         made = report_of(sources, options)
-        name = "+".join(dict.fromkeys(source.name for source in sources))
-        page = write_page(made, out or _report_folder(place, name), formats)
+        page = write_page(made, out or _report_folder(place, sources), formats)
         show_tables(made, place, console)
         if figures is not None:
             write_paper_figures(made, figures, console)
@@ -101,8 +104,9 @@ def report(
         typer.launch(str(page))
 
 
-def _report_folder(store: Store, name: str) -> Path:
-    """Return where the report of a name goes: into the store, or, if that is only readable, the current folder."""
+def _report_folder(store: Store, sources: Sequence[Source]) -> Path:
+    """Return where a report goes: into the store, or, if that is only readable, the current folder."""
+    name = "+".join(dict.fromkeys(source.name for source in sources))
     folder = store.report_folder(name)
     existing = next(each for each in (folder, *folder.parents) if each.exists())
     return folder if os.access(existing, os.W_OK | os.X_OK) else Path(f"{name}-report")

@@ -5,13 +5,15 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 from experiments.cli.sweeps import plan_of
 from experiments.errors import UserError
 from experiments.redaction import redact, without_paths
+from experiments.store.layout import DENOISING, PAIRS, SAMPLES
 from experiments.store.sweep_names import variant_name
 
 if TYPE_CHECKING:
@@ -24,6 +26,7 @@ if TYPE_CHECKING:
     from reports.report import Report
     from reports.significance import PairedErrors
 
+PICTURES = (SAMPLES, PAIRS, DENOISING)  # of an evaluation
 STATES = {"waiting": "planned", "done": "planned"}  # what a report calls them; done: without a score asked for since
 
 
@@ -118,6 +121,8 @@ def _report_of(source: Source, options: ReportOptions) -> Report:
         provenance,
         paired=_paired(_influences(source)),
         pairs=found.pairs,
+        denoising=found.denoising,
+        links={cell: link for cell, link in found.links.items() if options.with_provenance or _is_local(link)},
         notes=(*plan.idle_axes, *plan.equivalences, *classifier_notes(plan, store)),
         levels=found.levels,
         states=found.states,
@@ -134,11 +139,12 @@ class _Found:
     levels: Any
     pictures: dict[str, Path]
     pairs: dict[str, Path]
+    denoising: dict[str, Path]
     states: dict[str, str]
+    links: dict[str, str] = field(default_factory=dict[str, str])
 
 
 def _found_in_store(plan: Plan, store: Store) -> _Found:
-    from experiments.store.layout import PAIRS, SAMPLES
     from experiments.tracking.costs import costs_in_store
     from experiments.tracking.frames import curves_frame, levels_frame, scores_in_store
 
@@ -149,15 +155,13 @@ def _found_in_store(plan: Plan, store: Store) -> _Found:
         costs_in_store(plan, store),
         curves_frame(plan, store),
         levels_frame(plan, store),
-        {cell: folder / SAMPLES for cell, folder in folders.items()},
-        {cell: folder / PAIRS for cell, folder in folders.items() if (folder / PAIRS).exists()},
+        *({cell: path for cell, f in folders.items() if (path := f / name).exists()} for name in PICTURES),
         _states(plan, store) if len(scores) < len(plan.evaluations) else {},
     )
 
 
 def _found_in_mlflow(source: Source, uri: str) -> _Found:
     """What MLflow has; of a store on this machine, its trainings' costs and curves say more."""
-    from experiments.store.layout import PAIRS, SAMPLES
     from experiments.tracking.read import scores_in_mlflow
     from experiments.tracking.remote import ServerRecord
 
@@ -165,10 +169,15 @@ def _found_in_mlflow(source: Source, uri: str) -> _Found:
     scores, record = scores_in_mlflow(plan, uri, source.store), ServerRecord(plan, uri)
     local = _found_in_store(plan, source.store)
     if local.scores:
-        return replace(local, scores=scores)
+        return replace(local, scores=scores, links=record.links())
     assert source.downloads is not None
-    pictures = record.pictures(SAMPLES, source.downloads), record.pictures(PAIRS, source.downloads)
-    return _Found(scores, record.costs(), record.curves(), record.levels(), *pictures, record.states())
+    pictures = [record.pictures(name, source.downloads) for name in PICTURES]
+    return _Found(scores, record.costs(), record.curves(), record.levels(), *pictures, record.states(), record.links())
+
+
+def _is_local(link: str) -> bool:
+    """Whether an address names this machine, so that it says nothing about where a report was made."""
+    return urlsplit(link).hostname in ("127.0.0.1", "localhost", "::1")
 
 
 def _influences(source: Source) -> dict[str, Path]:
@@ -199,4 +208,5 @@ def _layout(sweep: str, table: ReportConfig) -> Layout:
 
     baseline = {axis: plain_value(value) for axis, value in (table.baseline or {}).items()}
     texts, reference = (table.title or "", table.caption or ""), table.reference or ""
-    return Layout(sweep, table.rows or (), table.columns, table.metrics, *texts, table.costs, baseline, reference)
+    shown = table.rows or (), table.columns, table.metrics
+    return Layout(sweep, *shown, *texts, table.costs, baseline, reference, table.equal or "")

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from edm.config import Sampler
-from edm.schedules import ScheduleName as NoiseSchedule
-from experiments.cli.options import AsJson, CellArgument, StoreFolder
+from edm.schedules import ScheduleName
+from experiments.cli.options import AsJson, CellArgument, Device, DeviceName, StoreFolder
 from experiments.cli.output import console_for, print_json, say, waiting
 from experiments.environment import DEFAULT_STORE
 from experiments.errors import UserError
@@ -17,37 +17,48 @@ from experiments.errors import UserError
 if TYPE_CHECKING:
     from rich.console import Console
 
-DeviceName = Literal["cpu", "cuda"]
+
+NumImages = Annotated[int, typer.Option(help="The number of images; with --per-class, of each class.", min=1)]
+Label = Annotated[int | None, typer.Option(help="The class to draw. All classes in turn by default.")]
+Guidance = Annotated[float | None, typer.Option(help="Guidance scale; 1 turns guidance off.")]
+GuidanceInterval = Annotated[
+    tuple[float, float] | None,
+    typer.Option(metavar="LOW HIGH", help="Guide only the steps that start above LOW and at most at HIGH."),
+]
+SamplerName = Annotated[Sampler | None, typer.Option(help="Sampler.")]
+NoiseSchedule = Annotated[ScheduleName | None, typer.Option(help="Noise schedule.")]
+Steps = Annotated[int | None, typer.Option(help="Number of sampling steps.")]
+Churn = Annotated[float | None, typer.Option(help="How much noise the stochastic samplers add.")]
+Seed = Annotated[int | None, typer.Option(help="Noise seed.")]
+Ema = Annotated[float | None, typer.Option(help="Use the power-function weight average of this relative width.")]
+Resolution = Annotated[int | None, typer.Option(help="Pixels per side. By default as in training.")]
+OutFile = Annotated[Path | None, typer.Option(help="The file to write. By default grid.png, and with --gif grid.gif.")]
+Trajectory = Annotated[
+    bool, typer.Option("--trajectory", help="Draw the denoising step by step: noisy states and denoised images.")
+]
+Gif = Annotated[bool, typer.Option("--gif", help="With --trajectory: write an animation.")]
+PerClass = Annotated[bool, typer.Option("--per-class", help="Write one picture for each class.")]
 
 
 def sample(
     cell: CellArgument,
-    images: Annotated[int, typer.Option(help="The number of images; with --per-class, of each class.", min=1)] = 64,
-    label: Annotated[int | None, typer.Option(help="The class to draw. All classes in turn by default.")] = None,
-    guidance: Annotated[float | None, typer.Option(help="Guidance scale; 1 turns guidance off.")] = None,
-    guidance_interval: Annotated[
-        tuple[float, float] | None,
-        typer.Option(metavar="LOW HIGH", help="Guide only the steps that start above LOW and at most at HIGH."),
-    ] = None,
-    sampler: Annotated[Sampler | None, typer.Option(help="Sampler.")] = None,
-    schedule: Annotated[NoiseSchedule | None, typer.Option(help="Noise schedule.")] = None,
-    steps: Annotated[int | None, typer.Option(help="Number of sampling steps.")] = None,
-    s_churn: Annotated[float | None, typer.Option(help="How much noise the stochastic samplers add.")] = None,
-    seed: Annotated[int | None, typer.Option(help="Noise seed.")] = None,
-    ema: Annotated[
-        float | None, typer.Option(help="Use the power-function weight average of this relative width.")
-    ] = None,
-    resolution: Annotated[int | None, typer.Option(help="Pixels per side. By default as in training.")] = None,
-    out: Annotated[
-        Path | None, typer.Option(help="The file to write. By default grid.png, and with --gif grid.gif.")
-    ] = None,
-    trajectory: Annotated[
-        bool, typer.Option("--trajectory", help="Draw the denoising step by step: noisy states and denoised images.")
-    ] = False,
-    gif: Annotated[bool, typer.Option("--gif", help="With --trajectory: write an animation.")] = False,
-    per_class: Annotated[bool, typer.Option("--per-class", help="Write one picture for each class.")] = False,
+    images: NumImages = 64,
+    label: Label = None,
+    guidance: Guidance = None,
+    guidance_interval: GuidanceInterval = None,
+    sampler: SamplerName = None,
+    schedule: NoiseSchedule = None,
+    steps: Steps = None,
+    s_churn: Churn = None,
+    seed: Seed = None,
+    ema: Ema = None,
+    resolution: Resolution = None,
+    out: OutFile = None,
+    trajectory: Trajectory = False,
+    gif: Gif = False,
+    per_class: PerClass = False,
     store: StoreFolder = DEFAULT_STORE,
-    device: Annotated[DeviceName | None, typer.Option(help="A GPU by default, if there is one.")] = None,
+    device: Device = None,
     as_json: AsJson = False,
 ) -> None:
     """Draw pictures from a finished training: a grid, a grid for each class, or the denoising step by step.

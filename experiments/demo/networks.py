@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 
 from edm.config import SamplingConfig
-from edm.downloads import OnFetched
+from edm.download import OnFetched
 from edm.networks.device import on_device
 from edm.precondition import Denoiser
 from edm.pretrained.errors import PretrainedError

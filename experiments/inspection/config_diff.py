@@ -125,16 +125,21 @@ def _with_extensions(flat: dict[str, Any]) -> dict[str, Any]:
             found[field] = value
             continue
         options = {f"{field}{OPTIONS}.{name}": own for name, own in value["options"]}
-        found |= {field: value["name"], **options, f"the code of {field}": _Code(value["code"], value["where"])}
+        found |= {field: value["name"], **options, f"the code of {field}": ExtensionCode(value["code"], value["where"])}
     return found
 
 
 @dataclass(frozen=True)
-class _Code:
+class ExtensionCode:
     """The digest of an extension's code, and the file and function that it is in, which identifies nothing."""
 
     digest: str
     where: str
+
+    @property
+    def function(self) -> str:
+        """The name of the function."""
+        return self.where.rpartition(", ")[2]
 
     def __str__(self) -> str:
         return self.digest
@@ -171,7 +176,7 @@ def shown(value: Any) -> str:
     """Return a value as a sweep file has it."""
     if value is None:
         return "none"
-    if isinstance(value, _Code):
+    if isinstance(value, ExtensionCode):
         return f"{value.digest} ({value.where})"
     if isinstance(value, bool):
         return str(value).lower()

@@ -9,10 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from experiments.errors import UserError
-from experiments.inspection.config_diff import NearestTask, in_sweep_fields, nearest, shown
+from experiments.inspection.config_diff import NearestTask, in_sweep_fields, nearest
+from experiments.inspection.extension_changes import described
 from experiments.inspection.lookup import SWEEP_FILES, NamedTask, find_one, plan_of_file, stored_task
 from experiments.inspection.status import TaskStatus, status_of_task
-from experiments.store.layout import RESULT, StoreKind
+from experiments.store.layout import StoreKind
 from experiments.store.results import EvaluationResult
 from experiments.store.store import Store
 from experiments.store.sweep_records import named_tasks, recorded_sweeps
@@ -126,10 +127,8 @@ def _preparation(task: Preparation, store: Store) -> Dependency:
 
 def _data_set(source: DataSource, store: Store) -> Dependency:
     """A data set, which is prepared once for all tasks that need it."""
-    done = (store.folder("data", source.signature) / RESULT).exists()
-    remark = _code_remark(source, store) if done else "made by the first task that needs it"
-    change = change_of(store, source, made) if (made := made_by(store, source)) is not None else None
-    status = TaskStatus("done" if done else "planned", change.note if change is not None else "", change=change)
+    status = status_of_task(source, store)
+    remark = _code_remark(source, store) if status.state == "done" else "prepared before the tasks that need it"
     return Dependency(f"data set {source.config.name}", "data", source.signature, status, remark)
 
 
@@ -167,7 +166,7 @@ def _task(what: str, resolved: ResolvedTask, store: Store) -> Dependency:
     if status.state not in ("planned", "failed"):
         return dependency
     near = _nearest(resolved, store)
-    return replace(dependency, remark=_comparison(what, task, near), nearest=near)
+    return replace(dependency, remark=_comparison(what, task, near, store), nearest=near)
 
 
 def _missing_scores(task: Evaluation, store: Store) -> list[str]:
@@ -203,7 +202,7 @@ def _recalled_cell(sweep: str, signature: str, store: Store) -> Cell | None:
     return _cell_of(task, plan) if task is not None else None
 
 
-def _comparison(what: str, task: SweepTask, near: NearestTask | None) -> str:
+def _comparison(what: str, task: SweepTask, near: NearestTask | None, store: Store) -> str:
     """In words how a task differs from the nearest finished one."""
     kind = "training" if what == "guide" else what
     if near is None:
@@ -212,7 +211,7 @@ def _comparison(what: str, task: SweepTask, near: NearestTask | None) -> str:
     name = f"{near.name} ({near.signature})" if near.name else near.signature
     if not near.differences:
         return f"{name} has the same fields, but was made by another version of edm-sweep"
-    shown_fields = [f"{d.field} is {shown(d.here)}, there {shown(d.there)}" for d in near.differences[:MAX_FIELDS]]
+    shown_fields = [described(difference, store) for difference in near.differences[:MAX_FIELDS]]
     more = len(near.differences) - MAX_FIELDS
     rest = f"; and {more} more" if more > 0 else ""
     return f"differs from the nearest finished {kind}, {name}: {'; '.join(shown_fields)}{rest}"

@@ -27,8 +27,6 @@ Reason = Literal["unused", "policy", "drawings", "abandoned", "damaged", "replac
 Keep = Literal["last", "best", "all"] | tuple[float, ...]
 
 SUBSETS: tuple[Subset, ...] = (*SPLITS, "noise")
-# small, and shared by many sweeps: measured speeds, and the scores of pure noise and of real images
-KEPT_KINDS: tuple[StoreKind, ...] = ("probes", "scales")
 NEAR_KIMG = 1e-6  # relative; more than the rounding of kimg in names of checkpoints
 
 
@@ -108,6 +106,7 @@ def _folders(store: Store, kind: str, used: set[str]) -> list[Path]:
 
 def _used(plans: Iterable[Plan]) -> dict[StoreKind, set[str]]:
     """The signatures of all that plans refer to, by kind."""
+    # probes and scales always stay: they are small, and many sweeps share them
     used: dict[StoreKind, set[str]] = {
         kind: set()
         for kind in (
@@ -120,19 +119,19 @@ def _used(plans: Iterable[Plan]) -> dict[StoreKind, set[str]]:
             "classifiers",
             "data",
             "reference_statistics",
+            "weights",
             "extensions",
         )
     }
     for plan in plans:
         used["trainings"] |= plan.trainings.keys()
         used["data"] |= plan.sources.keys()
-        used["reference_statistics"] |= plan.preparations.keys()
+        for task in plan.preparations.values():
+            used[task.store_kind].add(task.signature)
         used["extensions"] |= plan.extensions.keys()
         for evaluation in plan.evaluations.values():
             used["evaluations"].add(evaluation.signature)
             used["drawings"].add(evaluation.drawing)
-            if "truncation" in evaluation.scores:
-                used["exact"].add(evaluation.solution)
             starts = segment_starts(evaluation.config.images)
             used["segments"] |= {evaluation.segment_name(start) for start in starts}
         for space, data in {pair for evaluation in plan.evaluations.values() for pair in _spaces(evaluation)}:

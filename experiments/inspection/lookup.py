@@ -151,7 +151,7 @@ def _preparations(sweep: str, store: Store) -> Iterator[NamedPreparation]:
     """The preparations of a sweep that was run on a store; none where its record is of another version."""
     with suppress(UserError):
         plan = recall_plan(sweep, store)
-        for signature, task in plan.preparations.items():
+        for signature, task in plan.prepared.items():
             yield NamedPreparation(sweep, plan.names[signature], task.kind, signature)
 
 
@@ -161,7 +161,7 @@ def cells_sharing(preparation: NamedPreparation, store: Store) -> list[NamedTask
     return [
         NamedTask(preparation.sweep, plan.cell_name(p), p.training.signature, p.evaluation.signature)
         for p in plan.cells
-        if preparation.signature in (each.signature for each in preparations_of(p.evaluation))
+        if preparation.signature in (each.signature for each in (p.training.data, *preparations_of(p.evaluation)))
     ]
 
 

@@ -13,6 +13,7 @@ import yaml
 from edm.config import SamplingConfig
 from edm.files import MODEL
 from experiments.errors import UserError
+from experiments.inspection.compare import NORMAL_95
 from experiments.inspection.lookup import NamedTask, find_one, stored_task
 from experiments.store.layout import SAMPLES
 from experiments.store.results import EvaluationResult
@@ -22,7 +23,6 @@ from experiments.sweep.tasks import Evaluation
 from reports.metrics import METRICS, shown, title_of
 
 CARD, ATTRIBUTES = "README.md", ".gitattributes"
-NORMAL_95 = 1.959964  # standard errors to either side of a 95% interval
 TASK = "unconditional-image-generation"  # the hub's name for all that draw from noise
 
 

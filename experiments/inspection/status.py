@@ -9,8 +9,9 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
-from experiments.runner.durations import DurationModel, TimedTask
+from experiments.runner.durations import DurationModel
 from experiments.runner.forecast import Forecast, forecast
+from experiments.runner.stored import is_downloaded
 from experiments.store import leases
 from experiments.store.active_runs import ActiveRun, active_runs, is_alive
 from experiments.store.drawings import drawn_segments
@@ -24,10 +25,13 @@ from experiments.store.sweep_records import named_tasks, recorded_sweeps
 from experiments.store.training_records import Pruning
 from experiments.sweep.code_changes import CodeChange, ResultCode, change_of
 from experiments.sweep.plan import Plan, PlannedCell
-from experiments.sweep.preparations import Preparation, preparations_of
-from experiments.sweep.tasks import Evaluation
+from experiments.sweep.preparations import Preparation, WeightsDownload, preparations_of
+from experiments.sweep.tasks import DataSource, Evaluation, SweepTask
 
-# planned: neither it nor its training has begun. waiting: its training has begun. interrupted: partly done, not active
+StoredTask = SweepTask | Preparation | DataSource
+
+# planned: neither it nor its training has begun. waiting: what it depends on has begun. interrupted: partly done, and
+# not active
 CellState = Literal["done", "running", "failed", "pruned", "interrupted", "waiting", "planned"]
 STATES: tuple[CellState, ...] = ("done", "running", "failed", "pruned", "interrupted", "waiting", "planned")
 
@@ -117,7 +121,7 @@ class StatusReader:
         """The status of trainings, of preparations and of cells."""
         begun = {kind: _signatures(self.store, kind) for kind in set(FOLDER_OF_TASK.values())}
         trainings = {name: self._status(t, begun["trainings"]) for name, t in self.plan.trainings.items()}
-        preparations = {name: self._status(t, begun[t.store_kind]) for name, t in self.plan.preparations.items()}
+        preparations = {name: self._status(t, begun[t.store_kind]) for name, t in self.plan.prepared.items()}
         others = trainings | preparations
         cells = [self._cell(planned, others, begun["evaluations"]) for planned in self.plan.cells]
         return trainings, preparations, cells
@@ -129,13 +133,15 @@ class StatusReader:
             needed = [others[training.signature] for training in evaluation.depends_on]
             shared = {self.plan.names[p.signature]: others[p.signature] for p in preparations_of(evaluation)}
             own = _with_trainings(_with_preparations(own, shared), needed)
+            data = planned.training.data.signature
+            own = _with_data(own, self.plan.names[data], others[data])
         return CellStatus(self.plan.cell_name(planned), training, evaluation.signature, own, others[training])
 
-    def _status(self, task: TimedTask, begun: set[str]) -> TaskStatus:
-        if task.signature not in begun:
-            return TaskStatus("planned")
+    def _status(self, task: StoredTask, begun: set[str]) -> TaskStatus:
         if task.signature in self._done:
             return self._done[task.signature]
+        if task.signature not in begun and not isinstance(task, WeightsDownload):
+            return TaskStatus("planned")
         found = status_of_task(task, self.store)
         if found.state == "done":
             self._done[task.signature] = found
@@ -143,7 +149,7 @@ class StatusReader:
 
     def _estimate(self, cells: Iterable[CellStatus], others: Mapping[str, TaskStatus]) -> Forecast | None:
         """Return what the rest costs on this machine, or None if nothing is left."""
-        left: dict[str, TimedTask] = {}
+        left: dict[str, SweepTask | Preparation] = {}
         for planned, cell in zip(self.plan.cells, cells, strict=True):
             if cell.status.state in ("done", "pruned"):
                 continue
@@ -165,15 +171,17 @@ def _cancelled(cell: CellStatus) -> CellStatus:
     return replace(cell, status=replace(cell.status, why="cancelled: the next run continues it"))
 
 
-def status_of_task(task: TimedTask, store: Store) -> TaskStatus:
+def status_of_task(task: StoredTask, store: Store) -> TaskStatus:
     """Return the status of one task."""
+    if isinstance(task, WeightsDownload) and is_downloaded(task):
+        return TaskStatus("done")
     kind: StoreKind = task.store_kind
     folder = store.folder(kind, task.signature)
     try:
         there = set(os.listdir(folder))
     except FileNotFoundError:
         return TaskStatus("planned")
-    if RESULT in there and (done := _done(task, store)) is not None:
+    if RESULT in there and not isinstance(task, WeightsDownload) and (done := _done(task, store)) is not None:
         return done
     if any(name.startswith(".lease-") for name in there) and is_alive(folder, store.lease_timing):
         holder = leases.holder(folder, store.lease_timing)
@@ -187,7 +195,7 @@ def status_of_task(task: TimedTask, store: Store) -> TaskStatus:
     return _begun(task, folder, store)
 
 
-def _done(task: TimedTask, store: Store) -> TaskStatus | None:
+def _done(task: StoredTask, store: Store) -> TaskStatus | None:
     """The status of a task with a result; None if the result lacks a score that is asked for."""
     result = store.peek(task.result_type, task.signature)
     if result is None:
@@ -202,9 +210,9 @@ def _done(task: TimedTask, store: Store) -> TaskStatus | None:
     return TaskStatus("done", "; ".join(filter(None, [why, change.note if change else ""])), change=change)
 
 
-def _begun(task: TimedTask, folder: Path, store: Store) -> TaskStatus:
+def _begun(task: StoredTask, folder: Path, store: Store) -> TaskStatus:
     """The status of a task that is not active and has no result."""
-    if isinstance(task, Preparation):
+    if isinstance(task, Preparation | DataSource):
         return TaskStatus("interrupted", "what is done is saved") if _has_begun(folder) else TaskStatus("planned")
     if isinstance(task, Evaluation):
         segments = len(drawn_segments(store, task.drawing, task.features.signature))
@@ -231,6 +239,13 @@ def _with_preparations(own: TaskStatus, shared: Mapping[str, TaskStatus]) -> Tas
             return TaskStatus("failed", f"{name} failed: {one.why}")
     running = [name for name, one in shared.items() if one.state == "running"]
     return TaskStatus("waiting", f"for {running[0]}") if running else own
+
+
+def _with_data(own: TaskStatus, name: str, data: TaskStatus) -> TaskStatus:
+    """The status of a cell whose evaluation is not done, given that of its data set."""
+    if own.state == "planned" and data.state == "failed":
+        return TaskStatus("failed", f"{name} failed: {data.why}")
+    return TaskStatus("waiting", f"for {name}") if own.state == "planned" and data.state == "running" else own
 
 
 def _with_trainings(own: TaskStatus, trainings: list[TaskStatus]) -> TaskStatus:

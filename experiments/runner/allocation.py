@@ -16,6 +16,7 @@ from experiments.store.results import ProbeResult
 from experiments.store.store import Store
 from experiments.sweep.jobs import Task
 from experiments.sweep.plan import Plan
+from experiments.sweep.preparations import WeightsDownload
 from experiments.sweep.probes import Probe, probes_by_training
 from experiments.sweep.spec import ResourcesConfig
 from experiments.sweep.tasks import Evaluation, Kind, SweepTask, Training
@@ -45,6 +46,9 @@ class Allocation:
     def __neg__(self) -> Allocation:
         """Return its negative."""
         return Allocation(-self.cpus, -self.gpus)
+
+
+NOTHING = Allocation(0, 0.0)
 
 
 def local_resources(resources: ResourcesConfig) -> dict[str, float]:
@@ -78,7 +82,12 @@ class Allocator:
         self._measured_probes: dict[str, ProbeResult] = {}
 
     def of(self, task: Task) -> Allocation:
-        """Return what a task gets; a preparation as much as an evaluation, which would otherwise do its work."""
+        """Return what a task gets; a preparation as much as an evaluation, which would otherwise do its work.
+
+        A download gets nothing, as it only waits for its server: it takes no place of a task that computes.
+        """
+        if isinstance(task, WeightsDownload):
+            return NOTHING
         gpus = self._gpus(task)
         kind: Kind = "training" if isinstance(task, Training | Probe) else "evaluation"
         return Allocation(self.resources.cpus or (self._beside(gpus) if gpus else self._even(kind)), gpus)
@@ -106,7 +115,7 @@ class Allocator:
 
     def at_once(self, each: Allocation) -> int:
         """Return how many trials that get this much run side by side."""
-        by_cores = max(1, self.cores // each.cpus)
+        by_cores = max(1, self.cores // max(each.cpus, 1))
         return min(by_cores, _whole(self.devices / each.gpus)) if each.gpus else by_cores
 
     def has_room(self, allocated: Allocation) -> bool:

@@ -21,18 +21,26 @@ from experiments.store.results import (
     EvaluationResult,
     MeasuredReferences,
     ProbeResult,
+    SolutionRecord,
     TrainingResult,
 )
 from experiments.store.store import Store
 from experiments.sweep.jobs import Task
 from experiments.sweep.plan import Plan
-from experiments.sweep.preparations import FeatureClassifier, Preparation, ReferenceStatistics, extractor_flops
+from experiments.sweep.preparations import (
+    ExactSolution,
+    FeatureClassifier,
+    ReferenceStatistics,
+    WeightsDownload,
+    extractor_flops,
+)
 from experiments.sweep.probes import Probe, probes_by_training
 from experiments.sweep.tasks import FORWARDS_PER_TRAINING_IMAGE, Evaluation, FeatureSpace, SweepTask, Training
 
 GUESSED_FLOPS_PER_S = {"cpu": 4e10, "gpu": 2e13}  # of one core and of one GPU, with networks of medium size
 SCORING_SHARE = 0.05  # of an evaluation, where no result says so
 PROBE_S = 15.0
+FETCHED_PER_S = 1e7  # bytes of a download; a guess
 TEAM_EFFICIENCY = 0.85  # of several GPUs that train one network
 
 MOST_RESULTS, MOST_ALIKE, MOST_OTHERS = 200, 8, 50  # results to read: of the plan, of one network in it, of others
@@ -43,13 +51,16 @@ SPREAD_OF_RESULTS, SPREAD_OF_PROBES, SPREAD_OF_OTHERS, SPREAD_OF_GUESSES = 1.1, 
 SPREAD_ONCE_CORRECTED = 1.5
 
 Source = Literal["results", "probe", "others", "guess"]
-TimedTask = SweepTask | Preparation  # all but probes
-TaskResult = TrainingResult | EvaluationResult | ClassifierRecord | MeasuredReferences
+TimedTask = (
+    SweepTask | FeatureClassifier | ReferenceStatistics | ExactSolution
+)  # whose results tell how fast others are
+TaskResult = TrainingResult | EvaluationResult | ClassifierRecord | MeasuredReferences | SolutionRecord
 RESULT_TYPES: dict[str, type[TaskResult]] = {
     "training": TrainingResult,
     "evaluation": EvaluationResult,
     "classifier": ClassifierRecord,
     "references": MeasuredReferences,
+    "solution": SolutionRecord,
 }
 SpeedKey = tuple[Any, ...]  # equal for tasks that run at the same speed
 
@@ -101,16 +112,25 @@ class DurationModel:
         """Return how many seconds a task takes by itself, on the resources it gets."""
         if isinstance(task, Probe):
             return statistics.mean(self._probe_s) if self._probe_s else PROBE_S
+        if isinstance(task, WeightsDownload):
+            return task.file.bytes / FETCHED_PER_S
         drawn = task.flops * self._rate(task).seconds
         return self._evaluation_s(task, drawn) if isinstance(task, Evaluation) else drawn
 
     def range(self, task: Task) -> tuple[float, float]:
         """Return the least and the most seconds that a task is likely to take."""
-        spread = self._rate(task).spread if not isinstance(task, Probe) else SPREAD_OF_OTHERS
+        spread = self._spread(task)
         return self.seconds(task) / spread, self.seconds(task) * spread
+
+    def _spread(self, task: Task) -> float:
+        if isinstance(task, WeightsDownload):
+            return SPREAD_OF_GUESSES
+        return SPREAD_OF_OTHERS if isinstance(task, Probe) else self._rate(task).spread
 
     def measured(self, task: Task) -> bool:
         """Return whether the answer rests on a measurement and is not only a guess."""
+        if isinstance(task, WeightsDownload):
+            return False
         return isinstance(task, Probe) or self._rate(task).source != "guess"
 
     def learn(self, task: Task, seconds: float) -> None:
@@ -118,7 +138,7 @@ class DurationModel:
         if isinstance(task, Probe):
             self._probe_s.append(seconds)
             self._read_probe(task)
-        elif seconds > 0 and task.flops > 0:
+        elif not isinstance(task, WeightsDownload) and seconds > 0 and task.flops > 0:
             self._learn(task, seconds)
         self._cache.clear()
 
@@ -173,7 +193,8 @@ class DurationModel:
             probe = self._by_probe.get(self._probes[training.signature].signature)
             if probe is not None:
                 return self._from_probe(task, probe)
-        for kind in (task.kind, "training", "evaluation"):
+        others = ("evaluation", "training") if isinstance(task, ExactSolution) else ("training", "evaluation")
+        for kind in (task.kind, *others):
             if kind in self._others:
                 return self._others[kind]
         return Rate(1 / GUESSED_FLOPS_PER_S[CPU if self.device == CPU else "gpu"], SPREAD_OF_GUESSES, "guess")
@@ -202,7 +223,8 @@ class DurationModel:
     def _read_results(self, plan: Plan) -> None:
         tasks: dict[str, dict[str, TimedTask]] = {kind: {} for kind in RESULT_TYPES}
         for task in (*plan.trainings.values(), *plan.evaluations.values(), *plan.preparations.values()):
-            tasks[task.kind][task.signature] = task
+            if not isinstance(task, WeightsDownload):
+                tasks[task.kind][task.signature] = task
         scoring: defaultdict[Features | Extension | None, list[float]] = defaultdict(list)
         for kind, own in tasks.items():
             rates = []
@@ -245,6 +267,8 @@ def _key(task: TimedTask) -> SpeedKey:
     if isinstance(task, Training):
         return task.kind, task.network, task.config.batch_size, task.config.precision
     guide = task.guide.network if task.guide else None
+    if isinstance(task, ExactSolution):
+        return task.kind, task.training.network, guide
     return task.kind, task.training.network, guide, task.sampling.precision, task.features.name
 
 

@@ -14,9 +14,9 @@ from experiments.runner.durations import SPREAD_OF_GUESSES, DurationModel
 from experiments.store.store import Store
 from experiments.sweep.jobs import Task
 from experiments.sweep.plan import Plan
-from experiments.sweep.preparations import preparations_of
+from experiments.sweep.preparations import WeightsDownload, preparations_of
 from experiments.sweep.probes import Probe
-from experiments.sweep.tasks import Evaluation, Kind
+from experiments.sweep.tasks import Evaluation, Kind, Training
 
 START_UP_S = 25.0  # until Ray, its workers and their imports are there
 MACHINES = (1, 2, 4, 8, 16)  # numbers of machines to forecast for
@@ -84,7 +84,7 @@ def forecast(
     high = capacity.effort(left, {signature: high for signature, (_, high) in spans.items()})
     disk = disk_gib(left, capacity.at_once("training"))
     before_s = sum(preparing_s(plan, source) for source in unprepared(plan, store))
-    before_s += sum(download.seconds for download in downloads(plan, left, store))
+    before_s += sum(download.seconds for download in downloads(plan, store))
     return Forecast(
         middle.wall_s + before_s,
         middle.work_s,
@@ -139,8 +139,11 @@ class Capacity:
 
     def effort(self, left: Sequence[Task], seconds: dict[str, float]) -> Effort:
         """Return what tasks of these lengths take together."""
-        work, occupied, shared = sum(seconds.values()), 0.0, 0.0
+        work, occupied, shared = 0.0, 0.0, 0.0
         for task in left:
+            if isinstance(task, WeightsDownload):
+                continue  # it waits for its server, beside the others
+            work += seconds[task.signature]
             allocation = self.allocator.of(task)
             occupied += seconds[task.signature] * (allocation.gpus or 1.0)
             at_once = self.slots or self.copies * self.allocator.at_once(allocation)
@@ -150,12 +153,21 @@ class Capacity:
 
     def _longest_chain(self, left: Sequence[Task], seconds: dict[str, float]) -> float:
         """What an evaluation waits for, and the longest such one, which idle workers share unless it may stop early."""
-        longest = max((seconds[p.signature] for p in left if not isinstance(p, Evaluation)), default=0.0)
-        workers = self.at_once("evaluation")
+        longest, workers = 0.0, self.at_once("evaluation")
+        ends: dict[str, float] = {}  # of what evaluations wait for, by signature
+
+        def end(task: Task) -> float:
+            if task.signature not in ends:
+                needed = () if isinstance(task, Training | Evaluation | Probe) else task.depends_on
+                own = seconds.get(task.signature, 0.0)
+                ends[task.signature] = own + max(map(end, needed), default=0.0)
+            return ends[task.signature]
+
         for task in left:
-            if isinstance(task, Evaluation):
-                needed = (*task.depends_on, *preparations_of(task))
-                before = max(seconds.get(other.signature, 0.0) for other in needed)
-                parts = 1 if task.rivals else min(task.num_segments, workers)
-                longest = max(longest, before + seconds[task.signature] / parts)
+            if not isinstance(task, Evaluation):
+                longest = max(longest, end(task))
+                continue
+            before = max(map(end, (*task.depends_on, *preparations_of(task))))
+            parts = 1 if task.rivals else min(task.num_segments, workers)
+            longest = max(longest, before + seconds[task.signature] / parts)
         return longest

@@ -7,30 +7,32 @@ from collections.abc import Iterator, Mapping
 
 from experiments.sweep.jobs import Task
 from experiments.sweep.plan import Plan
-from experiments.sweep.preparations import Preparation, preparations_of
+from experiments.sweep.preparations import ExactSolution, Preparation, preparations_of
 from experiments.sweep.tasks import Evaluation
 
 Probes = Mapping[str, tuple[Task, tuple[str, ...]]]  # by signature: a probe, and the trainings that wait for it
 
 
 class TaskGraph:
-    """The tasks of a plan by signature: probes, preparations, trainings, then evaluations.
+    """The tasks of a plan by signature: probes, preparations, trainings, what is prepared from these, then evaluations.
 
     preparations: those to include, by signature.
     """
 
     def __init__(self, plan: Plan, probes: Probes, preparations: Mapping[str, Preparation]) -> None:
+        of_trainings = {name: task for name, task in preparations.items() if isinstance(task, ExactSolution)}
         self.tasks: dict[str, Task] = {
             **{signature: probe for signature, (probe, _) in probes.items()},
-            **preparations,
+            **{name: task for name, task in preparations.items() if name not in of_trainings},
             **plan.trainings,
+            **of_trainings,
             **plan.evaluations,
         }
         self.order = {signature: place for place, signature in enumerate(self.tasks)}
         self._dependencies: dict[str, tuple[str, ...]] = {
-            signature: (
-                *(training.signature for training in evaluation.depends_on),
+            signature: (  # what depends on others comes first
                 *(each.signature for each in preparations_of(evaluation) if each.signature in preparations),
+                *(training.signature for training in evaluation.depends_on),
             )
             for signature, evaluation in plan.evaluations.items()
         }

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 from edm.config import Extension, Features
@@ -10,11 +13,18 @@ from experiments.runner.schedule import Schedule
 from experiments.store.store import Store
 from experiments.sweep.tasks import DataSource, Evaluation
 
+LOOK_S = 0.5  # between looks at requests
 
-def prepare_inputs(schedule: Schedule, store: Store, listener: RunListener) -> None:
-    """Prepare the data sets, weights and published statistics of all that is left to do. Raises UserError."""
+
+def prepare_inputs(schedule: Schedule, store: Store, listener: RunListener, run_id: str = "") -> None:
+    """Prepare the data sets and published statistics of all that is left to do, and see that weights can be had.
+
+    A data set all of whose cells the run is asked to leave meanwhile is left as it is. Raises UserError, or
+    KeyboardInterrupt where the run is asked to stop.
+    """
     for source in schedule.plan.sources.values():
-        prepare_data_set(store, source, listener)
+        with suppress(_NotWanted):
+            prepare_data_set(store, source, listener, _wanted(schedule, store, run_id, source))
     evaluations = [task for task in schedule.of("waiting") if isinstance(task, Evaluation)]
     spaces = [space for evaluation in evaluations for space, _ in evaluation.spaces]
     features: set[Features] = {  # whose weights are published; an extension has its own
@@ -30,19 +40,49 @@ def prepare_inputs(schedule: Schedule, store: Store, listener: RunListener) -> N
         return
     with listener.phase("loading torch"):
         from experiments.trials.assets import ensure_published  # heavy
-        from experiments.trials.extractors import ensure_weights  # heavy
+        from experiments.trials.extractors import require_obtainable  # heavy
     for name in sorted(features):
-        with listener.counting(f"fetching the weights of {name}", "MB") as on_count:
-            ensure_weights(name, lambda done, total: on_count(done // 2**20, total // 2**20))
+        with listener.phase(f"checking the weights of {name}"):
+            require_obtainable(name)
     for (digest, dimension), path in published.items():
         ensure_published(store, Path(path), digest, dimension)
 
 
-def prepare_data_set(store: Store, source: DataSource, listener: RunListener) -> None:
-    """Prepare a data set where the store does not hold it. Raises UserError."""
+def prepare_data_set(
+    store: Store, source: DataSource, listener: RunListener, go_on: Callable[[], None] = lambda: None
+) -> None:
+    """Prepare a data set where the store does not hold it. Raises UserError, or what `go_on` raises along the way."""
     from experiments.trials.datasets import ensure_prepared, is_prepared
 
     if is_prepared(store, source):
         return
     with listener.preparing(str(source.config.name)) as on_step:
-        ensure_prepared(store, source, on_progress=on_step)
+
+        def on_progress(step: str, done: int, total: int) -> None:
+            go_on()
+            on_step(step, done, total)
+
+        ensure_prepared(store, source, on_progress=on_progress)
+
+
+class _NotWanted(Exception):
+    """Raised where a run is asked to leave all cells of a data set."""
+
+
+def _wanted(schedule: Schedule, store: Store, run_id: str, source: DataSource) -> Callable[[], None]:
+    """Return what raises once nobody wants a data set any more; it looks twice a second."""
+    cells = {e.signature for e in schedule.plan.evaluations.values() if e.training.data.signature == source.signature}
+    looked = -LOOK_S
+
+    def go_on() -> None:
+        nonlocal looked
+        now = time.monotonic()
+        if not run_id or now - looked < LOOK_S:
+            return
+        looked = now
+        if store.stop_requested(run_id):
+            raise KeyboardInterrupt
+        if cells <= store.cancelled(run_id):
+            raise _NotWanted
+
+    return go_on

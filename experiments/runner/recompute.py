@@ -18,7 +18,7 @@ from experiments.sweep.code_changes import CodeChange, outdated_parts
 from experiments.sweep.code_parts import of_drawing, of_features
 from experiments.sweep.jobs import Task
 from experiments.sweep.plan import Plan
-from experiments.sweep.preparations import ReferenceStatistics, preparations_of
+from experiments.sweep.preparations import ExactSolution, FeatureClassifier, ReferenceStatistics, preparations_of
 from experiments.sweep.tasks import DataSource, Evaluation
 
 
@@ -30,10 +30,14 @@ def with_dependents(plan: Plan, changed: Collection[str]) -> set[str]:
         if any(other.signature in found for other in needed):
             found.add(signature)
 
-    for preparation in plan.preparations.values():  # what others depend on comes first
-        add(preparation.signature, (preparation.data, *preparation.depends_on))
+    prepared = plan.preparations.values()  # what others depend on comes first
+    for preparation in prepared:
+        if isinstance(preparation, FeatureClassifier | ReferenceStatistics):
+            add(preparation.signature, (preparation.data, *preparation.depends_on))
     for training in plan.trainings.values():
         add(training.signature, [training.data])
+    for solution in (preparation for preparation in prepared if isinstance(preparation, ExactSolution)):
+        add(solution.signature, solution.depends_on)
     for evaluation in plan.evaluations.values():
         add(evaluation.signature, (*evaluation.depends_on, *preparations_of(evaluation)))
     return found
@@ -73,7 +77,7 @@ def _steps(task: Task, change: CodeChange | None) -> Iterator[tuple[StoreKind, s
 
 def _is_of_networks(name: str) -> bool:
     """Whether a name in an evaluation's code is of what its images, or their features, were made from."""
-    return BETWEEN in name and not name.startswith("references")
+    return BETWEEN in name and not name.startswith(("references", "solution"))
 
 
 def _outdated(store: Store, result_type: type[Result]) -> list[str]:

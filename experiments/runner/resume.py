@@ -9,7 +9,7 @@ from experiments.runner.measurements import probes_left
 from experiments.runner.options import Options
 from experiments.runner.recompute import with_dependents
 from experiments.runner.schedule import Schedule
-from experiments.runner.stored import damage_notice, done_result
+from experiments.runner.stored import damage_notice, done_result, is_downloaded
 from experiments.store.store import Store
 from experiments.store.sweep_names import selection_text, variant_name
 from experiments.store.training_records import Pruning
@@ -18,6 +18,7 @@ from experiments.sweep.code_changes import changes_of
 from experiments.sweep.jobs import Outcome, Task
 from experiments.sweep.names import matching
 from experiments.sweep.plan import Plan, plan_of_cells
+from experiments.sweep.preparations import WeightsDownload
 
 
 def open_schedule(plan: Plan, store: Store, options: Options = Options(), costs: Costs | None = None) -> Schedule:
@@ -25,11 +26,14 @@ def open_schedule(plan: Plan, store: Store, options: Options = Options(), costs:
     require_even_batches(plan.trainings.values(), plan.sweep.resources.gpus)
     asked = selected(options.only, plan)
     _, known_damage = store.damages_since(0)
-    tasks: list[Task] = [*plan.preparations.values(), *plan.trainings.values(), *plan.evaluations.values()]
+    downloads = [task for task in plan.preparations.values() if isinstance(task, WeightsDownload)]
+    prepared = [task for task in plan.preparations.values() if not isinstance(task, WeightsDownload)]
+    tasks: list[Task] = [*prepared, *plan.trainings.values(), *plan.evaluations.values()]
     sound = [task for task in tasks if store.sound(task.store_kind, task.signature)]
     results = {task.signature: done for task in sound if (done := done_result(store, task)) is not None}
     changes = changes_of(plan, store, results)
     present = frozenset(results.keys() - (with_dependents(plan, changes) if options.recompute else set()))
+    present |= {task.signature for task in downloads if is_downloaded(task)}
     schedule = Schedule(
         plan,
         present,

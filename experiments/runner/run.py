@@ -115,7 +115,7 @@ def _execute(
         with listener.phase("loading Ray"):
             from experiments.runner import cluster  # heavy
         with cluster.starting(store, options.address) as started_ray:
-            prepare_inputs(schedule, store, listener)
+            prepare_inputs(schedule, store, listener, run_id)
             with listener.phase("starting Ray"):
                 from experiments.runner import remote, tune  # heavy, and not for nothing
                 from experiments.trials.context import TrialContext
@@ -125,6 +125,7 @@ def _execute(
                     sampling_batch=resources.sampling_batch,
                     checkpoint_s=resources.checkpoint_s,
                     compile=resources.compile,
+                    cuda_graphs=resources.cuda_graphs,
                     run_info=RunInfo.of_this_process(store, options.tags),
                 )
                 mirror.start()

@@ -2,18 +2,31 @@
 
 from __future__ import annotations
 
+from edm.metrics.weights import WeightsError, present_weights
+from experiments.environment import given_weights
 from experiments.store.damage import Damage
 from experiments.store.drawings import drawn_segments
 from experiments.store.results import EvaluationResult, Result
 from experiments.store.store import Store
 from experiments.sweep.jobs import Task
+from experiments.sweep.preparations import WeightsDownload
 from experiments.sweep.segments import segment_starts
 from experiments.sweep.tasks import Evaluation
 
 
 def is_done(store: Store, task: Task) -> bool:
-    """Return whether the store has all that a task is to give."""
+    """Return whether the store, or this machine, has all that a task is to give."""
+    if isinstance(task, WeightsDownload):
+        return is_downloaded(task)
     return done_result(store, task) is not None
+
+
+def is_downloaded(task: WeightsDownload) -> bool:
+    """Return whether a file of weights is on this machine; of one that a person gave the run says what is wrong."""
+    try:
+        return present_weights(task.file, given_weights()) is not None
+    except WeightsError:
+        return True
 
 
 def done_result(store: Store, task: Task) -> Result | None:

@@ -233,7 +233,7 @@ def _trainable(
         note_silent(config["silent"])  # the worker need not watch their leases for a minute itself
         job = Job(tuple(tasks[signature] for signature in config["signatures"]), config["helps"])
         on_validated = _reporter(job) if asha else None
-        own = replace(context, threads=config["cpus"], gpus=config["gpus"], on_validated=on_validated)
+        own = replace(context, threads=max(config["cpus"], 1), gpus=config["gpus"], on_validated=on_validated)
         outcomes: list[tuple[str, dict[str, Any]]] = []  # a list, as Tune flattens mappings within a report
         failure: Failure | None = None
         for signature, outcome in perform_job(Store(root), job, own):
@@ -247,7 +247,9 @@ def _trainable(
 
 
 def _resources(config: dict[str, Any]) -> tune.PlacementGroupFactory:
-    return tune.PlacementGroupFactory([{"CPU": config["cpus"], "GPU": config["gpus"]}])
+    """Return what Ray reserves for a job: next to nothing, a byte of memory, where it computes nothing."""
+    allocated = {"CPU": config["cpus"], "GPU": config["gpus"]}
+    return tune.PlacementGroupFactory([allocated if any(allocated.values()) else {"memory": 1}])
 
 
 def _reporter(job: Job) -> Callable[[float, float], None] | None:

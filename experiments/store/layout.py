@@ -17,13 +17,17 @@ StoreKind = Literal[
     "evaluations",
     "probes",
     "extensions",
+    "weights",
 ]
 FOLDER_OF_TASK: dict[str, StoreKind] = {
+    "data": "data",
     "training": "trainings",
     "evaluation": "evaluations",
     "probe": "probes",
     "classifier": "classifiers",
     "references": "reference_statistics",
+    "download": "weights",
+    "solution": "exact",
 }
 
 # in the folder of any task
@@ -48,6 +52,7 @@ PRUNED = "pruned.json"  # says where it did
 STATISTICS = "statistics.safetensors"  # of a published reference as well
 INFLUENCES = "influences.safetensors"  # of every image on every metric that has an error
 SAMPLES = "samples.png"
+DENOISING = "denoising.png"  # how the first images came out of noise, step by step
 PAIRS = "closest.png"  # images and their nearest training images
 
 # of a classifier

@@ -44,7 +44,7 @@ class TaskProgress(Progress):
     """How much of a task is done, or what it does that is not counted.
 
     done, total: in `unit`s. rate: units per second, 0 while it is not known. loss: of a training. phase: such as
-    "loading torch"; then total is 0.
+    "loading torch"; then total is 0, or it is the phase alone of which so much is done.
     """
 
     done: float

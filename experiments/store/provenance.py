@@ -10,7 +10,7 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from functools import cache
 from pathlib import Path
@@ -59,14 +59,17 @@ def provenance(run: RunInfo = RunInfo(), began: float | None = None, of: object 
 
     began: when its task did, in seconds since 1970. of: the task, whose extensions are recorded.
     """
+    extensions = list(extensions_in(of))
+    machine = _machine()
+    used = {name: _version_of(name) for extension in extensions for name in extension.uses if "." not in name}
     return Provenance(
         **asdict(run.code or code_version()),
-        **_machine(),
+        **{**machine, "packages": {**used, **machine["packages"]}},
         command=run.command or command_line(),
         tags=dict(run.tags),
         began=_iso(began) if began is not None else None,
         time=_iso(time.time()),
-        extensions={extension.name: extension.code for extension in extensions_in(of)},
+        extensions={extension.name: extension.code for extension in extensions},
     )
 
 
@@ -123,6 +126,16 @@ def _machine() -> dict[str, Any]:
         "platform": platform.platform(),
         "cpus": os.cpu_count(),
     }
+
+
+def _version_of(module: str) -> str | None:
+    """Return the version of the package that a module belongs to."""
+    return _version(_distributions().get(module, (module,))[0])
+
+
+@cache
+def _distributions() -> Mapping[str, Sequence[str]]:
+    return importlib.metadata.packages_distributions()
 
 
 def _version(package: str) -> str | None:

@@ -97,12 +97,13 @@ class Provenance(CodeVersion):
 
 @dataclass(frozen=True)
 class ComputingRecord(Record):
-    """How a device computed a training. micro_batch: images at once, where they were fewer than a batch."""
+    """How a device computed a training, as edm.train.Computing has it."""
 
     precision: str
     compiled: bool
     fused: bool = True
     micro_batch: int | None = None
+    graphed: bool = False
 
 
 @dataclass(frozen=True)
@@ -157,6 +158,17 @@ class Result(Record):
         return {name: value for name, value in asdict(self).items() if name not in SHARED}
 
 
+class Timed:
+    """What results have whose work is measured in seconds."""
+
+    seconds: float
+
+    @property
+    def work_s(self) -> float:
+        """Seconds of work in all."""
+        return self.seconds
+
+
 @dataclass(frozen=True, kw_only=True)
 class DatasetRecord(Result):
     """A prepared data set. shape: channels, height and width. source: the files it was made from."""
@@ -175,7 +187,7 @@ class DatasetRecord(Result):
 
 
 @dataclass(frozen=True, kw_only=True)
-class ClassifierRecord(Result):
+class ClassifierRecord(Timed, Result):
     """The small classifier of a data set, and its accuracy on each split.
 
     images: that it was trained on. seconds: of training, in all processes together. device: "" where not recorded.
@@ -190,11 +202,6 @@ class ClassifierRecord(Result):
     flops: float = 0.0
     device: str = ""
     threads: int | None = None
-
-    @property
-    def work_s(self) -> float:
-        """Seconds of work in all."""
-        return self.seconds
 
     def _own_json(self) -> Json:
         own = super()._own_json()
@@ -213,7 +220,19 @@ class ReferenceRecord(Result):
 
 
 @dataclass(frozen=True, kw_only=True)
-class MeasuredReferences(Result):
+class WeightsRecord(Timed, Result):
+    """Weights of a feature extractor that were downloaded to a path outside the store. seconds: that this took."""
+
+    kind: ClassVar[StoreKind] = "weights"
+
+    path: str
+    bytes: int
+    sha256: str
+    seconds: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class MeasuredReferences(Timed, Result):
     """Says that real images and noise are measured, and their statistics computed, which the store holds beside it.
 
     images: that the statistics are of. seconds, flops: of the process that finished it.
@@ -226,11 +245,6 @@ class MeasuredReferences(Result):
     flops: float
     device: str
 
-    @property
-    def work_s(self) -> float:
-        """Seconds of work in all."""
-        return self.seconds
-
 
 @dataclass(frozen=True, kw_only=True)
 class BaselineRecord(Result):
@@ -242,10 +256,17 @@ class BaselineRecord(Result):
 
 
 @dataclass(frozen=True, kw_only=True)
-class SolutionRecord(Result):
-    """The exact solution that a sampler's own error is measured against; all of it is in its file."""
+class SolutionRecord(Timed, Result):
+    """The exact solution that a sampler's own error is measured against. device: "" where none of this was recorded."""
 
     kind: ClassVar[StoreKind] = "exact"
+
+    seconds: float = 0.0
+    flops: float = 0.0
+    device: str = ""
+
+    def _own_json(self) -> Json:
+        return super()._own_json() if self.device else {}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -265,7 +286,7 @@ class ExtensionRecord(Result):
 
 
 @dataclass(frozen=True, kw_only=True)
-class TrainingResult(Result):
+class TrainingResult(Timed, Result):
     """A finished training. val_loss: on the val split. seconds: of work, on `gpus` devices together.
 
     loss: None of a pretrained network, which was only taken into the store.
@@ -283,11 +304,6 @@ class TrainingResult(Result):
     threads: int | None = None
     computing: ComputingRecord | None = field(default=None, metadata={PARSE: ComputingRecord.from_json})
     parameters: int
-
-    @property
-    def work_s(self) -> float:
-        """Seconds of work in all."""
-        return self.seconds
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -351,7 +367,7 @@ class MeasuredDrawing(Record):
 
 
 @dataclass(frozen=True, kw_only=True)
-class ProbeResult(Result):
+class ProbeResult(Timed, Result):
     """A network's speed and memory on a device; None for what does not fit into the memory, one image at a time."""
 
     kind: ClassVar[StoreKind] = "probes"
@@ -368,11 +384,6 @@ class ProbeResult(Result):
     def fits(self) -> bool:
         """Whether the network can be trained and drawn from on the device."""
         return self.training is not None and self.drawing is not None
-
-    @property
-    def work_s(self) -> float:
-        """Seconds of work in all."""
-        return self.seconds
 
     @classmethod
     def from_json(cls, content: Mapping[str, Any], path: Path | str = RESULT) -> Self:

@@ -11,7 +11,7 @@ from pathlib import Path
 from experiments.store.code_files import SEVERAL, definitions_of, own_part
 from experiments.store.files import read_json, write_json
 from experiments.store.layout import ACCEPTED, BEGUN_WITH
-from experiments.store.results import OWN_PACKAGE, DatasetRecord, Provenance, Record, Result
+from experiments.store.results import OWN_PACKAGE, Provenance, Record, Result
 from experiments.store.store import Store
 from experiments.sweep.code_parts import EdmCode
 from experiments.sweep.jobs import Task
@@ -77,7 +77,7 @@ class ResultCode:
 
     @classmethod
     def of(cls, result: Result) -> ResultCode:
-        """Return that of a result."""
+        """Return what a report needs to know of the code of one result."""
         return cls(result.code, _since(result.provenance))
 
 
@@ -118,12 +118,13 @@ def _functions(store: Store, outdated: Outdated) -> Iterable[str]:
         now = reach.definitions if reach is not None else {}
         for digest in recorded.split(SEVERAL):
             before = definitions_of(store, digest)
-            differing = _differing(before, now) if before is not None else []
-            found |= dict.fromkeys(differing or [f"the part {part!r}"] if before != now else [])
+            changed = differing_definitions(before, now) if before is not None else []
+            found |= dict.fromkeys(changed or [f"the part {part!r}"] if before != now else [])
     return list(found) or [f"the part {own_part(name)!r}" for name in outdated]
 
 
-def _differing(before: Mapping[str, str], now: Mapping[str, str]) -> list[str]:
+def differing_definitions(before: Mapping[str, str], now: Mapping[str, str]) -> list[str]:
+    """Return the names of the definitions that changed; only if none did, of those that were added and removed."""
     changed = [name for name, digest in before.items() if name in now and now[name] != digest]
     # what a changed function no longer calls, or calls now, only follows from its change
     return changed or [name for name in {**before, **now} if name not in before or name not in now]
@@ -156,7 +157,7 @@ def changes_of(plan: Plan, store: Store, results: Mapping[str, Result] = NOT_REA
 
 def made_by(store: Store, task: Task | DataSource) -> ResultCode | None:
     """Return the code of a task's result, or of what there is of it so far; None where there is nothing."""
-    result = store.peek(DatasetRecord if isinstance(task, DataSource) else task.result_type, task.signature)
+    result = store.peek(task.result_type, task.signature)
     if result is not None:
         return ResultCode.of(result)
     begun = read_json(folder_of(store, task) / BEGUN_WITH)
@@ -165,23 +166,16 @@ def made_by(store: Store, task: Task | DataSource) -> ResultCode | None:
 
 def tasks_of(plan: Plan) -> list[Task | DataSource]:
     """Return all tasks of a plan, and its data sets; what others are made from comes first."""
-    return [
-        *plan.sources.values(),
-        *plan.preparations.values(),
-        *plan.trainings.values(),
-        *plan.evaluations.values(),
-    ]
+    return [*plan.prepared.values(), *plan.trainings.values(), *plan.evaluations.values()]
 
 
 def folder_of(store: Store, task: Task | DataSource) -> Path:
     """Return the folder of a task's result."""
-    return store.folder("data" if isinstance(task, DataSource) else task.store_kind, task.signature)
+    return store.folder(task.store_kind, task.signature)
 
 
 def name_of(plan: Plan, signature: str) -> str:
     """Return what people call a task or data set."""
-    if signature in plan.sources:
-        return f"data/{plan.sources[signature].config.name}"
     return plan.names.get(signature, signature)
 
 
@@ -189,7 +183,7 @@ def name_of(plan: Plan, signature: str) -> str:
 
 
 def acceptances(folder: Path) -> list[Acceptance]:
-    """Return what was vouched for of the result in a folder, the first first."""
+    """Return what was vouched for of the result in a folder, the oldest first."""
     return [Acceptance.from_json(entry) for entry in (read_json(folder / ACCEPTED) or {}).get("accepted", ())]
 
 

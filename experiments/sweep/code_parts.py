@@ -1,23 +1,24 @@
 """The parts of edm/ that compute results: which ones a task uses, what each reaches, and its digest today.
 
 A part is small, so that a change marks few results: drawing is one, and so is every sampler, noise schedule, norm,
-metric and data set. A result keeps the digest of every part that made it.
+metric and data set. What the code of an extension uses of edm/ is a part as well, by its qualified name. A result keeps
+the digest of every part that made it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import edm
-from edm.config import Extension, SamplingConfig
+from edm.config import SPLITS, Extension, SamplingConfig, extensions_in
 from experiments.code_cache import CodeCache, Digests, read_vouched
 from experiments.sweep.jobs import Task
-from experiments.sweep.metrics import split_score
-from experiments.sweep.preparations import FeatureClassifier, ReferenceStatistics
+from experiments.sweep.metrics import own_score, split_score
+from experiments.sweep.preparations import ExactSolution, FeatureClassifier, ReferenceStatistics, WeightsDownload
 from experiments.sweep.probes import Probe
 from experiments.sweep.tasks import DataSource, Evaluation, FeatureSpace, Training
 
@@ -135,6 +136,7 @@ ENTRIES: dict[str, tuple[str, ...]] = {
     ),
     **SEPARATE,
 }
+OWN = "edm."  # how parts begin that are definitions which extensions use
 EXACT_PARTS = ("sampler/heun",)  # that the exact solution is drawn by
 
 
@@ -147,15 +149,20 @@ def parts_of(task: Task | DataSource, scores: Iterable[str] = ()) -> tuple[str, 
     scores: that an evaluation computes, by default those that it is asked for.
     """
     if isinstance(task, DataSource):
-        parts = [f"data/{task.config.name}"]
+        parts = [f"data/{task.config.name}", *_used_by(task.config)]
     elif isinstance(task, Training):
         parts = list(_of_training(task))
     elif isinstance(task, FeatureClassifier):
         parts = ["classifier", "features/classifier", "real images"]
     elif isinstance(task, ReferenceStatistics):
         parts = [*of_features(task.features), *of_metrics(task.scores)]
+    elif isinstance(task, WeightsDownload):
+        parts = []
+    elif isinstance(task, ExactSolution):
+        parts = [*of_drawing(task), "metric/truncation"]
     elif isinstance(task, Evaluation):
-        parts = [*of_drawing(task), *of_features(task.features), *of_metrics(tuple(scores) or task.scores)]
+        wanted = tuple(scores) or task.scores
+        parts = [*of_drawing(task), *of_features(task.features), *of_metrics(wanted), *_of_own_metrics(task, wanted)]
     else:
         parts = list(_of_probe(task))
     return tuple(dict.fromkeys(parts))
@@ -163,11 +170,11 @@ def parts_of(task: Task | DataSource, scores: Iterable[str] = ()) -> tuple[str, 
 
 def of_features(space: FeatureSpace) -> tuple[str, ...]:
     """Return the parts that measure real images in a feature space."""
-    return (f"features/{space.name}", "real images")
+    return (f"features/{space.name}", "real images", *_used_by(space.name))
 
 
-def of_drawing(evaluation: Evaluation) -> tuple[str, ...]:
-    """Return the parts that draw the images of an evaluation from its networks."""
+def of_drawing(evaluation: Evaluation | ExactSolution) -> tuple[str, ...]:
+    """Return the parts that draw the images of an evaluation, or of an exact solution, from its networks."""
     sampling, networks = evaluation.sampling, [training.network for training in evaluation.depends_on]
     parts = ["drawing", "network", *(part for network in networks for part in _shipped("norm", network.norm))]
     parts += [*_shipped("sampler", sampling.sampler), *_of_schedule(sampling)]
@@ -175,12 +182,7 @@ def of_drawing(evaluation: Evaluation) -> tuple[str, ...]:
         parts.append("guidance" if evaluation.guide is None else "autoguidance")
     if sampling.ema is not None or (sampling.guide is not None and sampling.guide.ema is not None):
         parts.append("posthoc")
-    return tuple(dict.fromkeys(parts))
-
-
-def of_exact_solution(evaluation: Evaluation) -> tuple[str, ...]:
-    """Return the parts that draw the exact solution which truncation errors are measured against."""
-    return (*of_drawing(evaluation), *EXACT_PARTS, "metric/truncation")
+    return tuple(dict.fromkeys((*parts, *_used_by(sampling, *networks))))
 
 
 def _of_schedule(sampling: SamplingConfig) -> Iterator[str]:
@@ -207,6 +209,20 @@ def _of_training(training: Training) -> Iterator[str]:
         yield "augmentation"
     if training.config.power_ema:
         yield "power averages"
+    yield from _used_by(training.network, config)
+
+
+def _used_by(*configs: object) -> Iterator[str]:
+    """Yield what the code of extensions in configurations uses of edm/: each definition is a part, by its name."""
+    for config in configs:
+        for extension in extensions_in(config):
+            yield from (name for name in extension.uses if name.startswith(OWN))
+
+
+def _of_own_metrics(evaluation: Evaluation, scores: Collection[str]) -> Iterator[str]:
+    for metric in evaluation.config.metrics:
+        if isinstance(metric, Extension) and any(own_score(metric, split) in scores for split in SPLITS):
+            yield from _used_by(metric)
 
 
 def of_metrics(scores: Iterable[str]) -> Iterator[str]:
@@ -225,6 +241,7 @@ def of_metrics(scores: Iterable[str]) -> Iterator[str]:
 
 def _of_probe(probe: Probe) -> Iterator[str]:
     yield from ("training", "network", *_shipped("norm", probe.network.norm), "drawing", "sampler/euler")
+    yield from _used_by(probe.network)
 
 
 # what a part reaches ------------------------------------------------------------------------------
@@ -258,6 +275,9 @@ class EdmCode:
     def reach(self, part: str) -> Reach | None:
         """Return what a part reaches; None for a part that this version does not have."""
         kind, _, variant = part.partition("/")
+        if part.startswith(OWN):
+            entry = self.sources.entry(part)
+            return self.sources.reach([entry]) if entry is not None else None
         choices: dict[str, tuple[str, ...]] = {name: () for name, _ in REGISTRIES.values()}
         without = {name for names in SEPARATE.values() for name in names}
         without |= {name for data, names in READERS.items() if part != f"data/{data}" for name in names}
@@ -279,7 +299,7 @@ class EdmCode:
     def knows(self, part: str) -> bool:
         """Return whether a part is of a kind that this version has, even if it lacks that one."""
         kind, slash, _ = part.partition("/")
-        return part in ENTRIES or (bool(slash) and kind in REGISTRIES)
+        return part in ENTRIES or part.startswith(OWN) or (bool(slash) and kind in REGISTRIES)
 
     def equivalent(self, part: str) -> frozenset[str]:
         """Return the digests of earlier code of a part that a developer vouches for: today's computes the same."""

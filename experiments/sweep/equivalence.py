@@ -83,6 +83,8 @@ def _reason(axis: str, cells: Sequence[Cell]) -> str:
             "give shorter half-lives, or set ema_rampup: null"
         )
     return {
+        "data.split_seed": "the folder has splits of its own",
+        "training.kimg": "they take equally many steps",
         "training.label_dropout": "the images have no classes",
         "sampling.guidance": "nothing is guided",
         "sampling.guidance_interval": "the same steps are guided",

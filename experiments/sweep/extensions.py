@@ -12,11 +12,19 @@ from typing import Any, get_args, get_type_hints
 from pydantic import TypeAdapter, ValidationError
 
 from edm import facts
-from edm.config import Extension, Options
+from edm.config import Extension, NetworkConfig, Options
 from edm.data.catalogue import DatasetFacts
+from edm.extend import PLAIN_OPTIONS
+from edm.extension import is_option_value
 from edm.registry import Kind
-from experiments.errors import one_line
-from experiments.extensions import ExtensionError, ExtensionFile, LoadedExtension, identified, read_extension
+from experiments.extensions import (
+    ExtensionError,
+    ExtensionFile,
+    LoadedExtension,
+    identified,
+    read_extension,
+    why_failed,
+)
 from experiments.sweep.diagnostics import explain, not_a_choice, show_value, suggest
 from experiments.sweep.document import Document, Location
 from experiments.sweep.spec import OPTIONS, SECTIONS, Cell, field_names, split_axis
@@ -44,6 +52,9 @@ FIELDS_OF: dict[str, tuple[tuple[Kind, str], ...]] = {
     section: tuple((kind, field) for kind, (own, field) in FIELDS.items() if own == section)
     for section in dict.fromkeys(section for section, _ in FIELDS.values())
 }
+COUNTED = ("architecture", "norm", "attention_block")  # fields of a model that decide how large it is
+NOTHING = 'registers nothing; put a decorator such as @extend.sampler("my_name") above a function'
+OPTIONS_OF_METRICS = "write for example {my_metric: {my_option: 3}}"
 EXAMPLE = "write for example [ideas.py]"
 
 
@@ -84,7 +95,11 @@ class SweepExtensions:
                 files.append(_distinct(read_extension(entry, folder), files))
             location = ("extensions",)
             loaded = identified(files)
+            if files and not loaded:
+                raise ExtensionError(f"{files[0].path} {NOTHING}")
             _require_free_names(loaded)
+            for each in loaded:
+                _require_sound_options(each)
         except ExtensionError as error:
             raise document.error(location, f"extensions: {error}") from None
         return cls(tuple(files), loaded)
@@ -95,12 +110,19 @@ class SweepExtensions:
         found: dict[str, list[str]] = {}
         for kind, _ in self._loaded:
             section, field = FIELDS[kind]
-            if kind == "metric":  # of which there are several in one field
-                continue
             names = found.setdefault(section, [])
             if field + OPTIONS not in names:
                 names.append(field + OPTIONS)
         return {section: tuple(names) for section, names in found.items()}
+
+    def misplaced(self, section: str, key: str) -> str | None:
+        """Return what to write where a section has an option as if it were a field; None for anything else."""
+        for (kind, name), loaded in self._loaded.items():
+            options = loaded.registration.options
+            if FIELDS[kind][0] == section and options is not None and key in field_names(options):
+                given = f"{name}: {{{key}: ...}}" if kind == "metric" else f"{key}: ..."
+                return f"unknown field; it is an option of {name!r}: write {FIELDS[kind][1]}{OPTIONS}: {{{given}}}"
+        return None
 
     def resolved(self, section: str, values: dict[str, Any]) -> dict[str, Any]:
         """Return the values of a section with an Extension, as JSON, for every name that an extension registers.
@@ -113,7 +135,7 @@ class SweepExtensions:
                 continue
             options, value = values.pop(field + OPTIONS, None), values.get(field)
             if isinstance(value, tuple):
-                values[field] = [self._entry(kind, field, entry) for entry in value]
+                values[field] = self._entries(kind, section, field, value, options or {})
                 continue
             if isinstance(value, dict):
                 raise ExtensionValueError((field,), f"{show_value(value)} is not a name; write {field}: NAME")
@@ -125,14 +147,40 @@ class SweepExtensions:
                 self._require_known(kind, field, value)
         return values
 
-    def _entry(self, kind: Kind, field: str, value: Any) -> Any:
-        """Return an entry of a list as JSON: an Extension for a name that an extension registers."""
-        loaded = self._loaded.get((kind, value)) if isinstance(value, str) else None
-        if loaded is not None:
-            return asdict(loaded.value)
-        if isinstance(value, str):
-            self._require_known(kind, field, value)
-        return value
+    def _entries(self, kind: Kind, section: str, field: str, values: tuple[Any, ...], options: Any) -> list[Any]:
+        """Return a list's entries as JSON: an Extension for each name that an extension registers.
+
+        options: a mapping of options for each name.
+        """
+        companion, entries = field + OPTIONS, []
+        if not isinstance(options, dict):
+            raise ExtensionValueError((companion,), f"{show_value(options)} is not a mapping; {OPTIONS_OF_METRICS}")
+        for value in values:
+            loaded = self._loaded.get((kind, value)) if isinstance(value, str) else None
+            if loaded is None:
+                if isinstance(value, str):
+                    self._require_known(kind, field, value)
+                entries.append(value)
+                continue
+            if value in options:
+                self._reached.add((f"{section}.{companion}", value))
+            if loaded.registration.options is not None:
+                self._used.setdefault(f"{section}.{companion}", set()).add(value)
+            own = self._options_of_entry(loaded, (companion, value), options.get(value) or {})
+            entries.append(asdict(replace(loaded.value, options=own)))
+        return entries
+
+    def _options_of_entry(self, loaded: LoadedExtension, location: Location, given: Any) -> Options:
+        kind = loaded.registration.options
+        names = field_names(kind) if kind is not None else ()
+        if not isinstance(given, dict):
+            raise ExtensionValueError(location, f"{show_value(given)} is not a mapping; {OPTIONS_OF_METRICS}")
+        for name in given:
+            if kind is None:
+                raise ExtensionValueError((*location, name), f"{loaded.registration.name} has no options; remove it")
+            if name not in names:
+                raise ExtensionValueError((*location, name), f"unknown option; {suggest(name, names)}")
+        return _checked_options(kind, given, location) if kind is not None else ()
 
     def _require_known(self, kind: Kind, field: str, value: str) -> None:
         own, names = own_names(kind), tuple(name for each, name in self._loaded if each == kind)
@@ -152,13 +200,7 @@ class SweepExtensions:
         field = f"{section}.{companion}"
         self._reached |= {(field, name) for name in own}
         self._used.setdefault(field, set()).update(names)
-        if kind is None:
-            return ()
-        try:
-            return _parsed_options(kind, json.dumps(own, default=str))
-        except ValidationError as error:
-            location, message = explain(error.errors(), kind)
-            raise ExtensionValueError((companion, *location), message) from None
+        return _checked_options(kind, own, (companion,)) if kind is not None else ()
 
     def with_facts(self, config: Any) -> Any:
         """Return a configuration whose extensions carry what plans need to know of them."""
@@ -168,20 +210,22 @@ class SweepExtensions:
             return _with_facts(config)
         except Exception as error:
             field = next(f.name for f in fields(config) if isinstance(getattr(config, f.name), Extension))
-            what = f"{getattr(config, field)}: its code failed ({type(error).__name__}: {one_line(error)}); correct it"
-            raise ExtensionValueError((field,), what) from None
+            raise _failed(field, getattr(config, field), error) from None
 
     def with_network(self, cell: Cell, data: DatasetFacts) -> Cell:
-        """Return a cell whose network, if an extension defines it, carries its cost. Raises ExtensionValueError."""
-        network = cell.model.architecture
-        if not isinstance(network, Extension):
+        """Return a cell whose model's extensions carry what it takes to count. Raises ExtensionValueError."""
+        own = {field: value for field in COUNTED if isinstance(value := getattr(cell.model, field), Extension)}
+        if not own:
             return cell
-        try:
-            known = _network_facts(network, data.channels, data.resolution, data.num_classes)
-        except Exception as error:
-            what = f"{network}: its code failed ({type(error).__name__}: {one_line(error)}); correct it"
-            raise ExtensionValueError(("architecture",), what) from None
-        return replace(cell, model=replace(cell.model, architecture=replace(network, facts=known)))
+        images, guide = (data.channels, data.resolution, data.num_classes), cell.sampling.guide
+        models = (cell.model, *([guide.model(cell.model)] if guide is not None else []))
+        networks = tuple(model.network(*images) for model in models)
+        for field, extension in own.items():
+            try:
+                own[field] = replace(extension, facts=_counts(field, extension, images, networks))
+            except Exception as error:
+                raise _failed(field, extension, error) from None
+        return replace(cell, model=replace(cell.model, **own))
 
     def require_reached(self, document: Document, axes: Iterable[tuple[str, Location]]) -> None:
         """Raise UserError for the first option that no cell uses. axes: with where the file has them."""
@@ -200,12 +244,18 @@ class SweepExtensions:
 
     def _why_unreached(self, field: str, name: str) -> str:
         used = tuple(sorted(self._used.get(field, ())))
+        if name.partition(".")[0] in used:  # of a list's entry, such as a metric
+            return "cannot be an axis; register the function under two names"
         if used:
             return f"unknown option; {suggest(name, used)}"
         value = field.removesuffix(OPTIONS)
         if field in self._used:
             return f"the values of {value} in this sweep have no options; remove it"
         return f"no cell has a value of {value} with options; choose one that an extension registers, or remove it"
+
+
+def _failed(field: str, extension: Extension, error: Exception) -> ExtensionValueError:
+    return ExtensionValueError((field,), f"{extension}: its code failed ({why_failed(extension, error)}); correct it")
 
 
 def own_names(kind: Kind) -> tuple[str, ...]:
@@ -235,11 +285,38 @@ def _require_free_names(loaded: Iterable[LoadedExtension]) -> None:
         kind, name = each.registration.kind, each.registration.name
         if name in own_names(kind) or (kind == "metric" and METRICS.get(f"{name}_test", OWN).group != "own"):
             raise ExtensionError(
-                f"{each.where}: {name!r} is already a {kind} of edm-sweep; register yours under another name"
+                f"{each.place}: {name!r} is already a {kind} of edm-sweep; register yours under another name"
             )
         other = seen.setdefault((kind, name), each)
         if other is not each:
-            raise ExtensionError(f"{each.where}: {name!r} is already registered by {other.where}; rename one of them")
+            raise ExtensionError(f"{each.place}: {name!r} is already registered in {other.place}; rename one of them")
+
+
+def _checked_options(kind: type, given: dict[str, Any], location: Location) -> Options:
+    """Return all options, those that are not given by their defaults. location: of the given ones, in their section."""
+    try:
+        return _parsed_options(kind, json.dumps(given, default=str))
+    except ValidationError as error:
+        within, message = explain(error.errors(), kind)
+        raise ExtensionValueError((*location, *within), message) from None
+    except TypeError as error:
+        raise ExtensionValueError(location, f"{error}; declare it otherwise: {PLAIN_OPTIONS}") from None
+
+
+def _require_sound_options(loaded: LoadedExtension) -> None:
+    """Raise ExtensionError unless defaults have the types that their options declare."""
+    kind, what = loaded.registration.options, f"{loaded.place}: the options of {loaded.registration.name!r}"
+    if kind is None:
+        return
+    try:
+        given = {field.name: getattr(kind(), field.name) for field in fields(kind)}
+        _parsed_options(kind, json.dumps(given))
+    except ValidationError as error:
+        location, message = explain(error.errors(), kind)
+        name = f"{location[0]}: " if location else ""
+        raise ExtensionError(f"{what} by default: {name}{message}") from None
+    except Exception:  # of a type that pydantic does not know, or that the value of an option does not have
+        raise ExtensionError(f"{what} have a type that a sweep file cannot give; {PLAIN_OPTIONS}") from None
 
 
 @lru_cache(maxsize=4096)
@@ -248,11 +325,22 @@ def _with_facts(config: Any) -> Any:
 
 
 @lru_cache(maxsize=256)
-def _network_facts(network: Extension, image_channels: int, resolution: int, num_classes: int) -> Options:
-    return facts.network_facts(network, image_channels, resolution, num_classes)
+def _counts(
+    field: str, extension: Extension, images: tuple[int, int, int], networks: tuple[NetworkConfig, ...]
+) -> Options:
+    """Return what it takes to count a network that an extension defines, or that has its norms or attention."""
+    if field == "norm":
+        return facts.norm_facts(extension, networks)
+    if field == "attention_block":
+        return facts.attention_facts(extension, networks)
+    return facts.network_facts(extension, *images)
 
 
 @lru_cache(maxsize=4096)
 def _parsed_options(kind: type, text: str) -> Options:
     parsed = TypeAdapter(kind).validate_json(text, strict=True)
-    return tuple((field.name, getattr(parsed, field.name)) for field in fields(kind))
+    values = tuple((field.name, getattr(parsed, field.name)) for field in fields(kind))
+    for name, value in values:
+        if not is_option_value(value):
+            raise TypeError(f"{name} is {type(value).__name__}")
+    return values

@@ -13,10 +13,12 @@ from edm.config import (
     Pretrained,
     SamplingConfig,
     TrainingConfig,
+    canonical_but_for_kimg,
     canonical_sampling,
     canonical_training,
 )
 from edm.cost import forward_flops
+from experiments.sweep.drawing_costs import flops_per_image
 from experiments.sweep.identity import signature
 from experiments.sweep.metrics import MetricRequest, requested_scores
 from experiments.sweep.spec import Cell
@@ -43,7 +45,8 @@ def training_forms(cell: Cell, data: DataSource) -> tuple[Training, ...]:
     """Return the training that a cell needs, in each of its forms, the canonical one last."""
     former = cell.training.without_unread()
     network = former.prepared(cell.model.network(data.channels, data.resolution, data.num_classes))
-    configs = _distinct(former, canonical_training(cell.training, network))
+    canonical = canonical_but_for_kimg(cell.training, network), canonical_training(cell.training, network)
+    configs = dict.fromkeys((former, *canonical))
     return tuple(_training(cell.seed, data, network, config) for config in configs)
 
 
@@ -105,7 +108,7 @@ def _evaluation(
     scored: dict[str, Any] = {"drawing": drawing, "evaluation": config, "features": features}
     if statistics is not None:
         scored["statistics"] = statistics
-    request = _requested_scores(config, training.data, sampling.is_deterministic)
+    request = scores_to_compute(config, training.data, sampling.is_deterministic)
     return Evaluation(
         signature("evaluation", **scored),
         training,
@@ -122,18 +125,6 @@ def _evaluation(
 
 
 @lru_cache(maxsize=1024)
-def _requested_scores(config: EvaluationConfig, data: DataSource, deterministic: bool) -> MetricRequest:
+def scores_to_compute(config: EvaluationConfig, data: DataSource, deterministic: bool) -> MetricRequest:
+    """Return the scores that an evaluation on a data set computes. deterministic: whether the sampler adds no noise."""
     return requested_scores(config, data.sizes, deterministic)
-
-
-@lru_cache(maxsize=4096)  # by networks, of which thousands of trainings have few
-def flops_per_image(sampling: SamplingConfig, network: NetworkConfig, other: NetworkConfig) -> int:
-    """Return the floating-point operations that drawing one image takes, at the resolution of sampling.
-
-    other: the network that guidance leads away from: the guide's, or the same.
-    """
-    counts = sampling.evaluations
-    return sum(
-        count * forward_flops(dataclasses.replace(each, resolution=sampling.resolution or each.resolution))
-        for count, each in ((counts["main"], network), (counts["other"], other))
-    )

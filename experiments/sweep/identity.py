@@ -22,6 +22,7 @@ VERSIONS = {
     "scale": 1,  # of baselines
     "exact": 1,
     "evaluation": 2,
+    "weights": 1,
 }
 # The same for parts of a stage, which only tasks that use them have in their signatures.
 REVISIONS = {

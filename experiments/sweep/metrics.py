@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -58,8 +60,10 @@ def plain_score(score: str) -> str:
 
 
 def own_score(metric: Extension, split: str) -> str:
-    """Return the score of a metric that an extension defines; its code counts, as a revision does."""
-    return f"{metric.name}.{metric.code}/{split}"
+    """Return the score of a metric that an extension defines; its code and its options count, as a revision does."""
+    content = json.dumps([metric.code, metric.options])
+    rule = hashlib.sha256(content.encode()).hexdigest()[:20] if metric.options else metric.code
+    return f"{metric.name}.{rule}/{split}"
 
 
 def is_own_score(score: str) -> bool:

@@ -20,7 +20,7 @@ from experiments.sweep.linking import link_evaluations, merge_evaluations
 from experiments.sweep.metrics import declare_metrics, fid_remedy
 from experiments.sweep.names import short_name
 from experiments.sweep.preparations import Preparation, names_of, preparations_by_signature
-from experiments.sweep.spec import SECTIONS, Cell, Sweep
+from experiments.sweep.spec import SECTIONS, Cell, Sweep, split_axis
 from experiments.sweep.tasks import (
     FORMER_CLASSIFIER,
     DataSource,
@@ -71,21 +71,29 @@ class Plan:
         """A readable name for each task, by signature: the axis values that identify it, such as nano/attention."""
         names: dict[str, str] = {}
         for planned in self.cells:
-            names.setdefault(planned.training.signature, self._name(planned, TRAINING_SECTIONS))
-            names.setdefault(planned.evaluation.signature, self._name(planned, tuple(SECTIONS)))
+            if planned.training.signature not in names:
+                names[planned.training.signature] = self._name(planned, TRAINING_SECTIONS)
+            names.setdefault(planned.evaluation.signature, self.cell_name(planned))
         for planned in self.cells:  # last, as a guide may be the training of another cell
             guide = planned.evaluation.guide
             if guide is not None:
                 own = self._name(planned, TRAINING_SECTIONS)
                 names.setdefault(guide.signature, f"{own}/guide {planned.cell.sampling.guide}")
-        return names | names_of(self.preparations.values())
+        return names | names_of(self.prepared.values(), names)
 
     def cell_name(self, planned: PlannedCell) -> str:
         """Return the readable name of a cell: the value of every axis, and the seed where there are several."""
-        return self._name(planned, tuple(SECTIONS))
+        if id(planned) not in self._cell_names:
+            self._cell_names[id(planned)] = planned, self._name(planned, tuple(SECTIONS))
+        return self._cell_names[id(planned)][1]
+
+    @cached_property
+    def _cell_names(self) -> dict[int, tuple[PlannedCell, str]]:
+        """The names that were asked for, by the identity of the cell, which is kept so that no other one gets it."""
+        return {}
 
     def _name(self, planned: PlannedCell, sections: tuple[str, ...]) -> str:
-        axes = [axis for axis in self.sweep.axes if axis.split(".")[0] in sections]
+        axes = [axis for axis in self.sweep.axes if split_axis(axis)[0] in sections]
         values = {axis: planned.cell.value(axis) for axis in axes if planned.cell.has(axis)}
         if self._has_several_seeds:
             values["seed.seed"] = planned.cell.seed
@@ -104,6 +112,11 @@ class Plan:
     def preparations(self) -> dict[str, Preparation]:
         """What evaluations share and depend on besides trainings, by signature; what others depend on comes first."""
         return preparations_by_signature(self.evaluations.values())
+
+    @cached_property
+    def prepared(self) -> dict[str, DataSource | Preparation]:
+        """The data sets and all other preparations, by signature; what others depend on comes first."""
+        return {**self.sources, **self.preparations}
 
     @cached_property
     def extensions(self) -> dict[str, Extension]:
@@ -305,8 +318,15 @@ class Planner:
 
     def _source(self, config: DataConfig) -> DataSource:
         if config not in self._sources:
-            self._sources[config] = self._with_classifier(DataSource.of(config, self._inputs))
+            self._sources[config] = self._with_classifier(self._held_source(config))
         return self._sources[config]
+
+    def _held_source(self, config: DataConfig) -> DataSource:
+        """Return the form of a data set that the store has, the canonical one where it has both or none."""
+        canonical, former = DataSource.of(config, self._inputs), DataSource.as_written(config, self._inputs)
+        if self._holdings is None or self._holdings.has_result("data", canonical.signature):
+            return canonical
+        return former if self._holdings.has_result("data", former.signature) else canonical
 
     def _with_classifier(self, source: DataSource) -> DataSource:
         """Return a data set with the version of the classifier that the store holds, an earlier one if it has both."""

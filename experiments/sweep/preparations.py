@@ -1,13 +1,14 @@
-"""Tasks that a plan's evaluations share: feature classifiers, and the statistics of real images to compare with."""
+"""Tasks that a plan's evaluations share: feature classifiers, downloads of weights, statistics of real images."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Literal
 
 from edm.config import (
+    EXACT_IMAGES,
     SPLITS,
     AnyClassifierConfig,
     EvaluationConfig,
@@ -15,11 +16,14 @@ from edm.config import (
     Features,
     FormerClassifierConfig,
     Resize,
+    SamplingConfig,
     Split,
 )
 from edm.cost import classifier_flops
+from edm.metrics.weights import PUBLISHED, Weights
 from experiments.store.layout import FOLDER_OF_TASK, StoreKind
-from experiments.store.results import ClassifierRecord, MeasuredReferences
+from experiments.store.results import ClassifierRecord, MeasuredReferences, SolutionRecord, WeightsRecord
+from experiments.sweep.drawing_costs import flops_per_image
 from experiments.sweep.identity import signature
 from experiments.sweep.metrics import FILE, is_own_score, reference_sizes, split_score
 from experiments.sweep.segments import segment_stop
@@ -29,13 +33,16 @@ from experiments.sweep.tasks import (
     Evaluation,
     FeatureSpace,
     Subset,
+    Training,
     classifier_config,
     classifier_of,
+    drawing_signature,
 )
 
 LEAST_NOISE_IMAGES = 1000
 # operations on one image at the resolution that the extractor takes; of the small classifier next to nothing
 EXTRACTOR_FLOPS: dict[Features, float] = {"inception": 1.1e10, "dinov2": 1.6e11, "classifier": 0.0}
+TRUNCATION = "truncation"  # a score that needs the exact solution
 MEMORISATION = "memorisation"  # a score that looks for the nearest real images
 REFERRING = ("fid", "fid_infinity", "kid", "prdc")  # metrics that compare with real images of a split
 
@@ -81,14 +88,121 @@ class FeatureClassifier:
         return ()
 
     @property
-    def title(self) -> str:
+    def description(self) -> str:
+        """What it is, in a few words."""
+        return f"feature classifier of {self.data.config.name}"
+
+    @property
+    def name(self) -> str:
         """What people call it."""
-        return "feature classifier"
+        return f"feature-classifier/{self.data.config.name}"
+
+
+@dataclass(frozen=True)
+class WeightsDownload:
+    """The published weights of a feature extractor, to download to this machine, once for all that use them."""
+
+    signature: str
+    features: Features
+    kind: Literal["download"] = "download"
+
+    @classmethod
+    def of(cls, features: Features) -> WeightsDownload:
+        """Return the download that a feature space needs."""
+        return _download_of(features)
+
+    @property
+    def file(self) -> Weights:
+        """The file, where it is published, and its size."""
+        return PUBLISHED[self.features]
+
+    @property
+    def store_kind(self) -> StoreKind:
+        """The folder of the store that holds results of this kind."""
+        return FOLDER_OF_TASK[self.kind]
+
+    @property
+    def result_type(self) -> type[WeightsRecord]:
+        """The class of its result."""
+        return WeightsRecord
+
+    @property
+    def flops(self) -> float:
+        """The floating-point operations that it takes: none."""
+        return 0.0
+
+    @property
+    def images(self) -> int:
+        """How many images it works on: none."""
+        return 0
+
+    @property
+    def depends_on(self) -> tuple[FeatureClassifier, ...]:
+        """The preparations that must be done first."""
+        return ()
 
     @property
     def description(self) -> str:
         """What it is, in a few words."""
-        return f"{self.title} of {self.data.config.name}"
+        return f"weights of {self.features}"
+
+    @property
+    def name(self) -> str:
+        """What people call it."""
+        return f"weights/{self.features}"
+
+
+@dataclass(frozen=True)
+class ExactSolution:
+    """The nearly exact images of a training, against which the truncation errors of all samplers are measured.
+
+    sampling: how they are drawn, whatever the sampler.
+    """
+
+    signature: str
+    training: Training
+    sampling: SamplingConfig
+    guide: Training | None
+    flops: float
+    kind: Literal["solution"] = "solution"
+
+    @classmethod
+    def of(cls, evaluation: Evaluation) -> ExactSolution | None:
+        """Return what an evaluation needs; None where it measures no truncation error."""
+        if TRUNCATION not in evaluation.scores:
+            return None
+        return _solution(evaluation.training, evaluation.sampling.exact(), evaluation.guide)
+
+    @property
+    def store_kind(self) -> StoreKind:
+        """The folder of the store that holds results of this kind."""
+        return FOLDER_OF_TASK[self.kind]
+
+    @property
+    def result_type(self) -> type[SolutionRecord]:
+        """The class of its result."""
+        return SolutionRecord
+
+    @property
+    def images(self) -> int:
+        """How many images are drawn."""
+        return EXACT_IMAGES
+
+    @property
+    def depends_on(self) -> tuple[Training, ...]:
+        """The trainings that must be done first."""
+        return (self.training,) if self.guide is None else (self.training, self.guide)
+
+    @property
+    def description(self) -> str:
+        """What it is, in a few words."""
+        return "exact solution"
+
+
+@lru_cache(maxsize=4096)
+def _solution(training: Training, sampling: SamplingConfig, guide: Training | None) -> ExactSolution:
+    flops = EXACT_IMAGES * flops_per_image(sampling, training.network, (guide or training).network)
+    return ExactSolution(drawing_signature("exact", training, sampling, guide), training, sampling, guide, flops)
 
 
 @dataclass(frozen=True)
@@ -151,19 +265,19 @@ class ReferenceStatistics:
         return self.images * (own if self.features.classifier else extractor_flops(self.features.name))
 
     @property
-    def depends_on(self) -> tuple[FeatureClassifier, ...]:
+    def depends_on(self) -> tuple[FeatureClassifier | WeightsDownload, ...]:
         """The preparations that must be done first."""
-        return (classifier_for(self.data),) if self.features.classifier else ()
-
-    @property
-    def title(self) -> str:
-        """What people call it."""
-        return "reference statistics"
+        return extracting(self.data, self.features)
 
     @property
     def description(self) -> str:
         """What it is, in a few words."""
-        return f"{self.title}, {self.features.label}"
+        return f"reference statistics, {self.features.label}"
+
+    @property
+    def name(self) -> str:
+        """What people call it."""
+        return f"reference-statistics/{self.data.config.name}"
 
 
 def extractor_flops(features: Features | Extension) -> float:
@@ -171,7 +285,12 @@ def extractor_flops(features: Features | Extension) -> float:
     return 0.0 if isinstance(features, Extension) else EXTRACTOR_FLOPS[features]
 
 
-Preparation = FeatureClassifier | ReferenceStatistics
+@lru_cache(maxsize=8)
+def _download_of(features: Features) -> WeightsDownload:
+    return WeightsDownload(signature("weights", sha256=PUBLISHED[features].sha256), features)
+
+
+Preparation = FeatureClassifier | WeightsDownload | ReferenceStatistics | ExactSolution
 
 
 def _expected_images(config: AnyClassifierConfig, num_images: int) -> int:
@@ -233,12 +352,19 @@ def classifier_for(data: DataSource) -> FeatureClassifier:
     return FeatureClassifier(classifier_of(data), data, classifier_config(data.classifier_version))
 
 
+def extracting(data: DataSource, space: FeatureSpace) -> tuple[FeatureClassifier | WeightsDownload, ...]:
+    """Return what gets the extractor of a feature space ready; nothing for an extension, which has its own."""
+    if isinstance(space.name, Extension):
+        return ()
+    return (classifier_for(data),) if space.name == "classifier" else (WeightsDownload.of(space.name),)
+
+
 def preparations_of(evaluation: Evaluation) -> tuple[Preparation, ...]:
     """Return the preparations that must be done before an evaluation; what depends on others comes first."""
-    references = ReferenceStatistics.of(evaluation)
-    needs_classifier = any(space.classifier for space, _ in evaluation.spaces)
-    classifier = (classifier_for(evaluation.training.data),) if needs_classifier else ()
-    return classifier if references is None else (references, *classifier)
+    references, data = ReferenceStatistics.of(evaluation), evaluation.training.data
+    extractors = dict.fromkeys(task for space, _ in evaluation.spaces for task in extracting(data, space))
+    first = (task for task in (ExactSolution.of(evaluation), references) if task is not None)
+    return (*first, *extractors)
 
 
 def preparations_by_signature(evaluations: Iterable[Evaluation]) -> dict[str, Preparation]:
@@ -247,10 +373,19 @@ def preparations_by_signature(evaluations: Iterable[Evaluation]) -> dict[str, Pr
     return {each.signature: each for group in groups for each in reversed(group)}
 
 
-def names_of(preparations: Iterable[Preparation]) -> dict[str, str]:
-    """Return a readable name for each preparation, by signature, such as feature-classifier/digits."""
+def names_of(preparations: Iterable[Preparation | DataSource], trainings: Mapping[str, str]) -> dict[str, str]:
+    """Return a readable name for each preparation, by signature, such as data/digits or feature-classifier/digits.
+
+    trainings: the names of trainings, after which exact solutions are called.
+    """
     names: dict[str, str] = {}
     for each in preparations:
-        name = f"{each.title.replace(' ', '-')}/{each.data.config.name}"
+        name = _name_of(each, trainings)
         names[each.signature] = name if name not in names.values() else f"{name}/{each.signature[:6]}"
     return names
+
+
+def _name_of(task: Preparation | DataSource, trainings: Mapping[str, str]) -> str:
+    if isinstance(task, DataSource):
+        return f"data/{task.config.name}"
+    return f"exact-solution/{trainings[task.training.signature]}" if isinstance(task, ExactSolution) else task.name

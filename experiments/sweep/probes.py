@@ -43,7 +43,8 @@ INDIFFERENT = (
 class Probe:
     """A network to train and sample for some seconds on a device, to measure its speed and memory.
 
-    guided: whether sampling runs both branches of guidance in one batch. precision: of sampling.
+    guided: whether sampling runs both branches of guidance in one batch. precision: of sampling. graphed: whether a
+    training step may be one CUDA graph.
     """
 
     signature: str
@@ -55,6 +56,7 @@ class Probe:
     sampling_batch: int
     compiled: bool
     device: str
+    graphed: bool = True
     kind: Literal["probe"] = "probe"
 
     @property
@@ -120,5 +122,6 @@ def _probe(
         "sampling_batch": resources.sampling_batch,
         "compiled": resources.compile is True,
         "device": device,
+        **({} if resources.cuda_graphs else {"graphed": False}),  # which older stores know nothing of
     }
     return Probe(signature("probe", data=data.signature, **content), data=data, **content)

@@ -169,6 +169,9 @@ class SweepReader:
             raise self.document.error(start, f"{name}: {not_a_mapping(values, field_names(kind), example)}")
         companions = self.extensions.companions.get(name, ())
         for key, value in values.items():
+            hint = self.extensions.misplaced(name, key) if key not in field_names(kind) else None
+            if hint is not None:
+                raise self.document.error((*start, key), f"{name}.{key}: {hint}")
             require_field(self.document, kind, key, value, (*start, key), f"{name}.{key}", companions)
         return self._validated(kind, values, lambda location: (*start, *location), name)
 

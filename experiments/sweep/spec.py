@@ -39,6 +39,7 @@ class ResourcesConfig:
     sampling_batch: Images drawn at once. It does not change the images.
     checkpoint_s: Seconds of training between checkpoints; more if saving one takes over 2% of that time.
     compile: Whether to use `torch.compile`. `None`: on a GPU, if the training is long enough to gain from it.
+    cuda_graphs: Whether a GPU may be given a training step as one CUDA graph. It changes no number, only the time.
     """
 
     gpus: float | Literal["auto"] | None = None
@@ -46,6 +47,7 @@ class ResourcesConfig:
     sampling_batch: int = 250
     checkpoint_s: float = 15.0
     compile: bool | None = None
+    cuda_graphs: bool = True
 
     def __post_init__(self) -> None:
         gpus = self.gpus
@@ -69,9 +71,12 @@ class ReportConfig:
     caption: What to say below the title.
     baseline: Axis values to compare with, such as `{model.attention: true}`. Every score is followed by its difference
         to the cell that has these values and is equal otherwise, with the 95% interval and the p value.
+    equal: Compare at equal compute. `nfe`: of cells that differ in `sampling.steps` alone, show the one with the most
+        network evaluations that all others reach. `kimg`, `training_s`, `gpu_hours`: the same for `training.kimg`; if
+        that is not an axis, the loss on the val split of each training when it had cost as much as the cheapest one.
     costs: Columns that say what the cells cost. `training_s` is seconds of training; `gpu_hours` is empty without GPUs.
     reference: Published numbers to show beside the cells that correspond to them. `zenchiyu_2023`: the study that the
-        sweeps on FashionMNIST, CIFAR-10 and CelebA repeat. `edm_2022`: EDM on CIFAR-10.
+        sweeps on FashionMNIST, CIFAR-10 and CelebA repeat. `edm_2022`: EDM on CIFAR-10 and ImageNet-64.
         `edm_samplers`: samplers of EDM's published CIFAR-10 network.
     """
 
@@ -83,6 +88,7 @@ class ReportConfig:
     baseline: Mapping[str, Any] | None = None
     costs: tuple[Literal["parameters", "nfe", "kimg", "training_s", "gpu_hours"], ...] = ()
     reference: Literal["zenchiyu_2023", "edm_2022", "edm_samplers"] | None = None
+    equal: Literal["nfe", "kimg", "training_s", "gpu_hours"] | None = None
 
 
 @dataclass(frozen=True)
@@ -131,14 +137,31 @@ class Cell:
         What a trained network decides, in place of the sweep file, is None.
         """
         found: dict[str, Any] = {}
-        for name, value in self.fields().items():
-            if self.model.source is not None and name.startswith(("model.", "training.")) and name != MODEL_FROM:
-                found[name] = None
-            elif isinstance(value, Extension):
-                found |= {name: value.name, **{f"{name}{OPTIONS}.{key}": own for key, own in value.options}}
-            else:
-                found[name] = _written(value)
-        return found
+        for section in SECTIONS:
+            found |= section_parameters(section, getattr(self, section))
+        if self.model.source is not None:
+            found = {name: None if _is_decided(name) else value for name, value in found.items()}
+        return {**found, "seed": self.seed}
+
+
+def _is_decided(name: str) -> bool:
+    """Return whether a trained network decides a parameter, in place of the sweep file."""
+    return name.startswith(("model.", "training.")) and name != MODEL_FROM
+
+
+def section_parameters(section: str, config: object) -> dict[str, Any]:
+    """Return the parameters of one section of a cell by their dotted names, options of extensions included."""
+    found: dict[str, Any] = {}
+    for key, own_name in _attributes(SECTIONS[section]).items():
+        name, value = f"{section}.{key}", getattr(config, own_name)
+        if isinstance(value, Extension):
+            found |= {name: value.name, **{f"{name}{OPTIONS}.{option}": own for option, own in value.options}}
+        else:
+            found[name] = _written(value)
+        for metric in value if isinstance(value, tuple) else ():
+            if isinstance(metric, Extension):
+                found |= {f"{name}{OPTIONS}.{metric.name}.{option}": own for option, own in metric.options}
+    return found
 
 
 def _written(value: Any) -> Any:
@@ -217,6 +240,7 @@ def _attributes(kind: type) -> dict[str, str]:
     return {key_of(field): field.name for field in dataclasses.fields(kind)}
 
 
+@cache
 def attribute(kind: type, key: str) -> str:
     """Return the name of the field that sweep files call `key`; what is no field is its own name."""
     return _attributes(kind).get(key, key) if dataclasses.is_dataclass(kind) else key

@@ -34,6 +34,9 @@ class ReportTables:
         for axis, value in (table.baseline or {}).items():
             self._require_axis(axis, "baseline", (*place, "baseline", axis))
             self._require_value(axis, value, (*place, "baseline", axis))
+        if table.equal == "nfe" and "sampling.steps" not in self.axes:
+            remedy = "make sampling.steps an axis, such as sampling.steps: [8, 16, 32], or remove the line"
+            raise self.document.error((*place, "equal"), f"report.equal: nfe compares numbers of steps; {remedy}")
         return replace(table, rows=rows)
 
     def _require_axis(self, axis: str, key: str, place: Location) -> None:

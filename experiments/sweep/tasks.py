@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any, Literal
 
@@ -26,7 +26,7 @@ from edm.config import (
 from edm.data.catalogue import without_defaults
 from experiments.inputs import Inputs
 from experiments.store.layout import FOLDER_OF_TASK, StoreKind
-from experiments.store.results import EvaluationResult, TrainingResult
+from experiments.store.results import DatasetRecord, EvaluationResult, TrainingResult
 from experiments.sweep.identity import REVISIONS, VERSIONS, revisions, signature
 from experiments.sweep.metrics import dimension_of
 from experiments.sweep.segments import segment_starts
@@ -56,11 +56,33 @@ class DataSource:
     @classmethod
     def of(cls, config: DataConfig, inputs: Inputs) -> DataSource:
         """Return the data set of a configuration; raises DataError where its folder cannot be used."""
+        if inputs.facts(config).has_splits:
+            config = replace(config, split_seed=DataConfig().split_seed)
+        return cls.as_written(config, inputs)
+
+    @classmethod
+    def as_written(cls, config: DataConfig, inputs: Inputs) -> DataSource:
+        """Return the data set as earlier releases identified it: by `split_seed` even where nothing is split by it."""
         config, facts = without_defaults(config), inputs.facts(config)
         identity = signature("data", config=config, fingerprint=inputs.fingerprint(config))
         splits = tuple(facts.splits.items())
         shape = facts.channels, facts.resolution, facts.num_classes
         return cls(identity, config, *shape, splits, VERSIONS["classifier"])
+
+    @property
+    def kind(self) -> Literal["data"]:
+        """The kind of task that prepares it."""
+        return "data"
+
+    @property
+    def store_kind(self) -> StoreKind:
+        """The folder of the store that holds results of this kind."""
+        return FOLDER_OF_TASK[self.kind]
+
+    @property
+    def result_type(self) -> type[DatasetRecord]:
+        """The class of its result."""
+        return DatasetRecord
 
     @property
     def sizes(self) -> dict[Split, int]:
@@ -198,11 +220,6 @@ class Evaluation:
     def judge(self) -> FeatureSpace:
         """The feature space of the classifier that decides which class an image shows (class accuracy)."""
         return FeatureSpace.named("classifier", self.training.data)
-
-    @property
-    def solution(self) -> str:
-        """The signature of the nearly exact images that truncation error is measured against; samplers share them."""
-        return drawing_signature("exact", self.training, self.sampling.exact(), self.guide)
 
     @property
     def num_segments(self) -> int:

@@ -29,8 +29,8 @@ from experiments.store.files import replacing
 from experiments.store.json_text import parse_json
 from experiments.store.layout import (
     ACCEPTED,
-    CODE,
     CONFIG,
+    DENOISING,
     FAILURE,
     GRIDS,
     INFLUENCES,
@@ -42,7 +42,7 @@ from experiments.store.layout import (
     SAMPLES,
     VALIDATION,
 )
-from experiments.store.provenance import DIFFS, diff_path
+from experiments.store.provenance import diff_path
 from experiments.store.results import ClassifierRecord, EvaluationResult, TrainingResult
 from experiments.store.store import Store
 from experiments.sweep.plan import Plan
@@ -54,7 +54,7 @@ FORMAT = "edm-sweep bundle 1"
 MANIFEST, SWEEP = "manifest.json", "sweep.json"
 OF_TRAININGS = (CONFIG, RESULT, ACCEPTED, JOURNAL, VALIDATION, PRUNED, FAILURE, LOG)
 OF_CLASSIFIERS = (CONFIG, RESULT, ACCEPTED, LOG)
-OF_EVALUATIONS = (CONFIG, RESULT, ACCEPTED, INFLUENCES, SAMPLES, PAIRS, FAILURE, LOG)
+OF_EVALUATIONS = (CONFIG, RESULT, ACCEPTED, INFLUENCES, SAMPLES, DENOISING, PAIRS, FAILURE, LOG)
 NAME = re.compile(
     r"(trainings|evaluations|classifiers|diffs|code|extensions)/[0-9a-f]{20}(\.patch|\.json|(/[\w.-]+){1,2})"
 )
@@ -155,27 +155,24 @@ def _files(plan: Plan, store: Store, with_provenance: bool) -> Iterator[tuple[st
         ClassifierRecord: (sorted(filter(None, classifiers)), OF_CLASSIFIERS),
     }
     for result_type, (tasks, names) in of_type.items():
-        kind = result_type.kind
+        kept = [name for name in names if with_provenance or name != LOG]
         for signature in tasks:
             result = store.result(result_type, signature)  # one that is damaged is set aside, and not packed
             if result is not None:
                 diffs |= {result.provenance.git_diff or ""} if with_provenance else set()
                 code |= {digest for digests in result.code.values() for digest in digests.split(SEVERAL)}
-            folder = store.folder(kind, signature)
-            kept = [name for name in names if with_provenance or name != LOG]
+            folder = store.folder(result_type.kind, signature)
             paths = [folder / name for name in kept] + sorted((folder / GRIDS).glob("[!.]*.png"))
-            for path in paths:
-                if path.is_file():
-                    yield f"{kind}/{signature}/{path.relative_to(folder).as_posix()}", path
-    for path in sorted(diff_path(store, digest) for digest in diffs if digest):
-        if path.is_file():
-            yield f"{DIFFS}/{path.name}", path
-    for path in sorted(code_path(store, digest) for digest in code):
-        if path.is_file():
-            yield f"{CODE}/{path.name}", path
-    for path in (path for code in plan.extensions for path in sorted(store.folder("extensions", code).glob("[!.]*"))):
-        if path.is_file():
-            yield f"extensions/{path.parent.name}/{path.name}", path
+            yield from _named(paths, store)
+    yield from _named(sorted(diff_path(store, digest) for digest in diffs if digest), store)
+    yield from _named(sorted(code_path(store, digest) for digest in code), store)
+    for extension in plan.extensions:
+        yield from _named(sorted(store.folder("extensions", extension).glob("[!.]*")), store)
+
+
+def _named(paths: Iterable[Path], store: Store) -> Iterator[tuple[str, Path]]:
+    """Yield those of some paths in a store that are files, each with its name in a bundle."""
+    return ((path.relative_to(store.root).as_posix(), path) for path in paths if path.is_file())
 
 
 def _entry(content: bytes, modified_ns: int) -> dict[str, Any]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +17,10 @@ from experiments.store.results import EvaluationResult, TrainingResult
 from experiments.store.store import Store
 from experiments.store.training_records import Pruning
 from experiments.sweep.code_changes import CodeChange, ResultCode, change_of
-from experiments.sweep.metrics import ERRORS, HEADLINES, baselines_of, describe_reference, metrics_of, requested_scores
+from experiments.sweep.forms import scores_to_compute
+from experiments.sweep.metrics import ERRORS, HEADLINES, baselines_of, describe_reference, metrics_of
 from experiments.sweep.plan import Plan, PlannedCell
-from experiments.sweep.spec import OPTIONS, unused_parameters
+from experiments.sweep.spec import OPTIONS, SECTIONS, Cell, section_parameters, unused_parameters
 from experiments.sweep.tasks import Evaluation, Training
 
 ABSENT = "-"  # the option of an extension, in a cell that does not use it
@@ -132,9 +134,9 @@ def results_frame(plan: Plan, found: dict[str, EvaluationScores]) -> pd.DataFram
     was done, except that memory may have forced smaller micro-batches, which makes another network, and that other code
     than today's may have made it: then there is a column `code`, which says what changed since.
     """
-    options = dict.fromkeys(_options(plan), ABSENT)
-    frame = pd.DataFrame([_row(plan, planned, found, options) for planned in plan.cells])
-    named = {name for planned in plan.cells for score in _scores(planned) for name in _columns(score)}
+    parameters = _Parameters(dict.fromkeys(_options(plan), ABSENT))
+    frame = pd.DataFrame([_row(plan, planned, found, parameters.of(planned.cell)) for planned in plan.cells])
+    named = {name for scores in {_scores(planned) for planned in plan.cells} for name in _columns(scores)}
     kept = {name for name in frame if str(name).startswith(HEADLINES[:2]) and not str(name).endswith(ERRORS)}
     optional = [n for n in frame if n in named | {"real_images", "stopped_at", "pruned_at", "code"} and n not in kept]
     empty = [name for name in optional if not any(frame[name].notna().tolist())]
@@ -147,11 +149,33 @@ def _options(plan: Plan) -> tuple[str, ...]:
     return tuple(dict.fromkeys(names)) if plan.extensions else ()
 
 
+class _Parameters:
+    """The parameters of cells as a frame has them, those of a section worked out once for all cells that share it.
+
+    options: those of extensions, with what stands for one in cells that do not have it.
+    """
+
+    def __init__(self, options: Mapping[str, str]) -> None:
+        self._options = options
+        self._of_sections: dict[int, dict[str, Any]] = {}  # by identity: 1 and 1.0 are equal, but not the same text
+
+    def of(self, cell: Cell) -> dict[str, Any]:
+        own: dict[str, Any] = {}
+        for section in SECTIONS:
+            own |= self._of_section(section, getattr(cell, section))
+        own["seed"] = cell.seed
+        return {**own, **self._options, **own} if self._options else own
+
+    def _of_section(self, section: str, config: object) -> dict[str, Any]:
+        if id(config) not in self._of_sections:
+            values = section_parameters(section, config)
+            self._of_sections[id(config)] = {name: plain_value(value) for name, value in values.items()}
+        return self._of_sections[id(config)]
+
+
 def _row(
-    plan: Plan, planned: PlannedCell, found: dict[str, EvaluationScores], options: Mapping[str, str]
+    plan: Plan, planned: PlannedCell, found: dict[str, EvaluationScores], parameters: Mapping[str, Any]
 ) -> dict[str, Any]:
-    own_parameters = {name: plain_value(value) for name, value in planned.cell.parameters().items()}
-    parameters = {**own_parameters, **options, **own_parameters}
     evaluation, sizes = planned.evaluation, planned.training.data.sizes
     own, wanted = found.get(evaluation.signature), _scores(planned)
     done = own is not None and own.covers(evaluation, wanted)
@@ -171,8 +195,8 @@ def _row(
         "stopped_at": own.stopped_at if own is not None and done else None,
         "pruned_at": own.pruned_at if own is not None and not done else None,
         "code": own.change.text if own is not None and done and own.change is not None else None,
-        **{name: shown.get(name) for score in wanted for name in metrics_of(score)},
-        **{name: context.get(name) for score in wanted for name in baselines_of(score)},
+        **{name: shown.get(name) for name in _metrics(wanted)},
+        **{name: context.get(name) for name in _baselines(wanted)},
         "real_images": context.get("real_images"),
         "notes": "; ".join(own.notes if own is not None else evaluation.notes),
     }
@@ -186,12 +210,22 @@ def _status(own: EvaluationScores | None, done: bool) -> str:
 
 def _scores(planned: PlannedCell) -> tuple[str, ...]:
     """Return the scores that a cell asks for, which may be fewer than its evaluation has."""
-    sizes = planned.training.data.sizes
-    return requested_scores(planned.cell.evaluation, sizes, planned.evaluation.sampling.is_deterministic).scores
+    deterministic = planned.evaluation.sampling.is_deterministic
+    return scores_to_compute(planned.cell.evaluation, planned.training.data, deterministic).scores
 
 
-def _columns(score: str) -> tuple[str, ...]:
-    return (*metrics_of(score), *baselines_of(score))
+def _columns(scores: tuple[str, ...]) -> tuple[str, ...]:
+    return (*_metrics(scores), *_baselines(scores))
+
+
+@cache
+def _metrics(scores: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(name for score in scores for name in metrics_of(score))
+
+
+@cache
+def _baselines(scores: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(name for score in scores for name in baselines_of(score))
 
 
 def plain_value(value: Any) -> Any:

@@ -29,6 +29,7 @@ from experiments.store.failures import Failure
 from experiments.store.files import checksum, modified_ns
 from experiments.store.layout import (
     CONFIG,
+    DENOISING,
     FAILURE,
     FOLDER_OF_TASK,
     GRIDS,
@@ -257,7 +258,8 @@ class Mirror:
     def _finish_evaluation(self, evaluation: Evaluation, result: EvaluationResult, digest: str) -> None:
         run = self._evaluation_run(evaluation, result)
         metrics = evaluation_metrics(evaluation, result, finished_ms(result, self._folder(evaluation)))
-        self._finish(evaluation, result, metrics, evaluation_tags(evaluation, result, digest), (SAMPLES, PAIRS, LOG))
+        tags, files = evaluation_tags(evaluation, result, digest), (SAMPLES, DENOISING, PAIRS, LOG)
+        self._finish(evaluation, result, metrics, tags, files)
         run.result = digest
 
     def _evaluation_run(self, evaluation: Evaluation, result: EvaluationResult | None) -> MirroredRun:

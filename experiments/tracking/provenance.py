@@ -16,12 +16,14 @@ def provenance_of(plan: Plan, store: Store) -> dict[str, str]:
     trained = [result for name in plan.trainings if (result := store.result(TrainingResult, name)) is not None]
     scored = [result for name in plan.evaluations if (result := store.result(EvaluationResult, name)) is not None]
     origins = [result.provenance for result in (*trained, *scored)]
+    used = {name for extension in plan.extensions.values() for name in extension.uses if "." not in name}
+    packages = dict.fromkeys(("torch", "ray", "mlflow", *sorted(used)))
     provenance = {
         "git_commit": _united(origin.git_commit for origin in origins),
         "git_dirty": _united(origin.git_dirty for origin in origins),
         "host": _united(origin.host for origin in origins),
         "python": _united(origin.python for origin in origins),
-        **{name: _united(origin.packages.get(name) for origin in origins) for name in ("torch", "ray", "mlflow")},
+        **{name: _united(origin.packages.get(name) for origin in origins) for name in packages},
         "extensions": _united(f"{e.name} ({e.where}; {e.code})" for e in plan.extensions.values()),
         "devices": _united(result.device for result in (*trained, *scored)),
         "trained in": _united(_precision(result.computing) for result in trained if result.computing is not None),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from experiments.tracking import mlflow_environment  # noqa: F401  isort: skip  (MLflow reads it as it is imported)
 import mlflow
@@ -71,6 +72,20 @@ class ServerRecord:
             if metric.startswith(LEVEL)
         ]
         return pd.DataFrame(rows, columns=["training", "sigma", "val_loss"])
+
+    def links(self) -> dict[str, str]:
+        """Return the address of every cell's evaluation in the server's UI, by cell; none for a file."""
+        address = urlsplit(self.uri)
+        if address.scheme not in ("http", "https"):
+            return {}
+        place = address.netloc.rpartition("@")[2]  # without a password
+        base = address._replace(netloc=place, query="", fragment="").geturl().rstrip("/")
+        pairs = [(each, self.evaluations.get(each.evaluation.signature)) for each in self.plan.cells]
+        return {
+            self.plan.cell_name(planned): f"{base}/#/experiments/{run.info.experiment_id}/runs/{run.info.run_id}"
+            for planned, run in pairs
+            if run is not None
+        }
 
     def pictures(self, name: str, folder: Path) -> dict[str, Path]:
         """Download a picture of every evaluation that has it, such as samples.png, and return them by cell."""

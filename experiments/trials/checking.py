@@ -2,16 +2,26 @@
 
 from __future__ import annotations
 
-import traceback
 from collections.abc import Callable
 from functools import partial
 from typing import Any
 
 from edm.config import Extension, extensions_in
-from edm.trying import TrialError, try_features, try_guidance_rule, try_metric, try_sampler, try_training
+from edm.registry import Kind, registration_of
+from edm.trying import (
+    TrialError,
+    try_dataset,
+    try_features,
+    try_guidance_rule,
+    try_metric,
+    try_sampler,
+    try_training,
+)
 from experiments.errors import UserError, one_line
+from experiments.extensions import place_of, place_of_error
 from experiments.store.store import Store
 from experiments.sweep.plan import Plan
+from experiments.trials.datasets import is_prepared
 from experiments.trials.extensions import require_loaded
 
 
@@ -19,6 +29,9 @@ def check_plan(plan: Plan, store: Store) -> None:
     """Try each extension with every configuration that the tasks of a plan give it; raises UserError."""
     for task in (*plan.trainings.values(), *plan.evaluations.values()):
         require_loaded(task, store)
+    for source in plan.sources.values():
+        if isinstance(source.config.name, Extension) and not is_prepared(store, source):
+            _try([source.config.name], partial(try_dataset, source.config))
     tried: dict[Any, tuple[list[Extension], Callable[[], None]]] = {}
     for training in plan.trainings.values():
         own = list(extensions_in((training.config, training.network)))
@@ -42,15 +55,28 @@ def check_plan(plan: Plan, store: Store) -> None:
 
 
 def _try(extensions: list[Extension], attempt: Callable[[], None]) -> None:
-    what = " and ".join(f"{extension.where}: {extension.name!r}" for extension in extensions)
+    """Try extensions that work together, such as all of a training; raises UserError."""
     try:
         attempt()
     except TrialError as error:
-        raise UserError(f"{what} {error}, or run with --no-check") from None
+        raise UserError(f"{_together(extensions)} {error}, or run with --no-check") from None
     except Exception as error:
-        frame = traceback.extract_tb(error.__traceback__)[-1]
-        place = f"{frame.filename}:{frame.lineno}"
-        raise UserError(
-            f"{what} failed on random input ({type(error).__name__}: {one_line(error)}, at {place}); correct it, or "
-            "run with --no-check"
-        ) from None
+        place, raised = place_of_error(error), f"{type(error).__name__}: {one_line(error)}"
+        what = f"failed on random input ({raised}{f', at {place}' if place else ''})"
+        raise UserError(f"{_together(extensions)} {what}; correct it, or run with --no-check") from None
+
+
+def _together(extensions: list[Extension]) -> str:
+    return " and ".join(
+        f"{place_of(extension)}: the {_in_words(registration_of(extension).kind)} {extension.name!r}"
+        for extension in extensions
+    )
+
+
+def _in_words(kind: Kind) -> str:
+    return {
+        "attention": "attention block",
+        "dataset": "data set",
+        "features": "feature space",
+        "lr_schedule": "learning-rate schedule",
+    }.get(kind, kind.replace("_", " "))

@@ -14,7 +14,7 @@ from experiments.store.files import replacing
 from experiments.store.layout import CONFIG
 from experiments.store.provenance import RunInfo
 from experiments.sweep.preparations import Preparation
-from experiments.sweep.tasks import SweepTask
+from experiments.sweep.tasks import DataSource, SweepTask
 
 if TYPE_CHECKING:
     import torch
@@ -39,6 +39,7 @@ class TrialContext:
     report_s: seconds between writes of progress, each followed by a check for a request to stop.
     wait_s: seconds between checks for segments that other trials draw.
     compile: whether to compile the network; None leaves the choice to the device.
+    cuda_graphs: whether a GPU may get a training step as one CUDA graph.
     on_validated: called during training with (kimg, loss on the val split).
     run_info: recorded with every result.
     """
@@ -51,6 +52,7 @@ class TrialContext:
     report_s: float = 0.5
     wait_s: float = 0.5
     compile: bool | None = None
+    cuda_graphs: bool = True
     on_validated: Callable[[float, float], None] | None = None
     run_info: RunInfo = field(default_factory=RunInfo)
 
@@ -75,7 +77,7 @@ def device_name(device: torch.device) -> str:
     return torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu"
 
 
-def write_config(folder: Path, task: SweepTask | Preparation) -> None:
+def write_config(folder: Path, task: SweepTask | Preparation | DataSource) -> None:
     """Write a task's config.yaml, for people and for commands that find tasks by their fields."""
     content = json.loads(json.dumps(asdict(task)))
     with replacing(folder / CONFIG) as temporary:

@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from edm.config import Extension, extensions_in
 from edm.registry import is_registered, register, registration_of
+from experiments.code import Sources
 from experiments.errors import UserError
-from experiments.extensions import ExtensionError, ExtensionFile, load_extensions
+from experiments.extensions import (
+    ExtensionError,
+    ExtensionFile,
+    definitions_of,
+    load_extensions,
+    reach_of,
+    readable,
+)
 from experiments.store.provenance import provenance
 from experiments.store.results import ExtensionRecord
 from experiments.store.store import Store
@@ -60,6 +68,23 @@ def _load(extension: Extension, store: Store) -> None:
     for registration in registrations:
         if (registration.kind, registration.name) == (record.what, record.name):
             register(registration, extension.code)
+
+
+def definitions_in(store: Store, code: str) -> Mapping[str, str] | None:
+    """Return what the code of an extension consists of, as `readable` has it, without running it.
+
+    None where neither this process nor the store has the code.
+    """
+    known, record = definitions_of(code), store.peek(ExtensionRecord, code)
+    if known is not None or record is None:
+        return known
+    file, _, name = record.where.partition(", ")
+    sources = Sources({module: store.folder("extensions", code) / f"{module}.py" for module in record.modules})
+    module = next((each for each in record.modules if f"{each.rpartition('.')[2]}.py" == file), None)
+    try:
+        return readable(sources, reach_of(sources, module, name).definitions) if module is not None else None
+    except (OSError, SyntaxError):  # damaged
+        return None
 
 
 def _files(code: str, record: ExtensionRecord, store: Store) -> Iterator[ExtensionFile]:

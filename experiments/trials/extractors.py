@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
 
 import torch
 
 from edm.config import Extension, Features, Resize
 from edm.metrics.features import Extractor, load_dinov2, load_inception, required_weights
 from edm.metrics.own import OwnFeatures
-from edm.metrics.weights import WeightsError, find_weights
+from edm.metrics.weights import WeightsError, require_weights
 from experiments.environment import given_weights
 from experiments.errors import UserError
 from experiments.store.store import Store
@@ -20,15 +19,15 @@ from experiments.trials.classifier import OnPhase, ensure_classifier
 from experiments.trials.remedies import explain
 
 
-def ensure_weights(name: Features, on_progress: Callable[[int, int], None] = lambda _done, _total: None) -> None:
-    """Find or download the weights of a feature space, so that no run starts that would lack them in the end.
+def require_obtainable(name: Features) -> None:
+    """Raise UserError where the weights of a feature space are wrong, or absent and their server does not answer.
 
-    on_progress: called with (bytes done, bytes in all). Raises UserError if the weights cannot be had.
+    So no run starts that would lack them in the end.
     """
     try:
         weights = required_weights(name)
         if weights is not None:
-            find_weights(weights, given_weights(), on_progress)
+            require_weights(weights, given_weights())
     except WeightsError as error:
         raise UserError(explain(error)) from None
 

@@ -8,14 +8,14 @@ import traceback
 from collections.abc import Iterator
 from pathlib import Path
 
-import torch
-
 from edm.data.errors import DataError
 from edm.generate import NotFiniteError
 from edm.metrics.features import FeatureError
 from edm.metrics.weights import WeightsError
+from edm.networks.device import is_out_of_memory
 from edm.parallel import ProcessLostError
 from experiments.errors import UserError
+from experiments.extensions import place_of_error
 from experiments.store.damage import DamagedFile
 from experiments.store.failures import Failure, FailureKind
 from experiments.trials.training.checkpoints import DivergedError
@@ -26,17 +26,11 @@ PLAIN_KINDS: tuple[FailureKind, ...] = ("input", "diverged", "damaged")  # their
 CUDA_WORDS = ("CUDA error", "cuBLAS error", "CUBLAS_STATUS", "cuDNN error", "CUDNN_STATUS", "NCCL error", "HIP error")
 
 
-def is_out_of_memory(error: BaseException) -> bool:
-    """Return whether an error says that a device ran out of memory; a smaller batch may still fit."""
-    return isinstance(error, torch.OutOfMemoryError) or (
-        isinstance(error, RuntimeError) and ("out of memory" in str(error) or "ALLOC_FAILED" in str(error))
-    )
-
-
 def failure_of(error: BaseException, log: Path, where: str = "") -> Failure:
     """Return the record of an error; `where`, such as a path, is put before the message of the error."""
     kind = classify(error)
-    text = str(error) if kind in PLAIN_KINDS else f"{type(error).__name__}: {error}"
+    place = Path(place_of_error(error)).name if kind == "unknown" else ""  # its folder is one of the store's
+    text = str(error) if kind in PLAIN_KINDS else f"{type(error).__name__}: {error}{f' (at {place})' if place else ''}"
     return Failure(on_one_line(f"{where}: {text}" if where else text), kind, place_of(error), str(log))
 
 

@@ -6,25 +6,25 @@ task has begun, so that `status` can show "loading torch".
 
 from __future__ import annotations
 
-import io
 import logging
 import sys
 import time
 import traceback
 from collections.abc import Iterator
-from contextlib import contextmanager, redirect_stderr, redirect_stdout, suppress
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
-from experiments.store.fencing import discard, require_held
+from experiments.store.fencing import discard
 from experiments.store.layout import FAILURE, LOG, PROGRESS
 from experiments.store.leases import Held, LeaseLost
 from experiments.store.store import Store
 from experiments.sweep.jobs import Job, Outcome, Task
-from experiments.sweep.preparations import FeatureClassifier, ReferenceStatistics
+from experiments.sweep.preparations import ExactSolution, FeatureClassifier, ReferenceStatistics, WeightsDownload
 from experiments.sweep.tasks import Evaluation, Training
 from experiments.trials.context import Interrupted, Pruned, TrialContext
 from experiments.trials.extensions import require_loaded
+from experiments.trials.logs import logging_to, prints_to
 from experiments.trials.progress import PhaseReporter
 
 log = logging.getLogger("edm_sweep")
@@ -83,12 +83,13 @@ def help_with(store: Store, evaluation: Task, context: TrialContext) -> Outcome:
 def _perform_locked(store: Store, task: Task, context: TrialContext, folder: Path) -> Outcome:
     for earlier in (FAILURE, PROGRESS):
         (folder / earlier).unlink(missing_ok=True)
-    with _logging_to(folder / LOG):
+    with logging_to(folder / LOG), prints_to(folder / LOG):
         try:
             if store.stop_requested(context.run_id, task.signature):
                 raise Interrupted
-            _load_torch(context, folder)
-            require_loaded(task, store)
+            if not isinstance(task, WeightsDownload):
+                _load_torch(context, folder)
+                require_loaded(task, store)
             _run_task(store, task, context)
         except (Held, LeaseLost):
             raise
@@ -115,15 +116,24 @@ def _load_torch(context: TrialContext, folder: Path) -> None:
 
 
 def _run_task(store: Store, task: Task, context: TrialContext) -> None:
+    if isinstance(task, WeightsDownload):
+        from experiments.trials.downloads import run_download  # heavy
+
+        run_download(store, task, context)
+        return
     from experiments.trials.classifier import run_classifier  # heavy
     from experiments.trials.evaluation.context import forget_models  # heavy
     from experiments.trials.evaluation.evaluate import run_evaluation  # heavy
     from experiments.trials.evaluation.prepare import run_references  # heavy
+    from experiments.trials.evaluation.solution import run_solution  # heavy
     from experiments.trials.probe import run_probe  # heavy
     from experiments.trials.training.train import run_training  # heavy
 
     if isinstance(task, Evaluation):
         run_evaluation(store, task, context)
+        return
+    if isinstance(task, ExactSolution):
+        run_solution(store, task, context)
         return
     if isinstance(task, ReferenceStatistics):
         run_references(store, task, context)
@@ -145,40 +155,3 @@ def _record_failure(folder: Path, error: Exception) -> Outcome:
     with suppress(OSError):  # of a full disk; the outcome carries the same
         failure.write(folder)
     return Outcome.failed(failure)
-
-
-class TaskLog(io.TextIOBase):
-    """Appends to a task's log, until another process has taken the task over: then it drops what it is given."""
-
-    def __init__(self, path: Path) -> None:
-        self._path, self._file = path, path.open("a", encoding="utf-8", buffering=1)
-
-    def write(self, text: str) -> int:
-        """Append a text."""
-        with suppress(LeaseLost):
-            require_held(self._path)
-            self._file.write(text)
-        return len(text)
-
-    def fileno(self) -> int:
-        """Return the descriptor of the file."""
-        return self._file.fileno()
-
-    def close(self) -> None:
-        """Close the file."""
-        self._file.close()
-        super().close()
-
-
-@contextmanager
-def _logging_to(path: Path) -> Iterator[None]:
-    """Append logging, warnings and prints of this process to a file."""
-    with TaskLog(path) as file, redirect_stdout(file), redirect_stderr(file):
-        handler = logging.StreamHandler(file)
-        handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
-        log.addHandler(handler)
-        log.setLevel(logging.INFO)
-        try:
-            yield
-        finally:
-            log.removeHandler(handler)

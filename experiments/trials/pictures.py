@@ -169,7 +169,18 @@ def _draw_trajectory(model: Denoiser, guide: Denoiser | None, sampling: Sampling
     most, frames = (GIF_IMAGES, GIF_FRAMES) if request.gif else (TRAJECTORY_IMAGES, TRAJECTORY_COLUMNS)
     count = min(request.images, most)
     labels, path = next(_pages(dataclasses.replace(request, images=count, per_class=False), model.config.num_classes))
-    shown = spread_steps(sampling.steps, frames)
+    moments, final = draw_moments(model, guide, sampling, labels, frames)
+    write = save_animation if request.gif else save_trajectory
+    with replacing(path) as temporary:
+        write(moments, final, temporary)
+    return path
+
+
+def draw_moments(
+    model: Denoiser, guide: Denoiser | None, sampling: SamplingConfig, labels: Int64[Tensor, " n"], most: int
+) -> tuple[list[Moment], UInt8[Tensor, "n c h w"]]:
+    """Draw the first images of the stream; return at most `most` steps, evenly spread, and the finished images."""
+    shown = spread_steps(sampling.steps, most)
     moments: list[Moment] = []
 
     def on_step(step: int, sigma: float, x: Tensor, denoised: Tensor) -> None:
@@ -177,11 +188,8 @@ def _draw_trajectory(model: Denoiser, guide: Denoiser | None, sampling: Sampling
             moments.append(Moment.of(sigma, x, denoised, model.sigma_data))
 
     device = next(model.parameters()).device
-    final = draw(model, sampling, torch.arange(count, device=device), labels.to(device), guide, on_step)
-    write = save_animation if request.gif else save_trajectory
-    with replacing(path) as temporary:
-        write(moments, to_uint8(final).cpu(), temporary)
-    return path
+    final = draw(model, sampling, torch.arange(len(labels), device=device), labels.to(device), guide, on_step)
+    return moments, to_uint8(final).cpu()
 
 
 def spread_steps(steps: int, most: int) -> set[int]:

@@ -15,7 +15,7 @@ import torch
 from edm.batches import TrainingSet
 from edm.config import SamplingConfig
 from edm.generate import draw, labels_of
-from edm.networks.device import on_device
+from edm.networks.device import is_out_of_memory, on_device
 from edm.precondition import Denoiser
 from edm.train import Computing, TrainState, train
 from experiments.store.provenance import provenance
@@ -26,7 +26,6 @@ from experiments.sweep.probes import LEAST_STEPS, MOST_STEPS, WARM_UP_STEPS, Pro
 from experiments.trials.assets import ensure_data
 from experiments.trials.code import code_now
 from experiments.trials.context import TrialContext, device_name
-from experiments.trials.failures import is_out_of_memory
 from experiments.trials.progress import ProgressReporter
 
 ENOUGH_S = 5.0  # stop after that long, once LEAST_STEPS steps have followed the warm-up
@@ -133,7 +132,7 @@ def _first_that_fits(choices: Iterator[ChoiceT], attempt: Callable[[ChoiceT], Me
 
 def _computings(probe: Probe, context: TrialContext) -> Iterator[Computing]:
     """Yield how the training would compute, then the same with ever smaller micro-batches."""
-    computing = Computing.choose(probe.config, context.device, probe.compiled)
+    computing = Computing.choose(probe.config, context.device, probe.compiled, probe.graphed)
     size = computing.micro_batch or probe.config.batch_size
     yield computing
     while size % 2 == 0:

@@ -8,11 +8,14 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
+from edm.data.progress import CountedStep, StepMeter
 from experiments.store import leases
 from experiments.store.leases import LeaseLost
 from experiments.store.progress import TaskProgress
 from experiments.store.store import Store
 from experiments.trials.context import Interrupted, TrialContext
+
+MIB = 2**20
 
 log = logging.getLogger("edm_sweep")
 
@@ -32,6 +35,33 @@ class PhaseReporter:
         log.info("%s", phase)
         with suppress(OSError):  # a full disk: what matters more will meet it, too
             TaskProgress.of_phase(phase).write(self.folder)
+
+
+class StepReporter:
+    """Writes the steps of a task into its log, and how far the present one is every `report_s` seconds."""
+
+    def __init__(self, folder: Path, report_s: float = 0.5) -> None:
+        self.folder, self.report_s = folder, report_s
+        self._phase, self._meter = PhaseReporter(folder), StepMeter()
+        self._reported = -math.inf
+
+    def report(self, step: str, done: int, total: int) -> None:
+        """Report how much of a step is done; total is 0 where nobody knows."""
+        is_new = step != self._phase.last
+        self._phase(step)
+        rate, now = self._meter.rate(step, done), time.monotonic()
+        if not total or (not is_new and now - self._reported < self.report_s):
+            return
+        self._reported = now
+        self._write(step, done, total, rate)
+
+    def _write(self, step: str, done: int, total: int, rate: float) -> None:
+        unit, scale = step.unit if isinstance(step, CountedStep) else "", 1
+        if unit == "bytes":
+            unit, scale = "MiB", MIB
+        amounts = round(done / scale, 1), round(total / scale, 1)
+        with suppress(OSError):  # a full disk: what matters more will meet it, too
+            TaskProgress(*amounts, unit, rate / scale, phase=str(step)).write(self.folder)
 
 
 class ProgressReporter:

@@ -8,6 +8,7 @@ import pytest
 import yaml
 
 from edm import registry
+from experiments.errors import UserError
 from experiments.runner.resume import open_schedule
 from experiments.store.store import Store
 from experiments.sweep.extensions import FIELDS
@@ -48,6 +49,19 @@ def test_an_example_runs_as_it_is(python: str, fields: str, tmp_path: Path, stor
     assert recalled.evaluations.keys() == plan.evaluations.keys() and recalled.cells == plan.cells
     schedule = open_schedule(plan, store)
     assert "evaluation" in execute(schedule, store) and not schedule.failures
+
+
+@pytest.mark.parametrize(("python", "fields"), EXAMPLES, ids=[f"{kind}-{name}" for kind, name in NAMES])
+def test_where_an_example_fails_is_said(python: str, fields: str, tmp_path: Path, store: Store) -> None:
+    at = max(i for i, line in enumerate(python.splitlines()) if line.startswith("def "))
+    lines = python.splitlines()
+    lines.insert(at + 1, '    raise RuntimeError("oops")')
+    (tmp_path / "ideas.py").write_text("\n".join(lines))
+    (tmp_path / "mine.yaml").write_text(yaml.safe_dump(sweep_of(fields)))
+    with pytest.raises(UserError) as caught:
+        check_plan(plan_sweep(load_sweep(tmp_path / "mine.yaml")), store)
+    message = str(caught.value)
+    assert f"ideas.py:{at + 2}" in message and "RuntimeError: oops" in message and "; correct it" in message
 
 
 def test_every_kind_has_an_example() -> None:

@@ -41,6 +41,34 @@ def decays(config: TrainingConfig) -> list[float]:
     return [1 - decay for decay in kept]  # as the update takes it
 
 
+@pytest.mark.parametrize(
+    ("kimg", "batch_size", "form"),
+    [
+        (50.0, 64, 50.0),
+        (49.99, 64, 50.0),
+        (50.048, 64, 50.0),
+        (50.049, 64, 50.1),
+        (0.61, 32, 0.64),
+        (0.64, 32, 0.64),
+        (102.0, 4096, 100.0),
+        (9_999.0, 2048, 10_000.0),
+        (18_750.0, 64, 18_750.0),
+        (200_000.0, 512, 200_000.0),
+        (0.001, 1, 0.001),
+        (1e-5, 64, 0.06),
+    ],
+)
+def test_kimg_that_take_as_many_steps_are_the_roundest(kimg: float, batch_size: int, form: float) -> None:
+    config = TrainingConfig(kimg=kimg, batch_size=batch_size)
+    found = trained(config)
+    assert found.kimg == form and found.num_steps == config.num_steps
+
+
+def test_kimg_before_a_checkpoint_to_keep_is_no_form() -> None:
+    assert trained(replace(SHORT, kimg=1.02, keep=(1.0,))).kimg == 1.0
+    assert trained(replace(SHORT, kimg=1.02, keep=(1.02,))).kimg == 1.02
+
+
 AVERAGES = [(halflife, 0.05) for halflife in (0.0, 1e-6, 0.01, 0.0479, 0.048, 0.1, 0.5, 2.0, 500.0, math.inf)]
 AVERAGES += [(halflife, rampup) for halflife in (0.1, 2.0, 500.0) for rampup in (0.5, 2.0, 3000.0, None)]
 

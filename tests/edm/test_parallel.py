@@ -10,22 +10,13 @@ from torch import nn
 
 from edm.batch_norm import SyncedBatchNorm2d
 from edm.batches import Batches, TrainingSet
-from edm.config import NetworkConfig, TrainingConfig
+from edm.config import TrainingConfig
 from edm.parallel import ALONE, Team, join_rendezvous, open_rendezvous, process_group
 from edm.train import Computing, TrainState, averaged_model, train
+from tests.edm.small import NETWORK
 
 CPU = torch.device("cpu")
 SIZE = 2
-NETWORK = NetworkConfig(
-    image_channels=1,
-    resolution=8,
-    num_classes=3,
-    channels=8,
-    depths=(1, 1),
-    heads=(0, 2),
-    bridge_heads=2,
-    cond_channels=4,
-)
 GROUP_NORM = dataclasses.replace(NETWORK, norm="group", resample="residual", init="edm")
 CONFIG = TrainingConfig(kimg=0.12, batch_size=12, lr=1e-3, ema_halflife_kimg=0.05, label_dropout=0.3)
 EVERYTHING = dataclasses.replace(
@@ -166,7 +157,7 @@ def test_shares_of_a_batch_are_its_parts_cut_once_more(size, num_parts):
     batches = Batches(tiny_data(), config, 0, 3)
     whole = batches[3].parts(12 // num_parts)
     for rank in range(size):
-        shares = batches.team_share(3, Team(rank, size), num_parts).parts(12 // num_parts // size)
+        shares = batches.made(batches.team_share(3, Team(rank, size), num_parts)).parts(12 // num_parts // size)
         assert len(shares) == num_parts
         for share, part in zip(shares, whole, strict=True):
             for field in dataclasses.fields(part):

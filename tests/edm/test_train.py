@@ -13,25 +13,16 @@ from torch import nn
 
 from edm.batch_norm import STATISTICS_BATCHES, recompute_statistics
 from edm.batches import Batches, TrainingSet
-from edm.config import AUGMENT_LABELS, ModelConfig, NetworkConfig, TrainingConfig
+from edm.config import AUGMENT_LABELS, ModelConfig, TrainingConfig
 from edm.ema import Ema, PowerEma
 from edm.files import load_model, load_tensors, save_model, save_tensors
 from edm.noise import Stream, permutation, uniforms
 from edm.precondition import Scalings
 from edm.train import Computing, TrainState, averaged_model, train
 from edm.validation import total_loss, validation_losses
+from tests.edm.small import NETWORK
 
 CPU = torch.device("cpu")
-NETWORK = NetworkConfig(
-    image_channels=1,
-    resolution=8,
-    num_classes=3,
-    channels=8,
-    depths=(1, 1),
-    heads=(0, 2),
-    bridge_heads=2,
-    cond_channels=4,
-)
 CONFIG = TrainingConfig(kimg=0.12, batch_size=10, lr=1e-3, ema_halflife_kimg=0.05, label_dropout=0.3)
 
 

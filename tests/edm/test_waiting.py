@@ -3,6 +3,7 @@
 The meta device stands for the GPU: whatever reads the value of one of its tensors fails, and copies to it are seen.
 """
 
+import dataclasses
 import itertools
 from typing import get_args
 
@@ -13,7 +14,7 @@ from torch.utils._pytree import tree_leaves
 
 from edm.batch_norm import recompute_statistics
 from edm.batches import TrainingSet
-from edm.config import ClassifierConfig, NetworkConfig, Sampler, SamplingConfig, TrainingConfig
+from edm.config import ClassifierConfig, Sampler, SamplingConfig, TrainingConfig
 from edm.data.dataset import Dataset
 from edm.generate import draw, labels_of
 from edm.metrics.classifier import ClassifierTraining, train_classifier
@@ -21,19 +22,10 @@ from edm.networks.device import on_device
 from edm.precondition import Denoiser
 from edm.train import Computing, TrainState, train
 from experiments.trials.training.checkpoints import CheckpointManager
+from tests.edm import small
 
 GPU = torch.device("meta")
-NETWORK = NetworkConfig(
-    image_channels=1,
-    resolution=8,
-    num_classes=3,
-    channels=8,
-    depths=(1, 1),
-    heads=(0, 2),
-    bridge_heads=2,
-    cond_channels=4,
-    dropout=0.1,
-)
+NETWORK = dataclasses.replace(small.NETWORK, dropout=0.1)
 CONFIG = TrainingConfig(
     kimg=1.2,
     batch_size=12,
@@ -49,17 +41,18 @@ CONFIG = TrainingConfig(
 
 
 class CopiesThatWait(TorchDispatchMode):
-    """Collects the operators that copy between devices and do not let the host go on."""
+    """Collects the operators that copy between devices and do not let the host go on; any that copy if asked for."""
 
-    def __init__(self) -> None:
+    def __init__(self, any_copy: bool = False) -> None:
         super().__init__()
+        self.any_copy = any_copy
         self.found: list[str] = []
 
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
         output = func(*args, **(kwargs or {}))
         tensors = [leaf for leaf in tree_leaves((args, kwargs, output)) if isinstance(leaf, torch.Tensor)]
         copies = func.overloadpacket in (torch.ops.aten._to_copy, torch.ops.aten.copy_)
-        waits = not (kwargs or {}).get("non_blocking")
+        waits = self.any_copy or not (kwargs or {}).get("non_blocking")
         if copies and waits and len({tensor.device for tensor in tensors}) > 1:
             self.found.append(str(func))
         return output

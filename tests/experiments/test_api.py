@@ -16,6 +16,7 @@ from experiments.store.store import Store
 from experiments.sweep.plan import Plan
 from experiments.tracking.records import record_plan
 from tests import ROOT
+from tests.inprocess import without_ray
 
 PAGE = (ROOT / "docs" / "python.md").read_text()
 BLOCKS = re.findall(r"```python\n(.*?)```(?:\n\n((?:    [^\n]*\n)+))?", PAGE, re.DOTALL)
@@ -33,7 +34,7 @@ def test_the_page_does_what_it_says(prepared: Path, tmp_path: Path, monkeypatch:
     names: dict[str, object] = {}
     for code, expected in BLOCKS:
         output = io.StringIO()
-        with contextlib.redirect_stdout(output):
+        with contextlib.redirect_stdout(output), without_ray():
             exec(compile(code, "docs/python.md", "exec"), names)
         wanted = [line.removeprefix("    ") for line in expected.splitlines()]
         assert output.getvalue().splitlines() == wanted

@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from experiments.code import BODY, Sources
+from experiments.code import Sources
+from experiments.code_modules import BODY
 from tests import ROOT
 
 IDEAS = '''\

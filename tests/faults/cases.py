@@ -397,6 +397,6 @@ def _all() -> list[Case]:
 
 
 CASES = _all()
-# a case of each kind; drivers and servers that are killed have tests of their own in CI: test_terminal.py,
-# test_shared_store.py, test_server.py
-QUICK = ("trial-sampling", "full-result of a training", "truncate-finished model")
+# what is killed or full; what else may happen has tests of its own in CI: test_terminal.py and test_shared_store.py for
+# drivers, test_server.py for servers, test_store.py and test_perform.py for damage
+QUICK = ("trial-sampling", "full-result of a training")

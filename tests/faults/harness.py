@@ -120,7 +120,7 @@ class Scene:
         target = ["--tracking-uri", self.server.uri] if self.server else []
         with log.open("wb") as output:
             process = subprocess.Popen(
-                [str(EDM_SWEEP), "run", str(self.file), "--store", str(self.store), *target],
+                [str(EDM_SWEEP), "run", str(self.file), "--store", str(self.store), "--cpus-per-trial", "1", *target],
                 stdout=output,
                 stderr=subprocess.STDOUT,
                 stdin=subprocess.DEVNULL,

@@ -1,6 +1,6 @@
 """Whatever happens to a run, in any of its processes: the same command again completes the same table, byte for byte.
 
-`pytest -m faults` runs all cases of cases.py, plain `pytest` the quick ones. How they ended is in docs/faults.md.
+`pytest -m faults` runs all cases of cases.py; the slow tests include those in QUICK. docs/faults.md has how all ended.
 """
 
 from __future__ import annotations
@@ -19,17 +19,19 @@ import pytest
 
 from experiments.store.store import Store
 from experiments.tracking.database import embedded_uri
+from tests.commandline import invoke
 from tests.conftest import TINY
 from tests.experiments.tracking.test_server import Server
 from tests.faults.cases import CASES, QUICK, Beginning, Case, killed
 from tests.faults.harness import Scene, mounted, require_whole_record
 from tests.faults.machines import MACHINES
+from tests.finished import fill
+from tests.table import reproducible
 
 pytestmark = [pytest.mark.slow, pytest.mark.faults, pytest.mark.timeout(900)]
 
 OUTCOMES = "EDM_FAULTS_OUTCOMES"  # a file that gets a line for every case that was run
 SWEEP = TINY.replace("label_dropout: 0.1", "label_dropout: 0.1, checkpoint_kimg: 0.16, validate_kimg: 0.16")
-MADE_BEFORE = ("data", "classifiers", "references", "reference_statistics", "scales")
 DISK = "size=96m"
 
 
@@ -42,21 +44,19 @@ class Calm:
 
 
 @pytest.fixture(scope="module")
-def calm(tmp_path_factory: pytest.TempPathFactory) -> Calm:
+def calm(prepared: Path, tmp_path_factory: pytest.TempPathFactory) -> Calm:
     folder = tmp_path_factory.mktemp("calm")
-    scene = a_scene(folder, folder / "complete", "calm")
-    scene.again()
-    empty, prepared = folder / "empty", folder / "prepared"
+    plan, store = fill(folder, prepared, SWEEP)  # in this process, to the same numbers
+    done = invoke("report", folder / f"{plan.sweep.name}.yaml", "--store", store.root)
+    assert done.returncode == 0, done.stdout + done.stderr
+    results = reproducible(store.report_folder(plan.sweep.name) / "results.csv")
+    shutil.rmtree(store.root / "reports")  # of another name than the cases'
+    empty, ready = folder / "empty", folder / "ready"
     empty.mkdir()
-    for name in MADE_BEFORE:
-        shutil.copytree(scene.store / name, prepared / name)
-    results = scene.results
-    for name in ("mlartifacts", "mirror", "reports"):  # of this store's own place
-        shutil.rmtree(scene.store / name, ignore_errors=True)
-    (scene.store / "mlflow.db").unlink()
-    empty_record(prepared)
-    empty_record(scene.store)
-    return Calm(results, {"empty": empty, "prepared": prepared, "complete": scene.store})
+    shutil.copytree(prepared, ready)
+    for beginning in (ready, store.root):
+        empty_record(beginning)
+    return Calm(results, {"empty": empty, "prepared": ready, "complete": store.root})
 
 
 @pytest.fixture(scope="module")

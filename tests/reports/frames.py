@@ -1,8 +1,11 @@
 """Frames of results to make reports of."""
 
 import itertools
+import json
+import re
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -94,6 +97,13 @@ def report(made: pd.DataFrame, tmp_path: Path, layout: Layout = LAYOUT) -> Repor
 def page_of(made: Report, tmp_path: Path) -> str:
     """The HTML page of a report."""
     return write_report(made, tmp_path / "out").read_text()
+
+
+def data_of(page: str) -> dict[str, Any]:
+    """What the page's script works with."""
+    found = re.search(r'<script type="application/json" id="data">(.*?)</script>', page, re.DOTALL)
+    assert found is not None
+    return json.loads(found[1])
 
 
 # the sweeps that the terminal's snapshots show ----------------------------------------------------

@@ -4,7 +4,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from reports.combine import cell_name, combine_reports, unique_names
-from tests.reports.frames import frame, report, with_errors
+from reports.page import to_html
+from tests.reports.frames import data_of, frame, report, with_errors
 
 
 def test_sweeps_share_a_table_in_which_their_name_is_an_axis(tmp_path: Path) -> None:
@@ -22,6 +23,13 @@ def test_sweeps_share_a_table_in_which_their_name_is_an_axis(tmp_path: Path) -> 
 def test_sweeps_with_other_numbers_of_images_are_in_separate_tables(tmp_path: Path) -> None:
     reports = {name: report(frame(**{"evaluation.images": n}), tmp_path) for name, n in (("a", 1000), ("b", 2000))}
     assert [len(table.rows) for table in combine_reports(reports, {}).tables] == [4, 4]
+
+
+def test_every_cell_has_the_curve_of_its_own_training(tmp_path: Path) -> None:
+    one = report(frame(training_name="a"), tmp_path)
+    made = combine_reports({"x": one, "y": one}, {})
+    assert list(dict.fromkeys(made.curves["training"])) == ["x:a", "y:a"]
+    assert [cell["curve"] for cell in data_of(to_html(made))["cells"]] == [0] * 4 + [1] * 4
 
 
 def test_names_that_occur_again_get_a_number() -> None:

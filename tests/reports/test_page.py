@@ -13,7 +13,7 @@ from reports.folder import write_report
 from reports.page import to_html
 from reports.report import Report
 from reports.tables import result_tables
-from tests.reports.frames import DIGITS, LAYOUT, NO_CURVES, digits, frame, full, page_of, report, with_errors
+from tests.reports.frames import DIGITS, LAYOUT, NO_CURVES, data_of, digits, frame, full, page_of, report, with_errors
 
 
 class Links(HTMLParser):
@@ -55,6 +55,20 @@ def test_html_shows_the_closest_training_images(tmp_path: Path) -> None:
     page = page_of(replace(made, pairs=pairs), tmp_path)
     section = page.split("Closest training images</h2>")[1].split("<h2>")[0]
     assert section.count("<figure ") == 1 and "distance ratio 0.980 in pixels, 0.950 in features" in section
+
+
+def test_steps_are_shown_for_the_cells_that_have_them(tmp_path: Path) -> None:
+    made = report(frame(), tmp_path)
+    assert 'id="denoising"' not in page_of(made, tmp_path)
+    steps = {"nano/False/0": made.pictures["nano/False/0"], "micro/True/0": tmp_path / "none.png"}
+    page = page_of(replace(made, denoising=steps), tmp_path)
+    assert page.count('<select data-steps="') == 1 and list(data_of(page)["steps"]) == ["0"]
+
+
+def test_a_cell_links_to_its_run_in_mlflow(tmp_path: Path) -> None:
+    address = "http://127.0.0.1:5000/#/experiments/1/runs/abc"
+    page = page_of(replace(report(frame(), tmp_path), links={"nano/True/0": address}), tmp_path)
+    assert [cell["link"] for cell in data_of(page)["cells"]] == ["", address, "", ""]
 
 
 def test_html_of_a_sweep_that_scores_no_test_split(tmp_path: Path) -> None:

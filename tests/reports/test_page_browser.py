@@ -33,6 +33,7 @@ def address(tmp_path_factory: pytest.TempPathFactory) -> str:
     for number, cell in enumerate(made["cell"]):
         pictures[cell] = folder / f"{number}.png"
         Image.fromarray(np.full((8, 8), 10 * number, np.uint8)).save(pictures[cell])
+    links = {cell: f"http://127.0.0.1:5000/#/experiments/1/runs/{cell}" for cell in pictures}
     curves = pd.DataFrame(
         {"training": "nano/attention", "kimg": [1, 2, 2], "loss": [1, 0.5, None], "val_loss": [None, None, 0.5]}
     )
@@ -40,7 +41,8 @@ def address(tmp_path_factory: pytest.TempPathFactory) -> str:
         DIGITS,
         replace(DIGITS, rows=DIGITS.rows[:3], columns=DIGITS.rows[3:], metrics=("fid_test",), name="Pivot"),
     )
-    return write_report(Report(layouts, made, curves, pictures, {"host": "a"}), folder / "out").as_uri()
+    whole = Report(layouts, made, curves, pictures, {"host": "a"}, denoising=pictures, links=links)
+    return write_report(whole, folder / "out").as_uri()
 
 
 @pytest.fixture
@@ -92,7 +94,7 @@ def test_a_click_on_a_cell_shows_all_about_it_and_commands_can_be_copied(page: P
     expect(panel.get_by_role("heading", name="micro/False/1/euler")).to_be_visible()
     for text in ("FID test", "0.69 ± 0.11", "sampling.sampler", "Depends on", "Loss of its training", "host"):
         expect(panel).to_contain_text(text)
-    assert panel.locator("img").get_attribute("src").startswith("data:image/png")
+    assert panel.locator("img").first.get_attribute("src").startswith("data:image/png")
     panel.get_by_role("button", name=re.compile("Copy: edm-sweep run")).click()
     expect(page.locator("#said")).to_have_text("Copied to the clipboard")
     assert page.evaluate("navigator.clipboard.readText()") == "edm-sweep run digits --only micro/False/1/euler"
@@ -113,6 +115,26 @@ def test_two_cells_stand_side_by_side_with_a_slider_and_their_difference(page: P
     page.get_by_label("Show the difference").check()
     blend = page.locator("#right").evaluate("e => getComputedStyle(e).mixBlendMode")
     assert blend == "difference"
+
+
+def test_two_cells_are_shown_step_by_step(page: Page) -> None:
+    above, below = (page.locator(f"[data-steps='steps-{where}']") for where in ("Above", "Below"))
+    assert "nano/False/1/heun" in str(page.locator("#steps-Below").get_attribute("alt"))
+    above.focus()
+    page.keyboard.press("ArrowDown")
+    below.select_option(index=7)
+    for where, cell in (("Above", "nano/False/1/heun"), ("Below", "nano/True/1/heun")):
+        picture = page.locator(f"#steps-{where}")
+        assert str(picture.get_attribute("alt")).startswith(cell)
+        assert picture.evaluate("e => e.complete && e.naturalWidth > 0")
+
+
+def test_the_panel_shows_the_steps_and_the_run_in_mlflow(page: Page) -> None:
+    page.locator("#table-1 td button").first.click()
+    panel = page.get_by_role("dialog")
+    expect(panel.get_by_role("heading", name="Step by step")).to_be_visible()
+    address = panel.get_by_role("link", name="This cell's run in MLflow").get_attribute("href")
+    assert address == "http://127.0.0.1:5000/#/experiments/1/runs/nano/False/1/euler"
 
 
 def test_the_panel_leads_to_the_comparison(page: Page) -> None:

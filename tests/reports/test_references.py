@@ -35,9 +35,44 @@ def cifar(**changes: object) -> pd.DataFrame:
 
 def test_thirty_numbers_of_ten_configurations_are_those_of_the_study() -> None:
     study = published_study("zenchiyu_2023")
-    assert len(study.entries) == 10 and sum(len(entry.scores) for entry in study.entries) == 30
+    large = [entry for entry in study.entries if entry.config["evaluation.images"] == 50_000]
+    assert len(large) == 10 and sum(len(entry.scores) for entry in large) == 30
     assert {entry.config["parameters"] for entry in study.entries} >= {5031081, 4150953, 81317715}
-    assert study.entries[6].scores == {"fid_train": 22.0655, "fid_val": 23.1863, "fid_test": 21.8915}
+    assert large[6].scores == {"fid_train": 22.0655, "fid_val": 23.1863, "fid_test": 21.8915}
+
+
+def test_six_numbers_are_of_ten_thousand_images_and_stand_beside_as_many() -> None:
+    study = published_study("zenchiyu_2023")
+    small = [entry for entry in study.entries if entry.config["evaluation.images"] == 10_000]
+    assert sum(len(entry.scores) for entry in small) == 6
+    uncond = {"training.label_dropout": 1.0, "model.attention": True, "training.kimg": 8000.0, "sampling.guidance": 0.0}
+    for images, value in ((10_000, "30.76"), (50_000, "28.55"), (1000, "28.55")):
+        made = cifar(**{**uncond, "evaluation.images": images, "parameters": 5033387})[:1]
+        (table,) = result_tables(made, CIFAR)
+        published = table.rows[0][1][1]
+        assert published.value == value and published.footnotes == (("a", "b") if images == 1000 else ("a",))
+    assert "evaluation.images 50,000 (here 1,000)" in table.footnotes[1]
+
+
+def test_edms_number_on_imagenet_says_what_it_is_of() -> None:
+    made = cifar(**{"data.name": "folder", "parameters": 295899267, "evaluation.resize": "tensorflow"})[:1]
+    (table,) = result_tables(made, replace(CIFAR, reference="edm_2022"))
+    assert table.rows[0][1][1].text == "1.36 [a]"
+    assert "data.name imagenet (here folder)" in table.footnotes[0]
+    assert "sampling.steps 256 (here 50)" in table.footnotes[0]
+
+
+def test_a_network_trained_elsewhere_is_known_by_its_size_not_by_defaults() -> None:
+    made = cifar(**{"model.from": "edm-cifar10-32x32-cond-vp.pkl", "parameters": 55735299, "sampling.guidance": 1.0})
+    made = made.assign(
+        **{"sampling.sampler": ["heun", "euler"], "sampling.steps": [18, 35], "evaluation.images": 50000}
+    )
+    layout = replace(CIFAR, rows=("sampling.sampler",), reference="edm_2022")
+    (table,) = result_tables(made, layout)
+    assert [entries[1].value for _, entries in table.rows] == ["1.79", ""]
+    assert table.footnotes[0] == "[a] edm_2022: evaluation.resize tensorflow (here clean)"
+    (study,) = result_tables(made, replace(layout, reference="zenchiyu_2023"))
+    assert study.footnotes == ("zenchiyu_2023 has no numbers for the cells of this table.",)
 
 
 @pytest.mark.parametrize("name", STUDIES)

@@ -36,7 +36,7 @@ def change_lines(changes: Sequence[tuple[str, CodeChange]], sweep: str, recomput
 
 
 def changes_json(plan: Plan, changes: Mapping[str, CodeChange]) -> list[dict[str, Any]]:
-    """Return the same for a script."""
+    """Return which results other code has made, and what changed in it, for a script."""
     return [
         {"name": name_of(plan, signature), "signature": signature, **change_json(change)}
         for signature, change in changes.items()

@@ -15,18 +15,27 @@ from experiments.cli.views.page import Page
 from experiments.cli.views.plain import PlainLines
 from experiments.cli.views.progress import progress, showing_progress
 from experiments.cli.views.tables import TextTable, decorations, name, numbers, values
-from experiments.cli.views.task_progress import done_text, left_text, loss_text, speed_text
+from experiments.cli.views.task_progress import done_text, left_text, loss_text, speed_text, speed_words
 from experiments.runner.listener import OnCount, OnStep, RunListener, TaskChange
 from experiments.runner.progress import QUEUED, RunningTask, RunProgress
 from experiments.runner.states import State
-from experiments.store.results import ClassifierRecord, EvaluationResult, MeasuredReferences, Result, TrainingResult
+from experiments.store.results import (
+    ClassifierRecord,
+    EvaluationResult,
+    MeasuredReferences,
+    Result,
+    TrainingResult,
+    WeightsRecord,
+)
 from experiments.sweep.metrics import headline
-from experiments.wording import duration
+from experiments.wording import duration, size
 
 VERBS = {
     "probe": "measure",
     "classifier": "train",
     "references": "compute",
+    "download": "download",
+    "solution": "draw",
     "training": "train",
     "evaluation": "evaluate",
 }
@@ -132,6 +141,8 @@ def _numbers_of(result: Result | None) -> str:
         return ", ".join(f"{name} {loss:.3f}" for name, loss in losses.items() if loss is not None)
     if isinstance(result, ClassifierRecord):
         return f"accuracy {result.accuracy['test']:.1%} on test, trained on {result.images or 0:,} images"
+    if isinstance(result, WeightsRecord):
+        return size(result.bytes)
     return f"{result.images:,} images" if isinstance(result, MeasuredReferences) else ""
 
 
@@ -171,7 +182,7 @@ def _plain_line(task: RunningTask) -> str:
         return ""
     measured = {
         "loss {}": loss_text(task.progress),
-        "{} images/s": speed_text(task.progress),
+        "{}": speed_words(task.progress),
         "{} left": left_text(task.progress),
     }
     return title + ", ".join(

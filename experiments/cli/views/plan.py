@@ -12,7 +12,7 @@ from experiments.runner.downloads import Download
 from experiments.runner.forecast import Forecast
 from experiments.runner.schedule import Schedule
 from experiments.sweep.plan import Plan, PlannedCell
-from experiments.sweep.preparations import Preparation
+from experiments.sweep.preparations import Preparation, WeightsDownload
 from experiments.sweep.tasks import DataSource
 from experiments.wording import count, duration, size
 
@@ -38,7 +38,6 @@ def plan_tables(
 def preparations_tables(schedule: Schedule, data: Sequence[DataSource], fetched: Sequence[Download]) -> list[TextTable]:
     """Return a table of what is left to prepare and how long that takes; none where nothing is."""
     left = [task for task in schedule.of("waiting") if isinstance(task, Preparation)]
-    data = data if schedule.of("waiting") else ()
     if not left and not data and not fetched:
         return []
     table = TextTable(name("preparation"), *numbers("images", "takes about"))
@@ -48,7 +47,10 @@ def preparations_tables(schedule: Schedule, data: Sequence[DataSource], fetched:
         seconds = preparing_s(schedule.plan, source)
         table.add(f"data/{source.config.name}", f"{images_of(source):,}", duration(seconds))
     for task in left:
-        table.add(schedule.name(task), f"{task.images:,}", duration(schedule.costs.seconds(task)))
+        title, images = schedule.name(task), f"{task.images:,}"
+        if isinstance(task, WeightsDownload):
+            title, images = f"download {title} ({size(task.file.bytes)})", ""
+        table.add(title, images, duration(schedule.costs.seconds(task)))
     return [table]
 
 

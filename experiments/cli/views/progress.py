@@ -16,8 +16,9 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
-from edm.data.progress import OnProgress
+from edm.data.progress import CountedStep, OnProgress, StepMeter
 from experiments.cli.views.plain import PlainLines
+from experiments.wording import size
 
 
 @contextmanager
@@ -27,6 +28,7 @@ def showing_progress(console: Console, name: str, doing: str = "preparing") -> I
         yield _plain_progress(console, f"{doing} {name}")
         return
     columns = TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn()
+    meter = StepMeter()
     with Progress(*columns, console=console) as progress:
         tasks: dict[str, TaskID] = {"": progress.add_task(f"{name}: getting ready", total=None)}
 
@@ -34,23 +36,31 @@ def showing_progress(console: Console, name: str, doing: str = "preparing") -> I
             if step not in tasks:
                 progress.update(tasks.get("", TaskID(-1)), visible=False)
                 tasks[step] = progress.add_task(f"{name}: {step}")
-            counted = "" if total else _so_far(done)
+            counted = _speed(step, meter.rate(step, done)) if total else _so_far(done)
             progress.update(tasks[step], description=f"{name}: {step}{counted}", completed=done, total=total or None)
 
         yield on_progress
 
 
 def _plain_progress(console: Console, title: str) -> OnProgress:
-    lines, begun = PlainLines(console), set[str]()
+    lines, begun, meter = PlainLines(console), set[str](), StepMeter()
     lines.say(title)
 
     def on_progress(step: str, done: int, total: int) -> None:
         if step not in begun:
             begun.add(step)
             lines.say(f"{title}: {step}")
-        lines.sum_up(lambda: f"{title}: {step}{f', {done / total:.0%}' if total else _so_far(done)}")
+        speed = _speed(step, meter.rate(step, done))
+        lines.sum_up(lambda: f"{title}: {step}{f', {done / total:.0%}{speed}' if total else _so_far(done)}")
 
     return on_progress
+
+
+def _speed(step: str, rate: float) -> str:
+    """How fast a step is; "" while that is not known."""
+    if not rate or not isinstance(step, CountedStep):
+        return ""
+    return f", {size(rate)}/s" if step.unit == "bytes" else f", {rate:,.0f} {step.unit}/s"
 
 
 def _so_far(done: int) -> str:

@@ -5,10 +5,13 @@ from __future__ import annotations
 from experiments.store.progress import TaskProgress
 from experiments.wording import duration
 
+IMAGES_IN = {"images": 1, "kimg": 1000}  # units of progress that are images
+
 
 def share_text(progress: TaskProgress) -> str:
     """Return how much of a task is done in percent, or what it does that is not counted."""
-    return progress.phase or f"{progress.share:.0%} of {progress.total:,.6g} {progress.unit}"
+    counted = f"{progress.share:.0%} of {progress.total:,.6g} {progress.unit}".strip() if progress.total else ""
+    return ", ".join(filter(None, [progress.phase, counted]))
 
 
 def done_text(progress: TaskProgress) -> str:
@@ -23,9 +26,18 @@ def loss_text(progress: TaskProgress) -> str:
 
 
 def speed_text(progress: TaskProgress) -> str:
-    """Return the images per second; "" while that is not known."""
-    rate = progress.rate * (1000 if progress.unit == "kimg" else 1)
-    return f"{rate:,.0f}" if rate else ""
+    """Return the images per second, or what else is counted, with its unit; "" while that is not known."""
+    if not progress.rate:
+        return ""
+    if progress.unit not in IMAGES_IN:
+        return f"{progress.rate:,.3g} {progress.unit}/s" if progress.unit else ""
+    return f"{progress.rate * IMAGES_IN[progress.unit]:,.0f}"
+
+
+def speed_words(progress: TaskProgress) -> str:
+    """Return the speed with its unit; "" while that is not known."""
+    speed = speed_text(progress)
+    return f"{speed} images/s" if speed and progress.unit in IMAGES_IN else speed
 
 
 def left_text(progress: TaskProgress) -> str:

@@ -19,6 +19,7 @@ from experiments.store.drawings import features_folder
 from experiments.store.results import TrainingResult
 from experiments.store.store import Store
 from experiments.sweep.code_parts import of_drawing, of_features
+from experiments.sweep.preparations import ExactSolution
 from experiments.sweep.tasks import Evaluation, FeatureSpace, Training
 from experiments.trials.assets import ensure_data, load_averaged, load_published
 from experiments.trials.code import Code, code_now, made_from
@@ -59,16 +60,8 @@ class EvaluationContext:
     @cached_property
     def models(self) -> tuple[Denoiser, Denoiser | None]:
         """The model to draw from, and the model that guides it, if there is one."""
-        evaluation, sampling = self.evaluation, self.evaluation.sampling
         self.reporter.phase("loading the network")
-        model = self._model(evaluation.training, sampling.ema)
-        if evaluation.guide is None or sampling.guide is None:
-            return model, None
-        return model, self._model(evaluation.guide, sampling.guide.ema)
-
-    def _model(self, training: Training, width: float | None) -> Denoiser:
-        result = self.store.finished(TrainingResult, training.signature)
-        return _load_kept(self.store.root, training, width, self.device, result.files[MODEL])
+        return load_models(self.store, self.evaluation, self.device)
 
     def extractor(self, space: FeatureSpace) -> Extractor:
         """Return the feature extractor of a space."""
@@ -92,8 +85,7 @@ class EvaluationContext:
     @cached_property
     def code_of_networks(self) -> Code:
         """The code that trained the networks that images are drawn from."""
-        found = [self.store.result(TrainingResult, training.signature) for training in self.evaluation.depends_on]
-        return made_from(**dict(zip(("training", "guide"), found, strict=False)))
+        return code_of_networks(self.store, self.evaluation)
 
     @cached_property
     def spaces(self) -> dict[FeatureSpace, int]:
@@ -120,9 +112,35 @@ class EvaluationContext:
 
     def first_pixels(self) -> Tensor:
         """Return the pixels of the first images; only those are kept."""
+        return self.kept_of_first()[IMAGES]
+
+    def kept_of_first(self) -> dict[str, Tensor]:
+        """Return all that is kept of the first images: pixels and, unless an earlier version drew them, some steps."""
         tensors = load_checksummed(self.drawing_folder, IMAGES)
         assert tensors is not None, f"{self.drawing_folder} has no images"
-        return tensors[IMAGES]
+        return tensors
+
+
+def load_models(
+    store: Store, task: Evaluation | ExactSolution, device: torch.device
+) -> tuple[Denoiser, Denoiser | None]:
+    """Return the model that a task draws from, and the model that guides it, if there is one."""
+
+    def load(training: Training, width: float | None) -> Denoiser:
+        checksum = store.finished(TrainingResult, training.signature).files[MODEL]
+        return _load_kept(store.root, training, width, device, checksum)
+
+    sampling = task.sampling
+    model = load(task.training, sampling.ema)
+    if task.guide is None or sampling.guide is None:
+        return model, None
+    return model, load(task.guide, sampling.guide.ema)
+
+
+def code_of_networks(store: Store, task: Evaluation | ExactSolution) -> Code:
+    """Return the code that trained the networks that a task draws from."""
+    found = [store.result(TrainingResult, training.signature) for training in task.depends_on]
+    return made_from(**dict(zip(("training", "guide"), found, strict=False)))
 
 
 @functools.lru_cache(maxsize=2)

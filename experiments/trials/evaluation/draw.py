@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from edm.generate import generate
+from edm.networks.device import is_out_of_memory
 from experiments.store.checksummed import load_checksummed, write_checksummed
 from experiments.store.drawings import drawn_segments
 from experiments.store.leases import Held
@@ -21,7 +22,7 @@ from experiments.sweep.segments import segments
 from experiments.sweep.tasks import Evaluation
 from experiments.trials.context import TrialContext
 from experiments.trials.evaluation.context import IMAGES, EvaluationContext
-from experiments.trials.failures import is_out_of_memory
+from experiments.trials.evaluation.denoising import record_denoising
 
 log = logging.getLogger("edm_sweep")
 
@@ -106,7 +107,8 @@ def draw_segment(context: EvaluationContext, start: int, stop: int) -> None:
     began = time.monotonic()
     images = _generate(context, start, stop)
     if keeps_pixels:
-        write_checksummed(context.drawing_folder, IMAGES, {IMAGES: images})
+        recorded = record_denoising(context.models, context.evaluation.sampling)
+        write_checksummed(context.drawing_folder, IMAGES, {IMAGES: images, **recorded})
 
     def lap() -> float:  # the first space counts the drawing as well
         nonlocal began

@@ -5,29 +5,30 @@ from __future__ import annotations
 import logging
 import time
 from functools import partial
-from pathlib import Path
 
-from edm.files import load_tensors, save_tensors
-from edm.metrics.truncation import exact_images, final_images, truncation_error
+from edm.files import save_tensors
+from edm.metrics.truncation import final_images, truncation_error
 from edm.pictures import save_grid
 from experiments.store.code_files import united
 from experiments.store.files import replacing
-from experiments.store.layout import INFLUENCES, PAIRS, SAMPLES, STATISTICS
+from experiments.store.layout import DENOISING, INFLUENCES, PAIRS, SAMPLES, STATISTICS
 from experiments.store.provenance import provenance
-from experiments.store.results import DrawingOrigins, EvaluationResult, SolutionRecord
+from experiments.store.results import DrawingOrigins, EvaluationResult
 from experiments.store.store import Store
-from experiments.sweep.code_parts import of_drawing, of_exact_solution, of_features, parts_of
+from experiments.sweep.code_parts import of_drawing, of_features, parts_of
 from experiments.sweep.metrics import computable, headline, with_others
-from experiments.sweep.preparations import preparations_of
+from experiments.sweep.preparations import ExactSolution, preparations_of
 from experiments.sweep.segments import segments
 from experiments.sweep.tasks import Evaluation
 from experiments.trials.code import Code, begun_with, code_now, made_from
 from experiments.trials.context import TrialContext, write_config
-from experiments.trials.evaluation.context import EXACT, IMAGES, EvaluationContext
+from experiments.trials.evaluation.context import IMAGES, EvaluationContext
+from experiments.trials.evaluation.denoising import SIGMAS, save_denoising
 from experiments.trials.evaluation.draw import Extent, draw_all, draw_and_measure
 from experiments.trials.evaluation.features import FINGERPRINT, SECONDS, MeasuredFeatures
 from experiments.trials.evaluation.memorisation import measure_memorisation
 from experiments.trials.evaluation.scoring import Scorer, Scores, baseline_scores, class_accuracy
+from experiments.trials.evaluation.solution import ensure_solution
 
 PREVIEW_IMAGES = 100  # in the picture of samples
 
@@ -52,7 +53,7 @@ def run_evaluation(store: Store, evaluation: Evaluation, trial: TrialContext) ->
         result = _score(context, extent, notes)
         for start, _ in segments(0, extent.count):
             store.forget("segments", evaluation.segment_name(start))
-    files = [file for file in (STATISTICS, INFLUENCES, SAMPLES, PAIRS) if (folder / file).exists()]
+    files = [file for file in (STATISTICS, INFLUENCES, SAMPLES, DENOISING, PAIRS) if (folder / file).exists()]
     store.finish(evaluation.signature, result, files)
     log.info("the evaluation is done: %s", headline(result.metrics))
 
@@ -132,13 +133,17 @@ def _seconds(measured: MeasuredFeatures) -> float:
 
 
 def _write_files(context: EvaluationContext, scorer: Scorer, scores: Scores, fingerprint: str) -> None:
-    """Write statistics, influences and a grid of samples to the folder of the evaluation."""
+    """Write statistics, influences and pictures to the folder of the evaluation."""
     with replacing(context.folder / STATISTICS) as temporary:
         save_tensors(scorer.statistics.tensors(), temporary, {FINGERPRINT: fingerprint})
     with replacing(context.folder / INFLUENCES) as temporary:
         save_tensors(scores.influences, temporary)
+    kept = context.kept_of_first()
     with replacing(context.folder / SAMPLES) as temporary:
-        save_grid(context.first_pixels()[:PREVIEW_IMAGES], temporary)
+        save_grid(kept[IMAGES][:PREVIEW_IMAGES], temporary)
+    if SIGMAS in kept:
+        with replacing(context.folder / DENOISING) as temporary:
+            save_denoising(kept, kept[IMAGES], temporary)
 
 
 def _score_classes(context: EvaluationContext, count: int, scores: Scores) -> None:
@@ -153,18 +158,9 @@ def _score_classes(context: EvaluationContext, count: int, scores: Scores) -> No
 def _truncation_error(context: EvaluationContext) -> float:
     """Return the sampler's error in grey levels, against the exact solution that all samplers of a training share."""
     evaluation, (model, guide) = context.evaluation, context.models
-    identity = evaluation.solution
-
-    def build(folder: Path) -> SolutionRecord:
-        def progress(done: int, steps: int) -> None:
-            context.reporter.report_other_work("the exact solution, steps", done, steps)
-
-        solution = exact_images(model, evaluation.sampling, guide, progress)
-        save_tensors({IMAGES: solution}, folder / EXACT)
-        code = code_now(context.store, of_exact_solution(evaluation))
-        return SolutionRecord(code={**code, **context.code_of_networks}, provenance=provenance())
-
-    on_wait = partial(context.phase, "waiting for the exact solution, which another evaluation computes")
-    context.store.ensure(SolutionRecord, identity, build, [EXACT], on_wait)
-    solution = load_tensors(context.store.checked("exact", identity, EXACT))[IMAGES]
+    task = ExactSolution.of(evaluation)
+    assert task is not None, "the truncation error is wanted"
+    on_steps = partial(context.reporter.report_other_work, "the exact solution, steps")
+    on_wait = partial(context.phase, "waiting for the exact solution")
+    solution = ensure_solution(context.store, task, context.device, on_steps, on_wait)
     return truncation_error(final_images(model, evaluation.sampling, guide), solution)

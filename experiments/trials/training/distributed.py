@@ -27,6 +27,7 @@ import yaml
 from torch.distributed import Store as Rendezvous  # pyright: ignore[reportPrivateImportUsage]
 
 from edm.batches import TrainingSet
+from edm.networks.device import is_out_of_memory
 from edm.parallel import ALONE, ProcessLostError, Team, abandon, join_rendezvous, open_rendezvous, process_group
 from edm.train import Computing, TrainState, train
 from experiments.errors import UserError
@@ -38,7 +39,6 @@ from experiments.sweep.tasks import Training
 from experiments.trials.assets import ensure_data
 from experiments.trials.context import TrialContext
 from experiments.trials.extensions import require_loaded
-from experiments.trials.failures import is_out_of_memory
 
 START_S = 300  # for all workers to be ready; from a cold disk, importing torch alone takes a minute
 EXIT_S = 10  # for a worker to exit before it is killed

@@ -13,6 +13,7 @@ from torch import Tensor
 from edm.batches import TrainingSet
 from edm.data.dataset import Dataset
 from edm.files import MODEL
+from edm.networks.device import is_out_of_memory
 from edm.train import Computing, TrainState, train
 from experiments.store.layout import JOURNAL, PRUNE, PRUNED, VALIDATION
 from experiments.store.provenance import provenance
@@ -23,7 +24,6 @@ from experiments.sweep.tasks import Training
 from experiments.trials.assets import ensure_data
 from experiments.trials.code import begun_with, code_now, code_of_data
 from experiments.trials.context import Interrupted, TrialContext, device_name, write_config
-from experiments.trials.failures import is_out_of_memory
 from experiments.trials.progress import PhaseReporter, ProgressReporter
 from experiments.trials.training.checkpoints import CheckpointManager, has_checkpoint
 from experiments.trials.training.distributed import WorkerGroup, team_size, worker_group
@@ -80,7 +80,7 @@ def run_training(store: Store, training: Training, context: TrialContext) -> Non
 def _train_within_memory(store: Store, training: Training, context: TrialContext) -> TrainingObserver:
     """Train to the last step, with as large a micro-batch as the memory of every GPU has room for."""
     data = ensure_data(store, training.data, PhaseReporter(store.folder("trainings", training.signature)))
-    computing = Computing.choose(training.config, context.device, context.compile)
+    computing = Computing.choose(training.config, context.device, context.compile, context.cuda_graphs)
     limit = MicroBatchLimit.of(store, training, context, computing)
     computing = limit.apply(computing)
     while True:

@@ -158,14 +158,13 @@ def test_offline_is_one_sentence_with_the_place_and_the_checksum(tmp_path: Path,
     assert "refused" in message and f"get it from {OFFLINE}{file.name} and put it there" in message
 
 
-@pytest.mark.parametrize("spoil", [lambda content: content[:500], lambda content: content[:-1] + b"x"])
-def test_what_is_fetched_is_verified_before_it_has_its_name(tmp_path: Path, monkeypatch, spoil) -> None:
+def test_what_is_fetched_is_verified_before_it_has_its_name(tmp_path: Path, monkeypatch) -> None:
     tiny_cifar10(tmp_path / "web", monkeypatch)
     archive = tmp_path / "web" / "cifar-10-python.tar.gz"
-    archive.write_bytes(spoil(archive.read_bytes()))
+    archive.write_bytes(archive.read_bytes()[:-1] + b"x")
     readdress(monkeypatch, "cifar10", (tmp_path / "web").as_uri() + "/")
     found = md5(archive.read_bytes())
-    with pytest.raises(DataError, match=rf"could not be downloaded \(the download had .* bytes with md5 {found}\)"):
+    with pytest.raises(DataError, match=rf"could not be downloaded \(the download is not .*: its md5 is {found}\)"):
         locate("cifar10", Origin(tmp_path / "here", download=True))
     assert not list((tmp_path / "here").iterdir())
 
@@ -192,13 +191,13 @@ def breaking_server() -> Iterator[str]:
         thread.join()
 
 
-def test_a_connection_that_breaks_leaves_nothing(tmp_path: Path, monkeypatch, breaking_server: str) -> None:
+def test_a_connection_that_breaks_leaves_a_part_alone(tmp_path: Path, monkeypatch, breaking_server: str) -> None:
     tiny_cifar10(tmp_path / "web", monkeypatch)
     monkeypatch.setenv("no_proxy", "127.0.0.1")
     readdress(monkeypatch, "cifar10", breaking_server)
-    with pytest.raises(DataError, match="could not be downloaded"):
+    with pytest.raises(DataError, match=r"could not be downloaded \(the connection ended after 10 of"):
         locate("cifar10", Origin(tmp_path / "here", download=True))
-    assert not list((tmp_path / "here").iterdir())
+    assert [path.read_bytes() for path in (tmp_path / "here").iterdir()] == [b"half of it"]
 
 
 def test_celeba_without_gdown_says_what_is_missing(tmp_path: Path, monkeypatch) -> None:

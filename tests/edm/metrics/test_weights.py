@@ -13,7 +13,7 @@ from urllib.error import URLError
 
 import pytest
 
-from edm import downloads
+from edm import download as module
 from edm.metrics.weights import (
     SUFFIXES,
     MissingWeightsError,
@@ -22,12 +22,14 @@ from edm.metrics.weights import (
     WeightsError,
     find_weights,
     present_weights,
+    require_weights,
 )
 from tests import ROOT
 
 CONTENT = bytes(range(256)) * 40
 SHA256 = hashlib.sha256(CONTENT).hexdigest()
 FILE = "published-1.pth"
+PART = f".{FILE}.part"
 
 
 class Server(ThreadingHTTPServer):
@@ -192,7 +194,7 @@ def test_the_file_that_is_to_be_fetched_may_be_given(tmp_path, server):
 
 
 def test_progress_tells_of_bytes_done_and_of_their_total(tmp_path, monkeypatch, server):
-    monkeypatch.setattr(downloads, "BLOCK_BYTES", 1000)
+    monkeypatch.setattr(module, "BLOCK_BYTES", 1000)
     heard: list[tuple[int, int]] = []
     find_weights(published(server.url("whole")), tmp_path, lambda done, total: heard.append((done, total)))
     done = [one for one, _ in heard]
@@ -204,17 +206,17 @@ def test_progress_tells_of_bytes_done_and_of_their_total(tmp_path, monkeypatch, 
 
 
 @pytest.mark.parametrize(
-    ("kind", "reason"),
+    ("kind", "reason", "kept"),
     [
-        ("cut", f"the connection ended after {len(CONTENT) // 2:,} of {len(CONTENT):,} bytes"),
-        ("wrong", f"its sha256 is {hashlib.sha256(CONTENT[::-1]).hexdigest()}"),
-        ("page", f"the connection ended after 6 of {len(CONTENT):,} bytes"),
-        ("long", f"more than {len(CONTENT):,} bytes"),
-        ("missing", "404"),
-        ("stalled", "timed out"),
+        ("cut", f"the connection ended after {len(CONTENT) // 2:,} of {len(CONTENT):,} bytes", True),
+        ("wrong", f"its sha256 is {hashlib.sha256(CONTENT[::-1]).hexdigest()}", False),
+        ("page", f"the connection ended after 6 of {len(CONTENT):,} bytes", True),
+        ("long", f"more than {len(CONTENT):,} bytes", False),
+        ("missing", "404", False),
+        ("stalled", "timed out", True),
     ],
 )
-def test_a_failed_fetch_says_why_and_what_to_do_and_leaves_nothing(tmp_path, server, kind, reason):
+def test_a_failed_fetch_says_why_and_what_to_do(tmp_path, server, kind, reason, kept):
     wanted = published(server.url(kind))
     with pytest.raises(MissingWeightsError) as refusal:
         find_weights(wanted, tmp_path / "new", timeout_s=0.3)
@@ -222,7 +224,7 @@ def test_a_failed_fetch_says_why_and_what_to_do_and_leaves_nothing(tmp_path, ser
     for part in (reason, FILE, f"{len(CONTENT):,} bytes", SHA256, wanted.url, str(tmp_path / "new" / FILE)):
         assert part in message
     assert str(pickle.loads(pickle.dumps(refusal.value))) == message
-    assert files(tmp_path) == []
+    assert files(tmp_path) == ([PART] if kept else [])
     assert find_weights(published(server.url("whole")), tmp_path / "new").read_bytes() == CONTENT
 
 
@@ -242,13 +244,13 @@ def test_a_folder_that_cannot_be_written_to_is_answered(tmp_path, server):
     assert files(tmp_path) == ["file"]
 
 
-def test_an_interrupted_fetch_leaves_nothing(tmp_path, server):
+def test_an_interrupted_fetch_leaves_a_part_alone(tmp_path, server):
     def interrupt(done: int, total: int) -> None:
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
         find_weights(published(server.url("whole")), tmp_path, interrupt)
-    assert files(tmp_path) == []
+    assert files(tmp_path) == [PART]
 
 
 def test_a_killed_fetch_leaves_nothing_that_is_taken_for_the_file(tmp_path, server):
@@ -266,12 +268,34 @@ def test_a_killed_fetch_leaves_nothing_that_is_taken_for_the_file(tmp_path, serv
     assert find_weights(published(server.url("whole")), tmp_path).read_bytes() == CONTENT
 
 
-def test_two_that_fetch_at_once_do_each_other_no_harm(tmp_path, server):
-    server.ready = threading.Barrier(3)  # all are half way before any goes on
+def test_what_several_need_at_once_is_fetched_once(tmp_path, server):
+    waited: set[int] = set()
+    server.ready = threading.Barrier(3)  # the first is half way until both others wait
+
+    def on_wait() -> None:
+        if threading.get_ident() not in waited:
+            waited.add(threading.get_ident())
+            server.ready.wait(timeout=20)
+
+    def find(_: int) -> Path:
+        return find_weights(published(server.url("whole")), tmp_path, on_wait=on_wait)
+
     with ThreadPoolExecutor(3) as pool:
-        paths = list(pool.map(lambda _: find_weights(published(server.url("whole")), tmp_path), range(3)))
-    assert set(paths) == {tmp_path / FILE} and server.asked == ["whole"] * 3
+        paths = list(pool.map(find, range(3)))
+    assert set(paths) == {tmp_path / FILE} and server.asked == ["whole"]
     assert paths[0].read_bytes() == CONTENT and files(tmp_path) == [FILE]
+
+
+def test_whether_weights_can_be_had_is_known_without_fetching_them(tmp_path, server):
+    require_weights(published(server.url("whole")), tmp_path)
+    assert files(tmp_path) == []
+    with pytest.raises(MissingWeightsError, match="404"):
+        require_weights(published(server.url("missing")), tmp_path)
+    path = write(tmp_path / FILE)
+    require_weights(NOWHERE, tmp_path)
+    path.write_bytes(b"another network")
+    with pytest.raises(WeightsError, match="cut short"):
+        require_weights(NOWHERE, tmp_path)
 
 
 def test_importing_fetches_nothing_and_needs_no_torch():

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from edm.config import ModelConfig, NetworkConfig
-from edm.networks.blocks import AttentionBlock, ConditionalBatchNorm, ConditionalGroupNorm, ResidualBlock
+from edm.networks.blocks import AttentionBlock, ConditionalBatchNorm, ConditionalGroupNorm, ResidualBlock, _repeated
 from edm.networks.initialise import initialise
 from edm.networks.unet import UNet
 
@@ -285,3 +285,13 @@ def test_augmentation_parameters_reach_the_output_and_none_are_zeros():
     for i in range(9):
         told = network(x, c_noise, None, torch.eye(9)[i : i + 1])
         assert (told - plain).abs().max() > 1e-4
+
+
+def test_pixels_are_repeated_as_torchs_nearest_upsampling_does():
+    x = torch.randn(2, 3, 4, 6).to(memory_format=torch.channels_last).requires_grad_(True)
+    weight = torch.randn(2, 3, 8, 12)
+    expected = nn.functional.interpolate(x, scale_factor=2.0, mode="nearest")
+    found = _repeated(x)
+    assert torch.equal(found, expected) and found.is_contiguous(memory_format=torch.channels_last)
+    gradients = [torch.autograd.grad((output * weight).sum(), x)[0] for output in (found, expected)]
+    torch.testing.assert_close(*gradients)

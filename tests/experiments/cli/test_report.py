@@ -1,5 +1,6 @@
 """The command report: what it is made from, formats, folders, figures, and the page that is served."""
 
+import re
 import shutil
 import threading
 import urllib.error
@@ -11,6 +12,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from experiments.cli.main import app
+from experiments.cli.report_sources import ReportOptions, Source, report_of
 from experiments.cli.serving import LivePage, server_of
 from experiments.errors import UserError
 from experiments.store.store import Store
@@ -18,6 +20,9 @@ from experiments.sweep.plan import Plan
 from experiments.tracking.database import embedded_uri
 from experiments.tracking.mirror import Mirror
 from experiments.tracking.records import record_plan
+from experiments.tracking.remote import ServerRecord
+from reports.formats import FORMATS
+from tests.experiments.store.test_results import OLD
 
 
 @pytest.fixture
@@ -74,6 +79,18 @@ def test_figures_for_a_paper_are_written(tiny_plan: Plan, recorded: Path, tmp_pa
     }
 
 
+def test_a_store_of_an_older_version_is_reported_in_every_format(tmp_path: Path) -> None:
+    shutil.copytree(OLD, tmp_path / "old")
+    done = report("old", "--store", tmp_path / "old", "--out", tmp_path / "o", "--format", ",".join(FORMATS))
+    assert done.exit_code == 0
+    made = pd.read_csv(tmp_path / "o" / "results.csv")
+    assert made["fid_test"].tolist() == pd.read_parquet(tmp_path / "o" / "results.parquet")["fid_test"].tolist()
+    for file in ("report.md", "report.html", "report.tex", "tables.csv"):
+        text = (tmp_path / "o" / file).read_text()
+        assert "heun" in text and "19.9" in text, file
+    assert 'id="samples"' not in (tmp_path / "o" / "report.html").read_text(), "the pictures were not kept"
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
@@ -103,6 +120,31 @@ def test_a_machine_with_only_the_tracking_server_makes_the_whole_report(
     pd.testing.assert_frame_equal(here, there)
     page = (tmp_path / "there" / "report.html").read_text()
     assert page.count('alt="samples of') == len(tiny_plan.cells) and 'id="figure-loss"' in page
+    assert 'id="denoising"' in page and "/#/experiments/" not in page, "a file has no pages to link to"
+
+
+@pytest.mark.parametrize(
+    ("server", "with_provenance", "linked"),
+    [
+        ("http://127.0.0.1:5000", False, True),
+        ("https://user:secret@mlflow.lab.org/base/?token=x", True, True),
+        ("https://mlflow.lab.org", False, False),
+    ],
+)
+def test_cells_link_to_a_server_that_the_page_may_name(
+    server: str, with_provenance: bool, linked: bool, tiny_plan: Plan, recorded: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    uri = embedded_uri(Store(recorded))
+    Mirror(Store(recorded), tiny_plan, uri).update(ended=True)
+    record = ServerRecord(tiny_plan, uri)
+    record.uri = server
+    monkeypatch.setattr("experiments.tracking.remote.ServerRecord", lambda plan, uri: record)
+    source = Source(tiny_plan, Store(recorded), "tiny", uri)
+    made = report_of([source], ReportOptions(with_provenance=with_provenance))
+    cells = {tiny_plan.cell_name(planned) for planned in tiny_plan.cells}
+    assert set(made.links) == (cells if linked else set())
+    for link in made.links.values():
+        assert re.match(r"https?://(127.0.0.1:5000|mlflow.lab.org/base)/#/experiments/\d+/runs/[0-9a-f]{32}$", link)
 
 
 # the page that is served --------------------------------------------------------------------------

@@ -37,11 +37,11 @@ NO_SUCH_GPUS = "97,98"  # Ray hands out logical ones by these names, and torch s
 QUIET = {**ray_environment.SETTINGS, "CUDA_VISIBLE_DEVICES": NO_SUCH_GPUS, "RAY_ADDRESS": ""}
 RAY = Path(sys.executable).parent / "ray"
 SMALL = ("--object-store-memory=100000000", "--min-worker-port=0", "--max-worker-port=0", "--include-dashboard=false")
-THREADS = ("--cpus-per-trial", "1")  # as the undisturbed run below: more would round differently
+THREADS = ("--cpus-per-trial", "1")  # more would round differently than the undisturbed run, and wait for each other
 MEDIUM = (  # tasks of some seconds, which a test can meet amid their work
     TINY.replace("kimg: 0.64", "kimg: 6")
-    .replace("steps: 3", "steps: 30")
-    .replace("images: 120", "images: 1000")
+    .replace("steps: 3", "steps: 20")
+    .replace("images: 120", "images: 600")
     .replace("sampling_batch: 40", "sampling_batch: 40, checkpoint_s: 0.3")
 )
 slow = pytest.mark.slow
@@ -224,7 +224,7 @@ def test_a_sweep_outlives_two_of_three_nodes(
 def test_networks_are_trained_on_two_gpus_of_a_node(head: Any, store: Store, tmp_path: Path) -> None:
     file = sweep_file(tmp_path, TINY)
     with nodes(head, (2, 2)):
-        completed(start("run", file, "--store", store.root, "--address", head.address, "--gpus", "2"))
+        completed(start("run", file, "--store", store.root, "--address", head.address, "--gpus", "2", *THREADS))
     trained = [json.loads(path.read_text()) for path in store.root.glob("trainings/*/result.json")]
     assert [content["gpus"] for content in trained] == [2, 2]
     assert all(" 1 of 2, " in path.read_text() for path in store.root.glob("trainings/*/log.txt"))

@@ -4,13 +4,8 @@ import json
 import sys
 from pathlib import Path
 
-import pytest
-
 from experiments.cli.parsing import parse_command
-from experiments.cli.run import _calling_hooks
-from experiments.errors import UserError
 from experiments.runner.notify import call
-from experiments.store.store import Store
 
 PYTHON = sys.executable
 
@@ -35,33 +30,3 @@ def test_a_command_that_fails_or_hangs_is_reported_and_never_raised(tmp_path: Pa
     assert problem is not None and problem.endswith("exited with code 1 (no connection)")
     assert "did not end within" in (call([PYTHON, "-c", "import time; time.sleep(30)"], {}, patience_s=0.2) or "")
     assert "cannot be run" in (call([str(tmp_path)], {}) or "")
-
-
-@pytest.mark.parametrize(
-    ("filled", "raised", "ended", "failure_told"),
-    [
-        ({"failed": [], "interrupted": False}, None, "done", False),
-        ({"failed": ["x"], "interrupted": False}, None, "failed", True),
-        ({"failed": [], "cancelled": ["x"]}, None, "failed", True),
-        ({"failed": [], "interrupted": True}, None, "interrupted", False),
-        ({}, UserError("the disk is gone"), "error", True),
-        ({}, RuntimeError("unexpected"), "error", True),
-    ],
-)
-def test_whatever_ends_a_run_is_told(
-    tmp_path: Path, filled: dict, raised: Exception | None, ended: str, failure_told: bool
-) -> None:
-    from rich.console import Console
-
-    finish, failure = tmp_path / "finish.json", tmp_path / "failure.json"
-    told = {"--on-finish": writer(finish), "--on-failure": writer(failure)}
-    console = Console(quiet=True)
-    if raised is None:
-        with _calling_hooks(told, "digits", Store(tmp_path), console) as outcome:
-            outcome |= filled
-    else:
-        with pytest.raises(type(raised)), _calling_hooks(told, "digits", Store(tmp_path), console):
-            raise raised
-    summary = json.loads(finish.read_text())
-    assert (summary["outcome"], summary["sweep"], summary["store"]) == (ended, "digits", str(tmp_path))
-    assert bool(summary["error"]) == (raised is not None) and failure.exists() == failure_told

@@ -14,6 +14,7 @@ from experiments.cli.views.plan import plan_tables
 from experiments.cli.views.plan_json import plan_json
 from experiments.cli.views.status import status_view
 from experiments.cli.views.status_json import status_json
+from experiments.errors import UserError
 from experiments.inspection.logs import logs_matching
 from experiments.inspection.lookup import cells_sharing, find_preparation
 from experiments.inspection.status import Status, StatusReader
@@ -21,6 +22,8 @@ from experiments.runner.data_costs import images_of, preparing_s, unprepared
 from experiments.runner.downloads import downloads
 from experiments.runner.durations import DurationModel
 from experiments.runner.forecast import forecast
+from experiments.runner.listener import RunListener
+from experiments.runner.prepare import prepare_inputs
 from experiments.runner.resume import open_schedule
 from experiments.runner.schedule import Schedule
 from experiments.store.failures import Failure
@@ -31,6 +34,7 @@ from experiments.sweep.plan import Plan
 from experiments.sweep.preparations import FeatureClassifier
 from experiments.sweep.tasks import Evaluation, Training
 from experiments.tracking.records import record_plan
+from experiments.trials.datasets import ensure_prepared, is_prepared
 from tests.inprocess import execute
 from tests.planning import load_sweep, plan_sweep
 
@@ -208,25 +212,70 @@ def test_a_plan_and_its_forecast_count_files_that_are_to_be_fetched(
     tmp_path: Path, tiny_file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("EDM_SWEEP_DATA", str(tmp_path / "data"))
-    monkeypatch.setenv("EDM_SWEEP_WEIGHTS", str(tmp_path / "weights"))
-    changes = ("data.name=fashion_mnist", "evaluation.features=inception", "evaluation.metrics=[kid]")
-    plan, place = plan_sweep(load_sweep(tiny_file, changes)), Store(tmp_path / "store")
-    tasks = [*plan.trainings.values(), *plan.evaluations.values()]
-    fetched = downloads(plan, tasks, place)
-    assert [file.file for file in fetched] == [
-        *(file.name for file in CATALOGUE["fashion_mnist"].files),
-        "pt_inception-2015-12-05-6726825d.pth",
-    ]
-    assert fetched[-1].num_bytes == 95_628_359
+    plan, place = plan_sweep(load_sweep(tiny_file, ("data.name=fashion_mnist",))), Store(tmp_path / "store")
+    tasks, fetched = open_schedule(plan, place).of("waiting"), list(downloads(plan, place))
+    assert [file.file for file in fetched] == [file.name for file in CATALOGUE["fashion_mnist"].files]
     before = forecast(plan, tasks, place).wall_s
     for file in fetched:
-        folder = tmp_path / ("data" if "ubyte" in file.file else "weights")
-        folder.mkdir(exist_ok=True)
-        (folder / file.file).touch()
-    assert downloads(plan, tasks, place) == [] and downloads(plan, [], place) == []
+        (tmp_path / "data").mkdir(exist_ok=True)
+        (tmp_path / "data" / file.file).touch()
+    assert list(downloads(plan, place)) == []
     assert before - forecast(plan, tasks, place).wall_s == pytest.approx(sum(file.seconds for file in fetched))
     output = io.StringIO()
     Console(file=output, width=120).print(plan_tables(plan, open_schedule(plan, place), [], fetched)[0])
-    assert "download pt_inception-2015-12-05-6726825d.pth (91.2 MiB)" in output.getvalue()
+    assert "download train-images-idx3-ubyte.gz (25.2 MiB)" in output.getvalue()
     told = plan_json(plan, open_schedule(plan, place), {None: forecast(plan, [], place)}, None, [], fetched)
-    assert told["downloads"][-1] == {"file": fetched[-1].file, "bytes": 95_628_359, "estimate_s": 9.6}
+    assert told["downloads"][0] == {"file": fetched[0].file, "bytes": 26_421_880, "estimate_s": 2.6}
+
+
+def test_preparing_data_has_a_log_and_progress_and_status_shows_it(tiny_plan: Plan, empty: Store) -> None:
+    (data,) = tiny_plan.sources.values()
+    record_plan(tiny_plan, empty)
+    seen: list[tuple[str, str]] = []
+
+    def on_progress(step: str, _done: int, _total: int) -> None:
+        status = look(tiny_plan, empty)
+        seen.append((step, shown(status)))
+        assert status.preparations[data.signature].state == "running"
+        assert {(cell.status.state, cell.status.why) for cell in status.cells} == {("waiting", "for data/digits")}
+
+    ensure_prepared(empty, data, on_progress=on_progress)
+    views = dict(seen)
+    assert "data/digits" in views["decoding"] and "decoding, 100% of 1,797 images" in views["decoding"]
+    assert look(tiny_plan, empty).preparations[data.signature].state == "done"
+    (log,) = logs_matching("data/digits", empty)
+    assert log.kind == "data" and any("decoding" in line for line in log.last(9))
+    found = find_preparation("data/digits", empty)
+    assert found is not None and len(cells_sharing(found, empty)) == len(tiny_plan.cells)
+
+
+def test_data_that_cannot_be_prepared_is_shown_as_failed_until_it_can(
+    tiny_file: Path, empty: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("EDM_SWEEP_DATA", str(tmp_path / "files"))
+    (tmp_path / "files").mkdir()
+    for file in CATALOGUE["fashion_mnist"].files:
+        (tmp_path / "files" / file.name).write_bytes(b"<html>")
+    plan = plan_sweep(load_sweep(tiny_file, ("data.name=fashion_mnist",)))
+    (data,) = plan.sources.values()
+    with pytest.raises(UserError):
+        ensure_prepared(empty, data)
+    status = look(plan, empty)
+    assert status.preparations[data.signature].state == "failed"
+    assert all("data/fashion_mnist failed" in cell.status.why for cell in status.cells)
+    assert "HTML" in shown(status)
+
+
+def test_data_that_no_cell_wants_any_more_is_left(tiny_plan: Plan, empty: Store) -> None:
+    empty.create()
+    (data,) = tiny_plan.sources.values()
+    for signature in tiny_plan.evaluations:
+        empty.request_stop("run", signature)
+    prepare_inputs(open_schedule(tiny_plan, empty), empty, RunListener(), "run")
+    assert not is_prepared(empty, data)
+    empty.request_stop("run")
+    with pytest.raises(KeyboardInterrupt):
+        prepare_inputs(open_schedule(tiny_plan, empty), empty, RunListener(), "run")
+    empty.end_run("run")
+    prepare_inputs(open_schedule(tiny_plan, empty), empty, RunListener(), "run")
+    assert is_prepared(empty, data)

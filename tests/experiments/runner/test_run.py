@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.commandline import invoke
+from tests.commandline import invoke, run
 from tests.conftest import TINY
 from tests.inprocess import without_ray
 
@@ -48,7 +48,7 @@ def test_calibrated_costs_have_ranges_and_a_budget_below_them_is_refused(tmp_pat
 def test_asha_prunes_and_a_run_without_it_trains_to_the_end(tmp_path: Path, place: Path) -> None:
     file = tmp_path / "tiny_digits.yaml"
     file.write_text(RACE)
-    done = invoke("run", file, "--store", place, "--scheduler", "asha", "--gpus", "auto")
+    done = run("run", file, "--store", place, "--scheduler", "asha", "--gpus", "auto")
     assert done.returncode == 0, done.stdout + done.stderr
     assert "done measure " in done.stdout  # auto looks at every network first
     pruned = {path.parent.name for path in place.glob("trainings/*/pruned.json")}

@@ -147,7 +147,7 @@ def test_a_repair_keeps_each_step_once(tmp_path: Path) -> None:
 
 
 def test_a_log_takes_nothing_from_a_task_that_was_lost(runs: TwoRuns) -> None:
-    from experiments.trials.perform import TaskLog
+    from experiments.trials.logs import TaskLog
 
     with TaskLog(runs.folder / LOG) as log:
         print("mine", file=log)

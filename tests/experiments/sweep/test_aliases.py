@@ -3,14 +3,17 @@
 from collections.abc import Iterable
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 
-from edm.config import canonical_training
+from edm.config import canonical_but_for_kimg, canonical_training
 from experiments.inputs import InputFiles
 from experiments.store.layout import StoreKind
 from experiments.sweep.aliases import Holdings
 from experiments.sweep.identity import signature
 from experiments.sweep.plan import Plan, PlannedCell, plan_sweep
+from experiments.sweep.tasks import DataSource
 from tests.planning import load_sweep
 
 
@@ -123,3 +126,48 @@ def test_the_canonical_form_decides_the_signature(tmp_path: Path) -> None:
     made = plan(tmp_path, AXES)
     (training,) = made.trainings.values()
     assert {canonical_training(p.cell.training, training.network) for p in made.cells} == {training.config}
+
+
+KIMG = "training: {batch_size: 64}\nevaluation: {features: classifier}\ngrid: {training.kimg: [0.97, 1, 1.02, 1.03]}"
+
+
+def test_kimg_of_as_many_steps_are_one_training_and_the_plan_says_so(tmp_path: Path) -> None:
+    found = plan(tmp_path, KIMG)
+    assert [training.config.kimg for training in found.trainings.values()] == [1.0, 1.08]
+    (sentence,) = found.equivalences
+    assert "training.kimg: 0.97, 1 and 1.02 come to the same" in sentence and "equally many steps" in sentence
+
+
+@pytest.mark.parametrize("halflife", [500.0, 0.01])
+def test_a_training_of_a_kimg_that_is_not_round_is_found(tmp_path: Path, halflife: float) -> None:
+    text = f"training: {{kimg: 1.02, ema_halflife_kimg: {halflife}}}\nevaluation: {{features: classifier}}"
+    (planned,) = plan(tmp_path, text).cells
+    network, source = planned.training.network, planned.training.data
+    config = canonical_but_for_kimg(planned.cell.training, network)
+    former = signature("training", data=source.signature, network=network, training=config, seed=0)
+    assert former != planned.training.signature
+    assert list(plan(tmp_path, text, Held([former])).trainings) == [former]
+
+
+def test_a_split_seed_of_a_folder_with_splits_changes_nothing(tmp_path: Path) -> None:
+    text = f"data: {{name: folder, path: {tmp_path / 'images'}, resolution: 8, channels: 1}}\nmodel: {{preset: nano}}\n"
+    text += "evaluation: {features: classifier, splits: [train]}\ngrid: {data.split_seed: [0, 7]}\n"
+    for split in ("train", "val", "test"):
+        for name in ("a", "b"):
+            (tmp_path / "images" / split / name).mkdir(parents=True)
+            for number in range(12):
+                image = Image.fromarray(np.full((8, 8), 20 * number + len(split) + ord(name) % 5, np.uint8))
+                image.save(tmp_path / "images" / split / name / f"{number}.png")
+    (tmp_path / "x.yaml").write_text(text)
+
+    def planned(store: Holdings | None = None) -> Plan:
+        return plan_sweep(load_sweep(tmp_path / "x.yaml"), InputFiles(), holdings=store)
+
+    found = planned()
+    assert len(found.trainings) == len(found.sources) == 1 and "data.split_seed changes nothing" in " ".join(
+        found.warnings
+    )
+    seven = found.sweep.cells[1].data
+    former = DataSource.as_written(seven, InputFiles())
+    assert former.signature not in found.sources
+    assert former.signature in planned(Held([former.signature])).sources

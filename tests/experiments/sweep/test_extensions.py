@@ -4,6 +4,8 @@ from pathlib import Path
 
 import pytest
 
+from edm.cost import num_parameters
+from edm.networks.build import build_network
 from experiments.errors import UserError
 from experiments.sweep.plan import Plan
 from experiments.sweep.serialisation import plan_from_json, plan_to_json
@@ -142,11 +144,34 @@ BROKEN = [
     (
         SWEEP,
         DAMPED.replace('"damped"', '"heun"'),
-        "ideas.py, damped: 'heun' is already a sampler of edm-sweep; register",
+        "ideas.py:12: 'heun' is already a sampler of edm-sweep; register",
     ),
-    (SWEEP, DAMPED + DAMPED.replace("damped(", "damped2("), "'damped' is already registered by ideas.py, damped; ren"),
+    (SWEEP, DAMPED + DAMPED.replace("damped(", "damped2("), "'damped' is already registered in ideas.py:12; rename"),
     (SWEEP, DAMPED.replace("(frozen=True)", ""), "the options of 'damped' are not a frozen dataclass; use @dataclass"),
     (SWEEP, DAMPED.replace(" = 0.9", ""), "option 'damping' of 'damped' has no default; give it one"),
+    (
+        SWEEP,
+        DAMPED.replace("step, options)", "step)"),
+        "ideas.py:12: extend.sampler: damped(step) is called with (step,",
+    ),
+    (SWEEP, DAMPED.replace(", options=DampedOptions", ""), "name their dataclass in the decorator: options="),
+    (
+        SWEEP,
+        DAMPED.replace("order: int", "order: str"),
+        "the options of 'damped' by default: order: expected text, not",
+    ),
+    (
+        SWEEP,
+        DAMPED.replace("order: int = 1", "order: set = frozenset()"),
+        "option 'order' of 'damped' is frozenset by d",
+    ),
+    (
+        SWEEP,
+        DAMPED.replace("order: int", "order: 'Order'"),
+        "the options of 'damped' have a type that a sweep file cannot give; use",
+    ),
+    (SWEEP, "import sys\n\nsys.exit('no')\n", "ideas.py:3: cannot be imported (SystemExit: no); correct it"),
+    (SWEEP, "def damped(step):\n    return step.here.x\n", "ideas.py registers nothing; put a decorator such as @ext"),
     (SWEEP, DAMPED.replace("@extend.sampler", "@extend.sampling"), "(AttributeError: module 'edm.extend' has no attri"),
     (
         SWEEP.replace("ideas.py", "absent.py"),
@@ -181,12 +206,17 @@ BROKEN = [
         DAMPED,
         "mine.yaml:5: sampling.sampler_options.order: expected a whole number, not 1.5",
     ),
+    (
+        SWEEP.replace("steps: 3", "steps: 3, damping: 1"),
+        DAMPED,
+        "it is an option of 'damped': write sampler_options: {",
+    ),
     (SWEEP.replace("steps: 3", "steps: 3, sampler_options: 7"), DAMPED, "sampling.sampler_options: 7 is not a mapping"),
     (SWEEP.replace("extensions: [ideas.py]\n", ""), DAMPED, "sampling.sampler: 'damped' is not one of euler, heun"),
     (
         SWEEP,
         DAMPED.replace("options=DampedOptions)", "options=DampedOptions, evaluations=lambda sigmas: 1)"),
-        "sampling.sampler: damped: its code failed (TypeError: ",
+        "sampling.sampler: damped: its code failed (ideas.py:12: TypeError: ",
     ),
 ]
 
@@ -210,3 +240,112 @@ def test_loading_leaves_no_module_behind(tmp_path: Path) -> None:
 
     plan_of(tmp_path)
     assert "ideas" not in sys.modules
+
+
+KTH = """\
+from dataclasses import dataclass
+
+from edm import extend
+
+
+@dataclass(frozen=True)
+class KthOptions:
+    k: int = 1
+
+
+@extend.metric("kth", options=KthOptions)
+def kth(drawn, real, options):
+    return options.k
+"""
+
+
+def with_metric(options: str) -> str:
+    return SWEEP.replace("features: classifier}", f"features: classifier, metrics: [kth]{options}}}").replace(
+        ", damped", ""
+    )
+
+
+def scores(plan: Plan) -> set[str]:
+    return {score for task in plan.evaluations.values() for score in task.scores if "kth" in score}
+
+
+def test_options_of_a_metric_decide_its_scores_alone(tmp_path: Path) -> None:
+    plain = plan_of(tmp_path, with_metric(""), KTH)
+    same = plan_of(tmp_path, with_metric(", metrics_options: {kth: {k: 1}}"), KTH)
+    other = plan_of(tmp_path, with_metric(", metrics_options: {kth: {k: 2}}"), KTH)
+    assert scores(plain) == scores(same) and not scores(plain) & scores(other)
+    assert plain.evaluations.keys() == other.evaluations.keys()
+    assert other.cells[0].cell.parameters()["evaluation.metrics_options.kth.k"] == 2
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        ("{kth: {j: 1}}", "mine.yaml:6: evaluation.metrics_options.kth.j: unknown option; choose from k"),
+        ("{kth: {k: many}}", "evaluation.metrics_options.kth.k: expected a whole number, not 'many'"),
+        ("{nth: {k: 1}}", "mine.yaml:6: evaluation.metrics_options.nth: unknown option; choose from kth"),
+        ("{kth: 3}", "evaluation.metrics_options.kth: 3 is not a mapping; write for example {my_metric: {my_option:"),
+        ("3", "evaluation.metrics_options: 3 is not a mapping; write for example"),
+    ],
+)
+def test_a_wrong_option_of_a_metric_gets_a_sentence(tmp_path: Path, options: str, expected: str) -> None:
+    assert expected in error_of(tmp_path, with_metric(f", metrics_options: {options}"), KTH)
+
+
+def test_options_of_a_metric_are_no_axes(tmp_path: Path) -> None:
+    sweep = with_metric("") + "zip: {evaluation.metrics_options.kth.k: [1, 2]}\n"
+    assert "evaluation.metrics_options.kth.k: cannot be an axis; register the fun" in error_of(tmp_path, sweep, KTH)
+
+
+BLOCKS = """\
+from torch import nn
+
+from edm import extend
+
+
+class Norm(nn.Module):
+    def __init__(self, channels, cond_channels):
+        super().__init__()
+        self.scale = nn.Linear(cond_channels, channels)
+
+    def forward(self, x, cond):
+        return x * (1 + self.scale(cond)[:, :, None, None])
+
+
+class Attention(nn.Module):
+    def __init__(self, channels, heads):
+        super().__init__()
+        self.mix = nn.Linear(channels, channels * heads)
+
+    def forward(self, x, cond):
+        return x * self.mix(x.mean(dim=(2, 3))).mean()
+
+
+@extend.norm("scaled")
+def scaled(channels, cond_channels):
+    return Norm(channels, cond_channels)
+
+
+@extend.attention("mixed")
+def mixed(channels, heads, cond_channels):
+    return Attention(channels, heads)
+"""
+
+
+@pytest.mark.parametrize("blocks", ["norm: scaled", "attention_block: mixed", "norm: scaled, attention_block: mixed"])
+@pytest.mark.parametrize("other", ["", ", resample: residual", ", preset: micro, depths: [1, 2, 1], heads: [0, 2, 2]"])
+def test_a_plan_counts_the_parameters_of_own_blocks(tmp_path: Path, blocks: str, other: str) -> None:
+    model = f"model: {{attention: true, channels: 8, {blocks}{other}}}\n"
+    sweep = SWEEP.replace("model:      {preset: nano, channels: 8}\n", model).replace(", damped", "")
+    (training,) = plan_of(tmp_path, sweep, BLOCKS).trainings.values()
+    assert num_parameters(training.network) == sum(p.numel() for p in build_network(training.network).parameters())
+
+
+def test_a_guide_of_another_size_is_counted_as_well(tmp_path: Path) -> None:
+    sweep = SWEEP.replace("steps: 3", "steps: 3, guidance: 2, guide: {preset: micro, channels: 4}")
+    sweep = sweep.replace("channels: 8}", "channels: 8, norm: scaled}").replace(", damped", "")
+    trainings = plan_of(tmp_path, sweep, BLOCKS).trainings.values()
+    assert len(trainings) == 2
+    for training in trainings:
+        built = build_network(training.network)
+        assert num_parameters(training.network) == sum(p.numel() for p in built.parameters())

@@ -329,6 +329,11 @@ def test_overrides_replace_a_field_and_seeds(tmp_path: Path) -> None:
             "report: {rows: [model.attentoin]}\ngrid:",
             "choose from model.attention, sampling.guidance (did you mean 'model.attention'?)",
         ),
+        (
+            "grid:",
+            "report: {equal: nfe}\ngrid:",
+            "x.yaml:5: report.equal: nfe compares numbers of steps; make sampling.steps an axis",
+        ),
         ("grid:", "report: {metrics: [fid]}\ngrid:", "x.yaml:5: report.metrics: 'fid' is not a metric; did you mean"),
         (
             "grid:",

@@ -97,7 +97,7 @@ def test_parents_children_parameters_metrics_tags_and_pictures(tiny_plan: Plan, 
         result = filled.result(EvaluationResult, planned.evaluation.signature)
         assert result is not None and result.metrics.items() <= child.data.metrics.items()
         assert child.data.tags["edm.label"] == "classifier features (version 2), 64-d"
-        assert {a.path for a in client.list_artifacts(child.info.run_id)} == {"samples.png", "log.txt"}
+        assert {a.path for a in client.list_artifacts(child.info.run_id)} == {"samples.png", "denoising.png", "log.txt"}
         assert child.info.end_time - child.info.start_time == int(result.seconds * 1000)
         assert parent.data.tags["edm.package.torch"] and "edm.git_commit" in parent.data.tags
 

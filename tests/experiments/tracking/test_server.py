@@ -97,6 +97,20 @@ def plan(request: pytest.FixtureRequest, tmp_path: Path) -> Plan:
     return named(tmp_path, request.function.__name__)
 
 
+def test_a_thread_waits_for_a_server_that_comes_later(machine: Server, plan: Plan, filled: Store) -> None:
+    machine.kill()  # nobody has started it yet, unless tests run in another order
+    mirror = MirrorThread(filled, plan, machine.uri)
+    mirror.start()
+    try:
+        while mirror.problem is None:
+            time.sleep(0.05)
+        assert "127.0.0.1" in mirror.problem
+    finally:
+        machine.start()
+        assert mirror.finish(timeout_s=120) is None
+    assert {run.info.status for run in all_runs(machine.uri, plan)} == {"FINISHED"}
+
+
 def test_a_server_killed_during_a_training_slows_nothing_and_catches_up(
     server: Server, plan: Plan, store: Store
 ) -> None:
@@ -132,20 +146,6 @@ def test_a_server_killed_during_a_training_slows_nothing_and_catches_up(
         assert len(steps) == len(set(steps)) == 20
     offline = results_frame(plan, scores_in_store(plan, store)).to_csv()
     assert results_frame(plan, scores_in_mlflow(plan, server.uri, store)).to_csv() == offline
-
-
-def test_a_thread_waits_for_a_server_that_comes_later(server: Server, plan: Plan, filled: Store) -> None:
-    server.kill()
-    mirror = MirrorThread(filled, plan, server.uri)
-    mirror.start()
-    try:
-        while mirror.problem is None:
-            time.sleep(0.05)
-        assert "127.0.0.1" in mirror.problem
-    finally:
-        server.start()
-        assert mirror.finish(timeout_s=120) is None
-    assert {run.info.status for run in all_runs(server.uri, plan)} == {"FINISHED"}
 
 
 def test_sync_brings_another_server_up_to_date_files_and_all(server: Server, plan: Plan, filled: Store) -> None:

@@ -29,16 +29,10 @@ from tests.trainings import (
     log_of,
     losses,
     small_training,
-    store_with_digits,
     weights,
 )
 
 ON_TWO = TrialContext(run_id="test", gpus=2.0)
-
-
-@pytest.fixture(scope="module")
-def digits(tmp_path_factory: pytest.TempPathFactory) -> Store:
-    return store_with_digits(tmp_path_factory.mktemp("digits") / "store")
 
 
 @pytest.fixture

@@ -9,11 +9,14 @@ from PIL import Image
 from safetensors import safe_open
 from safetensors.torch import load_file
 
+from edm.generate import labels_of
 from experiments.errors import UserError
 from experiments.runner.resume import open_schedule
-from experiments.store.results import EvaluationResult
+from experiments.store.checksummed import write_checksummed
+from experiments.store.results import EvaluationResult, SolutionRecord
 from experiments.store.store import Store
 from experiments.sweep.plan import Plan
+from experiments.sweep.preparations import ExactSolution
 from experiments.sweep.tasks import Evaluation, Training
 from experiments.tracking.frames import results_frame, scores_in_store
 from experiments.tracking.paired_errors import influence_files, paired_deviations
@@ -22,7 +25,9 @@ from experiments.trials.evaluation import context as evaluation_context
 from experiments.trials.evaluation import draw
 from experiments.trials.evaluation import prepare as evaluation_prepare
 from experiments.trials.evaluation.context import EvaluationContext
+from experiments.trials.evaluation.denoising import STEPS, save_denoising
 from experiments.trials.perform import perform
+from experiments.trials.pictures import draw_moments
 from tests.inprocess import CONTEXT, cut_segments, execute, run_all
 from tests.planning import load_sweep, plan_sweep
 
@@ -193,7 +198,11 @@ def test_scores_that_are_asked_for_later_are_added_without_drawing_again(
     before = {name: metrics(store, e) for name, e in few.evaluations.items()}
     drawn.clear()
     more = planned(tiny_file, "evaluation.images=300", *MORE)
-    assert [task.kind for task in open_schedule(more, store).of("waiting")] == ["references", *["evaluation"] * 2]
+    assert [task.kind for task in open_schedule(more, store).of("waiting")] == [
+        "references",
+        "solution",
+        *["evaluation"] * 2,
+    ]
     run_all(more, store)
     assert drawn == []
     for name, evaluation in more.evaluations.items():
@@ -212,7 +221,12 @@ def test_samplers_share_one_exact_solution_and_better_ones_are_nearer(tiny_file:
     tiny_file.write_text(text)
     plan = planned(tiny_file, "evaluation.truncation=true")
     run_all(plan, store)
-    assert len(list(store.root.glob("exact/*/result.json"))) == 1
+    (solution,) = (task for task in plan.preparations.values() if isinstance(task, ExactSolution))
+    record = store.result(SolutionRecord, solution.signature)
+    assert record is not None and record.seconds > 0 and "exact" not in str(record.code)
+    assert [path.parent.name for path in store.root.glob("exact/*/result.json")] == [solution.signature]
+    result = store.result(EvaluationResult, next(iter(plan.evaluations)))
+    assert result is not None and "solution: sampler/heun" in result.code
     errors = {
         name: metrics(store, e)["truncation_rms"]
         for name, e in ((plan.names[n], e) for n, e in plan.evaluations.items())
@@ -349,3 +363,40 @@ def test_influences_that_are_damaged_compare_nothing(tiny_plan: Plan, filled: St
     path.write_bytes(content)
     cells, deviations = paired_deviations(influence_files(tiny_plan, filled))["fid_test"]
     assert len(cells) == len(deviations) == 3
+
+
+def test_some_steps_of_the_first_images_are_kept_beside_them(tiny_plan: Plan, filled: Store) -> None:
+    evaluation = first(tiny_plan)
+    context = EvaluationContext(filled, evaluation, CONTEXT)
+    kept, steps = context.kept_of_first(), evaluation.sampling.steps
+    assert len(kept["noisy"]) == len(kept["denoised"]) == len(kept["sigmas"]) == min(steps, STEPS)
+    assert kept["sigmas"].diff().lt(0).all() and kept["sigmas"][0] == evaluation.sampling.sigma_max
+    model, guide = context.models
+    _, final = draw_moments(model, guide, evaluation.sampling, labels_of(torch.arange(2), 10), STEPS)
+    difference = (final.int() - kept["images"][:2].int()).abs()
+    assert difference.max() <= 1, "they are the steps of these very images, but for the size of the batch"
+
+
+def test_images_drawn_by_earlier_versions_have_no_picture_of_steps(tiny_file: Path, store: Store) -> None:
+    tiny_file.write_text(tiny_file.read_text().replace("attention: [false, true]", "attention: [false]"))
+    plan = planned(tiny_file)
+    evaluation = first(plan)
+    run_all(plan, store)
+    picture = store.folder("evaluations", evaluation.signature) / "denoising.png"
+    images = EvaluationContext(store, evaluation, CONTEXT).first_pixels()
+    assert picture.exists()
+    write_checksummed(store.folder("drawings", evaluation.drawing), "images", {"images": images})
+    picture.unlink()
+    run_all(planned(tiny_file, "evaluation.metrics=[fid,kid]"), store)
+    assert not picture.exists() and (picture.parent / "samples.png").exists()
+
+
+def test_a_picture_of_steps_stays_small_for_large_images(tmp_path: Path) -> None:
+    states = torch.randint(256, (8, 2, 3, 200, 200), dtype=torch.uint8)
+    recorded = {"noisy": states, "denoised": states, "sigmas": torch.linspace(80, 1, 8, dtype=torch.float64)}
+    save_denoising(recorded, states[0], tmp_path / "steps.png")
+    with Image.open(tmp_path / "steps.png") as picture:
+        assert picture.width < 9 * 110 and picture.height < 4 * 110
+    save_denoising(recorded, states[0][:1], tmp_path / "one.png")
+    with Image.open(tmp_path / "one.png") as picture:
+        assert picture.height < 2 * 110

@@ -6,10 +6,12 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 from typer.testing import CliRunner
 
 from edm import registry
+from experiments import extensions
 from experiments.cli.main import app
 from experiments.errors import UserError
 from experiments.inspection.explain import explain
@@ -17,6 +19,7 @@ from experiments.inspection.garbage import survey
 from experiments.runner.resume import open_schedule
 from experiments.store.results import EvaluationResult, ExtensionRecord, TrainingResult
 from experiments.store.store import Store
+from experiments.sweep.code_changes import changes_of
 from experiments.sweep.plan import Plan
 from experiments.tracking import bundle
 from experiments.tracking.frames import results_frame, scores_in_store
@@ -24,10 +27,11 @@ from experiments.tracking.paired_errors import difference_errors
 from experiments.tracking.provenance import provenance_of
 from experiments.tracking.records import recall_plan, record_plan
 from experiments.trials.checking import check_plan
+from experiments.trials.datasets import ensure_prepared
 from experiments.trials.extensions import keep_extensions, require_loaded
 from experiments.trials.perform import perform
 from reports.metrics import METRICS
-from tests import ROOT, commandline
+from tests import ROOT, commandline, othercode
 from tests.extending import DAMPED, SWEEP, write_sweep
 from tests.inprocess import CONTEXT, execute
 from tests.planning import load_sweep, plan_sweep
@@ -154,9 +158,57 @@ def test_why_names_the_file_and_the_function(tmp_path: Path, store: Store) -> No
     run(tmp_path, store)
     write_sweep(tmp_path, ideas=DAMPED.replace("step.here.x +", "step.here.x -"))
     (*_, evaluation) = explain(f"{tmp_path}/mine.yaml:damped", store).steps
-    assert "the code of sampling.sampler is" in evaluation.remark and "(ideas.py, damped)" in evaluation.remark
+    assert "mine:damped" in evaluation.remark and "damped() in ideas.py changed (the code of samp" in evaluation.remark
     assert evaluation.nearest is not None and evaluation.nearest.name == "mine:damped"
     assert [d.field for d in evaluation.nearest.differences] == ["the code of sampling.sampler"]
+
+
+def test_why_names_what_a_function_reaches_that_changed(tmp_path: Path, store: Store) -> None:
+    run(tmp_path, store)
+    forget_loaded()
+    extensions._definitions.clear()  # of another process: what the store keeps says how the code was
+    write_sweep(tmp_path, ideas=DAMPED.replace("    return damping", "    return damping / 2"))
+    (*_, evaluation) = explain(f"{tmp_path}/mine.yaml:damped", store).steps
+    assert "damped() in ideas.py changed, through scaled() in ideas.py (" in evaluation.remark
+
+
+USING_EDM = """\
+import numpy as np
+
+from edm import extend
+from edm.schedules import karras
+
+
+@extend.schedule("reversed")
+def reversed_karras(steps, sigma_min, sigma_max):
+    return np.array(karras(steps, sigma_min, sigma_max, -7.0)).tolist()
+"""
+
+
+def test_a_result_says_what_an_extension_uses_of_edm(
+    tmp_path: Path, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scheduled = SWEEP.replace("sampling.sampler: [euler, damped]", "sampling.schedule: [karras, reversed]")
+    plan, _ = run(tmp_path, store, USING_EDM, scheduled)
+    shipped, own = (planned.evaluation for planned in plan.cells)
+    result = store.finished(EvaluationResult, own.signature)
+    assert "edm.schedules.karras" in result.code and result.provenance.packages["numpy"] == np.__version__
+    assert "edm.schedules.karras" not in store.finished(EvaluationResult, shipped.signature).code
+    othercode.point_at(monkeypatch, othercode.copy_with(tmp_path, othercode.KARRAS))
+    changed = changes_of(plan, store)
+    assert "edm.schedules.karras" in changed[own.signature].functions
+
+
+def test_a_task_that_fails_in_an_extension_says_where(tmp_path: Path, store: Store) -> None:
+    failing = DAMPED.replace("    return damping", "    return damping / 0")
+    plan = plan_sweep(load_sweep(write_sweep(tmp_path, ideas=failing)))
+    keep_extensions(plan, store)
+    forget_loaded()
+    (training,) = plan.trainings.values()
+    perform(store, training, CONTEXT)
+    (damped,) = [e for e in plan.evaluations.values() if e.sampling.sampler != "euler"]
+    outcome = perform(store, damped, CONTEXT)
+    assert outcome.message.endswith("ZeroDivisionError: float division by zero (at ideas.py:19)"), outcome.message
 
 
 def test_files_that_no_sweep_refers_to_are_garbage(tmp_path: Path, store: Store) -> None:
@@ -175,7 +227,10 @@ def test_a_loop_draws_with_noise_of_its_own(tmp_path: Path, store: Store) -> Non
 
 
 WRONG = [
-    (DAMPED.replace("return step", "return 0 * step.to and step"), "ideas.py, damped: 'damped' returns float, not a"),
+    (
+        DAMPED.replace("return step", "return 0 * step.to and step"),
+        "ideas.py:12: the sampler 'damped' returns float, n",
+    ),
     (
         DAMPED.replace("step.here.slope\n", "step.here.slope[:1]\n").replace("step.here.x + ", ""),
         "returns a tensor of sh",
@@ -204,6 +259,58 @@ def test_what_would_fail_is_found_before_anything_starts(
     assert "\n" not in str(caught.value)
 
 
+BARS = """\
+import numpy as np
+
+from edm import extend
+
+
+@extend.dataset("bars", channels=1, resolution=8, num_classes=2, splits={"train": 60, "val": 20, "test": 20})
+def bars():
+    for i in range(100):
+        yield np.zeros((1, 8, 8), np.uint8), i % 2
+"""
+OF_BARS = SWEEP.replace("model: ", "data: {name: bars}\nmodel: ").replace(", damped", "")
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "expected"),
+    [
+        (
+            "np.uint8), i % 2",
+            "np.float32), i % 2",
+            "ideas.py:6: the data set 'bars' yields an image that is float32 of",
+        ),
+        (
+            "(1, 8, 8)",
+            "(8, 8)",
+            "yields an image that is uint8 of shape [8, 8]; yield uint8 of shape [1, 8, 8], or run",
+        ),
+        (", i % 2", ", 2", "yields the label 2; yield 0 to 1, or run with --no-check"),
+        (", i % 2", "", "yields ndarray; yield pairs of an image and its label, or run with --no-check"),
+        ("yield ", "", "returns NoneType; yield pairs of an image and its label"),
+    ],
+)
+def test_the_first_images_of_a_data_set_are_checked(
+    tmp_path: Path, store: Store, old: str, new: str, expected: str
+) -> None:
+    plan = plan_sweep(load_sweep(write_sweep(tmp_path, OF_BARS, BARS.replace(old, new))))
+    with pytest.raises(UserError) as caught:
+        check_plan(plan, store)
+    assert expected in str(caught.value)
+
+
+def test_a_data_set_that_fails_later_gets_a_sentence(tmp_path: Path, store: Store) -> None:
+    failing = BARS.replace("        yield", "        1 / (99 - i)\n        yield")
+    plan = plan_sweep(load_sweep(write_sweep(tmp_path, OF_BARS, failing)))
+    check_plan(plan, store)
+    (source,) = plan.sources.values()
+    with pytest.raises(
+        UserError, match=r"data set bars: its code failed \(.*ideas.py:9: ZeroDivisionError: .*correct it"
+    ):
+        ensure_prepared(store, source)
+
+
 def test_a_damaged_file_of_an_extension_is_not_run(tmp_path: Path, store: Store) -> None:
     plan, _ = run(tmp_path, store)
     kept = store.folder("extensions", code_of(plan)) / "ideas.py"
@@ -226,11 +333,7 @@ def test_two_workers_of_a_run_use_the_extension(tmp_path: Path, store: Store) ->
     path = write_sweep(tmp_path, SWEEP.replace("[euler, damped]", "[damped]\n  sampling.steps: [2, 3]"))
     done = commandline.run("run", path, "--store", store.root, "--cpus-per-trial", "1", folder=tmp_path)
     assert done.returncode == 0, done.stdout + done.stderr
-    (tmp_path / "ideas.py").unlink()
-    report = commandline.run("report", "mine", "--store", store.root, folder=tmp_path)
-    assert report.returncode == 0 and "damped" in report.stdout
-    missing = commandline.run("report", path, "--store", store.root, folder=tmp_path)
-    assert missing.returncode == 2 and "there is no file" in missing.stderr
+    assert done.stdout.count("done evaluate ") == 2
 
 
 NEAREST = """\

@@ -22,14 +22,8 @@ from tests.trainings import (
     log_of,
     losses,
     small_training,
-    store_with_digits,
     weights,
 )
-
-
-@pytest.fixture(scope="module")
-def digits(tmp_path_factory: pytest.TempPathFactory) -> Store:
-    return store_with_digits(tmp_path_factory.mktemp("digits") / "store")
 
 
 @pytest.fixture

@@ -66,7 +66,7 @@ def test_the_folders_hold_what_people_look_for(tiny_plan: Plan, filled: Store) -
     for name in tiny_plan.evaluations:
         found = {path.name for path in filled.folder("evaluations", name).glob("[!.]*")}
         tensors = {"statistics.safetensors", "influences.safetensors"}
-        assert found == {"config.yaml", "log.txt", "samples.png", "result.json"} | tensors
+        assert found == {"config.yaml", "log.txt", "samples.png", "denoising.png", "result.json"} | tensors
         assert filled.finished(EvaluationResult, name).provenance.packages["torch"]
 
 
@@ -194,12 +194,16 @@ def test_a_damaged_model_fails_its_evaluations_with_the_remedy(tiny_plan: Plan, 
     training = first_training(tiny_plan)
     perform(store, training, CONTEXT)
     path = store.folder("trainings", training.signature) / "model.safetensors"
+    expected = load_file(path)
     path.write_bytes(path.read_bytes()[:-1] + b"\x00\x01")
     evaluation = next(e for e in tiny_plan.evaluations.values() if e.training.signature == training.signature)
     outcome = perform(store, evaluation, CONTEXT)
     assert outcome.state == "failed" and "is damaged" in outcome.message and "was set aside" in outcome.message
     with pytest.raises(DamagedFile):
         store.checked("trainings", training.signature, "model.safetensors")
+    assert perform(store, training, CONTEXT).state == "done"
+    found = load_file(path)
+    assert all(torch.equal(found[name], expected[name]) for name in expected)
 
 
 def test_a_loss_that_is_not_a_number_stops_the_training_with_the_remedy(tiny_file: Path, store: Store) -> None:

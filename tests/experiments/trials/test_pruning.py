@@ -8,16 +8,17 @@ import torch
 
 from experiments.store.journal import Journal
 from experiments.store.layout import PRUNE, PRUNED
+from experiments.store.store import Store
 from experiments.trials.context import TrialContext
 from experiments.trials.perform import perform
 from experiments.trials.training.checkpoints import CheckpointManager
-from tests.trainings import CONTEXT, WATCHFUL, at_step, copy_of, small_training, store_with_digits, weights
+from tests.trainings import CONTEXT, WATCHFUL, at_step, copy_of, small_training, weights
 
 VALIDATING = "training.validate_kimg=0.16"  # after steps 5, 10, 15 and 20
 
 
-def test_whoever_wants_is_told_every_validation_loss(tmp_path: Path) -> None:
-    store, training = store_with_digits(tmp_path / "store"), small_training(tmp_path, VALIDATING)
+def test_whoever_wants_is_told_every_validation_loss(digits: Store, tmp_path: Path) -> None:
+    store, training = copy_of(digits, tmp_path / "store"), small_training(tmp_path, VALIDATING)
     reported: list[tuple[float, float]] = []
     context = TrialContext(run_id="test", on_validated=lambda kimg, loss: reported.append((kimg, loss)))
     assert perform(store, training, context).state == "done"
@@ -28,9 +29,9 @@ def test_whoever_wants_is_told_every_validation_loss(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("step", [3, 12])
 def test_a_training_ends_early_where_asked_and_goes_on_to_the_same_weights(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: int
+    digits: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: int
 ) -> None:
-    store, training = store_with_digits(tmp_path / "store"), small_training(tmp_path, VALIDATING)
+    store, training = copy_of(digits, tmp_path / "store"), small_training(tmp_path, VALIDATING)
     whole = copy_of(store, tmp_path / "whole")
     assert perform(whole, training, CONTEXT).state == "done"
     folder = store.folder("trainings", training.signature)

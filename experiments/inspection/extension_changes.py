@@ -1,0 +1,30 @@
+"""What differs between two versions of an extension's code, for people."""
+
+from __future__ import annotations
+
+from experiments.inspection.config_diff import ExtensionCode, FieldDifference, shown
+from experiments.store.store import Store
+from experiments.sweep.code_changes import MOST_FUNCTIONS, differing_definitions
+from experiments.trials.extensions import definitions_in
+
+
+def described(difference: FieldDifference, store: Store) -> str:
+    """Return a difference in words; of an extension's code, which function changed, and what it reaches that did."""
+    here, there = difference.here, difference.there
+    if isinstance(here, ExtensionCode) and isinstance(there, ExtensionCode) and here.function == there.function:
+        changed = _changed(here, there, store)
+        if changed:
+            return f"{changed} ({difference.field} is {here.digest}, there {there.digest})"
+    return f"{difference.field} is {shown(here)}, there {shown(there)}"
+
+
+def _changed(here: ExtensionCode, there: ExtensionCode, store: Store) -> str:
+    """Return "restart() in ideas.py changed, through plan() in ideas.py"; "" where the code is not known."""
+    now, before = definitions_in(store, here.digest), definitions_in(store, there.digest)
+    if not now or not before:
+        return ""
+    entry = next(iter(now))  # discovered first
+    reached = [name for name in differing_definitions(before, now) if name != entry]
+    more = len(reached) - MOST_FUNCTIONS
+    names = [*reached[:MOST_FUNCTIONS], *([f"{more} more"] if more > 0 else [])]
+    return f"{entry} changed" + (f", through {', '.join(names)}" if names else "")

@@ -1,0 +1,22 @@
+"""What drawing an image costs."""
+
+from __future__ import annotations
+
+import dataclasses
+from functools import lru_cache
+
+from edm.config import NetworkConfig, SamplingConfig
+from edm.cost import forward_flops
+
+
+@lru_cache(maxsize=4096)  # by networks, of which thousands of trainings have few
+def flops_per_image(sampling: SamplingConfig, network: NetworkConfig, other: NetworkConfig) -> int:
+    """Return the floating-point operations that drawing one image takes, at the resolution of sampling.
+
+    other: the network that guidance leads away from: the guide's, or the same.
+    """
+    counts = sampling.evaluations
+    return sum(
+        count * forward_flops(dataclasses.replace(each, resolution=sampling.resolution or each.resolution))
+        for count, each in ((counts["main"], network), (counts["other"], other))
+    )

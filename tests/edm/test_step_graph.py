@@ -1,0 +1,146 @@
+"""Functions that are captured and replayed: here by a recorder that calls them again, as no GPU is at hand."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import pytest
+import torch
+from torch import Tensor
+
+from edm.batches import Batches, TrainingSet
+from edm.config import NetworkConfig, TrainingConfig
+from edm.step_graph import WARM_UP, Function, Replay, ReplayedFunction
+from edm.train import Computing, TrainState, train
+from tests.edm.test_waiting import CONFIG, GPU, NETWORK, CopiesThatWait, images_on
+
+
+class CallingRecorder:
+    """Stands for a GPU's: what it captures is called again by every replay."""
+
+    def __init__(self, error: Exception | None = None) -> None:
+        self.error = error
+        self.captures = 0
+
+    def call(self, function: Function, inputs: Sequence[Tensor]) -> Tensor:
+        return function(*inputs)
+
+    def capture(self, function: Function, inputs: Sequence[Tensor]) -> tuple[Replay, Tensor]:
+        self.captures += 1
+        if self.error is not None:
+            raise self.error
+        output = torch.full((), torch.nan)  # capturing computes nothing
+        return (lambda: output.copy_(function(*inputs))), output
+
+
+def doubled(x: Tensor, y: Tensor) -> Tensor:
+    return (2 * x + y).sum()
+
+
+def test_replays_return_what_the_function_returns_for_their_own_inputs() -> None:
+    recorder = CallingRecorder()
+    captured = ReplayedFunction(doubled, recorder)
+    pairs = [(torch.full((3,), float(i)), torch.tensor([1.0, 2.0, i])) for i in range(WARM_UP + 4)]
+    assert [captured(*pair) for pair in pairs] == [doubled(*pair) for pair in pairs]
+    assert recorder.captures == 1 and captured.problem is None
+
+
+def test_a_returned_value_is_not_changed_by_the_next_call() -> None:
+    captured = ReplayedFunction(doubled, CallingRecorder())
+    values = [captured(torch.full((3,), float(i)), torch.zeros(3)) for i in range(WARM_UP + 3)]
+    assert [float(value) for value in values] == [6.0 * i for i in range(WARM_UP + 3)]
+
+
+def test_inputs_are_copied_so_that_their_tensors_may_change_afterwards() -> None:
+    captured = ReplayedFunction(doubled, CallingRecorder())
+    x = torch.zeros(3)
+    for i in range(WARM_UP + 3):
+        x.fill_(i)
+        assert float(captured(x, torch.zeros(3))) == 6.0 * i
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        RuntimeError("operation not permitted when stream is capturing\nmore of it"),
+        torch.OutOfMemoryError("out of memory"),
+    ],
+    ids=["not permitted", "out of memory"],
+)
+def test_what_cannot_be_captured_goes_on_being_called_and_says_why(error: Exception) -> None:
+    recorder = CallingRecorder(error)
+    captured = ReplayedFunction(doubled, recorder)
+    inputs = torch.ones(3), torch.ones(3)
+    assert {float(captured(*inputs)) for _ in range(WARM_UP + 3)} == {9.0}
+    assert recorder.captures == 1 and captured.problem == str(error).split("\n")[0]
+
+
+def test_an_error_of_the_program_itself_is_not_hidden() -> None:
+    captured = ReplayedFunction(doubled, CallingRecorder(KeyError("a mistake")))
+    with pytest.raises(KeyError):
+        for _ in range(WARM_UP + 1):
+            captured(torch.ones(3), torch.ones(3))
+
+
+def weights_after(steps: int, graphed: bool, monkeypatch: pytest.MonkeyPatch, micro_batch: int | None) -> list[Tensor]:
+    monkeypatch.setattr("edm.train.GpuRecorder", lambda device: CallingRecorder())
+    config = TrainingConfig(
+        kimg=steps * 12 / 1000,
+        batch_size=12,
+        ema_halflife_kimg=0.05,
+        stratified=True,
+        augment=0.5,
+        label_dropout=0.3,
+        clip_norm=0.5,
+        micro_batch=micro_batch,
+    )
+    network = NetworkConfig(
+        image_channels=1, resolution=8, num_classes=3, channels=8, depths=(1, 1), heads=(0, 2), bridge_heads=2,
+        cond_channels=4,
+    )  # fmt: skip
+    images = torch.randint(0, 256, (30, 1, 8, 8), generator=torch.Generator().manual_seed(1)).to(torch.uint8)
+    data = TrainingSet(images, torch.arange(30) % 3)
+    computing = Computing("fp32", compiled=False, micro_batch=config.micro_batch, graphed=graphed)
+    state = TrainState(config.prepared(network), config, 0.5, 0, torch.device("cpu"), computing)
+    losses = list(train(state, data))
+    return [torch.stack(losses), *state.tensors().values()]
+
+
+@pytest.mark.parametrize("micro_batch", [None, 4], ids=["whole batches", "micro-batches"])
+def test_a_training_by_replays_equals_one_by_calls(micro_batch, monkeypatch) -> None:
+    by_calls, by_replays = (weights_after(9, graphed, monkeypatch, micro_batch) for graphed in (False, True))
+    torch.testing.assert_close(by_replays, by_calls, rtol=0, atol=0)
+
+
+def test_what_is_captured_copies_nothing_from_the_host() -> None:
+    """A graph would copy from memory that belongs to something else by then."""
+    batches = Batches(images_on(GPU), CONFIG, 0, 3)
+    source = batches.source(2, torch.arange(12))
+    computing = Computing("fp32", compiled=False, fused=False, micro_batch=CONFIG.micro_batch)
+    state = TrainState(CONFIG.prepared(NETWORK), CONFIG, 0.5, 0, GPU, computing)
+    with CopiesThatWait(any_copy=True) as copies:
+        for part in batches.made(source).parts(4):
+            state.objective(part).mean().backward()
+    assert copies.found == []
+
+
+def is_graphed(network: NetworkConfig) -> bool:
+    computing = Computing("fp32", compiled=False, graphed=True)
+    config = TrainingConfig(kimg=12.0, batch_size=12)
+    return TrainState(network, config, 0.5, 0, torch.device("cpu"), computing).computing.graphed
+
+
+def test_a_training_that_seeds_its_dropout_at_every_step_is_not_captured() -> None:
+    assert is_graphed(replace(NETWORK, dropout=0.0))
+    assert not is_graphed(NETWORK)
+
+
+def test_a_graph_is_chosen_on_gpus_for_all_but_the_shortest_trainings() -> None:
+    def chosen(device: str, graphed: bool = True, **changes: object) -> bool:
+        config = TrainingConfig(**{"kimg": 100.0, "batch_size": 100, "precision": "bf16"} | changes)  # pyright: ignore[reportArgumentType]
+        return Computing.choose(config, torch.device(device), graphed=graphed).graphed
+
+    assert chosen("cuda")
+    assert not chosen("cpu")
+    assert not chosen("cuda", graphed=False)
+    assert not chosen("cuda", kimg=1.0)
+    assert not chosen("cuda", precision="fp16")
