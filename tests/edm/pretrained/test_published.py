@@ -69,6 +69,7 @@ def test_a_page_instead_of_a_network_is_refused(served: Path, tmp_path: Path) ->
 def test_where_there_is_no_file_a_sentence_says_where_to_put_it(served: Path, tmp_path: Path) -> None:
     with pytest.raises(PretrainedError, match=rf"could not be downloaded from .*404.*; put the file at .*{NAME}\.pkl"):
         fetched(SMALL, tmp_path / "networks")
+    (tmp_path / "networks").mkdir(exist_ok=True)
     nvlabs_file(tmp_path / "networks" / f"{NAME}.pkl", small())
     assert fetched(SMALL, tmp_path / "networks").is_file()  # as somebody put it there by hand
 
