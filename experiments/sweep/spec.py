@@ -71,13 +71,13 @@ class ReportConfig:
     caption: What to say below the title.
     baseline: Axis values to compare with, such as `{model.attention: true}`. Every score is followed by its difference
         to the cell that has these values and is equal otherwise, with the 95% interval and the p value.
-    equal: Compare at equal compute. `nfe`: of cells that differ in `sampling.steps` alone, show the one with the most
-        network evaluations that all others reach. `kimg`, `training_s`, `gpu_hours`: the same for `training.kimg`; if
-        that is not an axis, the loss on the val split of each training when it had cost as much as the cheapest one.
     costs: Columns that say what the cells cost. `training_s` is seconds of training; `gpu_hours` is empty without GPUs.
     reference: Published numbers to show beside the cells that correspond to them. `zenchiyu_2023`: the study that the
         sweeps on FashionMNIST, CIFAR-10 and CelebA repeat. `edm_2022`: EDM on CIFAR-10 and ImageNet-64.
         `edm_samplers`: samplers of EDM's published CIFAR-10 network.
+    equal: Compare at equal compute. `nfe`: of cells that differ in `sampling.steps` alone, show the one with the most
+        network evaluations that all others reach. `kimg`, `training_s`, `gpu_hours`: the same for `training.kimg`; if
+        that is not an axis, the loss on the val split of each training when it had cost as much as the cheapest one.
     """
 
     rows: tuple[str, ...] | None = None

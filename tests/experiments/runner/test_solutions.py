@@ -70,7 +70,7 @@ def test_it_waits_for_its_training_and_evaluations_wait_for_it(plan: Plan, place
     assert len(evaluations) == len(plan.evaluations)
 
 
-def test_a_store_whose_evaluations_are_done_needs_neither_training_nor_solution(plan: Plan, place: Store) -> None:
+def test_finished_evaluations_need_neither_training_nor_solution(plan: Plan, place: Store) -> None:
     schedule = open_schedule(plan, place)
     done = frozenset(plan.evaluations)
     again = type(schedule)(plan, done, preparations=plan.preparations)
