@@ -24,11 +24,11 @@ OnFetched = Callable[[int, int], None]  # called with bytes of a download so far
 
 @dataclass(frozen=True)
 class Published:
-    """A file that somebody publishes. bytes: its size. digest: in hex, by `algorithm`."""
+    """A file that somebody publishes. bytes: its size. digest: in hex, by `algorithm`; None where it is not known."""
 
     url: str
     bytes: int
-    digest: str
+    digest: str | None
     algorithm: Literal["md5", "sha256"]
 
 
@@ -69,6 +69,14 @@ def download(
 def partial_path(path: Path) -> Path:
     """Return where the part of a file is kept that has come so far."""
     return path.with_name(f".{path.name}.part")
+
+
+def size_of(url: str, timeout_s: float = TIMEOUT_S) -> int:
+    """Return how many bytes a server says that a file has; raises OSError where it does not say."""
+    with _open(url, 0, timeout_s) as response:
+        if response.length is None:
+            raise OSError("the server does not say how long the file is")
+        return response.length
 
 
 def require_reachable(url: str, timeout_s: float = TIMEOUT_S) -> None:
@@ -167,6 +175,8 @@ def _is_continued(response: HTTPResponse, start: int) -> bool:
 
 
 def _verify(file: Published, part: BinaryIO) -> None:
+    if file.digest is None:
+        return
     part.seek(0)
     digest = hashlib.new(file.algorithm, usedforsecurity=False)
     while block := part.read(BLOCK_BYTES):

@@ -17,12 +17,19 @@ from torch import Tensor
 
 from edm.config import TrainingConfig
 from edm.registry import Registry, as_it_is
+from edm.scalings import BETA_D, BETA_MIN, M
+from edm.schedules import iddpm_levels
+from edm.typed_torch import normal_cdf
 
 # constants of Philox4x32-10
 MASK = 0xFFFFFFFF
 MULTIPLIERS = (0xD2511F53, 0xCD9E8D57)
 KEY_STEPS = (0x9E3779B9, 0xBB67AE85)
 ROUNDS = 10
+
+# ranges of the noise levels that earlier models were trained on (EDM, Table 1)
+VP_LEAST_TIME = 1e-5
+VE_SIGMA_MIN, VE_SIGMA_MAX = 0.02, 100.0
 
 Words = tuple[Tensor, Tensor, Tensor, Tensor]
 
@@ -105,7 +112,35 @@ def training_sigmas(z: Float[Tensor, " b"], p_mean: float, p_std: float) -> Floa
     return (p_mean + p_std * z).exp().clip(0.002, 80)
 
 
+def vp_sigmas(z: Float[Tensor, " b"]) -> Float[Tensor, " b"]:
+    """Return the noise levels of the variance-preserving SDE at uniform times from 1e-5 to 1 (EDM, Table 1, VP).
+
+    z: standard normal numbers, as in the functions below.
+    """
+    t = VP_LEAST_TIME + (1 - VP_LEAST_TIME) * _uniform(z)
+    return (BETA_D * t**2 / 2 + BETA_MIN * t).expm1().sqrt().to(z.dtype)
+
+
+def ve_sigmas(z: Float[Tensor, " b"]) -> Float[Tensor, " b"]:
+    """Return noise levels with ln(sigma) uniform between those of 0.02 and 100 (EDM, Table 1, VE)."""
+    return (VE_SIGMA_MIN * (VE_SIGMA_MAX / VE_SIGMA_MIN) ** _uniform(z)).to(z.dtype)
+
+
+def iddpm_sigmas(z: Float[Tensor, " b"]) -> Float[Tensor, " b"]:
+    """Return noise levels of improved DDPM, all of its 1,000 equally likely (EDM, Table 1, iDDPM)."""
+    levels = torch.tensor(iddpm_levels()[-2::-1], dtype=torch.float64, device=z.device)  # rising, without 0
+    return levels[(M * _uniform(z)).long().clip(max=M - 1)].to(z.dtype)
+
+
+def _uniform(z: Float[Tensor, " b"]) -> Float64[Tensor, " b"]:
+    """Return numbers uniform on (0, 1) that rise with the standard normal numbers `z`."""
+    return normal_cdf(z.double())
+
+
 OWN_DISTRIBUTIONS: dict[str, Callable[[TrainingConfig], Callable[[Tensor], Tensor]]] = {
-    "lognormal": lambda config: lambda z: training_sigmas(z, config.p_mean, config.p_std)
+    "lognormal": lambda config: lambda z: training_sigmas(z, config.p_mean, config.p_std),
+    "vp": lambda config: vp_sigmas,
+    "ve": lambda config: ve_sigmas,
+    "iddpm": lambda config: iddpm_sigmas,
 }
 DISTRIBUTIONS = Registry(OWN_DISTRIBUTIONS, as_it_is)

@@ -19,22 +19,24 @@ from reports.values import show_value
 FOLDER = Path(__file__).parent / "published"
 DECIMALS = 2  # of a published number: papers print two
 OF_TRAININGS = ("model.", "training.")  # fields that say nothing of a network that was trained elsewhere
+MODEL_FROM = "model.from"
 EXACT = ("parameters",)  # fields that are shown with all digits
 
 
 @dataclass(frozen=True)
 class PublishedEntry:
-    """The scores of one published configuration. cells: the values that a cell of ours has; config: all others."""
+    """The scores of one published configuration.
 
-    cells: Mapping[str, Any]
+    cells: the values that a cell of ours has; of several mappings, one has to fit. config: all others.
+    """
+
+    cells: tuple[Mapping[str, Any], ...]
     config: Mapping[str, Any]
     scores: Mapping[str, float]
 
     def matches(self, cell: CellRow) -> bool:
         """Return whether a cell of a sweep is what this entry stands beside."""
-        if _is_pretrained(cell) and any(name.startswith(OF_TRAININGS) for name in self.cells):
-            return False
-        return all(name in cell and _is_one_of(cell[name], wanted) for name, wanted in self.cells.items())
+        return any(_fit(cells, cell) for cells in self.cells)
 
     def differences(self, cell: CellRow) -> str:
         """Return in which fields the published configuration differs from a cell; empty if in none."""
@@ -71,11 +73,15 @@ def published_study(name: str) -> PublishedStudy:
     content: dict[str, Any] = yaml.safe_load((FOLDER / f"{name}.yaml").read_text(encoding="utf-8"))
     shared: dict[str, Any] = content["shared"]
     entries = tuple(
-        PublishedEntry(entry["cells"], {**shared, **entry.get("config", {})}, entry["scores"])
+        PublishedEntry(_as_tuple(entry["cells"]), {**shared, **entry.get("config", {})}, entry["scores"])
         for entry in content["entries"]
     )
     starred = tuple(content.get("starred", ()))
     return PublishedStudy(name, content["source"], tuple(content["notes"]), entries, starred, content.get("star", ""))
+
+
+def _as_tuple(cells: Mapping[str, Any] | list[Mapping[str, Any]]) -> tuple[Mapping[str, Any], ...]:
+    return tuple(cells) if isinstance(cells, list) else (cells,)
 
 
 @dataclass
@@ -115,7 +121,7 @@ def _entry(study: PublishedStudy, cells: Sequence[CellRow], metric: str, footnot
 
 
 def _is_pretrained(cell: CellRow) -> bool:
-    return bool(cell.get("model.from"))
+    return bool(cell.get(MODEL_FROM))
 
 
 def _letters(index: int) -> str:
@@ -125,6 +131,14 @@ def _letters(index: int) -> str:
         index, rest = divmod(index, 26)
         text, index = string.ascii_lowercase[rest] + text, index - 1
     return text
+
+
+def _fit(cells: Mapping[str, Any], cell: CellRow) -> bool:
+    """Whether a cell has the wanted values; fields of trainings are none of a pretrained network."""
+    of_trainings = any(name.startswith(OF_TRAININGS) for name in cells if name != MODEL_FROM)
+    if _is_pretrained(cell) and of_trainings:
+        return False
+    return all(name in cell and _is_one_of(cell[name], wanted) for name, wanted in cells.items())
 
 
 def _is_one_of(value: object, wanted: Any) -> bool:

@@ -25,7 +25,7 @@ SWEEPS = sorted((ROOT / "sweeps").glob("*.yaml"))
 SHARED = ("samplers", "guidance")  # sweeps that use a training of another one
 PRETRAINED = ("edm_samplers", "study_checkpoints")  # sweeps that draw from networks of others
 UNTRAINED = (*SHARED, *PRETRAINED)
-SMALL = ("digits", "fashion_mnist_small")  # sweeps for a laptop, of which nothing is published
+SMALL = ("digits", "fashion_mnist_small", "preconditioning")  # sweeps for a laptop, of which nothing is published
 GUESSED = 2e13  # floating-point operations per second, as the headers say
 
 # the 2023 study, as its reference file has it: sweep, cell, parameters, batch size, thousands of images
@@ -54,7 +54,7 @@ class PublishedFiles(InputFiles):
 
     def model(self, path: str) -> Pretrained:
         if path.endswith(".pkl"):
-            network = ModelConfig(architecture="ddpmpp").network(3, 32, 10)
+            network = ModelConfig(architecture="ddpmpp").network(3, 32, 0)
             return Pretrained(path, path, replace(network, augment_labels=9), 0.5)
         run = path.split("/")[-2].removeprefix("run_")
         return Pretrained(path, run, list(configurations())[STUDY_RUNS[run]], None)

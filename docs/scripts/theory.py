@@ -1,4 +1,4 @@
-"""Make the figures of docs/theory.md: `uv run python docs/scripts/theory.py [STORE] [--check]`.
+"""Make the figures of docs/theory.md, as SVG and PNG: `uv run python docs/scripts/theory.py [STORE] [--check]`.
 
 Networks come from trainings of the repository's sweeps in STORE (`runs` by default), which are done now if they are
 missing: half a minute for the digits, three minutes for FashionMNIST. FashionMNIST is left as it is where Debian's package

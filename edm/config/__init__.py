@@ -40,7 +40,15 @@ from edm.config.sampling import (
     Sampler,
     SamplingConfig,
 )
-from edm.config.training import MAX_POWER_WIDTH, LrSchedule, Precision, TrainingConfig, Weighting, require_power_width
+from edm.config.training import (
+    MAX_POWER_WIDTH,
+    LrSchedule,
+    NoiseDistribution,
+    Precision,
+    TrainingConfig,
+    Weighting,
+    require_power_width,
+)
 from edm.extension import Extension, Options, OptionValue, extensions_in
 
 __all__ = [
@@ -72,6 +80,7 @@ __all__ = [
     "Metric",
     "ModelConfig",
     "NetworkConfig",
+    "NoiseDistribution",
     "Norm",
     "OptionValue",
     "Options",

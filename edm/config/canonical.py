@@ -32,7 +32,7 @@ def canonical_but_for_kimg(config: TrainingConfig, network: NetworkConfig) -> Tr
         config = replace(config, optimizer="adam", weight_decay=default.weight_decay)
     if isinstance(config.loss, Extension):  # it does all the weighting
         config = replace(config, weighting=default.weighting, min_snr_gamma=default.min_snr_gamma)
-    if isinstance(config.noise_distribution, Extension):
+    if config.noise_distribution != "lognormal":
         config = replace(config, p_mean=default.p_mean, p_std=default.p_std)
     batch_kimg = config.batch_size / 1000
     # the last step is taken at the rate of the images seen before it

@@ -13,6 +13,7 @@ from edm.extension import Extension
 Precision = Literal["fp32", "bf16", "fp16"]
 Weighting = Literal["edm", "min_snr", "inverse_variance"]
 LrSchedule = Literal["constant", "inverse_sqrt"]
+NoiseDistribution = Literal["lognormal", "vp", "ve", "iddpm"]
 
 MAX_POWER_WIDTH = 0.28  # the widest that a power-function average can be is 0.2887, a plain mean (gamma 0)
 
@@ -28,8 +29,8 @@ class TrainingConfig:
         is at most the share `ema_rampup` of the images seen so far. 0: no average.
     label_dropout: Share of labels that training hides, which trains the unconditional branch that guidance needs. 1
         trains only that branch.
-    p_mean: Mean of ln(sigma), where sigma is the noise level of a training image.
-    p_std: Standard deviation of ln(sigma).
+    p_mean: Mean of ln(sigma), where sigma is the noise level of a training image. Only for `lognormal`.
+    p_std: Standard deviation of ln(sigma). Only for `lognormal`.
     optimizer: The optimizer.
     weight_decay: Weight decay. Only for `adamw`.
     warmup_kimg: Thousands of images over which the learning rate rises from 0.
@@ -51,7 +52,8 @@ class TrainingConfig:
         `None`: no limit.
     loss: The loss. `denoising`: the weighted mean squared error of the denoised images. `uncertainty`: that, weighted
         by an uncertainty that is learned beside the network (EDM2).
-    noise_distribution: The distribution of the noise levels of training images. `lognormal`: by `p_mean` and `p_std`.
+    noise_distribution: The distribution of the noise levels of training images. `lognormal`: by `p_mean` and `p_std`,
+        as in EDM. `vp`, `ve`, `iddpm`: those that the models of these names were trained on (EDM, Table 1).
     lr_schedule: How the learning rate changes, besides its warm-up: `constant`, or `inverse_sqrt` as in EDM2.
     lr_decay_kimg: Thousands of images after which the learning rate falls, with the square root of the images seen.
         Only for `inverse_sqrt`. The default is EDM2's: 70,000 steps of 2,048 images.
@@ -89,7 +91,7 @@ class TrainingConfig:
     precision: Literal["auto"] | Precision = added_field("auto")
     ema_rampup: float | None = added_field(0.05, column=False)
     loss: Literal["denoising", "uncertainty"] | Extension = added_field("denoising", column=False)
-    noise_distribution: Literal["lognormal"] | Extension = added_field("lognormal", column=False)
+    noise_distribution: NoiseDistribution | Extension = added_field("lognormal", column=False)
     lr_schedule: LrSchedule | Extension = added_field("constant", column=False)
     lr_decay_kimg: float = added_field(143_360.0, column=False)
     augmentation: Literal["edm"] | Extension = added_field("edm", column=False)

@@ -17,6 +17,7 @@ from edm.pretrained.errors import PretrainedError
 from edm.pretrained.nvlabs import read_nvlabs
 from edm.pretrained.study import read_study
 
+SUFFIXES = (".safetensors", ".pth", ".pkl")  # of files that are read
 KNOWN = (
     "a model folder or .safetensors file of a training, a folder of diffusers, the 2023 study's .pth or NVlabs' .pkl"
 )
@@ -38,7 +39,7 @@ def _reader_of(path: Path) -> Callable[[Path], Denoiser]:
         return _read_own
     if path.is_dir() and is_diffusers(path):
         return read_diffusers
-    readers = {".safetensors": _read_own, ".pth": read_study, ".pkl": read_nvlabs}
+    readers = dict(zip(SUFFIXES, (_read_own, read_study, read_nvlabs), strict=True))
     if path.is_dir() or path.suffix not in readers:
         raise PretrainedError(f"{path}: is in no known format; give {KNOWN}")
     return readers[path.suffix]

@@ -5,7 +5,9 @@ from __future__ import annotations
 import importlib.util
 import os
 import signal
-from typing import Annotated
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -14,6 +16,12 @@ from experiments.cli.options import Device, StoreFolder
 from experiments.cli.output import console_for, say, waiting
 from experiments.environment import DEFAULT_STORE
 from experiments.errors import UserError
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from edm.download import OnFetched
+    from experiments.store.store import Store
 
 LIBRARY = "gradio"
 # nothing is sent to anybody
@@ -25,7 +33,8 @@ def demo(
         list[str] | None,
         typer.Argument(
             metavar="[CELL]...",
-            help="Cells or trainings, as for sample, and model files or folders of one. "
+            help="Cells or trainings, as for sample; files or folders with a trained network, as for model.from; and "
+            "NVlabs' networks by name, such as edm-cifar10-32x32-cond-vp, which are downloaded. "
             "By default all finished trainings of the store.",
             autocompletion=complete_cells,
         ),
@@ -44,6 +53,7 @@ def demo(
 
     os.environ.update(QUIET)
     console, place = console_for(as_json=False), Store(store)
+    _download_published(cells or [], place, console)
     with waiting(console, "loading torch and the networks"):
         from experiments.demo.networks import offers
         from experiments.demo.studio import Studio
@@ -55,3 +65,25 @@ def demo(
     for number in (signal.SIGINT, signal.SIGTERM):  # set, as a shell's background job starts with Ctrl-C ignored
         signal.signal(number, signal.default_int_handler)
     serve(studio, first, port, lambda line: say(console, line))
+
+
+def _download_published(names: list[str], store: Store, console: Console) -> None:
+    """Have the published networks among `names`, with a progress bar for each download."""
+    from edm.pretrained.published import LICENSE, PUBLISHED_NETWORKS, PublishedNetwork
+
+    if not PUBLISHED_NETWORKS.keys() & set(names):
+        return  # what follows loads torch
+    from experiments.cli.views.progress import showing_progress
+    from experiments.demo.networks import download_published, networks_folder
+
+    @contextmanager
+    def watch(network: PublishedNetwork) -> Iterator[OnFetched]:
+        if network.place(networks_folder(store)).is_file():
+            with waiting(console, f"checking {network.name}"):
+                yield lambda _done, _total: None
+            return
+        say(console, f"{network.name} is published by NVlabs under the license {LICENSE}.")
+        with showing_progress(console, network.name, "downloading") as on_progress:
+            yield lambda done, total: on_progress(f"from {network.url}", done, total)
+
+    download_published(names, store, watch)

@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import math
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
 
 from edm.config import SamplingConfig
-from edm.files import MODEL, load_model
+from edm.download import OnFetched
+from edm.networks.device import on_device
 from edm.precondition import Denoiser
+from edm.pretrained.errors import PretrainedError
+from edm.pretrained.published import PUBLISHED_NETWORKS, PublishedNetwork, fetched
+from edm.pretrained.read import SUFFIXES, read_pretrained
+from experiments.environment import data_folder
 from experiments.errors import UserError
 from experiments.inspection.lookup import find, find_one, tasks_matching
 from experiments.store.results import TrainingResult
@@ -17,16 +25,20 @@ from experiments.store.store import Store
 from experiments.sweep.tasks import Evaluation, SweepTask, Training
 from experiments.trials.pictures import load_finished, load_guide, sampling_of
 
-SUFFIX = ".safetensors"
+NETWORKS = "networks"  # the folder of published networks, beside the published files of data sets
 
 
 @dataclass(frozen=True)
 class Offer:
-    """A trained network by the name that it has on the page: a cell or a training of the store, or a model file."""
+    """A trained network by the name that it has on the page: a cell or a training of the store, or a model file.
+
+    label_dropout: share of labels dropped in the training of a model file, where that is known.
+    """
 
     name: str
     task: SweepTask | None = None
     file: Path | None = None
+    label_dropout: float | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,7 +79,8 @@ class Network:
 def offers(names: list[str], store: Store) -> list[Offer]:
     """Return the networks that were named, or all finished trainings of the sweeps of a store.
 
-    names: cells, trainings, model files or folders of one. Raises UserError if there is none, or one is not finished.
+    names: cells, trainings, model files or folders of one, and published networks, which have been downloaded. Raises
+    UserError if there is none, or one is not finished.
     """
     found = [_named(name, store) for name in names] or _finished(store)
     if not found:
@@ -78,16 +91,38 @@ def offers(names: list[str], store: Store) -> list[Offer]:
 
 def _named(name: str, store: Store) -> Offer:
     path = Path(name)
-    file = path / MODEL if path.is_dir() else path
-    if path.is_dir() or path.suffix == SUFFIX:
-        if not file.is_file():
-            raise UserError(f"{name}: holds no {MODEL}; give the folder of a training, or a model file")
-        return Offer(name, file=file)
+    if path.is_dir() or path.suffix in SUFFIXES:
+        if not path.exists():
+            raise UserError(f"{name}: does not exist; give the path of a trained network")
+        return Offer(name, file=path)
+    network = PUBLISHED_NETWORKS.get(name)
+    if network is not None:
+        return Offer(name, file=network.place(networks_folder(store)), label_dropout=network.label_dropout)
     task = find(name, store)
     training = task.training if isinstance(task, Evaluation) else task
     if store.result(TrainingResult, training.signature) is None:
         raise UserError(f"{name}: its training is not finished; run its sweep first")
     return Offer(find_one(name, store).name, task=task)
+
+
+def download_published(
+    names: list[str], store: Store, watch: Callable[[PublishedNetwork], AbstractContextManager[OnFetched]]
+) -> None:
+    """Have the files of those networks that are named as NVlabs publishes them, and check them; raises UserError.
+
+    watch: called with a network that is about to be downloaded or checked; what it returns is told how far that is.
+    """
+    for network in filter(None, map(PUBLISHED_NETWORKS.get, names)):
+        with watch(network) as on_progress:
+            try:
+                fetched(network, networks_folder(store), on_progress)
+            except PretrainedError as error:
+                raise UserError(str(error)) from None
+
+
+def networks_folder(store: Store) -> Path:
+    """Return the folder that published networks are downloaded to."""
+    return data_folder(store.root) / NETWORKS
 
 
 def _finished(store: Store) -> list[Offer]:
@@ -103,11 +138,8 @@ def _finished(store: Store) -> list[Offer]:
 def load(offer: Offer, store: Store, device: torch.device) -> Network:
     """Load a network; raises UserError if its file cannot be read."""
     if offer.task is None:
-        assert offer.file is not None
-        try:
-            return Network(offer, load_model(offer.file, device), None, SamplingConfig(), None)
-        except ValueError as error:
-            raise UserError(str(error)) from None
+        model = _read(offer, device)
+        return Network(offer, model, None, _sampling_for(model), offer.label_dropout)
     task, sampling = offer.task, sampling_of(offer.task, {})
     training = task.training if isinstance(task, Evaluation) else task
     dropout = training.config.label_dropout
@@ -117,3 +149,24 @@ def load(offer: Offer, store: Store, device: torch.device) -> Network:
     # loaded even where the cell has guidance 1, since the page can raise it
     guide = load_guide(task, sampling_of(task, {"guidance": 2.0}), store, device)
     return Network(offer, model, guide, sampling, dropout)
+
+
+def _read(offer: Offer, device: torch.device) -> Denoiser:
+    assert offer.file is not None
+    try:
+        model = read_pretrained(offer.file)
+    except PretrainedError as error:
+        raise UserError(str(error)) from None
+    if math.isnan(model.sigma_data):
+        raise UserError(
+            f"{offer.name}: does not say the spread of the images that it was trained on; run a sweep with "
+            f"model.from: {offer.name}, and choose its cell"
+        )
+    return on_device(model, device)
+
+
+def _sampling_for(model: Denoiser) -> SamplingConfig:
+    """Return the default, from no higher noise level than a model with discrete time knows."""
+    default = SamplingConfig()
+    highest = math.inf if model.process is None else model.process.sigmas()[-1]
+    return replace(default, sigma_max=min(default.sigma_max, highest))

@@ -19,13 +19,13 @@ from pathlib import Path
 
 import torch
 
-import edm
+{loader}
 from edm.config import {configs}
 from edm.data.dataset import to_uint8
 from edm.generate import draw
 from edm.pictures import save_grid
 
-model = edm.load({model})
+model = {load}({model})
 {guide}sampling = SamplingConfig({sampling})
 labels = {labels}
 images = draw(model, sampling, torch.arange({images}), labels{guided})
@@ -66,7 +66,10 @@ def python_lines(network: Network, wanted: Wanted, store: Store) -> str:
     if wanted.label is not None:
         labels = f"torch.full(({wanted.images},), {wanted.label})"
     guide = _guide_file(network, store) if wanted.sampling.guidance != 1 else None
+    own = network.offer.file is None
     return PYTHON.format(
+        loader="import edm" if own else "from edm.pretrained.read import read_pretrained",
+        load="edm.load" if own else "read_pretrained",
         configs="SamplingConfig" if wanted.sampling.guide is None else "GuideConfig, SamplingConfig",
         model=repr(str(_file(network, store))),
         guide="" if guide is None else f"guide = edm.load({str(guide)!r})\n",

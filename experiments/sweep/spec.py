@@ -24,6 +24,7 @@ from experiments.extensions import ExtensionFile
 from experiments.names import NAME_RULE, is_name
 from experiments.store.sweep_names import MARK, VARIANT
 
+MODEL_FROM = "model.from"
 OPTIONS = "_options"  # ends the name of the mapping that holds the options of a field's value
 
 
@@ -73,6 +74,7 @@ class ReportConfig:
     costs: Columns that say what the cells cost. `training_s` is seconds of training; `gpu_hours` is empty without GPUs.
     reference: Published numbers to show beside the cells that correspond to them. `zenchiyu_2023`: the study that the
         sweeps on FashionMNIST, CIFAR-10 and CelebA repeat. `edm_2022`: EDM on CIFAR-10 and ImageNet-64.
+        `edm_samplers`: samplers of EDM's published CIFAR-10 network.
     equal: Compare at equal compute. `nfe`: of cells that differ in `sampling.steps` alone, show the one with the most
         network evaluations that all others reach. `kimg`, `training_s`, `gpu_hours`: the same for `training.kimg`; if
         that is not an axis, the loss on the val split of each training when it had cost as much as the cheapest one.
@@ -85,7 +87,7 @@ class ReportConfig:
     caption: str | None = None
     baseline: Mapping[str, Any] | None = None
     costs: tuple[Literal["parameters", "nfe", "kimg", "training_s", "gpu_hours"], ...] = ()
-    reference: Literal["zenchiyu_2023", "edm_2022"] | None = None
+    reference: Literal["zenchiyu_2023", "edm_2022", "edm_samplers"] | None = None
     equal: Literal["nfe", "kimg", "training_s", "gpu_hours"] | None = None
 
 
@@ -130,11 +132,21 @@ class Cell:
         return {**flat, "seed": self.seed}
 
     def parameters(self) -> dict[str, Any]:
-        """Return every parameter by its dotted name, options of extensions included, and the seed."""
+        """Return every parameter by its dotted name, options of extensions included, and the seed.
+
+        What a trained network decides, in place of the sweep file, is None.
+        """
         found: dict[str, Any] = {}
         for section in SECTIONS:
             found |= section_parameters(section, getattr(self, section))
+        if self.model.source is not None:
+            found = {name: None if _is_decided(name) else value for name, value in found.items()}
         return {**found, "seed": self.seed}
+
+
+def _is_decided(name: str) -> bool:
+    """Return whether a trained network decides a parameter, in place of the sweep file."""
+    return name.startswith(("model.", "training.")) and name != MODEL_FROM
 
 
 def section_parameters(section: str, config: object) -> dict[str, Any]:

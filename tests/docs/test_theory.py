@@ -7,17 +7,18 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from edm.samplers import sample
 from tests.docs.scripts import DOCS, ROOT, script
 
 theory = script("theory")
 
-from theory_figures import curves, mixture, pictures, plane, record  # noqa: E402 - the script puts them on the path
+from theory_figures import curves, drawings_plane, mixture, pictures, plane, record, style  # noqa: E402 - the script puts them on the path
 
 PAGE = (DOCS / "theory.md").read_text()
 IMAGES = DOCS / "images" / "theory"
-MOST_BYTES = 500_000
+MOST_BYTES, MOST_PNG_BYTES = 500_000, 600_000
 
 
 @pytest.fixture(scope="module")
@@ -68,6 +69,34 @@ def test_every_figure_is_on_the_page_for_light_and_for_dark() -> None:
     for name in shown:
         assert f"{name}#only-{name.removesuffix('.svg').rpartition('-')[2]})" in PAGE
         assert (IMAGES / name).stat().st_size < MOST_BYTES
+
+
+@pytest.mark.parametrize("theme", style.THEMES, ids=lambda theme: theme.name)
+def test_every_figure_has_a_copy_as_png_on_its_page(theme: style.Theme) -> None:
+    figures = sorted(IMAGES.glob(f"*-{theme.name}.svg"))
+    assert len(figures) == 12
+    for figure in figures:
+        with Image.open(figure.with_suffix(".png")) as picture:
+            assert picture.width == round(drawings_plane.WIDTH * style.PNG_DPI)
+            corner = picture.convert("RGB").getpixel((0, picture.height - 1))
+            assert corner == tuple(int(theme.panel[i : i + 2], 16) for i in (1, 3, 5))
+        assert figure.with_suffix(".png").stat().st_size < MOST_PNG_BYTES
+
+
+def luminance(colour: str) -> float:
+    """Relative luminance, as WCAG 2 defines it."""
+    parts = [int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)]
+    linear = [part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts]
+    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+
+@pytest.mark.parametrize("theme", style.THEMES, ids=lambda theme: theme.name)
+def test_text_and_curves_can_be_seen_on_both_pages(theme: style.Theme) -> None:
+    """WCAG asks for a contrast of 4.5 for text and of 3 for what a figure shows."""
+    for least, colours in ((4.5, [theme.text]), (3.0, [theme.grey, *theme.series])):
+        for colour in colours:
+            darker, lighter = sorted((luminance(colour), luminance(theme.panel)))
+            assert (lighter + 0.05) / (darker + 0.05) >= least, colour
 
 
 def test_the_orders_on_the_page_are_the_fitted_ones(solvers: plane.Arrays) -> None:

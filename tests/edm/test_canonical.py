@@ -104,6 +104,7 @@ def test_the_form_is_what_defaults_templates_and_sweeps_have_had(kimg: float, ha
     [
         ({"optimizer": "adamw", "weight_decay": 0.0}, {}),
         ({"clip_norm": math.inf}, {}),
+        ({"noise_distribution": "vp", "p_mean": -0.4, "p_std": 1.0}, {"noise_distribution": "vp"}),
         ({"warmup_kimg": 0.01}, {"warmup_kimg": 0.064}),
         ({"ema_halflife_kimg": 0.0, "ema_rampup": None}, {"ema_halflife_kimg": 0.0}),
         ({"micro_batch": 64, "weight_decay": 3.0, "min_snr_gamma": 1.0}, {}),

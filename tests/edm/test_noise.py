@@ -1,12 +1,14 @@
 """The counter-based generator against known answers, its independence and normality; training's noise levels."""
 
 import itertools
+import math
 
 import pytest
 import torch
 from scipy import stats
 
-from edm.noise import Stream, generator, normals, permutation, philox, training_sigmas, uniforms
+from edm.config import NoiseDistribution, TrainingConfig
+from edm.noise import DISTRIBUTIONS, Stream, generator, normals, permutation, philox, training_sigmas, uniforms
 
 FULL = 0xFFFFFFFF
 KNOWN_ANSWERS = [  # Random123, kat_vectors, philox4x32 with 10 rounds: counter, key, words
@@ -151,3 +153,51 @@ def test_training_sigmas_are_log_normal_within_bounds():
     z = torch.tensor([-10.0, -1.0, 0.0, 1.0, 10.0])
     expected = [0.002, torch.exp(torch.tensor(-2.4)), torch.exp(torch.tensor(-1.2)), 1.0, 80.0]
     torch.testing.assert_close(training_sigmas(z, -1.2, 1.2), torch.tensor(expected))
+
+
+def levels_at(distribution: NoiseDistribution, share: torch.Tensor) -> torch.Tensor:
+    """The noise levels of training below which these shares of them lie."""
+    z = torch.special.ndtri(share.double())
+    return DISTRIBUTIONS[distribution](TrainingConfig(noise_distribution=distribution))(z)
+
+
+EARLIER: tuple[NoiseDistribution, ...] = ("vp", "ve", "iddpm")
+SHARES = torch.linspace(0.001, 0.999, 9)
+
+
+def test_vp_trains_at_uniform_times():
+    """EDM, Table 1: t is uniform from 1e-5 to 1, and sigma**2 = exp(19.9 t**2 / 2 + 0.1 t) - 1."""
+    sigma = levels_at("vp", SHARES)
+    beta_d, beta_min = 19.9, 0.1
+    t = ((beta_min**2 + 2 * beta_d * (sigma**2 + 1).log()).sqrt() - beta_min) / beta_d  # solved for t
+    torch.testing.assert_close(t, 1e-5 + (1 - 1e-5) * SHARES.double())
+    ends = levels_at("vp", torch.tensor([1e-15, 1 - 1e-15], dtype=torch.float64))
+    torch.testing.assert_close(ends, torch.tensor([0.0010005, 152.17], dtype=torch.float64), rtol=1e-4, atol=0)
+
+
+def test_ve_trains_at_uniform_logarithms():
+    """EDM, Table 1: ln(sigma) is uniform between ln(0.02) and ln(100)."""
+    low, high = math.log(0.02), math.log(100)
+    torch.testing.assert_close(levels_at("ve", SHARES).log(), low + (high - low) * SHARES.double())
+
+
+def test_iddpm_trains_at_each_of_its_levels_equally_often():
+    """EDM, Table 1: u_j with j from 0 to 999, u_1000 = 0 and the ratios of the cosine schedule, at least 0.001."""
+    found = levels_at("iddpm", (torch.arange(1000) + 0.5) / 1000)
+    sigma, alpha_bar = 0.0, [math.sin(math.pi / 2 * j / (1000 * 1.008)) ** 2 for j in range(1001)]
+    for j in range(1000, 0, -1):
+        sigma = math.sqrt((sigma**2 + 1) / max(alpha_bar[j - 1] / alpha_bar[j], 0.001) - 1)
+        assert float(found[1000 - j]) == pytest.approx(sigma, rel=1e-9)
+
+
+@pytest.mark.parametrize("distribution", EARLIER)
+def test_drawn_noise_levels_follow_their_distribution(distribution: NoiseDistribution):
+    z = normals(0, Stream.TRAINING_SIGMA, torch.arange(20_000))
+    sigma = DISTRIBUTIONS[distribution](TrainingConfig(noise_distribution=distribution))(z)
+    assert sigma.dtype == torch.float32 and sigma.isfinite().all() and (sigma > 0).all()
+    shares = torch.tensor([0.05, 0.25, 0.5, 0.75, 0.95])
+    expected = levels_at(distribution, shares)
+    found = torch.stack([(sigma.double() <= level).double().mean() for level in expected])
+    torch.testing.assert_close(found, shares.double(), atol=0.012, rtol=0)
+    extremes = DISTRIBUTIONS[distribution](TrainingConfig())(torch.tensor([-40.0, 40.0]))
+    assert extremes.isfinite().all() and extremes[0] != extremes[1]

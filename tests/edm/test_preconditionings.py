@@ -5,12 +5,14 @@ import math
 import pytest
 import torch
 
+from edm.batches import Batches, TrainingSet
 from edm.config import Precondition, SamplingConfig, TrainingConfig
 from edm.loss import denoising_loss, inverse_variance_weight
 from edm.noise import Stream, normals
 from edm.precondition import Denoiser, Scalings
 from edm.samplers import sample
 from edm.schedules import iddpm_levels, noise_levels
+from edm.train import TrainState, train
 from tests.edm.networks.literature import random_weights, tiny
 
 SIGMAS = torch.tensor([0.01, 0.3, 1.0, 7.0, 80.0], dtype=torch.float64)
@@ -103,6 +105,25 @@ def test_sampling_of_gaussian_data_ends_at_the_closed_form(precondition: Precond
     found = sample(denoiser, noise, config, lambda step: noise)
     expected = noise.double() * 20 * s / math.sqrt(s**2 + 400)
     torch.testing.assert_close(found, expected, rtol=2e-3, atol=2e-3)
+
+
+@pytest.mark.parametrize("precondition", OTHERS)
+def test_it_is_trained_on_its_own_noise_levels(precondition: Precondition) -> None:
+    """The network sees the times of its process, and at first a loss near 1, that of predicting no noise at all."""
+    config = TrainingConfig(
+        kimg=0.064, batch_size=16, noise_distribution=precondition, weighting="inverse_variance", augment=0.0
+    )
+    state = TrainState(tiny("ddpmpp", precondition), config, 0.5, 0, torch.device("cpu"))
+    images = torch.randint(256, (32, 3, 8, 8), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    data = TrainingSet(images, torch.arange(32) % 4)
+    before = next(state.denoiser.parameters()).clone()
+    losses = torch.stack(list(train(state, data)))
+    torch.testing.assert_close(losses, torch.ones(4), atol=0.15, rtol=0)
+    assert not torch.equal(next(state.denoiser.parameters()), before)
+    batch = Batches(data, config, 0, 4)[0]
+    labels = Scalings.of(batch.sigma, 0.5, precondition).c_noise
+    last = math.log(50) if precondition == "ve" else 999
+    assert float(labels.max()) <= last and len(labels.unique()) == 16
 
 
 def test_the_preconditioning_is_part_of_a_training() -> None:

@@ -7,6 +7,7 @@ import pytest
 import yaml
 
 from edm.config import PRESETS
+from edm.cost import num_parameters
 from experiments.sweep.spec import SECTIONS, field_names
 from reports.layout import Layout
 from reports.references import FOLDER, Footnotes, published_study
@@ -14,6 +15,7 @@ from reports.tables import result_tables
 from tests import ROOT
 from tests.planning import load_sweep, plan_sweep
 from tests.reports.frames import frame
+from tests.test_sweeps import planned as planned_of_files
 
 STUDIES = sorted(path.stem for path in FOLDER.glob("*.yaml"))
 CIFAR = Layout("c", rows=("model.attention",), metrics=("fid_train", "fid_test"), reference="zenchiyu_2023")
@@ -77,8 +79,9 @@ def test_a_network_trained_elsewhere_is_known_by_its_size_not_by_defaults() -> N
 def test_published_configurations_name_fields_and_presets_that_exist(name: str) -> None:
     fields = {f"{section}.{field}" for section, kind in SECTIONS.items() for field in field_names(kind)}
     for entry in published_study(name).entries:
-        assert set(entry.cells) | set(entry.config) <= fields | {"parameters"}
-        assert entry.cells.get("model.preset", "mini") in PRESETS
+        for cells in entry.cells:
+            assert set(cells) | set(entry.config) <= fields | {"parameters"}
+            assert cells.get("model.preset", "mini") in PRESETS
 
 
 @pytest.mark.parametrize(
@@ -121,6 +124,31 @@ def test_edms_numbers_say_that_they_are_the_smallest_of_three() -> None:
     assert [entries[1].value for _, entries in table.rows] == ["1.79", "1.97"]
     assert "smallest of three" in table.footnotes[-1]
     assert "sampling.sampler heun (here euler)" in table.footnotes[0]
+
+
+def test_the_studys_own_networks_have_its_thirty_numbers_beside_them() -> None:
+    study, found = published_study("zenchiyu_2023"), {}
+    for planned in planned_of_files("study_checkpoints").cells:
+        entry = study.entry_for(planned.cell.parameters())
+        assert entry is not None
+        assert entry.cells[0]["data.name"] == planned.cell.parameters()["data.name"]
+        assert entry.config["parameters"] == num_parameters(planned.evaluation.training.network)
+        assert entry.differences(planned.cell.parameters()) == "evaluation.reference all (here equal)"
+        found[id(entry)] = entry
+    assert sum(len(entry.scores) for entry in found.values()) == 30
+
+
+def test_numbers_of_edms_samplers_stand_beside_17_of_54_cells() -> None:
+    study, found = published_study("edm_samplers"), {}
+    for planned in planned_of_files("edm_samplers").cells:
+        entry = study.entry_for(planned.cell.parameters())
+        if entry is not None:
+            found[planned.evaluation.sampling.nfe, planned.evaluation.sampling.sampler] = entry
+            differing = entry.differences(planned.cell.parameters())
+            assert differing == "evaluation.reference all (here equal)"
+    assert len(found) == len(study.entries) == 17
+    assert found[35, "heun"].scores == {"fid_train": 1.97}
+    assert found[11, "dpm2"].scores == {"fid_train": 5.01}
 
 
 def test_a_table_without_published_numbers_says_so() -> None:

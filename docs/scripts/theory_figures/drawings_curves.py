@@ -91,10 +91,9 @@ def slope(data: Arrays, theme: Theme) -> Figure:
     left, right = axes[0]
     sigmas, paths, denoised = data["sigmas"], data["paths"], data["denoised"]
     share = data["density"] / data["density"].max(axis=0)
-    left.imshow(
-        share**0.6, extent=(0, 3, -4.5, 4.5), origin="lower", aspect="auto", cmap=theme.density, interpolation="none"
-    )
-    left.plot(sigmas, paths, color=theme.faint, linewidth=1)
+    look = {"origin": "lower", "aspect": "auto", "cmap": theme.density, "interpolation": "none"}
+    left.imshow(share**0.6, extent=(0, 3, -4.5, 4.5), vmin=0, vmax=1.7, **look)  # pale: the paths lie on it
+    left.plot(sigmas, paths, color=theme.grey, linewidth=1)
     for number, level in zip((3, 8, 5), TANGENTS_AT, strict=True):
         at = int(np.abs(sigmas - level).argmin())
         x, d = paths[at, number], denoised[at, number]
@@ -126,7 +125,7 @@ def preconditioning(data: Arrays, theme: Theme) -> Figure:
     axes[0, 1].set(title="weight of the loss", yscale="log")
     axes[0, 1].legend(loc="upper right")
     panel = axes[0, 2]
-    panel.plot(sigma, sigma**2 + sigma_data**2, color=theme.faint, label="of x")
+    panel.plot(sigma, sigma**2 + sigma_data**2, color=theme.grey, label="of x")
     panel.plot(
         data["measured_at"], data["input_variance"], "o", markersize=8, markerfacecolor="none", label="of c_in x"
     )
@@ -134,7 +133,7 @@ def preconditioning(data: Arrays, theme: Theme) -> Figure:
     panel.set(title="variance, measured on digits", yscale="log", ylim=(0.2, 2000))
     panel.legend(loc="upper left")
     for panel in axes[0]:
-        panel.axvline(sigma_data, color=theme.faint, linewidth=0.9, linestyle=":", zorder=0)
+        panel.axvline(sigma_data, color=theme.grey, linewidth=0.9, linestyle=":", zorder=0)
         panel.set(xscale="log", xlabel="σ", xlim=(0.002, 80))
     return figure
 
@@ -160,7 +159,8 @@ def training_noise(data: Arrays, theme: Theme) -> Figure:
     """Draw the distribution of noise levels in training above the loss at each level."""
     figure, axes = subplots(1, 2, 3.2)
     left, right = axes[0]
-    left.stairs(data["histogram"], data["edges"], fill=True, color=theme.faint, label="20,000 drawn in training")
+    drawn = {"fill": True, "facecolor": theme.faint, "edgecolor": theme.grey, "linewidth": 0.7}
+    left.stairs(data["histogram"], data["edges"], label="20,000 drawn in training", **drawn)
     left.plot(data["sigma"], data["density"], color=theme.blue, label="ln σ ~ N(-1.2, 1.2²)")
     left.set(title="noise levels of training", ylabel="density of ln σ", ylim=(0, 0.47))
     left.legend(loc="upper right")

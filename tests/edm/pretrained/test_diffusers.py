@@ -97,12 +97,12 @@ def test_sampling_of_gaussian_data_ends_at_the_closed_form(prediction, schedule)
 SCHEDULER = {"_class_name": "DDPMScheduler", "beta_schedule": "linear", "beta_start": 1e-4, "beta_end": 0.02}
 
 
-def unet() -> Any:
+def unet(side: int = 8) -> Any:
     from diffusers import UNet2DModel
 
     torch.manual_seed(0)
     return UNet2DModel(
-        sample_size=8,
+        sample_size=side,
         in_channels=1,
         out_channels=1,
         block_out_channels=(8, 16),
@@ -113,9 +113,11 @@ def unet() -> Any:
     ).eval()
 
 
-def folder(place: Path, scheduler: dict[str, Any] | None = None, pipeline: bool = True, **more: Any) -> Any:
+def folder(
+    place: Path, scheduler: dict[str, Any] | None = None, pipeline: bool = True, side: int = 8, **more: Any
+) -> Any:
     """Write a model as save_pretrained does, and its scheduler's configuration; return the model."""
-    model = unet()
+    model = unet(side)
     model.save_pretrained(place / "unet" if pipeline else place, safe_serialization=True)
     content = (SCHEDULER if scheduler is None else scheduler) | more
     where = place / "scheduler" if pipeline else place

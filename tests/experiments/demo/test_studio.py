@@ -100,8 +100,10 @@ def test_a_folder_and_a_file_of_a_model_are_offered(finished: tuple[Plan, Store]
 def test_what_cannot_be_offered_is_a_sentence(finished: tuple[Plan, Store], tmp_path: Path) -> None:
     _, store = finished
     (tmp_path / "text.safetensors").write_text("no model")
-    with pytest.raises(UserError, match=r"holds no model\.safetensors; give the folder of a training"):
-        offers([str(tmp_path)], store)
+    with pytest.raises(UserError, match="is in no known format; give a model folder"):
+        load(offers([str(tmp_path)], store)[0], store, CPU)
+    with pytest.raises(UserError, match="does not exist; give the path of a trained network"):
+        offers(["absent.pkl"], store)
     with pytest.raises(UserError, match="matches no cell"):
         offers(["nothing"], store)
     with pytest.raises(UserError, match="has no finished training of a sweep; run a sweep first"):

@@ -3,9 +3,11 @@
 import json
 from pathlib import Path
 
+import markdown
 import pytest
 import torch
 import yaml
+from huggingface_hub import ModelCard
 from safetensors.torch import load_file
 
 import edm
@@ -51,6 +53,18 @@ def test_the_card_has_metadata_table_samples_and_the_command(published: Path, do
     assert {m["type"]: m["value"] for m in row["results"][0]["metrics"]}["fid_test"] == metrics["fid_test"]
     assert "| FID test | " in body and "![Samples](samples.png)" in body and "edm-sweep run" in body
     assert evaluation.signature in body
+
+
+def test_the_hub_reads_the_card_and_renders_its_table_and_samples(published: Path) -> None:
+    """By the hub's own library, and by Markdown as pages are rendered."""
+    card = ModelCard((published / "README.md").read_text())
+    assert card.data.library_name == "edm-sweep" and card.data.datasets == ["digits"]
+    results = {result.metric_type: result.metric_value for result in card.data.eval_results or []}
+    assert results["fid_test"] > 0
+    page = markdown.markdown(card.text, extensions=["tables"])
+    assert "<td>FID test</td>" in page and '<img alt="Samples" src="samples.png"' in page
+    assert page.count("<h1>") == 1 and "<pre><code>" in page
+    assert "---" not in page and "| --- |" not in page  # nothing is left of the metadata or of a broken table
 
 
 def test_loaded_back_it_draws_the_same_images(published: Path, done: tuple[Plan, Store]) -> None:

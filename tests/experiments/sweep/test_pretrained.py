@@ -86,6 +86,8 @@ def test_the_table_is_that_of_the_network_that_was_trained(
     frame = results_frame(plan, scores_in_store(plan, store))
     assert frame["notes"].str.contains("pretrained: the network of model").all()
     assert set(frame["model.from"]) == {str(model)}
+    assert frame[["model.preset", "training.kimg", "training.lr"]].isna().all().all()  # nobody chose these here
+    assert set(frame["sampling.steps"]) == {3}
     before = results_frame(trained, scores_in_store(trained, store))
     own = before[before["training"] == next(iter(trained.trainings))].set_index("sampling.sampler")
     for _, row in frame[frame["sampling.guidance"] == 1].iterrows():
