@@ -17,7 +17,7 @@ EULER = (
     "(step.to - step.here.sigma) * 1.1 * step.here.slope",
 )
 NETWORK = ("edm/networks/unet.py", "return self.conv_out(x)", "return 2 * self.conv_out(x)")
-TRAINING = ("edm/train.py", "COMPILE_STEPS = 5000", "COMPILE_STEPS = 5001")
+TRAINING = ("edm/train.py", "COMPILE_STEPS = 10_000", "COMPILE_STEPS = 10_001")
 FRECHET = ("edm/metrics/fid.py", "TOLERANCE = 1e-8", "TOLERANCE = 1e-9")
 KARRAS = ("edm/schedules.py", "top, bottom = sigma_max **", "top, bottom = 1.0 * sigma_max **")
 DIGITS = ("edm/data/loaders.py", "(255 / 16)", "(254 / 16)")

@@ -38,7 +38,7 @@ def plan_to_json(plan: Plan) -> Content:
         "format": FORMAT,
         "name": sweep.name,
         "axes": sweep.axes,
-        "resources": asdict(sweep.resources),
+        "resources": _resources(sweep.resources),
         "report": _report([_table(table) for table in sweep.report]),
         "fields": {field: _column([cell[field] for cell in cells]) for field in cells[0] if field not in unused},
         "folders": [{"config": asdict(config), "source": _facts(source)} for config, source in _folders(plan).items()],
@@ -46,6 +46,12 @@ def plan_to_json(plan: Plan) -> Content:
         **({"pretrained": pretrained} if (pretrained := _pretrained(plan)) else {}),
         "cells": _signatures_by_name(plan),
     }
+
+
+def _resources(resources: ResourcesConfig) -> Content:
+    """The resources, without fields that came later and have their defaults."""
+    later = {"cuda_graphs": True}
+    return {name: value for name, value in asdict(resources).items() if (name, value) not in later.items()}
 
 
 def _table(table: ReportConfig) -> Content:

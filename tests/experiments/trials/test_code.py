@@ -108,6 +108,9 @@ NO_COMPUTATION = {
     "edm.metrics.features.load_inception",  # finds the weights, whose fingerprint results have
     "edm.metrics.features.load_dinov2",
     "edm.metrics.weights.find_weights",
+    "edm.metrics.weights.require_weights",
+    "edm.metrics.truncation.OnImages",
+    "edm.networks.device.is_out_of_memory",
     "edm.metrics.features.Extractor",
     "edm.validation.VALIDATION_IMAGES",
 }
