@@ -59,7 +59,8 @@ class Lineage:
         data = task.data if isinstance(task, Training) else task.training.data
         new: list[LoggedModelInput] = []
         if models:
-            known = [used.model_id for used in self.client.get_run(run.run_id).inputs.model_inputs]
+            inputs = self.client.get_run(run.run_id).inputs
+            known = [used.model_id for used in inputs.model_inputs] if inputs is not None else []
             new = [LoggedModelInput(model) for model in models if model not in known]
         self.client.log_inputs(run.run_id, [dataset_input(data, task.kind)], new)
 

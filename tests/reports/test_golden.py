@@ -5,7 +5,6 @@ EDM_SWEEP_UPDATE_SNAPSHOTS=1 rewrites the files; read what `git diff` then shows
 
 import io
 import math
-import os
 import random
 import re
 from collections.abc import Callable
@@ -24,9 +23,9 @@ from reports.report import Report
 from reports.significance import Sample, ScoreColumn, marks
 from reports.tables import result_tables
 from tests.reports.frames import DIGITS, HOSTILE, LAYOUT, NO_CURVES, PIVOT, digits, frame, full, unfinished, with_errors
+from tests.snapshots import require_same
 
 GOLDEN = Path(__file__).parent / "golden"
-UPDATE = "EDM_SWEEP_UPDATE_SNAPSHOTS" in os.environ
 STATES = {"nano/False/1": "running", "micro/False/0": "failed"}
 NAMES = ("digits", "unfinished", "empty", "hostile")
 COMPARED = replace(
@@ -75,10 +74,7 @@ def written(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
 def test_golden_files(name: str, file: str, written: Callable[[str], Path]) -> None:
     made, path = (written(name) / file).read_text(), GOLDEN / f"{name}-{file}"
     made = tables_of(made) if file.endswith(".html") else made
-    if UPDATE:
-        path.parent.mkdir(exist_ok=True)
-        path.write_text(made)
-    assert made == path.read_text()
+    require_same(made, path)
 
 
 def tables_of(page: str) -> str:

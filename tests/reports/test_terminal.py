@@ -4,7 +4,6 @@ EDM_SWEEP_UPDATE_SNAPSHOTS=1 rewrites the snapshots; read what `git diff` then s
 """
 
 import io
-import os
 import re
 from collections import Counter
 from dataclasses import replace
@@ -18,9 +17,9 @@ from reports.grid import PIECE_ENDS, wrap
 from reports.tables import ResultTable, result_tables
 from reports.terminal import to_rich
 from tests.reports.frames import LAYOUT, SWEEPS, frame
+from tests.snapshots import require_same
 
 SNAPSHOTS = Path(__file__).parent / "snapshots"
-UPDATE = "EDM_SWEEP_UPDATE_SNAPSHOTS" in os.environ
 WIDTHS = (60, 80, 100, 120, 200)
 ANSI = re.compile(r"\x1b\[[0-9;]*m")
 
@@ -61,10 +60,7 @@ def shown_words(text: str) -> Counter[str]:
 def test_snapshots(sweep: str, width: int) -> None:
     path = SNAPSHOTS / f"{sweep}-{width}.txt"
     text = printed(main_table(sweep), width)
-    if UPDATE:
-        path.parent.mkdir(exist_ok=True)
-        path.write_text(text)
-    assert text == path.read_text()
+    require_same(text, path)
 
 
 @pytest.mark.parametrize("sweep", SWEEPS)

@@ -4,7 +4,6 @@ EDM_SWEEP_UPDATE_SNAPSHOTS=1 rewrites the snapshots; read what `git diff` then s
 """
 
 import io
-import os
 import re
 from pathlib import Path
 
@@ -13,9 +12,9 @@ from rich.cells import cell_len
 from rich.console import Console, RenderableType
 
 from tests.experiments.cli.examples import VIEWS, live, watched_status
+from tests.snapshots import require_same
 
 SNAPSHOTS = Path(__file__).parent / "snapshots"
-UPDATE = "EDM_SWEEP_UPDATE_SNAPSHOTS" in os.environ
 WIDTHS = (60, 80, 100, 120, 200)
 NUMBER = re.compile(r"\d[\d,.]*")
 ANSI = re.compile(r"\x1b\[[0-9;]*m")
@@ -53,10 +52,7 @@ def numbers(text: str) -> set[str]:
 def test_snapshots(view: str) -> None:
     path = SNAPSHOTS / f"{view}.txt"
     text = "\n".join(f"{f' {width} columns ':-^{width}}\n{plain(view, width)}" for width in WIDTHS)
-    if UPDATE:
-        path.parent.mkdir(exist_ok=True)
-        path.write_text(text)
-    assert text == path.read_text()
+    require_same(text, path)
 
 
 @pytest.mark.parametrize("view", VIEWS)

@@ -31,7 +31,7 @@ from experiments.trials.datasets import ensure_prepared
 from experiments.trials.extensions import keep_extensions, require_loaded
 from experiments.trials.perform import perform
 from reports.metrics import METRICS
-from tests import ROOT, commandline, othercode
+from tests import ROOT, othercode
 from tests.extending import DAMPED, SWEEP, write_sweep
 from tests.inprocess import CONTEXT, execute
 from tests.planning import load_sweep, plan_sweep
@@ -326,14 +326,6 @@ def test_results_say_which_code_they_used(tmp_path: Path, store: Store) -> None:
     for sampler, expected in (("euler", None), ("damped", {"damped": code_of(plan)})):
         content = json.loads((store.folder("evaluations", by_sampler[sampler]) / "result.json").read_text())
         assert content["provenance"].get("extensions") == expected
-
-
-@pytest.mark.slow
-def test_two_workers_of_a_run_use_the_extension(tmp_path: Path, store: Store) -> None:
-    path = write_sweep(tmp_path, SWEEP.replace("[euler, damped]", "[damped]\n  sampling.steps: [2, 3]"))
-    done = commandline.run("run", path, "--store", store.root, "--cpus-per-trial", "1", folder=tmp_path)
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert done.stdout.count("done evaluate ") == 2
 
 
 NEAREST = """\
