@@ -32,6 +32,8 @@ from experiments.tracking.records import record_request
 from experiments.tracking.settled import SettledRecord
 from experiments.trials.extensions import keep_extensions
 
+BRIEF_S = 3.0  # for MLflow, where a person waits for the run to end
+
 
 @dataclass(frozen=True)
 class Summary:
@@ -91,16 +93,20 @@ def run_sweep(
     except KeyboardInterrupt:
         interrupted = True
     except BaseException:
-        mirror.finish(timeout_s=3.0)
+        mirror.finish(BRIEF_S)
         raise
-    if interrupted:
-        problem = mirror.finish(timeout_s=3.0)
-    else:
-        with listener.phase("bringing MLflow up to date"):
-            problem = mirror.finish(options.timing.mirror_s)
+    problem = _finish(mirror, listener, None if interrupted else options.timing.mirror_s)
     summary = _summary(schedule, left, schedule.counts["done"] - before)
     known = replace(summary, mirror_problem=problem, experiment=mirror.experiment)
     return replace(known, interrupted=interrupted, worked_s=worked_s)
+
+
+def _finish(mirror: MirrorThread, listener: RunListener, timeout_s: float | None) -> str | None:
+    """Bring MLflow up to date, or, without a time limit, as far as it comes in a moment; return what is in the way."""
+    if timeout_s is None:
+        return mirror.finish(BRIEF_S)
+    with listener.phase("bringing MLflow up to date"):
+        return mirror.finish(timeout_s)
 
 
 def _check_extensions(plan: Plan, store: Store, listener: RunListener) -> None:

@@ -23,6 +23,7 @@ OWN_PACKAGE = "edm-sweep"
 PARSE = "parse"  # key of a field's metadata: what turns its JSON into its value
 AS_TUPLE = {PARSE: tuple}
 
+LATER = (("graphed", False),)
 SHARED = ("code", "provenance", "files")  # fields that every result has
 
 Json = dict[str, Any]
@@ -154,8 +155,11 @@ class Result(Record):
         return {**version, **self._own_json(), **shared}
 
     def _own_json(self) -> Json:
-        """Return the fields of its kind alone."""
-        return {name: value for name, value in asdict(self).items() if name not in SHARED}
+        """Return the fields of its kind alone, without those that came later and say nothing new."""
+        plain = asdict(
+            self, dict_factory=lambda pairs: {name: value for name, value in pairs if (name, value) not in LATER}
+        )
+        return {name: value for name, value in plain.items() if name not in SHARED}
 
 
 class Timed:

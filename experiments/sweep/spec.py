@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import Any, Literal, cast
@@ -131,14 +131,15 @@ class Cell:
         }
         return {**flat, "seed": self.seed}
 
-    def parameters(self) -> dict[str, Any]:
+    def parameters(self, of_section: Callable[[str, object], dict[str, Any]] | None = None) -> dict[str, Any]:
         """Return every parameter by its dotted name, options of extensions included, and the seed.
 
-        What a trained network decides, in place of the sweep file, is None.
+        What a trained network decides, in place of the sweep file, is None. of_section: `section_parameters`, or what
+        remembers its values for many cells.
         """
         found: dict[str, Any] = {}
         for section in SECTIONS:
-            found |= section_parameters(section, getattr(self, section))
+            found |= (of_section or section_parameters)(section, getattr(self, section))
         if self.model.source is not None:
             found = {name: None if _is_decided(name) else value for name, value in found.items()}
         return {**found, "seed": self.seed}

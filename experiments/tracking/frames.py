@@ -20,7 +20,7 @@ from experiments.sweep.code_changes import CodeChange, ResultCode, change_of
 from experiments.sweep.forms import scores_to_compute
 from experiments.sweep.metrics import ERRORS, HEADLINES, baselines_of, describe_reference, metrics_of
 from experiments.sweep.plan import Plan, PlannedCell
-from experiments.sweep.spec import OPTIONS, SECTIONS, Cell, section_parameters, unused_parameters
+from experiments.sweep.spec import OPTIONS, Cell, section_parameters, unused_parameters
 from experiments.sweep.tasks import Evaluation, Training
 
 ABSENT = "-"  # the option of an extension, in a cell that does not use it
@@ -160,10 +160,7 @@ class _Parameters:
         self._of_sections: dict[int, dict[str, Any]] = {}  # by identity: 1 and 1.0 are equal, but not the same text
 
     def of(self, cell: Cell) -> dict[str, Any]:
-        own: dict[str, Any] = {}
-        for section in SECTIONS:
-            own |= self._of_section(section, getattr(cell, section))
-        own["seed"] = cell.seed
+        own = cell.parameters(self._of_section)
         return {**own, **self._options, **own} if self._options else own
 
     def _of_section(self, section: str, config: object) -> dict[str, Any]:

@@ -137,7 +137,7 @@ def test_two_processes_at_once_do_it_once(tmp_path: Path, pictures: Path) -> Non
     alone.mkdir()
     made = prepare(DataConfig("folder", resolution=32, path=str(pictures)), alone)
     assert made["fingerprint"] == first["fingerprint"]
-    assert {path.name for path in folder.glob("[!.]*")} == {*FILES, "result.json"}
+    assert {path.name for path in folder.glob("[!.]*")} == {*FILES, "config.yaml", "log.txt", "result.json"}
     assert all((folder / name).read_bytes() == (alone / name).read_bytes() for name in FILES)
 
 

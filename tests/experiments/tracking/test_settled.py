@@ -101,10 +101,11 @@ def test_a_database_elsewhere_settles_nothing_here(tiny_plan: Plan, filled: Stor
 def run_again(file: Path, store: Store) -> str:
     """The last line says whether the run loaded MLflow."""
     code = (
-        f"import sys\nsys.argv = ['edm-sweep', 'run', {str(file)!r}, '--store', {str(store.root)!r}]\n"
+        "import os, sys\nos._exit = sys.exit\n"
+        f"sys.argv = ['edm-sweep', 'run', {str(file)!r}, '--store', {str(store.root)!r}]\n"
         "from experiments.cli.main import main\n"
         "try: main()\nexcept SystemExit: pass\n"
-        "print('mlflow' in sys.modules)"
+        "print('mlflow' in sys.modules)"  # a thread of MLflow may still run, with which the command ends at once
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, timeout=240)
     assert done.returncode == 0, done.stderr
