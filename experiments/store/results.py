@@ -156,9 +156,7 @@ class Result(Record):
 
     def _own_json(self) -> Json:
         """Return the fields of its kind alone, without those that came later and say nothing new."""
-        plain = asdict(
-            self, dict_factory=lambda pairs: {name: value for name, value in pairs if (name, value) not in LATER}
-        )
+        plain = asdict(self, dict_factory=lambda pairs: dict(pair for pair in pairs if pair not in LATER))
         return {name: value for name, value in plain.items() if name not in SHARED}
 
 
