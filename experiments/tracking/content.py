@@ -64,12 +64,16 @@ def finished_ms(result: TrainingResult | EvaluationResult, folder: Path) -> int:
         return int((folder / RESULT).stat().st_mtime * 1000)
 
 
-def curve_metrics(line: dict[str, Any], step: int) -> list[Metric]:
-    """Return the numbers of a journal's line, and the loss on the val split at each noise level."""
+def curve_metrics(line: dict[str, Any], step: int, time_ms: int | None = None) -> list[Metric]:
+    """Return the numbers of a journal's line, and the loss on the val split at each noise level.
+
+    time_ms: when the line was written, if not when it says.
+    """
+    at_ms = int(line["time"] * 1000) if time_ms is None else time_ms
     names = ("val_loss",) if "val_loss" in line else tuple(METRIC_OF)
     numbers = {METRIC_OF[name]: line[name] for name in names if name in line}
     numbers |= {f"{BY_NOISE}{sigma}": loss for sigma, loss in line.get("levels", {}).items()}
-    return [Metric(name, value, int(line["time"] * 1000), step) for name, value in numbers.items()]
+    return [Metric(name, value, at_ms, step) for name, value in numbers.items()]
 
 
 def training_metrics(result: TrainingResult, finished_ms: int) -> list[Metric]:

@@ -234,7 +234,8 @@ class Mirror:
         model = self.lineage.record_model(run, training, self.plan.names[signature], parameters)
         metrics = training_metrics(result, finished_ms(result, folder))
         for line in Journal(folder / VALIDATION).read()[-1:]:  # again: now that there is a model to show it at
-            metrics += curve_metrics(line, line["step"] * training.config.batch_size)
+            step = line["step"] * training.config.batch_size
+            metrics += curve_metrics(line, step, self._sent_ms(run, CURVES[VALIDATION], step))
         tags = [*training_tags(result), *description_tags(run, describe_training(result, run.run_id, folder))]
         self._finish(training, result, at_model(metrics, model, training.data), tags, (CONFIG, LOG))
 
@@ -259,6 +260,11 @@ class Mirror:
             history = self.client.get_metric_history(run.run_id, key)
             parts.steps[key] = max((metric.step for metric in history), default=-1)
         return parts.steps[key]
+
+    def _sent_ms(self, run: MirroredRun, key: str, step: int) -> int | None:
+        """Return the time of a curve's point that MLflow has; a training that was repeated has reached it twice."""
+        history = self.client.get_metric_history(run.run_id, key)
+        return next((metric.timestamp for metric in history if metric.step == step), None)
 
     def _send_grids(self, run: MirroredRun, signature: str, folder: Path) -> None:
         """Send the sample grids that this mirror has not sent; sending one twice stores it once."""

@@ -22,6 +22,7 @@ SECTIONS = (
     "ceilings",
     "exactness",
     "steps",
+    "graph",
     "training",
     "sampling",
     "curves",

@@ -229,6 +229,24 @@ def test_a_training_is_followed_while_it_runs_and_through_an_interruption(tiny_p
     assert run.info.status == "FINISHED" and len(history) == len({m.step for m in history}) == 20
 
 
+def test_a_loss_that_was_measured_again_is_one_point(tiny_plan: Plan, filled: Store) -> None:
+    """As after a full disk: the last losses are there, their training is not, and both are made again."""
+    uri = embedded_uri(filled)
+    name = next(iter(tiny_plan.trainings))
+    folder = filled.folder("trainings", name)
+    result, journal = folder / "result.json", Journal(folder / "validation.jsonl")
+    result.rename(folder / "later.json")
+    Mirror(filled, tiny_plan, uri).update()
+    lines = journal.read()
+    journal.keep_rising(below=lines[-1]["step"])
+    journal.append({**lines[-1], "time": lines[-1]["time"] + 5})
+    (folder / "later.json").rename(result)
+    Mirror(filled, tiny_plan, uri).update(ended=True)
+    for key in ("loss/val", "loss_by_noise/0.5"):
+        steps = [step for step, _ in history(uri, runs_of(uri, tiny_plan)[name].info.run_id, key)]
+        assert len(steps) == len(set(steps)) == len(lines)
+
+
 def test_a_run_duplicated_by_a_lost_answer_is_merged_with_its_children(tiny_plan: Plan, filled: Store) -> None:
     uri = embedded_uri(filled)
     training = next(iter(tiny_plan.trainings))
