@@ -6,6 +6,7 @@ import math
 import statistics
 from collections.abc import Sequence
 
+from reports.metrics import is_rounding
 from reports.significance import PairedErrors, Sample, normal_margin, t_margin
 
 Term = tuple[float, Sample]  # a weight, and the scores it applies to
@@ -19,17 +20,19 @@ def sum_of(terms: Sequence[Term]) -> float:
 def margin_of(terms: Sequence[Term], paired: PairedErrors | None) -> float | None:
     """Return half of the 95% interval of a weighted sum, over seeds if there are several, else over drawn images.
 
-    None if it is unknown. If the covariance of the scores is unknown, the interval is the widest possible.
+    None if it is unknown or if there is no variance. If the covariance of the scores is unknown, the interval is the
+    widest possible.
     """
+    values = [value for _, sample in terms for value in sample.values]
     if all(len(sample.values) == 1 for _, sample in terms):
         error = _error_over_images(terms, paired)
-        return normal_margin(error) if 0 < error < math.inf else None
+        return normal_margin(error) if math.isfinite(error) and not is_rounding(error, values) else None
     seeds = [seed for seed in terms[0][1].seeds if all(seed in sample.seeds for _, sample in terms)]
     if len(seeds) < 2:
         return None
     sums = [math.fsum(weight * _at(sample, seed) for weight, sample in terms) for seed in seeds]
     spread = statistics.stdev(sums)
-    return t_margin(spread / math.sqrt(len(seeds)), len(seeds) - 1) if spread > 0 else None
+    return t_margin(spread / math.sqrt(len(seeds)), len(seeds) - 1) if not is_rounding(spread, values) else None
 
 
 def _at(sample: Sample, seed: int) -> float:

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from reports.metrics import common_decimals
+from reports.metrics import common_decimals, is_rounding
 from reports.significance import Mark
 
 NO_NUMBER = "—"
@@ -114,6 +113,10 @@ def round_column(column: Sequence[TableEntry]) -> list[TableEntry]:
     """Return a column whose entries all have as many decimals as its errors allow."""
     values = [entry.mean for entry in column if entry.mean is not None]
     margins = [entry.margin for entry in column if entry.margin]
-    stds = [entry.std for entry in column if entry.std and math.isfinite(entry.std)]
+    stds = [
+        entry.std
+        for entry in column
+        if entry.mean is not None and entry.std and not is_rounding(entry.std, [entry.mean])
+    ]
     decimals = common_decimals(values, margins or stds, column[0].scale, column[0].unit)
     return [replace(entry, decimals=decimals) for entry in column]

@@ -16,6 +16,7 @@ Group = Literal["main", "fidelity", "memorisation", "own"]
 SPLITS = ("train", "val", "test")
 PREFERRED_SPLITS = ("test", "val", "train")  # where only one split is shown, the first of these with a score
 MAX_DECIMALS = 6
+ROUNDING = 1e-12  # an error or a spread is rounding if it is smaller than this, relative to its values
 
 
 @dataclass(frozen=True)
@@ -113,6 +114,11 @@ def common_decimals(values: Iterable[float], errors: Iterable[float], scale: flo
     sizes = sorted(abs(value) * scale for value in values if value and math.isfinite(value))
     usual = 1 if "%" in unit else 2 if sizes and statistics.median(sizes) >= 10 else 3
     return min(max(usual, -_exponent(sizes[0])), MAX_DECIMALS) if sizes else usual
+
+
+def is_rounding(spread: float, values: Iterable[float]) -> bool:
+    """Return whether an error or a spread of `values` is nothing but rounding; so is one that is not a number."""
+    return not spread > ROUNDING * max((abs(value) for value in values if math.isfinite(value)), default=0.0)
 
 
 def _exponent(value: float) -> int:

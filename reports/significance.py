@@ -23,6 +23,8 @@ from typing import Literal
 import numpy as np
 from scipy.special import ndtr, ndtri, stdtr, stdtrit  # pyright: ignore[reportMissingTypeStubs]
 
+from reports.metrics import is_rounding
+
 LEVEL = 0.05  # probability of a false winner anywhere in a table
 MIN_RELATIVE_VARIANCE = 1e-12  # anything below this is rounding
 Mark = Literal["best", "tied", ""]
@@ -92,12 +94,17 @@ class Sample:
 
     @property
     def margin(self) -> float | None:
-        """Half of the 95% interval: normal with one seed, Student's t with three seeds or more; None if unknown."""
+        """Half of the 95% interval: normal with one seed, Student's t with three seeds or more.
+
+        None if it is unknown, exactly 0 if all images or seeds agree but for rounding.
+        """
         count, std = len(self.values), self.std
-        if std is not None:
-            return t_margin(std / math.sqrt(count), count - 1) if count > 2 else None
-        has_error = count == 1 and math.isfinite(self.errors[0])
-        return normal_margin(self.errors[0]) if has_error else None
+        spread = self.errors[0] if count == 1 else std if count > 2 else None
+        if spread is None or not math.isfinite(spread):
+            return None
+        if is_rounding(spread, self.values):
+            return 0.0
+        return normal_margin(spread) if count == 1 else t_margin(spread / math.sqrt(count), count - 1)
 
     @property
     def has_error(self) -> bool:
@@ -142,7 +149,7 @@ def _z_test(a: Sample, b: Sample, paired: PairedErrors | None) -> DifferenceTest
         error = paired.error_of_difference(a.cells[0], b.cells[0])
     else:
         error = a.errors[0] + b.errors[0]  # the largest possible, whatever their correlation (Cauchy-Schwarz)
-    if error is None or not 0 < error < math.inf:
+    if error is None or is_rounding(error, (*a.values, *b.values)) or math.isinf(error):
         return None
     value = a.values[0] - b.values[0]
     return DifferenceTest(value, 2 * float(ndtr(-abs(value) / error)), normal_margin(error))
@@ -153,14 +160,14 @@ def _paired_t_test(a: Sample, b: Sample, seeds: Sequence[int]) -> DifferenceTest
     right = np.array([b.values[b.seeds.index(seed)] for seed in seeds])
     differences = left - right
     value, spread = float(differences.mean()), float(differences.std(ddof=1))
-    if not spread > MIN_RELATIVE_VARIANCE * float(np.abs([left, right]).max()):
+    if is_rounding(spread, (*a.values, *b.values)):
         return None
     return _t_test(value, spread / math.sqrt(len(seeds)), len(seeds) - 1)
 
 
 def _welch_test(a: Sample, b: Sample) -> DifferenceTest | None:
     parts = [float(np.var(sample.values, ddof=1)) / len(sample.values) for sample in (a, b)]
-    if not math.sqrt(sum(parts)) > MIN_RELATIVE_VARIANCE * max(map(abs, (*a.values, *b.values))):
+    if is_rounding(math.sqrt(sum(parts)), (*a.values, *b.values)):
         return None
     freedom = sum(parts) ** 2 / sum(
         part**2 / (len(sample.values) - 1) for part, sample in zip(parts, (a, b), strict=True)

@@ -14,7 +14,7 @@ from experiments.store.results import EvaluationResult, TrainingResult
 from experiments.store.store import Store
 from experiments.sweep.metrics import ERRORS
 from experiments.sweep.tasks import Evaluation, SweepTask
-from reports.metrics import METRICS
+from reports.metrics import METRICS, is_rounding
 
 NORMAL_95 = 1.959964  # standard errors to either side of a 95% interval
 LOSSES = ("loss", "val_loss")
@@ -41,10 +41,12 @@ class ComparedNumber:
 
     @property
     def is_significant(self) -> bool | None:
-        """Whether the 95% interval of the difference excludes 0; None if the error is unknown."""
-        if self.difference is None or self.error is None:
+        """Whether the 95% interval of the difference excludes 0; None if the error is unknown or only rounding."""
+        if self.here is None or self.there is None or self.error is None:
             return None
-        return abs(self.difference) > NORMAL_95 * self.error
+        if is_rounding(self.error, (self.here, self.there)):
+            return None
+        return abs(self.here - self.there) > NORMAL_95 * self.error
 
 
 @dataclass(frozen=True)

@@ -112,6 +112,18 @@ def test_more_comparisons_ask_for_more_evidence() -> None:
     assert marks([alone, equal])[0] == ["tied", "tied"]
 
 
+@pytest.mark.parametrize("paired", [None, PairedErrors(("c0", "c1"), np.array([[1e-17, 0.0], [0.0, 2e-17]]))])
+def test_errors_that_rounding_left_make_no_winner(paired: PairedErrors | None) -> None:
+    samples = (single("c0", 0.1, 1.4e-17), single("c1", 0.2, 2.8e-17))
+    assert [sample.margin for sample in samples] == [0.0, 0.0]
+    assert marks([ScoreColumn(samples, paired=paired)]) == [["tied", "tied"]]
+
+
+def test_the_interval_of_equal_seeds_has_no_width() -> None:
+    same = seeded([0.1, 0.1, 0.1])
+    assert same.std and same.margin == 0.0, "the mean of three tenths is not quite a tenth"
+
+
 def test_holm_by_hand() -> None:
     # 0.005 <= 0.05 / 4, 0.01 <= 0.05 / 3, 0.03 > 0.05 / 2: there it ends, though 0.04 <= 0.05 / 1
     assert holm([0.01, 0.04, 0.03, 0.005]) == [True, False, False, True]

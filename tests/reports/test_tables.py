@@ -145,6 +145,8 @@ def test_a_mean_over_the_seeds_that_were_not_stopped_is_not_shown() -> None:
         ([8.034, 9.1], [np.nan, np.nan], ["8.034", "9.100"]),
         ([8.034, 0.00042], [np.nan, np.nan], ["8.0340", "0.0004"]),
         ([1.0, 0.0], [0.0, 0.1], ["1.00", "0.00 ± 0.20"]),  # no variance seen is no certainty
+        ([0.1, 0.2], [1.4e-17, 2.8e-17], ["0.100", "0.200"]),  # nor is one that rounding left
+        ([0.1, 0.2], [1.4e-17, 0.1], ["0.10", "0.20 ± 0.20"]),
     ],
 )
 def test_a_column_has_as_many_decimals_as_its_errors_allow(values: list, errors: list, shown: list[str]) -> None:

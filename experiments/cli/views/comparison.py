@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -12,7 +11,7 @@ from rich.text import Text
 from experiments.cli.views.tables import TextTable, numbers, sentences, values
 from experiments.inspection.compare import NORMAL_95, CellComparison, ComparedNumber
 from experiments.inspection.config_diff import FieldDifference, shown
-from reports.metrics import common_decimals, metric_info, title_of
+from reports.metrics import common_decimals, is_rounding, metric_info, title_of
 from reports.metrics import shown as shown_metric
 
 MARK = "≈"
@@ -63,7 +62,8 @@ def _explanation(rows: Sequence[ComparedNumber]) -> list[Text]:
 def _texts(number: ComparedNumber) -> list[str]:
     """Both values and their difference, with the same number of decimals."""
     pairs = ((number.here, number.here_error), (number.there, number.there_error), (number.difference, number.error))
-    margins = [NORMAL_95 * error if error and math.isfinite(error) else None for _, error in pairs]
+    values = [value for value in (number.here, number.there) if value is not None]
+    margins = [NORMAL_95 * error if error and not is_rounding(error, values) else None for _, error in pairs]
     info = metric_info(number.metric)
     decimals = common_decimals([value for value, _ in pairs if value], filter(None, margins), info.scale, info.unit)
     return [

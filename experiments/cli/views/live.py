@@ -27,7 +27,9 @@ from experiments.store.results import (
     TrainingResult,
     WeightsRecord,
 )
+from experiments.sweep.jobs import Task
 from experiments.sweep.metrics import headline
+from experiments.sweep.tasks import Training
 from experiments.wording import duration, size
 
 VERBS = {
@@ -39,6 +41,7 @@ VERBS = {
     "training": "train",
     "evaluation": "evaluate",
 }
+READ = "read"  # instead of "train", of a network that somebody else trained
 TITLES = {"waiting": "trying again", "elsewhere": "another run works on"}
 REMARKS = {
     "interrupted": "the next run continues it",
@@ -109,7 +112,7 @@ class TerminalListener(RunListener):
     def _line(self, change: TaskChange) -> str:
         assert self.run is not None
         task, state = change.task, change.state
-        title = f"{VERBS[task.kind]} {change.name}"
+        title = _title(task, change.name)
         clock = f"[{duration(self.run.elapsed_s)}]"
         if state != "done":
             why = change.failure.message if change.failure else change.reason or REMARKS.get(state, "")
@@ -119,7 +122,8 @@ class TerminalListener(RunListener):
         if isinstance(result, EvaluationResult) and result.stopped_at:
             ending = f"stopped at {result.stopped_at:,} images"
         seconds = result.seconds if result is not None else 0.0
-        return f"{clock} {ending} {title}: {_numbers_of(result)} ({duration(seconds)})"
+        told = ": ".join(filter(None, [f"{ending} {title}", _numbers_of(result)]))
+        return f"{clock} {told} ({duration(seconds)})"
 
     @staticmethod
     def _summary(run: RunProgress) -> str:
@@ -130,6 +134,12 @@ class TerminalListener(RunListener):
 def standard_listener() -> TerminalListener:
     """Return a listener that shows a run on standard output."""
     return TerminalListener(console_for(as_json=False))
+
+
+def _title(task: Task, name: str) -> str:
+    """What a task does, and its name."""
+    is_read = isinstance(task, Training) and task.pretrained is not None
+    return f"{READ if is_read else VERBS[task.kind]} {name}"
 
 
 def _numbers_of(result: Result | None) -> str:
@@ -151,7 +161,7 @@ def live_view(tasks: Iterable[RunningTask], summary: str) -> Page:
     columns = (*decorations(""), *values("progress"), *numbers("loss", "images/s", "left"))
     table = TextTable(name("running"), *columns)
     for task in tasks:
-        progress, title = task.progress, f"{VERBS[task.task.kind]} {task.name}"
+        progress, title = task.progress, _title(task.task, task.name)
         if progress is None or task.phase:
             table.add(title, "", task.phase, "", "", "", rank=1 if task.phase != QUEUED else 2)
             continue
@@ -175,7 +185,7 @@ def plain_summary(tasks: Iterable[RunningTask], summary: str) -> str:
 
 def _plain_line(task: RunningTask) -> str:
     """What a task does now; "" while it waits for a worker."""
-    title = f"{VERBS[task.task.kind]} {task.name}: "
+    title = f"{_title(task.task, task.name)}: "
     if task.phase:
         return title + task.phase if task.phase != QUEUED else ""
     if task.progress is None:

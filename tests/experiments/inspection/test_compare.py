@@ -2,6 +2,7 @@
 
 import io
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -10,7 +11,7 @@ from safetensors.numpy import load_file
 
 from experiments.cli.views.comparison import comparison_view
 from experiments.errors import UserError
-from experiments.inspection.compare import NORMAL_95, compare, comparison_json
+from experiments.inspection.compare import NORMAL_95, ComparedNumber, compare, comparison_json
 from experiments.store.results import EvaluationResult
 from experiments.store.store import Store
 from experiments.sweep.plan import Plan
@@ -82,3 +83,10 @@ def test_both_shapes_hold_the_same(finished: tuple[Plan, Store]) -> None:
     assert told["here"]["name"] == "attention/heun" and "model.attention" in text
     number = next(number for number in told["numbers"] if number["metric"] == "fid_test")
     assert f"{number['here']:.1f} ± " in text and f"{number['difference']:+.1f} ± " in text and "FID test" in text
+
+
+def test_errors_that_rounding_left_are_not_shown(finished: tuple[Plan, Store]) -> None:
+    found = compare("attention/heun", "no-attention/heun", finished[1])
+    number = ComparedNumber("class_accuracy", 0.1, 0.2, 1.4e-17, 2.8e-17, 3e-17)
+    text = printed(replace(found, numbers=(number,)))
+    assert number.is_significant is None and "10.0 %" in text and "0.000" not in text

@@ -10,11 +10,13 @@ import mlflow
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from PIL import Image
 
 import edm
 from edm.config import ModelConfig
 from edm.files import save_model
+from edm.networks.build import start
 from edm.precondition import Denoiser
 from edm.pretrained.read import digest_of, read_pretrained
 from edm.pretrained.study import configurations
@@ -23,7 +25,6 @@ from experiments.store.store import Store
 from experiments.sweep.plan import Plan
 from experiments.tracking.database import embedded_uri
 from tests.commandline import invoke, run
-from tests.edm.networks.literature import random_weights
 from tests.edm.pretrained.published import nvlabs_file
 from tests.edm.pretrained.test_diffusers import folder as diffusers_folder
 from tests.edm.pretrained.test_study import checkpoint
@@ -36,7 +37,7 @@ SWEEP = """\
 name: others
 data:       {{name: folder, path: images, resolution: 32, channels: 1}}
 sampling:   {{sampler: euler, steps: 1}}
-evaluation: {{images: 70, features: classifier, splits: [train]}}
+evaluation: {{images: 70, features: classifier, splits: [train], reference: all}}
 grid:
   model.from: [{files}]
 resources:  {{sampling_batch: 35}}
@@ -44,10 +45,9 @@ resources:  {{sampling_batch: 35}}
 
 
 def own(place: Path) -> None:
-    model = Denoiser(ModelConfig("nano", channels=8).network(1, SIDE, CLASSES), 0.6)
-    random_weights(model)
+    config = ModelConfig("nano", channels=8).network(1, SIDE, CLASSES)
     place.mkdir()
-    save_model(model, place / "model.safetensors")
+    save_model(Denoiser(config, 0.6, start(config, torch.Generator().manual_seed(0))), place / "model.safetensors")
 
 
 def edm_pickle(place: Path) -> None:

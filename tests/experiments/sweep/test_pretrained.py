@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -104,6 +105,7 @@ def test_the_command_line_says_pretrained(model: Path, store: Store, tmp_path: P
     with without_ray():
         ran = invoke("run", file, "--store", store.root)
     assert ran.returncode == 0, ran.stdout + ran.stderr
+    assert re.search(r"done read \S+ \(\d+ s\)", ran.stdout) and "done train" not in ran.stdout
     reported = invoke("report", file, "--store", store.root)
     assert reported.returncode == 0, reported.stderr
     page = (store.root / "reports" / "rows" / "report.html").read_text()
