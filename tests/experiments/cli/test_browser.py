@@ -159,8 +159,8 @@ def test_an_evaluation_has_its_scores_and_parameters(
     assert value_of(runs, "parameters", "model.attention") == "True"
     assert value_of(runs, "parameters", "sampling.sampler") == "heun"
     expect(runs.get_by_text("Finished", exact=True)).to_be_visible()
-    parent = runs.get_by_role("link", name=plan.names[evaluation.training.signature], exact=True)
-    expect(parent).to_be_visible()
+    parent = runs.get_by_test_id("key-value-Parent run").get_by_role("link")
+    expect(parent).to_have_text(plan.names[evaluation.training.signature])
     expect(runs.get_by_text(f"digits ({evaluation.training.data.signature})")).to_be_visible()
 
 
