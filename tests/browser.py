@@ -95,5 +95,6 @@ def close_panels(page: Page) -> None:
 
 
 def row(page: Page, run: str) -> Locator:
-    """The part of a run's row in the table that has its name."""
-    return page.get_by_role("row").filter(has=page.get_by_role("link", name=run, exact=True))
+    """The part of a run's row in the table that has its name; another part has the model, of the same name."""
+    cell = page.locator("[role=gridcell][col-id*='Run Name']")
+    return page.get_by_role("row").filter(has=cell.get_by_role("link", name=run, exact=True))

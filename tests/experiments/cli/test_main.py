@@ -109,7 +109,7 @@ def test_more_than_there_is_is_refused_before_anything_starts(tmp_path: Path) ->
 
 def test_inception_without_weights_is_one_sentence(tmp_path: Path) -> None:
     offline = {"TORCH_HOME": str(tmp_path / "torch"), "https_proxy": "http://127.0.0.1:9", "EDM_SWEEP_WEIGHTS": ""}
-    done = run("run", DIGITS, "--store", tmp_path, "--set", "evaluation.features=inception", **offline)
+    done = run("run", DIGITS, "--store", tmp_path, "--set", "evaluation.features=inception", folder=None, **offline)
     assert done.returncode == 2 and "Traceback" not in done.stderr
     assert "pt_inception-2015-12-05-6726825d.pth" in done.stderr and "sha256 6726825d0af5f729" in done.stderr
     assert f"put it at {tmp_path / 'torch' / 'hub' / 'checkpoints'}" in done.stderr

@@ -78,7 +78,7 @@ def test_nothing_is_cut_or_lost_at_any_width(view: str) -> None:
     ids=["colours", "NO_COLOR", "dumb"],
 )
 def test_colours_add_nothing(view: str, environment: dict[str, str], has_colours: bool, has_escapes: bool) -> None:
-    text = printed(view, 100, **environment)
+    text = printed(view, 100, True, **environment)
     assert ANSI.sub("", text) == plain(view, 100)
     codes = {code for codes in re.findall(r"\x1b\[([0-9;]+)m", text) for code in codes.split(";")}
     assert has_colours or not codes & {str(30 + i) for i in range(8)}
