@@ -49,7 +49,8 @@ def test_no_library_chatters(filled: Filled) -> None:
 def test_other_packages_of_our_names_and_a_long_tmpdir_do_no_harm(filled: Filled) -> None:
     assert (filled.file.parent / "experiments" / "__init__.py").read_text().startswith("raise ImportError")
     assert len(list(filled.store.glob("evaluations/*/result.json"))) == 4
-    assert [path.name for path in filled.file.parent.glob("temporary*/*")] == []
+    left = [path.name for path in filled.file.parent.glob("temporary*/*")]
+    assert [name for name in left if not name.startswith("torchinductor_")] == []  # torch's cache, which is to stay
 
 
 def test_files_of_a_store_may_be_read_by_whoever_the_umask_allows(filled: Filled) -> None:
