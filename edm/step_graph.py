@@ -60,12 +60,13 @@ class ReplayedFunction:
 
     function: launches the same kernels whatever the values of its inputs. What it creates and leaves behind, such as
     gradients, has to be made anew by every call, as replays write to the same places. Where it cannot be captured it
-    goes on being called, and `problem` says why.
+    goes on being called. on_problem: called once in that case, with the reason.
     """
 
-    def __init__(self, function: Function, recorder: Recorder) -> None:
-        self.function, self.recorder = function, recorder
-        self.problem: str | None = None
+    def __init__(
+        self, function: Function, recorder: Recorder, on_problem: Callable[[str], None] = lambda _reason: None
+    ) -> None:
+        self.function, self.recorder, self.on_problem = function, recorder, on_problem
         self._calls = 0
         self._inputs: list[Tensor] = []
         self._recorded: tuple[Replay, Tensor] | None = None
@@ -90,6 +91,6 @@ class ReplayedFunction:
         try:
             self._recorded = self.recorder.capture(self.function, held)
         except RuntimeError as error:  # also where memory runs out, which calls may still have enough of
-            self.problem = str(error).split("\n")[0]
+            self.on_problem(str(error).split("\n")[0])
         else:
             self._inputs = held

@@ -269,7 +269,11 @@ def _gradient_of_steps(state: TrainState, data: TrainingSet) -> Callable[[int], 
     def computed(*source: Tensor) -> Tensor:
         return _compute_gradient(state, batches.made(BatchSource(*source)))
 
-    compute = ReplayedFunction(computed, GpuRecorder(state.device)) if state.computing.graphed else computed
+    def without_graph(_reason: str) -> None:  # results say how they were computed
+        state.computing = replace(state.computing, graphed=False)
+
+    graphed = state.computing.graphed
+    compute = ReplayedFunction(computed, GpuRecorder(state.device), without_graph) if graphed else computed
     return lambda step: compute(*batches.team_share(step, state.team, state.num_parts))
 
 

@@ -41,7 +41,7 @@ def test_replays_return_what_the_function_returns_for_their_own_inputs() -> None
     captured = ReplayedFunction(doubled, recorder)
     pairs = [(torch.full((3,), float(i)), torch.tensor([1.0, 2.0, i])) for i in range(WARM_UP + 4)]
     assert [captured(*pair) for pair in pairs] == [doubled(*pair) for pair in pairs]
-    assert recorder.captures == 1 and captured.problem is None
+    assert recorder.captures == 1
 
 
 def test_a_returned_value_is_not_changed_by_the_next_call() -> None:
@@ -68,10 +68,22 @@ def test_inputs_are_copied_so_that_their_tensors_may_change_afterwards() -> None
 )
 def test_what_cannot_be_captured_goes_on_being_called_and_says_why(error: Exception) -> None:
     recorder = CallingRecorder(error)
-    captured = ReplayedFunction(doubled, recorder)
+    problems: list[str] = []
+    captured = ReplayedFunction(doubled, recorder, problems.append)
     inputs = torch.ones(3), torch.ones(3)
     assert {float(captured(*inputs)) for _ in range(WARM_UP + 3)} == {9.0}
-    assert recorder.captures == 1 and captured.problem == str(error).split("\n")[0]
+    assert recorder.captures == 1 and problems == [str(error).split("\n")[0]]
+
+
+def test_a_training_whose_step_cannot_be_captured_does_not_claim_it(monkeypatch) -> None:
+    error = RuntimeError("operation not permitted when stream is capturing")
+    monkeypatch.setattr("edm.train.GpuRecorder", lambda device: CallingRecorder(error))
+    config = TrainingConfig(kimg=0.06, batch_size=12)
+    network = replace(NETWORK, dropout=0.0)
+    data = TrainingSet(torch.zeros(30, 1, 8, 8, dtype=torch.uint8), torch.arange(30) % 3)
+    computing = Computing("fp32", compiled=False, graphed=True)
+    state = TrainState(network, config, 0.5, 0, torch.device("cpu"), computing)
+    assert len(list(train(state, data))) == 5 and not state.computing.graphed
 
 
 def test_an_error_of_the_program_itself_is_not_hidden() -> None:
