@@ -57,6 +57,15 @@ def noted(context, start, stop):
     return drawn(context, start, stop)
 
 draw._generate = noted
+finish = Store.finish
+
+def finished(store, signature, result, files=()):
+    finish(store, signature, result, files)
+    with open(notes, "a") as lines:
+        lines.write(json.dumps(["finish", signature, result.kind]) + "\\n")
+
+# not outcomes are counted: a task that another run has just finished is "done" for both
+Store.finish = finished
 timing = LeaseTiming(beat_s=0.25, stale_s=3.0) if machine else LeaseTiming()
 store, context = Store(Path(root), lease_timing=timing), replace(CONTEXT, checkpoint_s=0.2)
 schedule = open_schedule(plan_sweep(load_sweep(Path(file))), store)
@@ -151,7 +160,7 @@ def alone(prepared: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[
 def test_two_at_once_do_no_piece_twice(runs: Runs, finished: tuple[Plan, Store]) -> None:
     runs.ended_well(runs.start(TINY), runs.start(TINY))
     assert times_begun(runs.store) == [1, 1]
-    assert set(runs.noted("done").values()) == {1} and len(runs.noted("done")) == 6
+    assert set(runs.noted("finish").values()) == {1} and len(runs.noted("finish")) == 6
     assert set(runs.noted("draw").values()) == {1} and len(runs.noted("draw")) == 4
     assert metrics(runs.store) == metrics(finished[1])
 
@@ -162,7 +171,7 @@ def test_one_that_begins_later_with_a_grown_grid_does_what_is_new(runs: Runs, al
     runs.until(lambda: list(runs.store.root.glob("trainings/*/journal.jsonl")))
     runs.ended_well(first, runs.start(GROWN))
     assert times_begun(runs.store) == [1, 1]
-    assert set(runs.noted("done").values()) == {1} and len(runs.noted("done")) == 8
+    assert set(runs.noted("finish").values()) == {1} and len(runs.noted("finish")) == 8
     assert set(runs.noted("draw").values()) == {1} and len(runs.noted("draw")) == 6
     assert metrics(runs.store) == metrics(alone(GROWN))
 
@@ -205,9 +214,9 @@ def test_a_stopped_run_writes_nothing_into_what_was_taken_over(
     runs.ended_well(sleeper, *([heir] if wakes != "when the other run is done" else []))
     if wakes == "when the other run is done":
         assert files_of(runs.store) == left
-    lost = f"{saved.parents[1].name}/training"
-    assert (runs.noted("elsewhere")[lost] > 0) == (wakes != "before anybody notices")
-    assert runs.noted("done")[lost] == 1
+    lost = saved.parents[1].name
+    assert (runs.noted("elsewhere")[f"{lost}/training"] > 0) == (wakes != "before anybody notices")
+    assert runs.noted("finish")[f"{lost}/trainings"] == 1
     steps = [line["step"] for line in Journal(saved.parents[1] / "journal.jsonl").read()]
     assert steps == sorted(set(steps)) and not (runs.store.root / "damaged").exists()
     assert metrics(runs.store) == metrics(alone(LONG))
