@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from edm.checksums import sha256_of
 from experiments.errors import UserError
@@ -51,8 +51,8 @@ class Store(RunRequests):
         self.name = name or str(self.root)
         self._damages = DamageLog(self.root)
 
-    def create(self) -> None:
-        """Make the folder; raises UserError where that or writing into it is not possible."""
+    def create(self) -> Self:
+        """Make the folder, and return the store; raises UserError where that or writing into it is not possible."""
         try:
             self.root.mkdir(parents=True, exist_ok=True)
             with tempfile.TemporaryFile(dir=self.root):
@@ -61,6 +61,7 @@ class Store(RunRequests):
             raise UserError(
                 f"{self.root}: the store cannot be written ({error}); choose another with --store"
             ) from None
+        return self
 
     def folder(self, kind: StoreKind, signature: str) -> Path:
         """Return the folder of a task. Raises UserError where the signature, as it was read, is a path."""

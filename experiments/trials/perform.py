@@ -49,9 +49,7 @@ def perform(store: Store, task: Task, context: TrialContext) -> Outcome:
     except Held as held:
         return Outcome("elsewhere", str(held))
     except LeaseLost:
-        if not store.root.is_dir():
-            return Outcome("elsewhere", f"{store.root} was moved or removed")
-        return Outcome("elsewhere", "it took over while this worker did not respond")
+        return _moved(store) or Outcome("elsewhere", "it took over while this worker did not respond")
     except Interrupted:
         return Outcome("interrupted")
     except Pruned as pruned:
@@ -60,7 +58,12 @@ def perform(store: Store, task: Task, context: TrialContext) -> Outcome:
         from experiments.trials.failures import failure_of  # heavy
 
         folder = store.folder(kind, task.signature)
-        return Outcome.failed(failure_of(error, folder / LOG, f"{folder}: cannot be written"))
+        return _moved(store) or Outcome.failed(failure_of(error, folder / LOG, f"{folder}: cannot be written"))
+
+
+def _moved(store: Store) -> Outcome | None:
+    """Return how a task ends whose store is gone; None where it is there."""
+    return None if store.root.is_dir() else Outcome("elsewhere", f"{store.root} was moved or removed")
 
 
 def help_with(store: Store, evaluation: Task, context: TrialContext) -> Outcome:

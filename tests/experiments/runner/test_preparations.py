@@ -41,7 +41,7 @@ from tests.planning import load_sweep, plan_sweep
 
 @pytest.fixture
 def empty(tmp_path: Path) -> Store:
-    return Store(tmp_path / "empty")
+    return Store(tmp_path / "empty").create()
 
 
 @pytest.fixture
@@ -212,7 +212,7 @@ def test_a_plan_and_its_forecast_count_files_that_are_to_be_fetched(
     tmp_path: Path, tiny_file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("EDM_SWEEP_DATA", str(tmp_path / "data"))
-    plan, place = plan_sweep(load_sweep(tiny_file, ("data.name=fashion_mnist",))), Store(tmp_path / "store")
+    plan, place = plan_sweep(load_sweep(tiny_file, ("data.name=fashion_mnist",))), Store(tmp_path / "store").create()
     tasks, fetched = open_schedule(plan, place).of("waiting"), list(downloads(plan, place))
     assert [file.file for file in fetched] == [file.name for file in CATALOGUE["fashion_mnist"].files]
     before = forecast(plan, tasks, place).wall_s
