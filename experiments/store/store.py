@@ -89,6 +89,16 @@ class Store(RunRequests):
         """Return whether a task was begun, and perhaps finished."""
         return (self.folder(kind, signature) / CONFIG).exists()
 
+    def configs(self, kind: StoreKind) -> Iterator[str]:
+        """Yield the config.yaml of every task of a kind."""
+        try:
+            names = os.listdir(self.root / kind)
+        except FileNotFoundError:
+            return
+        for name in names:
+            with suppress(OSError, ValueError):
+                yield Path(f"{self.root}/{kind}/{name}/{CONFIG}").read_text()
+
     def free_bytes(self) -> int:
         """Return how much room is left on the disk that the store is on, or will be."""
         place = next(folder for folder in (self.root, *self.root.parents) if folder.exists())
@@ -163,13 +173,23 @@ class Store(RunRequests):
         if result is not None:
             return result
         names = tuple(files)
-        with self.lock(result_type.kind, signature, on_wait) as folder:
-            result = self.verified(result_type, signature)
-            if result is None:
-                with replacing_files(folder, names) as building:
-                    result = build(building)
-                self.finish(signature, result, names)
-                result = self.result(result_type, signature)
+        with self.lock(result_type.kind, signature, on_wait):
+            return self.ensure_locked(result_type, signature, build, names)
+
+    def ensure_locked(
+        self,
+        result_type: type[ResultT],
+        signature: str,
+        build: Callable[[Path], ResultT],
+        files: Iterable[str] = (),
+    ) -> ResultT:
+        """Return the result of a task whose lock the caller holds, built first as `ensure` does it."""
+        result, names = self.verified(result_type, signature), tuple(files)
+        if result is None:
+            with replacing_files(self.folder(result_type.kind, signature), names) as building:
+                result = build(building)
+            self.finish(signature, result, names)
+            result = self.result(result_type, signature)
         assert result is not None
         return result
 

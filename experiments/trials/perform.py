@@ -21,7 +21,7 @@ from experiments.store.leases import Held, LeaseLost
 from experiments.store.store import Store
 from experiments.sweep.jobs import Job, Outcome, Task
 from experiments.sweep.preparations import ExactSolution, FeatureClassifier, ReferenceStatistics, WeightsDownload
-from experiments.sweep.tasks import Evaluation, Training
+from experiments.sweep.tasks import DataSource, Evaluation, Training
 from experiments.trials.context import Interrupted, Pruned, TrialContext
 from experiments.trials.extensions import require_loaded
 from experiments.trials.logs import logging_to, prints_to
@@ -90,8 +90,9 @@ def _perform_locked(store: Store, task: Task, context: TrialContext, folder: Pat
         try:
             if store.stop_requested(context.run_id, task.signature):
                 raise Interrupted
-            if not isinstance(task, WeightsDownload):
+            if not isinstance(task, WeightsDownload | DataSource):
                 _load_torch(context, folder)
+            if not isinstance(task, WeightsDownload):
                 require_loaded(task, store)
             _run_task(store, task, context)
         except (Held, LeaseLost):
@@ -123,6 +124,11 @@ def _run_task(store: Store, task: Task, context: TrialContext) -> None:
         from experiments.trials.downloads import run_download  # heavy
 
         run_download(store, task, context)
+        return
+    if isinstance(task, DataSource):
+        from experiments.trials.datasets import run_preparation
+
+        run_preparation(store, task, context)
         return
     from experiments.trials.classifier import run_classifier  # heavy
     from experiments.trials.evaluation.context import forget_models  # heavy
