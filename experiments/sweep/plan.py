@@ -216,9 +216,8 @@ def _planned(
     requested = list(planner.plan(sweep.cells))
     if holdings is None or not holdings.has_any("evaluations") or not planner.lacks_classifiers:
         return planner, requested
-    former = Planner(
-        inputs, sources, holdings, stored, FORMER_CLASSIFIER
-    )  # a bundle has results without their classifier
+    # a bundle has results without their classifier
+    former = Planner(inputs, sources, holdings, stored, FORMER_CLASSIFIER)
     as_before = list(former.plan(sweep.cells))
     return (former, as_before) if former.has_classified else (planner, requested)
 
@@ -269,8 +268,8 @@ class Planner:
         trainings = {id(forms): forms for cell in cells for forms in self._forms(cell) if forms}.values()
         for forms in trainings:
             self._training_aliases.add(forms[-1].signature, forms)
-        for canonical in (forms[-1] for forms in trainings) if self._stored else ():
-            self._training_aliases.add_if_none(canonical.signature, self._stored.trainings(canonical))
+            if self._stored:
+                self._training_aliases.add_if_none(forms[-1].signature, self._stored.trainings(forms[-1]))
         requests = [self._request(cell) for cell in cells]
         to_run: dict[str, Evaluation] = {}  # one for all cells that come to the same, in canonical form if there is one
         for request in requests:  # all of them first, as the store may have the form of another cell

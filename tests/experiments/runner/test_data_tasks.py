@@ -44,9 +44,7 @@ from tests.planning import load_sweep, plan_sweep
 def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Store:
     """An empty store on a machine without the files of any data set."""
     monkeypatch.setenv("EDM_SWEEP_DATA", str(tmp_path / "files"))
-    store = Store(tmp_path / "store")
-    store.create()
-    return store
+    return Store(tmp_path / "store").create()
 
 
 @pytest.fixture
