@@ -20,7 +20,7 @@ from tests.faults.harness import Command, Scene, Wire, fill, flip, kill, shift_t
 # half way; with everything done
 Beginning = Literal["empty", "prepared", "halfway", "complete"]
 
-RAYLET_S = 60.0  # for a run to notice that Ray is gone, and to end
+RAYLET_S = 240.0  # for a run to notice that Ray is gone, to start it again, and to finish
 LEAVES_S = 30.0  # for a run to save its state and leave
 
 TABLES = Wire("tables", "alembic.runtime.migration", "HeadMaintainer.update_to_step", nth=5)
