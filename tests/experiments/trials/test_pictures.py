@@ -241,7 +241,7 @@ def test_a_cell_can_be_drawn_before_its_evaluation_has_begun(studio, tmp_path: P
     copied, cell = Store(tmp_path / "store"), plan.cells[0]
     shutil.copytree(store.root, copied.root)
     shutil.rmtree(copied.folder("evaluations", cell.evaluation.signature))
-    result, _ = sample(copied, cell.name, "--images", 1, "--out", tmp_path / "grid.png")
+    result, _ = sample(copied, "ema=null/guidance=1", "--images", 1, "--out", tmp_path / "grid.png")
     assert result.exit_code == 0, result.output
     assert json.loads(result.stdout)["drawn"].endswith("heun, 4 steps, guidance 1")
 
