@@ -219,7 +219,7 @@ def asked(number: signal.Signals) -> Callable[[Scene], str]:
 # full disks -----------------------------------------------------------------------------------------
 
 WRITES: dict[str, Wire] = {
-    "prepared data": Wire("data", "edm.data.prepare", "_write_header"),
+    "prepared data": Wire("data", "edm.data.prepare", "_write_images"),
     "classifier": Wire("classifier", "edm.files", "save_tensors", matching="classifiers/"),
     "features of real images": Wire("references", "edm.files", "save_tensors", matching="references/.*/features/"),
     "reference statistics": Wire("statistics", "edm.files", "save_tensors", matching="references/.*statistics"),
