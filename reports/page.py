@@ -18,7 +18,7 @@ from reports.charts import Chart
 from reports.dictionary import PARAMETERS
 from reports.figures import all_charts, loss_charts
 from reports.findings import finding, question
-from reports.metrics import shown, title_of
+from reports.metrics import MINUS, shown, title_of
 from reports.notes import remarks, report_notes, separation_note, state_line
 from reports.render import TIED_MARK
 from reports.report import Report
@@ -43,6 +43,7 @@ def to_html(report: Report, refresh_s: int = 0) -> str:
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(HERE), autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True
     )
+    environment.filters["typeset"] = typeset
     tables, rows = report.tables, frame_rows(report.frame)
     pictures = _gallery(report, rows, report.pictures, partial(_score_caption, decimals=_decimals(tables)))
     curves, varying, titles = _curves(report), _varying_parameters(report), _metric_titles(report)
@@ -75,6 +76,11 @@ def to_html(report: Report, refresh_s: int = 0) -> str:
         style=(HERE / "page.css").read_text(encoding="utf-8"),
         script=(HERE / "page.js").read_text(encoding="utf-8"),
     )
+
+
+def typeset(text: str) -> str:
+    """Return text whose negative numbers have minus signs instead of hyphens."""
+    return MINUS.sub("−", text)
 
 
 def _axes(report: Report) -> dict[str, str]:
@@ -133,7 +139,7 @@ def _cell(
     return {
         "name": report.shown(str(row["cell"])),
         "number": number,
-        "scores": [("status", _status(report, row)), *_scores(row, titles)],
+        "scores": [("status", _status(report, row)), *((name, typeset(text)) for name, text in _scores(row, titles))],
         "configuration": [(key, show_value(row[key])) for key in varying],
         "depends": [(key, str(row[key])) for key in SIGNATURES if key in row],
         "curve": curves.index(training) if training in curves else -1,
