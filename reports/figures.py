@@ -164,8 +164,9 @@ class ChartMaker:
             return row[colour] if colour else None, kinds.get(show_value(row.get(axis.apart)), "")
 
         lines = [
-            replace(self._line(value, kind, colour, group, axis, metric), is_dashed=kind != first_kind)
+            _set_apart(line) if kind != first_kind else line
             for (value, kind), group in _grouped(rows, line_of)
+            for line in [self._line(value, kind, colour, group, axis, metric)]
         ]
         if len(lines) > MAX_SERIES:
             return None
@@ -277,6 +278,11 @@ class ChartMaker:
 
 def _bars(points: Sequence[ChartPoint]) -> str:
     return "Bars: 95% intervals." if any(p.x_margin or p.y_margin for p in points) else ""
+
+
+def _set_apart(line: Series) -> Series:
+    """A line that differs from another of its colour: dashed, with hollow points."""
+    return replace(line, is_dashed=True, points=tuple(replace(point, is_hollow=True) for point in line.points))
 
 
 def _pareto(lines: Sequence[Series]) -> Series | None:

@@ -40,15 +40,11 @@ def to_html(report: Report, refresh_s: int = 0) -> str:
 
     refresh_s: after how many seconds it loads itself again; 0 is never.
     """
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(HERE), autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True
-    )
-    environment.filters["typeset"] = typeset
     tables, rows = report.tables, frame_rows(report.frame)
     pictures = _gallery(report, rows, report.pictures, partial(_score_caption, decimals=_decimals(tables)))
     curves, varying, titles = _curves(report), _varying_parameters(report), _metric_titles(report)
     denoising = _gallery(report, rows, report.denoising, lambda row: "")[:MAX_PICTURES]
-    return environment.get_template("page.html.j2").render(
+    return _template().render(
         title=report.layout.title,
         question=question(report),
         finding=finding(tables),
@@ -78,6 +74,14 @@ def to_html(report: Report, refresh_s: int = 0) -> str:
     )
 
 
+def _template() -> jinja2.Template:
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(HERE), autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True
+    )
+    environment.filters["typeset"] = typeset
+    return environment.get_template("page.html.j2")
+
+
 def typeset(text: str) -> str:
     """Return text whose negative numbers have minus signs instead of hyphens."""
     return MINUS.sub("−", text)
@@ -101,7 +105,7 @@ def _filters(report: Report) -> list[dict[str, Any]]:
 
 
 def _chart(chart: Chart) -> dict[str, Any]:
-    legend = [{"name": s.name, "picture": marker_svg(s.colour, s.is_dashed)} for s in chart.legend]
+    legend = [{"name": s.name, "picture": marker_svg(s)} for s in chart.legend]
     return {
         "key": chart.key,
         "title": chart.title,

@@ -167,6 +167,7 @@ def test_guidance_that_doubles_the_evaluations_has_lines_of_its_own() -> None:
     lines = {series.name: [(p.x, p.y) for p in series.points] for series in chart.series}
     assert lines["euler, guidance=1"] == [(8, 0), (16, 1)] and lines["dpm, guidance=1"] == [(8, 6), (16, 7)]
     assert lines["euler, guidance=1.5, 2"] == [(16, 3), (32, 4)] and "mean over guidance." in chart.caption
+    assert [series.is_hollow for series in chart.legend if series.has_markers] == [False, True] * 2
     steps = charts(made[made["sampling.sampler"] == "euler"], Layout("t", axes))["nfe"]
     assert steps.legend_title == "guidance", "a line for each number of steps would show nothing"
 
