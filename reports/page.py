@@ -78,7 +78,7 @@ def _template() -> jinja2.Template:
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(HERE), autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True
     )
-    environment.filters["typeset"] = typeset
+    environment.filters["typeset"] = typeset  # pyright: ignore[reportUnknownMemberType]
     return environment.get_template("page.html.j2")
 
 
