@@ -231,6 +231,8 @@ def _remedy(error: BaseException, file: ExtensionFile) -> str:
         if Path(file.path).with_name(f"{error.name}.py").is_file():
             return f"; add {error.name}.py to extensions"
         return f"; install {error.name}"
+    if isinstance(error, ImportError) and "relative import" in str(error):
+        return "; import the other file by its name alone, as in import helper, and add it to extensions"
     wrong, known = _misspelled(error)
     if not known:
         return "; correct it"

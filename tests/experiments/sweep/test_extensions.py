@@ -138,6 +138,11 @@ BROKEN = [
     (SWEEP, "import nowhere\n", "ideas.py:1: cannot be imported (ModuleNotFoundError: No module named 'nowhere'); ins"),
     (
         SWEEP,
+        "from . import helper\n",
+        "; import the other file by its name alone, as in import helper, and add it to ext",
+    ),
+    (
+        SWEEP,
         "x = 1\n\n\ny = 1 / 0\n",
         "ideas.py:4: cannot be imported (ZeroDivisionError: division by zero); correct it",
     ),

@@ -65,7 +65,7 @@ def test_a_loss_that_explodes_stops_and_one_that_wavers_does_not(tmp_path: Path)
         go_on(exploding, [1.0] * 5 + [0.1] * 5 + [3.0] * 5)
 
 
-def test_a_loss_of_ones_own_may_be_below_zero_and_is_named_where_it_explodes(tmp_path: Path) -> None:
+def test_a_loss_of_ones_own_may_be_negative_and_is_named_as_it_explodes(tmp_path: Path) -> None:
     register(Registration("loss", "mine", lambda *given: given), "0")
     config = TrainingConfig(kimg=10.0, batch_size=10, loss=Extension("mine", "0", where="ideas.py, mine"))
     wavering = new_manager(tmp_path / "a", config)
