@@ -243,7 +243,7 @@ def _remedy(error: BaseException, file: ExtensionFile) -> str:
 def _misspelled(error: BaseException) -> tuple[str, tuple[str, ...]]:
     """Return the name in edm.extend that an error says does not exist, and those that do; no names of other errors."""
     kinds: tuple[str, ...] = get_args(Kind)
-    if isinstance(error, AttributeError) and error.obj is extend:
+    if isinstance(error, AttributeError) and error.obj is extend and error.name:
         return error.name, kinds
     frame = _last_own_frame(error)
     keyword = re.search(r"got an unexpected keyword argument '(\w+)'", str(error))
