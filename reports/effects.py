@@ -36,7 +36,8 @@ class Effect:
         """The effect as a sentence without a full stop."""
         size = shown(self.metric, self.mean, self.margin, sign=True)
         direction = "lower" if self.mean < 0 else "higher"
-        pairs = f"{direction} in {self.num_agreeing} of {self.num_pairs} pairs" if self.mean else "no difference"
+        count = f"{self.num_agreeing} of {self.num_pairs} pairs" if self.num_pairs > 1 else "the only pair"
+        pairs = f"{direction} in {count}" if self.mean else "no difference"
         return f"{self.axis}, {self.value} instead of {self.base}: {size} {title_of(self.metric)}, {pairs}"
 
     @property

@@ -129,8 +129,6 @@ def _cell(
     curves: the trainings with a curve. varying: parameters that cells differ in. titles: of the metrics.
     """
     training = str(row.get("training_name", ""))
-    if "sweep" in report.layout.axes:  # the report's curves are those of several sweeps
-        training = f"{row['sweep']}:{training}"
     sweep, name = _command_names(report, report.shown(str(row["cell"])))
     return {
         "name": report.shown(str(row["cell"])),
@@ -142,9 +140,9 @@ def _cell(
         "link": report.links.get(str(row["cell"]), ""),
         "notes": [note for note in str(row.get("notes") or "").split("; ") if note and note != "nan"],
         "commands": [
-            shlex.join(["edm-sweep", "run", sweep, "--only", name]),
-            shlex.join(["edm-sweep", "why", f"{sweep}:{name}"]),
-            shlex.join(["edm-sweep", "ui"]),
+            ("Reproduce it", shlex.join(["edm-sweep", "run", sweep, "--only", name])),
+            ("Show what it depends on", shlex.join(["edm-sweep", "why", f"{sweep}:{name}"])),
+            *([("Open MLflow, which has a run of it", "edm-sweep ui")] if report.has_own_record else []),
         ],
     }
 

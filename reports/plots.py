@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import logging
 import warnings
 from collections.abc import Iterable
 from pathlib import Path
@@ -36,6 +37,7 @@ STYLE: dict[Any, Any] = {
 
 def write_figures(charts: Iterable[Chart], folder: Path) -> list[Path]:
     """Write every chart as SVG and PDF, and their captions; return the files."""
+    logging.getLogger("matplotlib").setLevel(logging.ERROR)  # else it says where its cache of fonts is
     import matplotlib
 
     matplotlib.use("agg")

@@ -35,7 +35,10 @@ SweepsOrBundles = Annotated[
     ),
 ]
 Formats = Annotated[
-    str | None, typer.Option("--format", help="What to write, such as html,tex: of html, md, tex, csv and parquet.")
+    str | None,
+    typer.Option(
+        "--format", help="What to write, such as html,tex: of html, md, tex, csv and parquet. By default all."
+    ),
 ]
 WithProvenance = Annotated[
     bool,
@@ -146,16 +149,18 @@ def export(
     say(console, f"To use it on any machine: {commands[0]}, or {commands[1]}")
 
 
-def write_page(report: Report, folder: Path, formats: tuple[str, ...] = ()) -> Path:
+def write_page(report: Report, folder: Path, formats: tuple[str, ...] = (), figures: bool = False) -> Path:
     """Write a report into a folder and return its page.
 
-    formats: by default the usual ones. Raises UserError if it cannot be written.
+    formats: by default all, and then the figures that the folder has are renewed. figures: write them in any case.
+    Raises UserError if it cannot be written.
     """
-    from reports.folder import write_report
-    from reports.formats import USUAL_FORMATS
+    from reports.folder import FIGURES, write_report
+    from reports.formats import FORMATS
 
+    renewed = not formats and (folder / FIGURES).is_dir()
     try:
-        return write_report(report, folder, formats or USUAL_FORMATS)
+        return write_report(report, folder, formats or FORMATS, figures or renewed)
     except OSError as error:
         raise UserError(
             f"{folder}: the report cannot be written ({error}); choose another folder with 'report --out FOLDER', or "

@@ -13,7 +13,7 @@ from experiments.cli.output import DONE, FAILED, INTERRUPTED, console_for, print
 from experiments.cli.parsing import parse_budget, parse_tags
 from experiments.cli.plan import show_plan
 from experiments.cli.report import cells_json, show_tables, write_page
-from experiments.cli.report_sources import Source, report_of
+from experiments.cli.report_sources import ReportOptions, Source, report_of
 from experiments.cli.restart import restarts_left, spent_s
 from experiments.cli.sweeps import open_sweep, overrides_of, read_sweep
 from experiments.cli.views.summary import show_summary, summary_json
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from experiments.runner.options import Options
     from experiments.runner.schedule import Schedule
     from experiments.store.store import Store
+    from experiments.sweep.plan import Plan
     from reports.report import Report
 
 DryRun = Annotated[
@@ -63,6 +64,11 @@ Check = Annotated[
     bool, typer.Option("--check/--no-check", help="Whether to try the sweep's extensions on random input first.")
 ]
 
+WithProvenance = Annotated[
+    bool,
+    typer.Option("--with-provenance", help="Include host names, absolute paths and links to MLflow in the report."),
+]
+
 
 def run(
     sweep: SweepArgument,
@@ -82,6 +88,7 @@ def run(
     on_finish: OnFinish = None,
     on_failure: OnFailure = None,
     check: Check = True,
+    with_provenance: WithProvenance = False,
     as_json: AsJson = False,
 ) -> None:
     """Run whatever a sweep still needs and show its table. Safe to repeat.
@@ -103,7 +110,8 @@ def run(
     estimate = show_plan(schedule, place, console, sweep, as_json and dry_run, again)
     _check_budget(budget, options, estimate, console)
     if not dry_run:
-        _fill(schedule, place, tracking_uri, options, hooks, console, as_json)
+        report = _FinalReport(schedule.asked, place, ReportOptions(with_provenance=with_provenance), tracking_uri)
+        _fill(schedule, place, tracking_uri, options, hooks, report, console, as_json)
 
 
 def _check_budget(budget: str | None, options: Options, estimate: Forecast, console: Console) -> None:
@@ -124,6 +132,7 @@ def _fill(
     tracking_uri: str | None,
     options: Options,
     hooks: Hooks,
+    report: _FinalReport,
     console: Console,
     as_json: bool,
 ) -> NoReturn:
@@ -132,9 +141,7 @@ def _fill(
     from experiments.runner.run import run_sweep
 
     store.create()
-    name = schedule.asked.sweep.name
-    with calling_hooks(hooks, name, store, console) as outcome:
-        report = _FinalReport(Source(schedule.asked, store, name))
+    with calling_hooks(hooks, schedule.asked.sweep.name, store, console) as outcome:
         summary = run_sweep(schedule, store, tracking_uri, TerminalListener(console), options, report.write)
         outcome |= summary_json(summary)
         if summary.interrupted:  # no tables after Ctrl-C
@@ -155,10 +162,12 @@ class _FinalReport:
     made: Report
     page: Path
 
-    def __init__(self, source: Source) -> None:
-        self.source = source
+    def __init__(self, plan: Plan, store: Store, options: ReportOptions, tracking_uri: str | None) -> None:
+        self.plan, self.store, self.options, self.tracking_uri = plan, store, options, tracking_uri
 
-    def write(self) -> None:
-        """Make the report and write it into the store; raises UserError."""
-        self.made = report_of([self.source])
-        self.page = write_page(self.made, self.source.store.report_folder(self.source.name))
+    def write(self, links: dict[str, str]) -> None:
+        """Make the report and write it into the store; raises UserError. links: of tasks in MLflow, by signature."""
+        name = self.plan.sweep.name
+        source = Source(self.plan, self.store, name, run_links=links if self.tracking_uri else None)
+        self.made = report_of([source], self.options)
+        self.page = write_page(self.made, self.store.report_folder(name), figures=True)

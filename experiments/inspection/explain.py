@@ -128,7 +128,7 @@ def _preparation(task: Preparation, store: Store) -> Dependency:
 def _data_set(source: DataSource, store: Store) -> Dependency:
     """A data set, which is prepared once for all tasks that need it."""
     status = status_of_task(source, store)
-    remark = _code_remark(source, store) if status.state == "done" else "prepared before the tasks that need it"
+    remark = _code_remark(source, store) if status.state == "done" else "prepared once, before the tasks that need it"
     return Dependency(f"data set {source.config.name}", "data", source.signature, status, remark)
 
 

@@ -25,7 +25,7 @@ ESTIMATE_S, ESTIMATE_SHARE = 5.0, 0.05  # between estimates of the time left; sh
 class RunningTask:
     """A task that was handed out, and how far it is.
 
-    phase: what it does that is not counted, "" while `progress` counts. progress: None before a worker has begun it.
+    phase: what it does now; "" while `progress` counts all that it does. progress: None before a worker has begun it.
     """
 
     task: Task

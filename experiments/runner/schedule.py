@@ -17,8 +17,9 @@ from experiments.sweep.jobs import Job, Outcome, Task
 from experiments.sweep.plan import Plan
 from experiments.sweep.preparations import Preparation
 from experiments.sweep.probes import Probe
-from experiments.sweep.tasks import Evaluation
+from experiments.sweep.tasks import DataSource, Evaluation
 
+PLURALS = {"data": "data sets", "references": "reference statistics"}  # of kinds of tasks; of others it ends in s
 NOT_NEEDED: tuple[State, ...] = ("done", "cancelled", "skipped")  # states of tasks that need no others any more
 
 
@@ -26,9 +27,9 @@ class Schedule:
     """Probes and preparations, then trainings, longest first; an evaluation as soon as what it depends on is done.
 
     present: signatures of tasks that the store already holds. probes: networks to measure first. preparations: what
-    evaluations share, by signature. retries: how often a task that failed is tried again. redo: tasks to do even if
-    nothing depends on them. asked: the plan of the cells that this run is asked for, by default of all. It leaves out
-    the other evaluations, and what only they depend on.
+    evaluations share, by signature. data: data sets to prepare, by signature. retries: how often a task that failed is
+    tried again. redo: tasks to do even if nothing depends on them. asked: the plan of the cells that this run is asked
+    for, by default of all. It leaves out the other evaluations, and what only they depend on.
 
     failures: of what failed, or is tried again. reasons: why a task was pruned, withheld or left to another run.
     notices: sentences for people, each to be said once. abandoned: whether the run was given up because Ray died.
@@ -46,11 +47,12 @@ class Schedule:
         redo: frozenset[str] = frozenset(),
         asked: Plan | None = None,
         preparations: Mapping[str, Preparation] = MappingProxyType({}),
+        data: Mapping[str, DataSource] = MappingProxyType({}),
     ) -> None:
         self.plan, self.present, self.costs = plan, present, costs or Operations()
         self.asked = asked or plan
         skipped = frozenset(plan.evaluations.keys() - self.asked.evaluations.keys())
-        self.graph = TaskGraph(plan, probes or {}, preparations)
+        self.graph = TaskGraph(plan, probes or {}, preparations, data)
         self._states = TaskStates(self.graph.tasks, first_states(self.graph, present, skipped, redo))
         self._queue = ReadyQueue(self.graph.tasks, self.graph.order, self._is_ready)
         self._retry = RetryPolicy(retries)
@@ -177,9 +179,10 @@ class Schedule:
             self._end(again, "failed")
             self.failures[again] = known
         if any(self.states[signature] == "waiting" for signature in alike):
-            reason = f"{SHARED_LIMIT} {kind}s failed with the same error: {failure.message}"
+            kinds = PLURALS.get(kind, f"{kind}s")
+            reason = f"{SHARED_LIMIT} {kinds} failed with the same error: {failure.message}"
             using = f" that use {' and '.join(extension.name for extension in common.values())}" if common else ""
-            self.notices.append(f"No more {kind}s{using} are started: {reason}")
+            self.notices.append(f"No more {kinds}{using} are started: {reason}")
             self.withhold(alike, reason)
 
     def withhold(self, signatures: Iterable[str], reason: str) -> None:

@@ -56,7 +56,7 @@ class Overview:
         if run.result != digest or run.status != FINISHED:
             for path, file in files.items():
                 folder = Path(REPORT, path).parent.as_posix()
-                self.experiment.client.log_artifact(run.run_id, str(file), folder)
+                self.experiment.log_file(run, file, folder)
             self.experiment.client.log_text(run.run_id, json.dumps(plan_to_json(self.plan)), SWEEP)
             tags = [RunTag("edm.result", digest), *description_tags(run, table)]
             self.experiment.finish(REPORT, [], tags, (), newest_ms)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import time
 from collections.abc import Iterator
@@ -104,7 +105,7 @@ def scene(case: Case, calm: Calm, tmp_path: Path, request: pytest.FixtureRequest
         store = (disk if disk is not None and case.needs == "disk" else tmp_path) / "store"
         half = case.beginning == "halfway"
         shutil.copytree(request.getfixturevalue("halfway") if half else calm.beginnings[case.beginning], store)
-        scene = a_scene(tmp_path, store, "_".join(case.name.replace("'", "").split(" ")).replace("-", "_").lower())
+        scene = a_scene(tmp_path, store, re.sub(r"\W+", "_", case.name).lower())
         scene.read_only = disk
         if case.needs == "server":
             scene.server = request.getfixturevalue("server")

@@ -9,12 +9,13 @@ import pytest
 
 from reports.charts import Chart, ticks
 from reports.figures import all_charts, score_chart
+from reports.folder import write_report
 from reports.layout import Layout
 from reports.plots import write_figures
 from reports.report import Report
 from reports.svg import to_svg
 from reports.tables import result_tables
-from tests.reports.frames import DIGITS, LAYOUT, NO_CURVES, digits, frame, full, samplers, with_errors
+from tests.reports.frames import DIGITS, LAYOUT, NO_CURVES, digits, frame, full, report, samplers, with_errors
 
 SAMPLERS = Layout("s", ("sampling.sampler", "sampling.steps"))
 
@@ -154,3 +155,14 @@ def test_an_interval_below_zero_reaches_the_end_of_a_logarithmic_axis(tmp_path: 
     points = tuple(replace(p, y_margin=10 * p.y) for p in chart.series[0].points)
     wide = replace(chart, series=(replace(chart.series[0], points=points),))
     assert "nan" not in to_svg(wide) and write_figures([wide], tmp_path)
+
+
+def test_a_reports_figures_are_drawn_again_only_if_its_page_changes(tmp_path: Path) -> None:
+    made = report(with_errors(frame()), tmp_path)
+    drawn = tmp_path / "out" / "figures" / "scores.pdf"
+    write_report(made, tmp_path / "out", figures=True)
+    first = drawn.stat().st_mtime_ns
+    write_report(made, tmp_path / "out", figures=True)
+    assert drawn.stat().st_mtime_ns == first
+    write_report(replace(made, frame=made.frame.assign(fid_test=[4.0, 3.0, 2.0, 1.0])), tmp_path / "out", figures=True)
+    assert drawn.stat().st_mtime_ns > first

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pytest
 
 from reports.findings import finding, question
 from reports.folder import write_report
@@ -112,6 +113,13 @@ def test_parameters_that_all_cells_share_are_listed_once(tmp_path: Path) -> None
     page = page_of(report(frame(), tmp_path), tmp_path)
     shared = re.findall(r"<dt>(.*?)</dt>", page)
     assert "training.kimg" in shared and "model.preset" not in shared
+
+
+@pytest.mark.parametrize("own", [True, False])
+def test_a_cell_has_the_commands_that_work_with_its_store(own: bool, tmp_path: Path) -> None:
+    made = replace(report(frame(), tmp_path), has_own_record=own)
+    commands = [command for _, command in data_of(to_html(made))["cells"][0]["commands"]]
+    assert commands[0].startswith("edm-sweep run") and ("edm-sweep ui" in commands) == own
 
 
 def test_a_report_says_which_values_come_to_the_same(tmp_path: Path) -> None:
