@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+import functools
+import importlib
 import json
 import os
 import re
@@ -23,13 +25,11 @@ from experiments.tracking.database import embedded_uri
 from tests.commandline import invoke
 from tests.conftest import TINY
 from tests.experiments.tracking.test_server import Server
-from tests.faults.cases import CASES, QUICK, Beginning, Case, killed
+from tests.faults.cases import CASES, PHASES, QUICK, STARTING, TABLES, WRITES, Beginning, Case, killed
 from tests.faults.harness import Scene, mounted, require_whole_record
-from tests.faults.machines import MACHINES
+from tests.faults.machines import MACHINES, OTHER
 from tests.finished import fill
 from tests.table import reproducible
-
-pytestmark = [pytest.mark.slow, pytest.mark.faults, pytest.mark.timeout(2400)]
 
 OUTCOMES = "EDM_FAULTS_OUTCOMES"  # a file that gets a line for every case that was run
 SWEEP = TINY.replace("label_dropout: 0.1", "label_dropout: 0.1, checkpoint_kimg: 0.16, validate_kimg: 0.16")
@@ -124,6 +124,9 @@ def marked(case: Case) -> object:
     return pytest.param(case, id=case.name, marks=() if case.name in QUICK else pytest.mark.matrix)
 
 
+@pytest.mark.slow
+@pytest.mark.faults
+@pytest.mark.timeout(2400)
 @pytest.mark.parametrize("case", [marked(case) for case in (*CASES, *MACHINES)])
 def test_the_same_command_again_completes_the_same_table(case: Case, scene: Scene, calm: Calm) -> None:
     began, ending = time.monotonic(), "FAILS"
@@ -143,6 +146,12 @@ def note_outcome(case: Case, ending: str, seconds: float) -> None:
     if OUTCOMES in os.environ:
         with Path(os.environ[OUTCOMES]).open("a") as file:
             file.write(json.dumps({"case": case.name, "ending": ending, "seconds": round(seconds)}) + "\n")
+
+
+def test_every_wire_is_laid_before_a_function_that_there_is() -> None:
+    wires = [*(wire for phase in PHASES.values() for wire in phase), *WRITES.values(), TABLES, STARTING, OTHER]
+    for wire in wires:
+        assert callable(functools.reduce(getattr, wire.function.split("."), importlib.import_module(wire.module))), wire
 
 
 def test_cases_have_names_of_their_own_and_the_quick_ones_are_among_them() -> None:
