@@ -97,7 +97,7 @@ def report(
             return
         made = report_of(sources, options)
         page = write_page(made, out or _report_folder(place, sources), formats)
-        show_tables(made, place, console)
+        show_tables(made, ", ".join(dict.fromkeys(source.place for source in sources)), console)
         if figures is not None:
             write_paper_figures(made, figures, console)
     if as_json:
@@ -199,14 +199,14 @@ def write_paper_figures(report: Report, folder: Path, console: Console) -> None:
     say(console, f"Wrote {count(len(charts), 'figure')} as SVG and PDF, and captions.txt: {folder}")
 
 
-def show_tables(report: Report, store: Store, console: Console) -> None:
-    """Print a report's main tables, and how much of them is still missing."""
+def show_tables(report: Report, place: str, console: Console) -> None:
+    """Print a report's main tables, and how much of them is still missing. place: where the results are from."""
     from reports.notes import state_line
     from reports.terminal import to_rich
 
     states = set(report.frame["status"])
     if {"missing", "stopped", "pruned"} & states:
-        say(console, f"{state_line(report.frame, report.states)} in {store.root}.")
+        say(console, f"{state_line(report.frame, report.states)} in {place}.")
     if "done" in states:
         for table in report.tables:
             if table.main:

@@ -49,6 +49,11 @@ class Source:
     run_links: Mapping[str, str] | None = None
 
     @property
+    def place(self) -> str:
+        """Where the results are: a bundle, a tracking server, or the store's folder."""
+        return self.origin or redact(self.tracking_uri or "") or str(self.store.root)
+
+    @property
     def has_own_record(self) -> bool:
         """Whether MLflow's record is in the store, where `edm-sweep ui` serves it."""
         return not self.tracking_uri and not self.origin and self.run_links is None

@@ -139,7 +139,7 @@ def _fill(
             far = f"{summary.done} of {summary.started} tasks are done"
             say(console, f"Interrupted: {far}. To continue: {same_command()}")
             raise typer.Exit(INTERRUPTED)
-        show_tables(report.made, store, console)
+        show_tables(report.made, str(store.root), console)
         outcome |= {"report": str(report.page), "cells": cells_json(report.made)}
     if as_json:
         print_json(outcome)

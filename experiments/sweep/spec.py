@@ -53,7 +53,7 @@ class ResourcesConfig:
     def __post_init__(self) -> None:
         gpus = self.gpus
         require(
-            not isinstance(gpus, float) or 0 <= gpus <= 1 or (gpus.is_integer() and gpus < math.inf),
+            not isinstance(gpus, float) or 0 <= gpus <= 1 or (gpus.is_integer() and 1 < gpus < math.inf),
             "gpus",
             f"{gpus!r} is not possible; use auto, 0 to 1, or a whole number of GPUs per training",
         )

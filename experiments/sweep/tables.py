@@ -6,9 +6,10 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import Any, get_args
 
-from experiments.sweep.diagnostics import one_of, show_value, suggest, suggest_axis
+from experiments.sweep.diagnostics import show_value, suggest, suggest_axis
 from experiments.sweep.document import Document, Location
 from experiments.sweep.spec import Cell, Cost, ReportConfig
+from experiments.wording import one_of
 from reports.metrics import METRICS
 
 

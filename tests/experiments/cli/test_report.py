@@ -71,6 +71,14 @@ def test_a_sweep_and_a_bundle_share_a_table(tiny_plan: Plan, recorded: Path, tmp
     assert page.count('alt="samples of') == len(made)
 
 
+def test_what_a_bundle_lacks_is_missing_in_the_bundle(tiny_plan: Plan, recorded: Path, tmp_path: Path) -> None:
+    name, bundle = tiny_plan.sweep.name, tmp_path / "b.zip"
+    shutil.rmtree(Store(recorded).folder("evaluations", tiny_plan.cells[0].evaluation.signature))
+    assert CliRunner().invoke(app, ["export", name, str(bundle), "--store", str(recorded)]).exit_code == 0
+    done = report(bundle, "--store", recorded, "--out", tmp_path / "o")
+    assert f"missing in {bundle}." in " ".join(done.stdout.split())
+
+
 def test_figures_for_a_paper_are_written(tiny_plan: Plan, recorded: Path, tmp_path: Path) -> None:
     done = report(tiny_plan.sweep.name, "--store", recorded, "--out", tmp_path / "o", "--figures", tmp_path / "f")
     assert done.exit_code == 0 and "as SVG and PDF" in done.stdout
