@@ -10,7 +10,7 @@ from pathlib import Path
 from types import NoneType, UnionType
 from typing import Any, get_args, get_origin, get_type_hints
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic_core import ValidationError
 
 from edm import facts
 from edm.config import Extension, NetworkConfig, Options
@@ -354,6 +354,8 @@ def _counts(
 
 @lru_cache(maxsize=4096)
 def _parsed_options(kind: type, text: str) -> Options:
+    from pydantic import TypeAdapter  # somebody's own class may have any type; its import takes a while
+
     parsed = TypeAdapter(kind).validate_json(text, strict=True)
     values = tuple((field.name, getattr(parsed, field.name)) for field in fields(kind))
     for name, value in values:
