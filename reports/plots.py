@@ -99,7 +99,8 @@ def _draw(axes: Axes, series: Series) -> None:
     line = ("--" if series.is_dashed else "-") if series.is_line else "none"
     marker = MARKERS[series.colour % len(MARKERS)] if series.has_markers else "none"
     axes.plot(x, y, linestyle=line, marker="none", color=colour, alpha=alpha)
-    axes.plot([], [], linestyle=line, marker=marker, color=colour, alpha=alpha, label=label)
+    fill = "none" if series.is_hollow else "full"
+    axes.plot([], [], linestyle=line, marker=marker, fillstyle=fill, color=colour, alpha=alpha, label=label)
     if not series.has_markers:
         return
     x_margins, y_margins = _margins(points, "x_margin"), _margins(points, "y_margin")

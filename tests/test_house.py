@@ -36,7 +36,8 @@ ONLY_IN = {  # libraries, and the folders or files that may import them
     "matplotlib": ("reports/plots.py",),
     "pandas": ("experiments/tracking/", "experiments/__init__.py", "reports/"),
     "diffusers": ("edm/networks/diffusers.py",),
-    "pydantic": ("experiments/sweep/", "experiments/inspection/"),
+    "pydantic": ("experiments/sweep/extensions.py",),
+    "pydantic_core": ("experiments/sweep/", "experiments/inspection/"),
     "torch": (
         "edm/",
         "experiments/trials/",

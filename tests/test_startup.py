@@ -8,7 +8,7 @@ import pytest
 
 from tests import ROOT
 
-HEAVY = ("torch", "ray", "mlflow", "pandas", "numpy", "matplotlib", "pyarrow")
+HEAVY = ("torch", "ray", "mlflow", "pandas", "numpy", "matplotlib", "pyarrow", "pydantic")
 
 
 def run_python(code: str) -> subprocess.CompletedProcess[str]:

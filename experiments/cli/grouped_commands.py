@@ -7,11 +7,17 @@ from typing import Any
 import typer
 from typer.core import TyperGroup
 
+from experiments.cli.quick_values import without_checks
+
 OTHERS = "Commands"  # the title of those that are in no group
 
 
 class GroupedCommands(TyperGroup):
     """Lists commands under the titles of their groups without rich, whose import takes longer than all else of help."""
+
+    def get_params(self, ctx: typer.Context) -> list[Any]:  # pyright: ignore[reportIncompatibleMethodOverride]
+        """Return its own parameters, --help included, whose plain values typer does not check."""
+        return without_checks([*super().get_params(ctx)])
 
     def format_commands(self, ctx: typer.Context, formatter: Any) -> None:  # pyright: ignore[reportIncompatibleMethodOverride]
         """Write the name and the first paragraph of the help of each command."""

@@ -32,6 +32,7 @@ from experiments.cli import data as datasets
 from experiments.cli.completion import complete_in_bash
 from experiments.cli.grouped_commands import GroupedCommands
 from experiments.cli.output import DONE, INTERRUPTED, WRONG_INPUT
+from experiments.cli.quick_values import QuickCommand
 from experiments.cli.restart import start_again
 from experiments.cli.streams import make_lenient
 from experiments.errors import RayLost, UserError
@@ -88,9 +89,9 @@ def help_of(command: Callable[..., None]) -> str:
 
 for panel, commands in PANELS.items():
     for command in commands:
-        app.command(help=help_of(command), rich_help_panel=panel)(command)
-data.command("prepare", help=help_of(datasets.prepare))(datasets.prepare)
-data.command("list", help=help_of(datasets.list_data_sets))(datasets.list_data_sets)
+        app.command(cls=QuickCommand, help=help_of(command), rich_help_panel=panel)(command)
+data.command("prepare", cls=QuickCommand, help=help_of(datasets.prepare))(datasets.prepare)
+data.command("list", cls=QuickCommand, help=help_of(datasets.list_data_sets))(datasets.list_data_sets)
 app.add_typer(data, name="data", rich_help_panel=STORE_PANEL)
 
 

@@ -63,7 +63,6 @@ OnFailure = Annotated[
 Check = Annotated[
     bool, typer.Option("--check/--no-check", help="Whether to try the sweep's extensions on random input first.")
 ]
-
 WithProvenance = Annotated[
     bool,
     typer.Option("--with-provenance", help="Include host names, absolute paths and links to MLflow in the report."),
@@ -93,25 +92,23 @@ def run(
 ) -> None:
     """Run whatever a sweep still needs and show its table. Safe to repeat.
 
-    Exit codes: 0 if all is done; 1 if a task failed, was cancelled or was not started; 2 for wrong input; 130 if
-    interrupted.
+    Exit codes: 0 if all is done; 1 if a task failed, was cancelled or not started; 2 for wrong input; 130 on Ctrl-C.
     """
     requested = read_sweep(sweep, store, overrides_of(set_, gpus, cpus))  # reports a wrong file before more is imported
     hooks, tags = parse_hooks(on_finish, on_failure), parse_tags(tag or [])
-    budget_s = None if budget is None else parse_budget(budget)
     from experiments.runner.options import Options
 
+    budget_s = None if budget is None else parse_budget(budget)
     cells, asha, again = tuple(only or ()), scheduler == "asha", recompute == "changed"
     options = Options(
         retries, budget_s, asha, address, cells, tags, again, check, restartable=restarts_left() > 0, spent_s=spent_s()
     )
     schedule, place = open_sweep(requested, store, options)
     console = console_for(as_json)
-    estimate = show_plan(schedule, place, console, sweep, as_json and dry_run, again)
-    _check_budget(budget, options, estimate, console)
+    _check_budget(budget, options, show_plan(schedule, place, console, sweep, as_json and dry_run, again), console)
     if not dry_run:
-        report = _FinalReport(schedule.asked, place, ReportOptions(with_provenance=with_provenance), tracking_uri)
-        _fill(schedule, place, tracking_uri, options, hooks, report, console, as_json)
+        report = _FinalReport(schedule.asked, place, tracking_uri, with_provenance)
+        _fill(schedule, report, options, hooks, console, as_json)
 
 
 def _check_budget(budget: str | None, options: Options, estimate: Forecast, console: Console) -> None:
@@ -127,19 +124,13 @@ def _check_budget(budget: str | None, options: Options, estimate: Forecast, cons
 
 
 def _fill(
-    schedule: Schedule,
-    store: Store,
-    tracking_uri: str | None,
-    options: Options,
-    hooks: Hooks,
-    report: _FinalReport,
-    console: Console,
-    as_json: bool,
+    schedule: Schedule, report: _FinalReport, options: Options, hooks: Hooks, console: Console, as_json: bool
 ) -> NoReturn:
     """Run what a schedule has left, print the tables and a summary, and exit."""
     from experiments.cli.views.live import TerminalListener
     from experiments.runner.run import run_sweep
 
+    store, tracking_uri = report.store, report.tracking_uri
     store.create()
     with calling_hooks(hooks, schedule.asked.sweep.name, store, console) as outcome:
         summary = run_sweep(schedule, store, tracking_uri, TerminalListener(console), options, report.write)
@@ -157,13 +148,17 @@ def _fill(
 
 
 class _FinalReport:
-    """The report that a run ends with. made, page: it and its page, once it is written."""
+    """The report that a run ends with. made, page: it and its page, once it is written.
+
+    with_provenance: with host names, absolute paths and links to a server on another machine.
+    """
 
     made: Report
     page: Path
 
-    def __init__(self, plan: Plan, store: Store, options: ReportOptions, tracking_uri: str | None) -> None:
-        self.plan, self.store, self.options, self.tracking_uri = plan, store, options, tracking_uri
+    def __init__(self, plan: Plan, store: Store, tracking_uri: str | None, with_provenance: bool) -> None:
+        self.plan, self.store, self.tracking_uri = plan, store, tracking_uri
+        self.options = ReportOptions(with_provenance=with_provenance)
 
     def write(self, links: dict[str, str]) -> None:
         """Make the report and write it into the store; raises UserError. links: of tasks in MLflow, by signature."""

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import yaml
-from pydantic import ValidationError
+from pydantic_core import ValidationError
 
 from experiments.errors import UserError
 from experiments.inputs import InputFiles

@@ -5,11 +5,11 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
-from functools import cache, lru_cache
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic_core import ValidationError
 
 from experiments.errors import UserError
 from experiments.inputs import Inputs
@@ -27,6 +27,7 @@ from experiments.sweep.diagnostics import (
 from experiments.sweep.document import START, Document, Location, parse_document, read_document
 from experiments.sweep.extensions import ExtensionValueError, SweepExtensions
 from experiments.sweep.metrics import declare_metrics
+from experiments.sweep.schemas import validator
 from experiments.sweep.spec import (
     OWN,
     SECTIONS,
@@ -231,9 +232,4 @@ class SweepReader:
 @lru_cache(maxsize=4096)  # thousands of cells share few sections
 def _parsed(kind: type, text: str) -> Any:
     # JSON, as only there strict validation takes a mapping for a dataclass and a list for a tuple
-    return _adapter(kind).validate_json(text, strict=True)
-
-
-@cache
-def _adapter(kind: type) -> TypeAdapter[Any]:
-    return TypeAdapter(kind)
+    return validator(kind).validate_json(text, strict=True)

@@ -11,13 +11,14 @@ from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic_core import ValidationError
 
 from edm.config import DataConfig, Extension, Pretrained
 from edm.data.catalogue import CATALOGUE, DatasetFacts, facts, source_fingerprint
 from experiments.errors import UserError
 from experiments.sweep.aliases import Holdings
 from experiments.sweep.plan import Plan, plan_sweep
+from experiments.sweep.schemas import validator
 from experiments.sweep.spec import SECTIONS, Cell, ReportConfig, ResourcesConfig, Sweep, by_attribute, unused_parameters
 from experiments.sweep.tasks import DataSource, SweepTask
 
@@ -220,13 +221,8 @@ def _section(section: str, kind: type, fields: dict[str, Any]) -> list[Any]:
 
 def task_from_json(kind: type[TaskT], content: Any) -> TaskT:
     """Return the task whose fields a config.yaml holds; raises ValueError if they are not those of such a task."""
-    return _adapter(kind).validate_json(json.dumps(content))
+    return validator(kind).validate_json(json.dumps(content))
 
 
 def _parsed(kind: type, content: Any) -> Any:
-    return _adapter(kind).validate_json(json.dumps(content), strict=True)
-
-
-@cache
-def _adapter(kind: type) -> TypeAdapter[Any]:
-    return TypeAdapter(kind)
+    return validator(kind).validate_json(json.dumps(content), strict=True)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from urllib.parse import urlsplit
 
+WORKFLOW = "workflowType=machine_learning"  # else a page opened by a link has the menu for language models
+
 
 def server_page(uri: str) -> str:
     """Return the address of a tracking server's pages, without a password and without a slash at its end."""
@@ -14,4 +16,4 @@ def server_page(uri: str) -> str:
 
 def run_link(uri: str, experiment: str, run: str) -> str:
     """Return the address of a run's page on a tracking server."""
-    return f"{server_page(uri)}/#/experiments/{experiment}/runs/{run}"
+    return f"{server_page(uri)}/#/experiments/{experiment}/runs/{run}?{WORKFLOW}"

@@ -285,7 +285,8 @@ def test_intervals_that_guide_the_same_steps_draw_the_same_bits(sampler, interva
 
 
 def test_an_interval_of_all_or_of_no_steps_is_none() -> None:
-    all_steps, no_step = (SamplingConfig(steps=5, guidance=2.0, guidance_interval=i) for i in [(0.001, 80.0), (3, 17)])
+    all_steps = SamplingConfig(steps=5, guidance=2.0, guidance_interval=(0.001, 80.0))
+    no_step = replace(all_steps, guidance_interval=(3.0, 17.0))
     assert guiding_the_same_steps(all_steps) == replace(all_steps, guidance_interval=None)
     assert guiding_the_same_steps(no_step) == SamplingConfig(steps=5)
 

@@ -1,5 +1,6 @@
 """Charts of a report, on the page and as files for a paper."""
 
+import itertools
 from dataclasses import replace
 from pathlib import Path
 
@@ -155,6 +156,20 @@ def test_an_interval_below_zero_reaches_the_end_of_a_logarithmic_axis(tmp_path: 
     points = tuple(replace(p, y_margin=10 * p.y) for p in chart.series[0].points)
     wide = replace(chart, series=(replace(chart.series[0], points=points),))
     assert "nan" not in to_svg(wide) and write_figures([wide], tmp_path)
+
+
+def test_guidance_that_doubles_the_evaluations_has_lines_of_its_own() -> None:
+    axes = ("sampling.sampler", "sampling.guidance", "sampling.steps")
+    rows = list(itertools.product(("euler", "dpm"), (1.0, 1.5, 2.0), (8, 16)))
+    made = pd.concat([frame()[:1].assign(cell=str(row), **dict(zip(axes, row, strict=True))) for row in rows])
+    made = made.assign(nfe=[s * (1 if g == 1 else 2) for _, g, s in rows], fid_test=np.arange(12.0))
+    chart = charts(made, Layout("t", axes))["nfe"]
+    lines = {series.name: [(p.x, p.y) for p in series.points] for series in chart.series}
+    assert lines["euler, guidance=1"] == [(8, 0), (16, 1)] and lines["dpm, guidance=1"] == [(8, 6), (16, 7)]
+    assert lines["euler, guidance=1.5, 2"] == [(16, 3), (32, 4)] and "mean over guidance." in chart.caption
+    assert [series.is_hollow for series in chart.legend if series.has_markers] == [False, True] * 2
+    steps = charts(made[made["sampling.sampler"] == "euler"], Layout("t", axes))["nfe"]
+    assert steps.legend_title == "guidance", "a line for each number of steps would show nothing"
 
 
 def test_a_reports_figures_are_drawn_again_only_if_its_page_changes(tmp_path: Path) -> None:

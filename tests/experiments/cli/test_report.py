@@ -165,7 +165,10 @@ def test_cells_link_to_a_server_that_the_page_may_name(
     cells = {tiny_plan.cell_name(planned) for planned in tiny_plan.cells}
     assert set(made.links) == (cells if linked else set()) and not made.has_own_record
     for link in made.links.values():
-        assert re.match(r"https?://(127.0.0.1:5000|mlflow.lab.org/base)/#/experiments/\d+/runs/[0-9a-f]{32}$", link)
+        assert re.match(
+            r"https?://(127.0.0.1:5000|mlflow.lab.org/base)/#/experiments/\d+/runs/[0-9a-f]{32}\?workflowType=machine_learning$",
+            link,
+        )
 
 
 def test_a_tracking_server_knows_what_the_sweep_asked_for(

@@ -434,6 +434,14 @@ def test_a_report_of_axes_where_there_is_no_grid_says_so(tmp_path: Path) -> None
     )
 
 
+def test_a_cost_that_is_given_as_an_axis_is_shown_otherwise(tmp_path: Path) -> None:
+    sweep = "model: {preset: nano}\ngrid: {sampling.steps: [2, 3]}\nreport: {rows: [nfe]}\n"
+    assert error_of(tmp_path, sweep).endswith(
+        "report.rows: 'nfe' is not an axis of this sweep; write report.costs: [nfe] for a column of it, "
+        "and report.equal: nfe to compare where it is equal"
+    )
+
+
 def test_an_anchor_that_contains_itself_is_refused(tmp_path: Path) -> None:
     assert "contains itself (a YAML alias)" in error_of(tmp_path, "model: &a {preset: *a}\n")
 

@@ -183,7 +183,7 @@ def test_the_page_of_a_run_links_cells_to_the_server(server: Server, plan: Plan,
     made = {run.data.tags["edm.signature"]: run.info for run in all_runs(server.uri, plan)}
     for planned in plan.cells:
         info = made[planned.evaluation.signature]
-        place = f"{server.uri}/#/experiments/{info.experiment_id}/runs/{info.run_id}"
+        place = f"{server.uri}/#/experiments/{info.experiment_id}/runs/{info.run_id}?workflowType=machine_learning"
         assert links[plan.cell_name(planned)] == place
     client = MlflowClient(server.uri)
     copy = client.download_artifacts(made["report"].run_id, "report/report.html", str(tmp_path))
