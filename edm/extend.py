@@ -82,7 +82,7 @@ def _require_arguments(kind: Kind, function: Callable[..., Any], arguments: tupl
     except TypeError:
         own, given = ", ".join(signature.parameters), ", ".join(arguments)
         how = f"with ({given})" if given else "without arguments"
-        what = f"extend.{kind}: {function.__name__}({own}) is called {how}"
+        what = f"extend.{kind}: {getattr(function, '__name__', 'a function')}({own}) is called {how}"
         missing = "options" in signature.parameters and "options" not in arguments
         remedy = "name their dataclass in the decorator: options=" if missing else "change its arguments"
         raise RegistrationError(f"{what}; {remedy}") from None
@@ -113,7 +113,7 @@ def sampler(
 ) -> Callable[[F], F]:
     """Register a sampler: a step rule `(step) -> x`, or with `loop` the whole of `(denoiser, x, sigmas, noise) -> x`.
 
-    step: where the step begins and ends, and the denoiser (edm.samplers.Step). denoiser: `(x, sigma) -> denoised`, with
+    step: where the step begins and ends, and its denoiser (edm.samplers.Step). denoiser: `(x, sigma) -> denoised`, with
     a number for sigma. x: noise of level sigmas[0], in float64. noise: returns fresh standard normal noise of the shape
     of `x` at each call. Options come last.
 
@@ -123,6 +123,8 @@ def sampler(
     """
     given = {"loop": loop, "history": history, "evaluations": evaluations, "adds_noise": adds_noise}
     called_with = ("denoiser", "x", "sigmas", "noise") if loop else ("step",)
+    if callable(evaluations):
+        _require_arguments("sampler", evaluations, ("sigmas", *(["options"] if options is not None else [])))
     return _registering("sampler", name, options, called_with, **given)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import replace
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 from edm.config import SPLITS, DataConfig, EvaluationConfig, Extension, NetworkConfig, SamplingConfig
 from edm.cost import attention_fact, norm_fact
@@ -41,7 +41,10 @@ def _sampler_facts(sampler: Extension, sigmas: list[float]) -> Options:
     facts: Options = (("adds_noise", True),) if settings["adds_noise"] else ()
     if callable(settings["evaluations"]):
         levels = replace(registration, function=settings["evaluations"]).bound(sampler)(sigmas)
-        return (*facts, ("evaluated_at", tuple(map(float, levels))))
+        if not isinstance(levels, Iterable):
+            found = type(levels).__name__
+            raise TypeError(f"evaluations= returns {found}, not a list of the noise level of each call of the network")
+        return (*facts, ("evaluated_at", tuple(map(float, cast(Iterable[float], levels)))))
     return facts if settings["evaluations"] == 1 else (*facts, ("evaluations", settings["evaluations"]))
 
 

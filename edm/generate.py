@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Float64, Int64, UInt8
 from torch import Tensor
 
-from edm.config import FieldError, SamplingConfig
+from edm.config import Extension, FieldError, SamplingConfig
 from edm.data.dataset import to_uint8
 from edm.guidance import guided
 from edm.noise import Stream, normals
@@ -60,7 +60,8 @@ def _require_finite(images: Float64[Tensor, "b c h w"], first: int, config: Samp
     bad = torch.nonzero(~images.isfinite().flatten(1).all(dim=1))
     if not len(bad):
         return
-    remedy = "check guidance, sigma_max and the training, which may have diverged"
+    own = f"the sampler {config.sampler} ({config.sampler.where}), " if isinstance(config.sampler, Extension) else ""
+    remedy = f"check {own}guidance, sigma_max and the training, which may have diverged"
     if config.precision != "fp32":
         remedy = f"sampling precision {config.precision} may be too coarse, try fp32"
     what = f"image {first + int(bad[0])} holds values that are not finite numbers ({len(bad)} of {len(images)} do)"

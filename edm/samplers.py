@@ -16,7 +16,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import pairwise
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Float, Float64
@@ -223,8 +223,23 @@ def _churned(config: SamplingConfig) -> Churn:
 
 def _of_extension(registration: Registration, sampler: Extension) -> Callable[[SamplingConfig], Method | Loop]:
     function = registration.bound(sampler)
-    made = Loop(function) if registration.settings["loop"] else Method(function, registration.settings["history"])
+    if registration.settings["loop"]:
+        made = Loop(function)
+    else:
+        made = Method(partial(_take_step, function), registration.settings["history"])
     return lambda config: made
+
+
+def _take_step(rule: StepRule, step: Step) -> Any:
+    """Take a step by somebody's own rule, whose denoiser takes the noise level as the number that the step has, too.
+
+    What the rule returns is not checked here, but by edm.trying.
+    """
+
+    def denoise(x: Tensor, sigma: Tensor | float) -> Tensor:
+        return step.denoiser(x, sigma if isinstance(sigma, Tensor) else x.new_full((), sigma))
+
+    return rule(replace(step, denoiser=denoise))
 
 
 METHODS: dict[str, Callable[[SamplingConfig], Method | Loop]] = {

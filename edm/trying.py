@@ -41,8 +41,12 @@ def try_sampler(config: SamplingConfig, shape: tuple[int, int, int]) -> None:
     drawn_noise = False
 
     def denoiser(x: Tensor, sigma: Tensor) -> Tensor:
-        noise_levels.append(float(sigma))
-        return x * SIGMA_DATA**2 / (sigma**2 + SIGMA_DATA**2)
+        if tuple(x.shape) != (IMAGES, *shape):
+            needed = f"of {[IMAGES, *shape]}"
+            raise TrialError(f"calls the denoiser with images of shape {list(x.shape)} instead {needed}; correct it")
+        levels = sigma.to(x).expand(len(x))  # as edm.guidance.Labelled does
+        noise_levels.append(float(levels[0]))
+        return x * SIGMA_DATA**2 / (levels[:, None, None, None] ** 2 + SIGMA_DATA**2)
 
     def noise(step: int) -> Tensor:
         nonlocal drawn_noise
@@ -128,12 +132,17 @@ def try_features(features: Extension, shape: tuple[int, int, int]) -> None:
 def try_metric(metric: Extension, dimension: int) -> None:
     """Compute a metric of random features; raises TrialError."""
     features = normals(0, Stream.SAMPLING, torch.arange(50), (dimension,))
-    drawn, real = features[:20], features[20:]
+    measured_by(metric, features[:20], features[20:])
+
+
+def measured_by(metric: Extension, drawn: Tensor, real: Tensor) -> Tensor | float:
+    """Return the terms or the value of a metric that an extension defines; raises TrialError if it is not finite."""
     found = OWN_METRICS[metric](drawn, real)
     if metric.fact("terms"):
-        required(found, (20,))
-    elif not math.isfinite(float(found)):
+        return required(found, drawn.shape[:1])
+    if not math.isfinite(value := float(found)):
         raise TrialError("returns a value that is not a finite number; correct it")
+    return value
 
 
 def _try_blocks(network: NetworkConfig) -> None:

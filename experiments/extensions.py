@@ -6,12 +6,15 @@ installed: not the other files of their folder, so that they mean the same where
 
 from __future__ import annotations
 
+import difflib
 import hashlib
 import importlib
 import importlib.abc
 import importlib.machinery
 import importlib.util
+import inspect
 import json
+import re
 import sys
 import traceback
 from collections.abc import Generator, Mapping, Sequence
@@ -19,10 +22,11 @@ from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
+from typing import get_args
 
 from edm import extend
 from edm.config import Extension
-from edm.registry import Registration, register, registration_of
+from edm.registry import Kind, Registration, register, registration_of
 from experiments.code import DIGITS, Reach, Sources
 from experiments.code_modules import BODY
 from experiments.errors import one_line
@@ -196,9 +200,13 @@ def _import(file: ExtensionFile, files: Sequence[ExtensionFile]) -> None:
 
 def place_of_error(error: BaseException) -> str:
     """Return the file and line of an extension in which an error arose; "" where no extension took part in it."""
+    frame = _last_own_frame(error)
+    return f"{frame.filename}:{frame.lineno}" if frame is not None else ""
+
+
+def _last_own_frame(error: BaseException) -> traceback.FrameSummary | None:
     own = {module.__file__ for name, module in sys.modules.items() if name.startswith(PRIVATE)}
-    places = [f"{f.filename}:{f.lineno}" for f in traceback.extract_tb(error.__traceback__) if f.filename in own]
-    return places[-1] if places else ""
+    return next((f for f in reversed(traceback.extract_tb(error.__traceback__)) if f.filename in own), None)
 
 
 def place_of(extension: Extension) -> str:
@@ -223,7 +231,26 @@ def _remedy(error: BaseException, file: ExtensionFile) -> str:
         if Path(file.path).with_name(f"{error.name}.py").is_file():
             return f"; add {error.name}.py to extensions"
         return f"; install {error.name}"
-    return "; correct it"
+    if isinstance(error, ImportError) and "relative import" in str(error):
+        return "; import the other file by its name alone, as in import helper, and add it to extensions"
+    wrong, known = _misspelled(error)
+    if not known:
+        return "; correct it"
+    close = difflib.get_close_matches(wrong, known, n=1, cutoff=0.5)
+    return f"; choose from {', '.join(known)}{f' (did you mean {close[0]!r}?)' if close else ''}"
+
+
+def _misspelled(error: BaseException) -> tuple[str, tuple[str, ...]]:
+    """Return the name in edm.extend that an error says does not exist, and those that do; no names of other errors."""
+    kinds: tuple[str, ...] = get_args(Kind)
+    if isinstance(error, AttributeError) and error.obj is extend and error.name:
+        return error.name, kinds
+    frame = _last_own_frame(error)
+    keyword = re.search(r"got an unexpected keyword argument '(\w+)'", str(error))
+    decorator = re.match(rf"@(?:\w+\.)*({'|'.join(kinds)})\(", (frame.line or "") if frame is not None else "")
+    if isinstance(error, TypeError) and keyword is not None and decorator is not None:
+        return keyword[1], tuple(inspect.signature(getattr(extend, decorator[1])).parameters)[1:]
+    return "", ()
 
 
 @contextmanager

@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+import difflib
 import itertools
 import unicodedata
+from collections.abc import Callable, Iterable, Sequence
+
+LIKELY = 0.6  # how much of two words must agree, for one to be the other with a mistake
+MOST_MEANT = 3
+SHORTEST_PART = 3  # letters of a word that are enough to stand for a longer one
 
 
 def duration(seconds: float) -> str:
@@ -62,3 +68,30 @@ def shortened(text: str, most: int = 80) -> str:
 def process_text(host: str, pid: int) -> str:
     """Return how people are told of a process of some machine."""
     return f"host {host}, process {pid}"
+
+
+def one_of(words: Sequence[str]) -> str:
+    """Return words as a choice, such as "nano, micro or mini"."""
+    return " or ".join(filter(None, (", ".join(words[:-1]), words[-1])))
+
+
+def did_you_mean(word: str, choices: Iterable[str], show: Callable[[str], str] = repr) -> str:
+    """Return a question that names the choices that resemble a word; empty where none does.
+
+    show: writes a choice, by default in quotes.
+    """
+    meant = _meant(shortened(word).lower(), {choice.lower(): choice for choice in choices})
+    return f"did you mean {one_of([show(choice) for choice in meant])}?" if meant else ""
+
+
+def _meant(word: str, choices: dict[str, str]) -> list[str]:
+    """Return the choices, given by their lower-case spelling, that a word may stand for."""
+    part = len(word) >= SHORTEST_PART
+    named = [written for choice, written in choices.items() if choice.endswith(f".{word}")]
+    begun = named or [written for choice, written in choices.items() if part and choice.startswith(f"{word}_")]
+    if begun and word not in choices:
+        return begun[:MOST_MEANT]
+    if close := difflib.get_close_matches(word, choices, n=1, cutoff=LIKELY):
+        return [choices[close[0]]]
+    holding = [written for choice, written in choices.items() if part and word in choice]
+    return holding if len(holding) == 1 else []

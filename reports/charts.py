@@ -36,6 +36,11 @@ class Series:
     is_dashed: bool = False
     has_markers: bool = True
 
+    @property
+    def is_hollow(self) -> bool:
+        """Whether all points are hollow, and so the marker in a legend."""
+        return all(point.is_hollow for point in self.points)
+
 
 @dataclass(frozen=True)
 class Axis:

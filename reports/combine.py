@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import TypeVar
 
 import pandas as pd
@@ -19,18 +20,17 @@ Value = TypeVar("Value")
 def combine_reports(reports: Mapping[str, Report], paired: Mapping[str, PairedErrors]) -> Report:
     """Return one report of several sweeps: the sweep is its first axis, and cells are named SWEEP:CELL.
 
-    Its table has the axes of all sweeps, and the metrics, costs and title of the first one's. reports: by the sweeps'
-    names. paired: the covariance of the errors of all cells, under their new names, by metric.
+    Its tables are those of the first sweep, with the axes of all sweeps; their captions are left out, as they may not
+    be true of other sweeps. reports: by the sweeps' names. paired: the covariance of the errors of all cells, under
+    their new names, by metric.
     """
     first = next(iter(reports.values()))
     frame = pd.concat([_named(report.frame, name) for name, report in reports.items()], ignore_index=True)
     curves = pd.concat([_prefixed(report.curves, "training", name) for name, report in reports.items()])
     axes = dict.fromkeys(axis for report in reports.values() for layout in report.layouts for axis in layout.axes)
-    asked = first.layout
-    rows = (SWEEP, *(axis for axis in axes if axis not in asked.columns))
-    layout = Layout(" and ".join(reports), rows, asked.columns, asked.metrics, costs=asked.costs)
+    title = " and ".join(reports)
     return Report(
-        (layout,),
+        tuple(_with_axes(layout, title, axes) for layout in first.layouts),
         _without_gaps(frame),
         curves.reset_index(drop=True),
         _united({name: report.pictures for name, report in reports.items()}),
@@ -39,6 +39,7 @@ def combine_reports(reports: Mapping[str, Report], paired: Mapping[str, PairedEr
         pairs=_united({name: report.pairs for name, report in reports.items()}),
         denoising=_united({name: report.denoising for name, report in reports.items()}),
         links=_united({name: report.links for name, report in reports.items()}),
+        has_own_record=all(report.has_own_record for report in reports.values()),
         notes=tuple(f"{name}: {text}" for name, report in reports.items() for text in report.notes),
         levels=pd.concat([_prefixed(report.levels, "training", name) for name, report in reports.items()]),
         states=_united({name: report.states for name, report in reports.items()}),
@@ -55,8 +56,16 @@ def unique_names(names: Sequence[str]) -> list[str]:
     return [f"{name} {count}" if (count := names[: i + 1].count(name)) > 1 else name for i, name in enumerate(names)]
 
 
+def _with_axes(layout: Layout, title: str, axes: Iterable[str]) -> Layout:
+    """A table of one sweep as it is for several: the sweep and all axes that make no columns make rows."""
+    rows = (SWEEP, *(axis for axis in axes if axis not in layout.columns))
+    return replace(layout, title=title, rows=rows, caption="")
+
+
 def _named(frame: pd.DataFrame, sweep: str) -> pd.DataFrame:
-    return _prefixed(frame, "cell", sweep).assign(**{SWEEP: sweep})
+    for column in ("cell", "training_name"):
+        frame = _prefixed(frame, column, sweep) if column in frame.columns else frame
+    return frame.assign(**{SWEEP: sweep})
 
 
 def _prefixed(frame: pd.DataFrame, column: str, sweep: str) -> pd.DataFrame:

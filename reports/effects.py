@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from reports.averages import margin_of, sum_of
-from reports.metrics import METRICS, shown, title_of
+from reports.metrics import METRICS, common_decimals, metric_info, shown, title_of
 from reports.significance import PairedErrors, Sample
 from reports.values import show_value
 
@@ -18,8 +18,8 @@ Pair = tuple[Sample, Sample]
 class Effect:
     """The mean difference of a metric between two values of an axis, over all pairs of cells that differ in it alone.
 
-    axis: its short name. margin: half of the 95% interval of the mean difference; None if it is unknown. num_agreeing:
-    of the `num_pairs` pairs, those whose difference has the sign of the mean.
+    axis: its short name. margin: half of the 95% interval of the mean difference; None if it is unknown. differences:
+    of all pairs.
     """
 
     axis: str
@@ -28,16 +28,31 @@ class Effect:
     metric: str
     mean: float
     margin: float | None
-    num_agreeing: int
-    num_pairs: int
+    differences: tuple[float, ...]
+
+    @property
+    def num_agreeing(self) -> int:
+        """The number of pairs whose difference has the sign of the mean."""
+        return sum(difference * self.mean > 0 for difference in self.differences)
 
     @property
     def text(self) -> str:
         """The effect as a sentence without a full stop."""
         size = shown(self.metric, self.mean, self.margin, sign=True)
         direction = "lower" if self.mean < 0 else "higher"
-        pairs = f"{direction} in {self.num_agreeing} of {self.num_pairs} pairs" if self.mean else "no difference"
+        num_pairs = len(self.differences)
+        count = f"{self.num_agreeing} of {num_pairs} pairs" if num_pairs > 1 else "the only pair"
+        pairs = f"{direction} in {count}{self._range()}" if self.mean else "no difference"
         return f"{self.axis}, {self.value} instead of {self.base}: {size} {title_of(self.metric)}, {pairs}"
+
+    def _range(self) -> str:
+        """The smallest and the largest difference, if pairs differ in direction."""
+        if self.num_agreeing == len(self.differences):
+            return ""
+        info, margins = metric_info(self.metric), [self.margin] if self.margin else []
+        decimals = common_decimals([self.mean], margins, info.scale, info.unit)
+        ends = (min(self.differences), max(self.differences))
+        return " ({} to {})".format(*(shown(self.metric, end, sign=True, decimals=decimals) for end in ends))
 
     @property
     def is_significant(self) -> bool:
@@ -80,12 +95,10 @@ def _pairs(samples: Mapping[tuple[Any, ...], Sample], i: int, value: Any, base: 
 def _effect(
     axis: str, value: str, base: str, metric: str, pairs: Sequence[Pair], paired: PairedErrors | None
 ) -> Effect:
-    differences = [a.mean - b.mean for a, b in pairs]
     share = 1 / len(pairs)
     terms = [term for a, b in pairs for term in ((share, a), (-share, b))]
-    mean = sum_of(terms)
-    agreeing = sum(difference * mean > 0 for difference in differences)
-    return Effect(axis, value, base, metric, mean, margin_of(terms, paired), agreeing, len(pairs))
+    differences = tuple(a.mean - b.mean for a, b in pairs)
+    return Effect(axis, value, base, metric, sum_of(terms), margin_of(terms, paired), differences)
 
 
 def best_metric(metrics: Sequence[str], preferred: Sequence[str]) -> str | None:

@@ -37,7 +37,7 @@ def equal_view(frame: pd.DataFrame, layout: Layout, curves: pd.DataFrame) -> Equ
     curves: as in a report.
     """
     length, rows = LENGTHS[layout.equal], cell_rows(frame)
-    if length in layout.axes and len({row[length] for row in rows}) > 1:
+    if layout.equal == "nfe" or (length in layout.axes and len({row[length] for row in rows}) > 1):
         return _of_cells(frame, rows, layout)
     return _of_curves(frame, rows, layout, curves)
 

@@ -25,25 +25,30 @@ ItemT = TypeVar("ItemT")
 MAX_DOTS = 60
 MAX_COLOURED = 7  # values of the axis that colours show
 FARTHEST_BASELINE = 2.0  # in spans of all dots; a line that is farther away would squeeze the dots together
-SAMPLER, GUIDANCE = "sampling.sampler", "sampling.guidance"
+SAMPLER, GUIDANCE, STEPS = "sampling.sampler", "sampling.guidance", "sampling.steps"
 BASELINE_KIND = "real"
 PARETO_NOTE = "Pareto front: no other point is lower at as few evaluations."
 
 
 @dataclass(frozen=True)
 class ScoreAxis:
-    """A column of the frame that scores are drawn against. colour: the axis that its lines show, if there is one."""
+    """A column of the frame that scores are drawn against.
+
+    colour: the axis that its lines show, if there is one. apart: an axis whose values make lines of their own where
+    they change the column, too.
+    """
 
     key: str
     column: str
     title: str
     is_log: bool = False
     colour: str = ""
+    apart: str = ""
 
 
 SCORE_AXES = (
     ScoreAxis("guidance", GUIDANCE, "guidance"),
-    ScoreAxis("nfe", "nfe", "network evaluations per image", True, SAMPLER),
+    ScoreAxis("nfe", "nfe", "network evaluations per image", True, SAMPLER, GUIDANCE),
     ScoreAxis("parameters", "parameters", "parameters", True),
     ScoreAxis("kimg", "training.kimg", "images seen in training (thousands)", True),
     ScoreAxis("gpu-hours", "gpu_hours", "GPU-hours of training", True),
@@ -87,7 +92,7 @@ def score_chart(table: ResultTable, number: int) -> Chart | None:
     line, remark = _baseline(table, metric, points)
     filled = "Filled: the best of its column, or not significantly different from it."
     y = Axis("", categories=tuple(name for name, _ in dots))
-    caption = f"{title_of(metric)} with 95% intervals. {table.label}. {filled}{remark}"
+    caption = f"{title_of(metric)} with 95% intervals ({table.label}). {filled}{remark}"
     title = f"{title_of(metric)} of every cell"
     key = f"scores-{number}" if number > 1 else "scores"
     return Chart(key, title, caption, Axis(title_of(metric)), y, (Series("", 0, tuple(points)),), line)
@@ -142,7 +147,7 @@ class ChartMaker:
         names = f"recall_{split}", f"precision_{split}"
         yield self.scatter("precision-recall", *names, f"Precision against recall, {split} split")
         yield self.scatter("train-test", "fid_train", "fid_test", "Distance to the train and to the test split")
-        yield self.against(ScoreAxis("truncation", "nfe", SCORE_AXES[1].title, True, SAMPLER), "truncation_rms", True)
+        yield self.against(replace(SCORE_AXES[1], key="truncation"), "truncation_rms", True)
 
     def against(self, axis: ScoreAxis, metric: str, is_log: bool = False) -> Chart | None:
         """Draw a metric against a column of the frame, averaged over the axes that are not shown."""
@@ -152,15 +157,22 @@ class ChartMaker:
         if len({row[axis.column] for row in rows}) < 2:
             return None
         colour = self._colour_axis(axis.colour, axis.column)
+        kinds = self._kinds(rows, axis) if axis.apart in self.axes and axis.apart != colour else {}
+        first_kind = next(iter(kinds.values()), "")
+
+        def line_of(row: CellRow) -> tuple[Any, str]:
+            return row[colour] if colour else None, kinds.get(show_value(row.get(axis.apart)), "")
+
         lines = [
-            self._line(value, colour, list(group), axis, metric)
-            for value, group in _grouped(rows, lambda row: row[colour] if colour else None)
+            _set_apart(line) if kind != first_kind else line
+            for (value, kind), group in _grouped(rows, line_of)
+            for line in [self._line(value, kind, colour, group, axis, metric)]
         ]
         if len(lines) > MAX_SERIES:
             return None
         front = _pareto(lines) if axis.key == "nfe" else None
         series = [*lines, *([front] if front is not None else [])]
-        hidden = self._hidden(rows, axis.column, colour)
+        hidden = self._hidden([group for _, group in _grouped(rows, lambda row: (line_of(row), row[axis.column]))])
         caption = " ".join(filter(None, (self._explain(metric, hidden), PARETO_NOTE if front is not None else "")))
         title, y = f"{title_of(metric)} against {axis.title}", Axis(_unit_title(metric), is_log)
         return Chart(
@@ -174,8 +186,22 @@ class ChartMaker:
             self._name(colour),
         )
 
-    def _line(self, value: Any, colour: str, rows: list[CellRow], axis: ScoreAxis, metric: str) -> Series:
-        name = self._label(colour, value)
+    def _kinds(self, rows: Sequence[CellRow], axis: ScoreAxis) -> dict[str, str]:
+        """A name for every value of the axis that is kept apart, the same where values come to the same column.
+
+        Guidance doubles the network evaluations: a line through both kinds would show its effect as that of steps.
+        """
+        others = [each for each in self.axes if each != axis.apart]
+        places: dict[str, set[tuple[Any, ...]]] = {}
+        for row in rows:
+            place = (*(str(row[each]) for each in others), row[axis.column])
+            places.setdefault(show_value(row[axis.apart]), set()).add(place)
+        kinds = _grouped(places, lambda value: frozenset(places[value]))
+        names = {value: f"{self.names[axis.apart]}={', '.join(values)}" for _, values in kinds for value in values}
+        return names if len(kinds) > 1 else {}
+
+    def _line(self, value: Any, kind: str, colour: str, rows: list[CellRow], axis: ScoreAxis, metric: str) -> Series:
+        name = ", ".join(filter(None, (self._label(colour, value), kind)))
         places = sorted(_grouped(rows, lambda row: row[axis.column]), key=lambda place: place[0])
         points = [
             replace(self._point(x, list(group), metric), text=f"{name or axis.title} at {show_value(x)}")
@@ -224,17 +250,16 @@ class ChartMaker:
 
     def _colour_axis(self, preferred: str, column: str) -> str:
         """The axis that colours show: the preferred one, else the last one with few values; empty if there is none."""
-        few = [axis for axis in self.axes if axis != column and self._num_values(axis) <= MAX_COLOURED]
+        taken = {column, STEPS} if column == "nfe" else {column}  # steps make the evaluations
+        few = [axis for axis in self.axes if axis not in taken and self._num_values(axis) <= MAX_COLOURED]
         return preferred if preferred in self.axes and preferred != column else next(iter(reversed(few)), "")
 
     def _num_values(self, axis: str) -> int:
         return len({str(row[axis]) for row in self.rows})
 
-    def _hidden(self, rows: list[CellRow], column: str, colour: str) -> list[str]:
-        """The axes that points are means over."""
-        groups = [list(g) for _, g in _grouped(rows, lambda row: (row[colour] if colour else None, row[column]))]
-        others = [axis for axis in self.axes if axis not in (column, colour)]
-        return [axis for axis in others if any(len({str(row[axis]) for row in group}) > 1 for group in groups)]
+    def _hidden(self, groups: Sequence[list[CellRow]]) -> list[str]:
+        """The axes that points are means over. groups: the rows of every point."""
+        return [axis for axis in self.axes if any(len({str(row[axis]) for row in group}) > 1 for group in groups)]
 
     def _explain(self, metric: str, hidden: list[str]) -> str:
         known = metric in self.paired or f"{metric}_se" in self.metrics
@@ -253,6 +278,11 @@ class ChartMaker:
 
 def _bars(points: Sequence[ChartPoint]) -> str:
     return "Bars: 95% intervals." if any(p.x_margin or p.y_margin for p in points) else ""
+
+
+def _set_apart(line: Series) -> Series:
+    """A line that differs from another of its colour: dashed, with hollow points."""
+    return replace(line, is_dashed=True, points=tuple(replace(point, is_hollow=True) for point in line.points))
 
 
 def _pareto(lines: Sequence[Series]) -> Series | None:

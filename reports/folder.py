@@ -10,17 +10,20 @@ from pathlib import Path
 
 from reports.csv_cells import csv_text
 from reports.dictionary import describe_columns
-from reports.formats import USUAL_FORMATS
+from reports.figures import all_charts
+from reports.formats import FORMATS
 from reports.latex import latex_document
 from reports.markdown import to_markdown_page
 from reports.page import to_html
+from reports.plots import write_figures
 from reports.report import Report
 from reports.tidy import tidy_frame
 
+PAGE, FIGURES = "report.html", "figures"  # a file of the folder, and a folder in it
 NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_NOFOLLOW", 0)
 Files = dict[str, Callable[[Report], str | bytes]]
 FILES: dict[str, Files] = {  # of every format, the main one first
-    "html": {"report.html": lambda report: to_html(report.as_shown)},
+    "html": {PAGE: lambda report: to_html(report.as_shown)},
     "md": {"report.md": lambda report: to_markdown_page(report.as_shown)},
     "tex": {"report.tex": lambda report: latex_document(report.as_shown.tables)},
     "csv": {
@@ -35,14 +38,28 @@ FILES: dict[str, Files] = {  # of every format, the main one first
 }
 
 
-def write_report(report: Report, folder: Path, formats: Collection[str] = USUAL_FORMATS) -> Path:
-    """Write the files of these formats, each one atomically, and return the path of the first one."""
+def write_report(report: Report, folder: Path, formats: Collection[str] = FORMATS, figures: bool = False) -> Path:
+    """Write the files of these formats, each one atomically, and return the path of the first one.
+
+    figures: draw the figures for a paper, too, unless the folder has those of this very page.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     files = {name: make for format_, made in FILES.items() if format_ in formats for name, make in made.items()}
-    for name in reversed(files):  # the page last, so that it is there once the rest is
-        content = files[name](report)
-        _write(folder / name, content.encode() if isinstance(content, str) else content)
-    return folder / next(iter(files))
+    contents = {name: _as_bytes(make(report)) for name, make in files.items()}
+    if figures and not _has_figures(folder, contents[PAGE]):
+        write_figures(all_charts(report.as_shown), folder / FIGURES)
+    for name in reversed(contents):  # the page last, so that it is there once the rest is
+        _write(folder / name, contents[name])
+    return folder / next(iter(contents))
+
+
+def _has_figures(folder: Path, page: bytes) -> bool:
+    """Whether a folder has the figures of a page, which was written after them."""
+    return (folder / FIGURES).is_dir() and (folder / PAGE).is_file() and (folder / PAGE).read_bytes() == page
+
+
+def _as_bytes(content: str | bytes) -> bytes:
+    return content.encode() if isinstance(content, str) else content
 
 
 def _write(path: Path, content: bytes) -> None:

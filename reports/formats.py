@@ -3,4 +3,3 @@
 from __future__ import annotations
 
 FORMATS = ("html", "md", "tex", "csv", "parquet")
-USUAL_FORMATS = ("html", "md", "tex", "csv")

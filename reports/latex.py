@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from reports.changed_code import CHANGED_MARK
 from reports.entries import NO_NUMBER, TableEntry
 from reports.heads import HeadGroup
+from reports.metrics import MINUS
 from reports.notes import reading_notes
 from reports.tables import ResultTable
 
@@ -44,8 +45,8 @@ TEX = str.maketrans(
         NO_NUMBER: r"\textendash{}",
     }
 )
-SYMBOLS = f"±≈Δ—{CHANGED_MARK}"
-MINUS = re.compile(r"(?<![\w.])-(?=\d)")
+SYMBOLS = f"±≈Δ—×³{CHANGED_MARK}"
+QUOTED = re.compile('"([^"]*)"')
 LAST_LETTER = 0x17F  # of those beyond ASCII that LaTeX reads without further packages
 COLUMN_WIDTH, PAGE_WIDTH = 48, 96  # letters of a paper's column and page
 GAP = 3  # letters between columns
@@ -145,8 +146,13 @@ def _notes(table: ResultTable) -> Iterator[str]:
     if lines:
         yield r"\par\smallskip"
         yield r"\begin{minipage}{\linewidth}\footnotesize\raggedright"
-        yield from (rf"{number(line)}\par" for line in lines)
+        yield from (rf"{prose(line)}\par" for line in lines)
         yield r"\end{minipage}"
+
+
+def prose(text: str) -> str:
+    """Return sentences as LaTeX, whose quotation marks open and close."""
+    return QUOTED.sub(r"``\1''", number(text))
 
 
 def number(text: str) -> str:
@@ -158,7 +164,7 @@ def escape(text: str) -> str:
     """Return text as LaTeX that shows it in one paragraph, whatever letters it has."""
     shown = "".join(letter if _is_readable(letter) else _plain(letter) for letter in " ".join(text.split()))
     written = shown.translate(TEX).replace("--", "-{}-")  # LaTeX would make a dash of two hyphens
-    return written.replace(r"x10\^{}3", r"$\times 10^3$").replace("FID inf", r"FID$_\infty$")
+    return written.replace("×10³", r"$\times 10^3$").replace("FID inf", r"FID$_\infty$")
 
 
 def _is_readable(letter: str) -> bool:

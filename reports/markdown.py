@@ -12,6 +12,11 @@ def to_markdown_page(report: Report) -> str:
     tables = report.tables
     state = f"{state_line(report.frame, report.states)}.{separation_note(tables, report.frame)}"
     parts = [f"# {report.layout.title}\n", f"{escape(state)}\n", *(to_markdown(table) for table in tables)]
-    lists = (report_notes(tables, report.notes), remarks(report.frame), origins(report.provenance))
-    parts += ["".join(f"- {escape(line)}\n" for line in lines) for lines in lists if lines]
+    lists = {
+        "How to read the numbers": report_notes(tables, report.notes),
+        "Remarks": remarks(report.frame),
+        "Where the numbers come from": origins(report.provenance),
+    }
+    for title, lines in lists.items():
+        parts += [f"## {title}\n", "".join(f"- {escape(line)}\n" for line in lines)] if lines else []
     return "\n".join(parts)

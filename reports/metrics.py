@@ -6,6 +6,7 @@ This module needs the standard library alone, so that a log line, a live table a
 from __future__ import annotations
 
 import math
+import re
 import statistics
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -16,6 +17,7 @@ Group = Literal["main", "fidelity", "memorisation", "own"]
 SPLITS = ("train", "val", "test")
 PREFERRED_SPLITS = ("test", "val", "train")  # where only one split is shown, the first of these with a score
 MAX_DECIMALS = 6
+MINUS = re.compile(r"(?<![\w.])-(?=\d)")  # a hyphen that is a minus sign
 ROUNDING = 1e-12  # an error or a spread is rounding if it is smaller than this, relative to its values
 
 
@@ -43,7 +45,7 @@ class MetricInfo:
 
 def _split_metrics(split: str) -> dict[str, MetricInfo]:
     return {
-        f"kid_{split}": MetricInfo("KID x10^3", "lower", "fidelity", split, scale=1000.0),
+        f"kid_{split}": MetricInfo("KID ×10³", "lower", "fidelity", split, scale=1000.0),
         f"precision_{split}": MetricInfo("precision", "higher", "fidelity", split),
         f"recall_{split}": MetricInfo("recall", "higher", "fidelity", split),
         f"density_{split}": MetricInfo("density", "higher", "fidelity", split),

@@ -158,7 +158,8 @@ def _effect_notes(tables: list[ResultTable]) -> Iterator[str]:
         yield (
             "Main effects: the mean difference between two values of an axis, over all pairs of cells that differ in "
             "nothing else. ± is half of the 95% interval of that mean, over redrawn images or, with several seeds, "
-            "over seeds; it does not include how much the difference varies from pair to pair."
+            "over seeds; it does not include how much the difference varies from pair to pair. Where pairs differ in "
+            "direction, the smallest and the largest difference follow."
         )
 
 
@@ -190,4 +191,4 @@ def remarks(frame: pd.DataFrame) -> list[str]:
     for cell, text in zip(frame["cell"], notes, strict=False):
         for note in filter(None, text.split("; ") if isinstance(text, str) else []):
             cells_by_note.setdefault(note, []).append(str(cell))
-    return [f"{note} ({cell_list(cells, len(frame))})" for note, cells in cells_by_note.items()]
+    return [f"{note[:1].upper()}{note[1:]} ({cell_list(cells, len(frame))})" for note, cells in cells_by_note.items()]

@@ -79,12 +79,13 @@ async function copy(text, button) {
   setTimeout(() => { button.textContent = "Copy"; }, 1500);
 }
 
-function command(text) {
-  const line = element("div", undefined, { class: "command" });
+function command([purpose, text]) {
+  const made = element("div", purpose), line = element("div", undefined, { class: "command" });
   const button = element("button", "Copy", { class: "copy", type: "button", "aria-label": `Copy: ${text}` });
   button.addEventListener("click", () => copy(text, button));
   line.append(element("code", text), button);
-  return line;
+  made.append(line);
+  return made;
 }
 
 function section(title, ...parts) {

@@ -18,7 +18,7 @@ from reports.charts import Chart
 from reports.dictionary import PARAMETERS
 from reports.figures import all_charts, loss_charts
 from reports.findings import finding, question
-from reports.metrics import shown, title_of
+from reports.metrics import MINUS, shown, title_of
 from reports.notes import remarks, report_notes, separation_note, state_line
 from reports.render import TIED_MARK
 from reports.report import Report
@@ -40,14 +40,11 @@ def to_html(report: Report, refresh_s: int = 0) -> str:
 
     refresh_s: after how many seconds it loads itself again; 0 is never.
     """
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(HERE), autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True
-    )
     tables, rows = report.tables, frame_rows(report.frame)
     pictures = _gallery(report, rows, report.pictures, partial(_score_caption, decimals=_decimals(tables)))
     curves, varying, titles = _curves(report), _varying_parameters(report), _metric_titles(report)
     denoising = _gallery(report, rows, report.denoising, lambda row: "")[:MAX_PICTURES]
-    return environment.get_template("page.html.j2").render(
+    return _template().render(
         title=report.layout.title,
         question=question(report),
         finding=finding(tables),
@@ -77,6 +74,19 @@ def to_html(report: Report, refresh_s: int = 0) -> str:
     )
 
 
+def _template() -> jinja2.Template:
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(HERE), autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True
+    )
+    environment.filters["typeset"] = typeset  # pyright: ignore[reportUnknownMemberType]
+    return environment.get_template("page.html.j2")
+
+
+def typeset(text: str) -> str:
+    """Return text whose negative numbers have minus signs instead of hyphens."""
+    return MINUS.sub("−", text)
+
+
 def _axes(report: Report) -> dict[str, str]:
     """The axes of all tables, with their short names."""
     axes = tuple(dict.fromkeys(axis for layout in report.layouts for axis in layout.axes))
@@ -95,7 +105,7 @@ def _filters(report: Report) -> list[dict[str, Any]]:
 
 
 def _chart(chart: Chart) -> dict[str, Any]:
-    legend = [{"name": s.name, "picture": marker_svg(s.colour, s.is_dashed)} for s in chart.legend]
+    legend = [{"name": s.name, "picture": marker_svg(s)} for s in chart.legend]
     return {
         "key": chart.key,
         "title": chart.title,
@@ -129,22 +139,20 @@ def _cell(
     curves: the trainings with a curve. varying: parameters that cells differ in. titles: of the metrics.
     """
     training = str(row.get("training_name", ""))
-    if "sweep" in report.layout.axes:  # the report's curves are those of several sweeps
-        training = f"{row['sweep']}:{training}"
     sweep, name = _command_names(report, report.shown(str(row["cell"])))
     return {
         "name": report.shown(str(row["cell"])),
         "number": number,
-        "scores": [("status", _status(report, row)), *_scores(row, titles)],
+        "scores": [("status", _status(report, row)), *((name, typeset(text)) for name, text in _scores(row, titles))],
         "configuration": [(key, show_value(row[key])) for key in varying],
         "depends": [(key, str(row[key])) for key in SIGNATURES if key in row],
         "curve": curves.index(training) if training in curves else -1,
         "link": report.links.get(str(row["cell"]), ""),
         "notes": [note for note in str(row.get("notes") or "").split("; ") if note and note != "nan"],
         "commands": [
-            shlex.join(["edm-sweep", "run", sweep, "--only", name]),
-            shlex.join(["edm-sweep", "why", f"{sweep}:{name}"]),
-            shlex.join(["edm-sweep", "ui"]),
+            ("Reproduce it", shlex.join(["edm-sweep", "run", sweep, "--only", name])),
+            ("Show what it depends on", shlex.join(["edm-sweep", "why", f"{sweep}:{name}"])),
+            *([("Open MLflow, which has a run of it", "edm-sweep ui")] if report.has_own_record else []),
         ],
     }
 

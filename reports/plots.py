@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import logging
 import warnings
 from collections.abc import Iterable
 from pathlib import Path
@@ -36,6 +37,7 @@ STYLE: dict[Any, Any] = {
 
 def write_figures(charts: Iterable[Chart], folder: Path) -> list[Path]:
     """Write every chart as SVG and PDF, and their captions; return the files."""
+    logging.getLogger("matplotlib").setLevel(logging.ERROR)  # else it says where its cache of fonts is
     import matplotlib
 
     matplotlib.use("agg")
@@ -97,7 +99,8 @@ def _draw(axes: Axes, series: Series) -> None:
     line = ("--" if series.is_dashed else "-") if series.is_line else "none"
     marker = MARKERS[series.colour % len(MARKERS)] if series.has_markers else "none"
     axes.plot(x, y, linestyle=line, marker="none", color=colour, alpha=alpha)
-    axes.plot([], [], linestyle=line, marker=marker, color=colour, alpha=alpha, label=label)
+    fill = "none" if series.is_hollow else "full"
+    axes.plot([], [], linestyle=line, marker=marker, fillstyle=fill, color=colour, alpha=alpha, label=label)
     if not series.has_markers:
         return
     x_margins, y_margins = _margins(points, "x_margin"), _margins(points, "y_margin")

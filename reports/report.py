@@ -22,11 +22,12 @@ class Report:
 
     layouts: of its tables, at least one. curves: columns training, kimg, loss, val_loss. pictures: a PNG of samples by
     cell; pairs: a PNG of the drawn images closest to training images by cell; denoising: a PNG of some images coming
-    out of noise by cell. links: the address of a cell's run in MLflow. provenance: where the numbers come from.
-    paired: the covariance of the cells' errors by metric. notes: what else a reader has to know, in sentences.
-    states: what happens to cells that are not done, by name, such as "running". levels: columns training, sigma,
-    val_loss: the newest loss at every noise level. allowed: fields in which cells of one table may differ. shown:
-    how text of a parameter is shown, for example without folders.
+    out of noise by cell. links: the address of a cell's run in MLflow. has_own_record: whether MLflow's record is in
+    the store, so that `edm-sweep ui` shows it. provenance: where the numbers come from. paired: the covariance of the
+    cells' errors by metric. notes: what else a reader has to know, in sentences. states: what happens to cells that
+    are not done, by name, such as "running". levels: columns training, sigma, val_loss: the newest loss at every noise
+    level. allowed: fields in which cells of one table may differ. shown: how text of a parameter is shown, for example
+    without folders.
     """
 
     layouts: tuple[Layout, ...]
@@ -38,6 +39,7 @@ class Report:
     pairs: dict[str, Path] = field(default_factory=dict[str, Path])
     denoising: dict[str, Path] = field(default_factory=dict[str, Path])
     links: dict[str, str] = field(default_factory=dict[str, str])
+    has_own_record: bool = False
     notes: tuple[str, ...] = ()
     shown: Callable[[str], str] = str
     states: dict[str, str] = field(default_factory=dict[str, str])

@@ -50,11 +50,11 @@ def to_svg(chart: Chart) -> str:
     return f'<svg viewBox="0 0 {WIDTH} {height}" role="img" aria-label="{name}">{"".join(parts)}</svg>'
 
 
-def marker_svg(colour: int, is_dashed: bool = False) -> str:
+def marker_svg(series: Series) -> str:
     """Return the small picture that a legend shows for a series."""
-    dash = " dashed" if is_dashed else ""
-    sign = _marker(11, 6, colour, "", hollow=False) if not is_dashed else ""
-    line = f'<line class="stroke c{colour}{dash}" x1="0" y1="6" x2="22" y2="6"/>'
+    dash = " dashed" if series.is_dashed else ""
+    sign = _marker(11, 6, series.colour, "", hollow=series.is_hollow) if series.has_markers else ""
+    line = f'<line class="stroke c{series.colour}{dash}" x1="0" y1="6" x2="22" y2="6"/>'
     return f'<svg viewBox="0 0 22 12" width="22" height="12" aria-hidden="true">{line}{sign}</svg>'
 
 

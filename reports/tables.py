@@ -76,6 +76,13 @@ class ResultTable:
         return f"{self.title}: {self.name}" if self.name else self.title
 
     @property
+    def subject(self) -> str:
+        """What the table is about: its name, or else its scores, such as "FID and class accuracy"."""
+        scores = [METRICS[head.metric].name for head in self.heads if head.kind == "score"]
+        *names, last = dict.fromkeys(scores or ["Loss at equal compute"])
+        return self.name or (f"{', '.join(names)} and {last}" if names else last)
+
+    @property
     def head_groups(self) -> tuple[tuple[HeadGroup, ...], ...]:
         """The heads of the columns of numbers as rows from top to bottom, those on top spanning several columns."""
         return grouped_heads(self.heads)

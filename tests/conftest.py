@@ -106,8 +106,9 @@ def prepare(folder: Path) -> None:
 
     file = folder / "tiny_digits.yaml"
     file.write_text(TINY)
+    store = Store(folder / "store").create()
     for task in plan_sweep(load_sweep(file)).preparations.values():
-        assert perform(Store(folder / "store"), task, CONTEXT).state == "done"
+        assert perform(store, task, CONTEXT).state == "done"
 
 
 @pytest.fixture

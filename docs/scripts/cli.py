@@ -37,7 +37,8 @@ Made by `docs/scripts/cli.py` from the commands in the code. `edm-sweep COMMAND 
 - a pattern, if the command takes several cells; `*` and `?` are wildcards,
 - `SWEEP:CELL`, if several sweeps have a cell of that name. SWEEP may be a file, even of a sweep that was never run.
 
-Every command but `ui` takes `--json`. It then prints JSON on standard output and everything else on standard error.
+Every command but `ui` and `demo`, which serve a page, takes `--json`. It then prints JSON on standard output and everything
+else on standard error.
 
 Exit codes: 0 done; 1 some work failed, was cancelled or was not started (`doctor`: problems found); 2 wrong input, or
 something outside the tasks that you must fix first (such as a full disk); 130 interrupted. A mistake is reported in one sentence

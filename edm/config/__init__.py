@@ -5,7 +5,12 @@ checked in less time than it takes to import torch.
 """
 
 from edm.config.architectures import SHAPES, Architecture, Precondition
-from edm.config.canonical import canonical_but_for_kimg, canonical_sampling, canonical_training
+from edm.config.canonical import (
+    canonical_but_for_kimg,
+    canonical_sampling,
+    canonical_training,
+    guiding_the_same_steps,
+)
 from edm.config.data import SPLITS, DataConfig, DatasetName, Split
 from edm.config.evaluation import (
     AnyClassifierConfig,
@@ -102,6 +107,7 @@ __all__ = [
     "canonical_training",
     "display_field",
     "extensions_in",
+    "guiding_the_same_steps",
     "require",
     "require_positive",
     "require_power_width",

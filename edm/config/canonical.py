@@ -130,6 +130,26 @@ def _without_idle_guidance(config: SamplingConfig, network: NetworkConfig | None
     return replace(config, guidance_interval=None) if low < lowest and high >= highest else config
 
 
+def guiding_the_same_steps(config: SamplingConfig) -> SamplingConfig:
+    """Return the form that all ways of sampling share that guide the same steps, and otherwise have the form `config`.
+
+    They draw the same images: whether a whole step is guided, Heun's second evaluation included, follows from the level
+    of the schedule at which it begins, before churn raises that (edm.samplers.integrate). They do not share the exact
+    solution that truncation error is measured against, which has other steps. A sampler of an extension may ask at
+    levels of its own, so that its interval stays.
+    """
+    if config.guidance_interval is None or isinstance(config.sampler, Extension):
+        return config
+    levels = config.sigmas[:-1]
+    guided = [sigma for sigma in levels if config.guides(sigma)]
+    if not guided:
+        return replace(config, guidance=1.0).without_unread()
+    if len(guided) == len(levels):
+        return replace(config, guidance_interval=None)
+    low = max((sigma for sigma in levels if sigma < guided[-1]), default=0.0)
+    return replace(config, guidance_interval=(low, guided[0]))
+
+
 def _with_default_schedule(config: SamplingConfig) -> SamplingConfig:
     """Take the default schedule where it has the same noise levels, as it may have in one or two steps."""
     default = replace(config, schedule=SamplingConfig().schedule, rho=SamplingConfig().rho)

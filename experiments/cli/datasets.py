@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from pathlib import Path
 from typing import Any, cast, get_args
 
@@ -13,6 +12,7 @@ from edm.data.sources import Origin
 from experiments.cli.reading import reading
 from experiments.errors import UserError
 from experiments.inputs import InputFiles
+from experiments.sweep.diagnostics import suggest
 from experiments.sweep.tasks import DataSource
 
 CHOICES: dict[str, tuple[object, ...]] = {"splits": ("study", "official"), "channels": (1, 3)}
@@ -25,9 +25,7 @@ def requested(name: str, given: Path | None, **options: Any) -> tuple[DataSource
     """
     names = get_args(DatasetName)
     if name not in names:
-        close = difflib.get_close_matches(name, names, n=1, cutoff=0.4)
-        hint = f"did you mean {close[0]!r}?" if close else f"choose from {', '.join(names)}"
-        raise UserError(f"{name}: no such data set; {hint}")
+        raise UserError(f"{name}: no such data set; {suggest(name, names)}")
     if given is not None and name in CATALOGUE and not CATALOGUE[name].files:
         raise UserError(f"--from: {name} comes with an installed package; leave it out")
     options = {key: value for key, value in options.items() if value is not None}

@@ -96,13 +96,14 @@ def show_plan(
 
 
 def _before(schedule: Schedule, store: Store) -> tuple[list[DataSource], list[Download]]:
-    """Return the data sets that a run would prepare before its first task, and the files that it would fetch."""
+    """Return the data sets that a run would prepare, and the files that it would fetch for them."""
     from experiments.runner.data_costs import unprepared
     from experiments.runner.downloads import downloads
 
     if not schedule.of("waiting"):
         return [], []
-    return unprepared(schedule.plan, store), list(downloads(schedule.plan, store))
+    data = unprepared(schedule.plan, store)
+    return data, list(downloads(data, store))
 
 
 def estimate(schedule: Schedule, store: Store, calibrated: bool = False) -> dict[int | None, Forecast]:

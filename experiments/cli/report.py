@@ -35,7 +35,10 @@ SweepsOrBundles = Annotated[
     ),
 ]
 Formats = Annotated[
-    str | None, typer.Option("--format", help="What to write, such as html,tex: of html, md, tex, csv and parquet.")
+    str | None,
+    typer.Option(
+        "--format", help="What to write, such as html,tex: of html, md, tex, csv and parquet. By default all."
+    ),
 ]
 WithProvenance = Annotated[
     bool,
@@ -94,7 +97,7 @@ def report(
             return
         made = report_of(sources, options)
         page = write_page(made, out or _report_folder(place, sources), formats)
-        show_tables(made, place, console)
+        show_tables(made, ", ".join(dict.fromkeys(source.place for source in sources)), console)
         if figures is not None:
             write_paper_figures(made, figures, console)
     if as_json:
@@ -146,16 +149,18 @@ def export(
     say(console, f"To use it on any machine: {commands[0]}, or {commands[1]}")
 
 
-def write_page(report: Report, folder: Path, formats: tuple[str, ...] = ()) -> Path:
+def write_page(report: Report, folder: Path, formats: tuple[str, ...] = (), figures: bool = False) -> Path:
     """Write a report into a folder and return its page.
 
-    formats: by default the usual ones. Raises UserError if it cannot be written.
+    formats: by default all, and then the figures that the folder has are renewed. figures: write them in any case.
+    Raises UserError if it cannot be written.
     """
-    from reports.folder import write_report
-    from reports.formats import USUAL_FORMATS
+    from reports.folder import FIGURES, write_report
+    from reports.formats import FORMATS
 
+    renewed = not formats and (folder / FIGURES).is_dir()
     try:
-        return write_report(report, folder, formats or USUAL_FORMATS)
+        return write_report(report, folder, formats or FORMATS, figures or renewed)
     except OSError as error:
         raise UserError(
             f"{folder}: the report cannot be written ({error}); choose another folder with 'report --out FOLDER', or "
@@ -194,14 +199,14 @@ def write_paper_figures(report: Report, folder: Path, console: Console) -> None:
     say(console, f"Wrote {count(len(charts), 'figure')} as SVG and PDF, and captions.txt: {folder}")
 
 
-def show_tables(report: Report, store: Store, console: Console) -> None:
-    """Print a report's main tables, and how much of them is still missing."""
+def show_tables(report: Report, place: str, console: Console) -> None:
+    """Print a report's main tables, and how much of them is still missing. place: where the results are from."""
     from reports.notes import state_line
     from reports.terminal import to_rich
 
     states = set(report.frame["status"])
     if {"missing", "stopped", "pruned"} & states:
-        say(console, f"{state_line(report.frame, report.states)} in {store.root}.")
+        say(console, f"{state_line(report.frame, report.states)} in {place}.")
     if "done" in states:
         for table in report.tables:
             if table.main:

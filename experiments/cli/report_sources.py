@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -36,7 +36,8 @@ class Source:
     """A sweep with the store that has its results. tracking_uri: of MLflow, if scores come from there.
 
     origin: what the report calls the store, if not by its name. name: of the report's folder.
-    downloads: a folder for what comes from a tracking server.
+    downloads: a folder for what comes from a tracking server. run_links: if scores come from the store and are recorded
+    elsewhere, the addresses of tasks there, by signature.
     """
 
     plan: Plan
@@ -45,6 +46,17 @@ class Source:
     tracking_uri: str | None = None
     origin: str = ""
     downloads: Path | None = None
+    run_links: Mapping[str, str] | None = None
+
+    @property
+    def place(self) -> str:
+        """Where the results are: a bundle, a tracking server, or the store's folder."""
+        return self.origin or redact(self.tracking_uri or "") or str(self.store.root)
+
+    @property
+    def has_own_record(self) -> bool:
+        """Whether MLflow's record is in the store, where `edm-sweep ui` serves it."""
+        return not self.tracking_uri and not self.origin and self.run_links is None
 
 
 @dataclass(frozen=True)
@@ -119,7 +131,7 @@ def _report_of(source: Source, options: ReportOptions) -> Report:
     from reports.report import Report
 
     plan, store, uri = source.plan, source.store, source.tracking_uri
-    found = _found_in_mlflow(source, uri) if uri else _found_in_store(plan, store)
+    found = _found_in_mlflow(source, uri) if uri else _found_in_store(plan, store, source.run_links)
     origin = f"MLflow at {redact(uri)}" if uri else source.origin or f"the store {store.name}"
     provenance = {"scores": origin, **provenance_of(plan, store)}
     if not options.with_provenance:
@@ -135,6 +147,7 @@ def _report_of(source: Source, options: ReportOptions) -> Report:
         pairs=found.pairs,
         denoising=found.denoising,
         links={cell: link for cell, link in found.links.items() if options.with_provenance or _is_local(link)},
+        has_own_record=source.has_own_record,
         notes=(*plan.idle_axes, *plan.equivalences, *classifier_notes(plan, store)),
         levels=found.levels,
         states=found.states,
@@ -156,7 +169,7 @@ class _Found:
     links: dict[str, str] = field(default_factory=dict[str, str])
 
 
-def _found_in_store(plan: Plan, store: Store) -> _Found:
+def _found_in_store(plan: Plan, store: Store, run_links: Mapping[str, str] | None = None) -> _Found:
     from experiments.tracking.costs import costs_in_store
     from experiments.tracking.frames import curves_frame, levels_frame, scores_in_store
 
@@ -174,6 +187,7 @@ def _found_in_store(plan: Plan, store: Store) -> _Found:
         pairs,
         denoising,
         _states(plan, store) if len(scores) < len(plan.evaluations) else {},
+        _links_of_cells(plan, run_links or {}),
     )
 
 
@@ -191,6 +205,11 @@ def _found_in_mlflow(source: Source, uri: str) -> _Found:
     samples, pairs, denoising = (record.pictures(name, source.downloads) for name in PICTURES)
     losses = record.curves(), record.levels()
     return _Found(scores, record.costs(), *losses, samples, pairs, denoising, record.states(), record.links())
+
+
+def _links_of_cells(plan: Plan, run_links: Mapping[str, str]) -> dict[str, str]:
+    signatures = {plan.cell_name(planned): planned.evaluation.signature for planned in plan.cells}
+    return {cell: run_links[signature] for cell, signature in signatures.items() if signature in run_links}
 
 
 def _is_local(link: str) -> bool:

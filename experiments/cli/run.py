@@ -13,7 +13,7 @@ from experiments.cli.output import DONE, FAILED, INTERRUPTED, console_for, print
 from experiments.cli.parsing import parse_budget, parse_tags
 from experiments.cli.plan import show_plan
 from experiments.cli.report import cells_json, show_tables, write_page
-from experiments.cli.report_sources import Source, report_of
+from experiments.cli.report_sources import ReportOptions, Source, report_of
 from experiments.cli.restart import restarts_left, spent_s
 from experiments.cli.sweeps import open_sweep, overrides_of, read_sweep
 from experiments.cli.views.summary import show_summary, summary_json
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from experiments.runner.options import Options
     from experiments.runner.schedule import Schedule
     from experiments.store.store import Store
+    from experiments.sweep.plan import Plan
     from reports.report import Report
 
 DryRun = Annotated[
@@ -62,6 +63,10 @@ OnFailure = Annotated[
 Check = Annotated[
     bool, typer.Option("--check/--no-check", help="Whether to try the sweep's extensions on random input first.")
 ]
+WithProvenance = Annotated[
+    bool,
+    typer.Option("--with-provenance", help="Include host names, absolute paths and links to MLflow in the report."),
+]
 
 
 def run(
@@ -82,28 +87,28 @@ def run(
     on_finish: OnFinish = None,
     on_failure: OnFailure = None,
     check: Check = True,
+    with_provenance: WithProvenance = False,
     as_json: AsJson = False,
 ) -> None:
     """Run whatever a sweep still needs and show its table. Safe to repeat.
 
-    Exit codes: 0 if all is done; 1 if a task failed, was cancelled or was not started; 2 for wrong input; 130 if
-    interrupted.
+    Exit codes: 0 if all is done; 1 if a task failed, was cancelled or not started; 2 for wrong input; 130 on Ctrl-C.
     """
     requested = read_sweep(sweep, store, overrides_of(set_, gpus, cpus))  # reports a wrong file before more is imported
     hooks, tags = parse_hooks(on_finish, on_failure), parse_tags(tag or [])
-    budget_s = None if budget is None else parse_budget(budget)
     from experiments.runner.options import Options
 
+    budget_s = None if budget is None else parse_budget(budget)
     cells, asha, again = tuple(only or ()), scheduler == "asha", recompute == "changed"
     options = Options(
         retries, budget_s, asha, address, cells, tags, again, check, restartable=restarts_left() > 0, spent_s=spent_s()
     )
     schedule, place = open_sweep(requested, store, options)
     console = console_for(as_json)
-    estimate = show_plan(schedule, place, console, sweep, as_json and dry_run, again)
-    _check_budget(budget, options, estimate, console)
+    _check_budget(budget, options, show_plan(schedule, place, console, sweep, as_json and dry_run, again), console)
     if not dry_run:
-        _fill(schedule, place, tracking_uri, options, hooks, console, as_json)
+        report = _FinalReport(schedule.asked, place, tracking_uri, with_provenance)
+        _fill(schedule, report, options, hooks, console, as_json)
 
 
 def _check_budget(budget: str | None, options: Options, estimate: Forecast, console: Console) -> None:
@@ -119,29 +124,22 @@ def _check_budget(budget: str | None, options: Options, estimate: Forecast, cons
 
 
 def _fill(
-    schedule: Schedule,
-    store: Store,
-    tracking_uri: str | None,
-    options: Options,
-    hooks: Hooks,
-    console: Console,
-    as_json: bool,
+    schedule: Schedule, report: _FinalReport, options: Options, hooks: Hooks, console: Console, as_json: bool
 ) -> NoReturn:
     """Run what a schedule has left, print the tables and a summary, and exit."""
     from experiments.cli.views.live import TerminalListener
     from experiments.runner.run import run_sweep
 
+    store, tracking_uri = report.store, report.tracking_uri
     store.create()
-    name = schedule.asked.sweep.name
-    with calling_hooks(hooks, name, store, console) as outcome:
-        report = _FinalReport(Source(schedule.asked, store, name))
+    with calling_hooks(hooks, schedule.asked.sweep.name, store, console) as outcome:
         summary = run_sweep(schedule, store, tracking_uri, TerminalListener(console), options, report.write)
         outcome |= summary_json(summary)
         if summary.interrupted:  # no tables after Ctrl-C
             far = f"{summary.done} of {summary.started} tasks are done"
             say(console, f"Interrupted: {far}. To continue: {same_command()}")
             raise typer.Exit(INTERRUPTED)
-        show_tables(report.made, store, console)
+        show_tables(report.made, str(store.root), console)
         outcome |= {"report": str(report.page), "cells": cells_json(report.made)}
     if as_json:
         print_json(outcome)
@@ -150,15 +148,21 @@ def _fill(
 
 
 class _FinalReport:
-    """The report that a run ends with. made, page: it and its page, once it is written."""
+    """The report that a run ends with. made, page: it and its page, once it is written.
+
+    with_provenance: with host names, absolute paths and links to a server on another machine.
+    """
 
     made: Report
     page: Path
 
-    def __init__(self, source: Source) -> None:
-        self.source = source
+    def __init__(self, plan: Plan, store: Store, tracking_uri: str | None, with_provenance: bool) -> None:
+        self.plan, self.store, self.tracking_uri = plan, store, tracking_uri
+        self.options = ReportOptions(with_provenance=with_provenance)
 
-    def write(self) -> None:
-        """Make the report and write it into the store; raises UserError."""
-        self.made = report_of([self.source])
-        self.page = write_page(self.made, self.source.store.report_folder(self.source.name))
+    def write(self, links: dict[str, str]) -> None:
+        """Make the report and write it into the store; raises UserError. links: of tasks in MLflow, by signature."""
+        name = self.plan.sweep.name
+        source = Source(self.plan, self.store, name, run_links=links if self.tracking_uri else None)
+        self.made = report_of([source], self.options)
+        self.page = write_page(self.made, self.store.report_folder(name), figures=True)

@@ -63,7 +63,7 @@ def sample(
 ) -> None:
     """Draw pictures from a finished training: a grid, a grid for each class, or the denoising step by step.
 
-    Defaults come from the cell.
+    Defaults come from the cell, whose evaluation need not have begun.
     """
     given = {"guidance": guidance, "guidance_interval": guidance_interval, "sampler": sampler, "schedule": schedule}
     given |= {"steps": steps, "s_churn": s_churn, "seed": seed, "ema": ema, "resolution": resolution}
@@ -89,7 +89,7 @@ def _draw(
     """Draw pictures; returns in words what was drawn, and the files."""
     from edm.config import FieldError
     from experiments.cli.views.progress import progress
-    from experiments.inspection.lookup import find
+    from experiments.inspection.explain import find
     from experiments.store.store import Store
 
     place = Store(store)

@@ -58,12 +58,12 @@ def _named_row(store: Store, source: DataSource) -> dict[str, Any]:
         "splits": known.splits,
         "prepared": None if found is None else str(folder),
         "sigma_data": None if found is None else found.sigma_data,
-        "files": _files(store, str(config.name)),
+        "files": files_of(store, str(config.name)),
     }
 
 
-def _files(store: Store, name: str) -> list[dict[str, Any]]:
-    """The published files that a data set needs: where each one is, or should be."""
+def files_of(store: Store, name: str) -> list[dict[str, Any]]:
+    """Return the published files that a data set needs, and where each one is, or should be."""
     known, origin = CATALOGUE[name], Origin.fetching(data_folder(store.root))
     rows = []
     for file in (file for file in known.files if file.needed):

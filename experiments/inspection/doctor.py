@@ -18,10 +18,10 @@ from typing import Literal, get_args
 
 from edm.config import DatasetName, Extension, Features
 from edm.data.catalogue import CATALOGUE
-from edm.data.sources import Origin
 from experiments import hardware
-from experiments.environment import DATA_VARIABLE, WEIGHTS_VARIABLE, data_folder, given_weights
+from experiments.environment import DATA_VARIABLE, WEIGHTS_VARIABLE, given_weights
 from experiments.inputs import InputFiles
+from experiments.inspection.datasets import files_of
 from experiments.redaction import redact
 from experiments.runner.disk import GIB
 from experiments.runner.forecast import forecast
@@ -285,15 +285,18 @@ def _dataset(store: Store, source: DataSource, needed: bool) -> Finding:
         return Finding(f"data set {name}", "ok", "prepared")
     if isinstance(source.config.name, Extension):
         return Finding(f"data set {name}", "ok", "made by an extension; a run prepares it")
-    if name not in CATALOGUE or not CATALOGUE[name].files:
+    if name not in CATALOGUE:
+        return Finding(f"data set {name}", "ok", f"its images are in {source.config.path}; a run prepares it")
+    if not CATALOGUE[name].files:
         return Finding(f"data set {name}", "ok", "comes with an installed package; a run prepares it")
-    origin = Origin.fetching(data_folder(store.root))
-    absent = [f for f in CATALOGUE[name].files if not any(origin.find(name, n) for n in (f.name, f.unpacked))]
+    files = files_of(store, name)
+    absent = [file for file in files if not file["there"]]
     if not absent:
-        return Finding(f"data set {name}", "ok", f"its files are in {origin.path}; a run prepares it")
-    names = ", ".join(file.name for file in absent)
-    megabytes = sum(file.size for file in absent) / 1e6
-    text = f"missing in {origin.path}: {names} ({megabytes:,.0f} MB)"
+        place = Path(files[0]["path"]).parent
+        return Finding(f"data set {name}", "ok", f"its files are in {place}; a run prepares it")
+    names = ", ".join(Path(file["path"]).name for file in absent)
+    megabytes = sum(file["bytes"] for file in absent) / 1e6
+    text = f"missing in {Path(absent[0]['path']).parent}: {names} ({megabytes:,.0f} MB)"
     remedy = f"let the run download it, or put it there, or say where it is with {DATA_VARIABLE}=DIR or "
     remedy += f"'edm-sweep data prepare {name} --from DIR'"
     return Finding(f"data set {name}", "note", text, remedy if needed else "")

@@ -11,7 +11,7 @@ from typing import Any
 from experiments.errors import UserError
 from experiments.inspection.config_diff import NearestTask, in_sweep_fields, nearest
 from experiments.inspection.extension_changes import described
-from experiments.inspection.lookup import SWEEP_FILES, NamedTask, find_one, plan_of_file, stored_task
+from experiments.inspection.lookup import SWEEP_FILES, NamedTask, find_one, has_begun, plan_of_file, stored_task
 from experiments.inspection.status import TaskStatus, status_of_task
 from experiments.store.layout import StoreKind
 from experiments.store.results import EvaluationResult
@@ -67,6 +67,17 @@ def explain(text: str, store: Store) -> Explanation:
     """Return what the cell or training that a text matches needs. Raises UserError if it matches none."""
     named = find_one(text, store)
     return Explanation(named, tuple(_dependencies(resolve(named, text, store), store)))
+
+
+def find(text: str, store: Store) -> SweepTask:
+    """Return the task that `text` matches: as it was planned when it began, or else as its sweep asks for it now.
+
+    Raises UserError.
+    """
+    named = find_one(text, store)
+    if has_begun(named, store):
+        return stored_task(named.kind, named.signature, text, store)
+    return resolve(named, text, store).task
 
 
 def resolve(named: NamedTask, text: str, store: Store) -> ResolvedTask:
@@ -128,7 +139,7 @@ def _preparation(task: Preparation, store: Store) -> Dependency:
 def _data_set(source: DataSource, store: Store) -> Dependency:
     """A data set, which is prepared once for all tasks that need it."""
     status = status_of_task(source, store)
-    remark = _code_remark(source, store) if status.state == "done" else "prepared before the tasks that need it"
+    remark = _code_remark(source, store) if status.state == "done" else "prepared once, before the tasks that need it"
     return Dependency(f"data set {source.config.name}", "data", source.signature, status, remark)
 
 

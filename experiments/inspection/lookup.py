@@ -177,12 +177,6 @@ def _ambiguous(text: str, found: list[NamedTask]) -> UserError:
     return UserError(f"{text}: matches {len(found)} {what} ({names}{more}); give more of the name, or SWEEP:CELL")
 
 
-def find(text: str, store: Store) -> SweepTask:
-    """Return the task that `text` matches, as it was planned when it began; raises UserError."""
-    task = find_one(text, store)
-    return stored_task(task.kind, task.signature, text, store)
-
-
 def _by_signature(text: str, store: Store) -> NamedTask:
     found: list[tuple[Kind, str]] = []
     if len(text) >= SHORTEST_SIGNATURE and text.isalnum():
@@ -215,6 +209,11 @@ def _with_signature(kind: Kind, signature: str, text: str, store: Store) -> Name
     if isinstance(task, Evaluation):
         return NamedTask("", signature, task.training.signature, signature)
     return NamedTask("", signature, signature)
+
+
+def has_begun(task: NamedTask, store: Store) -> bool:
+    """Return whether the store has a task as it was planned when it began."""
+    return (store.folder(FOLDER_OF_TASK[task.kind], task.signature) / CONFIG).exists()
 
 
 def stored_task(kind: str, signature: str, text: str, store: Store) -> SweepTask:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
+from experiments.runner.data_costs import data_tasks
 from experiments.runner.durations import DurationModel
 from experiments.runner.forecast import Forecast, forecast
 from experiments.runner.stored import is_downloaded
@@ -24,6 +25,7 @@ from experiments.store.sweep_names import includes
 from experiments.store.sweep_records import named_tasks, recorded_sweeps
 from experiments.store.training_records import Pruning
 from experiments.sweep.code_changes import CodeChange, ResultCode, change_of
+from experiments.sweep.jobs import Task
 from experiments.sweep.plan import Plan, PlannedCell
 from experiments.sweep.preparations import Preparation, WeightsDownload, preparations_of
 from experiments.sweep.tasks import DataSource, Evaluation, SweepTask
@@ -149,7 +151,7 @@ class StatusReader:
 
     def _estimate(self, cells: Iterable[CellStatus], others: Mapping[str, TaskStatus]) -> Forecast | None:
         """Return what the rest costs on this machine, or None if nothing is left."""
-        left: dict[str, SweepTask | Preparation] = {}
+        left: dict[str, Task] = {}
         for planned, cell in zip(self.plan.cells, cells, strict=True):
             if cell.status.state in ("done", "pruned"):
                 continue
@@ -157,6 +159,7 @@ class StatusReader:
             evaluation = planned.evaluation
             needed = {t.signature: t for t in (*evaluation.depends_on, *preparations_of(evaluation))}
             left |= {name: t for name, t in needed.items() if others[name].state != "done"}
+        left |= data_tasks(self.plan, self.store) if left else {}
         key = frozenset(left)
         if key not in self._estimates:
             speeds = DurationModel(self.store, self.plan)

@@ -19,7 +19,7 @@ from experiments.sweep.plan import Plan
 from experiments.sweep.preparations import WeightsDownload
 from experiments.sweep.probes import Probe, probes_by_training
 from experiments.sweep.spec import ResourcesConfig
-from experiments.sweep.tasks import Evaluation, Kind, SweepTask, Training
+from experiments.sweep.tasks import DataSource, Evaluation, Kind, SweepTask, Training
 from experiments.wording import count
 
 # of NVIDIA's and AMD's drivers, and of Windows' subsystem for Linux
@@ -84,9 +84,10 @@ class Allocator:
     def of(self, task: Task) -> Allocation:
         """Return what a task gets; a preparation as much as an evaluation, which would otherwise do its work.
 
-        A download gets nothing, as it only waits for its server: it takes no place of a task that computes.
+        A download gets nothing, as it only waits for its server: it takes no place of a task that computes. Nor does
+        the preparation of a data set, which needs no GPU; its threads share the cores with whatever runs beside it.
         """
-        if isinstance(task, WeightsDownload):
+        if isinstance(task, WeightsDownload | DataSource):
             return NOTHING
         gpus = self._gpus(task)
         kind: Kind = "training" if isinstance(task, Training | Probe) else "evaluation"

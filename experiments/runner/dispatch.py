@@ -18,7 +18,7 @@ from experiments.store.progress import TaskProgress
 from experiments.store.store import Store
 from experiments.store.training_records import Pruning
 from experiments.sweep.jobs import Job, Outcome, Task
-from experiments.sweep.tasks import Evaluation
+from experiments.sweep.tasks import DataSource, Evaluation
 
 
 @dataclass
@@ -228,6 +228,8 @@ class Dispatcher:
 
     def _learn(self, task: Task) -> None:
         """Let the costs know what all of a task took, whoever did parts of it and when."""
+        if isinstance(task, DataSource):
+            return  # nothing else is estimated by it
         result = self.store.result(task.result_type, task.signature)
         if result is not None:
             self.schedule.costs.learn(task, result.work_s)

@@ -1,24 +1,34 @@
-"""Which published files of data sets a run would fetch before its first task, and about how long that takes."""
+"""Which published files of data sets a run would fetch, and about how long that takes."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-from edm.data.catalogue import CATALOGUE
+from edm.data.catalogue import CATALOGUE, SourceFile
 from experiments.environment import data_folder
-from experiments.runner.data_costs import unprepared
-from experiments.runner.durations import FETCHED_PER_S
 from experiments.store.store import Store
-from experiments.sweep.plan import Plan
+from experiments.sweep.tasks import DataSource
+
+FETCHED_PER_S = 1e7  # bytes of a download; a guess
 
 
 @dataclass(frozen=True)
 class Download:
     """A published file that is not on this machine."""
 
-    file: str
-    num_bytes: int
+    dataset: str
+    published: SourceFile
+
+    @property
+    def file(self) -> str:
+        """Its name."""
+        return self.published.name
+
+    @property
+    def num_bytes(self) -> int:
+        """Its size."""
+        return self.published.size
 
     @property
     def seconds(self) -> float:
@@ -26,9 +36,9 @@ class Download:
         return self.num_bytes / FETCHED_PER_S
 
 
-def downloads(plan: Plan, store: Store) -> Iterator[Download]:
-    """Yield the files of data sets that a run of a plan would fetch."""
-    names = dict.fromkeys(str(source.config.name) for source in unprepared(plan, store))
+def downloads(sources: Iterable[DataSource], store: Store) -> Iterator[Download]:
+    """Yield the files that the preparation of data sets would fetch."""
+    names = dict.fromkeys(str(source.config.name) for source in sources)
     for name in (name for name in names if name in CATALOGUE and CATALOGUE[name].files):
         from edm.data.sources import Origin  # heavy
 
@@ -37,4 +47,4 @@ def downloads(plan: Plan, store: Store) -> Iterator[Download]:
             continue
         for file in CATALOGUE[name].files:
             if file.needed and not any(origin.find(name, each) for each in (file.name, file.unpacked)):
-                yield Download(file.name, file.size)
+                yield Download(name, file)

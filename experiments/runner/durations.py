@@ -14,6 +14,8 @@ from edm.config import Extension, Features
 from edm.cost import forward_flops
 from experiments import hardware
 from experiments.hardware import CPU
+from experiments.runner.data_costs import whole_s
+from experiments.runner.downloads import FETCHED_PER_S
 from experiments.store.drawings import drawn_segments
 from experiments.store.layout import FOLDER_OF_TASK
 from experiments.store.results import (
@@ -35,12 +37,18 @@ from experiments.sweep.preparations import (
     extractor_flops,
 )
 from experiments.sweep.probes import Probe, probes_by_training
-from experiments.sweep.tasks import FORWARDS_PER_TRAINING_IMAGE, Evaluation, FeatureSpace, SweepTask, Training
+from experiments.sweep.tasks import (
+    FORWARDS_PER_TRAINING_IMAGE,
+    DataSource,
+    Evaluation,
+    FeatureSpace,
+    SweepTask,
+    Training,
+)
 
 GUESSED_FLOPS_PER_S = {"cpu": 4e10, "gpu": 2e13}  # of one core and of one GPU, with networks of medium size
 SCORING_SHARE = 0.05  # of an evaluation, where no result says so
 PROBE_S = 15.0
-FETCHED_PER_S = 1e7  # bytes of a download; a guess
 TEAM_EFFICIENCY = 0.85  # of several GPUs that train one network
 
 MOST_RESULTS, MOST_ALIKE, MOST_OTHERS = 200, 8, 50  # results to read: of the plan, of one network in it, of others
@@ -89,7 +97,7 @@ class DurationModel:
     """
 
     def __init__(self, store: Store, plan: Plan) -> None:
-        self.store = store
+        self.store, self._plan = store, plan
         self.device = hardware.device_of(plan.sweep.resources.gpus)
         self.num_gpus = _whole_gpus(plan.sweep.resources.gpus)
         self._probes = probes_by_training(plan, self.device)
@@ -105,6 +113,7 @@ class DurationModel:
         self._read_results(plan)
         self._drawings = set(_names(store, "drawings"))
         self._undrawn: dict[tuple[str, FeatureSpace, int], float] = {}
+        self._data_s: dict[str, float] = {}  # that data sets take to prepare
 
     # answers --------------------------------------------------------------------------------------
 
@@ -114,6 +123,8 @@ class DurationModel:
             return statistics.mean(self._probe_s) if self._probe_s else PROBE_S
         if isinstance(task, WeightsDownload):
             return task.file.bytes / FETCHED_PER_S
+        if isinstance(task, DataSource):
+            return self._preparing_s(task)
         drawn = task.flops * self._rate(task).seconds
         return self._evaluation_s(task, drawn) if isinstance(task, Evaluation) else drawn
 
@@ -122,14 +133,19 @@ class DurationModel:
         spread = self._spread(task)
         return self.seconds(task) / spread, self.seconds(task) * spread
 
+    def _preparing_s(self, source: DataSource) -> float:
+        if source.signature not in self._data_s:
+            self._data_s[source.signature] = whole_s(self._plan, source, self.store)
+        return self._data_s[source.signature]
+
     def _spread(self, task: Task) -> float:
-        if isinstance(task, WeightsDownload):
+        if isinstance(task, WeightsDownload | DataSource):
             return SPREAD_OF_GUESSES
         return SPREAD_OF_OTHERS if isinstance(task, Probe) else self._rate(task).spread
 
     def measured(self, task: Task) -> bool:
         """Return whether the answer rests on a measurement and is not only a guess."""
-        if isinstance(task, WeightsDownload):
+        if isinstance(task, WeightsDownload | DataSource):
             return False
         return isinstance(task, Probe) or self._rate(task).source != "guess"
 
@@ -138,7 +154,7 @@ class DurationModel:
         if isinstance(task, Probe):
             self._probe_s.append(seconds)
             self._read_probe(task)
-        elif not isinstance(task, WeightsDownload) and seconds > 0 and task.flops > 0:
+        elif not isinstance(task, WeightsDownload | DataSource) and seconds > 0 and task.flops > 0:
             self._learn(task, seconds)
         self._cache.clear()
 

@@ -7,16 +7,15 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from experiments.runner.allocation import Allocator, local_resources
-from experiments.runner.data_costs import preparing_s, unprepared
+from experiments.runner.data_costs import unprepared, whole_s
 from experiments.runner.disk import disk_gib
-from experiments.runner.downloads import downloads
 from experiments.runner.durations import SPREAD_OF_GUESSES, DurationModel
 from experiments.store.store import Store
-from experiments.sweep.jobs import Task
+from experiments.sweep.jobs import Task, data_of
 from experiments.sweep.plan import Plan
 from experiments.sweep.preparations import WeightsDownload, preparations_of
 from experiments.sweep.probes import Probe
-from experiments.sweep.tasks import Evaluation, Kind, Training
+from experiments.sweep.tasks import DataSource, Evaluation, Kind, Training
 
 START_UP_S = 25.0  # until Ray, its workers and their imports are there
 MACHINES = (1, 2, 4, 8, 16)  # numbers of machines to forecast for
@@ -83,8 +82,7 @@ def forecast(
     low = capacity.effort(left, {signature: low for signature, (low, _) in spans.items()})
     high = capacity.effort(left, {signature: high for signature, (_, high) in spans.items()})
     disk = disk_gib(left, capacity.at_once("training"))
-    before_s = sum(preparing_s(plan, source) for source in unprepared(plan, store))
-    before_s += sum(download.seconds for download in downloads(plan, store))
+    before_s = sum(whole_s(plan, source, store) for source in unprepared(plan, store) if source.signature not in spans)
     return Forecast(
         middle.wall_s + before_s,
         middle.work_s,
@@ -144,6 +142,10 @@ class Capacity:
             if isinstance(task, WeightsDownload):
                 continue  # it waits for its server, beside the others
             work += seconds[task.signature]
+            if isinstance(task, DataSource):  # which takes all cores and no GPU
+                shared += seconds[task.signature]
+                occupied += 0.0 if self.on_gpus else seconds[task.signature]
+                continue
             allocation = self.allocator.of(task)
             occupied += seconds[task.signature] * (allocation.gpus or 1.0)
             at_once = self.slots or self.copies * self.allocator.at_once(allocation)
@@ -158,9 +160,8 @@ class Capacity:
 
         def end(task: Task) -> float:
             if task.signature not in ends:
-                needed = () if isinstance(task, Training | Evaluation | Probe) else task.depends_on
                 own = seconds.get(task.signature, 0.0)
-                ends[task.signature] = own + max(map(end, needed), default=0.0)
+                ends[task.signature] = own + max(map(end, _needed(task)), default=0.0)
             return ends[task.signature]
 
         for task in left:
@@ -171,3 +172,10 @@ class Capacity:
             parts = 1 if task.rivals else min(task.num_segments, workers)
             longest = max(longest, before + seconds[task.signature] / parts)
         return longest
+
+
+def _needed(task: Task) -> tuple[Task, ...]:
+    """Return what a task other than an evaluation waits for."""
+    source = data_of(task)
+    others = () if isinstance(task, Training | Evaluation | Probe | DataSource) else task.depends_on
+    return others if source is None else (source, *others)

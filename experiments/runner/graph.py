@@ -4,24 +4,33 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
+from types import MappingProxyType
 
-from experiments.sweep.jobs import Task
+from experiments.sweep.jobs import Task, data_of
 from experiments.sweep.plan import Plan
 from experiments.sweep.preparations import ExactSolution, Preparation, preparations_of
-from experiments.sweep.tasks import Evaluation
+from experiments.sweep.tasks import DataSource, Evaluation
 
 Probes = Mapping[str, tuple[Task, tuple[str, ...]]]  # by signature: a probe, and the trainings that wait for it
 
 
 class TaskGraph:
-    """The tasks of a plan by signature: probes, preparations, trainings, what is prepared from these, then evaluations.
+    """The tasks of a plan by signature.
 
-    preparations: those to include, by signature.
+    They are data sets, probes, other preparations, trainings, what is prepared from these, and evaluations, in this
+    order. preparations, data: those to include, by signature.
     """
 
-    def __init__(self, plan: Plan, probes: Probes, preparations: Mapping[str, Preparation]) -> None:
+    def __init__(
+        self,
+        plan: Plan,
+        probes: Probes,
+        preparations: Mapping[str, Preparation],
+        data: Mapping[str, DataSource] = MappingProxyType({}),
+    ) -> None:
         of_trainings = {name: task for name, task in preparations.items() if isinstance(task, ExactSolution)}
         self.tasks: dict[str, Task] = {
+            **data,
             **{signature: probe for signature, (probe, _) in probes.items()},
             **{name: task for name, task in preparations.items() if name not in of_trainings},
             **plan.trainings,
@@ -40,14 +49,23 @@ class TaskGraph:
             self._dependencies[signature] = tuple(each.signature for each in task.depends_on)
         for signature, (_, waiting) in probes.items():
             self._dependencies |= dict.fromkeys(waiting, (signature,))
+        if data:
+            self._add_data(data)
         self.dependents: defaultdict[str, list[str]] = defaultdict(list)
         for signature, needed in self._dependencies.items():
             for other in needed:
                 self.dependents[other].append(signature)
 
+    def _add_data(self, data: Mapping[str, DataSource]) -> None:
+        """Let tasks depend on the data sets that they read."""
+        for signature, task in self.tasks.items():
+            source = data_of(task)
+            if source is not None and source.signature in data:
+                self._dependencies[signature] = (*self.dependencies(signature), source.signature)
+
     @property
     def with_dependents(self) -> list[str]:
-        """The signatures of probes, preparations and trainings, on which others may depend."""
+        """The signatures of all tasks but evaluations, on which others may depend."""
         return [signature for signature, task in self.tasks.items() if not isinstance(task, Evaluation)]
 
     def dependencies(self, signature: str) -> tuple[str, ...]:

@@ -8,6 +8,8 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+from experiments.store.folders import make_inside
+
 from experiments.runner import ray_environment  # noqa: F401  isort: skip  (Ray reads it as it is imported)
 import ray
 from ray.exceptions import RayError, TaskUnschedulableError
@@ -53,7 +55,7 @@ def _store_problems(store: Store) -> dict[str, str]:
     token = secrets.token_hex(4)
     folder = store.root / "nodes" / token
     try:
-        folder.mkdir(parents=True)
+        make_inside(store.root, folder)
         (folder / "driver").write_text(token)
         answers = _on_all_nodes(mark_writer(str(folder), token))
         if not any(answers.values()):

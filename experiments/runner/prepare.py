@@ -1,4 +1,4 @@
-"""Gets ready what tasks need in the end, so that a problem with it is reported before any of them starts."""
+"""Gets ready what tasks need, so that a problem with it is reported before any of them starts."""
 
 from __future__ import annotations
 
@@ -8,21 +8,26 @@ from contextlib import suppress
 from pathlib import Path
 
 from edm.config import Extension, Features
+from experiments.runner.downloads import downloads
 from experiments.runner.listener import RunListener
 from experiments.runner.schedule import Schedule
 from experiments.store.store import Store
 from experiments.sweep.tasks import DataSource, Evaluation
+from experiments.trials.context import Interrupted
 
 LOOK_S = 0.5  # between looks at requests
 
 
 def prepare_inputs(schedule: Schedule, store: Store, listener: RunListener, run_id: str = "") -> None:
-    """Prepare the data sets and published statistics of all that is left to do, and see that weights can be had.
+    """Prepare small data sets and published statistics of all that is left to do, and see that files can be had.
 
-    A data set all of whose cells the run is asked to leave meanwhile is left as it is. Raises UserError, or
-    KeyboardInterrupt where the run is asked to stop.
+    Data sets that may take long are tasks. One all of whose cells the run is asked to leave meanwhile is left as it is.
+    Raises UserError, or KeyboardInterrupt where the run is asked to stop.
     """
+    _require_files([task for task in schedule.of("waiting") if isinstance(task, DataSource)], store, listener)
     for source in schedule.plan.sources.values():
+        if source.signature in schedule.tasks:
+            continue
         with suppress(_NotWanted):
             prepare_data_set(store, source, listener, _wanted(schedule, store, run_id, source))
     evaluations = [task for task in schedule.of("waiting") if isinstance(task, Evaluation)]
@@ -48,6 +53,17 @@ def prepare_inputs(schedule: Schedule, store: Store, listener: RunListener, run_
         ensure_published(store, Path(path), digest, dimension)
 
 
+def _require_files(sources: list[DataSource], store: Store, listener: RunListener) -> None:
+    """Raise UserError where a file that a task would fetch is not to be had."""
+    missing = list(downloads(sources, store))
+    if not missing:
+        return
+    from experiments.trials.datasets import require_obtainable
+
+    with listener.phase("checking the files of data sets"):
+        require_obtainable([(file.dataset, file.published) for file in missing], store)
+
+
 def prepare_data_set(
     store: Store, source: DataSource, listener: RunListener, go_on: Callable[[], None] = lambda: None
 ) -> None:
@@ -65,7 +81,7 @@ def prepare_data_set(
         ensure_prepared(store, source, on_progress=on_progress)
 
 
-class _NotWanted(Exception):
+class _NotWanted(Interrupted):
     """Raised where a run is asked to leave all cells of a data set."""
 
 

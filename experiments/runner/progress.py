@@ -14,6 +14,7 @@ from experiments.store.active_runs import publish_progress
 from experiments.store.progress import RunProgressRecord, TaskProgress
 from experiments.store.store import Store
 from experiments.sweep.jobs import Task
+from experiments.sweep.tasks import Evaluation
 from experiments.wording import duration
 
 PUBLISH_S = 2.0  # between writes of a run's progress to the store
@@ -25,7 +26,7 @@ ESTIMATE_S, ESTIMATE_SHARE = 5.0, 0.05  # between estimates of the time left; sh
 class RunningTask:
     """A task that was handed out, and how far it is.
 
-    phase: what it does that is not counted, "" while `progress` counts. progress: None before a worker has begun it.
+    phase: what it does now; "" while `progress` counts all that it does. progress: None before a worker has begun it.
     """
 
     task: Task
@@ -99,12 +100,20 @@ class RunProgress:
         publish_progress(self.store, self.run_id, RunProgressRecord(self.total, self.done, self.time_left(), counts))
 
     def _seconds_left(self) -> float:
-        """The forecast of what is left, less what running tasks have done of theirs."""
+        """The forecast of what is left, less what running tasks have done of theirs.
+
+        It is no less than what a running task that no other worker can help with needs at its present speed.
+        """
         costs = self.schedule.costs
         left = self.schedule.of("waiting", "running", "elsewhere")
         whole = forecast(self.schedule.plan, left, self.store, costs if isinstance(costs, DurationModel) else None)
-        already_s = sum(
-            own.progress.share * costs.seconds(own.task) for own in self.running() if own.progress is not None
-        )
+        running = self.running()
+        already_s = sum(own.progress.share * costs.seconds(own.task) for own in running if own.progress is not None)
         share = max(1 - already_s / whole.work_s, 0.0) if whole.work_s else 0.0
-        return whole.wall_s * share
+        alone = (own.left_s or 0.0 for own in running if not _can_be_helped(own.task))
+        return max([whole.wall_s * share, *alone])
+
+
+def _can_be_helped(task: Task) -> bool:
+    """Whether idle workers may draw a part of a task's images."""
+    return isinstance(task, Evaluation) and task.num_segments > 1

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from experiments.runner.schedule import Schedule
 from experiments.store.code_files import BETWEEN
+from experiments.store.folders import make_inside
 from experiments.store.layout import REPLACED, StoreKind
 from experiments.store.results import BaselineRecord, Result, SolutionRecord
 from experiments.store.store import Store
@@ -90,7 +91,7 @@ def _replace(store: Store, kind: StoreKind, signature: str) -> None:
     folder = store.folder(kind, signature)
     if folder.exists() and store.holder(kind, signature) is None:
         place = next(place for place in _places(store, kind, signature) if not place.exists())
-        place.parent.mkdir(parents=True, exist_ok=True)
+        make_inside(store.root, place.parent)
         folder.rename(place)
 
 

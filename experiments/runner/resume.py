@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from experiments.errors import UserError
 from experiments.runner.costs import Costs
+from experiments.runner.data_costs import data_tasks
 from experiments.runner.durations import DurationModel
 from experiments.runner.measurements import probes_left
 from experiments.runner.options import Options
@@ -43,6 +44,7 @@ def open_schedule(plan: Plan, store: Store, options: Options = Options(), costs:
         redo=frozenset(t for t in plan.trainings if t not in present and store.was_damaged("trainings", t)),
         asked=asked,
         preparations=plan.preparations,
+        data=data_tasks(plan, store),
     )
     schedule.changes = changes
     schedule.notices += map(damage_notice, store.damages_since(known_damage)[0])

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
+from collections.abc import Sequence
 
+from edm.config import Extension, extensions_in
 from experiments.store.failures import Failure
 from experiments.sweep.jobs import Task
 
@@ -18,7 +20,7 @@ class RetryPolicy:
         self.retries = retries
         self._attempts: Counter[str] = Counter()
         self._losses: Counter[str] = Counter()
-        self._places: defaultdict[tuple[str, str], set[str]] = defaultdict(set)
+        self._places: defaultdict[tuple[str, str], dict[str, Task]] = defaultdict(dict)
 
     def allows(self, signature: str, failure: Failure) -> bool:
         """Count a failure; return whether the task may be tried again."""
@@ -30,10 +32,16 @@ class RetryPolicy:
         self._attempts[signature] += 1
         return not failure.is_permanent and self._attempts[signature] <= self.retries
 
-    def is_shared(self, task: Task, failure: Failure) -> bool:
-        """Return whether so many tasks of a kind have failed at the same place that it is not theirs."""
+    def sharing(self, task: Task, failure: Failure) -> Sequence[Task]:
+        """Return the tasks of a kind that have failed at the same place, once they are too many for it to be theirs."""
         if not failure.place or failure.is_external or failure.kind in ("diverged", "disk"):
-            return False
+            return ()
         failed = self._places[task.kind, failure.place]
-        failed.add(task.signature)
-        return len(failed) >= SHARED_LIMIT
+        failed[task.signature] = task
+        return tuple(failed.values()) if len(failed) >= SHARED_LIMIT else ()
+
+
+def extensions_of_all(tasks: Sequence[Task]) -> dict[str, Extension]:
+    """Return the extensions that all of some tasks use, whatever their options, by the digest of their code."""
+    used = [{extension.code: extension for extension in extensions_in(task)} for task in tasks]
+    return {code: extension for code, extension in used[0].items() if all(code in other for other in used)}

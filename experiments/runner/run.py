@@ -68,11 +68,12 @@ def run_sweep(
     tracking_uri: str | None,
     listener: RunListener,
     options: Options = Options(),
-    on_done: Callable[[], None] = lambda: None,
+    on_done: Callable[[dict[str, str]], None] | None = None,
 ) -> Summary:
     """Do all that is left, then bring MLflow up to date; without anything left only the latter.
 
-    on_done: called in between, unless the run was interrupted: what it writes into the store reaches MLflow, too.
+    on_done: called in between, unless the run was interrupted: what it writes into the store reaches MLflow, too. It
+    is given the address of every task's run, by signature, if MLflow is a server.
     """
     if options.check and schedule.counts["waiting"]:
         _check_extensions(schedule.plan, store, listener)
@@ -86,8 +87,8 @@ def run_sweep(
     try:
         if left:
             interrupted, worked_s = _execute(schedule, store, listener, options, mirror)
-        if not interrupted:
-            on_done()
+        if not interrupted and on_done is not None:
+            on_done(_run_links(mirror, listener, options.timing.mirror_s))
         if not left and (tracking_uri is not None or not SettledRecord(store, schedule.asked).holds()):
             mirror.start()
     except KeyboardInterrupt:
@@ -99,6 +100,15 @@ def run_sweep(
     summary = _summary(schedule, left, schedule.counts["done"] - before)
     known = replace(summary, mirror_problem=problem, experiment=mirror.experiment)
     return replace(known, interrupted=interrupted, worked_s=worked_s)
+
+
+def _run_links(mirror: MirrorThread, listener: RunListener, timeout_s: float) -> dict[str, str]:
+    """Bring a tracking server up to date and return the addresses of its runs; none of the database in the store."""
+    if not mirror.is_server:
+        return {}
+    mirror.start()
+    with listener.phase("bringing MLflow up to date"):
+        return mirror.run_links(timeout_s)
 
 
 def _finish(mirror: MirrorThread, listener: RunListener, timeout_s: float | None) -> str | None:

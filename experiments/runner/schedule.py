@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from types import MappingProxyType
 
 from experiments.runner.costs import Costs, Operations
 from experiments.runner.graph import Probes, TaskGraph
 from experiments.runner.helpers import Helpers
 from experiments.runner.ready import ReadyQueue
-from experiments.runner.retries import SHARED_LIMIT, RetryPolicy
+from experiments.runner.retries import SHARED_LIMIT, RetryPolicy, extensions_of_all
 from experiments.runner.states import CONSEQUENCES, State, TaskStates, first_states
 from experiments.store.failures import Failure
 from experiments.sweep.code_changes import CodeChange
@@ -17,8 +17,9 @@ from experiments.sweep.jobs import Job, Outcome, Task
 from experiments.sweep.plan import Plan
 from experiments.sweep.preparations import Preparation
 from experiments.sweep.probes import Probe
-from experiments.sweep.tasks import Evaluation
+from experiments.sweep.tasks import DataSource, Evaluation
 
+PLURALS = {"data": "data sets", "references": "reference statistics"}  # of kinds of tasks; of others it ends in s
 NOT_NEEDED: tuple[State, ...] = ("done", "cancelled", "skipped")  # states of tasks that need no others any more
 
 
@@ -26,9 +27,9 @@ class Schedule:
     """Probes and preparations, then trainings, longest first; an evaluation as soon as what it depends on is done.
 
     present: signatures of tasks that the store already holds. probes: networks to measure first. preparations: what
-    evaluations share, by signature. retries: how often a task that failed is tried again. redo: tasks to do even if
-    nothing depends on them. asked: the plan of the cells that this run is asked for, by default of all. It leaves out
-    the other evaluations, and what only they depend on.
+    evaluations share, by signature. data: data sets to prepare, by signature. retries: how often a task that failed is
+    tried again. redo: tasks to do even if nothing depends on them. asked: the plan of the cells that this run is asked
+    for, by default of all. It leaves out the other evaluations, and what only they depend on.
 
     failures: of what failed, or is tried again. reasons: why a task was pruned, withheld or left to another run.
     notices: sentences for people, each to be said once. abandoned: whether the run was given up because Ray died.
@@ -46,11 +47,12 @@ class Schedule:
         redo: frozenset[str] = frozenset(),
         asked: Plan | None = None,
         preparations: Mapping[str, Preparation] = MappingProxyType({}),
+        data: Mapping[str, DataSource] = MappingProxyType({}),
     ) -> None:
         self.plan, self.present, self.costs = plan, present, costs or Operations()
         self.asked = asked or plan
         skipped = frozenset(plan.evaluations.keys() - self.asked.evaluations.keys())
-        self.graph = TaskGraph(plan, probes or {}, preparations)
+        self.graph = TaskGraph(plan, probes or {}, preparations, data)
         self._states = TaskStates(self.graph.tasks, first_states(self.graph, present, skipped, redo))
         self._queue = ReadyQueue(self.graph.tasks, self.graph.order, self._is_ready)
         self._retry = RetryPolicy(retries)
@@ -144,14 +146,15 @@ class Schedule:
             self._offer_dependents(signature)
 
     def _failed(self, signature: str, failure: Failure) -> None:
-        if self._retry.allows(signature, failure):
+        may_succeed = self._retry.allows(signature, failure)
+        sharing = self._retry.sharing(self.tasks[signature], failure)
+        if may_succeed and not sharing:
             self._wait_again(signature)
         else:
             self._end(signature, "failed")
         self.failures[signature] = failure
-        task = self.tasks[signature]
-        if self._retry.is_shared(task, failure):
-            self._withhold_kind(task.kind, failure)
+        if sharing:
+            self._withhold_like(sharing, failure)
 
     def _end(self, signature: str, state: State) -> None:
         """End a task that did not succeed, and with it what depends on it; a probe stops nothing."""
@@ -160,12 +163,26 @@ class Schedule:
             self._settle_dependents(signature, CONSEQUENCES[state])
         self._offer_dependents(signature)
 
-    def _withhold_kind(self, kind: str, failure: Failure) -> None:
-        """Start no more tasks of a kind: several failed at the same place, so the rest would fail too."""
-        alike = [task.signature for task in self.of("waiting") if task.kind == kind]
-        if alike:
-            reason = f"{SHARED_LIMIT} {kind}s failed with the same error: {failure.message}"
-            self.notices.append(f"No more {kind}s are started: {reason}")
+    def _withhold_like(self, failed: Sequence[Task], failure: Failure) -> None:
+        """Start no more tasks like these, which failed at the same place, so that the rest would fail too.
+
+        These are all of their kind, or those that use the same extensions, if the failed ones have any in common.
+        """
+        kind, common = failed[0].kind, extensions_of_all(failed)
+        alike = [
+            task.signature
+            for task in self.of("waiting")
+            if task.kind == kind and common.keys() <= extensions_of_all([task]).keys()
+        ]
+        for again in [signature for signature in alike if signature in self.failures]:
+            known = self.failures[again]
+            self._end(again, "failed")
+            self.failures[again] = known
+        if any(self.states[signature] == "waiting" for signature in alike):
+            kinds = PLURALS.get(kind, f"{kind}s")
+            reason = f"{SHARED_LIMIT} {kinds} failed with the same error: {failure.message}"
+            using = f" that use {' and '.join(extension.name for extension in common.values())}" if common else ""
+            self.notices.append(f"No more {kinds}{using} are started: {reason}")
             self.withhold(alike, reason)
 
     def withhold(self, signatures: Iterable[str], reason: str) -> None:

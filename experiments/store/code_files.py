@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from experiments.store.files import read_json, write_json
+from experiments.store.folders import make_inside
 from experiments.store.layout import CODE
 from experiments.store.store import Store
 
@@ -24,7 +25,7 @@ def code_path(store: Store, digest: str) -> Path:
 def keep_definitions(store: Store, part: str, digest: str, definitions: Mapping[str, str]) -> None:
     """Keep what a part consists of."""
     path = code_path(store, digest)
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_inside(store.root, path.parent)
     write_json(path, {"part": part, "definitions": dict(definitions)})
 
 

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import cast, get_args
 
 from experiments.errors import UserError
+from experiments.store.folders import make_inside
 from experiments.store.journal import Journal
 from experiments.store.layout import DAMAGED, StoreKind
 from experiments.store.results import AS_TUPLE, Record
@@ -69,7 +70,7 @@ class DamageLog:
                 return
             place = self._new_place(kind, signature)
             for name in present:
-                (place / name).parent.mkdir(parents=True, exist_ok=True)
+                make_inside(place, (place / name).parent)
                 with suppress(FileNotFoundError):
                     (folder / name).rename(place / name)
         except OSError as error:
@@ -87,7 +88,7 @@ class DamageLog:
 
     def _new_place(self, kind: StoreKind, signature: str) -> Path:
         parent, number = self.folder / kind / signature, 1
-        parent.mkdir(parents=True, exist_ok=True)
+        make_inside(self.root, parent)
         while True:
             try:
                 (parent / str(number)).mkdir()

@@ -48,6 +48,9 @@ GRIDS = "samples"  # folder of pictures that were drawn from the same noise alon
 PRUNE = "prune"  # asks a training to end early
 PRUNED = "pruned.json"  # says where it did
 
+# of a data set
+DECODED = "decoded"  # folder of what is decoded, while it is prepared
+
 # of an evaluation
 STATISTICS = "statistics.safetensors"  # of a published reference as well
 INFLUENCES = "influences.safetensors"  # of every image on every metric that has an error

@@ -23,6 +23,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from experiments.store import processes
+from experiments.store.folders import make_inside
 from experiments.store.lease_watch import (
     STANDARD_TIMING,
     LeaseTiming,
@@ -186,7 +187,7 @@ class Lease:
 def acquire(folder: Path, timing: LeaseTiming = STANDARD_TIMING, also: Path | None = None) -> Lease:
     """Take the lease of a folder; raises Held where another process has it. also: as of a Lease."""
     while True:
-        folder.mkdir(parents=True, exist_ok=True)
+        make_inside(folder.parents[1], folder)
         generation, holder = _look(folder, timing)
         if holder is not None:
             raise Held(holder)

@@ -21,6 +21,7 @@ from experiments import hardware
 from experiments.names import require_part
 from experiments.redaction import redacted_command
 from experiments.store.files import write_bytes
+from experiments.store.folders import make_inside
 from experiments.store.results import OWN_PACKAGE, CodeVersion, Provenance
 from experiments.store.store import Store
 
@@ -94,7 +95,7 @@ def keep_diff(store: Store) -> str | None:
     digest = hashlib.sha256(diff).hexdigest()
     path = diff_path(store, digest)
     if not path.exists():
-        path.parent.mkdir(parents=True, exist_ok=True)
+        make_inside(store.root, path.parent)
         write_bytes(path, diff)
     return digest
 

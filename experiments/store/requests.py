@@ -11,6 +11,7 @@ import shutil
 from pathlib import Path
 
 from experiments.errors import UserError
+from experiments.store.folders import make_inside
 from experiments.store.layout import CANCEL, RUNS, STOP
 
 
@@ -26,8 +27,7 @@ class RunRequests:
     def request_stop(self, run_id: str, signature: str | None = None) -> None:
         """Ask every trial of a run to save its state and leave, or those alone that work on one task."""
         path = self.run_folder(run_id) / (STOP if signature is None else CANCEL + signature)
-        path.parent.parent.mkdir(exist_ok=True)  # not the store, which may have been moved
-        path.parent.mkdir(exist_ok=True)
+        make_inside(self.root, path.parent)
         path.touch()
 
     def stop_requested(self, run_id: str, signature: str | None = None) -> bool:

@@ -22,8 +22,7 @@ VERSION = 1  # of the format: raise it when older versions of edm-sweep would mi
 OWN_PACKAGE = "edm-sweep"
 PARSE = "parse"  # key of a field's metadata: what turns its JSON into its value
 AS_TUPLE = {PARSE: tuple}
-
-LATER = (("graphed", False),)
+LATER = (("graphed", False), ("preparing_s", 0.0))  # fields and defaults that are not written
 SHARED = ("code", "provenance", "files")  # fields that every result has
 
 Json = dict[str, Any]
@@ -173,7 +172,7 @@ class Timed:
 
 @dataclass(frozen=True, kw_only=True)
 class DatasetRecord(Result):
-    """A prepared data set. shape: channels, height and width. source: the files it was made from."""
+    """A prepared data set. shape: channels, height, width. source: its files. preparing_s: 0 where not recorded."""
 
     kind: ClassVar[StoreKind] = "data"
 
@@ -186,6 +185,7 @@ class DatasetRecord(Result):
     splits: Mapping[str, int] = field(default_factory=dict)
     sigma_data: float
     source: Mapping[str, Any] | None = None
+    preparing_s: float = 0.0
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from edm.checksums import sha256_of
 from experiments.errors import UserError
@@ -51,8 +51,8 @@ class Store(RunRequests):
         self.name = name or str(self.root)
         self._damages = DamageLog(self.root)
 
-    def create(self) -> None:
-        """Make the folder; raises UserError where that or writing into it is not possible."""
+    def create(self) -> Self:
+        """Make the folder, and return the store; raises UserError where that or writing into it is not possible."""
         try:
             self.root.mkdir(parents=True, exist_ok=True)
             with tempfile.TemporaryFile(dir=self.root):
@@ -61,6 +61,7 @@ class Store(RunRequests):
             raise UserError(
                 f"{self.root}: the store cannot be written ({error}); choose another with --store"
             ) from None
+        return self
 
     def folder(self, kind: StoreKind, signature: str) -> Path:
         """Return the folder of a task. Raises UserError where the signature, as it was read, is a path."""
@@ -87,6 +88,16 @@ class Store(RunRequests):
     def has_begun(self, kind: StoreKind, signature: str) -> bool:
         """Return whether a task was begun, and perhaps finished."""
         return (self.folder(kind, signature) / CONFIG).exists()
+
+    def configs(self, kind: StoreKind) -> Iterator[str]:
+        """Yield the config.yaml of every task of a kind."""
+        try:
+            names = os.listdir(self.root / kind)
+        except FileNotFoundError:
+            return
+        for name in names:
+            with suppress(OSError, ValueError):
+                yield Path(f"{self.root}/{kind}/{name}/{CONFIG}").read_text()
 
     def free_bytes(self) -> int:
         """Return how much room is left on the disk that the store is on, or will be."""
@@ -162,13 +173,23 @@ class Store(RunRequests):
         if result is not None:
             return result
         names = tuple(files)
-        with self.lock(result_type.kind, signature, on_wait) as folder:
-            result = self.verified(result_type, signature)
-            if result is None:
-                with replacing_files(folder, names) as building:
-                    result = build(building)
-                self.finish(signature, result, names)
-                result = self.result(result_type, signature)
+        with self.lock(result_type.kind, signature, on_wait):
+            return self.ensure_locked(result_type, signature, build, names)
+
+    def ensure_locked(
+        self,
+        result_type: type[ResultT],
+        signature: str,
+        build: Callable[[Path], ResultT],
+        files: Iterable[str] = (),
+    ) -> ResultT:
+        """Return the result of a task whose lock the caller holds, built first as `ensure` does it."""
+        result, names = self.verified(result_type, signature), tuple(files)
+        if result is None:
+            with replacing_files(self.folder(result_type.kind, signature), names) as building:
+                result = build(building)
+            self.finish(signature, result, names)
+            result = self.result(result_type, signature)
         assert result is not None
         return result
 

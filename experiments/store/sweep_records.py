@@ -14,6 +14,7 @@ from typing import Any
 
 from experiments.names import is_part, require_part
 from experiments.store.files import read_json, write_json
+from experiments.store.folders import make_inside
 from experiments.store.store import Store
 
 FOLDER = "sweeps"
@@ -37,9 +38,9 @@ def write_record(name: str, content: dict[str, Any], store: Store) -> None:
     if before is not None and before.get("cells") != content["cells"]:
         digest = hashlib.sha256(json.dumps(before.get("cells"), sort_keys=True).encode()).hexdigest()[:16]
         kept = path.parent / PAST / f"{name}-{digest}.json"
-        kept.parent.mkdir(parents=True, exist_ok=True)
+        make_inside(store.root, kept.parent)
         write_json(kept, before)
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_inside(store.root, path.parent)
     write_json(path, content)
 
 

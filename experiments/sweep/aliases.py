@@ -7,7 +7,7 @@ nothing is computed again for being called something else.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Generic, Protocol, TypeVar
 
 from experiments.store.layout import StoreKind
@@ -31,9 +31,15 @@ class Holdings(Protocol):
         """Return whether anything of a task is there."""
         ...
 
+    def configs(self, kind: StoreKind) -> Iterator[str]:
+        """Yield the configurations of all tasks of a kind, as YAML."""
+        ...
+
 
 class Aliases(Generic[TaskT]):
-    """The forms of each computation of which a store holds something, by the signature of its canonical form.
+    """The forms of each computation of which a store holds something, by what is equal for all of them.
+
+    For trainings that is the signature of the canonical form; for evaluations see `computation_of` in forms.py.
 
     rank: how much of a task there is; 0 is nothing.
     """
@@ -43,10 +49,15 @@ class Aliases(Generic[TaskT]):
         self._ranks: dict[str, int] = {}
         self._held: dict[str, dict[str, TaskT]] = {}
 
-    def add(self, canonical: str, forms: Iterable[TaskT]) -> None:
+    def add(self, computation: str, forms: Iterable[TaskT]) -> None:
         """Remember those forms of a computation of which there is something."""
-        held = self._held.setdefault(canonical, {})
+        held = self._held.setdefault(computation, {})
         held |= {form.signature: form for form in forms if form.signature not in held and self._rank(form)}
+
+    def add_if_none(self, computation: str, forms: Iterable[TaskT]) -> None:
+        """Remember like `add`, unless there is something of a computation already: then `forms` is not looked at."""
+        if not self._held.get(computation):
+            self.add(computation, forms)
 
     def _rank(self, task: TaskT) -> int:
         """Look each task up once: a plan then sees the store at one moment."""
@@ -54,14 +65,14 @@ class Aliases(Generic[TaskT]):
             self._ranks[task.signature] = self._count(task)
         return self._ranks[task.signature]
 
-    def held(self, canonical: str) -> tuple[TaskT, ...]:
+    def held(self, computation: str) -> tuple[TaskT, ...]:
         """Return all forms of a computation of which there is something, whichever cell they were written in."""
-        return tuple(self._held.get(canonical, {}).values())
+        return tuple(self._held.get(computation, {}).values())
 
-    def chosen(self, canonical: TaskT, forms: Iterable[TaskT], otherwise: TaskT) -> TaskT:
+    def chosen(self, computation: str, forms: Iterable[TaskT], otherwise: TaskT) -> TaskT:
         """Return the form of which there is most, the first of a cell's own `forms` where they are equal.
 
         otherwise: what to return where there is nothing of any.
         """
-        best = max((*forms, *self.held(canonical.signature)), key=self._rank)
+        best = max((*forms, *self.held(computation)), key=self._rank)
         return best if self._rank(best) else otherwise

@@ -10,7 +10,6 @@ from typing import Any
 
 from edm.config import FieldError, require_seed
 from experiments.sweep.diagnostics import (
-    closest,
     not_a_list,
     require_field,
     require_key,
@@ -20,7 +19,7 @@ from experiments.sweep.diagnostics import (
 from experiments.sweep.document import Document, Location
 from experiments.sweep.remedies import as_list, for_number, is_stray_number
 from experiments.sweep.spec import SECTIONS, SETTINGS, Axes, Cell, field_names
-from experiments.wording import shortened
+from experiments.wording import did_you_mean, shortened
 
 NO_COMPANIONS: Mapping[str, tuple[str, ...]] = {}
 SEEDS = "write for example [0, 1, 2]"
@@ -190,7 +189,7 @@ def _why_not_an_axis(axis: str, section: str, values: Any) -> str:
         field = next((name for name in names if name in field_names(SECTIONS[axis])), field_names(SECTIONS[axis])[0])
         return f"is a section, not an axis; write each axis as section.field, such as '{axis}.{field}: [...]'"
     fields = tuple(f"{name}.{field}" for name, kind in SECTIONS.items() for field in field_names(kind))
-    return f"is not an axis; {closest(axis, fields) or 'write section.field, such as model.preset'}"
+    return f"is not an axis; {did_you_mean(axis, fields) or 'write section.field, such as model.preset'}"
 
 
 def _written(document: Document, location: Location, group: AxisGroup) -> str | None:
@@ -222,8 +221,8 @@ class Exclusions:
         if not isinstance(rules, tuple):
             raise document.error(
                 ("exclude",),
-                f"exclude: {show_value(rules)} is not a list; write for example "
-                "[{model.preset: big, model.attention: false}]",
+                f"exclude: {show_value(rules)} is not a list; write "
+                + (f"[{show_value(rules)}]" if isinstance(rules, dict) else "for example [{model.preset: big}]"),
             )
         for i, rule in enumerate(rules):
             if not isinstance(rule, dict) or not rule:

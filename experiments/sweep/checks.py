@@ -12,11 +12,11 @@ from edm.data.errors import DataError
 from experiments.errors import UserError
 from experiments.inputs import Inputs
 from experiments.sweep.cell_errors import CellError, check_resolution, refuse
-from experiments.sweep.diagnostics import one_of
 from experiments.sweep.metrics import FITTED, fid_remedy, meaningless
 from experiments.sweep.pretrained import check_pretrained
 from experiments.sweep.spec import Cell
 from experiments.sweep.tasks import Training
+from experiments.wording import one_of
 
 # statistics that NVlabs publishes with EDM, whose features were taken of images resized by TensorFlow's rule
 MADE_BY_TENSORFLOW = ("cifar10-32x32.npz", "ffhq-64x64.npz", "afhqv2-64x64.npz", "imagenet-64x64.npz")

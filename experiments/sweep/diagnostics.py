@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import itertools
 import math
 from typing import TYPE_CHECKING, Any
@@ -18,7 +17,7 @@ from experiments.sweep.remedies import (
     is_stray_number,
 )
 from experiments.sweep.spec import NESTED, SECTIONS, SETTINGS, TOP_LEVEL, attribute, field_names
-from experiments.wording import shortened
+from experiments.wording import did_you_mean, one_of, shortened
 
 if TYPE_CHECKING:
     from pydantic_core import ErrorDetails
@@ -48,21 +47,10 @@ def show_value(value: Any) -> str:
 
 def suggest(word: str, choices: tuple[str, ...], show: int = 16) -> str:
     """Return what to write instead of a wrong word: the closest choice, or all of them; both where they are few."""
-    hint = closest(word, choices)
+    hint = did_you_mean(word, choices)
     if hint and len(choices) > show:
         return hint
     return f"choose from {', '.join(choices)}{f' ({hint})' if hint else ''}"
-
-
-def closest(word: str, choices: tuple[str, ...]) -> str:
-    """Return a question that names the choice that is closest to a word; empty where none is close."""
-    close = difflib.get_close_matches(shortened(word), choices, n=1, cutoff=0.5)
-    return f"did you mean {close[0]!r}?" if close else ""
-
-
-def one_of(words: list[str]) -> str:
-    """Return words as a choice, such as "nano, micro or mini"."""
-    return " or ".join(filter(None, (", ".join(words[:-1]), words[-1])))
 
 
 def suggest_axis(axis: str, axes: tuple[str, ...]) -> str:
@@ -149,7 +137,7 @@ def explain(details: list[ErrorDetails], kind: type) -> tuple[Location, str]:
     if detail["type"] == "too_long" or (location == ("guidance_interval",) and detail["type"] == "tuple_type"):
         return location[:1], f"{show_value(detail['input'])} is not a range; write [low, high]"
     choices = _choices(details)
-    return location, not_a_choice(detail["input"], choices) if choices else _wrong_type(detail)
+    return location, not_a_choice(detail["input"], choices, _kind(details)) if choices else _wrong_type(detail)
 
 
 def _keys(location: Location, kind: type) -> Location:
@@ -167,15 +155,14 @@ def _explain_nested(detail: ErrorDetails, kind: type, location: Location) -> tup
     return location, f"{inside['loc'][0]}: {explain([inside], kind)[1]}"
 
 
-def not_a_choice(value: Any, choices: tuple[str, ...]) -> str:
-    """Return a sentence on a value that is none of the words that a field accepts."""
-    problem = f"{show_value(value)} is not one of {', '.join(choices)}"
+def not_a_choice(value: Any, choices: tuple[str, ...], kind: str | None = None) -> str:
+    """Return a sentence on a value that is none of the words that a field accepts. kind: what else it accepts."""
+    words = one_of(choices) if kind else ", ".join(choices)
+    problem = f"{show_value(value)} is {f'neither {kind} nor' if kind else 'not one of'} {words}"
     if value in SWITCHES and value in choices:
         return f"{problem}; write {value} without quotes"
-    close = difflib.get_close_matches(shortened(str(value)), choices, n=1, cutoff=0.4)
-    if not close:
-        return f"{problem}; write one of these"
-    return f"{problem}; did you mean {close[0] if close[0] in SWITCHES else repr(close[0])}?"
+    hint = did_you_mean(str(value), choices, lambda choice: choice if choice in SWITCHES else repr(choice))
+    return f"{problem}; {hint or ('write one of them' if kind else 'write one of these')}"
 
 
 def _wrong_type(detail: ErrorDetails) -> str:
@@ -196,6 +183,13 @@ def _advice(expected: str, value: Any) -> str | None:
     if expected == "tuple":
         return f"write {as_list(str(value))}" if isinstance(value, str | int | float) else None
     return for_number_as_text(value)
+
+
+def _kind(details: list[ErrorDetails]) -> str | None:
+    """What a field accepts besides words, such as "a number"; None if it accepts words alone."""
+    same = [detail for detail in details if detail["loc"][:1] == details[0]["loc"][:1]]
+    kinds = (kind for kind in EXPECTED if kind != "bool" for detail in same if detail["type"].startswith(kind))
+    return next((EXPECTED[kind] for kind in kinds), None)
 
 
 def _choices(details: list[ErrorDetails]) -> tuple[str, ...]:

@@ -7,7 +7,8 @@ from collections.abc import Iterable, Iterator
 from dataclasses import asdict, fields, is_dataclass, replace
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, get_args, get_type_hints
+from types import NoneType, UnionType
+from typing import Any, get_args, get_origin, get_type_hints
 
 from pydantic_core import ValidationError
 
@@ -56,6 +57,7 @@ COUNTED = ("architecture", "norm", "attention_block")  # fields of a model that 
 NOTHING = 'registers nothing; put a decorator such as @extend.sampler("my_name") above a function'
 OPTIONS_OF_METRICS = "write for example {my_metric: {my_option: 3}}"
 EXAMPLE = "write for example [ideas.py]"
+PLAIN_TYPES = (bool, int, float, str, NoneType, tuple, UnionType)  # that an option may be declared as
 
 
 class ExtensionValueError(ValueError):
@@ -308,6 +310,9 @@ def _require_sound_options(loaded: LoadedExtension) -> None:
     kind, what = loaded.registration.options, f"{loaded.place}: the options of {loaded.registration.name!r}"
     if kind is None:
         return
+    for field in fields(kind):
+        if (name := _unusable_type(kind, field.name)) is not None:
+            raise ExtensionError(f"{what}: {field.name} is declared as {name}; {PLAIN_OPTIONS}")
     try:
         given = {field.name: getattr(kind(), field.name) for field in fields(kind)}
         _parsed_options(kind, json.dumps(given))
@@ -317,6 +322,17 @@ def _require_sound_options(loaded: LoadedExtension) -> None:
         raise ExtensionError(f"{what} by default: {name}{message}") from None
     except Exception:  # of a type that pydantic does not know, or that the value of an option does not have
         raise ExtensionError(f"{what} have a type that a sweep file cannot give; {PLAIN_OPTIONS}") from None
+
+
+def _unusable_type(kind: type, name: str) -> str | None:
+    """Return the name of an option's declared type if it can hold no option, such as list; else None."""
+    try:
+        hint = get_type_hints(kind)[name]
+    except NameError:  # of a type that is not imported, say: what uses it reports it
+        return None
+    declared = get_origin(hint) or hint
+    usable = not isinstance(declared, type) or issubclass(declared, PLAIN_TYPES)
+    return None if usable else declared.__name__
 
 
 @lru_cache(maxsize=4096)

@@ -16,12 +16,13 @@ from edm.config import (
     canonical_but_for_kimg,
     canonical_sampling,
     canonical_training,
+    guiding_the_same_steps,
 )
 from edm.cost import forward_flops
 from experiments.sweep.by_identity import by_identity
 from experiments.sweep.drawing_costs import flops_per_image
 from experiments.sweep.identity import signature
-from experiments.sweep.metrics import MetricRequest, requested_scores
+from experiments.sweep.metrics import TRUNCATION, MetricRequest, requested_scores
 from experiments.sweep.spec import Cell
 from experiments.sweep.tasks import (
     FORWARDS_PER_TRAINING_IMAGE,
@@ -48,7 +49,7 @@ def training_forms(cell: Cell, data: DataSource) -> tuple[Training, ...]:
     network = _shared(former.prepared(cell.model.network(data.channels, data.resolution, data.num_classes)))
     canonical = canonical_but_for_kimg(cell.training, network), canonical_training(cell.training, network)
     configs = dict.fromkeys((former, *canonical))
-    return tuple(_training(cell.seed, data, network, config) for config in configs)
+    return tuple(training_of(cell.seed, data, network, config) for config in configs)
 
 
 @lru_cache(maxsize=4096)
@@ -57,7 +58,8 @@ def _shared(network: NetworkConfig) -> NetworkConfig:
     return network
 
 
-def _training(seed: int, data: DataSource, network: NetworkConfig, config: TrainingConfig) -> Training:
+def training_of(seed: int, data: DataSource, network: NetworkConfig, config: TrainingConfig) -> Training:
+    """Return the training of a network by a configuration, whatever its form."""
     flops = FORWARDS_PER_TRAINING_IMAGE * config.num_steps * config.batch_size * forward_flops(network)
     identity = signature("training", data=data.signature, network=network, training=config, seed=seed)
     return Training(identity, seed, data, network, config, flops)
@@ -81,7 +83,27 @@ def evaluation_forms(
     statistics: the SHA-256 of the published file to compare with.
     """
     for sampling in _sampling_forms(cell.sampling, training.network):
-        yield _evaluation(cell, sampling, training, None if sampling.guide is None else guide, statistics)
+        yield evaluation_of(cell, sampling, training, guide, statistics)
+
+
+def computation_of(
+    cell: Cell, training: Training, guide: Training | None, statistics: str | None, canonical: Evaluation
+) -> str:
+    """Return what is equal for all evaluations that come to the same, given one in canonical form: its signature.
+
+    Or else the signature of one whose guidance interval ends at noise levels of the schedule. One that measures
+    truncation error depends on the interval itself.
+    """
+    sampling = _guiding_the_same_steps(canonical.sampling)
+    if sampling is canonical.sampling or TRUNCATION in canonical.scores:
+        return canonical.signature
+    return evaluation_of(cell, sampling, training, guide, statistics).signature
+
+
+@by_identity
+def _guiding_the_same_steps(config: SamplingConfig) -> SamplingConfig:
+    form = guiding_the_same_steps(config)
+    return config if form == config else form
 
 
 def _distinct(former: Value, canonical: Value) -> tuple[Value, ...]:
@@ -100,10 +122,14 @@ def _former_sampling(config: SamplingConfig, network: NetworkConfig) -> Sampling
     return sampling
 
 
-def _evaluation(
+def evaluation_of(
     cell: Cell, sampling: SamplingConfig, training: Training, guide: Training | None, statistics: str | None
 ) -> Evaluation:
-    config = cell.evaluation
+    """Return the evaluation of a training for a cell that draws by `sampling`, whatever its form.
+
+    guide: the training that guides, where `sampling` has a guide. statistics: as of `evaluation_forms`.
+    """
+    config, guide = cell.evaluation, guide if sampling.guide is not None else None
     features = _feature_space(config, training.data)
     drawing = drawing_signature("drawing", training, sampling, guide)
     scored: dict[str, Any] = {"drawing": drawing, "evaluation": config, "features": features}

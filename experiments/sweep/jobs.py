@@ -7,11 +7,18 @@ from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 from experiments.store.failures import Failure
-from experiments.sweep.preparations import Preparation
+from experiments.sweep.preparations import ExactSolution, Preparation, WeightsDownload
 from experiments.sweep.probes import Probe
-from experiments.sweep.tasks import SweepTask
+from experiments.sweep.tasks import DataSource, Evaluation, SweepTask
 
-Task = SweepTask | Probe | Preparation
+Task = SweepTask | Probe | Preparation | DataSource
+
+
+def data_of(task: Task) -> DataSource | None:
+    """Return the data set that must be prepared before a task; None where it needs none."""
+    if isinstance(task, Evaluation | ExactSolution):
+        return task.training.data
+    return None if isinstance(task, DataSource | WeightsDownload) else task.data
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,7 @@ from edm.config import SPLITS, ClassifierConfig, EvaluationConfig, Extension, Fe
 from reports.metrics import METRICS, declare, shown, title_of
 
 FILE = "file"  # used like a split: a published statistics file
+TRUNCATION = "truncation"  # a score that needs the exact solution
 FITTED = ("fid", "fid_infinity")  # metrics that need a covariance of full rank
 # Scores whose errors or values were mended after results had them: their names in results say which rule they follow,
 # so that older ones count as missing and are computed again.
@@ -98,7 +99,7 @@ def metrics_of(score: str) -> tuple[str, ...]:
     if metric == "memorisation":
         patterns = ("nn_ratio_{}", "nn_copied_{}", "nn_copied_{}_se")
         return tuple(pattern.format(view) for view in ("pixels", "features") for pattern in patterns)
-    if metric == "truncation":
+    if metric == TRUNCATION:
         return ("truncation_rms",)
     if metric == "fid_infinity":
         return (f"{metric}_{name}", f"{metric}_{name}_se")
@@ -186,7 +187,7 @@ def requested_scores(config: EvaluationConfig, sizes: Mapping[Split, int], deter
     names = (*config.splits, FILE) if config.statistics else config.splits
     scores = dict.fromkeys(_scores(config, names, withheld))
     if config.truncation and deterministic:
-        scores["truncation"] = None
+        scores[TRUNCATION] = None
     reasons = dict.fromkeys(withheld[name] for name in names if name in withheld and set(FITTED) & set(config.metrics))
     # notes end up in results.csv: a new wording would change the tables of sweeps that are done
     notes = [f"no FID, KID instead: {reason} features, so that a covariance is singular" for reason in reasons]

@@ -14,13 +14,14 @@ from experiments.errors import UserError
 from experiments.inputs import Inputs
 from experiments.sweep.aliases import Aliases, Holdings
 from experiments.sweep.equivalence import Outcome, SameValues, repeated_cells, repeated_sentence, same_values
-from experiments.sweep.forms import evaluation_forms, guide_cell, pretrained_training, training_forms
+from experiments.sweep.forms import computation_of, evaluation_forms, guide_cell, pretrained_training, training_forms
 from experiments.sweep.identity import VERSIONS
 from experiments.sweep.linking import link_evaluations, merge_evaluations
 from experiments.sweep.metrics import declare_metrics, fid_remedy
 from experiments.sweep.names import short_name
 from experiments.sweep.preparations import Preparation, names_of, preparations_by_signature
 from experiments.sweep.spec import SECTIONS, Cell, Sweep, split_axis
+from experiments.sweep.stored_configs import StoredForms
 from experiments.sweep.tasks import (
     FORMER_CLASSIFIER,
     DataSource,
@@ -39,7 +40,7 @@ class PlannedCell:
     """A cell and the tasks that fill it.
 
     computation: the signature of the evaluation in canonical form, which is its own unless the store has another form
-    of it. Cells in which it is equal come to the same.
+    of it, or another cell guides the same steps. Cells in which it is equal come to the same.
     """
 
     cell: Cell
@@ -210,11 +211,13 @@ def _planned(
 ) -> tuple[Planner, list[tuple[Cell, Evaluation, str]]]:
     """Return the planner that has planned a sweep's cells, and what it made of each cell."""
     declare_metrics(cell.evaluation for cell in sweep.cells)
-    planner = Planner(inputs, sources, holdings)
+    stored = StoredForms(holdings) if holdings is not None else None
+    planner = Planner(inputs, sources, holdings, stored)
     requested = list(planner.plan(sweep.cells))
     if holdings is None or not holdings.has_any("evaluations") or not planner.lacks_classifiers:
         return planner, requested
-    former = Planner(inputs, sources, holdings, FORMER_CLASSIFIER)  # a bundle has results without their classifier
+    # a bundle has results without their classifier
+    former = Planner(inputs, sources, holdings, stored, FORMER_CLASSIFIER)
     as_before = list(former.plan(sweep.cells))
     return (former, as_before) if former.has_classified else (planner, requested)
 
@@ -223,11 +226,12 @@ def _planned(
 class _Request:
     """The evaluation that a cell asks for.
 
-    canonical: its canonical form. forms: those that could be in the store. otherwise: the one to run if none is, which
-    has the form of the training that the store has.
+    canonical: its canonical form. computation: as of a PlannedCell. forms: those that could be in the store. otherwise:
+    the one to run if none is, which has the form of the training that the store has.
     """
 
     canonical: Evaluation
+    computation: str
     forms: tuple[Evaluation, ...]
     otherwise: Evaluation
 
@@ -235,7 +239,8 @@ class _Request:
 class Planner:
     """Collects the trainings and evaluations that cells need, by signature, each once.
 
-    classifier_version: the version of the small classifiers of which the store holds none.
+    stored: what other sweeps have computed in `holdings`. classifier_version: the version of the small classifiers of
+    which the store holds none.
     """
 
     def __init__(
@@ -243,6 +248,7 @@ class Planner:
         inputs: Inputs,
         sources: Mapping[DataConfig, DataSource],
         holdings: Holdings | None = None,
+        stored: StoredForms | None = None,
         classifier_version: int = VERSIONS["classifier"],
     ) -> None:
         self.trainings: dict[str, Training] = {}
@@ -253,20 +259,31 @@ class Planner:
         self._sources = {config: self._with_classifier(source) for config, source in sources.items()}
         self._forms_of: dict[Any, tuple[tuple[Training, ...], tuple[Training, ...]]] = {}
         self._choices: dict[int, tuple[Training, ...]] = {}  # by the identity of forms in _forms_of
+        self._stored = stored
         self._training_aliases = Aliases[Training](self._rank_of_training)
         self._evaluation_aliases = Aliases[Evaluation](self._rank_of_evaluation)
 
     def plan(self, cells: Sequence[Cell]) -> Iterator[tuple[Cell, Evaluation, str]]:
-        """Add what cells need; yield each cell, its evaluation, and the signature of that in canonical form."""
-        for forms in {id(forms): forms for cell in cells for forms in self._forms(cell) if forms}.values():
+        """Add what cells need; yield each cell, its evaluation, and what is equal where that comes to the same."""
+        trainings = {id(forms): forms for cell in cells for forms in self._forms(cell) if forms}.values()
+        for forms in trainings:
             self._training_aliases.add(forms[-1].signature, forms)
+            if self._stored:
+                self._training_aliases.add_if_none(forms[-1].signature, self._stored.trainings(forms[-1]))
         requests = [self._request(cell) for cell in cells]
+        to_run: dict[str, Evaluation] = {}  # one for all cells that come to the same, in canonical form if there is one
         for request in requests:  # all of them first, as the store may have the form of another cell
-            self._evaluation_aliases.add(request.canonical.signature, request.forms)
+            self._evaluation_aliases.add(request.computation, request.forms)
+            if request.canonical.signature == request.computation:
+                to_run.setdefault(request.computation, request.otherwise)
         for cell, request in zip(cells, requests, strict=True):
-            evaluation = self._evaluation_aliases.chosen(request.canonical, request.forms, request.otherwise)
+            if self._stored and self._training_aliases.held(request.canonical.training.signature):
+                forms = self._stored.evaluations(cell, request.canonical, request.forms)
+                self._evaluation_aliases.add_if_none(request.computation, forms)
+            otherwise = to_run.setdefault(request.computation, request.otherwise)
+            evaluation = self._evaluation_aliases.chosen(request.computation, request.forms, otherwise)
             self._add(evaluation)
-            yield cell, evaluation, request.canonical.signature
+            yield cell, evaluation, request.computation
 
     def _add(self, evaluation: Evaluation) -> None:
         for training in evaluation.depends_on:
@@ -281,9 +298,11 @@ class Planner:
         first, *others = [(pair, tuple(evaluation_forms(cell, *pair, statistics))) for pair in pairs]
         (training, guide), forms = first
         canonical = forms[-1]
-        if (training, guide) != (trainings[-1], guides[-1] if guides else None):
-            *_, canonical = evaluation_forms(cell, trainings[-1], guides[-1] if guides else None, statistics)
-        return _Request(canonical, (*forms, *(form for _, more in others for form in more)), forms[-1])
+        last = trainings[-1], guides[-1] if guides else None
+        if (training, guide) != last:
+            *_, canonical = evaluation_forms(cell, *last, statistics)
+        computation = computation_of(cell, *last, statistics, canonical)
+        return _Request(canonical, computation, (*forms, *(form for _, more in others for form in more)), forms[-1])
 
     def _by_choice(self, forms: tuple[Training, ...]) -> tuple[Training, ...]:
         """All forms of a training that could be in the store, the one to use first."""
@@ -294,7 +313,7 @@ class Planner:
     def _chosen(self, forms: tuple[Training, ...]) -> tuple[Training, ...]:
         if self._holdings is None:
             return forms[-1:]
-        chosen = self._training_aliases.chosen(forms[-1], forms, forms[-1])
+        chosen = self._training_aliases.chosen(forms[-1].signature, forms, forms[-1])
         return tuple(dict.fromkeys((chosen, *forms, *self._training_aliases.held(forms[-1].signature))))
 
     def _forms(self, cell: Cell) -> tuple[tuple[Training, ...], tuple[Training, ...]]:

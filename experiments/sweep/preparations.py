@@ -25,7 +25,7 @@ from experiments.store.layout import FOLDER_OF_TASK, StoreKind
 from experiments.store.results import ClassifierRecord, MeasuredReferences, SolutionRecord, WeightsRecord
 from experiments.sweep.drawing_costs import flops_per_image
 from experiments.sweep.identity import signature
-from experiments.sweep.metrics import FILE, is_own_score, reference_sizes, split_score
+from experiments.sweep.metrics import FILE, TRUNCATION, is_own_score, reference_sizes, split_score
 from experiments.sweep.segments import segment_stop
 from experiments.sweep.tasks import (
     FORWARDS_PER_TRAINING_IMAGE,
@@ -42,7 +42,6 @@ from experiments.sweep.tasks import (
 LEAST_NOISE_IMAGES = 1000
 # operations on one image at the resolution that the extractor takes; of the small classifier next to nothing
 EXTRACTOR_FLOPS: dict[Features, float] = {"inception": 1.1e10, "dinov2": 1.6e11, "classifier": 0.0}
-TRUNCATION = "truncation"  # a score that needs the exact solution
 MEMORISATION = "memorisation"  # a score that looks for the nearest real images
 REFERRING = ("fid", "fid_infinity", "kid", "prdc")  # metrics that compare with real images of a split
 

@@ -26,6 +26,7 @@ from experiments.store.sweep_names import MARK, VARIANT
 
 MODEL_FROM = "model.from"
 OPTIONS = "_options"  # ends the name of the mapping that holds the options of a field's value
+Cost = Literal["parameters", "nfe", "kimg", "training_s", "gpu_hours"]
 
 
 @dataclass(frozen=True)
@@ -52,7 +53,7 @@ class ResourcesConfig:
     def __post_init__(self) -> None:
         gpus = self.gpus
         require(
-            not isinstance(gpus, float) or 0 <= gpus <= 1 or (gpus.is_integer() and gpus < math.inf),
+            not isinstance(gpus, float) or 0 <= gpus <= 1 or (gpus.is_integer() and 1 < gpus < math.inf),
             "gpus",
             f"{gpus!r} is not possible; use auto, 0 to 1, or a whole number of GPUs per training",
         )
@@ -86,7 +87,7 @@ class ReportConfig:
     title: str | None = None
     caption: str | None = None
     baseline: Mapping[str, Any] | None = None
-    costs: tuple[Literal["parameters", "nfe", "kimg", "training_s", "gpu_hours"], ...] = ()
+    costs: tuple[Cost, ...] = ()
     reference: Literal["zenchiyu_2023", "edm_2022", "edm_samplers"] | None = None
     equal: Literal["nfe", "kimg", "training_s", "gpu_hours"] | None = None
 

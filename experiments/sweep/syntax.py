@@ -78,6 +78,8 @@ def remedy(error: yaml.MarkedYAMLError, text: str) -> str:
     problem, mark = str(error.problem), error.problem_mark
     if "another document" in problem:
         return "keep one document and remove the line '---' between them"
+    if "quoted scalar" in str(error.context) and error.context_mark is not None:
+        return f"close the quote that is opened on line {error.context_mark.line + 1}"
     if mark is None:
         return "correct the syntax"
     lines = text.splitlines()
@@ -89,4 +91,6 @@ def remedy(error: yaml.MarkedYAMLError, text: str) -> str:
     for near in reversed(lines[max(0, mark.line - 2) : mark.line + 1]):  # YAML notices it late
         if found := NO_SPACE.fullmatch(near.rstrip(" }")):
             return f"write a space after the colon: '{found[1]}: {found[2]}'"
+    if "mapping values are not allowed" in problem:
+        return "begin the keys of a mapping in the same column, and put text that contains a colon in quotes"
     return "correct the syntax"

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, get_args
 
-from experiments.sweep.diagnostics import one_of, show_value, suggest, suggest_axis
+from experiments.sweep.diagnostics import show_value, suggest, suggest_axis
 from experiments.sweep.document import Document, Location
-from experiments.sweep.spec import Cell, ReportConfig
+from experiments.sweep.spec import Cell, Cost, ReportConfig
+from experiments.wording import one_of
 from reports.metrics import METRICS
 
 
@@ -42,6 +43,9 @@ class ReportTables:
     def _require_axis(self, axis: str, key: str, place: Location) -> None:
         if axis not in self.axes:
             hint = suggest_axis(axis, self.axes)
+            if axis in get_args(Cost):
+                equal = f", and report.equal: {axis} to compare where it is equal" if axis != "parameters" else ""
+                hint = f"write report.costs: [{axis}] for a column of it{equal}"
             raise self.document.error(place, f"report.{key}: {axis!r} is not an axis of this sweep; {hint}")
 
     def _require_value(self, axis: str, value: Any, place: Location) -> None:

@@ -89,6 +89,16 @@ class DataSource:
         """How many images each split has."""
         return dict(self.splits)
 
+    @property
+    def images(self) -> int:
+        """How many images it has."""
+        return sum(self.sizes.values())
+
+    @property
+    def flops(self) -> float:
+        """The floating-point operations that preparing it takes: none."""
+        return 0.0
+
 
 @lru_cache(maxsize=64)
 def classifier_of(data: DataSource) -> str:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from experiments.errors import one_line
 from experiments.store.store import Store
 from experiments.sweep.plan import Plan
+from experiments.tracking.links import run_link
 
 if TYPE_CHECKING:
     from experiments.tracking.mirror import Mirror
@@ -25,30 +26,62 @@ class MirrorThread:
         self.store, self.plan, self.uri = store, plan, uri
         self.problem: str | None = None
         self.experiment: str | None = None
-        self._ending = threading.Event()
+        self._runs: dict[str, str] = {}  # what MLflow calls the run of a task, by the task's signature
+        self._awaited: list[threading.Event] = []  # set by the update that begins next, when it ends
+        self._ending, self._due = threading.Event(), threading.Event()
         self._thread = threading.Thread(target=self._loop, name="mlflow-mirror", daemon=True)
 
+    @property
+    def is_server(self) -> bool:
+        """Whether MLflow is a server, so that its pages have addresses that last."""
+        return (self.uri or "").startswith("http")
+
     def start(self) -> None:
-        """Start the thread; loading MLflow takes seconds of a core, best at a time when the run itself waits."""
-        self._thread.start()
+        """Start the thread, unless it was; loading MLflow takes seconds of a core, best when the run itself waits."""
+        if self._thread.ident is None:
+            self._thread.start()
+
+    def run_links(self, timeout_s: float) -> dict[str, str]:
+        """Return the address of every task's run, by signature, when MLflow has what the store has now.
+
+        Without an answer in time, the addresses that are known are returned.
+        """
+        sent = threading.Event()
+        self._awaited.append(sent)
+        self._due.set()
+        if self._thread.is_alive():
+            sent.wait(timeout_s)
+        if self.uri is None or self.experiment is None:
+            return {}
+        return {name: run_link(self.uri, self.experiment, run) for name, run in self._runs.items()}
 
     def _loop(self) -> None:
         mirror: Mirror | None = None
         while True:
+            self._due.clear()
             ending = self._ending.is_set()  # asked before the update, so that the last one sees everything
-            if not self.store.root.is_dir():
-                self.problem = f"{self.store.root} was moved or removed"
-                return  # MLflow would make its folders there anew
-            try:
-                mirror = mirror or self._open()
-                mirror.update(ended=ending)
-                self.problem, self.experiment = None, mirror.experiment.id
-            except Exception as error:
-                # whatever a server or a database may say: MLflow is a mirror, and the next round tries again
-                self.problem = one_line(error)
-            if ending:
+            awaited, self._awaited = self._awaited, []
+            mirror = self._updated(mirror, ending)
+            for sent in awaited:
+                sent.set()
+            if ending or not self.store.root.is_dir():
                 return
-            self._ending.wait(PERIOD_S)
+            self._due.wait(PERIOD_S)
+
+    def _updated(self, mirror: Mirror | None, ending: bool) -> Mirror | None:
+        """Bring MLflow up to date, by way of a new mirror if there is none, and return the mirror."""
+        if not self.store.root.is_dir():
+            self.problem = f"{self.store.root} was moved or removed"
+            return mirror  # MLflow would make its folders there anew
+        try:
+            mirror = mirror or self._open()
+            mirror.update(ended=ending)
+            self.problem, self.experiment = None, mirror.experiment.id
+            self._runs = {name: run.run_id for name, run in mirror.experiment.runs.items()}
+        except Exception as error:
+            # whatever a server or a database may say: MLflow is a mirror, and the next round tries again
+            self.problem = one_line(error)
+        return mirror
 
     def _open(self) -> Mirror:
         from experiments.tracking.database import embedded_uri  # heavy
@@ -64,6 +97,7 @@ class MirrorThread:
         if self._thread.ident is None:
             return None
         self._ending.set()
+        self._due.set()
         self._thread.join(timeout_s)
         if self._thread.is_alive():
             return self.problem or f"no answer within {timeout_s:.0f} s"

@@ -99,6 +99,14 @@ class MirroredExperiment:
             self.client.log_batch(run.run_id, params=parameters)
             run.has_parameters = True
 
+    def log_file(self, run: MirroredRun, path: Path, folder: str | None = None) -> None:
+        """Send a file, by default not into a folder, if it is there.
+
+        It is not where the store was moved; MLflow would first make its own folders at the old path.
+        """
+        if path.exists():
+            self.client.log_artifact(run.run_id, str(path), folder)
+
     def set_parent(self, run: MirroredRun, parent: MirroredRun) -> None:
         """Show a run under another one, unless it is there; the parent before may have been a deleted duplicate."""
         if run.parent != parent.run_id:
@@ -117,8 +125,7 @@ class MirroredExperiment:
         """Record what a finished task gave; files that are not there are left out."""
         run = self.runs[signature]
         for path in files:
-            if path.exists():
-                self.client.log_artifact(run.run_id, str(path))
+            self.log_file(run, path)
         marks = [RunTag("edm.status", "done"), RunTag(CONTENT_TAG, CONTENT)]
         self.client.log_batch(run.run_id, metrics=metrics, tags=[*tags, *marks])
         self.client.set_terminated(run.run_id, FINISHED, finished_ms)

@@ -271,7 +271,7 @@ class Mirror:
         sent = self.parts[signature].grids
         for path in sorted((folder / GRIDS).glob("[!.]*.png")):
             if path.name not in sent:
-                self.client.log_artifact(run.run_id, str(path), GRIDS)
+                self.experiment.log_file(run, path, GRIDS)
                 sent.add(path.name)
 
     # evaluations ----------------------------------------------------------------------------------

@@ -12,11 +12,12 @@ from experiments.store.store import Store
 from experiments.sweep.plan import Plan
 from experiments.sweep.serialisation import plan_to_json
 from experiments.tracking.experiment import KIND, TRAINING_KIND, MirroredExperiment
+from experiments.tracking.links import WORKFLOW
 from experiments.tracking.own_notes import NOTE
 from experiments.tracking.report_files import MARKDOWN, PAGE, main_table, report_digest, report_files
 from experiments.tracking.runs import FINISHED, description_tags
 from experiments.tracking.sync_state import MirroredRun
-from experiments.tracking.views import LONGEST, LOSS_CURVES, SCORES, WORKFLOW, saved_views, view_link
+from experiments.tracking.views import LONGEST, LOSS_CURVES, SCORES, saved_views, view_link
 
 REPORT = "report"  # kind, signature and name of the run that has the report, and the folder of its files there
 SWEEP = "sweep.json"  # its file that says what was asked for, so that a report can be made without the sweep file
@@ -56,7 +57,7 @@ class Overview:
         if run.result != digest or run.status != FINISHED:
             for path, file in files.items():
                 folder = Path(REPORT, path).parent.as_posix()
-                self.experiment.client.log_artifact(run.run_id, str(file), folder)
+                self.experiment.log_file(run, file, folder)
             self.experiment.client.log_text(run.run_id, json.dumps(plan_to_json(self.plan)), SWEEP)
             tags = [RunTag("edm.result", digest), *description_tags(run, table)]
             self.experiment.finish(REPORT, [], tags, (), newest_ms)

@@ -6,7 +6,6 @@ import json
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
-from urllib.parse import urlsplit
 
 from experiments.tracking import mlflow_environment  # noqa: F401  isort: skip  (MLflow reads it as it is imported)
 import mlflow
@@ -19,6 +18,7 @@ from experiments.store.store import Store
 from experiments.sweep.plan import Plan
 from experiments.sweep.serialisation import plan_from_json
 from experiments.tracking.costs import TrainingCosts
+from experiments.tracking.links import run_link
 from experiments.tracking.metric_names import BY_NOISE, FORMER, LOSSES
 from experiments.tracking.overview import REPORT, SWEEP
 from experiments.tracking.runs import FAILED, FINISHED, RUNNING, all_runs, answering
@@ -97,14 +97,11 @@ class ServerRecord:
 
     def links(self) -> dict[str, str]:
         """Return the address of every cell's evaluation in the server's UI, by cell; none for a file."""
-        address = urlsplit(self.uri)
-        if address.scheme not in ("http", "https"):
+        if not self.uri.startswith("http"):
             return {}
-        place = address.netloc.rpartition("@")[2]  # without a password
-        base = address._replace(netloc=place, query="", fragment="").geturl().rstrip("/")
         pairs = [(each, self.evaluations.get(each.evaluation.signature)) for each in self.plan.cells]
         return {
-            self.plan.cell_name(planned): f"{base}/#/experiments/{run.info.experiment_id}/runs/{run.info.run_id}"
+            self.plan.cell_name(planned): run_link(self.uri, run.info.experiment_id, run.info.run_id)
             for planned, run in pairs
             if run is not None
         }

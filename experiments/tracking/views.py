@@ -14,13 +14,13 @@ from typing import Any
 
 from experiments.sweep.metrics import HEADLINES, metrics_of
 from experiments.sweep.plan import TRAINING_SECTIONS, Plan
+from experiments.tracking.links import WORKFLOW
 from experiments.tracking.metric_names import LOSSES
 from reports.metrics import METRICS, PREFERRED_SPLITS, metric_info
 
 Json = dict[str, Any]
 PREFIX = "mlflow.sharedViewState."  # a tag of the experiment; what follows is the name in the link
 SCORES, LOSS_CURVES = "scores", "losses"  # the names of the views in links
-WORKFLOW = "workflowType=machine_learning"  # else a page opened by a link has the menu for language models
 LONGEST = 5000  # characters of a tag that servers of before MLflow 3.16 take
 SAVED_MS = 1_764_201_600_000  # a view says when it was saved; the same for all, so that nothing changes with time
 MOST_CHARTS = 12

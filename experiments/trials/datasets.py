@@ -3,31 +3,36 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator
+import shutil
+import time
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
 
 from edm.config import Extension
+from edm.data.catalogue import CATALOGUE, SourceFile
 from edm.data.errors import DataError
 from edm.data.progress import OnProgress, ignore_progress
-from edm.data.sources import Origin
+from edm.data.sources import MissingFilesError, Origin
+from edm.download import require_reachable
 from experiments.environment import data_folder
 from experiments.errors import UserError
 from experiments.extensions import why_failed
 from experiments.store.failures import Failure
 from experiments.store.fencing import discard
-from experiments.store.layout import FAILURE, LOG, PROGRESS
-from experiments.store.provenance import provenance
+from experiments.store.layout import DECODED, FAILURE, LOG, PROGRESS
+from experiments.store.leases import LeaseLost
+from experiments.store.provenance import RunInfo, provenance
 from experiments.store.results import DatasetRecord
 from experiments.store.store import Store
 from experiments.sweep.code_parts import parts_of
 from experiments.sweep.tasks import DataSource
 from experiments.trials.code import code_now
-from experiments.trials.context import write_config
+from experiments.trials.context import Interrupted, TrialContext, write_config
 from experiments.trials.extensions import require_loaded
 from experiments.trials.logs import logging_to
-from experiments.trials.progress import StepReporter
+from experiments.trials.progress import StepReporter, raise_if_taken_over
 from experiments.trials.remedies import explain
 
 log = logging.getLogger("edm_sweep")
@@ -51,28 +56,94 @@ def ensure_prepared(
     EDM_SWEEP_DATA points, else `sources` in the store. on_wait: called again and again while another process prepares
     it; by default that is reported as progress. Raises UserError where files are missing or wrong.
     """
-    from edm.data.prepare import FILES, prepare  # heavy: numpy
+    from edm.data.prepare import FILES  # heavy: numpy
 
-    place, files = store.folder("data", source.signature), origin or Origin.fetching(data_folder(store.root))
+    files = origin or Origin.fetching(data_folder(store.root))
 
     def build(folder: Path) -> DatasetRecord:
         require_loaded(source, store)
-        with _recording(place, source, on_progress) as on_step:
-            try:
-                record = prepare(source.config, folder, files, on_step)
-            except DataError as error:  # whose `folder` is a temporary one
-                raise UserError(explain(error).replace(str(folder), str(place))) from None
-            except Exception as error:
-                own = source.config.name
-                if not isinstance(own, Extension):
-                    raise
-                raise UserError(f"data set {own}: its code failed ({why_failed(own, error)}); correct it") from None
-            on_step("computing checksums", 0, 0)  # of gigabytes, perhaps
-        code = code_now(store, parts_of(source))
-        return DatasetRecord.from_json({**record, "code": code, "provenance": provenance(of=source.config).to_json()})
+        with _recording(store.folder("data", source.signature), source, on_progress) as on_step:
+            return _prepare(store, source, files, folder, on_step)
 
     wait = on_wait or partial(on_progress, "waiting for another process that prepares it", 0, 0)
     return store.ensure(DatasetRecord, source.signature, build, FILES, wait)
+
+
+def require_obtainable(files: Iterable[tuple[str, SourceFile]], store: Store) -> None:
+    """Raise UserError where a server does not have a published file, given with the name of its data set.
+
+    So no run starts that would lack it later.
+    """
+    for dataset, file in files:
+        if file.drive_id is not None:
+            continue  # Google Drive answers in pages for people
+        try:
+            require_reachable(file.url)
+        except OSError as error:
+            folder = data_folder(store.root) / CATALOGUE[dataset].layouts[0]
+            raise UserError(explain(MissingFilesError(dataset, [file], folder, str(error)))) from None
+
+
+def run_preparation(store: Store, source: DataSource, context: TrialContext) -> None:
+    """Prepare a data set, as a task of its own; the caller holds its lock.
+
+    Raises Interrupted where a stop is requested, and UserError where files are missing or wrong; what is decoded is
+    kept.
+    """
+    from edm.data.prepare import FILES  # heavy: numpy
+
+    folder, files = store.folder(source.store_kind, source.signature), Origin.fetching(data_folder(store.root))
+    write_config(folder, source)
+
+    def check() -> None:
+        raise_if_taken_over(folder)
+        if store.stop_requested(context.run_id, source.signature):
+            raise Interrupted
+
+    on_step = StepReporter(folder, context.report_s, check).report
+    build = partial(_prepare, store, source, files, on_step=on_step, run_info=context.run_info)
+    store.ensure_locked(DatasetRecord, source.signature, build, FILES)
+
+
+def _prepare(
+    store: Store,
+    source: DataSource,
+    files: Origin,
+    folder: Path,
+    on_step: OnProgress,
+    run_info: RunInfo | None = None,
+) -> DatasetRecord:
+    """Write the files of a data set into `folder`, going on from what a process that was ended has decoded.
+
+    Two processes that are at it, as where one was taken for dead, write the same bytes to the same places.
+    """
+    from edm.data.prepare import FILES, prepare  # heavy: numpy
+
+    place, began = store.folder("data", source.signature), time.time()
+    parts = place / DECODED
+    parts.mkdir(exist_ok=True)
+    try:
+        record = prepare(source.config, parts, files, on_step)
+    except DataError as error:
+        shutil.rmtree(parts, ignore_errors=True)
+        raise UserError(explain(error).replace(str(parts), str(place))) from None
+    except (Interrupted, LeaseLost):
+        raise
+    except Exception as error:
+        name = source.config.name
+        if not isinstance(name, Extension):
+            raise
+        raise UserError(f"data set {name}: its code failed ({why_failed(name, error)}); correct it") from None
+    for name in FILES:
+        (parts / name).replace(folder / name)
+    parts.rmdir()
+    on_step("computing checksums", 0, 0)  # of gigabytes, perhaps
+    own = {
+        "preparing_s": time.time() - began,
+        "code": code_now(store, parts_of(source)),
+        "provenance": provenance(run_info or RunInfo(), began, source.config).to_json(),
+    }
+    return DatasetRecord.from_json(record | own)
 
 
 @contextmanager

@@ -15,14 +15,17 @@ log = logging.getLogger("edm_sweep")
 
 
 class TaskLog(io.TextIOBase):
-    """Appends to a task's log, until another process has taken the task over: then it drops what it is given."""
+    """Appends to a task's log; drops what it is given once another process has the task, or while the disk is full.
+
+    The task itself meets a full disk where it writes a result, and says so.
+    """
 
     def __init__(self, path: Path) -> None:
         self._path, self._file = path, path.open("a", encoding="utf-8", buffering=1)
 
     def write(self, text: str) -> int:
         """Append a text."""
-        with suppress(LeaseLost):
+        with suppress(LeaseLost, OSError):
             require_held(self._path)
             self._file.write(text)
         return len(text)
@@ -33,7 +36,8 @@ class TaskLog(io.TextIOBase):
 
     def close(self) -> None:
         """Close the file."""
-        self._file.close()
+        with suppress(OSError):  # of what it could not write before
+            self._file.close()
         super().close()
 
 

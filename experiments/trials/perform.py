@@ -21,7 +21,7 @@ from experiments.store.leases import Held, LeaseLost
 from experiments.store.store import Store
 from experiments.sweep.jobs import Job, Outcome, Task
 from experiments.sweep.preparations import ExactSolution, FeatureClassifier, ReferenceStatistics, WeightsDownload
-from experiments.sweep.tasks import Evaluation, Training
+from experiments.sweep.tasks import DataSource, Evaluation, Training
 from experiments.trials.context import Interrupted, Pruned, TrialContext
 from experiments.trials.extensions import require_loaded
 from experiments.trials.logs import logging_to, prints_to
@@ -49,9 +49,7 @@ def perform(store: Store, task: Task, context: TrialContext) -> Outcome:
     except Held as held:
         return Outcome("elsewhere", str(held))
     except LeaseLost:
-        if not store.root.is_dir():
-            return Outcome("elsewhere", f"{store.root} was moved or removed")
-        return Outcome("elsewhere", "it took over while this worker did not respond")
+        return _moved(store) or Outcome("elsewhere", "it took over while this worker did not respond")
     except Interrupted:
         return Outcome("interrupted")
     except Pruned as pruned:
@@ -60,7 +58,12 @@ def perform(store: Store, task: Task, context: TrialContext) -> Outcome:
         from experiments.trials.failures import failure_of  # heavy
 
         folder = store.folder(kind, task.signature)
-        return Outcome.failed(failure_of(error, folder / LOG, f"{folder}: cannot be written"))
+        return _moved(store) or Outcome.failed(failure_of(error, folder / LOG, f"{folder}: cannot be written"))
+
+
+def _moved(store: Store) -> Outcome | None:
+    """Return how a task ends whose store is gone; None where it is there."""
+    return None if store.root.is_dir() else Outcome("elsewhere", f"{store.root} was moved or removed")
 
 
 def help_with(store: Store, evaluation: Task, context: TrialContext) -> Outcome:
@@ -87,8 +90,9 @@ def _perform_locked(store: Store, task: Task, context: TrialContext, folder: Pat
         try:
             if store.stop_requested(context.run_id, task.signature):
                 raise Interrupted
-            if not isinstance(task, WeightsDownload):
+            if not isinstance(task, WeightsDownload | DataSource):
                 _load_torch(context, folder)
+            if not isinstance(task, WeightsDownload):
                 require_loaded(task, store)
             _run_task(store, task, context)
         except (Held, LeaseLost):
@@ -120,6 +124,11 @@ def _run_task(store: Store, task: Task, context: TrialContext) -> None:
         from experiments.trials.downloads import run_download  # heavy
 
         run_download(store, task, context)
+        return
+    if isinstance(task, DataSource):
+        from experiments.trials.datasets import run_preparation
+
+        run_preparation(store, task, context)
         return
     from experiments.trials.classifier import run_classifier  # heavy
     from experiments.trials.evaluation.context import forget_models  # heavy

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import math
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
@@ -38,18 +39,24 @@ class PhaseReporter:
 
 
 class StepReporter:
-    """Writes the steps of a task into its log, and how far the present one is every `report_s` seconds."""
+    """Writes the steps of a task into its log, and how far the present one is every `report_s` seconds.
 
-    def __init__(self, folder: Path, report_s: float = 0.5) -> None:
-        self.folder, self.report_s = folder, report_s
+    check: called as often, and raises where the task is to stop.
+    """
+
+    def __init__(self, folder: Path, report_s: float = 0.5, check: Callable[[], None] = lambda: None) -> None:
+        self.folder, self.report_s, self.check = folder, report_s, check
         self._phase, self._meter = PhaseReporter(folder), StepMeter()
-        self._reported = -math.inf
+        self._reported = self._checked = -math.inf
 
     def report(self, step: str, done: int, total: int) -> None:
         """Report how much of a step is done; total is 0 where nobody knows."""
-        is_new = step != self._phase.last
+        is_new, now = step != self._phase.last, time.monotonic()
+        if now - self._checked >= self.report_s:
+            self._checked = now
+            self.check()
         self._phase(step)
-        rate, now = self._meter.rate(step, done), time.monotonic()
+        rate = self._meter.rate(step, done)
         if not total or (not is_new and now - self._reported < self.report_s):
             return
         self._reported = now

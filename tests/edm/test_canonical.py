@@ -14,11 +14,14 @@ from edm.config import (
     TrainingConfig,
     canonical_sampling,
     canonical_training,
+    guiding_the_same_steps,
 )
 from edm.config.canonical import reached_halflife
 from edm.ema import Ema
+from edm.generate import draw
 from edm.samplers import sample
 from edm.train import TrainState, train
+from tests.edm.test_guidance import LABELS, new_model
 from tests.edm.test_samplers import TRIANGLE, noise_table, normal
 from tests.edm.test_train import CONFIG, tiny_data
 from tests.edm.test_train import NETWORK as TRAINED
@@ -257,6 +260,35 @@ def test_guidance_of_all_or_of_no_steps_is_one(given, same) -> None:
 def test_guidance_of_some_steps_stays(given) -> None:
     config = SamplingConfig(**given)
     assert canonical_sampling(config, NETWORK) == config.without_unread()
+
+
+PARTLY = [  # intervals that guide the same ones of five steps from 80, at 17.5, 2.5 and 0.17; the first is the form
+    [(0.16976, 17.528), (0.2, 20.0), (1.0, 18.0)],
+    [(0.16976, 2.5153), (0.2, 3.0), (2.0, 17.0)],
+    [(0.0, 0.16976), (0.0015, 1.0), (0.0, 0.5)],
+]
+
+
+@pytest.mark.parametrize("sampler", ["heun", "dpm2", "stochastic_heun", "dpmpp_2m", "dpmpp_2m_sde", "unipc"])
+@pytest.mark.parametrize("intervals", PARTLY)
+def test_intervals_that_guide_the_same_steps_draw_the_same_bits(sampler, intervals) -> None:
+    configs = [SamplingConfig(sampler, 5, 2.0, guidance_interval=interval) for interval in intervals]
+    forms = [guiding_the_same_steps(config) for config in configs]
+    assert forms[0] == forms[1] == forms[2] == guiding_the_same_steps(forms[0])
+    assert forms[0].guidance_interval == pytest.approx(intervals[0], rel=1e-3)
+    assert forms[0].sigmas == configs[0].sigmas and forms[0].evaluations == configs[0].evaluations
+    images = [draw(new_model(), config, torch.arange(4), LABELS) for config in (*configs, forms[0])]
+    assert all(torch.equal(images[-1], other) for other in images)
+    wider = replace(configs[0], guidance_interval=(intervals[0][0], 90.0))
+    assert guiding_the_same_steps(wider) != forms[0]
+    assert not torch.equal(draw(new_model(), wider, torch.arange(4), LABELS), images[0])
+
+
+def test_an_interval_of_all_or_of_no_steps_is_none() -> None:
+    all_steps = SamplingConfig(steps=5, guidance=2.0, guidance_interval=(0.001, 80.0))
+    no_step = replace(all_steps, guidance_interval=(3.0, 17.0))
+    assert guiding_the_same_steps(all_steps) == replace(all_steps, guidance_interval=None)
+    assert guiding_the_same_steps(no_step) == SamplingConfig(steps=5)
 
 
 def test_a_network_without_classes_is_guided_by_another_network_alone() -> None:

@@ -22,7 +22,7 @@ LOST_S = 20.0  # for a run that has lost Ray to leave
 Wakes = Literal["before the lease ends", "while the other run works", "when the other run is done"]
 WAKES: tuple[Wakes, ...] = ("before the lease ends", "while the other run works", "when the other run is done")
 # stops the other run in a training that it has taken over
-OTHER = Wire("other", "experiments.trials.training.checkpoints", "CheckpointManager.record_loss", nth=30)
+OTHER = Wire("other", "experiments.trials.training.checkpoints", "CheckpointManager.record_loss")
 
 
 def stopped(process: Literal["driver", "trial"], wakes: Wakes) -> Callable[[Scene], str]:

@@ -26,7 +26,7 @@ def test_a_trial_that_fails_leaves_the_rest_and_is_left_to_do(tmp_path: Path, pr
     log = re.search(r"The whole log: (.*)", done.stdout)
     assert log is not None and "What may help: lower training.lr" in Path(log[1]).read_text()
     assert done.stdout.count("What may help: lower training.lr") == 2  # as it happened, and in the end
-    assert "Not run because a training that they depend on failed: lr=1e+30/euler, lr=1e+30/heun" in done.stdout
+    assert "Not run because a task that they depend on failed: lr=1e+30/euler, lr=1e+30/heun" in done.stdout
     assert len(re.findall(r"^0.002 .* %(?: +[≈*])? *$", done.stdout, re.MULTILINE)) == 2
     again = invoke("plan", broken, "--store", place)
     assert "(1 in the store) and 4 evaluations (2 in the store)\n3 tasks left" in again.stdout

@@ -5,8 +5,11 @@
 
 from __future__ import annotations
 
+import functools
+import importlib
 import json
 import os
+import re
 import shutil
 import time
 from collections.abc import Iterator
@@ -22,13 +25,11 @@ from experiments.tracking.database import embedded_uri
 from tests.commandline import invoke
 from tests.conftest import TINY
 from tests.experiments.tracking.test_server import Server
-from tests.faults.cases import CASES, QUICK, Beginning, Case, killed
+from tests.faults.cases import CASES, PHASES, QUICK, STARTING, TABLES, WRITES, Beginning, Case, killed
 from tests.faults.harness import Scene, mounted, require_whole_record
-from tests.faults.machines import MACHINES
+from tests.faults.machines import MACHINES, OTHER
 from tests.finished import fill
 from tests.table import reproducible
-
-pytestmark = [pytest.mark.slow, pytest.mark.faults, pytest.mark.timeout(2400)]
 
 OUTCOMES = "EDM_FAULTS_OUTCOMES"  # a file that gets a line for every case that was run
 SWEEP = TINY.replace("label_dropout: 0.1", "label_dropout: 0.1, checkpoint_kimg: 0.16, validate_kimg: 0.16")
@@ -104,7 +105,7 @@ def scene(case: Case, calm: Calm, tmp_path: Path, request: pytest.FixtureRequest
         store = (disk if disk is not None and case.needs == "disk" else tmp_path) / "store"
         half = case.beginning == "halfway"
         shutil.copytree(request.getfixturevalue("halfway") if half else calm.beginnings[case.beginning], store)
-        scene = a_scene(tmp_path, store, "_".join(case.name.replace("'", "").split(" ")).replace("-", "_").lower())
+        scene = a_scene(tmp_path, store, re.sub(r"\W+", "_", case.name).lower())
         scene.read_only = disk
         if case.needs == "server":
             scene.server = request.getfixturevalue("server")
@@ -123,6 +124,9 @@ def marked(case: Case) -> object:
     return pytest.param(case, id=case.name, marks=() if case.name in QUICK else pytest.mark.matrix)
 
 
+@pytest.mark.slow
+@pytest.mark.faults
+@pytest.mark.timeout(2400)
 @pytest.mark.parametrize("case", [marked(case) for case in (*CASES, *MACHINES)])
 def test_the_same_command_again_completes_the_same_table(case: Case, scene: Scene, calm: Calm) -> None:
     began, ending = time.monotonic(), "FAILS"
@@ -142,6 +146,12 @@ def note_outcome(case: Case, ending: str, seconds: float) -> None:
     if OUTCOMES in os.environ:
         with Path(os.environ[OUTCOMES]).open("a") as file:
             file.write(json.dumps({"case": case.name, "ending": ending, "seconds": round(seconds)}) + "\n")
+
+
+def test_every_wire_is_laid_before_a_function_that_there_is() -> None:
+    wires = [*(wire for phase in PHASES.values() for wire in phase), *WRITES.values(), TABLES, STARTING, OTHER]
+    for wire in wires:
+        assert callable(functools.reduce(getattr, wire.function.split("."), importlib.import_module(wire.module))), wire
 
 
 def test_cases_have_names_of_their_own_and_the_quick_ones_are_among_them() -> None:

@@ -50,6 +50,53 @@ def frame(seeds: int = 1, **changes) -> pd.DataFrame:
     return pd.DataFrame(rows).assign(**changes)
 
 
+PUBLISHED = Layout(
+    "edm", rows=("model.from", "sampling.sampler", "sampling.steps"), metrics=("fid_train",), reference="edm_2022"
+)
+CHURN = {"sampling.s_churn": 40.0, "sampling.s_min": 0.05, "sampling.s_max": 50.0, "sampling.s_noise": 1.003}
+
+
+def published() -> pd.DataFrame:
+    """EDM's networks of CIFAR-10 and ImageNet, drawn from as in the paper and otherwise."""
+    cifar, imagenet = "edm-cifar10-32x32-cond-vp.pkl", "edm-imagenet-64x64-cond-adm.pkl"
+    cells = [
+        (cifar, "heun", 18, 1.82, {}),
+        (cifar, "euler", 18, 6.1, {}),
+        (imagenet, "stochastic_heun", 256, 1.41, CHURN),
+        (imagenet, "heun", 40, 2.24, {}),
+    ]
+    made = pd.DataFrame([_published_row(*cell) for cell in cells])
+    return made.astype(dict.fromkeys(("model.from", "sampling.sampler", *CHURN), object))
+
+
+def _published_row(network: str, sampler: str, steps: int, fid: float, churn: dict[str, float]) -> dict[str, Any]:
+    is_cifar = "cifar" in network
+    return {
+        **dict.fromkeys(CHURN, 0.0),
+        **churn,
+        "cell": f"{network}/{sampler}/{steps}",
+        "model.from": network,
+        "parameters": 55735299 if is_cifar else 295899267,
+        "sampling.sampler": sampler,
+        "sampling.steps": steps,
+        "sampling.schedule": "karras",
+        "sampling.guidance": 1.0,
+        "sampling.resolution": None,
+        "evaluation.images": 50000,
+        "evaluation.features": "inception",
+        "evaluation.resize": "tensorflow",
+        "evaluation.reference": "all",
+        "data.name": "cifar10" if is_cifar else "folder",
+        "data": "c" if is_cifar else "i",
+        "features": "Inception features, 2048-d",
+        "reference": "50,000 real images" if is_cifar else "1,281,167 real images",
+        "seed": 0,
+        "status": "done",
+        "fid_train": fid,
+        "fid_train_se": 0.02,
+    }
+
+
 def with_errors(made: pd.DataFrame, error: float = 0.2) -> pd.DataFrame:
     """The cells with standard errors."""
     return made.assign(fid_test_se=error, class_accuracy_se=0.005)

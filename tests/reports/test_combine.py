@@ -3,9 +3,13 @@
 from dataclasses import replace
 from pathlib import Path
 
+import pandas as pd
+
 from reports.combine import cell_name, combine_reports, unique_names
+from reports.layout import Layout
 from reports.page import to_html
-from tests.reports.frames import data_of, frame, report, with_errors
+from reports.report import Report
+from tests.reports.frames import LAYOUT, NO_CURVES, data_of, frame, report, samplers, with_errors
 
 
 def test_sweeps_share_a_table_in_which_their_name_is_an_axis(tmp_path: Path) -> None:
@@ -30,6 +34,39 @@ def test_every_cell_has_the_curve_of_its_own_training(tmp_path: Path) -> None:
     made = combine_reports({"x": one, "y": one}, {})
     assert list(dict.fromkeys(made.curves["training"])) == ["x:a", "y:a"]
     assert [cell["curve"] for cell in data_of(to_html(made))["cells"]] == [0] * 4 + [1] * 4
+
+
+def test_the_tables_of_the_first_sweep_are_made_of_all(tmp_path: Path) -> None:
+    one = report(frame(), tmp_path)
+    asked = replace(
+        LAYOUT, name="Attention", caption="Of a.", metrics=("fid_test",), baseline={"model.attention": True}
+    )
+    made = combine_reports({"a": replace(one, layouts=(LAYOUT, asked)), "b": one}, {})
+    main, compared = (table for table in made.tables if table.main)
+    assert len(main.rows) == len(compared.rows) == 8 and not compared.caption
+    assert compared.heading == "a and b: Attention" and compared.number_heads == ("FID test", "Δ FID test")
+
+
+def test_numbers_of_steps_of_several_sweeps_are_matched_at_equal_compute() -> None:
+    def of(sampler: str) -> Report:
+        made = samplers()
+        own = made[made["sampling.sampler"] == sampler].assign(cell=lambda cells: cells["sampling.steps"])
+        layout = Layout(sampler, ("sampling.steps",), metrics=("fid_test",), equal="nfe")
+        return Report((layout,), own, NO_CURVES, {}, {})
+
+    (table,) = combine_reports({"a": of("euler"), "b": of("heun")}, {}).tables
+    assert [(*names, entries[0].text) for names, entries in table.rows] == [("a", "32"), ("b", "32")]
+
+
+def test_losses_of_several_sweeps_are_matched_at_equal_compute() -> None:
+    def of(factor: float) -> Report:
+        made = frame().assign(**{"training_name": "net", "training.kimg": 2.0, "training_s": 100.0 * factor})
+        losses = [{"training": "net", "kimg": k, "loss": None, "val_loss": 4 - factor * k} for k in (0.5, 1.0, 2.0)]
+        return Report((Layout("t", LAYOUT.rows, equal="training_s"),), made, pd.DataFrame(losses), {}, {})
+
+    (table,) = combine_reports({"a": of(1), "b": of(2)}, {}).tables
+    found = {names[0]: tuple(entry.mean for entry in entries) for names, entries in table.rows}
+    assert found == {"a": (2.0, 2.0), "b": (2.0, 1.0)}
 
 
 def test_names_that_occur_again_get_a_number() -> None:

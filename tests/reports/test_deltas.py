@@ -54,11 +54,17 @@ def test_main_effects_are_means_over_all_other_axes() -> None:
     made = with_errors(frame(fid_test=[10.0, 11.0, 20.0, 22.0]))
     (table,) = result_tables(made, LAYOUT, paired(made, 0.2, 0.5))
     preset, attention = table.effects
-    assert preset.mean == pytest.approx(10.5) and (preset.num_agreeing, preset.num_pairs) == (2, 2)
+    assert preset.mean == pytest.approx(10.5) and (preset.num_agreeing, len(preset.differences)) == (2, 2)
     assert attention.mean == pytest.approx(1.5) and attention.is_significant
     error = math.sqrt(0.04 * 0.5 * 4 * 0.25)  # four cells with weights of one half, whose common part cancels
     assert attention.margin == pytest.approx(1.96 * error, rel=1e-3)
     assert attention.text == "attention, yes instead of no: +1.50 ± 0.28 FID test, higher in 2 of 2 pairs"
+
+
+def test_an_effect_whose_pairs_disagree_shows_how_far() -> None:
+    made = with_errors(frame(fid_test=[10.0, 11.0, 20.0, 19.5]))
+    (table,) = result_tables(made, LAYOUT, paired(made, 0.2, 0.5))
+    assert table.effects[1].text.endswith("+0.25 ± 0.28 FID test, higher in 1 of 2 pairs (-0.50 to +1.00)")
 
 
 def test_main_effects_of_seeds_have_an_interval_over_seeds() -> None:

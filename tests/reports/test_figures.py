@@ -1,5 +1,6 @@
 """Charts of a report, on the page and as files for a paper."""
 
+import itertools
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,12 +10,13 @@ import pytest
 
 from reports.charts import Chart, ticks
 from reports.figures import all_charts, score_chart
+from reports.folder import write_report
 from reports.layout import Layout
 from reports.plots import write_figures
 from reports.report import Report
 from reports.svg import to_svg
 from reports.tables import result_tables
-from tests.reports.frames import DIGITS, LAYOUT, NO_CURVES, digits, frame, full, samplers, with_errors
+from tests.reports.frames import DIGITS, LAYOUT, NO_CURVES, digits, frame, full, report, samplers, with_errors
 
 SAMPLERS = Layout("s", ("sampling.sampler", "sampling.steps"))
 
@@ -154,3 +156,28 @@ def test_an_interval_below_zero_reaches_the_end_of_a_logarithmic_axis(tmp_path: 
     points = tuple(replace(p, y_margin=10 * p.y) for p in chart.series[0].points)
     wide = replace(chart, series=(replace(chart.series[0], points=points),))
     assert "nan" not in to_svg(wide) and write_figures([wide], tmp_path)
+
+
+def test_guidance_that_doubles_the_evaluations_has_lines_of_its_own() -> None:
+    axes = ("sampling.sampler", "sampling.guidance", "sampling.steps")
+    rows = list(itertools.product(("euler", "dpm"), (1.0, 1.5, 2.0), (8, 16)))
+    made = pd.concat([frame()[:1].assign(cell=str(row), **dict(zip(axes, row, strict=True))) for row in rows])
+    made = made.assign(nfe=[s * (1 if g == 1 else 2) for _, g, s in rows], fid_test=np.arange(12.0))
+    chart = charts(made, Layout("t", axes))["nfe"]
+    lines = {series.name: [(p.x, p.y) for p in series.points] for series in chart.series}
+    assert lines["euler, guidance=1"] == [(8, 0), (16, 1)] and lines["dpm, guidance=1"] == [(8, 6), (16, 7)]
+    assert lines["euler, guidance=1.5, 2"] == [(16, 3), (32, 4)] and "mean over guidance." in chart.caption
+    assert [series.is_hollow for series in chart.legend if series.has_markers] == [False, True] * 2
+    steps = charts(made[made["sampling.sampler"] == "euler"], Layout("t", axes))["nfe"]
+    assert steps.legend_title == "guidance", "a line for each number of steps would show nothing"
+
+
+def test_a_reports_figures_are_drawn_again_only_if_its_page_changes(tmp_path: Path) -> None:
+    made = report(with_errors(frame()), tmp_path)
+    drawn = tmp_path / "out" / "figures" / "scores.pdf"
+    write_report(made, tmp_path / "out", figures=True)
+    first = drawn.stat().st_mtime_ns
+    write_report(made, tmp_path / "out", figures=True)
+    assert drawn.stat().st_mtime_ns == first
+    write_report(replace(made, frame=made.frame.assign(fid_test=[4.0, 3.0, 2.0, 1.0])), tmp_path / "out", figures=True)
+    assert drawn.stat().st_mtime_ns > first

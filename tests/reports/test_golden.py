@@ -22,12 +22,25 @@ from reports.metrics import MAX_DECIMALS
 from reports.report import Report
 from reports.significance import Sample, ScoreColumn, marks
 from reports.tables import result_tables
-from tests.reports.frames import DIGITS, HOSTILE, LAYOUT, NO_CURVES, PIVOT, digits, frame, full, unfinished, with_errors
+from tests.reports.frames import (
+    DIGITS,
+    HOSTILE,
+    LAYOUT,
+    NO_CURVES,
+    PIVOT,
+    PUBLISHED,
+    digits,
+    frame,
+    full,
+    published,
+    unfinished,
+    with_errors,
+)
 from tests.snapshots import require_same
 
 GOLDEN = Path(__file__).parent / "golden"
 STATES = {"nano/False/1": "running", "micro/False/0": "failed"}
-NAMES = ("digits", "unfinished", "empty", "hostile")
+NAMES = ("digits", "unfinished", "empty", "hostile", "published")
 COMPARED = replace(
     PIVOT, metrics=("fid_test",), baseline={"model.attention": True}, costs=("parameters", "nfe"), name="Attention"
 )
@@ -41,6 +54,7 @@ def reports() -> dict[str, Report]:
         "unfinished": (unfinished().assign(status=_statuses), (LAYOUT,), STATES),
         "empty": (_without_scores(frame()), (LAYOUT,), STATES),
         "hostile": (hostile, (replace(LAYOUT, name=HOSTILE[2], caption=HOSTILE[1]),), {}),
+        "published": (published(), (PUBLISHED,), {}),
     }
     return {
         name: Report(layouts, made, NO_CURVES, {}, {"host": "a"}, states=states)

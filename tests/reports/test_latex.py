@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from reports.latex import escape, latex_document, number, to_latex
+from reports.latex import escape, latex_document, number, prose, to_latex
 from reports.tables import ResultTable, result_tables
 from tests.reports.frames import DIGITS, HOSTILE, LAYOUT, PIVOT, digits, frame, full, with_errors
 
@@ -43,6 +43,10 @@ def test_minus_signs_are_those_of_mathematics_and_hyphens_stay() -> None:
 
 def test_every_letter_is_readable() -> None:
     assert escape("50% of $x_1 ~ {é} ü→漢") == r"50\% of \$x\_1 \textasciitilde{} \{é\} ü??"
+
+
+def test_quotation_marks_open_and_close() -> None:
+    assert prose('"A" and "B", 5" wide') == """``A'' and ``B'', 5" wide"""
 
 
 @pytest.mark.skipif(PDFLATEX is None, reason="pdflatex is not installed: apt-get install texlive-latex-recommended")

@@ -29,14 +29,14 @@ def test_reading_notes_explain_what_is_shown_and_no_more(made: pd.DataFrame, the
 
 
 def test_remarks_name_their_cells(tmp_path: Path) -> None:
-    note = "the covariance is singular"
+    note, shown = "the covariance is singular", "The covariance is singular"
     made = frame().assign(notes=[note, f"{note}; FID withheld", "", None])
-    assert remarks(made) == [f"{note} (cells nano/False/0, nano/True/0)", "FID withheld (cell nano/True/0)"]
-    assert remarks(frame().assign(notes=note)) == [f"{note} (all cells)"] and remarks(frame()) == []
+    assert remarks(made) == [f"{shown} (cells nano/False/0, nano/True/0)", "FID withheld (cell nano/True/0)"]
+    assert remarks(frame().assign(notes=note)) == [f"{shown} (all cells)"] and remarks(frame()) == []
     many = remarks(frame(seeds=4).assign(notes=[note] * 15 + [""]))
     assert many[0].endswith("and 9 more)")
     write_report(report(made, tmp_path), tmp_path)
-    assert f"- {note} (cells nano" in (tmp_path / "report.md").read_text()
+    assert f"- {shown} (cells nano" in (tmp_path / "report.md").read_text()
 
 
 def test_the_state_line_counts_cells_without_scores() -> None:

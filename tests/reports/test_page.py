@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pytest
 
 from reports.findings import finding, question
 from reports.folder import write_report
@@ -79,7 +80,7 @@ def test_html_of_a_sweep_that_scores_no_test_split(tmp_path: Path) -> None:
 
 def test_html_of_a_sweep_without_fid_shows_the_kernel_distance(tmp_path: Path) -> None:
     page = page_of(report(full(frame().drop(columns="fid_test")), tmp_path), tmp_path)
-    assert "KID x10^3 test: 12.30" in page
+    assert "KID ×10³ test: 12.30" in page
 
 
 def test_html_escapes_what_a_sweep_file_says(tmp_path: Path) -> None:
@@ -112,6 +113,23 @@ def test_parameters_that_all_cells_share_are_listed_once(tmp_path: Path) -> None
     page = page_of(report(frame(), tmp_path), tmp_path)
     shared = re.findall(r"<dt>(.*?)</dt>", page)
     assert "training.kimg" in shared and "model.preset" not in shared
+
+
+@pytest.mark.parametrize("own", [True, False])
+def test_a_cell_has_the_commands_that_work_with_its_store(own: bool, tmp_path: Path) -> None:
+    made = replace(report(frame(), tmp_path), has_own_record=own)
+    commands = [command for _, command in data_of(to_html(made))["cells"][0]["commands"]]
+    assert commands[0].startswith("edm-sweep run") and ("edm-sweep ui" in commands) == own
+
+
+def test_negative_numbers_have_minus_signs_and_names_keep_their_hyphens(tmp_path: Path) -> None:
+    made = frame(fid_test=[-1.0, 2.0, 3.0, 4.0], **{"model.preset": ["a-1", "a-1", "b", "b"]})
+    page = page_of(report(made, tmp_path), tmp_path)
+    assert ">−1.000</button>" in page and 'data-value="-1.0"' in page and ">a-1</th>" in page
+
+
+def test_a_table_without_a_name_is_headed_by_its_scores(tmp_path: Path) -> None:
+    assert "<h2>FID and class accuracy</h2>" in page_of(report(frame(), tmp_path), tmp_path)
 
 
 def test_a_report_says_which_values_come_to_the_same(tmp_path: Path) -> None:

@@ -200,7 +200,7 @@ def test_fidelity_and_memorisation_have_tables_of_their_own() -> None:
     main, fidelity, memorisation = result_tables(full(frame()), LAYOUT)
     assert [table.main for table in (main, fidelity, memorisation)] == [True, False, False]
     assert main.number_heads == ("FID test", "class accuracy")
-    assert fidelity.number_heads == ("KID x10^3", "precision", "recall", "density", "coverage", "FID inf")
+    assert fidelity.number_heads == ("KID ×10³", "precision", "recall", "density", "coverage", "FID inf")
     assert fidelity.heading == "trial: kernel distance, fidelity and diversity, test split"
     assert texts(fidelity)[0] == ["12.30", "0.900", "0.800", "1.250", "0.950", "9.00 ± 0.20"]
     assert texts(memorisation)[0] == ["0.980", "0.950"] and memorisation.heading == "trial: memorisation"
@@ -233,10 +233,10 @@ def test_named_metrics_alone_share_one_table() -> None:
 def test_the_kernel_distance_takes_the_place_of_a_withheld_fid() -> None:
     made = full(frame()).assign(fid_test=np.nan, fid_val=5.0)
     main, fidelity, _ = result_tables(made, LAYOUT)
-    assert main.number_heads == ("FID val", "KID x10^3 test", "class accuracy")
-    assert "KID x10^3" not in fidelity.number_heads
+    assert main.number_heads == ("FID val", "KID ×10³ test", "class accuracy")
+    assert "KID ×10³" not in fidelity.number_heads
     only_kid = result_tables(full(frame()).assign(kid_val=0.1).drop(columns=["fid_test", "class_accuracy"]), LAYOUT)[0]
-    assert only_kid.number_heads == ("KID x10^3 val", "KID x10^3 test") and only_kid.main
+    assert only_kid.number_heads == ("KID ×10³ val", "KID ×10³ test") and only_kid.main
 
 
 def test_without_any_score_the_requested_distances_are_planned() -> None:

@@ -119,11 +119,9 @@ def preconditioning(data: Arrays, theme: Theme) -> Figure:
     for name, style in (("c_skip", "-"), ("c_out", "--"), ("c_in", "-.")):
         axes[0, 0].plot(sigma, data[name], linestyle=style, label=name)
     axes[0, 0].set(title="coefficients")
-    axes[0, 0].legend(loc="upper right")
     axes[0, 1].plot(sigma, data["weight"], label="loss weight λ")
     axes[0, 1].plot(sigma, data["weight"] * data["c_out"] ** 2, linestyle="--", label="λ c_out²")
     axes[0, 1].set(title="weight of the loss", yscale="log")
-    axes[0, 1].legend(loc="upper right")
     panel = axes[0, 2]
     panel.plot(sigma, sigma**2 + sigma_data**2, color=theme.grey, label="of x")
     panel.plot(
@@ -131,8 +129,9 @@ def preconditioning(data: Arrays, theme: Theme) -> Figure:
     )
     panel.plot(data["measured_at"], data["target_variance"], "x", color=theme.orange, label="of the target of F")
     panel.set(title="variance, measured on digits", yscale="log", ylim=(0.2, 2000))
-    panel.legend(loc="upper left")
-    for panel in axes[0]:
+    opaque = {"frameon": True, "framealpha": 1, "edgecolor": "none"}  # the dotted line passes behind it
+    for panel, place in zip(axes[0], ("upper right", "upper right", "upper left"), strict=True):
+        panel.legend(loc=place, **opaque)
         panel.axvline(sigma_data, color=theme.grey, linewidth=0.9, linestyle=":", zorder=0)
         panel.set(xscale="log", xlabel="σ", xlim=(0.002, 80))
     return figure

@@ -21,6 +21,9 @@ EXPLANATIONS = (
 )
 
 
+CALLED = {"time": "ended"}  # what a table calls a field of a result's provenance
+
+
 def comparison_view(found: CellComparison) -> RenderableType:
     """Return what differs between two cells, and their numbers."""
     names = found.here.name, found.there.name
@@ -40,7 +43,7 @@ def comparison_view(found: CellComparison) -> RenderableType:
 def _fields_table(title: str, names: tuple[str, str], rows: Sequence[FieldDifference]) -> TextTable:
     table = TextTable(*values(title), *sentences(*names))
     for row in rows:
-        table.add(row.field, _value(row.here), _value(row.there))
+        table.add(CALLED.get(row.field, row.field), _value(row.here), _value(row.there))
     return table
 
 

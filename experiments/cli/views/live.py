@@ -19,8 +19,10 @@ from experiments.cli.views.task_progress import done_text, left_text, loss_text,
 from experiments.runner.listener import OnCount, OnStep, RunListener, TaskChange
 from experiments.runner.progress import QUEUED, RunningTask, RunProgress
 from experiments.runner.states import State
+from experiments.store.progress import TaskProgress
 from experiments.store.results import (
     ClassifierRecord,
+    DatasetRecord,
     EvaluationResult,
     MeasuredReferences,
     Result,
@@ -29,10 +31,11 @@ from experiments.store.results import (
 )
 from experiments.sweep.jobs import Task
 from experiments.sweep.metrics import headline
-from experiments.sweep.tasks import Training
+from experiments.sweep.tasks import Evaluation, Training
 from experiments.wording import duration, size
 
 VERBS = {
+    "data": "prepare",
     "probe": "measure",
     "classifier": "train",
     "references": "compute",
@@ -45,7 +48,7 @@ READ = "read"  # instead of "train", of a network that somebody else trained
 TITLES = {"waiting": "trying again", "elsewhere": "another run works on"}
 REMARKS = {
     "interrupted": "the next run continues it",
-    "elsewhere": "this run waits for it, and helps if it can",
+    "elsewhere": "this run waits for it",
     "cancelled": "the next run continues it",
 }
 PHASES_IN_LOGS = ("starting Ray",)  # that are worth a line where nothing can be redrawn
@@ -116,14 +119,17 @@ class TerminalListener(RunListener):
         clock = f"[{duration(self.run.elapsed_s)}]"
         if state != "done":
             why = change.failure.message if change.failure else change.reason or REMARKS.get(state, "")
+            if state == "elsewhere" and isinstance(task, Evaluation):
+                why = f"{why}, and helps if it can"
             return f"{clock} {TITLES.get(state, state)} {title}: {why}"
         result = self.run.store.result(task.result_type, task.signature)
         ending = "done"
         if isinstance(result, EvaluationResult) and result.stopped_at:
             ending = f"stopped at {result.stopped_at:,} images"
-        seconds = result.seconds if result is not None else 0.0
         told = ": ".join(filter(None, [f"{ending} {title}", _numbers_of(result)]))
-        return f"{clock} {told} ({duration(seconds)})"
+        if isinstance(result, DatasetRecord):
+            return f"{clock} {told} ({duration(result.preparing_s)})"
+        return f"{clock} {told} ({duration(result.seconds if result is not None else 0.0)})"
 
     @staticmethod
     def _summary(run: RunProgress) -> str:
@@ -153,7 +159,7 @@ def _numbers_of(result: Result | None) -> str:
         return f"accuracy {result.accuracy['test']:.1%} on test, trained on {result.images or 0:,} images"
     if isinstance(result, WeightsRecord):
         return size(result.bytes)
-    return f"{result.images:,} images" if isinstance(result, MeasuredReferences) else ""
+    return f"{result.images:,} images" if isinstance(result, MeasuredReferences | DatasetRecord) else ""
 
 
 def live_view(tasks: Iterable[RunningTask], summary: str) -> Page:
@@ -162,13 +168,18 @@ def live_view(tasks: Iterable[RunningTask], summary: str) -> Page:
     table = TextTable(name("running"), *columns)
     for task in tasks:
         progress, title = task.progress, _title(task.task, task.name)
-        if progress is None or task.phase:
+        if progress is None or not progress.total:
             table.add(title, "", task.phase, "", "", "", rank=1 if task.phase != QUEUED else 2)
             continue
         measured = loss_text(progress), speed_text(progress), left_text(progress)
-        table.add(title, _bar(progress.share), done_text(progress), *measured)
+        table.add(title, _bar(progress.share), _done(task, progress), *measured)
     parts = [table] if table.rows else []
     return Page(*parts, Text(summary, "dim"), fits_screen=True)
+
+
+def _done(task: RunningTask, progress: TaskProgress) -> str:
+    """What a task does, where it counts several things one after the other, and how much of that is done."""
+    return ", ".join(filter(None, [task.phase, done_text(progress)]))
 
 
 def _bar(share: float) -> Text:
@@ -186,15 +197,13 @@ def plain_summary(tasks: Iterable[RunningTask], summary: str) -> str:
 def _plain_line(task: RunningTask) -> str:
     """What a task does now; "" while it waits for a worker."""
     title = f"{_title(task.task, task.name)}: "
-    if task.phase:
-        return title + task.phase if task.phase != QUEUED else ""
-    if task.progress is None:
-        return ""
+    if task.progress is None or not task.progress.total:
+        return title + task.phase if task.phase not in ("", QUEUED) else ""
     measured = {
         "loss {}": loss_text(task.progress),
         "{}": speed_words(task.progress),
         "{} left": left_text(task.progress),
     }
     return title + ", ".join(
-        [done_text(task.progress), *(form.format(text) for form, text in measured.items() if text)]
+        [_done(task, task.progress), *(form.format(text) for form, text in measured.items() if text)]
     )

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 
 from edm.cost import num_parameters
 from experiments.cli.views.tables import TextTable, name, numbers, values
-from experiments.runner.data_costs import images_of, preparing_s
+from experiments.runner.data_costs import preparing_s
 from experiments.runner.downloads import Download
 from experiments.runner.forecast import Forecast
 from experiments.runner.schedule import Schedule
@@ -45,7 +45,7 @@ def preparations_tables(schedule: Schedule, data: Sequence[DataSource], fetched:
         table.add(f"download {file.file} ({size(file.num_bytes)})", "", duration(file.seconds))
     for source in data:
         seconds = preparing_s(schedule.plan, source)
-        table.add(f"data/{source.config.name}", f"{images_of(source):,}", duration(seconds))
+        table.add(f"data/{source.config.name}", f"{source.images:,}", duration(seconds))
     for task in left:
         title, images = schedule.name(task), f"{task.images:,}"
         if isinstance(task, WeightsDownload):

@@ -8,7 +8,7 @@ from typing import Any
 from edm.cost import num_parameters
 from experiments import hardware
 from experiments.cli.views.changes import changes_json
-from experiments.runner.data_costs import images_of, preparing_s
+from experiments.runner.data_costs import preparing_s
 from experiments.runner.downloads import Download
 from experiments.runner.forecast import Forecast, Span
 from experiments.runner.measurements import measurements
@@ -62,7 +62,7 @@ def _data_json(plan: Plan, source: DataSource) -> dict[str, Any]:
     return {
         "name": source.config.name,
         "signature": source.signature,
-        "images": images_of(source),
+        "images": source.images,
         "estimate_s": round(preparing_s(plan, source), 1),
     }
 

@@ -25,7 +25,7 @@ def show_summary(summary: Summary, page: Path, store: Store, tracking_uri: str |
             say(console, f"    What may help: {failure.remedy}")
         say(console, f"    The whole log: {failure.log}")
     if summary.blocked:
-        say(console, f"Not run because a training that they depend on failed: {listed(summary.blocked)}")
+        say(console, f"Not run because a task that they depend on failed: {listed(summary.blocked)}")
     if summary.pruned:
         say(console, f"Pruned (a run without --scheduler asha trains them to the end): {listed(summary.pruned)}")
     if summary.cancelled:

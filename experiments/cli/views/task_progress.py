@@ -37,7 +37,8 @@ def speed_text(progress: TaskProgress) -> str:
 def speed_words(progress: TaskProgress) -> str:
     """Return the speed with its unit; "" while that is not known."""
     speed = speed_text(progress)
-    return f"{speed} images/s" if speed and progress.unit in IMAGES_IN else speed
+    unit = "image/s" if speed == "1" else "images/s"
+    return f"{speed} {unit}" if speed and progress.unit in IMAGES_IN else speed
 
 
 def left_text(progress: TaskProgress) -> str:

@@ -17,8 +17,9 @@ from edm.metrics.fid import Frechet, Reference, Statistics, frechet, frechet_dis
 from edm.metrics.fid_infinity import fid_infinity
 from edm.metrics.kid import kernel_distance, kernel_sums
 from edm.metrics.neighbours import prdc, squared_radii
-from edm.metrics.own import OWN_METRICS
 from edm.metrics.uncertainty import interval, standard_error, within_classes
+from edm.trying import TrialError, measured_by
+from experiments.errors import UserError
 from experiments.store.code_files import united
 from experiments.store.provenance import provenance
 from experiments.store.results import BaselineRecord
@@ -91,14 +92,17 @@ class Scorer:
         return scores
 
     def _own(self, metric: Extension, split: Split, scores: Scores) -> None:
-        """Add a metric that an extension defines."""
+        """Add a metric that an extension defines. Raises UserError where it is no finite number."""
         real = self.real.features(split, 0, self.sizes[split])
-        found = OWN_METRICS[metric](*(torch.cat(list(features)).float() for features in (self.measured, real)))
+        try:
+            found = measured_by(metric, *(torch.cat(list(features)).float() for features in (self.measured, real)))
+        except TrialError as error:
+            raise UserError(f"the metric {metric.name!r} ({metric.where}), against {split}: {error}") from None
         name = f"{metric.name}_{split}"
-        if metric.fact("terms"):
+        if isinstance(found, Tensor):
             scores.add(name, float(found.double().mean()), found.double() - found.double().mean())
         else:
-            scores.metrics[name] = float(found)
+            scores.metrics[name] = found
 
     @cached_property
     def statistics(self) -> Statistics:

@@ -11,6 +11,7 @@ import psutil
 import torch
 from torch import Tensor
 
+from edm.config import Extension, extensions_in
 from edm.files import load_tensors, model_metadata
 from edm.train import TrainState
 from edm.validation import total_loss
@@ -139,8 +140,7 @@ class CheckpointManager:
         self.raise_if_bad()
         self.last_loss = float(self.window) / ((step - 1) % self.interval + 1)
         self.lowest_loss = min(self.lowest_loss, self.last_loss)
-        learned = state.config.loss == "uncertainty"  # its loss is about the logarithm of the error, plus 1
-        if self.last_loss > (self.lowest_loss + EXPLODED if learned else EXPLODED * self.lowest_loss):
+        if self.last_loss > self._most():
             raise self._diverged(f"the loss rose to {self.last_loss:.3g} from {self.lowest_loss:.3g}", step)
         self.window.zero_()
         self.journal.append(
@@ -171,11 +171,20 @@ class CheckpointManager:
         if not bool(norms.isfinite().all()):
             raise self._diverged("the weights are not finite numbers any more", self.state.step)
 
+    def _most(self) -> float:
+        """Return the loss above which a training has diverged."""
+        relative, absolute = EXPLODED * self.lowest_loss, self.lowest_loss + EXPLODED
+        if self.state.config.loss == "uncertainty":  # about the logarithm of the error, plus 1
+            return absolute
+        return max(relative, absolute) if isinstance(self.state.config.loss, Extension) else relative
+
     def _diverged(self, problem: str, step: int) -> DivergedError:
         config = self.state.config
+        own = extensions_in((config, self.state.denoiser.config))
         files = self._checkpoint_files(newest_first=True)
         saved = f"the last good checkpoint is {files[0]}" if files else "there is no checkpoint yet"
-        remedies = [f"lower training.lr (it is {config.lr:g})"]
+        remedies = [f"check {extension} ({extension.where})" for extension in own]
+        remedies += [f"lower training.lr (it is {config.lr:g})"]
         if not config.warmup_kimg:
             remedies.append("set training.warmup_kimg")
         if config.clip_norm is None:

@@ -89,7 +89,10 @@ def test_a_wrong_file_is_one_sentence_and_exit_code_2(command: str, tmp_path: Pa
         (("ui", "--port", "99999"), "65535"),
         (("run", DIGITS, "--set", "foo.bar=1"), "the sections are data, model, training, sampling, evaluation"),
         (("run",), "Missing argument"),
-        (("data", "prepare", "cifar"), "cifar: no such data set; did you mean 'cifar10'?"),
+        (
+            ("data", "prepare", "cifar"),
+            "cifar: no such data set; choose from digits, fashion_mnist, cifar10, celeba, folder",
+        ),
         (("data", "prepare", "celeba", "--from", ROOT), "img_align_celeba.zip (1,443,490,838 bytes, md5 00d2"),
         (("rnu", DIGITS), "No such command 'rnu'"),
     ],

@@ -71,12 +71,33 @@ def test_a_sweep_and_a_bundle_share_a_table(tiny_plan: Plan, recorded: Path, tmp
     assert page.count('alt="samples of') == len(made)
 
 
+def test_what_a_bundle_lacks_is_missing_in_the_bundle(tiny_plan: Plan, recorded: Path, tmp_path: Path) -> None:
+    name, bundle = tiny_plan.sweep.name, tmp_path / "b.zip"
+    shutil.rmtree(Store(recorded).folder("evaluations", tiny_plan.cells[0].evaluation.signature))
+    assert CliRunner().invoke(app, ["export", name, str(bundle), "--store", str(recorded)]).exit_code == 0
+    done = report(bundle, "--store", recorded, "--out", tmp_path / "o")
+    assert f"missing in {bundle}." in " ".join(done.stdout.split())
+
+
 def test_figures_for_a_paper_are_written(tiny_plan: Plan, recorded: Path, tmp_path: Path) -> None:
     done = report(tiny_plan.sweep.name, "--store", recorded, "--out", tmp_path / "o", "--figures", tmp_path / "f")
     assert done.exit_code == 0 and "as SVG and PDF" in done.stdout
     assert {"scores.pdf", "scores.svg", "loss.pdf", "captions.txt"} <= {
         path.name for path in (tmp_path / "f").iterdir()
     }
+
+
+def test_figures_that_a_folder_has_are_renewed(tiny_plan: Plan, recorded: Path, tmp_path: Path) -> None:
+    command = (tiny_plan.sweep.name, "--store", recorded, "--out", tmp_path)
+    report(*command)
+    assert not (tmp_path / "figures").exists()
+    (tmp_path / "figures").mkdir()
+    (tmp_path / "report.html").write_text("of earlier results")
+    report(*command, "--format", "html")
+    assert not list((tmp_path / "figures").iterdir()), "only the page was asked for"
+    (tmp_path / "report.html").write_text("of earlier results")
+    report(*command)
+    assert (tmp_path / "figures" / "scores.pdf").exists()
 
 
 def test_a_store_of_an_older_version_is_reported_in_every_format(tmp_path: Path) -> None:
@@ -142,9 +163,12 @@ def test_cells_link_to_a_server_that_the_page_may_name(
     source = Source(tiny_plan, Store(recorded), "tiny", uri)
     made = report_of([source], ReportOptions(with_provenance=with_provenance))
     cells = {tiny_plan.cell_name(planned) for planned in tiny_plan.cells}
-    assert set(made.links) == (cells if linked else set())
+    assert set(made.links) == (cells if linked else set()) and not made.has_own_record
     for link in made.links.values():
-        assert re.match(r"https?://(127.0.0.1:5000|mlflow.lab.org/base)/#/experiments/\d+/runs/[0-9a-f]{32}$", link)
+        assert re.match(
+            r"https?://(127.0.0.1:5000|mlflow.lab.org/base)/#/experiments/\d+/runs/[0-9a-f]{32}\?workflowType=machine_learning$",
+            link,
+        )
 
 
 def test_a_tracking_server_knows_what_the_sweep_asked_for(

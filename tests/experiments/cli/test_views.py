@@ -11,6 +11,7 @@ from experiments.cli.views.live import TerminalListener, plain_summary
 from experiments.cli.views.plain import PlainLines
 from experiments.cli.views.plan import plan_lines, plan_tables
 from experiments.cli.views.plan_json import plan_json
+from experiments.cli.views.task_progress import speed_words
 from experiments.runner.durations import DurationModel
 from experiments.runner.forecast import START_UP_S, forecast
 from experiments.runner.listener import TaskChange
@@ -149,6 +150,22 @@ def test_a_log_has_one_summary_a_period_and_no_line_twice() -> None:
         "2 of 6 done",
         "a line that is longer than the console is wide",
     ]
+
+
+def test_a_run_lasts_at_least_as_long_as_its_slowest_training(tiny_plan: Plan, store: Store) -> None:
+    schedule = Schedule(tiny_plan, frozenset())
+    job = schedule.take()
+    assert job is not None
+    (task,) = job.tasks
+    folder = store.folder("trainings", task.signature)
+    folder.mkdir(parents=True)
+    content = {"done": 1.0, "total": 2.0, "unit": "kimg", "rate": 1e-5, "time": time.time()}  # 100,000 s left
+    write_soon(folder / "progress.json", content)
+    assert RunProgress(schedule, store, "run").time_left() == "about 1 d 3 h left"
+
+
+def test_one_image_per_second_is_singular() -> None:
+    assert [speed_words(TaskProgress(1, 9, "images", rate)) for rate in (1.0, 2.0)] == ["1 image/s", "2 images/s"]
 
 
 def test_a_summary_names_what_runs_in_one_line(tiny_plan: Plan) -> None:

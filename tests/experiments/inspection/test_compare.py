@@ -32,6 +32,8 @@ def test_cells_differ_in_what_their_axes_say_and_in_numbers(finished: tuple[Plan
     number = next(number for number in found.numbers if number.metric == "fid_test")
     assert [number.here, number.there] == [result.metrics["fid_test"] for result in results]
     assert number.difference == pytest.approx(number.here - number.there)
+    heads = [line.split()[0] for line in printed(found).splitlines() if line.strip()]
+    assert "began" in heads and "ended" in heads and "time" not in heads
 
 
 def test_the_error_of_a_difference_is_paired_by_image(finished: tuple[Plan, Store]) -> None:

@@ -60,8 +60,12 @@ def test_options_make_the_data_set_of_a_sweep_file(pictures: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "options", "expected"),
     [
-        ("cifar", {}, "cifar: no such data set; did you mean 'cifar10'?"),
-        ("xyz", {}, "choose from digits, fashion_mnist, cifar10, celeba, folder"),
+        (
+            "cifar",
+            {},
+            "cifar: no such data set; choose from digits, fashion_mnist, cifar10, celeba, folder",
+        ),
+        ("cats", {}, "cats: no such data set; choose from digits, fashion_mnist, cifar10, celeba, folder"),
         ("digits", {"given": Path("/")}, "--from: digits comes with an installed package; leave it out"),
         ("digits", {"resolution": 16}, "--resolution: digits has a fixed resolution; remove it"),
         ("celeba", {"splits": "offical"}, "--splits: 'offical' is not one of study, official"),

@@ -10,12 +10,14 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
 import pytest
+from PIL import Image
 from rich.console import Console
 from typer.testing import CliRunner
 
 from experiments.cli.doctor import examined
 from experiments.cli.main import app
 from experiments.inspection import doctor
+from experiments.inspection.datasets import listed
 from experiments.inspection.doctor import Check, Finding, checks
 from experiments.store import leases
 from experiments.store.store import Store
@@ -49,6 +51,25 @@ def test_with_a_sweep_what_it_needs_is_checked(tmp_path: Path) -> None:
     findings = found(Store(tmp_path / "store"), plan_sweep(load_sweep(path)))
     assert "edm-sweep data prepare cifar10 --from DIR" in findings["data set cifar10"].remedy
     assert findings["weights of inception"].remedy or findings["weights of inception"].verdict == "ok"
+
+
+def test_missing_files_are_those_that_data_list_names(tmp_path: Path) -> None:
+    findings = found(Store(tmp_path))
+    for row in listed(Store(tmp_path)):
+        text = findings[f"data set {row['name']}"].text
+        names = ", ".join(Path(file["path"]).name for file in row["files"])
+        assert not names or text.startswith(f"missing in {Path(row['files'][0]['path']).parent}: {names} (")
+
+
+def test_a_folder_of_images_is_named(tmp_path: Path) -> None:
+    pictures = tmp_path / "pictures"
+    pictures.mkdir()
+    for i in range(20):
+        Image.new("RGB", (8, 8), (i, 0, 0)).save(pictures / f"{i}.png")
+    path = tmp_path / "f.yaml"
+    path.write_text(f"data: {{name: folder, path: {pictures}, resolution: 8}}\nmodel: {{preset: nano}}\n")
+    finding = found(Store(tmp_path / "store"), plan_sweep(load_sweep(path)))["data set folder"]
+    assert finding.text == f"its images are in {pictures}; a run prepares it"
 
 
 def test_a_store_that_is_not_writable_is_a_problem() -> None:

@@ -104,7 +104,7 @@ def task(plan: Plan) -> WeightsDownload:
 
 @pytest.fixture
 def place(tmp_path: Path) -> Store:
-    return Store(tmp_path / "store")
+    return Store(tmp_path / "store").create()
 
 
 def test_weights_are_downloaded_beside_trainings_and_others_wait(plan: Plan, place: Store, task) -> None:

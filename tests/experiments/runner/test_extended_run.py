@@ -26,18 +26,20 @@ SETTINGS: dict[str, Any] = {
 }
 WHOLE = ("dataset", "features", "metric")  # of the whole sweep, so that all cells can be compared
 APART = ("convolutions", "absolute", "ancestral")  # which leave nothing to do for others: for U-Nets, weights and steps
+ALONE = ("ralston",)  # another sampler beside these two
 
 
 def grid() -> list[dict[str, list[Any]]]:
-    """A cell without any example, and two that have all of them together."""
+    """A cell without any example, and three that have all of them together."""
     together: dict[str, list[Any]] = {"model.attention": [True]}
     apart: dict[str, list[Any]] = {}
+    alone: dict[str, list[Any]] = {}
     for (kind, name), (_, fields) in zip(NAMES, EXAMPLES, strict=True):
         if kind not in WHOLE:
             sections: dict[str, dict[str, Any]] = yaml.safe_load(fields)
             axes = dict(pair for section, values in sections.items() for pair in _axes(section, values))
-            (apart if name in APART else together).update(axes)
-    return [{"sampling.sampler": ["euler"]}, together, apart]
+            (apart if name in APART else alone if name in ALONE else together).update(axes)
+    return [{"sampling.sampler": ["euler"]}, together, apart, alone]
 
 
 def _axes(section: str, values: dict[str, Any]) -> list[tuple[str, list[Any]]]:

@@ -18,7 +18,7 @@ from experiments.errors import UserError
 from experiments.inspection.logs import logs_matching
 from experiments.inspection.lookup import cells_sharing, find_preparation
 from experiments.inspection.status import Status, StatusReader
-from experiments.runner.data_costs import images_of, preparing_s, unprepared
+from experiments.runner.data_costs import preparing_s, unprepared
 from experiments.runner.downloads import downloads
 from experiments.runner.durations import DurationModel
 from experiments.runner.forecast import forecast
@@ -41,7 +41,7 @@ from tests.planning import load_sweep, plan_sweep
 
 @pytest.fixture
 def empty(tmp_path: Path) -> Store:
-    return Store(tmp_path / "empty")
+    return Store(tmp_path / "empty").create()
 
 
 @pytest.fixture
@@ -197,7 +197,7 @@ def test_a_run_trains_the_classifier_first_and_once(tiny_plan: Plan, empty: Stor
 
 def test_a_plan_and_its_forecast_count_data_that_is_to_be_prepared(tiny_plan: Plan, empty: Store, store: Store) -> None:
     (data,) = unprepared(tiny_plan, empty)
-    assert images_of(data) == 1797 and unprepared(tiny_plan, store) == []
+    assert data.images == 1797 and unprepared(tiny_plan, store) == []
     tasks, costs = list(tiny_plan.trainings.values()), DurationModel(empty, tiny_plan)
     with_it, without = (forecast(tiny_plan, tasks, place, costs).wall_s for place in (empty, store))
     assert with_it - without == pytest.approx(preparing_s(tiny_plan, data))
@@ -212,14 +212,14 @@ def test_a_plan_and_its_forecast_count_files_that_are_to_be_fetched(
     tmp_path: Path, tiny_file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("EDM_SWEEP_DATA", str(tmp_path / "data"))
-    plan, place = plan_sweep(load_sweep(tiny_file, ("data.name=fashion_mnist",))), Store(tmp_path / "store")
-    tasks, fetched = open_schedule(plan, place).of("waiting"), list(downloads(plan, place))
+    plan, place = plan_sweep(load_sweep(tiny_file, ("data.name=fashion_mnist",))), Store(tmp_path / "store").create()
+    tasks, fetched = open_schedule(plan, place).of("waiting"), list(downloads(unprepared(plan, place), place))
     assert [file.file for file in fetched] == [file.name for file in CATALOGUE["fashion_mnist"].files]
     before = forecast(plan, tasks, place).wall_s
     for file in fetched:
         (tmp_path / "data").mkdir(exist_ok=True)
         (tmp_path / "data" / file.file).touch()
-    assert list(downloads(plan, place)) == []
+    assert list(downloads(unprepared(plan, place), place)) == []
     assert before - forecast(plan, tasks, place).wall_s == pytest.approx(sum(file.seconds for file in fetched))
     output = io.StringIO()
     Console(file=output, width=120).print(plan_tables(plan, open_schedule(plan, place), [], fetched)[0])

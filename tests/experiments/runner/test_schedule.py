@@ -11,6 +11,7 @@ from experiments.store.failures import Failure, FailureKind
 from experiments.sweep.jobs import Job, Outcome
 from experiments.sweep.plan import Plan
 from experiments.sweep.tasks import Evaluation, SweepTask, Training
+from tests.extending import write_sweep
 from tests.planning import load_sweep, plan_sweep, probes_of
 
 DONE = Outcome("done")
@@ -270,6 +271,30 @@ def test_the_same_mistake_in_three_pieces_stops_their_kind(tiny_file: Path) -> N
     ]
     assert made.take() is None and made.finished
     assert Counter(made.states[name] for name in plan.evaluations) == {"blocked": 8, "withheld": 2}
+
+
+FAILING = """\
+name: mine
+extensions: [ideas.py]
+model: {preset: nano}
+grid:
+  - {sampling.sampler: [euler], sampling.steps: [2, 3, 4, 5, 6]}
+  - {sampling.sampler: [damped], sampling.steps: [12, 13, 14, 15, 16], sampling.sampler_options.damping: [0.8, 0.9]}
+"""
+
+
+def test_the_same_mistake_in_an_extension_stops_only_what_uses_it(tmp_path: Path) -> None:
+    plan = plan_sweep(load_sweep(write_sweep(tmp_path, FAILING)))
+    made = schedule(plan, *plan.trainings, *plan.prepared)
+    own = {s for s, task in plan.evaluations.items() if task.sampling.sampler != "euler"}
+    while (job := made.take()) is not None:
+        for task in job.tasks:
+            made.ended(task.signature, failed("unknown", "here", "oops") if task.signature in own else DONE)
+    assert {made.states[signature] for signature in plan.evaluations.keys() - own} == {"done"}
+    assert Counter(made.states[signature] for signature in own) == {"failed": 3, "withheld": 7}
+    assert made.finished and made.notices == [
+        "No more evaluations that use damped are started: 3 evaluations failed with the same error: oops"
+    ]
 
 
 def test_one_piece_that_fails_three_times_stops_nobody_else(tiny_plan: Plan) -> None:

@@ -30,7 +30,7 @@ SIGNATURE = "0123456789abcdef0123"
 
 def finished(root: Path, **files: bytes) -> Store:
     """A store with one finished training."""
-    store = Store(root)
+    store = Store(root).create()
     with store.lock("trainings", SIGNATURE) as folder:
         for name, content in files.items():
             (folder / name).write_bytes(content)

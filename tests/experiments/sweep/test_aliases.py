@@ -1,27 +1,54 @@
 """Aliases: what a store holds under signatures of before is not computed again."""
 
-from collections.abc import Iterable
+import json
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
+from types import MappingProxyType
 
 import numpy as np
 import pytest
+import yaml
 from PIL import Image
 
 from edm.config import canonical_but_for_kimg, canonical_training
 from experiments.inputs import InputFiles
 from experiments.store.layout import StoreKind
 from experiments.sweep.aliases import Holdings
+from experiments.sweep.forms import evaluation_forms, training_forms
 from experiments.sweep.identity import signature
 from experiments.sweep.plan import Plan, PlannedCell, plan_sweep
-from experiments.sweep.tasks import DataSource
+from experiments.sweep.tasks import DataSource, SweepTask
 from tests.planning import load_sweep
 
 
 class Held:
-    """A store that has some results, and of other tasks their beginning."""
+    """A store that has some results, and of other tasks their beginning.
 
-    def __init__(self, done: Iterable[str] = (), begun: Iterable[str] = ()) -> None:
-        self.done, self.begun = set(done), set(begun)
+    texts: the configurations of its tasks, by kind. read: the kinds whose configurations were asked for.
+    """
+
+    def __init__(
+        self,
+        done: Iterable[str] = (),
+        begun: Iterable[str] = (),
+        texts: Mapping[StoreKind, Sequence[str]] = MappingProxyType({}),
+    ) -> None:
+        self.done, self.begun, self.texts = set(done), set(begun), texts
+        self.read: list[StoreKind] = []
+
+    @classmethod
+    def with_results(cls, *tasks: SweepTask) -> "Held":
+        """Return the store in which only these tasks are done."""
+        texts: defaultdict[StoreKind, list[str]] = defaultdict(list)
+        for task in tasks:
+            texts[task.store_kind].append(yaml.safe_dump(json.loads(json.dumps(asdict(task))), sort_keys=False))
+        return cls((task.signature for task in tasks), (), texts)
+
+    def configs(self, kind: StoreKind) -> Iterator[str]:
+        self.read.append(kind)
+        return iter(self.texts.get(kind, ()))
 
     def has_result(self, _kind: StoreKind, signature: str) -> bool:
         return signature in self.done
@@ -171,3 +198,88 @@ def test_a_split_seed_of_a_folder_with_splits_changes_nothing(tmp_path: Path) ->
     former = DataSource.as_written(seven, InputFiles())
     assert former.signature not in found.sources
     assert former.signature in planned(Held([former.signature])).sources
+
+
+# of other sweeps ----------------------------------------------------------------------------------
+
+OTHER_HALFLIFE = "training: {kimg: 1, ema_halflife_kimg: 0.3}\nevaluation: {features: classifier}"
+
+
+def with_interval(*intervals: str, more: str = "") -> str:
+    return (
+        f"evaluation: {{features: classifier{more}}}\nsampling: {{guidance: 2}}\n"
+        f"grid: {{sampling.guidance_interval: [{', '.join(intervals)}]}}"
+    )
+
+
+def test_a_training_of_another_sweep_under_another_value_is_found(tmp_path: Path) -> None:
+    (other,) = plan(tmp_path, OTHER_HALFLIFE).cells
+    former, canonical = training_forms(other.cell, other.training.data)
+    evaluation, *_ = evaluation_forms(other.cell, former, None, None)
+    store = Held.with_results(former, evaluation)
+    found = plan(tmp_path, AXES, store)  # in which no half-life is 0.3
+    assert former.signature != canonical.signature and other.training.signature == canonical.signature
+    assert list(found.trainings) == [former.signature] and list(found.evaluations) == [evaluation.signature]
+    assert set(plan(tmp_path, AXES, Held.with_results(evaluation)).trainings) == {canonical.signature}
+
+
+def test_what_is_not_the_same_is_not_found(tmp_path: Path) -> None:
+    (other,) = plan(tmp_path, OTHER_HALFLIFE.replace("0.3", "0.02")).cells  # which is reached
+    store = Held.with_results(other.training, other.evaluation)
+    assert set(plan(tmp_path, AXES, store).trainings).isdisjoint(store.done)
+    store = Held.with_results(*(planned.training for planned in plan(tmp_path, f"{AXES}\nseeds: [3]").cells))
+    assert set(plan(tmp_path, AXES, store).trainings).isdisjoint(store.done)
+
+
+def test_configurations_are_read_once_and_only_where_something_is_absent(tmp_path: Path) -> None:
+    fresh = plan(tmp_path, INTERVALS)
+    everything = Held([*fresh.trainings, *fresh.evaluations])
+    assert plan(tmp_path, INTERVALS, everything).evaluations == fresh.evaluations and everything.read == []
+    without_images = Held(fresh.trainings)
+    plan(tmp_path, INTERVALS, without_images)
+    assert without_images.read == ["evaluations"]
+    nothing = Held()
+    plan(tmp_path, INTERVALS, nothing)
+    assert nothing.read == ["trainings"]  # without a network there are no images of it
+
+
+def test_configurations_that_cannot_be_read_are_passed_over(tmp_path: Path) -> None:
+    texts = ["", "config:\n  kimg: [\n", "config:\n  kimg: many\n", "config:\n  lr: 1\n"]
+    store = Held(texts={"trainings": texts})
+    assert plan(tmp_path, AXES, store).trainings == plan(tmp_path, AXES).trainings
+
+
+def test_intervals_that_guide_the_same_steps_are_one_and_the_plan_says_so(tmp_path: Path) -> None:
+    found = plan(tmp_path, with_interval("[0.3, 5]", "[0.31, 5.2]", "[1, 3]"))
+    first, second, third = (planned.evaluation for planned in found.cells)
+    assert first == second != third and first.sampling.guidance_interval == (0.3, 5.0)
+    (sentence,) = found.equivalences
+    assert "[0.3, 5.0] and [0.31, 5.2] come to the same" in sentence and "the same steps are guided" in sentence
+    alone = plan(tmp_path, with_interval("[0.3, 5]"))
+    assert list(alone.evaluations) == [first.signature], "signatures stay"
+
+
+def test_images_of_another_sweep_that_guided_the_same_steps_are_found(tmp_path: Path) -> None:
+    (other,) = plan(tmp_path, with_interval("[0.3, 5]")).cells
+    store = Held.with_results(other.training, other.evaluation)
+    found = plan(tmp_path, with_interval("[0.31, 5.2]", "[1, 3]"), store)
+    assert [planned.evaluation == other.evaluation for planned in found.cells] == [True, False]
+
+
+def test_truncation_errors_of_two_intervals_are_two(tmp_path: Path) -> None:
+    """The exact solution has more noise levels, some of which are in one interval alone."""
+    more = ", truncation: true"
+    found = plan(tmp_path, with_interval("[0.3, 5]", "[0.31, 5.2]", more=more))
+    assert len(found.evaluations) == 2 and found.equivalences == []
+    (other,) = plan(tmp_path, with_interval("[0.3, 5]")).cells
+    store = Held.with_results(other.training, other.evaluation)
+    assert other.evaluation.signature not in plan(tmp_path, with_interval("[0.31, 5.2]", more=more), store).evaluations
+
+
+def test_an_interval_without_steps_needs_no_guide(tmp_path: Path) -> None:
+    guided = "evaluation: {features: classifier}\ntraining: {kimg: 2}\nsampling: {guidance: 2, guide: {kimg: 1}}\n"
+    cells = "grid:\n- {sampling.guidance_interval: [[0.3, 0.4]]}\n- {sampling.guidance: [1]}"
+    found = plan(tmp_path, guided + cells)
+    assert len(found.evaluations) == len(found.trainings) == 1
+    (evaluation,) = found.evaluations.values()
+    assert evaluation.sampling.guidance == 1 and evaluation.guide is None

@@ -138,6 +138,11 @@ BROKEN = [
     (SWEEP, "import nowhere\n", "ideas.py:1: cannot be imported (ModuleNotFoundError: No module named 'nowhere'); ins"),
     (
         SWEEP,
+        "from . import helper\n",
+        "; import the other file by its name alone, as in import helper, and add it to ext",
+    ),
+    (
+        SWEEP,
         "x = 1\n\n\ny = 1 / 0\n",
         "ideas.py:4: cannot be imported (ZeroDivisionError: division by zero); correct it",
     ),
@@ -162,6 +167,11 @@ BROKEN = [
     ),
     (
         SWEEP,
+        DAMPED.replace("order: int = 1", "order: list = None"),
+        "the options of 'damped': order is declared as list; use a number, a text,",
+    ),
+    (
+        SWEEP,
         DAMPED.replace("order: int = 1", "order: set = frozenset()"),
         "option 'order' of 'damped' is frozenset by d",
     ),
@@ -173,6 +183,16 @@ BROKEN = [
     (SWEEP, "import sys\n\nsys.exit('no')\n", "ideas.py:3: cannot be imported (SystemExit: no); correct it"),
     (SWEEP, "def damped(step):\n    return step.here.x\n", "ideas.py registers nothing; put a decorator such as @ext"),
     (SWEEP, DAMPED.replace("@extend.sampler", "@extend.sampling"), "(AttributeError: module 'edm.extend' has no attri"),
+    (
+        SWEEP,
+        DAMPED.replace("@extend.sampler", "@extend.weight"),
+        "attention, metric, features, dataset (did you mean 'w",
+    ),
+    (
+        SWEEP,
+        DAMPED.replace("options=", "option="),
+        "; choose from options, loop, history, evaluations, adds_noise (did you mean 'options'?)",
+    ),
     (
         SWEEP.replace("ideas.py", "absent.py"),
         DAMPED,
@@ -215,8 +235,13 @@ BROKEN = [
     (SWEEP.replace("extensions: [ideas.py]\n", ""), DAMPED, "sampling.sampler: 'damped' is not one of euler, heun"),
     (
         SWEEP,
-        DAMPED.replace("options=DampedOptions)", "options=DampedOptions, evaluations=lambda sigmas: 1)"),
-        "sampling.sampler: damped: its code failed (ideas.py:12: TypeError: ",
+        DAMPED.replace("options=DampedOptions)", "options=DampedOptions, evaluations=sorted)"),
+        "extend.sampler: sorted(iterable, key, reverse) is called with (sigmas, options); change its arguments",
+    ),
+    (
+        SWEEP,
+        DAMPED.replace("options=DampedOptions)", "options=DampedOptions, evaluations=lambda sigmas, options: 1)"),
+        "TypeError: evaluations= returns int, not a list of the noise level of each call",
     ),
 ]
 

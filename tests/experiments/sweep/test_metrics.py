@@ -145,7 +145,7 @@ def test_a_line_tells_the_best_that_there_is() -> None:
 
 def test_a_line_shows_titles_scales_and_units() -> None:
     assert headline({"kid_test": 0.021724, "recall_test": 0.5, "class_accuracy": 0.953}) == (
-        "KID x10^3 test 21.72, class accuracy 95.3 %"
+        "KID ×10³ test 21.72, class accuracy 95.3 %"
     )
     assert headline({}) == ""
 

@@ -95,7 +95,7 @@ def test_numbers_with_an_exponent_and_infinity_are_numbers(tmp_path: Path) -> No
             "model.attention: 'brigde' is not one of true, false, none, bridge, levels; did",
         ),
         ("model: {dropout: 1}", "model.dropout: 1.0 is not a share below 1"),
-        ("training: {keep: some}", "training.keep: 'some' is not one of last, best, all"),
+        ("training: {keep: some}", "training.keep: 'some' is neither a list nor last, best or all; write one of them"),
         ("training: {keep: [20], kimg: 10}", "training.keep: 20 is outside of the 10 kimg; remove it"),
         ("training: {power_ema: [0.1]}", "training.power_ema: takes two different widths"),
         ("training: {power_ema: [0.1, 0.5]}", "training.power_ema: 0.5 is not a relative width"),
@@ -288,6 +288,21 @@ def test_overrides_replace_a_field_and_seeds(tmp_path: Path) -> None:
             "[1, 2, 1.0]",
             "x.yaml:7: sampling.guidance: 1.0 appears twice, which would make duplicate cells; remove one",
         ),
+        (
+            "[false, true]",
+            "['maybe not']",
+            "x.yaml:6: model.attention: 'maybe not' is not one of true, false, none, bridge, levels; write one of these",
+        ),
+        ("model.attention:", "attention:", "x.yaml:6: attention: is not an axis; did you mean 'model.attention'?"),
+        (
+            "grid:",
+            "resources: {gpus: two}\ngrid:",
+            "x.yaml:5: resources.gpus: 'two' is neither a number nor auto; write",
+        ),
+        ("grid:", "resources: {gpus: -1}\ngrid:", "x.yaml:5: resources.gpus: -1.0 is not possible; use auto, 0 to 1"),
+        ("grid:", "exclude: {model.attention: true}\ngrid:", "is not a list; write [{model.attention: true}]"),
+        ("name: trial", "name: 'trial", "; close the quote that is opened on line 1"),
+        ("name: trial", "name: trial\n x: 1", "; begin the keys of a mapping in the same column, and put text that"),
         ("[1, 2]", "[1, .nan]", "x.yaml:7: sampling.guidance: nan is not a finite number; give one"),
         ("[1, 2]", "[1, 2", "x.yaml:8: invalid YAML (expected ',' or ']', but got '<stream end>'); correct the syntax"),
         ("model: {preset: nano}", "model: nano", "x.yaml:2: model: 'nano' is not a mapping"),
@@ -334,7 +349,11 @@ def test_overrides_replace_a_field_and_seeds(tmp_path: Path) -> None:
             "report: {equal: nfe}\ngrid:",
             "x.yaml:5: report.equal: nfe compares numbers of steps; make sampling.steps an axis",
         ),
-        ("grid:", "report: {metrics: [fid]}\ngrid:", "x.yaml:5: report.metrics: 'fid' is not a metric; did you mean"),
+        (
+            "grid:",
+            "report: {metrics: [fid]}\ngrid:",
+            "x.yaml:5: report.metrics: 'fid' is not a metric; did you mean 'fid_train', 'fid_val' or 'fid_test'?",
+        ),
         (
             "grid:",
             "resources: {gpus: 1.5}\ngrid:",
@@ -412,6 +431,14 @@ def test_a_report_of_axes_where_there_is_no_grid_says_so(tmp_path: Path) -> None
     message = error_of(tmp_path, "model: {preset: nano}\nreport: {rows: [sampling.steps]}\n")
     assert message.endswith(
         "'sampling.steps' is not an axis of this sweep; the sweep has no axes; add them under 'grid:'"
+    )
+
+
+def test_a_cost_that_is_given_as_an_axis_is_shown_otherwise(tmp_path: Path) -> None:
+    sweep = "model: {preset: nano}\ngrid: {sampling.steps: [2, 3]}\nreport: {rows: [nfe]}\n"
+    assert error_of(tmp_path, sweep).endswith(
+        "report.rows: 'nfe' is not an axis of this sweep; write report.costs: [nfe] for a column of it, "
+        "and report.equal: nfe to compare where it is equal"
     )
 
 

@@ -476,6 +476,18 @@ def test_a_server_that_is_down_is_a_problem_and_not_an_error(tiny_plan: Plan, fi
     assert len(runs_of(embedded_uri(filled), tiny_plan)) == 6
 
 
+def test_a_mirror_knows_the_page_of_every_run_once_mlflow_has_it(tiny_plan: Plan, filled: Store) -> None:
+    mirror = MirrorThread(filled, tiny_plan, embedded_uri(filled))
+    assert mirror.run_links(timeout_s=0) == {} and not mirror.is_server
+    mirror.start()
+    links = mirror.run_links(timeout_s=600)
+    assert mirror.finish(timeout_s=600) is None
+    runs = {signature: run.info.run_id for signature, run in runs_of(embedded_uri(filled), tiny_plan).items()}
+    assert {signature: link.partition("/runs/")[2] for signature, link in links.items()} == {
+        signature: f"{run}?workflowType=machine_learning" for signature, run in runs.items()
+    }
+
+
 def test_a_mirror_that_was_never_started_has_nothing_to_end(tiny_plan: Plan, filled: Store) -> None:
     assert MirrorThread(filled, tiny_plan, "http://127.0.0.1:9").finish(timeout_s=0) is None
 

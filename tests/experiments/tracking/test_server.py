@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
 
 from experiments.store.store import Store
@@ -30,6 +31,7 @@ from tests.conftest import TINY
 from tests.experiments.tracking.test_mirror import all_runs, record, untimed
 from tests.inprocess import WATCHFUL, run_all, without_ray
 from tests.planning import load_sweep, plan_sweep
+from tests.reports.frames import data_of
 from tests.table import reproducible
 
 QUIET = {"MLFLOW_DISABLE_TELEMETRY": "true", "DO_NOT_TRACK": "true", "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
@@ -171,6 +173,21 @@ def test_a_machine_with_only_the_server_makes_the_whole_report(
     page = (there / "report.html").read_text()
     assert page.count('alt="samples of') == len(plan.cells) and 'id="figure-loss"' in page
     assert not (tmp_path / "none").exists()
+
+
+def test_the_page_of_a_run_links_cells_to_the_server(server: Server, plan: Plan, filled: Store, tmp_path: Path) -> None:
+    command = ("run", tmp_path / f"{plan.sweep.name}.yaml", "--store", filled.root, "--tracking-uri", server.uri)
+    assert invoke(*command).returncode == 0
+    page = (filled.report_folder(plan.sweep.name) / "report.html").read_text()
+    links = {cell["name"]: cell["link"] for cell in data_of(page)["cells"]}
+    made = {run.data.tags["edm.signature"]: run.info for run in all_runs(server.uri, plan)}
+    for planned in plan.cells:
+        info = made[planned.evaluation.signature]
+        place = f"{server.uri}/#/experiments/{info.experiment_id}/runs/{info.run_id}?workflowType=machine_learning"
+        assert links[plan.cell_name(planned)] == place
+    client = MlflowClient(server.uri)
+    copy = client.download_artifacts(made["report"].run_id, "report/report.html", str(tmp_path))
+    assert Path(copy).read_text() == page
 
 
 @pytest.mark.slow

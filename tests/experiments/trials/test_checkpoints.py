@@ -6,8 +6,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from edm.config import NetworkConfig, TrainingConfig
+from edm.config import Extension, NetworkConfig, TrainingConfig
 from edm.files import load_tensors
+from edm.registry import Registration, register
 from edm.train import TrainState
 from experiments.store.checksummed import load_checksummed, write_checksummed
 from experiments.trials.training.checkpoints import EXPLODED, CheckpointManager, DivergedError
@@ -62,6 +63,15 @@ def test_a_loss_that_explodes_stops_and_one_that_wavers_does_not(tmp_path: Path)
     exploding = new_manager(tmp_path / "b")
     with pytest.raises(DivergedError, match=r"rose to 3 from 0.1 at step 15"):
         go_on(exploding, [1.0] * 5 + [0.1] * 5 + [3.0] * 5)
+
+
+def test_a_loss_of_ones_own_may_be_negative_and_is_named_as_it_explodes(tmp_path: Path) -> None:
+    register(Registration("loss", "mine", lambda *given: given), "0")
+    config = TrainingConfig(kimg=10.0, batch_size=10, loss=Extension("mine", "0", where="ideas.py, mine"))
+    wavering = new_manager(tmp_path / "a", config)
+    go_on(wavering, [-1.0] * 5 + [-0.5] * 5 + [3.0] * 5)
+    with pytest.raises(DivergedError, match=r"rose to 30 from -1.*check mine \(ideas.py, mine\), or lower"):
+        go_on(new_manager(tmp_path / "b", config), [-1.0] * 5 + [30.0] * 5)
 
 
 def test_the_lowest_loss_is_known_after_resuming(tmp_path: Path) -> None:

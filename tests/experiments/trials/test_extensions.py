@@ -19,7 +19,7 @@ from experiments.inspection.garbage import survey
 from experiments.runner.resume import open_schedule
 from experiments.store.results import EvaluationResult, ExtensionRecord, TrainingResult
 from experiments.store.store import Store
-from experiments.sweep.code_changes import changes_of
+from experiments.sweep.code_changes import accept, changes_of
 from experiments.sweep.plan import Plan
 from experiments.tracking import bundle
 from experiments.tracking.frames import results_frame, scores_in_store
@@ -197,6 +197,8 @@ def test_a_result_says_what_an_extension_uses_of_edm(
     othercode.point_at(monkeypatch, othercode.copy_with(tmp_path, othercode.KARRAS))
     changed = changes_of(plan, store)
     assert "edm.schedules.karras" in changed[own.signature].functions
+    accept(store, own, changed[own.signature])
+    assert own.signature not in changes_of(plan, store)
 
 
 def test_a_task_that_fails_in_an_extension_says_where(tmp_path: Path, store: Store) -> None:
@@ -226,7 +228,42 @@ def test_a_loop_draws_with_noise_of_its_own(tmp_path: Path, store: Store) -> Non
     assert own > 0 and own != store.finished(EvaluationResult, plan.cells[0].evaluation.signature).metrics["fid_test"]
 
 
+TWICE = """\
+import torch
+
+from edm import extend
+
+
+def levels(sigmas):
+    return [level for pair in zip(sigmas, sigmas[1:]) for level in pair if level > 0]
+
+
+@extend.sampler("damped", evaluations=levels)
+def trapezoid(step):
+    length = step.to - step.here.sigma
+    end = step.here.x + length * step.here.slope
+    if step.to == 0:
+        return end
+    return step.here.x + length * (step.here.slope + (end - step.denoiser(end, step.to)) / step.to) / 2
+"""
+
+
+@pytest.mark.parametrize("level", ["step.to", "torch.tensor(step.to)"])
+def test_a_step_gives_the_denoiser_a_number_or_a_tensor(tmp_path: Path, store: Store, level: str) -> None:
+    ideas = TWICE.replace("step.denoiser(end, step.to)", f"step.denoiser(end, {level})")
+    plan, done = run(tmp_path, store, ideas=ideas, sweep=SWEEP.replace("euler", "heun"))
+    assert done == ["training", "evaluation", "evaluation"]
+    heun, own = (
+        store.finished(EvaluationResult, planned.evaluation.signature).metrics["fid_test"] for planned in plan.cells
+    )
+    assert own == pytest.approx(heun, rel=1e-4)
+
+
 WRONG = [
+    (
+        TWICE.replace("step.denoiser(end,", "step.denoiser(end[0],"),
+        "calls the denoiser with images of shape [1, 8, 8] ",
+    ),
     (
         DAMPED.replace("return step", "return 0 * step.to and step"),
         "ideas.py:12: the sampler 'damped' returns float, n",
@@ -364,6 +401,46 @@ def test_a_metric_has_errors_and_an_edit_only_scores_again(tmp_path: Path, store
     assert drawings == {path: path.stat().st_mtime_ns for path in drawings}
 
 
+WEIGHTING = """\
+from edm import extend
+
+
+@extend.weighting("halved")
+def halved(sigma, sigma_data):
+    return (sigma**2 + sigma_data**2) / (sigma * sigma_data) ** 2 / 2
+"""
+
+NOT_FINITE = [
+    (
+        NEAREST.replace("drawn.std() /", "(drawn.std() if len(drawn) < 50 else float('nan')) /"),
+        MEASURED,
+        "the metric 'spread' (ideas.py, spread), against train: returns a value that is not a finite number; correct",
+    ),
+    (
+        DAMPED.replace("return step.here.x +", "return (1 if len(step.here.x) < 9 else float('nan')) * step.here.x +"),
+        SWEEP,
+        "; check the sampler damped (ideas.py, damped), guidance, sigma_max and the training",
+    ),
+    (
+        WEIGHTING.replace("/ 2", "/ 2 * (1 if len(sigma) < 9 else float('nan'))"),
+        SWEEP.replace("sampling.sampler: [euler, damped]", "training.weighting: [halved]"),
+        "What may help: check halved (ideas.py, halved), or lower training.lr",
+    ),
+]
+
+
+@pytest.mark.parametrize(("ideas", "sweep", "expected"), NOT_FINITE)
+def test_what_is_no_number_only_on_real_images_names_the_function(
+    tmp_path: Path, store: Store, ideas: str, sweep: str, expected: str
+) -> None:
+    plan = plan_sweep(load_sweep(write_sweep(tmp_path, sweep, ideas)))
+    check_plan(plan, store)
+    keep_extensions(plan, store)
+    schedule = open_schedule(plan, store)
+    execute(schedule, store)
+    assert expected in next(iter(schedule.failures.values())).message
+
+
 def test_a_table_shows_a_metric_under_its_title(tmp_path: Path, store: Store) -> None:
     wanted = MEASURED + "report: {metrics: [nearest_test, spread_val]}\n"
     titled = NEAREST.replace("better", 'title="to the nearest", better')
@@ -373,16 +450,6 @@ def test_a_table_shows_a_metric_under_its_title(tmp_path: Path, store: Store) ->
     with pytest.raises(UserError, match=r"'nearest_tast' is not a metric; .*did you mean 'nearest_test'"):
         load_sweep(write_sweep(tmp_path, unknown, titled))
     assert len(plan.cells) == 2
-
-
-WEIGHTING = """\
-from edm import extend
-
-
-@extend.weighting("halved")
-def halved(sigma, sigma_data):
-    return (sigma**2 + sigma_data**2) / (sigma * sigma_data) ** 2 / 2
-"""
 
 
 @pytest.mark.slow

@@ -17,7 +17,7 @@ from edm.files import load_tensors
 from edm.generate import draw
 from experiments.cli.main import app
 from experiments.errors import UserError
-from experiments.inspection.lookup import find
+from experiments.inspection.explain import find
 from experiments.runner.schedule import Schedule
 from experiments.store.failures import Failure
 from experiments.store.journal import Journal
@@ -188,8 +188,6 @@ def test_what_cannot_be_found_is_said(studio, tmp_path: Path) -> None:
     record_plan(replace(plan, sweep=other, cells=cells), copied)
     with pytest.raises(UserError, match=r"matches 12 cells .*other:ema=null.* give more of the name, or SWEEP:CELL"):
         find("ema=null", copied)
-    with pytest.raises(UserError, match="has not started yet; run its sweep first"):
-        find("other:ema=0.07", copied)
 
 
 # pictures -------------------------------------------------------------------------------------------
@@ -236,6 +234,16 @@ def test_a_cell_is_drawn_as_it_samples(studio, tmp_path: Path) -> None:
             assert kept.size[0] == 10 * 34 - 2  # 8x8 enlarged four times, 16x16 twice
             first = [image.crop((0, 0, 6 * 34 - 2, 32)).tobytes() for image in (drawn, kept)]
         assert first[0] == first[1]
+
+
+def test_a_cell_can_be_drawn_before_its_evaluation_has_begun(studio, tmp_path: Path) -> None:
+    plan, store = studio
+    copied, cell = Store(tmp_path / "store"), plan.cells[0]
+    shutil.copytree(store.root, copied.root)
+    shutil.rmtree(copied.folder("evaluations", cell.evaluation.signature))
+    result, _ = sample(copied, cell.name, "--images", 1, "--out", tmp_path / "grid.png")
+    assert result.exit_code == 0, result.output
+    assert json.loads(result.stdout)["drawn"].endswith("heun, 4 steps, guidance 1")
 
 
 def test_pages_a_class_and_trajectory(studio, tmp_path: Path) -> None:
