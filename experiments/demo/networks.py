@@ -19,7 +19,8 @@ from edm.pretrained.published import PUBLISHED_NETWORKS, PublishedNetwork, fetch
 from edm.pretrained.read import SUFFIXES, read_pretrained
 from experiments.environment import data_folder
 from experiments.errors import UserError
-from experiments.inspection.lookup import find, find_one, tasks_matching
+from experiments.inspection.explain import find
+from experiments.inspection.lookup import find_one, tasks_matching
 from experiments.store.results import TrainingResult
 from experiments.store.store import Store
 from experiments.sweep.tasks import Evaluation, SweepTask, Training

@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 
 from experiments.errors import UserError
-from experiments.inspection.lookup import find, find_one, tasks_matching
+from experiments.inspection.explain import find
+from experiments.inspection.lookup import find_one, tasks_matching
 from experiments.store.store import Store
 from experiments.sweep.names import matching
 from experiments.sweep.plan import Plan
