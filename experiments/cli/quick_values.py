@@ -19,7 +19,7 @@ class QuickValue:
     def __init__(self, parameter: Any) -> None:
         described = parameter.type_descriptor
         self.annotation, self.info = described.annotation, described.parameter_info
-        self.is_plain = self.info.parser is None and not described.is_ranged
+        self.is_plain = self.info.parser is None
         self.is_list = parameter.multiple or parameter.nargs == -1
 
     def coerce(self, value: Any, param: Any, ctx: Any) -> Any:
@@ -29,7 +29,7 @@ class QuickValue:
         if self.is_plain and self.annotation is Path:
             if isinstance(value, Path) or self._is_plain_path(value):
                 return Path(value)
-        elif self.is_plain and (type(value) is self.annotation or self._is_list_of_text(value)):
+        elif self.is_plain and (self._is_of_its_type(value) or self._is_list_of_text(value)):
             return list(value) if self.is_list else value
         param._runtime_param = None  # so that typer makes its own
         return param.get_runtime_param().coerce(value, param=param, ctx=ctx)
@@ -38,6 +38,11 @@ class QuickValue:
         unchecked = all(getattr(self.info, name) == plain for name, plain in PLAIN_PATH.items())
         readable = isinstance(value, str) and (os.access(value, os.R_OK) or not os.access(value, os.F_OK))
         return unchecked and readable
+
+    def _is_of_its_type(self, value: Any) -> bool:
+        least, most = self.info.min, self.info.max
+        is_own = type(value) is self.annotation
+        return is_own and (least is None or value >= least) and (most is None or value <= most)
 
     def _is_list_of_text(self, value: Any) -> bool:
         is_list = self.annotation == list[str] and isinstance(value, list | tuple)

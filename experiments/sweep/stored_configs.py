@@ -30,6 +30,7 @@ from experiments.sweep.aliases import Holdings
 from experiments.sweep.by_identity import by_identity
 from experiments.sweep.forms import evaluation_of, training_of
 from experiments.sweep.metrics import TRUNCATION
+from experiments.sweep.schemas import validator
 from experiments.sweep.spec import Cell
 from experiments.sweep.tasks import Evaluation, Training
 
@@ -80,13 +81,11 @@ class StoredConfigs:
 
     def _distinct(self, kind: StoreKind, section: str, config: type[ConfigT]) -> Iterator[ConfigT]:
         """Yield the distinct values of a section of tasks' configurations; what cannot be read is passed over."""
-        from pydantic import TypeAdapter
-
-        block, adapter = re.compile(rf"^{section}:\n((?: .*\n)+)", re.MULTILINE), TypeAdapter[ConfigT](config)
+        block, schema = re.compile(rf"^{section}:\n((?: .*\n)+)", re.MULTILINE), validator(config)
         found = (block.search(text) for text in self._holdings.configs(kind))
         for text in dict.fromkeys(match.group() for match in found if match):
             with suppress(ValueError):  # of another version, or of an extension that is not here
-                yield adapter.validate_json(json.dumps(_parsed(text)[section]))
+                yield schema.validate_json(json.dumps(_parsed(text)[section]))
 
 
 class StoredForms:
