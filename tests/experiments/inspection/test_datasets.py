@@ -89,7 +89,7 @@ def test_what_cannot_be_asked_for_is_one_sentence(name: str, options: dict, expe
 
 
 def test_a_data_set_is_prepared_once_and_from_then_on_mapped(tmp_path: Path, pictures: Path) -> None:
-    store = Store(tmp_path / "store")
+    store = Store(tmp_path / "store").create()
     source, _ = requested("folder", pictures, resolution=8)
     assert not is_prepared(store, source)
     ensure_prepared(store, source)
@@ -103,7 +103,7 @@ def test_a_data_set_is_prepared_once_and_from_then_on_mapped(tmp_path: Path, pic
 def test_a_run_finds_the_files_where_the_variable_points(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     tiny = tiny_cifar10(tmp_path / "files", monkeypatch)
     monkeypatch.setenv("EDM_SWEEP_DATA", str(tiny.root))
-    data = ensure_data(Store(tmp_path / "store"), source_of(DataConfig("cifar10")))
+    data = ensure_data(Store(tmp_path / "store").create(), source_of(DataConfig("cifar10")))
     assert (data.images.numpy() == tiny.images).all()
 
 
@@ -111,7 +111,7 @@ def test_what_cannot_be_prepared_is_an_error_for_people(tmp_path: Path, monkeypa
     tiny = tiny_cifar10(tmp_path / "files", monkeypatch)
     monkeypatch.setenv("EDM_SWEEP_DATA", str(tiny.root))
     (tiny.root / "cifar-10-python.tar.gz").write_bytes(b"half")
-    store, source = Store(tmp_path / "store"), source_of(DataConfig("cifar10"))
+    store, source = Store(tmp_path / "store").create(), source_of(DataConfig("cifar10"))
     with pytest.raises(UserError, match="is cut short: 4 of "):
         ensure_data(store, source)
     assert store.result(DatasetRecord, source.signature) is None

@@ -58,7 +58,7 @@ grid:
 @pytest.fixture
 def known(tmp_path: Path) -> tuple[Plan, Store]:
     """A store that remembers two sweeps of one grid, the second of which samples otherwise."""
-    store, plans = Store(tmp_path / "store"), []
+    store, plans = Store(tmp_path / "store").create(), []
     for name, text in (("first", SWEEP), ("second", SWEEP + "sampling: {steps: 5}\n")):
         path = tmp_path / f"{name}.yaml"
         path.write_text(text.replace("first", name))
