@@ -36,7 +36,7 @@ def small_training(folder: Path, *overrides: str) -> Training:
 
 def store_with_digits(folder: Path) -> Store:
     """A store that holds the digits, made ready."""
-    store = Store(folder)
+    store = Store(folder).create()
     ensure_data(store, small_training(folder.parent).data)
     return store
 

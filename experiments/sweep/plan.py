@@ -265,8 +265,7 @@ class Planner:
 
     def plan(self, cells: Sequence[Cell]) -> Iterator[tuple[Cell, Evaluation, str]]:
         """Add what cells need; yield each cell, its evaluation, and what is equal where that comes to the same."""
-        trainings = {id(forms): forms for cell in cells for forms in self._forms(cell) if forms}.values()
-        for forms in trainings:
+        for forms in {id(forms): forms for cell in cells for forms in self._forms(cell) if forms}.values():
             self._training_aliases.add(forms[-1].signature, forms)
             if self._stored:
                 self._training_aliases.add_if_none(forms[-1].signature, self._stored.trainings(forms[-1]))
@@ -281,7 +280,8 @@ class Planner:
                 forms = self._stored.evaluations(cell, request.canonical, request.forms)
                 self._evaluation_aliases.add_if_none(request.computation, forms)
             otherwise = to_run.setdefault(request.computation, request.otherwise)
-            evaluation = self._evaluation_aliases.chosen(request.computation, request.forms, otherwise)
+            chosen = self._evaluation_aliases.chosen(request.computation, request.forms, otherwise)
+            evaluation = chosen.scored_as(request.canonical)
             self._add(evaluation)
             yield cell, evaluation, request.computation
 

@@ -221,6 +221,12 @@ class Evaluation:
         """The class of its result."""
         return EvaluationResult
 
+    def scored_as(self, other: Evaluation) -> Evaluation:
+        """Return this form of an evaluation with the scores that another form of it asks for."""
+        if self.config is other.config:
+            return self
+        return replace(self, config=other.config, scores=other.scores, notes=other.notes)
+
     @property
     def depends_on(self) -> tuple[Training, ...]:
         """The trainings that must be done first."""

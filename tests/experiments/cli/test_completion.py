@@ -56,7 +56,7 @@ def test_a_real_bash_completes_names_with_equals_signs(tmp_path: Path) -> None:
     from tests.planning import load_sweep, plan_sweep
 
     (tmp_path / "tiny_digits.yaml").write_text(SCALES)
-    record_plan(plan_sweep(load_sweep(tmp_path / "tiny_digits.yaml")), Store(tmp_path / "runs"))
+    record_plan(plan_sweep(load_sweep(tmp_path / "tiny_digits.yaml")), Store(tmp_path / "runs").create())
     variables = environment() | {"PATH": f"{EDM_SWEEP.parent}:{os.environ['PATH']}", "_TYPER_COMPLETE_TEST": "1"}
     shown = subprocess.run(
         [str(EDM_SWEEP), "--show-completion", "bash"],

@@ -28,7 +28,7 @@ def plan(tiny_file: Path) -> Plan:
 
 @pytest.fixture
 def place(tmp_path: Path) -> Store:
-    return Store(tmp_path / "store")
+    return Store(tmp_path / "store").create()
 
 
 def solutions(plan: Plan) -> list[ExactSolution]:

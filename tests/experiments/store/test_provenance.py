@@ -54,7 +54,7 @@ def test_provenance_is_no_part_of_an_identity(tiny_plan: Plan, store: Store) -> 
 def test_what_differs_from_the_commit_is_kept_once_under_its_checksum(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    home, store = repository(tmp_path / "checkout"), Store(tmp_path / "store")
+    home, store = repository(tmp_path / "checkout"), Store(tmp_path / "store").create()
     monkeypatch.setattr(module, "__file__", str(home / "experiments" / "store" / "provenance.py"))
     assert keep_diff(store) is None and not list(store.root.glob("diffs/*"))
     (home / "experiments" / "store" / "provenance.py").write_text("one = 2\n")

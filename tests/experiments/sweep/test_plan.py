@@ -309,3 +309,12 @@ def test_a_scale_of_1_beside_others_is_not_warned_of(tmp_path: Path) -> None:
         "data: {name: cifar10}\nsampling: {guidance_interval: [0.3, 5]}\ngrid: {sampling.guidance: [1, 2]}\n"
     )
     assert plan_sweep(load_sweep(tmp_path / "x.yaml")).warnings == []
+
+
+def test_cells_that_come_to_the_same_are_scored_on_what_each_asks_for(tmp_path: Path) -> None:
+    intervals = "grid:\n  - {sampling.guidance_interval: [[0.5, 5]], evaluation.splits: [[test]]}\n"
+    intervals += "  - {sampling.guidance_interval: [[0.5001, 5]], evaluation.splits: [[train]]}\n"
+    made = plan(tmp_path, f"sampling: {{steps: 4, guidance: 2}}\n{intervals}")
+    (evaluation,) = made.evaluations.values()
+    assert set(evaluation.config.splits) == {"train", "test"}
+    assert {"kid/train", "kid/test"} <= set(evaluation.scores)

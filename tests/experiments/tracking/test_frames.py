@@ -91,8 +91,9 @@ def test_micro_batches_that_memory_forced_are_in_the_notes_of_their_cells(tiny_p
     made = frames(tiny_plan, filled).set_index("training")
     assert [note.count(NOTE) for note in made.loc[name, "notes"]] == [1, 1]
     assert not any("micro" in note for note in made.loc[other, "notes"])
-    (line,) = (line for line in remarks(made.reset_index()) if NOTE in line)
-    assert line == f"{NOTE} (cells no-attention/euler, no-attention/heun)"
+    sentence = NOTE[0].upper() + NOTE[1:]
+    (line,) = (line for line in remarks(made.reset_index()) if sentence in line)
+    assert line == f"{sentence} (cells no-attention/euler, no-attention/heun)"
 
 
 @pytest.mark.parametrize(

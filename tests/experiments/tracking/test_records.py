@@ -55,7 +55,7 @@ def test_a_shipped_sweep_is_recalled_as_it_was(path: Path, tmp_path: Path) -> No
 
 
 def test_lists_mappings_infinities_and_seeds_come_back(tmp_path: Path) -> None:
-    plan, store = planned(written(tmp_path, RICH)), Store(tmp_path / "store")
+    plan, store = planned(written(tmp_path, RICH)), Store(tmp_path / "store").create()
     record_plan(plan, store)
     again = recall_plan("rich", store)
     assert again == plan and again.names == plan.names
@@ -78,7 +78,7 @@ def images(folder: Path) -> Path:
 
 
 def test_a_sweep_on_a_folder_is_recalled_where_there_is_no_such_folder(tmp_path: Path) -> None:
-    folder, store = images(tmp_path / "images"), Store(tmp_path / "store")
+    folder, store = images(tmp_path / "images"), Store(tmp_path / "store").create()
     text = f"name: mine\ndata: {{name: folder, path: {folder}, resolution: 8}}\nmodel: {{preset: nano}}\n"
     plan = planned(written(tmp_path, text + "evaluation: {images: 100, features: classifier}\n"))
     record_plan(plan, store)
@@ -89,7 +89,7 @@ def test_a_sweep_on_a_folder_is_recalled_where_there_is_no_such_folder(tmp_path:
 
 
 def test_a_sweep_that_was_forgotten_or_never_run_is_not_recalled(tmp_path: Path) -> None:
-    store = Store(tmp_path / "store")
+    store = Store(tmp_path / "store").create()
     with pytest.raises(UserError, match=r"nothing: no such file, and no sweep .* \(no sweep was run with it yet\)"):
         recall_plan("nothing", store)
     record_plan(planned(written(tmp_path, RICH)), store)
@@ -102,7 +102,7 @@ def test_a_sweep_that_was_forgotten_or_never_run_is_not_recalled(tmp_path: Path)
 
 
 def test_what_was_run_under_a_name_before_is_kept_as_its_past(tmp_path: Path) -> None:
-    path, store = written(tmp_path, RICH), Store(tmp_path / "store")
+    path, store = written(tmp_path, RICH), Store(tmp_path / "store").create()
     first = planned(path)
     second = planned(written(tmp_path, RICH.replace("kimg: 20", "kimg: 40")))
     for plan in (first, first, second, first, second):
@@ -124,7 +124,7 @@ def test_what_was_run_under_a_name_before_is_kept_as_its_past(tmp_path: Path) ->
     ],
 )
 def test_what_cannot_be_read_is_a_sentence(tmp_path: Path, change, message: str) -> None:
-    store = Store(tmp_path / "store")
+    store = Store(tmp_path / "store").create()
     record_plan(planned(written(tmp_path, RICH)), store)
     path = store.root / "sweeps" / "rich.json"
     content = json.loads(path.read_text())

@@ -31,7 +31,7 @@ def damage(path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["images.npy", "labels.npy", "splits.json"])
 def test_damaged_data_are_prepared_again(tiny_plan: Plan, tmp_path: Path, name: str) -> None:
-    store, source = Store(tmp_path / "store"), next(iter(tiny_plan.sources.values()))
+    store, source = Store(tmp_path / "store").create(), next(iter(tiny_plan.sources.values()))
     before = copy.deepcopy(ensure_data(store, source))  # which maps the file
     damage(store.folder("data", source.signature) / name)
     after = ensure_data(store, source)
@@ -46,7 +46,7 @@ def test_a_damaged_classifier_is_trained_again(
     tiny_plan: Plan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     evaluation, begun = next(iter(tiny_plan.evaluations.values())), []
-    store, source, space = Store(tmp_path / "store"), evaluation.training.data, evaluation.features
+    store, source, space = Store(tmp_path / "store").create(), evaluation.training.data, evaluation.features
 
     def train(state: ClassifierTraining, _data: Dataset) -> Iterator[torch.Tensor]:
         begun.append(state)
@@ -63,7 +63,7 @@ def test_a_damaged_classifier_is_trained_again(
 
 def test_damaged_published_statistics_are_read_again_by_the_driver(tmp_path: Path) -> None:
     np.savez(tmp_path / "published.npz", mu=np.zeros(4), sigma=np.eye(4))
-    store = Store(tmp_path / "store")
+    store = Store(tmp_path / "store").create()
     ensure_published(store, tmp_path / "published.npz", "0123", 4)
     path = store.folder("references", published("0123", 4)) / "statistics.safetensors"
     damage(path)
@@ -79,7 +79,7 @@ def test_damaged_published_statistics_are_read_again_by_the_driver(tmp_path: Pat
 
 
 def test_a_damaged_model_undoes_its_training(tiny_plan: Plan, tmp_path: Path) -> None:
-    store, training = Store(tmp_path / "store"), next(iter(tiny_plan.trainings.values()))
+    store, training = Store(tmp_path / "store").create(), next(iter(tiny_plan.trainings.values()))
     with store.lock("trainings", training.signature) as folder:
         (folder / "model.safetensors").write_bytes(b"weights")
         store.finish(training.signature, training_result(), ["model.safetensors"])

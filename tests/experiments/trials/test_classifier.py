@@ -31,7 +31,7 @@ def task(tiny_plan: Plan) -> FeatureClassifier:
 
 @pytest.fixture
 def empty(tmp_path: Path) -> Store:
-    return Store(tmp_path / "empty")
+    return Store(tmp_path / "empty").create()
 
 
 def stopped_after(store: Store, task: FeatureClassifier, steps: int, monkeypatch: pytest.MonkeyPatch) -> Outcome:
@@ -60,7 +60,7 @@ def test_a_classifier_that_was_interrupted_ends_in_the_same_weights(
     assert perform(empty, task, WATCHFUL).state == "done"
     assert "from step 25," in (folder / "log.txt").read_text()
     assert not list(folder.glob(f"{STATE}-*"))
-    other = Store(tmp_path / "other")
+    other = Store(tmp_path / "other").create()
     assert perform(other, task, WATCHFUL).state == "done"
     undisturbed = load_tensors(other.folder("classifiers", task.signature) / "model.safetensors")
     resumed = load_tensors(folder / "model.safetensors")
@@ -127,7 +127,7 @@ def test_a_classifier_trains_on_the_device_of_its_trial(
     monkeypatch.setattr(TrialContext, "device", torch.device("meta"))
     monkeypatch.setattr(classifier, "device_name", str)
     perform(empty, task, WATCHFUL)
-    ensure_classifier(Store(empty.root.parent / "other"), task, torch.device("cpu"), lambda _phase: None)
+    ensure_classifier(Store(empty.root.parent / "other").create(), task, torch.device("cpu"), lambda _phase: None)
     assert devices == ["meta", "cpu"]
 
 

@@ -104,6 +104,7 @@ NO_COMPUTATION = {
     "edm.data.sources.OnProgress",
     "edm.data.sources.Origin",
     "edm.data.prepare.FILES",
+    "edm.download.require_reachable",
     "edm.metrics.features.required_weights",
     "edm.metrics.features.load_inception",  # finds the weights, whose fingerprint results have
     "edm.metrics.features.load_dinov2",

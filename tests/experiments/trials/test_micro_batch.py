@@ -158,7 +158,7 @@ def test_micro_batches_halve_or_are_the_next_that_divide(batch_size: int, num_gp
 
 
 def test_a_limit_holds_for_the_same_network_batch_precision_and_device(tmp_path: Path) -> None:
-    store, training = Store(tmp_path / "store"), small_training(tmp_path)
+    store, training = Store(tmp_path / "store").create(), small_training(tmp_path)
     store.create()
     computing = Computing("fp32", False)
     limit = MicroBatchLimit.of(store, training, CONTEXT, computing)

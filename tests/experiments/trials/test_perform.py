@@ -76,7 +76,7 @@ def test_a_training_stopped_anywhere_goes_on_to_the_same_weights(
 ) -> None:
     training = first_training(tiny_plan)
     assert perform(store, training, CONTEXT).state == "done"
-    disturbed = StopAfter(tmp_path / "disturbed")
+    disturbed = StopAfter(tmp_path / "disturbed").create()
     disturbed.looks = looks
     assert perform(disturbed, training, replace(CONTEXT, report_s=0.02)).state == "interrupted"
     assert disturbed.result(TrainingResult, training.signature) is None
@@ -93,7 +93,7 @@ def test_a_training_stopped_anywhere_goes_on_to_the_same_weights(
 def stop_in_training(plan: Plan, root: Path) -> Path:
     """Stop the first training twice, so that it has two checkpoints; its folder."""
     for _ in range(2):
-        stopping = StopAfter(root)
+        stopping = StopAfter(root).create()
         stopping.looks = 2
         assert perform(stopping, first_training(plan), replace(CONTEXT, report_s=0.02)).state == "interrupted"
     return Store(root).folder("trainings", first_training(plan).signature)
