@@ -47,7 +47,8 @@ on standard error.
 A name refers to the sweep that was last run under it, including overrides by `--set`. Results of earlier versions stay in the
 store, and `gc` keeps them unless you give `--past`.
 
-`edm-sweep --install-completion` makes the shell complete commands, options, sweeps and cells.
+`edm-sweep --install-completion` makes the shell complete commands, options, sweeps and cells. `edm-sweep --version` shows the
+version.
 """
 
 EXAMPLES: dict[str, list[str]] = {

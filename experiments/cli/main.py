@@ -7,7 +7,7 @@ import os
 import sys
 import threading
 from collections.abc import Callable
-from typing import NoReturn
+from typing import Annotated, NoReturn
 
 import typer
 
@@ -85,6 +85,22 @@ def help_of(command: Callable[..., None]) -> str:
     """Return a command's docstring with each paragraph in one line, to be broken where the terminal ends."""
     paragraphs = inspect.cleandoc(command.__doc__ or "").split("\n\n")
     return "\n\n".join(" ".join(paragraph.split()) for paragraph in paragraphs)
+
+
+def _show_version(asked: bool) -> None:
+    if asked:
+        from importlib.metadata import version  # heavy
+
+        print(f"edm-sweep {version('edm-sweep')}")
+        raise typer.Exit
+
+
+Version = Annotated[bool, typer.Option("--version", is_eager=True, callback=_show_version, help="Show the version.")]
+
+
+@app.callback(help=HELP)
+def _of_all_commands(version: Version = False) -> None:
+    """Take the options that belong to no command."""
 
 
 for panel, commands in PANELS.items():

@@ -1,13 +1,15 @@
-"""Values of the command line that need no check: typer's own checks import pydantic and build a validator for each."""
+"""Values of the command line: typer's own checks import pydantic and build a validator for each parameter."""
 
 from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args, get_origin
 
 import typer
 from typer.core import TyperCommand
+
+from experiments.wording import did_you_mean
 
 # fields of a path's option that ask typer for more than to make it a Path; with what they are by default
 PLAIN_PATH = {"exists": False, "writable": False, "resolve_path": False, "path_type": None}
@@ -21,11 +23,14 @@ class QuickValue:
         self.annotation, self.info = described.annotation, described.parameter_info
         self.is_plain = self.info.parser is None
         self.is_list = parameter.multiple or parameter.nargs == -1
+        self.choices = get_args(self.annotation) if get_origin(self.annotation) is Literal else ()
 
     def coerce(self, value: Any, param: Any, ctx: Any) -> Any:
         """Return the value as the command takes it; raises what typer raises where it is wrong."""
         if value is None:
             return () if self.is_list else None
+        if self.choices and isinstance(value, str):
+            return self._chosen(value, param, ctx)
         if self.is_plain and self.annotation is Path:
             if isinstance(value, Path) or self._is_plain_path(value):
                 return Path(value)
@@ -33,6 +38,13 @@ class QuickValue:
             return list(value) if self.is_list else value
         param._runtime_param = None  # so that typer makes its own
         return param.get_runtime_param().coerce(value, param=param, ctx=ctx)
+
+    def _chosen(self, value: str, param: Any, ctx: Any) -> str:
+        if value in self.choices:
+            return value
+        known = f"{value!r} is not one of {', '.join(self.choices)}"
+        sentence = "; ".join(filter(None, (known, did_you_mean(value, self.choices))))
+        raise typer.BadParameter(sentence, ctx=ctx, param=param)
 
     def _is_plain_path(self, value: Any) -> bool:
         unchecked = all(getattr(self.info, name) == plain for name, plain in PLAIN_PATH.items())

@@ -1,5 +1,6 @@
 """Plain values of the command line come out as typer's own checks make them; others still meet these checks."""
 
+from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -8,6 +9,7 @@ import typer
 from typer.testing import CliRunner
 
 from experiments.cli.quick_values import QuickCommand
+from tests.commandline import invoke
 
 
 def answers(arguments: list[str], **settings: Any) -> tuple[dict[str, Any] | None, int, str]:
@@ -43,7 +45,6 @@ def answers(arguments: list[str], **settings: Any) -> tuple[dict[str, Any] | Non
         ["--count", "7", "--few", "1", "--device", "cpu", "--both", "1", "2.5", "--file", __file__],
         ["--count", "many"],
         ["--few", "5"],
-        ["--device", "tpu"],
         ["--file", "missing"],
         ["--both", "1"],
         ["--help"],
@@ -51,3 +52,15 @@ def answers(arguments: list[str], **settings: Any) -> tuple[dict[str, Any] | Non
 )
 def test_values_and_errors_are_those_of_typer(arguments: list[str]) -> None:
     assert answers(arguments, cls=QuickCommand) == answers(arguments)
+
+
+def test_a_wrong_choice_is_answered_by_the_choices_and_the_nearest() -> None:
+    answer = invoke("sample", "x", "--sampler", "hun")
+    assert answer.returncode == 2
+    assert "'--sampler': 'hun' is not one of euler, heun, " in answer.stderr
+    assert "; did you mean 'heun'?" in answer.stderr
+
+
+def test_the_version_is_that_of_the_package() -> None:
+    answer = invoke("--version")
+    assert (answer.returncode, answer.stdout) == (0, f"edm-sweep {version('edm-sweep')}\n")
