@@ -272,13 +272,17 @@ def _signatures(store: Store, kind: str) -> set[str]:
         return set()
 
 
+CELL_TASKS = ("training", "evaluation")
+
+
 @dataclass(frozen=True)
 class SweepOverview:
-    """A sweep that was run with this store: its number of cells, how many are done, and its active runs."""
+    """A sweep that was run with this store: its number of cells, how many are done or failed, and its active runs."""
 
     sweep: str
     cells: int
     done: int
+    failed: int
     runs: tuple[ActiveRun, ...]
 
 
@@ -286,6 +290,14 @@ def overviews(store: Store) -> Iterator[SweepOverview]:
     """Yield every sweep that was run on a store."""
     runs = active_runs(store)
     for name in recorded_sweeps(store):
-        evaluations = [named["evaluation"] for named in named_tasks(name, store).values() if "evaluation" in named]
-        done = sum((store.root / "evaluations" / signature / RESULT).exists() for signature in evaluations)
-        yield SweepOverview(name, len(evaluations), done, tuple(run for run in runs if includes(name, run.sweep)))
+        cells = [named for named in named_tasks(name, store).values() if "evaluation" in named]
+        left = [cell for cell in cells if not store.has_result("evaluations", cell["evaluation"])]
+        failed = sum(_has_failed(cell, store) for cell in left)
+        own = tuple(run for run in runs if includes(name, run.sweep))
+        yield SweepOverview(name, len(cells), len(cells) - len(left), failed, own)
+
+
+def _has_failed(cell: dict[str, str], store: Store) -> bool:
+    """Whether the training or the evaluation of a cell has failed and was not begun again."""
+    folders = (store.root / FOLDER_OF_TASK[kind] / cell[kind] for kind in CELL_TASKS if kind in cell)
+    return any((folder / FAILURE).exists() for folder in folders)

@@ -116,9 +116,10 @@ def _trainings_table(status: Status) -> TextTable:
 
 def overview_table(rows: Iterable[SweepOverview]) -> TextTable:
     """Return a row for each sweep of a store."""
-    table = TextTable(*values("sweep"), *numbers("cells done"), *sentences("active run"))
+    table = TextTable(*values("sweep"), *numbers("cells done", "failed"), *sentences("active run"))
     for row in rows:
-        table.add(row.sweep, f"{row.done:,} of {row.cells:,}", "; ".join(map(_run_text, row.runs)))
+        failed = f"{row.failed:,}" if row.failed else ""
+        table.add(row.sweep, f"{row.done:,} of {row.cells:,}", failed, "; ".join(map(_run_text, row.runs)))
     return table
 
 

@@ -35,7 +35,8 @@ def status_json(status: Status) -> dict[str, Any]:
 
 def overview_json(row: SweepOverview) -> dict[str, Any]:
     """Return the line of a sweep in the overview for a script."""
-    return {"sweep": row.sweep, "cells": row.cells, "done": row.done, "runs": [_run_json(run) for run in row.runs]}
+    counts = {"cells": row.cells, "done": row.done, "failed": row.failed}
+    return {"sweep": row.sweep, **counts, "runs": [_run_json(run) for run in row.runs]}
 
 
 def _run_json(run: ActiveRun) -> dict[str, Any]:

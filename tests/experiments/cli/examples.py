@@ -127,7 +127,7 @@ def status_of_many_cells() -> RenderableType:
 def overview() -> RenderableType:
     progress = RunProgressRecord(27_657, 12_345, "about 5 h 12 min left")
     run = ActiveRun("x", "celeba_sizes", "gpu-node-17", 4021337, "edm-sweep run", 0.0, progress)
-    rows = [SweepOverview("celeba_sizes", 27_657, 12_345, (run,)), SweepOverview("digits", 24, 24, ())]
+    rows = [SweepOverview("celeba_sizes", 27_657, 12_345, 12, (run,)), SweepOverview("digits", 24, 24, 0, ())]
     return overview_table(rows)
 
 

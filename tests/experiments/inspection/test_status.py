@@ -16,6 +16,7 @@ from experiments.errors import UserError
 from experiments.inspection.status import Status, StatusReader, overviews
 from experiments.store import active_runs as runs
 from experiments.store.active_runs import active_runs, announced, publish_progress
+from experiments.store.failures import Failure
 from experiments.store.files import write_json
 from experiments.store.progress import RunProgressRecord, TaskProgress
 from experiments.store.store import Store
@@ -202,8 +203,11 @@ def test_overviews_count_what_is_done(done: tuple[Plan, Store]) -> None:
     plan, store = done
     (store.folder("evaluations", plan.cells[3].evaluation.signature) / "result.json").unlink()
     (row,) = overviews(store)
-    assert (row.sweep, row.cells, row.done, row.runs) == ("tiny_digits", 4, 3, ())
-    assert "3 of 4" in printed(overview_table([row]))
+    assert (row.sweep, row.cells, row.done, row.failed, row.runs) == ("tiny_digits", 4, 3, 0, ())
+    Failure("no").write(store.folder("evaluations", plan.cells[3].evaluation.signature))
+    Failure("no").write(store.folder("evaluations", plan.cells[2].evaluation.signature))  # done all the same
+    (row,) = overviews(store)
+    assert printed(overview_table([row])).splitlines()[1].split() == ["tiny_digits", "3", "of", "4", "1"]
 
 
 def test_json_has_every_cell_and_training(done: tuple[Plan, Store]) -> None:
