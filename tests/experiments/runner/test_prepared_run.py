@@ -15,7 +15,7 @@ from edm.metrics.weights import INCEPTION_WEIGHTS
 from experiments.store.results import EvaluationResult, SolutionRecord, WeightsRecord
 from experiments.store.store import Store
 from experiments.sweep.preparations import ExactSolution
-from tests.commandline import invoke, run
+from tests.commandline import run
 from tests.conftest import TINY
 from tests.planning import load_sweep, plan_sweep
 
@@ -100,7 +100,7 @@ def test_weights_and_an_exact_solution_are_tasks_of_a_run(tmp_path: Path, publis
     (folder,) = (store.root / "weights").iterdir()
     weights = store.result(WeightsRecord, folder.name)
     assert weights is not None and Path(weights.path).parent == tmp_path / "weights"
-    assert "is there" in invoke("logs", "weights/inception", "--store", store.root).stdout
-    assert invoke("logs", "exact-solution", "--store", store.root).returncode == 0
+    assert "is there" in run("logs", "weights/inception", "--store", store.root, **published).stdout
+    assert run("logs", "exact-solution", "--store", store.root, **published).returncode == 0
     again = run("run", file, "--store", store.root, **published)
     assert again.returncode == 0 and "Nothing is left to do." in again.stdout
