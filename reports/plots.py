@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import warnings
 from collections.abc import Iterable
 from pathlib import Path
@@ -20,6 +21,8 @@ COLUMN_INCHES = 3.4  # the width of a column in a paper of two columns
 HEIGHT_INCHES = 2.4
 CATEGORY_INCHES = 0.13
 LEGEND_INCHES = 0.16  # for each row of the legend
+LONG_NAME = 22  # letters of a series from which on two do not fit beside each other in the legend
+LETTERS = 52  # that fit side by side along the x axis
 LONG_LABEL, SMALL_SIZE = 24, 4.5  # letters of a category from which on labels are smaller, and their size
 FORMATS = ("svg", "pdf")
 MARKERS = "osD^"
@@ -57,7 +60,8 @@ def _save(chart: Chart, folder: Path) -> list[Path]:
     from matplotlib.figure import Figure
 
     legend = chart.legend
-    rows = (len(legend) + 1) // 2
+    columns = 1 if any(len(series.name) >= LONG_NAME for series in legend) else 2
+    rows = math.ceil(len(legend) / columns)
     body = max(HEIGHT_INCHES, 0.7 + CATEGORY_INCHES * len(chart.y.categories))
     figure = Figure(figsize=(COLUMN_INCHES, body + LEGEND_INCHES * rows), layout="constrained")
     axes = figure.add_subplot()
@@ -65,7 +69,7 @@ def _save(chart: Chart, folder: Path) -> list[Path]:
         _draw(axes, series)
     _dress(axes, chart)
     if legend:
-        figure.legend(loc="outside upper center", ncols=2, frameon=False, title=chart.legend_title or None)
+        figure.legend(loc="outside upper center", ncols=columns, frameon=False, title=chart.legend_title or None)
     paths = [folder / f"{chart.key}.{format_}" for format_ in FORMATS]
     for path in paths:
         dates = {"Date": None} if path.suffix == ".svg" else {"CreationDate": None}
@@ -79,6 +83,8 @@ def _dress(axes: Axes, chart: Chart) -> None:
         if axis.is_log:
             axes.set(**{f"{name}scale": "log"})
         places = range(len(axis.categories)) if axis.categories else ticks(*ends, axis.is_log)
+        if name == "x" and not axis.categories:
+            places = _apart(places, ends, axis.is_log)
         labels = axis.categories or tuple(map(tick_label, places))
         axes.set(
             **{f"{name}ticks": places, f"{name}ticklabels": labels, f"{name}lim": ends, f"{name}label": axis.title}
@@ -89,6 +95,20 @@ def _dress(axes: Axes, chart: Chart) -> None:
     if chart.line is not None:
         axes.axvline(chart.line[0], color=COLOURS[1], linestyle="--", linewidth=0.8)
     axes.grid(alpha=0.25, linewidth=0.4)
+
+
+def _apart(places: Iterable[float], ends: tuple[float, float], is_log: bool) -> list[float]:
+    """Return those ticks of the x axis whose labels do not touch the one before."""
+    low, high = map(math.log, ends) if is_log else ends
+    kept: list[float] = []
+    free_from = -math.inf
+    for place in places:
+        at = LETTERS * ((math.log(place) if is_log else place) - low) / (high - low)
+        width = len(tick_label(place)) + 1
+        if at - width / 2 >= free_from:
+            kept.append(place)
+            free_from = at + width / 2
+    return kept
 
 
 def _draw(axes: Axes, series: Series) -> None:

@@ -7,8 +7,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from matplotlib.figure import Figure
 
-from reports.charts import Chart, ticks
+from reports.charts import Axis, Chart, ChartPoint, Series, ticks
 from reports.figures import all_charts, score_chart
 from reports.folder import write_report
 from reports.layout import Layout
@@ -181,3 +182,24 @@ def test_a_reports_figures_are_drawn_again_only_if_its_page_changes(tmp_path: Pa
     assert drawn.stat().st_mtime_ns == first
     write_report(replace(made, frame=made.frame.assign(fid_test=[4.0, 3.0, 2.0, 1.0])), tmp_path / "out", figures=True)
     assert drawn.stat().st_mtime_ns > first
+
+
+def test_labels_of_a_logarithmic_axis_do_not_touch(tmp_path: Path) -> None:
+    points = tuple(ChartPoint(x, 1.0 + index, "") for index, x in enumerate((140_000.0, 175_000.0, 380_000.0)))
+    chart = Chart("parameters", "", "", Axis("parameters", is_log=True), Axis("FID"), (Series("euler", 0, points),))
+    (svg,) = (path for path in write_figures([chart], tmp_path) if path.suffix == ".svg")
+    labels, content = ("150,000", "200,000", "250,000", "300,000", "350,000"), svg.read_text()
+    shown = [label for label in labels if f">{label}<" in content]
+    assert shown[:3] == ["150,000", "200,000", "250,000"] and "350,000" not in shown
+
+
+@pytest.mark.parametrize(("name", "columns"), [("euler", 2), ("stochastic_heun, guidance=1", 1)])
+def test_long_names_stand_below_each_other_in_a_legend(
+    name: str, columns: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given: list[int] = []
+    monkeypatch.setattr(Figure, "legend", lambda _self, **settings: given.append(settings["ncols"]))
+    points = (ChartPoint(1.0, 1.0, ""), ChartPoint(2.0, 2.0, ""))
+    series = tuple(Series(f"{name}{letter}", 0, points) for letter in "ab")
+    write_figures([Chart("nfe", "", "", Axis("evaluations"), Axis("FID"), series)], tmp_path)
+    assert given == [columns]
