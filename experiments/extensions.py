@@ -6,7 +6,6 @@ installed: not the other files of their folder, so that they mean the same where
 
 from __future__ import annotations
 
-import difflib
 import hashlib
 import importlib
 import importlib.abc
@@ -31,6 +30,7 @@ from experiments.code import DIGITS, Reach, Sources
 from experiments.code_modules import BODY
 from experiments.errors import one_line
 from experiments.scopes import FUNCTIONS
+from experiments.wording import did_you_mean
 
 PRIVATE = "edm_sweep_extensions"  # where loaded modules are kept, apart from all others of their names
 NOT_TO_HIDE = {"edm", "experiments", "reports", "torch", "numpy", *sys.stdlib_module_names}
@@ -236,8 +236,8 @@ def _remedy(error: BaseException, file: ExtensionFile) -> str:
     wrong, known = _misspelled(error)
     if not known:
         return "; correct it"
-    close = difflib.get_close_matches(wrong, known, n=1, cutoff=0.5)
-    return f"; choose from {', '.join(known)}{f' (did you mean {close[0]!r}?)' if close else ''}"
+    hint = did_you_mean(wrong, known)
+    return f"; choose from {', '.join(known)}{f' ({hint})' if hint else ''}"
 
 
 def _misspelled(error: BaseException) -> tuple[str, tuple[str, ...]]:
