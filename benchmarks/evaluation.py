@@ -47,7 +47,7 @@ SPECTRA = {  # variances along the principal axes
 FEW = 1_500  # images, fewer than dimensions, so that their covariance is singular
 REPEATS = 3
 PICTURES = 100  # of the whole way
-SCORED = (4_000, 8_000, 16_000)
+SCORED = (4_000, 8_000, 16_000, 32_000)
 
 
 def seconds() -> float:
