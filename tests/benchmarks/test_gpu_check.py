@@ -25,6 +25,7 @@ SECTIONS = (
     "graph",
     "training",
     "sampling",
+    "attention",
     "curves",
     "drawing",
     "memory",
