@@ -85,9 +85,11 @@ def make_data_set(folder: Path) -> float:
 def resident_kib(pid: int) -> tuple[int, int]:
     """Return how much of the images is in the memory of a process: whole, and its share of what several have."""
     sections = Path(f"/proc/{pid}/smaps").read_text().split(IMAGES)[1:]
-    return tuple(
-        sum(int(section.split(f"\n{key}:", 1)[1].split()[0]) for section in sections) for key in ("Rss", "Pss")
-    )
+
+    def total(key: str) -> int:
+        return sum(int(section.split(f"\n{key}:", 1)[1].split()[0]) for section in sections)
+
+    return total("Rss"), total("Pss")
 
 
 def measure(folder: Path, num: int) -> tuple[float, float, float]:
