@@ -121,7 +121,7 @@ class StatusReader:
 
     def _read_tasks(self) -> tuple[dict[str, TaskStatus], dict[str, TaskStatus], list[CellStatus]]:
         """The status of trainings, of preparations and of cells."""
-        begun = {kind: _signatures(self.store, kind) for kind in set(FOLDER_OF_TASK.values())}
+        begun = {kind: set(self.store.signatures(kind)) for kind in set(FOLDER_OF_TASK.values())}
         trainings = {name: self._status(t, begun["trainings"]) for name, t in self.plan.trainings.items()}
         preparations = {name: self._status(t, begun[t.store_kind]) for name, t in self.plan.prepared.items()}
         others = trainings | preparations
@@ -263,13 +263,6 @@ def _with_trainings(own: TaskStatus, trainings: list[TaskStatus]) -> TaskStatus:
     if begun is None:
         return TaskStatus("planned")
     return TaskStatus("waiting", "for its training" if begun.state == "running" else "its training was interrupted")
-
-
-def _signatures(store: Store, kind: str) -> set[str]:
-    try:
-        return set(os.listdir(store.root / kind))
-    except FileNotFoundError:
-        return set()
 
 
 CELL_TASKS = ("training", "evaluation")

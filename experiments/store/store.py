@@ -77,13 +77,12 @@ class Store(RunRequests):
         """Return whether a task is done, going by its result alone."""
         return (self.folder(kind, signature) / RESULT).exists()
 
-    def has_any(self, kind: StoreKind) -> bool:
-        """Return whether anything of a kind is there."""
+    def signatures(self, kind: StoreKind) -> list[str]:
+        """Return the signatures of a kind's tasks of which there is anything."""
         try:
-            with os.scandir(self.root / kind) as entries:
-                return next(entries, None) is not None
+            return os.listdir(self.root / kind)
         except FileNotFoundError:
-            return False
+            return []
 
     def has_begun(self, kind: StoreKind, signature: str) -> bool:
         """Return whether a task was begun, and perhaps finished."""
@@ -91,11 +90,7 @@ class Store(RunRequests):
 
     def configs(self, kind: StoreKind) -> Iterator[str]:
         """Yield the config.yaml of every task of a kind."""
-        try:
-            names = os.listdir(self.root / kind)
-        except FileNotFoundError:
-            return
-        for name in names:
+        for name in self.signatures(kind):
             with suppress(OSError, ValueError):
                 yield Path(f"{self.root}/{kind}/{name}/{CONFIG}").read_text()
 

@@ -7,7 +7,7 @@ nothing is computed again for being called something else.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from typing import Generic, Protocol, TypeVar
 
 from experiments.store.layout import StoreKind
@@ -23,8 +23,8 @@ class Holdings(Protocol):
         """Return whether a task is done."""
         ...
 
-    def has_any(self, kind: StoreKind) -> bool:
-        """Return whether anything of a kind is there."""
+    def signatures(self, kind: StoreKind) -> Collection[str]:
+        """Return the signatures of a kind's tasks of which there is anything."""
         ...
 
     def has_begun(self, kind: StoreKind, signature: str) -> bool:

@@ -29,8 +29,10 @@ from experiments.sweep.tasks import (
     DataSource,
     Evaluation,
     FeatureSpace,
+    Spaces,
     Training,
     drawing_signature,
+    judge_of,
 )
 
 Value = TypeVar("Value")
@@ -146,7 +148,8 @@ def evaluation_of(
         drawing,
         request.scores,
         guide,
-        statistics=statistics,
+        _spaces(config, features, training.data, request.scores),
+        statistics,
         notes=request.notes,
     )
 
@@ -154,6 +157,12 @@ def evaluation_of(
 @by_identity
 def _feature_space(config: EvaluationConfig, data: DataSource) -> FeatureSpace:
     return FeatureSpace.named(config.features, data, config.resize)
+
+
+@by_identity
+def _spaces(config: EvaluationConfig, features: FeatureSpace, data: DataSource, scores: tuple[str, ...]) -> Spaces:
+    needed = (features, judge_of(data)) if "accuracy" in scores else (features,)
+    return tuple(dict.fromkeys(needed, config.images).items())
 
 
 @by_identity

@@ -18,9 +18,9 @@ from experiments.sweep.forms import computation_of, evaluation_forms, guide_cell
 from experiments.sweep.identity import VERSIONS
 from experiments.sweep.linking import link_evaluations, merge_evaluations
 from experiments.sweep.metrics import declare_metrics, fid_remedy
-from experiments.sweep.names import short_name
+from experiments.sweep.names import CellNames
 from experiments.sweep.preparations import Preparation, names_of, preparations_by_signature
-from experiments.sweep.spec import SECTIONS, Cell, Sweep, split_axis
+from experiments.sweep.spec import SECTIONS, Cell, Sweep
 from experiments.sweep.stored_configs import StoredForms
 from experiments.sweep.tasks import (
     FORMER_CLASSIFIER,
@@ -73,36 +73,22 @@ class Plan:
         names: dict[str, str] = {}
         for planned in self.cells:
             if planned.training.signature not in names:
-                names[planned.training.signature] = self._name(planned, TRAINING_SECTIONS)
+                names[planned.training.signature] = self._cell_names.within(TRAINING_SECTIONS, planned.cell)
             names.setdefault(planned.evaluation.signature, self.cell_name(planned))
         for planned in self.cells:  # last, as a guide may be the training of another cell
             guide = planned.evaluation.guide
             if guide is not None:
-                own = self._name(planned, TRAINING_SECTIONS)
+                own = self._cell_names.within(TRAINING_SECTIONS, planned.cell)
                 names.setdefault(guide.signature, f"{own}/guide {planned.cell.sampling.guide}")
         return names | names_of(self.prepared.values(), names)
 
     def cell_name(self, planned: PlannedCell) -> str:
         """Return the readable name of a cell: the value of every axis, and the seed where there are several."""
-        if id(planned) not in self._cell_names:
-            self._cell_names[id(planned)] = planned, self._name(planned, tuple(SECTIONS))
-        return self._cell_names[id(planned)][1]
+        return self._cell_names.of(planned.cell)
 
     @cached_property
-    def _cell_names(self) -> dict[int, tuple[PlannedCell, str]]:
-        """The names that were asked for, by the identity of the cell, which is kept so that no other one gets it."""
-        return {}
-
-    def _name(self, planned: PlannedCell, sections: tuple[str, ...]) -> str:
-        axes = [axis for axis in self.sweep.axes if split_axis(axis)[0] in sections]
-        values = {axis: planned.cell.value(axis) for axis in axes if planned.cell.has(axis)}
-        if self._has_several_seeds:
-            values["seed.seed"] = planned.cell.seed
-        return short_name(values) or self.sweep.name
-
-    @cached_property
-    def _has_several_seeds(self) -> bool:
-        return len({planned.cell.seed for planned in self.cells}) > 1
+    def _cell_names(self) -> CellNames:
+        return CellNames(self.sweep, (planned.cell for planned in self.cells))
 
     @cached_property
     def trained(self) -> dict[str, Training]:
@@ -214,7 +200,7 @@ def _planned(
     stored = StoredForms(holdings) if holdings is not None else None
     planner = Planner(inputs, sources, holdings, stored)
     requested = list(planner.plan(sweep.cells))
-    if holdings is None or not holdings.has_any("evaluations") or not planner.lacks_classifiers:
+    if holdings is None or not holdings.signatures("evaluations") or not planner.lacks_classifiers:
         return planner, requested
     # a bundle has results without their classifier
     former = Planner(inputs, sources, holdings, stored, FORMER_CLASSIFIER)
@@ -260,6 +246,7 @@ class Planner:
         self._forms_of: dict[Any, tuple[tuple[Training, ...], tuple[Training, ...]]] = {}
         self._choices: dict[int, tuple[Training, ...]] = {}  # by the identity of forms in _forms_of
         self._stored = stored
+        self._begun = frozenset(holdings.signatures("evaluations") if holdings is not None else ())
         self._training_aliases = Aliases[Training](self._rank_of_training)
         self._evaluation_aliases = Aliases[Evaluation](self._rank_of_evaluation)
 
@@ -340,6 +327,8 @@ class Planner:
         return 2 if done else int(self._holdings.has_begun("trainings", training.signature))
 
     def _rank_of_evaluation(self, evaluation: Evaluation) -> int:
+        if evaluation.signature not in self._begun:  # as thousands are: the disk is asked for the others alone
+            return 0
         return int(self._holdings is not None and self._holdings.has_result("evaluations", evaluation.signature))
 
     def _source(self, config: DataConfig) -> DataSource:

@@ -190,10 +190,7 @@ class Mirror:
         left = [task for signature, task in tasks.items() if signature not in self.final]
         if not left:
             return []
-        try:
-            begun = set(os.listdir(self.store.root / left[0].store_kind))
-        except FileNotFoundError:
-            return []
+        begun = set(self.store.signatures(left[0].store_kind))
         return [task for task in left if task.signature in begun and not self._is_sent(task)]
 
     def _is_sent(self, task: SweepTask) -> bool:

@@ -53,8 +53,8 @@ class Held:
     def has_result(self, _kind: StoreKind, signature: str) -> bool:
         return signature in self.done
 
-    def has_any(self, _kind: StoreKind) -> bool:
-        return bool(self.done | self.begun)
+    def signatures(self, _kind: StoreKind) -> set[str]:
+        return self.done | self.begun
 
     def has_begun(self, _kind: StoreKind, signature: str) -> bool:
         return signature in self.done | self.begun
