@@ -129,8 +129,8 @@ class DurationModel:
 
     def range(self, task: Task) -> tuple[float, float]:
         """Return the least and the most seconds that a task is likely to take."""
-        spread = self._spread(task)
-        return self.seconds(task) / spread, self.seconds(task) * spread
+        seconds, spread = self.seconds(task), self._spread(task)
+        return seconds / spread, seconds * spread
 
     def _preparing_s(self, source: DataSource) -> float:
         if source.signature not in self._data_s:

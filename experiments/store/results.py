@@ -30,17 +30,18 @@ ResultT = TypeVar("ResultT", bound="Result")
 
 
 @cache
-def _parsers(cls: type) -> Mapping[str, Callable[[Any], Any] | None]:
-    return {f.name: f.metadata.get(PARSE) for f in fields(cls)}
+def _parsers(cls: type) -> Mapping[str, Callable[[Any], Any]]:
+    return {f.name: f.metadata[PARSE] for f in fields(cls) if PARSE in f.metadata}
+
+
+@cache
+def _known(cls: type) -> frozenset[str]:
+    return frozenset(f.name for f in fields(cls))
 
 
 @cache
 def _required(cls: type) -> frozenset[str]:
     return frozenset(f.name for f in fields(cls) if f.default is MISSING and f.default_factory is MISSING)
-
-
-def _parsed(value: Any, parse: Callable[[Any], Any] | None) -> Any:
-    return value if parse is None or value is None else parse(value)
 
 
 class Record:
@@ -52,9 +53,12 @@ class Record:
         missing = _required(cls) - content.keys()
         if missing:
             raise ValueError(f"{cls.__name__}: lacks {', '.join(sorted(missing))}")
-        parsers = _parsers(cls)
-        known = {name: value for name, value in content.items() if name in parsers}
-        return cls(**{name: _parsed(value, parsers[name]) for name, value in known.items()})
+        known = _known(cls)
+        values = {name: value for name, value in content.items() if name in known}
+        for name, parse in _parsers(cls).items():
+            if values.get(name) is not None:
+                values[name] = parse(values[name])
+        return cls(**values)
 
 
 @dataclass(frozen=True)

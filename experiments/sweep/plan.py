@@ -7,7 +7,7 @@ import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from edm.config import DataConfig, Extension, extensions_in
 from experiments.errors import UserError
@@ -208,16 +208,20 @@ def _planned(
     return (former, as_before) if former.has_classified else (planner, requested)
 
 
-@dataclass(frozen=True)
-class _Request:
+Pair = tuple[Training, Training | None]  # one form of a training, and one of its guide
+
+
+class _Request(NamedTuple):
     """The evaluation that a cell asks for.
 
-    canonical: its canonical form. computation: as of a PlannedCell. forms: those that could be in the store. otherwise:
-    the one to run if none is, which has the form of the training that the store has.
+    canonical: its canonical form. computation: as of a PlannedCell. pairs: forms of its trainings that could be in the
+    store. forms: those of the evaluation that are. otherwise: the one to run if none is, which has the form of the
+    training that the store has.
     """
 
     canonical: Evaluation
     computation: str
+    pairs: tuple[Pair, ...]
     forms: tuple[Evaluation, ...]
     otherwise: Evaluation
 
@@ -244,7 +248,7 @@ class Planner:
         self._without_classifier: set[str] = set()
         self._sources = {config: self._with_classifier(source) for config, source in sources.items()}
         self._forms_of: dict[Any, tuple[tuple[Training, ...], tuple[Training, ...]]] = {}
-        self._choices: dict[int, tuple[Training, ...]] = {}  # by the identity of forms in _forms_of
+        self._pairs_of: dict[tuple[int, int], tuple[Pair, ...]] = {}  # by the identity of forms in _forms_of
         self._stored = stored
         self._begun = frozenset(holdings.signatures("evaluations") if holdings is not None else ())
         self._training_aliases = Aliases[Training](self._rank_of_training)
@@ -252,11 +256,12 @@ class Planner:
 
     def plan(self, cells: Sequence[Cell]) -> Iterator[tuple[Cell, Evaluation, str]]:
         """Add what cells need; yield each cell, its evaluation, and what is equal where that comes to the same."""
-        for forms in {id(forms): forms for cell in cells for forms in self._forms(cell) if forms}.values():
+        trained = [self._forms(cell) for cell in cells]
+        for forms in {id(forms): forms for both in trained for forms in both if forms}.values():
             self._training_aliases.add(forms[-1].signature, forms)
             if self._stored:
                 self._training_aliases.add_if_none(forms[-1].signature, self._stored.trainings(forms[-1]))
-        requests = [self._request(cell) for cell in cells]
+        requests = [self._request(cell, *both) for cell, both in zip(cells, trained, strict=True)]
         to_run: dict[str, Evaluation] = {}  # one for all cells that come to the same, in canonical form if there is one
         for request in requests:  # all of them first, as the store may have the form of another cell
             self._evaluation_aliases.add(request.computation, request.forms)
@@ -264,7 +269,7 @@ class Planner:
                 to_run.setdefault(request.computation, request.otherwise)
         for cell, request in zip(cells, requests, strict=True):
             if self._stored and self._training_aliases.held(request.canonical.training.signature):
-                forms = self._stored.evaluations(cell, request.canonical, request.forms)
+                forms = self._stored.evaluations(cell, request.canonical, request.pairs)
                 self._evaluation_aliases.add_if_none(request.computation, forms)
             otherwise = to_run.setdefault(request.computation, request.otherwise)
             chosen = self._evaluation_aliases.chosen(request.computation, request.forms, otherwise)
@@ -278,26 +283,27 @@ class Planner:
         known = self.evaluations.get(evaluation.signature)
         self.evaluations[evaluation.signature] = evaluation if known is None else merge_evaluations(known, evaluation)
 
-    def _request(self, cell: Cell) -> _Request:
-        trainings, guides = self._forms(cell)
-        statistics = self._statistics(cell.evaluation.statistics)
-        pairs = itertools.product(self._by_choice(trainings), self._by_choice(guides) if guides else (None,))
-        first, *others = [(pair, tuple(evaluation_forms(cell, *pair, statistics))) for pair in pairs]
-        (training, guide), forms = first
-        canonical = forms[-1]
+    def _request(self, cell: Cell, trainings: tuple[Training, ...], guides: tuple[Training, ...]) -> _Request:
+        statistics, pairs = self._statistics(cell.evaluation.statistics), self._pairs(trainings, guides)
+        first, *others = [evaluation_forms(cell, *pair, statistics) for pair in pairs]
+        canonical = otherwise = first[-1].task()
         last = trainings[-1], guides[-1] if guides else None
-        if (training, guide) != last:
-            *_, canonical = evaluation_forms(cell, *last, statistics)
+        if pairs[0] != last:
+            canonical = evaluation_forms(cell, *last, statistics)[-1].task()
         computation = computation_of(cell, *last, statistics, canonical)
-        return _Request(canonical, computation, (*forms, *(form for _, more in others for form in more)), forms[-1])
+        stored = (form.task() for form in itertools.chain(first, *others) if form.signature in self._begun)
+        return _Request(canonical, computation, pairs, tuple(stored), otherwise)
+
+    def _pairs(self, trainings: tuple[Training, ...], guides: tuple[Training, ...]) -> tuple[Pair, ...]:
+        """The forms of a training and of its guide that could be in the store, those to use first."""
+        key = id(trainings), id(guides)
+        if key not in self._pairs_of:
+            of_guide = self._by_choice(guides) if guides else (None,)
+            self._pairs_of[key] = tuple(itertools.product(self._by_choice(trainings), of_guide))
+        return self._pairs_of[key]
 
     def _by_choice(self, forms: tuple[Training, ...]) -> tuple[Training, ...]:
         """All forms of a training that could be in the store, the one to use first."""
-        if id(forms) not in self._choices:
-            self._choices[id(forms)] = self._chosen(forms)
-        return self._choices[id(forms)]
-
-    def _chosen(self, forms: tuple[Training, ...]) -> tuple[Training, ...]:
         if self._holdings is None:
             return forms[-1:]
         chosen = self._training_aliases.chosen(forms[-1].signature, forms, forms[-1])
@@ -306,7 +312,8 @@ class Planner:
     def _forms(self, cell: Cell) -> tuple[tuple[Training, ...], tuple[Training, ...]]:
         """The forms of a cell's training and of its guide's; worked out once for all cells that share them."""
         sections = map(id, (cell.data, cell.model, cell.training))  # kept by the cells, so that their ids stay theirs
-        key = (*sections, cell.seed, cell.sampling.guide, cell.sampling.guidance == 1)
+        guide = cell.sampling.guide
+        key = (*sections, cell.seed, guide, guide is not None and cell.sampling.guidance == 1)
         if key not in self._forms_of:
             guide = guide_cell(cell)
             guides = () if guide is None else training_forms(guide, self._source(guide.data))

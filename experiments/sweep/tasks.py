@@ -272,7 +272,12 @@ def drawing_signature(
     content: dict[str, Any] = {"training": training.signature, "sampling": sampling}
     if guide is not None:
         content["guide"] = guide.signature
-    return signature(stage, **content, **revisions(_revised_parts(sampling)))
+    return signature(stage, **content, **_revisions(sampling))
+
+
+@by_identity
+def _revisions(sampling: SamplingConfig) -> dict[str, Any]:
+    return revisions(_revised_parts(sampling))
 
 
 def _revised_parts(sampling: SamplingConfig) -> Iterator[str]:

@@ -215,7 +215,7 @@ def with_interval(*intervals: str, more: str = "") -> str:
 def test_a_training_of_another_sweep_under_another_value_is_found(tmp_path: Path) -> None:
     (other,) = plan(tmp_path, OTHER_HALFLIFE).cells
     former, canonical = training_forms(other.cell, other.training.data)
-    evaluation, *_ = evaluation_forms(other.cell, former, None, None)
+    evaluation = evaluation_forms(other.cell, former, None, None)[0].task()
     store = Held.with_results(former, evaluation)
     found = plan(tmp_path, AXES, store)  # in which no half-life is 0.3
     assert former.signature != canonical.signature and other.training.signature == canonical.signature
