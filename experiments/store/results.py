@@ -35,13 +35,9 @@ def _parsers(cls: type) -> Mapping[str, Callable[[Any], Any]]:
 
 
 @cache
-def _known(cls: type) -> frozenset[str]:
-    return frozenset(f.name for f in fields(cls))
-
-
-@cache
-def _required(cls: type) -> frozenset[str]:
-    return frozenset(f.name for f in fields(cls) if f.default is MISSING and f.default_factory is MISSING)
+def _known_and_required(cls: type) -> tuple[frozenset[str], frozenset[str]]:
+    required = (f.name for f in fields(cls) if f.default is MISSING and f.default_factory is MISSING)
+    return frozenset(f.name for f in fields(cls)), frozenset(required)
 
 
 class Record:
@@ -50,10 +46,9 @@ class Record:
     @classmethod
     def from_json(cls, content: Mapping[str, Any]) -> Self:
         """Parse a JSON object, ignoring unknown keys; raises ValueError where a required one is missing."""
-        missing = _required(cls) - content.keys()
-        if missing:
+        known, required = _known_and_required(cls)
+        if missing := required - content.keys():
             raise ValueError(f"{cls.__name__}: lacks {', '.join(sorted(missing))}")
-        known = _known(cls)
         values = {name: value for name, value in content.items() if name in known}
         for name, parse in _parsers(cls).items():
             if values.get(name) is not None:

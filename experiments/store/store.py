@@ -15,8 +15,9 @@ import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Protocol, Self, TypeVar
 
 from edm.checksums import sha256_of
 from experiments.errors import UserError
@@ -34,6 +35,22 @@ from experiments.store.results import Result, ResultT
 
 TRUSTED_S = 2.0  # after its result a file may bear a later time and still count as untouched
 
+
+class StoredTask(Protocol):
+    """What is kept in the folder of its kind under its signature."""
+
+    @property
+    def signature(self) -> str:
+        """What identifies it."""
+        ...
+
+    @property
+    def store_kind(self) -> StoreKind:
+        """The folder of its kind."""
+        ...
+
+
+TaskT = TypeVar("TaskT", bound=StoredTask)
 FindFault = Callable[[Path, str], str | None]  # what is wrong with a file that should have a checksum
 
 log = logging.getLogger("edm_sweep")
@@ -75,7 +92,7 @@ class Store(RunRequests):
 
     def has_result(self, kind: StoreKind, signature: str) -> bool:
         """Return whether a task is done, going by its result alone."""
-        return os.path.exists(f"{self.folder(kind, signature)}/{RESULT}")
+        return (self.folder(kind, signature) / RESULT).exists()
 
     def signatures(self, kind: StoreKind) -> list[str]:
         """Return the signatures of a kind's tasks of which there is anything."""
@@ -83,6 +100,11 @@ class Store(RunRequests):
             return os.listdir(self.root / kind)
         except FileNotFoundError:
             return []
+
+    def begun(self, tasks: Iterable[TaskT]) -> list[TaskT]:
+        """Return those tasks of which there is anything; the folder of each kind is listed once."""
+        there = cache(lambda kind: frozenset(self.signatures(kind)))
+        return [task for task in tasks if task.signature in there(task.store_kind)]
 
     def has_begun(self, kind: StoreKind, signature: str) -> bool:
         """Return whether a task was begun, and perhaps finished."""

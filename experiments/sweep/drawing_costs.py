@@ -10,6 +10,12 @@ from experiments.sweep.by_identity import by_identity
 
 
 @by_identity
+def nfe_of(sampling: SamplingConfig) -> int:
+    """Return the network evaluations per image."""
+    return sampling.nfe
+
+
+@by_identity
 def flops_per_image(sampling: SamplingConfig, network: NetworkConfig, other: NetworkConfig) -> int:
     """Return the floating-point operations that drawing one image takes, at the resolution of sampling.
 

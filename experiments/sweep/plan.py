@@ -7,12 +7,13 @@ import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple
 
-from edm.config import DataConfig, Extension, extensions_in
+from edm.config import DataConfig, EvaluationConfig, Extension, extensions_in
 from experiments.errors import UserError
 from experiments.inputs import Inputs
 from experiments.sweep.aliases import Aliases, Holdings
+from experiments.sweep.by_identity import by_identity
 from experiments.sweep.equivalence import Outcome, SameValues, repeated_cells, repeated_sentence, same_values
 from experiments.sweep.forms import computation_of, evaluation_forms, guide_cell, pretrained_training, training_forms
 from experiments.sweep.identity import VERSIONS
@@ -31,8 +32,6 @@ from experiments.sweep.tasks import (
 )
 
 TRAINING_SECTIONS = ("data", "model", "training")  # of the sweep file: these decide a training
-
-Value = TypeVar("Value")
 
 
 @dataclass(frozen=True)
@@ -122,7 +121,7 @@ class Plan:
         """What a person should know before the sweep runs: scores that are left out, fields that have no effect."""
         evaluations = self.evaluations.values()
         notes = {note for evaluation in evaluations for note in evaluation.notes}
-        remedies = {fid_remedy(evaluation.config, evaluation.training.data.sizes) for evaluation in evaluations}
+        remedies = {_fid_remedy(evaluation.config, evaluation.training.data) for evaluation in evaluations}
         return [
             *self.remarks,
             *sorted(notes),
@@ -153,7 +152,7 @@ class Plan:
         return [(planned.cell, planned.computation) for planned in self.cells]
 
     def _fields_without_effect(self) -> Iterator[str]:
-        samplings = [planned.cell.sampling for planned in self.cells]
+        samplings = list({id(p.cell.sampling): p.cell.sampling for p in self.cells}.values())
         for name in ("guidance_interval", "guide"):
             given = [sampling for sampling in samplings if getattr(sampling, name) is not None]
             if given and all(sampling.guidance == 1 for sampling in given):
@@ -166,6 +165,11 @@ class Plan:
             )
         if any(training.config.warmup_kimg > training.config.kimg for training in self.trainings.values()):
             yield "training.warmup_kimg exceeds training.kimg, so that the learning rate never reaches training.lr"
+
+
+@by_identity
+def _fid_remedy(config: EvaluationConfig, data: DataSource) -> str | None:
+    return fid_remedy(config, data.sizes)
 
 
 def plan_sweep(
