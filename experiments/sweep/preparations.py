@@ -305,13 +305,6 @@ def _referring(scores: tuple[str, ...]) -> tuple[str, ...]:
     return (*sorted(of_splits), *(score for score in scores if score == MEMORISATION))
 
 
-@lru_cache(maxsize=1024)
-def _as_far_as_it_matters(
-    images: int, features: Features | Extension, resize: Resize, reference: Literal["equal", "all"]
-) -> EvaluationConfig:
-    return EvaluationConfig(images, features, resize=resize, reference=reference)
-
-
 def _compared_with(
     data: DataSource, features: FeatureSpace, config: EvaluationConfig, scores: tuple[str, ...]
 ) -> ReferenceStatistics | None:
@@ -319,7 +312,8 @@ def _compared_with(
     referring = _referring(scores)
     if not referring:
         return None
-    own = _as_far_as_it_matters(config.images, config.features, config.resize, config.reference)
+    # of the configuration, only what matters here
+    own = EvaluationConfig(config.images, config.features, resize=config.resize, reference=config.reference)
     return _references(data, features, own, referring)
 
 
