@@ -15,7 +15,6 @@ from edm.config import (
     Extension,
     Features,
     FormerClassifierConfig,
-    Resize,
     SamplingConfig,
     Split,
 )
