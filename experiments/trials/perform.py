@@ -115,6 +115,9 @@ def _load_torch(context: TrialContext, folder: Path) -> None:
     if "torch" not in sys.modules:
         PhaseReporter(folder)("loading torch")
     context.limit_threads()
+    from experiments.trials.spare_compiler import spare_compiler  # heavy
+
+    spare_compiler()
     if context.gpus > 0 and context.device.type == "cpu":
         log.warning("a GPU was assigned but torch sees none: computing on the CPU")
 
