@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch.optim import Adam, AdamW, Optimizer
 
@@ -20,6 +22,6 @@ def spare_compiler() -> None:
         if method is not None and not hasattr(method, MARK):
             setattr(method, MARK, method)
     for optimizer in (Adam, AdamW):
-        step = vars(optimizer).get("step")
+        step: Any = vars(optimizer).get("step")
         if getattr(step, "__name__", "") == "step" and hasattr(step, "__wrapped__") and not hasattr(step, "hooked"):
             optimizer.step = torch.no_grad()(step.__wrapped__)
