@@ -18,6 +18,7 @@ from pathlib import Path
 from experiments.store.fencing import discard
 from experiments.store.layout import FAILURE, LOG, PROGRESS
 from experiments.store.leases import Held, LeaseLost
+from experiments.store.progress import LOADING_TORCH
 from experiments.store.store import Store
 from experiments.sweep.jobs import Job, Outcome, Task
 from experiments.sweep.preparations import ExactSolution, FeatureClassifier, ReferenceStatistics, WeightsDownload
@@ -113,7 +114,7 @@ def _perform_locked(store: Store, task: Task, context: TrialContext, folder: Pat
 def _load_torch(context: TrialContext, folder: Path) -> None:
     """Load what takes seconds: of a worker's tasks, the first one waits for it."""
     if "torch" not in sys.modules:
-        PhaseReporter(folder)("loading torch")
+        PhaseReporter(folder)(LOADING_TORCH)
     context.limit_threads()
     from experiments.trials.spare_compiler import spare_compiler  # heavy
 
