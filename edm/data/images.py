@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -47,6 +48,17 @@ class Pictures(ABC):
 
     def close(self) -> None:  # noqa: B027 - most keep no file open
         """Close open files."""
+
+
+def joined(pictures: Iterable[Bytes], num: int) -> Bytes:
+    """Return `num` pictures of one size as one array, in the order in which it is written."""
+    each = iter(pictures)
+    first = next(each)
+    images = np.empty((num, *first.shape), dtype=np.uint8)  # np.stack keeps the decoder's order, channels last
+    images[0] = first
+    for i, picture in enumerate(each, 1):
+        images[i] = picture
+    return images
 
 
 class ArrayPictures(Pictures):
