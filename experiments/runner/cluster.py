@@ -106,6 +106,8 @@ class LocalRay(StartedRay):
         self._ending.set()
         if self._ready.done():
             self._thread.join()
+        else:  # Linux ends a raylet with this process, but not what it has started
+            _end_processes_of(Path(ray.__file__).parent)
 
     def forsake(self) -> None:
         """Leave a Ray as it is that was lost while a thread waits for it: to end it could end this process."""
@@ -151,11 +153,11 @@ def _start_here(scratch: Path) -> None:
                 ) from None
 
 
-def _end_processes_of(scratch: Path) -> None:
-    """End what a Ray that did not start has left running."""
+def _end_processes_of(folder: Path) -> None:
+    """End what a Ray that did not start has left running: processes of this one whose commands name a folder."""
     for process in psutil.Process().children(recursive=True):
         with contextlib.suppress(psutil.Error):
-            if any(str(scratch) in word for word in process.cmdline()):
+            if any(str(folder) in word for word in process.cmdline()):
                 process.kill()
 
 
