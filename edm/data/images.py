@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from edm.data.catalogue import CATALOGUE
-from edm.data.errors import DataError
+from edm.data.errors import DataError, caught, require_all
 from edm.data.files import contents
 from edm.data.parquet import EncodedSplit, is_parquet, read_splits
 from edm.data.readers import Bytes, Labels
 from edm.data.sources import Origin
 
 PARQUET_DEPTH = 2  # Hugging Face's converted files lie in train/ and test/
+
+Item = TypeVar("Item")
 
 
 class Pictures(ABC):
@@ -32,7 +35,10 @@ class Pictures(ABC):
 
     @abstractmethod
     def read(self, start: int, stop: int) -> Bytes:
-        """Decode images start to stop - 1: uint8 (n, c, h, w). May be called from several threads at once."""
+        """Decode images start to stop - 1: uint8 (n, c, h, w). May be called from several threads at once.
+
+        Raises FilesError, which names all of them that cannot be decoded.
+        """
 
     def digests(self, start: int, stop: int) -> str:
         """Return, in hexadecimal, what `verify` needs to know of images that were read; most need nothing."""
@@ -47,6 +53,11 @@ class Pictures(ABC):
 
     def close(self) -> None:  # noqa: B027 - most keep no file open
         """Close open files."""
+
+
+def stacked(read_one: Callable[[Item], Bytes], items: Iterable[Item]) -> Bytes:
+    """Return the images that are read for each of some items; raises FilesError, which names all that cannot be."""
+    return np.stack(list(require_all(map(caught(read_one), items))))
 
 
 class ArrayPictures(Pictures):
