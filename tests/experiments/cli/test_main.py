@@ -1,6 +1,7 @@
 """The command line: help, exit codes, one sentence for a mistake, JSON for scripts."""
 
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -45,6 +46,18 @@ def test_every_command_and_option_is_explained_in_plain_words(name: str, command
     assert all(texts), f"{name}: has a parameter without help"
     assert all(text.endswith(".") for text in texts), f"{name}: help is in whole sentences"
     assert [(word, text) for word in OLD_WORDS for text in texts if word in text] == []
+
+
+@pytest.mark.parametrize(("name", "command"), list(commands()), ids=lambda part: part if isinstance(part, str) else "")
+def test_help_names_arguments_in_the_usual_form(name: str, command: Any) -> None:
+    if getattr(command, "commands", None):
+        return  # a group, which has none
+    lines = command.get_help(command.make_context(name, [], resilient_parsing=True)).splitlines()
+    assert re.fullmatch(rf"Usage: {name} \[OPTIONS\]( \[?[A-Z|]+(\.\.\.)?\]?)*", lines[0])
+    shown = [line.split("  ")[1] for line in lines if re.match(r"  [A-Z-]\S+  ", line)]
+    named = re.findall(r"[A-Z|]+(?:\.\.\.)?", lines[0].partition("[OPTIONS]")[2])
+    assert named == [each for each in shown if not each.startswith("-")]
+    assert "range>" not in "".join(lines) and "list[" not in "".join(lines)
 
 
 def test_plan_says_what_would_run_and_starts_nothing(tmp_path: Path) -> None:
