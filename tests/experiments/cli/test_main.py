@@ -10,6 +10,9 @@ import pytest
 import typer
 
 from experiments.cli.main import app
+from experiments.store.store import Store
+from experiments.sweep.plan import Plan
+from experiments.tracking.records import record_plan
 from tests import ROOT
 from tests.commandline import invoke, run
 
@@ -71,6 +74,32 @@ def test_plan_for_scripts(tmp_path: Path) -> None:
     done = run("plan", DIGITS, "--store", tmp_path, "--set", "training.kimg=1", "--json")
     made = json.loads(done.stdout)
     assert done.returncode == 0 and made["left"] == 2 + 4 + 24 and {t["kimg"] for t in made["trainings"]} == {1}
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        *(
+            [command, "tiny_digts"]
+            for command in ("plan", "run", "report", "status", "sync", "doctor", "cancel", "accept")
+        ),
+        ["export", "tiny_digts", "x.zip"],
+        ["logs", "tiny_digts:heun"],
+        ["why", "tiny_digts:heun"],
+        ["cancel", "tiny_digts:*"],
+        ["sample", "tiny_digts:heun"],
+        ["publish", "tiny_digts:heun", "--to", "x"],
+        ["demo", "tiny_digts:heun"],
+        ["diff", "tiny_digts:heun", "tiny_digts:euler"],
+        ["gc", "--forget", "tiny_digts"],
+        ["gc", "tiny_digts"],
+    ],
+    ids=" ".join,
+)
+def test_a_misspelt_sweep_is_answered_by_the_one_that_is_meant(words: list[str], tiny_plan: Plan, tmp_path: Path) -> None:
+    record_plan(tiny_plan, Store(tmp_path))
+    done = invoke(*words, "--store", tmp_path)
+    assert done.returncode == 2 and "did you mean 'tiny_digits'?" in done.stderr
 
 
 @pytest.mark.parametrize("command", ["plan", "run", "report"])
