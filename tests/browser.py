@@ -3,7 +3,6 @@
 import re
 import shutil
 import signal
-import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,6 +10,7 @@ from pathlib import Path
 from playwright.sync_api import Locator, Page, sync_playwright
 
 from tests.commandline import start
+from tests.waiting import free_port
 
 NAMES = ("/usr/bin/chromium", "chromium", "chromium-browser", "google-chrome")
 CHROMIUM = next((path for path in map(shutil.which, NAMES) if path), None)
@@ -37,7 +37,7 @@ def served(store: Path, *command: str) -> Iterator[str]:
 @contextmanager
 def links_served(store: Path, *command: str) -> Iterator[str]:
     """The same; the first link that is printed."""
-    server = start(*(command or ("ui",)), "--store", store, "--port", _free_port())
+    server = start(*(command or ("ui",)), "--store", store, "--port", free_port())
     try:
         assert server.stdout is not None
         link = next((found[0] for line in server.stdout if (found := re.search(r"http://\S+", line))), None)
@@ -49,12 +49,6 @@ def links_served(store: Path, *command: str) -> Iterator[str]:
             server.communicate(timeout=30)
         finally:
             server.kill()
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 @contextmanager

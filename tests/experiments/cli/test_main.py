@@ -96,7 +96,7 @@ def test_plan_for_scripts(tmp_path: Path) -> None:
     ],
     ids=" ".join,
 )
-def test_a_misspelt_sweep_is_answered_by_the_one_that_is_meant(words: list[str], tiny_plan: Plan, tmp_path: Path) -> None:
+def test_a_misspelt_sweep_is_answered_by_what_is_meant(words: list[str], tiny_plan: Plan, tmp_path: Path) -> None:
     record_plan(tiny_plan, Store(tmp_path))
     done = invoke(*words, "--store", tmp_path)
     assert done.returncode == 2 and "did you mean 'tiny_digits'?" in done.stderr
