@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from playwright.sync_api import Locator, Page, sync_playwright
+from playwright.sync_api import Browser, Locator, Page, sync_playwright
 
 from tests.commandline import start
 from tests.waiting import free_port
@@ -52,16 +52,32 @@ def links_served(store: Path, *command: str) -> Iterator[str]:
 
 
 @contextmanager
-def opened() -> Iterator[Page]:
-    """An empty page of a browser that knows nothing of earlier ones."""
+def started() -> Iterator[Browser]:
+    """A browser, which takes seconds to start."""
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
         try:
-            page = browser.new_page(viewport={"width": WIDTH, "height": HEIGHT})
-            page.set_default_timeout(PATIENCE_MS)
-            yield page
+            yield browser
         finally:
             browser.close()
+
+
+@contextmanager
+def opened() -> Iterator[Page]:
+    """An empty page of a browser of its own."""
+    with started() as browser, page_of(browser) as page:
+        yield page
+
+
+@contextmanager
+def page_of(browser: Browser) -> Iterator[Page]:
+    """An empty page that knows nothing of a browser's earlier ones."""
+    page = browser.new_page(viewport={"width": WIDTH, "height": HEIGHT})  # in a context of its own
+    try:
+        page.set_default_timeout(PATIENCE_MS)
+        yield page
+    finally:
+        page.close()
 
 
 def open_experiment(page: Page, address: str, name: str) -> None:
