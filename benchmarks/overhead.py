@@ -46,6 +46,7 @@ grid: {training.lr: RATES}
 
 def trials() -> float:
     """Seconds for each of 64 trials without work, ours and Tune's; returns their ratio."""
+    from experiments.runner import ray_environment  # noqa: F401  isort: skip  (Ray reads it as it is imported)
     from ray import tune
 
     from experiments import load_sweep, plan

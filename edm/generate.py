@@ -12,9 +12,12 @@ from torch import Tensor
 from edm.config import Extension, FieldError, SamplingConfig
 from edm.data.dataset import to_uint8
 from edm.guidance import guided
+from edm.networks.compiling import compiled, compiler_problem
 from edm.noise import Stream, normals
 from edm.precondition import Denoiser
 from edm.samplers import OnStep, sample
+
+COMPILED_FLOPS = 1e16  # two minutes of an H200, of which compiling took 22 s and saved a third
 
 
 class NotFiniteError(ValueError):
@@ -35,6 +38,20 @@ def labels_of(index: Int64[Tensor, " b"], num_classes: int) -> Int64[Tensor, " b
     Without classes (`num_classes` 0) it is 0.
     """
     return index % num_classes if num_classes else torch.zeros_like(index)
+
+
+def pays_to_compile(flops: float, device: torch.device) -> bool:
+    """Return whether networks should be compiled to draw images that take so many floating-point operations.
+
+    It does not depend on how the images are split among batches and processes, so that all of them agree: a compiled
+    network rounds its numbers in other places. On a CPU, compiling takes minutes and gains nothing.
+    """
+    return device.type == "cuda" and flops >= COMPILED_FLOPS and compiler_problem(device.type) is None
+
+
+def compiled_denoiser(model: Denoiser) -> Denoiser:
+    """Return a denoiser to draw with: it has the weights of `model`, and its network is compiled."""
+    return Denoiser(model.config, model.sigma_data, compiled(model.network)).eval()
 
 
 def generate(

@@ -20,7 +20,8 @@ from edm.extension import extensions_in
 from edm.learning_rate import inverse_sqrt
 from edm.loss import WEIGHTINGS, denoising_loss, uncertain
 from edm.networks.build import start
-from edm.networks.device import autocast, compile_network, on_device
+from edm.networks.compiling import compile_network, compiler_problem
+from edm.networks.device import autocast, on_device
 from edm.networks.edm2 import normalise_weights
 from edm.noise import Stream, generator, uniforms
 from edm.parallel import ALONE, Team, averaging_gradients
@@ -72,7 +73,7 @@ class Computing:
             if gpu:
                 precision = "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp16"
         if compiled is None:  # on a CPU, compiling took minutes and gained nothing
-            compiled = gpu and config.num_steps >= COMPILE_STEPS
+            compiled = gpu and config.num_steps >= COMPILE_STEPS and compiler_problem(device.type) is None
         # fp16 scales the loss by a number that changes from step to step
         graphed = graphed and gpu and precision != "fp16" and config.num_steps >= GRAPH_STEPS
         return cls(precision, compiled, micro_batch=config.micro_batch, graphed=graphed)

@@ -38,6 +38,7 @@ SECTIONS = (  # the most valuable first
     Section("graph", 30, "compares trainings as CUDA graphs with trainings without"),
     Section("training", 110, "times training of the 5.0 M network beside the plain loop"),
     Section("sampling", 50, "times sampling of the 5.0 M network, guided and not, beside the plain loop"),
+    Section("attention", 20, "times attention by each of torch's kernels"),
     Section("curves", 60, "compares loss curves in bf16, fp16 and compiled with those in fp32"),
     Section("drawing", 45, "compares images across precisions, batch sizes and shards"),
     Section("memory", 30, "runs out of memory and goes on"),

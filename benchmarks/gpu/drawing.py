@@ -10,7 +10,7 @@ from benchmarks.gpu.cases import network, new_state, pictures, training_set
 from benchmarks.gpu.report import Report
 from benchmarks.gpu.setting import Setting
 from edm.config import ClassifierConfig, NetworkConfig, Precision, SamplingConfig, TrainingConfig
-from edm.generate import generate, labels_of
+from edm.generate import compiled_denoiser, generate, labels_of
 from edm.metrics.features import Classifier, extract
 from edm.metrics.fid import Reference, Statistics, frechet
 from edm.metrics.uncertainty import standard_error, within_classes
@@ -21,6 +21,7 @@ from edm.train import averaged_model, train
 
 SEEDS = 1000
 LEVELS = 4.0  # root mean square of grey levels by which images in 16 bits may differ: a 64th of the range
+COMPILE_S = 60.0  # what compiling for three batch sizes may take
 SHARE = 0.02  # of the FID by which such images may differ
 
 
@@ -35,6 +36,9 @@ def run(setting: Setting, report: Report) -> None:
         compare_precisions(report, model, sampling, num, device)
     with report.attempt("batch sizes and shards"), full_precision():
         compare_batches(report, model, sampling, 24 if setting.tiny else 200)
+    if report.has_time("compiled images", 0 if setting.tiny else COMPILE_S):
+        with report.attempt("compiled images"):
+            compare_compiled(report, model, replace(sampling, precision="bf16"), 24 if setting.tiny else 200)
 
 
 def trained(setting: Setting, shape: NetworkConfig) -> Denoiser:
@@ -115,3 +119,17 @@ def compare_batches(report: Report, model: Denoiser, sampling: SamplingConfig, n
         # kernels for other batch sizes add in another order: a last bit may carry a value over the edge of a grey level
         report.check(f"{what}: share of pixels that differ", float((levels > 0).double().mean()), 1e-2, note=note)
         report.check(f"{what}: largest difference", int(levels.max()), 2, "grey levels")
+
+
+def compare_compiled(report: Report, model: Denoiser, sampling: SamplingConfig, num: int) -> None:
+    """Draw images by a compiled network: beside one that is not, again, and in another batch size."""
+    plain, fast, batch = drawn(model, sampling, 0, num, num // 4), compiled_denoiser(model), num // 4
+    whole = drawn(fast, sampling, 0, num, batch)
+    away = (whole.double() - plain.double()).flatten(1).square().mean(dim=1).sqrt()
+    report.check("compiled images: median difference from others", float(away.median()), LEVELS, "grey levels")
+    part = drawn(fast, sampling, num // 2, num, batch)
+    report.check("compiled images drawn by themselves: pixels that differ", int((part != whole[num // 2 :]).sum()), 0)
+    other = drawn(fast, sampling, 0, num, batch // 2 + 1)
+    levels = (other.int() - whole.int()).abs()
+    what, note = "compiled images in another batch size", f"the largest difference is {int(levels.max())} grey levels"
+    report.check(f"{what}: share of pixels that differ", float((levels > 0).double().mean()), 1e-2, note=note)

@@ -1,5 +1,7 @@
 """Times sampling of the 5.0 M network, with guidance and without, beside the plain loop."""
 
+import time
+
 import torch
 
 from benchmarks.gpu.cases import SIGMA_DATA, model_of, network
@@ -8,6 +10,7 @@ from benchmarks.gpu.measure import (
     Timing,
     add_busy_share,
     ceilings,
+    finish,
     forget_peak,
     forward_floor_s,
     peak_gib,
@@ -18,10 +21,12 @@ from benchmarks.gpu.report import Report
 from benchmarks.gpu.setting import Setting
 from benchmarks.plain import SAMPLED_AT_ONCE, PlainDenoiser, plain_sampling
 from edm.config import NetworkConfig, Precision, SamplingConfig
-from edm.generate import draw, labels_of
+from edm.generate import compiled_denoiser, draw, labels_of
+from edm.precondition import Denoiser
 
 BATCH = 250  # the default of edm-sweep
 LARGE_BATCH = 2000
+COMPILE_S = 30.0  # what compiling may take
 PRECISIONS: tuple[Precision, ...] = ("fp32", "bf16", "fp16")
 
 
@@ -32,6 +37,8 @@ def run(setting: Setting, report: Report) -> None:
     steps = 3 if setting.tiny else 18
     for guidance in (2.0, 1.0):
         compare(setting, report, shape, steps, guidance, limits)
+    if report.has_time("sampling, compiled", 0 if setting.tiny else COMPILE_S):
+        compare_compiled(setting, report, shape, steps, limits)
 
 
 def compare(
@@ -51,13 +58,27 @@ def compare(
             way = f"{what}, batch {batch:,}, {precision}"
             with report.attempt(way):
                 config = SamplingConfig(sampler="euler", steps=steps, guidance=guidance, precision=precision)
-                time_drawing(report, way, shape, config, batch, device, limits, budget_s, plain)
+                time_drawing(report, way, model_of(shape, device), config, batch, device, limits, budget_s, plain)
+
+
+def compare_compiled(setting: Setting, report: Report, shape: NetworkConfig, steps: int, limits: Ceilings) -> None:
+    """Time guided drawing in bf16 by a compiled network, and how long compiling takes."""
+    device, batch = setting.torch_device, 8 if setting.tiny else BATCH
+    config = SamplingConfig(sampler="euler", steps=steps, guidance=2.0, precision="bf16")
+    what = f"sampling, {steps} steps, guidance 2, batch {batch:,}, bf16, compiled"
+    with report.attempt(what):
+        model, index = compiled_denoiser(model_of(shape, device)), torch.arange(batch, device=device)
+        began = time.perf_counter()
+        draw(model, config, index, labels_of(index, shape.num_classes))
+        finish(device)
+        report.measure(f"{what}: until the first images are drawn", time.perf_counter() - began, "s")
+        time_drawing(report, what, model, config, batch, device, limits, 0.2 if setting.tiny else 1.5, None)
 
 
 def time_drawing(
     report: Report,
     what: str,
-    shape: NetworkConfig,
+    model: Denoiser,
     config: SamplingConfig,
     batch: int,
     device: torch.device,
@@ -66,7 +87,7 @@ def time_drawing(
     plain: Timing | None,
 ) -> None:
     """Time edm's drawing of a batch, with busy share and peak memory."""
-    model, index = model_of(shape, device), torch.arange(batch, device=device)
+    shape, index = model.config, torch.arange(batch, device=device)
     labels = labels_of(index, shape.num_classes)
 
     def drawn() -> torch.Tensor:

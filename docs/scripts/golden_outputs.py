@@ -112,8 +112,8 @@ def _of_network(made: Denoiser) -> Values:
 
 
 def of_norm(norm: str) -> Callable[[], Values]:
-    """Return a function that yields outputs and gradients of a network with this norm."""
-    return lambda: _of_network(model(norm=norm))
+    """Return a function that yields outputs and gradients of a network with this norm and without attention."""
+    return lambda: _of_network(model(norm=norm, attention=False))
 
 
 TRAININGS: tuple[dict[str, Any], ...] = (

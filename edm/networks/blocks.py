@@ -12,6 +12,7 @@ from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
 from edm.config import Extension, NetworkConfig
+from edm.networks.attention import attend, split_heads
 from edm.registry import Registration, Registry, bound
 
 GROUP_CHANNELS, MAX_GROUPS = 4, 32  # group norm: at least 4 channels in each of at most 32 groups (EDM)
@@ -138,11 +139,8 @@ class AttentionBlock(nn.Module):
 
     def forward(self, x: Float[Tensor, "b c h w"], cond: Float[Tensor, "b k"]) -> Float[Tensor, "b c h w"]:
         """Return a tensor of the shape of `x`."""
-        b, c, h, w = x.shape
-        qkv = self.qkv(self.norm(x, cond)).reshape(b, 3, self.heads, c // self.heads, h * w)
-        q, k, v = qkv.transpose(-1, -2).unbind(1)
-        attended = F.scaled_dot_product_attention(q, k, v)
-        return x + self.out(attended.transpose(-1, -2).reshape(b, c, h, w))
+        qkv = split_heads(self.qkv(self.norm(x, cond)), self.heads)
+        return x + self.out(attend(qkv, x.shape[2:]))
 
 
 MakeAttention = Callable[[int, int, NetworkConfig], nn.Module]  # (channels, heads, config) -> module of (x, cond)

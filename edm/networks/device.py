@@ -13,8 +13,6 @@ from edm.config import Precision
 
 M = TypeVar("M", bound=nn.Module)
 
-COMPILED_NETWORKS = 64  # in one process
-
 # what errors say where a batch is too large; the last two come from kernels that count in 32 bits
 TOO_LARGE = ("out of memory", "ALLOC_FAILED", "INT_MAX", "canUse32BitIndexMath")
 
@@ -43,15 +41,6 @@ def sent(values: Tensor, device: torch.device) -> Tensor:
     if device.type == "cuda" and values.device.type == "cpu":
         values = values.pin_memory()  # a copy from pageable memory waits for all work before it
     return values.to(device, non_blocking=True)
-
-
-def compile_network(network: nn.Module) -> None:
-    """Compile a network in place: one program for each shape that it meets, made when it first meets it."""
-    import torch._dynamo.config as limits  # heavy
-
-    # beyond torch's own limit of 8, a worker's ninth network would run without being compiled, and not say so
-    limits.recompile_limit = max(limits.recompile_limit, COMPILED_NETWORKS)
-    network.compile(dynamic=False)  # pyright: ignore[reportUnknownMemberType]
 
 
 def on_device(module: M, device: torch.device | str) -> M:

@@ -15,6 +15,7 @@ from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
 from edm.config import NetworkConfig
+from edm.networks.attention import attend, split_heads
 from edm.networks.conditioning import Resampling, one_hot
 from edm.networks.layout import NO_FILTER, UNCERTAINTY_CHANNELS, NetworkBlock, decoder, encoder, stem_channels
 from edm.typed_torch import lengths
@@ -152,11 +153,8 @@ class CosineAttention(nn.Module):
 
     def forward(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c h w"]:
         """Return a tensor of the shape of `x`."""
-        b, c, h, w = x.shape
-        qkv = self.qkv(x).reshape(b, 3, self.heads, c // self.heads, h * w)
-        q, k, v = normalised(qkv, dim=3).transpose(-1, -2).unbind(1)
-        attended = F.scaled_dot_product_attention(q, k, v)
-        return self.proj(attended.transpose(-1, -2).reshape(b, c, h, w))
+        qkv = split_heads(self.qkv(x), self.heads)
+        return self.proj(attend(normalised(qkv, dim=-1), x.shape[2:]))
 
 
 class MagnitudePreservingUNet(nn.Module):

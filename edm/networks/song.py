@@ -10,6 +10,7 @@ from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
 from edm.config import NetworkConfig
+from edm.networks.attention import attend, split_heads
 from edm.networks.conditioning import (
     FOURIER_SCALE,
     FourierFeatures,
@@ -105,10 +106,8 @@ class Attention(nn.Module):
 
     def forward(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c h w"]:
         """Return a tensor of the shape of `x`."""
-        b, c, h, w = x.shape
-        qkv = self.qkv(self.norm(x)).reshape(b, 3, self.heads, c // self.heads, h * w)
-        attended = F.scaled_dot_product_attention(*qkv.transpose(-1, -2).unbind(1))
-        return (x + self.proj(attended.transpose(-1, -2).reshape(b, c, h, w))) * self.shortcut_scale
+        qkv = split_heads(self.qkv(self.norm(x)), self.heads)
+        return (x + self.proj(attend(qkv, x.shape[2:]))) * self.shortcut_scale
 
 
 def halved_image(block: NetworkBlock, style: Style) -> nn.Sequential:

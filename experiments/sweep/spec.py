@@ -39,7 +39,8 @@ class ResourcesConfig:
     cpus: CPU cores, and threads, per trial. `None`: an even share of the machine's cores.
     sampling_batch: Images drawn at once. It does not change the images.
     checkpoint_s: Seconds of training between checkpoints; more if saving one takes over 2% of that time.
-    compile: Whether to use `torch.compile`. `None`: on a GPU, if the training is long enough to gain from it.
+    compile: Whether to use `torch.compile`. `None`: on a GPU that it works on, for trainings and drawings that are long
+        enough to gain from it.
     cuda_graphs: Whether a GPU may be given a training step as one CUDA graph. It changes no number, only the time.
     """
 

@@ -25,6 +25,7 @@ from experiments.sweep.tasks import DataSource, Evaluation, Training
 from experiments.trials.context import Interrupted, Pruned, TrialContext
 from experiments.trials.extensions import require_loaded
 from experiments.trials.logs import logging_to, prints_to
+from experiments.trials.memory import return_freed_memory
 from experiments.trials.progress import PhaseReporter
 
 log = logging.getLogger("edm_sweep")
@@ -35,6 +36,7 @@ def perform_job(store: Store, job: Job, context: TrialContext) -> Iterator[tuple
     for task in job.tasks:
         began = time.monotonic()
         outcome = help_with(store, task, context) if job.helps else perform(store, task, context)
+        return_freed_memory()
         yield task.signature, replace(outcome, seconds=time.monotonic() - began)
         if outcome.failure is not None and outcome.failure.kind == "device":
             return  # this process may compute wrong values from now on

@@ -25,6 +25,7 @@ SECTIONS = (
     "graph",
     "training",
     "sampling",
+    "attention",
     "curves",
     "drawing",
     "memory",
@@ -35,6 +36,7 @@ SECTIONS = (
     "real",
     "whole",
 )
+GPU_KERNELS, WAYS = ("memory-efficient", "cuDNN"), ("forwards", "with its gradient")
 ABSENT = ("ray", "mlflow", "pydantic", "pandas", "sklearn", "PIL", "torchvision", "typer", "rich", "scipy", "psutil")
 
 
@@ -160,6 +162,7 @@ def test_every_section_is_right_with_torch_and_numpy_alone(tmp_path: Path) -> No
     assert not [row for row in rows if row.status in ("wrong", "failed")]
     skipped = {(row.section, row.what) for row in rows if row.status == "skipped"}
     assert skipped == {
+        *(("attention", f"attention by {kernel}, {what}") for kernel in GPU_KERNELS for what in WAYS),
         ("scores", "distance of the plain loop"),  # scipy
         ("scores", "features of the plain loop"),  # Pillow, this and the pictures
         ("real", "real_conditional.png"),

@@ -488,7 +488,7 @@ import functools, torch
 from torch import nn
 from torch._dynamo.utils import counters
 from edm.config import NetworkConfig
-from edm.networks.device import compile_network
+from edm.networks.compiling import compile_network
 from edm.networks.unet import UNet
 
 nn.Module.compile = functools.partialmethod(nn.Module.compile, backend="eager")

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from edm.data.dataset import Dataset
 from edm.files import MODEL
+from edm.generate import compiled_denoiser, pays_to_compile
 from edm.metrics.features import Extractor
 from edm.precondition import Denoiser
 from experiments.store.checksummed import load_checksummed
@@ -62,6 +63,16 @@ class EvaluationContext:
         """The model to draw from, and the model that guides it, if there is one."""
         self.reporter.phase("loading the network")
         return load_models(self.store, self.evaluation, self.device)
+
+    @cached_property
+    def drawing_models(self) -> tuple[Denoiser, Denoiser | None]:
+        """The same, compiled where drawing takes long enough to gain from it, or where that is asked for."""
+        asked = self.trial.compile
+        if not (pays_to_compile(float(self.evaluation.flops), self.device) if asked is None else asked):
+            return self.models
+        model, guide = self.models
+        self.reporter.phase("compiling the network")
+        return compiled_denoiser(model), None if guide is None else compiled_denoiser(guide)
 
     def extractor(self, space: FeatureSpace) -> Extractor:
         """Return the feature extractor of a space."""

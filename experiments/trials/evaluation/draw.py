@@ -130,7 +130,7 @@ def _has_pixels(context: EvaluationContext, count: int) -> bool:
 
 def _generate(context: EvaluationContext, start: int, stop: int) -> Tensor:
     """Draw images start to stop - 1, halving the batch where memory runs out."""
-    model, guide = context.models
+    model, guide = context.drawing_models
     images, done = [], start
     while done < stop:
         try:

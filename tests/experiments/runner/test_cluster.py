@@ -290,7 +290,7 @@ def test_code_is_told_by_its_content(tmp_path: Path, monkeypatch: pytest.MonkeyP
 # a Ray of our own ------------------------------------------------------------------------------------
 
 OWN = """
-import gc, sys
+import gc, os, sys
 from pathlib import Path
 import pytest
 from experiments.runner import cluster, ray_environment
@@ -314,6 +314,8 @@ with pytest.raises(KeyError), cluster.starting(store):
 gc.disable()
 with cluster.starting(store) as started:  # has to wait until the first, which nobody waited for, is gone
     started.wait()
+    kept = ray_environment.KEPT_MEMORY
+    assert ray.get(ray.remote(lambda: {name: os.environ[name] for name in kept}).remote()) == kept
     cycle = [ray.put(1)]
     cycle.append(cycle)
     del cycle

@@ -9,6 +9,7 @@ import torch
 from PIL import Image
 from safetensors import safe_open
 from safetensors.torch import load_file
+from torch._dynamo import OptimizedModule
 
 from edm.generate import labels_of
 from experiments.errors import UserError
@@ -427,3 +428,15 @@ def test_a_picture_of_steps_stays_small_for_large_images(tmp_path: Path) -> None
     save_denoising(recorded, states[0][:1], tmp_path / "one.png")
     with Image.open(tmp_path / "one.png") as picture:
         assert picture.height < 2 * 110
+
+
+def test_networks_are_compiled_for_drawing_where_that_is_asked_for(tiny_plan: Plan, filled: Store) -> None:
+    evaluation = first(tiny_plan)
+    plain = EvaluationContext(filled, evaluation, CONTEXT)
+    assert plain.drawing_models is plain.models
+    asked = EvaluationContext(filled, evaluation, replace(CONTEXT, compile=True))
+    model, guide = asked.drawing_models
+    assert guide is None and model is not asked.models[0]
+    assert [*model.parameters()] == [*asked.models[0].parameters()]  # the very same tensors
+    assert isinstance(model.network, OptimizedModule)
+    assert not isinstance(asked.models[0].network, OptimizedModule)

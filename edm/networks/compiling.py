@@ -1,0 +1,48 @@
+"""Compiles networks by torch.compile, where that works."""
+
+from __future__ import annotations
+
+import functools
+from typing import cast
+
+import torch
+from torch import Tensor, nn
+
+COMPILED_NETWORKS = 64  # in one process
+
+
+def compile_network(network: nn.Module) -> None:
+    """Compile a network in place: one program for each shape that it meets, made when it first meets it."""
+    _raise_limit()
+    network.compile(dynamic=False)  # pyright: ignore[reportUnknownMemberType]
+
+
+def compiled(network: nn.Module) -> nn.Module:
+    """Return a network that computes the same with the same weights, compiled as by `compile_network`."""
+    _raise_limit()
+    return cast(nn.Module, torch.compile(network, dynamic=False))
+
+
+def _raise_limit() -> None:
+    import torch._dynamo.config as limits  # heavy
+
+    # beyond torch's own limit of 8, a worker's ninth network would run without being compiled, and not say so
+    limits.recompile_limit = max(limits.recompile_limit, COMPILED_NETWORKS)
+
+
+@functools.cache
+def compiler_problem(device_type: str) -> str | None:
+    """Return why no network can be compiled for a kind of device, in one line, or None if one can.
+
+    It compiles a program of one line, once in a process, which takes seconds. Triton and a C compiler, which torch
+    needs, are not on every machine.
+    """
+
+    def program(x: Tensor) -> Tensor:
+        return x * 2 + 1
+
+    try:
+        torch.compile(program, dynamic=False)(torch.zeros(8, device=device_type))
+    except Exception as error:  # torch's, Triton's, the system's
+        return f"{type(error).__name__}: {error}".strip().splitlines()[0]
+    return None
