@@ -38,8 +38,8 @@ RAY = Path(sys.executable).parent / "ray"
 SMALL = ("--object-store-memory=100000000", "--min-worker-port=0", "--max-worker-port=0", "--include-dashboard=false")
 THREADS = ("--cpus-per-trial", "1")  # more would round differently than the undisturbed run, and wait for each other
 MEDIUM = (  # tasks of some seconds, which a test can meet amid their work
-    TINY.replace("kimg: 0.64", "kimg: 6")
-    .replace("steps: 3", "steps: 20")
+    TINY.replace("kimg: 0.64", "kimg: 3")
+    .replace("steps: 3", "steps: 10")
     .replace("images: 120", "images: 600")
     .replace("sampling_batch: 40", "sampling_batch: 40, checkpoint_s: 0.3")
 )
