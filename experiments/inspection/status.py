@@ -53,6 +53,11 @@ class TaskStatus:
     progress: TaskProgress | None = None
     change: CodeChange | None = None
 
+    @property
+    def note(self) -> str:
+        """The reason for the state and, of a result that other code has made, how that differs from today's."""
+        return "; ".join(filter(None, [self.why, self.change.note if self.change is not None else ""]))
+
 
 @dataclass(frozen=True)
 class CellStatus:
@@ -217,8 +222,7 @@ def _done(task: StoredTask, store: Store) -> TaskStatus | None:
             return None
         at = result.stopped_at
         why = f"stopped at {at:,} images, as clearly worse than another" if at else ""
-    change = change_of(store, task, ResultCode.of(result))
-    return TaskStatus("done", "; ".join(filter(None, [why, change.note if change else ""])), change=change)
+    return TaskStatus("done", why, change=change_of(store, task, ResultCode.of(result)))
 
 
 def _begun(task: StoredTask, folder: Path, store: Store) -> TaskStatus:
