@@ -99,16 +99,21 @@ class ProgressReporter:
         return True
 
     def report_other_work(self, activity: str, done: int, total: int) -> None:
-        """Report what is counted beside the task's own work, such as real images; raises Interrupted if to stop.
+        """Report what is counted beside the task's own work, such as real images; raises Interrupted if to stop."""
+        if self.count_other_work(activity, done, total):
+            self.raise_if_stop_requested()
+
+    def count_other_work(self, activity: str, done: int, total: int) -> bool:
+        """Report what is counted beside the task's own work if it is time; return whether it was.
 
         The first report of an activity is written at once, as the one before would say what is not done any more.
         """
         now = time.monotonic()
         if activity == self._activity and now - self.last_report < self.context.report_s:
-            return
+            return False
         self.last_report, self._activity = now, activity
-        self.raise_if_stop_requested()
         self._write(TaskProgress(done, max(total, 1), activity))
+        return True
 
     def phase(self, phase: str) -> None:
         """Report what the task does that is not counted."""

@@ -115,8 +115,8 @@ def draw_segment(context: EvaluationContext, start: int, stop: int) -> None:
         since, began = began, time.monotonic()
         return began - since
 
-    def on_batch(done: int) -> None:
-        context.reporter.report_other_work("images measured", start + done, context.evaluation.config.images)
+    def on_batch(done: int) -> None:  # whatever is requested, images that are drawn are measured, and so kept
+        context.reporter.count_other_work("images measured", start + done, context.evaluation.config.images)
 
     for space in missing:
         on_batch(0)
