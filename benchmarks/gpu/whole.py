@@ -21,7 +21,7 @@ training:   {{kimg: {kimg}, batch_size: 32, lr: 2.0e-3, ema_halflife_kimg: 0.1, 
 sampling:   {{steps: 3}}
 evaluation: {{images: 300, features: classifier}}
 grid:
-  model.attention: {attention}
+  model.attention: [false, true]
   sampling.sampler: [euler, heun]
 resources:  {{gpus: {gpus}, sampling_batch: 100, checkpoint_s: 0.3}}
 """
@@ -61,9 +61,8 @@ class Run:
         self.folder = setting.scratch / name
         self.folder.mkdir()
         self.file, self.store = self.folder / "gpu_check.yaml", self.folder / "store"
-        # a tiny sweep has one training, as a second worker takes longer to start than its work
-        kimg, channels, attention = (3, 8, "[false]") if setting.tiny else (40, 32, "[false, true]")
-        self.file.write_text(SWEEP.format(gpus=gpus, kimg=kimg, channels=channels, attention=attention))
+        kimg, channels = (3, 8) if setting.tiny else (40, 32)
+        self.file.write_text(SWEEP.format(gpus=gpus, kimg=kimg, channels=channels))
         hidden = {} if setting.is_gpu else {"CUDA_VISIBLE_DEVICES": ""}
         self.environment = {**os.environ, **hidden}
 
