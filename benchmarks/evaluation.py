@@ -1,11 +1,13 @@
 """How long scores take and how much memory, beside pytorch-fid's distance and the 2023 study's way.
 
-    uv run python benchmarks/evaluation.py
+    uv run python benchmarks/evaluation.py [distances|whole|memory] [--threads N]
 
 Every section prints what it measured and the ratio, all in one run on one machine. pytorch-fid's distance takes
-scipy's matrix square root, whose time depends on how the variances of the features decay, so that two ways are shown.
+scipy's matrix square root, whose time depends on how the variances of the features decay, so that three cases are
+shown. On one thread, which is the default, times are CPU times, so that other work on the machine does not count.
 """
 
+import argparse
 import resource
 import statistics
 import subprocess
@@ -19,17 +21,19 @@ from typing import Any
 
 import numpy as np
 import torch
-from PIL import Image
-from pytorch_fid import fid_score, inception
+from pytorch_fid import fid_score
 from scipy import linalg
+from threadpoolctl import threadpool_limits
 from torch import Tensor
 
-from edm.metrics.features import Inception, extract
+from edm.metrics.features import extract
 from edm.metrics.fid import Reference, Statistics, frechet, frechet_distance
+from edm.metrics.inception import InceptionV3
 from edm.metrics.kid import kernel_distance
 from experiments.store.checksummed import write_checksummed
 from experiments.trials.evaluation.features import FEATURES, FeatureRows, MeasuredFeatures, segments
 
+ROOT = Path(__file__).resolve().parents[1]
 CPU = torch.device("cpu")
 
 DIMENSION = 2048
@@ -40,18 +44,24 @@ SPECTRA = {  # variances along the principal axes
     "as a power of the rank, 12 to 5e-5": 12 * INDEX**-1.25 * (-INDEX / 700).exp(),
     "exponentially, 10 to 1e-5": 10 * 1e-6 ** (INDEX / DIMENSION),
 }
-REPEATS = 5
-PICTURES = 200  # of the whole way: enough to see the ratio, few enough for a CPU
-SCORED = (4_000, 8_000, 16_000)
+FEW = 1_500  # images, fewer than dimensions, so that their covariance is singular
+REPEATS = 3
+PICTURES = 100  # of the whole way
+SCORED = (4_000, 8_000, 16_000, 32_000)
+
+
+def seconds() -> float:
+    """Return a clock's time: the CPU's on one thread; the wall's with several, which also spin while they wait."""
+    return time.process_time() if torch.get_num_threads() == 1 else time.perf_counter()
 
 
 def timed(call: Callable[[], Any], repeats: int = REPEATS) -> tuple[float, Any]:
-    """The median wall-clock time of a call, and its result; a first one only warms up where there are several."""
+    """Return the median time of a call, and its result; a first one only warms up where there are several."""
     times, result = [], None
     for _ in range(repeats + (repeats > 1)):
-        begun = time.perf_counter()
+        begun = seconds()
         result = call()
-        times.append(time.perf_counter() - begun)
+        times.append(seconds() - begun)
     return statistics.median(times[-repeats:]), result
 
 
@@ -61,10 +71,10 @@ def show(name: str, elapsed_s: float, than_s: float | None = None) -> None:
     print(f"{name:66s} {elapsed_s:8.3f} s{ratio}", flush=True)
 
 
-def draw_features(variances: Tensor, seed: int, scale: float, shift: float) -> Tensor:
-    """Features of IMAGES images [n, d], in float32 as extractors give them; scale 1 and shift 0 are the real ones."""
+def draw_features(variances: Tensor, seed: int, scale: float, shift: float, images: int = IMAGES) -> Tensor:
+    """Return features [n, d] in float32, as extractors give them; scale 1 and shift 0 are the real ones."""
     basis = torch.linalg.qr(torch.randn(DIMENSION, DIMENSION, generator=torch.Generator().manual_seed(0))).Q
-    noise = torch.randn(IMAGES, DIMENSION, generator=torch.Generator().manual_seed(seed))
+    noise = torch.randn(images, DIMENSION, generator=torch.Generator().manual_seed(seed))
     return (scale * noise + shift) * variances.sqrt() @ basis.T
 
 
@@ -83,9 +93,9 @@ def theirs(generated: Statistics, real: Statistics) -> float:
     return float(fid_score.calculate_frechet_distance(*a, *b))
 
 
-def distances(variances: Tensor) -> None:
-    """One distance, three splits with their references cached, and the influences of all images."""
-    features = draw_features(variances, 1, scale=1.1, shift=0.1)
+def distances(variances: Tensor, images: int) -> None:
+    """Time one distance, three splits with their references cached, and the influences of all images."""
+    features = draw_features(variances, 1, scale=1.1, shift=0.1, images=images)
     generated = Statistics.of(features)
     real = {split: Statistics.of(draw_features(variances, seed, 1.0, 0.0)) for seed, split in enumerate(SPLITS, 2)}
     cached = [Reference.of(found).tensors() for found in real.values()]
@@ -101,19 +111,28 @@ def distances(variances: Tensor) -> None:
     show("edm, one distance", our_time, their_time)
     their_times = sum(elapsed_s for elapsed_s, _ in timings)
     show("pytorch-fid, three splits", their_times)
+    covariance = generated.covariance
+    floor_time = len(SPLITS) * timed(lambda: torch.linalg.eigvalsh(covariance))[0]
+    show("LAPACK's eigenvalues of three matrices, a floor", floor_time, their_times)
     show("edm, three splits, references cached", timed(lambda: three(frechet_distance))[0], their_times)
     found_time, found = timed(lambda: three(frechet))
     show("edm, three splits, with all that influences need", found_time, their_times)
-    show(f"edm, influences of {IMAGES:,} images on one split", timed(lambda: found[0].influences(features))[0])
+    show(f"edm, influences of {images:,} images on one split", timed(lambda: found[0].influences(features))[0])
     print(f"the first distance: edm's {our_distance:.9f}, pytorch-fid's {their_distance:.9f}")
 
 
 def whole_way() -> None:
     """From a tensor of drawn images to three FIDs, beside the study's way: PNG files, read again for each split."""
-    extractor = Inception(random_inception(), CPU)
+    from benchmarks.gpu.cases import random_inception
+    from benchmarks.plain import plain_scores
+
+    extractor = random_inception(CPU)
+    plain = InceptionV3().eval()
+    plain.load_state_dict(extractor.network.state_dict())
     images = torch.randint(0, 256, (PICTURES, 3, 32, 32), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
     spectrum = next(iter(SPECTRA.values()))
     real = [Statistics.of(draw_features(spectrum, seed, 1.0, 0.0)) for seed, _ in enumerate(SPLITS, start=2)]
+    moments = [(found.mean.numpy(), found.covariance.numpy()) for found in real]
     cached = [Reference.of(found).tensors() for found in real]
 
     def ours() -> list[float]:
@@ -122,30 +141,16 @@ def whole_way() -> None:
 
     def studys() -> list[float]:
         with tempfile.TemporaryDirectory() as folder:
-            for i, image in enumerate(images):
-                Image.fromarray(image.permute(1, 2, 0).numpy()).save(Path(folder) / f"{i:06d}.png")
-            paths = sorted(Path(folder).glob("*.png"))
-            return [theirs(_of_files(paths, extractor), found) for found in real]
+            return plain_scores(images, moments, plain, CPU, Path(folder))
 
-    print(
-        f"\n{PICTURES} images of 32x32 to three FIDs, Inception with random weights, {torch.get_num_threads()} threads"
-    )
-    their_time, _ = timed(studys, repeats=1)
+    print(f"\n{PICTURES} images of 32x32 to three FIDs, Inception with random weights")
+    their_time, expected = timed(studys, repeats=1)
     show("the study's way: write PNGs; read, measure, compare for each split", their_time)
-    our_time, _ = timed(ours, repeats=1)
+    found_time, _ = timed(lambda: extract(extractor, images, CPU))
+    show("edm: the features alone", found_time)
+    our_time, found = timed(ours)
     show("edm: measure the tensor once, compare three times", our_time, their_time)
-
-
-def _of_files(paths: list[Path], extractor: Inception) -> Statistics:
-    """Statistics of images read from files."""
-    images = torch.stack([torch.from_numpy(np.array(Image.open(path))).permute(2, 0, 1) for path in paths])
-    return Statistics.of(extract(extractor, images, CPU)[0])
-
-
-def random_inception() -> dict[str, Tensor]:
-    """Weights of pytorch-fid's network before any training."""
-    with torch.random.fork_rng():
-        return inception._inception_v3(num_classes=1008, aux_logits=False, weights=None).state_dict()
+    print(f"the first: edm's {found[0]:.6f}, the study's way {expected[0]:.6f}")
 
 
 def memory() -> None:
@@ -177,19 +182,36 @@ def _on_disk(folder: Path, num: int) -> MeasuredFeatures:
     return MeasuredFeatures(parts)
 
 
+def all_distances() -> None:
+    """Time distances for every spectrum, then for fewer images than dimensions."""
+    for name, variances in SPECTRA.items():
+        print(f"\nFrechet distance, {DIMENSION} dimensions, {IMAGES:,} images; variances that decay {name}")
+        distances(variances, IMAGES)
+    name, variances = next(iter(SPECTRA.items()))
+    print(f"\nFrechet distance, {DIMENSION} dimensions, {FEW:,} images; variances that decay {name}")
+    distances(variances, FEW)
+
+
+SECTIONS: dict[str, Callable[[], None]] = {"distances": all_distances, "whole": whole_way, "memory": memory}
+
+
 def main() -> None:
     """Measure and print, section by section."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("section", nargs="?", choices=SECTIONS, help="default: all")
+    parser.add_argument("--threads", type=int, default=1)
+    arguments = parser.parse_args()
     fid_score.linalg.sqrtm = without_disp(linalg.sqrtm)
-    print(f"Frechet distance, {DIMENSION} dimensions, {IMAGES:,} images, {torch.get_num_threads()} threads")
-    for name, variances in SPECTRA.items():
-        print(f"variances that decay {name}")
-        distances(variances)
-    whole_way()
-    memory()
+    torch.set_num_threads(arguments.threads)
+    print(f"{arguments.threads} threads")
+    with threadpool_limits(arguments.threads):
+        for name in [arguments.section] if arguments.section else SECTIONS:
+            SECTIONS[name]()
 
 
 if __name__ == "__main__":
-    if len(sys.argv) > 1:
+    sys.path.insert(0, str(ROOT))
+    if len(sys.argv) > 1 and sys.argv[1].isdigit():
         score_from_disk(int(sys.argv[1]))
     else:
         main()

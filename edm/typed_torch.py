@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import cast
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 
 def floats(values: Tensor) -> list[float]:
@@ -56,3 +56,12 @@ def normal_cdf(values: Tensor) -> Tensor:
 def normal_quantile(probabilities: Tensor) -> Tensor:
     """Return the quantile function of the standard normal distribution."""
     return torch.special.ndtri(probabilities)  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType]
+
+
+def normalise_in_place(norm: nn.BatchNorm2d, x: Tensor) -> Tensor:
+    """Return `norm(x)` as in evaluation mode, in the memory of x, which must not need a gradient."""
+    moments = norm.running_mean, norm.running_var
+    torch.native_batch_norm(
+        x, norm.weight, norm.bias, *moments, False, 0.0, norm.eps, out=(x, x.new_empty(0), x.new_empty(0))
+    )
+    return x

@@ -13,7 +13,7 @@ from edm.data.catalogue import CATALOGUE, facts
 from edm.data.decode import Bytes, read_celeba
 from edm.data.errors import DataError, listed
 from edm.data.files import Files, ZipFiles, contents, open_files, read_regular
-from edm.data.images import Pictures, source_record, stacked
+from edm.data.images import Pictures, joined, source_record
 from edm.data.progress import OnProgress
 from edm.data.sources import Origin, md5_of, published
 
@@ -32,7 +32,7 @@ class CelebaPictures(Pictures):
 
     def read(self, start: int, stop: int) -> Bytes:
         """Decode and resize images start to stop - 1."""
-        return stacked(self._read_one, self.members[start:stop])
+        return joined(self._read_one, self.members[start:stop])
 
     def _read_one(self, member: str) -> Bytes:
         return read_celeba(self.files.read(member), str(self.files.root / member), self.resolution)

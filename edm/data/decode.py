@@ -41,7 +41,7 @@ def read_celeba(content: bytes, title: str, resolution: int) -> Bytes:
             problem = f"is {size_text(image.size)} pixels, not {expected}"
             remedy = "replace img_align_celeba by the published one"
             raise FilesError(FileProblem(title, problem, remedy, remedy))
-        return _square(image.convert("RGB"), CELEBA_CROP, resolution)
+        return _square(_in_mode(image, "RGB"), CELEBA_CROP, resolution)
 
 
 def read_same_size(contents: Sequence[bytes], mode: Literal["L", "RGB"], size: tuple[int, int], title: str) -> Bytes:
@@ -68,7 +68,8 @@ def read_picture(content: bytes, title: str, channels: int, resolution: int) -> 
     from PIL import ImageOps
 
     with _opened(content, title) as opened:
-        image = _converted(ImageOps.exif_transpose(opened), "RGB" if channels == 3 else "L")
+        ImageOps.exif_transpose(opened, in_place=True)
+        image = _converted(opened, "RGB" if channels == 3 else "L")
         return _square(image, min(image.size), resolution)
 
 
@@ -82,7 +83,12 @@ def _converted(image: Image, mode: str) -> Image:
     if image.has_transparency_data:
         image = image.convert("RGBA")
         image = PIL_Image.alpha_composite(PIL_Image.new("RGBA", image.size, "white"), image)
-    return image.convert(mode)
+    return _in_mode(image, mode)
+
+
+def _in_mode(image: Image, mode: str) -> Image:
+    """Return an image in a mode; one that has it already is not copied, as `convert` does."""
+    return image if image.mode == mode else image.convert(mode)
 
 
 def _square(image: Image, side: int, resolution: int) -> Bytes:

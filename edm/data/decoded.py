@@ -22,12 +22,19 @@ class Chunk:
     """Some images as bytes, and over those in the train split the sums of pixel values and of their squares.
 
     digests: of the files that they were read from, in hexadecimal; empty where those are verified otherwise.
+    sha256: of the content, in hexadecimal.
     """
 
     content: bytes
     sum: int
     squares: int
-    digests: str = ""
+    digests: str
+    sha256: str
+
+    @classmethod
+    def of(cls, content: bytes, sum: int, squares: int, digests: str = "") -> Chunk:
+        """Return a chunk with the digest of its content."""
+        return cls(content, sum, squares, digests, hashlib.sha256(content).hexdigest())
 
 
 class Decoded:
@@ -100,13 +107,12 @@ def _header(shape: tuple[int, ...]) -> bytes:
 
 
 def _line_of(chunk: Chunk) -> str:
-    digest = hashlib.sha256(chunk.content).hexdigest()
-    return json.dumps({"sha256": digest, "sum": chunk.sum, "squares": chunk.squares, "digests": chunk.digests})
+    known = {"sha256": chunk.sha256, "sum": chunk.sum, "squares": chunk.squares, "digests": chunk.digests}
+    return json.dumps(known)
 
 
 def _chunk_of(line: str, content: bytes) -> Chunk | None:
     """Return a chunk from its line and its bytes; None where they do not belong together. Raises ValueError."""
     known = json.loads(line)
-    if not content or hashlib.sha256(content).hexdigest() != known["sha256"]:
-        return None
-    return Chunk(content, known["sum"], known["squares"], known["digests"])
+    found = Chunk.of(content, known["sum"], known["squares"], known["digests"])
+    return found if content and found.sha256 == known["sha256"] else None

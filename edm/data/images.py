@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -55,9 +55,18 @@ class Pictures(ABC):
         """Close open files."""
 
 
-def stacked(read_one: Callable[[Item], Bytes], items: Iterable[Item]) -> Bytes:
-    """Return the images that are read for each of some items; raises FilesError, which names all that cannot be."""
-    return np.stack(list(require_all(map(caught(read_one), items))))
+def joined(read_one: Callable[[Item], Bytes], items: Sequence[Item]) -> Bytes:
+    """Return the pictures of one size that are read for some items as one array, in the order in which it is written.
+
+    Raises FilesError, which names all that cannot be read.
+    """
+    each = require_all(map(caught(read_one), items))
+    first = next(each)
+    images = np.empty((len(items), *first.shape), dtype=np.uint8)  # np.stack keeps the decoder's order, channels last
+    images[0] = first
+    for i, picture in enumerate(each, 1):
+        images[i] = picture
+    return images
 
 
 class ArrayPictures(Pictures):

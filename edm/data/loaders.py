@@ -17,7 +17,7 @@ from edm.data.decode import read_picture
 from edm.data.errors import DataError
 from edm.data.fashion_mnist import load_fashion_mnist
 from edm.data.folder import MAX_IMAGE_BYTES, fingerprint_of, open_folder
-from edm.data.images import ArrayPictures, Pictures, source_record, stacked
+from edm.data.images import ArrayPictures, Pictures, joined, source_record
 from edm.data.progress import OnProgress
 from edm.data.readers import Bytes
 from edm.data.sources import Origin
@@ -56,7 +56,7 @@ class FolderPictures(Pictures):
 
     def read(self, start: int, stop: int) -> Bytes:
         """Decode and resize images start to stop - 1."""
-        return stacked(self._read_one, range(start, stop))
+        return joined(self._read_one, range(start, stop))
 
     def _read_one(self, i: int) -> Bytes:
         path = self.folder.paths[i]

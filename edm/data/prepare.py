@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
+from numpy.typing import NDArray
 
 from edm.config import DataConfig
 from edm.data.catalogue import DatasetFacts, facts, source_fingerprint, split_indices
@@ -27,9 +28,10 @@ from edm.data.sources import Origin
 IMAGES, LABELS, SPLIT_INDICES = "images.npy", "labels.npy", "splits.json"
 FILES = (IMAGES, LABELS, SPLIT_INDICES)
 PARTS = (CONTENT, JOURNAL)  # of a preparation that was interrupted, from which another one goes on
-CHUNK_BYTES = 2**22  # decoded bytes per chunk: enough work for a thread, little enough to hold many
+CHUNK_BYTES = 2**20  # decoded bytes per chunk: enough work for a thread, little enough for many threads to share
 MAX_CHUNK = 4096  # images per chunk
 DECODING = CountedStep("decoding", "images")
+PIECE = 2**16  # bytes, the sum of whose squares stays below 2**32
 AHEAD = 2  # chunks per thread that may wait to be written
 
 Item = TypeVar("Item")
@@ -143,11 +145,20 @@ def _decoder(pictures: Pictures, shape: tuple[int, ...], train: list[int], size:
         stop = min(start + size, num)
         images = pictures.read(start, stop)
         assert images.shape[1:] == shape and images.dtype == np.uint8
-        values = images[in_train[start:stop]].astype(np.uint16)  # wide enough for the squares
-        sums = int(values.sum(dtype=np.uint64)), int((values**2).sum(dtype=np.uint64))
-        return Chunk(images.tobytes(), *sums, pictures.digests(start, stop))
+        sums = _sums(images[in_train[start:stop]].reshape(-1))
+        return Chunk.of(images.tobytes(), *sums, pictures.digests(start, stop))
 
     return decode
+
+
+def _sums(values: NDArray[np.uint8]) -> tuple[int, int]:
+    """Return the sum of bytes and the sum of their squares."""
+    total = squares = 0
+    for start in range(0, len(values), PIECE):
+        piece = values[start : start + PIECE].astype(np.uint16)
+        total += int(piece.sum(dtype=np.uint32))
+        squares += int((piece * piece).sum(dtype=np.uint32))
+    return total, squares
 
 
 def _deviation(total: int, squares: int, num: int) -> float:

@@ -33,6 +33,7 @@ from edm.networks.device import full_precision
 EXTRACTOR_BATCH = 100  # fixed, since the last bits of features depend on the batch size
 
 INCEPTION_SIDE = 299  # pixels
+INCEPTION_AT_ONCE = 20  # images on a CPU: 100 take 1.2 times as long, fewer have other last bits; divides the batch
 GREY_LEVELS: dict[Resize, int] = {"pytorch-fid": 255, "clean": 256, "tensorflow": 256}  # 256: (x - 128) / 128
 DINOV2_NETWORK = "vit_large_patch14_dinov2"  # its name in timm
 DINOV2_SIDE, DINOV2_PATCH = 224, 14  # pixels
@@ -150,7 +151,9 @@ class Inception:
         network.load_state_dict(weights)
         # measured on one thread of a CPU: channels-last is 1.4 to 2.3 times as fast; not measured on a GPU in float32
         self.layout = torch.channels_last if device.type == "cpu" else torch.contiguous_format
-        self.network = network.to(device).to(memory_format=self.layout).eval()  # pyright: ignore[reportCallIssue]
+        self.at_once = INCEPTION_AT_ONCE if device.type == "cpu" else EXTRACTOR_BATCH
+        network = network.to(device).to(memory_format=self.layout)  # pyright: ignore[reportCallIssue]
+        self.network = network.eval().requires_grad_(False)
         self.resize: Resize = resize
         self.levels = GREY_LEVELS[resize]
         preprocessing: dict[str, Any] = {"resize": resize, "side": INCEPTION_SIDE, "range": [-1, 1]}
@@ -160,9 +163,12 @@ class Inception:
 
     def __call__(self, images: UInt8[Tensor, "b c h w"]) -> tuple[Float[Tensor, "b d"], None]:
         """Features of images; a grey channel is repeated to three channels."""
+        return torch.cat([self._features(part) for part in torch.split(images, self.at_once)]), None
+
+    def _features(self, images: UInt8[Tensor, "b c h w"]) -> Float[Tensor, "b d"]:
         unit = resized(images, self.resize, INCEPTION_SIDE) / self.levels
         color = unit.expand(-1, 3, -1, -1).contiguous(memory_format=self.layout)
-        return self.network(2 * color - 1), None
+        return self.network(2 * color - 1)
 
 
 class Dinov2:

@@ -19,7 +19,7 @@ from edm.typed_torch import cholesky_ex, eigh, eigvalsh, norm, qr, svd
 EPSILON = torch.finfo(torch.float64).eps
 TOLERANCE = 1e-8  # largest relative error, by its own estimate, with which the fast route is accepted
 GOLDEN = 0.6180339887498949  # its multiples modulo 1 have no pattern that a null space could be orthogonal to
-BLOCK = 512  # columns of a matrix product of which only a triangle is needed
+BLOCK = 256  # rows or columns of a matrix product of which only a triangle is needed
 ROWS = 1024  # images that are projected at a time
 
 
@@ -56,6 +56,11 @@ class Statistics:
         """Log-determinant of the covariance, or None if that is (numerically) singular; every split uses it."""
         lower = _cholesky(self.covariance)
         return None if lower is None else 2 * float(lower.diagonal().log().sum())
+
+    @functools.cached_property
+    def root(self) -> Float64[Tensor, "d r"]:
+        """The factor of the covariance, as by `factor`; every split uses it where the covariance is singular."""
+        return factor(self.covariance)
 
     def tensors(self) -> dict[str, Tensor]:
         """Return the statistics as tensors by name, for a file."""
@@ -234,11 +239,14 @@ def _compress(generated: Statistics, reference: Reference) -> _Compressed | None
     own = generated.log_determinant if generated.count > size else None
     if own is None:
         return None
-    covariance, product = generated.covariance, right.new_zeros(size, size)
-    for start in range(0, size, BLOCK):
-        rows = slice(start if triangular else 0, None)  # the entries above are zeros
-        columns = right[rows, start : start + BLOCK]
-        product[start:, start : start + BLOCK] = right[rows, start:].T @ (covariance[rows, rows] @ columns)
+    blocks = [slice(start, min(start + BLOCK, size)) for start in range(0, size, BLOCK)]
+    covariance, half, product = generated.covariance, torch.zeros_like(right), right.new_zeros(size, size)
+    for block in blocks:
+        rows = slice(block.start if triangular else 0, None)  # the entries above are zeros
+        half[rows, block] = covariance[rows, rows] @ right[rows, block]
+    for block in blocks:
+        rows = slice(block.start if triangular else 0, None)
+        product[block, : block.stop] = right[rows, block].T @ half[rows, : block.stop]
     real = 2 * float(right.diagonal().abs().log().sum()) if triangular else None
     return _Compressed(product, None if real is None else own + real)
 
@@ -292,7 +300,7 @@ def _by_singular_vectors(generated: Statistics, reference: Reference) -> tuple[f
     With the polar factor Q = U V', the distance of the covariances is the squared norm of L_g - L_r Q (or of
     L_g Q' - L_r, whichever keeps all columns): no large numbers cancel, and errors of Q enter in second order.
     """
-    real, own = reference.factor, factor(generated.covariance)
+    real, own = reference.factor, generated.root
     left, s, right = svd(real.T @ own)
     wide = real.shape[1] <= own.shape[1]
     residual = own - (real @ left) @ right if wide else (own @ right.T) @ left.T - real

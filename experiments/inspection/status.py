@@ -18,7 +18,7 @@ from experiments.store import leases
 from experiments.store.active_runs import ActiveRun, active_runs, is_alive
 from experiments.store.drawings import drawn_segments
 from experiments.store.failures import Failure
-from experiments.store.layout import CHECKPOINTS, CONFIG, FAILURE, FOLDER_OF_TASK, PRUNED, RESULT, StoreKind
+from experiments.store.layout import CHECKPOINTS, CONFIG, FAILURE, FOLDER_OF_TASK, PRUNED, StoreKind
 from experiments.store.progress import TaskProgress
 from experiments.store.results import EvaluationResult
 from experiments.store.store import Store
@@ -127,7 +127,7 @@ class StatusReader:
 
     def _read_tasks(self) -> tuple[dict[str, TaskStatus], dict[str, TaskStatus], list[CellStatus]]:
         """The status of trainings, of preparations and of cells."""
-        begun = {kind: _signatures(self.store, kind) for kind in set(FOLDER_OF_TASK.values())}
+        begun = {kind: set(self.store.signatures(kind)) for kind in set(FOLDER_OF_TASK.values())}
         trainings = {name: self._status(t, begun["trainings"]) for name, t in self.plan.trainings.items()}
         preparations = {name: self._status(t, begun[t.store_kind]) for name, t in self.plan.prepared.items()}
         others = trainings | preparations
@@ -185,13 +185,13 @@ def status_of_task(task: StoredTask, store: Store) -> TaskStatus:
     if isinstance(task, WeightsDownload) and is_downloaded(task):
         return TaskStatus("done")
     kind: StoreKind = task.store_kind
+    if not isinstance(task, WeightsDownload) and (done := _done(task, store)) is not None:
+        return done
     folder = store.folder(kind, task.signature)
     try:
         there = set(os.listdir(folder))
     except FileNotFoundError:
         return TaskStatus("planned")
-    if RESULT in there and not isinstance(task, WeightsDownload) and (done := _done(task, store)) is not None:
-        return done
     if any(name.startswith(".lease-") for name in there) and is_alive(folder, store.lease_timing):
         holder = leases.holder(folder, store.lease_timing)
         where = holder.text if holder is not None else ""
@@ -212,10 +212,11 @@ def _failed(task: StoredTask, failure: Failure | None) -> TaskStatus:
 
 
 def _done(task: StoredTask, store: Store) -> TaskStatus | None:
-    """The status of a task with a result; None if the result lacks a score that is asked for."""
+    """The status of a task with a result; None if there is none, or it lacks a score that is asked for."""
     result = store.peek(task.result_type, task.signature)
-    if result is None:
-        return None if isinstance(task, Evaluation) else TaskStatus("done")
+    if result is None:  # nor can it be read
+        unreadable = not isinstance(task, Evaluation) and store.has_result(task.store_kind, task.signature)
+        return TaskStatus("done") if unreadable else None
     why = ""
     if isinstance(result, EvaluationResult) and isinstance(task, Evaluation):
         if not task.is_covered_by(result):
@@ -277,13 +278,6 @@ def _with_trainings(own: TaskStatus, trainings: list[TaskStatus]) -> TaskStatus:
     if begun is None:
         return TaskStatus("planned", next((f"its training {one.why}" for one in trainings if one.why), own.why))
     return TaskStatus("waiting", "for its training" if begun.state == "running" else "its training was interrupted")
-
-
-def _signatures(store: Store, kind: str) -> set[str]:
-    try:
-        return set(os.listdir(store.root / kind))
-    except FileNotFoundError:
-        return set()
 
 
 CELL_TASKS = ("training", "evaluation")

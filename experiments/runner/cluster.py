@@ -138,7 +138,7 @@ def _start_here(scratch: Path) -> None:
     options |= {"_node_ip_address": LOOPBACK, "_system_config": PATIENT}
     for tries_left in reversed(range(START_TRIES)):
         try:
-            with ray_private.own_process_group(), ray_private.on_loopback():
+            with ray_private.own_process_group(), ray_private.on_loopback(), ray_private.without_helpers():
                 ray.init(address="local", job_config=ray_private.same_code_job(), **options)
             return
         except Exception as error:  # Ray raises plain ones as well

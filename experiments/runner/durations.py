@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
 import statistics
 from collections import Counter, defaultdict, deque
 from collections.abc import Iterator
@@ -111,7 +110,7 @@ class DurationModel:
         for probe in set(self._probes.values()):
             self._read_probe(probe)
         self._read_results(plan)
-        self._drawings = set(_names(store, "drawings"))
+        self._drawings = set(store.signatures("drawings"))
         self._undrawn: dict[tuple[str, FeatureSpace, int], float] = {}
         self._data_s: dict[str, float] = {}  # that data sets take to prepare
 
@@ -130,8 +129,8 @@ class DurationModel:
 
     def range(self, task: Task) -> tuple[float, float]:
         """Return the least and the most seconds that a task is likely to take."""
-        spread = self._spread(task)
-        return self.seconds(task) / spread, self.seconds(task) * spread
+        seconds, spread = self.seconds(task), self._spread(task)
+        return seconds / spread, seconds * spread
 
     def _preparing_s(self, source: DataSource) -> float:
         if source.signature not in self._data_s:
@@ -259,7 +258,7 @@ class DurationModel:
 
     def _results(self, kind: str, own: dict[str, TimedTask]) -> Iterator[tuple[TimedTask | None, TaskResult]]:
         """Some results of a kind on this kind of device; first those of the plan, with their tasks."""
-        there = _names(self.store, FOLDER_OF_TASK[kind])
+        there = self.store.signatures(FOLDER_OF_TASK[kind])
         for name in _sample(own, set(there)):
             result = self._usable(kind, name)
             if result is not None:
@@ -290,13 +289,6 @@ def _key(task: TimedTask) -> SpeedKey:
 
 def _whole_gpus(gpus: float | Literal["auto"] | None) -> int:
     return int(gpus) if isinstance(gpus, float | int) and gpus >= 2 else 1
-
-
-def _names(store: Store, kind: str) -> list[str]:
-    try:
-        return [entry.name for entry in os.scandir(store.root / kind)]
-    except FileNotFoundError:
-        return []
 
 
 def _sample(own: dict[str, TimedTask], there: set[str]) -> list[str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -78,9 +78,10 @@ def forecast(
     durations = durations or DurationModel(store, plan)
     capacity = Capacity(plan, store, slots, machines)
     spans = {t.signature: durations.range(t) for t in left}
-    middle = capacity.effort(left, {t.signature: durations.seconds(t) for t in left})
-    low = capacity.effort(left, {signature: low for signature, (low, _) in spans.items()})
-    high = capacity.effort(left, {signature: high for signature, (_, high) in spans.items()})
+    efforts = Efforts(left, capacity)
+    middle = efforts.of({t.signature: durations.seconds(t) for t in left})
+    low = efforts.of({signature: low for signature, (low, _) in spans.items()})
+    high = efforts.of({signature: high for signature, (_, high) in spans.items()})
     disk = disk_gib(left, capacity.at_once("training"))
     before_s = _before_s(plan, left, store)
     return Forecast(
@@ -142,27 +143,41 @@ class Capacity:
         """Return how many trials of a kind run side by side."""
         return self.slots or self._slots[kind]
 
-    def effort(self, left: Sequence[Task], seconds: dict[str, float]) -> Effort:
-        """Return what tasks of these lengths take together."""
-        work, occupied, shared = 0.0, 0.0, 0.0
-        for task in left:
-            if isinstance(task, WeightsDownload):
-                continue  # it waits for its server, beside the others
-            work += seconds[task.signature]
-            if isinstance(task, DataSource):  # which takes all cores and no GPU
-                shared += seconds[task.signature]
-                occupied += 0.0 if self.on_gpus else seconds[task.signature]
-                continue
-            allocation = self.allocator.of(task)
-            occupied += seconds[task.signature] * (allocation.gpus or 1.0)
-            at_once = self.slots or self.copies * self.allocator.at_once(allocation)
-            shared += seconds[task.signature] / at_once
-        wall_s = max(shared, self._longest_chain(left, seconds)) + START_UP_S
-        return Effort(wall_s, work, occupied / HOUR_S)
 
-    def _longest_chain(self, left: Sequence[Task], seconds: dict[str, float]) -> float:
+class Share(NamedTuple):
+    """What a task takes of a machine while it runs.
+
+    occupied: devices, or trials where there are none. at_once: how many tasks that take as much run side by side.
+    """
+
+    signature: str
+    occupied: float
+    at_once: int
+
+
+class Efforts:
+    """What tasks take together, for any lengths of them; what does not depend on lengths is worked out once."""
+
+    def __init__(self, left: Sequence[Task], capacity: Capacity) -> None:
+        self._others = [task for task in left if not isinstance(task, Evaluation)]
+        # a download waits for its server, beside the others
+        self._shares = [_share(task, capacity) for task in left if not isinstance(task, WeightsDownload)]
+        workers = capacity.at_once("evaluation")
+        self._evaluations = [
+            (task, (*task.depends_on, *preparations_of(task)), 1 if task.rivals else min(task.num_segments, workers))
+            for task in left
+            if isinstance(task, Evaluation)
+        ]
+
+    def of(self, seconds: Mapping[str, float]) -> Effort:
+        """Return what tasks of these lengths take together."""
+        work = sum((seconds[share.signature] for share in self._shares), 0.0)
+        occupied = sum((seconds[share.signature] * share.occupied for share in self._shares), 0.0)
+        shared = sum((seconds[share.signature] / share.at_once for share in self._shares), 0.0)
+        return Effort(max(shared, self._longest_chain(seconds)) + START_UP_S, work, occupied / HOUR_S)
+
+    def _longest_chain(self, seconds: Mapping[str, float]) -> float:
         """What an evaluation waits for, and the longest such one, which idle workers share unless it may stop early."""
-        longest, workers = 0.0, self.at_once("evaluation")
         ends: dict[str, float] = {}  # of what evaluations wait for, by signature
 
         def end(task: Task) -> float:
@@ -171,14 +186,16 @@ class Capacity:
                 ends[task.signature] = own + max(map(end, _needed(task)), default=0.0)
             return ends[task.signature]
 
-        for task in left:
-            if not isinstance(task, Evaluation):
-                longest = max(longest, end(task))
-                continue
-            before = max(map(end, (*task.depends_on, *preparations_of(task))))
-            parts = 1 if task.rivals else min(task.num_segments, workers)
-            longest = max(longest, before + seconds[task.signature] / parts)
-        return longest
+        chains = [max(map(end, needed)) + seconds[task.signature] / parts for task, needed, parts in self._evaluations]
+        return max((*chains, *map(end, self._others)), default=0.0)
+
+
+def _share(task: Task, capacity: Capacity) -> Share:
+    if isinstance(task, DataSource):  # which takes all cores and no GPU
+        return Share(task.signature, 0.0 if capacity.on_gpus else 1.0, 1)
+    allocation = capacity.allocator.of(task)
+    at_once = capacity.slots or capacity.copies * capacity.allocator.at_once(allocation)
+    return Share(task.signature, allocation.gpus or 1.0, at_once)
 
 
 def _needed(task: Task) -> tuple[Task, ...]:

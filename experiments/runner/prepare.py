@@ -12,7 +12,9 @@ from experiments.runner.downloads import downloads
 from experiments.runner.listener import RunListener
 from experiments.runner.schedule import Schedule
 from experiments.store.store import Store
-from experiments.sweep.tasks import DataSource, Evaluation
+from experiments.sweep.code_parts import parts_of
+from experiments.sweep.tasks import DataSource, Evaluation, Training
+from experiments.trials.code import code_now
 from experiments.trials.context import Interrupted
 
 LOOK_S = 0.5  # between looks at requests
@@ -24,6 +26,7 @@ def prepare_inputs(schedule: Schedule, store: Store, listener: RunListener, run_
     Data sets that may take long are tasks. One all of whose cells the run is asked to leave meanwhile is left as it is.
     Raises UserError, or KeyboardInterrupt where the run is asked to stop.
     """
+    _keep_code([task for task in schedule.of("waiting") if isinstance(task, Training)], store)
     _require_files([task for task in schedule.of("waiting") if isinstance(task, DataSource)], store, listener)
     for source in schedule.plan.sources.values():
         if source.signature in schedule.tasks:
@@ -51,6 +54,11 @@ def prepare_inputs(schedule: Schedule, store: Store, listener: RunListener, run_
             require_obtainable(name)
     for (digest, dimension), path in published.items():
         ensure_published(store, Path(path), digest, dimension)
+
+
+def _keep_code(trainings: list[Training], store: Store) -> None:
+    """Keep what the code of trainings consists of: every worker would take a third of a second for it."""
+    code_now(store, sorted({part for training in trainings for part in parts_of(training)}))
 
 
 def _require_files(sources: list[DataSource], store: Store, listener: RunListener) -> None:

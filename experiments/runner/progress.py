@@ -11,7 +11,7 @@ from experiments.runner.forecast import forecast
 from experiments.runner.schedule import Schedule
 from experiments.runner.states import State
 from experiments.store.active_runs import publish_progress
-from experiments.store.progress import RunProgressRecord, TaskProgress
+from experiments.store.progress import LOADING_TORCH, RunProgressRecord, TaskProgress
 from experiments.store.store import Store
 from experiments.sweep.jobs import Task
 from experiments.sweep.tasks import Evaluation
@@ -70,6 +70,11 @@ class RunProgress:
         """Return the tasks that were handed out, in the plan's order."""
         starting, running = self.schedule.starting(), self.schedule.of("running")
         return [self._running(task, STARTING if task.signature in starting else QUEUED) for task in running]
+
+    @property
+    def is_computing(self) -> bool:
+        """Whether a worker has loaded torch and does a task."""
+        return any(own.progress is not None and own.phase != LOADING_TORCH for own in self.running())
 
     def _running(self, task: Task, before: str) -> RunningTask:
         progress = TaskProgress.read(self.store.folder(task.store_kind, task.signature))

@@ -5,11 +5,13 @@ from __future__ import annotations
 import functools
 import site
 import sys
-from collections.abc import Generator, Iterable
-from contextlib import contextmanager
+from collections.abc import Callable, Generator, Iterable
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from typing import Any
 
 from experiments.runner import ray_environment  # noqa: F401  isort: skip  (Ray reads it as it is imported)
+from ray._private import node as ray_node
 from ray._private import services
 from ray._private import worker as ray_worker
 from ray.job_config import JobConfig
@@ -25,7 +27,9 @@ USED = {
         "ConsolePopen",
         "canonicalize_bootstrap_address_or_die",
         "resolve_ip_for_localhost",
+        "start_api_server",
     ),
+    "ray._private.node": ("Node",),
 }
 
 
@@ -94,6 +98,26 @@ def on_loopback() -> Generator[None]:
         yield
     finally:
         services.resolve_ip_for_localhost = resolve
+
+
+@contextmanager
+def without_helpers() -> Generator[None]:
+    """Start a Ray without processes that nobody asks anything: its dashboard, its autoscaler, the one that sends logs.
+
+    `ray.init` would wait for the dashboard, of which it starts a part even where it is told not to.
+    """
+    node = getattr(ray_node, "Node", None)
+    nothing: dict[tuple[Any, str], Callable[..., Any]] = {
+        (services, "start_api_server"): lambda *_, **__: ("", None),  # no address, no process
+        (node, "start_monitor"): lambda _: None,
+        (node, "start_log_monitor"): lambda _: None,
+    }
+    with ExitStack() as stack:
+        for (owner, name), replacement in nothing.items():
+            if hasattr(owner, name):
+                stack.callback(setattr, owner, name, getattr(owner, name))
+                setattr(owner, name, replacement)
+        yield
 
 
 @contextmanager

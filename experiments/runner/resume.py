@@ -30,7 +30,7 @@ def open_schedule(plan: Plan, store: Store, options: Options = Options(), costs:
     downloads = [task for task in plan.preparations.values() if isinstance(task, WeightsDownload)]
     prepared = [task for task in plan.preparations.values() if not isinstance(task, WeightsDownload)]
     tasks: list[Task] = [*prepared, *plan.trainings.values(), *plan.evaluations.values()]
-    sound = [task for task in tasks if store.sound(task.store_kind, task.signature)]
+    sound = [task for task in store.begun(tasks) if store.sound(task.store_kind, task.signature)]
     results = {task.signature: done for task in sound if (done := done_result(store, task)) is not None}
     changes = changes_of(plan, store, results)
     present = frozenset(results.keys() - (with_dependents(plan, changes) if options.recompute else set()))

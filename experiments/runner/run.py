@@ -152,7 +152,6 @@ def _execute(
                     cuda_graphs=resources.cuda_graphs,
                     run_info=RunInfo.of_this_process(store, options.tags),
                 )
-                mirror.start()
                 started_ray.wait()
             own = started_ray if isinstance(started_ray, cluster.LocalRay) else None
             on_change = _change_reporter(schedule, listener)
@@ -160,10 +159,12 @@ def _execute(
             run = remote.run_there if (options.address or "").startswith(cluster.CLIENT) else tune.run_here
             with (
                 _interruptible(schedule, store, run_id, listener.notice, options.timing) as interrupted,
-                _showing(RunProgress(schedule, store, run_id), listener),
+                _showing(RunProgress(schedule, store, run_id), listener, mirror),
             ):
                 worked_s = run(ray_run)
-                return not schedule.abandoned and (interrupted.is_set() or store.stop_requested(run_id)), worked_s
+                stopped = not schedule.abandoned and (interrupted.is_set() or store.stop_requested(run_id))
+            mirror.start()  # unless it was
+            return stopped, worked_s
 
 
 def _change_reporter(schedule: Schedule, listener: RunListener) -> Callable[[Task], None]:
@@ -179,10 +180,15 @@ def _change_reporter(schedule: Schedule, listener: RunListener) -> Callable[[Tas
 
 
 @contextmanager
-def _showing(progress: RunProgress, listener: RunListener) -> Iterator[None]:
-    """While the block lasts, publish how far the run is and let the listener show it, once a second."""
+def _showing(progress: RunProgress, listener: RunListener, mirror: MirrorThread) -> Iterator[None]:
+    """While the block lasts, publish how far the run is and let the listener show it, once a second.
+
+    The mirror starts once a worker computes: loading MLflow would keep workers from loading torch.
+    """
 
     def tick() -> None:
+        if not mirror.is_started and progress.is_computing:
+            mirror.start()
         progress.publish()
         listener.tick()
 

@@ -12,6 +12,8 @@ from experiments.store.files import read_json, write_soon
 from experiments.store.layout import PROGRESS
 from experiments.store.results import Record
 
+LOADING_TORCH = "loading torch"  # the first phase of a worker's first task
+
 
 @dataclass(frozen=True, kw_only=True)
 class Progress(Record):

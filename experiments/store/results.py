@@ -30,17 +30,14 @@ ResultT = TypeVar("ResultT", bound="Result")
 
 
 @cache
-def _parsers(cls: type) -> Mapping[str, Callable[[Any], Any] | None]:
-    return {f.name: f.metadata.get(PARSE) for f in fields(cls)}
+def _parsers(cls: type) -> Mapping[str, Callable[[Any], Any]]:
+    return {f.name: f.metadata[PARSE] for f in fields(cls) if PARSE in f.metadata}
 
 
 @cache
-def _required(cls: type) -> frozenset[str]:
-    return frozenset(f.name for f in fields(cls) if f.default is MISSING and f.default_factory is MISSING)
-
-
-def _parsed(value: Any, parse: Callable[[Any], Any] | None) -> Any:
-    return value if parse is None or value is None else parse(value)
+def _known_and_required(cls: type) -> tuple[frozenset[str], frozenset[str]]:
+    required = (f.name for f in fields(cls) if f.default is MISSING and f.default_factory is MISSING)
+    return frozenset(f.name for f in fields(cls)), frozenset(required)
 
 
 class Record:
@@ -49,12 +46,14 @@ class Record:
     @classmethod
     def from_json(cls, content: Mapping[str, Any]) -> Self:
         """Parse a JSON object, ignoring unknown keys; raises ValueError where a required one is missing."""
-        missing = _required(cls) - content.keys()
-        if missing:
+        known, required = _known_and_required(cls)
+        if missing := required - content.keys():
             raise ValueError(f"{cls.__name__}: lacks {', '.join(sorted(missing))}")
-        parsers = _parsers(cls)
-        known = {name: value for name, value in content.items() if name in parsers}
-        return cls(**{name: _parsed(value, parsers[name]) for name, value in known.items()})
+        values = {name: value for name, value in content.items() if name in known}
+        for name, parse in _parsers(cls).items():
+            if values.get(name) is not None:
+                values[name] = parse(values[name])
+        return cls(**values)
 
 
 @dataclass(frozen=True)

@@ -15,8 +15,9 @@ import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Protocol, Self, TypeVar
 
 from edm.checksums import sha256_of
 from experiments.errors import UserError
@@ -34,6 +35,22 @@ from experiments.store.results import Result, ResultT
 
 TRUSTED_S = 2.0  # after its result a file may bear a later time and still count as untouched
 
+
+class StoredTask(Protocol):
+    """What is kept in the folder of its kind under its signature."""
+
+    @property
+    def signature(self) -> str:
+        """What identifies it."""
+        ...
+
+    @property
+    def store_kind(self) -> StoreKind:
+        """The folder of its kind."""
+        ...
+
+
+TaskT = TypeVar("TaskT", bound=StoredTask)
 FindFault = Callable[[Path, str], str | None]  # what is wrong with a file that should have a checksum
 
 log = logging.getLogger("edm_sweep")
@@ -67,7 +84,7 @@ class Store(RunRequests):
         """Return the folder of a task. Raises UserError where the signature, as it was read, is a path."""
         if not is_part(signature):
             raise UserError(f"{self.root}: {signature[:100]!r} is no signature; remove the record that has it")
-        return self.root / kind / signature
+        return Path(f"{self.root}/{kind}/{signature}")  # in one piece, as thousands are asked for
 
     def report_folder(self, sweep: str) -> Path:
         """Return the folder of a sweep's report, or of a variant's."""
@@ -77,13 +94,17 @@ class Store(RunRequests):
         """Return whether a task is done, going by its result alone."""
         return (self.folder(kind, signature) / RESULT).exists()
 
-    def has_any(self, kind: StoreKind) -> bool:
-        """Return whether anything of a kind is there."""
+    def signatures(self, kind: StoreKind) -> list[str]:
+        """Return the signatures of a kind's tasks of which there is anything."""
         try:
-            with os.scandir(self.root / kind) as entries:
-                return next(entries, None) is not None
+            return os.listdir(self.root / kind)
         except FileNotFoundError:
-            return False
+            return []
+
+    def begun(self, tasks: Iterable[TaskT]) -> list[TaskT]:
+        """Return those tasks of which there is anything; the folder of each kind is listed once."""
+        there = cache(lambda kind: frozenset(self.signatures(kind)))
+        return [task for task in tasks if task.signature in there(task.store_kind)]
 
     def has_begun(self, kind: StoreKind, signature: str) -> bool:
         """Return whether a task was begun, and perhaps finished."""
@@ -91,11 +112,7 @@ class Store(RunRequests):
 
     def configs(self, kind: StoreKind) -> Iterator[str]:
         """Yield the config.yaml of every task of a kind."""
-        try:
-            names = os.listdir(self.root / kind)
-        except FileNotFoundError:
-            return
-        for name in names:
+        for name in self.signatures(kind):
             with suppress(OSError, ValueError):
                 yield Path(f"{self.root}/{kind}/{name}/{CONFIG}").read_text()
 

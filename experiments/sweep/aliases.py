@@ -7,7 +7,7 @@ nothing is computed again for being called something else.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from typing import Generic, Protocol, TypeVar
 
 from experiments.store.layout import StoreKind
@@ -23,8 +23,8 @@ class Holdings(Protocol):
         """Return whether a task is done."""
         ...
 
-    def has_any(self, kind: StoreKind) -> bool:
-        """Return whether anything of a kind is there."""
+    def signatures(self, kind: StoreKind) -> Collection[str]:
+        """Return the signatures of a kind's tasks of which there is anything."""
         ...
 
     def has_begun(self, kind: StoreKind, signature: str) -> bool:
@@ -51,12 +51,13 @@ class Aliases(Generic[TaskT]):
 
     def add(self, computation: str, forms: Iterable[TaskT]) -> None:
         """Remember those forms of a computation of which there is something."""
-        held = self._held.setdefault(computation, {})
-        held |= {form.signature: form for form in forms if form.signature not in held and self._rank(form)}
+        for form in forms:
+            if self._rank(form):
+                self._held.setdefault(computation, {}).setdefault(form.signature, form)
 
     def add_if_none(self, computation: str, forms: Iterable[TaskT]) -> None:
         """Remember like `add`, unless there is something of a computation already: then `forms` is not looked at."""
-        if not self._held.get(computation):
+        if computation not in self._held:
             self.add(computation, forms)
 
     def _rank(self, task: TaskT) -> int:
@@ -74,5 +75,5 @@ class Aliases(Generic[TaskT]):
 
         otherwise: what to return where there is nothing of any.
         """
-        best = max((*forms, *self.held(computation)), key=self._rank)
+        best = max((*forms, *self.held(computation)), key=self._rank, default=otherwise)
         return best if self._rank(best) else otherwise

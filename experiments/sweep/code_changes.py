@@ -146,7 +146,7 @@ def changes_of(plan: Plan, store: Store, results: Mapping[str, Result] = NOT_REA
     results: those that were read already, by signature.
     """
     found = {}
-    for task in tasks_of(plan):
+    for task in store.begun(tasks_of(plan)):
         result = results.get(task.signature)
         made = ResultCode.of(result) if result is not None else made_by(store, task)
         change = change_of(store, task, made) if made is not None else None

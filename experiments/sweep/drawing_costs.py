@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import dataclasses
-from functools import lru_cache
 
 from edm.config import NetworkConfig, SamplingConfig
 from edm.cost import forward_flops
+from experiments.sweep.by_identity import by_identity
 
 
-@lru_cache(maxsize=4096)  # by networks, of which thousands of trainings have few
+@by_identity
+def nfe_of(sampling: SamplingConfig) -> int:
+    """Return the network evaluations per image."""
+    return sampling.nfe
+
+
+@by_identity
 def flops_per_image(sampling: SamplingConfig, network: NetworkConfig, other: NetworkConfig) -> int:
     """Return the floating-point operations that drawing one image takes, at the resolution of sampling.
 

@@ -13,6 +13,7 @@ from experiments.sweep.diagnostics import show_value
 from experiments.sweep.spec import SECTIONS, Cell, key_of, split_axis
 
 Outcome = tuple[Cell, str]  # a cell, and the signature of the canonical form of what it comes to
+Row = tuple[Any, ...]
 MOST_CELLS = 4  # that a sentence names
 
 
@@ -44,7 +45,9 @@ def _shown(value: Any) -> str:
 
 def same_values(cells: Sequence[Outcome], axes: Sequence[str]) -> list[SameValues]:
     """Return the values of each axis that come to the same."""
-    return [same for axis in axes if _decides_numbers(axis) for same in _same_values(cells, axes, axis)]
+    rows = [tuple([cell.value(axis) for axis in axes]) for cell, _ in cells]
+    numbers = [number for number, axis in enumerate(axes) if _decides_numbers(axis)]
+    return [same for number in numbers for same in _same_values(cells, rows, axes[number], number)]
 
 
 def _decides_numbers(axis: str) -> bool:
@@ -54,11 +57,11 @@ def _decides_numbers(axis: str) -> bool:
     return bool(field.metadata.get("identity", True))
 
 
-def _same_values(cells: Sequence[Outcome], axes: Sequence[str], axis: str) -> Iterator[SameValues]:
+def _same_values(cells: Sequence[Outcome], rows: Sequence[Row], axis: str, number: int) -> Iterator[SameValues]:
+    """The values of one axis, given its number, that come to the same. rows: the values of all axes, of every cell."""
     outcomes: dict[Any, dict[Any, str]] = {}  # by value, and then by what else a cell is
-    for cell, computation in cells:
-        rest = (cell.seed, *(cell.value(other) for other in axes if other != axis))
-        outcomes.setdefault(cell.value(axis), {})[rest] = computation
+    for (cell, computation), row in zip(cells, rows, strict=True):
+        outcomes.setdefault(row[number], {})[cell.seed, row[:number], row[number + 1 :]] = computation
     left = list(outcomes)
     while left:
         first, *others = left
@@ -102,7 +105,9 @@ def repeated_cells(cells: Sequence[Outcome], axes: Sequence[str], known: Sequenc
     shown = [axis for axis in axes if _decides_numbers(axis)]
     groups: dict[str, dict[Any, int]] = {}
     for number, (cell, computation) in enumerate(cells):
-        values = (merged.get((axis, cell.value(axis)), cell.value(axis)) for axis in shown)
+        values = [cell.value(axis) for axis in shown]
+        if merged:
+            values = [merged.get(pair, pair[1]) for pair in zip(shown, values, strict=True)]
         groups.setdefault(computation, {}).setdefault((cell.seed, *values), number)
     return [list(group.values()) for group in groups.values() if len(group) > 1]
 

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator
 from functools import lru_cache
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from edm.config import (
     EvaluationConfig,
@@ -29,8 +28,10 @@ from experiments.sweep.tasks import (
     DataSource,
     Evaluation,
     FeatureSpace,
+    Spaces,
     Training,
     drawing_signature,
+    judge_of,
 )
 
 Value = TypeVar("Value")
@@ -73,17 +74,64 @@ def guide_cell(cell: Cell) -> Cell | None:
     return dataclasses.replace(cell, model=guide.model(cell.model), training=guide.training(cell.training))
 
 
+class EvaluationForm(NamedTuple):
+    """One form of the evaluation that fills a cell: enough to look for it in a store, and to make the task of it.
+
+    guide: the training that guides, where `sampling` has a guide. statistics: the SHA-256 of the published file to
+    compare with. drawing, signature: as of the task.
+    """
+
+    cell: Cell
+    sampling: SamplingConfig
+    training: Training
+    guide: Training | None
+    statistics: str | None
+    drawing: str
+    signature: str
+
+    @classmethod
+    def of(
+        cls, cell: Cell, sampling: SamplingConfig, training: Training, guide: Training | None, statistics: str | None
+    ) -> EvaluationForm:
+        """Return the form that draws by `sampling` from a form of the training."""
+        guide = guide if sampling.guide is not None else None
+        drawing = drawing_signature("drawing", training, sampling, guide)
+        features = _feature_space(cell.evaluation, training.data)
+        scored: dict[str, Any] = {"drawing": drawing, "evaluation": cell.evaluation, "features": features}
+        if statistics is not None:
+            scored["statistics"] = statistics
+        return cls(cell, sampling, training, guide, statistics, drawing, signature("evaluation", **scored))
+
+    def task(self) -> Evaluation:
+        """Return the evaluation itself."""
+        config, sampling, training = self.cell.evaluation, self.sampling, self.training
+        features = _feature_space(config, training.data)
+        request = scores_to_compute(config, training.data, sampling.is_deterministic)
+        return Evaluation(
+            self.signature,
+            training,
+            sampling,
+            config,
+            features,
+            config.images * flops_per_image(sampling, training.network, (self.guide or training).network),
+            self.drawing,
+            request.scores,
+            self.guide,
+            _spaces(config, features, training.data, request.scores),
+            self.statistics,
+            notes=request.notes,
+        )
+
+
 def evaluation_forms(
     cell: Cell, training: Training, guide: Training | None, statistics: str | None
-) -> Iterator[Evaluation]:
-    """Yield the evaluation that fills a cell, in each of its forms, the canonical one last.
+) -> list[EvaluationForm]:
+    """Return the forms of the evaluation that fills a cell, the canonical one last.
 
     They are those of one form of its training and of its guide.
-
-    statistics: the SHA-256 of the published file to compare with.
     """
-    for sampling in _sampling_forms(cell.sampling, training.network):
-        yield evaluation_of(cell, sampling, training, guide, statistics)
+    samplings = _sampling_forms(cell.sampling, training.network)
+    return [EvaluationForm.of(cell, sampling, training, guide, statistics) for sampling in samplings]
 
 
 def computation_of(
@@ -97,7 +145,7 @@ def computation_of(
     sampling = _guiding_the_same_steps(canonical.sampling)
     if sampling is canonical.sampling or TRUNCATION in canonical.scores:
         return canonical.signature
-    return evaluation_of(cell, sampling, training, guide, statistics).signature
+    return EvaluationForm.of(cell, sampling, training, guide, statistics).signature
 
 
 @by_identity
@@ -122,38 +170,15 @@ def _former_sampling(config: SamplingConfig, network: NetworkConfig) -> Sampling
     return sampling
 
 
-def evaluation_of(
-    cell: Cell, sampling: SamplingConfig, training: Training, guide: Training | None, statistics: str | None
-) -> Evaluation:
-    """Return the evaluation of a training for a cell that draws by `sampling`, whatever its form.
-
-    guide: the training that guides, where `sampling` has a guide. statistics: as of `evaluation_forms`.
-    """
-    config, guide = cell.evaluation, guide if sampling.guide is not None else None
-    features = _feature_space(config, training.data)
-    drawing = drawing_signature("drawing", training, sampling, guide)
-    scored: dict[str, Any] = {"drawing": drawing, "evaluation": config, "features": features}
-    if statistics is not None:
-        scored["statistics"] = statistics
-    request = scores_to_compute(config, training.data, sampling.is_deterministic)
-    return Evaluation(
-        signature("evaluation", **scored),
-        training,
-        sampling,
-        config,
-        features,
-        config.images * flops_per_image(sampling, training.network, (guide or training).network),
-        drawing,
-        request.scores,
-        guide,
-        statistics=statistics,
-        notes=request.notes,
-    )
-
-
 @by_identity
 def _feature_space(config: EvaluationConfig, data: DataSource) -> FeatureSpace:
     return FeatureSpace.named(config.features, data, config.resize)
+
+
+@by_identity
+def _spaces(config: EvaluationConfig, features: FeatureSpace, data: DataSource, scores: tuple[str, ...]) -> Spaces:
+    needed = (features, judge_of(data)) if "accuracy" in scores else (features,)
+    return tuple(dict.fromkeys(needed, config.images).items())
 
 
 @by_identity

@@ -7,7 +7,8 @@ from collections.abc import Callable, Iterable
 from typing import Any, TypeVar
 
 from edm.config import EvaluationConfig
-from experiments.sweep.tasks import Evaluation, FeatureSpace
+from experiments.sweep.by_identity import by_identity
+from experiments.sweep.tasks import Evaluation, Spaces
 
 Value = TypeVar("Value")
 
@@ -22,6 +23,7 @@ def merge_evaluations(first: Evaluation, second: Evaluation) -> Evaluation:
     )
 
 
+@by_identity
 def _merge_configs(first: EvaluationConfig, second: EvaluationConfig) -> EvaluationConfig:
     return dataclasses.replace(
         first,
@@ -31,6 +33,7 @@ def _merge_configs(first: EvaluationConfig, second: EvaluationConfig) -> Evaluat
     )
 
 
+@by_identity
 def _union(first: tuple[Value, ...], second: tuple[Value, ...]) -> tuple[Value, ...]:
     return tuple(dict.fromkeys((*first, *second)))
 
@@ -41,25 +44,33 @@ def link_evaluations(evaluations: dict[str, Evaluation]) -> dict[str, Evaluation
     rivals, kin = _group(evaluations, _table), _group(evaluations, _table_and_sampling)
     linked = {}
     for identity, evaluation in evaluations.items():
-        stops = evaluation.config.stop_when is not None
-        linked[identity] = dataclasses.replace(
-            evaluation,
-            spaces=tuple(spaces[evaluation.drawing].items()),
-            rivals=rivals[_table(evaluation)] if stops else (),
-            kin=kin[_table_and_sampling(evaluation)] if stops else (),
-        )
+        needed, stops = spaces[evaluation.drawing], evaluation.config.stop_when is not None
+        if stops:
+            others = {"rivals": rivals[_table(evaluation)], "kin": kin[_table_and_sampling(evaluation)]}
+            linked[identity] = dataclasses.replace(evaluation, spaces=needed, **others)
+        elif evaluation.spaces is not needed:
+            linked[identity] = dataclasses.replace(evaluation, spaces=needed)
+        else:  # as most are, of thousands
+            linked[identity] = evaluation
     return linked
 
 
-def _spaces_by_drawing(evaluations: Iterable[Evaluation]) -> dict[str, dict[FeatureSpace, int]]:
+def _spaces_by_drawing(evaluations: Iterable[Evaluation]) -> dict[str, Spaces]:
     """The feature spaces in which the images of each drawing are measured, with the largest number of images."""
-    spaces: dict[str, dict[FeatureSpace, int]] = {}
+    spaces: dict[str, Spaces] = {}
     for evaluation in evaluations:
-        needed = (evaluation.features, evaluation.judge) if "accuracy" in evaluation.scores else (evaluation.features,)
-        counts = spaces.setdefault(evaluation.drawing, {})
-        for space in needed:
-            counts[space] = max(counts.get(space, 0), evaluation.config.images)
+        known = spaces.setdefault(evaluation.drawing, evaluation.spaces)
+        if known is not evaluation.spaces:
+            spaces[evaluation.drawing] = _all_spaces(known, evaluation.spaces)
     return spaces
+
+
+@by_identity
+def _all_spaces(first: Spaces, second: Spaces) -> Spaces:
+    counts = dict(first)
+    for space, images in second:
+        counts[space] = max(counts.get(space, 0), images)
+    return tuple(counts.items())
 
 
 def _group(evaluations: dict[str, Evaluation], key: Callable[[Evaluation], Any]) -> dict[Any, tuple[str, ...]]:

@@ -3,19 +3,52 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Container, Iterable, Sequence
 from fnmatch import fnmatchcase
 from typing import Any
 
+from experiments.sweep.spec import SECTIONS, Cell, Sweep, split_axis
 from experiments.wording import did_you_mean, resembling
 
 
-def short_name(values: dict[str, Any]) -> str:
-    """Return axis values as one word, such as tiny/no-attention/guidance=2.5/heun."""
-    return "/".join(_part(axis.split(".")[-1], value) for axis, value in values.items())
+class CellNames:
+    """Names the cells of a sweep by their axis values, such as tiny/no-attention/guidance=2.5/heun.
+
+    What an axis adds to a name is worked out once for all cells that share the section it is in.
+    """
+
+    def __init__(self, sweep: Sweep, cells: Iterable[Cell]) -> None:
+        self._sweep = sweep
+        self._axes = [(split_axis(axis)[0], axis) for axis in sweep.axes]
+        self._has_several_seeds = len({cell.seed for cell in cells}) > 1
+        # by identity; with the cell or the section itself, so that no other one gets its id
+        self._whole: dict[int, tuple[Cell, str]] = {}
+        self._parts: dict[tuple[str, int], tuple[object, str | None]] = {}
+
+    def of(self, cell: Cell) -> str:
+        """Return the value of every axis, and the seed where there are several."""
+        if id(cell) not in self._whole:
+            self._whole[id(cell)] = cell, self.within(SECTIONS, cell)
+        return self._whole[id(cell)][1]
+
+    def within(self, sections: Container[str], cell: Cell) -> str:
+        """Return the value of every axis in these sections, and the seed where there are several."""
+        parts = [self._part(section, axis, cell) for section, axis in self._axes if section in sections]
+        if self._has_several_seeds:
+            parts.append(_text("seed", cell.seed))
+        return "/".join([part for part in parts if part is not None]) or self._sweep.name
+
+    def _part(self, section: str, axis: str, cell: Cell) -> str | None:
+        """What an axis adds to a name; None where it is an option that the cell's value does not have."""
+        config = getattr(cell, section)
+        known = self._parts.get((axis, id(config)))
+        if known is None:
+            part = _text(axis.split(".")[-1], cell.value(axis)) if cell.has(axis) else None
+            known = self._parts[axis, id(config)] = config, part
+        return known[1]
 
 
-def _part(field: str, value: Any) -> str:
+def _text(field: str, value: Any) -> str:
     """Text is shown alone, true and false as the field's name, any other value after the field's name."""
     if isinstance(value, str):
         return value

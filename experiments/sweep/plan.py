@@ -7,20 +7,21 @@ import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, TypeVar
+from typing import Any, NamedTuple
 
-from edm.config import DataConfig, Extension, extensions_in
+from edm.config import DataConfig, EvaluationConfig, Extension, extensions_in
 from experiments.errors import UserError
 from experiments.inputs import Inputs
 from experiments.sweep.aliases import Aliases, Holdings
+from experiments.sweep.by_identity import by_identity
 from experiments.sweep.equivalence import Outcome, SameValues, repeated_cells, repeated_sentence, same_values
 from experiments.sweep.forms import computation_of, evaluation_forms, guide_cell, pretrained_training, training_forms
 from experiments.sweep.identity import VERSIONS
 from experiments.sweep.linking import link_evaluations, merge_evaluations
 from experiments.sweep.metrics import declare_metrics, fid_remedy
-from experiments.sweep.names import short_name
+from experiments.sweep.names import CellNames
 from experiments.sweep.preparations import Preparation, names_of, preparations_by_signature
-from experiments.sweep.spec import SECTIONS, Cell, Sweep, split_axis
+from experiments.sweep.spec import SECTIONS, Cell, Sweep
 from experiments.sweep.stored_configs import StoredForms
 from experiments.sweep.tasks import (
     FORMER_CLASSIFIER,
@@ -31,8 +32,6 @@ from experiments.sweep.tasks import (
 )
 
 TRAINING_SECTIONS = ("data", "model", "training")  # of the sweep file: these decide a training
-
-Value = TypeVar("Value")
 
 
 @dataclass(frozen=True)
@@ -73,36 +72,22 @@ class Plan:
         names: dict[str, str] = {}
         for planned in self.cells:
             if planned.training.signature not in names:
-                names[planned.training.signature] = self._name(planned, TRAINING_SECTIONS)
+                names[planned.training.signature] = self._cell_names.within(TRAINING_SECTIONS, planned.cell)
             names.setdefault(planned.evaluation.signature, self.cell_name(planned))
         for planned in self.cells:  # last, as a guide may be the training of another cell
             guide = planned.evaluation.guide
             if guide is not None:
-                own = self._name(planned, TRAINING_SECTIONS)
+                own = self._cell_names.within(TRAINING_SECTIONS, planned.cell)
                 names.setdefault(guide.signature, f"{own}/guide {planned.cell.sampling.guide}")
         return names | names_of(self.prepared.values(), names)
 
     def cell_name(self, planned: PlannedCell) -> str:
         """Return the readable name of a cell: the value of every axis, and the seed where there are several."""
-        if id(planned) not in self._cell_names:
-            self._cell_names[id(planned)] = planned, self._name(planned, tuple(SECTIONS))
-        return self._cell_names[id(planned)][1]
+        return self._cell_names.of(planned.cell)
 
     @cached_property
-    def _cell_names(self) -> dict[int, tuple[PlannedCell, str]]:
-        """The names that were asked for, by the identity of the cell, which is kept so that no other one gets it."""
-        return {}
-
-    def _name(self, planned: PlannedCell, sections: tuple[str, ...]) -> str:
-        axes = [axis for axis in self.sweep.axes if split_axis(axis)[0] in sections]
-        values = {axis: planned.cell.value(axis) for axis in axes if planned.cell.has(axis)}
-        if self._has_several_seeds:
-            values["seed.seed"] = planned.cell.seed
-        return short_name(values) or self.sweep.name
-
-    @cached_property
-    def _has_several_seeds(self) -> bool:
-        return len({planned.cell.seed for planned in self.cells}) > 1
+    def _cell_names(self) -> CellNames:
+        return CellNames(self.sweep, (planned.cell for planned in self.cells))
 
     @cached_property
     def trained(self) -> dict[str, Training]:
@@ -136,7 +121,7 @@ class Plan:
         """What a person should know before the sweep runs: scores that are left out, fields that have no effect."""
         evaluations = self.evaluations.values()
         notes = {note for evaluation in evaluations for note in evaluation.notes}
-        remedies = {fid_remedy(evaluation.config, evaluation.training.data.sizes) for evaluation in evaluations}
+        remedies = {_fid_remedy(evaluation.config, evaluation.training.data) for evaluation in evaluations}
         return [
             *self.remarks,
             *sorted(notes),
@@ -167,7 +152,7 @@ class Plan:
         return [(planned.cell, planned.computation) for planned in self.cells]
 
     def _fields_without_effect(self) -> Iterator[str]:
-        samplings = [planned.cell.sampling for planned in self.cells]
+        samplings = list({id(p.cell.sampling): p.cell.sampling for p in self.cells}.values())
         for name in ("guidance_interval", "guide"):
             given = [sampling for sampling in samplings if getattr(sampling, name) is not None]
             if given and all(sampling.guidance == 1 for sampling in given):
@@ -180,6 +165,11 @@ class Plan:
             )
         if any(training.config.warmup_kimg > training.config.kimg for training in self.trainings.values()):
             yield "training.warmup_kimg exceeds training.kimg, so that the learning rate never reaches training.lr"
+
+
+@by_identity
+def _fid_remedy(config: EvaluationConfig, data: DataSource) -> str | None:
+    return fid_remedy(config, data.sizes)
 
 
 def plan_sweep(
@@ -214,7 +204,7 @@ def _planned(
     stored = StoredForms(holdings) if holdings is not None else None
     planner = Planner(inputs, sources, holdings, stored)
     requested = list(planner.plan(sweep.cells))
-    if holdings is None or not holdings.has_any("evaluations") or not planner.lacks_classifiers:
+    if holdings is None or not holdings.signatures("evaluations") or not planner.lacks_classifiers:
         return planner, requested
     # a bundle has results without their classifier
     former = Planner(inputs, sources, holdings, stored, FORMER_CLASSIFIER)
@@ -222,16 +212,20 @@ def _planned(
     return (former, as_before) if former.has_classified else (planner, requested)
 
 
-@dataclass(frozen=True)
-class _Request:
+Pair = tuple[Training, Training | None]  # one form of a training, and one of its guide
+
+
+class _Request(NamedTuple):
     """The evaluation that a cell asks for.
 
-    canonical: its canonical form. computation: as of a PlannedCell. forms: those that could be in the store. otherwise:
-    the one to run if none is, which has the form of the training that the store has.
+    canonical: its canonical form. computation: as of a PlannedCell. pairs: forms of its trainings that could be in the
+    store. forms: those of the evaluation that are. otherwise: the one to run if none is, which has the form of the
+    training that the store has.
     """
 
     canonical: Evaluation
     computation: str
+    pairs: tuple[Pair, ...]
     forms: tuple[Evaluation, ...]
     otherwise: Evaluation
 
@@ -258,18 +252,20 @@ class Planner:
         self._without_classifier: set[str] = set()
         self._sources = {config: self._with_classifier(source) for config, source in sources.items()}
         self._forms_of: dict[Any, tuple[tuple[Training, ...], tuple[Training, ...]]] = {}
-        self._choices: dict[int, tuple[Training, ...]] = {}  # by the identity of forms in _forms_of
+        self._pairs_of: dict[tuple[int, int], tuple[Pair, ...]] = {}  # by the identity of forms in _forms_of
         self._stored = stored
+        self._begun = frozenset(holdings.signatures("evaluations") if holdings is not None else ())
         self._training_aliases = Aliases[Training](self._rank_of_training)
         self._evaluation_aliases = Aliases[Evaluation](self._rank_of_evaluation)
 
     def plan(self, cells: Sequence[Cell]) -> Iterator[tuple[Cell, Evaluation, str]]:
         """Add what cells need; yield each cell, its evaluation, and what is equal where that comes to the same."""
-        for forms in {id(forms): forms for cell in cells for forms in self._forms(cell) if forms}.values():
+        trained = [self._forms(cell) for cell in cells]
+        for forms in {id(forms): forms for both in trained for forms in both if forms}.values():
             self._training_aliases.add(forms[-1].signature, forms)
             if self._stored:
                 self._training_aliases.add_if_none(forms[-1].signature, self._stored.trainings(forms[-1]))
-        requests = [self._request(cell) for cell in cells]
+        requests = [self._request(cell, *both) for cell, both in zip(cells, trained, strict=True)]
         to_run: dict[str, Evaluation] = {}  # one for all cells that come to the same, in canonical form if there is one
         for request in requests:  # all of them first, as the store may have the form of another cell
             self._evaluation_aliases.add(request.computation, request.forms)
@@ -277,7 +273,7 @@ class Planner:
                 to_run.setdefault(request.computation, request.otherwise)
         for cell, request in zip(cells, requests, strict=True):
             if self._stored and self._training_aliases.held(request.canonical.training.signature):
-                forms = self._stored.evaluations(cell, request.canonical, request.forms)
+                forms = self._stored.evaluations(cell, request.canonical, request.pairs)
                 self._evaluation_aliases.add_if_none(request.computation, forms)
             otherwise = to_run.setdefault(request.computation, request.otherwise)
             chosen = self._evaluation_aliases.chosen(request.computation, request.forms, otherwise)
@@ -291,26 +287,27 @@ class Planner:
         known = self.evaluations.get(evaluation.signature)
         self.evaluations[evaluation.signature] = evaluation if known is None else merge_evaluations(known, evaluation)
 
-    def _request(self, cell: Cell) -> _Request:
-        trainings, guides = self._forms(cell)
-        statistics = self._statistics(cell.evaluation.statistics)
-        pairs = itertools.product(self._by_choice(trainings), self._by_choice(guides) if guides else (None,))
-        first, *others = [(pair, tuple(evaluation_forms(cell, *pair, statistics))) for pair in pairs]
-        (training, guide), forms = first
-        canonical = forms[-1]
+    def _request(self, cell: Cell, trainings: tuple[Training, ...], guides: tuple[Training, ...]) -> _Request:
+        statistics, pairs = self._statistics(cell.evaluation.statistics), self._pairs(trainings, guides)
+        first, *others = [evaluation_forms(cell, *pair, statistics) for pair in pairs]
+        canonical = otherwise = first[-1].task()
         last = trainings[-1], guides[-1] if guides else None
-        if (training, guide) != last:
-            *_, canonical = evaluation_forms(cell, *last, statistics)
+        if pairs[0] != last:
+            canonical = evaluation_forms(cell, *last, statistics)[-1].task()
         computation = computation_of(cell, *last, statistics, canonical)
-        return _Request(canonical, computation, (*forms, *(form for _, more in others for form in more)), forms[-1])
+        stored = (form.task() for form in itertools.chain(first, *others) if form.signature in self._begun)
+        return _Request(canonical, computation, pairs, tuple(stored), otherwise)
+
+    def _pairs(self, trainings: tuple[Training, ...], guides: tuple[Training, ...]) -> tuple[Pair, ...]:
+        """The forms of a training and of its guide that could be in the store, those to use first."""
+        key = id(trainings), id(guides)
+        if key not in self._pairs_of:
+            of_guide = self._by_choice(guides) if guides else (None,)
+            self._pairs_of[key] = tuple(itertools.product(self._by_choice(trainings), of_guide))
+        return self._pairs_of[key]
 
     def _by_choice(self, forms: tuple[Training, ...]) -> tuple[Training, ...]:
         """All forms of a training that could be in the store, the one to use first."""
-        if id(forms) not in self._choices:
-            self._choices[id(forms)] = self._chosen(forms)
-        return self._choices[id(forms)]
-
-    def _chosen(self, forms: tuple[Training, ...]) -> tuple[Training, ...]:
         if self._holdings is None:
             return forms[-1:]
         chosen = self._training_aliases.chosen(forms[-1].signature, forms, forms[-1])
@@ -319,7 +316,8 @@ class Planner:
     def _forms(self, cell: Cell) -> tuple[tuple[Training, ...], tuple[Training, ...]]:
         """The forms of a cell's training and of its guide's; worked out once for all cells that share them."""
         sections = map(id, (cell.data, cell.model, cell.training))  # kept by the cells, so that their ids stay theirs
-        key = (*sections, cell.seed, cell.sampling.guide, cell.sampling.guidance == 1)
+        guide = cell.sampling.guide
+        key = (*sections, cell.seed, guide, guide is not None and cell.sampling.guidance == 1)
         if key not in self._forms_of:
             guide = guide_cell(cell)
             guides = () if guide is None else training_forms(guide, self._source(guide.data))
@@ -340,6 +338,8 @@ class Planner:
         return 2 if done else int(self._holdings.has_begun("trainings", training.signature))
 
     def _rank_of_evaluation(self, evaluation: Evaluation) -> int:
+        if evaluation.signature not in self._begun:  # as thousands are: the disk is asked for the others alone
+            return 0
         return int(self._holdings is not None and self._holdings.has_result("evaluations", evaluation.signature))
 
     def _source(self, config: DataConfig) -> DataSource:

@@ -15,7 +15,6 @@ from edm.config import (
     Extension,
     Features,
     FormerClassifierConfig,
-    Resize,
     SamplingConfig,
     Split,
 )
@@ -23,6 +22,7 @@ from edm.cost import classifier_flops
 from edm.metrics.weights import PUBLISHED, Weights
 from experiments.store.layout import FOLDER_OF_TASK, StoreKind
 from experiments.store.results import ClassifierRecord, MeasuredReferences, SolutionRecord, WeightsRecord
+from experiments.sweep.by_identity import by_identity
 from experiments.sweep.drawing_costs import flops_per_image
 from experiments.sweep.identity import signature
 from experiments.sweep.metrics import FILE, TRUNCATION, is_own_score, reference_sizes, split_score
@@ -32,6 +32,7 @@ from experiments.sweep.tasks import (
     DataSource,
     Evaluation,
     FeatureSpace,
+    Spaces,
     Subset,
     Training,
     classifier_config,
@@ -218,16 +219,6 @@ class ReferenceStatistics:
     scores: tuple[str, ...]
     kind: Literal["references"] = "references"
 
-    @classmethod
-    def of(cls, evaluation: Evaluation) -> ReferenceStatistics | None:
-        """Return what an evaluation compares its images with; None where that is a published file alone."""
-        scores = _referring(evaluation.scores)
-        if not scores:
-            return None
-        own = evaluation.config
-        config = _as_far_as_it_matters(own.images, own.features, own.resize, own.reference)
-        return _references(evaluation.training.data, evaluation.features, config, scores)
-
     @property
     def store_kind(self) -> StoreKind:
         """The folder of the store that holds results of this kind."""
@@ -313,11 +304,16 @@ def _referring(scores: tuple[str, ...]) -> tuple[str, ...]:
     return (*sorted(of_splits), *(score for score in scores if score == MEMORISATION))
 
 
-@lru_cache(maxsize=1024)
-def _as_far_as_it_matters(
-    images: int, features: Features | Extension, resize: Resize, reference: Literal["equal", "all"]
-) -> EvaluationConfig:
-    return EvaluationConfig(images, features, resize=resize, reference=reference)
+def _compared_with(
+    data: DataSource, features: FeatureSpace, config: EvaluationConfig, scores: tuple[str, ...]
+) -> ReferenceStatistics | None:
+    """Return what an evaluation compares its images with; None where that is a published file alone."""
+    referring = _referring(scores)
+    if not referring:
+        return None
+    # of the configuration, only what matters here
+    own = EvaluationConfig(config.images, config.features, resize=config.resize, reference=config.reference)
+    return _references(data, features, own, referring)
 
 
 @lru_cache(maxsize=4096)
@@ -360,16 +356,29 @@ def extracting(data: DataSource, space: FeatureSpace) -> tuple[FeatureClassifier
 
 def preparations_of(evaluation: Evaluation) -> tuple[Preparation, ...]:
     """Return the preparations that must be done before an evaluation; what depends on others comes first."""
-    references, data = ReferenceStatistics.of(evaluation), evaluation.training.data
-    extractors = dict.fromkeys(task for space, _ in evaluation.spaces for task in extracting(data, space))
-    first = (task for task in (ExactSolution.of(evaluation), references) if task is not None)
-    return (*first, *extractors)
+    own, solution = evaluation, ExactSolution.of(evaluation)
+    of_scores = _of_scores(own.training.data, own.features, own.config, own.scores, own.spaces)
+    return of_scores if solution is None else (solution, *of_scores)
+
+
+@by_identity
+def _of_scores(
+    data: DataSource,
+    features: FeatureSpace,
+    config: EvaluationConfig,
+    scores: tuple[str, ...],
+    spaces: Spaces,
+) -> tuple[Preparation, ...]:
+    """What evaluations on a data set need for their scores, worked out once for all that ask for the same."""
+    references = _compared_with(data, features, config, scores)
+    extractors = dict.fromkeys(task for space, _ in spaces for task in extracting(data, space))
+    return (*extractors,) if references is None else (references, *extractors)
 
 
 def preparations_by_signature(evaluations: Iterable[Evaluation]) -> dict[str, Preparation]:
     """Return the preparations of evaluations, each once; what others depend on comes first."""
-    groups = dict.fromkeys(map(preparations_of, evaluations))
-    return {each.signature: each for group in groups for each in reversed(group)}
+    groups = {id(group): group for group in map(preparations_of, evaluations)}
+    return {each.signature: each for group in groups.values() for each in reversed(group)}
 
 
 def names_of(preparations: Iterable[Preparation | DataSource], trainings: Mapping[str, str]) -> dict[str, str]:

@@ -28,7 +28,7 @@ from edm.config import (
 from experiments.store.layout import StoreKind
 from experiments.sweep.aliases import Holdings
 from experiments.sweep.by_identity import by_identity
-from experiments.sweep.forms import evaluation_of, training_of
+from experiments.sweep.forms import EvaluationForm, training_of
 from experiments.sweep.metrics import TRUNCATION
 from experiments.sweep.schemas import validator
 from experiments.sweep.spec import Cell
@@ -100,19 +100,19 @@ class StoredForms:
             for config in self._configs.trainings.of(training.network, training.config):
                 yield training_of(training.seed, training.data, training.network, config)
 
-    def evaluations(self, cell: Cell, canonical: Evaluation, known: Iterable[Evaluation]) -> Iterator[Evaluation]:
+    def evaluations(
+        self, cell: Cell, canonical: Evaluation, pairs: Iterable[tuple[Training, Training | None]]
+    ) -> Iterator[Evaluation]:
         """Yield the forms of a cell's evaluation in configurations that other drawings of the store have.
 
-        canonical: its canonical form. known: forms of it, whose trainings are used.
+        canonical: its canonical form. pairs: forms of its training, each with one of its guide.
         """
         network = canonical.training.network
         samplings = self._configs.samplings.of(network, canonical.sampling)
         if TRUNCATION in canonical.scores:
             samplings = [each for each in samplings if canonical_sampling(each, network) == canonical.sampling]
-        if samplings:
-            pairs = {(form.training.signature, form.guide and form.guide.signature): form for form in known}
-            for sampling, form in itertools.product(samplings, pairs.values()):
-                yield evaluation_of(cell, sampling, form.training, form.guide, form.statistics)
+        for sampling, pair in itertools.product(samplings, pairs if samplings else ()):
+            yield EvaluationForm.of(cell, sampling, *pair, canonical.statistics).task()
 
 
 def _parsed(text: str) -> Any:

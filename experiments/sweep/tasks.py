@@ -27,6 +27,7 @@ from edm.data.catalogue import without_defaults
 from experiments.inputs import Inputs
 from experiments.store.layout import FOLDER_OF_TASK, StoreKind
 from experiments.store.results import DatasetRecord, EvaluationResult, TrainingResult
+from experiments.sweep.by_identity import by_identity
 from experiments.sweep.identity import REVISIONS, VERSIONS, revisions, signature
 from experiments.sweep.metrics import dimension_of
 from experiments.sweep.segments import segment_starts
@@ -150,8 +151,17 @@ class FeatureSpace:
         return signature("reference", data=data.signature, features=self, subset=subset)
 
 
+@by_identity
+def judge_of(data: DataSource) -> FeatureSpace:
+    """Return the feature space of the classifier that decides which class an image of a data set shows."""
+    return FeatureSpace.named("classifier", data)
+
+
 TITLES: dict[Features, str] = {"inception": "Inception", "dinov2": "DINOv2", "classifier": "classifier"}
 RULES: dict[Resize, str] = {"pytorch-fid": "", "clean": ", clean-fid's resize", "tensorflow": ", TensorFlow's resize"}
+
+
+Spaces = tuple[tuple[FeatureSpace, int], ...]  # in which images are measured, and how many of them
 
 
 @dataclass(frozen=True)
@@ -204,7 +214,7 @@ class Evaluation:
     drawing: str
     scores: tuple[str, ...]
     guide: Training | None = None
-    spaces: tuple[tuple[FeatureSpace, int], ...] = ()
+    spaces: Spaces = ()
     statistics: str | None = None
     rivals: tuple[str, ...] = ()
     kin: tuple[str, ...] = ()
@@ -235,7 +245,7 @@ class Evaluation:
     @property
     def judge(self) -> FeatureSpace:
         """The feature space of the classifier that decides which class an image shows (class accuracy)."""
-        return FeatureSpace.named("classifier", self.training.data)
+        return judge_of(self.training.data)
 
     @property
     def num_segments(self) -> int:
@@ -262,7 +272,12 @@ def drawing_signature(
     content: dict[str, Any] = {"training": training.signature, "sampling": sampling}
     if guide is not None:
         content["guide"] = guide.signature
-    return signature(stage, **content, **revisions(_revised_parts(sampling)))
+    return signature(stage, **content, **_revisions(sampling))
+
+
+@by_identity
+def _revisions(sampling: SamplingConfig) -> dict[str, Any]:
+    return revisions(_revised_parts(sampling))
 
 
 def _revised_parts(sampling: SamplingConfig) -> Iterator[str]:

@@ -36,9 +36,14 @@ class MirrorThread:
         """Whether MLflow is a server, so that its pages have addresses that last."""
         return (self.uri or "").startswith("http")
 
+    @property
+    def is_started(self) -> bool:
+        """Whether the thread was started."""
+        return self._thread.ident is not None
+
     def start(self) -> None:
-        """Start the thread, unless it was; loading MLflow takes seconds of a core, best when the run itself waits."""
-        if self._thread.ident is None:
+        """Start the thread, unless it was; loading MLflow takes seconds of a core."""
+        if not self.is_started:
             self._thread.start()
 
     def run_links(self, timeout_s: float) -> dict[str, str]:
@@ -94,7 +99,7 @@ class MirrorThread:
 
         Returns what went wrong; None where MLflow has everything.
         """
-        if self._thread.ident is None:
+        if not self.is_started:
             return None
         self._ending.set()
         self._due.set()

@@ -17,6 +17,7 @@ from experiments.store.results import EvaluationResult, TrainingResult
 from experiments.store.store import Store
 from experiments.store.training_records import Pruning
 from experiments.sweep.code_changes import CodeChange, ResultCode, change_of
+from experiments.sweep.drawing_costs import nfe_of
 from experiments.sweep.forms import scores_to_compute
 from experiments.sweep.metrics import ERRORS, HEADLINES, baselines_of, describe_reference, metrics_of
 from experiments.sweep.plan import Plan, PlannedCell
@@ -187,7 +188,7 @@ def _row(
         "evaluation": evaluation.signature,
         "features": evaluation.features.label,
         "reference": describe_reference(planned.cell.evaluation, sizes),
-        "nfe": evaluation.sampling.nfe,
+        "nfe": nfe_of(evaluation.sampling),
         "status": _status(own, done),
         "stopped_at": own.stopped_at if own is not None and done else None,
         "pruned_at": own.pruned_at if own is not None and not done else None,

@@ -14,7 +14,6 @@ A server may be killed after it has written something and before it says so. The
 from __future__ import annotations
 
 import logging
-import os
 from collections import defaultdict
 from collections.abc import Mapping
 from pathlib import Path
@@ -188,13 +187,7 @@ class Mirror:
     def _due(self, tasks: Mapping[str, TaskT]) -> list[TaskT]:
         """Return the tasks of a kind that have begun and may have something new."""
         left = [task for signature, task in tasks.items() if signature not in self.final]
-        if not left:
-            return []
-        try:
-            begun = set(os.listdir(self.store.root / left[0].store_kind))
-        except FileNotFoundError:
-            return []
-        return [task for task in left if task.signature in begun and not self._is_sent(task)]
+        return [task for task in self.store.begun(left) if not self._is_sent(task)]
 
     def _is_sent(self, task: SweepTask) -> bool:
         """Return whether a task's result is still the one that was sent."""

@@ -18,6 +18,7 @@ from pathlib import Path
 from experiments.store.fencing import discard
 from experiments.store.layout import FAILURE, LOG, PROGRESS
 from experiments.store.leases import Held, LeaseLost
+from experiments.store.progress import LOADING_TORCH
 from experiments.store.store import Store
 from experiments.sweep.jobs import Job, Outcome, Task
 from experiments.sweep.preparations import ExactSolution, FeatureClassifier, ReferenceStatistics, WeightsDownload
@@ -115,8 +116,11 @@ def _perform_locked(store: Store, task: Task, context: TrialContext, folder: Pat
 def _load_torch(context: TrialContext, folder: Path) -> None:
     """Load what takes seconds: of a worker's tasks, the first one waits for it."""
     if "torch" not in sys.modules:
-        PhaseReporter(folder)("loading torch")
+        PhaseReporter(folder)(LOADING_TORCH)
     context.limit_threads()
+    from experiments.trials.spare_compiler import spare_compiler  # heavy
+
+    spare_compiler()
     if context.gpus > 0 and context.device.type == "cpu":
         log.warning("a GPU was assigned but torch sees none: computing on the CPU")
 

@@ -15,9 +15,13 @@ from experiments.runner.measurements import measurements
 from experiments.runner.schedule import Schedule
 from experiments.store.results import ProbeResult
 from experiments.store.store import Store
+from experiments.sweep.by_identity import by_identity
+from experiments.sweep.drawing_costs import nfe_of
 from experiments.sweep.plan import Plan
 from experiments.sweep.probes import probes_by_training
 from experiments.sweep.tasks import DataSource
+
+parameters_of = by_identity(num_parameters)  # of networks, of which thousands of evaluations have few
 
 
 def plan_json(
@@ -88,7 +92,7 @@ def _trainings_json(plan: Plan, schedule: Schedule) -> Iterator[dict[str, Any]]:
         yield {
             "name": plan.names[signature],
             "signature": signature,
-            "parameters": num_parameters(training.network),
+            "parameters": parameters_of(training.network),
             "kimg": training.config.kimg,
             "done": signature in schedule.present,
         }
@@ -99,7 +103,7 @@ def _pretrained_json(plan: Plan, schedule: Schedule) -> list[dict[str, Any]]:
         {
             "name": plan.names[signature],
             "signature": signature,
-            "parameters": num_parameters(training.network),
+            "parameters": parameters_of(training.network),
             "path": training.pretrained.path,
             "digest": training.pretrained.digest,
             "done": signature in schedule.present,
@@ -116,10 +120,10 @@ def _evaluations_json(plan: Plan, schedule: Schedule) -> Iterator[dict[str, Any]
             "signature": signature,
             "training": evaluation.training.signature,
             "guide": evaluation.guide.signature if evaluation.guide else None,
-            "parameters": num_parameters(evaluation.training.network),
+            "parameters": parameters_of(evaluation.training.network),
             "kimg": evaluation.training.config.kimg if evaluation.training.pretrained is None else None,
             "images": evaluation.config.images,
-            "nfe": evaluation.sampling.nfe,
+            "nfe": nfe_of(evaluation.sampling),
             "done": signature in schedule.present,
         }
 
@@ -146,13 +150,13 @@ def networks_json(plan: Plan, store: Store) -> list[dict[str, Any]]:
     by_training = probes_by_training(plan, hardware.device_of(plan.sweep.resources.gpus))
     nfe: dict[str, set[int]] = {}
     for evaluation in plan.evaluations.values():
-        nfe.setdefault(by_training[evaluation.training.signature].signature, set()).add(evaluation.sampling.nfe)
+        nfe.setdefault(by_training[evaluation.training.signature].signature, set()).add(nfe_of(evaluation.sampling))
     first = {probe.signature: plan.names[name] for name, probe in reversed(by_training.items())}
     return [
         {
             "name": first[probe.signature],
             "signature": probe.signature,
-            "parameters": num_parameters(probe.network),
+            "parameters": parameters_of(probe.network),
             "nfe": sorted({min(counts), max(counts)}) if (counts := nfe.get(probe.signature)) else [],
             **_speeds_json(result),
         }

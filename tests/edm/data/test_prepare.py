@@ -140,6 +140,11 @@ def test_sigma_data_is_the_deviation_of_the_train_split(any_set, tmp_path) -> No
     assert record["sigma_data"] != pytest.approx(of["test"], rel=1e-6)
 
 
+@pytest.mark.parametrize("num", [0, 1, preparation.PIECE, 2 * preparation.PIECE + 3])
+def test_sums_of_the_largest_bytes_do_not_overflow(num: int) -> None:
+    assert preparation._sums(np.full(num, 255, dtype=np.uint8)) == (255 * num, 255**2 * num)
+
+
 def test_the_fingerprint_is_of_all_images_and_labels(any_set, tmp_path) -> None:
     record = prepare(any_set[0], tmp_path, any_set[1])
     images, labels = np.load(tmp_path / "images.npy"), np.load(tmp_path / "labels.npy")

@@ -161,6 +161,24 @@ def test_inception_features_are_pytorch_fids_own_from_png_files(inception_weight
     torch.testing.assert_close(found, torch.from_numpy(expected).float(), rtol=1e-5, atol=1e-5)
 
 
+@pytest.mark.parametrize("num", [1, features.INCEPTION_AT_ONCE + 1])
+def test_inception_in_parts_and_in_place_is_its_plain_layers(inception_weights, num):
+    extractor = Inception(inception_weights, CPU)
+    for norm in (module for module in extractor.network.modules() if isinstance(module, nn.BatchNorm2d)):
+        norm.running_mean.fill_(0.01)
+        norm.running_var.fill_(1.1)
+    images = random_images(num, 3, 8, 8)
+    found = extractor(images)[0]
+    for weight in extractor.network.parameters():
+        weight.requires_grad_()  # so that no norm is computed in place
+    resized = F.interpolate(images.float(), size=(299, 299), mode="bilinear", align_corners=False)
+    plain = extractor.network((2 * (resized / 255) - 1).contiguous(memory_format=torch.channels_last))
+    assert plain.requires_grad and not found.requires_grad
+    torch.testing.assert_close(found, plain.detach(), rtol=1e-5, atol=1e-5)  # one batch has other last bits than parts
+    if num == 1:
+        assert torch.equal(found, plain)
+
+
 class Layers(nn.Module):
     """The layers of the original network, which take images that are normalised already, with pytorch-fid's code."""
 

@@ -291,6 +291,18 @@ def test_the_compressed_covariance_is_that_of_plain_products(dimension, deficien
         assert found.log_determinant == pytest.approx(float(expected.logdet()), rel=1e-9, abs=1e-9)
 
 
+def test_splits_share_the_factor_of_a_singular_covariance(monkeypatch):
+    generated, references = (
+        Statistics.of(normal(5, 9)),
+        [Reference.of(Statistics.of(normal(40, 9, seed=i))) for i in (1, 2)],
+    )
+    apart = [frechet_distance(Statistics.of(normal(5, 9)), reference) for reference in references]
+    factored = []
+    monkeypatch.setattr(fid, "factor", lambda covariance: factored.append(covariance) or factor(covariance))
+    assert [frechet_distance(generated, reference) for reference in references] == apart
+    assert len(factored) == 1
+
+
 @pytest.mark.parametrize("rank", [1, 4, 8, 9])
 def test_factor_has_a_column_for_every_direction(rank):
     for seed in range(20):

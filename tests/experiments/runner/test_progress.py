@@ -27,10 +27,10 @@ def test_what_a_task_does_is_known_before_anything_is_counted(tiny_plan: Plan, t
     folder = store.folder("trainings", task.signature)
     folder.mkdir(parents=True)
     TaskProgress.of_phase("loading torch").write(folder)
-    assert phases()[task.signature] == "loading torch"
+    assert phases()[task.signature] == "loading torch" and not progress.is_computing
     TaskProgress(1.0, 4.0, "kimg", 0.5).write(folder)
     (own,) = (own for own in progress.running() if own.task == task)
-    assert (own.phase, own.left_s) == ("", 6.0)
+    assert (own.phase, own.left_s) == ("", 6.0) and progress.is_computing
 
 
 def test_a_phase_has_no_share_and_no_end(tmp_path: Path) -> None:

@@ -31,7 +31,7 @@ def test_without_them_ray_is_used_all_the_same(monkeypatch: pytest.MonkeyPatch) 
     assert ray_private.bootstrap_address("auto") is None
     assert not ray_private.dead_processes()  # Ray is not running here
     assert ray_private.last_words(0.0) == ""
-    with ray_private.own_process_group(), ray_private.on_loopback():
+    with ray_private.own_process_group(), ray_private.on_loopback(), ray_private.without_helpers():
         pass
 
 
@@ -41,6 +41,15 @@ def test_processes_get_a_group_of_their_own_only_within_the_block() -> None:
     with ray_private.own_process_group():
         assert services.ConsolePopen is not before
     assert services.ConsolePopen is before
+
+
+def test_ray_starts_no_helpers_only_within_the_block() -> None:
+    services, node = importlib.import_module("ray._private.services"), importlib.import_module("ray._private.node")
+    before = services.start_api_server, node.Node.start_monitor, node.Node.start_log_monitor
+    with ray_private.without_helpers():
+        assert services.start_api_server(False, False) == ("", None)
+        assert node.Node.start_monitor(None) is node.Node.start_log_monitor(None) is None
+    assert (services.start_api_server, node.Node.start_monitor, node.Node.start_log_monitor) == before
 
 
 def test_ray_listens_on_loopback_only_within_the_block() -> None:

@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 
@@ -18,7 +19,7 @@ from experiments.store import leases, result_files
 from experiments.store.damage import DamagedFile, set_aside_file
 from experiments.store.files import read_json, replacing, write_bytes, write_json, write_soon
 from experiments.store.journal import Journal
-from experiments.store.layout import JOURNAL
+from experiments.store.layout import JOURNAL, StoreKind
 from experiments.store.leases import Held, LeaseLost
 from experiments.store.processes import temporary_suffix
 from experiments.store.results import BaselineRecord, Provenance, SolutionRecord, TrainingResult
@@ -26,6 +27,11 @@ from experiments.store.store import Store
 from tests.results import training_result
 
 SIGNATURE = "0123456789abcdef0123"
+
+
+class Task(NamedTuple):
+    signature: str
+    store_kind: StoreKind
 
 
 def finished(root: Path, **files: bytes) -> Store:
@@ -54,6 +60,15 @@ def test_work_is_done_when_its_result_is_written(tmp_path: Path) -> None:
     result = store.result(TrainingResult, SIGNATURE)
     assert result is not None and result.loss == 0.5
     assert store.checked("trainings", SIGNATURE, "a.bin").read_bytes() == b"content"
+
+
+def test_tasks_of_which_there_is_anything(tmp_path: Path) -> None:
+    begun, other = Task("a" * 20, "trainings"), Task("b" * 20, "trainings")
+    store = Store(tmp_path)
+    assert store.begun([begun, other]) == [] and store.signatures("trainings") == []
+    store.folder("trainings", begun.signature).mkdir(parents=True)
+    store.folder("evaluations", other.signature).mkdir(parents=True)
+    assert store.begun([other, begun]) == [begun] and store.signatures("trainings") == [begun.signature]
 
 
 # damage -------------------------------------------------------------------------------------------

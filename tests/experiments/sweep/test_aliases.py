@@ -53,8 +53,8 @@ class Held:
     def has_result(self, _kind: StoreKind, signature: str) -> bool:
         return signature in self.done
 
-    def has_any(self, _kind: StoreKind) -> bool:
-        return bool(self.done | self.begun)
+    def signatures(self, _kind: StoreKind) -> set[str]:
+        return self.done | self.begun
 
     def has_begun(self, _kind: StoreKind, signature: str) -> bool:
         return signature in self.done | self.begun
@@ -215,7 +215,7 @@ def with_interval(*intervals: str, more: str = "") -> str:
 def test_a_training_of_another_sweep_under_another_value_is_found(tmp_path: Path) -> None:
     (other,) = plan(tmp_path, OTHER_HALFLIFE).cells
     former, canonical = training_forms(other.cell, other.training.data)
-    evaluation, *_ = evaluation_forms(other.cell, former, None, None)
+    evaluation = evaluation_forms(other.cell, former, None, None)[0].task()
     store = Held.with_results(former, evaluation)
     found = plan(tmp_path, AXES, store)  # in which no half-life is 0.3
     assert former.signature != canonical.signature and other.training.signature == canonical.signature

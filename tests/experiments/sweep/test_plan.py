@@ -1,6 +1,8 @@
 """Plans: the least work, and signatures that change when and only when the meaning does."""
 
+import copy
 import dataclasses
+import hashlib
 import json
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +13,7 @@ from edm.config import EvaluationConfig, SamplingConfig, TrainingConfig, added_f
 from edm.cost import num_parameters
 from experiments.sweep.identity import canonical, signature
 from experiments.sweep.plan import Plan
+from experiments.sweep.preparations import preparations_of
 from tests import ROOT
 from tests.planning import load_sweep, plan_sweep
 from tests.results import evaluation_result
@@ -85,6 +88,13 @@ def test_resources_report_and_name_do_not_change_signatures(tmp_path: Path, sect
     )
 
 
+def test_a_signature_is_the_digest_of_canonical_json() -> None:
+    content = {"x": SamplingConfig(), "text": 'é "quoted"', "n": 3, "yes": True, "whole": 2.0, "none": None, "l": [1.0]}
+    whole = {name: canonical(value) for name, value in {"stage": "exact", "version": 1, **content}.items()}
+    text = json.dumps(whole, sort_keys=True, separators=(",", ":"))
+    assert signature("exact", **content) == hashlib.sha256(text.encode()).hexdigest()[:20]
+
+
 def test_whole_numbers_and_floats_are_one_value() -> None:
     assert signature("training", x=2.0) == signature("training", x=2)
     assert signature("training", x=2.5) != signature("training", x=2)
@@ -134,6 +144,18 @@ def test_images_are_drawn_once_for_all_numbers_and_feature_spaces(tmp_path: Path
     assert len({e.drawing for e in made.evaluations.values()}) == 1
     wanted = {("inception", 3000), ("classifier", 3000), ("dinov2", 3000)}
     assert all({(space.name, images) for space, images in e.spaces} == wanted for e in made.evaluations.values())
+
+
+def test_what_evaluations_share_is_what_each_needs_by_itself(tmp_path: Path) -> None:
+    axes = "evaluation.features: [inception, classifier], sampling.steps: [3, 4], evaluation.metrics: [[fid], [kid]]"
+    text = f"data: {{name: cifar10}}\nevaluation: {{images: 3000}}\ngrid: {{{axes}}}\n"
+    made = plan(tmp_path, text).evaluations.values()
+    alone = [copy.deepcopy(evaluation) for evaluation in made]  # which share nothing
+    assert list(map(preparations_of, made)) == list(map(preparations_of, alone))
+    for evaluation in made:
+        drawn = [each for each in alone if each.drawing == evaluation.drawing]
+        judged = [each.judge for each in drawn if "accuracy" in each.scores]
+        assert dict(evaluation.spaces) == dict.fromkeys([*judged, *(each.features for each in drawn)], 3000)
 
 
 def test_reference_and_resize_make_another_evaluation_of_the_same_images(tmp_path: Path) -> None:
