@@ -119,10 +119,11 @@ def _sweep(sweep: Sweep | str | Path, store: str | Path | None) -> Sweep:
 
     if isinstance(sweep, Sweep):
         return sweep
-    place = _store(store)
-    return (
-        recall_sweep(str(sweep), place) if str(sweep) in recorded_sweeps(place) else load_sweep(sweep, (), InputFiles())
-    )
+    place, name = _store(store), str(sweep)
+    is_name = not Path(name).suffix and "/" not in name and not Path(name).exists()
+    if name in recorded_sweeps(place) or is_name:
+        return recall_sweep(name, place)
+    return load_sweep(sweep, (), InputFiles())
 
 
 def _store(store: str | Path | None) -> Store:

@@ -80,8 +80,13 @@ def did_you_mean(word: str, choices: Iterable[str], show: Callable[[str], str] =
 
     show: writes a choice, by default in quotes.
     """
-    meant = _meant(shortened(word).lower(), {choice.lower(): choice for choice in choices})
+    meant = resembling(word, choices)
     return f"did you mean {one_of([show(choice) for choice in meant])}?" if meant else ""
+
+
+def resembling(word: str, choices: Iterable[str]) -> list[str]:
+    """Return the choices that a word may stand for, whatever their case."""
+    return _meant(shortened(word).lower(), {choice.lower(): choice for choice in choices})
 
 
 def _meant(word: str, choices: dict[str, str]) -> list[str]:

@@ -78,6 +78,13 @@ class GridColumn:
         lines = [line for text in self.head for line in wrap(text, width - self.mark_width)]
         return self.align(lines, width)
 
+    def width_for_head(self, height: int, least: int) -> int:
+        """Return the smallest width, from `least` on, in which the head has so few lines; else that of all of it."""
+        whole = max(map(cell_len, self.head)) + self.mark_width
+        return next(
+            (width for width in range(least, whole) if len(self.head_lines(width)) <= height), max(least, whole)
+        )
+
     def cell_lines(self, row: int, width: int) -> list[str]:
         """Return a cell's lines in a column of this width."""
         cell, room = self.cells[row], width - self.mark_width
@@ -95,15 +102,23 @@ class Grid:
 
     def fits(self, numbers: Sequence[GridColumn], width: int, level: BreakLevel) -> bool:
         """Return whether the grid would fit with these columns of numbers instead of its own."""
-        return replace(self, numbers=tuple(numbers)).fit(width, level) is not None
+        return replace(self, numbers=tuple(numbers)).spare(width, level) >= 0
+
+    def spare(self, width: int, level: BreakLevel) -> int:
+        """Return how much of `width` is left over at this level; negative where it is not enough."""
+        widths = [need[level] for need in self._needs()]
+        return width - sum(widths) - GAP * (len(widths) - 1)
 
     def fit(self, width: int, level: BreakLevel) -> list[int] | None:
-        """Return the width of every column if `width` is enough at this level, with spare room given to texts."""
-        needs = self._needs()
-        widths = [need[level] for need in needs]
-        spare = width - sum(widths) - GAP * (len(widths) - 1)
+        """Return the width of every column if `width` is enough at this level, with spare room given to texts.
+
+        It goes first to the columns whose heads have the most lines.
+        """
+        spare, needs = self.spare(width, level), self._needs()
         if spare < 0:
             return None
+        widths = self._with_low_heads([need[level] for need in needs], spare)
+        spare -= sum(widths) - sum(need[level] for need in needs)
         for next_level in range(level + 1, len(BreakLevel)):
             missing = {i: need[next_level] - widths[i] for i, need in enumerate(needs)}
             for i in sorted(missing, key=missing.__getitem__):
@@ -113,6 +128,16 @@ class Grid:
         if level is BreakLevel.PIECES:  # names are still broken: whatever is left makes the longest ones shorter
             longest = max(range(len(self.names)), key=lambda i: needs[i][BreakLevel.WORDS] - widths[i])
             widths[longest] += max(0, min(spare, needs[longest][BreakLevel.WORDS] - widths[longest]))
+        return widths
+
+    def _with_low_heads(self, widths: list[int], spare: int) -> list[int]:
+        """The columns, wider by at most `spare` together, so that the tallest head has the fewest lines."""
+        columns = (*self.names, *self.numbers)
+        tallest = max(len(column.head_lines(width)) for column, width in zip(columns, widths, strict=True))
+        for height in range(1, tallest):
+            wider = [column.width_for_head(height, least) for column, least in zip(columns, widths, strict=True)]
+            if sum(wider) - sum(widths) <= spare:
+                return wider
         return widths
 
     def _needs(self) -> list[tuple[int, ...]]:

@@ -3,14 +3,14 @@
 import re
 import shutil
 import signal
-import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from playwright.sync_api import Locator, Page, sync_playwright
+from playwright.sync_api import Browser, Locator, Page, sync_playwright
 
 from tests.commandline import start
+from tests.waiting import free_port
 
 NAMES = ("/usr/bin/chromium", "chromium", "chromium-browser", "google-chrome")
 CHROMIUM = next((path for path in map(shutil.which, NAMES) if path), None)
@@ -37,7 +37,7 @@ def served(store: Path, *command: str) -> Iterator[str]:
 @contextmanager
 def links_served(store: Path, *command: str) -> Iterator[str]:
     """The same; the first link that is printed."""
-    server = start(*(command or ("ui",)), "--store", store, "--port", _free_port())
+    server = start(*(command or ("ui",)), "--store", store, "--port", free_port())
     try:
         assert server.stdout is not None
         link = next((found[0] for line in server.stdout if (found := re.search(r"http://\S+", line))), None)
@@ -51,23 +51,33 @@ def links_served(store: Path, *command: str) -> Iterator[str]:
             server.kill()
 
 
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
+@contextmanager
+def started() -> Iterator[Browser]:
+    """A browser, which takes seconds to start."""
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+        try:
+            yield browser
+        finally:
+            browser.close()
 
 
 @contextmanager
 def opened() -> Iterator[Page]:
-    """An empty page of a browser that knows nothing of earlier ones."""
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
-        try:
-            page = browser.new_page(viewport={"width": WIDTH, "height": HEIGHT})
-            page.set_default_timeout(PATIENCE_MS)
-            yield page
-        finally:
-            browser.close()
+    """An empty page of a browser of its own."""
+    with started() as browser, page_of(browser) as page:
+        yield page
+
+
+@contextmanager
+def page_of(browser: Browser) -> Iterator[Page]:
+    """An empty page that knows nothing of a browser's earlier ones."""
+    page = browser.new_page(viewport={"width": WIDTH, "height": HEIGHT})  # in a context of its own
+    try:
+        page.set_default_timeout(PATIENCE_MS)
+        yield page
+    finally:
+        page.close()
 
 
 def open_experiment(page: Page, address: str, name: str) -> None:

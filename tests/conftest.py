@@ -3,6 +3,7 @@
 import fcntl
 import os
 import shutil
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +24,14 @@ from tests.planning import load_sweep, plan_sweep  # noqa: E402
 from tests.table import reproducible  # noqa: E402
 
 QUICK = "not slow"  # what pyproject.toml gives to -m
+LONG_FILES = (  # whose few slow tests take a minute or more each
+    "test_cluster.py",
+    "test_faults.py",
+    "test_gpu_check.py",
+    "test_real_data.py",
+    "test_shared_store.py",
+    "test_terminal.py",
+)
 
 TINY = """\
 name: tiny_digits
@@ -44,6 +53,13 @@ def pytest_xdist_auto_num_workers(config: pytest.Config) -> int | None:
     """
     everything = config.args_source is pytest.Config.ArgsSource.TESTPATHS
     return None if everything and config.option.markexpr == QUICK else 0
+
+
+@pytest.hookimpl(trylast=True)  # when those that are not to run have been left out
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the files that take longest, so that no worker has one of them left when the others are done."""
+    counts = Counter(item.path for item in items)
+    items.sort(key=lambda item: (item.path.name not in LONG_FILES, -counts[item.path]))
 
 
 def filled_once(factory: pytest.TempPathFactory, name: str, fill: Callable[[Path], None]) -> Path:

@@ -15,6 +15,7 @@ sys.path[0] = str(ROOT)  # from here mlflow.py would be imported as MLflow
 
 import typer  # noqa: E402
 
+from experiments.cli.command_help import name_of  # noqa: E402
 from experiments.cli.main import app  # noqa: E402
 
 PAGE = ROOT / "docs" / "cli.md"
@@ -146,7 +147,7 @@ def section(name: str, command: Any) -> str:
 def _row(parameter: Any) -> str | None:
     text = _text(parameter.help or "")
     if parameter.param_type_name == "argument":
-        return f"| `{parameter.metavar or parameter.name.upper()}` | {text} |"
+        return f"| `{name_of(parameter)}` | {text} |"
     if "--help" in parameter.opts:
         return None
     names = ", ".join(f"`{option}`" for option in sorted(parameter.opts, key=len, reverse=True))

@@ -11,7 +11,7 @@ import numpy as np
 from edm.config import DataConfig, Split
 from edm.data.catalogue import CATALOGUE, facts
 from edm.data.decode import Bytes, read_celeba
-from edm.data.errors import DataError
+from edm.data.errors import DataError, listed
 from edm.data.files import Files, ZipFiles, contents, open_files, read_regular
 from edm.data.images import Pictures, joined, source_record
 from edm.data.progress import OnProgress
@@ -32,7 +32,7 @@ class CelebaPictures(Pictures):
 
     def read(self, start: int, stop: int) -> Bytes:
         """Decode and resize images start to stop - 1."""
-        return joined(map(self._read_one, self.members[start:stop]), stop - start)
+        return joined(self._read_one, self.members[start:stop])
 
     def _read_one(self, member: str) -> Bytes:
         return read_celeba(self.files.read(member), str(self.files.root / member), self.resolution)
@@ -98,12 +98,12 @@ def _folders_of_pictures(folder: Path) -> Iterator[Path]:
 def _open(place: Path, names: list[str]) -> tuple[Files, list[str]]:
     """Open the pictures; return where each of `names` is in them. Raises DataError unless all are there."""
     files = open_files(place, expected_bytes=CATALOGUE[DATASET].files[0].size)
-    listed = files.names if isinstance(files, ZipFiles) else [path.name for path in place.iterdir()]
-    members = {PurePosixPath(name).name: name for name in listed}
+    there = files.names if isinstance(files, ZipFiles) else [path.name for path in place.iterdir()]
+    members = {PurePosixPath(name).name: name for name in there}
     absent = [name for name in names if name not in members]
     if absent:
         files.close()
-        what = f"lacks {len(absent):,} of {len(names):,} pictures, the first of them {absent[0]}"
+        what = f"lacks {len(absent):,} of {len(names):,} pictures ({listed(absent)})"
         inner = next((name for name in members if name.endswith(".zip")), None)
         remedy = f"unpack it and give its {inner}" if inner else "unpack img_align_celeba.zip again"
         raise DataError(f"{place}: {what}; {remedy}")

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from edm.data.errors import DataError
+from edm.data.errors import DataError, FileProblem, FilesError
 from edm.data.readers import size_text
 
 if TYPE_CHECKING:
@@ -37,10 +37,10 @@ def read_celeba(content: bytes, title: str, resolution: int) -> Bytes:
     """
     with _opened(content, title) as image:
         if image.size != CELEBA_SIZE:
-            raise DataError(
-                f"{title}: is {size_text(image.size)} pixels, not the {size_text(CELEBA_SIZE)} of CelebA's aligned "
-                "pictures; replace img_align_celeba by the published one"
-            )
+            expected = f"the {size_text(CELEBA_SIZE)} of CelebA's aligned pictures"
+            problem = f"is {size_text(image.size)} pixels, not {expected}"
+            remedy = "replace img_align_celeba by the published one"
+            raise FilesError(FileProblem(title, problem, remedy, remedy))
         return _square(_in_mode(image, "RGB"), CELEBA_CROP, resolution)
 
 
@@ -122,7 +122,7 @@ def _opened(content: bytes, title: str) -> Generator[Image, None, None]:
         raise _too_large(title, re.findall(r"\d+", str(error))[0]) from None
     except Exception as error:  # decoders raise nearly any class for a broken file
         reason = "it is not a picture" if isinstance(error, UnidentifiedImageError) else error
-        raise DataError(f"{title}: cannot be decoded ({reason}); replace it or remove it") from None
+        raise FilesError(FileProblem(title, f"cannot be decoded ({reason})", "replace it or remove it")) from None
 
 
 @cache
@@ -133,8 +133,7 @@ def _silence_pillow() -> None:
     warnings.simplefilter("ignore", PIL_Image.DecompressionBombWarning)
 
 
-def _too_large(title: str, size: str) -> DataError:
-    return DataError(
-        f"{title}: has {size} pixels, above the {MAX_PIXELS:,} that are decoded, as larger ones would fill the "
-        "memory; make it smaller or remove it"
-    )
+def _too_large(title: str, size: str) -> FilesError:
+    limit = f"above the {MAX_PIXELS:,} that are decoded, as larger ones would fill the memory"
+    problem = f"has {size} pixels, {limit}"
+    return FilesError(FileProblem(title, problem, "make it smaller or remove it"))

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from io import BufferedReader
 from pathlib import Path
 
-from edm.data.errors import DataError, unreadable
+from edm.data.errors import DataError, FileProblem, FilesError, unreadable
 
 MAX_FILE_BYTES = 2**31  # of one file of a published data set
 HTML, LFS = (b"<!doctype html", b"<html"), b"version https://git-lfs"  # how pages and pointers begin, in lower case
@@ -29,7 +29,8 @@ def open_regular(path: Path) -> BufferedReader:
         raise unreadable(error) from None
     if not stat.S_ISREG(os.fstat(descriptor).st_mode):
         os.close(descriptor)
-        raise DataError(f"{path}: is not a regular file, but {kind_of(path.stat().st_mode)}; replace or remove it")
+        problem = f"is not a regular file, but {kind_of(path.stat().st_mode)}"
+        raise FilesError(FileProblem(str(path), problem, "replace or remove it"))
     return os.fdopen(descriptor, "rb")
 
 
@@ -40,7 +41,8 @@ def read_regular(path: Path, limit: int = MAX_FILE_BYTES) -> bytes:
         try:
             return file.read()
         except OSError as error:
-            raise DataError(f"{path}: cannot be read ({error.strerror}); make it readable or remove it") from None
+            problem = f"cannot be read ({error.strerror})"
+            raise FilesError(FileProblem(str(path), problem, "make it readable or remove it")) from None
 
 
 def kind_of(mode: int) -> str:
@@ -67,7 +69,8 @@ def wrong_content(path: Path, expected_bytes: int | None = None) -> str | None:
 
 def _require_size(title: Path, size: int, limit: int) -> None:
     if size > limit:
-        raise DataError(f"{title}: has {size:,} bytes, more than the {limit:,} that are read; remove it")
+        problem = f"has {size:,} bytes, more than the {limit:,} that are read"
+        raise FilesError(FileProblem(str(title), problem, "remove it", "remove them"))
 
 
 # reading by name ----------------------------------------------------------------------------------
@@ -127,9 +130,11 @@ class ZipFiles(Files):
                 _require_size(title, entry.file_size, limit)
                 return self._archive.read(entry)
         except (OSError, zipfile.BadZipFile, zlib.error, EOFError) as error:
-            raise DataError(f"{title}: cannot be read ({error}); download or unpack it again") from None
+            again = "download or unpack it again"
+            raise FilesError(FileProblem(str(title), f"cannot be read ({error})", again, again)) from None
         except (RuntimeError, NotImplementedError) as error:  # encrypted, or packed by a method unknown here
-            raise DataError(f"{title}: cannot be unpacked ({error}); unpack it and give the folder") from None
+            unpacked = "unpack it and give the folder"
+            raise FilesError(FileProblem(str(title), f"cannot be unpacked ({error})", unpacked, unpacked)) from None
 
     def close(self) -> None:
         """Close the archive."""

@@ -10,12 +10,12 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 
 from edm.checksums import sha256_of
 from edm.config import SPLITS, Split
-from edm.data.errors import DataError
+from edm.data.errors import DataError, caught, listed, require_all
 from edm.data.files import Files, FolderFiles, open_files, open_regular
 from edm.data.labels import read_labels
 from edm.data.listing import LABELS_FILE, MAX_IMAGE_BYTES, SUFFIXES, LeftOut, Listing, describe, list_files
@@ -100,7 +100,7 @@ def folder_splits(folder: ImageFolder, seed: int) -> dict[Split, list[int]]:
 def folder_fingerprint(folder: ImageFolder, on_progress: OnProgress = ignore_progress) -> str:
     """Return the SHA-256 over relative paths and contents of all images, which are read once per process.
 
-    Raises DataError if one cannot be read.
+    Raises DataError, which names all that cannot be read.
     """
     if folder not in _fingerprints:
         _fingerprints[folder] = _fingerprint(folder, on_progress)
@@ -109,13 +109,14 @@ def folder_fingerprint(folder: ImageFolder, on_progress: OnProgress = ignore_pro
 
 def _fingerprint(folder: ImageFolder, on_progress: OnProgress) -> str:
     files, digests = folder.open(), list[bytes]()
+    digest = caught(partial(_digest, files))
 
     def digests_from(start: int) -> list[bytes]:
-        return [_digest(files, path) for path in folder.paths[start : start + PER_TASK]]
+        return list(require_all(map(digest, folder.paths[start : start + PER_TASK])))
 
     try:
         with ThreadPoolExecutor() as pool:
-            for part in pool.map(digests_from, range(0, len(folder.paths), PER_TASK)):
+            for part in require_all(pool.map(caught(digests_from), range(0, len(folder.paths), PER_TASK))):
                 digests += part
                 on_progress(HASHING, len(digests), len(folder.paths))
     finally:
@@ -226,11 +227,11 @@ def _has_splits(root: Path, paths: tuple[str, ...]) -> bool:
         remedy = "add the missing ones, or rename the folders that are not splits"
         remedy = remedy if other is None else f"rename {other} to val"
         raise DataError(f"{root}: has images in {' and '.join(there)} but none in {' and '.join(missing)}; {remedy}")
-    beside = next((path for path in paths if path.partition("/")[0] not in SPLITS or "/" not in path), None)
-    if beside is not None:
-        raise DataError(
-            f"{root}: {beside} lies beside train, val and test; move it into one of them, or out of the folder"
-        )
+    beside = [path for path in paths if path.partition("/")[0] not in SPLITS or "/" not in path]
+    if beside:
+        lies, them = ("lies", "it") if len(beside) == 1 else ("lie", "them")
+        remedy = f"move {them} into one of these, or out of the folder"
+        raise DataError(f"{root}: {listed(beside)} {lies} beside train, val and test; {remedy}")
     return True
 
 
@@ -246,11 +247,12 @@ def _labels_by_folder(paths: tuple[str, ...], has_splits: bool, classes: tuple[s
 def _classes(root: Path, paths: tuple[str, ...], has_splits: bool) -> tuple[str, ...]:
     """Return the sorted names of the class folders; raises DataError if only some of the images are in one."""
     by_name = {_class_of(path, has_splits): path for path in reversed(paths)}
-    loose = by_name.pop("", None)
-    if loose is not None and by_name:
-        name, path = min(by_name.items())
+    if by_name.pop("", None) is not None and by_name:
+        name, example = min(by_name.items())
+        loose = [path for path in paths if not _class_of(path, has_splits)]
+        lies = "lies" if len(loose) == 1 else "lie"
         raise DataError(
-            f"{root}: {loose} lies in no class folder, but {path} in {name}; "
+            f"{root}: {listed(loose)} {lies} in no class folder, but {example} in {name}; "
             "put either every image into a folder of its class, or none"
         )
     return tuple(sorted(by_name)) if len(by_name) > 1 else ()

@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from edm.data.catalogue import CATALOGUE
-from edm.data.errors import DataError
+from edm.data.errors import DataError, caught, require_all
 from edm.data.files import contents
 from edm.data.parquet import EncodedSplit, is_parquet, read_splits
 from edm.data.readers import Bytes, Labels
 from edm.data.sources import Origin
 
 PARQUET_DEPTH = 2  # Hugging Face's converted files lie in train/ and test/
+
+Item = TypeVar("Item")
 
 
 class Pictures(ABC):
@@ -33,7 +35,10 @@ class Pictures(ABC):
 
     @abstractmethod
     def read(self, start: int, stop: int) -> Bytes:
-        """Decode images start to stop - 1: uint8 (n, c, h, w). May be called from several threads at once."""
+        """Decode images start to stop - 1: uint8 (n, c, h, w). May be called from several threads at once.
+
+        Raises FilesError, which names all of them that cannot be decoded.
+        """
 
     def digests(self, start: int, stop: int) -> str:
         """Return, in hexadecimal, what `verify` needs to know of images that were read; most need nothing."""
@@ -50,11 +55,14 @@ class Pictures(ABC):
         """Close open files."""
 
 
-def joined(pictures: Iterable[Bytes], num: int) -> Bytes:
-    """Return `num` pictures of one size as one array, in the order in which it is written."""
-    each = iter(pictures)
+def joined(read_one: Callable[[Item], Bytes], items: Sequence[Item]) -> Bytes:
+    """Return the pictures of one size that are read for some items as one array, in the order in which it is written.
+
+    Raises FilesError, which names all that cannot be read.
+    """
+    each = require_all(map(caught(read_one), items))
     first = next(each)
-    images = np.empty((num, *first.shape), dtype=np.uint8)  # np.stack keeps the decoder's order, channels last
+    images = np.empty((len(items), *first.shape), dtype=np.uint8)  # np.stack keeps the decoder's order, channels last
     images[0] = first
     for i, picture in enumerate(each, 1):
         images[i] = picture

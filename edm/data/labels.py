@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
 
-from edm.data.errors import DataError
+from edm.data.errors import DataError, listed
 
 MAX_CLASSES = 100_000
 SHAPE = "'labels' must be null, or a list of [name, class number]"
@@ -34,8 +34,8 @@ def read_labels(root: Path, files: Mapping[str, bytes], paths: Sequence[str]) ->
     unlabelled = [path for path in paths if labels.get(path) is None]
     if unlabelled:
         raise DataError(
-            f"{root}: {' and '.join(files)} has no label for {len(unlabelled):,} of {len(paths):,} images, such as "
-            f"{unlabelled[0]}; add the labels or remove the images, or set 'labels' to null"
+            f"{root}: {' and '.join(files)} has no label for {len(unlabelled):,} of {len(paths):,} images "
+            f"({listed(unlabelled)}); add the labels or remove the images, or set 'labels' to null"
         )
     return tuple(label for path in paths if (label := labels[path]) is not None)
 
@@ -48,23 +48,33 @@ def _entries(title: Path, content: bytes) -> list[tuple[str, int | None]] | None
         raise DataError(f"{title}: cannot be read as JSON ({error}); repair or remove it") from None
     if not isinstance(parsed, dict) or "labels" not in parsed:
         return None
-    listed = cast(dict[str, Any], parsed)["labels"]
-    if listed is None:
+    entries = cast(dict[str, Any], parsed)["labels"]
+    if entries is None:
         return []
-    if not isinstance(listed, list):
+    if not isinstance(entries, list):
         raise DataError(f"{title}: {SHAPE}; repair or remove it")
-    return [_entry(title, entry) for entry in cast(list[Any], listed)]
+    labelled = [_entry(title, entry) for entry in cast(list[Any], entries)]
+    _require_classes(title, labelled)
+    return labelled
 
 
-def _entry(title: Path, entry: Any) -> tuple[str, int | None]:
+def _require_classes(title: Path, labelled: Sequence[tuple[str, Any]]) -> None:
+    """Raise DataError, which names all images whose label is neither a class number nor null."""
+    wrong = [f"{name} is {str(label)[:80]}" for name, label in labelled if not _is_class(label)]
+    if wrong:
+        which = ", which is not a class number" if len(wrong) == 1 else "; these are not class numbers"
+        raise DataError(
+            f"{title}: the label of {listed(wrong)}{which} from 0 to {MAX_CLASSES - 1:,}; "
+            "only classes are read, so give their numbers, or set 'labels' to null"
+        )
+
+
+def _is_class(label: Any) -> bool:
+    return label is None or (isinstance(label, int) and not isinstance(label, bool) and 0 <= label < MAX_CLASSES)
+
+
+def _entry(title: Path, entry: Any) -> tuple[str, Any]:
     pair = cast(list[Any], entry) if isinstance(entry, list) else []
     if len(pair) != 2 or not isinstance(pair[0], str):
         raise DataError(f"{title}: {SHAPE}, not {json.dumps(entry)[:80]}; repair or remove it")
-    name, label = pair[0].replace("\\", "/"), pair[1]
-    is_class = isinstance(label, int) and not isinstance(label, bool) and 0 <= label < MAX_CLASSES
-    if label is not None and not is_class:
-        raise DataError(
-            f"{title}: the label of {name} is {str(label)[:80]}, which is not a class number from 0 to "
-            f"{MAX_CLASSES - 1:,}; only classes are read, so give their numbers, or set 'labels' to null"
-        )
-    return name, label
+    return pair[0].replace("\\", "/"), pair[1]

@@ -7,10 +7,11 @@ import os
 import stat
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path, PurePosixPath
 
 from edm.config import SPLITS
-from edm.data.errors import DataError, unreadable
+from edm.data.errors import DataError, FileProblem, FilesError, caught, require_all, unreadable
 from edm.data.files import ZipFiles, is_zip, kind_of, wrong_content
 from edm.data.progress import OnProgress, ignore_progress
 
@@ -48,7 +49,8 @@ class Listing:
 def list_files(root: Path, on_progress: OnProgress = ignore_progress) -> Listing:
     """List a folder or a zip archive; raises DataError where it is neither, or an image in it is no regular file."""
     if root.is_dir():
-        return _sorted_out("", _counted(_walk(root), on_progress))
+        regular = map(caught(partial(_require_regular, root)), _counted(_walk(root), on_progress))
+        return _sorted_out("", require_all(regular))
     if not root.exists():
         raise DataError(f"{root}: no such folder; give a folder or a zip archive of images")
     if not root.is_file():
@@ -102,8 +104,6 @@ def _walk(root: Path) -> Iterator[str]:
         prefix = "" if place == str(root) else f"{relative.as_posix()}/"
         for name in files:
             if not name.startswith("."):
-                if is_image(name) or name == LABELS_FILE:
-                    _require_regular(Path(place, name))
                 yield prefix + name
 
 
@@ -115,18 +115,22 @@ def _counted(names: Iterable[str], on_progress: OnProgress) -> Iterator[str]:
         yield name
 
 
-def _require_regular(path: Path) -> None:
-    """Raise DataError unless a file can be read without blocking and fits into memory."""
+def _require_regular(root: Path, name: str) -> str:
+    """Return a name; raises FilesError if that is of a file to read that would block or does not fit into memory."""
+    if not (is_image(name) or PurePosixPath(name).name == LABELS_FILE):
+        return name
+    path = root / name
     try:
         found = path.stat()
     except OSError as error:
         raise unreadable(error) from None
     if not stat.S_ISREG(found.st_mode):
-        raise DataError(f"{path}: is not a regular file, but {kind_of(found.st_mode)}; remove it")
+        problem = f"is not a regular file, but {kind_of(found.st_mode)}"
+        raise FilesError(FileProblem(str(path), problem, "remove it", "remove them"))
     if found.st_size > MAX_IMAGE_BYTES:
-        raise DataError(
-            f"{path}: has {found.st_size:,} bytes, more than the {MAX_IMAGE_BYTES:,} that are read; remove it"
-        )
+        problem = f"has {found.st_size:,} bytes, more than the {MAX_IMAGE_BYTES:,} that are read"
+        raise FilesError(FileProblem(str(path), problem, "remove it", "remove them"))
+    return name
 
 
 # archives -----------------------------------------------------------------------------------------

@@ -56,7 +56,7 @@ class FolderPictures(Pictures):
 
     def read(self, start: int, stop: int) -> Bytes:
         """Decode and resize images start to stop - 1."""
-        return joined((self._read_one(i) for i in range(start, stop)), stop - start)
+        return joined(self._read_one, range(start, stop))
 
     def _read_one(self, i: int) -> Bytes:
         path = self.folder.paths[i]

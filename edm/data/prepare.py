@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from edm.config import DataConfig
 from edm.data.catalogue import DatasetFacts, facts, source_fingerprint, split_indices
 from edm.data.decoded import CONTENT, JOURNAL, Chunk, Decoded
-from edm.data.errors import DataError
+from edm.data.errors import DataError, caught, require_all
 from edm.data.loaders import Pictures, open_pictures
 from edm.data.progress import CountedStep, OnProgress, ignore_progress
 from edm.data.sources import Origin
@@ -111,23 +111,28 @@ def _write_images(
     size = max(1, min(MAX_CHUNK, CHUNK_BYTES // math.prod(shape)))
     decoded, written = Decoded(folder, (num, *shape), size), _Written()
 
-    def take_in(chunk: Chunk) -> None:
-        written.take_in(chunk, min(size, num - written.count))
-        on_progress(DECODING, written.count, num)
-
     for chunk in decoded.kept():
         pictures.restore(written.count, chunk.digests)
-        take_in(chunk)
+        written.take_in(chunk, min(size, num - written.count))
+        on_progress(DECODING, written.count, num)
     with decoded:
         starts = range(written.count, num, size)
-        for chunk in in_order(_decoder(pictures, shape, train, size), starts, threads or _cores()):
+        found = in_order(caught(_decoder(pictures, shape, train, size)), starts, threads or _cores())
+        for chunk in require_all(_counted(found, starts, num, on_progress)):
             decoded.add(chunk)
-            take_in(chunk)
+            written.take_in(chunk, min(size, num - written.count))
     written.digest.update(pictures.labels.astype("<i8").tobytes())
     fingerprint = written.digest.hexdigest()
     pictures.verify(fingerprint)
     decoded.finish(folder / IMAGES)
     return fingerprint, _deviation(written.total, written.squares, len(train) * math.prod(shape))
+
+
+def _counted(found: Iterable[Result], starts: range, num: int, on_progress: OnProgress) -> Iterator[Result]:
+    """Pass on what was found of chunks of images, given by their starts; report each once it has been taken in."""
+    for start, each in zip(starts, found, strict=True):
+        yield each
+        on_progress(DECODING, min(start + starts.step, num), num)
 
 
 def _decoder(pictures: Pictures, shape: tuple[int, ...], train: list[int], size: int) -> Callable[[int], Chunk]:

@@ -10,7 +10,6 @@ from experiments.cli.completion import complete_cells
 from experiments.cli.options import AsJson, StoreFolder
 from experiments.cli.output import console_for, listed, print_json, say
 from experiments.environment import DEFAULT_STORE
-from experiments.errors import UserError
 from experiments.wording import process_text
 
 if TYPE_CHECKING:
@@ -60,13 +59,20 @@ def cancel(
 
 def _cells_of(text: str, store: Store) -> list[NamedTask]:
     """The cells that a pattern matches; or one cell; or all cells of one training or preparation."""
-    from experiments.inspection.lookup import NamedTask, cells_sharing, find_one, find_preparation, tasks_matching
+    from experiments.inspection.lookup import (
+        NamedTask,
+        cells_sharing,
+        find_one,
+        find_preparation,
+        no_match,
+        tasks_matching,
+    )
     from experiments.store.sweep_records import named_tasks
 
     if "*" in text or "?" in text:
         found = [task for task in tasks_matching(text, store) if task.evaluation is not None]
         if not found:
-            raise UserError(f"{text}: matches no cell of a sweep that was run with the store {store.root}")
+            raise no_match(text, store)
         return found
     preparation = find_preparation(text, store)
     if preparation is not None:

@@ -19,8 +19,13 @@ if TYPE_CHECKING:
     from experiments.sweep.tasks import DataSource
 
 
+DataSet = Annotated[
+    str, typer.Argument(metavar="NAME", help="Data set: digits, fashion_mnist, cifar10, celeba or folder.")
+]
+
+
 def prepare(
-    name: Annotated[str, typer.Argument(metavar="NAME", help="digits, fashion_mnist, cifar10, celeba or folder.")],
+    name: DataSet,
     from_: Annotated[
         Path | None,
         typer.Option(

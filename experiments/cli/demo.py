@@ -32,7 +32,7 @@ def demo(
     cells: Annotated[
         list[str] | None,
         typer.Argument(
-            metavar="[CELL]...",
+            metavar="CELL",
             help="Cells or trainings, as for sample; files or folders with a trained network, as for model.from; and "
             "NVlabs' networks by name, such as edm-cifar10-32x32-cond-vp, which are downloaded. "
             "By default all finished trainings of the store.",

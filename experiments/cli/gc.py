@@ -98,15 +98,12 @@ def _plans(store: Store, files: list[str], forgotten: list[str], without_past: b
     """The plans whose results stay: of sweeps that were run with the store, of their earlier versions, and of files."""
     from experiments.errors import UserError
     from experiments.store.sweep_records import recorded_sweeps
-    from experiments.tracking.records import recall_past_plans, recall_plan
+    from experiments.tracking.records import recall_past_plans, recall_plan, unknown_sweep
 
     names = recorded_sweeps(store)
     for name in forgotten:
         if name not in names:
-            raise UserError(
-                f"--forget {name}: no sweep of that name was run with the store {store.root}; "
-                f"its sweeps: {', '.join(names) or 'none'}"
-            )
+            raise UserError(f"--forget {name}: {unknown_sweep(name, store)}")
     plans = [recall_plan(name, store) for name in names if name not in forgotten]
     if not without_past:
         plans += recall_past_plans(store, forgotten)

@@ -16,7 +16,7 @@ IDEAS = "ideas.py"  # the file of extensions that --extension writes
 
 
 def init(
-    name: Annotated[str, typer.Argument(help="Name of the new sweep.")],
+    name: Annotated[str, typer.Argument(metavar="NAME", help="Name of the new sweep.")],
     data: Annotated[
         str, typer.Option("--data", help="Data set: digits, fashion_mnist, cifar10, celeba or folder.")
     ] = "digits",

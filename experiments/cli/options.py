@@ -35,6 +35,14 @@ CellArgument = Annotated[
         autocompletion=complete_cells,
     ),
 ]
+OtherCellArgument = Annotated[
+    str,
+    typer.Argument(
+        metavar="OTHER",
+        help="The cell or training to compare it with, given in the same way.",
+        autocompletion=complete_cells,
+    ),
+]
 StoreFolder = Annotated[
     Path, typer.Option("--store", envvar=STORE_VARIABLE, help="The store: the folder that holds every result.")
 ]

@@ -64,7 +64,7 @@ def plan(
 def _show(schedule: Schedule, store: Store, calibrated: bool, console: Console, sweep: str) -> None:
     from experiments.cli.views.plan import plan_tables
 
-    for table in plan_tables(schedule.plan, schedule, *_before(schedule, store)):
+    for table in plan_tables(schedule.asked, schedule, *_before(schedule, store)):
         show(console, table)
         show(console)
     estimates = estimate(schedule, store, calibrated)
@@ -89,7 +89,7 @@ def show_plan(
         return estimates[None]
     if schedule.of("waiting"):
         shared = preparations_tables(schedule, *_before(schedule, store))
-        for table in (*shared, trainings_table(schedule.plan, schedule)):
+        for table in (*shared, trainings_table(schedule.asked, schedule)):
             show(console, table)
     _show_sentences(schedule, estimates[None], console, sweep, recompute)
     return estimates[None]
@@ -123,7 +123,7 @@ def _show_sentences(
     from experiments.cli.views.plan import plan_lines
 
     changed = change_lines(named_changes(schedule.plan, schedule.changes), sweep, recompute)
-    for line in (*schedule.notices, *changed, *plan_lines(schedule.plan, schedule, estimate)):
+    for line in (*schedule.notices, *changed, *plan_lines(schedule.asked, schedule, estimate)):
         say(console, line)
     schedule.notices.clear()
 

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any, Literal, get_args, get_origin
 
 import typer
-from typer.core import TyperCommand
 
+from experiments.cli.command_help import PlainHelp
 from experiments.wording import did_you_mean
 
 # fields of a path's option that ask typer for more than to make it a Path; with what they are by default
@@ -69,7 +69,7 @@ def without_checks(parameters: list[Any]) -> list[Any]:
     return parameters
 
 
-class QuickCommand(TyperCommand):
+class QuickCommand(PlainHelp):
     """A command whose plain values typer does not check."""
 
     def get_params(self, ctx: typer.Context) -> list[Any]:  # pyright: ignore[reportIncompatibleMethodOverride]

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 SweepsOrBundles = Annotated[
     list[str],
     typer.Argument(
-        metavar="SWEEP...",
+        metavar="SWEEP",
         help="A sweep file, the name of a sweep that was run with this store, or a bundle that `export` made. "
         "Several of them make one table.",
         autocompletion=complete_sweeps,
@@ -44,12 +44,8 @@ WithProvenance = Annotated[
     bool,
     typer.Option("--with-provenance", help="Include host names, absolute paths and, in a bundle, the code's diff."),
 ]
-OutFolder = Annotated[
-    Path | None, typer.Option(metavar="FOLDER", help="The folder to write. By default reports/NAME in the store.")
-]
-FiguresFolder = Annotated[
-    Path | None, typer.Option(metavar="DIR", help="Write the figures for a paper, too, as SVG and PDF.")
-]
+OutFolder = Annotated[Path | None, typer.Option(help="The folder to write. By default reports/NAME in the store.")]
+FiguresFolder = Annotated[Path | None, typer.Option(help="The folder to write figures for a paper to, as SVG and PDF.")]
 Allow = Annotated[
     list[str] | None,
     typer.Option(

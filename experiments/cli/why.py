@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from experiments.cli.options import AsJson, CellArgument, StoreFolder
+from experiments.cli.options import AsJson, CellArgument, OtherCellArgument, StoreFolder
 from experiments.cli.output import console_for, print_json, show
 from experiments.environment import DEFAULT_STORE
 
@@ -26,7 +26,7 @@ def why(cell: CellArgument, store: StoreFolder = DEFAULT_STORE, as_json: AsJson 
 
 def diff(
     a: CellArgument,
-    b: CellArgument,
+    b: OtherCellArgument,
     store: StoreFolder = DEFAULT_STORE,
     as_json: AsJson = False,
 ) -> None:

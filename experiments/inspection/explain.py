@@ -242,7 +242,7 @@ def _dependency_json(step: Dependency) -> dict[str, Any]:
         "kind": step.kind,
         "signature": step.signature,
         "state": step.status.state,
-        "why": step.status.why or None,
+        "why": step.status.note or None,
         "where": step.status.where or None,
         "remark": step.remark or None,
         "other_code": _change_json(step.status.change),

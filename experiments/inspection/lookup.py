@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
@@ -17,13 +16,14 @@ from experiments.store.layout import CONFIG, FOLDER_OF_TASK
 from experiments.store.store import Store
 from experiments.store.sweep_names import is_variant
 from experiments.store.sweep_records import named_tasks, recorded_sweeps
-from experiments.sweep.names import matching
+from experiments.sweep.names import matching, meant_cell
 from experiments.sweep.plan import Plan, plan_sweep
 from experiments.sweep.preparations import preparations_of
 from experiments.sweep.reader import load_sweep
 from experiments.sweep.serialisation import task_from_json
 from experiments.sweep.tasks import Evaluation, Kind, SweepTask, Training
-from experiments.tracking.records import recall_plan
+from experiments.tracking.records import recall_plan, unknown_sweep
+from experiments.wording import did_you_mean
 
 SHORTEST_SIGNATURE = 4
 MOST_NAMES = 6  # that a message lists
@@ -187,16 +187,22 @@ def _by_signature(text: str, store: Store) -> NamedTask:
         return _with_signature(*found[0], text, store)
     if found:
         raise UserError(f"{text}: begins {len(found)} signatures in {store.root}; give more digits")
-    raise _no_match(text, store)
+    raise no_match(text, store)
 
 
-def _no_match(text: str, store: Store) -> UserError:
-    names = {name for sweep in recorded_sweeps(store) for name in named_tasks(sweep, store)}
-    close = difflib.get_close_matches(text, sorted(names), n=1, cutoff=0.5)
-    hint = f"did you mean {close[0]!r}? " if close else ""
+def no_match(text: str, store: Store) -> UserError:
+    """Return the error for a text that matches no cell, training, preparation or signature, with what was meant."""
+    sweep, colon, cell = text.rpartition(":")
+    sweeps = recorded_sweeps(store)
+    if colon and sweep not in sweeps and Path(sweep).suffix not in SWEEP_FILES:
+        return UserError(f"{sweep}: {unknown_sweep(sweep, store)}")
+    if text in sweeps:
+        return UserError(f"{text}: is a sweep; give one of its cells, which 'edm-sweep status {text} --all' lists")
+    names = {name for each in ([sweep] if colon else sweeps) for name in named_tasks(each, store)}
+    hint = meant_cell(cell, sorted(names)) or did_you_mean(text, sweeps)
     return UserError(
-        f"{text}: matches no cell of a sweep that was run with the store {store.root} and no signature; {hint}"
-        "'edm-sweep plan SWEEP' lists the names of cells, --store selects another store"
+        f"{text}: matches no cell of a sweep that was run with the store {store.root} and no signature; "
+        f"{f'{hint} ' if hint else ''}'edm-sweep plan SWEEP' lists the names of cells, --store selects another store"
     )
 
 

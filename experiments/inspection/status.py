@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
+from experiments.inspection.changed_data import note_of_change
 from experiments.runner.data_costs import data_tasks
 from experiments.runner.durations import DurationModel
 from experiments.runner.forecast import Forecast, forecast
@@ -25,7 +26,7 @@ from experiments.store.sweep_names import includes
 from experiments.store.sweep_records import named_tasks, recorded_sweeps
 from experiments.store.training_records import Pruning
 from experiments.sweep.code_changes import CodeChange, ResultCode, change_of
-from experiments.sweep.jobs import Task
+from experiments.sweep.jobs import Task, data_of
 from experiments.sweep.plan import Plan, PlannedCell
 from experiments.sweep.preparations import Preparation, WeightsDownload, preparations_of
 from experiments.sweep.tasks import DataSource, Evaluation, SweepTask
@@ -51,6 +52,11 @@ class TaskStatus:
     where: str = ""
     progress: TaskProgress | None = None
     change: CodeChange | None = None
+
+    @property
+    def note(self) -> str:
+        """The reason for the state and, of a result that other code has made, how that differs from today's."""
+        return "; ".join(filter(None, [self.why, self.change.note if self.change is not None else ""]))
 
 
 @dataclass(frozen=True)
@@ -191,11 +197,18 @@ def status_of_task(task: StoredTask, store: Store) -> TaskStatus:
         where = holder.text if holder is not None else ""
         return TaskStatus("running", where=where, progress=TaskProgress.read(folder))
     if FAILURE in there:
-        failure = Failure.read(folder)
-        return TaskStatus("failed", failure.message if failure is not None else "")
+        return _failed(task, Failure.read(folder))
     if PRUNED in there and (pruning := Pruning.of(folder)) is not None:
         return TaskStatus("pruned", pruning.text)
     return _begun(task, folder, store)
+
+
+def _failed(task: StoredTask, failure: Failure | None) -> TaskStatus:
+    """The status of a task that failed: planned where the images that it read have changed since."""
+    if failure is None:
+        return TaskStatus("failed")
+    note = note_of_change(task if isinstance(task, DataSource) else data_of(task), failure)
+    return TaskStatus("planned", note) if note else TaskStatus("failed", failure.message)
 
 
 def _done(task: StoredTask, store: Store) -> TaskStatus | None:
@@ -210,8 +223,7 @@ def _done(task: StoredTask, store: Store) -> TaskStatus | None:
             return None
         at = result.stopped_at
         why = f"stopped at {at:,} images, as clearly worse than another" if at else ""
-    change = change_of(store, task, ResultCode.of(result))
-    return TaskStatus("done", "; ".join(filter(None, [why, change.note if change else ""])), change=change)
+    return TaskStatus("done", why, change=change_of(store, task, ResultCode.of(result)))
 
 
 def _begun(task: StoredTask, folder: Path, store: Store) -> TaskStatus:
@@ -249,6 +261,8 @@ def _with_data(own: TaskStatus, name: str, data: TaskStatus) -> TaskStatus:
     """The status of a cell whose evaluation is not done, given that of its data set."""
     if own.state == "planned" and data.state == "failed":
         return TaskStatus("failed", f"{name} failed: {data.why}")
+    if own.state == "planned" and data.state == "planned" and data.why:
+        return TaskStatus("planned", f"{name} {data.why}")
     return TaskStatus("waiting", f"for {name}") if own.state == "planned" and data.state == "running" else own
 
 
@@ -262,7 +276,7 @@ def _with_trainings(own: TaskStatus, trainings: list[TaskStatus]) -> TaskStatus:
         return own
     begun = next((one for one in trainings if one.state in ("running", "interrupted")), None)
     if begun is None:
-        return TaskStatus("planned")
+        return TaskStatus("planned", next((f"its training {one.why}" for one in trainings if one.why), own.why))
     return TaskStatus("waiting", "for its training" if begun.state == "running" else "its training was interrupted")
 
 

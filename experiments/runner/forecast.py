@@ -83,7 +83,7 @@ def forecast(
     low = efforts.of({signature: low for signature, (low, _) in spans.items()})
     high = efforts.of({signature: high for signature, (_, high) in spans.items()})
     disk = disk_gib(left, capacity.at_once("training"))
-    before_s = sum(whole_s(plan, source, store) for source in unprepared(plan, store) if source.signature not in spans)
+    before_s = _before_s(plan, left, store)
     return Forecast(
         middle.wall_s + before_s,
         middle.work_s,
@@ -96,6 +96,13 @@ def forecast(
         measured=any(durations.measured(t) for t in left if not isinstance(t, Probe)),
         on_gpus=capacity.on_gpus,
     )
+
+
+def _before_s(plan: Plan, left: Sequence[Task], store: Store) -> float:
+    """Return how long the data sets take that a run prepares before the tasks that read them, not as tasks."""
+    tasks = {task.signature for task in left}
+    read = {source.signature for source in map(data_of, left) if source is not None} - tasks
+    return sum(whole_s(plan, source, store) for source in unprepared(plan, store) if source.signature in read)
 
 
 def forecasts(plan: Plan, tasks: Iterable[Task], store: Store) -> dict[int | None, Forecast]:

@@ -17,7 +17,7 @@ from experiments.store.training_records import Pruning
 from experiments.sweep.checks import require_even_batches
 from experiments.sweep.code_changes import changes_of
 from experiments.sweep.jobs import Outcome, Task
-from experiments.sweep.names import matching
+from experiments.sweep.names import matching, meant_cell
 from experiments.sweep.plan import Plan, plan_of_cells
 from experiments.sweep.preparations import WeightsDownload
 
@@ -68,7 +68,8 @@ def selected(only: tuple[str, ...], plan: Plan) -> Plan:
         found = matching(text, names)
         if not found:
             some = ", ".join(names[:6]) + (", ..." if len(names) > 6 else "")
-            raise UserError(f"--only {text}: matches no cell of {plan.sweep.name}; its cells are {some}")
+            choice = meant_cell(text, names) or f"its cells are {some}"
+            raise UserError(f"--only {text}: matches no cell of {plan.sweep.name}; {choice}")
         wanted |= set(found)
     cells = [planned for planned, name in zip(plan.cells, names, strict=True) if name in wanted]
     if len(cells) == len(plan.cells):

@@ -68,8 +68,8 @@ class TaskProgress(Progress):
 
     @property
     def left_s(self) -> float | None:
-        """Seconds to the end at the present rate; None while that is not known."""
-        return (self.total - self.done) / self.rate if self.rate else None
+        """Seconds to the end at the present rate; None while that is not known, and once all is counted."""
+        return (self.total - self.done) / self.rate if self.rate and self.done < self.total else None
 
 
 @dataclass(frozen=True)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Container, Iterable
+from collections.abc import Callable, Container, Iterable, Sequence
 from fnmatch import fnmatchcase
 from typing import Any
 
 from experiments.sweep.spec import SECTIONS, Cell, Sweep, split_axis
+from experiments.wording import did_you_mean, resembling
 
 
 class CellNames:
@@ -79,6 +80,18 @@ def matching(text: str, names: Iterable[str]) -> list[str]:
         lambda name: _in_order(wanted, name.split("/"), str.startswith),
     )
     return next((found for rule in rules if (found := [name for name in candidates if rule(name)])), [])
+
+
+def meant_cell(text: str, names: Sequence[str]) -> str:
+    """Return a question with what a text that matches no cell may stand for; empty where nothing resembles it.
+
+    A part of a name is answered by a part: nano/huen by nano/heun.
+    """
+    parts = list(dict.fromkeys(part for name in names for part in name.split("/")))
+    mended = "/".join(next(iter(resembling(part, parts)), part) for part in text.split("/"))
+    if mended != text and matching(mended, names):
+        return f"did you mean {mended!r}?"
+    return did_you_mean(text, names)
 
 
 def _in_order(wanted: list[str], parts: list[str], matches: Callable[[str, str], bool]) -> bool:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Literal, get_args
 
 from experiments.errors import UserError
+from experiments.wording import did_you_mean
 
 TemplateData = Literal["digits", "fashion_mnist", "cifar10", "celeba", "folder"]
 
@@ -99,7 +100,9 @@ def template_data(data: str) -> TemplateData:
     for name in get_args(TemplateData):
         if name == data:
             return name
-    raise UserError(f"--data {data}: is not one of {', '.join(get_args(TemplateData))}")
+    choices = get_args(TemplateData)
+    known = f"--data {data}: is not one of {', '.join(choices)}"
+    raise UserError("; ".join(filter(None, (known, did_you_mean(data, choices)))))
 
 
 def extension_template(path: Path) -> str:

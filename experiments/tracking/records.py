@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection
+from pathlib import Path
 
 from experiments.errors import UserError
 from experiments.store.store import Store
@@ -17,6 +18,9 @@ from experiments.store.sweep_records import (
 from experiments.sweep.plan import Plan
 from experiments.sweep.serialisation import Content, plan_from_json, plan_to_json, sweep_from_json
 from experiments.sweep.spec import Sweep
+from experiments.wording import did_you_mean
+
+SWEEPS = "sweeps"  # the folder of the current one in which people keep sweep files
 
 
 def record_plan(plan: Plan, store: Store) -> None:
@@ -51,13 +55,18 @@ def recall_sweep(name: str, store: Store) -> Sweep:
     return sweep_from_json(_record(name, store), record_path(name, store))
 
 
+def unknown_sweep(name: str, store: Store) -> str:
+    """Return that no sweep of a name was run on a store, and which sweep or sweep file a person may have meant."""
+    known = {sweep: repr(sweep) for sweep in recorded_sweeps(store)}
+    files = {path.stem: str(path) for path in sorted(Path(SWEEPS).glob("[!.]*.yaml"))}
+    choices = files | known
+    listed = f"its sweeps: {', '.join(known)}" if known else "no sweep was run with it yet"
+    remedy = did_you_mean(name, choices, choices.__getitem__) or "give a sweep file, such as sweeps/digits.yaml"
+    return f"no sweep of that name was run with the store {store.root} ({listed}); {remedy}"
+
+
 def _record(name: str, store: Store) -> Content:
     record = read_record(name, store)
     if record is None:
-        names = ", ".join(recorded_sweeps(store))
-        listed = f"its sweeps: {names}" if names else "no sweep was run with it yet"
-        raise UserError(
-            f"{name}: no such file, and no sweep of that name was run with the store {store.root} ({listed}); "
-            "give a sweep file, such as sweeps/digits.yaml"
-        )
+        raise UserError(f"{name}: no such file, and {unknown_sweep(name, store)}")
     return record

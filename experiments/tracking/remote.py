@@ -22,6 +22,7 @@ from experiments.tracking.links import run_link
 from experiments.tracking.metric_names import BY_NOISE, FORMER, LOSSES
 from experiments.tracking.overview import REPORT, SWEEP
 from experiments.tracking.runs import FAILED, FINISHED, RUNNING, all_runs, answering
+from experiments.wording import did_you_mean
 
 IMAGES_PER_KIMG = 1000  # the step of a curve counts images
 COLUMNS = dict(zip(LOSSES, ("loss", "val_loss"), strict=True))  # of the frame of curves
@@ -40,7 +41,10 @@ def recall_plan_from(uri: str, sweep: str, folder: Path, store: Store) -> Plan:
         ours = f"tags.`edm.signature` = '{REPORT}'"
         found = client.search_runs([experiment.experiment_id], ours, max_results=1) if experiment is not None else []
         if not found:
-            raise UserError(f"{sweep}: no such file, and --tracking-uri {uri} has no report of it; give the sweep file")
+            meant = did_you_mean(sweep, [each.name for each in client.search_experiments()])
+            raise UserError(
+                f"{sweep}: no such file, and --tracking-uri {uri} has no report of it; {meant or 'give the sweep file'}"
+            )
         path = Path(client.download_artifacts(found[0].info.run_id, SWEEP, str(folder)))
     return plan_from_json(json.loads(path.read_text()), path, store)
 

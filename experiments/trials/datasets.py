@@ -12,7 +12,7 @@ from pathlib import Path
 
 from edm.config import Extension
 from edm.data.catalogue import CATALOGUE, SourceFile
-from edm.data.errors import DataError
+from edm.data.errors import MOST_NAMED, DataError, FilesError
 from edm.data.progress import OnProgress, ignore_progress
 from edm.data.sources import MissingFilesError, Origin
 from edm.download import require_reachable
@@ -126,7 +126,7 @@ def _prepare(
         record = prepare(source.config, parts, files, on_step)
     except DataError as error:
         shutil.rmtree(parts, ignore_errors=True)
-        raise UserError(explain(error).replace(str(parts), str(place))) from None
+        raise UserError(explain(error).replace(str(parts), str(place)) + _more_in_log(error, place)) from None
     except (Interrupted, LeaseLost):
         raise
     except Exception as error:
@@ -144,6 +144,15 @@ def _prepare(
         "provenance": provenance(run_info or RunInfo(), began, source.config).to_json(),
     }
     return DatasetRecord.from_json(record | own)
+
+
+def _more_in_log(error: DataError, place: Path) -> str:
+    """Write the problems of all files into the log of a data set, if the error does not name all; say so."""
+    if not isinstance(error, FilesError) or len(error.problems) <= MOST_NAMED:
+        return ""
+    for problem in error.problems:
+        log.error("%s: %s", problem.path, problem.text)
+    return f" ({place / LOG} names all of them)"
 
 
 @contextmanager

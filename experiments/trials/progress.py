@@ -82,6 +82,7 @@ class ProgressReporter:
         self.last_report = -math.inf
         self.silent = False  # where another trial reports on the same task
         self._phase = PhaseReporter(folder)
+        self._activity = ""  # other than the counted one
 
     def beat(self, done: float, loss: float | None = None) -> bool:
         """Report `done` of the total if it is time; return whether it was, so that the caller checks for a stop."""
@@ -91,20 +92,28 @@ class ProgressReporter:
         raise_if_taken_over(self.folder)
         if self.first_done is None:
             self.first_done, self.started = done, now  # so that loading and compiling do not count as slowness
-        self.last_report = now
+        self.last_report, self._activity = now, ""
         elapsed = now - self.started
         rate = (done - self.first_done) / elapsed if elapsed > 1 else 0.0
         self._write(TaskProgress(done, self.total, self.unit, rate, loss))
         return True
 
     def report_other_work(self, activity: str, done: int, total: int) -> None:
-        """Report an activity other than the counted one, such as scoring; raises Interrupted if a stop is requested."""
+        """Report what is counted beside the task's own work, such as real images; raises Interrupted if to stop."""
+        if self.count_other_work(activity, done, total):
+            self.raise_if_stop_requested()
+
+    def count_other_work(self, activity: str, done: int, total: int) -> bool:
+        """Report what is counted beside the task's own work if it is time; return whether it was.
+
+        The first report of an activity is written at once, as the one before would say what is not done any more.
+        """
         now = time.monotonic()
-        if now - self.last_report < self.context.report_s:
-            return
-        self.last_report = now
-        self.raise_if_stop_requested()
+        if activity == self._activity and now - self.last_report < self.context.report_s:
+            return False
+        self.last_report, self._activity = now, activity
         self._write(TaskProgress(done, max(total, 1), activity))
+        return True
 
     def phase(self, phase: str) -> None:
         """Report what the task does that is not counted."""
@@ -112,6 +121,7 @@ class ProgressReporter:
             self._phase(phase)
 
     def _write(self, progress: TaskProgress) -> None:
+        self._phase.last = ""  # so that a phase that comes again is written again
         if not self.silent:
             with suppress(OSError):  # a full disk: writing the results fails as well, and that is reported
                 progress.write(self.folder)

@@ -24,6 +24,7 @@ from tests.commandline import EDM_SWEEP, environment
 from tests.experiments.tracking.test_server import Server
 from tests.planning import load_sweep, plan_sweep
 from tests.table import reproducible
+from tests.waiting import until
 
 PLACE = "EDM_FAULTS_PLACE"  # marks every process of a case, whoever started it
 WIRES = Path(__file__).parent / "tripwire"
@@ -57,18 +58,11 @@ class Command:
 
     def wait_for(self, condition: Callable[[], bool], what: str) -> None:
         """Wait until something is so, while the command runs."""
-        deadline = time.monotonic() + REACHED_S
-        while not condition():
-            assert self.process.poll() is None, f"{what}: it ended before, {self.process.returncode}\n{self.output}"
-            assert time.monotonic() < deadline, f"{what}: it never came\n{self.output}"
-            time.sleep(0.02)
+        until(condition, REACHED_S, [self.process], lambda: f"{what}\n{self.output}")
 
     def wait_for_word_or_end(self, word: str) -> bool:
         """Wait until it prints something; False where it ends without."""
-        deadline = time.monotonic() + ENDED_S
-        while self.process.poll() is None and word not in self.output:
-            assert time.monotonic() < deadline, f"neither {word!r} nor an end\n{self.output}"
-            time.sleep(0.05)
+        until(lambda: self.process.poll() is not None or word in self.output, ENDED_S, told=lambda: self.output)
         return word in self.output
 
     def reached(self, *names: str) -> int:
@@ -170,10 +164,7 @@ def kill(pid: int) -> None:
     """SIGKILL, and wait until the process is gone."""
     process = psutil.Process(pid)
     process.send_signal(signal.SIGKILL)
-    deadline = time.monotonic() + 30
-    while process.is_running() and process.status() != psutil.STATUS_ZOMBIE:
-        assert time.monotonic() < deadline, f"process {pid} does not die"
-        time.sleep(0.02)
+    until(lambda: not process.is_running() or process.status() == psutil.STATUS_ZOMBIE, seconds=30)
 
 
 # records --------------------------------------------------------------------------------------------

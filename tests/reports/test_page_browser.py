@@ -9,11 +9,11 @@ import pandas as pd
 import pytest
 from axe_playwright_python.sync_playwright import Axe
 from PIL import Image
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Browser, Page, expect
 
 from reports.folder import write_report
 from reports.report import Report
-from tests.browser import CHROMIUM, opened
+from tests.browser import CHROMIUM, page_of, started
 from tests.reports.frames import DIGITS, digits
 
 pytestmark = [
@@ -45,10 +45,16 @@ def address(tmp_path_factory: pytest.TempPathFactory) -> str:
     return write_report(whole, folder / "out").as_uri()
 
 
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    with started() as chromium:
+        yield chromium
+
+
 @pytest.fixture
-def page(address: str) -> Iterator[Page]:
+def page(address: str, browser: Browser) -> Iterator[Page]:
     """The page, whose every message and request but its own is an error."""
-    with opened() as opened_page:
+    with page_of(browser) as opened_page:
         problems: list[str] = []
         opened_page.on("console", lambda message: problems.append(message.text))
         opened_page.on("pageerror", lambda error: problems.append(str(error)))

@@ -13,7 +13,7 @@ import pytest
 from rich.cells import cell_len
 from rich.console import Console
 
-from reports.grid import PIECE_ENDS, wrap
+from reports.grid import PIECE_ENDS, BreakLevel, Grid, GridCell, GridColumn, wrap
 from reports.tables import ResultTable, result_tables
 from reports.terminal import to_rich
 from tests.reports.frames import LAYOUT, SWEEPS, frame
@@ -175,3 +175,15 @@ def test_a_table_without_scores_shows_its_rows() -> None:
 )
 def test_texts_break_at_sensible_places(text: str, width: int, lines: list[str]) -> None:
     assert wrap(text, width) == lines
+
+
+def test_spare_room_makes_the_tallest_head_lower() -> None:
+    """Also where there is not enough to have all of that head in one line."""
+    long = GridColumn(("distance to the nearest image of the train split",), (GridCell(("0.98",)),), is_number=True)
+    short = GridColumn(("FID test",), (GridCell(("10.00",)),), is_number=True)
+    grid = Grid((GridColumn(("preset",), (GridCell(("nano",)),)),), (long, short, short))
+    for width, height in ((32, 6), (36, 4), (40, 3), (48, 2), (76, 1)):
+        text = grid.render(width, BreakLevel.WORDS)
+        assert text is not None
+        lines = text.plain.splitlines()
+        assert len(lines) == height + 1 and max(map(len, lines)) <= width

@@ -16,7 +16,7 @@ def explanation_view(found: Explanation) -> Group:
     table = TextTable(*values("needs", "signature", "state"), *sentences(""))
     for step in found.steps:
         place = f"on {step.status.where}" if step.status.where else ""
-        note = "; ".join(filter(None, [step.status.why, place, step.remark]))
+        note = "; ".join(filter(None, [step.status.note, place, step.remark]))
         state = Text(step.status.state, STYLES.get(step.status.state, ""))
         table.add(step.what, step.signature, state, note)
     undone = ", ".join(step.what for step in found.undone)

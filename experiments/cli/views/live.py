@@ -45,16 +45,21 @@ VERBS = {
     "evaluation": "evaluate",
 }
 READ = "read"  # instead of "train", of a network that somebody else trained
-TITLES = {"waiting": "trying again", "elsewhere": "another run works on"}
+TITLES = {"waiting": "trying again"}
 REMARKS = {
     "interrupted": "the next run continues it",
-    "elsewhere": "this run waits for it",
     "cancelled": "the next run continues it",
 }
 PHASES_IN_LOGS = ("starting Ray",)  # that are worth a line where nothing can be redrawn
 MOST_IN_A_LINE = 6  # running tasks
 BAR_WIDTH = 20
-COUNTED: tuple[State, ...] = ("failed", "pruned", "elsewhere", "withheld", "cancelled")  # states in the summary line
+COUNTED: dict[State, str] = {  # states in the summary line, and how it calls them
+    "failed": "failed",
+    "pruned": "pruned",
+    "elsewhere": "in another run",
+    "withheld": "not started",
+    "cancelled": "cancelled",
+}
 
 
 class TerminalListener(RunListener):
@@ -117,10 +122,12 @@ class TerminalListener(RunListener):
         task, state = change.task, change.state
         title = _title(task, change.name)
         clock = f"[{duration(self.run.elapsed_s)}]"
+        if state == "elsewhere":
+            helps = ", and helps if it can" if isinstance(task, Evaluation) else ""
+            whose = f" ({change.reason})" if change.reason else ""
+            return f"{clock} another run works on {change.name}{whose}: this run waits for it{helps}"
         if state != "done":
             why = change.failure.message if change.failure else change.reason or REMARKS.get(state, "")
-            if state == "elsewhere" and isinstance(task, Evaluation):
-                why = f"{why}, and helps if it can"
             return f"{clock} {TITLES.get(state, state)} {title}: {why}"
         result = self.run.store.result(task.result_type, task.signature)
         ending = "done"
@@ -133,7 +140,7 @@ class TerminalListener(RunListener):
 
     @staticmethod
     def _summary(run: RunProgress) -> str:
-        others = [f"{run.counts[state]} {state}" for state in COUNTED if run.counts[state]]
+        others = [f"{run.counts[state]} {COUNTED[state]}" for state in COUNTED if run.counts[state]]
         return ", ".join(filter(None, [f"{run.done} of {run.total} done", *others, run.time_left()]))
 
 

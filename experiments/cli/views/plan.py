@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterator, Sequence
 
 from edm.cost import num_parameters
@@ -94,12 +93,13 @@ def _rest(rows: int) -> str:
 def plan_lines(plan: Plan, schedule: Schedule, estimate: Forecast) -> Iterator[str]:
     """Yield the plan in sentences."""
     pretrained = plan.trainings.keys() - plan.trained.keys()
-    present = Counter(task.kind for task in schedule.tasks.values() if task.signature in schedule.present - pretrained)
+    present = schedule.present - pretrained
+    trained, scored = len(present & plan.trainings.keys()), len(present & plan.evaluations.keys())
     given = f", {count(len(pretrained), 'pretrained network')}" if pretrained else ""
     yield (
         f"{plan.sweep.name}: {count(len(plan.cells), 'cell')} from {count(len(plan.trained), 'training')} "
-        f"({present['training']:,} in the store){given} and {count(len(plan.evaluations), 'evaluation')} "
-        f"({present['evaluation']:,} in the store)"
+        f"({trained:,} in the store){given} and {count(len(plan.evaluations), 'evaluation')} "
+        f"({scored:,} in the store)"
     )
     yield from plan.equivalences
     left = schedule.of("waiting")

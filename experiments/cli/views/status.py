@@ -76,11 +76,16 @@ def _tasks_table(head: str, rows: Iterable[tuple[str, TaskStatus]], remark: str 
     columns = (*values("state"), *numbers("progress", "images/s", "left"), *sentences(""))
     table = TextTable(name(head), *columns, remark=remark)
     for title, status in rows:
-        note = " ".join(filter(None, [status.why, f"on {status.where}" if status.where else ""]))
+        note = " ".join(filter(None, [_why(status), f"on {status.where}" if status.where else ""]))
         progress = status.progress
         far = ("", "", "") if progress is None else (share_text(progress), speed_text(progress), left_text(progress))
         table.add(title, _state(status), *far, note, rank=_rank(status.state))
     return table
+
+
+def _why(status: TaskStatus) -> str:
+    """The reason for a state; a sentence above the tables says which code has made results."""
+    return "; ".join(filter(None, [status.why, "made by other code" if status.change is not None else ""]))
 
 
 def _rank(state: CellState) -> int:
@@ -110,7 +115,7 @@ def _trainings_table(status: Status) -> TextTable:
         done = f"{states['done']:,} of {states.total():,}"
         finished = states["done"] == states.total()
         rank = _rank(own.state) if own.state != "done" or finished else LESS_URGENT
-        table.add(status.names[signature], _state(own), done, others, own.why, rank=rank)
+        table.add(status.names[signature], _state(own), done, others, _why(own), rank=rank)
     return table
 
 

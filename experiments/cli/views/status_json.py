@@ -48,7 +48,7 @@ def _task_json(status: TaskStatus) -> dict[str, Any]:
     progress = status.progress
     return {
         "state": status.state,
-        "why": status.why or None,
+        "why": status.note or None,
         "where": status.where or None,
         "other_code": change_json(status.change) if status.change is not None else None,
         "progress": progress.to_json() if progress is not None else None,

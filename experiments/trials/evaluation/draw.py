@@ -115,8 +115,12 @@ def draw_segment(context: EvaluationContext, start: int, stop: int) -> None:
         since, began = began, time.monotonic()
         return began - since
 
+    def on_batch(done: int) -> None:  # whatever is requested, images that are drawn are measured, and so kept
+        context.reporter.count_other_work("images measured", start + done, context.evaluation.config.images)
+
     for space in missing:
-        context.feature_cache(space).measure(start, images, context.device, lap)
+        on_batch(0)
+        context.feature_cache(space).measure(start, images, context.device, lap, on_batch)
 
 
 def _has_pixels(context: EvaluationContext, count: int) -> bool:

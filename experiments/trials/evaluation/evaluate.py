@@ -73,7 +73,7 @@ def _score(context: EvaluationContext, extent: Extent, notes: tuple[str, ...]) -
     """Compute all wanted scores of the drawn images; `notes` are those of the scores from before."""
     evaluation, config, wanted, count = context.evaluation, context.evaluation.config, context.wanted, extent.count
     began = time.monotonic()
-    context.reporter.report_other_work("scoring", count, count)
+    context.phase("scoring")
     scorer = context.scorer(count)
     scores = scorer.score(wanted)
     if "accuracy" in wanted:

@@ -107,9 +107,9 @@ def test_what_is_no_image_or_hidden_is_passed_over(tmp_path: Path) -> None:
         (LOOSE[:19], "19 images are too few; give at least 20 to be split"),
         (["train/0.png", "test/0.png"], "has images in train and test but none in val; add the missing"),
         ([f"{s}/0.png" for s in ("train", "val", "test")], "give at least 2 in each of train, val and test"),
-        ([f"{s}/{i}.png" for s in ("train", "val", "test", "more") for i in "01"], "more/0.png lies beside train, val"),
+        ([f"{s}/{i}.png" for s in ("train", "val", "test", "x") for i in "01"], "x/0.png and x/1.png lie beside train"),
         ([f"{s}/{i}.png" for s in ("train", "val", "test") for i in "01"] + ["x.png"], "x.png lies beside train, val"),
-        ([*LOOSE, "cat/0.png"], "00.png lies in no class folder, but cat/0.png in cat; put either every image into"),
+        ([*LOOSE, "cat/0.png"], "09.png and 10 more lie in no class folder, but cat/0.png in cat; put either every"),
         (["train/a/0.png", "train/b/0.png", "val/0.png", "test/a/0.png"], "val/0.png lies in no class folder, but"),
     ],
 )
@@ -273,6 +273,21 @@ def test_an_image_that_cannot_be_read_is_named(tmp_path: Path) -> None:
     touched(tmp_path, *LOOSE)
     (tmp_path / "gone.png").symlink_to(tmp_path / "nowhere")
     with pytest.raises(DataError, match=r"gone.png: cannot be read \(No such file"):
+        source_fingerprint(config(tmp_path))
+
+
+def test_all_images_that_cannot_be_read_are_named(tmp_path: Path) -> None:
+    touched(tmp_path, *LOOSE)
+    for name in ("gone.png", "lost.png"):
+        (tmp_path / name).symlink_to(tmp_path / "nowhere")
+    with pytest.raises(DataError, match=r": 2 files cannot be used; gone.png and lost.png: cannot be read \(No such"):
+        facts(config(tmp_path))
+    for name in ("gone.png", "lost.png"):
+        (tmp_path / name).unlink()
+    open_folder(str(tmp_path))
+    for name in LOOSE[3:5]:
+        (tmp_path / name).unlink()
+    with pytest.raises(DataError, match=rf": 2 files cannot be used; {LOOSE[3]} and {LOOSE[4]}: cannot be read"):
         source_fingerprint(config(tmp_path))
 
 

@@ -132,10 +132,11 @@ def test_chunks_without_labels_are_noticed(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("labels", "expected"),
     [
-        (listed(CLASSES)[:-2], "dataset.json has no label for 2 of 40 images, such as 00003/img00000038.png; add the"),
-        ([[NAMES[0], None], *listed(CLASSES)[1:]], "has no label for 1 of 40 images, such as 00000/img00000000.png"),
+        (listed(CLASSES)[:-2], "no label for 2 of 40 images (00003/img00000038.png and 00003/img00000039.png); add"),
+        ([[NAMES[0], None], *listed(CLASSES)[1:]], "has no label for 1 of 40 images (00000/img00000000.png); add"),
         ([[NAMES[0], [0.5, 1]], *listed(CLASSES)[1:]], "the label of 00000/img00000000.png is [0.5, 1], which is not"),
         ([[NAMES[0], -1]], "the label of 00000/img00000000.png is -1, which is not a class number from 0 to 99,999"),
+        ([[name, 0.5] for name in NAMES[:2]], "0.png is 0.5 and 00000/img00000001.png is 0.5; these are not class num"),
         ([[NAMES[0], True]], "is True, which is not a class number"),
         ([NAMES[0]], "'labels' must be null, or a list of [name, class number], not \"00000/img00000000.png\""),
         ({"a": 1}, "'labels' must be null, or a list of [name, class number]; repair or remove it"),

@@ -23,7 +23,7 @@ from edm.data.decoded import CONTENT, JOURNAL, Chunk, Decoded
 from edm.data.loaders import ArrayPictures
 from edm.data.prepare import FILES, PARTS, DataError, in_order, prepare
 from edm.data.sources import Origin
-from tests.datafiles import image_tree, tiny_celeba, tiny_cifar10, tiny_fashion_mnist
+from tests.datafiles import image_tree, tiny_celeba, tiny_cifar10, tiny_fashion_mnist, zipped
 
 SIZES = {"train": 1197, "val": 300, "test": 300}
 PUBLISHED = {"fashion_mnist": tiny_fashion_mnist, "cifar10": tiny_cifar10, "celeba": tiny_celeba}
@@ -192,6 +192,49 @@ def test_a_broken_image_leaves_nothing_behind(tmp_path) -> None:
     with pytest.raises(DataError, match=r"7.png: cannot be decoded \(it is not a picture\)"):
         prepare(DataConfig("folder", resolution=8, path=str(root)), into(tmp_path, "out"))
     assert not list((tmp_path / "out").iterdir())
+
+
+@pytest.mark.parametrize("archive", [False, True])
+def test_all_broken_images_are_named_at_once(tmp_path, monkeypatch, archive) -> None:
+    monkeypatch.setattr(preparation, "MAX_CHUNK", 4)
+    root = image_tree(tmp_path / "files", *(f"{c}/{i:02d}.png" for c in "ab" for i in range(30)))
+    for name in ("b/03", "a/07", "a/08", "b/29"):
+        (root / f"{name}.png").write_bytes(b"no picture")
+    (root / "a" / "20.png").write_bytes((root / "a" / "20.png").read_bytes()[:60])
+    names = sorted(str(path.relative_to(root)) for path in root.rglob("*.png"))
+    files = {name: (root / name).read_bytes() for name in names}
+    place = zipped(tmp_path / "files.zip", files) if archive else root
+    with pytest.raises(DataError) as refusal:
+        prepare(DataConfig("folder", resolution=8, path=str(place)), into(tmp_path, "out"))
+    message = str(refusal.value)
+    assert message.startswith(f"{place}: 5 files cannot be used; a/07.png, a/08.png, b/03.png and b/29.png: ")
+    assert "b/29.png: cannot be decoded (it is not a picture); a/20.png: cannot be decoded (" in message
+    assert message.endswith("); replace or remove them") and not list((tmp_path / "out").iterdir())
+
+
+def test_many_broken_images_are_counted(tmp_path) -> None:
+    root = image_tree(tmp_path / "files", *(f"{i:02d}.png" for i in range(40)))
+    for i in range(37):
+        (root / f"{i:02d}.png").write_bytes(b"no picture")
+    with pytest.raises(DataError, match=r": 37 files cannot be used; 00.png, .* and 09.png: .*; and 27 more; replace"):
+        prepare(DataConfig("folder", resolution=8, path=str(root)), into(tmp_path, "out"))
+
+
+def test_after_a_broken_image_nothing_more_is_kept(tmp_path, monkeypatch) -> None:
+    """Otherwise a kill would leave the images that follow in the places of others."""
+    monkeypatch.setattr(preparation, "MAX_CHUNK", 4)
+    root = image_tree(tmp_path / "files", *(f"{i:02d}.png" for i in range(40)))
+    (root / "09.png").write_bytes(b"no picture")
+    kept: list[int] = []
+
+    def look(_step: str, done: int, _total: int) -> None:
+        kept.append(len((tmp_path / "out" / JOURNAL).read_text().splitlines()) - 1)
+        told.append(done)
+
+    told: list[int] = []
+    with pytest.raises(DataError, match=r"09.png: cannot be decoded"):
+        prepare(DataConfig("folder", resolution=8, path=str(root)), into(tmp_path, "out"), on_progress=look)
+    assert told == list(range(4, 41, 4)) and kept == [1, *[2] * 9]
 
 
 def test_a_full_disk_is_one_sentence_and_leaves_nothing(tmp_path, monkeypatch) -> None:

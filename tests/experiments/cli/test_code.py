@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -49,7 +50,9 @@ def test_status_marks_cells(store: Path) -> None:
     changed = {cell["name"]: cell["other_code"] for cell in shown["cells"]}
     assert changed["no-attention/heun"]["functions"] == ["edm.samplers.heun"]
     assert changed["no-attention/euler"] is None
-    assert "2 results were made by other code" in invoke("status", "tiny_digits", "--store", store).stdout
+    lines = invoke("status", "tiny_digits", "--store", store).stdout
+    assert "2 results were made by other code" in lines and lines.count("edm.samplers.heun") == 1
+    assert len(re.findall(r"^(?:no-)?attention/heun .* made by other code *$", lines, re.MULTILINE)) == 2
 
 
 def test_why_says_what_changed_and_who_accepted_it(store: Path) -> None:

@@ -1,6 +1,7 @@
 """The command line: help, exit codes, one sentence for a mistake, JSON for scripts."""
 
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,9 @@ import pytest
 import typer
 
 from experiments.cli.main import app
+from experiments.store.store import Store
+from experiments.sweep.plan import Plan
+from experiments.tracking.records import record_plan
 from tests import ROOT
 from tests.commandline import invoke, run
 
@@ -47,6 +51,18 @@ def test_every_command_and_option_is_explained_in_plain_words(name: str, command
     assert [(word, text) for word in OLD_WORDS for text in texts if word in text] == []
 
 
+@pytest.mark.parametrize(("name", "command"), list(commands()), ids=lambda part: part if isinstance(part, str) else "")
+def test_help_names_arguments_in_the_usual_form(name: str, command: Any) -> None:
+    if getattr(command, "commands", None):
+        return  # a group, which has none
+    lines = command.get_help(command.make_context(name, [], resilient_parsing=True)).splitlines()
+    assert re.fullmatch(rf"Usage: {name} \[OPTIONS\]( \[?[A-Z|]+(\.\.\.)?\]?)*", lines[0])
+    shown = [line.split("  ")[1] for line in lines if re.match(r"  [A-Z-]\S+  ", line)]
+    named = re.findall(r"[A-Z|]+(?:\.\.\.)?", lines[0].partition("[OPTIONS]")[2])
+    assert named == [each for each in shown if not each.startswith("-")]
+    assert "range>" not in "".join(lines) and "list[" not in "".join(lines)
+
+
 def test_plan_says_what_would_run_and_starts_nothing(tmp_path: Path) -> None:
     done = run("plan", DIGITS, "--store", tmp_path / "store")
     assert done.returncode == 0
@@ -58,6 +74,32 @@ def test_plan_for_scripts(tmp_path: Path) -> None:
     done = run("plan", DIGITS, "--store", tmp_path, "--set", "training.kimg=1", "--json")
     made = json.loads(done.stdout)
     assert done.returncode == 0 and made["left"] == 2 + 4 + 24 and {t["kimg"] for t in made["trainings"]} == {1}
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        *(
+            [command, "tiny_digts"]
+            for command in ("plan", "run", "report", "status", "sync", "doctor", "cancel", "accept")
+        ),
+        ["export", "tiny_digts", "x.zip"],
+        ["logs", "tiny_digts:heun"],
+        ["why", "tiny_digts:heun"],
+        ["cancel", "tiny_digts:*"],
+        ["sample", "tiny_digts:heun"],
+        ["publish", "tiny_digts:heun", "--to", "x"],
+        ["demo", "tiny_digts:heun"],
+        ["diff", "tiny_digts:heun", "tiny_digts:euler"],
+        ["gc", "--forget", "tiny_digts"],
+        ["gc", "tiny_digts"],
+    ],
+    ids=" ".join,
+)
+def test_a_misspelt_sweep_is_answered_by_what_is_meant(words: list[str], tiny_plan: Plan, tmp_path: Path) -> None:
+    record_plan(tiny_plan, Store(tmp_path))
+    done = invoke(*words, "--store", tmp_path)
+    assert done.returncode == 2 and "did you mean 'tiny_digits'?" in done.stderr
 
 
 @pytest.mark.parametrize("command", ["plan", "run", "report"])

@@ -8,6 +8,7 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
+from experiments.cli.command_help import PlainHelp
 from experiments.cli.quick_values import QuickCommand
 from tests.commandline import invoke
 
@@ -51,7 +52,7 @@ def answers(arguments: list[str], **settings: Any) -> tuple[dict[str, Any] | Non
     ],
 )
 def test_values_and_errors_are_those_of_typer(arguments: list[str]) -> None:
-    assert answers(arguments, cls=QuickCommand) == answers(arguments)
+    assert answers(arguments, cls=QuickCommand) == answers(arguments, cls=PlainHelp)
 
 
 def test_a_wrong_choice_is_answered_by_the_choices_and_the_nearest() -> None:

@@ -4,8 +4,7 @@ import json
 import re
 import shutil
 import signal
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -18,6 +17,7 @@ from tests.commandline import EDM_SWEEP, environment, invoke, run
 from tests.conftest import LONGER, Filled
 from tests.faults.harness import Scene, require_whole_record
 from tests.table import reproducible
+from tests.waiting import until
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 ANSI = re.compile(r"\x1b\[[0-9;?]*[a-zA-Z]")
@@ -42,12 +42,10 @@ def status(store: Path) -> dict[str, Any]:
     return json.loads(done.stdout)
 
 
-def until(condition: Callable[[dict[str, Any]], object], store: Path) -> dict[str, Any]:
-    deadline = time.monotonic() + 240
-    while not condition(found := status(store)):
-        assert time.monotonic() < deadline, found
-        time.sleep(0.5)
-    return found
+def in_state(kind: str, state: str, store: Path) -> dict[str, Any] | None:
+    """The status, once a cell or a training is in a state."""
+    found = status(store)
+    return found if any(row["state"] == state for row in found[kind]) else None
 
 
 def state_of(found: dict[str, Any], cell: str) -> str:
@@ -78,7 +76,7 @@ def test_run_watch_cancel_kill_status_and_run_again(undisturbed: Filled, prepare
             assert cancelled.returncode == 0 and "Asked to stop working on attention/heun: host " in cancelled.stdout
             command.expect(r"cancelled evaluate attention/heun: the next run continues it")
             watch.expect("Forecast: about")
-        found = until(lambda found: any(row["state"] == "running" for row in found["cells"]), store)
+        found = until(lambda: in_state("cells", "running", store))
         (session,) = found["runs"]
         assert session["pid"] == command.pid and session["total"] == 1 + 2 + 4 and "--tag day=one" in session["command"]
         kill_family(command.pid)
@@ -105,7 +103,7 @@ def test_a_whole_sweep_is_cancelled_from_another_terminal(prepared: Path, tmp_pa
     shutil.copytree(prepared, store)
     told = tmp_path / "told.json"
     with terminal("run", file, "--store", store, "--on-finish", f"tee {told}") as command:
-        until(lambda found: any(training["state"] == "running" for training in found["trainings"]), store)
+        until(lambda: in_state("trainings", "running", store))
         assert "Asked to stop: host" in run("cancel", "tiny_digits", "--store", store).stdout
         command.expect(r"Interrupted: [01] of 7 tasks are done. To continue: ")
         command.expect(pexpect.EOF)

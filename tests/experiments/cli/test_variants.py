@@ -80,6 +80,12 @@ def test_what_changes_no_result_and_leaves_out_no_cell_is_the_sweep(
     assert recorded_sweeps(store) == ["tiny_digits"]
 
 
+def test_a_plan_of_some_cells_shows_these_alone(tiny_file: Path, tmp_path: Path) -> None:
+    done = invoke("plan", tiny_file, "--store", tmp_path / "fresh", *ONE)
+    assert done.returncode == 0 and "no-attention/heun" in done.stdout and "euler" not in done.stdout
+    assert ": 1 cell from 1 training (0 in the store) and 1 evaluation (0 in the store)" in done.stdout
+
+
 def test_a_variant_that_was_never_run_is_an_unknown_name(reported: tuple[Store, Path, bytes]) -> None:
     done = invoke("report", "tiny_digits@training.kimg=1", "--store", reported[0].root)
     assert done.returncode == 2 and "no sweep of that name was run with the store" in done.stderr

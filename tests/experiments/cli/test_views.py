@@ -23,6 +23,7 @@ from experiments.store.files import write_soon
 from experiments.store.progress import TaskProgress
 from experiments.store.results import EvaluationResult, TrainingResult
 from experiments.store.store import Store
+from experiments.sweep.jobs import Outcome
 from experiments.sweep.plan import Plan
 from experiments.wording import count, duration
 from tests.conftest import TINY
@@ -134,6 +135,24 @@ def test_the_terminal_shows_what_runs_and_what_ended(
         assert "0 of 6 done" in output.getvalue()
         listener.ended(TaskChange(task, schedule.name(task), "failed", failure=Failure("RuntimeError: no")))
     assert "failed train attention: RuntimeError: no" in output.getvalue()
+
+
+def test_what_another_run_works_on_is_one_sentence(tiny_plan: Plan, store: Store) -> None:
+    output = io.StringIO()
+    schedule = Schedule(tiny_plan, frozenset())
+    listener = TerminalListener(Console(file=output, width=200, _environ={}), 0.0)
+    training, evaluation = next(iter(tiny_plan.trainings.values())), next(iter(tiny_plan.evaluations.values()))
+    schedule.ended(training.signature, Outcome("elsewhere"))
+    with listener.live(RunProgress(schedule, store, "run")):
+        listener.ended(TaskChange(training, "attention", "elsewhere", "host a, process 7"))
+        listener.ended(TaskChange(evaluation, "attention/heun", "elsewhere"))
+        listener.tick()
+    lines = [line.partition("] ")[2] or line for line in output.getvalue().splitlines()]
+    assert lines[:2] == [
+        "another run works on attention (host a, process 7): this run waits for it",
+        "another run works on attention/heun: this run waits for it, and helps if it can",
+    ]
+    assert "1 in another run" in lines[2]
 
 
 def test_a_log_has_one_summary_a_period_and_no_line_twice() -> None:

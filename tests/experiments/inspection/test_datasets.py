@@ -117,6 +117,20 @@ def test_what_cannot_be_prepared_is_an_error_for_people(tmp_path: Path, monkeypa
     assert store.result(DatasetRecord, source.signature) is None
 
 
+def test_the_log_names_the_images_that_the_error_does_not(tmp_path: Path, pictures: Path) -> None:
+    for path in (pictures / "b").iterdir():
+        path.write_bytes(b"no picture")
+    store = Store(tmp_path / "store").create()
+    source, _ = requested("folder", pictures, resolution=8)
+    with pytest.raises(
+        UserError, match=r": 20 files cannot be used; .* and 10 more; replace or remove them \(.*"
+    ) as refusal:
+        ensure_prepared(store, source)
+    log = store.folder("data", source.signature) / "log.txt"
+    assert f"({log} names all of them)" in str(refusal.value)
+    assert all(f"{path}: cannot be decoded" in log.read_text() for path in (pictures / "b").iterdir())
+
+
 @pytest.mark.parametrize("terminal", [False, True])
 def test_progress_is_shown_step_by_step(terminal: bool, capsys: pytest.CaptureFixture[str]) -> None:
     with showing_progress(Console(force_terminal=terminal, width=100), "celeba") as on_progress:

@@ -4,7 +4,6 @@ import io
 import json
 import resource
 import shutil
-import socket
 import threading
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
@@ -23,6 +22,7 @@ from experiments.store import leases
 from experiments.store.store import Store
 from experiments.sweep.plan import Plan
 from tests.planning import load_sweep, plan_sweep
+from tests.waiting import free_port
 
 
 def found(store: Store, plan: Plan | None = None, uri: str | None = None) -> dict[str, Finding]:
@@ -146,10 +146,7 @@ def test_a_tracking_server_tells_its_version(tmp_path: Path, version: str, verdi
 
 
 def test_a_tracking_server_that_does_not_answer_is_a_problem(tmp_path: Path) -> None:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        uri = f"http://127.0.0.1:{free.getsockname()[1]}"
-    finding = found(Store(tmp_path), uri=uri)["MLflow tracking"]
+    finding = found(Store(tmp_path), uri=f"http://127.0.0.1:{free_port()}")["MLflow tracking"]
     assert finding.verdict == "wrong" and "does not answer" in finding.text and "'sync' catches up" in finding.remedy
 
 

@@ -126,6 +126,19 @@ def test_a_sweep_file_that_was_never_run_can_be_asked(known: tuple[Plan, Store],
         find_one(f"{tmp_path / 'fourth.yaml'}:attention", store)
 
 
-def test_a_typing_mistake_is_answered_by_the_nearest_name(known: tuple[Plan, Store]) -> None:
-    with pytest.raises(UserError, match=r"did you mean 'attention/guidance=2'\?"):
-        find_one("atention/guidence=2", known[1])
+@pytest.mark.parametrize(
+    ("text", "answer"),
+    [
+        ("atention/guidence=2", "did you mean 'attention/guidance=2'?"),
+        ("guidence=2", "did you mean 'guidance=2'?"),
+        ("frist:attention", "frist: no sweep of that name was run with the store"),
+        ("frist:attention", "; did you mean 'first'?"),
+        ("frist", "did you mean 'first'?"),
+        ("first", "first: is a sweep; give one of its cells, which 'edm-sweep status first --all' lists"),
+        ("zzz", "no signature; 'edm-sweep plan SWEEP' lists the names of cells"),
+    ],
+)
+def test_a_typing_mistake_is_answered_by_the_nearest_name(known: tuple[Plan, Store], text: str, answer: str) -> None:
+    with pytest.raises(UserError) as refusal:
+        find_one(text, known[1])
+    assert answer in str(refusal.value)

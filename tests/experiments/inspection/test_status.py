@@ -4,6 +4,7 @@ import io
 import json
 import re
 import shutil
+import time
 from collections import Counter
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from rich.console import Console, RenderableType
 from experiments.cli.views.status import MAX_ROWS, overview_table, status_view
 from experiments.cli.views.status_json import status_json
 from experiments.errors import UserError
+from experiments.inspection import changed_data
 from experiments.inspection.status import Status, StatusReader, overviews
 from experiments.store import active_runs as runs
 from experiments.store.active_runs import active_runs, announced, publish_progress
@@ -23,6 +25,7 @@ from experiments.store.store import Store
 from experiments.store.training_records import Pruning
 from experiments.sweep.plan import Plan
 from tests.conftest import TINY
+from tests.datafiles import image_tree
 from tests.planning import load_sweep, plan_sweep
 
 
@@ -116,6 +119,29 @@ def test_a_failure_says_why_and_so_do_the_cells_that_stand_on_it(done: tuple[Pla
         "its training failed: the loss exploded",
         "no images",
     ]
+
+
+@pytest.mark.parametrize("kind", ["data", "trainings", "evaluations"])
+def test_a_failure_of_images_that_have_changed_is_not_claimed(tmp_path: Path, monkeypatch, kind: str) -> None:
+    monkeypatch.setattr(changed_data, "_last_change", changed_data._last_change.__wrapped__)  # as in other processes
+    images = image_tree(tmp_path / "birds", *(f"{c}/{i}.png" for c in "ab" for i in range(10)))
+    file, store = tmp_path / "birds.yaml", Store(tmp_path / "store").create()
+    file.write_text(
+        TINY.replace("name: tiny_digits", f"name: birds\ndata: {{name: folder, path: {images}, resolution: 8}}")
+    )
+    plan = plan_sweep(load_sweep(file))
+    cell = plan.cells[0]
+    tasks = {"data": cell.training.data, "trainings": cell.training, "evaluations": cell.evaluation}
+    folder = store.folder(kind, tasks[kind].signature)
+    folder.mkdir(parents=True)
+    Failure("7.png: cannot be decoded").write(folder)
+    assert "cannot be decoded" in look(plan, store).cells[0].status.why
+
+    time.sleep(0.02)  # longer than the clock of a file system ticks
+    (images / "a" / "7.png").chmod(0o600)
+    status = look(plan, store)
+    assert status.counts == {"planned": 4} and "cannot be decoded" not in shown(status)
+    assert f"failed before {images} changed: the next run reads its images again" in status.cells[0].status.why
 
 
 def test_pruned_is_pruned_and_never_failed(done: tuple[Plan, Store]) -> None:

@@ -202,3 +202,5 @@ def test_only_takes_patterns_and_refuses_what_meets_no_cell(tiny_plan: Plan, tmp
     assert list(selected(("no-attention/heun", "*/euler"), tiny_plan).evaluations) == evaluations[:3]
     with pytest.raises(UserError, match="--only dpm2: matches no cell of tiny_digits; its cells are"):
         open_schedule(tiny_plan, Store(tmp_path), Options(only=("dpm2",)))
+    with pytest.raises(UserError, match=r"--only huen: matches no cell of tiny_digits; did you mean 'heun'\?"):
+        open_schedule(tiny_plan, Store(tmp_path), Options(only=("huen",)))

@@ -6,11 +6,9 @@ import os
 import re
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -29,6 +27,7 @@ from tests.conftest import TINY
 from tests.inprocess import run_all
 from tests.planning import load_sweep, plan_sweep
 from tests.table import reproducible
+from tests.waiting import free_port, until
 
 # Ray leaves files open, which Python mentions when it collects them
 pytestmark = pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning")
@@ -39,8 +38,8 @@ RAY = Path(sys.executable).parent / "ray"
 SMALL = ("--object-store-memory=100000000", "--min-worker-port=0", "--max-worker-port=0", "--include-dashboard=false")
 THREADS = ("--cpus-per-trial", "1")  # more would round differently than the undisturbed run, and wait for each other
 MEDIUM = (  # tasks of some seconds, which a test can meet amid their work
-    TINY.replace("kimg: 0.64", "kimg: 6")
-    .replace("steps: 3", "steps: 20")
+    TINY.replace("kimg: 0.64", "kimg: 3")
+    .replace("steps: 3", "steps: 10")
     .replace("images: 120", "images: 600")
     .replace("sampling_batch: 40", "sampling_batch: 40, checkpoint_s: 0.3")
 )
@@ -49,21 +48,6 @@ unshared = pytest.mark.skipif(
     shutil.which("unshare") is None or subprocess.run(["unshare", "-m", "true"], capture_output=True).returncode != 0,
     reason="needs leave to make a mount namespace: a node that sees other disks",
 )
-
-
-def until(condition: Callable[[], Any], seconds: float = 200) -> Any:
-    """Wait until something is so; what it is."""
-    deadline = time.monotonic() + seconds
-    while not (found := condition()):
-        assert time.monotonic() < deadline, "it never came"
-        time.sleep(0.02)
-    return found
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 @pytest.fixture(scope="module")

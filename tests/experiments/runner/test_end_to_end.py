@@ -5,7 +5,6 @@ import os
 import re
 import shutil
 import signal
-import socket
 import time
 import urllib.request
 
@@ -18,6 +17,7 @@ from experiments.store.store import Store
 from experiments.tracking.database import embedded_uri
 from tests.commandline import invoke, start
 from tests.conftest import Filled
+from tests.waiting import free_port
 
 pytestmark = pytest.mark.slow
 
@@ -96,12 +96,6 @@ def test_mlflow_has_every_run_finished(filled: Filled) -> None:
     (report,) = (run.info.run_id for run in runs if run.data.tags["edm.kind"] == "report")
     sent = {file.path for folder in ("report", "report/figures") for file in client.list_artifacts(report, folder)}
     assert {f"report/{name}" for name in (*REPORT, "figures/scores.pdf", "figures/loss.svg")} <= sent
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 @pytest.mark.parametrize("ends", ["Ctrl-C", "kill -9"])

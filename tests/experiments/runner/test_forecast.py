@@ -13,6 +13,7 @@ from experiments.runner.budget import Budget
 from experiments.runner.disk import disk_bytes
 from experiments.runner.forecast import START_UP_S, Forecast, Span, forecast, forecasts
 from experiments.store.store import Store
+from experiments.sweep.jobs import data_of
 from experiments.sweep.plan import Plan
 from tests.inprocess import run_all
 from tests.planning import load_sweep, plan_sweep, probes_of
@@ -90,6 +91,16 @@ def test_what_is_done_shortens_the_chain(tiny_plan: Plan, empty: Store) -> None:
     left = list(tiny_plan.evaluations.values())
     made = forecast(tiny_plan, left, empty, Known(100.0, 10.0))  # pyright: ignore[reportArgumentType]
     assert made.wall_s == about(10 + START_UP_S)
+
+
+def test_data_that_no_task_left_reads_takes_no_time(tiny_file: Path, empty: Store) -> None:
+    """As where its preparation has failed, so that what depends on it is not done."""
+    tiny_file.write_text(tiny_file.read_text() + "zip: {data.name: [digits, cifar10]}\n")
+    plan = plan_sweep(load_sweep(tiny_file))
+    left = [task for task in pieces_of(plan) if data_of(task).config.name == "digits"]
+    made = forecast(plan, left, empty, Known(100.0, 10.0))  # pyright: ignore[reportArgumentType]
+    assert len(left) == 6 and made.wall_s == about(100 + 10 + START_UP_S)
+    assert estimated(plan, empty, 100.0, 10.0).wall_s > made.wall_s + 1  # with the download
 
 
 def test_a_large_evaluation_is_cut_up_among_idle_workers(tiny_file: Path, empty: Store) -> None:

@@ -5,7 +5,6 @@ import json
 import signal
 import subprocess
 import sys
-import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -20,6 +19,7 @@ from tests.commandline import counting, invoke, start
 from tests.conftest import TINY
 from tests.finished import fill
 from tests.table import reproducible
+from tests.waiting import until
 
 GROWN = TINY.replace("sampler: [euler, heun]", "sampler: [euler, heun, stochastic_heun]")
 LONG = TINY.replace("kimg: 0.64", "kimg: 3")
@@ -119,12 +119,7 @@ class Runs:
 
     def until(self, condition: Callable[[], Any]) -> Any:
         """Wait until something is so while all runs go on; what it is."""
-        deadline = time.monotonic() + 120
-        while not (found := condition()):
-            assert time.monotonic() < deadline, "it never came"
-            assert all(process.poll() is None for process in self.processes), "a run has ended before"
-            time.sleep(0.01)
-        return found
+        return until(condition, running=self.processes)
 
 
 @pytest.fixture
@@ -246,10 +241,7 @@ def test_two_commands_at_once_of_which_one_is_killed(
     command = ("run", file, "--store", store.root, "--cpus-per-trial", "1")
     doomed, heir = start(*command), start(*command)
     try:
-        deadline = time.monotonic() + 120
-        while not counting(store.root, "trainings"):
-            assert time.monotonic() < deadline and doomed.poll() is None
-            time.sleep(0.02)
+        until(lambda: counting(store.root, "trainings"), running=[doomed])
         doomed.kill()
         output, errors = heir.communicate(timeout=240)
     finally:

@@ -95,6 +95,8 @@ def test_a_sweep_that_was_forgotten_or_never_run_is_not_recalled(tmp_path: Path)
     record_plan(planned(written(tmp_path, RICH)), store)
     with pytest.raises(UserError, match=r"other: no such file.*\(its sweeps: rich\)"):
         recall_plan("other", store)
+    with pytest.raises(UserError, match=r"; did you mean 'rich'\?"):
+        recall_plan("rihc", store)
     with pytest.raises(UserError, match="no such file"):
         recall_plan("../sweeps/rich", store)
     forget_sweep("rich", store)

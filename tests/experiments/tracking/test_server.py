@@ -4,7 +4,6 @@ import contextlib
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -33,6 +32,7 @@ from tests.inprocess import WATCHFUL, run_all, without_ray
 from tests.planning import load_sweep, plan_sweep
 from tests.reports.frames import data_of
 from tests.table import reproducible
+from tests.waiting import free_port, until
 
 QUIET = {"MLFLOW_DISABLE_TELEMETRY": "true", "DO_NOT_TRACK": "true", "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
 
@@ -41,10 +41,7 @@ class Server:
     """A tracking server on one port of loopback, whose database and files stay when it is killed."""
 
     def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self.port = probe.getsockname()[1]
+        self.folder, self.port = folder, free_port()
         self.process: subprocess.Popen | None = None
 
     @property
@@ -203,10 +200,7 @@ def test_a_run_goes_on_without_its_server_and_the_next_catches_up(
         assert server.process is not None
         if server.process.poll() is not None:
             return
-        deadline = time.monotonic() + 120
-        while not all_runs(server.uri, plan):
-            assert time.monotonic() < deadline, "MLflow never had a run"
-            time.sleep(0.1)
+        until(lambda: all_runs(server.uri, plan))
         server.kill()
 
     command = ("run", file, "--store", store, "--tracking-uri", server.uri)

@@ -2,13 +2,12 @@
 
 import subprocess
 import sys
-import time
-from collections.abc import Callable
 from pathlib import Path
 
 import psutil
 
 from experiments.tracking import shepherd
+from tests.waiting import until
 
 # a server that starts another process, and notes both
 SERVER = """
@@ -27,19 +26,12 @@ time.sleep(600)
 """
 
 
-def wait_until(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 60
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
-
-
 def test_a_killed_owner_leaves_no_process_behind(tmp_path: Path) -> None:
     noted = tmp_path / "processes"
     command = [sys.executable, shepherd.__file__, sys.executable, "-c", SERVER, str(noted)]
     owner = subprocess.Popen([sys.executable, "-c", OWNER, *command])
     try:
-        wait_until(noted.exists)
+        until(noted.exists)
         family = [psutil.Process(int(pid)) for pid in noted.read_text().split()]
         family += psutil.Process(owner.pid).children()
         assert len(family) == 3 and all(process.is_running() for process in family)

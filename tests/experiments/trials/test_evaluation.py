@@ -15,6 +15,7 @@ from edm.generate import labels_of
 from experiments.errors import UserError
 from experiments.runner.resume import open_schedule
 from experiments.store.checksummed import write_checksummed
+from experiments.store.progress import TaskProgress
 from experiments.store.results import EvaluationResult, SolutionRecord
 from experiments.store.store import Store
 from experiments.sweep.plan import Plan
@@ -53,6 +54,30 @@ def metrics(store: Store, evaluation: Evaluation) -> dict[str, float]:
     result = store.result(EvaluationResult, evaluation.signature)
     assert result is not None
     return result.metrics
+
+
+def test_progress_says_what_follows_the_drawing(tiny_file: Path, store: Store, monkeypatch) -> None:
+    """Images that are drawn are not the evaluation: it measures and scores them, which is said at once."""
+    plan = planned(tiny_file)
+    train(plan, store)
+    seen: list[TaskProgress] = []
+    original = TaskProgress.write
+
+    def write(self: TaskProgress, folder: Path) -> None:
+        seen.append(self)
+        original(self, folder)
+
+    monkeypatch.setattr(TaskProgress, "write", write)
+    assert perform(store, first(plan), replace(CONTEXT, report_s=0.0)).state == "done"
+    doing = [progress.phase or progress.unit for progress in seen]
+    drawn = next(i for i, progress in enumerate(seen) if progress.unit == "images" and progress.done == progress.total)
+    after = list(dict.fromkeys(doing[drawn + 1 :]))
+    assert after.index("images measured") < after.index("scoring") < after.index("scoring fid against test")
+    assert seen[drawn].left_s is None
+    seen.clear()
+    (store.folder("evaluations", first(plan).signature) / "result.json").unlink()
+    assert perform(store, first(plan), replace(CONTEXT, report_s=3600.0)).state == "done"
+    assert "scoring" in [progress.phase for progress in seen]  # also where nothing is due to be reported
 
 
 @pytest.fixture

@@ -176,7 +176,9 @@ def test_work_is_found_by_signature_or_how_it_begins(studio) -> None:
 
 def test_what_cannot_be_found_is_said(studio, tmp_path: Path) -> None:
     plan, store = studio
-    for text in ("nothing", "other:ema=0.07", "0", "../../x"):
+    with pytest.raises(UserError, match="other: no sweep of that name was run with the store"):
+        find("other:ema=0.07", store)
+    for text in ("nothing", "0", "../../x"):
         with pytest.raises(UserError, match="matches no cell of a sweep that was run with the store"):
             find(text, store)
     with pytest.raises(UserError, match=r"did you mean 'ema=0.07/guidance=1/guide=null/resolution=null'"):
