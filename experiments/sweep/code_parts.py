@@ -67,7 +67,7 @@ ENTRIES: dict[str, tuple[str, ...]] = {
         "edm.metrics.classifier.train_classifier",
         "edm.metrics.features.Classifier",
     ),
-    "network": ("edm.precondition.Denoiser", "edm.networks.device.autocast"),
+    "network": ("edm.precondition.Denoiser", "edm.networks.device.autocast", "edm.generate.compiled_denoiser"),
     "training": (
         "edm.train.Computing",
         "edm.train.TrainState",
@@ -78,7 +78,7 @@ ENTRIES: dict[str, tuple[str, ...]] = {
         "edm.validation.total_loss",
     ),
     "pretrained": ("edm.pretrained.read.read_pretrained", "edm.pretrained.read.digest_of"),
-    "drawing": ("edm.generate.generate",),
+    "drawing": ("edm.generate.generate", "edm.generate.pays_to_compile"),
     "posthoc": (
         "edm.ema.Snapshot",
         "edm.ema.combined",
