@@ -72,8 +72,10 @@ class RunProgress:
         return [self._running(task, STARTING if task.signature in starting else QUEUED) for task in running]
 
     @property
-    def is_computing(self) -> bool:
-        """Whether a worker has loaded torch and does a task."""
+    def has_loaded_torch(self) -> bool:
+        """Whether a worker has loaded torch: it does a task, or has done one."""
+        if self.done or self.counts["failed"]:
+            return True
         return any(own.progress is not None and own.phase != LOADING_TORCH for own in self.running())
 
     def _running(self, task: Task, before: str) -> RunningTask:

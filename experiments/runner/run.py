@@ -183,11 +183,11 @@ def _change_reporter(schedule: Schedule, listener: RunListener) -> Callable[[Tas
 def _showing(progress: RunProgress, listener: RunListener, mirror: MirrorThread) -> Iterator[None]:
     """While the block lasts, publish how far the run is and let the listener show it, once a second.
 
-    The mirror starts once a worker computes: loading MLflow would keep workers from loading torch.
+    The mirror starts once a worker has loaded torch, which loading MLflow at the same time would slow down.
     """
 
     def tick() -> None:
-        if not mirror.is_started and progress.is_computing:
+        if not mirror.is_started and progress.has_loaded_torch:
             mirror.start()
         progress.publish()
         listener.tick()

@@ -8,6 +8,7 @@ from experiments.runner.progress import RunProgress
 from experiments.runner.resume import open_schedule
 from experiments.runner.run import run_sweep
 from experiments.runner.schedule import Schedule
+from experiments.store.layout import PROGRESS
 from experiments.store.progress import TaskProgress
 from experiments.store.store import Store
 from experiments.sweep.plan import Plan
@@ -27,10 +28,14 @@ def test_what_a_task_does_is_known_before_anything_is_counted(tiny_plan: Plan, t
     folder = store.folder("trainings", task.signature)
     folder.mkdir(parents=True)
     TaskProgress.of_phase("loading torch").write(folder)
-    assert phases()[task.signature] == "loading torch" and not progress.is_computing
+    assert phases()[task.signature] == "loading torch" and not progress.has_loaded_torch
     TaskProgress(1.0, 4.0, "kimg", 0.5).write(folder)
     (own,) = (own for own in progress.running() if own.task == task)
-    assert (own.phase, own.left_s) == ("", 6.0) and progress.is_computing
+    assert (own.phase, own.left_s) == ("", 6.0) and progress.has_loaded_torch
+    (folder / PROGRESS).unlink()  # as it is done
+    assert not progress.has_loaded_torch
+    schedule.follow(task.signature, "done", "", None)
+    assert progress.has_loaded_torch
 
 
 def test_a_phase_has_no_share_and_no_end(tmp_path: Path) -> None:
