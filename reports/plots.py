@@ -9,6 +9,7 @@ import logging
 import math
 import warnings
 from collections.abc import Iterable
+from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -73,7 +74,9 @@ def _save(chart: Chart, folder: Path) -> list[Path]:
     paths = [folder / f"{chart.key}.{format_}" for format_ in FORMATS]
     for path in paths:
         dates = {"Date": None} if path.suffix == ".svg" else {"CreationDate": None}
-        figure.savefig(path, metadata=dates)
+        drawn = BytesIO()  # a file on a full disk would end in matplotlib's own error, not in the system's
+        figure.savefig(drawn, format=path.suffix[1:], metadata=dates)
+        path.write_bytes(drawn.getvalue())
     return paths
 
 

@@ -152,6 +152,14 @@ def test_files_for_a_paper_are_as_wide_as_a_column_and_have_captions(tmp_path: P
     assert {path: path.read_bytes() for path in files} == before
 
 
+@pytest.mark.parametrize("suffix", ["svg", "pdf"])
+def test_a_full_disk_is_the_systems_own_error(suffix: str, tmp_path: Path) -> None:
+    chart = next(iter(charts(samplers(), SAMPLERS).values()))
+    (tmp_path / f"{chart.key}.{suffix}").symlink_to("/dev/full")
+    with pytest.raises(OSError, match="No space left"):
+        write_figures([chart], tmp_path)
+
+
 def test_an_interval_below_zero_reaches_the_end_of_a_logarithmic_axis(tmp_path: Path) -> None:
     chart = charts(samplers(), SAMPLERS)["truncation"]
     points = tuple(replace(p, y_margin=10 * p.y) for p in chart.series[0].points)
