@@ -12,7 +12,7 @@ from torch import Tensor
 from edm.config import Extension, FieldError, SamplingConfig
 from edm.data.dataset import to_uint8
 from edm.guidance import guided
-from edm.networks.compiling import compiled, compiler_problem
+from edm.networks.compiling import can_compile, compiled
 from edm.noise import Stream, normals
 from edm.precondition import Denoiser
 from edm.samplers import OnStep, sample
@@ -46,7 +46,7 @@ def pays_to_compile(flops: float, device: torch.device) -> bool:
     It does not depend on how the images are split among batches and processes, so that all of them agree: a compiled
     network rounds its numbers in other places. On a CPU, compiling takes minutes and gains nothing.
     """
-    return device.type == "cuda" and flops >= COMPILED_FLOPS and compiler_problem(device.type) is None
+    return device.type == "cuda" and flops >= COMPILED_FLOPS and can_compile(device.type)
 
 
 def compiled_denoiser(model: Denoiser) -> Denoiser:

@@ -20,7 +20,7 @@ from edm.extension import extensions_in
 from edm.learning_rate import inverse_sqrt
 from edm.loss import WEIGHTINGS, denoising_loss, uncertain
 from edm.networks.build import start
-from edm.networks.compiling import compile_network, compiler_problem
+from edm.networks.compiling import can_compile, compile_network
 from edm.networks.device import autocast, on_device
 from edm.networks.edm2 import normalise_weights
 from edm.noise import Stream, generator, uniforms
@@ -73,7 +73,7 @@ class Computing:
             if gpu:
                 precision = "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp16"
         if compiled is None:  # on a CPU, compiling took minutes and gained nothing
-            compiled = gpu and config.num_steps >= COMPILE_STEPS and compiler_problem(device.type) is None
+            compiled = gpu and config.num_steps >= COMPILE_STEPS and can_compile(device.type)
         # fp16 scales the loss by a number that changes from step to step
         graphed = graphed and gpu and precision != "fp16" and config.num_steps >= GRAPH_STEPS
         return cls(precision, compiled, micro_batch=config.micro_batch, graphed=graphed)

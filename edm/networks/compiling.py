@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import warnings
 from typing import cast
 
 import torch
@@ -31,11 +32,11 @@ def _raise_limit() -> None:
 
 
 @functools.cache
-def compiler_problem(device_type: str) -> str | None:
-    """Return why no network can be compiled for a kind of device, in one line, or None if one can.
+def can_compile(device_type: str) -> bool:
+    """Return whether networks can be compiled for a kind of device; where not, a warning says why, once in a process.
 
-    It compiles a program of one line, once in a process, which takes seconds. Triton and a C compiler, which torch
-    needs, are not on every machine.
+    It compiles a program of one line, which takes seconds. Triton and a C compiler, which torch needs, are not on every
+    machine.
     """
 
     def program(x: Tensor) -> Tensor:
@@ -44,5 +45,7 @@ def compiler_problem(device_type: str) -> str | None:
     try:
         torch.compile(program, dynamic=False)(torch.zeros(8, device=device_type))
     except Exception as error:  # torch's, Triton's, the system's
-        return f"{type(error).__name__}: {error}".strip().splitlines()[0]
-    return None
+        why = f"{type(error).__name__}: {error}".strip().splitlines()[0]
+        warnings.warn(f"networks are not compiled, as torch cannot compile here ({why})", RuntimeWarning, stacklevel=2)
+        return False
+    return True
