@@ -25,7 +25,7 @@ def cancel(
         str,
         typer.Argument(
             metavar="CELL|SWEEP",
-            help="A cell, a pattern that matches several cells (* and ? are wildcards), or the name of a sweep.",
+            help="A cell, a pattern that matches several cells (* and ? are wildcards), or a sweep: its name or its file.",
             autocompletion=complete_cells,
         ),
     ],
@@ -40,16 +40,15 @@ def cancel(
     from experiments.store.active_runs import active_runs, request_cancellation
     from experiments.store.store import Store
     from experiments.store.sweep_names import includes
-    from experiments.store.sweep_records import recorded_sweeps
 
     place, console = Store(store), console_for(as_json)
-    whole = what in recorded_sweeps(place)
+    whole = _sweep_meant(what, place)
     cells = [] if whole else _cells_of(what, place)
-    sweeps = {what} if whole else {cell.sweep for cell in cells}
+    sweeps = {whole} if whole else {cell.sweep for cell in cells}
     runs = [run for run in active_runs(place) if any(includes(name, run.sweep) for name in sweeps)]
     evaluations = [cell.evaluation for cell in cells if cell.evaluation is not None]
     request_cancellation(place, runs, None if whole else evaluations)
-    names = None if whole else [cell.name for cell in cells]
+    names = None if whole else list(dict.fromkeys(cell.name for cell in cells))
     if as_json:
         print_json({"sweeps": sorted(sweeps), "cells": names, "runs": [run.run_id for run in runs]})
         return
@@ -57,8 +56,21 @@ def cancel(
         say(console, line)
 
 
+def _sweep_meant(text: str, store: Store) -> str | None:
+    """The name of the sweep that a text means, by its name or its file; None where it means cells."""
+    from experiments.cli.sweeps import is_sweep, read_sweep
+    from experiments.store.sweep_records import recorded_sweeps
+
+    if text in recorded_sweeps(store):
+        return text
+    return read_sweep(text, store.root).sweep.name if is_sweep(text, store.root) else None
+
+
 def _cells_of(text: str, store: Store) -> list[NamedTask]:
-    """The cells that a pattern matches; or one cell; or all cells of one training or preparation."""
+    """The cells that a pattern matches; or one cell; or all cells of one training or preparation.
+
+    A cell that several sweeps share is a cell of each of them, unless the text names one of the sweeps.
+    """
     from experiments.inspection.lookup import (
         NamedTask,
         cells_sharing,
@@ -67,7 +79,7 @@ def _cells_of(text: str, store: Store) -> list[NamedTask]:
         no_match,
         tasks_matching,
     )
-    from experiments.store.sweep_records import named_tasks
+    from experiments.store.sweep_records import named_tasks, recorded_sweeps
 
     if "*" in text or "?" in text:
         found = [task for task in tasks_matching(text, store) if task.evaluation is not None]
@@ -78,13 +90,16 @@ def _cells_of(text: str, store: Store) -> list[NamedTask]:
     if preparation is not None:
         return cells_sharing(preparation, store)
     task = find_one(text, store)
-    if task.evaluation is not None:
-        return [task]
-    return [
-        NamedTask(task.sweep, name, **signatures)
-        for name, signatures in named_tasks(task.sweep, store).items()
-        if signatures["training"] == task.training and "evaluation" in signatures
+    sweeps = [task.sweep] if ":" in text else recorded_sweeps(store)
+    shared = [
+        NamedTask(sweep, name, **signatures)
+        for sweep in sweeps
+        for name, signatures in named_tasks(sweep, store).items()
+        if signatures["training"] == task.training
+        and task.evaluation in (None, signatures.get("evaluation"))
+        and "evaluation" in signatures
     ]
+    return shared or [task]
 
 
 def _cancelled_lines(what: str, names: list[str] | None, runs: list[ActiveRun]) -> list[str]:

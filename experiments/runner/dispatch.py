@@ -268,7 +268,7 @@ class Dispatcher:
             for running in self.schedule.cancel(signature):
                 self._cancelled.add(running)
                 self.store.request_stop(self.run_id, running)
-            if signature in self.schedule.tasks:
+            if self.schedule.states.get(signature) == "cancelled":  # it may have been done already
                 self.on_change(self.schedule.tasks[signature])
 
     def _look_at(self, task: Task) -> None:

@@ -3,6 +3,7 @@
 import json
 import threading
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -23,6 +24,7 @@ from experiments.tracking.records import record_plan
 from experiments.trials.context import TrialContext
 from experiments.trials.perform import perform
 from experiments.trials.training.checkpoints import CheckpointManager
+from tests.conftest import TINY
 from tests.trainings import at_step
 
 
@@ -144,6 +146,35 @@ def test_runs_of_other_sweeps_are_left_alone(known: Store) -> None:
     with announced(known, "s", "another"):
         assert asked(known, "attention/heun")["runs"] == [] and asked(known, "tiny_digits")["runs"] == []
         assert not known.stop_requested("s") and known.cancelled("s") == set()
+
+
+def test_a_cell_that_sweeps_share_is_cancelled_in_all_of_their_runs(tiny_plan: Plan, known: Store) -> None:
+    _, evaluations = names(tiny_plan)
+    record_plan(replace(tiny_plan, sweep=replace(tiny_plan.sweep, name="twin")), known)
+    with announced(known, "s", "twin"):
+        assert asked(known, "tiny_digits:attention/heun")["runs"] == [] and known.cancelled("s") == set()
+        answer = asked(known, "attention/heun")
+        assert (answer["runs"], answer["cells"]) == (["s"], ["attention/heun"])
+        assert known.cancelled("s") == {evaluations[3]}
+        assert asked(known, "no-attention")["runs"] == ["s"]
+        assert known.cancelled("s") == {evaluations[3], *evaluations[:2]}
+
+
+def test_the_file_of_a_sweep_means_the_sweep(tiny_plan: Plan, known: Store, tmp_path: Path) -> None:
+    path = tmp_path / "any.yaml"
+    path.write_text(TINY)
+    with announced(known, "s", "tiny_digits"):
+        assert asked(known, str(path))["sweeps"] == ["tiny_digits"]
+        assert known.stop_requested("s")
+
+
+def test_a_cell_that_is_done_is_not_announced_again(tiny_plan: Plan, store: Store) -> None:
+    (first, _), _ = names(tiny_plan)
+    schedule, changed = Schedule(tiny_plan, frozenset({first})), []
+    dispatcher = Dispatcher(schedule, store, lambda task: changed.append(task.signature), run_id="s")
+    store.request_stop("s", first)
+    dispatcher.next("a")
+    assert schedule.states[first] == "done" and first not in changed
 
 
 def test_where_no_run_goes_on_that_is_said(known: Store) -> None:
