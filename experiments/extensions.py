@@ -205,7 +205,8 @@ def place_of_error(error: BaseException) -> str:
 
 
 def _last_own_frame(error: BaseException) -> traceback.FrameSummary | None:
-    own = {module.__file__ for name, module in sys.modules.items() if name.startswith(PRIVATE)}
+    modules = list(sys.modules.items())  # a copy, as other threads import as well, such as the one with MLflow
+    own = {module.__file__ for name, module in modules if name.startswith(PRIVATE)}
     return next((f for f in reversed(traceback.extract_tb(error.__traceback__)) if f.filename in own), None)
 
 

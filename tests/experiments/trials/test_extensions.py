@@ -5,6 +5,7 @@ import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 import pytest
@@ -211,6 +212,17 @@ def test_a_task_that_fails_in_an_extension_says_where(tmp_path: Path, store: Sto
     (damped,) = [e for e in plan.evaluations.values() if e.sampling.sampler != "euler"]
     outcome = perform(store, damped, CONTEXT)
     assert outcome.message.endswith("ZeroDivisionError: float division by zero (at ideas.py:19)"), outcome.message
+
+
+def test_a_module_that_is_imported_meanwhile_hides_no_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Importing(ModuleType):
+        @property
+        def __file__(self) -> str:
+            monkeypatch.setitem(sys.modules, "imported_by_another_thread", ModuleType("other"))
+            return "ideas.py"
+
+    monkeypatch.setitem(sys.modules, f"{extensions.PRIVATE}.0.ideas", Importing("ideas"))
+    assert extensions.place_of_error(ValueError("no")) == ""
 
 
 def test_files_that_no_sweep_refers_to_are_garbage(tmp_path: Path, store: Store) -> None:
