@@ -25,7 +25,8 @@ def cancel(
         str,
         typer.Argument(
             metavar="CELL|SWEEP",
-            help="A cell, a pattern that matches several cells (* and ? are wildcards), or a sweep: its name or its file.",
+            help="A cell, a pattern that matches several cells (* and ? are wildcards), or a sweep: its name or "
+            "its file.",
             autocompletion=complete_cells,
         ),
     ],
