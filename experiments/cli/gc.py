@@ -88,7 +88,8 @@ def gc(
         items = garbage.survey(place, _plans(place, list(sweeps or ()), forgotten, past), policy)
     freed = _free(items, place, forgotten, past, console) if yes else None
     if as_json:
-        rows = [{**asdict(item), "path": str(item.path)} for item in items]
+        gone = {item.path for item in freed or ()}
+        rows = [{**asdict(item), "path": str(item.path), "deleted": item.path in gone} for item in items]
         print_json({"items": rows, "bytes": _total(items if freed is None else freed), "deleted": yes})
         return
     _show(items, freed, place, console)
@@ -111,11 +112,16 @@ def _plans(store: Store, files: list[str], forgotten: list[str], without_past: b
 
 
 def _free(items: list[Garbage], store: Store, forgotten: list[str], with_past: bool, console: Console) -> list[Garbage]:
-    """Delete items, and the records of sweeps that protected them. Returns those deleted: others are in use by now."""
+    """Delete items, and the records of sweeps that protected them. Returns those that are gone.
+
+    Raises UserError where the store cannot be written, and OSError where a record may not be deleted.
+    """
     from experiments.cli.views.progress import progress
     from experiments.inspection import garbage
     from experiments.store.sweep_records import forget_past, forget_sweep
 
+    if store.root.is_dir():
+        store.create()
     for name in forgotten:
         forget_sweep(name, store)
     if with_past:
@@ -141,8 +147,9 @@ def _show(items: list[Garbage], freed: list[Garbage] | None, store: Store, conso
         say(console, f"{size(_total(items))} can be freed. Nothing was deleted; to delete it: {same_command()} --yes")
         return
     left = len(items) - len(freed)
-    in_use = f" {count(left, 'item')} of {len(items):,} stayed because they are in use." if left else ""
-    say(console, f"Freed {size(_total(freed))}.{in_use}")
+    why = "because an active run uses them, or this account may not delete them"
+    stayed = f" {left:,} of {count(len(items), 'item')} stayed, {why}." if left else ""
+    say(console, f"Freed {size(_total(freed))}.{stayed}")
 
 
 def _total(items: list[Garbage]) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import inspect
 import os
 import sys
@@ -38,6 +39,7 @@ from experiments.cli.restart import start_again
 from experiments.cli.streams import make_lenient
 from experiments.errors import RayLost, UserError
 
+REFUSED = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT)  # of a file: by its modes or its disk
 COMPLETING = "_EDM_SWEEP_COMPLETE"  # set by the shell that asks for completions
 SETTINGS = {"help_option_names": ["-h", "--help"], "max_content_width": 110}
 HELP = """\
@@ -113,7 +115,7 @@ app.add_typer(data, name="data", rich_help_panel=STORE_PANEL)
 
 
 def main() -> None:
-    """Run the command line; a UserError becomes one line on standard error and exit code 2."""
+    """Run the command line; a UserError, and a file that is refused, become one line on standard error and exit code 2."""
     make_lenient()
     try:
         if os.environ.get(COMPLETING) == "complete_bash":
@@ -125,6 +127,11 @@ def main() -> None:
         start_again(lost.spent_s)
     except UserError as error:
         print(error, file=sys.stderr)
+        _leave(WRONG_INPUT)
+    except OSError as error:
+        if error.errno not in REFUSED or error.filename is None:
+            raise
+        print(f"{error.filename}: {error.strerror}; change that, and give the same command again", file=sys.stderr)
         _leave(WRONG_INPUT)
     except KeyboardInterrupt:
         print("Interrupted.", file=sys.stderr)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -74,17 +75,19 @@ def survey(store: Store, plans: Iterable[Plan], policy: CleanupPolicy = CleanupP
 
 
 def free(store: Store, items: Iterable[Garbage]) -> Iterator[Garbage]:
-    """Delete items, except those that are in use by now; yields each that was deleted."""
+    """Delete items; yields each that is gone. Others are in use by now, or their files may not be deleted."""
     for item in items:
         if item.reason == "policy":
             if _drop_checkpoint(store, item):
                 yield item
         elif item.path.is_dir() and not _is_held(item.path):
             shutil.rmtree(item.path, ignore_errors=True)
-            yield item
+            if not item.path.exists():
+                yield item
         elif item.path.is_file():
-            item.path.unlink(missing_ok=True)
-            yield item
+            with suppress(OSError):
+                item.path.unlink(missing_ok=True)
+                yield item
 
 
 def size_of(path: Path) -> int:
@@ -188,13 +191,13 @@ def _is_listed(path: Path, keep: Keep) -> bool:
 
 
 def _drop_checkpoint(store: Store, item: Garbage) -> bool:
-    """Delete a checkpoint and its checksum in the training's result; False if the training is in use."""
+    """Delete a checkpoint and its checksum in the training's result; False if it is in use or may not be deleted."""
     signature, _, name = item.name.partition("/")
     try:
         with store.try_lock("trainings", signature):
             store.disown("trainings", signature, [name])
             item.path.unlink(missing_ok=True)
-    except leases.Held:
+    except (leases.Held, OSError):
         return False
     return True
 

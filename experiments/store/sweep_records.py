@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -55,7 +56,7 @@ def read_past_records(store: Store) -> list[tuple[dict[str, Any], Path]]:
 
 
 def forget_sweep(name: str, store: Store) -> None:
-    """Delete the record of a sweep and its past; results that it alone refers to become garbage."""
+    """Delete the record of a sweep and its past; results that it alone refers to become garbage. Raises OSError."""
     record_path(name, store).unlink(missing_ok=True)
     for record, path in read_past_records(store):
         if record.get("name") == name:
@@ -63,8 +64,9 @@ def forget_sweep(name: str, store: Store) -> None:
 
 
 def forget_past(store: Store) -> None:
-    """Delete the records of what sweeps asked for in earlier runs and no longer do."""
-    shutil.rmtree(store.root / FOLDER / PAST, ignore_errors=True)
+    """Delete the records of what sweeps asked for in earlier runs and no longer do. Raises OSError."""
+    with suppress(FileNotFoundError):
+        shutil.rmtree(store.root / FOLDER / PAST)
 
 
 def record_path(name: str, store: Store) -> Path:

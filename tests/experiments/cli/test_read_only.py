@@ -4,11 +4,14 @@ import ctypes
 import os
 import subprocess
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from experiments.store.active_runs import announced
 from experiments.store.leases import acquire
+from experiments.store.results import EvaluationResult
 from experiments.store.store import Store
 from experiments.sweep.plan import Plan
 from experiments.tracking.records import record_plan
@@ -93,6 +96,24 @@ def test_a_run_there_is_one_sentence(reading: tuple[Store, Run]) -> None:
     done = reading[1]("run", "tiny_digits")
     assert done.returncode == 2 and len(done.stderr.strip().splitlines()) == 1
     assert "the store cannot be written" in done.stderr
+
+
+@pytest.mark.parametrize(
+    "arguments", [("gc", "--forget", "tiny_digits", "--yes"), ("cancel", "tiny_digits"), ("accept", "tiny_digits")]
+)
+def test_what_would_change_it_is_refused_in_one_sentence(
+    done: tuple[Plan, Store], request: pytest.FixtureRequest, arguments: tuple[str, ...]
+) -> None:
+    plan, store = done
+    signature = next(iter(plan.evaluations))
+    result = store.result(EvaluationResult, signature)
+    assert result is not None
+    store.finish(signature, replace(result, code=dict.fromkeys(result.code, "of other code")), result.files)
+    with announced(store, "s", "tiny_digits"):
+        _, run = request.getfixturevalue("reading")
+        refused = run(*arguments)
+    assert refused.returncode == 2 and len(refused.stderr.strip().splitlines()) == 1, refused.stderr
+    assert "ermission denied" in refused.stderr and "Traceback" not in refused.stderr
 
 
 def test_a_damaged_result_is_left_where_it_is(done: tuple[Plan, Store], request: pytest.FixtureRequest) -> None:

@@ -172,6 +172,17 @@ def test_what_a_killed_run_and_damage_left_can_go(done: tuple[Plan, Store]) -> N
     assert len(list(free(store, items))) == 2 and survey(store, [plan]) == []
 
 
+def test_what_may_not_be_deleted_is_not_said_to_be(done: tuple[Plan, Store], monkeypatch: pytest.MonkeyPatch) -> None:
+    plan, store = done
+    record_plan(plan, store)
+    with monkeypatch.context() as patch:
+        patch.setattr(shutil, "rmtree", lambda path, ignore_errors=False: None)  # another account's folder
+        result = gc(store, "--forget", "tiny_digits", "--yes")
+    assert "Freed 0 bytes" in result.output and "this account may not delete them" in result.output
+    printed = json.loads(gc(store, "--yes", "--json").stdout)
+    assert printed["items"] and all(item["deleted"] for item in printed["items"])
+
+
 # the command ----------------------------------------------------------------------------------------
 
 
