@@ -115,7 +115,7 @@ app.add_typer(data, name="data", rich_help_panel=STORE_PANEL)
 
 
 def main() -> None:
-    """Run the command line; a UserError, and a file that is refused, become one line on standard error and exit code 2."""
+    """Run the command line. A UserError, or a file that is refused, is one line on standard error and exit code 2."""
     make_lenient()
     try:
         if os.environ.get(COMPLETING) == "complete_bash":

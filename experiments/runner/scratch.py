@@ -31,7 +31,8 @@ def scratch_folder() -> Generator[Path]:
     try:
         yield folder
     finally:
-        shutil.rmtree(folder, ignore_errors=True)
+        with suppress(OSError):
+            _remove(folder)
         os.close(lock)
 
 
@@ -50,9 +51,25 @@ def remove_abandoned(place: Path) -> None:
             descriptor = os.open(lock, os.O_RDWR)
             try:
                 fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                shutil.rmtree(lock.parent, ignore_errors=True)
+                _remove(lock.parent)
             finally:
                 os.close(descriptor)
+
+
+def _remove(folder: Path) -> None:
+    """Remove a folder, its lock last: what a process of Ray adds as it ends, the next run finds by the lock."""
+    for path in folder.iterdir():
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path, ignore_errors=True)
+        elif path.name != LOCK:
+            path.unlink(missing_ok=True)
+    if os.listdir(folder) != [LOCK]:
+        return
+    (folder / LOCK).unlink()
+    try:
+        folder.rmdir()
+    except OSError:  # something was added just now
+        (folder / LOCK).touch(0o600)
 
 
 def _locked_folder(place: Path) -> tuple[Path, int]:

@@ -41,6 +41,22 @@ def test_a_folder_is_removed_when_its_block_ends(place: Path) -> None:
     assert list(place.iterdir()) == []
 
 
+def test_what_is_added_while_a_folder_is_removed_goes_with_the_next_run(
+    place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def adding(path: Path, ignore_errors: bool) -> None:
+        assert ignore_errors
+        (path / "written by an agent of Ray").touch()
+
+    with scratch_folder() as folder:
+        (folder / "session").mkdir()
+        monkeypatch.setattr(shutil, "rmtree", adding)
+    monkeypatch.undo()
+    assert (folder / "session").exists()
+    remove_abandoned(place)
+    assert list(place.iterdir()) == []
+
+
 @pytest.mark.parametrize("name", ["RAY_TMPDIR", "TMPDIR"])
 def test_a_long_path_is_passed_over(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("RAY_TMPDIR", raising=False)
