@@ -39,7 +39,14 @@ from experiments.cli.restart import start_again
 from experiments.cli.streams import make_lenient
 from experiments.errors import RayLost, UserError
 
-REFUSED = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT)  # of a file: by its modes or its disk
+ALLOW, MAKE_ROOM = "give this account access to it", "make room there"
+REMEDIES = {  # of a file that is refused, by the number of the error
+    errno.EACCES: ALLOW,
+    errno.EPERM: ALLOW,
+    errno.EROFS: "choose a place that can be written",
+    errno.ENOSPC: MAKE_ROOM,
+    errno.EDQUOT: MAKE_ROOM,
+}
 COMPLETING = "_EDM_SWEEP_COMPLETE"  # set by the shell that asks for completions
 SETTINGS = {"help_option_names": ["-h", "--help"], "max_content_width": 110}
 HELP = """\
@@ -129,9 +136,9 @@ def main() -> None:
         print(error, file=sys.stderr)
         _leave(WRONG_INPUT)
     except OSError as error:
-        if error.errno not in REFUSED or error.filename is None:
+        if error.errno not in REMEDIES or error.filename is None:
             raise
-        print(f"{error.filename}: {error.strerror}; change that, and give the same command again", file=sys.stderr)
+        print(f"{error.filename}: {error.strerror}; {REMEDIES[error.errno]}", file=sys.stderr)
         _leave(WRONG_INPUT)
     except KeyboardInterrupt:
         print("Interrupted.", file=sys.stderr)

@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 import typer
 
 from experiments.cli.completion import complete_cells, complete_sweeps
+from experiments.cli.parsing import parse_tracking_uri
 from experiments.environment import STORE_VARIABLE
 
 SweepArgument = Annotated[
@@ -58,7 +59,10 @@ Overrides = Annotated[
 TrackingUri = Annotated[
     str | None,
     typer.Option(
-        "--tracking-uri", envvar="MLFLOW_TRACKING_URI", help="An MLflow server to use instead of the store's database."
+        "--tracking-uri",
+        envvar="MLFLOW_TRACKING_URI",
+        help="An MLflow server to use instead of the store's database.",
+        callback=parse_tracking_uri,
     ),
 ]
 Gpus = Annotated[

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 UNIT_S = {"m": 60.0, "h": 3600.0, "d": 24 * 3600.0}
 TAG = re.compile(r"[\w][\w ./-]{0,249}")  # as MLflow has it
 RESERVED = ("mlflow.", "edm.")
+SERVERS = ("http", "https", "sqlite", "postgresql", "mysql", "mssql", "databricks", "databricks-uc", "uc")
 
 
 def parse_budget(text: str) -> float:
@@ -63,6 +64,25 @@ def parse_tags(texts: list[str]) -> dict[str, str]:
             raise UserError(f"--tag {text}: {key} is given twice; remove one of them")
         tags[key] = value
     return tags
+
+
+def parse_tracking_uri(text: str | None) -> str | None:
+    """Return the address of an MLflow server or database, if one is given."""
+    if not text:
+        return None
+    scheme = re.split(r"[+:]", text, maxsplit=1)[0].lower()
+    if scheme in SERVERS or scheme in _schemes_of_plugins():
+        return text
+    raise UserError(
+        f"--tracking-uri (MLFLOW_TRACKING_URI) {text}: is not the address of an MLflow server; give one such as "
+        "http://mlflow:5000, or leave it out to use the database in the store"
+    )
+
+
+def _schemes_of_plugins() -> set[str]:
+    from importlib.metadata import entry_points  # heavy
+
+    return {plugin.name for plugin in entry_points(group="mlflow.tracking_store")}
 
 
 def parse_command(option: str, text: str) -> list[str]:

@@ -34,6 +34,16 @@ def test_secrets_are_hidden_and_nothing_else(text: str, shown: str) -> None:
     assert str(UserError(text)) == shown and one_line(ValueError(text)) == shown
 
 
+def test_an_error_of_a_connection_is_its_reason_and_any_other_its_beginning() -> None:
+    text = (
+        "API request to http://127.0.0.1:9/api failed with exception HTTPConnectionPool(host='127.0.0.1', port=9): Max "
+        'retries exceeded with url: /api (Caused by NewConnectionError("Failed: [Errno 111] Connection refused"))'
+    )
+    assert one_line(ValueError(text)) == "Connection refused"
+    assert one_line(ValueError("[Errno 2] No such file: x")) == "[Errno 2] No such file: x"
+    assert one_line(ValueError("x" * 400)) == "x" * 300 + "..."
+
+
 def test_a_persons_own_commands_are_hidden_whole() -> None:
     words = ["edm-sweep", "run", "a b", "--on-finish", f"mail {SECRET}", f"--on-failure=x {SECRET}", "--tag", "k=v"]
     assert redacted_command(words) == "edm-sweep run 'a b' --on-finish '***' '--on-failure=***' --tag k=v"

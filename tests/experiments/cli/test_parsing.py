@@ -2,7 +2,7 @@
 
 import pytest
 
-from experiments.cli.parsing import parse_budget, parse_command, parse_keep, parse_tags
+from experiments.cli.parsing import parse_budget, parse_command, parse_keep, parse_tags, parse_tracking_uri
 from experiments.errors import UserError
 
 
@@ -50,3 +50,16 @@ def test_a_policy_that_is_none_is_refused() -> None:
     assert parse_keep("[1000, 5000]") == (1000, 5000)
     with pytest.raises(UserError, match="--keep newest: not a policy; give last, best, all, or a list of kimg"):
         parse_keep("newest")
+
+
+@pytest.mark.parametrize(
+    "uri", ["http://mlflow:5000", "https://me@host/x", "sqlite:////a/b.db", "mysql+pymysql://db/mlflow", "databricks"]
+)
+def test_servers_and_databases_of_mlflow_are_taken_as_they_are(uri: str) -> None:
+    assert parse_tracking_uri(uri) == uri
+
+
+@pytest.mark.parametrize("uri", ["mlflow:5000", "nonsense", "htp://mlflow:5000", "./mlruns", "file:///mlruns"])
+def test_what_is_no_server_of_mlflow_is_refused(uri: str) -> None:
+    with pytest.raises(UserError, match="is not the address of an MLflow server; give one such as http://mlflow:5000"):
+        parse_tracking_uri(uri)
