@@ -95,5 +95,10 @@ def _folders(store: Store) -> list[Path]:
 
 
 def _read(folder: Path) -> ActiveRun | None:
-    content = read_json(folder / RUN)
-    return None if content is None else ActiveRun(folder.name, progress=RunProgressRecord.read(folder), **content)
+    """The run in a folder; None where that does not say all, as another version of this program may have made it."""
+    content = read_json(folder / RUN) or {}
+    try:
+        said = {name: content[name] for name in ("sweep", "host", "pid", "command", "began")}
+    except KeyError:
+        return None
+    return ActiveRun(folder.name, progress=RunProgressRecord.read(folder), **said)

@@ -37,7 +37,8 @@ def status_lines(status: Status) -> Iterator[str]:
     yield f"{status.sweep}: {count(len(status.cells), 'cell')}: {counts}"
     yield from change_lines(status.changes, status.sweep)
     for run in status.runs:
-        yield f"Active run: {process_text(run.host, run.pid)}, started {duration(time.time() - run.began)} ago"
+        ago = duration(max(0.0, time.time() - run.began))  # by the clock of another machine, perhaps
+        yield f"Active run: {process_text(run.host, run.pid)}, started {ago} ago"
     if status.left:
         yield f"Forecast: {status.left}"
     elif status.estimate is not None:

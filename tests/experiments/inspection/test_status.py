@@ -4,8 +4,10 @@ import io
 import json
 import re
 import shutil
+import threading
 import time
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -24,6 +26,8 @@ from experiments.store.progress import RunProgressRecord, TaskProgress
 from experiments.store.store import Store
 from experiments.store.training_records import Pruning
 from experiments.sweep.plan import Plan
+from experiments.tracking.records import record_plan
+from tests.commandline import invoke
 from tests.conftest import TINY
 from tests.datafiles import image_tree
 from tests.planning import load_sweep, plan_sweep
@@ -242,3 +246,28 @@ def test_json_has_every_cell_and_training(done: tuple[Plan, Store]) -> None:
     assert told["counts"] == {"done": 4} and told["estimate"] is None
     assert [cell["name"] for cell in told["cells"]] == [plan.cell_name(cell) for cell in plan.cells]
     assert Counter(training["state"] for training in told["trainings"]) == {"done": 2}
+
+
+def test_watching_shows_the_one_sweep_that_is_running(done: tuple[Plan, Store]) -> None:
+    plan, store = done
+    for name in ("first", "second"):
+        record_plan(replace(plan, sweep=replace(plan.sweep, name=name)), store)
+    command = ("status", "--watch", "--json", "--store", store.root)
+    assert {"first", "second"} <= {row["sweep"] for row in json.loads(invoke(*command).stdout)}  # none is running
+    with announced(store, "a", "first"):
+        ending = threading.Timer(0.5, store.end_run, ["a"])
+        ending.start()
+        assert json.loads(invoke(*command).stdout)["runs"] == []  # once it has ended
+    with announced(store, "a", "first"), announced(store, "b", "second"):
+        refused = invoke(*command)
+    assert refused.returncode == 2 and "2 sweeps are running (first, second); name one of them" in refused.stderr
+
+
+def test_a_run_of_another_version_that_says_less_is_passed_over(store: Store) -> None:
+    with announced(store, "a", "first"):
+        path = store.run_folder("a") / "session.json"
+        content = json.loads(path.read_text())
+        write_json(path, {**content, "of a later version": 1})
+        assert [run.run_id for run in active_runs(store)] == ["a"]
+        write_json(path, {"sweep": "first"})
+        assert active_runs(store) == []
