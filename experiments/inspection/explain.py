@@ -40,6 +40,7 @@ class Dependency:
     status: TaskStatus
     remark: str = ""
     nearest: NearestTask | None = None
+    needed: bool = True
 
 
 @dataclass(frozen=True)
@@ -52,7 +53,7 @@ class Explanation:
     @property
     def undone(self) -> list[Dependency]:
         """What is left to do."""
-        return [step for step in self.steps if step.status.state != "done"]
+        return [step for step in self.steps if step.status.state != "done" and step.needed]
 
 
 @dataclass(frozen=True)
@@ -66,7 +67,17 @@ class ResolvedTask:
 def explain(text: str, store: Store) -> Explanation:
     """Return what the cell or training that a text matches needs. Raises UserError if it matches none."""
     named = find_one(text, store)
-    return Explanation(named, tuple(_dependencies(resolve(named, text, store), store)))
+    steps = tuple(_dependencies(resolve(named, text, store), store))
+    if steps[-1].status.state == "done":
+        steps = tuple(_deleted(step, store) for step in steps)
+    return Explanation(named, steps)
+
+
+def _deleted(step: Dependency, store: Store) -> Dependency:
+    """A step of a task that is done: a run repeats none that somebody deleted, only trainings that were damaged."""
+    if step.status.state in ("done", "running") or store.was_damaged(step.kind, step.signature):
+        return step
+    return replace(step, needed=False, nearest=None, remark="not needed any more: what was made from it is done")
 
 
 def find(text: str, store: Store) -> SweepTask:
@@ -245,6 +256,7 @@ def _dependency_json(step: Dependency) -> dict[str, Any]:
         "why": step.status.note or None,
         "where": step.status.where or None,
         "remark": step.remark or None,
+        "needed": step.needed,
         "other_code": _change_json(step.status.change),
         "nearest": asdict(step.nearest) if step.nearest is not None else None,
     }

@@ -1,6 +1,7 @@
 """why: what a cell depends on, what is done, and in which fields the rest differs from finished tasks."""
 
 import io
+import shutil
 from pathlib import Path
 
 import pytest
@@ -8,6 +9,7 @@ from rich.console import Console
 
 from experiments.cli.views.explanation import explanation_view
 from experiments.inspection.explain import Explanation, explain, explanation_json
+from experiments.runner.resume import open_schedule
 from experiments.store.store import Store
 from experiments.sweep.plan import Plan
 from experiments.tracking.records import record_plan
@@ -47,6 +49,14 @@ def test_of_a_finished_cell_nothing_is_left(done: tuple[Plan, Store]) -> None:
         "evaluation",
     ]
     assert not found.undone and last_line(found) == "Nothing is left to do."
+
+
+def test_of_a_finished_cell_a_deleted_training_is_not_trained_again(done: tuple[Plan, Store]) -> None:
+    plan, store = done
+    shutil.rmtree(store.root / "trainings")
+    found = explain("attention/euler", store)
+    assert (found.steps[1].status.state, found.steps[1].needed) == ("planned", False)
+    assert last_line(found) == "Nothing is left to do." and not open_schedule(plan, store).of("waiting")
 
 
 @pytest.mark.parametrize(
