@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 import typer
 
 from experiments.cli.completion import complete_cells, complete_sweeps
-from experiments.cli.parsing import parse_tracking_uri
+from experiments.cli.parsing import parse_store, parse_tracking_uri
 from experiments.environment import STORE_VARIABLE
 
 SweepArgument = Annotated[
@@ -45,7 +45,13 @@ OtherCellArgument = Annotated[
     ),
 ]
 StoreFolder = Annotated[
-    Path, typer.Option("--store", envvar=STORE_VARIABLE, help="The store: the folder that holds every result.")
+    Path,
+    typer.Option(
+        "--store",
+        envvar=STORE_VARIABLE,
+        help="The store: the folder that holds every result.",
+        callback=parse_store,
+    ),
 ]
 Overrides = Annotated[
     list[str] | None,

@@ -5,8 +5,10 @@ from __future__ import annotations
 import re
 import shlex
 import shutil
+from pathlib import Path
 from typing import TYPE_CHECKING, Literal, cast
 
+from experiments.environment import STORE_VARIABLE
 from experiments.errors import UserError
 
 if TYPE_CHECKING:
@@ -64,6 +66,13 @@ def parse_tags(texts: list[str]) -> dict[str, str]:
             raise UserError(f"--tag {text}: {key} is given twice; remove one of them")
         tags[key] = value
     return tags
+
+
+def parse_store(folder: Path) -> Path:
+    """Return the folder of a store, which need not exist yet."""
+    if folder.exists() and not folder.is_dir():
+        raise UserError(f"--store ({STORE_VARIABLE}) {folder}: is not a folder; give the folder that holds the results")
+    return folder
 
 
 def parse_tracking_uri(text: str | None) -> str | None:

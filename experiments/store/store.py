@@ -95,9 +95,9 @@ class Store(RunRequests):
         return (self.folder(kind, signature) / RESULT).exists()
 
     def signatures(self, kind: StoreKind) -> list[str]:
-        """Return the signatures of a kind's tasks of which there is anything."""
+        """Return the signatures of a kind's tasks of which there is anything; other files there are passed over."""
         try:
-            return os.listdir(self.root / kind)
+            return list(filter(is_part, os.listdir(self.root / kind)))
         except FileNotFoundError:
             return []
 

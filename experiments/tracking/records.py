@@ -67,6 +67,10 @@ def unknown_sweep(name: str, store: Store) -> str:
 
 def _record(name: str, store: Store) -> Content:
     record = read_record(name, store)
+    if record is None and name in recorded_sweeps(store):
+        raise UserError(
+            f"{record_path(name, store)}: cannot be read; run the sweep again from its file to replace it, or delete it"
+        )
     if record is None:
         raise UserError(f"{name}: no such file, and {unknown_sweep(name, store)}")
     return record

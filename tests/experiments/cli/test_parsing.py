@@ -1,8 +1,10 @@
 """Values of options as people type them, and what is refused."""
 
+from pathlib import Path
+
 import pytest
 
-from experiments.cli.parsing import parse_budget, parse_command, parse_keep, parse_tags, parse_tracking_uri
+from experiments.cli.parsing import parse_budget, parse_command, parse_keep, parse_store, parse_tags, parse_tracking_uri
 from experiments.errors import UserError
 
 
@@ -63,3 +65,10 @@ def test_servers_and_databases_of_mlflow_are_taken_as_they_are(uri: str) -> None
 def test_what_is_no_server_of_mlflow_is_refused(uri: str) -> None:
     with pytest.raises(UserError, match="is not the address of an MLflow server; give one such as http://mlflow:5000"):
         parse_tracking_uri(uri)
+
+
+def test_a_store_is_a_folder_or_one_to_be(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    assert [parse_store(path) for path in (tmp_path, tmp_path / "new")] == [tmp_path, tmp_path / "new"]
+    with pytest.raises(UserError, match=r"file: is not a folder; give the folder that holds the results"):
+        parse_store(tmp_path / "file")

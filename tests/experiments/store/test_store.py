@@ -545,3 +545,9 @@ def test_a_run_is_asked_to_leave_one_piece_of_work(tmp_path: Path) -> None:
 
 def test_room_is_known_before_the_store_is_there(tmp_path: Path) -> None:
     assert Store(tmp_path / "a" / "b").free_bytes() > 0 and not (tmp_path / "a").exists()
+
+
+def test_other_files_among_results_are_passed_over(store: Store) -> None:
+    for name in ("0123456789", ".DS_Store", "copy of 0123456789"):
+        (store.root / "trainings" / name).mkdir(parents=True)
+    assert store.signatures("trainings") == ["0123456789"]

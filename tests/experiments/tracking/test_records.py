@@ -134,3 +134,12 @@ def test_what_cannot_be_read_is_a_sentence(tmp_path: Path, change, message: str)
     path.write_text(json.dumps(content))
     with pytest.raises(UserError, match=message):
         recall_plan("rich", store)
+
+
+def test_half_a_record_is_said_to_be_unreadable(tmp_path: Path) -> None:
+    store = Store(tmp_path / "store").create()
+    record_plan(planned(written(tmp_path, RICH)), store)
+    path = store.root / "sweeps" / "rich.json"
+    path.write_text(path.read_text()[:100])
+    with pytest.raises(UserError, match=r"rich.json: cannot be read; run the sweep again from its file"):
+        recall_plan("rich", store)
