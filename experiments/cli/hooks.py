@@ -41,6 +41,9 @@ def calling_hooks(hooks: Hooks, sweep: str, store: Store, console: Console) -> I
     except UserError as raised:
         error = str(raised)
         raise
+    except KeyboardInterrupt:
+        outcome["interrupted"] = True
+        raise
     except BaseException as raised:
         error = "" if isinstance(raised, typer.Exit) else f"{type(raised).__name__}: {raised}"
         raise

@@ -15,6 +15,7 @@ from experiments.cli.plan import show_plan
 from experiments.cli.report import cells_json, show_tables, write_page
 from experiments.cli.report_sources import ReportOptions, Source, report_of
 from experiments.cli.restart import restarts_left, spent_s
+from experiments.cli.signals import interrupted_by_signals
 from experiments.cli.sweeps import open_sweep, overrides_of, read_sweep
 from experiments.cli.views.summary import show_summary, summary_json
 from experiments.environment import DEFAULT_STORE
@@ -132,7 +133,7 @@ def _fill(
 
     store, tracking_uri = report.store, report.tracking_uri
     store.create()
-    with calling_hooks(hooks, schedule.asked.sweep.name, store, console) as outcome:
+    with interrupted_by_signals(), calling_hooks(hooks, schedule.asked.sweep.name, store, console) as outcome:
         summary = run_sweep(schedule, store, tracking_uri, TerminalListener(console), options, report.write)
         outcome |= summary_json(summary)
         if summary.interrupted:  # no tables after Ctrl-C

@@ -220,7 +220,7 @@ def _interruptible(
     """While the block lasts, let Ctrl-C, SIGTERM or SIGHUP ask all trials to save their state and leave.
 
     A second one, or a trial that does not leave in time, ends the block by KeyboardInterrupt; all that is lost then is
-    the time since a checkpoint.
+    the time since a checkpoint. SIGHUP does nothing under nohup.
     """
     asked = threading.Event()
     grace_s = {
@@ -243,6 +243,8 @@ def _interruptible(
         notify("Stopping: running tasks save their state (Ctrl-C again to leave at once).")
 
     timers: list[threading.Timer] = []
+    if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
+        del grace_s[signal.SIGHUP]
     before = {number: signal.signal(number, on_signal) for number in grace_s}
     try:
         yield asked

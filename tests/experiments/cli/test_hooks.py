@@ -21,10 +21,11 @@ from tests.experiments.runner.test_notify import writer
         ({"failed": [], "interrupted": True}, None, "interrupted", False),
         ({}, UserError("the disk is gone"), "error", True),
         ({}, RuntimeError("unexpected"), "error", True),
+        ({}, KeyboardInterrupt(), "interrupted", False),
     ],
 )
 def test_whatever_ends_a_run_is_told(
-    tmp_path: Path, filled: dict, raised: Exception | None, ended: str, failure_told: bool
+    tmp_path: Path, filled: dict, raised: BaseException | None, ended: str, failure_told: bool
 ) -> None:
     finish, failure = tmp_path / "finish.json", tmp_path / "failure.json"
     told = {"--on-finish": writer(finish), "--on-failure": writer(failure)}
@@ -37,4 +38,4 @@ def test_whatever_ends_a_run_is_told(
             raise raised
     summary = json.loads(finish.read_text())
     assert (summary["outcome"], summary["sweep"], summary["store"]) == (ended, "digits", str(tmp_path))
-    assert bool(summary["error"]) == (raised is not None) and failure.exists() == failure_told
+    assert bool(summary["error"]) == (ended == "error") and failure.exists() == failure_told

@@ -1,0 +1,45 @@
+"""Signals that end a run as Ctrl-C does, and those that a person has told the run to ignore."""
+
+import os
+import signal
+from collections.abc import Iterator
+
+import pytest
+
+from experiments.cli.signals import interrupted_by_signals
+from experiments.runner.run import _interruptible
+from experiments.runner.schedule import Schedule
+from experiments.runner.timing import Timing
+from experiments.store.store import Store
+from experiments.sweep.plan import Plan
+
+
+@pytest.fixture
+def ignored() -> Iterator[None]:
+    """SIGHUP as a program that nohup has started finds it."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    yield
+    signal.signal(signal.SIGHUP, before)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_to_end_is_an_interruption(number: signal.Signals) -> None:
+    before = signal.getsignal(number)
+    with pytest.raises(KeyboardInterrupt), interrupted_by_signals():
+        os.kill(os.getpid(), number)
+    assert signal.getsignal(number) is before
+
+
+def test_under_nohup_a_closed_terminal_ends_nothing(ignored: None, tiny_plan: Plan, store: Store) -> None:
+    schedule = Schedule(tiny_plan, frozenset())
+    with interrupted_by_signals(), _interruptible(schedule, store, "s", lambda _: None, Timing()) as asked:
+        os.kill(os.getpid(), signal.SIGHUP)
+        assert not asked.is_set() and not schedule.stopping
+    assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+
+
+def test_without_nohup_a_closed_terminal_lets_tasks_save_their_state(tiny_plan: Plan, store: Store) -> None:
+    schedule = Schedule(tiny_plan, frozenset())
+    with _interruptible(schedule, store, "s", lambda _: None, Timing()) as asked:
+        os.kill(os.getpid(), signal.SIGHUP)
+        assert asked.is_set() and schedule.stopping and store.stop_requested("s")
