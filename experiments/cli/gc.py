@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated
 
@@ -80,13 +81,15 @@ def gc(
     leaves out results of earlier versions of sweeps, and whatever an active run works on.
     """
     from experiments.inspection import garbage
+    from experiments.store.active_runs import active_runs
     from experiments.store.store import Store
 
     place, console, forgotten = Store(store), console_for(as_json), list(forget or ())
     policy = garbage.CleanupPolicy(parse_keep(keep) if keep is not None else None, drawings, data)
     with waiting(console, "looking through the store"):
-        items = garbage.survey(place, _plans(place, list(sweeps or ()), forgotten, past), policy)
-    freed = _free(items, place, forgotten, past, console) if yes else None
+        active = {run.sweep for run in active_runs(place)}
+        items = garbage.survey(place, _plans(place, list(sweeps or ()), forgotten, past, active), policy)
+    freed = _free(items, place, forgotten, past, active, console) if yes else None
     if as_json:
         gone = {item.path for item in freed or ()}
         rows = [{**asdict(item), "path": str(item.path), "deleted": item.path in gone} for item in items]
@@ -95,8 +98,13 @@ def gc(
     _show(items, freed, place, console)
 
 
-def _plans(store: Store, files: list[str], forgotten: list[str], without_past: bool) -> list[Plan]:
-    """The plans whose results stay: of sweeps that were run with the store, of their earlier versions, and of files."""
+def _plans(
+    store: Store, files: list[str], forgotten: list[str], without_past: bool, active: Collection[str]
+) -> list[Plan]:
+    """The plans whose results stay: of sweeps that were run with the store, of their earlier versions, and of files.
+
+    active: the sweeps that are running. Their earlier versions always stay, as a run may have begun with one.
+    """
     from experiments.errors import UserError
     from experiments.store.sweep_records import recorded_sweeps
     from experiments.tracking.records import recall_past_plans, recall_plan, unknown_sweep
@@ -105,13 +113,21 @@ def _plans(store: Store, files: list[str], forgotten: list[str], without_past: b
     for name in forgotten:
         if name not in names:
             raise UserError(f"--forget {name}: {unknown_sweep(name, store)}")
+        if name in active:
+            raise UserError(f"--forget {name}: is running; wait for it, or end it with 'edm-sweep cancel {name}'")
     plans = [recall_plan(name, store) for name in names if name not in forgotten]
-    if not without_past:
-        plans += recall_past_plans(store, forgotten)
+    plans += recall_past_plans(store, forgotten, active if without_past else None)
     return [*plans, *(plan_of(file, store.root) for file in files)]
 
 
-def _free(items: list[Garbage], store: Store, forgotten: list[str], with_past: bool, console: Console) -> list[Garbage]:
+def _free(
+    items: list[Garbage],
+    store: Store,
+    forgotten: list[str],
+    with_past: bool,
+    active: Collection[str],
+    console: Console,
+) -> list[Garbage]:
     """Delete items, and the records of sweeps that protected them. Returns those that are gone.
 
     Raises UserError where the store cannot be written, and OSError where a record may not be deleted.
@@ -125,7 +141,7 @@ def _free(items: list[Garbage], store: Store, forgotten: list[str], with_past: b
     for name in forgotten:
         forget_sweep(name, store)
     if with_past:
-        forget_past(store)
+        forget_past(store, active)
     freed: list[Garbage] = []
     with progress(console, "deleting", "items") as on_progress:
         for item in garbage.free(store, items):

@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-import shutil
-from contextlib import suppress
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -63,10 +62,14 @@ def forget_sweep(name: str, store: Store) -> None:
             path.unlink()
 
 
-def forget_past(store: Store) -> None:
-    """Delete the records of what sweeps asked for in earlier runs and no longer do. Raises OSError."""
-    with suppress(FileNotFoundError):
-        shutil.rmtree(store.root / FOLDER / PAST)
+def forget_past(store: Store, keep: Collection[str] = ()) -> None:
+    """Delete the records of what sweeps asked for in earlier runs and no longer do. Raises OSError.
+
+    keep: names of sweeps whose records stay.
+    """
+    for record, path in read_past_records(store):
+        if record.get("name") not in keep:
+            path.unlink()
 
 
 def record_path(name: str, store: Store) -> Path:

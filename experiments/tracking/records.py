@@ -36,13 +36,17 @@ def record_request(whole: Plan, asked: Plan, store: Store) -> None:
         record_plan(whole, store)
 
 
-def recall_past_plans(store: Store, without: Collection[str] = ()) -> list[Plan]:
+def recall_past_plans(store: Store, without: Collection[str] = (), only: Collection[str] | None = None) -> list[Plan]:
     """Return the plans that sweeps had in earlier runs and no longer have, as their file or overrides have changed.
 
-    without: names of sweeps to leave out. Raises UserError where a record cannot be read.
+    without: names of sweeps to leave out. only: those to return. Raises UserError where a record cannot be read.
     """
-    records = [(record, path) for record, path in read_past_records(store) if record.get("name") not in without]
-    return [plan_from_json(record, path, store) for record, path in records]
+    chosen = [
+        (record, path)
+        for record, path in read_past_records(store)
+        if record.get("name") not in without and (only is None or record.get("name") in only)
+    ]
+    return [plan_from_json(record, path, store) for record, path in chosen]
 
 
 def recall_plan(name: str, store: Store) -> Plan:

@@ -13,6 +13,7 @@ from experiments.cli.main import app
 from experiments.errors import UserError
 from experiments.inspection.garbage import CleanupPolicy, Garbage, Keep, free, size_of, survey
 from experiments.runner.resume import open_schedule
+from experiments.store.active_runs import announced
 from experiments.store.journal import Journal
 from experiments.store.results import TrainingResult
 from experiments.store.store import Store
@@ -204,6 +205,17 @@ def test_nothing_is_deleted_without_yes(done: tuple[Plan, Store], tmp_path: Path
     result = gc(store, "--past", "--yes")
     assert result.exit_code == 0 and "Freed" in result.output
     assert "nothing to delete" in gc(store, "--past").output
+
+
+def test_what_a_running_sweep_may_have_begun_with_stays(done: tuple[Plan, Store], tmp_path: Path) -> None:
+    plan, store = done
+    record_plan(plan, store)
+    record_plan(smaller(tmp_path), store)  # its file was changed while the run went on
+    with announced(store, "s", "tiny_digits"):
+        assert "nothing to delete" in gc(store, "--past", "--yes").output
+        refused = gc(store, "--forget", "tiny_digits", "--yes")
+        assert isinstance(refused.exception, UserError) and "is running; wait for it" in str(refused.exception)
+    assert len(json.loads(gc(store, "--past", "--yes", "--json").stdout)["items"]) == 7
 
 
 def test_a_file_that_was_never_run_protects_what_it_refers_to(done: tuple[Plan, Store], tmp_path: Path) -> None:
