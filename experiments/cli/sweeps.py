@@ -105,9 +105,17 @@ def _is_file(text: str, store: Path) -> bool:
 
 def open_sweep(requested: RequestedSweep, store: Path, options: Options) -> tuple[Schedule, Store]:
     """Return what is left to do of a sweep, and the store; raises UserError where the store or an option is wrong."""
+    from edm.data.errors import DataError
     from experiments.runner.resume import open_schedule
     from experiments.store.store import Store
     from experiments.sweep.plan import plan_sweep
 
     place = Store(store)
-    return open_schedule(plan_sweep(requested.sweep, requested.inputs, holdings=place), place, options), place
+    try:
+        plan = plan_sweep(requested.sweep, requested.inputs, holdings=place)
+    except DataError as error:  # of a recorded sweep; the reader of a file reports it with its line
+        raise UserError(
+            f"{requested.sweep.name}: data.path: {error}; a sweep given by its name has the path of its last run, "
+            "relative to the current folder"
+        ) from None
+    return open_schedule(plan, place, options), place
