@@ -8,8 +8,10 @@ import shutil
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from experiments.environment import DEFAULT_STORE
 from experiments.redaction import redacted_command
 
 if TYPE_CHECKING:
@@ -70,6 +72,11 @@ def listed(names: list[str]) -> str:
 def same_command() -> str:
     """Return this command as it was typed."""
     return command_here(*sys.argv[1:])
+
+
+def store_option(root: Path) -> list[str]:
+    """Return the option of a command that selects a store; none for the default one."""
+    return [] if root == DEFAULT_STORE.absolute() else ["--store", str(root)]
 
 
 def command_here(*arguments: str) -> str:

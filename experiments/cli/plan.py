@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -55,7 +56,7 @@ def plan(
 
         estimates = estimate(schedule, place, calibrate)
         print_json(
-            plan_json(schedule.plan, schedule, estimates, place if calibrate else None, *_before(schedule, place))
+            plan_json(schedule.asked, schedule, estimates, place if calibrate else None, *_before(schedule, place))
         )
         return
     _show(schedule, place, calibrate, console, sweep)
@@ -68,7 +69,7 @@ def _show(schedule: Schedule, store: Store, calibrated: bool, console: Console, 
         show(console, table)
         show(console)
     estimates = estimate(schedule, store, calibrated)
-    _show_sentences(schedule, estimates[None], console, sweep)
+    _show_sentences(schedule, estimates[None], console, sweep, store.root)
     if calibrated:
         _show_calibration(schedule, store, estimates, console)
 
@@ -85,13 +86,13 @@ def show_plan(
 
     estimates = estimate(schedule, store)
     if as_json:
-        print_json(plan_json(schedule.plan, schedule, estimates, None, *_before(schedule, store)))
+        print_json(plan_json(schedule.asked, schedule, estimates, None, *_before(schedule, store)))
         return estimates[None]
     if schedule.of("waiting"):
         shared = preparations_tables(schedule, *_before(schedule, store))
         for table in (*shared, trainings_table(schedule.asked, schedule)):
             show(console, table)
-    _show_sentences(schedule, estimates[None], console, sweep, recompute)
+    _show_sentences(schedule, estimates[None], console, sweep, store.root, recompute)
     return estimates[None]
 
 
@@ -117,12 +118,12 @@ def estimate(schedule: Schedule, store: Store, calibrated: bool = False) -> dict
 
 
 def _show_sentences(
-    schedule: Schedule, estimate: Forecast, console: Console, sweep: str, recompute: bool = False
+    schedule: Schedule, estimate: Forecast, console: Console, sweep: str, store: Path, recompute: bool = False
 ) -> None:
     from experiments.cli.views.changes import change_lines, named_changes
     from experiments.cli.views.plan import plan_lines
 
-    changed = change_lines(named_changes(schedule.plan, schedule.changes), sweep, recompute)
+    changed = change_lines(named_changes(schedule.plan, schedule.changes), sweep, store, recompute)
     for line in (*schedule.notices, *changed, *plan_lines(schedule.asked, schedule, estimate)):
         say(console, line)
     schedule.notices.clear()

@@ -76,7 +76,7 @@ class Status:
 
     trainings, preparations: the status of each, by signature. names: of tasks, by signature. runs: those that are
     active. left: the active run's forecast, in words. estimate: if no run is active, what the rest costs on this
-    machine.
+    machine. store: its folder.
     """
 
     sweep: str
@@ -86,6 +86,7 @@ class Status:
     runs: tuple[ActiveRun, ...]
     left: str
     estimate: Forecast | None
+    store: Path
     preparations: Mapping[str, TaskStatus] = field(default_factory=dict)
 
     @property
@@ -119,7 +120,8 @@ class StatusReader:
         cells = tuple(_cancelled(cell) if cell.evaluation in cancelled else cell for cell in found)
         left = next((run.progress.left for run in runs if run.progress is not None and run.progress.left), "")
         estimate = None if runs else self._estimate(cells, others)
-        return Status(self.plan.sweep.name, cells, trainings, self.plan.names, runs, left, estimate, preparations)
+        name, place = self.plan.sweep.name, self.store.root
+        return Status(name, cells, trainings, self.plan.names, runs, left, estimate, place, preparations)
 
     def cells(self) -> list[CellStatus]:
         """Return the status of every cell now, without what active runs say of the future."""

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
-from experiments.cli.output import command_here, listed
+from experiments.cli.output import command_here, listed, store_option
 from experiments.sweep.code_changes import CodeChange, name_of
 from experiments.sweep.plan import Plan
 from experiments.wording import count
@@ -16,10 +17,13 @@ def named_changes(plan: Plan, changes: Mapping[str, CodeChange]) -> list[tuple[s
     return [(name_of(plan, signature), change) for signature, change in changes.items()]
 
 
-def change_lines(changes: Sequence[tuple[str, CodeChange]], sweep: str, recompute: bool = False) -> Iterator[str]:
+def change_lines(
+    changes: Sequence[tuple[str, CodeChange]], sweep: str, store: Path, recompute: bool = False
+) -> Iterator[str]:
     """Yield which results other code has made, which functions changed, since when, and what to do.
 
-    changes: with the names of the results. sweep: how the command calls it. recompute: whether they are done again.
+    changes: with the names of the results. sweep: how the command calls it. store: its folder. recompute: whether they
+    are done again.
     """
     if not changes:
         return
@@ -29,9 +33,10 @@ def change_lines(changes: Sequence[tuple[str, CodeChange]], sweep: str, recomput
     why = "; ".join(f"{text} ({listed(names)})" for text, names in groups.items())
     made = f"{count(len(changes), 'result')} {'was' if len(changes) == 1 else 'were'} made by other code than today's"
     if recompute:
-        yield f"{made} and will be done again, with what depends on them: {why}"
+        yield f"{made} and will be done again, with what depends on {'it' if len(changes) == 1 else 'them'}: {why}"
         return
-    again, same = command_here("run", sweep, "--recompute", "changed"), command_here("accept", sweep)
+    place = store_option(store)
+    again, same = command_here("run", sweep, "--recompute", "changed", *place), command_here("accept", sweep, *place)
     yield f"{made}; tables mark them: {why}. To do them again: {again}; if they are the same: {same}"
 
 

@@ -45,7 +45,7 @@ def plan_json(
     return {
         "sweep": plan.sweep.name,
         "cells": len(plan.cells),
-        "flops": sum(task.flops for task in schedule.tasks.values()),
+        "flops": sum(task.flops for name, task in schedule.tasks.items() if schedule.states[name] != "skipped"),
         "data": [_data_json(plan, source) for source in data],
         "downloads": [_download_json(file) for file in fetched],
         "preparations": list(_preparations_json(plan, schedule)),

@@ -35,7 +35,7 @@ def status_lines(status: Status) -> Iterator[str]:
     """Yield the status of a sweep in sentences."""
     counts = ", ".join(f"{number:,} {state}" for state, number in status.counts.items())
     yield f"{status.sweep}: {count(len(status.cells), 'cell')}: {counts}"
-    yield from change_lines(status.changes, status.sweep)
+    yield from change_lines(status.changes, status.sweep, status.store)
     for run in status.runs:
         ago = duration(max(0.0, time.time() - run.began))  # by the clock of another machine, perhaps
         yield f"Active run: {process_text(run.host, run.pid)}, started {ago} ago"

@@ -5,8 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from experiments.cli.output import command_here, listed, same_command, say
-from experiments.environment import DEFAULT_STORE
+from experiments.cli.output import command_here, listed, same_command, say, store_option
 from experiments.redaction import redact
 
 if TYPE_CHECKING:
@@ -39,7 +38,7 @@ def show_summary(summary: Summary, page: Path, store: Store, tracking_uri: str |
     if summary.failures:
         failed = f"{len(summary.failures)} of {summary.started} tasks failed"
         say(console, f"{failed}. To try them again: {same_command()}")
-    place = [] if store.root == DEFAULT_STORE.absolute() else ["--store", str(store.root)]
+    place = store_option(store.root)
     say(console, f"Report: {page}")
     say(console, f"MLflow: {_scores(tracking_uri, summary.experiment) if tracking_uri else command_here('ui', *place)}")
 

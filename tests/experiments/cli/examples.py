@@ -77,7 +77,7 @@ def _cell(name: str, state: TaskStatus, training: str = A) -> CellStatus:
 
 def _status(cells: list[CellStatus], trainings: dict[str, TaskStatus], left: str = "") -> Status:
     names = {signature: f"small/attention/batch_size={i}" for i, signature in enumerate(trainings, 64)}
-    return Status("celeba_sizes", tuple(cells), trainings, names, (), left, None)
+    return Status("celeba_sizes", tuple(cells), trainings, names, (), left, None, Path())
 
 
 def _running() -> list[RunningTask]:

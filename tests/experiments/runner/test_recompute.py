@@ -2,6 +2,7 @@
 
 import json
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,7 @@ from experiments.store.store import Store
 from experiments.sweep.code_changes import changes_of
 from experiments.sweep.code_parts import EdmCode
 from experiments.sweep.plan import Plan
+from tests.commandline import invoke
 from tests.inprocess import execute
 from tests.othercode import COMMENT, FRECHET, HEUN, TRAINING, UNIPC, Edit, copy_with, point_at
 
@@ -48,6 +50,20 @@ def test_only_what_changed_code_made_is_done_again(
     assert done_again(plan, store) == kinds
     assert changes_of(plan, store) == {}
     assert done_again(plan, store) == {}
+
+
+def test_a_run_of_some_cells_speaks_of_no_other(
+    done: tuple[Plan, Store], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tiny_file: Path
+) -> None:
+    plan, store = done
+    point_at(monkeypatch, copy_with(tmp_path / "other", HEUN))
+    assert len(open_schedule(plan, store, AGAIN).changes) == 2
+    assert open_schedule(plan, store, replace(AGAIN, only=("euler",))).changes == {}
+    asked = ("plan", tiny_file, "--store", store.root, "--only")
+    (line,) = [line for line in invoke(*asked, "heun").stdout.splitlines() if "other code" in line]
+    assert f"--recompute changed --store {store.root}; if they are the same" in line
+    told = json.loads(invoke(*asked, "euler", "--json").stdout)
+    assert (told["cells"], len(told["evaluations"]), told["other_code"]) == (2, 2, [])
 
 
 def test_trainings_are_done_again_with_their_evaluations(
