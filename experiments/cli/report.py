@@ -130,7 +130,7 @@ def export(
     from experiments.wording import count, size
 
     if not is_bundle(bundle):
-        raise UserError(f"{bundle}: a bundle is a zip file; name it {bundle.with_suffix('.zip').name}")
+        raise UserError(f"{bundle}: a bundle is a zip file; name it {bundle.stem or sweep}.zip")
     console, place = console_for(as_json), Store(store)
     made = plan_of(sweep, store)
     with progress(console, "packing", "files") as on_progress:

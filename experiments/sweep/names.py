@@ -62,16 +62,21 @@ def _plain(value: Any) -> str:
         return json.dumps(value)
     if isinstance(value, tuple):
         return ",".join(_plain(entry) for entry in value)
-    return f"{value:g}" if isinstance(value, float) else str(value)
+    if not isinstance(value, float):
+        return str(value)
+    short = f"{value:g}"
+    return short if float(short) == value else repr(value)  # or two cells would have one name
 
 
 def matching(text: str, names: Iterable[str]) -> list[str]:
-    """Return the names that `text` matches, by the first of these rules that matches any.
+    """Return the names that `text` matches, by the first of these rules that matches any; none where it is empty.
 
     1. The text is the whole name. 2. The parts of the text, between slashes, are parts of the name in the same order; *
     and ? are wildcards. 3. The name begins with the text. 4. Parts of the name begin with the parts of the text, in the
     same order.
     """
+    if not text.strip():  # such as a variable of a script that was not set: everything would begin with it
+        return []
     candidates, wanted = list(names), text.split("/")
     rules: tuple[Callable[[str], bool], ...] = (
         lambda name: name == text,

@@ -37,7 +37,7 @@ NAMES = [
         ("tiny/*/guidance=?.5/heun", 4),
         ("tin", 18),
         ("large", 0),
-        ("", 36),
+        ("", 0),
     ],
 )
 def test_parts_beginnings_and_patterns(text: str, count: int) -> None:

@@ -12,8 +12,10 @@ import pytest
 from edm.config import EvaluationConfig, SamplingConfig, TrainingConfig, added_field
 from edm.cost import num_parameters
 from experiments.sweep.identity import canonical, signature
+from experiments.sweep.names import matching
 from experiments.sweep.plan import Plan
 from experiments.sweep.preparations import preparations_of
+from reports.values import show_value
 from tests import ROOT
 from tests.planning import load_sweep, plan_sweep
 from tests.results import evaluation_result
@@ -127,6 +129,18 @@ def test_names_tell_pieces_and_cells_apart(tmp_path: Path) -> None:
     assert names[0] == "nano/attention/guidance=1/seed=0" and names[3] == "nano/attention/guidance=2.5/seed=1"
     assert len(set(names)) == len(names)
     assert made.names[made.cells[0].training.signature] == "nano/attention/seed=0"
+
+
+def test_cells_that_differ_in_the_seventh_digit_have_other_names(tmp_path: Path) -> None:
+    made = plan(tmp_path, "grid: {training.lr: [1.0e-3, 1.0000001e-3], sampling.sigma_max: [80, 80.000001]}\n")
+    names = [made.cell_name(planned) for planned in made.cells]
+    assert names[0] == "lr=0.001/sigma_max=80" and names[3] == "lr=0.0010000001/sigma_max=80.000001"
+    assert show_value(80.000001) == "80.000001" and show_value(2e-4) == "0.0002"
+
+
+def test_an_empty_text_matches_no_cell() -> None:
+    assert matching("", ["nano/heun"]) == matching(" ", ["nano/heun"]) == []
+    assert matching("nano/", ["nano/heun"]) == ["nano/heun"]
 
 
 def test_too_few_images_for_the_features_are_warned_of(tmp_path: Path) -> None:

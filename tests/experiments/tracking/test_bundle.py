@@ -232,6 +232,7 @@ def test_a_bundle_that_would_fill_the_disk_is_refused(packed: Path, tmp_path: Pa
     ("arguments", "message"),
     [
         (("export", "tiny_digits", "bundle.tar"), "a bundle is a zip file; name it bundle.zip"),
+        (("export", "tiny_digits", "."), "a bundle is a zip file; name it tiny_digits.zip"),
         (("export", "nothing", "bundle.zip"), "nothing: no such file, and no sweep of that name"),
         (("export", "tiny_digits", "/proc/no/bundle.zip"), "cannot be written"),
         (("report", "no.zip"), "no.zip: no such file; 'edm-sweep export SWEEP no.zip' makes one"),
