@@ -1,12 +1,9 @@
 """UserError, RayLost, and any error as one line."""
 
-import re
-
 from experiments.redaction import redact
 from experiments.wording import printable
 
 LONGEST = 300  # characters of an error in one line
-UNANSWERED = re.compile(r"Max retries exceeded .*\[Errno -?\d+\] ([\w ]+)")
 
 
 class UserError(Exception):
@@ -31,15 +28,9 @@ class RayLost(Exception):
 
 
 def one_line(error: Exception) -> str:
-    """What an error says, in its first line; MLflow's have their text in `message`.
-
-    Where a server does not answer it is the system's reason alone, such as "Connection refused".
-    """
+    """What an error says, in its first line; MLflow's have their text in `message`."""
     lines = str(getattr(error, "message", error)).strip().splitlines()
     if not lines:
         return type(error).__name__
-    unanswered = UNANSWERED.search(lines[0])
-    if unanswered is not None:
-        return unanswered[1].strip()
     text = printable(redact(lines[0]))
     return text if len(text) <= LONGEST else f"{text[:LONGEST]}..."
