@@ -25,11 +25,21 @@ FINISHED, FAILED, KILLED, RUNNING = "FINISHED", "FAILED", "KILLED", "RUNNING"
 
 @contextmanager
 def answering(uri: str, remedy: str) -> Iterator[None]:
-    """Raise UserError, with a remedy, where the server does not answer within the block."""
+    """Raise UserError, with a remedy, where the server or the database does not answer within the block.
+
+    An ImportError is of a kind of database that needs a package of its own.
+    """
     try:
         yield
-    except (MlflowException, ImportError) as error:  # the latter of a kind of database that needs a package of its own
+    except Exception as error:
+        if not (isinstance(error, MlflowException | ImportError) or _is_of_a_database(error)):
+            raise
         raise UserError(f"--tracking-uri {uri}: does not answer ({why_unanswered(error, uri)}); {remedy}") from None
+
+
+def _is_of_a_database(error: Exception) -> bool:
+    """Return whether a database refused something, as one does that another program has locked."""
+    return type(error).__module__.startswith("sqlalchemy.")
 
 
 def all_runs(client: mlflow.MlflowClient, experiment: str, page_size: int = PAGE) -> Iterator[Run]:

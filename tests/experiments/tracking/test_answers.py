@@ -1,15 +1,19 @@
 """Why MLflow does not answer: what the system says of real connections that fail, and the proxy in between."""
 
 import socket
+import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
+from sqlalchemy.exc import OperationalError
 
+from experiments.errors import UserError
 from experiments.tracking import mlflow_environment  # noqa: F401
 from experiments.tracking.answers import why_unanswered
+from experiments.tracking.runs import answering
 from tests.waiting import free_port
 
 
@@ -60,3 +64,14 @@ def test_other_errors_keep_their_first_line(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError) as raised:
         (tmp_path / "none").read_text()
     assert why_unanswered(raised.value, None).endswith("none'")
+
+
+def test_a_database_that_another_program_has_locked_is_one_sentence() -> None:
+    uri = "sqlite:///mlflow.db"
+    with (
+        pytest.raises(UserError, match=r"does not answer \(.*database is locked\); try again"),
+        answering(uri, "try again"),
+    ):
+        raise OperationalError("SELECT 1", None, sqlite3.OperationalError("database is locked"))
+    with pytest.raises(KeyError), answering(uri, "try again"):  # our own mistake
+        raise KeyError
