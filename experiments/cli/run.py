@@ -139,6 +139,8 @@ def _fill(
         if summary.interrupted:  # no tables after Ctrl-C
             far = f"{summary.done} of {summary.started} tasks are done"
             say(console, f"Interrupted: {far}. To continue: {same_command()}")
+            if as_json:
+                print_json(outcome)
             raise typer.Exit(INTERRUPTED)
         show_tables(report.made, str(store.root), console)
         outcome |= {"report": str(report.page), "cells": cells_json(report.made)}

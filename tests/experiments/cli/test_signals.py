@@ -1,8 +1,10 @@
 """Signals that end a run as Ctrl-C does, and those that a person has told the run to ignore."""
 
+import json
 import os
 import signal
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -12,6 +14,8 @@ from experiments.runner.schedule import Schedule
 from experiments.runner.timing import Timing
 from experiments.store.store import Store
 from experiments.sweep.plan import Plan
+from tests.commandline import invoke
+from tests.inprocess import without_ray
 
 
 @pytest.fixture
@@ -43,3 +47,13 @@ def test_without_nohup_a_closed_terminal_lets_tasks_save_their_state(tiny_plan: 
     with _interruptible(schedule, store, "s", lambda _: None, Timing()) as asked:
         os.kill(os.getpid(), signal.SIGHUP)
         assert asked.is_set() and schedule.stopping and store.stop_requested("s")
+
+
+def test_after_ctrl_c_a_script_still_gets_json(tiny_file: Path, store: Store) -> None:
+    def press() -> None:
+        raise KeyboardInterrupt
+
+    with without_ray(after_job=press):
+        done = invoke("run", tiny_file, "--store", store.root, "--json")
+    told = json.loads(done.stdout)
+    assert done.returncode == 130 and told["interrupted"] and told["done"] == 1 and "cells" not in told
