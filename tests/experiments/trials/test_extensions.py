@@ -216,8 +216,7 @@ def test_a_task_that_fails_in_an_extension_says_where(tmp_path: Path, store: Sto
 
 def test_a_module_that_is_imported_meanwhile_hides_no_error(monkeypatch: pytest.MonkeyPatch) -> None:
     class Importing(ModuleType):
-        @property
-        def __file__(self) -> str:
+        def __getattr__(self, name: str) -> str:  # as it has no __file__
             monkeypatch.setitem(sys.modules, "imported_by_another_thread", ModuleType("other"))
             return "ideas.py"
 
