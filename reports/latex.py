@@ -47,7 +47,8 @@ TEX = str.maketrans(
 )
 SYMBOLS = f"±≈Δ—×³{CHANGED_MARK}"
 QUOTED = re.compile('"([^"]*)"')
-LAST_LETTER = 0x17F  # of those beyond ASCII that LaTeX reads without further packages
+LAST_LETTER = 0x17F  # of those beyond ASCII that LaTeX reads without further packages, except these:
+UNKNOWN_LETTERS = "«»ÐÞðþĄąĐđĘęĦħĮįĸĿŀŉŊŋŦŧŲųſ"  # LaTeX's default encoding lacks them, and would stop
 COLUMN_WIDTH, PAGE_WIDTH = 48, 96  # letters of a paper's column and page
 GAP = 3  # letters between columns
 
@@ -162,16 +163,18 @@ def number(text: str) -> str:
 
 def escape(text: str) -> str:
     """Return text as LaTeX that shows it in one paragraph, whatever letters it has."""
-    shown = "".join(letter if _is_readable(letter) else _plain(letter) for letter in " ".join(text.split()))
+    line = unicodedata.normalize("NFC", " ".join(text.split()))  # an accent that follows its letter joins it
+    shown = "".join(letter if _is_readable(letter) else _plain(letter) for letter in line)
     written = shown.translate(TEX).replace("--", "-{}-")  # LaTeX would make a dash of two hyphens
     return written.replace("×10³", r"$\times 10^3$").replace("FID inf", r"FID$_\infty$")
 
 
 def _is_readable(letter: str) -> bool:
-    return " " <= letter <= "~" or letter in SYMBOLS or (letter > "\xa0" and ord(letter) <= LAST_LETTER)
+    is_accented = letter > "\xa0" and ord(letter) <= LAST_LETTER and letter not in UNKNOWN_LETTERS
+    return " " <= letter <= "~" or letter in SYMBOLS or is_accented
 
 
 def _plain(letter: str) -> str:
     """A letter without its accents if LaTeX reads it then, else a question mark."""
-    bare = unicodedata.normalize("NFKD", letter)
+    bare = "".join(part for part in unicodedata.normalize("NFKD", letter) if not unicodedata.combining(part))
     return bare if bare and all(" " <= part <= "~" for part in bare) else "?"
