@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from reports.metrics import common_decimals, is_rounding
+from reports.metrics import common_decimals, is_rounding, visible_decimals
 from reports.significance import Mark
 
 NO_NUMBER = "—"
@@ -110,13 +110,25 @@ def describe_p(p: float) -> str:
 
 
 def round_column(column: Sequence[TableEntry]) -> list[TableEntry]:
-    """Return a column whose entries all have as many decimals as its errors allow."""
+    """Return a column whose entries have as many decimals as its errors allow, and more where an error would be 0."""
     values = [entry.mean for entry in column if entry.mean is not None]
     margins = [entry.margin for entry in column if entry.margin]
-    stds = [
-        entry.std
-        for entry in column
-        if entry.mean is not None and entry.std and not is_rounding(entry.std, [entry.mean])
+    stds = [std for entry in column for std in _known_std(entry)]
+    scale = column[0].scale
+    decimals = common_decimals(values, margins or stds, scale, column[0].unit)
+    shown = [[*([entry.margin] if entry.margin else []), *_known_std(entry)] for entry in column]
+    return [
+        replace(entry, decimals=visible_decimals(decimals, errors, scale))
+        for entry, errors in zip(column, shown, strict=True)
     ]
-    decimals = common_decimals(values, margins or stds, column[0].scale, column[0].unit)
-    return [replace(entry, decimals=decimals) for entry in column]
+
+
+def _known_std(entry: TableEntry) -> list[float]:
+    """The standard deviation over seeds, unless there is none or it is nothing but rounding."""
+    known = entry.mean is not None and entry.std and not is_rounding(entry.std, [entry.mean])
+    return [entry.std] if known and entry.std else []
+
+
+def coarsest(column: Sequence[TableEntry]) -> TableEntry:
+    """Return the entry with the fewest decimals, which are those of the column."""
+    return min(column, key=lambda entry: entry.decimals)

@@ -16,6 +16,7 @@ import pandas as pd
 
 from reports.charts import Chart
 from reports.dictionary import PARAMETERS
+from reports.entries import coarsest
 from reports.figures import all_charts, loss_charts
 from reports.findings import finding, question
 from reports.metrics import MINUS, shown, title_of
@@ -241,7 +242,7 @@ def _decimals(tables: list[ResultTable]) -> dict[str, int]:
         for head, column in zip(table.heads, table.columns, strict=True)
         if head.kind == "score" and column
     ]
-    return {metric: column[0].decimals for metric, column in reversed(columns)}
+    return {metric: coarsest(column).decimals for metric, column in reversed(columns)}
 
 
 def _score_caption(row: Row, decimals: Mapping[str, int]) -> str:

@@ -14,7 +14,7 @@ from reports.comparable import COMPARABLE, separating_columns
 from reports.costs import COSTS, cost_entries
 from reports.deltas import Baseline, Position, difference_entries
 from reports.effects import Effect, best_metric, main_effects
-from reports.entries import TableEntry, round_column
+from reports.entries import TableEntry, coarsest, round_column
 from reports.equal import EqualView, equal_view
 from reports.heads import ColumnHead, HeadGroup, grouped_heads
 from reports.layout import Layout, TableSpec, columns_with_values, table_specs
@@ -204,7 +204,7 @@ class TableMaker:
                 for i, key in enumerate(self.rows)
             ],
             row_labels=[", ".join(map(label_value, row_axes, key)) or "all" for key in self.rows],
-            baselines=list(_baselines(self.frame, [(head, column[0]) for head, column in shown])),
+            baselines=list(_baselines(self.frame, [(head, coarsest(column)) for head, column in shown])),
             caption=spec.caption,
             baseline=self._baseline_text(),
             effects=self._effects() if spec.main else (),

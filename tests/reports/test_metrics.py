@@ -21,6 +21,8 @@ from tests.reports.frames import LAYOUT, frame, full, with_errors
         ("kid_test", 0.0123, 0.0021, "12.3 ± 2.1"),
         ("class_accuracy", 0.9534, 0.0131, "95.3 ± 1.3 %"),
         ("class_accuracy", 1.0, None, "100.0 %"),
+        ("fid_test", 1e-5, 2e-7, "0.00001000 ± 0.00000020"),
+        ("fid_test", 999.951, 0.0213, "999.951 ± 0.021"),
         ("nn_ratio_pixels", math.inf, None, "inf"),
         ("val_loss", 0.123456, None, "0.123"),
         ("fid_test", None, None, "—"),
@@ -46,6 +48,21 @@ def test_titles() -> None:
     assert title_of("fid_test") == "FID test" and title_of("class_accuracy") == "class accuracy"
     assert title_of("val_loss") == "val_loss"
     assert len({info.title for info in METRICS.values()}) == len(METRICS)
+
+
+def test_an_error_far_smaller_than_those_beside_it_is_not_shown_as_0() -> None:
+    made = frame(fid_test=[2.341, 401.0, 395.0, 388.0], fid_test_se=[0.0112, 3.0, 3.1, 2.9])
+    (table,) = result_tables(made, LAYOUT)
+    texts = [entries[0].text for _, entries in table.rows]
+    assert texts == ["2.341 ± 0.022", "401.0 ± 5.9", "395.0 ± 6.1", "388.0 ± 5.7"]
+    assert [row.entries[0].text for row in table.baselines] == ["99.0", "0.5"]
+    assert shown("fid_test", 2.341, 0.022, decimals=1) == "2.341 ± 0.022", "as below its images"
+
+
+def test_a_spread_over_seeds_far_smaller_than_others_is_not_shown_as_0() -> None:
+    made = frame(seeds=2, fid_test=[2.0, 2.02, 400.0, 410.0, 390.0, 405.0, 380.0, 399.0])
+    (table,) = result_tables(made, LAYOUT)
+    assert [entries[0].text for _, entries in table.rows][:2] == ["2.010 (s 0.014)", "405.0 (s 7.1)"]
 
 
 def test_decimals_of_small_numbers_show_their_first_digit() -> None:
