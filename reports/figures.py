@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 import pandas as pd
 
-from reports.averages import margin_of, sum_of
+from reports.averages import margin_of, sum_of, with_common_seeds
 from reports.charts import MAX_SERIES, Axis, Chart, ChartPoint, Palette, Series, finite
 from reports.entries import TableEntry
 from reports.layout import columns_with_values
@@ -220,7 +220,7 @@ class ChartMaker:
         for _, group in _grouped(rows, lambda row: tuple(row[axis] for axis in self.axes)):
             sample = sample_of(list(group), metric)
             samples += [sample] if sample.values else []
-        terms = [(1 / len(samples), sample) for sample in samples]
+        terms = [(1 / len(samples), sample) for sample in with_common_seeds(samples)]
         return sum_of(terms), margin_of(terms, self.paired.get(metric))
 
     def scatter(self, key: str, x: str, y: str, title: str) -> Chart | None:

@@ -75,6 +75,20 @@ def test_main_effects_of_seeds_have_an_interval_over_seeds() -> None:
     assert attention.margin == pytest.approx(4.3027 * 0.1 / math.sqrt(3), rel=1e-3)
 
 
+def test_an_effect_and_its_interval_are_of_the_seeds_that_all_cells_have() -> None:
+    made = frame(seeds=3, fid_test=[1.0, 2, 90, 2, 3.1, np.nan, 5, 6, 7, 6, 7.1, 8.2])  # a missing one would cost 86
+    (table,) = result_tables(made, LAYOUT)
+    attention = table.effects[1]
+    assert attention.differences == pytest.approx((1.05, 1.05)) and attention.mean == pytest.approx(1.05)
+    assert attention.margin == pytest.approx(12.706 * 0.05, rel=1e-3), "1.0 with one seed, 1.1 with the other"
+
+
+def test_an_effect_without_seeds_in_common_is_a_difference_of_means() -> None:
+    made = frame(seeds=2, fid_test=[1.0, np.nan, np.nan, 4.0, 5, 5.5, 6, 7])
+    (table,) = result_tables(made, LAYOUT)
+    assert table.effects[1].differences == pytest.approx((3.0, 1.25)) and table.effects[1].margin is None
+
+
 def test_without_a_covariance_an_effect_has_the_widest_interval() -> None:
     (table,) = result_tables(with_errors(frame(), 0.2), LAYOUT)
     assert table.effects[1].margin == pytest.approx(1.96 * 0.4, rel=1e-3)
