@@ -89,8 +89,9 @@ class Sample:
 
     @property
     def std(self) -> float | None:
-        """The sample standard deviation over seeds (n - 1); None with one seed."""
-        return float(np.std(self.values, ddof=1)) if len(self.values) > 1 else None
+        """The sample standard deviation over seeds (n - 1); None with one seed, or if a value is infinite."""
+        is_known = len(self.values) > 1 and all(map(math.isfinite, self.values))
+        return float(np.std(self.values, ddof=1)) if is_known else None
 
     @property
     def margin(self) -> float | None:
@@ -133,9 +134,11 @@ class DifferenceTest:
 def compare_samples(a: Sample, b: Sample, paired: PairedErrors | None = None) -> DifferenceTest | None:
     """Return a minus b with the test that their seeds allow, or None if no test applies.
 
-    No test applies to one seed against several, nor if there is no variance at all: equal differences over two or three
-    seeds are rounding or chance, not certainty.
+    No test applies to one seed against several, nor to an infinite value, nor if there is no variance at all: equal
+    differences over two or three seeds are rounding or chance, not certainty.
     """
+    if not all(map(math.isfinite, (*a.values, *b.values))):
+        return None
     if len(a.values) == len(b.values) == 1:
         return _z_test(a, b, paired)
     common = [seed for seed in a.seeds if seed in b.seeds]

@@ -42,6 +42,14 @@ def test_without_known_errors_a_difference_has_no_interval_and_no_p() -> None:
     assert column(table, "Δ FID test") == ["-1.000", "baseline", "—", "baseline"]
 
 
+def test_a_difference_of_infinite_numbers_is_unknown() -> None:
+    values = [1.0, 2.0, math.inf, 1.0, 1.1, 1.2, math.inf, 2.0, 3.0, math.inf, 2.0, 3.0]
+    compared = replace(COMPARED, metrics=("nn_ratio_pixels",))
+    (table,) = result_tables(frame(seeds=3, nn_ratio_pixels=values), compared)
+    assert column(table, "Δ distance ratio, pixels") == ["+inf", "baseline", "—", "baseline"]
+    assert column(table, "distance ratio, pixels")[0] == "inf"
+
+
 def test_differences_of_seeds_are_paired_by_seed() -> None:
     made = frame(seeds=3, fid_test=[1.0, 5, 9, 2.1, 6.0, 10.2, 1, 2, 3, 1, 2, 3])
     (table,) = result_tables(made, COMPARED)
