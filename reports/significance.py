@@ -134,13 +134,13 @@ class DifferenceTest:
 def compare_samples(a: Sample, b: Sample, paired: PairedErrors | None = None) -> DifferenceTest | None:
     """Return a minus b with the test that their seeds allow, or None if no test applies.
 
-    No test applies to one seed against several, nor to an infinite value, nor if there is no variance at all: equal
-    differences over two or three seeds are rounding or chance, not certainty.
+    No test applies to one seed against several, nor to seeds of which one is infinite, nor if there is no variance at
+    all: equal differences over two or three seeds are rounding or chance, not certainty.
     """
-    if not all(map(math.isfinite, (*a.values, *b.values))):
-        return None
     if len(a.values) == len(b.values) == 1:
         return _z_test(a, b, paired)
+    if not all(map(math.isfinite, (*a.values, *b.values))):
+        return None
     common = [seed for seed in a.seeds if seed in b.seeds]
     if len(common) > 1:
         return _paired_t_test(a, b, common)
@@ -152,9 +152,9 @@ def _z_test(a: Sample, b: Sample, paired: PairedErrors | None) -> DifferenceTest
         error = paired.error_of_difference(a.cells[0], b.cells[0])
     else:
         error = a.errors[0] + b.errors[0]  # the largest possible, whatever their correlation (Cauchy-Schwarz)
-    if error is None or is_rounding(error, (*a.values, *b.values)) or math.isinf(error):
-        return None
     value = a.values[0] - b.values[0]
+    if error is None or is_rounding(error, (*a.values, *b.values)) or math.isinf(error) or math.isnan(value):
+        return None
     return DifferenceTest(value, 2 * float(ndtr(-abs(value) / error)), normal_margin(error))
 
 

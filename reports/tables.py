@@ -51,6 +51,7 @@ class ResultTable:
     one text that makes sense without the heads. caption: what the sweep file says of the table. baseline: the axis
     values that differences are taken to. effects: of every axis on the first metric. number: among those of the report.
     row_axes: the axis values of each row by axis, as text. plain_heads: the heads of axes whose values are all text.
+    is_comparable: False if its cells differ in a field that `allowed` names, so that none is the best.
     """
 
     title: str
@@ -69,6 +70,7 @@ class ResultTable:
     number: int = 1
     row_axes: tuple[Mapping[str, str], ...] = ()
     plain_heads: tuple[str, ...] = ()
+    is_comparable: bool = True
 
     @property
     def heading(self) -> str:
@@ -216,6 +218,7 @@ class TableMaker:
                 for i, head in enumerate(row_axes)
                 if all(isinstance(key[i], str) or key[i] is None for key in self.rows)
             ),
+            is_comparable=not self.differing,
         )
 
     def _label(self) -> str:

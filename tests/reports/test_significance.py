@@ -128,6 +128,7 @@ def test_seeds_of_which_one_is_infinite_have_no_spread() -> None:
     made = seeded([1.0, 2.0, float("inf")])
     assert made.mean == float("inf") and made.std is None and made.margin is None
     assert marks([ScoreColumn((made, seeded([1.0, 1.1, 1.2])))]) == [["tied", "tied"]]
+    assert compare_samples(single("a", float("inf"), 0.1), single("b", float("inf"), 0.1)) is None
 
 
 def test_holm_by_hand() -> None:
