@@ -25,6 +25,10 @@ METRIC_NOTES = {  # by the beginning of a metric's name
         "Precision and density measure how much of the drawn images lies among real images; recall and coverage "
         "measure how much of the real images lies among drawn ones."
     ),
+    "class_accuracy": (
+        "Class accuracy is the share of images that show the class asked for, as the small classifier judges them. "
+        "Above 99% its intervals are too narrow, and 100% has none; comparisons between cells hold."
+    ),
     "fid_infinity": "FID inf is the FID extrapolated to infinitely many drawn images.",
     "nn_ratio": (
         "The distance ratio is the median over images of the distance to the nearest training image divided by the "
@@ -126,6 +130,11 @@ def _mark_notes(tables: list[ResultTable]) -> Iterator[str]:
             "p values are corrected by Holm's method, and cells are paired if they share noise and labels, or seeds. "
             "Two entries can therefore differ significantly although their intervals overlap."
         )
+    if any(entry.mark and entry.std is None for entry in entries):
+        yield (
+            "With one seed, significant is about these very networks: if they were trained again, another entry could "
+            "be the best. Several seeds take that into account."
+        )
     if any(entry.num_stopped for entry in entries):
         yield "Stopped: the evaluation ended early because the score was clearly worse than that of another cell."
     if any(entry.num_pruned for entry in entries):
@@ -137,8 +146,11 @@ def _mark_notes(tables: list[ResultTable]) -> Iterator[str]:
         yield (
             "Δ: the difference to the baseline, which is the same cell at the values named below the table. Its ± is "
             "half of the 95% interval of the difference itself, paired where cells share noise and labels, or seeds; p "
-            "is two-sided and not corrected for the number of comparisons."
+            "is two-sided and not corrected for the number of comparisons. With several seeds, the difference is over "
+            "those that both cells have."
         )
+    if any(entry.is_difference and entry.unit == " %" for entry in entries):
+        yield "Differences of percentages are in percentage points."
     if any(_has_column_without_errors(table) for table in tables):
         yield "Columns without ± and s have no known error, so nothing in them is marked."
 

@@ -1,5 +1,6 @@
 """Sentences that explain a report's tables."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
@@ -18,6 +19,8 @@ from tests.reports.frames import LAYOUT, frame, full, report, with_errors
         (with_errors(frame()), "not if the network were trained again", "training seeds"),
         (frame(seeds=2), "standard deviation over training seeds", "t interval"),
         (frame(seeds=3), "95% t interval", "±:"),
+        (with_errors(frame()), "about these very networks", "percentage points"),
+        (frame(seeds=3), "Class accuracy is the share", "about these very networks"),
         (full(frame()), "below 1 means memorising", "truncation"),
         (frame(truncation_rms=1.0), "truncation error", "memorising"),
         (frame(), "held out from the reference", "KID"),
@@ -26,6 +29,11 @@ from tests.reports.frames import LAYOUT, frame, full, report, with_errors
 def test_reading_notes_explain_what_is_shown_and_no_more(made: pd.DataFrame, there: str, absent: str) -> None:
     text = " ".join(reading_notes(result_tables(made, LAYOUT)))
     assert there in text and absent not in text
+
+
+def test_differences_of_percentages_are_explained() -> None:
+    tables = result_tables(with_errors(frame()), replace(LAYOUT, baseline={"model.attention": True}))
+    assert "Differences of percentages are in percentage points." in reading_notes(tables)
 
 
 def test_remarks_name_their_cells(tmp_path: Path) -> None:
