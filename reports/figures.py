@@ -90,9 +90,10 @@ def score_chart(table: ResultTable, number: int) -> Chart | None:
         for i, (name, entry) in enumerate(dots)
     ]
     line, remark = _baseline(table, metric, points)
-    filled = "Filled: the best of its column, or not significantly different from it."
+    is_marked = any(not point.is_hollow for point in points)
+    filled = " Filled: the best of its column, or not significantly different from the best." if is_marked else ""
     y = Axis("", categories=tuple(name for name, _ in dots))
-    caption = f"{title_of(metric)} with 95% intervals ({table.label}). {filled}{remark}"
+    caption = f"{title_of(metric)} with 95% intervals ({table.label}).{filled}{remark}"
     title = f"{title_of(metric)} of every cell"
     key = f"scores-{number}" if number > 1 else "scores"
     return Chart(key, title, caption, Axis(title_of(metric)), y, (Series("", 0, tuple(points)),), line)
@@ -236,7 +237,8 @@ class ChartMaker:
             for points in [[self._pair(cells, x, y) for cells in groups]]
         ]
         hidden = [axis for axis in self.axes if axis != colour]
-        caption = f"Every point is a cell. {_bars([p for s in series for p in s.points])}{self._not_shown(hidden)}"
+        bars = _bars([p for s in series for p in s.points])
+        caption = " ".join(filter(None, ("Every point is a cell.", bars, self._not_shown(hidden))))
         axes = Axis(_unit_title(x)), Axis(_unit_title(y))
         return Chart(key + self.suffix, title, caption, *axes, tuple(series), None, self._name(colour))
 
@@ -267,7 +269,7 @@ class ChartMaker:
         return bars + (f" Every point is a mean over {_listed([self.names[a] for a in hidden])}." if hidden else "")
 
     def _not_shown(self, hidden: list[str]) -> str:
-        return f" Not shown: {_listed([self.names[axis] for axis in hidden])}." if hidden else ""
+        return f"Not shown: {_listed([self.names[axis] for axis in hidden])}." if hidden else ""
 
     def _name(self, axis: str) -> str:
         return self.names.get(axis, "")

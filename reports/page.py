@@ -191,16 +191,21 @@ def _score(row: Row, metric: str, decimals: int | None) -> str:
 def _varying_parameters(report: Report) -> list[str]:
     shared = {name for name, _ in _shared_parameters(report)}
     names = [name for name in map(str, report.frame.columns) if name.startswith(PARAMETERS)]
-    return [name for name in names if name not in shared and bool(report.frame[name].notna().any())]
+    return [name for name in names if name not in shared and not all(map(_is_empty, report.frame[name].tolist()))]
+
+
+def _is_empty(value: object) -> bool:
+    """Whether a parameter is null or an empty list."""
+    return value == "" or bool(pd.isna(value))  # pyright: ignore[reportArgumentType] - a frame holds single values
 
 
 def _shared_parameters(report: Report) -> list[tuple[str, str]]:
-    """The parameters that have one value in all cells, except those that are null."""
+    """The parameters that have one value in all cells, except those that are null or an empty list."""
     axes = (*report.layout.axes, "seed")
     names = [name for name in map(str, report.frame.columns) if name.startswith(PARAMETERS) and name not in axes]
     columns = {name: report.frame[name].tolist() for name in names}
     shared = {name: values[0] for name, values in columns.items() if len(set(map(str, values))) == 1}
-    return [(name, show_value(value)) for name, value in shared.items() if not pd.isna(value)]
+    return [(name, show_value(value)) for name, value in shared.items() if not _is_empty(value)]
 
 
 # pictures -----------------------------------------------------------------------------------------

@@ -56,6 +56,16 @@ def test_scores_are_shown_with_their_intervals_in_the_tables_order() -> None:
     assert chart.line == (0.5, "real train split") and chart.x_range()[0] < 0.5
 
 
+def test_captions_explain_what_is_drawn_and_no_more() -> None:
+    captions = [chart.caption for chart in charts(full(digits()), DIGITS).values()]
+    assert not any("  " in caption for caption in captions)
+    assert any("Filled: the best of its column" in caption for caption in captions)
+    made = digits().assign(**{"evaluation.images": [1000, 2000] * 12})
+    mixed = Report((DIGITS,), made, NO_CURVES, {}, {}, allowed=("evaluation.images",))
+    (scores,) = (chart for chart in all_charts(mixed) if chart.key == "scores")
+    assert "Filled" not in scores.caption, "as none is"
+
+
 def test_a_distant_baseline_does_not_squeeze_the_scores_together() -> None:
     (table,) = result_tables(with_errors(frame(fid_test=[100.0, 100.1, 100.2, 100.3])), LAYOUT)
     chart = score_chart(table, 1)
