@@ -19,6 +19,7 @@ PREFERRED_SPLITS = ("test", "val", "train")  # where only one split is shown, th
 MAX_DECIMALS = 6  # of numbers without errors
 FINEST_DECIMALS = 12  # of numbers with errors, which say that their digits mean something
 MINUS = re.compile(r"(?<![\w.])-(?=\d)")  # a hyphen that is a minus sign
+NORMAL_95 = 1.959964  # standard errors to either side of a 95% interval
 ROUNDING = 1e-12  # an error or a spread is rounding if it is smaller than this, relative to its values
 
 
