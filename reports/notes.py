@@ -170,8 +170,9 @@ def _effect_notes(tables: list[ResultTable]) -> Iterator[str]:
         yield (
             "Main effects: the mean difference between two values of an axis, over all pairs of cells that differ in "
             "nothing else. ± is half of the 95% interval of that mean, over redrawn images or, with several seeds, "
-            "over seeds; it does not include how much the difference varies from pair to pair. Where pairs differ in "
-            "direction, the smallest and the largest difference follow."
+            "over the seeds that all of these cells have; it does not include how much the difference varies from pair "
+            "to pair, and is not corrected for the number of effects. Where pairs differ in direction, the smallest and "
+            "the largest difference follow."
         )
 
 
