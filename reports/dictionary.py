@@ -35,6 +35,7 @@ ENDINGS = {
 PREFIXES = {"noise_": "{} of images of pure noise", "real_": "{} of real images, held out from the reference"}
 UNITS = {"truncation": "grey levels", "class_accuracy": "share", "nn_copied": "share"}
 SCALE = " ×10³"  # of a metric's title in tables; the file has it unscaled
+CHANCE = "standard deviation of {} if nothing is copied, over random splits of the real images"
 METRIC_NAMES = {"nn_ratio": "median distance to the nearest train image by that to the nearest test image"}
 
 
@@ -56,7 +57,7 @@ def _describe(column: str) -> tuple[str, str]:
     for ending, meaning in ENDINGS.items():
         if column.endswith(ending):
             name, unit = _describe(column.removesuffix(ending))
-            return meaning.format(name), unit
+            return (CHANCE if column.startswith("nn_copied") else meaning).format(name), unit
     return _describe_metric(column)
 
 

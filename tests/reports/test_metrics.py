@@ -4,6 +4,7 @@ import math
 
 import pytest
 
+from reports.dictionary import describe_columns
 from reports.metrics import METRICS, common_decimals, shown, title_of
 from reports.tables import result_tables
 from tests.reports.frames import LAYOUT, frame, full, with_errors
@@ -69,3 +70,10 @@ def test_decimals_of_small_numbers_show_their_first_digit() -> None:
     assert common_decimals([8.034, 0.00042], []) == 4
     assert common_decimals([0.0], []) == 3
     assert common_decimals([1e-12], []) == 6
+
+
+def test_the_error_of_a_copied_share_is_described_as_what_chance_makes_of_it() -> None:
+    made = frame(nn_copied_pixels=0.1, nn_copied_pixels_se=0.02)
+    meanings = describe_columns(made).set_index("column")["meaning"]
+    expected = "standard deviation of copied, pixels if nothing is copied, over random splits of the real images"
+    assert meanings["nn_copied_pixels_se"] == expected and meanings["nn_copied_pixels"] == "copied, pixels"
