@@ -37,8 +37,8 @@ METRIC_NOTES = {  # by the beginning of a metric's name
     "nn_copied": (
         "Copied is the share of images that are closer to the train split, minus the share that its size explains. It "
         "is about 0 if nothing is copied: slightly negative by chance, far below 0 if images keep away from the train "
-        "split. With one seed, its ± is how far from 0 chance alone brings it in 95% of cases if nothing is copied, over "
-        "random splits of these real images into train and held-out ones."
+        "split. With one seed, its ± is what chance alone makes of it: if nothing is copied, it is that close to 0 in "
+        "95% of all random splits of these real images into train and held-out ones."
     ),
     "truncation": (
         "The truncation error is the sampler's own error: the distance between the finished images and those of 512 "
@@ -172,8 +172,8 @@ def _effect_notes(tables: list[ResultTable]) -> Iterator[str]:
             "Main effects: the mean difference between two values of an axis, over all pairs of cells that differ in "
             "nothing else. ± is half of the 95% interval of that mean, over redrawn images or, with several seeds, "
             "over the seeds that all of these cells have; it does not include how much the difference varies from pair "
-            "to pair, and is not corrected for the number of effects. Where pairs differ in direction, the smallest and "
-            "the largest difference follow."
+            "to pair, and is not corrected for the number of effects. Where pairs differ in direction, the smallest "
+            "and the largest difference follow."
         )
 
 

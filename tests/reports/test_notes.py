@@ -22,7 +22,7 @@ from tests.reports.frames import LAYOUT, frame, full, report, with_errors
         (with_errors(frame()), "about these very networks", "percentage points"),
         (frame(seeds=3), "Class accuracy is the share", "about these very networks"),
         (full(frame()), "below 1 means memorising", "truncation"),
-        (full(frame()).assign(nn_copied_pixels=0.1), "if nothing is copied, over random splits", "truncation"),
+        (full(frame()).assign(nn_copied_pixels=0.1), "what chance alone makes of it", "truncation"),
         (frame(truncation_rms=1.0), "truncation error", "memorising"),
         (frame(), "held out from the reference", "KID"),
     ],
