@@ -103,8 +103,14 @@ def shown(
     if decimals is None:
         decimals = common_decimals([value], errors, info.scale, info.unit)
     decimals = visible_decimals(decimals, errors, info.scale)
-    text = f"{value * info.scale:{'+' if sign else ''}.{decimals}f}"
-    return text + "".join(f" ± {error * info.scale:.{decimals}f}" for error in errors) + info.unit
+    number = f"{value * info.scale:z.{decimals}f}"
+    interval = "".join(f" ± {error * info.scale:.{decimals}f}" for error in errors)
+    return f"{signed(number) if sign else number}{interval}{info.unit}"
+
+
+def signed(number: str) -> str:
+    """Return a number as a difference: with its sign, unless it is rounded to 0."""
+    return f"+{number}" if float(number) > 0 else number
 
 
 def common_decimals(values: Iterable[float], errors: Iterable[float], scale: float = 1.0, unit: str = "") -> int:

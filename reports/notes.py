@@ -101,7 +101,7 @@ def origins(provenance: Mapping[str, str]) -> list[str]:
 
 
 def _error_notes(entries: list[TableEntry]) -> Iterator[str]:
-    if any(entry.margin and entry.std is None for entry in entries):
+    if any(entry.margin and entry.std is None and not entry.is_difference for entry in entries):
         yield (
             "±: half of the 95% interval of a score, for this number of drawn images and these real images. "
             "It shows how much the score would vary if images were drawn again, not if the network were trained again. "

@@ -2,6 +2,7 @@
 
 import math
 
+import numpy as np
 import pytest
 
 from reports.dictionary import describe_columns
@@ -36,6 +37,8 @@ def test_a_metric_is_shown_in_its_scale(metric: str, value: float | None, margin
 def test_a_difference_has_a_sign() -> None:
     assert shown("kid_test", 0.0123, 0.0021, sign=True) == "+12.3 ± 2.1"
     assert shown("kid_test", -0.0123, 0.0021, sign=True) == "-12.3 ± 2.1"
+    for almost_zero in (-0.0001, 0.0001):
+        assert shown("fid_test", almost_zero, 0.5, sign=True) == "0.00 ± 0.50", "a sign would say more than is known"
 
 
 def test_a_single_value_is_shown_as_in_a_table() -> None:
@@ -58,6 +61,17 @@ def test_an_error_far_smaller_than_those_beside_it_is_not_shown_as_0() -> None:
     assert texts == ["2.341 ± 0.022", "401.0 ± 5.9", "395.0 ± 6.1", "388.0 ± 5.7"]
     assert [row.entries[0].text for row in table.baselines] == ["99.0", "0.5"]
     assert shown("fid_test", 2.341, 0.022, decimals=1) == "2.341 ± 0.022", "as below its images"
+
+
+def test_entries_with_an_interval_and_those_with_a_spread_alone_decide_the_decimals_together() -> None:
+    made = frame(seeds=3, fid_test=[396.0, 398.0, np.nan, 399.0, 405.0, np.nan, 390.0, 394.0, np.nan, 2.2, 2.29, 2.31])
+    (table,) = result_tables(made, LAYOUT)
+    assert [entries[0].text for _, entries in table.rows] == [
+        "397.0 (s 1.4, 2 of 3 seeds)",
+        "402.0 (s 4.2, 2 of 3 seeds)",
+        "392.0 (s 2.8, 2 of 3 seeds)",
+        "2.3 ± 0.1 (s 0.1)",
+    ]
 
 
 def test_a_spread_over_seeds_far_smaller_than_others_is_not_shown_as_0() -> None:

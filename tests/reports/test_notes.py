@@ -32,6 +32,14 @@ def test_reading_notes_explain_what_is_shown_and_no_more(made: pd.DataFrame, the
     assert there in text and absent not in text
 
 
+def test_differences_over_seeds_are_not_explained_as_over_redrawn_images() -> None:
+    made = frame(seeds=3, fid_test=[1.0, 2, 3, 2, 3.1, 4.2, 5, 6, 7.5, 6, 7.1, 8.2])
+    (table,) = result_tables(made, replace(LAYOUT, metrics=("fid_test",), baseline={"model.preset": "nano"}))
+    text = " ".join(reading_notes([table]))
+    assert any(entry.is_difference and entry.margin for entry in table.entries)
+    assert "Δ: the difference" in text and "if images were drawn again" not in text
+
+
 def test_differences_of_percentages_are_explained() -> None:
     tables = result_tables(with_errors(frame()), replace(LAYOUT, baseline={"model.attention": True}))
     assert "Differences of percentages are in percentage points." in reading_notes(tables)
