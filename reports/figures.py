@@ -62,7 +62,7 @@ def all_charts(report: Report) -> list[Chart]:
         for value in report.frame[axis].tolist():
             palette.colour(axis, value)
     main = [table for table in report.tables if table.main]
-    found: list[Chart | None] = [score_chart(table, number) for number, table in enumerate(main, 1)]
+    found: list[Chart | None] = [*_score_charts(main)]
     groups = comparable_groups(report.frame, report.layout.axes)
     for number, group in enumerate(groups, 1):
         maker = ChartMaker(group, report.layout.axes, report.paired, palette, f"-{number}" if len(groups) > 1 else "")
@@ -71,6 +71,18 @@ def all_charts(report: Report) -> list[Chart]:
 
 
 # scores with intervals ----------------------------------------------------------------------------
+
+
+def _score_charts(tables: Sequence[ResultTable]) -> Iterator[Chart]:
+    """Yield the charts of the scores of tables, but none of what an earlier one shows: another layout of its cells."""
+    shown: list[set[tuple[float, float | None]]] = []
+    for table in tables:
+        chart = score_chart(table, len(shown) + 1)
+        if chart is not None:
+            scores = {(point.x, point.x_margin) for point in chart.series[0].points}
+            if not any(scores <= others for others in shown):
+                shown.append(scores)
+                yield chart
 
 
 def score_chart(table: ResultTable, number: int) -> Chart | None:
@@ -174,7 +186,8 @@ class ChartMaker:
         front = _pareto(lines) if axis.key == "nfe" else None
         series = [*lines, *([front] if front is not None else [])]
         hidden = self._hidden([group for _, group in _grouped(rows, lambda row: (line_of(row), row[axis.column]))])
-        caption = " ".join(filter(None, (self._explain(metric, hidden), PARETO_NOTE if front is not None else "")))
+        bars = _bars([p for line in lines for p in line.points]) or "The errors of these numbers are not known."
+        caption = " ".join(filter(None, (bars, self._averaged(hidden), PARETO_NOTE if front is not None else "")))
         title, y = f"{title_of(metric)} against {axis.title}", Axis(_unit_title(metric), is_log)
         return Chart(
             axis.key + self.suffix,
@@ -263,10 +276,8 @@ class ChartMaker:
         """The axes that points are means over. groups: the rows of every point."""
         return [axis for axis in self.axes if any(len({str(row[axis]) for row in group}) > 1 for group in groups)]
 
-    def _explain(self, metric: str, hidden: list[str]) -> str:
-        known = metric in self.paired or f"{metric}_se" in self.metrics
-        bars = "Bars: 95% intervals." if known else "The errors of these numbers are not known."
-        return bars + (f" Every point is a mean over {_listed([self.names[a] for a in hidden])}." if hidden else "")
+    def _averaged(self, hidden: list[str]) -> str:
+        return f"Every point is a mean over {_listed([self.names[axis] for axis in hidden])}." if hidden else ""
 
     def _not_shown(self, hidden: list[str]) -> str:
         return f"Not shown: {_listed([self.names[axis] for axis in hidden])}." if hidden else ""

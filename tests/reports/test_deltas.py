@@ -102,6 +102,13 @@ def test_without_a_covariance_an_effect_has_the_widest_interval() -> None:
     assert table.effects[1].margin == pytest.approx(1.96 * 0.4, rel=1e-3)
 
 
+def test_effects_that_two_layouts_share_are_listed_once() -> None:
+    pivot = replace(DIGITS, rows=DIGITS.rows[:3], columns=DIGITS.rows[3:], metrics=("fid_test",), name="By sampler")
+    compared = replace(pivot, baseline={"sampling.sampler": "heun"})
+    counts = [len(table.effects) for table in result_tables(digits(), (DIGITS, pivot, compared))]
+    assert counts == [5, 0, 5], "the baseline of the last one changes what values are compared with"
+
+
 def test_effects_are_taken_against_the_baseline() -> None:
     (table,) = result_tables(digits(), replace(DIGITS, baseline={"sampling.sampler": "heun"}))
     samplers = [effect for effect in table.effects if effect.axis == "sampler"]

@@ -66,6 +66,22 @@ def test_captions_explain_what_is_drawn_and_no_more() -> None:
     assert "Filled" not in scores.caption, "as none is"
 
 
+def test_intervals_over_seeds_are_called_intervals() -> None:
+    made = samplers()
+    made = made.assign(fid_test=made["nfe"] + 0.5 * made["seed"])
+    assert charts(made, SAMPLERS)["nfe"].caption.startswith("Bars: 95% intervals.")
+    assert charts(made[made["seed"] == 0], SAMPLERS)["nfe"].caption.startswith("The errors of these numbers are not")
+
+
+def test_layouts_of_the_same_cells_share_one_chart_of_scores() -> None:
+    pivot = replace(DIGITS, rows=DIGITS.rows[:3], columns=DIGITS.rows[3:], metrics=("fid_test",), name="By sampler")
+    found = [chart.key for chart in all_charts(Report((DIGITS, pivot), digits(), NO_CURVES, {}, {}))]
+    assert [key for key in found if key.startswith("scores")] == ["scores"]
+    val = replace(pivot, metrics=("fid_val",))
+    found = [chart.key for chart in all_charts(Report((DIGITS, pivot, val), digits(), NO_CURVES, {}, {}))]
+    assert [key for key in found if key.startswith("scores")] == ["scores", "scores-2"], "FID val is not shown before"
+
+
 def test_a_distant_baseline_does_not_squeeze_the_scores_together() -> None:
     (table,) = result_tables(with_errors(frame(fid_test=[100.0, 100.1, 100.2, 100.3])), LAYOUT)
     chart = score_chart(table, 1)
