@@ -63,7 +63,7 @@ def test_an_error_far_smaller_than_those_beside_it_is_not_shown_as_0() -> None:
     assert shown("fid_test", 2.341, 0.022, decimals=1) == "2.341 ± 0.022", "as below its images"
 
 
-def test_entries_with_an_interval_and_those_with_a_spread_alone_decide_the_decimals_together() -> None:
+def test_intervals_and_spreads_decide_the_decimals_together() -> None:
     made = frame(seeds=3, fid_test=[396.0, 398.0, np.nan, 399.0, 405.0, np.nan, 390.0, 394.0, np.nan, 2.2, 2.29, 2.31])
     (table,) = result_tables(made, LAYOUT)
     assert [entries[0].text for _, entries in table.rows] == [
@@ -86,7 +86,7 @@ def test_decimals_of_small_numbers_show_their_first_digit() -> None:
     assert common_decimals([1e-12], []) == 6
 
 
-def test_the_error_of_a_copied_share_is_described_as_what_chance_makes_of_it() -> None:
+def test_the_error_of_a_copied_share_is_that_of_chance() -> None:
     made = frame(nn_copied_pixels=0.1, nn_copied_pixels_se=0.02)
     meanings = describe_columns(made).set_index("column")["meaning"]
     expected = "standard deviation of copied, pixels if nothing is copied, over random splits of the real images"

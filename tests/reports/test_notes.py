@@ -32,7 +32,7 @@ def test_reading_notes_explain_what_is_shown_and_no_more(made: pd.DataFrame, the
     assert there in text and absent not in text
 
 
-def test_differences_over_seeds_are_not_explained_as_over_redrawn_images() -> None:
+def test_differences_over_seeds_are_not_called_those_of_redrawn_images() -> None:
     made = frame(seeds=3, fid_test=[1.0, 2, 3, 2, 3.1, 4.2, 5, 6, 7.5, 6, 7.1, 8.2])
     (table,) = result_tables(made, replace(LAYOUT, metrics=("fid_test",), baseline={"model.preset": "nano"}))
     text = " ".join(reading_notes([table]))

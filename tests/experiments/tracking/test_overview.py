@@ -147,9 +147,7 @@ def test_an_interval_without_width_is_not_shown_as_a_margin(tiny_plan: Plan, fil
     assert text.startswith("**class accuracy 10.0 %**")
 
 
-def test_a_margin_is_that_of_the_tables_where_an_interval_ends_at_1(
-    tiny_plan: Plan, filled: Store, tmp_path: Path
-) -> None:
+def test_a_margin_is_a_tables_where_an_interval_ends_at_1(tiny_plan: Plan, filled: Store, tmp_path: Path) -> None:
     evaluation = next(iter(tiny_plan.evaluations.values()))
     result = filled.result(EvaluationResult, evaluation.signature)
     assert result is not None
