@@ -54,6 +54,19 @@ def test_quotation_marks_open_and_close() -> None:
 
 
 @pytest.mark.skipif(PDFLATEX is None, reason="pdflatex is not installed: apt-get install texlive-latex-recommended")
+def test_a_table_too_wide_for_a_turned_page_is_made_smaller(tmp_path: Path) -> None:
+    layout = replace(LAYOUT, baseline={"model.attention": True}, columns=("model.attention",), rows=("model.preset",))
+    made = frame(seeds=3).assign(fid_val=3.0, fid_train=4.0)
+    (table,) = result_tables(made.drop(columns="class_accuracy"), layout)
+    assert r"\resizebox{\linewidth}{!}{%" in to_latex(table)
+    assert r"\resizebox" not in to_latex(result_tables(digits(), DIGITS)[0])
+    (tmp_path / "report.tex").write_text(latex_document([table]))
+    command = [PDFLATEX, "-interaction=nonstopmode", "-halt-on-error", "report.tex"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, timeout=120)
+    assert done.returncode == 0 and b"Overfull" not in done.stdout, done.stdout.decode(errors="replace")[-2000:]
+
+
+@pytest.mark.skipif(PDFLATEX is None, reason="pdflatex is not installed: apt-get install texlive-latex-recommended")
 def test_latex_reads_every_letter_of_european_languages(tmp_path: Path) -> None:
     (table,) = result_tables(with_errors(frame()), LAYOUT)
     letters = " ".join(map(chr, range(0xA1, 0x250)))
