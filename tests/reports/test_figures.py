@@ -1,6 +1,7 @@
 """Charts of a report, on the page and as files for a paper."""
 
 import itertools
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,7 +10,8 @@ import pandas as pd
 import pytest
 from matplotlib.figure import Figure
 
-from reports.charts import Axis, Chart, ChartPoint, Series, ticks
+import reports
+from reports.charts import COLOURS, NUM_COLOURS, Axis, Chart, ChartPoint, Series, tick_label, ticks
 from reports.figures import all_charts, score_chart
 from reports.folder import write_report
 from reports.layout import Layout
@@ -108,6 +110,45 @@ def test_points_are_means_over_the_axes_that_the_caption_names() -> None:
     assert euler.name == "euler" and [p.x for p in euler.points] == [1, 2]
     assert euler.points[0].y == pytest.approx(np.mean([0.78, 0.78, 0.69, 0.73]))
     assert euler.points[0].y_margin == pytest.approx(np.mean([0.11, 0.12, 0.11, 0.12]), rel=1e-3)
+
+
+MACHADO = {  # how people see colours who lack one kind of cones (Machado et al. 2009); on linear RGB
+    "all": np.eye(3),
+    "protan": [[0.152286, 1.052583, -0.204868], [0.114503, 0.786281, 0.099216], [-0.003882, -0.048116, 1.051998]],
+    "deutan": [[0.367322, 0.860646, -0.227968], [0.280085, 0.672501, 0.047413], [-0.011820, 0.042940, 0.968881]],
+    "tritan": [[1.255528, -0.076749, -0.178779], [-0.078411, 0.930809, 0.147602], [0.004733, 0.691367, 0.303900]],
+}
+XYZ = np.array([[0.4124, 0.3576, 0.1805], [0.2126, 0.7152, 0.0722], [0.0193, 0.1192, 0.9505]])
+
+
+def seen(colour: str, cones: str) -> np.ndarray:
+    """A colour in CIELAB as people with such cones see it."""
+    channels = np.array([int(colour[i : i + 2], 16) for i in (1, 3, 5)]) / 255
+    linear = np.where(channels <= 0.04045, channels / 12.92, ((channels + 0.055) / 1.055) ** 2.4)
+    x, y, z = np.cbrt(XYZ @ np.clip(MACHADO[cones] @ linear, 0.001, 1) / XYZ.sum(axis=1))
+    return np.array([116 * y - 16, 500 * (x - y), 200 * (y - z)])
+
+
+def page_colours() -> list[tuple[str, ...]]:
+    style = (Path(reports.__file__).parent / "page.css").read_text()
+    found = re.findall(r"--c\d: (#[0-9a-f]{6})", style)
+    return [tuple(found[:NUM_COLOURS]), tuple(found[NUM_COLOURS:])]
+
+
+@pytest.mark.parametrize("colours", [COLOURS, *page_colours()], ids=["paper", "light", "dark"])
+def test_everybody_can_tell_the_colours_apart(colours: tuple[str, ...]) -> None:
+    assert len(colours) == NUM_COLOURS
+    for cones in MACHADO:
+        for a, b in itertools.combinations(colours, 2):
+            assert np.linalg.norm(seen(a, cones) - seen(b, cones)) > 10, (cones, a, b)
+
+
+@pytest.mark.parametrize(
+    ("value", "label"),
+    [(35_181_651.0, "35.1817 M"), (2e7, "20 M"), (20_000.0, "20,000"), (1e-5, "1e-05"), (0.2, "0.2")],
+)
+def test_ticks_are_written_as_people_write_them(value: float, label: str) -> None:
+    assert tick_label(value) == label
 
 
 def test_a_value_has_the_same_colour_in_every_chart() -> None:
