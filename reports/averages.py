@@ -18,13 +18,7 @@ def with_common_seeds(samples: Sequence[Sample]) -> list[Sample]:
     A mean over cells, or their difference, then has one value for each seed, and its interval is around that mean.
     """
     seeds = [seed for seed in samples[0].seeds if all(seed in sample.seeds for sample in samples)]
-    return [_of_seeds(sample, seeds) for sample in samples] if len(seeds) > 1 else list(samples)
-
-
-def _of_seeds(sample: Sample, seeds: Sequence[int]) -> Sample:
-    places = [sample.seeds.index(seed) for seed in seeds]
-    columns = (sample.seeds, sample.cells, sample.values, sample.errors)
-    return Sample(*(tuple(column[i] for i in places) for column in columns))
+    return [sample.of_seeds(seeds) for sample in samples] if len(seeds) > 1 else list(samples)
 
 
 def sum_of(terms: Sequence[Term]) -> float:

@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any, TypeGuard
 
 import jinja2
-import pandas as pd
 
 from reports.charts import Chart
 from reports.dictionary import PARAMETERS
@@ -196,7 +195,7 @@ def _varying_parameters(report: Report) -> list[str]:
 
 def _is_empty(value: object) -> bool:
     """Whether a parameter is null or an empty list."""
-    return value == "" or bool(pd.isna(value))  # pyright: ignore[reportArgumentType] - a frame holds single values
+    return value is None or value == "" or (isinstance(value, float) and math.isnan(value))
 
 
 def _shared_parameters(report: Report) -> list[tuple[str, str]]:

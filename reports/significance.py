@@ -107,6 +107,16 @@ class Sample:
             return 0.0
         return normal_margin(spread) if count == 1 else t_margin(spread / math.sqrt(count), count - 1)
 
+    def of_seeds(self, seeds: Iterable[int]) -> Sample:
+        """Return the scores of these seeds alone, in their order."""
+        places = [self.seeds.index(seed) for seed in seeds]
+        return Sample(
+            tuple(self.seeds[i] for i in places),
+            tuple(self.cells[i] for i in places),
+            tuple(self.values[i] for i in places),
+            tuple(self.errors[i] for i in places),
+        )
+
     @property
     def has_error(self) -> bool:
         """Whether the error of the mean can be estimated."""
