@@ -17,7 +17,7 @@ from reports.metrics import PREFERRED_SPLITS, shown, title_of
 from reports.report import Report
 from reports.rows import CellRow, cell_rows
 from reports.scores import sample_of
-from reports.significance import PairedErrors, Sample
+from reports.significance import LEAST_SEEDS, PairedErrors, Sample
 from reports.tables import ResultTable, comparable_groups
 from reports.values import label_value, short_axes, show_value
 
@@ -186,7 +186,10 @@ class ChartMaker:
         front = _pareto(lines) if axis.key == "nfe" else None
         series = [*lines, *([front] if front is not None else [])]
         hidden = self._hidden([group for _, group in _grouped(rows, lambda row: (line_of(row), row[axis.column]))])
-        bars = _bars([p for line in lines for p in line.points]) or "The errors of these numbers are not known."
+        bars = (
+            _bars([p for line in lines for p in line.points])
+            or "No intervals: these errors are not known, or from two seeds only."
+        )
         caption = " ".join(filter(None, (bars, self._averaged(hidden), PARETO_NOTE if front is not None else "")))
         title, y = f"{title_of(metric)} against {axis.title}", Axis(_unit_title(metric), is_log)
         return Chart(
@@ -229,13 +232,14 @@ class ChartMaker:
         return ChartPoint(float(x), y, "", y_margin=margin)
 
     def _average(self, rows: list[CellRow], metric: str) -> tuple[float, float | None]:
-        """The mean over all axes of the rows, each with its seeds, and half of its 95% interval."""
+        """The mean over all axes of the rows, each with its seeds, and half of its 95% interval as tables have it."""
         samples: list[Sample] = []
         for _, group in _grouped(rows, lambda row: tuple(row[axis] for axis in self.axes)):
             sample = sample_of(list(group), metric)
             samples += [sample] if sample.values else []
         terms = [(1 / len(samples), sample) for sample in with_common_seeds(samples)]
-        return sum_of(terms), margin_of(terms, self.paired.get(metric))
+        is_shown = len(terms[0][1].seeds) == 1 or len(terms[0][1].seeds) >= LEAST_SEEDS
+        return sum_of(terms), margin_of(terms, self.paired.get(metric)) if is_shown else None
 
     def scatter(self, key: str, x: str, y: str, title: str) -> Chart | None:
         """Draw two metrics of every cell against each other, in the colours of one axis."""

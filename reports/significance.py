@@ -26,6 +26,7 @@ from scipy.special import ndtr, ndtri, stdtr, stdtrit  # pyright: ignore[reportM
 from reports.metrics import is_rounding
 
 LEVEL = 0.05  # probability of a false winner anywhere in a table
+LEAST_SEEDS = 3  # for the interval of a score; that of two seeds reaches 12.7 standard errors to either side
 MIN_RELATIVE_VARIANCE = 1e-12  # anything below this is rounding
 Mark = Literal["best", "tied", ""]
 
@@ -100,7 +101,7 @@ class Sample:
         None if it is unknown, exactly 0 if all images or seeds agree but for rounding.
         """
         count, std = len(self.values), self.std
-        spread = self.errors[0] if count == 1 else std if count > 2 else None
+        spread = self.errors[0] if count == 1 else std if count >= LEAST_SEEDS else None
         if spread is None or not math.isfinite(spread):
             return None
         if is_rounding(spread, self.values):

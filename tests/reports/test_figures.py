@@ -17,7 +17,7 @@ from reports.folder import write_report
 from reports.layout import Layout
 from reports.plots import write_figures
 from reports.report import Report
-from reports.svg import to_svg
+from reports.svg import marker_svg, to_svg
 from reports.tables import result_tables
 from tests.reports.frames import DIGITS, LAYOUT, NO_CURVES, digits, frame, full, report, samplers, with_errors
 
@@ -68,11 +68,23 @@ def test_captions_explain_what_is_drawn_and_no_more() -> None:
     assert "Filled" not in scores.caption, "as none is"
 
 
-def test_intervals_over_seeds_are_called_intervals() -> None:
-    made = samplers()
+def test_points_have_the_intervals_over_seeds_that_tables_have() -> None:
+    third = samplers()[lambda made: made["seed"] == 1].assign(seed=2)
+    made = pd.concat([samplers(), third.assign(cell=third["cell"] + "2")], ignore_index=True)
     made = made.assign(fid_test=made["nfe"] + 0.5 * made["seed"])
-    assert charts(made, SAMPLERS)["nfe"].caption.startswith("Bars: 95% intervals.")
-    assert charts(made[made["seed"] == 0], SAMPLERS)["nfe"].caption.startswith("The errors of these numbers are not")
+    (table,) = result_tables(made, replace(SAMPLERS, metrics=("fid_test",)))
+    chart = charts(made, SAMPLERS)["nfe"]
+    assert chart.series[0].points[0].y_margin == table.entries[0].margin and chart.caption.startswith("Bars: 95%")
+    for fewer in (made[made["seed"] < 2], made[made["seed"] == 0]):  # two seeds make an interval too wide to be shown
+        chart = charts(fewer, SAMPLERS)["nfe"]
+        assert {point.y_margin for series in chart.series for point in series.points} == {None}
+        assert chart.caption.startswith("No intervals: ")
+
+
+def test_a_legend_shows_a_line_where_there_is_one() -> None:
+    points = (ChartPoint(1.0, 2.0, ""),)
+    assert "<line" in marker_svg(Series("a", 0, points, is_line=True))
+    assert "<line" not in marker_svg(Series("a", 0, points)) and "<circle" in marker_svg(Series("a", 0, points))
 
 
 def test_layouts_of_the_same_cells_share_one_chart_of_scores() -> None:
