@@ -27,6 +27,7 @@ MAX_COLOURED = 7  # values of the axis that colours show
 FARTHEST_BASELINE = 2.0  # in spans of all dots; a line that is farther away would squeeze the dots together
 SAMPLER, GUIDANCE, STEPS = "sampling.sampler", "sampling.guidance", "sampling.steps"
 BASELINE_KIND = "real"
+NO_BARS = "No intervals: these errors are not known, or from two seeds only."
 PARETO_NOTE = "Pareto front: no other point is lower at as few evaluations."
 
 
@@ -186,10 +187,7 @@ class ChartMaker:
         front = _pareto(lines) if axis.key == "nfe" else None
         series = [*lines, *([front] if front is not None else [])]
         hidden = self._hidden([group for _, group in _grouped(rows, lambda row: (line_of(row), row[axis.column]))])
-        bars = (
-            _bars([p for line in lines for p in line.points])
-            or "No intervals: these errors are not known, or from two seeds only."
-        )
+        bars = _bars([p for line in lines for p in line.points]) or NO_BARS
         caption = " ".join(filter(None, (bars, self._averaged(hidden), PARETO_NOTE if front is not None else "")))
         title, y = f"{title_of(metric)} against {axis.title}", Axis(_unit_title(metric), is_log)
         return Chart(
