@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edm.data.errors import DataError, FileProblem, FilesError
+from edm.data.files import HTML, LFS
 from edm.data.readers import size_text
 
 if TYPE_CHECKING:
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 CELEBA_SIZE = (178, 218)  # width and height of every aligned picture
 CELEBA_CROP = 178
 MAX_PIXELS = 89_478_485  # of one picture: 256 MiB as RGB; Pillow takes larger ones for attacks, too
+HEIC = (b"ftypheic", b"ftypheix", b"ftypmif1")  # where phones give pictures the name of a JPEG
 LARGE_PIXELS = 2**24  # pictures above this are decoded one at a time, as each takes hundreds of megabytes
 
 _one_large_at_a_time = threading.Lock()
@@ -121,8 +123,18 @@ def _opened(content: bytes, title: str) -> Generator[Image, None, None]:
     except (PIL_Image.DecompressionBombError, PIL_Image.DecompressionBombWarning) as error:
         raise _too_large(title, re.findall(r"\d+", str(error))[0]) from None
     except Exception as error:  # decoders raise nearly any class for a broken file
-        reason = "it is not a picture" if isinstance(error, UnidentifiedImageError) else error
+        reason = _kind_of(content) if isinstance(error, UnidentifiedImageError) else error
         raise FilesError(FileProblem(title, f"cannot be decoded ({reason})", "replace it or remove it")) from None
+
+
+def _kind_of(content: bytes) -> str:
+    """Return what the content of a file is that no decoder knows."""
+    head = content[:512].lstrip().lower()
+    if head.startswith(LFS):
+        return "it is a pointer of Git LFS; get the picture with 'git lfs pull'"
+    if content[4:12] in HEIC:
+        return "it is a HEIC picture; save it as JPEG or PNG"
+    return "it is an HTML page" if head.startswith(HTML) else "it is empty" if not content else "it is not a picture"
 
 
 @cache

@@ -133,8 +133,9 @@ class ZipFiles(Files):
             again = "download or unpack it again"
             raise FilesError(FileProblem(str(title), f"cannot be read ({error})", again, again)) from None
         except (RuntimeError, NotImplementedError) as error:  # encrypted, or packed by a method unknown here
-            unpacked = "unpack it and give the folder"
-            raise FilesError(FileProblem(str(title), f"cannot be unpacked ({error})", unpacked, unpacked)) from None
+            reason = "it is encrypted" if "encrypted" in str(error) else error
+            unpacked = "unpack the archive and give the folder"
+            raise FilesError(FileProblem(str(title), f"cannot be unpacked ({reason})", unpacked, unpacked)) from None
 
     def close(self) -> None:
         """Close the archive."""

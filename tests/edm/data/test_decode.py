@@ -91,7 +91,13 @@ def test_pictures_are_turned_upright(orientation: int) -> None:
 @pytest.mark.parametrize(
     ("content", "expected"),
     [
-        (b"", "it is not a picture"),
+        (b"", "it is empty"),
+        (b"<!DOCTYPE html>", "it is an HTML page"),
+        (
+            b"version https://git-lfs.github.com/spec/v1",
+            "it is a pointer of Git LFS; get the picture with 'git lfs pull'",
+        ),
+        (b"\0\0\0\x18ftypheic\0\0\0\0", "it is a HEIC picture; save it as JPEG or PNG"),
         (b"not a picture", "it is not a picture"),
         (encoded(picture(0), "JPEG")[:3000], "truncated"),
         (encoded(picture(0), "PNG")[:3000], "truncated"),

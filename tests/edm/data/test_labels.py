@@ -1,6 +1,8 @@
 """The layout of NVlabs' dataset_tool, whose labels are in dataset.json; and zip archives of images."""
 
+import io
 import json
+import tarfile
 import zipfile
 from pathlib import Path
 
@@ -172,10 +174,19 @@ def test_classes_and_splits_are_found_in_a_zip(tmp_path: Path) -> None:
     assert source_fingerprint(config(archive)) == source_fingerprint(config(folder))
 
 
+def tar_of_nothing() -> bytes:
+    file = io.BytesIO()
+    with tarfile.open(fileobj=file, mode="w:gz") as tar:
+        tar.addfile(tarfile.TarInfo("0.png"))
+    return file.getvalue()
+
+
 def test_a_zip_that_is_none_is_one_sentence(tmp_path: Path) -> None:
     path = tmp_path / "x.zip"
     for content, expected in (
         (b"<!DOCTYPE html>", "is an HTML page, as servers send instead of a file that they refuse"),
+        (b"PK\x03\x04" + bytes(40), "is a zip archive that is cut short or damaged; download or pack it again"),
+        (tar_of_nothing(), "is a tar archive, and only zip archives are read; unpack it and give the folder"),
         (b"PK", "is a file, but no zip archive; give a folder or a zip archive of images"),
     ):
         path.write_bytes(content)
@@ -195,7 +206,7 @@ def test_an_encrypted_or_damaged_zip_is_one_sentence(tmp_path: Path) -> None:
     for place in (start + 6, content.index(b"10.png", directory) - 38):  # the flags in both headers
         content[place] |= 1
     (tmp_path / "encrypted.zip").write_bytes(content)
-    with pytest.raises(DataError, match=r"10.png: cannot be unpacked \(.*password.*\); unpack it and give the folder"):
+    with pytest.raises(DataError, match=r"10.png: cannot be unpacked \(it is encrypted\); unpack the archive and give"):
         source_fingerprint(config(tmp_path / "encrypted.zip"))
 
 
