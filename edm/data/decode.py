@@ -6,7 +6,7 @@ import io
 import re
 import threading
 import warnings
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from functools import cache
 from typing import TYPE_CHECKING, Literal
@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from edm.data.errors import DataError, FileProblem, FilesError
 from edm.data.files import HTML, LFS
+from edm.data.notices import DARK, Notice
 from edm.data.readers import size_text
 
 if TYPE_CHECKING:
@@ -61,18 +62,28 @@ def read_same_size(contents: Sequence[bytes], mode: Literal["L", "RGB"], size: t
     return decoded.transpose(0, 3, 1, 2)
 
 
-def read_picture(content: bytes, title: str, channels: int, resolution: int) -> Bytes:
-    """Decode any picture and resize its largest central square: (channels, resolution, resolution).
+def read_picture(content: bytes, title: str, channels: int, resolution: int) -> tuple[Bytes, tuple[Notice, ...]]:
+    """Decode any picture and resize its largest central square; also return what a person should know of it.
 
-    It is turned upright first; transparent pixels become white; 16-bit grey keeps its upper 8 bits. title: what error
-    messages call it. Raises DataError.
+    The square has the shape (channels, resolution, resolution). The picture is turned upright first; transparent pixels
+    become white; 16-bit grey keeps its upper 8 bits. title: what error messages call it. Raises DataError.
     """
     from PIL import ImageOps
 
     with _opened(content, title) as opened:
+        noticed = tuple(_noticed(opened, resolution))
         ImageOps.exif_transpose(opened, in_place=True)
         image = _converted(opened, "RGB" if channels == 3 else "L")
-        return _square(image, min(image.size), resolution)
+        return _square(image, min(image.size), resolution), noticed
+
+
+def _noticed(image: Image, resolution: int) -> Iterator[Notice]:
+    if min(image.size) < resolution:
+        yield "small"
+    if image.format != "MPO" and getattr(image, "is_animated", False):  # MPO: a camera's JPEG with a preview in it
+        yield "frames"
+    if image.mode.startswith("I") and (np.asarray(image) < DARK).all():
+        yield "dark"
 
 
 def _converted(image: Image, mode: str) -> Image:

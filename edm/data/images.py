@@ -41,7 +41,7 @@ class Pictures(ABC):
         """
 
     def digests(self, start: int, stop: int) -> str:
-        """Return, in hexadecimal, what `verify` needs to know of images that were read; most need nothing."""
+        """Return what `verify` needs to know of images that were read, as text in one line; most need nothing."""
         del start, stop
         return ""
 

@@ -26,7 +26,7 @@ def record_view(made: dict[str, Any]) -> Group:
         "fingerprint": made["fingerprint"],
         "made from": f"{', '.join(source['files'])} ({source['checked']} checked)" if source else None,
         "folder": made["folder"],
-        "remarks": "; ".join(source.get("remarks", ())) or None if source else None,
+        "remarks": "; ".join([*source.get("remarks", ()), *source.get("noticed", ())]) or None if source else None,
     }
     shown = ((name, value) for name, value in facts.items() if value is not None)
     return Group(*(Paragraph(Text(f"  {name}"), str(value), INDENT) for name, value in shown))
