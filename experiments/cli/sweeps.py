@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,22 +12,28 @@ from experiments.names import is_part
 from experiments.store.sweep_names import is_variant
 
 if TYPE_CHECKING:
+    from edm.config import DataConfig
     from experiments.inputs import InputFiles
     from experiments.runner.options import Options
     from experiments.runner.schedule import Schedule
     from experiments.store.store import Store
     from experiments.sweep.plan import Plan
     from experiments.sweep.spec import Sweep
+    from experiments.sweep.tasks import DataSource
 
 SWEEP_FILES = (".yaml", ".yml")
 
 
 @dataclass(frozen=True)
 class RequestedSweep:
-    """A sweep, and the reader of the files that it names, which reads each of them once."""
+    """A sweep, and the reader of the files that it names, which reads each of them once.
+
+    record: the name under which it was recalled; None where it was read from its file.
+    """
 
     sweep: Sweep
     inputs: InputFiles
+    record: str | None = None
 
 
 def read_sweep(text: str, store: Path, overrides: tuple[str, ...] = ()) -> RequestedSweep:
@@ -45,7 +51,7 @@ def read_sweep(text: str, store: Path, overrides: tuple[str, ...] = ()) -> Reque
 
     sweep = recall_sweep(text, Store(store))
     _refuse_overrides(text, overrides)
-    return RequestedSweep(sweep, inputs)
+    return RequestedSweep(sweep, inputs, text)
 
 
 def overrides_of(set_: list[str] | None, gpus: str | None, cpus: int | None) -> tuple[str, ...]:
@@ -107,7 +113,36 @@ def open_sweep(requested: RequestedSweep, store: Path, options: Options) -> tupl
     """Return what is left to do of a sweep, and the store; raises UserError where the store or an option is wrong."""
     from experiments.runner.resume import open_schedule
     from experiments.store.store import Store
-    from experiments.sweep.plan import plan_sweep
 
     place = Store(store)
-    return open_schedule(plan_sweep(requested.sweep, requested.inputs, holdings=place), place, options), place
+    return open_schedule(_planned(requested, place), place, options), place
+
+
+def _planned(requested: RequestedSweep, store: Store) -> Plan:
+    """Return the plan of a sweep; one without its file goes on from prepared images where their folder is gone.
+
+    Raises UserError where the store does not have those either.
+    """
+    from edm.data.errors import DataError
+    from experiments.sweep.plan import plan_sweep
+
+    try:
+        return plan_sweep(requested.sweep, requested.inputs, holdings=store)
+    except DataError as error:
+        name = requested.record
+        if name is None:
+            raise UserError(str(error)) from None  # it has changed since the file was read
+        remark = f"{error}; {name} goes on from the images that were prepared from it"
+        try:
+            plan = plan_sweep(requested.sweep, requested.inputs, _prepared_sources(name, store), store)
+        except DataError as still:
+            raise UserError(f"{name}: {still}, or the sweep file with another path") from None
+    return replace(plan, remarks=(remark, *plan.remarks))
+
+
+def _prepared_sources(name: str, store: Store) -> dict[DataConfig, DataSource]:
+    """Return the data sets of a recorded sweep that the store holds."""
+    from experiments.tracking.records import recall_plan
+
+    recorded = {planned.cell.data: planned.training.data for planned in recall_plan(name, store).cells}
+    return {config: source for config, source in recorded.items() if store.has_result("data", source.signature)}
