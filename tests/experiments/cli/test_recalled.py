@@ -56,7 +56,8 @@ def test_without_prepared_images_one_sentence_says_what_is_gone(folder: Path, st
     said = command("plan", "birds", store=store)
     assert isinstance(said.exception, UserError)
     assert str(said.exception) == (
-        f"birds: {folder}: no such folder; give a folder or a zip archive of images, or the sweep file with another path"
+        f"birds: {folder}: no such folder; "
+        "give a folder or a zip archive of images, or the sweep file with another path"
     )
 
 
