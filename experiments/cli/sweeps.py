@@ -12,14 +12,12 @@ from experiments.names import is_part
 from experiments.store.sweep_names import is_variant
 
 if TYPE_CHECKING:
-    from edm.config import DataConfig
     from experiments.inputs import InputFiles
     from experiments.runner.options import Options
     from experiments.runner.schedule import Schedule
     from experiments.store.store import Store
     from experiments.sweep.plan import Plan
     from experiments.sweep.spec import Sweep
-    from experiments.sweep.tasks import DataSource
 
 SWEEP_FILES = (".yaml", ".yml")
 
@@ -119,30 +117,33 @@ def open_sweep(requested: RequestedSweep, store: Path, options: Options) -> tupl
 
 
 def _planned(requested: RequestedSweep, store: Store) -> Plan:
-    """Return the plan of a sweep; one without its file goes on from prepared images where their folder is gone.
+    """Return the plan of a sweep; one without its file goes on from the store where a file that it names is gone.
 
-    Raises UserError where the store does not have those either.
+    Raises UserError where the store does not have what is needed of that file either.
     """
     from edm.data.errors import DataError
     from experiments.sweep.plan import plan_sweep
 
     try:
         return plan_sweep(requested.sweep, requested.inputs, holdings=store)
-    except DataError as error:
+    except (DataError, UserError) as error:
         name = requested.record
-        if name is None:
-            raise UserError(str(error)) from None  # it has changed since the file was read
-        remark = f"{error}; {name} goes on from the images that were prepared from it"
-        try:
-            plan = plan_sweep(requested.sweep, requested.inputs, _prepared_sources(name, store), store)
-        except DataError as still:
-            raise UserError(f"{name}: {still}, or the sweep file with another path") from None
-    return replace(plan, remarks=(remark, *plan.remarks))
+        plan = _plan_of_held(name, store) if name is not None else None
+        if plan is None:
+            where = f"{name}: " if name is not None else ""
+            raise UserError(f"{where}{error}") from None
+        return replace(plan, remarks=(f"{error}; {name} goes on from what the store holds of it", *plan.remarks))
 
 
-def _prepared_sources(name: str, store: Store) -> dict[DataConfig, DataSource]:
-    """Return the data sets of a recorded sweep that the store holds."""
+def _plan_of_held(name: str, store: Store) -> Plan | None:
+    """Return the plan of a recorded sweep; None unless the store has all folders of images and networks that it names.
+
+    Other data sets have no files of their own.
+    """
     from experiments.tracking.records import recall_plan
 
-    recorded = {planned.cell.data: planned.training.data for planned in recall_plan(name, store).cells}
-    return {config: source for config, source in recorded.items() if store.has_result("data", source.signature)}
+    plan = recall_plan(name, store)
+    folders = [source for source in plan.sources.values() if source.config.name == "folder"]
+    networks = [training for training in plan.trainings.values() if training.pretrained is not None]
+    held = all(store.has_result(task.store_kind, task.signature) for task in (*folders, *networks))
+    return plan if held else None
