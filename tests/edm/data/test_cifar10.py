@@ -141,7 +141,7 @@ def test_parquet_files_with_other_images_are_refused(tmp_path: Path, monkeypatch
         (
             "img",
             4,
-            r"the parquet files of train \(1 found\) hold 4 images, not 30; give all of its files, or give another packing of cif",
+            r"the parquet files of train \(1 found\) hold 4 images, not 30; give all of its files, or",
         ),
     ],
 )
