@@ -31,6 +31,7 @@ from experiments.store.layout import RESULT
 from experiments.store.store import Store
 from experiments.sweep.plan import Plan
 from experiments.sweep.tasks import DataSource
+from experiments.tracking.answers import why_unanswered
 from experiments.trials.remedies import explain
 
 Verdict = Literal["ok", "note", "wrong"]  # note: no problem, or not one for now, but worth knowing
@@ -183,7 +184,9 @@ def _tracking(store: Store, uri: str | None) -> Finding:
         remedy = (
             "start it with 'mlflow server', or leave --tracking-uri out; runs work without it, and 'sync' catches up"
         )
-        return Finding("MLflow tracking", "wrong", f"{redact(uri)} does not answer ({_line(error)})", remedy)
+        return Finding(
+            "MLflow tracking", "wrong", f"{redact(uri)} does not answer ({why_unanswered(error, uri)})", remedy
+        )
     own = importlib.metadata.version("mlflow")
     same = version.split(".")[0] == own.split(".")[0]
     remedy = "" if same else f"install mlflow {own} on the server, or {version} here"

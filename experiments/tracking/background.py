@@ -5,9 +5,10 @@ from __future__ import annotations
 import threading
 from typing import TYPE_CHECKING
 
-from experiments.errors import one_line
+from experiments.redaction import redact
 from experiments.store.store import Store
 from experiments.sweep.plan import Plan
+from experiments.tracking.answers import why_unanswered
 from experiments.tracking.links import run_link
 
 if TYPE_CHECKING:
@@ -85,7 +86,8 @@ class MirrorThread:
             self._runs = {name: run.run_id for name, run in mirror.experiment.runs.items()}
         except Exception as error:
             # whatever a server or a database may say: MLflow is a mirror, and the next round tries again
-            self.problem = one_line(error)
+            place = f"{redact(self.uri)}: " if self.uri else ""
+            self.problem = place + why_unanswered(error, self.uri)
         return mirror
 
     def _open(self) -> Mirror:

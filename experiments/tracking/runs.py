@@ -10,7 +10,8 @@ import mlflow
 from mlflow.entities import Metric, Run, RunTag
 from mlflow.exceptions import MlflowException
 
-from experiments.errors import UserError, one_line
+from experiments.errors import UserError
+from experiments.tracking.answers import why_unanswered
 from experiments.tracking.own_notes import NOTE, is_own, marked
 from experiments.tracking.sync_state import MirroredRun
 
@@ -28,7 +29,7 @@ def answering(uri: str, remedy: str) -> Iterator[None]:
     try:
         yield
     except (MlflowException, ImportError) as error:  # the latter of a kind of database that needs a package of its own
-        raise UserError(f"--tracking-uri {uri}: does not answer ({one_line(error)}); {remedy}") from None
+        raise UserError(f"--tracking-uri {uri}: does not answer ({why_unanswered(error, uri)}); {remedy}") from None
 
 
 def all_runs(client: mlflow.MlflowClient, experiment: str, page_size: int = PAGE) -> Iterator[Run]:
