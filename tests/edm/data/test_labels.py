@@ -174,6 +174,19 @@ def test_classes_and_splits_are_found_in_a_zip(tmp_path: Path) -> None:
     assert source_fingerprint(config(archive)) == source_fingerprint(config(folder))
 
 
+def test_a_zip_with_backslashes_is_the_folder_that_was_packed(tmp_path: Path) -> None:
+    folder = image_tree(tmp_path / "images", *(f"{kind}/{i}.png" for kind in "ab" for i in range(10)))
+    archive = tmp_path / "x.zip"
+    with zipfile.ZipFile(archive, "w") as opened:
+        for path in [folder / "a", *sorted(folder.rglob("*.png"))]:
+            entry = zipfile.ZipInfo(str(path.relative_to(folder.parent)).replace("/", "\\"))
+            entry.create_system = 0  # Windows
+            entry.filename += "\\" if path.is_dir() else ""
+            opened.writestr(entry, b"" if path.is_dir() else path.read_bytes())
+    assert facts(config(archive)).num_classes == 2 and not facts(config(archive)).remarks
+    assert source_fingerprint(config(archive)) == source_fingerprint(config(folder))
+
+
 def tar_of_nothing() -> bytes:
     file = io.BytesIO()
     with tarfile.open(fileobj=file, mode="w:gz") as tar:
