@@ -17,7 +17,7 @@ from edm.checksums import sha256_of
 from edm.config import SPLITS, Split
 from edm.data.errors import DataError, caught, listed, require_all
 from edm.data.files import Files, FolderFiles, open_files, open_regular
-from edm.data.labels import read_labels
+from edm.data.labels import GivenLabels, read_labels
 from edm.data.listing import LABELS_FILE, MAX_IMAGE_BYTES, SUFFIXES, LeftOut, Listing, describe, list_files
 from edm.data.progress import CountedStep, OnProgress, ignore_progress
 
@@ -41,7 +41,8 @@ class ImageFolder:
     has_splits: whether it begins with a split. carved: splits that have no folder, so that they are cut from train.
     classes: names of the classes, sorted; empty where there are fewer than two. labels: number of the class of every
     image; 0 for all where there are no classes. relabelled: whether the labels come from dataset.json and differ from
-    what the folders say. left_out: files that are not read.
+    what the folders say. left_out: files that are not read. absent: images that dataset.json names and that are not
+    there.
     """
 
     root: Path
@@ -53,6 +54,7 @@ class ImageFolder:
     labels: tuple[int, ...]
     relabelled: bool
     left_out: tuple[LeftOut, ...]
+    absent: tuple[str, ...] = ()
 
     def open(self) -> Files:
         """Open the files, to be closed afterwards."""
@@ -160,6 +162,9 @@ def _remarks(folder: ImageFolder, train: Sequence[int]) -> Iterator[str]:
         count = sum(kind.count for kind in folder.left_out)
         files, are = ("file", "is") if count == 1 else ("files", "are")
         yield f"{folder.root}: {count:,} {files} {are} left out, being of other types: {describe(folder.left_out)}"
+    if folder.absent:
+        count = len(folder.absent)
+        yield f"{folder.root}: {LABELS_FILE} names {count:,} images that are not there, such as {folder.absent[0]}"
     if folder.has_splits and folder.carved:
         (split,) = folder.carved
         given = folder_splits(folder, 0)[split]
@@ -218,14 +223,14 @@ def _labelled(root: Path, listing: Listing, has_splits: bool) -> ImageFolder:
         classes = _classes(root, listing.images, has_splits)
         labels = _labels_by_folder(listing.images, has_splits, classes)
         return ImageFolder(*shape, classes, labels, False, listing.left_out)
-    numbers = max(given) + 1
+    numbers = max(given.numbers) + 1
     classes = tuple(map(str, range(numbers))) if numbers > 1 else ()
-    labels = given if classes else (0,) * len(given)
+    labels = given.numbers if classes else (0,) * len(given.numbers)
     differ = labels != _labels_by_folder(listing.images, has_splits, None)
-    return ImageFolder(*shape, classes, labels, differ, listing.left_out)
+    return ImageFolder(*shape, classes, labels, differ, listing.left_out, given.absent)
 
 
-def _given_labels(root: Path, listing: Listing) -> tuple[int, ...] | None:
+def _given_labels(root: Path, listing: Listing) -> GivenLabels | None:
     if not listing.label_files:
         return None
     files = open_files(root, listing.prefix)

@@ -54,6 +54,22 @@ def test_the_labels_are_those_that_nvlabs_code_reads(tmp_path: Path) -> None:
     pictures.close()
 
 
+def test_labels_of_images_that_are_not_there_are_said(tmp_path: Path) -> None:
+    nvlabs(tmp_path, listed(CLASSES))
+    for name in NAMES[7:9]:
+        (tmp_path / name).unlink()
+    (remark,) = facts(config(tmp_path)).remarks
+    assert remark == f"{tmp_path}: dataset.json names 2 images that are not there, such as {NAMES[7]}"
+
+
+def test_two_labels_of_one_image_are_refused(tmp_path: Path) -> None:
+    nvlabs(tmp_path / "same", [*listed(CLASSES), [NAMES[4], CLASSES[4]]])
+    assert facts(config(tmp_path / "same")).num_classes == 3
+    nvlabs(tmp_path / "other", [*listed(CLASSES), [NAMES[4], CLASSES[4] + 1]])
+    with pytest.raises(DataError, match=f"dataset.json: gives {NAMES[4]} the labels 1 and 2; remove one of them"):
+        facts(config(tmp_path / "other"))
+
+
 def test_null_labels_are_no_classes(tmp_path: Path) -> None:
     nvlabs(tmp_path, None)
     assert facts(config(tmp_path)).num_classes == 0 and open_folder(str(tmp_path)).labels == (0,) * 40
