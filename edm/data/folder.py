@@ -203,7 +203,10 @@ def _open(root: Path, on_progress: OnProgress) -> ImageFolder:
     listing = list_files(root, on_progress)
     if not listing.images:
         others = f", but {describe(listing.left_out)}" if listing.left_out else ""
-        raise DataError(f"{root}: holds no images ({', '.join(SUFFIXES)}){others}; give the folder that does")
+        remedy = "give the folder that does"
+        if any(kind.suffix == ".parquet" for kind in listing.left_out):
+            remedy += ", or unpack the parquet files as docs/datasets.md shows"
+        raise DataError(f"{root}: holds no images ({', '.join(SUFFIXES)}){others}; {remedy}")
     has_splits = _has_splits(root, listing.images)
     folder = _labelled(root, listing, has_splits)
     if min(len(indices) for indices in folder_splits(folder, 0).values()) < 2:
