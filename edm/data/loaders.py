@@ -49,8 +49,10 @@ class FolderPictures(Pictures):
     def __init__(self, config: DataConfig) -> None:
         assert config.path and config.resolution
         self.folder, known = open_folder(config.path), facts(config)
-        source = source_record([self.folder.root])
-        super().__init__(np.array(self.folder.labels, dtype=np.int64), {**source, "remarks": list(known.remarks)})
+        source = {**source_record([self.folder.root]), "remarks": list(known.remarks)}
+        if self.folder.classes:
+            source["classes"] = list(self.folder.classes)
+        super().__init__(np.array(self.folder.labels, dtype=np.int64), source)
         self.channels, self.resolution = known.channels, config.resolution
         self.planned = source_fingerprint(config)
         self.digests_read = [b""] * len(self.folder.paths)

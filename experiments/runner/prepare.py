@@ -76,8 +76,8 @@ def prepare_data_set(
     store: Store, source: DataSource, listener: RunListener, go_on: Callable[[], None] = lambda: None
 ) -> None:
     """Prepare a data set where the store does not hold it. Raises UserError, or what `go_on` raises along the way."""
+    from experiments.trials.data_records import noticed
     from experiments.trials.datasets import ensure_prepared, is_prepared
-    from experiments.trials.noticed import noticed
 
     if is_prepared(store, source):
         return

@@ -32,7 +32,7 @@ from experiments.store.results import (
 from experiments.sweep.jobs import Task
 from experiments.sweep.metrics import headline
 from experiments.sweep.tasks import Evaluation, Training
-from experiments.trials.noticed import noticed
+from experiments.trials.data_records import noticed
 from experiments.wording import duration, size
 
 VERBS = {
