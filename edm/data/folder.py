@@ -98,11 +98,13 @@ def folder_splits(folder: ImageFolder, seed: int) -> dict[Split, list[int]]:
     Images to be divided rank by SHA-256("SEED/path"): the first ranks are test, the next val, the rest train.
     """
     first = [path.partition("/")[0] if folder.has_splits else "train" for path in folder.paths]
-    splits = {split: [i for i, part in enumerate(first) if part == split] for split in SPLITS}
+    splits: dict[Split, list[int]] = {s: [i for i, part in enumerate(first) if part == s] for s in SPLITS}
     train = splits["train"]
-    sizes = {split: len(train) // CARVED_SHARE for split in folder.carved}
+    sizes: dict[Split, int] = {split: len(train) // CARVED_SHARE for split in folder.carved}
     dealt = carve((os.fsencode(f"{seed}/{folder.paths[i]}") for i in train), sizes)
-    return splits | {split: [train[i] for i in chosen] for split, chosen in dealt.items()}
+    for split, chosen in dealt.items():
+        splits[split] = [train[i] for i in chosen]
+    return splits
 
 
 def folder_fingerprint(folder: ImageFolder, on_progress: OnProgress = ignore_progress) -> str:
@@ -169,12 +171,9 @@ def _remarks(folder: ImageFolder, train: Sequence[int]) -> Iterator[str]:
         (split,) = folder.carved
         given = folder_splits(folder, 0)[split]
         yield f"{folder.root}: has no images in {split}, so {len(given):,} of those in train are used as {split}"
-    elif len(folder.classes) > 1 and SPLIT_NAMES.issuperset(name.lower() for name in folder.classes):
-        named = " and ".join(folder.classes) if len(folder.classes) == 2 else ", ".join(folder.classes)
-        yield (
-            f"{folder.root}: its classes ({named}) have names of splits; if they are splits, call their folders train, "
-            "val and test"
-        )
+    elif folder.classes and SPLIT_NAMES.issuperset(name.lower() for name in folder.classes):
+        what = f"its classes ({listed(folder.classes)}) have names of splits"
+        yield f"{folder.root}: {what}; if they are splits, call their folders train, val and test"
     trained = {folder.labels[i] for i in train}
     untrained = [name for number, name in enumerate(folder.classes) if number not in trained]
     if untrained:

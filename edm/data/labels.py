@@ -51,7 +51,7 @@ def read_labels(root: Path, files: Mapping[str, bytes], paths: Sequence[str]) ->
             f"{root}: {' and '.join(files)} has no label for {len(unlabelled):,} of {len(paths):,} images "
             f"({listed(unlabelled)}); add the labels or remove the images, or set 'labels' to null"
         )
-    numbers = tuple(label for path in paths if (label := labels[path]) is not None)
+    numbers = tuple(label for label in map(labels.__getitem__, paths) if label is not None)
     return GivenLabels(numbers, tuple(sorted(labels.keys() - set(paths))))
 
 

@@ -99,7 +99,7 @@ def _draw(
 
     place = Store(store)
     task = find(cell, place)
-    images, label, *rest = wanted
+    images, label, per_class, trajectory, path, gif = wanted
     source = (task.training if isinstance(task, Evaluation) else task).data
     number = None if label is None else class_number(label, source, place)
     with waiting(console, "loading torch"):
@@ -110,7 +110,7 @@ def _draw(
         sampling = sampling_of(task, changes)
     except FieldError as error:
         raise UserError(f"--{error.field.replace('_', '-')}: {error.problem}") from None
-    chosen = choose_device(device)
+    chosen, request = choose_device(device), Request(images, number, per_class, trajectory, path, gif)
     with progress(console, "drawing", "images") as on_progress:
-        paths = draw_pictures(task, sampling, Request(images, number, *rest), place, chosen, on_progress)
+        paths = draw_pictures(task, sampling, request, place, chosen, on_progress)
     return describe(task, sampling), paths
