@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -18,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edm.config import DataConfig
+from edm.cores import available_cores
 from edm.data.catalogue import DatasetFacts, facts, source_fingerprint, split_indices
 from edm.data.decoded import CONTENT, JOURNAL, Chunk, Decoded
 from edm.data.errors import DataError, caught, require_all
@@ -117,7 +117,7 @@ def _write_images(
         on_progress(DECODING, written.count, num)
     with decoded:
         starts = range(written.count, num, size)
-        found = in_order(caught(_decoder(pictures, shape, train, size)), starts, threads or _cores())
+        found = in_order(caught(_decoder(pictures, shape, train, size)), starts, threads or available_cores())
         for chunk in require_all(_counted(found, starts, num, on_progress)):
             decoded.add(chunk)
             written.take_in(chunk, min(size, num - written.count))
@@ -181,7 +181,3 @@ def in_order(work: Callable[[Item], Result], items: Iterable[Item], threads: int
         finally:
             for future in waiting:
                 future.cancel()
-
-
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Literal, get_args
 
 from edm.config import DatasetName, Extension, Features
+from edm.cores import available_cores
 from edm.data.catalogue import CATALOGUE
 from experiments import hardware
 from experiments.environment import DATA_VARIABLE, WEIGHTS_VARIABLE, given_weights
@@ -33,6 +34,7 @@ from experiments.sweep.plan import Plan
 from experiments.sweep.tasks import DataSource
 from experiments.tracking.answers import why_unanswered
 from experiments.trials.remedies import explain
+from experiments.wording import count
 
 Verdict = Literal["ok", "note", "wrong"]  # note: no problem, or not one for now, but worth knowing
 
@@ -69,6 +71,7 @@ def checks(store: Store, plan: Plan | None, tracking_uri: str | None) -> Iterato
     """
     yield Check("Python", lambda: [_python()])
     yield Check("torch", lambda: [_torch()])
+    yield Check("cores", lambda: [_cores()])
     yield Check("GPUs", lambda: _gpus(plan))
     yield Check("Ray", lambda: [_package("Ray", "ray[tune]"), _ray_folder(), _shared_memory(), _open_files()])
     yield Check("MLflow", lambda: [_package("MLflow", "mlflow"), _tracking(store, tracking_uri)])
@@ -98,16 +101,33 @@ def _torch() -> Finding:
     return Finding("torch", "ok", f"{torch.__version__} ({built}), torchvision {torchvision.__version__}")
 
 
+def _cores() -> Finding:
+    own, all_of_them = available_cores(), os.cpu_count() or 1
+    others = "" if own == all_of_them else f" of {all_of_them:,}; the others are not for this process"
+    return Finding("CPU cores", "ok", f"{own:,}{others}")
+
+
 def _gpus(plan: Plan | None) -> Iterator[Finding]:
     names = hardware.gpu_names()
     wanted = plan is not None and plan.sweep.resources.gpus not in (None, 0)
     if not names:
-        text = "no GPU was found, so trials run on the CPU"
-        remedy = "install the GPU's driver, or run on the CPU with --gpus 0" if wanted else ""
-        yield Finding("GPUs", "wrong" if wanted else "note", text, remedy)
+        yield _no_gpu(wanted)
         return
     yield Finding("GPUs", "ok", f"{len(names)} x {', '.join(sorted(set(names)))}, driver {hardware.gpu_driver()}")
     yield _cuda()
+
+
+def _no_gpu(wanted: bool) -> Finding:
+    on_cpu = "so trials run on the CPU"
+    if hardware.is_driver_silent():
+        remedy = "see what nvidia-smi says; the machine may have to be restarted, or the driver installed again"
+        return Finding("GPUs", "wrong", f"nvidia-smi lists none, {on_cpu}", remedy)
+    hidden = len(hardware.all_gpus())
+    if hidden:
+        text = f"{hardware.VISIBLE}={os.environ.get(hardware.VISIBLE, '')} hides {count(hidden, 'GPU')}, {on_cpu}"
+        return Finding("GPUs", "wrong" if wanted else "note", text, f"unset {hardware.VISIBLE}" if wanted else "")
+    remedy = "install the GPU's driver, or run on the CPU with --gpus 0" if wanted else ""
+    return Finding("GPUs", "wrong" if wanted else "note", f"no GPU was found, {on_cpu}", remedy)
 
 
 def _cuda() -> Finding:

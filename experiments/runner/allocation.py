@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
-import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
 from edm.config import Extension, Features
+from edm.cores import available_cores
 from experiments import hardware
 from experiments.errors import UserError
 from experiments.store.results import ProbeResult
@@ -52,8 +52,8 @@ NOTHING = Allocation(0, 0.0)
 
 
 def local_resources(resources: ResourcesConfig) -> dict[str, float]:
-    """Return the cores and GPUs of this machine that a sweep may use, under Ray's names."""
-    return {"CPU": float(os.cpu_count() or 1), "GPU": 0.0 if resources.gpus == 0 else float(len(hardware.gpu_names()))}
+    """Return the cores and GPUs that a sweep may use here, under Ray's names."""
+    return {"CPU": float(available_cores()), "GPU": 0.0 if resources.gpus == 0 else float(len(hardware.gpu_names()))}
 
 
 class Allocator:
@@ -210,4 +210,4 @@ def require_possible(resources: ResourcesConfig, gpu_devices: Iterable[Path] = G
     """
     may_have_gpus = any(device.exists() for device in gpu_devices)
     asked = resources.gpus if isinstance(resources.gpus, float | int) else 0.0
-    require_available(resources, os.cpu_count() or 1, asked if may_have_gpus else 0.0)
+    require_available(resources, available_cores(), asked if may_have_gpus else 0.0)

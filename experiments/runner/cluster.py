@@ -26,6 +26,7 @@ import psutil
 import ray
 from ray.exceptions import RayError
 
+from edm.cores import available_cores
 from experiments.errors import UserError, one_line
 from experiments.runner import ray_private
 from experiments.runner.nodes import PACKAGES, nodes_with_other_code, require_same_code, require_shared_store
@@ -137,7 +138,7 @@ def _start_here(scratch: Path) -> None:
     # Ray authenticates its processes by a token; one of our own needs no file under HOME, which may be read-only
     os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
     options = QUIET | {"include_dashboard": False, "_temp_dir": str(scratch)}
-    options |= {"_node_ip_address": LOOPBACK, "_system_config": PATIENT}
+    options |= {"_node_ip_address": LOOPBACK, "_system_config": PATIENT, "num_cpus": available_cores()}
     for tries_left in reversed(range(START_TRIES)):
         try:
             with ray_private.own_process_group(), ray_private.on_loopback(), ray_private.without_helpers():

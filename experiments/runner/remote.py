@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -11,6 +12,7 @@ from experiments.runner import ray_environment  # noqa: F401  isort: skip  (Ray 
 import ray
 from ray.exceptions import RayActorError, RayTaskError
 
+from experiments import hardware
 from experiments.errors import UserError, one_line
 from experiments.inputs import InputFiles
 from experiments.runner.options import Options
@@ -43,6 +45,8 @@ class RemoteDriver:
     """Drives a run from inside a cluster that is reached by Ray's client, which cannot run Tune itself."""
 
     def __init__(self, sweep: Sweep, store: Store, context: TrialContext, options: Options) -> None:
+        if os.environ.get(hardware.VISIBLE) == "":  # Ray hides all GPUs from an actor that asks for none
+            del os.environ[hardware.VISIBLE]
         self.schedule = open_schedule(plan_sweep(sweep, InputFiles(), holdings=store), store, options)
         self.news: list[TaskNews | str] = []  # of tasks, or sentences for people
         self.ray_run = RayRun(

@@ -13,6 +13,7 @@ from PIL import Image
 from rich.console import Console
 from typer.testing import CliRunner
 
+from experiments import hardware
 from experiments.cli.doctor import examined
 from experiments.cli.main import app
 from experiments.inspection import doctor
@@ -119,6 +120,26 @@ def test_a_gpu_that_is_asked_for_and_not_there_is_a_problem(tmp_path: Path, monk
     findings = found(Store(tmp_path), plan)
     assert findings["GPUs"].text.startswith("2 x NVIDIA H100")
     assert findings["CUDA"].verdict == "wrong" and "torch sees none of the GPUs" in findings["CUDA"].text
+
+
+@pytest.mark.parametrize(
+    ("silent", "gpus", "sentence"),
+    [
+        (True, (), "nvidia-smi lists none"),
+        (False, (hardware.Gpu("NVIDIA H100", "GPU-1"),) * 2, "CUDA_VISIBLE_DEVICES= hides 2 GPUs"),
+        (False, (), "no GPU was found"),
+    ],
+)
+def test_why_there_is_no_gpu(
+    silent: bool, gpus: tuple[hardware.Gpu, ...], sentence: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(hardware.VISIBLE, "")
+    monkeypatch.setattr(hardware, "gpu_names", lambda: ())
+    monkeypatch.setattr(hardware, "all_gpus", lambda: gpus)
+    monkeypatch.setattr(hardware, "is_driver_silent", lambda: silent)
+    finding = found(Store(tmp_path))["GPUs"]
+    assert finding.text == f"{sentence}, so trials run on the CPU"
+    assert finding.verdict == ("wrong" if silent else "note")
 
 
 def test_little_shared_memory_is_a_problem(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -33,7 +33,7 @@ def no_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def _machine(monkeypatch: pytest.MonkeyPatch, gpus: tuple[str, ...]) -> None:
     monkeypatch.setattr(hardware, "gpu_names", lambda: gpus)
-    monkeypatch.setattr(sharing_module.os, "cpu_count", lambda: 4)
+    monkeypatch.setattr(sharing_module, "available_cores", lambda: 4)
 
 
 @pytest.fixture
