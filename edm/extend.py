@@ -239,6 +239,7 @@ def features(name: str, *, dimension: int, options: type | None = None) -> Calla
 
     images: uint8, of shape (b, c, h, w), on the device of the task. Scores can only be compared within one space.
     """
+    _require_whole("features", name, dimension=(dimension, 1))
     return _registering("features", name, options, ("images",), dimension=dimension)
 
 
@@ -256,9 +257,20 @@ def dataset(
     image: a uint8 array of shape (channels, resolution, resolution). label: 0 to num_classes - 1; with num_classes 0 it
     is ignored. splits: the numbers of images of train, val and test, which a rule picks from all.
     """
-    if tuple(splits) != ("train", "val", "test"):
+    if {*splits} != {"train", "val", "test"}:
         raise RegistrationError(
             f"extend.dataset: the splits of {name!r} are not train, val and test; give the number of each"
         )
+    sizes = {split: splits[split] for split in ("train", "val", "test")}
     shape = {"channels": channels, "resolution": resolution, "num_classes": num_classes}
-    return _registering("dataset", name, options, (), **shape, **splits)
+    _require_whole("dataset", name, channels=(channels, 1), resolution=(resolution, 1), num_classes=(num_classes, 0))
+    _require_whole("dataset", name, **{split: (size, 2) for split, size in sizes.items()})  # one has no covariance
+    return _registering("dataset", name, options, (), **shape, **sizes)
+
+
+def _require_whole(kind: Kind, name: str, **numbers: tuple[Any, int]) -> None:
+    """Raise RegistrationError unless each value is a whole number, and not below the least that is given beside it."""
+    for setting, (value, least) in numbers.items():
+        if not isinstance(value, int) or isinstance(value, bool) or value < least:
+            what = f"extend.{kind}: {setting}={value!r} of {name!r}"
+            raise RegistrationError(f"{what} has to be a whole number, {least} or more")

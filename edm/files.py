@@ -6,6 +6,7 @@ import json
 import os
 import re
 import stat
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, cast
@@ -97,8 +98,19 @@ def _model(metadata: dict[str, str], tensors: dict[str, Tensor]) -> Denoiser:
     if max(claimed) > held or sum(config.depths) > len(weights) or _least_parameters(config) > held:
         raise ValueError(f"the network has more weights than the {held:,} of the file")
     model = Denoiser(config, sigma_data)
+    _require_same_tensors(model.state_dict(), weights)
     model.load_state_dict(weights)
     return model
+
+
+def _require_same_tensors(own: Mapping[str, Tensor], given: Mapping[str, Tensor]) -> None:
+    """Raise ValueError unless all tensors have the names and shapes of a network's; it names the first that differs."""
+    for names, what in ((own.keys() - given.keys(), "lacks"), (given.keys() - own.keys(), "has an unknown tensor")):
+        if names:
+            raise ValueError(f"it {what} {min(names)}{f' and {len(names) - 1} more' if len(names) > 1 else ''}")
+    for name, value in own.items():
+        if value.shape != given[name].shape:
+            raise ValueError(f"{name} has the shape {list(given[name].shape)}, not {list(value.shape)}")
 
 
 def _least_parameters(config: NetworkConfig) -> int:

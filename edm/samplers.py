@@ -60,7 +60,7 @@ class Point:
 
     @property
     def slope(self) -> Images:
-        """dx/dsigma (EDM, eq. 3)."""
+        """dx/dsigma (EDM, eq. 1 and 3)."""
         return (self.x - self.denoised) / self.sigma
 
 

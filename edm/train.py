@@ -138,7 +138,8 @@ class TrainState:
         self.computing = computing or Computing.choose(config, device)
         self.team = team
         self.step = 0
-        self.draws_masks = network.dropout > 0 or any(extensions_in(network))  # which may draw numbers of their own
+        # code of an extension, such as a loss, may draw numbers of its own
+        self.draws_masks = network.dropout > 0 or any(extensions_in((network, config)))
         weights = generator(seed, Stream.WEIGHTS)
         denoiser = Denoiser(network, sigma_data, start(network, weights))
         if denoiser.uncertainty is not None:

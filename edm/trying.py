@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any, cast
 
@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from edm.augment import AUGMENTATIONS
 from edm.batches import TrainingSet
 from edm.config import DataConfig, Extension, NetworkConfig, SamplingConfig, TrainingConfig, extensions_in
-from edm.data.catalogue import facts
+from edm.data.catalogue import DatasetFacts, facts
 from edm.guidance import GUIDANCE_RULES
 from edm.loss import WEIGHTINGS
 from edm.metrics.own import OWN_FEATURES, OWN_METRICS
@@ -28,6 +28,9 @@ from edm.train import LOSSES, LR_SCHEDULES, OPTIMIZERS, Computing, TrainState, t
 
 IMAGES = 2
 SIGMA_DATA = 0.5
+PAIR, OTHER_PAIR = torch.tensor([0, 1]), torch.tensor([0, 2])  # numbers of images that are tried together
+SEEDED = "give its random numbers a fixed seed, and keep nothing from call to call"
+ALONE = "compute every image by itself, as batches are of any size"
 
 
 class TrialError(ValueError):
@@ -36,7 +39,16 @@ class TrialError(ValueError):
 
 def try_sampler(config: SamplingConfig, shape: tuple[int, int, int]) -> None:
     """Draw images of Gaussian data, whose denoiser is known, by the sampler of a configuration; raises TrialError."""
-    index = torch.arange(IMAGES)
+    drawn = _drawn(config, shape, PAIR)
+    if not _same(_drawn(config, shape, PAIR), drawn):
+        wanted = "take random numbers from the noise that it is given, and keep nothing from call to call"
+        raise TrialError(f"draws other images when it is called again; {wanted}")
+    if not _same(_drawn(config, shape, OTHER_PAIR)[:1], drawn[:1]):
+        raise TrialError(f"draws another image when the one beside it differs; {ALONE}")
+
+
+def _drawn(config: SamplingConfig, shape: tuple[int, int, int], index: Tensor) -> Tensor:
+    """Return the images of Gaussian data at `index` as the sampler of a configuration draws them; raises TrialError."""
     noise_levels: list[float] = []
     drawn_noise = False
 
@@ -59,21 +71,29 @@ def try_sampler(config: SamplingConfig, shape: tuple[int, int, int]) -> None:
     method, sigmas = method_of(config), config.sigmas
     start = normals(config.seed, Stream.SAMPLING, index, shape).double() * sigmas[0]
     if isinstance(method, Loop):
-        run_loop(replace(method, solve=checked(method.solve)), denoiser, start, sigmas, noise)
+        drawn = run_loop(replace(method, solve=checked(method.solve)), denoiser, start, sigmas, noise)
     else:
-        integrate(denoiser, start, sigmas, replace(method, rule=checked(method.rule)), noise)
+        drawn = integrate(denoiser, start, sigmas, replace(method, rule=checked(method.rule)), noise)
     expected = replace(config, guidance=1.0, guide=None).nfe
     if len(noise_levels) != expected:
         raise TrialError(f"calls the network {len(noise_levels)} times, and declares {expected}; correct evaluations=")
     if drawn_noise and config.is_deterministic:
         raise TrialError("draws noise without saying so; register it with adds_noise=True")
+    return drawn
 
 
 def try_guidance_rule(config: SamplingConfig, shape: tuple[int, int, int]) -> None:
     """Combine random images by the guidance rule of a configuration; raises TrialError."""
-    weaker, main = normals(0, Stream.SAMPLING, torch.arange(2 * IMAGES), shape).double().chunk(2)
-    sigma = torch.ones((), dtype=torch.float64)
-    required(GUIDANCE_RULES[config.guidance_rule](config)(weaker, main, sigma), (IMAGES, *shape))
+
+    def combined(index: Tensor) -> Tensor:
+        weaker, main = (normals(0, Stream.SAMPLING, index, shape, part).double() for part in range(2))
+        sigma = torch.ones((), dtype=torch.float64)
+        return required(GUIDANCE_RULES[config.guidance_rule](config)(weaker, main, sigma), (IMAGES, *shape))
+
+    guided = combined(PAIR)
+    _require_same_again(combined(PAIR), guided)
+    if not _same(combined(OTHER_PAIR)[:1], guided[:1]):
+        raise TrialError(f"returns another image when the one beside it differs; {ALONE}")
 
 
 def try_training(network: NetworkConfig, config: TrainingConfig) -> None:
@@ -89,7 +109,7 @@ def try_training(network: NetworkConfig, config: TrainingConfig) -> None:
     _try_functions(small, shape)
     if any(extensions_in(network)):
         _try_blocks(network)
-        _try_network(network, shape)
+        _try_network(network, config.label_dropout > 0, shape)
     if isinstance(config.optimizer, Extension):
         found = OPTIMIZERS[config.optimizer](nn.Linear(1, 1), small, False)
         _require_kind(found, torch.optim.Optimizer, "torch.optim.Optimizer")
@@ -106,9 +126,15 @@ def try_training(network: NetworkConfig, config: TrainingConfig) -> None:
 def try_dataset(data: DataConfig) -> None:
     """Take the first images and labels of a data set that an extension yields; raises TrialError."""
     assert isinstance(data.name, Extension)
-    known = facts(data)
+    known, generate = facts(data), registration_of(data.name).bound(data.name)
+    first, again = list(_first_images(known, generate())), list(_first_images(known, generate()))
+    if any(label != other or (image != twin).any() for (image, label), (twin, other) in zip(first, again, strict=True)):
+        raise TrialError(f"yields other images when it is called again; {SEEDED}")
+
+
+def _first_images(known: DatasetFacts, yielded: object) -> Iterator[tuple[np.ndarray[Any, Any], int]]:
+    """Yield the first images and labels of what a data set returned; raises TrialError."""
     shape = (known.channels, known.resolution, known.resolution)
-    yielded = registration_of(data.name).bound(data.name)()
     if not isinstance(yielded, Iterable):
         raise TrialError(f"returns {type(yielded).__name__}; yield pairs of an image and its label")
     for pair in itertools.islice(cast(Iterable[object], yielded), IMAGES):
@@ -119,20 +145,34 @@ def try_dataset(data: DataConfig) -> None:
         if image.shape != shape or image.dtype != np.uint8:
             found = f"{image.dtype} of shape {list(image.shape)}"
             raise TrialError(f"yields an image that is {found}; yield uint8 of shape {list(shape)}")
-        if known.num_classes and not 0 <= int(parts[1]) < known.num_classes:
+        if known.num_classes and parts[1] not in range(known.num_classes):
             raise TrialError(f"yields the label {parts[1]}; yield 0 to {known.num_classes - 1}")
+        yield image, int(parts[1]) if known.num_classes else 0
 
 
 def try_features(features: Extension, shape: tuple[int, int, int]) -> None:
     """Compute features of random images; raises TrialError."""
-    images = (normals(0, Stream.SAMPLING, torch.arange(IMAGES), shape).clip(-1, 1) * 127.5 + 127.5).to(torch.uint8)
-    required(OWN_FEATURES[features](images), (IMAGES, features.fact("dimension")))
+
+    def computed(index: Tensor) -> Tensor:
+        images = (normals(0, Stream.SAMPLING, index, shape).clip(-1, 1) * 127.5 + 127.5).to(torch.uint8)
+        with torch.no_grad():
+            found = OWN_FEATURES[features](images)
+        return required(found, (IMAGES, features.fact("dimension"))).double()
+
+    found = computed(PAIR)
+    _require_same_again(computed(PAIR), found)
+    if not _same(computed(OTHER_PAIR)[:1], found[:1]):
+        raise TrialError(
+            "returns other features of an image when the one beside it differs; put its network into eval mode, and "
+            "compute every image by itself"
+        )
 
 
 def try_metric(metric: Extension, dimension: int) -> None:
     """Compute a metric of random features; raises TrialError."""
     features = normals(0, Stream.SAMPLING, torch.arange(50), (dimension,))
-    measured_by(metric, features[:20], features[20:])
+    found, again = (torch.as_tensor(measured_by(metric, features[:20], features[20:])) for _ in range(2))
+    _require_same_again(again.double(), found.double())
 
 
 def measured_by(metric: Extension, drawn: Tensor, real: Tensor) -> Tensor | float:
@@ -160,25 +200,54 @@ def _require_kind(value: object, kind: type, name: str) -> None:
         raise TrialError(f"returns {type(value).__name__}; return a {name}")
 
 
-def _try_network(network: NetworkConfig, shape: tuple[int, ...]) -> None:
-    built = start(network, torch.Generator().manual_seed(0)).eval()
-    label = torch.zeros(IMAGES, dtype=torch.int64) if network.num_classes else None
+def _try_network(network: NetworkConfig, hides_labels: bool, shape: tuple[int, ...]) -> None:
+    """Build a network and evaluate it, as when images are drawn: it and a copy of its weights have to agree.
+
+    hides_labels: whether it will see images without a class.
+    """
+    built, copy = (start(network, torch.Generator().manual_seed(seed)).eval() for seed in range(2))
+    classes = [0, network.num_classes if hides_labels else 0]  # the number of classes is that of an image without one
+    label = torch.tensor(classes) if network.num_classes else None
+
+    def evaluated(module: nn.Module, index: Tensor) -> Tensor:
+        with torch.no_grad():
+            return module(normals(0, Stream.SAMPLING, index, shape[1:]), torch.zeros(IMAGES), label, None)
+
+    required(evaluated(built, PAIR), shape)
+    _randomise(built)  # as a last layer whose weights begin at 0 would hide everything before it
+    copy.load_state_dict(built.state_dict())
+    found = evaluated(built, PAIR)
+    _require_same_again(evaluated(built, PAIR), found, "draw no random numbers in eval mode")
+    if not _same(evaluated(copy, PAIR), found):
+        kept = "keep tensors in parameters or buffers (register_buffer), and layers in nn.ModuleList, not in lists"
+        raise TrialError(f"returns something else after its weights were saved and loaded; {kept}")
+    if not _same(evaluated(built, OTHER_PAIR)[:1], found[:1]):
+        raise TrialError(f"returns something else for an image when the one beside it differs; {ALONE}")
+
+
+def _randomise(module: nn.Module) -> None:
     with torch.no_grad():
-        required(built(torch.ones(shape), torch.zeros(IMAGES), label, None), shape)
+        for i, weights in enumerate(module.parameters()):
+            weights.add_(0.1 * normals(i, Stream.WEIGHTS, torch.tensor([0]), (weights.numel(),)).view_as(weights))
 
 
 def _try_functions(config: TrainingConfig, shape: tuple[int, ...]) -> None:
     """Try what a training calls in each step, as far as extensions define it."""
     levels = torch.tensor([0.01, 0.5, 20.0])
     if isinstance(config.weighting, Extension):
-        required(WEIGHTINGS[config.weighting](config)(levels, SIGMA_DATA), (3,))
+        weights = required(WEIGHTINGS[config.weighting](config)(levels, SIGMA_DATA), (3,))
+        if (weights < 0).any():
+            raise TrialError("returns weights below 0, which would make the loss larger; correct it")
     if isinstance(config.noise_distribution, Extension):
-        sigma = required(DISTRIBUTIONS[config.noise_distribution](config)(torch.linspace(-3, 3, 9)), (9,))
+        levels_of, z = DISTRIBUTIONS[config.noise_distribution](config), torch.linspace(-3, 3, 9)
+        sigma = required(levels_of(z), (9,))
+        _require_same_again(levels_of(z), sigma, "take random numbers from z alone")
         if not (sigma > 0).all():
             raise TrialError("returns noise levels that are not above 0; correct it")
     if isinstance(config.augmentation, Extension):
-        images = AUGMENTATIONS[config.augmentation](config)(torch.zeros(shape), 0, torch.arange(shape[0]))
-        required(images[0], shape)
+        augment, images, index = AUGMENTATIONS[config.augmentation](config), torch.zeros(shape), torch.arange(shape[0])
+        augmented = required(augment(images.clone(), 0, index)[0], shape)
+        _require_same_again(augment(images, 0, index)[0], augmented, "take random numbers from normals() alone")
     if isinstance(config.lr_schedule, Extension):
         for seen in (0.0, config.kimg):
             factor: Any = LR_SCHEDULES[config.lr_schedule](config)(seen, config.kimg)
@@ -199,6 +268,18 @@ def _try_loss(config: TrainingConfig, shape: tuple[int, ...]) -> None:
     losses = LOSSES[config.loss](config)(denoiser, torch.zeros(shape), labels, torch.ones(shape[0]), noise, None)
     if not required(losses, shape[:1]).requires_grad:
         raise TrialError("returns a loss that does not depend on the denoiser; call it, without torch.no_grad")
+
+
+def _require_same_again(again: Tensor, first: Tensor, remedy: str = SEEDED) -> None:
+    """Raise TrialError unless what a second call returned is what the first did."""
+    if not _same(again, first):
+        raise TrialError(f"returns something else when it is called again; {remedy}")
+
+
+def _same(found: Tensor, expected: Tensor) -> bool:
+    """Return whether two results are the same but for rounding, measured against the largest value."""
+    scale = float(expected.abs().max()) if expected.numel() else 0.0
+    return torch.allclose(found, expected, rtol=0, atol=1e-5 * scale, equal_nan=True)
 
 
 def required(value: object, shape: tuple[int, ...]) -> Tensor:

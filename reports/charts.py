@@ -6,8 +6,9 @@ import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
-# Okabe and Ito's colours, which colour-blind people tell apart; two are darkened to be visible on white
-COLOURS = ("#0072b2", "#d55e00", "#00805c", "#b5508a", "#9a6a00", "#2581b8", "#4d4d4d")
+# after Okabe and Ito's, which colour-blind people tell apart; brown and purple for their orange and sky blue, which are
+# not visible on white or, when darkened, like the vermilion and the blue
+COLOURS = ("#0072b2", "#d55e00", "#00805c", "#b5508a", "#6b4a00", "#7a3fd0", "#4d4d4d")
 NUM_COLOURS = len(COLOURS)
 MAX_SERIES = 24  # with more, which nobody could tell apart, a chart is left out
 
@@ -116,6 +117,8 @@ def ticks(low: float, high: float, is_log: bool) -> list[float]:
 
 def tick_label(value: float) -> str:
     """Return a tick as people write it."""
+    if 1e6 <= abs(value) < 1e9:
+        return f"{value / 1e6:g} M"
     return f"{value:,.0f}" if 1000 <= abs(value) < 1e6 else f"{value:g}"
 
 

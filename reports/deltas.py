@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -58,5 +59,6 @@ def _entry(
         return look
     test = compare_samples(own, reference, paired)
     if test is None:
-        return replace(look, mean=own.mean - reference.mean)
+        difference = own.mean - reference.mean
+        return replace(look, mean=difference) if not math.isnan(difference) else look  # of two that are infinite
     return replace(look, mean=test.value, margin=test.margin, p=test.p)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import re
-
 import pandas as pd
 
 from reports.metrics import METRICS, title_of
@@ -36,6 +34,8 @@ ENDINGS = {
 }
 PREFIXES = {"noise_": "{} of images of pure noise", "real_": "{} of real images, held out from the reference"}
 UNITS = {"truncation": "grey levels", "class_accuracy": "share", "nn_copied": "share"}
+SCALE = " ×10³"  # of a metric's title in tables; the file has it unscaled
+CHANCE = "standard deviation of {} if nothing is copied, over random splits of the real images"
 METRIC_NAMES = {"nn_ratio": "median distance to the nearest train image by that to the nearest test image"}
 
 
@@ -57,13 +57,13 @@ def _describe(column: str) -> tuple[str, str]:
     for ending, meaning in ENDINGS.items():
         if column.endswith(ending):
             name, unit = _describe(column.removesuffix(ending))
-            return meaning.format(name), unit
+            return (CHANCE if column.startswith("nn_copied") else meaning).format(name), unit
     return _describe_metric(column)
 
 
 def _describe_metric(column: str) -> tuple[str, str]:
     unit = next((unit for start, unit in UNITS.items() if column.startswith(start)), "")
-    title = re.sub(r" x10\^3", "", title_of(column)) if column in METRICS else column  # the file has it unscaled
+    title = title_of(column).replace(SCALE, "") if column in METRICS else column
     return next((text for start, text in METRIC_NAMES.items() if column.startswith(start)), title), unit
 
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from reports.averages import margin_of, sum_of
+from reports.averages import margin_of, sum_of, with_common_seeds
 from reports.metrics import METRICS, common_decimals, metric_info, shown, title_of
 from reports.significance import PairedErrors, Sample
 from reports.values import show_value
@@ -18,8 +18,8 @@ Pair = tuple[Sample, Sample]
 class Effect:
     """The mean difference of a metric between two values of an axis, over all pairs of cells that differ in it alone.
 
-    axis: its short name. margin: half of the 95% interval of the mean difference; None if it is unknown. differences:
-    of all pairs.
+    With several seeds, it is over the seeds that all of these cells have, if these are two or more. axis: its short
+    name. margin: half of the 95% interval of the mean difference; None if it is unknown. differences: of all pairs.
     """
 
     axis: str
@@ -96,8 +96,9 @@ def _effect(
     axis: str, value: str, base: str, metric: str, pairs: Sequence[Pair], paired: PairedErrors | None
 ) -> Effect:
     share = 1 / len(pairs)
-    terms = [term for a, b in pairs for term in ((share, a), (-share, b))]
-    differences = tuple(a.mean - b.mean for a, b in pairs)
+    samples = with_common_seeds([sample for pair in pairs for sample in pair])
+    terms = [(-share if i % 2 else share, sample) for i, sample in enumerate(samples)]
+    differences = tuple(a.mean - b.mean for a, b in zip(samples[::2], samples[1::2], strict=True))
     return Effect(axis, value, base, metric, sum_of(terms), margin_of(terms, paired), differences)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from reports.metrics import common_decimals, is_rounding
+from reports.metrics import common_decimals, is_rounding, signed, visible_decimals
 from reports.significance import Mark
 
 NO_NUMBER = "—"
@@ -79,8 +79,7 @@ class TableEntry:
         """The mean alone; empty if there is none."""
         if self.mean is None:
             return ""
-        sign = "+" if self.is_difference and self.mean > 0 else ""
-        return sign + self._format(self.mean)
+        return signed(self._format(self.mean)) if self.is_difference else self._format(self.mean)
 
     @property
     def interval(self) -> str:
@@ -101,7 +100,7 @@ class TableEntry:
         return tuple(filter(None, (std, *seeds, describe_p(self.p) if self.p is not None else "")))
 
     def _format(self, value: float) -> str:
-        return f"{value * self.scale:.{self.decimals}f}"
+        return f"{value * self.scale:z.{self.decimals}f}"
 
 
 def describe_p(p: float) -> str:
@@ -110,13 +109,23 @@ def describe_p(p: float) -> str:
 
 
 def round_column(column: Sequence[TableEntry]) -> list[TableEntry]:
-    """Return a column whose entries all have as many decimals as its errors allow."""
+    """Return a column whose entries have as many decimals as its errors allow, and more where an error would be 0."""
     values = [entry.mean for entry in column if entry.mean is not None]
-    margins = [entry.margin for entry in column if entry.margin]
-    stds = [
-        entry.std
-        for entry in column
-        if entry.mean is not None and entry.std and not is_rounding(entry.std, [entry.mean])
+    errors = [_errors(entry) for entry in column]  # margins, or standard deviations where there are none
+    scale = column[0].scale
+    decimals = common_decimals(values, [of_entry[0] for of_entry in errors if of_entry], scale, column[0].unit)
+    return [
+        replace(entry, decimals=visible_decimals(decimals, of_entry, scale))
+        for entry, of_entry in zip(column, errors, strict=True)
     ]
-    decimals = common_decimals(values, margins or stds, column[0].scale, column[0].unit)
-    return [replace(entry, decimals=decimals) for entry in column]
+
+
+def _errors(entry: TableEntry) -> list[float]:
+    """What is shown of an entry's error: half of its interval, its standard deviation unless that is but rounding."""
+    has_std = entry.mean is not None and entry.std and not is_rounding(entry.std, [entry.mean])
+    return [error for error in (entry.margin, entry.std if has_std else None) if error]
+
+
+def coarsest(column: Sequence[TableEntry]) -> TableEntry:
+    """Return the entry with the fewest decimals, which are those of the column."""
+    return min(column, key=lambda entry: entry.decimals)

@@ -13,7 +13,7 @@ import pandas as pd
 from reports.costs import COSTS
 from reports.layout import Layout, TableSpec, table_specs
 from reports.rows import CellRow, cell_rows
-from reports.values import show_value
+from reports.values import cell_list, show_value
 
 Costs = defaultdict[tuple[object, ...], defaultdict[object, list[float]]]  # of every seed, by cell and length
 STEPS, KIMG = "sampling.steps", "training.kimg"
@@ -68,6 +68,9 @@ def _of_cells(frame: pd.DataFrame, rows: Sequence[CellRow], layout: Layout) -> E
     )
     if left_out:
         note += f" Left out, because even their cheapest cell costs more: {'; '.join(left_out)}."
+    unknown = [str(row["cell"]) for row in rows if row.get(column) is None]
+    if unknown:
+        note += f" Left out, because their cost is not known, or not yet: {cell_list(unknown, len(rows))}."
     shown = replace(layout, rows=_without(layout.rows, length), columns=_without(layout.columns, length))
     shown = replace(shown, costs=tuple(dict.fromkeys((layout.equal, *layout.costs))))
     group = frame.iloc[kept]

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 import pandas as pd
 
-from reports.averages import margin_of, sum_of
+from reports.averages import margin_of, sum_of, with_common_seeds
 from reports.charts import MAX_SERIES, Axis, Chart, ChartPoint, Palette, Series, finite
 from reports.entries import TableEntry
 from reports.layout import columns_with_values
@@ -17,7 +17,7 @@ from reports.metrics import PREFERRED_SPLITS, shown, title_of
 from reports.report import Report
 from reports.rows import CellRow, cell_rows
 from reports.scores import sample_of
-from reports.significance import PairedErrors, Sample
+from reports.significance import LEAST_SEEDS, PairedErrors, Sample
 from reports.tables import ResultTable, comparable_groups
 from reports.values import label_value, short_axes, show_value
 
@@ -27,6 +27,7 @@ MAX_COLOURED = 7  # values of the axis that colours show
 FARTHEST_BASELINE = 2.0  # in spans of all dots; a line that is farther away would squeeze the dots together
 SAMPLER, GUIDANCE, STEPS = "sampling.sampler", "sampling.guidance", "sampling.steps"
 BASELINE_KIND = "real"
+NO_BARS = "No intervals: these errors are not known, or from two seeds only."
 PARETO_NOTE = "Pareto front: no other point is lower at as few evaluations."
 
 
@@ -62,7 +63,7 @@ def all_charts(report: Report) -> list[Chart]:
         for value in report.frame[axis].tolist():
             palette.colour(axis, value)
     main = [table for table in report.tables if table.main]
-    found: list[Chart | None] = [score_chart(table, number) for number, table in enumerate(main, 1)]
+    found: list[Chart | None] = [*_score_charts(main)]
     groups = comparable_groups(report.frame, report.layout.axes)
     for number, group in enumerate(groups, 1):
         maker = ChartMaker(group, report.layout.axes, report.paired, palette, f"-{number}" if len(groups) > 1 else "")
@@ -71,6 +72,18 @@ def all_charts(report: Report) -> list[Chart]:
 
 
 # scores with intervals ----------------------------------------------------------------------------
+
+
+def _score_charts(tables: Sequence[ResultTable]) -> Iterator[Chart]:
+    """Yield the charts of the scores of tables, but none of what an earlier one shows: another layout of its cells."""
+    shown: list[set[tuple[float, float | None]]] = []
+    for table in tables:
+        chart = score_chart(table, len(shown) + 1)
+        if chart is not None:
+            scores = {(point.x, point.x_margin) for point in chart.series[0].points}
+            if not any(scores <= others for others in shown):
+                shown.append(scores)
+                yield chart
 
 
 def score_chart(table: ResultTable, number: int) -> Chart | None:
@@ -90,9 +103,10 @@ def score_chart(table: ResultTable, number: int) -> Chart | None:
         for i, (name, entry) in enumerate(dots)
     ]
     line, remark = _baseline(table, metric, points)
-    filled = "Filled: the best of its column, or not significantly different from it."
+    is_marked = any(not point.is_hollow for point in points)
+    filled = " Filled: the best of its column, or not significantly different from the best." if is_marked else ""
     y = Axis("", categories=tuple(name for name, _ in dots))
-    caption = f"{title_of(metric)} with 95% intervals ({table.label}). {filled}{remark}"
+    caption = f"{title_of(metric)} with 95% intervals ({table.label}).{filled}{remark}"
     title = f"{title_of(metric)} of every cell"
     key = f"scores-{number}" if number > 1 else "scores"
     return Chart(key, title, caption, Axis(title_of(metric)), y, (Series("", 0, tuple(points)),), line)
@@ -173,7 +187,8 @@ class ChartMaker:
         front = _pareto(lines) if axis.key == "nfe" else None
         series = [*lines, *([front] if front is not None else [])]
         hidden = self._hidden([group for _, group in _grouped(rows, lambda row: (line_of(row), row[axis.column]))])
-        caption = " ".join(filter(None, (self._explain(metric, hidden), PARETO_NOTE if front is not None else "")))
+        bars = _bars([p for line in lines for p in line.points]) or NO_BARS
+        caption = " ".join(filter(None, (bars, self._averaged(hidden), PARETO_NOTE if front is not None else "")))
         title, y = f"{title_of(metric)} against {axis.title}", Axis(_unit_title(metric), is_log)
         return Chart(
             axis.key + self.suffix,
@@ -215,13 +230,14 @@ class ChartMaker:
         return ChartPoint(float(x), y, "", y_margin=margin)
 
     def _average(self, rows: list[CellRow], metric: str) -> tuple[float, float | None]:
-        """The mean over all axes of the rows, each with its seeds, and half of its 95% interval."""
+        """The mean over all axes of the rows, each with its seeds, and half of its 95% interval as tables have it."""
         samples: list[Sample] = []
         for _, group in _grouped(rows, lambda row: tuple(row[axis] for axis in self.axes)):
             sample = sample_of(list(group), metric)
             samples += [sample] if sample.values else []
-        terms = [(1 / len(samples), sample) for sample in samples]
-        return sum_of(terms), margin_of(terms, self.paired.get(metric))
+        terms = [(1 / len(samples), sample) for sample in with_common_seeds(samples)]
+        is_shown = len(terms[0][1].seeds) == 1 or len(terms[0][1].seeds) >= LEAST_SEEDS
+        return sum_of(terms), margin_of(terms, self.paired.get(metric)) if is_shown else None
 
     def scatter(self, key: str, x: str, y: str, title: str) -> Chart | None:
         """Draw two metrics of every cell against each other, in the colours of one axis."""
@@ -236,7 +252,8 @@ class ChartMaker:
             for points in [[self._pair(cells, x, y) for cells in groups]]
         ]
         hidden = [axis for axis in self.axes if axis != colour]
-        caption = f"Every point is a cell. {_bars([p for s in series for p in s.points])}{self._not_shown(hidden)}"
+        bars = _bars([p for s in series for p in s.points])
+        caption = " ".join(filter(None, ("Every point is a cell.", bars, self._not_shown(hidden))))
         axes = Axis(_unit_title(x)), Axis(_unit_title(y))
         return Chart(key + self.suffix, title, caption, *axes, tuple(series), None, self._name(colour))
 
@@ -261,13 +278,11 @@ class ChartMaker:
         """The axes that points are means over. groups: the rows of every point."""
         return [axis for axis in self.axes if any(len({str(row[axis]) for row in group}) > 1 for group in groups)]
 
-    def _explain(self, metric: str, hidden: list[str]) -> str:
-        known = metric in self.paired or f"{metric}_se" in self.metrics
-        bars = "Bars: 95% intervals." if known else "The errors of these numbers are not known."
-        return bars + (f" Every point is a mean over {_listed([self.names[a] for a in hidden])}." if hidden else "")
+    def _averaged(self, hidden: list[str]) -> str:
+        return f"Every point is a mean over {_listed([self.names[axis] for axis in hidden])}." if hidden else ""
 
     def _not_shown(self, hidden: list[str]) -> str:
-        return f" Not shown: {_listed([self.names[axis] for axis in hidden])}." if hidden else ""
+        return f"Not shown: {_listed([self.names[axis] for axis in hidden])}." if hidden else ""
 
     def _name(self, axis: str) -> str:
         return self.names.get(axis, "")

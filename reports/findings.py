@@ -31,9 +31,14 @@ def _values(report: Report, axis: str) -> str:
 
 
 def finding(tables: list[ResultTable]) -> str:
-    """Say which cell is best, and which axis matters most; empty if there is no score yet."""
-    main = next((table for table in tables if table.main), None)
-    return "; ".join(_parts(main)) + "." if main is not None and any(_parts(main)) else ""
+    """Say which cell is best, and which axis matters most; empty if there is no score yet, or none can be the best.
+
+    It is about the first table, and says so if others have scores that cannot be compared with those.
+    """
+    main = [table for table in tables if table.main]
+    parts = list(_parts(main[0])) if main and main[0].is_comparable else []
+    where = "First table: " if len({table.label for table in main if table.has_scores}) > 1 else ""
+    return f"{where}{'; '.join(parts)}." if parts else ""
 
 
 def _parts(table: ResultTable) -> Iterator[str]:

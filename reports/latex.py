@@ -14,7 +14,7 @@ from reports.metrics import MINUS
 from reports.notes import reading_notes
 from reports.tables import ResultTable
 
-PREAMBLE = r"""% Packages: \usepackage{booktabs,rotating}
+PREAMBLE = r"""% Packages: \usepackage{booktabs,rotating}; the latter brings graphicx, too
 % Each table can be copied into a paper; this file can also be read with \input or compiled by itself.
 \makeatletter
 \ifx\documentclass\@twoclasseserror\let\endreport\relax\else
@@ -47,8 +47,9 @@ TEX = str.maketrans(
 )
 SYMBOLS = f"±≈Δ—×³{CHANGED_MARK}"
 QUOTED = re.compile('"([^"]*)"')
-LAST_LETTER = 0x17F  # of those beyond ASCII that LaTeX reads without further packages
-COLUMN_WIDTH, PAGE_WIDTH = 48, 96  # letters of a paper's column and page
+LAST_LETTER = 0x17F  # of those beyond ASCII that LaTeX reads without further packages, except these:
+UNKNOWN_LETTERS = "«»ÐÞðþĄąĐđĘęĦħĮįĸĿŀŉŊŋŦŧŲųſ"  # LaTeX's default encoding lacks them, and would stop
+COLUMN_WIDTH, PAGE_WIDTH, TURNED_WIDTH = 48, 96, 120  # letters of a paper's column, page and turned page
 GAP = 3  # letters between columns
 
 
@@ -58,8 +59,12 @@ def latex_document(tables: Sequence[ResultTable]) -> str:
 
 
 def to_latex(table: ResultTable) -> str:
-    """Render a table that floats: as wide as a column, as the page, or rotated, whichever its text needs."""
-    environment = _environment(table)
+    """Render a table that floats: as wide as a column, as the page, or rotated, whichever its text needs.
+
+    One that is too wide even then is made smaller as a whole.
+    """
+    width = _width(table)
+    environment = "table" if width <= COLUMN_WIDTH else "table*" if width <= PAGE_WIDTH else "sidewaystable"
     caption = " ".join(filter(None, (f"{table.heading}.", table.caption, f"Scores: {table.label}.")))
     return "\n".join(
         [
@@ -68,7 +73,9 @@ def to_latex(table: ResultTable) -> str:
             rf"\caption{{{escape(caption)}}}",
             rf"\label{{tab:{_label(table)}}}",
             r"\small",
+            *([r"\resizebox{\linewidth}{!}{%"] if width > TURNED_WIDTH else []),
             *_tabular(table),
+            *(["}"] if width > TURNED_WIDTH else []),
             *_notes(table),
             rf"\end{{{environment}}}",
             "",
@@ -80,12 +87,12 @@ def _label(table: ResultTable) -> str:
     return re.sub(r"[^A-Za-z0-9.:-]", "-", table.title) + (f"-{table.number}" if table.number > 1 else "")
 
 
-def _environment(table: ResultTable) -> str:
+def _width(table: ResultTable) -> int:
+    """The letters of a table's widest row, were all its columns as wide as their longest text."""
     rows = [[*names, *(entry.text for entry in entries)] for names, entries in table.rows]
     heads = [*table.row_heads, *(group.text for group in table.head_groups[-1])]
     widths = [max(map(len, column)) for column in zip(heads, *rows, strict=True)]
-    width = sum(widths) + GAP * (len(widths) - 1)
-    return "table" if width <= COLUMN_WIDTH else "table*" if width <= PAGE_WIDTH else "sidewaystable"
+    return sum(widths) + GAP * (len(widths) - 1)
 
 
 def _tabular(table: ResultTable) -> Iterator[str]:
@@ -162,16 +169,18 @@ def number(text: str) -> str:
 
 def escape(text: str) -> str:
     """Return text as LaTeX that shows it in one paragraph, whatever letters it has."""
-    shown = "".join(letter if _is_readable(letter) else _plain(letter) for letter in " ".join(text.split()))
+    line = unicodedata.normalize("NFC", " ".join(text.split()))  # an accent that follows its letter joins it
+    shown = "".join(letter if _is_readable(letter) else _plain(letter) for letter in line)
     written = shown.translate(TEX).replace("--", "-{}-")  # LaTeX would make a dash of two hyphens
     return written.replace("×10³", r"$\times 10^3$").replace("FID inf", r"FID$_\infty$")
 
 
 def _is_readable(letter: str) -> bool:
-    return " " <= letter <= "~" or letter in SYMBOLS or (letter > "\xa0" and ord(letter) <= LAST_LETTER)
+    is_accented = letter > "\xa0" and ord(letter) <= LAST_LETTER and letter not in UNKNOWN_LETTERS
+    return " " <= letter <= "~" or letter in SYMBOLS or is_accented
 
 
 def _plain(letter: str) -> str:
     """A letter without its accents if LaTeX reads it then, else a question mark."""
-    bare = unicodedata.normalize("NFKD", letter)
+    bare = "".join(part for part in unicodedata.normalize("NFKD", letter) if not unicodedata.combining(part))
     return bare if bare and all(" " <= part <= "~" for part in bare) else "?"

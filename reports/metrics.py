@@ -16,8 +16,10 @@ Better = Literal["lower", "higher", "neither"]
 Group = Literal["main", "fidelity", "memorisation", "own"]
 SPLITS = ("train", "val", "test")
 PREFERRED_SPLITS = ("test", "val", "train")  # where only one split is shown, the first of these with a score
-MAX_DECIMALS = 6
+MAX_DECIMALS = 6  # of numbers without errors
+FINEST_DECIMALS = 12  # of numbers with errors, which say that their digits mean something
 MINUS = re.compile(r"(?<![\w.])-(?=\d)")  # a hyphen that is a minus sign
+NORMAL_95 = 1.959964  # standard errors to either side of a 95% interval
 ROUNDING = 1e-12  # an error or a spread is rounding if it is smaller than this, relative to its values
 
 
@@ -90,8 +92,8 @@ def shown(
     """Return a value of a metric as every log line, table and page shows it, such as "95.3 ± 1.3 %".
 
     margin: half of the value's 95% interval. Both are in the metric's stored unit. sign: write + before a positive
-    value, as for a difference. decimals: as many as the numbers beside it have; by default what its own margin allows.
-    A value that is None is a dash.
+    value, as for a difference. decimals: as many as the numbers beside it have; by default what its own margin allows,
+    which is also more than that where the margin would be shown as 0. A value that is None is a dash.
     """
     if value is None:
         return "—"
@@ -100,8 +102,15 @@ def shown(
     errors = [margin] if has_margin and margin is not None else []
     if decimals is None:
         decimals = common_decimals([value], errors, info.scale, info.unit)
-    text = f"{value * info.scale:{'+' if sign else ''}.{decimals}f}"
-    return text + "".join(f" ± {error * info.scale:.{decimals}f}" for error in errors) + info.unit
+    decimals = visible_decimals(decimals, errors, info.scale)
+    number = f"{value * info.scale:z.{decimals}f}"
+    interval = "".join(f" ± {error * info.scale:.{decimals}f}" for error in errors)
+    return f"{signed(number) if sign else number}{interval}{info.unit}"
+
+
+def signed(number: str) -> str:
+    """Return a number as a difference: with its sign, unless it is rounded to 0."""
+    return f"+{number}" if float(number) > 0 else number
 
 
 def common_decimals(values: Iterable[float], errors: Iterable[float], scale: float = 1.0, unit: str = "") -> int:
@@ -112,10 +121,25 @@ def common_decimals(values: Iterable[float], errors: Iterable[float], scale: flo
     """
     scaled_errors = [error * scale for error in errors]
     if scaled_errors:
-        return min(max(0, 1 - _exponent(statistics.median(scaled_errors))), MAX_DECIMALS)
+        return _two_digits(statistics.median(scaled_errors))
     sizes = sorted(abs(value) * scale for value in values if value and math.isfinite(value))
     usual = 1 if "%" in unit else 2 if sizes and statistics.median(sizes) >= 10 else 3
     return min(max(usual, -_exponent(sizes[0])), MAX_DECIMALS) if sizes else usual
+
+
+def visible_decimals(decimals: int, errors: Iterable[float], scale: float = 1.0) -> int:
+    """Return `decimals`, or as many as show two digits of each of these errors that would be shown as 0.
+
+    In a column of unlike numbers, the best one may have an error a hundred times smaller than the others: 2.34 ± 0.02
+    beside 401 ± 6. It is not exact. `errors` must be positive and finite.
+    """
+    hidden = [error * scale for error in errors if float(f"{error * scale:.{decimals}f}") == 0]
+    return max((decimals, *map(_two_digits, hidden)))
+
+
+def _two_digits(error: float) -> int:
+    """Return how many decimals show an error with two digits."""
+    return min(max(0, 1 - _exponent(error)), FINEST_DECIMALS)
 
 
 def is_rounding(spread: float, values: Iterable[float]) -> bool:

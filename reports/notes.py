@@ -25,6 +25,10 @@ METRIC_NOTES = {  # by the beginning of a metric's name
         "Precision and density measure how much of the drawn images lies among real images; recall and coverage "
         "measure how much of the real images lies among drawn ones."
     ),
+    "class_accuracy": (
+        "Class accuracy is the share of images that show the class asked for, as the small classifier judges them. "
+        "Above 99% its intervals are too narrow, and 100% has none; comparisons between cells hold."
+    ),
     "fid_infinity": "FID inf is the FID extrapolated to infinitely many drawn images.",
     "nn_ratio": (
         "The distance ratio is the median over images of the distance to the nearest training image divided by the "
@@ -33,7 +37,8 @@ METRIC_NOTES = {  # by the beginning of a metric's name
     "nn_copied": (
         "Copied is the share of images that are closer to the train split, minus the share that its size explains. It "
         "is about 0 if nothing is copied: slightly negative by chance, far below 0 if images keep away from the train "
-        "split."
+        "split. With one seed, its ± is what chance alone makes of it: if nothing is copied, it is that close to 0 in "
+        "95% of all random splits of these real images into train and held-out ones."
     ),
     "truncation": (
         "The truncation error is the sampler's own error: the distance between the finished images and those of 512 "
@@ -96,7 +101,7 @@ def origins(provenance: Mapping[str, str]) -> list[str]:
 
 
 def _error_notes(entries: list[TableEntry]) -> Iterator[str]:
-    if any(entry.margin and entry.std is None for entry in entries):
+    if any(entry.margin and entry.std is None and not entry.is_difference for entry in entries):
         yield (
             "±: half of the 95% interval of a score, for this number of drawn images and these real images. "
             "It shows how much the score would vary if images were drawn again, not if the network were trained again. "
@@ -126,6 +131,11 @@ def _mark_notes(tables: list[ResultTable]) -> Iterator[str]:
             "p values are corrected by Holm's method, and cells are paired if they share noise and labels, or seeds. "
             "Two entries can therefore differ significantly although their intervals overlap."
         )
+    if any(entry.mark and entry.std is None for entry in entries):
+        yield (
+            "With one seed, significant is about these very networks: if they were trained again, another entry could "
+            "be the best. Several seeds take that into account."
+        )
     if any(entry.num_stopped for entry in entries):
         yield "Stopped: the evaluation ended early because the score was clearly worse than that of another cell."
     if any(entry.num_pruned for entry in entries):
@@ -137,8 +147,11 @@ def _mark_notes(tables: list[ResultTable]) -> Iterator[str]:
         yield (
             "Δ: the difference to the baseline, which is the same cell at the values named below the table. Its ± is "
             "half of the 95% interval of the difference itself, paired where cells share noise and labels, or seeds; p "
-            "is two-sided and not corrected for the number of comparisons."
+            "is two-sided and not corrected for the number of comparisons. With several seeds, the difference is over "
+            "those that both cells have."
         )
+    if any(entry.is_difference and entry.unit == " %" for entry in entries):
+        yield "Differences of percentages are in percentage points."
     if any(_has_column_without_errors(table) for table in tables):
         yield "Columns without ± and s have no known error, so nothing in them is marked."
 
@@ -158,8 +171,9 @@ def _effect_notes(tables: list[ResultTable]) -> Iterator[str]:
         yield (
             "Main effects: the mean difference between two values of an axis, over all pairs of cells that differ in "
             "nothing else. ± is half of the 95% interval of that mean, over redrawn images or, with several seeds, "
-            "over seeds; it does not include how much the difference varies from pair to pair. Where pairs differ in "
-            "direction, the smallest and the largest difference follow."
+            "over the seeds that all of these cells have; it does not include how much the difference varies from pair "
+            "to pair, and is not corrected for the number of effects. Where pairs differ in direction, the smallest "
+            "and the largest difference follow."
         )
 
 

@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import Any, TypeGuard
 
 import jinja2
-import pandas as pd
 
 from reports.charts import Chart
 from reports.dictionary import PARAMETERS
+from reports.entries import coarsest
 from reports.figures import all_charts, loss_charts
 from reports.findings import finding, question
 from reports.metrics import MINUS, shown, title_of
@@ -190,16 +190,21 @@ def _score(row: Row, metric: str, decimals: int | None) -> str:
 def _varying_parameters(report: Report) -> list[str]:
     shared = {name for name, _ in _shared_parameters(report)}
     names = [name for name in map(str, report.frame.columns) if name.startswith(PARAMETERS)]
-    return [name for name in names if name not in shared and bool(report.frame[name].notna().any())]
+    return [name for name in names if name not in shared and not all(map(_is_empty, report.frame[name].tolist()))]
+
+
+def _is_empty(value: object) -> bool:
+    """Whether a parameter is null or an empty list."""
+    return value is None or value == "" or (isinstance(value, float) and math.isnan(value))
 
 
 def _shared_parameters(report: Report) -> list[tuple[str, str]]:
-    """The parameters that have one value in all cells, except those that are null."""
+    """The parameters that have one value in all cells, except those that are null or an empty list."""
     axes = (*report.layout.axes, "seed")
     names = [name for name in map(str, report.frame.columns) if name.startswith(PARAMETERS) and name not in axes]
     columns = {name: report.frame[name].tolist() for name in names}
     shared = {name: values[0] for name, values in columns.items() if len(set(map(str, values))) == 1}
-    return [(name, show_value(value)) for name, value in shared.items() if not pd.isna(value)]
+    return [(name, show_value(value)) for name, value in shared.items() if not _is_empty(value)]
 
 
 # pictures -----------------------------------------------------------------------------------------
@@ -241,7 +246,7 @@ def _decimals(tables: list[ResultTable]) -> dict[str, int]:
         for head, column in zip(table.heads, table.columns, strict=True)
         if head.kind == "score" and column
     ]
-    return {metric: column[0].decimals for metric, column in reversed(columns)}
+    return {metric: coarsest(column).decimals for metric, column in reversed(columns)}
 
 
 def _score_caption(row: Row, decimals: Mapping[str, int]) -> str:

@@ -26,6 +26,7 @@ from scipy.special import ndtr, ndtri, stdtr, stdtrit  # pyright: ignore[reportM
 from reports.metrics import is_rounding
 
 LEVEL = 0.05  # probability of a false winner anywhere in a table
+LEAST_SEEDS = 3  # for the interval of a score; that of two seeds reaches 12.7 standard errors to either side
 MIN_RELATIVE_VARIANCE = 1e-12  # anything below this is rounding
 Mark = Literal["best", "tied", ""]
 
@@ -89,8 +90,9 @@ class Sample:
 
     @property
     def std(self) -> float | None:
-        """The sample standard deviation over seeds (n - 1); None with one seed."""
-        return float(np.std(self.values, ddof=1)) if len(self.values) > 1 else None
+        """The sample standard deviation over seeds (n - 1); None with one seed, or if a value is infinite."""
+        is_known = len(self.values) > 1 and all(map(math.isfinite, self.values))
+        return float(np.std(self.values, ddof=1)) if is_known else None
 
     @property
     def margin(self) -> float | None:
@@ -99,12 +101,22 @@ class Sample:
         None if it is unknown, exactly 0 if all images or seeds agree but for rounding.
         """
         count, std = len(self.values), self.std
-        spread = self.errors[0] if count == 1 else std if count > 2 else None
+        spread = self.errors[0] if count == 1 else std if count >= LEAST_SEEDS else None
         if spread is None or not math.isfinite(spread):
             return None
         if is_rounding(spread, self.values):
             return 0.0
         return normal_margin(spread) if count == 1 else t_margin(spread / math.sqrt(count), count - 1)
+
+    def of_seeds(self, seeds: Iterable[int]) -> Sample:
+        """Return the scores of these seeds alone, in their order."""
+        places = [self.seeds.index(seed) for seed in seeds]
+        return Sample(
+            tuple(self.seeds[i] for i in places),
+            tuple(self.cells[i] for i in places),
+            tuple(self.values[i] for i in places),
+            tuple(self.errors[i] for i in places),
+        )
 
     @property
     def has_error(self) -> bool:
@@ -133,11 +145,13 @@ class DifferenceTest:
 def compare_samples(a: Sample, b: Sample, paired: PairedErrors | None = None) -> DifferenceTest | None:
     """Return a minus b with the test that their seeds allow, or None if no test applies.
 
-    No test applies to one seed against several, nor if there is no variance at all: equal differences over two or three
-    seeds are rounding or chance, not certainty.
+    No test applies to one seed against several, nor to seeds of which one is infinite, nor if there is no variance at
+    all: equal differences over two or three seeds are rounding or chance, not certainty.
     """
     if len(a.values) == len(b.values) == 1:
         return _z_test(a, b, paired)
+    if not all(map(math.isfinite, (*a.values, *b.values))):
+        return None
     common = [seed for seed in a.seeds if seed in b.seeds]
     if len(common) > 1:
         return _paired_t_test(a, b, common)
@@ -149,9 +163,9 @@ def _z_test(a: Sample, b: Sample, paired: PairedErrors | None) -> DifferenceTest
         error = paired.error_of_difference(a.cells[0], b.cells[0])
     else:
         error = a.errors[0] + b.errors[0]  # the largest possible, whatever their correlation (Cauchy-Schwarz)
-    if error is None or is_rounding(error, (*a.values, *b.values)) or math.isinf(error):
-        return None
     value = a.values[0] - b.values[0]
+    if error is None or is_rounding(error, (*a.values, *b.values)) or math.isinf(error) or math.isnan(value):
+        return None
     return DifferenceTest(value, 2 * float(ndtr(-abs(value) / error)), normal_margin(error))
 
 

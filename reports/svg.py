@@ -54,7 +54,7 @@ def marker_svg(series: Series) -> str:
     """Return the small picture that a legend shows for a series."""
     dash = " dashed" if series.is_dashed else ""
     sign = _marker(11, 6, series.colour, "", hollow=series.is_hollow) if series.has_markers else ""
-    line = f'<line class="stroke c{series.colour}{dash}" x1="0" y1="6" x2="22" y2="6"/>'
+    line = f'<line class="stroke c{series.colour}{dash}" x1="0" y1="6" x2="22" y2="6"/>' if series.is_line else ""
     return f'<svg viewBox="0 0 22 12" width="22" height="12" aria-hidden="true">{line}{sign}</svg>'
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import pandas as pd
@@ -14,9 +14,10 @@ from reports.comparable import COMPARABLE, separating_columns
 from reports.costs import COSTS, cost_entries
 from reports.deltas import Baseline, Position, difference_entries
 from reports.effects import Effect, best_metric, main_effects
-from reports.entries import TableEntry, round_column
+from reports.entries import TableEntry, coarsest, round_column
 from reports.equal import EqualView, equal_view
 from reports.heads import ColumnHead, HeadGroup, grouped_heads
+from reports.labels import LOSSES, describe_scores
 from reports.layout import Layout, TableSpec, columns_with_values, table_specs
 from reports.metrics import METRICS, PREFERRED_SPLITS
 from reports.references import Footnotes, published_entries, published_study
@@ -28,7 +29,6 @@ from reports.values import label_value, short_axes, show_value
 BASELINES = {"noise_": "pure noise", "real_": "real train split"}  # prefixes of the columns with a metric's baselines
 FIRST_METRICS = tuple(f"{name}_{split}" for name in ("fid", "kid") for split in PREFERRED_SPLITS)  # to speak of first
 NO_CURVES = pd.DataFrame(columns=["training", "kimg", "loss", "val_loss"])
-LOSSES = "loss of the averaged weights on the val split; {}"  # the label of a table without scores
 Cells = dict[Position, list[CellRow]]  # the cells of every entry
 Column = tuple[ColumnHead, list[TableEntry]]
 
@@ -49,8 +49,10 @@ class ResultTable:
     title: of the sweep. name: of the table; empty for the main one. label: what the scores are. row_heads: one for each
     axis that makes rows. rows: the axis values and the entries of each row. row_labels: the axis values of each row as
     one text that makes sense without the heads. caption: what the sweep file says of the table. baseline: the axis
-    values that differences are taken to. effects: of every axis on the first metric. number: among those of the report.
-    row_axes: the axis values of each row by axis, as text. plain_heads: the heads of axes whose values are all text.
+    values that differences are taken to. effects: of every axis on the first metric; none if an earlier table has the
+    same. number: among those of the report. row_axes: the axis values of each row by axis, as text. plain_heads: the
+    heads of axes whose values are all text. is_comparable: False if its cells differ in a field that `allowed` names:
+    none is the best.
     """
 
     title: str
@@ -69,6 +71,7 @@ class ResultTable:
     number: int = 1
     row_axes: tuple[Mapping[str, str], ...] = ()
     plain_heads: tuple[str, ...] = ()
+    is_comparable: bool = True
 
     @property
     def heading(self) -> str:
@@ -146,9 +149,13 @@ def result_tables(
     groups = comparable_groups(frame, asked[0].axes, allowed)
     views = [(layout.title, _view(group, layout, curves)) for group in groups for layout in asked]
     specs = [(view.frame, title, spec) for title, view in views for spec in view.specs]
-    return [
+    tables = [
         TableMaker(group, spec, paired or {}, states or {}, allowed).table(title, number)
         for number, (group, title, spec) in enumerate(specs, 1)
+    ]
+    return [
+        replace(table, effects=()) if any(table.effects == other.effects for other in tables[:i]) else table
+        for i, table in enumerate(tables)  # several layouts of the same cells have the same effects
     ]
 
 
@@ -204,7 +211,7 @@ class TableMaker:
                 for i, key in enumerate(self.rows)
             ],
             row_labels=[", ".join(map(label_value, row_axes, key)) or "all" for key in self.rows],
-            baselines=list(_baselines(self.frame, [(head, column[0]) for head, column in shown])),
+            baselines=list(_baselines(self.frame, [(head, coarsest(column)) for head, column in shown])),
             caption=spec.caption,
             baseline=self._baseline_text(),
             effects=self._effects() if spec.main else (),
@@ -216,6 +223,7 @@ class TableMaker:
                 for i, head in enumerate(row_axes)
                 if all(isinstance(key[i], str) or key[i] is None for key in self.rows)
             ),
+            is_comparable=not self.differing,
         )
 
     def _label(self) -> str:
@@ -377,21 +385,3 @@ def _real_title(frame: pd.DataFrame, metrics: Sequence[str]) -> str:
         return "held-out real images"
     counted = columns_with_values(frame, ["real_images"])
     return f"{int(frame['real_images'].dropna().iloc[0]):,} real train images" if counted else BASELINES["real_"]
-
-
-def describe_scores(frame: pd.DataFrame) -> str:
-    """Describe the scores of comparable cells: features, number of images, reference and data set."""
-    first = frame.iloc[0]
-    size = first["sampling.resolution"]
-    resolution = "" if pd.isna(size) else f" at {int(size)}x{int(size)}"
-    reference = first.get("reference")
-    parts = [_describe_features(first), f"{int(first['evaluation.images']):,} images drawn{resolution}"]
-    if reference is not None and not pd.isna(reference):
-        parts.append(str(reference))
-    return "; ".join([*parts, str(first["data.name"])])
-
-
-def _describe_features(row: pd.Series) -> str:
-    """The features of a cell, with the rule by which images were resized; the frame leaves out the default one."""
-    features, rule = str(row["features"]), row.get("evaluation.resize")
-    return f"{features}, {rule}'s resize" if features.startswith("Inception") and rule == "pytorch-fid" else features

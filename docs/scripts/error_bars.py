@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 import torch
+from scipy import stats
 from torch import Tensor
 
 from edm.metrics.fid import Reference, Statistics, frechet
@@ -19,6 +20,7 @@ DIMENSION = 64
 FID_IMAGES, FID_REPETITIONS = 1000, 400
 DISTANCES = (0.0, 0.1, 0.3, 1.0, 3.0)  # of the populations
 KID_IMAGES, KID_REAL, KID_REPETITIONS = (200, 500, 1000), 1000, 400
+ACCURACY_IMAGES, ACCURACIES = 1000, (0.9, 0.95, 0.99, 0.995, 0.999)
 
 VARIANCES = {
     "1/1, 1/2, ... 1/64": torch.arange(1, DIMENSION + 1).double().reciprocal(),
@@ -29,7 +31,7 @@ Tails = Callable[[torch.Generator, int, int], Tensor]  # (generator, images, dim
 
 
 def main() -> None:
-    """Print both tables."""
+    """Print the three tables."""
     torch.set_num_threads(1)
     print(f"FID, {FID_IMAGES} images, {DIMENSION} dimensions, population as reference, {FID_REPETITIONS} draws\n")
     print("| variances | population distance | mean FID | standard error / spread | coverage |")
@@ -42,6 +44,9 @@ def main() -> None:
     for name, tails in TAILS.items():
         for images in KID_IMAGES:
             print("| {} | {:,} | {:.2f} | {:.1%} |".format(name, images, *kid_errors(tails, images)))
+    print(f"\nClass accuracy of {ACCURACY_IMAGES:,} images, exactly\n\n| true share | coverage |\n| ---: | ---: |")
+    for share in ACCURACIES:
+        print(f"| {share:.1%} | {accuracy_coverage(share):.1%} |")
 
 
 def fid_errors(variances: Tensor, distance: float) -> tuple[float, float, float]:
@@ -71,6 +76,16 @@ def kid_errors(tails: Tails, images: int) -> tuple[float, float]:
         values.append(first.value - second.value)
         errors.append(standard_error(first.influences - second.influences))
     return _quality(values, errors)
+
+
+def accuracy_coverage(share: float) -> float:
+    """Return how often the interval of a class accuracy holds the true share, by the binomial distribution."""
+    held = 0.0
+    for count in range(ACCURACY_IMAGES + 1):
+        correct = (torch.arange(ACCURACY_IMAGES) < count).double()
+        low, high = interval(count / ACCURACY_IMAGES, standard_error(correct - correct.mean()))
+        held += float(stats.binom.pmf(count, ACCURACY_IMAGES, share)) * (low <= share <= high)
+    return held
 
 
 def _generated(noise: Tensor) -> Iterator[Tensor]:

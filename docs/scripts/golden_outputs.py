@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from PIL import Image
 from torch import Tensor
 
 from edm import augment, ema
@@ -301,6 +303,47 @@ def of_digits() -> Values:
         yield from ((Path(name) / file).read_bytes() for file in FILES)
 
 
+LAYOUTS: dict[str, tuple[str, ...]] = {  # a folder for each, in which a third of the images lie
+    "loose": ("",),
+    "classes": ("b", "a", "c/deep"),
+    "splits": ("train/a", "val/b", "test/a"),
+    "labelled": ("00000", "00001"),
+}
+
+
+def of_folder() -> Values:
+    """Yield prepared folders of images: of every layout, kind of picture and number of channels."""
+    with tempfile.TemporaryDirectory() as name:
+        for layout, folders in LAYOUTS.items():
+            root = Path(name) / layout
+            labels = [[path, number % 3] for number, path in enumerate(write_pictures(root, folders))]
+            if layout == "labelled":
+                (root / "dataset.json").write_text(json.dumps({"labels": labels}))
+            for channels in (3, 1):
+                out = Path(name) / f"{layout}-{channels}"
+                out.mkdir()
+                config = DataConfig("folder", path=str(root), resolution=8, channels=channels)
+                yield float(prepare(config, out)["sigma_data"])  # pyright: ignore[reportArgumentType]
+                yield from ((out / file).read_bytes() for file in FILES)
+
+
+def write_pictures(root: Path, folders: Sequence[str]) -> Iterator[str]:
+    """Write pictures of several kinds and sizes, and yield their names. Formats without losses decode to the bit."""
+    random = np.random.default_rng(0)
+    upright = Image.Exif()
+    upright[0x0112] = 6  # to be turned by a quarter
+    for number in range(30):
+        width, height = 6 + number % 7, 6 + number % 5
+        mode = ("RGB", "L", "RGBA", "P", "I;16", "1")[number % 6]
+        values = random.integers(0, 2**16, (height, width, 4), dtype=np.uint16)
+        grey, colours = Image.fromarray(values[..., 0]), Image.fromarray((values >> 8).astype(np.uint8))
+        picture = grey if mode == "I;16" else colours.convert("RGB").convert(mode) if mode != "RGBA" else colours
+        name = "/".join(filter(None, (folders[number % len(folders)], f"{number:02d}.png")))
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        picture.save(root / name, exif=upright if number % 4 == 0 else Image.Exif())
+        yield name
+
+
 SAMPLERS = (
     *("euler", "heun", "dpm2", "stochastic_euler", "stochastic_heun"),
     *("dpmpp_2m", "dpmpp_3m", "dpmpp_2m_sde", "unipc"),
@@ -331,6 +374,7 @@ OUTPUTS: dict[str, Callable[[], Values]] = {
     "metric/memorisation": of_memorisation,
     "metric/truncation": of_truncation,
     "data/digits": of_digits,
+    "data/folder": of_folder,
 }
 
 

@@ -26,7 +26,7 @@ class DataConfig:
     path: The folder of images, or a zip archive of one, relative to the current folder. Only for `folder` (required).
         The content of the images is part of the signature, the path is not.
     channels: 3: RGB, the default of a folder. 1: grey. Only for `folder`.
-    split_seed: Seed for splitting a folder that has no `train`, `val` and `test` sub-folders. Only for `folder`.
+    split_seed: Seed for splitting a folder that lacks a sub-folder `train`, `val` or `test`. Only for `folder`.
     """
 
     name: DatasetName | Extension = "digits"

@@ -22,7 +22,7 @@ class DatasetFacts:
 
     channels, resolution: of its images. num_classes: 0 without labels. splits: number of images of each split.
     remarks: what a person should know about a folder of images, such as files that are left out. has_splits: whether a
-    folder has splits of its own, so that no seed splits it.
+    folder has all splits of its own, so that no seed splits it.
     """
 
     channels: int
@@ -219,7 +219,7 @@ def facts(config: DataConfig, on_progress: OnProgress = ignore_progress) -> Data
         sizes: dict[Split, int] = {split: len(splits[split]) for split in SPLITS}
         remarks = folder_remarks(folder, splits["train"])
         shape = config.channels or RGB, config.resolution, len(folder.classes)
-        return DatasetFacts(*shape, sizes, remarks, folder.has_splits)
+        return DatasetFacts(*shape, sizes, remarks, has_splits=not folder.carved)
     known = known_dataset(config)
     sizes = known.official if config.splits == "official" else known.study
     return DatasetFacts(known.channels, config.resolution or known.resolution, known.num_classes, _in_order(sizes))

@@ -6,7 +6,7 @@ import io
 import re
 import threading
 import warnings
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from functools import cache
 from typing import TYPE_CHECKING, Literal
@@ -15,6 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edm.data.errors import DataError, FileProblem, FilesError
+from edm.data.files import HTML, LFS
+from edm.data.notices import DARK, Notice
 from edm.data.readers import size_text
 
 if TYPE_CHECKING:
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
 CELEBA_SIZE = (178, 218)  # width and height of every aligned picture
 CELEBA_CROP = 178
 MAX_PIXELS = 89_478_485  # of one picture: 256 MiB as RGB; Pillow takes larger ones for attacks, too
+HEIC = (b"ftypheic", b"ftypheix", b"ftypmif1")  # where phones give pictures the name of a JPEG
 LARGE_PIXELS = 2**24  # pictures above this are decoded one at a time, as each takes hundreds of megabytes
 
 _one_large_at_a_time = threading.Lock()
@@ -59,18 +62,28 @@ def read_same_size(contents: Sequence[bytes], mode: Literal["L", "RGB"], size: t
     return decoded.transpose(0, 3, 1, 2)
 
 
-def read_picture(content: bytes, title: str, channels: int, resolution: int) -> Bytes:
-    """Decode any picture and resize its largest central square: (channels, resolution, resolution).
+def read_picture(content: bytes, title: str, channels: int, resolution: int) -> tuple[Bytes, tuple[Notice, ...]]:
+    """Decode any picture and resize its largest central square; also return what a person should know of it.
 
-    It is turned upright first; transparent pixels become white; 16-bit grey keeps its upper 8 bits. title: what error
-    messages call it. Raises DataError.
+    The square has the shape (channels, resolution, resolution). The picture is turned upright first; transparent pixels
+    become white; 16-bit grey keeps its upper 8 bits. title: what error messages call it. Raises DataError.
     """
     from PIL import ImageOps
 
     with _opened(content, title) as opened:
+        noticed = tuple(_noticed(opened, resolution))
         ImageOps.exif_transpose(opened, in_place=True)
         image = _converted(opened, "RGB" if channels == 3 else "L")
-        return _square(image, min(image.size), resolution)
+        return _square(image, min(image.size), resolution), noticed
+
+
+def _noticed(image: Image, resolution: int) -> Iterator[Notice]:
+    if min(image.size) < resolution:
+        yield "small"
+    if image.format != "MPO" and getattr(image, "is_animated", False):  # MPO: a camera's JPEG with a preview in it
+        yield "frames"
+    if image.mode.startswith("I") and (np.asarray(image) < DARK).all():
+        yield "dark"
 
 
 def _converted(image: Image, mode: str) -> Image:
@@ -121,8 +134,18 @@ def _opened(content: bytes, title: str) -> Generator[Image, None, None]:
     except (PIL_Image.DecompressionBombError, PIL_Image.DecompressionBombWarning) as error:
         raise _too_large(title, re.findall(r"\d+", str(error))[0]) from None
     except Exception as error:  # decoders raise nearly any class for a broken file
-        reason = "it is not a picture" if isinstance(error, UnidentifiedImageError) else error
+        reason = _kind_of(content) if isinstance(error, UnidentifiedImageError) else error
         raise FilesError(FileProblem(title, f"cannot be decoded ({reason})", "replace it or remove it")) from None
+
+
+def _kind_of(content: bytes) -> str:
+    """Return what the content of a file is that no decoder knows."""
+    head = content[:512].lstrip().lower()
+    if head.startswith(LFS):
+        return "it is a pointer of Git LFS; get the picture with 'git lfs pull'"
+    if content[4:12] in HEIC:
+        return "it is a HEIC picture; save it as JPEG or PNG"
+    return "it is an HTML page" if head.startswith(HTML) else "it is empty" if not content else "it is not a picture"
 
 
 @cache

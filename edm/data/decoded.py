@@ -21,8 +21,8 @@ CONTENT, JOURNAL = "decoded.npy", "decoded.jsonl"
 class Chunk:
     """Some images as bytes, and over those in the train split the sums of pixel values and of their squares.
 
-    digests: of the files that they were read from, in hexadecimal; empty where those are verified otherwise.
-    sha256: of the content, in hexadecimal.
+    digests: of the files that they were read from, as `Pictures.digests` has them. sha256: of the content, in
+    hexadecimal.
     """
 
     content: bytes

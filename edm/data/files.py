@@ -15,6 +15,7 @@ from pathlib import Path
 
 from edm.data.errors import DataError, FileProblem, FilesError, unreadable
 
+MADE_ON_WINDOWS = 0  # create_system of a zip archive's entries
 MAX_FILE_BYTES = 2**31  # of one file of a published data set
 HTML, LFS = (b"<!doctype html", b"<html"), b"version https://git-lfs"  # how pages and pointers begin, in lower case
 
@@ -118,28 +119,35 @@ class ZipFiles(Files):
             self._file.close()
             reason = wrong_content(root, expected_bytes) or f"cannot be read ({error})"
             raise DataError(f"{root}: {reason}; download it again, or unpack it and give the folder") from None
-        listed = (entry.filename for entry in self._archive.infolist() if not entry.is_dir())
-        self.names = [name.removeprefix(prefix) for name in listed if name.startswith(prefix)]
+        self._entries = {_name_of(entry): entry for entry in self._archive.infolist()}
+        files = (name for name in self._entries if not name.endswith("/"))
+        self.names = [name.removeprefix(prefix) for name in files if name.startswith(prefix)]
 
     def read(self, name: str, limit: int = MAX_FILE_BYTES) -> bytes:
         """Return the content of a file."""
         title = self.root / name
         try:
             with self._lock:  # threads share the file; decoding takes far longer and runs in parallel
-                entry = self._archive.getinfo(self.prefix + name)
+                entry = self._entries[self.prefix + name]
                 _require_size(title, entry.file_size, limit)
                 return self._archive.read(entry)
         except (OSError, zipfile.BadZipFile, zlib.error, EOFError) as error:
             again = "download or unpack it again"
             raise FilesError(FileProblem(str(title), f"cannot be read ({error})", again, again)) from None
         except (RuntimeError, NotImplementedError) as error:  # encrypted, or packed by a method unknown here
-            unpacked = "unpack it and give the folder"
-            raise FilesError(FileProblem(str(title), f"cannot be unpacked ({error})", unpacked, unpacked)) from None
+            reason = "it is encrypted" if "encrypted" in str(error) else error
+            unpacked = "unpack the archive and give the folder"
+            raise FilesError(FileProblem(str(title), f"cannot be unpacked ({reason})", unpacked, unpacked)) from None
 
     def close(self) -> None:
         """Close the archive."""
         self._archive.close()
         self._file.close()
+
+
+def _name_of(entry: zipfile.ZipInfo) -> str:
+    """Return the name of an entry with slashes; some of Windows' programs write backslashes, against the format."""
+    return entry.filename.replace("\\", "/") if entry.create_system == MADE_ON_WINDOWS else entry.filename
 
 
 def open_files(root: Path, prefix: str = "", expected_bytes: int | None = None) -> Files:

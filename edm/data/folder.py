@@ -17,13 +17,15 @@ from edm.checksums import sha256_of
 from edm.config import SPLITS, Split
 from edm.data.errors import DataError, caught, listed, require_all
 from edm.data.files import Files, FolderFiles, open_files, open_regular
-from edm.data.labels import read_labels
+from edm.data.labels import GivenLabels, read_labels
 from edm.data.listing import LABELS_FILE, MAX_IMAGE_BYTES, SUFFIXES, LeftOut, Listing, describe, list_files
 from edm.data.progress import CountedStep, OnProgress, ignore_progress
 
 CARVED_SHARE = 10  # one image in ten becomes test, one in ten val
+CARVED: tuple[Split, ...] = ("test", "val")  # in the order in which images are taken
 MIN_IMAGES = 20  # so that every split has two images, as one alone has no covariance
 OTHER_NAMES_OF_VAL = ("valid", "validation")
+SPLIT_NAMES = {"train", "training", "val", *OTHER_NAMES_OF_VAL, "dev", "test", "testing", "eval", "evaluation"}
 CHUNK = 1000  # images in each numbered folder of data sets that are cut into such
 CHUNK_NAME = re.compile(r"\d{5}")
 HASHING = CountedStep("hashing images", "images")
@@ -36,19 +38,23 @@ class ImageFolder:
 
     root: the folder or archive. prefix: the folder within an archive that holds everything. paths: of all images,
     relative and with slashes, sorted; images are prepared in this order. A path is [train|val|test/][class/]anything.
-    has_splits: whether it begins with a split. classes: names of the classes, sorted; empty where there are fewer than
-    two. labels: number of the class of every image; 0 for all where there are no classes. relabelled: whether the
-    labels come from dataset.json and differ from what the folders say. left_out: files that are not read.
+    has_splits: whether it begins with a split. carved: splits that have no folder, so that they are cut from train.
+    classes: names of the classes, sorted; empty where there are fewer than two. labels: number of the class of every
+    image; 0 for all where there are no classes. relabelled: whether the labels come from dataset.json and differ from
+    what the folders say. left_out: files that are not read. absent: images that dataset.json names and that are not
+    there.
     """
 
     root: Path
     prefix: str
     paths: tuple[str, ...]
     has_splits: bool
+    carved: tuple[Split, ...]
     classes: tuple[str, ...]
     labels: tuple[int, ...]
     relabelled: bool
     left_out: tuple[LeftOut, ...]
+    absent: tuple[str, ...] = ()
 
     def open(self) -> Files:
         """Open the files, to be closed afterwards."""
@@ -86,15 +92,19 @@ def open_folder(path: str, on_progress: OnProgress = ignore_progress) -> ImageFo
 
 @lru_cache(maxsize=16)
 def folder_splits(folder: ImageFolder, seed: int) -> dict[Split, list[int]]:
-    """Return the indices of each split: the folder's own train, val and test, or a tenth each of test and val.
+    """Return the indices of each split: of the folder's own train, val and test, and of what is cut from train.
 
-    In the latter case images rank by SHA-256("SEED/path"): the first ranks are test, the next val, the rest train.
+    If all have to be cut, a tenth of the images each is test and val; one that the folder lacks is a tenth of train.
+    Images to be divided rank by SHA-256("SEED/path"): the first ranks are test, the next val, the rest train.
     """
-    if folder.has_splits:
-        first = [path.partition("/")[0] for path in folder.paths]
-        return {split: [i for i, part in enumerate(first) if part == split] for split in SPLITS}
-    share = len(folder.paths) // CARVED_SHARE
-    return carve((os.fsencode(f"{seed}/{path}") for path in folder.paths), {"test": share, "val": share})
+    first = [path.partition("/")[0] if folder.has_splits else "train" for path in folder.paths]
+    splits: dict[Split, list[int]] = {s: [i for i, part in enumerate(first) if part == s] for s in SPLITS}
+    train = splits["train"]
+    sizes: dict[Split, int] = {split: len(train) // CARVED_SHARE for split in folder.carved}
+    dealt = carve((os.fsencode(f"{seed}/{folder.paths[i]}") for i in train), sizes)
+    for split, chosen in dealt.items():
+        splits[split] = [train[i] for i in chosen]
+    return splits
 
 
 def folder_fingerprint(folder: ImageFolder, on_progress: OnProgress = ignore_progress) -> str:
@@ -154,6 +164,16 @@ def _remarks(folder: ImageFolder, train: Sequence[int]) -> Iterator[str]:
         count = sum(kind.count for kind in folder.left_out)
         files, are = ("file", "is") if count == 1 else ("files", "are")
         yield f"{folder.root}: {count:,} {files} {are} left out, being of other types: {describe(folder.left_out)}"
+    if folder.absent:
+        count = len(folder.absent)
+        yield f"{folder.root}: {LABELS_FILE} names {count:,} images that are not there, such as {folder.absent[0]}"
+    if folder.has_splits and folder.carved:
+        (split,) = folder.carved
+        given = folder_splits(folder, 0)[split]
+        yield f"{folder.root}: has no images in {split}, so {len(given):,} of those in train are used as {split}"
+    elif folder.classes and SPLIT_NAMES.issuperset(name.lower() for name in folder.classes):
+        what = f"its classes ({listed(folder.classes)}) have names of splits"
+        yield f"{folder.root}: {what}; if they are splits, call their folders train, val and test"
     trained = {folder.labels[i] for i in train}
     untrained = [name for number, name in enumerate(folder.classes) if number not in trained]
     if untrained:
@@ -182,11 +202,16 @@ def _open(root: Path, on_progress: OnProgress) -> ImageFolder:
     listing = list_files(root, on_progress)
     if not listing.images:
         others = f", but {describe(listing.left_out)}" if listing.left_out else ""
-        raise DataError(f"{root}: holds no images ({', '.join(SUFFIXES)}){others}; give the folder that does")
+        remedy = "give the folder that does"
+        if any(kind.suffix == ".parquet" for kind in listing.left_out):
+            remedy += ", or unpack the parquet files as docs/datasets.md shows"
+        raise DataError(f"{root}: holds no images ({', '.join(SUFFIXES)}){others}; {remedy}")
     has_splits = _has_splits(root, listing.images)
     folder = _labelled(root, listing, has_splits)
     if min(len(indices) for indices in folder_splits(folder, 0).values()) < 2:
         need = "2 in each of train, val and test" if has_splits else f"{MIN_IMAGES} to be split"
+        if has_splits and folder.carved:
+            need = f"2 in each split and {MIN_IMAGES} in train, from which {folder.carved[0]} is cut"
         raise DataError(f"{root}: {len(listing.images)} images are too few; give at least {need}")
     return folder
 
@@ -194,18 +219,20 @@ def _open(root: Path, on_progress: OnProgress) -> ImageFolder:
 def _labelled(root: Path, listing: Listing, has_splits: bool) -> ImageFolder:
     """Return the folder with the labels of its dataset.json, or else those of its class folders."""
     given = _given_labels(root, listing)
+    carved = _absent_splits(listing.images) if has_splits else CARVED
+    shape = root, listing.prefix, listing.images, has_splits, carved
     if given is None:
         classes = _classes(root, listing.images, has_splits)
         labels = _labels_by_folder(listing.images, has_splits, classes)
-        return ImageFolder(root, listing.prefix, listing.images, has_splits, classes, labels, False, listing.left_out)
-    numbers = max(given) + 1
+        return ImageFolder(*shape, classes, labels, False, listing.left_out)
+    numbers = max(given.numbers) + 1
     classes = tuple(map(str, range(numbers))) if numbers > 1 else ()
-    labels = given if classes else (0,) * len(given)
+    labels = given.numbers if classes else (0,) * len(given.numbers)
     differ = labels != _labels_by_folder(listing.images, has_splits, None)
-    return ImageFolder(root, listing.prefix, listing.images, has_splits, classes, labels, differ, listing.left_out)
+    return ImageFolder(*shape, classes, labels, differ, listing.left_out, given.absent)
 
 
-def _given_labels(root: Path, listing: Listing) -> tuple[int, ...] | None:
+def _given_labels(root: Path, listing: Listing) -> GivenLabels | None:
     if not listing.label_files:
         return None
     files = open_files(root, listing.prefix)
@@ -216,23 +243,32 @@ def _given_labels(root: Path, listing: Listing) -> tuple[int, ...] | None:
 
 
 def _has_splits(root: Path, paths: tuple[str, ...]) -> bool:
-    """Return whether all images lie in train, val and test; raises DataError if only some do or one is missing."""
+    """Return whether all images lie in train, val and test, or in train and one of the others.
+
+    Raises DataError if only some do, or if train or both of the others are missing.
+    """
     first = {path.partition("/")[0] for path in paths if "/" in path}
-    there = [split for split in SPLITS if split in first]
-    if not there:
+    missing = _absent_splits(paths)
+    if len(missing) == len(SPLITS):
         return False
-    missing = [split for split in SPLITS if split not in first]
-    if missing:
-        other = next((name for name in OTHER_NAMES_OF_VAL if name in first and missing == ["val"]), None)
+    other = next((name for name in OTHER_NAMES_OF_VAL if name in first and missing == ("val",)), None)
+    if other is not None or len(missing) > 1 or "train" in missing:
+        there = " and ".join(split for split in SPLITS if split not in missing)
         remedy = "add the missing ones, or rename the folders that are not splits"
         remedy = remedy if other is None else f"rename {other} to val"
-        raise DataError(f"{root}: has images in {' and '.join(there)} but none in {' and '.join(missing)}; {remedy}")
+        raise DataError(f"{root}: has images in {there} but none in {' and '.join(missing)}; {remedy}")
     beside = [path for path in paths if path.partition("/")[0] not in SPLITS or "/" not in path]
     if beside:
         lies, them = ("lies", "it") if len(beside) == 1 else ("lie", "them")
         remedy = f"move {them} into one of these, or out of the folder"
         raise DataError(f"{root}: {listed(beside)} {lies} beside train, val and test; {remedy}")
     return True
+
+
+def _absent_splits(paths: tuple[str, ...]) -> tuple[Split, ...]:
+    """Return the splits in whose folders no image lies."""
+    first = {path.partition("/")[0] for path in paths if "/" in path}
+    return tuple(split for split in SPLITS if split not in first)
 
 
 def _labels_by_folder(paths: tuple[str, ...], has_splits: bool, classes: tuple[str, ...] | None) -> tuple[int, ...]:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from edm.data.catalogue import CATALOGUE
 from edm.data.errors import DataError, caught, require_all
 from edm.data.files import contents
-from edm.data.parquet import EncodedSplit, is_parquet, read_splits
+from edm.data.parquet import EncodedSplit, OtherParquetError, is_parquet, read_splits
 from edm.data.readers import Bytes, Labels
 from edm.data.sources import Origin
 
@@ -41,7 +41,7 @@ class Pictures(ABC):
         """
 
     def digests(self, start: int, stop: int) -> str:
-        """Return, in hexadecimal, what `verify` needs to know of images that were read; most need nothing."""
+        """Return what `verify` needs to know of images that were read, as text in one line; most need nothing."""
         del start, stop
         return ""
 
@@ -114,11 +114,18 @@ def source_record(paths: list[Path], checked: str = "content") -> dict[str, obje
 
 
 def parquet_splits(origin: Origin, dataset: str) -> tuple[Path, list[EncodedSplit]] | None:
-    """Return train and test of a data set from parquet files, and where they lie; None where there are none."""
-    sizes = list(CATALOGUE[dataset].official.values())
+    """Return train and test of a data set from parquet files, and where they lie; None where there are none.
+
+    Raises DataError where somebody gave parquet files that hold something else; where they only lie about, None.
+    """
+    sizes, other = list(CATALOGUE[dataset].official.values()), None
     for place in (*origin.archives(dataset), *origin.folders(dataset)):
-        if place.exists():
-            splits = read_splits(contents(place, is_parquet, PARQUET_DEPTH), sizes)
-            if splits is not None:
-                return place, splits
+        found = contents(place, is_parquet, PARQUET_DEPTH) if place.exists() else {}
+        try:
+            if found:
+                return place, read_splits(found, sizes)
+        except OtherParquetError as error:
+            other = other or DataError(f"{place}: {error}, or give another packing of {dataset}")
+    if other is not None and not origin.download:
+        raise other
     return None

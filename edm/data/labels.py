@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
@@ -13,8 +14,18 @@ MAX_CLASSES = 100_000
 SHAPE = "'labels' must be null, or a list of [name, class number]"
 
 
-def read_labels(root: Path, files: Mapping[str, bytes], paths: Sequence[str]) -> tuple[int, ...] | None:
-    """Return the class number of each image, -1 for all where they are null; None where no file holds labels.
+@dataclass(frozen=True)
+class GivenLabels:
+    """What files say of images. numbers: the class of each, -1 for all where they are null. absent: images they name
+    that are not there.
+    """
+
+    numbers: tuple[int, ...]
+    absent: tuple[str, ...] = ()
+
+
+def read_labels(root: Path, files: Mapping[str, bytes], paths: Sequence[str]) -> GivenLabels | None:
+    """Return the labels of images; None where no file holds labels.
 
     files: the content of every dataset.json, by its name; one in a sub-folder gives names relative to that.
     paths: of the images. Raises DataError where an image has no label, or a label is not a class number.
@@ -25,19 +36,23 @@ def read_labels(root: Path, files: Mapping[str, bytes], paths: Sequence[str]) ->
         entries = _entries(root / name, content)
         folder = name.rpartition("/")[0]
         for image, label in entries or ():
-            labels[f"{folder}/{image}" if folder else image] = label
+            path = f"{folder}/{image}" if folder else image
+            if labels.setdefault(path, label) != label:
+                twice = f"gives {image} the labels {labels[path]} and {label}"
+                raise DataError(f"{root / name}: {twice}; remove one of them")
         found |= entries is not None
     if not found:
         return None
     if all(label is None for label in labels.values()):
-        return (-1,) * len(paths)
+        return GivenLabels((-1,) * len(paths))
     unlabelled = [path for path in paths if labels.get(path) is None]
     if unlabelled:
         raise DataError(
             f"{root}: {' and '.join(files)} has no label for {len(unlabelled):,} of {len(paths):,} images "
             f"({listed(unlabelled)}); add the labels or remove the images, or set 'labels' to null"
         )
-    return tuple(label for path in paths if (label := labels[path]) is not None)
+    numbers = tuple(label for label in map(labels.__getitem__, paths) if label is not None)
+    return GivenLabels(numbers, tuple(sorted(labels.keys() - set(paths))))
 
 
 def _entries(title: Path, content: bytes) -> list[tuple[str, int | None]] | None:

@@ -12,11 +12,12 @@ from pathlib import Path, PurePosixPath
 
 from edm.config import SPLITS
 from edm.data.errors import DataError, FileProblem, FilesError, caught, require_all, unreadable
-from edm.data.files import ZipFiles, is_zip, kind_of, wrong_content
+from edm.data.files import ZipFiles, is_archive, is_zip, kind_of, open_regular, wrong_content
 from edm.data.progress import OnProgress, ignore_progress
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp")  # as torchvision's ImageFolder
 LABELS_FILE = "dataset.json"  # of the layout that NVlabs' dataset_tool writes
+ZIP_MAGIC = b"PK\x03\x04"
 MAX_DEPTH = 32  # of nested folders
 MAX_IMAGE_BYTES = 2**30
 LISTED_AT_ONCE = 500  # files between reports of progress
@@ -123,6 +124,11 @@ def _require_regular(root: Path, name: str) -> str:
     try:
         found = path.stat()
     except OSError as error:
+        if isinstance(error, FileNotFoundError) and path.is_symlink():
+            problem = "is a link to a file that does not exist"
+            raise FilesError(
+                FileProblem(str(path), problem, "restore or remove it", "restore or remove them")
+            ) from None
         raise unreadable(error) from None
     if not stat.S_ISREG(found.st_mode):
         problem = f"is not a regular file, but {kind_of(found.st_mode)}"
@@ -138,13 +144,23 @@ def _require_regular(root: Path, name: str) -> str:
 
 def _list_archive(root: Path) -> Listing:
     if not is_zip(root):
-        problem = wrong_content(root) or "is a file, but no zip archive"
-        raise DataError(f"{root}: {problem}; give a folder or a zip archive of images")
+        raise DataError(f"{root}: {_why_no_zip(root)}")
     archive = ZipFiles(root)
     archive.close()
     names = list(dict.fromkeys(name for name in archive.names if not _is_hidden(name)))
     prefix = _shared_folder([name for name in names if is_image(name) or name.endswith(LABELS_FILE)])
     return _sorted_out(prefix, (name.removeprefix(prefix) for name in names if name.startswith(prefix)))
+
+
+def _why_no_zip(root: Path) -> str:
+    """Return what a file is that cannot be opened as a zip archive, and what to do."""
+    with open_regular(root) as file:
+        if file.read(len(ZIP_MAGIC)) == ZIP_MAGIC:
+            return "is a zip archive that is cut short or damaged; download or pack it again"
+    if is_archive(root):
+        return "is a tar archive, and only zip archives are read; unpack it and give the folder"
+    problem = wrong_content(root) or "is a file, but no zip archive"
+    return f"{problem}; give a folder or a zip archive of images"
 
 
 def _is_hidden(name: str) -> bool:

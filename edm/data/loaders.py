@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from edm.config import DataConfig, Extension
+from edm.data import notices
 from edm.data.catalogue import facts, source_fingerprint
 from edm.data.celeba import load_celeba
 from edm.data.cifar10 import load_cifar10
@@ -18,6 +19,7 @@ from edm.data.errors import DataError
 from edm.data.fashion_mnist import load_fashion_mnist
 from edm.data.folder import MAX_IMAGE_BYTES, fingerprint_of, open_folder
 from edm.data.images import ArrayPictures, Pictures, joined, source_record
+from edm.data.notices import Notice
 from edm.data.progress import OnProgress
 from edm.data.readers import Bytes
 from edm.data.sources import Origin
@@ -47,11 +49,15 @@ class FolderPictures(Pictures):
     def __init__(self, config: DataConfig) -> None:
         assert config.path and config.resolution
         self.folder, known = open_folder(config.path), facts(config)
-        source = source_record([self.folder.root])
-        super().__init__(np.array(self.folder.labels, dtype=np.int64), {**source, "remarks": list(known.remarks)})
+        source = {**source_record([self.folder.root]), "remarks": list(known.remarks)}
+        if self.folder.classes:
+            source["classes"] = list(self.folder.classes)
+        super().__init__(np.array(self.folder.labels, dtype=np.int64), source)
         self.channels, self.resolution = known.channels, config.resolution
         self.planned = source_fingerprint(config)
         self.digests_read = [b""] * len(self.folder.paths)
+        self.notices: list[tuple[Notice, ...]] = [()] * len(self.folder.paths)
+        self.noticed: dict[int, notices.Summary] = {}  # by the number of the first image of a chunk
         self.files = self.folder.open()
 
     def read(self, start: int, stop: int) -> Bytes:
@@ -62,22 +68,30 @@ class FolderPictures(Pictures):
         path = self.folder.paths[i]
         content = self.files.read(path, MAX_IMAGE_BYTES)
         self.digests_read[i] = hashlib.sha256(content).digest()
-        return read_picture(content, str(self.folder.root / path), self.channels, self.resolution)
+        picture, self.notices[i] = read_picture(content, str(self.folder.root / path), self.channels, self.resolution)
+        return picture
 
     def digests(self, start: int, stop: int) -> str:
-        """Return the SHA-256 of the files of images start to stop - 1, one after the other."""
-        return b"".join(self.digests_read[start:stop]).hex()
+        """Return the SHA-256 of the files of images start to stop - 1, one after the other, and what was noticed."""
+        self.noticed[start] = notices.summed_up(self.notices[start:stop], start)
+        return f"{b''.join(self.digests_read[start:stop]).hex()} {notices.to_text(self.noticed[start])}"
 
     def restore(self, start: int, digests: str) -> None:
-        """Take in the digests of files from number `start` on, which an earlier process has read."""
+        """Take in what `digests` returned of files from number `start` on, which an earlier process has read."""
+        digests, _, noticed = digests.partition(" ")
+        self.noticed[start] = notices.from_text(noticed)
         content, size = bytes.fromhex(digests), hashlib.sha256().digest_size
         read = [content[i : i + size] for i in range(0, len(content), size)]
         self.digests_read[start : start + len(read)] = read
 
     def verify(self, fingerprint: str) -> None:
-        """Raise DataError if the folder changed since it was planned."""
+        """Raise DataError if the folder changed since it was planned; record what was noticed about its images."""
         if fingerprint_of(self.folder, self.digests_read) != self.planned:
             raise DataError(f"{self.folder.root}: has changed while it was read; leave it alone and run this again")
+        told = notices.sentences(notices.merged(self.noticed.values()), self.folder.paths, self.resolution)
+        sentences = [f"{self.folder.root}: {sentence}" for sentence in told]
+        if sentences:
+            self.source["noticed"] = sentences
 
     def close(self) -> None:
         """Close the archive, if it is one."""

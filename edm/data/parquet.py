@@ -28,22 +28,28 @@ def is_parquet(name: str) -> bool:
     return name.endswith(".parquet") and (TRAIN in name) != (TEST in name)
 
 
-def read_splits(contents: dict[str, bytes], sizes: Sequence[int]) -> list[EncodedSplit] | None:
-    """Return train and test from parquet files, by name; None unless they hold images and labels of these sizes.
+class OtherParquetError(DataError):
+    """Parquet files do not hold the images and labels that are looked for: a sentence that says what they hold."""
 
-    Raises DataError where a file is damaged.
+
+def read_splits(contents: dict[str, bytes], sizes: Sequence[int]) -> list[EncodedSplit]:
+    """Return train and test from parquet files, by name.
+
+    Raises OtherParquetError unless they hold images and labels of these sizes, and DataError where a file is damaged.
     """
     splits: list[EncodedSplit] = []
     for split, size in zip((TRAIN, TEST), sizes, strict=True):
-        parts = [_read(contents[name], name) for name in sorted(contents) if split in name]
-        images = [image for part in parts if part for image in part.images]
+        names = [name for name in sorted(contents) if split in name]
+        parts = [_read(contents[name], name) for name in names]
+        images = [image for part in parts for image in part.images]
         if len(images) != size:
-            return None
-        splits.append(EncodedSplit(images, np.concatenate([part.labels for part in parts if part])))
+            held = f"the parquet files of {split} ({len(names)} found) hold {len(images):,} images"
+            raise OtherParquetError(f"{held}, not {size:,}; give all of its files")
+        splits.append(EncodedSplit(images, np.concatenate([part.labels for part in parts])))
     return splits
 
 
-def _read(content: bytes, title: str) -> EncodedSplit | None:
+def _read(content: bytes, title: str) -> EncodedSplit:
     try:
         pyarrow = import_module("pyarrow")  # heavy, without stubs, and a dependency of MLflow's, not of edm's
         parquet = import_module("pyarrow.parquet")
@@ -51,12 +57,16 @@ def _read(content: bytes, title: str) -> EncodedSplit | None:
         raise DataError(f"{title}: reading parquet files needs pyarrow; install it, or give another packing") from None
     try:
         file = parquet.ParquetFile(pyarrow.BufferReader(content))
-        column = next((name for name in IMAGE_COLUMNS if name in file.schema_arrow.names), None)
-        if column is None or LABEL_COLUMN not in file.schema_arrow.names:
-            return None
+        there: list[str] = file.schema_arrow.names
+        column = next((name for name in IMAGE_COLUMNS if name in there), None)
+        if column is None or LABEL_COLUMN not in there:
+            wanted = f"{' or '.join(IMAGE_COLUMNS)} and {LABEL_COLUMN}"
+            raise OtherParquetError(f"{title} has the columns {', '.join(there)}, not {wanted}; rename them")
         table = file.read([column, LABEL_COLUMN])
         images = table[column].combine_chunks().field("bytes").to_pylist()
         return EncodedSplit(images, np.asarray(table[LABEL_COLUMN].to_numpy(), dtype=np.int64))
+    except DataError:
+        raise
     except (OSError, LookupError, ValueError, TypeError, RuntimeError) as error:  # what pyarrow's own errors are
         reason = str(error).splitlines()[0]
         raise DataError(f"{title}: is not a parquet file of images ({reason}); download it again") from None

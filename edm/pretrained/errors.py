@@ -11,6 +11,8 @@ class PretrainedError(ValueError):
 
 def in_a_line(error: Exception) -> str:
     """Return what was wrong with a pickle in a line; of torch's advice to load such a file all the same, nothing."""
+    if isinstance(error, KeyError):
+        return f"it lacks {error}"
     text = " ".join(str(error).split())
     if refused := re.search(r"GLOBAL ([\w.]+)", text):
         return f"it refers to {refused[1]}, which is no tensor"

@@ -10,6 +10,8 @@ from pathlib import Path
 import torch
 
 from edm.config import Pretrained
+from edm.data.errors import DataError
+from edm.data.files import wrong_content
 from edm.files import MODEL, load_model
 from edm.precondition import Denoiser
 from edm.pretrained.diffusers import is_diffusers, read_diffusers
@@ -31,7 +33,28 @@ def read_pretrained(path: str | Path) -> Denoiser:
     path = Path(path)
     if not path.exists():
         raise PretrainedError(f"{path}: does not exist; give the path of a trained network")
-    return _reader_of(path)(path).eval().requires_grad_(False)
+    reader = _reader_of(path)
+    _require_content(path / MODEL if reader is _read_own and path.is_dir() else path)
+    model = reader(path).eval().requires_grad_(False)
+    broken = next((name for name, value in model.state_dict().items() if not value.isfinite().all()), None)
+    if broken is not None:
+        what = (
+            f"its weights ({broken} first) have values that are not finite numbers, as after a training that diverged"
+        )
+        raise PretrainedError(f"{path}: {what}; give an earlier checkpoint")
+    return model
+
+
+def _require_content(path: Path) -> None:
+    """Raise PretrainedError for a file that is certainly no network, whatever its format."""
+    if path.is_dir():
+        return
+    try:
+        problem = "is empty" if path.stat().st_size == 0 else wrong_content(path)
+    except (OSError, DataError) as error:
+        raise PretrainedError(str(error)) from None
+    if problem is not None:
+        raise PretrainedError(f"{path}: {problem}; download or copy it again")
 
 
 def _reader_of(path: Path) -> Callable[[Path], Denoiser]:

@@ -36,7 +36,7 @@ def prepare(
     splits: Annotated[str | None, typer.Option(help="For celeba: study (the default) or official.")] = None,
     channels: Annotated[int | None, typer.Option(help="For folder: 3 (the default) for colour, or 1 for grey.")] = None,
     split_seed: Annotated[
-        int | None, typer.Option(help="For a folder without sub-folders train, val and test: the seed of the split.")
+        int | None, typer.Option(help="For a folder that lacks a sub-folder train, val or test: the seed of the split.")
     ] = None,
     store: StoreFolder = DEFAULT_STORE,
     as_json: AsJson = False,

@@ -19,7 +19,10 @@ if TYPE_CHECKING:
 
 
 NumImages = Annotated[int, typer.Option(help="The number of images; with --per-class, of each class.", min=1)]
-Label = Annotated[int | None, typer.Option(help="The class to draw. All classes in turn by default.")]
+Label = Annotated[
+    str | None,
+    typer.Option(help="The class to draw: its number, or the name of its folder. All classes in turn by default."),
+]
 Guidance = Annotated[float | None, typer.Option(help="Guidance scale; 1 turns guidance off.")]
 GuidanceInterval = Annotated[
     tuple[float, float] | None,
@@ -81,7 +84,7 @@ def sample(
 def _draw(
     cell: str,
     changes: dict[str, Any],
-    wanted: tuple[int, int | None, bool, bool, Path, bool],
+    wanted: tuple[int, str | None, bool, bool, Path, bool],
     store: Path,
     device: DeviceName | None,
     console: Console,
@@ -91,9 +94,14 @@ def _draw(
     from experiments.cli.views.progress import progress
     from experiments.inspection.explain import find
     from experiments.store.store import Store
+    from experiments.sweep.tasks import Evaluation
+    from experiments.trials.data_records import class_number
 
     place = Store(store)
     task = find(cell, place)
+    images, label, per_class, trajectory, path, gif = wanted
+    source = (task.training if isinstance(task, Evaluation) else task).data
+    number = None if label is None else class_number(label, source, place)
     with waiting(console, "loading torch"):
         from experiments.trials.extensions import require_loaded
         from experiments.trials.pictures import Request, choose_device, describe, draw_pictures, sampling_of
@@ -102,7 +110,7 @@ def _draw(
         sampling = sampling_of(task, changes)
     except FieldError as error:
         raise UserError(f"--{error.field.replace('_', '-')}: {error.problem}") from None
-    chosen = choose_device(device)
+    chosen, request = choose_device(device), Request(images, number, per_class, trajectory, path, gif)
     with progress(console, "drawing", "images") as on_progress:
-        paths = draw_pictures(task, sampling, Request(*wanted), place, chosen, on_progress)
+        paths = draw_pictures(task, sampling, request, place, chosen, on_progress)
     return describe(task, sampling), paths

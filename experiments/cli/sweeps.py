@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -24,10 +24,14 @@ SWEEP_FILES = (".yaml", ".yml")
 
 @dataclass(frozen=True)
 class RequestedSweep:
-    """A sweep, and the reader of the files that it names, which reads each of them once."""
+    """A sweep, and the reader of the files that it names, which reads each of them once.
+
+    record: the name under which it was recalled; None where it was read from its file.
+    """
 
     sweep: Sweep
     inputs: InputFiles
+    record: str | None = None
 
 
 def read_sweep(text: str, store: Path, overrides: tuple[str, ...] = ()) -> RequestedSweep:
@@ -45,7 +49,7 @@ def read_sweep(text: str, store: Path, overrides: tuple[str, ...] = ()) -> Reque
 
     sweep = recall_sweep(text, Store(store))
     _refuse_overrides(text, overrides)
-    return RequestedSweep(sweep, inputs)
+    return RequestedSweep(sweep, inputs, text)
 
 
 def overrides_of(set_: list[str] | None, gpus: str | None, cpus: int | None) -> tuple[str, ...]:
@@ -105,17 +109,41 @@ def _is_file(text: str, store: Path) -> bool:
 
 def open_sweep(requested: RequestedSweep, store: Path, options: Options) -> tuple[Schedule, Store]:
     """Return what is left to do of a sweep, and the store; raises UserError where the store or an option is wrong."""
-    from edm.data.errors import DataError
     from experiments.runner.resume import open_schedule
     from experiments.store.store import Store
-    from experiments.sweep.plan import plan_sweep
 
     place = Store(store)
+    return open_schedule(_planned(requested, place), place, options), place
+
+
+def _planned(requested: RequestedSweep, store: Store) -> Plan:
+    """Return the plan of a sweep; one without its file goes on from the store where a file that it names is gone.
+
+    Raises UserError where the store does not have what is needed of that file either.
+    """
+    from edm.data.errors import DataError
+    from experiments.sweep.plan import plan_sweep
+
     try:
-        plan = plan_sweep(requested.sweep, requested.inputs, holdings=place)
-    except DataError as error:  # of a recorded sweep; the reader of a file reports it with its line
-        raise UserError(
-            f"{requested.sweep.name}: data.path: {error}; a sweep given by its name has the path of its last run, "
-            "relative to the current folder"
-        ) from None
-    return open_schedule(plan, place, options), place
+        return plan_sweep(requested.sweep, requested.inputs, holdings=store)
+    except (DataError, UserError) as error:
+        name = requested.record
+        plan = _plan_of_held(name, store) if name is not None else None
+        if plan is None:
+            where = f"{name}: " if name is not None else ""
+            raise UserError(f"{where}{error}") from None
+        return replace(plan, remarks=(f"{error}; {name} goes on from what the store holds of it", *plan.remarks))
+
+
+def _plan_of_held(name: str, store: Store) -> Plan | None:
+    """Return the plan of a recorded sweep; None unless the store has all folders of images and networks that it names.
+
+    Other data sets have no files of their own.
+    """
+    from experiments.tracking.records import recall_plan
+
+    plan = recall_plan(name, store)
+    folders = [source for source in plan.sources.values() if source.config.name == "folder"]
+    networks = [training for training in plan.trainings.values() if training.pretrained is not None]
+    held = all(store.has_result(task.store_kind, task.signature) for task in (*folders, *networks))
+    return plan if held else None

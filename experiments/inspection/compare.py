@@ -14,9 +14,8 @@ from experiments.store.results import EvaluationResult, TrainingResult
 from experiments.store.store import Store
 from experiments.sweep.metrics import ERRORS
 from experiments.sweep.tasks import Evaluation, SweepTask
-from reports.metrics import METRICS, is_rounding
+from reports.metrics import METRICS, NORMAL_95, is_rounding
 
-NORMAL_95 = 1.959964  # standard errors to either side of a 95% interval
 LOSSES = ("loss", "val_loss")
 
 

@@ -76,6 +76,7 @@ def prepare_data_set(
     store: Store, source: DataSource, listener: RunListener, go_on: Callable[[], None] = lambda: None
 ) -> None:
     """Prepare a data set where the store does not hold it. Raises UserError, or what `go_on` raises along the way."""
+    from experiments.trials.data_records import noticed
     from experiments.trials.datasets import ensure_prepared, is_prepared
 
     if is_prepared(store, source):
@@ -86,7 +87,9 @@ def prepare_data_set(
             go_on()
             on_step(step, done, total)
 
-        ensure_prepared(store, source, on_progress=on_progress)
+        record = ensure_prepared(store, source, on_progress=on_progress)
+    for sentence in noticed(record):
+        listener.notice(f"Warning: {sentence}")
 
 
 class _NotWanted(Interrupted):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from urllib.parse import urlencode
@@ -12,7 +11,7 @@ from experiments.store.results import EvaluationResult, TrainingResult
 from experiments.sweep.metrics import headlines
 from experiments.sweep.tasks import Evaluation
 from experiments.wording import duration
-from reports.metrics import METRICS, common_decimals, metric_info, shown, title_of
+from reports.metrics import METRICS, NORMAL_95, common_decimals, is_rounding, metric_info, shown, title_of
 
 Row = tuple[str, ...]
 
@@ -73,9 +72,12 @@ def _score_row(name: str, metrics: Mapping[str, float]) -> Row:
 
 
 def _margin(name: str, metrics: Mapping[str, float]) -> float | None:
-    """Return half the width of a metric's 95% interval, if it has one that is not but a rounding error wide."""
-    low, high = metrics.get(f"{name}_low"), metrics.get(f"{name}_high")
-    return (high - low) / 2 if low is not None and high is not None and not math.isclose(low, high) else None
+    """Return half of a metric's 95% interval as tables show it, if it has one that is not but a rounding error wide.
+
+    It is taken from the standard error: the ends of a share's interval stop at 0 and 1.
+    """
+    error = metrics.get(f"{name}_se")
+    return None if error is None or is_rounding(error, (metrics[name],)) else NORMAL_95 * error
 
 
 def _table(heads: Iterable[str], rows: Iterable[Iterable[str]]) -> str:

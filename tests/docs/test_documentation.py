@@ -99,6 +99,13 @@ def test_every_file_that_a_page_names_exists(page: Path) -> None:
     assert not absent, f"{page.name} names {', '.join(sorted(absent))}"
 
 
+@pytest.mark.parametrize("page", sorted(DOCS.glob("*.md")), ids=lambda page: page.stem)
+def test_no_link_of_a_page_leaves_the_site(page: Path) -> None:
+    links = re.findall(r"\]\(([^)#\s]+)", page.read_text())
+    outside = [link for link in links if "://" not in link and not (page.parent / link).resolve().is_relative_to(DOCS)]
+    assert not outside, f"{page.name} links to {', '.join(outside)}, which mkdocs build --strict refuses"
+
+
 def test_the_api_page_names_what_is_there() -> None:
     page = (DOCS / "api.md").read_text()
     entries = re.findall(r"^::: (\S+)\n    options:\n      members: \[(.+)\]$", page, re.MULTILINE)

@@ -3,6 +3,7 @@
 import pandas as pd
 import pytest
 
+from reports.findings import finding
 from reports.layout import Layout
 from reports.notes import separation_note
 from reports.tables import result_tables
@@ -23,6 +24,7 @@ def test_cells_that_differ_are_apart_and_the_report_names_field_and_cells() -> N
     assert [len(table.rows) for table in tables] == [2, 2]
     note = separation_note(tables, made)
     assert "1,000 images drawn" in note and "2,000 images drawn" in note
+    assert finding(tables).startswith("First table: The best FID test is 10.00 ± 0.39")
     assert "evaluation.images 1000 (cells nano/False/0, nano/True/0), 2000 (cells micro/False/0, micro/True/0)" in note
 
 
@@ -31,6 +33,7 @@ def test_an_allowed_difference_makes_one_footnoted_table_and_no_winner() -> None
     (table,) = result_tables(made, AXES, allowed=("evaluation.images",))
     assert len(table.rows) == 4 and not any(entry.mark for entry in table.entries)
     assert "the cells differ in evaluation.images (1000, 2000)" in table.footnotes[-1]
+    assert finding([table]) == "", "which must not name as the best what the table refuses to mark"
     (plain,) = result_tables(frame(), Layout("t", ("model.preset", "model.attention")), allowed=("evaluation.images",))
     assert plain.footnotes == ()
 

@@ -42,6 +42,14 @@ def test_without_known_errors_a_difference_has_no_interval_and_no_p() -> None:
     assert column(table, "Δ FID test") == ["-1.000", "baseline", "—", "baseline"]
 
 
+def test_a_difference_of_infinite_numbers_is_unknown() -> None:
+    values = [1.0, 2.0, math.inf, 1.0, 1.1, 1.2, math.inf, 2.0, 3.0, math.inf, 2.0, 3.0]
+    compared = replace(COMPARED, metrics=("nn_ratio_pixels",))
+    (table,) = result_tables(frame(seeds=3, nn_ratio_pixels=values), compared)
+    assert column(table, "Δ distance ratio, pixels") == ["+inf", "baseline", "—", "baseline"]
+    assert column(table, "distance ratio, pixels")[0] == "inf"
+
+
 def test_differences_of_seeds_are_paired_by_seed() -> None:
     made = frame(seeds=3, fid_test=[1.0, 5, 9, 2.1, 6.0, 10.2, 1, 2, 3, 1, 2, 3])
     (table,) = result_tables(made, COMPARED)
@@ -75,9 +83,30 @@ def test_main_effects_of_seeds_have_an_interval_over_seeds() -> None:
     assert attention.margin == pytest.approx(4.3027 * 0.1 / math.sqrt(3), rel=1e-3)
 
 
+def test_an_effect_and_its_interval_are_of_the_seeds_that_all_cells_have() -> None:
+    made = frame(seeds=3, fid_test=[1.0, 2, 90, 2, 3.1, np.nan, 5, 6, 7, 6, 7.1, 8.2])  # a missing one would cost 86
+    (table,) = result_tables(made, LAYOUT)
+    attention = table.effects[1]
+    assert attention.differences == pytest.approx((1.05, 1.05)) and attention.mean == pytest.approx(1.05)
+    assert attention.margin == pytest.approx(12.706 * 0.05, rel=1e-3), "1.0 with one seed, 1.1 with the other"
+
+
+def test_an_effect_without_seeds_in_common_is_a_difference_of_means() -> None:
+    made = frame(seeds=2, fid_test=[1.0, np.nan, np.nan, 4.0, 5, 5.5, 6, 7])
+    (table,) = result_tables(made, LAYOUT)
+    assert table.effects[1].differences == pytest.approx((3.0, 1.25)) and table.effects[1].margin is None
+
+
 def test_without_a_covariance_an_effect_has_the_widest_interval() -> None:
     (table,) = result_tables(with_errors(frame(), 0.2), LAYOUT)
     assert table.effects[1].margin == pytest.approx(1.96 * 0.4, rel=1e-3)
+
+
+def test_effects_that_two_layouts_share_are_listed_once() -> None:
+    pivot = replace(DIGITS, rows=DIGITS.rows[:3], columns=DIGITS.rows[3:], metrics=("fid_test",), name="By sampler")
+    compared = replace(pivot, baseline={"sampling.sampler": "heun"})
+    counts = [len(table.effects) for table in result_tables(digits(), (DIGITS, pivot, compared))]
+    assert counts == [5, 0, 5], "the baseline of the last one changes what values are compared with"
 
 
 def test_effects_are_taken_against_the_baseline() -> None:

@@ -71,6 +71,14 @@ def test_lengths_of_training_are_matched_but_for_a_little_measured_time() -> Non
     assert [row[2] for row in rows_of(main)] == ["100.00", "100.00", "101.50", "101.50"]
 
 
+def test_cells_whose_cost_is_not_known_yet_are_named() -> None:
+    made = scored()
+    made.loc[made["cell"].isin(["heun32/0", "heun32/1"]), "nfe"] = np.nan
+    (table,) = result_tables(made, NFE)
+    missing = "Left out, because their cost is not known, or not yet: cells heun32/0, heun32/1."
+    assert table.footnotes[0].endswith(missing) and [row[0] for row in rows_of(table)] == ["euler", "heun"]
+
+
 def test_where_trainings_are_equally_long_their_losses_are_matched() -> None:
     made, curves = two_trainings()
     (table,) = result_tables(made, LOSSES, curves=curves)

@@ -1,6 +1,7 @@
 """Charts of a report, on the page and as files for a paper."""
 
 import itertools
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,13 +10,14 @@ import pandas as pd
 import pytest
 from matplotlib.figure import Figure
 
-from reports.charts import Axis, Chart, ChartPoint, Series, ticks
+import reports
+from reports.charts import COLOURS, NUM_COLOURS, Axis, Chart, ChartPoint, Series, tick_label, ticks
 from reports.figures import all_charts, score_chart
 from reports.folder import write_report
 from reports.layout import Layout
 from reports.plots import write_figures
 from reports.report import Report
-from reports.svg import to_svg
+from reports.svg import marker_svg, to_svg
 from reports.tables import result_tables
 from tests.reports.frames import DIGITS, LAYOUT, NO_CURVES, digits, frame, full, report, samplers, with_errors
 
@@ -56,6 +58,44 @@ def test_scores_are_shown_with_their_intervals_in_the_tables_order() -> None:
     assert chart.line == (0.5, "real train split") and chart.x_range()[0] < 0.5
 
 
+def test_captions_explain_what_is_drawn_and_no_more() -> None:
+    captions = [chart.caption for chart in charts(full(digits()), DIGITS).values()]
+    assert not any("  " in caption for caption in captions)
+    assert any("Filled: the best of its column" in caption for caption in captions)
+    made = digits().assign(**{"evaluation.images": [1000, 2000] * 12})
+    mixed = Report((DIGITS,), made, NO_CURVES, {}, {}, allowed=("evaluation.images",))
+    (scores,) = (chart for chart in all_charts(mixed) if chart.key == "scores")
+    assert "Filled" not in scores.caption, "as none is"
+
+
+def test_points_have_the_intervals_over_seeds_that_tables_have() -> None:
+    third = samplers()[lambda made: made["seed"] == 1].assign(seed=2)
+    made = pd.concat([samplers(), third.assign(cell=third["cell"] + "2")], ignore_index=True)
+    made = made.assign(fid_test=made["nfe"] + 0.5 * made["seed"])
+    (table,) = result_tables(made, replace(SAMPLERS, metrics=("fid_test",)))
+    chart = charts(made, SAMPLERS)["nfe"]
+    assert chart.series[0].points[0].y_margin == table.entries[0].margin and chart.caption.startswith("Bars: 95%")
+    for fewer in (made[made["seed"] < 2], made[made["seed"] == 0]):  # two seeds make an interval too wide to be shown
+        chart = charts(fewer, SAMPLERS)["nfe"]
+        assert {point.y_margin for series in chart.series for point in series.points} == {None}
+        assert chart.caption.startswith("No intervals: ")
+
+
+def test_a_legend_shows_a_line_where_there_is_one() -> None:
+    points = (ChartPoint(1.0, 2.0, ""),)
+    assert "<line" in marker_svg(Series("a", 0, points, is_line=True))
+    assert "<line" not in marker_svg(Series("a", 0, points)) and "<circle" in marker_svg(Series("a", 0, points))
+
+
+def test_layouts_of_the_same_cells_share_one_chart_of_scores() -> None:
+    pivot = replace(DIGITS, rows=DIGITS.rows[:3], columns=DIGITS.rows[3:], metrics=("fid_test",), name="By sampler")
+    found = [chart.key for chart in all_charts(Report((DIGITS, pivot), digits(), NO_CURVES, {}, {}))]
+    assert [key for key in found if key.startswith("scores")] == ["scores"]
+    val = replace(pivot, metrics=("fid_val",))
+    found = [chart.key for chart in all_charts(Report((DIGITS, pivot, val), digits(), NO_CURVES, {}, {}))]
+    assert [key for key in found if key.startswith("scores")] == ["scores", "scores-2"], "FID val is not shown before"
+
+
 def test_a_distant_baseline_does_not_squeeze_the_scores_together() -> None:
     (table,) = result_tables(with_errors(frame(fid_test=[100.0, 100.1, 100.2, 100.3])), LAYOUT)
     chart = score_chart(table, 1)
@@ -82,6 +122,45 @@ def test_points_are_means_over_the_axes_that_the_caption_names() -> None:
     assert euler.name == "euler" and [p.x for p in euler.points] == [1, 2]
     assert euler.points[0].y == pytest.approx(np.mean([0.78, 0.78, 0.69, 0.73]))
     assert euler.points[0].y_margin == pytest.approx(np.mean([0.11, 0.12, 0.11, 0.12]), rel=1e-3)
+
+
+MACHADO = {  # how people see colours who lack one kind of cones (Machado et al. 2009); on linear RGB
+    "all": np.eye(3),
+    "protan": [[0.152286, 1.052583, -0.204868], [0.114503, 0.786281, 0.099216], [-0.003882, -0.048116, 1.051998]],
+    "deutan": [[0.367322, 0.860646, -0.227968], [0.280085, 0.672501, 0.047413], [-0.011820, 0.042940, 0.968881]],
+    "tritan": [[1.255528, -0.076749, -0.178779], [-0.078411, 0.930809, 0.147602], [0.004733, 0.691367, 0.303900]],
+}
+XYZ = np.array([[0.4124, 0.3576, 0.1805], [0.2126, 0.7152, 0.0722], [0.0193, 0.1192, 0.9505]])
+
+
+def seen(colour: str, cones: str) -> np.ndarray:
+    """A colour in CIELAB as people with such cones see it."""
+    channels = np.array([int(colour[i : i + 2], 16) for i in (1, 3, 5)]) / 255
+    linear = np.where(channels <= 0.04045, channels / 12.92, ((channels + 0.055) / 1.055) ** 2.4)
+    x, y, z = np.cbrt(XYZ @ np.clip(MACHADO[cones] @ linear, 0.001, 1) / XYZ.sum(axis=1))
+    return np.array([116 * y - 16, 500 * (x - y), 200 * (y - z)])
+
+
+def page_colours() -> list[tuple[str, ...]]:
+    style = (Path(reports.__file__).parent / "page.css").read_text()
+    found = re.findall(r"--c\d: (#[0-9a-f]{6})", style)
+    return [tuple(found[:NUM_COLOURS]), tuple(found[NUM_COLOURS:])]
+
+
+@pytest.mark.parametrize("colours", [COLOURS, *page_colours()], ids=["paper", "light", "dark"])
+def test_everybody_can_tell_the_colours_apart(colours: tuple[str, ...]) -> None:
+    assert len(colours) == NUM_COLOURS
+    for cones in MACHADO:
+        for a, b in itertools.combinations(colours, 2):
+            assert np.linalg.norm(seen(a, cones) - seen(b, cones)) > 10, (cones, a, b)
+
+
+@pytest.mark.parametrize(
+    ("value", "label"),
+    [(35_181_651.0, "35.1817 M"), (2e7, "20 M"), (20_000.0, "20,000"), (1e-5, "1e-05"), (0.2, "0.2")],
+)
+def test_ticks_are_written_as_people_write_them(value: float, label: str) -> None:
+    assert tick_label(value) == label
 
 
 def test_a_value_has_the_same_colour_in_every_chart() -> None:

@@ -45,8 +45,35 @@ def test_every_letter_is_readable() -> None:
     assert escape("50% of $x_1 ~ {é} ü→漢") == r"50\% of \$x\_1 \textasciitilde{} \{é\} ü??"
 
 
+def test_an_accent_that_latex_lacks_is_left_out() -> None:
+    assert escape("Ząb ǎ e\u0301 «þ»") == "Zab a é ???"
+
+
 def test_quotation_marks_open_and_close() -> None:
     assert prose('"A" and "B", 5" wide') == """``A'' and ``B'', 5" wide"""
+
+
+@pytest.mark.skipif(PDFLATEX is None, reason="pdflatex is not installed: apt-get install texlive-latex-recommended")
+def test_a_table_too_wide_for_a_turned_page_is_made_smaller(tmp_path: Path) -> None:
+    layout = replace(LAYOUT, baseline={"model.attention": True}, columns=("model.attention",), rows=("model.preset",))
+    made = frame(seeds=3).assign(fid_val=3.0, fid_train=4.0)
+    (table,) = result_tables(made.drop(columns="class_accuracy"), layout)
+    assert r"\resizebox{\linewidth}{!}{%" in to_latex(table)
+    assert r"\resizebox" not in to_latex(result_tables(digits(), DIGITS)[0])
+    (tmp_path / "report.tex").write_text(latex_document([table]))
+    command = [PDFLATEX, "-interaction=nonstopmode", "-halt-on-error", "report.tex"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, timeout=120)
+    assert done.returncode == 0 and b"Overfull" not in done.stdout, done.stdout.decode(errors="replace")[-2000:]
+
+
+@pytest.mark.skipif(PDFLATEX is None, reason="pdflatex is not installed: apt-get install texlive-latex-recommended")
+def test_latex_reads_every_letter_of_european_languages(tmp_path: Path) -> None:
+    (table,) = result_tables(with_errors(frame()), LAYOUT)
+    letters = " ".join(map(chr, range(0xA1, 0x250)))
+    (tmp_path / "report.tex").write_text(latex_document([replace(table, caption=letters)]), encoding="utf-8")
+    command = [PDFLATEX, "-interaction=nonstopmode", "-halt-on-error", "report.tex"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, timeout=120)
+    assert done.returncode == 0, done.stdout.decode(errors="replace")[-2000:]
 
 
 @pytest.mark.skipif(PDFLATEX is None, reason="pdflatex is not installed: apt-get install texlive-latex-recommended")

@@ -1,5 +1,6 @@
 """Sentences that explain a report's tables."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
@@ -18,7 +19,10 @@ from tests.reports.frames import LAYOUT, frame, full, report, with_errors
         (with_errors(frame()), "not if the network were trained again", "training seeds"),
         (frame(seeds=2), "standard deviation over training seeds", "t interval"),
         (frame(seeds=3), "95% t interval", "±:"),
+        (with_errors(frame()), "about these very networks", "percentage points"),
+        (frame(seeds=3), "Class accuracy is the share", "about these very networks"),
         (full(frame()), "below 1 means memorising", "truncation"),
+        (full(frame()).assign(nn_copied_pixels=0.1), "what chance alone makes of it", "truncation"),
         (frame(truncation_rms=1.0), "truncation error", "memorising"),
         (frame(), "held out from the reference", "KID"),
     ],
@@ -26,6 +30,19 @@ from tests.reports.frames import LAYOUT, frame, full, report, with_errors
 def test_reading_notes_explain_what_is_shown_and_no_more(made: pd.DataFrame, there: str, absent: str) -> None:
     text = " ".join(reading_notes(result_tables(made, LAYOUT)))
     assert there in text and absent not in text
+
+
+def test_differences_over_seeds_are_not_called_those_of_redrawn_images() -> None:
+    made = frame(seeds=3, fid_test=[1.0, 2, 3, 2, 3.1, 4.2, 5, 6, 7.5, 6, 7.1, 8.2])
+    (table,) = result_tables(made, replace(LAYOUT, metrics=("fid_test",), baseline={"model.preset": "nano"}))
+    text = " ".join(reading_notes([table]))
+    assert any(entry.is_difference and entry.margin for entry in table.entries)
+    assert "Δ: the difference" in text and "if images were drawn again" not in text
+
+
+def test_differences_of_percentages_are_explained() -> None:
+    tables = result_tables(with_errors(frame()), replace(LAYOUT, baseline={"model.attention": True}))
+    assert "Differences of percentages are in percentage points." in reading_notes(tables)
 
 
 def test_remarks_name_their_cells(tmp_path: Path) -> None:

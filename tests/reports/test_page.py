@@ -110,9 +110,11 @@ def test_results_csv_has_every_column_and_reads_back(tmp_path: Path) -> None:
 
 
 def test_parameters_that_all_cells_share_are_listed_once(tmp_path: Path) -> None:
-    page = page_of(report(frame(), tmp_path), tmp_path)
+    page = page_of(report(frame(**{"training.power_ema": ""}), tmp_path), tmp_path)
     shared = re.findall(r"<dt>(.*?)</dt>", page)
     assert "training.kimg" in shared and "model.preset" not in shared
+    listed = [name for name, _ in data_of(page)["cells"][0]["configuration"]]
+    assert "model.preset" in listed and "training.power_ema" not in (*shared, *listed), "which says nothing"
 
 
 @pytest.mark.parametrize("own", [True, False])

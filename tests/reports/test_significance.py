@@ -124,6 +124,13 @@ def test_the_interval_of_equal_seeds_has_no_width() -> None:
     assert same.std and same.margin == 0.0, "the mean of three tenths is not quite a tenth"
 
 
+def test_seeds_of_which_one_is_infinite_have_no_spread() -> None:
+    made = seeded([1.0, 2.0, float("inf")])
+    assert made.mean == float("inf") and made.std is None and made.margin is None
+    assert marks([ScoreColumn((made, seeded([1.0, 1.1, 1.2])))]) == [["tied", "tied"]]
+    assert compare_samples(single("a", float("inf"), 0.1), single("b", float("inf"), 0.1)) is None
+
+
 def test_holm_by_hand() -> None:
     # 0.005 <= 0.05 / 4, 0.01 <= 0.05 / 3, 0.03 > 0.05 / 2: there it ends, though 0.04 <= 0.05 / 1
     assert holm([0.01, 0.04, 0.03, 0.005]) == [True, False, False, True]

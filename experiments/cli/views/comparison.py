@@ -9,9 +9,9 @@ from rich.console import Group, RenderableType
 from rich.text import Text
 
 from experiments.cli.views.tables import TextTable, numbers, sentences, values
-from experiments.inspection.compare import NORMAL_95, CellComparison, ComparedNumber
+from experiments.inspection.compare import CellComparison, ComparedNumber
 from experiments.inspection.config_diff import FieldDifference, shown
-from reports.metrics import common_decimals, is_rounding, metric_info, title_of
+from reports.metrics import NORMAL_95, common_decimals, is_rounding, metric_info, title_of
 from reports.metrics import shown as shown_metric
 
 MARK = "≈"

@@ -10,6 +10,7 @@ from rich.text import Text
 
 from edm.config import SPLITS
 from experiments.cli.views.tables import Paragraph, TextTable, numbers, sentences, values
+from experiments.trials.data_records import numbered
 
 FOLDER_COMMAND = "edm-sweep data prepare folder --from DIR --resolution N"
 INDENT = 15
@@ -20,16 +21,20 @@ def record_view(made: dict[str, Any]) -> Group:
     shape, splits, source = made["shape"], made["splits"], made["source"]
     facts = {
         "images": f"{made['images']:,}" + (f" of {_times(shape)}, uint8" if shape else ""),
-        "classes": made["num_classes"] or "none",
+        "classes": _classes(made["num_classes"], tuple((source or {}).get("classes", ()))),
         "splits": ", ".join(f"{split} {splits[split]:,}" for split in SPLITS) if splits else None,
         "sigma_data": made["sigma_data"],
         "fingerprint": made["fingerprint"],
         "made from": f"{', '.join(source['files'])} ({source['checked']} checked)" if source else None,
         "folder": made["folder"],
-        "remarks": "; ".join(source.get("remarks", ())) or None if source else None,
+        "remarks": "; ".join([*source.get("remarks", ()), *source.get("noticed", ())]) or None if source else None,
     }
     shown = ((name, value) for name, value in facts.items() if value is not None)
     return Group(*(Paragraph(Text(f"  {name}"), str(value), INDENT) for name, value in shown))
+
+
+def _classes(number: int | None, names: tuple[str, ...]) -> str:
+    return (f"{number} ({numbered(names)})" if names else str(number)) if number else "none"
 
 
 def listing_table(rows: list[dict[str, Any]]) -> TextTable:

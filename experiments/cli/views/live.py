@@ -32,6 +32,7 @@ from experiments.store.results import (
 from experiments.sweep.jobs import Task
 from experiments.sweep.metrics import headline
 from experiments.sweep.tasks import Evaluation, Training
+from experiments.trials.data_records import noticed
 from experiments.wording import duration, size
 
 VERBS = {
@@ -135,7 +136,7 @@ class TerminalListener(RunListener):
             ending = f"stopped at {result.stopped_at:,} images"
         told = ": ".join(filter(None, [f"{ending} {title}", _numbers_of(result)]))
         if isinstance(result, DatasetRecord):
-            return f"{clock} {told} ({duration(result.preparing_s)})"
+            return "; ".join([f"{clock} {told} ({duration(result.preparing_s)})", *noticed(result)])
         return f"{clock} {told} ({duration(result.seconds if result is not None else 0.0)})"
 
     @staticmethod

@@ -8,8 +8,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from edm.data.catalogue import CATALOGUE
+from edm.config import DataConfig
+from edm.data import sources
+from edm.data.catalogue import CATALOGUE, SourceFile
 from edm.data.errors import DataError
+from edm.data.loaders import open_pictures
+from edm.data.sources import MissingFilesError, Origin
 from tests.datafiles import (
     CIFAR_BATCH,
     Tiny,
@@ -21,7 +25,7 @@ from tests.datafiles import (
     unpack_cifar10,
     zipped,
 )
-from tests.edm.data.opened import everything, load
+from tests.edm.data.opened import everything, load, quiet
 
 
 @pytest.mark.parametrize("unpacked", [False, True])
@@ -126,12 +130,45 @@ def test_parquet_files_with_other_images_are_refused(tmp_path: Path, monkeypatch
         load("cifar10", tmp_path / "hf")
 
 
-def test_parquet_files_of_another_data_set_are_passed_over(tmp_path: Path, monkeypatch) -> None:
+@pytest.mark.parametrize(
+    ("column", "number", "expected"),
+    [
+        (
+            "text",
+            4,
+            "train.parquet has the columns text, label, not image or img and label; rename them, or give another",
+        ),
+        (
+            "img",
+            4,
+            r"the parquet files of train \(1 found\) hold 4 images, not 30; give all of its files, or",
+        ),
+    ],
+)
+def test_parquet_files_of_something_else_say_what_they_hold(
+    tmp_path: Path, monkeypatch, column: str, number: int, expected: str
+) -> None:
     tiny_cifar10(tmp_path / "files", monkeypatch)
     for split in ("train", "test"):
-        parquet(tmp_path / "hf" / f"{split}.parquet", "text", np.zeros((4, 8, 8), np.uint8), np.zeros(4), "L")
-    with pytest.raises(DataError, match=r"cifar-10-python.tar.gz .* is not in "):
+        images = np.zeros((number, 8, 8), np.uint8)
+        parquet(tmp_path / "hf" / f"{split}.parquet", column, images, np.zeros(number), "L")
+    with pytest.raises(DataError, match=f"hf: {expected}"):
         load("cifar10", tmp_path / "hf")
+
+
+def test_parquet_files_of_something_else_do_not_keep_from_downloading(tmp_path: Path, monkeypatch) -> None:
+    tiny_cifar10(tmp_path / "files", monkeypatch)
+    parquet(tmp_path / "train.parquet", "text", np.zeros((4, 8, 8), np.uint8), np.zeros(4), "L")
+    asked: list[str] = []
+
+    def refused(file: SourceFile, *_: object) -> None:
+        asked.append(file.name)
+        raise OSError("no network")
+
+    monkeypatch.setattr(sources, "fetch", refused)
+    with pytest.raises(MissingFilesError):
+        open_pictures(DataConfig("cifar10"), Origin.fetching(tmp_path), quiet)
+    assert asked == ["cifar-10-python.tar.gz"]
 
 
 def test_a_truncated_archive_is_refused(tmp_path: Path, monkeypatch) -> None:

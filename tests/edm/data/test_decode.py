@@ -37,11 +37,11 @@ def test_pictures_are_cropped_to_their_central_square(size: tuple[int, int]) -> 
 
     image = picture(1, size)
     theirs = Compose([CenterCrop(min(size)), Resize(16, antialias=True)])(image)
-    assert np.array_equal(read_picture(encoded(image, "PNG"), "x", 3, 16), np.asarray(theirs).transpose(2, 0, 1))
+    assert np.array_equal(read_picture(encoded(image, "PNG"), "x", 3, 16)[0], np.asarray(theirs).transpose(2, 0, 1))
 
 
 def plain(image: Image.Image, channels: int = 3) -> np.ndarray:
-    return read_picture(encoded(image, "PNG"), "x", channels, image.size[0])
+    return read_picture(encoded(image, "PNG"), "x", channels, image.size[0])[0]
 
 
 def test_gray_pictures_become_three_channels_and_colour_becomes_gray() -> None:
@@ -65,7 +65,7 @@ def test_transparent_pixels_are_white() -> None:
 def test_palettes_are_colours_also_with_a_transparent_one() -> None:
     image = picture(4, (16, 16)).quantize(8)
     assert np.array_equal(plain(image), np.asarray(image.convert("RGB")).transpose(2, 0, 1))
-    found = read_picture(encoded(image, "PNG", transparency=bytes([0, *[255] * 7])), "x", 3, 16)
+    found = read_picture(encoded(image, "PNG", transparency=bytes([0, *[255] * 7])), "x", 3, 16)[0]
     assert (found[:, np.asarray(image) == 0] == 255).all()
 
 
@@ -83,15 +83,23 @@ def test_pictures_are_turned_upright(orientation: int) -> None:
     exif[0x0112] = orientation
     content = encoded(image, "PNG", exif=exif)
     upright = ImageOps.exif_transpose(Image.open(io.BytesIO(content)))
-    assert np.array_equal(read_picture(content, "x", 3, 16), read_picture(encoded(upright, "PNG"), "x", 3, 16))
+    assert np.array_equal(read_picture(content, "x", 3, 16)[0], read_picture(encoded(upright, "PNG"), "x", 3, 16)[0])
     if orientation != 1:
-        assert not np.array_equal(read_picture(content, "x", 3, 16), read_picture(encoded(image, "PNG"), "x", 3, 16))
+        assert not np.array_equal(
+            read_picture(content, "x", 3, 16)[0], read_picture(encoded(image, "PNG"), "x", 3, 16)[0]
+        )
 
 
 @pytest.mark.parametrize(
     ("content", "expected"),
     [
-        (b"", "it is not a picture"),
+        (b"", "it is empty"),
+        (b"<!DOCTYPE html>", "it is an HTML page"),
+        (
+            b"version https://git-lfs.github.com/spec/v1",
+            "it is a pointer of Git LFS; get the picture with 'git lfs pull'",
+        ),
+        (b"\0\0\0\x18ftypheic\0\0\0\0", "it is a HEIC picture; save it as JPEG or PNG"),
         (b"not a picture", "it is not a picture"),
         (encoded(picture(0), "JPEG")[:3000], "truncated"),
         (encoded(picture(0), "PNG")[:3000], "truncated"),
@@ -134,7 +142,7 @@ def test_a_picture_below_the_limit_is_read(monkeypatch: pytest.MonkeyPatch) -> N
     content = encoded(picture(0, (20, 20)), "PNG")
     monkeypatch.setattr("edm.data.decode.MAX_PIXELS", 400)
     monkeypatch.setattr("edm.data.decode.LARGE_PIXELS", 399)  # and takes its turn
-    assert read_picture(content, "x", 3, 16).shape == (3, 16, 16)
+    assert read_picture(content, "x", 3, 16)[0].shape == (3, 16, 16)
     monkeypatch.setattr("edm.data.decode.MAX_PIXELS", 399)
     with pytest.raises(DataError, match="x: has 20x20 pixels, above the 399 that are decoded"):
         read_picture(content, "x", 3, 16)

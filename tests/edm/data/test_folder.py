@@ -105,7 +105,9 @@ def test_what_is_no_image_or_hidden_is_passed_over(tmp_path: Path) -> None:
     [
         ([], "holds no images (.jpg, .jpeg, .png"),
         (LOOSE[:19], "19 images are too few; give at least 20 to be split"),
-        (["train/0.png", "test/0.png"], "has images in train and test but none in val; add the missing"),
+        (["val/0.png", "test/0.png"], "has images in val and test but none in train; add the missing"),
+        (["train/0.png", "bus/0.png"], "has images in train but none in val and test; add the missing ones, or rename"),
+        (["train/0.png", "test/0.png"], "give at least 2 in each split and 20 in train, from which val is cut"),
         ([f"{s}/0.png" for s in ("train", "val", "test")], "give at least 2 in each of train, val and test"),
         ([f"{s}/{i}.png" for s in ("train", "val", "test", "x") for i in "01"], "x/0.png and x/1.png lie beside train"),
         ([f"{s}/{i}.png" for s in ("train", "val", "test") for i in "01"] + ["x.png"], "x.png lies beside train, val"),
@@ -210,11 +212,32 @@ def test_another_name_of_val_is_recognised(tmp_path: Path, name: str) -> None:
         facts(config(tmp_path))
 
 
-def test_an_empty_split_is_said(tmp_path: Path) -> None:
-    touched(tmp_path, *(f"{split}/{i}.png" for split in ("train", "test") for i in "01"))
-    (tmp_path / "val").mkdir()
-    with pytest.raises(DataError, match="has images in train and test but none in val; add the missing ones"):
-        facts(config(tmp_path))
+@pytest.mark.parametrize(("own", "cut"), [("test", "val"), ("val", "test")])
+def test_a_split_that_has_no_folder_is_cut_from_train(tmp_path: Path, own: str, cut: str) -> None:
+    touched(tmp_path, *(f"train/{i % 2}/{i}.png" for i in range(39)), f"{own}/0/0.png", f"{own}/1/1.png")
+    (tmp_path / cut).mkdir()
+    known, splits = facts(config(tmp_path)), split_indices(config(tmp_path))
+    assert known.splits == {"train": 36, own: 2, cut: 3} and known.num_classes == 2 and not known.has_splits
+    assert known.remarks == (f"{tmp_path}: has no images in {cut}, so 3 of those in train are used as {cut}",)
+    paths = open_folder(str(tmp_path)).paths
+    assert {paths[i].split("/")[0] for i in splits[own]} == {own}
+    train = [path for path in paths if path.startswith("train/")]
+    ranked = sorted(train, key=lambda path: hashlib.sha256(f"0/{path}".encode()).digest())
+    assert [paths[i] for i in splits[cut]] == sorted(ranked[:3])
+    assert sorted(i for chosen in splits.values() for i in chosen) == list(range(41))
+    assert split_indices(config(tmp_path, split_seed=1))[cut] != splits[cut]
+    assert signature(tmp_path, split_seed=1) != signature(tmp_path)
+
+
+@pytest.mark.parametrize(("names", "named"), [(["Test", "Train"], "Test and Train"), (["dev", "test"], "dev and test")])
+def test_classes_with_names_of_splits_are_remarked_on(tmp_path: Path, names: list[str], named: str) -> None:
+    touched(tmp_path, *(f"{name}/{i:02d}.png" for name in names for i in range(20)))
+    if "test" in names:  # a split by its very name
+        with pytest.raises(DataError, match="has images in test but none in train and val"):
+            facts(config(tmp_path))
+        return
+    (remark,) = facts(config(tmp_path)).remarks
+    assert f"its classes ({named}) have names of splits; if they are splits, call their folders train" in remark
 
 
 # links and names ----------------------------------------------------------------------------------
@@ -272,7 +295,7 @@ def test_the_fingerprint_is_of_paths_and_contents(tmp_path: Path) -> None:
 def test_an_image_that_cannot_be_read_is_named(tmp_path: Path) -> None:
     touched(tmp_path, *LOOSE)
     (tmp_path / "gone.png").symlink_to(tmp_path / "nowhere")
-    with pytest.raises(DataError, match=r"gone.png: cannot be read \(No such file"):
+    with pytest.raises(DataError, match=r"gone.png: is a link to a file that does not exist; restore or remove it"):
         source_fingerprint(config(tmp_path))
 
 
@@ -280,7 +303,7 @@ def test_all_images_that_cannot_be_read_are_named(tmp_path: Path) -> None:
     touched(tmp_path, *LOOSE)
     for name in ("gone.png", "lost.png"):
         (tmp_path / name).symlink_to(tmp_path / "nowhere")
-    with pytest.raises(DataError, match=r": 2 files cannot be used; gone.png and lost.png: cannot be read \(No such"):
+    with pytest.raises(DataError, match=r": 2 files cannot be used; gone.png and lost.png: is a link to a file that"):
         facts(config(tmp_path))
     for name in ("gone.png", "lost.png"):
         (tmp_path / name).unlink()

@@ -1,6 +1,8 @@
 """The layout of NVlabs' dataset_tool, whose labels are in dataset.json; and zip archives of images."""
 
+import io
 import json
+import tarfile
 import zipfile
 from pathlib import Path
 
@@ -50,6 +52,22 @@ def test_the_labels_are_those_that_nvlabs_code_reads(tmp_path: Path) -> None:
     pictures = load("folder", tmp_path, path=str(tmp_path), resolution=8)
     assert pictures.labels.tolist() == [theirs[name] for name in names]
     pictures.close()
+
+
+def test_labels_of_images_that_are_not_there_are_said(tmp_path: Path) -> None:
+    nvlabs(tmp_path, listed(CLASSES))
+    for name in NAMES[7:9]:
+        (tmp_path / name).unlink()
+    (remark,) = facts(config(tmp_path)).remarks
+    assert remark == f"{tmp_path}: dataset.json names 2 images that are not there, such as {NAMES[7]}"
+
+
+def test_two_labels_of_one_image_are_refused(tmp_path: Path) -> None:
+    nvlabs(tmp_path / "same", [*listed(CLASSES), [NAMES[4], CLASSES[4]]])
+    assert facts(config(tmp_path / "same")).num_classes == 3
+    nvlabs(tmp_path / "other", [*listed(CLASSES), [NAMES[4], CLASSES[4] + 1]])
+    with pytest.raises(DataError, match=f"dataset.json: gives {NAMES[4]} the labels 1 and 2; remove one of them"):
+        facts(config(tmp_path / "other"))
 
 
 def test_null_labels_are_no_classes(tmp_path: Path) -> None:
@@ -172,10 +190,32 @@ def test_classes_and_splits_are_found_in_a_zip(tmp_path: Path) -> None:
     assert source_fingerprint(config(archive)) == source_fingerprint(config(folder))
 
 
+def test_a_zip_with_backslashes_is_the_folder_that_was_packed(tmp_path: Path) -> None:
+    folder = image_tree(tmp_path / "images", *(f"{kind}/{i}.png" for kind in "ab" for i in range(10)))
+    archive = tmp_path / "x.zip"
+    with zipfile.ZipFile(archive, "w") as opened:
+        for path in [folder / "a", *sorted(folder.rglob("*.png"))]:
+            entry = zipfile.ZipInfo(str(path.relative_to(folder.parent)).replace("/", "\\"))
+            entry.create_system = 0  # Windows
+            entry.filename += "\\" if path.is_dir() else ""
+            opened.writestr(entry, b"" if path.is_dir() else path.read_bytes())
+    assert facts(config(archive)).num_classes == 2 and not facts(config(archive)).remarks
+    assert source_fingerprint(config(archive)) == source_fingerprint(config(folder))
+
+
+def tar_of_nothing() -> bytes:
+    file = io.BytesIO()
+    with tarfile.open(fileobj=file, mode="w:gz") as tar:
+        tar.addfile(tarfile.TarInfo("0.png"))
+    return file.getvalue()
+
+
 def test_a_zip_that_is_none_is_one_sentence(tmp_path: Path) -> None:
     path = tmp_path / "x.zip"
     for content, expected in (
         (b"<!DOCTYPE html>", "is an HTML page, as servers send instead of a file that they refuse"),
+        (b"PK\x03\x04" + bytes(40), "is a zip archive that is cut short or damaged; download or pack it again"),
+        (tar_of_nothing(), "is a tar archive, and only zip archives are read; unpack it and give the folder"),
         (b"PK", "is a file, but no zip archive; give a folder or a zip archive of images"),
     ):
         path.write_bytes(content)
@@ -195,7 +235,7 @@ def test_an_encrypted_or_damaged_zip_is_one_sentence(tmp_path: Path) -> None:
     for place in (start + 6, content.index(b"10.png", directory) - 38):  # the flags in both headers
         content[place] |= 1
     (tmp_path / "encrypted.zip").write_bytes(content)
-    with pytest.raises(DataError, match=r"10.png: cannot be unpacked \(.*password.*\); unpack it and give the folder"):
+    with pytest.raises(DataError, match=r"10.png: cannot be unpacked \(it is encrypted\); unpack the archive and give"):
         source_fingerprint(config(tmp_path / "encrypted.zip"))
 
 

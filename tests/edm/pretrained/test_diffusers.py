@@ -159,7 +159,7 @@ def test_a_copy_in_our_own_format_is_the_same_network(tmp_path):
     again = load_model(tmp_path / "model.safetensors")
     assert digest_of(again) == digest_of(model) and again.config == model.config
     x = torch.randn(2, 1, 8, 8, generator=torch.Generator().manual_seed(0))
-    assert torch.equal(again(x, 1.0), model(x, 1.0))
+    torch.testing.assert_close(again(x, 1.0), model(x, 1.0))  # their layouts in memory differ
 
 
 @pytest.mark.parametrize(

@@ -94,7 +94,7 @@ def test_a_hostile_checkpoint_is_refused_by_name_and_not_run(tmp_path, monkeypat
     assert not (tmp_path / "ran").exists()
 
 
-@pytest.mark.parametrize("content", [b"", b"not a pickle"])
+@pytest.mark.parametrize("content", [b"1", b"not a pickle"])
 def test_damaged_files_get_one_sentence(tmp_path, content):
     (tmp_path / "checkpoint.pth").write_bytes(content)
     with pytest.raises(PretrainedError, match="is no checkpoint of the 2023 study") as refusal:

@@ -1,16 +1,12 @@
 """A command that reads a large folder of images says how far that is."""
 
-import re
 from pathlib import Path
 
 import pytest
 
 from experiments.cli import reading as module
-from experiments.store.store import Store
-from experiments.tracking.records import record_plan
 from tests.commandline import invoke
 from tests.datafiles import image_tree
-from tests.planning import load_sweep, plan_sweep
 
 SWEEP = """\
 name: own
@@ -41,17 +37,3 @@ def test_what_takes_long_is_shown_beside_the_output(sweep: Path, monkeypatch: py
 def test_what_takes_less_than_two_seconds_shows_nothing(sweep: Path) -> None:
     done = invoke("plan", sweep, "--store", sweep.parent / "store", "--json")
     assert done.returncode == 0 and done.stderr == ""
-
-
-def test_a_recorded_sweep_whose_images_are_elsewhere_is_one_sentence(
-    sweep: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    store = Store(sweep.parent / "store").create()
-    monkeypatch.chdir(sweep.parent)
-    sweep.write_text(SWEEP.format(path="images"))
-    record_plan(plan_sweep(load_sweep(sweep)), store)
-    monkeypatch.chdir(store.root)
-    for command in ("plan", "run"):
-        done = invoke(command, "own", "--store", store.root)
-        assert done.returncode == 2
-        assert re.search(r"own: data.path: .*images: no such folder; .*the path of its last run", done.stderr)

@@ -11,11 +11,12 @@ from safetensors.numpy import load_file
 
 from experiments.cli.views.comparison import comparison_view
 from experiments.errors import UserError
-from experiments.inspection.compare import NORMAL_95, ComparedNumber, compare, comparison_json
+from experiments.inspection.compare import ComparedNumber, compare, comparison_json
 from experiments.inspection.config_diff import FieldDifference
 from experiments.store.results import EvaluationResult
 from experiments.store.store import Store
 from experiments.sweep.plan import Plan
+from reports.metrics import NORMAL_95
 
 
 def printed(found) -> str:

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
+from edm.config import DataConfig
 from edm.data import prepare as preparation
 from edm.data.decoded import JOURNAL, Decoded
 from experiments.cli.views.live import live_view, plain_summary
@@ -21,7 +22,7 @@ from experiments.runner.dispatch import Dispatcher
 from experiments.runner.downloads import downloads
 from experiments.runner.forecast import forecast
 from experiments.runner.listener import RunListener
-from experiments.runner.prepare import prepare_inputs
+from experiments.runner.prepare import prepare_data_set, prepare_inputs
 from experiments.runner.progress import RunningTask
 from experiments.runner.resume import open_schedule
 from experiments.runner.timing import Timing
@@ -36,8 +37,9 @@ from experiments.sweep.tasks import DataSource
 from experiments.trials import datasets
 from experiments.trials.datasets import ensure_prepared
 from experiments.trials.perform import perform, perform_job
+from tests.datafiles import image_tree
 from tests.inprocess import CONTEXT, WATCHFUL
-from tests.planning import load_sweep, plan_sweep
+from tests.planning import load_sweep, plan_sweep, source_of
 
 
 @pytest.fixture
@@ -224,3 +226,19 @@ def test_all_that_reads_a_data_set_depends_on_it(tiny_plan: Plan, place: Store, 
     graph = open_schedule(tiny_plan, place).graph
     others = {name for name, task in graph.tasks.items() if task is not data}
     assert {name for name in others if data.signature in graph.dependencies(name)} == others
+
+
+def test_a_run_says_what_decoding_showed(place: Store, tmp_path: Path) -> None:
+    folder = image_tree(tmp_path / "images", *(f"{i:02d}.png" for i in range(20)))
+    source = source_of(DataConfig("folder", resolution=32, path=str(folder)))
+    said: list[str] = []
+
+    class Listening(RunListener):
+        def notice(self, text: str) -> None:
+            said.append(text)
+
+    for _ in range(2):  # the second time there is nothing to do, and nothing is said
+        prepare_data_set(place, source, Listening())
+    assert said == [
+        f"Warning: {folder}: 20 of 20 images (00.png first) are smaller than 32x32 and were enlarged, which blurs"
+    ]

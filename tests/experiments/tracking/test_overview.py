@@ -142,9 +142,19 @@ def test_an_interval_without_width_is_not_shown_as_a_margin(tiny_plan: Plan, fil
     evaluation = next(iter(tiny_plan.evaluations.values()))
     result = filled.result(EvaluationResult, evaluation.signature)
     assert result is not None
-    same = {"class_accuracy": 0.1, "class_accuracy_low": 0.1, "class_accuracy_high": 0.1 + 1e-16}
+    same = {"class_accuracy": 0.1, "class_accuracy_se": 1e-17, "class_accuracy_low": 0.1, "class_accuracy_high": 0.1}
     text = describe_evaluation(evaluation, replace(result, metrics=same), "run", tmp_path)
     assert text.startswith("**class accuracy 10.0 %**")
+
+
+def test_a_margin_is_a_tables_where_an_interval_ends_at_1(tiny_plan: Plan, filled: Store, tmp_path: Path) -> None:
+    evaluation = next(iter(tiny_plan.evaluations.values()))
+    result = filled.result(EvaluationResult, evaluation.signature)
+    assert result is not None
+    close = {"class_accuracy_se": 0.001, "class_accuracy_low": 0.99704, "class_accuracy_high": 1.0}
+    made = replace(result, metrics={"class_accuracy": 0.999, **close})
+    text = describe_evaluation(evaluation, made, "run", tmp_path)
+    assert text.startswith("**class accuracy 99.90 ± 0.20 %**") and "| 99.70 % to 100.00 % |" in text
 
 
 def test_a_description_says_what_stopped_an_evaluation(tiny_plan: Plan, filled: Store, tmp_path: Path) -> None:
@@ -164,11 +174,11 @@ def test_a_description_follows_the_result_but_not_over_a_persons(tiny_plan: Plan
         result = filled.result(EvaluationResult, signature)
         assert result is not None
         # larger, as MLflow shows the largest of several values from one moment
-        metrics = {**result.metrics, "fid_test": 777.0, "fid_test_low": 776.0, "fid_test_high": 778.0}
+        metrics = {**result.metrics, "fid_test": 777.0, "fid_test_se": 0.51}
         filled.finish(signature, replace(result, metrics=metrics), result.files)
     updated(filled, tiny_plan)
     runs = runs_of(uri, tiny_plan)
-    assert "777.0 ± 1.0" in runs[one].data.tags[NOTE] and runs[one].data.metrics["fid_test"] == 777
+    assert "777.0 ± 1.0," in runs[one].data.tags[NOTE] and runs[one].data.metrics["fid_test"] == 777
     assert runs[other].data.tags[NOTE] == "the best one" and runs[other].data.metrics["fid_test"] == 777
 
 

@@ -1,0 +1,91 @@
+"""A sweep that is run again by its name, when a folder or a network that it names is gone."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner, Result
+
+from edm.config import NetworkConfig
+from edm.data import folder as folder_module
+from edm.files import save_model
+from edm.precondition import Denoiser
+from experiments.cli.main import app
+from experiments.errors import UserError
+from experiments.store.store import Store
+from experiments.tracking.records import record_plan
+from experiments.trials.datasets import ensure_prepared
+from experiments.trials.perform import perform
+from tests.datafiles import image_tree
+from tests.inprocess import CONTEXT
+from tests.planning import load_sweep, plan_sweep
+
+SWEEP = """\
+name: birds
+data:       {{name: folder, path: {folder}, resolution: 8}}
+model:      {{preset: nano}}
+training:   {{kimg: 0.1, batch_size: 10}}
+evaluation: {{images: 100, features: classifier}}
+"""
+
+
+@pytest.fixture
+def folder(tmp_path: Path, store: Store) -> Path:
+    """Images that were planned once, under the name of birds."""
+    images = image_tree(tmp_path / "images", *(f"{kind}/{i}.png" for kind in "ab" for i in range(20)))
+    (tmp_path / "birds.yaml").write_text(SWEEP.format(folder=images))
+    record_plan(plan_sweep(load_sweep(tmp_path / "birds.yaml")), store)
+    return images
+
+
+def command(*words: str, store: Store) -> Result:
+    folder_module._opened.clear()  # as in another process
+    return CliRunner().invoke(app, [*words, "--store", str(store.root)])
+
+
+@pytest.mark.parametrize("words", [("plan", "birds"), ("run", "birds", "--dry-run")], ids=["plan", "run"])
+def test_without_its_folder_it_goes_on_from_prepared_images(folder: Path, store: Store, words: tuple[str, ...]) -> None:
+    plan = plan_sweep(load_sweep(folder.parent / "birds.yaml"))
+    (source,) = plan.sources.values()
+    ensure_prepared(store, source)
+    shutil.rmtree(folder)
+    said = command(*words, store=store)
+    told = " ".join(said.output.split())
+    assert said.exit_code == 0 and "1 cell from 1 training" in told
+    assert f"Warning: {folder}: no such folder" in told
+    assert "birds goes on from what the store holds of it" in told
+
+
+def test_without_prepared_images_one_sentence_says_what_is_gone(folder: Path, store: Store) -> None:
+    shutil.rmtree(folder)
+    said = command("plan", "birds", store=store)
+    assert isinstance(said.exception, UserError)
+    gone = f"birds: {folder}: no such folder; give a folder or a zip archive of images"
+    assert str(said.exception) == gone
+
+
+def test_an_image_that_changed_plans_it_again(folder: Path, store: Store) -> None:
+    plan = plan_sweep(load_sweep(folder.parent / "birds.yaml"))
+    (source,) = plan.sources.values()
+    ensure_prepared(store, source)
+    (folder / "a" / "0.png").write_bytes((folder / "b" / "0.png").read_bytes())
+    said = command("plan", "birds", store=store)
+    assert said.exit_code == 0 and "goes on from" not in " ".join(said.output.split())
+
+
+def test_without_its_network_it_goes_on_from_the_store(tmp_path: Path, store: Store) -> None:
+    save_model(Denoiser(NetworkConfig(1, 8, 10, 8, (1,), (0,), 0), 0.5), tmp_path / "own.safetensors")
+    text = SWEEP.replace("{{preset: nano}}", "{{from: {folder}}}").replace("training: ", "#")
+    text = text.replace("{{name: folder, path: {folder}, resolution: 8}}", "{{name: digits}}")
+    (tmp_path / "birds.yaml").write_text(text.format(folder=tmp_path / "own.safetensors"))
+    plan = plan_sweep(load_sweep(tmp_path / "birds.yaml"))
+    record_plan(plan, store)
+    (tmp_path / "own.safetensors").rename(tmp_path / "kept.safetensors")
+    assert isinstance(command("plan", "birds", store=store).exception, UserError)
+    (tmp_path / "kept.safetensors").rename(tmp_path / "own.safetensors")
+    (training,) = plan.trainings.values()
+    perform(store, training, CONTEXT)
+    (tmp_path / "own.safetensors").unlink()
+    said = command("plan", "birds", store=store)
+    told = " ".join(said.output.split())
+    assert said.exit_code == 0 and "own.safetensors: does not exist; " in told and "1 pretrained network" in told
