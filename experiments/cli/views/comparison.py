@@ -17,7 +17,10 @@ from reports.metrics import shown as shown_metric
 MARK = "≈"
 EXPLANATIONS = (
     ("±: half of the 95% interval; of a difference, paired by image.", lambda number: number.error is not None),
-    (f"{MARK}: not significantly different.", lambda number: number.is_significant is False),
+    (
+        f"{MARK}: not significantly different at the 5% level, each metric by itself.",
+        lambda number: number.is_significant is False,
+    ),
 )
 
 
