@@ -15,8 +15,8 @@ OWN_GROUPS = Path("/proc/self/cgroup")  # one line for each hierarchy: its numbe
 def available_cores(control_groups: Path = CONTROL_GROUPS, own_groups: Path = OWN_GROUPS) -> int:
     """Return the number of cores that this process may use, at least 1.
 
-    It is bound to some (taskset, a job of Slurm), or Linux gives its control group a share of their time (a container's
-    --cpus, a limit of Kubernetes), of which a part of a core counts as one.
+    It is bound to some (taskset, a job of Slurm), or Linux gives its control group a share of their time (a container
+    with a limit), of which a part of a core counts as one.
     """
     bound = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     shares = [math.ceil(share) for group in _groups(control_groups, own_groups) for share in _shares(group)]
