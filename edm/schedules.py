@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 import traceback
 from collections.abc import Callable
+from functools import lru_cache
 from itertools import pairwise
 from typing import Literal
 
@@ -32,15 +33,22 @@ def noise_levels(
 
     rho: bend of the karras schedule; unused by the others. Raises ValueError if the schedule has no such levels.
     """
+    return list(_levels(schedule, steps, sigma_min, sigma_max, rho))
+
+
+@lru_cache(maxsize=1024)  # a plan asks for the levels of every cell several times
+def _levels(
+    schedule: ScheduleName | Extension, steps: int, sigma_min: float, sigma_max: float, rho: float
+) -> tuple[float, ...]:
     if steps == 1:
-        return [float(sigma_max), 0.0]
+        return float(sigma_max), 0.0
     if isinstance(schedule, Extension):
         known = schedule.fact("levels", ())  # found before, so that nothing of an extension runs again
         levels = list(known) if len(known) == steps else SCHEDULES[schedule](steps, sigma_min, sigma_max, rho)
     else:
         levels = SCHEDULES[SAME_AS.get(schedule, schedule)](steps, sigma_min, sigma_max, rho)
     # clipped, so that rounding does not carry an end out of a range of churn or guidance given by the same number
-    return [*(min(max(level, sigma_min), sigma_max) for level in levels), 0.0]
+    return *(min(max(level, sigma_min), sigma_max) for level in levels), 0.0
 
 
 def karras(steps: int, sigma_min: float, sigma_max: float, rho: float) -> list[float]:
