@@ -26,6 +26,15 @@ def ignored() -> Iterator[None]:
     signal.signal(signal.SIGHUP, before)
 
 
+@pytest.fixture
+def heard() -> Iterator[None]:
+    """SIGHUP as a program in a terminal finds it, also where nohup has started the tests."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    yield
+    signal.signal(signal.SIGHUP, before)
+
+
+@pytest.mark.usefixtures("heard")
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
 def test_a_signal_to_end_is_an_interruption(number: signal.Signals) -> None:
     before = signal.getsignal(number)
@@ -42,6 +51,7 @@ def test_under_nohup_a_closed_terminal_ends_nothing(ignored: None, tiny_plan: Pl
     assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
 
 
+@pytest.mark.usefixtures("heard")
 def test_without_nohup_a_closed_terminal_lets_tasks_save_their_state(tiny_plan: Plan, store: Store) -> None:
     schedule = Schedule(tiny_plan, frozenset())
     with _interruptible(schedule, store, "s", lambda _: None, Timing()) as asked:
