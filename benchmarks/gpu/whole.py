@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from itertools import zip_longest
 from pathlib import Path
 
 from benchmarks.gpu.report import Report
@@ -106,8 +107,14 @@ def compare(setting: Setting, report: Report, first: Path, second: Path) -> None
     """Compare two tables: on a CPU all but measured times; on a GPU the same cells, and scores that are close."""
     tables = [list(csv.DictReader(path.read_text().splitlines())) for path in (first, second)]
     if not setting.is_gpu:
-        rows = [[{k: v for k, v in row.items() if k not in MEASURED} for row in table] for table in tables]
-        report.check("tables that differ in a byte", int(rows[0] != rows[1]), 0)
+        differing = [
+            f"{a['cell']}: {name} is {a[name]}, then {b.get(name)}"
+            for a, b in zip_longest(*tables, fillvalue={"cell": "a row too many"})
+            for name in a
+            if name not in MEASURED and a[name] != b.get(name)
+        ]
+        print(*differing, sep="\n")  # into the log, which shows what to look for
+        report.check("numbers that differ in a byte", len(differing), 0)
         return
     report.check("cells of one table that the other lacks", abs(len(tables[0]) - len(tables[1])), 0)
     scores = [name for name in tables[0][0] if name.startswith("fid_") and not name.endswith(("_se", "_low", "_high"))]

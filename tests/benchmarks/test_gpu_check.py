@@ -180,7 +180,7 @@ def test_a_sweep_that_is_killed_fills_the_same_table(tmp_path: Path) -> None:
     done = check(tmp_path / "out", "--minutes", "15", "--only", "whole")
     assert done.returncode == 0, done.stdout + (tmp_path / "out" / "log.txt").read_text()
     rows = [Row(**fields) for fields in json.loads((tmp_path / "out" / "results.json").read_text())["rows"]]
-    assert [row.what for row in rows if row.status == "right"][-1] == "tables that differ in a byte"
+    assert [row.what for row in rows if row.status == "right"][-1] == "numbers that differ in a byte"
 
 
 def test_a_wrong_section_is_refused_with_the_names_of_all(tmp_path: Path) -> None:

@@ -35,6 +35,7 @@ PHASES: dict[str, tuple[Wire, ...]] = {
     "measuring real images": (
         Wire("references", "experiments.trials.progress", "ProgressReporter.beat", matching="reference_statistics/"),
     ),
+    "scoring real images": (Wire("baselines", "experiments.trials.evaluation.scoring", "_scores_of"),),
     "training": (Wire("training", "experiments.trials.training.checkpoints", "CheckpointManager.record_loss", nth=30),),
     "writing a checkpoint": (
         Wire("checkpoint", "experiments.store.files", "move_into_place", nth=3, matching="checkpoints/"),
@@ -45,7 +46,12 @@ PHASES: dict[str, tuple[Wire, ...]] = {
     "mirroring": (EVALUATING, Wire("mirroring", "experiments.tracking.mirror", "Mirror._run")),
     "reporting": (Wire("reporting", "reports.folder", "_write", nth=2),),
 }
-BEFORE_TRAINING = ("preparing data", "training the classifier", "measuring real images")  # of an empty store
+BEFORE_TRAINING = (
+    "preparing data",
+    "training the classifier",
+    "measuring real images",
+    "scoring real images",
+)  # of an empty store
 IN_DRIVER = ("planning", "preparing data", "reporting")  # there is no trial then
 PROCESSES = ("driver", "trial", "raylet", "mlflow")
 

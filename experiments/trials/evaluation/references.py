@@ -136,6 +136,8 @@ class References:
             tensors = load_checksummed(folder, stem)  # another worker may have been faster
             if tensors is None:
                 log.info("computing %s of the %s images", stem, subset)
-                tensors = make(real)
-                write_checksummed(folder, stem, tensors, {FINGERPRINT: self.extractor.fingerprint})
+                made = make(real)
+                write_checksummed(folder, stem, made, {FINGERPRINT: self.extractor.fingerprint})
+                # read back, as by all who come later: how a matrix lies in memory decides the last bit of a product
+                tensors = load_checksummed(folder, stem) or made
             return tensors

@@ -4,6 +4,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+import torch
 
 from experiments.store.results import EvaluationResult, MeasuredReferences
 from experiments.store.store import Store
@@ -13,7 +14,7 @@ from experiments.trials.evaluation.features import FeatureCache
 from experiments.trials.evaluation.references import References
 from experiments.trials.perform import perform
 from experiments.trials.progress import ProgressReporter
-from tests.inprocess import CONTEXT, WATCHFUL, cut_segments, run_all
+from tests.inprocess import CONTEXT, WATCHFUL, cut_segments, references_of, run_all
 from tests.planning import load_sweep, plan_sweep
 
 
@@ -47,6 +48,17 @@ def test_an_evaluation_finds_everything_measured(
     files = {path for path in unmeasured.root.glob("references/*/**/*") if "lease" not in path.name}
     assert files <= before and set(unmeasured.root.glob("scales/*")) <= before
     assert all(unmeasured.result(EvaluationResult, name) is not None for name in tiny_plan.evaluations)
+
+
+def test_whoever_makes_statistics_computes_with_the_bits_of_all_others(tiny_plan: Plan, unmeasured: Store) -> None:
+    """The last bit of a matrix product depends on where its factors begin in memory, and in which order they lie."""
+    evaluation = next(iter(tiny_plan.evaluations.values()))
+    makes = references_of(evaluation, unmeasured).reference("train", 300)  # fewer than make the covariance regular
+    finds = references_of(evaluation, unmeasured).reference("train", 300)
+    for name, made in makes.tensors().items():
+        found = finds.tensors()[name]
+        assert torch.equal(made, found), name
+        assert (made.stride(), made.data_ptr() % 64) == (found.stride(), found.data_ptr() % 64) or name == "count", name
 
 
 def test_memorisation_finds_all_real_images_measured_and_their_scores(
