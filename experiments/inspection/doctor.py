@@ -118,16 +118,16 @@ def _gpus(plan: Plan | None) -> Iterator[Finding]:
 
 
 def _no_gpu(wanted: bool) -> Finding:
-    on_cpu = "so trials run on the CPU"
-    if hardware.is_driver_silent():
-        remedy = "see what nvidia-smi says; the machine may have to be restarted, or the driver installed again"
-        return Finding("GPUs", "wrong", f"nvidia-smi lists none, {on_cpu}", remedy)
+    on_cpu, verdict = "so trials run on the CPU", "wrong" if wanted else "note"
+    if hardware.is_driver_silent():  # also where a cluster's login node has the driver's tools and no GPU
+        remedy = "see what nvidia-smi says; if this machine has a GPU, restart it or install the driver again"
+        return Finding("GPUs", verdict, f"nvidia-smi lists none, {on_cpu}", remedy)
     hidden = len(hardware.all_gpus())
     if hidden:
         text = f"{hardware.VISIBLE}={os.environ.get(hardware.VISIBLE, '')} hides {count(hidden, 'GPU')}, {on_cpu}"
-        return Finding("GPUs", "wrong" if wanted else "note", text, f"unset {hardware.VISIBLE}" if wanted else "")
+        return Finding("GPUs", verdict, text, f"unset {hardware.VISIBLE}" if wanted else "")
     remedy = "install the GPU's driver, or run on the CPU with --gpus 0" if wanted else ""
-    return Finding("GPUs", "wrong" if wanted else "note", f"no GPU was found, {on_cpu}", remedy)
+    return Finding("GPUs", verdict, f"no GPU was found, {on_cpu}", remedy)
 
 
 def _cuda() -> Finding:
