@@ -1,4 +1,4 @@
-"""Times attention of the 5.0 M network's first level by each of torch's kernels, and in two layouts of the heads."""
+"""Times attention of the 5.0 M network's first level by edm's kernels and by each of torch's, in two layouts there."""
 
 from collections.abc import Callable
 
@@ -11,6 +11,7 @@ from benchmarks.gpu.cases import network
 from benchmarks.gpu.measure import timed
 from benchmarks.gpu.report import Report, one_line
 from benchmarks.gpu.setting import Setting
+from edm.kernels.available import have_kernels, torch_only
 from edm.networks.attention import attend, split_heads
 
 BATCH = 256
@@ -23,7 +24,7 @@ KERNELS = {
 
 
 def run(setting: Setting, report: Report) -> None:
-    """Time the choice that torch makes by itself, then every kernel, forwards alone and with the gradient."""
+    """Time edm's kernels, torch's own choice and each of torch's, forwards alone and with the gradient."""
     shape = network("mini", 32, setting.tiny)
     side, width, heads = (8, 8, 2) if setting.tiny else (shape.resolution, shape.level_channels[0], shape.heads[0])
     qkv = torch.randn(8 if setting.tiny else BATCH, 3 * width, side, side, device=setting.torch_device)
@@ -31,16 +32,25 @@ def run(setting: Setting, report: Report) -> None:
     flops = 4 * len(qkv) * width * side**4
     for gradient in (False, True):
         call = attention(qkv, heads, gradient)
-        measure(setting, report, "torch's choice", call, gradient, flops)
-        for name, kernel in KERNELS.items():
+        if have_kernels(qkv.device):
+            measure(setting, report, "edm's kernels", call, gradient, flops)
+        with torch_only():
+            measure_torch(setting, report, qkv, heads, gradient, flops)
 
-            def by(kernel: SDPBackend = kernel, call: Callable[[], None] = call) -> None:
-                with sdpa_kernel(kernel):
-                    call()
 
-            measure(setting, report, name, by, gradient, flops)
-        apart = contiguous_heads(qkv, heads, gradient)
-        measure(setting, report, "torch's choice, heads copied apart", apart, gradient, flops)
+def measure_torch(setting: Setting, report: Report, qkv: Tensor, heads: int, gradient: bool, flops: float) -> None:
+    """Time torch's own choice, each of its kernels, and its choice for heads that are copied apart first."""
+    call = attention(qkv, heads, gradient)
+    measure(setting, report, "torch's choice", call, gradient, flops)
+    for name, kernel in KERNELS.items():
+
+        def by(kernel: SDPBackend = kernel) -> None:
+            with sdpa_kernel(kernel):
+                call()
+
+        measure(setting, report, name, by, gradient, flops)
+    apart = contiguous_heads(qkv, heads, gradient)
+    measure(setting, report, "torch's choice, heads copied apart", apart, gradient, flops)
 
 
 def measure(

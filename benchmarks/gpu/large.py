@@ -12,13 +12,15 @@ PRESETS: tuple[tuple[str, PresetName], ...] = (("35 M", "tiny"), ("80 M", "small
 
 
 def run(setting: Setting, report: Report) -> None:
-    """Time each beside the plain loop; compiling the large ones takes minutes."""
+    """Time each beside the plain loop, then again compiled, which takes a minute or two for each."""
     limits = ceilings(setting.torch_device, setting.tiny)
     config = TrainingConfig(kimg=LONG_KIMG, batch_size=4 if setting.tiny else BATCH)
-    for name, preset in PRESETS[:1] if setting.tiny else PRESETS:
-        shape = network(preset, 128, setting.tiny, channels=3, classes=0)
-        compare(setting, report, Case.of(setting, f"{name}, 128x128", shape, config), limits)
-    case = Case.of(setting, "with EDM's options, 5 M, 32x32", *edm_network(setting.tiny))
-    plain = compare(setting, report, case, limits)
-    if not setting.tiny:
-        compare_compiled(setting, report, case, limits, plain)
+    shapes = [
+        (f"{name}, 128x128", network(preset, 128, setting.tiny, channels=3, classes=0), config)
+        for name, preset in (PRESETS[:1] if setting.tiny else PRESETS)
+    ]
+    shapes.append(("with EDM's options, 5 M, 32x32", *edm_network(setting.tiny)))
+    cases = [Case.of(setting, *shape) for shape in shapes]
+    plain = [compare(setting, report, case, limits) for case in cases]
+    for case, timing in zip(cases, plain, strict=True):
+        compare_compiled(setting, report, case, limits, timing)

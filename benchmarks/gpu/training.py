@@ -78,7 +78,7 @@ def compare_compiled(setting: Setting, report: Report, case: Case, limits: Ceili
 
 def budget(setting: Setting, report: Report) -> float:
     """Return for how many seconds to time steps."""
-    return 0.2 if setting.tiny else min(4.0, report.time_left / 12)
+    return 0.2 if setting.tiny else min(2.5, report.time_left / 12)
 
 
 def time_plain(setting: Setting, case: Case, budget_s: float) -> Timing:

@@ -9,24 +9,27 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
+from edm.kernels.available import try_kernels
+
 COMPILED_NETWORKS = 64  # in one process
 
 
 def compile_network(network: nn.Module) -> None:
     """Compile a network in place: one program for each shape that it meets, made when it first meets it."""
-    _raise_limit()
+    _prepare(network)
     network.compile(dynamic=False)  # pyright: ignore[reportUnknownMemberType]
 
 
 def compiled(network: nn.Module) -> nn.Module:
     """Return a network that computes the same with the same weights, compiled as by `compile_network`."""
-    _raise_limit()
+    _prepare(network)
     return cast(nn.Module, torch.compile(network, dynamic=False))
 
 
-def _raise_limit() -> None:
+def _prepare(network: nn.Module) -> None:
     import torch._dynamo.config as limits  # heavy
 
+    try_kernels(next(network.parameters()).device)  # while a network is compiled it is too late
     # beyond torch's own limit of 8, a worker's ninth network would run without being compiled, and not say so
     limits.recompile_limit = max(limits.recompile_limit, COMPILED_NETWORKS)
 
