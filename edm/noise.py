@@ -16,6 +16,7 @@ from jaxtyping import Float, Float64, Int64
 from torch import Tensor
 
 from edm.config import TrainingConfig
+from edm.kernels.available import have_kernels
 from edm.registry import Registry, as_it_is
 from edm.scalings import BETA_D, BETA_MIN, M
 from edm.schedules import iddpm_levels
@@ -64,17 +65,25 @@ def philox(counter: Words, key: tuple[int, int]) -> Words:
     return c0, c1, c2, c3
 
 
+def _key(seed: int, stream: Stream) -> tuple[int, int]:
+    return seed & MASK, int(stream)
+
+
 def _words(seed: int, stream: Stream, index: Int64[Tensor, " b"], step: int, num: int) -> Int64[Tensor, "b num"]:
     """Return `num` random 32-bit words for each index."""
     blocks = torch.arange(math.ceil(num / 4), device=index.device)[None]
     low, high = (index & MASK)[:, None], (index >> 32)[:, None]
     zero = torch.zeros_like(low + blocks)
-    words = philox((zero + blocks, zero + step, zero + low, zero + high), (seed & MASK, int(stream)))
+    words = philox((zero + blocks, zero + step, zero + low, zero + high), _key(seed, stream))
     return torch.stack(words, dim=-1).flatten(1)[:, :num]
 
 
 def uniforms(seed: int, stream: Stream, index: Int64[Tensor, " b"], step: int = 0) -> Float64[Tensor, " b"]:
     """Return one float64 per index, uniform on the open interval (0, 1)."""
+    if have_kernels(index.device):
+        from edm.kernels import philox as fused  # imports Triton, which is not on every machine
+
+        return fused.uniforms(_key(seed, stream), index, step)
     return (_words(seed, stream, index, step, 1)[:, 0].double() + 0.5) / 2**32
 
 
@@ -82,6 +91,10 @@ def normals(
     seed: int, stream: Stream, index: Int64[Tensor, " b"], shape: tuple[int, ...] = (), step: int = 0
 ) -> Float[Tensor, "b ..."]:
     """Return standard normal float32 numbers of shape (b, *shape), by Box-Muller in float64."""
+    if have_kernels(index.device):
+        from edm.kernels import philox as fused
+
+        return fused.normals(_key(seed, stream), index, shape, step)
     num = math.prod(shape)
     words = _words(seed, stream, index, step, num + num % 2)
     unit = (words.double() + 0.5) / 2**32

@@ -13,6 +13,7 @@ from edm.augment import augment
 from edm.config import ClassifierConfig, Sampler, SamplingConfig
 from edm.data.dataset import to_unit
 from edm.generate import draw, labels_of
+from edm.kernels.available import have_kernels, torch_only
 from edm.loss import denoising_loss
 from edm.metrics.features import Classifier, extract
 from edm.metrics.fid import Reference, Statistics, frechet_distance
@@ -59,9 +60,27 @@ def compare_noise(setting: Setting, report: Report, device: torch.device) -> Non
     found, expected = (normals(7, Stream.TRAINING_NOISE, index.to(place), (9, 9), 3).cpu() for place in (device, CPU))
     # computed in float64 and rounded, so that a last bit of a cosine shows in one of 10**8 numbers
     report.check(f"normal numbers that differ, of {found.numel():,}", int((found != expected).sum()), 2)
+    _compare_kernels(report, index.to(device))
     with torch.device(device):  # a permutation is made on the CPU whatever the default device
         order = permutation(1, 2, num)
     report.check("places of an epoch's order that differ", int((order.cpu() != permutation(1, 2, num)).sum()), 0)
+
+
+def _compare_kernels(report: Report, index: Tensor) -> None:
+    """Random numbers of our own kernels and of torch's functions, on one device, for shapes with other remainders."""
+    shapes = (), (3,), (2, 5, 5)
+
+    def drawn() -> tuple[Tensor, Tensor]:
+        numbers = [normals(2**32 - 1, Stream.SAMPLING, index, shape, 17).flatten() for shape in shapes]
+        return uniforms(2**32 - 1, Stream.DROPOUT, index, 17), torch.cat(numbers)
+
+    found = drawn()
+    with torch_only():
+        expected = drawn()
+    note = "" if have_kernels(index.device) else "no kernel of ours runs here: torch's functions both times"
+    for kind, most, ours, of_torch in zip(("uniform", "normal"), (0, 2), found, expected, strict=True):
+        name = f"{kind} numbers of our kernel that differ from torch's, of {ours.numel():,}"
+        report.check(name, int((ours != of_torch).sum()), most, note=note)
 
 
 def compare_network(setting: Setting, report: Report, device: torch.device) -> None:

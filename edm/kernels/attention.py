@@ -1,9 +1,12 @@
 """Attention of heads with few channels, as FlashAttention computes it (Dao et al. 2022; Dao 2023), with its gradient.
 
 Libraries' kernels pad heads to 64 channels, so that those of 16 spend most of their time on zeros. These do not, and
-the gradient takes every exponential once. All sums have a fixed order: the same inputs give the same bits, whatever else
-is in the batch.
+the gradient takes every exponential once. All sums have a fixed order: the same inputs give the same bits, whatever
+else is in the batch.
 """
+
+# Triton has no types for the inside of kernels, for constants and for options of a launch
+# pyright: basic, reportArgumentType=false, reportCallIssue=false
 
 from __future__ import annotations
 
