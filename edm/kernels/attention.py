@@ -24,6 +24,8 @@ WHOLE = 256  # of which the number of tokens is a multiple
 # tokens whose queries, and whose keys and values, one program works on; its warps; stages of its loop's pipeline
 FORWARD = (128, 64, 4, 3)
 BACKWARD = (64, 128, 4, 2)
+FORWARD_FP32 = (64, 64, 4, 2)  # without matrix units, smaller tiles are faster
+BACKWARD_FP32 = (16, 128, 4, 1)
 SUMMED = 128  # tokens
 
 
@@ -44,7 +46,7 @@ def _attend(qkv: Tensor) -> tuple[Tensor, Tensor]:
     qkv = qkv.contiguous()
     images, tokens, _, heads, channels = qkv.shape
     output, lse = _outputs(qkv)
-    rows, columns, warps, stages = FORWARD
+    rows, columns, warps, stages = FORWARD_FP32 if qkv.dtype == torch.float32 else FORWARD
     with torch.cuda.device_of(qkv):  # where Triton launches
         _forward[(tokens // rows, images * heads)](
             qkv, output, lse, _scale(channels), tokens, heads, channels, rows, columns,
@@ -58,7 +60,7 @@ def _attend_gradient(qkv: Tensor, output: Tensor, lse: Tensor, grad: Tensor) -> 
     """Return the gradient with respect to `qkv`."""
     qkv, grad = qkv.contiguous(), grad.contiguous()
     images, tokens, _, heads, channels = qkv.shape
-    rows, columns, warps, stages = BACKWARD
+    rows, columns, warps, stages = BACKWARD_FP32 if qkv.dtype == torch.float32 else BACKWARD
     blocks, natural = tokens // columns, channels**-0.5
     grad_qkv = torch.empty_like(qkv)
     shares = torch.empty(blocks, images, heads, tokens, channels, device=qkv.device)
