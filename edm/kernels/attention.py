@@ -22,8 +22,8 @@ from torch import Tensor
 HEAD_CHANNELS = (16, 32)  # of heads that these kernels are for
 WHOLE = 256  # of which the number of tokens is a multiple
 # tokens whose queries, and whose keys and values, one program works on; its warps; stages of its loop's pipeline
-FORWARD = (128, 64, 4, 3)
-BACKWARD = (64, 128, 4, 2)
+FORWARD = (64, 64, 4, 3)
+BACKWARD = (64, 128, 4, 3)
 FORWARD_FP32 = (64, 64, 4, 2)  # without matrix units, smaller tiles are faster
 BACKWARD_FP32 = (16, 128, 4, 1)
 SUMMED = 128  # tokens
