@@ -8,7 +8,7 @@ from typing import Any
 
 import pandas as pd
 
-from reports.metrics import METRICS, PREFERRED_SPLITS, SPLITS
+from reports.metrics import METRICS, PREFERRED_SPLITS, SPLITS, stand_in
 
 FIDELITY = ("kid", "precision", "recall", "density", "coverage", "fid_infinity")
 MEMORISATION = tuple(f"nn_{kind}_{space}" for kind in ("ratio", "copied") for space in ("pixels", "features"))
@@ -62,9 +62,9 @@ class TableSpec:
 
 
 def table_specs(frame: pd.DataFrame, layout: Layout) -> list[TableSpec]:
-    """Return the tables to make of comparable cells, the main one first; one table if the layout names metrics."""
-    if layout.metrics:
-        return [_main_spec(layout, tuple(metric for metric in layout.metrics if metric in frame.columns))]
+    """Return the tables to make of comparable cells, the main one first; one if the layout names metrics they have."""
+    if named := _named_metrics(frame, layout.metrics or ()):
+        return [_main_spec(layout, named)]
     main = _main_metrics(frame)
     split, fidelity = _fidelity_metrics(frame, exclude=main)
     all_axes = layout.axes  # tables of many metrics have no room for columns of axis values
@@ -79,6 +79,15 @@ def table_specs(frame: pd.DataFrame, layout: Layout) -> list[TableSpec]:
         present = tuple(metric for metric in METRICS if metric in frame.columns)
         specs = [_main_spec(layout, present)]
     return [replace(spec, main=number == 0) for number, spec in enumerate(specs)]
+
+
+def _named_metrics(frame: pd.DataFrame, names: Sequence[str]) -> tuple[str, ...]:
+    """The metrics that a layout names, each once, as far as the cells have them or what stands in for them."""
+    found: dict[str, None] = {}
+    for name in names:
+        present = [each for each in (name, stand_in(name)) if each in frame.columns]
+        found |= dict.fromkeys((columns_with_values(frame, present) or tuple(present))[:1])
+    return tuple(found)
 
 
 def _main_spec(layout: Layout, metrics: tuple[str, ...]) -> TableSpec:

@@ -76,6 +76,12 @@ def declare(metric: str, title: str, better: Better) -> None:
         METRICS[f"{metric}_{split}"] = MetricInfo(title, better, "own", split)
 
 
+def stand_in(metric: str) -> str:
+    """Return what is computed in place of a metric that would mean nothing: KID for an FID; any other stays itself."""
+    start, _, against = metric.rpartition("_")
+    return f"kid_{against}" if start in ("fid", "fid_infinity") else metric
+
+
 def metric_info(metric: str) -> MetricInfo:
     """Return how a metric is shown; one that no table has, such as a loss, keeps its name and scale."""
     return METRICS.get(metric) or MetricInfo(metric)

@@ -21,6 +21,7 @@ from experiments.sweep.linking import link_evaluations, merge_evaluations
 from experiments.sweep.metrics import declare_metrics, fid_remedy
 from experiments.sweep.names import CellNames
 from experiments.sweep.preparations import Preparation, names_of, preparations_by_signature
+from experiments.sweep.remarks import fields_without_effect, metrics_without_scores
 from experiments.sweep.spec import SECTIONS, Cell, Sweep
 from experiments.sweep.stored_configs import StoredForms
 from experiments.sweep.tasks import (
@@ -127,7 +128,8 @@ class Plan:
             *sorted(notes),
             *sorted(remedy for remedy in remedies if remedy is not None),
             *self.idle_axes,
-            *self._fields_without_effect(),
+            *fields_without_effect((planned.cell.sampling for planned in self.cells), self.trainings.values()),
+            *metrics_without_scores(self.sweep.report, evaluations),
         ]
 
     @cached_property
@@ -150,21 +152,6 @@ class Plan:
     @property
     def _outcomes(self) -> list[Outcome]:
         return [(planned.cell, planned.computation) for planned in self.cells]
-
-    def _fields_without_effect(self) -> Iterator[str]:
-        samplings = list({id(p.cell.sampling): p.cell.sampling for p in self.cells}.values())
-        for name in ("guidance_interval", "guide"):
-            given = [sampling for sampling in samplings if getattr(sampling, name) is not None]
-            if given and all(sampling.guidance == 1 for sampling in given):
-                yield f"sampling.{name} has no effect at sampling.guidance 1; set another guidance scale"
-        unused = {s.guidance_interval for s in samplings if s.guidance != 1 and not any(map(s.guides, s.sigmas[:-1]))}
-        for low, high in sorted(interval for interval in unused if interval is not None):
-            yield (
-                f"sampling.guidance_interval [{low:g}, {high:g}] contains none of the sampler's noise levels, "
-                "so that no step is guided; widen it"
-            )
-        if any(training.config.warmup_kimg > training.config.kimg for training in self.trainings.values()):
-            yield "training.warmup_kimg exceeds training.kimg, so that the learning rate never reaches training.lr"
 
 
 @by_identity

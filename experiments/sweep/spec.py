@@ -68,7 +68,8 @@ class ReportConfig:
 
     rows: Axes that label the rows. `None`: all axes that are not columns.
     columns: Axes that label the columns.
-    metrics: Metrics to show, such as `[fid_test, class_accuracy]`. `None`: all.
+    metrics: Metrics to show, such as `[fid_test, class_accuracy]`. KID takes the place of an FID that would mean
+        nothing. `None`: all.
     title: Title of the table.
     caption: What to say below the title.
     baseline: Axis values to compare with, such as `{model.attention: true}`. Every score is followed by its difference

@@ -57,6 +57,19 @@ def test_paired_errors_find_differences_that_unpaired_ones_do_not() -> None:
     assert texts(alone) == texts(together)
 
 
+def test_kid_takes_the_place_of_a_named_fid_that_no_cell_has() -> None:
+    """It is computed where an FID would mean nothing, and a table without columns would be empty."""
+    named = replace(LAYOUT, metrics=("fid_test", "fid_infinity_test", "class_accuracy"))
+    (table,) = result_tables(frame().rename(columns={"fid_test": "kid_test"}), named)
+    assert [head.metric for head in table.heads] == ["kid_test", "class_accuracy"]
+
+
+def test_named_metrics_that_no_cell_has_leave_the_usual_tables() -> None:
+    (usual,) = result_tables(frame(), LAYOUT)
+    (table,) = result_tables(frame(), replace(LAYOUT, metrics=("recall_test",)))
+    assert texts(table) == texts(usual)
+
+
 def test_an_axis_can_make_columns_each_with_its_own_best() -> None:
     layout = Layout("trial", rows=("model.preset",), columns=("model.attention",), metrics=("fid_test",))
     (table,) = result_tables(with_errors(frame()), layout)

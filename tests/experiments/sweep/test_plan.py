@@ -332,12 +332,22 @@ def test_a_guide_that_is_another_cells_network_is_trained_once(tmp_path: Path) -
             "training: {warmup_kimg: 20000}",
             "training.warmup_kimg exceeds training.kimg, so that the",
         ),
+        (
+            "evaluation: {metrics: [fid], splits: [test]}\nreport: {metrics: [fid_test, fid_val, recall_test]}",
+            "report.metrics: no cell will have fid_val, recall_test",
+        ),
     ],
 )
 def test_what_was_set_and_does_nothing_is_warned_of(tmp_path: Path, section: str, warning: str) -> None:
     (tmp_path / "x.yaml").write_text(f"{section}\ndata: {{name: cifar10}}\n")
     [found] = plan_sweep(load_sweep(tmp_path / "x.yaml")).warnings
     assert warning in found
+
+
+def test_a_named_fid_whose_place_kid_takes_is_not_reported_missing(tmp_path: Path) -> None:
+    named = "evaluation: {images: 2048, features: inception}\nreport: {metrics: [fid_test]}\n"
+    few = plan(tmp_path, f"data: {{name: cifar10}}\n{named}")
+    assert not any("report.metrics" in warning for warning in few.warnings)
 
 
 def test_a_scale_of_1_beside_others_is_not_warned_of(tmp_path: Path) -> None:
