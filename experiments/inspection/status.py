@@ -18,13 +18,13 @@ from experiments.store import leases
 from experiments.store.active_runs import ActiveRun, active_runs, is_alive
 from experiments.store.drawings import drawn_segments
 from experiments.store.failures import Failure
-from experiments.store.layout import CHECKPOINTS, CONFIG, FAILURE, FOLDER_OF_TASK, PRUNED, StoreKind
+from experiments.store.layout import CONFIG, FAILURE, FOLDER_OF_TASK, PRUNED, StoreKind
 from experiments.store.progress import TaskProgress
 from experiments.store.results import EvaluationResult
 from experiments.store.store import Store
 from experiments.store.sweep_names import includes
 from experiments.store.sweep_records import named_tasks, recorded_sweeps
-from experiments.store.training_records import Pruning
+from experiments.store.training_records import Pruning, saved_step
 from experiments.sweep.code_changes import CodeChange, ResultCode, change_of
 from experiments.sweep.jobs import Task, data_of
 from experiments.sweep.plan import Plan, PlannedCell
@@ -236,12 +236,10 @@ def _begun(task: StoredTask, folder: Path, store: Store) -> TaskStatus:
         segments = len(drawn_segments(store, task.drawing, task.features.signature))
         why = f"{segments} of {task.num_segments} segments drawn"
         return TaskStatus("interrupted", why) if segments else TaskStatus("planned")
-    saved = sorted(path.name for path in (folder / CHECKPOINTS).glob("[!.]*.safetensors"))
-    if not saved:
+    step = saved_step(folder)
+    if step is None:
         return TaskStatus("planned")
-    config = task.config
-    kimg = config.kimg_after(int(saved[-1].partition("-")[0]))
-    total = config.total_kimg
+    kimg, total = task.config.kimg_after(step), task.config.total_kimg
     return TaskStatus("interrupted", f"saved at {kimg:g} of {total:g} kimg", progress=TaskProgress(kimg, total, "kimg"))
 
 

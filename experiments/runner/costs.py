@@ -11,7 +11,11 @@ class Costs(Protocol):
     """How long tasks take by themselves, corrected by those that have finished."""
 
     def seconds(self, task: Task) -> float:
-        """Return how long a task takes."""
+        """Return how long the rest of a task takes."""
+        ...
+
+    def saved_share(self, task: Task) -> float:
+        """Return which part of a task was saved by an earlier run, from 0 to below 1; its seconds are of the rest."""
         ...
 
     def measured(self, task: Task) -> bool:
@@ -29,6 +33,10 @@ class Operations:
     def seconds(self, task: Task) -> float:
         """Return the task's floating-point operations."""
         return task.flops
+
+    def saved_share(self, task: Task) -> float:
+        """Return 0: the operations are those of the whole task."""
+        return 0.0
 
     def measured(self, task: Task) -> bool:
         """Return False: nothing is measured."""

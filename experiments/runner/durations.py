@@ -26,6 +26,7 @@ from experiments.store.results import (
     TrainingResult,
 )
 from experiments.store.store import Store
+from experiments.store.training_records import saved_step
 from experiments.sweep.jobs import Task
 from experiments.sweep.plan import Plan
 from experiments.sweep.preparations import (
@@ -48,6 +49,7 @@ from experiments.sweep.tasks import (
 GUESSED_FLOPS_PER_S = {"cpu": 4e10, "gpu": 2e13}  # of one core and of one GPU, with networks of medium size
 SCORING_SHARE = 0.05  # of an evaluation, where no result says so
 PROBE_S = 15.0
+MOST_SAVED = 0.999  # of a training: what follows its last step takes some time, too
 TEAM_EFFICIENCY = 0.85  # of several GPUs that train one network
 
 MOST_RESULTS, MOST_ALIKE, MOST_OTHERS = 200, 8, 50  # results to read: of the plan, of one network in it, of others
@@ -112,20 +114,32 @@ class DurationModel:
         self._read_results(plan)
         self._drawings = set(store.signatures("drawings"))
         self._undrawn: dict[tuple[str, FeatureSpace, int], float] = {}
+        self._saved: dict[str, float] = {}  # shares of trainings
         self._data_s: dict[str, float] = {}  # that data sets take to prepare
 
     # answers --------------------------------------------------------------------------------------
 
     def seconds(self, task: Task) -> float:
-        """Return how many seconds a task takes by itself, on the resources it gets."""
+        """Return how many seconds what is left of a task takes by itself, on the resources it gets."""
         if isinstance(task, Probe):
             return statistics.mean(self._probe_s) if self._probe_s else PROBE_S
         if isinstance(task, WeightsDownload):
             return task.file.bytes / FETCHED_PER_S
         if isinstance(task, DataSource):
             return self._preparing_s(task)
-        drawn = task.flops * self._rate(task).seconds
-        return self._evaluation_s(task, drawn) if isinstance(task, Evaluation) else drawn
+        seconds = task.flops * self._rate(task).seconds
+        if isinstance(task, Evaluation):
+            return self._evaluation_s(task, seconds)
+        return seconds * (1 - self.saved_share(task))
+
+    def saved_share(self, task: Task) -> float:
+        """Return which part of a training its newest checkpoint had when this was first asked; 0 for other tasks."""
+        if not isinstance(task, Training):
+            return 0.0
+        if task.signature not in self._saved:
+            step = saved_step(self.store.folder(task.store_kind, task.signature)) or 0
+            self._saved[task.signature] = min(step / task.config.num_steps, MOST_SAVED)
+        return self._saved[task.signature]
 
     def range(self, task: Task) -> tuple[float, float]:
         """Return the least and the most seconds that a task is likely to take."""

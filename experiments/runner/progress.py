@@ -6,6 +6,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from experiments.runner.costs import Costs
 from experiments.runner.durations import DurationModel
 from experiments.runner.forecast import forecast
 from experiments.runner.schedule import Schedule
@@ -115,10 +116,18 @@ class RunProgress:
         left = self.schedule.of("waiting", "running", "elsewhere")
         whole = forecast(self.schedule.plan, left, self.store, costs if isinstance(costs, DurationModel) else None)
         running = self.running()
-        already_s = sum(own.progress.share * costs.seconds(own.task) for own in running if own.progress is not None)
+        already_s = sum(_already_s(own, costs) for own in running)
         share = max(1 - already_s / whole.work_s, 0.0) if whole.work_s else 0.0
         alone = (own.left_s or 0.0 for own in running if not _can_be_helped(own.task))
         return max([whole.wall_s * share, *alone])
+
+
+def _already_s(own: RunningTask, costs: Costs) -> float:
+    """How much of its forecast, which leaves out what an earlier run had saved, a running task has done."""
+    if own.progress is None:
+        return 0.0
+    saved = costs.saved_share(own.task)
+    return costs.seconds(own.task) * max(own.progress.share - saved, 0.0) / (1 - saved)
 
 
 def _can_be_helped(task: Task) -> bool:

@@ -1,4 +1,4 @@
-"""What a training leaves beside its model: kept checkpoints, and how far it came if it was pruned."""
+"""What a training leaves beside its model: checkpoints, and how far it came if it was pruned."""
 
 from __future__ import annotations
 
@@ -9,8 +9,14 @@ from pathlib import Path
 from typing import Any
 
 from experiments.store.files import read_json, write_json
-from experiments.store.layout import PRUNED, RESULT
+from experiments.store.layout import CHECKPOINTS, PRUNED, RESULT
 from experiments.store.results import Record
+
+
+def saved_step(folder: Path) -> int | None:
+    """Return after how many steps the newest checkpoint was saved that a training resumes from; None without one."""
+    names = [path.name for path in (folder / CHECKPOINTS).glob("[!.]*-*.safetensors")]
+    return int(max(names).partition("-")[0]) if names else None
 
 
 def kimg_of(path: Path) -> float:

@@ -32,11 +32,6 @@ class DivergedError(RuntimeError):
     """Raised when a loss or a weight is no longer finite, or the loss explodes."""
 
 
-def has_checkpoint(folder: Path) -> bool:
-    """Return whether a training would go on from a checkpoint."""
-    return any((folder / CHECKPOINTS).glob("[!.]*.safetensors"))
-
-
 class CheckpointManager:
     """Restores a training from its newest sound checkpoint, and writes checkpoints and journals from there."""
 

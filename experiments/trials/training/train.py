@@ -19,13 +19,14 @@ from experiments.store.layout import JOURNAL, PRUNE, PRUNED, VALIDATION
 from experiments.store.provenance import provenance
 from experiments.store.results import ComputingRecord, TrainingResult
 from experiments.store.store import Store
+from experiments.store.training_records import saved_step
 from experiments.sweep.code_parts import parts_of
 from experiments.sweep.tasks import Training
 from experiments.trials.assets import ensure_data
 from experiments.trials.code import begun_with, code_now, code_of_data
 from experiments.trials.context import Interrupted, TrialContext, device_name, write_config
 from experiments.trials.progress import PhaseReporter, ProgressReporter
-from experiments.trials.training.checkpoints import CheckpointManager, has_checkpoint
+from experiments.trials.training.checkpoints import CheckpointManager
 from experiments.trials.training.distributed import WorkerGroup, team_size, worker_group
 from experiments.trials.training.micro_batch import MicroBatchLimit
 from experiments.trials.training.observer import TrainingObserver
@@ -49,7 +50,7 @@ def run_training(store: Store, training: Training, context: TrialContext) -> Non
     if training.pretrained is not None:
         take_in(store, training, context)
         return
-    code = begun_with(folder, code_now(store, parts_of(training)), resumed=has_checkpoint(folder))
+    code = begun_with(folder, code_now(store, parts_of(training)), resumed=saved_step(folder) is not None)
     team_size(training, context)  # raises before anything is prepared if the GPUs do not suit the training
     for name in (PRUNE, PRUNED):
         (folder / name).unlink(missing_ok=True)  # the training is wanted again

@@ -9,6 +9,7 @@ from edm.cost import forward_flops
 from experiments import hardware
 from experiments.runner.durations import GUESSED_FLOPS_PER_S, MOST_OTHERS, MOST_RESULTS, PROBE_S, DurationModel
 from experiments.store.drawings import features_folder
+from experiments.store.layout import CHECKPOINTS
 from experiments.store.results import Result
 from experiments.store.store import Store
 from experiments.sweep.plan import Plan
@@ -142,6 +143,20 @@ def test_scoring_again_what_was_drawn_costs_little(tiny_plan: Plan, empty: Store
     for start in segment_starts(evaluation.config.images):
         (shelf / f"{start:08d}-abc.safetensors").touch()
     assert DurationModel(empty, tiny_plan).seconds(evaluation) < 0.1 * before
+
+
+def test_what_an_interrupted_training_has_saved_is_not_counted(tiny_plan: Plan, empty: Store) -> None:
+    first, other = two(tiny_plan)
+    whole = DurationModel(empty, tiny_plan)
+    first_s, other_s = whole.seconds(first), whole.seconds(other)
+    checkpoints = empty.folder("trainings", first.signature) / CHECKPOINTS
+    checkpoints.mkdir(parents=True)
+    for step in (1, first.config.num_steps // 2):
+        (checkpoints / f"{step:010d}-abc.safetensors").touch()
+    resumed = DurationModel(empty, tiny_plan)
+    assert resumed.saved_share(first) == pytest.approx(0.5, abs=0.05) and not resumed.saved_share(other)
+    assert resumed.seconds(first) == first_s * (1 - resumed.saved_share(first))
+    assert resumed.seconds(other) == other_s
 
 
 def test_a_bounded_number_of_files_is_read(tiny_file: Path, empty: Store, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,13 +2,17 @@
 
 from pathlib import Path
 
+import pytest
+
+from experiments.runner import progress as progress_module
+from experiments.runner.durations import DurationModel
 from experiments.runner.listener import RunListener, TaskChange
 from experiments.runner.options import Options
 from experiments.runner.progress import RunProgress
 from experiments.runner.resume import open_schedule
 from experiments.runner.run import run_sweep
 from experiments.runner.schedule import Schedule
-from experiments.store.layout import PROGRESS
+from experiments.store.layout import CHECKPOINTS, PROGRESS
 from experiments.store.progress import TaskProgress
 from experiments.store.store import Store
 from experiments.sweep.plan import Plan
@@ -36,6 +40,31 @@ def test_what_a_task_does_is_known_before_anything_is_counted(tiny_plan: Plan, t
     assert not progress.has_loaded_torch
     schedule.follow(task.signature, "done", "", None)
     assert progress.has_loaded_torch
+
+
+def test_time_left_counts_what_an_earlier_run_saved_once(
+    tiny_plan: Plan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A training that resumes at half has half of its forecast left, before its first step and after it."""
+    monkeypatch.setattr(progress_module, "duration", str)
+    store = Store(tmp_path / "store")
+    first = next(iter(tiny_plan.trainings.values()))
+    folder = store.folder("trainings", first.signature)
+    (folder / CHECKPOINTS).mkdir(parents=True)
+    steps = first.config.num_steps
+    (folder / CHECKPOINTS / f"{steps // 2:010d}-abc.safetensors").touch()
+
+    def seconds_left() -> float:
+        schedule = Schedule(tiny_plan, frozenset(), costs=DurationModel(store, tiny_plan))
+        while (job := schedule.take()) is not None and first not in job.tasks:
+            pass
+        return float(RunProgress(schedule, store, "run").time_left().split()[1])
+
+    before = seconds_left()
+    TaskProgress(float(steps // 2), float(steps), "steps").write(folder)
+    assert seconds_left() == pytest.approx(before, rel=1e-3)
+    TaskProgress(float(steps * 3 // 4), float(steps), "steps").write(folder)
+    assert seconds_left() < before
 
 
 def test_a_phase_has_no_share_and_no_end(tmp_path: Path) -> None:
