@@ -40,6 +40,8 @@ def showing_progress(console: Console, name: str, doing: str = "preparing") -> I
             progress.update(tasks[step], description=f"{name}: {step}{counted}", completed=done, total=total or None)
 
         yield on_progress
+        for step in progress.tasks:  # of which some have told no number to count to
+            progress.update(step.id, total=step.total or 1, completed=step.total or 1)
 
 
 def _plain_progress(console: Console, title: str) -> OnProgress:

@@ -136,12 +136,14 @@ def test_progress_is_shown_step_by_step(terminal: bool, capsys: pytest.CaptureFi
     with showing_progress(Console(force_terminal=terminal, width=100), "celeba") as on_progress:
         on_progress("checking img_align_celeba.zip", 5, 10)
         on_progress("decoding", 10, 10)
+        on_progress("computing checksums", 0, 0)
     shown = capsys.readouterr().out
     if terminal:
-        assert "celeba: decoding" in shown and "100%" in shown
+        last = shown[shown.rindex("celeba: checking") :]
+        assert "celeba: decoding" in last and last.count("100%") == 3, "what is over is shown as done"
     else:
-        steps = ["preparing celeba: checking img_align_celeba.zip", "preparing celeba: decoding"]
-        assert shown.splitlines() == ["preparing celeba", *steps]
+        steps = ["checking img_align_celeba.zip", "decoding", "computing checksums"]
+        assert shown.splitlines() == ["preparing celeba", *(f"preparing celeba: {step}" for step in steps)]
 
 
 def test_two_processes_at_once_do_it_once(tmp_path: Path, pictures: Path) -> None:
