@@ -8,8 +8,10 @@ import gc
 import logging
 import os
 import secrets
+import shlex
 import signal
 import socket
+import sys
 import tempfile
 import threading
 import time
@@ -139,6 +141,7 @@ def _start_here(scratch: Path) -> None:
     os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
     options = QUIET | {"include_dashboard": False, "_temp_dir": str(scratch)}
     options |= {"_node_ip_address": LOOPBACK, "_system_config": PATIENT, "num_cpus": available_cores()}
+    options |= {"runtime_env": _quoted_python()}
     for tries_left in reversed(range(START_TRIES)):
         try:
             with ray_private.own_process_group(), ray_private.on_loopback(), ray_private.without_helpers():
@@ -152,6 +155,12 @@ def _start_here(scratch: Path) -> None:
                     f"Ray did not start on this machine ({one_line(error)}); see what 'edm-sweep doctor' finds, "
                     "and try again when the machine is less busy"
                 ) from None
+
+
+def _quoted_python() -> dict[str, str] | None:
+    """Return what lets workers start where the path of Python has a space: Ray hands it to a shell as it is."""
+    quoted = shlex.quote(sys.executable)
+    return {"py_executable": quoted} if quoted != sys.executable else None
 
 
 def _end_processes_of(folder: Path) -> None:
