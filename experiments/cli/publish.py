@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import Annotated
 
@@ -20,7 +21,7 @@ def publish(
 ) -> None:
     """Write a cell's network for others: weights, configuration, samples and a model card.
 
-    The folder has the layout of Hugging Face's hub. `model: {from: FOLDER}` draws from it, and `huggingface-cli upload`
+    The folder has the layout of Hugging Face's hub. `model: {from: FOLDER}` draws from it, and `hf upload`
     uploads it.
     """
     from experiments.inspection.publication import publish as write
@@ -33,4 +34,4 @@ def publish(
         print_json({"folder": str(to), "files": [path.name for path in written]})
         return
     say(console, f"Wrote {to}: {', '.join(path.name for path in written)}")
-    say(console, f"To upload it: huggingface-cli upload NAMESPACE/NAME {to}")
+    say(console, f"To upload it: hf upload NAMESPACE/NAME {shlex.quote(str(to))}")

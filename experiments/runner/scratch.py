@@ -14,12 +14,16 @@ from experiments.errors import UserError
 
 PREFIX = "edm-"
 LOCK = "lock"  # held as long as the process that made the folder runs
-LONGEST = 24  # characters of a place: Ray appends 82 for its sockets, whose paths may have 107 (103 on macOS)
+INNER = "r"  # Ray lets every account write to the folder that it is given; the one around it is its owner's alone
+LONGEST = 22  # characters of a place: with INNER, 84 follow for Ray's sockets, whose paths may have 107 (103 on macOS)
 
 
 @contextmanager
 def scratch_folder() -> Generator[Path]:
-    """Provide an empty folder whose path is short enough for Ray. Raises UserError where there is room for none."""
+    """Provide an empty folder that other accounts cannot reach, and whose path is short enough for Ray.
+
+    Raises UserError where there is room for none.
+    """
     place = next(places(), None)
     if place is None:
         raise UserError(
@@ -28,8 +32,9 @@ def scratch_folder() -> Generator[Path]:
         )
     remove_abandoned(place)
     folder, lock = _locked_folder(place)
+    (folder / INNER).mkdir()
     try:
-        yield folder
+        yield folder / INNER
     finally:
         with suppress(OSError):
             _remove(folder)

@@ -16,6 +16,7 @@ import hashlib
 import json
 import os
 import re
+import shlex
 import tempfile
 import zipfile
 from collections.abc import Callable, Iterable, Iterator
@@ -220,7 +221,8 @@ def opened(path: Path) -> Iterator[tuple[Plan, Store]]:
             store = Store(root, shortened(printable(str(manifest["store"])), MOST_NAME))
             plan = plan_from_json(parse_json((root / SWEEP).read_bytes()), path, store)
         except FileNotFoundError:
-            raise UserError(f"{path}: no such file; 'edm-sweep export SWEEP {path}' makes one") from None
+            remedy = f"to make one: edm-sweep export SWEEP {shlex.quote(str(path))}"
+            raise UserError(f"{path}: no such file; {remedy}") from None
         except UNREADABLE as error:
             raise _refused(path, f"{type(error).__name__}: {shortened(str(error))}") from None
         try:

@@ -95,7 +95,7 @@ def test_rays_folder_is_looked_at(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     monkeypatch.setenv("TMPDIR", f"/tmp/{'long' * 10}")
     finding = found(Store(tmp_path))["Ray's folder"]
     assert finding.verdict == "note" and "GiB free" in finding.text
-    assert "TMPDIR has more than 24 characters" in finding.remedy
+    assert "TMPDIR has more than 22 characters" in finding.remedy
     monkeypatch.setattr(doctor, "MIN_FREE_GIB", 1e9)
     assert found(Store(tmp_path))["Ray's folder"].verdict == "wrong"
     monkeypatch.setattr(doctor, "places", lambda: iter(()))

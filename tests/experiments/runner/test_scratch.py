@@ -35,10 +35,16 @@ def place(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 
 def test_a_folder_is_removed_when_its_block_ends(place: Path) -> None:
     with pytest.raises(KeyError), scratch_folder() as folder:
-        assert folder.parent == place and len(str(folder)) < len(str(place)) + 15
+        assert folder.is_relative_to(place) and len(str(folder)) < len(str(place)) + 16
         (folder / "session").mkdir()
         raise KeyError
     assert list(place.iterdir()) == []
+
+
+def test_other_accounts_reach_nothing_of_it_whatever_ray_allows(place: Path) -> None:
+    with scratch_folder() as folder:
+        folder.chmod(0o777)  # as Ray does
+        assert folder.parent != place and folder.parent.stat().st_mode & 0o777 == 0o700
 
 
 def test_what_is_added_while_a_folder_is_removed_goes_with_the_next_run(
@@ -83,7 +89,7 @@ def test_folders_of_killed_processes_are_removed_and_no_others(place: Path) -> N
         (place / f"{PREFIX}someone").mkdir()  # not one of ours: it has no lock
         assert dead.exists()
         remove_abandoned(place)
-        assert {path.name for path in place.iterdir()} == {live.name, f"{PREFIX}someone"}
+        assert {path.name for path in place.iterdir()} == {live.parent.name, f"{PREFIX}someone"}
         assert (live / "file").exists()
     finally:
         for holder in holders:

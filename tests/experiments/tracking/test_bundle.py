@@ -235,7 +235,7 @@ def test_a_bundle_that_would_fill_the_disk_is_refused(packed: Path, tmp_path: Pa
         (("export", "tiny_digits", "."), "a bundle is a zip file; name it tiny_digits.zip"),
         (("export", "nothing", "bundle.zip"), "nothing: no such file, and no sweep of that name"),
         (("export", "tiny_digits", "/proc/no/bundle.zip"), "cannot be written"),
-        (("report", "no.zip"), "no.zip: no such file; 'edm-sweep export SWEEP no.zip' makes one"),
+        (("report", "no.zip"), "no.zip: no such file; to make one: edm-sweep export SWEEP no.zip"),
         (("report", "no.zip", "--set", "training.kimg=1"), "a bundle holds all that its report needs"),
         (("sync",), "sync: give either a sweep, or a bundle with --from"),
         (("sync", "tiny_digits", "--from", "no.zip"), "sync: give either a sweep, or a bundle with --from"),
