@@ -2,9 +2,9 @@
 
 Everything is in float32 and contiguous layout. Training reads images through a DataLoader and calls `.item()` at every
 step. Sampling draws 10 images at a time and calls the network twice for guidance. Scoring writes every image as a PNG
-file, reads the files again for each split, and takes scipy's matrix square root. The network is edm's U-Net, with torch's
-own kernels, and the sums are the same, so that a ratio to this loop says what the rest of edm is worth. The benchmarks
-import it.
+file, reads the files again for each split, and takes scipy's matrix square root. The network is edm's U-Net with
+torch's own kernels, and the sums are the same, so that a ratio to this loop says what the rest of edm is worth. The
+benchmarks import it.
 """
 
 import itertools
