@@ -84,7 +84,7 @@ def outcome(setting: Setting, norm: str, precision: Precision, team: Team) -> di
     config = replace(CONFIG, batch_size=8) if setting.tiny else CONFIG
     device = setting.torch_device
     data = training_set(64, shape, device)
-    computing = Computing(precision, compiled=False)
+    computing = Computing(precision, compiled=False, kernels=setting.is_gpu)
     with full_precision():
         state = TrainState(config.prepared(shape), config, SIGMA_DATA, 0, device, computing, team)
         losses = torch.stack(list(itertools.islice(train(state, data), 3 if setting.tiny else 10)))

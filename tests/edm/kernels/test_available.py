@@ -35,6 +35,7 @@ def probe(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     monkeypatch.setitem(sys.modules, "edm.kernels.probe", found)
     monkeypatch.setattr("edm.kernels.probe", found, raising=False)
     monkeypatch.setattr(available, "_state", available._State())
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda _device: (9, 0))
     monkeypatch.delenv(SWITCH, raising=False)
     return found
@@ -44,8 +45,10 @@ def test_kernels_are_used_where_one_has_run(probe: Probe) -> None:
     assert have_kernels(GPU) and have_kernels(GPU)
     assert probe.tried == 1
     assert not have_kernels(CPU)
-    with torch_only():
+    with torch_only(), torch_only(False):
         assert not have_kernels(GPU)
+    with torch_only(False):
+        assert have_kernels(GPU)
     assert have_kernels(GPU)
 
 
