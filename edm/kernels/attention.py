@@ -40,11 +40,17 @@ def suits(qkv: Float[Tensor, "b hw 3 n c"]) -> bool:
 
 def attention(qkv: Float[Tensor, "b hw 3 n c"]) -> Float[Tensor, "b hw n c"]:
     """Let every token attend to all tokens; for `qkv` that suits, on a GPU."""
-    return _attend(qkv)[0]
+    # an operator, which torch can differentiate and put into compiled programs, takes longer to call
+    operator = torch.is_grad_enabled() or torch.compiler.is_compiling()
+    return _attend(qkv)[0] if operator else _attended(qkv)[0]
 
 
 @torch.library.custom_op("edm::attend", mutates_args=())
 def _attend(qkv: Tensor) -> tuple[Tensor, Tensor]:
+    return _attended(qkv)
+
+
+def _attended(qkv: Tensor) -> tuple[Tensor, Tensor]:
     """Return what is attended to, and the logarithms to base 2 of the sums of exponentials of every query."""
     qkv = qkv.contiguous()
     images, tokens, _, heads, channels = qkv.shape
