@@ -23,6 +23,7 @@ from experiments.sweep.diagnostics import (
     require_field,
     require_key,
     show_value,
+    suggest,
 )
 from experiments.sweep.document import START, Document, Location, parse_document, read_document
 from experiments.sweep.extensions import ExtensionValueError, SweepExtensions
@@ -71,7 +72,7 @@ def _override(document: Document, text: str) -> dict[str, Any]:
     if not equals or not (is_field or key == "seeds"):
         raise UserError(
             f"--set {text}: expected section.field=value, such as training.kimg=10, or seeds=[0, 1]; "
-            f"the sections are {', '.join(SECTIONS | SETTINGS)}"
+            f"as the section, {suggest(section, tuple(SECTIONS | SETTINGS))}"
         )
     given = parse_document(f"--set {text}", value or "null").data
     if key == "seeds":

@@ -416,6 +416,7 @@ def test_a_file_that_is_not_text_or_not_there(tmp_path: Path) -> None:
     [
         ("training.kimg", "expected section.field=value"),
         ("kimg=10", "expected section.field=value"),
+        ("traning.kimg=10", "did you mean 'training'?"),
         ("training.kimgs=10", "--set training.kimgs=10: training.kimgs: unknown field; did you mean 'kimg'?"),
         ("training.kimg=ten", "--set training.kimg=ten: training.kimg: expected a number, not 'ten'"),
         ("model.attention=true", "model.attention is an axis of the sweep"),
