@@ -24,7 +24,8 @@ from experiments.inspection.lookup import find_one, tasks_matching
 from experiments.store.results import TrainingResult
 from experiments.store.store import Store
 from experiments.sweep.tasks import Evaluation, SweepTask, Training
-from experiments.trials.pictures import load_finished, load_guide, sampling_of
+from experiments.trials.assets import load_finished, require_finished
+from experiments.trials.pictures import load_guide, sampling_of
 
 NETWORKS = "networks"  # the folder of published networks, beside the published files of data sets
 
@@ -101,8 +102,7 @@ def _named(name: str, store: Store) -> Offer:
         return Offer(name, file=network.place(networks_folder(store)), label_dropout=network.label_dropout)
     task = find(name, store)
     training = task.training if isinstance(task, Evaluation) else task
-    if store.result(TrainingResult, training.signature) is None:
-        raise UserError(f"{name}: its training is not finished; run its sweep first")
+    require_finished(training, store)
     return Offer(find_one(name, store).name, task=task)
 
 

@@ -321,4 +321,4 @@ def test_an_unfinished_training_is_said(studio, tmp_path: Path) -> None:
     name = plan.cells[0].training.signature
     (copied.folder("trainings", name) / "result.json").unlink()
     result, _ = sample(copied, "ema=0.07")
-    assert isinstance(result.exception, UserError) and "is not finished, or failed" in str(result.exception)
+    assert isinstance(result.exception, UserError) and "with --recompute missing" in str(result.exception)
