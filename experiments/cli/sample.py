@@ -21,7 +21,10 @@ if TYPE_CHECKING:
 NumImages = Annotated[int, typer.Option(help="The number of images; with --per-class, of each class.", min=1)]
 Label = Annotated[
     str | None,
-    typer.Option(help="The class to draw: its number, or the name of its folder. All classes in turn by default."),
+    typer.Option(
+        help="The class to draw: its number, or its name, such as that of its folder. Where a name is the number of "
+        "another class: number=3 or name=3. All classes in turn by default."
+    ),
 ]
 Guidance = Annotated[float | None, typer.Option(help="Guidance scale; 1 turns guidance off.")]
 GuidanceInterval = Annotated[

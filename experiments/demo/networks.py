@@ -25,6 +25,7 @@ from experiments.store.results import TrainingResult
 from experiments.store.store import Store
 from experiments.sweep.tasks import Evaluation, SweepTask, Training
 from experiments.trials.assets import load_finished, require_finished
+from experiments.trials.data_records import class_names
 from experiments.trials.pictures import load_guide, sampling_of
 
 NETWORKS = "networks"  # the folder of published networks, beside the published files of data sets
@@ -48,6 +49,7 @@ class Network:
     """A loaded network.
 
     sampling: how it samples by default. label_dropout: share of labels dropped in training; None if that is unknown.
+    classes: the names of its classes, by number; empty where they have only numbers.
     """
 
     offer: Offer
@@ -55,6 +57,7 @@ class Network:
     guide: Denoiser | None
     sampling: SamplingConfig
     label_dropout: float | None
+    classes: tuple[str, ...] = ()
 
     @property
     def training(self) -> Training | None:
@@ -149,7 +152,7 @@ def load(offer: Offer, store: Store, device: torch.device) -> Network:
     model = load_finished(training, sampling.ema, store, device)
     # loaded even where the cell has guidance 1, since the page can raise it
     guide = load_guide(task, sampling_of(task, {"guidance": 2.0}), store, device)
-    return Network(offer, model, guide, sampling, dropout)
+    return Network(offer, model, guide, sampling, dropout, class_names(training.data, store))
 
 
 def _read(offer: Offer, device: torch.device) -> Denoiser:
