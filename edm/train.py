@@ -17,6 +17,7 @@ from edm.batches import Batch, Batches, BatchSource, TrainingSet
 from edm.config import Extension, NetworkConfig, Precision, TrainingConfig
 from edm.ema import Ema, PowerEma
 from edm.extension import extensions_in
+from edm.kernels.available import have_kernels, torch_only
 from edm.learning_rate import inverse_sqrt
 from edm.loss import WEIGHTINGS, denoising_loss, uncertain
 from edm.networks.build import start
@@ -40,7 +41,8 @@ class Computing:
 
     precision: of the network's arithmetic. compiled: by torch.compile. fused: whether the optimizer is. micro_batch:
     images that go through the network at once, on all devices together, None for the whole batch; smaller than
-    configured where memory does not suffice. graphed: whether a GPU gets a step's gradient as one CUDA graph.
+    configured where memory does not suffice. graphed: whether a GPU gets a step's gradient as one CUDA graph. kernels:
+    whether steps may use the kernels of edm/kernels.
     """
 
     precision: Precision
@@ -48,12 +50,15 @@ class Computing:
     fused: bool = True
     micro_batch: int | None = None
     graphed: bool = False
+    kernels: bool = False
 
     def __str__(self) -> str:
         """Describe it in a log line."""
         parts = [str(self.precision), "compiled" if self.compiled else "not compiled"]
         if self.graphed:
             parts.append("as a CUDA graph")
+        if self.kernels:
+            parts.append("kernels of our own")
         if self.micro_batch is not None:
             parts.append(f"{self.micro_batch} images at once")
         return ", ".join(parts)
@@ -76,7 +81,8 @@ class Computing:
             compiled = gpu and config.num_steps >= COMPILE_STEPS and can_compile(device.type)
         # fp16 scales the loss by a number that changes from step to step
         graphed = graphed and gpu and precision != "fp16" and config.num_steps >= GRAPH_STEPS
-        return cls(precision, compiled, micro_batch=config.micro_batch, graphed=graphed)
+        kernels = have_kernels(device)
+        return cls(precision, compiled, micro_batch=config.micro_batch, graphed=graphed, kernels=kernels)
 
 
 class Objective(nn.Module):
@@ -269,7 +275,8 @@ def _gradient_of_steps(state: TrainState, data: TrainingSet) -> Callable[[int], 
     batches = Batches(data, state.config, state.seed, state.denoiser.null_label)
 
     def computed(*source: Tensor) -> Tensor:
-        return _compute_gradient(state, batches.made(BatchSource(*source)))
+        with torch_only(not state.computing.kernels):
+            return _compute_gradient(state, batches.made(BatchSource(*source)))
 
     def without_graph(_reason: str) -> None:  # results say how they were computed
         state.computing = replace(state.computing, graphed=False)

@@ -25,7 +25,9 @@ def run(setting: Setting, report: Report) -> None:
 
     def loss(precision: Precision, compiled: bool, seed: int) -> float:
         graphed = setting.is_gpu and precision != "fp16"  # which changes no number and saves most of the time
-        return final_loss(shape, config, data, Computing(precision, compiled, graphed=graphed), seed, steps)
+        return final_loss(
+            shape, config, data, Computing(precision, compiled, graphed=graphed, kernels=setting.is_gpu), seed, steps
+        )
 
     with report.attempt("loss curves in fp32"):
         exact = [loss("fp32", False, seed) for seed in seeds]

@@ -1,5 +1,6 @@
 """Compares a GPU with the CPU: noise, network, loss, gradient, samplers, features and scores."""
 
+import itertools
 from collections.abc import Callable
 from typing import Any, get_args
 
@@ -19,6 +20,7 @@ from edm.metrics.features import Classifier, extract
 from edm.metrics.fid import Reference, Statistics, frechet_distance
 from edm.metrics.kid import kernel_distance
 from edm.metrics.neighbours import prdc
+from edm.networks.attention import attend
 from edm.networks.device import full_precision
 from edm.networks.initialise import initialise
 from edm.noise import Stream, normals, permutation, uniforms
@@ -30,6 +32,7 @@ GREY_LEVELS = 127.5
 # float32 sums in another order; a convolution of 64 x 9 terms is off by some 1e-6, and 20 layers add up
 NETWORK_TOLERANCE, GRADIENT_TOLERANCE = 1e-4, 1e-3
 TF32_TOLERANCE = 2e-2  # 10 bits of mantissa, 20 layers
+ATTENTION_TOLERANCES = {torch.bfloat16: 1e-2, torch.float16: 2e-3}  # 8 and 11 bits of mantissa
 PIXEL_TOLERANCE = 0.05  # root mean square of grey levels: a twentieth of what quantising changes
 
 
@@ -38,6 +41,7 @@ def run(setting: Setting, report: Report) -> None:
     device = setting.torch_device
     for name, compare in (
         ("noise", compare_noise),
+        ("attention", compare_attention),
         ("network, loss and gradient", compare_network),
         ("samplers", compare_samplers),
         ("augmentation", compare_augmentation),
@@ -81,6 +85,32 @@ def _compare_kernels(report: Report, index: Tensor) -> None:
     for kind, most, ours, of_torch in zip(("uniform", "normal"), (0, 2), found, expected, strict=True):
         name = f"{kind} numbers of our kernel that differ from torch's, of {ours.numel():,}"
         report.check(name, int((ours != of_torch).sum()), most, note=note)
+
+
+def compare_attention(setting: Setting, report: Report, device: torch.device) -> None:
+    """Attention and its gradient in 16 bits by our kernels, where they run, against float64 on the CPU."""
+    generator = torch.Generator().manual_seed(0)
+    note = "" if have_kernels(device) else "no kernel of ours runs here: torch's functions"
+    for kind, channels, size in itertools.product(ATTENTION_TOLERANCES, (16, 32), (1.0, 30.0)):
+        qkv = torch.randn(3, 256 if setting.tiny else 1024, 3, 2, channels, generator=generator)
+        qkv, grad = (size**0.5 * qkv).to(kind), torch.randn(3, 2 * channels, len(qkv[0]), 1, generator=generator)
+        found = _attended(qkv.to(device), grad.to(device, kind))
+        expected = _attended(qkv.double(), grad.to(kind).double())
+        what = f"in {str(kind).removeprefix('torch.')}, heads of {channels} channels, scores of {size:g}"
+        for name, ours, exact in zip(("attention", "its gradient"), found, expected, strict=True):
+            report.check(f"{name} {what}", relative(ours, exact), ATTENTION_TOLERANCES[kind], note=note)
+        alone = _attended(qkv[1:2].to(device), grad[1:2].to(device, kind))
+        differing = sum(int((one[0] != among[1]).sum()) for one, among in zip(alone, found, strict=True))
+        report.check(f"numbers of an image alone that differ, {what}", differing, 0, note=note)
+
+
+def _attended(qkv: Tensor, grad: Tensor) -> tuple[Tensor, Tensor]:
+    """Return what is attended to and the gradient of the queries, keys and values."""
+    qkv = qkv.clone().requires_grad_()
+    output = attend(qkv, (qkv.shape[1], 1))
+    output.backward(grad)
+    assert qkv.grad is not None
+    return output.detach(), qkv.grad
 
 
 def compare_network(setting: Setting, report: Report, device: torch.device) -> None:

@@ -40,7 +40,7 @@ def compare(
     parts: int,
 ) -> None:
     """Compare the state after some steps with that of a training without a graph, in deterministic mode."""
-    plain = Computing(precision, compiled=False, micro_batch=config.batch_size // parts)
+    plain = Computing(precision, compiled=False, micro_batch=config.batch_size // parts, kernels=setting.is_gpu)
     graphed = replace(plain, graphed=setting.is_gpu)
     torch.use_deterministic_algorithms(True)
     expected, found = (trained(shape, config, data, computing) for computing in (plain, graphed))

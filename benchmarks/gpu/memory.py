@@ -103,7 +103,7 @@ def compare_accumulated(setting: Setting, report: Report) -> None:
 
 
 def _weights(shape: NetworkConfig, config: TrainingConfig, data: TrainingSet, micro_batch: int | None) -> Tensor:
-    computing = Computing("fp32", compiled=False, micro_batch=micro_batch)
+    computing = Computing("fp32", compiled=False, micro_batch=micro_batch, kernels=data.device.type == "cuda")
     state = new_state(shape, config, data.device, computing)
     list(itertools.islice(train(state, data), 3))
     return torch.cat([parameter.detach().flatten() for parameter in state.denoiser.parameters()])

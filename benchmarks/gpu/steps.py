@@ -80,7 +80,9 @@ def find_waiting_training(report: Report, shape: NetworkConfig, config: Training
         place = "resident" if source is data else "from host memory"
         what = f"steps that wait, {precision}, dropout {dropout:g}, data {place}"
         with report.attempt(what):
-            computing = Computing(precision, compiled=False, micro_batch=config.batch_size // 2)
+            computing = Computing(
+                precision, compiled=False, micro_batch=config.batch_size // 2, kernels=data.device.type == "cuda"
+            )
             steps = train(new_state(replace(shape, dropout=dropout), config, data.device, computing), source)
             list(itertools.islice(steps, 2))  # the first steps choose kernels and make the optimizer's state
             with no_waiting(data.device):
@@ -138,12 +140,14 @@ def _trained(
 ) -> dict[str, Tensor]:
     """Return the state after some steps, stopped and resumed from a file on the way if asked for."""
     steps = 2 if setting.tiny else 12
-    state = new_state(shape, config, data.device, Computing(precision, compiled=False))
+    state = new_state(shape, config, data.device, Computing(precision, compiled=False, kernels=setting.is_gpu))
     if resume:
         list(itertools.islice(train(state, data), steps // 2))
         path = setting.scratch / "checkpoint.safetensors"
         save_tensors(state.tensors(), path)
-        state = new_state(shape, config, data.device, Computing(precision, compiled=False), seed=0)
+        state = new_state(
+            shape, config, data.device, Computing(precision, compiled=False, kernels=setting.is_gpu), seed=0
+        )
         state.load(load_tensors(path))
     list(itertools.islice(train(state, data), steps - state.step))
     return {name: value.detach().cpu() for name, value in state.tensors().items()}

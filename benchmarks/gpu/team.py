@@ -20,7 +20,8 @@ SIZE = 2
 JOIN_S = 30
 # of the loss and of the weights: sums in another order, which the optimizer's division by small moments enlarges
 TOLERANCES: dict[Precision, tuple[float, float]] = {"fp32": (1e-4, 5e-3), "bf16": (1e-2, 3e-2)}
-DRIFT = 5.0  # how many times as far apart as two trainings by one process
+# of later losses on a GPU, which has other kernels for half a batch, so that two processes round in other places
+LATER: dict[Precision, float] = {"fp32": 5e-3, "bf16": 5e-2}
 CONFIG = TrainingConfig(
     kimg=1000, batch_size=64, lr=1e-3, ema_halflife_kimg=1, clip_norm=1.0, augment=0.3, stratified=True
 )
@@ -29,17 +30,16 @@ CONFIG = TrainingConfig(
 def run(setting: Setting, report: Report) -> None:
     """Train alone, then by two, with batch norm and with group norm; compare losses, weights and statistics."""
     cases: list[tuple[str, Precision]] = [(norm, precision) for norm in ("batch", "group") for precision in TOLERANCES]
-    alone, again = ({case: outcome(setting, *case, ALONE) for case in cases} for _ in range(2))
+    alone = {case: outcome(setting, *case, ALONE) for case in cases}
     together = outcomes_of_two(setting, cases)
     for norm, precision in cases:
         for_loss, for_weights = TOLERANCES[precision]
-        found, expected, repeated = (outcomes[norm, precision] for outcomes in (together, alone, again))
+        found, expected = (outcomes[norm, precision] for outcomes in (together, alone))
         what = f"two processes instead of one, {norm} norm, {precision}"
-        away, drift = (losses_apart(outcome, expected) for outcome in (found, repeated))
+        away = losses_apart(found, expected)
         report.check(f"{what}: loss of the first step", away[0], for_loss)
-        note = f"two trainings by one process differ by {max(drift):.1e}"  # a GPU adds in no fixed order
-        tolerance = max(for_loss, DRIFT * max(drift))
-        report.check(f"{what}: losses of {len(away)} steps", max(away), tolerance, note=note)
+        later = LATER[precision] if setting.is_gpu else for_loss
+        report.check(f"{what}: losses of {len(away)} steps", max(away), later)
         report.check(f"{what}: averaged weights", relative(found["weights"], expected["weights"]), for_weights)
         if norm == "batch":
             of_statistics = relative(found["statistics"], expected["statistics"])
@@ -84,7 +84,7 @@ def outcome(setting: Setting, norm: str, precision: Precision, team: Team) -> di
     config = replace(CONFIG, batch_size=8) if setting.tiny else CONFIG
     device = setting.torch_device
     data = training_set(64, shape, device)
-    computing = Computing(precision, compiled=False)
+    computing = Computing(precision, compiled=False, kernels=setting.is_gpu)
     with full_precision():
         state = TrainState(config.prepared(shape), config, SIGMA_DATA, 0, device, computing, team)
         losses = torch.stack(list(itertools.islice(train(state, data), 3 if setting.tiny else 10)))

@@ -21,36 +21,45 @@ from torch import Tensor
 
 HEAD_CHANNELS = (16, 32)  # of heads that these kernels are for
 WHOLE = 256  # of which the number of tokens is a multiple
+MOST_TOKENS = 1024  # with a gradient; with more, what blocks of keys add to that of the queries takes much memory
 # tokens whose queries, and whose keys and values, one program works on; its warps; stages of its loop's pipeline
 FORWARD = (64, 64, 4, 3)
 BACKWARD = (64, 128, 4, 3)
-FORWARD_FP32 = (64, 64, 4, 2)  # without matrix units, smaller tiles are faster
-BACKWARD_FP32 = (16, 128, 4, 1)
+FORWARD_FP32 = (64, 64, 4, 2)  # without matrix units
 SUMMED = 128  # tokens
+OPTIONS = {"enable_fp_fusion": True}  # of launches: Triton's own default changes between versions
+SIZES = ["heads", "images", "blocks"]  # which Triton would otherwise make constants of where they are 1
 
 
 def suits(qkv: Float[Tensor, "b hw 3 n c"]) -> bool:
-    """Return whether these kernels are for such queries, keys and values."""
+    """Return whether these kernels are for such queries, keys and values; there is no gradient in float32."""
     _, tokens, _, _, channels = qkv.shape
-    return channels in HEAD_CHANNELS and tokens % WHOLE == 0
+    gradient = qkv.dtype != torch.float32 and tokens <= MOST_TOKENS
+    return channels in HEAD_CHANNELS and tokens % WHOLE == 0 and (gradient or not torch.is_grad_enabled())
 
 
 def attention(qkv: Float[Tensor, "b hw 3 n c"]) -> Float[Tensor, "b hw n c"]:
     """Let every token attend to all tokens; for `qkv` that suits, on a GPU."""
-    return _attend(qkv)[0]
+    # an operator, which torch can differentiate and put into compiled programs, takes longer to call
+    operator = torch.is_grad_enabled() or torch.compiler.is_compiling()
+    return _attend(qkv)[0] if operator else _attended(qkv)[0]
 
 
 @torch.library.custom_op("edm::attend", mutates_args=())
 def _attend(qkv: Tensor) -> tuple[Tensor, Tensor]:
+    return _attended(qkv)
+
+
+def _attended(qkv: Tensor) -> tuple[Tensor, Tensor]:
     """Return what is attended to, and the logarithms to base 2 of the sums of exponentials of every query."""
     qkv = qkv.contiguous()
     images, tokens, _, heads, channels = qkv.shape
     output, lse = _outputs(qkv)
     rows, columns, warps, stages = FORWARD_FP32 if qkv.dtype == torch.float32 else FORWARD
     with torch.cuda.device_of(qkv):  # where Triton launches
-        _forward[(tokens // rows, images * heads)](
+        _forward[(images * heads * tokens // rows,)](
             qkv, output, lse, _scale(channels), tokens, heads, channels, rows, columns,
-            num_warps=warps, num_stages=stages,
+            num_warps=warps, num_stages=stages, **OPTIONS,
         )  # fmt: skip
     return output, lse
 
@@ -60,19 +69,19 @@ def _attend_gradient(qkv: Tensor, output: Tensor, lse: Tensor, grad: Tensor) -> 
     """Return the gradient with respect to `qkv`."""
     qkv, grad = qkv.contiguous(), grad.contiguous()
     images, tokens, _, heads, channels = qkv.shape
-    rows, columns, warps, stages = BACKWARD_FP32 if qkv.dtype == torch.float32 else BACKWARD
+    rows, columns, warps, stages = BACKWARD
     blocks, natural = tokens // columns, channels**-0.5
     grad_qkv = torch.empty_like(qkv)
     shares = torch.empty(blocks, images, heads, tokens, channels, device=qkv.device)
     means = torch.empty_like(lse)
-    size, every_row = (tokens, heads, images), (tokens // SUMMED, images * heads)
+    size, every_row = (tokens, heads, images), (images * heads * tokens // SUMMED,)
     with torch.cuda.device_of(qkv):
-        _mean_gradients[every_row](output, grad, means, tokens, heads, channels, SUMMED)
-        _backward[(blocks, images * heads)](
+        _mean_gradients[every_row](output, grad, means, tokens, heads, channels, SUMMED, **OPTIONS)
+        _backward[(images * heads * blocks,)](
             qkv, grad, lse, means, grad_qkv, shares, _scale(channels), natural, *size, channels, rows, columns,
-            num_warps=warps, num_stages=stages,
+            num_warps=warps, num_stages=stages, **OPTIONS,
         )  # fmt: skip
-        _sum_shares[every_row](shares, grad_qkv, natural, *size, blocks, channels, SUMMED)
+        _sum_shares[every_row](shares, grad_qkv, natural, *size, blocks, channels, SUMMED, **OPTIONS)
     return grad_qkv
 
 
@@ -105,14 +114,20 @@ def _scale(channels: int) -> float:
     return channels**-0.5 * math.log2(math.e)
 
 
-@triton.jit
+@triton.jit(do_not_specialize=SIZES)
+def _place(tokens, heads, SIZE: tl.constexpr):
+    """Return this program's image, head, pair of both, and block of SIZE tokens; all blocks of a pair run together."""
+    pair = tl.program_id(0) // (tokens // SIZE)
+    return (pair // heads).to(tl.int64), pair % heads, pair.to(tl.int64), tl.program_id(0) % (tokens // SIZE)
+
+
+@triton.jit(do_not_specialize=SIZES)
 def _forward(qkv, output, lse, scale, tokens, heads, D: tl.constexpr, ROWS: tl.constexpr, COLUMNS: tl.constexpr):
     """Queries of ROWS tokens of one head and image attend to all tokens, COLUMNS at a time."""
-    head = tl.program_id(1) % heads
-    image = (tl.program_id(1) // heads).to(tl.int64)
+    image, head, pair, block = _place(tokens, heads, ROWS)
     part, stride = heads * D, 3 * heads * D
     channel = tl.arange(0, D)[None, :]
-    row = tl.program_id(0) * ROWS + tl.arange(0, ROWS)
+    row = block * ROWS + tl.arange(0, ROWS)
     column = tl.arange(0, COLUMNS)
     begin = qkv + image * tokens * stride + head * D
     q = tl.load(begin + row[:, None] * stride + channel)
@@ -135,44 +150,30 @@ def _forward(qkv, output, lse, scale, tokens, heads, D: tl.constexpr, ROWS: tl.c
     result = result / total[:, None]
     place = output + (image * tokens + row[:, None]) * part + head * D + channel
     tl.store(place, result.to(output.dtype.element_ty))
-    tl.store(lse + tl.program_id(1).to(tl.int64) * tokens + row, most * scale + tl.log2(total))
+    tl.store(lse + pair * tokens + row, most * scale + tl.log2(total))
 
 
-@triton.jit
+@triton.jit(do_not_specialize=SIZES)
 def _mean_gradients(output, grad, means, tokens, heads, D: tl.constexpr, ROWS: tl.constexpr):
     """Sum output times gradient over the channels: the mean of the weights' gradients for every query."""
-    head = tl.program_id(1) % heads
-    image = (tl.program_id(1) // heads).to(tl.int64)
-    row = tl.program_id(0) * ROWS + tl.arange(0, ROWS)
+    image, head, pair, block = _place(tokens, heads, ROWS)
+    row = block * ROWS + tl.arange(0, ROWS)
     place = (image * tokens + row[:, None]) * heads * D + head * D + tl.arange(0, D)[None, :]
     product = tl.load(output + place).to(tl.float32) * tl.load(grad + place).to(tl.float32)
-    tl.store(means + tl.program_id(1).to(tl.int64) * tokens + row, tl.sum(product, 1))
+    tl.store(means + pair * tokens + row, tl.sum(product, 1))
 
 
-@triton.jit
+@triton.jit(do_not_specialize=SIZES)
 def _backward(
-    qkv,
-    grad,
-    lse,
-    means,
-    grad_qkv,
-    partial,
-    scale,
-    natural,
-    tokens,
-    heads,
-    images,
-    D: tl.constexpr,
-    ROWS: tl.constexpr,
-    COLUMNS: tl.constexpr,
-):
+    qkv, grad, lse, means, grad_qkv, partial, scale, natural, tokens, heads, images,
+    D: tl.constexpr, ROWS: tl.constexpr, COLUMNS: tl.constexpr,
+):  # fmt: skip
     """Gradients of keys and values of COLUMNS tokens of one head and image, and what they add to those of queries."""
-    head = tl.program_id(1) % heads
-    image = (tl.program_id(1) // heads).to(tl.int64)
+    image, head, pair, block = _place(tokens, heads, COLUMNS)
     part, stride = heads * D, 3 * heads * D
     channel = tl.arange(0, D)[None, :]
     row = tl.arange(0, ROWS)
-    column = tl.program_id(0) * COLUMNS + tl.arange(0, COLUMNS)
+    column = block * COLUMNS + tl.arange(0, COLUMNS)
     begin = image * tokens * stride + head * D
     keys = begin + part + column[:, None] * stride + channel
     k = tl.load(qkv + keys)
@@ -181,9 +182,8 @@ def _backward(
     grad_v = tl.zeros([COLUMNS, D], tl.float32)
     queries = qkv + begin + row[:, None] * stride + channel
     outputs = image * tokens * part + head * D + row[:, None] * part + channel
-    of_rows = tl.program_id(1).to(tl.int64) * tokens + row
-    block = tl.program_id(0).to(tl.int64) * images * heads + tl.program_id(1)
-    shares = partial + block * tokens * D + row[:, None] * D + channel
+    of_rows = pair * tokens + row
+    shares = partial + ((block.to(tl.int64) * images * heads + pair) * tokens + row[:, None]) * D + channel
     for _ in range(0, tokens, ROWS):
         q = tl.load(queries)
         g = tl.load(grad + outputs)
@@ -201,14 +201,13 @@ def _backward(
     tl.store(grad_qkv + keys + part, grad_v.to(grad_qkv.dtype.element_ty))
 
 
-@triton.jit
+@triton.jit(do_not_specialize=SIZES)
 def _sum_shares(partial, grad_qkv, natural, tokens, heads, images, blocks, D: tl.constexpr, ROWS: tl.constexpr):
     """Add what blocks of keys contributed to the gradients of ROWS queries of one head and image."""
-    head = tl.program_id(1) % heads
-    image = (tl.program_id(1) // heads).to(tl.int64)
-    row = tl.program_id(0) * ROWS + tl.arange(0, ROWS)
+    image, head, pair, block = _place(tokens, heads, ROWS)
+    row = block * ROWS + tl.arange(0, ROWS)
     channel = tl.arange(0, D)[None, :]
-    shares = partial + (tl.program_id(1).to(tl.int64) * tokens + row[:, None]) * D + channel
+    shares = partial + (pair * tokens + row[:, None]) * D + channel
     total = tl.zeros([ROWS, D], tl.float32)
     for _ in range(blocks):
         total += tl.load(shares)

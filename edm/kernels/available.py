@@ -44,9 +44,9 @@ def try_kernels(device: torch.device) -> None:
 
 
 @contextmanager
-def torch_only() -> Generator[None, None, None]:
-    """Use functions of torch in place of the kernels inside the block."""
-    before, _state.wanted = _state.wanted, False
+def torch_only(only: bool = True) -> Generator[None, None, None]:
+    """Use functions of torch in place of the kernels inside the block, if `only` says so."""
+    before, _state.wanted = _state.wanted, _state.wanted and not only
     try:
         yield
     finally:
@@ -54,7 +54,9 @@ def torch_only() -> Generator[None, None, None]:
 
 
 def _one_runs(device: torch.device) -> bool:
-    if torch.version.hip is not None or torch.cuda.get_device_capability(device) < LEAST_CAPABILITY:
+    if torch.version.hip is not None or not torch.cuda.is_available():
+        return False
+    if torch.cuda.get_device_capability(device) < LEAST_CAPABILITY:
         return False
     try:
         from edm.kernels import probe  # Triton is not on every machine

@@ -1,7 +1,7 @@
 """A kernel of one line, to try whether Triton works."""
 
-# Triton has no types for the inside of kernels and for constants
-# pyright: basic, reportArgumentType=false
+# Triton has no types for the inside of kernels, for constants and for options of a launch
+# pyright: basic, reportArgumentType=false, reportCallIssue=false
 
 from __future__ import annotations
 
@@ -20,6 +20,6 @@ def run(device: torch.device) -> None:
     """Double some numbers on a device; raises whatever Triton or its compiler raises, and RuntimeError for others."""
     values = torch.arange(16, dtype=torch.float32, device=device)
     with torch.cuda.device(device):  # Triton launches on the current one
-        _double[(1,)](values, 16)
+        _double[(1,)](values, 16, enable_fp_fusion=False)
     if float(values[15]) != 30.0:
         raise RuntimeError("a kernel computed the wrong numbers")

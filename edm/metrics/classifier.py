@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Int64, UInt8
+from jaxtyping import Float, Int64, UInt8
 from torch import Tensor, nn
 
 from edm.batches import TrainingSet
@@ -18,6 +18,7 @@ from edm.metrics.features import Classifier
 from edm.networks.device import autocast, on_device
 from edm.networks.initialise import initialise
 from edm.noise import Stream, generator, permutation
+from edm.step_graph import GpuRecorder, ReplayedFunction
 
 WARMUP_STEPS = 50
 AVERAGE_POWER = 8  # of the average of the weights: about the last ninth of all steps counts (EDM2, equation 4)
@@ -30,8 +31,9 @@ class ClassifierTraining:
     """A classifier, its optimizer and how far its training is: all that resuming it bit for bit needs.
 
     num_images: of the train split. step: steps done. model: what steps are taken on. average: the average of its
-    weights, which is checked and in the end used. best: the averaged weights of the best check so far, by name.
-    best_accuracy: theirs. checks: how many there were. gainless: how many of the last ones brought no gain.
+    weights, which is checked and in the end used. gradient: computes that of a batch, on a GPU as one CUDA graph.
+    best: the averaged weights of the best check so far, by name. best_accuracy: theirs. checks: how many there were.
+    gainless: how many of the last ones brought no gain.
     """
 
     def __init__(
@@ -57,6 +59,10 @@ class ClassifierTraining:
         self.optimizer = torch.optim.AdamW(
             self.model.parameters(), config.lr, weight_decay=WEIGHT_DECAY, fused=self.device.type == "cuda"
         )
+        self._values = _floating(self.average), _floating(self.model)  # batch norm's statistics as well
+        self.gradient: Callable[..., Tensor] = self.compute_gradient
+        if self.device.type == "cuda":
+            self.gradient = ReplayedFunction(self.compute_gradient, GpuRecorder(self.device))
 
     @property
     def ended(self) -> bool:
@@ -110,16 +116,21 @@ class ClassifierTraining:
         """Take one gradient step and move the average of the weights."""
         for group in self.optimizer.param_groups:
             group["lr"] = self.config.lr * min(1.0, (self.step + 1) / WARMUP_STEPS)
-        with autocast(_precision(self.device), self.device):
-            scores = self.model.train()(images)[1]
-        loss = F.cross_entropy(scores.float(), labels, label_smoothing=LABEL_SMOOTHING)
-        self.optimizer.zero_grad()
-        torch.autograd.backward(loss)
+        self.gradient(images, labels)
         self.optimizer.step()  # pyright: ignore[reportUnknownMemberType] - torch leaves its closure untyped
         self.step += 1
         share = 1 - (1 - 1 / (self.step + 1)) ** AVERAGE_POWER
-        with torch.no_grad():  # of batch norm's statistics as well
-            move_towards(_floating(self.average), _floating(self.model), share)
+        with torch.no_grad():
+            move_towards(*self._values, share)
+
+    def compute_gradient(self, images: UInt8[Tensor, "b c h w"], labels: Int64[Tensor, " b"]) -> Float[Tensor, ""]:
+        """Compute the gradient of the loss of a batch, and return that loss."""
+        self.optimizer.zero_grad()
+        with autocast(_precision(self.device), self.device):
+            scores = self.model.train()(images)[1]
+        loss = F.cross_entropy(scores.float(), labels, label_smoothing=LABEL_SMOOTHING)
+        torch.autograd.backward(loss)
+        return loss.detach()
 
     def take_in(self, accuracy: float) -> None:
         """Take in the accuracy of a check, and keep the averaged weights if they are the best so far."""

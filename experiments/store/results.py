@@ -22,7 +22,7 @@ VERSION = 1  # of the format: raise it when older versions of edm-sweep would mi
 OWN_PACKAGE = "edm-sweep"
 PARSE = "parse"  # key of a field's metadata: what turns its JSON into its value
 AS_TUPLE = {PARSE: tuple}
-LATER = (("graphed", False), ("preparing_s", 0.0))  # fields and defaults that are not written
+LATER = (("graphed", False), ("kernels", False), ("preparing_s", 0.0))  # fields and defaults that are not written
 SHARED = ("code", "provenance", "files")  # fields that every result has
 
 Json = dict[str, Any]
@@ -103,6 +103,7 @@ class ComputingRecord(Record):
     fused: bool = True
     micro_batch: int | None = None
     graphed: bool = False
+    kernels: bool = False
 
 
 @dataclass(frozen=True)

@@ -16,8 +16,9 @@ from edm.batches import Batches, TrainingSet
 from edm.config import AUGMENT_LABELS, ModelConfig, TrainingConfig
 from edm.ema import Ema, PowerEma
 from edm.files import load_model, load_tensors, save_model, save_tensors
+from edm.kernels import available
 from edm.noise import Stream, permutation, uniforms
-from edm.precondition import Scalings
+from edm.precondition import Denoiser, Scalings
 from edm.train import Computing, TrainState, averaged_model, train
 from edm.validation import total_loss, validation_losses
 from tests.edm.small import NETWORK
@@ -39,8 +40,8 @@ def digits(num):
     return TrainingSet(pixels[:, None], torch.from_numpy(found.target[:num]))
 
 
-def new_state(config=CONFIG, seed=0):
-    return TrainState(NETWORK, config, 0.5, seed, CPU)
+def new_state(config=CONFIG, seed=0, computing=None):
+    return TrainState(NETWORK, config, 0.5, seed, CPU, computing)
 
 
 def assert_same_tensors(found, expected):
@@ -399,6 +400,22 @@ def test_device_is_computed_on_as_suits_it_and_as_asked():
     assert Computing.choose(dataclasses.replace(CONFIG, precision="bf16"), CPU, compiled=True) == Computing(
         "bf16", True
     )
+
+
+def test_steps_use_kernels_of_our_own_if_they_are_to(monkeypatch):
+    monkeypatch.setattr("edm.train.have_kernels", lambda device: True)
+    chosen = Computing.choose(CONFIG, CPU)
+    assert chosen.kernels and str(chosen).endswith("kernels of our own")
+    wanted, forward = [], Denoiser.forward
+
+    def seen(*inputs):
+        wanted.append(available._state.wanted)
+        return forward(*inputs)
+
+    monkeypatch.setattr(Denoiser, "forward", seen)
+    for kernels in (True, False):
+        next(train(new_state(computing=dataclasses.replace(chosen, kernels=kernels)), tiny_data()))
+    assert wanted == [True, False]
 
 
 def test_a_set_of_rows_is_the_set_of_those_images():

@@ -1,7 +1,5 @@
 """The kernels of random numbers without a GPU: interpreted, they draw torch's numbers; compiled ahead, they compile."""
 
-import os
-import subprocess
 import sys
 from pathlib import Path
 
@@ -11,9 +9,8 @@ import torch
 import edm.kernels
 from edm import noise
 from edm.noise import Stream, normals, uniforms
-from tests import ROOT
+from tests.edm.kernels.interpreted import output_of
 
-# in processes of their own, as type checks would be in the way, and as Triton asks once whether to interpret
 INTERPRETED = """
 import torch
 from edm import noise
@@ -62,13 +59,6 @@ for kernel, numbers in ((philox.normals_kernel, "*fp32"), (philox.uniforms_kerne
         assert compiled.asm["cubin"].startswith(b"\\x7fELF")
 print("compiled")
 """
-
-
-def output_of(code: str, **environment: str) -> str:
-    command, variables = [sys.executable, "-c", code], {**os.environ, **environment}
-    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, env=variables, timeout=120)
-    assert done.returncode == 0, done.stderr
-    return done.stdout
 
 
 def test_kernels_draw_torchs_numbers():

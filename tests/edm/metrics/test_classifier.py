@@ -15,6 +15,8 @@ from edm.metrics import classifier as classifier_module
 from edm.metrics.classifier import ClassifierTraining, train_classifier
 from edm.metrics.features import Classifier, extract
 from edm.metrics.fid import Statistics, frechet_distance
+from edm.step_graph import WARM_UP, ReplayedFunction
+from tests.edm.test_step_graph import CallingRecorder
 
 SMALL = ClassifierConfig(channels=8, batch_size=64, check_steps=10, most_checks=2)  # 36 steps
 
@@ -46,6 +48,15 @@ def equal(one, other):
 @pytest.fixture(scope="module")
 def classifier(digits):
     return trained(ClassifierConfig(), digits)
+
+
+def test_a_replayed_gradient_trains_the_same_classifier(digits):
+    plain, replayed = (new(ClassifierConfig(channels=4, batch_size=32), digits) for _ in range(2))
+    replayed.gradient = ReplayedFunction(replayed.compute_gradient, CallingRecorder())
+    for state in (plain, replayed):
+        for _ in itertools.islice(train_classifier(state, digits), WARM_UP + 5):
+            pass
+    assert equal(plain.tensors(), replayed.tensors())
 
 
 def test_classifier_reads_digits_it_has_not_seen(classifier, digits):
