@@ -98,7 +98,7 @@ def _draw(
     from experiments.inspection.explain import find
     from experiments.store.store import Store
     from experiments.sweep.tasks import Evaluation
-    from experiments.trials.data_records import class_number
+    from experiments.trials.data_records import class_names, class_number, numbered_class
 
     place = Store(store)
     task = find(cell, place)
@@ -116,4 +116,5 @@ def _draw(
     chosen, request = choose_device(device), Request(images, number, per_class, trajectory, path, gif)
     with progress(console, "drawing", "images") as on_progress:
         paths = draw_pictures(task, sampling, request, place, chosen, on_progress)
-    return describe(task, sampling), paths
+    of_class = "" if number is None else f", class {numbered_class(number, class_names(source, place))}"
+    return f"{describe(task, sampling)}{of_class}", paths

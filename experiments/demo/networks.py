@@ -11,6 +11,7 @@ from pathlib import Path
 import torch
 
 from edm.config import SamplingConfig
+from edm.data.class_names import CLASS_NAMES
 from edm.download import OnFetched
 from edm.networks.device import on_device
 from edm.precondition import Denoiser
@@ -35,13 +36,15 @@ NETWORKS = "networks"  # the folder of published networks, beside the published 
 class Offer:
     """A trained network by the name that it has on the page: a cell or a training of the store, or a model file.
 
-    label_dropout: share of labels dropped in the training of a model file, where that is known.
+    label_dropout: share of labels dropped in the training of a model file, where that is known. classes: the names of a
+    model file's classes, by number, where they are known.
     """
 
     name: str
     task: SweepTask | None = None
     file: Path | None = None
     label_dropout: float | None = None
+    classes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)
@@ -102,11 +105,17 @@ def _named(name: str, store: Store) -> Offer:
         return Offer(name, file=path)
     network = PUBLISHED_NETWORKS.get(name)
     if network is not None:
-        return Offer(name, file=network.place(networks_folder(store)), label_dropout=network.label_dropout)
+        file = network.place(networks_folder(store))
+        return Offer(name, file=file, label_dropout=network.label_dropout, classes=_classes_of(network))
     task = find(name, store)
     training = task.training if isinstance(task, Evaluation) else task
     require_finished(training, store)
     return Offer(find_one(name, store).name, task=task)
+
+
+def _classes_of(network: PublishedNetwork) -> tuple[str, ...]:
+    """Return the names of a published network's classes; NVlabs numbers those of CIFAR-10 as its files do."""
+    return CLASS_NAMES["cifar10"] if network.num_classes and "cifar10" in network.name else ()
 
 
 def download_published(
@@ -143,7 +152,7 @@ def load(offer: Offer, store: Store, device: torch.device) -> Network:
     """Load a network; raises UserError if its file cannot be read."""
     if offer.task is None:
         model = _read(offer, device)
-        return Network(offer, model, None, _sampling_for(model), offer.label_dropout)
+        return Network(offer, model, None, _sampling_for(model), offer.label_dropout, offer.classes)
     task, sampling = offer.task, sampling_of(offer.task, {})
     training = task.training if isinstance(task, Evaluation) else task
     dropout = training.config.label_dropout

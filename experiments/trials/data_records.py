@@ -40,7 +40,7 @@ def numbered(names: tuple[str, ...]) -> str:
 
 def numbered_class(number: int, names: tuple[str, ...]) -> str:
     """Return a class as a person chooses it: "3: cat", or its number where it has no other name."""
-    name = names[number] if number < len(names) else ""
+    name = names[number] if 0 <= number < len(names) else ""
     return f"{number}: {name}" if name not in ("", str(number)) else str(number)
 
 
