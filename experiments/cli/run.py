@@ -104,12 +104,8 @@ def run(
 
     budget_s = None if budget is None else parse_budget(budget)
     cells, asha, again = tuple(only or ()), scheduler == "asha", recompute == "changed"
-    options = Options(
-        *(retries, budget_s, asha, address, cells, tags, again, check),
-        restartable=restarts_left() > 0,
-        spent_s=spent_s(),
-        missing=recompute == "missing",
-    )
+    given = (retries, budget_s, asha, address, cells, tags, again, check)
+    options = Options(*given, restartable=restarts_left() > 0, spent_s=spent_s(), missing=recompute == "missing")
     schedule, place = open_sweep(requested, store, options)
     console = console_for(as_json)
     _check_budget(budget, options, show_plan(schedule, place, console, sweep, as_json and dry_run, again), console)
