@@ -16,6 +16,7 @@ Better = Literal["lower", "higher", "neither"]
 Group = Literal["main", "fidelity", "memorisation", "own"]
 SPLITS = ("train", "val", "test")
 PREFERRED_SPLITS = ("test", "val", "train")  # where only one split is shown, the first of these with a score
+CHANCE_NOTE = "± of a copied share: how far from 0 it is by chance alone, in 95% of cases, if nothing is copied."
 MAX_DECIMALS = 6  # of numbers without errors
 FINEST_DECIMALS = 12  # of numbers with errors, which say that their digits mean something
 MINUS = re.compile(r"(?<![\w.])-(?=\d)")  # a hyphen that is a minus sign
