@@ -7,11 +7,29 @@ import shlex
 from collections.abc import Iterable
 
 HIDDEN = "***"
-USERINFO = re.compile(r"(?<=://)[^/@\s'\"]+(?=@)")  # of an address: user:password
-# name=value and "name: value", in queries, settings and headers
-SECRET = re.compile(
-    r"(?i)((?:password|passwd|token|secret|api[_-]?key|access[_-]?key|authorization)\w*['\"]?\s*[=:]\s*['\"]?(?:(?:bearer|basic)\s+)?)"
-    r"([^\s'\"&;,]+)"
+USERINFO = re.compile(r"(?<=://)[^/\s'\"]+(?=@)")  # of an address: user:password
+NAME = (  # of a secret, with what may be joined to it: DB_PASSWORD, secret-key, token2; a tokenizer is none
+    r"(?:pass(?:word|wd|phrase)|token(?!i[sz])|secret|api[_-]?key|access[_-]?key|private[_-]?key|authorization)[\w-]*"
+)
+MESSAGE = (  # how that begins which is said of a file or a setting of such a name, as in "passwd: no such file"
+    r"(?:no such|no (?:file|value|key|default)|not a|(?:(?:file|command|module|key|value|field) )?"
+    r"(?:not (?:found|set|given|allowed|permitted|supported|readable|writable|defined)|is required|required)|"
+    r"(?:permission|access) denied|operation not|read-only file|is a directory|inappropriate ioctl|"
+    r"(?:must|cannot|could not|can't|should) (?:not )?(?:be|have|read|open|find|write)|does not (?:exist|match)|"
+    r"(?:is|was|are|were) (?:no|not|missing|empty|too|invalid|unset|wrong|expired|needed)|authentication token|"
+    r"(?:unexpected|invalid|missing|unknown|expected) (?:end|eof|token|character|value|argument|option|key|string)|"
+    r"(?:needs|takes|requires|expects) (?:a|an|one))(?=[\s.,;:)]|$)"
+)
+SCHEME = r"(?:(?:bearer|basic|token|digest|negotiate|api-?key)\s+)?"  # of the header Authorization
+# a value is in quotes, where it may have spaces, or it is a word; the groups are what is shown of it
+IN_QUOTES = rf"(?P<quote>['\"])(?P<scheme>{SCHEME})(?:\\.|(?!(?P=quote))[^\\])+(?=(?P=quote))"
+VALUE = rf"(?:{IN_QUOTES}|(?P<word>\\?['\"]?{SCHEME})[^\s'\"&;,]+)"
+# name=value and "name: value", in queries, settings, headers, YAML and JSON
+ASSIGNED = re.compile(rf"(?i)(?P<name>{NAME}\\?['\"]?\s*(?:=|:(?!\s+{MESSAGE}))\s*){VALUE}")
+OPTION = re.compile(rf"(?i)--?(?:[a-z0-9]+-)*{NAME}")
+# --password VALUE, but not where a sentence speaks of the option
+AFTER_OPTION = re.compile(
+    rf"(?i)(?P<name>(?<![\w-])--?(?:[a-z0-9]+-)*{NAME}\s+)(?!-|{MESSAGE}|(?:and|or|is|was|to|in|with|if|for)\s){VALUE}"
 )
 FOLDERS = re.compile(r"(?<![\w.~/:-])/(?:[^/\s'\",:;<>]+/)+(?=[^/\s])")  # before the last part of an absolute path
 COMMANDS = ("--on-finish", "--on-failure")  # options whose values are a person's own commands, with whatever is in them
@@ -19,7 +37,16 @@ COMMANDS = ("--on-finish", "--on-failure")  # options whose values are a person'
 
 def redact(text: str) -> str:
     """Return a text with every password and token in it replaced by ***."""
-    return SECRET.sub(rf"\g<1>{HIDDEN}", USERINFO.sub(HIDDEN, text))
+    shown = USERINFO.sub(HIDDEN, text)
+    for pattern in (ASSIGNED, AFTER_OPTION):
+        shown = pattern.sub(_hidden, shown)
+    return shown
+
+
+def _hidden(found: re.Match[str]) -> str:
+    """What is shown of a secret: its name, its quotation mark and its scheme."""
+    parts = (found[group] or "" for group in ("name", "quote", "scheme", "word"))
+    return f"{''.join(parts)}{HIDDEN}"
 
 
 def without_paths(text: str) -> str:
@@ -34,7 +61,7 @@ def redacted_command(words: Iterable[str]) -> str:
     shown: list[str] = []
     for word in words:
         option, equals, _ = word.partition("=")
-        if shown and shown[-1] in COMMANDS:
+        if shown and (shown[-1] in COMMANDS or OPTION.fullmatch(shown[-1])):
             shown.append(HIDDEN)
         elif option in COMMANDS and equals:
             shown.append(f"{option}={HIDDEN}")

@@ -50,4 +50,4 @@ def _error_over_images(terms: Sequence[Term], paired: PairedErrors | None) -> fl
         weights[sample.cells[0]] = weights.get(sample.cells[0], 0.0) + weight
     if paired is not None and paired.has_all(weights):
         return paired.error_of_sum(weights)
-    return sum(abs(weight) * sample.errors[0] for weight, sample in terms)
+    return sum(abs(weight) * sample.standard_errors[0] for weight, sample in terms)

@@ -43,6 +43,7 @@ def combine_reports(reports: Mapping[str, Report], paired: Mapping[str, PairedEr
         notes=tuple(f"{name}: {text}" for name, report in reports.items() for text in report.notes),
         levels=pd.concat([_prefixed(report.levels, "training", name) for name, report in reports.items()]),
         states=_united({name: report.states for name, report in reports.items()}),
+        classes=first.classes if all(report.classes == first.classes for report in reports.values()) else (),
     )
 
 

@@ -16,6 +16,7 @@ Better = Literal["lower", "higher", "neither"]
 Group = Literal["main", "fidelity", "memorisation", "own"]
 SPLITS = ("train", "val", "test")
 PREFERRED_SPLITS = ("test", "val", "train")  # where only one split is shown, the first of these with a score
+CHANCE_NOTE = "± of a copied share: how far from 0 it is by chance alone, in 95% of cases, if nothing is copied."
 MAX_DECIMALS = 6  # of numbers without errors
 FINEST_DECIMALS = 12  # of numbers with errors, which say that their digits mean something
 MINUS = re.compile(r"(?<![\w.])-(?=\d)")  # a hyphen that is a minus sign
@@ -29,7 +30,8 @@ class MetricInfo:
 
     better: "neither" if the ideal value lies in between, so that no entry is the best. split: the real images that
     drawn ones are compared with; "file" for published statistics. scale, unit: a value is multiplied by `scale` and
-    followed by `unit`.
+    followed by `unit`. by_chance: its error says how far it is from 0 by chance alone; it is not a standard error, so
+    no error of a difference follows from it.
     """
 
     name: str
@@ -38,6 +40,7 @@ class MetricInfo:
     split: str = ""
     scale: float = 1.0
     unit: str = ""
+    by_chance: bool = False
 
     @property
     def title(self) -> str:
@@ -65,8 +68,10 @@ METRICS: dict[str, MetricInfo] = {
     **{f"fid_infinity_{split}": MetricInfo("FID inf", "lower", "fidelity", split) for split in (*SPLITS, "file")},
     "nn_ratio_pixels": MetricInfo("distance ratio, pixels", "neither", "memorisation"),
     "nn_ratio_features": MetricInfo("distance ratio, features", "neither", "memorisation"),
-    "nn_copied_pixels": MetricInfo("copied, pixels", "neither", "memorisation", scale=100.0, unit=" %"),
-    "nn_copied_features": MetricInfo("copied, features", "neither", "memorisation", scale=100.0, unit=" %"),
+    "nn_copied_pixels": MetricInfo("copied, pixels", "neither", "memorisation", scale=100.0, unit=" %", by_chance=True),
+    "nn_copied_features": MetricInfo(
+        "copied, features", "neither", "memorisation", scale=100.0, unit=" %", by_chance=True
+    ),
 }
 
 

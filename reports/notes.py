@@ -38,7 +38,8 @@ METRIC_NOTES = {  # by the beginning of a metric's name
         "Copied is the share of images that are closer to the train split, minus the share that its size explains. It "
         "is about 0 if nothing is copied: slightly negative by chance, far below 0 if images keep away from the train "
         "split. With one seed, its ± is what chance alone makes of it: if nothing is copied, it is that close to 0 in "
-        "95% of all random splits of these real images into train and held-out ones."
+        "95% of all random splits of these real images into train and held-out ones. Differences between cells have "
+        "intervals of their own, over redrawn images: from both cells' images, one by one, for this split."
     ),
     "truncation": (
         "The truncation error is the sampler's own error: the distance between the finished images and those of 512 "

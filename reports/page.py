@@ -30,6 +30,7 @@ from reports.values import label_value, short_axes, show_value
 
 HERE = Path(__file__).parent
 MAX_PICTURES = 200  # more would make a page that no browser opens
+MAX_CLASSES = 20  # that are named
 MAX_FILTER_VALUES = 20  # of an axis; a longer list of boxes would hide the table
 SIGNATURES = ("data", "training", "evaluation")
 Row = Mapping[str, Any]
@@ -57,6 +58,7 @@ def to_html(report: Report, refresh_s: int = 0) -> str:
         tied_mark=TIED_MARK,
         numbers={str(row["cell"]): number for number, row in enumerate(rows)},
         cells=pictures[:MAX_PICTURES],
+        classes=_some_classes(report.classes),
         num_left_out=max(0, len(pictures) - MAX_PICTURES),
         pairs=_gallery(report, rows, report.pairs, _distance_caption)[:MAX_PICTURES],
         denoising=denoising,
@@ -205,6 +207,11 @@ def _shared_parameters(report: Report) -> list[tuple[str, str]]:
     columns = {name: report.frame[name].tolist() for name in names}
     shared = {name: values[0] for name, values in columns.items() if len(set(map(str, values))) == 1}
     return [(name, show_value(value)) for name, value in shared.items() if not _is_empty(value)]
+
+
+def _some_classes(classes: Sequence[str]) -> str:
+    more = len(classes) - MAX_CLASSES
+    return ", ".join(classes[:MAX_CLASSES]) + (f" and {more} more" if more > 0 else "")
 
 
 # pictures -----------------------------------------------------------------------------------------

@@ -27,7 +27,7 @@ class Report:
     cells' errors by metric. notes: what else a reader has to know, in sentences. states: what happens to cells that
     are not done, by name, such as "running". levels: columns training, sigma, val_loss: the newest loss at every noise
     level. allowed: fields in which cells of one table may differ. shown: how text of a parameter is shown, for example
-    without folders.
+    without folders. classes: what the samples show in turn, where all cells draw the same named classes.
     """
 
     layouts: tuple[Layout, ...]
@@ -45,6 +45,7 @@ class Report:
     states: dict[str, str] = field(default_factory=dict[str, str])
     allowed: tuple[str, ...] = ()
     levels: pd.DataFrame = field(default_factory=lambda: pd.DataFrame(columns=["training", "sigma", "val_loss"]))
+    classes: tuple[str, ...] = ()
 
     @property
     def layout(self) -> Layout:

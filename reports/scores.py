@@ -25,6 +25,7 @@ def sample_of(cells: Sequence[CellRow], metric: str) -> Sample:
         tuple(str(cell["cell"]) for cell in scored),
         tuple(float(cell[metric]) for cell in scored),
         tuple(math.nan if error is None else float(error) for error in errors),
+        METRICS[metric].by_chance,
     )
 
 

@@ -75,13 +75,20 @@ class PairedErrors:
 class Sample:
     """The scores behind one entry of a table: one cell per seed.
 
-    errors: standard errors of the values, NaN if unknown. All fields are empty if the entry has no number.
+    errors: standard errors of the values, NaN if unknown. All fields are empty if the entry has no number. by_chance:
+    the errors are how far the values are from 0 by chance alone, from which no error of a difference follows.
     """
 
     seeds: tuple[int, ...] = ()
     cells: tuple[str, ...] = ()
     values: tuple[float, ...] = ()
     errors: tuple[float, ...] = ()
+    by_chance: bool = False
+
+    @property
+    def standard_errors(self) -> tuple[float, ...]:
+        """The standard errors of the values, NaN if unknown."""
+        return (math.nan,) * len(self.errors) if self.by_chance else self.errors
 
     @property
     def mean(self) -> float:
@@ -116,6 +123,7 @@ class Sample:
             tuple(self.cells[i] for i in places),
             tuple(self.values[i] for i in places),
             tuple(self.errors[i] for i in places),
+            self.by_chance,
         )
 
     @property
@@ -162,7 +170,9 @@ def _z_test(a: Sample, b: Sample, paired: PairedErrors | None) -> DifferenceTest
     if paired is not None and paired.has_all((a.cells[0], b.cells[0])):
         error = paired.error_of_difference(a.cells[0], b.cells[0])
     else:
-        error = a.errors[0] + b.errors[0]  # the largest possible, whatever their correlation (Cauchy-Schwarz)
+        error = (
+            a.standard_errors[0] + b.standard_errors[0]
+        )  # the largest possible, whatever their correlation (Cauchy-Schwarz)
     value = a.values[0] - b.values[0]
     if error is None or is_rounding(error, (*a.values, *b.values)) or math.isinf(error) or math.isnan(value):
         return None

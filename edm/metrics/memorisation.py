@@ -66,6 +66,11 @@ class Memorisation:
     training row. So `copied` is 0, up to `copied_error`, where all images are independent, and 1 where all are copies;
     a generator that is wrong in other ways has 0 too. copied_error: the standard deviation of `copied` for independent
     images, over random splits of these real rows; large where few rows are the nearest to many images.
+
+    shares: what each image adds to `copied`, which is their mean: 1 where it is nearer to the train split. Their
+    standard error is that of `copied` over redrawn images, for these splits; `copied_error` is not, since it assumes
+    that nothing is copied. So the difference of two generators' `copied` has the standard error of the differences of
+    their shares, image by image.
     """
 
     nearest: Nearest
@@ -73,6 +78,7 @@ class Memorisation:
     ratios: Float64[Tensor, " n"]
     copied: float
     copied_error: float
+    shares: Float64[Tensor, " n"]
 
     def closest(self, num: int) -> Int64[Tensor, " m"]:
         """Return the indices of the `num` images nearest to their training neighbour, nearest first; all if fewer."""
@@ -98,8 +104,8 @@ def memorisation(
     trained_on = nearest(queries, _first(train, count, "train"), device=device)
     whole = nearest(queries, train, device=device)
     ratios = _ratios(trained_on.distances[:, 0], held_out.distances[:, 0])
-    copied, error = _copied(whole, held_out, _num_rows(train), count)
-    return Memorisation(whole, _median(ratios), ratios, copied, error)
+    copied, error, shares = _copied(whole, held_out, _num_rows(train), count)
+    return Memorisation(whole, _median(ratios), ratios, copied, error, shares)
 
 
 def _ratios(trained_on: Float64[Tensor, " n"], held_out: Float64[Tensor, " n"]) -> Float64[Tensor, " n"]:
@@ -113,8 +119,8 @@ def _median(values: Float64[Tensor, " n"]) -> float:
     return float(ordered[middle] + ordered[-1 - middle]) / 2  # torch.quantile would compute inf - inf
 
 
-def _copied(train: Nearest, test: Nearest, num_train: int, num_test: int) -> tuple[float, float]:
-    """Return Memorisation's `copied` and `copied_error`.
+def _copied(train: Nearest, test: Nearest, num_train: int, num_test: int) -> tuple[float, float, Float64[Tensor, " n"]]:
+    """Return Memorisation's `copied`, `copied_error` and `shares`.
 
     For independent images, any of all M rows could be training rows. Let a row's weight w be the share of images that
     it is nearest to. The total weight of a share p of the rows, drawn without replacement, has the variance
@@ -127,7 +133,8 @@ def _copied(train: Nearest, test: Nearest, num_train: int, num_test: int) -> tup
     weights = owners.bincount().double() / len(owners)
     spread = float(weights.square().sum()) - 1 / total
     error = math.sqrt(by_number * (1 - by_number) * max(spread, 0.0) * total / (total - 1))
-    return (float(nearer.mean()) - by_number) / (1 - by_number), error / (1 - by_number)
+    copied = (float(nearer.mean()) - by_number) / (1 - by_number)
+    return copied, error / (1 - by_number), (nearer - by_number) / (1 - by_number)
 
 
 def _num_rows(pieces: Sequence[Tensor]) -> int:

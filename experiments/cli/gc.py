@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from dataclasses import asdict
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -14,6 +15,7 @@ from experiments.cli.output import console_for, print_json, same_command, say, s
 from experiments.cli.parsing import parse_keep
 from experiments.cli.sweeps import plan_of
 from experiments.environment import DEFAULT_STORE
+from experiments.errors import UserError
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -59,9 +61,11 @@ Forget = Annotated[
     list[str] | None,
     typer.Option(
         metavar="SWEEP",
-        help="Also delete what only this sweep refers to, as if it had never been run. Can be repeated.",
+        help="Also delete what only this sweep refers to, as if it had never been run. Its report and its MLflow "
+        "experiment stay. Can be repeated.",
     ),
 ]
+Reports = Annotated[bool, typer.Option("--reports", help="Also delete the reports of the sweeps that --forget names.")]
 
 
 def gc(
@@ -73,6 +77,7 @@ def gc(
     data: UnusedData = False,
     past: Past = False,
     forget: Forget = None,
+    reports: Reports = False,
     as_json: AsJson = False,
 ) -> None:
     """List what can be deleted from a store, with sizes, and delete it with --yes.
@@ -84,8 +89,11 @@ def gc(
     from experiments.store.active_runs import active_runs
     from experiments.store.store import Store
 
-    place, console, forgotten = Store(store), console_for(as_json), list(forget or ())
-    policy = garbage.CleanupPolicy(parse_keep(keep) if keep is not None else None, drawings, data)
+    place, console, forgotten = Store(store), console_for(as_json), list(dict.fromkeys(forget or ()))
+    if reports and not forgotten:
+        raise UserError("--reports: deletes the reports of sweeps that --forget names; give --forget SWEEP, too")
+    unwanted = tuple(forgotten) if reports else ()
+    policy = garbage.CleanupPolicy(parse_keep(keep) if keep is not None else None, drawings, data, unwanted)
     with waiting(console, "looking through the store"):
         active = {run.sweep for run in active_runs(place)}
         items = garbage.survey(place, _plans(place, list(sweeps or ()), forgotten, past, active), policy)
@@ -96,6 +104,17 @@ def gc(
         print_json({"items": rows, "bytes": _total(items if freed is None else freed), "deleted": yes})
         return
     _show(items, freed, place, console)
+    for name in forgotten:
+        say(console, _what_stays(name, place, {item.path for item in items}, deleted=yes))
+
+
+def _what_stays(name: str, store: Store, listed: Collection[Path], deleted: bool) -> str:
+    """Return what is left, or would be left, of a sweep that is forgotten, where `listed` is deleted."""
+    experiment = f"MLflow keeps the experiment {name}, if it has one; delete it in MLflow's UI."
+    report = store.report_folder(name)
+    if report in listed or not report.is_dir():
+        return experiment
+    return f"The report in {report} stays{'' if deleted else ', unless you add --reports'}. {experiment}"
 
 
 def _plans(
@@ -105,7 +124,6 @@ def _plans(
 
     active: the sweeps that are running. Their earlier versions always stay, as a run may have begun with one.
     """
-    from experiments.errors import UserError
     from experiments.store.sweep_records import recorded_sweeps
     from experiments.tracking.records import recall_past_plans, recall_plan, unknown_sweep
 

@@ -1,12 +1,14 @@
-"""The help of the whole command line: its commands in groups, as plain text."""
+"""The whole command line: its commands in groups, whose help is plain text, and how Ctrl-C ends them."""
 
 from __future__ import annotations
 
+import sys
 from typing import Any
 
 import typer
 from typer.core import TyperGroup
 
+from experiments.cli.output import INTERRUPTED
 from experiments.cli.quick_values import without_checks
 
 OTHERS = "Commands"  # the title of those that are in no group
@@ -18,6 +20,14 @@ class GroupedCommands(TyperGroup):
     def get_params(self, ctx: typer.Context) -> list[Any]:  # pyright: ignore[reportIncompatibleMethodOverride]
         """Return its own parameters, --help included, whose plain values typer does not check."""
         return without_checks([*super().get_params(ctx)])
+
+    def invoke(self, ctx: typer.Context) -> Any:  # pyright: ignore[reportIncompatibleMethodOverride]
+        """Run the command that was given, and say so where it is interrupted: typer ends then without a word."""
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt:
+            print("Interrupted.", file=sys.stderr)
+            raise typer.Exit(INTERRUPTED) from None
 
     def format_commands(self, ctx: typer.Context, formatter: Any) -> None:  # pyright: ignore[reportIncompatibleMethodOverride]
         """Write the name and the first paragraph of the help of each command."""

@@ -36,6 +36,7 @@ from experiments.cli.grouped_commands import GroupedCommands
 from experiments.cli.output import DONE, INTERRUPTED, WRONG_INPUT
 from experiments.cli.quick_values import QuickCommand
 from experiments.cli.restart import start_again
+from experiments.cli.signals import interrupted_by_signals
 from experiments.cli.streams import make_lenient
 from experiments.errors import RayLost, UserError
 
@@ -52,7 +53,7 @@ SETTINGS = {"help_option_names": ["-h", "--help"], "max_content_width": 110}
 HELP = """\
 Fill ablation tables of EDM diffusion models: train, sample and score whatever a sweep still needs.
 
-Exit codes: 0 done; 1 a task failed or a problem was found; 2 wrong input; 130 interrupted with Ctrl-C.
+Exit codes: 0 done; 1 a task failed or a problem was found; 2 wrong input; 130 interrupted with Ctrl-C or SIGTERM.
 """
 
 app = typer.Typer(
@@ -127,7 +128,8 @@ def main() -> None:
     try:
         if os.environ.get(COMPLETING) == "complete_bash":
             complete_in_bash(app)
-        app()
+        with interrupted_by_signals():
+            app()
     except SystemExit as end:
         _leave(end.code if isinstance(end.code, int) else DONE)
     except RayLost as lost:

@@ -151,7 +151,20 @@ def _report_of(source: Source, options: ReportOptions) -> Report:
         notes=(*plan.idle_axes, *plan.equivalences, *classifier_notes(plan, store)),
         levels=found.levels,
         states=found.states,
+        classes=_classes(plan, store),
     )
+
+
+def _classes(plan: Plan, store: Store) -> tuple[str, ...]:
+    """Return the names of the classes that all cells draw in turn; none where they differ or are not asked for."""
+    from experiments.trials.data_records import class_names, numbered_class
+
+    evaluations = plan.evaluations.values()
+    if any(each.training.config.label_dropout == 1 or each.sampling.guidance == 0 for each in evaluations):
+        return ()
+    found = {(each.training.network.num_classes, class_names(each.training.data, store)) for each in evaluations}
+    num_classes, names = found.pop() if len(found) == 1 else (0, ())
+    return tuple(numbered_class(i, names) for i in range(num_classes)) if names else ()
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,6 @@ from experiments.cli.plan import show_plan
 from experiments.cli.report import cells_json, show_tables, write_page
 from experiments.cli.report_sources import ReportOptions, Source, report_of
 from experiments.cli.restart import restarts_left, spent_s
-from experiments.cli.signals import interrupted_by_signals
 from experiments.cli.sweeps import open_sweep, overrides_of, read_sweep
 from experiments.cli.views.summary import show_summary, summary_json
 from experiments.environment import DEFAULT_STORE
@@ -46,8 +45,11 @@ Scheduler = Annotated[
 ]
 RayAddress = Annotated[str | None, typer.Option(help="A Ray cluster to run on: auto, HOST:PORT or ray://HOST:PORT.")]
 Recompute = Annotated[
-    Literal["changed"] | None,
-    typer.Option(help="changed does results again that other code than today's has made, and what depends on them."),
+    Literal["changed", "missing"] | None,
+    typer.Option(
+        help="changed does results again that other code than today's has made, and what depends on them. missing "
+        "trains networks again whose folders were deleted, which a run otherwise does only if an evaluation needs them."
+    ),
 ]
 Tags = Annotated[
     list[str] | None,
@@ -93,7 +95,8 @@ def run(
 ) -> None:
     """Run whatever a sweep still needs and show its table. Safe to repeat.
 
-    Exit codes: 0 if all is done; 1 if a task failed, was cancelled or not started; 2 for wrong input; 130 on Ctrl-C.
+    Exit codes: 0 if all is done; 1 if a task failed, was cancelled or not started; 2 for wrong input; 130 on Ctrl-C
+    or SIGTERM.
     """
     requested = read_sweep(sweep, store, overrides_of(set_, gpus, cpus))  # reports a wrong file before more is imported
     hooks, tags = parse_hooks(on_finish, on_failure), parse_tags(tag or [])
@@ -101,9 +104,8 @@ def run(
 
     budget_s = None if budget is None else parse_budget(budget)
     cells, asha, again = tuple(only or ()), scheduler == "asha", recompute == "changed"
-    options = Options(
-        retries, budget_s, asha, address, cells, tags, again, check, restartable=restarts_left() > 0, spent_s=spent_s()
-    )
+    given = (retries, budget_s, asha, address, cells, tags, again, check)
+    options = Options(*given, restartable=restarts_left() > 0, spent_s=spent_s(), missing=recompute == "missing")
     schedule, place = open_sweep(requested, store, options)
     console = console_for(as_json)
     _check_budget(budget, options, show_plan(schedule, place, console, sweep, as_json and dry_run, again), console)
@@ -133,7 +135,7 @@ def _fill(
 
     store, tracking_uri = report.store, report.tracking_uri
     store.create()
-    with interrupted_by_signals(), calling_hooks(hooks, schedule.asked.sweep.name, store, console) as outcome:
+    with calling_hooks(hooks, schedule.asked.sweep.name, store, console) as outcome:
         summary = run_sweep(schedule, store, tracking_uri, TerminalListener(console), options, report.write)
         outcome |= summary_json(summary)
         if summary.interrupted:  # no tables after Ctrl-C

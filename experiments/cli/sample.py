@@ -21,7 +21,10 @@ if TYPE_CHECKING:
 NumImages = Annotated[int, typer.Option(help="The number of images; with --per-class, of each class.", min=1)]
 Label = Annotated[
     str | None,
-    typer.Option(help="The class to draw: its number, or the name of its folder. All classes in turn by default."),
+    typer.Option(
+        help="The class to draw: its number, or its name, such as that of its folder. Where a name is the number of "
+        "another class: number=3 or name=3. All classes in turn by default."
+    ),
 ]
 Guidance = Annotated[float | None, typer.Option(help="Guidance scale; 1 turns guidance off.")]
 GuidanceInterval = Annotated[
@@ -95,7 +98,7 @@ def _draw(
     from experiments.inspection.explain import find
     from experiments.store.store import Store
     from experiments.sweep.tasks import Evaluation
-    from experiments.trials.data_records import class_number
+    from experiments.trials.data_records import class_names, class_number, numbered_class
 
     place = Store(store)
     task = find(cell, place)
@@ -113,4 +116,5 @@ def _draw(
     chosen, request = choose_device(device), Request(images, number, per_class, trajectory, path, gif)
     with progress(console, "drawing", "images") as on_progress:
         paths = draw_pictures(task, sampling, request, place, chosen, on_progress)
-    return describe(task, sampling), paths
+    of_class = "" if number is None else f", class {numbered_class(number, class_names(source, place))}"
+    return f"{describe(task, sampling)}{of_class}", paths

@@ -1,4 +1,4 @@
-"""Signals that end a run as Ctrl-C does."""
+"""Signals that end a command as Ctrl-C does."""
 
 from __future__ import annotations
 

@@ -11,6 +11,7 @@ from pathlib import Path
 import torch
 
 from edm.config import SamplingConfig
+from edm.data.class_names import CLASS_NAMES
 from edm.download import OnFetched
 from edm.networks.device import on_device
 from edm.precondition import Denoiser
@@ -24,7 +25,9 @@ from experiments.inspection.lookup import find_one, tasks_matching
 from experiments.store.results import TrainingResult
 from experiments.store.store import Store
 from experiments.sweep.tasks import Evaluation, SweepTask, Training
-from experiments.trials.pictures import load_finished, load_guide, sampling_of
+from experiments.trials.assets import load_finished, require_finished
+from experiments.trials.data_records import class_names
+from experiments.trials.pictures import load_guide, sampling_of
 
 NETWORKS = "networks"  # the folder of published networks, beside the published files of data sets
 
@@ -33,13 +36,15 @@ NETWORKS = "networks"  # the folder of published networks, beside the published 
 class Offer:
     """A trained network by the name that it has on the page: a cell or a training of the store, or a model file.
 
-    label_dropout: share of labels dropped in the training of a model file, where that is known.
+    label_dropout: share of labels dropped in the training of a model file, where that is known. classes: the names of a
+    model file's classes, by number, where they are known.
     """
 
     name: str
     task: SweepTask | None = None
     file: Path | None = None
     label_dropout: float | None = None
+    classes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,6 +52,7 @@ class Network:
     """A loaded network.
 
     sampling: how it samples by default. label_dropout: share of labels dropped in training; None if that is unknown.
+    classes: the names of its classes, by number; empty where they have only numbers.
     """
 
     offer: Offer
@@ -54,6 +60,7 @@ class Network:
     guide: Denoiser | None
     sampling: SamplingConfig
     label_dropout: float | None
+    classes: tuple[str, ...] = ()
 
     @property
     def training(self) -> Training | None:
@@ -98,12 +105,17 @@ def _named(name: str, store: Store) -> Offer:
         return Offer(name, file=path)
     network = PUBLISHED_NETWORKS.get(name)
     if network is not None:
-        return Offer(name, file=network.place(networks_folder(store)), label_dropout=network.label_dropout)
+        file = network.place(networks_folder(store))
+        return Offer(name, file=file, label_dropout=network.label_dropout, classes=_classes_of(network))
     task = find(name, store)
     training = task.training if isinstance(task, Evaluation) else task
-    if store.result(TrainingResult, training.signature) is None:
-        raise UserError(f"{name}: its training is not finished; run its sweep first")
+    require_finished(training, store)
     return Offer(find_one(name, store).name, task=task)
+
+
+def _classes_of(network: PublishedNetwork) -> tuple[str, ...]:
+    """Return the names of a published network's classes; NVlabs numbers those of CIFAR-10 as its files do."""
+    return CLASS_NAMES["cifar10"] if network.num_classes and "cifar10" in network.name else ()
 
 
 def download_published(
@@ -140,7 +152,7 @@ def load(offer: Offer, store: Store, device: torch.device) -> Network:
     """Load a network; raises UserError if its file cannot be read."""
     if offer.task is None:
         model = _read(offer, device)
-        return Network(offer, model, None, _sampling_for(model), offer.label_dropout)
+        return Network(offer, model, None, _sampling_for(model), offer.label_dropout, offer.classes)
     task, sampling = offer.task, sampling_of(offer.task, {})
     training = task.training if isinstance(task, Evaluation) else task
     dropout = training.config.label_dropout
@@ -149,7 +161,7 @@ def load(offer: Offer, store: Store, device: torch.device) -> Network:
     model = load_finished(training, sampling.ema, store, device)
     # loaded even where the cell has guidance 1, since the page can raise it
     guide = load_guide(task, sampling_of(task, {"guidance": 2.0}), store, device)
-    return Network(offer, model, guide, sampling, dropout)
+    return Network(offer, model, guide, sampling, dropout, class_names(training.data, store))
 
 
 def _read(offer: Offer, device: torch.device) -> Denoiser:

@@ -25,6 +25,7 @@ from experiments.demo.networks import Network
 from experiments.demo.settings import Form, form_of, most_images, samplers_of
 from experiments.demo.studio import PageView, Studio
 from experiments.errors import UserError
+from experiments.trials.data_records import numbered_class
 
 if TYPE_CHECKING:
     from PIL.Image import Image as Picture
@@ -173,7 +174,8 @@ def _controls(studio: Studio, first: Network) -> Controls:
 
 
 def _label(network: Network) -> gr.Dropdown:
-    classes = [ALL, *map(str, range(network.model.config.num_classes))]
+    numbers = range(network.model.config.num_classes)
+    classes = [ALL, *((numbered_class(number, network.classes), str(number)) for number in numbers)]
     return gr.Dropdown(classes, value=ALL, label="Class", visible=network.takes_label)
 
 

@@ -13,6 +13,7 @@ from experiments.demo.settings import Wanted
 from experiments.store.layout import FOLDER_OF_TASK
 from experiments.store.store import Store
 from experiments.sweep.tasks import Evaluation
+from experiments.trials.data_records import label_option
 
 PYTHON = """\
 from pathlib import Path
@@ -43,7 +44,7 @@ def command(network: Network, wanted: Wanted, store: Store) -> str:
         words += ["--sampler", sampling.sampler]
     words += ["--steps", str(sampling.steps), "--seed", str(sampling.seed)]
     if wanted.label is not None:
-        words += ["--label", str(wanted.label)]
+        words += ["--label", label_option(wanted.label, network.classes)]
     if network.takes_guidance or sampling.guidance != SamplingConfig().guidance:
         words += ["--guidance", f"{sampling.guidance!r}"]
     interval = sampling.guidance_interval

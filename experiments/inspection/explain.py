@@ -77,7 +77,9 @@ def _deleted(step: Dependency, store: Store) -> Dependency:
     """A step of a task that is done: a run repeats none that somebody deleted, only trainings that were damaged."""
     if step.status.state in ("done", "running") or store.was_damaged(step.kind, step.signature):
         return step
-    return replace(step, needed=False, nearest=None, remark="not needed any more: what was made from it is done")
+    again = "; 'run --recompute missing' trains it again" if step.kind == "trainings" else ""
+    remark = f"not needed any more: what was made from it is done{again}"
+    return replace(step, needed=False, nearest=None, remark=remark)
 
 
 def find(text: str, store: Store) -> SweepTask:

@@ -47,12 +47,14 @@ class CleanupPolicy:
     """What to delete besides what no sweep refers to.
 
     keep: the checkpoints to keep, by default those that each training's sweep keeps. drawings: also delete features of
-    images that have all their scores. data: also delete prepared data sets that no sweep uses.
+    images that have all their scores. data: also delete prepared data sets that no sweep uses. reports: sweeps whose
+    reports to delete.
     """
 
     keep: Keep | None = None
     drawings: bool = False
     data: bool = False
+    reports: tuple[str, ...] = ()
 
 
 def survey(store: Store, plans: Iterable[Plan], policy: CleanupPolicy = CleanupPolicy()) -> list[Garbage]:
@@ -65,6 +67,8 @@ def survey(store: Store, plans: Iterable[Plan], policy: CleanupPolicy = CleanupP
         if kind != "data" or policy.data
         for path in _folders(store, kind, names)
     ]
+    reports = [path for name in policy.reports if (path := store.report_folder(name)).is_dir()]
+    items += [Garbage("unused", "reports", path.name, path, size_of(path)) for path in reports]
     items += [item for training, keep in _policies(plans, policy.keep) for item in _not_kept(store, training, keep)]
     if policy.drawings:
         items += _drawings(store, plans)

@@ -20,7 +20,7 @@ from experiments.store.results import EvaluationResult
 from experiments.store.store import Store
 from experiments.sweep.metrics import ERRORS
 from experiments.sweep.tasks import Evaluation
-from reports.metrics import METRICS, shown, title_of
+from reports.metrics import CHANCE_NOTE, METRICS, shown, title_of
 
 CARD, ATTRIBUTES = "README.md", ".gitattributes"
 TASK = "unconditional-image-generation"  # the hub's name for all that draw from noise
@@ -137,9 +137,11 @@ def _table(result: EvaluationResult) -> Iterator[str]:
 
 def _scores_note(evaluation: Evaluation, result: EvaluationResult) -> str:
     drawn, sampling = result.images or evaluation.config.images, evaluation.sampling
+    chance = f" {CHANCE_NOTE}" if any(METRICS[metric].by_chance for metric in _metrics(result)) else ""
     return (
         f"Of {drawn:,} images; {evaluation.features.label}. ± is half of a 95% interval. Drawn by `{sampling.sampler}` "
         f"in {sampling.steps} steps ({sampling.nfe} network evaluations per image) at guidance {sampling.guidance:g}."
+        f"{chance}"
     )
 
 

@@ -18,7 +18,8 @@ class Options:
     recorded with every result. recompute: whether to do results again that other code than today's has made. check:
     whether to try extensions on random input first. timing: how long the run waits; tests wait less. restartable:
     whether the caller starts the run again, in a new process, where RayLost is raised; otherwise such a run ends.
-    spent_s: seconds of the budget that were used before.
+    spent_s: seconds of the budget that were used before. missing: whether to train networks again that were deleted,
+    although what was made from them is done.
     """
 
     retries: int = 1
@@ -32,3 +33,4 @@ class Options:
     timing: Timing = field(default_factory=Timing)
     restartable: bool = False
     spent_s: float = 0.0
+    missing: bool = False

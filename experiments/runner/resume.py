@@ -41,7 +41,7 @@ def open_schedule(plan: Plan, store: Store, options: Options = Options(), costs:
         costs or DurationModel(store, plan),
         probes_left(plan, store) if plan.sweep.resources.gpus == "auto" else {},
         options.retries,
-        redo=frozenset(t for t in plan.trainings if t not in present and store.was_damaged("trainings", t)),
+        redo=_trained_again(plan, asked, present, store, options),
         asked=asked,
         preparations=plan.preparations,
         data=data_tasks(plan, store),
@@ -54,6 +54,12 @@ def open_schedule(plan: Plan, store: Store, options: Options = Options(), costs:
         if pruning is not None:
             schedule.ended(signature, Outcome("pruned", pruning.text))
     return schedule
+
+
+def _trained_again(plan: Plan, asked: Plan, present: frozenset[str], store: Store, options: Options) -> frozenset[str]:
+    """The trainings to do even where all that depends on them is done: damaged ones and, if asked for, deleted ones."""
+    damaged = {t for t in plan.trainings if t not in present and store.was_damaged("trainings", t)}
+    return frozenset(damaged | (asked.trainings.keys() - present if options.missing else set()))
 
 
 def selected(only: tuple[str, ...], plan: Plan) -> Plan:

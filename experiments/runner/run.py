@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 from types import FrameType
 
 from experiments.runner.allocation import require_possible
+from experiments.runner.encodings import require_encodable
 from experiments.runner.listener import RunListener, TaskChange
 from experiments.runner.options import Options
 from experiments.runner.prepare import prepare_inputs
@@ -75,6 +76,8 @@ def run_sweep(
     on_done: called in between, unless the run was interrupted: what it writes into the store reaches MLflow, too. It
     is given the address of every task's run, by signature, if MLflow is a server.
     """
+    if schedule.counts["waiting"]:
+        require_encodable(store)
     if options.check and schedule.counts["waiting"]:
         _check_extensions(schedule.plan, store, listener)
     keep_extensions(schedule.plan, store)

@@ -75,6 +75,21 @@ def published_signature(digest: str, dimension: int) -> str:
     return signature("reference", published=digest, dimension=dimension)
 
 
+def load_finished(training: Training, width: float | None, store: Store, device: torch.device) -> Denoiser:
+    """Load the model of a training, or a power-function average of relative `width`; raises UserError if unfinished."""
+    require_finished(training, store)
+    return load_averaged(store, training, width, device)
+
+
+def require_finished(training: Training, store: Store) -> None:
+    """Raise UserError, with what to do, unless the store has a training's result."""
+    if store.result(TrainingResult, training.signature) is None:
+        raise UserError(
+            f"training {training.signature} is not finished, or its files were deleted; run its sweep again, "
+            "with --recompute missing if the evaluations of the training are done"
+        )
+
+
 def load_averaged(store: Store, training: Training, width: float | None, device: torch.device) -> Denoiser:
     """Load the model of a finished training.
 

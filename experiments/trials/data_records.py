@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
+from edm.data.class_names import CLASS_NAMES
 from experiments.errors import UserError
 from experiments.store.results import DatasetRecord
 from experiments.store.store import Store
@@ -9,6 +13,7 @@ from experiments.sweep.tasks import DataSource
 from experiments.wording import did_you_mean
 
 MOST_NAMED = 10  # classes in a message
+NUMBER, NAME = "number=", "name="  # say how the class after them is meant
 
 
 def noticed(record: DatasetRecord) -> tuple[str, ...]:
@@ -16,10 +21,15 @@ def noticed(record: DatasetRecord) -> tuple[str, ...]:
     return tuple((record.source or {}).get("noticed", ()))
 
 
-def class_names(record: DatasetRecord | None) -> tuple[str, ...]:
-    """Return the names of the classes by their numbers; none of a data set whose record has only numbers."""
-    source = record.source if record is not None else None
-    return tuple((source or {}).get("classes", ()))
+def class_names(source: DataSource, store: Store) -> tuple[str, ...]:
+    """Return the names of a data set's classes by their numbers; none where they have only numbers."""
+    record = store.result(DatasetRecord, source.signature)
+    return names_in_record(str(source.config.name), record.source if record is not None else None)
+
+
+def names_in_record(data_set: str, source: Mapping[str, Any] | None) -> tuple[str, ...]:
+    """Return the names of classes that are recorded of a data set's source, or known of a published data set."""
+    return tuple((source or {}).get("classes", ())) or CLASS_NAMES.get(data_set, ())
 
 
 def numbered(names: tuple[str, ...]) -> str:
@@ -28,14 +38,46 @@ def numbered(names: tuple[str, ...]) -> str:
     return ", ".join([*shown, "..."] if len(names) > MOST_NAMED else shown)
 
 
+def numbered_class(number: int, names: tuple[str, ...]) -> str:
+    """Return a class as a person chooses it: "3: cat", or its number where it has no other name."""
+    name = names[number] if 0 <= number < len(names) else ""
+    return f"{number}: {name}" if name not in ("", str(number)) else str(number)
+
+
+def label_option(number: int, names: tuple[str, ...]) -> str:
+    """Return what `--label` takes for the class of a number."""
+    return f"{NUMBER}{number}" if str(number) in names and names.index(str(number)) != number else str(number)
+
+
 def class_number(text: str, source: DataSource, store: Store) -> int:
-    """Return the number of a class from its number or its name; raises UserError where it is neither."""
-    if text.removeprefix("-").isdecimal():
-        return int(text)
-    names = class_names(store.result(DatasetRecord, source.signature))
-    if text in names:
-        return names.index(text)
+    """Return the number of a class from its number or its name, or from number=NUMBER or name=NAME.
+
+    Raises UserError where it is neither, and where it is the number of one class and the name of another.
+    """
+    names = class_names(source, store)
+    if text.startswith(NUMBER) and text not in names and _is_number(text.removeprefix(NUMBER)):
+        return int(text.removeprefix(NUMBER))
+    name = text.removeprefix(NAME) if text not in names else text
+    if name == text and _is_number(text):
+        _require_one_meaning(text, names)
+        return names.index(text) if text in names else int(text)
+    if name in names:
+        return names.index(name)
     if not names:
         raise UserError(f"--label {text}: is no number, and no names of classes are recorded; give a class number")
-    remedy = did_you_mean(text, names) or "give one of these, or its number"
+    remedy = did_you_mean(name, names) or "give one of these, or its number"
     raise UserError(f"--label {text}: is not a class ({numbered(names)}); {remedy}")
+
+
+def _is_number(text: str) -> bool:
+    return text.removeprefix("-").isdecimal()
+
+
+def _require_one_meaning(text: str, names: tuple[str, ...]) -> None:
+    """Raise UserError for a number that is also the name of another class."""
+    if text in names and 0 <= int(text) < len(names) and names[int(text)] != text:
+        by_name, by_number = numbered_class(names.index(text), names), numbered_class(int(text), names)
+        raise UserError(
+            f"--label {text}: is the name of one class ({by_name}) and the number of another ({by_number}); "
+            f"give {NAME}{text} or {NUMBER}{text}"
+        )

@@ -20,10 +20,9 @@ from edm.pictures import Moment, save_animation, save_grid, save_trajectory
 from edm.precondition import Denoiser
 from experiments.errors import UserError
 from experiments.store.files import replacing
-from experiments.store.results import TrainingResult
 from experiments.store.store import Store
 from experiments.sweep.tasks import Evaluation, SweepTask, Training
-from experiments.trials.assets import load_averaged
+from experiments.trials.assets import load_finished
 
 BATCH = 64
 TRAJECTORY_IMAGES, TRAJECTORY_COLUMNS = 6, 9
@@ -131,13 +130,6 @@ def _raise_if_impossible(training: Training, sampling: SamplingConfig, request: 
         raise UserError("--guidance: this network never trained without labels (label_dropout 0); leave it at 1")
     if training.config.label_dropout == 1 and sampling.guidance != 0 and classes:
         raise UserError("--guidance: this network never trained with labels (label_dropout 1); give --guidance 0")
-
-
-def load_finished(training: Training, width: float | None, store: Store, device: torch.device) -> Denoiser:
-    """Load the model of a training, or a power-function average of relative `width`; raises UserError if unfinished."""
-    if store.result(TrainingResult, training.signature) is None:
-        raise UserError(f"training {training.signature} is not finished, or failed; run its sweep again")
-    return load_averaged(store, training, width, device)
 
 
 def load_guide(task: SweepTask, sampling: SamplingConfig, store: Store, device: torch.device) -> Denoiser | None:

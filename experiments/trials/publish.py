@@ -12,7 +12,7 @@ from edm.files import MODEL, save_model
 from experiments.store.files import replacing
 from experiments.store.store import Store
 from experiments.sweep.tasks import Evaluation
-from experiments.trials.assets import load_averaged
+from experiments.trials.assets import load_finished
 
 NETWORK_CONFIG = "config.json"
 
@@ -20,9 +20,9 @@ NETWORK_CONFIG = "config.json"
 def write_network(store: Store, evaluation: Evaluation, folder: Path) -> int:
     """Write the network that an evaluation draws from, and its configuration; return its number of parameters.
 
-    The file is what `edm.load` and `model.from` read. Raises DamagedFile where the store's copy is damaged.
+    The file is what `edm.load` and `model.from` read. Raises UserError where the training's files are gone or damaged.
     """
-    model = load_averaged(store, evaluation.training, evaluation.sampling.ema, torch.device("cpu"))
+    model = load_finished(evaluation.training, evaluation.sampling.ema, store, torch.device("cpu"))
     with replacing(folder / MODEL) as temporary:
         save_model(model, temporary)
     content = {

@@ -24,6 +24,33 @@ SERVER = f"http://user:{SECRET}@127.0.0.1:1"
         (f"https://host/x?token={SECRET}&page=2", "https://host/x?token=***&page=2"),
         (f"Authorization: Bearer {SECRET}", "Authorization: Bearer ***"),
         (f"API_KEY={SECRET} curl", "API_KEY=*** curl"),
+        (f"http://user:with@{SECRET}@host/x", "http://***@host/x"),
+        (f"PASSWORD={SECRET}; ls", "PASSWORD=***; ls"),
+        (f"export AWS_SECRET_ACCESS_KEY='{SECRET} x' y", "export AWS_SECRET_ACCESS_KEY='***' y"),
+        (f"password: {SECRET}", "password: ***"),
+        (f"db-password : '{SECRET} and more' user: me", "db-password : '***' user: me"),
+        (f'{{"token": "{SECRET} x", "page": 2}}', '{"token": "***", "page": 2}'),
+        (f'{{"secret": "a\\"{SECRET}", "page": 2}}', '{"secret": "***", "page": 2}'),
+        (f"{{'api_key': '{SECRET}'}}", "{'api_key': '***'}"),
+        (f'{{\\"password\\": \\"{SECRET}\\"}}', '{\\"password\\": \\"***"}'),
+        (f"--password {SECRET} --page 2", "--password *** --page 2"),
+        (f"--db-token={SECRET} x", "--db-token=*** x"),
+        (f"curl -H 'X-Api-Key: {SECRET}' host", "curl -H 'X-Api-Key: ***' host"),
+        (f"Authorization: Basic {SECRET} was refused", "Authorization: Basic *** was refused"),
+        (f"authorization='Token {SECRET}'", "authorization='Token ***'"),
+        (f"secret-key: {SECRET}, private_key={SECRET}", "secret-key: ***, private_key=***"),
+        (f"passphrase:{SECRET}", "passphrase:***"),
+        ("password: no-such", "password: ***"),
+        (f"password: required-{SECRET}", "password: ***"),
+        ("passwd: no such file", "passwd: no such file"),
+        ("/etc/passwd: Permission denied", "/etc/passwd: Permission denied"),
+        ("sh: token: command not found", "sh: token: command not found"),
+        ("mlflow.token: is not set", "mlflow.token: is not set"),
+        ("invalid token: unexpected end of input", "invalid token: unexpected end of input"),
+        ("password: must be text", "password: must be text"),
+        ("--token needs a value", "--token needs a value"),
+        ("give --password or --token", "give --password or --token"),
+        ("tokenizer: gpt2", "tokenizer: gpt2"),
         ("sqlite:///runs/mlflow.db", "sqlite:///runs/mlflow.db"),
         ("http://127.0.0.1:5000/#/experiments/1", "http://127.0.0.1:5000/#/experiments/1"),
         ("who@example.org trains a tokenizer", "who@example.org trains a tokenizer"),
@@ -32,6 +59,15 @@ SERVER = f"http://user:{SECRET}@127.0.0.1:1"
 def test_secrets_are_hidden_and_nothing_else(text: str, shown: str) -> None:
     assert redact(text) == shown
     assert str(UserError(text)) == shown and one_line(ValueError(text)) == shown
+
+
+def test_a_quotation_mark_that_never_closes_is_read_quickly() -> None:
+    assert redact('token: "' + "\\" * 5000) == 'token: "***'
+
+
+def test_the_value_of_an_option_is_hidden_in_a_command() -> None:
+    words = ["edm-sweep", "run", "--db-password", SECRET, "--tokenizer", "gpt2"]
+    assert redacted_command(words) == "edm-sweep run --db-password '***' --tokenizer gpt2"
 
 
 def test_a_long_error_is_cut_where_that_is_seen() -> None:

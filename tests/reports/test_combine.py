@@ -71,3 +71,9 @@ def test_losses_of_several_sweeps_are_matched_at_equal_compute() -> None:
 
 def test_names_that_occur_again_get_a_number() -> None:
     assert unique_names(["a", "b", "a", "a"]) == ["a", "b", "a 2", "a 3"]
+
+
+def test_classes_are_named_where_all_sweeps_draw_the_same(tmp_path: Path) -> None:
+    one = replace(report(frame(), tmp_path), classes=("0: cat", "1: dog"))
+    assert combine_reports({"a": one, "b": one}, {}).classes == one.classes
+    assert combine_reports({"a": one, "b": replace(one, classes=())}, {}).classes == ()

@@ -42,6 +42,18 @@ def test_without_known_errors_a_difference_has_no_interval_and_no_p() -> None:
     assert column(table, "Δ FID test") == ["-1.000", "baseline", "—", "baseline"]
 
 
+def test_the_error_under_chance_makes_no_interval_of_a_difference() -> None:
+    made = frame(nn_copied_pixels=[0.1, 0.2, 0.3, 0.5], nn_copied_pixels_se=0.02)
+    layout = replace(COMPARED, metrics=("nn_copied_pixels",))
+    (table,) = result_tables(made, layout)
+    assert column(table, "copied, pixels")[0] == "10.0 ± 3.9 %"
+    assert column(table, "Δ copied, pixels") == ["-10.0 %", "baseline", "-20.0 %", "baseline"]
+    assert all(effect.margin is None for effect in table.effects)
+    errors = {"nn_copied_pixels": errors_of(tuple(made["cell"]), 0.01**2 * np.eye(4))}
+    (table,) = result_tables(made, layout, errors)
+    assert column(table, "Δ copied, pixels")[0] == "-10.0 ± 2.8 % (p < 0.001)"
+
+
 def test_a_difference_of_infinite_numbers_is_unknown() -> None:
     values = [1.0, 2.0, math.inf, 1.0, 1.1, 1.2, math.inf, 2.0, 3.0, math.inf, 2.0, 3.0]
     compared = replace(COMPARED, metrics=("nn_ratio_pixels",))

@@ -38,6 +38,15 @@ def test_html_needs_nothing_beside_it(tmp_path: Path) -> None:
     assert re.search(r'class="number best"[^>]*><button[^>]*>10\.00 ± 0\.39</button>', page) and ">≈</span>" in page
 
 
+def test_samples_say_which_classes_they_show(tmp_path: Path) -> None:
+    made = report(frame(), tmp_path)
+    assert "The classes come in turn" not in to_html(made)
+    named = to_html(replace(made, classes=("0: cat", "1: <dog>")))
+    assert "The classes come in turn, row by row: 0: cat, 1: &lt;dog&gt;." in named
+    many = to_html(replace(made, classes=tuple(f"class {i}" for i in range(30))))
+    assert "class 19 and 10 more." in many and "class 20" not in many
+
+
 def test_the_same_report_makes_the_same_page(tmp_path: Path) -> None:
     made = report(with_errors(frame()), tmp_path)
     assert to_html(made) == to_html(made)

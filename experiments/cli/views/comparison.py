@@ -11,12 +11,13 @@ from rich.text import Text
 from experiments.cli.views.tables import TextTable, numbers, sentences, values
 from experiments.inspection.compare import CellComparison, ComparedNumber
 from experiments.inspection.config_diff import FieldDifference, shown
-from reports.metrics import NORMAL_95, common_decimals, is_rounding, metric_info, title_of
+from reports.metrics import CHANCE_NOTE, NORMAL_95, common_decimals, is_rounding, metric_info, title_of
 from reports.metrics import shown as shown_metric
 
 MARK = "≈"
 EXPLANATIONS = (
     ("±: half of the 95% interval; of a difference, paired by image.", lambda number: number.error is not None),
+    (CHANCE_NOTE, lambda number: metric_info(number.metric).by_chance),
     (
         f"{MARK}: not significantly different at the 5% level, each metric by itself.",
         lambda number: number.is_significant is False,

@@ -10,7 +10,7 @@ from rich.text import Text
 
 from edm.config import SPLITS
 from experiments.cli.views.tables import Paragraph, TextTable, numbers, sentences, values
-from experiments.trials.data_records import numbered
+from experiments.trials.data_records import names_in_record, numbered
 
 FOLDER_COMMAND = "edm-sweep data prepare folder --from DIR --resolution N"
 INDENT = 15
@@ -21,7 +21,7 @@ def record_view(made: dict[str, Any]) -> Group:
     shape, splits, source = made["shape"], made["splits"], made["source"]
     facts = {
         "images": f"{made['images']:,}" + (f" of {_times(shape)}, uint8" if shape else ""),
-        "classes": _classes(made["num_classes"], tuple((source or {}).get("classes", ()))),
+        "classes": _classes(made["num_classes"], names_in_record(made["name"], source)),
         "splits": ", ".join(f"{split} {splits[split]:,}" for split in SPLITS) if splits else None,
         "sigma_data": made["sigma_data"],
         "fingerprint": made["fingerprint"],

@@ -53,6 +53,7 @@ def measure_memorisation(context: EvaluationContext, scores: Scores) -> None:
         rows = pixel_rows(drawn) if view.name == PIXELS else _drawn_features(context, len(drawn))
         found[view.name] = memorisation(rows, view.train, view.test, count, context.device)
         scores.metrics |= _metrics(f"nn_{{}}_{view.name}", found[view.name])
+        scores.compare(f"nn_copied_{view.name}", found[view.name].shares.cpu())
         scores.metrics |= baseline_memorisation(real, view)
     order, closest = real.order("train"), found[FEATURES].closest(CLOSEST)
     neighbours = {name: context.data.images[order[it.nearest.indices[closest, 0]]] for name, it in found.items()}

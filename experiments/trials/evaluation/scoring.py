@@ -57,11 +57,19 @@ class Scores:
 
     def add(self, name: str, value: float, influences: Tensor) -> None:
         """Add a metric with its standard error and 95% interval, from the influence of every image on it."""
-        influences = within_classes(influences, self.labels)
+        influences = self.compare(name, influences)
         error = standard_error(influences)
         low, high = interval(value, error)
         self.metrics |= {name: value, f"{name}_se": error, f"{name}_low": low, f"{name}_high": high}
+
+    def compare(self, name: str, influences: Tensor) -> Tensor:
+        """Let a metric be compared between cells, image by image. Returns the influences less those of classes.
+
+        influences: of all images, or of the first ones.
+        """
+        influences = within_classes(influences, self.labels[: len(influences)])
         self.influences[name] = influences.float()
+        return influences
 
 
 class Scorer:

@@ -8,6 +8,7 @@ import torch
 
 from edm.metrics.memorisation import PixelPieces, memorisation, pixel_rows
 from edm.metrics.neighbours import nearest
+from edm.metrics.uncertainty import standard_error
 
 DIMENSION = 4
 
@@ -111,6 +112,35 @@ def test_copied_is_0_up_to_its_error_for_a_generator_that_copies_nothing(change)
     assert errors == pytest.approx(np.full(200, errors[0]), rel=1e-9)  # it does not depend on who is who
     assert copied.std() == pytest.approx(errors[0], rel=0.2)
     assert abs(copied.mean()) < 3 * errors[0] / math.sqrt(200)
+
+
+def drawn(copies, noise, train):
+    """Images of a generator that copies a share of its images: the first ones, so that two can share them."""
+    generator = torch.Generator().manual_seed(noise)
+    fresh = torch.randn(500, DIMENSION, generator=generator)
+    chosen = train[torch.randint(len(train), (500,), generator=generator)]
+    return torch.where(torch.rand(500, 1, generator=generator) < copies, chosen, fresh)
+
+
+@pytest.mark.parametrize(("a", "b"), [(0.0, 0.3), (0.6, 0.3)])
+def test_intervals_of_differences_of_copied_shares_have_their_coverage(a, b):
+    train, test = rows(160, seed=7), rows(60, seed=8)
+    differences, errors, by_chance = [], [], []
+    for repetition in range(500):
+        one, other = (memorisation(drawn(share, repetition, train), [train], [test], 60) for share in (a, b))
+        differences.append(one.copied - other.copied)
+        errors.append(standard_error(one.shares - other.shares))
+        by_chance.append(one.copied_error + other.copied_error)
+    away = np.abs(np.array(differences) - np.mean(differences))  # their mean is the truth, for these splits
+    assert np.mean(errors) == pytest.approx(np.std(differences), rel=0.08)
+    assert 0.92 <= (away < 1.96 * np.array(errors)).mean() <= 0.98
+    assert (away < 1.96 * np.array(by_chance)).mean() == 1  # what a difference was held against before
+
+
+def test_copied_is_the_mean_of_its_shares():
+    found = memorisation(torch.cat([COPIES[:100], FRESH[:100]]), [TRAIN], [TEST], 300)
+    assert float(found.shares.mean()) == pytest.approx(found.copied, rel=1e-12)
+    assert found.shares.unique().tolist() == pytest.approx([-4, 1], rel=1e-12)  # 1200 of 1500 are train
 
 
 # Edges

@@ -191,6 +191,7 @@ def data_list() -> RenderableType:
 def data_prepare() -> RenderableType:
     return record_view(
         {
+            "name": "celeba",
             "images": 182_732,
             "shape": [3, 128, 128],
             "num_classes": 0,

@@ -23,6 +23,7 @@ from experiments.tracking.records import record_plan
 from experiments.tracking.remote import ServerRecord
 from reports.formats import FORMATS
 from tests.experiments.store.test_results import OLD
+from tests.planning import load_sweep, plan_sweep
 
 
 @pytest.fixture
@@ -49,6 +50,25 @@ def test_results_have_the_cost_of_trainings_at_their_end(tiny_plan: Plan, record
     assert made["parameters"].gt(1000).all() and made["training_s"].gt(0).all() and made["val_loss"].notna().all()
     assert made["gpu_hours"].isna().all()  # it was trained on a CPU
     assert set(made["training_name"]) == {"attention", "no-attention"}
+
+
+@pytest.mark.parametrize(
+    ("data", "setting", "named"),
+    [
+        ("cifar10", "{sampling.guidance: [1, 2]}", True),
+        ("cifar10", "{sampling.guidance: [0, 1]}", False),
+        ("cifar10", "{training.label_dropout: [0.1, 1.0], sampling.guidance: [0]}", False),
+        ("digits", "{sampling.guidance: [1, 2]}", False),
+    ],
+)
+def test_samples_name_the_classes_that_all_cells_draw(
+    data: str, setting: str, named: bool, tmp_path: Path, store: Store
+) -> None:
+    file = tmp_path / "classes.yaml"
+    file.write_text(f"name: classes\ndata: {{name: {data}}}\ntraining: {{kimg: 1}}\ngrid: {setting}\n")
+    plan = plan_sweep(load_sweep(file))
+    made = report_of([Source(plan, store, "classes")]).classes
+    assert made[:2] == (("0: airplane", "1: automobile") if named else ())
 
 
 def test_a_cell_that_failed_says_so(tiny_plan: Plan, recorded: Path, tmp_path: Path) -> None:

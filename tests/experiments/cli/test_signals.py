@@ -3,6 +3,8 @@
 import json
 import os
 import signal
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -32,6 +34,27 @@ def heard() -> Iterator[None]:
     before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
     yield
     signal.signal(signal.SIGHUP, before)
+
+
+WHILE_PLANNING = """
+import os, sys
+from experiments.cli import main, run
+
+number = int(sys.argv.pop())
+run.read_sweep = lambda *_: os.kill(os.getpid(), number)
+main.main()
+"""
+
+
+@pytest.mark.usefixtures("heard")
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT])
+def test_a_signal_while_a_run_plans_ends_it_as_later(number: signal.Signals, tmp_path: Path) -> None:
+    words = ["run", "sweep.yaml", "--store", tmp_path / "store", int(number)]
+    process = subprocess.run(
+        [sys.executable, "-c", WHILE_PLANNING, *map(str, words)], cwd=tmp_path, capture_output=True, text=True
+    )
+    assert (process.returncode, process.stderr) == (130, "Interrupted.\n")
+    assert not (tmp_path / "store").exists()
 
 
 @pytest.mark.usefixtures("heard")

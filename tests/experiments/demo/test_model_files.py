@@ -125,6 +125,11 @@ def test_what_cannot_be_downloaded_is_a_sentence(known: None, tmp_path: Path) ->
     assert "could not be downloaded from http://127.0.0.1:" in str(result.exception)
 
 
+def test_classes_of_cifar_10_are_named(tmp_path: Path) -> None:
+    names = ["edm-cifar10-32x32-cond-ve", "edm-cifar10-32x32-uncond-vp", "edm-imagenet-64x64-cond-adm"]
+    assert [offer.classes[3:4] for offer in offers(names, Store(tmp_path))] == [("cat",), (), ()]
+
+
 def test_known_names_are_offered_without_a_file(tmp_path: Path) -> None:
     [offer] = offers(["edm-cifar10-32x32-uncond-vp"], Store(tmp_path))
     assert offer.file is not None and offer.label_dropout == 0.0

@@ -56,6 +56,13 @@ def network(studio: Studio, name: str) -> Network:
     return studio.network(name)
 
 
+def test_the_command_names_a_class_that_cannot_be_mistaken(network: Network, studio: Studio) -> None:
+    wanted = replace(read(FORM, network), label=2)
+    assert "--label 2 " in command(network, wanted, studio.store)
+    odd = replace(network, classes=("0", "1", "10", "2"))
+    assert "--label number=2 " in command(odd, wanted, studio.store)
+
+
 def views(studio: Studio, name: str, *forms: Form) -> list[PageView]:
     studio.begin(KEY)
     return list(studio.draw(KEY, name, list(forms)))

@@ -16,7 +16,7 @@ from experiments.inspection.config_diff import FieldDifference
 from experiments.store.results import EvaluationResult
 from experiments.store.store import Store
 from experiments.sweep.plan import Plan
-from reports.metrics import NORMAL_95
+from reports.metrics import CHANCE_NOTE, NORMAL_95
 
 
 def printed(found) -> str:
@@ -95,3 +95,11 @@ def test_errors_that_rounding_left_are_not_shown(finished: tuple[Plan, Store]) -
     number = ComparedNumber("class_accuracy", 0.1, 0.2, 1.4e-17, 2.8e-17, 3e-17)
     text = printed(replace(found, numbers=(number,)))
     assert number.is_significant is None and "10.0 %" in text and "0.000" not in text
+
+
+def test_the_interval_of_a_copied_share_is_explained(finished: tuple[Plan, Store]) -> None:
+    found = compare("attention/heun", "attention/euler", finished[1])
+    assert CHANCE_NOTE not in printed(found)
+    copied = ComparedNumber("nn_copied_pixels", 0.1, 0.2, 0.02, 0.02, 0.01)
+    shown = printed(replace(found, numbers=(copied,)))
+    assert CHANCE_NOTE in shown and "-10.0 ± 2.0 %" in shown

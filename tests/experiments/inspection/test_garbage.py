@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from typer.testing import CliRunner
+from typer.testing import CliRunner, Result
 
 import edm
 from experiments.cli.main import app
@@ -233,6 +233,37 @@ def test_a_forgotten_sweep_refers_to_nothing(done: tuple[Plan, Store]) -> None:
     assert isinstance(gc(store, "--forget", "other").exception, UserError)
     gc(store, "--forget", "tiny_digits", "--yes")
     assert not list(store.root.glob("trainings/*")) and not list(store.root.glob("sweeps/*"))
+
+
+def test_a_forgotten_sweep_keeps_its_report_unless_asked(done: tuple[Plan, Store]) -> None:
+    _, store = done
+    report, other = store.report_folder("tiny_digits"), store.report_folder("tiny_digits+other")
+    for folder in (report, other):
+        folder.mkdir(parents=True)
+        (folder / "report.html").write_text("a table")
+    assert f"{report} stays, unless you add --reports" in told(gc(store, "--forget", "tiny_digits"))
+    listed = told(gc(store, "--forget", "tiny_digits", "--reports"))
+    assert "reports/tiny_digits" in listed and "stays" not in listed
+    assert "MLflow keeps the experiment tiny_digits" in listed
+    gc(store, "--forget", "tiny_digits", "--reports", "--yes")
+    assert not report.exists() and other.exists()
+
+
+def test_a_report_that_stays_is_named(done: tuple[Plan, Store]) -> None:
+    _, store = done
+    store.report_folder("tiny_digits").mkdir(parents=True)
+    assert "tiny_digits stays. MLflow keeps" in told(gc(store, "--forget", "tiny_digits", "--yes"))
+    assert store.report_folder("tiny_digits").exists()
+
+
+def test_reports_are_deleted_only_of_forgotten_sweeps(done: tuple[Plan, Store]) -> None:
+    refused = gc(done[1], "--reports", "--yes")
+    assert isinstance(refused.exception, UserError) and "give --forget SWEEP, too" in str(refused.exception)
+
+
+def told(result: Result) -> str:
+    """What a command printed, without the ends of its lines."""
+    return " ".join(result.output.split())
 
 
 def test_a_store_whose_sweeps_cannot_be_read_is_left_alone(done: tuple[Plan, Store]) -> None:

@@ -1,6 +1,7 @@
 """Publishing a cell: a folder in the hub's layout, a card with its table, and the same images loaded back."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import markdown
@@ -12,10 +13,13 @@ from safetensors.torch import load_file
 
 import edm
 from edm.generate import generate
+from experiments.inspection.lookup import NamedTask
+from experiments.inspection.publication import model_card
 from experiments.store.drawings import features_folder
 from experiments.store.results import EvaluationResult
 from experiments.store.store import Store
 from experiments.sweep.plan import Plan
+from reports.metrics import CHANCE_NOTE
 from tests.commandline import invoke
 from tests.inprocess import run_all
 from tests.planning import load_sweep, plan_sweep
@@ -53,6 +57,16 @@ def test_the_card_has_metadata_table_samples_and_the_command(published: Path, do
     assert {m["type"]: m["value"] for m in row["results"][0]["metrics"]}["fid_test"] == metrics["fid_test"]
     assert "| FID test | " in body and "![Samples](samples.png)" in body and "edm-sweep run" in body
     assert evaluation.signature in body
+
+
+def test_the_card_explains_the_interval_of_a_copied_share(done: tuple[Plan, Store]) -> None:
+    plan, store = done
+    evaluation = plan.cells[0].evaluation
+    result = store.finished(EvaluationResult, evaluation.signature)
+    copied = {"nn_copied_pixels": 0.1, "nn_copied_pixels_se": 0.02}
+    named = NamedTask("tiny_digits", CELL, evaluation.training.signature, evaluation.signature)
+    cards = [model_card(named, evaluation, replace(result, metrics=m), 1, False) for m in (result.metrics, copied)]
+    assert [CHANCE_NOTE in card for card in cards] == [False, True]
 
 
 def test_the_hub_reads_the_card_and_renders_its_table_and_samples(published: Path) -> None:

@@ -22,7 +22,7 @@ from experiments.sweep.plan import Plan
 from experiments.sweep.preparations import ExactSolution
 from experiments.sweep.tasks import Evaluation, Training
 from experiments.tracking.frames import results_frame, scores_in_store
-from experiments.tracking.paired_errors import influence_files, paired_deviations
+from experiments.tracking.paired_errors import difference_errors, influence_files, paired_deviations
 from experiments.trials.assets import ensure_published, load_published
 from experiments.trials.evaluation import context as evaluation_context
 from experiments.trials.evaluation import draw
@@ -239,6 +239,7 @@ def test_scores_that_are_asked_for_later_are_added_without_drawing_again(
         assert found["nn_copied_pixels_se"] > 0
         assert {"nn_ratio_pixels", "nn_copied_features", "real_nn_ratio_pixels", "truncation_rms"} <= found.keys()
         assert all(found[f"fid_infinity_{split}_se"] > 0 for split in SPLITS)
+    assert difference_errors(store, *more.evaluations)["nn_copied_features"] > 0
     frame = results_frame(more, scores_in_store(more, store))
     assert frame[["nn_copied_pixels", "nn_copied_pixels_se", "real_nn_copied_features"]].notna().all().all()
     assert not open_schedule(few, store).of("waiting")  # fewer scores are covered by more

@@ -210,7 +210,7 @@ def test_grid_holds_the_images_of_that_label_and_nothing_else_changed(studio, tm
     assert result.exit_code == 0, result.output
     assert pictures == [str(out)]
     assert json.loads(result.stdout)["drawn"] == (
-        f"training {plan.cells[0].training.signature} on digits: heun, 5 steps, guidance 2.5"
+        f"training {plan.cells[0].training.signature} on digits: heun, 5 steps, guidance 2.5, class 7"
     )
     model = edm.load(plan.cells[0].training.signature, store=store.root)
     sampling = sampling_of(plan.cells[0].training, {"guidance": 2.5, "sampler": "heun", "steps": 5})
@@ -321,4 +321,4 @@ def test_an_unfinished_training_is_said(studio, tmp_path: Path) -> None:
     name = plan.cells[0].training.signature
     (copied.folder("trainings", name) / "result.json").unlink()
     result, _ = sample(copied, "ema=0.07")
-    assert isinstance(result.exception, UserError) and "is not finished, or failed" in str(result.exception)
+    assert isinstance(result.exception, UserError) and "with --recompute missing" in str(result.exception)
