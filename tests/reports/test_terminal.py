@@ -155,7 +155,7 @@ def test_a_very_narrow_terminal_shows_a_paragraph_for_each_row() -> None:
 
 
 def test_a_table_without_scores_shows_its_rows() -> None:
-    (table,) = result_tables(frame(), replace(LAYOUT, metrics=("kid_train",)))
+    (table,) = result_tables(frame().assign(kid_train=float("nan")), replace(LAYOUT, metrics=("kid_train",)))
     for width in (20, 80):
         assert len(re.findall("nano|micro", printed(table, width))) == 4
 

@@ -129,7 +129,7 @@ def test_a_wrong_file_is_one_sentence_and_exit_code_2(command: str, tmp_path: Pa
         (("run", DIGITS, "--store", "/proc/store"), "the store cannot be written"),
         (("ui", "--store", "/proc/store"), "nothing is recorded there yet; run a sweep first"),
         (("ui", "--port", "99999"), "65535"),
-        (("run", DIGITS, "--set", "foo.bar=1"), "the sections are data, model, training, sampling, evaluation"),
+        (("run", DIGITS, "--set", "foo.bar=1"), "as the section, choose from data, model, training, sampling"),
         (("run",), "Missing argument"),
         (
             ("data", "prepare", "cifar"),

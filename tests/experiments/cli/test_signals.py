@@ -30,10 +30,12 @@ def ignored() -> Iterator[None]:
 
 @pytest.fixture
 def heard() -> Iterator[None]:
-    """SIGHUP as a program in a terminal finds it, also where nohup has started the tests."""
-    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    """SIGHUP and SIGINT as a program in a terminal finds them, also where nohup or a script's & started the tests."""
+    defaults = {signal.SIGHUP: signal.SIG_DFL, signal.SIGINT: signal.default_int_handler}
+    before = {number: signal.signal(number, handler) for number, handler in defaults.items()}
     yield
-    signal.signal(signal.SIGHUP, before)
+    for number, handler in before.items():
+        signal.signal(number, handler)
 
 
 WHILE_PLANNING = """

@@ -17,6 +17,7 @@ from tests import ROOT
 WITHOUT_RESULT = {
     *("edm.pictures", "edm.files", "edm.checksums", "edm.parallel", "edm.temporary"),
     *("edm.trying", "edm.registry", "edm.extension", "edm.extend", "edm.metrics.own", "edm.data.progress"),
+    "edm.data.class_names",
 }
 
 
