@@ -8,6 +8,8 @@ from collections.abc import Iterable
 
 HIDDEN = "***"
 USERINFO = re.compile(r"(?<=://)[^/\s'\"]+(?=@)")  # of an address: user:password
+WORDS = ("pass", "token", "secret", "key", "authorization")  # one of which is in every name of a secret
+# the patterns of names are text, since compiling them takes longer than most commands' errors, which hold none
 NAME = (  # of a secret, with what may be joined to it: DB_PASSWORD, secret-key, token2; a tokenizer is none
     r"(?:pass(?:word|wd|phrase)|token(?!i[sz])|secret|api[_-]?key|access[_-]?key|private[_-]?key|authorization)[\w-]*"
 )
@@ -25,10 +27,10 @@ SCHEME = r"(?:(?:bearer|basic|token|digest|negotiate|api-?key)\s+)?"  # of the h
 IN_QUOTES = rf"(?P<quote>['\"])(?P<scheme>{SCHEME})(?:\\.|(?!(?P=quote))[^\\])+(?=(?P=quote))"
 VALUE = rf"(?:{IN_QUOTES}|(?P<word>\\?['\"]?{SCHEME})[^\s'\"&;,]+)"
 # name=value and "name: value", in queries, settings, headers, YAML and JSON
-ASSIGNED = re.compile(rf"(?i)(?P<name>{NAME}\\?['\"]?\s*(?:=|:(?!\s+{MESSAGE}))\s*){VALUE}")
-OPTION = re.compile(rf"(?i)--?(?:[a-z0-9]+-)*{NAME}")
+ASSIGNED = rf"(?i)(?P<name>{NAME}\\?['\"]?\s*(?:=|:(?!\s+{MESSAGE}))\s*){VALUE}"
+OPTION = rf"(?i)--?(?:[a-z0-9]+-)*{NAME}"
 # --password VALUE, but not where a sentence speaks of the option
-AFTER_OPTION = re.compile(
+AFTER_OPTION = (
     rf"(?i)(?P<name>(?<![\w-])--?(?:[a-z0-9]+-)*{NAME}\s+)(?!-|{MESSAGE}|(?:and|or|is|was|to|in|with|if|for)\s){VALUE}"
 )
 FOLDERS = re.compile(r"(?<![\w.~/:-])/(?:[^/\s'\",:;<>]+/)+(?=[^/\s])")  # before the last part of an absolute path
@@ -38,15 +40,25 @@ COMMANDS = ("--on-finish", "--on-failure")  # options whose values are a person'
 def redact(text: str) -> str:
     """Return a text with every password and token in it replaced by ***."""
     shown = USERINFO.sub(HIDDEN, text)
-    for pattern in (ASSIGNED, AFTER_OPTION):
-        shown = pattern.sub(_hidden, shown)
+    if _may_name_a_secret(shown):
+        for pattern in (ASSIGNED, AFTER_OPTION):
+            shown = re.sub(pattern, _hidden, shown)
     return shown
+
+
+def _may_name_a_secret(text: str) -> bool:
+    lowered = text.lower()
+    return any(word in lowered for word in WORDS)
 
 
 def _hidden(found: re.Match[str]) -> str:
     """What is shown of a secret: its name, its quotation mark and its scheme."""
     parts = (found[group] or "" for group in ("name", "quote", "scheme", "word"))
     return f"{''.join(parts)}{HIDDEN}"
+
+
+def _is_secret_option(word: str) -> bool:
+    return word.startswith("-") and _may_name_a_secret(word) and re.fullmatch(OPTION, word) is not None
 
 
 def without_paths(text: str) -> str:
@@ -61,7 +73,7 @@ def redacted_command(words: Iterable[str]) -> str:
     shown: list[str] = []
     for word in words:
         option, equals, _ = word.partition("=")
-        if shown and (shown[-1] in COMMANDS or OPTION.fullmatch(shown[-1])):
+        if shown and (shown[-1] in COMMANDS or _is_secret_option(shown[-1])):
             shown.append(HIDDEN)
         elif option in COMMANDS and equals:
             shown.append(f"{option}={HIDDEN}")
