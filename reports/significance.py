@@ -170,9 +170,8 @@ def _z_test(a: Sample, b: Sample, paired: PairedErrors | None) -> DifferenceTest
     if paired is not None and paired.has_all((a.cells[0], b.cells[0])):
         error = paired.error_of_difference(a.cells[0], b.cells[0])
     else:
-        error = (
-            a.standard_errors[0] + b.standard_errors[0]
-        )  # the largest possible, whatever their correlation (Cauchy-Schwarz)
+        # the largest possible, whatever their correlation (Cauchy-Schwarz)
+        error = a.standard_errors[0] + b.standard_errors[0]
     value = a.values[0] - b.values[0]
     if error is None or is_rounding(error, (*a.values, *b.values)) or math.isinf(error) or math.isnan(value):
         return None

@@ -20,6 +20,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 HEAD_CHANNELS = (16, 32)  # of heads that these kernels are for
+HALVES = (torch.bfloat16, torch.float16)
 WHOLE = 256  # of which the number of tokens is a multiple
 MOST_TOKENS = 1024  # with a gradient; with more, what blocks of keys add to that of the queries takes much memory
 # tokens whose queries, and whose keys and values, one program works on; its warps; stages of its loop's pipeline
@@ -34,8 +35,11 @@ SIZES = ["heads", "images", "blocks"]  # which Triton would otherwise make const
 def suits(qkv: Float[Tensor, "b hw 3 n c"]) -> bool:
     """Return whether these kernels are for such queries, keys and values; there is no gradient in float32."""
     _, tokens, _, _, channels = qkv.shape
-    gradient = qkv.dtype != torch.float32 and tokens <= MOST_TOKENS
-    return channels in HEAD_CHANNELS and tokens % WHOLE == 0 and (gradient or not torch.is_grad_enabled())
+    if channels not in HEAD_CHANNELS or tokens % WHOLE:
+        return False
+    if torch.is_grad_enabled():
+        return qkv.dtype in HALVES and tokens <= MOST_TOKENS
+    return qkv.dtype in (*HALVES, torch.float32)
 
 
 def attention(qkv: Float[Tensor, "b hw 3 n c"]) -> Float[Tensor, "b hw n c"]:
