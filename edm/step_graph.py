@@ -6,10 +6,12 @@ A graph launches all of them at once: the same kernels on the same numbers, so t
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Sequence
+from contextlib import contextmanager
 from typing import Protocol, runtime_checkable
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 WARM_UP = 3  # calls before the capture, in which libraries choose kernels and compilers compile
@@ -94,3 +96,33 @@ class ReplayedFunction:
             self.on_problem(str(error).split("\n")[0])
         else:
             self._inputs = held
+
+
+@contextmanager
+def seeded(seed: int, device: torch.device) -> Generator[None, None, None]:
+    """Seed torch's generators of the CPU and of `device` inside the block, and restore them after it."""
+    with torch.random.fork_rng([device] if device.type == "cuda" else []):  # pyright: ignore[reportUnknownMemberType]
+        torch.manual_seed(seed)  # pyright: ignore[reportUnknownMemberType]
+        yield
+
+
+def replays_follow_seeds(recorder: Recorder, device: torch.device) -> bool:
+    """Return whether a captured dropout drops, in every replay, what a call would drop by the seed of that moment.
+
+    PyTorch means it to, since a graph reads its generator's seed when it is replayed. It is tried all the same, since
+    a training whose masks were all the same would look like any other.
+    """
+    ones = torch.ones(256, device=device)
+    replayed = ReplayedFunction(_dropped_twice, recorder)
+    for seed in range(WARM_UP + 3):
+        with seeded(seed, device):
+            found = replayed(ones)
+        with seeded(seed, device):
+            expected = _dropped_twice(ones)
+        if not torch.equal(found, expected):
+            return False
+    return True
+
+
+def _dropped_twice(x: Tensor) -> Tensor:
+    return F.dropout(F.dropout(x, 0.5), 0.5)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from typing import Any, cast
 
@@ -28,7 +28,7 @@ from edm.noise import Stream, generator, uniforms
 from edm.parallel import ALONE, Team, averaging_gradients
 from edm.precondition import Denoiser
 from edm.registry import Registration, Registry, as_it_is
-from edm.step_graph import GpuRecorder, ReplayedFunction
+from edm.step_graph import GpuRecorder, ReplayedFunction, replays_follow_seeds, seeded
 
 Loss = Callable[..., Tensor]  # (denoiser, images, labels, sigma, noise, augment_labels) -> one number for each image
 COMPILE_STEPS = 10_000  # with fewer steps, torch.compile takes longer than it saves: 50 s against 6 ms a step
@@ -160,7 +160,7 @@ class TrainState:
             synchronise_norms(self.denoiser, team)  # not those of the average, which only the first process evaluates
         if self.computing.compiled:
             compile_network(self.denoiser.network)
-        if team.size > 1 or self.draws_masks or any(extensions_in(config)):  # these do more in a step than a GPU's work
+        if self.computing.graphed and not self._fits_graph(network):
             self.computing = replace(self.computing, graphed=False)
         self.objective: nn.Module = Objective(self.denoiser, config)
         if team.size > 1:
@@ -201,6 +201,14 @@ class TrainState:
         tensors = self.team.broadcast(self.tensors(), self.device)
         if self.team.rank > 0:
             self.load(tensors)
+
+    def _fits_graph(self, network: NetworkConfig) -> bool:
+        """Return whether a step is a GPU's work alone, whose dropout masks are others in every replay."""
+        if self.team.size > 1 or any(extensions_in((network, self.config))):
+            return False
+        if network.dropout == 0:
+            return True
+        return self.num_parts == 1 and replays_follow_seeds(GpuRecorder(self.device), self.device)
 
     @property
     def num_parts(self) -> int:
@@ -283,7 +291,13 @@ def _gradient_of_steps(state: TrainState, data: TrainingSet) -> Callable[[int], 
 
     graphed = state.computing.graphed
     compute = ReplayedFunction(computed, GpuRecorder(state.device), without_graph) if graphed else computed
-    return lambda step: compute(*batches.team_share(step, state.team, state.num_parts))
+
+    def gradient(step: int) -> Tensor:
+        source = batches.team_share(step, state.team, state.num_parts)
+        with _seeded_dropout(state, 0):  # here, as a graph reads its seed when it is replayed
+            return compute(*source)
+
+    return gradient
 
 
 def _compute_gradient(state: TrainState, batch: Batch) -> Float[Tensor, ""]:
@@ -293,7 +307,8 @@ def _compute_gradient(state: TrainState, batch: Batch) -> Float[Tensor, ""]:
     parts = batch.parts(len(batch.images) // state.num_parts)
     for number, part in enumerate(parts):
         with _gradient_exchange(state, number == len(parts) - 1):
-            with _seeded_dropout(state, number), autocast(state.computing.precision, state.device):
+            seeded_part = _seeded_dropout(state, number) if number > 0 else nullcontext()
+            with seeded_part, autocast(state.computing.precision, state.device):
                 losses = state.objective(part)
             loss = losses.mean() / len(parts)
             scaled = cast(Tensor, state.scaler.scale(loss))
@@ -308,17 +323,13 @@ def _gradient_exchange(state: TrainState, last: bool) -> AbstractContextManager[
     return nullcontext() if last or not isinstance(objective, DistributedDataParallel) else objective.no_sync()
 
 
-@contextmanager
-def _seeded_dropout(state: TrainState, number: int) -> Generator[None, None, None]:
-    """Draw dropout masks from (seed, step, micro-batch) inside the block, and restore torch's generator after it."""
+def _seeded_dropout(state: TrainState, number: int) -> AbstractContextManager[None]:
+    """Draw dropout masks from (seed, step, micro-batch) inside the block."""
     if not state.draws_masks:
-        yield
-        return
-    step = torch.tensor([state.step])
-    with torch.random.fork_rng([state.device] if state.device.type == "cuda" else []):  # pyright: ignore[reportUnknownMemberType]
-        own = state.team.rank * state.num_parts + number
-        torch.manual_seed(int(uniforms(state.seed, Stream.DROPOUT, step, own)[0] * 2**32))  # pyright: ignore[reportUnknownMemberType]
-        yield
+        return nullcontext()
+    own = state.team.rank * state.num_parts + number
+    seed = uniforms(state.seed, Stream.DROPOUT, torch.tensor([state.step]), own)[0]
+    return seeded(int(seed * 2**32), state.device)
 
 
 def _step_optimizer(state: TrainState) -> None:

@@ -35,7 +35,7 @@ SECTIONS = (  # the most valuable first
     Section("ceilings", 15, "measures what the machine can do at most"),
     Section("exactness", 40, "compares noise, network, gradient, samplers and scores with the CPU"),
     Section("steps", 40, "looks for steps that wait, resumes a training, recomputes batch-norm statistics"),
-    Section("graph", 30, "compares trainings as CUDA graphs with trainings without"),
+    Section("graph", 50, "compares trainings as CUDA graphs with trainings without"),
     Section("training", 110, "times training of the 5.0 M network beside the plain loop"),
     Section("sampling", 50, "times sampling of the 5.0 M network, guided and not, beside the plain loop"),
     Section("attention", 20, "times attention by each of torch's kernels"),

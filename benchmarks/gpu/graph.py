@@ -1,7 +1,7 @@
-"""A step's gradient as one CUDA graph: the same numbers as without, also resumed, and no step that waits."""
+"""A step's gradient as one CUDA graph: the same numbers as without, also with dropout, and no step that waits."""
 
 import itertools
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -12,9 +12,34 @@ from benchmarks.gpu.setting import Setting
 from benchmarks.gpu.steps import EVERYTHING, no_waiting
 from edm.batches import TrainingSet
 from edm.config import NetworkConfig, Precision, TrainingConfig
-from edm.train import Computing, train
+from edm.step_graph import WARM_UP
+from edm.train import Computing, TrainState, train
 
 STEPS = 12
+COMPILE_S = 45.0  # what compiling a small network may take
+
+
+@dataclass(frozen=True)
+class Case:
+    """How to train, with and without a graph."""
+
+    precision: Precision
+    parts: int = 1  # micro-batches of a step
+    dropout: float = 0.0
+    compiled: bool = False
+
+    def __str__(self) -> str:
+        masks = f", dropout {self.dropout:g}" if self.dropout else ""
+        return f"{self.precision}, {self.parts} micro-batches{masks}{', compiled' if self.compiled else ''}"
+
+
+CASES = (
+    Case("fp32"),
+    Case("bf16"),
+    Case("bf16", 2),
+    Case("fp32", dropout=0.1),
+    Case("bf16", dropout=0.1),
+)
 
 
 def run(setting: Setting, report: Report) -> None:
@@ -22,36 +47,41 @@ def run(setting: Setting, report: Report) -> None:
     shape = network("mini", 32, setting.tiny)
     config = replace(EVERYTHING, batch_size=8 if setting.tiny else 64)
     data = training_set(24 if setting.tiny else 200, shape, setting.torch_device)
-    cases: list[tuple[Precision, int]] = [("fp32", 1), ("bf16", 1), ("bf16", 2)]
-    for precision, parts in cases:
-        what = f"training as a CUDA graph, {precision}, {parts} micro-batches"
-        with report.attempt(what):
-            compare(setting, report, what, shape, config, data, precision, parts)
+    for case in CASES:
+        compare(setting, report, case, shape, config, data)
+    compiled = Case("bf16", dropout=0.1, compiled=setting.is_gpu)
+    if report.has_time(f"training as a CUDA graph, {compiled}", 0 if setting.tiny else COMPILE_S):
+        compare(setting, report, compiled, network("nano", 32, setting.tiny), config, data)
 
 
 def compare(
-    setting: Setting,
-    report: Report,
-    what: str,
-    shape: NetworkConfig,
-    config: TrainingConfig,
-    data: TrainingSet,
-    precision: Precision,
-    parts: int,
+    setting: Setting, report: Report, case: Case, shape: NetworkConfig, config: TrainingConfig, data: TrainingSet
 ) -> None:
     """Compare the state after some steps with that of a training without a graph, in deterministic mode."""
-    plain = Computing(precision, compiled=False, micro_batch=config.batch_size // parts, kernels=setting.is_gpu)
+    what = f"training as a CUDA graph, {case}"
+    size = config.batch_size // case.parts
+    plain = Computing(case.precision, case.compiled, micro_batch=size, kernels=setting.is_gpu)
     graphed = replace(plain, graphed=setting.is_gpu)
-    torch.use_deterministic_algorithms(True)
-    expected, found = (trained(shape, config, data, computing) for computing in (plain, graphed))
-    torch.use_deterministic_algorithms(False)
-    away = max(float((expected[name].double() - found[name].double()).abs().max()) for name in expected)
-    report.check(f"{what}: largest difference from one without", away, 0)
-    steps = train(new_state(shape, config, data.device, graphed), data)
-    list(itertools.islice(steps, 5))  # the graph is captured on the way, which waits
+    shape = replace(shape, dropout=case.dropout)
+    with report.attempt(what):
+        torch.use_deterministic_algorithms(True)
+        try:
+            expected, found = (trained(shape, config, data, computing) for computing in (plain, graphed))
+        finally:
+            torch.use_deterministic_algorithms(False)
+        away = max(float((expected[name].double() - found[name].double()).abs().max()) for name in expected)
+        report.check(f"{what}: largest difference from one without", away, 0)
+        find_waiting(report, what, new_state(shape, config, data.device, graphed), data)
+
+
+def find_waiting(report: Report, what: str, state: TrainState, data: TrainingSet) -> None:
+    """Take steps that may not make the host wait, once the graph is captured, which waits."""
+    wanted, steps = state.computing.graphed, train(state, data)
+    list(itertools.islice(steps, WARM_UP + 2))
     with no_waiting(data.device):
         list(itertools.islice(steps, 4))
     report.check(f"{what}: steps that wait", 0, 0)  # else an error would have come
+    report.check(f"{what}: steps that are not a graph after all", float(wanted and not state.computing.graphed), 0)
 
 
 def trained(shape: NetworkConfig, config: TrainingConfig, data: TrainingSet, computing: Computing) -> dict[str, Tensor]:

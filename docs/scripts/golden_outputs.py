@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
+import platform
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -42,9 +44,18 @@ CPU = torch.device("cpu")
 Values = Iterator[Any]  # tensors, numbers, bytes
 
 
-def versions() -> dict[str, str]:
-    """Return the versions of the libraries whose arithmetic the outputs depend on."""
-    return {"torch": torch.__version__.partition("+")[0], "numpy": np.__version__}
+def environment() -> str:
+    """Return what the outputs' bits depend on beside the code: versions of libraries, and who made the CPU."""
+    return f"torch {torch.__version__.partition('+')[0]}, numpy {np.__version__}, {_cpu_maker()}"
+
+
+def _cpu_maker() -> str:
+    """Return the CPU's maker as Linux names it; elsewhere, what Python knows of the CPU."""
+    with contextlib.suppress(OSError):
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith("vendor_id"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()
 
 
 def digest_of(part: str) -> str:

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from edm.batches import Batches, TrainingSet
 from edm.config import NetworkConfig, TrainingConfig
-from edm.step_graph import WARM_UP, Function, Replay, ReplayedFunction
+from edm.step_graph import WARM_UP, Function, Replay, ReplayedFunction, replays_follow_seeds, seeded
 from edm.train import Computing, TrainState, train
 from tests.edm.test_waiting import CONFIG, GPU, NETWORK, CopiesThatWait, images_on
 
@@ -28,8 +28,30 @@ class CallingRecorder:
         self.captures += 1
         if self.error is not None:
             raise self.error
-        output = torch.full((), torch.nan)  # capturing computes nothing
-        return (lambda: output.copy_(function(*inputs))), output
+        output = torch.empty(0)  # capturing computes nothing
+
+        def replay() -> None:
+            value = function(*inputs)
+            output.resize_as_(value).copy_(value)
+
+        return replay, output
+
+
+class MasksThatStay(CallingRecorder):
+    """Stands for a GPU's whose replays all draw the random numbers of the capture."""
+
+    def capture(self, function: Function, inputs: Sequence[Tensor]) -> tuple[Replay, Tensor]:
+        replay, output = super().capture(function, inputs)
+        seed = torch.initial_seed()
+
+        def seeded_again() -> None:
+            with seeded(seed, CPU):
+                replay()
+
+        return seeded_again, output
+
+
+CPU = torch.device("cpu")
 
 
 def doubled(x: Tensor, y: Tensor) -> Tensor:
@@ -82,7 +104,7 @@ def test_a_training_whose_step_cannot_be_captured_does_not_claim_it(monkeypatch)
     network = replace(NETWORK, dropout=0.0)
     data = TrainingSet(torch.zeros(30, 1, 8, 8, dtype=torch.uint8), torch.arange(30) % 3)
     computing = Computing("fp32", compiled=False, graphed=True)
-    state = TrainState(network, config, 0.5, 0, torch.device("cpu"), computing)
+    state = TrainState(network, config, 0.5, 0, CPU, computing)
     assert len(list(train(state, data))) == 5 and not state.computing.graphed
 
 
@@ -93,8 +115,15 @@ def test_an_error_of_the_program_itself_is_not_hidden() -> None:
             captured(torch.ones(3), torch.ones(3))
 
 
-def weights_after(steps: int, graphed: bool, monkeypatch: pytest.MonkeyPatch, micro_batch: int | None) -> list[Tensor]:
-    monkeypatch.setattr("edm.train.GpuRecorder", lambda device: CallingRecorder())
+def weights_after(
+    steps: int,
+    graphed: bool,
+    monkeypatch: pytest.MonkeyPatch,
+    micro_batch: int | None = None,
+    dropout: float = 0.0,
+    recorder: type[CallingRecorder] = CallingRecorder,
+) -> list[Tensor]:
+    monkeypatch.setattr("edm.train.GpuRecorder", lambda device: recorder())
     config = TrainingConfig(
         kimg=steps * 12 / 1000,
         batch_size=12,
@@ -107,20 +136,53 @@ def weights_after(steps: int, graphed: bool, monkeypatch: pytest.MonkeyPatch, mi
     )
     network = NetworkConfig(
         image_channels=1, resolution=8, num_classes=3, channels=8, depths=(1, 1), heads=(0, 2), bridge_heads=2,
-        cond_channels=4,
+        cond_channels=4, dropout=dropout,
     )  # fmt: skip
     images = torch.randint(0, 256, (30, 1, 8, 8), generator=torch.Generator().manual_seed(1)).to(torch.uint8)
     data = TrainingSet(images, torch.arange(30) % 3)
     computing = Computing("fp32", compiled=False, micro_batch=config.micro_batch, graphed=graphed)
-    state = TrainState(config.prepared(network), config, 0.5, 0, torch.device("cpu"), computing)
+    state = TrainState(config.prepared(network), config, 0.5, 0, CPU, computing)
     losses = list(train(state, data))
+    expected = graphed and recorder is CallingRecorder and not (dropout and micro_batch)  # each of these has a seed
+    assert state.computing.graphed == expected
     return [torch.stack(losses), *state.tensors().values()]
 
 
+@pytest.mark.parametrize("dropout", [0.0, 0.4], ids=["no dropout", "dropout"])
 @pytest.mark.parametrize("micro_batch", [None, 4], ids=["whole batches", "micro-batches"])
-def test_a_training_by_replays_equals_one_by_calls(micro_batch, monkeypatch) -> None:
-    by_calls, by_replays = (weights_after(9, graphed, monkeypatch, micro_batch) for graphed in (False, True))
+def test_a_training_by_replays_equals_one_by_calls(micro_batch, dropout, monkeypatch) -> None:
+    by_calls, by_replays = (weights_after(9, graphed, monkeypatch, micro_batch, dropout) for graphed in (False, True))
     torch.testing.assert_close(by_replays, by_calls, rtol=0, atol=0)
+
+
+def test_micro_batches_and_steps_have_masks_of_their_own(monkeypatch) -> None:
+    masks: list[Tensor] = []
+    dropout = torch.nn.functional.dropout
+
+    def drop(x: Tensor, share: float, training: bool) -> Tensor:
+        dropped = dropout(x, share, training)
+        masks.append((dropped == 0) & (x != 0))
+        return dropped
+
+    monkeypatch.setattr("edm.networks.blocks.F.dropout", drop)
+    weights_after(2, False, monkeypatch, micro_batch=4, dropout=0.4)
+    of_a_shape = [mask for mask in masks if mask.shape == masks[0].shape]
+    assert len(of_a_shape) >= 6
+    assert all(not a.equal(b) for i, a in enumerate(of_a_shape) for b in of_a_shape[:i])
+
+
+def test_replays_that_draw_the_same_masks_are_found_out(monkeypatch) -> None:
+    assert replays_follow_seeds(CallingRecorder(), CPU)
+    assert not replays_follow_seeds(MasksThatStay(), CPU)
+    by_calls = weights_after(6, False, monkeypatch, dropout=0.4)
+    refused = weights_after(6, True, monkeypatch, dropout=0.4, recorder=MasksThatStay)
+    torch.testing.assert_close(refused, by_calls, rtol=0, atol=0)
+
+
+def test_trying_replays_leaves_the_global_generator_alone() -> None:
+    before = torch.get_rng_state()
+    replays_follow_seeds(CallingRecorder(), CPU)
+    assert torch.get_rng_state().equal(before)
 
 
 def test_what_is_captured_copies_nothing_from_the_host() -> None:
@@ -133,17 +195,6 @@ def test_what_is_captured_copies_nothing_from_the_host() -> None:
         for part in batches.made(source).parts(4):
             state.objective(part).mean().backward()
     assert copies.found == []
-
-
-def is_graphed(network: NetworkConfig) -> bool:
-    computing = Computing("fp32", compiled=False, graphed=True)
-    config = TrainingConfig(kimg=12.0, batch_size=12)
-    return TrainState(network, config, 0.5, 0, torch.device("cpu"), computing).computing.graphed
-
-
-def test_a_training_that_seeds_its_dropout_at_every_step_is_not_captured() -> None:
-    assert is_graphed(replace(NETWORK, dropout=0.0))
-    assert not is_graphed(NETWORK)
 
 
 def test_a_graph_is_chosen_on_gpus_for_all_but_the_shortest_trainings() -> None:

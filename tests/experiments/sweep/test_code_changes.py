@@ -118,10 +118,10 @@ def test_code_that_a_developer_vouches_for_marks_nothing(finished: tuple[Plan, S
     before = EdmCode.of_this_version().digest("sampler/heun")
     folder = other(HEUN)
     today = EdmCode(folder).digest("sampler/heun")
-    (folder / EQUIVALENT).write_text(json.dumps({"sampler/heun": [{"outputs": "x", "code": [before, today]}]}))
+    (folder / EQUIVALENT).write_text(json.dumps({"sampler/heun": [{"outputs": {}, "code": [before, today]}]}))
     point = EdmCode(folder)
     assert point.equivalent("sampler/heun") == {before, today}
-    other_group = {"sampler/heun": [{"outputs": "x", "code": [before]}, {"outputs": "y", "code": [today]}]}
+    other_group = {"sampler/heun": [{"outputs": {}, "code": [before]}, {"outputs": {}, "code": [today]}]}
     assert changes_of(plan, store) == {}
     (folder / EQUIVALENT).write_text(json.dumps(other_group))
     assert EdmCode(folder).equivalent("sampler/heun") == {today}
