@@ -91,7 +91,7 @@ def test_outputs_of_another_cpu_are_not_compared(script) -> None:
     assert content == {"network": [a_group("a", there="x", here="y")]}
 
 
-def test_where_nothing_was_computed_before_todays_code_is_compared_with_the_committed(script) -> None:
+def test_a_new_environment_compares_with_the_committed_code(script) -> None:
     content, found = {"network": [a_group("a", there="x")]}, {"network": ("b", "y")}
     assert script.is_new(content, found, HERE) and not script.is_new(content, found, THERE)
     script.note(content, {"network": ("a", "y"), "unknown": ("c", "z")}, HERE)
