@@ -33,6 +33,7 @@ from experiments.hardware import gpu_driver, gpu_names  # noqa: E402
 
 SECTIONS = (  # the most valuable first
     Section("ceilings", 15, "measures what the machine can do at most"),
+    Section("compiling", 110, "compiles the networks of later sections, all at once"),
     Section("exactness", 40, "compares noise, network, gradient, samplers and scores with the CPU"),
     Section("steps", 40, "looks for steps that wait, resumes a training, recomputes batch-norm statistics"),
     Section("graph", 50, "compares trainings as CUDA graphs with trainings without"),
@@ -125,10 +126,11 @@ def main() -> int:
     scratch = Path(tempfile.mkdtemp(prefix="edm-gpu-"))
     # empty unless a cache is given, so that compiling is timed whole
     os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(scratch / "inductor"))
-    setting = Setting(options.device, options.tiny, scratch, out, find_data(options.data, ROOT))
+    chosen = [section for section in SECTIONS if not options.only or section.name in options.only]
+    names = tuple(section.name for section in chosen)
+    setting = Setting(options.device, options.tiny, scratch, out, find_data(options.data, ROOT), names)
     results = Results(out, facts_of_machine(options.device, options.minutes, options.tiny))
     (out / "log.txt").write_text("")
-    chosen = [section for section in SECTIONS if not options.only or section.name in options.only]
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # ends the section that runs, as Ctrl-C does
     try:
         run_all(chosen, setting, options.minutes, results)

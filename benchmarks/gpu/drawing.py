@@ -1,12 +1,13 @@
 """Compares the images of a trained network: bf16 and fp16 with fp32, and one batch size and shard with another."""
 
 import itertools
+from collections.abc import Callable
 from dataclasses import replace
 
 import torch
 from torch import Tensor
 
-from benchmarks.gpu.cases import network, new_state, pictures, training_set
+from benchmarks.gpu.cases import model_of, network, new_state, pictures, training_set
 from benchmarks.gpu.report import Report
 from benchmarks.gpu.setting import Setting
 from edm.config import ClassifierConfig, NetworkConfig, Precision, SamplingConfig, TrainingConfig
@@ -21,24 +22,56 @@ from edm.train import averaged_model, train
 
 SEEDS = 1000
 LEVELS = 4.0  # root mean square of grey levels by which images in 16 bits may differ: a 64th of the range
-COMPILE_S = 60.0  # what compiling for three batch sizes may take
+COMPILE_S = 60.0  # what compiling for two batch sizes may take
+COMPILED = "compiled images"
 SHARE = 0.02  # of the FID by which such images may differ
 
 
 def run(setting: Setting, report: Report) -> None:
     """Train a network for some seconds, then draw from it in every way."""
     device = setting.torch_device
-    shape = network("micro", 16, setting.tiny)
-    model = trained(setting, shape)
-    sampling = SamplingConfig(steps=3 if setting.tiny else 18, guidance=1.5)
+    shape = shape_of(setting)
+    model, sampling = trained(setting, shape), sampling_of(setting)
     num = 80 if setting.tiny else SEEDS
     with report.attempt("precisions"):
         compare_precisions(report, model, sampling, num, device)
     with report.attempt("batch sizes and shards"), full_precision():
-        compare_batches(report, model, sampling, 24 if setting.tiny else 200)
-    if report.has_time("compiled images", 0 if setting.tiny else COMPILE_S):
-        with report.attempt("compiled images"):
-            compare_compiled(report, model, replace(sampling, precision="bf16"), 24 if setting.tiny else 200)
+        compare_batches(report, model, sampling, num_of(setting))
+    if report.has_time(COMPILED, setting.compiling_s(COMPILED, COMPILE_S)):
+        with report.attempt(COMPILED):
+            compare_compiled(report, model, replace(sampling, precision="bf16"), num_of(setting))
+
+
+def shape_of(setting: Setting) -> NetworkConfig:
+    """Return the network."""
+    return network("micro", 16, setting.tiny)
+
+
+def sampling_of(setting: Setting) -> SamplingConfig:
+    """Return how images are drawn."""
+    return SamplingConfig(steps=3 if setting.tiny else 18, guidance=1.5)
+
+
+def num_of(setting: Setting) -> int:
+    """Return how many images are drawn to compare batch sizes."""
+    return 24 if setting.tiny else 200
+
+
+def programs(setting: Setting) -> dict[str, Callable[[], object]]:
+    """Return what compiles the network for both batch sizes, by name."""
+    sampling, num = replace(sampling_of(setting), precision="bf16", steps=1), num_of(setting)
+
+    def draw_both() -> None:
+        model = compiled_denoiser(model_of(shape_of(setting), setting.torch_device))
+        for batch in batches_of(num):
+            drawn(model, sampling, 0, batch, batch)
+
+    return {COMPILED: draw_both}
+
+
+def batches_of(num: int) -> tuple[int, int]:
+    """Return the batch sizes of `num` images that a compiled network draws."""
+    return num // 4, num // 8 + 1
 
 
 def trained(setting: Setting, shape: NetworkConfig) -> Denoiser:
@@ -123,13 +156,14 @@ def compare_batches(report: Report, model: Denoiser, sampling: SamplingConfig, n
 
 def compare_compiled(report: Report, model: Denoiser, sampling: SamplingConfig, num: int) -> None:
     """Draw images by a compiled network: beside one that is not, again, and in another batch size."""
-    plain, fast, batch = drawn(model, sampling, 0, num, num // 4), compiled_denoiser(model), num // 4
+    batch, smaller = batches_of(num)
+    plain, fast = drawn(model, sampling, 0, num, batch), compiled_denoiser(model)
     whole = drawn(fast, sampling, 0, num, batch)
     away = (whole.double() - plain.double()).flatten(1).square().mean(dim=1).sqrt()
     report.check("compiled images: median difference from others", float(away.median()), LEVELS, "grey levels")
     part = drawn(fast, sampling, num // 2, num, batch)
     report.check("compiled images drawn by themselves: pixels that differ", int((part != whole[num // 2 :]).sum()), 0)
-    other = drawn(fast, sampling, 0, num, batch // 2 + 1)
+    other = drawn(fast, sampling, 0, num, smaller)
     levels = (other.int() - whole.int()).abs()
     what, note = "compiled images in another batch size", f"the largest difference is {int(levels.max())} grey levels"
     report.check(f"{what}: share of pixels that differ", float((levels > 0).double().mean()), 1e-2, note=note)

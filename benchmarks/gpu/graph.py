@@ -1,6 +1,7 @@
 """A step's gradient as one CUDA graph: the same numbers as without, also with dropout, and no step that waits."""
 
 import itertools
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import torch
@@ -28,9 +29,12 @@ class Case:
     dropout: float = 0.0
     compiled: bool = False
 
-    def __str__(self) -> str:
+    @property
+    def name(self) -> str:
+        """The beginning of the names of its rows."""
         masks = f", dropout {self.dropout:g}" if self.dropout else ""
-        return f"{self.precision}, {self.parts} micro-batches{masks}{', compiled' if self.compiled else ''}"
+        parts = f"{self.precision}, {self.parts} micro-batches{masks}"
+        return f"training as a CUDA graph, {parts}{', compiled' if self.compiled else ''}"
 
 
 CASES = (
@@ -40,27 +44,53 @@ CASES = (
     Case("fp32", dropout=0.1),
     Case("bf16", dropout=0.1),
 )
+COMPILED = Case("bf16", dropout=0.1, compiled=True)
 
 
 def run(setting: Setting, report: Report) -> None:
     """Train with every option, with and without a graph, whole batches and micro-batches."""
     shape = network("mini", 32, setting.tiny)
-    config = replace(EVERYTHING, batch_size=8 if setting.tiny else 64)
+    config = config_of(setting)
     data = training_set(24 if setting.tiny else 200, shape, setting.torch_device)
     for case in CASES:
         compare(setting, report, case, shape, config, data)
-    compiled = Case("bf16", dropout=0.1, compiled=setting.is_gpu)
-    if report.has_time(f"training as a CUDA graph, {compiled}", 0 if setting.tiny else COMPILE_S):
-        compare(setting, report, compiled, network("nano", 32, setting.tiny), config, data)
+    if report.has_time(COMPILED.name, setting.compiling_s(COMPILED.name, COMPILE_S)):
+        compare(setting, report, COMPILED, compiled_shape(setting), config, data)
+
+
+def compiled_shape(setting: Setting) -> NetworkConfig:
+    """Return the network that is compiled: a small one, which takes less time."""
+    return network("nano", 32, setting.tiny)
+
+
+def programs(setting: Setting) -> dict[str, Callable[[], object]]:
+    """Return what compiles that network, by name."""
+    config = config_of(setting)
+    shape = replace(compiled_shape(setting), dropout=COMPILED.dropout)
+
+    def first_step() -> Tensor:
+        data = training_set(config.batch_size, shape, setting.torch_device)
+        return next(train(new_state(shape, config, data.device, computing(setting, COMPILED, config)), data))
+
+    return {COMPILED.name: first_step}
+
+
+def config_of(setting: Setting) -> TrainingConfig:
+    """Return what is trained: with every option."""
+    return replace(EVERYTHING, batch_size=8 if setting.tiny else 64)
+
+
+def computing(setting: Setting, case: Case, config: TrainingConfig) -> Computing:
+    """Return how, without a graph."""
+    size = config.batch_size // case.parts
+    return Computing(case.precision, case.compiled, micro_batch=size, kernels=setting.is_gpu)
 
 
 def compare(
     setting: Setting, report: Report, case: Case, shape: NetworkConfig, config: TrainingConfig, data: TrainingSet
 ) -> None:
     """Compare the state after some steps with that of a training without a graph, in deterministic mode."""
-    what = f"training as a CUDA graph, {case}"
-    size = config.batch_size // case.parts
-    plain = Computing(case.precision, case.compiled, micro_batch=size, kernels=setting.is_gpu)
+    what, plain = case.name, computing(setting, case, config)
     graphed = replace(plain, graphed=setting.is_gpu)
     shape = replace(shape, dropout=case.dropout)
     with report.attempt(what):

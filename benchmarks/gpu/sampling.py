@@ -1,6 +1,7 @@
 """Times sampling of the 5.0 M network, with guidance and without, beside the plain loop."""
 
 import time
+from collections.abc import Callable
 
 import torch
 
@@ -27,6 +28,7 @@ from edm.precondition import Denoiser
 BATCH = 250  # the default of edm-sweep
 LARGE_BATCH = 2000
 COMPILE_S = 30.0  # what compiling may take
+COMPILED = "sampling, compiled"
 ROW_S = 8.0  # what timing one way takes
 PRECISIONS: tuple[Precision, ...] = ("bf16", "fp32", "fp16")
 
@@ -37,7 +39,7 @@ def run(setting: Setting, report: Report) -> None:
     limits = ceilings(setting.torch_device, setting.tiny)
     steps = 3 if setting.tiny else 18
     plain = compare(setting, report, shape, steps, 2.0, limits)
-    if report.has_time("sampling, compiled", 0 if setting.tiny else COMPILE_S):
+    if report.has_time(COMPILED, setting.compiling_s(COMPILED, COMPILE_S)):
         compare_compiled(setting, report, shape, steps, limits, plain)
     compare(setting, report, shape, steps, 1.0, limits)
 
@@ -53,7 +55,7 @@ def compare(
         drawing = plain_sampling(PlainDenoiser(shape, SIGMA_DATA).to(device), steps, guidance, device)
         plain = timed(steps_of(drawing), device, budget_s, warm_up=1)
         report.measure(f"{what}, the plain loop", SAMPLED_AT_ONCE / plain.median, "images/s", spread=plain.spread)
-    batches = (8,) if setting.tiny else (BATCH, LARGE_BATCH)
+    batches = (batch_of(setting),) if setting.tiny else (BATCH, LARGE_BATCH)
     for batch in batches:
         for precision in PRECISIONS if batch == batches[0] else PRECISIONS[:1]:
             way = f"{what}, batch {batch:,}, {precision}"
@@ -69,16 +71,37 @@ def compare_compiled(
     setting: Setting, report: Report, shape: NetworkConfig, steps: int, limits: Ceilings, plain: Timing | None
 ) -> None:
     """Time guided drawing in bf16 by a compiled network, and how long compiling takes."""
-    device, batch = setting.torch_device, 8 if setting.tiny else BATCH
-    config = SamplingConfig(sampler="euler", steps=steps, guidance=2.0, precision="bf16")
+    device, batch, config = setting.torch_device, batch_of(setting), guided(steps)
     what = f"sampling, {steps} steps, guidance 2, batch {batch:,}, bf16, compiled"
     with report.attempt(what):
-        model, index = compiled_denoiser(model_of(shape, device)), torch.arange(batch, device=device)
+        model = compiled_denoiser(model_of(shape, device))
         began = time.perf_counter()
-        draw(model, config, index, labels_of(index, shape.num_classes))
+        drawn(model, config, batch, device)
         finish(device)
         report.measure(f"{what}: until the first images are drawn", time.perf_counter() - began, "s")
         time_drawing(report, what, model, config, batch, device, limits, 0.2 if setting.tiny else 1.5, plain)
+
+
+def programs(setting: Setting) -> dict[str, Callable[[], object]]:
+    """Return what compiles the network, by name."""
+    shape, device = network("mini", 32, setting.tiny), setting.torch_device
+    return {COMPILED: lambda: drawn(compiled_denoiser(model_of(shape, device)), guided(1), batch_of(setting), device)}
+
+
+def guided(steps: int) -> SamplingConfig:
+    """Return how images are drawn with guidance by a compiled network."""
+    return SamplingConfig(sampler="euler", steps=steps, guidance=2.0, precision="bf16")
+
+
+def batch_of(setting: Setting) -> int:
+    """Return how many images are drawn at once."""
+    return 8 if setting.tiny else BATCH
+
+
+def drawn(model: Denoiser, config: SamplingConfig, batch: int, device: torch.device) -> torch.Tensor:
+    """Return a batch of images."""
+    index = torch.arange(batch, device=device)
+    return draw(model, config, index, labels_of(index, model.config.num_classes))
 
 
 def time_drawing(
@@ -93,18 +116,16 @@ def time_drawing(
     plain: Timing | None,
 ) -> None:
     """Time edm's drawing of a batch, with busy share and peak memory."""
-    shape, index = model.config, torch.arange(batch, device=device)
-    labels = labels_of(index, shape.num_classes)
 
-    def drawn() -> torch.Tensor:
-        return draw(model, config, index, labels)
+    def once() -> torch.Tensor:
+        return drawn(model, config, batch, device)
 
     forget_peak(device)
-    timing = timed(drawn, device, budget_s, warm_up=1)
+    timing = timed(once, device, budget_s, warm_up=1)
     plain_rate = None if plain is None else SAMPLED_AT_ONCE / plain.median
-    floor_s = config.nfe * forward_floor_s(shape, batch, limits)
+    floor_s = config.nfe * forward_floor_s(model.config, batch, limits)
     rate = {"plain": plain_rate, "ceiling": batch / floor_s, "spread": timing.spread}
     report.measure(what, batch / timing.median, "images/s", **rate)
     report.measure(f"{what}: peak memory", peak_gib(device), "GiB")
     if config.precision == "bf16":  # reading the profiler's trace takes seconds
-        add_busy_share(report, what, drawn, device, repeats=1)
+        add_busy_share(report, what, once, device, repeats=1)

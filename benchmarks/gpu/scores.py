@@ -4,6 +4,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,11 +24,12 @@ from benchmarks.plain import (
     plain_sampling,
     write_pictures,
 )
-from edm.config import SPLITS, SamplingConfig
+from edm.config import SPLITS, Precision, SamplingConfig
 from edm.cost import forward_flops
 from edm.generate import compiled_denoiser, generate, pays_to_compile
 from edm.metrics.features import EXTRACTOR_BATCH, Inception, extract
 from edm.metrics.fid import Reference, Statistics, frechet, frechet_distance
+from edm.precondition import Denoiser
 
 WHOLE = 50_000  # images that the figures are for
 DRAWN = 10_000  # images that are drawn, measured and scored; the rest is in proportion
@@ -35,6 +37,7 @@ BATCH = 1000
 WHOLE_WAY_S = 25.0  # that drawing, measuring and scoring may take
 STEPS = 50  # of Euler's method, as the study's
 PLAIN_DRAWN, PLAIN_MEASURED = 20, 400  # images of the plain loop
+PRECISIONS: tuple[Precision, ...] = ("bf16", "fp32")
 INCEPTION_FLOPS = 11.4e9  # of one image of 299 x 299 pixels
 
 
@@ -49,7 +52,7 @@ def run(setting: Setting, report: Report) -> None:
         time_features(setting, report, extractor, costs)
     with report.attempt("the plain loop's sampling"):
         time_plain_sampling(setting, report, costs)
-    for precision in ("bf16", "fp32"):
+    for precision in PRECISIONS:
         what = f"{WHOLE:,} images from noise to {len(SPLITS)} FIDs, {STEPS} steps, {precision}"
         if not report.has_time(what, WHOLE_WAY_S):
             continue
@@ -175,7 +178,7 @@ def time_whole_way(
     setting: Setting,
     report: Report,
     what: str,
-    precision: Any,
+    precision: Precision,
     extractor: Inception,
     real: list[Statistics],
     costs: PlainCosts,
@@ -183,10 +186,8 @@ def time_whole_way(
     """Draw, measure and score; the seconds of drawing and measuring are in proportion to the images."""
     shape, device = network("mini", 32, setting.tiny), setting.torch_device
     num, batch = (8, 4) if setting.tiny else (DRAWN, BATCH)
-    sampling = SamplingConfig(sampler="euler", steps=2 if setting.tiny else STEPS, precision=precision)
-    model = model_of(shape, device)
-    compiling = pays_to_compile(WHOLE * sampling.nfe * forward_flops(shape), device)
-    model = compiled_denoiser(model) if compiling else model
+    sampling = whole_sampling(setting, precision)
+    model, compiling = whole_model(setting, sampling)
     compiling_s, _ = once(lambda: [finish(device) for _ in generate(model, sampling, 0, batch, batch)])
     forget_peak(device)
     began = time.perf_counter()
@@ -201,6 +202,30 @@ def time_whole_way(
     note += f"statistics and influences in {in_proportion_s:.1f} s; distances in {constant_s:.1f} s; "
     note += f"{peak_gib(device):.1f} GiB"
     report.measure(what, whole, "s", plain=costs.of_whole_way(), ceiling=floor_s, note=note)
+
+
+def whole_sampling(setting: Setting, precision: Precision) -> SamplingConfig:
+    """Return how images are drawn."""
+    return SamplingConfig(sampler="euler", steps=2 if setting.tiny else STEPS, precision=precision)
+
+
+def whole_model(setting: Setting, sampling: SamplingConfig) -> tuple[Denoiser, bool]:
+    """Return the network, and whether it is compiled: by the rule of evaluations."""
+    shape, device = network("mini", 32, setting.tiny), setting.torch_device
+    compiling = pays_to_compile(WHOLE * sampling.nfe * forward_flops(shape), device)
+    return (compiled_denoiser(model_of(shape, device)) if compiling else model_of(shape, device)), compiling
+
+
+def programs(setting: Setting) -> dict[str, Callable[[], object]]:
+    """Return what compiles the network in each precision, by name."""
+    batch = 4 if setting.tiny else BATCH
+
+    def first_batch(precision: Precision) -> object:
+        sampling = whole_sampling(setting, precision)
+        model, _ = whole_model(setting, sampling)
+        return list(generate(model, replace(sampling, steps=1), 0, batch, batch))
+
+    return {f"images in {precision}": partial(first_batch, precision) for precision in PRECISIONS}
 
 
 def score(num: int, real: list[Statistics]) -> tuple[float, float]:

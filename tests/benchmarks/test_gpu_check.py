@@ -20,6 +20,7 @@ from tests import ROOT
 CHECK = ROOT / "benchmarks" / "gpu" / "check.py"
 SECTIONS = (
     "ceilings",
+    "compiling",
     "exactness",
     "steps",
     "graph",
