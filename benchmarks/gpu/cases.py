@@ -1,5 +1,7 @@
 """The networks, images and trainings that sections measure, and their tiny stand-ins."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 
 import torch
@@ -89,6 +91,16 @@ def random_inception(device: torch.device) -> Inception:
         if parameter.dim() == 4:
             torch.nn.init.kaiming_normal_(parameter, nonlinearity="relu", generator=generator)
     return Inception(module.state_dict(), device)
+
+
+@contextmanager
+def deterministic() -> Iterator[None]:
+    """Have torch use deterministic kernels alone in the block."""
+    torch.use_deterministic_algorithms(True)
+    try:
+        yield
+    finally:
+        torch.use_deterministic_algorithms(False)
 
 
 def relative(found: Tensor, expected: Tensor) -> float:

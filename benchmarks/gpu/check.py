@@ -1,6 +1,6 @@
 """Check on a GPU that edm is right and fast, section by section; benchmarks/gpu/README.md says how.
 
-    python benchmarks/gpu/check.py [--minutes 8] [--out DIR] [--device cuda|cpu] [--tiny] [--only SECTION ...]
+    python benchmarks/gpu/check.py [--minutes 12] [--out DIR] [--device cuda|cpu] [--tiny] [--only SECTION ...]
 
 It needs torch, numpy, safetensors, jaxtyping and this checkout, nothing else. Results come to DIR/results.json and
 DIR/table.md after every section, so that a check that is cut off still counts. Exits with 0 only if all that ran is
@@ -26,31 +26,37 @@ ROOT = Path(__file__).resolve().parents[2]
 sys.path[0] = str(ROOT)  # in place of this folder, whose modules are no top-level ones
 os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH", "")]))
 
-from benchmarks.gpu.process import Section, prepare_server, run_section  # noqa: E402
+from benchmarks.gpu.process import Section, prepare_server, run_sections  # noqa: E402
 from benchmarks.gpu.report import BAD, Row, markdown, number, write_whole  # noqa: E402
 from benchmarks.gpu.setting import Setting, find_data  # noqa: E402
 from experiments.hardware import gpu_driver, gpu_names  # noqa: E402
 
-SECTIONS = (  # the most valuable first
-    Section("ceilings", 15, "measures what the machine can do at most"),
-    Section("compiling", 110, "compiles the networks of later sections, all at once"),
-    Section("exactness", 40, "compares noise, network, gradient, samplers and scores with the CPU"),
-    Section("steps", 40, "looks for steps that wait, resumes a training, recomputes batch-norm statistics"),
-    Section("graph", 50, "compares trainings as CUDA graphs with trainings without"),
-    Section("training", 110, "times training of the 5.0 M network beside the plain loop"),
-    Section("sampling", 50, "times sampling of the 5.0 M network, guided and not, beside the plain loop"),
-    Section("attention", 20, "times attention by each of torch's kernels"),
-    Section("curves", 60, "compares loss curves in bf16, fp16 and compiled with those in fp32"),
-    Section("drawing", 45, "compares images across precisions, batch sizes and shards"),
-    Section("memory", 30, "runs out of memory and goes on"),
-    Section("team", 40, "trains one network by two processes on one GPU"),
-    Section("scores", 80, "times features, distances and images from noise to three FIDs"),
-    Section("large", 70, "times training of 35 M and 80 M networks at 128x128, and EDM's batch of 512"),
-    Section("classifier", 30, "times the training of the feature classifier on 50,000 images"),
-    Section("real", 120, "trains, draws and scores the study's three networks on FashionMNIST"),
-    Section("whole", 150, "runs edm-sweep with Ray and MLflow, interrupts it and runs it again"),
+# what is compared runs beside others, what is timed runs alone; the most valuable first
+LOTS = (
+    (Section("ceilings", 15, "measures what the machine can do at most"),),
+    (
+        Section("compiling", 90, "compiles the networks of later sections, all at once"),
+        Section("exactness", 15, "compares noise, network, gradient, samplers and scores with the CPU"),
+        Section("steps", 40, "looks for steps that wait, resumes a training, recomputes batch-norm statistics"),
+        Section("team", 35, "trains one network by two processes on one GPU"),
+    ),
+    (
+        Section("graph", 30, "compares trainings as CUDA graphs with trainings without"),
+        Section("curves", 40, "compares loss curves in bf16, fp16 and compiled with those in fp32"),
+        Section("drawing", 40, "compares images across precisions, batch sizes and shards"),
+        Section("real", 30, "trains, draws and scores the study's three networks on FashionMNIST"),
+    ),
+    (Section("training", 75, "times training of the 5.0 M network beside the plain loop"),),
+    (Section("sampling", 50, "times sampling of the 5.0 M network, guided and not, beside the plain loop"),),
+    (Section("large", 75, "times training of 35 M and 80 M networks at 128x128, and EDM's batch of 512"),),
+    (Section("scores", 60, "times features, distances and images from noise to three FIDs"),),
+    (Section("classifier", 20, "times the training of the feature classifier on 50,000 images"),),
+    (Section("attention", 15, "times attention by each of torch's kernels"),),
+    (Section("memory", 20, "runs out of memory and goes on"),),
+    (Section("whole", 120, "runs edm-sweep with Ray and MLflow, interrupts it and runs it again"),),
 )
-PLANNED_MINUTES = 8.0  # those that the sections' seconds are for; what one leaves over is there for the next
+SECTIONS = tuple(section for lot in LOTS for section in lot)
+MINUTES = 12.0  # for the whole check; sections get shares of it, and what a lot leaves over is there for the next
 LEAST_S = 10.0  # with fewer seconds left, a section does not begin
 TINY_S = 600.0  # for a section that runs on next to nothing, on a busy machine
 
@@ -58,7 +64,7 @@ TINY_S = 600.0  # for a section that runs on next to nothing, on a busy machine
 def arguments() -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(description="Check on a GPU that edm is right and fast.")
-    parser.add_argument("--minutes", type=float, default=PLANNED_MINUTES, help="for the whole check (default 8)")
+    parser.add_argument("--minutes", type=float, default=MINUTES, help="for the whole check (default 12)")
     parser.add_argument("--out", type=Path, default=Path("gpu-check"), help="folder of the results")
     parser.add_argument("--device", choices=["cuda", "cpu"], default="cuda")
     parser.add_argument("--tiny", action="store_true", help="run all code on next to nothing; figures mean nothing")
@@ -142,19 +148,21 @@ def main() -> int:
 
 
 def run_all(chosen: Sequence[Section], setting: Setting, minutes: float, results: Results) -> None:
-    """Run sections one after the other, each as long as it may take, until the time is up."""
+    """Run lots of sections one after the other, each as long as it may take, until the time is up."""
     deadline, context = time.monotonic() + 60 * minutes, prepare_server(setting)
-    for section in chosen:
-        left = deadline - time.monotonic()
-        seconds = TINY_S if setting.tiny else min(section.seconds * minutes / PLANNED_MINUTES, left)
-        if seconds < LEAST_S:
-            why = f"the time was up; run it with --only {section.name}."
-            results.add([Row(section.name, section.about, "skipped", note=why)])
-            continue
-        began = time.monotonic()
-        rows = run_section(context, section, setting, seconds, results.out / "log.txt", results.show)
-        took = Row(section.name, "the whole section", "measured", time.monotonic() - began, "s", note=section.about)
-        results.add([*rows, took])
+    lots = [sections for lot in LOTS if (sections := [section for section in lot if section in chosen])]
+    for sections in lots:
+        share = sum(section.seconds for section in sections) / sum(section.seconds for section in chosen)
+        seconds = TINY_S if setting.tiny else min(share * 60 * minutes, deadline - time.monotonic())
+        if seconds >= LEAST_S:
+            results.add(run_sections(context, sections, setting, seconds, results.out / "log.txt", results.show))
+        else:
+            results.add([time_is_up(section) for section in sections])
+
+
+def time_is_up(section: Section) -> Row:
+    """Return a row that says so."""
+    return Row(section.name, section.about, "skipped", note=f"the time was up; run it with --only {section.name}.")
 
 
 if __name__ == "__main__":

@@ -2,12 +2,12 @@
 
 import itertools
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 
-import torch
 from torch import Tensor
 
-from benchmarks.gpu.cases import network, new_state, training_set
+from benchmarks.gpu.cases import deterministic, network, new_state, training_set
 from benchmarks.gpu.report import Report
 from benchmarks.gpu.setting import Setting
 from benchmarks.gpu.steps import EVERYTHING, no_waiting
@@ -68,11 +68,13 @@ def programs(setting: Setting) -> dict[str, Callable[[], object]]:
     config = config_of(setting)
     shape = replace(compiled_shape(setting), dropout=COMPILED.dropout)
 
-    def first_step() -> Tensor:
+    def first_steps() -> None:
         data = training_set(config.batch_size, shape, setting.torch_device)
-        return next(train(new_state(shape, config, data.device, computing(setting, COMPILED, config)), data))
+        for mode in (deterministic(), nullcontext()):  # each has a program of its own
+            with mode:
+                next(train(new_state(shape, config, data.device, computing(setting, COMPILED, config)), data))
 
-    return {COMPILED.name: first_step}
+    return {COMPILED.name: first_steps}
 
 
 def config_of(setting: Setting) -> TrainingConfig:
@@ -94,11 +96,8 @@ def compare(
     graphed = replace(plain, graphed=setting.is_gpu)
     shape = replace(shape, dropout=case.dropout)
     with report.attempt(what):
-        torch.use_deterministic_algorithms(True)
-        try:
+        with deterministic():
             expected, found = (trained(shape, config, data, computing) for computing in (plain, graphed))
-        finally:
-            torch.use_deterministic_algorithms(False)
         away = max(float((expected[name].double() - found[name].double()).abs().max()) for name in expected)
         report.check(f"{what}: largest difference from one without", away, 0)
         find_waiting(report, what, new_state(shape, config, data.device, graphed), data)

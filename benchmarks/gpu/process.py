@@ -1,4 +1,4 @@
-"""Runs each section in a process of its own, which is killed with all of its children where it takes too long.
+"""Runs sections, each in a process of its own, which is killed with all of its children where it takes too long.
 
 A section that runs out of memory, crashes or leaves something behind on the GPU does not change the next. Processes are
 forked from a server that has imported torch and edm but never touched the GPU, so that none waits for imports. Where
@@ -39,7 +39,7 @@ GRACE_S = 20.0  # beyond its time, in which a section may end by itself
 class Section:
     """A section: a module with a function `run(setting, report)`.
 
-    seconds: what it may take on one H100 in a check of 8 minutes. about: what it does, to be read after its name.
+    seconds: its share of a check of 12 minutes on one H100. about: what it does, to be read after its name.
     folder: of the module, as a package.
     """
 
@@ -68,51 +68,72 @@ def _touch(device: str) -> None:
     torch.zeros(1, device=device).add_(1).item()
 
 
-def run_section(
+def run_sections(
     context: BaseContext,
-    section: Section,
+    sections: Sequence[Section],
     setting: Setting,
     seconds: float,
     log: Path,
     on_rows: Callable[[Sequence[Row]], None] = lambda _rows: None,
     grace_s: float = GRACE_S,
 ) -> list[Row]:
-    """Run a section for about `seconds`; return its rows, with one that says so where it did not come to its end.
+    """Run sections beside each other for about `seconds`; return their rows, and how long each took.
 
-    context: as `prepare_server` returns it. on_rows: called with the rows so far whenever there are more. grace_s: for
-    how long beyond its time it may go on.
+    A section that did not come to its end has a row that says so. context: as `prepare_server` returns it. on_rows:
+    called with the rows so far whenever there are more. grace_s: for how long beyond their time they may go on.
     """
-    path = setting.scratch / f"{section.name}.json"
-    process = context.Process(target=_inside, args=(section, setting, path, seconds, log))
-    process.start()
+    running = [RunningSection(context, section, setting, seconds, log) for section in sections]
     deadline, seen = time.monotonic() + seconds + grace_s, 0
     try:
-        while process.is_alive() and time.monotonic() < deadline:
-            process.join(POLL_S)
-            rows = read_rows(path)
+        while sum(each.is_running() for each in running) and time.monotonic() < deadline:
+            time.sleep(POLL_S)
+            rows = [row for each in running for row in each.rows()]
             if len(rows) > seen:
                 seen = len(rows)
                 on_rows(rows)
     finally:  # also where the check itself is interrupted
-        problem = _end(process, seconds + grace_s)
-    rows = read_rows(path)
-    return [*rows, Row(section.name, section.name, "failed", note=problem)] if problem else rows
+        for each in running:
+            each.end(seconds + grace_s)
+    return [row for each in running for row in each.rows()]
 
 
-def _end(process: BaseProcess, limit_s: float) -> str:
-    """End a section's process and its children; return what went wrong, or an empty text."""
-    late = process.is_alive()
-    assert process.pid is not None
-    try:
-        os.killpg(process.pid, signal.SIGKILL)  # the group holds its children, too
-    except ProcessLookupError:
-        process.kill()
-    process.join()
-    if late:
-        return f"was stopped, as it took more than {limit_s:.0f} s"
-    if process.exitcode:
-        return f"its process ended with exit code {process.exitcode}; the log has its last words"
-    return ""
+class RunningSection:
+    """A section in its process."""
+
+    def __init__(self, context: BaseContext, section: Section, setting: Setting, seconds: float, log: Path) -> None:
+        self.section, self.path = section, setting.scratch / f"{section.name}.json"
+        self.last: list[Row] = []
+        self.began, self.ended = time.monotonic(), None
+        self.process: BaseProcess = context.Process(target=_inside, args=(section, setting, self.path, seconds, log))  # pyright: ignore[reportAttributeAccessIssue]
+        self.process.start()
+
+    def is_running(self) -> bool:
+        """Return whether its process still runs, and note the time where it does not."""
+        if self.process.is_alive():
+            return True
+        self.ended = self.ended or time.monotonic()
+        return False
+
+    def rows(self) -> list[Row]:
+        """Return its rows so far."""
+        return [*read_rows(self.path), *self.last]
+
+    def end(self, limit_s: float) -> None:
+        """End its process and all of that one's children, and add what went wrong and how long it took."""
+        problem = "" if not self.is_running() else f"was stopped, as it took more than {limit_s:.0f} s"
+        took = (self.ended or time.monotonic()) - self.began
+        assert self.process.pid is not None
+        try:
+            os.killpg(self.process.pid, signal.SIGKILL)  # the group holds its children, too
+        except ProcessLookupError:
+            self.process.kill()
+        self.process.join()
+        if not problem and self.process.exitcode:
+            problem = f"its process ended with exit code {self.process.exitcode}; the log has its last words"
+        name = self.section.name
+        if problem:
+            self.last.append(Row(name, name, "failed", note=problem))
+        self.last.append(Row(name, "the whole section", "measured", took, "s", note=self.section.about))
 
 
 def _inside(section: Section, setting: Setting, path: Path, seconds: float, log: Path) -> None:

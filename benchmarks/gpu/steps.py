@@ -10,7 +10,7 @@ from typing import get_args
 import torch
 from torch import Tensor
 
-from benchmarks.gpu.cases import network, new_state, pictures, relative, training_set
+from benchmarks.gpu.cases import deterministic, network, new_state, pictures, relative, training_set
 from benchmarks.gpu.report import Report
 from benchmarks.gpu.setting import Setting
 from edm.batches import TrainingSet
@@ -114,11 +114,9 @@ def compare_resumed(
     """Resume from a file and compare with an undisturbed training, in deterministic mode and as it comes."""
     precisions: tuple[Precision, ...] = ("fp32",) if setting.tiny else ("fp32", "bf16", "fp16")
     for precision in precisions:
-        with report.attempt(f"resumed training, {precision}, deterministic"):
-            torch.use_deterministic_algorithms(True)
+        with report.attempt(f"resumed training, {precision}, deterministic"), deterministic():
             away = _away(*(_trained(setting, shape, config, data, precision, resume) for resume in (False, True)))
             report.check(f"resumed training, {precision}, deterministic: largest difference", away, 0)
-        torch.use_deterministic_algorithms(False)
         with report.attempt(f"resumed training, {precision}"):
             first, second, resumed = (
                 _trained(setting, shape, config, data, precision, resume) for resume in (False, False, True)

@@ -12,7 +12,7 @@ import psutil
 import pytest
 
 from benchmarks.gpu.fashion import fashion_mnist
-from benchmarks.gpu.process import Section, prepare_server, run_section
+from benchmarks.gpu.process import Section, prepare_server, run_sections
 from benchmarks.gpu.report import Report, Row, markdown, read_rows
 from benchmarks.gpu.setting import Setting, find_data
 from tests import ROOT
@@ -84,7 +84,9 @@ def test_the_table_shows_checks_figures_and_what_did_not_run() -> None:
 
 def rows_of(name: str, folder: Path, seconds: float = 60.0) -> list[Row]:
     section, setting = Section(name, seconds, "is for a test", "tests.benchmarks.sections"), setting_in(folder)
-    return run_section(prepare_server(setting), section, setting, seconds, folder / "log.txt", grace_s=0.0)
+    rows = run_sections(prepare_server(setting), [section], setting, seconds, folder / "log.txt", grace_s=0.0)
+    assert rows[-1].what == "the whole section"
+    return rows[:-1]
 
 
 @pytest.mark.slow
