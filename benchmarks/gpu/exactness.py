@@ -2,7 +2,7 @@
 
 import itertools
 from collections.abc import Callable
-from typing import Any, get_args
+from typing import get_args
 
 import torch
 from torch import Tensor
@@ -11,7 +11,7 @@ from benchmarks.gpu.cases import model_of, network, pictures, random_inception, 
 from benchmarks.gpu.report import Report
 from benchmarks.gpu.setting import Setting
 from edm.augment import augment
-from edm.config import ClassifierConfig, Sampler, SamplingConfig
+from edm.config import Architecture, ClassifierConfig, ModelConfig, NetworkConfig, Precision, Sampler, SamplingConfig
 from edm.data.dataset import to_unit
 from edm.generate import draw, labels_of
 from edm.kernels.available import have_kernels, torch_only
@@ -21,7 +21,7 @@ from edm.metrics.fid import Reference, Statistics, frechet_distance
 from edm.metrics.kid import kernel_distance
 from edm.metrics.neighbours import prdc
 from edm.networks.attention import attend
-from edm.networks.device import full_precision
+from edm.networks.device import autocast, full_precision
 from edm.networks.initialise import initialise
 from edm.noise import Stream, normals, permutation, uniforms
 from edm.precondition import Denoiser
@@ -33,7 +33,12 @@ GREY_LEVELS = 127.5
 NETWORK_TOLERANCE, GRADIENT_TOLERANCE = 1e-4, 1e-3
 TF32_TOLERANCE = 2e-2  # 10 bits of mantissa, 20 layers
 ATTENTION_TOLERANCES = {torch.bfloat16: 1e-2, torch.float16: 2e-3}  # 8 and 11 bits of mantissa
+# of outputs and losses, and of gradients, in 16 bits: 8 and 11 bits of mantissa, and what 20 to 80 layers add up
+MIXED_TOLERANCES: dict[Precision, tuple[float, float]] = {"bf16": (5e-2, 0.2), "fp16": (1e-2, 5e-2)}
+OTHER_ARCHITECTURES: tuple[Architecture, ...] = ("ddpmpp", "ncsnpp", "adm", "edm2")
 PIXEL_TOLERANCE = 0.05  # root mean square of grey levels: a twentieth of what quantising changes
+
+Computed = tuple[Tensor, Tensor, Tensor]  # outputs, losses, gradient
 
 
 def run(setting: Setting, report: Report) -> None:
@@ -43,6 +48,7 @@ def run(setting: Setting, report: Report) -> None:
         ("noise", compare_noise),
         ("attention", compare_attention),
         ("network, loss and gradient", compare_network),
+        ("other networks", compare_architectures),
         ("samplers", compare_samplers),
         ("augmentation", compare_augmentation),
         ("features", compare_features),
@@ -133,20 +139,58 @@ def compare_network(setting: Setting, report: Report, device: torch.device) -> N
     report.check("validation losses, fp32", worst, NETWORK_TOLERANCE)
 
 
-def _loss_and_gradient(shape: Any, device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
-    """Return the output in evaluation mode, the losses in training mode, and the gradient of their mean."""
+def compare_architectures(setting: Setting, report: Report, device: torch.device) -> None:
+    """Every other network: outputs, losses and gradients in float32 against the CPU, and in 16 bits against float32."""
+    models = {"group norm": ModelConfig("nano", norm="group", resample="residual", init="edm")}
+    models |= {name: ModelConfig(architecture=name, channels=16) for name in OTHER_ARCHITECTURES}
+    for name, model in models.items():
+        with report.attempt(name), full_precision():
+            shape = model.network(3, 16, 10)
+            expected, exact = (_loss_and_gradient(shape, place, perturbed=True) for place in (CPU, device))
+            _compare_parts(report, f"{name}, fp32", exact, expected, (NETWORK_TOLERANCE, GRADIENT_TOLERANCE))
+            for precision, tolerances in MIXED_TOLERANCES.items():
+                found = _loss_and_gradient(shape, device, perturbed=True, precision=precision)
+                _compare_parts(report, f"{name}, {precision}", found, exact, tolerances)
+
+
+def _compare_parts(
+    report: Report, what: str, found: Computed, expected: Computed, tolerances: tuple[float, float]
+) -> None:
+    """Compare outputs, losses and gradients; tolerances: of the first two, and of gradients."""
+    for part, ours, theirs in zip(("output", "loss", "gradient"), found, expected, strict=True):
+        report.check(f"{part}, {what}", relative(ours, theirs), tolerances[part == "gradient"])
+
+
+def _loss_and_gradient(
+    shape: NetworkConfig, device: torch.device, perturbed: bool = False, precision: Precision = "fp32"
+) -> Computed:
+    """Return the output in evaluation mode, the losses in training mode, and the gradient of their mean.
+
+    perturbed: whether weights are moved at random, as some networks start with zeros.
+    """
     num = 8
     images, labels = (values.to(device) for values in pictures(num, shape))
     index = torch.arange(num, device=device)
     noise = normals(3, Stream.TRAINING_NOISE, index, tuple(images.shape[1:]))
     sigma = torch.logspace(-1.5, 1.5, num, device=device)
     model = model_of(shape, device).requires_grad_(True)
-    with torch.no_grad():
-        output = model(to_unit(images) + sigma[:, None, None, None] * noise, sigma, labels)
-    losses = denoising_loss(model.train(), to_unit(images), labels, sigma, noise)
+    if perturbed:
+        _perturb(model)
+    with autocast(precision, device):
+        with torch.no_grad():
+            output = model(to_unit(images) + sigma[:, None, None, None] * noise, sigma, labels)
+        losses = denoising_loss(model.train(), to_unit(images), labels, sigma, noise)
     losses.mean().backward()
     gradient = torch.cat([p.grad.flatten() for p in model.parameters() if p.grad is not None])
     return output, losses, gradient
+
+
+@torch.no_grad()
+def _perturb(model: Denoiser) -> None:
+    """Move all weights a little; equally on every device."""
+    generator = torch.Generator().manual_seed(1)
+    for parameter in model.parameters():
+        parameter += 0.1 * torch.randn(parameter.shape, generator=generator).to(parameter.device)
 
 
 def compare_samplers(setting: Setting, report: Report, device: torch.device) -> None:

@@ -13,9 +13,9 @@ from torch import Tensor, nn
 
 from edm.config import Extension, NetworkConfig
 from edm.networks.attention import attend, split_heads
+from edm.networks.conditioning import GroupNorm, doubled
+from edm.networks.layout import num_groups
 from edm.registry import Registration, Registry, bound
-
-GROUP_CHANNELS, MAX_GROUPS = 4, 32  # group norm: at least 4 channels in each of at most 32 groups (EDM)
 
 
 class Conditioning(nn.Module):
@@ -67,9 +67,7 @@ class ConditionalGroupNorm(nn.Module):
 
     def __init__(self, channels: int, cond_channels: int) -> None:
         super().__init__()
-        most = max(1, min(MAX_GROUPS, channels // GROUP_CHANNELS))
-        groups = next(number for number in range(most, 0, -1) if channels % number == 0)
-        self.norm = nn.GroupNorm(groups, channels, affine=False)
+        self.norm = GroupNorm(num_groups(channels), channels, affine=False)
         self.scale_shift = nn.Linear(cond_channels, 2 * channels)
 
     def forward(self, x: Float[Tensor, "b c h w"], cond: Float[Tensor, "b k"]) -> Float[Tensor, "b c h w"]:
@@ -110,21 +108,7 @@ class ResidualBlock(nn.Module):
     def _scaled(self, x: Tensor) -> Tensor:
         if self.scale is None:
             return x
-        return F.avg_pool2d(x, 2) if self.scale == "down" else _doubled(x)
-
-
-def _doubled(x: Float[Tensor, "b c h w"]) -> Tensor:
-    return _repeated(x) if x.is_cuda else F.interpolate(x, scale_factor=2.0, mode="nearest")
-
-
-def _repeated(x: Float[Tensor, "b c h w"]) -> Tensor:
-    """Repeat every pixel four times, in channels-last layout.
-
-    On a GPU, torch's own function computes it in float32 whatever the precision, and refuses 2**31 numbers.
-    """
-    b, c, h, w = x.shape
-    repeated = x.permute(0, 2, 3, 1)[:, :, None, :, None].expand(b, h, 2, w, 2, c)
-    return repeated.reshape(b, 2 * h, 2 * w, c).permute(0, 3, 1, 2)
+        return F.avg_pool2d(x, 2) if self.scale == "down" else doubled(x)
 
 
 class AttentionBlock(nn.Module):
@@ -191,4 +175,4 @@ class UpConvolution(nn.Conv2d):
         self, x: Float[Tensor, "b i h w"], cond: Float[Tensor, "b k"]
     ) -> Float[Tensor, "b o u v"]:
         """Return `x` at twice the resolution; `cond` is unused, but other ways up take it."""
-        return super().forward(_doubled(x))
+        return super().forward(doubled(x))

@@ -25,6 +25,17 @@ class OwnWeights(Protocol):
         ...
 
 
+class GroupNorm(nn.GroupNorm):
+    """Group norm in float32 whose output has the type of its input: what follows computes in half the bytes on a GPU.
+
+    Mixed precision alone would leave it in float32, and all up to the next convolution with it.
+    """
+
+    def forward(self, input: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c h w"]:  # named as torch has it
+        """Normalise each group of channels."""
+        return super().forward(input).to(input.dtype)
+
+
 class PositionalFeatures(nn.Module):
     """Sines and cosines of c_noise at fixed frequencies, from 1 down to 1 / 10,000 (Ho et al. 2020).
 
@@ -66,6 +77,21 @@ def one_hot(label: Int64[Tensor, " b"], num_classes: int, dtype: torch.dtype) ->
     return F.one_hot(label, num_classes + 1)[:, :num_classes].to(dtype)
 
 
+def doubled(x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c u v"]:
+    """Return images of twice the height and width, with every pixel four times."""
+    return _repeated(x) if x.is_cuda else F.interpolate(x, scale_factor=2.0, mode="nearest")
+
+
+def _repeated(x: Float[Tensor, "b c h w"]) -> Tensor:
+    """Repeat every pixel four times, in channels-last layout.
+
+    On a GPU, torch's own function computes it in float32 whatever the precision, and refuses 2**31 numbers.
+    """
+    b, c, h, w = x.shape
+    repeated = x.permute(0, 2, 3, 1)[:, :, None, :, None].expand(b, h, 2, w, 2, c)
+    return repeated.reshape(b, 2 * h, 2 * w, c).permute(0, 3, 1, 2)
+
+
 class Resampling(nn.Module):
     """Halves or doubles the sides of images, or leaves them as they are.
 
@@ -88,7 +114,7 @@ class Resampling(nn.Module):
         if self.scale is None:
             return x
         if not self.filtered:
-            return F.avg_pool2d(x, 2) if self.scale == "down" else F.interpolate(x, scale_factor=2.0, mode="nearest")
+            return F.avg_pool2d(x, 2) if self.scale == "down" else doubled(x)
         kernel = self.kernel.to(x.dtype).expand(x.shape[1], 1, -1, -1)
         if self.scale == "down":
             return F.conv2d(x, kernel, stride=2, padding=self.padding, groups=x.shape[1])

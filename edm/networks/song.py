@@ -14,6 +14,7 @@ from edm.networks.attention import attend, split_heads
 from edm.networks.conditioning import (
     FOURIER_SCALE,
     FourierFeatures,
+    GroupNorm,
     PositionalFeatures,
     Resampling,
     one_hot,
@@ -55,9 +56,9 @@ class Embedding(nn.Module):
         return self.label(scale * one_hot(label, self.num_classes, self.label.weight.dtype))
 
 
-def group_norm(channels: int, style: Style) -> nn.GroupNorm:
+def group_norm(channels: int, style: Style) -> GroupNorm:
     """Return a group norm with at least 4 channels in each group."""
-    return nn.GroupNorm(num_groups(channels), channels, style.eps)
+    return GroupNorm(num_groups(channels), channels, style.eps)
 
 
 class ModulatedBlock(nn.Module):
