@@ -8,7 +8,8 @@ import torch
 from torch import nn
 
 from edm.config import ModelConfig, NetworkConfig
-from edm.networks.blocks import AttentionBlock, ConditionalBatchNorm, ConditionalGroupNorm, ResidualBlock, _repeated
+from edm.networks.blocks import AttentionBlock, ConditionalBatchNorm, ConditionalGroupNorm, ResidualBlock
+from edm.networks.conditioning import _repeated
 from edm.networks.initialise import initialise
 from edm.networks.unet import UNet
 
