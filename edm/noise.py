@@ -18,8 +18,7 @@ from torch import Tensor
 from edm.config import TrainingConfig
 from edm.kernels.available import have_kernels
 from edm.registry import Registry, as_it_is
-from edm.scalings import BETA_D, BETA_MIN, M
-from edm.schedules import iddpm_levels
+from edm.scalings import BETA_D, BETA_MIN, M, iddpm_levels_on
 from edm.typed_torch import normal_cdf
 
 # constants of Philox4x32-10
@@ -141,7 +140,7 @@ def ve_sigmas(z: Float[Tensor, " b"]) -> Float[Tensor, " b"]:
 
 def iddpm_sigmas(z: Float[Tensor, " b"]) -> Float[Tensor, " b"]:
     """Return noise levels of improved DDPM, all of its 1,000 equally likely (EDM, Table 1, iDDPM)."""
-    levels = torch.tensor(iddpm_levels()[-2::-1], dtype=torch.float64, device=z.device)  # rising, without 0
+    levels = iddpm_levels_on(z.device, torch.float64)[:-1].flip(0)  # rising, without 0
     return levels[(M * _uniform(z)).long().clip(max=M - 1)].to(z.dtype)
 
 

@@ -65,14 +65,15 @@ def _ve_label(sigma: Tensor) -> Tensor:
 
 def _iddpm_label(sigma: Tensor) -> Tensor:
     """Return the number of the nearest of improved DDPM's noise levels, counted from the least."""
-    levels = _levels_on(sigma.device)
+    levels = iddpm_levels_on(sigma.device, torch.float32)
     nearest = (sigma.detach()[:, None].to(levels) - levels).abs().argmin(dim=1)
     return (M - 1 - nearest).to(sigma.dtype)
 
 
 @lru_cache
-def _levels_on(device: torch.device) -> Tensor:
-    return torch.tensor(iddpm_levels(), dtype=torch.float32, device=device)
+def iddpm_levels_on(device: torch.device, dtype: torch.dtype) -> Tensor:
+    """Return improved DDPM's noise levels, decreasing; kept on the device, as it would be waited for at every call."""
+    return torch.tensor(iddpm_levels(), dtype=dtype, device=device)
 
 
 NOISE_LABELS: dict[Precondition, Callable[[Tensor], Tensor]] = {

@@ -39,7 +39,7 @@ class UNet(nn.Module):
         c_noise: Float[Tensor, " b"],
         label: Int64[Tensor, " b"] | None = None,
         augment_labels: Float[Tensor, "b a"] | None = None,
-    ) -> Float[Tensor, "b c h w"]:
+    ) -> Float[Tensor, "b o h w"]:
         """Return F(x; c_noise, label, augment_labels); each image has its own condition."""
         cond = self.conditioning(c_noise, label, augment_labels)
         x = self.conv_in(x)

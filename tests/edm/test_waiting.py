@@ -5,16 +5,27 @@ The meta device stands for the GPU: whatever reads the value of one of its tenso
 
 import dataclasses
 import itertools
-from typing import get_args
+from typing import Any, Self, get_args
 
 import pytest
 import torch
+from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from edm.batch_norm import recompute_statistics
 from edm.batches import TrainingSet
-from edm.config import ClassifierConfig, Sampler, SamplingConfig, TrainingConfig
+from edm.config import (
+    ClassifierConfig,
+    ModelConfig,
+    NetworkConfig,
+    NoiseDistribution,
+    Precondition,
+    Sampler,
+    SamplingConfig,
+    TrainingConfig,
+    Weighting,
+)
 from edm.data.dataset import Dataset
 from edm.generate import draw, labels_of
 from edm.metrics.classifier import ClassifierTraining, train_classifier
@@ -40,6 +51,20 @@ CONFIG = TrainingConfig(
 )
 
 
+class NumbersSent(TorchFunctionMode):
+    """Collects calls that make tensors on the GPU of the host's numbers, which is a copy that waits."""
+
+    def __init__(self, found: list[str]) -> None:
+        super().__init__()
+        self.found = found
+
+    def __torch_function__(self, func, types, args=(), kwargs=None):
+        output = func(*args, **(kwargs or {}))
+        if func in (torch.tensor, torch.as_tensor) and not isinstance(args[0], torch.Tensor) and output.device == GPU:
+            self.found.append(func.__name__)
+        return output
+
+
 class CopiesThatWait(TorchDispatchMode):
     """Collects the operators that copy between devices and do not let the host go on; any that copy if asked for."""
 
@@ -47,6 +72,15 @@ class CopiesThatWait(TorchDispatchMode):
         super().__init__()
         self.any_copy = any_copy
         self.found: list[str] = []
+        self.numbers = NumbersSent(self.found)
+
+    def __enter__(self) -> Self:
+        self.numbers.__enter__()
+        return super().__enter__()
+
+    def __exit__(self, *reason: Any) -> None:
+        super().__exit__(*reason)
+        self.numbers.__exit__(*reason)
 
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
         output = func(*args, **(kwargs or {}))
@@ -64,10 +98,10 @@ def images_on(device: torch.device) -> TrainingSet:
     return TrainingSet(images, labels, None if device == GPU else torch.arange(30), GPU)
 
 
-def new_state() -> TrainState:
+def new_state(config: TrainingConfig = CONFIG, network: NetworkConfig = NETWORK) -> TrainState:
     # the fused optimizer knows no meta device; edm hands it floats and tensors of the device only, as it does the other
-    computing = Computing("fp32", compiled=False, fused=False, micro_batch=CONFIG.micro_batch)
-    return TrainState(CONFIG.prepared(NETWORK), CONFIG, 0.5, 0, GPU, computing)
+    computing = Computing("fp32", compiled=False, fused=False, micro_batch=config.micro_batch)
+    return TrainState(config.prepared(network), config, 0.5, 0, GPU, computing)
 
 
 @pytest.mark.parametrize("place", [GPU, torch.device("cpu")], ids=["resident", "memory-mapped"])
@@ -76,6 +110,40 @@ def test_a_training_step_does_not_wait_for_the_gpu(place: torch.device) -> None:
     next(steps)
     with CopiesThatWait() as copies:
         list(itertools.islice(steps, 3))  # over the end of an epoch
+    assert copies.found == []
+
+
+OPTIONS = [
+    *({"noise_distribution": name} for name in get_args(NoiseDistribution)),
+    *({"weighting": name} for name in get_args(Weighting)),
+    {"loss": "uncertainty", "optimizer": "adamw", "lr_schedule": "inverse_sqrt"},
+]
+
+
+@pytest.mark.parametrize("options", OPTIONS, ids=lambda options: " ".join(options.values()))
+def test_no_option_of_a_training_waits_for_the_gpu(options) -> None:
+    steps = train(new_state(dataclasses.replace(CONFIG, **options)), images_on(GPU))
+    next(steps)
+    with CopiesThatWait() as copies:
+        next(steps)
+    assert copies.found == []
+
+
+NETWORKS = [
+    *(ModelConfig(architecture=name, channels=8) for name in ("ddpmpp", "ncsnpp", "adm", "edm2")),
+    *(ModelConfig("nano", channels=8, precondition=name) for name in get_args(Precondition)),
+]
+
+
+@pytest.mark.parametrize("model", NETWORKS, ids=lambda model: f"{model.architecture} {model.precondition}")
+def test_no_network_waits_for_the_gpu(model: ModelConfig) -> None:
+    network = model.network(1, 8, 3)
+    steps = train(new_state(TrainingConfig(kimg=1.2, batch_size=12), network), images_on(GPU))
+    next(steps)
+    denoiser, index = on_device(Denoiser(network, 0.5), GPU).eval(), torch.arange(4, device=GPU)
+    with CopiesThatWait() as copies:
+        next(steps)
+        draw(denoiser, SamplingConfig(steps=3, guidance=2.0), index, labels_of(index, 3))
     assert copies.found == []
 
 
@@ -117,4 +185,5 @@ def test_a_step_of_the_classifier_does_not_wait_for_the_gpu() -> None:
 def test_a_copy_that_waits_is_seen() -> None:
     with CopiesThatWait() as copies:
         torch.zeros(3).to(GPU)
-    assert copies.found == ["aten._to_copy.default"]
+        torch.tensor([1.0], device=GPU)
+    assert copies.found == ["aten._to_copy.default", "tensor"]
