@@ -29,6 +29,7 @@ from experiments.store.journal import Journal
 from experiments.store.layout import BEGUN_WITH, CONFIG, CURVES, DAMAGED, FAILURE, PROGRESS, RESULT, StoreKind
 from experiments.store.lease_watch import STANDARD_TIMING, LeaseTiming
 from experiments.store.leases import Holder
+from experiments.store.removal import remove_folder
 from experiments.store.requests import RunRequests
 from experiments.store.result_files import file_fault, read_result, with_checksum
 from experiments.store.results import Result, ResultT
@@ -367,6 +368,5 @@ class Store(RunRequests):
             lease.require()
 
     def forget(self, kind: StoreKind, signature: str) -> None:
-        """Remove a folder that nobody holds."""
-        if self.holder(kind, signature) is None:
-            shutil.rmtree(self.folder(kind, signature), ignore_errors=True)
+        """Remove the folder of a task, unless a process holds it."""
+        remove_folder(self.folder(kind, signature), self.lease_timing)
