@@ -42,17 +42,17 @@ def load_sweep(path: str | Path, *overrides: str) -> Sweep:
     return load(path, overrides, InputFiles()) if overrides else _sweep(path, None)
 
 
-def plan(sweep: Sweep | str | Path) -> Plan:
+def plan(sweep: Sweep | str | Path, store: str | Path | None = None) -> Plan:
     """Return what a sweep consists of: its cells, trainings and evaluations, with names, signatures and cost.
 
-    sweep: a sweep, the path of a sweep file, or the name of a sweep that was run with the default store. Besides the
-    sweep file, this reads only the folders of images and the files of statistics that it names. Raises UserError if the
-    file is wrong.
+    sweep, store: as for `run`; what the store holds is found under the signatures of earlier releases, too. Besides the
+    sweep file and the store, this reads only the folders of images and the files of statistics that the file names.
+    Raises UserError if the file is wrong.
     """
     from experiments.inputs import InputFiles
     from experiments.sweep.plan import plan_sweep
 
-    return plan_sweep(_sweep(sweep, None), InputFiles())
+    return plan_sweep(_sweep(sweep, store), InputFiles(), holdings=_store(store))
 
 
 def run(
@@ -78,7 +78,7 @@ def run(
 
     place, chosen = _store(store), options or Options()
     place.create()
-    schedule = open_schedule(plan(_sweep(sweep, store)), place, chosen)
+    schedule = open_schedule(plan(sweep, store), place, chosen)
     if listener is None:
         listener = RunListener() if quiet else _terminal()
     return run_sweep(schedule, place, tracking_uri, listener, chosen)
@@ -95,7 +95,7 @@ def results(
     """
     from experiments.tracking.frames import results_frame, scores_in_store
 
-    made = plan(_sweep(sweep, store))
+    made = plan(sweep, store)
     if tracking_uri is None:
         return results_frame(made, scores_in_store(made, _store(store)))
     from experiments.tracking.read import scores_in_mlflow

@@ -59,7 +59,8 @@ def _of_cells(frame: pd.DataFrame, rows: Sequence[CellRow], layout: Layout) -> E
     budget = min(max(each.values()) for each in means.values())
     chosen = {key: _longest(each, budget, layout.equal) for key, each in means.items()}
     places = {key: place for place, key in enumerate(means)}  # the order of the table without the axis
-    kept = [i for i, row in enumerate(rows) if chosen.get(_key(row, others)) == row[length]]
+    lengths = [chosen.get(_key(row, others)) for row in rows]
+    kept = [i for i, row in enumerate(rows) if lengths[i] is not None and lengths[i] == row[length]]
     kept.sort(key=lambda i: places[_key(rows[i], others)])
     left_out = [", ".join(map(show_value, key)) for key, value in chosen.items() if value is None]
     note = (

@@ -19,7 +19,7 @@ from reports.rows import CellRow, cell_rows
 from reports.scores import sample_of
 from reports.significance import LEAST_SEEDS, PairedErrors, Sample
 from reports.tables import ResultTable, comparable_groups
-from reports.values import label_value, short_axes, show_value
+from reports.values import in_words, label_value, short_axes, show_value
 
 ItemT = TypeVar("ItemT")
 MAX_DOTS = 60
@@ -59,9 +59,10 @@ SCORE_AXES = (
 def all_charts(report: Report) -> list[Chart]:
     """Return every chart that a report's numbers allow, in the order of a page."""
     palette = Palette()
+    rows = cell_rows(report.frame)  # as charts see them: no NaN, of which each would take a colour of its own
     for axis in report.layout.axes:  # all values in the table's order, so that they have their colours everywhere
-        for value in report.frame[axis].tolist():
-            palette.colour(axis, value)
+        for row in rows:
+            palette.colour(axis, row[axis])
     main = [table for table in report.tables if table.main]
     found: list[Chart | None] = [*_score_charts(main)]
     groups = comparable_groups(report.frame, report.layout.axes)
@@ -279,10 +280,10 @@ class ChartMaker:
         return [axis for axis in self.axes if any(len({str(row[axis]) for row in group}) > 1 for group in groups)]
 
     def _averaged(self, hidden: list[str]) -> str:
-        return f"Every point is a mean over {_listed([self.names[axis] for axis in hidden])}." if hidden else ""
+        return f"Every point is a mean over {in_words([self.names[axis] for axis in hidden])}." if hidden else ""
 
     def _not_shown(self, hidden: list[str]) -> str:
-        return f"Not shown: {_listed([self.names[axis] for axis in hidden])}." if hidden else ""
+        return f"Not shown: {in_words([self.names[axis] for axis in hidden])}." if hidden else ""
 
     def _name(self, axis: str) -> str:
         return self.names.get(axis, "")
@@ -313,10 +314,6 @@ def _pareto(lines: Sequence[Series]) -> Series | None:
 
 def _unit_title(metric: str) -> str:
     return "truncation error (grey levels)" if metric == "truncation_rms" else title_of(metric)
-
-
-def _listed(names: Sequence[str]) -> str:
-    return " and ".join(filter(None, (", ".join(names[:-1]), names[-1])))
 
 
 def _grouped(items: Iterable[ItemT], key: Callable[[ItemT], Any]) -> list[tuple[Any, list[ItemT]]]:

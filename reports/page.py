@@ -225,10 +225,9 @@ def _gallery(
     names, has_several_seeds = _axes(report), report.frame["seed"].nunique() > 1
     for number, row in enumerate(rows):
         path = pictures.get(row["cell"])
-        if path is None or not path.exists():
+        picture = _picture(path, is_shown=len(cells) < MAX_PICTURES) if path is not None else None
+        if picture is None:
             continue
-        is_shown = len(cells) < MAX_PICTURES
-        data = base64.b64encode(path.read_bytes()).decode() if is_shown else ""
         values = {axis: show_value(row[axis]) for axis in names}
         label = ", ".join(label_value(names[axis], row[axis]) for axis in names) or report.shown(row["cell"])
         seed = f", seed {row['seed']}" if has_several_seeds else ""
@@ -237,12 +236,22 @@ def _gallery(
                 "number": number,
                 "name": report.shown(row["cell"]),
                 "label": label + seed,
-                "picture": f"data:image/png;base64,{data}",
+                "picture": picture,
                 "caption": caption(row),
                 "axes": values,
             }
         )
     return cells
+
+
+def _picture(path: Path, is_shown: bool) -> str | None:
+    """A picture as an address, an empty one unless it is shown; None if it is not there, or no longer."""
+    if not is_shown:
+        return "" if path.exists() else None
+    try:
+        return f"data:image/png;base64,{base64.b64encode(path.read_bytes()).decode()}"
+    except FileNotFoundError:
+        return None
 
 
 def _decimals(tables: list[ResultTable]) -> dict[str, int]:

@@ -59,7 +59,6 @@ def marker_svg(series: Series) -> str:
 
 
 def _scale(low: float, high: float, start: float, end: float, is_log: bool) -> Scale:
-
     a, b = (math.log10(low), math.log10(high)) if is_log else (low, high)
     return lambda value: start + (end - start) * ((math.log10(value) if is_log else value) - a) / ((b - a) or 1)
 

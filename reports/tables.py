@@ -24,7 +24,7 @@ from reports.references import Footnotes, published_entries, published_study
 from reports.rows import CellRow, cell_rows
 from reports.scores import States, entry_of, sample_of
 from reports.significance import Mark, PairedErrors, Sample, ScoreColumn, marks
-from reports.values import label_value, short_axes, show_value
+from reports.values import in_words, label_value, short_axes, show_value
 
 BASELINES = {"noise_": "pure noise", "real_": "real train split"}  # prefixes of the columns with a metric's baselines
 FIRST_METRICS = tuple(f"{name}_{split}" for name in ("fid", "kid") for split in PREFERRED_SPLITS)  # to speak of first
@@ -82,8 +82,7 @@ class ResultTable:
     def subject(self) -> str:
         """What the table is about: its name, or else its scores, such as "FID and class accuracy"."""
         scores = [METRICS[head.metric].name for head in self.heads if head.kind == "score"]
-        *names, last = dict.fromkeys(scores or ["Loss at equal compute"])
-        return self.name or (f"{', '.join(names)} and {last}" if names else last)
+        return self.name or in_words(list(dict.fromkeys(scores)) or ["Loss at equal compute"])
 
     @property
     def head_groups(self) -> tuple[tuple[HeadGroup, ...], ...]:
@@ -141,9 +140,8 @@ def result_tables(
 
     A layout makes a main table of each group, then one of fidelity and one of memorisation if the group has such
     metrics; if the layout names metrics, one table of exactly those; if it asks for equal compute, of the cells or the
-    points of `curves` that cost equally much. paired: the covariance of the cells' errors, by
-    metric. states: what happens to cells without a score, by name. allowed: fields in which cells of one table may
-    differ all the same.
+    points of `curves` that cost equally much. paired: the covariance of the cells' errors, by metric. states: what
+    happens to cells without a score, by name. allowed: fields in which cells of one table may differ all the same.
     """
     asked = (layouts,) if isinstance(layouts, Layout) else layouts
     groups = comparable_groups(frame, asked[0].axes, allowed)

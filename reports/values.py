@@ -32,6 +32,12 @@ def label_value(axis: str, value: Any) -> str:
     return value if isinstance(value, str) else f"{axis}={show_value(value)}"
 
 
+def in_words(names: Sequence[str]) -> str:
+    """Return one or more names as a sentence has them, such as "a, b and c"."""
+    *first, last = names
+    return f"{', '.join(first)} and {last}" if first else last
+
+
 def cell_list(names: Sequence[str], total: int) -> str:
     """Return the names of some of `total` cells, the first of them if there are many."""
     if len(names) == total:

@@ -272,7 +272,7 @@ class Handlers:
     def leave(self, request: gr.Request) -> None:
         """Forget a closed page and its files."""
         self.studio.leave(_key(request))
-        shutil.rmtree(self.folder / _key(request), ignore_errors=True)
+        shutil.rmtree(self._folder_of(_key(request)), ignore_errors=True)
 
     def draw(
         self, request: gr.Request, name: str, label: str, seed: float, images: float, compare: bool, *fields: Any
@@ -288,8 +288,12 @@ class Handlers:
         if finished:
             yield (*(gr.skip(),) * 7, *self.studio.recipes(_key(request)), *self._downloads(_key(request)))
 
+    def _folder_of(self, key: str) -> Path:
+        """Return the folder of a page's files. Whoever reaches the port chooses the key, which may be a path itself."""
+        return self.folder / hashlib.sha256(key.encode()).hexdigest()
+
     def _downloads(self, key: str) -> Updates:
-        folder = self.folder / key
+        folder = self._folder_of(key)
         folder.mkdir(exist_ok=True)
         # a new folder each time: under an old address a browser would give out the earlier file
         files = self.studio.write_files(key, Path(tempfile.mkdtemp(dir=folder)))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import shutil
+import os
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
@@ -14,6 +14,7 @@ from experiments.store import leases
 from experiments.store.active_runs import abandoned_runs
 from experiments.store.journal import Journal
 from experiments.store.layout import DAMAGED, KEPT, REPLACED, RESULT, VALIDATION, StoreKind
+from experiments.store.removal import remove_folder
 from experiments.store.results import EvaluationResult
 from experiments.store.store import Store
 from experiments.store.training_records import best_kept, kimg_of
@@ -84,9 +85,8 @@ def free(store: Store, items: Iterable[Garbage]) -> Iterator[Garbage]:
         if item.reason == "policy":
             if _drop_checkpoint(store, item):
                 yield item
-        elif item.path.is_dir() and not _is_held(item.path):
-            shutil.rmtree(item.path, ignore_errors=True)
-            if not item.path.exists():
+        elif item.path.is_dir():
+            if remove_folder(item.path, store.lease_timing):
                 yield item
         elif item.path.is_file():
             with suppress(OSError):
@@ -95,10 +95,17 @@ def free(store: Store, items: Iterable[Garbage]) -> Iterator[Garbage]:
 
 
 def size_of(path: Path) -> int:
-    """Return the bytes of a file, or of all files in a folder."""
-    if path.is_file():
-        return path.stat().st_size
-    return sum(file.stat().st_size for file in path.rglob("*") if file.is_file())
+    """Return the bytes of a file, or of all files in a folder; a run may remove some of them at the same time."""
+    if not path.is_dir():
+        return _bytes_of(path)
+    return sum(_bytes_of(Path(folder, name)) for folder, _, names in os.walk(path) for name in names)
+
+
+def _bytes_of(file: Path) -> int:
+    try:
+        return file.stat().st_size
+    except OSError:
+        return 0
 
 
 def _is_held(folder: Path) -> bool:

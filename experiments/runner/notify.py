@@ -16,7 +16,13 @@ def call(command: list[str], summary: Mapping[str, Any], patience_s: float = PAT
     shown = shlex.join(command)
     try:
         done = subprocess.run(
-            command, input=json.dumps(summary), text=True, capture_output=True, timeout=patience_s, check=False
+            command,
+            input=json.dumps(summary),
+            text=True,
+            errors="replace",  # a program may print in any encoding
+            capture_output=True,
+            timeout=patience_s,
+            check=False,
         )
     except subprocess.TimeoutExpired:
         return f"{shown}: did not end within {patience_s:.0f} s and was stopped"

@@ -24,7 +24,7 @@ from experiments.runner.states import State
 from experiments.runner.timing import Timing
 from experiments.store.active_runs import announced
 from experiments.store.failures import Failure
-from experiments.store.provenance import RunInfo
+from experiments.store.provenance import RunInfo, working_for
 from experiments.store.store import Store
 from experiments.sweep.jobs import Task
 from experiments.sweep.plan import Plan
@@ -142,7 +142,9 @@ def _execute(
         with listener.phase("loading Ray"):
             from experiments.runner import cluster  # heavy
         with cluster.starting(store, options.address) as started_ray:
-            prepare_inputs(schedule, store, listener, run_id)
+            run_info = RunInfo.of_this_process(store, options.tags)
+            with working_for(run_info):
+                prepare_inputs(schedule, store, listener, run_id)
             with listener.phase("starting Ray"):
                 from experiments.runner import remote, tune  # heavy, and not for nothing
                 from experiments.trials.context import TrialContext
@@ -153,7 +155,7 @@ def _execute(
                     checkpoint_s=resources.checkpoint_s,
                     compile=resources.compile,
                     cuda_graphs=resources.cuda_graphs,
-                    run_info=RunInfo.of_this_process(store, options.tags),
+                    run_info=run_info,
                 )
                 started_ray.wait()
             own = started_ray if isinstance(started_ray, cluster.LocalRay) else None

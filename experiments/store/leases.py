@@ -119,6 +119,12 @@ class Lease:
         with _table:
             _held.pop(self.token, None)
 
+    def withdraw(self) -> None:
+        """Give the folder back and remove the file of the lease: the folder itself is about to go."""
+        with self.guard:
+            self.released = True
+            self.path.unlink(missing_ok=True)
+
     def _is_highest(self) -> bool:
         return max(generations(self.folder), default=0) == self.generation
 

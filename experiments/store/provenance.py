@@ -10,7 +10,9 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import asdict, dataclass, field, replace
 from functools import cache
 from pathlib import Path
@@ -55,12 +57,25 @@ def command_line() -> str:
     return redacted_command([Path(sys.argv[0]).name, *sys.argv[1:]])
 
 
-def provenance(run: RunInfo = RunInfo(), began: float | None = None, of: object = None) -> Provenance:
-    """Return where a result that is finished now comes from.
+_run: ContextVar[RunInfo] = ContextVar("run")  # that this thread works for
+
+
+@contextmanager
+def working_for(run: RunInfo) -> Iterator[None]:
+    """Let all that this thread finishes within the block say that it was made for a run, whatever made it."""
+    token = _run.set(run)
+    try:
+        yield
+    finally:
+        _run.reset(token)
+
+
+def provenance(began: float | None = None, of: object = None) -> Provenance:
+    """Return where a result that is finished now comes from: this process, and the run that it works for.
 
     began: when its task did, in seconds since 1970. of: the task, whose extensions are recorded.
     """
-    extensions = list(extensions_in(of))
+    run, extensions = _run.get(RunInfo()), list(extensions_in(of))
     machine = _machine()
     used = {name: _version_of(name) for extension in extensions for name in extension.uses if "." not in name}
     return Provenance(

@@ -29,6 +29,7 @@ from experiments.store.journal import Journal
 from experiments.store.layout import BEGUN_WITH, CONFIG, CURVES, DAMAGED, FAILURE, PROGRESS, RESULT, StoreKind
 from experiments.store.lease_watch import STANDARD_TIMING, LeaseTiming
 from experiments.store.leases import Holder
+from experiments.store.removal import remove_folder
 from experiments.store.requests import RunRequests
 from experiments.store.result_files import file_fault, read_result, with_checksum
 from experiments.store.results import Result, ResultT
@@ -229,6 +230,8 @@ class Store(RunRequests):
         why = file_fault(path, content["files"][name])
         if why is None or self._mended(kind, signature, [name], why):
             return path
+        if self._was_replaced(kind, signature, content):
+            return self.checked(kind, signature, name)
         self.set_aside(kind, signature, [name], f"{name}: {why}")
         raise DamagedFile(
             f"{path}: is damaged ({why}); it was set aside in {self.root / DAMAGED}, run again to redo it",
@@ -296,9 +299,18 @@ class Store(RunRequests):
         why = ", ".join(f"{name}: {reason}" for name, reason in faults.items())
         if self._mended(kind, signature, list(faults), why):
             return self._content(kind, signature) is not None
+        if self._was_replaced(kind, signature, content):
+            return self._is_intact(kind, signature, find_fault)
         if self.holder(kind, signature) is None:  # else somebody works on it, whose files come before the new result
             self.set_aside(kind, signature, list(faults), why)
         return False
+
+    def _was_replaced(self, kind: StoreKind, signature: str, content: dict[str, Any]) -> bool:
+        """Return whether another process has written a new result since `content` was read: its files are others.
+
+        A process that still works on it does not count.
+        """
+        return self.holder(kind, signature) is None and self._content(kind, signature) not in (content, None)
 
     def _mended(self, kind: StoreKind, signature: str, names: list[str], why: str) -> bool:
         """Keep what can be read of damaged curves and vouch for that: a training is not repeated for a line of them.
@@ -367,6 +379,5 @@ class Store(RunRequests):
             lease.require()
 
     def forget(self, kind: StoreKind, signature: str) -> None:
-        """Remove a folder that nobody holds."""
-        if self.holder(kind, signature) is None:
-            shutil.rmtree(self.folder(kind, signature), ignore_errors=True)
+        """Remove the folder of a task, unless a process holds it."""
+        remove_folder(self.folder(kind, signature), self.lease_timing)

@@ -45,7 +45,7 @@ class Aliases(Generic[TaskT]):
     """
 
     def __init__(self, rank: Callable[[TaskT], int]) -> None:
-        self._count = rank
+        self._rank_of = rank
         self._ranks: dict[str, int] = {}
         self._held: dict[str, dict[str, TaskT]] = {}
 
@@ -63,7 +63,7 @@ class Aliases(Generic[TaskT]):
     def _rank(self, task: TaskT) -> int:
         """Look each task up once: a plan then sees the store at one moment."""
         if task.signature not in self._ranks:
-            self._ranks[task.signature] = self._count(task)
+            self._ranks[task.signature] = self._rank_of(task)
         return self._ranks[task.signature]
 
     def held(self, computation: str) -> tuple[TaskT, ...]:

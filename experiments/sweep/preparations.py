@@ -386,11 +386,11 @@ def names_of(preparations: Iterable[Preparation | DataSource], trainings: Mappin
 
     trainings: the names of trainings, after which exact solutions are called.
     """
-    names: dict[str, str] = {}
+    by_name: dict[str, str] = {}
     for each in preparations:
         name = _name_of(each, trainings)
-        names[each.signature] = name if name not in names.values() else f"{name}/{each.signature[:6]}"
-    return names
+        by_name[name if name not in by_name else f"{name}/{each.signature[:6]}"] = each.signature
+    return {signature: name for name, signature in by_name.items()}
 
 
 def _name_of(task: Preparation | DataSource, trainings: Mapping[str, str]) -> str:

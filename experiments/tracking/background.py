@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from queue import SimpleQueue
 from typing import TYPE_CHECKING
 
 from experiments.redaction import redact
@@ -28,7 +29,7 @@ class MirrorThread:
         self.problem: str | None = None
         self.experiment: str | None = None
         self._runs: dict[str, str] = {}  # what MLflow calls the run of a task, by the task's signature
-        self._awaited: list[threading.Event] = []  # set by the update that begins next, when it ends
+        self._awaited: SimpleQueue[threading.Event] = SimpleQueue()  # set when the next update ends
         self._ending, self._due = threading.Event(), threading.Event()
         self._thread = threading.Thread(target=self._loop, name="mlflow-mirror", daemon=True)
 
@@ -53,7 +54,7 @@ class MirrorThread:
         Without an answer in time, the addresses that are known are returned.
         """
         sent = threading.Event()
-        self._awaited.append(sent)
+        self._awaited.put(sent)
         self._due.set()
         if self._thread.is_alive():
             sent.wait(timeout_s)
@@ -66,7 +67,7 @@ class MirrorThread:
         while True:
             self._due.clear()
             ending = self._ending.is_set()  # asked before the update, so that the last one sees everything
-            awaited, self._awaited = self._awaited, []
+            awaited = [self._awaited.get() for _ in range(self._awaited.qsize())]
             mirror = self._updated(mirror, ending)
             for sent in awaited:
                 sent.set()

@@ -58,7 +58,7 @@ def run_classifier(store: Store, task: FeatureClassifier, context: TrialContext)
         code = _code_of(store, folder, task)
         with replacing(folder / MODEL) as model:
             made = _build(folder, model, task, state, data, on_progress, context.checkpoint_s)
-        own = {"code": code, "threads": context.threads, "provenance": provenance(context.run_info, began)}
+        own = {"code": code, "threads": context.threads, "provenance": provenance(began)}
         made = dataclasses.replace(made, **own)
         store.finish(task.signature, made, [MODEL])
     _drop_checkpoint(folder)

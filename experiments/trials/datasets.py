@@ -23,7 +23,7 @@ from experiments.store.failures import Failure
 from experiments.store.fencing import discard
 from experiments.store.layout import DECODED, FAILURE, LOG, PROGRESS
 from experiments.store.leases import LeaseLost
-from experiments.store.provenance import RunInfo, provenance
+from experiments.store.provenance import provenance
 from experiments.store.results import DatasetRecord
 from experiments.store.store import Store
 from experiments.sweep.code_parts import parts_of
@@ -101,18 +101,11 @@ def run_preparation(store: Store, source: DataSource, context: TrialContext) -> 
             raise Interrupted
 
     on_step = StepReporter(folder, context.report_s, check).report
-    build = partial(_prepare, store, source, files, on_step=on_step, run_info=context.run_info)
+    build = partial(_prepare, store, source, files, on_step=on_step)
     store.ensure_locked(DatasetRecord, source.signature, build, FILES)
 
 
-def _prepare(
-    store: Store,
-    source: DataSource,
-    files: Origin,
-    folder: Path,
-    on_step: OnProgress,
-    run_info: RunInfo | None = None,
-) -> DatasetRecord:
+def _prepare(store: Store, source: DataSource, files: Origin, folder: Path, on_step: OnProgress) -> DatasetRecord:
     """Write the files of a data set into `folder`, going on from what a process that was ended has decoded.
 
     Two processes that are at it, as where one was taken for dead, write the same bytes to the same places.
@@ -141,7 +134,7 @@ def _prepare(
     own = {
         "preparing_s": time.time() - began,
         "code": code_now(store, parts_of(source)),
-        "provenance": provenance(run_info or RunInfo(), began, source.config).to_json(),
+        "provenance": provenance(began, source.config).to_json(),
     }
     return DatasetRecord.from_json(record | own)
 

@@ -43,4 +43,4 @@ def run_download(store: Store, task: WeightsDownload, context: TrialContext) -> 
         raise UserError(explain(error)) from None
     log.info("%s is there", path)
     own = {"path": str(path), "bytes": file.bytes, "sha256": file.sha256, "seconds": time.time() - began}
-    store.finish(task.signature, WeightsRecord(**own, provenance=provenance(context.run_info, began)))
+    store.finish(task.signature, WeightsRecord(**own, provenance=provenance(began)))

@@ -19,6 +19,7 @@ from experiments.store.fencing import discard
 from experiments.store.layout import FAILURE, LOG, PROGRESS
 from experiments.store.leases import Held, LeaseLost
 from experiments.store.progress import LOADING_TORCH
+from experiments.store.provenance import working_for
 from experiments.store.store import Store
 from experiments.sweep.jobs import Job, Outcome, Task
 from experiments.sweep.preparations import ExactSolution, FeatureClassifier, ReferenceStatistics, WeightsDownload
@@ -47,7 +48,7 @@ def perform(store: Store, task: Task, context: TrialContext) -> Outcome:
     """Do a task, its output in log.txt; a failure is recorded in failure.json and never raised."""
     kind = task.store_kind
     try:
-        with store.try_lock(kind, task.signature) as folder:
+        with working_for(context.run_info), store.try_lock(kind, task.signature) as folder:
             return _perform_locked(store, task, context, folder)
     except Held as held:
         return Outcome("elsewhere", str(held))
@@ -78,7 +79,8 @@ def help_with(store: Store, evaluation: Task, context: TrialContext) -> Outcome:
     context.limit_threads()
     try:
         require_loaded(evaluation, store)
-        help_draw(store, evaluation, context)
+        with working_for(context.run_info):
+            help_draw(store, evaluation, context)
     except (Interrupted, LeaseLost):
         return Outcome("interrupted")
     except Exception as error:

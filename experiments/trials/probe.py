@@ -81,7 +81,7 @@ class PeakMemory:
 
 def measure(store: Store, probe: Probe, context: TrialContext, on_progress: OnSteps) -> ProbeResult:
     """Measure a network; `training` or `drawing` of the result is None if not even one image fits into memory."""
-    began = time.monotonic()
+    began, started = time.time(), time.monotonic()
     reporter = ProgressReporter(
         store, context, store.folder("probes", probe.signature), "steps", WARM_UP_STEPS + MOST_STEPS
     )
@@ -107,9 +107,9 @@ def measure(store: Store, probe: Probe, context: TrialContext, on_progress: OnSt
         device=device_name(context.device),
         device_gib=_total_gib(context.device),
         threads=context.threads,
-        seconds=time.monotonic() - began,
+        seconds=time.monotonic() - started,
         flops=probe.flops,
-        provenance=provenance(),
+        provenance=provenance(began),
     )
 
 

@@ -1,6 +1,7 @@
 """From Python: the page that documents it is run, block by block, and prints what it says."""
 
 import contextlib
+import dataclasses
 import io
 import re
 import shutil
@@ -14,6 +15,7 @@ import experiments
 from experiments import UserError, load_sweep, plan, results
 from experiments.store.store import Store
 from experiments.sweep.plan import Plan
+from experiments.sweep.tasks import FORMER_CLASSIFIER, classifier_of
 from experiments.tracking.records import record_plan
 from tests import ROOT
 from tests.inprocess import without_ray
@@ -54,6 +56,19 @@ def test_a_sweep_may_be_given_by_its_file_or_by_its_name(finished: tuple[Plan, S
     assert results(made.sweep.name, store.root).equals(results(made.sweep, store.root))
     with pytest.raises(UserError, match="nowhere"):
         results("nowhere.yaml", store.root)
+
+
+def test_what_an_earlier_release_left_in_the_store_is_used(tiny_file: Path, tmp_path: Path) -> None:
+    """As on the command line: a plan, and so a run and its results, is one for the store."""
+    (source,) = plan(tiny_file, tmp_path / "empty").sources.values()
+    former, store = dataclasses.replace(source, classifier_version=FORMER_CLASSIFIER), Store(tmp_path / "old")
+    folder = store.folder("classifiers", classifier_of(former))
+    folder.mkdir(parents=True)
+    (folder / "result.json").write_text("{}")
+    made = plan(tiny_file, store.root)
+    assert {each.classifier_version for each in made.sources.values()} == {FORMER_CLASSIFIER}
+    assert results(tiny_file, store.root)["evaluation"].tolist() == list(made.evaluations)
+    assert not made.evaluations.keys() & plan(tiny_file, tmp_path / "empty").evaluations.keys()
 
 
 def test_overrides_and_mistakes(tiny_file: Path) -> None:

@@ -79,6 +79,15 @@ def test_cells_whose_cost_is_not_known_yet_are_named() -> None:
     assert table.footnotes[0].endswith(missing) and [row[0] for row in rows_of(table)] == ["euler", "heun"]
 
 
+def test_networks_that_were_never_trained_are_left_out_at_equal_training() -> None:
+    made = frame().assign(**{"training.kimg": [np.nan, np.nan, 50.0, 100.0]})  # of another sweep, pretrained
+    made.loc[2:, "model.attention"] = True
+    layout = Layout("t", ("model.preset", "model.attention", "training.kimg"), metrics=("fid_test",), equal="kimg")
+    (table,) = result_tables(made, layout)
+    assert [names for names, _ in table.rows] == [("micro", "yes")] and table.entries[-1].mean == 21.0
+    assert table.footnotes[0].endswith("or not yet: cells nano/False/0, nano/True/0.")
+
+
 def test_where_trainings_are_equally_long_their_losses_are_matched() -> None:
     made, curves = two_trainings()
     (table,) = result_tables(made, LOSSES, curves=curves)

@@ -174,6 +174,13 @@ def test_a_value_has_the_same_colour_in_every_chart() -> None:
     assert all(len(numbers) == 1 for numbers in colours.values()) and len(colours) >= 3
 
 
+def test_null_takes_one_colour_however_many_cells_have_it() -> None:
+    null, eight = samplers().assign(**{"model.channels": np.nan}), samplers().assign(**{"model.channels": 8.0})
+    made = pd.concat([null[:1], eight, null[1:7]], ignore_index=True)
+    lines = charts(made, Layout("s", ("model.channels", "sampling.steps")))["truncation"].series
+    assert [(line.name, line.colour) for line in lines] == [("channels=null", 0), ("channels=8", 1)]
+
+
 def test_the_pareto_front_holds_the_points_that_none_beats() -> None:
     made = samplers().assign(fid_test=[9, 9, 5, 5, 4, 4, 6, 6, 2, 2, 3, 3], fid_test_se=0.1)
     chart = charts(made[made["seed"] == 0], SAMPLERS)["nfe"]

@@ -66,7 +66,7 @@ class EvaluationContext:
 
     @cached_property
     def drawing_models(self) -> tuple[Denoiser, Denoiser | None]:
-        """The same, compiled where drawing takes long enough to gain from it, or where that is asked for."""
+        """The models to draw with: compiled where that pays, or where it is asked for."""
         asked = self.trial.compile
         if not (pays_to_compile(float(self.evaluation.flops), self.device) if asked is None else asked):
             return self.models

@@ -103,7 +103,7 @@ def _score(context: EvaluationContext, extent: Extent, notes: tuple[str, ...]) -
         threads=context.trial.threads,
         fingerprint=fingerprint,
         code=_code_of(context, scorer.measured),
-        provenance=provenance(context.trial.run_info, context.began, evaluation),
+        provenance=provenance(context.began, evaluation),
     )
 
 

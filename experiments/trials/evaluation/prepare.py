@@ -38,7 +38,7 @@ def run_references(store: Store, task: ReferenceStatistics, context: TrialContex
         flops=task.flops * measured / task.images,
         device=device_name(context.device),
         code={**measuring.code, **code_of_data(store, task.data), **_code_of_classifier(store, task)},
-        provenance=provenance(context.run_info, began),
+        provenance=provenance(began),
     )
     store.finish(task.signature, result)
 

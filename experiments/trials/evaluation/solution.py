@@ -39,7 +39,7 @@ def run_solution(store: Store, task: ExactSolution, context: TrialContext) -> No
 
     with replacing(folder / EXACT) as file:
         made = _draw(store, task, context.device, file, on_progress)
-    made = replace(made, provenance=provenance(context.run_info, began, task))
+    made = replace(made, provenance=provenance(began, task))
     store.finish(task.signature, made, [EXACT])
 
 
@@ -68,5 +68,5 @@ def _draw(store: Store, task: ExactSolution, device: torch.device, file: Path, o
         flops=task.flops,
         device=device_name(device),
         code={**code_now(store, parts_of(task)), **code_of_networks(store, task)},
-        provenance=provenance(),
+        provenance=provenance(of=task),
     )

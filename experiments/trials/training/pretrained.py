@@ -51,7 +51,7 @@ def take_in(store: Store, training: Training, context: TrialContext) -> None:
         threads=context.threads,
         parameters=sum(p.numel() for p in model.parameters()),
         code=code_now(store, parts_of(training)),
-        provenance=provenance(context.run_info, began),
+        provenance=provenance(began),
     )
     store.finish(training.signature, result, [MODEL])
     log.info("the network of %s is in the store", pretrained.path)

@@ -70,7 +70,7 @@ def run_training(store: Store, training: Training, context: TrialContext) -> Non
         computing=ComputingRecord(**dataclasses.asdict(state.computing)),
         parameters=sum(p.numel() for p in state.denoiser.parameters()),
         code={**code, **code_of_data(store, training.data)},
-        provenance=provenance(context.run_info, began, training),
+        provenance=provenance(began, training),
     )
     files = [MODEL, JOURNAL, VALIDATION, *checkpoints.permanent_files()]
     store.finish(training.signature, result, files)

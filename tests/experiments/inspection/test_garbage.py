@@ -11,10 +11,12 @@ from typer.testing import CliRunner, Result
 import edm
 from experiments.cli.main import app
 from experiments.errors import UserError
+from experiments.inspection import garbage
 from experiments.inspection.garbage import CleanupPolicy, Garbage, Keep, free, size_of, survey
 from experiments.runner.resume import open_schedule
 from experiments.store.active_runs import announced
 from experiments.store.journal import Journal
+from experiments.store.leases import Held
 from experiments.store.results import TrainingResult
 from experiments.store.store import Store
 from experiments.store.training_records import kimg_of
@@ -81,6 +83,36 @@ def test_what_is_worked_at_stays(done: tuple[Plan, Store], tmp_path: Path) -> No
         assert training.name not in [item.name for item in survey(store, [smaller(tmp_path)])]
         assert training not in list(free(store, items))  # it was begun between the look and the deed
     assert training.path.exists()
+
+
+def test_nobody_begins_a_task_while_its_folder_is_removed(
+    done: tuple[Plan, Store], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A run that asks for it meanwhile finds it held, and afterwards finds nothing: never a part of it."""
+    _, store = done
+    (item,) = (item for item in survey(store, [smaller(tmp_path)]) if item.kind == "trainings")
+    (item.path / "checkpoints").mkdir()
+    met: list[object] = []
+
+    def while_it_goes(path: Path, ignore_errors: bool) -> None:
+        met.append(store.has_result("trainings", item.name))
+        with pytest.raises(Held), store.try_lock("trainings", item.name):
+            met.append("begun")
+        remove(path, ignore_errors)
+
+    remove = shutil.rmtree
+    monkeypatch.setattr(shutil, "rmtree", while_it_goes)
+    assert list(free(store, [item])) == [item] and not item.path.exists()
+    assert set(met) == {False}
+    with store.try_lock("trainings", item.name) as folder:
+        assert [path.name for path in folder.iterdir()] == [".lease-000001"]
+
+
+def test_files_that_a_run_removes_meanwhile_have_no_size(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "stays").write_bytes(b"12345")
+    (tmp_path / "gone").symlink_to("nowhere")  # as a file that was listed and is no longer there
+    monkeypatch.setattr(Path, "is_file", lambda _: True)
+    assert size_of(tmp_path) == 5 and size_of(tmp_path / "gone") == 0
 
 
 def test_without_any_sweep_prepared_data_stay_unless_they_are_meant(done: tuple[Plan, Store]) -> None:
@@ -177,7 +209,7 @@ def test_what_may_not_be_deleted_is_not_said_to_be(done: tuple[Plan, Store], mon
     plan, store = done
     record_plan(plan, store)
     with monkeypatch.context() as patch:
-        patch.setattr(shutil, "rmtree", lambda path, ignore_errors=False: None)  # another account's folder
+        patch.setattr(garbage, "remove_folder", lambda folder, timing: False)  # another account's
         result = gc(store, "--forget", "tiny_digits", "--yes")
     assert "Freed 0 bytes" in result.output and "this account may not delete them" in result.output
     printed = json.loads(gc(store, "--yes", "--json").stdout)

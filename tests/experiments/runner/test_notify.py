@@ -28,5 +28,7 @@ def test_no_shell_reads_it(tmp_path: Path) -> None:
 def test_a_command_that_fails_or_hangs_is_reported_and_never_raised(tmp_path: Path) -> None:
     problem = call([PYTHON, "-c", "import sys; sys.exit('no connection')"], {})
     assert problem is not None and problem.endswith("exited with code 1 (no connection)")
+    binary = "import sys; sys.stderr.buffer.write(b'caf\\xe9'); sys.exit(2)"  # in another encoding than this process's
+    assert (call([PYTHON, "-c", binary], {}) or "").endswith("exited with code 2 (caf\ufffd)")
     assert "did not end within" in (call([PYTHON, "-c", "import time; time.sleep(30)"], {}, patience_s=0.2) or "")
     assert "cannot be run" in (call([str(tmp_path)], {}) or "")

@@ -1,5 +1,6 @@
 """Where a number comes from: code and what differs from its commit, machine, command, a person's tags, times."""
 
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -7,14 +8,19 @@ from pathlib import Path
 import pytest
 import yaml
 
+import experiments
 from experiments import hardware
+from experiments.runner.options import Options
 from experiments.store import provenance as module
-from experiments.store.provenance import RunInfo, diff_path, keep_diff, provenance
-from experiments.store.results import CodeVersion
+from experiments.store.provenance import RunInfo, diff_path, keep_diff, provenance, working_for
+from experiments.store.results import BaselineRecord, CodeVersion, DatasetRecord
 from experiments.store.store import Store
 from experiments.sweep.plan import Plan
+from experiments.sweep.preparations import ReferenceStatistics
+from experiments.sweep.probes import probes_of
 from experiments.trials.context import TrialContext
 from experiments.trials.perform import perform
+from tests.inprocess import without_ray
 
 NOTHING = ("packages", "tags")
 
@@ -42,6 +48,41 @@ def test_results_say_who_made_them_how_and_when(tiny_plan: Plan, store: Store) -
         assert known.began is not None and known.began <= known.time and known.began.endswith("Z")
         assert known.python and known.host and known.platform and known.cpus
         assert known.packages["torch"]
+
+
+def test_whatever_a_task_finishes_was_made_for_its_run(tiny_plan: Plan, store: Store) -> None:
+    """Baselines are results of their own, which the task of reference statistics makes, in a process of Ray's."""
+    told = RunInfo("edm-sweep run mine.yaml", {"paper": "iclr"}, CodeVersion("abc"))
+    (task,) = (task for task in tiny_plan.preparations.values() if isinstance(task, ReferenceStatistics))
+    shutil.rmtree(store.folder(task.store_kind, task.signature))
+    shutil.rmtree(store.root / "scales")
+    (probe, *_) = probes_of(tiny_plan, "cpu").values()
+    for each in (task, probe):
+        assert perform(store, each, TrialContext("test", run_info=told)).state == "done"
+    baselines = [store.finished(BaselineRecord, name) for name in store.signatures("scales")]
+    assert baselines
+    for result in (*baselines, store.finished(probe.result_type, probe.signature)):
+        known = result.provenance
+        assert (known.command, known.tags, known.git_commit) == ("edm-sweep run mine.yaml", told.tags, "abc")
+    assert provenance().command != told.command  # the process works for nobody now
+
+
+def test_what_is_prepared_before_the_tasks_has_the_tags_too(done: tuple[Plan, Store], tiny_file: Path) -> None:
+    plan, store = done
+    (source,) = plan.sources
+    for folder in (store.folder("data", source), store.folder("evaluations", plan.cells[0].evaluation.signature)):
+        shutil.rmtree(folder)
+    with without_ray():
+        experiments.run(tiny_file, store.root, options=Options(tags={"paper": "iclr"}), quiet=True)
+    assert store.finished(DatasetRecord, source).provenance.tags == {"paper": "iclr"}
+
+
+def test_a_run_within_a_run_is_left_again() -> None:
+    outer, inner = RunInfo("outer"), RunInfo("inner")
+    with working_for(outer):
+        with working_for(inner):
+            assert provenance().command == "inner"
+        assert provenance().command == "outer"
 
 
 def test_provenance_is_no_part_of_an_identity(tiny_plan: Plan, store: Store) -> None:

@@ -170,6 +170,34 @@ def test_a_missing_file_is_not_sound(tmp_path: Path) -> None:
     assert "missing" in store.damages_since(0)[0][0].why
 
 
+@pytest.mark.parametrize("change", ["drops a file", "makes it again"])
+def test_what_another_process_changes_at_the_same_time_is_not_damaged(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, change: str
+) -> None:
+    """One process reads a result, another one writes a new one, and then the first looks at files of the old one."""
+    store, other = finished(tmp_path, a=b"stays", b=b"is needed"), Store(tmp_path)
+    changes: list[str] = []
+
+    def look_too_late(path: Path, expected: str) -> str | None:
+        if not changes:
+            changes.append(change)
+            with other.lock("trainings", SIGNATURE) as folder:
+                if change == "drops a file":
+                    other.disown("trainings", SIGNATURE, ["b"])
+                    (folder / "b").unlink()
+                else:
+                    write_bytes(folder / "a", b"differs")
+                    other.finish(SIGNATURE, training_result(), ["a", "b"])
+        return result_files.file_fault(path, expected)
+
+    monkeypatch.setattr("experiments.store.store.file_fault", look_too_late)
+    if change == "drops a file":
+        assert store.verified(TrainingResult, SIGNATURE) is not None
+    else:
+        assert store.checked("trainings", SIGNATURE, "a").read_bytes() == b"differs"
+    assert changes and not store.was_damaged("trainings", SIGNATURE) and store.has_result("trainings", SIGNATURE)
+
+
 def test_files_with_a_later_time_are_read_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     store, read = finished(tmp_path, a=b"content"), []
     folder = store.folder("trainings", SIGNATURE)
