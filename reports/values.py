@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 MAX_NAMED_CELLS = 6
+ABSENT = "-"  # in a frame, the option of an extension that a cell does not use (experiments/tracking/frames.py)
 
 
 def short_axes(axes: tuple[str, ...]) -> tuple[str, ...]:
