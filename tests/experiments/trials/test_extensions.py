@@ -29,10 +29,11 @@ from experiments.tracking.provenance import provenance_of
 from experiments.tracking.records import recall_plan, record_plan
 from experiments.trials.checking import check_plan
 from experiments.trials.datasets import ensure_prepared
-from experiments.trials.extensions import keep_extensions, require_loaded
+from experiments.trials.extensions import definitions_in, keep_extensions, require_loaded
 from experiments.trials.perform import perform
 from reports.metrics import METRICS
 from tests import ROOT, othercode
+from tests.experiments.sweep.test_extensions import plan_of_package
 from tests.extending import DAMPED, SWEEP, write_sweep
 from tests.inprocess import CONTEXT, execute
 from tests.planning import load_sweep, plan_sweep
@@ -73,6 +74,20 @@ def table(plan: Plan, store: Store) -> str:
 def code_of(plan: Plan) -> str:
     (code,) = plan.extensions
     return code
+
+
+def test_workers_load_a_package_from_the_store(tmp_path: Path, store: Store) -> None:
+    plan = plan_of_package(tmp_path)
+    keep_extensions(plan, store)
+    before = definitions_in(store, code_of(plan))
+    forget_loaded()
+    extensions._definitions.clear()
+    for path in sorted((tmp_path / "ideas").rglob("*.py")):
+        path.unlink()
+    (evaluation,) = (e for e in plan.evaluations.values() if not isinstance(e.sampling.sampler, str))
+    require_loaded(evaluation, store)
+    assert registry.registration_of(plan.extensions[code_of(plan)]).function.__name__ == "damped"
+    assert before is not None and definitions_in(store, code_of(plan)) == before
 
 
 def test_an_edit_redoes_what_uses_it_and_a_comment_nothing(tmp_path: Path, store: Store) -> None:
