@@ -168,6 +168,18 @@ def test_changes_are_of_the_given_baseline_and_stay_within_a_column() -> None:
     assert column(table, "lr=0.2 Δ FID test") == ["baseline", "—", "—", "-1.000"]
 
 
+def test_options_go_with_the_value_that_had_them() -> None:
+    (table,) = result_tables(ablation(), replace(ABLATED, changes=False, baseline={"training.optimizer": "adam"}))
+    assert column(table, "Δ FID test") == ["baseline", "baseline", "+2.000", "-1.000", "baseline"]
+    (effect,) = (effect for effect in table.effects if effect.axis == "optimizer")
+    assert effect.differences == pytest.approx((2.0, -1.0))
+    (table,) = result_tables(ablation(), replace(ABLATED, changes=False, baseline={"training.optimizer": "lion"}))
+    assert column(table, "Δ FID test")[0] == "—", "one of two options of lion would have to be chosen"
+    both = {"training.optimizer": "lion", "training.optimizer_options.beta": 0.9}
+    (table,) = result_tables(ablation(), replace(ABLATED, changes=False, baseline=both))
+    assert column(table, "Δ FID test") == ["-2.000", "—", "baseline", "—", "—"]
+
+
 def test_further_tables_have_the_same_labels_and_no_differences() -> None:
     made = ablation()
     made["precision_test"] = 0.5
