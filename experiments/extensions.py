@@ -177,7 +177,7 @@ def _line_of(registration: Registration) -> str:
     return f"{code.co_filename}:{code.co_firstlineno}" if code is not None else ""
 
 
-def why_failed(extension: Extension, error: Exception) -> str:
+def why_failed(extension: Extension, error: BaseException) -> str:
     """Return what an extension's code raised, and in which file and line, for people."""
     place = place_of_error(error) or place_of(extension)
     return f"{place}: {type(error).__name__}: {one_line(error)}"

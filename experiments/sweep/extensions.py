@@ -206,7 +206,7 @@ class SweepExtensions:
             return config
         try:
             return _with_facts(config)
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             field = next(f.name for f in fields(config) if isinstance(getattr(config, f.name), Extension))
             raise _failed(field, getattr(config, field), error) from None
 
@@ -221,7 +221,7 @@ class SweepExtensions:
         for field, extension in own.items():
             try:
                 own[field] = replace(extension, facts=_counts(field, extension, images, networks))
-            except Exception as error:
+            except (Exception, SystemExit) as error:
                 raise _failed(field, extension, error) from None
         return replace(cell, model=replace(cell.model, **own))
 
@@ -252,7 +252,7 @@ class SweepExtensions:
         return f"no cell has a value of {value} with options; choose one that an extension registers, or remove it"
 
 
-def _failed(field: str, extension: Extension, error: Exception) -> ExtensionValueError:
+def _failed(field: str, extension: Extension, error: BaseException) -> ExtensionValueError:
     return ExtensionValueError((field,), f"{extension}: its code failed ({why_failed(extension, error)}); correct it")
 
 

@@ -158,6 +158,22 @@ def test_what_can_be_repeated_passes(tmp_path: Path, store: Store, ideas: str, f
     assert not found_in(tmp_path, store, ideas, fields)
 
 
+def test_what_extensions_print_is_not_on_stdout(
+    tmp_path: Path, store: Store, capsys: pytest.CaptureFixture[str]
+) -> None:
+    printing = NETWORK.replace("    return Network", "    print('built')\n    return Network")
+    printing = printing.replace("        return self.last", "        print('called')\n        return self.last")
+    assert not found_in(tmp_path, store, printing, OWN_NETWORK)
+    out, err = capsys.readouterr()
+    assert "built" in err and "called" in err and not out
+
+
+def test_leaving_is_a_mistake_like_any_other(tmp_path: Path, store: Store) -> None:
+    leaving = NETWORK.replace("        return self.last", "        raise SystemExit('bye')\n        return self.last")
+    with pytest.raises(UserError, match=r"its code failed .*SystemExit: bye"):
+        found_in(tmp_path, store, leaving, OWN_NETWORK)
+
+
 COUNTING = "calls = []\n\n\n" + DAMPED.replace("    return step", "    calls.append(1)\n    return len(calls) * step")
 MOVING = DAMPED.replace("return step.here.x", "return step.here.x.mul_(2)")
 SPREADING = DAMPED.replace("* step.here.slope", "* step.here.slope / step.here.slope.std()")
