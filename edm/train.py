@@ -180,6 +180,7 @@ class TrainState:
         for index, moments in self.optimizer.state_dict()["state"].items():
             kept = {name: torch.as_tensor(value) for name, value in moments.items() if value is not None}
             tensors |= {f"optimizer.{index}.{name}": value for name, value in kept.items()}
+        tensors |= {f"group.{name}": value for name, value in _numbers_of_groups(self.optimizer).items()}
         scaling = self.scaler.state_dict()  # empty unless it scales
         return tensors | {f"scaler.{name}": torch.tensor(value) for name, value in scaling.items()}
 
@@ -189,6 +190,10 @@ class TrainState:
         self.denoiser.load_state_dict(_with_prefix("model.", tensors))
         self.ema.module.load_state_dict(_with_prefix("ema.", tensors))
         self.power.load(_with_prefix("power.", tensors))
+        for name, value in _with_prefix("group.", tensors).items():
+            index, key = name.split(".")
+            group = self.optimizer.param_groups[int(index)]
+            group[key] = value.to(self.device) if isinstance(group.get(key), Tensor) else value.item()
         self._load_moments(_with_prefix("optimizer.", tensors))
         scaling = _with_prefix("scaler.", tensors)
         if scaling:
@@ -251,6 +256,25 @@ OWN_LR_SCHEDULES: dict[str, Callable[[TrainingConfig], Callable[[float, float], 
     "inverse_sqrt": lambda config: lambda kimg, total_kimg: inverse_sqrt(kimg, config.lr_decay_kimg),
 }
 LR_SCHEDULES = Registry(OWN_LR_SCHEDULES, as_it_is)
+
+
+def _numbers_of_groups(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
+    """Return the numbers by which groups of parameters differ from the optimizer's defaults, except learning rates.
+
+    Some optimizers keep what they have estimated there, such as the step size of Prodigy.
+    """
+    numbers: dict[str, Tensor] = {}
+    for index, group in enumerate(optimizer.param_groups):
+        for name, value in group.items():
+            is_tensor = isinstance(value, Tensor)
+            is_number = isinstance(value, bool | int | float) and value != optimizer.defaults.get(name)
+            if name != "lr" and (is_tensor or is_number):
+                numbers[f"{index}.{name}"] = torch.as_tensor(value, dtype=None if is_tensor else _exact_type(value))
+    return numbers
+
+
+def _exact_type(number: bool | int | float) -> torch.dtype:
+    return torch.float64 if isinstance(number, float) else torch.bool if isinstance(number, bool) else torch.int64
 
 
 def _with_prefix(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:

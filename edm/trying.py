@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any, cast
 
@@ -23,13 +24,18 @@ from edm.networks.blocks import ATTENTIONS, NORMS
 from edm.networks.build import start
 from edm.noise import DISTRIBUTIONS, Stream, normals
 from edm.registry import registration_of
-from edm.samplers import Loop, integrate, method_of, run_loop
+from edm.samplers import Loop, Step, StepRule, integrate, method_of, run_loop
 from edm.train import LOSSES, LR_SCHEDULES, OPTIMIZERS, Computing, TrainState, train
 
 IMAGES = 2
 SIGMA_DATA = 0.5
 PAIR, OTHER_PAIR = torch.tensor([0, 1]), torch.tensor([0, 2])  # numbers of images that are tried together
 SEEDED = "give its random numbers a fixed seed, and keep nothing from call to call"
+RESUMABLE = (
+    "keep nothing from call to call but an optimizer's state and groups, and give random numbers a fixed seed (torch's "
+    "have one in losses and networks)"
+)
+LOSS = "loss of the step"
 ALONE = "compute every image by itself, as batches are of any size"
 
 
@@ -65,13 +71,17 @@ def _drawn(config: SamplingConfig, shape: tuple[int, int, int], index: Tensor) -
         drawn_noise = True
         return normals(config.seed, Stream.SAMPLING, index, shape, step + 1)
 
-    def checked(solve: Callable[..., Any]) -> Callable[..., Tensor]:
-        return lambda *given: required(solve(*given), (IMAGES, *shape))
+    def checked(rule: StepRule) -> StepRule:
+        def take(step: Step) -> Tensor:
+            with _unchanged(step.here.x, step.here.denoised):
+                return required(rule(step), (IMAGES, *shape))
+
+        return take
 
     method, sigmas = method_of(config), config.sigmas
     start = normals(config.seed, Stream.SAMPLING, index, shape).double() * sigmas[0]
     if isinstance(method, Loop):
-        drawn = run_loop(replace(method, solve=checked(method.solve)), denoiser, start, sigmas, noise)
+        drawn = required(run_loop(method, denoiser, start, sigmas, noise), (IMAGES, *shape))
     else:
         drawn = integrate(denoiser, start, sigmas, replace(method, rule=checked(method.rule)), noise)
     expected = replace(config, guidance=1.0, guide=None).nfe
@@ -99,7 +109,8 @@ def try_guidance_rule(config: SamplingConfig, shape: tuple[int, int, int]) -> No
 def try_training(network: NetworkConfig, config: TrainingConfig) -> None:
     """Take two steps of a training of `network`, on random images, as `config` says; raises TrialError.
 
-    One step alone would miss what depends on the step before, such as an optimizer's state.
+    One step alone would miss what depends on the step before, such as an optimizer's state. The second is taken once
+    more, from a checkpoint.
     """
     generator = torch.Generator().manual_seed(0)
     shape = (IMAGES, network.image_channels, network.resolution, network.resolution)
@@ -113,14 +124,40 @@ def try_training(network: NetworkConfig, config: TrainingConfig) -> None:
     if isinstance(config.optimizer, Extension):
         found = OPTIMIZERS[config.optimizer](nn.Linear(1, 1), small, False)
         _require_kind(found, torch.optim.Optimizer, "torch.optim.Optimizer")
-    state = TrainState(network, small, SIGMA_DATA, 0, torch.device("cpu"), Computing("fp32", False, fused=False))
-    for loss in train(state, TrainingSet(images, labels)):
-        if not loss.isfinite():
-            raise TrialError("makes the loss infinite or NaN; correct it")
-    state.load(state.tensors())  # as after a checkpoint
+    data = TrainingSet(images, labels)
+    state = _begun(network, small)
+    before, after = (_copied_after(state, loss) for loss in train(state, data))
     for name, weights in state.denoiser.named_parameters():
         if not weights.isfinite().all():
             raise TrialError(f"makes weights ({name}) infinite or NaN; correct it")
+    resumed = _begun(network, small)
+    resumed.load(before)
+    (again,) = (_copied_after(resumed, loss) for loss in train(resumed, data))
+    if not _moved_alike(again, before, after):
+        raise TrialError(f"computes something else when a training goes on from a checkpoint; {RESUMABLE}")
+
+
+def _begun(network: NetworkConfig, config: TrainingConfig) -> TrainState:
+    return TrainState(network, config, SIGMA_DATA, 0, torch.device("cpu"), Computing("fp32", False, fused=False))
+
+
+def _copied_after(state: TrainState, loss: Tensor) -> dict[str, Tensor]:
+    """Return a copy of a training's state and of the loss after a step; raises TrialError if that is no number."""
+    if not loss.isfinite():
+        raise TrialError("makes the loss infinite or NaN; correct it")
+    return {name: value.detach().clone() for name, value in (state.tensors() | {LOSS: loss}).items()}
+
+
+def _moved_alike(found: dict[str, Tensor], before: dict[str, Tensor], after: dict[str, Tensor]) -> bool:
+    """Return whether a step that was taken again ends where it did, measured by how far it went."""
+    if found.keys() != after.keys():
+        return False
+    for name, value in after.items():
+        value, other, start = value.double(), found[name].double(), before.get(name, value).double()
+        scale = (value - start).abs().max() if name != LOSS else value.abs()
+        if not torch.allclose(other, value, rtol=0, atol=1e-3 * float(scale) + 1e-6 * float(value.abs().max())):
+            return False
+    return True
 
 
 def try_dataset(data: DataConfig) -> None:
@@ -155,7 +192,7 @@ def try_features(features: Extension, shape: tuple[int, int, int]) -> None:
 
     def computed(index: Tensor) -> Tensor:
         images = (normals(0, Stream.SAMPLING, index, shape).clip(-1, 1) * 127.5 + 127.5).to(torch.uint8)
-        with torch.no_grad():
+        with torch.no_grad(), _unchanged(images):
             found = OWN_FEATURES[features](images)
         return required(found, (IMAGES, features.fact("dimension"))).double()
 
@@ -171,7 +208,8 @@ def try_features(features: Extension, shape: tuple[int, int, int]) -> None:
 def try_metric(metric: Extension, dimension: int) -> None:
     """Compute a metric of random features; raises TrialError."""
     features = normals(0, Stream.SAMPLING, torch.arange(50), (dimension,))
-    found, again = (torch.as_tensor(measured_by(metric, features[:20], features[20:])) for _ in range(2))
+    with _unchanged(features):
+        found, again = (torch.as_tensor(measured_by(metric, features[:20], features[20:])) for _ in range(2))
     _require_same_again(again.double(), found.double())
 
 
@@ -235,7 +273,8 @@ def _try_functions(config: TrainingConfig, shape: tuple[int, ...]) -> None:
     """Try what a training calls in each step, as far as extensions define it."""
     levels = torch.tensor([0.01, 0.5, 20.0])
     if isinstance(config.weighting, Extension):
-        weights = required(WEIGHTINGS[config.weighting](config)(levels, SIGMA_DATA), (3,))
+        with _unchanged(levels):
+            weights = required(WEIGHTINGS[config.weighting](config)(levels, SIGMA_DATA), (3,))
         if (weights < 0).any():
             raise TrialError("returns weights below 0, which would make the loss larger; correct it")
     if isinstance(config.noise_distribution, Extension):
@@ -268,6 +307,15 @@ def _try_loss(config: TrainingConfig, shape: tuple[int, ...]) -> None:
     losses = LOSSES[config.loss](config)(denoiser, torch.zeros(shape), labels, torch.ones(shape[0]), noise, None)
     if not required(losses, shape[:1]).requires_grad:
         raise TrialError("returns a loss that does not depend on the denoiser; call it, without torch.no_grad")
+
+
+@contextmanager
+def _unchanged(*given: Tensor) -> Generator[None]:
+    """Raise TrialError at the end of the block if it has changed what an extension was given, which others read."""
+    before = [value.clone() for value in given]
+    yield
+    if not all(torch.equal(value, copy) for value, copy in zip(given, before, strict=True)):
+        raise TrialError("changes what it is given, in place; return a new tensor, as x + y does and x += y does not")
 
 
 def _require_same_again(again: Tensor, first: Tensor, remedy: str = SEEDED) -> None:

@@ -63,9 +63,14 @@ class Sources:
     def modules(self) -> Mapping[str, Module]:
         """All modules."""
         return {
-            name: Module.parse(name, path.read_text(encoding="utf-8"), path.name == "__init__.py")
+            name: Module.parse(name, path.read_text(encoding="utf-8"), self._is_package(name))
             for name, path in self.paths.items()
         }
+
+    def _is_package(self, name: str) -> bool:
+        """Return whether a module is a package, whose file may have any name in a store."""
+        inside = any(other.startswith(f"{name}.") for other in self.paths)
+        return inside or self.paths[name].name == "__init__.py"
 
     def reach(
         self,
@@ -153,7 +158,10 @@ class Sources:
     def _member(self, module: Module, name: str) -> Target | None:
         if name in module.statements:
             return Target("definition", f"{module.name}.{name}")
-        if name in module.imports:
+        if module.imports.get(name, (module.name, name)) != (
+            module.name,
+            name,
+        ):  # not `from . import name` in a package
             return self.member(*module.imports[name])
         if f"{module.name}.{name}" in self.modules:
             return Target("module", f"{module.name}.{name}")

@@ -27,7 +27,7 @@ class RayLost(Exception):
         self.spent_s = spent_s
 
 
-def one_line(error: Exception) -> str:
+def one_line(error: BaseException) -> str:
     """What an error says, in its first line; MLflow's have their text in `message`."""
     lines = str(getattr(error, "message", error)).strip().splitlines()
     if not lines:

@@ -1,7 +1,7 @@
 """Loads files of extensions: Python that registers samplers and other things of one's own (edm.extend).
 
 The files are a person's own code, which runs as it is loaded. They see each other by name, and otherwise what is
-installed: not the other files of their folder, so that they mean the same wherever they are loaded.
+installed: not other files of their folder, so that they mean the same wherever they are loaded.
 """
 
 from __future__ import annotations
@@ -29,24 +29,11 @@ from edm.registry import Kind, Registration, register, registration_of
 from experiments.code import DIGITS, Reach, Sources
 from experiments.code_modules import BODY
 from experiments.errors import one_line
+from experiments.extension_files import INIT, ExtensionError, ExtensionFile, file_in_words, is_package
 from experiments.scopes import FUNCTIONS
 from experiments.wording import did_you_mean
 
 PRIVATE = "edm_sweep_extensions"  # where loaded modules are kept, apart from all others of their names
-NOT_TO_HIDE = {"edm", "experiments", "reports", "torch", "numpy", *sys.stdlib_module_names}
-
-
-class ExtensionError(Exception):
-    """A file of extensions cannot be used: a sentence that says where, why, and what to do."""
-
-
-@dataclass(frozen=True)
-class ExtensionFile:
-    """A file of extensions as it was read. module: its name without .py. path: what messages call it."""
-
-    module: str
-    path: str
-    text: str
 
 
 @dataclass(frozen=True)
@@ -72,61 +59,29 @@ class LoadedExtension:
         return Extension(self.registration.name, self.code, where=self.where, uses=self.uses)
 
 
-# reading ------------------------------------------------------------------------------------------
+def load_extensions(files: Sequence[ExtensionFile]) -> tuple[list[Registration], tuple[ExtensionFile, ...]]:
+    """Run the entries among the files; return what they register, and the files that they have imported, too.
+
+    What they print goes to stderr. Raises ExtensionError.
+    """
+    with _importable(files) as finder, redirect_stdout(sys.stderr), extend.collecting() as registrations:
+        for file in files:
+            if file.is_entry:
+                _import(file, files)
+    return registrations, tuple(file for file in files if file.module in finder.executed)
 
 
-def read_extension(entry: str, folder: Path) -> ExtensionFile:
-    """Read a file, given by its path relative to `folder`, or an installed module, given by its dotted name.
+def identified(files: Sequence[ExtensionFile]) -> tuple[list[LoadedExtension], tuple[ExtensionFile, ...]]:
+    """Load the files, and make what they register known to this process by its digest; also those that were imported.
 
     Raises ExtensionError.
     """
-    path = folder / entry if entry.endswith(".py") or "/" in entry else _installed(entry, folder)
-    module = path.stem if entry.endswith(".py") or "/" in entry else entry
-    if path.suffix != ".py":
-        raise ExtensionError(f"{entry!r} is not a Python file; give a file that ends in .py")
-    if not module.replace(".", "_").isidentifier() or module in NOT_TO_HIDE:
-        raise ExtensionError(f"{path.name!r} cannot be imported under that name, or would hide a module; rename it")
-    try:
-        return ExtensionFile(module, str(path), path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise ExtensionError(
-            f"{entry!r}: there is no file {path}; correct the path, or, of a sweep that was run, give its name instead"
-        ) from None
-    except UnicodeDecodeError:
-        raise ExtensionError(f"{entry!r} is not a text file; give a file of Python code") from None
-    except OSError as error:
-        raise ExtensionError(f"{entry!r} cannot be read ({error.strerror}); give a file of Python code") from None
-
-
-def _installed(name: str, folder: Path) -> Path:
-    try:
-        spec = importlib.util.find_spec(name)
-    except (ImportError, ValueError):
-        spec = None
-    if spec is None or spec.origin is None or not Path(spec.origin).is_file():
-        remedy = f"did you mean {name}.py?" if (folder / f"{name}.py").is_file() else "correct it, or install it"
-        raise ExtensionError(f"{name!r} is neither a file that ends in .py nor an installed module; {remedy}")
-    return Path(spec.origin)
-
-
-# loading ------------------------------------------------------------------------------------------
-
-
-def load_extensions(files: Sequence[ExtensionFile]) -> list[Registration]:
-    """Run the files and return what they register; what they print goes to stderr. Raises ExtensionError."""
-    with _importable(files), redirect_stdout(sys.stderr), extend.collecting() as registrations:
-        for file in files:
-            _import(file, files)
-    return registrations
-
-
-def identified(files: Sequence[ExtensionFile]) -> list[LoadedExtension]:
-    """Run the files, and make what they register known to this process by its digest. Raises ExtensionError."""
-    sources = Sources({file.module: Path(file.path) for file in files})
-    loaded = [_identified(registration, files, sources) for registration in load_extensions(files)]
+    registrations, imported = load_extensions(files)
+    sources = Sources({file.module: Path(file.path) for file in imported})
+    loaded = [_identified(registration, imported, sources) for registration in registrations]
     for each in loaded:
         register(each.registration, each.code)
-    return loaded
+    return loaded, imported
 
 
 def _identified(registration: Registration, files: Sequence[ExtensionFile], sources: Sources) -> LoadedExtension:
@@ -141,7 +96,8 @@ def _identified(registration: Registration, files: Sequence[ExtensionFile], sour
     content = json.dumps([registration.kind, registration.name, reach.digest])
     code = hashlib.sha256(content.encode()).hexdigest()[:DIGITS]
     _definitions[code] = readable(sources, reach.definitions)
-    return LoadedExtension(registration, code, f"{Path(file.path).name}, {name}", _used(reach.outside))
+    where = f"{file_in_words(file.module, sources.paths)}, {name}"
+    return LoadedExtension(registration, code, where, _used(reach.outside))
 
 
 _definitions: dict[str, Mapping[str, str]] = {}  # of every extension that was identified, by the digest of its code
@@ -163,7 +119,7 @@ def _in_words(sources: Sources, qualified: str) -> str:
     module, name = found
     is_function = any(isinstance(statement, FUNCTIONS) for statement in module.statements[name])
     shown = "what stands outside of functions" if name == BODY else name + ("()" if is_function else "")
-    return f"{shown} in {sources.paths[module.name].name}"
+    return f"{shown} in {file_in_words(module.name, sources.paths)}"
 
 
 def _used(outside: Sequence[str]) -> tuple[str, ...]:
@@ -195,7 +151,7 @@ def _import(file: ExtensionFile, files: Sequence[ExtensionFile]) -> None:
     except (Exception, SystemExit) as error:
         last = traceback.format_exception_only(error)[-1].strip()
         place = place_of_error(error) or file.path
-        raise ExtensionError(f"{place}: cannot be imported ({last}){_remedy(error, file)}") from None
+        raise ExtensionError(f"{place}: cannot be imported ({last}){_remedy(error, file, files)}") from None
 
 
 def place_of_error(error: BaseException) -> str:
@@ -221,19 +177,21 @@ def _line_of(registration: Registration) -> str:
     return f"{code.co_filename}:{code.co_firstlineno}" if code is not None else ""
 
 
-def why_failed(extension: Extension, error: Exception) -> str:
+def why_failed(extension: Extension, error: BaseException) -> str:
     """Return what an extension's code raised, and in which file and line, for people."""
     place = place_of_error(error) or place_of(extension)
     return f"{place}: {type(error).__name__}: {one_line(error)}"
 
 
-def _remedy(error: BaseException, file: ExtensionFile) -> str:
+def _remedy(error: BaseException, file: ExtensionFile, files: Sequence[ExtensionFile]) -> str:
     if isinstance(error, ModuleNotFoundError) and error.name is not None:
+        if is_package(error.name.partition(".")[0], [each.module for each in files]):
+            return f"; correct it, or create {INIT} in the folder that it is in"
         if Path(file.path).with_name(f"{error.name}.py").is_file():
             return f"; add {error.name}.py to extensions"
         return f"; install {error.name}"
     if isinstance(error, ImportError) and "relative import" in str(error):
-        return "; import the other file by its name alone, as in import helper, and add it to extensions"
+        return "; list the folder of both files, with a / at its end, or import helper, and list helper.py as well"
     wrong, known = _misspelled(error)
     if not known:
         return "; correct it"
@@ -255,13 +213,13 @@ def _misspelled(error: BaseException) -> tuple[str, tuple[str, ...]]:
 
 
 @contextmanager
-def _importable(files: Sequence[ExtensionFile]) -> Generator[None]:
+def _importable(files: Sequence[ExtensionFile]) -> Generator[_Finder]:
     """Let the files be imported by name inside the block, and leave no trace of the names after it."""
     finder = _Finder(files)
     hidden = {file.module: sys.modules.pop(file.module) for file in files if file.module in sys.modules}
     sys.meta_path.insert(0, finder)
     try:
-        yield
+        yield finder
     finally:
         sys.meta_path.remove(finder)
         for file in files:
@@ -269,11 +227,24 @@ def _importable(files: Sequence[ExtensionFile]) -> Generator[None]:
         sys.modules.update(hidden)
 
 
+class _ImportedModule(ModuleType):
+    """A module that imports find by the name of its file, whatever name it gives to the classes that it defines."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(name)
+        self.name_of_import = name
+
+    @property
+    def __name__(self) -> str:  # pyright: ignore[reportIncompatibleVariableOverride]
+        return self.name_of_import
+
+
 class _Finder(importlib.abc.MetaPathFinder, importlib.abc.Loader):
-    """Imports the files from their texts."""
+    """Imports the files from their texts. executed: the modules that were imported."""
 
     def __init__(self, files: Sequence[ExtensionFile]) -> None:
         self.files = {file.module: file for file in files}
+        self.executed: set[str] = set()
         together = "\0".join(f"{file.module}\0{file.text}" for file in files)
         self.version = hashlib.sha256(together.encode()).hexdigest()[:12]
 
@@ -283,12 +254,18 @@ class _Finder(importlib.abc.MetaPathFinder, importlib.abc.Loader):
         """Find one of the files by its module's name."""
         if fullname not in self.files:
             return None
-        return importlib.util.spec_from_loader(fullname, self, origin=self.files[fullname].path)
+        folder = is_package(fullname, self.files)
+        return importlib.util.spec_from_loader(fullname, self, origin=self.files[fullname].path, is_package=folder)
+
+    def create_module(self, spec: importlib.machinery.ModuleSpec) -> ModuleType:
+        """Make an empty module."""
+        return _ImportedModule(spec.name)
 
     def exec_module(self, module: ModuleType) -> None:
         """Run a file. Its classes belong to a module that stays, whatever else is imported under the file's name."""
         file = self.files[module.__name__]
+        self.executed.add(file.module)
         module.__file__ = file.path
-        module.__name__ = f"{PRIVATE}.{self.version}.{file.module}"
-        sys.modules[module.__name__] = module
+        module.__dict__["__name__"] = f"{PRIVATE}.{self.version}.{file.module}"
+        sys.modules[module.__dict__["__name__"]] = module
         exec(compile(file.text, file.path, "exec"), module.__dict__)

@@ -10,6 +10,7 @@ from typing import Any
 from reports.entries import TableEntry, round_column
 from reports.metrics import METRICS
 from reports.significance import PairedErrors, Sample, compare_samples
+from reports.values import replaced
 
 Position = tuple[tuple[Any, ...], tuple[Any, ...]]  # the values of the axes that make rows, and of those for columns
 IS_BASELINE = "baseline"
@@ -26,10 +27,8 @@ class Baseline:
     def of(self, position: Position) -> Position:
         """Return the position of the entry that this one is compared with."""
         row, column = position
-        return self._replaced(self.rows, row), self._replaced(self.columns, column)
-
-    def _replaced(self, axes: tuple[str, ...], values: tuple[Any, ...]) -> tuple[Any, ...]:
-        return tuple(self.values.get(axis, value) for axis, value in zip(axes, values, strict=True))
+        found = replaced((*self.rows, *self.columns), (*row, *column), self.values)
+        return found[: len(row)], found[len(row) :]
 
 
 def difference_entries(

@@ -9,7 +9,7 @@ from typing import Any
 from reports.averages import margin_of, sum_of, with_common_seeds
 from reports.metrics import METRICS, common_decimals, metric_info, shown, title_of
 from reports.significance import PairedErrors, Sample
-from reports.values import show_value
+from reports.values import replaced, show_value
 
 Pair = tuple[Sample, Sample]
 
@@ -77,17 +77,19 @@ def main_effects(
         values = list(dict.fromkeys(key[i] for key in samples))
         base = baseline.get(axis, values[0] if values else None)
         for value in values:
-            pairs = list(_pairs(samples, i, value, base)) if value != base else []
+            pairs = list(_pairs(samples, axes, i, value, base)) if value != base else []
             if pairs:
                 found.append(_effect(names[i], show_value(value), show_value(base), metric, pairs, paired))
     return found
 
 
-def _pairs(samples: Mapping[tuple[Any, ...], Sample], i: int, value: Any, base: Any) -> Iterator[Pair]:
+def _pairs(
+    samples: Mapping[tuple[Any, ...], Sample], axes: Sequence[str], i: int, value: Any, base: Any
+) -> Iterator[Pair]:
     """The samples at `value` and at `base` of an axis for every combination of the others that has both."""
     for key, sample in samples.items():
         if key[i] == value:
-            other = samples.get((*key[:i], base, *key[i + 1 :]), Sample())
+            other = samples.get(replaced(axes, key, {axes[i]: base}), Sample())
             if sample.values and other.values:
                 yield sample, other
 

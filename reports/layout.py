@@ -20,7 +20,8 @@ class Layout:
 
     title: of the sweep. rows, columns: the axes that make them. name, caption: of the table. costs: columns of
     reports.costs. baseline: the values of axes that entries are compared with. reference: published numbers beside.
-    equal: the cost that all entries have in common, for a view at equal compute.
+    equal: the cost that all entries have in common, for a view at equal compute. changes: whether rows are labelled by
+    what they change of the baseline, or of the first row as far as the baseline leaves axes open.
     """
 
     title: str
@@ -33,6 +34,7 @@ class Layout:
     baseline: Mapping[str, Any] = field(default_factory=dict[str, Any])
     reference: str = ""
     equal: str = ""
+    changes: bool = False
 
     @property
     def axes(self) -> tuple[str, ...]:
@@ -54,6 +56,7 @@ class TableSpec:
     baseline: Mapping[str, Any] = field(default_factory=dict[str, Any])
     reference: str = ""
     note: str = ""
+    changes: bool = False
 
     @property
     def axes(self) -> tuple[str, ...]:
@@ -78,7 +81,7 @@ def table_specs(frame: pd.DataFrame, layout: Layout) -> list[TableSpec]:
     if not specs:
         present = tuple(metric for metric in METRICS if metric in frame.columns)
         specs = [_main_spec(layout, present)]
-    return [replace(spec, main=number == 0) for number, spec in enumerate(specs)]
+    return [replace(spec, main=number == 0, changes=layout.changes) for number, spec in enumerate(specs)]
 
 
 def _named_metrics(frame: pd.DataFrame, names: Sequence[str]) -> tuple[str, ...]:
@@ -92,7 +95,7 @@ def _named_metrics(frame: pd.DataFrame, names: Sequence[str]) -> tuple[str, ...]
 
 def _main_spec(layout: Layout, metrics: tuple[str, ...]) -> TableSpec:
     texts = layout.costs, layout.caption, layout.baseline, layout.reference
-    return TableSpec(layout.name, metrics, layout.rows, layout.columns, True, *texts)
+    return TableSpec(layout.name, metrics, layout.rows, layout.columns, True, *texts, changes=layout.changes)
 
 
 def _own_metrics(frame: pd.DataFrame) -> tuple[str, ...]:

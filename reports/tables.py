@@ -21,6 +21,7 @@ from reports.labels import LOSSES, describe_scores
 from reports.layout import Layout, TableSpec, columns_with_values, table_specs
 from reports.metrics import METRICS, PREFERRED_SPLITS
 from reports.references import Footnotes, published_entries, published_study
+from reports.row_names import baseline_in_words, baseline_of, has_differences, row_heads, row_label, row_names
 from reports.rows import CellRow, cell_rows
 from reports.scores import States, entry_of, sample_of
 from reports.significance import Mark, PairedErrors, Sample, ScoreColumn, marks
@@ -187,6 +188,7 @@ class TableMaker:
         self.differing = _differing(frame, spec.axes, allowed)
         self.cells = _cells_by_position(frame, spec)
         self.rows, self.columns = (list(dict.fromkeys(key[i] for key in self.cells)) for i in (0, 1))
+        self.baseline = baseline_of(spec, self.rows)
         self.samples: dict[str, dict[Position, Sample]] = {
             metric: {position: sample_of(cells, metric) for position, cells in self.cells.items()}
             for metric in spec.metrics
@@ -196,32 +198,35 @@ class TableMaker:
         """Return the table. title: of the sweep. number: of the table."""
         spec, scores = self.spec, self._score_columns()
         shown = [*self._cost_columns(), *self._with_companions(scores)]
-        row_axes = short_axes(spec.rows)
+        heads = row_heads(spec)
         return ResultTable(
             title=title,
             name=spec.name,
             label=self._label(),
             main=spec.main,
-            row_heads=row_axes or ("",),
+            row_heads=heads,
             heads=tuple(head for head, _ in shown),
             rows=[
-                (tuple(map(show_value, key)) or ("all",), [column[i] for _, column in shown])
+                (row_names(spec, key, self.baseline), [column[i] for _, column in shown])
                 for i, key in enumerate(self.rows)
             ],
-            row_labels=[", ".join(map(label_value, row_axes, key)) or "all" for key in self.rows],
+            row_labels=[row_label(spec, key, self.baseline) for key in self.rows],
             baselines=list(_baselines(self.frame, [(head, coarsest(column)) for head, column in shown])),
             caption=spec.caption,
-            baseline=self._baseline_text(),
+            baseline=baseline_in_words(spec, self.baseline),
             effects=self._effects() if spec.main else (),
             footnotes=(*changed_lines(self.frame), *self.footnotes.lines(), *self._source(), *self._own_notes()),
             number=number,
             row_axes=tuple(dict(zip(spec.rows, map(show_value, key), strict=True)) for key in self.rows),
-            plain_heads=tuple(
-                head
-                for i, head in enumerate(row_axes)
-                if all(isinstance(key[i], str) or key[i] is None for key in self.rows)
-            ),
+            plain_heads=heads if spec.changes else self._plain_heads(heads),
             is_comparable=not self.differing,
+        )
+
+    def _plain_heads(self, heads: Sequence[str]) -> tuple[str, ...]:
+        """The heads of axes whose values are all text."""
+        values = zip(*self.rows, strict=True)
+        return tuple(
+            head for head, own in zip(heads, values, strict=False) if all(isinstance(v, str | None) for v in own)
         )
 
     def _label(self) -> str:
@@ -259,10 +264,10 @@ class TableMaker:
 
     def _with_companions(self, scores: Sequence[tuple[tuple[object, ...], Column]]) -> Iterator[Column]:
         """Each column of scores, followed by its differences to the baseline and by published numbers, if any."""
-        baseline = Baseline(self.spec.rows, self.spec.columns, self.spec.baseline)
+        baseline = Baseline(self.spec.rows, self.spec.columns, self.baseline)
         for column, (head, entries) in scores:
             yield head, entries
-            if self.spec.baseline:
+            if has_differences(self.spec):
                 metric, positions = head.metric, [(row, column) for row in self.rows]
                 own = self.samples[metric], metric, baseline, self.paired.get(metric)
                 title = f"Δ {head.metric_title}"
@@ -299,17 +304,12 @@ class TableMaker:
                 "share a table because of --allow, and none is marked as the best."
             )
 
-    def _baseline_text(self) -> str:
-        axes = short_axes(tuple(self.spec.baseline))
-        values = self.spec.baseline.values()
-        return ", ".join(f"{axis}={show_value(value)}" for axis, value in zip(axes, values, strict=True))
-
     def _effects(self) -> tuple[Effect, ...]:
         metric = best_metric(self.spec.metrics, FIRST_METRICS)
         if metric is None:
             return ()
         samples = {(*row, *column): sample for (row, column), sample in self.samples[metric].items()}
-        axes, baseline, paired = self.spec.axes, self.spec.baseline, self.paired.get(metric)
+        axes, baseline, paired = self.spec.axes, self.baseline, self.paired.get(metric)
         return tuple(main_effects(samples, axes, short_axes(axes), metric, baseline, paired))
 
     # costs ----------------------------------------------------------------------------------------

@@ -3,16 +3,30 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 MAX_NAMED_CELLS = 6
+OPTIONS = "_options."  # between an axis and an option of its values
+ABSENT = "-"  # in a frame, the option of an extension that a cell does not use (experiments/tracking/frames.py)
 
 
 def short_axes(axes: tuple[str, ...]) -> tuple[str, ...]:
     """Shorten axes to the name of their field if that is unambiguous."""
     fields = [axis.split(".")[-1] for axis in axes]
     return tuple(field if fields.count(field) == 1 else axis for axis, field in zip(axes, fields, strict=True))
+
+
+def replaced(axes: Sequence[str], key: Sequence[Any], given: Mapping[str, Any]) -> tuple[Any, ...]:
+    """Return axis values with the given ones in their place; a field's options go with the value that had them."""
+    before = dict(zip(axes, key, strict=True))
+
+    def of(axis: str) -> Any:
+        field, _, option = axis.partition(OPTIONS)
+        goes = option and field in given and given[field] != before.get(field)
+        return given.get(axis, ABSENT if goes else before[axis])
+
+    return tuple(map(of, axes))
 
 
 def show_value(value: Any) -> str:

@@ -259,4 +259,4 @@ def _layout(sweep: str, table: ReportConfig) -> Layout:
     baseline = {axis: plain_value(value) for axis, value in (table.baseline or {}).items()}
     texts, reference = (table.title or "", table.caption or ""), table.reference or ""
     shown = table.rows or (), table.columns, table.metrics
-    return Layout(sweep, *shown, *texts, table.costs, baseline, reference, table.equal or "")
+    return Layout(sweep, *shown, *texts, table.costs, baseline, reference, table.equal or "", table.changes)

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Literal
 
-from edm.config import PRESETS, FieldError, GuideConfig, NetworkConfig
+from edm.config import PRESETS, Extension, FieldError, GuideConfig, NetworkConfig
 from edm.data.catalogue import DatasetFacts
 from edm.data.errors import DataError
 from experiments.errors import UserError
@@ -186,11 +186,12 @@ def _check_guide_is_another(cell: Cell, guide: GuideConfig) -> None:
         )
     same = guide.model(cell.model).network(1, 0, 0) == cell.model.network(1, 0, 0)
     if same and training.num_steps == cell.training.num_steps and guide.ema == cell.sampling.ema:
-        raise refuse(
-            cell,
-            "sampling.guide",
-            "is the same network as the one it guides; make it smaller, or train it for less time",
-        )
+        remedy = "make it smaller, or train it for less time"
+        if isinstance(cell.model.architecture, Extension):
+            remedy = (
+                f"a guide of {cell.model.architecture} differs in kimg or ema, as it has neither preset nor channels"
+            )
+        raise refuse(cell, "sampling.guide", f"is the same network as the one it guides; {remedy}")
 
 
 def _check_averages(cell: Cell) -> None:

@@ -18,14 +18,8 @@ from edm.data.catalogue import DatasetFacts
 from edm.extend import PLAIN_OPTIONS
 from edm.extension import is_option_value
 from edm.registry import Kind
-from experiments.extensions import (
-    ExtensionError,
-    ExtensionFile,
-    LoadedExtension,
-    identified,
-    read_extension,
-    why_failed,
-)
+from experiments.extension_files import ExtensionError, ExtensionFile, read_extensions
+from experiments.extensions import LoadedExtension, identified, why_failed
 from experiments.sweep.diagnostics import explain, not_a_choice, show_value, suggest
 from experiments.sweep.document import Document, Location
 from experiments.sweep.spec import OPTIONS, SECTIONS, Cell, field_names, split_axis
@@ -55,6 +49,7 @@ FIELDS_OF: dict[str, tuple[tuple[Kind, str], ...]] = {
 }
 COUNTED = ("architecture", "norm", "attention_block")  # fields of a model that decide how large it is
 NOTHING = 'registers nothing; put a decorator such as @extend.sampler("my_name") above a function'
+NOTHING_IN_PACKAGE = "registers nothing; import in it the files that do, as in from . import my_file"
 OPTIONS_OF_METRICS = "write for example {my_metric: {my_option: 3}}"
 EXAMPLE = "write for example [ideas.py]"
 PLAIN_TYPES = (bool, int, float, str, NoneType, tuple, UnionType)  # that an option may be declared as
@@ -69,7 +64,7 @@ class ExtensionValueError(ValueError):
 
 
 class SweepExtensions:
-    """What the extensions of a sweep file register. files: as they were read."""
+    """What the extensions of a sweep file register. files: as they were read, those that were imported."""
 
     def __init__(self, files: tuple[ExtensionFile, ...] = (), loaded: Iterable[LoadedExtension] = ()) -> None:
         self.files = files
@@ -94,17 +89,18 @@ class SweepExtensions:
             files: list[ExtensionFile] = []
             for i, entry in enumerate(entries):
                 location = ("extensions", i)
-                files.append(_distinct(read_extension(entry, folder), files))
+                for file in read_extensions(entry, folder):
+                    files.append(_distinct(file, files))
             location = ("extensions",)
-            loaded = identified(files)
+            loaded, imported = identified(files)
             if files and not loaded:
-                raise ExtensionError(f"{files[0].path} {NOTHING}")
+                raise ExtensionError(f"{files[0].path} {NOTHING_IN_PACKAGE if len(files) > 1 else NOTHING}")
             _require_free_names(loaded)
             for each in loaded:
                 _require_sound_options(each)
         except ExtensionError as error:
             raise document.error(location, f"extensions: {error}") from None
-        return cls(tuple(files), loaded)
+        return cls(imported, loaded)
 
     @property
     def companions(self) -> dict[str, tuple[str, ...]]:
@@ -210,7 +206,7 @@ class SweepExtensions:
             return config
         try:
             return _with_facts(config)
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             field = next(f.name for f in fields(config) if isinstance(getattr(config, f.name), Extension))
             raise _failed(field, getattr(config, field), error) from None
 
@@ -225,7 +221,7 @@ class SweepExtensions:
         for field, extension in own.items():
             try:
                 own[field] = replace(extension, facts=_counts(field, extension, images, networks))
-            except Exception as error:
+            except (Exception, SystemExit) as error:
                 raise _failed(field, extension, error) from None
         return replace(cell, model=replace(cell.model, **own))
 
@@ -256,7 +252,7 @@ class SweepExtensions:
         return f"no cell has a value of {value} with options; choose one that an extension registers, or remove it"
 
 
-def _failed(field: str, extension: Extension, error: Exception) -> ExtensionValueError:
+def _failed(field: str, extension: Extension, error: BaseException) -> ExtensionValueError:
     return ExtensionValueError((field,), f"{extension}: its code failed ({why_failed(extension, error)}); correct it")
 
 

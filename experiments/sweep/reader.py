@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import redirect_stdout
 from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
@@ -57,8 +59,9 @@ def load_sweep(path: str | Path, overrides: tuple[str, ...], inputs: Inputs) -> 
     changed: dict[str, Any] = {}
     for text in overrides:
         changed |= _override(document, text)
-    extensions = SweepExtensions.read(document, Path(path).parent)
-    return SweepReader(document, inputs, extensions).sweep(Path(path).stem, changed)
+    with redirect_stdout(sys.stderr):  # what code of extensions prints has no place in a command's JSON
+        extensions = SweepExtensions.read(document, Path(path).parent)
+        return SweepReader(document, inputs, extensions).sweep(Path(path).stem, changed)
 
 
 # overrides ----------------------------------------------------------------------------------------

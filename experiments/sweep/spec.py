@@ -20,7 +20,7 @@ from edm.config import (
     require,
     require_positive,
 )
-from experiments.extensions import ExtensionFile
+from experiments.extension_files import ExtensionFile
 from experiments.names import NAME_RULE, is_name
 from experiments.store.sweep_names import MARK, VARIANT
 
@@ -74,6 +74,8 @@ class ReportConfig:
     caption: What to say below the title.
     baseline: Axis values to compare with, such as `{model.attention: true}`. Every score is followed by its difference
         to the cell that has these values and is equal otherwise, with the 95% interval and the p value.
+    changes: Label each row by what it changes of the baseline, such as `optimizer=adamw`, instead of by all axes, and
+        show the difference to the baseline after every score. What `baseline` leaves open is as in the first cell.
     costs: Columns that say what the cells cost. `training_s` is seconds of training; `gpu_hours` is empty without GPUs.
     reference: Published numbers to show beside the cells that correspond to them. `zenchiyu_2023`: the study that the
         sweeps on FashionMNIST, CIFAR-10 and CelebA repeat. `edm_2022`: EDM on CIFAR-10 and ImageNet-64.
@@ -89,6 +91,7 @@ class ReportConfig:
     title: str | None = None
     caption: str | None = None
     baseline: Mapping[str, Any] | None = None
+    changes: bool = False
     costs: tuple[Cost, ...] = ()
     reference: Literal["zenchiyu_2023", "edm_2022", "edm_samplers"] | None = None
     equal: Literal["nfe", "kimg", "training_s", "gpu_hours"] | None = None

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
+from contextlib import redirect_stdout
 from functools import partial
 from typing import Any
 
@@ -57,10 +59,11 @@ def check_plan(plan: Plan, store: Store) -> None:
 def _try(extensions: list[Extension], attempt: Callable[[], None]) -> None:
     """Try extensions that work together, such as all of a training; raises UserError."""
     try:
-        attempt()
+        with redirect_stdout(sys.stderr):
+            attempt()
     except TrialError as error:
         raise UserError(f"{_together(extensions)} {error}, or run with --no-check") from None
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         place, raised = place_of_error(error), f"{type(error).__name__}: {one_line(error)}"
         what = f"failed on random input ({raised}{f', at {place}' if place else ''})"
         raise UserError(f"{_together(extensions)} {what}; correct it, or run with --no-check") from None

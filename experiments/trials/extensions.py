@@ -9,14 +9,8 @@ from edm.config import Extension, extensions_in
 from edm.registry import is_registered, register, registration_of
 from experiments.code import Sources
 from experiments.errors import UserError
-from experiments.extensions import (
-    ExtensionError,
-    ExtensionFile,
-    definitions_of,
-    load_extensions,
-    reach_of,
-    readable,
-)
+from experiments.extension_files import ExtensionError, ExtensionFile, file_in_words
+from experiments.extensions import definitions_of, load_extensions, reach_of, readable
 from experiments.store.provenance import provenance
 from experiments.store.results import ExtensionRecord
 from experiments.store.store import Store
@@ -62,7 +56,7 @@ def _load(extension: Extension, store: Store) -> None:
     if record is None:
         raise _lost(extension, store)
     try:
-        registrations = load_extensions(list(_files(extension.code, record, store)))
+        registrations, _ = load_extensions(list(_files(extension.code, record, store)))
     except ExtensionError as error:
         raise UserError(f"{extension.where}: {error}") from None
     for registration in registrations:
@@ -80,7 +74,8 @@ def definitions_in(store: Store, code: str) -> Mapping[str, str] | None:
         return known
     file, _, name = record.where.partition(", ")
     sources = Sources({module: store.folder("extensions", code) / f"{module}.py" for module in record.modules})
-    module = next((each for each in record.modules if f"{each.rpartition('.')[2]}.py" == file), None)
+    shown = {file_in_words(each, record.modules): each for each in record.modules}
+    module = shown.get(file) or next((shown[path] for path in shown if path.endswith(f"/{file}")), None)
     try:
         return readable(sources, reach_of(sources, module, name).definitions) if module is not None else None
     except (OSError, SyntaxError):  # damaged

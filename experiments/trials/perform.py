@@ -15,6 +15,7 @@ from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
+from experiments.extensions import place_of_error
 from experiments.store.fencing import discard
 from experiments.store.layout import FAILURE, LOG, PROGRESS
 from experiments.store.leases import Held, LeaseLost
@@ -110,6 +111,10 @@ def _perform_locked(store: Store, task: Task, context: TrialContext, folder: Pat
             raise
         except Exception as error:
             return _record_failure(folder, error)
+        except SystemExit as error:
+            if not place_of_error(error):  # not of an extension: the worker is asked to leave
+                raise
+            return _record_failure(folder, error)
         finally:
             discard(folder / PROGRESS)
     return Outcome("done")
@@ -164,7 +169,7 @@ def _run_task(store: Store, task: Task, context: TrialContext) -> None:
         run_probe(store, task, context)
 
 
-def _record_failure(folder: Path, error: Exception) -> Outcome:
+def _record_failure(folder: Path, error: BaseException) -> Outcome:
     from experiments.trials.failures import PLAIN_KINDS, failure_of  # heavy
 
     failure = failure_of(error, folder / LOG)

@@ -4,8 +4,10 @@ import math
 from dataclasses import replace
 
 import numpy as np
+import pandas as pd
 import pytest
 
+from experiments.tracking.frames import ABSENT
 from reports.significance import PairedErrors
 from reports.tables import ResultTable, result_tables
 from tests.reports.frames import DIGITS, LAYOUT, digits, errors_of, frame, with_errors
@@ -125,6 +127,65 @@ def test_effects_are_taken_against_the_baseline() -> None:
     (table,) = result_tables(digits(), replace(DIGITS, baseline={"sampling.sampler": "heun"}))
     samplers = [effect for effect in table.effects if effect.axis == "sampler"]
     assert [(effect.value, effect.base) for effect in samplers] == [("euler", "heun"), ("stochastic_heun", "heun")]
+
+
+def ablation() -> pd.DataFrame:
+    """Five cells, of which each but the first changes something of it."""
+    made = pd.concat([frame(fid_test=[10.0, 11, 12, 13]), frame(fid_test=[14.0, 0, 0, 0]).head(1)], ignore_index=True)
+    made["model.preset"], made["model.attention"] = "nano", [True, False, True, True, True]
+    made["training.optimizer"] = ["adam", "adam", "lion", "lion", "adam"]
+    made["training.optimizer_options.beta"] = [ABSENT, ABSENT, 0.9, 0.95, ABSENT]
+    made["training.lr"] = [0.1, 0.1, 0.1, 0.2, 0.2]
+    made["cell"] = [f"cell {i}" for i in range(5)]
+    return made
+
+
+ABLATED = replace(
+    LAYOUT,
+    rows=("model.attention", "training.optimizer", "training.optimizer_options.beta", "training.lr"),
+    metrics=("fid_test",),
+    changes=True,
+)
+
+
+def test_rows_are_labelled_by_what_they_change_of_the_first() -> None:
+    (table,) = result_tables(ablation(), ABLATED)
+    labels = ["baseline", "attention=no", "optimizer=lion, beta=0.9", "optimizer=lion, beta=0.95, lr=0.2", "lr=0.2"]
+    assert table.row_heads == table.plain_heads == ("change",)
+    assert table.row_labels == labels and [names for names, _ in table.rows] == [(label,) for label in labels]
+    assert column(table, "Δ FID test") == ["baseline", "+1.000", "+2.000", "+3.000", "+4.000"]
+    assert table.blocks_below[0] == ("Δ: the difference to the baseline, attention=yes, optimizer=adam, lr=0.1.",)
+    assert table.row_axes[1]["model.attention"] == "no", "the page's filters still know the axes"
+
+
+def test_changes_are_of_the_given_baseline_and_stay_within_a_column() -> None:
+    (table,) = result_tables(ablation(), replace(ABLATED, baseline={"training.lr": 0.2}))
+    assert table.row_labels[0] == "lr=0.1" and table.row_labels[4] == "baseline"
+    assert column(table, "Δ FID test")[0] == "-4.000"
+    pivot = replace(ABLATED, rows=ABLATED.rows[:3], columns=("training.lr",))
+    (table,) = result_tables(ablation(), pivot)
+    assert table.row_labels == ["baseline", "attention=no", "optimizer=lion, beta=0.9", "optimizer=lion, beta=0.95"]
+    assert column(table, "lr=0.2 Δ FID test") == ["baseline", "—", "—", "-1.000"]
+
+
+def test_options_go_with_the_value_that_had_them() -> None:
+    (table,) = result_tables(ablation(), replace(ABLATED, changes=False, baseline={"training.optimizer": "adam"}))
+    assert column(table, "Δ FID test") == ["baseline", "baseline", "+2.000", "-1.000", "baseline"]
+    (effect,) = (effect for effect in table.effects if effect.axis == "optimizer")
+    assert effect.differences == pytest.approx((2.0, -1.0))
+    (table,) = result_tables(ablation(), replace(ABLATED, changes=False, baseline={"training.optimizer": "lion"}))
+    assert column(table, "Δ FID test")[0] == "—", "one of two options of lion would have to be chosen"
+    both = {"training.optimizer": "lion", "training.optimizer_options.beta": 0.9}
+    (table,) = result_tables(ablation(), replace(ABLATED, changes=False, baseline=both))
+    assert column(table, "Δ FID test") == ["-2.000", "—", "baseline", "—", "—"]
+
+
+def test_further_tables_have_the_same_labels_and_no_differences() -> None:
+    made = ablation()
+    made["precision_test"] = 0.5
+    main, further = result_tables(made, replace(ABLATED, metrics=None))
+    assert main.row_labels == further.row_labels and not any(head.kind == "difference" for head in further.heads)
+    assert further.baseline == ""
 
 
 def test_costs_stand_before_the_scores_and_once_if_columns_share_them() -> None:

@@ -139,7 +139,7 @@ BROKEN = [
     (
         SWEEP,
         "from . import helper\n",
-        "; import the other file by its name alone, as in import helper, and add it to ext",
+        "; list the folder of both files, with a / at its end, or import helper",
     ),
     (
         SWEEP,
@@ -374,3 +374,92 @@ def test_a_guide_of_another_size_is_counted_as_well(tmp_path: Path) -> None:
     for training in trainings:
         built = build_network(training.network)
         assert num_parameters(training.network) == sum(p.numel() for p in built.parameters())
+
+
+PACKAGE = {
+    "__init__.py": "from . import steps\n",
+    "steps.py": DAMPED.replace("scaled(options", "factors.scaled(options").replace(
+        "from edm import extend\n", "from edm import extend\n\nfrom . import factors\n"
+    ),
+    "factors.py": "from . import steps\nfrom .deep.powers import power\n\nFACTOR = 1.0\n\n\n"
+    "def scaled(damping):\n    return FACTOR * power(damping)\n",
+    "deep/__init__.py": "",
+    "deep/powers.py": "def power(value):\n    return value\n",
+    "script.py": "raise SystemExit\n",
+    "not python.py": "?",
+}
+
+
+def plan_of_package(folder: Path, entry: str = "ideas/", **files: str) -> Plan:
+    """Plan the sweep with a package of extensions; files: by their names without .py, in place of those of PACKAGE."""
+    package = folder / entry
+    for path, text in {**PACKAGE, **{f"{name}.py": text for name, text in files.items()}}.items():
+        (package / path).parent.mkdir(parents=True, exist_ok=True)
+        (package / path).write_text(text)
+    (folder / "mine.yaml").write_text(SWEEP.replace("ideas.py", entry))
+    return plan_sweep(load_sweep(folder / "mine.yaml"))
+
+
+def test_a_package_is_loaded_whole_and_only_what_it_imports_counts(tmp_path: Path) -> None:
+    plan = plan_of_package(tmp_path / "a")
+    modules = [file.module for file in plan.sweep.extensions]
+    assert modules == ["ideas", "ideas.deep", "ideas.deep.powers", "ideas.factors", "ideas.steps"]
+    moved = plan_of_package(tmp_path / "b", "other/name/", script="import nothing\n")
+    assert evaluations(moved) == evaluations(plan)
+    factors = PACKAGE["factors.py"].replace("1.0", "0.5")
+    assert evaluations(plan_of_package(tmp_path / "a", factors=factors))["damped"] != evaluations(plan)["damped"]
+    (extension,) = plan.extensions.values()
+    assert extension.where == "ideas/steps.py, damped"
+
+
+@pytest.mark.parametrize(
+    ("files", "expected"),
+    [
+        ({"__init__": ""}, "ideas/__init__.py registers nothing; import in it the files that do"),
+        ({"__init__": "from . import nothing\n"}, "ideas/__init__.py:1: cannot be imported (ImportError"),
+        ({"__init__": "from .none import x\n"}, "No module named 'ideas.none'); correct it, or create __init__.py"),
+        ({"__init__": "from . import steps, broken\n", "broken": "(\n"}, "ideas/broken.py:1: is not valid Python"),
+    ],
+)
+def test_mistakes_in_a_package(tmp_path: Path, files: dict[str, str], expected: str) -> None:
+    with pytest.raises(UserError) as caught:
+        plan_of_package(tmp_path, **files)
+    assert expected in str(caught.value)
+
+
+def test_a_folder_without_init_is_no_package(tmp_path: Path) -> None:
+    (tmp_path / "ideas").mkdir()
+    sweep = SWEEP.replace("ideas.py", "ideas/")
+    assert "'ideas/' has no file __init__.py; create one that imports" in error_of(tmp_path, sweep)
+    (tmp_path / "more").mkdir()
+    assert "did you mean more/?" in error_of(tmp_path, SWEEP.replace("ideas.py", "more"))
+    assert "there is no file" in error_of(tmp_path, SWEEP.replace("ideas.py", "nothing/"))
+
+
+PLAIN_NETWORK = """\
+from torch import nn
+
+from edm import extend
+
+
+class Plain(nn.Module):
+    def __init__(self, channels):
+        super().__init__()
+        self.layer = nn.Conv2d(channels, channels, 3, padding=1)
+
+    def forward(self, x, c_noise, label, augment_labels):
+        return self.layer(x)
+
+
+@extend.network("plain")
+def plain(image_channels, resolution, num_classes):
+    return Plain(image_channels)
+"""
+
+
+@pytest.mark.parametrize("guide", ["preset: nano", "channels: 32"])
+def test_a_guide_of_an_own_network_has_no_preset_and_no_channels(tmp_path: Path, guide: str) -> None:
+    sweep = SWEEP.replace("{preset: nano, channels: 8}", "{architecture: plain}").replace("euler, damped", "euler")
+    sweep = sweep.replace("steps: 3", "steps: 3, guidance: 2, guide: {GUIDE}")
+    assert "a guide of plain differs in kimg or ema" in error_of(tmp_path, sweep.replace("GUIDE", guide), PLAIN_NETWORK)
+    assert len(plan_of(tmp_path, sweep.replace("GUIDE", "kimg: 0.32"), PLAIN_NETWORK).trainings) == 2

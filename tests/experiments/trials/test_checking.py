@@ -57,6 +57,31 @@ WEIGHTING = """\
 def own(sigma, sigma_data):
     return sigma - sigma_data
 """
+LOSS = """\
+@extend.loss("own")
+def own(denoiser, images, labels, sigma, noise, augment_labels):
+    noise = RANDOM
+    return (denoiser(images + sigma[:, None, None, None] * noise, sigma, labels) - images).square().mean(dim=(1, 2, 3))
+"""
+SLOWING = """\
+class Slowing(torch.optim.Optimizer):
+    def __init__(self, parameters, lr):
+        super().__init__(parameters, {"lr": lr, "step_size": 1.0, "steps": 0})
+        self.past = [0]
+
+    def step(self, closure=None):
+        for group in self.param_groups:
+            group["steps"] += 1
+            group["step_size"] /= group["steps"]
+            self.past[0] += 1
+            for p in group["params"]:
+                p.data.add_(p.grad, alpha=-group["lr"] * SIZE)
+
+
+@extend.optimizer("own")
+def own(parameters, lr):
+    return Slowing(parameters, lr)
+"""
 DATASET = """\
 random = np.random.default_rng(0)
 
@@ -87,12 +112,17 @@ OWN_METRIC = "evaluation: {metrics: [fid, own]}"
 SPACE = "evaluation: {features: own}"
 GUIDED = "sampling: {guidance: 2, guidance_rule: own}"
 OWN_NETWORK = "model: {architecture: own}"
+OWN_LOSS = "training: {loss: own}"
+OWN_OPTIMIZER = "training: {optimizer: own}"
 
 
 @pytest.mark.parametrize(
     ("ideas", "fields", "expected"),
     [
         (METRIC.replace("CHOSEN", "drawn[torch.randperm(len(drawn))[:5]]"), OWN_METRIC, "again; give its random"),
+        (METRIC.replace("CHOSEN", "drawn.sub_(real.mean(dim=0))"), OWN_METRIC, "changes what it is given, in place"),
+        (FEATURES.replace("    return", "    images.bitwise_not_()\n    return"), SPACE, "changes what it is given"),
+        (WEIGHTING.replace("sigma -", "sigma.mul_(2) -"), "training: {weighting: own}", "changes what it is given"),
         (FEATURES, SPACE, "when the one beside it differs; put its network into eval mode"),
         (RULE.replace("DIM", ""), GUIDED, "returns another image when the one beside it differs; compute every"),
         (NETWORK.replace("self.first(x)", "nn.functional.dropout(self.first(x))"), OWN_NETWORK, "draw no random"),
@@ -101,6 +131,8 @@ OWN_NETWORK = "model: {architecture: own}"
         (NETWORK.replace("self.first(x)", "self.first(x - x.mean())"), OWN_NETWORK, "when the one beside it differs"),
         (AUGMENTATION, "training: {augmentation: own}", "again; take random numbers from normals() alone"),
         (WEIGHTING, "training: {weighting: own}", "returns weights below 0"),
+        (LOSS.replace("RANDOM", "torch.tensor(np.random.randn(*images.shape)).float()"), OWN_LOSS, "from a checkpoint"),
+        (SLOWING.replace("SIZE", "self.past[0]"), OWN_OPTIMIZER, "something else when a training goes on from a"),
         (DATASET, "data: {name: own}", "yields other images when it is called again"),
         (DATASET.replace("i % 2", "0.5"), "data: {name: own}", "yields the label 0.5; yield 0 to 1"),
     ],
@@ -116,6 +148,9 @@ def test_what_cannot_be_repeated_is_found(tmp_path: Path, store: Store, ideas: s
         (FEATURES.replace("Flatten())", "Flatten()).eval()"), SPACE),
         (RULE.replace("DIM", "dim=(1, 2, 3), keepdim=True"), GUIDED),
         (NETWORK, OWN_NETWORK),
+        (NETWORK.replace("self.first(x)", "nn.functional.dropout(self.first(x), training=self.training)"), OWN_NETWORK),
+        (LOSS.replace("RANDOM", "torch.randn_like(images)"), OWN_LOSS),
+        (SLOWING.replace("SIZE", "group['step_size']"), OWN_OPTIMIZER),
         (DATASET.replace("():\n", "():\n    random = np.random.default_rng(0)\n"), "data: {name: own}"),
     ],
 )
@@ -123,7 +158,24 @@ def test_what_can_be_repeated_passes(tmp_path: Path, store: Store, ideas: str, f
     assert not found_in(tmp_path, store, ideas, fields)
 
 
+def test_what_extensions_print_is_not_on_stdout(
+    tmp_path: Path, store: Store, capsys: pytest.CaptureFixture[str]
+) -> None:
+    printing = NETWORK.replace("    return Network", "    print('built')\n    return Network")
+    printing = printing.replace("        return self.last", "        print('called')\n        return self.last")
+    assert not found_in(tmp_path, store, printing, OWN_NETWORK)
+    out, err = capsys.readouterr()
+    assert "built" in err and "called" in err and not out
+
+
+def test_leaving_is_a_mistake_like_any_other(tmp_path: Path, store: Store) -> None:
+    leaving = NETWORK.replace("        return self.last", "        raise SystemExit('bye')\n        return self.last")
+    with pytest.raises(UserError, match=r"its code failed .*SystemExit: bye"):
+        found_in(tmp_path, store, leaving, OWN_NETWORK)
+
+
 COUNTING = "calls = []\n\n\n" + DAMPED.replace("    return step", "    calls.append(1)\n    return len(calls) * step")
+MOVING = DAMPED.replace("return step.here.x", "return step.here.x.mul_(2)")
 SPREADING = DAMPED.replace("* step.here.slope", "* step.here.slope / step.here.slope.std()")
 
 
@@ -131,6 +183,7 @@ SPREADING = DAMPED.replace("* step.here.slope", "* step.here.slope / step.here.s
     ("ideas", "expected"),
     [
         (COUNTING, "draws other images when it is called again; take random numbers from the noise"),
+        (MOVING, "changes what it is given, in place; return a new tensor"),
         (SPREADING, "draws another image when the one beside it differs; compute every image by itself"),
     ],
 )

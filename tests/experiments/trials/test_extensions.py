@@ -29,10 +29,11 @@ from experiments.tracking.provenance import provenance_of
 from experiments.tracking.records import recall_plan, record_plan
 from experiments.trials.checking import check_plan
 from experiments.trials.datasets import ensure_prepared
-from experiments.trials.extensions import keep_extensions, require_loaded
+from experiments.trials.extensions import definitions_in, keep_extensions, require_loaded
 from experiments.trials.perform import perform
 from reports.metrics import METRICS
 from tests import ROOT, othercode
+from tests.experiments.sweep.test_extensions import plan_of_package
 from tests.extending import DAMPED, SWEEP, write_sweep
 from tests.inprocess import CONTEXT, execute
 from tests.planning import load_sweep, plan_sweep
@@ -73,6 +74,20 @@ def table(plan: Plan, store: Store) -> str:
 def code_of(plan: Plan) -> str:
     (code,) = plan.extensions
     return code
+
+
+def test_workers_load_a_package_from_the_store(tmp_path: Path, store: Store) -> None:
+    plan = plan_of_package(tmp_path)
+    keep_extensions(plan, store)
+    before = definitions_in(store, code_of(plan))
+    forget_loaded()
+    extensions._definitions.clear()
+    for path in sorted((tmp_path / "ideas").rglob("*.py")):
+        path.unlink()
+    (evaluation,) = (e for e in plan.evaluations.values() if not isinstance(e.sampling.sampler, str))
+    require_loaded(evaluation, store)
+    assert registry.registration_of(plan.extensions[code_of(plan)]).function.__name__ == "damped"
+    assert before is not None and definitions_in(store, code_of(plan)) == before
 
 
 def test_an_edit_redoes_what_uses_it_and_a_comment_nothing(tmp_path: Path, store: Store) -> None:
@@ -421,7 +436,12 @@ def halved(sigma, sigma_data):
     return (sigma**2 + sigma_data**2) / (sigma * sigma_data) ** 2 / 2
 """
 
-NOT_FINITE = [
+FAILING_LATER = [
+    (
+        DAMPED.replace("    return step", "    len(step.here.x) < 9 or exit('bye')\n    return step"),
+        SWEEP,
+        "SystemExit: bye (at ideas.py:",
+    ),
     (
         NEAREST.replace("drawn.std() /", "(drawn.std() if len(drawn) < 50 else float('nan')) /"),
         MEASURED,
@@ -440,8 +460,8 @@ NOT_FINITE = [
 ]
 
 
-@pytest.mark.parametrize(("ideas", "sweep", "expected"), NOT_FINITE)
-def test_what_is_no_number_only_on_real_images_names_the_function(
+@pytest.mark.parametrize(("ideas", "sweep", "expected"), FAILING_LATER)
+def test_what_fails_only_on_real_images_names_the_function(
     tmp_path: Path, store: Store, ideas: str, sweep: str, expected: str
 ) -> None:
     plan = plan_sweep(load_sweep(write_sweep(tmp_path, sweep, ideas)))

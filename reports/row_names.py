@@ -1,0 +1,55 @@
+"""Names the rows of a table: by the values of all axes, or by what they change of the baseline."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from reports.deltas import IS_BASELINE
+from reports.layout import TableSpec
+from reports.values import ABSENT, label_value, short_axes, show_value
+
+Row = tuple[Any, ...]  # the values of the axes that make rows
+
+
+def baseline_of(spec: TableSpec, rows: Sequence[Row]) -> Mapping[str, Any]:
+    """Return the axis values that a table's entries are compared with; of changes, those of a whole row."""
+    first = dict(zip(spec.rows, rows[0], strict=True)) if spec.changes and rows else {}
+    return {**first, **spec.baseline}
+
+
+def baseline_in_words(spec: TableSpec, baseline: Mapping[str, Any]) -> str:
+    """Return what differences are taken to; "" where a table has none."""
+    values = {axis: value for axis, value in baseline.items() if has_differences(spec) and value != ABSENT}
+    named = zip(short_axes(tuple(values)), values.values(), strict=True)
+    text = ", ".join(f"{axis}={show_value(value)}" for axis, value in named)
+    return f"the {IS_BASELINE}, {text}" if text and spec.changes else text
+
+
+def has_differences(spec: TableSpec) -> bool:
+    """Return whether every score of a table is followed by its difference to the baseline."""
+    return bool(spec.baseline) or (spec.changes and spec.main)
+
+
+def row_heads(spec: TableSpec) -> tuple[str, ...]:
+    """Return the heads of the columns that name the rows."""
+    return ("change",) if spec.changes else short_axes(spec.rows) or ("",)
+
+
+def row_names(spec: TableSpec, row: Row, baseline: Mapping[str, Any]) -> tuple[str, ...]:
+    """Return the names of a row, one below each head."""
+    return (_changes_of(spec, row, baseline),) if spec.changes else tuple(map(show_value, row)) or ("all",)
+
+
+def row_label(spec: TableSpec, row: Row, baseline: Mapping[str, Any]) -> str:
+    """Return the name of a row as one text that makes sense without the heads."""
+    if spec.changes:
+        return _changes_of(spec, row, baseline)
+    return ", ".join(map(label_value, short_axes(spec.rows), row)) or "all"
+
+
+def _changes_of(spec: TableSpec, row: Row, baseline: Mapping[str, Any]) -> str:
+    """Return what a row changes of the baseline, without the options that it has no use for."""
+    parts = zip(spec.rows, short_axes(spec.rows), row, strict=True)
+    changed = [f"{name}={show_value(own)}" for axis, name, own in parts if own not in (baseline[axis], ABSENT)]
+    return ", ".join(changed) or IS_BASELINE
