@@ -90,6 +90,10 @@ class Files(ABC):
     def read(self, name: str, limit: int = MAX_FILE_BYTES) -> bytes:
         """Return the content of a file of at most `limit` bytes; raises DataError."""
 
+    def at_once(self, most: int) -> int:
+        """Return how many files, at most `most`, a thread should read before it hands on what it made of them."""
+        return most
+
     def close(self) -> None:  # noqa: B027 - a folder has nothing to close
         """Close the archive."""
 

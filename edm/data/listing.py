@@ -17,6 +17,7 @@ from edm.data.progress import OnProgress, ignore_progress
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp")  # as torchvision's ImageFolder
 LABELS_FILE = "dataset.json"  # of the layout that NVlabs' dataset_tool writes
+PARQUET = ".parquet"
 ZIP_MAGIC = b"PK\x03\x04"
 MAX_DEPTH = 32  # of nested folders
 MAX_IMAGE_BYTES = 2**30
@@ -38,13 +39,14 @@ class Listing:
 
     prefix: the folder that holds everything in an archive, which no name has; empty for a folder. images: all images.
     label_files: those called dataset.json at the top or in a split. left_out: all others, by kind; hidden ones are not
-    counted.
+    counted. parquet: those of them that are parquet files.
     """
 
     prefix: str
     images: tuple[str, ...]
     label_files: tuple[str, ...]
     left_out: tuple[LeftOut, ...]
+    parquet: tuple[str, ...] = ()
 
 
 def list_files(root: Path, on_progress: OnProgress = ignore_progress) -> Listing:
@@ -73,16 +75,24 @@ def describe(left_out: Iterable[LeftOut]) -> str:
 def _sorted_out(prefix: str, names: Iterable[str]) -> Listing:
     images: list[str] = []
     label_files: list[str] = []
-    others: dict[str, list[str]] = {}
+    others: list[str] = []
     for name in names:
         if is_image(name):
             images.append(name)
         elif _holds_labels(name):
             label_files.append(name)
         else:
-            others.setdefault(PurePosixPath(name).suffix.lower(), []).append(name)
-    left_out = tuple(LeftOut(suffix, len(found), min(found)) for suffix, found in others.items())
-    return Listing(prefix, tuple(sorted(images)), tuple(sorted(label_files)), left_out)
+            others.append(name)
+    parquet = tuple(sorted(name for name in others if name.lower().endswith(PARQUET)))
+    return Listing(prefix, tuple(sorted(images)), tuple(sorted(label_files)), by_suffix(others), parquet)
+
+
+def by_suffix(names: Iterable[str]) -> tuple[LeftOut, ...]:
+    """Return what files there are of each kind."""
+    kinds: dict[str, list[str]] = {}
+    for name in names:
+        kinds.setdefault(PurePosixPath(name).suffix.lower(), []).append(name)
+    return tuple(LeftOut(suffix, len(found), min(found)) for suffix, found in kinds.items())
 
 
 def _holds_labels(name: str) -> bool:

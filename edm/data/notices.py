@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -57,10 +57,10 @@ def from_text(text: str) -> Summary:
     return {notice: Noticed(count, first) for notice, (count, first) in json.loads(text or "{}").items()}
 
 
-def sentences(summary: Summary, paths: Sequence[str], resolution: int) -> Iterator[str]:
-    """Yield a sentence for each thing that was noticed. paths: of all images."""
+def sentences(summary: Summary, name_of: Callable[[int], str], count: int, resolution: int) -> Iterator[str]:
+    """Yield a sentence for each thing that was noticed. name_of: of an image by its number. count: of all images."""
     for notice, found in summary.items():
         verbs = ONE if found.count == 1 else SEVERAL
         text = SENTENCES[notice].format(**verbs, size=f"{resolution}x{resolution}")
-        example = paths[found.first] + ("" if found.count == 1 else " first")
-        yield f"{found.count:,} of {len(paths):,} images ({example}) {text}"
+        example = name_of(found.first) + ("" if found.count == 1 else " first")
+        yield f"{found.count:,} of {count:,} images ({example}) {text}"
