@@ -45,7 +45,8 @@ def _by_numbers(path: str) -> list[tuple[int, str]]:
 def unreadable(error: OSError) -> FilesError:
     """Return the error for a file or folder that the system could not read."""
     problem = f"cannot be read ({error.strerror})"
-    return FilesError(FileProblem(str(error.filename), problem, "make it readable or remove it"))
+    one, several = "make it readable or remove it", "make them readable or remove them"
+    return FilesError(FileProblem(str(error.filename), problem, one, several))
 
 
 def caught(work: Callable[[Item], Result]) -> Callable[[Item], Result | FilesError]:

@@ -42,8 +42,7 @@ def read_regular(path: Path, limit: int = MAX_FILE_BYTES) -> bytes:
         try:
             return file.read()
         except OSError as error:
-            problem = f"cannot be read ({error.strerror})"
-            raise FilesError(FileProblem(str(path), problem, "make it readable or remove it")) from None
+            raise unreadable(OSError(error.errno, error.strerror, str(path))) from None
 
 
 def kind_of(mode: int) -> str:

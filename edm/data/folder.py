@@ -28,6 +28,7 @@ from edm.data.listing import (
     by_suffix,
     describe,
     list_files,
+    remedy_without_images,
 )
 from edm.data.parquet_columns import FOUND, IMAGE_KEY, LABEL_KEY, Choice
 from edm.data.parquet_files import ParquetFiles
@@ -256,7 +257,7 @@ def _read(root: Path, on_progress: OnProgress, choice: Choice) -> ImageFolder:
         return _of_parquet(root, listing.parquet, (*left_out, *by_suffix(listing.images)), choice, on_progress)
     if not listing.images:
         others = f", but {describe(listing.left_out)}" if listing.left_out else ""
-        remedy = "unpack it and give the folder" if listing.parquet else "give the folder that does"
+        remedy = remedy_without_images(listing.left_out)
         raise DataError(f"{root}: holds no images ({', '.join(SUFFIXES)}){others}; {remedy}")
     if choice != FOUND:
         raise DataError(f"{root}: holds image files, which have no columns; remove {IMAGE_KEY} and {LABEL_KEY}")

@@ -11,7 +11,7 @@ import numpy as np
 
 from edm.config import DataConfig, Extension
 from edm.data import notices
-from edm.data.catalogue import facts, folder_of, source_fingerprint
+from edm.data.catalogue import facts, folder_of, source_fingerprint, split_indices
 from edm.data.celeba import load_celeba
 from edm.data.cifar10 import load_cifar10
 from edm.data.decode import read_picture
@@ -48,7 +48,7 @@ class FolderPictures(Pictures):
 
     def __init__(self, config: DataConfig) -> None:
         assert config.resolution
-        self.folder, known = folder_of(config), facts(config)
+        self.folder, self.splits, known = folder_of(config), split_indices(config), facts(config)
         source = {**source_record([self.folder.root]), "remarks": list(known.remarks)}
         if self.folder.classes:
             source["classes"] = list(self.folder.classes)
@@ -90,7 +90,9 @@ class FolderPictures(Pictures):
         if fingerprint_of(self.folder, self.digests_read) != self.planned:
             raise DataError(f"{self.folder.root}: has changed while it was read; leave it alone and run this again")
         noticed, count = notices.merged(self.noticed.values()), len(self.folder.paths)
-        told = notices.sentences(noticed, self.folder.name_of, count, self.resolution)
+        name_of = self.folder.name_of
+        told = [*notices.sentences(noticed, name_of, count, self.resolution)]
+        told += notices.repeated(self.digests_read, self.splits, name_of)
         sentences = [f"{self.folder.root}: {sentence}" for sentence in told]
         if sentences:
             self.source["noticed"] = sentences

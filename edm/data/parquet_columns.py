@@ -145,7 +145,8 @@ def _label_column(schema: Any, image: str, features: Mapping[str, Any], chosen: 
     found = found or [name for name in others if name in LABEL_NAMES]
     if len(found) > 1:
         raise DataError(
-            f"{title}: {_several(found, 'labels')}; say which with {LABEL_KEY}, or set it to {NO_LABELS} for none"
+            f"{title}: {_several(found, 'labels')}; say which with {LABEL_KEY}, "
+            f"or set it to {NO_LABELS} for images without labels"
         )
     if found:
         _require_labels(schema, found[0], title)

@@ -177,7 +177,7 @@ def test_several_columns_of_labels_need_the_key(tmp_path: Path) -> None:
     text = refusal(config(tmp_path))
     assert text == (
         f"{path}: has 2 columns of labels (fine and coarse); "
-        "say which with data.label_column, or set it to none for none"
+        "say which with data.label_column, or set it to none for images without labels"
     )
     assert facts(config(tmp_path, label_column="fine")).num_classes == 4
     assert facts(config(tmp_path, label_column="coarse")).num_classes == 2
@@ -298,7 +298,7 @@ def test_too_few_images_are_refused(tmp_path: Path) -> None:
 def test_files_in_an_archive_have_to_be_unpacked(tmp_path: Path) -> None:
     content = write_shard(tmp_path / "train.parquet", N).read_bytes()
     archive = zipped(tmp_path / "birds.zip", {"train.parquet": content})
-    assert "but 1 .parquet (train.parquet); unpack it and give the folder" in refusal(config(archive))
+    assert "but 1 .parquet (train.parquet); unpack them and give their folder" in refusal(config(archive))
 
 
 def test_pointers_pages_and_halves_of_files_are_named(tmp_path: Path) -> None:
@@ -362,8 +362,7 @@ def test_images_that_are_only_paths_are_named(tmp_path: Path) -> None:
 
 
 def test_what_is_noticed_about_images_names_file_and_row(tmp_path: Path) -> None:
-    small = encoded(picture(0, (5, 5)), "PNG")
-    broken(tmp_path / "train.parquet", {8: small, 21: small})
+    broken(tmp_path / "train.parquet", {i: encoded(picture(i, (5, 5)), "PNG") for i in (8, 21)})
     (tmp_path / "out").mkdir()
     made = prepare(config(tmp_path), tmp_path / "out")
     (sentence,) = made["source"]["noticed"]
