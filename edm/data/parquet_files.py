@@ -7,7 +7,7 @@ from collections.abc import Generator, Iterator
 from pathlib import Path
 
 from edm.data.errors import DataError, FileProblem, FilesError
-from edm.data.files import MAX_FILE_BYTES, Files
+from edm.data.files import MAX_FILE_BYTES, Files, require_size
 from edm.data.parquet_columns import BYTES
 from edm.data.parquet_open import open_parquet
 from edm.data.parquet_shards import ParquetImages, Shard, groups_of
@@ -42,15 +42,16 @@ class ParquetFiles(Files):
 
     def read(self, name: str, limit: int = MAX_FILE_BYTES) -> bytes:
         """Return the content of an image."""
-        del limit  # a row has at most 2 GiB
         number = int(name.rpartition("/")[2])
         shard, row = self.images.place_of(number)
+        title = f"{shard.path} row {row}"
         with self._lock:
             content = self._read(number, shard)
         if content is None:
             problem = f"has nothing in the column {self.images.columns.content}"
             remedy = "write the images themselves into the file, or remove such rows"
-            raise FilesError(FileProblem(f"{shard.path} row {row}", problem, remedy, remedy))
+            raise FilesError(FileProblem(title, problem, remedy, remedy))
+        require_size(title, len(content), limit)
         return content
 
     def close(self) -> None:

@@ -361,6 +361,13 @@ def test_images_that_are_only_paths_are_named(tmp_path: Path) -> None:
     )
 
 
+def test_images_of_more_bytes_than_are_read_are_refused(tmp_path: Path) -> None:
+    write_shard(tmp_path / "train.parquet", N)
+    folder = folder_of(config(tmp_path))
+    with pytest.raises(FilesError, match=r"train.parquet row 3: has [0-9]+ bytes, more than the 10 that are read"):
+        folder.open().read(folder.paths[3], limit=10)
+
+
 def test_what_is_noticed_about_images_names_file_and_row(tmp_path: Path) -> None:
     broken(tmp_path / "train.parquet", {i: encoded(picture(i, (5, 5)), "PNG") for i in (8, 21)})
     (tmp_path / "out").mkdir()
