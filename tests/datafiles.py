@@ -213,3 +213,39 @@ def image_tree(root: Path, *paths: str, size: tuple[int, int] = (20, 16)) -> Pat
         (root / path).parent.mkdir(parents=True, exist_ok=True)
         (root / path).write_bytes(encoded(picture(i, size), "PNG"))
     return root
+
+
+# parquet files ------------------------------------------------------------------------------------
+
+CLASS_LABEL, IMAGE = "ClassLabel", "Image"
+
+
+def images_of(numbers: range, size: tuple[int, int] = (12, 10), kind: str = "PNG") -> list[dict[str, object]]:
+    """A column of images as the package datasets writes it: bytes and paths."""
+    return [{"bytes": encoded(picture(i, size), kind), "path": f"{i}.{kind.lower()}"} for i in numbers]
+
+
+def write_columns(
+    path: Path, columns: dict[str, object], features: dict[str, object] | None = None, group: int | None = None
+) -> Path:
+    """A parquet file of columns. features: what the metadata say of them; group: rows of a row group."""
+    import json
+
+    import pyarrow
+    from pyarrow.parquet import write_table
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    table = pyarrow.table(columns)
+    if features is not None:
+        table = table.replace_schema_metadata({"huggingface": json.dumps({"info": {"features": features}})})
+    write_table(table, path, row_group_size=group)
+    return path
+
+
+def write_shard(
+    path: Path, numbers: range, names: tuple[str, ...] = ("finch", "owl"), group: int | None = None
+) -> Path:
+    """A parquet file as the package datasets writes it: images, and class numbers with the names of the classes."""
+    features = {"image": {"_type": IMAGE}, "label": {"names": list(names), "_type": CLASS_LABEL}}
+    columns = {"image": images_of(numbers), "label": [i % len(names) for i in numbers]}
+    return write_columns(path, columns, features, group)

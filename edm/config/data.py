@@ -23,10 +23,14 @@ class DataConfig:
     resolution: Pixels per side that images are cropped and resized to. Only for `celeba` (default: 128) and `folder`
         (required); the other data sets have a fixed size.
     splits: `study`: the split sizes of the 2023 study. `official`: CelebA's own partition, only for `celeba`.
-    path: The folder of images, or a zip archive of one, relative to the current folder. Only for `folder` (required).
-        The content of the images is part of the signature, the path is not.
+    path: The folder of images, a zip archive of one, or the folder of parquet files or one of them, relative to the
+        current folder. Only for `folder` (required). The content of the images is part of the signature, the path is
+        not.
     channels: 3: RGB, the default of a folder. 1: grey. Only for `folder`.
     split_seed: Seed for splitting a folder that lacks a sub-folder `train`, `val` or `test`. Only for `folder`.
+    image_column: The column that has the images, where parquet files have several of images. Only for `folder`.
+    label_column: The column that has the labels, where this cannot be found in parquet files; `none`: no labels. Only
+        for `folder`.
     """
 
     name: DatasetName | Extension = "digits"
@@ -35,6 +39,9 @@ class DataConfig:
     path: str | None = display_field(None)
     channels: Literal[1, 3] | None = added_field(None)
     split_seed: int = added_field(0)
+    # images and labels are part of the signature themselves
+    image_column: str | None = display_field(None, column=False)
+    label_column: str | None = display_field(None, column=False)
 
     def __post_init__(self) -> None:
         self._require_usable_resolution()
@@ -63,3 +70,5 @@ class DataConfig:
         require(self.path is None, "path", f"{name} is not a folder of images; remove it")
         require(self.channels is None, "channels", f"{name} has a fixed number of channels; remove it")
         require(self.split_seed == 0, "split_seed", f"{name} is split by a rule that has no seed; remove it")
+        for column in ("image_column", "label_column"):
+            require(getattr(self, column) is None, column, f"{name} is not read from columns; remove it")

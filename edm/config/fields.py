@@ -59,6 +59,9 @@ def keyword_field(key: str, default: Value) -> Value:
     return field(default=default, metadata={"added": True, "column": False, "key": key})
 
 
-def display_field(default: Value) -> Value:
-    """Declare a field that never enters a signature, because it selects results without changing them."""
-    return field(default=default, metadata={"identity": False})
+def display_field(default: Value, column: bool = True) -> Value:
+    """Declare a field that never enters a signature, because it selects results without changing them.
+
+    column: as of `added_field`.
+    """
+    return field(default=default, metadata={"identity": False, "column": column})

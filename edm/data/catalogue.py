@@ -8,7 +8,8 @@ from dataclasses import dataclass, replace
 from typing import TypeVar
 
 from edm.config import SPLITS, DataConfig, Extension, Split
-from edm.data.folder import carve, folder_fingerprint, folder_remarks, folder_splits, open_folder
+from edm.data.folder import ImageFolder, carve, folder_fingerprint, folder_remarks, folder_splits, open_folder
+from edm.data.parquet_columns import Choice
 from edm.data.progress import OnProgress, ignore_progress
 
 RGB = 3  # channels
@@ -210,11 +211,17 @@ def known_dataset(config: DataConfig) -> KnownDataset:
     return KnownDataset(*shape, official={"train": sum(splits.values())}, study=splits, pinned=content)
 
 
+def folder_of(config: DataConfig, on_progress: OnProgress = ignore_progress) -> ImageFolder:
+    """Return the images of a folder; raises DataError where it cannot be used."""
+    assert config.path  # required by DataConfig
+    return open_folder(config.path, on_progress, Choice(config.image_column, config.label_column))
+
+
 def facts(config: DataConfig, on_progress: OnProgress = ignore_progress) -> DatasetFacts:
     """Return shape and sizes of a data set; raises DataError for a folder that cannot be used."""
     if config.name == "folder":
-        assert config.path and config.resolution  # required by DataConfig
-        folder = open_folder(config.path, on_progress)
+        assert config.resolution  # required by DataConfig
+        folder = folder_of(config, on_progress)
         splits = folder_splits(folder, config.split_seed)
         sizes: dict[Split, int] = {split: len(splits[split]) for split in SPLITS}
         remarks = folder_remarks(folder, splits["train"])
@@ -232,8 +239,7 @@ def source_fingerprint(config: DataConfig, on_progress: OnProgress = ignore_prog
     Raises DataError for a folder that cannot be read.
     """
     if config.name == "folder":
-        assert config.path
-        return folder_fingerprint(open_folder(config.path, on_progress), on_progress)
+        return folder_fingerprint(folder_of(config, on_progress), on_progress)
     known = known_dataset(config)
     return known.pinned or hashlib.sha256(" ".join(file.md5 for file in known.files).encode()).hexdigest()
 
@@ -252,8 +258,7 @@ def split_indices(config: DataConfig) -> dict[Split, list[int]]:
     SHA-256("NAME/i"): the first ranks are test, the next val, the rest train. For a folder see `folder_splits`.
     """
     if config.name == "folder":
-        assert config.path
-        return _in_order(folder_splits(open_folder(config.path), config.split_seed))
+        return _in_order(folder_splits(folder_of(config), config.split_seed))
     known = known_dataset(config)
     parts, sizes = known.parts(config.splits), facts(config).splits
     carved: dict[Split, int] = {split: sizes[split] for split in ("test", "val") if split not in parts}

@@ -132,7 +132,7 @@ def _opened(content: bytes, title: str) -> Generator[Image, None, None]:
     except DataError:
         raise
     except (PIL_Image.DecompressionBombError, PIL_Image.DecompressionBombWarning) as error:
-        raise _too_large(title, re.findall(r"\d+", str(error))[0]) from None
+        raise _too_large(title, f"{int(re.findall(r'[0-9]+', str(error))[0]):,}") from None
     except Exception as error:  # decoders raise nearly any class for a broken file
         reason = _kind_of(content) if isinstance(error, UnidentifiedImageError) else error
         raise FilesError(FileProblem(title, f"cannot be decoded ({reason})", "replace it or remove it")) from None

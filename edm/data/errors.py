@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,14 +33,20 @@ class FilesError(DataError):
     """Files of a data set cannot be used. problems: one for each file."""
 
     def __init__(self, *problems: FileProblem) -> None:
-        self.problems = sorted(problems, key=lambda problem: problem.path)
+        self.problems = sorted(dict.fromkeys(problems), key=lambda problem: _by_numbers(problem.path))
         super().__init__(_sentence(self.problems))
+
+
+def _by_numbers(path: str) -> list[tuple[int, str]]:
+    """Return what sorts row 9 before row 10."""
+    return [(int(part), "") if part.isdecimal() else (-1, part) for part in re.split(r"([0-9]+)", path)]
 
 
 def unreadable(error: OSError) -> FilesError:
     """Return the error for a file or folder that the system could not read."""
     problem = f"cannot be read ({error.strerror})"
-    return FilesError(FileProblem(str(error.filename), problem, "make it readable or remove it"))
+    one, several = "make it readable or remove it", "make them readable or remove them"
+    return FilesError(FileProblem(str(error.filename), problem, one, several))
 
 
 def caught(work: Callable[[Item], Result]) -> Callable[[Item], Result | FilesError]:
@@ -88,4 +95,5 @@ def _sentence(problems: Sequence[FileProblem]) -> str:
     parts = [f"{listed(named)}: {text}" for text, named in names.items()]
     parts += [f"and {_more(len(problems))}"] if len(problems) > MOST_NAMED else []
     remedies = dict.fromkeys(problem.remedy_of_several for problem in problems)
-    return f"{folder}: {len(problems):,} files cannot be used; {'; '.join(parts)}; {' or '.join(remedies)}"
+    what = "images" if any(re.search(r" row \d+$", problem.path) for problem in problems) else "files"
+    return f"{folder}: {len(problems):,} {what} cannot be used; {'; '.join(parts)}; {' or '.join(remedies)}"

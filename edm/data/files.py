@@ -38,12 +38,11 @@ def open_regular(path: Path) -> BufferedReader:
 def read_regular(path: Path, limit: int = MAX_FILE_BYTES) -> bytes:
     """Return the content of a regular file of at most `limit` bytes; raises DataError."""
     with open_regular(path) as file:
-        _require_size(path, os.fstat(file.fileno()).st_size, limit)
+        require_size(path, os.fstat(file.fileno()).st_size, limit)
         try:
             return file.read()
         except OSError as error:
-            problem = f"cannot be read ({error.strerror})"
-            raise FilesError(FileProblem(str(path), problem, "make it readable or remove it")) from None
+            raise unreadable(OSError(error.errno, error.strerror, str(path))) from None
 
 
 def kind_of(mode: int) -> str:
@@ -68,7 +67,8 @@ def wrong_content(path: Path, expected_bytes: int | None = None) -> str | None:
     return None
 
 
-def _require_size(title: Path, size: int, limit: int) -> None:
+def require_size(title: str | Path, size: int, limit: int) -> None:
+    """Raise FilesError for a file of more bytes than are read."""
     if size > limit:
         problem = f"has {size:,} bytes, more than the {limit:,} that are read"
         raise FilesError(FileProblem(str(title), problem, "remove it", "remove them"))
@@ -89,6 +89,10 @@ class Files(ABC):
     @abstractmethod
     def read(self, name: str, limit: int = MAX_FILE_BYTES) -> bytes:
         """Return the content of a file of at most `limit` bytes; raises DataError."""
+
+    def at_once(self, most: int) -> int:
+        """Return how many files, at most `most`, a thread should read before it hands on what it made of them."""
+        return most
 
     def close(self) -> None:  # noqa: B027 - a folder has nothing to close
         """Close the archive."""
@@ -129,7 +133,7 @@ class ZipFiles(Files):
         try:
             with self._lock:  # threads share the file; decoding takes far longer and runs in parallel
                 entry = self._entries[self.prefix + name]
-                _require_size(title, entry.file_size, limit)
+                require_size(title, entry.file_size, limit)
                 return self._archive.read(entry)
         except (OSError, zipfile.BadZipFile, zlib.error, EOFError) as error:
             again = "download or unpack it again"
@@ -214,7 +218,7 @@ def _contents_of_tar(path: Path, wanted: Wanted, expected_bytes: int | None) -> 
             for member in tar:
                 file = tar.extractfile(member) if member.isfile() and wanted(member.name) else None
                 if file is not None:
-                    _require_size(path / member.name, member.size, MAX_FILE_BYTES)
+                    require_size(path / member.name, member.size, MAX_FILE_BYTES)
                     found[member.name] = file.read()
     except (tarfile.TarError, OSError, EOFError, zlib.error) as error:
         reason = wrong_content(path, expected_bytes) or f"cannot be unpacked ({error})"

@@ -1,4 +1,4 @@
-"""A folder or zip archive of images: its layout (splits, classes), how it is split, and its content's fingerprint."""
+"""Own images in a folder, a zip archive or parquet files: their layout, how they are split, and their fingerprint."""
 
 from __future__ import annotations
 
@@ -18,12 +18,28 @@ from edm.config import SPLITS, Split
 from edm.data.errors import DataError, caught, listed, require_all
 from edm.data.files import Files, FolderFiles, open_files, open_regular
 from edm.data.labels import GivenLabels, read_labels
-from edm.data.listing import LABELS_FILE, MAX_IMAGE_BYTES, SUFFIXES, LeftOut, Listing, describe, list_files
+from edm.data.listing import (
+    LABELS_FILE,
+    MAX_IMAGE_BYTES,
+    PARQUET,
+    SUFFIXES,
+    LeftOut,
+    Listing,
+    by_suffix,
+    describe,
+    list_files,
+    remedy_without_images,
+)
+from edm.data.parquet_columns import FOUND, IMAGE_KEY, LABEL_KEY, Choice
+from edm.data.parquet_files import ParquetFiles
+from edm.data.parquet_folder import is_parquet, read_parquet_folder
+from edm.data.parquet_shards import ParquetImages
 from edm.data.progress import CountedStep, OnProgress, ignore_progress
 
 CARVED_SHARE = 10  # one image in ten becomes test, one in ten val
 CARVED: tuple[Split, ...] = ("test", "val")  # in the order in which images are taken
-MIN_IMAGES = 20  # so that every split has two images, as one alone has no covariance
+MIN_OF_SPLIT = 2  # images, as one alone has no covariance
+MIN_IMAGES = CARVED_SHARE * MIN_OF_SPLIT  # of which splits are cut
 OTHER_NAMES_OF_VAL = ("valid", "validation")
 SPLIT_NAMES = {"train", "training", "val", *OTHER_NAMES_OF_VAL, "dev", "test", "testing", "eval", "evaluation"}
 CHUNK = 1000  # images in each numbered folder of data sets that are cut into such
@@ -34,15 +50,16 @@ PER_TASK = 256  # files that a thread digests at a time, so that 100,000 files d
 
 @dataclass(frozen=True, eq=False)  # compared by identity, so that caches keyed by it need not hash all paths
 class ImageFolder:
-    """The images of a folder or a zip archive.
+    """The images of a folder, a zip archive or parquet files.
 
-    root: the folder or archive. prefix: the folder within an archive that holds everything. paths: of all images,
-    relative and with slashes, sorted; images are prepared in this order. A path is [train|val|test/][class/]anything.
+    root: the folder or file. prefix: the folder within an archive that holds everything. paths: of all images,
+    relative and with slashes; images are prepared in this order. A path is [train|val|test/][class/]anything; those of
+    files are sorted, those in parquet files are numbers.
     has_splits: whether it begins with a split. carved: splits that have no folder, so that they are cut from train.
     classes: names of the classes, sorted; empty where there are fewer than two. labels: number of the class of every
-    image; 0 for all where there are no classes. relabelled: whether the labels come from dataset.json and differ from
-    what the folders say. left_out: files that are not read. absent: images that dataset.json names and that are not
-    there.
+    image; 0 for all where there are no classes. relabelled: whether the labels differ from what the paths say, because
+    they come from dataset.json or parquet files. left_out: files that are not read. absent: images that dataset.json
+    names and that are not there. parquet: the images in parquet files. remarks: what else a person should know.
     """
 
     root: Path
@@ -55,13 +72,22 @@ class ImageFolder:
     relabelled: bool
     left_out: tuple[LeftOut, ...]
     absent: tuple[str, ...] = ()
+    parquet: ParquetImages | None = None
+    remarks: tuple[str, ...] = ()
 
     def open(self) -> Files:
         """Open the files, to be closed afterwards."""
-        return open_files(self.root, self.prefix)
+        return open_files(self.root, self.prefix) if self.parquet is None else ParquetFiles(self.root, self.parquet)
+
+    def name_of(self, number: int) -> str:
+        """Return what to call an image: its path, or its file and row."""
+        if self.parquet is None:
+            return self.paths[number]
+        shard, row = self.parquet.place_of(number)
+        return f"{shard.name} row {row}"
 
 
-_opened: dict[Path, ImageFolder] = {}  # by their roots
+_opened: dict[tuple[Path, Choice], ImageFolder] = {}
 _fingerprints: dict[ImageFolder, str] = {}
 
 
@@ -79,15 +105,16 @@ def carve(keys: Iterable[bytes], sizes: dict[Split, int]) -> dict[Split, list[in
     return {**splits, "train": sorted(ranked)}
 
 
-def open_folder(path: str, on_progress: OnProgress = ignore_progress) -> ImageFolder:
+def open_folder(path: str, on_progress: OnProgress = ignore_progress, choice: Choice = FOUND) -> ImageFolder:
     """Return the images of a folder, read once per process; a relative path starts at the current directory.
 
-    Raises DataError if the folder is absent, holds too few images, or has a layout that can be read in two ways.
+    choice: columns of parquet files. Raises DataError if the folder is absent, holds too few images, or has a layout
+    that can be read in two ways.
     """
     root = Path(path).expanduser().absolute()
-    if root not in _opened:
-        _opened[root] = _open(root, on_progress)
-    return _opened[root]
+    if (root, choice) not in _opened:
+        _opened[root, choice] = _open(root, on_progress, choice)
+    return _opened[root, choice]
 
 
 @lru_cache(maxsize=16)
@@ -121,12 +148,14 @@ def _fingerprint(folder: ImageFolder, on_progress: OnProgress) -> str:
     files, digests = folder.open(), list[bytes]()
     digest = caught(partial(_digest, files))
 
+    per_task = files.at_once(PER_TASK)
+
     def digests_from(start: int) -> list[bytes]:
-        return list(require_all(map(digest, folder.paths[start : start + PER_TASK])))
+        return list(require_all(map(digest, folder.paths[start : start + per_task])))
 
     try:
         with ThreadPoolExecutor() as pool:
-            for part in require_all(pool.map(caught(digests_from), range(0, len(folder.paths), PER_TASK))):
+            for part in require_all(pool.map(caught(digests_from), range(0, len(folder.paths), per_task))):
                 digests += part
                 on_progress(HASHING, len(digests), len(folder.paths))
     finally:
@@ -144,14 +173,21 @@ def _digest(files: Files, path: str) -> bytes:
 def fingerprint_of(folder: ImageFolder, digests: Iterable[bytes]) -> str:
     """Return the fingerprint of a folder from the SHA-256 digests of its images, in the order of their paths.
 
-    Labels enter it only where the paths do not give them.
+    Labels enter it only where the paths do not give them, and names of classes where they are more than numbers.
     """
     whole = hashlib.sha256()
     for path, digest in zip(folder.paths, digests, strict=True):
         whole.update(os.fsencode(path) + b"\0" + digest)
     if folder.relabelled:
         whole.update(b"\0labels\0" + json.dumps(folder.labels).encode())
+        if folder.classes != _numbers(len(folder.classes)):
+            whole.update(b"\0classes\0" + json.dumps(folder.classes).encode())
     return whole.hexdigest()
+
+
+def _numbers(count: int) -> tuple[str, ...]:
+    """Return the names of classes that have no others."""
+    return tuple(map(str, range(count)))
 
 
 def folder_remarks(folder: ImageFolder, train: Sequence[int]) -> tuple[str, ...]:
@@ -167,6 +203,7 @@ def _remarks(folder: ImageFolder, train: Sequence[int]) -> Iterator[str]:
     if folder.absent:
         count = len(folder.absent)
         yield f"{folder.root}: {LABELS_FILE} names {count:,} images that are not there, such as {folder.absent[0]}"
+    yield from folder.remarks
     if folder.has_splits and folder.carved:
         (split,) = folder.carved
         given = folder_splits(folder, 0)[split]
@@ -198,22 +235,42 @@ def _looks_chunked(folder: ImageFolder) -> bool:
     return bool(folder.classes) and all(sizes[number] == CHUNK for number in range(len(folder.classes) - 1))
 
 
-def _open(root: Path, on_progress: OnProgress) -> ImageFolder:
+def _open(root: Path, on_progress: OnProgress, choice: Choice) -> ImageFolder:
+    folder = _read(root, on_progress, choice)
+    if min(len(indices) for indices in folder_splits(folder, 0).values()) < MIN_OF_SPLIT:
+        need = f"{MIN_OF_SPLIT} in each of train, val and test" if folder.has_splits else f"{MIN_IMAGES} to be split"
+        if folder.has_splits and folder.carved:
+            need = f"{MIN_OF_SPLIT} in each split and {MIN_IMAGES} in train, from which {folder.carved[0]} is cut"
+        count = "1 image is" if len(folder.paths) == 1 else f"{len(folder.paths)} images are"
+        beside = f", beside files of other types: {describe(folder.left_out)}" if folder.left_out else ""
+        raise DataError(f"{root}: {count} too few{beside}; give at least {need}")
+    return folder
+
+
+def _read(root: Path, on_progress: OnProgress, choice: Choice) -> ImageFolder:
+    """Return the images of a folder or a file, by what it holds."""
+    if root.is_file() and is_parquet(root):
+        return _of_parquet(root, [root.name], (), choice, on_progress)
     listing = list_files(root, on_progress)
+    if listing.parquet and root.is_dir() and len(listing.images) < len(SPLITS) * MIN_OF_SPLIT:
+        left_out = [kind for kind in listing.left_out if kind.suffix != PARQUET]
+        return _of_parquet(root, listing.parquet, (*left_out, *by_suffix(listing.images)), choice, on_progress)
     if not listing.images:
         others = f", but {describe(listing.left_out)}" if listing.left_out else ""
-        remedy = "give the folder that does"
-        if any(kind.suffix == ".parquet" for kind in listing.left_out):
-            remedy += ", or unpack the parquet files as docs/datasets.md shows"
+        remedy = remedy_without_images(listing.left_out)
         raise DataError(f"{root}: holds no images ({', '.join(SUFFIXES)}){others}; {remedy}")
-    has_splits = _has_splits(root, listing.images)
-    folder = _labelled(root, listing, has_splits)
-    if min(len(indices) for indices in folder_splits(folder, 0).values()) < 2:
-        need = "2 in each of train, val and test" if has_splits else f"{MIN_IMAGES} to be split"
-        if has_splits and folder.carved:
-            need = f"2 in each split and {MIN_IMAGES} in train, from which {folder.carved[0]} is cut"
-        raise DataError(f"{root}: {len(listing.images)} images are too few; give at least {need}")
-    return folder
+    if choice != FOUND:
+        raise DataError(f"{root}: holds image files, which have no columns; remove {IMAGE_KEY} and {LABEL_KEY}")
+    return _labelled(root, listing, _has_splits(root, listing.images))
+
+
+def _of_parquet(
+    root: Path, names: Sequence[str], left_out: tuple[LeftOut, ...], choice: Choice, on_progress: OnProgress
+) -> ImageFolder:
+    found = read_parquet_folder(root, names, choice, on_progress)
+    carved = _absent_splits(found.paths) if found.has_splits else CARVED
+    shape = "", found.paths, found.has_splits, carved, found.classes, found.labels
+    return ImageFolder(root, *shape, bool(found.classes), left_out, (), found.images, found.remarks)
 
 
 def _labelled(root: Path, listing: Listing, has_splits: bool) -> ImageFolder:
@@ -226,7 +283,7 @@ def _labelled(root: Path, listing: Listing, has_splits: bool) -> ImageFolder:
         labels = _labels_by_folder(listing.images, has_splits, classes)
         return ImageFolder(*shape, classes, labels, False, listing.left_out)
     numbers = max(given.numbers) + 1
-    classes = tuple(map(str, range(numbers))) if numbers > 1 else ()
+    classes = _numbers(numbers) if numbers > 1 else ()
     labels = given.numbers if classes else (0,) * len(given.numbers)
     differ = labels != _labels_by_folder(listing.images, has_splits, None)
     return ImageFolder(*shape, classes, labels, differ, listing.left_out, given.absent)

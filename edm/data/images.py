@@ -40,6 +40,10 @@ class Pictures(ABC):
         Raises FilesError, which names all of them that cannot be decoded.
         """
 
+    def at_once(self, most: int) -> int:
+        """Return how many images, at most `most`, one thread should read at once."""
+        return most
+
     def digests(self, start: int, stop: int) -> str:
         """Return what `verify` needs to know of images that were read, as text in one line; most need nothing."""
         del start, stop

@@ -17,7 +17,18 @@ from edm.data.progress import OnProgress, ignore_progress
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp")  # as torchvision's ImageFolder
 LABELS_FILE = "dataset.json"  # of the layout that NVlabs' dataset_tool writes
+PARQUET = ".parquet"
 ZIP_MAGIC = b"PK\x03\x04"
+# for files that hold images in a way in which they are not read
+REMEDIES = {
+    ".npy": "write each image of the arrays as a PNG file, or yield them from an extension (docs/extending.md)",
+    ".npz": "write each image of the arrays as a PNG file, or yield them from an extension (docs/extending.md)",
+    ".arrow": "load them with the package datasets and write parquet files with its to_parquet",
+    ".parquet": "unpack them and give their folder",
+    **dict.fromkeys((".zip", ".tar", ".tgz", ".gz"), "unpack them, or give one zip archive"),
+    ".gif": "save them as PNG files",
+    ".heic": "save them as JPEG or PNG files",
+}
 MAX_DEPTH = 32  # of nested folders
 MAX_IMAGE_BYTES = 2**30
 LISTED_AT_ONCE = 500  # files between reports of progress
@@ -38,13 +49,14 @@ class Listing:
 
     prefix: the folder that holds everything in an archive, which no name has; empty for a folder. images: all images.
     label_files: those called dataset.json at the top or in a split. left_out: all others, by kind; hidden ones are not
-    counted.
+    counted. parquet: those of them that are parquet files.
     """
 
     prefix: str
     images: tuple[str, ...]
     label_files: tuple[str, ...]
     left_out: tuple[LeftOut, ...]
+    parquet: tuple[str, ...] = ()
 
 
 def list_files(root: Path, on_progress: OnProgress = ignore_progress) -> Listing:
@@ -57,6 +69,12 @@ def list_files(root: Path, on_progress: OnProgress = ignore_progress) -> Listing
     if not root.is_file():
         raise DataError(f"{root}: is {kind_of(root.stat().st_mode)}; give a folder or a zip archive of images")
     return _list_archive(root)
+
+
+def remedy_without_images(left_out: Iterable[LeftOut]) -> str:
+    """Return what to do about a place that holds no images, but these files."""
+    most = max(left_out, key=lambda kind: kind.count, default=None)
+    return REMEDIES.get(most.suffix if most is not None else "", "give the folder that does")
 
 
 def is_image(name: str) -> bool:
@@ -73,16 +91,24 @@ def describe(left_out: Iterable[LeftOut]) -> str:
 def _sorted_out(prefix: str, names: Iterable[str]) -> Listing:
     images: list[str] = []
     label_files: list[str] = []
-    others: dict[str, list[str]] = {}
+    others: list[str] = []
     for name in names:
         if is_image(name):
             images.append(name)
         elif _holds_labels(name):
             label_files.append(name)
         else:
-            others.setdefault(PurePosixPath(name).suffix.lower(), []).append(name)
-    left_out = tuple(LeftOut(suffix, len(found), min(found)) for suffix, found in others.items())
-    return Listing(prefix, tuple(sorted(images)), tuple(sorted(label_files)), left_out)
+            others.append(name)
+    parquet = tuple(sorted(name for name in others if name.lower().endswith(PARQUET)))
+    return Listing(prefix, tuple(sorted(images)), tuple(sorted(label_files)), by_suffix(others), parquet)
+
+
+def by_suffix(names: Iterable[str]) -> tuple[LeftOut, ...]:
+    """Return what files there are of each kind."""
+    kinds: dict[str, list[str]] = {}
+    for name in names:
+        kinds.setdefault(PurePosixPath(name).suffix.lower(), []).append(name)
+    return tuple(LeftOut(suffix, len(found), min(found)) for suffix, found in kinds.items())
 
 
 def _holds_labels(name: str) -> bool:
@@ -164,7 +190,8 @@ def _why_no_zip(root: Path) -> str:
 
 
 def _is_hidden(name: str) -> bool:
-    return any(part.startswith(".") or part == "__MACOSX" for part in name.split("/"))
+    parts = (part for part in name.split("/") if part not in (".", ".."))  # names as archives of ./x and ../x have them
+    return any(part.startswith(".") or part == "__MACOSX" for part in parts)
 
 
 def _shared_folder(names: list[str]) -> str:

@@ -11,13 +11,13 @@ import numpy as np
 
 from edm.config import DataConfig, Extension
 from edm.data import notices
-from edm.data.catalogue import facts, source_fingerprint
+from edm.data.catalogue import facts, folder_of, source_fingerprint, split_indices
 from edm.data.celeba import load_celeba
 from edm.data.cifar10 import load_cifar10
 from edm.data.decode import read_picture
 from edm.data.errors import DataError
 from edm.data.fashion_mnist import load_fashion_mnist
-from edm.data.folder import MAX_IMAGE_BYTES, fingerprint_of, open_folder
+from edm.data.folder import MAX_IMAGE_BYTES, fingerprint_of
 from edm.data.images import ArrayPictures, Pictures, joined, source_record
 from edm.data.notices import Notice
 from edm.data.progress import OnProgress
@@ -47,8 +47,8 @@ class FolderPictures(Pictures):
     """The images of a folder, digested as they are decoded, so that a change since planning is noticed."""
 
     def __init__(self, config: DataConfig) -> None:
-        assert config.path and config.resolution
-        self.folder, known = open_folder(config.path), facts(config)
+        assert config.resolution
+        self.folder, self.splits, known = folder_of(config), split_indices(config), facts(config)
         source = {**source_record([self.folder.root]), "remarks": list(known.remarks)}
         if self.folder.classes:
             source["classes"] = list(self.folder.classes)
@@ -68,7 +68,8 @@ class FolderPictures(Pictures):
         path = self.folder.paths[i]
         content = self.files.read(path, MAX_IMAGE_BYTES)
         self.digests_read[i] = hashlib.sha256(content).digest()
-        picture, self.notices[i] = read_picture(content, str(self.folder.root / path), self.channels, self.resolution)
+        title = str(self.folder.root / self.folder.name_of(i))
+        picture, self.notices[i] = read_picture(content, title, self.channels, self.resolution)
         return picture
 
     def digests(self, start: int, stop: int) -> str:
@@ -88,10 +89,17 @@ class FolderPictures(Pictures):
         """Raise DataError if the folder changed since it was planned; record what was noticed about its images."""
         if fingerprint_of(self.folder, self.digests_read) != self.planned:
             raise DataError(f"{self.folder.root}: has changed while it was read; leave it alone and run this again")
-        told = notices.sentences(notices.merged(self.noticed.values()), self.folder.paths, self.resolution)
+        noticed, count = notices.merged(self.noticed.values()), len(self.folder.paths)
+        name_of = self.folder.name_of
+        told = [*notices.sentences(noticed, name_of, count, self.resolution)]
+        told += notices.repeated(self.digests_read, self.splits, name_of)
         sentences = [f"{self.folder.root}: {sentence}" for sentence in told]
         if sentences:
             self.source["noticed"] = sentences
+
+    def at_once(self, most: int) -> int:
+        """Return how many images to decode at once."""
+        return self.files.at_once(most)
 
     def close(self) -> None:
         """Close the archive, if it is one."""

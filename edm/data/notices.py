@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
+
+from edm.config import Split
 
 Notice = Literal["small", "frames", "dark"]
 DARK = 2**12  # 16-bit images whose values are all below it come out nearly black
@@ -25,7 +27,24 @@ class Noticed:
     first: int
 
 
+NameOf = Callable[[int], str]  # an image by its number
 Summary = Mapping[Notice, Noticed]
+
+
+def repeated(digests: Sequence[bytes], splits: Mapping[Split, Sequence[int]], name_of: NameOf) -> Iterator[str]:
+    """Yield a sentence if images of val or test are in train, too, as files of the same content."""
+    trained = {digests[i]: i for i in reversed(splits["train"])}
+    others = [i for split in ("val", "test") for i in splits[split]]
+    found = [i for i in others if digests[i] in trained]
+    if found:
+        are, example = (
+            "is" if len(found) == 1 else "are",
+            f"{name_of(found[0])} is {name_of(trained[digests[found[0]]])}",
+        )
+        yield (
+            f"{len(found):,} of {len(others):,} images in val and test {are} in train, too ({example}), "
+            "so that networks are scored on images that they have seen; remove them from one side"
+        )
 
 
 def summed_up(notices: Sequence[tuple[Notice, ...]], start: int) -> Summary:
@@ -57,10 +76,10 @@ def from_text(text: str) -> Summary:
     return {notice: Noticed(count, first) for notice, (count, first) in json.loads(text or "{}").items()}
 
 
-def sentences(summary: Summary, paths: Sequence[str], resolution: int) -> Iterator[str]:
-    """Yield a sentence for each thing that was noticed. paths: of all images."""
+def sentences(summary: Summary, name_of: NameOf, count: int, resolution: int) -> Iterator[str]:
+    """Yield a sentence for each thing that was noticed. name_of: of an image by its number. count: of all images."""
     for notice, found in summary.items():
         verbs = ONE if found.count == 1 else SEVERAL
         text = SENTENCES[notice].format(**verbs, size=f"{resolution}x{resolution}")
-        example = paths[found.first] + ("" if found.count == 1 else " first")
-        yield f"{found.count:,} of {len(paths):,} images ({example}) {text}"
+        example = name_of(found.first) + ("" if found.count == 1 else " first")
+        yield f"{found.count:,} of {count:,} images ({example}) {text}"

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from importlib import import_module
 
 import numpy as np
 from numpy.typing import NDArray
 
 from edm.data.errors import DataError
+from edm.data.parquet_open import PYARROW_ERRORS, import_pyarrow, reason_of
 
 IMAGE_COLUMNS, LABEL_COLUMN = ("image", "img"), "label"
 TRAIN, TEST = "train", "test"  # what the names of a split's files hold
@@ -50,11 +50,7 @@ def read_splits(contents: dict[str, bytes], sizes: Sequence[int]) -> list[Encode
 
 
 def _read(content: bytes, title: str) -> EncodedSplit:
-    try:
-        pyarrow = import_module("pyarrow")  # heavy, without stubs, and a dependency of MLflow's, not of edm's
-        parquet = import_module("pyarrow.parquet")
-    except ImportError:
-        raise DataError(f"{title}: reading parquet files needs pyarrow; install it, or give another packing") from None
+    pyarrow, parquet = import_pyarrow(title)
     try:
         file = parquet.ParquetFile(pyarrow.BufferReader(content))
         there: list[str] = file.schema_arrow.names
@@ -67,6 +63,6 @@ def _read(content: bytes, title: str) -> EncodedSplit:
         return EncodedSplit(images, np.asarray(table[LABEL_COLUMN].to_numpy(), dtype=np.int64))
     except DataError:
         raise
-    except (OSError, LookupError, ValueError, TypeError, RuntimeError) as error:  # what pyarrow's own errors are
-        reason = str(error).splitlines()[0]
-        raise DataError(f"{title}: is not a parquet file of images ({reason}); download it again") from None
+    except PYARROW_ERRORS as error:
+        problem = f"is not a parquet file of images ({reason_of(error)})"
+        raise DataError(f"{title}: {problem}; download it again") from None

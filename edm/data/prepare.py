@@ -108,7 +108,7 @@ def _write_images(
     What a process that was killed has decoded is used.
     """
     num, shape = len(pictures.labels), (known.channels, known.resolution, known.resolution)
-    size = max(1, min(MAX_CHUNK, CHUNK_BYTES // math.prod(shape)))
+    size = pictures.at_once(max(1, min(MAX_CHUNK, CHUNK_BYTES // math.prod(shape))))
     decoded, written = Decoded(folder, (num, *shape), size), _Written()
 
     for chunk in decoded.kept():

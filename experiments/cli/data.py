@@ -22,22 +22,33 @@ if TYPE_CHECKING:
 DataSet = Annotated[
     str, typer.Argument(metavar="NAME", help="Data set: digits, fashion_mnist, cifar10, celeba or folder.")
 ]
+From = Annotated[
+    Path | None,
+    typer.Option(
+        "--from",
+        help="The downloaded archive or its folder; for folder, images, a zip archive of them or parquet files.",
+    ),
+]
+ImageColumn = Annotated[
+    str | None, typer.Option(help="For parquet files with several columns of images: which one to read.")
+]
+LabelColumn = Annotated[
+    str | None,
+    typer.Option(help="For parquet files: the column of the labels, if it is not found; none for no labels."),
+]
 
 
 def prepare(
     name: DataSet,
-    from_: Annotated[
-        Path | None,
-        typer.Option(
-            "--from", help="The downloaded archive or its folder; for folder, the images or a zip archive of them."
-        ),
-    ] = None,
+    from_: From = None,
     resolution: Annotated[int | None, typer.Option(help="For celeba (default 128) or folder: pixels per side.")] = None,
     splits: Annotated[str | None, typer.Option(help="For celeba: study (the default) or official.")] = None,
     channels: Annotated[int | None, typer.Option(help="For folder: 3 (the default) for colour, or 1 for grey.")] = None,
     split_seed: Annotated[
         int | None, typer.Option(help="For a folder that lacks a sub-folder train, val or test: the seed of the split.")
     ] = None,
+    image_column: ImageColumn = None,
+    label_column: LabelColumn = None,
     store: StoreFolder = DEFAULT_STORE,
     as_json: AsJson = False,
 ) -> None:
@@ -50,9 +61,8 @@ def prepare(
     from experiments.inspection.datasets import record
     from experiments.store.store import Store
 
-    source, origin = requested(
-        name, from_, resolution=resolution, splits=splits, channels=channels, split_seed=split_seed
-    )
+    options = {"resolution": resolution, "splits": splits, "channels": channels, "split_seed": split_seed}
+    source, origin = requested(name, from_, **options, image_column=image_column, label_column=label_column)
     place = Store(store)
     place.create()
     console = console_for(as_json)

@@ -8,6 +8,7 @@ from typing import Any, cast, get_args
 from edm.config import DataConfig, DatasetName, FieldError
 from edm.data.catalogue import CATALOGUE
 from edm.data.errors import DataError
+from edm.data.parquet_columns import IMAGE_KEY, LABEL_KEY
 from edm.data.sources import Origin
 from experiments.cli.reading import reading
 from experiments.errors import UserError
@@ -40,7 +41,10 @@ def requested(name: str, given: Path | None, **options: Any) -> tuple[DataSource
     except FieldError as error:
         raise UserError(f"{_option(error.field)}: {error.problem}") from None
     except DataError as error:
-        raise UserError(str(error)) from None
+        text = str(error)
+        for key in (IMAGE_KEY, LABEL_KEY):  # what sweep files call the options
+            text = text.replace(key, _option(key.removeprefix("data.")))
+        raise UserError(text) from None
 
 
 def _option(field: str) -> str:

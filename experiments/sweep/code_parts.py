@@ -53,6 +53,8 @@ READERS = {
         "edm.data.folder.folder_splits",
         "edm.data.folder.folder_fingerprint",
         "edm.data.folder.folder_remarks",
+        "edm.data.parquet_files.ParquetFiles",
+        "edm.data.catalogue.folder_of",
     ),
 }
 # configurations are resolved when a sweep is planned, and signatures hold what comes of it

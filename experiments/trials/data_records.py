@@ -10,7 +10,7 @@ from experiments.errors import UserError
 from experiments.store.results import DatasetRecord
 from experiments.store.store import Store
 from experiments.sweep.tasks import DataSource
-from experiments.wording import did_you_mean
+from experiments.wording import did_you_mean, printable
 
 MOST_NAMED = 10  # classes in a message
 NUMBER, NAME = "number=", "name="  # say how the class after them is meant
@@ -34,14 +34,14 @@ def names_in_record(data_set: str, source: Mapping[str, Any] | None) -> tuple[st
 
 def numbered(names: tuple[str, ...]) -> str:
     """Return the numbers and names of classes as text: "0: cat, 1: dog", the first ones where they are many."""
-    shown = [f"{number}: {name}" for number, name in enumerate(names[:MOST_NAMED])]
+    shown = [f"{number}: {printable(name)}" for number, name in enumerate(names[:MOST_NAMED])]
     return ", ".join([*shown, "..."] if len(names) > MOST_NAMED else shown)
 
 
 def numbered_class(number: int, names: tuple[str, ...]) -> str:
     """Return a class as a person chooses it: "3: cat", or its number where it has no other name."""
     name = names[number] if 0 <= number < len(names) else ""
-    return f"{number}: {name}" if name not in ("", str(number)) else str(number)
+    return f"{number}: {printable(name)}" if name not in ("", str(number)) else str(number)
 
 
 def label_option(number: int, names: tuple[str, ...]) -> str:

@@ -132,8 +132,8 @@ def test_a_picture_that_would_fill_the_memory_is_refused(size: tuple[int, int]) 
     with warnings.catch_warnings(action="error"), pytest.raises(DataError) as refusal:
         read_picture(png_of_size(*size), "a/b.png", 3, 16)
     assert re.fullmatch(
-        r"a/b.png: has [\dx,]+ pixels, above the 89,478,485 that are decoded, as larger ones would fill the memory; "
-        "make it smaller or remove it",
+        r"a/b.png: has [\d,]+(x\d+)? pixels, above the 89,478,485 that are decoded, "
+        r"as larger ones would fill the memory; make it smaller or remove it",
         str(refusal.value),
     )
 

@@ -6,6 +6,7 @@ import shutil
 import socket
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from edm.config import DataConfig
@@ -183,8 +184,20 @@ def test_what_is_left_out_is_counted_and_named(tmp_path: Path) -> None:
 
 
 def test_a_folder_of_other_types_alone_names_them(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"holds no images \(.*\), but 2 \.zip \(train.zip\); give the folder"):
-        facts(config(touched(tmp_path, "train.zip", "val.zip")))
+    with pytest.raises(DataError, match=r"holds no images \(.*\), but 2 \.zip \(train.zip\); unpack them, or give one"):
+        facts(config(touched(tmp_path / "zips", "train.zip", "val.zip")))
+    with pytest.raises(
+        DataError, match=r"but 2 \.npy \(a.npy\), 1 .txt \(c.txt\); write each image of the arrays as a PNG"
+    ):
+        facts(config(touched(tmp_path / "arrays", "a.npy", "b.npy", "c.txt")))
+    with pytest.raises(DataError, match=r"but 1 \.txt \(c.txt\); give the folder that does"):
+        facts(config(touched(tmp_path / "text", "c.txt")))
+
+
+def test_arrays_of_numpy_are_recognised(tmp_path: Path) -> None:
+    np.savez(tmp_path / "birds.npz", images=np.zeros((40, 8, 8, 3), np.uint8), labels=np.zeros(40))
+    with pytest.raises(DataError, match=r"but 2 \.npy \(images.npy\); write each image of the arrays as a PNG file"):
+        facts(config(tmp_path / "birds.npz"))
 
 
 # few images ---------------------------------------------------------------------------------------
@@ -310,8 +323,11 @@ def test_all_images_that_cannot_be_read_are_named(tmp_path: Path) -> None:
     open_folder(str(tmp_path))
     for name in LOOSE[3:5]:
         (tmp_path / name).unlink()
-    with pytest.raises(DataError, match=rf": 2 files cannot be used; {LOOSE[3]} and {LOOSE[4]}: cannot be read"):
+    with pytest.raises(
+        DataError, match=rf": 2 files cannot be used; {LOOSE[3]} and {LOOSE[4]}: cannot be read"
+    ) as refused:
         source_fingerprint(config(tmp_path))
+    assert str(refused.value).endswith("; make them readable or remove them")
 
 
 def test_names_that_are_no_text_are_names_too(tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ from edm.data.folder import open_folder
 from tests.datafiles import image_tree, zipped
 from tests.edm.data.opened import everything, load
 from tests.edm.data.test_folder import config, touched
+from tests.planning import source_of
 
 NAMES = [f"{i // 10:05d}/img{i:08d}.png" for i in range(40)]  # in four chunks
 CLASSES = [i % 3 for i in range(40)]
@@ -174,6 +175,15 @@ def test_a_damaged_dataset_json_is_one_sentence(tmp_path: Path, content: bytes) 
 
 
 # zip archives -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("prefix", ["./", "../birds/", "/birds/"])
+def test_a_zip_whose_names_begin_with_places_is_the_folder(tmp_path: Path, prefix: str) -> None:
+    """As `zip -r birds.zip ../birds` writes them; nothing is unpacked to these places."""
+    folder = image_tree(tmp_path / "birds", *(f"{name}/{i:02d}.png" for name in "ab" for i in range(10)))
+    archive = packed(folder, tmp_path / "birds.zip", prefix)
+    assert source_of(config(archive)).signature == source_of(config(folder)).signature
+    assert open_folder(str(archive)).classes == ("a", "b")
 
 
 def test_classes_and_splits_are_found_in_a_zip(tmp_path: Path) -> None:

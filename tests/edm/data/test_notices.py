@@ -1,5 +1,6 @@
 """What decoding shows of images that no listing of a folder does: small ones, animations, and nearly black ones."""
 
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -7,6 +8,7 @@ import pytest
 from PIL import Image
 
 from edm.config import DataConfig
+from edm.data.catalogue import split_indices
 from edm.data.loaders import FolderPictures
 from edm.data.prepare import prepare
 from tests.datafiles import image_tree, picture
@@ -70,3 +72,34 @@ def test_a_journal_of_an_earlier_release_is_taken_in(folder: Path) -> None:
     second.restore(0, digests)
     second.verify("")
     assert second.digests_read == first.digests_read and "noticed" not in second.source
+
+
+def test_images_of_train_in_other_splits_are_counted(tmp_path: Path) -> None:
+    root = image_tree(
+        tmp_path / "images", *(f"{split}/{i}.png" for split in ("train", "val", "test") for i in range(4))
+    )
+    shutil.copy(root / "train" / "1.png", root / "train" / "2.png")  # twice in train matters to no score
+    assert noticed(root, tmp_path / "none") == []
+    for name in ("test/0.png", "test/3.png", "val/2.png"):
+        shutil.copy(root / "train" / "1.png", root / name)
+    copied = shutil.copytree(root, tmp_path / "copied")
+    assert noticed(copied, tmp_path / "three") == [
+        f"{copied}: 3 of 8 images in val and test are in train, too (val/2.png is train/1.png), so that networks are "
+        "scored on images that they have seen; remove them from one side"
+    ]
+
+
+def test_images_that_are_cut_from_train_are_compared_with_it(tmp_path: Path) -> None:
+    root = image_tree(tmp_path / "images", *NAMES)
+    splits = split_indices(config(root, 8))
+    shutil.copy(root / NAMES[splits["train"][5]], root / NAMES[splits["val"][0]])
+    (sentence,) = noticed(root, tmp_path / "out")
+    names = f"{NAMES[splits['val'][0]]} is {NAMES[splits['train'][5]]}"
+    assert f"1 of 4 images in val and test is in train, too ({names})" in sentence
+
+
+def noticed(root: Path, out: Path) -> list[str]:
+    out.mkdir()
+    source = prepare(config(root, 8), out)["source"]
+    assert isinstance(source, dict)
+    return source.get("noticed", [])

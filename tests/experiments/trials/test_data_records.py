@@ -98,3 +98,8 @@ def test_where_no_names_are_recorded_a_number_is_asked_for(store: Store) -> None
 
 def test_of_many_classes_the_first_are_named() -> None:
     assert numbered(tuple("abcdefghijkl")).endswith("9: j, ...") and numbered(("a", "b")) == "0: a, 1: b"
+
+
+def test_control_characters_in_names_of_classes_are_written_out() -> None:
+    assert numbered(("a\nb", "\x1b[31mred")) == "0: a\\nb, 1: \\x1b[31mred"
+    assert numbered_class(0, ("a\nb",)) == "0: a\\nb"
