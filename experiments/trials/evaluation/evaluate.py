@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import logging
 import time
+from dataclasses import dataclass, field
 from functools import partial
 
-from edm.files import save_tensors
+from torch import Tensor
+
+from edm.files import load_tensors, save_tensors
 from edm.metrics.truncation import final_images, truncation_error
 from edm.pictures import save_grid
 from experiments.store.code_files import united
@@ -15,8 +18,8 @@ from experiments.store.layout import DENOISING, INFLUENCES, PAIRS, SAMPLES, STAT
 from experiments.store.provenance import provenance
 from experiments.store.results import DrawingOrigins, EvaluationResult
 from experiments.store.store import Store
-from experiments.sweep.code_parts import of_drawing, of_features, parts_of
-from experiments.sweep.metrics import computable, headline, with_others
+from experiments.sweep.code_parts import OWN, of_drawing, of_features, parts_of
+from experiments.sweep.metrics import computable, headline, metrics_of, split_score, with_others
 from experiments.sweep.preparations import ExactSolution, preparations_of
 from experiments.sweep.segments import segments
 from experiments.sweep.tasks import Evaluation
@@ -42,15 +45,15 @@ def run_evaluation(store: Store, evaluation: Evaluation, trial: TrialContext) ->
         return
     folder = store.folder("evaluations", evaluation.signature)
     write_config(folder, evaluation)
-    # keep the scores that other sweeps asked for
-    scores, notes = (computable(done.scores, evaluation.config), done.notes) if done is not None else ((), ())
-    context = EvaluationContext(store, evaluation, trial, with_others(evaluation.scores, scores))
+    # scores that other sweeps asked for are computed again, too; those of their own metrics are taken over
+    others = computable(done.scores, evaluation.config) if done is not None else ()
+    context = EvaluationContext(store, evaluation, trial, with_others(evaluation.scores, others))
     # locked during scoring as well, as an evaluation of more images would replace a short segment
     drawn_by = code_now(store, (*of_drawing(evaluation), *of_features(evaluation.features)))
     begun_with(folder, {**drawn_by, **context.code_of_networks}, resumed=True)
     with store.lock("drawings", evaluation.drawing, context.reporter.raise_if_stop_requested):
         extent = _draw_missing(context, done)
-        result = _score(context, extent, notes)
+        result = _score(context, extent, done)
         for start, _ in segments(0, extent.count):
             store.forget("segments", evaluation.segment_name(start))
     files = [file for file in (STATISTICS, INFLUENCES, SAMPLES, DENOISING, PAIRS) if (folder / file).exists()]
@@ -69,8 +72,8 @@ def _draw_missing(context: EvaluationContext, done: EvaluationResult | None) -> 
     return Extent(done.images, rival)
 
 
-def _score(context: EvaluationContext, extent: Extent, notes: tuple[str, ...]) -> EvaluationResult:
-    """Compute all wanted scores of the drawn images; `notes` are those of the scores from before."""
+def _score(context: EvaluationContext, extent: Extent, done: EvaluationResult | None) -> EvaluationResult:
+    """Compute all wanted scores of the drawn images; done: the result from before, whose notes are kept."""
     evaluation, config, wanted, count = context.evaluation, context.evaluation.config, context.wanted, extent.count
     began = time.monotonic()
     context.phase("scoring")
@@ -83,12 +86,16 @@ def _score(context: EvaluationContext, extent: Extent, notes: tuple[str, ...]) -
     if "truncation" in wanted:
         scores.metrics["truncation_rms"] = _truncation_error(context)
     fingerprint = context.extractor(evaluation.features).fingerprint
+    code, notes = _code_of(context, scorer.measured), () if done is None else done.notes
+    taken = TakenOver.of(context, done, code, count, fingerprint)
+    scores.metrics |= taken.metrics
+    scores.influences |= taken.influences
     _write_files(context, scorer, scores, fingerprint)
     prefixes = (scorer.at_prefix(n, wanted) for n in config.prefixes if n < count)
     origins = _origins(scorer.measured)
     return EvaluationResult(
         metrics={**scores.metrics, **baseline_scores(context.references, config, wanted)},
-        scores=wanted,
+        scores=(*wanted, *taken.scores),
         notes=tuple(dict.fromkeys((*evaluation.notes, *notes, *scores.notes))),
         prefixes=(*prefixes, _last_prefix(scores, count)),
         label=evaluation.features.label,
@@ -102,9 +109,45 @@ def _score(context: EvaluationContext, extent: Extent, notes: tuple[str, ...]) -
         drawn=origins,
         threads=context.trial.threads,
         fingerprint=fingerprint,
-        code=_code_of(context, scorer.measured),
+        code={**taken.code, **code},
         provenance=provenance(context.began, evaluation),
     )
+
+
+@dataclass(frozen=True)
+class TakenOver:
+    """Scores of other sweeps' own metrics, which this evaluation has no code for, with all that belongs to them."""
+
+    scores: tuple[str, ...] = ()
+    metrics: dict[str, float] = field(default_factory=dict)
+    influences: dict[str, Tensor] = field(default_factory=dict)
+    code: dict[str, str] = field(default_factory=dict)
+
+    @classmethod
+    def of(
+        cls, context: EvaluationContext, done: EvaluationResult | None, code: Code, count: int, fingerprint: str
+    ) -> TakenOver:
+        """Return what an earlier result has of them, if it is of the same images, measured by the same code.
+
+        code: of the new result. count: its images. Raises DamagedFile if the earlier result's file is damaged.
+        """
+        if done is None or (done.images, done.fingerprint) != (count, fingerprint):
+            return cls()
+        evaluation, recorded = context.evaluation, done.code or {}
+        measuring = (*of_drawing(evaluation), *of_features(evaluation.features))
+        if any(recorded.get(part) != code.get(part) for part in measuring):
+            return cls()
+        known = {split_score(score) for score in context.wanted}
+        scores = tuple(score for score in done.scores if split_score(score) not in known)
+        names = [name for score in scores for name in metrics_of(score)]
+        file = context.store.checked("evaluations", evaluation.signature, INFLUENCES) if scores else None
+        influences = load_tensors(file) if file is not None else {}
+        return cls(
+            scores,
+            {name: done.metrics[name] for name in names if name in done.metrics},
+            {name: influences[name] for name in names if name in influences},
+            {part: digest for part, digest in recorded.items() if scores and part.startswith(OWN)},
+        )
 
 
 def _origins(measured: MeasuredFeatures) -> DrawingOrigins:

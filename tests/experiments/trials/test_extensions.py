@@ -427,6 +427,37 @@ def test_a_metric_has_errors_and_an_edit_only_scores_again(tmp_path: Path, store
     assert drawings == {path: path.stat().st_mtime_ns for path in drawings}
 
 
+OTHERS = MEASURED.replace("metrics: [fid, nearest, spread]", "metrics: [fid, kid]")
+
+
+def test_sweeps_that_share_an_evaluation_keep_the_metrics_of_each_other(tmp_path: Path, store: Store) -> None:
+    plan, _ = run(tmp_path, store, NEAREST, MEASURED)
+    before = results_frame(plan, scores_in_store(plan, store))
+    a, b = plan.evaluations
+    errors = difference_errors(store, a, b)
+    forget_loaded()
+    other, done = run(tmp_path, store, "", OTHERS)
+    assert done == ["evaluation"] * 2 and plan.evaluations.keys() == other.evaluations.keys()
+    assert (results_frame(other, scores_in_store(other, store))["kid_test"] != 0).all()
+    assert difference_errors(store, a, b).items() >= errors.items()
+    again, done = run(tmp_path, store, NEAREST, MEASURED)
+    assert done == []
+    after = results_frame(again, scores_in_store(again, store))
+    own = [name for name in before if name.startswith(("nearest", "spread", "fid"))]
+    assert after[own].equals(before[own])
+
+
+def test_metrics_of_other_sweeps_are_not_taken_over_for_other_images(tmp_path: Path, store: Store) -> None:
+    plan, _ = run(tmp_path, store, NEAREST, MEASURED)
+    (images,) = {evaluation.config.images for evaluation in plan.evaluations.values()}
+    forget_loaded()
+    more = OTHERS.replace(f"images: {images}", f"images: {2 * images}")
+    other, done = run(tmp_path, store, "", more)
+    assert done == ["evaluation"] * 2 and plan.evaluations.keys() == other.evaluations.keys()
+    results = [store.result(EvaluationResult, signature) for signature in other.evaluations]
+    assert all(found is not None and not any("nearest" in name for name in found.metrics) for found in results)
+
+
 WEIGHTING = """\
 from edm import extend
 
