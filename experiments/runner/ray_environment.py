@@ -23,9 +23,15 @@ KEPT_MEMORY = {
     "MALLOC_MMAP_THRESHOLD_": str(2**32),  # bytes of a block
     "MALLOC_TRIM_THRESHOLD_": str(2**40),
 }
+# A worker's threads wait for each other in a loop for some milliseconds before they sleep (libgomp's default). Where
+# other processes want the cores, that keeps the awaited thread from running: two runs with two threads each, on two
+# busy cores, trained 5 times as fast with this many rounds; alone, a network of 8x8 pixels trained at 92% of its speed
+SHORT_WAITS = {"GOMP_SPINCOUNT": "10000"}
 TOKENS = ("RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH")
 
-os.environ.update({name: value for name, value in (SETTINGS | KEPT_MEMORY).items() if name not in os.environ})
+os.environ.update(
+    {name: value for name, value in (SETTINGS | KEPT_MEMORY | SHORT_WAITS).items() if name not in os.environ}
+)
 if any(name in os.environ for name in TOKENS) or Path("~/.ray/auth_token").expanduser().exists():
     # 'ray start' asks for a token where there is one; a cluster that asks for none admits who shows one as well
     os.environ.setdefault("RAY_AUTH_MODE", "token")
