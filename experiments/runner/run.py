@@ -11,6 +11,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from types import FrameType
 
+from experiments.loopback import require_loopback
 from experiments.runner.allocation import require_possible
 from experiments.runner.encodings import require_encodable
 from experiments.runner.listener import RunListener, TaskChange
@@ -30,6 +31,7 @@ from experiments.store.provenance import RunInfo
 from experiments.store.store import Store
 from experiments.sweep.jobs import Task
 from experiments.sweep.plan import Plan
+from experiments.sweep.spec import ResourcesConfig
 from experiments.tracking.background import MirrorThread
 from experiments.tracking.records import record_request
 from experiments.tracking.settled import SettledRecord
@@ -133,13 +135,19 @@ def _check_extensions(plan: Plan, store: Store, listener: RunListener) -> None:
             check_plan(plan, store)
 
 
+def _require_this_machine(resources: ResourcesConfig) -> None:
+    """Raise UserError where this machine lacks what trials ask for, or what Ray needs."""
+    require_possible(resources)
+    require_loopback("Ray")
+
+
 def _execute(
     schedule: Schedule, store: Store, listener: RunListener, options: Options, mirror: MirrorThread
 ) -> tuple[bool, float]:
     """Run what is left on Ray; returns whether it was interrupted, and the seconds of work done."""
     resources, run_id = schedule.plan.sweep.resources, secrets.token_hex(8)
     if options.address is None:
-        require_possible(resources)
+        _require_this_machine(resources)
     with (
         announced(store, run_id, schedule.asked.sweep.name),
         _sharing(schedule, store, listener, options, run_id) as share,

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import IO
 
 from experiments.errors import UserError
+from experiments.loopback import require_loopback
 from experiments.store.layout import MLFLOW_DATABASE
 from experiments.store.store import Store
 from experiments.tracking import shepherd
@@ -35,6 +36,7 @@ def serve(store: Store, tracking_uri: str | None, host: str, port: int, say: Cal
     """
     uri = _uri(store, tracking_uri)
     _require_free_port(host, port)
+    require_loopback("MLflow's server")
     with _opened_log(store) as output:
         log = output.name
         server = _start(uri, artifacts_folder(store.root), host, port, output)
