@@ -8,6 +8,9 @@ SETTINGS = {
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_CHDIR_TO_TRIAL_DIR": "0",
     "RAY_DEDUP_LOGS": "0",
+    # no workers before there are trials: theirs have another environment, so that Ray would start them anew, and where
+    # no worker can start, ray.init would wait for the first one for minutes, without letting Ctrl-C through
+    "RAY_prestart_worker_first_driver": "0",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
     "RAY_AIR_NEW_OUTPUT": "0",  # with verbose=0 the older output prints nothing
     "TUNE_DISABLE_SIGINT_HANDLER": "1",  # runner/run.py stops trials itself, after they have saved
