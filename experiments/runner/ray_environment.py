@@ -28,7 +28,7 @@ KEPT_MEMORY = {
 }
 # A worker's threads wait for each other in a loop for some milliseconds before they sleep (libgomp's default). Where
 # other processes want the cores, that keeps the awaited thread from running: two runs with two threads each, on two
-# busy cores, trained 3.6 times as fast with this many rounds; alone, a network of 8x8 pixels trained at 93% of its speed
+# busy cores, trained 3.6 times as fast with this many rounds; alone, a network of 8x8 pixels lost 7%
 SHORT_WAITS = {"GOMP_SPINCOUNT": "10000"}
 TOKENS = ("RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH")
 
