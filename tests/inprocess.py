@@ -55,7 +55,7 @@ def without_ray(after_job: Callable[[], None] = lambda: None) -> Iterator[None]:
 
     after_job: called after each job, while the run goes on.
     """
-    from experiments.runner import cluster, tune  # import Ray, as a run does
+    from experiments.runner import cluster, run, tune  # import Ray, as a run does
 
     def run_here(run: RayRun) -> float:
         dispatcher = Dispatcher(run.schedule, run.store, run.on_change, run.notify, run_id=run.context.run_id)
@@ -64,6 +64,7 @@ def without_ray(after_job: Callable[[], None] = lambda: None) -> Iterator[None]:
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(cluster, "starting", lambda store, address: nullcontext(cluster.StartedRay()))
+        patch.setattr(run, "sharing_machine", lambda *_: nullcontext())  # nothing here needs to be shared
         patch.setattr(tune, "run_here", run_here)
         yield
 

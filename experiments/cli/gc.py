@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -98,21 +98,35 @@ def gc(
         active = {run.sweep for run in active_runs(place)}
         items = garbage.survey(place, _plans(place, list(sweeps or ()), forgotten, past, active), policy)
     freed = _free(items, place, forgotten, past, active, console) if yes else None
+    deleted = {item.path for item in (items if freed is None else freed)}  # or to be deleted
+    left = [(name, _report_left(name, place, deleted)) for name in forgotten]
     if as_json:
-        gone = {item.path for item in freed or ()}
-        rows = [{**asdict(item), "path": str(item.path), "deleted": item.path in gone} for item in items]
-        print_json({"items": rows, "bytes": _total(items if freed is None else freed), "deleted": yes})
+        print_json(_as_json(items, freed, left))
         return
     _show(items, freed, place, console)
-    for name in forgotten:
-        say(console, _what_stays(name, place, {item.path for item in items}, deleted=yes))
+    for name, kept in left:
+        say(console, _what_stays(name, kept, deleted=yes))
 
 
-def _what_stays(name: str, store: Store, listed: Collection[Path], deleted: bool) -> str:
-    """Return what is left, or would be left, of a sweep that is forgotten, where `listed` is deleted."""
-    experiment = f"MLflow keeps the experiment {name}, if it has one; delete it in MLflow's UI."
+def _as_json(items: list[Garbage], freed: list[Garbage] | None, left: list[tuple[str, Path | None]]) -> dict[str, Any]:
+    """Return what can be deleted (freed None) or was, and what stays of sweeps that are forgotten, as JSON."""
+    gone = {item.path for item in freed or ()}
+    rows = [{**asdict(item), "path": str(item.path), "deleted": item.path in gone} for item in items]
+    stays = [{"sweep": name, "report": str(kept) if kept else None, "experiment": name} for name, kept in left]
+    freed_bytes = _total(items if freed is None else freed)
+    return {"items": rows, "bytes": freed_bytes, "deleted": freed is not None, "stays": stays}
+
+
+def _report_left(name: str, store: Store, deleted: Collection[Path]) -> Path | None:
+    """Return the report that is left, or would be left, of a sweep that is forgotten."""
     report = store.report_folder(name)
-    if report in listed or not report.is_dir():
+    return report if report not in deleted and report.is_dir() else None
+
+
+def _what_stays(name: str, report: Path | None, deleted: bool) -> str:
+    """Return in words what is left, or would be left, of a sweep that is forgotten."""
+    experiment = f"MLflow keeps the experiment {name}, if it has one; delete it in MLflow's UI."
+    if report is None:
         return experiment
     return f"The report in {report} stays{'' if deleted else ', unless you add --reports'}. {experiment}"
 

@@ -113,8 +113,12 @@ def _draw(
         sampling = sampling_of(task, changes)
     except FieldError as error:
         raise UserError(f"--{error.field.replace('_', '-')}: {error.problem}") from None
-    chosen, request = choose_device(device), Request(images, number, per_class, trajectory, path, gif)
+    names = class_names(source, place)
+    chosen, request = (
+        choose_device(device),
+        Request(images, number, per_class, trajectory, path, gif, class_names=names),
+    )
     with progress(console, "drawing", "images") as on_progress:
         paths = draw_pictures(task, sampling, request, place, chosen, on_progress)
-    of_class = "" if number is None else f", class {numbered_class(number, class_names(source, place))}"
+    of_class = "" if number is None else f", class {numbered_class(number, names)}"
     return f"{describe(task, sampling)}{of_class}", paths

@@ -23,6 +23,7 @@ from experiments import hardware
 from experiments.environment import DATA_VARIABLE, WEIGHTS_VARIABLE, given_weights
 from experiments.inputs import InputFiles
 from experiments.inspection.datasets import files_of
+from experiments.loopback import REMEDY, loopback_problem
 from experiments.redaction import redact
 from experiments.runner.disk import GIB
 from experiments.runner.forecast import forecast
@@ -73,7 +74,9 @@ def checks(store: Store, plan: Plan | None, tracking_uri: str | None) -> Iterato
     yield Check("torch", lambda: [_torch()])
     yield Check("cores", lambda: [_cores()])
     yield Check("GPUs", lambda: _gpus(plan))
-    yield Check("Ray", lambda: [_package("Ray", "ray[tune]"), _ray_folder(), _shared_memory(), _open_files()])
+    yield Check(
+        "Ray", lambda: [_package("Ray", "ray[tune]"), _ray_folder(), _loopback(), _shared_memory(), _open_files()]
+    )
     yield Check("MLflow", lambda: [_package("MLflow", "mlflow"), _tracking(store, tracking_uri)])
     yield Check("the store", lambda: _store(store))
     yield Check("data sets", lambda: _data(store, plan))
@@ -176,6 +179,13 @@ def _ray_folder() -> Finding:
     if free < MIN_FREE_GIB:
         return Finding("Ray's folder", "wrong", text, "free some space there, or set RAY_TMPDIR to another short path")
     return Finding("Ray's folder", "note" if remedy else "ok", text, remedy)
+
+
+def _loopback() -> Finding:
+    problem = loopback_problem()
+    if problem is not None:
+        return Finding("loopback", "wrong", problem, REMEDY)
+    return Finding("loopback", "ok", "Ray's processes can reach each other")
 
 
 def _open_files() -> Finding:

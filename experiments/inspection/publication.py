@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from pathlib import Path
 
@@ -33,15 +34,15 @@ def publish(text: str, store: Store, folder: Path) -> list[Path]:
     """
     named = find_one(text, store)
     evaluation, result = _finished(named, text, store)
-    _make(folder)
-    from experiments.trials.publish import NETWORK_CONFIG, write_network  # heavy
+    with _filled(folder):
+        from experiments.trials.publish import NETWORK_CONFIG, write_network  # heavy
 
-    parameters = write_network(store, evaluation, folder)
-    samples = store.folder("evaluations", evaluation.signature) / SAMPLES
-    if samples.exists():
-        shutil.copyfile(samples, folder / SAMPLES)
-    (folder / ATTRIBUTES).write_text("*.safetensors filter=lfs diff=lfs merge=lfs -text\n")
-    (folder / CARD).write_text(model_card(named, evaluation, result, parameters, samples.exists()))
+        parameters = write_network(store, evaluation, folder)
+        samples = store.folder("evaluations", evaluation.signature) / SAMPLES
+        if samples.exists():
+            shutil.copyfile(samples, folder / SAMPLES)
+        (folder / ATTRIBUTES).write_text("*.safetensors filter=lfs diff=lfs merge=lfs -text\n")
+        (folder / CARD).write_text(model_card(named, evaluation, result, parameters, samples.exists()))
     names = (MODEL, NETWORK_CONFIG, CARD, ATTRIBUTES, *((SAMPLES,) if samples.exists() else ()))
     return [folder / name for name in names]
 
@@ -59,13 +60,25 @@ def _finished(named: NamedTask, text: str, store: Store) -> tuple[Evaluation, Ev
     return evaluation, result
 
 
-def _make(folder: Path) -> None:
+@contextmanager
+def _filled(folder: Path) -> Iterator[None]:
+    """Provide a new or empty folder; if the block fails, what it wrote and the folders made for it are removed."""
+    made = [path for path in (folder, *folder.parents) if not path.exists()]
     try:
         folder.mkdir(parents=True, exist_ok=True)
         if any(folder.iterdir()):
             raise UserError(f"--to {folder}: is not empty; give a new folder")
     except OSError as error:
         raise UserError(f"--to {folder}: cannot be made ({error.strerror}); give another folder") from None
+    try:
+        yield
+    except BaseException:
+        with suppress(OSError):
+            for path in folder.iterdir():
+                path.unlink()
+            for path in made:
+                path.rmdir()
+        raise
 
 
 # the card -----------------------------------------------------------------------------------------

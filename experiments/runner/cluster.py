@@ -30,6 +30,7 @@ from ray.exceptions import RayError
 
 from edm.cores import available_cores
 from experiments.errors import UserError, one_line
+from experiments.loopback import LOOPBACK
 from experiments.runner import ray_private
 from experiments.runner.nodes import PACKAGES, nodes_with_other_code, require_same_code, require_shared_store
 from experiments.runner.scratch import scratch_folder
@@ -39,7 +40,6 @@ ANSWER_S = 5.0  # for a cluster's port to be opened: Ray itself would try for mi
 CLIENT = "ray://"
 CLIENT_TRIES, CLIENT_PAUSE_S = 3, 0.3
 START_TRIES = 3  # of a Ray on this machine
-LOOPBACK = "127.0.0.1"
 # Ray would end this process a minute after it has lost its control process; ray_watch.py notices that at once
 PATIENT = {"gcs_rpc_server_reconnect_timeout_s": 3600}
 QUIET: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR, "configure_logging": False}

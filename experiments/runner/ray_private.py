@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import re
 import site
 import sys
 from collections.abc import Callable, Generator, Iterable
@@ -19,6 +20,8 @@ from ray.job_config import JobConfig
 from experiments.wording import on_one_line
 
 LAST_LINES = 5  # of a worker's log, to be shown where it died as it started
+
+RAYLET_LINE = re.compile(r"\[\d{4}-\d\d-\d\d ")  # how the raylet begins its own lines
 
 # what is used here, by module; a test asks whether this version of Ray has all of it
 USED = {
@@ -49,14 +52,38 @@ def dead_processes() -> list[str]:
 
 def last_words(since: float) -> str:
     """Return the last lines of the newest log that a worker on this machine has written to since then, "" if none."""
-    node = getattr(ray_worker, "_global_node", None)
-    if node is None or not hasattr(node, "get_logs_dir_path"):
+    folder = _logs_folder()
+    if folder is None:
         return ""
-    logs = [(path.stat(), path) for path in Path(node.get_logs_dir_path()).glob("worker-*.*")]
+    logs = [(path.stat(), path) for path in folder.glob("worker-*.*")]
     written = [(status.st_mtime, path) for status, path in logs if status.st_size and status.st_mtime >= since]
     if not written:
         return ""
-    lines = max(written)[1].read_text(errors="replace").splitlines()
+    return _last_lines(max(written)[1].read_text(errors="replace").splitlines())
+
+
+def has_started_workers() -> bool:
+    """Return whether a worker on this machine has come so far as to have a log of its own, or where that is unknown."""
+    logs = _logs_folder()
+    return logs is None or any(logs.glob("worker-*.*"))
+
+
+def stillborn_words() -> str:
+    """Return the last lines of what workers wrote that ended before they had a log of their own, "" if nothing."""
+    logs = _logs_folder()
+    path = logs / "raylet.err" if logs is not None else None
+    if path is None or not path.exists():
+        return ""
+    lines = path.read_text(errors="replace").splitlines()
+    return _last_lines([line for line in lines if not RAYLET_LINE.match(line)])
+
+
+def _logs_folder() -> Path | None:
+    node = getattr(ray_worker, "_global_node", None)
+    return None if node is None or not hasattr(node, "get_logs_dir_path") else Path(node.get_logs_dir_path())
+
+
+def _last_lines(lines: list[str]) -> str:
     return on_one_line(" | ".join(line.strip() for line in lines[-LAST_LINES:] if line.strip()))
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from experiments.runner.options import Options
 from experiments.runner.schedule import Schedule
+from experiments.runner.shared_machine import MachineShare
 from experiments.store.store import Store
 from experiments.sweep.jobs import Task
 
@@ -21,7 +22,7 @@ class RayRun:
     """All that is left of a schedule, to be run on Ray.
 
     on_change: called with every task that was started or has ended. notify: called with sentences for people. ray: on
-    this machine, which is started again where it is lost.
+    this machine, which is started again where it is lost. share: the part of this machine that other runs leave.
     """
 
     schedule: Schedule
@@ -31,3 +32,4 @@ class RayRun:
     on_change: Callable[[Task], None]
     notify: Callable[[str], None]
     ray: LocalRay | None = None
+    share: MachineShare | None = None

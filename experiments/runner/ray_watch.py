@@ -14,9 +14,11 @@ from experiments.errors import RayLost, UserError
 from experiments.runner import ray_private
 from experiments.runner.cluster import LocalRay
 from experiments.runner.dispatch import Dispatcher
+from experiments.wording import duration
 
 ANSWER_S = 0.2  # in which a signal is noticed
 LEAVE_S = 6.0  # for Tune to leave when it is told to
+RAYLET, WORKER = "raylet", "default_worker.py"  # the process that starts workers, and their program
 CONTROL = "gcs_server"  # Ray's control process: without it nothing of Ray goes on
 
 
@@ -83,6 +85,7 @@ class RayWatch:
     def __init__(self, dispatcher: Dispatcher) -> None:
         self._dispatcher, self._timing = dispatcher, dispatcher.timing
         self._known: dict[int, psutil.Process] = {}
+        self._workers = FirstWorkers(dispatcher)
         self._seen, self._since, self._looked = "", time.monotonic(), -self._timing.ray_look_s
 
     def is_lost(self) -> bool:
@@ -92,6 +95,7 @@ class RayWatch:
             return False
         self._looked = now
         self._dispatcher.require_store()
+        self._workers.look()
         dead = ray_private.dead_processes()
         if not dead:
             self._remember()
@@ -116,3 +120,47 @@ class RayWatch:
             with suppress(psutil.Error):
                 process.kill()
         psutil.wait_procs(list(self._known.values()), timeout=2.0)
+
+
+class FirstWorkers:
+    """Sees whether any worker starts: Ray itself would try again and again for minutes, and say nothing."""
+
+    def __init__(self, dispatcher: Dispatcher) -> None:
+        self._dispatcher, self._timing = dispatcher, dispatcher.timing
+        self._have_started = self._is_told = False
+        self._wanted: float | None = None  # since when there are jobs for workers
+        self._ended: float | None = None  # since when all that were started have ended
+
+    def look(self) -> None:
+        """Say that the first worker takes long to start; raises UserError with the reason where none can start."""
+        if self._have_started or not self._dispatcher.running:
+            return
+        self._have_started = ray_private.has_started_workers()
+        if self._have_started:
+            return
+        now = time.monotonic()
+        self._wanted = now if self._wanted is None else self._wanted
+        words = ray_private.stillborn_words()
+        if not words or _are_workers_starting():
+            self._ended = None
+        elif self._ended is None:
+            self._ended = now
+        elif now - self._ended >= self._timing.stillborn_s:
+            raise UserError(
+                f"Ray's workers end as soon as they start: {words}; see what 'edm-sweep doctor' finds, and give the "
+                "same command again"
+            )
+        if not self._is_told and now - self._wanted >= self._timing.slow_worker_s:
+            self._is_told = True
+            waited = duration(now - self._wanted)
+            self._dispatcher.notify(f"Waiting for Ray's first worker, which has not started within {waited}.")
+
+
+def _are_workers_starting() -> bool:
+    """Return whether a process of a worker runs; a raylet names their program, too."""
+    with suppress(psutil.Error):
+        for process in psutil.Process().children(recursive=True):
+            with suppress(psutil.Error):
+                if process.name() != RAYLET and any(WORKER in word for word in process.cmdline()):
+                    return True
+    return False

@@ -11,6 +11,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from types import FrameType
 
+from experiments.loopback import require_loopback
 from experiments.runner.allocation import require_possible
 from experiments.runner.encodings import require_encodable
 from experiments.runner.listener import RunListener, TaskChange
@@ -20,14 +21,17 @@ from experiments.runner.progress import RunProgress
 from experiments.runner.ray_run import RayRun
 from experiments.runner.recompute import make_room
 from experiments.runner.schedule import Schedule
+from experiments.runner.shared_machine import MachineShare, sharing_machine
 from experiments.runner.states import State
 from experiments.runner.timing import Timing
-from experiments.store.active_runs import announced
+from experiments.store.active_runs import announced, publish_progress
 from experiments.store.failures import Failure
+from experiments.store.progress import RunProgressRecord
 from experiments.store.provenance import RunInfo, working_for
 from experiments.store.store import Store
 from experiments.sweep.jobs import Task
 from experiments.sweep.plan import Plan
+from experiments.sweep.spec import ResourcesConfig
 from experiments.tracking.background import MirrorThread
 from experiments.tracking.records import record_request
 from experiments.tracking.settled import SettledRecord
@@ -131,14 +135,23 @@ def _check_extensions(plan: Plan, store: Store, listener: RunListener) -> None:
             check_plan(plan, store)
 
 
+def _require_this_machine(resources: ResourcesConfig) -> None:
+    """Raise UserError where this machine lacks what trials ask for, or what Ray needs."""
+    require_possible(resources)
+    require_loopback("Ray")
+
+
 def _execute(
     schedule: Schedule, store: Store, listener: RunListener, options: Options, mirror: MirrorThread
 ) -> tuple[bool, float]:
     """Run what is left on Ray; returns whether it was interrupted, and the seconds of work done."""
     resources, run_id = schedule.plan.sweep.resources, secrets.token_hex(8)
     if options.address is None:
-        require_possible(resources)
-    with announced(store, run_id, schedule.asked.sweep.name):
+        _require_this_machine(resources)
+    with (
+        announced(store, run_id, schedule.asked.sweep.name),
+        _sharing(schedule, store, listener, options, run_id) as share,
+    ):
         with listener.phase("loading Ray"):
             from experiments.runner import cluster  # heavy
         with cluster.starting(store, options.address) as started_ray:
@@ -160,7 +173,7 @@ def _execute(
                 started_ray.wait()
             own = started_ray if isinstance(started_ray, cluster.LocalRay) else None
             on_change = _change_reporter(schedule, listener)
-            ray_run = RayRun(schedule, store, context, options, on_change, listener.notice, own)
+            ray_run = RayRun(schedule, store, context, options, on_change, listener.notice, own, share)
             run = remote.run_there if (options.address or "").startswith(cluster.CLIENT) else tune.run_here
             with (
                 _interruptible(schedule, store, run_id, listener.notice, options.timing) as interrupted,
@@ -170,6 +183,28 @@ def _execute(
                 stopped = not schedule.abandoned and (interrupted.is_set() or store.stop_requested(run_id))
             mirror.start()  # unless it was
             return stopped, worked_s
+
+
+@contextmanager
+def _sharing(
+    schedule: Schedule, store: Store, listener: RunListener, options: Options, run_id: str
+) -> Iterator[MachineShare | None]:
+    """Share this machine with other runs on it; a cluster shares itself out.
+
+    Raises KeyboardInterrupt where the run is asked to stop while it waits.
+    """
+    if options.address is not None:
+        yield None
+        return
+    waiting = RunProgressRecord(schedule.counts["waiting"], 0, "waiting for a GPU", {**schedule.counts})
+
+    def on_wait() -> None:
+        publish_progress(store, run_id, waiting)
+        if store.stop_requested(run_id):
+            raise KeyboardInterrupt
+
+    with sharing_machine(schedule.plan.sweep.resources, listener.notice, on_wait) as share:
+        yield share
 
 
 def _change_reporter(schedule: Schedule, listener: RunListener) -> Callable[[Task], None]:

@@ -49,6 +49,19 @@ def places() -> Iterator[Path]:
             yield Path(name).absolute()
 
 
+def live_folders() -> Iterator[Path]:
+    """Yield the folders of processes of this account that still run, this one's included."""
+    for lock in (lock for place in dict.fromkeys(places()) for lock in place.glob(f"{PREFIX}*/{LOCK}")):
+        with suppress(OSError):  # of another account, or just being removed
+            descriptor = os.open(lock, os.O_RDONLY)
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            except BlockingIOError:
+                yield lock.parent
+            finally:
+                os.close(descriptor)
+
+
 def remove_abandoned(place: Path) -> None:
     """Remove the folders of processes that no longer run."""
     for lock in place.glob(f"{PREFIX}*/{LOCK}"):

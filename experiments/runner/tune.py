@@ -23,6 +23,7 @@ from experiments.runner.dispatch import Dispatcher
 from experiments.runner.ray_run import RayRun
 from experiments.runner.ray_watch import run_watched
 from experiments.runner.scratch import scratch_folder
+from experiments.runner.shared_machine import MachineShare
 from experiments.store.failures import Failure
 from experiments.store.files import modified_ns
 from experiments.store.layout import LOG, PRUNE
@@ -44,9 +45,9 @@ RAY_GONE = "Ray's processes have ended, and no worker can be started; run the sa
 class DispatchedSearcher(Searcher):
     """Feeds Tune from a dispatcher: None while there is nothing to start now, FINISHED where nothing is left."""
 
-    def __init__(self, dispatcher: Dispatcher, allocator: Allocator) -> None:
+    def __init__(self, dispatcher: Dispatcher, allocator: Allocator, share: MachineShare | None = None) -> None:
         super().__init__()
-        self.dispatcher, self.allocator = dispatcher, allocator
+        self.dispatcher, self.allocator, self.share = dispatcher, allocator, share
         self.jobs: dict[str, Job] = {}
         self.allocations: dict[str, Allocation] = {}
         self.began: dict[str, float] = {}  # when each was handed out, by the clock that dates files
@@ -54,8 +55,8 @@ class DispatchedSearcher(Searcher):
 
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:  # pyright: ignore[reportIncompatibleMethodOverride]
         """Return the next job, by its tasks' signatures, and what it gets."""
-        if not self.allocator.has_room(self.allocated):
-            return None  # one that waits is enough to follow at once on what ends
+        if not self._has_room():
+            return None
         job = self.dispatcher.next(trial_id, lambda task: self.allocator.of(task).gpus or 1.0)
         if job is None:
             return Searcher.FINISHED if self.dispatcher.schedule.finished else None
@@ -64,6 +65,17 @@ class DispatchedSearcher(Searcher):
         self.allocated += allocation
         signatures = [task.signature for task in job.tasks]
         return {"signatures": signatures, "helps": job.helps, "silent": silent_processes(), **asdict(allocation)}
+
+    def _has_room(self) -> bool:
+        """Return whether another job may be handed out, as far as there is room here and other runs leave some.
+
+        One that waits for room is enough to follow at once on what ends.
+        """
+        if not self.allocator.has_room(self.allocated):
+            return False
+        if self.share is None or self.allocated.gpus:  # beside a GPU a trial's cores are mostly idle
+            return True
+        return self.share.admits(self.allocated.cpus, self.allocator.cores)
 
     def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
         """Hand on how tasks of a trial ended."""
@@ -171,7 +183,7 @@ def run_here(run: RayRun) -> float:
         nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]] if options.address is not None else []
         allocator = Allocator(schedule.plan, schedule.plan.sweep.resources, ray.cluster_resources(), run.store, nodes)
         schedule.slots = allocator.slots("evaluation")
-        execute(dispatcher, run.store, run.context, allocator, options.asha)
+        execute(dispatcher, run.store, run.context, allocator, options.asha, run.share)
 
     if run.ray is None:
         work()
@@ -207,10 +219,15 @@ class WorkerDamaged(RuntimeError):
 
 
 def execute(
-    dispatcher: Dispatcher, store: Store, context: TrialContext, allocator: Allocator, asha: bool = False
+    dispatcher: Dispatcher,
+    store: Store,
+    context: TrialContext,
+    allocator: Allocator,
+    asha: bool = False,
+    share: MachineShare | None = None,
 ) -> None:
     """Run everything that the dispatcher has to start; returns when nothing runs any more."""
-    searcher = DispatchedSearcher(dispatcher, allocator)
+    searcher = DispatchedSearcher(dispatcher, allocator, share)
     dispatcher.schedule.starting = searcher.starting
     with scratch_folder() as scratch:
         tuner = tune.Tuner(

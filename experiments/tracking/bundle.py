@@ -44,7 +44,7 @@ from experiments.store.layout import (
     VALIDATION,
 )
 from experiments.store.provenance import diff_path
-from experiments.store.results import ClassifierRecord, EvaluationResult, TrainingResult
+from experiments.store.results import ClassifierRecord, DatasetRecord, EvaluationResult, TrainingResult
 from experiments.store.store import Store
 from experiments.sweep.plan import Plan
 from experiments.sweep.serialisation import plan_from_json, plan_to_json
@@ -57,7 +57,8 @@ OF_TRAININGS = (CONFIG, RESULT, ACCEPTED, JOURNAL, VALIDATION, PRUNED, FAILURE, 
 OF_CLASSIFIERS = (CONFIG, RESULT, ACCEPTED, LOG)
 OF_EVALUATIONS = (CONFIG, RESULT, ACCEPTED, INFLUENCES, SAMPLES, DENOISING, PAIRS, FAILURE, LOG)
 NAME = re.compile(
-    r"(trainings|evaluations|classifiers|diffs|code|extensions)/[0-9a-f]{20}(\.patch|\.json|(/[\w.-]+){1,2})"
+    r"data/[0-9a-f]{20}/result\.json"
+    r"|(trainings|evaluations|classifiers|diffs|code|extensions)/[0-9a-f]{20}(\.patch|\.json|(/[\w.-]+){1,2})"
 )
 LARGEST = 2**30  # bytes of one file: a record holds no weights
 LARGEST_MANIFEST = 2**26
@@ -165,10 +166,21 @@ def _files(plan: Plan, store: Store, with_provenance: bool) -> Iterator[tuple[st
             folder = store.folder(result_type.kind, signature)
             paths = [folder / name for name in kept] + sorted((folder / GRIDS).glob("[!.]*.png"))
             yield from _named(paths, store)
+    yield from _named((_record(source, store) for source in plan.sources if _names_classes(source, store)), store)
     yield from _named(sorted(diff_path(store, digest) for digest in diffs if digest), store)
     yield from _named(sorted(code_path(store, digest) for digest in code), store)
     for extension in plan.extensions:
         yield from _named(sorted(store.folder("extensions", extension).glob("[!.]*")), store)
+
+
+def _record(source: str, store: Store) -> Path:
+    return store.folder("data", source) / RESULT
+
+
+def _names_classes(source: str, store: Store) -> bool:
+    """Return whether only the record of a data set knows the names of its classes, which a report shows."""
+    record = store.result(DatasetRecord, source)
+    return record is not None and bool((record.source or {}).get("classes"))
 
 
 def _named(paths: Iterable[Path], store: Store) -> Iterator[tuple[str, Path]]:

@@ -9,17 +9,21 @@ import socket
 import sqlite3
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import IO
 
 from experiments.errors import UserError
+from experiments.loopback import require_loopback
 from experiments.store.layout import MLFLOW_DATABASE
 from experiments.store.store import Store
 from experiments.tracking import shepherd
 from experiments.tracking.artifacts import artifacts_folder, follow_store
 from experiments.tracking.views import PREFIX, SCORES, view_link
 
+LOG = "mlflow-server.log"
 LEAVES_S = 2 * shepherd.GRACE_S  # for the server's processes to end
 ENVIRONMENT = {"MLFLOW_DISABLE_TELEMETRY": "true", "DO_NOT_TRACK": "true", "GIT_PYTHON_REFRESH": "quiet"}
 
@@ -32,8 +36,10 @@ def serve(store: Store, tracking_uri: str | None, host: str, port: int, say: Cal
     """
     uri = _uri(store, tracking_uri)
     _require_free_port(host, port)
-    log = store.root / "mlflow-server.log"
-    server = _start(uri, artifacts_folder(store.root), host, port, log)
+    require_loopback("MLflow's server")
+    with _opened_log(store) as output:
+        log = output.name
+        server = _start(uri, artifacts_folder(store.root), host, port, output)
     for number in (signal.SIGINT, signal.SIGTERM):  # set, as a shell's background job starts with Ctrl-C ignored
         signal.signal(number, signal.default_int_handler)
     say(f"Starting MLflow's UI; its log is {log}")
@@ -84,20 +90,27 @@ def _scores(uri: str) -> list[tuple[str, str]]:
     return [(name, view_link(str(experiment))) for name, experiment in found]
 
 
-def _start(uri: str, artifacts: Path, host: str, port: int, log: Path) -> subprocess.Popen[bytes]:
+def _opened_log(store: Store) -> IO[str]:
+    """Return a new file for what the server prints: in the store, elsewhere if that may only be read."""
+    try:
+        return (store.root / LOG).open("w")
+    except OSError:
+        return tempfile.NamedTemporaryFile("w", prefix="edm-sweep-", suffix=f"-{LOG}", delete=False)
+
+
+def _start(uri: str, artifacts: Path, host: str, port: int, output: IO[str]) -> subprocess.Popen[bytes]:
     """Start the server under a shepherd: it starts a dozen processes, which have to end with it, and it with us."""
     command = [sys.executable, shepherd.__file__]
     command += [sys.executable, "-m", "mlflow", "server", "--backend-store-uri", uri, "--default-artifact-root"]
     command += [str(artifacts), "--host", host, "--port", str(port), "--workers", "1"]
-    with log.open("w") as output:
-        return subprocess.Popen(
-            command,
-            env=os.environ | ENVIRONMENT,
-            stdin=subprocess.PIPE,
-            stdout=output,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,  # Ctrl-C is for us
-        )
+    return subprocess.Popen(
+        command,
+        env=os.environ | ENVIRONMENT,
+        stdin=subprocess.PIPE,
+        stdout=output,
+        stderr=subprocess.STDOUT,
+        start_new_session=True,  # Ctrl-C is for us
+    )
 
 
 def _end(server: subprocess.Popen[bytes]) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import sys
 from collections.abc import Mapping
 from typing import Any
 
@@ -14,6 +16,8 @@ from experiments.wording import did_you_mean, printable
 
 MOST_NAMED = 10  # classes in a message
 NUMBER, NAME = "number=", "name="  # say how the class after them is meant
+NO_FILE_NAME = re.compile(r"\W+")  # besides letters and digits of any language, and _
+MOST_IN_FILE_NAME = 40  # letters, of at most 4 bytes each, where a file's name may have 255
 
 
 def noticed(record: DatasetRecord) -> tuple[str, ...]:
@@ -42,6 +46,17 @@ def numbered_class(number: int, names: tuple[str, ...]) -> str:
     """Return a class as a person chooses it: "3: cat", or its number where it has no other name."""
     name = names[number] if 0 <= number < len(names) else ""
     return f"{number}: {printable(name)}" if name not in ("", str(number)) else str(number)
+
+
+def file_part(number: int, names: tuple[str, ...]) -> str:
+    """Return a class as a part of a file's name: "3-cat", or its number where it has no other name.
+
+    A name may hold what no file's name can, on this or on another system: "0-T-shirt-top".
+    """
+    name = names[number] if 0 <= number < len(names) else ""
+    safe = NO_FILE_NAME.sub("-", name).strip("-")[:MOST_IN_FILE_NAME]
+    written = safe.encode(sys.getfilesystemencoding(), "ignore").decode(sys.getfilesystemencoding())
+    return str(number) if written in ("", str(number)) else f"{number}-{written}"
 
 
 def label_option(number: int, names: tuple[str, ...]) -> str:

@@ -23,6 +23,7 @@ from experiments.store.files import replacing
 from experiments.store.store import Store
 from experiments.sweep.tasks import Evaluation, SweepTask, Training
 from experiments.trials.assets import load_finished
+from experiments.trials.data_records import file_part
 
 BATCH = 64
 TRAJECTORY_IMAGES, TRAJECTORY_COLUMNS = 6, 9
@@ -37,6 +38,7 @@ class Request:
     label: the class to draw; None takes all classes in turn.
     gif: draw the trajectory as an animation.
     batch: images drawn at a time.
+    class_names: of the network's classes by their numbers, for names of files; none where they are not known.
     """
 
     images: int
@@ -46,6 +48,7 @@ class Request:
     out: Path
     gif: bool = False
     batch: int = BATCH
+    class_names: tuple[str, ...] = ()
 
 
 def choose_device(name: Literal["cpu", "cuda"] | None) -> torch.device:
@@ -72,10 +75,10 @@ def draw_pictures(
 ) -> list[Path]:
     """Draw the requested pictures, write them and return their paths; raises UserError if that is impossible."""
     training = task.training if isinstance(task, Evaluation) else task
-    _make_folder(request.out, ".gif" if request.gif else ".png")
     _raise_if_impossible(training, sampling, request)
     model = load_finished(training, sampling.ema, store, device)
     guide = load_guide(task, sampling, store, device)
+    _make_folder(request.out)  # where nothing can be drawn, none is left behind
     if request.trajectory:
         return [_draw_trajectory(model, guide, sampling, request)]
     pages = list(_pages(request, training.network.num_classes))
@@ -90,10 +93,7 @@ def draw_pictures(
     return [path for _, path in pages]
 
 
-def _make_folder(out: Path, suffix: str) -> None:
-    if out.suffix.lower() != suffix:
-        what = "animations are GIF files" if suffix == ".gif" else "pictures are PNG files"
-        raise UserError(f"--out {out}: {what}; name it {out.with_suffix(suffix).name}")
+def _make_folder(out: Path) -> None:
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -111,7 +111,14 @@ def describe(task: SweepTask, sampling: SamplingConfig) -> str:
     return f"training {training.signature} on {training.data.config.name}: {', '.join(parts)}"
 
 
+def _require_suffix(out: Path, suffix: str) -> None:
+    if out.suffix.lower() != suffix:
+        what = "animations are GIF files" if suffix == ".gif" else "pictures are PNG files"
+        raise UserError(f"--out {out}: {what}; name it {out.with_suffix(suffix).name}")
+
+
 def _raise_if_impossible(training: Training, sampling: SamplingConfig, request: Request) -> None:
+    _require_suffix(request.out, ".gif" if request.gif else ".png")
     if request.per_class and (request.label is not None or request.trajectory):
         raise UserError("--per-class: draws a grid of every class; leave --label and --trajectory out")
     if request.gif and not request.trajectory:
@@ -144,7 +151,8 @@ def _pages(request: Request, num_classes: int) -> Iterator[tuple[Int64[Tensor, "
     """Yield the labels of the images of each picture, and its path."""
     if request.per_class:
         for label in range(num_classes):
-            file = f"{request.out.stem}-class-{label}{request.out.suffix}"
+            part = file_part(label, request.class_names)
+            file = f"{request.out.stem}-class-{part}{request.out.suffix}"
             yield torch.full((request.images,), label), request.out.with_name(file)
     elif request.label is not None:
         yield torch.full((request.images,), request.label), request.out

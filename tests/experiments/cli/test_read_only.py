@@ -2,6 +2,7 @@
 
 import ctypes
 import os
+import signal
 import subprocess
 from collections.abc import Callable
 from contextlib import nullcontext
@@ -15,8 +16,11 @@ from experiments.store.leases import acquire
 from experiments.store.results import EvaluationResult
 from experiments.store.store import Store
 from experiments.sweep.plan import Plan
+from experiments.tracking.database import embedded_uri
+from experiments.tracking.mirror import sync
 from experiments.tracking.records import record_plan
 from tests.commandline import EDM_SWEEP, environment
+from tests.waiting import free_port
 
 pytestmark = pytest.mark.slow
 
@@ -41,6 +45,7 @@ def reading(done: tuple[Plan, Store], tmp_path: Path) -> tuple[Store, Run]:
     """A finished sweep in a store that this process may only read, and what runs a command on it."""
     plan, store = done
     record_plan(plan, store)
+    sync(plan, store, embedded_uri(store))
     for path in (store.root, *store.root.rglob("*")):
         if os.geteuid() == 0:
             os.chown(path, NOBODY, NOBODY)
@@ -91,6 +96,31 @@ def test_a_report_goes_to_the_current_folder_or_where_it_is_told(reading: tuple[
     assert told.returncode == 0, told.stderr
     tables = [tmp_path / name / "results.csv" for name in ("tiny_digits-report", "out")]
     assert tables[0].read_bytes() == tables[1].read_bytes()
+
+
+def test_mlflows_ui_is_served(reading: tuple[Store, Run], tmp_path: Path) -> None:
+    """Its log, which has its place in the store, goes to the folder for temporary files."""
+    store, _ = reading
+    assert (store.root / "mlflow.db").exists()
+    before = contents(store.root)
+    command = [str(EDM_SWEEP), "ui", "--store", str(store.root), "--port", str(free_port())]
+    server = subprocess.Popen(
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        env=environment() | {"TMPDIR": str(tmp_path)},
+        preexec_fn=obey_modes if os.geteuid() == 0 else None,
+    )
+    printed: list[str] = []
+    assert server.stdout is not None
+    for line in server.stdout:  # to its end, if the server did not start
+        printed.append(line)
+        if "Open an address" in line:
+            break
+    server.send_signal(signal.SIGINT)
+    assert server.wait(timeout=30) == 0 and "Scores of tiny_digits" in "".join(printed), printed
+    assert f"its log is {tmp_path}/edm-sweep-" in printed[0] and contents(store.root) == before
 
 
 def test_a_run_there_is_one_sentence(reading: tuple[Store, Run]) -> None:

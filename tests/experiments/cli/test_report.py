@@ -5,6 +5,7 @@ import shutil
 import threading
 import urllib.error
 import urllib.request
+import zipfile
 from pathlib import Path
 
 import pandas as pd
@@ -12,17 +13,21 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from experiments.cli.main import app
-from experiments.cli.report_sources import ReportOptions, Source, report_of
+from experiments.cli.report_sources import ReportOptions, Source, opened_sources, report_of
 from experiments.cli.serving import LivePage, server_of
 from experiments.errors import UserError
 from experiments.store.store import Store
 from experiments.sweep.plan import Plan
+from experiments.tracking.bundle import MANIFEST
 from experiments.tracking.database import embedded_uri
 from experiments.tracking.mirror import Mirror
 from experiments.tracking.records import record_plan
 from experiments.tracking.remote import ServerRecord
 from reports.formats import FORMATS
+from tests.commandline import invoke
+from tests.datafiles import image_tree
 from tests.experiments.store.test_results import OLD
+from tests.inprocess import without_ray
 from tests.planning import load_sweep, plan_sweep
 
 
@@ -69,6 +74,23 @@ def test_samples_name_the_classes_that_all_cells_draw(
     plan = plan_sweep(load_sweep(file))
     made = report_of([Source(plan, store, "classes")]).classes
     assert made[:2] == (("0: airplane", "1: automobile") if named else ())
+
+
+def test_a_bundle_knows_the_names_of_a_folders_classes(tmp_path: Path, store: Store) -> None:
+    images = image_tree(tmp_path / "images", *(f"{kind}/{i}.png" for kind in ("owl", "cat") for i in range(10)))
+    file = tmp_path / "birds.yaml"
+    data = f"{{name: folder, path: {images}, resolution: 8}}"
+    model, sampling = "{preset: nano, channels: 8}", "{steps: 2}"
+    rest = f"training: {{kimg: 0.1}}\nsampling: {sampling}\nevaluation: {{images: 100, features: classifier}}\n"
+    file.write_text(f"name: birds\ndata: {data}\nmodel: {model}\n{rest}")
+    with without_ray():
+        done = invoke("run", file, "--store", store.root)
+    assert done.returncode == 0, done.stderr
+    bundle = tmp_path / "birds.zip"
+    assert invoke("export", "birds", bundle, "--store", store.root).returncode == 0
+    with opened_sources([str(bundle)], tmp_path / "no-store") as sources:
+        assert report_of(sources).classes == ("0: cat", "1: owl")
+    assert str(tmp_path).encode() not in zipfile.ZipFile(bundle).read(MANIFEST)
 
 
 def test_a_cell_that_failed_says_so(tiny_plan: Plan, recorded: Path, tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from PIL import Image
 from rich.console import Console
 from typer.testing import CliRunner
 
-from experiments import hardware
+from experiments import hardware, loopback
 from experiments.cli.doctor import examined
 from experiments.cli.main import app
 from experiments.inspection import doctor
@@ -186,3 +186,10 @@ def test_a_terminal_shows_which_check_is_under_way(terminal: bool, shown: bool) 
     findings = examined(iter([Check("GPUs", lambda: [Finding("GPUs", "ok", "none")])]), console)
     assert [finding.what for finding in findings] == ["GPUs"]
     assert ("checking GPUs" in output.getvalue()) == shown
+
+
+def test_a_machine_that_cannot_connect_to_itself_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert found(Store(tmp_path))["loopback"].verdict == "ok"
+    monkeypatch.setattr(loopback, "LOOPBACK", "192.0.2.1")  # reserved for examples: no machine has it
+    finding = found(Store(tmp_path))["loopback"]
+    assert finding.verdict == "wrong" and "cannot connect to itself" in finding.text and "lo up" in finding.remedy

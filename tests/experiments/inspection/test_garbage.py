@@ -283,9 +283,14 @@ def test_a_forgotten_sweep_keeps_its_report_unless_asked(done: tuple[Plan, Store
 
 def test_a_report_that_stays_is_named(done: tuple[Plan, Store]) -> None:
     _, store = done
-    store.report_folder("tiny_digits").mkdir(parents=True)
+    report = store.report_folder("tiny_digits")
+    report.mkdir(parents=True)
+    listed = json.loads(gc(store, "--forget", "tiny_digits", "--reports", "--json").stdout)
+    assert listed["stays"] == [{"sweep": "tiny_digits", "report": None, "experiment": "tiny_digits"}]
+    listed = json.loads(gc(store, "--forget", "tiny_digits", "--json").stdout)
+    assert listed["stays"] == [{"sweep": "tiny_digits", "report": str(report), "experiment": "tiny_digits"}]
     assert "tiny_digits stays. MLflow keeps" in told(gc(store, "--forget", "tiny_digits", "--yes"))
-    assert store.report_folder("tiny_digits").exists()
+    assert report.exists() and json.loads(gc(store, "--json").stdout)["stays"] == []
 
 
 def test_reports_are_deleted_only_of_forgotten_sweeps(done: tuple[Plan, Store]) -> None:

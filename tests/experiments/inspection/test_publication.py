@@ -1,6 +1,7 @@
 """Publishing a cell: a folder in the hub's layout, a card with its table, and the same images loaded back."""
 
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from safetensors.torch import load_file
 
 import edm
 from edm.generate import generate
+from experiments.inspection import publication
 from experiments.inspection.lookup import NamedTask
 from experiments.inspection.publication import model_card
 from experiments.store.drawings import features_folder
@@ -125,3 +127,28 @@ def test_a_folder_with_other_files_is_left_alone(done: tuple[Plan, Store], tmp_p
     (tmp_path / "mine").write_text("mine")
     answer = invoke("publish", f"tiny_digits:{CELL}", "--to", tmp_path, "--store", done[1].root)
     assert answer.returncode == 2 and "is not empty; give a new folder" in answer.stderr
+
+
+def test_no_folder_is_left_where_the_network_is_gone(done: tuple[Plan, Store], tmp_path: Path) -> None:
+    plan, store = done
+    for signature in plan.trainings:
+        shutil.rmtree(store.folder("trainings", signature))
+    (tmp_path / "empty").mkdir()
+    for folder in ("new/folder", "empty"):
+        refused = invoke("publish", f"tiny_digits:{CELL}", "--to", tmp_path / folder, "--store", store.root)
+        assert refused.returncode == 2 and "--recompute missing" in refused.stderr
+    assert not (tmp_path / "new").exists() and list((tmp_path / "empty").iterdir()) == []
+
+
+def test_nothing_is_left_where_a_file_cannot_be_written(
+    done: tuple[Plan, Store], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As on a disk that becomes full with the network written."""
+
+    def full(*_: object) -> str:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(publication, "model_card", full)
+    with pytest.raises(OSError, match="No space left"):
+        publication.publish(f"tiny_digits:{CELL}", done[1], tmp_path / "new")
+    assert not (tmp_path / "new").exists()

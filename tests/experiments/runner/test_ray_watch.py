@@ -1,9 +1,12 @@
 """Tune in a thread of its own: whatever Ray waits for, its loss and Ctrl-C are answered."""
 
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -11,14 +14,14 @@ from experiments.errors import RayLost, UserError
 from experiments.runner import ray_private, ray_watch
 from experiments.runner.cluster import LocalRay
 from experiments.runner.dispatch import Dispatcher
-from experiments.runner.ray_watch import run_watched
+from experiments.runner.ray_watch import FirstWorkers, run_watched
 from experiments.runner.schedule import Schedule
 from experiments.runner.timing import Timing
 from experiments.store.active_runs import announced
 from experiments.store.store import Store
 from experiments.sweep.plan import Plan
 
-IMPATIENT = Timing(look_s=0.0, ray_look_s=0.05, ray_silence_s=0.3)
+IMPATIENT = Timing(look_s=0.0, ray_look_s=0.05, ray_silence_s=0.3, slow_worker_s=0.2, stillborn_s=0.1)
 
 
 @pytest.fixture
@@ -111,3 +114,72 @@ def test_running_jobs_count_for_the_budget_of_the_next_process(dispatcher: Dispa
     assert dispatcher.next("a", lambda _: 2.0) is not None
     dispatcher.running["a"].last_report -= 100.0
     assert 260.0 <= dispatcher.spent_until_now_s() < 320.0
+
+
+# the first worker ---------------------------------------------------------------------------------
+
+TRACEBACK = """\
+Traceback (most recent call last):
+  File "default_worker.py", line 7, in <module>
+ImportError: libcrypt.so.2: cannot open shared object file
+[2026-11-27 18:49:40,329 E 16386 16386] (raylet) worker_pool.cc:660: Some workers have not registered
+"""
+
+
+@pytest.fixture
+def logs(tmp_path: Path, dispatcher: Dispatcher, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The folder of the logs of a Ray, which has been given a job and has started no worker yet."""
+    folder = tmp_path / "logs"
+    folder.mkdir()
+    (folder / "raylet.err").touch()
+    monkeypatch.setattr(ray_private.ray_worker, "_global_node", SimpleNamespace(get_logs_dir_path=lambda: str(folder)))
+    dispatcher.next("a")
+    return folder
+
+
+def look_for(seconds: float, dispatcher: Dispatcher) -> list[str]:
+    """Look for workers for a while; what people are told."""
+    told: list[str] = []
+    dispatcher.notify = told.append
+    workers, until = FirstWorkers(dispatcher), time.monotonic() + seconds
+    while time.monotonic() < until:
+        workers.look()
+        time.sleep(0.01)
+    return told
+
+
+def test_what_workers_say_that_end_as_they_start_ends_the_run(dispatcher: Dispatcher, logs: Path) -> None:
+    (logs / "raylet.err").write_text(TRACEBACK)
+    with pytest.raises(
+        UserError, match=r"end as soon as they start: .*ImportError: libcrypt.so.2: cannot open"
+    ) as told:
+        look_for(2.0, dispatcher)
+    assert "worker_pool" not in str(told.value)
+
+
+def test_a_worker_that_still_starts_is_waited_for(
+    dispatcher: Dispatcher, logs: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (logs / "raylet.err").write_text(TRACEBACK)
+    monkeypatch.setattr(ray_watch, "_are_workers_starting", lambda: True)
+    (sentence,) = look_for(0.5, dispatcher)
+    assert "Waiting for Ray's first worker" in sentence
+
+
+def test_what_the_raylet_says_itself_is_no_workers_end(dispatcher: Dispatcher, logs: Path) -> None:
+    (logs / "raylet.err").write_text(TRACEBACK.splitlines()[-1])
+    assert len(look_for(0.5, dispatcher)) == 1
+
+
+def test_once_a_worker_has_started_others_may_end(dispatcher: Dispatcher, logs: Path) -> None:
+    (logs / "raylet.err").write_text(TRACEBACK)
+    (logs / "worker-c-03.err").touch()
+    assert look_for(0.5, dispatcher) == []
+
+
+def test_a_process_of_a_worker_is_known_by_its_program() -> None:
+    assert not ray_watch._are_workers_starting()
+    command = [sys.executable, "-c", "input()", "/site-packages/ray/_private/workers/default_worker.py"]
+    with subprocess.Popen(command, stdin=subprocess.PIPE) as process:
+        assert ray_watch._are_workers_starting()
+        process.kill()

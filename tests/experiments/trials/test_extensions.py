@@ -427,7 +427,7 @@ def test_a_metric_has_errors_and_an_edit_only_scores_again(tmp_path: Path, store
     assert drawings == {path: path.stat().st_mtime_ns for path in drawings}
 
 
-OTHERS = MEASURED.replace("metrics: [fid, nearest, spread]", "metrics: [fid, kid]")
+OTHERS = MEASURED.replace("extensions: [ideas.py]\n", "").replace("[fid, nearest, spread]", "[fid, kid]")
 
 
 def test_sweeps_that_share_an_evaluation_keep_the_metrics_of_each_other(tmp_path: Path, store: Store) -> None:

@@ -253,6 +253,7 @@ def test_pages_a_class_and_trajectory(studio, tmp_path: Path) -> None:
     _, pictures = sample(store, "ema=null", "--images", 4, "--per-class", "--steps", 2, "--out", tmp_path / "page.png")
     assert [Path(p).name for p in pictures] == [f"page-class-{label}.png" for label in range(10)]
     assert len({Path(p).read_bytes() for p in pictures}) == 10
+    assert not list(tmp_path.glob("page-class-*-*"))  # digits are called by their numbers
     _, [path] = sample(store, "ema=null", "--images", 3, "--trajectory", "--steps", 6, "--out", tmp_path / "way.png")
     columns, rows = 7, 6  # six steps and the image; three images of two rows
     with Image.open(path) as picture:
@@ -272,6 +273,17 @@ def test_an_animation_has_a_frame_for_each_step_and_ends_in_the_images(studio, t
     for i, image in enumerate(images):
         left = pixels.shape[1] - (3 - i) * 74 + 2  # of its column: images of 72 pixels and gaps of 2
         assert torch.equal(pixels[14 : 14 + 72 : 9, left : left + 72 : 9], image[0])
+
+
+def test_pages_of_classes_with_names_have_these_in_their_names(studio, tmp_path: Path) -> None:
+    plan, store = studio
+    names = ("T-shirt/top", "Ankle boot", "", "3", "../..", "猫", *("x" * 300, "a\nb", "nul", "9"))
+    request = Request(1, None, per_class=True, trajectory=False, out=tmp_path / "grid.png", class_names=names)
+    task = plan.cells[0].training
+    paths = draw_pictures(task, sampling_of(task, {"steps": 2}), request, store, CPU)
+    parts = ["0-T-shirt-top", "1-Ankle-boot", "2", "3", "4", "5-猫", f"6-{'x' * 40}", "7-a-b", "8-nul", "9"]
+    assert [path.name for path in paths] == [f"grid-class-{part}.png" for part in parts]
+    assert all(path.parent == tmp_path and path.exists() for path in paths)
 
 
 def test_guidance_interval_and_churn_are_options(studio, tmp_path: Path) -> None:
@@ -320,5 +332,6 @@ def test_an_unfinished_training_is_said(studio, tmp_path: Path) -> None:
     shutil.copytree(store.root, copied.root)
     name = plan.cells[0].training.signature
     (copied.folder("trainings", name) / "result.json").unlink()
-    result, _ = sample(copied, "ema=0.07")
+    result, _ = sample(copied, "ema=0.07", "--out", tmp_path / "new" / "grid.png")
     assert isinstance(result.exception, UserError) and "with --recompute missing" in str(result.exception)
+    assert not (tmp_path / "new").exists()
