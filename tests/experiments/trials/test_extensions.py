@@ -5,7 +5,8 @@ import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -29,6 +30,7 @@ from experiments.tracking.provenance import provenance_of
 from experiments.tracking.records import recall_plan, record_plan
 from experiments.trials.checking import check_plan
 from experiments.trials.datasets import ensure_prepared
+from experiments.trials.evaluation.evaluate import TakenOver
 from experiments.trials.extensions import definitions_in, keep_extensions, require_loaded
 from experiments.trials.perform import perform
 from reports.metrics import METRICS
@@ -447,15 +449,21 @@ def test_sweeps_that_share_an_evaluation_keep_the_metrics_of_each_other(tmp_path
     assert after[own].equals(before[own])
 
 
-def test_metrics_of_other_sweeps_are_not_taken_over_for_other_images(tmp_path: Path, store: Store) -> None:
+def test_metrics_of_other_sweeps_are_taken_over_for_the_same_images_alone(tmp_path: Path, store: Store) -> None:
     plan, _ = run(tmp_path, store, NEAREST, MEASURED)
-    (images,) = {evaluation.config.images for evaluation in plan.evaluations.values()}
-    forget_loaded()
-    more = OTHERS.replace(f"images: {images}", f"images: {2 * images}")
-    other, done = run(tmp_path, store, "", more)
-    assert done == ["evaluation"] * 2 and plan.evaluations.keys() == other.evaluations.keys()
-    results = [store.result(EvaluationResult, signature) for signature in other.evaluations]
-    assert all(found is not None and not any("nearest" in name for name in found.metrics) for found in results)
+    (signature, evaluation), *_ = plan.evaluations.items()
+    done = store.finished(EvaluationResult, signature)
+    assert done.images is not None and done.fingerprint is not None
+    context: Any = SimpleNamespace(store=store, evaluation=evaluation, wanted=("fid/test",))
+
+    def taken(found: EvaluationResult = done, images: int = done.images, measured_by: str = done.fingerprint) -> int:
+        return len(TakenOver.of(context, found, dict(done.code), images, measured_by).scores)
+
+    assert taken() == len([score for score in done.scores if score != "fid/test"])
+    assert taken(images=done.images + 1) == 0
+    assert taken(measured_by="another extractor") == 0
+    assert taken(replace(done, code={**done.code, "drawing": "other code"})) == 0
+    assert TakenOver.of(context, None, {}, done.images, done.fingerprint) == TakenOver()
 
 
 WEIGHTING = """\
