@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from types import FrameType
+from typing import TYPE_CHECKING
 
 from experiments.loopback import require_loopback
 from experiments.runner.allocation import require_possible
@@ -36,6 +37,9 @@ from experiments.tracking.background import MirrorThread
 from experiments.tracking.records import record_request
 from experiments.tracking.settled import SettledRecord
 from experiments.trials.extensions import keep_extensions
+
+if TYPE_CHECKING:
+    from experiments.trials.context import TrialContext
 
 BRIEF_S = 3.0  # for MLflow, where a person waits for the run to end
 
@@ -160,16 +164,8 @@ def _execute(
                 prepare_inputs(schedule, store, listener, run_id)
             with listener.phase("starting Ray"):
                 from experiments.runner import remote, tune  # heavy, and not for nothing
-                from experiments.trials.context import TrialContext
 
-                context = TrialContext(
-                    run_id,
-                    sampling_batch=resources.sampling_batch,
-                    checkpoint_s=resources.checkpoint_s,
-                    compile=resources.compile,
-                    cuda_graphs=resources.cuda_graphs,
-                    run_info=run_info,
-                )
+                context = _trial_context(run_id, resources, run_info)
                 started_ray.wait()
             own = started_ray if isinstance(started_ray, cluster.LocalRay) else None
             on_change = _change_reporter(schedule, listener)
@@ -183,6 +179,20 @@ def _execute(
                 stopped = not schedule.abandoned and (interrupted.is_set() or store.stop_requested(run_id))
             mirror.start()  # unless it was
             return stopped, worked_s
+
+
+def _trial_context(run_id: str, resources: ResourcesConfig, run_info: RunInfo) -> TrialContext:
+    """Return what every trial of a run is told."""
+    from experiments.trials.context import TrialContext  # heavy
+
+    return TrialContext(
+        run_id,
+        sampling_batch=resources.sampling_batch,
+        checkpoint_s=resources.checkpoint_s,
+        compile=resources.compile,
+        cuda_graphs=resources.cuda_graphs,
+        run_info=run_info,
+    )
 
 
 @contextmanager

@@ -445,7 +445,7 @@ def test_sweeps_that_share_an_evaluation_keep_the_metrics_of_each_other(tmp_path
     again, done = run(tmp_path, store, NEAREST, MEASURED)
     assert done == []
     after = results_frame(again, scores_in_store(again, store))
-    own = [name for name in before if name.startswith(("nearest", "spread", "fid"))]
+    own = [name for name in before if str(name).startswith(("nearest", "spread", "fid"))]
     assert after[own].equals(before[own])
 
 
