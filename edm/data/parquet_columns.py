@@ -18,7 +18,7 @@ from edm.data.errors import DataError, listed
 BYTES = "bytes"  # the field of an image's struct that has its content
 LABEL_NAMES = ("label", "labels")  # what a column of class numbers is called where no metadata say which one it is
 NO_LABELS = "none"  # in place of the name of a column
-IMAGE_KEY, LABEL_KEY = "data.image_column", "data.label_column"
+IMAGE_KEY, LABEL_KEY = "image_column", "label_column"
 
 
 @dataclass(frozen=True)

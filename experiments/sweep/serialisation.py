@@ -42,7 +42,7 @@ def plan_to_json(plan: Plan) -> Content:
         "resources": _resources(sweep.resources),
         "report": _report([_table(table) for table in sweep.report]),
         "fields": {field: _column([cell[field] for cell in cells]) for field in cells[0] if field not in unused},
-        "folders": [{"config": asdict(config), "source": _facts(source)} for config, source in _folders(plan).items()],
+        "folders": [{"config": _data(config), "source": _facts(source)} for config, source in _folders(plan).items()],
         "statistics": _statistics(plan),
         **({"pretrained": pretrained} if (pretrained := _pretrained(plan)) else {}),
         "cells": _signatures_by_name(plan),
@@ -85,9 +85,16 @@ def _folders(plan: Plan) -> dict[DataConfig, DataSource]:
     return {p.cell.data: p.training.data for p in plan.cells if p.cell.data.name == "folder"}
 
 
+def _data(config: DataConfig) -> Content:
+    """The configuration of a data set, without fields that came later and have their defaults."""
+    later = {"image_column": None, "label_column": None}
+    return {name: value for name, value in asdict(config).items() if (name, value) not in later.items()}
+
+
 def _facts(source: DataSource) -> Content:
     """A data set but for the version of its classifier, which follows from the store that a plan is for."""
-    return {name: value for name, value in asdict(source).items() if name != "classifier_version"}
+    content = asdict(source) | {"config": _data(source.config)}
+    return {name: value for name, value in content.items() if name != "classifier_version"}
 
 
 def _statistics(plan: Plan) -> dict[str, str | None]:

@@ -177,12 +177,12 @@ def test_several_columns_of_labels_need_the_key(tmp_path: Path) -> None:
     text = refusal(config(tmp_path))
     assert text == (
         f"{path}: has 2 columns of labels (fine and coarse); "
-        "say which with data.label_column, or set it to none for images without labels"
+        "say which with label_column, or set it to none for images without labels"
     )
     assert facts(config(tmp_path, label_column="fine")).num_classes == 4
     assert facts(config(tmp_path, label_column="coarse")).num_classes == 2
     assert facts(config(tmp_path, label_column="none")).num_classes == 0
-    assert "data.label_column: there is no column x, but image, fine and coarse" in refusal(
+    assert "label_column: there is no column x, but image, fine and coarse" in refusal(
         config(tmp_path, label_column="x")
     )
 
@@ -191,10 +191,10 @@ def test_several_columns_of_images_need_the_key(tmp_path: Path) -> None:
     columns = {"image": images_of(N), "mask": images_of(range(50, 90)), "label": HALVES}
     write_columns(tmp_path / "train.parquet", columns)
     text = refusal(config(tmp_path))
-    assert text.endswith("has 2 columns of images (image and mask); say which with data.image_column")
+    assert text.endswith("has 2 columns of images (image and mask); say which with image_column")
     first, second = (source_of(config(tmp_path, image_column=name)).signature for name in ("image", "mask"))
     assert first != second
-    assert "data.image_column: label is int64, which holds no images" in refusal(config(tmp_path, image_column="label"))
+    assert "image_column: label is int64, which holds no images" in refusal(config(tmp_path, image_column="label"))
 
 
 def test_a_column_that_may_hold_labels_is_pointed_out(tmp_path: Path) -> None:
@@ -202,7 +202,7 @@ def test_a_column_that_may_hold_labels_is_pointed_out(tmp_path: Path) -> None:
     (remark,) = facts(config(tmp_path)).remarks
     assert remark == (
         f"{tmp_path}: its images have no labels, as nothing says that a column holds classes; "
-        "if kind does, name it with data.label_column"
+        "if kind does, name it with label_column"
     )
     named = facts(config(tmp_path, label_column="kind"))
     assert named.num_classes == 2 and not named.remarks
@@ -232,7 +232,7 @@ def test_labels_that_are_not_published_are_refused(tmp_path: Path, absent: int |
     write_columns(tmp_path / "test.parquet", {"image": images_of(range(3)), "label": [0, absent, absent]}, features)
     assert refusal(config(tmp_path)) == (
         f"{tmp_path}: 2 images have no label in the column label (test.parquet row 1 first); "
-        "leave such files out, or set data.label_column to none"
+        "leave such files out, or set label_column to none"
     )
 
 
@@ -254,7 +254,7 @@ def test_columns_are_for_folders_of_parquet_files(tmp_path: Path) -> None:
     with pytest.raises(FieldError, match="label_column: digits is not read from columns; remove it"):
         DataConfig("digits", label_column="label")
     image_tree(tmp_path, *(f"{i:02d}.png" for i in range(20)))
-    assert "holds image files, which have no columns; remove data.image_column" in refusal(
+    assert "holds image files, which have no columns; remove image_column" in refusal(
         config(tmp_path, label_column="x")
     )
 
