@@ -45,7 +45,6 @@ def reading(done: tuple[Plan, Store], tmp_path: Path) -> tuple[Store, Run]:
     """A finished sweep in a store that this process may only read, and what runs a command on it."""
     plan, store = done
     record_plan(plan, store)
-    sync(plan, store, embedded_uri(store))
     for path in (store.root, *store.root.rglob("*")):
         if os.geteuid() == 0:
             os.chown(path, NOBODY, NOBODY)
@@ -98,9 +97,12 @@ def test_a_report_goes_to_the_current_folder_or_where_it_is_told(reading: tuple[
     assert tables[0].read_bytes() == tables[1].read_bytes()
 
 
-def test_mlflows_ui_is_served(reading: tuple[Store, Run], tmp_path: Path) -> None:
+def test_mlflows_ui_is_served(done: tuple[Plan, Store], tmp_path: Path, request: pytest.FixtureRequest) -> None:
     """Its log, which has its place in the store, goes to the folder for temporary files."""
-    store, _ = reading
+    plan, store = done
+    record_plan(plan, store)
+    sync(plan, store, embedded_uri(store))
+    request.getfixturevalue("reading")
     assert (store.root / "mlflow.db").exists()
     before = contents(store.root)
     command = [str(EDM_SWEEP), "ui", "--store", str(store.root), "--port", str(free_port())]
