@@ -31,7 +31,8 @@ METRIC = "fid_test"
 SHOWN = {"model.preset": "micro", "model.attention": "False"}  # one of the four networks
 ROWS, COLUMNS = "sampling.guidance", "sampling.sampler"
 WIDTH, MARGIN = 1300, 12  # pixels, of pictures of the page
-TOLERANCE = 3.0  # widths of the intervals that a number may be off by on another machine
+# widths of the intervals, which are of images alone: another CPU trains another network (3.3 were seen, AMD and Intel)
+TOLERANCE = 6.0
 
 Key = tuple[str, str]  # guidance, sampler
 
