@@ -50,7 +50,7 @@ report:     {columns: [sampling.steps], metrics: [fid_test]}
 DIMENSION = 6
 QUICK = 20
 LARGEST_GROWTH_KIB = 500 * 2**10
-LONGEST_S = 2.0
+LONGEST_S = 10.0  # of CPU time: what blows up takes minutes; a slow machine took 2.7 s for a report
 
 
 def same_every_time(examples: int) -> settings:
@@ -66,7 +66,7 @@ def same_every_time(examples: int) -> settings:
 
 @contextlib.contextmanager
 def within_bounds() -> Iterator[None]:
-    """Assert that the block uses less than 2 s of this process's CPU, and does not let it grow by 500 MB.
+    """Assert that the block uses less than LONGEST_S of this process's CPU, and does not let it grow by 500 MB.
 
     CPU time does not tell how busy the machine is. What the block imports has to be imported before.
     """
