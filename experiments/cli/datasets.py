@@ -42,8 +42,8 @@ def requested(name: str, given: Path | None, **options: Any) -> tuple[DataSource
         raise UserError(f"{_option(error.field)}: {error.problem}") from None
     except DataError as error:
         text = str(error)
-        for key in (IMAGE_KEY, LABEL_KEY):  # what sweep files call the options
-            text = text.replace(key, _option(key.removeprefix("data.")))
+        for key in (IMAGE_KEY, LABEL_KEY):  # fields of the configuration, which are options here
+            text = text.replace(key, _option(key))
         raise UserError(text) from None
 
 
