@@ -1,4 +1,4 @@
-"""The environment variables that say where the store, data and weights are."""
+"""The environment: variables that say where the store, data and weights are, and what processes that start inherit."""
 
 from __future__ import annotations
 
@@ -24,3 +24,14 @@ def given_weights() -> Path | None:
     """Return where EDM_SWEEP_WEIGHTS points: a file of weights or a folder of them; None where it is not set."""
     given = os.environ.get(WEIGHTS_VARIABLE)
     return Path(given).expanduser() if given else None
+
+
+def inherited(**changes: str) -> dict[str, str]:
+    """Return a copy of the environment, with changes, for a process that starts.
+
+    Without a copy, starting one fails with "Bad address" where a thread (an import of Ray or MLflow) sets a variable
+    meanwhile and so moves the original.
+    """
+    names = list(os.environ)
+    kept = {name: value for name in names if (value := os.environ.get(name)) is not None}  # a thread may take one away
+    return kept | changes

@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Literal
 
+from experiments.environment import inherited
+
 CPU = "cpu"  # how results name the device where there is no GPU
 VISIBLE = "CUDA_VISIBLE_DEVICES"
 GPU_LINE = re.compile(r"GPU \d+: (.+) \(UUID: (\S+)\)")  # of nvidia-smi -L
@@ -90,7 +92,9 @@ def _nvidia_smi(*arguments: str) -> str | None:
     if tool is None:
         return None
     try:
-        done = subprocess.run([tool, *arguments], capture_output=True, text=True, check=False, timeout=ANSWER_S)
+        done = subprocess.run(
+            [tool, *arguments], env=inherited(), capture_output=True, text=True, check=False, timeout=ANSWER_S
+        )
     except (OSError, subprocess.TimeoutExpired):
         return None
     return done.stdout if done.returncode == 0 else None

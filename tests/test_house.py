@@ -156,6 +156,18 @@ def test_only_the_command_line_prints() -> None:
             assert place(path).startswith(PRINTING), f"{place(path)}:{node.lineno} calls print: {rule}"
 
 
+def test_processes_start_with_a_copy_of_the_environment() -> None:
+    rule = "starts a process without env=inherited() (experiments/environment.py says why)"
+    for path, node in nodes():
+        if not isinstance(node, ast.Call) or not isinstance(node.func, ast.Attribute):
+            continue
+        function = ast.unparse(node.func)
+        if function in ("subprocess.run", "subprocess.Popen", "subprocess.check_output", "subprocess.check_call"):
+            given = any(keyword.arg == "env" for keyword in node.keywords)
+            assert given, f"{place(path)}:{node.lineno} {rule}"
+        assert function not in ("os.execv", "os.execvp", "os.execl", "os.system"), f"{place(path)}:{node.lineno} {rule}"
+
+
 def reads_a_result_as_a_dictionary(node: ast.AST) -> bool:
     """Whether a node is `result["..."]` or `result.get("...")`, also of `results`."""
     if isinstance(node, ast.Subscript):

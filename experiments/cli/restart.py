@@ -6,6 +6,8 @@ import os
 import sys
 from typing import NoReturn
 
+from experiments.environment import inherited
+
 RESTARTED = "EDM_SWEEP_RESTARTED"  # how often this command was started again, and the seconds of its budget it had used
 RESTARTS = 3  # of one command
 
@@ -24,7 +26,7 @@ def spent_s() -> float:
 
 def start_again(spent_s: float) -> NoReturn:
     """Replace this process by one that runs the same command, under the same number."""
-    os.environ[RESTARTED] = f"{int(_restarted[0]) + 1} {spent_s:.1f}"
+    restarted = f"{int(_restarted[0]) + 1} {spent_s:.1f}"
     sys.stdout.flush()
     sys.stderr.flush()
-    os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])
+    os.execve(sys.executable, [sys.executable, *sys.orig_argv[1:]], inherited(**{RESTARTED: restarted}))

@@ -8,6 +8,8 @@ import subprocess
 from collections.abc import Mapping
 from typing import Any
 
+from experiments.environment import inherited
+
 PATIENCE_S = 60.0  # for a command to end: a run does not wait for ever
 
 
@@ -17,6 +19,7 @@ def call(command: list[str], summary: Mapping[str, Any], patience_s: float = PAT
     try:
         done = subprocess.run(
             command,
+            env=inherited(),
             input=json.dumps(summary),
             text=True,
             errors="replace",  # a program may print in any encoding

@@ -20,6 +20,7 @@ from typing import Any
 
 from edm.config import extensions_in
 from experiments import hardware
+from experiments.environment import inherited
 from experiments.names import require_part
 from experiments.redaction import redacted_command
 from experiments.store.files import write_bytes
@@ -169,5 +170,8 @@ def _git(*arguments: str, differs: int = 0) -> str | None:
     git, here = shutil.which("git"), Path(__file__).parents[2]
     if git is None or not (here / ".git").exists():
         return None
-    done = subprocess.run([git, "-C", str(here), *arguments], capture_output=True, check=False)
+    try:
+        done = subprocess.run([git, "-C", str(here), *arguments], env=inherited(), capture_output=True, check=False)
+    except OSError:
+        return None
     return done.stdout.decode(errors="replace") if done.returncode in (0, differs) else None

@@ -10,6 +10,8 @@ import subprocess
 import sys
 from types import ModuleType
 
+from experiments.environment import inherited
+
 from experiments.tracking import mlflow_environment  # noqa: F401  isort: skip  (MLflow reads it as it is imported)
 from mlflow.store.db import utils
 from sqlalchemy import create_engine
@@ -35,7 +37,8 @@ def _upgrade_here(uri: str, functions: ModuleType) -> None:
 
 
 def _upgrade_by_command(uri: str) -> None:
-    done = subprocess.run([sys.executable, "-m", "mlflow", "db", "upgrade", uri], capture_output=True, text=True)
+    command = [sys.executable, "-m", "mlflow", "db", "upgrade", uri]
+    done = subprocess.run(command, env=inherited(), capture_output=True, text=True)
     if done.returncode:
         lines = done.stderr.strip().splitlines()
         raise RuntimeError(f"mlflow db upgrade: {lines[-1] if lines else f'exit code {done.returncode}'}")

@@ -17,7 +17,7 @@ GRACE_S = 3.0  # between asking the processes to end and killing them
 
 def shepherd(command: list[str]) -> int:
     """Run a command in a process group of its own; return its exit code, as a shell would."""
-    process = subprocess.Popen(command, stdin=subprocess.DEVNULL, start_new_session=True)
+    process = subprocess.Popen(command, env=os.environ.copy(), stdin=subprocess.DEVNULL, start_new_session=True)
     threading.Thread(target=_end_with_input, args=(process,), daemon=True).start()
     code = process.wait()
     _signal_group(process, signal.SIGKILL)  # what it has left behind

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import signal
 import socket
 import sqlite3
@@ -15,6 +14,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import IO
 
+from experiments.environment import inherited
 from experiments.errors import UserError
 from experiments.loopback import require_loopback
 from experiments.store.layout import MLFLOW_DATABASE
@@ -105,7 +105,7 @@ def _start(uri: str, artifacts: Path, host: str, port: int, output: IO[str]) -> 
     command += [str(artifacts), "--host", host, "--port", str(port), "--workers", "1"]
     return subprocess.Popen(
         command,
-        env=os.environ | ENVIRONMENT,
+        env=inherited(**ENVIRONMENT),
         stdin=subprocess.PIPE,
         stdout=output,
         stderr=subprocess.STDOUT,

@@ -30,6 +30,7 @@ from edm.batches import TrainingSet
 from edm.networks.device import is_out_of_memory
 from edm.parallel import ALONE, ProcessLostError, Team, abandon, join_rendezvous, open_rendezvous, process_group
 from edm.train import Computing, TrainState, train
+from experiments.environment import inherited
 from experiments.errors import UserError
 from experiments.store.layout import CONFIG, LOG
 from experiments.store.store import Store
@@ -203,7 +204,7 @@ def _start(spec: WorkerSpec, log: TextIO) -> subprocess.Popen[bytes]:
         stdin=subprocess.PIPE,
         stdout=log,
         stderr=subprocess.STDOUT,
-        env={**os.environ, "PYTHONPATH": path},
+        env=inherited(PYTHONPATH=path),
         start_new_session=True,  # Ctrl-C is for the first process, which saves its state and then stops the workers
     )
 
