@@ -3,8 +3,12 @@
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
+import pexpect
 import pytest
 from typer.testing import CliRunner
 
@@ -49,6 +53,19 @@ def run(*arguments: object, folder: Path | None = None, **variables: str) -> sub
     finally:
         process.kill()
     return subprocess.CompletedProcess(process.args, process.returncode, output, errors)
+
+
+@contextmanager
+def terminal(*arguments: object) -> Iterator[Any]:
+    """A command in a terminal of its own, ended with the block."""
+    command = pexpect.spawn(
+        str(EDM_SWEEP), list(map(str, arguments)), env=environment() | {"TERM": "xterm"}, encoding="utf-8",
+        dimensions=(50, 160), timeout=240,
+    )  # fmt: skip
+    try:
+        yield command
+    finally:
+        command.close(force=True)
 
 
 def invoke(*arguments: object) -> subprocess.CompletedProcess[str]:

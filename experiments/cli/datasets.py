@@ -10,7 +10,7 @@ from edm.data.catalogue import CATALOGUE
 from edm.data.errors import DataError
 from edm.data.parquet_columns import IMAGE_KEY, LABEL_KEY
 from edm.data.sources import Origin
-from experiments.cli.reading import reading
+from experiments.cli.reading import Reading
 from experiments.errors import UserError
 from experiments.inputs import InputFiles
 from experiments.sweep.diagnostics import suggest
@@ -37,7 +37,7 @@ def requested(name: str, given: Path | None, **options: Any) -> tuple[DataSource
     try:
         config = DataConfig(cast(DatasetName, name), path=path, **options)
         origin = Origin.given(given) if given is not None and name != "folder" else None
-        return DataSource.of(config, InputFiles(reading)), origin
+        return DataSource.of(config, InputFiles(Reading().folder)), origin
     except FieldError as error:
         raise UserError(f"{_option(error.field)}: {error.problem}") from None
     except DataError as error:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from typing import Any
 
 import typer
@@ -25,8 +24,10 @@ class GroupedCommands(TyperGroup):
         """Run the command that was given, and say so where it is interrupted: typer ends then without a word."""
         try:
             return super().invoke(ctx)
-        except KeyboardInterrupt:
-            print("Interrupted.", file=sys.stderr)
+        except KeyboardInterrupt as interrupt:
+            from experiments.cli.interruption import tell_of  # of which commands that nobody interrupts have no need
+
+            tell_of(interrupt)
             raise typer.Exit(INTERRUPTED) from None
 
     def format_commands(self, ctx: typer.Context, formatter: Any) -> None:  # pyright: ignore[reportIncompatibleMethodOverride]

@@ -142,8 +142,10 @@ def main() -> None:
             raise
         print(f"{error.filename}: {error.strerror}; {REMEDIES[error.errno]}", file=sys.stderr)
         _leave(WRONG_INPUT)
-    except KeyboardInterrupt:
-        print("Interrupted.", file=sys.stderr)
+    except KeyboardInterrupt as interrupt:
+        from experiments.cli.interruption import tell_of  # of which commands that nobody interrupts have no need
+
+        tell_of(interrupt)
         _leave(INTERRUPTED)
 
 

@@ -36,13 +36,15 @@ class RequestedSweep:
 
 def read_sweep(text: str, store: Path, overrides: tuple[str, ...] = ()) -> RequestedSweep:
     """Return the sweep of a file, or the sweep of that name that was run with this store; raises UserError."""
-    from experiments.cli.reading import reading
+    from experiments.cli.reading import Reading
     from experiments.inputs import InputFiles
     from experiments.sweep.reader import load_sweep
 
-    inputs = InputFiles(reading)
+    reading = Reading()
+    inputs = InputFiles(reading.folder)
     if _is_file(text, store):
-        return RequestedSweep(load_sweep(text, overrides, inputs), inputs)
+        with reading.sweep(text):
+            return RequestedSweep(load_sweep(text, overrides, inputs), inputs)
     # imported only now, so that an error in a file is reported without them
     from experiments.store.store import Store
     from experiments.tracking.records import recall_sweep

@@ -133,10 +133,9 @@ def _finish(mirror: MirrorThread, listener: RunListener, timeout_s: float | None
 def _check_extensions(plan: Plan, store: Store, listener: RunListener) -> None:
     """Try the extensions of a plan on random input; raises UserError."""
     if plan.extensions:
-        with listener.phase("checking extensions"):
+        with listener.phase("loading torch"):
             from experiments.trials.checking import check_plan  # heavy
-
-            check_plan(plan, store)
+        check_plan(plan, store, listener.phase)
 
 
 def _require_this_machine(resources: ResourcesConfig) -> None:

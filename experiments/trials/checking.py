@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
-from contextlib import redirect_stdout
+from contextlib import AbstractContextManager, nullcontext, redirect_stdout
 from functools import partial
 from typing import Any
 
@@ -26,14 +26,16 @@ from experiments.sweep.plan import Plan
 from experiments.trials.datasets import is_prepared
 from experiments.trials.extensions import require_loaded
 
+Phase = Callable[[str], AbstractContextManager[Any]]  # returns a context in which something is done that takes seconds
 
-def check_plan(plan: Plan, store: Store) -> None:
+
+def check_plan(plan: Plan, store: Store, phase: Phase = nullcontext) -> None:
     """Try each extension with every configuration that the tasks of a plan give it; raises UserError."""
     for task in (*plan.trainings.values(), *plan.evaluations.values()):
         require_loaded(task, store)
     for source in plan.sources.values():
         if isinstance(source.config.name, Extension) and not is_prepared(store, source):
-            _try([source.config.name], partial(try_dataset, source.config))
+            _try([source.config.name], partial(try_dataset, source.config), phase)
     tried: dict[Any, tuple[list[Extension], Callable[[], None]]] = {}
     for training in plan.trainings.values():
         own = list(extensions_in((training.config, training.network)))
@@ -53,13 +55,13 @@ def check_plan(plan: Plan, store: Store) -> None:
             if isinstance(metric, Extension):
                 tried[metric] = [metric], partial(try_metric, metric, evaluation.features.dimension)
     for extensions, attempt in tried.values():
-        _try(extensions, attempt)
+        _try(extensions, attempt, phase)
 
 
-def _try(extensions: list[Extension], attempt: Callable[[], None]) -> None:
+def _try(extensions: list[Extension], attempt: Callable[[], None], phase: Phase) -> None:
     """Try extensions that work together, such as all of a training; raises UserError."""
     try:
-        with redirect_stdout(sys.stderr):
+        with phase(f"trying {' and '.join(map(_named, extensions))} on random input"), redirect_stdout(sys.stderr):
             attempt()
     except TrialError as error:
         raise UserError(f"{_together(extensions)} {error}, or run with --no-check") from None
@@ -70,10 +72,11 @@ def _try(extensions: list[Extension], attempt: Callable[[], None]) -> None:
 
 
 def _together(extensions: list[Extension]) -> str:
-    return " and ".join(
-        f"{place_of(extension)}: the {_in_words(registration_of(extension).kind)} {extension.name!r}"
-        for extension in extensions
-    )
+    return " and ".join(f"{place_of(extension)}: {_named(extension)}" for extension in extensions)
+
+
+def _named(extension: Extension) -> str:
+    return f"the {_in_words(registration_of(extension).kind)} {extension.name!r}"
 
 
 def _in_words(kind: Kind) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
@@ -51,7 +52,8 @@ REMARKS = {
     "interrupted": "the next run continues it",
     "cancelled": "the next run continues it",
 }
-PHASES_IN_LOGS = ("starting Ray",)  # that are worth a line where nothing can be redrawn
+PHASES_IN_LOGS = ("starting Ray",)  # that are worth a line where nothing can be redrawn, as are those that take long:
+LONG_S = 10.0
 MOST_IN_A_LINE = 6  # running tasks
 BAR_WIDTH = 20
 COUNTED: dict[State, str] = {  # states in the summary line, and how it calls them
@@ -74,12 +76,23 @@ class TerminalListener(RunListener):
         self.run: RunProgress | None = None  # while tasks run
 
     def phase(self, title: str) -> AbstractContextManager[Any]:
-        """Show a spinner on a terminal."""
+        """Show a spinner on a terminal; elsewhere a line, if it takes long."""
         if self.console.is_interactive:
             return self.console.status(title)
         if title in PHASES_IN_LOGS:
             self.notice(title)
-        return nullcontext()
+            return nullcontext()
+        return self._said_late(title)
+
+    @contextmanager
+    def _said_late(self, title: str) -> Iterator[None]:
+        timer = threading.Timer(LONG_S, self.notice, [title])
+        timer.daemon = True
+        timer.start()
+        try:
+            yield
+        finally:
+            timer.cancel()
 
     def preparing(self, data_set: str) -> AbstractContextManager[OnStep]:
         """Show a bar for each step."""

@@ -2,11 +2,13 @@
 
 from pathlib import Path
 
+import pexpect
 import pytest
 
 from experiments.cli import reading as module
-from tests.commandline import invoke
+from tests.commandline import invoke, terminal
 from tests.datafiles import image_tree
+from tests.extending import DAMPED, write_sweep
 
 SWEEP = """\
 name: own
@@ -37,3 +39,13 @@ def test_what_takes_long_is_shown_beside_the_output(sweep: Path, monkeypatch: py
 def test_what_takes_less_than_two_seconds_shows_nothing(sweep: Path) -> None:
     done = invoke("plan", sweep, "--store", sweep.parent / "store", "--json")
     assert done.returncode == 0 and done.stderr == ""
+
+
+def test_a_terminal_shows_that_extensions_take_long(tmp_path: Path) -> None:
+    slow = write_sweep(tmp_path, ideas="import time\n\ntime.sleep(3)\n" + DAMPED)
+    with terminal("plan", slow, "--store", tmp_path / "store") as command:
+        command.expect("reading")
+        command.expect("0 in the store")
+        command.expect(pexpect.EOF)
+        command.close()
+    assert command.exitstatus == 0

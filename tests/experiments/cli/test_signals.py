@@ -16,7 +16,8 @@ from experiments.runner.schedule import Schedule
 from experiments.runner.timing import Timing
 from experiments.store.store import Store
 from experiments.sweep.plan import Plan
-from tests.commandline import invoke
+from tests.commandline import invoke, run
+from tests.extending import write_sweep
 from tests.inprocess import without_ray
 
 
@@ -57,6 +58,14 @@ def test_a_signal_while_a_run_plans_ends_it_as_later(number: signal.Signals, tmp
     )
     assert (process.returncode, process.stderr) == (130, "Interrupted.\n")
     assert not (tmp_path / "store").exists()
+
+
+@pytest.mark.usefixtures("heard")
+def test_an_interruption_names_the_line_of_own_code_that_ran(tmp_path: Path) -> None:
+    interrupting = "import os, signal, time\n\nos.kill(os.getpid(), signal.SIGINT)\ntime.sleep(60)\n"
+    done = run("plan", write_sweep(tmp_path, ideas=interrupting), "--store", tmp_path / "store")
+    assert done.returncode == 130
+    assert done.stderr in [f"Interrupted in {tmp_path / 'ideas.py'}:{line}.\n" for line in (3, 4)]
 
 
 @pytest.mark.usefixtures("heard")

@@ -4,8 +4,6 @@ import json
 import re
 import shutil
 import signal
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +11,7 @@ import pexpect
 import psutil
 import pytest
 
-from tests.commandline import EDM_SWEEP, environment, invoke, run
+from tests.commandline import invoke, run, terminal
 from tests.conftest import LONGER, Filled
 from tests.faults.harness import Scene, require_whole_record
 from tests.table import reproducible
@@ -21,19 +19,6 @@ from tests.waiting import until
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 ANSI = re.compile(r"\x1b\[[0-9;?]*[a-zA-Z]")
-
-
-@contextmanager
-def terminal(*arguments: object) -> Iterator[Any]:
-    """A command in a terminal of its own, ended with the block."""
-    command = pexpect.spawn(
-        str(EDM_SWEEP), list(map(str, arguments)), env=environment() | {"TERM": "xterm"}, encoding="utf-8",
-        dimensions=(50, 160), timeout=240,
-    )  # fmt: skip
-    try:
-        yield command
-    finally:
-        command.close(force=True)
 
 
 def status(store: Path) -> dict[str, Any]:

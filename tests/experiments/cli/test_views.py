@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
+from experiments.cli.views import live
 from experiments.cli.views.live import TerminalListener, plain_summary
 from experiments.cli.views.plain import PlainLines
 from experiments.cli.views.plan import plan_lines, plan_tables
@@ -30,6 +31,7 @@ from tests.conftest import TINY
 from tests.inprocess import run_all
 from tests.planning import load_sweep, plan_sweep
 from tests.results import evaluation_result, training_result
+from tests.waiting import until
 
 
 @pytest.mark.parametrize(
@@ -193,3 +195,15 @@ def test_a_summary_names_what_runs_in_one_line(tiny_plan: Plan) -> None:
     line = plain_summary([*running, RunningTask(task, "waiting", QUEUED, None)], "0 of 6 done, about 2 min left")
     assert line.startswith("  0 of 6 done, about 2 min left; evaluate cell 0: 250/1,000 images, 50 images/s, 15 s left")
     assert line.endswith("; and 2 more") and "waiting" not in line
+
+
+def test_a_log_names_what_takes_long(monkeypatch: pytest.MonkeyPatch) -> None:
+    output = io.StringIO()
+    listener = TerminalListener(Console(file=output, width=200, _environ={}), 0.0)
+    with listener.phase("trying the sampler"):
+        pass
+    assert output.getvalue() == ""
+    monkeypatch.setattr(live, "LONG_S", 0.01)
+    with listener.phase("trying the sampler"):
+        until(output.getvalue)
+    assert output.getvalue() == "trying the sampler\n"

@@ -1,5 +1,6 @@
 """What the check before a run finds in extensions: numbers that nobody could compute a second time."""
 
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
 import pytest
@@ -172,6 +173,17 @@ def test_leaving_is_a_mistake_like_any_other(tmp_path: Path, store: Store) -> No
     leaving = NETWORK.replace("        return self.last", "        raise SystemExit('bye')\n        return self.last")
     with pytest.raises(UserError, match=r"its code failed .*SystemExit: bye"):
         found_in(tmp_path, store, leaving, OWN_NETWORK)
+
+
+def test_what_is_tried_is_named_meanwhile(tmp_path: Path, store: Store) -> None:
+    titles: list[str] = []
+
+    def phase(title: str) -> AbstractContextManager[None]:
+        titles.append(title)
+        return nullcontext()
+
+    check_plan(plan_sweep(load_sweep(write_sweep(tmp_path))), store, phase)
+    assert set(titles) == {"trying the sampler 'damped' on random input"}
 
 
 COUNTING = "calls = []\n\n\n" + DAMPED.replace("    return step", "    calls.append(1)\n    return len(calls) * step")
