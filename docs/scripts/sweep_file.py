@@ -106,7 +106,7 @@ INTROS: dict[str, str] = {
     "sampling": "How images are drawn from a trained network. Background: [sampling](sampling.md).",
     "sampling.guide": """\
 The weaker network of autoguidance. Its training is the cell's own, except for the fields given here; at least one is
-needed. Write it as a mapping: `guide: {preset: nano}`.""",
+needed. Write it as a mapping: `guide: {preset: nano}`, or `guide: {from: weaker.pkl}` for a network that is trained already.""",
     "evaluation": "How drawn images are scored. Definitions and error bars: [evaluation](evaluation.md).",
     "resources": "The GPUs and cores of each trial. Background: [running](running.md).",
     "report": "The comparison table. Background: [reports](reports.md).",

@@ -59,9 +59,10 @@ def keyword_field(key: str, default: Value) -> Value:
     return field(default=default, metadata={"added": True, "column": False, "key": key})
 
 
-def display_field(default: Value, column: bool = True) -> Value:
+def display_field(default: Value, column: bool = True, key: str | None = None) -> Value:
     """Declare a field that never enters a signature, because it selects results without changing them.
 
-    column: as of `added_field`.
+    column: as of `added_field`. key: what sweep files call it, as of `keyword_field`; None: its name.
     """
-    return field(default=default, metadata={"identity": False, "column": column})
+    called = {} if key is None else {"key": key}
+    return field(default=default, metadata={"identity": False, "column": column, **called})

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from edm.config.fields import FieldError, added_field, require, require_positive, require_seed
+from edm.config.fields import FieldError, added_field, display_field, require, require_positive, require_seed
 from edm.config.model import ModelConfig, PresetName
 from edm.config.training import Precision, TrainingConfig, require_power_width
 from edm.extension import Extension
@@ -35,23 +35,30 @@ EXACT_IMAGES = 64  # images over which a sampler's own error is measured
 
 @dataclass(frozen=True)
 class GuideConfig:
-    """The weaker network of autoguidance: how its training differs from that of the network it guides.
+    """The weaker network of autoguidance: how its training differs from that of the network it guides, or its file.
 
     preset: Use another preset, with its own channels, depths and heads.
     channels: Use another number of channels in the first level.
     kimg: Train on fewer images, in thousands.
     ema: Use a power-function average of another relative width.
+    source: Use a trained network: the path of a file or a folder, as of `model.from`. It decides all other fields. Its
+        weights are part of the signature, the path is not.
     """
 
     preset: PresetName | None = None
     channels: int | None = None
     kimg: float | None = None
     ema: float | None = None
+    source: str | None = display_field(None, key="from")
 
     def __post_init__(self) -> None:
-        given = (self.preset, self.channels, self.kimg, self.ema)
-        differs = any(value is not None for value in given)
-        require(differs, "preset", "is missing: a guide differs from its network in preset, channels, kimg or ema")
+        derived = {name: getattr(self, name) for name in ("preset", "channels", "kimg", "ema")}
+        given = [name for name, value in derived.items() if value is not None]
+        if self.source is not None:
+            require(bool(self.source), "from", "is empty; give the path of a trained network")
+            require(not given, "".join(given[:1]), "is decided by the network of guide.from; remove one of the two")
+            return
+        require(bool(given), "preset", "is missing: a guide differs from its network in preset, channels, kimg or ema")
         for name in ("channels", "kimg"):
             if getattr(self, name) is not None:
                 require_positive(self, name)
@@ -59,19 +66,23 @@ class GuideConfig:
             require_power_width(self.ema, "ema")
 
     def __str__(self) -> str:
+        if self.source is not None:
+            return f"from={self.source}"
         names = ("channels", "kimg", "ema")
         numbers = [f"{name}={getattr(self, name):g}" for name in names if getattr(self, name) is not None]
         return ",".join([*filter(None, [self.preset]), *numbers])
 
     def model(self, main: ModelConfig) -> ModelConfig:
         """Return the guide's model, given the `main` one: another preset brings its own channels, depths and heads."""
+        if self.source is not None:
+            return ModelConfig(source=self.source)
         if self.preset is not None:
             main = replace(main, preset=self.preset, channels=None, depths=None, heads=None, bridge_heads=None)
         return main if self.channels is None else replace(main, channels=self.channels)
 
     def training(self, main: TrainingConfig) -> TrainingConfig:
         """Return the guide's training, given the `main` network's."""
-        return replace(main, kimg=self.kimg or main.kimg, keep="last")
+        return main if self.source is not None else replace(main, kimg=self.kimg or main.kimg, keep="last")
 
 
 @dataclass(frozen=True)

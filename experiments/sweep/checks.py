@@ -13,7 +13,7 @@ from experiments.errors import UserError
 from experiments.inputs import Inputs
 from experiments.sweep.cell_errors import CellError, check_resolution, refuse
 from experiments.sweep.metrics import FITTED, fid_remedy, meaningless
-from experiments.sweep.pretrained import check_pretrained
+from experiments.sweep.pretrained import check_pretrained, check_pretrained_guide
 from experiments.sweep.spec import Cell
 from experiments.sweep.tasks import Training
 from experiments.wording import one_of
@@ -46,11 +46,13 @@ def check_cell(cell: Cell, inputs: Inputs) -> None:
     _check_metrics(cell, facts)
     if cell.model.source is not None:
         check_pretrained(cell, facts, cell.model.source, inputs)
+        _check_pretrained_guide(cell, facts, inputs)
         return
     _check_network(cell, facts)
     _check_guidance(cell, facts)
     check_resolution(cell, cell.model.network(1, 0, 0).halvings)
     _check_guide(cell, facts)
+    _check_pretrained_guide(cell, facts, inputs)
     _check_averages(cell)
 
 
@@ -164,7 +166,7 @@ def _check_guidance(cell: Cell, facts: DatasetFacts) -> None:
 
 def _check_guide(cell: Cell, facts: DatasetFacts) -> None:
     guide = cell.sampling.guide
-    if guide is None:
+    if guide is None or guide.source is not None:
         return
     try:
         network = guide.model(cell.model).network(1, 0, 0)
@@ -173,6 +175,12 @@ def _check_guide(cell: Cell, facts: DatasetFacts) -> None:
         raise refuse(cell, "sampling.guide", f"does not describe a network: {error}") from None
     _check_halvings(cell, "sampling.guide", network, facts)
     _check_guide_is_another(cell, guide)
+
+
+def _check_pretrained_guide(cell: Cell, facts: DatasetFacts, inputs: Inputs) -> None:
+    guide = cell.sampling.guide
+    if guide is not None and guide.source is not None:
+        check_pretrained_guide(cell, facts, guide.source, inputs)
 
 
 def _check_guide_is_another(cell: Cell, guide: GuideConfig) -> None:
@@ -188,9 +196,7 @@ def _check_guide_is_another(cell: Cell, guide: GuideConfig) -> None:
     if same and training.num_steps == cell.training.num_steps and guide.ema == cell.sampling.ema:
         remedy = "make it smaller, or train it for less time"
         if isinstance(cell.model.architecture, Extension):
-            remedy = (
-                f"a guide of {cell.model.architecture} differs in kimg or ema, as it has neither preset nor channels"
-            )
+            remedy = f"a guide of {cell.model.architecture} differs in kimg or ema, or has a file: {{from: PATH}}"
         raise refuse(cell, "sampling.guide", f"is the same network as the one it guides; {remedy}")
 
 

@@ -152,7 +152,7 @@ def _explain_nested(detail: ErrorDetails, kind: type, location: Location) -> tup
         value = show_value(detail["input"])
         return location, f"{value} is not a mapping; write for example {{{field_names(kind)[0]}: ...}}"
     inside: ErrorDetails = {**detail, "loc": detail["loc"][1:]}
-    return location, f"{inside['loc'][0]}: {explain([inside], kind)[1]}"
+    return location, f"{_keys(inside['loc'], kind)[0]}: {explain([inside], kind)[1]}"
 
 
 def not_a_choice(value: Any, choices: tuple[str, ...], kind: str | None = None) -> str:

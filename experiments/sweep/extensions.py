@@ -216,7 +216,7 @@ class SweepExtensions:
         if not own:
             return cell
         images, guide = (data.channels, data.resolution, data.num_classes), cell.sampling.guide
-        models = (cell.model, *([guide.model(cell.model)] if guide is not None else []))
+        models = (cell.model, *([guide.model(cell.model)] if guide is not None and guide.source is None else []))
         networks = tuple(model.network(*images) for model in models)
         for field, extension in own.items():
             try:

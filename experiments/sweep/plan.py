@@ -307,7 +307,7 @@ class Planner:
         key = (*sections, cell.seed, guide, guide is not None and cell.sampling.guidance == 1)
         if key not in self._forms_of:
             guide = guide_cell(cell)
-            guides = () if guide is None else training_forms(guide, self._source(guide.data))
+            guides = () if guide is None else self._training_forms(guide)
             self._forms_of[key] = self._training_forms(cell), guides
         return self._forms_of[key]
 

@@ -105,7 +105,8 @@ def _statistics(plan: Plan) -> dict[str, str | None]:
 
 def _pretrained(plan: Plan) -> list[Content]:
     """The trained networks that cells name: on another machine their files may be absent."""
-    found = dict.fromkeys(p.training.pretrained for p in plan.cells if p.training.pretrained is not None)
+    trainings = (training for planned in plan.cells for training in planned.evaluation.depends_on)
+    found = dict.fromkeys(each.pretrained for each in trainings if each.pretrained is not None)
     return [asdict(pretrained) for pretrained in found]
 
 

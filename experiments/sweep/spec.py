@@ -254,5 +254,10 @@ def attribute(kind: type, key: str) -> str:
 
 
 def by_attribute(kind: type, values: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the values of a section by the names of its fields."""
-    return {attribute(kind, key): value for key, value in values.items()}
+    """Return the values of a section by the names of its fields, and those of mappings in it by the names of theirs."""
+    return {
+        attribute(kind, key): by_attribute(NESTED[kind, key], value)
+        if isinstance(value, Mapping) and (kind, key) in NESTED
+        else value
+        for key, value in values.items()
+    }

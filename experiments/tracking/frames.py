@@ -113,10 +113,11 @@ def _memory_notes(evaluation: Evaluation, trained: dict[str, TrainingSummary]) -
 
 
 def _pretrained_notes(evaluation: Evaluation) -> Iterator[str]:
-    """Yield a remark where the network was not trained here."""
-    pretrained = evaluation.training.pretrained
-    if pretrained is not None:
-        yield f"pretrained: the network of {Path(pretrained.path).name} (weights {pretrained.digest[:12]})"
+    """Yield a remark on each network that was not trained here."""
+    for who, training in zip(("pretrained", "its guide is pretrained"), evaluation.depends_on, strict=False):
+        pretrained = training.pretrained
+        if pretrained is not None:
+            yield f"{who}: the network of {Path(pretrained.path).name} (weights {pretrained.digest[:12]})"
 
 
 def _shows_in_the_network(micro_batch: int, training: Training) -> bool:

@@ -33,11 +33,9 @@ def take_in(store: Store, training: Training, context: TrialContext) -> None:
     try:
         model = read_pretrained(pretrained.path)
     except PretrainedError as error:
-        raise UserError(f"model.from: {error}") from None
+        raise UserError(str(error)) from None
     if digest_of(model) != pretrained.digest:
-        raise UserError(
-            f"model.from: {pretrained.path} holds other weights than when the sweep was planned; run the sweep again"
-        )
+        raise UserError(f"{pretrained.path}: holds other weights than when the sweep was planned; run the sweep again")
     if pretrained.sigma_data is None:
         model.sigma_data = ensure_data(store, training.data).sigma_data
     with replacing(store.folder("trainings", training.signature) / MODEL) as temporary:

@@ -122,7 +122,7 @@ def test_numbers_with_an_exponent_and_infinity_are_numbers(tmp_path: Path) -> No
         ("sampling: {schedule: iddpm, steps: 2000}", "sampling.schedule: iddpm has 991 levels"),
         (
             "sampling: {guide: {presett: nano}}",
-            "sampling.guide.presett: unknown field; choose from preset, channels, kimg, ema (did you mean 'preset'?)",
+            "sampling.guide.presett: unknown field; choose from preset, channels, kimg, ema, from (did you mean 'preset'?)",
         ),
         ("sampling: {guide: {preset: nanno}}", "sampling.guide: preset: 'nanno' is not one of nano, micro"),
         ("sampling: {guide: {}}", "sampling.guide: preset: is missing: a guide differs from its network in"),
