@@ -141,10 +141,12 @@ def look_for(seconds: float, dispatcher: Dispatcher) -> list[str]:
     """Look for workers for a while; what people are told."""
     told: list[str] = []
     dispatcher.notify = told.append
-    workers, until = FirstWorkers(dispatcher), time.monotonic() + seconds
+    workers = FirstWorkers(dispatcher)
+    workers.look()
+    until = time.monotonic() + seconds
     while time.monotonic() < until:
-        workers.look()
         time.sleep(0.01)
+        workers.look()  # at the end in any case, however long a busy machine has kept this process from looking
     return told
 
 
