@@ -46,6 +46,7 @@ ONLY_IN = {  # libraries, and the folders or files that may import them
         "experiments/inspection/doctor.py",
     ),
 }
+SAYING_AGO = "experiments/cli/views/status.py"  # it compares clocks of several machines
 PRINTING = ("experiments/cli/",)
 READING_RESULTS = ("experiments/store/", "experiments/runner/tune.py")  # `result` is what Tune calls a trial's report
 
@@ -243,3 +244,14 @@ def test_commits_and_ci_run_the_same_checks() -> None:
     hooks = [re.search(check, hook["entry"]) for hook in repository["hooks"]]
     in_ci = re.findall(check, (ROOT / ".ci" / "run").read_text())
     assert sorted(hook[1] if hook else "" for hook in hooks) == sorted(in_ci), "one of them lacks a check"
+
+
+def test_no_duration_is_measured_with_a_clock_that_jumps() -> None:
+    for path, node in nodes():
+        if (
+            isinstance(node, ast.BinOp)
+            and isinstance(node.op, ast.Sub)
+            and place(path) != "experiments/cli/views/status.py"
+        ):
+            taken = {ast.unparse(side) for side in (node.left, node.right)}
+            assert "time.time()" not in taken, f"{place(path)}:{node.lineno} subtracts a time; take time.monotonic()"

@@ -8,6 +8,7 @@ import traceback
 from pathlib import Path
 
 PACKAGES = ("edm", "experiments", "reports")
+LIBRARIES = {"site-packages", "dist-packages"}  # folders of what is installed
 
 
 def tell_of(interrupt: KeyboardInterrupt) -> None:
@@ -18,10 +19,10 @@ def tell_of(interrupt: KeyboardInterrupt) -> None:
 
 def own_place(error: BaseException) -> str:
     """Return the file and line of a person's own code, such as an extension, that ran last; "" where none took part."""
-    root = Path(__file__).parents[2]
-    known = [Path(sys.prefix), *map(Path, sysconfig.get_paths().values()), *(root / name for name in PACKAGES)]
+    known = [Path(sysconfig.get_path("stdlib")), *(Path(__file__).parents[2] / name for name in PACKAGES)]
     for frame in reversed(traceback.extract_tb(error.__traceback__)):
         path = Path(frame.filename).absolute()
-        if not frame.filename.startswith("<") and not any(path.is_relative_to(folder) for folder in known):
+        is_library = LIBRARIES & {*path.parts} or any(path.is_relative_to(folder) for folder in known)
+        if not (is_library or frame.filename.startswith("<") or path == Path(sys.argv[0]).absolute()):
             return f"{frame.filename}:{frame.lineno}"
     return ""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
@@ -11,6 +10,8 @@ from typing import Any
 import yaml
 
 from edm.config import DataConfig, TrainingConfig
+from experiments.store.files import modified_ns
+from experiments.store.folders import listed
 from experiments.store.layout import CONFIG, RESULT
 from experiments.store.store import Store
 from experiments.sweep.spec import OPTIONS, Cell
@@ -101,11 +102,8 @@ def _finished(task: SweepTask, store: Store) -> Iterator[tuple[str, dict[str, An
 
 
 def _newest(root: Path) -> list[Path]:
-    try:
-        entries = [(entry.stat().st_mtime, entry.path) for entry in os.scandir(root)]
-    except FileNotFoundError:
-        return []
-    return [Path(path) for _, path in sorted(entries, reverse=True)[:MAX_READ]]
+    dated = [(modified, path) for path in listed(root, "*") if (modified := modified_ns(path)) is not None]
+    return [path for _, path in sorted(dated, reverse=True)[:MAX_READ]]
 
 
 def _flat(content: dict[str, Any]) -> dict[str, Any]:

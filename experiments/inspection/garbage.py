@@ -12,6 +12,7 @@ from typing import Literal
 from edm.config import SPLITS
 from experiments.store import leases
 from experiments.store.active_runs import abandoned_runs
+from experiments.store.folders import listed
 from experiments.store.journal import Journal
 from experiments.store.layout import DAMAGED, KEPT, REPLACED, RESULT, VALIDATION, StoreKind
 from experiments.store.removal import remove_folder
@@ -186,7 +187,7 @@ def _union(a: Keep, b: Keep) -> Keep:
 def _not_kept(store: Store, training: Training, keep: Keep) -> Iterator[Garbage]:
     """The checkpoints of a finished training that a policy does not keep; an unfinished one keeps all."""
     folder = store.folder("trainings", training.signature)
-    files = sorted((folder / KEPT).glob("[!.]*"))
+    files = listed(folder / KEPT, "[!.]*")
     if not files or keep == "all" or not (folder / RESULT).exists() or _is_held(folder):
         return
     lines = Journal(folder / VALIDATION).read()

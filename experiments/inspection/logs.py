@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
@@ -113,6 +114,8 @@ class _TextTail:
         """Return the whole lines that were added since the last call."""
         try:
             with self.path.open("rb") as file:
+                if file.seek(0, os.SEEK_END) < self.offset:  # another file: the task is done again
+                    self.offset, self.rest = 0, b""
                 file.seek(self.offset)
                 added = file.read()
         except FileNotFoundError:

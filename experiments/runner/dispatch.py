@@ -163,7 +163,9 @@ class Dispatcher:
 
     def closed(self, key: str, message: str = "the worker was lost") -> None:
         """Take in that a job has ended; tasks it has not reported on were lost with its worker."""
-        running = self.running.pop(key)
+        running = self.running.pop(key, None)
+        if running is None:  # Ray was lost, and the thread that gives up the run was faster than Tune's
+            return
         if running.job.helps:
             self.schedule.helpers.left(running.job.tasks[0].signature)
             return

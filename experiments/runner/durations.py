@@ -94,7 +94,8 @@ class DurationModel:
     """Answers how long tasks take, in constant time whatever the plan.
 
     Its sources, best first: results of the same network on the same kind of device, the network's probe, the median
-    over other results of the same kind of task, a guess. Tasks that finish correct all of these (`learn`).
+    over other results of the same kind of task, a guess. Tasks that finish correct all of these (`learn`), in a run
+    from another thread than the one that asks: what grows is copied before it is looked through.
     """
 
     def __init__(self, store: Store, plan: Plan) -> None:
@@ -122,7 +123,7 @@ class DurationModel:
     def seconds(self, task: Task) -> float:
         """Return how many seconds what is left of a task takes by itself, on the resources it gets."""
         if isinstance(task, Probe):
-            return statistics.mean(self._probe_s) if self._probe_s else PROBE_S
+            return statistics.mean(probed) if (probed := list(self._probe_s)) else PROBE_S
         if isinstance(task, WeightsDownload):
             return task.file.bytes / FETCHED_PER_S
         if isinstance(task, DataSource):
@@ -206,10 +207,10 @@ class DurationModel:
         return rate
 
     def _rate_of(self, task: TimedTask, key: SpeedKey) -> Rate:
-        own = self._own.get(key)
+        own = list(self._own.get(key, ()))
         if own:
-            return Rate.of(list(own), "results", SPREAD_OF_RESULTS)
-        base, ratios = self._base(task), self._ratios.get(task.kind)
+            return Rate.of(own, "results", SPREAD_OF_RESULTS)
+        base, ratios = self._base(task), list(self._ratios.get(task.kind, ()))
         if not ratios:
             return base
         source: Source = "others" if base.source == "guess" else base.source

@@ -70,7 +70,7 @@ class _TuneThread:
     def tell_to_leave(self) -> None:
         """Raise KeyboardInterrupt in the thread, as Ctrl-C would, as soon as it is in Python."""
         identity = self._thread.ident
-        if identity is not None:
+        if identity is not None and self._thread.is_alive():  # else the next thread to start may have its number
             ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(identity), ctypes.py_object(KeyboardInterrupt))
 
     def raise_error(self) -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Collection, Iterable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 from experiments.runner.schedule import Schedule
@@ -92,7 +93,8 @@ def _replace(store: Store, kind: StoreKind, signature: str) -> None:
     if folder.exists() and store.holder(kind, signature) is None:
         place = next(place for place in _places(store, kind, signature) if not place.exists())
         make_inside(store.root, place.parent)
-        folder.rename(place)
+        with suppress(FileNotFoundError):  # another run has moved it just now
+            folder.rename(place)
 
 
 def _places(store: Store, kind: StoreKind, signature: str) -> Iterator[Path]:

@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from experiments.trials.context import TrialContext
 
 BRIEF_S = 3.0  # for MLflow, where a person waits for the run to end
+STOPPING = "Stopping: running tasks save their state (Ctrl-C again to leave at once)."
 
 
 @dataclass(frozen=True)
@@ -289,7 +290,8 @@ def _interruptible(
         timer.daemon = True
         timer.start()
         timers.append(timer)
-        notify("Stopping: running tasks save their state (Ctrl-C again to leave at once).")
+        # from another thread: what this one was printing when the signal came has to come to its end first
+        threading.Thread(target=notify, args=(STOPPING,), daemon=True).start()
 
     timers: list[threading.Timer] = []
     if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:

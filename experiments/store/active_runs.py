@@ -50,7 +50,8 @@ def announced(store: Store, run_id: str, sweep: str) -> Iterator[None]:
     with ExitStack() as stack:
         stack.callback(store.end_run, run_id)
         try:
-            stack.enter_context(leases.held(folder, store.lease_timing))
+            # waits: 'gc' may take a folder that has no lease yet for a dead run's, and holds it while it removes it
+            stack.enter_context(leases.waited_for(folder, timing=store.lease_timing))
             write_json(folder / RUN, {**mine, "began": time.time()})
         except OSError as error:
             raise UserError(f"{store.root}: cannot be written ({error.strerror}); make room there") from None

@@ -12,6 +12,7 @@ from edm.files import load_tensors, save_tensors
 from experiments.store.damage import set_aside_file
 from experiments.store.fencing import require_held
 from experiments.store.files import checksum, move_into_place, temporary_beside
+from experiments.store.folders import listed
 
 DIGITS = 16  # of the SHA-256 that goes into a name
 
@@ -29,7 +30,7 @@ def write_checksummed(
         move_into_place(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
-    for other in folder.glob(f"{stem}-*.safetensors"):
+    for other in listed(folder, f"{stem}-*.safetensors"):
         if other != path:
             other.unlink(missing_ok=True)
     return path
@@ -53,7 +54,7 @@ def is_whole(path: Path) -> bool:
 
 def find_checksummed(folder: Path, stem: str) -> Path | None:
     """Return the file of a stem; None where there is none, or a damaged one, which is then set aside."""
-    return next(filter(is_whole, sorted(folder.glob(f"{stem}-*.safetensors"))), None)
+    return next(filter(is_whole, listed(folder, f"{stem}-*.safetensors")), None)
 
 
 def load_checksummed(folder: Path, stem: str) -> dict[str, Tensor] | None:

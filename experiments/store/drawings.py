@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from experiments.store.folders import listed
 from experiments.store.store import Store
 
 SEGMENT_FILES = "[0-9]" * 8 + "-*.safetensors"
@@ -24,5 +25,5 @@ def segment_stem(start: int) -> str:
 
 def drawn_segments(store: Store, drawing: str, space: str) -> set[int]:
     """Return the first image of every segment of a drawing that is measured in a feature space."""
-    files = features_folder(store, drawing, space).glob(SEGMENT_FILES)
+    files = listed(features_folder(store, drawing, space), SEGMENT_FILES)
     return {int(file.name.partition("-")[0]) for file in files}

@@ -14,6 +14,7 @@ from typing import Any
 from edm.checksums import sha256_of
 from edm.temporary import create
 from experiments.store import fencing, processes
+from experiments.store.folders import listed, listed_below
 from experiments.store.json_text import parse_json
 from experiments.store.leases import Lease
 
@@ -113,12 +114,20 @@ def remove_abandoned(lease: Lease) -> None:
     disk's clock gave both times.
     """
     is_outdated = fencing.outdated_by(lease)
-    for file in [file for folder in (lease.folder, lease.also) if folder for file in folder.rglob(".*.part")]:
+    for file in [file for folder in (lease.folder, lease.also) if folder for file in listed_below(folder, ".*.part")]:
         with suppress(OSError):
             gone = processes.writer_is_gone(file.name)
             old = lease.path.stat().st_mtime - file.stat().st_mtime > ABANDONED_S
             if gone or (gone is None and old) or is_outdated(file.name):
                 shutil.rmtree(file) if file.is_dir() else file.unlink()
+
+
+def remove_unfinished(path: Path) -> None:
+    """Remove what writers of `path` that were killed have left beside it, with what a library adds to such a file."""
+    for file in listed(path.parent, f".{path.name}.*.part*"):
+        writer = file.name.partition(".part")[0] + ".part"
+        if processes.writer_is_gone(writer):
+            file.unlink(missing_ok=True)
 
 
 def write_soon(path: Path, content: dict[str, Any]) -> None:

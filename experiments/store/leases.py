@@ -36,6 +36,7 @@ from experiments.store.lease_watch import (
 )
 from experiments.wording import process_text
 
+LOOKS = 20  # at the leases of a folder whose newest one is listed and not there
 LENGTH = 512  # bytes of a lease: it is rewritten in place, which needs no room on a full disk
 
 log = logging.getLogger("edm_sweep")
@@ -274,22 +275,32 @@ def holder(folder: Path, timing: LeaseTiming = STANDARD_TIMING) -> Holder | None
 
 def _look(folder: Path, timing: LeaseTiming) -> tuple[int, Holder | None]:
     """Return the highest number, and who holds the folder by it: None where that is released, stale or not there."""
-    while True:
+    generation, content = _newest(folder)
+    path, state = lease_path(folder, generation), parsed(content)
+    if generation == 0:
+        return 0, None
+    if state.get("released") or is_gone(state):
+        forget(path)
+        return generation, None
+    if is_stale(path, content, timing):
+        return generation, None
+    return generation, Holder(str(state.get("host", "unknown")), int(state.get("pid", 0)))
+
+
+def _newest(folder: Path) -> tuple[int, bytes]:
+    """Return the highest number, 0 without any, and the content of that lease.
+
+    It is empty, so that the lease is watched like any other, where a name stays listed that is not there: as that of a
+    link to nowhere, or one that a network file system remembers.
+    """
+    generation = 0
+    for _ in range(LOOKS):
         generation = max(generations(folder), default=0)
-        path = lease_path(folder, generation)
         if generation == 0:
-            return 0, None
-        try:
-            content = path.read_bytes()
-        except FileNotFoundError:
-            continue  # a higher number replaced it just now
-        state = parsed(content)
-        if state.get("released") or is_gone(state):
-            forget(path)
-            return generation, None
-        if is_stale(path, content, timing):
-            return generation, None
-        return generation, Holder(str(state.get("host", "unknown")), int(state.get("pid", 0)))
+            break
+        with suppress(FileNotFoundError):  # a higher number replaced it just now
+            return generation, lease_path(folder, generation).read_bytes()
+    return generation, b""
 
 
 _held: dict[str, Lease] = {}

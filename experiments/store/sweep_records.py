@@ -59,7 +59,7 @@ def forget_sweep(name: str, store: Store) -> None:
     record_path(name, store).unlink(missing_ok=True)
     for record, path in read_past_records(store):
         if record.get("name") == name:
-            path.unlink()
+            path.unlink(missing_ok=True)
 
 
 def forget_past(store: Store, keep: Collection[str] = ()) -> None:
@@ -69,7 +69,7 @@ def forget_past(store: Store, keep: Collection[str] = ()) -> None:
     """
     for record, path in read_past_records(store):
         if record.get("name") not in keep:
-            path.unlink()
+            path.unlink(missing_ok=True)
 
 
 def record_path(name: str, store: Store) -> Path:

@@ -9,13 +9,14 @@ from pathlib import Path
 from typing import Any
 
 from experiments.store.files import read_json, write_json
+from experiments.store.folders import listed
 from experiments.store.layout import CHECKPOINTS, PRUNED, RESULT
 from experiments.store.results import Record
 
 
 def saved_step(folder: Path) -> int | None:
     """Return after how many steps the newest checkpoint was saved that a training resumes from; None without one."""
-    names = [path.name for path in (folder / CHECKPOINTS).glob("[!.]*-*.safetensors")]
+    names = [path.name for path in listed(folder / CHECKPOINTS, "[!.]*-*.safetensors")]
     return int(max(names).partition("-")[0]) if names else None
 
 

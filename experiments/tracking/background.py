@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from experiments.redaction import redact
 from experiments.store.store import Store
 from experiments.sweep.plan import Plan
+from experiments.tracking import mlflow_environment  # noqa: F401  (while no thread reads or changes the environment)
 from experiments.tracking.answers import why_unanswered
 from experiments.tracking.links import run_link
 

@@ -27,6 +27,7 @@ from typing import Any
 from experiments.errors import UserError
 from experiments.store.code_files import SEVERAL, code_path
 from experiments.store.files import replacing
+from experiments.store.folders import listed
 from experiments.store.json_text import parse_json
 from experiments.store.layout import (
     ACCEPTED,
@@ -101,7 +102,7 @@ def export(
     """Write what a report of a sweep needs into one file, whole or not at all; returns its manifest.
 
     with_provenance: with host names, absolute paths, commands, logs and uncommitted changes of the code as well.
-    Raises UserError where no task of the sweep is done, or the file cannot be written.
+    Raises UserError where no task of the sweep is done, a file of it cannot be read, or the bundle cannot be written.
     """
     files = list(_files(plan, store, with_provenance))
     if not any(name.endswith(RESULT) for name, _ in files):
@@ -118,7 +119,7 @@ def export(
         with replacing(out) as temporary, zipfile.ZipFile(temporary, "w", zipfile.ZIP_DEFLATED) as archive:
             _add(archive, SWEEP, sweep)
             for number, (name, path) in enumerate(files, 1):
-                content, modified_ns = path.read_bytes(), path.stat().st_mtime_ns
+                content, modified_ns = _read(path)
                 content = content if with_provenance else anonymous_file(name, content)
                 manifest["files"][name] = _entry(content, modified_ns)
                 _add(archive, name, content)
@@ -130,6 +131,16 @@ def export(
     except OSError as error:
         raise UserError(f"{out}: cannot be written ({error.strerror or error}); choose another place") from None
     return manifest
+
+
+def _read(path: Path) -> tuple[bytes, int]:
+    """Return the content of a file in a store, and its time; raises UserError."""
+    try:
+        return path.read_bytes(), path.stat().st_mtime_ns
+    except FileNotFoundError:
+        raise UserError(f"{path}: was deleted meanwhile, as by 'gc' or another run; export again") from None
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read ({error.strerror}); give this account access to it") from None
 
 
 def _sweep(plan: Plan, with_provenance: bool) -> bytes:
@@ -164,7 +175,7 @@ def _files(plan: Plan, store: Store, with_provenance: bool) -> Iterator[tuple[st
                 diffs |= {result.provenance.git_diff or ""} if with_provenance else set()
                 code |= {digest for digests in result.code.values() for digest in digests.split(SEVERAL)}
             folder = store.folder(result_type.kind, signature)
-            paths = [folder / name for name in kept] + sorted((folder / GRIDS).glob("[!.]*.png"))
+            paths = [folder / name for name in kept] + listed(folder / GRIDS, "[!.]*.png")
             yield from _named(paths, store)
     yield from _named((_record(source, store) for source in plan.sources if _names_classes(source, store)), store)
     yield from _named(sorted(diff_path(store, digest) for digest in diffs if digest), store)

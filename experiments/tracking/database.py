@@ -11,7 +11,7 @@ import mlflow
 from sqlalchemy import create_engine, text
 from sqlalchemy.exc import DatabaseError
 
-from experiments.store.files import move_into_place, temporary_beside
+from experiments.store.files import move_into_place, remove_unfinished, temporary_beside
 from experiments.store.layout import DAMAGED, MLFLOW_DATABASE
 from experiments.store.store import Store
 from experiments.tracking.artifacts import follow_store
@@ -36,6 +36,7 @@ def ensure_database(path: Path) -> None:
             follow_store(path)
             return
         _set_aside(path)
+    remove_unfinished(path)
     temporary = temporary_beside(path)
     try:
         mlflow.MlflowClient(tracking_uri=f"sqlite:///{temporary}").search_experiments(max_results=1)

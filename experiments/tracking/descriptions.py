@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from urllib.parse import urlencode
 
+from experiments.store.folders import listed
 from experiments.store.layout import DENOISING, GRIDS, PAIRS, SAMPLES
 from experiments.store.results import EvaluationResult, TrainingResult
 from experiments.sweep.metrics import headlines
@@ -50,7 +51,7 @@ def describe_training(result: TrainingResult, run_id: str, folder: Path) -> str:
     rows += [("Parameters", f"{result.parameters:,}"), ("Images seen", f"{result.kimg:,g} thousand")]
     rows.append(("Training took", f"{duration(result.seconds)} on {result.device}"))
     parts = [_table(("", ""), rows)]
-    grids = sorted((folder / GRIDS).glob("[!.]*.png"))
+    grids = listed(folder / GRIDS, "[!.]*.png")
     parts += [_picture("Samples at the end", run_id, f"{GRIDS}/{path.name}") for path in grids[-1:]]
     return "\n\n".join(parts)
 

@@ -26,6 +26,7 @@ from mlflow.entities import Metric, Param, RunTag
 from experiments.store import leases
 from experiments.store.failures import Failure
 from experiments.store.files import checksum, modified_ns
+from experiments.store.folders import listed
 from experiments.store.journal import Journal
 from experiments.store.layout import (
     CONFIG,
@@ -262,7 +263,7 @@ class Mirror:
     def _send_grids(self, run: MirroredRun, signature: str, folder: Path) -> None:
         """Send the sample grids that this mirror has not sent; sending one twice stores it once."""
         sent = self.parts[signature].grids
-        for path in sorted((folder / GRIDS).glob("[!.]*.png")):
+        for path in listed(folder / GRIDS, "[!.]*.png"):
             if path.name not in sent:
                 self.experiment.log_file(run, path, GRIDS)
                 sent.add(path.name)

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import itertools
+from contextlib import suppress
 from pathlib import Path
 
 from experiments.store.files import checksum
+from experiments.store.folders import listed_below
 from experiments.store.store import Store
 
 PAGE, MARKDOWN = "report.html", "report.md"
@@ -16,18 +18,18 @@ MORE = "Not shown here: {} rows."
 def report_files(store: Store, sweep: str) -> dict[str, Path]:
     """Return the files of a sweep's report by their path in its folder, without those that are being written."""
     folder = store.report_folder(sweep)
-    found = {path.relative_to(folder): path for path in folder.rglob("*") if path.is_file()}
+    found = {path.relative_to(folder): path for path in listed_below(folder, "*") if path.is_file()}
     visible = {name: path for name, path in found.items() if not any(part.startswith(".") for part in name.parts)}
     return {name.as_posix(): path for name, path in sorted(visible.items())}
 
 
 def report_digest(store: Store, sweep: str) -> str:
     """Return a digest of the content of a sweep's report; "" where there is none."""
-    files = report_files(store, sweep)
-    if not files:
-        return ""
-    lines = "".join(f"{checksum(path)} {name}\n" for name, path in files.items())
-    return hashlib.sha256(lines.encode()).hexdigest()
+    lines: list[str] = []
+    for name, path in report_files(store, sweep).items():
+        with suppress(FileNotFoundError):  # deleted meanwhile
+            lines.append(f"{checksum(path)} {name}\n")
+    return hashlib.sha256("".join(lines).encode()).hexdigest() if lines else ""
 
 
 def main_table(text: str, longest: int) -> str:

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
+import stat
 from importlib.metadata import version
 from pathlib import Path
 
 from experiments.store.files import modified_ns, read_json, write_json
+from experiments.store.folders import listed
 from experiments.store.layout import MLFLOW_DATABASE, RESULT
 from experiments.store.store import Store
 from experiments.sweep.plan import Plan
@@ -51,8 +54,8 @@ class SettledRecord:
 
     def database(self) -> DatabaseState:
         """Return sizes and times of the database's files; any change to the database shows in them."""
-        files = (path for path in self.store.root.glob(f"{MLFLOW_DATABASE}*") if path.is_file())
-        return [[status.st_ino, status.st_size, status.st_mtime_ns] for status in map(Path.stat, sorted(files))]
+        files = filter(None, map(_file_status, listed(self.store.root, f"{MLFLOW_DATABASE}*")))
+        return [[status.st_ino, status.st_size, status.st_mtime_ns] for status in files]
 
     def update_begins(self, looks: bool) -> None:
         """A mirror starts an update. looks: it reads the whole record first, whoever changed that."""
@@ -70,3 +73,12 @@ class SettledRecord:
 
     def _content(self, results: str, database: DatabaseState) -> dict[str, object]:
         return {"version": FORMAT, "mlflow": version("mlflow"), "results": results, "database": database}
+
+
+def _file_status(path: Path) -> os.stat_result | None:
+    """Return the status of a file; None where it is none, or vanishes, as SQLite's journal does with every write."""
+    try:
+        status = path.stat()
+    except FileNotFoundError:
+        return None
+    return status if stat.S_ISREG(status.st_mode) else None

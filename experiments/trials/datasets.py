@@ -112,7 +112,7 @@ def _prepare(store: Store, source: DataSource, files: Origin, folder: Path, on_s
     """
     from edm.data.prepare import FILES, prepare  # heavy: numpy
 
-    place, began = store.folder("data", source.signature), time.time()
+    place, began, started = store.folder("data", source.signature), time.time(), time.monotonic()
     parts = place / DECODED
     parts.mkdir(exist_ok=True)
     try:
@@ -132,7 +132,7 @@ def _prepare(store: Store, source: DataSource, files: Origin, folder: Path, on_s
     parts.rmdir()
     on_step("computing checksums", 0, 0)  # of gigabytes, perhaps
     own = {
-        "preparing_s": time.time() - began,
+        "preparing_s": time.monotonic() - started,
         "code": code_now(store, parts_of(source)),
         "provenance": provenance(began, source.config).to_json(),
     }

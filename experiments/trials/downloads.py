@@ -24,7 +24,8 @@ def run_download(store: Store, task: WeightsDownload, context: TrialContext) -> 
 
     Raises Interrupted where a stop is requested, and UserError where they cannot be had; what has come of them is kept.
     """
-    folder, file, began = store.folder(task.store_kind, task.signature), task.file, time.time()
+    folder, file = store.folder(task.store_kind, task.signature), task.file
+    began, started = time.time(), time.monotonic()
     write_config(folder, task)
     reporter = ProgressReporter(store, context, folder, "MiB", round(file.bytes / MIB, 1))
 
@@ -42,5 +43,6 @@ def run_download(store: Store, task: WeightsDownload, context: TrialContext) -> 
     except WeightsError as error:
         raise UserError(explain(error)) from None
     log.info("%s is there", path)
-    own = {"path": str(path), "bytes": file.bytes, "sha256": file.sha256, "seconds": time.time() - began}
+    seconds = time.monotonic() - started
+    own = {"path": str(path), "bytes": file.bytes, "sha256": file.sha256, "seconds": seconds}
     store.finish(task.signature, WeightsRecord(**own, provenance=provenance(began)))

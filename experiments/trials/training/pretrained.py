@@ -28,7 +28,7 @@ def take_in(store: Store, training: Training, context: TrialContext) -> None:
     Its result has no loss, since nothing is trained. Raises UserError where the file cannot be used, or holds another
     network than when the sweep was planned.
     """
-    pretrained, began = training.pretrained, time.time()
+    pretrained, began, started = training.pretrained, time.time(), time.monotonic()
     assert pretrained is not None
     try:
         model = read_pretrained(pretrained.path)
@@ -43,7 +43,7 @@ def take_in(store: Store, training: Training, context: TrialContext) -> None:
     result = TrainingResult(
         kimg=0.0,
         loss=None,
-        seconds=time.time() - began,
+        seconds=time.monotonic() - started,
         flops=0.0,
         device=device_name(context.device),
         threads=context.threads,

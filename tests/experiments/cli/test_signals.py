@@ -5,6 +5,8 @@ import os
 import signal
 import subprocess
 import sys
+import threading
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,9 +18,11 @@ from experiments.runner.schedule import Schedule
 from experiments.runner.timing import Timing
 from experiments.store.store import Store
 from experiments.sweep.plan import Plan
+from tests import ROOT
 from tests.commandline import invoke, run
 from tests.extending import write_sweep
 from tests.inprocess import without_ray
+from tests.waiting import until
 
 
 @pytest.fixture
@@ -58,6 +62,28 @@ def test_a_signal_while_a_run_plans_ends_it_as_later(number: signal.Signals, tmp
     )
     assert (process.returncode, process.stderr) == (130, "Interrupted.\n")
     assert not (tmp_path / "store").exists()
+
+
+WHILE_LOADING = """
+import sys
+from {module} import {function}
+
+class Press:
+    def find_spec(self, name, *_):
+        if name == "experiments.cli.run":
+            raise KeyboardInterrupt
+
+sys.meta_path.insert(0, Press())
+{function}()
+"""
+
+
+def test_ctrl_c_while_the_command_line_is_loaded_is_answered() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    module, function = project["scripts"]["edm-sweep"].split(":")
+    code = WHILE_LOADING.format(module=module, function=function)
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (130, "Interrupted.\n")
 
 
 @pytest.mark.usefixtures("heard")
@@ -101,3 +127,20 @@ def test_after_ctrl_c_a_script_still_gets_json(tiny_file: Path, store: Store) ->
         done = invoke("run", tiny_file, "--store", store.root, "--json")
     told = json.loads(done.stdout)
     assert done.returncode == 130 and told["interrupted"] and told["done"] == 1 and "cells" not in told
+
+
+@pytest.mark.usefixtures("heard")
+def test_what_is_being_printed_when_a_signal_comes_ends_first(tiny_plan: Plan, store: Store) -> None:
+    printing, said = threading.Lock(), list[str]()
+
+    def say(text: str) -> None:
+        assert printing.acquire(timeout=20), "the answer to the signal waits for what it has interrupted"
+        said.append(text)
+        printing.release()
+
+    with _interruptible(Schedule(tiny_plan, frozenset()), store, "s", say, Timing()):
+        with printing:
+            os.kill(os.getpid(), signal.SIGTERM)
+            assert not said
+        until(lambda: said, 20)
+    assert said[0].startswith("Stopping: ")

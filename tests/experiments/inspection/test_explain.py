@@ -8,6 +8,7 @@ import pytest
 from rich.console import Console
 
 from experiments.cli.views.explanation import explanation_view
+from experiments.inspection import config_diff
 from experiments.inspection.explain import Explanation, explain, explanation_json
 from experiments.runner.resume import open_schedule
 from experiments.store.store import Store
@@ -145,3 +146,10 @@ def test_a_sweep_planned_now_is_the_one_of_its_file(done: tuple[Plan, Store], tm
     record_plan(plan_sweep(load_sweep(changed(tmp_path, ("steps: 3", "steps: 5")))), store)
     found = explain("changed:attention/heun", store)
     assert [step.what for step in found.undone] == ["evaluation"]
+
+
+def test_a_result_that_vanishes_meanwhile_hides_no_other(tmp_path: Path) -> None:
+    (tmp_path / "there").mkdir()
+    (tmp_path / "gone").symlink_to(tmp_path / "nowhere")  # as a folder is that is listed and then removed
+    assert config_diff._newest(tmp_path) == [tmp_path / "there"]
+    assert config_diff._newest(tmp_path / "nowhere") == []

@@ -100,3 +100,17 @@ def test_before_a_training_has_begun_there_is_no_loss(done: tuple[Plan, Store]) 
     shutil.rmtree(store.folder("trainings", plan.cells[3].training.signature))
     log = logs_of(find_one("attention/heun", store), store)[0]
     assert log.last_losses() == [] and log.num_steps is None
+
+
+def test_following_goes_on_in_the_log_of_a_task_that_is_done_again(done: tuple[Plan, Store]) -> None:
+    plan, store = done
+    logs = logs_of(find_one("attention/heun", store), store)
+    log, lock = logs[0].path, store.lock("trainings", plan.cells[3].training.signature)
+
+    def begin_anew(_seconds: float) -> None:
+        log.unlink()
+        log.write_text("from step 0\n")
+        lock.__exit__(None, None, None)
+
+    lock.__enter__()
+    assert [line for _, line in follow(logs, store, begin_anew)] == ["from step 0"]

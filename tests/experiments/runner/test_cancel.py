@@ -15,6 +15,7 @@ from experiments.runner.dispatch import Dispatcher
 from experiments.runner.resume import open_schedule, selected
 from experiments.runner.schedule import Schedule
 from experiments.runner.timing import Timing
+from experiments.store import leases
 from experiments.store.active_runs import active_runs, announced, request_cancellation
 from experiments.store.failures import Failure
 from experiments.store.store import Store
@@ -208,7 +209,6 @@ def test_two_runs_are_both_asked(known: Store) -> None:
     thread.start()
     assert ready.wait(20)
     with announced(known, "s", "tiny_digits"):
-        time.sleep(0)
         assert sorted(asked(known, "attention/heun")["runs"]) == ["s", "t"]
     ending.set()
     thread.join()
@@ -235,3 +235,21 @@ def test_only_takes_patterns_and_refuses_what_meets_no_cell(tiny_plan: Plan, tmp
         open_schedule(tiny_plan, Store(tmp_path), Options(only=("dpm2",)))
     with pytest.raises(UserError, match=r"--only huen: matches no cell of tiny_digits; did you mean 'heun'\?"):
         open_schedule(tiny_plan, Store(tmp_path), Options(only=("huen",)))
+
+
+def test_a_run_begins_although_gc_takes_its_new_folder_for_a_dead_run(known: Store) -> None:
+    taken, wanted = threading.Event(), threading.Event()
+
+    def delete() -> None:
+        with leases.held(known.run_folder("s")):
+            taken.set()
+            wanted.wait(20)
+            time.sleep(0.2)
+
+    thread = threading.Thread(target=delete)
+    thread.start()
+    assert taken.wait(20)
+    wanted.set()
+    with announced(known, "s", "tiny_digits"):
+        assert [run.run_id for run in active_runs(known)] == ["s"]
+    thread.join()

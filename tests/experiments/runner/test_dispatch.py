@@ -248,3 +248,11 @@ def test_workers_that_are_lost_in_a_row_end_it(tiny_plan: Plan, empty: Store) ->
         desk.dispatcher.closed(str(number), "cannot import pydantic")
     assert number == LOST_LIMIT and desk.schedule.finished
     assert "10 workers in a row" in desk.said[-1] and "cannot import pydantic" in desk.said[-1]
+
+
+def test_a_job_may_end_while_the_run_is_given_up(tiny_plan: Plan, empty: Store) -> None:
+    desk, (first, _) = Desk(tiny_plan, empty), longest(tiny_plan)
+    assert desk.next("a") == first
+    desk.dispatcher.abandon("Ray is gone")
+    desk.end("a", first)  # Tune's thread, which was told to leave, takes in the same end
+    assert desk.schedule.states[first] == "withheld" and not desk.dispatcher.running

@@ -174,3 +174,19 @@ def test_a_bounded_number_of_files_is_read(tiny_file: Path, empty: Store, monkey
     for task in (*plan.trainings.values(), *plan.evaluations.values()):
         speeds.seconds(task)
     assert len(read) == opened
+
+
+def test_a_forecast_is_not_disturbed_by_what_finishes_meanwhile(tiny_plan: Plan, empty: Store) -> None:
+    first, _ = two(tiny_plan)
+    speeds, probe = DurationModel(empty, tiny_plan), probes_by_training(tiny_plan)[first.signature]
+
+    class Length(float):
+        """Seconds, during whose look-up Tune's thread reports another task."""
+
+        def as_integer_ratio(self) -> tuple[int, int]:
+            speeds.learn(probe, 8.0)
+            return super().as_integer_ratio()
+
+    speeds.learn(probe, Length(4.0))
+    assert speeds.seconds(probe) == 4.0
+    assert speeds.seconds(probe) > 4.0

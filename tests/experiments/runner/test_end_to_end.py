@@ -118,7 +118,7 @@ def test_mlflows_ui_is_served_on_loopback_and_leaves_no_process(ends: str, fille
         family = psutil.Process(server.pid).children(recursive=True)
         server.send_signal(signal.SIGINT if ends == "Ctrl-C" else signal.SIGKILL)
         assert server.wait(timeout=30) == (0 if ends == "Ctrl-C" else -signal.SIGKILL)
-        assert len(family) > 2 and not psutil.wait_procs(family, timeout=10)[1], "it left processes behind"
+        assert len(family) > 2 and not psutil.wait_procs(family, timeout=60)[1], "it left processes behind"
     finally:
         server.kill()
         server.communicate()

@@ -78,6 +78,27 @@ def test_a_ray_that_has_ended_is_noticed(
     assert ray_here.is_forsaken and lost.value.spent_s == 60.0
 
 
+def test_a_tune_that_has_ended_is_told_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    tune, raised, ending = ray_watch._TuneThread(lambda: None), list[BaseException](), threading.Event()
+    assert tune.ended_within(60.0)
+
+    def work() -> None:
+        try:
+            while not ending.wait(0.01):
+                pass
+        except BaseException as error:
+            raised.append(error)
+
+    other = threading.Thread(target=work)
+    other.start()
+    monkeypatch.setattr(tune._thread, "_ident", other.ident)  # as systems give a thread the number of an ended one
+    tune.tell_to_leave()
+    other.join(0.2)
+    ending.set()
+    other.join()
+    assert not raised
+
+
 def waits_for_ray(ending: threading.Event) -> Callable[[], None]:
     """A Tune that hangs in a lock, as a call into Ray's core does: no exception reaches it there."""
     return lambda: (ending.wait(60), None)[1]
@@ -141,10 +162,12 @@ def look_for(seconds: float, dispatcher: Dispatcher) -> list[str]:
     """Look for workers for a while; what people are told."""
     told: list[str] = []
     dispatcher.notify = told.append
-    workers, until = FirstWorkers(dispatcher), time.monotonic() + seconds
+    workers = FirstWorkers(dispatcher)
+    workers.look()
+    until = time.monotonic() + seconds
     while time.monotonic() < until:
-        workers.look()
         time.sleep(0.01)
+        workers.look()  # at the end in any case, however long a busy machine has kept this process from looking
     return told
 
 

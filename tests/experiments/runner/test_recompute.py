@@ -2,11 +2,13 @@
 
 import json
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from experiments.runner import recompute
 from experiments.runner.options import Options
 from experiments.runner.recompute import make_room, with_dependents
 from experiments.runner.resume import open_schedule
@@ -116,3 +118,19 @@ def test_new_scores_of_old_images_stay_marked(
     execute(open_schedule(plan, store), store)
     assert store.finished(EvaluationResult, evaluation.signature).code["sampler/heun"] == old
     assert evaluation.signature in changes_of(plan, store)
+
+
+def test_what_another_run_has_moved_first_is_passed_over(
+    done: tuple[Plan, Store], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plan, store = done
+    signature = next(iter(plan.evaluations))
+    folder, place = store.folder("evaluations", signature), store.root / "there"
+
+    def places(*_: object) -> Iterator[Path]:
+        folder.rename(store.root / "moved by another run")
+        yield place
+
+    monkeypatch.setattr(recompute, "_places", places)
+    recompute._replace(store, "evaluations", signature)
+    assert not place.exists() and not folder.exists()

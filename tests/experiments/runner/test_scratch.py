@@ -4,6 +4,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -26,8 +27,7 @@ with scratch_folder() as folder:
 
 @pytest.fixture
 def place(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    folder = Path("/tmp/edmplace")
-    folder.mkdir()
+    folder = Path(tempfile.mkdtemp(prefix="edmplace", dir="/tmp"))  # short, and no other run of the tests has it
     monkeypatch.setenv("RAY_TMPDIR", str(folder))
     yield folder
     shutil.rmtree(folder)
@@ -65,7 +65,8 @@ def test_what_is_added_while_a_folder_is_removed_goes_with_the_next_run(
 
 @pytest.mark.parametrize("name", ["RAY_TMPDIR", "TMPDIR"])
 def test_a_long_path_is_passed_over(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("RAY_TMPDIR", raising=False)
+    for other in ("RAY_TMPDIR", "TMPDIR"):
+        monkeypatch.delenv(other, raising=False)
     long = tmp_path / ("x" * 60)
     long.mkdir()
     monkeypatch.setenv(name, str(long))

@@ -5,6 +5,7 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -35,8 +36,7 @@ Start = Callable[..., Path]
 @pytest.fixture(autouse=True)
 def place(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """The only place for temporary files, so that no other run of this machine is seen."""
-    folder = Path(f"/tmp/edmshare{os.getpid()}")
-    folder.mkdir()
+    folder = Path(tempfile.mkdtemp(prefix="edmshare", dir="/tmp"))
     monkeypatch.setattr("experiments.runner.shared_machine.places", lambda: iter([folder]))
     monkeypatch.setattr("experiments.runner.scratch.places", lambda: iter([folder]))
     monkeypatch.setattr(shared_machine, "LOOK_S", 0.0)

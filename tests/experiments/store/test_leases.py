@@ -117,6 +117,15 @@ def test_a_silent_holder_elsewhere_is_replaced_after_a_minute(
     assert first.lost and not second.lost and lease_files(tmp_path) == [".lease-000002"]
 
 
+def test_a_lease_that_is_listed_and_not_there_is_watched_like_any_other(tmp_path: Path, clock: Clock) -> None:
+    (tmp_path / ".lease-000001").symlink_to("nowhere")
+    found = holder(tmp_path, clock.timing)
+    assert found is not None and (found.host, found.pid) == ("unknown", 0)
+    watch(tmp_path, clock, STALE_S)
+    acquire(tmp_path, clock.timing).require()
+    assert lease_files(tmp_path) == [".lease-000002"]
+
+
 def test_a_holder_that_beats_is_never_replaced(tmp_path: Path, clock: Clock, elsewhere: Callable[[], None]) -> None:
     first = acquire(tmp_path, clock.timing)
     elsewhere()

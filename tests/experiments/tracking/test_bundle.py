@@ -261,3 +261,19 @@ def test_nothing_done_is_nothing_to_pack(tiny_plan: Plan, tmp_path: Path) -> Non
     with pytest.raises(UserError, match="no task of it is done in"):
         export(tiny_plan, Store(tmp_path / "store"), tmp_path / "bundle.zip")
     assert not (tmp_path / "bundle.zip").exists()
+
+
+def test_a_file_that_vanishes_while_it_is_packed_is_named(
+    done: tuple[Plan, Store], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plan, store = done
+    folder = store.folder("evaluations", next(reversed(plan.evaluations)))
+
+    def delete(_number: int, _total: int) -> None:
+        shutil.rmtree(folder, ignore_errors=True)
+
+    with pytest.raises(
+        UserError, match=rf"{folder}/.*: was deleted meanwhile, as by 'gc' or another run; export again"
+    ):
+        export(plan, store, tmp_path / "bundle.zip", delete)
+    assert not list(tmp_path.glob("*bundle*"))

@@ -9,6 +9,7 @@ import pytest
 from PIL import Image
 
 from experiments.errors import UserError
+from experiments.store import sweep_records
 from experiments.store.store import Store
 from experiments.store.sweep_records import forget_past, forget_sweep, named_tasks, recorded_sweeps
 from experiments.sweep.plan import Plan
@@ -143,3 +144,11 @@ def test_half_a_record_is_said_to_be_unreadable(tmp_path: Path) -> None:
     path.write_text(path.read_text()[:100])
     with pytest.raises(UserError, match=r"rich.json: cannot be read; run the sweep again from its file"):
         recall_plan("rich", store)
+
+
+def test_two_that_forget_at_once_do_not_meet(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = Store(tmp_path / "store").create()
+    gone = [({"name": "rich"}, tmp_path / "gone.json")]  # as listed before the other deleted it
+    monkeypatch.setattr(sweep_records, "read_past_records", lambda _: gone)
+    forget_past(store)
+    forget_sweep("rich", store)

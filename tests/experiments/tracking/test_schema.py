@@ -1,13 +1,18 @@
 """The tables of MLflow's database: the private functions that are used, and the command in their place."""
 
 import sqlite3
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 from mlflow import MlflowClient
 from mlflow.store.db import utils
 
+from experiments.store.files import temporary_beside
+from experiments.store.layout import MLFLOW_DATABASE
 from experiments.tracking import schema
+from experiments.tracking.database import ensure_database
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # MLflow's own deprecations
 
@@ -56,3 +61,14 @@ def test_without_the_private_functions_the_command_does_it(tmp_path: Path, monke
     set_revision(path, "from-the-future")
     with pytest.raises(RuntimeError, match=r"mlflow db upgrade: .*from-the-future"):
         schema.upgrade(f"sqlite:///{path}")
+
+
+def test_what_a_kill_left_of_a_database_that_was_being_made_is_removed(tmp_path: Path) -> None:
+    path = tmp_path / MLFLOW_DATABASE
+    begin = "import sys; from pathlib import Path; from experiments.store.files import temporary_beside\n"
+    begin += "temporary = temporary_beside(Path(sys.argv[1])); temporary.with_name(f'{temporary.name}-journal').touch()"
+    subprocess.run([sys.executable, "-c", begin, str(path)], check=True)
+    own = temporary_beside(path)  # of a process that still runs
+    assert len(list(tmp_path.iterdir())) == 3
+    ensure_database(path)
+    assert sorted(tmp_path.iterdir()) == sorted([own, path])

@@ -1,5 +1,7 @@
 """A run with nothing left to do loads MLflow only where something may have to be sent or restored."""
 
+import os
+import shutil
 import sqlite3
 import subprocess
 import sys
@@ -12,6 +14,7 @@ import pytest
 from experiments.store.layout import MLFLOW_DATABASE, RESULT
 from experiments.store.store import Store
 from experiments.sweep.plan import Plan
+from experiments.tracking import report_files
 from experiments.tracking import settled as settled_module
 from experiments.tracking.database import embedded_uri
 from experiments.tracking.mirror import Mirror
@@ -127,4 +130,34 @@ def test_a_run_that_was_deleted_is_restored(
     with sqlite3.connect(filled.root / MLFLOW_DATABASE) as database:
         (active,) = database.execute("SELECT count(*) FROM runs WHERE lifecycle_stage = 'active'").fetchone()
     assert active == len(tiny_plan.trainings) + len(tiny_plan.evaluations) + 1  # the report
+    assert settled.holds()
+
+
+@pytest.mark.parametrize("looks", [0, 1])
+def test_a_journal_of_sqlite_may_vanish_at_any_look(
+    looks: int, settled: SettledRecord, filled: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    journal, left, stat = filled.root / f"{MLFLOW_DATABASE}-journal", looks, Path.stat
+    journal.touch()
+
+    def vanishing(path: Path, *, follow_symlinks: bool = True) -> os.stat_result:
+        nonlocal left
+        if path == journal:
+            left -= 1
+            if left < 0:  # another run has written to the database meanwhile
+                journal.unlink(missing_ok=True)
+        return stat(path, follow_symlinks=follow_symlinks)
+
+    monkeypatch.setattr(Path, "stat", vanishing)
+    assert settled.holds() == (looks == 0)
+
+
+def test_a_report_may_vanish_while_it_is_read(settled: SettledRecord, filled: Store, tiny_plan: Plan) -> None:
+    change_the_report(filled, tiny_plan)
+    name = tiny_plan.sweep.name
+    files = report_files.report_files(filled, name)
+    shutil.rmtree(filled.report_folder(name))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(report_files, "report_files", lambda *_: files)  # as they were listed before
+        assert report_files.report_digest(filled, name) == ""
     assert settled.holds()
