@@ -108,7 +108,7 @@ EXAMPLES: dict[str, list[str]] = {
 MORE = {
     "status": """\
 States: `done`; `running` (with place, progress, speed and time left); `failed` (with the reason); `pruned`; `interrupted` (partly
-done, but no run is active: the next run continues it); `waiting` (its training has started); `planned`. With more than 40
+done, but no run is active: the next run continues it); `waiting` (for its training, or for something else that it depends on, which has begun); `planned`. With more than 40
 cells, there is one line per training, and one for each cell that is running, failed or interrupted.
 """,
     "cancel": """\

@@ -72,7 +72,7 @@ has at most 128 KiB, 50 levels, and 50,000 entries with its aliases written out.
 
 | key | default | meaning |
 | --- | --- | --- |
-| `name` | the file's name | Name of the sweep, of its report folder and of its MLflow experiment. Commands accept it in place of the file once the sweep was run. It consists of letters, digits, `_`, `-` and `.`. |
+| `name` | the file's name | Name of the sweep, of its report folder and of its MLflow experiment. Commands accept it in place of the file once the sweep was run. It consists of at most 100 letters, digits, `_`, `-` and `.`. |
 | `data`, `model`, `training`, `sampling`, `evaluation` | see below | Fields that all cells share. |
 | `grid` | one cell | The axes and their values. A mapping is the product of its axes; a list of mappings is the union of their products. |
 | `zip` | none | Axes that change together: their first values make one combination, their second values the next, and so on. Each is combined with every cell of `grid`. A list of mappings makes several such groups. |

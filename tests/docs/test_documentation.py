@@ -36,6 +36,9 @@ PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted(DOCS.glob("*.md")
 # pages whose commands run below; clusters are not to be had here
 RUN = ("README", "cli", "quickstart", "datasets", "sampling", "reports", "running", "mlflow")
 CELL, ABSENT = "nano/attention/guidance=2/heun", "data prepare celeba"  # a data set of 1.4 GB
+# options of the whole command, and of other programs that pages speak of
+OTHERS = {"--help", "--version", "--install-completion", "--retry", "--resume", "--extra", "--signal", "--changed"}
+OTHERS |= {"--python", "--update", "--tiny"}
 SERVES = ("ui", "demo")  # until they are interrupted: test_end_to_end.py and test_page.py start them
 SMALL = {
     "kimg: 50": "kimg: 0.64",
@@ -103,6 +106,23 @@ def test_every_file_that_a_page_names_exists(page: Path) -> None:
     named = re.findall(r"`((?:edm|experiments|reports|sweeps|benchmarks|docs|tests)/[\w./-]*)`", page.read_text())
     absent = {name for name in named if not (ROOT / name).exists()}
     assert not absent, f"{page.name} names {', '.join(sorted(absent))}"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+def test_every_field_that_a_page_names_exists(page: Path) -> None:
+    fields = {f"{name}.{field}" for name, kind in script("sweep_file").CLASSES.items() for field in field_names(kind)}
+    sections = "data|model|training|sampling|evaluation|resources|report"
+    named = set(re.findall(rf"`((?:{sections})\.[a-z_]+)(?=[`:])", page.read_text()))
+    files = {"report.html", "report.md", "report.tex", "model.safetensors"}
+    assert named <= fields | files, f"{page.name} names {', '.join(sorted(named - fields - files))}"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+def test_every_option_that_a_page_names_exists(page: Path) -> None:
+    """In text, where no other program is meant but those of OTHERS."""
+    known = {o for _, c in every_command() for p in c.params for o in (*p.opts, *p.secondary_opts)} | OTHERS
+    named = set(re.findall(r"`(?:[\w -]+ )?(--[a-z-]+)", page.read_text()))
+    assert named <= known, f"{page.name} names {', '.join(sorted(named - known))}"
 
 
 @pytest.mark.parametrize("page", sorted(DOCS.glob("*.md")), ids=lambda page: page.stem)
