@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args, get_origin
 
 ROOT = Path(__file__).parents[2]
 sys.path[0] = str(ROOT)  # from here mlflow.py would be imported as MLflow
@@ -180,11 +180,20 @@ def _row(parameter: Any) -> str | None:
     names = ", ".join(f"`{option}`" for option in sorted(parameter.opts, key=len, reverse=True))
     names += "".join(f" / `{option}`" for option in parameter.secondary_opts)
     default = parameter.opts[0] if parameter.secondary_opts else parameter.default
+    choices = _choices(parameter.type_descriptor.annotation)
+    if not all(choice in text for choice in choices):
+        text += f" One of {', '.join(choices)}."
     if default not in (None, False, (), [], "") and not callable(default):
         text += f" By default {default}."
     if parameter.envvar:
         text += f" Or `{parameter.envvar}`."
     return f"| {names} | {text} |"
+
+
+def _choices(kind: Any) -> list[str]:
+    """The values of an option that takes one of several words."""
+    inner = [choice for arg in get_args(kind) if get_origin(arg) is Literal for choice in get_args(arg)]
+    return list(get_args(kind)) if get_origin(kind) is Literal else inner
 
 
 def _text(text: str) -> str:
