@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args, get_origin
 
 ROOT = Path(__file__).parents[2]
 sys.path[0] = str(ROOT)  # from here mlflow.py would be imported as MLflow
@@ -26,6 +26,7 @@ HEAD = """\
 Made by `docs/scripts/cli.py` from the commands in the code. `edm-sweep COMMAND --help` shows the options as well.
 
 **SWEEP** is a sweep file, or the name of a sweep that was run with this store: the store remembers every sweep that was run.
+`--set`, `--gpus` and `--cpus-per-trial` need the file.
 
 **CELL** is a cell of such a sweep. Its name consists of the values that distinguish it, as in
 `nano/no-attention/guidance=2/heun`. You may give:
@@ -45,11 +46,23 @@ Exit codes: 0 done; 1 some work failed, was cancelled or was not started (`docto
 something outside the tasks that you must fix first (such as a full disk); 130 interrupted. A mistake is reported in one sentence
 on standard error.
 
-A name refers to the sweep that was last run under it, including overrides by `--set`. Results of earlier versions stay in the
+A name refers to the sweep file as it was last run. A run with `--set`, or of only some cells, has
+[a name of its own](running.md#variants-other-values-or-only-some-cells). Results of earlier versions of a file stay in the
 store, and `gc` keeps them unless you give `--past`.
 
 `edm-sweep --install-completion` makes the shell complete commands, options, sweeps and cells. `edm-sweep --version` shows the
 version.
+
+These environment variables change what commands do; an option that is given takes precedence:
+
+| variable | what it sets |
+| --- | --- |
+| `EDM_SWEEP_STORE` | the store, as `--store` does |
+| `MLFLOW_TRACKING_URI` | the MLflow server, as `--tracking-uri` does |
+| `EDM_SWEEP_DATA` | the folder where [downloaded data sets](datasets.md#where-files-are-looked-for) are looked for and kept, by default `sources/` in the store |
+| `EDM_SWEEP_WEIGHTS` | a file with the [weights of Inception or DINOv2](evaluation.md#feature-spaces-and-published-references), or a folder that has it |
+| `EDM_KERNELS` | `torch`: leave out [the kernels of edm-sweep's own](running.md#gpus-and-cores) on a GPU |
+| `CUDA_VISIBLE_DEVICES` | the GPUs that [a run may use](running.md#gpus-and-cores) |
 """
 
 EXAMPLES: dict[str, list[str]] = {
@@ -95,7 +108,7 @@ EXAMPLES: dict[str, list[str]] = {
 MORE = {
     "status": """\
 States: `done`; `running` (with place, progress, speed and time left); `failed` (with the reason); `pruned`; `interrupted` (partly
-done, but no run is active: the next run continues it); `waiting` (its training has started); `planned`. With more than 40
+done, but no run is active: the next run continues it); `waiting` (for its training, or for something else that it depends on, which has begun); `planned`. With more than 40
 cells, there is one line per training, and one for each cell that is running, failed or interrupted.
 """,
     "cancel": """\
@@ -107,9 +120,23 @@ If a sweep that was run with this store refers to something, now or in an earlie
 `--drawings`, `--past` or `--forget` says so. What an active run uses, or an unfinished cell depends on, is never deleted.
 """,
     "run": """\
-The commands of `--on-finish` and `--on-failure` get one JSON object on standard input. `outcome` is `done`, `failed`,
-`interrupted` or `error`; `failed`, `withheld` (not started) and `cancelled` list tasks with the reason; `cells` has the
-results, if the run reached its end. The commands are not run by a shell.
+The commands of `--on-finish` and `--on-failure` are not run by a shell, and are stopped after a minute. They get one JSON
+object on standard input. `run --json` prints the same object without its first four fields:
+
+| field | what it is |
+| --- | --- |
+| `sweep`, `store` | the name of the sweep, the path of the store |
+| `outcome` | `done`; `failed`: a task failed, was cancelled or was not started; `interrupted`; `error`: the run itself ended with an error |
+| `error` | the message of that error, or null |
+| `started`, `done` | how many tasks there were to do, and how many are done |
+| `failed` | the tasks that failed, each with its `name`, `message`, `log` (a path) and `kind` of failure |
+| `blocked` | names of tasks that were not started, because a task that they depend on failed |
+| `withheld` | the reason by name for other tasks that were not started, as with `--budget` |
+| `cancelled`, `pruned` | names of tasks that were cancelled, and of trainings that `--scheduler asha` stopped |
+| `interrupted` | whether Ctrl-C or SIGTERM ended the run |
+| `worked_s` | the sum of the seconds of all tasks |
+| `mlflow_problem` | why MLflow is not up to date, or null |
+| `report`, `cells` | the path of the report's page, and the results of every cell; absent if the run did not reach its end |
 """,
     "export": """\
 A bundle that was changed, or that would write outside its folder, is refused.
@@ -151,12 +178,22 @@ def _row(parameter: Any) -> str | None:
     if "--help" in parameter.opts:
         return None
     names = ", ".join(f"`{option}`" for option in sorted(parameter.opts, key=len, reverse=True))
-    default = parameter.default
+    names += "".join(f" / `{option}`" for option in parameter.secondary_opts)
+    default = parameter.opts[0] if parameter.secondary_opts else parameter.default
+    choices = _choices(parameter.type_descriptor.annotation)
+    if not all(choice in text for choice in choices):
+        text += f" One of {', '.join(choices)}."
     if default not in (None, False, (), [], "") and not callable(default):
         text += f" By default {default}."
     if parameter.envvar:
         text += f" Or `{parameter.envvar}`."
     return f"| {names} | {text} |"
+
+
+def _choices(kind: Any) -> list[str]:
+    """The values of an option that takes one of several words."""
+    inner = [choice for arg in get_args(kind) if get_origin(arg) is Literal for choice in get_args(arg)]
+    return list(get_args(kind)) if get_origin(kind) is Literal else inner
 
 
 def _text(text: str) -> str:

@@ -1,6 +1,6 @@
 """Measure how good standard errors and intervals are where they are least so: `uv run python docs/scripts/error_bars.py`.
 
-Simulations in which the truth is known, for docs/evaluation.md. Seeds are fixed; a few minutes on one core.
+Simulations in which the truth is known, for docs/evaluation.md. Seeds are fixed; about a minute on one core.
 """
 
 from __future__ import annotations

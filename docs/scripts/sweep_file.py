@@ -72,7 +72,7 @@ has at most 128 KiB, 50 levels, and 50,000 entries with its aliases written out.
 
 | key | default | meaning |
 | --- | --- | --- |
-| `name` | the file's name | Name of the sweep, of its report folder and of its MLflow experiment. Commands accept it in place of the file once the sweep was run. It consists of letters, digits, `_`, `-` and `.`. |
+| `name` | the file's name | Name of the sweep, of its report folder and of its MLflow experiment. Commands accept it in place of the file once the sweep was run. It consists of at most 100 letters, digits, `_`, `-` and `.`. |
 | `data`, `model`, `training`, `sampling`, `evaluation` | see below | Fields that all cells share. |
 | `grid` | one cell | The axes and their values. A mapping is the product of its axes; a list of mappings is the union of their products. |
 | `zip` | none | Axes that change together: their first values make one combination, their second values the next, and so on. Each is combined with every cell of `grid`. A list of mappings makes several such groups. |
@@ -80,6 +80,7 @@ has at most 128 KiB, 50 levels, and 50,000 entries with its aliases written out.
 | `seeds` | `[0]` | Training seeds. Each network is trained once per seed. With two or more seeds, the table shows the mean and the standard deviation; with three or more, also a t interval. |
 | `resources` | see below | The GPUs and cores of each trial. Not part of a signature. On CPUs the number of threads may change the last digits of a result. |
 | `report` | see below | What the table shows. Never changes a result. |
+| `extensions` | none | Python files that [add values to fields](extending.md), such as `[ideas.py]`. |
 | `x-...` | none | Any key that begins with `x-` is yours: it may hold anything, such as values with an anchor. |
 
 Any field of `data`, `model`, `training`, `sampling` and `evaluation` can be an axis, written `section.field` with a list
@@ -92,9 +93,8 @@ cells that differ only in sampling or evaluation share one training.
     zip: {training.batch_size: [32, 64], training.lr: [1.0e-4, 2.0e-4]}
     exclude: [{model.preset: big, training.batch_size: 64}]
 
-`extensions: [ideas.py]` loads Python files that add values to fields: [your own](extending.md).
-
-On the command line, `--set section.field=value` overrides a field and `--set 'seeds=[0, 1]'` the seeds.
+On the command line, `--set section.field=value` overrides a field and `--set 'seeds=[0, 1]'` the seeds. A field that is an axis
+of the sweep cannot be overridden.
 
 Fields marked † are not part of a signature: changing one never repeats finished work.
 """

@@ -53,7 +53,8 @@ SETTINGS = {"help_option_names": ["-h", "--help"], "max_content_width": 110}
 HELP = """\
 Fill ablation tables of EDM diffusion models: train, sample and score whatever a sweep still needs.
 
-Exit codes: 0 done; 1 a task failed or a problem was found; 2 wrong input; 130 interrupted with Ctrl-C or SIGTERM.
+Exit codes: 0 done; 1 a task failed or a problem was found; 2 wrong input, or something that you must fix first, such
+as a full disk; 130 interrupted with Ctrl-C or SIGTERM.
 """
 
 app = typer.Typer(

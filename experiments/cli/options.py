@@ -93,5 +93,5 @@ Only = Annotated[
     ),
 ]
 DeviceName = Literal["cpu", "cuda"]
-Device = Annotated[DeviceName | None, typer.Option(help="A GPU by default, if there is one.")]
+Device = Annotated[DeviceName | None, typer.Option(help="Where to draw: on a GPU by default, if there is one.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, for scripts; other output goes to standard error.")]

@@ -61,7 +61,10 @@ OnFinish = Annotated[
 ]
 OnFailure = Annotated[
     str | None,
-    typer.Option(metavar="CMD", help="Like --on-finish, but only if a task failed, was cancelled or was not started."),
+    typer.Option(
+        metavar="CMD",
+        help="Like --on-finish, but only if the run failed, or a task failed, was cancelled or was not started.",
+    ),
 ]
 Check = Annotated[
     bool, typer.Option("--check/--no-check", help="Whether to try the sweep's extensions on random input first.")
@@ -95,8 +98,8 @@ def run(
 ) -> None:
     """Run whatever a sweep still needs and show its table. Safe to repeat.
 
-    Exit codes: 0 if all is done; 1 if a task failed, was cancelled or not started; 2 for wrong input; 130 on Ctrl-C
-    or SIGTERM.
+    Exit codes: 0 if all is done; 1 if a task failed, was cancelled or was not started; 2 for wrong input, or what you
+    must fix first, such as a full disk; 130 on Ctrl-C or SIGTERM.
     """
     requested = read_sweep(sweep, store, overrides_of(set_, gpus, cpus))  # reports a wrong file before more is imported
     hooks, tags = parse_hooks(on_finish, on_failure), parse_tags(tag or [])

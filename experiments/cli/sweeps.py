@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from experiments.errors import UserError
 from experiments.names import is_part
-from experiments.store.sweep_names import is_variant
+from experiments.store.sweep_names import MARK, is_variant
 
 if TYPE_CHECKING:
     from experiments.inputs import InputFiles
@@ -80,9 +80,9 @@ def plan_of(text: str, store: Path, overrides: tuple[str, ...] = ()) -> Plan:
 def _refuse_overrides(text: str, overrides: tuple[str, ...]) -> None:
     """Raise UserError where a sweep without a file is to be changed."""
     if overrides:
-        key = overrides[0].partition("=")[0]
+        key, whole = overrides[0].partition("=")[0], text.partition(MARK)[0]
         raise UserError(
-            f"{text}: {key} can only be overridden for a sweep file; give the file, such as sweeps/{text}.yaml"
+            f"{text}: {key} can only be overridden for a sweep file; give the file, such as sweeps/{whole}.yaml"
         )
 
 

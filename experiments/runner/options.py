@@ -15,11 +15,11 @@ class Options:
     retries: how often a failed task is tried again. budget_s: the most seconds of GPUs (without GPUs: of trials) to
     use; None is no limit. asha: whether to stop trainings whose validation loss is among the worst. address: of a Ray
     cluster; None starts Ray on this machine. only: names or patterns of the cells to run; all cells if empty. tags:
-    recorded with every result. recompute: whether to do results again that other code than today's has made. check:
-    whether to try extensions on random input first. timing: how long the run waits; tests wait less. restartable:
-    whether the caller starts the run again, in a new process, where RayLost is raised; otherwise such a run ends.
-    spent_s: seconds of the budget that were used before. missing: whether to train networks again that were deleted,
-    although what was made from them is done.
+    recorded with every result. recompute: whether to do results again that other code than today's has made. missing:
+    whether to train deleted networks again whose evaluations are done. check: whether to try extensions on random input
+    first. timing: how long the run waits; tests wait less. restartable: whether the caller starts the run again, in a
+    new process, where RayLost is raised; otherwise such a run ends. spent_s: seconds of the budget that were used
+    before.
     """
 
     retries: int = 1

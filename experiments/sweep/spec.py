@@ -69,11 +69,12 @@ class ReportConfig:
     rows: Axes that label the rows. `None`: all axes that are not columns.
     columns: Axes that label the columns.
     metrics: Metrics to show, such as `[fid_test, class_accuracy]`. KID takes the place of an FID that would mean
-        nothing. `None`: all.
+        nothing. `None`: all, in several tables.
     title: Title of the table.
     caption: What to say below the title.
     baseline: Axis values to compare with, such as `{model.attention: true}`. Every score is followed by its difference
-        to the cell that has these values and is equal otherwise, with the 95% interval and the p value.
+        to the cell that has these values and is equal otherwise, with the 95% interval and the p value, which is not
+        corrected for the number of comparisons.
     changes: Label each row by what it changes of the baseline, such as `optimizer=adamw`, instead of by all axes, and
         show the difference to the baseline after every score. What `baseline` leaves open is as in the first cell.
     costs: Columns that say what the cells cost. `training_s` is seconds of training; `gpu_hours` is empty without GPUs.

@@ -8,16 +8,22 @@ import shutil
 import subprocess
 from contextlib import nullcontext
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import pytest
 import typer
 from PIL import Image
 
+from edm.kernels.available import SWITCH
 from experiments.cli.main import app
+from experiments.cli.views.summary import summary_json
+from experiments.environment import DATA_VARIABLE, STORE_VARIABLE, WEIGHTS_VARIABLE
+from experiments.runner.run import Summary
+from experiments.store import layout
 from experiments.store.results import EvaluationResult
 from experiments.store.store import Store
+from experiments.store.sweep_names import selection_text, variant_name
 from experiments.sweep.spec import field_names
 from experiments.tracking.records import record_plan
 from tests import commandline
@@ -30,6 +36,9 @@ PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted(DOCS.glob("*.md")
 # pages whose commands run below; clusters are not to be had here
 RUN = ("README", "cli", "quickstart", "datasets", "sampling", "reports", "running", "mlflow")
 CELL, ABSENT = "nano/attention/guidance=2/heun", "data prepare celeba"  # a data set of 1.4 GB
+# options of the whole command, and of other programs that pages speak of
+OTHERS = {"--help", "--version", "--install-completion", "--retry", "--resume", "--extra", "--signal", "--changed"}
+OTHERS |= {"--python", "--update", "--tiny"}
 SERVES = ("ui", "demo")  # until they are interrupted: test_end_to_end.py and test_page.py start them
 SMALL = {
     "kimg: 50": "kimg: 0.64",
@@ -99,11 +108,63 @@ def test_every_file_that_a_page_names_exists(page: Path) -> None:
     assert not absent, f"{page.name} names {', '.join(sorted(absent))}"
 
 
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+def test_every_field_that_a_page_names_exists(page: Path) -> None:
+    fields = {f"{name}.{field}" for name, kind in script("sweep_file").CLASSES.items() for field in field_names(kind)}
+    sections = "data|model|training|sampling|evaluation|resources|report"
+    named = set(re.findall(rf"`((?:{sections})\.[a-z_]+)(?=[`:])", page.read_text()))
+    files = {"report.html", "report.md", "report.tex", "model.safetensors"}
+    assert named <= fields | files, f"{page.name} names {', '.join(sorted(named - fields - files))}"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+def test_every_option_that_a_page_names_exists(page: Path) -> None:
+    """In text, where no other program is meant but those of OTHERS."""
+    known = {o for _, c in every_command() for p in c.params for o in (*p.opts, *p.secondary_opts)} | OTHERS
+    named = set(re.findall(r"`(?:[\w -]+ )?(--[a-z-]+)", page.read_text()))
+    assert named <= known, f"{page.name} names {', '.join(sorted(named - known))}"
+
+
 @pytest.mark.parametrize("page", sorted(DOCS.glob("*.md")), ids=lambda page: page.stem)
 def test_no_link_of_a_page_leaves_the_site(page: Path) -> None:
     links = re.findall(r"\]\(([^)#\s]+)", page.read_text())
     outside = [link for link in links if "://" not in link and not (page.parent / link).resolve().is_relative_to(DOCS)]
     assert not outside, f"{page.name} links to {', '.join(outside)}, which mkdocs build --strict refuses"
+
+
+def test_every_page_is_two_clicks_from_the_readme() -> None:
+    pages = {page.name for page in DOCS.glob("*.md")} - {"index.md"}
+    absent = pages - set(re.findall(r"\]\(([\w-]+\.md)", (DOCS / "index.md").read_text()))
+    assert "](docs/index.md)" in (ROOT / "README.md").read_text()
+    assert not absent, f"index.md does not lead to {', '.join(sorted(absent))}"
+
+
+def test_the_summary_of_a_run_is_described_field_by_field() -> None:
+    table = (DOCS / "cli.md").read_text().split("\n## run\n")[1].split("\n    edm-sweep")[0]
+    described = {
+        name for row in re.findall(r"^\| (`.+?) \|", table, re.MULTILINE) for name in re.findall(r"`(\w+)`", row)
+    }
+    assert described == {*summary_json(Summary(0, 0)), "sweep", "store", "outcome", "error", "report", "cells"}
+
+
+def test_every_environment_variable_is_in_the_page_of_the_command_line() -> None:
+    page = (DOCS / "cli.md").read_text()
+    for name in (STORE_VARIABLE, DATA_VARIABLE, WEIGHTS_VARIABLE, SWITCH):
+        assert f"| `{name}` |" in page
+    for name in (parameter.envvar for _, command in every_command() for parameter in command.params):
+        assert name is None or f"| `{name}` |" in page
+
+
+def test_the_page_of_the_store_names_its_folders() -> None:
+    page = (DOCS / "store.md").read_text()
+    folders = {*get_args(layout.StoreKind), layout.DAMAGED, layout.REPLACED, layout.CODE, layout.RUNS}
+    absent = {name for name in folders if f"      {name}/" not in page}
+    assert not absent, f"store.md does not name {', '.join(sorted(absent))}"
+
+
+def test_the_example_of_a_variants_name_is_what_a_run_gives_it() -> None:
+    name = variant_name("digits", [selection_text(["nano/heun"])])
+    assert f"`{name}` for `--only nano/heun`" in (DOCS / "running.md").read_text()
 
 
 def test_the_api_page_names_what_is_there() -> None:

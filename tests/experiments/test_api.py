@@ -32,7 +32,7 @@ def test_the_page_does_what_it_says(prepared: Path, tmp_path: Path, monkeypatch:
     for name in ("EDM_SWEEP_STORE", "MLFLOW_TRACKING_URI"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
-    assert len(BLOCKS) == 4
+    assert len(BLOCKS) == 5
     names: dict[str, object] = {}
     for code, expected in BLOCKS:
         output = io.StringIO()

@@ -20,6 +20,7 @@ from tests.datafiles import image_tree
 from tests.inprocess import CONTEXT
 from tests.planning import load_sweep, plan_sweep
 
+ROOT = Path(__file__).parents[3]
 SWEEP = """\
 name: birds
 data:       {{name: folder, path: {folder}, resolution: 8}}
@@ -89,3 +90,13 @@ def test_without_its_network_it_goes_on_from_the_store(tmp_path: Path, store: St
     said = command("plan", "birds", store=store)
     told = " ".join(said.output.split())
     assert said.exit_code == 0 and "own.safetensors: does not exist; " in told and "1 pretrained network" in told
+
+
+@pytest.mark.parametrize("words", [("plan", "--set", "training.kimg=1"), ("run", "--gpus", "0")], ids=["plan", "run"])
+def test_overrides_of_a_variant_by_its_name_ask_for_the_file_of_its_sweep(store: Store, words: tuple[str, ...]) -> None:
+    record_plan(plan_sweep(load_sweep(ROOT / "sweeps" / "digits.yaml", ("evaluation.images=100",))), store)
+    said = command(words[0], "digits@evaluation.images=100", *words[1:], store=store)
+    assert said.exit_code != 0 and isinstance(said.exception, UserError)
+    assert str(said.exception).endswith(
+        "can only be overridden for a sweep file; give the file, such as sweeps/digits.yaml"
+    )
