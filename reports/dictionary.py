@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pandas as pd
 
-from reports.metrics import METRICS, title_of
+from reports.metrics import METRICS, unscaled_title
 
 PARAMETERS = ("data.", "model.", "training.", "sampling.", "evaluation.")  # how a frame's columns of parameters begin
 MEANINGS = {  # with units
@@ -34,7 +34,6 @@ ENDINGS = {
 }
 PREFIXES = {"noise_": "{} of images of pure noise", "real_": "{} of real images, held out from the reference"}
 UNITS = {"truncation": "grey levels", "class_accuracy": "share", "nn_copied": "share"}
-SCALE = " ×10³"  # of a metric's title in tables; the file has it unscaled
 CHANCE = "standard deviation of {} if nothing is copied, over random splits of the real images"
 METRIC_NAMES = {"nn_ratio": "median distance to the nearest train image by that to the nearest test image"}
 
@@ -63,7 +62,7 @@ def _describe(column: str) -> tuple[str, str]:
 
 def _describe_metric(column: str) -> tuple[str, str]:
     unit = next((unit for start, unit in UNITS.items() if column.startswith(start)), "")
-    title = title_of(column).replace(SCALE, "") if column in METRICS else column
+    title = unscaled_title(column) if column in METRICS else column
     return next((text for start, text in METRIC_NAMES.items() if column.startswith(start)), title), unit
 
 

@@ -13,7 +13,7 @@ from reports.averages import margin_of, sum_of, with_common_seeds
 from reports.charts import MAX_SERIES, Axis, Chart, ChartPoint, Palette, Series, finite
 from reports.entries import TableEntry
 from reports.layout import columns_with_values
-from reports.metrics import PREFERRED_SPLITS, shown, title_of
+from reports.metrics import PREFERRED_SPLITS, metric_info, shown, title_of
 from reports.report import Report
 from reports.rows import CellRow, cell_rows
 from reports.scores import sample_of
@@ -22,6 +22,7 @@ from reports.tables import ResultTable, comparable_groups
 from reports.values import in_words, label_value, short_axes, show_value
 
 ItemT = TypeVar("ItemT")
+ValueT = TypeVar("ValueT", float, float | None)
 MAX_DOTS = 60
 MAX_COLOURED = 7  # values of the axis that colours show
 FARTHEST_BASELINE = 2.0  # in spans of all dots; a line that is farther away would squeeze the dots together
@@ -224,6 +225,7 @@ class ChartMaker:
             for x, group in places
         ]
         points = [replace(p, text=f"{p.text}: {shown(metric, p.y, p.y_margin)}") for p in points]
+        points = [replace(p, y=_in_unit(metric, p.y), y_margin=_in_unit(metric, p.y_margin)) for p in points]
         return Series(name, self.palette.colour(colour, value) if colour else 0, tuple(points), is_line=True)
 
     def _point(self, x: float, rows: list[CellRow], metric: str) -> ChartPoint:
@@ -254,7 +256,8 @@ class ChartMaker:
         ]
         hidden = [axis for axis in self.axes if axis != colour]
         bars = _bars([p for s in series for p in s.points])
-        caption = " ".join(filter(None, ("Every point is a cell.", bars, self._not_shown(hidden))))
+        point = f"Every point is {'the mean of a cell over its seeds' if len(places) < len(rows) else 'a cell'}."
+        caption = " ".join(filter(None, (point, bars, self._not_shown(hidden))))
         axes = Axis(_unit_title(x)), Axis(_unit_title(y))
         return Chart(key + self.suffix, title, caption, *axes, tuple(series), None, self._name(colour))
 
@@ -262,7 +265,8 @@ class ChartMaker:
         (x_value, x_margin), (y_value, y_margin) = self._average(cells, x), self._average(cells, y)
         name = ", ".join(label_value(self.names[axis], cells[0][axis]) for axis in self.axes)
         text = f"{name}: {title_of(x)} {shown(x, x_value, x_margin)}, {title_of(y)} {shown(y, y_value, y_margin)}"
-        return ChartPoint(x_value, y_value, text, x_margin, y_margin)
+        places = _in_unit(x, x_value), _in_unit(y, y_value)
+        return ChartPoint(*places, text, _in_unit(x, x_margin), _in_unit(y, y_margin))
 
     # axes and captions ----------------------------------------------------------------------------
 
@@ -314,6 +318,11 @@ def _pareto(lines: Sequence[Series]) -> Series | None:
 
 def _unit_title(metric: str) -> str:
     return "truncation error (grey levels)" if metric == "truncation_rms" else title_of(metric)
+
+
+def _in_unit(metric: str, value: ValueT) -> ValueT:
+    """Return a value of a metric, or half of its interval, in the unit that the metric's title says, as tables do."""
+    return value if value is None else value * metric_info(metric).scale
 
 
 def _grouped(items: Iterable[ItemT], key: Callable[[ItemT], Any]) -> list[tuple[Any, list[ItemT]]]:

@@ -21,6 +21,7 @@ MAX_DECIMALS = 6  # of numbers without errors
 FINEST_DECIMALS = 12  # of numbers with errors, which say that their digits mean something
 MINUS = re.compile(r"(?<![\w.])-(?=\d)")  # a hyphen that is a minus sign
 NORMAL_95 = 1.959964  # standard errors to either side of a 95% interval
+SCALE = " ×10³"  # of a metric's title in tables; files and other programs have it unscaled
 ROUNDING = 1e-12  # an error or a spread is rounding if it is smaller than this, relative to its values
 
 
@@ -50,7 +51,7 @@ class MetricInfo:
 
 def _split_metrics(split: str) -> dict[str, MetricInfo]:
     return {
-        f"kid_{split}": MetricInfo("KID ×10³", "lower", "fidelity", split, scale=1000.0),
+        f"kid_{split}": MetricInfo(f"KID{SCALE}", "lower", "fidelity", split, scale=1000.0),
         f"precision_{split}": MetricInfo("precision", "higher", "fidelity", split),
         f"recall_{split}": MetricInfo("recall", "higher", "fidelity", split),
         f"density_{split}": MetricInfo("density", "higher", "fidelity", split),
@@ -95,6 +96,11 @@ def metric_info(metric: str) -> MetricInfo:
 def title_of(metric: str) -> str:
     """Return the title of a metric, such as "FID test" for "fid_test"."""
     return metric_info(metric).title
+
+
+def unscaled_title(metric: str) -> str:
+    """Return the title of a metric for a number as files have it: "KID test" for "kid_test"."""
+    return title_of(metric).replace(SCALE, "")
 
 
 def shown(

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import difflib
 import itertools
 import os
 import stat
+import unicodedata
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
@@ -65,10 +67,27 @@ def list_files(root: Path, on_progress: OnProgress = ignore_progress) -> Listing
         regular = map(caught(partial(_require_regular, root)), _counted(_walk(root), on_progress))
         return _sorted_out("", require_all(regular))
     if not root.exists():
-        raise DataError(f"{root}: no such folder; give a folder or a zip archive of images")
+        raise DataError(f"{root}: no such folder; {_resembling(root) or 'give a folder or a zip archive of images'}")
     if not root.is_file():
         raise DataError(f"{root}: is {kind_of(root.stat().st_mode)}; give a folder or a zip archive of images")
     return _list_archive(root)
+
+
+def _resembling(root: Path) -> str | None:
+    """Return which place a person may have meant, beside the first missing folder of a path; None without one."""
+    missing = next(path for path in (*reversed(root.parents), root) if not path.exists())
+    try:
+        names = {unicodedata.normalize("NFC", entry.name).lower(): entry.name for entry in os.scandir(missing.parent)}
+    except OSError:
+        return None
+    wanted = unicodedata.normalize("NFC", missing.name)
+    close = difflib.get_close_matches(wanted.lower(), names, n=1)
+    if not close:
+        return None
+    found = names[close[0]]
+    if unicodedata.normalize("NFC", found) == wanted:
+        return f"{found!r} looks the same but has its accents in another Unicode form; rename it, or copy its name"
+    return f"did you mean {str(missing.with_name(found))!r}?"
 
 
 def remedy_without_images(left_out: Iterable[LeftOut]) -> str:

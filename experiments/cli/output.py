@@ -81,5 +81,13 @@ def store_option(root: Path) -> list[str]:
 
 def command_here(*arguments: str) -> str:
     """Return a command as a person would type it here, beginning with `uv run` if this one was."""
-    runner = ["uv", "run"] if "UV_RUN_RECURSION_DEPTH" in os.environ else []
-    return redacted_command([*runner, "edm-sweep", *arguments])
+    return redacted_command([*_runner(), "edm-sweep", *arguments])
+
+
+def _runner() -> list[str]:
+    """How the command is started here; outside of the checkout uv has to be told where that is."""
+    if "UV_RUN_RECURSION_DEPTH" not in os.environ:
+        return []
+    here, project = Path.cwd(), Path(sys.prefix).parent
+    is_elsewhere = (project / "pyproject.toml").exists() and project not in (here, *here.parents)
+    return ["uv", "run", *(["--project", str(project)] if is_elsewhere and "UV_PROJECT" not in os.environ else [])]

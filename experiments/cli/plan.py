@@ -36,7 +36,8 @@ def plan(
 ) -> None:
     """Show what `run` would do and what it would cost.
 
-    Nothing is started or written, except that --calibrate runs each network for a few seconds.
+    Nothing is started or written, except that --calibrate runs each network for a few seconds and that damaged
+    files are set aside in the store.
     """
     requested = read_sweep(sweep, store, overrides_of(set_, gpus, cpus))  # reports a wrong file before more is imported
     from experiments.runner.options import Options

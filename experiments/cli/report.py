@@ -14,7 +14,7 @@ from experiments.cli.options import AsJson, Overrides, StoreFolder, SweepArgumen
 from experiments.cli.output import command_here, console_for, print_json, say
 from experiments.cli.parsing import parse_allowed, parse_formats
 from experiments.cli.report_sources import ReportOptions, Source, opened_sources, report_of
-from experiments.cli.sweeps import plan_of
+from experiments.cli.sweeps import changed_images, plan_of
 from experiments.environment import DEFAULT_STORE
 from experiments.errors import UserError
 
@@ -93,7 +93,7 @@ def report(
             return
         made = report_of(sources, options)
         page = write_page(made, out or _report_folder(place, sources), formats)
-        show_tables(made, ", ".join(dict.fromkeys(source.place for source in sources)), console)
+        _show_tables(made, sources, console)
         if figures is not None:
             write_paper_figures(made, figures, console)
     if as_json:
@@ -101,6 +101,15 @@ def report(
     say(console, f"Report: {page}")
     if open_:
         typer.launch(str(page))
+
+
+def _show_tables(report: Report, sources: Sequence[Source], console: Console) -> None:
+    """Print the tables, and which of the sweeps have other images than when they were run."""
+    show_tables(report, ", ".join(dict.fromkeys(source.place for source in sources)), console)
+    for source in sources:
+        if source.has_own_record:  # neither a bundle's nor a server's
+            for remark in changed_images(source.plan, source.store):
+                say(console, f"Warning: {remark}")
 
 
 def _report_folder(store: Store, sources: Sequence[Source]) -> Path:

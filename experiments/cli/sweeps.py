@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from experiments.store.store import Store
     from experiments.sweep.plan import Plan
     from experiments.sweep.spec import Sweep
+    from experiments.sweep.tasks import DataSource
 
 SWEEP_FILES = (".yaml", ".yml")
 
@@ -127,7 +128,7 @@ def _planned(requested: RequestedSweep, store: Store) -> Plan:
     from experiments.sweep.plan import plan_sweep
 
     try:
-        return plan_sweep(requested.sweep, requested.inputs, holdings=store)
+        plan = plan_sweep(requested.sweep, requested.inputs, holdings=store)
     except (DataError, UserError) as error:
         name = requested.record
         plan = _plan_of_held(name, store) if name is not None else None
@@ -135,6 +136,31 @@ def _planned(requested: RequestedSweep, store: Store) -> Plan:
             where = f"{name}: " if name is not None else ""
             raise UserError(f"{where}{error}") from None
         return replace(plan, remarks=(f"{error}; {name} goes on from what the store holds of it", *plan.remarks))
+    return replace(plan, remarks=(*changed_images(plan, store), *plan.remarks))
+
+
+def changed_images(plan: Plan, store: Store) -> list[str]:
+    """Return a sentence for each folder of images that has changed since the last run of the sweep."""
+    from experiments.store.sweep_records import recorded_sweeps
+    from experiments.tracking.records import recall_plan
+
+    folders = [source for source in plan.sources.values() if source.config.name == "folder"]
+    new = [source for source in folders if not store.has_result(source.store_kind, source.signature)]
+    name, before = plan.sweep.name, {}
+    if new and name in recorded_sweeps(store):
+        with suppress(UserError):  # a record that cannot be read
+            before = {source.config: source for source in recall_plan(name, store).sources.values()}
+    return [
+        f"{source.config.path}: has other images than at the last run of {name} ({_num_images(before[source.config])} "
+        f"then, {_num_images(source)} now), so that no earlier result holds for them; with the earlier images, these "
+        "results count again"
+        for source in new
+        if source.config in before
+    ]
+
+
+def _num_images(source: DataSource) -> str:
+    return f"{sum(number for _, number in source.splits):,}"
 
 
 def _plan_of_held(name: str, store: Store) -> Plan | None:

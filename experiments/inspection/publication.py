@@ -6,12 +6,12 @@ import json
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import yaml
 
-from edm.config import SamplingConfig
+from edm.config import DataConfig, EvaluationConfig, SamplingConfig
 from edm.files import MODEL
 from experiments.errors import UserError
 from experiments.inspection.compare import NORMAL_95
@@ -21,9 +21,10 @@ from experiments.store.results import EvaluationResult
 from experiments.store.store import Store
 from experiments.sweep.metrics import ERRORS
 from experiments.sweep.tasks import Evaluation
-from reports.metrics import CHANCE_NOTE, METRICS, shown, title_of
+from reports.metrics import CHANCE_NOTE, METRICS, shown, title_of, unscaled_title
 
 CARD, ATTRIBUTES = "README.md", ".gitattributes"
+IMAGES = "THESE_IMAGES"  # what a card calls the place of a folder of images
 TASK = "unconditional-image-generation"  # the hub's name for all that draw from noise
 
 
@@ -109,7 +110,7 @@ def model_card(
 def _metadata(title: str, evaluation: Evaluation, result: EvaluationResult) -> dict[str, object]:
     data = evaluation.training.data.config.name
     metrics = [
-        {"type": metric, "name": title_of(metric), "value": result.metrics[metric]} for metric in _metrics(result)
+        {"type": metric, "name": unscaled_title(metric), "value": result.metrics[metric]} for metric in _metrics(result)
     ]
     own = {"task": {"type": TASK}, "dataset": {"type": data, "name": data}, "metrics": metrics}
     return {
@@ -159,17 +160,17 @@ def _scores_note(evaluation: Evaluation, result: EvaluationResult) -> str:
 
 
 def _commands(evaluation: Evaluation) -> str:
-    default, sampling = asdict(SamplingConfig()), json.loads(json.dumps(asdict(evaluation.sampling)))
-    given = {name: v for name, v in sampling.items() if name in ("sampler", "steps") or v != default[name]}
-    shown_sampling = yaml.safe_dump(given, sort_keys=False, default_flow_style=True, width=10_000).strip()
+    data = evaluation.training.data.config
+    images = {"path": IMAGES} if data.name == "folder" else {}  # where they are is nobody else's business
+    note = f", where {IMAGES} is the folder of the images that it was trained on" if images else ""
     return f"""\
-In a sweep file of edm-sweep, whose rows then draw the images above again, bit for bit on the same kind of device:
+In a sweep file of edm-sweep, whose rows then draw the images above again, bit for bit on the same kind of device{note}:
 
     name: published
-    data:       {{name: {evaluation.training.data.config.name}}}
+    data:       {_given(data, ("name",), **images)}
     model:      {{from: THIS_FOLDER}}
-    sampling:   {shown_sampling}
-    evaluation: {{images: {evaluation.config.images}, features: {evaluation.config.features}}}
+    sampling:   {_given(evaluation.sampling, ("sampler", "steps"))}
+    evaluation: {_given(replace(evaluation.config, statistics=None), ("images", "features"))}
 
     edm-sweep run published.yaml
 
@@ -177,6 +178,16 @@ In Python:
 
     import edm
     denoiser = edm.load("THIS_FOLDER")  # (x, sigma, label) -> denoised"""
+
+
+def _given(config: DataConfig | SamplingConfig | EvaluationConfig, always: tuple[str, ...], **instead: str) -> str:
+    """Return a section of a sweep file: some fields always, others if they differ from their defaults.
+
+    instead: values to write in place of the configuration's.
+    """
+    default, values = (json.loads(json.dumps(asdict(each))) for each in (type(config)(), config))
+    given = {name: value for name, value in values.items() if name in always or value != default[name]}
+    return yaml.safe_dump({**given, **instead}, sort_keys=False, default_flow_style=True, width=10_000).strip()
 
 
 def _origin(evaluation: Evaluation, result: EvaluationResult) -> str:

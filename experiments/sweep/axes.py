@@ -17,7 +17,7 @@ from experiments.sweep.diagnostics import (
     suggest_axis,
 )
 from experiments.sweep.document import Document, Location
-from experiments.sweep.remedies import as_list, for_number, is_stray_number
+from experiments.sweep.remedies import as_list, for_number, for_single_seed, is_stray_number
 from experiments.sweep.spec import SECTIONS, SETTINGS, Axes, Cell, field_names
 from experiments.wording import did_you_mean, shortened
 
@@ -277,5 +277,7 @@ def read_seeds(document: Document) -> tuple[int, ...]:
 
 
 def _seeds_advice(seeds: Any) -> str:
+    if isinstance(seeds, int) and not isinstance(seeds, bool) and seeds >= 0:
+        return for_single_seed(seeds)
     numbers = as_list(str(seeds))
     return f"write {numbers}" if re.fullmatch(r"\[\d+(, \d+)*\]", numbers) else SEEDS

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import itertools
 import math
-from typing import TYPE_CHECKING, Any
+import re
+from typing import TYPE_CHECKING, Any, get_type_hints
 
 from edm.config import FieldError, GuideConfig
 from experiments.sweep.document import Document, Location, dotted
 from experiments.sweep.remedies import (
+    SEED_KEYS,
     as_list,
     field_and_value,
     for_number,
     for_number_as_text,
+    for_seed,
     for_stray_number,
+    for_word_of_others,
     is_stray_number,
 )
 from experiments.sweep.spec import NESTED, SECTIONS, SETTINGS, TOP_LEVEL, attribute, field_names
@@ -76,10 +80,17 @@ def require_key(document: Document, key: str, known: tuple[str, ...], location: 
     if field is not None:
         advice = for_stray_number(str(field[-1]), document.written[field], key)
         raise document.error(location, f"{dotted(field)}: {advice}")
-    joined = field_and_value(key, known)
+    raise document.error(location, f"{shortened(title)}: unknown field; {_for_unknown(document, key, known, location)}")
+
+
+def _for_unknown(document: Document, key: str, known: tuple[str, ...], location: Location) -> str:
+    """What to write instead of a key that is not one of the known ones."""
+    if joined := field_and_value(key, known):
+        return f"write '{joined}'"
+    if key in SEED_KEYS:
+        return for_seed(document.written.get(location, "0, 1"))
     elsewhere = _place_of(key, document) if known == TOP_LEVEL else None
-    advice = f"write '{joined}'" if joined else elsewhere or suggest(key, known)
-    raise document.error(location, f"{shortened(title)}: unknown field; {advice}")
+    return elsewhere or for_word_of_others(key, known) or suggest(key, known)
 
 
 def field_before(document: Document, location: Location) -> Location | None:
@@ -120,9 +131,26 @@ def not_a_list(value: Any, written: str | None) -> str:
     return f"{show_value(value)} is not a list of values; write {as_list(written or show_value(value))}"
 
 
+def in_place_of_one(axis: str, values: tuple[Any, ...]) -> str:
+    """Return what is wrong with a list in the place of one value: most likely an axis was meant."""
+    listed = _bare(values)
+    return f"{listed} is a list of values; write one of them, or compare them by '{axis}: {listed}' under 'grid:'"
+
+
+def _bare(value: Any) -> str:
+    """A value as show_value returns it, but without quotes that YAML does not need."""
+    return re.sub(r"'([A-Za-z_][\w.-]*)'", r"\1", show_value(value))
+
+
+def takes_lists(kind: type, key: str) -> bool:
+    """Return whether a field of a dataclass may have a list as its value."""
+    hints = get_type_hints(kind)
+    return "tuple" in str(hints.get(attribute(kind, key)))
+
+
 def explain(details: list[ErrorDetails], kind: type) -> tuple[Location, str]:
     """Return where in a section pydantic found a wrong value, and a sentence about it. kind: the section's class."""
-    detail = details[0]
+    detail = _deepest(details)
     location: Location = tuple(
         part for part in _keys(detail["loc"], kind) if not isinstance(part, str) or part in field_names(kind)
     )
@@ -138,6 +166,14 @@ def explain(details: list[ErrorDetails], kind: type) -> tuple[Location, str]:
         return location[:1], f"{show_value(detail['input'])} is not a range; write [low, high]"
     choices = _choices(details)
     return location, not_a_choice(detail["input"], choices, _kind(details)) if choices else _wrong_type(detail)
+
+
+def _deepest(details: list[ErrorDetails]) -> ErrorDetails:
+    """The problem to tell of: the first, or where that is with a list as a whole, one with an entry of the list."""
+    first = details[0]
+    if not isinstance(first["input"], tuple | list):
+        return first
+    return next((d for d in details if d["loc"][:1] == first["loc"][:1] and isinstance(d["loc"][-1], int)), first)
 
 
 def _keys(location: Location, kind: type) -> Location:
@@ -168,6 +204,8 @@ def not_a_choice(value: Any, choices: tuple[str, ...], kind: str | None = None) 
 def _wrong_type(detail: ErrorDetails) -> str:
     value = detail["input"]
     start = next((start for start in EXPECTED if detail["type"].startswith(start)), None)
+    if detail["type"] == "literal_error":
+        return not_a_choice(value, _words(detail))
     if start is None:
         return f"{show_value(value)} is not valid ({detail['msg']}); write another value"
     advice = _advice(start, value)
@@ -198,7 +236,11 @@ def _choices(details: list[ErrorDetails]) -> tuple[str, ...]:
     literals = [detail for detail in same if detail["type"] == "literal_error"]
     if not literals or isinstance(details[0]["input"], tuple | list):
         return ()
-    texts = (detail.get("ctx", {})["expected"].replace(" or ", ", ").split(", ") for detail in literals)
-    words = [part.strip("' ") for part in itertools.chain(*texts)]
+    words = itertools.chain(*map(_words, literals))
     switches = SWITCHES if any(detail["type"].startswith("bool") for detail in same) else ()
     return (*switches, *words)
+
+
+def _words(detail: ErrorDetails) -> tuple[str, ...]:
+    """The words that a field accepts, as pydantic lists them."""
+    return tuple(part.strip("' ") for part in detail.get("ctx", {})["expected"].replace(" or ", ", ").split(", "))

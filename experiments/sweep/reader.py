@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import sys
 from collections.abc import Callable, Iterator, Mapping
@@ -21,11 +22,13 @@ from experiments.sweep.axes import Picks, SweepAxes, read_seeds
 from experiments.sweep.checks import CellError, check_cell
 from experiments.sweep.diagnostics import (
     explain,
+    in_place_of_one,
     not_a_mapping,
     require_field,
     require_key,
     show_value,
     suggest,
+    takes_lists,
 )
 from experiments.sweep.document import START, Document, Location, parse_document, read_document
 from experiments.sweep.extensions import ExtensionValueError, SweepExtensions
@@ -193,11 +196,23 @@ class SweepReader:
             return self.extensions.with_facts(_parsed(kind, json.dumps(resolved, default=str)))
         except ExtensionValueError as error:
             field = ".".join((section, *map(str, error.location)))
-            raise self.document.error(place(error.location), f"{field}: {error}") from None
+            message = self._several(title, kind, values, error.location) or str(error)
+            raise self.document.error(place(error.location), f"{field}: {message}") from None
         except ValidationError as error:
             location, message = explain(error.errors(), kind)
             field = f"{section}.{location[0]}" if location else title
+            message = self._several(title, kind, values, location) or message
             raise self.document.error(place(location), f"{field}: {message}") from None
+
+    def _several(self, title: str, kind: type, values: Mapping[str, Any], location: Location) -> str | None:
+        """What is wrong with a value of a section that all cells share, where it is a list and must not be one."""
+        if title not in SECTIONS or not location:  # a value of an axis, or a setting
+            return None
+        is_list = isinstance(_at(values, location), tuple)
+        if not is_list or (len(location) == 1 and takes_lists(kind, str(location[0]))):
+            return None
+        path = tuple(itertools.takewhile(lambda part: isinstance(part, str), location))
+        return in_place_of_one(".".join(map(str, (title, *path))), _at(values, path))
 
     def _cell(self, base: Cell, picks: Picks) -> Cell:
         """The cell that has the picked values and is like `base` otherwise."""
@@ -218,7 +233,15 @@ class SweepReader:
             raise self.document.error(places.get(field, ("model", *error.location)), f"{field}: {error}") from None
         except CellError as error:
             location = places.get(error.field, tuple(error.field.split(".")))
-            raise self.document.error(location, f"{error.field}: {error}") from None
+            advice = self._beside_the_file(cell.data.path) if error.field == "data.path" else ""
+            raise self.document.error(location, f"{error.field}: {error}{advice}") from None
+
+    def _beside_the_file(self, path: str | None) -> str:
+        """What to write for a path that is not there from the current folder, but is from the sweep file's."""
+        place = Path(self.document.name).parent / Path(path or "").expanduser()
+        if path is None or Path(path).exists() or not place.exists():
+            return ""
+        return f"; or, as paths begin in the current folder, not in that of the sweep file, write {place}"
 
     def _picked_section(self, section: str, values: dict[str, Any], places: dict[str, Location]) -> Any:
         """A section with values of axes in it; its errors are placed at these axes, by default at the last one."""
@@ -231,6 +254,16 @@ class SweepReader:
             return next((places[axis] for axis in axes if axis in places), places[last])
 
         return self._validated(SECTIONS[section], values, place, last)
+
+
+def _at(values: Any, location: Location) -> Any:
+    """Return the value at a place in nested mappings and lists; None where there is none."""
+    for part in location:
+        try:
+            values = values[part]
+        except (KeyError, IndexError, TypeError):
+            return None
+    return values
 
 
 @lru_cache(maxsize=4096)  # thousands of cells share few sections

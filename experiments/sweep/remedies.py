@@ -7,6 +7,17 @@ from typing import Any
 
 NUMBER = re.compile(r"[-+]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][-+]?[0-9]+)?")
 FIELD_AND_VALUE = re.compile(r"\s*([A-Za-z_][\w.]*?)\s*[:=]\s*(\S.*)")
+MOST_SEEDS = 10  # that a message writes out
+SEED_KEYS = ("seed", "seeds")
+KIMG = "'kimg', thousands of images"
+MEANT = {  # what other tools call the length of a training, and two fields that no similar word leads to
+    "epochs": f"{KIMG}: epochs x training images / 1000",
+    **dict.fromkeys(
+        ("steps", "iterations", "iters", "max_steps", "num_steps", "total_steps"), f"{KIMG}: steps x batch_size / 1000"
+    ),
+    "learning_rate": "'lr'",
+    "image_size": "'resolution'",
+}
 INFINITE = {"inf": ".inf", "+inf": ".inf", "-inf": "-.inf", "infinity": ".inf"}
 
 
@@ -27,6 +38,27 @@ def field_and_value(text: str, known: tuple[str, ...]) -> str | None:
     """Return "field: value" for a text such as "lr:2e-3" or "kimg = 50"; None where it does not begin with a field."""
     found = FIELD_AND_VALUE.fullmatch(text)
     return f"{found[1]}: {found[2]}" if found and found[1] in known else None
+
+
+def for_word_of_others(key: str, known: tuple[str, ...]) -> str | None:
+    """Return which of the known fields other tools call `key`; None where they call none of them so."""
+    meant = MEANT.get(key.lower())
+    return f"did you mean {meant}?" if meant and meant.split("'")[1] in known else None
+
+
+def for_seed(value: str) -> str:
+    """Return where seeds are written. value: the one given, as the file has it."""
+    return (
+        f"the seeds of trainings are written 'seeds: [{value.strip('[]')}]' at the top level, "
+        f"that of the noise of drawn images 'sampling: {{seed: ...}}'"
+    )
+
+
+def for_single_seed(seed: int) -> str:
+    """Return what to write instead of `seeds: 3`, which may be a seed or the number of seeds."""
+    alone = f"write [{seed}]"
+    several = f" for the seed {seed} alone, or {list(range(seed))} for {seed} seeds"
+    return alone + (several if 1 < seed <= MOST_SEEDS else "")
 
 
 def as_list(written: str) -> str:

@@ -62,7 +62,7 @@ def recall_sweep(name: str, store: Store) -> Sweep:
 def unknown_sweep(name: str, store: Store) -> str:
     """Return that no sweep of a name was run on a store, and which sweep or sweep file a person may have meant."""
     known = {sweep: repr(sweep) for sweep in recorded_sweeps(store)}
-    files = {path.stem: str(path) for path in sorted(Path(SWEEPS).glob("[!.]*.yaml"))}
+    files = {path.stem: str(path) for folder in (SWEEPS, ".") for path in sorted(Path(folder).glob("[!.]*.yaml"))}
     choices = files | known
     listed = f"its sweeps: {', '.join(known)}" if known else "no sweep was run with it yet"
     remedy = did_you_mean(name, choices, choices.__getitem__) or "give a sweep file, such as sweeps/digits.yaml"

@@ -81,6 +81,25 @@ def test_points_have_the_intervals_over_seeds_that_tables_have() -> None:
         assert chart.caption.startswith("No intervals: ")
 
 
+def test_points_are_in_the_unit_that_the_axis_names_as_in_tables() -> None:
+    made = samplers()[lambda made: made["seed"] == 0].drop(columns="fid_test", errors="ignore")
+    made = made.assign(kid_test=made["nfe"] / 10_000, kid_test_se=0.001, precision_test=0.9, recall_test=0.8)
+    (table,) = result_tables(made, replace(SAMPLERS, metrics=("kid_test",)))
+    chart = charts(made, SAMPLERS)["nfe"]
+    assert [chart.y.title] == ["KID ×10³ test"] == list(table.number_heads)
+    points = {p.x: p for series in chart.series for p in series.points}
+    assert {nfe: points[nfe].y for nfe in points} == pytest.approx({nfe: nfe / 10 for nfe in points})
+    assert points[8].text.endswith(f": {table.entries[0].text}") and table.entries[0].text == "0.8 ± 2.0"
+    assert points[8].y_margin == pytest.approx(1.96, rel=1e-3)
+
+
+def test_a_point_of_several_seeds_is_said_to_be_their_mean() -> None:
+    made = samplers().assign(precision_test=samplers()["nfe"] / 100, recall_test=0.8)
+    assert charts(made, SAMPLERS)["precision-recall"].caption.startswith("Every point is the mean of a cell over its")
+    first = made[made["seed"] == 0]
+    assert charts(first, SAMPLERS)["precision-recall"].caption.startswith("Every point is a cell.")
+
+
 def test_a_legend_shows_a_line_where_there_is_one() -> None:
     points = (ChartPoint(1.0, 2.0, ""),)
     assert "<line" in marker_svg(Series("a", 0, points, is_line=True))

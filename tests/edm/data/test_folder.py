@@ -122,6 +122,26 @@ def test_what_cannot_be_used_is_one_sentence(tmp_path: Path, paths: list[str], e
     assert expected in str(refusal.value) and str(refusal.value).startswith(f"{tmp_path}: ")
 
 
+@pytest.mark.parametrize(
+    ("asked", "expected"),
+    [
+        ("birds/tarin", "did you mean 'HERE/birds/train'?"),
+        ("brids/train", "did you mean 'HERE/birds'?"),
+        (
+            "oie\u0301",
+            "'oi\u00e9' looks the same but has its accents in another Unicode form; rename it, or copy its name",
+        ),
+        ("elsewhere", "give a folder or a zip archive of images"),
+    ],
+)
+def test_a_missing_folder_is_told_with_the_one_that_resembles_it(tmp_path: Path, asked: str, expected: str) -> None:
+    for place in ("birds/train", "oi\u00e9"):
+        (tmp_path / place).mkdir(parents=True)
+    with pytest.raises(DataError) as refusal:
+        facts(config(tmp_path / asked))
+    assert str(refusal.value) == f"{tmp_path / asked}: no such folder; {expected.replace('HERE', str(tmp_path))}"
+
+
 def test_a_folder_that_is_none_is_said_to_be_none(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="no such folder; give a folder or a zip archive of images"):
         facts(config(tmp_path / "absent"))

@@ -74,6 +74,22 @@ def test_an_image_that_changed_plans_it_again(folder: Path, store: Store) -> Non
     assert said.exit_code == 0 and "goes on from" not in " ".join(said.output.split())
 
 
+def test_images_that_changed_since_the_last_run_are_pointed_out(folder: Path, store: Store) -> None:
+    file = str(folder.parent / "birds.yaml")
+    (source,) = plan_sweep(load_sweep(file)).sources.values()
+    ensure_prepared(store, source)
+    for words in (("plan", file), ("report", file, "--format", "md")):
+        assert "other images" not in command(*words, store=store).output
+    (folder / "a" / "new.png").write_bytes((folder / "b" / "0.png").read_bytes())
+    for words in (("plan", file), ("plan", "birds"), ("run", file, "--dry-run"), ("report", file, "--format", "md")):
+        said = command(*words, store=store)
+        told = " ".join(said.output.split())
+        assert said.exit_code == 0
+        assert f"Warning: {folder}: has other images than at the last run of birds (40 then, 41 now), so" in told
+    (folder / "a" / "new.png").unlink()
+    assert "other images" not in command("plan", file, store=store).output
+
+
 def test_without_its_network_it_goes_on_from_the_store(tmp_path: Path, store: Store) -> None:
     save_model(Denoiser(NetworkConfig(1, 8, 10, 8, (1,), (0,), 0), 0.5), tmp_path / "own.safetensors")
     text = SWEEP.replace("{{preset: nano}}", "{{from: {folder}}}").replace("training: ", "#")

@@ -10,7 +10,7 @@ from experiments.inspection.lookup import find_one, tasks_matching
 from experiments.store.store import Store
 from experiments.sweep.names import matching
 from experiments.sweep.plan import Plan
-from experiments.tracking.records import record_plan
+from experiments.tracking.records import record_plan, unknown_sweep
 from experiments.trials.context import write_config
 from tests.planning import load_sweep, plan_sweep
 
@@ -124,6 +124,14 @@ def test_a_sweep_file_that_was_never_run_can_be_asked(known: tuple[Plan, Store],
     assert (found.sweep, found.name) == ("third", "attention/guidance=3")
     with pytest.raises(UserError, match="no such file"):
         find_one(f"{tmp_path / 'fourth.yaml'}:attention", store)
+
+
+def test_a_sweep_file_of_the_current_folder_that_was_never_run_is_named(
+    known: tuple[Plan, Store], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "scans.yaml").write_text(SWEEP)
+    assert unknown_sweep("scans", known[1]).endswith("did you mean scans.yaml?")
 
 
 @pytest.mark.parametrize(

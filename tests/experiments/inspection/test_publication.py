@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import textwrap
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from huggingface_hub import ModelCard
 from safetensors.torch import load_file
 
 import edm
+from edm.config import DataConfig, EvaluationConfig
 from edm.generate import generate
 from experiments.inspection import publication
 from experiments.inspection.lookup import NamedTask
@@ -59,6 +61,23 @@ def test_the_card_has_metadata_table_samples_and_the_command(published: Path, do
     assert {m["type"]: m["value"] for m in row["results"][0]["metrics"]}["fid_test"] == metrics["fid_test"]
     assert "| FID test | " in body and "![Samples](samples.png)" in body and "edm-sweep run" in body
     assert evaluation.signature in body
+
+
+def test_the_sweep_in_a_card_has_all_fields_of_its_images_but_their_place(done: tuple[Plan, Store]) -> None:
+    plan, store = done
+    evaluation = plan.cells[0].evaluation
+    birds = DataConfig("folder", resolution=8, path="/home/me/birds", channels=1, split_seed=3)
+    training = replace(evaluation.training, data=replace(evaluation.training.data, config=birds))
+    scored = replace(evaluation.config, splits=("train",), reference="all", statistics="/home/me/birds.npz")
+    result = replace(store.finished(EvaluationResult, evaluation.signature), metrics={"kid_train": 0.0123})
+    named = NamedTask("tiny_digits", CELL, "")
+    card = model_card(named, replace(evaluation, training=training, config=scored), result, 1, False)
+    text = card.partition("    name: published")[2].partition("\n\n")[0]
+    sweep = yaml.safe_load(textwrap.dedent(text.partition("\n")[2]))
+    assert DataConfig(**sweep["data"]) == replace(birds, path="THESE_IMAGES") and "/home/me" not in card
+    given = {**sweep["evaluation"], "splits": tuple(sweep["evaluation"]["splits"])}
+    assert EvaluationConfig(**given) == replace(scored, statistics=None, metrics=EvaluationConfig().metrics)
+    assert "| KID ×10³ train | 12.3" in card and "name: KID train\n      value: 0.0123" in card
 
 
 def test_the_card_explains_the_interval_of_a_copied_share(done: tuple[Plan, Store]) -> None:

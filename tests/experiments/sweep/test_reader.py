@@ -459,6 +459,15 @@ def test_a_folder_of_images_that_cannot_be_used_is_told_where_it_is_named(tmp_pa
     assert message.startswith("x.yaml:6: data.path: empty")
 
 
+def test_a_folder_beside_the_sweep_file_alone_is_pointed_out(tmp_path: Path) -> None:
+    text = "name: x\ndata: {name: folder, resolution: 8, path: my scans}\n"
+    assert "sweep file" not in error_of(tmp_path, text)
+    (tmp_path / "my scans").mkdir()
+    assert error_of(tmp_path, text).endswith(
+        "; or, as paths begin in the current folder, not in that of the sweep file, write my scans"
+    )
+
+
 def test_a_folder_as_an_axis_is_told_by_its_value(tmp_path: Path) -> None:
     text = f"data: {{name: folder, resolution: 8, path: x}}\ngrid:\n  data.path:\n    - {tmp_path}/absent\n"
     assert error_of(tmp_path, text).startswith("x.yaml:4: data.path: absent: no such folder")

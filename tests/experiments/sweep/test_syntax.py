@@ -51,7 +51,17 @@ def error_of(tmp_path: Path, text: str | bytes) -> str:
         ("training: {power_ema: 0.1}", "expected a list, not 0.1; write [0.1]"),
         ("report: {metrics: fid_test, rows: []}", "expected a list, not 'fid_test'; write [fid_test]"),
         ("data: {path: 2024}", "data.path: expected text, not 2024; put it in quotes"),
-        ("seeds: 3", "seeds: 3 is not a list of seeds; write [3]"),
+        ("seeds: 3", "seeds: 3 is not a list of seeds; write [3] for the seed 3 alone, or [0, 1, 2] for 3 seeds"),
+        ("seeds: 42", "seeds: 42 is not a list of seeds; write [42]"),
+        ("seed: 3", "4: seed: unknown field; the seeds of trainings are written 'seeds: [3]' at the top level, that"),
+        ("training: {seed: 3}", "4: training.seed: unknown field; the seeds of trainings are written 'seeds: [3]'"),
+        ("grid: {training.seed: [3]}", "4: training.seed: unknown field; the seeds of trainings are written 'seeds: ["),
+        (
+            "training: {steps: 200}",
+            "unknown field; did you mean 'kimg', thousands of images: steps x batch_size / 1000?",
+        ),
+        ("training: {epochs: 200}", "did you mean 'kimg', thousands of images: epochs x training images / 1000?"),
+        ("training: {learning_rate: 1e-3}", "4: training.learning_rate: unknown field; did you mean 'lr'?"),
         ("seeds: 0,1", "seeds: '0,1' is not a list of seeds; write [0, 1]"),
         ("seeds: ['1']", "seeds: '1' is not a whole number; write 1 without quotes"),
         ("seeds: [010, 7]", "seeds: 010 begins with 0, as octal numbers do in YAML; write 10, or '010' if it is text"),
@@ -88,6 +98,39 @@ def test_quotes_are_the_remedy_for_true_as_text(tmp_path: Path) -> None:
     assert message.endswith("'true' is not one of true, false, none, bridge, levels; write true without quotes")
     message = error_of(tmp_path, "model: {preset: nano, attention: truee}\n")
     assert message.endswith("did you mean true?")
+
+
+@pytest.mark.parametrize(
+    ("section", "axis"),
+    [
+        ("sampling: {sampler: [heun, euler]}", "sampling.sampler: [heun, euler]"),
+        ("sampling: {guidance: [1, 2]}", "sampling.guidance: [1, 2]"),
+        ("training: {flip: [no, yes]}", "training.flip: [false, true]"),
+        ("training: {optimizer: [adam]}", "training.optimizer: [adam]"),
+        ("data: {path: [a b, c]}", "data.path: ['a b', c]"),
+        ("sampling: {guide: [{kimg: 2}, {kimg: 4}]}", "sampling.guide: [{kimg: 2}, {kimg: 4}]"),
+        ("sampling: {guidance_interval: [[0, 1], [0, 2]]}", "sampling.guidance_interval: [[0, 1], [0, 2]]"),
+    ],
+)
+def test_several_values_in_a_section_are_said_to_be_an_axis(tmp_path: Path, section: str, axis: str) -> None:
+    field, _, values = axis.partition(": ")
+    message = error_of(tmp_path, BASE + section + "\n")
+    advice = f"is a list of values; write one of them, or compare them by '{axis}' under 'grid:'"
+    assert message == f"x.yaml:4: {field}: {values} {advice}"
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("training: {keep: [first, 2]}", "4: training.keep: expected a number, not 'first'"),
+        ("sampling: {guidance_interval: [1, 2, 3]}", "[1, 2, 3] is not a range; write [low, high]"),
+        ("grid: {sampling.sampler: [[heun, euler]]}", "['heun', 'euler'] is not one of euler, heun, dpm2"),
+        ("resources: {gpus: [1, 2]}", "4: resources.gpus: expected a number, not [1, 2]"),
+    ],
+)
+def test_a_list_that_cannot_be_an_axis_is_not_said_to_be_one(tmp_path: Path, text: str, expected: str) -> None:
+    message = error_of(tmp_path, BASE + text + "\n")
+    assert expected in message and "grid:'" not in message
 
 
 @pytest.mark.parametrize(
