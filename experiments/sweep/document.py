@@ -40,6 +40,13 @@ class Document:
             location = location[:-1]
         return UserError(f"{self.places.get(location, self.name)}: {message}")
 
+    def beside(self, path: str | None) -> str:
+        """Return what to write for a path that exists in the file's folder alone, not in the current one; else ""."""
+        place = Path(self.name).parent / Path(path or "").expanduser()
+        if path is None or Path(path).expanduser().exists() or not place.exists():
+            return ""
+        return f"; or, as paths begin in the current folder, not in that of the sweep file, write {place}"
+
 
 def read_document(path: Path) -> Document:
     """Read a YAML file; raises UserError where it is absent, unreadable, too large or invalid YAML."""

@@ -233,15 +233,8 @@ class SweepReader:
             raise self.document.error(places.get(field, ("model", *error.location)), f"{field}: {error}") from None
         except CellError as error:
             location = places.get(error.field, tuple(error.field.split(".")))
-            advice = self._beside_the_file(cell.data.path) if error.field == "data.path" else ""
+            advice = self.document.beside(_path_of(cell, error.field))
             raise self.document.error(location, f"{error.field}: {error}{advice}") from None
-
-    def _beside_the_file(self, path: str | None) -> str:
-        """What to write for a path that is not there from the current folder, but is from the sweep file's."""
-        place = Path(self.document.name).parent / Path(path or "").expanduser()
-        if path is None or Path(path).exists() or not place.exists():
-            return ""
-        return f"; or, as paths begin in the current folder, not in that of the sweep file, write {place}"
 
     def _picked_section(self, section: str, values: dict[str, Any], places: dict[str, Location]) -> Any:
         """A section with values of axes in it; its errors are placed at these axes, by default at the last one."""
@@ -254,6 +247,18 @@ class SweepReader:
             return next((places[axis] for axis in axes if axis in places), places[last])
 
         return self._validated(SECTIONS[section], values, place, last)
+
+
+def _path_of(cell: Cell, field: str) -> str | None:
+    """Return the path that a field of a cell has; None where it has none."""
+    guide = cell.sampling.guide
+    paths = {
+        "data.path": cell.data.path,
+        "model.from": cell.model.source,
+        "sampling.guide": guide.source if guide is not None else None,
+        "evaluation.statistics": cell.evaluation.statistics,
+    }
+    return paths.get(field)
 
 
 def _at(values: Any, location: Location) -> Any:

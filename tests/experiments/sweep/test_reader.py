@@ -459,8 +459,17 @@ def test_a_folder_of_images_that_cannot_be_used_is_told_where_it_is_named(tmp_pa
     assert message.startswith("x.yaml:6: data.path: empty")
 
 
-def test_a_folder_beside_the_sweep_file_alone_is_pointed_out(tmp_path: Path) -> None:
-    text = "name: x\ndata: {name: folder, resolution: 8, path: my scans}\n"
+@pytest.mark.parametrize(
+    "section",
+    [
+        "data: {name: folder, resolution: 8, path: my scans}",
+        "model: {from: my scans}",
+        "sampling: {guidance: 2, guide: {from: my scans}}",
+        "evaluation: {statistics: my scans}",
+    ],
+)
+def test_a_path_that_exists_beside_the_sweep_file_alone_is_pointed_out(tmp_path: Path, section: str) -> None:
+    text = f"name: x\n{section}\n"
     assert "sweep file" not in error_of(tmp_path, text)
     (tmp_path / "my scans").mkdir()
     assert error_of(tmp_path, text).endswith(
