@@ -208,7 +208,8 @@ def place(prepared: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def invoke(line: str) -> subprocess.CompletedProcess[str]:
-    line = line.replace("~", ".").replace("mine.yaml", "digits.yaml")  # `init mine` has its own test
+    line = line.replace("~", ".")
+    line = re.sub(r"(sweeps/)?\bmine\.yaml", "sweeps/digits.yaml", line)  # `init mine` has its own test
     words = [CELL if word == "CELL" else word for word in shlex.split(line)]
     with without_ray() if words[0] == "run" else nullcontext():
         return commandline.invoke(*words)

@@ -87,7 +87,11 @@ def nodes(cluster: Any, *sizes: tuple[int, int]) -> Iterator[list[Any]]:
 @contextlib.contextmanager
 def other_machine(cluster: Any, mount: str, log: Path, **variables: str) -> Iterator[None]:
     """A node to which something else is mounted than to the driver, for as long as the block lasts."""
-    alive = len(cluster.global_state._live_node_ids())
+    before = set(cluster.global_state._live_node_ids())  # by name: one that has been killed may be counted a while
+
+    def joined() -> set[str]:
+        return set(cluster.global_state._live_node_ids()) - before
+
     command = f'{mount} && exec "$@"'
     started = [str(RAY), "start", "--block", f"--address={cluster.address}", "--num-cpus=1", "--num-gpus=1", *SMALL[:3]]
     with log.open("w") as output:
@@ -99,7 +103,7 @@ def other_machine(cluster: Any, mount: str, log: Path, **variables: str) -> Iter
             start_new_session=True,
         )
     try:
-        until(lambda: process.poll() is not None or len(cluster.global_state._live_node_ids()) > alive, seconds=90)
+        until(lambda: process.poll() is not None or joined(), seconds=90)
         assert process.poll() is None, log.read_text()
         yield
     finally:
@@ -108,7 +112,7 @@ def other_machine(cluster: Any, mount: str, log: Path, **variables: str) -> Iter
             with contextlib.suppress(psutil.Error, ProcessLookupError):
                 member.kill()
         process.wait()
-        until(lambda: len(cluster.global_state._live_node_ids()) <= alive, seconds=60)
+        until(lambda: not joined(), seconds=60)
 
 
 def sweep_file(folder: Path, text: str) -> Path:
