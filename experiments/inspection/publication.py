@@ -6,12 +6,13 @@ import json
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import yaml
 
-from edm.config import DataConfig, EvaluationConfig, SamplingConfig
+from edm.config import DataConfig, EvaluationConfig, SamplingConfig, extensions_in
 from edm.files import MODEL
 from experiments.errors import UserError
 from experiments.inspection.compare import NORMAL_95
@@ -20,6 +21,7 @@ from experiments.store.layout import SAMPLES
 from experiments.store.results import EvaluationResult
 from experiments.store.store import Store
 from experiments.sweep.metrics import ERRORS
+from experiments.sweep.spec import section_parameters
 from experiments.sweep.tasks import Evaluation
 from reports.metrics import CHANCE_NOTE, METRICS, shown, title_of, unscaled_title
 
@@ -160,17 +162,22 @@ def _scores_note(evaluation: Evaluation, result: EvaluationResult) -> str:
 
 
 def _commands(evaluation: Evaluation) -> str:
-    data = evaluation.training.data.config
+    data, config = evaluation.training.data.config, replace(evaluation.config, statistics=None)
     images = {"path": IMAGES} if data.name == "folder" else {}  # where they are is nobody else's business
-    note = f", where {IMAGES} is the folder of the images that it was trained on" if images else ""
+    needed = [f"where {IMAGES} is the folder of the images that it was trained on"] if images else []
+    files = _extension_files((data, evaluation.sampling, config))
+    belong = "belongs to it and is" if len(files) == 1 else "belong to it and are"
+    needed += [f"beside {' and '.join(files)}, which {belong} not published here"] if files else []
+    note = "".join(f", {each}" for each in needed)
+    extensions = f"\n    extensions: [{', '.join(files)}]" if files else ""
     return f"""\
 In a sweep file of edm-sweep, whose rows then draw the images above again, bit for bit on the same kind of device{note}:
 
-    name: published
-    data:       {_given(data, ("name",), **images)}
+    name: published{extensions}
+    data:       {_given("data", data, ("name",), **images)}
     model:      {{from: THIS_FOLDER}}
-    sampling:   {_given(evaluation.sampling, ("sampler", "steps"))}
-    evaluation: {_given(replace(evaluation.config, statistics=None), ("images", "features"))}
+    sampling:   {_given("sampling", evaluation.sampling, ("sampler", "steps"))}
+    evaluation: {_given("evaluation", config, ("images", "features"))}
 
     edm-sweep run published.yaml
 
@@ -180,14 +187,29 @@ In Python:
     denoiser = edm.load("THIS_FOLDER")  # (x, sigma, label) -> denoised"""
 
 
-def _given(config: DataConfig | SamplingConfig | EvaluationConfig, always: tuple[str, ...], **instead: str) -> str:
-    """Return a section of a sweep file: some fields always, others if they differ from their defaults.
+def _extension_files(sections: object) -> list[str]:
+    """Return the files of extensions that a sweep file with these sections has to name."""
+    return list(dict.fromkeys(extension.where.rpartition(", ")[0] for extension in extensions_in(sections)))
+
+
+def _given(
+    section: str, config: DataConfig | SamplingConfig | EvaluationConfig, always: tuple[str, ...], **instead: str
+) -> str:
+    """Return a section as a sweep file has it: some fields always, others if they differ from their defaults.
 
     instead: values to write in place of the configuration's.
     """
-    default, values = (json.loads(json.dumps(asdict(each))) for each in (type(config)(), config))
-    given = {name: value for name, value in values.items() if name in always or value != default[name]}
-    return yaml.safe_dump({**given, **instead}, sort_keys=False, default_flow_style=True, width=10_000).strip()
+    default, given = section_parameters(section, type(config)()), dict[str, Any]()
+    for parameter, value in section_parameters(section, config).items():
+        *around, name = parameter.split(".")[1:]  # such as sampler_options, weight
+        if parameter in default and value == default[parameter] and name not in always:
+            continue
+        place = given
+        for key in around:
+            place = place.setdefault(key, {})
+        place[name] = value
+    written = json.loads(json.dumps({**given, **instead}))
+    return yaml.safe_dump(written, sort_keys=False, default_flow_style=True, width=10_000).strip()
 
 
 def _origin(evaluation: Evaluation, result: EvaluationResult) -> str:

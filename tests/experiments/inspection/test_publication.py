@@ -14,7 +14,7 @@ from huggingface_hub import ModelCard
 from safetensors.torch import load_file
 
 import edm
-from edm.config import DataConfig, EvaluationConfig
+from edm.config import DataConfig, EvaluationConfig, Extension
 from edm.generate import generate
 from experiments.inspection import publication
 from experiments.inspection.lookup import NamedTask
@@ -78,6 +78,27 @@ def test_the_sweep_in_a_card_has_all_fields_of_its_images_but_their_place(done: 
     given = {**sweep["evaluation"], "splits": tuple(sweep["evaluation"]["splits"])}
     assert EvaluationConfig(**given) == replace(scored, statistics=None, metrics=EvaluationConfig().metrics)
     assert "| KID ×10³ train | 12.3" in card and "name: KID train\n      value: 0.0123" in card
+
+
+def test_the_sweep_in_a_card_names_extensions_with_their_options(done: tuple[Plan, Store]) -> None:
+    plan, store = done
+    evaluation = plan.cells[0].evaluation
+    sampler = Extension("damped", "0" * 20, (("damping", 0.5), ("order", 1)), where="ideas.py, damped")
+    metric = Extension("brightness", "1" * 20, (("bins", 3),), where="metrics.py, brightness")
+    sampling = replace(evaluation.sampling, sampler=sampler)
+    scored = replace(evaluation.config, metrics=("fid", metric))
+    result = replace(store.finished(EvaluationResult, evaluation.signature), metrics={"fid_test": 1.0})
+    card = model_card(
+        NamedTask("tiny_digits", CELL, ""), replace(evaluation, sampling=sampling, config=scored), result, 1, False
+    )
+    text = card.partition("    name: published")[2].partition("\n\n")[0]
+    sweep = yaml.safe_load(textwrap.dedent(text.partition("\n")[2]))
+    assert sweep["extensions"] == ["ideas.py", "metrics.py"]
+    assert sweep["sampling"]["sampler"] == "damped"
+    assert sweep["sampling"]["sampler_options"] == {"damping": 0.5, "order": 1}
+    assert sweep["evaluation"]["metrics"] == ["fid", "brightness"]
+    assert sweep["evaluation"]["metrics_options"] == {"brightness": {"bins": 3}}
+    assert "beside ideas.py and metrics.py, which belong to it and are not published here" in card
 
 
 def test_the_card_explains_the_interval_of_a_copied_share(done: tuple[Plan, Store]) -> None:
