@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -27,6 +28,9 @@ class Reading:
     @contextmanager
     def sweep(self, path: str) -> Iterator[None]:
         """Show a spinner on a terminal, once a sweep file and its extensions have taken two seconds."""
+        if not sys.stderr.isatty():
+            yield
+            return
         timer = threading.Timer(LATE_S, self._spin, [path])
         timer.daemon = True
         timer.start()
@@ -34,6 +38,7 @@ class Reading:
             yield
         finally:
             timer.cancel()
+            timer.join()  # a thread that still runs would cut the end of a command short
             with self._lock:
                 self._may_spin = False
                 self._shown.close()

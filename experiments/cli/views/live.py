@@ -93,6 +93,7 @@ class TerminalListener(RunListener):
             yield
         finally:
             timer.cancel()
+            timer.join()
 
     def preparing(self, data_set: str) -> AbstractContextManager[OnStep]:
         """Show a bar for each step."""
