@@ -7,8 +7,10 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from typing import TYPE_CHECKING
 
+from experiments.cli.late import called_after
 from experiments.cli.output import console_for, waiting
 
 if TYPE_CHECKING:
@@ -31,14 +33,10 @@ class Reading:
         if not sys.stderr.isatty():
             yield
             return
-        timer = threading.Timer(LATE_S, self._spin, [path])
-        timer.daemon = True
-        timer.start()
         try:
-            yield
+            with called_after(LATE_S, partial(self._spin, path)):
+                yield
         finally:
-            timer.cancel()
-            timer.join()  # a thread that still runs would cut the end of a command short
             with self._lock:
                 self._may_spin = False
                 self._shown.close()

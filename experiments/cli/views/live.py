@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from functools import partial
 from typing import Any
 
 from rich.console import Console
 from rich.live import Live
 from rich.text import Text
 
+from experiments.cli.late import called_after
 from experiments.cli.output import PLAIN_PERIOD_S, console_for
 from experiments.cli.views.page import Page
 from experiments.cli.views.plain import PlainLines
@@ -82,18 +83,7 @@ class TerminalListener(RunListener):
         if title in PHASES_IN_LOGS:
             self.notice(title)
             return nullcontext()
-        return self._said_late(title)
-
-    @contextmanager
-    def _said_late(self, title: str) -> Iterator[None]:
-        timer = threading.Timer(LONG_S, self.notice, [title])
-        timer.daemon = True
-        timer.start()
-        try:
-            yield
-        finally:
-            timer.cancel()
-            timer.join()
+        return called_after(LONG_S, partial(self.notice, title))
 
     def preparing(self, data_set: str) -> AbstractContextManager[OnStep]:
         """Show a bar for each step."""
