@@ -137,8 +137,8 @@ def store(prepared: Path, tmp_path: Path) -> Store:
 
 # long enough for a kill to land inside, with checkpoints and segments all along
 LONGER = (
-    TINY.replace("kimg: 0.64", "kimg: 6")
-    .replace("images: 120", "images: 2000")
+    TINY.replace("kimg: 0.64", "kimg: 4")
+    .replace("images: 120", "images: 1500")
     .replace("steps: 3", "steps: 5")
     .replace("sampling_batch: 40", "sampling_batch: 40, checkpoint_s: 0.3")
 )

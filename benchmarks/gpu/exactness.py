@@ -145,7 +145,7 @@ def compare_architectures(setting: Setting, report: Report, device: torch.device
     models |= {name: ModelConfig(architecture=name, channels=16) for name in OTHER_ARCHITECTURES}
     for name, model in models.items():
         with report.attempt(name), full_precision():
-            shape = model.network(3, 16, 10)
+            shape = model.network(3, 8 if setting.tiny else 16, 10)
             expected, exact = (_loss_and_gradient(shape, place, perturbed=True) for place in (CPU, device))
             _compare_parts(report, f"{name}, fp32", exact, expected, (NETWORK_TOLERANCE, GRADIENT_TOLERANCE))
             for precision, tolerances in MIXED_TOLERANCES.items():

@@ -22,7 +22,7 @@ training:   {{kimg: {kimg}, batch_size: 32, lr: 2.0e-3, ema_halflife_kimg: 0.1, 
 sampling:   {{steps: 3}}
 evaluation: {{images: 300, features: classifier}}
 grid:
-  model.attention: [false, true]
+  model.attention: {attention}
   sampling.sampler: [euler, heun]
 resources:  {{gpus: {gpus}, sampling_batch: 100, checkpoint_s: 0.3}}
 """
@@ -62,8 +62,8 @@ class Run:
         self.folder = setting.scratch / name
         self.folder.mkdir()
         self.file, self.store = self.folder / "gpu_check.yaml", self.folder / "store"
-        kimg, channels = (3, 8) if setting.tiny else (40, 32)
-        self.file.write_text(SWEEP.format(gpus=gpus, kimg=kimg, channels=channels))
+        kimg, channels, attention = (3, 8, "[false]") if setting.tiny else (40, 32, "[false, true]")
+        self.file.write_text(SWEEP.format(gpus=gpus, kimg=kimg, channels=channels, attention=attention))
         hidden = {} if setting.is_gpu else {"CUDA_VISIBLE_DEVICES": ""}
         self.environment = {**os.environ, **hidden}
 

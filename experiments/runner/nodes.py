@@ -89,23 +89,26 @@ def source_digest() -> Callable[[], str]:
     return of_source
 
 
-def mark_writer(folder: str, token: str) -> Callable[[], str]:
+def mark_writer(folder: str, token: str, pause_s: float = 1.0) -> Callable[[], str]:
     """Return what leaves a file in a folder on a node; it answers what is wrong with the folder, "" if nothing."""
 
     def leave_mark() -> str:
         import pathlib
         import socket
+        import time
         import uuid
 
-        try:
-            if (pathlib.Path(folder) / "driver").read_text() != token:
-                return "sees another folder there"
-            (pathlib.Path(folder) / f"{socket.gethostname()}-{uuid.uuid4().hex[:8]}").write_text(token)
-        except FileNotFoundError:
-            return "does not see what was written there"
-        except OSError as error:
-            return f"cannot write there ({error.strerror})"
-        return ""
+        for _ in range(10):  # a network file system may show a new folder late
+            try:
+                if (pathlib.Path(folder) / "driver").read_text() != token:
+                    return "sees another folder there"
+                (pathlib.Path(folder) / f"{socket.gethostname()}-{uuid.uuid4().hex[:8]}").write_text(token)
+                return ""
+            except FileNotFoundError:
+                time.sleep(pause_s)
+            except OSError as error:
+                return f"cannot write there ({error.strerror})"
+        return "does not see what was written there"
 
     return leave_mark
 

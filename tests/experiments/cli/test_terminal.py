@@ -56,7 +56,7 @@ def test_run_watch_cancel_kill_status_and_run_again(undisturbed: Filled, prepare
         command.expect("running")  # the live table
         with terminal("status", "tiny_digits", "--store", store, "--watch") as watch:
             watch.expect(r"Active run: host \S+ process \d+, started")
-            watch.expect(r"\d+% of 6.* kimg")
+            watch.expect(r"\d+% of 4.* kimg")
             cancelled = run("cancel", "attention/heun", "--store", store)
             assert cancelled.returncode == 0 and "Asked to stop working on attention/heun: host " in cancelled.stdout
             command.expect(r"cancelled evaluate attention/heun: the next run continues it")
@@ -84,7 +84,7 @@ def test_run_watch_cancel_kill_status_and_run_again(undisturbed: Filled, prepare
 
 def test_a_whole_sweep_is_cancelled_from_another_terminal(prepared: Path, tmp_path: Path) -> None:
     file, store = tmp_path / "tiny_digits.yaml", tmp_path / "store"
-    file.write_text(LONGER.replace("kimg: 6", "kimg: 60"))
+    file.write_text(LONGER.replace("kimg: 4", "kimg: 60"))
     shutil.copytree(prepared, store)
     told = tmp_path / "told.json"
     with terminal("run", file, "--store", store, "--on-finish", f"tee {told}") as command:

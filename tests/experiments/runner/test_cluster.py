@@ -38,9 +38,9 @@ RAY = Path(sys.executable).parent / "ray"
 SMALL = ("--object-store-memory=100000000", "--min-worker-port=0", "--max-worker-port=0", "--include-dashboard=false")
 THREADS = ("--cpus-per-trial", "1")  # more would round differently than the undisturbed run, and wait for each other
 MEDIUM = (  # tasks of some seconds, which a test can meet amid their work
-    TINY.replace("kimg: 0.64", "kimg: 3")
+    TINY.replace("kimg: 0.64", "kimg: 2")
     .replace("steps: 3", "steps: 10")
-    .replace("images: 120", "images: 600")
+    .replace("images: 120", "images: 400")
     .replace("sampling_batch: 40", "sampling_batch: 40, checkpoint_s: 0.3")
 )
 slow = pytest.mark.slow
@@ -264,7 +264,18 @@ def test_marks_of_all_nodes_are_written_and_read(tmp_path: Path) -> None:
     assert len(marks) == 2
     assert nodes_module.mark_reader(str(tmp_path), marks)() == ""
     assert nodes_module.mark_writer(str(tmp_path), "another")() == "sees another folder there"
-    assert nodes_module.mark_writer(str(tmp_path / "none"), "token")() == "does not see what was written there"
+    absent = nodes_module.mark_writer(str(tmp_path / "none"), "token", pause_s=0.0)
+    assert absent() == "does not see what was written there"
+
+
+def test_a_folder_that_a_node_sees_late_is_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def arrive(_: float) -> None:
+        (tmp_path / "late").mkdir(exist_ok=True)
+        (tmp_path / "late" / "driver").write_text("token")
+
+    monkeypatch.setattr("time.sleep", arrive)
+    assert nodes_module.mark_writer(str(tmp_path / "late"), "token")() == ""
+    assert len(list((tmp_path / "late").iterdir())) == 2
 
 
 def test_a_mark_that_does_not_appear_is_told(tmp_path: Path) -> None:

@@ -27,19 +27,19 @@ pytestmark = [
 SWEEP = """\
 name: real
 data:       {name: fashion_mnist}
-model:      {preset: nano, attention: false}
-training:   {kimg: 12, batch_size: 64, lr: 2.0e-3, ema_halflife_kimg: 0.5, label_dropout: 0.1}
-sampling:   {steps: 10}
-evaluation: {images: 500, features: classifier, splits: [train, test]}
+model:      {preset: nano, channels: 8, attention: false}
+training:   {kimg: 6, batch_size: 16, lr: 3.0e-3, ema_halflife_kimg: 0.5, label_dropout: 0.1}
+sampling:   {steps: 8, guidance: 5}
+evaluation: {images: 300, features: classifier, splits: [train, test]}
 """
 PUBLISHED = "93e57d5214ae339865f7"  # the signature of the published files, whatever they are packed in
 
 
 @dataclass(frozen=True)
 class Brief(ClassifierConfig):
-    """Two passes over the images at most: 27 s of CPU time, and an accuracy of 0.91 on val (measured)."""
+    """One pass over the images at most: 14 s of CPU time."""
 
-    most_checks: int = 2
+    most_checks: int = 1
 
 
 @pytest.fixture(autouse=True)
