@@ -73,14 +73,25 @@ def main_effects(
     samples: by the values of all axes, in the table's order. names: of the axes, as people read them.
     """
     found: list[Effect] = []
-    for i, axis in enumerate(axes):
-        values = list(dict.fromkeys(key[i] for key in samples))
-        base = baseline.get(axis, values[0] if values else None)
-        for value in values:
-            pairs = list(_pairs(samples, axes, i, value, base)) if value != base else []
-            if pairs:
-                found.append(_effect(names[i], show_value(value), show_value(base), metric, pairs, paired))
+    for i, name in enumerate(names):
+        base = base_of(samples, axes, i, baseline)
+        for value, pairs in pairs_of_axis(samples, axes, i, base).items():
+            found.append(_effect(name, show_value(value), show_value(base), metric, pairs, paired))
     return found
+
+
+def base_of(samples: Mapping[tuple[Any, ...], Sample], axes: Sequence[str], i: int, baseline: Mapping[str, Any]) -> Any:
+    """Return the value that the others of an axis are compared with: the baseline's, or else its first."""
+    return baseline.get(axes[i], next((key[i] for key in samples), None))
+
+
+def pairs_of_axis(
+    samples: Mapping[tuple[Any, ...], Sample], axes: Sequence[str], i: int, base: Any
+) -> dict[Any, list[Pair]]:
+    """Return the pairs of samples that differ in one axis alone, by its value that is not `base`."""
+    values = dict.fromkeys(key[i] for key in samples)
+    pairs = {value: list(_pairs(samples, axes, i, value, base)) for value in values if value != base}
+    return {value: found for value, found in pairs.items() if found}
 
 
 def _pairs(

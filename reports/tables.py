@@ -13,6 +13,7 @@ from reports.changed_code import changed_lines
 from reports.comparable import COMPARABLE, separating_columns
 from reports.costs import COSTS, cost_entries
 from reports.deltas import Baseline, Position, difference_entries
+from reports.detectable import SMALLEST, Detectable, detectable_differences
 from reports.effects import Effect, best_metric, main_effects
 from reports.entries import TableEntry, coarsest, round_column
 from reports.equal import EqualView, equal_view
@@ -51,9 +52,9 @@ class ResultTable:
     axis that makes rows. rows: the axis values and the entries of each row. row_labels: the axis values of each row as
     one text that makes sense without the heads. caption: what the sweep file says of the table. baseline: the axis
     values that differences are taken to. effects: of every axis on the first metric; none if an earlier table has the
-    same. number: among those of the report. row_axes: the axis values of each row by axis, as text. plain_heads: the
-    heads of axes whose values are all text. is_comparable: False if its cells differ in a field that `allowed` names:
-    none is the best.
+    same. detectable: the smallest differences of that metric that the seeds show, likewise. number: among those of the
+    report. row_axes: the axis values of each row by axis, as text. plain_heads: the heads of axes whose values are all
+    text. is_comparable: False if its cells differ in a field that `allowed` names: none is the best.
     """
 
     title: str
@@ -68,6 +69,7 @@ class ResultTable:
     caption: str = ""
     baseline: str = ""
     effects: tuple[Effect, ...] = ()
+    detectable: tuple[Detectable, ...] = ()
     footnotes: tuple[str, ...] = ()
     number: int = 1
     row_axes: tuple[Mapping[str, str], ...] = ()
@@ -92,10 +94,11 @@ class ResultTable:
 
     @property
     def blocks_below(self) -> tuple[tuple[str, ...], ...]:
-        """What to say right below the table, as lines: the baseline of its differences, main effects, footnotes."""
+        """What to say right below the table, line by line: what Δ is, effects, what the seeds show, footnotes."""
         baseline = (f"Δ: the difference to {self.baseline}.",) if self.baseline else ()
         effects = ("Main effects:", *(effect.text for effect in self.effects)) if self.effects else ()
-        return tuple(filter(None, (baseline, effects, *((line,) for line in self.footnotes))))
+        sizes = (f"{SMALLEST}:", *(one.text for one in self.detectable)) if self.detectable else ()
+        return tuple(filter(None, (baseline, effects, sizes, *((line,) for line in self.footnotes))))
 
     @property
     def number_heads(self) -> tuple[str, ...]:
@@ -152,9 +155,10 @@ def result_tables(
         TableMaker(group, spec, paired or {}, states or {}, allowed).table(title, number)
         for number, (group, title, spec) in enumerate(specs, 1)
     ]
-    return [
-        replace(table, effects=()) if any(table.effects == other.effects for other in tables[:i]) else table
-        for i, table in enumerate(tables)  # several layouts of the same cells have the same effects
+    repeated = [any(table.effects == other.effects for other in tables[:i]) for i, table in enumerate(tables)]
+    return [  # several layouts of the same cells have the same effects
+        replace(table, effects=(), detectable=()) if is_repeated else table
+        for table, is_repeated in zip(tables, repeated, strict=True)
     ]
 
 
@@ -199,6 +203,7 @@ class TableMaker:
         spec, scores = self.spec, self._score_columns()
         shown = [*self._cost_columns(), *self._with_companions(scores)]
         heads = row_heads(spec)
+        effects, detectable = self._effects() if spec.main else ((), ())
         return ResultTable(
             title=title,
             name=spec.name,
@@ -214,7 +219,8 @@ class TableMaker:
             baselines=list(_baselines(self.frame, [(head, coarsest(column)) for head, column in shown])),
             caption=spec.caption,
             baseline=baseline_in_words(spec, self.baseline),
-            effects=self._effects() if spec.main else (),
+            effects=effects,
+            detectable=detectable,
             footnotes=(*changed_lines(self.frame), *self.footnotes.lines(), *self._source(), *self._own_notes()),
             number=number,
             row_axes=tuple(dict(zip(spec.rows, map(show_value, key), strict=True)) for key in self.rows),
@@ -304,13 +310,13 @@ class TableMaker:
                 "share a table because of --allow, and none is marked as the best."
             )
 
-    def _effects(self) -> tuple[Effect, ...]:
+    def _effects(self) -> tuple[tuple[Effect, ...], tuple[Detectable, ...]]:
         metric = best_metric(self.spec.metrics, FIRST_METRICS)
         if metric is None:
-            return ()
+            return (), ()
         samples = {(*row, *column): sample for (row, column), sample in self.samples[metric].items()}
-        axes, baseline, paired = self.spec.axes, self.baseline, self.paired.get(metric)
-        return tuple(main_effects(samples, axes, short_axes(axes), metric, baseline, paired))
+        asked = samples, self.spec.axes, short_axes(self.spec.axes), metric, self.baseline
+        return tuple(main_effects(*asked, self.paired.get(metric))), tuple(detectable_differences(*asked))
 
     # costs ----------------------------------------------------------------------------------------
 

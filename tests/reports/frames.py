@@ -284,6 +284,15 @@ def unfinished() -> pd.DataFrame:
     )
 
 
+SEEDS = Layout("seeds", rows=("model.preset", "model.attention"), baseline={"model.attention": True})
+
+
+def several_seeds() -> pd.DataFrame:
+    """Four cells with scores that vary over four seeds."""
+    made = frame(seeds=4)
+    return made.assign(fid_test=made["fid_test"] + np.random.default_rng(0).normal(0, 0.1, len(made)))
+
+
 SWEEPS = {
     "digits": (digits, DIGITS),
     "long": (long_axis_values, LONG_AXES),
@@ -291,6 +300,7 @@ SWEEPS = {
     "large": (large_numbers, LARGE),
     "wide_range": (wide_range, WIDE_RANGE),
     "unfinished": (unfinished, UNFINISHED),
+    "seeds": (several_seeds, SEEDS),
 }
 
 

@@ -37,8 +37,8 @@ def printed(table: ResultTable, width: int, terminal: bool = False) -> str:
 
 
 def without_effects(text: str) -> str:
-    """What is printed of a table but for its main effects."""
-    return text.partition("\n\nMain effects:")[0]
+    """What is printed of a table but for what differences are taken to, and its main effects."""
+    return text.partition("\n\nΔ: ")[0].partition("\n\nMain effects:")[0]
 
 
 def words_of(table: ResultTable) -> Counter[str]:
