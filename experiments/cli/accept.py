@@ -60,14 +60,15 @@ def accept(
 
 def _tasks_of(what: str, store: Store) -> Named:
     """Return the tasks and data sets of a sweep, or those that a cell depends on and its own, each with its name."""
-    from experiments.cli.sweeps import is_sweep, plan_of
+    from experiments.cli.sweeps import plan_of
     from experiments.inspection.explain import resolve
     from experiments.inspection.lookup import find_one
+    from experiments.store.sweep_records import means_sweep
     from experiments.sweep.code_changes import name_of, tasks_of
     from experiments.sweep.preparations import preparations_of
     from experiments.sweep.tasks import Evaluation
 
-    if is_sweep(what, store.root):
+    if means_sweep(what, store):
         plan = plan_of(what, store.root)
         return [(name_of(plan, task.signature), task) for task in tasks_of(plan)]
     named = find_one(what, store)

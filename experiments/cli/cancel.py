@@ -59,12 +59,12 @@ def cancel(
 
 def _sweep_meant(text: str, store: Store) -> str | None:
     """The name of the sweep that a text means, by its name or its file; None where it means cells."""
-    from experiments.cli.sweeps import is_sweep, read_sweep
-    from experiments.store.sweep_records import recorded_sweeps
+    from experiments.cli.sweeps import read_sweep
+    from experiments.store.sweep_records import is_recorded, means_sweep
 
-    if text in recorded_sweeps(store):
+    if is_recorded(text, store):
         return text
-    return read_sweep(text, store.root).sweep.name if is_sweep(text, store.root) else None
+    return read_sweep(text, store.root).sweep.name if means_sweep(text, store) else None
 
 
 def _cells_of(text: str, store: Store) -> list[NamedTask]:

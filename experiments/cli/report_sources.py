@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from experiments.cli.sweeps import is_sweep, plan_of
+from experiments.cli.sweeps import plan_of
 from experiments.errors import UserError
 from experiments.names import is_part
 from experiments.redaction import redact, without_paths
@@ -98,12 +98,14 @@ def opened_sources(
 def _plan_of(text: str, store: Path, overrides: tuple[str, ...], tracking_uri: str | None, downloads: Path) -> Plan:
     """Return the plan of a file, of a sweep that the store knows, or else of one that the tracking server knows."""
     from experiments.store.store import Store
+    from experiments.store.sweep_records import means_sweep
 
-    if tracking_uri is None or overrides or is_sweep(text, store) or not is_part(text) or Path(text).exists():
+    place = Store(store)
+    if tracking_uri is None or overrides or means_sweep(text, place) or not is_part(text) or Path(text).exists():
         return plan_of(text, store, overrides)
     from experiments.tracking.remote import recall_plan_from  # heavy
 
-    return recall_plan_from(tracking_uri, text, downloads, Store(store))
+    return recall_plan_from(tracking_uri, text, downloads, place)
 
 
 def report_of(sources: Sequence[Source], options: ReportOptions | None = None) -> Report:

@@ -11,12 +11,12 @@ from typing import Any
 from experiments.errors import UserError
 from experiments.inspection.config_diff import NearestTask, in_sweep_fields, nearest
 from experiments.inspection.extension_changes import described
-from experiments.inspection.lookup import SWEEP_FILES, NamedTask, find_one, has_begun, plan_of_file, stored_task
+from experiments.inspection.lookup import NamedTask, find_one, has_begun, plan_of_file, stored_task
 from experiments.inspection.status import TaskStatus, status_of_task
 from experiments.store.layout import StoreKind
 from experiments.store.results import EvaluationResult
 from experiments.store.store import Store
-from experiments.store.sweep_records import named_tasks, recorded_sweeps
+from experiments.store.sweep_records import SWEEP_FILES, named_tasks, recorded_sweeps
 from experiments.sweep.code_changes import CodeChange, acceptances, change_of, differs, folder_of, made_by
 from experiments.sweep.forms import guide_cell
 from experiments.sweep.jobs import Task

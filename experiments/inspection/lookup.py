@@ -15,7 +15,7 @@ from experiments.inputs import InputFiles
 from experiments.store.layout import CONFIG, FOLDER_OF_TASK
 from experiments.store.store import Store
 from experiments.store.sweep_names import is_variant
-from experiments.store.sweep_records import named_tasks, recorded_sweeps
+from experiments.store.sweep_records import SWEEP_FILES, named_tasks, recorded_sweeps
 from experiments.sweep.names import matching, meant_cell
 from experiments.sweep.plan import Plan, plan_sweep
 from experiments.sweep.preparations import preparations_of
@@ -27,7 +27,6 @@ from experiments.wording import did_you_mean
 
 SHORTEST_SIGNATURE = 4
 MOST_NAMES = 6  # that a message lists
-SWEEP_FILES = (".yaml", ".yml")
 KINDS: dict[Kind, type[SweepTask]] = {"training": Training, "evaluation": Evaluation}
 
 
