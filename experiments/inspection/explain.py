@@ -11,7 +11,7 @@ from typing import Any
 from experiments.errors import UserError
 from experiments.inspection.config_diff import NearestTask, in_sweep_fields, nearest
 from experiments.inspection.extension_changes import described
-from experiments.inspection.lookup import NamedTask, find_one, has_begun, plan_of_file, stored_task
+from experiments.inspection.lookup import NamedTask, find_one, plan_of_file, stored_task
 from experiments.inspection.status import TaskStatus, status_of_task
 from experiments.store.layout import StoreKind
 from experiments.store.results import EvaluationResult
@@ -88,7 +88,7 @@ def find(text: str, store: Store) -> SweepTask:
     Raises UserError.
     """
     named = find_one(text, store)
-    if has_begun(named, store):
+    if store.has_begun(named.store_kind, named.signature):
         return stored_task(named.kind, named.signature, text, store)
     return resolve(named, text, store).task
 
@@ -101,8 +101,7 @@ def resolve(named: NamedTask, text: str, store: Store) -> ResolvedTask:
     elif named.sweep:
         plan = _recalled(named.sweep, store.root)
     else:
-        kind = "evaluation" if named.evaluation else "training"
-        return ResolvedTask(stored_task(kind, named.signature, text, store), None)
+        return ResolvedTask(stored_task(named.kind, named.signature, text, store), None)
     task = {**plan.trainings, **plan.evaluations}.get(named.signature)
     if task is None:
         raise UserError(f"{text}: was planned by another version of edm-sweep; run its sweep again, with its file")

@@ -7,7 +7,8 @@ import statistics
 from collections import Counter, defaultdict, deque
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, Literal
+from pathlib import Path
+from typing import Any, Literal, get_args
 
 from edm.config import Extension, Features
 from edm.cost import forward_flops
@@ -16,7 +17,6 @@ from experiments.hardware import CPU
 from experiments.runner.data_costs import whole_s
 from experiments.runner.downloads import FETCHED_PER_S
 from experiments.store.drawings import drawn_segments
-from experiments.store.layout import FOLDER_OF_TASK
 from experiments.store.results import (
     ClassifierRecord,
     EvaluationResult,
@@ -64,13 +64,6 @@ TimedTask = (
     SweepTask | FeatureClassifier | ReferenceStatistics | ExactSolution
 )  # whose results tell how fast others are
 TaskResult = TrainingResult | EvaluationResult | ClassifierRecord | MeasuredReferences | SolutionRecord
-RESULT_TYPES: dict[str, type[TaskResult]] = {
-    "training": TrainingResult,
-    "evaluation": EvaluationResult,
-    "classifier": ClassifierRecord,
-    "references": MeasuredReferences,
-    "solution": SolutionRecord,
-}
 SpeedKey = tuple[Any, ...]  # equal for tasks that run at the same speed
 
 
@@ -109,7 +102,7 @@ class DurationModel:
         self._by_probe: dict[str, ProbeResult] = {}  # of networks that fit into the memory
         self._cache: dict[SpeedKey, Rate] = {}
         self._probe_s: deque[float] = deque(maxlen=REMEMBERED)
-        self._others: dict[str, Rate] = {}
+        self._others: dict[type[TaskResult], Rate] = {}
         for probe in set(self._probes.values()):
             self._read_probe(probe)
         self._read_results(plan)
@@ -223,10 +216,10 @@ class DurationModel:
             probe = self._by_probe.get(self._probes[training.signature].signature)
             if probe is not None:
                 return self._from_probe(task, probe)
-        others = ("evaluation", "training") if isinstance(task, ExactSolution) else ("training", "evaluation")
-        for kind in (task.kind, *others):
-            if kind in self._others:
-                return self._others[kind]
+        others = (TrainingResult, EvaluationResult)
+        for result_type in (task.result_type, *(reversed(others) if isinstance(task, ExactSolution) else others)):
+            if result_type in self._others:
+                return self._others[result_type]
         return Rate(1 / GUESSED_FLOPS_PER_S[CPU if self.device == CPU else "gpu"], SPREAD_OF_GUESSES, "guess")
 
     def _from_probe(self, task: SweepTask, probe: ProbeResult) -> Rate:
@@ -251,14 +244,14 @@ class DurationModel:
             self._by_probe[probe.signature] = result
 
     def _read_results(self, plan: Plan) -> None:
-        tasks: dict[str, dict[str, TimedTask]] = {kind: {} for kind in RESULT_TYPES}
+        tasks: dict[type[TaskResult], dict[str, TimedTask]] = {kind: {} for kind in get_args(TaskResult)}
         for task in (*plan.trainings.values(), *plan.evaluations.values(), *plan.preparations.values()):
             if not isinstance(task, WeightsDownload):
-                tasks[task.kind][task.signature] = task
+                tasks[task.result_type][task.signature] = task
         scoring: defaultdict[Features | Extension | None, list[float]] = defaultdict(list)
-        for kind, own in tasks.items():
+        for result_type, own in tasks.items():
             rates = []
-            for task, result in self._results(kind, own):
+            for task, result in self._results(result_type, own):
                 rate = result.seconds / result.flops
                 rates.append(rate)
                 if task is not None:
@@ -268,23 +261,25 @@ class DurationModel:
                     for name in names:
                         scoring[name].append(result.scoring_seconds)
             if rates:
-                self._others[kind] = Rate.of(rates, "others", SPREAD_OF_OTHERS)
+                self._others[result_type] = Rate.of(rates, "others", SPREAD_OF_OTHERS)
         self._scoring = {name: statistics.median(seconds) for name, seconds in scoring.items()}
 
-    def _results(self, kind: str, own: dict[str, TimedTask]) -> Iterator[tuple[TimedTask | None, TaskResult]]:
+    def _results(
+        self, result_type: type[TaskResult], own: dict[str, TimedTask]
+    ) -> Iterator[tuple[TimedTask | None, TaskResult]]:
         """Some results of a kind on this kind of device; first those of the plan, with their tasks."""
-        there = self.store.signatures(FOLDER_OF_TASK[kind])
+        there = self.store.signatures(result_type.kind)
         for name in _sample(own, set(there)):
-            result = self._usable(kind, name)
+            result = self._usable(result_type, name)
             if result is not None:
                 yield own[name], result
-        for name in _newest(self.store, kind, [name for name in there if name not in own]):
-            result = self._usable(kind, name)
+        for name in _newest(self.store.root / result_type.kind, [name for name in there if name not in own]):
+            result = self._usable(result_type, name)
             if result is not None:
                 yield None, result
 
-    def _usable(self, kind: str, name: str) -> TaskResult | None:
-        result = self.store.result(RESULT_TYPES[kind], name)
+    def _usable(self, result_type: type[TaskResult], name: str) -> TaskResult | None:
+        result = self.store.result(result_type, name)
         is_of_use = result is not None and result.device == self.device and result.seconds and result.flops
         return result if is_of_use else None
 
@@ -320,8 +315,7 @@ def _sample(own: dict[str, TimedTask], there: set[str]) -> list[str]:
     return names
 
 
-def _newest(store: Store, kind: str, names: list[str]) -> list[str]:
-    folder = store.root / FOLDER_OF_TASK[kind]
+def _newest(folder: Path, names: list[str]) -> list[str]:
     changed: dict[str, float] = {}
     for name in names:
         try:

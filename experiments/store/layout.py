@@ -19,17 +19,6 @@ StoreKind = Literal[
     "extensions",
     "weights",
 ]
-FOLDER_OF_TASK: dict[str, StoreKind] = {
-    "data": "data",
-    "training": "trainings",
-    "evaluation": "evaluations",
-    "probe": "probes",
-    "classifier": "classifiers",
-    "references": "reference_statistics",
-    "download": "weights",
-    "solution": "exact",
-}
-
 # in the folder of any task
 RESULT = "result.json"
 CONFIG = "config.yaml"

@@ -17,7 +17,7 @@ import logging
 from collections import defaultdict
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TypeVar
+from typing import TypeVar, get_args
 
 from experiments.tracking import mlflow_environment  # noqa: F401  isort: skip  (MLflow reads it as it is imported)
 import mlflow
@@ -32,7 +32,6 @@ from experiments.store.layout import (
     CONFIG,
     DENOISING,
     FAILURE,
-    FOLDER_OF_TASK,
     GRIDS,
     JOURNAL,
     LOG,
@@ -42,6 +41,7 @@ from experiments.store.layout import (
     RESULT,
     SAMPLES,
     VALIDATION,
+    StoreKind,
 )
 from experiments.store.provenance import diff_path
 from experiments.store.results import EvaluationResult, TrainingResult
@@ -180,7 +180,7 @@ class Mirror:
         for signature, run in self.experiment.runs.items():
             if run.status != RUNNING or signature in self.plan.names:
                 continue
-            folders = [self.store.folder(kind, signature) for kind in FOLDER_OF_TASK.values()]
+            folders = [self.store.folder(kind, signature) for kind in get_args(StoreKind)]
             begun = [folder for folder in folders if folder.exists()]  # here, and not in another store
             if begun and all(leases.holder(folder) is None for folder in begun):
                 self.experiment.end(signature, KILLED, "interrupted, and no longer in the sweep")
