@@ -14,9 +14,8 @@ from experiments.environment import DEFAULT_STORE
 if TYPE_CHECKING:
     from experiments.store.store import Store
     from experiments.sweep.jobs import Task
-    from experiments.sweep.tasks import DataSource
 
-Named = list[tuple[str, "Task | DataSource"]]
+Named = list[tuple[str, "Task"]]
 
 
 def accept(
@@ -64,13 +63,12 @@ def _tasks_of(what: str, store: Store) -> Named:
     from experiments.inspection.explain import resolve
     from experiments.inspection.lookup import find_one
     from experiments.store.sweep_records import means_sweep
-    from experiments.sweep.code_changes import name_of, tasks_of
     from experiments.sweep.preparations import preparations_of
     from experiments.sweep.tasks import Evaluation
 
     if means_sweep(what, store):
         plan = plan_of(what, store.root)
-        return [(name_of(plan, task.signature), task) for task in tasks_of(plan)]
+        return [(plan.names[task.signature], task) for task in plan.tasks]
     named = find_one(what, store)
     task = resolve(named, what, store).task
     if not isinstance(task, Evaluation):

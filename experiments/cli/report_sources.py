@@ -189,7 +189,7 @@ def _found_in_store(plan: Plan, store: Store, run_links: Mapping[str, str] | Non
     from experiments.tracking.frames import curves_frame, levels_frame, scores_in_store
 
     scores = scores_in_store(plan, store)
-    folders = {plan.cell_name(p): store.folder("evaluations", p.evaluation.signature) for p in plan.cells}
+    folders = {plan.cell_name(p): store.folder_of(p.evaluation) for p in plan.cells}
     samples, pairs, denoising = (
         {cell: path for cell, folder in folders.items() if (path := folder / name).exists()} for name in PICTURES
     )

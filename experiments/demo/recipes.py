@@ -92,11 +92,11 @@ def _file(network: Network, store: Store) -> Path:
     if network.offer.file is not None:
         return network.offer.file.resolve()
     assert network.training is not None
-    return store.folder("trainings", network.training.signature).resolve()
+    return store.folder_of(network.training).resolve()
 
 
 def _guide_file(network: Network, store: Store) -> Path | None:
     task = network.offer.task
     if network.guide is None or not isinstance(task, Evaluation):
         return None
-    return store.folder("trainings", (task.guide or task.training).signature).resolve()
+    return store.folder_of(task.guide or task.training).resolve()

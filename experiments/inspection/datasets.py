@@ -30,7 +30,7 @@ def record(store: Store, source: DataSource) -> dict[str, Any]:
         "fingerprint": found.fingerprint,
         "source": found.source,
         "signature": source.signature,
-        "folder": str(store.folder("data", source.signature)),
+        "folder": str(store.folder_of(source)),
     }
 
 
@@ -48,7 +48,7 @@ def listed(store: Store) -> list[dict[str, Any]]:
 
 def _named_row(store: Store, source: DataSource) -> dict[str, Any]:
     config = source.config
-    known, folder = facts(config), store.folder("data", source.signature)
+    known, folder = facts(config), store.folder_of(source)
     found = store.result(DatasetRecord, source.signature)
     return {
         "name": config.name,

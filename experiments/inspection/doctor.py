@@ -29,7 +29,7 @@ from experiments.runner.disk import GIB
 from experiments.runner.forecast import forecast
 from experiments.runner.scratch import LONGEST, places
 from experiments.store import leases
-from experiments.store.layout import RESULT
+from experiments.store.layout import MLFLOW_DATABASE
 from experiments.store.store import Store
 from experiments.sweep.plan import Plan
 from experiments.sweep.tasks import DataSource
@@ -204,7 +204,7 @@ def _open_files() -> Finding:
 def _tracking(store: Store, uri: str | None) -> Finding:
     """Check MLflow's server, or the database in the store."""
     if uri is None or not uri.startswith(("http://", "https://")):
-        there = (store.root / "mlflow.db").exists()
+        there = (store.root / MLFLOW_DATABASE).exists()
         text = redact(uri or "") or f"the database in the store{'' if there else ', which the first run creates'}"
         return Finding("MLflow tracking", "ok", text)
     try:
@@ -280,8 +280,9 @@ def _disk(store: Store, plan: Plan | None) -> Finding:
             )
         return Finding("disk", "ok", f"{free:,.1f} GiB free")
     left = [
-        *(t for name, t in plan.trainings.items() if not (store.folder("trainings", name) / RESULT).exists()),
-        *(e for name, e in plan.evaluations.items() if not (store.folder("evaluations", name) / RESULT).exists()),
+        task
+        for task in (*plan.trainings.values(), *plan.evaluations.values())
+        if not store.has_result(task.store_kind, task.signature)
     ]
     needs = forecast(plan, left, store).disk_span_gib.high
     text = f"{free:,.1f} GiB free; the rest of {plan.sweep.name} needs about {needs:,.2f} GiB"
@@ -314,7 +315,7 @@ def _data(store: Store, plan: Plan | None) -> Iterator[Finding]:
 
 def _dataset(store: Store, source: DataSource, needed: bool) -> Finding:
     name = str(source.config.name)
-    if (store.folder("data", source.signature) / RESULT).exists():
+    if store.has_result("data", source.signature):
         return Finding(f"data set {name}", "ok", "prepared")
     if isinstance(source.config.name, Extension):
         return Finding(f"data set {name}", "ok", "made by an extension; a run prepares it")

@@ -17,7 +17,7 @@ from experiments.store.layout import StoreKind
 from experiments.store.results import EvaluationResult
 from experiments.store.store import Store
 from experiments.store.sweep_records import SWEEP_FILES, named_tasks, recorded_sweeps
-from experiments.sweep.code_changes import CodeChange, acceptances, change_of, differs, folder_of, made_by
+from experiments.sweep.code_changes import CodeChange, acceptances, change_of, differs, made_by
 from experiments.sweep.forms import guide_cell
 from experiments.sweep.jobs import Task
 from experiments.sweep.metrics import plain_score
@@ -155,7 +155,7 @@ def _data_set(source: DataSource, store: Store) -> Dependency:
     return Dependency(f"data set {source.config.name}", "data", source.signature, status, remark)
 
 
-def _code_remark(task: Task | DataSource, store: Store) -> str:
+def _code_remark(task: Task, store: Store) -> str:
     """What there is to say of the code that made a result, beside how it differs from today's, which its status says.
 
     Nothing where that is today's.
@@ -165,7 +165,7 @@ def _code_remark(task: Task | DataSource, store: Store) -> str:
         return ""
     if not made.code:
         return "made before code was recorded, so taken as it is"
-    accepted = acceptances(folder_of(store, task))
+    accepted = acceptances(store.folder_of(task))
     if accepted:
         return accepted[-1].text
     if differs(made.code) and change_of(store, task, made) is None:

@@ -41,7 +41,7 @@ def publish(text: str, store: Store, folder: Path) -> list[Path]:
         from experiments.trials.publish import NETWORK_CONFIG, write_network  # heavy
 
         parameters = write_network(store, evaluation, folder)
-        samples = store.folder("evaluations", evaluation.signature) / SAMPLES
+        samples = store.folder_of(evaluation) / SAMPLES
         if samples.exists():
             shutil.copyfile(samples, folder / SAMPLES)
         (folder / ATTRIBUTES).write_text("*.safetensors filter=lfs diff=lfs merge=lfs -text\n")

@@ -25,7 +25,7 @@ from experiments.store.store import Store
 from experiments.store.sweep_names import includes
 from experiments.store.sweep_records import named_tasks, recorded_sweeps
 from experiments.store.training_records import Pruning, saved_step
-from experiments.sweep.code_changes import CodeChange, ResultCode, change_of, tasks_of
+from experiments.sweep.code_changes import CodeChange, ResultCode, change_of
 from experiments.sweep.jobs import Task, data_of
 from experiments.sweep.plan import Plan, PlannedCell
 from experiments.sweep.preparations import Preparation, WeightsDownload, preparations_of
@@ -129,7 +129,7 @@ class StatusReader:
 
     def _read_tasks(self) -> tuple[dict[str, TaskStatus], dict[str, TaskStatus], list[CellStatus]]:
         """The status of trainings, of preparations and of cells."""
-        begun = {task.signature for task in self.store.begun(tasks_of(self.plan))}
+        begun = {task.signature for task in self.store.begun(self.plan.tasks)}
         trainings = {name: self._status(task, begun) for name, task in self.plan.trainings.items()}
         preparations = {name: self._status(task, begun) for name, task in self.plan.prepared.items()}
         others = trainings | preparations
@@ -188,7 +188,7 @@ def status_of_task(task: StoredTask, store: Store) -> TaskStatus:
         return TaskStatus("done")
     if not isinstance(task, WeightsDownload) and (done := _done(task, store)) is not None:
         return done
-    folder = store.folder(task.store_kind, task.signature)
+    folder = store.folder_of(task)
     try:
         there = set(os.listdir(folder))
     except FileNotFoundError:

@@ -181,7 +181,7 @@ class Dispatcher:
     def _lost(self, task: Task, message: str) -> Outcome:
         if self.schedule.stopping:
             return Outcome("interrupted")
-        log = self.store.folder(task.store_kind, task.signature) / LOG
+        log = self.store.folder_of(task) / LOG
         return Outcome.failed(Failure(message, "lost", log=str(log)))
 
     def require_store(self) -> None:
@@ -208,7 +208,7 @@ class Dispatcher:
     def signs_of_life(self) -> str:
         """Return a text that changes whenever a job starts or ends, or a task makes progress."""
         tasks = [task for running in list(self.running.values()) for task in running.job.tasks]
-        progress = [TaskProgress.read(self.store.folder(task.store_kind, task.signature)) for task in tasks]
+        progress = [TaskProgress.read(self.store.folder_of(task)) for task in tasks]
         return f"{sorted(self.running)} {progress}"
 
     def _ended(self, task: Task, outcome: Outcome) -> None:
@@ -284,7 +284,7 @@ class Dispatcher:
 
         No clocks are compared: whoever begins a task removes what an earlier attempt has left.
         """
-        folder = self.store.folder(task.store_kind, task.signature)
+        folder = self.store.folder_of(task)
         failure = Failure.read(folder)
         pruning = Pruning.of(folder) if self.asha else None
         if pruning is not None:

@@ -131,7 +131,7 @@ class DurationModel:
         if not isinstance(task, Training):
             return 0.0
         if task.signature not in self._saved:
-            step = saved_step(self.store.folder(task.store_kind, task.signature)) or 0
+            step = saved_step(self.store.folder_of(task)) or 0
             self._saved[task.signature] = min(step / task.config.num_steps, MOST_SAVED)
         return self._saved[task.signature]
 

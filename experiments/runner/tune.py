@@ -93,7 +93,7 @@ class DispatchedSearcher(Searcher):
     def _loss(self, job: Job, began: float) -> str:
         """Return why a worker may have been lost; one that has not begun its task has only Ray's log to say it in."""
         task, store = job.tasks[0], self.dispatcher.store
-        log = store.folder(task.store_kind, task.signature) / LOG
+        log = store.folder_of(task) / LOG
         has_begun = (modified_ns(log) or 0) >= (began - CLOCKS_S) * 1e9
         words = "" if has_begun else ray_private.last_words(began)
         return f"{WORKER_LOST}; its own log ends: {words}" if words else WORKER_LOST
@@ -143,7 +143,7 @@ class SavingAsha(FIFOScheduler):
             self.added.add(trial.trial_id)
             asha.on_trial_add(tune_controller, trial)
         if asha.on_trial_result(tune_controller, trial, result) == TrialScheduler.STOP and result["percent"] < LAST:
-            (self.store.folder("trainings", task.signature) / PRUNE).touch()
+            (self.store.folder_of(task) / PRUNE).touch()
         return TrialScheduler.CONTINUE
 
     def _bracket(self, task: Training) -> ASHAScheduler:

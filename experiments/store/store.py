@@ -82,10 +82,14 @@ class Store(RunRequests):
         return self
 
     def folder(self, kind: StoreKind, signature: str) -> Path:
-        """Return the folder of a task. Raises UserError where the signature, as it was read, is a path."""
+        """Return the folder of a task by its signature. Raises UserError where that, as it was read, is a path."""
         if not is_part(signature):
             raise UserError(f"{self.root}: {signature[:100]!r} is no signature; remove the record that has it")
         return Path(f"{self.root}/{kind}/{signature}")  # in one piece, as thousands are asked for
+
+    def folder_of(self, task: StoredTask) -> Path:
+        """Return the folder of a task."""
+        return self.folder(task.store_kind, task.signature)
 
     def report_folder(self, sweep: str) -> Path:
         """Return the folder of a sweep's report, or of a variant's."""

@@ -145,7 +145,7 @@ EXACT_PARTS = ("sampler/heun",)  # that the exact solution is drawn by
 # which parts a task uses --------------------------------------------------------------------------
 
 
-def parts_of(task: Task | DataSource, scores: Iterable[str] = ()) -> tuple[str, ...]:
+def parts_of(task: Task, scores: Iterable[str] = ()) -> tuple[str, ...]:
     """Return the parts that compute a task's result, without those of what it depends on.
 
     scores: that an evaluation computes, by default those that it is asked for.

@@ -43,7 +43,7 @@ class SettledRecord:
     def results(self) -> str | None:
         """Return a digest of which results there are, of their versions and of the report; None unless all are done."""
         tasks = [*self.plan.trainings.values(), *self.plan.evaluations.values()]
-        times = [modified_ns(self.store.folder(task.store_kind, task.signature) / RESULT) for task in tasks]
+        times = [modified_ns(self.store.folder_of(task) / RESULT) for task in tasks]
         if None in times:
             return None
         versions = [

@@ -43,7 +43,7 @@ log = logging.getLogger("edm_sweep")
 
 def run_classifier(store: Store, task: FeatureClassifier, context: TrialContext) -> None:
     """Train a classifier unless the store holds it; the caller holds its lock. Raises Interrupted once it is saved."""
-    folder = store.folder("classifiers", task.signature)
+    folder = store.folder_of(task)
     if store.verified(ClassifierRecord, task.signature) is None:
         began = time.time()
         write_config(folder, task)
@@ -81,7 +81,7 @@ def ensure_classifier(store: Store, task: FeatureClassifier, device: torch.devic
         made = _build(folder, building / MODEL, task, _new_training(task, data, device), data, on_progress)
         return dataclasses.replace(made, code=code)
 
-    folder = store.folder("classifiers", task.signature)
+    folder = store.folder_of(task)
     on_wait = functools.partial(on_phase, "waiting for the feature classifier")
     store.ensure(ClassifierRecord, task.signature, build, [MODEL], on_wait)
     _drop_checkpoint(folder)

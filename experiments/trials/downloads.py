@@ -24,7 +24,7 @@ def run_download(store: Store, task: WeightsDownload, context: TrialContext) -> 
 
     Raises Interrupted where a stop is requested, and UserError where they cannot be had; what has come of them is kept.
     """
-    folder, file = store.folder(task.store_kind, task.signature), task.file
+    folder, file = store.folder_of(task), task.file
     began, started = time.time(), time.monotonic()
     write_config(folder, task)
     reporter = ProgressReporter(store, context, folder, "MiB", round(file.bytes / MIB, 1))

@@ -7,14 +7,14 @@ from pathlib import Path
 from typing import Any
 
 from experiments.cli.output import command_here, listed, store_option
-from experiments.sweep.code_changes import CodeChange, name_of
+from experiments.sweep.code_changes import CodeChange
 from experiments.sweep.plan import Plan
 from experiments.wording import count
 
 
 def named_changes(plan: Plan, changes: Mapping[str, CodeChange]) -> list[tuple[str, CodeChange]]:
     """Return changes, given by signature, with the names of their tasks."""
-    return [(name_of(plan, signature), change) for signature, change in changes.items()]
+    return [(plan.names[signature], change) for signature, change in changes.items()]
 
 
 def change_lines(
@@ -43,7 +43,7 @@ def change_lines(
 def changes_json(plan: Plan, changes: Mapping[str, CodeChange]) -> list[dict[str, Any]]:
     """Return which results other code has made, and what changed in it, for a script."""
     return [
-        {"name": name_of(plan, signature), "signature": signature, **change_json(change)}
+        {"name": plan.names[signature], "signature": signature, **change_json(change)}
         for signature, change in changes.items()
     ]
 

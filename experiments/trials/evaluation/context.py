@@ -46,7 +46,7 @@ class EvaluationContext:
         self.store, self.evaluation, self.trial = store, evaluation, trial
         self.wanted = evaluation.scores if wanted is None else wanted
         self.device = trial.device
-        self.folder = store.folder("evaluations", evaluation.signature)
+        self.folder = store.folder_of(evaluation)
         self.drawing_folder = store.folder("drawings", evaluation.drawing)
         self.reporter = ProgressReporter(store, trial, self.folder, "images", evaluation.config.images)
         self.batch = trial.sampling_batch

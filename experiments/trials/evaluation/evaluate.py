@@ -43,7 +43,7 @@ def run_evaluation(store: Store, evaluation: Evaluation, trial: TrialContext) ->
     done = store.result(EvaluationResult, evaluation.signature)
     if done is not None and evaluation.is_covered_by(done):
         return
-    folder = store.folder("evaluations", evaluation.signature)
+    folder = store.folder_of(evaluation)
     write_config(folder, evaluation)
     # scores that other sweeps asked for are computed again, too; those of their own metrics are taken over
     others = computable(done.scores, evaluation.config) if done is not None else ()

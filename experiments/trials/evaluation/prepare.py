@@ -27,7 +27,7 @@ def run_references(store: Store, task: ReferenceStatistics, context: TrialContex
     """Measure whatever images and compute whatever statistics of a task are missing; the caller holds its lock."""
     if store.result(MeasuredReferences, task.signature) is not None:
         return
-    began, started, folder = time.time(), time.monotonic(), store.folder(task.store_kind, task.signature)
+    began, started, folder = time.time(), time.monotonic(), store.folder_of(task)
     write_config(folder, task)
     measuring = MeasuringReferences(store, task, context)
     measured = measuring.measure()
@@ -53,9 +53,7 @@ class MeasuringReferences:
 
     def __init__(self, store: Store, task: ReferenceStatistics, context: TrialContext) -> None:
         self.task = task
-        self.reporter = ProgressReporter(
-            store, context, store.folder(task.store_kind, task.signature), "images", task.images
-        )
+        self.reporter = ProgressReporter(store, context, store.folder_of(task), "images", task.images)
         self.before = self.count = 0  # images of the splits before this one, and of this one
         extractor = ensure_extractor(store, task.data, task.features, context.device, self.phase)
         data = ensure_data(store, task.data, self.phase)

@@ -28,7 +28,7 @@ def run_solution(store: Store, task: ExactSolution, context: TrialContext) -> No
     """Draw an exact solution unless the store holds it; the caller holds its lock. Raises Interrupted on request."""
     if store.verified(SolutionRecord, task.signature) is not None:
         return
-    began, folder = time.time(), store.folder(task.store_kind, task.signature)
+    began, folder = time.time(), store.folder_of(task)
     write_config(folder, task)
     reporter = ProgressReporter(store, context, folder, "steps", task.sampling.steps)
     reporter.phase("loading the network")

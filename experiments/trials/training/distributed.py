@@ -160,7 +160,7 @@ def worker_group(
         return
     group, rendezvous = WorkerGroup(Team(0, size), context.device, []), open_rendezvous()
     try:
-        with (store.folder("trainings", training.signature) / LOG).open("a") as log:
+        with (store.folder_of(training) / LOG).open("a") as log:
             for rank in range(1, size):
                 spec = _spec(store, training, context, computing, rank, rendezvous.port)
                 group.processes.append(_start(spec, log))
