@@ -26,7 +26,7 @@ from experiments.store.results import ClassifierRecord
 from experiments.store.store import Store
 from experiments.sweep.code_parts import parts_of
 from experiments.sweep.preparations import FeatureClassifier
-from experiments.trials.assets import ensure_data
+from experiments.trials.assets import OnPhase, ensure_data
 from experiments.trials.code import Code, begun_with, code_now, code_of_data
 from experiments.trials.context import Interrupted, TrialContext, device_name, write_config
 from experiments.trials.progress import PhaseReporter, ProgressReporter
@@ -36,7 +36,6 @@ CHECKPOINT_S = 15.0  # between checkpoints, where no run says otherwise
 MEASURED_AT_ONCE = 1000  # images
 
 OnProgress = Callable[[int, int], bool]  # called with images seen, and in all; returns whether to save and stop
-OnPhase = Callable[[str], None]  # called with what is done that is not counted
 
 log = logging.getLogger("edm_sweep")
 

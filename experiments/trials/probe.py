@@ -85,8 +85,7 @@ def measure(store: Store, probe: Probe, context: TrialContext, on_progress: OnSt
     reporter = ProgressReporter(store, context, store.folder_of(probe), "steps", WARM_UP_STEPS + MOST_STEPS)
 
     def on_step(done: int, total: int) -> None:
-        if reporter.beat(done):
-            reporter.raise_if_stop_requested()
+        reporter.report(done)
         on_progress(done, total)
 
     data = ensure_data(store, probe.data)

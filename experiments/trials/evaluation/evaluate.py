@@ -76,7 +76,7 @@ def _score(context: EvaluationContext, extent: Extent, done: EvaluationResult | 
     """Compute all wanted scores of the drawn images; done: the result from before, whose notes are kept."""
     evaluation, config, wanted, count = context.evaluation, context.evaluation.config, context.wanted, extent.count
     began = time.monotonic()
-    context.phase("scoring")
+    context.reporter.phase("scoring")
     scorer = context.scorer(count)
     scores = scorer.score(wanted)
     if "accuracy" in wanted:
@@ -204,6 +204,6 @@ def _truncation_error(context: EvaluationContext) -> float:
     task = ExactSolution.of(evaluation)
     assert task is not None, "the truncation error is wanted"
     on_steps = partial(context.reporter.report_other_work, "the exact solution, steps")
-    on_wait = partial(context.phase, "waiting for the exact solution")
+    on_wait = partial(context.reporter.phase, "waiting for the exact solution")
     solution = ensure_solution(context.store, task, context.device, on_steps, on_wait)
     return truncation_error(final_images(model, evaluation.sampling, guide), solution)

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import time
 
-from edm.config import SPLITS, Split
+from edm.config import Split
 from experiments.store.code_files import united
 from experiments.store.provenance import provenance
 from experiments.store.results import MeasuredReferences
 from experiments.store.store import Store
 from experiments.sweep.code_parts import of_features, parts_of
-from experiments.sweep.metrics import reference_sizes
+from experiments.sweep.metrics import as_split, reference_sizes
 from experiments.sweep.preparations import MEMORISATION, ReferenceStatistics
 from experiments.sweep.segments import segments
 from experiments.trials.assets import ensure_data
@@ -55,8 +55,8 @@ class MeasuringReferences:
         self.task = task
         self.reporter = ProgressReporter(store, context, store.folder_of(task), "images", task.images)
         self.before = self.count = 0  # images of the splits before this one, and of this one
-        extractor = ensure_extractor(store, task.data, task.features, context.device, self.phase)
-        data = ensure_data(store, task.data, self.phase)
+        extractor = ensure_extractor(store, task.data, task.features, context.device, self.reporter.phase)
+        data = ensure_data(store, task.data, self.reporter.phase)
         self.code = code_now(store, parts_of(task))
         own = (
             extractor,
@@ -64,22 +64,16 @@ class MeasuringReferences:
             context.device,
             code_now(store, of_features(task.features)),
             self.on_measured,
-            self.phase,
+            self.reporter.phase,
         )
         self.references = References(store, task.data, task.features, *own)
-
-    def phase(self, phase: str) -> None:
-        """Report what is done that is not counted; raises Interrupted where a stop is requested."""
-        self.reporter.raise_if_stop_requested()
-        self.reporter.phase(phase)
 
     def on_measured(self, _what: str, done: int, _total: int) -> None:
         """Report that so many images of a split are measured; raises Interrupted where a stop is requested.
 
         A segment is measured whole, even where it has more images than are needed.
         """
-        if self.reporter.beat(self.before + min(done, self.count)):
-            self.reporter.raise_if_stop_requested()
+        self.reporter.report(self.before + min(done, self.count))
 
     def measure(self) -> int:
         """Measure all images, each segment once in a store; return how many were not measured before."""
@@ -97,10 +91,10 @@ class MeasuringReferences:
         """Compute the statistics that the scores need, and the scores of noise and of real images."""
         sizes = reference_sizes(self.task.config, self.task.data.sizes)
         for metric, _, name in (score.partition("/") for score in self.task.scores if score != MEMORISATION):
-            split = SPLITS[SPLITS.index(name)]  # pyright: ignore[reportArgumentType] - raises for another word
-            self.phase(f"computing statistics for {metric}, {split}")
+            split = as_split(name)
+            self.reporter.phase(f"computing statistics for {metric}, {split}")
             self._compute(metric, split, sizes[split])
-        self.phase("scoring noise and real images")
+        self.reporter.phase("scoring noise and real images")
         baseline_scores(self.references, self.task.config, self.task.scores)
         if MEMORISATION in self.task.scores:
             for view in real_views(self.references):
