@@ -27,7 +27,7 @@ from experiments.store.store import Store
 from experiments.sweep.code_parts import parts_of
 from experiments.sweep.preparations import FeatureClassifier
 from experiments.trials.assets import OnPhase, ensure_data
-from experiments.trials.code import Code, begun_with, code_now, code_of_data
+from experiments.trials.code import Code, begun_with, code_now, code_of
 from experiments.trials.context import Interrupted, TrialContext, device_name, write_config
 from experiments.trials.progress import PhaseReporter, ProgressReporter
 
@@ -93,7 +93,7 @@ def ensure_classifier(store: Store, task: FeatureClassifier, device: torch.devic
 def _code_of(store: Store, folder: Path, task: FeatureClassifier) -> Code:
     """Return the code that a classifier is computed with from here on, and was before its checkpoint."""
     own = begun_with(folder, code_now(store, parts_of(task)), resumed=any(folder.glob(f"{STATE}-*")))
-    return {**own, **code_of_data(store, task.data)}
+    return {**own, **code_of(store, task.data)}
 
 
 def _new_training(task: FeatureClassifier, data: Dataset, device: torch.device) -> ClassifierTraining:

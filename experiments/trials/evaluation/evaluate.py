@@ -23,7 +23,7 @@ from experiments.sweep.metrics import computable, headline, metrics_of, split_sc
 from experiments.sweep.preparations import ExactSolution, preparations_of
 from experiments.sweep.segments import segments
 from experiments.sweep.tasks import Evaluation
-from experiments.trials.code import Code, begun_with, code_now, made_from
+from experiments.trials.code import Code, begun_with, code_now, code_of
 from experiments.trials.context import TrialContext, write_config
 from experiments.trials.evaluation.context import IMAGES, EvaluationContext
 from experiments.trials.evaluation.denoising import SIGMAS, save_denoising
@@ -160,8 +160,7 @@ def _code_of(context: EvaluationContext, measured: MeasuredFeatures) -> Code:
     store, evaluation = context.store, context.evaluation
     drawn_by = {*of_drawing(evaluation), *of_features(evaluation.features)}
     own = code_now(store, [part for part in parts_of(evaluation, context.wanted) if part not in drawn_by])
-    needed = {one.kind: store.result(one.result_type, one.signature) for one in preparations_of(evaluation)}
-    return united(own, measured.code or {}, made_from(**needed))
+    return united(own, measured.code or {}, code_of(store, *preparations_of(evaluation)))
 
 
 def _last_prefix(scores: Scores, count: int) -> dict[str, float]:

@@ -14,7 +14,7 @@ from experiments.sweep.metrics import as_split, reference_sizes
 from experiments.sweep.preparations import MEMORISATION, ReferenceStatistics
 from experiments.sweep.segments import segments
 from experiments.trials.assets import ensure_data
-from experiments.trials.code import Code, code_now, code_of_data, made_from
+from experiments.trials.code import code_now, code_of
 from experiments.trials.context import TrialContext, device_name, write_config
 from experiments.trials.evaluation.memorisation import baseline_memorisation, real_views
 from experiments.trials.evaluation.references import References
@@ -37,15 +37,10 @@ def run_references(store: Store, task: ReferenceStatistics, context: TrialContex
         seconds=time.monotonic() - started,
         flops=task.flops * measured / task.images,
         device=device_name(context.device),
-        code={**measuring.code, **code_of_data(store, task.data), **_code_of_classifier(store, task)},
+        code={**measuring.code, **code_of(store, task.data), **code_of(store, *task.depends_on)},
         provenance=provenance(began),
     )
     store.finish(task.signature, result)
-
-
-def _code_of_classifier(store: Store, task: ReferenceStatistics) -> Code:
-    """Return the code that made the feature classifier of a task, if it uses one."""
-    return made_from(**{one.kind: store.result(one.result_type, one.signature) for one in task.depends_on})
 
 
 class MeasuringReferences:

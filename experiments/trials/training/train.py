@@ -23,7 +23,7 @@ from experiments.store.training_records import saved_step
 from experiments.sweep.code_parts import parts_of
 from experiments.sweep.tasks import Training
 from experiments.trials.assets import ensure_data
-from experiments.trials.code import begun_with, code_now, code_of_data
+from experiments.trials.code import begun_with, code_now, code_of
 from experiments.trials.context import Interrupted, TrialContext, device_name, write_config
 from experiments.trials.progress import PhaseReporter, ProgressReporter
 from experiments.trials.training.checkpoints import CheckpointManager
@@ -69,7 +69,7 @@ def run_training(store: Store, training: Training, context: TrialContext) -> Non
         threads=context.threads,
         computing=ComputingRecord(**dataclasses.asdict(state.computing)),
         parameters=sum(p.numel() for p in state.denoiser.parameters()),
-        code={**code, **code_of_data(store, training.data)},
+        code={**code, **code_of(store, training.data)},
         provenance=provenance(began, training),
     )
     files = [MODEL, JOURNAL, VALIDATION, *checkpoints.permanent_files()]
