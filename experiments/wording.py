@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import itertools
+import time
 import unicodedata
 from collections.abc import Callable, Iterable, Sequence
 
@@ -21,6 +22,11 @@ def duration(seconds: float) -> str:
     (big, name), (small, rest_name) = next(pair for pair in itertools.pairwise(units) if seconds >= pair[0][0])
     whole, rest = seconds // big, seconds % big // small
     return f"{whole} {name} {rest} {rest_name}" if rest else f"{whole} {name}"
+
+
+def utc_text(seconds: float) -> str:
+    """Return a time, in seconds since 1970, as records have it: 2026-11-28T00:12:34Z."""
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(seconds))
 
 
 def count(number: int, noun: str) -> str:

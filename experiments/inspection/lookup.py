@@ -7,15 +7,13 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-import yaml
-from pydantic_core import ValidationError
-
 from experiments.errors import UserError
 from experiments.inputs import InputFiles
 from experiments.store.layout import CONFIG, StoreKind
 from experiments.store.store import Store
 from experiments.store.sweep_names import is_variant
 from experiments.store.sweep_records import SWEEP_FILES, named_tasks, recorded_sweeps
+from experiments.store.yaml_text import parse_yaml
 from experiments.sweep.names import matching, meant_cell
 from experiments.sweep.plan import Plan, plan_sweep
 from experiments.sweep.preparations import preparations_of
@@ -230,9 +228,9 @@ def stored_task(kind: Kind, signature: str, text: str, store: Store) -> SweepTas
     task_type, folder = KINDS[kind]
     path = store.folder(folder, signature) / CONFIG
     try:
-        return task_from_json(task_type, yaml.safe_load(path.read_text()))
+        return task_from_json(task_type, parse_yaml(path.read_bytes()))
     except FileNotFoundError:
         raise UserError(f"{text}: its {kind} has not started yet; run its sweep first") from None
-    except (ValidationError, yaml.YAMLError) as error:
+    except ValueError as error:
         reason = str(error).splitlines()[0]
         raise UserError(f"{path}: cannot be read ({reason}); run its sweep again to replace it") from None

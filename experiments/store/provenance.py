@@ -27,6 +27,7 @@ from experiments.store.files import write_bytes
 from experiments.store.folders import make_inside
 from experiments.store.results import OWN_PACKAGE, CodeVersion, Provenance
 from experiments.store.store import Store
+from experiments.wording import utc_text
 
 PACKAGES = (OWN_PACKAGE, "torch", "torchvision", "numpy", "ray", "mlflow", "pytorch-fid")
 
@@ -84,8 +85,8 @@ def provenance(began: float | None = None, of: object = None) -> Provenance:
         **{**machine, "packages": {**used, **machine["packages"]}},
         command=run.command or command_line(),
         tags=dict(run.tags),
-        began=_iso(began) if began is not None else None,
-        time=_iso(time.time()),
+        began=utc_text(began) if began is not None else None,
+        time=utc_text(time.time()),
         extensions={extension.name: extension.code for extension in extensions},
     )
 
@@ -126,10 +127,6 @@ def _difference() -> str:
 def _new_modules() -> list[str]:
     listed = _git("ls-files", "--others", "--exclude-standard", "-z", "--", *(f"{name}/*.py" for name in CODE))
     return [path for path in (listed or "").split("\0") if path]
-
-
-def _iso(seconds: float) -> str:
-    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(seconds))
 
 
 @cache

@@ -16,6 +16,7 @@ from experiments.store.store import Store
 from experiments.sweep.code_parts import EdmCode
 from experiments.sweep.jobs import Task
 from experiments.sweep.plan import Plan
+from experiments.wording import utc_text
 
 MOST_FUNCTIONS = 4  # that a sentence names
 COMMIT_DIGITS = 7
@@ -177,7 +178,7 @@ def accept(store: Store, task: Task, change: CodeChange) -> Acceptance:
 
     folder = store.folder_of(task)
     who = f"{getpass.getuser()}@{platform.node()}"
-    made = Acceptance(who, time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), dict(change.outdated))
+    made = Acceptance(who, utc_text(time.time()), dict(change.outdated))
     write_json(folder / ACCEPTED, {"accepted": [asdict(one) for one in (*acceptances(folder), made)]})
     return made
 

@@ -23,7 +23,6 @@ from pathlib import Path
 from typing import Any, TextIO
 
 import torch
-import yaml
 from torch.distributed import Store as Rendezvous  # pyright: ignore[reportPrivateImportUsage]
 
 from edm.batches import TrainingSet
@@ -34,6 +33,7 @@ from experiments.environment import inherited
 from experiments.errors import UserError
 from experiments.store.layout import CONFIG, LOG
 from experiments.store.store import Store
+from experiments.store.yaml_text import parse_yaml
 from experiments.sweep.checks import require_even_batches
 from experiments.sweep.serialisation import task_from_json
 from experiments.sweep.tasks import Training
@@ -219,8 +219,8 @@ def train_as_worker(spec: WorkerSpec) -> None:
         torch.cuda.set_device(device)
     torch.set_num_threads(spec.threads)
     store = Store(Path(spec.root))
-    content = yaml.safe_load((store.folder("trainings", spec.signature) / CONFIG).read_text())
-    training = task_from_json(Training, content)
+    content = (store.folder("trainings", spec.signature) / CONFIG).read_bytes()
+    training = task_from_json(Training, parse_yaml(content))
     require_loaded(training, store)
     data = ensure_data(store, training.data)
     rendezvous = join_rendezvous(spec.port)
