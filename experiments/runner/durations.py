@@ -37,6 +37,7 @@ from experiments.sweep.preparations import (
     extractor_flops,
 )
 from experiments.sweep.probes import Probe, probes_by_training
+from experiments.sweep.spec import gpus_of_training
 from experiments.sweep.tasks import (
     FORWARDS_PER_TRAINING_IMAGE,
     DataSource,
@@ -94,7 +95,7 @@ class DurationModel:
     def __init__(self, store: Store, plan: Plan) -> None:
         self.store, self._plan = store, plan
         self.device = hardware.device_of(plan.sweep.resources.gpus)
-        self.num_gpus = _whole_gpus(plan.sweep.resources.gpus)
+        self.num_gpus = gpus_of_training(plan.sweep.resources.gpus)
         self._probes = probes_by_training(plan, self.device)
         self._own: defaultdict[SpeedKey, deque[float]] = defaultdict(lambda: deque(maxlen=MOST_ALIKE))
         self._ratios: defaultdict[str, deque[float]] = defaultdict(lambda: deque(maxlen=REMEMBERED))
@@ -295,10 +296,6 @@ def _key(task: TimedTask) -> SpeedKey:
     if isinstance(task, ExactSolution):
         return task.kind, task.training.network, guide
     return task.kind, task.training.network, guide, task.sampling.precision, task.features.name
-
-
-def _whole_gpus(gpus: float | Literal["auto"] | None) -> int:
-    return int(gpus) if isinstance(gpus, float | int) and gpus >= 2 else 1
 
 
 def _sample(own: dict[str, TimedTask], there: set[str]) -> list[str]:

@@ -83,8 +83,7 @@ def _is_of_networks(name: str) -> bool:
 
 
 def _outdated(store: Store, result_type: type[Result]) -> list[str]:
-    folders = (path.parent for path in (store.root / result_type.kind).glob("*/result.json"))
-    results = {folder.name: store.peek(result_type, folder.name) for folder in folders}
+    results = {name: store.peek(result_type, name) for name in store.signatures(result_type.kind)}
     return [name for name, result in results.items() if result is not None and outdated_parts(result.code)]
 
 

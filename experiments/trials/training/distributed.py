@@ -36,6 +36,7 @@ from experiments.store.store import Store
 from experiments.store.yaml_text import parse_yaml
 from experiments.sweep.checks import require_even_batches
 from experiments.sweep.serialisation import task_from_json
+from experiments.sweep.spec import gpus_of_training
 from experiments.sweep.tasks import Training
 from experiments.trials.assets import ensure_data
 from experiments.trials.context import TrialContext
@@ -177,7 +178,7 @@ def worker_group(
 
 def team_size(training: Training, context: TrialContext) -> int:
     """Return how many processes train a network; raises UserError if they cannot share its batches or lack GPUs."""
-    size = max(1, int(context.gpus))
+    size = gpus_of_training(context.gpus)
     require_even_batches([training], context.gpus)
     if context.device.type == "cuda" and torch.cuda.device_count() < size:
         raise UserError(
@@ -190,7 +191,7 @@ def team_size(training: Training, context: TrialContext) -> int:
 def _spec(
     store: Store, training: Training, context: TrialContext, computing: Computing, rank: int, port: int
 ) -> WorkerSpec:
-    size, device = int(context.gpus), context.device.type
+    size, device = gpus_of_training(context.gpus), context.device.type
     device = f"cuda:{rank}" if device == "cuda" else device
     root = str(store.root)
     return WorkerSpec(root, training.signature, rank, size, port, device, context.threads, asdict(computing))
