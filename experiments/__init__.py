@@ -98,9 +98,9 @@ def results(
     made = plan(sweep, store)
     if tracking_uri is None:
         return results_frame(made, scores_in_store(made, _store(store)))
-    from experiments.tracking.read import scores_in_mlflow
+    from experiments.tracking.remote import ServerRecord
 
-    return results_frame(made, scores_in_mlflow(made, tracking_uri, _store(store)))
+    return results_frame(made, ServerRecord(made, tracking_uri).scores(_store(store)))
 
 
 def _terminal() -> RunListener:

@@ -208,12 +208,10 @@ def _found_in_store(plan: Plan, store: Store, run_links: Mapping[str, str] | Non
 
 def _found_in_mlflow(source: Source, uri: str) -> _Found:
     """What MLflow has; of a store on this machine, its trainings' costs and curves say more."""
-    from experiments.tracking.read import scores_in_mlflow
     from experiments.tracking.remote import ServerRecord
 
-    plan = source.plan
-    scores, record = scores_in_mlflow(plan, uri, source.store), ServerRecord(plan, uri)
-    local = _found_in_store(plan, source.store)
+    record = ServerRecord(source.plan, uri)
+    scores, local = record.scores(source.store), _found_in_store(source.plan, source.store)
     if local.scores:
         return replace(local, scores=scores, links=record.links())
     assert source.downloads is not None
