@@ -35,7 +35,7 @@ from experiments.sweep.plan import Plan
 from experiments.sweep.tasks import DataSource
 from experiments.tracking.answers import why_unanswered
 from experiments.trials.remedies import explain
-from experiments.wording import count
+from experiments.wording import count, on_one_line
 
 Verdict = Literal["ok", "note", "wrong"]  # note: no problem, or not one for now, but worth knowing
 
@@ -44,6 +44,7 @@ MIN_FREE_GIB = 1.0
 SHARED_MEMORY = Path("/dev/shm")  # where Ray keeps its objects
 MIN_SHARED_GIB = 0.25
 MIN_OPEN_FILES = 1024
+LONGEST_ERROR = 200  # characters
 TIMEOUT_S = 5.0  # for the answer of a tracking server
 
 
@@ -354,7 +355,11 @@ def _weights_of(name: Features, needed: bool) -> Finding:
         assert weights is not None
         path = present_weights(weights, given_weights())
     except Exception as error:
-        return Finding(f"weights of {name}", "wrong" if needed else "note", _line(explain(error) or error))
+        return Finding(
+            f"weights of {name}",
+            "wrong" if needed else "note",
+            on_one_line(explain(error) or type(error).__name__, LONGEST_ERROR),
+        )
     if path is not None:
         return Finding(f"weights of {name}", "ok", str(path))
     text = f"{weights.file} ({weights.bytes / 1e6:,.0f} MB) is not on this machine"
@@ -364,4 +369,4 @@ def _weights_of(name: Features, needed: bool) -> Finding:
 
 def _line(error: BaseException | str) -> str:
     """An error's message in one line."""
-    return " ".join((str(error) or type(error).__name__).split())[:200]
+    return on_one_line(str(error) or type(error).__name__, LONGEST_ERROR)

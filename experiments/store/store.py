@@ -24,6 +24,7 @@ from experiments.errors import UserError
 from experiments.names import is_part
 from experiments.store import leases
 from experiments.store.damage import Damage, DamagedFile, DamageLog
+from experiments.store.fencing import require_held
 from experiments.store.files import read_json, remove_abandoned, replacing_files, sync_to_disk, write_json
 from experiments.store.journal import Journal
 from experiments.store.layout import BEGUN_WITH, CONFIG, CURVES, DAMAGED, FAILURE, PROGRESS, RESULT, StoreKind
@@ -169,12 +170,12 @@ class Store(RunRequests):
         """
         kind = result.kind
         folder = self.folder(kind, signature)
-        self.require_lease(kind, signature)
+        require_held(folder)
         checksums = {}
         for name in files:
             sync_to_disk(folder / name)
             checksums[name] = sha256_of(folder / name)
-        self.require_lease(kind, signature)  # reading gigabytes takes its time
+        require_held(folder)  # reading gigabytes takes its time
         write_json(folder / RESULT, with_checksum(replace(result, files=checksums).to_json()))
         for name in (FAILURE, PROGRESS, BEGUN_WITH):
             (folder / name).unlink(missing_ok=True)
@@ -238,8 +239,7 @@ class Store(RunRequests):
             return self.checked(kind, signature, name)
         self.set_aside(kind, signature, [name], f"{name}: {why}")
         raise DamagedFile(
-            f"{path}: is damaged ({why}); it was set aside in {self.root / DAMAGED}, run again to redo it",
-            *(kind, signature, path),
+            f"{path}: is damaged ({why}); it was set aside in {self.root / DAMAGED}, run again to redo it"
         )
 
     def sound(self, kind: StoreKind, signature: str) -> bool:
@@ -282,10 +282,7 @@ class Store(RunRequests):
 
     def _gone(self, kind: StoreKind, signature: str) -> DamagedFile:
         folder = self.folder(kind, signature)
-        return DamagedFile(
-            f"{folder}: its {RESULT} is gone or was set aside as damaged; run again to redo it",
-            *(kind, signature, folder / RESULT),
-        )
+        return DamagedFile(f"{folder}: its {RESULT} is gone or was set aside as damaged; run again to redo it")
 
     def _is_intact(self, kind: StoreKind, signature: str, find_fault: FindFault) -> bool:
         """Return whether a task is done and none of its files has a fault; those that have are set aside."""
@@ -375,12 +372,6 @@ class Store(RunRequests):
     def holder(self, kind: StoreKind, signature: str) -> Holder | None:
         """Return who holds a task now."""
         return leases.holder(self.folder(kind, signature), self.lease_timing)
-
-    def require_lease(self, kind: StoreKind, signature: str) -> None:
-        """Raise LeaseLost where this process held a task and another one took it over."""
-        lease = leases.own(self.folder(kind, signature))
-        if lease is not None:
-            lease.require()
 
     def forget(self, kind: StoreKind, signature: str) -> None:
         """Remove the folder of a task, unless a process holds it."""
