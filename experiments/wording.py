@@ -8,6 +8,7 @@ import time
 import unicodedata
 from collections.abc import Callable, Iterable, Sequence
 
+HOUR_S = 3600.0
 LIKELY = 0.6  # how much of two words must agree, for one to be the other with a mistake
 MOST_MEANT = 3
 SHORTEST_PART = 3  # letters of a word that are enough to stand for a longer one

@@ -35,7 +35,6 @@ def accept(
     They count as today's from then on, until the code changes again. The store keeps who vouched for them, and when;
     `why` shows it. Of a cell it covers all that the cell depends on.
     """
-    from experiments.cli.views.changes import change_json
     from experiments.store.store import Store
     from experiments.sweep.code_changes import accept as vouch
     from experiments.sweep.code_changes import change_of, made_by
@@ -47,7 +46,7 @@ def accept(
         change = change_of(place, task, made) if made is not None else None
         if change is not None:
             by = vouch(place, task, change).by
-            accepted.append({"name": name, "signature": task.signature, "by": by, **change_json(change)})
+            accepted.append({"name": name, "signature": task.signature, "by": by, **change.to_json()})
     if as_json:
         print_json({"accepted": accepted})
     elif accepted:

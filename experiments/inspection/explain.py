@@ -17,7 +17,7 @@ from experiments.store.layout import StoreKind
 from experiments.store.results import EvaluationResult
 from experiments.store.store import Store
 from experiments.store.sweep_records import SWEEP_FILES, named_tasks, recorded_sweeps
-from experiments.sweep.code_changes import CodeChange, acceptances, change_of, differs, made_by
+from experiments.sweep.code_changes import acceptances, change_of, differs, made_by
 from experiments.sweep.forms import guide_cell
 from experiments.sweep.jobs import Task
 from experiments.sweep.metrics import plain_score
@@ -258,10 +258,6 @@ def _dependency_json(step: Dependency) -> dict[str, Any]:
         "where": step.status.where or None,
         "remark": step.remark or None,
         "needed": step.needed,
-        "other_code": _change_json(step.status.change),
+        "other_code": step.status.change.to_json() if step.status.change is not None else None,
         "nearest": asdict(step.nearest) if step.nearest is not None else None,
     }
-
-
-def _change_json(change: CodeChange | None) -> dict[str, Any] | None:
-    return None if change is None else {"functions": list(change.functions), "since": change.since}

@@ -47,7 +47,7 @@ from experiments.sweep.tasks import (
     Training,
 )
 
-GUESSED_FLOPS_PER_S = {"cpu": 4e10, "gpu": 2e13}  # of one core and of one GPU, with networks of medium size
+GUESSED_FLOPS_PER_S = {CPU: 4e10, "gpu": 2e13}  # of one core and of one GPU, with networks of medium size
 SCORING_SHARE = 0.05  # of an evaluation, where no result says so
 PROBE_S = 15.0
 MOST_SAVED = 0.999  # of a training: what follows its last step takes some time, too

@@ -16,10 +16,10 @@ from experiments.sweep.plan import Plan
 from experiments.sweep.preparations import WeightsDownload, preparations_of
 from experiments.sweep.probes import Probe
 from experiments.sweep.tasks import DataSource, Evaluation, Kind, Training
+from experiments.wording import HOUR_S
 
 START_UP_S = 25.0  # until Ray, its workers and their imports are there
 MACHINES = (1, 2, 4, 8, 16)  # numbers of machines to forecast for
-HOUR_S = 3600.0
 DISK_SPREAD = 1.2  # journals, pictures, buffers and headers are not counted
 
 

@@ -21,7 +21,7 @@ from typing import Any
 from edm.config import extensions_in
 from experiments import hardware
 from experiments.environment import inherited
-from experiments.names import require_part
+from experiments.names import PACKAGES, require_part
 from experiments.redaction import redacted_command
 from experiments.store.files import write_bytes
 from experiments.store.folders import make_inside
@@ -29,9 +29,8 @@ from experiments.store.results import OWN_PACKAGE, CodeVersion, Provenance
 from experiments.store.store import Store
 from experiments.wording import utc_text
 
-PACKAGES = (OWN_PACKAGE, "torch", "torchvision", "numpy", "ray", "mlflow", "pytorch-fid")
+RECORDED = (OWN_PACKAGE, "torch", "torchvision", "numpy", "ray", "mlflow", "pytorch-fid")
 
-CODE = ("edm", "experiments", "reports")
 PLAIN_DIFF = ("--no-ext-diff", "--no-color")
 DIFFS = "diffs"  # folder of a store: changes against a commit, each under its SHA-256
 DIGITS = 20  # of a SHA-256 that make a file's name
@@ -125,7 +124,7 @@ def _difference() -> str:
 
 
 def _new_modules() -> list[str]:
-    listed = _git("ls-files", "--others", "--exclude-standard", "-z", "--", *(f"{name}/*.py" for name in CODE))
+    listed = _git("ls-files", "--others", "--exclude-standard", "-z", "--", *(f"{name}/*.py" for name in PACKAGES))
     return [path for path in (listed or "").split("\0") if path]
 
 
@@ -133,7 +132,7 @@ def _new_modules() -> list[str]:
 def _machine() -> dict[str, Any]:
     return {
         "python": platform.python_version(),
-        "packages": {name: _version(name) for name in PACKAGES},
+        "packages": {name: _version(name) for name in RECORDED},
         "gpus": ", ".join(hardware.gpu_names()) or None,
         "gpu_driver": hardware.gpu_driver(),
         "host": platform.node(),

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import platform
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any
 
 from experiments.store.code_files import SEVERAL, definitions_of, own_part
 from experiments.store.files import read_json, write_json
@@ -26,6 +27,12 @@ NOT_READ: Mapping[str, Result] = {}
 Outdated = Mapping[str, tuple[str, str]]  # by name in a result's code: the digest recorded and the one of today
 
 
+def first_functions(names: Sequence[str]) -> str:
+    """Return the first names of functions in one line, and how many more there are."""
+    more = len(names) - MOST_FUNCTIONS
+    return ", ".join([*names[:MOST_FUNCTIONS], *([f"{more} more"] if more > 0 else [])])
+
+
 @dataclass(frozen=True)
 class CodeChange:
     """What differs between the code that made a result and today's.
@@ -41,14 +48,16 @@ class CodeChange:
     @property
     def text(self) -> str:
         """The change as a clause: what changed, and since when."""
-        more = len(self.functions) - MOST_FUNCTIONS
-        names = [*self.functions[:MOST_FUNCTIONS], *([f"{more} more"] if more > 0 else [])]
-        return f"{', '.join(names)} changed since {self.since}"
+        return f"{first_functions(self.functions)} changed since {self.since}"
 
     @property
     def note(self) -> str:
         """The change as a remark on a result."""
         return f"made by other code than today's: {self.text}"
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the change for a script."""
+        return {"functions": list(self.functions), "since": self.since}
 
 
 @dataclass(frozen=True)

@@ -35,6 +35,7 @@ from experiments.store.layout import (
     GRIDS,
     JOURNAL,
     LOG,
+    MIRROR,
     MLFLOW_DATABASE,
     PAIRS,
     PRUNED,
@@ -117,7 +118,7 @@ class Mirror:
 
     @property
     def _lock_folder(self) -> Path:
-        return self.place.root / "mirror"
+        return self.place.root / MIRROR
 
     @property
     def counts(self) -> SyncCounts:

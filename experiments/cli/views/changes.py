@@ -43,11 +43,6 @@ def change_lines(
 def changes_json(plan: Plan, changes: Mapping[str, CodeChange]) -> list[dict[str, Any]]:
     """Return which results other code has made, and what changed in it, for a script."""
     return [
-        {"name": plan.names[signature], "signature": signature, **change_json(change)}
+        {"name": plan.names[signature], "signature": signature, **change.to_json()}
         for signature, change in changes.items()
     ]
-
-
-def change_json(change: CodeChange) -> dict[str, Any]:
-    """Return what changed in the code of one result, for a script."""
-    return {"functions": list(change.functions), "since": change.since}
