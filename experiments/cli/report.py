@@ -116,10 +116,11 @@ def _show_tables(report: Report, sources: Sequence[Source], console: Console) ->
 
 def _report_folder(store: Store, sources: Sequence[Source]) -> Path:
     """Return where a report goes: into the store, or, if that is only readable, the current folder."""
+    from experiments.store.folders import existing
+
     name = "+".join(dict.fromkeys(source.name for source in sources))
     folder = store.report_folder(name)
-    existing = next(each for each in (folder, *folder.parents) if each.exists())
-    return folder if os.access(existing, os.W_OK | os.X_OK) else Path(f"{name}-report")
+    return folder if os.access(existing(folder), os.W_OK | os.X_OK) else Path(f"{name}-report")
 
 
 def export(

@@ -29,6 +29,7 @@ from experiments.runner.disk import GIB
 from experiments.runner.forecast import forecast
 from experiments.runner.scratch import LONGEST, places
 from experiments.store import leases
+from experiments.store.folders import existing
 from experiments.store.layout import MLFLOW_DATABASE
 from experiments.store.store import Store
 from experiments.sweep.plan import Plan
@@ -228,10 +229,9 @@ def _tracking(store: Store, uri: str | None) -> Finding:
 
 
 def _store(store: Store) -> Iterator[Finding]:
-    place = next(folder for folder in (store.root, *store.root.parents) if folder.exists())
     remedy = "choose another folder with --store or EDM_SWEEP_STORE"
     try:
-        with tempfile.TemporaryDirectory(dir=place, prefix=".doctor-") as name:
+        with tempfile.TemporaryDirectory(dir=existing(store.root), prefix=".doctor-") as name:
             folder = Path(name)
             yield Finding("store", "ok", f"{store.root} is writable")
             yield _attempt("store's renames", lambda: _rename(folder), remedy)

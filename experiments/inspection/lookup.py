@@ -161,6 +161,27 @@ def _preparations(sweep: str, store: Store) -> Iterator[NamedPreparation]:
             yield NamedPreparation(sweep, plan.names[signature], task.kind, task.store_kind, signature)
 
 
+def cells_meant(text: str, store: Store) -> list[NamedTask]:
+    """Return the cells that a pattern matches; or one cell; or all cells of one training or preparation.
+
+    A cell that several sweeps share is a cell of each of them, unless the text names one of the sweeps. Raises
+    UserError where it matches none.
+    """
+    if "*" in text or "?" in text:
+        found = [task for task in tasks_matching(text, store) if task.evaluation is not None]
+        if not found:
+            raise _no_match(text, store)
+        return found
+    preparation = find_preparation(text, store)
+    if preparation is not None:
+        return cells_sharing(preparation, store)
+    meant = find_one(text, store)
+    sweeps = [meant.sweep] if ":" in text else recorded_sweeps(store)
+    cells = (task for sweep in sweeps for task in _recorded(sweep, store) if task.evaluation is not None)
+    shared = [cell for cell in cells if cell.training == meant.training and meant.evaluation in (None, cell.evaluation)]
+    return shared or [meant]
+
+
 def cells_sharing(preparation: NamedPreparation, store: Store) -> list[NamedTask]:
     """Return the cells of a preparation's sweep that depend on it. Raises UserError where the record is unreadable."""
     plan = recall_plan(preparation.sweep, store)
@@ -193,10 +214,10 @@ def _by_signature(text: str, store: Store) -> NamedTask:
         return _with_signature(*found[0], text, store)
     if found:
         raise UserError(f"{text}: begins {len(found)} signatures in {store.root}; give more digits")
-    raise no_match(text, store)
+    raise _no_match(text, store)
 
 
-def no_match(text: str, store: Store) -> UserError:
+def _no_match(text: str, store: Store) -> UserError:
     """Return the error for a text that matches no cell, training, preparation or signature, with what was meant."""
     sweep, colon, cell = text.rpartition(":")
     sweeps = recorded_sweeps(store)

@@ -45,6 +45,7 @@ from experiments.sweep.tasks import (
     FeatureSpace,
     SweepTask,
     Training,
+    own_training,
 )
 
 GUESSED_FLOPS_PER_S = {CPU: 4e10, "gpu": 2e13}  # of one core and of one GPU, with networks of medium size
@@ -213,8 +214,7 @@ class DurationModel:
     def _base(self, task: TimedTask) -> Rate:
         """The rate of a task before any like it has finished."""
         if isinstance(task, SweepTask):
-            training = task.training if isinstance(task, Evaluation) else task
-            probe = self._by_probe.get(self._probes[training.signature].signature)
+            probe = self._by_probe.get(self._probes[own_training(task).signature].signature)
             if probe is not None:
                 return self._from_probe(task, probe)
         others = (TrainingResult, EvaluationResult)
@@ -225,8 +225,7 @@ class DurationModel:
 
     def _from_probe(self, task: SweepTask, probe: ProbeResult) -> Rate:
         assert probe.training is not None and probe.drawing is not None
-        training = task.training if isinstance(task, Evaluation) else task
-        forward = 1000 * forward_flops(training.network)
+        forward = 1000 * forward_flops(own_training(task).network)
         spread = max(SPREAD_OF_PROBES, probe.training.spread)
         if isinstance(task, Training):
             seconds = probe.training.kimg_s / (FORWARDS_PER_TRAINING_IMAGE * forward)

@@ -26,6 +26,7 @@ from experiments.store import leases
 from experiments.store.damage import Damage, DamagedFile, DamageLog
 from experiments.store.fencing import require_held
 from experiments.store.files import read_json, remove_abandoned, replacing_files, sync_to_disk, write_json
+from experiments.store.folders import existing
 from experiments.store.journal import Journal
 from experiments.store.layout import BEGUN_WITH, CONFIG, CURVES, DAMAGED, FAILURE, PROGRESS, RESULT, StoreKind
 from experiments.store.lease_watch import STANDARD_TIMING, LeaseTiming
@@ -124,8 +125,7 @@ class Store(RunRequests):
 
     def free_bytes(self) -> int:
         """Return how much room is left on the disk that the store is on, or will be."""
-        place = next(folder for folder in (self.root, *self.root.parents) if folder.exists())
-        return shutil.disk_usage(place).free
+        return shutil.disk_usage(existing(self.root)).free
 
     # results --------------------------------------------------------------------------------------
 

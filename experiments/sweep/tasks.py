@@ -288,3 +288,8 @@ def _revised_parts(sampling: SamplingConfig) -> Iterator[str]:
 
 
 SweepTask = Training | Evaluation
+
+
+def own_training(task: SweepTask) -> Training:
+    """Return the training that an evaluation draws from; of a training itself."""
+    return task.training if isinstance(task, Evaluation) else task
