@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, fields
-from pathlib import Path
 from typing import Any
 
 from edm.config import DataConfig, TrainingConfig
-from experiments.store.files import modified_ns
+from experiments.store.files import newest
 from experiments.store.folders import listed
 from experiments.store.layout import CONFIG, RESULT
 from experiments.store.store import Store
@@ -87,7 +86,7 @@ def _finished(task: SweepTask, store: Store) -> Iterator[tuple[str, dict[str, An
     """The signatures and fields of finished tasks of the same kind, the newest first."""
     root = store.root / task.store_kind
     needed = task.training.signature.encode() if isinstance(task, Evaluation) else b""
-    for path in _newest(root):
+    for path in newest(listed(root, "*"), MAX_READ):
         try:
             content = (path / CONFIG).read_bytes()
         except OSError:
@@ -97,11 +96,6 @@ def _finished(task: SweepTask, store: Store) -> Iterator[tuple[str, dict[str, An
                 yield path.name, _flat(parse_yaml(content))
             except (ValueError, AttributeError, TypeError, KeyError):
                 continue  # damaged: its fields are unknown
-
-
-def _newest(root: Path) -> list[Path]:
-    dated = [(modified, path) for path in listed(root, "*") if (modified := modified_ns(path)) is not None]
-    return [path for _, path in sorted(dated, reverse=True)[:MAX_READ]]
 
 
 def _flat(content: dict[str, Any]) -> dict[str, Any]:

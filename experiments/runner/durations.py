@@ -7,7 +7,6 @@ import statistics
 from collections import Counter, defaultdict, deque
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Literal, get_args
 
 from edm.config import Extension, Features
@@ -17,6 +16,7 @@ from experiments.hardware import CPU
 from experiments.runner.data_costs import whole_s
 from experiments.runner.downloads import FETCHED_PER_S
 from experiments.store.drawings import drawn_segments
+from experiments.store.files import newest
 from experiments.store.results import (
     ClassifierRecord,
     EvaluationResult,
@@ -273,8 +273,9 @@ class DurationModel:
             result = self._usable(result_type, name)
             if result is not None:
                 yield own[name], result
-        for name in _newest(self.store.root / result_type.kind, [name for name in there if name not in own]):
-            result = self._usable(result_type, name)
+        others = (self.store.folder(result_type.kind, name) for name in there if name not in own)
+        for folder in newest(others, MOST_OTHERS):
+            result = self._usable(result_type, folder.name)
             if result is not None:
                 yield None, result
 
@@ -309,13 +310,3 @@ def _sample(own: dict[str, TimedTask], there: set[str]) -> list[str]:
         if len(names) == MOST_RESULTS:
             break
     return names
-
-
-def _newest(folder: Path, names: list[str]) -> list[str]:
-    changed: dict[str, float] = {}
-    for name in names:
-        try:
-            changed[name] = (folder / name).stat().st_mtime
-        except OSError:  # removed meanwhile
-            continue
-    return sorted(changed, key=lambda name: (-changed[name], name))[:MOST_OTHERS]
