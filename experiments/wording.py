@@ -82,6 +82,12 @@ def one_of(words: Sequence[str]) -> str:
     return " or ".join(filter(None, (", ".join(words[:-1]), words[-1])))
 
 
+def shortened_list(names: Sequence[str], most: int = 12) -> str:
+    """Return the first names in one line, and how many more there are."""
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + more
+
+
 def did_you_mean(word: str, choices: Iterable[str], show: Callable[[str], str] = repr) -> str:
     """Return a question that names the choices that resemble a word; empty where none does.
 

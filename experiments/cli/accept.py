@@ -8,8 +8,9 @@ import typer
 
 from experiments.cli.completion import complete_cells
 from experiments.cli.options import AsJson, StoreFolder
-from experiments.cli.output import console_for, listed, print_json, say
+from experiments.cli.output import console_for, print_json, say
 from experiments.environment import DEFAULT_STORE
+from experiments.wording import shortened_list
 
 if TYPE_CHECKING:
     from experiments.store.store import Store
@@ -51,7 +52,7 @@ def accept(
         print_json({"accepted": accepted})
     elif accepted:
         names = [str(one["name"]) for one in accepted]
-        say(console, f"Accepted as the same, by {accepted[0]['by']}: {listed(names)}")
+        say(console, f"Accepted as the same, by {accepted[0]['by']}: {shortened_list(names)}")
     else:
         say(console, f"{what}: every result counts as made by today's code; nothing to accept")
 

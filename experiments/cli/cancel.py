@@ -8,9 +8,9 @@ import typer
 
 from experiments.cli.completion import complete_cells
 from experiments.cli.options import AsJson, StoreFolder
-from experiments.cli.output import console_for, listed, print_json, say
+from experiments.cli.output import console_for, print_json, say
 from experiments.environment import DEFAULT_STORE
-from experiments.wording import process_text
+from experiments.wording import process_text, shortened_list
 
 if TYPE_CHECKING:
     from experiments.store.active_runs import ActiveRun
@@ -75,4 +75,4 @@ def _cancelled_lines(what: str, names: list[str] | None, runs: list[ActiveRun]) 
     processes = "; ".join(f"{process_text(run.host, run.pid)} ({run.sweep})" for run in runs)
     if names is None:
         return [f"Asked to stop: {processes}.", SAVED]
-    return [f"Asked to stop working on {listed(names)}: {processes}.", SAVED]
+    return [f"Asked to stop working on {shortened_list(names)}: {processes}.", SAVED]

@@ -62,9 +62,8 @@ SPREAD_OF_RESULTS, SPREAD_OF_PROBES, SPREAD_OF_OTHERS, SPREAD_OF_GUESSES = 1.1, 
 SPREAD_ONCE_CORRECTED = 1.5
 
 Source = Literal["results", "probe", "others", "guess"]
-TimedTask = (
-    SweepTask | FeatureClassifier | ReferenceStatistics | ExactSolution
-)  # whose results tell how fast others are
+# tasks whose results tell how fast others are
+TimedTask = SweepTask | FeatureClassifier | ReferenceStatistics | ExactSolution
 TaskResult = TrainingResult | EvaluationResult | ClassifierRecord | MeasuredReferences | SolutionRecord
 SpeedKey = tuple[Any, ...]  # equal for tasks that run at the same speed
 
