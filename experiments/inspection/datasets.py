@@ -33,9 +33,14 @@ def record(store: Store, source: DataSource) -> dict[str, Any]:
     }
 
 
+def named_sources() -> list[DataSource]:
+    """Return the data sets that have a name."""
+    return [DataSource.of(DataConfig(name), InputFiles()) for name in get_args(DatasetName) if name in CATALOGUE]
+
+
 def listed(store: Store) -> list[dict[str, Any]]:
     """Return a row for each data set that has a name, and for all others that are prepared in the store."""
-    sources = [DataSource.of(DataConfig(name), InputFiles()) for name in get_args(DatasetName) if name in CATALOGUE]
+    sources = named_sources()
     rows = [_named_row(store, source) for source in sources]
     known = {source.signature for source in sources}
     for signature in sorted(set(store.signatures("data")) - known):

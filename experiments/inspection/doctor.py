@@ -16,13 +16,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, get_args
 
-from edm.config import DatasetName, Extension, Features
+from edm.config import Extension, Features
 from edm.cores import available_cores
 from edm.data.catalogue import CATALOGUE
 from experiments import hardware
 from experiments.environment import DATA_VARIABLE, WEIGHTS_VARIABLE, given_weights
-from experiments.inputs import InputFiles
-from experiments.inspection.datasets import files_of
+from experiments.inspection.datasets import files_of, named_sources
 from experiments.loopback import REMEDY, loopback_problem
 from experiments.redaction import redact
 from experiments.runner.disk import GIB
@@ -304,13 +303,7 @@ def _home() -> Finding:
 
 
 def _data(store: Store, plan: Plan | None) -> Iterator[Finding]:
-    if plan is not None:
-        sources = list(plan.sources.values())
-    else:
-        from edm.config import DataConfig
-
-        sources = [DataSource.of(DataConfig(name), InputFiles()) for name in get_args(DatasetName) if name in CATALOGUE]
-    for source in sources:
+    for source in plan.sources.values() if plan is not None else named_sources():
         yield _dataset(store, source, needed=plan is not None)
 
 

@@ -18,7 +18,7 @@ from experiments.sweep.jobs import Task
 from experiments.sweep.plan import Plan
 from experiments.sweep.preparations import WeightsDownload
 from experiments.sweep.probes import Probe, probes_by_training
-from experiments.sweep.spec import ResourcesConfig
+from experiments.sweep.spec import ResourcesConfig, gpus_asked_for
 from experiments.sweep.tasks import DataSource, Evaluation, Kind, SweepTask, Training, own_training
 from experiments.wording import count
 
@@ -205,5 +205,5 @@ def require_possible(resources: ResourcesConfig, gpu_devices: Iterable[Path] = G
     gpu_devices: a machine with a GPU has at least one of these.
     """
     may_have_gpus = any(device.exists() for device in gpu_devices)
-    asked = resources.gpus if isinstance(resources.gpus, float | int) else 0.0
+    asked = gpus_asked_for(resources.gpus)
     require_available(resources, available_cores(), asked if may_have_gpus else 0.0)

@@ -15,6 +15,7 @@ from experiments.sweep.jobs import Task, data_of
 from experiments.sweep.plan import Plan
 from experiments.sweep.preparations import WeightsDownload, preparations_of
 from experiments.sweep.probes import Probe
+from experiments.sweep.spec import gpus_asked_for
 from experiments.sweep.tasks import DataSource, Evaluation, Kind, Training
 from experiments.wording import HOUR_S
 
@@ -128,7 +129,7 @@ class Capacity:
         gpus = here["GPU"] if machines is None or not self.on_gpus else float(machines)
         cores = here["CPU"] * (gpus / here["GPU"] if gpus else 1)  # as many for each GPU as here
         # what a plan asks for may be another machine's: there is a forecast all the same
-        asked = resources.gpus if isinstance(resources.gpus, float | int) else 0.0
+        asked = gpus_asked_for(resources.gpus)
         total = {"CPU": max(cores, resources.cpus or 1.0), "GPU": max(gpus, asked)}
         self.allocator = Allocator(plan, resources, total, store)
         self._slots: dict[Kind, int] = {

@@ -279,9 +279,14 @@ def _revisions(sampling: SamplingConfig) -> dict[str, Any]:
     return revisions(_revised_parts(sampling))
 
 
+def averages_weights(sampling: SamplingConfig) -> bool:
+    """Return whether images are drawn with an average of weights that is made after the training."""
+    return sampling.ema is not None or (sampling.guide is not None and sampling.guide.ema is not None)
+
+
 def _revised_parts(sampling: SamplingConfig) -> Iterator[str]:
     """Yield the parts of drawing that `sampling` uses and that have been revised."""
-    if sampling.ema is not None or (sampling.guide is not None and sampling.guide.ema is not None):
+    if averages_weights(sampling):
         yield "posthoc"
     if sampling.sampler == "unipc" and sampling.steps > 3:  # with fewer, the order is as low for want of points
         yield "unipc"
