@@ -98,9 +98,9 @@ def results(
     made = plan(sweep, store)
     if tracking_uri is None:
         return results_frame(made, scores_in_store(made, _store(store)))
-    from experiments.tracking.read import scores_in_mlflow
+    from experiments.tracking.remote import ServerRecord
 
-    return results_frame(made, scores_in_mlflow(made, tracking_uri, _store(store)))
+    return results_frame(made, ServerRecord(made, tracking_uri).scores(_store(store)))
 
 
 def _terminal() -> RunListener:
@@ -112,18 +112,15 @@ def _terminal() -> RunListener:
 def _sweep(sweep: Sweep | str | Path, store: str | Path | None) -> Sweep:
     """The sweep itself, or the sweep of a file, or the sweep of that name that was run with this store."""
     from experiments.inputs import InputFiles
-    from experiments.store.sweep_records import recorded_sweeps
+    from experiments.store.sweep_records import means_file
     from experiments.sweep.reader import load_sweep
     from experiments.sweep.spec import Sweep
     from experiments.tracking.records import recall_sweep
 
     if isinstance(sweep, Sweep):
         return sweep
-    place, name = _store(store), str(sweep)
-    is_name = not Path(name).suffix and "/" not in name and not Path(name).exists()
-    if name in recorded_sweeps(place) or is_name:
-        return recall_sweep(name, place)
-    return load_sweep(sweep, (), InputFiles())
+    place, text = _store(store), str(sweep)
+    return load_sweep(text, (), InputFiles()) if means_file(text, place) else recall_sweep(text, place)
 
 
 def _store(store: str | Path | None) -> Store:

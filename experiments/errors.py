@@ -1,7 +1,7 @@
 """UserError, RayLost, and any error as one line."""
 
 from experiments.redaction import redact
-from experiments.wording import printable
+from experiments.wording import printable, shortened
 
 LONGEST = 300  # characters of an error in one line
 
@@ -32,5 +32,4 @@ def one_line(error: BaseException) -> str:
     lines = str(getattr(error, "message", error)).strip().splitlines()
     if not lines:
         return type(error).__name__
-    text = printable(redact(lines[0]))
-    return text if len(text) <= LONGEST else f"{text[:LONGEST]}..."
+    return shortened(printable(redact(lines[0])), LONGEST)

@@ -8,7 +8,9 @@ from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-NOT_TO_HIDE = {"edm", "experiments", "reports", "torch", "numpy", *sys.stdlib_module_names}
+from experiments.names import PACKAGES
+
+NOT_TO_HIDE = {*PACKAGES, "torch", "numpy", *sys.stdlib_module_names}
 INIT = "__init__.py"  # what makes a folder a package
 
 

@@ -30,6 +30,7 @@ from experiments.code import DIGITS, Reach, Sources
 from experiments.code_modules import BODY
 from experiments.errors import one_line
 from experiments.extension_files import INIT, ExtensionError, ExtensionFile, file_in_words, is_package
+from experiments.names import PACKAGES
 from experiments.scopes import FUNCTIONS
 from experiments.wording import did_you_mean
 
@@ -125,9 +126,7 @@ def _in_words(sources: Sources, qualified: str) -> str:
 def _used(outside: Sequence[str]) -> tuple[str, ...]:
     """Return what code uses of edm, and which other packages, without Python's own."""
     own = dict.fromkeys(name for name in outside if name.startswith("edm.") and not name.startswith("edm.extend"))
-    packages = (
-        {name.partition(".")[0] for name in outside} - {"edm", "experiments", "reports"} - sys.stdlib_module_names
-    )
+    packages = {name.partition(".")[0] for name in outside} - {*PACKAGES} - sys.stdlib_module_names
     return (*own, *sorted(packages))
 
 

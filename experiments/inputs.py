@@ -77,7 +77,8 @@ class InputFiles:
     def model(self, path: str) -> Pretrained:
         """Return what a file or folder with a trained network holds; raises UserError where it cannot be used."""
         if path not in self._models:
-            from edm.pretrained.read import PretrainedError, describe  # heavy: it reads all weights
+            from edm.pretrained.errors import PretrainedError
+            from edm.pretrained.read import describe  # heavy: it reads all weights
 
             try:
                 self._models[path] = describe(path)

@@ -6,7 +6,7 @@ import socket
 
 from experiments.errors import UserError
 
-LOOPBACK = "127.0.0.1"
+LOOPBACK = "127.0.0.1"  # what listens here is never reached from another machine
 ANSWER_S = 5.0
 REMEDY = "bring the loopback interface up, as root: ip link set lo up"
 

@@ -1,9 +1,10 @@
-"""Which text may become part of a path, wherever it was read: a sweep file, a bundle, a store, MLflow."""
+"""Names: of our packages, and which text may become part of a path, wherever it was read."""
 
 from __future__ import annotations
 
 import re
 
+PACKAGES = ("edm", "experiments", "reports")  # ours, which are installed at top level
 NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}")
 PART = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.,=+@-]{0,199}")
 NAME_RULE = "use at most 100 letters, digits, '_', '-' and '.'"

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import difflib
 import itertools
+import time
 import unicodedata
 from collections.abc import Callable, Iterable, Sequence
 
+HOUR_S = 3600.0
 LIKELY = 0.6  # how much of two words must agree, for one to be the other with a mistake
 MOST_MEANT = 3
 SHORTEST_PART = 3  # letters of a word that are enough to stand for a longer one
@@ -21,6 +23,11 @@ def duration(seconds: float) -> str:
     (big, name), (small, rest_name) = next(pair for pair in itertools.pairwise(units) if seconds >= pair[0][0])
     whole, rest = seconds // big, seconds % big // small
     return f"{whole} {name} {rest} {rest_name}" if rest else f"{whole} {name}"
+
+
+def utc_text(seconds: float) -> str:
+    """Return a time, in seconds since 1970, as records have it: 2026-11-28T00:12:34Z."""
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(seconds))
 
 
 def count(number: int, noun: str) -> str:
@@ -73,6 +80,12 @@ def process_text(host: str, pid: int) -> str:
 def one_of(words: Sequence[str]) -> str:
     """Return words as a choice, such as "nano, micro or mini"."""
     return " or ".join(filter(None, (", ".join(words[:-1]), words[-1])))
+
+
+def shortened_list(names: Sequence[str], most: int = 12) -> str:
+    """Return the first names in one line, and how many more there are."""
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + more
 
 
 def did_you_mean(word: str, choices: Iterable[str], show: Callable[[str], str] = repr) -> str:

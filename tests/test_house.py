@@ -37,7 +37,7 @@ ONLY_IN = {  # libraries, and the folders or files that may import them
     "pandas": ("experiments/tracking/", "experiments/__init__.py", "reports/"),
     "diffusers": ("edm/networks/diffusers.py",),
     "pydantic": ("experiments/sweep/extensions.py",),
-    "pydantic_core": ("experiments/sweep/", "experiments/inspection/"),
+    "pydantic_core": ("experiments/sweep/",),
     "torch": (
         "edm/",
         "experiments/trials/",

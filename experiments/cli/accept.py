@@ -8,15 +8,15 @@ import typer
 
 from experiments.cli.completion import complete_cells
 from experiments.cli.options import AsJson, StoreFolder
-from experiments.cli.output import console_for, listed, print_json, say
+from experiments.cli.output import console_for, print_json, say
 from experiments.environment import DEFAULT_STORE
+from experiments.wording import shortened_list
 
 if TYPE_CHECKING:
     from experiments.store.store import Store
     from experiments.sweep.jobs import Task
-    from experiments.sweep.tasks import DataSource
 
-Named = list[tuple[str, "Task | DataSource"]]
+Named = list[tuple[str, "Task"]]
 
 
 def accept(
@@ -36,7 +36,6 @@ def accept(
     They count as today's from then on, until the code changes again. The store keeps who vouched for them, and when;
     `why` shows it. Of a cell it covers all that the cell depends on.
     """
-    from experiments.cli.views.changes import change_json
     from experiments.store.store import Store
     from experiments.sweep.code_changes import accept as vouch
     from experiments.sweep.code_changes import change_of, made_by
@@ -48,28 +47,28 @@ def accept(
         change = change_of(place, task, made) if made is not None else None
         if change is not None:
             by = vouch(place, task, change).by
-            accepted.append({"name": name, "signature": task.signature, "by": by, **change_json(change)})
+            accepted.append({"name": name, "signature": task.signature, "by": by, **change.to_json()})
     if as_json:
         print_json({"accepted": accepted})
     elif accepted:
         names = [str(one["name"]) for one in accepted]
-        say(console, f"Accepted as the same, by {accepted[0]['by']}: {listed(names)}")
+        say(console, f"Accepted as the same, by {accepted[0]['by']}: {shortened_list(names)}")
     else:
         say(console, f"{what}: every result counts as made by today's code; nothing to accept")
 
 
 def _tasks_of(what: str, store: Store) -> Named:
     """Return the tasks and data sets of a sweep, or those that a cell depends on and its own, each with its name."""
-    from experiments.cli.sweeps import is_sweep, plan_of
+    from experiments.cli.sweeps import plan_of
     from experiments.inspection.explain import resolve
     from experiments.inspection.lookup import find_one
-    from experiments.sweep.code_changes import name_of, tasks_of
+    from experiments.store.sweep_records import means_sweep
     from experiments.sweep.preparations import preparations_of
     from experiments.sweep.tasks import Evaluation
 
-    if is_sweep(what, store.root):
+    if means_sweep(what, store):
         plan = plan_of(what, store.root)
-        return [(name_of(plan, task.signature), task) for task in tasks_of(plan)]
+        return [(plan.names[task.signature], task) for task in plan.tasks]
     named = find_one(what, store)
     task = resolve(named, what, store).task
     if not isinstance(task, Evaluation):

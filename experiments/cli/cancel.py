@@ -8,12 +8,11 @@ import typer
 
 from experiments.cli.completion import complete_cells
 from experiments.cli.options import AsJson, StoreFolder
-from experiments.cli.output import console_for, listed, print_json, say
+from experiments.cli.output import console_for, print_json, say
 from experiments.environment import DEFAULT_STORE
-from experiments.wording import process_text
+from experiments.wording import process_text, shortened_list
 
 if TYPE_CHECKING:
-    from experiments.inspection.lookup import NamedTask
     from experiments.store.active_runs import ActiveRun
     from experiments.store.store import Store
 
@@ -38,13 +37,14 @@ def cancel(
     It reaches runs in any process, on any machine that shares the store. These continue with their other cells. The
     next run continues what was cancelled; to leave a cell out for good, use `exclude:` in the sweep file.
     """
+    from experiments.inspection.lookup import cells_meant
     from experiments.store.active_runs import active_runs, request_cancellation
     from experiments.store.store import Store
     from experiments.store.sweep_names import includes
 
     place, console = Store(store), console_for(as_json)
     whole = _sweep_meant(what, place)
-    cells = [] if whole else _cells_of(what, place)
+    cells = [] if whole else cells_meant(what, place)
     sweeps = {whole} if whole else {cell.sweep for cell in cells}
     runs = [run for run in active_runs(place) if any(includes(name, run.sweep) for name in sweeps)]
     evaluations = [cell.evaluation for cell in cells if cell.evaluation is not None]
@@ -59,48 +59,12 @@ def cancel(
 
 def _sweep_meant(text: str, store: Store) -> str | None:
     """The name of the sweep that a text means, by its name or its file; None where it means cells."""
-    from experiments.cli.sweeps import is_sweep, read_sweep
-    from experiments.store.sweep_records import recorded_sweeps
+    from experiments.cli.sweeps import read_sweep
+    from experiments.store.sweep_records import is_recorded, means_sweep
 
-    if text in recorded_sweeps(store):
+    if is_recorded(text, store):
         return text
-    return read_sweep(text, store.root).sweep.name if is_sweep(text, store.root) else None
-
-
-def _cells_of(text: str, store: Store) -> list[NamedTask]:
-    """The cells that a pattern matches; or one cell; or all cells of one training or preparation.
-
-    A cell that several sweeps share is a cell of each of them, unless the text names one of the sweeps.
-    """
-    from experiments.inspection.lookup import (
-        NamedTask,
-        cells_sharing,
-        find_one,
-        find_preparation,
-        no_match,
-        tasks_matching,
-    )
-    from experiments.store.sweep_records import named_tasks, recorded_sweeps
-
-    if "*" in text or "?" in text:
-        found = [task for task in tasks_matching(text, store) if task.evaluation is not None]
-        if not found:
-            raise no_match(text, store)
-        return found
-    preparation = find_preparation(text, store)
-    if preparation is not None:
-        return cells_sharing(preparation, store)
-    task = find_one(text, store)
-    sweeps = [task.sweep] if ":" in text else recorded_sweeps(store)
-    shared = [
-        NamedTask(sweep, name, **signatures)
-        for sweep in sweeps
-        for name, signatures in named_tasks(sweep, store).items()
-        if signatures["training"] == task.training
-        and task.evaluation in (None, signatures.get("evaluation"))
-        and "evaluation" in signatures
-    ]
-    return shared or [task]
+    return read_sweep(text, store.root).sweep.name if means_sweep(text, store) else None
 
 
 def _cancelled_lines(what: str, names: list[str] | None, runs: list[ActiveRun]) -> list[str]:
@@ -111,4 +75,4 @@ def _cancelled_lines(what: str, names: list[str] | None, runs: list[ActiveRun]) 
     processes = "; ".join(f"{process_text(run.host, run.pid)} ({run.sweep})" for run in runs)
     if names is None:
         return [f"Asked to stop: {processes}.", SAVED]
-    return [f"Asked to stop working on {listed(names)}: {processes}.", SAVED]
+    return [f"Asked to stop working on {shortened_list(names)}: {processes}.", SAVED]

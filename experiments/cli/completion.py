@@ -13,7 +13,7 @@ import typer
 
 from experiments.environment import DEFAULT_STORE, store_folder
 
-SUFFIXES = (".yaml", ".yml", ".zip")
+SUFFIXES = (".yaml", ".yml", ".zip")  # of sweep files and bundles
 MOST = 200  # offers: nobody reads more
 BREAKS = ("=", ":", "@")  # bash splits words at these, which names of cells contain
 

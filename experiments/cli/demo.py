@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib.util
 import os
-import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Annotated
@@ -14,6 +13,7 @@ import typer
 from experiments.cli.completion import complete_cells
 from experiments.cli.options import Device, StoreFolder
 from experiments.cli.output import console_for, say, waiting
+from experiments.cli.signals import accept_ctrl_c
 from experiments.environment import DEFAULT_STORE
 from experiments.errors import UserError
 
@@ -62,8 +62,7 @@ def demo(
         studio = Studio(offers(cells or [], place), place, choose_device(device))
         first = studio.warm_up(next(iter(studio.offers)))
         from experiments.demo.page import serve
-    for number in (signal.SIGINT, signal.SIGTERM):  # set, as a shell's background job starts with Ctrl-C ignored
-        signal.signal(number, signal.default_int_handler)
+    accept_ctrl_c()
     serve(studio, first, port, lambda line: say(console, line))
 
 

@@ -7,7 +7,8 @@ import sysconfig
 import traceback
 from pathlib import Path
 
-PACKAGES = ("edm", "experiments", "reports")
+from experiments.names import PACKAGES
+
 LIBRARIES = {"site-packages", "dist-packages"}  # folders of what is installed
 
 

@@ -19,7 +19,6 @@ if TYPE_CHECKING:
 
 LOG_WIDTH = 160  # of tables that do not go to a terminal
 PLAIN_PERIOD_S = 60.0  # between summaries of progress where nothing can be redrawn
-MAX_NAMES = 12  # in one line
 DONE, FAILED, WRONG_INPUT, INTERRUPTED = 0, 1, 2, 130
 
 
@@ -61,12 +60,6 @@ def show(console: Console, view: RenderableType = "") -> None:
 def print_json(content: Any) -> None:
     """Print JSON to standard output."""
     print(json.dumps(content, indent=1))
-
-
-def listed(names: list[str]) -> str:
-    """Return the first names in one line, and how many more there are."""
-    more = f" and {len(names) - MAX_NAMES} more" if len(names) > MAX_NAMES else ""
-    return ", ".join(names[:MAX_NAMES]) + more
 
 
 def same_command() -> str:

@@ -14,7 +14,7 @@ from experiments.cli.options import AsJson, Overrides, StoreFolder, SweepArgumen
 from experiments.cli.output import command_here, console_for, print_json, say
 from experiments.cli.parsing import parse_allowed, parse_formats
 from experiments.cli.report_sources import ReportOptions, Source, opened_sources, report_of
-from experiments.cli.sweeps import changed_images, plan_of
+from experiments.cli.sweeps import plan_of
 from experiments.environment import DEFAULT_STORE
 from experiments.errors import UserError
 
@@ -105,6 +105,8 @@ def report(
 
 def _show_tables(report: Report, sources: Sequence[Source], console: Console) -> None:
     """Print the tables, and which of the sweeps have other images than when they were run."""
+    from experiments.inspection.changed_data import changed_images
+
     show_tables(report, ", ".join(dict.fromkeys(source.place for source in sources)), console)
     for source in sources:
         if source.has_own_record:  # neither a bundle's nor a server's
@@ -114,10 +116,11 @@ def _show_tables(report: Report, sources: Sequence[Source], console: Console) ->
 
 def _report_folder(store: Store, sources: Sequence[Source]) -> Path:
     """Return where a report goes: into the store, or, if that is only readable, the current folder."""
+    from experiments.store.folders import existing
+
     name = "+".join(dict.fromkeys(source.name for source in sources))
     folder = store.report_folder(name)
-    existing = next(each for each in (folder, *folder.parents) if each.exists())
-    return folder if os.access(existing, os.W_OK | os.X_OK) else Path(f"{name}-report")
+    return folder if os.access(existing(folder), os.W_OK | os.X_OK) else Path(f"{name}-report")
 
 
 def export(

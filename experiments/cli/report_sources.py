@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from experiments.cli.sweeps import is_sweep, plan_of
+from experiments.cli.sweeps import plan_of
 from experiments.errors import UserError
 from experiments.names import is_part
 from experiments.redaction import redact, without_paths
@@ -98,12 +98,14 @@ def opened_sources(
 def _plan_of(text: str, store: Path, overrides: tuple[str, ...], tracking_uri: str | None, downloads: Path) -> Plan:
     """Return the plan of a file, of a sweep that the store knows, or else of one that the tracking server knows."""
     from experiments.store.store import Store
+    from experiments.store.sweep_records import means_sweep
 
-    if tracking_uri is None or overrides or is_sweep(text, store) or not is_part(text) or Path(text).exists():
+    place = Store(store)
+    if tracking_uri is None or overrides or means_sweep(text, place) or not is_part(text) or Path(text).exists():
         return plan_of(text, store, overrides)
     from experiments.tracking.remote import recall_plan_from  # heavy
 
-    return recall_plan_from(tracking_uri, text, downloads, Store(store))
+    return recall_plan_from(tracking_uri, text, downloads, place)
 
 
 def report_of(sources: Sequence[Source], options: ReportOptions | None = None) -> Report:
@@ -187,7 +189,7 @@ def _found_in_store(plan: Plan, store: Store, run_links: Mapping[str, str] | Non
     from experiments.tracking.frames import curves_frame, levels_frame, scores_in_store
 
     scores = scores_in_store(plan, store)
-    folders = {plan.cell_name(p): store.folder("evaluations", p.evaluation.signature) for p in plan.cells}
+    folders = {plan.cell_name(p): store.folder_of(p.evaluation) for p in plan.cells}
     samples, pairs, denoising = (
         {cell: path for cell, folder in folders.items() if (path := folder / name).exists()} for name in PICTURES
     )
@@ -206,12 +208,10 @@ def _found_in_store(plan: Plan, store: Store, run_links: Mapping[str, str] | Non
 
 def _found_in_mlflow(source: Source, uri: str) -> _Found:
     """What MLflow has; of a store on this machine, its trainings' costs and curves say more."""
-    from experiments.tracking.read import scores_in_mlflow
     from experiments.tracking.remote import ServerRecord
 
-    plan = source.plan
-    scores, record = scores_in_mlflow(plan, uri, source.store), ServerRecord(plan, uri)
-    local = _found_in_store(plan, source.store)
+    record = ServerRecord(source.plan, uri)
+    scores, local = record.scores(source.store), _found_in_store(source.plan, source.store)
     if local.scores:
         return replace(local, scores=scores, links=record.links())
     assert source.downloads is not None

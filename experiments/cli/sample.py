@@ -97,13 +97,13 @@ def _draw(
     from experiments.cli.views.progress import progress
     from experiments.inspection.explain import find
     from experiments.store.store import Store
-    from experiments.sweep.tasks import Evaluation
+    from experiments.sweep.tasks import own_training
     from experiments.trials.data_records import class_names, class_number, numbered_class
 
     place = Store(store)
     task = find(cell, place)
     images, label, per_class, trajectory, path, gif = wanted
-    source = (task.training if isinstance(task, Evaluation) else task).data
+    source = own_training(task).data
     number = None if label is None else class_number(label, source, place)
     with waiting(console, "loading torch"):
         from experiments.trials.extensions import require_loaded

@@ -8,8 +8,8 @@ from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 from experiments.errors import UserError
+from experiments.loopback import LOOPBACK
 
-HOST = "127.0.0.1"  # a report is nobody else's
 REFRESH_S = 10  # between two looks at the results of a sweep that is not done
 MakePage = Callable[[], str]
 
@@ -49,7 +49,7 @@ def server_of(page: LivePage, port: int) -> ThreadingHTTPServer:
             """Write no line for every request."""
 
     try:
-        return ThreadingHTTPServer((HOST, port), Handler)
+        return ThreadingHTTPServer((LOOPBACK, port), Handler)  # a report is nobody else's
     except OSError as error:
         raise UserError(f"--port {port}: cannot be served ({error.strerror or error}); choose another port") from None
 
@@ -57,7 +57,7 @@ def server_of(page: LivePage, port: int) -> ThreadingHTTPServer:
 def serve(page: LivePage, port: int, on_ready: Callable[[str], None]) -> None:
     """Serve a page until Ctrl-C. on_ready: is called with the address."""
     with server_of(page, port) as server:
-        on_ready(f"http://{HOST}:{server.server_address[1]}/")
+        on_ready(f"http://{LOOPBACK}:{server.server_address[1]}/")
         try:
             server.serve_forever()
         except KeyboardInterrupt:  # how a person ends it

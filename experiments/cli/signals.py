@@ -10,6 +10,12 @@ from contextlib import contextmanager
 ENDING = (signal.SIGTERM, signal.SIGHUP)  # of a batch system or `timeout`; of a terminal that is closed
 
 
+def accept_ctrl_c() -> None:
+    """Let Ctrl-C and SIGTERM raise KeyboardInterrupt, also where they are ignored, as in a shell's background job."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.default_int_handler)
+
+
 @contextmanager
 def interrupted_by_signals() -> Iterator[None]:
     """While the block lasts, let SIGTERM and SIGHUP raise KeyboardInterrupt, unless they are ignored, as under nohup.

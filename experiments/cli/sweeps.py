@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from experiments.errors import UserError
-from experiments.names import is_part
-from experiments.store.sweep_names import MARK, is_variant
+from experiments.store.sweep_names import MARK
 
 if TYPE_CHECKING:
     from experiments.inputs import InputFiles
@@ -18,9 +16,6 @@ if TYPE_CHECKING:
     from experiments.store.store import Store
     from experiments.sweep.plan import Plan
     from experiments.sweep.spec import Sweep
-    from experiments.sweep.tasks import DataSource
-
-SWEEP_FILES = (".yaml", ".yml")
 
 
 @dataclass(frozen=True)
@@ -39,18 +34,18 @@ def read_sweep(text: str, store: Path, overrides: tuple[str, ...] = ()) -> Reque
     """Return the sweep of a file, or the sweep of that name that was run with this store; raises UserError."""
     from experiments.cli.reading import Reading
     from experiments.inputs import InputFiles
+    from experiments.store.store import Store
+    from experiments.store.sweep_records import means_file
     from experiments.sweep.reader import load_sweep
 
-    reading = Reading()
+    reading, place = Reading(), Store(store)
     inputs = InputFiles(reading.folder)
-    if _is_file(text, store):
+    if means_file(text, place):
         with reading.sweep(text):
             return RequestedSweep(load_sweep(text, overrides, inputs), inputs)
-    # imported only now, so that an error in a file is reported without them
-    from experiments.store.store import Store
-    from experiments.tracking.records import recall_sweep
+    from experiments.tracking.records import recall_sweep  # only now: an error in a file is reported without it
 
-    sweep = recall_sweep(text, Store(store))
+    sweep = recall_sweep(text, place)
     _refuse_overrides(text, overrides)
     return RequestedSweep(sweep, inputs, text)
 
@@ -67,13 +62,15 @@ def plan_of(text: str, store: Path, overrides: tuple[str, ...] = ()) -> Plan:
     A sweep that was run is planned from its record alone: the files that it names may be gone.
     """
     from experiments.store.store import Store
+    from experiments.store.sweep_records import means_file
     from experiments.sweep.plan import plan_sweep
     from experiments.tracking.records import recall_plan
 
-    if _is_file(text, store):
+    place = Store(store)
+    if means_file(text, place):
         requested = read_sweep(text, store, overrides)
-        return plan_sweep(requested.sweep, requested.inputs, holdings=Store(store))
-    plan = recall_plan(text, Store(store))
+        return plan_sweep(requested.sweep, requested.inputs, holdings=place)
+    plan = recall_plan(text, place)
     _refuse_overrides(text, overrides)
     return plan
 
@@ -85,29 +82,6 @@ def _refuse_overrides(text: str, overrides: tuple[str, ...]) -> None:
         raise UserError(
             f"{text}: {key} can only be overridden for a sweep file; give the file, such as sweeps/{whole}.yaml"
         )
-
-
-def is_sweep(text: str, store: Path) -> bool:
-    """Return whether an argument means a sweep, be it a file or a recorded one, and not one of its cells."""
-    return (store / "sweeps" / f"{text}.json").is_file() or Path(text).suffix in SWEEP_FILES
-
-
-def _is_file(text: str, store: Path) -> bool:
-    """Whether the argument means a file; a recorded name comes first, except for names that end like a sweep file.
-
-    The name of a variant that was not recorded is no file either.
-    """
-    from experiments.store.store import Store
-    from experiments.store.sweep_records import record_path
-
-    if is_part(text) and record_path(text, Store(store)).is_file():
-        return Path(text).suffix in SWEEP_FILES
-    with suppress(OSError, ValueError):  # too long, or with a character that no path has
-        exists = Path(text).exists()
-        if is_variant(text) and Path(text).suffix not in SWEEP_FILES:
-            return exists
-        return exists or bool(Path(text).suffix) or "/" in text
-    return True  # reading it says what is wrong
 
 
 def open_sweep(requested: RequestedSweep, store: Path, options: Options) -> tuple[Schedule, Store]:
@@ -125,6 +99,7 @@ def _planned(requested: RequestedSweep, store: Store) -> Plan:
     Raises UserError where the store does not have what is needed of that file either.
     """
     from edm.data.errors import DataError
+    from experiments.inspection.changed_data import changed_images
     from experiments.sweep.plan import plan_sweep
 
     try:
@@ -137,30 +112,6 @@ def _planned(requested: RequestedSweep, store: Store) -> Plan:
             raise UserError(f"{where}{error}") from None
         return replace(plan, remarks=(f"{error}; {name} goes on from what the store holds of it", *plan.remarks))
     return replace(plan, remarks=(*changed_images(plan, store), *plan.remarks))
-
-
-def changed_images(plan: Plan, store: Store) -> list[str]:
-    """Return a sentence for each folder of images that has changed since the last run of the sweep."""
-    from experiments.store.sweep_records import recorded_sweeps
-    from experiments.tracking.records import recall_plan
-
-    folders = [source for source in plan.sources.values() if source.config.name == "folder"]
-    new = [source for source in folders if not store.has_result(source.store_kind, source.signature)]
-    name, before = plan.sweep.name, {}
-    if new and name in recorded_sweeps(store):
-        with suppress(UserError):  # a record that cannot be read
-            before = {source.config: source for source in recall_plan(name, store).sources.values()}
-    return [
-        f"{source.config.path}: has other images than at the last run of {name} ({_num_images(before[source.config])} "
-        f"then, {_num_images(source)} now), so that no earlier result holds for them; with the earlier images, these "
-        "results count again"
-        for source in new
-        if source.config in before
-    ]
-
-
-def _num_images(source: DataSource) -> str:
-    return f"{sum(number for _, number in source.splits):,}"
 
 
 def _plan_of_held(name: str, store: Store) -> Plan | None:

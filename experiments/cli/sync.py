@@ -10,6 +10,7 @@ import typer
 
 from experiments.cli.options import AsJson, OptionalSweepArgument, Overrides, StoreFolder, TrackingUri
 from experiments.cli.output import console_for, print_json, say, waiting
+from experiments.cli.signals import accept_ctrl_c
 from experiments.cli.sweeps import plan_of
 from experiments.environment import DEFAULT_STORE
 from experiments.errors import UserError
@@ -87,4 +88,5 @@ def ui(
     from experiments.store.store import Store
     from experiments.tracking.ui import serve
 
+    accept_ctrl_c()
     serve(Store(store), tracking_uri, host, port, lambda line: print(line, flush=True))

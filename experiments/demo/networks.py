@@ -24,7 +24,7 @@ from experiments.inspection.explain import find
 from experiments.inspection.lookup import find_one, tasks_matching
 from experiments.store.results import TrainingResult
 from experiments.store.store import Store
-from experiments.sweep.tasks import Evaluation, SweepTask, Training
+from experiments.sweep.tasks import SweepTask, Training, own_training
 from experiments.trials.assets import load_finished, require_finished
 from experiments.trials.data_records import class_names
 from experiments.trials.pictures import load_guide, sampling_of
@@ -65,8 +65,7 @@ class Network:
     @property
     def training(self) -> Training | None:
         """The task that trained it; None for a model file."""
-        task = self.offer.task
-        return task.training if isinstance(task, Evaluation) else task if isinstance(task, Training) else None
+        return own_training(self.offer.task) if self.offer.task is not None else None
 
     @property
     def takes_label(self) -> bool:
@@ -108,8 +107,7 @@ def _named(name: str, store: Store) -> Offer:
         file = network.place(networks_folder(store))
         return Offer(name, file=file, label_dropout=network.label_dropout, classes=_classes_of(network))
     task = find(name, store)
-    training = task.training if isinstance(task, Evaluation) else task
-    require_finished(training, store)
+    require_finished(own_training(task), store)
     return Offer(find_one(name, store).name, task=task)
 
 
@@ -154,7 +152,7 @@ def load(offer: Offer, store: Store, device: torch.device) -> Network:
         model = _read(offer, device)
         return Network(offer, model, None, _sampling_for(model), offer.label_dropout, offer.classes)
     task, sampling = offer.task, sampling_of(offer.task, {})
-    training = task.training if isinstance(task, Evaluation) else task
+    training = own_training(task)
     dropout = training.config.label_dropout
     if isinstance(task, Training) and training.network.num_classes and dropout == 1:
         sampling = sampling_of(task, {"guidance": 0.0})  # it never saw a label

@@ -25,12 +25,12 @@ from experiments.demo.networks import Network
 from experiments.demo.settings import Form, form_of, most_images, samplers_of
 from experiments.demo.studio import PageView, Studio
 from experiments.errors import UserError
+from experiments.loopback import LOOPBACK
 from experiments.trials.data_records import numbered_class
 
 if TYPE_CHECKING:
     from PIL.Image import Image as Picture
 
-HOST = "127.0.0.1"  # never to be reached from another machine
 FIRST_IMAGES = 16
 WAITING = 20  # drawings that may wait; those after them are told to come back later
 ALL = "all in turn"
@@ -101,7 +101,7 @@ def serve(studio: Studio, first: Network, port: int, say: Callable[[str], None])
         theme = themes.Default(font=FONT, font_mono=["monospace"])
         options = {"theme": theme, "css": CSS, "footer_links": [], "quiet": True, "prevent_thread_lock": True}
         try:
-            _, address, _ = page.launch(server_name=HOST, server_port=port, share=False, **options)
+            _, address, _ = page.launch(server_name=LOOPBACK, server_port=port, share=False, **options)
         except OSError:
             raise UserError(f"--port {port}: is taken on this machine; give another one") from None
         _warm_up(address)

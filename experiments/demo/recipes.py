@@ -10,7 +10,6 @@ from edm.config import CHURNED_SAMPLERS, SamplingConfig
 from edm.extension import Extension, extensions_in
 from experiments.demo.networks import Network
 from experiments.demo.settings import Wanted
-from experiments.store.layout import FOLDER_OF_TASK
 from experiments.store.store import Store
 from experiments.sweep.tasks import Evaluation
 from experiments.trials.data_records import label_option
@@ -93,11 +92,11 @@ def _file(network: Network, store: Store) -> Path:
     if network.offer.file is not None:
         return network.offer.file.resolve()
     assert network.training is not None
-    return store.folder(FOLDER_OF_TASK["training"], network.training.signature).resolve()
+    return store.folder_of(network.training).resolve()
 
 
 def _guide_file(network: Network, store: Store) -> Path | None:
     task = network.offer.task
     if network.guide is None or not isinstance(task, Evaluation):
         return None
-    return store.folder(FOLDER_OF_TASK["training"], (task.guide or task.training).signature).resolve()
+    return store.folder_of(task.guide or task.training).resolve()

@@ -1,21 +1,44 @@
-"""Whether the images of a folder have changed since a task failed, told by the times of its files alone."""
+"""Whether the images of a folder have changed: since the last run of a sweep, or since a task failed."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 
 from edm.data.listing import MAX_DEPTH
+from experiments.errors import UserError
 from experiments.store.failures import Failure
+from experiments.store.store import Store
+from experiments.store.sweep_records import is_recorded
+from experiments.sweep.plan import Plan
 from experiments.sweep.tasks import DataSource
+from experiments.tracking.records import recall_plan
+
+
+def changed_images(plan: Plan, store: Store) -> list[str]:
+    """Return a sentence for each folder of images that has changed since the last run of the sweep."""
+    folders = [source for source in plan.sources.values() if source.config.name == "folder"]
+    new = [source for source in folders if not store.has_result(source.store_kind, source.signature)]
+    name, before = plan.sweep.name, {}
+    if new and is_recorded(name, store):
+        with suppress(UserError):  # a record that cannot be read
+            before = {source.config: source for source in recall_plan(name, store).sources.values()}
+    return [
+        f"{source.config.path}: has other images than at the last run of {name} ({before[source.config].images:,} "
+        f"then, {source.images:,} now), so that no earlier result holds for them; with the earlier images, these "
+        "results count again"
+        for source in new
+        if source.config in before
+    ]
 
 
 def note_of_change(source: DataSource | None, failure: Failure) -> str:
     """Return what to say of a failure on images that have changed since; empty where none is known to have.
 
-    source: the data set that the task read. No file is read: the folder may have hundreds of thousands.
+    source: the data set that the task read. Only the times of files tell: a folder may have hundreds of thousands.
     """
     path = source.config.path if source is not None else None
     if path is None or _last_change(path) <= failure.time:

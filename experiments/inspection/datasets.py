@@ -10,7 +10,6 @@ from edm.data.catalogue import CATALOGUE, facts
 from edm.data.sources import Origin
 from experiments.environment import data_folder
 from experiments.inputs import InputFiles
-from experiments.store.layout import RESULT
 from experiments.store.results import DatasetRecord
 from experiments.store.store import Store
 from experiments.sweep.tasks import DataSource
@@ -30,25 +29,30 @@ def record(store: Store, source: DataSource) -> dict[str, Any]:
         "fingerprint": found.fingerprint,
         "source": found.source,
         "signature": source.signature,
-        "folder": str(store.folder("data", source.signature)),
+        "folder": str(store.folder_of(source)),
     }
+
+
+def named_sources() -> list[DataSource]:
+    """Return the data sets that have a name."""
+    return [DataSource.of(DataConfig(name), InputFiles()) for name in get_args(DatasetName) if name in CATALOGUE]
 
 
 def listed(store: Store) -> list[dict[str, Any]]:
     """Return a row for each data set that has a name, and for all others that are prepared in the store."""
-    sources = [DataSource.of(DataConfig(name), InputFiles()) for name in get_args(DatasetName) if name in CATALOGUE]
+    sources = named_sources()
     rows = [_named_row(store, source) for source in sources]
     known = {source.signature for source in sources}
-    for path in sorted((store.root / "data").glob(f"*/{RESULT}")):
-        found = store.peek(DatasetRecord, path.parent.name)
-        if found is not None and path.parent.name not in known:
-            rows.append(_prepared_row(found, path.parent))
+    for signature in sorted(set(store.signatures("data")) - known):
+        found = store.peek(DatasetRecord, signature)
+        if found is not None:
+            rows.append(_prepared_row(found, store.folder("data", signature)))
     return rows
 
 
 def _named_row(store: Store, source: DataSource) -> dict[str, Any]:
     config = source.config
-    known, folder = facts(config), store.folder("data", source.signature)
+    known, folder = facts(config), store.folder_of(source)
     found = store.result(DatasetRecord, source.signature)
     return {
         "name": config.name,

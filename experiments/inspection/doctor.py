@@ -16,26 +16,26 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, get_args
 
-from edm.config import DatasetName, Extension, Features
+from edm.config import Extension, Features
 from edm.cores import available_cores
 from edm.data.catalogue import CATALOGUE
 from experiments import hardware
 from experiments.environment import DATA_VARIABLE, WEIGHTS_VARIABLE, given_weights
-from experiments.inputs import InputFiles
-from experiments.inspection.datasets import files_of
+from experiments.inspection.datasets import files_of, named_sources
 from experiments.loopback import REMEDY, loopback_problem
 from experiments.redaction import redact
 from experiments.runner.disk import GIB
 from experiments.runner.forecast import forecast
 from experiments.runner.scratch import LONGEST, places
 from experiments.store import leases
-from experiments.store.layout import RESULT
+from experiments.store.folders import existing
+from experiments.store.layout import MLFLOW_DATABASE
 from experiments.store.store import Store
 from experiments.sweep.plan import Plan
 from experiments.sweep.tasks import DataSource
 from experiments.tracking.answers import why_unanswered
 from experiments.trials.remedies import explain
-from experiments.wording import count
+from experiments.wording import count, on_one_line
 
 Verdict = Literal["ok", "note", "wrong"]  # note: no problem, or not one for now, but worth knowing
 
@@ -44,6 +44,7 @@ MIN_FREE_GIB = 1.0
 SHARED_MEMORY = Path("/dev/shm")  # where Ray keeps its objects
 MIN_SHARED_GIB = 0.25
 MIN_OPEN_FILES = 1024
+LONGEST_ERROR = 200  # characters
 TIMEOUT_S = 5.0  # for the answer of a tracking server
 
 
@@ -204,7 +205,7 @@ def _open_files() -> Finding:
 def _tracking(store: Store, uri: str | None) -> Finding:
     """Check MLflow's server, or the database in the store."""
     if uri is None or not uri.startswith(("http://", "https://")):
-        there = (store.root / "mlflow.db").exists()
+        there = (store.root / MLFLOW_DATABASE).exists()
         text = redact(uri or "") or f"the database in the store{'' if there else ', which the first run creates'}"
         return Finding("MLflow tracking", "ok", text)
     try:
@@ -227,10 +228,9 @@ def _tracking(store: Store, uri: str | None) -> Finding:
 
 
 def _store(store: Store) -> Iterator[Finding]:
-    place = next(folder for folder in (store.root, *store.root.parents) if folder.exists())
     remedy = "choose another folder with --store or EDM_SWEEP_STORE"
     try:
-        with tempfile.TemporaryDirectory(dir=place, prefix=".doctor-") as name:
+        with tempfile.TemporaryDirectory(dir=existing(store.root), prefix=".doctor-") as name:
             folder = Path(name)
             yield Finding("store", "ok", f"{store.root} is writable")
             yield _attempt("store's renames", lambda: _rename(folder), remedy)
@@ -280,8 +280,9 @@ def _disk(store: Store, plan: Plan | None) -> Finding:
             )
         return Finding("disk", "ok", f"{free:,.1f} GiB free")
     left = [
-        *(t for name, t in plan.trainings.items() if not (store.folder("trainings", name) / RESULT).exists()),
-        *(e for name, e in plan.evaluations.items() if not (store.folder("evaluations", name) / RESULT).exists()),
+        task
+        for task in (*plan.trainings.values(), *plan.evaluations.values())
+        if not store.has_result(task.store_kind, task.signature)
     ]
     needs = forecast(plan, left, store).disk_span_gib.high
     text = f"{free:,.1f} GiB free; the rest of {plan.sweep.name} needs about {needs:,.2f} GiB"
@@ -302,19 +303,13 @@ def _home() -> Finding:
 
 
 def _data(store: Store, plan: Plan | None) -> Iterator[Finding]:
-    if plan is not None:
-        sources = list(plan.sources.values())
-    else:
-        from edm.config import DataConfig
-
-        sources = [DataSource.of(DataConfig(name), InputFiles()) for name in get_args(DatasetName) if name in CATALOGUE]
-    for source in sources:
+    for source in plan.sources.values() if plan is not None else named_sources():
         yield _dataset(store, source, needed=plan is not None)
 
 
 def _dataset(store: Store, source: DataSource, needed: bool) -> Finding:
     name = str(source.config.name)
-    if (store.folder("data", source.signature) / RESULT).exists():
+    if store.has_result("data", source.signature):
         return Finding(f"data set {name}", "ok", "prepared")
     if isinstance(source.config.name, Extension):
         return Finding(f"data set {name}", "ok", "made by an extension; a run prepares it")
@@ -353,7 +348,11 @@ def _weights_of(name: Features, needed: bool) -> Finding:
         assert weights is not None
         path = present_weights(weights, given_weights())
     except Exception as error:
-        return Finding(f"weights of {name}", "wrong" if needed else "note", _line(explain(error) or error))
+        return Finding(
+            f"weights of {name}",
+            "wrong" if needed else "note",
+            on_one_line(explain(error) or type(error).__name__, LONGEST_ERROR),
+        )
     if path is not None:
         return Finding(f"weights of {name}", "ok", str(path))
     text = f"{weights.file} ({weights.bytes / 1e6:,.0f} MB) is not on this machine"
@@ -363,4 +362,4 @@ def _weights_of(name: Features, needed: bool) -> Finding:
 
 def _line(error: BaseException | str) -> str:
     """An error's message in one line."""
-    return " ".join((str(error) or type(error).__name__).split())[:200]
+    return on_one_line(str(error) or type(error).__name__, LONGEST_ERROR)

@@ -11,13 +11,13 @@ from typing import Any
 from experiments.errors import UserError
 from experiments.inspection.config_diff import NearestTask, in_sweep_fields, nearest
 from experiments.inspection.extension_changes import described
-from experiments.inspection.lookup import SWEEP_FILES, NamedTask, find_one, has_begun, plan_of_file, stored_task
+from experiments.inspection.lookup import NamedTask, find_one, plan_of_file, stored_task
 from experiments.inspection.status import TaskStatus, status_of_task
 from experiments.store.layout import StoreKind
 from experiments.store.results import EvaluationResult
 from experiments.store.store import Store
-from experiments.store.sweep_records import named_tasks, recorded_sweeps
-from experiments.sweep.code_changes import CodeChange, acceptances, change_of, differs, folder_of, made_by
+from experiments.store.sweep_records import SWEEP_FILES, named_tasks, recorded_sweeps
+from experiments.sweep.code_changes import acceptances, change_of, differs, made_by
 from experiments.sweep.forms import guide_cell
 from experiments.sweep.jobs import Task
 from experiments.sweep.metrics import plain_score
@@ -88,7 +88,7 @@ def find(text: str, store: Store) -> SweepTask:
     Raises UserError.
     """
     named = find_one(text, store)
-    if has_begun(named, store):
+    if store.has_begun(named.store_kind, named.signature):
         return stored_task(named.kind, named.signature, text, store)
     return resolve(named, text, store).task
 
@@ -101,8 +101,7 @@ def resolve(named: NamedTask, text: str, store: Store) -> ResolvedTask:
     elif named.sweep:
         plan = _recalled(named.sweep, store.root)
     else:
-        kind = "evaluation" if named.evaluation else "training"
-        return ResolvedTask(stored_task(kind, named.signature, text, store), None)
+        return ResolvedTask(stored_task(named.kind, named.signature, text, store), None)
     task = {**plan.trainings, **plan.evaluations}.get(named.signature)
     if task is None:
         raise UserError(f"{text}: was planned by another version of edm-sweep; run its sweep again, with its file")
@@ -156,7 +155,7 @@ def _data_set(source: DataSource, store: Store) -> Dependency:
     return Dependency(f"data set {source.config.name}", "data", source.signature, status, remark)
 
 
-def _code_remark(task: Task | DataSource, store: Store) -> str:
+def _code_remark(task: Task, store: Store) -> str:
     """What there is to say of the code that made a result, beside how it differs from today's, which its status says.
 
     Nothing where that is today's.
@@ -166,7 +165,7 @@ def _code_remark(task: Task | DataSource, store: Store) -> str:
         return ""
     if not made.code:
         return "made before code was recorded, so taken as it is"
-    accepted = acceptances(folder_of(store, task))
+    accepted = acceptances(store.folder_of(task))
     if accepted:
         return accepted[-1].text
     if differs(made.code) and change_of(store, task, made) is None:
@@ -259,10 +258,6 @@ def _dependency_json(step: Dependency) -> dict[str, Any]:
         "where": step.status.where or None,
         "remark": step.remark or None,
         "needed": step.needed,
-        "other_code": _change_json(step.status.change),
+        "other_code": step.status.change.to_json() if step.status.change is not None else None,
         "nearest": asdict(step.nearest) if step.nearest is not None else None,
     }
-
-
-def _change_json(change: CodeChange | None) -> dict[str, Any] | None:
-    return None if change is None else {"functions": list(change.functions), "since": change.since}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from experiments.inspection.config_diff import ExtensionCode, FieldDifference, shown
 from experiments.store.store import Store
-from experiments.sweep.code_changes import MOST_FUNCTIONS, differing_definitions
+from experiments.sweep.code_changes import differing_definitions, first_functions
 from experiments.trials.extensions import definitions_in
 
 
@@ -25,6 +25,4 @@ def _changed(here: ExtensionCode, there: ExtensionCode, store: Store) -> str:
         return ""
     entry = next(iter(now))  # discovered first
     reached = [name for name in differing_definitions(before, now) if name != entry]
-    more = len(reached) - MOST_FUNCTIONS
-    names = [*reached[:MOST_FUNCTIONS], *([f"{more} more"] if more > 0 else [])]
-    return f"{entry} changed" + (f", through {', '.join(names)}" if names else "")
+    return f"{entry} changed" + (f", through {first_functions(reached)}" if reached else "")

@@ -14,7 +14,7 @@ from experiments.store import leases
 from experiments.store.active_runs import abandoned_runs
 from experiments.store.folders import listed
 from experiments.store.journal import Journal
-from experiments.store.layout import DAMAGED, KEPT, REPLACED, RESULT, VALIDATION, StoreKind
+from experiments.store.layout import DAMAGED, KEPT, REPLACED, RUNS, VALIDATION, StoreKind
 from experiments.store.removal import remove_folder
 from experiments.store.results import EvaluationResult
 from experiments.store.store import Store
@@ -74,7 +74,7 @@ def survey(store: Store, plans: Iterable[Plan], policy: CleanupPolicy = CleanupP
     items += [item for training, keep in _policies(plans, policy.keep) for item in _not_kept(store, training, keep)]
     if policy.drawings:
         items += _drawings(store, plans)
-    items += [Garbage("abandoned", "sessions", path.name, path, size_of(path)) for path in abandoned_runs(store)]
+    items += [Garbage("abandoned", RUNS, path.name, path, size_of(path)) for path in abandoned_runs(store)]
     items += [Garbage("damaged", DAMAGED, p.name, p, size_of(p)) for p in sorted((store.root / DAMAGED).glob("*"))]
     items += [Garbage("replaced", REPLACED, p.name, p, size_of(p)) for p in sorted((store.root / REPLACED).glob("*"))]
     return items
@@ -186,9 +186,9 @@ def _union(a: Keep, b: Keep) -> Keep:
 
 def _not_kept(store: Store, training: Training, keep: Keep) -> Iterator[Garbage]:
     """The checkpoints of a finished training that a policy does not keep; an unfinished one keeps all."""
-    folder = store.folder("trainings", training.signature)
+    folder = store.folder_of(training)
     files = listed(folder / KEPT, "[!.]*")
-    if not files or keep == "all" or not (folder / RESULT).exists() or _is_held(folder):
+    if not files or keep == "all" or not store.has_result("trainings", training.signature) or _is_held(folder):
         return
     lines = Journal(folder / VALIDATION).read()
     kept = set(best_kept(files, lines)) if keep == "best" else {path for path in files if _is_listed(path, keep)}

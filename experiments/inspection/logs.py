@@ -15,7 +15,7 @@ from experiments.errors import UserError
 from experiments.inspection.lookup import NamedTask, find_one, find_preparation, stored_task
 from experiments.store.active_runs import active_runs, is_alive
 from experiments.store.journal import Journal
-from experiments.store.layout import FOLDER_OF_TASK, JOURNAL, LOG, VALIDATION
+from experiments.store.layout import JOURNAL, LOG, VALIDATION
 from experiments.store.store import Store
 from experiments.sweep.tasks import Training
 from experiments.tracking.sync_state import CurveTail
@@ -60,20 +60,20 @@ def logs_matching(text: str, store: Store) -> list[Log]:
     found = find_preparation(text, store)
     if found is None:
         return logs_of(find_one(text, store), store)
-    return [_log(found.kind, found.signature, found.name, store)]
+    return [_log(found.kind, found.name, store.folder(found.store_kind, found.signature))]
 
 
 def logs_of(task: NamedTask, store: Store) -> list[Log]:
     """Return the logs of a cell, first its training's, or that of a training."""
-    logs = [_log("training", task.training, task.name, store, _num_steps(task.training, store))]
+    steps = _num_steps(task.training, store)
+    logs = [_log("training", task.name, store.folder("trainings", task.training), steps)]
     if task.evaluation is not None:
-        logs.append(_log("evaluation", task.evaluation, task.name, store))
+        logs.append(_log("evaluation", task.name, store.folder("evaluations", task.evaluation)))
     return logs
 
 
-def _log(kind: str, signature: str, name: str, store: Store, num_steps: int | None = None) -> Log:
-    path = store.folder(FOLDER_OF_TASK[kind], signature) / LOG
-    return Log(f"{kind} {name}", kind, signature, path, num_steps)
+def _log(kind: str, name: str, folder: Path, num_steps: int | None = None) -> Log:
+    return Log(f"{kind} {name}", kind, folder.name, folder / LOG, num_steps)
 
 
 def _num_steps(signature: str, store: Store) -> int | None:

@@ -7,15 +7,13 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-import yaml
-from pydantic_core import ValidationError
-
 from experiments.errors import UserError
 from experiments.inputs import InputFiles
-from experiments.store.layout import CONFIG, FOLDER_OF_TASK
+from experiments.store.layout import CONFIG, StoreKind
 from experiments.store.store import Store
 from experiments.store.sweep_names import is_variant
-from experiments.store.sweep_records import named_tasks, recorded_sweeps
+from experiments.store.sweep_records import SWEEP_FILES, named_tasks, recorded_sweeps
+from experiments.store.yaml_text import parse_yaml
 from experiments.sweep.names import matching, meant_cell
 from experiments.sweep.plan import Plan, plan_sweep
 from experiments.sweep.preparations import preparations_of
@@ -27,8 +25,10 @@ from experiments.wording import did_you_mean
 
 SHORTEST_SIGNATURE = 4
 MOST_NAMES = 6  # that a message lists
-SWEEP_FILES = (".yaml", ".yml")
-KINDS: dict[Kind, type[SweepTask]] = {"training": Training, "evaluation": Evaluation}
+KINDS: dict[Kind, tuple[type[SweepTask], StoreKind]] = {  # each with its folder in a store
+    "training": (Training, "trainings"),
+    "evaluation": (Evaluation, "evaluations"),
+}
 
 
 @dataclass(frozen=True)
@@ -47,6 +47,11 @@ class NamedTask:
     def kind(self) -> Kind:
         """Whether it is an evaluation or a training."""
         return "training" if self.evaluation is None else "evaluation"
+
+    @property
+    def store_kind(self) -> StoreKind:
+        """The folder of the store that holds its result."""
+        return KINDS[self.kind][1]
 
     @property
     def signature(self) -> str:
@@ -125,6 +130,7 @@ class NamedPreparation:
     sweep: str
     name: str
     kind: str
+    store_kind: StoreKind
     signature: str
 
 
@@ -152,7 +158,28 @@ def _preparations(sweep: str, store: Store) -> Iterator[NamedPreparation]:
     with suppress(UserError):
         plan = recall_plan(sweep, store)
         for signature, task in plan.prepared.items():
-            yield NamedPreparation(sweep, plan.names[signature], task.kind, signature)
+            yield NamedPreparation(sweep, plan.names[signature], task.kind, task.store_kind, signature)
+
+
+def cells_meant(text: str, store: Store) -> list[NamedTask]:
+    """Return the cells that a pattern matches; or one cell; or all cells of one training or preparation.
+
+    A cell that several sweeps share is a cell of each of them, unless the text names one of the sweeps. Raises
+    UserError where it matches none.
+    """
+    if "*" in text or "?" in text:
+        found = [task for task in tasks_matching(text, store) if task.evaluation is not None]
+        if not found:
+            raise _no_match(text, store)
+        return found
+    preparation = find_preparation(text, store)
+    if preparation is not None:
+        return cells_sharing(preparation, store)
+    meant = find_one(text, store)
+    sweeps = [meant.sweep] if ":" in text else recorded_sweeps(store)
+    cells = (task for sweep in sweeps for task in _recorded(sweep, store) if task.evaluation is not None)
+    shared = [cell for cell in cells if cell.training == meant.training and meant.evaluation in (None, cell.evaluation)]
+    return shared or [meant]
 
 
 def cells_sharing(preparation: NamedPreparation, store: Store) -> list[NamedTask]:
@@ -180,17 +207,17 @@ def _ambiguous(text: str, found: list[NamedTask]) -> UserError:
 def _by_signature(text: str, store: Store) -> NamedTask:
     found: list[tuple[Kind, str]] = []
     if len(text) >= SHORTEST_SIGNATURE and text.isalnum():
-        for kind in KINDS:
-            configs = sorted(store.root.glob(f"{FOLDER_OF_TASK[kind]}/{text}*/{CONFIG}"))
-            found.extend((kind, path.parent.name) for path in configs)
+        for kind, (_, folder) in KINDS.items():
+            begun = (name for name in sorted(store.signatures(folder)) if store.has_begun(folder, name))
+            found.extend((kind, name) for name in begun if name.startswith(text))
     if len(found) == 1:
         return _with_signature(*found[0], text, store)
     if found:
         raise UserError(f"{text}: begins {len(found)} signatures in {store.root}; give more digits")
-    raise no_match(text, store)
+    raise _no_match(text, store)
 
 
-def no_match(text: str, store: Store) -> UserError:
+def _no_match(text: str, store: Store) -> UserError:
     """Return the error for a text that matches no cell, training, preparation or signature, with what was meant."""
     sweep, colon, cell = text.rpartition(":")
     sweeps = recorded_sweeps(store)
@@ -217,19 +244,14 @@ def _with_signature(kind: Kind, signature: str, text: str, store: Store) -> Name
     return NamedTask("", signature, signature)
 
 
-def has_begun(task: NamedTask, store: Store) -> bool:
-    """Return whether the store has a task as it was planned when it began."""
-    return (store.folder(FOLDER_OF_TASK[task.kind], task.signature) / CONFIG).exists()
-
-
-def stored_task(kind: str, signature: str, text: str, store: Store) -> SweepTask:
+def stored_task(kind: Kind, signature: str, text: str, store: Store) -> SweepTask:
     """Return a task as it was planned when it began; raises UserError, which calls it `text`."""
-    path = store.folder(FOLDER_OF_TASK[kind], signature) / CONFIG
+    task_type, folder = KINDS[kind]
+    path = store.folder(folder, signature) / CONFIG
     try:
-        content = yaml.safe_load(path.read_text())
-        return task_from_json(Training if kind == "training" else Evaluation, content)
+        return task_from_json(task_type, parse_yaml(path.read_bytes()))
     except FileNotFoundError:
         raise UserError(f"{text}: its {kind} has not started yet; run its sweep first") from None
-    except (ValidationError, yaml.YAMLError) as error:
+    except ValueError as error:
         reason = str(error).splitlines()[0]
         raise UserError(f"{path}: cannot be read ({reason}); run its sweep again to replace it") from None

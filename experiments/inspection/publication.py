@@ -15,7 +15,6 @@ import yaml
 from edm.config import DataConfig, EvaluationConfig, SamplingConfig, extensions_in
 from edm.files import MODEL
 from experiments.errors import UserError
-from experiments.inspection.compare import NORMAL_95
 from experiments.inspection.lookup import NamedTask, find_one, stored_task
 from experiments.store.layout import SAMPLES
 from experiments.store.results import EvaluationResult
@@ -23,7 +22,7 @@ from experiments.store.store import Store
 from experiments.sweep.metrics import ERRORS
 from experiments.sweep.spec import section_parameters
 from experiments.sweep.tasks import Evaluation
-from reports.metrics import CHANCE_NOTE, METRICS, shown, title_of, unscaled_title
+from reports.metrics import CHANCE_NOTE, METRICS, NORMAL_95, shown, title_of, unscaled_title
 
 CARD, ATTRIBUTES = "README.md", ".gitattributes"
 IMAGES = "THESE_IMAGES"  # what a card calls the place of a folder of images
@@ -41,7 +40,7 @@ def publish(text: str, store: Store, folder: Path) -> list[Path]:
         from experiments.trials.publish import NETWORK_CONFIG, write_network  # heavy
 
         parameters = write_network(store, evaluation, folder)
-        samples = store.folder("evaluations", evaluation.signature) / SAMPLES
+        samples = store.folder_of(evaluation) / SAMPLES
         if samples.exists():
             shutil.copyfile(samples, folder / SAMPLES)
         (folder / ATTRIBUTES).write_text("*.safetensors filter=lfs diff=lfs merge=lfs -text\n")

@@ -18,7 +18,7 @@ from experiments.store import leases
 from experiments.store.active_runs import ActiveRun, active_runs, is_alive
 from experiments.store.drawings import drawn_segments
 from experiments.store.failures import Failure
-from experiments.store.layout import CONFIG, FAILURE, FOLDER_OF_TASK, PRUNED, StoreKind
+from experiments.store.layout import FAILURE, PRUNED
 from experiments.store.progress import TaskProgress
 from experiments.store.results import EvaluationResult
 from experiments.store.store import Store
@@ -129,11 +129,11 @@ class StatusReader:
 
     def _read_tasks(self) -> tuple[dict[str, TaskStatus], dict[str, TaskStatus], list[CellStatus]]:
         """The status of trainings, of preparations and of cells."""
-        begun = {kind: set(self.store.signatures(kind)) for kind in set(FOLDER_OF_TASK.values())}
-        trainings = {name: self._status(t, begun["trainings"]) for name, t in self.plan.trainings.items()}
-        preparations = {name: self._status(t, begun[t.store_kind]) for name, t in self.plan.prepared.items()}
+        begun = {task.signature for task in self.store.begun(self.plan.tasks)}
+        trainings = {name: self._status(task, begun) for name, task in self.plan.trainings.items()}
+        preparations = {name: self._status(task, begun) for name, task in self.plan.prepared.items()}
         others = trainings | preparations
-        cells = [self._cell(planned, others, begun["evaluations"]) for planned in self.plan.cells]
+        cells = [self._cell(planned, others, begun) for planned in self.plan.cells]
         return trainings, preparations, cells
 
     def _cell(self, planned: PlannedCell, others: Mapping[str, TaskStatus], begun: set[str]) -> CellStatus:
@@ -186,10 +186,9 @@ def status_of_task(task: StoredTask, store: Store) -> TaskStatus:
     """Return the status of one task."""
     if isinstance(task, WeightsDownload) and is_downloaded(task):
         return TaskStatus("done")
-    kind: StoreKind = task.store_kind
     if not isinstance(task, WeightsDownload) and (done := _done(task, store)) is not None:
         return done
-    folder = store.folder(kind, task.signature)
+    folder = store.folder_of(task)
     try:
         there = set(os.listdir(folder))
     except FileNotFoundError:
@@ -231,7 +230,9 @@ def _done(task: StoredTask, store: Store) -> TaskStatus | None:
 def _begun(task: StoredTask, folder: Path, store: Store) -> TaskStatus:
     """The status of a task that is not active and has no result."""
     if isinstance(task, Preparation | DataSource):
-        return TaskStatus("interrupted", "what is done is saved") if _has_begun(folder) else TaskStatus("planned")
+        # that a folder is there says nothing: a classifier has its checkpoint, references are in folders of their own
+        begun = store.has_begun(task.store_kind, task.signature)
+        return TaskStatus("interrupted", "what is done is saved") if begun else TaskStatus("planned")
     if isinstance(task, Evaluation):
         segments = len(drawn_segments(store, task.drawing, task.features.signature))
         why = f"{segments} of {task.num_segments} segments drawn"
@@ -241,11 +242,6 @@ def _begun(task: StoredTask, folder: Path, store: Store) -> TaskStatus:
         return TaskStatus("planned")
     kimg, total = task.config.kimg_after(step), task.config.total_kimg
     return TaskStatus("interrupted", f"saved at {kimg:g} of {total:g} kimg", progress=TaskProgress(kimg, total, "kimg"))
-
-
-def _has_begun(folder: Path) -> bool:
-    """Whether a preparation has begun: a classifier has its checkpoint, references are in folders of their own."""
-    return (folder / CONFIG).exists()
 
 
 def _with_preparations(own: TaskStatus, shared: Mapping[str, TaskStatus]) -> TaskStatus:
@@ -280,9 +276,6 @@ def _with_trainings(own: TaskStatus, trainings: list[TaskStatus]) -> TaskStatus:
     return TaskStatus("waiting", "for its training" if begun.state == "running" else "its training was interrupted")
 
 
-CELL_TASKS = ("training", "evaluation")
-
-
 @dataclass(frozen=True)
 class SweepOverview:
     """A sweep that was run with this store: its number of cells, how many are done or failed, and its active runs."""
@@ -307,5 +300,5 @@ def overviews(store: Store) -> Iterator[SweepOverview]:
 
 def _has_failed(cell: dict[str, str], store: Store) -> bool:
     """Whether the training or the evaluation of a cell has failed and was not begun again."""
-    folders = (store.root / FOLDER_OF_TASK[kind] / cell[kind] for kind in CELL_TASKS if kind in cell)
+    folders = store.folder("trainings", cell["training"]), store.folder("evaluations", cell["evaluation"])
     return any((folder / FAILURE).exists() for folder in folders)

@@ -18,8 +18,8 @@ from experiments.sweep.jobs import Task
 from experiments.sweep.plan import Plan
 from experiments.sweep.preparations import WeightsDownload
 from experiments.sweep.probes import Probe, probes_by_training
-from experiments.sweep.spec import ResourcesConfig
-from experiments.sweep.tasks import DataSource, Evaluation, Kind, SweepTask, Training
+from experiments.sweep.spec import ResourcesConfig, gpus_asked_for
+from experiments.sweep.tasks import DataSource, Evaluation, Kind, SweepTask, Training, own_training
 from experiments.wording import count
 
 # of NVIDIA's and AMD's drivers, and of Windows' subsystem for Linux
@@ -108,7 +108,7 @@ class Allocator:
         tasks = self.plan.trainings if kind == "training" else self.plan.evaluations
         if self.resources.gpus == "auto" and self.devices:
             # evaluations of one training are alike
-            kinds = {self._training_of(task): task for task in tasks.values()}
+            kinds = {own_training(task).signature: task for task in tasks.values()}
             allocations = [self.of(task) for task in kinds.values()]
         else:
             allocations = [self.of(task) for task in list(tasks.values())[:1]]
@@ -122,10 +122,6 @@ class Allocator:
     def has_room(self, allocated: Allocation) -> bool:
         """Return whether trials that together get this much all fit, as far as cores and GPUs in all tell."""
         return allocated.cpus <= self.cores and allocated.gpus <= self.devices + 1e-6
-
-    @staticmethod
-    def _training_of(task: SweepTask) -> str:
-        return task.training.signature if isinstance(task, Evaluation) else task.signature
 
     def _count(self, kind: Kind) -> int:
         return len(self.plan.trainings if kind == "training" else self.plan.evaluations)
@@ -209,5 +205,5 @@ def require_possible(resources: ResourcesConfig, gpu_devices: Iterable[Path] = G
     gpu_devices: a machine with a GPU has at least one of these.
     """
     may_have_gpus = any(device.exists() for device in gpu_devices)
-    asked = resources.gpus if isinstance(resources.gpus, float | int) else 0.0
+    asked = gpus_asked_for(resources.gpus)
     require_available(resources, available_cores(), asked if may_have_gpus else 0.0)

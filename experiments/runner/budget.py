@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from experiments.errors import UserError
-from experiments.runner.forecast import HOUR_S, Forecast
+from experiments.runner.forecast import Forecast
+from experiments.wording import HOUR_S
 
 
 @dataclass(frozen=True)

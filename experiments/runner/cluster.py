@@ -31,8 +31,9 @@ from ray.exceptions import RayError
 from edm.cores import available_cores
 from experiments.errors import UserError, one_line
 from experiments.loopback import LOOPBACK
+from experiments.names import PACKAGES
 from experiments.runner import ray_private
-from experiments.runner.nodes import PACKAGES, nodes_with_other_code, require_same_code, require_shared_store
+from experiments.runner.nodes import nodes_with_other_code, require_same_code, require_shared_store
 from experiments.runner.scratch import scratch_folder
 from experiments.store.store import Store
 

@@ -8,10 +8,10 @@ from dataclasses import dataclass, field
 
 from experiments.runner.budget import Budget
 from experiments.runner.disk_pause import DiskPause
+from experiments.runner.options import Options
 from experiments.runner.retries import LOST_LIMIT
 from experiments.runner.schedule import Schedule
 from experiments.runner.stored import damage_notice, is_done, parts_left
-from experiments.runner.timing import Timing
 from experiments.store.failures import Failure
 from experiments.store.layout import LOG
 from experiments.store.progress import TaskProgress
@@ -43,8 +43,8 @@ class Dispatcher:
     """Hands out jobs and takes in outcomes; to be called from one thread.
 
     on_change: called with every task that was started or has ended. notify: called with sentences for people. run_id:
-    of the run, which may be asked to stop. asha: whether to accept prunings by other runs. spent_s: seconds of devices
-    that the run used before Ray was started again.
+    of the run, which may be asked to stop. options: the run's budget, whether it accepts prunings by other runs, and
+    how long it waits.
     """
 
     def __init__(
@@ -53,21 +53,19 @@ class Dispatcher:
         store: Store,
         on_change: Callable[[Task], None] = lambda _: None,
         notify: Callable[[str], None] = lambda _: None,
-        budget: Budget | None = None,
         run_id: str = "",
-        asha: bool = False,
-        timing: Timing = Timing(),
-        spent_s: float = 0.0,
+        options: Options = Options(),
     ) -> None:
-        self.schedule, self.store, self.budget = schedule, store, budget
+        self.schedule, self.store = schedule, store
         self.on_change, self.notify = on_change, notify
-        self.run_id, self.asha, self.timing = run_id, asha, timing
+        self.run_id, self.asha, self.timing = run_id, options.asha, options.timing
+        self.budget = Budget(options.budget_s) if options.budget_s is not None else None
         self.running: dict[str, RunningJob] = {}
-        self.spent_s = spent_s  # of devices
+        self.spent_s = options.spent_s  # of devices
         self.worked_s = 0.0  # of workers, in the tasks themselves
         self._lost_in_a_row = 0
-        self._pause = DiskPause(store, timing)
-        self._looked = -timing.look_s
+        self._pause = DiskPause(store, self.timing)
+        self._looked = -self.timing.look_s
         _, self._known_damage = store.damages_since(0)
         self._parts_left: dict[str, tuple[float, int]] = {}  # when it was looked up, and how many
         self._cancelled: set[str] = set()  # requests to leave a task that are known here
@@ -181,7 +179,7 @@ class Dispatcher:
     def _lost(self, task: Task, message: str) -> Outcome:
         if self.schedule.stopping:
             return Outcome("interrupted")
-        log = self.store.folder(task.store_kind, task.signature) / LOG
+        log = self.store.folder_of(task) / LOG
         return Outcome.failed(Failure(message, "lost", log=str(log)))
 
     def require_store(self) -> None:
@@ -208,7 +206,7 @@ class Dispatcher:
     def signs_of_life(self) -> str:
         """Return a text that changes whenever a job starts or ends, or a task makes progress."""
         tasks = [task for running in list(self.running.values()) for task in running.job.tasks]
-        progress = [TaskProgress.read(self.store.folder(task.store_kind, task.signature)) for task in tasks]
+        progress = [TaskProgress.read(self.store.folder_of(task)) for task in tasks]
         return f"{sorted(self.running)} {progress}"
 
     def _ended(self, task: Task, outcome: Outcome) -> None:
@@ -284,7 +282,7 @@ class Dispatcher:
 
         No clocks are compared: whoever begins a task removes what an earlier attempt has left.
         """
-        folder = self.store.folder(task.store_kind, task.signature)
+        folder = self.store.folder_of(task)
         failure = Failure.read(folder)
         pruning = Pruning.of(folder) if self.asha else None
         if pruning is not None:

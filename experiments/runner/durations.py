@@ -7,7 +7,7 @@ import statistics
 from collections import Counter, defaultdict, deque
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from edm.config import Extension, Features
 from edm.cost import forward_flops
@@ -16,7 +16,7 @@ from experiments.hardware import CPU
 from experiments.runner.data_costs import whole_s
 from experiments.runner.downloads import FETCHED_PER_S
 from experiments.store.drawings import drawn_segments
-from experiments.store.layout import FOLDER_OF_TASK
+from experiments.store.files import newest
 from experiments.store.results import (
     ClassifierRecord,
     EvaluationResult,
@@ -37,6 +37,7 @@ from experiments.sweep.preparations import (
     extractor_flops,
 )
 from experiments.sweep.probes import Probe, probes_by_training
+from experiments.sweep.spec import gpus_of_training
 from experiments.sweep.tasks import (
     FORWARDS_PER_TRAINING_IMAGE,
     DataSource,
@@ -44,9 +45,10 @@ from experiments.sweep.tasks import (
     FeatureSpace,
     SweepTask,
     Training,
+    own_training,
 )
 
-GUESSED_FLOPS_PER_S = {"cpu": 4e10, "gpu": 2e13}  # of one core and of one GPU, with networks of medium size
+GUESSED_FLOPS_PER_S = {CPU: 4e10, "gpu": 2e13}  # of one core and of one GPU, with networks of medium size
 SCORING_SHARE = 0.05  # of an evaluation, where no result says so
 PROBE_S = 15.0
 MOST_SAVED = 0.999  # of a training: what follows its last step takes some time, too
@@ -60,17 +62,9 @@ SPREAD_OF_RESULTS, SPREAD_OF_PROBES, SPREAD_OF_OTHERS, SPREAD_OF_GUESSES = 1.1, 
 SPREAD_ONCE_CORRECTED = 1.5
 
 Source = Literal["results", "probe", "others", "guess"]
-TimedTask = (
-    SweepTask | FeatureClassifier | ReferenceStatistics | ExactSolution
-)  # whose results tell how fast others are
+# tasks whose results tell how fast others are
+TimedTask = SweepTask | FeatureClassifier | ReferenceStatistics | ExactSolution
 TaskResult = TrainingResult | EvaluationResult | ClassifierRecord | MeasuredReferences | SolutionRecord
-RESULT_TYPES: dict[str, type[TaskResult]] = {
-    "training": TrainingResult,
-    "evaluation": EvaluationResult,
-    "classifier": ClassifierRecord,
-    "references": MeasuredReferences,
-    "solution": SolutionRecord,
-}
 SpeedKey = tuple[Any, ...]  # equal for tasks that run at the same speed
 
 
@@ -101,7 +95,7 @@ class DurationModel:
     def __init__(self, store: Store, plan: Plan) -> None:
         self.store, self._plan = store, plan
         self.device = hardware.device_of(plan.sweep.resources.gpus)
-        self.num_gpus = _whole_gpus(plan.sweep.resources.gpus)
+        self.num_gpus = gpus_of_training(plan.sweep.resources.gpus)
         self._probes = probes_by_training(plan, self.device)
         self._own: defaultdict[SpeedKey, deque[float]] = defaultdict(lambda: deque(maxlen=MOST_ALIKE))
         self._ratios: defaultdict[str, deque[float]] = defaultdict(lambda: deque(maxlen=REMEMBERED))
@@ -109,7 +103,7 @@ class DurationModel:
         self._by_probe: dict[str, ProbeResult] = {}  # of networks that fit into the memory
         self._cache: dict[SpeedKey, Rate] = {}
         self._probe_s: deque[float] = deque(maxlen=REMEMBERED)
-        self._others: dict[str, Rate] = {}
+        self._others: dict[type[TaskResult], Rate] = {}
         for probe in set(self._probes.values()):
             self._read_probe(probe)
         self._read_results(plan)
@@ -138,7 +132,7 @@ class DurationModel:
         if not isinstance(task, Training):
             return 0.0
         if task.signature not in self._saved:
-            step = saved_step(self.store.folder(task.store_kind, task.signature)) or 0
+            step = saved_step(self.store.folder_of(task)) or 0
             self._saved[task.signature] = min(step / task.config.num_steps, MOST_SAVED)
         return self._saved[task.signature]
 
@@ -219,20 +213,18 @@ class DurationModel:
     def _base(self, task: TimedTask) -> Rate:
         """The rate of a task before any like it has finished."""
         if isinstance(task, SweepTask):
-            training = task.training if isinstance(task, Evaluation) else task
-            probe = self._by_probe.get(self._probes[training.signature].signature)
+            probe = self._by_probe.get(self._probes[own_training(task).signature].signature)
             if probe is not None:
                 return self._from_probe(task, probe)
-        others = ("evaluation", "training") if isinstance(task, ExactSolution) else ("training", "evaluation")
-        for kind in (task.kind, *others):
-            if kind in self._others:
-                return self._others[kind]
+        others = (TrainingResult, EvaluationResult)
+        for result_type in (task.result_type, *(reversed(others) if isinstance(task, ExactSolution) else others)):
+            if result_type in self._others:
+                return self._others[result_type]
         return Rate(1 / GUESSED_FLOPS_PER_S[CPU if self.device == CPU else "gpu"], SPREAD_OF_GUESSES, "guess")
 
     def _from_probe(self, task: SweepTask, probe: ProbeResult) -> Rate:
         assert probe.training is not None and probe.drawing is not None
-        training = task.training if isinstance(task, Evaluation) else task
-        forward = 1000 * forward_flops(training.network)
+        forward = 1000 * forward_flops(own_training(task).network)
         spread = max(SPREAD_OF_PROBES, probe.training.spread)
         if isinstance(task, Training):
             seconds = probe.training.kimg_s / (FORWARDS_PER_TRAINING_IMAGE * forward)
@@ -251,14 +243,14 @@ class DurationModel:
             self._by_probe[probe.signature] = result
 
     def _read_results(self, plan: Plan) -> None:
-        tasks: dict[str, dict[str, TimedTask]] = {kind: {} for kind in RESULT_TYPES}
+        tasks: dict[type[TaskResult], dict[str, TimedTask]] = {kind: {} for kind in get_args(TaskResult)}
         for task in (*plan.trainings.values(), *plan.evaluations.values(), *plan.preparations.values()):
             if not isinstance(task, WeightsDownload):
-                tasks[task.kind][task.signature] = task
+                tasks[task.result_type][task.signature] = task
         scoring: defaultdict[Features | Extension | None, list[float]] = defaultdict(list)
-        for kind, own in tasks.items():
+        for result_type, own in tasks.items():
             rates = []
-            for task, result in self._results(kind, own):
+            for task, result in self._results(result_type, own):
                 rate = result.seconds / result.flops
                 rates.append(rate)
                 if task is not None:
@@ -268,23 +260,26 @@ class DurationModel:
                     for name in names:
                         scoring[name].append(result.scoring_seconds)
             if rates:
-                self._others[kind] = Rate.of(rates, "others", SPREAD_OF_OTHERS)
+                self._others[result_type] = Rate.of(rates, "others", SPREAD_OF_OTHERS)
         self._scoring = {name: statistics.median(seconds) for name, seconds in scoring.items()}
 
-    def _results(self, kind: str, own: dict[str, TimedTask]) -> Iterator[tuple[TimedTask | None, TaskResult]]:
+    def _results(
+        self, result_type: type[TaskResult], own: dict[str, TimedTask]
+    ) -> Iterator[tuple[TimedTask | None, TaskResult]]:
         """Some results of a kind on this kind of device; first those of the plan, with their tasks."""
-        there = self.store.signatures(FOLDER_OF_TASK[kind])
+        there = self.store.signatures(result_type.kind)
         for name in _sample(own, set(there)):
-            result = self._usable(kind, name)
+            result = self._usable(result_type, name)
             if result is not None:
                 yield own[name], result
-        for name in _newest(self.store, kind, [name for name in there if name not in own]):
-            result = self._usable(kind, name)
+        others = (self.store.folder(result_type.kind, name) for name in there if name not in own)
+        for folder in newest(others, MOST_OTHERS):
+            result = self._usable(result_type, folder.name)
             if result is not None:
                 yield None, result
 
-    def _usable(self, kind: str, name: str) -> TaskResult | None:
-        result = self.store.result(RESULT_TYPES[kind], name)
+    def _usable(self, result_type: type[TaskResult], name: str) -> TaskResult | None:
+        result = self.store.result(result_type, name)
         is_of_use = result is not None and result.device == self.device and result.seconds and result.flops
         return result if is_of_use else None
 
@@ -302,10 +297,6 @@ def _key(task: TimedTask) -> SpeedKey:
     return task.kind, task.training.network, guide, task.sampling.precision, task.features.name
 
 
-def _whole_gpus(gpus: float | Literal["auto"] | None) -> int:
-    return int(gpus) if isinstance(gpus, float | int) and gpus >= 2 else 1
-
-
 def _sample(own: dict[str, TimedTask], there: set[str]) -> list[str]:
     """Signatures of the plan's tasks that the store has, a few of every network."""
     counts: Counter[SpeedKey] = Counter()
@@ -318,14 +309,3 @@ def _sample(own: dict[str, TimedTask], there: set[str]) -> list[str]:
         if len(names) == MOST_RESULTS:
             break
     return names
-
-
-def _newest(store: Store, kind: str, names: list[str]) -> list[str]:
-    folder = store.root / FOLDER_OF_TASK[kind]
-    changed: dict[str, float] = {}
-    for name in names:
-        try:
-            changed[name] = (folder / name).stat().st_mtime
-        except OSError:  # removed meanwhile
-            continue
-    return sorted(changed, key=lambda name: (-changed[name], name))[:MOST_OTHERS]

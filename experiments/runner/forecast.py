@@ -15,11 +15,12 @@ from experiments.sweep.jobs import Task, data_of
 from experiments.sweep.plan import Plan
 from experiments.sweep.preparations import WeightsDownload, preparations_of
 from experiments.sweep.probes import Probe
+from experiments.sweep.spec import gpus_asked_for
 from experiments.sweep.tasks import DataSource, Evaluation, Kind, Training
+from experiments.wording import HOUR_S
 
 START_UP_S = 25.0  # until Ray, its workers and their imports are there
 MACHINES = (1, 2, 4, 8, 16)  # numbers of machines to forecast for
-HOUR_S = 3600.0
 DISK_SPREAD = 1.2  # journals, pictures, buffers and headers are not counted
 
 
@@ -63,20 +64,18 @@ def forecast(
     tasks: Iterable[Task],
     store: Store,
     durations: DurationModel | None = None,
-    slots: int | None = None,
     machines: int | None = None,
 ) -> Forecast:
     """Return what tasks take on this machine, or on `machines` GPUs like its own, or machines where it has none.
 
     The wall clock is the time to start up, to fetch files and to prepare data, and the larger of two: all work shared
-    out, and the longest chain of tasks that wait for each other. slots: trials side by side, by default as the plan
-    asks for.
+    out, and the longest chain of tasks that wait for each other.
     """
     left = list(tasks)
     if not left:
         return Forecast(0.0, 0.0, 0.0, 0.0, *(NO_TIME, NO_TIME, NO_TIME, NO_TIME), measured=True, on_gpus=False)
     durations = durations or DurationModel(store, plan)
-    capacity = Capacity(plan, store, slots, machines)
+    capacity = Capacity(plan, store, machines)
     spans = {t.signature: durations.range(t) for t in left}
     efforts = Efforts(left, capacity)
     middle = efforts.of({t.signature: durations.seconds(t) for t in left})
@@ -122,7 +121,7 @@ class Effort(NamedTuple):
 class Capacity:
     """How many tasks run side by side, on this machine or on others like it."""
 
-    def __init__(self, plan: Plan, store: Store, slots: int | None, machines: int | None) -> None:
+    def __init__(self, plan: Plan, store: Store, machines: int | None) -> None:
         resources = plan.sweep.resources
         here = local_resources(resources)
         self.on_gpus = here["GPU"] > 0
@@ -130,10 +129,9 @@ class Capacity:
         gpus = here["GPU"] if machines is None or not self.on_gpus else float(machines)
         cores = here["CPU"] * (gpus / here["GPU"] if gpus else 1)  # as many for each GPU as here
         # what a plan asks for may be another machine's: there is a forecast all the same
-        asked = resources.gpus if isinstance(resources.gpus, float | int) else 0.0
+        asked = gpus_asked_for(resources.gpus)
         total = {"CPU": max(cores, resources.cpus or 1.0), "GPU": max(gpus, asked)}
         self.allocator = Allocator(plan, resources, total, store)
-        self.slots = slots
         self._slots: dict[Kind, int] = {
             "training": self.copies * self.allocator.slots("training"),
             "evaluation": self.copies * self.allocator.slots("evaluation"),
@@ -141,7 +139,7 @@ class Capacity:
 
     def at_once(self, kind: Kind) -> int:
         """Return how many trials of a kind run side by side."""
-        return self.slots or self._slots[kind]
+        return self._slots[kind]
 
 
 class Share(NamedTuple):
@@ -194,7 +192,7 @@ def _share(task: Task, capacity: Capacity) -> Share:
     if isinstance(task, DataSource):  # which takes all cores and no GPU
         return Share(task.signature, 0.0 if capacity.on_gpus else 1.0, 1)
     allocation = capacity.allocator.of(task)
-    at_once = capacity.slots or capacity.copies * capacity.allocator.at_once(allocation)
+    at_once = capacity.copies * capacity.allocator.at_once(allocation)
     return Share(task.signature, allocation.gpus or 1.0, at_once)
 
 

@@ -16,9 +16,9 @@ from ray.exceptions import RayError, TaskUnschedulableError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from experiments.errors import UserError, one_line
+from experiments.names import PACKAGES
 from experiments.store.store import Store
 
-PACKAGES = ("edm", "experiments", "reports")
 JOINING_S, JOINING_PAUSE_S = 30.0, 0.3  # how long a node that is listed may take to accept work; between tries
 
 

@@ -80,7 +80,7 @@ class RunProgress:
         return any(own.progress is not None and own.phase != LOADING_TORCH for own in self.running())
 
     def _running(self, task: Task, before: str) -> RunningTask:
-        progress = TaskProgress.read(self.store.folder(task.store_kind, task.signature))
+        progress = TaskProgress.read(self.store.folder_of(task))
         phase = before if progress is None else progress.phase or ""
         return RunningTask(task, self.schedule.name(task), phase, progress)
 

@@ -21,14 +21,14 @@ from experiments.sweep.code_parts import of_drawing, of_features
 from experiments.sweep.jobs import Task
 from experiments.sweep.plan import Plan
 from experiments.sweep.preparations import ExactSolution, FeatureClassifier, ReferenceStatistics, preparations_of
-from experiments.sweep.tasks import DataSource, Evaluation
+from experiments.sweep.tasks import Evaluation
 
 
 def with_dependents(plan: Plan, changed: Collection[str]) -> set[str]:
     """Return the signatures of changed results of a plan, and of all that are made from them."""
     found = set(changed)
 
-    def add(signature: str, needed: Iterable[Task | DataSource]) -> None:
+    def add(signature: str, needed: Iterable[Task]) -> None:
         if any(other.signature in found for other in needed):
             found.add(signature)
 
@@ -83,8 +83,7 @@ def _is_of_networks(name: str) -> bool:
 
 
 def _outdated(store: Store, result_type: type[Result]) -> list[str]:
-    folders = (path.parent for path in (store.root / result_type.kind).glob("*/result.json"))
-    results = {folder.name: store.peek(result_type, folder.name) for folder in folders}
+    results = {name: store.peek(result_type, name) for name in store.signatures(result_type.kind)}
     return [name for name, result in results.items() if result is not None and outdated_parts(result.code)]
 
 

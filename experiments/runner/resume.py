@@ -15,7 +15,7 @@ from experiments.store.store import Store
 from experiments.store.sweep_names import selection_text, variant_name
 from experiments.store.training_records import Pruning
 from experiments.sweep.checks import require_even_batches
-from experiments.sweep.code_changes import changes_of, tasks_of
+from experiments.sweep.code_changes import changes_of
 from experiments.sweep.jobs import Outcome, Task
 from experiments.sweep.names import matching, meant_cell
 from experiments.sweep.plan import Plan, plan_of_cells
@@ -46,7 +46,7 @@ def open_schedule(plan: Plan, store: Store, options: Options = Options(), costs:
         preparations=plan.preparations,
         data=data_tasks(plan, store),
     )
-    in_question = {task.signature for task in tasks_of(asked)}
+    in_question = {task.signature for task in asked.tasks}
     schedule.changes = {signature: change for signature, change in changes.items() if signature in in_question}
     schedule.notices += map(damage_notice, store.damages_since(known_damage)[0])
     for signature in plan.trainings if options.asha else ():

@@ -20,7 +20,7 @@ from experiments import hardware
 from experiments.runner.scratch import live_folders, places, scratch_folder
 from experiments.store.files import read_json
 from experiments.store.provenance import command_line
-from experiments.sweep.spec import ResourcesConfig
+from experiments.sweep.spec import ResourcesConfig, gpus_of_training
 from experiments.wording import count, shortened
 
 RECORD = "run.json"
@@ -151,7 +151,7 @@ def _gpus(
     share: MachineShare, resources: ResourcesConfig, notify: Callable[[str], None], on_wait: Callable[[], None]
 ) -> Sequence[str]:
     """Return the GPUs of this run, once there are enough."""
-    needed = max(1, int(resources.gpus)) if isinstance(resources.gpus, float | int) else 1
+    needed = gpus_of_training(resources.gpus)
     is_told = False
     while (own := share.take_gpus(needed)) is None:
         if not is_told:

@@ -44,10 +44,6 @@ class TaskStates:
         self.counts = Counter(states.values())
         self.running_by_kind: Counter[str] = Counter()
 
-    def __getitem__(self, signature: str) -> State:
-        """Return the state of a task."""
-        return self.by_signature[signature]
-
     def set(self, signature: str, state: State) -> State:
         """Change the state of a task; return the one before."""
         before = self.by_signature[signature]

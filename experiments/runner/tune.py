@@ -17,7 +17,6 @@ from ray.tune.search import Searcher
 from experiments.errors import RayLost
 from experiments.runner import ray_private
 from experiments.runner.allocation import Allocation, Allocator
-from experiments.runner.budget import Budget
 from experiments.runner.cluster import LocalRay
 from experiments.runner.dispatch import Dispatcher
 from experiments.runner.ray_run import RayRun
@@ -93,7 +92,7 @@ class DispatchedSearcher(Searcher):
     def _loss(self, job: Job, began: float) -> str:
         """Return why a worker may have been lost; one that has not begun its task has only Ray's log to say it in."""
         task, store = job.tasks[0], self.dispatcher.store
-        log = store.folder(task.store_kind, task.signature) / LOG
+        log = store.folder_of(task) / LOG
         has_begun = (modified_ns(log) or 0) >= (began - CLOCKS_S) * 1e9
         words = "" if has_begun else ray_private.last_words(began)
         return f"{WORKER_LOST}; its own log ends: {words}" if words else WORKER_LOST
@@ -143,7 +142,7 @@ class SavingAsha(FIFOScheduler):
             self.added.add(trial.trial_id)
             asha.on_trial_add(tune_controller, trial)
         if asha.on_trial_result(tune_controller, trial, result) == TrialScheduler.STOP and result["percent"] < LAST:
-            (self.store.folder("trainings", task.signature) / PRUNE).touch()
+            (self.store.folder_of(task) / PRUNE).touch()
         return TrialScheduler.CONTINUE
 
     def _bracket(self, task: Training) -> ASHAScheduler:
@@ -166,24 +165,13 @@ def run_here(run: RayRun) -> float:
     Returns the seconds that workers spent in the tasks themselves.
     """
     schedule, options = run.schedule, run.options
-    budget = Budget(options.budget_s) if options.budget_s is not None else None
-    dispatcher = Dispatcher(
-        schedule,
-        run.store,
-        run.on_change,
-        run.notify,
-        budget,
-        run.context.run_id,
-        options.asha,
-        options.timing,
-        options.spent_s,
-    )
+    dispatcher = Dispatcher(schedule, run.store, run.on_change, run.notify, run.context.run_id, options)
 
     def work() -> None:
         nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]] if options.address is not None else []
         allocator = Allocator(schedule.plan, schedule.plan.sweep.resources, ray.cluster_resources(), run.store, nodes)
         schedule.slots = allocator.slots("evaluation")
-        execute(dispatcher, run.store, run.context, allocator, options.asha, run.share)
+        _execute(run, dispatcher, allocator)
 
     if run.ray is None:
         work()
@@ -218,23 +206,16 @@ class WorkerDamaged(RuntimeError):
     """This process met an error of its GPU: it must not be used again."""
 
 
-def execute(
-    dispatcher: Dispatcher,
-    store: Store,
-    context: TrialContext,
-    allocator: Allocator,
-    asha: bool = False,
-    share: MachineShare | None = None,
-) -> None:
+def _execute(run: RayRun, dispatcher: Dispatcher, allocator: Allocator) -> None:
     """Run everything that the dispatcher has to start; returns when nothing runs any more."""
-    searcher = DispatchedSearcher(dispatcher, allocator, share)
-    dispatcher.schedule.starting = searcher.starting
+    searcher, asha = DispatchedSearcher(dispatcher, allocator, run.share), run.options.asha
+    run.schedule.starting = searcher.starting
     with scratch_folder() as scratch:
         tuner = tune.Tuner(
-            tune.with_resources(_trainable(dispatcher.schedule.tasks, store.root, context, asha), _resources),
+            tune.with_resources(_trainable(run.schedule.tasks, run.store.root, run.context, asha), _resources),
             tune_config=tune.TuneConfig(
                 search_alg=searcher,
-                scheduler=SavingAsha(searcher, store) if asha else None,
+                scheduler=SavingAsha(searcher, run.store) if asha else None,
                 num_samples=-1,
                 reuse_actors=True,
             ),

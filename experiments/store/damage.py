@@ -27,12 +27,6 @@ log = logging.getLogger("edm_sweep")
 class DamagedFile(UserError):
     """A file of the store is not what was written. It has been set aside, and the task that it belongs to is undone."""
 
-    def __init__(
-        self, message: str, kind: StoreKind | None = None, signature: str | None = None, path: Path | None = None
-    ) -> None:
-        super().__init__(message)
-        self.kind, self.signature, self.path = kind, signature, path
-
 
 @dataclass(frozen=True)
 class Damage(Record):

@@ -163,6 +163,12 @@ def modified_ns(path: Path) -> int | None:
         return None
 
 
+def newest(paths: Iterable[Path], most: int) -> list[Path]:
+    """Return the files or folders that were changed last, the newest first, without those that are gone by now."""
+    dated = [(modified, path) for path in paths if (modified := modified_ns(path)) is not None]
+    return [path for _, path in sorted(dated, reverse=True)[:most]]
+
+
 def sync_to_disk(path: Path) -> None:
     """Wait until a file or a folder is on the disk."""
     descriptor = os.open(path, os.O_RDONLY)

@@ -22,6 +22,11 @@ def make_inside(root: Path, folder: Path) -> None:
             part.mkdir(exist_ok=True)
 
 
+def existing(folder: Path) -> Path:
+    """Return a folder, or the innermost one around it, that exists."""
+    return next(place for place in (folder, *folder.parents) if place.exists())
+
+
 def listed(folder: Path, pattern: str) -> list[Path]:
     """Return what lies in a folder under names that match a pattern, sorted; nothing where there is no such folder."""
     try:

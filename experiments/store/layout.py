@@ -19,17 +19,6 @@ StoreKind = Literal[
     "extensions",
     "weights",
 ]
-FOLDER_OF_TASK: dict[str, StoreKind] = {
-    "data": "data",
-    "training": "trainings",
-    "evaluation": "evaluations",
-    "probe": "probes",
-    "classifier": "classifiers",
-    "references": "reference_statistics",
-    "download": "weights",
-    "solution": "exact",
-}
-
 # in the folder of any task
 RESULT = "result.json"
 CONFIG = "config.yaml"
@@ -63,6 +52,7 @@ STATE = "state"  # stem of its checkpoint, which is there until it is done
 
 # in the folder of a store
 MLFLOW_DATABASE = "mlflow.db"
+MIRROR = "mirror"  # folder of what the mirrors in MLflow know and tell each other
 DAMAGED = "damaged"  # folder of what was set aside
 REPLACED = "replaced"  # folder of results that are made again, as other code made them
 CODE = "code"  # folder: what each part of the code consisted of, by its digest

@@ -21,16 +21,16 @@ from typing import Any
 from edm.config import extensions_in
 from experiments import hardware
 from experiments.environment import inherited
-from experiments.names import require_part
+from experiments.names import PACKAGES, require_part
 from experiments.redaction import redacted_command
 from experiments.store.files import write_bytes
 from experiments.store.folders import make_inside
 from experiments.store.results import OWN_PACKAGE, CodeVersion, Provenance
 from experiments.store.store import Store
+from experiments.wording import utc_text
 
-PACKAGES = (OWN_PACKAGE, "torch", "torchvision", "numpy", "ray", "mlflow", "pytorch-fid")
+RECORDED = (OWN_PACKAGE, "torch", "torchvision", "numpy", "ray", "mlflow", "pytorch-fid")
 
-CODE = ("edm", "experiments", "reports")
 PLAIN_DIFF = ("--no-ext-diff", "--no-color")
 DIFFS = "diffs"  # folder of a store: changes against a commit, each under its SHA-256
 DIGITS = 20  # of a SHA-256 that make a file's name
@@ -84,8 +84,8 @@ def provenance(began: float | None = None, of: object = None) -> Provenance:
         **{**machine, "packages": {**used, **machine["packages"]}},
         command=run.command or command_line(),
         tags=dict(run.tags),
-        began=_iso(began) if began is not None else None,
-        time=_iso(time.time()),
+        began=utc_text(began) if began is not None else None,
+        time=utc_text(time.time()),
         extensions={extension.name: extension.code for extension in extensions},
     )
 
@@ -124,19 +124,15 @@ def _difference() -> str:
 
 
 def _new_modules() -> list[str]:
-    listed = _git("ls-files", "--others", "--exclude-standard", "-z", "--", *(f"{name}/*.py" for name in CODE))
+    listed = _git("ls-files", "--others", "--exclude-standard", "-z", "--", *(f"{name}/*.py" for name in PACKAGES))
     return [path for path in (listed or "").split("\0") if path]
-
-
-def _iso(seconds: float) -> str:
-    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(seconds))
 
 
 @cache
 def _machine() -> dict[str, Any]:
     return {
         "python": platform.python_version(),
-        "packages": {name: _version(name) for name in PACKAGES},
+        "packages": {name: _version(name) for name in RECORDED},
         "gpus": ", ".join(hardware.gpu_names()) or None,
         "gpu_driver": hardware.gpu_driver(),
         "host": platform.node(),

@@ -24,7 +24,9 @@ from experiments.errors import UserError
 from experiments.names import is_part
 from experiments.store import leases
 from experiments.store.damage import Damage, DamagedFile, DamageLog
+from experiments.store.fencing import require_held
 from experiments.store.files import read_json, remove_abandoned, replacing_files, sync_to_disk, write_json
+from experiments.store.folders import existing
 from experiments.store.journal import Journal
 from experiments.store.layout import BEGUN_WITH, CONFIG, CURVES, DAMAGED, FAILURE, PROGRESS, RESULT, StoreKind
 from experiments.store.lease_watch import STANDARD_TIMING, LeaseTiming
@@ -82,10 +84,14 @@ class Store(RunRequests):
         return self
 
     def folder(self, kind: StoreKind, signature: str) -> Path:
-        """Return the folder of a task. Raises UserError where the signature, as it was read, is a path."""
+        """Return the folder of a task by its signature. Raises UserError where that, as it was read, is a path."""
         if not is_part(signature):
             raise UserError(f"{self.root}: {signature[:100]!r} is no signature; remove the record that has it")
         return Path(f"{self.root}/{kind}/{signature}")  # in one piece, as thousands are asked for
+
+    def folder_of(self, task: StoredTask) -> Path:
+        """Return the folder of a task."""
+        return self.folder(task.store_kind, task.signature)
 
     def report_folder(self, sweep: str) -> Path:
         """Return the folder of a sweep's report, or of a variant's."""
@@ -119,8 +125,7 @@ class Store(RunRequests):
 
     def free_bytes(self) -> int:
         """Return how much room is left on the disk that the store is on, or will be."""
-        place = next(folder for folder in (self.root, *self.root.parents) if folder.exists())
-        return shutil.disk_usage(place).free
+        return shutil.disk_usage(existing(self.root)).free
 
     # results --------------------------------------------------------------------------------------
 
@@ -165,12 +170,12 @@ class Store(RunRequests):
         """
         kind = result.kind
         folder = self.folder(kind, signature)
-        self.require_lease(kind, signature)
+        require_held(folder)
         checksums = {}
         for name in files:
             sync_to_disk(folder / name)
             checksums[name] = sha256_of(folder / name)
-        self.require_lease(kind, signature)  # reading gigabytes takes its time
+        require_held(folder)  # reading gigabytes takes its time
         write_json(folder / RESULT, with_checksum(replace(result, files=checksums).to_json()))
         for name in (FAILURE, PROGRESS, BEGUN_WITH):
             (folder / name).unlink(missing_ok=True)
@@ -234,8 +239,7 @@ class Store(RunRequests):
             return self.checked(kind, signature, name)
         self.set_aside(kind, signature, [name], f"{name}: {why}")
         raise DamagedFile(
-            f"{path}: is damaged ({why}); it was set aside in {self.root / DAMAGED}, run again to redo it",
-            *(kind, signature, path),
+            f"{path}: is damaged ({why}); it was set aside in {self.root / DAMAGED}, run again to redo it"
         )
 
     def sound(self, kind: StoreKind, signature: str) -> bool:
@@ -278,10 +282,7 @@ class Store(RunRequests):
 
     def _gone(self, kind: StoreKind, signature: str) -> DamagedFile:
         folder = self.folder(kind, signature)
-        return DamagedFile(
-            f"{folder}: its {RESULT} is gone or was set aside as damaged; run again to redo it",
-            *(kind, signature, folder / RESULT),
-        )
+        return DamagedFile(f"{folder}: its {RESULT} is gone or was set aside as damaged; run again to redo it")
 
     def _is_intact(self, kind: StoreKind, signature: str, find_fault: FindFault) -> bool:
         """Return whether a task is done and none of its files has a fault; those that have are set aside."""
@@ -371,12 +372,6 @@ class Store(RunRequests):
     def holder(self, kind: StoreKind, signature: str) -> Holder | None:
         """Return who holds a task now."""
         return leases.holder(self.folder(kind, signature), self.lease_timing)
-
-    def require_lease(self, kind: StoreKind, signature: str) -> None:
-        """Raise LeaseLost where this process held a task and another one took it over."""
-        lease = leases.own(self.folder(kind, signature))
-        if lease is not None:
-            lease.require()
 
     def forget(self, kind: StoreKind, signature: str) -> None:
         """Remove the folder of a task, unless a process holds it."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Collection
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,9 @@ from experiments.names import is_part, require_part
 from experiments.store.files import read_json, write_json
 from experiments.store.folders import make_inside
 from experiments.store.store import Store
+from experiments.store.sweep_names import is_variant
 
+SWEEP_FILES = (".yaml", ".yml")  # how the names of sweep files end
 FOLDER = "sweeps"
 PAST = "past"  # folder in it
 
@@ -24,6 +27,33 @@ PAST = "past"  # folder in it
 def recorded_sweeps(store: Store) -> list[str]:
     """Return the names of all sweeps that were run on a store."""
     return sorted(path.stem for path in (store.root / FOLDER).glob("[!.]*.json") if is_part(path.stem))
+
+
+def is_recorded(name: str, store: Store) -> bool:
+    """Return whether a sweep of that name was run on a store."""
+    return is_part(name) and record_path(name, store).is_file()
+
+
+def means_sweep(text: str, store: Store) -> bool:
+    """Return whether a text that a person gave means a sweep, by its file or its name, and not one of its cells."""
+    return is_recorded(text, store) or Path(text).suffix in SWEEP_FILES
+
+
+def means_file(text: str, store: Store) -> bool:
+    """Return whether a text that means a sweep is the path of its file, and not the name of a recorded one.
+
+    A recorded name comes first, except for names that end like a sweep file. The name of a variant that was not
+    recorded is no file either.
+    """
+    is_sweep_file = Path(text).suffix in SWEEP_FILES
+    if is_recorded(text, store):
+        return is_sweep_file
+    with suppress(OSError, ValueError):  # too long, or with a character that no path has
+        exists = Path(text).exists()
+        if is_variant(text) and not is_sweep_file:
+            return exists
+        return exists or bool(Path(text).suffix) or "/" in text
+    return True  # reading it says what is wrong
 
 
 def read_record(name: str, store: Store) -> dict[str, Any] | None:

@@ -20,8 +20,13 @@ def saved_step(folder: Path) -> int | None:
     return int(max(names).partition("-")[0]) if names else None
 
 
+def kimg_stem(kimg: float) -> str:
+    """Return how the names of checkpoints and pictures begin that are kept at so many kimg, in the order of time."""
+    return f"kimg{kimg:012.3f}"
+
+
 def kimg_of(path: Path) -> float:
-    """Return at how many kimg a checkpoint was kept, which its name says."""
+    """Return at how many kimg a checkpoint was kept, as its name says."""
     return float(path.name.removeprefix("kimg").partition("-")[0])
 
 

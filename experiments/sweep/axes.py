@@ -146,19 +146,13 @@ def _read_groups(document: Document, key: str, companions: Mapping[str, tuple[st
                 f"{key}: {show_value(group.axes)} is not a mapping of axes; write for example "
                 "'model.preset: [tiny, small]'",
             )
-        for axis, values in group.axes.items():
-            _check_axis(document, axis, values, (*group.location, axis), group, companions)
+        for axis in group.axes:
+            _check_axis(document, axis, group, companions)
     return groups
 
 
-def _check_axis(
-    document: Document,
-    axis: str,
-    values: Any,
-    location: Location,
-    group: AxisGroup,
-    companions: Mapping[str, tuple[str, ...]],
-) -> None:
+def _check_axis(document: Document, axis: str, group: AxisGroup, companions: Mapping[str, tuple[str, ...]]) -> None:
+    values, location = group.axes[axis], (*group.location, axis)
     section, _, name = axis.partition(".")
     if section not in SECTIONS or not name:
         raise document.error(location, f"{shortened(axis)}: {_why_not_an_axis(axis, section, values)}")

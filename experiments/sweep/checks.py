@@ -14,7 +14,7 @@ from experiments.inputs import Inputs
 from experiments.sweep.cell_errors import CellError, check_resolution, refuse
 from experiments.sweep.metrics import FITTED, fid_remedy, meaningless
 from experiments.sweep.pretrained import check_pretrained, check_pretrained_guide
-from experiments.sweep.spec import Cell
+from experiments.sweep.spec import Cell, gpus_of_training
 from experiments.sweep.tasks import Training
 from experiments.wording import one_of
 
@@ -24,7 +24,7 @@ MADE_BY_TENSORFLOW = ("cifar10-32x32.npz", "ffhq-64x64.npz", "afhqv2-64x64.npz",
 
 def require_even_batches(trainings: Iterable[Training], gpus: float | Literal["auto"] | None) -> None:
     """Raise UserError where several GPUs cannot share a training's batches evenly."""
-    size = int(gpus) if isinstance(gpus, float | int) and gpus >= 2 else 1
+    size = gpus_of_training(gpus)
     for config in (training.config for training in trainings):
         field = "batch_size" if config.micro_batch is None else "micro_batch"
         if getattr(config, field) % size:

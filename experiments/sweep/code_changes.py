@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import platform
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any
 
 from experiments.store.code_files import SEVERAL, definitions_of, own_part
 from experiments.store.files import read_json, write_json
@@ -16,7 +17,7 @@ from experiments.store.store import Store
 from experiments.sweep.code_parts import EdmCode
 from experiments.sweep.jobs import Task
 from experiments.sweep.plan import Plan
-from experiments.sweep.tasks import DataSource
+from experiments.wording import utc_text
 
 MOST_FUNCTIONS = 4  # that a sentence names
 COMMIT_DIGITS = 7
@@ -24,6 +25,12 @@ COMMIT_DIGITS = 7
 NOT_READ: Mapping[str, Result] = {}
 
 Outdated = Mapping[str, tuple[str, str]]  # by name in a result's code: the digest recorded and the one of today
+
+
+def first_functions(names: Sequence[str]) -> str:
+    """Return the first names of functions in one line, and how many more there are."""
+    more = len(names) - MOST_FUNCTIONS
+    return ", ".join([*names[:MOST_FUNCTIONS], *([f"{more} more"] if more > 0 else [])])
 
 
 @dataclass(frozen=True)
@@ -41,14 +48,16 @@ class CodeChange:
     @property
     def text(self) -> str:
         """The change as a clause: what changed, and since when."""
-        more = len(self.functions) - MOST_FUNCTIONS
-        names = [*self.functions[:MOST_FUNCTIONS], *([f"{more} more"] if more > 0 else [])]
-        return f"{', '.join(names)} changed since {self.since}"
+        return f"{first_functions(self.functions)} changed since {self.since}"
 
     @property
     def note(self) -> str:
         """The change as a remark on a result."""
         return f"made by other code than today's: {self.text}"
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the change for a script."""
+        return {"functions": list(self.functions), "since": self.since}
 
 
 @dataclass(frozen=True)
@@ -81,12 +90,12 @@ class ResultCode:
         return cls(result.code, _since(result.provenance))
 
 
-def change_of(store: Store, task: Task | DataSource, made: ResultCode) -> CodeChange | None:
+def change_of(store: Store, task: Task, made: ResultCode) -> CodeChange | None:
     """Return how today's code differs from what made a task's result; None where it does not, or nobody knows."""
     outdated = outdated_parts(made.code)
     if not outdated:
         return None
-    for acceptance in acceptances(folder_of(store, task)):
+    for acceptance in acceptances(store.folder_of(task)):
         outdated = {name: pair for name, pair in outdated.items() if not _is_accepted(acceptance, name, pair)}
     return CodeChange(tuple(_functions(store, outdated)), made.since, outdated) if outdated else None
 
@@ -146,7 +155,7 @@ def changes_of(plan: Plan, store: Store, results: Mapping[str, Result] = NOT_REA
     results: those that were read already, by signature.
     """
     found = {}
-    for task in store.begun(tasks_of(plan)):
+    for task in store.begun(plan.tasks):
         result = results.get(task.signature)
         made = ResultCode.of(result) if result is not None else made_by(store, task)
         change = change_of(store, task, made) if made is not None else None
@@ -155,28 +164,13 @@ def changes_of(plan: Plan, store: Store, results: Mapping[str, Result] = NOT_REA
     return found
 
 
-def made_by(store: Store, task: Task | DataSource) -> ResultCode | None:
+def made_by(store: Store, task: Task) -> ResultCode | None:
     """Return the code of a task's result, or of what there is of it so far; None where there is nothing."""
     result = store.peek(task.result_type, task.signature)
     if result is not None:
         return ResultCode.of(result)
-    begun = read_json(folder_of(store, task) / BEGUN_WITH)
+    begun = read_json(store.folder_of(task) / BEGUN_WITH)
     return ResultCode(begun, "it was begun") if begun else None
-
-
-def tasks_of(plan: Plan) -> list[Task | DataSource]:
-    """Return all tasks of a plan, and its data sets; what others are made from comes first."""
-    return [*plan.prepared.values(), *plan.trainings.values(), *plan.evaluations.values()]
-
-
-def folder_of(store: Store, task: Task | DataSource) -> Path:
-    """Return the folder of a task's result."""
-    return store.folder(task.store_kind, task.signature)
-
-
-def name_of(plan: Plan, signature: str) -> str:
-    """Return what people call a task or data set."""
-    return plan.names.get(signature, signature)
 
 
 # vouching -----------------------------------------------------------------------------------------
@@ -187,13 +181,13 @@ def acceptances(folder: Path) -> list[Acceptance]:
     return [Acceptance.from_json(entry) for entry in (read_json(folder / ACCEPTED) or {}).get("accepted", ())]
 
 
-def accept(store: Store, task: Task | DataSource, change: CodeChange) -> Acceptance:
+def accept(store: Store, task: Task, change: CodeChange) -> Acceptance:
     """Note in a result's folder that this person vouches for it: today's code would make the same."""
     import getpass  # only here
 
-    folder = folder_of(store, task)
+    folder = store.folder_of(task)
     who = f"{getpass.getuser()}@{platform.node()}"
-    made = Acceptance(who, time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), dict(change.outdated))
+    made = Acceptance(who, utc_text(time.time()), dict(change.outdated))
     write_json(folder / ACCEPTED, {"accepted": [asdict(one) for one in (*acceptances(folder), made)]})
     return made
 

@@ -20,7 +20,7 @@ from experiments.sweep.jobs import Task
 from experiments.sweep.metrics import own_score, split_score
 from experiments.sweep.preparations import ExactSolution, FeatureClassifier, ReferenceStatistics, WeightsDownload
 from experiments.sweep.probes import Probe
-from experiments.sweep.tasks import DataSource, Evaluation, FeatureSpace, Training
+from experiments.sweep.tasks import DataSource, Evaluation, FeatureSpace, Training, averages_weights
 
 if TYPE_CHECKING:
     from experiments.code import Reach, Sources
@@ -145,7 +145,7 @@ EXACT_PARTS = ("sampler/heun",)  # that the exact solution is drawn by
 # which parts a task uses --------------------------------------------------------------------------
 
 
-def parts_of(task: Task | DataSource, scores: Iterable[str] = ()) -> tuple[str, ...]:
+def parts_of(task: Task, scores: Iterable[str] = ()) -> tuple[str, ...]:
     """Return the parts that compute a task's result, without those of what it depends on.
 
     scores: that an evaluation computes, by default those that it is asked for.
@@ -182,7 +182,7 @@ def of_drawing(evaluation: Evaluation | ExactSolution) -> tuple[str, ...]:
     parts += [*_shipped("sampler", sampling.sampler), *_of_schedule(sampling)]
     if sampling.guidance not in (0, 1):
         parts.append("guidance" if evaluation.guide is None else "autoguidance")
-    if sampling.ema is not None or (sampling.guide is not None and sampling.guide.ema is not None):
+    if averages_weights(sampling):
         parts.append("posthoc")
     return tuple(dict.fromkeys((*parts, *_used_by(sampling, *networks))))
 

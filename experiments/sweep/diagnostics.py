@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 SWITCHES = ("true", "false")
 EXPECTED = {"int": "a whole number", "float": "a number", "bool": "true or false", "string": "text", "tuple": "a list"}
 MOST_ENTRIES = 12  # of a list that a message shows
+MOST_CHOICES = 16  # to name all of them beside the closest one
 
 
 def show_value(value: Any) -> str:
@@ -49,10 +50,10 @@ def show_value(value: Any) -> str:
     return repr(shortened(value)) if isinstance(value, str) else shortened(repr(value))
 
 
-def suggest(word: str, choices: tuple[str, ...], show: int = 16) -> str:
+def suggest(word: str, choices: tuple[str, ...]) -> str:
     """Return what to write instead of a wrong word: the closest choice, or all of them; both where they are few."""
     hint = did_you_mean(word, choices)
-    if hint and len(choices) > show:
+    if hint and len(choices) > MOST_CHOICES:
         return hint
     return f"choose from {', '.join(choices)}{f' ({hint})' if hint else ''}"
 

@@ -13,7 +13,7 @@ import yaml
 
 from experiments.errors import UserError
 from experiments.sweep.syntax import MOST_ENTRIES, MOST_LEVELS, Loader, expanded, levels, misread, remedy
-from experiments.wording import shortened, size
+from experiments.wording import shortened, shortened_list, size
 
 Location = tuple[str | int, ...]  # the keys and list indices that lead to a value
 
@@ -78,8 +78,7 @@ def _nearby(path: Path) -> str:
     close = difflib.get_close_matches(str(path), files, n=1, cutoff=0.6)
     if close:
         return f"did you mean {close[0]}?"
-    more = f" and {len(files) - MOST_FILES} more" if len(files) > MOST_FILES else ""
-    return f"choose from {', '.join(files[:MOST_FILES])}{more}" if files else START
+    return f"choose from {shortened_list(files, MOST_FILES)}" if files else START
 
 
 def parse_document(name: str, text: str) -> Document:

@@ -55,6 +55,11 @@ def split_score(score: str) -> tuple[str, str]:
     return metric.partition(".")[0], name
 
 
+def as_split(name: str) -> Split:
+    """Return what a score measures against as a split. Raises ValueError where it is none."""
+    return SPLITS[SPLITS.index(name)]  # pyright: ignore[reportArgumentType] - raises for another word
+
+
 def plain_score(score: str) -> str:
     """Return a score without the number of its rule, for people."""
     return "/".join(filter(None, split_score(score)))

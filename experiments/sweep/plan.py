@@ -28,6 +28,7 @@ from experiments.sweep.tasks import (
     FORMER_CLASSIFIER,
     DataSource,
     Evaluation,
+    SweepTask,
     Training,
     classifier_of,
 )
@@ -104,6 +105,11 @@ class Plan:
     def prepared(self) -> dict[str, DataSource | Preparation]:
         """The data sets and all other preparations, by signature; what others depend on comes first."""
         return {**self.sources, **self.preparations}
+
+    @property
+    def tasks(self) -> list[DataSource | Preparation | SweepTask]:
+        """All tasks; what others are made from comes first."""
+        return [*self.prepared.values(), *self.trainings.values(), *self.evaluations.values()]
 
     @cached_property
     def extensions(self) -> dict[str, Extension]:

@@ -20,7 +20,6 @@ from edm.config import (
 )
 from edm.cost import classifier_flops
 from edm.metrics.weights import PUBLISHED, Weights
-from experiments.store.layout import FOLDER_OF_TASK, StoreKind
 from experiments.store.results import ClassifierRecord, MeasuredReferences, SolutionRecord, WeightsRecord
 from experiments.sweep.by_identity import by_identity
 from experiments.sweep.drawing_costs import flops_per_image
@@ -32,6 +31,7 @@ from experiments.sweep.tasks import (
     DataSource,
     Evaluation,
     FeatureSpace,
+    HasResult,
     Spaces,
     Subset,
     Training,
@@ -48,18 +48,13 @@ REFERRING = ("fid", "fid_infinity", "kid", "prdc")  # metrics that compare with 
 
 
 @dataclass(frozen=True)
-class FeatureClassifier:
+class FeatureClassifier(HasResult):
     """The small classifier to train on a data set, once for all evaluations that use its features."""
 
     signature: str
     data: DataSource
     config: AnyClassifierConfig
     kind: Literal["classifier"] = "classifier"
-
-    @property
-    def store_kind(self) -> StoreKind:
-        """The folder of the store that holds results of this kind."""
-        return FOLDER_OF_TASK[self.kind]
 
     @property
     def result_type(self) -> type[ClassifierRecord]:
@@ -99,7 +94,7 @@ class FeatureClassifier:
 
 
 @dataclass(frozen=True)
-class WeightsDownload:
+class WeightsDownload(HasResult):
     """The published weights of a feature extractor, to download to this machine, once for all that use them."""
 
     signature: str
@@ -115,11 +110,6 @@ class WeightsDownload:
     def file(self) -> Weights:
         """The file, where it is published, and its size."""
         return PUBLISHED[self.features]
-
-    @property
-    def store_kind(self) -> StoreKind:
-        """The folder of the store that holds results of this kind."""
-        return FOLDER_OF_TASK[self.kind]
 
     @property
     def result_type(self) -> type[WeightsRecord]:
@@ -153,7 +143,7 @@ class WeightsDownload:
 
 
 @dataclass(frozen=True)
-class ExactSolution:
+class ExactSolution(HasResult):
     """The nearly exact images of a training, against which the truncation errors of all samplers are measured.
 
     sampling: how they are drawn, whatever the sampler.
@@ -172,11 +162,6 @@ class ExactSolution:
         if TRUNCATION not in evaluation.scores:
             return None
         return _solution(evaluation.training, evaluation.sampling.exact(), evaluation.guide)
-
-    @property
-    def store_kind(self) -> StoreKind:
-        """The folder of the store that holds results of this kind."""
-        return FOLDER_OF_TASK[self.kind]
 
     @property
     def result_type(self) -> type[SolutionRecord]:
@@ -206,7 +191,7 @@ def _solution(training: Training, sampling: SamplingConfig, guide: Training | No
 
 
 @dataclass(frozen=True)
-class ReferenceStatistics:
+class ReferenceStatistics(HasResult):
     """Real images and noise to measure in a feature space, with the statistics that evaluations compare with.
 
     config: of these evaluations, as far as it matters here. scores: that they compute against real images, sorted.
@@ -218,11 +203,6 @@ class ReferenceStatistics:
     config: EvaluationConfig
     scores: tuple[str, ...]
     kind: Literal["references"] = "references"
-
-    @property
-    def store_kind(self) -> StoreKind:
-        """The folder of the store that holds results of this kind."""
-        return FOLDER_OF_TASK[self.kind]
 
     @property
     def result_type(self) -> type[MeasuredReferences]:

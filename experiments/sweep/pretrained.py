@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import math
 
-from edm.config import NetworkConfig
+from edm.config import NetworkConfig, Pretrained
 from edm.data.catalogue import DatasetFacts
 from edm.discrete import DiscreteProcess
 from experiments.errors import UserError
-from experiments.inputs import Inputs, Pretrained
+from experiments.inputs import Inputs
 from experiments.sweep.cell_errors import CellError, check_resolution, refuse
 from experiments.sweep.spec import Cell
 

@@ -8,12 +8,11 @@ from typing import Any, Literal
 
 from edm.config import NetworkConfig, Precision, TrainingConfig
 from edm.cost import forward_flops
-from experiments.store.layout import FOLDER_OF_TASK, StoreKind
 from experiments.store.results import ProbeResult
 from experiments.sweep.identity import signature
 from experiments.sweep.plan import Plan
 from experiments.sweep.spec import ResourcesConfig
-from experiments.sweep.tasks import FORWARDS_PER_TRAINING_IMAGE, DataSource, Evaluation, Training
+from experiments.sweep.tasks import FORWARDS_PER_TRAINING_IMAGE, DataSource, Evaluation, HasResult, Training
 
 WARM_UP_STEPS = 3  # not measured: kernels are chosen and caches filled
 LEAST_STEPS, MOST_STEPS = 8, 40
@@ -40,7 +39,7 @@ INDIFFERENT = (
 
 
 @dataclass(frozen=True)
-class Probe:
+class Probe(HasResult):
     """A network to train and sample for some seconds on a device, to measure its speed and memory.
 
     guided: whether sampling runs both branches of guidance in one batch. precision: of sampling. graphed: whether a
@@ -58,11 +57,6 @@ class Probe:
     device: str
     graphed: bool = True
     kind: Literal["probe"] = "probe"
-
-    @property
-    def store_kind(self) -> StoreKind:
-        """The folder of the store that holds results of this kind."""
-        return FOLDER_OF_TASK[self.kind]
 
     @property
     def result_type(self) -> type[ProbeResult]:

@@ -19,7 +19,8 @@ from experiments.inputs import Inputs
 from experiments.names import NAME_RULE, is_name
 from experiments.store.sweep_names import override_texts, variant_name
 from experiments.sweep.axes import Picks, SweepAxes, read_seeds
-from experiments.sweep.checks import CellError, check_cell
+from experiments.sweep.cell_errors import CellError
+from experiments.sweep.checks import check_cell
 from experiments.sweep.diagnostics import (
     explain,
     in_place_of_one,

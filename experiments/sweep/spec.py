@@ -62,6 +62,16 @@ class ResourcesConfig:
         require_positive(self, "sampling_batch", "checkpoint_s")
 
 
+def gpus_of_training(gpus: float | Literal["auto"] | None) -> int:
+    """Return how many GPUs train one network together, given `resources.gpus`: 1 where it is a share, or left open."""
+    return max(1, int(gpus)) if isinstance(gpus, float | int) else 1
+
+
+def gpus_asked_for(gpus: float | Literal["auto"] | None) -> float:
+    """Return how many GPUs a trial needs, given `resources.gpus`: 0 where that is left open."""
+    return gpus if isinstance(gpus, float | int) else 0.0
+
+
 @dataclass(frozen=True)
 class ReportConfig:
     """A comparison table. Never part of a signature.

@@ -15,7 +15,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Generic, TypeVar
+from typing import Generic, TypeVar
 
 from edm.config import (
     NetworkConfig,
@@ -81,11 +81,13 @@ class StoredConfigs:
 
     def _distinct(self, kind: StoreKind, section: str, config: type[ConfigT]) -> Iterator[ConfigT]:
         """Yield the distinct values of a section of tasks' configurations; what cannot be read is passed over."""
+        from experiments.store.yaml_text import parse_yaml  # only where a plan lacks something
+
         block, schema = re.compile(rf"^{section}:\n((?: .*\n)+)", re.MULTILINE), validator(config)
         found = (block.search(text) for text in self._holdings.configs(kind))
         for text in dict.fromkeys(match.group() for match in found if match):
             with suppress(ValueError):  # of another version, or of an extension that is not here
-                yield schema.validate_json(json.dumps(_parsed(text)[section]))
+                yield schema.validate_json(json.dumps(parse_yaml(text)[section]))
 
 
 class StoredForms:
@@ -113,12 +115,3 @@ class StoredForms:
             samplings = [each for each in samplings if canonical_sampling(each, network) == canonical.sampling]
         for sampling, pair in itertools.product(samplings, pairs if samplings else ()):
             yield EvaluationForm.of(cell, sampling, *pair, canonical.statistics).task()
-
-
-def _parsed(text: str) -> Any:
-    import yaml
-
-    try:
-        return yaml.load(text, getattr(yaml, "CSafeLoader", yaml.SafeLoader))  # noqa: S506 - both are safe
-    except yaml.YAMLError as error:
-        raise ValueError(str(error)) from None

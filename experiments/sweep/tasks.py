@@ -25,8 +25,8 @@ from edm.config import (
 )
 from edm.data.catalogue import without_defaults
 from experiments.inputs import Inputs
-from experiments.store.layout import FOLDER_OF_TASK, StoreKind
-from experiments.store.results import DatasetRecord, EvaluationResult, TrainingResult
+from experiments.store.layout import StoreKind
+from experiments.store.results import DatasetRecord, EvaluationResult, Result, TrainingResult
 from experiments.sweep.by_identity import by_identity
 from experiments.sweep.identity import REVISIONS, VERSIONS, revisions, signature
 from experiments.sweep.metrics import dimension_of
@@ -38,8 +38,22 @@ FORMER_CLASSIFIER = 1  # the version whose classifiers are read, but not trained
 FORWARDS_PER_TRAINING_IMAGE = 3  # a backward pass costs about two forward passes
 
 
+class HasResult:
+    """What all tasks have: the class of their result, which says in which folder of a store it is."""
+
+    @property
+    def result_type(self) -> type[Result]:
+        """The class of its result."""
+        raise NotImplementedError
+
+    @property
+    def store_kind(self) -> StoreKind:
+        """The folder of the store that holds results of this kind."""
+        return self.result_type.kind
+
+
 @dataclass(frozen=True)
-class DataSource:
+class DataSource(HasResult):
     """A data set to prepare.
 
     The signature decides all of it but classifier_version, the version of the data set's small classifier. splits: how
@@ -74,11 +88,6 @@ class DataSource:
     def kind(self) -> Literal["data"]:
         """The kind of task that prepares it."""
         return "data"
-
-    @property
-    def store_kind(self) -> StoreKind:
-        """The folder of the store that holds results of this kind."""
-        return FOLDER_OF_TASK[self.kind]
 
     @property
     def result_type(self) -> type[DatasetRecord]:
@@ -165,7 +174,7 @@ Spaces = tuple[tuple[FeatureSpace, int], ...]  # in which images are measured, a
 
 
 @dataclass(frozen=True)
-class Training:
+class Training(HasResult):
     """A network to train. flops: the floating-point operations that it takes.
 
     pretrained: a trained network that is taken into the store in its place; nothing is trained then, and `config` is
@@ -182,18 +191,13 @@ class Training:
     kind: Kind = "training"
 
     @property
-    def store_kind(self) -> StoreKind:
-        """The folder of the store that holds results of this kind."""
-        return FOLDER_OF_TASK[self.kind]
-
-    @property
     def result_type(self) -> type[TrainingResult]:
         """The class of its result."""
         return TrainingResult
 
 
 @dataclass(frozen=True)
-class Evaluation:
+class Evaluation(HasResult):
     """Images to draw from a training and to score.
 
     flops: the floating-point operations that drawing takes. drawing: the signature of the images, whatever their number
@@ -220,11 +224,6 @@ class Evaluation:
     kin: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
     kind: Kind = "evaluation"
-
-    @property
-    def store_kind(self) -> StoreKind:
-        """The folder of the store that holds results of this kind."""
-        return FOLDER_OF_TASK[self.kind]
 
     @property
     def result_type(self) -> type[EvaluationResult]:
@@ -280,12 +279,22 @@ def _revisions(sampling: SamplingConfig) -> dict[str, Any]:
     return revisions(_revised_parts(sampling))
 
 
+def averages_weights(sampling: SamplingConfig) -> bool:
+    """Return whether images are drawn with an average of weights that is made after the training."""
+    return sampling.ema is not None or (sampling.guide is not None and sampling.guide.ema is not None)
+
+
 def _revised_parts(sampling: SamplingConfig) -> Iterator[str]:
     """Yield the parts of drawing that `sampling` uses and that have been revised."""
-    if sampling.ema is not None or (sampling.guide is not None and sampling.guide.ema is not None):
+    if averages_weights(sampling):
         yield "posthoc"
     if sampling.sampler == "unipc" and sampling.steps > 3:  # with fewer, the order is as low for want of points
         yield "unipc"
 
 
 SweepTask = Training | Evaluation
+
+
+def own_training(task: SweepTask) -> Training:
+    """Return the training that an evaluation draws from; of a training itself."""
+    return task.training if isinstance(task, Evaluation) else task

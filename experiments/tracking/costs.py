@@ -10,11 +10,11 @@ import pandas as pd
 
 from edm.config import NetworkConfig
 from edm.cost import num_parameters
+from experiments.hardware import CPU
 from experiments.store.results import TrainingResult
 from experiments.store.store import Store
 from experiments.sweep.plan import Plan
-
-HOUR_S = 3600.0
+from experiments.wording import HOUR_S
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ def costs_in_store(plan: Plan, store: Store) -> dict[str, TrainingCosts]:
     """Return what the finished trainings of a plan cost, by signature."""
     results = {signature: store.result(TrainingResult, signature) for signature in plan.trainings}
     return {
-        signature: TrainingCosts(result.val_loss, result.seconds, None if result.device == "cpu" else result.gpus)
+        signature: TrainingCosts(result.val_loss, result.seconds, None if result.device == CPU else result.gpus)
         for signature, result in results.items()
         if result is not None
     }

@@ -21,7 +21,7 @@ from mlflow.entities import (
 )
 from mlflow.exceptions import MlflowException
 
-from experiments.sweep.tasks import DataSource, SweepTask, Training
+from experiments.sweep.tasks import DataSource, SweepTask, Training, own_training
 from experiments.tracking.experiment import MirroredExperiment
 from experiments.tracking.sync_state import MirroredRun
 
@@ -56,7 +56,7 @@ class Lineage:
 
     def record_inputs(self, run: MirroredRun, task: SweepTask, models: Sequence[str] = ()) -> None:
         """Record the data set and the models that a task used: a server knows a data set again, but not a model."""
-        data = task.data if isinstance(task, Training) else task.training.data
+        data = own_training(task).data
         new: list[LoggedModelInput] = []
         if models:
             inputs = self.client.get_run(run.run_id).inputs

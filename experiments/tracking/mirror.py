@@ -17,7 +17,7 @@ import logging
 from collections import defaultdict
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TypeVar
+from typing import TypeVar, get_args
 
 from experiments.tracking import mlflow_environment  # noqa: F401  isort: skip  (MLflow reads it as it is imported)
 import mlflow
@@ -32,16 +32,17 @@ from experiments.store.layout import (
     CONFIG,
     DENOISING,
     FAILURE,
-    FOLDER_OF_TASK,
     GRIDS,
     JOURNAL,
     LOG,
+    MIRROR,
     MLFLOW_DATABASE,
     PAIRS,
     PRUNED,
     RESULT,
     SAMPLES,
     VALIDATION,
+    StoreKind,
 )
 from experiments.store.provenance import diff_path
 from experiments.store.results import EvaluationResult, TrainingResult
@@ -117,7 +118,7 @@ class Mirror:
 
     @property
     def _lock_folder(self) -> Path:
-        return self.place.root / "mirror"
+        return self.place.root / MIRROR
 
     @property
     def counts(self) -> SyncCounts:
@@ -180,7 +181,7 @@ class Mirror:
         for signature, run in self.experiment.runs.items():
             if run.status != RUNNING or signature in self.plan.names:
                 continue
-            folders = [self.store.folder(kind, signature) for kind in FOLDER_OF_TASK.values()]
+            folders = [self.store.folder(kind, signature) for kind in get_args(StoreKind)]
             begun = [folder for folder in folders if folder.exists()]  # here, and not in another store
             if begun and all(leases.holder(folder) is None for folder in begun):
                 self.experiment.end(signature, KILLED, "interrupted, and no longer in the sweep")
@@ -195,12 +196,12 @@ class Mirror:
         parts = self.parts.get(task.signature)
         if parts is None or parts.result_ns is None:
             return False
-        return parts.result_ns == modified_ns(self._folder(task) / RESULT)
+        return parts.result_ns == modified_ns(self.store.folder_of(task) / RESULT)
 
     # trainings ------------------------------------------------------------------------------------
 
     def _send_training(self, training: Training, ended: bool) -> None:
-        signature, folder = training.signature, self._folder(training)
+        signature, folder = training.signature, self.store.folder_of(training)
         earlier = self.experiment.runs.get(signature)
         is_finished = earlier is not None and earlier.status == FINISHED
         if earlier is not None and is_finished and earlier.content == CONTENT:
@@ -223,7 +224,7 @@ class Mirror:
         self.final.add(signature)
 
     def _finish_training(self, training: Training, result: TrainingResult, run: MirroredRun) -> None:
-        signature, folder = training.signature, self._folder(training)
+        signature, folder = training.signature, self.store.folder_of(training)
         parameters = self._parameters(signature, TRAINING_SECTIONS)
         model = self.lineage.record_model(run, training, self.plan.names[signature], parameters)
         metrics = training_metrics(result, finished_ms(result, folder))
@@ -271,7 +272,7 @@ class Mirror:
     # evaluations ----------------------------------------------------------------------------------
 
     def _send_evaluation(self, evaluation: Evaluation) -> None:
-        signature, path = evaluation.signature, self._folder(evaluation) / RESULT
+        signature, path = evaluation.signature, self.store.folder_of(evaluation) / RESULT
         modified = modified_ns(path)  # before it is read: one that is replaced meanwhile is read again
         result = self.store.result(EvaluationResult, signature)
         if result is None:
@@ -285,13 +286,13 @@ class Mirror:
             self.final.add(signature)
 
     def _send_failure(self, evaluation: Evaluation) -> None:
-        failure = Failure.read(self._folder(evaluation))
+        failure = Failure.read(self.store.folder_of(evaluation))
         if failure is not None:
             self._evaluation_run(evaluation, None)
             self.experiment.end(evaluation.signature, FAILED, failure.message)
 
     def _finish_evaluation(self, evaluation: Evaluation, result: EvaluationResult, digest: str) -> None:
-        run, folder = self._evaluation_run(evaluation, result), self._folder(evaluation)
+        run, folder = self._evaluation_run(evaluation, result), self.store.folder_of(evaluation)
         self.lineage.record_inputs(run, evaluation, self._models(evaluation))
         metrics = evaluation_metrics(evaluation, result, finished_ms(result, folder))
         tags = [
@@ -315,9 +316,6 @@ class Mirror:
         return run
 
     # both -----------------------------------------------------------------------------------------
-
-    def _folder(self, task: SweepTask) -> Path:
-        return self.store.folder(task.store_kind, task.signature)
 
     def _parameters(self, signature: str, sections: tuple[str, ...] | None = None) -> list[Param]:
         """Return the parameters of the first cell of a task: all, or the seed and those of some sections."""
@@ -347,7 +345,7 @@ class Mirror:
             tags[PARENT] = parent.run_id
         began_ms = None
         if result is not None:
-            began_ms = finished_ms(result, self._folder(task)) - int(result.seconds * 1000)
+            began_ms = finished_ms(result, self.store.folder_of(task)) - int(result.seconds * 1000)
         run = self.experiment.create(task.signature, self.plan.names[task.signature], tags, began_ms)
         self.parts[task.signature].steps = dict.fromkeys(CURVES.values(), -1)
         return run
@@ -356,7 +354,7 @@ class Mirror:
         self, task: SweepTask, result: TaskResult, metrics: list[Metric], tags: list[RunTag], names: tuple[str, ...]
     ) -> None:
         """Send what a finished task gave, with files of its folder and the changes of the code that made it."""
-        folder = self._folder(task)
+        folder = self.store.folder_of(task)
         files = [folder / name for name in names]
         files += [diff_path(self.store, tag.value) for tag in tags if tag.key == "edm.git_diff"]
         self.experiment.finish(task.signature, metrics, tags, files, finished_ms(result, folder))

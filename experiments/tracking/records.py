@@ -9,6 +9,7 @@ from experiments.errors import UserError
 from experiments.store.store import Store
 from experiments.store.sweep_names import is_variant
 from experiments.store.sweep_records import (
+    is_recorded,
     read_past_records,
     read_record,
     record_path,
@@ -71,7 +72,7 @@ def unknown_sweep(name: str, store: Store) -> str:
 
 def _record(name: str, store: Store) -> Content:
     record = read_record(name, store)
-    if record is None and name in recorded_sweeps(store):
+    if record is None and is_recorded(name, store):
         raise UserError(
             f"{record_path(name, store)}: cannot be read; run the sweep again from its file to replace it, or delete it"
         )

@@ -1,10 +1,13 @@
-"""What a tracking server knows of a sweep besides its scores: costs, states, curves and pictures."""
+"""What a tracking server knows of a sweep: scores, costs, states, curves and pictures."""
 
 from __future__ import annotations
 
 import json
+import math
+import sys
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
 from experiments.tracking import mlflow_environment  # noqa: F401  isort: skip  (MLflow reads it as it is imported)
@@ -15,13 +18,17 @@ from mlflow.exceptions import MlflowException
 
 from experiments.errors import UserError
 from experiments.store.store import Store
+from experiments.sweep.code_changes import CodeChange, ResultCode, change_of
 from experiments.sweep.plan import Plan
 from experiments.sweep.serialisation import plan_from_json
+from experiments.sweep.tasks import Evaluation
+from experiments.tracking.content import CODE_TAG, RESULT_TAGS, SINCE_TAG
 from experiments.tracking.costs import TrainingCosts
+from experiments.tracking.frames import EvaluationScores, TrainingSummary, add_training_notes
 from experiments.tracking.links import run_link
 from experiments.tracking.metric_names import BY_NOISE, FORMER, LOSSES
 from experiments.tracking.overview import REPORT, SWEEP
-from experiments.tracking.runs import FAILED, FINISHED, RUNNING, all_runs, answering
+from experiments.tracking.runs import FAILED, FINISHED, KILLED, RUNNING, all_runs, answering
 from experiments.wording import did_you_mean
 
 IMAGES_PER_KIMG = 1000  # the step of a curve counts images
@@ -50,17 +57,47 @@ def recall_plan_from(uri: str, sweep: str, folder: Path, store: Store) -> Plan:
 
 
 class ServerRecord:
-    """The runs of a sweep's experiment on a tracking server, read once. Raises UserError if it does not answer."""
+    """The runs of a sweep's experiment on a tracking server, read once.
+
+    Raises UserError where the server does not answer or has no such experiment.
+    """
 
     def __init__(self, plan: Plan, uri: str) -> None:
         self.plan, self.uri = plan, uri
         self.client = mlflow.MlflowClient(tracking_uri=uri)
         with answering(uri, "leave it out to use the store"):
             experiment = self.client.get_experiment_by_name(plan.sweep.name)
-            found = all_runs(self.client, experiment.experiment_id) if experiment is not None else iter(())
-            runs = {run.data.tags.get("edm.signature", ""): run for run in found}
+            if experiment is None:
+                remedy = "run the sweep with it first"
+                raise UserError(f"--tracking-uri {uri}: has no experiment {plan.sweep.name!r}; {remedy}")
+            runs: dict[str, Run] = {}
+            for run in all_runs(self.client, experiment.experiment_id):
+                signature = run.data.tags.get("edm.signature", "")
+                if run.info.status == FINISHED or signature not in runs:  # of copies that a lost answer has left
+                    runs[signature] = run
         self.trainings = {name: runs[name] for name in plan.trainings if name in runs}
         self.evaluations = {name: runs[name] for name in plan.evaluations if name in runs}
+
+    def scores(self, store: Store) -> dict[str, EvaluationScores]:
+        """Return finished evaluations, and those whose training was pruned, by signature.
+
+        store: knows who vouches for results of other code than today's, and what their code was.
+        """
+        done = {
+            name: replace(_scores_of(run), change=_change_of(run, self.plan.evaluations[name], store))
+            for name, run in self.evaluations.items()
+            if run.info.status == FINISHED
+        }
+        return add_training_notes(self.plan, done, {name: self._summary_of(name) for name in self.plan.trainings})
+
+    def _summary_of(self, training: str) -> TrainingSummary:
+        run = self.trainings.get(training)
+        if run is None or run.info.status not in (FINISHED, KILLED):
+            return TrainingSummary()
+        if run.info.status == KILLED:
+            return TrainingSummary(pruned_at=json.loads(run.data.tags.get("edm.pruned_at", "null")))
+        micro_batch = run.data.tags.get("edm.computing.micro_batch", "None")
+        return TrainingSummary(micro_batch=None if micro_batch == "None" else int(micro_batch))
 
     def costs(self) -> dict[str, TrainingCosts]:
         """Return what finished trainings cost, by signature. MLflow does not know how many GPUs they had."""
@@ -123,6 +160,21 @@ class ServerRecord:
             if (target / name).exists():
                 found[self.plan.cell_name(planned)] = target / name
         return found
+
+
+def _change_of(run: Run, evaluation: Evaluation, store: Store) -> CodeChange | None:
+    tags = run.data.tags
+    return change_of(store, evaluation, ResultCode(json.loads(tags.get(CODE_TAG, "{}")), tags.get(SINCE_TAG, "")))
+
+
+def _scores_of(run: Run) -> EvaluationScores:
+    scores, notes, *stopped = (json.loads(run.data.tags.get(f"edm.{key}", "null")) for key in RESULT_TAGS)
+    # MLflow's databases hold the largest number there is in place of infinity
+    metrics = {
+        name: math.copysign(math.inf, value) if abs(value) >= sys.float_info.max else value
+        for name, value in run.data.metrics.items()
+    }
+    return EvaluationScores(metrics, frozenset(scores or ()), tuple(notes or ()), *stopped)
 
 
 def _value(metric: str, metrics: Mapping[str, float]) -> float | None:

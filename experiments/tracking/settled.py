@@ -11,7 +11,7 @@ from pathlib import Path
 
 from experiments.store.files import modified_ns, read_json, write_json
 from experiments.store.folders import listed
-from experiments.store.layout import MLFLOW_DATABASE, RESULT
+from experiments.store.layout import MIRROR, MLFLOW_DATABASE, RESULT
 from experiments.store.store import Store
 from experiments.sweep.plan import Plan
 from experiments.tracking.report_files import report_digest
@@ -30,7 +30,7 @@ class SettledRecord:
     def __init__(self, store: Store, plan: Plan) -> None:
         self.store, self.plan = store, plan
         name = hashlib.sha256(plan.sweep.name.encode()).hexdigest()[:20]
-        self.path = store.root / "mirror" / f"{name}.settled.json"
+        self.path = store.root / MIRROR / f"{name}.settled.json"
         self._results: str | None = None  # before the latest update
         self._database: DatabaseState = []  # after it
         self._others_wrote = False  # since this mirror read the whole record
@@ -43,7 +43,7 @@ class SettledRecord:
     def results(self) -> str | None:
         """Return a digest of which results there are, of their versions and of the report; None unless all are done."""
         tasks = [*self.plan.trainings.values(), *self.plan.evaluations.values()]
-        times = [modified_ns(self.store.folder(task.store_kind, task.signature) / RESULT) for task in tasks]
+        times = [modified_ns(self.store.folder_of(task) / RESULT) for task in tasks]
         if None in times:
             return None
         versions = [

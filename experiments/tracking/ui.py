@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import signal
 import socket
 import sqlite3
 import subprocess
@@ -40,8 +39,6 @@ def serve(store: Store, tracking_uri: str | None, host: str, port: int, say: Cal
     with _opened_log(store) as output:
         log = output.name
         server = _start(uri, artifacts_folder(store.root), host, port, output)
-    for number in (signal.SIGINT, signal.SIGTERM):  # set, as a shell's background job starts with Ctrl-C ignored
-        signal.signal(number, signal.default_int_handler)
     say(f"Starting MLflow's UI; its log is {log}")
     try:
         if _answers(server, host, port):

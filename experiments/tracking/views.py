@@ -41,7 +41,7 @@ def saved_views(plan: Plan) -> dict[str, str]:
 def scores_view(plan: Plan) -> Json:
     """Return the view of the evaluations, best first: a column for each axis and each main score."""
     metrics, axes = main_metrics(plan), _axes(plan)
-    columns = [*(f"params.`{axis}`" for axis in axes), *(f"metrics.`{metric}`" for metric in metrics)]
+    columns = _columns(axes, metrics)
     if any(evaluation.rivals for evaluation in plan.evaluations.values()):
         columns.append("tags.`edm.stopped_at`")  # scores of fewer images are not like the others
     charts = [_parallel(axes, metrics[:1])] if metrics else []
@@ -56,9 +56,13 @@ def losses_view(plan: Plan) -> Json:
     """Return the view of the trainings, with their losses as the first charts."""
     axes = [axis for axis in _axes(plan) if axis.split(".")[0] in (*TRAINING_SECTIONS, "seed")]
     metrics = (*reversed(LOSSES), "parameters", "seconds")
-    columns = [*(f"params.`{axis}`" for axis in axes), *(f"metrics.`{metric}`" for metric in metrics)]
+    columns = _columns(axes, metrics)
     charts = [_chart("LINE", metric, "loss") for metric in LOSSES]
     return _view("training", columns, {"loss": "Loss"}, charts)
+
+
+def _columns(axes: Iterable[str], metrics: Iterable[str]) -> list[str]:
+    return [*(f"params.`{axis}`" for axis in axes), *(f"metrics.`{metric}`" for metric in metrics)]
 
 
 def main_metrics(plan: Plan) -> list[str]:

@@ -41,7 +41,7 @@ def ensure_data(store: Store, source: DataSource, on_phase: OnPhase = lambda _: 
         on_progress=lambda step, _done, _total: on_phase(f"preparing the data set: {step}"),
         on_wait=lambda: on_phase("waiting for the data set"),
     )
-    return open_prepared(store.folder("data", source.signature), record.sigma_data)
+    return open_prepared(store.folder_of(source), record.sigma_data)
 
 
 def ensure_published(store: Store, path: Path, digest: str, dimension: int) -> None:

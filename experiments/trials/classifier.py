@@ -26,8 +26,8 @@ from experiments.store.results import ClassifierRecord
 from experiments.store.store import Store
 from experiments.sweep.code_parts import parts_of
 from experiments.sweep.preparations import FeatureClassifier
-from experiments.trials.assets import ensure_data
-from experiments.trials.code import Code, begun_with, code_now, code_of_data
+from experiments.trials.assets import OnPhase, ensure_data
+from experiments.trials.code import Code, begun_with, code_now, code_of
 from experiments.trials.context import Interrupted, TrialContext, device_name, write_config
 from experiments.trials.progress import PhaseReporter, ProgressReporter
 
@@ -36,14 +36,13 @@ CHECKPOINT_S = 15.0  # between checkpoints, where no run says otherwise
 MEASURED_AT_ONCE = 1000  # images
 
 OnProgress = Callable[[int, int], bool]  # called with images seen, and in all; returns whether to save and stop
-OnPhase = Callable[[str], None]  # called with what is done that is not counted
 
 log = logging.getLogger("edm_sweep")
 
 
 def run_classifier(store: Store, task: FeatureClassifier, context: TrialContext) -> None:
     """Train a classifier unless the store holds it; the caller holds its lock. Raises Interrupted once it is saved."""
-    folder = store.folder("classifiers", task.signature)
+    folder = store.folder_of(task)
     if store.verified(ClassifierRecord, task.signature) is None:
         began = time.time()
         write_config(folder, task)
@@ -81,7 +80,7 @@ def ensure_classifier(store: Store, task: FeatureClassifier, device: torch.devic
         made = _build(folder, building / MODEL, task, _new_training(task, data, device), data, on_progress)
         return dataclasses.replace(made, code=code)
 
-    folder = store.folder("classifiers", task.signature)
+    folder = store.folder_of(task)
     on_wait = functools.partial(on_phase, "waiting for the feature classifier")
     store.ensure(ClassifierRecord, task.signature, build, [MODEL], on_wait)
     _drop_checkpoint(folder)
@@ -94,7 +93,7 @@ def ensure_classifier(store: Store, task: FeatureClassifier, device: torch.devic
 def _code_of(store: Store, folder: Path, task: FeatureClassifier) -> Code:
     """Return the code that a classifier is computed with from here on, and was before its checkpoint."""
     own = begun_with(folder, code_now(store, parts_of(task)), resumed=any(folder.glob(f"{STATE}-*")))
-    return {**own, **code_of_data(store, task.data)}
+    return {**own, **code_of(store, task.data)}
 
 
 def _new_training(task: FeatureClassifier, data: Dataset, device: torch.device) -> ClassifierTraining:

@@ -10,10 +10,10 @@ from pathlib import Path
 from experiments.store.code_files import BETWEEN, code_path, keep_definitions, united
 from experiments.store.files import read_json, write_json
 from experiments.store.layout import BEGUN_WITH
-from experiments.store.results import DatasetRecord, Result
+from experiments.store.results import Result
 from experiments.store.store import Store
 from experiments.sweep.code_parts import EdmCode, digests_of
-from experiments.sweep.tasks import DataSource
+from experiments.sweep.jobs import Task
 
 Code = Mapping[str, str]  # the digest of each part
 
@@ -33,9 +33,9 @@ def _digests_of(_code: EdmCode, parts: tuple[str, ...]) -> Code:
     return digests_of(parts)
 
 
-def code_of_data(store: Store, source: DataSource) -> Code:
-    """Return the code that prepared a data set, under the name that results have for it which are made from it."""
-    return made_from(data=store.result(DatasetRecord, source.signature))
+def code_of(store: Store, *tasks: Task) -> Code:
+    """Return the code of tasks' results, under the names that what is made from them has for it: by their kinds."""
+    return made_from(**{task.kind: store.result(task.result_type, task.signature) for task in tasks})
 
 
 def made_from(**results: Result | None) -> Code:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import yaml
 
+from experiments.hardware import CPU
 from experiments.store.files import replacing
 from experiments.store.layout import CONFIG
 from experiments.store.provenance import RunInfo
@@ -71,10 +72,10 @@ class TrialContext:
 
 
 def device_name(device: torch.device) -> str:
-    """Return the name of a device for records: "cpu", or the model of the GPU."""
+    """Return the name of a device for records: CPU, or the model of the GPU."""
     import torch
 
-    return torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu"
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else CPU
 
 
 def write_config(folder: Path, task: SweepTask | Preparation | DataSource) -> None:

@@ -62,7 +62,7 @@ def ensure_prepared(
 
     def build(folder: Path) -> DatasetRecord:
         require_loaded(source, store)
-        with _recording(store.folder("data", source.signature), source, on_progress) as on_step:
+        with _recording(store.folder_of(source), source, on_progress) as on_step:
             return _prepare(store, source, files, folder, on_step)
 
     wait = on_wait or partial(on_progress, "waiting for another process that prepares it", 0, 0)
@@ -92,7 +92,7 @@ def run_preparation(store: Store, source: DataSource, context: TrialContext) -> 
     """
     from edm.data.prepare import FILES  # heavy: numpy
 
-    folder, files = store.folder(source.store_kind, source.signature), Origin.fetching(data_folder(store.root))
+    folder, files = store.folder_of(source), Origin.fetching(data_folder(store.root))
     write_config(folder, source)
 
     def check() -> None:
@@ -112,7 +112,7 @@ def _prepare(store: Store, source: DataSource, files: Origin, folder: Path, on_s
     """
     from edm.data.prepare import FILES, prepare  # heavy: numpy
 
-    place, began, started = store.folder("data", source.signature), time.time(), time.monotonic()
+    place, began, started = store.folder_of(source), time.time(), time.monotonic()
     parts = place / DECODED
     parts.mkdir(exist_ok=True)
     try:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
+from functools import partial
 
 from edm.metrics.weights import WeightsError, find_weights
 from experiments.environment import given_weights
@@ -24,19 +25,15 @@ def run_download(store: Store, task: WeightsDownload, context: TrialContext) -> 
 
     Raises Interrupted where a stop is requested, and UserError where they cannot be had; what has come of them is kept.
     """
-    folder, file = store.folder(task.store_kind, task.signature), task.file
+    folder, file = store.folder_of(task), task.file
     began, started = time.time(), time.monotonic()
     write_config(folder, task)
     reporter = ProgressReporter(store, context, folder, "MiB", round(file.bytes / MIB, 1))
 
     def on_progress(done: int, _total: int) -> None:
-        if reporter.beat(round(done / MIB, 1)):
-            reporter.raise_if_stop_requested()
+        reporter.report(round(done / MIB, 1))
 
-    def on_wait() -> None:
-        reporter.raise_if_stop_requested()
-        reporter.phase("waiting for another process that downloads the same file")
-
+    on_wait = partial(reporter.phase, "waiting for another process that downloads the same file")
     log.info("downloading %s from %s", file.file, file.url)
     try:
         path = find_weights(file, given_weights(), on_progress, on_wait)

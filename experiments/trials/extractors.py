@@ -15,7 +15,8 @@ from experiments.errors import UserError
 from experiments.store.store import Store
 from experiments.sweep.preparations import classifier_for
 from experiments.sweep.tasks import DataSource, FeatureSpace
-from experiments.trials.classifier import OnPhase, ensure_classifier
+from experiments.trials.assets import OnPhase
+from experiments.trials.classifier import ensure_classifier
 from experiments.trials.remedies import explain
 
 

@@ -31,7 +31,7 @@ def failure_of(error: BaseException, log: Path, where: str = "") -> Failure:
     kind = classify(error)
     place = Path(place_of_error(error)).name if kind == "unknown" else ""  # its folder is one of the store's
     text = str(error) if kind in PLAIN_KINDS else f"{type(error).__name__}: {error}{f' (at {place})' if place else ''}"
-    return Failure(on_one_line(f"{where}: {text}" if where else text), kind, place_of(error), str(log))
+    return Failure(on_one_line(f"{where}: {text}" if where else text), kind, _place_of(error), str(log))
 
 
 def classify(error: BaseException) -> FailureKind:
@@ -59,7 +59,7 @@ def _causes(error: BaseException | None) -> Iterator[BaseException]:
         error = error.__cause__ or error.__context__
 
 
-def place_of(error: BaseException) -> str:
+def _place_of(error: BaseException) -> str:
     """Return a digest of where an error was raised, which is equal for the same mistake in any task."""
     frames = [
         f"{Path(frame.filename).name}:{frame.name}:{frame.lineno}"

@@ -85,7 +85,7 @@ def help_with(store: Store, evaluation: Task, context: TrialContext) -> Outcome:
     except (Interrupted, LeaseLost):
         return Outcome("interrupted")
     except Exception as error:
-        return Outcome.failed(failure_of(error, store.folder("evaluations", evaluation.signature) / LOG))
+        return Outcome.failed(failure_of(error, store.folder_of(evaluation) / LOG))
     return Outcome("done")
 
 

@@ -21,7 +21,7 @@ from edm.precondition import Denoiser
 from experiments.errors import UserError
 from experiments.store.files import replacing
 from experiments.store.store import Store
-from experiments.sweep.tasks import Evaluation, SweepTask, Training
+from experiments.sweep.tasks import Evaluation, SweepTask, Training, own_training
 from experiments.trials.assets import load_finished
 from experiments.trials.data_records import file_part
 
@@ -74,7 +74,7 @@ def draw_pictures(
     on_progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> list[Path]:
     """Draw the requested pictures, write them and return their paths; raises UserError if that is impossible."""
-    training = task.training if isinstance(task, Evaluation) else task
+    training = own_training(task)
     _raise_if_impossible(training, sampling, request)
     model = load_finished(training, sampling.ema, store, device)
     guide = load_guide(task, sampling, store, device)
@@ -102,7 +102,7 @@ def _make_folder(out: Path) -> None:
 
 def describe(task: SweepTask, sampling: SamplingConfig) -> str:
     """Describe in a line what is drawn: the training, the sampler, the guidance and the average."""
-    training = task.training if isinstance(task, Evaluation) else task
+    training = own_training(task)
     parts = [str(sampling.sampler), f"{sampling.steps} steps", f"guidance {sampling.guidance:g}"]
     if sampling.guide is not None and sampling.guidance != 1:
         parts.append(f"guided by {sampling.guide}")

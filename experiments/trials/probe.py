@@ -82,13 +82,10 @@ class PeakMemory:
 def measure(store: Store, probe: Probe, context: TrialContext, on_progress: OnSteps) -> ProbeResult:
     """Measure a network; `training` or `drawing` of the result is None if not even one image fits into memory."""
     began, started = time.time(), time.monotonic()
-    reporter = ProgressReporter(
-        store, context, store.folder("probes", probe.signature), "steps", WARM_UP_STEPS + MOST_STEPS
-    )
+    reporter = ProgressReporter(store, context, store.folder_of(probe), "steps", WARM_UP_STEPS + MOST_STEPS)
 
     def on_step(done: int, total: int) -> None:
-        if reporter.beat(done):
-            reporter.raise_if_stop_requested()
+        reporter.report(done)
         on_progress(done, total)
 
     data = ensure_data(store, probe.data)

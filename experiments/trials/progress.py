@@ -98,6 +98,11 @@ class ProgressReporter:
         self._write(TaskProgress(done, self.total, self.unit, rate, loss))
         return True
 
+    def report(self, done: float) -> None:
+        """Report `done` of the total if it is time; raises Interrupted where a stop is requested."""
+        if self.beat(done):
+            self.raise_if_stop_requested()
+
     def report_other_work(self, activity: str, done: int, total: int) -> None:
         """Report what is counted beside the task's own work, such as real images; raises Interrupted if to stop."""
         if self.count_other_work(activity, done, total):
@@ -116,7 +121,8 @@ class ProgressReporter:
         return True
 
     def phase(self, phase: str) -> None:
-        """Report what the task does that is not counted."""
+        """Report what the task does that is not counted; raises Interrupted where a stop is requested."""
+        self.raise_if_stop_requested()
         if not self.silent:
             self._phase(phase)
 

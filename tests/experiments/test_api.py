@@ -58,6 +58,12 @@ def test_a_sweep_may_be_given_by_its_file_or_by_its_name(finished: tuple[Plan, S
         results("nowhere.yaml", store.root)
 
 
+def test_the_name_of_a_variant_is_no_file(tmp_path: Path) -> None:
+    """A name such as this one has a dot, and is a recorded name all the same, as on the command line."""
+    with pytest.raises(UserError, match="no sweep of that name was run with the store"):
+        plan("tiny_digits@training.kimg=0.5", tmp_path)
+
+
 def test_what_an_earlier_release_left_in_the_store_is_used(tiny_file: Path, tmp_path: Path) -> None:
     """As on the command line: a plan, and so a run and its results, is one for the store."""
     (source,) = plan(tiny_file, tmp_path / "empty").sources.values()

@@ -6,15 +6,15 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from experiments.cli.output import command_here, listed, store_option
-from experiments.sweep.code_changes import CodeChange, name_of
+from experiments.cli.output import command_here, store_option
+from experiments.sweep.code_changes import CodeChange
 from experiments.sweep.plan import Plan
-from experiments.wording import count
+from experiments.wording import count, shortened_list
 
 
 def named_changes(plan: Plan, changes: Mapping[str, CodeChange]) -> list[tuple[str, CodeChange]]:
     """Return changes, given by signature, with the names of their tasks."""
-    return [(name_of(plan, signature), change) for signature, change in changes.items()]
+    return [(plan.names[signature], change) for signature, change in changes.items()]
 
 
 def change_lines(
@@ -30,7 +30,7 @@ def change_lines(
     groups: dict[str, list[str]] = {}
     for name, change in changes:
         groups.setdefault(change.text, []).append(name)
-    why = "; ".join(f"{text} ({listed(names)})" for text, names in groups.items())
+    why = "; ".join(f"{text} ({shortened_list(names)})" for text, names in groups.items())
     made = f"{count(len(changes), 'result')} {'was' if len(changes) == 1 else 'were'} made by other code than today's"
     if recompute:
         yield f"{made} and will be done again, with what depends on {'it' if len(changes) == 1 else 'them'}: {why}"
@@ -43,11 +43,6 @@ def change_lines(
 def changes_json(plan: Plan, changes: Mapping[str, CodeChange]) -> list[dict[str, Any]]:
     """Return which results other code has made, and what changed in it, for a script."""
     return [
-        {"name": name_of(plan, signature), "signature": signature, **change_json(change)}
+        {"name": plan.names[signature], "signature": signature, **change.to_json()}
         for signature, change in changes.items()
     ]
-
-
-def change_json(change: CodeChange) -> dict[str, Any]:
-    """Return what changed in the code of one result, for a script."""
-    return {"functions": list(change.functions), "since": change.since}

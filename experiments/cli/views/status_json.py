@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from experiments.cli.views.changes import change_json
 from experiments.cli.views.plan_json import estimate_json
 from experiments.inspection.status import Status, SweepOverview, TaskStatus
 from experiments.store.active_runs import ActiveRun
@@ -50,7 +49,7 @@ def _task_json(status: TaskStatus) -> dict[str, Any]:
         "state": status.state,
         "why": status.note or None,
         "where": status.where or None,
-        "other_code": change_json(status.change) if status.change is not None else None,
+        "other_code": status.change.to_json() if status.change is not None else None,
         "progress": progress.to_json() if progress is not None else None,
         "left_s": progress.left_s if progress is not None else None,
     }

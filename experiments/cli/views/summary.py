@@ -5,8 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from experiments.cli.output import command_here, listed, same_command, say, store_option
+from experiments.cli.output import command_here, same_command, say, store_option
 from experiments.redaction import redact
+from experiments.wording import shortened_list
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -24,14 +25,16 @@ def show_summary(summary: Summary, page: Path, store: Store, tracking_uri: str |
             say(console, f"    What may help: {failure.remedy}")
         say(console, f"    The whole log: {failure.log}")
     if summary.blocked:
-        say(console, f"Not run because a task that they depend on failed: {listed(summary.blocked)}")
+        say(console, f"Not run because a task that they depend on failed: {shortened_list(summary.blocked)}")
     if summary.pruned:
-        say(console, f"Pruned (a run without --scheduler asha trains them to the end): {listed(summary.pruned)}")
+        say(
+            console, f"Pruned (a run without --scheduler asha trains them to the end): {shortened_list(summary.pruned)}"
+        )
     if summary.cancelled:
-        say(console, f"Cancelled (the same command continues them): {listed(summary.cancelled)}")
+        say(console, f"Cancelled (the same command continues them): {shortened_list(summary.cancelled)}")
     for reason in dict.fromkeys(summary.withheld.values()):
         names = [name for name, own in summary.withheld.items() if own == reason]
-        say(console, f"Not started: {listed(names)}. {reason}")
+        say(console, f"Not started: {shortened_list(names)}. {reason}")
     if summary.mirror_problem:
         problem = f"MLflow is not up to date ({summary.mirror_problem})"
         say(console, f"{problem}; nothing is lost, and the next run catches up.")

@@ -46,7 +46,7 @@ class EvaluationContext:
         self.store, self.evaluation, self.trial = store, evaluation, trial
         self.wanted = evaluation.scores if wanted is None else wanted
         self.device = trial.device
-        self.folder = store.folder("evaluations", evaluation.signature)
+        self.folder = store.folder_of(evaluation)
         self.drawing_folder = store.folder("drawings", evaluation.drawing)
         self.reporter = ProgressReporter(store, trial, self.folder, "images", evaluation.config.images)
         self.batch = trial.sampling_batch
@@ -56,7 +56,7 @@ class EvaluationContext:
     @cached_property
     def data(self) -> Dataset:
         """The data set."""
-        return ensure_data(self.store, self.evaluation.training.data, self.phase)
+        return ensure_data(self.store, self.evaluation.training.data, self.reporter.phase)
 
     @cached_property
     def models(self) -> tuple[Denoiser, Denoiser | None]:
@@ -79,13 +79,8 @@ class EvaluationContext:
         if space not in self.extractors:
             self.reporter.phase("loading the feature extractor")
             source = self.evaluation.training.data
-            self.extractors[space] = ensure_extractor(self.store, source, space, self.device, self.phase)
+            self.extractors[space] = ensure_extractor(self.store, source, space, self.device, self.reporter.phase)
         return self.extractors[space]
-
-    def phase(self, phase: str) -> None:
-        """Report what the evaluation does that is not counted; raises Interrupted where that is asked for."""
-        self.reporter.raise_if_stop_requested()
-        self.reporter.phase(phase)
 
     def feature_cache(self, space: FeatureSpace) -> FeatureCache:
         """Return the cache of the drawn images' features in a space."""
@@ -111,7 +106,7 @@ class EvaluationContext:
         """The features and statistics of real images in the evaluation's feature space."""
         source, space = self.evaluation.training.data, self.evaluation.features
         own = (self.extractor(space), self.data, self.device, code_now(self.store, of_features(space)))
-        return References(self.store, source, space, *own, self.reporter.report_other_work, self.phase)
+        return References(self.store, source, space, *own, self.reporter.report_other_work, self.reporter.phase)
 
     def scorer(self, count: int) -> Scorer:
         """Return a scorer of the first `count` images."""

@@ -81,7 +81,7 @@ def draw_all(context: EvaluationContext, count: int) -> None:
         if not left:
             return
         time.sleep(context.trial.wait_s)
-        context.phase("waiting for segments that other trials draw")
+        context.reporter.phase("waiting for segments that other trials draw")
 
 
 def _try_segment(context: EvaluationContext, start: int, stop: int) -> bool:
@@ -137,8 +137,7 @@ def _generate(context: EvaluationContext, start: int, stop: int) -> Tensor:
             for drawn in generate(model, context.evaluation.sampling, done, stop, context.batch, guide=guide):
                 images.append(drawn.images.cpu())
                 done += len(drawn.images)
-                if context.reporter.beat(done):
-                    context.reporter.raise_if_stop_requested()
+                context.reporter.report(done)
         except RuntimeError as error:
             if not is_out_of_memory(error) or context.batch == 1:
                 raise

@@ -23,7 +23,7 @@ from experiments.sweep.metrics import computable, headline, metrics_of, split_sc
 from experiments.sweep.preparations import ExactSolution, preparations_of
 from experiments.sweep.segments import segments
 from experiments.sweep.tasks import Evaluation
-from experiments.trials.code import Code, begun_with, code_now, made_from
+from experiments.trials.code import Code, begun_with, code_now, code_of
 from experiments.trials.context import TrialContext, write_config
 from experiments.trials.evaluation.context import IMAGES, EvaluationContext
 from experiments.trials.evaluation.denoising import SIGMAS, save_denoising
@@ -43,7 +43,7 @@ def run_evaluation(store: Store, evaluation: Evaluation, trial: TrialContext) ->
     done = store.result(EvaluationResult, evaluation.signature)
     if done is not None and evaluation.is_covered_by(done):
         return
-    folder = store.folder("evaluations", evaluation.signature)
+    folder = store.folder_of(evaluation)
     write_config(folder, evaluation)
     # scores that other sweeps asked for are computed again, too; those of their own metrics are taken over
     others = computable(done.scores, evaluation.config) if done is not None else ()
@@ -76,7 +76,7 @@ def _score(context: EvaluationContext, extent: Extent, done: EvaluationResult | 
     """Compute all wanted scores of the drawn images; done: the result from before, whose notes are kept."""
     evaluation, config, wanted, count = context.evaluation, context.evaluation.config, context.wanted, extent.count
     began = time.monotonic()
-    context.phase("scoring")
+    context.reporter.phase("scoring")
     scorer = context.scorer(count)
     scores = scorer.score(wanted)
     if "accuracy" in wanted:
@@ -160,8 +160,7 @@ def _code_of(context: EvaluationContext, measured: MeasuredFeatures) -> Code:
     store, evaluation = context.store, context.evaluation
     drawn_by = {*of_drawing(evaluation), *of_features(evaluation.features)}
     own = code_now(store, [part for part in parts_of(evaluation, context.wanted) if part not in drawn_by])
-    needed = {one.kind: store.result(one.result_type, one.signature) for one in preparations_of(evaluation)}
-    return united(own, measured.code or {}, made_from(**needed))
+    return united(own, measured.code or {}, code_of(store, *preparations_of(evaluation)))
 
 
 def _last_prefix(scores: Scores, count: int) -> dict[str, float]:
@@ -204,6 +203,6 @@ def _truncation_error(context: EvaluationContext) -> float:
     task = ExactSolution.of(evaluation)
     assert task is not None, "the truncation error is wanted"
     on_steps = partial(context.reporter.report_other_work, "the exact solution, steps")
-    on_wait = partial(context.phase, "waiting for the exact solution")
+    on_wait = partial(context.reporter.phase, "waiting for the exact solution")
     solution = ensure_solution(context.store, task, context.device, on_steps, on_wait)
     return truncation_error(final_images(model, evaluation.sampling, guide), solution)

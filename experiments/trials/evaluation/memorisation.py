@@ -49,7 +49,7 @@ def measure_memorisation(context: EvaluationContext, scores: Scores) -> None:
     count = _count(real)
     found: dict[str, Memorisation] = {}
     for view in real_views(real):
-        context.phase(f"looking for the nearest training images, {view.name}")
+        context.reporter.phase(f"looking for the nearest training images, {view.name}")
         rows = pixel_rows(drawn) if view.name == PIXELS else _drawn_features(context, len(drawn))
         found[view.name] = memorisation(rows, view.train, view.test, count, context.device)
         scores.metrics |= _metrics(f"nn_{{}}_{view.name}", found[view.name])

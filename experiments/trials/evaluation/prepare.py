@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import time
 
-from edm.config import SPLITS, Split
+from edm.config import Split
 from experiments.store.code_files import united
 from experiments.store.provenance import provenance
 from experiments.store.results import MeasuredReferences
 from experiments.store.store import Store
 from experiments.sweep.code_parts import of_features, parts_of
-from experiments.sweep.metrics import reference_sizes
+from experiments.sweep.metrics import as_split, reference_sizes
 from experiments.sweep.preparations import MEMORISATION, ReferenceStatistics
 from experiments.sweep.segments import segments
 from experiments.trials.assets import ensure_data
-from experiments.trials.code import Code, code_now, code_of_data, made_from
+from experiments.trials.code import code_now, code_of
 from experiments.trials.context import TrialContext, device_name, write_config
 from experiments.trials.evaluation.memorisation import baseline_memorisation, real_views
 from experiments.trials.evaluation.references import References
@@ -27,7 +27,7 @@ def run_references(store: Store, task: ReferenceStatistics, context: TrialContex
     """Measure whatever images and compute whatever statistics of a task are missing; the caller holds its lock."""
     if store.result(MeasuredReferences, task.signature) is not None:
         return
-    began, started, folder = time.time(), time.monotonic(), store.folder(task.store_kind, task.signature)
+    began, started, folder = time.time(), time.monotonic(), store.folder_of(task)
     write_config(folder, task)
     measuring = MeasuringReferences(store, task, context)
     measured = measuring.measure()
@@ -37,15 +37,10 @@ def run_references(store: Store, task: ReferenceStatistics, context: TrialContex
         seconds=time.monotonic() - started,
         flops=task.flops * measured / task.images,
         device=device_name(context.device),
-        code={**measuring.code, **code_of_data(store, task.data), **_code_of_classifier(store, task)},
+        code={**measuring.code, **code_of(store, task.data), **code_of(store, *task.depends_on)},
         provenance=provenance(began),
     )
     store.finish(task.signature, result)
-
-
-def _code_of_classifier(store: Store, task: ReferenceStatistics) -> Code:
-    """Return the code that made the feature classifier of a task, if it uses one."""
-    return made_from(**{one.kind: store.result(one.result_type, one.signature) for one in task.depends_on})
 
 
 class MeasuringReferences:
@@ -53,12 +48,10 @@ class MeasuringReferences:
 
     def __init__(self, store: Store, task: ReferenceStatistics, context: TrialContext) -> None:
         self.task = task
-        self.reporter = ProgressReporter(
-            store, context, store.folder(task.store_kind, task.signature), "images", task.images
-        )
+        self.reporter = ProgressReporter(store, context, store.folder_of(task), "images", task.images)
         self.before = self.count = 0  # images of the splits before this one, and of this one
-        extractor = ensure_extractor(store, task.data, task.features, context.device, self.phase)
-        data = ensure_data(store, task.data, self.phase)
+        extractor = ensure_extractor(store, task.data, task.features, context.device, self.reporter.phase)
+        data = ensure_data(store, task.data, self.reporter.phase)
         self.code = code_now(store, parts_of(task))
         own = (
             extractor,
@@ -66,22 +59,16 @@ class MeasuringReferences:
             context.device,
             code_now(store, of_features(task.features)),
             self.on_measured,
-            self.phase,
+            self.reporter.phase,
         )
         self.references = References(store, task.data, task.features, *own)
-
-    def phase(self, phase: str) -> None:
-        """Report what is done that is not counted; raises Interrupted where a stop is requested."""
-        self.reporter.raise_if_stop_requested()
-        self.reporter.phase(phase)
 
     def on_measured(self, _what: str, done: int, _total: int) -> None:
         """Report that so many images of a split are measured; raises Interrupted where a stop is requested.
 
         A segment is measured whole, even where it has more images than are needed.
         """
-        if self.reporter.beat(self.before + min(done, self.count)):
-            self.reporter.raise_if_stop_requested()
+        self.reporter.report(self.before + min(done, self.count))
 
     def measure(self) -> int:
         """Measure all images, each segment once in a store; return how many were not measured before."""
@@ -99,10 +86,10 @@ class MeasuringReferences:
         """Compute the statistics that the scores need, and the scores of noise and of real images."""
         sizes = reference_sizes(self.task.config, self.task.data.sizes)
         for metric, _, name in (score.partition("/") for score in self.task.scores if score != MEMORISATION):
-            split = SPLITS[SPLITS.index(name)]  # pyright: ignore[reportArgumentType] - raises for another word
-            self.phase(f"computing statistics for {metric}, {split}")
+            split = as_split(name)
+            self.reporter.phase(f"computing statistics for {metric}, {split}")
             self._compute(metric, split, sizes[split])
-        self.phase("scoring noise and real images")
+        self.reporter.phase("scoring noise and real images")
         baseline_scores(self.references, self.task.config, self.task.scores)
         if MEMORISATION in self.task.scores:
             for view in real_views(self.references):

@@ -25,7 +25,7 @@ from experiments.store.provenance import provenance
 from experiments.store.results import BaselineRecord
 from experiments.sweep.code_parts import of_metrics
 from experiments.sweep.identity import signature
-from experiments.sweep.metrics import FILE, own_score, reference_sizes, split_score
+from experiments.sweep.metrics import FILE, as_split, own_score, reference_sizes, split_score
 from experiments.sweep.preparations import baseline_span
 from experiments.sweep.tasks import Evaluation
 from experiments.trials.code import code_now
@@ -132,7 +132,7 @@ class Scorer:
         if against == FILE:
             assert self.published is not None
             return self.published
-        return self.real.reference(_split(against), self.sizes[_split(against)])
+        return self.real.reference(as_split(against), self.sizes[as_split(against)])
 
     def _fid(self, against: str, scores: Scores) -> None:
         found = frechet(self.statistics, self._reference(against))
@@ -149,14 +149,14 @@ class Scorer:
         scores.metrics |= {f"fid_infinity_{against}": found.value, f"fid_infinity_{against}_se": found.standard_error}
 
     def _kid(self, against: str, scores: Scores) -> None:
-        split, count = _split(against), self.sizes[_split(against)]
+        split, count = as_split(against), self.sizes[as_split(against)]
         real, mean = self.real.features(split, 0, count), self.real.kernel_mean(split, count)
         found = kernel_distance(self.measured, real, self.real.device, mean, self.kernel_sums)
         scores.add(f"kid_{against}", found.value, found.influences)
 
     def _prdc(self, against: str, scores: Scores) -> None:
         """Add precision and the like, of equally many images of both kinds, as these metrics depend on the numbers."""
-        split = _split(against)
+        split = as_split(against)
         count = min(self.sizes[split], self.measured.num_images)
         if count <= NEAREST_K:
             scores.note(f"no precision, recall, density and coverage of {count} images: they need {NEAREST_K + 1}")
@@ -182,10 +182,6 @@ class Scorer:
                 error = standard_error(within_classes(_influences(found, part), self.labels[:count]))
                 row |= {f"fid_{against}": found.distance, f"fid_{against}_se": error}
         return row
-
-
-def _split(against: str) -> Split:
-    return SPLITS[SPLITS.index(against)]  # pyright: ignore[reportArgumentType] - raises ValueError for another word
 
 
 def _influences(found: Frechet, measured: MeasuredFeatures) -> Tensor:
@@ -240,7 +236,7 @@ def _scores_of(
     metrics: dict[str, float] = {}
     statistics = images.statistics()
     for metric, against in map(split_score, pairs):
-        split = _split(against)
+        split = as_split(against)
         count = sizes[split]
         if metric == "fid" and min(count, images.num_images) > references.space.dimension:
             metrics[f"{prefix}_fid_{split}"] = frechet_distance(statistics, references.reference(split, count))

@@ -28,17 +28,13 @@ def run_solution(store: Store, task: ExactSolution, context: TrialContext) -> No
     """Draw an exact solution unless the store holds it; the caller holds its lock. Raises Interrupted on request."""
     if store.verified(SolutionRecord, task.signature) is not None:
         return
-    began, folder = time.time(), store.folder(task.store_kind, task.signature)
+    began, folder = time.time(), store.folder_of(task)
     write_config(folder, task)
     reporter = ProgressReporter(store, context, folder, "steps", task.sampling.steps)
     reporter.phase("loading the network")
 
-    def on_progress(done: int, _total: int) -> None:
-        if reporter.beat(done):
-            reporter.raise_if_stop_requested()
-
     with replacing(folder / EXACT) as file:
-        made = _draw(store, task, context.device, file, on_progress)
+        made = _draw(store, task, context.device, file, lambda done, _total: reporter.report(done))
     made = replace(made, provenance=provenance(began, task))
     store.finish(task.signature, made, [EXACT])
 

@@ -19,7 +19,7 @@ from experiments.store.checksummed import is_whole, write_checksummed
 from experiments.store.damage import copy_aside_file
 from experiments.store.journal import Journal
 from experiments.store.layout import CHECKPOINTS, JOURNAL, KEPT, SNAPSHOTS, VALIDATION
-from experiments.store.training_records import best_kept
+from experiments.store.training_records import best_kept, kimg_stem
 
 JOURNAL_LINES = 200  # for a whole training
 CURVES: tuple[str, str] = ("journal", "validation")  # a checkpoint holds how many lines each had
@@ -97,7 +97,7 @@ class CheckpointManager:
     def keep_checkpoint(self) -> None:
         """Save the whole state for good; the caller has computed the averaged model's batch-norm statistics."""
         self.raise_if_bad()
-        write_checksummed(self.kept, _kimg_name(self.state), self._tensors(), model_metadata(self.state.denoiser))
+        write_checksummed(self.kept, kimg_stem(self.state.kimg), self._tensors(), model_metadata(self.state.denoiser))
 
     def keep_best(self) -> None:
         """Delete all kept checkpoints but the one with the lowest loss on the val split."""
@@ -190,10 +190,6 @@ class CheckpointManager:
         return DivergedError(
             f"{problem} at step {step} ({kimg:g} kimg); {saved}. What may help: {', or '.join(remedies)}"
         )
-
-
-def _kimg_name(state: TrainState) -> str:
-    return f"kimg{state.kimg:012.3f}"
 
 
 def _memory_gib(device: torch.device) -> float:

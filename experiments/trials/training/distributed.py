@@ -23,7 +23,6 @@ from pathlib import Path
 from typing import Any, TextIO
 
 import torch
-import yaml
 from torch.distributed import Store as Rendezvous  # pyright: ignore[reportPrivateImportUsage]
 
 from edm.batches import TrainingSet
@@ -34,8 +33,10 @@ from experiments.environment import inherited
 from experiments.errors import UserError
 from experiments.store.layout import CONFIG, LOG
 from experiments.store.store import Store
+from experiments.store.yaml_text import parse_yaml
 from experiments.sweep.checks import require_even_batches
 from experiments.sweep.serialisation import task_from_json
+from experiments.sweep.spec import gpus_of_training
 from experiments.sweep.tasks import Training
 from experiments.trials.assets import ensure_data
 from experiments.trials.context import TrialContext
@@ -160,7 +161,7 @@ def worker_group(
         return
     group, rendezvous = WorkerGroup(Team(0, size), context.device, []), open_rendezvous()
     try:
-        with (store.folder("trainings", training.signature) / LOG).open("a") as log:
+        with (store.folder_of(training) / LOG).open("a") as log:
             for rank in range(1, size):
                 spec = _spec(store, training, context, computing, rank, rendezvous.port)
                 group.processes.append(_start(spec, log))
@@ -177,7 +178,7 @@ def worker_group(
 
 def team_size(training: Training, context: TrialContext) -> int:
     """Return how many processes train a network; raises UserError if they cannot share its batches or lack GPUs."""
-    size = max(1, int(context.gpus))
+    size = gpus_of_training(context.gpus)
     require_even_batches([training], context.gpus)
     if context.device.type == "cuda" and torch.cuda.device_count() < size:
         raise UserError(
@@ -190,7 +191,7 @@ def team_size(training: Training, context: TrialContext) -> int:
 def _spec(
     store: Store, training: Training, context: TrialContext, computing: Computing, rank: int, port: int
 ) -> WorkerSpec:
-    size, device = int(context.gpus), context.device.type
+    size, device = gpus_of_training(context.gpus), context.device.type
     device = f"cuda:{rank}" if device == "cuda" else device
     root = str(store.root)
     return WorkerSpec(root, training.signature, rank, size, port, device, context.threads, asdict(computing))
@@ -219,8 +220,8 @@ def train_as_worker(spec: WorkerSpec) -> None:
         torch.cuda.set_device(device)
     torch.set_num_threads(spec.threads)
     store = Store(Path(spec.root))
-    content = yaml.safe_load((store.folder("trainings", spec.signature) / CONFIG).read_text())
-    training = task_from_json(Training, content)
+    content = (store.folder("trainings", spec.signature) / CONFIG).read_bytes()
+    training = task_from_json(Training, parse_yaml(content))
     require_loaded(training, store)
     data = ensure_data(store, training.data)
     rendezvous = join_rendezvous(spec.port)

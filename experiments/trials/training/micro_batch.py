@@ -12,6 +12,7 @@ from edm.train import Computing
 from experiments.store.files import read_json, write_json
 from experiments.store.store import Store
 from experiments.sweep.identity import canonical
+from experiments.sweep.spec import gpus_of_training
 from experiments.sweep.tasks import Training
 from experiments.trials.context import TrialContext, device_name
 
@@ -40,7 +41,7 @@ class MicroBatchLimit:
             "gpus": context.gpus,  # a share of one has a share of its memory
         }
         digest = hashlib.sha256(json.dumps(kind, sort_keys=True).encode()).hexdigest()[:20]
-        return cls(store.root / LIMITS / f"{digest}.json", batch_size, max(1, int(context.gpus)))
+        return cls(store.root / LIMITS / f"{digest}.json", batch_size, gpus_of_training(context.gpus))
 
     def apply(self, computing: Computing) -> Computing:
         """Return `computing` with its micro-batch lowered to the limit, where one is known."""

@@ -19,7 +19,7 @@ from edm.train import averaged_model
 from edm.validation import VALIDATION_IMAGES, validation_losses
 from experiments.store.files import replacing
 from experiments.store.layout import GRIDS, PRUNE
-from experiments.store.training_records import Pruning
+from experiments.store.training_records import Pruning, kimg_stem
 from experiments.trials.context import Pruned, TrialContext
 from experiments.trials.training.checkpoints import CheckpointManager
 from experiments.trials.training.distributed import WorkerGroup
@@ -101,5 +101,5 @@ class TrainingObserver:
         drawn = next(generate(model, sampling, 0, GRID_IMAGES, GRID_IMAGES))
         folder = self.folder / GRIDS
         folder.mkdir(exist_ok=True)
-        with replacing(folder / f"kimg{self.state.kimg:012.3f}.png") as temporary:
+        with replacing(folder / f"{kimg_stem(self.state.kimg)}.png") as temporary:
             save_grid(drawn.images, temporary, columns=8)

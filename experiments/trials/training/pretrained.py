@@ -38,7 +38,7 @@ def take_in(store: Store, training: Training, context: TrialContext) -> None:
         raise UserError(f"{pretrained.path}: holds other weights than when the sweep was planned; run the sweep again")
     if pretrained.sigma_data is None:
         model.sigma_data = ensure_data(store, training.data).sigma_data
-    with replacing(store.folder("trainings", training.signature) / MODEL) as temporary:
+    with replacing(store.folder_of(training) / MODEL) as temporary:
         save_model(model, temporary)
     result = TrainingResult(
         kimg=0.0,

@@ -23,7 +23,7 @@ from experiments.store.training_records import saved_step
 from experiments.sweep.code_parts import parts_of
 from experiments.sweep.tasks import Training
 from experiments.trials.assets import ensure_data
-from experiments.trials.code import begun_with, code_now, code_of_data
+from experiments.trials.code import begun_with, code_now, code_of
 from experiments.trials.context import Interrupted, TrialContext, device_name, write_config
 from experiments.trials.progress import PhaseReporter, ProgressReporter
 from experiments.trials.training.checkpoints import CheckpointManager
@@ -44,7 +44,7 @@ def run_training(store: Store, training: Training, context: TrialContext) -> Non
     """
     if store.result(TrainingResult, training.signature) is not None:
         return
-    folder = store.folder("trainings", training.signature)
+    folder = store.folder_of(training)
     began = time.time()
     write_config(folder, training)
     if training.pretrained is not None:
@@ -69,7 +69,7 @@ def run_training(store: Store, training: Training, context: TrialContext) -> Non
         threads=context.threads,
         computing=ComputingRecord(**dataclasses.asdict(state.computing)),
         parameters=sum(p.numel() for p in state.denoiser.parameters()),
-        code={**code, **code_of_data(store, training.data)},
+        code={**code, **code_of(store, training.data)},
         provenance=provenance(began, training),
     )
     files = [MODEL, JOURNAL, VALIDATION, *checkpoints.permanent_files()]
@@ -80,7 +80,7 @@ def run_training(store: Store, training: Training, context: TrialContext) -> Non
 
 def _train_within_memory(store: Store, training: Training, context: TrialContext) -> TrainingObserver:
     """Train to the last step, with as large a micro-batch as the memory of every GPU has room for."""
-    data = ensure_data(store, training.data, PhaseReporter(store.folder("trainings", training.signature)))
+    data = ensure_data(store, training.data, PhaseReporter(store.folder_of(training)))
     computing = Computing.choose(training.config, context.device, context.compile, context.cuda_graphs)
     limit = MicroBatchLimit.of(store, training, context, computing)
     computing = limit.apply(computing)
@@ -104,7 +104,7 @@ def _attempt(
     computing: Computing,
 ) -> TrainingObserver:
     """Train from the newest checkpoint to the last step, alone or with workers."""
-    folder, device, config = store.folder("trainings", training.signature), context.device, training.config
+    folder, device, config = store.folder_of(training), context.device, training.config
     with worker_group(store, training, context, computing) as group:
         state = TrainState(training.network, config, data.sigma_data, training.seed, device, computing, group.team)
         checkpoints = CheckpointManager(folder, state)

@@ -18,11 +18,13 @@ from experiments.cli.serving import LivePage, server_of
 from experiments.errors import UserError
 from experiments.store.store import Store
 from experiments.sweep.plan import Plan
+from experiments.tracking import remote
 from experiments.tracking.bundle import MANIFEST
 from experiments.tracking.database import embedded_uri
 from experiments.tracking.mirror import Mirror
 from experiments.tracking.records import record_plan
 from experiments.tracking.remote import ServerRecord
+from experiments.tracking.runs import all_runs
 from reports.formats import FORMATS
 from tests.commandline import invoke
 from tests.datafiles import image_tree
@@ -184,6 +186,14 @@ def test_a_machine_with_only_the_tracking_server_makes_the_whole_report(
     page = (tmp_path / "there" / "report.html").read_text()
     assert page.count('alt="samples of') == len(tiny_plan.cells) and 'id="figure-loss"' in page
     assert 'id="denoising"' in page and "/#/experiments/" not in page, "a file has no pages to link to"
+
+
+def test_a_servers_runs_are_read_once(tiny_plan: Plan, recorded: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    uri, asked = embedded_uri(Store(recorded)), []
+    Mirror(Store(recorded), tiny_plan, uri).update(ended=True)
+    monkeypatch.setattr(remote, "all_runs", lambda *which: asked.append(which) or all_runs(*which))
+    made = report_of([Source(tiny_plan, Store(recorded), "tiny", uri)])
+    assert set(made.frame["status"]) == {"done"} and len(asked) == 1
 
 
 @pytest.mark.parametrize(

@@ -8,9 +8,10 @@ import pytest
 from rich.console import Console
 
 from experiments.cli.views.explanation import explanation_view
-from experiments.inspection import config_diff
 from experiments.inspection.explain import Explanation, explain, explanation_json
 from experiments.runner.resume import open_schedule
+from experiments.store.files import newest
+from experiments.store.folders import listed
 from experiments.store.store import Store
 from experiments.sweep.plan import Plan
 from experiments.tracking.records import record_plan
@@ -151,5 +152,5 @@ def test_a_sweep_planned_now_is_the_one_of_its_file(done: tuple[Plan, Store], tm
 def test_a_result_that_vanishes_meanwhile_hides_no_other(tmp_path: Path) -> None:
     (tmp_path / "there").mkdir()
     (tmp_path / "gone").symlink_to(tmp_path / "nowhere")  # as a folder is that is listed and then removed
-    assert config_diff._newest(tmp_path) == [tmp_path / "there"]
-    assert config_diff._newest(tmp_path / "nowhere") == []
+    assert newest(listed(tmp_path, "*"), most=2) == [tmp_path / "there"]
+    assert newest(listed(tmp_path / "nowhere", "*"), most=2) == []

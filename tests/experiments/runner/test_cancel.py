@@ -12,6 +12,7 @@ from typer.testing import CliRunner
 from experiments.cli.main import app
 from experiments.errors import UserError
 from experiments.runner.dispatch import Dispatcher
+from experiments.runner.options import Options
 from experiments.runner.resume import open_schedule, selected
 from experiments.runner.schedule import Schedule
 from experiments.runner.timing import Timing
@@ -80,7 +81,11 @@ def test_a_dispatcher_takes_requests_and_hands_them_to_trials(tiny_plan: Plan, s
     (first, second), evaluations = names(tiny_plan)
     schedule, changed = open_schedule(tiny_plan, store), []
     dispatcher = Dispatcher(
-        schedule, store, lambda task: changed.append(task.signature), run_id="s", timing=Timing(look_s=0.0)
+        schedule,
+        store,
+        lambda task: changed.append(task.signature),
+        run_id="s",
+        options=Options(timing=Timing(look_s=0.0)),
     )
     dispatcher.next("a")
     dispatcher.next("b")
@@ -225,8 +230,6 @@ def test_skipped_cells_leave_out_what_only_they_stand_on(tiny_plan: Plan) -> Non
 
 
 def test_only_takes_patterns_and_refuses_what_meets_no_cell(tiny_plan: Plan, tmp_path: Path) -> None:
-    from experiments.runner.options import Options
-
     _, evaluations = names(tiny_plan)
     assert selected((), tiny_plan) == selected(("*",), tiny_plan) == tiny_plan
     assert list(selected(("euler",), tiny_plan).evaluations) == [evaluations[0], evaluations[2]]

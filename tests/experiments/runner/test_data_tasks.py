@@ -22,6 +22,7 @@ from experiments.runner.dispatch import Dispatcher
 from experiments.runner.downloads import downloads
 from experiments.runner.forecast import forecast
 from experiments.runner.listener import RunListener
+from experiments.runner.options import Options
 from experiments.runner.prepare import prepare_data_set, prepare_inputs
 from experiments.runner.progress import RunningTask
 from experiments.runner.resume import open_schedule
@@ -160,7 +161,7 @@ def test_a_run_waits_for_the_data_set_of_another_run_and_says_so(plan: Plan, pla
     schedule = open_schedule(plan, place)
     dispatcher = Dispatcher(
         schedule, place, lambda task: changes.append((task.kind, schedule.states[task.signature])),
-        timing=Timing(look_s=0.0),
+        options=Options(timing=Timing(look_s=0.0)),
     )  # fmt: skip
     with place.lock("data", cifar.signature) as folder:
         TaskProgress(20.0, 40.0, "MiB", 10.0, phase="downloading cifar.tar.gz").write(folder)

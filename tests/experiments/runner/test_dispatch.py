@@ -3,8 +3,8 @@
 import pytest
 
 from experiments.runner import disk_pause
-from experiments.runner.budget import Budget
 from experiments.runner.dispatch import Dispatcher, RunningJob
+from experiments.runner.options import Options
 from experiments.runner.retries import LOST_LIMIT
 from experiments.runner.schedule import Schedule
 from experiments.runner.timing import Timing
@@ -58,7 +58,7 @@ class Desk:
             store,
             lambda task: self.changes.append((task.kind, told[task.signature])),
             self.said.append,
-            **{"timing": IMPATIENT, **options},
+            options=Options(**{"timing": IMPATIENT, **options}),
         )
 
     def next(self, key: str) -> str | None:
@@ -211,7 +211,7 @@ def test_damage_brings_back_the_training(tiny_plan: Plan, empty: Store) -> None:
 
 
 def test_a_budget_stops_new_work_and_says_so(tiny_plan: Plan, empty: Store) -> None:
-    desk, (first, _) = Desk(tiny_plan, empty, budget=Budget(150.0)), longest(tiny_plan)
+    desk, (first, _) = Desk(tiny_plan, empty, budget_s=150.0), longest(tiny_plan)
     desk.schedule.costs = Equal(100.0)
     assert desk.next("a") == first and desk.next("b") is None
     assert desk.schedule.counts["withheld"] == 5 and len(desk.said) == 1
@@ -220,7 +220,7 @@ def test_a_budget_stops_new_work_and_says_so(tiny_plan: Plan, empty: Store) -> N
 
 
 def test_a_budget_does_not_pay_for_waiting_nor_stop_for_a_guess(tiny_plan: Plan, empty: Store) -> None:
-    desk, (first, second) = Desk(tiny_plan, empty, budget=Budget(150.0)), longest(tiny_plan)
+    desk, (first, second) = Desk(tiny_plan, empty, budget_s=150.0), longest(tiny_plan)
     desk.schedule.costs = Equal(100.0, measured=False)
     assert desk.next("a") == first and desk.next("b") == second  # a guess of 200 s stops nothing
     desk.end("a", first, Outcome("done", seconds=70.0))

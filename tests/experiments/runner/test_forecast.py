@@ -66,10 +66,10 @@ def estimated(plan: Plan, store: Store, training_s: float, evaluation_s: float, 
     return forecast(plan, pieces_of(plan), store, Known(training_s, evaluation_s), **more)  # pyright: ignore[reportArgumentType]
 
 
-def test_the_wall_clock_is_all_work_shared_out_or_the_longest_chain(tiny_plan: Plan, empty: Store) -> None:
-    chain = estimated(tiny_plan, empty, 100.0, 10.0)  # two trainings, four evaluations, four cores
+def test_the_wall_clock_is_all_work_shared_out_or_the_longest_chain(tiny_file: Path, empty: Store) -> None:
+    chain = estimated(plan_sweep(load_sweep(tiny_file)), empty, 100.0, 10.0)  # 2 trainings, 4 evaluations, 4 cores
     assert chain.wall_s == about(100 + 10 + START_UP_S) and chain.work_s == 240
-    work = estimated(tiny_plan, empty, 100.0, 10.0, slots=1)
+    work = estimated(plan_sweep(load_sweep(tiny_file, ("resources.cpus=4",))), empty, 100.0, 10.0)
     assert work.wall_s == about(240 + START_UP_S)
     assert chain.gpu_hours == work.gpu_hours == 240 / 3600 and not chain.on_gpus
 

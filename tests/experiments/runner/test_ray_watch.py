@@ -14,6 +14,7 @@ from experiments.errors import RayLost, UserError
 from experiments.runner import ray_private, ray_watch
 from experiments.runner.cluster import LocalRay
 from experiments.runner.dispatch import Dispatcher
+from experiments.runner.options import Options
 from experiments.runner.ray_watch import FirstWorkers, run_watched
 from experiments.runner.schedule import Schedule
 from experiments.runner.timing import Timing
@@ -30,7 +31,7 @@ def dispatcher(tiny_plan: Plan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(ray_watch.RayWatch, "_remember", lambda _: None)  # this process has children of its own
     store = Store(tmp_path / "store")
     store.create()
-    return Dispatcher(Schedule(tiny_plan, frozenset()), store, timing=IMPATIENT)
+    return Dispatcher(Schedule(tiny_plan, frozenset()), store, options=Options(timing=IMPATIENT))
 
 
 class RayHere(LocalRay):

@@ -41,6 +41,7 @@ if machine:
     time.time = lambda: own() + float(ahead_s)
 from experiments.trials.evaluation import draw
 from experiments.runner.dispatch import Dispatcher
+from experiments.runner.options import Options
 from experiments.runner.timing import Timing
 from experiments.runner.resume import open_schedule
 from tests.planning import load_sweep, plan_sweep
@@ -69,7 +70,7 @@ Store.finish = finished
 timing = LeaseTiming(beat_s=0.25, stale_s=3.0) if machine else LeaseTiming()
 store, context = Store(Path(root), lease_timing=timing), replace(CONTEXT, checkpoint_s=0.2)
 schedule = open_schedule(plan_sweep(load_sweep(Path(file))), store)
-dispatcher = Dispatcher(schedule, store, timing=Timing(look_s=0.2))
+dispatcher = Dispatcher(schedule, store, options=Options(timing=Timing(look_s=0.2)))
 for key in map(str, itertools.count()):
     while (job := dispatcher.next(key)) is None and not schedule.finished:
         time.sleep(0.1)

@@ -96,9 +96,9 @@ def test_the_forecast_adds_training_solution_and_evaluation(plan: Plan, place: S
     costs, solution = DurationModel(place, plan), solutions(plan)[0]
     evaluation = next(e for e in plan.evaluations.values() if e.training == solution.training)
     tasks = [solution.training, solution, evaluation]
-    made = forecast(plan, tasks, place, costs, slots=8)
-    parts = min(evaluation.num_segments, 8)
-    chain = costs.seconds(solution.training) + costs.seconds(solution) + costs.seconds(evaluation) / parts
+    made = forecast(plan, tasks, place, costs)
+    drawing = costs.seconds(evaluation) / evaluation.num_segments
+    chain = costs.seconds(solution.training) + costs.seconds(solution) + drawing
     assert costs.seconds(solution) > 0
     assert made.wall_s - forecast(plan, [], place, costs).wall_s >= chain
     assert isinstance(solution.depends_on[0], Training)

@@ -11,7 +11,7 @@ from experiments.store.layout import ACCEPTED, BEGUN_WITH, RESULT
 from experiments.store.result_files import read_result, with_checksum
 from experiments.store.results import EvaluationResult
 from experiments.store.store import Store
-from experiments.sweep.code_changes import accept, acceptances, change_of, changes_of, folder_of, made_by, name_of
+from experiments.sweep.code_changes import accept, acceptances, change_of, changes_of, made_by
 from experiments.sweep.code_parts import EdmCode, parts_of
 from experiments.sweep.plan import Plan
 from tests.othercode import COMMENT, DIGITS, EULER, FRECHET, HEUN, NETWORK, TRAINING, UNIPC, Edit, copy_with, point_at
@@ -22,7 +22,7 @@ SHARED = {"feature-classifier/digits", "reference-statistics/digits"}
 
 
 def changed_names(plan: Plan, store: Store) -> set[str]:
-    return {name_of(plan, signature) for signature in changes_of(plan, store)}
+    return {plan.names[signature] for signature in changes_of(plan, store)}
 
 
 @pytest.fixture
@@ -85,7 +85,7 @@ def test_results_without_code_are_taken_as_they_are(done: tuple[Plan, Store], ot
         *plan.trainings.values(),
         *plan.evaluations.values(),
     ]:
-        path = folder_of(store, task) / RESULT
+        path = store.folder_of(task) / RESULT
         content = read_result(path) or {}
         content.pop("code")
         path.write_text(json.dumps(with_checksum(content)))

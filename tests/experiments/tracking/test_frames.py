@@ -18,7 +18,7 @@ from experiments.tracking.frames import (
     scores_in_store,
 )
 from experiments.tracking.mirror import Mirror
-from experiments.tracking.read import scores_in_mlflow
+from experiments.tracking.remote import ServerRecord
 from reports.layout import Layout
 from reports.notes import remarks, state_line
 from reports.tables import result_tables
@@ -33,7 +33,7 @@ def frames(plan: Plan, store: Store):
     uri = embedded_uri(store)
     Mirror(store, plan, uri).update(ended=True)
     made = results_frame(plan, scores_in_store(plan, store))
-    assert results_frame(plan, scores_in_mlflow(plan, uri, store)).to_csv() == made.to_csv()
+    assert results_frame(plan, ServerRecord(plan, uri).scores(store)).to_csv() == made.to_csv()
     return made
 
 

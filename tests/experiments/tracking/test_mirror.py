@@ -22,7 +22,7 @@ from experiments.tracking.database import embedded_uri
 from experiments.tracking.frames import results_frame, scores_in_store
 from experiments.tracking.mirror import Mirror, sync
 from experiments.tracking.own_notes import MARK
-from experiments.tracking.read import scores_in_mlflow
+from experiments.tracking.remote import ServerRecord
 from experiments.tracking.sync_state import CurveTail, SyncCounts
 from experiments.trials.context import TrialContext
 from experiments.trials.perform import perform
@@ -462,7 +462,7 @@ def test_the_frame_from_mlflow_equals_the_frame_from_the_store(tiny_plan: Plan, 
     uri = embedded_uri(filled)
     Mirror(filled, tiny_plan, uri).update(ended=True)
     offline = results_frame(tiny_plan, scores_in_store(tiny_plan, filled)).to_csv()
-    assert results_frame(tiny_plan, scores_in_mlflow(tiny_plan, uri, filled)).to_csv() == offline
+    assert results_frame(tiny_plan, ServerRecord(tiny_plan, uri).scores(filled)).to_csv() == offline
 
 
 def test_a_server_that_is_down_is_a_problem_and_not_an_error(tiny_plan: Plan, filled: Store) -> None:
@@ -507,7 +507,7 @@ def test_a_server_that_never_answers_blocks_only_the_mirrors_thread(
 
 def test_asking_mlflow_for_a_sweep_it_does_not_have_is_an_error_for_people(tiny_plan: Plan, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="has no experiment 'tiny_digits'; run the sweep with it first"):
-        scores_in_mlflow(tiny_plan, f"sqlite:///{tmp_path / 'empty.db'}", Store(tmp_path))
+        ServerRecord(tiny_plan, f"sqlite:///{tmp_path / 'empty.db'}").scores(Store(tmp_path))
 
 
 @pytest.mark.parametrize("left", ["half a database", "no database at all"])

@@ -21,8 +21,8 @@ from experiments.tracking.background import MirrorThread
 from experiments.tracking.database import embedded_uri
 from experiments.tracking.frames import results_frame, scores_in_store
 from experiments.tracking.mirror import Mirror, sync
-from experiments.tracking.read import scores_in_mlflow
 from experiments.tracking.records import record_plan
+from experiments.tracking.remote import ServerRecord
 from experiments.tracking.sync_state import SyncCounts
 from experiments.trials.perform import perform
 from tests.commandline import invoke
@@ -145,7 +145,7 @@ def test_a_server_killed_during_a_training_slows_nothing_and_catches_up(
         steps = [step for step, _ in made[name]["metrics"]["loss/train"]]
         assert len(steps) == len(set(steps)) == 20
     offline = results_frame(plan, scores_in_store(plan, store)).to_csv()
-    assert results_frame(plan, scores_in_mlflow(plan, server.uri, store)).to_csv() == offline
+    assert results_frame(plan, ServerRecord(plan, server.uri).scores(store)).to_csv() == offline
 
 
 def test_sync_brings_another_server_up_to_date_files_and_all(server: Server, plan: Plan, filled: Store) -> None:

@@ -67,9 +67,8 @@ def test_damaged_published_statistics_are_read_again_by_the_driver(tmp_path: Pat
     ensure_published(store, tmp_path / "published.npz", "0123", 4)
     path = store.folder("references", published("0123", 4)) / "statistics.safetensors"
     damage(path)
-    with pytest.raises(DamagedFile) as error:
+    with pytest.raises(DamagedFile, match=f"{path}: is damaged"):
         load_published(store, "0123", 4)
-    assert error.value.kind == "references" and error.value.path == path
     with pytest.raises(DamagedFile, match="run again"):
         load_published(store, "0123", 4)
     ensure_published(store, tmp_path / "published.npz", "0123", 4)
@@ -84,7 +83,6 @@ def test_a_damaged_model_undoes_its_training(tiny_plan: Plan, tmp_path: Path) ->
         (folder / "model.safetensors").write_bytes(b"weights")
         store.finish(training.signature, training_result(), ["model.safetensors"])
     damage(folder / "model.safetensors")
-    with pytest.raises(DamagedFile) as error:
+    with pytest.raises(DamagedFile, match=f"{folder}/model.safetensors: is damaged"):
         load_averaged(store, training, None, CPU)
-    assert (error.value.kind, error.value.signature) == ("trainings", training.signature)
     assert store.result(TrainingResult, training.signature) is None

@@ -128,7 +128,7 @@ def test_an_evaluation_stopped_between_segments_draws_only_the_rest(
     assert undisturbed is not None
     forget(store, evaluation)
     stopping = StopAfter(store.root)
-    stopping.looks = 5  # at the start, before the first segment and in it three times
+    stopping.looks = 7  # at the start, before two loads and the first segment, and in it three times
     assert perform(stopping, evaluation, WATCHFUL).state == "interrupted"
     kept = {path.name for path in store.folder("drawings", evaluation.drawing).glob("*/*.safetensors")}
     assert len(kept) == 1
