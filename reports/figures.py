@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar
@@ -337,7 +338,10 @@ def _grouped(items: Iterable[ItemT], key: Callable[[ItemT], Any]) -> list[tuple[
 
 
 def loss_charts(report: Report) -> Iterator[Chart]:
-    """Yield the loss curves of all trainings, and the loss of the finished networks at every noise level."""
+    """Yield the loss curves of all trainings, and the loss of the finished networks at every noise level.
+
+    One without a number yet is left out.
+    """
     curves, levels = report.curves, report.levels
     names = list(dict.fromkeys(curves["training"])) if not curves.empty else []
     if names and len(names) <= MAX_SERIES:
@@ -346,16 +350,23 @@ def loss_charts(report: Report) -> Iterator[Chart]:
             "Lines with markers: loss of the averaged weights on the val split, always with the same noise. Faint "
             "lines: loss of the raw weights on the training batches, smoothed. The two cannot be compared."
         )
-        axes = Axis("images seen (thousands)"), Axis("weighted denoising loss", is_log=True)
-        yield Chart("loss", "Loss against images seen", caption, *axes, tuple(series), None, "training")
+        yield from _of_losses("loss", "Loss against images seen", caption, Axis("images seen (thousands)"), series)
     trained = list(dict.fromkeys(levels["training"])) if not levels.empty else []
     if trained and len(trained) <= MAX_SERIES:
         series = [_level_series(levels, name, i) for i, name in enumerate(trained)]
-        axes = Axis("noise level sigma", is_log=True), Axis("weighted denoising loss", is_log=True)
         caption = (
             "Loss of the newest averaged weights on the val split at each noise level, with the same noise for all."
         )
-        yield Chart("loss-by-noise", "Loss by noise level", caption, *axes, tuple(series), None, "training")
+        x = Axis("noise level sigma", is_log=True)
+        yield from _of_losses("loss-by-noise", "Loss by noise level", caption, x, series)
+
+
+def _of_losses(key: str, title: str, caption: str, x: Axis, series: Sequence[Series]) -> Iterator[Chart]:
+    """Yield a chart of losses if there are any: logarithmic unless some are not above 0, as with a learned weight."""
+    losses = [point.y for each in series for point in each.points]
+    if losses:
+        y = Axis("weighted denoising loss", is_log=min(losses) > 0)
+        yield Chart(key, title, caption, x, y, tuple(series), None, "training")
 
 
 def _loss_series(curves: pd.DataFrame, name: str, colour: int) -> Iterator[Series]:
@@ -375,5 +386,5 @@ def _level_series(levels: pd.DataFrame, name: str, colour: int) -> Series:
 
 
 def _curve(x: Sequence[float], y: Sequence[float], name: str) -> tuple[ChartPoint, ...]:
-    pairs = [(a, b) for a, b in zip(x, y, strict=True) if finite([a, b]) and b > 0]
+    pairs = [(a, b) for a, b in zip(x, y, strict=True) if math.isfinite(a) and math.isfinite(b)]
     return tuple(ChartPoint(a, b, f"{name} at {a:.4g}: {b:.4g}") for a, b in pairs)
