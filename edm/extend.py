@@ -179,7 +179,8 @@ def augmentation(name: str, *, options: type | None = None) -> Callable[[F], F]:
 def schedule(name: str, *, options: type | None = None) -> Callable[[F], F]:
     """Register noise levels of sampling: `(steps, sigma_min, sigma_max) -> levels`, `steps` numbers that decrease.
 
-    The final 0 is added to them. It is called with Python's numbers, as a plan needs them, and must not need torch.
+    They lie from sigma_max to sigma_min, and the final 0 is added to them. It is called with Python's numbers, as a
+    plan needs them, and must not need torch.
     """
     return _registering("schedule", name, options, ("steps", "sigma_min", "sigma_max"))
 
