@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
-from typing import Any, cast
+from functools import partial
+from typing import cast
 
 import torch
 from jaxtyping import Float
@@ -99,20 +100,16 @@ class Objective(nn.Module):
 
 
 def _denoising(config: TrainingConfig) -> Loss:
-    weight = WEIGHTINGS[config.weighting](config)
-
-    def loss(denoiser: Denoiser, images: Tensor, *inputs: Any) -> Tensor:
-        label, sigma, noise, augment_labels = inputs
-        return denoising_loss(denoiser, images, label, sigma, noise, augment_labels, weight)
-
-    return loss
+    return partial(denoising_loss, weight=WEIGHTINGS[config.weighting](config))
 
 
 def _uncertain(config: TrainingConfig) -> Loss:
     weighted = _denoising(config)
 
-    def loss(denoiser: Denoiser, images: Tensor, *inputs: Any) -> Tensor:
-        return uncertain(weighted(denoiser, images, *inputs), denoiser, inputs[1])
+    def loss(
+        denoiser: Denoiser, images: Tensor, labels: Tensor, sigma: Tensor, noise: Tensor, augment_labels: Tensor | None
+    ) -> Tensor:
+        return uncertain(weighted(denoiser, images, labels, sigma, noise, augment_labels), denoiser, sigma)
 
     return loss
 
