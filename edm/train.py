@@ -368,8 +368,13 @@ def _step_optimizer(state: TrainState) -> None:
 
 
 def averaged_model(state: TrainState, data: TrainingSet, num_batches: int = STATISTICS_BATCHES) -> Denoiser:
-    """Return the model to sample from: averaged weights, with batch-norm statistics recomputed for them."""
+    """Return the model to sample from: averaged weights, with batch-norm statistics recomputed for them.
+
+    What else a network keeps in buffers, such as statistics of an extension's own, is that of the latest step.
+    """
     model = state.ema.module
     assert isinstance(model, Denoiser)
+    for own, latest in zip(model.buffers(), state.denoiser.buffers(), strict=True):
+        own.copy_(latest)
     config = replace(state.config, micro_batch=state.computing.micro_batch)  # a larger one may not fit into memory
     return recompute_statistics(model, data, config, state.seed, state.step, num_batches)
