@@ -133,6 +133,34 @@ def test_saved_state_is_not_shared_with_the_training_that_goes_on(tmp_path):
     assert_same_tensors(load_tensors(tmp_path / "state.safetensors"), saved)
 
 
+class WithNumbers(torch.optim.Optimizer):
+    """Gradient descent that keeps Python's numbers in its state, as optimizers of earlier releases of torch do."""
+
+    def __init__(self, parameters, lr):
+        super().__init__(parameters, {"lr": lr})
+
+    @torch.no_grad()
+    def step(self):
+        for group in self.param_groups:
+            for parameter in group["params"]:
+                state = self.state[parameter]
+                state["step"], state["share"] = state.get("step", 0) + 1, state.get("share", 0.1) * 0.999
+                parameter.sub_(parameter.grad * (group["lr"] * state["share"] / (1 - 0.9 ** state["step"])))
+
+
+def test_interrupted_is_uninterrupted_with_numbers_in_an_optimizer():
+    register(Registration("optimizer", "numbers", WithNumbers), "code of numbers")
+    config = dataclasses.replace(CONFIG, optimizer=Extension("numbers", "code of numbers"), lr=0.1)
+    data, state, resumed = tiny_data(), new_state(config), new_state(config)
+    steps = train(state, data)
+    list(itertools.islice(steps, 7))
+    resumed.load({name: value.clone() for name, value in state.tensors().items()})
+    for _ in (*steps, *train(resumed, data)):
+        pass
+    assert_same_tensors(resumed.tensors(), state.tensors())
+    assert type(resumed.optimizer.state_dict()["state"][0]["step"]) is int
+
+
 def test_training_depends_on_its_seed_alone(uninterrupted):
     expected_losses, expected = uninterrupted
     with torch.random.fork_rng(devices=[]):
