@@ -221,23 +221,19 @@ class ChartMaker:
     def _line(self, value: Any, kind: str, colour: str, rows: list[CellRow], axis: ScoreAxis, metric: str) -> Series:
         name = ", ".join(filter(None, (self._label(colour, value), kind)))
         places = sorted(_grouped(rows, lambda row: row[axis.column]), key=lambda place: place[0])
-        points = [
-            replace(self._point(x, list(group), metric), text=f"{name or axis.title} at {show_value(x)}")
-            for x, group in places
-        ]
-        points = [replace(p, text=f"{p.text}: {shown(metric, p.y, p.y_margin)}") for p in points]
-        points = [replace(p, y=_in_unit(metric, p.y), y_margin=_in_unit(metric, p.y_margin)) for p in points]
-        return Series(name, self.palette.colour(colour, value) if colour else 0, tuple(points), is_line=True)
+        points = tuple(self._point(name or axis.title, x, group, metric) for x, group in places)
+        return Series(name, self.palette.colour(colour, value) if colour else 0, points, is_line=True)
 
-    def _point(self, x: float, rows: list[CellRow], metric: str) -> ChartPoint:
+    def _point(self, name: str, x: float, rows: list[CellRow], metric: str) -> ChartPoint:
         y, margin = self._average(rows, metric)
-        return ChartPoint(float(x), y, "", y_margin=margin)
+        text = f"{name} at {show_value(x)}: {shown(metric, y, margin)}"
+        return ChartPoint(float(x), _in_unit(metric, y), text, y_margin=_in_unit(metric, margin))
 
     def _average(self, rows: list[CellRow], metric: str) -> tuple[float, float | None]:
         """The mean over all axes of the rows, each with its seeds, and half of its 95% interval as tables have it."""
         samples: list[Sample] = []
         for _, group in _grouped(rows, lambda row: tuple(row[axis] for axis in self.axes)):
-            sample = sample_of(list(group), metric)
+            sample = sample_of(group, metric)
             samples += [sample] if sample.values else []
         terms = [(1 / len(samples), sample) for sample in with_common_seeds(samples)]
         is_shown = len(terms[0][1].seeds) == 1 or len(terms[0][1].seeds) >= LEAST_SEEDS
@@ -246,7 +242,7 @@ class ChartMaker:
     def scatter(self, key: str, x: str, y: str, title: str) -> Chart | None:
         """Draw two metrics of every cell against each other, in the colours of one axis."""
         rows = [row for row in self.rows if finite([row.get(x)]) and finite([row.get(y)])]
-        places = [list(group) for _, group in _grouped(rows, lambda row: tuple(row[axis] for axis in self.axes))]
+        places = [group for _, group in _grouped(rows, lambda row: tuple(row[axis] for axis in self.axes))]
         if len(places) < 2:
             return None
         colour = self._colour_axis("", "")

@@ -15,12 +15,11 @@ import jinja2
 
 from reports.charts import Chart
 from reports.dictionary import PARAMETERS
-from reports.entries import coarsest
+from reports.entries import TIED_MARK, coarsest
 from reports.figures import all_charts, loss_charts
 from reports.findings import finding, question
 from reports.metrics import MINUS, shown, title_of
 from reports.notes import remarks, report_notes, separation_note, state_line
-from reports.render import TIED_MARK
 from reports.report import Report
 from reports.rows import CellRow, cell_rows
 from reports.significance import Sample
