@@ -146,25 +146,20 @@ def draw(seed: int, index: Int64[Tensor, " b"], probability: float) -> AugmentPa
 
     The x-flip has probability 1/2 for any `probability` above 0, as in EDM.
     """
-    # one call for all numbers takes little longer than one for a single number
+    # one call for all numbers takes little longer than one for a single number; normal_cdf makes uniform ones of them
     numbers = normals(seed, Stream.AUGMENTATION, index, (13,)).double().unbind(dim=1)
     x_coin, y_coin, scale, turn, stretch, oblique, right, down, *gates = numbers
-    flips, scales, turns, stretches, shifts = (_uniform(gate) < probability for gate in gates)
-    along = 2 * _uniform(oblique) / OBLIQUE_SHARE - 1  # of half a turn; beyond 1 where the stretch is not oblique
+    flips, scales, turns, stretches, shifts = (normal_cdf(gate) < probability for gate in gates)
+    along = 2 * normal_cdf(oblique) / OBLIQUE_SHARE - 1  # of half a turn; beyond 1 where the stretch is not oblique
     return AugmentParameters(
         x_flip=(x_coin < 0) & (probability > 0),
         y_flip=(y_coin < 0) & flips,  # a fair coin, as in EDM: half of `probability`
         scale=scale * scales,
-        rotation=math.pi * (2 * _uniform(turn) - 1) * turns,
+        rotation=math.pi * (2 * normal_cdf(turn) - 1) * turns,
         stretch=stretch * stretches,
         direction=math.pi * along * ((along < 1) & stretches),
         shift=torch.stack([right, down], dim=1) * shifts[:, None],
     )
-
-
-def _uniform(normal: Tensor) -> Tensor:
-    """Map standard normal numbers to uniform ones on (0, 1)."""
-    return normal_cdf(normal)
 
 
 def transform(images: Float[Tensor, "b c h w"], parameters: AugmentParameters) -> Float[Tensor, "b c h w"]:

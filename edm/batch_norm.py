@@ -17,6 +17,7 @@ from edm.parallel import Team
 from edm.precondition import Denoiser
 
 STATISTICS_BATCHES = 64  # over which the statistics of averaged weights are computed
+BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)  # extensions may have any of them
 
 
 class SyncedBatchNorm2d(nn.BatchNorm2d):
@@ -116,19 +117,19 @@ def synchronise_norms(module: nn.Module, team: Team) -> None:
 
 
 class StatisticsBackup:
-    """Restores the running statistics of a module's batch norms after a failed step.
+    """Restores a module's buffers, such as the running statistics of batch norms, after a failed step.
 
     They change with every micro-batch, so that a step that fails midway would leave them different.
     """
 
     def __init__(self, module: nn.Module) -> None:
-        buffers = [b for norm in module.modules() if isinstance(norm, nn.BatchNorm2d) for b in norm.buffers()]
+        buffers = list(module.buffers())
         self.current = [[b for b in buffers if b.dtype == kind] for kind in {b.dtype for b in buffers}]
         self.before = [[torch.empty_like(b) for b in alike] for alike in self.current]
 
     @contextmanager
     def restored_on_error(self) -> Generator[None, None, None]:
-        """Restore the statistics if the block raises."""
+        """Restore the buffers if the block raises."""
         self._copy(self.before, self.current)
         try:
             yield
@@ -157,7 +158,7 @@ def recompute_statistics(
     Averaged weights come with the running statistics of the raw ones, which do not fit. The new ones are means over the
     `num_batches` batches that training with `config` and `seed` would see after `step`.
     """
-    norms = [module for module in model.modules() if isinstance(module, nn.BatchNorm2d)]
+    norms = [module for module in model.modules() if isinstance(module, BATCH_NORMS)]
     momenta = [norm.momentum for norm in norms]
     for norm in norms:
         norm.reset_running_stats()

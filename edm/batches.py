@@ -36,7 +36,7 @@ class TrainingSet:
     @classmethod
     def of(cls, data: Dataset, device: torch.device, split: Split = "train") -> TrainingSet:
         """Return a split of `data`, on `device` if that is a GPU with enough memory, else memory-mapped."""
-        rows = torch.as_tensor(data.splits[split])
+        rows = data.indices(split)
         size = len(rows) * data.images[0].numel()
         if device.type == "cuda" and size < RESIDENT_SHARE * torch.cuda.mem_get_info(device)[0]:
             return cls(data.images[rows].to(device), data.labels[rows].to(device), None, device)

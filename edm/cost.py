@@ -80,14 +80,12 @@ def _convolutions(image_channels: int, width: int, side: int) -> int:
     return flops + (conv_flops(2 * width, 2 * width, 3, side // 2) if side > 4 else 0)
 
 
-def _former_convolutions(image_channels: int, width: int, resolution: int) -> int:
-    side, left = resolution, resolution
+def _former_convolutions(image_channels: int, width: int, side: int) -> int:
     flops = conv_flops(image_channels, width, 3, side) + conv_flops(width, width, 3, side)
-    side //= 2
-    while left > 8:
+    while side > 8:
+        side //= 2
         flops += conv_flops(width, width, 3, side)
-        side, left = side // 2, left // 2
-    return flops + conv_flops(width, 2 * width, 3, side)
+    return flops + conv_flops(width, 2 * width, 3, side // 2)
 
 
 def num_parameters(config: NetworkConfig) -> int:

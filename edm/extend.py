@@ -179,7 +179,8 @@ def augmentation(name: str, *, options: type | None = None) -> Callable[[F], F]:
 def schedule(name: str, *, options: type | None = None) -> Callable[[F], F]:
     """Register noise levels of sampling: `(steps, sigma_min, sigma_max) -> levels`, `steps` numbers that decrease.
 
-    The final 0 is added to them. It is called with Python's numbers, as a plan needs them, and must not need torch.
+    They lie from sigma_max to sigma_min, and the final 0 is added to them. It is called with Python's numbers, as a
+    plan needs them, and must not need torch.
     """
     return _registering("schedule", name, options, ("steps", "sigma_min", "sigma_max"))
 
@@ -206,7 +207,8 @@ def norm(name: str, *, options: type | None = None) -> Callable[[F], F]:
     """Register what builds a norm of the U-Net's blocks: `(channels, cond_channels) -> torch.nn.Module`.
 
     The module is called as `(x, cond)`, cond being the embedding of noise level and label, of shape (b, cond_channels),
-    and returns a tensor of the shape of `x`.
+    and returns a tensor of the shape of `x`. Its convolutions and linear layers get initial weights by `model.init`,
+    unless it has a method `initialise(generator)` that sets them.
     """
     return _registering("norm", name, options, ("channels", "cond_channels"))
 
@@ -214,7 +216,8 @@ def norm(name: str, *, options: type | None = None) -> Callable[[F], F]:
 def attention(name: str, *, options: type | None = None) -> Callable[[F], F]:
     """Register what builds an attention block of the U-Net: `(channels, heads, cond_channels) -> torch.nn.Module`.
 
-    The module is called as `(x, cond)` and returns a tensor of the shape of `x`, which it is added to by itself.
+    The module is called as `(x, cond)` and returns a tensor of the shape of `x`, which it is added to by itself. Its
+    initial weights are as those of a norm.
     """
     return _registering("attention", name, options, ("channels", "heads", "cond_channels"))
 

@@ -9,7 +9,7 @@ from jaxtyping import Float, Int64
 from torch import Tensor
 
 from edm.config import TrainingConfig
-from edm.precondition import Denoiser, Scalings
+from edm.precondition import Denoiser
 from edm.registry import Registry, as_it_is
 
 LossWeight = Callable[[Tensor, float], Tensor]  # (sigma, sigma_data) -> weight, one for each image
@@ -41,11 +41,11 @@ def uncertain(loss: Float[Tensor, " b"], denoiser: Denoiser, sigma: Float[Tensor
 
 
 def edm_weight(sigma: Float[Tensor, " b"], sigma_data: float) -> Float[Tensor, " b"]:
-    """Return EDM's weight of the error of D at each noise level.
+    """Return EDM's weight of the error of D at each noise level, 1 / c_out**2 (EDM, Table 1).
 
     It is (SNR + 1) / sigma_data**2, with SNR = (sigma_data / sigma)**2.
     """
-    return Scalings.of(sigma, sigma_data).weight
+    return (sigma**2 + sigma_data**2) / (sigma * sigma_data) ** 2
 
 
 def inverse_variance_weight(sigma: Float[Tensor, " b"], sigma_data: float) -> Float[Tensor, " b"]:

@@ -64,11 +64,6 @@ def as_it_is(registration: Registration, extension: Extension) -> Callable[[Any]
     return lambda config: function
 
 
-def bound(registration: Registration, extension: Extension) -> Callable[..., Any]:
-    """Return an extension's function with its options filled in."""
-    return registration.bound(extension)
-
-
 class UnknownExtension(LookupError):
     """The code of an extension was not loaded in this process."""
 

@@ -20,26 +20,22 @@ BETA_D, BETA_MIN = 19.9, 0.1  # of the variance-preserving SDE (Song et al. 2021
 
 @dataclass(frozen=True)
 class Scalings:
-    """The coefficients of the preconditioning, and the loss weight, at some noise levels (EDM, Table 1)."""
+    """The coefficients of the preconditioning at some noise levels (EDM, Table 1)."""
 
     c_skip: Tensor
     c_out: Tensor
     c_in: Tensor
     c_noise: Tensor
-    weight: Tensor
 
     @classmethod
     def of(cls, sigma: Float[Tensor, " b"], sigma_data: float, precondition: Precondition = "edm") -> Scalings:
-        """Return the scalings at `sigma` for data of standard deviation `sigma_data`, which only EDM's depend on.
-
-        The weight is 1 / c_out**2; with EDM's, an untrained network has a loss of about 1 at every noise level.
-        """
+        """Return the scalings at `sigma` for data of standard deviation `sigma_data`, which only EDM's depend on."""
         if precondition == "edm":
             return _edm(sigma, sigma_data)
         one = torch.ones_like(sigma)
         c_in = one if precondition == "ve" else 1 / (sigma**2 + 1).sqrt()
         c_out = sigma if precondition == "ve" else -sigma
-        return cls(one, c_out, c_in, NOISE_LABELS[precondition](sigma), 1 / sigma**2)
+        return cls(one, c_out, c_in, NOISE_LABELS[precondition](sigma))
 
 
 def _edm(sigma: Tensor, sigma_data: float) -> Scalings:
@@ -49,7 +45,6 @@ def _edm(sigma: Tensor, sigma_data: float) -> Scalings:
         c_out=sigma * sigma_data / variance.sqrt(),
         c_in=1 / variance.sqrt(),
         c_noise=sigma.log() / 4,
-        weight=variance / (sigma * sigma_data) ** 2,
     )
 
 
@@ -99,7 +94,7 @@ def of_process(sigma: Float[Tensor, " b"], process: DiscreteProcess) -> Scalings
         "sample": (torch.zeros_like(sigma), one),
         "v_prediction": (a, -sigma * a.sqrt()),
     }[process.prediction]
-    return Scalings(c_skip, c_out, a.sqrt(), _times(sigma, process), 1 / c_out**2)
+    return Scalings(c_skip, c_out, a.sqrt(), _times(sigma, process))
 
 
 def _times(sigma: Tensor, process: DiscreteProcess) -> Tensor:

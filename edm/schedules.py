@@ -22,6 +22,7 @@ ScheduleName = Literal["karras", "exponential", "linear_log_snr", "ve", "vp", "i
 # with x = y + sigma n, the log of the signal-to-noise ratio is -2 ln(sigma): all three are a geometric series
 SAME_AS: dict[ScheduleName, ScheduleName] = {"linear_log_snr": "exponential", "ve": "exponential"}
 
+ROUNDING = 1e-9  # relative, by which levels may leave the range that they are asked for
 VP_EPSILON = 1e-3  # smallest time of the variance-preserving SDE (Song et al. 2021)
 IDDPM_LEVELS, IDDPM_C1, IDDPM_C2 = 1000, 0.001, 0.008  # EDM, Table 1
 
@@ -121,6 +122,10 @@ def _of_extension(registration: Registration, schedule: Extension) -> Levels:
         falls = all(a > b > 0 for a, b in pairwise(found))
         if len(found) != steps or not falls:
             raise ValueError(f"{schedule} returns {found[:4]}...; return {steps} numbers above 0 that decrease")
+        for level in found:
+            if not sigma_min * (1 - ROUNDING) <= level <= sigma_max * (1 + ROUNDING):
+                span = f"from sigma_max {sigma_max:g} to sigma_min {sigma_min:g}"
+                raise ValueError(f"{schedule} returns {level:g}; return numbers {span}")
         return found
 
     return levels

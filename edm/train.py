@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
-from typing import Any, cast
+from functools import partial
+from typing import cast
 
 import torch
 from jaxtyping import Float
@@ -99,20 +100,16 @@ class Objective(nn.Module):
 
 
 def _denoising(config: TrainingConfig) -> Loss:
-    weight = WEIGHTINGS[config.weighting](config)
-
-    def loss(denoiser: Denoiser, images: Tensor, *inputs: Any) -> Tensor:
-        label, sigma, noise, augment_labels = inputs
-        return denoising_loss(denoiser, images, label, sigma, noise, augment_labels, weight)
-
-    return loss
+    return partial(denoising_loss, weight=WEIGHTINGS[config.weighting](config))
 
 
 def _uncertain(config: TrainingConfig) -> Loss:
     weighted = _denoising(config)
 
-    def loss(denoiser: Denoiser, images: Tensor, *inputs: Any) -> Tensor:
-        return uncertain(weighted(denoiser, images, *inputs), denoiser, inputs[1])
+    def loss(
+        denoiser: Denoiser, images: Tensor, labels: Tensor, sigma: Tensor, noise: Tensor, augment_labels: Tensor | None
+    ) -> Tensor:
+        return uncertain(weighted(denoiser, images, labels, sigma, noise, augment_labels), denoiser, sigma)
 
     return loss
 
@@ -178,8 +175,11 @@ class TrainState:
         tensors |= {f"ema.{name}": value for name, value in self.ema.module.state_dict().items()}
         tensors |= {f"power.{name}": value for name, value in self.power.tensors().items()}
         for index, moments in self.optimizer.state_dict()["state"].items():
-            kept = {name: torch.as_tensor(value) for name, value in moments.items() if value is not None}
-            tensors |= {f"optimizer.{index}.{name}": value for name, value in kept.items()}
+            for name, value in moments.items():
+                if isinstance(value, bool | int | float):
+                    tensors[f"number.{index}.{name}"] = _exact(value)
+                elif value is not None:
+                    tensors[f"optimizer.{index}.{name}"] = torch.as_tensor(value)
         tensors |= {f"group.{name}": value for name, value in _numbers_of_groups(self.optimizer).items()}
         scaling = self.scaler.state_dict()  # empty unless it scales
         return tensors | {f"scaler.{name}": torch.tensor(value) for name, value in scaling.items()}
@@ -194,7 +194,7 @@ class TrainState:
             index, key = name.split(".")
             group = self.optimizer.param_groups[int(index)]
             group[key] = value.to(self.device) if isinstance(group.get(key), Tensor) else value.item()
-        self._load_moments(_with_prefix("optimizer.", tensors))
+        self._load_moments(_with_prefix("optimizer.", tensors), _with_prefix("number.", tensors))
         scaling = _with_prefix("scaler.", tensors)
         if scaling:
             self.scaler.load_state_dict({name: value.item() for name, value in scaling.items()})
@@ -220,9 +220,10 @@ class TrainState:
         """Number of micro-batches per step, whose gradients add up."""
         return self.config.batch_size // (self.computing.micro_batch or self.config.batch_size)
 
-    def _load_moments(self, tensors: dict[str, Tensor]) -> None:
+    def _load_moments(self, tensors: dict[str, Tensor], numbers: dict[str, Tensor]) -> None:
+        """Restore an optimizer's state. numbers: what it keeps as Python's numbers, such as its steps."""
         parameters = list(self.denoiser.parameters())
-        moments: dict[int, dict[str, Tensor]] = {}
+        moments: dict[int, dict[str, Tensor | bool | int | float]] = {}
         for name, value in tensors.items():
             index, key = name.split(".")
             # the fused optimizer walks raw memory: moments need the memory layout of their parameter
@@ -230,6 +231,9 @@ class TrainState:
             like = own if value.shape == own.shape and key != "step" else value
             value = torch.empty_like(like).copy_(value)
             moments.setdefault(int(index), {})[key] = value
+        for name, value in numbers.items():
+            index, key = name.split(".")
+            moments.setdefault(int(index), {})[key] = value.item()
         self.optimizer.load_state_dict({"state": moments, "param_groups": self.optimizer.state_dict()["param_groups"]})
 
 
@@ -269,12 +273,13 @@ def _numbers_of_groups(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
             is_tensor = isinstance(value, Tensor)
             is_number = isinstance(value, bool | int | float) and value != optimizer.defaults.get(name)
             if name != "lr" and (is_tensor or is_number):
-                numbers[f"{index}.{name}"] = torch.as_tensor(value, dtype=None if is_tensor else _exact_type(value))
+                numbers[f"{index}.{name}"] = value if is_tensor else _exact(value)
     return numbers
 
 
-def _exact_type(number: bool | int | float) -> torch.dtype:
-    return torch.float64 if isinstance(number, float) else torch.bool if isinstance(number, bool) else torch.int64
+def _exact(number: bool | int | float) -> Tensor:
+    """Return a tensor whose item() is exactly a number, of its type."""
+    return torch.tensor(number, dtype=torch.float64 if isinstance(number, float) else None)
 
 
 def _with_prefix(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -371,8 +376,13 @@ def _step_optimizer(state: TrainState) -> None:
 
 
 def averaged_model(state: TrainState, data: TrainingSet, num_batches: int = STATISTICS_BATCHES) -> Denoiser:
-    """Return the model to sample from: averaged weights, with batch-norm statistics recomputed for them."""
+    """Return the model to sample from: averaged weights, with batch-norm statistics recomputed for them.
+
+    What else a network keeps in buffers, such as statistics of an extension's own, is that of the latest step.
+    """
     model = state.ema.module
     assert isinstance(model, Denoiser)
+    for own, latest in zip(model.buffers(), state.denoiser.buffers(), strict=True):
+        own.copy_(latest)
     config = replace(state.config, micro_batch=state.computing.micro_batch)  # a larger one may not fit into memory
     return recompute_statistics(model, data, config, state.seed, state.step, num_batches)

@@ -15,13 +15,22 @@ from torch import Tensor, nn
 
 from edm.augment import AUGMENTATIONS
 from edm.batches import TrainingSet
-from edm.config import DataConfig, Extension, NetworkConfig, SamplingConfig, TrainingConfig, extensions_in
+from edm.config import (
+    DataConfig,
+    Extension,
+    Initialisation,
+    NetworkConfig,
+    SamplingConfig,
+    TrainingConfig,
+    extensions_in,
+)
 from edm.data.catalogue import DatasetFacts, facts
 from edm.guidance import GUIDANCE_RULES
 from edm.loss import WEIGHTINGS
 from edm.metrics.own import OWN_FEATURES, OWN_METRICS
 from edm.networks.blocks import ATTENTIONS, NORMS
 from edm.networks.build import start
+from edm.networks.initialise import initialise
 from edm.noise import DISTRIBUTIONS, Stream, normals
 from edm.registry import registration_of
 from edm.samplers import Loop, Step, StepRule, integrate, method_of, run_loop
@@ -227,9 +236,21 @@ def _try_blocks(network: NetworkConfig) -> None:
     """Build one norm and one attention block, as far as extensions define them."""
     channels, cond = network.level_channels[0], network.cond_channels
     if isinstance(network.norm, Extension):
-        _require_kind(NORMS[network.norm](channels, cond), nn.Module, "torch.nn.Module")
+        _try_block(NORMS[network.norm](channels, cond), network.init)
     if isinstance(network.attention_block, Extension):
-        _require_kind(ATTENTIONS[network.attention_block](channels, 1, network), nn.Module, "torch.nn.Module")
+        _try_block(ATTENTIONS[network.attention_block](channels, 1, network), network.init)
+
+
+def _try_block(block: nn.Module, scheme: Initialisation) -> None:
+    """Raise TrialError unless it is a module which keeps the weights that it sets to one value, such as zeros."""
+    _require_kind(block, nn.Module, "torch.nn.Module")
+    before = {name: weights.detach().clone() for name, weights in block.named_parameters()}
+    initialise(block, torch.Generator().manual_seed(0), scheme)
+    for name, weights in block.named_parameters():
+        one = before[name].flatten()[0]
+        if weights.numel() > 1 and (before[name] == one).all() and not torch.equal(weights, before[name]):
+            remedy = "give the module a method initialise(self, generator) that sets it"
+            raise TrialError(f"sets {name} to {float(one):g}, which model.init replaces; {remedy}")
 
 
 def _require_kind(value: object, kind: type, name: str) -> None:

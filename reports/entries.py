@@ -9,6 +9,7 @@ from reports.metrics import common_decimals, is_rounding, signed, visible_decima
 from reports.significance import Mark
 
 NO_NUMBER = "—"
+TIED_MARK = "≈"  # after a number that is the best of its column, or not significantly different from the best
 SMALLEST_P = 0.001  # that is shown as a number
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar
@@ -220,23 +221,19 @@ class ChartMaker:
     def _line(self, value: Any, kind: str, colour: str, rows: list[CellRow], axis: ScoreAxis, metric: str) -> Series:
         name = ", ".join(filter(None, (self._label(colour, value), kind)))
         places = sorted(_grouped(rows, lambda row: row[axis.column]), key=lambda place: place[0])
-        points = [
-            replace(self._point(x, list(group), metric), text=f"{name or axis.title} at {show_value(x)}")
-            for x, group in places
-        ]
-        points = [replace(p, text=f"{p.text}: {shown(metric, p.y, p.y_margin)}") for p in points]
-        points = [replace(p, y=_in_unit(metric, p.y), y_margin=_in_unit(metric, p.y_margin)) for p in points]
-        return Series(name, self.palette.colour(colour, value) if colour else 0, tuple(points), is_line=True)
+        points = tuple(self._point(name or axis.title, x, group, metric) for x, group in places)
+        return Series(name, self.palette.colour(colour, value) if colour else 0, points, is_line=True)
 
-    def _point(self, x: float, rows: list[CellRow], metric: str) -> ChartPoint:
+    def _point(self, name: str, x: float, rows: list[CellRow], metric: str) -> ChartPoint:
         y, margin = self._average(rows, metric)
-        return ChartPoint(float(x), y, "", y_margin=margin)
+        text = f"{name} at {show_value(x)}: {shown(metric, y, margin)}"
+        return ChartPoint(float(x), _in_unit(metric, y), text, y_margin=_in_unit(metric, margin))
 
     def _average(self, rows: list[CellRow], metric: str) -> tuple[float, float | None]:
         """The mean over all axes of the rows, each with its seeds, and half of its 95% interval as tables have it."""
         samples: list[Sample] = []
         for _, group in _grouped(rows, lambda row: tuple(row[axis] for axis in self.axes)):
-            sample = sample_of(list(group), metric)
+            sample = sample_of(group, metric)
             samples += [sample] if sample.values else []
         terms = [(1 / len(samples), sample) for sample in with_common_seeds(samples)]
         is_shown = len(terms[0][1].seeds) == 1 or len(terms[0][1].seeds) >= LEAST_SEEDS
@@ -245,7 +242,7 @@ class ChartMaker:
     def scatter(self, key: str, x: str, y: str, title: str) -> Chart | None:
         """Draw two metrics of every cell against each other, in the colours of one axis."""
         rows = [row for row in self.rows if finite([row.get(x)]) and finite([row.get(y)])]
-        places = [list(group) for _, group in _grouped(rows, lambda row: tuple(row[axis] for axis in self.axes))]
+        places = [group for _, group in _grouped(rows, lambda row: tuple(row[axis] for axis in self.axes))]
         if len(places) < 2:
             return None
         colour = self._colour_axis("", "")
@@ -337,7 +334,10 @@ def _grouped(items: Iterable[ItemT], key: Callable[[ItemT], Any]) -> list[tuple[
 
 
 def loss_charts(report: Report) -> Iterator[Chart]:
-    """Yield the loss curves of all trainings, and the loss of the finished networks at every noise level."""
+    """Yield the loss curves of all trainings, and the loss of the finished networks at every noise level.
+
+    One without a number yet is left out.
+    """
     curves, levels = report.curves, report.levels
     names = list(dict.fromkeys(curves["training"])) if not curves.empty else []
     if names and len(names) <= MAX_SERIES:
@@ -346,16 +346,23 @@ def loss_charts(report: Report) -> Iterator[Chart]:
             "Lines with markers: loss of the averaged weights on the val split, always with the same noise. Faint "
             "lines: loss of the raw weights on the training batches, smoothed. The two cannot be compared."
         )
-        axes = Axis("images seen (thousands)"), Axis("weighted denoising loss", is_log=True)
-        yield Chart("loss", "Loss against images seen", caption, *axes, tuple(series), None, "training")
+        yield from _of_losses("loss", "Loss against images seen", caption, Axis("images seen (thousands)"), series)
     trained = list(dict.fromkeys(levels["training"])) if not levels.empty else []
     if trained and len(trained) <= MAX_SERIES:
         series = [_level_series(levels, name, i) for i, name in enumerate(trained)]
-        axes = Axis("noise level sigma", is_log=True), Axis("weighted denoising loss", is_log=True)
         caption = (
             "Loss of the newest averaged weights on the val split at each noise level, with the same noise for all."
         )
-        yield Chart("loss-by-noise", "Loss by noise level", caption, *axes, tuple(series), None, "training")
+        x = Axis("noise level sigma", is_log=True)
+        yield from _of_losses("loss-by-noise", "Loss by noise level", caption, x, series)
+
+
+def _of_losses(key: str, title: str, caption: str, x: Axis, series: Sequence[Series]) -> Iterator[Chart]:
+    """Yield a chart of losses if there are any: logarithmic unless some are not above 0, as with a learned weight."""
+    losses = [point.y for each in series for point in each.points]
+    if losses:
+        y = Axis("weighted denoising loss", is_log=min(losses) > 0)
+        yield Chart(key, title, caption, x, y, tuple(series), None, "training")
 
 
 def _loss_series(curves: pd.DataFrame, name: str, colour: int) -> Iterator[Series]:
@@ -375,5 +382,5 @@ def _level_series(levels: pd.DataFrame, name: str, colour: int) -> Series:
 
 
 def _curve(x: Sequence[float], y: Sequence[float], name: str) -> tuple[ChartPoint, ...]:
-    pairs = [(a, b) for a, b in zip(x, y, strict=True) if finite([a, b]) and b > 0]
+    pairs = [(a, b) for a, b in zip(x, y, strict=True) if math.isfinite(a) and math.isfinite(b)]
     return tuple(ChartPoint(a, b, f"{name} at {a:.4g}: {b:.4g}") for a, b in pairs)

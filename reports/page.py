@@ -9,20 +9,19 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import cache, partial
 from pathlib import Path
-from typing import Any, TypeGuard
+from typing import Any
 
 import jinja2
 
 from reports.charts import Chart
 from reports.dictionary import PARAMETERS
-from reports.entries import coarsest
+from reports.entries import TIED_MARK, coarsest
 from reports.figures import all_charts, loss_charts
 from reports.findings import finding, question
 from reports.metrics import MINUS, shown, title_of
 from reports.notes import remarks, report_notes, separation_note, state_line
-from reports.render import TIED_MARK
 from reports.report import Report
-from reports.rows import frame_rows
+from reports.rows import CellRow, cell_rows
 from reports.significance import Sample
 from reports.svg import marker_svg, to_svg
 from reports.tables import FIRST_METRICS, ResultTable
@@ -33,7 +32,6 @@ MAX_PICTURES = 200  # more would make a page that no browser opens
 MAX_CLASSES = 20  # that are named
 MAX_FILTER_VALUES = 20  # of an axis; a longer list of boxes would hide the table
 SIGNATURES = ("data", "training", "evaluation")
-Row = Mapping[str, Any]
 
 
 def to_html(report: Report, refresh_s: int = 0) -> str:
@@ -41,7 +39,7 @@ def to_html(report: Report, refresh_s: int = 0) -> str:
 
     refresh_s: after how many seconds it loads itself again; 0 is never.
     """
-    tables, rows = report.tables, frame_rows(report.frame)
+    tables, rows = report.tables, cell_rows(report.frame)
     pictures = _gallery(report, rows, report.pictures, partial(_score_caption, decimals=_decimals(tables)))
     curves, varying, titles = _curves(report), _varying_parameters(report), _metric_titles(report)
     denoising = _gallery(report, rows, report.denoising, lambda row: "")[:MAX_PICTURES]
@@ -135,7 +133,7 @@ def _curves(report: Report) -> dict[str, str]:
 
 
 def _cell(
-    report: Report, row: Row, number: int, curves: list[str], varying: list[str], titles: Mapping[str, str]
+    report: Report, row: CellRow, number: int, curves: list[str], varying: list[str], titles: Mapping[str, str]
 ) -> dict[str, Any]:
     """What the panel of a cell shows.
 
@@ -151,7 +149,7 @@ def _cell(
         "depends": [(key, str(row[key])) for key in SIGNATURES if key in row],
         "curve": curves.index(training) if training in curves else -1,
         "link": report.links.get(str(row["cell"]), ""),
-        "notes": [note for note in str(row.get("notes") or "").split("; ") if note and note != "nan"],
+        "notes": list(filter(None, str(row.get("notes") or "").split("; "))),
         "commands": [
             ("Reproduce it", shlex.join(["edm-sweep", "run", sweep, "--only", name])),
             ("Show what it depends on", shlex.join(["edm-sweep", "why", f"{sweep}:{name}"])),
@@ -168,13 +166,13 @@ def _command_names(report: Report, cell: str) -> tuple[str, str]:
     return report.layout.title, cell
 
 
-def _status(report: Report, row: Row) -> str:
+def _status(report: Report, row: CellRow) -> str:
     return report.states.get(str(row["cell"]), str(row["status"])) if row["status"] == "missing" else str(row["status"])
 
 
-def _scores(row: Row, titles: Mapping[str, str]) -> list[tuple[str, str]]:
+def _scores(row: CellRow, titles: Mapping[str, str]) -> list[tuple[str, str]]:
     """All scores of a cell with their intervals."""
-    return [(title, _score(row, name, None)) for name, title in titles.items() if _is_number(row[name])]
+    return [(title, _score(row, name, None)) for name, title in titles.items() if row[name] is not None]
 
 
 def _metric_titles(report: Report) -> dict[str, str]:
@@ -183,9 +181,9 @@ def _metric_titles(report: Report) -> dict[str, str]:
     return {name: title for name, title in titles.items() if title != name}
 
 
-def _score(row: Row, metric: str, decimals: int | None) -> str:
+def _score(row: CellRow, metric: str, decimals: int | None) -> str:
     value, error = float(row[metric]), row.get(f"{metric}_se")
-    sample = Sample((0,), (str(row["cell"]),), (value,), (float(error) if _is_number(error) else math.nan,))
+    sample = Sample((0,), (str(row["cell"]),), (value,), (math.nan if error is None else float(error),))
     return shown(metric, value, sample.margin, decimals=decimals)
 
 
@@ -218,7 +216,7 @@ def _some_classes(classes: Sequence[str]) -> str:
 
 
 def _gallery(
-    report: Report, rows: Sequence[Row], pictures: Mapping[str, Path], caption: Callable[[Row], str]
+    report: Report, rows: Sequence[CellRow], pictures: Mapping[str, Path], caption: Callable[[CellRow], str]
 ) -> list[dict[str, Any]]:
     """The picture and caption of every cell that has one."""
     cells: list[dict[str, Any]] = []
@@ -265,18 +263,14 @@ def _decimals(tables: list[ResultTable]) -> dict[str, int]:
     return {metric: coarsest(column).decimals for metric, column in reversed(columns)}
 
 
-def _score_caption(row: Row, decimals: Mapping[str, int]) -> str:
+def _score_caption(row: CellRow, decimals: Mapping[str, int]) -> str:
     """The most important score of a cell with its interval."""
-    metric = next((name for name in FIRST_METRICS if _is_number(row.get(name))), None)
+    metric = next((name for name in FIRST_METRICS if row.get(name) is not None), None)
     return f"{title_of(metric)}: {_score(row, metric, decimals.get(metric))}" if metric is not None else ""
 
 
-def _distance_caption(row: Row) -> str:
+def _distance_caption(row: CellRow) -> str:
     """How much closer a cell's images are to training images than to test images."""
     metrics = {space: f"nn_ratio_{space}" for space in ("pixels", "features")}
-    parts = [f"{shown(name, row[name])} in {space}" for space, name in metrics.items() if _is_number(row.get(name))]
+    parts = [f"{shown(name, row[name])} in {space}" for space, name in metrics.items() if row.get(name) is not None]
     return f"distance ratio {', '.join(parts)}" if parts else ""
-
-
-def _is_number(value: object) -> TypeGuard[float]:
-    return isinstance(value, float) and not math.isnan(value)

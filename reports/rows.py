@@ -9,14 +9,14 @@ import pandas as pd
 CellRow = dict[str, Any]  # of a frame, by the names of its columns
 
 
-def frame_rows(frame: pd.DataFrame) -> list[CellRow]:
-    """Return the rows of a frame, in a tenth of the time that DataFrame.to_dict takes."""
-    return _rows(frame, [frame.iloc[:, position].tolist() for position in range(frame.shape[1])])
-
-
 def cell_rows(frame: pd.DataFrame) -> list[CellRow]:
-    """Return the rows of a frame, with None for what is missing."""
-    return _rows(frame, [_known(frame.iloc[:, position]) for position in range(frame.shape[1])])
+    """Return the rows of a frame, with None for what is missing.
+
+    It takes a tenth of the time of DataFrame.to_dict.
+    """
+    names = list(map(str, frame.columns))
+    columns = [_known(frame.iloc[:, position]) for position in range(frame.shape[1])]
+    return [dict(zip(names, values, strict=True)) for values in zip(*columns, strict=True)]
 
 
 def _known(column: pd.Series) -> list[Any]:
@@ -24,8 +24,3 @@ def _known(column: pd.Series) -> list[Any]:
     if not column.hasnans:
         return values
     return [value if known else None for value, known in zip(values, column.notna().tolist(), strict=True)]
-
-
-def _rows(frame: pd.DataFrame, columns: list[list[Any]]) -> list[CellRow]:
-    names = list(map(str, frame.columns))
-    return [dict(zip(names, values, strict=True)) for values in zip(*columns, strict=True)]

@@ -179,9 +179,7 @@ def _z_test(a: Sample, b: Sample, paired: PairedErrors | None) -> DifferenceTest
 
 
 def _paired_t_test(a: Sample, b: Sample, seeds: Sequence[int]) -> DifferenceTest | None:
-    left = np.array([a.values[a.seeds.index(seed)] for seed in seeds])
-    right = np.array([b.values[b.seeds.index(seed)] for seed in seeds])
-    differences = left - right
+    differences = np.subtract(a.of_seeds(seeds).values, b.of_seeds(seeds).values)
     value, spread = float(differences.mean()), float(differences.std(ddof=1))
     if is_rounding(spread, (*a.values, *b.values)):
         return None
@@ -212,18 +210,18 @@ def t_margin(error: float, freedom: float) -> float:
     return float(stdtrit(freedom, 1 - LEVEL / 2)) * error
 
 
-def holm(p_values: Sequence[float], level: float = LEVEL) -> list[bool]:
-    """Return which null hypotheses to reject, with a probability `level` of any false rejection (Holm 1979)."""
+def holm(p_values: Sequence[float]) -> list[bool]:
+    """Return which null hypotheses to reject, with a probability LEVEL of any false rejection (Holm 1979)."""
     rejected = [False] * len(p_values)
     order = sorted(range(len(p_values)), key=p_values.__getitem__)
     for rank, i in enumerate(order):
-        if p_values[i] > level / (len(p_values) - rank):
+        if p_values[i] > LEVEL / (len(p_values) - rank):
             break
         rejected[i] = True
     return rejected
 
 
-def marks(columns: Sequence[ScoreColumn], level: float = LEVEL) -> list[list[Mark]]:
+def marks(columns: Sequence[ScoreColumn]) -> list[list[Mark]]:
     """Return a mark for every entry of every column of one table.
 
     "best": significantly better than every other entry of its column. "tied": if a column has no such winner, its best
@@ -239,7 +237,7 @@ def marks(columns: Sequence[ScoreColumn], level: float = LEVEL) -> list[list[Mar
         if sample.values and i != best
     }
     valid = {place: test for place, test in tests.items() if test is not None}
-    rejected = dict(zip(valid, holm([test.p for test in valid.values()], level), strict=True))
+    rejected = dict(zip(valid, holm([test.p for test in valid.values()]), strict=True))
     worse = {place for place in rejected if rejected[place] and _favours_best(valid[place], columns[place[0]])}
     return [_column_marks(c, column, bests[c], worse) for c, column in enumerate(columns)]
 

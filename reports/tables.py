@@ -252,7 +252,7 @@ class TableMaker:
             is_first = metric == self.spec.metrics[0]
             parts = zip(self.rows, scores, marks_of, strict=True)
             entries = [
-                entry_of(self.cells.get((row, column), []), sample, mark, metric, self.states, is_first=is_first)
+                entry_of(self._cells(row, column), sample, mark, metric, self.states, is_first=is_first)
                 for row, sample, mark in parts
             ]
             made.append((column, (self._head(metric, column), round_column(entries))))

@@ -13,10 +13,9 @@ from dataclasses import replace
 from rich.console import Group
 from rich.text import Text
 
-from reports.entries import NO_NUMBER, TableEntry
+from reports.entries import NO_NUMBER, TIED_MARK, TableEntry
 from reports.grid import GAP, BreakLevel, Grid, GridCell, GridColumn, wrap
 from reports.heads import ColumnHead
-from reports.render import TIED_MARK
 from reports.tables import ResultTable
 
 BEST_MARK = "*"  # visible without colours, too

@@ -76,10 +76,10 @@ def new_state(
     return TrainState(config.prepared(shape), config, SIGMA_DATA, seed, device, chosen)
 
 
-def model_of(shape: NetworkConfig, device: torch.device, seed: int = 0) -> Denoiser:
+def model_of(shape: NetworkConfig, device: torch.device) -> Denoiser:
     """Return a network with random weights, ready to sample; equal on every device."""
     model = Denoiser(shape, SIGMA_DATA)
-    initialise(model, torch.Generator().manual_seed(seed), shape.init)
+    initialise(model, torch.Generator().manual_seed(0), shape.init)
     return on_device(model, device).eval().requires_grad_(False)
 
 

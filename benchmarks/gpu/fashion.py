@@ -13,7 +13,7 @@ from edm.config import DataConfig, Split
 from edm.data.catalogue import CATALOGUE, split_indices
 from edm.data.dataset import Dataset, to_unit
 from edm.data.fashion_mnist import PADDING
-from edm.data.readers import read_idx
+from edm.data.readers import idx_bytes, read_idx
 
 SIDE, CLASSES = 28, 10
 KNOWN = CATALOGUE["fashion_mnist"]
@@ -85,5 +85,4 @@ def write_made_up(folder: Path) -> None:
         for image, label in zip(images, labels, strict=True):
             image[8:20, 8 : 10 + label] += 150
         for name, values in zip(names(part), (images, labels), strict=True):
-            head = struct.pack(f">4B{values.ndim}I", 0, 0, 8, values.ndim, *values.shape)
-            (folder / name).write_bytes(head + values.tobytes())
+            (folder / name).write_bytes(idx_bytes(values))

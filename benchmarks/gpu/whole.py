@@ -30,8 +30,8 @@ SHARED = ("data", "classifiers")  # folders of the first store that the second o
 COMMAND = [sys.executable, "-c", "from experiments.cli.main import main; main()", "run"]
 STOPS = ((signal.SIGINT, "trainings"), (signal.SIGKILL, "trainings"), (signal.SIGKILL, "evaluations"))
 POLL_S = 0.05
-# of a score of one training from another of the same seed: a GPU adds in no fixed order, and trainings drift apart
 MEASURED = ("training_s", "gpu_hours")  # columns of a table that say how fast a machine was
+# of a score of one training from another of the same seed: a GPU adds in no fixed order, and trainings drift apart
 DRIFT = 0.25
 
 

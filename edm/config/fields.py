@@ -44,25 +44,24 @@ def require_seed(value: int, field: str) -> None:
     require(0 <= value <= MAX_SEED, field, f"{value!r} is not a seed; give a whole number from 0 to {MAX_SEED}")
 
 
-def added_field(default: Value, column: bool = True) -> Value:
+def added_field(default: Value, column: bool = True, key: str | None = None) -> Value:
     """Declare a field that a later release added.
 
     It enters a signature only where its value is not `default`, so that signatures from before it existed still hold.
     column: whether every table of results has it, or only those in which a cell has another value than `default`, so
-    that tables from before it existed stay as they were.
+    that tables from before it existed stay as they were. key: what sweep files call it where Python does not allow that
+    as a name; None: its name.
     """
-    return field(default=default, metadata={"added": True, "column": column})
-
-
-def keyword_field(key: str, default: Value) -> Value:
-    """Declare an added field, without a column, that sweep files call `key`, which Python does not allow as a name."""
-    return field(default=default, metadata={"added": True, "column": False, "key": key})
+    return field(default=default, metadata={"added": True, "column": column, **_called(key)})
 
 
 def display_field(default: Value, column: bool = True, key: str | None = None) -> Value:
     """Declare a field that never enters a signature, because it selects results without changing them.
 
-    column: as of `added_field`. key: what sweep files call it, as of `keyword_field`; None: its name.
+    column, key: as of `added_field`.
     """
-    called = {} if key is None else {"key": key}
-    return field(default=default, metadata={"identity": False, "column": column, **called})
+    return field(default=default, metadata={"identity": False, "column": column, **_called(key)})
+
+
+def _called(key: str | None) -> dict[str, str]:
+    return {} if key is None else {"key": key}

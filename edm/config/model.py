@@ -6,7 +6,7 @@ from dataclasses import dataclass, fields
 from typing import Literal
 
 from edm.config.architectures import SHAPES, Architecture, Precondition, Shape
-from edm.config.fields import FieldError, added_field, keyword_field, require
+from edm.config.fields import FieldError, added_field, require
 from edm.extension import Extension
 
 Attention = Literal["none", "bridge", "levels"]
@@ -183,7 +183,7 @@ class ModelConfig:
     architecture: Architecture | Extension = added_field("study", column=False)
     multipliers: tuple[int, ...] | None = added_field(None, column=False)
     precondition: Precondition = added_field("edm", column=False)
-    source: str | None = keyword_field("from", None)
+    source: str | None = added_field(None, column=False, key="from")
 
     def __post_init__(self) -> None:
         if self.source is not None:

@@ -56,7 +56,8 @@ class GuideConfig:
         given = [name for name, value in derived.items() if value is not None]
         if self.source is not None:
             require(bool(self.source), "from", "is empty; give the path of a trained network")
-            require(not given, "".join(given[:1]), "is decided by the network of guide.from; remove one of the two")
+            if given:
+                raise FieldError(given[0], "is decided by the network of guide.from; remove one of the two")
             return
         require(bool(given), "preset", "is missing: a guide differs from its network in preset, channels, kimg or ema")
         for name in ("channels", "kimg"):

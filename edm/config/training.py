@@ -30,7 +30,7 @@ class TrainingConfig:
     label_dropout: Share of labels that training hides, which trains the unconditional branch that guidance needs. 1
         trains only that branch.
     p_mean: Mean of ln(sigma), where sigma is the noise level of a training image. Only for `lognormal`.
-    p_std: Standard deviation of ln(sigma). Only for `lognormal`.
+    p_std: Standard deviation of ln(sigma). Only for `lognormal`, whose noise levels are clipped to 0.002 and 80.
     optimizer: The optimizer.
     weight_decay: Weight decay. Only for `adamw`.
     warmup_kimg: Thousands of images over which the learning rate rises from 0.
@@ -107,6 +107,8 @@ class TrainingConfig:
         require(self.ema_halflife_kimg >= 0, "ema_halflife_kimg", "give 0 (no average) or more")
         ramp = self.ema_rampup
         require(ramp is None or 0 < ramp < math.inf, "ema_rampup", "give a share above 0, or null for no limit")
+        moves = self.ema_halflife_kimg < math.inf or ramp is not None
+        require(moves, "ema_halflife_kimg", "is infinite without ema_rampup: nothing would be averaged; give one")
         for name in ("label_dropout", "augment"):
             value = getattr(self, name)
             require(0 <= value <= 1, name, f"{value!r} is not a share; give 0 to 1")

@@ -12,12 +12,11 @@ from functools import cache
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
-from numpy.typing import NDArray
 
 from edm.data.errors import DataError, FileProblem, FilesError
 from edm.data.files import HTML, LFS
 from edm.data.notices import DARK, Notice
-from edm.data.readers import size_text
+from edm.data.readers import Bytes, size_text
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -29,8 +28,6 @@ HEIC = (b"ftypheic", b"ftypheix", b"ftypmif1")  # where phones give pictures the
 LARGE_PIXELS = 2**24  # pictures above this are decoded one at a time, as each takes hundreds of megabytes
 
 _one_large_at_a_time = threading.Lock()
-
-Bytes = NDArray[np.uint8]
 
 
 def read_celeba(content: bytes, title: str, resolution: int) -> Bytes:

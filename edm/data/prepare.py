@@ -55,6 +55,9 @@ def prepare(
     with closing(open_pictures(config, origin or Origin.fetching(folder / "sources"), on_progress)) as pictures:
         try:
             found, sigma_data = _write_images(folder, pictures, known, splits["train"], on_progress, threads)
+            if sigma_data == 0:
+                problem = "all pixels of the images in train have one value, of which nothing can be learned"
+                raise DataError(f"{config.path or config.name}: {problem}; give other images")
             np.save(folder / LABELS, pictures.labels)
             (folder / SPLIT_INDICES).write_text(json.dumps(splits))
         except (OSError, DataError) as error:

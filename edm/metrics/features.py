@@ -24,7 +24,6 @@ from edm.metrics.weights import (
     INCEPTION_WEIGHTS,
     PUBLISHED,
     MissingPackageError,
-    OnFetched,
     Weights,
     find_weights,
 )
@@ -239,25 +238,16 @@ def required_weights(name: Features) -> Weights | None:
     return PUBLISHED.get(name)
 
 
-def _ignore_progress(_done: int, _total: int) -> None:
-    """Do nothing with the progress of a download."""
-
-
-def load_inception(
-    device: torch.device,
-    resize: Resize = "pytorch-fid",
-    given: Path | None = None,
-    on_progress: OnFetched = _ignore_progress,
-) -> Inception:
+def load_inception(device: torch.device, resize: Resize = "pytorch-fid", given: Path | None = None) -> Inception:
     """Load the published network onto `device`; its weights are found as by `find_weights`, whose errors it raises."""
-    path = find_weights(INCEPTION_WEIGHTS, given, on_progress)
+    path = find_weights(INCEPTION_WEIGHTS, given)
     return Inception(torch.load(path, map_location="cpu", weights_only=True), device, resize)
 
 
-def load_dinov2(device: torch.device, given: Path | None = None, on_progress: OnFetched = _ignore_progress) -> Dinov2:
+def load_dinov2(device: torch.device, given: Path | None = None) -> Dinov2:
     """Load the published network onto `device`; its weights are found as by `find_weights`, whose errors it raises."""
     _timm()  # before 1.2 GB are downloaded
-    path = find_weights(DINOV2_WEIGHTS, given, on_progress)
+    path = find_weights(DINOV2_WEIGHTS, given)
     return Dinov2(torch.load(path, map_location="cpu", weights_only=True), device)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -11,15 +11,14 @@ from torch import Tensor
 
 from edm.config import Extension
 from edm.metrics.features import fingerprint
-from edm.registry import Registry, bound
+from edm.registry import Registration, Registry
 
 OwnMetric = Callable[[Tensor, Tensor], Any]  # (features of drawn images, of real ones) -> value, or one for each image
-SHIPPED: Mapping[str, OwnMetric] = {}  # those of this package share passes over the features, in the caller
-OWN_METRICS = Registry(SHIPPED, bound)
-
 ComputeFeatures = Callable[[Tensor], Tensor]  # uint8 images -> one row for each image
-BUILT_IN: Mapping[str, ComputeFeatures] = {}  # this package's are networks with weights (edm/metrics/features.py)
-OWN_FEATURES = Registry(BUILT_IN, bound)
+
+# of extensions alone: this package's metrics share passes over the features, and its spaces are networks with weights
+OWN_METRICS = Registry[OwnMetric]({}, Registration.bound)
+OWN_FEATURES = Registry[ComputeFeatures]({}, Registration.bound)
 
 
 class OwnFeatures:

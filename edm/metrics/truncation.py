@@ -27,7 +27,6 @@ def exact_images(
     sampling: SamplingConfig,
     guide: Denoiser | None = None,
     on_progress: OnImages = lambda _done, _total: None,
-    batch_size: int = EXACT_IMAGES,
 ) -> Float64[Tensor, "n c h w"]:
     """Return the first EXACT_IMAGES images of the stream as the exact solution has them: drawn by `sampling.exact()`.
 
@@ -48,7 +47,7 @@ def exact_images(
         )
         raise FieldError("sampler", noisy)
     with full_precision():  # TF32, torch's default for convolutions on a GPU, would be the largest of all errors
-        return final_images(model, sampling.exact(), guide, on_progress, batch_size)
+        return final_images(model, sampling.exact(), guide, on_progress)
 
 
 def final_images(

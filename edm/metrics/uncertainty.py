@@ -19,6 +19,8 @@ from statistics import NormalDist
 from jaxtyping import Float, Float64, Int64
 from torch import Tensor
 
+LEVEL = 0.95  # of intervals
+
 
 def within_classes(influences: Float[Tensor, " n"], labels: Int64[Tensor, " n"]) -> Float64[Tensor, " n"]:
     """Subtract class means from influences, scaled so that `standard_error` is that of a stratified sample.
@@ -41,9 +43,7 @@ def standard_error(influences: Float[Tensor, " n"]) -> float:
     return float((influences.double().var() / len(influences)).sqrt())
 
 
-def interval(value: float, error: float, level: float = 0.95) -> tuple[float, float]:
-    """Return the normal interval around a value with standard error `error`; raises ValueError for a wrong level."""
-    if not 0 < level < 1:
-        raise ValueError(f"the level of an interval lies between 0 and 1, and is {level}; write 0.95 for 95%")
-    reach = NormalDist().inv_cdf((1 + level) / 2) * error
+def interval(value: float, error: float) -> tuple[float, float]:
+    """Return the normal 95% interval around a value with standard error `error`."""
+    reach = NormalDist().inv_cdf((1 + LEVEL) / 2) * error
     return value - reach, value + reach

@@ -124,12 +124,12 @@ def find_weights(
     return places[0]
 
 
-def require_weights(weights: Weights, given: Path | None = None, timeout_s: float = TIMEOUT_S) -> None:
+def require_weights(weights: Weights, given: Path | None = None) -> None:
     """Raise WeightsError where `find_weights` would, as far as that shows without a download."""
     if verified_weights(weights, given) is not None:
         return
     try:
-        require_reachable(weights.url, timeout_s)
+        require_reachable(weights.url)
     except OSError as error:
         raise MissingWeightsError(weights, _places(weights, given), str(error)) from error
 

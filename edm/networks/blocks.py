@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Literal
 
 import torch
 import torch.nn.functional as F
@@ -13,9 +12,9 @@ from torch import Tensor, nn
 
 from edm.config import Extension, NetworkConfig
 from edm.networks.attention import attend, split_heads
-from edm.networks.conditioning import GroupNorm, doubled
-from edm.networks.layout import num_groups
-from edm.registry import Registration, Registry, bound
+from edm.networks.conditioning import GroupNorm, Resampling, doubled
+from edm.networks.layout import NO_FILTER, Scale, num_groups
+from edm.registry import Registration, Registry
 
 
 class Conditioning(nn.Module):
@@ -78,7 +77,7 @@ class ConditionalGroupNorm(nn.Module):
 
 MakeNorm = Callable[[int, int], nn.Module]  # (channels, cond_channels) -> module of (x, cond)
 OWN_NORMS: dict[str, MakeNorm] = {"batch": ConditionalBatchNorm, "group": ConditionalGroupNorm}
-NORMS = Registry(OWN_NORMS, bound)
+NORMS = Registry(OWN_NORMS, Registration.bound)
 
 
 class ResidualBlock(nn.Module):
@@ -87,12 +86,10 @@ class ResidualBlock(nn.Module):
     scale: halve or double the sides of both branches, as EDM does; None leaves them as they are.
     """
 
-    def __init__(
-        self, inputs: int, outputs: int, config: NetworkConfig, scale: Literal["down", "up"] | None = None
-    ) -> None:
+    def __init__(self, inputs: int, outputs: int, config: NetworkConfig, scale: Scale | None = None) -> None:
         super().__init__()
         norm, cond = NORMS[config.norm], config.cond_channels
-        self.dropout, self.scale = config.dropout, scale
+        self.dropout, self.resampled = config.dropout, Resampling(scale, NO_FILTER)
         self.norm1 = norm(inputs, cond)
         self.conv1 = nn.Conv2d(inputs, outputs, 3, padding=1)
         self.norm2 = norm(outputs, cond)
@@ -101,14 +98,9 @@ class ResidualBlock(nn.Module):
 
     def forward(self, x: Float[Tensor, "b i h w"], cond: Float[Tensor, "b k"]) -> Float[Tensor, "b o u v"]:
         """Return `outputs` channels, at twice or half the resolution if `scale` says so."""
-        h = self.conv1(self._scaled(F.relu(self.norm1(x, cond))))
+        h = self.conv1(self.resampled(F.relu(self.norm1(x, cond))))
         h = F.dropout(F.relu(self.norm2(h, cond)), self.dropout, self.training)
-        return self.skip(self._scaled(x)) + self.conv2(h)
-
-    def _scaled(self, x: Tensor) -> Tensor:
-        if self.scale is None:
-            return x
-        return F.avg_pool2d(x, 2) if self.scale == "down" else doubled(x)
+        return self.skip(self.resampled(x)) + self.conv2(h)
 
 
 class AttentionBlock(nn.Module):

@@ -25,6 +25,13 @@ class OwnWeights(Protocol):
         ...
 
 
+def xavier(module: nn.Conv2d | nn.Linear, generator: torch.Generator) -> None:
+    """Draw the weights of a layer as Glorot and Bengio (2010) do, uniformly; its biases are 0."""
+    nn.init.xavier_uniform_(module.weight, generator=generator)
+    if module.bias is not None:
+        nn.init.zeros_(module.bias)
+
+
 class GroupNorm(nn.GroupNorm):
     """Group norm in float32 whose output has the type of its input: what follows computes in half the bytes on a GPU.
 

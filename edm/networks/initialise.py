@@ -9,7 +9,7 @@ from torch import nn
 
 from edm.config import Initialisation
 from edm.networks.blocks import AttentionBlock, ConditionalBatchNorm, Conditioning, ResidualBlock
-from edm.networks.conditioning import OwnWeights
+from edm.networks.conditioning import OwnWeights, xavier
 from edm.networks.unet import UNet
 
 
@@ -24,7 +24,7 @@ def initialise(network: nn.Module, generator: torch.Generator, scheme: Initialis
         if id(module) in theirs:
             continue
         if isinstance(module, nn.Conv2d | nn.Linear):
-            (_torch_weights if scheme == "torch" else _edm_weights)(module, generator)
+            (_torch_weights if scheme == "torch" else xavier)(module, generator)
         elif isinstance(module, nn.Embedding):
             nn.init.normal_(module.weight, generator=generator)
         elif isinstance(module, Conditioning):
@@ -40,12 +40,6 @@ def _torch_weights(module: nn.Conv2d | nn.Linear, generator: torch.Generator) ->
     if module.bias is not None:
         bound = 1 / math.sqrt(module.weight[0].numel())
         nn.init.uniform_(module.bias, -bound, bound, generator=generator)
-
-
-def _edm_weights(module: nn.Conv2d | nn.Linear, generator: torch.Generator) -> None:
-    nn.init.xavier_uniform_(module.weight, generator=generator)
-    if module.bias is not None:
-        nn.init.zeros_(module.bias)
 
 
 @torch.no_grad()

@@ -18,6 +18,7 @@ from edm.networks.conditioning import (
     PositionalFeatures,
     Resampling,
     one_hot,
+    xavier,
 )
 from edm.networks.layout import NetworkBlock, Style, decoder, encoder, has_shortcut, num_groups, stem_channels, style_of
 
@@ -164,7 +165,7 @@ class SongUNet(nn.Module):
         adm = self.style.adaptive_scale
         for module in self.modules():
             if isinstance(module, nn.Conv2d | nn.Linear):
-                (_kaiming if adm else _xavier)(module, generator)
+                (_kaiming if adm else xavier)(module, generator)
             elif isinstance(module, FourierFeatures):
                 nn.init.normal_(module.frequencies, std=FOURIER_SCALE, generator=generator)
         for last in self._last_layers():
@@ -190,12 +191,6 @@ class SongUNet(nn.Module):
         blocks = [module for module in self.modules() if isinstance(module, ModulatedBlock)]
         attentions = [module for module in self.modules() if isinstance(module, Attention)]
         return [*(block.conv1 for block in blocks), *(each.proj for each in attentions), self.conv_out]
-
-
-def _xavier(module: nn.Conv2d | nn.Linear, generator: torch.Generator) -> None:
-    nn.init.xavier_uniform_(module.weight, generator=generator)
-    if module.bias is not None:
-        nn.init.zeros_(module.bias)
 
 
 def _kaiming(module: nn.Conv2d | nn.Linear, generator: torch.Generator) -> None:

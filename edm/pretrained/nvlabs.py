@@ -104,10 +104,8 @@ def _kind(class_name: str, given: dict[str, Any]) -> tuple[Architecture, dict[st
     """Return an architecture, the defaults of its class, and the options that belong to it."""
     if class_name == "Precond":
         return "edm2", EDM2, EDM2
-    if (
-        given.get("model_type", "SongUNet" if class_name in ("VPPrecond", "VEPrecond") else "DhariwalUNet")
-        != "SongUNet"
-    ):
+    by_default = "SongUNet" if class_name in ("VPPrecond", "VEPrecond") else "DhariwalUNet"
+    if given.get("model_type", by_default) != "SongUNet":
         return "adm", ADM, ADM
     fourier = given.get("embedding_type") == "fourier"
     return ("ncsnpp", SONG, SONG | NCSNPP) if fourier else ("ddpmpp", SONG, SONG)

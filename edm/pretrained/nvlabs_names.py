@@ -26,12 +26,13 @@ EDM2_BLOCK = (
     ("attn_proj.weight", "attention.proj.weight"),
 )
 SONG_ENDS = (
-    ("map_noise.freqs", "embedding.noise.frequencies"),
-    ("map_label.weight", "embedding.label.weight"),
-    ("map_label.bias", "embedding.label.bias"),
-    ("map_augment.weight", "embedding.augment.weight"),
-    *((f"map_layer{i}.{part}", f"embedding.linear{i}.{part}") for i in (0, 1) for part in ("weight", "bias")),
-)
+    ("model.map_noise.freqs", "network.embedding.noise.frequencies"),
+    ("model.map_label.weight", "network.embedding.label.weight"),
+    ("model.map_label.bias", "network.embedding.label.bias"),
+    ("model.map_augment.weight", "network.embedding.augment.weight"),
+    *((f"model.map_layer{i}.{part}", f"network.embedding.linear{i}.{part}")
+      for i in (0, 1) for part in ("weight", "bias")),
+)  # fmt: skip
 EDM2_ENDS = (
     ("unet.emb_fourier.freqs", "network.fourier.frequencies"),
     ("unet.emb_fourier.phases", "network.fourier.phases"),
@@ -65,11 +66,8 @@ def _names(config: NetworkConfig) -> Iterator[tuple[str, str, int]]:
     """Yield each tensor's name in theirs and in ours; heads: of a tensor of queries, keys and values, else 0."""
     edm2 = config.architecture == "edm2"
     prefix = "unet" if edm2 else "model"
-    for their_name, name in EDM2_ENDS:
-        if edm2:
-            yield their_name, name, 0
-    for their_name, name in () if edm2 else SONG_ENDS:
-        yield f"model.{their_name}", f"network.{name}", 0
+    for their_name, name in EDM2_ENDS if edm2 else SONG_ENDS:
+        yield their_name, name, 0
     for part in ("weight", "bias"):
         yield f"{prefix}.enc.{config.resolution}x{config.resolution}_conv.{part}", f"network.conv_in.{part}", 0
         for their_name, name in _last_layers(config):

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from edm.checksums import sha256_of
 from edm.config import Architecture
-from edm.download import TIMEOUT_S, OnFetched, Published, download, size_of
+from edm.download import OnFetched, Published, download, size_of
 from edm.pretrained.errors import PretrainedError
 from edm.temporary import create_beside
 
@@ -64,7 +64,6 @@ def fetched(
     network: PublishedNetwork,
     folder: Path,
     on_progress: OnFetched = lambda _done, _total: None,
-    timeout_s: float = TIMEOUT_S,
 ) -> Path:
     """Return the file of a network in `folder`, downloaded first if it is not there.
 
@@ -74,8 +73,8 @@ def fetched(
     path = network.place(folder)
     if not path.is_file():
         try:
-            file = Published(network.url, size_of(network.url, timeout_s), network.sha256, "sha256")
-            download(file, path, on_progress, timeout_s=timeout_s)
+            file = Published(network.url, size_of(network.url), network.sha256, "sha256")
+            download(file, path, on_progress)
         except OSError as error:
             raise PretrainedError(
                 f"{network.name}: could not be downloaded from {network.url} ({error}); put the file at {path}"

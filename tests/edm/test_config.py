@@ -48,6 +48,12 @@ REFUSED = [  # configuration, the field that is wrong, fields given, what the me
     (TrainingConfig, "ema_rampup", {"ema_rampup": 0.0}, "give a share above 0, or null for no limit"),
     (TrainingConfig, "ema_halflife_kimg", {"ema_halflife_kimg": -1.0}, "give 0 (no average) or more"),
     (TrainingConfig, "ema_halflife_kimg", {"ema_halflife_kimg": math.nan}, "give 0 (no average) or more"),
+    (
+        TrainingConfig,
+        "ema_halflife_kimg",
+        {"ema_halflife_kimg": math.inf, "ema_rampup": None},
+        "infinite without ema_rampup",
+    ),
     (TrainingConfig, "label_dropout", {"label_dropout": 1.01}, "give 0 to 1"),
     (TrainingConfig, "label_dropout", {"label_dropout": -0.2}, "-0.2 is not a share"),
     (SamplingConfig, "steps", {"steps": 0}, "give a positive number"),

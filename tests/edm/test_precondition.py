@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from edm.config import NetworkConfig
-from edm.loss import denoising_loss
+from edm.loss import denoising_loss, edm_weight
 from edm.precondition import Denoiser, Scalings
 
 NETWORK = NetworkConfig(
@@ -46,7 +46,7 @@ def test_c_skip_amplifies_errors_of_the_network_least(sigma_data, nudge):
 @data_deviations
 def test_weight_undoes_the_output_scaling(sigma_data):
     s = Scalings.of(LEVELS, sigma_data)
-    torch.testing.assert_close(s.weight, 1 / s.c_out**2, rtol=1e-12, atol=0)
+    torch.testing.assert_close(edm_weight(LEVELS, sigma_data), 1 / s.c_out**2, rtol=1e-12, atol=0)
 
 
 def test_noise_conditioning_is_a_quarter_of_the_logarithm():
@@ -55,8 +55,9 @@ def test_noise_conditioning_is_a_quarter_of_the_logarithm():
 
 
 def test_scalings_at_the_datas_own_deviation():
-    s = Scalings.of(torch.tensor([0.5], dtype=torch.float64), 0.5)
-    found = [float(value) for value in (s.c_skip, s.c_out, s.c_in, s.weight)]
+    level = torch.tensor([0.5], dtype=torch.float64)
+    s = Scalings.of(level, 0.5)
+    found = [float(value) for value in (s.c_skip, s.c_out, s.c_in, edm_weight(level, 0.5))]
     assert found == pytest.approx([0.5, 0.5 / math.sqrt(2), math.sqrt(2), 8.0], rel=1e-12)
 
 

@@ -8,6 +8,8 @@ from typing import get_args
 
 import pytest
 
+from edm.extension import Extension
+from edm.registry import Registration, register
 from edm.schedules import ScheduleName, noise_levels
 
 SCHEDULES = get_args(ScheduleName)
@@ -111,6 +113,22 @@ def test_iddpm_has_only_so_many_levels():
     assert len(noise_levels("iddpm", 991, LOW, HIGH)) == 992
     with pytest.raises(ValueError, match=r"iddpm has 991 levels from 80 to 0.002; give at most as many steps"):
         noise_levels("iddpm", 992, LOW, HIGH)
+
+
+def own(levels):
+    """A schedule of an extension that returns these levels."""
+    register(Registration("schedule", "mine", lambda steps, sigma_min, sigma_max: levels), "code of mine")
+    return Extension("mine", "code of mine")
+
+
+@pytest.mark.parametrize(("levels", "first"), [([100.0, 90.0, 1.0], "100"), ([80.0, 1.0, 0.001], "0.001")])
+def test_levels_of_an_extension_outside_of_the_range_are_refused(levels, first):
+    with pytest.raises(ValueError, match=f"mine returns {first}; return numbers from sigma_max 80 to sigma_min 0.002"):
+        noise_levels(own(levels), 3, LOW, HIGH)
+
+
+def test_levels_of_an_extension_may_leave_the_range_by_rounding():
+    assert noise_levels(own([HIGH * (1 + 1e-12), 1.0, LOW * (1 - 1e-12)]), 3, LOW, HIGH) == [HIGH, 1.0, LOW, 0.0]
 
 
 def test_schedules_and_configurations_import_nothing_heavy():

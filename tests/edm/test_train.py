@@ -11,14 +11,15 @@ import torch.nn.functional as F
 from sklearn.datasets import load_digits
 from torch import nn
 
-from edm.batch_norm import STATISTICS_BATCHES, recompute_statistics
+from edm.batch_norm import STATISTICS_BATCHES, StatisticsBackup, recompute_statistics
 from edm.batches import Batches, TrainingSet
-from edm.config import AUGMENT_LABELS, ModelConfig, TrainingConfig
+from edm.config import AUGMENT_LABELS, Extension, ModelConfig, TrainingConfig
 from edm.ema import Ema, PowerEma
 from edm.files import load_model, load_tensors, save_model, save_tensors
 from edm.kernels import available
 from edm.noise import Stream, permutation, uniforms
 from edm.precondition import Denoiser, Scalings
+from edm.registry import Registration, register
 from edm.train import Computing, TrainState, averaged_model, train
 from edm.validation import total_loss, validation_losses
 from tests.edm.small import NETWORK
@@ -130,6 +131,34 @@ def test_saved_state_is_not_shared_with_the_training_that_goes_on(tmp_path):
     saved = {name: value.clone() for name, value in load_tensors(tmp_path / "state.safetensors").items()}
     next(steps)
     assert_same_tensors(load_tensors(tmp_path / "state.safetensors"), saved)
+
+
+class WithNumbers(torch.optim.Optimizer):
+    """Gradient descent that keeps Python's numbers in its state, as optimizers of earlier releases of torch do."""
+
+    def __init__(self, parameters, lr):
+        super().__init__(parameters, {"lr": lr})
+
+    @torch.no_grad()
+    def step(self):
+        for group in self.param_groups:
+            for parameter in group["params"]:
+                state = self.state[parameter]
+                state["step"], state["share"] = state.get("step", 0) + 1, state.get("share", 0.1) * 0.999
+                parameter.sub_(parameter.grad * (group["lr"] * state["share"] / (1 - 0.9 ** state["step"])))
+
+
+def test_interrupted_is_uninterrupted_with_numbers_in_an_optimizer():
+    register(Registration("optimizer", "numbers", WithNumbers), "code of numbers")
+    config = dataclasses.replace(CONFIG, optimizer=Extension("numbers", "code of numbers"), lr=0.1)
+    data, state, resumed = tiny_data(), new_state(config), new_state(config)
+    steps = train(state, data)
+    list(itertools.islice(steps, 7))
+    resumed.load({name: value.clone() for name, value in state.tensors().items()})
+    for _ in (*steps, *train(resumed, data)):
+        pass
+    assert_same_tensors(resumed.tensors(), state.tensors())
+    assert type(resumed.optimizer.state_dict()["state"][0]["step"]) is int
 
 
 def test_training_depends_on_its_seed_alone(uninterrupted):
@@ -272,6 +301,43 @@ def test_averaged_model_has_batch_norm_statistics_of_its_own():
     assert not any(module.training for module in model.modules())
     assert all(torch.equal(a, b) for a, b in zip(weights, model.parameters(), strict=True))
     assert torch.equal(state.denoiser.network.down[0][0].norm1.norm.running_mean, raw_statistics)
+
+
+class WithStatistics(nn.Module):
+    """A network as extensions have them: with a batch norm of vectors, and with statistics of its own."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv, self.norm = nn.Conv2d(1, 1, 3, padding=1), nn.BatchNorm1d(1)
+        self.register_buffer("size", torch.zeros(()))
+
+    def forward(self, x, c_noise, label=None, augment_labels=None):
+        if self.training:
+            self.size.lerp_(x.detach().abs().mean(), 0.5)
+        return self.conv(x) * self.size + self.norm(c_noise[:, None])[:, :, None, None]
+
+
+def test_averaged_model_has_the_statistics_of_an_extensions_network():
+    register(Registration("network", "own", lambda channels, side, classes: WithStatistics()), "code of own")
+    network = ModelConfig(architecture=Extension("own", "code of own")).network(1, 8, 0)
+    state, data = TrainState(network, CONFIG, 0.5, 0, CPU), tiny_data()
+    list(itertools.islice(train(state, data), 7))
+    size = state.denoiser.network.size.clone()
+    model = averaged_model(state, data)
+    assert size > 0 and model.network.size == size
+
+    batches = Batches(data, CONFIG, 0, 0)
+    c_noise = torch.stack([batches[step].sigma.log() / 4 for step in range(7, 7 + STATISTICS_BATCHES)])
+    torch.testing.assert_close(model.network.norm.running_mean, c_noise.mean(dim=1).mean()[None])
+    torch.testing.assert_close(model.network.norm.running_var, c_noise.var(dim=1).mean()[None])
+
+
+def test_a_failed_step_leaves_the_statistics_of_an_extensions_network():
+    module = WithStatistics()
+    with pytest.raises(RuntimeError, match="out of memory"), StatisticsBackup(module).restored_on_error():
+        module(torch.ones(2, 1, 8, 8), torch.ones(2))
+        raise RuntimeError("out of memory")
+    assert module.size == 0 and module.norm.num_batches_tracked == 0
 
 
 def test_averaging_midway_changes_nothing_later():

@@ -313,3 +313,9 @@ def samplers() -> pd.DataFrame:
         rows.append({**base, "cell": f"{sampler}{steps}/{seed}", "seed": seed, "sampling.sampler": sampler,
                      "sampling.steps": steps, "nfe": steps * order, "truncation_rms": error})  # fmt: skip
     return pd.DataFrame(rows)
+
+
+def restored(value: str) -> str:
+    """The text that a cell of a CSV file was written from."""
+    begins_like_a_formula = value.lstrip("'").startswith(("=", "+", "-", "@", "\t", "\r"))
+    return value.removeprefix("'") if begins_like_a_formula else value

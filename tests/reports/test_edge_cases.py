@@ -17,14 +17,13 @@ import pandas as pd
 import pytest
 from rich.console import Console
 
-from reports.csv_cells import restored
 from reports.figures import all_charts
 from reports.folder import write_report
 from reports.formats import FORMATS
 from reports.plots import write_figures
 from reports.report import Report
 from reports.terminal import to_rich
-from tests.reports.frames import HOSTILE, LAYOUT, frame, full, report, unfinished, with_errors
+from tests.reports.frames import HOSTILE, LAYOUT, frame, full, report, restored, unfinished, with_errors
 
 PDFLATEX = shutil.which("pdflatex")
 SPECIAL = ["[0] --x", "*a* ~~b~~", '"q" `c` #1 -- $5', "é\nü 漢"]  # further names that a format might read as its own

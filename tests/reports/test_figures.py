@@ -1,6 +1,7 @@
 """Charts of a report, on the page and as files for a paper."""
 
 import itertools
+import math
 import re
 from dataclasses import replace
 from pathlib import Path
@@ -12,7 +13,7 @@ from matplotlib.figure import Figure
 
 import reports
 from reports.charts import COLOURS, NUM_COLOURS, Axis, Chart, ChartPoint, Series, tick_label, ticks
-from reports.figures import all_charts, score_chart
+from reports.figures import all_charts, loss_charts, score_chart
 from reports.folder import write_report
 from reports.layout import Layout
 from reports.plots import write_figures
@@ -222,6 +223,32 @@ def test_loss_by_noise_level_and_curves() -> None:
     assert [(p.x, p.y) for p in found["loss-by-noise"].series[0].points] == [(0.1, 0.6), (1.0, 0.3)]
     faint, solid = found["loss"].series
     assert faint.is_faint and [p.y for p in solid.points] == [0.4]
+
+
+def curves_of(*losses: float) -> Report:
+    steps = range(len(losses))
+    curves = pd.DataFrame({"training": "a", "kimg": [float(i) for i in steps], "loss": losses, "val_loss": math.nan})
+    return Report((LAYOUT,), frame(), curves, {}, {})
+
+
+def test_losses_below_zero_are_drawn_on_an_even_axis() -> None:
+    """A learned uncertainty is about the logarithm of a loss; a logarithmic axis would end where it falls below 0."""
+    (chart,) = loss_charts(curves_of(0.5, -0.4, -0.6))
+    assert not chart.y.is_log and [p.y > 0 for p in chart.series[0].points] == [True, True, False]
+    assert to_svg(chart)
+    (chart,) = loss_charts(curves_of(1.5, 0.2, 0.1))
+    assert chart.y.is_log
+
+
+@pytest.mark.parametrize("losses", [[math.nan], [math.inf, math.inf]])
+def test_losses_without_a_number_make_no_chart(losses: list[float]) -> None:
+    assert not list(loss_charts(curves_of(*losses)))
+
+
+def test_an_infinite_loss_is_left_out() -> None:
+    levels = pd.DataFrame({"training": "a", "sigma": [0.1, 1.0], "val_loss": [0.5, math.inf]})
+    (chart,) = loss_charts(Report((LAYOUT,), frame(), NO_CURVES, {}, {}, levels=levels))
+    assert [(p.x, p.y) for p in chart.series[0].points] == [(0.1, 0.5)]
 
 
 @pytest.mark.parametrize("is_log", [False, True])

@@ -10,9 +10,9 @@ from reports.entries import TableEntry
 from reports.folder import write_report
 from reports.latex import to_latex
 from reports.layout import Layout
+from reports.markdown import to_markdown
 from reports.metrics import METRICS
 from reports.notes import reading_notes, state_line
-from reports.render import to_markdown
 from reports.tables import ResultTable, result_tables
 from reports.values import show_value
 from tests.reports.frames import LAYOUT, errors_of, frame, full, page_of, report, with_errors

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from edm.config import SamplingConfig, TrainingConfig
 from edm.data.dataset import to_unit
+from edm.loss import edm_weight
 from edm.noise import Stream, normals, training_sigmas
 from edm.samplers import Method, euler, heun, integrate
 from edm.scalings import Scalings
@@ -114,9 +115,11 @@ MEASURED_AT = np.geomspace(0.002, 80, 13)
 
 def preconditioning(images: Tensor, sigma_data: float) -> Arrays:
     """Return the coefficients over SIGMAS, and variances measured on images (uint8) of what the network gets and is asked for."""
-    scalings = Scalings.of(torch.from_numpy(SIGMAS), sigma_data)
+    sigmas = torch.from_numpy(SIGMAS)
+    scalings = Scalings.of(sigmas, sigma_data)
     data: Arrays = {"sigma": SIGMAS, "sigma_data": np.array([sigma_data]), "measured_at": MEASURED_AT}
-    data |= {name: getattr(scalings, name).numpy() for name in ("c_skip", "c_out", "c_in", "weight")}
+    data |= {name: getattr(scalings, name).numpy() for name in ("c_skip", "c_out", "c_in")}
+    data["weight"] = edm_weight(sigmas, sigma_data).numpy()
     parts = [inputs_and_targets(images, sigma_data, float(sigma)) for sigma in MEASURED_AT]
     data["input_variance"] = np.array([float(inputs.var()) for inputs, _ in parts])
     data["target_variance"] = np.array([float(targets.var()) for _, targets in parts])

@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from sklearn.datasets import load_digits
 
 from edm.config import SPLITS, DataConfig
@@ -23,7 +24,7 @@ from edm.data.decoded import CONTENT, JOURNAL, Chunk, Decoded
 from edm.data.loaders import ArrayPictures
 from edm.data.prepare import FILES, PARTS, DataError, in_order, prepare
 from edm.data.sources import Origin
-from tests.datafiles import image_tree, tiny_celeba, tiny_cifar10, tiny_fashion_mnist, zipped
+from tests.datafiles import encoded, image_tree, tiny_celeba, tiny_cifar10, tiny_fashion_mnist, zipped
 
 SIZES = {"train": 1197, "val": 300, "test": 300}
 PUBLISHED = {"fashion_mnist": tiny_fashion_mnist, "cifar10": tiny_cifar10, "celeba": tiny_celeba}
@@ -190,6 +191,18 @@ def test_a_broken_image_leaves_nothing_behind(tmp_path) -> None:
     root = image_tree(tmp_path / "files", *(f"{i}.png" for i in range(30)))
     (root / "7.png").write_bytes(b"no picture")
     with pytest.raises(DataError, match=r"7.png: cannot be decoded \(it is not a picture\)"):
+        prepare(DataConfig("folder", resolution=8, path=str(root)), into(tmp_path, "out"))
+    assert not list((tmp_path / "out").iterdir())
+
+
+def test_images_of_one_value_are_refused(tmp_path) -> None:
+    """Their deviation is 0, which the network's output is scaled by."""
+    root = into(tmp_path, "files")
+    for i in range(30):
+        (root / f"{i}.png").write_bytes(encoded(Image.new("L", (8, 8), 7), "PNG"))
+    with pytest.raises(
+        DataError, match=r"files: all pixels of the images in train have one value.*; give other images"
+    ):
         prepare(DataConfig("folder", resolution=8, path=str(root)), into(tmp_path, "out"))
     assert not list((tmp_path / "out").iterdir())
 

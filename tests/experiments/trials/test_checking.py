@@ -48,6 +48,24 @@ class Network(nn.Module):
 def own(image_channels, resolution, num_classes):
     return Network(image_channels, num_classes)
 """
+NORM = """\
+class Norm(nn.Module):
+    def __init__(self, channels, cond_channels):
+        super().__init__()
+        self.scale = nn.Linear(cond_channels, channels)
+        self.initialise_(None)
+
+    def initialise_(self, generator):
+        nn.init.zeros_(self.scale.weight)
+
+    def forward(self, x, cond):
+        return x * (1 + self.scale(cond)[:, :, None, None])
+
+
+@extend.norm("own")
+def own(channels, cond_channels):
+    return Norm(channels, cond_channels)
+"""
 AUGMENTATION = """\
 @extend.augmentation("own")
 def own(images, normals):
@@ -130,6 +148,7 @@ OWN_OPTIMIZER = "training: {optimizer: own}"
         (NETWORK.replace("num_classes + 1", "num_classes"), OWN_NETWORK, "IndexError"),
         (NETWORK.replace("nn.Embedding(num_classes + 1, 8)", "torch.randn(11, 8).__getitem__"), OWN_NETWORK, "loaded"),
         (NETWORK.replace("self.first(x)", "self.first(x - x.mean())"), OWN_NETWORK, "when the one beside it differs"),
+        (NORM, "model: {norm: own}", "sets scale.weight to 0, which model.init replaces; give the module a method"),
         (AUGMENTATION, "training: {augmentation: own}", "again; take random numbers from normals() alone"),
         (WEIGHTING, "training: {weighting: own}", "returns weights below 0"),
         (LOSS.replace("RANDOM", "torch.tensor(np.random.randn(*images.shape)).float()"), OWN_LOSS, "from a checkpoint"),
@@ -150,6 +169,8 @@ def test_what_cannot_be_repeated_is_found(tmp_path: Path, store: Store, ideas: s
         (RULE.replace("DIM", "dim=(1, 2, 3), keepdim=True"), GUIDED),
         (NETWORK, OWN_NETWORK),
         (NETWORK.replace("self.first(x)", "nn.functional.dropout(self.first(x), training=self.training)"), OWN_NETWORK),
+        (NORM.replace("initialise_", "initialise"), "model: {norm: own}"),
+        (NORM.replace("self.initialise_(None)", "pass"), "model: {norm: own}"),
         (LOSS.replace("RANDOM", "torch.randn_like(images)"), OWN_LOSS),
         (SLOWING.replace("SIZE", "group['step_size']"), OWN_OPTIMIZER),
         (DATASET.replace("():\n", "():\n    random = np.random.default_rng(0)\n"), "data: {name: own}"),

@@ -1,6 +1,6 @@
 """Markdown."""
 
-from reports.render import escape, to_markdown
+from reports.markdown import escape, to_markdown
 from reports.tables import result_tables
 from tests.reports.frames import LAYOUT, frame, with_errors
 
