@@ -52,6 +52,11 @@ def test_defaults_written_out_are_the_same_cell(tmp_path: Path) -> None:
     assert evaluations(plan_of(tmp_path, written)) == evaluations(plan_of(tmp_path))
 
 
+def test_a_baseline_may_stand_beside_extensions(tmp_path: Path) -> None:
+    sweep = load_sweep(write_sweep(tmp_path, SWEEP + "report: {baseline: {sampling.sampler: damped}}\n"))
+    assert sweep.report[0].baseline == {"sampling.sampler": "damped"}
+
+
 def test_set_changes_an_option(tmp_path: Path) -> None:
     path = write_sweep(tmp_path)
     changed = plan_sweep(load_sweep(path, ("sampling.sampler_options.damping=0.5",)))
