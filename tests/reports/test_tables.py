@@ -8,6 +8,7 @@ import pytest
 
 from reports.entries import TableEntry
 from reports.folder import write_report
+from reports.labels import describe_scores
 from reports.latex import to_latex
 from reports.layout import Layout
 from reports.metrics import METRICS
@@ -24,6 +25,11 @@ def texts(table: ResultTable) -> list[list[str]]:
 
 def emphasis(table: ResultTable) -> list[list[str]]:
     return [[entry.mark for entry in entries] for _, entries in table.rows]
+
+
+@pytest.mark.parametrize("path", ["images/birds", "/home/me/birds/"])
+def test_a_label_names_the_folder_of_the_images(path: str) -> None:
+    assert describe_scores(frame().assign(**{"data.name": "folder", "data.path": path})).endswith("; birds")
 
 
 def test_rows_columns_and_numbers() -> None:
