@@ -253,6 +253,7 @@ class SweepReader:
                 raise error
         changed = {section: self._picked_section(section, values[section], places) for section in values}
         cell = replace(base, **changed)
+        cell = replace(cell, model=cell.model.essential)
         try:
             check_cell(cell, self.inputs)
             return self.extensions.with_network(cell, self.inputs.facts(cell.data))

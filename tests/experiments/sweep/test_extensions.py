@@ -462,6 +462,19 @@ def plain(image_channels, resolution, num_classes):
 """
 
 
+def test_fields_of_the_u_net_mean_nothing_to_a_network_of_ones_own(tmp_path: Path) -> None:
+    own = "{model.architecture: [plain], model.preset: [nano, micro], model.attention: [true]}"
+    sweep = SWEEP.replace("{preset: nano, channels: 8}", "{}").replace("euler, damped", "euler").partition("grid:")[0]
+    plan = plan_of(
+        tmp_path, f"{sweep}grid: [{own}, {{model.preset: [nano], model.attention: [false]}}]\n", PLAIN_NETWORK
+    )
+    assert list(evaluations(plan)) == ["plain", "study/nano/no-attention"]
+    own, unet = (planned.cell.parameters() for planned in plan.cells)
+    assert (own["model.architecture"], own["model.preset"], own["model.attention"]) == ("plain", None, None)
+    assert (unet["model.architecture"], unet["model.preset"], unet["model.attention"]) == ("study", "nano", False)
+    assert plan_from_json(plan_to_json(plan), tmp_path).cells == plan.cells
+
+
 @pytest.mark.parametrize("guide", ["preset: nano", "channels: 32"])
 def test_a_guide_of_an_own_network_has_no_preset_and_no_channels(tmp_path: Path, guide: str) -> None:
     sweep = SWEEP.replace("{preset: nano, channels: 8}", "{architecture: plain}").replace("euler, damped", "euler")
