@@ -256,8 +256,8 @@ class TableMaker:
         return self.samples[metric].get((row, column), Sample())
 
     def _head(self, metric: str, column: tuple[object, ...]) -> ColumnHead:
-        is_of_one_split = bool(self.spec.name) and not self.spec.main
-        title = METRICS[metric].name if is_of_one_split else METRICS[metric].title
+        info = METRICS[metric]
+        title = info.name if info.group == "fidelity" and not self.spec.main else info.title  # its table names it
         return ColumnHead(metric, tuple(map(label_value, short_axes(self.spec.columns), column)), title)
 
     # differences and published numbers ------------------------------------------------------------

@@ -267,7 +267,7 @@ class ModelConfig:
             return name == "from"
         if isinstance(self.architecture, Extension):
             return name in ("architecture", "precondition")
-        return self.architecture == "study" or name not in STUDY_FIELDS
+        return name != "from" and (self.architecture == "study" or name not in STUDY_FIELDS)
 
     @property
     def essential(self) -> ModelConfig:

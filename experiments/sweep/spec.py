@@ -75,7 +75,8 @@ class ReportConfig:
         to the cell that has these values and is equal otherwise, with the 95% interval and the p value, which is not
         corrected for the number of comparisons.
     changes: Label each row by what it changes of the baseline, such as `optimizer=adamw`, instead of by all axes, and
-        show the difference to the baseline after every score. What `baseline` leaves open is as in the first cell.
+        show the difference to the baseline after every score. What `baseline` leaves open is as in the first cell,
+        or, where no cell is like that, as in the first that has its values.
     costs: Columns that say what the cells cost. `training_s` is seconds of training; `gpu_hours` is empty without GPUs.
     reference: Published numbers to show beside the cells that correspond to them. `zenchiyu_2023`: the study that the
         sweeps on FashionMNIST, CIFAR-10 and CelebA repeat. `edm_2022`: EDM on CIFAR-10 and ImageNet-64.

@@ -24,7 +24,7 @@ from experiments.sweep.plan import Plan, PlannedCell
 from experiments.sweep.spec import OPTIONS, Cell, section_parameters, unused_parameters
 from experiments.sweep.tasks import Evaluation, Training
 
-ABSENT = "-"  # the option of an extension, in a cell that does not use it
+ABSENT = "-"  # the value of an axis, or of an extension's option, that means nothing in a cell
 
 
 @dataclass(frozen=True)
@@ -182,7 +182,7 @@ def _row(
     context = own.metrics if own is not None else {}
     return {
         "cell": plan.cell_name(planned),
-        **{axis: parameters[axis] for axis in plan.sweep.axes},
+        **{axis: parameters[axis] if planned.cell.has(axis) else ABSENT for axis in plan.sweep.axes},
         **{name: value for name, value in parameters.items() if name not in plan.sweep.axes},
         "data": planned.training.data.signature,
         "training": planned.training.signature,

@@ -88,6 +88,14 @@ def test_what_an_axis_does_not_put_right_is_told_at_its_own_line(tmp_path: Path)
     assert error_of(tmp_path, text).startswith("x.yaml:2: training.kimg: -1.0 is not above 0")
 
 
+def test_a_baseline_that_no_cell_has_is_refused(tmp_path: Path) -> None:
+    union = "{model.preset: [nano], model.attention: [true]}, {model.preset: [micro], model.attention: [false]}"
+    text = BASE.partition("grid:")[0] + f"grid: [{union}]\nreport: {{baseline: VALUES}}\n"
+    load(tmp_path, text.replace("VALUES", "{model.preset: micro, model.attention: false}"))
+    message = error_of(tmp_path, text.replace("VALUES", "{model.preset: micro, model.attention: true}"))
+    assert "report.baseline: no cell has model.preset='micro', model.attention=true" in message
+
+
 def test_seeds_multiply_everything(tmp_path: Path) -> None:
     assert [c.seed for c in load(tmp_path, BASE + "seeds: [0, 7]\n").cells] == [0, 7] * 4
 
