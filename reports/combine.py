@@ -17,12 +17,12 @@ SWEEP = "sweep"  # the axis that says which sweep a cell belongs to
 Value = TypeVar("Value")
 
 
-def combine_reports(reports: Mapping[str, Report], paired: Mapping[str, PairedErrors]) -> Report:
+def combine_reports(reports: Mapping[str, Report], paired: Mapping[str, PairedErrors], caption: str = "") -> Report:
     """Return one report of several sweeps: the sweep is its first axis, and cells are named SWEEP:CELL.
 
-    Its tables are those of the first sweep, with the axes of all sweeps; their captions are left out, as they may not
-    be true of other sweeps. reports: by the sweeps' names. paired: the covariance of the errors of all cells, under
-    their new names, by metric.
+    Its tables are those of the first sweep, with the axes of all sweeps and, as the captions of one sweep may not be
+    true of others, with `caption`. reports: by the sweeps' names. paired: the covariance of the errors of all cells,
+    under their new names, by metric.
     """
     first = next(iter(reports.values()))
     frame = pd.concat([_named(report.frame, name) for name, report in reports.items()], ignore_index=True)
@@ -30,7 +30,7 @@ def combine_reports(reports: Mapping[str, Report], paired: Mapping[str, PairedEr
     axes = dict.fromkeys(axis for report in reports.values() for layout in report.layouts for axis in layout.axes)
     title = " and ".join(reports)
     return Report(
-        tuple(_with_axes(layout, title, axes) for layout in first.layouts),
+        tuple(_with_axes(layout, title, axes, caption) for layout in first.layouts),
         _without_gaps(frame),
         curves.reset_index(drop=True),
         _united({name: report.pictures for name, report in reports.items()}),
@@ -57,10 +57,10 @@ def unique_names(names: Sequence[str]) -> list[str]:
     return [f"{name} {count}" if (count := names[: i + 1].count(name)) > 1 else name for i, name in enumerate(names)]
 
 
-def _with_axes(layout: Layout, title: str, axes: Iterable[str]) -> Layout:
+def _with_axes(layout: Layout, title: str, axes: Iterable[str], caption: str) -> Layout:
     """A table of one sweep as it is for several: the sweep and all axes that make no columns make rows."""
     rows = (SWEEP, *(axis for axis in axes if axis not in layout.columns))
-    return replace(layout, title=title, rows=rows, caption="")
+    return replace(layout, title=title, rows=rows, caption=caption)
 
 
 def _named(frame: pd.DataFrame, sweep: str) -> pd.DataFrame:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import PurePath
+
 import pandas as pd
 
 LOSSES = "loss of the averaged weights on the val split; {}"  # the label of a table without scores
@@ -16,7 +18,14 @@ def describe_scores(frame: pd.DataFrame) -> str:
     parts = [_describe_features(first), f"{int(first['evaluation.images']):,} images drawn{resolution}"]
     if reference is not None and not pd.isna(reference):
         parts.append(str(reference))
-    return "; ".join([*parts, str(first["data.name"])])
+    return "; ".join([*parts, data_title(first)])
+
+
+def data_title(row: pd.Series) -> str:
+    """Return what people call the data set of a cell: its name, or that of its folder or file."""
+    path = row.get("data.path")
+    own = "" if path is None or pd.isna(path) else PurePath(str(path)).name
+    return own or str(row["data.name"])
 
 
 def _describe_features(row: pd.Series) -> str:

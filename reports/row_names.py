@@ -13,9 +13,19 @@ Row = tuple[Any, ...]  # the values of the axes that make rows
 
 
 def baseline_of(spec: TableSpec, rows: Sequence[Row]) -> Mapping[str, Any]:
-    """Return the axis values that a table's entries are compared with; of changes, those of a whole row."""
-    first = dict(zip(spec.rows, rows[0], strict=True)) if spec.changes and rows else {}
-    return {**first, **spec.baseline}
+    """Return the axis values that a table's entries are compared with; of changes, those of a whole row.
+
+    What a baseline leaves open is as in the first row; where no row is like that, as in the first that has its values.
+    """
+    named = [dict(zip(spec.rows, row, strict=True)) for row in rows] if spec.changes else []
+    own = [row for row in named if all(row.get(axis, value) == value for axis, value in spec.baseline.items())]
+    alike = [row for row in named[:1] if {**row, **_within(row, spec.baseline)} in own]
+    return {**dict(*(alike or own)[:1]), **spec.baseline}
+
+
+def _within(row: Mapping[str, Any], values: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return those of some values whose axes make rows."""
+    return {axis: value for axis, value in values.items() if axis in row}
 
 
 def baseline_in_words(spec: TableSpec, baseline: Mapping[str, Any]) -> str:

@@ -18,7 +18,7 @@ from reports.effects import Effect, best_metric, main_effects
 from reports.entries import TableEntry, coarsest, round_column
 from reports.equal import EqualView, equal_view
 from reports.heads import ColumnHead, HeadGroup, grouped_heads
-from reports.labels import LOSSES, describe_scores
+from reports.labels import LOSSES, data_title, describe_scores
 from reports.layout import Layout, TableSpec, columns_with_values, table_specs
 from reports.metrics import METRICS, PREFERRED_SPLITS
 from reports.references import Footnotes, published_entries, published_study
@@ -237,7 +237,7 @@ class TableMaker:
 
     def _label(self) -> str:
         if self.spec.note and not self.spec.metrics:
-            return LOSSES.format(self.frame.iloc[0]["data.name"])
+            return LOSSES.format(data_title(self.frame.iloc[0]))
         return describe_scores(self.frame)
 
     def _score_columns(self) -> list[tuple[tuple[object, ...], Column]]:
@@ -262,8 +262,8 @@ class TableMaker:
         return self.samples[metric].get((row, column), Sample())
 
     def _head(self, metric: str, column: tuple[object, ...]) -> ColumnHead:
-        is_of_one_split = bool(self.spec.name) and not self.spec.main
-        title = METRICS[metric].name if is_of_one_split else METRICS[metric].title
+        info = METRICS[metric]
+        title = info.name if info.group == "fidelity" and not self.spec.main else info.title  # its table names it
         return ColumnHead(metric, tuple(map(label_value, short_axes(self.spec.columns), column)), title)
 
     # differences and published numbers ------------------------------------------------------------

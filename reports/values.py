@@ -8,7 +8,7 @@ from typing import Any
 
 MAX_NAMED_CELLS = 6
 OPTIONS = "_options."  # between an axis and an option of its values
-ABSENT = "-"  # in a frame, the option of an extension that a cell does not use (experiments/tracking/frames.py)
+ABSENT = "-"  # in a frame, what means nothing in a cell, such as an option of another value
 
 
 def short_axes(axes: tuple[str, ...]) -> tuple[str, ...]:

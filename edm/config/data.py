@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import PurePath
 from typing import Literal
 
 from edm.config.fields import added_field, display_field, require, require_seed
@@ -53,6 +54,11 @@ class DataConfig:
         else:
             self._require_no_folder_fields()
         require_seed(self.split_seed, "split_seed")
+
+    @property
+    def title(self) -> str:
+        """What people call the data set: its name, or that of its folder or file."""
+        return PurePath(self.path or "").name or str(self.name)
 
     def _require_usable_resolution(self) -> None:
         if self.resolution is None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Literal
 
 from edm.config.architectures import SHAPES, Architecture, Precondition, Shape
@@ -260,6 +260,21 @@ class ModelConfig:
             require(
                 whole, name, f"{heads} heads do not divide {channels} channels; give a divisor, or 0 for no attention"
             )
+
+    def has(self, name: str) -> bool:
+        """Return whether a field, called as in sweep files, means anything: a network of one's own has no preset."""
+        if self.source is not None:
+            return name == "from"
+        if isinstance(self.architecture, Extension):
+            return name in ("architecture", "precondition")
+        return name != "from" and (self.architecture == "study" or name not in STUDY_FIELDS)
+
+    @property
+    def essential(self) -> ModelConfig:
+        """The configuration with the default of every field that means nothing to a network of one's own."""
+        if not isinstance(self.architecture, Extension):
+            return self
+        return replace(self, **{f.name: f.default for f in fields(self) if not self.has(f.name)})
 
     def network(self, image_channels: int, resolution: int, num_classes: int) -> NetworkConfig:
         """Return the network for images of shape (image_channels, resolution, resolution) in `num_classes` classes."""

@@ -72,8 +72,8 @@ def _tasks_of(what: str, store: Store) -> Named:
     named = find_one(what, store)
     task = resolve(named, what, store).task
     if not isinstance(task, Evaluation):
-        return [(f"data/{task.data.config.name}", task.data), (named.name, task)]
+        return [(f"data/{task.data.config.title}", task.data), (named.name, task)]
     data = task.training.data
     shared = [(each.description, each) for each in reversed(preparations_of(task))]
     trainings = [("training" if one is task.training else "guide", one) for one in task.depends_on]
-    return [(f"data/{data.config.name}", data), *shared, *trainings, (named.name, task)]
+    return [(f"data/{data.config.title}", data), *shared, *trainings, (named.name, task)]

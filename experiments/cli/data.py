@@ -82,7 +82,7 @@ def _prepare_once(store: Store, source: DataSource, origin: Origin | None, conso
 
     if is_prepared(store, source):
         return False
-    with showing_progress(console, str(source.config.name)) as on_progress:
+    with showing_progress(console, source.config.title) as on_progress:
         ensure_prepared(store, source, origin, on_progress)
     return True
 

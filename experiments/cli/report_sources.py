@@ -116,6 +116,7 @@ def report_of(sources: Sequence[Source], options: ReportOptions | None = None) -
 
 
 def _united(sources: Sequence[Source], options: ReportOptions) -> Report:
+    from experiments.sweep.unlike import unlike_fields
     from reports.combine import cell_name, combine_reports, unique_names
 
     if len(sources) == 1:
@@ -123,10 +124,13 @@ def _united(sources: Sequence[Source], options: ReportOptions) -> Report:
     names = unique_names([source.plan.sweep.name for source in sources])
     found = [(name, source, _influences(source)) for name, source in zip(names, sources, strict=True)]
     files = {cell_name(name, cell): path for name, _, known in found for cell, path in known.items()}
-    return combine_reports({name: _report_of(source, options) for name, source, _ in found}, _paired(files))
+    axes = tuple(dict.fromkeys(axis for source in sources for axis in source.plan.sweep.axes))
+    made = {name: _report_of(source, options, axes) for name, source, _ in found}
+    return combine_reports(made, _paired(files), unlike_fields({name: source.plan for name, source, _ in found}))
 
 
-def _report_of(source: Source, options: ReportOptions) -> Report:
+def _report_of(source: Source, options: ReportOptions, axes: tuple[str, ...] = ()) -> Report:
+    """Return the report of a sweep. axes: of all sweeps that it is part of a report of."""
     from experiments.tracking.costs import with_costs
     from experiments.tracking.frames import results_frame
     from experiments.tracking.provenance import classifier_notes, provenance_of
@@ -141,7 +145,7 @@ def _report_of(source: Source, options: ReportOptions) -> Report:
         provenance["scores"] = "MLflow" if uri else without_paths(source.origin) or "the store"
     return Report(
         tuple(_layout(plan.sweep.name, table) for table in plan.sweep.report),
-        with_costs(results_frame(plan, found.scores), plan, found.costs),
+        with_costs(results_frame(plan, found.scores, axes), plan, found.costs),
         found.curves,
         found.pictures,
         provenance,

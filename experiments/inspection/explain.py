@@ -152,7 +152,7 @@ def _data_set(source: DataSource, store: Store) -> Dependency:
     """A data set, which is prepared once for all tasks that need it."""
     status = status_of_task(source, store)
     remark = _code_remark(source, store) if status.state == "done" else "prepared once, before the tasks that need it"
-    return Dependency(f"data set {source.config.name}", "data", source.signature, status, remark)
+    return Dependency(f"data set {source.config.title}", "data", source.signature, status, remark)
 
 
 def _code_remark(task: Task, store: Store) -> str:

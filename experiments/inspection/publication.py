@@ -26,6 +26,7 @@ from reports.metrics import CHANCE_NOTE, METRICS, NORMAL_95, shown, title_of, un
 
 CARD, ATTRIBUTES = "README.md", ".gitattributes"
 IMAGES = "THESE_IMAGES"  # what a card calls the place of a folder of images
+IMAGE_FOLDER = "imagefolder"  # the hub's name for data sets that are folders of images
 TASK = "unconditional-image-generation"  # the hub's name for all that draw from noise
 
 
@@ -109,16 +110,17 @@ def model_card(
 
 
 def _metadata(title: str, evaluation: Evaluation, result: EvaluationResult) -> dict[str, object]:
-    data = evaluation.training.data.config.name
+    data = evaluation.training.data.config
     metrics = [
         {"type": metric, "name": unscaled_title(metric), "value": result.metrics[metric]} for metric in _metrics(result)
     ]
-    own = {"task": {"type": TASK}, "dataset": {"type": data, "name": data}, "metrics": metrics}
+    kind = IMAGE_FOLDER if data.name == "folder" else str(data.name)
+    own = {"task": {"type": TASK}, "dataset": {"type": kind, "name": data.title}, "metrics": metrics}
     return {
         "library_name": "edm-sweep",
         "pipeline_tag": TASK,
         "tags": ["diffusion", "edm", evaluation.training.network.architecture],
-        "datasets": [data],
+        "datasets": [kind],
         "model-index": [{"name": title, "results": [own]}],
     }
 
@@ -137,7 +139,7 @@ def _description(evaluation: Evaluation, parameters: int) -> str:
     )
     return (
         f"A diffusion model (EDM, [Karras et al. 2022](https://arxiv.org/abs/2206.00364)) of {network.resolution}x"
-        f"{network.resolution} images of {training.data.config.name}, {classes}. The network "
+        f"{network.resolution} images of {training.data.config.title}, {classes}. The network "
         f"(`{network.architecture}`, {parameters:,} parameters) {trained}."
     )
 

@@ -81,7 +81,7 @@ def prepare_data_set(
 
     if is_prepared(store, source):
         return
-    with listener.preparing(str(source.config.name)) as on_step:
+    with listener.preparing(source.config.title) as on_step:
 
         def on_progress(step: str, done: int, total: int) -> None:
             go_on()

@@ -76,14 +76,14 @@ def _check_halvings(cell: Cell, field: str, network: NetworkConfig, facts: Datas
         raise CellError(
             field,
             f"{len(network.multipliers)} levels halve images {halvings} times, which the {side}x{side} images of "
-            f"{cell.data.name} do not allow; give fewer multipliers, such as [1, 2]",
+            f"{cell.data.title} do not allow; give fewer multipliers, such as [1, 2]",
         )
     presets = [name for name, preset in PRESETS.items() if side % 2 ** len(preset.depths) == 0]
     remedy = f"use {one_of(presets)}" if presets else f"use images whose side is a multiple of {multiple}"
     raise refuse(
         cell,
         field,
-        f"halves images {halvings} times, which the {side}x{side} images of {cell.data.name} do not allow; {remedy}",
+        f"halves images {halvings} times, which the {side}x{side} images of {cell.data.title} do not allow; {remedy}",
     )
 
 
@@ -92,11 +92,11 @@ def _check_classes(cell: Cell, facts: DatasetFacts) -> None:
         return
     if cell.evaluation.features == "classifier":
         raise refuse(
-            cell, "evaluation.features", f"needs class labels, which {cell.data.name} does not have; use inception"
+            cell, "evaluation.features", f"needs class labels, which {cell.data.title} does not have; use inception"
         )
     if "accuracy" in cell.evaluation.metrics:
         raise CellError(
-            "evaluation.metrics", f"accuracy needs class labels, which {cell.data.name} does not have; remove it"
+            "evaluation.metrics", f"accuracy needs class labels, which {cell.data.title} does not have; remove it"
         )
 
 

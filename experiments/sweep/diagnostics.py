@@ -169,6 +169,11 @@ def explain(details: list[ErrorDetails], kind: type) -> tuple[Location, str]:
     return location, not_a_choice(detail["input"], choices, _kind(details)) if choices else _wrong_type(detail)
 
 
+def is_of_class(details: list[ErrorDetails]) -> bool:
+    """Say whether a section's class refuses its values, which have the right types."""
+    return isinstance(_deepest(details).get("ctx", {}).get("error"), FieldError)
+
+
 def _deepest(details: list[ErrorDetails]) -> ErrorDetails:
     """The problem to tell of: the first, or where that is with a list as a whole, one with an entry of the list."""
     first = details[0]

@@ -46,12 +46,12 @@ def _shown(value: Any) -> str:
 def same_values(cells: Sequence[Outcome], axes: Sequence[str]) -> list[SameValues]:
     """Return the values of each axis that come to the same."""
     rows = [tuple([cell.value(axis) for axis in axes]) for cell, _ in cells]
-    numbers = [number for number, axis in enumerate(axes) if _decides_numbers(axis)]
+    numbers = [number for number, axis in enumerate(axes) if decides_numbers(axis)]
     return [same for number in numbers for same in _same_values(cells, rows, axes[number], number)]
 
 
-def _decides_numbers(axis: str) -> bool:
-    """Whether an axis is more than a choice of what is shown, such as evaluation.metrics."""
+def decides_numbers(axis: str) -> bool:
+    """Return whether an axis is more than a choice of what is shown, such as evaluation.metrics."""
     section, name, _ = split_axis(axis)
     (field,) = (field for field in dataclasses.fields(SECTIONS[section]) if key_of(field) == name)
     return bool(field.metadata.get("identity", True))
@@ -102,7 +102,7 @@ def repeated_cells(cells: Sequence[Outcome], axes: Sequence[str], known: Sequenc
     Cells are given by their numbers.
     """
     merged = {(same.axis, value): same.values[0] for same in known for value in same.values}
-    shown = [axis for axis in axes if _decides_numbers(axis)]
+    shown = [axis for axis in axes if decides_numbers(axis)]
     groups: dict[str, dict[Any, int]] = {}
     for number, (cell, computation) in enumerate(cells):
         values = [cell.value(axis) for axis in shown]

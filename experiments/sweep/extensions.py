@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator
-from dataclasses import asdict, fields, is_dataclass, replace
+from dataclasses import asdict, fields, replace
 from functools import lru_cache
 from pathlib import Path
 from types import NoneType, UnionType
@@ -202,7 +202,7 @@ class SweepExtensions:
 
     def with_facts(self, config: Any) -> Any:
         """Return a configuration whose extensions carry what plans need to know of them."""
-        if not self._loaded or not is_dataclass(config):
+        if not isinstance(config, tuple(SECTIONS.values())) or not self._loaded:
             return config
         try:
             return _with_facts(config)

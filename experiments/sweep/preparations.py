@@ -85,12 +85,12 @@ class FeatureClassifier(HasResult):
     @property
     def description(self) -> str:
         """What it is, in a few words."""
-        return f"feature classifier of {self.data.config.name}"
+        return f"feature classifier of {self.data.config.title}"
 
     @property
     def name(self) -> str:
         """What people call it."""
-        return f"feature-classifier/{self.data.config.name}"
+        return f"feature-classifier/{self.data.config.title}"
 
 
 @dataclass(frozen=True)
@@ -247,7 +247,7 @@ class ReferenceStatistics(HasResult):
     @property
     def name(self) -> str:
         """What people call it."""
-        return f"reference-statistics/{self.data.config.name}"
+        return f"reference-statistics/{self.data.config.title}"
 
 
 def extractor_flops(features: Features | Extension) -> float:
@@ -375,5 +375,5 @@ def names_of(preparations: Iterable[Preparation | DataSource], trainings: Mappin
 
 def _name_of(task: Preparation | DataSource, trainings: Mapping[str, str]) -> str:
     if isinstance(task, DataSource):
-        return f"data/{task.config.name}"
+        return f"data/{task.config.title}"
     return f"exact-solution/{trainings[task.training.signature]}" if isinstance(task, ExactSolution) else task.name

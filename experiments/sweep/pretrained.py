@@ -46,7 +46,7 @@ def _suitable(cell: Cell, field: str, path: str, facts: DatasetFacts, inputs: In
     network = pretrained.network
     _check_images(cell, field, network, facts)
     if network.num_classes not in (0, facts.num_classes):
-        classes = f"{network.num_classes} classes, and {cell.data.name} has {facts.num_classes}"
+        classes = f"{network.num_classes} classes, and {cell.data.title} has {facts.num_classes}"
         raise refuse(cell, field, f"knows {classes}; use the data set that it was trained on")
     if network.settings:
         _check_process(cell, field, DiscreteProcess.of(network.settings))
@@ -56,10 +56,10 @@ def _suitable(cell: Cell, field: str, path: str, facts: DatasetFacts, inputs: In
 def _check_images(cell: Cell, field: str, network: NetworkConfig, facts: DatasetFacts) -> None:
     side = network.resolution
     if network.image_channels != facts.channels:
-        channels = f"{network.image_channels} channels, and those of {cell.data.name} have {facts.channels}"
+        channels = f"{network.image_channels} channels, and those of {cell.data.title} have {facts.channels}"
         raise refuse(cell, field, f"draws images with {channels}; use the data set that it was trained on")
     if cell.sampling.resolution is None and side != facts.resolution:
-        sizes = f"{side}x{side} images, and those of {cell.data.name} are {facts.resolution}x{facts.resolution}"
+        sizes = f"{side}x{side} images, and those of {cell.data.title} are {facts.resolution}x{facts.resolution}"
         raise refuse(cell, field, f"draws {sizes}; use the data set that it was trained on")
 
 

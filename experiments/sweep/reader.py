@@ -24,6 +24,7 @@ from experiments.sweep.checks import check_cell
 from experiments.sweep.diagnostics import (
     explain,
     in_place_of_one,
+    is_of_class,
     not_a_mapping,
     require_field,
     require_key,
@@ -109,6 +110,17 @@ def _mappings(value: Any) -> list[dict[str, Any]]:
 # the file -----------------------------------------------------------------------------------------
 
 
+class UnfitSection(UserError):
+    """A section whose values do not fit together, or are refused by its class; an axis may give it others.
+
+    problem: the message without the place in the file.
+    """
+
+    def __init__(self, error: UserError, problem: str) -> None:
+        super().__init__(str(error))
+        self.problem = problem
+
+
 class SweepReader:
     """Validates a document from top to bottom; raises UserError at the first mistake."""
 
@@ -116,6 +128,7 @@ class SweepReader:
         self.document = document
         self.inputs = inputs
         self.extensions = extensions
+        self.unfit: dict[str, UnfitSection] = {}  # sections that are right only with the values of axes
         self.data: dict[str, Any] = document.data
 
     def sweep(self, default_name: str, changed: Mapping[str, Any]) -> Sweep:
@@ -127,8 +140,11 @@ class SweepReader:
         for key in self.data:
             if not key.startswith(OWN):
                 require_key(self.document, key, TOP_LEVEL, (key,), key)
-        base = Cell(seed=0, **{name: self._section(name, kind) for name, kind in SECTIONS.items()})
+        base = Cell(seed=0, **{name: self._shared(name, kind) for name, kind in SECTIONS.items()})
         axes, seeds = SweepAxes.read(self.document, self.extensions.companions), read_seeds(self.document)
+        for name, error in self.unfit.items():
+            if not any(axis.startswith(f"{name}.") for axis in axes.names):
+                raise error
         unseeded = axes.cells(lambda picks: self._cell(base, picks))
         self.extensions.require_reached(self.document, axes.places)
         cells = tuple(replace(cell, seed=seed) for cell in unseeded for seed in seeds)
@@ -164,6 +180,14 @@ class SweepReader:
                 yield checks.complete(self._mapping(table, ReportConfig, ("report", i), "report"), ("report", i))
         else:
             yield checks.complete(self._section("report", ReportConfig), ("report",))
+
+    def _shared(self, name: str, kind: type) -> Any:
+        """A section that cells share. One that an axis may put right is noted; no cell gets its defaults."""
+        try:
+            return self._section(name, kind)
+        except UnfitSection as error:
+            self.unfit[name] = error
+            return kind()
 
     def _section(self, name: str, kind: type) -> Any:
         """A section as its dataclass, with defaults for what the file leaves out."""
@@ -202,8 +226,9 @@ class SweepReader:
         except ValidationError as error:
             location, message = explain(error.errors(), kind)
             field = f"{section}.{location[0]}" if location else title
-            message = self._several(title, kind, values, location) or message
-            raise self.document.error(place(location), f"{field}: {message}") from None
+            problem = f"{field}: {self._several(title, kind, values, location) or message}"
+            wrong = self.document.error(place(location), problem)
+            raise (UnfitSection(wrong, problem) if is_of_class(error.errors()) else wrong) from None
 
     def _several(self, title: str, kind: type, values: Mapping[str, Any], location: Location) -> str | None:
         """What is wrong with a value of a section that all cells share, where it is a list and must not be one."""
@@ -224,8 +249,12 @@ class SweepReader:
             own = values.setdefault(section, dict(self.data.get(section) or {}))
             own[name] = {**(own.get(name) or {}), option: pick.value} if option else pick.value
             places[pick.axis] = pick.location
+        for section, error in self.unfit.items():
+            if section not in values:
+                raise error
         changed = {section: self._picked_section(section, values[section], places) for section in values}
         cell = replace(base, **changed)
+        cell = replace(cell, model=cell.model.essential)
         try:
             check_cell(cell, self.inputs)
             return self.extensions.with_network(cell, self.inputs.facts(cell.data))
@@ -247,7 +276,11 @@ class SweepReader:
             axes = (".".join((section, *map(str, location[:length]))) for length in (2, 1))
             return next((places[axis] for axis in axes if axis in places), places[last])
 
-        return self._validated(SECTIONS[section], values, place, last)
+        try:
+            return self._validated(SECTIONS[section], values, place, last)
+        except UnfitSection as error:
+            shared = self.unfit.get(section)
+            raise (shared if shared is not None and shared.problem == error.problem else error) from None
 
 
 def _path_of(cell: Cell, field: str) -> str | None:

@@ -6,7 +6,7 @@ import dataclasses
 import itertools
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar
@@ -180,7 +180,7 @@ def sweep_from_json(content: Content, path: Path) -> Sweep:
             raise UserError(f"{path}: was written by another version of edm-sweep; give the sweep file instead")
         return Sweep(
             content["name"],
-            tuple(_cells(content["fields"])),
+            tuple(dict.fromkeys(_cells(content["fields"]))),  # earlier versions told more cells apart
             tuple(content["axes"]),
             _parsed(ResourcesConfig, content["resources"]),
             tuple(_parsed(ReportConfig, table) for table in _tables(content["report"])),
@@ -206,7 +206,8 @@ def _cells(fields: dict[str, Any]) -> Iterator[Cell]:
     seeds, count = fields["seed"], max(len(field.get("at", "1")) for field in fields.values())
     at = seeds.get("at") or itertools.repeat(0, count)
     for seed, *configs in zip(at, *(_repeated(section, count) for section in sections.values()), strict=True):
-        yield Cell(seeds["values"][seed], *configs)
+        cell = Cell(seeds["values"][seed], *configs)
+        yield replace(cell, model=cell.model.essential)
 
 
 def _repeated(configs: list[Any], count: int) -> Iterator[Any]:

@@ -24,7 +24,6 @@ from experiments.extension_files import ExtensionFile
 from experiments.names import NAME_RULE, is_name
 from experiments.store.sweep_names import MARK, VARIANT
 
-MODEL_FROM = "model.from"
 OPTIONS = "_options"  # ends the name of the mapping that holds the options of a field's value
 Cost = Literal["parameters", "nfe", "kimg", "training_s", "gpu_hours"]
 
@@ -86,7 +85,8 @@ class ReportConfig:
         to the cell that has these values and is equal otherwise, with the 95% interval and the p value, which is not
         corrected for the number of comparisons.
     changes: Label each row by what it changes of the baseline, such as `optimizer=adamw`, instead of by all axes, and
-        show the difference to the baseline after every score. What `baseline` leaves open is as in the first cell.
+        show the difference to the baseline after every score. What `baseline` leaves open is as in the first cell,
+        or, where no cell is like that, as in the first that has its values.
     costs: Columns that say what the cells cost. `training_s` is seconds of training; `gpu_hours` is empty without GPUs.
     reference: Published numbers to show beside the cells that correspond to them. `zenchiyu_2023`: the study that the
         sweeps on FashionMNIST, CIFAR-10 and CelebA repeat. `edm_2022`: EDM on CIFAR-10 and ImageNet-64.
@@ -122,10 +122,10 @@ class Cell:
     def value(self, axis: str) -> Any:
         """Return the value of a dotted field, such as model.preset, as the sweep file has it.
 
-        Of an option that the field's value does not have, it is None.
+        It is None where that means nothing in this cell.
         """
         section, name, option = split_axis(axis)
-        value = self._attribute(section, name)
+        value = self._attribute(section, name) if self._has_field(section, name) else None
         if option:
             return value.option(option) if isinstance(value, Extension) else None
         return _written(value)
@@ -134,10 +134,20 @@ class Cell:
         return getattr(getattr(self, section), attribute(SECTIONS[section], key))
 
     def has(self, axis: str) -> bool:
-        """Return whether a dotted name means anything in this cell: an option of another value does not."""
+        """Return whether a dotted name means anything in this cell.
+
+        An option of another value does not, nor a preset of a network of one's own, nor what a trained network decides.
+        """
         section, name, option = split_axis(axis)
+        if not self._has_field(section, name):
+            return False
         value = self._attribute(section, name)
         return not option or (isinstance(value, Extension) and option in dict(value.options))
+
+    def _has_field(self, section: str, name: str) -> bool:
+        if section == "model":
+            return self.model.has(name)
+        return section != "training" or self.model.source is None
 
     def fields(self) -> dict[str, Any]:
         """Return every field by its dotted name, and the seed; together they are the cell."""
@@ -151,20 +161,15 @@ class Cell:
     def parameters(self, of_section: Callable[[str, object], dict[str, Any]] | None = None) -> dict[str, Any]:
         """Return every parameter by its dotted name, options of extensions included, and the seed.
 
-        What a trained network decides, in place of the sweep file, is None. of_section: `section_parameters`, or what
+        What means nothing in this cell is None. of_section: `section_parameters`, or what
         remembers its values for many cells.
         """
         found: dict[str, Any] = {}
         for section in SECTIONS:
             found |= (of_section or section_parameters)(section, getattr(self, section))
-        if self.model.source is not None:
-            found = {name: None if _is_decided(name) else value for name, value in found.items()}
+        if self.model.architecture != "study" or self.model.source is not None:
+            found |= {name: None for name in found if not self._has_field(*split_axis(name)[:2])}
         return {**found, "seed": self.seed}
-
-
-def _is_decided(name: str) -> bool:
-    """Return whether a trained network decides a parameter, in place of the sweep file."""
-    return name.startswith(("model.", "training.")) and name != MODEL_FROM
 
 
 def section_parameters(section: str, config: object) -> dict[str, Any]:
@@ -232,7 +237,7 @@ def unused_parameters(cells: Sequence[Cell]) -> set[str]:
         for section, kind in SECTIONS.items()
         for field in dataclasses.fields(kind)
         for name in [f"{section}.{key_of(field)}"]
-        if not field.metadata.get("column", True) and all(cell.value(name) == field.default for cell in cells)
+        if not field.metadata.get("column", True) and all(cell.value(name) in (None, field.default) for cell in cells)
     }
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, get_args
 
@@ -35,6 +35,7 @@ class ReportTables:
         for axis, value in (table.baseline or {}).items():
             self._require_axis(axis, "baseline", (*place, "baseline", axis))
             self._require_value(axis, value, (*place, "baseline", axis))
+        self._require_baseline(table.baseline or {}, (*place, "baseline"))
         if table.equal == "nfe" and "sampling.steps" not in self.axes:
             remedy = "make sampling.steps an axis, such as sampling.steps: [8, 16, 32], or remove the line"
             raise self.document.error((*place, "equal"), f"report.equal: nfe compares numbers of steps; {remedy}")
@@ -54,6 +55,13 @@ class ReportTables:
             choices = one_of([show_value(known) for known in values])
             message = f"report.baseline: {show_value(_as_tuple(value))} is not a value of {axis}; use {choices}"
             raise self.document.error(place, message)
+
+    def _require_baseline(self, baseline: Mapping[str, Any], place: Location) -> None:
+        """Raise UserError where no cell has all values of a baseline, as every difference would be empty."""
+        values = {axis: _as_tuple(value) for axis, value in baseline.items()}
+        if values and not any(all(cell.value(axis) == value for axis, value in values.items()) for cell in self.cells):
+            shown = ", ".join(f"{axis}={show_value(value)}" for axis, value in values.items())
+            raise self.document.error(place, f"report.baseline: no cell has {shown}; give the values of one")
 
     def _require_own_entries(self, shown: tuple[str, ...], place: Location) -> None:
         """Raise UserError where two cells would share an entry of the table that has the `shown` axes."""

@@ -87,7 +87,7 @@ def at_model(metrics: list[Metric], model: str | None, data: DataSource) -> list
     if model is None:
         return metrics
     numbers = ((one.key, one.value, one.timestamp, one.step) for one in metrics)
-    return [Metric(*each, model, str(data.config.name), data.signature) for each in numbers]
+    return [Metric(*each, model, data.config.title, data.signature) for each in numbers]
 
 
 def training_tags(result: TrainingResult) -> list[RunTag]:

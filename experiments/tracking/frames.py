@@ -24,7 +24,7 @@ from experiments.sweep.plan import Plan, PlannedCell
 from experiments.sweep.spec import OPTIONS, Cell, section_parameters, unused_parameters
 from experiments.sweep.tasks import Evaluation, Training
 
-ABSENT = "-"  # the option of an extension, in a cell that does not use it
+ABSENT = "-"  # the value of an axis, or of an extension's option, that means nothing in a cell
 
 
 @dataclass(frozen=True)
@@ -126,7 +126,7 @@ def _shows_in_the_network(micro_batch: int, training: Training) -> bool:
     return micro_batch < asked and training.network.norm == "batch"
 
 
-def results_frame(plan: Plan, found: dict[str, EvaluationScores]) -> pd.DataFrame:
+def results_frame(plan: Plan, found: dict[str, EvaluationScores], other_axes: tuple[str, ...] = ()) -> pd.DataFrame:
     """Return one row for each cell, in the sweep's order.
 
     Columns: name, axes, all other parameters, signatures, what the scores are, scores. Scores that have errors are
@@ -134,15 +134,17 @@ def results_frame(plan: Plan, found: dict[str, EvaluationScores]) -> pd.DataFram
     A cell without scores yet has status "missing", one that was stopped early "stopped", one whose training was ended
     early "pruned", and all of them have empty scores. Nothing in the frame depends on when, where or how fast a task
     was done, except that memory may have forced smaller micro-batches, which makes another network, and that other code
-    than today's may have made it: then there is a column `code`, which says what changed since.
+    than today's may have made it: then there is a column `code`, which says what changed since. other_axes: those of
+    other sweeps that it is compared with.
     """
+    axes = tuple(dict.fromkeys((*plan.sweep.axes, *other_axes)))
     parameters = _Parameters(dict.fromkeys(_options(plan), ABSENT))
-    frame = pd.DataFrame([_row(plan, planned, found, parameters.of(planned.cell)) for planned in plan.cells])
+    frame = pd.DataFrame([_row(plan, planned, found, parameters.of(planned.cell), axes) for planned in plan.cells])
     named = {name for scores in {_scores(planned) for planned in plan.cells} for name in _columns(scores)}
     kept = {name for name in frame if str(name).startswith(HEADLINES[:2]) and not str(name).endswith(ERRORS)}
     optional = [n for n in frame if n in named | {"real_images", "stopped_at", "pruned_at", "code"} and n not in kept]
     empty = [name for name in optional if not any(frame[name].notna().tolist())]
-    return frame.drop(columns=[*empty, *(unused_parameters(plan.sweep.cells) - {*plan.sweep.axes})])
+    return frame.drop(columns=[*empty, *(unused_parameters(plan.sweep.cells) - {*axes})])
 
 
 def _options(plan: Plan) -> tuple[str, ...]:
@@ -173,7 +175,11 @@ class _Parameters:
 
 
 def _row(
-    plan: Plan, planned: PlannedCell, found: dict[str, EvaluationScores], parameters: Mapping[str, Any]
+    plan: Plan,
+    planned: PlannedCell,
+    found: dict[str, EvaluationScores],
+    parameters: Mapping[str, Any],
+    axes: tuple[str, ...],
 ) -> dict[str, Any]:
     evaluation, sizes = planned.evaluation, planned.training.data.sizes
     own, wanted = found.get(evaluation.signature), _scores(planned)
@@ -182,8 +188,8 @@ def _row(
     context = own.metrics if own is not None else {}
     return {
         "cell": plan.cell_name(planned),
-        **{axis: parameters[axis] for axis in plan.sweep.axes},
-        **{name: value for name, value in parameters.items() if name not in plan.sweep.axes},
+        **{axis: parameters[axis] if planned.cell.has(axis) else ABSENT for axis in axes},
+        **{name: value for name, value in parameters.items() if name not in axes},
         "data": planned.training.data.signature,
         "training": planned.training.signature,
         "evaluation": evaluation.signature,

@@ -38,7 +38,7 @@ def dataset_input(data: DataSource, context: str) -> DatasetInput:
     schema = {"mlflow_colspec": [{"name": name, "type": kind} for name, kind in columns.items()]}
     profile = {"num_rows": sum(data.sizes.values()), **data.sizes}
     entity = Dataset(
-        str(data.config.name),
+        data.config.title,
         data.signature,
         "local",
         json.dumps({"uri": f"data/{data.signature}"}),  # in the store

@@ -108,7 +108,7 @@ def describe(task: SweepTask, sampling: SamplingConfig) -> str:
         parts.append(f"guided by {sampling.guide}")
     if sampling.ema is not None:
         parts.append(f"average of width {sampling.ema:g}")
-    return f"training {training.signature} on {training.data.config.name}: {', '.join(parts)}"
+    return f"training {training.signature} on {training.data.config.title}: {', '.join(parts)}"
 
 
 def _require_suffix(out: Path, suffix: str) -> None:

@@ -168,6 +168,12 @@ def test_changes_are_of_the_given_baseline_and_stay_within_a_column() -> None:
     assert column(table, "lr=0.2 Δ FID test") == ["baseline", "—", "—", "-1.000"]
 
 
+def test_what_a_baseline_leaves_open_is_as_in_the_first_row_that_has_its_values() -> None:
+    (table,) = result_tables(ablation(), replace(ABLATED, baseline={"training.optimizer": "lion"}))
+    assert table.row_labels[2:4] == ["baseline", "beta=0.95, lr=0.2"]
+    assert column(table, "Δ FID test") == ["-2.000", "-1.000", "baseline", "+1.000", "+2.000"]
+
+
 def test_options_go_with_the_value_that_had_them() -> None:
     (table,) = result_tables(ablation(), replace(ABLATED, changes=False, baseline={"training.optimizer": "adam"}))
     assert column(table, "Δ FID test") == ["baseline", "baseline", "+2.000", "-1.000", "baseline"]

@@ -8,10 +8,11 @@ import pytest
 
 from reports.entries import TableEntry
 from reports.folder import write_report
+from reports.labels import describe_scores
 from reports.latex import to_latex
 from reports.layout import Layout
 from reports.markdown import to_markdown
-from reports.metrics import METRICS
+from reports.metrics import METRICS, MetricInfo
 from reports.notes import reading_notes, state_line
 from reports.tables import ResultTable, result_tables
 from reports.values import show_value
@@ -24,6 +25,11 @@ def texts(table: ResultTable) -> list[list[str]]:
 
 def emphasis(table: ResultTable) -> list[list[str]]:
     return [[entry.mark for entry in entries] for _, entries in table.rows]
+
+
+@pytest.mark.parametrize("path", ["images/birds", "/home/me/birds/"])
+def test_a_label_names_the_folder_of_the_images(path: str) -> None:
+    assert describe_scores(frame().assign(**{"data.name": "folder", "data.path": path})).endswith("; birds")
 
 
 def test_rows_columns_and_numbers() -> None:
@@ -207,6 +213,15 @@ def test_the_label_says_what_the_numbers_are() -> None:
 def test_a_table_says_by_which_rule_images_were_resized(features: str, rule: str, expected: str) -> None:
     (table,) = result_tables(frame(**{"features": features, "evaluation.resize": rule}), LAYOUT)
     assert expected in table.label
+
+
+def test_metrics_of_ones_own_name_their_splits(monkeypatch: pytest.MonkeyPatch) -> None:
+    for split in ("train", "test"):
+        monkeypatch.setitem(METRICS, f"nearest_{split}", MetricInfo("distance", "lower", "own", split))
+    _, own = result_tables(frame().assign(nearest_train=1.0, nearest_test=2.0), LAYOUT)
+    assert own.number_heads == ("distance train", "distance test")
+    _, own = result_tables(frame().assign(nearest_test=2.0), LAYOUT)
+    assert own.number_heads == ("distance test",)
 
 
 def test_fidelity_and_memorisation_have_tables_of_their_own() -> None:

@@ -44,7 +44,7 @@ def preparations_tables(schedule: Schedule, data: Sequence[DataSource], fetched:
         table.add(f"download {file.file} ({size(file.num_bytes)})", "", duration(file.seconds))
     for source in data:
         seconds = preparing_s(schedule.plan, source)
-        table.add(f"data/{source.config.name}", f"{source.images:,}", duration(seconds))
+        table.add(schedule.plan.names[source.signature], f"{source.images:,}", duration(seconds))
     for task in left:
         title, images = schedule.name(task), f"{task.images:,}"
         if isinstance(task, WeightsDownload):

@@ -64,7 +64,7 @@ def plan_json(
 
 def _data_json(plan: Plan, source: DataSource) -> dict[str, Any]:
     return {
-        "name": source.config.name,
+        "name": source.config.title,
         "signature": source.signature,
         "images": source.images,
         "estimate_s": round(preparing_s(plan, source), 1),

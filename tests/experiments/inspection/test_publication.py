@@ -77,6 +77,10 @@ def test_the_sweep_in_a_card_has_all_fields_of_its_images_but_their_place(done: 
     assert DataConfig(**sweep["data"]) == replace(birds, path="THESE_IMAGES") and "/home/me" not in card
     given = {**sweep["evaluation"], "splits": tuple(sweep["evaluation"]["splits"])}
     assert EvaluationConfig(**given) == replace(scored, statistics=None, metrics=EvaluationConfig().metrics)
+    metadata = yaml.safe_load(card.split("---")[1])
+    (scores,) = metadata["model-index"][0]["results"]
+    assert metadata["datasets"] == ["imagefolder"] and "8x8 images of birds" in card
+    assert scores["dataset"] == {"type": "imagefolder", "name": "birds"}
     assert "| KID ×10³ train | 12.3" in card and "name: KID train\n      value: 0.0123" in card
 
 

@@ -52,6 +52,11 @@ def test_defaults_written_out_are_the_same_cell(tmp_path: Path) -> None:
     assert evaluations(plan_of(tmp_path, written)) == evaluations(plan_of(tmp_path))
 
 
+def test_a_baseline_may_stand_beside_extensions(tmp_path: Path) -> None:
+    sweep = load_sweep(write_sweep(tmp_path, SWEEP + "report: {baseline: {sampling.sampler: damped}}\n"))
+    assert sweep.report[0].baseline == {"sampling.sampler": "damped"}
+
+
 def test_set_changes_an_option(tmp_path: Path) -> None:
     path = write_sweep(tmp_path)
     changed = plan_sweep(load_sweep(path, ("sampling.sampler_options.damping=0.5",)))
@@ -455,6 +460,19 @@ class Plain(nn.Module):
 def plain(image_channels, resolution, num_classes):
     return Plain(image_channels)
 """
+
+
+def test_fields_of_the_u_net_mean_nothing_to_a_network_of_ones_own(tmp_path: Path) -> None:
+    own = "{model.architecture: [plain], model.preset: [nano, micro], model.attention: [true]}"
+    sweep = SWEEP.replace("{preset: nano, channels: 8}", "{}").replace("euler, damped", "euler").partition("grid:")[0]
+    plan = plan_of(
+        tmp_path, f"{sweep}grid: [{own}, {{model.preset: [nano], model.attention: [false]}}]\n", PLAIN_NETWORK
+    )
+    assert list(evaluations(plan)) == ["plain", "study/nano/no-attention"]
+    own, unet = (planned.cell.parameters() for planned in plan.cells)
+    assert (own["model.architecture"], own["model.preset"], own["model.attention"]) == ("plain", None, None)
+    assert (unet["model.architecture"], unet["model.preset"], unet["model.attention"]) == ("study", "nano", False)
+    assert plan_from_json(plan_to_json(plan), tmp_path).cells == plan.cells
 
 
 @pytest.mark.parametrize("guide", ["preset: nano", "channels: 32"])

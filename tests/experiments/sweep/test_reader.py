@@ -68,6 +68,34 @@ def test_exclude_leaves_combinations_out(tmp_path: Path) -> None:
     assert cells == [(False, 1), (False, 2), (True, 1)]
 
 
+SHARED = "evaluation: {images: 100, features: classifier}\ntraining: {kimg: 1}\nmodel: {multipliers: [1, 2]}\n"
+
+
+def test_a_section_may_be_right_only_with_the_values_of_an_axis(tmp_path: Path) -> None:
+    sweep = load(tmp_path, SHARED + "grid: {model.architecture: [ddpmpp, ncsnpp]}")
+    assert [cell.model.multipliers for cell in sweep.cells] == [(1, 2)] * 2
+
+
+@pytest.mark.parametrize(
+    "grid", ["{model.architecture: [ddpmpp, study]}", "[{model.architecture: [ddpmpp]}, {sampling.steps: [3]}]"]
+)
+def test_a_section_that_some_cell_cannot_have_is_refused_where_it_is(tmp_path: Path, grid: str) -> None:
+    assert error_of(tmp_path, f"{SHARED}grid: {grid}").startswith("x.yaml:3: model.multipliers: is not for study")
+
+
+def test_what_an_axis_does_not_put_right_is_told_at_its_own_line(tmp_path: Path) -> None:
+    text = "evaluation: {images: 100, features: classifier}\ntraining: {kimg: -1}\ngrid: {training.batch_size: [8, 16]}"
+    assert error_of(tmp_path, text).startswith("x.yaml:2: training.kimg: -1.0 is not above 0")
+
+
+def test_a_baseline_that_no_cell_has_is_refused(tmp_path: Path) -> None:
+    union = "{model.preset: [nano], model.attention: [true]}, {model.preset: [micro], model.attention: [false]}"
+    text = BASE.partition("grid:")[0] + f"grid: [{union}]\nreport: {{baseline: VALUES}}\n"
+    load(tmp_path, text.replace("VALUES", "{model.preset: micro, model.attention: false}"))
+    message = error_of(tmp_path, text.replace("VALUES", "{model.preset: micro, model.attention: true}"))
+    assert "report.baseline: no cell has model.preset='micro', model.attention=true" in message
+
+
 def test_seeds_multiply_everything(tmp_path: Path) -> None:
     assert [c.seed for c in load(tmp_path, BASE + "seeds: [0, 7]\n").cells] == [0, 7] * 4
 

@@ -86,6 +86,7 @@ def test_a_sweep_on_a_folder_is_recalled_where_there_is_no_such_folder(tmp_path:
     shutil.rmtree(folder)
     again = recall_plan("mine", store)
     assert again == plan
+    assert {"data/images", "feature-classifier/images", "reference-statistics/images"} <= set(again.names.values())
     assert again.cells[0].training.data.sizes == {"train": 20, "val": 2, "test": 2}
 
 
