@@ -71,14 +71,14 @@ def _spread(pairs: Sequence[Pair]) -> tuple[float, int]:
 
     It is 0 if there are too few to tell, and if all seeds agree but for rounding.
     """
-    differences = [_differences(*pair) for pair in pairs]
-    known = [own for own in differences if len(own) > 1 and all(map(math.isfinite, own))]
-    freedom = sum(len(own) - 1 for own in known)
+    finite = [pair for pair in pairs if all(math.isfinite(value) for sample in pair for value in sample.values)]
+    differences = [own for own in (_differences(*pair) for pair in finite) if len(own) > 1]
+    freedom = sum(len(own) - 1 for own in differences)
     if freedom < LEAST_FREEDOM:
         return 0.0, 0
-    spread = math.sqrt(sum(float(np.var(own, ddof=1)) * (len(own) - 1) for own in known) / freedom)
-    values = [value for pair in pairs for sample in pair for value in sample.values]
-    return (0.0 if is_rounding(spread, values) else spread), min(len(own) for own in known)
+    spread = math.sqrt(sum(float(np.var(own, ddof=1)) * (len(own) - 1) for own in differences) / freedom)
+    values = [value for pair in finite for sample in pair for value in sample.values]
+    return (0.0 if is_rounding(spread, values) else spread), min(len(own) for own in differences)
 
 
 def _differences(a: Sample, b: Sample) -> list[float]:

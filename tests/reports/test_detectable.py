@@ -1,5 +1,7 @@
 """The smallest differences that seeds show, against published tables of power, simulated tests and whole tables."""
 
+import math
+
 import numpy as np
 import pytest
 
@@ -75,6 +77,14 @@ def test_seeds_that_one_of_two_cells_lacks_do_not_count() -> None:
     assert networks.num_seeds == scales.num_seeds == 3
     alone = {key: one.of_seeds([key[1]]) for key, one in samples.items() if key != (True, 1)}
     assert detectable_differences(alone, AXES, NAMES, "fid_test", {}) == []
+
+
+def test_a_score_that_is_infinite_leaves_the_other_pairs() -> None:
+    samples, without = grid(), grid()
+    samples[True, 1] = sample([*samples[True, 1].values[:4], math.inf])
+    del without[True, 1]
+    found, expected = (detectable_differences(made, AXES, NAMES, "fid_test", {})[0] for made in (samples, without))
+    assert found == expected
 
 
 def test_too_few_seeds_and_no_variance_say_nothing() -> None:
