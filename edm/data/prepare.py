@@ -57,7 +57,8 @@ def prepare(
             found, sigma_data = _write_images(folder, pictures, known, splits["train"], on_progress, threads)
             if sigma_data == 0:
                 problem = "all pixels of the images in train have one value, of which nothing can be learned"
-                raise DataError(f"{config.path or config.name}: {problem}; give other images")
+                remedy = "give other images, or scale those of 16 bits, of which the upper 8 are kept"
+                raise DataError(f"{config.path or config.name}: {problem}; {remedy}")
             np.save(folder / LABELS, pictures.labels)
             (folder / SPLIT_INDICES).write_text(json.dumps(splits))
         except (OSError, DataError) as error:

@@ -44,6 +44,8 @@ class TrainingObserver:
         self.steps = due.snapshot | due.validate | due.grid | due.keep | due.save
         rows = torch.as_tensor(data.splits["val"][:VALIDATION_IMAGES])
         self.images, self.labels = data.images[rows], data.labels[rows]
+        if self.state.config.label_dropout == 1:  # no label was trained, and each would be a random input
+            self.labels = torch.full_like(self.labels, self.state.denoiser.null_label)
 
     def after_step(self) -> bool:
         """Do whatever is due after this step; return whether a checkpoint is due as well."""
