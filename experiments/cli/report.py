@@ -91,8 +91,10 @@ def report(
         if live:
             serve_page(sources, options, port, open_, console)
             return
-        made = report_of(sources, options)
-        page = write_page(made, out or _report_folder(place, sources), formats)
+        made, folder = report_of(sources, options), out or _report_folder(place, sources)
+        if out is None:
+            _require_results(made, folder, sources)
+        page = write_page(made, folder, formats)
         _show_tables(made, sources, console)
         if figures is not None:
             write_paper_figures(made, figures, console)
@@ -118,6 +120,20 @@ def _report_folder(store: Store, sources: Sequence[Source]) -> Path:
     folder = store.report_folder(name)
     existing = next(each for each in (folder, *folder.parents) if each.exists())
     return folder if os.access(existing, os.W_OK | os.X_OK) else Path(f"{name}-report")
+
+
+def _require_results(made: Report, folder: Path, sources: Sequence[Source]) -> None:
+    """Raise UserError where a report without a result would replace one that has some, as after images have changed."""
+    from reports.folder import has_results
+
+    if made.frame["status"].eq("missing").all() and has_results(folder):
+        changed = [remark for source in sources for remark in changed_images(source.plan, source.store)]
+        why = "; ".join(changed or ["no cell has a result yet"])
+        last = f", or '{command_here('report', sources[0].name)}' for the report of the last run" if changed else ""
+        raise UserError(
+            f"{folder}: keeps its report of earlier results, as this one has none ({why}); give --out FOLDER to write "
+            f"this one elsewhere{last}"
+        )
 
 
 def export(
