@@ -23,7 +23,7 @@ from reports.metrics import METRICS, PREFERRED_SPLITS
 from reports.references import Footnotes, published_entries, published_study
 from reports.row_names import baseline_in_words, baseline_of, has_differences, row_heads, row_label, row_names
 from reports.rows import CellRow, cell_rows
-from reports.scores import States, entry_of, sample_of
+from reports.scores import States, distinct_results, entry_of, sample_of
 from reports.significance import Mark, PairedErrors, Sample, ScoreColumn, marks
 from reports.values import in_words, label_value, short_axes, show_value
 
@@ -353,7 +353,7 @@ def _cells_by_position(frame: pd.DataFrame, spec: TableSpec) -> Cells:
     for row in cell_rows(frame):
         row_key, column_key = (tuple(row[axis] for axis in axes) for axes in (spec.rows, spec.columns))
         positions.setdefault((row_key, column_key), []).append(row)
-    return positions
+    return {position: distinct_results(cells) for position, cells in positions.items()}
 
 
 def _marks(samples: list[list[Sample]], metrics: list[str], paired: Mapping[str, PairedErrors]) -> list[list[Mark]]:
