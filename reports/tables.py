@@ -12,7 +12,7 @@ import pandas as pd
 from reports.changed_code import changed_lines
 from reports.comparable import COMPARABLE, separating_columns
 from reports.costs import COSTS, cost_entries
-from reports.deltas import Baseline, Position, difference_entries
+from reports.deltas import Baseline, Position, difference_entries, significant_in_words
 from reports.effects import Effect, best_metric, main_effects
 from reports.entries import TableEntry, coarsest, round_column
 from reports.equal import EqualView, equal_view
@@ -93,9 +93,21 @@ class ResultTable:
     @property
     def blocks_below(self) -> tuple[tuple[str, ...], ...]:
         """What to say right below the table, as lines: the baseline of its differences, main effects, footnotes."""
-        baseline = (f"Δ: the difference to {self.baseline}.",) if self.baseline else ()
+        tested = significant_in_words(self._tests)
+        baseline = (f"Δ: the difference to {self.baseline}.", *filter(None, (tested,))) if self.baseline else ()
         effects = ("Main effects:", *(effect.text for effect in self.effects)) if self.effects else ()
         return tuple(filter(None, (baseline, effects, *((line,) for line in self.footnotes))))
+
+    @property
+    def _tests(self) -> dict[str, float]:
+        """The p value of every difference to the baseline, by row and column."""
+        lines = [(label, entries) for label, (_, entries) in zip(self.row_labels, self.rows, strict=True)]
+        return {
+            f"{head.text} of {label}": entry.p
+            for label, entries in lines
+            for head, entry in zip(self.heads, entries, strict=True)
+            if entry.is_difference and entry.p is not None
+        }
 
     @property
     def number_heads(self) -> tuple[str, ...]:

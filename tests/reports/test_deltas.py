@@ -8,6 +8,7 @@ import pandas as pd
 import pytest
 
 from experiments.tracking.frames import ABSENT
+from reports.deltas import significant_in_words
 from reports.significance import PairedErrors
 from reports.tables import ResultTable, result_tables
 from tests.reports.frames import DIGITS, LAYOUT, digits, errors_of, frame, with_errors
@@ -36,7 +37,8 @@ def test_every_entry_is_compared_with_its_own_baseline() -> None:
         f"-2.50 ± {error:.2f} (p < 0.001)",
         "baseline",
     ]
-    assert table.blocks_below[0] == ("Δ: the difference to attention=yes.",)
+    corrected = "Significant at 95% after Holm's correction for all 2 differences of this table: all."
+    assert table.blocks_below[0] == ("Δ: the difference to attention=yes.", corrected)
 
 
 def test_without_known_errors_a_difference_has_no_interval_and_no_p() -> None:
@@ -166,6 +168,14 @@ def test_changes_are_of_the_given_baseline_and_stay_within_a_column() -> None:
     (table,) = result_tables(ablation(), pivot)
     assert table.row_labels == ["baseline", "attention=no", "optimizer=lion, beta=0.9", "optimizer=lion, beta=0.95"]
     assert column(table, "lr=0.2 Δ FID test") == ["baseline", "—", "—", "-1.000"]
+
+
+def test_differences_that_stay_significant_after_a_correction_are_named() -> None:
+    start = "Significant at 95% after Holm's correction for all 3 differences of this table: "
+    assert significant_in_words({"a": 0.0166, "b": 0.04, "c": 0.9}) == f"{start}a."
+    assert significant_in_words({"a": 0.016, "b": 0.024, "c": 0.9}) == f"{start}a; b."
+    assert significant_in_words({"a": 0.02, "b": 0.03, "c": 0.04}) == f"{start}none."
+    assert significant_in_words({"a": 0.01}) == ""
 
 
 def test_what_a_baseline_leaves_open_is_as_in_the_first_row_that_has_its_values() -> None:
