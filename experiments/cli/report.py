@@ -91,10 +91,8 @@ def report(
         if live:
             serve_page(sources, options, port, open_, console)
             return
-        made, folder = report_of(sources, options), out or _report_folder(place, sources)
-        if out is None:
-            _require_results(made, folder, sources)
-        page = write_page(made, folder, formats)
+        made = report_of(sources, options)
+        page = write_page(made, out or _own_folder(made, place, sources), formats)
         _show_tables(made, sources, console)
         if figures is not None:
             write_paper_figures(made, figures, console)
@@ -122,10 +120,14 @@ def _report_folder(store: Store, sources: Sequence[Source]) -> Path:
     return folder if os.access(existing, os.W_OK | os.X_OK) else Path(f"{name}-report")
 
 
-def _require_results(made: Report, folder: Path, sources: Sequence[Source]) -> None:
-    """Raise UserError where a report without a result would replace one that has some, as after images have changed."""
+def _own_folder(made: Report, store: Store, sources: Sequence[Source]) -> Path:
+    """Return where a report goes by default.
+
+    Raises UserError where one without a result would replace one that has some, as after images have changed.
+    """
     from reports.folder import has_results
 
+    folder = _report_folder(store, sources)
     if made.frame["status"].eq("missing").all() and has_results(folder):
         changed = [remark for source in sources for remark in changed_images(source.plan, source.store)]
         why = "; ".join(changed or ["no cell has a result yet"])
@@ -134,6 +136,7 @@ def _require_results(made: Report, folder: Path, sources: Sequence[Source]) -> N
             f"{folder}: keeps its report of earlier results, as this one has none ({why}); give --out FOLDER to write "
             f"this one elsewhere{last}"
         )
+    return folder
 
 
 def export(

@@ -178,7 +178,7 @@ def test_differences_that_stay_significant_after_a_correction_are_named() -> Non
     assert significant_in_words({"a": 0.01}) == ""
 
 
-def test_what_a_baseline_leaves_open_is_as_in_the_first_row_that_has_its_values() -> None:
+def test_a_baselines_open_axes_are_as_in_the_first_row_that_has_it() -> None:
     (table,) = result_tables(ablation(), replace(ABLATED, baseline={"training.optimizer": "lion"}))
     assert table.row_labels[2:4] == ["baseline", "beta=0.95, lr=0.2"]
     assert column(table, "Δ FID test") == ["-2.000", "-1.000", "baseline", "+1.000", "+2.000"]
@@ -196,10 +196,11 @@ def test_options_go_with_the_value_that_had_them() -> None:
     assert column(table, "Δ FID test") == ["-2.000", "—", "baseline", "—", "—"]
 
 
-def test_further_tables_have_the_same_labels_and_no_differences() -> None:
+@pytest.mark.parametrize("baseline", [{}, {"training.lr": 0.2}])
+def test_further_tables_have_the_same_labels_and_no_differences(baseline: dict[str, float]) -> None:
     made = ablation()
     made["precision_test"] = 0.5
-    main, further = result_tables(made, replace(ABLATED, metrics=None))
+    main, further = result_tables(made, replace(ABLATED, metrics=None, baseline=baseline))
     assert main.row_labels == further.row_labels and not any(head.kind == "difference" for head in further.heads)
     assert further.baseline == ""
 
