@@ -9,11 +9,12 @@ from typing import Any
 
 from reports.entries import TableEntry, round_column
 from reports.metrics import METRICS
-from reports.significance import PairedErrors, Sample, compare_samples
+from reports.significance import PairedErrors, Sample, compare_samples, holm
 from reports.values import replaced
 
 Position = tuple[tuple[Any, ...], tuple[Any, ...]]  # the values of the axes that make rows, and of those for columns
 IS_BASELINE = "baseline"
+MOST_NAMED = 8  # differences that a sentence names
 
 
 @dataclass(frozen=True)
@@ -40,6 +41,20 @@ def difference_entries(
 ) -> list[TableEntry]:
     """Return one column of differences to the baseline, with their paired 95% intervals and p values."""
     return round_column([_entry(position, samples, metric, baseline, paired) for position in positions])
+
+
+def significant_in_words(tests: Mapping[str, float]) -> str:
+    """Return which differences of a table are significant if all are tested at once; "" of fewer than two.
+
+    tests: their p values, by what they are called.
+    """
+    if len(tests) < 2:
+        return ""
+    rejected = [name for name, found in zip(tests, holm(list(tests.values())), strict=True) if found]
+    more = [f"{len(rejected) - MOST_NAMED} more"] if len(rejected) > MOST_NAMED else []
+    named = "; ".join([*rejected[:MOST_NAMED], *more]) if len(rejected) < len(tests) else "all"
+    named = named or "none"
+    return f"Significant at 95% after Holm's correction for all {len(tests)} differences of this table: {named}."
 
 
 def _entry(

@@ -17,7 +17,7 @@ from reports.layout import columns_with_values
 from reports.metrics import PREFERRED_SPLITS, metric_info, shown, title_of
 from reports.report import Report
 from reports.rows import CellRow, cell_rows
-from reports.scores import sample_of
+from reports.scores import distinct_results, sample_of
 from reports.significance import LEAST_SEEDS, PairedErrors, Sample
 from reports.tables import ResultTable, comparable_groups
 from reports.values import in_words, label_value, short_axes, show_value
@@ -233,7 +233,7 @@ class ChartMaker:
         """The mean over all axes of the rows, each with its seeds, and half of its 95% interval as tables have it."""
         samples: list[Sample] = []
         for _, group in _grouped(rows, lambda row: tuple(row[axis] for axis in self.axes)):
-            sample = sample_of(group, metric)
+            sample = sample_of(distinct_results(group), metric)
             samples += [sample] if sample.values else []
         terms = [(1 / len(samples), sample) for sample in with_common_seeds(samples)]
         is_shown = len(terms[0][1].seeds) == 1 or len(terms[0][1].seeds) >= LEAST_SEEDS

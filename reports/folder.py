@@ -8,6 +8,8 @@ import secrets
 from collections.abc import Callable, Collection
 from pathlib import Path
 
+import pandas as pd
+
 from reports.csv_cells import csv_text
 from reports.dictionary import describe_columns
 from reports.figures import all_charts
@@ -51,6 +53,14 @@ def write_report(report: Report, folder: Path, formats: Collection[str] = FORMAT
     for name in reversed(contents):  # the page last, so that it is there once the rest is
         _write(folder / name, contents[name])
     return folder / next(iter(contents))
+
+
+def has_results(folder: Path) -> bool:
+    """Return whether a folder has the report of a sweep of which a cell was done."""
+    try:
+        return bool(pd.read_csv(folder / "results.csv", usecols=["status"])["status"].eq("done").any())
+    except (OSError, ValueError):  # none was written, or somebody changed it
+        return False
 
 
 def _has_figures(folder: Path, page: bytes) -> bool:

@@ -81,7 +81,11 @@ def table_specs(frame: pd.DataFrame, layout: Layout) -> list[TableSpec]:
     if not specs:
         present = tuple(metric for metric in METRICS if metric in frame.columns)
         specs = [_main_spec(layout, present)]
-    return [replace(spec, main=number == 0, changes=layout.changes) for number, spec in enumerate(specs)]
+    baseline: Mapping[str, Any] = layout.baseline if layout.changes else {}  # by which all tables label their rows
+    return [
+        replace(spec, main=number == 0, changes=layout.changes, baseline=spec.baseline or baseline)
+        for number, spec in enumerate(specs)
+    ]
 
 
 def _named_metrics(frame: pd.DataFrame, names: Sequence[str]) -> tuple[str, ...]:

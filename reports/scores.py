@@ -16,6 +16,14 @@ States = Mapping[str, str]  # what happens to cells that are not done, by name: 
 PLANNED = "planned"
 
 
+def distinct_results(cells: Sequence[CellRow]) -> list[CellRow]:
+    """Return the cells of an entry, each evaluation once: all seeds of a network that was not trained here share one.
+
+    Counted for every seed it would have no spread, and its differences would look certain.
+    """
+    return list({cell.get("evaluation") or cell["cell"]: cell for cell in reversed(cells)}.values())[::-1]
+
+
 def sample_of(cells: Sequence[CellRow], metric: str) -> Sample:
     """Return the scores of an entry's seeds; none if any ended early: the mean of the others would be too good."""
     scored = [cell for cell in cells if cell[metric] is not None] if not _ended_early(cells) else []

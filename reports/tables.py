@@ -12,7 +12,7 @@ import pandas as pd
 from reports.changed_code import changed_lines
 from reports.comparable import COMPARABLE, separating_columns
 from reports.costs import COSTS, cost_entries
-from reports.deltas import Baseline, Position, difference_entries
+from reports.deltas import Baseline, Position, difference_entries, significant_in_words
 from reports.detectable import SMALLEST, Detectable, detectable_differences
 from reports.effects import Effect, best_metric, main_effects
 from reports.entries import TableEntry, coarsest, round_column
@@ -24,7 +24,7 @@ from reports.metrics import METRICS, PREFERRED_SPLITS
 from reports.references import Footnotes, published_entries, published_study
 from reports.row_names import baseline_in_words, baseline_of, has_differences, row_heads, row_label, row_names
 from reports.rows import CellRow, cell_rows
-from reports.scores import States, entry_of, sample_of
+from reports.scores import States, distinct_results, entry_of, sample_of
 from reports.significance import Mark, PairedErrors, Sample, ScoreColumn, marks
 from reports.values import in_words, label_value, short_axes, show_value
 
@@ -95,10 +95,22 @@ class ResultTable:
     @property
     def blocks_below(self) -> tuple[tuple[str, ...], ...]:
         """What to say right below the table, line by line: what Δ is, effects, what the seeds show, footnotes."""
-        baseline = (f"Δ: the difference to {self.baseline}.",) if self.baseline else ()
+        tested = significant_in_words(self._tests)
+        baseline = (f"Δ: the difference to {self.baseline}.", *filter(None, (tested,))) if self.baseline else ()
         effects = ("Main effects:", *(effect.text for effect in self.effects)) if self.effects else ()
         sizes = (f"{SMALLEST}:", *(one.text for one in self.detectable)) if self.detectable else ()
         return tuple(filter(None, (baseline, effects, sizes, *((line,) for line in self.footnotes))))
+
+    @property
+    def _tests(self) -> dict[str, float]:
+        """The p value of every difference to the baseline, by row and column."""
+        lines = [(label, entries) for label, (_, entries) in zip(self.row_labels, self.rows, strict=True)]
+        return {
+            f"{head.text} of {label}": entry.p
+            for label, entries in lines
+            for head, entry in zip(self.heads, entries, strict=True)
+            if entry.is_difference and entry.p is not None
+        }
 
     @property
     def number_heads(self) -> tuple[str, ...]:
@@ -359,7 +371,7 @@ def _cells_by_position(frame: pd.DataFrame, spec: TableSpec) -> Cells:
     for row in cell_rows(frame):
         row_key, column_key = (tuple(row[axis] for axis in axes) for axes in (spec.rows, spec.columns))
         positions.setdefault((row_key, column_key), []).append(row)
-    return positions
+    return {position: distinct_results(cells) for position, cells in positions.items()}
 
 
 def _marks(samples: list[list[Sample]], metrics: list[str], paired: Mapping[str, PairedErrors]) -> list[list[Mark]]:

@@ -92,7 +92,7 @@ def report(
             serve_page(sources, options, port, open_, console)
             return
         made = report_of(sources, options)
-        page = write_page(made, out or _report_folder(place, sources), formats)
+        page = write_page(made, out or _own_folder(made, place, sources), formats)
         _show_tables(made, sources, console)
         if figures is not None:
             write_paper_figures(made, figures, console)
@@ -121,6 +121,25 @@ def _report_folder(store: Store, sources: Sequence[Source]) -> Path:
     name = "+".join(dict.fromkeys(source.name for source in sources))
     folder = store.report_folder(name)
     return folder if os.access(existing(folder), os.W_OK | os.X_OK) else Path(f"{name}-report")
+
+
+def _own_folder(made: Report, store: Store, sources: Sequence[Source]) -> Path:
+    """Return where a report goes by default.
+
+    Raises UserError where one without a result would replace one that has some, as after images have changed.
+    """
+    from reports.folder import has_results
+
+    folder = _report_folder(store, sources)
+    if made.frame["status"].eq("missing").all() and has_results(folder):
+        changed = [remark for source in sources for remark in changed_images(source.plan, source.store)]
+        why = "; ".join(changed or ["no cell has a result yet"])
+        last = f", or '{command_here('report', sources[0].name)}' for the report of the last run" if changed else ""
+        raise UserError(
+            f"{folder}: keeps its report of earlier results, as this one has none ({why}); give --out FOLDER to write "
+            f"this one elsewhere{last}"
+        )
+    return folder
 
 
 def export(

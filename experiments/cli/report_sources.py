@@ -116,7 +116,7 @@ def report_of(sources: Sequence[Source], options: ReportOptions | None = None) -
 
 
 def _united(sources: Sequence[Source], options: ReportOptions) -> Report:
-    from experiments.sweep.unlike import unlike_fields
+    from experiments.cli.unlike import unlike_fields
     from reports.combine import cell_name, combine_reports, unique_names
 
     if len(sources) == 1:

@@ -135,6 +135,24 @@ class ExtensionCode:
         return self.digest
 
 
+@dataclass(frozen=True)
+class DataContent:
+    """What identifies the images of a data set, and how many there are, which identifies nothing."""
+
+    signature: str
+    counts: str
+
+    @classmethod
+    def of(cls, source: Mapping[str, Any]) -> DataContent:
+        """Return that of a data set as it is stored; records of earlier versions lack the sizes of splits."""
+        splits = [f"{number:,} {split}" for split, number in source.get("splits", ())]
+        classes = source["num_classes"]
+        return cls(source["signature"], f"{', '.join([*splits, f'{classes} classes'])}" if splits else "")
+
+    def __str__(self) -> str:
+        return self.signature
+
+
 def _training_fields(content: dict[str, Any]) -> dict[str, Any]:
     own = {
         f"{SECTION_NAMES[section]}.{name}": value
@@ -143,7 +161,7 @@ def _training_fields(content: dict[str, Any]) -> dict[str, Any]:
         if name not in IGNORED
     }
     data = {f"data.{name}": value for name, value in content["data"]["config"].items() if name not in IGNORED}
-    return {**data, "data.content": content["data"]["signature"], **own, "seed": content["seed"]}
+    return {**data, "data.content": DataContent.of(content["data"]), **own, "seed": content["seed"]}
 
 
 def _evaluation_fields(content: dict[str, Any]) -> dict[str, Any]:
@@ -168,6 +186,8 @@ def shown(value: Any) -> str:
         return "none"
     if isinstance(value, ExtensionCode):
         return f"{value.digest} ({value.where})"
+    if isinstance(value, DataContent):
+        return f"{value.signature} ({value.counts})" if value.counts else value.signature
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, Mapping):

@@ -8,6 +8,7 @@ import pandas as pd
 import pytest
 
 from experiments.tracking.frames import ABSENT
+from reports.deltas import significant_in_words
 from reports.significance import PairedErrors
 from reports.tables import ResultTable, result_tables
 from tests.reports.frames import DIGITS, LAYOUT, digits, errors_of, frame, with_errors
@@ -36,7 +37,8 @@ def test_every_entry_is_compared_with_its_own_baseline() -> None:
         f"-2.50 ± {error:.2f} (p < 0.001)",
         "baseline",
     ]
-    assert table.blocks_below[0] == ("Δ: the difference to attention=yes.",)
+    corrected = "Significant at 95% after Holm's correction for all 2 differences of this table: all."
+    assert table.blocks_below[0] == ("Δ: the difference to attention=yes.", corrected)
 
 
 def test_without_known_errors_a_difference_has_no_interval_and_no_p() -> None:
@@ -168,7 +170,15 @@ def test_changes_are_of_the_given_baseline_and_stay_within_a_column() -> None:
     assert column(table, "lr=0.2 Δ FID test") == ["baseline", "—", "—", "-1.000"]
 
 
-def test_what_a_baseline_leaves_open_is_as_in_the_first_row_that_has_its_values() -> None:
+def test_differences_that_stay_significant_after_a_correction_are_named() -> None:
+    start = "Significant at 95% after Holm's correction for all 3 differences of this table: "
+    assert significant_in_words({"a": 0.0166, "b": 0.04, "c": 0.9}) == f"{start}a."
+    assert significant_in_words({"a": 0.016, "b": 0.024, "c": 0.9}) == f"{start}a; b."
+    assert significant_in_words({"a": 0.02, "b": 0.03, "c": 0.04}) == f"{start}none."
+    assert significant_in_words({"a": 0.01}) == ""
+
+
+def test_a_baselines_open_axes_are_as_in_the_first_row_that_has_it() -> None:
     (table,) = result_tables(ablation(), replace(ABLATED, baseline={"training.optimizer": "lion"}))
     assert table.row_labels[2:4] == ["baseline", "beta=0.95, lr=0.2"]
     assert column(table, "Δ FID test") == ["-2.000", "-1.000", "baseline", "+1.000", "+2.000"]
@@ -186,10 +196,11 @@ def test_options_go_with_the_value_that_had_them() -> None:
     assert column(table, "Δ FID test") == ["-2.000", "—", "baseline", "—", "—"]
 
 
-def test_further_tables_have_the_same_labels_and_no_differences() -> None:
+@pytest.mark.parametrize("baseline", [{}, {"training.lr": 0.2}])
+def test_further_tables_have_the_same_labels_and_no_differences(baseline: dict[str, float]) -> None:
     made = ablation()
     made["precision_test"] = 0.5
-    main, further = result_tables(made, replace(ABLATED, metrics=None))
+    main, further = result_tables(made, replace(ABLATED, metrics=None, baseline=baseline))
     assert main.row_labels == further.row_labels and not any(head.kind == "difference" for head in further.heads)
     assert further.baseline == ""
 

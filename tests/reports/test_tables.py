@@ -224,6 +224,17 @@ def test_metrics_of_ones_own_name_their_splits(monkeypatch: pytest.MonkeyPatch) 
     assert own.number_heads == ("distance test",)
 
 
+def test_seeds_that_share_an_evaluation_are_one_number() -> None:
+    """A network that was not trained here has no spread over seeds, and wins over no mean of seeds for that reason."""
+    made = frame(seeds=3)
+    shared = (made["model.preset"] == "micro") & ~made["model.attention"]
+    made["evaluation"] = made["cell"].where(~shared, "the same")
+    made.loc[shared, "fid_test"] = 8.0
+    (table,) = result_tables(made, replace(LAYOUT, metrics=("fid_test",), baseline={"model.preset": "nano"}))
+    assert [row[0] for row in texts(table)] == ["11.0 ± 2.5 (s 1.0)", "12.0 ± 2.5 (s 1.0)", "8.0", "22.0 ± 2.5 (s 1.0)"]
+    assert [row[0] for row in emphasis(table)] == ["tied"] * 4
+
+
 def test_fidelity_and_memorisation_have_tables_of_their_own() -> None:
     main, fidelity, memorisation = result_tables(full(frame()), LAYOUT)
     assert [table.main for table in (main, fidelity, memorisation)] == [True, False, False]

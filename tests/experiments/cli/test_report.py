@@ -95,6 +95,17 @@ def test_a_bundle_knows_the_names_of_a_folders_classes(tmp_path: Path, store: St
     assert str(tmp_path).encode() not in zipfile.ZipFile(bundle).read(MANIFEST)
 
 
+def test_a_report_without_results_replaces_none_that_has_some(tiny_plan: Plan, recorded: Path, tmp_path: Path) -> None:
+    name, page = tiny_plan.sweep.name, recorded / "reports" / tiny_plan.sweep.name / "report.html"
+    assert report(name, "--store", recorded).exit_code == 0
+    before = page.read_bytes()
+    shutil.rmtree(recorded / "evaluations")
+    again = CliRunner().invoke(app, ["report", name, "--store", str(recorded)])
+    assert isinstance(again.exception, UserError) and "no cell has a result yet" in str(again.exception)
+    assert page.read_bytes() == before
+    assert report(name, "--store", recorded, "--out", tmp_path / "elsewhere").exit_code == 0
+
+
 def test_a_cell_that_failed_says_so(tiny_plan: Plan, recorded: Path, tmp_path: Path) -> None:
     planned = tiny_plan.cells[0]
     folder = Store(recorded).folder("evaluations", planned.evaluation.signature)

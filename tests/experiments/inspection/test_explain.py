@@ -16,6 +16,7 @@ from experiments.store.store import Store
 from experiments.sweep.plan import Plan
 from experiments.tracking.records import record_plan
 from tests.conftest import TINY
+from tests.datafiles import image_tree
 from tests.planning import load_sweep, plan_sweep
 
 
@@ -154,3 +155,13 @@ def test_a_result_that_vanishes_meanwhile_hides_no_other(tmp_path: Path) -> None
     (tmp_path / "gone").symlink_to(tmp_path / "nowhere")  # as a folder is that is listed and then removed
     assert newest(listed(tmp_path, "*"), most=2) == [tmp_path / "there"]
     assert newest(listed(tmp_path / "nowhere", "*"), most=2) == []
+
+
+def test_other_images_are_told_by_their_numbers(done: tuple[Plan, Store], tmp_path: Path) -> None:
+    images = image_tree(tmp_path / "owls", *(f"{kind}/{i}.png" for kind in ("barn", "snowy") for i in range(10)))
+    path = changed(tmp_path, ("name: changed", f"name: changed\ndata: {{name: folder, path: {images}, resolution: 8}}"))
+    remark = remarks(path, "attention/euler", done[1])["training"]
+    assert (
+        "(16 train, 2 val, 2 test, 2 classes), there " in remark
+        and "(1,197 train, 300 val, 300 test, 10 classes)" in remark
+    )

@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
+from experiments.cli.unlike import unlike_fields
 from experiments.sweep.plan import Plan
-from experiments.sweep.unlike import unlike_fields
 from experiments.tracking.frames import ABSENT, results_frame
 from tests.extending import DAMPED, SWEEP, write_sweep
 from tests.planning import load_sweep, plan_sweep
