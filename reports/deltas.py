@@ -54,7 +54,7 @@ def significant_in_words(tests: Mapping[str, float]) -> str:
     more = [f"{len(rejected) - MOST_NAMED} more"] if len(rejected) > MOST_NAMED else []
     named = "; ".join([*rejected[:MOST_NAMED], *more]) if len(rejected) < len(tests) else "all"
     named = named or "none"
-    return f"Significant at 95% after Holm's correction for all {len(tests)} differences of this table: {named}."
+    return f"Significant at 95% after Holm's correction for this table's {len(tests)} differences: {named}."
 
 
 def _entry(

@@ -104,12 +104,11 @@ class ResultTable:
     @property
     def _tests(self) -> dict[str, float]:
         """The p value of every difference to the baseline, by row and column."""
-        lines = [(label, entries) for label, (_, entries) in zip(self.row_labels, self.rows, strict=True)]
         return {
             f"{head.text} of {label}": entry.p
-            for label, entries in lines
+            for label, (_, entries) in zip(self.row_labels, self.rows, strict=True)
             for head, entry in zip(self.heads, entries, strict=True)
-            if entry.is_difference and entry.p is not None
+            if entry.p is not None
         }
 
     @property

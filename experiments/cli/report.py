@@ -128,6 +128,7 @@ def _own_folder(made: Report, store: Store, sources: Sequence[Source]) -> Path:
 
     Raises UserError where one without a result would replace one that has some, as after images have changed.
     """
+    from experiments.inspection.changed_data import changed_images
     from reports.folder import has_results
 
     folder = _report_folder(store, sources)

@@ -37,7 +37,7 @@ def test_every_entry_is_compared_with_its_own_baseline() -> None:
         f"-2.50 ± {error:.2f} (p < 0.001)",
         "baseline",
     ]
-    corrected = "Significant at 95% after Holm's correction for all 2 differences of this table: all."
+    corrected = "Significant at 95% after Holm's correction for this table's 2 differences: all."
     assert table.blocks_below[0] == ("Δ: the difference to attention=yes.", corrected)
 
 
@@ -171,7 +171,7 @@ def test_changes_are_of_the_given_baseline_and_stay_within_a_column() -> None:
 
 
 def test_differences_that_stay_significant_after_a_correction_are_named() -> None:
-    start = "Significant at 95% after Holm's correction for all 3 differences of this table: "
+    start = "Significant at 95% after Holm's correction for this table's 3 differences: "
     assert significant_in_words({"a": 0.0166, "b": 0.04, "c": 0.9}) == f"{start}a."
     assert significant_in_words({"a": 0.016, "b": 0.024, "c": 0.9}) == f"{start}a; b."
     assert significant_in_words({"a": 0.02, "b": 0.03, "c": 0.04}) == f"{start}none."
