@@ -19,7 +19,8 @@ from reports.report import Report
 from reports.rows import CellRow, cell_rows
 from reports.scores import distinct_results, sample_of
 from reports.significance import LEAST_SEEDS, PairedErrors, Sample
-from reports.tables import ResultTable, comparable_groups
+from reports.table import ResultTable
+from reports.tables import comparable_groups
 from reports.values import in_words, label_value, short_axes, show_value
 
 ItemT = TypeVar("ItemT")

@@ -9,7 +9,8 @@ from reports.effects import Effect, best_metric
 from reports.entries import TableEntry
 from reports.metrics import METRICS, title_of
 from reports.report import Report
-from reports.tables import FIRST_METRICS, ResultTable
+from reports.table import ResultTable
+from reports.tables import FIRST_METRICS
 from reports.values import short_axes, show_value
 
 MAX_VALUES = 6  # of an axis that are listed

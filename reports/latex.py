@@ -12,7 +12,7 @@ from reports.entries import NO_NUMBER, TableEntry
 from reports.heads import HeadGroup
 from reports.metrics import MINUS
 from reports.notes import reading_notes
-from reports.tables import ResultTable
+from reports.table import ResultTable
 
 PREAMBLE = r"""% Packages: \usepackage{booktabs,rotating}; the latter brings graphicx, too
 % Each table can be copied into a paper; this file can also be read with \input or compiled by itself.

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 from reports.entries import TIED_MARK, TableEntry
 from reports.notes import origins, remarks, report_notes, separation_note, state_line
 from reports.report import Report
-from reports.tables import ResultTable
+from reports.table import ResultTable
 
 SPECIAL = re.compile(r"([\\`*_~<>\[\]|&$])")  # what Markdown reads as more than the letter
 

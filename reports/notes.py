@@ -13,7 +13,7 @@ from reports.detectable import SMALLEST
 from reports.entries import TableEntry
 from reports.metrics import METRICS
 from reports.scores import PLANNED, States
-from reports.tables import ResultTable
+from reports.table import ResultTable
 from reports.values import cell_list, in_words, show_value
 
 METRIC_NOTES = {  # by the beginning of a metric's name

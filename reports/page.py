@@ -24,7 +24,8 @@ from reports.report import Report
 from reports.rows import CellRow, cell_rows
 from reports.significance import Sample
 from reports.svg import marker_svg, to_svg
-from reports.tables import FIRST_METRICS, ResultTable
+from reports.table import ResultTable
+from reports.tables import FIRST_METRICS
 from reports.values import label_value, short_axes, show_value
 
 HERE = Path(__file__).parent

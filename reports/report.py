@@ -13,7 +13,8 @@ import pandas as pd
 from reports.dictionary import PARAMETERS
 from reports.layout import Layout
 from reports.significance import PairedErrors
-from reports.tables import ResultTable, result_tables
+from reports.table import ResultTable
+from reports.tables import result_tables
 
 
 @dataclass(frozen=True)

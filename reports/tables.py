@@ -4,20 +4,19 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
-from functools import cached_property
+from dataclasses import replace
 
 import pandas as pd
 
 from reports.changed_code import changed_lines
 from reports.comparable import COMPARABLE, separating_columns
 from reports.costs import COSTS, cost_entries
-from reports.deltas import Baseline, Position, difference_entries, significant_in_words
-from reports.detectable import SMALLEST, Detectable, detectable_differences
+from reports.deltas import Baseline, Position, difference_entries
+from reports.detectable import Detectable, detectable_differences
 from reports.effects import Effect, best_metric, main_effects
 from reports.entries import TableEntry, coarsest, round_column
 from reports.equal import EqualView, equal_view
-from reports.heads import ColumnHead, HeadGroup, grouped_heads
+from reports.heads import ColumnHead
 from reports.labels import LOSSES, data_title, describe_scores
 from reports.layout import Layout, TableSpec, columns_with_values, table_specs
 from reports.metrics import METRICS, PREFERRED_SPLITS
@@ -26,121 +25,14 @@ from reports.row_names import baseline_in_words, baseline_of, has_differences, r
 from reports.rows import CellRow, cell_rows
 from reports.scores import States, distinct_results, entry_of, sample_of
 from reports.significance import Mark, PairedErrors, Sample, ScoreColumn, marks
-from reports.values import in_words, label_value, short_axes, show_value
+from reports.table import BaselineRow, ResultTable
+from reports.values import label_value, short_axes, show_value
 
 BASELINES = {"noise_": "pure noise", "real_": "real train split"}  # prefixes of the columns with a metric's baselines
 FIRST_METRICS = tuple(f"{name}_{split}" for name in ("fid", "kid") for split in PREFERRED_SPLITS)  # to speak of first
 NO_CURVES = pd.DataFrame(columns=["training", "kimg", "loss", "val_loss"])
 Cells = dict[Position, list[CellRow]]  # the cells of every entry
 Column = tuple[ColumnHead, list[TableEntry]]
-
-
-@dataclass(frozen=True)
-class BaselineRow:
-    """A row below a table to judge its numbers by: the scores of pure noise or of real images."""
-
-    kind: str  # "noise" or "real"
-    title: str
-    entries: list[TableEntry]
-
-
-@dataclass(frozen=True)
-class ResultTable:
-    """A table of comparable numbers.
-
-    title: of the sweep. name: of the table; empty for the main one. label: what the scores are. row_heads: one for each
-    axis that makes rows. rows: the axis values and the entries of each row. row_labels: the axis values of each row as
-    one text that makes sense without the heads. caption: what the sweep file says of the table. baseline: the axis
-    values that differences are taken to. effects: of every axis on the first metric; none if an earlier table has the
-    same. detectable: the smallest differences of that metric that the seeds show, likewise. number: among those of the
-    report. row_axes: the axis values of each row by axis, as text. plain_heads: the heads of axes whose values are all
-    text. is_comparable: False if its cells differ in a field that `allowed` names: none is the best.
-    """
-
-    title: str
-    name: str
-    label: str
-    main: bool
-    row_heads: tuple[str, ...]
-    heads: tuple[ColumnHead, ...]
-    rows: list[tuple[tuple[str, ...], list[TableEntry]]]
-    row_labels: list[str]
-    baselines: list[BaselineRow]
-    caption: str = ""
-    baseline: str = ""
-    effects: tuple[Effect, ...] = ()
-    detectable: tuple[Detectable, ...] = ()
-    footnotes: tuple[str, ...] = ()
-    number: int = 1
-    row_axes: tuple[Mapping[str, str], ...] = ()
-    plain_heads: tuple[str, ...] = ()
-    is_comparable: bool = True
-
-    @property
-    def heading(self) -> str:
-        """The titles of the sweep and the table."""
-        return f"{self.title}: {self.name}" if self.name else self.title
-
-    @property
-    def subject(self) -> str:
-        """What the table is about: its name, or else its scores, such as "FID and class accuracy"."""
-        scores = [METRICS[head.metric].name for head in self.heads if head.kind == "score"]
-        return self.name or in_words(list(dict.fromkeys(scores)) or ["Loss at equal compute"])
-
-    @property
-    def head_groups(self) -> tuple[tuple[HeadGroup, ...], ...]:
-        """The heads of the columns of numbers as rows from top to bottom, those on top spanning several columns."""
-        return grouped_heads(self.heads)
-
-    @property
-    def blocks_below(self) -> tuple[tuple[str, ...], ...]:
-        """What to say right below the table, line by line: what Δ is, effects, what the seeds show, footnotes."""
-        tested = significant_in_words(self._tests)
-        baseline = (f"Δ: the difference to {self.baseline}.", *filter(None, (tested,))) if self.baseline else ()
-        effects = ("Main effects:", *(effect.text for effect in self.effects)) if self.effects else ()
-        sizes = (f"{SMALLEST}:", *(one.text for one in self.detectable)) if self.detectable else ()
-        return tuple(filter(None, (baseline, effects, sizes, *((line,) for line in self.footnotes))))
-
-    @property
-    def _tests(self) -> dict[str, float]:
-        """The p value of every difference to the baseline, by row and column."""
-        return {
-            f"{head.text} of {label}": entry.p
-            for label, (_, entries) in zip(self.row_labels, self.rows, strict=True)
-            for head, entry in zip(self.heads, entries, strict=True)
-            if entry.p is not None
-        }
-
-    @property
-    def number_heads(self) -> tuple[str, ...]:
-        """The head of every column of numbers in one line."""
-        return tuple(head.text for head in self.heads)
-
-    @property
-    def entries(self) -> list[TableEntry]:
-        """All entries, row by row."""
-        return [entry for _, line in self.rows for entry in line]
-
-    @cached_property
-    def columns(self) -> list[list[TableEntry]]:
-        """All entries, column by column."""
-        return [[line[i] for _, line in self.rows] for i in range(len(self.heads))]
-
-    @cached_property
-    def has_ties(self) -> tuple[bool, ...]:
-        """For every column of numbers, whether any entry is marked as not significantly different from the best."""
-        return tuple(any(entry.is_tied for entry in column) for column in self.columns)
-
-    @property
-    def has_scores(self) -> bool:
-        """Whether it has columns of scores; a table of losses at equal compute has none."""
-        return any(head.kind == "score" for head in self.heads)
-
-    @property
-    def complete(self) -> bool:
-        """Whether no further work would fill in a number."""
-        scores = [column for head, column in zip(self.heads, self.columns, strict=True) if head.kind == "score"]
-        return all(e.num_seeds + e.num_stopped + e.num_pruned == e.expected_seeds for column in scores for e in column)
 
 
 def result_tables(

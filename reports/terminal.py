@@ -16,7 +16,7 @@ from rich.text import Text
 from reports.entries import NO_NUMBER, TIED_MARK, TableEntry
 from reports.grid import GAP, BreakLevel, Grid, GridCell, GridColumn, wrap
 from reports.heads import ColumnHead
-from reports.tables import ResultTable
+from reports.table import ResultTable
 
 BEST_MARK = "*"  # visible without colours, too
 MIN_WIDTH = 20

@@ -9,7 +9,7 @@ import pandas as pd
 
 from reports.entries import TableEntry
 from reports.heads import ColumnHead
-from reports.tables import ResultTable
+from reports.table import ResultTable
 
 COLUMNS = {  # of the frame, with their meanings
     "table": "the number of the table in the report",

@@ -10,7 +10,8 @@ import pytest
 from experiments.tracking.frames import ABSENT
 from reports.deltas import significant_in_words
 from reports.significance import PairedErrors
-from reports.tables import ResultTable, result_tables
+from reports.table import ResultTable
+from reports.tables import result_tables
 from tests.reports.frames import DIGITS, LAYOUT, digits, errors_of, frame, with_errors
 
 COMPARED = replace(LAYOUT, metrics=("fid_test",), baseline={"model.attention": True})

@@ -6,7 +6,8 @@ import pytest
 
 from reports.layout import Layout
 from reports.notes import separation_note
-from reports.tables import ResultTable, result_tables
+from reports.table import ResultTable
+from reports.tables import result_tables
 from tests.reports.frames import frame, samplers
 
 NFE = Layout("t", rows=("sampling.sampler", "sampling.steps"), metrics=("fid_test",), equal="nfe")

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from reports.latex import escape, latex_document, number, prose, to_latex
-from reports.tables import ResultTable, result_tables
+from reports.table import ResultTable
+from reports.tables import result_tables
 from tests.reports.frames import DIGITS, HOSTILE, LAYOUT, PIVOT, digits, frame, full, with_errors
 
 PDFLATEX = shutil.which("pdflatex")

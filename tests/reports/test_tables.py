@@ -14,7 +14,8 @@ from reports.layout import Layout
 from reports.markdown import to_markdown
 from reports.metrics import METRICS, MetricInfo
 from reports.notes import reading_notes, state_line
-from reports.tables import ResultTable, result_tables
+from reports.table import ResultTable
+from reports.tables import result_tables
 from reports.values import show_value
 from tests.reports.frames import LAYOUT, errors_of, frame, full, page_of, report, with_errors
 

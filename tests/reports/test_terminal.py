@@ -14,7 +14,8 @@ from rich.cells import cell_len
 from rich.console import Console
 
 from reports.grid import PIECE_ENDS, BreakLevel, Grid, GridCell, GridColumn, wrap
-from reports.tables import ResultTable, result_tables
+from reports.table import ResultTable
+from reports.tables import result_tables
 from reports.terminal import to_rich
 from tests.reports.frames import LAYOUT, SWEEPS, frame
 from tests.snapshots import require_same
