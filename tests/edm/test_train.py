@@ -268,7 +268,7 @@ def test_noise_levels_of_a_batch_are_log_normal():
 def test_loss_goes_down_on_digits():
     data = digits(500)
     network = dataclasses.replace(NETWORK, num_classes=10, heads=(0, 0), bridge_heads=0)
-    config = TrainingConfig(kimg=6.4, batch_size=32, lr=3e-3)
+    config = TrainingConfig(kimg=3.2, batch_size=16, lr=3e-3)
     losses = torch.stack(list(train(TrainState(network, config, 0.75, 0, CPU), data)))
     assert losses.isfinite().all()
     assert losses[-40:].mean() < 0.6 * losses[:20].mean()
@@ -508,20 +508,20 @@ def test_flips_mirror_about_half_of_the_images_and_augmentation_is_told():
 @pytest.mark.parametrize(
     ("network", "training", "most"),
     [
-        ({}, {}, 0.58),
-        ({"norm": "group"}, {}, 0.66),
-        ({"norm": "group", "resample": "residual", "init": "edm"}, {}, 0.75),
-        ({}, {"precision": "bf16"}, 0.58),
-        ({"dropout": 0.1}, {"augment": 0.12, "clip_norm": 1.0, "warmup_kimg": 1.0, "stratified": True}, 0.70),
-        ({}, {"weighting": "min_snr", "optimizer": "adamw"}, 0.66),
+        ({}, {}, 0.60),
+        ({"norm": "group"}, {}, 0.67),
+        ({"norm": "group", "resample": "residual", "init": "edm"}, {}, 0.77),
+        ({}, {"precision": "bf16"}, 0.60),
+        ({"dropout": 0.1}, {"augment": 0.12, "clip_norm": 1.0, "warmup_kimg": 1.0, "stratified": True}, 0.72),
+        ({}, {"weighting": "min_snr", "optimizer": "adamw"}, 0.69),
     ],
     ids=["study", "group", "edm", "bf16", "regularised", "min_snr"],
 )
 def test_every_way_of_training_learns_the_digits(network, training, most):
-    """Loss on images not trained on, over all noise levels, after 6,400 images; a network of zeros scores 1."""
+    """Loss on images not trained on, over all noise levels, after 3,200 images; a network of zeros scores 1."""
     images = digits(1700)
     data = TrainingSet(images.images[:1400], images.labels[:1400])
-    config = TrainingConfig(kimg=6.4, batch_size=64, lr=3e-3, ema_halflife_kimg=1.0, power_ema=(0.05, 0.1), **training)
+    config = TrainingConfig(kimg=3.2, batch_size=32, lr=3e-3, ema_halflife_kimg=0.5, power_ema=(0.05, 0.1), **training)
     base = ModelConfig("nano", channels=16).network(1, 8, 10)
     state = TrainState(config.prepared(dataclasses.replace(base, **network)), config, 0.75, 0, CPU)
     list(train(state, data))
