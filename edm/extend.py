@@ -207,8 +207,8 @@ def norm(name: str, *, options: type | None = None) -> Callable[[F], F]:
     """Register what builds a norm of the U-Net's blocks: `(channels, cond_channels) -> torch.nn.Module`.
 
     The module is called as `(x, cond)`, cond being the embedding of noise level and label, of shape (b, cond_channels),
-    and returns a tensor of the shape of `x`. Its convolutions and linear layers get initial weights by `model.init`,
-    unless it has a method `initialise(generator)` that sets them.
+    and returns a tensor of the shape of `x`. Its convolutions and linear layers get their initial weights as all others
+    of the network do, unless it has a method `initialise(generator)` that sets them.
     """
     return _registering("norm", name, options, ("channels", "cond_channels"))
 

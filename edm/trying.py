@@ -250,7 +250,7 @@ def _try_block(block: nn.Module, scheme: Initialisation) -> None:
         one = before[name].flatten()[0]
         if weights.numel() > 1 and (before[name] == one).all() and not torch.equal(weights, before[name]):
             remedy = "give the module a method initialise(self, generator) that sets it"
-            raise TrialError(f"sets {name} to {float(one):g}, which model.init replaces; {remedy}")
+            raise TrialError(f"sets {name} to {float(one):g}, which the network's initialisation replaces; {remedy}")
 
 
 def _require_kind(value: object, kind: type, name: str) -> None:

@@ -24,7 +24,7 @@ RAYLET_S = 240.0  # for a run to notice that Ray is gone, to start it again, and
 LEAVES_S = 30.0  # for a run to save its state and leave
 
 TABLES = Wire("tables", "alembic.runtime.migration", "HeadMaintainer.update_to_step", nth=5)
-STARTING = Wire("starting", "experiments.runner.tune", "execute")
+STARTING = Wire("starting", "experiments.runner.tune", "_execute")
 EVALUATING = Wire("sampling", "experiments.trials.progress", "ProgressReporter.beat", nth=3, matching="evaluations/")
 PHASES: dict[str, tuple[Wire, ...]] = {
     "planning": (Wire("planning", "experiments.runner.resume", "open_schedule"),),

@@ -148,7 +148,7 @@ OWN_OPTIMIZER = "training: {optimizer: own}"
         (NETWORK.replace("num_classes + 1", "num_classes"), OWN_NETWORK, "IndexError"),
         (NETWORK.replace("nn.Embedding(num_classes + 1, 8)", "torch.randn(11, 8).__getitem__"), OWN_NETWORK, "loaded"),
         (NETWORK.replace("self.first(x)", "self.first(x - x.mean())"), OWN_NETWORK, "when the one beside it differs"),
-        (NORM, "model: {norm: own}", "sets scale.weight to 0, which model.init replaces; give the module a method"),
+        (NORM, "model: {norm: own}", "sets scale.weight to 0, which the network's initialisation replaces"),
         (AUGMENTATION, "training: {augmentation: own}", "again; take random numbers from normals() alone"),
         (WEIGHTING, "training: {weighting: own}", "returns weights below 0"),
         (LOSS.replace("RANDOM", "torch.tensor(np.random.randn(*images.shape)).float()"), OWN_LOSS, "from a checkpoint"),
