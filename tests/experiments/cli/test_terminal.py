@@ -11,7 +11,7 @@ import pexpect
 import psutil
 import pytest
 
-from tests.commandline import invoke, run, terminal
+from tests.commandline import counting, invoke, run, terminal
 from tests.conftest import LONGER, Filled
 from tests.faults.harness import Scene, require_whole_record
 from tests.table import reproducible
@@ -88,7 +88,7 @@ def test_a_whole_sweep_is_cancelled_from_another_terminal(prepared: Path, tmp_pa
     shutil.copytree(prepared, store)
     told = tmp_path / "told.json"
     with terminal("run", file, "--store", store, "--on-finish", f"tee {told}") as command:
-        until(lambda: in_state("trainings", "running", store))
+        until(lambda: counting(store, "trainings"))
         assert "Asked to stop: host" in run("cancel", "tiny_digits", "--store", store).stdout
         command.expect(r"Interrupted: [01] of 7 tasks are done. To continue: ")
         command.expect(pexpect.EOF)

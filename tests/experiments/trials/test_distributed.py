@@ -117,10 +117,10 @@ def test_a_team_that_runs_out_of_memory_begins_again_with_less_at_a_time(
 ) -> None:
     enough, training = edm_train.denoising_loss, small_training(tmp_path)
 
-    def scarce(denoiser, images, *arguments):
+    def scarce(denoiser, images, *arguments, **options):
         if len(images) > 8:  # of the 16 that are this process's part
             raise torch.OutOfMemoryError("CUDA out of memory (a test says so)")
-        return enough(denoiser, images, *arguments)
+        return enough(denoiser, images, *arguments, **options)
 
     monkeypatch.setattr(edm_train, "denoising_loss", scarce)
     assert perform(store, training, ON_TWO).state == "done"

@@ -128,7 +128,7 @@ def test_where_not_even_one_image_fits_it_fails_for_memory(
 
 
 def test_other_errors_are_not_taken_for_it(store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def failing(*_arguments):
+    def failing(*_arguments, **_options):
         raise RuntimeError("the disk is on fire")
 
     monkeypatch.setattr(edm_train, "denoising_loss", failing)
