@@ -16,7 +16,7 @@ from reports.significance import LEVEL, Sample
 
 SMALLEST = "Smallest differences that the seeds show"
 POWER = 0.8  # how often a difference of this size is to be found
-LEAST_FREEDOM = 4  # of a spread's estimate; from fewer, it is anybody's guess
+LEAST_FREEDOM = 4  # of a spread's estimate; from 2, it may be a sixth of the true spread
 MOST_SEEDS = 1000
 
 
@@ -36,7 +36,7 @@ class Detectable:
 
     @property
     def text(self) -> str:
-        """It as a sentence without a full stop."""
+        """The difference in words, without a full stop."""
         info = metric_info(self.metric)
         decimals = common_decimals([self.difference], [self.difference], info.scale, info.unit)
         size = f"{shown(self.metric, self.difference, decimals=decimals)} {title_of(self.metric)}"
