@@ -61,6 +61,9 @@ class TrainingConfig:
     keep: Which checkpoints stay in addition to the finished model. `last`: none. `all`: one every `checkpoint_kimg`, by
         default nine, evenly spaced. `best`: of these, the one with the lowest validation loss. A list of kimg: those at
         these points.
+    keep_state: Keep the state at the end of the training, which is about four times as large as the model. A longer
+        training that is otherwise the same then begins there. `False`: no state is kept, and this training begins at
+        the start.
     checkpoint_kimg: Save the training's state every so many thousand images, in addition to the checkpoints at regular
         times. `None`: no additional checkpoints.
     validate_kimg: Measure the validation loss every so many thousand images. 0: only at the end. `None`: up to 100
@@ -99,6 +102,7 @@ class TrainingConfig:
     checkpoint_kimg: float | None = display_field(None)
     validate_kimg: float | None = display_field(None)
     samples_kimg: float | None = display_field(None)
+    keep_state: bool = display_field(True)
 
     def __post_init__(self) -> None:
         require_positive(self, "kimg", "batch_size", "lr", "p_std", "min_snr_gamma", "power_ema_snapshots")

@@ -40,7 +40,7 @@ def _kept_bytes(task: Task) -> int:
     """What stays when a task is done, without the features of its images, which others use as well."""
     if isinstance(task, Training):
         weights, config = FLOAT_BYTES * num_parameters(task.network), task.config
-        states = 0 if config.keep == "last" else _kept_states(task)
+        states = config.keep_state + (0 if config.keep == "last" else _kept_states(task))
         snapshots = config.power_ema_snapshots * AVERAGES if config.power_ema else 0
         return weights * (1 + snapshots) + states * _state_bytes(task)
     if isinstance(task, Evaluation):

@@ -28,6 +28,7 @@ from experiments.store.results import (
 from experiments.store.store import Store
 from experiments.store.training_records import saved_step
 from experiments.sweep.jobs import Task
+from experiments.sweep.kept_states import first_step
 from experiments.sweep.plan import Plan
 from experiments.sweep.preparations import (
     ExactSolution,
@@ -128,11 +129,15 @@ class DurationModel:
         return seconds * (1 - self.saved_share(task))
 
     def saved_share(self, task: Task) -> float:
-        """Return which part of a training its newest checkpoint had when this was first asked; 0 for other tasks."""
+        """Return which part of a training its newest checkpoint had when this was first asked; 0 for other tasks.
+
+        Of one that has none, the part that a shorter one has done, or will have.
+        """
         if not isinstance(task, Training):
             return 0.0
         if task.signature not in self._saved:
-            step = saved_step(self.store.folder_of(task)) or 0
+            shorter = self._plan.shorter.get(task.signature, ())
+            step = saved_step(self.store.folder_of(task)) or first_step(shorter, self._plan.trainings, self.store)
             self._saved[task.signature] = min(step / task.config.num_steps, MOST_SAVED)
         return self._saved[task.signature]
 

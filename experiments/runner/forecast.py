@@ -77,7 +77,7 @@ def forecast(
     durations = durations or DurationModel(store, plan)
     capacity = Capacity(plan, store, machines)
     spans = {t.signature: durations.range(t) for t in left}
-    efforts = Efforts(left, capacity)
+    efforts = Efforts(left, capacity, plan)
     middle = efforts.of({t.signature: durations.seconds(t) for t in left})
     low = efforts.of({signature: low for signature, (low, _) in spans.items()})
     high = efforts.of({signature: high for signature, (_, high) in spans.items()})
@@ -156,7 +156,8 @@ class Share(NamedTuple):
 class Efforts:
     """What tasks take together, for any lengths of them; what does not depend on lengths is worked out once."""
 
-    def __init__(self, left: Sequence[Task], capacity: Capacity) -> None:
+    def __init__(self, left: Sequence[Task], capacity: Capacity, plan: Plan) -> None:
+        self._plan = plan
         self._others = [task for task in left if not isinstance(task, Evaluation)]
         # a download waits for its server, beside the others
         self._shares = [_share(task, capacity) for task in left if not isinstance(task, WeightsDownload)]
@@ -181,11 +182,21 @@ class Efforts:
         def end(task: Task) -> float:
             if task.signature not in ends:
                 own = seconds.get(task.signature, 0.0)
-                ends[task.signature] = own + max(map(end, _needed(task)), default=0.0)
+                ends[task.signature] = own + max(map(end, self._needed(task)), default=0.0)
             return ends[task.signature]
 
         chains = [max(map(end, needed)) + seconds[task.signature] / parts for task, needed, parts in self._evaluations]
         return max((*chains, *map(end, self._others)), default=0.0)
+
+    def _needed(self, task: Task) -> tuple[Task, ...]:
+        """What a task other than an evaluation waits for."""
+        source, others = data_of(task), ()
+        if isinstance(task, Training):
+            shorter = (other.signature for other in self._plan.shorter.get(task.signature, ()))
+            others = tuple(self._plan.trainings[name] for name in shorter if name in self._plan.trainings)
+        elif not isinstance(task, Evaluation | Probe | DataSource):
+            others = task.depends_on
+        return others if source is None else (source, *others)
 
 
 def _share(task: Task, capacity: Capacity) -> Share:
@@ -194,10 +205,3 @@ def _share(task: Task, capacity: Capacity) -> Share:
     allocation = capacity.allocator.of(task)
     at_once = capacity.copies * capacity.allocator.at_once(allocation)
     return Share(task.signature, allocation.gpus or 1.0, at_once)
-
-
-def _needed(task: Task) -> tuple[Task, ...]:
-    """Return what a task other than an evaluation waits for."""
-    source = data_of(task)
-    others = () if isinstance(task, Training | Evaluation | Probe | DataSource) else task.depends_on
-    return others if source is None else (source, *others)

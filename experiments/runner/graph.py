@@ -18,7 +18,8 @@ class TaskGraph:
     """The tasks of a plan by signature.
 
     They are data sets, probes, other preparations, trainings, what is prepared from these, and evaluations, in this
-    order. preparations, data: those to include, by signature.
+    order. preparations, data: those to include, by signature. shorter: by signature, the trainings that others wait for
+    without depending on them: they begin at the ends of these.
     """
 
     def __init__(
@@ -27,6 +28,7 @@ class TaskGraph:
         probes: Probes,
         preparations: Mapping[str, Preparation],
         data: Mapping[str, DataSource] = MappingProxyType({}),
+        shorter: Mapping[str, tuple[str, ...]] = MappingProxyType({}),
     ) -> None:
         of_trainings = {name: task for name, task in preparations.items() if isinstance(task, ExactSolution)}
         self.tasks: dict[str, Task] = {
@@ -51,10 +53,8 @@ class TaskGraph:
             self._dependencies |= dict.fromkeys(waiting, (signature,))
         if data:
             self._add_data(data)
-        self.dependents: defaultdict[str, list[str]] = defaultdict(list)
-        for signature, needed in self._dependencies.items():
-            for other in needed:
-                self.dependents[other].append(signature)
+        self.dependents = _reversed(self._dependencies)
+        self._shorter, self.longer = shorter, _reversed(shorter)
 
     def _add_data(self, data: Mapping[str, DataSource]) -> None:
         """Let tasks depend on the data sets that they read."""
@@ -72,9 +72,22 @@ class TaskGraph:
         """Return the signatures of the tasks that a task depends on directly."""
         return self._dependencies.get(signature, ())
 
+    def shorter(self, signature: str) -> tuple[str, ...]:
+        """Return the signatures of the trainings that another one waits for without depending on them."""
+        return self._shorter.get(signature, ())
+
     def all_dependents(self, signature: str) -> Iterator[str]:
         """Yield the signatures of the tasks that depend on a task, directly or not."""
         direct = list(self.dependents[signature])
         yield from direct
         for other in direct:
             yield from self.all_dependents(other)
+
+
+def _reversed(needed: Mapping[str, tuple[str, ...]]) -> defaultdict[str, list[str]]:
+    """Return by what tasks need which tasks need it."""
+    found: defaultdict[str, list[str]] = defaultdict(list)
+    for signature, others in needed.items():
+        for other in others:
+            found[other].append(signature)
+    return found

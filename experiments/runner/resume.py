@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from experiments.errors import UserError
 from experiments.runner.costs import Costs
 from experiments.runner.data_costs import data_tasks
@@ -13,7 +15,7 @@ from experiments.runner.schedule import Schedule
 from experiments.runner.stored import damage_notice, done_result, is_downloaded
 from experiments.store.store import Store
 from experiments.store.sweep_names import selection_text, variant_name
-from experiments.store.training_records import Pruning
+from experiments.store.training_records import Pruning, saved_step
 from experiments.sweep.checks import require_even_batches
 from experiments.sweep.code_changes import changes_of
 from experiments.sweep.jobs import Outcome, Task
@@ -45,6 +47,7 @@ def open_schedule(plan: Plan, store: Store, options: Options = Options(), costs:
         asked=asked,
         preparations=plan.preparations,
         data=data_tasks(plan, store),
+        shorter={signature: tuple(_waits_for(signature, plan, store)) for signature in plan.shorter},
     )
     in_question = {task.signature for task in asked.tasks}
     schedule.changes = {signature: change for signature, change in changes.items() if signature in in_question}
@@ -54,6 +57,12 @@ def open_schedule(plan: Plan, store: Store, options: Options = Options(), costs:
         if pruning is not None:
             schedule.ended(signature, Outcome("pruned", pruning.text))
     return schedule
+
+
+def _waits_for(signature: str, plan: Plan, store: Store) -> Iterator[str]:
+    """Yield the shorter trainings of a plan at whose ends a training may begin that has not begun yet."""
+    if saved_step(store.folder("trainings", signature)) is None:
+        yield from (other.signature for other in plan.shorter[signature] if other.signature in plan.trainings)
 
 
 def _trained_again(plan: Plan, asked: Plan, present: frozenset[str], store: Store, options: Options) -> frozenset[str]:

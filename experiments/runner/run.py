@@ -149,9 +149,9 @@ def _execute(
     schedule: Schedule, store: Store, listener: RunListener, options: Options, mirror: MirrorThread
 ) -> tuple[bool, float]:
     """Run what is left on Ray; returns whether it was interrupted, and the seconds of work done."""
-    resources, run_id = schedule.plan.sweep.resources, secrets.token_hex(8)
+    run_id = secrets.token_hex(8)
     if options.address is None:
-        _require_this_machine(resources)
+        _require_this_machine(schedule.plan.sweep.resources)
     with (
         announced(store, run_id, schedule.asked.sweep.name),
         _sharing(schedule, store, listener, options, run_id) as share,
@@ -165,7 +165,7 @@ def _execute(
             with listener.phase("starting Ray"):
                 from experiments.runner import remote, tune  # heavy, and not for nothing
 
-                context = _trial_context(run_id, resources, run_info)
+                context = _trial_context(run_id, schedule.plan, run_info)
                 started_ray.wait()
             own = started_ray if isinstance(started_ray, cluster.LocalRay) else None
             on_change = _change_reporter(schedule, listener)
@@ -181,16 +181,18 @@ def _execute(
             return stopped, worked_s
 
 
-def _trial_context(run_id: str, resources: ResourcesConfig, run_info: RunInfo) -> TrialContext:
+def _trial_context(run_id: str, plan: Plan, run_info: RunInfo) -> TrialContext:
     """Return what every trial of a run is told."""
     from experiments.trials.context import TrialContext  # heavy
 
+    resources = plan.sweep.resources
     return TrialContext(
         run_id,
         sampling_batch=resources.sampling_batch,
         checkpoint_s=resources.checkpoint_s,
         compile=resources.compile,
         cuda_graphs=resources.cuda_graphs,
+        shorter=plan.shorter,
         run_info=run_info,
     )
 

@@ -20,6 +20,7 @@ from experiments.sweep.probes import Probe
 from experiments.sweep.tasks import DataSource, Evaluation
 
 PLURALS = {"data": "data sets", "references": "reference statistics"}  # of kinds of tasks; of others it ends in s
+UNFINISHED: tuple[State, ...] = ("waiting", "running", "elsewhere")
 NOT_NEEDED: tuple[State, ...] = ("done", "cancelled", "skipped")  # states of tasks that need no others any more
 
 
@@ -27,7 +28,8 @@ class Schedule:
     """Probes and preparations, then trainings, longest first; an evaluation as soon as what it depends on is done.
 
     present: signatures of tasks that the store already holds. probes: networks to measure first. preparations: what
-    evaluations share, by signature. data: data sets to prepare, by signature. retries: how often a task that failed is
+    evaluations share, by signature. data: data sets to prepare, by signature. shorter: by signature, the trainings that
+    others wait for, however they end, to begin at their ends. retries: how often a task that failed is
     tried again. redo: tasks to do even if nothing depends on them. asked: the plan of the cells that this run is asked
     for, by default of all. It leaves out the other evaluations, and what only they depend on.
 
@@ -48,11 +50,12 @@ class Schedule:
         asked: Plan | None = None,
         preparations: Mapping[str, Preparation] = MappingProxyType({}),
         data: Mapping[str, DataSource] = MappingProxyType({}),
+        shorter: Mapping[str, tuple[str, ...]] = MappingProxyType({}),
     ) -> None:
         self.plan, self.present, self.costs = plan, present, costs or Operations()
         self.asked = asked or plan
         skipped = frozenset(plan.evaluations.keys() - self.asked.evaluations.keys())
-        self.graph = TaskGraph(plan, probes or {}, preparations, data)
+        self.graph = TaskGraph(plan, probes or {}, preparations, data, shorter)
         self._states = TaskStates(self.graph.tasks, first_states(self.graph, present, skipped, redo))
         self._queue = ReadyQueue(self.graph.tasks, self.graph.order, self._is_ready)
         self._retry = RetryPolicy(retries)
@@ -118,7 +121,9 @@ class Schedule:
         return Job((evaluation,), helps=True) if evaluation is not None else None
 
     def _is_ready(self, signature: str) -> bool:
-        return self.states[signature] == "waiting" and all(map(self._is_there, self.graph.dependencies(signature)))
+        if self.states[signature] != "waiting" or not all(map(self._is_there, self.graph.dependencies(signature))):
+            return False
+        return not any(self.states[shorter] in UNFINISHED for shorter in self.graph.shorter(signature))
 
     def _is_there(self, signature: str) -> bool:
         """Whether what depends on a task may begin. A failed probe blocks nothing: it only makes estimates worse."""
@@ -128,7 +133,12 @@ class Schedule:
     def _offer(self, signature: str) -> None:
         """Queue a task if it could be started now."""
         if self._is_ready(signature):
-            self._queue.offer(signature, self.costs.seconds(self.tasks[signature]))
+            self._queue.offer(signature, self._chain_s(signature))
+
+    def _chain_s(self, signature: str) -> float:
+        """How long a task takes, and the longest chain of trainings that wait for its end."""
+        waiting = (other for other in self.graph.longer[signature] if self.states[other] == "waiting")
+        return self.costs.seconds(self.tasks[signature]) + max(map(self._chain_s, waiting), default=0.0)
 
     # ending ---------------------------------------------------------------------------------------
 
@@ -256,6 +266,9 @@ class Schedule:
         self.reasons.pop(signature, None)
         if reason:
             self.reasons[signature] = reason
+        if state not in UNFINISHED:
+            for longer in self.graph.longer[signature]:
+                self._offer(longer)
         if not isinstance(task, Evaluation):
             return
         if state in ("running", "elsewhere"):

@@ -36,6 +36,7 @@ CHECKPOINTS, KEPT, SNAPSHOTS = "checkpoints", "kept", "snapshots"  # folders
 GRIDS = "samples"  # folder of pictures that were drawn from the same noise along the way
 PRUNE = "prune"  # asks a training to end early
 PRUNED = "pruned.json"  # says where it did
+CONTINUES = "continues.json"  # says at the end of which shorter training it began
 
 # of a data set
 DECODED = "decoded"  # folder of what is decoded, while it is prepared

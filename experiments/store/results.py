@@ -22,7 +22,12 @@ VERSION = 1  # of the format: raise it when older versions of edm-sweep would mi
 OWN_PACKAGE = "edm-sweep"
 PARSE = "parse"  # key of a field's metadata: what turns its JSON into its value
 AS_TUPLE = {PARSE: tuple}
-LATER = (("graphed", False), ("kernels", False), ("preparing_s", 0.0))  # fields and defaults that are not written
+LATER = (
+    ("graphed", False),
+    ("kernels", False),
+    ("preparing_s", 0.0),
+    ("continues", None),
+)  # fields and defaults that are not written
 SHARED = ("code", "provenance", "files")  # fields that every result has
 
 Json = dict[str, Any]
@@ -291,7 +296,8 @@ class ExtensionRecord(Result):
 class TrainingResult(Timed, Result):
     """A finished training. val_loss: on the val split. seconds: of work, on `gpus` devices together.
 
-    loss: None of a pretrained network, which was only taken into the store.
+    loss: None of a pretrained network, which was only taken into the store. continues: the signature of the shorter
+    training at whose end it began, whose seconds are among its own.
     """
 
     kind: ClassVar[StoreKind] = "trainings"
@@ -306,6 +312,7 @@ class TrainingResult(Timed, Result):
     threads: int | None = None
     computing: ComputingRecord | None = field(default=None, metadata={PARSE: ComputingRecord.from_json})
     parameters: int
+    continues: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

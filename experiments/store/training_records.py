@@ -20,6 +20,11 @@ def saved_step(folder: Path) -> int | None:
     return int(max(names).partition("-")[0]) if names else None
 
 
+def step_stem(step: int) -> str:
+    """Return how the names of checkpoints begin that were saved after so many steps."""
+    return f"{step:010d}"
+
+
 def kimg_stem(kimg: float) -> str:
     """Return how the names of checkpoints and pictures begin that are kept at so many kimg, in the order of time."""
     return f"kimg{kimg:012.3f}"

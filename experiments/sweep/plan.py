@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import itertools
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, NamedTuple
 
@@ -22,6 +22,7 @@ from experiments.sweep.metrics import declare_metrics, fid_remedy
 from experiments.sweep.names import CellNames
 from experiments.sweep.preparations import Preparation, names_of, preparations_by_signature
 from experiments.sweep.remarks import fields_without_effect, metrics_without_scores
+from experiments.sweep.shorter import Shorter, shorter_trainings
 from experiments.sweep.spec import SECTIONS, Cell, Sweep
 from experiments.sweep.stored_configs import StoredForms
 from experiments.sweep.tasks import (
@@ -54,7 +55,8 @@ class PlannedCell:
 class Plan:
     """Everything that a sweep needs: its cells in the order of the file; trainings and evaluations by signature.
 
-    remarks: what a person should know about its folders of images.
+    remarks: what a person should know about its folders of images. shorter: by signature, the trainings at whose ends
+    others may begin, the longest first.
     """
 
     sweep: Sweep
@@ -62,6 +64,7 @@ class Plan:
     trainings: dict[str, Training]
     evaluations: dict[str, Evaluation]
     remarks: tuple[str, ...] = ()
+    shorter: Mapping[str, tuple[Shorter, ...]] = field(default_factory=dict[str, tuple[Shorter, ...]])
 
     def __repr__(self) -> str:
         """Show its size; the whole would be pages."""
@@ -186,7 +189,8 @@ def plan_sweep(
     )
     read = dict.fromkeys(cell.data for cell in sweep.cells if cell.data not in (sources or {}))
     remarks = dict.fromkeys(remark for config in read for remark in inputs.facts(config).remarks)
-    return Plan(sweep, cells, planner.trainings, evaluations, tuple(remarks))
+    shorter = shorter_trainings(planner.trainings, holdings, planner.stored)
+    return Plan(sweep, cells, planner.trainings, evaluations, tuple(remarks), shorter)
 
 
 def _planned(
@@ -246,7 +250,7 @@ class Planner:
         self._sources = {config: self._with_classifier(source) for config, source in sources.items()}
         self._forms_of: dict[Any, tuple[tuple[Training, ...], tuple[Training, ...]]] = {}
         self._pairs_of: dict[tuple[int, int], tuple[Pair, ...]] = {}  # by the identity of forms in _forms_of
-        self._stored = stored
+        self.stored = stored
         self._begun = frozenset(holdings.signatures("evaluations") if holdings is not None else ())
         self._training_aliases = Aliases[Training](self._rank_of_training)
         self._evaluation_aliases = Aliases[Evaluation](self._rank_of_evaluation)
@@ -256,8 +260,8 @@ class Planner:
         trained = [self._forms(cell) for cell in cells]
         for forms in {id(forms): forms for both in trained for forms in both if forms}.values():
             self._training_aliases.add(forms[-1].signature, forms)
-            if self._stored:
-                self._training_aliases.add_if_none(forms[-1].signature, self._stored.trainings(forms[-1]))
+            if self.stored:
+                self._training_aliases.add_if_none(forms[-1].signature, self.stored.trainings(forms[-1]))
         requests = [self._request(cell, *both) for cell, both in zip(cells, trained, strict=True)]
         to_run: dict[str, Evaluation] = {}  # one for all cells that come to the same, in canonical form if there is one
         for request in requests:  # all of them first, as the store may have the form of another cell
@@ -265,8 +269,8 @@ class Planner:
             if request.canonical.signature == request.computation:
                 to_run.setdefault(request.computation, request.otherwise)
         for cell, request in zip(cells, requests, strict=True):
-            if self._stored and self._training_aliases.held(request.canonical.training.signature):
-                forms = self._stored.evaluations(cell, request.canonical, request.pairs)
+            if self.stored and self._training_aliases.held(request.canonical.training.signature):
+                forms = self.stored.evaluations(cell, request.canonical, request.pairs)
                 self._evaluation_aliases.add_if_none(request.computation, forms)
             otherwise = to_run.setdefault(request.computation, request.otherwise)
             chosen = self._evaluation_aliases.chosen(request.computation, request.forms, otherwise)

@@ -96,6 +96,11 @@ class StoredForms:
     def __init__(self, holdings: Holdings) -> None:
         self._configs = StoredConfigs(holdings)
 
+    @property
+    def kimg(self) -> set[float]:
+        """The lengths of the trainings of the store."""
+        return {config.kimg for config in self._configs.trainings.configs}
+
     def trainings(self, training: Training) -> Iterator[Training]:
         """Yield the forms of a training in configurations that other trainings of the store have."""
         if training.pretrained is None:

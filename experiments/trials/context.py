@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,6 +15,7 @@ from experiments.store.files import replacing
 from experiments.store.layout import CONFIG
 from experiments.store.provenance import RunInfo
 from experiments.sweep.preparations import Preparation
+from experiments.sweep.shorter import Shorter
 from experiments.sweep.tasks import DataSource, SweepTask
 
 if TYPE_CHECKING:
@@ -42,6 +43,7 @@ class TrialContext:
     compile: whether to compile the network; None leaves the choice to the device.
     cuda_graphs: whether a GPU may get a training step as one CUDA graph.
     on_validated: called during training with (kimg, loss on the val split).
+    shorter: by signature, the trainings at whose ends others may begin.
     run_info: recorded with every result.
     """
 
@@ -55,6 +57,7 @@ class TrialContext:
     compile: bool | None = None
     cuda_graphs: bool = True
     on_validated: Callable[[float, float], None] | None = None
+    shorter: Mapping[str, tuple[Shorter, ...]] = field(default_factory=dict[str, tuple[Shorter, ...]])
     run_info: RunInfo = field(default_factory=RunInfo)
 
     @property

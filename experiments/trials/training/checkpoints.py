@@ -18,10 +18,10 @@ from edm.validation import total_loss
 from experiments.store.checksummed import is_whole, write_checksummed
 from experiments.store.damage import copy_aside_file
 from experiments.store.journal import Journal
-from experiments.store.layout import CHECKPOINTS, JOURNAL, KEPT, SNAPSHOTS, VALIDATION
-from experiments.store.training_records import best_kept, kimg_stem
+from experiments.store.layout import CHECKPOINTS, CONTINUES, JOURNAL, KEPT, SNAPSHOTS, VALIDATION
+from experiments.store.training_records import best_kept, kimg_stem, step_stem
+from experiments.sweep.shorter import journal_interval
 
-JOURNAL_LINES = 200  # for a whole training
 CURVES: tuple[str, str] = ("journal", "validation")  # a checkpoint holds how many lines each had
 EXPLODED = 20.0  # times the lowest loss so far, or more than a lowest logarithm; no training recovers from there
 
@@ -38,9 +38,11 @@ class CheckpointManager:
     def __init__(self, folder: Path, state: TrainState) -> None:
         self.state = state
         self.checkpoints, self.kept, self.snapshots = (folder / name for name in (CHECKPOINTS, KEPT, SNAPSHOTS))
+        self._continues = folder / CONTINUES
         self.journal, self.validation = Journal(folder / JOURNAL), Journal(folder / VALIDATION)
-        self.interval = math.ceil(state.config.num_steps / JOURNAL_LINES)
-        self.window = torch.zeros((), dtype=torch.float64, device=state.device)
+        self.interval = journal_interval(state.config)
+        self.window = torch.zeros((), dtype=torch.float64, device=state.device)  # the sum of losses since the last line
+        self.window_steps = 0
         self.first_bad = torch.full((), -1, device=state.device)  # the first step whose loss was not finite
         self.seconds = 0.0  # spent in training steps, in this process and earlier ones
         self.other_seconds = 0.0  # spent in validation, pictures and snapshots
@@ -55,11 +57,13 @@ class CheckpointManager:
             if is_whole(path):
                 tensors = load_tensors(path)
                 self.window.copy_(tensors.pop("window"))
+                self.window_steps = int(tensors.pop("window_steps", tensors["step"] % self.interval))
                 self.seconds = float(tensors.pop("seconds"))
                 self.other_seconds = float(tensors.pop("other_seconds", 0.0))
                 num_lines = {name: int(tensors.pop(f"{name}_lines", 0)) for name in CURVES}
                 self.state.load(tensors)
                 return num_lines
+        self._continues.unlink(missing_ok=True)
         return dict.fromkeys(CURVES, 0)
 
     def _restore_journals(self, num_lines: dict[str, int]) -> None:
@@ -81,7 +85,7 @@ class CheckpointManager:
         return sorted(self.checkpoints.glob("*-*.safetensors"), reverse=newest_first)
 
     def _tensors(self) -> dict[str, Tensor]:
-        numbers = {"seconds": self.seconds, "other_seconds": self.other_seconds}
+        numbers = {"seconds": self.seconds, "other_seconds": self.other_seconds, "window_steps": self.window_steps}
         numbers |= {f"{name}_lines": float(len(journal.read())) for name, journal in self._curves.items()}
         extra = {name: torch.tensor(value, dtype=torch.float64) for name, value in numbers.items()}
         return {**self.state.tensors(), "window": self.window, **extra}
@@ -90,7 +94,7 @@ class CheckpointManager:
         """Save the whole state for resuming; the checkpoint before it stays, in case this one gets damaged on disk."""
         self.raise_if_bad()
         metadata = model_metadata(self.state.denoiser)
-        write_checksummed(self.checkpoints, f"{self.state.step:010d}", self._tensors(), metadata)
+        write_checksummed(self.checkpoints, step_stem(self.state.step), self._tensors(), metadata)
         for old in self._checkpoint_files()[:-2]:
             old.unlink()
 
@@ -110,13 +114,15 @@ class CheckpointManager:
     def keep_snapshot(self) -> None:
         """Save the power-function averages of this step."""
         self.raise_if_bad()
-        write_checksummed(self.snapshots, f"{self.state.step:010d}", self.state.power.tensors())
+        write_checksummed(self.snapshots, step_stem(self.state.step), self.state.power.tensors())
 
     def drop_checkpoints(self) -> None:
-        """Delete the checkpoints that served resuming, once the training is done."""
+        """Delete the checkpoints that served resuming, once the training is done, but for its state at the end."""
+        last = self._checkpoint_files()[-1:] if self.state.config.keep_state else []
         for path in self.checkpoints.glob("*"):
-            path.unlink()
-        if self.checkpoints.exists():
+            if path not in last:
+                path.unlink()
+        if self.checkpoints.exists() and not last:
             self.checkpoints.rmdir()
 
     def permanent_files(self) -> list[str]:
@@ -129,15 +135,17 @@ class CheckpointManager:
         """Record the loss of a step, with a line in the journal at the end of each window; raises DivergedError."""
         state, step = self.state, self.state.step
         self.window += loss
+        self.window_steps += 1
         self.first_bad.masked_fill_((self.first_bad < 0) & ~loss.isfinite(), step)
         if step % self.interval and step != state.config.num_steps:
             return
         self.raise_if_bad()
-        self.last_loss = float(self.window) / ((step - 1) % self.interval + 1)
+        self.last_loss = float(self.window) / self.window_steps
         self.lowest_loss = min(self.lowest_loss, self.last_loss)
         if self.last_loss > self._most():
             raise self._diverged(f"the loss rose to {self.last_loss:.3g} from {self.lowest_loss:.3g}", step)
         self.window.zero_()
+        self.window_steps = 0
         self.journal.append(
             {
                 "step": step,

@@ -15,7 +15,7 @@ from edm.data.dataset import Dataset
 from edm.files import MODEL
 from edm.networks.device import is_out_of_memory
 from edm.train import Computing, TrainState, train
-from experiments.store.layout import JOURNAL, PRUNE, PRUNED, VALIDATION
+from experiments.store.layout import CONTINUES, JOURNAL, PRUNE, PRUNED, VALIDATION
 from experiments.store.provenance import provenance
 from experiments.store.results import ComputingRecord, TrainingResult
 from experiments.store.store import Store
@@ -27,6 +27,7 @@ from experiments.trials.code import begun_with, code_now, code_of
 from experiments.trials.context import Interrupted, TrialContext, device_name, write_config
 from experiments.trials.progress import PhaseReporter, ProgressReporter
 from experiments.trials.training.checkpoints import CheckpointManager
+from experiments.trials.training.continuing import continue_shorter, continued
 from experiments.trials.training.distributed import WorkerGroup, team_size, worker_group
 from experiments.trials.training.micro_batch import MicroBatchLimit
 from experiments.trials.training.observer import TrainingObserver
@@ -50,11 +51,15 @@ def run_training(store: Store, training: Training, context: TrialContext) -> Non
     if training.pretrained is not None:
         take_in(store, training, context)
         return
-    code = begun_with(folder, code_now(store, parts_of(training)), resumed=saved_step(folder) is not None)
     team_size(training, context)  # raises before anything is prepared if the GPUs do not suit the training
     for name in (PRUNE, PRUNED):
         (folder / name).unlink(missing_ok=True)  # the training is wanted again
-    observer = _train_within_memory(store, training, context)
+    computing = Computing.choose(training.config, context.device, context.compile, context.cuda_graphs)
+    limit = MicroBatchLimit.of(store, training, context, computing)
+    computing = limit.apply(computing)
+    continue_shorter(store, training, computing, context.shorter.get(training.signature, ()))
+    code = begun_with(folder, code_now(store, parts_of(training)), resumed=saved_step(folder) is not None)
+    observer = _train_within_memory(store, training, context, limit, computing)
     state, checkpoints = observer.state, observer.checkpoints
     PhaseReporter(folder)("evaluating the loss of the finished network")
     val_loss = observer.finish()
@@ -69,21 +74,22 @@ def run_training(store: Store, training: Training, context: TrialContext) -> Non
         threads=context.threads,
         computing=ComputingRecord(**dataclasses.asdict(state.computing)),
         parameters=sum(p.numel() for p in state.denoiser.parameters()),
+        continues=continued(folder),
         code={**code, **code_of(store, training.data)},
         provenance=provenance(began, training),
     )
     files = [MODEL, JOURNAL, VALIDATION, *checkpoints.permanent_files()]
     store.finish(training.signature, result, files)
     checkpoints.drop_checkpoints()
+    (folder / CONTINUES).unlink(missing_ok=True)
     log.info("the training is done after %.1f s", result.seconds)
 
 
-def _train_within_memory(store: Store, training: Training, context: TrialContext) -> TrainingObserver:
+def _train_within_memory(
+    store: Store, training: Training, context: TrialContext, limit: MicroBatchLimit, computing: Computing
+) -> TrainingObserver:
     """Train to the last step, with as large a micro-batch as the memory of every GPU has room for."""
     data = ensure_data(store, training.data, PhaseReporter(store.folder_of(training)))
-    computing = Computing.choose(training.config, context.device, context.compile, context.cuda_graphs)
-    limit = MicroBatchLimit.of(store, training, context, computing)
-    computing = limit.apply(computing)
     while True:
         try:
             return _attempt(store, training, context, data, limit, computing)
@@ -153,6 +159,8 @@ def _run_steps(
         if pruning:
             observer.end_early()
     group.synchronize()
+    if state.config.keep_state:
+        checkpoints.save()
 
 
 def _steps(state: TrainState, examples: TrainingSet, limit: MicroBatchLimit) -> Iterator[Tensor]:

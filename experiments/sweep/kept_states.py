@@ -1,0 +1,28 @@
+"""The states that finished trainings have kept, at which longer ones may begin."""
+
+from __future__ import annotations
+
+from collections.abc import Container, Iterable
+
+from experiments.store.results import TrainingResult
+from experiments.store.store import Store
+from experiments.store.training_records import saved_step
+from experiments.sweep.code_changes import outdated_parts
+from experiments.sweep.shorter import Shorter
+
+
+def result_with_state(shorter: Shorter, store: Store) -> TrainingResult | None:
+    """Return a training's result, if the store has that and the state at its end, and today's code would make both."""
+    if saved_step(store.folder(TrainingResult.kind, shorter.signature)) != shorter.steps:
+        return None
+    result = store.result(TrainingResult, shorter.signature)
+    return None if result is None or outdated_parts(result.code) else result
+
+
+def first_step(shorter: Iterable[Shorter], planned: Container[str], store: Store) -> int:
+    """Return after how many steps a training begins that passes `shorter`, of which those in `planned` come first."""
+    for other in shorter:
+        done = store.has_result(TrainingResult.kind, other.signature)
+        if result_with_state(other, store) is not None if done else other.signature in planned:
+            return other.steps
+    return 0
