@@ -12,7 +12,7 @@ from experiments.runner.forecast import Forecast
 from experiments.runner.schedule import Schedule
 from experiments.sweep.plan import Plan, PlannedCell
 from experiments.sweep.preparations import Preparation, WeightsDownload
-from experiments.sweep.tasks import DataSource
+from experiments.sweep.tasks import DataSource, Training
 from experiments.wording import count, duration, size
 
 MAX_ROWS = 40
@@ -63,9 +63,15 @@ def trainings_table(plan: Plan, schedule: Schedule) -> TextTable:
             f"{num_parameters(training.network):,}",
             f"{training.config.kimg:g}",
             f"{sum(training in evaluation.depends_on for evaluation in plan.evaluations.values()):,}",
-            IN_STORE if signature in schedule.present else "",
+            IN_STORE if signature in schedule.present else _begins(training, schedule),
         )
     return table
+
+
+def _begins(training: Training, schedule: Schedule) -> str:
+    """Return where a training begins, if not at the start."""
+    saved = schedule.costs.saved_share(training)
+    return f"from {saved * training.config.total_kimg:g} kimg" if saved else ""
 
 
 def _cells_table(plan: Plan, schedule: Schedule, with_training: bool) -> TextTable:
@@ -83,7 +89,10 @@ def _cells_table(plan: Plan, schedule: Schedule, with_training: bool) -> TextTab
 def _state(planned: PlannedCell, schedule: Schedule, with_training: bool) -> str:
     if planned.evaluation.signature in schedule.present:
         return IN_STORE
-    return f"training {IN_STORE}" if with_training and planned.training.signature in schedule.present else ""
+    if not with_training:
+        return ""
+    done = planned.training.signature in schedule.present
+    return f"training {IN_STORE}" if done else _begins(planned.training, schedule)
 
 
 def _rest(rows: int) -> str:
@@ -106,7 +115,20 @@ def plan_lines(plan: Plan, schedule: Schedule, estimate: Forecast) -> Iterator[s
     if not left:
         yield "Nothing is left to do."
         return
+    yield from _shorter_line(plan, schedule)
     basis = "based on measurements" if estimate.measured else "a rough guess: nothing has been measured here yet"
     yield f"{count(len(left), 'task')} left, about {duration(estimate.wall_s)} ({basis})"
     for warning in plan.warnings:
         yield f"Warning: {warning}"
+
+
+def _shorter_line(plan: Plan, schedule: Schedule) -> Iterator[str]:
+    """Yield a sentence on what is not trained, as trainings begin where shorter ones end."""
+    left = [task for task in schedule.of("waiting") if isinstance(task, Training) and task.signature in plan.trainings]
+    saved_kimg = {task.signature: schedule.costs.saved_share(task) * task.config.total_kimg for task in left}
+    begin = sum(saved_kimg[signature] > 0 for signature in plan.shorter if signature in saved_kimg)
+    if begin:
+        whole = sum(task.config.total_kimg for task in left)
+        verb = "begins where a shorter one ends" if begin == 1 else "begin where shorter ones end"
+        kimg = f"{whole - sum(saved_kimg.values()):,g} of {whole:,g} kimg"
+        yield f"{count(begin, 'training')} {verb}: {kimg} are left to train"
