@@ -50,6 +50,14 @@ Drawings = Annotated[
         "to be drawn again.",
     ),
 ]
+States = Annotated[
+    bool,
+    typer.Option(
+        "--states",
+        help="Also delete the states at the ends of trainings, where longer ones would begin; they take about four "
+        "times the space of the models.",
+    ),
+]
 UnusedData = Annotated[bool, typer.Option("--data", help="Also delete prepared data sets that no sweep uses.")]
 Past = Annotated[
     bool,
@@ -74,6 +82,7 @@ def gc(
     yes: Yes = False,
     keep: KeepPolicy = None,
     drawings: Drawings = False,
+    states: States = False,
     data: UnusedData = False,
     past: Past = False,
     forget: Forget = None,
@@ -93,7 +102,8 @@ def gc(
     if reports and not forgotten:
         raise UserError("--reports: deletes the reports of sweeps that --forget names; give --forget SWEEP, too")
     unwanted = tuple(forgotten) if reports else ()
-    policy = garbage.CleanupPolicy(parse_keep(keep) if keep is not None else None, drawings, data, unwanted)
+    kept = parse_keep(keep) if keep is not None else None
+    policy = garbage.CleanupPolicy(kept, drawings, states, data, unwanted)
     with waiting(console, "looking through the store"):
         active = {run.sweep for run in active_runs(place)}
         items = garbage.survey(place, _plans(place, list(sweeps or ()), forgotten, past, active), policy)
@@ -104,8 +114,8 @@ def gc(
         print_json(_as_json(items, freed, left))
         return
     _show(items, freed, place, console)
-    for name, kept in left:
-        say(console, _what_stays(name, kept, deleted=yes))
+    for name, report in left:
+        say(console, _what_stays(name, report, deleted=yes))
 
 
 def _as_json(items: list[Garbage], freed: list[Garbage] | None, left: list[tuple[str, Path | None]]) -> dict[str, Any]:

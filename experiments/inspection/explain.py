@@ -14,12 +14,13 @@ from experiments.inspection.extension_changes import described
 from experiments.inspection.lookup import NamedTask, find_one, plan_of_file, stored_task
 from experiments.inspection.status import TaskStatus, status_of_task
 from experiments.store.layout import StoreKind
-from experiments.store.results import EvaluationResult
+from experiments.store.results import EvaluationResult, TrainingResult
 from experiments.store.store import Store
 from experiments.store.sweep_records import SWEEP_FILES, named_tasks, recorded_sweeps
 from experiments.sweep.code_changes import acceptances, change_of, differs, made_by
 from experiments.sweep.forms import guide_cell
 from experiments.sweep.jobs import Task
+from experiments.sweep.kept_states import beginning
 from experiments.sweep.metrics import plain_score
 from experiments.sweep.plan import Plan
 from experiments.sweep.preparations import Preparation, preparations_of
@@ -58,10 +59,11 @@ class Explanation:
 
 @dataclass(frozen=True)
 class ResolvedTask:
-    """A task, and the cell that asks for it, if a sweep is known that has it."""
+    """A task, and the cell that asks for it and the plan of its sweep, if a sweep is known that has it."""
 
     task: SweepTask
     cell: Cell | None
+    plan: Plan | None = None
 
 
 def explain(text: str, store: Store) -> Explanation:
@@ -105,7 +107,7 @@ def resolve(named: NamedTask, text: str, store: Store) -> ResolvedTask:
     task = {**plan.trainings, **plan.evaluations}.get(named.signature)
     if task is None:
         raise UserError(f"{text}: was planned by another version of edm-sweep; run its sweep again, with its file")
-    return ResolvedTask(task, _cell_of(task, plan))
+    return ResolvedTask(task, _cell_of(task, plan), plan)
 
 
 @lru_cache(maxsize=2)  # two cells of a large sweep need the same plan
@@ -128,12 +130,12 @@ def _cell_of(task: SweepTask, plan: Plan) -> Cell | None:
 
 
 def _dependencies(resolved: ResolvedTask, store: Store) -> Iterator[Dependency]:
-    task, cell = resolved.task, resolved.cell
+    task, cell, plan = resolved.task, resolved.cell, resolved.plan
     trainings = task.depends_on if isinstance(task, Evaluation) else (task,)
     yield _data_set(trainings[0].data, store)
-    yield _task("training", ResolvedTask(trainings[0], cell), store)
+    yield _task("training", ResolvedTask(trainings[0], cell, plan), store)
     for guide in trainings[1:]:
-        yield _task("guide", ResolvedTask(guide, guide_cell(cell) if cell is not None else None), store)
+        yield _task("guide", ResolvedTask(guide, guide_cell(cell) if cell is not None else None, plan), store)
     if isinstance(task, Evaluation):
         for preparation in reversed(preparations_of(task)):
             yield _preparation(preparation, store)
@@ -178,7 +180,8 @@ def _task(what: str, resolved: ResolvedTask, store: Store) -> Dependency:
     task, status = resolved.task, status_of_task(resolved.task, store)
     dependency = Dependency(what, task.store_kind, task.signature, status)
     if status.state == "done":
-        return replace(dependency, remark=_code_remark(task, store))
+        remarks = (_continued(task, store), _code_remark(task, store))
+        return replace(dependency, remark="; ".join(filter(None, remarks)))
     if isinstance(task, Evaluation):
         missing = _missing_scores(task, store)
         if missing:
@@ -189,7 +192,23 @@ def _task(what: str, resolved: ResolvedTask, store: Store) -> Dependency:
     if status.state not in ("planned", "failed"):
         return dependency
     near = _nearest(resolved, store)
-    return replace(dependency, remark=_comparison(what, task, near, store), nearest=near)
+    remark = _beginning(resolved, store) + _comparison(what, task, near, store)
+    return replace(dependency, remark=remark, nearest=near)
+
+
+def _continued(task: SweepTask, store: Store) -> str:
+    """At the end of which shorter training a finished one began; nothing of other tasks."""
+    result = store.peek(TrainingResult, task.signature) if isinstance(task, Training) else None
+    return f"began where {result.continues} ended" if result is not None and result.continues else ""
+
+
+def _beginning(resolved: ResolvedTask, store: Store) -> str:
+    """At the end of which shorter training one will begin."""
+    task, plan = resolved.task, resolved.plan
+    if plan is None or not isinstance(task, Training):
+        return ""
+    first = beginning(plan.shorter.get(task.signature, ()), plan.trainings, store)
+    return f"begins where {first.signature} ends, at {task.config.kimg_after(first.steps):g} kimg; " if first else ""
 
 
 def _missing_scores(task: Evaluation, store: Store) -> list[str]:

@@ -14,7 +14,7 @@ from experiments.store import leases
 from experiments.store.active_runs import abandoned_runs
 from experiments.store.folders import listed
 from experiments.store.journal import Journal
-from experiments.store.layout import DAMAGED, KEPT, REPLACED, RUNS, VALIDATION, StoreKind
+from experiments.store.layout import CHECKPOINTS, DAMAGED, KEPT, REPLACED, RUNS, VALIDATION, StoreKind
 from experiments.store.removal import remove_folder
 from experiments.store.results import EvaluationResult
 from experiments.store.store import Store
@@ -23,10 +23,10 @@ from experiments.sweep.plan import Plan
 from experiments.sweep.segments import segment_starts
 from experiments.sweep.tasks import DataSource, Evaluation, FeatureSpace, Subset, Training
 
-# unused: no sweep refers to it. policy: a checkpoint that no policy keeps. drawings: features of images that have all
-# their scores. abandoned: left behind by a run that was killed. damaged: set aside. replaced: made again,
-# as other code had made it
-Reason = Literal["unused", "policy", "drawings", "abandoned", "damaged", "replaced"]
+# unused: no sweep refers to it. policy: a checkpoint that no policy keeps. states: at the ends of trainings. drawings:
+# features of images that have all their scores. abandoned: left behind by a run that was killed. damaged: set aside.
+# replaced: made again, as other code had made it
+Reason = Literal["unused", "policy", "states", "drawings", "abandoned", "damaged", "replaced"]
 Keep = Literal["last", "best", "all"] | tuple[float, ...]
 
 SUBSETS: tuple[Subset, ...] = (*SPLITS, "noise")
@@ -49,12 +49,13 @@ class CleanupPolicy:
     """What to delete besides what no sweep refers to.
 
     keep: the checkpoints to keep, by default those that each training's sweep keeps. drawings: also delete features of
-    images that have all their scores. data: also delete prepared data sets that no sweep uses. reports: sweeps whose
-    reports to delete.
+    images that have all their scores. states: also delete the states at the ends of trainings. data: also delete
+    prepared data sets that no sweep uses. reports: sweeps whose reports to delete.
     """
 
     keep: Keep | None = None
     drawings: bool = False
+    states: bool = False
     data: bool = False
     reports: tuple[str, ...] = ()
 
@@ -72,6 +73,8 @@ def survey(store: Store, plans: Iterable[Plan], policy: CleanupPolicy = CleanupP
     reports = [path for name in policy.reports if (path := store.report_folder(name)).is_dir()]
     items += [Garbage("unused", "reports", path.name, path, size_of(path)) for path in reports]
     items += [item for training, keep in _policies(plans, policy.keep) for item in _not_kept(store, training, keep)]
+    if policy.states:
+        items += [item for signature in sorted(used["trainings"]) for item in _states(store, signature)]
     if policy.drawings:
         items += _drawings(store, plans)
     items += [Garbage("abandoned", RUNS, path.name, path, size_of(path)) for path in abandoned_runs(store)]
@@ -83,7 +86,7 @@ def survey(store: Store, plans: Iterable[Plan], policy: CleanupPolicy = CleanupP
 def free(store: Store, items: Iterable[Garbage]) -> Iterator[Garbage]:
     """Delete items; yields each that is gone. Others are in use by now, or their files may not be deleted."""
     for item in items:
-        if item.reason == "policy":
+        if item.reason in ("policy", "states"):
             if _drop_checkpoint(store, item):
                 yield item
         elif item.path.is_dir():
@@ -187,14 +190,27 @@ def _union(a: Keep, b: Keep) -> Keep:
 def _not_kept(store: Store, training: Training, keep: Keep) -> Iterator[Garbage]:
     """The checkpoints of a finished training that a policy does not keep; an unfinished one keeps all."""
     folder = store.folder_of(training)
-    files = listed(folder / KEPT, "[!.]*")
-    if not files or keep == "all" or not store.has_result("trainings", training.signature) or _is_held(folder):
+    files = _checkpoints(store, training.signature, KEPT)
+    if not files or keep == "all":
         return
     lines = Journal(folder / VALIDATION).read()
     kept = set(best_kept(files, lines)) if keep == "best" else {path for path in files if _is_listed(path, keep)}
     for path in files:
         if path not in kept:
             yield Garbage("policy", "trainings", f"{training.signature}/{KEPT}/{path.name}", path, size_of(path))
+
+
+def _states(store: Store, signature: str) -> Iterator[Garbage]:
+    """The state at the end of a finished training, at which longer ones may begin."""
+    for path in _checkpoints(store, signature, CHECKPOINTS):
+        yield Garbage("states", "trainings", f"{signature}/{CHECKPOINTS}/{path.name}", path, size_of(path))
+
+
+def _checkpoints(store: Store, signature: str, place: str) -> list[Path]:
+    """The checkpoints in a place of a finished training's folder; none while somebody works on it."""
+    folder = store.folder("trainings", signature)
+    files = listed(folder / place, "[!.]*")
+    return files if files and store.has_result("trainings", signature) and not _is_held(folder) else []
 
 
 def _is_listed(path: Path, keep: Keep) -> bool:

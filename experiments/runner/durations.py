@@ -28,7 +28,7 @@ from experiments.store.results import (
 from experiments.store.store import Store
 from experiments.store.training_records import saved_step
 from experiments.sweep.jobs import Task
-from experiments.sweep.kept_states import first_step
+from experiments.sweep.kept_states import beginning
 from experiments.sweep.plan import Plan
 from experiments.sweep.preparations import (
     ExactSolution,
@@ -136,10 +136,13 @@ class DurationModel:
         if not isinstance(task, Training):
             return 0.0
         if task.signature not in self._saved:
-            shorter = self._plan.shorter.get(task.signature, ())
-            step = saved_step(self.store.folder_of(task)) or first_step(shorter, self._plan.trainings, self.store)
+            step = saved_step(self.store.folder_of(task)) or self._first_step(task)
             self._saved[task.signature] = min(step / task.config.num_steps, MOST_SAVED)
         return self._saved[task.signature]
+
+    def _first_step(self, training: Training) -> int:
+        first = beginning(self._plan.shorter.get(training.signature, ()), self._plan.trainings, self.store)
+        return first.steps if first is not None else 0
 
     def range(self, task: Task) -> tuple[float, float]:
         """Return the least and the most seconds that a task is likely to take."""

@@ -19,10 +19,13 @@ def result_with_state(shorter: Shorter, store: Store) -> TrainingResult | None:
     return None if result is None or outdated_parts(result.code) else result
 
 
-def first_step(shorter: Iterable[Shorter], planned: Container[str], store: Store) -> int:
-    """Return after how many steps a training begins that passes `shorter`, of which those in `planned` come first."""
+def beginning(shorter: Iterable[Shorter], planned: Container[str], store: Store) -> Shorter | None:
+    """Return the training at whose end one begins that passes `shorter`.
+
+    Its state is in the store, or will be, as it is in `planned` and not done.
+    """
     for other in shorter:
         done = store.has_result(TrainingResult.kind, other.signature)
         if result_with_state(other, store) is not None if done else other.signature in planned:
-            return other.steps
-    return 0
+            return other
+    return None

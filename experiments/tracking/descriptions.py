@@ -49,6 +49,8 @@ def describe_training(result: TrainingResult, run_id: str, folder: Path) -> str:
     losses = {"Loss": result.loss, "Loss on the val split": result.val_loss}
     rows = [(name, f"{value:.4f}") for name, value in losses.items() if value is not None]
     rows += [("Parameters", f"{result.parameters:,}"), ("Images seen", f"{result.kimg:,g} thousand")]
+    if result.continues:
+        rows.append(("Began where this training ended", result.continues))
     rows.append(("Training took", f"{duration(result.seconds)} on {result.device}"))
     parts = [_table(("", ""), rows)]
     grids = listed(folder / GRIDS, "[!.]*.png")

@@ -12,6 +12,7 @@ MAX_ROWS = 40
 REASONS: dict[Reason, str] = {
     "unused": "no sweep refers to it",
     "policy": "a checkpoint that the policy does not keep",
+    "states": "the state at the end of a training",
     "drawings": "features of images that have all their scores",
     "abandoned": "left behind by a run that was killed",
     "damaged": "damaged, and set aside",
