@@ -32,7 +32,7 @@ def cut_segments(monkeypatch: pytest.MonkeyPatch, images: int) -> None:
 
 def execute(schedule: Schedule, store: Store, context: TrialContext = CONTEXT) -> list[str]:
     """Do all that the schedule has to start; the kinds of the tasks in the order they were done."""
-    return _drain(Dispatcher(schedule, store), context)
+    return _drain(Dispatcher(schedule, store), replace(context, shorter=schedule.plan.shorter))
 
 
 def _drain(dispatcher: Dispatcher, context: TrialContext, after_job: Callable[[], None] = lambda: None) -> list[str]:

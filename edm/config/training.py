@@ -102,7 +102,7 @@ class TrainingConfig:
     checkpoint_kimg: float | None = display_field(None)
     validate_kimg: float | None = display_field(None)
     samples_kimg: float | None = display_field(None)
-    keep_state: bool = display_field(True)
+    keep_state: bool = display_field(True, column=False)
 
     def __post_init__(self) -> None:
         require_positive(self, "kimg", "batch_size", "lr", "p_std", "min_snr_gamma", "power_ema_snapshots")

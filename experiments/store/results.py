@@ -22,12 +22,7 @@ VERSION = 1  # of the format: raise it when older versions of edm-sweep would mi
 OWN_PACKAGE = "edm-sweep"
 PARSE = "parse"  # key of a field's metadata: what turns its JSON into its value
 AS_TUPLE = {PARSE: tuple}
-LATER = (
-    ("graphed", False),
-    ("kernels", False),
-    ("preparing_s", 0.0),
-    ("continues", None),
-)  # fields and defaults that are not written
+LATER = (("graphed", False), ("kernels", False), ("preparing_s", 0.0), ("continues", None))  # not written
 SHARED = ("code", "provenance", "files")  # fields that every result has
 
 Json = dict[str, Any]
@@ -55,9 +50,8 @@ class Record:
         if missing := required - content.keys():
             raise ValueError(f"{cls.__name__}: lacks {', '.join(sorted(missing))}")
         values = {name: value for name, value in content.items() if name in known}
-        for name, parse in _parsers(cls).items():
-            if values.get(name) is not None:
-                values[name] = parse(values[name])
+        given = {name: parse for name, parse in _parsers(cls).items() if values.get(name) is not None}
+        values |= {name: parse(values[name]) for name, parse in given.items()}
         return cls(**values)
 
 
@@ -296,8 +290,7 @@ class ExtensionRecord(Result):
 class TrainingResult(Timed, Result):
     """A finished training. val_loss: on the val split. seconds: of work, on `gpus` devices together.
 
-    loss: None of a pretrained network, which was only taken into the store. continues: the signature of the shorter
-    training at whose end it began, whose seconds are among its own.
+    loss: None of a pretrained network. continues: the training at whose end it began, with whose seconds its own begin.
     """
 
     kind: ClassVar[StoreKind] = "trainings"

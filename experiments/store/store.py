@@ -28,7 +28,17 @@ from experiments.store.fencing import require_held
 from experiments.store.files import read_json, remove_abandoned, replacing_files, sync_to_disk, write_json
 from experiments.store.folders import existing
 from experiments.store.journal import Journal
-from experiments.store.layout import BEGUN_WITH, CONFIG, CURVES, DAMAGED, FAILURE, PROGRESS, RESULT, StoreKind
+from experiments.store.layout import (
+    BEGUN_WITH,
+    CHECKPOINTS,
+    CONFIG,
+    CURVES,
+    DAMAGED,
+    FAILURE,
+    PROGRESS,
+    RESULT,
+    StoreKind,
+)
 from experiments.store.lease_watch import STANDARD_TIMING, LeaseTiming
 from experiments.store.leases import Holder
 from experiments.store.removal import remove_folder
@@ -177,7 +187,7 @@ class Store(RunRequests):
             checksums[name] = sha256_of(folder / name)
         require_held(folder)  # reading gigabytes takes its time
         write_json(folder / RESULT, with_checksum(replace(result, files=checksums).to_json()))
-        for name in (FAILURE, PROGRESS, BEGUN_WITH):
+        for name in (FAILURE, PROGRESS, *(() if (folder / CHECKPOINTS).exists() else (BEGUN_WITH,))):
             (folder / name).unlink(missing_ok=True)
 
     def ensure(

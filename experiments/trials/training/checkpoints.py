@@ -18,7 +18,7 @@ from edm.validation import total_loss
 from experiments.store.checksummed import is_whole, write_checksummed
 from experiments.store.damage import copy_aside_file
 from experiments.store.journal import Journal
-from experiments.store.layout import CHECKPOINTS, CONTINUES, JOURNAL, KEPT, SNAPSHOTS, VALIDATION
+from experiments.store.layout import BEGUN_WITH, CHECKPOINTS, CONTINUES, JOURNAL, KEPT, SNAPSHOTS, VALIDATION
 from experiments.store.training_records import best_kept, kimg_stem, step_stem
 from experiments.sweep.shorter import journal_interval
 
@@ -38,7 +38,7 @@ class CheckpointManager:
     def __init__(self, folder: Path, state: TrainState) -> None:
         self.state = state
         self.checkpoints, self.kept, self.snapshots = (folder / name for name in (CHECKPOINTS, KEPT, SNAPSHOTS))
-        self._continues = folder / CONTINUES
+        self._continues, self._begun_with = folder / CONTINUES, folder / BEGUN_WITH  # of what checkpoints hold
         self.journal, self.validation = Journal(folder / JOURNAL), Journal(folder / VALIDATION)
         self.interval = journal_interval(state.config)
         self.window = torch.zeros((), dtype=torch.float64, device=state.device)  # the sum of losses since the last line
@@ -124,6 +124,7 @@ class CheckpointManager:
                 path.unlink()
         if self.checkpoints.exists() and not last:
             self.checkpoints.rmdir()
+            self._begun_with.unlink(missing_ok=True)
 
     def permanent_files(self) -> list[str]:
         """Return the kept checkpoints and snapshots, as paths within the folder of the training."""

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import dataclasses
 import logging
 import time
 from collections.abc import Iterator
+from dataclasses import asdict, replace
 
 import torch
 from torch import Tensor
@@ -15,7 +15,7 @@ from edm.data.dataset import Dataset
 from edm.files import MODEL
 from edm.networks.device import is_out_of_memory
 from edm.train import Computing, TrainState, train
-from experiments.store.layout import CONTINUES, JOURNAL, PRUNE, PRUNED, VALIDATION
+from experiments.store.layout import JOURNAL, PRUNE, PRUNED, VALIDATION
 from experiments.store.provenance import provenance
 from experiments.store.results import ComputingRecord, TrainingResult
 from experiments.store.store import Store
@@ -60,10 +60,20 @@ def run_training(store: Store, training: Training, context: TrialContext) -> Non
     continue_shorter(store, training, computing, context.shorter.get(training.signature, ()))
     code = begun_with(folder, code_now(store, parts_of(training)), resumed=saved_step(folder) is not None)
     observer = _train_within_memory(store, training, context, limit, computing)
-    state, checkpoints = observer.state, observer.checkpoints
     PhaseReporter(folder)("evaluating the loss of the finished network")
-    val_loss = observer.finish()
-    result = TrainingResult(
+    result = _result(training, context, observer, observer.finish())
+    checkpoints = observer.checkpoints
+    files = [MODEL, JOURNAL, VALIDATION, *checkpoints.permanent_files()]
+    code = {**code, **code_of(store, training.data)}
+    store.finish(training.signature, replace(result, code=code, provenance=provenance(began, training)), files)
+    checkpoints.drop_checkpoints()
+    log.info("the training is done after %.1f s", result.seconds)
+
+
+def _result(training: Training, context: TrialContext, observer: TrainingObserver, val_loss: float) -> TrainingResult:
+    """Return the result of a training that took its last step."""
+    state, checkpoints = observer.state, observer.checkpoints
+    return TrainingResult(
         kimg=state.kimg,
         loss=checkpoints.last_loss,
         val_loss=val_loss,
@@ -72,17 +82,10 @@ def run_training(store: Store, training: Training, context: TrialContext) -> Non
         device=device_name(context.device),
         gpus=state.team.size,
         threads=context.threads,
-        computing=ComputingRecord(**dataclasses.asdict(state.computing)),
+        computing=ComputingRecord(**asdict(state.computing)),
         parameters=sum(p.numel() for p in state.denoiser.parameters()),
-        continues=continued(folder),
-        code={**code, **code_of(store, training.data)},
-        provenance=provenance(began, training),
+        continues=continued(observer.folder),
     )
-    files = [MODEL, JOURNAL, VALIDATION, *checkpoints.permanent_files()]
-    store.finish(training.signature, result, files)
-    checkpoints.drop_checkpoints()
-    (folder / CONTINUES).unlink(missing_ok=True)
-    log.info("the training is done after %.1f s", result.seconds)
 
 
 def _train_within_memory(

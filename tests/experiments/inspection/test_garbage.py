@@ -91,7 +91,7 @@ def test_nobody_begins_a_task_while_its_folder_is_removed(
     """A run that asks for it meanwhile finds it held, and afterwards finds nothing: never a part of it."""
     _, store = done
     (item,) = (item for item in survey(store, [smaller(tmp_path)]) if item.kind == "trainings")
-    (item.path / "checkpoints").mkdir()
+    (item.path / "kept").mkdir()
     met: list[object] = []
 
     def while_it_goes(path: Path, ignore_errors: bool) -> None:

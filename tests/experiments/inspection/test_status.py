@@ -44,6 +44,7 @@ def look(plan: Plan, store: Store) -> Status:
 def undo_training(store: Store, name: str, plan: Plan) -> None:
     """As if a training had not been finished, nor anything that depends on it begun."""
     (store.folder("trainings", name) / "result.json").unlink()
+    shutil.rmtree(store.folder("trainings", name) / "checkpoints")
     for evaluation in plan.evaluations.values():
         if evaluation.training.signature == name:
             shutil.rmtree(store.folder("evaluations", evaluation.signature))

@@ -397,3 +397,55 @@ def test_a_probe_that_fails_stops_nobody(tiny_plan: Plan) -> None:
     assert take(made) == probe and made.take() is None
     made.ended(probe.signature, failed("unknown"))
     assert take(made).kind == "training" and made.counts["blocked"] == 0
+
+
+# trainings that begin where shorter ones end ----------------------------------------------------------
+
+
+def lengths(tiny_file: Path) -> tuple[Plan, dict[str, tuple[str, ...]], list[str]]:
+    """A plan of trainings of three lengths, which of them wait for which, and their signatures by length."""
+    made = plan_of(tiny_file, "  model.attention: [false, true]\n", "  training.kimg: [0.64, 1.28, 3.2]\n")
+    by_length = sorted(made.trainings, key=lambda name: made.trainings[name].config.kimg)
+    return made, {name: tuple(each.signature for each in shorter) for name, shorter in made.shorter.items()}, by_length
+
+
+@pytest.mark.parametrize("outcome", [DONE, failed("diverged"), Outcome("pruned", "pruned at 1 kimg")])
+def test_a_training_waits_for_the_end_of_a_shorter_one_whatever_that_is(tiny_file: Path, outcome: Outcome) -> None:
+    plan, shorter, (first, second, third) = lengths(tiny_file)
+    made = schedule(plan, shorter=shorter)
+    assert take(made).signature == first and made.take() is None
+    made.ended(first, outcome)
+    assert take(made).signature == second
+    blocked = {task.training.signature for task in made.of("blocked", "pruned") if isinstance(task, Evaluation)}
+    assert blocked == ({first} if outcome.state != "done" else set())
+    made.ended(second, outcome)
+    assert take(made).signature == third
+
+
+def test_it_waits_for_one_that_another_run_trains_and_for_none_done(tiny_file: Path) -> None:
+    plan, shorter, (first, second, third) = lengths(tiny_file)
+    made = schedule(plan, first, shorter=shorter)
+    assert take(made).signature == second
+    made.ended(second, Outcome("elsewhere"))
+    assert third not in {task.signature for job in iter(made.take, None) for task in job.tasks}
+    made.ended(second, DONE)
+    assert take(made).signature == third
+
+
+def test_the_first_of_a_long_chain_goes_before_a_training_that_is_longer_than_it(tiny_file: Path) -> None:
+    text = tiny_file.read_text().replace("  model.attention: [false, true]\n", "")
+    grid = "grid:\n  - {training.kimg: [0.64, 3.2]}\n  - {training.kimg: [1.28], training.lr: [1.0e-3]}\n"
+    tiny_file.write_text(text.replace("grid:\n  sampling.sampler: [euler, heun]\n", grid))
+    plan = plan_sweep(load_sweep(tiny_file))
+    made = schedule(plan, shorter={name: tuple(o.signature for o in own) for name, own in plan.shorter.items()})
+    trainings = [take(made) for _ in range(2)]
+    assert [task.config.kimg for task in trainings if isinstance(task, Training)] == [0.64, 1.28]
+
+
+def test_cancelling_the_cells_of_a_shorter_training_lets_the_longer_one_begin(tiny_file: Path) -> None:
+    plan, shorter, (first, second, _) = lengths(tiny_file)
+    made = schedule(plan, shorter=shorter)
+    for name, evaluation in plan.evaluations.items():
+        if evaluation.training.signature == first:
+            made.cancel(name)
+    assert made.states[first] == "cancelled" and take(made).signature == second

@@ -61,8 +61,8 @@ def test_a_whole_sweep_fills_its_table(tiny_plan: Plan, store: Store) -> None:
 def test_the_folders_hold_what_people_look_for(tiny_plan: Plan, filled: Store) -> None:
     for name in tiny_plan.trainings:
         found = {path.name for path in filled.folder("trainings", name).glob("[!.]*")}
-        journals = {"journal.jsonl", "validation.jsonl"}
-        assert found == {"config.yaml", "log.txt", "model.safetensors", "result.json", "samples"} | journals
+        journals, state = {"journal.jsonl", "validation.jsonl"}, {"checkpoints", "code.json"}
+        assert found == {"config.yaml", "log.txt", "model.safetensors", "result.json", "samples"} | journals | state
     for name in tiny_plan.evaluations:
         found = {path.name for path in filled.folder("evaluations", name).glob("[!.]*")}
         tensors = {"statistics.safetensors", "influences.safetensors"}
