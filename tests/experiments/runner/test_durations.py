@@ -145,6 +145,19 @@ def test_scoring_again_what_was_drawn_costs_little(tiny_plan: Plan, empty: Store
     assert DurationModel(empty, tiny_plan).seconds(evaluation) < 0.1 * before
 
 
+def test_what_a_shorter_training_does_is_not_counted(tiny_file: Path, empty: Store) -> None:
+    axis = "  model.attention: [false, true]\n"
+    tiny_file.write_text(tiny_file.read_text().replace(axis, "  training.kimg: [0.64, 1.28, 3.2]\n"))
+    plan = plan_sweep(load_sweep(tiny_file))
+    model = DurationModel(empty, plan)
+    shares = {task.config.kimg: model.saved_share(task) for task in plan.trainings.values()}
+    assert shares == {0.64: 0.0, 1.28: 0.5, 3.2: 0.4}
+    one, two, three = sorted(map(model.seconds, plan.trainings.values()))
+    assert one == pytest.approx(two) and three == pytest.approx(3 * one)
+    alone = plan_sweep(load_sweep(tiny_file, ("training.keep_state=false",)))
+    assert not any(map(DurationModel(empty, alone).saved_share, alone.trainings.values()))
+
+
 def test_what_an_interrupted_training_has_saved_is_not_counted(tiny_plan: Plan, empty: Store) -> None:
     first, other = two(tiny_plan)
     whole = DurationModel(empty, tiny_plan)

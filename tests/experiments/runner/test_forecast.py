@@ -74,6 +74,15 @@ def test_the_wall_clock_is_all_work_shared_out_or_the_longest_chain(tiny_file: P
     assert chain.gpu_hours == work.gpu_hours == 240 / 3600 and not chain.on_gpus
 
 
+def test_trainings_that_begin_where_shorter_ones_end_are_a_chain(tiny_file: Path, empty: Store) -> None:
+    axis = "  model.attention: [false, true]\n"
+    tiny_file.write_text(tiny_file.read_text().replace(axis, "  training.kimg: [0.64, 1.28, 3.2]\n"))
+    chain = estimated(plan_sweep(load_sweep(tiny_file)), empty, 100.0, 10.0)  # 3 trainings, 6 evaluations, 4 cores
+    assert chain.wall_s == about(3 * 100 + 10 + START_UP_S) and chain.work_s == 360
+    apart = estimated(plan_sweep(load_sweep(tiny_file, ("training.keep_state=false",))), empty, 100.0, 10.0)
+    assert apart.wall_s == about(100 + 10 + START_UP_S) and apart.work_s == 360
+
+
 def test_everything_has_a_range(tiny_plan: Plan, empty: Store) -> None:
     made = estimated(tiny_plan, empty, 100.0, 10.0)
     assert made.work_span_s == Span(120, 720)

@@ -432,7 +432,7 @@ def test_it_waits_for_one_that_another_run_trains_and_for_none_done(tiny_file: P
     assert take(made).signature == third
 
 
-def test_the_first_of_a_long_chain_goes_before_a_training_that_is_longer_than_it(tiny_file: Path) -> None:
+def test_the_first_of_a_long_chain_goes_before_a_longer_training(tiny_file: Path) -> None:
     text = tiny_file.read_text().replace("  model.attention: [false, true]\n", "")
     grid = "grid:\n  - {training.kimg: [0.64, 3.2]}\n  - {training.kimg: [1.28], training.lr: [1.0e-3]}\n"
     tiny_file.write_text(text.replace("grid:\n  sampling.sampler: [euler, heun]\n", grid))

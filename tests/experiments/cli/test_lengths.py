@@ -1,0 +1,132 @@
+"""A sweep over lengths of training trains each length once, and what the commands say of that."""
+
+import csv
+import io
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from experiments.store.store import Store
+from experiments.trials.training import continuing
+from tests.commandline import invoke
+from tests.inprocess import without_ray
+from tests.table import reproducible
+
+SWEEP = """\
+name: lengths
+model:      {preset: nano, channels: 8}
+training:   {batch_size: 32, lr: 2.0e-3, ema_halflife_kimg: 0.1, label_dropout: 0.1}
+sampling:   {steps: 3}
+evaluation: {images: 120, features: classifier}
+grid:
+  training.kimg: [0.64, 1.28, 1.6]
+resources:  {sampling_batch: 40}
+"""
+
+
+def sweep_file(folder: Path, text: str = SWEEP) -> Path:
+    (folder / "lengths.yaml").write_text(text)
+    return folder / "lengths.yaml"
+
+
+def run(file: Path, store: Path) -> str:
+    with without_ray():
+        done = invoke("run", file, "--store", store)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def table(store: Path) -> list[dict[str, str]]:
+    """The rows of results.csv, without whether states are kept."""
+    text = reproducible(store / "reports" / "lengths" / "results.csv")
+    return [{**row, "": "", "training.keep_state": ""} for row in csv.DictReader(io.StringIO(text))]
+
+
+@pytest.fixture(scope="module")
+def filled(prepared: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A store that the sweep filled, each training beginning where a shorter one ended."""
+    folder = tmp_path_factory.mktemp("lengths")
+    shutil.copytree(prepared, folder / "store")
+    before = run(sweep_file(folder), folder / "store")
+    assert "2 trainings begin where shorter ones end: 1.6 of 3.52 kimg are left to train" in before
+    return folder / "store"
+
+
+def names_of(store: Path) -> dict[str, str]:
+    """The signatures of the trainings, by name."""
+    planned = json.loads(invoke("plan", "lengths", "--store", store, "--json").stdout)
+    return {training["name"]: training["signature"] for training in planned["trainings"]}
+
+
+def test_the_table_is_that_of_trainings_from_the_start(filled: Path, prepared: Path, tmp_path: Path) -> None:
+    shutil.copytree(prepared, tmp_path / "store")
+    alone = SWEEP.replace("batch_size", "keep_state: false, batch_size")
+    assert "shorter" not in run(sweep_file(tmp_path, alone), tmp_path / "store")
+    assert table(tmp_path / "store") == table(filled)
+
+
+def test_why_says_where_a_training_began(filled: Path) -> None:
+    told = " ".join(invoke("why", "lengths:kimg=1.6", "--store", filled).stdout.split())
+    assert f"began where {names_of(filled)['kimg=1.28']} ended" in told
+    assert "began" not in invoke("why", "lengths:kimg=0.64", "--store", filled).stdout
+
+
+def test_a_longer_training_later_takes_the_missing_steps(filled: Path, tmp_path: Path) -> None:
+    shutil.copytree(filled, tmp_path / "store")
+    file = sweep_file(tmp_path, SWEEP.replace("[0.64, 1.28, 1.6]", "[2]"))
+    planned = invoke("plan", file, "--store", tmp_path / "store").stdout
+    assert "from 1.6 kimg" in planned
+    assert "1 training begins where a shorter one ends: 0.416 of 2.016 kimg are left to train" in planned
+    told = " ".join(invoke("why", f"{file}:kimg=2", "--store", tmp_path / "store").stdout.split())
+    assert f"begins where {names_of(filled)['kimg=1.6']} ends, at 1.6 kimg; differs from" in told
+
+
+def test_gc_frees_the_states_and_longer_trainings_begin_at_the_start(filled: Path, tmp_path: Path) -> None:
+    store = tmp_path / "store"
+    shutil.copytree(filled, store)
+    assert "nothing to delete" in invoke("gc", "--store", store).stdout
+    listed = json.loads(invoke("gc", "--states", "--store", store, "--json").stdout)
+    assert {item["reason"] for item in listed["items"]} == {"states"} and len(listed["items"]) == 3
+    assert "Freed" in invoke("gc", "--states", "--yes", "--store", store).stdout
+    assert not list(store.glob("trainings/*/checkpoints/*.safetensors"))
+    assert "Nothing is left to do." in invoke("plan", "lengths", "--store", store).stdout
+    later = invoke("plan", sweep_file(tmp_path, SWEEP.replace("1.28,", "1.92,")), "--store", store).stdout
+    assert "from 1.6 kimg" not in later and "shorter" not in later and "1 training" not in later
+
+
+def test_what_is_killed_as_it_begins_leaves_nothing_that_counts(
+    prepared: Path, filled: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The curves of the shorter training are there, and its state is not; by the next run it is gone."""
+    store = tmp_path / "store"
+    shutil.copytree(prepared, store)
+
+    def killed(*_: object) -> None:
+        raise OSError(5, "Input/output error")
+
+    file = sweep_file(tmp_path, SWEEP.replace("[0.64, 1.28, 1.6]", "[0.64, 1.6]"))
+    with monkeypatch.context() as patch, without_ray():
+        patch.setattr(continuing.shutil, "copyfile", killed)
+        assert invoke("run", file, "--store", store, "--retries", "0").returncode == 1
+    short, longer = (store / "trainings" / names_of(filled)[name] for name in ("kimg=0.64", "kimg=1.6"))
+    assert (longer / "journal.jsonl").exists() and not list(longer.glob("checkpoints/*"))
+    shutil.rmtree(short / "checkpoints")
+    run(file, store)
+    assert [row["cell"] for row in table(store)] == ["kimg=0.64", "kimg=1.6"]
+    assert all(row in table(filled) for row in table(store))
+    assert "began" not in invoke("why", "lengths:kimg=1.6", "--store", store).stdout
+
+
+def test_a_damaged_model_is_made_again_from_the_state_at_the_end(filled: Path, tmp_path: Path) -> None:
+    shutil.copytree(filled, tmp_path / "store")
+    folder = tmp_path / "store" / "trainings" / names_of(filled)["kimg=1.6"]
+    before = (folder / "result.json").read_text()
+    (folder / "model.safetensors").write_bytes(b"damaged")
+    run(sweep_file(tmp_path), tmp_path / "store")
+    assert "from step 50" in (folder / "log.txt").read_text()
+    after = json.loads((folder / "result.json").read_text())
+    for name in ("loss", "val_loss", "kimg", "continues", "code"):
+        assert after[name] == json.loads(before)[name], name
+    assert Store(tmp_path / "store").sound("trainings", folder.name) and table(tmp_path / "store") == table(filled)
