@@ -26,9 +26,8 @@ from experiments.store.results import (
     TrainingResult,
 )
 from experiments.store.store import Store
-from experiments.store.training_records import saved_step
 from experiments.sweep.jobs import Task
-from experiments.sweep.kept_states import beginning
+from experiments.sweep.kept_states import beginning, step_reached
 from experiments.sweep.plan import Plan
 from experiments.sweep.preparations import (
     ExactSolution,
@@ -136,7 +135,7 @@ class DurationModel:
         if not isinstance(task, Training):
             return 0.0
         if task.signature not in self._saved:
-            step = saved_step(self.store.folder_of(task)) or self._first_step(task)
+            step = step_reached(task.signature, self.store) or self._first_step(task)
             self._saved[task.signature] = min(step / task.config.num_steps, MOST_SAVED)
         return self._saved[task.signature]
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 from experiments.errors import UserError
 from experiments.runner.costs import Costs
 from experiments.runner.data_costs import data_tasks
@@ -15,10 +13,11 @@ from experiments.runner.schedule import Schedule
 from experiments.runner.stored import damage_notice, done_result, is_downloaded
 from experiments.store.store import Store
 from experiments.store.sweep_names import selection_text, variant_name
-from experiments.store.training_records import Pruning, saved_step
+from experiments.store.training_records import Pruning
 from experiments.sweep.checks import require_even_batches
 from experiments.sweep.code_changes import changes_of
 from experiments.sweep.jobs import Outcome, Task
+from experiments.sweep.kept_states import step_reached
 from experiments.sweep.names import matching, meant_cell
 from experiments.sweep.plan import Plan, plan_of_cells
 from experiments.sweep.preparations import WeightsDownload
@@ -47,7 +46,7 @@ def open_schedule(plan: Plan, store: Store, options: Options = Options(), costs:
         asked=asked,
         preparations=plan.preparations,
         data=data_tasks(plan, store),
-        shorter={signature: tuple(_waits_for(signature, plan, store)) for signature in plan.shorter},
+        shorter={signature: _waits_for(signature, asked, store) for signature in plan.shorter},
     )
     in_question = {task.signature for task in asked.tasks}
     schedule.changes = {signature: change for signature, change in changes.items() if signature in in_question}
@@ -59,10 +58,11 @@ def open_schedule(plan: Plan, store: Store, options: Options = Options(), costs:
     return schedule
 
 
-def _waits_for(signature: str, plan: Plan, store: Store) -> Iterator[str]:
-    """Yield the shorter trainings of a plan at whose ends a training may begin that has not begun yet."""
-    if saved_step(store.folder("trainings", signature)) is None:
-        yield from (other.signature for other in plan.shorter[signature] if other.signature in plan.trainings)
+def _waits_for(signature: str, asked: Plan, store: Store) -> tuple[str, ...]:
+    """Return the longest of the asked trainings at whose ends a training may begin, unless it has begun."""
+    if step_reached(signature, store) is not None:
+        return ()
+    return tuple(other.signature for other in asked.shorter[signature] if other.signature in asked.trainings)[:1]
 
 
 def _trained_again(plan: Plan, asked: Plan, present: frozenset[str], store: Store, options: Options) -> frozenset[str]:

@@ -11,6 +11,13 @@ from experiments.sweep.code_changes import outdated_parts
 from experiments.sweep.shorter import Shorter
 
 
+def step_reached(signature: str, store: Store) -> int | None:
+    """Return after how many steps a training was saved that is not done; None where it has not begun, or is done."""
+    if store.has_result(TrainingResult.kind, signature):
+        return None
+    return saved_step(store.folder(TrainingResult.kind, signature))
+
+
 def result_with_state(shorter: Shorter, store: Store) -> TrainingResult | None:
     """Return a training's result, if the store has that and the state at its end, and today's code would make both."""
     if saved_step(store.folder(TrainingResult.kind, shorter.signature)) != shorter.steps:

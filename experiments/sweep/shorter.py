@@ -5,8 +5,9 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
+from functools import lru_cache
 
-from edm.config import Extension, TrainingConfig, canonical_training
+from edm.config import Extension, NetworkConfig, TrainingConfig, canonical_training
 from experiments.sweep.aliases import Holdings
 from experiments.sweep.forms import training_of
 from experiments.sweep.stored_configs import StoredForms
@@ -77,5 +78,11 @@ def _passed(
 
 def _signature_at(training: Training, kimg: float) -> str:
     """Return the signature of the training of another length that is otherwise the same, in canonical form."""
-    config = canonical_training(replace(training.config, kimg=kimg), training.network)
+    config = _canonical_at(training.config, training.network, kimg)
     return training_of(training.seed, training.data, training.network, config).signature
+
+
+@lru_cache(maxsize=4096)
+def _canonical_at(config: TrainingConfig, network: NetworkConfig, kimg: float) -> TrainingConfig:
+    """Return the canonical form of a configuration with another length, worked out once for all seeds."""
+    return canonical_training(replace(config, kimg=kimg), network)

@@ -70,8 +70,13 @@ def trainings_table(plan: Plan, schedule: Schedule) -> TextTable:
 
 def _begins(training: Training, schedule: Schedule) -> str:
     """Return where a training begins, if not at the start."""
-    saved = schedule.costs.saved_share(training)
-    return f"from {saved * training.config.total_kimg:g} kimg" if saved else ""
+    kimg = begins_at_kimg(training, schedule)
+    return f"from {kimg:g} kimg" if kimg else ""
+
+
+def begins_at_kimg(training: Training, schedule: Schedule) -> float:
+    """Return after how many thousand images a training begins that is not done."""
+    return round(schedule.costs.saved_share(training) * training.config.total_kimg, 3)
 
 
 def _cells_table(plan: Plan, schedule: Schedule, with_training: bool) -> TextTable:
@@ -125,7 +130,7 @@ def plan_lines(plan: Plan, schedule: Schedule, estimate: Forecast) -> Iterator[s
 def _shorter_line(plan: Plan, schedule: Schedule) -> Iterator[str]:
     """Yield a sentence on what is not trained, as trainings begin where shorter ones end."""
     left = [task for task in schedule.of("waiting") if isinstance(task, Training) and task.signature in plan.trainings]
-    saved_kimg = {task.signature: schedule.costs.saved_share(task) * task.config.total_kimg for task in left}
+    saved_kimg = {task.signature: begins_at_kimg(task, schedule) for task in left}
     begin = sum(saved_kimg[signature] > 0 for signature in plan.shorter if signature in saved_kimg)
     if begin:
         whole = sum(task.config.total_kimg for task in left)

@@ -8,6 +8,7 @@ from typing import Any
 from edm.cost import num_parameters
 from experiments import hardware
 from experiments.cli.views.changes import changes_json
+from experiments.cli.views.plan import begins_at_kimg
 from experiments.runner.data_costs import preparing_s
 from experiments.runner.downloads import Download
 from experiments.runner.forecast import Forecast, Span
@@ -94,6 +95,7 @@ def _trainings_json(plan: Plan, schedule: Schedule) -> Iterator[dict[str, Any]]:
             "signature": signature,
             "parameters": parameters_of(training.network),
             "kimg": training.config.kimg,
+            "begins_at_kimg": 0.0 if signature in schedule.present else begins_at_kimg(training, schedule),
             "done": signature in schedule.present,
         }
 

@@ -12,6 +12,7 @@ from experiments.store.store import Store
 from experiments.trials.training import continuing
 from tests.commandline import invoke
 from tests.inprocess import without_ray
+from tests.othercode import TRAINING, copy_with, point_at
 from tests.table import reproducible
 
 SWEEP = """\
@@ -79,8 +80,22 @@ def test_a_longer_training_later_takes_the_missing_steps(filled: Path, tmp_path:
     planned = invoke("plan", file, "--store", tmp_path / "store").stdout
     assert "from 1.6 kimg" in planned
     assert "1 training begins where a shorter one ends: 0.416 of 2.016 kimg are left to train" in planned
+    (training,) = json.loads(invoke("plan", file, "--store", tmp_path / "store", "--json").stdout)["trainings"]
+    assert training["begins_at_kimg"] == 1.6
     told = " ".join(invoke("why", f"{file}:kimg=2", "--store", tmp_path / "store").stdout.split())
     assert f"begins where {names_of(filled)['kimg=1.6']} ends, at 1.6 kimg; differs from" in told
+
+
+def test_what_is_done_again_is_counted_whole(filled: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The checkpoints of what other code has made are no state to go on from."""
+    shutil.copytree(filled, tmp_path / "store")
+    point_at(monkeypatch, copy_with(tmp_path / "other", TRAINING))
+    file = sweep_file(tmp_path)
+    planned = invoke("run", file, "--store", tmp_path / "store", "--recompute", "changed", "--dry-run").stdout
+    later = sweep_file(tmp_path, SWEEP.replace("[0.64, 1.28, 1.6]", "[2]"))
+    planned_later = invoke("plan", later, "--store", tmp_path / "store").stdout
+    assert "6 tasks left" in planned and "2 tasks left" in planned_later
+    assert " kimg are left to train" not in planned + planned_later
 
 
 def test_gc_frees_the_states_and_longer_trainings_begin_at_the_start(filled: Path, tmp_path: Path) -> None:
