@@ -61,15 +61,15 @@ class TrainingConfig:
     keep: Which checkpoints stay in addition to the finished model. `last`: none. `all`: one every `checkpoint_kimg`, by
         default nine, evenly spaced. `best`: of these, the one with the lowest validation loss. A list of kimg: those at
         these points.
-    keep_state: Keep the state at the end of the training, which is about four times as large as the model. A longer
-        training that is otherwise the same then begins there. `False`: no state is kept, and this training begins at
-        the start.
     checkpoint_kimg: Save the training's state every so many thousand images, in addition to the checkpoints at regular
         times. `None`: no additional checkpoints.
     validate_kimg: Measure the validation loss every so many thousand images. 0: only at the end. `None`: up to 100
         times, as long as this is at most 5% of the training's work.
     samples_kimg: Draw a grid of samples every so many thousand images. 0: only at the end. `None`: up to 20 times, as
         long as this is at most 5% of the training's work.
+    keep_state: Keep the state at the end of the training, which is about four times as large as the model. A longer
+        training that is otherwise the same then begins there. `False`: no state is kept, and this training begins at
+        the start.
     """
 
     kimg: float = 10_000.0

@@ -447,7 +447,7 @@ def test_the_first_of_a_long_chain_goes_before_a_longer_training(tiny_file: Path
     assert [task.config.kimg for task in trainings if isinstance(task, Training)] == [0.64, 1.28]
 
 
-def test_cancelling_the_cells_of_a_shorter_training_lets_the_longer_one_begin(tiny_file: Path) -> None:
+def test_a_shorter_training_that_is_cancelled_lets_the_longer_one_begin(tiny_file: Path) -> None:
     plan, shorter, (first, second, _) = lengths(tiny_file)
     made = schedule(plan, shorter=shorter)
     for name, evaluation in plan.evaluations.items():

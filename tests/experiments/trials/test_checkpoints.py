@@ -84,6 +84,29 @@ def test_the_lowest_loss_is_known_after_resuming(tmp_path: Path) -> None:
         go_on(resumed, [3.0] * 5)
 
 
+def test_a_line_after_a_shorter_training_is_the_mean_of_its_own_steps(tmp_path: Path) -> None:
+    shorter = new_manager(
+        tmp_path, TrainingConfig(kimg=5.03, batch_size=10)
+    )  # a line every 3 steps, and of the last two
+    go_on(shorter, [1.0] * 501 + [3.0, 5.0])
+    shorter.save()
+    longer = new_manager(tmp_path)
+    go_on(longer, [0.2, 0.4])
+    longer.save()
+    go_on(new_manager(tmp_path), [0.5, 0.6, 0.7, 0.8, 0.9])
+    lines = [(line["step"], pytest.approx(line["loss"])) for line in longer.journal.read()]
+    assert lines[-4:] == [(501, 1.0), (503, 4.0), (505, 0.3), (510, 0.7)]
+
+
+def test_a_line_that_an_interruption_cuts_in_two_is_the_mean_of_all_its_steps(tmp_path: Path) -> None:
+    first = new_manager(tmp_path)
+    go_on(first, [1.0] * 5 + [0.1, 0.2])
+    first.save()
+    resumed = new_manager(tmp_path)
+    go_on(resumed, [0.3, 0.4, 0.5])
+    assert resumed.journal.read()[-1]["loss"] == pytest.approx(0.3)
+
+
 def test_remedies_do_not_name_what_is_done_already(tmp_path: Path) -> None:
     config = TrainingConfig(kimg=10.0, batch_size=10, clip_norm=1.0, warmup_kimg=1.0, precision="bf16")
     with pytest.raises(DivergedError) as raised:

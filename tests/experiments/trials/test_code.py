@@ -4,9 +4,9 @@ import json
 from pathlib import Path
 
 from experiments.code import Sources
-from experiments.store.code_files import code_path, definitions_of, own_part, united
+from experiments.store.code_files import BETWEEN, code_path, definitions_of, own_part, united
 from experiments.store.layout import BEGUN_WITH
-from experiments.store.results import DatasetRecord, EvaluationResult
+from experiments.store.results import DatasetRecord, EvaluationResult, TrainingResult
 from experiments.store.store import Store
 from experiments.sweep.code_parts import EdmCode, all_parts, digests_of, parts_of
 from experiments.sweep.plan import Plan
@@ -66,10 +66,12 @@ def test_parts_that_changed_midway_have_several_digests() -> None:
     assert united({"a": "2", "b": "1"}, {"a": "1,3"}) == {"a": "1,2,3", "b": "1"}
 
 
-def test_a_training_that_is_done_leaves_no_note_of_its_beginning(finished: tuple[Plan, Store]) -> None:
+def test_the_note_of_what_computed_a_training_stays_with_its_state(finished: tuple[Plan, Store]) -> None:
     plan, store = finished
-    folder = store.folder("trainings", next(iter(plan.trainings)))
-    assert store.has_result("trainings", folder.name) and not (folder / BEGUN_WITH).exists()
+    training = next(iter(plan.trainings.values()))
+    result, note = store.result(TrainingResult, training.signature), store.folder_of(training) / BEGUN_WITH
+    assert result is not None
+    assert json.loads(note.read_text()) == {part: code for part, code in result.code.items() if BETWEEN not in part}
 
 
 def test_every_part_reaches_something() -> None:

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from experiments.store.journal import Journal
-from experiments.store.layout import CHECKPOINTS
+from experiments.store.layout import BEGUN_WITH, CHECKPOINTS
 from experiments.store.results import TrainingResult
 from experiments.store.store import Store
 from experiments.sweep import kept_states
@@ -106,25 +106,6 @@ def test_its_curves_and_pictures_begin_with_those_of_the_shorter_one(digits: Sto
     assert shorter < pictures
 
 
-def test_a_line_of_losses_that_begins_elsewhere_is_their_mean_all_the_same(digits: Store, tmp_path: Path) -> None:
-    """Of 201 steps, a line of the journal is of two; the shorter one ends amid such a pair."""
-    whole, store = copy_of(digits, tmp_path / "whole"), copy_of(digits, tmp_path / "store")
-    overrides = ("training.batch_size=2", "training.validate_kimg=0", "training.samples_kimg=0")
-    short, longer = (of_length(tmp_path, steps * 0.002, *overrides) for steps in (151, 201))
-    for training in (short, longer):
-        assert perform(store, training, passing(short, longer)).state == "done"
-    assert perform(whole, longer, CONTEXT).state == "done"
-    lines, expected = (
-        {line["step"]: line["loss"] for line in Journal(place.folder_of(longer) / "journal.jsonl").read()}
-        for place in (store, whole)
-    )
-    assert expected.keys() <= lines.keys() and set(range(1, 152)) <= lines.keys()
-    assert {step: loss for step, loss in lines.items() if step > 152} == {
-        step: loss for step, loss in expected.items() if step > 152
-    }
-    assert (lines[151] + lines[152]) / 2 == pytest.approx(expected[152])
-
-
 # interruptions --------------------------------------------------------------------------------------
 
 
@@ -218,4 +199,4 @@ def test_without_keep_state_nothing_stays(digits: Store, tmp_path: Path) -> None
     for training in (kept, dropped):
         assert perform(store, training, CONTEXT).state == "done"
     assert [path.name[:10] for path in (store.folder_of(kept) / CHECKPOINTS).iterdir()] == ["0000000010"]
-    assert not (store.folder_of(dropped) / CHECKPOINTS).exists()
+    assert not {CHECKPOINTS, BEGUN_WITH} & {path.name for path in store.folder_of(dropped).iterdir()}
